@@ -1,0 +1,1 @@
+//! HTTP in, domain out; the only place that chooses a reply status.

@@ -1,0 +1,1 @@
+//! The lanes: permits, claims, attempts.

@@ -1,0 +1,1 @@
+//! A private Postgres under a data folder: found, initialised, started, stopped.

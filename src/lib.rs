@@ -1,0 +1,42 @@
+//! Pushpost: a durable dispatcher for mobile push notifications.
+//!
+//! # Layout
+//!
+//! Read the modules in this order; each imports only from those above it in the same list
+//! (`tests/layers.rs` holds the table and checks it).
+//!
+//! | layer | module | what it is |
+//! |---|---|---|
+//! | 0 | [`domain`] | values and rules; no I/O |
+//! | 1 | [`store`] | all the SQL |
+//! | 1 | [`provider::transport`] | TLS, HTTP/2 connections and their pool; knows no provider |
+//! | 1 | [`embedded_postgres`] | a private Postgres when none is configured |
+//! | 1 | [`telemetry`] | the log |
+//! | 2 | [`provider::apns`], [`provider::fcm`] | credentials, request bytes, what an answer means |
+//! | 2 | [`queue`] | accept, claim, lease, record |
+//! | 2 | [`registry`] | devices, API keys, pruning |
+//! | 3 | [`api`], [`dispatch`], [`maintenance`] | HTTP in; the lanes; the leader's duties |
+//! | 4 | [`config`], [`runtime`] | wiring |
+//! | 5 | [`cli`] | commands |
+//! | – | [`simulator`] | an independent APNs, FCM and OAuth server for demo, tests and benches |
+
+pub mod domain;
+
+pub mod embedded_postgres;
+pub mod store;
+pub mod telemetry;
+
+pub mod provider;
+pub mod queue;
+pub mod registry;
+
+pub mod api;
+pub mod dispatch;
+pub mod maintenance;
+
+pub mod config;
+pub mod runtime;
+
+pub mod cli;
+
+pub mod simulator;

@@ -1,0 +1,3 @@
+//! The `pushpost` binary.
+
+fn main() {}

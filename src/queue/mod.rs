@@ -1,0 +1,1 @@
+//! Accept, claim, lease and record: the durable queue.

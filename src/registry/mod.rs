@@ -1,0 +1,1 @@
+//! Devices, API keys, and the pruning of dead tokens.

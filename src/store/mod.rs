@@ -1,0 +1,1 @@
+//! All the SQL, checked at compile time, as functions over a connection.

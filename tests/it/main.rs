@@ -1,0 +1,1 @@
+//! Integration tests: the whole service against a real Postgres and the simulator.
