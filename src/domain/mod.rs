@@ -1,1 +1,30 @@
 //! Values and rules of the field: ids, notifications, devices, lanes, jobs, outcomes. No I/O.
+
+mod app;
+mod content;
+mod delivery;
+mod device;
+mod id;
+mod input;
+mod job;
+mod lane;
+mod named;
+mod outcome;
+mod push_type;
+mod retry;
+mod scope;
+mod ttl;
+
+pub use app::{App, AppLane, Apps};
+pub use content::{ApnsOverrides, Content, Priority};
+pub use delivery::{Counts, DeliveryStatus, NotificationStatus};
+pub use device::{BadToken, DeviceToken, FCM_TOKEN_MAX, Kind, QuarantineReason, Source, TokenDigest, UserId};
+pub use id::{AppId, BadId, DeviceId, InstallationKey, JobId, KeyId, LaneId, NodeId, NotificationId};
+pub use input::{InputCode, InputFault, Place};
+pub use job::{Class, DoneBits, JOB_DEVICES_MAX, Job};
+pub use lane::{Environment, LaneKey, Platform};
+pub use outcome::{Certainty, Floor, LaneCause, Misfit, Outcome, Reason};
+pub use push_type::PushType;
+pub use retry::RetryPolicy;
+pub use scope::{BadScopes, Scope, Scopes};
+pub use ttl::{BadDuration, Ttl, parse_duration, remaining_secs};

@@ -1,1 +1,3 @@
 //! Accept, claim, lease and record: the durable queue.
+
+pub mod accept;

@@ -1,0 +1,47 @@
+//! Apps, as the configuration and the database together describe them.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use super::{AppId, Environment, LaneId, LaneKey};
+
+/// A tenant.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct App {
+    /// Its row.
+    pub id: AppId,
+    /// Its name in the configuration.
+    pub name: String,
+    /// Every lane that it can have; all have a row, whether or not there are credentials.
+    pub lanes: BTreeMap<LaneKey, AppLane>,
+    /// For APNs devices that name none.
+    pub apns_environment: Environment,
+    /// Topics that a request's `apns-topic` may name.
+    pub apns_topics: Vec<String>,
+    /// Android channel where a notification names none.
+    pub fcm_channel: Option<String>,
+}
+
+/// One lane of an app.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct AppLane {
+    /// Its row.
+    pub id: LaneId,
+    /// Has the configuration credentials for it?
+    pub configured: bool,
+}
+
+/// Every app that the configuration names.
+pub type Apps = HashMap<AppId, Arc<App>>;
+
+impl App {
+    /// The lane's row; every lane of an app has one.
+    pub fn lane(&self, key: LaneKey) -> AppLane {
+        self.lanes.get(&key).copied().expect("an app is built with all its lanes")
+    }
+
+    /// The lane of a row.
+    pub fn lane_key(&self, id: LaneId) -> Option<LaneKey> {
+        self.lanes.iter().find(|(_, lane)| lane.id == id).map(|(key, _)| *key)
+    }
+}

@@ -1,0 +1,140 @@
+//! What a notification says and how it is to be sent: the validated request without its audience.
+//!
+//! Stored as JSON bytes, so nothing in it can fail a statement (QUEUE.md 6). Members may be added, never renamed:
+//! a job accepted by one version is sent by the next.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::{Kind, PushType};
+
+/// The order of our queue; what the provider is told follows from it.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Priority {
+    /// After everything else.
+    Low,
+    /// The default.
+    #[default]
+    Normal,
+    /// Overtakes a running broadcast of any size.
+    High,
+}
+
+impl Priority {
+    /// Highest first, the order in which they are served.
+    pub const DESCENDING: [Self; 3] = [Self::High, Self::Normal, Self::Low];
+
+    /// The name in the API.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::High => "high",
+            Self::Normal => "normal",
+            Self::Low => "low",
+        }
+    }
+
+    /// Reads the name in the API.
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::DESCENDING.into_iter().find(|priority| priority.as_str() == name)
+    }
+
+    /// The number in the database.
+    pub fn code(self) -> i16 {
+        match self {
+            Self::High => 10,
+            Self::Normal => 5,
+            Self::Low => 1,
+        }
+    }
+
+    /// Reads the number in the database.
+    pub fn from_code(code: i16) -> Option<Self> {
+        Self::DESCENDING.into_iter().find(|priority| priority.code() == code)
+    }
+
+    /// Position in [`Self::DESCENDING`].
+    pub fn rank(self) -> usize {
+        match self {
+            Self::High => 0,
+            Self::Normal => 1,
+            Self::Low => 2,
+        }
+    }
+}
+
+/// The content of one notification.
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Content {
+    /// Headline.
+    pub title: Option<String>,
+    /// Text.
+    pub body: Option<String>,
+    /// Second headline (Apple only).
+    pub subtitle: Option<String>,
+    /// Picture, an https URL.
+    pub image: Option<String>,
+    /// Name of a sound; `default` is the system's.
+    pub sound: Option<String>,
+    /// Number on the app's icon; 0 clears it.
+    pub badge: Option<u32>,
+    /// Registered category (Apple only).
+    pub category: Option<String>,
+    /// Grouping (Apple only).
+    pub thread: Option<String>,
+    /// Android channel.
+    pub channel: Option<String>,
+    /// Where a tap leads.
+    pub url: Option<String>,
+    /// The sender's own members.
+    pub data: Map<String, Value>,
+    /// No sign to the user; wakes the app.
+    pub silent: bool,
+    /// Order of our queue.
+    pub priority: Priority,
+    /// Replaces what carries the same key, at most 64 bytes.
+    pub collapse_key: Option<String>,
+    /// For the sender's statistics; also FCM's `analytics_label`.
+    pub label: Option<String>,
+    /// What the request overrides for APNs.
+    pub apns: ApnsOverrides,
+    /// What the request overrides in FCM's message, merged last (RFC 7396).
+    pub fcm: Map<String, Value>,
+}
+
+/// The request's `apns` part: the headers that may be overridden, and the payload, merged last (RFC 7396).
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ApnsOverrides {
+    /// `apns-push-type`, `apns-priority`, `apns-collapse-id`, `apns-topic` as given.
+    pub headers: Map<String, Value>,
+    /// Merged into the payload.
+    pub payload: Map<String, Value>,
+}
+
+impl ApnsOverrides {
+    /// An overridden header.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).and_then(Value::as_str)
+    }
+
+    /// Nothing overridden?
+    pub fn is_empty(&self) -> bool {
+        self.headers.is_empty() && self.payload.is_empty()
+    }
+}
+
+impl Content {
+    /// The push type that APNs is told: the override's, else what `silent` says.
+    pub fn push_type(&self) -> PushType {
+        let implied = if self.silent { PushType::Background } else { PushType::Alert };
+        self.apns.header("apns-push-type").and_then(PushType::parse).unwrap_or(implied)
+    }
+
+    /// The kind of APNs token that this needs.
+    pub fn kind(&self) -> Kind {
+        let event = self.apns.payload.get("aps").and_then(|aps| aps.get("event"));
+        self.push_type().kind(event.and_then(Value::as_str) == Some("start"))
+    }
+}

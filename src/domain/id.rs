@@ -1,0 +1,238 @@
+//! Ids: small integers and UUIDs inside, opaque strings outside.
+//!
+//! Public device ids are the row's number under a keyed cipher with a tag over app and number, so they can be
+//! neither guessed nor counted, need no column, and one app's id means nothing to another app.
+
+use std::fmt;
+
+use chrono::{DateTime, Utc};
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::Sha256;
+use uuid::Uuid;
+
+macro_rules! integer_id {
+    ($(#[$doc:meta])* $name:ident($inner:ty)) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+        pub struct $name(pub $inner);
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.fmt(f)
+            }
+        }
+    };
+}
+
+integer_id!(
+    /// An app: a tenant with its keys, credentials and devices.
+    AppId(i16)
+);
+integer_id!(
+    /// A lane: app × provider × environment.
+    LaneId(i32)
+);
+integer_id!(
+    /// One start of one process. Jobs are leased to it.
+    NodeId(i32)
+);
+integer_id!(
+    /// A job: up to 500 devices of one notification in one lane.
+    JobId(i64)
+);
+integer_id!(
+    /// A device's row number. Outside it is shown only through [`InstallationKey::device_id`].
+    DeviceId(i64)
+);
+
+/// A public id that is not one of ours, or not this app's.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("no such id")]
+pub struct BadId;
+
+/// A notification: a UUIDv7, whose time (Postgres's clock) gives the day's partition that holds everything about it.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct NotificationId(pub Uuid);
+
+impl NotificationId {
+    /// A new id for something accepted at `now` (Postgres's clock).
+    pub fn new(now: DateTime<Utc>) -> Self {
+        let millis = u64::try_from(now.timestamp_millis()).unwrap_or_default();
+        Self(uuid::Builder::from_unix_timestamp_millis(millis, &rand::random()).into_uuid())
+    }
+
+    /// The lowest id of a moment: a bound for ranges and partitions.
+    pub fn floor(at: DateTime<Utc>) -> Self {
+        let millis = u128::try_from(at.timestamp_millis()).unwrap_or_default();
+        Self(Uuid::from_u128(millis << 80))
+    }
+
+    /// Reads the public form, `ntf_` and 32 hexadecimal digits.
+    pub fn parse(public: &str) -> Result<Self, BadId> {
+        let hex = public.strip_prefix("ntf_").ok_or(BadId)?;
+        lower_hex::<16>(hex).map(|bytes| Self(Uuid::from_bytes(bytes))).ok_or(BadId)
+    }
+}
+
+impl fmt::Display for NotificationId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ntf_{}", self.0.as_simple())
+    }
+}
+
+impl fmt::Debug for NotificationId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// An API key's id (`key_…`); the secret is something else.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct KeyId(pub Uuid);
+
+impl KeyId {
+    /// A new random id.
+    pub fn random() -> Self {
+        Self(Uuid::from_bytes(rand::random()))
+    }
+
+    /// Reads the public form, `key_` and 32 hexadecimal digits.
+    pub fn parse(public: &str) -> Result<Self, BadId> {
+        let hex = public.strip_prefix("key_").ok_or(BadId)?;
+        lower_hex::<16>(hex).map(|bytes| Self(Uuid::from_bytes(bytes))).ok_or(BadId)
+    }
+}
+
+impl fmt::Display for KeyId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "key_{}", self.0.as_simple())
+    }
+}
+
+/// The installation's secret: made once, kept in the database, and never changed, since public device ids and
+/// `apns-id`s are derived from it.
+#[derive(Clone)]
+pub struct InstallationKey([u8; 32]);
+
+impl fmt::Debug for InstallationKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("InstallationKey(…)")
+    }
+}
+
+impl InstallationKey {
+    /// Wraps the stored bytes.
+    pub fn new(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
+    /// The public form of a device's id, `dev_` and 32 hexadecimal digits.
+    pub fn device_id(&self, app: AppId, device: DeviceId) -> String {
+        let tag = self.device_tag(app, device);
+        let pad = self.device_pad(&tag);
+        let masked = device.0 as u64 ^ u64::from_be_bytes(pad);
+        format!("dev_{:016x}{masked:016x}", u64::from_be_bytes(tag))
+    }
+
+    /// Reads a public device id of this app. Another app's is as wrong as an invented one.
+    pub fn parse_device_id(&self, app: AppId, public: &str) -> Result<DeviceId, BadId> {
+        let bytes: [u8; 16] = public.strip_prefix("dev_").and_then(lower_hex).ok_or(BadId)?;
+        let (tag, masked) = bytes.split_first_chunk::<8>().ok_or(BadId)?;
+        let masked = u64::from_be_bytes(masked.try_into().map_err(|_| BadId)?);
+        let device = DeviceId((masked ^ u64::from_be_bytes(self.device_pad(tag))) as i64);
+        if self.device_tag(app, device) == *tag { Ok(device) } else { Err(BadId) }
+    }
+
+    /// The `apns-id` of every attempt at this device for this notification: UUIDv8 of an HMAC, so that a resend after
+    /// a crash carries the same one, it needs no storage, and device numbers can't be searched from it (QUEUE.md 27.3).
+    pub fn apns_id(&self, notification: NotificationId, device: DeviceId) -> Uuid {
+        let mac = self.mac(&[notification.0.as_bytes(), &device.0.to_be_bytes()]);
+        let mut bytes = [0; 16];
+        bytes.copy_from_slice(&mac[..16]);
+        Uuid::new_v8(bytes)
+    }
+
+    fn device_tag(&self, app: AppId, device: DeviceId) -> [u8; 8] {
+        first_8(&self.mac(&[b"device tag", &app.0.to_be_bytes(), &device.0.to_be_bytes()]))
+    }
+
+    fn device_pad(&self, tag: &[u8; 8]) -> [u8; 8] {
+        first_8(&self.mac(&[b"device pad", tag]))
+    }
+
+    fn mac(&self, parts: &[&[u8]]) -> [u8; 32] {
+        let mut mac = Hmac::<Sha256>::new_from_slice(&self.0).expect("HMAC takes a key of any length");
+        for part in parts {
+            mac.update(part);
+        }
+        mac.finalize().into_bytes().into()
+    }
+}
+
+fn first_8(mac: &[u8; 32]) -> [u8; 8] {
+    let mut out = [0; 8];
+    out.copy_from_slice(&mac[..8]);
+    out
+}
+
+/// Exactly `2 * N` lower-case hexadecimal digits: one spelling per id.
+fn lower_hex<const N: usize>(text: &str) -> Option<[u8; N]> {
+    if text.len() != 2 * N || !text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')) {
+        return None;
+    }
+    let mut out = [0; N];
+    for (byte, pair) in out.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
+        *byte = u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()?;
+    }
+    Some(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key() -> InstallationKey {
+        InstallationKey::new([7; 32])
+    }
+
+    #[test]
+    fn a_device_id_is_read_back_by_its_own_app_only() {
+        let public = key().device_id(AppId(1), DeviceId(42));
+        assert_eq!(key().parse_device_id(AppId(1), &public), Ok(DeviceId(42)));
+        assert_eq!(key().parse_device_id(AppId(2), &public), Err(BadId));
+        assert_eq!(InstallationKey::new([8; 32]).parse_device_id(AppId(1), &public), Err(BadId));
+        assert_ne!(key().device_id(AppId(1), DeviceId(43))[..20], public[..20]);
+    }
+
+    #[test]
+    fn a_changed_or_misspelt_device_id_is_refused() {
+        let public = key().device_id(AppId(1), DeviceId(42));
+        let mut last = public.clone();
+        let flipped = if last.pop() == Some('0') { '1' } else { '0' };
+        last.push(flipped);
+        for wrong in [&last, &public.to_uppercase(), &format!("{public}0"), "dev_", "dev_é", "ntf_00"] {
+            assert_eq!(key().parse_device_id(AppId(1), wrong), Err(BadId), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn an_apns_id_is_a_stable_version_8_uuid_of_notification_and_device() {
+        let id = NotificationId(Uuid::from_u128(1));
+        let apns_id = key().apns_id(id, DeviceId(42));
+        assert_eq!(apns_id, key().apns_id(id, DeviceId(42)));
+        assert_ne!(apns_id, key().apns_id(id, DeviceId(43)));
+        assert_eq!(apns_id.get_version_num(), 8);
+        // Must survive upgrades: a resend after one has to carry the same id.
+        assert_eq!(apns_id.to_string(), "333db8c5-2ce6-8fce-9e5b-9e7e2cab17bb");
+    }
+
+    #[test]
+    fn a_notification_id_carries_its_time_and_reads_back() {
+        let at = DateTime::from_timestamp_millis(1_795_000_000_123).expect("in range");
+        let id = NotificationId::new(at);
+        assert_eq!(NotificationId::parse(&id.to_string()), Ok(id));
+        assert!(id >= NotificationId::floor(at));
+        assert!(id < NotificationId::floor(at + chrono::TimeDelta::milliseconds(1)));
+        assert_eq!(NotificationId::parse("ntf_x"), Err(BadId));
+    }
+}

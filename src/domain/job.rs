@@ -1,0 +1,63 @@
+//! Jobs: a list of devices of one notification in one lane, the unit of claiming, leasing and retrying.
+
+use bit_vec::BitVec;
+use chrono::{DateTime, Utc};
+
+use super::named::named_codes;
+use super::{DeviceId, JobId, LaneId, NotificationId, Priority};
+
+/// Most devices of a job.
+pub const JOB_DEVICES_MAX: usize = 500;
+
+/// Which devices of a job have left it: bit i belongs to `devices[i]`.
+pub type DoneBits = BitVec;
+
+named_codes! {
+    /// Each class has its own range of the claim index and its share of a lane (QUEUE.md 14).
+    Class {
+        /// Straight from a request.
+        Direct = 0 "direct",
+        /// Tried before.
+        Retry = 1 "retry",
+        /// From a fan-out.
+        Bulk = 2 "bulk",
+    }
+}
+
+/// A job as its holder knows it.
+#[derive(Clone, Debug)]
+pub struct Job {
+    /// Its row.
+    pub id: JobId,
+    /// What is to be sent.
+    pub notification: NotificationId,
+    /// Where.
+    pub lane: LaneId,
+    /// Order.
+    pub priority: Priority,
+    /// Share.
+    pub class: Class,
+    /// Fence: goes up with each claim, release and partial record.
+    pub version: i32,
+    /// Which attempt of its devices this is; 1 is the first.
+    pub attempt: u16,
+    /// How many of the attempts so far may have been sent without an answer.
+    pub unsure: u16,
+    /// How often its node died without recording anything of it.
+    pub lost: u16,
+    /// Since when it could be sent (Postgres's clock).
+    pub due_at: DateTime<Utc>,
+    /// When nothing is tried any more (Postgres's clock).
+    pub expires_at: DateTime<Utc>,
+    /// Ascending.
+    pub devices: Vec<DeviceId>,
+    /// None: all are still in it.
+    pub done: Option<DoneBits>,
+}
+
+impl Job {
+    /// Positions of the devices that are still in it.
+    pub fn open(&self) -> impl Iterator<Item = usize> + '_ {
+        (0..self.devices.len()).filter(|i| !self.done.as_ref().is_some_and(|bits| bits.get(*i) == Some(true)))
+    }
+}

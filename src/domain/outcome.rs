@@ -1,0 +1,142 @@
+//! What an attempt came to. An outcome is data, not an error: `classify` of each provider makes it from an answer.
+
+use std::fmt;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+
+/// The provider's own word, or one of ours: at most 64 printable ASCII characters, so that no statement can fail on
+/// what a provider wrote (QUEUE.md 6).
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct Reason(String);
+
+impl Reason {
+    /// Longest reason kept.
+    pub const MAX: usize = 64;
+
+    /// Keeps what is printable ASCII, cut at 64 characters.
+    pub fn new(text: &str) -> Self {
+        let kept: String = text.chars().filter(|c| matches!(c, ' '..='~')).take(Self::MAX).collect();
+        Self(if kept.is_empty() { "unspecified".to_owned() } else { kept })
+    }
+
+    /// The word.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}", self.0)
+    }
+}
+
+/// How far a verdict about a token can be trusted.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Certainty {
+    /// The provider says that the token is gone.
+    Certain,
+    /// It may as well be our configuration: applied only while such verdicts are few.
+    Doubtful,
+}
+
+/// What a misconfiguration is about, which decides whom it stops.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Misfit {
+    /// Key, certificate, service account or project: the lane.
+    Credential,
+    /// The topic: the lane if it is the configured one, else this notification only.
+    Topic,
+    /// The Apple or web key stored at Firebase: Apple and web tokens of an FCM lane only.
+    ThirdParty,
+}
+
+/// Why a lane as a whole should wait.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum LaneCause {
+    /// The provider, its token endpoint or the way there is out of order.
+    Outage,
+    /// A limit of the whole project or connection was hit.
+    Throttled,
+}
+
+/// What one attempt for one device came to.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Outcome {
+    /// The provider took it. Never proof of delivery.
+    Accepted {
+        /// FCM's message name; none for APNs, whose id is derived.
+        provider_id: Option<String>,
+    },
+    /// This device's turn comes again, after the floor and a random part.
+    RetryTarget {
+        /// Provider's word.
+        reason: Reason,
+        /// Least wait.
+        floor: Floor,
+    },
+    /// Not this device's fault: nothing is recorded, the job goes back as it was, the lane waits.
+    RetryLane {
+        /// Provider's word.
+        reason: Reason,
+        /// What for.
+        cause: LaneCause,
+        /// The provider's own wish.
+        after: Option<Duration>,
+    },
+    /// The provider calls the token dead.
+    TokenDead {
+        /// Provider's word.
+        reason: Reason,
+        /// Since when, by the provider's clock; none: the start of the attempt counts.
+        since: Option<DateTime<Utc>>,
+        /// Whether configuration could be the cause.
+        certainty: Certainty,
+    },
+    /// Refused for this device; the token stays.
+    Rejected {
+        /// Provider's word.
+        reason: Reason,
+    },
+    /// Nothing wrong with message or token: nothing is recorded, and what `about` names is stopped.
+    Misconfigured {
+        /// Provider's word.
+        reason: Reason,
+        /// What it is about.
+        about: Misfit,
+    },
+    /// Written to a provider that never answered: it may have been sent.
+    Unknown,
+}
+
+/// Least wait before a device's next attempt.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Floor {
+    /// The policy's, after a 5xx.
+    ServerError,
+    /// The policy's, after a 429.
+    Throttled,
+    /// The provider said how long.
+    Exactly(Duration),
+    /// None: the connection was at fault.
+    None,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reason_is_printable_ascii_of_bounded_length() {
+        assert_eq!(Reason::new("Bad\u{0}De\u{e9}vice\nToken").as_str(), "BadDeviceToken");
+        assert_eq!(Reason::new(&"x".repeat(500)).as_str().len(), Reason::MAX);
+        assert_eq!(Reason::new("\u{0}").as_str(), "unspecified");
+    }
+}

@@ -1,0 +1,99 @@
+//! What an API key may do.
+
+use super::named::named_codes;
+
+named_codes! {
+    /// One permission of a key.
+    Scope {
+        /// Post, batch, preview, read and cancel notifications, and read their deliveries.
+        Send = 1 "send",
+        /// Every `GET` under `/v1` except `/v1/admin`.
+        Read = 2 "read",
+        /// Everything under `/v1/devices`, `/v1/topics`, `/v1/users`.
+        Devices = 4 "devices",
+        /// A mobile app's own: register and unregister its one device.
+        Register = 8 "register",
+        /// Everything of its app, and `/v1/admin`.
+        Admin = 16 "admin",
+    }
+}
+
+/// The permissions of a key.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Scopes(i16);
+
+/// A list of scopes that no key may have.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum BadScopes {
+    /// Not a scope.
+    #[error("unknown scope {0:?}; there are send, read, devices, register, admin")]
+    Unknown(String),
+    /// `register` is for apps in strangers' hands.
+    #[error("register combines with no other scope")]
+    RegisterNotAlone,
+    /// Nothing named.
+    #[error("a key needs at least one scope")]
+    Empty,
+}
+
+impl Scopes {
+    /// Reads a comma-separated list.
+    pub fn parse(list: &str) -> Result<Self, BadScopes> {
+        let mut bits = 0;
+        for name in list.split(',').map(str::trim).filter(|name| !name.is_empty()) {
+            bits |= Scope::parse(name).ok_or_else(|| BadScopes::Unknown(name.to_owned()))?.code();
+        }
+        match bits {
+            0 => Err(BadScopes::Empty),
+            _ if bits & Scope::Register.code() != 0 && bits != Scope::Register.code() => {
+                Err(BadScopes::RegisterNotAlone)
+            }
+            _ => Ok(Self(bits)),
+        }
+    }
+
+    /// Has it this very scope?
+    pub fn has(self, scope: Scope) -> bool {
+        self.0 & scope.code() != 0
+    }
+
+    /// A key in a mobile app's hands, which may do only what "What an app may do" says?
+    pub fn is_publishable(self) -> bool {
+        self.has(Scope::Register)
+    }
+
+    /// The names, in a fixed order.
+    pub fn names(self) -> impl Iterator<Item = &'static str> {
+        Scope::ALL.iter().filter(move |scope| self.has(**scope)).map(|scope| scope.as_str())
+    }
+
+    /// The number in the database.
+    pub fn code(self) -> i16 {
+        self.0
+    }
+
+    /// Reads the number in the database.
+    pub fn from_code(code: i16) -> Self {
+        Self(code)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn register_stands_alone() {
+        assert!(Scopes::parse("register").is_ok_and(Scopes::is_publishable));
+        assert_eq!(Scopes::parse("register,send"), Err(BadScopes::RegisterNotAlone));
+        assert_eq!(Scopes::parse("send,fly"), Err(BadScopes::Unknown("fly".to_owned())));
+        assert_eq!(Scopes::parse(" , "), Err(BadScopes::Empty));
+    }
+
+    #[test]
+    fn names_come_in_a_fixed_order() {
+        let scopes = Scopes::parse("devices, send,read").expect("known scopes");
+        assert_eq!(scopes.names().collect::<Vec<_>>(), ["send", "read", "devices"]);
+        assert_eq!(Scopes::from_code(scopes.code()), scopes);
+    }
+}

@@ -1,0 +1,112 @@
+//! Durations as requests and the configuration write them, and the time to live.
+
+use std::time::Duration;
+
+/// A duration that can't be read, or is out of range.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum BadDuration {
+    /// Digits and one of `ms s m h d w`.
+    #[error("a duration is digits and one of ms, s, m, h, d, w")]
+    Form,
+    /// More than it may be.
+    #[error("the duration is too long")]
+    TooLong,
+}
+
+/// Reads digits and one of `ms s m h d w`.
+pub fn parse_duration(text: &str) -> Result<Duration, BadDuration> {
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = text.split_at(digits);
+    if number.is_empty() {
+        return Err(BadDuration::Form);
+    }
+    let number: u64 = number.parse().map_err(|_| BadDuration::TooLong)?;
+    let millis = match unit {
+        "ms" => 1,
+        "s" => 1_000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        "d" => 86_400_000,
+        "w" => 604_800_000,
+        _ => return Err(BadDuration::Form),
+    };
+    number.checked_mul(millis).map(Duration::from_millis).ok_or(BadDuration::TooLong)
+}
+
+/// How long a provider may take to get and to deliver a notification: whole seconds, 0 to 28 days.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct Ttl(u32);
+
+impl Ttl {
+    /// The providers' own maximum, 28 days.
+    pub const MAX: Self = Self(28 * 86_400);
+    /// Within this time the one attempt of a `ttl: 0` notification must begin.
+    pub const ONCE_WINDOW: Duration = Duration::from_secs(30);
+
+    /// Whole seconds, at most [`Self::MAX`].
+    pub fn from_secs(secs: u64) -> Result<Self, BadDuration> {
+        u32::try_from(secs).ok().filter(|s| *s <= Self::MAX.0).map(Self).ok_or(BadDuration::TooLong)
+    }
+
+    /// Digits and one of `s m h d w`.
+    pub fn parse(text: &str) -> Result<Self, BadDuration> {
+        if text.ends_with("ms") {
+            return Err(BadDuration::Form);
+        }
+        Self::from_secs(parse_duration(text)?.as_secs())
+    }
+
+    /// In seconds.
+    pub fn as_secs(self) -> u32 {
+        self.0
+    }
+
+    /// Now or never: one attempt.
+    pub fn is_once(self) -> bool {
+        self.0 == 0
+    }
+
+    /// From when it is due until nothing is tried any more. A `ttl: 0` attempt has [`Self::ONCE_WINDOW`] to begin.
+    pub fn window(self) -> Duration {
+        if self.is_once() { Self::ONCE_WINDOW } else { Duration::from_secs(self.0.into()) }
+    }
+}
+
+/// What remains of a life, rounded up to a second, so that a provider is never told 0 by rounding (QUEUE.md 12c).
+pub fn remaining_secs(left: chrono::TimeDelta) -> u64 {
+    let millis = left.num_milliseconds().max(1);
+    u64::try_from(millis.div_euclid(1000) + i64::from(millis % 1000 != 0)).unwrap_or(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use chrono::TimeDelta;
+
+    use super::*;
+
+    #[test]
+    fn durations_are_digits_and_a_unit() {
+        assert_eq!(parse_duration("250ms"), Ok(Duration::from_millis(250)));
+        assert_eq!(parse_duration("2w"), Ok(Duration::from_secs(1_209_600)));
+        for wrong in ["", "s", "1", "1.5s", "-1s", "1 s", "1y", "1S"] {
+            assert_eq!(parse_duration(wrong), Err(BadDuration::Form), "{wrong}");
+        }
+        assert_eq!(parse_duration("99999999999999999999s"), Err(BadDuration::TooLong));
+    }
+
+    #[test]
+    fn a_ttl_is_whole_seconds_up_to_28_days() {
+        assert_eq!(Ttl::parse("28d"), Ok(Ttl::MAX));
+        assert_eq!(Ttl::parse("29d"), Err(BadDuration::TooLong));
+        assert_eq!(Ttl::parse("1500ms"), Err(BadDuration::Form));
+        assert!(Ttl::parse("0s").is_ok_and(Ttl::is_once));
+    }
+
+    #[test]
+    fn what_remains_is_rounded_up() {
+        assert_eq!(remaining_secs(TimeDelta::milliseconds(400)), 1);
+        assert_eq!(remaining_secs(TimeDelta::milliseconds(1000)), 1);
+        assert_eq!(remaining_secs(TimeDelta::milliseconds(1001)), 2);
+        assert_eq!(remaining_secs(TimeDelta::milliseconds(-5)), 1);
+    }
+}
