@@ -175,6 +175,11 @@ create table api_keys (
   revoked_at    timestamptz
 );
 
+-- How a receipt is found by device: '1' one device, 'r' a dense range, 'w' wide (QUEUE.md 19).
+create function shape_of(first_device bigint, last_device bigint, n int) returns "char" language sql immutable as $$
+  select case when n = 1 then '1' when last_device - first_device < 16 * n then 'r' else 'w' end::"char"
+$$;
+
 -- Bounds of a day's partitions: the lowest UUIDv7 of a day in UTC.
 create function day_floor(day date) returns uuid language sql immutable as $$
   select (lpad(to_hex((extract(epoch from day::timestamp at time zone 'UTC') * 1000)::bigint), 12, '0')

@@ -1,0 +1,176 @@
+//! Claiming, releasing and comparing jobs.
+//!
+//! No join drives access to `jobs`: rows are reached by `= any` of sorted ids or by a full range of a claim index with
+//! LIMIT, so that a plan cached on an empty table never scans a full one (QUEUE.md 5).
+
+use bit_vec::BitVec;
+use chrono::{DateTime, Utc};
+use sqlx::PgConnection;
+
+use super::Error;
+use crate::domain::{Class, DeviceId, Job, JobId, LaneId, NodeId, NotificationId, Priority};
+
+/// One range of the claim index, and how much of it to take.
+#[derive(Clone, Copy, Debug)]
+pub struct Claim {
+    /// Which lane.
+    pub lane: LaneId,
+    /// Which class.
+    pub class: Class,
+    /// Which priority.
+    pub priority: Priority,
+    /// Room in devices; at least one job is taken if any is due.
+    pub room: i32,
+    /// Most jobs to look at.
+    pub most_jobs: i32,
+    /// Only what fell due at or after this time: skips the dead rows of earlier claims. None: from the start.
+    pub since: Option<DateTime<Utc>>,
+    /// Who claims.
+    pub node: NodeId,
+}
+
+/// Leases due jobs to a node, the earliest due first. Jobs that others are just taking are skipped.
+pub async fn claim(conn: &mut PgConnection, claim: Claim) -> Result<Vec<Job>, Error> {
+    let rows = sqlx::query!(
+        r#"
+        with c as materialized (
+          select job_id, n, due_at from jobs
+          where lane_id = $1 and node_id is null and class = $2 and priority = $3
+            and due_at <= now() and due_at >= coalesce($6::timestamptz, '-infinity')
+          order by due_at, job_id limit $5 for update skip locked),
+        pick as (select job_id, sum(n) over (rows unbounded preceding) - n as before from c)
+        update jobs j set node_id = $7, ver = ver + 1
+        where j.job_id = any(array(select job_id from pick where before < $4))
+        returning j.job_id, j.notification_id, j.ver, j.attempt, j.unsure, j.lost, j.due_at, j.expires_at, j.devices,
+                  j.done as "done: BitVec"
+        "#,
+        claim.lane.0,
+        claim.class.code(),
+        claim.priority.code(),
+        i64::from(claim.room) as _,
+        i64::from(claim.most_jobs),
+        claim.since,
+        claim.node.0,
+    )
+    .fetch_all(conn)
+    .await?;
+    let mut jobs: Vec<Job> = rows
+        .into_iter()
+        .map(|row| Job {
+            id: JobId(row.job_id),
+            notification: NotificationId(row.notification_id),
+            lane: claim.lane,
+            priority: claim.priority,
+            class: claim.class,
+            version: row.ver,
+            attempt: row.attempt.cast_unsigned(),
+            unsure: row.unsure.cast_unsigned(),
+            lost: row.lost.cast_unsigned(),
+            due_at: row.due_at,
+            expires_at: row.expires_at,
+            devices: row.devices.into_iter().map(DeviceId).collect(),
+            done: row.done,
+        })
+        .collect();
+    jobs.sort_unstable_by_key(|job| (job.due_at, job.id));
+    Ok(jobs)
+}
+
+/// A range of the claim index in which something is due, or will be within a second.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Due {
+    /// Which lane.
+    pub lane: LaneId,
+    /// Which class.
+    pub class: Class,
+    /// Which priority.
+    pub priority: Priority,
+    /// Time until the first of it is due, in milliseconds; 0 if it is.
+    pub in_ms: u32,
+}
+
+/// Asks for all lanes together what is due or falls due within a second: all that an idle node asks (QUEUE.md 24).
+pub async fn tick(conn: &mut PgConnection, lanes: &[LaneId]) -> Result<Vec<Due>, Error> {
+    let lanes: Vec<i32> = lanes.iter().map(|lane| lane.0).collect();
+    let rows = sqlx::query!(
+        r#"
+        select l as "lane!", c as "class!", p as "priority!",
+               greatest(0, extract(epoch from w.due_at - now()) * 1000)::float8 as "in_ms!"
+        from unnest($1::int[]) l
+        cross join unnest(array[0, 1, 2]::smallint[]) c
+        cross join unnest(array[10, 5, 1]::smallint[]) p
+        cross join lateral (
+          select due_at from jobs
+          where lane_id = l and class = c and priority = p and node_id is null and due_at <= now() + interval '1 second'
+          order by due_at limit 1) w
+        "#,
+        &lanes
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(rows
+        .into_iter()
+        .filter_map(|row| {
+            Some(Due {
+                lane: LaneId(row.lane),
+                class: Class::from_code(row.class)?,
+                priority: Priority::from_code(row.priority)?,
+                in_ms: row.in_ms.ceil() as u32,
+            })
+        })
+        .collect())
+}
+
+/// Gives jobs back as they were: owner none, place, attempt and what has left them unchanged. Fenced by owner and
+/// version. Returns those that were given back. `jobs` ascending by id.
+pub async fn release(
+    conn: &mut PgConnection,
+    node: NodeId,
+    jobs: &[(JobId, i32)],
+) -> Result<Vec<JobId>, Error> {
+    let ids: Vec<i64> = jobs.iter().map(|(id, _)| id.0).collect();
+    let versions: Vec<i32> = jobs.iter().map(|(_, version)| *version).collect();
+    let rows = sqlx::query_scalar!(
+        r#"
+        with i as (select * from unnest($2::bigint[], $3::int[]) as i(job_id, ver)),
+        locked as materialized (
+          select job_id, node_id, ver from jobs where job_id = any($2) order by job_id for update),
+        ours as materialized (
+          select l.job_id from i join locked l on l.job_id = i.job_id and l.node_id = $1 and l.ver = i.ver)
+        update jobs set node_id = null, ver = ver + 1
+        where job_id = any(array(select job_id from ours)) returning job_id
+        "#,
+        node.0,
+        &ids,
+        &versions
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(rows.into_iter().map(JobId).collect())
+}
+
+/// The jobs that the table says this node holds, with their versions.
+pub async fn held_by(conn: &mut PgConnection, node: NodeId) -> Result<Vec<(JobId, i32)>, Error> {
+    let rows =
+        sqlx::query!("select job_id, ver from jobs where node_id = $1 order by node_id, job_id", node.0)
+            .fetch_all(conn)
+            .await?;
+    Ok(rows.into_iter().map(|row| (JobId(row.job_id), row.ver)).collect())
+}
+
+/// Sweeps up to `limit` jobs of a dead node: they wait again. `lost` counts deaths without progress (QUEUE.md 22).
+pub async fn sweep(conn: &mut PgConnection, node: NodeId, limit: i64) -> Result<u64, Error> {
+    let swept = sqlx::query!(
+        "
+        with dead as materialized (
+          select job_id from jobs where node_id = $1 order by node_id, job_id limit $2 for update)
+        update jobs set node_id = null, ver = ver + 1, lost = lost + 1
+        where job_id = any(array(select job_id from dead))
+        ",
+        node.0,
+        limit
+    )
+    .execute(conn)
+    .await?;
+    Ok(swept.rows_affected())
+}

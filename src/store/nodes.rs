@@ -1,0 +1,107 @@
+//! Nodes: one row per start of a process. A job is leased while its node lives.
+
+use chrono::{DateTime, Utc};
+use sqlx::PgConnection;
+
+use super::Error;
+use crate::domain::NodeId;
+
+/// What a beat brings back.
+#[derive(Clone, Copy, Debug)]
+pub struct Beat {
+    /// How many nodes live, this one among them.
+    pub living: i64,
+    /// Postgres's time.
+    pub clock: DateTime<Utc>,
+}
+
+/// A node as the leader watches it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Watched {
+    /// Which.
+    pub node: NodeId,
+    /// Its count.
+    pub beat: i64,
+    /// Has it been called dead?
+    pub dead: bool,
+}
+
+/// Enters a new node.
+pub async fn enter(conn: &mut PgConnection, name: &str) -> Result<(NodeId, DateTime<Utc>), Error> {
+    let row = sqlx::query!(
+        r#"insert into nodes (name) values ($1) returning node_id, clock_timestamp() as "clock!""#,
+        name
+    )
+    .fetch_one(conn)
+    .await?;
+    Ok((NodeId(row.node_id), row.clock))
+}
+
+/// Counts up. None: this node was called dead; it drops what it holds and starts again under a new id.
+pub async fn beat(conn: &mut PgConnection, node: NodeId) -> Result<Option<Beat>, Error> {
+    let row = sqlx::query!(
+        r#"
+        update nodes set beat = beat + 1 where node_id = $1 and dead_at is null
+        returning (select count(*) from nodes where dead_at is null) as "living!", clock_timestamp() as "clock!"
+        "#,
+        node.0
+    )
+    .fetch_optional(conn)
+    .await?;
+    Ok(row.map(|row| Beat { living: row.living, clock: row.clock }))
+}
+
+/// Every node of the last day.
+pub async fn watch(conn: &mut PgConnection) -> Result<Vec<Watched>, Error> {
+    let rows = sqlx::query!(r#"select node_id, beat, dead_at is not null as "dead!" from nodes"#)
+        .fetch_all(conn)
+        .await?;
+    Ok(rows
+        .into_iter()
+        .map(|row| Watched { node: NodeId(row.node_id), beat: row.beat, dead: row.dead })
+        .collect())
+}
+
+/// Calls a node dead, if its beat is still the one that was watched. Says whether it did.
+pub async fn bury(conn: &mut PgConnection, node: NodeId, beat: i64) -> Result<bool, Error> {
+    let done = sqlx::query!(
+        "update nodes set dead_at = now() where node_id = $1 and beat = $2 and dead_at is null",
+        node.0,
+        beat
+    )
+    .execute(conn)
+    .await?;
+    Ok(done.rows_affected() == 1)
+}
+
+/// Calls every living node but `except` dead: only for a process that knows itself alone on its own database.
+pub async fn bury_predecessors(conn: &mut PgConnection, except: NodeId) -> Result<Vec<NodeId>, Error> {
+    let rows = sqlx::query_scalar!(
+        "update nodes set dead_at = now() where node_id <> $1 and dead_at is null returning node_id",
+        except.0
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(rows.into_iter().map(NodeId).collect())
+}
+
+/// A node's own farewell, after it has released what it held.
+pub async fn leave(conn: &mut PgConnection, node: NodeId) -> Result<(), Error> {
+    sqlx::query!("update nodes set dead_at = now() where node_id = $1 and dead_at is null", node.0)
+        .execute(conn)
+        .await?;
+    Ok(())
+}
+
+/// Forgets nodes that died more than a day ago and hold nothing.
+pub async fn forget(conn: &mut PgConnection) -> Result<u64, Error> {
+    let done = sqlx::query!(
+        "
+        delete from nodes n where dead_at < now() - interval '1 day'
+          and not exists (select 1 from jobs j where j.node_id = n.node_id)
+        "
+    )
+    .execute(conn)
+    .await?;
+    Ok(done.rows_affected())
+}

@@ -1,0 +1,73 @@
+//! What a lane needs to know of the notifications whose jobs it has claimed.
+
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use super::Error;
+use crate::domain::{AppId, Content, DeviceId, NotificationId};
+
+/// A notification as its senders need it.
+#[derive(Debug)]
+pub struct ToSend {
+    /// Which.
+    pub id: NotificationId,
+    /// Whose.
+    pub app: AppId,
+    /// Now or never.
+    pub once: bool,
+    /// Some targets were addressed through a user.
+    pub by_user: bool,
+    /// Stopped by its sender.
+    pub cancelled: bool,
+    /// What it says; none when retention has dropped it, or no version of ours could have written it.
+    pub content: Option<Content>,
+}
+
+/// Reads notifications by id.
+pub async fn to_send(conn: &mut PgConnection, ids: &[NotificationId]) -> Result<Vec<ToSend>, Error> {
+    let ids: Vec<Uuid> = ids.iter().map(|id| id.0).collect();
+    let rows = sqlx::query!(
+        r#"
+        select notification_id, app_id, once, by_user, cancelled_at is not null as "cancelled!", content
+        from notifications where notification_id = any($1)
+        "#,
+        &ids
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(rows
+        .into_iter()
+        .map(|row| ToSend {
+            id: NotificationId(row.notification_id),
+            app: AppId(row.app_id),
+            once: row.once,
+            by_user: row.by_user,
+            cancelled: row.cancelled,
+            content: row.content.and_then(|bytes| serde_json::from_slice(&bytes).ok()),
+        })
+        .collect())
+}
+
+/// Through which user each target of these notifications was addressed; those addressed otherwise are left out.
+pub async fn users_of(
+    conn: &mut PgConnection,
+    ids: &[NotificationId],
+    devices: &[DeviceId],
+) -> Result<Vec<(NotificationId, DeviceId, String)>, Error> {
+    let ids: Vec<Uuid> = ids.iter().map(|id| id.0).collect();
+    let devices: Vec<i64> = devices.iter().map(|device| device.0).collect();
+    let rows = sqlx::query!(
+        r#"
+        select notification_id, device_id, user_id as "user_id!" from targets
+        where notification_id = any($1) and device_id = any($2) and user_id is not null
+        "#,
+        &ids,
+        &devices
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(rows
+        .into_iter()
+        .map(|row| (NotificationId(row.notification_id), DeviceId(row.device_id), row.user_id))
+        .collect())
+}

@@ -1,0 +1,93 @@
+//! Days: made ahead, dropped when their retention has passed.
+//!
+//! Made with LIKE and ATTACH, removed by DETACH ... CONCURRENTLY, each with a lock time-out and another try later,
+//! so that nobody's long snapshot can stop the recorder (QUEUE.md 4).
+
+use chrono::NaiveDate;
+use sqlx::{Connection, PgConnection};
+
+use super::Error;
+
+/// Days from today on that always exist.
+pub const DAYS_AHEAD: i32 = 7;
+
+/// Which of the next days (from today, in UTC) have no partitions yet.
+pub async fn missing_days(conn: &mut PgConnection) -> Result<Vec<NaiveDate>, Error> {
+    let rows = sqlx::query_scalar!(
+        r#"
+        select day as "day!" from (
+          select (now() at time zone 'UTC')::date + d as day from generate_series(0, $1) d) x
+        where exists (
+          select 1 from unnest(array['notifications', 'targets', 'receipts']) parent
+          where not exists (
+            select 1 from pg_inherits where inhrelid = to_regclass(parent || '_' || to_char(day, 'YYYYMMDD'))))
+        order by day
+        "#,
+        DAYS_AHEAD
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(rows)
+}
+
+/// Makes a day's partitions.
+///
+/// # Errors
+/// A lock time-out (55P03) while somebody else alters the parents: try again later.
+pub async fn create_day(conn: &mut PgConnection, day: NaiveDate) -> Result<(), Error> {
+    let mut tx = conn.begin().await?;
+    sqlx::query!("set local lock_timeout = '200ms'").execute(&mut *tx).await?;
+    sqlx::query!("call create_day($1)", day).execute(&mut *tx).await?;
+    tx.commit().await?;
+    Ok(())
+}
+
+/// Days older than `days` on which nothing waiting depends: they may be dropped.
+pub async fn droppable_days(conn: &mut PgConnection, days: i32) -> Result<Vec<NaiveDate>, Error> {
+    let rows = sqlx::query_scalar!(
+        r#"
+        select day as "day!" from (
+          select to_date(right(inhrelid::regclass::text, 8), 'YYYYMMDD') as day
+          from pg_inherits where inhparent = 'notifications'::regclass) x
+        where day < (now() at time zone 'UTC')::date - $1::int
+          and not exists (
+            select 1 from jobs where notification_id >= day_floor(day) and notification_id < day_floor(day + 1))
+        order by day
+        "#,
+        days
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(rows)
+}
+
+/// Drops a day's partitions: detached without blocking anybody, then dropped. Stops at the first that can't be had
+/// within the lock time-out; calling it again goes on from there.
+///
+/// The name is built from a date, never from what anybody wrote; identifiers can't be parameters.
+pub async fn drop_day(conn: &mut PgConnection, day: NaiveDate) -> Result<(), Error> {
+    let suffix = day.format("%Y%m%d");
+    sqlx::query("set lock_timeout = '2s'").execute(&mut *conn).await?;
+    for parent in ["receipts", "targets", "notifications"] {
+        let child = format!("{parent}_{suffix}");
+        let attached: Option<bool> =
+            sqlx::query_scalar("select inhdetachpending from pg_inherits where inhrelid = to_regclass($1)")
+                .bind(&child)
+                .fetch_optional(&mut *conn)
+                .await?;
+        let how = match attached {
+            Some(false) => Some("concurrently"),
+            Some(true) => Some("finalize"),
+            None => None,
+        };
+        if let Some(how) = how {
+            let detach = format!("alter table {parent} detach partition {child} {how}");
+            sqlx::raw_sql(sqlx::AssertSqlSafe(detach)).execute(&mut *conn).await?;
+        }
+        sqlx::raw_sql(sqlx::AssertSqlSafe(format!("drop table if exists {child}")))
+            .execute(&mut *conn)
+            .await?;
+    }
+    sqlx::query("reset lock_timeout").execute(&mut *conn).await?;
+    Ok(())
+}

@@ -1,0 +1,262 @@
+//! Recording outcomes: idempotent and fenced (QUEUE.md 1).
+//!
+//! A record carries (job, owner, version) and changes nothing where they do not match, so a replay after a lost COMMIT
+//! and a late record after a lost lease change nothing twice. A job goes only when every device of it has an outcome:
+//! the statement checks it.
+
+use bit_vec::BitVec;
+use sqlx::PgConnection;
+
+use super::Error;
+use crate::domain::{DeviceId, JobId, LaneId, NodeId};
+
+/// Columns of the receipts of many jobs, and of the retry jobs that come with them. Jobs ascending by id.
+#[derive(Debug, Default)]
+pub struct Batch {
+    job: Vec<i64>,
+    node: Vec<Option<i32>>,
+    version: Vec<i32>,
+    finished: Vec<bool>,
+    done: Vec<BitVec>,
+    counts: [Vec<i16>; 7],
+    outcomes: Vec<Vec<u8>>,
+    reasons: Vec<Option<String>>,
+    reason_of: Vec<Option<Vec<u8>>>,
+    provider_ids: Vec<Option<String>>,
+    began_ms: Vec<i32>,
+    start: Vec<i32>,
+    end: Vec<i32>,
+    devices: Vec<i64>,
+
+    retry_parent: Vec<i64>,
+    retry_lane: Vec<Option<i32>>,
+    retry_delay_ms: Vec<i64>,
+    retry_step: Vec<i16>,
+    retry_unsure: Vec<i16>,
+    retry_reason: Vec<Option<String>>,
+    retry_start: Vec<i32>,
+    retry_end: Vec<i32>,
+    retry_devices: Vec<i64>,
+}
+
+/// One job's part of a batch.
+#[derive(Debug)]
+pub struct Receipt<'a> {
+    /// Which job.
+    pub job: JobId,
+    /// Who holds it.
+    pub node: Option<NodeId>,
+    /// The version that the holder knows.
+    pub version: i32,
+    /// Does this leave no device in the job?
+    pub finished: bool,
+    /// A bit per device of the job: those that leave it with this.
+    pub done: BitVec,
+    /// accepted, rejected, token_dead, expired, cancelled, unknown, again.
+    pub counts: [i16; 7],
+    /// Ascending.
+    pub devices: &'a [DeviceId],
+    /// A byte per device.
+    pub outcomes: Vec<u8>,
+    /// The words that occur, printable ASCII.
+    pub reasons: Vec<String>,
+    /// Index into `reasons` plus 1, a byte per device; empty where there are no reasons.
+    pub reason_of: Vec<u8>,
+    /// A name per device, empty where there is none; empty where there are none at all. Printable ASCII.
+    pub provider_ids: Vec<String>,
+    /// How long ago the first attempt in it began, in milliseconds.
+    pub began_ms: i32,
+}
+
+/// A job of devices that go on: to another attempt, or to another lane.
+#[derive(Debug)]
+pub struct Retry<'a> {
+    /// The job they come from, which is in the same batch.
+    pub parent: JobId,
+    /// None: the same.
+    pub lane: Option<LaneId>,
+    /// From now on, in milliseconds.
+    pub delay_ms: i64,
+    /// 1: another attempt; 0: the same one elsewhere.
+    pub step: i16,
+    /// How many attempts in doubt this adds.
+    pub unsure: i16,
+    /// The last word about them.
+    pub reason: Option<&'a str>,
+    /// Ascending.
+    pub devices: &'a [DeviceId],
+}
+
+impl Batch {
+    /// Nothing in it?
+    pub fn is_empty(&self) -> bool {
+        self.job.is_empty()
+    }
+
+    /// Adds a job's outcomes.
+    pub fn receipt(&mut self, receipt: Receipt<'_>) {
+        self.job.push(receipt.job.0);
+        self.node.push(receipt.node.map(|node| node.0));
+        self.version.push(receipt.version);
+        self.finished.push(receipt.finished);
+        self.done.push(receipt.done);
+        for (column, count) in self.counts.iter_mut().zip(receipt.counts) {
+            column.push(count);
+        }
+        self.outcomes.push(receipt.outcomes);
+        let some = !receipt.reasons.is_empty();
+        self.reasons.push(some.then(|| receipt.reasons.join("\n")));
+        self.reason_of.push(some.then_some(receipt.reason_of));
+        let some = !receipt.provider_ids.is_empty();
+        self.provider_ids.push(some.then(|| receipt.provider_ids.join("\n")));
+        self.began_ms.push(receipt.began_ms);
+        push_slice(&mut self.devices, &mut self.start, &mut self.end, receipt.devices);
+    }
+
+    /// Adds devices that go on.
+    pub fn retry(&mut self, retry: Retry<'_>) {
+        self.retry_parent.push(retry.parent.0);
+        self.retry_lane.push(retry.lane.map(|lane| lane.0));
+        self.retry_delay_ms.push(retry.delay_ms);
+        self.retry_step.push(retry.step);
+        self.retry_unsure.push(retry.unsure);
+        self.retry_reason.push(retry.reason.map(str::to_owned));
+        push_slice(&mut self.retry_devices, &mut self.retry_start, &mut self.retry_end, retry.devices);
+    }
+}
+
+/// Postgres's arrays count from 1 and their slices include both ends.
+fn push_slice(flat: &mut Vec<i64>, start: &mut Vec<i32>, end: &mut Vec<i32>, devices: &[DeviceId]) {
+    let at = |len: usize| i32::try_from(len).expect("a batch holds fewer than 2^31 devices");
+    start.push(at(flat.len()) + 1);
+    flat.extend(devices.iter().map(|device| device.0));
+    end.push(at(flat.len()));
+}
+
+/// Appends the receipts, writes the retry jobs, and marks or deletes the jobs. Returns the jobs that were as the batch
+/// said; nothing happened for the others, which take the slow path.
+///
+/// # Errors
+/// A poisoned value fails the whole statement and nothing is recorded.
+pub async fn record(conn: &mut PgConnection, batch: &Batch) -> Result<Vec<JobId>, Error> {
+    let [accepted, rejected, token_dead, expired, cancelled, unknown, again] = &batch.counts;
+    let rows = sqlx::query_scalar!(
+        r#"
+        with i as (
+          select * from unnest($1::bigint[], $2::int[], $3::int[], $4::boolean[],
+                               $6::smallint[], $7::smallint[], $8::smallint[], $9::smallint[], $10::smallint[],
+                               $11::smallint[], $12::smallint[], $13::bytea[], $14::text[], $15::bytea[], $16::text[],
+                               $17::int[], $18::int[], $19::int[])
+            as i(job_id, node_id, ver, finished, accepted, rejected, token_dead, expired, cancelled, unknown, again,
+                 outcomes, reasons, reason_of, provider_ids, began_ms, first, last)),
+        locked as materialized (select * from jobs where job_id = any($1) order by job_id for update),
+        ours as materialized (
+          select l.job_id, l.notification_id, l.lane_id, l.priority, l.expires_at, l.attempt as l_attempt,
+                 l.unsure as l_unsure, i.*
+          from (select job_id as i_job_id, node_id as i_node_id, ver as i_ver, finished, accepted, rejected, token_dead,
+                       expired, cancelled, unknown, again, outcomes, reasons, reason_of, provider_ids, began_ms, first,
+                       last from i) i
+          join locked l on l.job_id = i.i_job_id and l.node_id is not distinct from i.i_node_id and l.ver = i.i_ver
+            and (not i.finished or l.n = coalesce(bit_count(l.done), 0) + i.last - i.first + 1)),
+        finished as (delete from jobs where job_id = any(array(select job_id from ours where finished))),
+        partly as (
+          update jobs set ver = ver + 1, lost = 0,
+                 done = coalesce(done | ($5::varbit[])[array_position($1, job_id)],
+                                 ($5::varbit[])[array_position($1, job_id)])
+          where job_id = any(array(select job_id from ours where not finished))),
+        appended as (
+          insert into receipts (notification_id, job_id, lane_id, attempt, accepted, rejected, token_dead, expired,
+                                cancelled, unknown, again, shape, first_device, last_device, devices, outcomes,
+                                reasons, reason_of, provider_ids, began_at)
+          select notification_id, job_id, lane_id, l_attempt, accepted, rejected, token_dead, expired, cancelled,
+                 unknown, again, shape_of(($20::bigint[])[first], ($20::bigint[])[last], last - first + 1),
+                 ($20::bigint[])[first], ($20::bigint[])[last], ($20::bigint[])[first:last], outcomes,
+                 string_to_array(reasons, E'\n'), reason_of, string_to_array(provider_ids, E'\n'),
+                 now() - make_interval(secs => began_ms / 1000.0)
+          from ours),
+        retries as (
+          insert into jobs (notification_id, lane_id, priority, class, due_at, expires_at, attempt, unsure, reason, n,
+                            devices)
+          select o.notification_id, coalesce(r.lane, o.lane_id), o.priority, 1,
+                 now() + make_interval(secs => r.delay_ms / 1000.0), o.expires_at, (o.l_attempt + r.step)::smallint,
+                 (o.l_unsure + r.unsure)::smallint, r.reason, (r.last - r.first + 1)::smallint,
+                 ($29::bigint[])[r.first:r.last]
+          from unnest($21::bigint[], $22::int[], $23::bigint[], $24::smallint[], $25::smallint[], $26::text[],
+                      $27::int[], $28::int[])
+            as r(parent, lane, delay_ms, step, unsure, reason, first, last)
+          join ours o on o.job_id = r.parent)
+        select job_id from ours
+        "#,
+        &batch.job,
+        &batch.node as &[Option<i32>],
+        &batch.version,
+        &batch.finished,
+        &batch.done as &[BitVec],
+        accepted,
+        rejected,
+        token_dead,
+        expired,
+        cancelled,
+        unknown,
+        again,
+        &batch.outcomes,
+        &batch.reasons as &[Option<String>],
+        &batch.reason_of as &[Option<Vec<u8>>],
+        &batch.provider_ids as &[Option<String>],
+        &batch.began_ms,
+        &batch.start,
+        &batch.end,
+        &batch.devices,
+        &batch.retry_parent,
+        &batch.retry_lane as &[Option<i32>],
+        &batch.retry_delay_ms,
+        &batch.retry_step,
+        &batch.retry_unsure,
+        &batch.retry_reason as &[Option<String>],
+        &batch.retry_start,
+        &batch.retry_end,
+        &batch.retry_devices,
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(rows.into_iter().map(JobId).collect())
+}
+
+/// A job as it is now, locked.
+#[derive(Debug)]
+pub struct Present {
+    /// Which.
+    pub job: JobId,
+    /// Who holds it now.
+    pub node: Option<NodeId>,
+    /// Its version.
+    pub version: i32,
+    /// How many devices it was made of.
+    pub n: usize,
+    /// Which have left it.
+    pub done: Option<BitVec>,
+}
+
+/// Locks jobs and says how they are: the first statement of the slow path, whose second is [`record`] in the same
+/// transaction. Those that are gone are left out. `jobs` ascending.
+pub async fn look(conn: &mut PgConnection, jobs: &[JobId]) -> Result<Vec<Present>, Error> {
+    let ids: Vec<i64> = jobs.iter().map(|job| job.0).collect();
+    let rows = sqlx::query!(
+        r#"
+        select job_id, node_id, ver, n, done as "done: BitVec" from jobs where job_id = any($1) order by job_id for update
+        "#,
+        &ids
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(rows
+        .into_iter()
+        .map(|row| Present {
+            job: JobId(row.job_id),
+            node: row.node_id.map(NodeId),
+            version: row.ver,
+            n: usize::try_from(row.n).unwrap_or_default(),
+            done: row.done,
+        })
+        .collect())
+}
