@@ -58,6 +58,6 @@ pub struct Job {
 impl Job {
     /// Positions of the devices that are still in it.
     pub fn open(&self) -> impl Iterator<Item = usize> + '_ {
-        (0..self.devices.len()).filter(|i| !self.done.as_ref().is_some_and(|bits| bits.get(*i) == Some(true)))
+        (0..self.devices.len()).filter(|i| self.done.as_ref().is_none_or(|bits| bits.get(*i) != Some(true)))
     }
 }

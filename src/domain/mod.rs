@@ -13,7 +13,9 @@ mod outcome;
 mod push_type;
 mod retry;
 mod scope;
+mod target;
 mod ttl;
+mod verdict;
 
 pub use app::{App, AppLane, Apps};
 pub use content::{ApnsOverrides, Content, Priority};
@@ -27,4 +29,6 @@ pub use outcome::{Certainty, Floor, LaneCause, Misfit, Outcome, Reason};
 pub use push_type::PushType;
 pub use retry::RetryPolicy;
 pub use scope::{BadScopes, Scope, Scopes};
+pub use target::Target;
 pub use ttl::{BadDuration, Ttl, parse_duration, remaining_secs};
+pub use verdict::Verdict;

@@ -83,6 +83,8 @@ pub struct StoredJob {
     pub notification: NotificationId,
     /// In which lane.
     pub lane: LaneId,
+    /// Its order.
+    pub priority: Priority,
     /// Its first device, which with the two above names it.
     pub first_device: DeviceId,
     /// Since when it may be sent.
@@ -193,9 +195,9 @@ pub async fn insert(
                  (last - first + 1)::smallint, ($19::bigint[])[first:last]
           from unnest($12::uuid[], $13::int[], $14::smallint[], $15::int[], $16::int[], $17::int[], $18::int[])
             as x(id, lane, priority, life, node, first, last)
-          returning job_id, notification_id, lane_id, devices[1] as first_device, due_at, expires_at)
+          returning job_id, notification_id, lane_id, priority, devices[1] as first_device, due_at, expires_at)
         select now() as "now!", j.job_id as "job_id?", j.notification_id as "notification_id?", j.lane_id as "lane_id?",
-               j.first_device, j.due_at as "due_at?", j.expires_at as "expires_at?"
+               j.priority as "priority?", j.first_device, j.due_at as "due_at?", j.expires_at as "expires_at?"
         from (select 1) one left join j on true
         "#,
         &batch.id,
@@ -238,6 +240,7 @@ pub async fn insert(
                 id: JobId(row.job_id?),
                 notification: NotificationId(row.notification_id?),
                 lane: LaneId(row.lane_id?),
+                priority: Priority::from_code(row.priority?)?,
                 first_device: DeviceId(row.first_device?),
                 due_at: row.due_at?,
                 expires_at: row.expires_at?,

@@ -74,3 +74,16 @@ pub async fn resume(conn: &mut PgConnection, lane: LaneId, fingerprint: &[u8]) -
     .await?;
     Ok(done.rows_affected() == 1)
 }
+
+/// Tells other nodes that these lanes have work waiting. Never part of another transaction (QUEUE.md 15).
+pub async fn notify(
+    conn: &mut PgConnection,
+    channel: &str,
+    lanes: impl IntoIterator<Item = LaneId>,
+) -> Result<(), Error> {
+    let lanes: Vec<i32> = lanes.into_iter().map(|lane| lane.0).collect();
+    sqlx::query!("select pg_notify($1, lane::text) from unnest($2::int[]) lane", channel, &lanes)
+        .execute(conn)
+        .await?;
+    Ok(())
+}

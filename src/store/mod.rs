@@ -26,3 +26,22 @@ pub enum Error {
         what: String,
     },
 }
+
+impl Error {
+    /// SQLSTATE, where Postgres gave one.
+    pub fn sqlstate(&self) -> Option<String> {
+        match self {
+            Self::Database(sqlx::Error::Database(error)) => error.code().map(|code| code.into_owned()),
+            _ => None,
+        }
+    }
+
+    /// A value that can't be stored (classes 22, 23, 54): the same batch fails for ever, so it is halved until the
+    /// culprit stands alone (QUEUE.md 6). Everything else may pass when it is tried again.
+    pub fn is_poison(&self) -> bool {
+        match self {
+            Self::Database(sqlx::Error::Encode(_) | sqlx::Error::Protocol(_)) => true,
+            _ => self.sqlstate().is_some_and(|code| matches!(code.get(..2), Some("22" | "23" | "54"))),
+        }
+    }
+}

@@ -1,0 +1,264 @@
+//! The loop that commits: as many requests as arrived during the previous commit, in one statement.
+
+use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
+
+use sqlx::PgPool;
+use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
+
+use super::{Accepted, Committer, Error, NewNotification, Request};
+use crate::domain::{
+    Class, DeviceId, JOB_DEVICES_MAX, Job, LaneId, NodeId, NotificationId, Priority, Reason,
+};
+use crate::queue::intake::{Held, Known, Slot};
+use crate::store;
+use crate::store::accept::{Batch, Row, StoredJob};
+
+/// Most requests, and about the most devices, of one commit.
+const MOST_REQUESTS: usize = 256;
+const MOST_DEVICES: usize = 20_000;
+/// How long a caller waits while we find out what became of a commit whose answer was lost.
+const FIND_OUT: Duration = Duration::from_secs(5);
+
+pub(super) async fn run(mut committer: Committer, stop: CancellationToken) {
+    let mut waiting: Vec<Request> = Vec::new();
+    loop {
+        if waiting.is_empty() {
+            tokio::select! {
+                biased;
+                taken = committer.requests.recv_many(&mut waiting, MOST_REQUESTS) => {
+                    if taken == 0 {
+                        return;
+                    }
+                }
+                () = stop.cancelled(), if !committer.requests.is_closed() => committer.requests.close(),
+            }
+            continue;
+        }
+        let rest = waiting.split_off(batch_len(&waiting));
+        commit(&committer, std::mem::replace(&mut waiting, rest)).await;
+    }
+}
+
+fn batch_len(requests: &[Request]) -> usize {
+    let mut devices = 0;
+    let within = requests.iter().take_while(|request| {
+        let first = devices == 0;
+        devices += request.new.targets.len();
+        first || devices <= MOST_DEVICES
+    });
+    within.count()
+}
+
+/// Commits a batch; a poisoned request is found by halving and fails alone (QUEUE.md 6).
+async fn commit(committer: &Committer, requests: Vec<Request>) {
+    let mut parts = vec![requests];
+    while let Some(mut part) = parts.pop() {
+        let Err(error) = commit_part(committer, &mut part).await else { continue };
+        if error.is_poison() && part.len() > 1 {
+            let right = part.split_off(part.len() / 2);
+            parts.extend([right, part]);
+        } else {
+            refuse(part, &error);
+        }
+    }
+}
+
+fn refuse(requests: Vec<Request>, error: &store::Error) {
+    let poison = error.is_poison();
+    if poison {
+        tracing::error!(%error, "a notification can't be stored");
+    } else {
+        tracing::warn!(%error, requests = requests.len(), "notifications not accepted");
+    }
+    for request in requests {
+        let answer = match error.sqlstate() {
+            Some(state) if poison => Error::Poisoned(state),
+            _ if poison => Error::Poisoned("unencodable".to_owned()),
+            _ => Error::Unavailable,
+        };
+        // A caller that has gone away needs no answer.
+        let _gone = request.reply.send(Err(answer));
+    }
+}
+
+/// A job that is to be handed over once it is stored.
+struct HandOver {
+    slot: Slot,
+    devices: Vec<DeviceId>,
+    known: Known,
+    priority: Priority,
+}
+
+type JobName = (NotificationId, LaneId, DeviceId);
+
+struct Part {
+    ids: Vec<NotificationId>,
+    lease: NodeId,
+    batch: Batch,
+    slots: HashMap<JobName, HandOver>,
+}
+
+/// Stores and answers a part of a batch. On an error nothing of it is stored and the requests are still there, except
+/// those that turn out to be stored after all.
+async fn commit_part(committer: &Committer, requests: &mut Vec<Request>) -> Result<(), store::Error> {
+    let part = prepare(committer, requests);
+    let stored = async {
+        let mut conn = committer.pool.acquire().await.map_err(store::Error::from)?;
+        store::accept::insert(&mut conn, &part.batch).await
+    };
+    match stored.await {
+        Ok((now, jobs)) => {
+            hand_over(committer, part.slots, part.lease, jobs);
+            for (request, id) in requests.drain(..).zip(part.ids) {
+                let _gone = request.reply.send(Ok(Accepted { id, created_at: now }));
+            }
+            Ok(())
+        }
+        Err(error) if error.is_poison() => Err(error),
+        Err(error) => {
+            answer_found(&committer.pool, requests, &part.ids).await;
+            if requests.is_empty() { Ok(()) } else { Err(error) }
+        }
+    }
+}
+
+/// The answer to a COMMIT may have been lost, not the commit: who is found was accepted. Their jobs are leased to us
+/// without our knowledge, and the node's reconciliation releases them.
+async fn answer_found(pool: &PgPool, requests: &mut Vec<Request>, ids: &[NotificationId]) {
+    let give_up = Instant::now() + FIND_OUT;
+    let found = loop {
+        let found = async {
+            let mut conn = pool.acquire().await.map_err(store::Error::from)?;
+            store::accept::find(&mut conn, ids).await
+        };
+        match found.await {
+            Ok(found) => break found,
+            Err(_) if Instant::now() < give_up => sleep(Duration::from_millis(100)).await,
+            Err(_) => return,
+        }
+    };
+    let found: HashMap<NotificationId, _> = found.into_iter().collect();
+    let mut missing = Vec::new();
+    for (request, id) in requests.drain(..).zip(ids) {
+        match found.get(id) {
+            Some(created_at) => {
+                let _gone = request.reply.send(Ok(Accepted { id: *id, created_at: *created_at }));
+            }
+            None => missing.push(request),
+        }
+    }
+    *requests = missing;
+}
+
+fn prepare(committer: &Committer, requests: &[Request]) -> Part {
+    let lease = committer.membership.id();
+    let now = committer.membership.clock().now();
+    let mut part = Part {
+        ids: Vec::with_capacity(requests.len()),
+        lease,
+        batch: Batch::default(),
+        slots: HashMap::new(),
+    };
+    for request in requests {
+        let id = NotificationId::new(now);
+        part.ids.push(id);
+        add(committer, &mut part, id, &request.new);
+    }
+    part
+}
+
+fn add(committer: &Committer, part: &mut Part, id: NotificationId, new: &NewNotification) {
+    let priority = new.content.priority;
+    let by_user = new.targets.iter().any(|target| target.user.is_some());
+    part.batch.notification(Row {
+        id,
+        app: new.app.id.0,
+        priority,
+        life_secs: new.ttl.as_secs(),
+        once: new.ttl.is_once(),
+        by_user,
+        targets: new.targets.len(),
+        label: new.label.as_deref(),
+        metadata: new.metadata.as_deref(),
+        unmatched: new.unmatched.as_deref(),
+        content: serde_json::to_vec(&*new.content).unwrap_or_default(),
+    });
+    let mut lanes: BTreeMap<LaneId, Vec<DeviceId>> = BTreeMap::new();
+    let mut refused: BTreeMap<(LaneId, &str), (&Reason, Vec<DeviceId>)> = BTreeMap::new();
+    for target in &new.targets {
+        if target.user.is_some() || target.reference.is_some() {
+            let user = target.user.as_ref().map(|user| user.as_str());
+            part.batch.target(id, target.device, user, target.reference.as_deref());
+        }
+        match &target.refused {
+            Some(reason) => {
+                let key = (target.lane, reason.as_str());
+                refused.entry(key).or_insert((reason, Vec::new())).1.push(target.device);
+            }
+            None => lanes.entry(target.lane).or_default().push(target.device),
+        }
+    }
+    for ((lane, _), (reason, mut devices)) in refused {
+        devices.sort_unstable();
+        for devices in devices.chunks(JOB_DEVICES_MAX) {
+            part.batch.refused(id, lane, reason, devices);
+        }
+    }
+    let known = Known { content: new.content.clone(), once: new.ttl.is_once(), by_user };
+    for (lane, mut devices) in lanes {
+        devices.sort_unstable();
+        for devices in devices.chunks(JOB_DEVICES_MAX) {
+            let slot = reserve(committer, lane, priority, devices.len());
+            let node = slot.is_some().then_some(part.lease);
+            let window = u32::try_from(new.ttl.window().as_secs()).unwrap_or(u32::MAX);
+            part.batch.job(id, lane, priority, window, node, devices);
+            if let Some(slot) = slot {
+                let hand_over = HandOver { slot, devices: devices.to_vec(), known: known.clone(), priority };
+                part.slots.insert((id, lane, devices[0]), hand_over);
+            }
+        }
+    }
+}
+
+/// Room in the lane here, reserved before the insert: only while this node lives well and records are not behind.
+fn reserve(committer: &Committer, lane: LaneId, priority: Priority, devices: usize) -> Option<Slot> {
+    let able = committer.recorder.as_ref().is_some_and(|recorder| recorder.has_room())
+        && committer.membership.may_start(committer.membership.id());
+    if !able {
+        return None;
+    }
+    committer.intakes.get(&lane)?.reserve(priority, devices)
+}
+
+fn hand_over(
+    committer: &Committer,
+    mut slots: HashMap<JobName, HandOver>,
+    lease: NodeId,
+    jobs: Vec<StoredJob>,
+) {
+    for stored in jobs {
+        match slots.remove(&(stored.notification, stored.lane, stored.first_device)) {
+            Some(HandOver { slot, devices, known, priority }) => {
+                let job = Job {
+                    id: stored.id,
+                    notification: stored.notification,
+                    lane: stored.lane,
+                    priority,
+                    class: Class::Direct,
+                    version: 0,
+                    attempt: 1,
+                    unsure: 0,
+                    lost: 0,
+                    due_at: stored.due_at,
+                    expires_at: stored.expires_at,
+                    devices,
+                    done: None,
+                };
+                slot.hand_over(Held { job, lease, known: Some(known) });
+            }
+            None => committer.waker.waits(stored.lane, Class::Direct, stored.priority),
+        }
+    }
+}

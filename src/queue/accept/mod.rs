@@ -1,0 +1,125 @@
+//! Accepting notifications: durable before the answer, many requests to a commit.
+//!
+//! There is no timer: the next batch is what arrived during the previous commit. A job whose lane has room here is
+//! inserted already leased to this node and handed over after the commit; the others wait in the table.
+
+mod committer;
+
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+use sqlx::PgPool;
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+
+use super::intake::Intakes;
+use super::membership::Membership;
+use super::recorder::Recorder;
+use super::wake::Waker;
+use crate::domain::{App, Content, NotificationId, Target, Ttl};
+
+/// Most requests that wait for a commit; past it they are told to come again.
+const MOST_WAITING: usize = 4_096;
+
+/// A validated request with its audience resolved.
+#[derive(Clone, Debug)]
+pub struct NewNotification {
+    /// Whose.
+    pub app: Arc<App>,
+    /// What.
+    pub content: Arc<Content>,
+    /// How long.
+    pub ttl: Ttl,
+    /// Kept and returned.
+    pub label: Option<String>,
+    /// Kept and returned: JSON object of strings.
+    pub metadata: Option<Vec<u8>>,
+    /// Kept and returned: the `unmatched` member as JSON; none if nobody was.
+    pub unmatched: Option<Vec<u8>>,
+    /// For whom; a device at most once.
+    pub targets: Vec<Target>,
+}
+
+/// What a 202 says.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Accepted {
+    /// The notification.
+    pub id: NotificationId,
+    /// When (Postgres's clock).
+    pub created_at: DateTime<Utc>,
+}
+
+/// Why a notification was not accepted. Nothing of it is stored.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The database is out of reach or refuses work: try again.
+    #[error("the database is out of reach")]
+    Unavailable,
+    /// Too much is waiting already.
+    #[error("the queue is full")]
+    Full,
+    /// This node is shutting down.
+    #[error("shutting down")]
+    ShuttingDown,
+    /// This one can't be stored, whatever it is that Postgres dislikes about it.
+    #[error("not storable: {0}")]
+    Poisoned(String),
+}
+
+/// Where requests hand in what they want accepted. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Acceptor {
+    requests: mpsc::Sender<Request>,
+}
+
+/// The part of an acceptor that runs: see [`Acceptor::new`].
+#[derive(Debug)]
+pub struct Committer {
+    requests: mpsc::Receiver<Request>,
+    pool: PgPool,
+    membership: Arc<Membership>,
+    intakes: Arc<Intakes>,
+    recorder: Option<Recorder>,
+    waker: Waker,
+}
+
+#[derive(Debug)]
+struct Request {
+    new: NewNotification,
+    reply: oneshot::Sender<Result<Accepted, Error>>,
+}
+
+impl Acceptor {
+    /// An acceptor and the committer that somebody must [run](Committer::run). Without a recorder nothing is handed
+    /// over: this node sends nothing.
+    pub fn new(
+        pool: PgPool,
+        membership: Arc<Membership>,
+        intakes: Arc<Intakes>,
+        recorder: Option<Recorder>,
+        waker: Waker,
+    ) -> (Self, Committer) {
+        let (sender, requests) = mpsc::channel(MOST_WAITING);
+        (Self { requests: sender }, Committer { requests, pool, membership, intakes, recorder, waker })
+    }
+
+    /// Returns after the commit that made it durable.
+    ///
+    /// # Errors
+    /// See [`Error`]; after an error nothing is stored.
+    pub async fn accept(&self, new: NewNotification) -> Result<Accepted, Error> {
+        let (reply, answer) = oneshot::channel();
+        self.requests.try_send(Request { new, reply }).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => Error::Full,
+            mpsc::error::TrySendError::Closed(_) => Error::ShuttingDown,
+        })?;
+        answer.await.unwrap_or(Err(Error::ShuttingDown))
+    }
+}
+
+impl Committer {
+    /// Commits until told to stop; what was handed in until then is still committed.
+    pub async fn run(self, stop: CancellationToken) {
+        committer::run(self, stop).await;
+    }
+}

@@ -1,0 +1,73 @@
+//! Taking waiting jobs for a lane, range by range.
+//!
+//! A claim starts at the due time last reached minus a second, so that it does not walk over the dead rows of earlier
+//! ones while somebody holds an old snapshot; every five seconds, and after a release, it starts from the beginning
+//! (QUEUE.md 14d).
+
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use sqlx::PgPool;
+use tokio::time::Instant;
+
+use crate::domain::{Class, Job, LaneId, NodeId, Priority};
+use crate::store;
+
+const FROM_THE_START_EVERY: Duration = Duration::from_secs(5);
+/// Most jobs in one claim: enough singles to fill a lane, few enough to keep the statement short.
+const MOST_JOBS: i32 = 512;
+
+/// One lane's claims, with how far each range was read.
+#[derive(Debug)]
+pub struct Claimer {
+    pool: PgPool,
+    lane: LaneId,
+    reached: [[Option<DateTime<Utc>>; 3]; 3],
+    restarted: Instant,
+}
+
+impl Claimer {
+    /// Nothing read yet.
+    pub fn new(pool: PgPool, lane: LaneId) -> Self {
+        Self { pool, lane, reached: Default::default(), restarted: Instant::now() }
+    }
+
+    /// The next claims start from the beginning: something was given back behind them.
+    pub fn restart(&mut self) {
+        self.reached = Default::default();
+        self.restarted = Instant::now();
+    }
+
+    /// Claims due jobs of one range for `room` devices, at least one job if any is due.
+    ///
+    /// # Errors
+    /// Postgres is out of reach; what it may have committed all the same is released by the node's reconciliation.
+    pub async fn claim(
+        &mut self,
+        class: Class,
+        priority: Priority,
+        room: usize,
+        node: NodeId,
+    ) -> Result<Vec<Job>, store::Error> {
+        if self.restarted.elapsed() >= FROM_THE_START_EVERY {
+            self.restart();
+        }
+        let reached = &mut self.reached[usize::from(class.code().cast_unsigned())][priority.rank()];
+        let room = i32::try_from(room).unwrap_or(i32::MAX);
+        let claim = store::jobs::Claim {
+            lane: self.lane,
+            class,
+            priority,
+            room,
+            most_jobs: room.clamp(1, MOST_JOBS),
+            since: reached.map(|at| at - TimeDelta::seconds(1)),
+            node,
+        };
+        let mut conn = self.pool.acquire().await.map_err(store::Error::from)?;
+        let jobs = store::jobs::claim(&mut conn, claim).await?;
+        if let Some(last) = jobs.last() {
+            *reached = Some(last.due_at);
+        }
+        Ok(jobs)
+    }
+}

@@ -1,0 +1,37 @@
+//! Postgres's time, as this node knows it. All stored times are made and compared by Postgres; what a node derives from
+//! them (remaining life, `apns-expiration`, ids) comes from here, so a wrong clock on a node harms nothing.
+
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use chrono::{DateTime, Utc};
+use tokio::time::Instant;
+
+/// Postgres's time, learnt with each beat and counted on by the monotonic clock.
+#[derive(Debug)]
+pub struct Clock {
+    base: Instant,
+    /// Microseconds since 1970 at `base`.
+    epoch_at_base: AtomicI64,
+}
+
+impl Clock {
+    /// A clock that stands at `at` now.
+    pub fn new(at: DateTime<Utc>) -> Self {
+        Self { base: Instant::now(), epoch_at_base: AtomicI64::new(at.timestamp_micros()) }
+    }
+
+    /// Learns Postgres's time anew.
+    pub fn set(&self, at: DateTime<Utc>) {
+        self.epoch_at_base.store(at.timestamp_micros() - self.elapsed(), Ordering::Relaxed);
+    }
+
+    /// Postgres's time now.
+    pub fn now(&self) -> DateTime<Utc> {
+        let micros = self.epoch_at_base.load(Ordering::Relaxed) + self.elapsed();
+        DateTime::from_timestamp_micros(micros).unwrap_or_default()
+    }
+
+    fn elapsed(&self) -> i64 {
+        i64::try_from(self.base.elapsed().as_micros()).unwrap_or(i64::MAX)
+    }
+}

@@ -1,0 +1,208 @@
+//! A lane's side towards the queue: what it may be handed without a claim, and where it should look.
+//!
+//! A slot is reserved *before* a job is inserted, and freed if the commit fails; only while the lane runs, has room, and
+//! no direct job of the same or a higher priority is known to wait, so that fresh jobs never jump a queue
+//! (QUEUE.md 14h).
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::Notify;
+
+use crate::domain::{Class, Content, Job, LaneId, NodeId, Priority};
+
+/// The lanes that this node runs.
+pub type Intakes = HashMap<LaneId, Arc<Intake>>;
+
+/// A job leased to this node, in its hands.
+#[derive(Debug)]
+pub struct Held {
+    /// The job.
+    pub job: Job,
+    /// The id under which this node took it.
+    pub lease: NodeId,
+    /// What it says, where that is known already.
+    pub known: Option<Known>,
+}
+
+/// What a handed-over job brings along, so that it need not be read back.
+#[derive(Clone, Debug)]
+pub struct Known {
+    /// What it says.
+    pub content: Arc<Content>,
+    /// Now or never.
+    pub once: bool,
+    /// Some targets were addressed through a user.
+    pub by_user: bool,
+}
+
+/// One lane's intake.
+#[derive(Debug)]
+pub struct Intake {
+    lane: LaneId,
+    open: AtomicBool,
+    /// Devices that may still be handed over.
+    room: AtomicI64,
+    waiting: [[AtomicBool; 3]; 3],
+    handed: Mutex<Vec<Held>>,
+    wake: Notify,
+}
+
+impl Intake {
+    /// An intake that takes up to `room` devices at a time. Closed until the lane opens it.
+    pub fn new(lane: LaneId, room: usize) -> Self {
+        Self {
+            lane,
+            open: AtomicBool::new(false),
+            room: AtomicI64::new(i64::try_from(room).unwrap_or(i64::MAX)),
+            waiting: Default::default(),
+            handed: Mutex::default(),
+            wake: Notify::new(),
+        }
+    }
+
+    /// The lane.
+    pub fn lane(&self) -> LaneId {
+        self.lane
+    }
+
+    /// The lane takes, or stops taking, jobs without a claim.
+    pub fn set_open(&self, open: bool) {
+        self.open.store(open, Ordering::Release);
+        self.wake.notify_one();
+    }
+
+    /// Reserves a slot for a direct job of `devices` devices.
+    pub fn reserve(self: &Arc<Self>, priority: Priority, devices: usize) -> Option<Slot> {
+        if !self.open.load(Ordering::Acquire) || self.direct_waits(priority) {
+            return None;
+        }
+        let devices = i64::try_from(devices).ok()?;
+        let taken = self.room.fetch_update(Ordering::AcqRel, Ordering::Acquire, |room| {
+            (room >= devices).then_some(room - devices)
+        });
+        taken.ok().map(|_| Slot { intake: Arc::clone(self), devices })
+    }
+
+    fn direct_waits(&self, priority: Priority) -> bool {
+        let row = &self.waiting[usize::from(Class::Direct.code().cast_unsigned())];
+        row[..=priority.rank()].iter().any(|flag| flag.load(Ordering::Acquire))
+    }
+
+    /// Something of this class and priority waits in the table.
+    pub fn hint(&self, class: Class, priority: Priority) {
+        self.flag(class, priority).store(true, Ordering::Release);
+        self.wake.notify_one();
+    }
+
+    /// Anything may wait.
+    pub fn hint_all(&self) {
+        for class in Class::ALL {
+            for priority in Priority::DESCENDING {
+                self.flag(*class, priority).store(true, Ordering::Release);
+            }
+        }
+        self.wake.notify_one();
+    }
+
+    /// Takes the hint: the caller looks now, and hints again if it leaves something.
+    pub fn take_hint(&self, class: Class, priority: Priority) -> bool {
+        self.flag(class, priority).swap(false, Ordering::AcqRel)
+    }
+
+    fn flag(&self, class: Class, priority: Priority) -> &AtomicBool {
+        &self.waiting[usize::from(class.code().cast_unsigned())][priority.rank()]
+    }
+
+    /// Takes what was handed over. The caller gives the room back with [`Self::free`] once the devices have left its
+    /// read-ahead.
+    pub fn take_handed(&self) -> Vec<Held> {
+        std::mem::take(&mut *self.handed.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Room for `devices` more.
+    pub fn free(&self, devices: usize) {
+        self.room.fetch_add(i64::try_from(devices).unwrap_or_default(), Ordering::AcqRel);
+    }
+
+    /// Returns when something was handed over, hinted at, opened or closed since the last call returned.
+    pub async fn changed(&self) {
+        self.wake.notified().await;
+    }
+
+    /// Wakes the lane without a hint.
+    pub fn nudge(&self) {
+        self.wake.notify_one();
+    }
+}
+
+/// Room for one job. Dropped unused, it gives its room back.
+#[derive(Debug)]
+#[must_use]
+pub struct Slot {
+    intake: Arc<Intake>,
+    devices: i64,
+}
+
+impl Slot {
+    /// Hands the job over, after its commit.
+    pub fn hand_over(mut self, held: Held) {
+        self.devices = 0;
+        self.intake.handed.lock().unwrap_or_else(PoisonError::into_inner).push(held);
+        self.intake.wake.notify_one();
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        if self.devices > 0 {
+            self.intake.room.fetch_add(self.devices, Ordering::AcqRel);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn open(room: usize) -> Arc<Intake> {
+        let intake = Arc::new(Intake::new(LaneId(1), room));
+        intake.set_open(true);
+        intake
+    }
+
+    #[test]
+    fn a_closed_lane_takes_nothing() {
+        let intake = Arc::new(Intake::new(LaneId(1), 10));
+        assert!(intake.reserve(Priority::High, 1).is_none());
+    }
+
+    #[test]
+    fn an_unused_slot_gives_its_room_back() {
+        let intake = open(10);
+        let slot = intake.reserve(Priority::Normal, 10);
+        assert!(slot.is_some());
+        assert!(intake.reserve(Priority::Normal, 1).is_none());
+        drop(slot);
+        assert!(intake.reserve(Priority::Normal, 10).is_some());
+    }
+
+    #[test]
+    fn fresh_jobs_do_not_jump_ahead_of_waiting_ones_of_their_priority_or_above() {
+        let intake = open(10);
+        intake.hint(Class::Direct, Priority::Normal);
+        assert!(intake.reserve(Priority::High, 1).is_some(), "nothing above it waits");
+        assert!(intake.reserve(Priority::Normal, 1).is_none());
+        assert!(intake.reserve(Priority::Low, 1).is_none());
+        assert!(intake.take_hint(Class::Direct, Priority::Normal));
+        assert!(intake.reserve(Priority::Low, 1).is_some());
+    }
+
+    #[test]
+    fn waiting_retries_do_not_stop_the_hand_over() {
+        let intake = open(10);
+        intake.hint(Class::Retry, Priority::High);
+        assert!(intake.reserve(Priority::Normal, 1).is_some());
+    }
+}

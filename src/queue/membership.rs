@@ -1,0 +1,121 @@
+//! This node among the others. The lease is the node's: a job is leased while its node lives, and a node shows that it
+//! lives by counting up a beat (QUEUE.md 3).
+
+use std::sync::atomic::{AtomicI32, AtomicI64, AtomicU64, Ordering};
+use std::time::Duration;
+
+use sqlx::PgPool;
+use tokio::time::Instant;
+
+use super::clock::Clock;
+use crate::domain::NodeId;
+use crate::store;
+
+/// This node's standing. Shared by all that takes, sends or records jobs.
+#[derive(Debug)]
+pub struct Membership {
+    name: String,
+    id: AtomicI32,
+    started: Instant,
+    /// Milliseconds from `started` to the last committed beat.
+    last_beat: AtomicU64,
+    /// Milliseconds from `started` to Postgres's last answer to the pulse.
+    last_answer: AtomicU64,
+    living: AtomicI64,
+    timeout: Duration,
+    clock: Clock,
+}
+
+impl Membership {
+    /// Enters this process as a new node. `timeout`: after so long without a beat others call it dead.
+    ///
+    /// # Errors
+    /// Postgres is out of reach.
+    pub async fn enter(pool: &PgPool, name: String, timeout: Duration) -> Result<Self, store::Error> {
+        let mut conn = pool.acquire().await.map_err(store::Error::from)?;
+        let (id, clock) = store::nodes::enter(&mut conn, &name).await?;
+        tracing::info!(node = id.0, name, "entered as node {id}");
+        Ok(Self {
+            name,
+            id: AtomicI32::new(id.0),
+            started: Instant::now(),
+            last_beat: AtomicU64::new(0),
+            last_answer: AtomicU64::new(0),
+            living: AtomicI64::new(1),
+            timeout,
+            clock: Clock::new(clock),
+        })
+    }
+
+    /// The present id: it changes when others have called this node dead.
+    pub fn id(&self) -> NodeId {
+        NodeId(self.id.load(Ordering::Acquire))
+    }
+
+    /// Postgres's time.
+    pub fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    /// After so long without a beat a node is called dead.
+    pub fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
+    /// May an attempt begin for a job that was taken under `lease`? Not if this node has been called dead since, nor
+    /// if its last beat is so old that it may be called dead soon.
+    pub fn may_start(&self, lease: NodeId) -> bool {
+        self.id() == lease && self.since_beat() < self.timeout * 2 / 3
+    }
+
+    /// Do other nodes live?
+    pub fn has_peers(&self) -> bool {
+        self.living.load(Ordering::Relaxed) > 1
+    }
+
+    /// Time since the last committed beat.
+    pub fn since_beat(&self) -> Duration {
+        let last = Duration::from_millis(self.last_beat.load(Ordering::Acquire));
+        self.started.elapsed().saturating_sub(last)
+    }
+
+    /// Postgres has answered the pulse.
+    pub fn answered(&self) {
+        self.last_answer.store(self.millis(), Ordering::Release);
+    }
+
+    /// Time since Postgres's last answer to the pulse.
+    pub fn since_answer(&self) -> Duration {
+        let last = Duration::from_millis(self.last_answer.load(Ordering::Acquire));
+        self.started.elapsed().saturating_sub(last)
+    }
+
+    fn millis(&self) -> u64 {
+        u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// Counts up once, and learns Postgres's time. Called dead, it enters under a new id.
+    ///
+    /// # Errors
+    /// Postgres is out of reach.
+    pub async fn beat(&self, conn: &mut sqlx::PgConnection) -> Result<(), store::Error> {
+        match store::nodes::beat(conn, self.id()).await? {
+            Some(beat) => {
+                self.living.store(beat.living, Ordering::Relaxed);
+                self.clock.set(beat.clock);
+            }
+            None => {
+                let (id, clock) = store::nodes::enter(conn, &self.name).await?;
+                tracing::warn!(
+                    was = self.id().0,
+                    node = id.0,
+                    "called dead by the leader; going on as node {id}"
+                );
+                self.id.store(id.0, Ordering::Release);
+                self.clock.set(clock);
+            }
+        }
+        self.last_beat.store(self.millis(), Ordering::Release);
+        Ok(())
+    }
+}

@@ -1,0 +1,138 @@
+//! The node's heartbeat: one beat each fifth of the node time-out, one tick a second over all lanes, and every ten
+//! seconds a comparison of what the table says this node holds with what is in its hands. On a pool of its own, so that
+//! API load can't take it away; 1.5 statements a second when idle (QUEUE.md 24).
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use sqlx::{PgConnection, PgPool};
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::holdings::Holdings;
+use super::intake::{Intake, Intakes};
+use super::membership::Membership;
+use crate::domain::JobId;
+use crate::store;
+
+const TICK: Duration = Duration::from_secs(1);
+const RECONCILE: Duration = Duration::from_secs(10);
+/// A round that takes longer is given up together with its connection.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// What the pulse works on.
+#[derive(Debug)]
+pub struct Pulse {
+    /// A pool of its own.
+    pub pool: PgPool,
+    /// This node.
+    pub membership: Arc<Membership>,
+    /// What it holds.
+    pub holdings: Arc<Holdings>,
+    /// Whom it wakes.
+    pub intakes: Arc<Intakes>,
+    /// For wake-ups within a tick.
+    pub tasks: TaskTracker,
+}
+
+impl Pulse {
+    /// Runs until told to stop. Postgres's absence is logged once and outlasted.
+    pub async fn run(self, stop: CancellationToken) {
+        let mut ticks = interval(TICK);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut round = Round {
+            next_beat: Instant::now(),
+            next_compare: Instant::now() + RECONCILE,
+            strange: HashSet::new(),
+        };
+        let mut away = false;
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                _ = ticks.tick() => {}
+            }
+            let result = timeout(PATIENCE, self.beat_once(&mut round)).await;
+            let failed = match result {
+                Ok(Ok(())) => None,
+                Ok(Err(error)) => Some(error.to_string()),
+                Err(_) => Some("no answer".to_owned()),
+            };
+            match (&failed, away) {
+                (Some(error), false) => {
+                    tracing::error!(error, "Postgres is out of reach: claims and beats wait")
+                }
+                (None, true) => tracing::info!("Postgres is back"),
+                _ => {}
+            }
+            away = failed.is_some();
+        }
+    }
+
+    async fn beat_once(&self, round: &mut Round) -> Result<(), store::Error> {
+        let mut conn = self.pool.acquire().await.map_err(store::Error::from)?;
+        let now = Instant::now();
+        if now >= round.next_beat {
+            round.next_beat = now + self.membership.timeout() / 5;
+            self.membership.beat(&mut conn).await?;
+        }
+        if now >= round.next_compare {
+            round.next_compare = now + RECONCILE;
+            self.reconcile(&mut conn, round).await?;
+        }
+        self.tick(&mut conn).await?;
+        self.membership.answered();
+        Ok(())
+    }
+
+    /// Wakes each lane in which something is due, and sets a timer for what falls due before the next tick.
+    async fn tick(&self, conn: &mut PgConnection) -> Result<(), store::Error> {
+        if self.intakes.is_empty() {
+            return Ok(());
+        }
+        let lanes: Vec<_> = self.intakes.keys().copied().collect();
+        for due in store::jobs::tick(conn, &lanes).await? {
+            let Some(intake) = self.intakes.get(&due.lane) else { continue };
+            if due.in_ms == 0 {
+                intake.hint(due.class, due.priority);
+            } else {
+                let intake: Arc<Intake> = Arc::clone(intake);
+                self.tasks.spawn(async move {
+                    tokio::time::sleep(Duration::from_millis(due.in_ms.into())).await;
+                    intake.hint(due.class, due.priority);
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// Releases what the table says we hold and we don't know of, in two comparisons running: a lost answer to a
+    /// COMMIT, or a message lost in memory, can't strand a job on a living node.
+    async fn reconcile(&self, conn: &mut PgConnection, round: &mut Round) -> Result<(), store::Error> {
+        let node = self.membership.id();
+        let held = store::jobs::held_by(conn, node).await?;
+        let strange: HashSet<(JobId, i32)> =
+            held.into_iter().filter(|(job, _)| !self.holdings.has(*job)).collect();
+        let mut stranded: Vec<(JobId, i32)> = strange.intersection(&round.strange).copied().collect();
+        round.strange = strange;
+        if stranded.is_empty() {
+            return Ok(());
+        }
+        stranded.sort_unstable();
+        let released = store::jobs::release(conn, node, &stranded).await?;
+        tracing::warn!(
+            jobs = released.len(),
+            "released jobs that were leased to this node without its knowledge"
+        );
+        Ok(())
+    }
+}
+
+/// What carries over from second to second.
+#[derive(Debug)]
+struct Round {
+    next_beat: Instant,
+    next_compare: Instant,
+    strange: HashSet<(JobId, i32)>,
+}

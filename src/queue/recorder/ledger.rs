@@ -1,0 +1,130 @@
+//! The jobs in hand and the order in which they are to be flushed.
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::open_job::{Ended, OpenJob};
+use super::{Ending, Event};
+use crate::domain::JobId;
+use crate::queue::intake::Held;
+
+/// What ended waits so long for others to share its statement.
+const SHARE: Duration = Duration::from_millis(5);
+/// An outcome of a job that goes on is at most so old when it is flushed.
+const OLDEST: Duration = Duration::from_millis(250);
+/// What can't be stored at all is tried again after so long.
+const ASIDE: Duration = Duration::from_secs(10);
+/// So many outcomes of one job are flushed at once.
+const MANY: usize = 100;
+/// So many jobs are flushed at once.
+const CROWD: usize = 256;
+/// Most devices of one statement.
+const MOST_DEVICES: usize = 20_000;
+
+/// Every job in hand.
+#[derive(Debug, Default)]
+pub(super) struct Ledger {
+    pub(super) open: HashMap<JobId, OpenJob>,
+    soon: VecDeque<(Instant, JobId)>,
+    later: BinaryHeap<Reverse<(Instant, JobId)>>,
+}
+
+impl Ledger {
+    /// Takes in what was reported. Returns how many endings changed nothing that must be recorded.
+    pub(super) fn apply(&mut self, events: Vec<Event>) -> usize {
+        let mut unrecordable = 0;
+        for event in events {
+            match event {
+                Event::Open(held) => self.open_job(held),
+                Event::Ended { job, index, ending, began, verdict } => {
+                    unrecordable += usize::from(ending == Ending::Back);
+                    self.end(job, Ended { index, ending, began, verdict });
+                }
+            }
+        }
+        unrecordable
+    }
+
+    fn open_job(&mut self, held: Arc<Held>) {
+        let id = held.job.id;
+        let job = OpenJob::new(held);
+        let over = job.is_over();
+        self.open.insert(id, job);
+        if over {
+            self.soon.push_back((Instant::now(), id));
+        }
+    }
+
+    fn end(&mut self, id: JobId, ended: Ended) {
+        let Some(job) = self.open.get_mut(&id) else { return };
+        job.end(ended);
+        let now = Instant::now();
+        if job.is_over() || job.waiting.len() >= MANY {
+            if !job.queued {
+                job.queued = true;
+                self.soon.push_back((now + SHARE, id));
+            }
+        } else if job.waiting.len() == 1 {
+            self.later.push(Reverse((now + OLDEST, id)));
+        }
+    }
+
+    /// When something is due next; none: nothing waits.
+    pub(super) fn next_due(&self) -> Option<Instant> {
+        if self.soon.len() >= CROWD {
+            return Some(Instant::now());
+        }
+        let soon = self.soon.front().map(|(at, _)| *at);
+        let later = self.later.peek().map(|Reverse((at, _))| *at);
+        soon.into_iter().chain(later).min()
+    }
+
+    /// The jobs to flush now, ascending by id, as many as one statement takes.
+    pub(super) fn take_due(&mut self) -> Vec<JobId> {
+        let now = Instant::now();
+        let mut due = Vec::new();
+        let mut devices = 0;
+        let crowd = self.soon.len() >= CROWD;
+        while devices < MOST_DEVICES && due.len() < 2 * CROWD {
+            let soon = self.soon.front().is_some_and(|(at, _)| crowd || *at <= now);
+            let next = if soon {
+                self.soon.pop_front()
+            } else if self.later.peek().is_some_and(|Reverse((at, _))| *at <= now) {
+                self.later.pop().map(|Reverse(entry)| entry)
+            } else {
+                None
+            };
+            let Some((_, id)) = next else { break };
+            if let Some(job) = self.open.get_mut(&id) {
+                job.queued &= !soon;
+                if job.is_over() || !job.waiting.is_empty() {
+                    devices += job.waiting.len();
+                    due.push(id);
+                }
+            }
+        }
+        due.sort_unstable();
+        due.dedup();
+        due
+    }
+
+    /// This one can't be written now: it comes again in a while.
+    pub(super) fn put_aside(&mut self, id: JobId) {
+        self.later.push(Reverse((Instant::now() + ASIDE, id)));
+    }
+
+    /// These are to be flushed again, after a pause: nothing of them was written.
+    pub(super) fn put_back(&mut self, ids: &[JobId]) {
+        let now = Instant::now();
+        for id in ids {
+            if let Some(job) = self.open.get_mut(id) {
+                job.queued = true;
+                self.soon.push_back((now, *id));
+            }
+        }
+    }
+}

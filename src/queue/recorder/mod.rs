@@ -1,0 +1,202 @@
+//! The recorder: what became of each device of the jobs in hand goes on record in batches.
+//!
+//! Whoever takes a job hands it to [`Recorder::open`] and gets one [`Ticket`] per device that is still in it. Each
+//! ticket ends in exactly one [`Ending`]; dropped without one (a panic, a shutdown), its device stays in the job, which
+//! then is given back. So nothing is lost in silence, and nothing that was recorded is tried again.
+//!
+//! A job's outcomes are flushed when it ends, when 100 wait, or when the oldest is 250 ms old; what ended waits up to
+//! 5 ms for others to share its statement (QUEUE.md 18). Without Postgres they are kept, while back-pressure stops
+//! claims.
+
+mod ledger;
+mod open_job;
+mod writer;
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use sqlx::PgPool;
+use tokio::sync::{Notify, mpsc};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::holdings::Holdings;
+use super::intake::Held;
+use super::wake::Waker;
+use crate::domain::{DeliveryStatus, DeviceId, JobId, LaneId, Reason, Verdict};
+
+/// Past so many outcomes that are not on record yet, lanes claim nothing more.
+const MOST_UNRECORDED: usize = 20_000;
+
+/// How a device leaves the hands of whoever took its job.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Ending {
+    /// It has its outcome.
+    Final {
+        /// Which; never `pending`.
+        status: DeliveryStatus,
+        /// False if it came about without an attempt.
+        attempted: bool,
+        /// The provider's word, or ours.
+        reason: Option<Reason>,
+        /// FCM's message name.
+        provider_id: Option<String>,
+    },
+    /// It goes on in another job.
+    Again {
+        /// None: the same lane.
+        lane: Option<LaneId>,
+        /// From now on.
+        delay: Duration,
+        /// Another attempt, or the same one elsewhere?
+        attempted: bool,
+        /// May the attempt have been sent?
+        unsure: bool,
+        /// The provider's word, or ours.
+        reason: Option<Reason>,
+    },
+    /// Nothing happened to it: it stays in its job, which is given back as it was.
+    Back,
+}
+
+/// What the recorder is told.
+#[derive(Debug)]
+enum Event {
+    Open(Arc<Held>),
+    Ended { job: JobId, index: usize, ending: Ending, began: Instant, verdict: Option<Verdict> },
+}
+
+/// Where outcomes go. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Recorder {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    /// Bounded by what lanes hold: one event per job and one per device in hand.
+    events: Mutex<Vec<Event>>,
+    some: Notify,
+    unrecorded: AtomicUsize,
+    holdings: Arc<Holdings>,
+}
+
+/// The right, and the duty, to say how one device of a job ended.
+#[derive(Debug)]
+pub struct Ticket {
+    shared: Arc<Shared>,
+    held: Arc<Held>,
+    index: usize,
+    ended: bool,
+}
+
+/// The part of a recorder that runs: see [`Recorder::new`].
+#[derive(Debug)]
+pub struct Writer {
+    shared: Arc<Shared>,
+    pool: PgPool,
+    waker: Waker,
+    verdicts: mpsc::Sender<Vec<Verdict>>,
+}
+
+impl Recorder {
+    /// A recorder and the writer that somebody must [run](Writer::run). Verdicts against tokens go out after the
+    /// receipts that they belong to are on record; where nobody takes them in time they are dropped, which costs one
+    /// more verdict later.
+    pub fn new(
+        pool: PgPool,
+        holdings: Arc<Holdings>,
+        waker: Waker,
+        verdicts: mpsc::Sender<Vec<Verdict>>,
+    ) -> (Self, Writer) {
+        let shared = Arc::new(Shared {
+            events: Mutex::default(),
+            some: Notify::new(),
+            unrecorded: AtomicUsize::new(0),
+            holdings,
+        });
+        (Self { shared: Arc::clone(&shared) }, Writer { shared, pool, waker, verdicts })
+    }
+
+    /// Takes responsibility for a job: one ticket per device that is still in it.
+    pub fn open(&self, held: Held) -> (Arc<Held>, Vec<Ticket>) {
+        let held = Arc::new(held);
+        self.shared.holdings.take(held.job.id);
+        self.shared.push(Event::Open(Arc::clone(&held)));
+        let tickets = held
+            .job
+            .open()
+            .map(|index| Ticket {
+                shared: Arc::clone(&self.shared),
+                held: Arc::clone(&held),
+                index,
+                ended: false,
+            })
+            .collect();
+        (held, tickets)
+    }
+
+    /// May lanes take more, or must Postgres catch up first?
+    pub fn has_room(&self) -> bool {
+        self.shared.unrecorded.load(Ordering::Acquire) < MOST_UNRECORDED
+    }
+}
+
+impl Writer {
+    /// Writes until told to stop, and then until every job that was opened has ended and is on record. Whoever stops
+    /// it first ends all tickets.
+    pub async fn run(self, stop: CancellationToken) {
+        writer::run(self, stop).await;
+    }
+}
+
+impl Shared {
+    fn push(&self, event: Event) {
+        if matches!(event, Event::Ended { .. }) {
+            self.unrecorded.fetch_add(1, Ordering::AcqRel);
+        }
+        let mut events = self.events.lock().unwrap_or_else(PoisonError::into_inner);
+        let first = events.is_empty();
+        events.push(event);
+        drop(events);
+        if first {
+            self.some.notify_one();
+        }
+    }
+
+    fn take(&self) -> Vec<Event> {
+        std::mem::take(&mut *self.events.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Ticket {
+    /// The job.
+    pub fn held(&self) -> &Held {
+        &self.held
+    }
+
+    /// The device.
+    pub fn device(&self) -> DeviceId {
+        self.held.job.devices[self.index]
+    }
+
+    /// Says how it ended. `began`: when the attempt did.
+    pub fn end(mut self, ending: Ending, began: Instant, verdict: Option<Verdict>) {
+        self.ended = true;
+        self.push(ending, began, verdict);
+    }
+
+    fn push(&self, ending: Ending, began: Instant, verdict: Option<Verdict>) {
+        let job = self.held.job.id;
+        self.shared.push(Event::Ended { job, index: self.index, ending, began, verdict });
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        if !self.ended {
+            self.push(Ending::Back, Instant::now(), None);
+        }
+    }
+}

@@ -1,0 +1,224 @@
+//! One job in hand: which of its devices have ended, and what of that is not on record yet.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bit_vec::BitVec;
+use tokio::time::Instant;
+
+use super::Ending;
+use crate::domain::{DeliveryStatus, DeviceId, DoneBits, LaneId, NodeId, Reason, Verdict};
+use crate::queue::intake::Held;
+use crate::store::record::{Batch, Receipt, Retry};
+
+/// Outcome byte of a device that ended without an attempt: status | this.
+pub(super) const WITHOUT_ATTEMPT: u8 = 0x80;
+
+/// A device that has ended and is not on record yet.
+#[derive(Debug)]
+pub(super) struct Ended {
+    pub(super) index: usize,
+    pub(super) ending: Ending,
+    pub(super) began: Instant,
+    pub(super) verdict: Option<Verdict>,
+}
+
+/// A job whose outcomes this recorder writes.
+#[derive(Debug)]
+pub(super) struct OpenJob {
+    pub(super) held: Arc<Held>,
+    /// As the table has it, as far as we know.
+    pub(super) version: i32,
+    /// What the table's bits are, as far as we know.
+    pub(super) recorded: DoneBits,
+    /// Tickets still out.
+    pub(super) out: usize,
+    /// Waiting to be recorded.
+    pub(super) waiting: Vec<Ended>,
+    /// Some device stays in the job.
+    pub(super) gives_back: bool,
+    /// The table didn't know it as ours: what comes now takes the slow path.
+    pub(super) lost: bool,
+    /// It stands in one of the writer's queues already.
+    pub(super) queued: bool,
+}
+
+/// Who holds a job, and its version, as a record is to find them.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Fence {
+    pub(super) node: Option<NodeId>,
+    pub(super) version: i32,
+}
+
+impl OpenJob {
+    pub(super) fn new(held: Arc<Held>) -> Self {
+        let n = held.job.devices.len();
+        let recorded = held.job.done.clone().unwrap_or_else(|| BitVec::from_elem(n, false));
+        let out = held.job.open().count();
+        Self {
+            version: held.job.version,
+            held,
+            recorded,
+            out,
+            waiting: Vec::new(),
+            gives_back: false,
+            lost: false,
+            queued: false,
+        }
+    }
+
+    /// A ticket came back.
+    pub(super) fn end(&mut self, ended: Ended) {
+        self.out = self.out.saturating_sub(1);
+        if ended.ending == Ending::Back {
+            self.gives_back = true;
+        } else {
+            self.waiting.push(ended);
+        }
+    }
+
+    /// All tickets are back?
+    pub(super) fn is_over(&self) -> bool {
+        self.out == 0
+    }
+
+    pub(super) fn fence(&self) -> Fence {
+        Fence { node: Some(self.held.lease), version: self.version }
+    }
+
+    /// Writes what waits (`ended`, ascending by index and none of them in `recorded`) into a batch.
+    pub(super) fn write(&self, batch: &mut Batch, fence: Fence, recorded: &DoneBits, ended: &[&Ended]) {
+        let job = &self.held.job;
+        let devices: Vec<DeviceId> = ended.iter().map(|e| job.devices[e.index]).collect();
+        let mut done = BitVec::from_elem(job.devices.len(), false);
+        let mut counts = [0; 7];
+        let mut outcomes = Vec::with_capacity(ended.len());
+        let mut words = Words::default();
+        let mut provider_ids = Vec::new();
+        for e in ended {
+            done.set(e.index, true);
+            let (status, attempted, reason) = e.ending.as_outcome();
+            counts[column(status)] += 1;
+            let code = status.code().to_le_bytes()[0];
+            outcomes.push(if attempted { code } else { code | WITHOUT_ATTEMPT });
+            words.push(reason);
+            if let Ending::Final { provider_id: Some(_), .. } = &e.ending {
+                provider_ids.resize(ended.len(), String::new());
+            }
+        }
+        for (slot, e) in provider_ids.iter_mut().zip(ended) {
+            if let Ending::Final { provider_id: Some(id), .. } = &e.ending {
+                *slot = printable(id);
+            }
+        }
+        let left = recorded.iter().filter(|bit| *bit).count() + ended.len();
+        batch.receipt(Receipt {
+            job: job.id,
+            node: fence.node,
+            version: fence.version,
+            finished: left == job.devices.len(),
+            done,
+            counts,
+            devices: &devices,
+            outcomes,
+            reasons: words.reasons,
+            reason_of: words.reason_of,
+            provider_ids,
+            began_ms: ended.iter().map(|e| millis(e.began)).max().unwrap_or_default(),
+        });
+        self.write_retries(batch, ended);
+    }
+
+    /// Devices that go on alike share a job: the longest of their delays.
+    fn write_retries(&self, batch: &mut Batch, ended: &[&Ended]) {
+        type Alike<'a> = (Option<LaneId>, bool, bool, Option<&'a str>);
+        let mut groups: BTreeMap<Alike<'_>, (i64, Vec<DeviceId>)> = BTreeMap::new();
+        for e in ended {
+            if let Ending::Again { lane, delay, attempted, unsure, reason } = &e.ending {
+                let key = (*lane, *attempted, *unsure, reason.as_ref().map(Reason::as_str));
+                let (longest, devices) = groups.entry(key).or_default();
+                *longest = (*longest).max(i64::try_from(delay.as_millis()).unwrap_or(i64::MAX));
+                devices.push(self.held.job.devices[e.index]);
+            }
+        }
+        for ((lane, attempted, unsure, reason), (delay_ms, devices)) in &groups {
+            batch.retry(Retry {
+                parent: self.held.job.id,
+                lane: *lane,
+                delay_ms: *delay_ms,
+                step: i16::from(*attempted),
+                unsure: i16::from(*unsure),
+                reason: *reason,
+                devices,
+            });
+        }
+    }
+}
+
+impl Ending {
+    fn as_outcome(&self) -> (DeliveryStatus, bool, Option<&Reason>) {
+        match self {
+            Self::Final { status, attempted, reason, .. } => (*status, *attempted, reason.as_ref()),
+            Self::Again { attempted, reason, .. } => (DeliveryStatus::Pending, *attempted, reason.as_ref()),
+            Self::Back => (DeliveryStatus::Pending, false, None),
+        }
+    }
+
+    /// The same ending without anything that a provider wrote (QUEUE.md 6).
+    pub(super) fn without_words(&self) -> Self {
+        match self.clone() {
+            Self::Final { status, attempted, .. } => {
+                Self::Final { status, attempted, reason: None, provider_id: None }
+            }
+            Self::Again { lane, delay, attempted, unsure, .. } => {
+                Self::Again { lane, delay, attempted, unsure, reason: None }
+            }
+            Self::Back => Self::Back,
+        }
+    }
+}
+
+/// The receipt's dictionary of words.
+#[derive(Default)]
+struct Words {
+    reasons: Vec<String>,
+    reason_of: Vec<u8>,
+}
+
+impl Words {
+    fn push(&mut self, reason: Option<&Reason>) {
+        let Some(reason) = reason else {
+            self.reason_of.push(0);
+            return;
+        };
+        let known = self.reasons.iter().position(|word| word == reason.as_str());
+        let index = known.unwrap_or_else(|| {
+            self.reasons.push(reason.as_str().to_owned());
+            self.reasons.len() - 1
+        });
+        // More than 254 different words in 500 answers is no provider we know; the rest go without.
+        self.reason_of.push(u8::try_from(index + 1).unwrap_or(0));
+    }
+}
+
+/// Position of a status in a receipt's counts.
+fn column(status: DeliveryStatus) -> usize {
+    match status {
+        DeliveryStatus::Accepted => 0,
+        DeliveryStatus::Rejected => 1,
+        DeliveryStatus::TokenDead => 2,
+        DeliveryStatus::Expired => 3,
+        DeliveryStatus::Cancelled => 4,
+        DeliveryStatus::Unknown => 5,
+        DeliveryStatus::Pending => 6,
+    }
+}
+
+/// A provider's id, as it may stand in a statement: printable ASCII, at most 256 characters.
+fn printable(id: &str) -> String {
+    id.chars().filter(|c| matches!(c, '!'..='~')).take(256).collect()
+}
+
+fn millis(began: Instant) -> i32 {
+    i32::try_from(began.elapsed().as_millis()).unwrap_or(i32::MAX)
+}

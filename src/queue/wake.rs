@@ -1,0 +1,106 @@
+//! NOTIFY is a hint, polling is the truth: a lost one costs at most a second.
+//!
+//! No transaction of accept or recorder contains one, since a transaction that notifies takes a lock over the whole
+//! cluster (9,397 commits a second became 3,111, QUEUE.md 15). Instead, one debounced NOTIFY per lane goes out after the
+//! commit, from a connection of its own, and only while other nodes live.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use sqlx::PgPool;
+use sqlx::postgres::PgListener;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+use super::intake::Intakes;
+use super::membership::Membership;
+use crate::domain::{Class, LaneId, Priority};
+use crate::store;
+
+/// At most one NOTIFY per lane in this time; the first goes at once.
+const DEBOUNCE: Duration = Duration::from_millis(20);
+const RECONNECT: Duration = Duration::from_secs(2);
+const CHANNEL: &str = "pushpost_lane";
+
+/// Says which lanes have work waiting, to this node's lanes at once and to others debounced.
+#[derive(Clone, Debug)]
+pub struct Waker {
+    intakes: Arc<Intakes>,
+    membership: Arc<Membership>,
+    others: Arc<Others>,
+}
+
+#[derive(Debug, Default)]
+struct Others {
+    lanes: Mutex<BTreeSet<LaneId>>,
+    some: Notify,
+}
+
+impl Waker {
+    /// Wakes `intakes` here.
+    pub fn new(intakes: Arc<Intakes>, membership: Arc<Membership>) -> Self {
+        Self { intakes, membership, others: Arc::default() }
+    }
+
+    /// A job of this range waits, and may be due.
+    pub fn waits(&self, lane: LaneId, class: Class, priority: Priority) {
+        if let Some(intake) = self.intakes.get(&lane) {
+            intake.hint(class, priority);
+        }
+        if self.membership.has_peers() {
+            self.others.lanes.lock().unwrap_or_else(PoisonError::into_inner).insert(lane);
+            self.others.some.notify_one();
+        }
+    }
+
+    /// Sends the notifications, until told to stop.
+    pub async fn run_sender(self, pool: PgPool, stop: CancellationToken) {
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = self.others.some.notified() => {}
+            }
+            let lanes =
+                std::mem::take(&mut *self.others.lanes.lock().unwrap_or_else(PoisonError::into_inner));
+            let sent = async {
+                let mut conn = pool.acquire().await.map_err(store::Error::from)?;
+                store::lanes::notify(&mut conn, CHANNEL, lanes).await
+            };
+            if let Err(error) = sent.await {
+                tracing::debug!(%error, "a wake-up for other nodes was lost; their next tick finds the job");
+            }
+            tokio::time::sleep(DEBOUNCE).await;
+        }
+    }
+
+    /// Wakes this node's lanes when other nodes say so, until told to stop.
+    pub async fn run_listener(self, pool: PgPool, stop: CancellationToken) {
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                result = self.listen(&pool) => {
+                    if let Err(error) = result {
+                        tracing::debug!(%error, "not listening for wake-ups; the tick goes on");
+                    }
+                }
+            }
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(RECONNECT) => {}
+            }
+        }
+    }
+
+    async fn listen(&self, pool: &PgPool) -> Result<(), sqlx::Error> {
+        let mut listener = PgListener::connect_with(pool).await?;
+        listener.listen(CHANNEL).await?;
+        loop {
+            let notification = listener.recv().await?;
+            let lane = notification.payload().parse().ok().map(LaneId);
+            if let Some(intake) = lane.and_then(|lane| self.intakes.get(&lane)) {
+                intake.hint_all();
+            }
+        }
+    }
+}
