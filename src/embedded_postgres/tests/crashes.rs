@@ -21,6 +21,7 @@ async fn a_killed_service_finds_its_server_again() {
     drop(scratch.start().await);
     let postmaster = scratch.postmaster().unwrap();
     assert!(is_there(postmaster));
+    assert_ne!(session_of(postmaster), session_of(std::process::id()), "a Ctrl-C would reach it");
     let again = scratch.start().await;
     assert!(again.was_alone(), "the predecessor is dead");
     assert_eq!(scratch.postmaster(), Some(postmaster));
@@ -64,6 +65,18 @@ async fn a_killed_server_with_a_busy_backend_is_started_again() {
 }
 
 #[tokio::test]
+async fn a_server_that_lost_its_socket_is_replaced() {
+    let scratch = Scratch::open();
+    drop(scratch.start().await);
+    let postmaster = scratch.postmaster();
+    fs::remove_file(scratch.socket().unwrap().join(".s.PGSQL.5432")).unwrap();
+    let again = scratch.start().await;
+    assert_ne!(scratch.postmaster(), postmaster);
+    assert_eq!(ask(&again, "SELECT current_database()::text").await, "pushpost");
+    again.stop().await.unwrap();
+}
+
+#[tokio::test]
 async fn a_killed_initdb_leaves_nothing() {
     let scratch = Scratch::open();
     let settings = scratch.settings();
@@ -86,6 +99,13 @@ async fn a_killed_initdb_leaves_nothing() {
     postgres.stop().await.unwrap();
 }
 
+/// The number of a process's session, the sixth field of `/proc/<pid>/stat`.
+fn session_of(pid: u32) -> String {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let (_, after) = stat.rsplit_once(") ").unwrap();
+    after.split(' ').nth(3).unwrap().to_owned()
+}
+
 /// Starts a statement that never looks whether its postmaster lives; returns its backend's process number.
 async fn keep_busy(postgres: &EmbeddedPostgres, tasks: &mut JoinSet<()>) -> u32 {
     let mut connection = connect(postgres).await;
@@ -94,12 +114,13 @@ async fn keep_busy(postgres: &EmbeddedPostgres, tasks: &mut JoinSet<()>) -> u32 
         let _ = connection.execute("SELECT count(*) FROM generate_series(1, 1000000000000)").await;
     });
     let mut watcher = connect(postgres).await;
-    let active =
-        sqlx::query_scalar("SELECT state = 'active' FROM pg_stat_activity WHERE pid = $1").bind(backend);
-    let busy: bool = active.fetch_one(&mut watcher).await.unwrap();
-    if !busy {
-        sleep(Duration::from_millis(100)).await;
-    }
+    let busy = async {
+        let active = "SELECT state = 'active' FROM pg_stat_activity WHERE pid = $1";
+        while !sqlx::query_scalar::<_, bool>(active).bind(backend).fetch_one(&mut watcher).await.unwrap() {
+            sleep(Duration::from_millis(10)).await;
+        }
+    };
+    timeout(LONG, busy).await.expect("the statement must begin");
     watcher.close().await.unwrap();
     u32::try_from(backend).unwrap()
 }

@@ -41,6 +41,18 @@ async fn started_by_the_first_stopped_by_the_last() {
 }
 
 #[tokio::test]
+async fn two_that_start_at_once_share_one_server() {
+    let scratch = Scratch::open();
+    let (one, other) = tokio::join!(scratch.start(), scratch.start());
+    assert_ne!(one.was_alone(), other.was_alone(), "exactly one came first");
+    assert_eq!(one.url(), other.url());
+    let (one, other) = tokio::join!(one.stop(), other.stop());
+    one.unwrap();
+    other.unwrap();
+    assert_eq!(scratch.postmaster(), None, "the last of them must stop it");
+}
+
+#[tokio::test]
 async fn a_server_as_the_queue_needs_it() {
     let scratch = Scratch::long();
     assert!(scratch.data_dir().as_os_str().len() > 107);

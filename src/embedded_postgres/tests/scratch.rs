@@ -73,6 +73,11 @@ impl Scratch {
         self.pid_file_line(0)?.parse().ok()
     }
 
+    /// The folder of the running server's socket.
+    pub(super) fn socket(&self) -> Option<PathBuf> {
+        self.pid_file_line(4).map(PathBuf::from)
+    }
+
     fn pid_file_line(&self, line: usize) -> Option<String> {
         let text = fs::read_to_string(self.home().join("data/postmaster.pid")).ok()?;
         text.lines().nth(line).map(str::to_owned)
@@ -81,7 +86,7 @@ impl Scratch {
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        let socket = self.pid_file_line(4);
+        let socket = self.socket();
         if let Some(pid) = self.postmaster() {
             // An immediate shutdown, of the backends too.
             signal("QUIT", pid);
