@@ -116,8 +116,8 @@ impl Server {
                     processes::clear(orphans, &self.home, &self.runner).await?;
                     // Not the end: an orphan's shared memory may take a moment to go.
                     if let Err(error) = self.spawn().await {
-                        tracing::warn!(%error, log = self.end_of_log(), "the embedded Postgres did not start");
-                        detail = error.to_string();
+                        detail = format!("{error}; its log ends: {}", self.end_of_log());
+                        tracing::warn!(detail, "the embedded Postgres did not start yet");
                         sleep(START_STEP).await;
                     }
                 }

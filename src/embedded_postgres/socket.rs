@@ -16,11 +16,7 @@ use super::home;
 
 /// The socket's folder for a home: the first candidate that is ours or can be made so. The same at each call.
 pub(super) fn prepare(home: &Path, account: &Account) -> Result<PathBuf, Error> {
-    let hash = home::hash_of(home);
-    let mut candidates = vec![format!("/tmp/pushpost-{hash}"), format!("/tmp/pushpost-{hash}-2")];
-    if account.is_other() {
-        candidates.insert(0, format!("/run/pushpost/{hash}"));
-    }
+    let candidates = candidates(home, account.is_other());
     for candidate in &candidates {
         let folder = Path::new(candidate);
         match make(folder, account) {
@@ -29,6 +25,13 @@ pub(super) fn prepare(home: &Path, account: &Account) -> Result<PathBuf, Error> 
         }
     }
     Err(Error::NoSocketFolder { tried: candidates.join(", ") })
+}
+
+/// Where the socket may be, best first.
+pub(super) fn candidates(home: &Path, are_root: bool) -> Vec<String> {
+    let hash = home::hash_of(home);
+    let run = are_root.then(|| format!("/run/pushpost/{hash}"));
+    run.into_iter().chain([format!("/tmp/pushpost-{hash}"), format!("/tmp/pushpost-{hash}-2")]).collect()
 }
 
 /// Removes the folder of a stopped server.

@@ -11,7 +11,7 @@ use sqlx::postgres::PgConnection;
 use sqlx::{Connection as _, Executor as _, Row as _};
 use tempfile::TempDir;
 
-use crate::embedded_postgres::{EmbeddedPostgres, Settings};
+use crate::embedded_postgres::{EmbeddedPostgres, Settings, socket};
 
 /// A temporary folder; on drop, also in a failing test, its server is ended and what lies elsewhere removed.
 pub(super) struct Scratch {
@@ -86,19 +86,35 @@ impl Scratch {
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        let socket = self.socket();
-        if let Some(pid) = self.postmaster() {
-            // An immediate shutdown, of the backends too.
-            signal("QUIT", pid);
-            (0..100).take_while(|_| is_there(pid)).for_each(|_| thread::sleep(Duration::from_millis(50)));
+        let home = self.home();
+        // Backends too: they outlive a postmaster that the test has killed.
+        let left =
+            || self.postmaster().into_iter().filter(|pid| is_there(*pid)).chain(inside(&home.join("data")));
+        for _ in 0..100 {
+            let left: Vec<u32> = left().collect();
+            if left.is_empty() {
+                break;
+            }
+            left.into_iter().for_each(|pid| signal("KILL", pid));
+            thread::sleep(Duration::from_millis(50));
         }
-        if let Some(socket) = socket {
-            let _ = fs::remove_dir_all(socket);
+        if let Ok(home) = fs::canonicalize(&home) {
+            for folder in socket::candidates(&home, true) {
+                let _ = fs::remove_dir_all(folder);
+            }
         }
-        if !self.home().starts_with(self.folder.path()) {
-            let _ = fs::remove_dir_all(self.home());
+        if !home.starts_with(self.folder.path()) {
+            let _ = fs::remove_dir_all(home);
         }
     }
+}
+
+/// The processes whose working folder this is.
+fn inside(folder: &Path) -> Vec<u32> {
+    let numbers = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let numbers = numbers.filter_map(|entry| entry.file_name().to_string_lossy().parse::<u32>().ok());
+    let folder = fs::canonicalize(folder).unwrap_or_else(|_| folder.to_owned());
+    numbers.filter(|pid| fs::read_link(format!("/proc/{pid}/cwd")).is_ok_and(|cwd| cwd == folder)).collect()
 }
 
 /// Sends a signal by the shell's own `kill`.
