@@ -4,7 +4,7 @@ use bit_vec::BitVec;
 use chrono::{DateTime, Utc};
 
 use super::named::named_codes;
-use super::{DeviceId, JobId, LaneId, NotificationId, Priority};
+use super::{DeviceId, JobId, LaneId, NotificationId, Priority, Reason};
 
 /// Most devices of a job.
 pub const JOB_DEVICES_MAX: usize = 500;
@@ -49,6 +49,8 @@ pub struct Job {
     pub due_at: DateTime<Utc>,
     /// When nothing is tried any more (Postgres's clock).
     pub expires_at: DateTime<Utc>,
+    /// The provider's last word about its devices.
+    pub last_word: Option<Reason>,
     /// Ascending.
     pub devices: Vec<DeviceId>,
     /// None: all are still in it.

@@ -8,7 +8,7 @@ use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 
 use super::Error;
-use crate::domain::{Class, DeviceId, Job, JobId, LaneId, NodeId, NotificationId, Priority};
+use crate::domain::{Class, DeviceId, Job, JobId, LaneId, NodeId, NotificationId, Priority, Reason};
 
 /// One range of the claim index, and how much of it to take.
 #[derive(Clone, Copy, Debug)]
@@ -41,7 +41,7 @@ pub async fn claim(conn: &mut PgConnection, claim: Claim) -> Result<Vec<Job>, Er
         pick as (select job_id, sum(n) over (rows unbounded preceding) - n as before from c)
         update jobs j set node_id = $7, ver = ver + 1
         where j.job_id = any(array(select job_id from pick where before < $4))
-        returning j.job_id, j.notification_id, j.ver, j.attempt, j.unsure, j.lost, j.due_at, j.expires_at, j.devices,
+        returning j.job_id, j.notification_id, j.ver, j.attempt, j.unsure, j.lost, j.due_at, j.expires_at, j.reason, j.devices,
                   j.done as "done: BitVec"
         "#,
         claim.lane.0,
@@ -68,6 +68,7 @@ pub async fn claim(conn: &mut PgConnection, claim: Claim) -> Result<Vec<Job>, Er
             lost: row.lost.cast_unsigned(),
             due_at: row.due_at,
             expires_at: row.expires_at,
+            last_word: row.reason.as_deref().map(Reason::new),
             devices: row.devices.into_iter().map(DeviceId).collect(),
             done: row.done,
         })

@@ -253,6 +253,7 @@ fn hand_over(
                     lost: 0,
                     due_at: stored.due_at,
                     expires_at: stored.expires_at,
+                    last_word: None,
                     devices,
                     done: None,
                 };

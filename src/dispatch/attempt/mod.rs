@@ -1,0 +1,206 @@
+//! One attempt, and what follows from its outcome.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::gate::Epoch;
+use super::lane::Lane;
+use super::ready::Ready;
+use crate::domain::{
+    Certainty, DeliveryStatus, Floor, Job, LaneCause, Misfit, Outcome, Reason, RetryPolicy, Verdict,
+};
+use crate::provider::Attempt;
+use crate::queue::recorder::Ending;
+use crate::store;
+
+/// So many attempts of one device may end without an answer (QUEUE.md 12e).
+const MOST_UNSURE: u16 = 5;
+/// A project-wide throttle without `Retry-After` (PROVIDERS.md 3.8).
+const THROTTLED: Duration = Duration::from_secs(60);
+
+/// Sends one device, records how it ended, and tells the lane's gate what the answer says about the lane.
+pub(super) async fn run(lane: &Lane, ready: Ready, epoch: Epoch) {
+    let Ready { ticket, token, plan, .. } = ready;
+    let membership = &lane.shared.membership;
+    if !membership.may_start(ticket.held().lease) {
+        return;
+    }
+    let began = Instant::now();
+    let job = &ticket.held().job;
+    let now = membership.clock().now();
+    if now >= job.expires_at {
+        let ending = out_of_time(job, false, job.last_word.clone());
+        return ticket.end(ending, began, None);
+    }
+    let outcome = lane
+        .setup
+        .sender
+        .send(
+            &plan.prepared,
+            &Attempt {
+                token: &token,
+                apns_id: lane.shared.installation.apns_id(job.notification, ticket.device()),
+                now,
+                expires_at: job.expires_at,
+                once: plan.once,
+                deadline: began + lane.shared.attempt_timeout,
+            },
+        )
+        .await;
+    let waited_ms = (now - job.due_at).num_milliseconds();
+    log(lane, job, &outcome, waited_ms, began.elapsed());
+    tell_gate(lane, epoch, &outcome).await;
+    let after = After { job, once: plan.once, left: left(job, membership.clock().now()), retry: lane.shared.retry };
+    let verdict = match &outcome {
+        Outcome::TokenDead { reason, since, certainty } => Some(Verdict {
+            device: ticket.device(),
+            lane: job.lane,
+            digest: token.digest(),
+            since: since.unwrap_or(now),
+            reason: reason.clone(),
+            certainty: *certainty,
+        }),
+        _ => None,
+    };
+    let ending = after.ending(outcome, rand::random());
+    ticket.end(ending, began, verdict);
+}
+
+fn left(job: &Job, now: chrono::DateTime<chrono::Utc>) -> Duration {
+    (job.expires_at - now).to_std().unwrap_or_default()
+}
+
+/// What an outcome means for a device depends on what came before and on the time that is left.
+struct After<'a> {
+    job: &'a Job,
+    once: bool,
+    left: Duration,
+    retry: RetryPolicy,
+}
+
+impl After<'_> {
+    fn ending(&self, outcome: Outcome, draw: f64) -> Ending {
+        match outcome {
+            Outcome::Accepted { provider_id } => {
+                Ending::Final { status: DeliveryStatus::Accepted, attempted: true, reason: None, provider_id }
+            }
+            Outcome::Rejected { reason } => ended(DeliveryStatus::Rejected, reason),
+            Outcome::TokenDead { reason, .. } => ended(DeliveryStatus::TokenDead, reason),
+            Outcome::RetryTarget { reason, floor } => {
+                let floor = match floor {
+                    Floor::ServerError => self.retry.initial,
+                    Floor::Throttled => self.retry.throttled,
+                    Floor::Exactly(wait) => wait,
+                    Floor::None => Duration::ZERO,
+                };
+                self.again(reason, floor, false, draw)
+            }
+            Outcome::Unknown if self.job.unsure + 1 >= MOST_UNSURE => {
+                ended(DeliveryStatus::Unknown, Reason::new("no_answer"))
+            }
+            Outcome::Unknown => self.again(Reason::new("no_answer"), self.retry.initial, true, draw),
+            // Only tokens of Apple or the web are concerned; which those are, FCM alone knows. They try again later.
+            Outcome::Misconfigured { reason, about: Misfit::ThirdParty } => {
+                self.again(reason, self.retry.throttled, false, draw)
+            }
+            Outcome::RetryLane { .. } | Outcome::Misconfigured { .. } => Ending::Back,
+        }
+    }
+
+    /// Another attempt, unless it would come too late or there is to be only one: then it ends at once.
+    fn again(&self, reason: Reason, floor: Duration, unsure: bool, draw: f64) -> Ending {
+        let delay = self.retry.delay(self.job.attempt, floor, draw);
+        if self.once || delay >= self.left {
+            let doubtful = unsure || self.job.unsure > 0;
+            return out_of_time_after(doubtful, Some(reason), true);
+        }
+        Ending::Again { lane: None, delay, attempted: true, unsure, reason: Some(reason) }
+    }
+}
+
+fn ended(status: DeliveryStatus, reason: Reason) -> Ending {
+    Ending::Final { status, attempted: true, reason: Some(reason), provider_id: None }
+}
+
+fn out_of_time(job: &Job, attempted: bool, word: Option<Reason>) -> Ending {
+    out_of_time_after(job.unsure > 0, word, attempted)
+}
+
+/// `expired` says that no attempt is in doubt; else it is `unknown` (QUEUE.md 12d).
+fn out_of_time_after(doubtful: bool, word: Option<Reason>, attempted: bool) -> Ending {
+    let (status, reason) = if doubtful {
+        (DeliveryStatus::Unknown, Reason::new("no_answer"))
+    } else {
+        (DeliveryStatus::Expired, word.unwrap_or_else(|| Reason::new("ttl")))
+    };
+    Ending::Final { status, attempted, reason: Some(reason), provider_id: None }
+}
+
+async fn tell_gate(lane: &Lane, epoch: Epoch, outcome: &Outcome) {
+    match outcome {
+        Outcome::RetryLane { reason, cause, after } => {
+            let after = after.or(match cause {
+                LaneCause::Throttled => Some(THROTTLED),
+                LaneCause::Outage => None,
+            });
+            lane.gate.wait(epoch, reason.clone(), after);
+        }
+        Outcome::Misconfigured { reason, about: Misfit::Credential | Misfit::Topic } => {
+            if lane.gate.suspend(epoch, reason.clone()) {
+                agree(lane, Some(reason)).await;
+            }
+        }
+        // Says nothing about the lane either way.
+        Outcome::Unknown => {}
+        _ => {
+            if lane.gate.healthy(epoch) {
+                agree(lane, None).await;
+            }
+        }
+    }
+}
+
+/// Tells the other nodes. If Postgres is away, the next probe says it again.
+async fn agree(lane: &Lane, suspended: Option<&Reason>) {
+    let fingerprint = lane.gate.fingerprint();
+    let told = async {
+        let mut conn = lane.shared.pool.acquire().await.map_err(store::Error::from)?;
+        match suspended {
+            Some(why) => {
+                store::lanes::suspend(&mut conn, lane.gate.lane(), &fingerprint.0, why.as_str()).await
+            }
+            None => store::lanes::resume(&mut conn, lane.gate.lane(), &fingerprint.0).await,
+        }
+    };
+    if let Err(error) = told.await {
+        tracing::warn!(lane = lane.name, %error, "other nodes could not be told of the lane's suspension or its end");
+    }
+}
+
+/// One line per attempt: at `info` whatever was not accepted, so that an operator sees why a push was late.
+fn log(lane: &Lane, job: &Job, outcome: &Outcome, waited_ms: i64, took: Duration) {
+    let provider_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+    let (word, reason) = match outcome {
+        Outcome::Accepted { .. } => ("accepted", None),
+        Outcome::RetryTarget { reason, .. } => ("retry", Some(reason)),
+        Outcome::RetryLane { reason, .. } => ("lane_retry", Some(reason)),
+        Outcome::TokenDead { reason, certainty: Certainty::Certain, .. } => ("token_dead", Some(reason)),
+        Outcome::TokenDead { reason, .. } => ("token_doubtful", Some(reason)),
+        Outcome::Rejected { reason } => ("rejected", Some(reason)),
+        Outcome::Misconfigured { reason, .. } => ("misconfigured", Some(reason)),
+        Outcome::Unknown => ("unknown", None),
+    };
+    let reason = reason.map(Reason::as_str);
+    let (id, attempt) = (job.notification, job.attempt);
+    if reason.is_none() && matches!(outcome, Outcome::Accepted { .. }) {
+        tracing::debug!(lane = lane.name, notification = %id, attempt, waited_ms, provider_ms, "attempt: accepted");
+    } else {
+        tracing::info!(
+            lane = lane.name, notification = %id, attempt, reason, waited_ms, provider_ms, "attempt: {word}"
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests;

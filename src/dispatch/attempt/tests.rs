@@ -1,0 +1,105 @@
+//! What an outcome means for a device, given what came before and the time that is left.
+
+use chrono::{DateTime, TimeDelta};
+
+use super::*;
+use crate::domain::{Class, DeviceId, JobId, LaneId, NotificationId, Priority};
+
+const RETRY: RetryPolicy = RetryPolicy {
+    initial: Duration::from_secs(10),
+    throttled: Duration::from_secs(60),
+    max: Duration::from_secs(900),
+};
+
+fn job(unsure: u16) -> Job {
+    Job {
+        id: JobId(1),
+        notification: NotificationId::floor(DateTime::UNIX_EPOCH),
+        lane: LaneId(1),
+        priority: Priority::Normal,
+        class: Class::Direct,
+        version: 0,
+        attempt: 1,
+        unsure,
+        lost: 0,
+        due_at: DateTime::UNIX_EPOCH,
+        expires_at: DateTime::UNIX_EPOCH + TimeDelta::hours(1),
+        last_word: None,
+        devices: vec![DeviceId(1)],
+        done: None,
+    }
+}
+
+fn ending(job: &Job, once: bool, left_secs: u64, outcome: Outcome) -> Ending {
+    After { job, once, left: Duration::from_secs(left_secs), retry: RETRY }.ending(outcome, 0.0)
+}
+
+fn busy(floor: Floor) -> Outcome {
+    Outcome::RetryTarget { reason: Reason::new("busy"), floor }
+}
+
+fn status(ending: &Ending) -> Option<DeliveryStatus> {
+    match ending {
+        Ending::Final { status, .. } => Some(*status),
+        _ => None,
+    }
+}
+
+fn delay_secs(ending: &Ending) -> Option<u64> {
+    match ending {
+        Ending::Again { delay, .. } => Some(delay.as_secs()),
+        _ => None,
+    }
+}
+
+#[test]
+fn a_retry_waits_its_floor() {
+    for (floor, secs) in [
+        (Floor::ServerError, 10),
+        (Floor::Throttled, 60),
+        (Floor::Exactly(Duration::from_secs(7)), 7),
+        (Floor::None, 0),
+    ] {
+        assert_eq!(delay_secs(&ending(&job(0), false, 3600, busy(floor))), Some(secs), "{floor:?}");
+    }
+}
+
+#[test]
+fn a_retry_that_would_come_too_late_ends_at_once_with_the_last_word() {
+    let ended = ending(&job(0), false, 10, busy(Floor::ServerError));
+    assert_eq!(status(&ended), Some(DeliveryStatus::Expired));
+    assert!(matches!(ended, Ending::Final { reason: Some(reason), .. } if reason.as_str() == "busy"));
+}
+
+#[test]
+fn what_may_have_been_sent_never_ends_as_expired() {
+    let ended = ending(&job(1), false, 10, busy(Floor::ServerError));
+    assert_eq!(status(&ended), Some(DeliveryStatus::Unknown));
+    assert_eq!(status(&ending(&job(0), false, 5, Outcome::Unknown)), Some(DeliveryStatus::Unknown));
+    assert_eq!(status(&out_of_time(&job(1), false, None)), Some(DeliveryStatus::Unknown));
+    assert_eq!(status(&out_of_time(&job(0), false, None)), Some(DeliveryStatus::Expired));
+}
+
+#[test]
+fn now_or_never_is_never_retried() {
+    assert_eq!(status(&ending(&job(0), true, 3600, busy(Floor::None))), Some(DeliveryStatus::Expired));
+    assert_eq!(status(&ending(&job(0), true, 3600, Outcome::Unknown)), Some(DeliveryStatus::Unknown));
+}
+
+#[test]
+fn five_attempts_without_an_answer_are_enough() {
+    assert!(matches!(ending(&job(3), false, 3600, Outcome::Unknown), Ending::Again { unsure: true, .. }));
+    assert_eq!(status(&ending(&job(4), false, 3600, Outcome::Unknown)), Some(DeliveryStatus::Unknown));
+}
+
+#[test]
+fn what_concerns_the_lane_is_not_recorded_against_the_device() {
+    let reason = Reason::new("InvalidProviderToken");
+    for outcome in [
+        Outcome::RetryLane { reason: reason.clone(), cause: LaneCause::Outage, after: None },
+        Outcome::Misconfigured { reason: reason.clone(), about: Misfit::Credential },
+        Outcome::Misconfigured { reason, about: Misfit::Topic },
+    ] {
+        assert_eq!(ending(&job(0), false, 3600, outcome), Ending::Back);
+    }
+}

@@ -1,0 +1,205 @@
+//! A lane's supply: what was handed over, then what waits in the table, as far as there is room; tokens loaded ahead, so
+//! that connections never wait for Postgres.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::gate::Phase;
+use super::lane::Lane;
+use super::load::{Loader, Opened};
+use crate::domain::{Class, Priority};
+use crate::queue::claim::Claimer;
+use crate::queue::intake::Held;
+use crate::store;
+
+/// After a failed statement, or while records are behind or the node's beat is late.
+const BLOCKED: Duration = Duration::from_millis(100);
+/// A lane that may probe and has nothing to probe with looks again after so long.
+const IDLE_PROBE: Duration = Duration::from_secs(1);
+/// Most devices whose tokens are loaded in one statement.
+const LOAD_AT_ONCE: usize = 2_000;
+
+pub(super) async fn run(lane: Arc<Lane>, stop: CancellationToken) {
+    let mut feeder = Feeder {
+        claimer: Claimer::new(lane.shared.pool.clone(), lane.intake.lane()),
+        loader: Loader::default(),
+        lane,
+    };
+    loop {
+        let next = feeder.round(&stop).await;
+        let wait = async {
+            match next {
+                Next::Change => feeder.lane.intake.changed().await,
+                Next::ChangeOr(at) => tokio::select! {
+                    () = feeder.lane.intake.changed() => {}
+                    () = tokio::time::sleep_until(at) => {}
+                },
+                Next::Pause => tokio::time::sleep(BLOCKED).await,
+            }
+        };
+        tokio::select! {
+            () = stop.cancelled() => break,
+            () = wait => {}
+        }
+    }
+    feeder.lane.intake.set_open(false);
+    feeder.give_back_handed();
+}
+
+/// When to go round again.
+enum Next {
+    /// When something changes.
+    Change,
+    /// When something changes, but not later than this.
+    ChangeOr(Instant),
+    /// After a pause, whatever happens: nothing can be taken now.
+    Pause,
+}
+
+struct Feeder {
+    lane: Arc<Lane>,
+    claimer: Claimer,
+    loader: Loader,
+}
+
+impl Feeder {
+    /// Takes what there is and has room.
+    async fn round(&mut self, stop: &CancellationToken) -> Next {
+        match self.lane.gate.phase().0 {
+            Phase::Closed(until) => {
+                self.give_back_handed();
+                self.lane.ready.clear();
+                self.claimer.restart();
+                return until.map_or(Next::Change, Next::ChangeOr);
+            }
+            Phase::Probe => {
+                self.give_back_handed();
+                return self.claim_probe().await;
+            }
+            Phase::Open => {}
+        }
+        if let Err(error) = self.take_handed().await {
+            return self.blocked(&error);
+        }
+        loop {
+            if stop.is_cancelled() {
+                return Next::Change;
+            }
+            if !self.may_claim() {
+                return Next::Pause;
+            }
+            match self.claim_next().await {
+                Ok(true) => {
+                    if let Err(error) = self.take_handed().await {
+                        return self.blocked(&error);
+                    }
+                }
+                Ok(false) => return Next::Change,
+                Err(error) => return self.blocked(&error),
+            }
+            if self.lane.gate.phase().0 != Phase::Open {
+                return Next::ChangeOr(Instant::now());
+            }
+        }
+    }
+
+    fn blocked(&mut self, error: &store::Error) -> Next {
+        tracing::debug!(lane = self.lane.name, %error, "nothing taken");
+        self.claimer.restart();
+        self.lane.intake.hint_all();
+        Next::Pause
+    }
+
+    fn may_claim(&self) -> bool {
+        let membership = &self.lane.shared.membership;
+        self.lane.shared.recorder.has_room() && membership.may_start(membership.id())
+    }
+
+    /// Claims from the first range that was hinted at and has room. False: there is none.
+    async fn claim_next(&mut self) -> Result<bool, store::Error> {
+        for priority in Priority::DESCENDING {
+            for class in [Class::Direct, Class::Retry, Class::Bulk] {
+                let room = self.lane.ready.room(class, priority).min(LOAD_AT_ONCE);
+                if room == 0 || !self.lane.intake.take_hint(class, priority) {
+                    continue;
+                }
+                let node = self.lane.shared.membership.id();
+                let jobs = self.claimer.claim(class, priority, room, node).await?;
+                if jobs.is_empty() {
+                    continue;
+                }
+                // There may be more: whoever looks next finds out.
+                self.lane.intake.hint(class, priority);
+                let held = jobs.into_iter().map(|job| Held { job, lease: node, known: None });
+                self.open_and_load(held.collect(), false).await?;
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// One job, of which one device will be sent.
+    async fn claim_probe(&mut self) -> Next {
+        if !self.lane.ready.is_empty() || !self.may_claim() {
+            return Next::Pause;
+        }
+        self.claimer.restart();
+        let node = self.lane.shared.membership.id();
+        for priority in Priority::DESCENDING {
+            for class in [Class::Direct, Class::Retry, Class::Bulk] {
+                match self.claimer.claim(class, priority, 1, node).await {
+                    Ok(jobs) if jobs.is_empty() => {}
+                    Ok(jobs) => {
+                        let held = jobs.into_iter().map(|job| Held { job, lease: node, known: None });
+                        if let Err(error) = self.open_and_load(held.collect(), false).await {
+                            return self.blocked(&error);
+                        }
+                        return Next::Change;
+                    }
+                    Err(error) => return self.blocked(&error),
+                }
+            }
+        }
+        // Nothing to probe with: look again when something comes, or soon.
+        Next::ChangeOr(Instant::now() + IDLE_PROBE)
+    }
+
+    async fn take_handed(&mut self) -> Result<(), store::Error> {
+        let handed = self.lane.intake.take_handed();
+        if handed.is_empty() { Ok(()) } else { self.open_and_load(handed, true).await }
+    }
+
+    async fn open_and_load(&mut self, held: Vec<Held>, handed: bool) -> Result<(), store::Error> {
+        let opened: Vec<Opened> = held
+            .into_iter()
+            .map(|held| {
+                let (held, tickets) = self.lane.shared.recorder.open(held);
+                Opened { held, tickets, handed }
+            })
+            .collect();
+        let devices: usize = opened.iter().map(|opened| opened.tickets.len()).sum();
+        match self.loader.load(&self.lane.shared, &self.lane.setup, opened).await {
+            Ok(ready) => {
+                self.lane.ready.push(ready);
+                Ok(())
+            }
+            Err(error) => {
+                if handed {
+                    self.lane.intake.free(devices);
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// What was handed over to a lane that stopped: given back by way of the recorder.
+    fn give_back_handed(&self) {
+        for held in self.lane.intake.take_handed() {
+            let (_, tickets) = self.lane.shared.recorder.open(held);
+            self.lane.intake.free(tickets.len());
+        }
+    }
+}

@@ -1,0 +1,199 @@
+//! Loading the devices of jobs, right before they are sent. Every device of a job gets a ticket back here: ready to be
+//! sent, or ended because of what has become of it since it was addressed (QUEUE.md 8).
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use tokio::time::Instant;
+
+use super::ready::Ready;
+use super::{LaneSetup, Shared};
+use crate::domain::{
+    DeliveryStatus, DeviceId, LaneKey, NotificationId, Reason, UserId,
+};
+use crate::provider::Prepared;
+use crate::queue::intake::{Held, Known};
+use crate::queue::recorder::{Ending, Ticket};
+use crate::store;
+use crate::store::tokens::LoadedDevice;
+
+/// Prepared notifications that are kept: a broadcast's jobs come one after the other.
+const MOST_PLANS: usize = 512;
+
+/// What of a notification all its devices in this lane share.
+#[derive(Debug)]
+pub(super) struct Plan {
+    /// Rendered once.
+    pub(super) prepared: Prepared,
+    /// Now or never.
+    pub(super) once: bool,
+    /// Users must be checked.
+    by_user: bool,
+}
+
+/// One lane's loader, with the notifications that it has prepared.
+#[derive(Debug, Default)]
+pub(super) struct Loader {
+    plans: HashMap<NotificationId, Arc<Plan>>,
+}
+
+/// A job with one ticket per device that is still in it.
+pub(super) struct Opened {
+    pub(super) held: Arc<Held>,
+    pub(super) tickets: Vec<Ticket>,
+    pub(super) handed: bool,
+}
+
+/// What was read for a load.
+struct Read {
+    devices: HashMap<DeviceId, LoadedDevice>,
+    users: HashMap<(NotificationId, DeviceId), UserId>,
+    cancelled: HashSet<NotificationId>,
+}
+
+impl Loader {
+    /// Loads the devices of jobs in two or three statements for all of them. What is ready is returned; the others'
+    /// tickets are ended. On an error every ticket is dropped, so that the jobs go back as they were.
+    pub(super) async fn load(
+        &mut self,
+        shared: &Shared,
+        setup: &LaneSetup,
+        opened: Vec<Opened>,
+    ) -> Result<Vec<Ready>, store::Error> {
+        let read = self.read(shared, setup, &opened).await?;
+        let began = Instant::now();
+        let mut ready = Vec::new();
+        for job in opened {
+            let notification = job.held.job.notification;
+            let plan = self.plans.get(&notification);
+            for ticket in job.tickets {
+                let device = read.devices.get(&ticket.device());
+                let ending = match plan {
+                    _ if read.cancelled.contains(&notification) => Some(cancelled("requested")),
+                    None => Some(rejected("internal")),
+                    Some(plan) => {
+                        let addressed = read.users.get(&(notification, ticket.device()));
+                        end_at_load(setup, plan, addressed, device)
+                    }
+                };
+                match (ending, device, plan) {
+                    (None, Some(device), Some(plan)) => {
+                        let (token, plan) = (device.token.clone(), Arc::clone(plan));
+                        ready.push(Ready { ticket, token, plan, handed: job.handed });
+                    }
+                    (ending, _, _) => {
+                        ticket.end(ending.unwrap_or_else(|| rejected("internal")), began, None);
+                        if job.handed && let Some(intake) = shared.intakes.get(&setup.id()) {
+                            intake.free(1);
+                        }
+                    }
+                }
+            }
+        }
+        Ok(ready)
+    }
+
+    async fn read(
+        &mut self,
+        shared: &Shared,
+        setup: &LaneSetup,
+        opened: &[Opened],
+    ) -> Result<Read, store::Error> {
+        if self.plans.len() > MOST_PLANS {
+            self.plans.clear();
+        }
+        let mut unknown: Vec<NotificationId> = Vec::new();
+        for job in opened {
+            let id = job.held.job.notification;
+            match &job.held.known {
+                Some(known) if !self.plans.contains_key(&id) => {
+                    self.plans.insert(id, Arc::new(plan(setup, id, known)));
+                }
+                None if !self.plans.contains_key(&id) => unknown.push(id),
+                _ => {}
+            }
+        }
+        unknown.sort_unstable();
+        unknown.dedup();
+        let mut devices: Vec<DeviceId> =
+            opened.iter().flat_map(|job| job.tickets.iter().map(Ticket::device)).collect();
+        devices.sort_unstable();
+        devices.dedup();
+
+        let mut conn = shared.pool.acquire().await.map_err(store::Error::from)?;
+        let mut cancelled = HashSet::new();
+        if !unknown.is_empty() {
+            for row in store::notifications::to_send(&mut conn, &unknown).await? {
+                if row.cancelled {
+                    cancelled.insert(row.id);
+                } else if let Some(content) = row.content {
+                    let known = Known { content: Arc::new(content), once: row.once, by_user: row.by_user };
+                    self.plans.insert(row.id, Arc::new(plan(setup, row.id, &known)));
+                } else {
+                    tracing::error!(notification = %row.id, "its content can't be read: its targets are rejected");
+                }
+            }
+        }
+        let mut users = HashMap::new();
+        let by_user: Vec<NotificationId> = opened
+            .iter()
+            .map(|job| job.held.job.notification)
+            .filter(|id| self.plans.get(id).is_some_and(|plan| plan.by_user))
+            .collect();
+        if !by_user.is_empty() {
+            for (id, device, user) in store::notifications::users_of(&mut conn, &by_user, &devices).await? {
+                users.insert((id, device), UserId::stored(user));
+            }
+        }
+        let loaded = store::tokens::load(&mut conn, &devices).await?;
+        let devices = loaded.into_iter().map(|device| (device.device, device)).collect();
+        Ok(Read { devices, users, cancelled })
+    }
+}
+
+fn plan(setup: &LaneSetup, id: NotificationId, known: &Known) -> Plan {
+    Plan { prepared: setup.sender.prepare(id, &known.content), once: known.once, by_user: known.by_user }
+}
+
+/// What has become of a device since it was addressed; none: it can be sent.
+fn end_at_load(
+    setup: &LaneSetup,
+    plan: &Plan,
+    addressed: Option<&UserId>,
+    device: Option<&LoadedDevice>,
+) -> Option<Ending> {
+    let Some(device) = device else { return Some(cancelled("device_gone")) };
+    if plan.by_user && addressed.is_some() && addressed != device.user.as_ref() {
+        return Some(cancelled("user_changed"));
+    }
+    if device.quarantined {
+        return Some(unsent(DeliveryStatus::TokenDead, "quarantined"));
+    }
+    let key = LaneKey::of(device.platform, device.environment);
+    if key == setup.key {
+        return None;
+    }
+    let lane = setup.app.lane(key);
+    if !lane.configured {
+        return Some(rejected("platform_not_configured"));
+    }
+    Some(Ending::Again {
+        lane: Some(lane.id),
+        delay: std::time::Duration::ZERO,
+        attempted: false,
+        unsure: false,
+        reason: None,
+    })
+}
+
+fn unsent(status: DeliveryStatus, reason: &str) -> Ending {
+    Ending::Final { status, attempted: false, reason: Some(Reason::new(reason)), provider_id: None }
+}
+
+fn cancelled(reason: &str) -> Ending {
+    unsent(DeliveryStatus::Cancelled, reason)
+}
+
+fn rejected(reason: &str) -> Ending {
+    unsent(DeliveryStatus::Rejected, reason)
+}
