@@ -13,6 +13,7 @@ mod outcome;
 mod push_type;
 mod retry;
 mod scope;
+mod seal;
 mod ttl;
 
 pub use app::{App, AppLane, Apps};
