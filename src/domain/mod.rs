@@ -14,6 +14,7 @@ mod outcome;
 mod push_type;
 mod retry;
 mod scope;
+mod seal;
 mod target;
 mod topic;
 mod ttl;
