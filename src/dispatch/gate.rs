@@ -157,7 +157,13 @@ impl Gate {
         }
         let pause = after.unwrap_or(inner.pause);
         inner.pause = (inner.pause * 2).min(LONGEST_PAUSE);
-        tracing::warn!(lane = self.name, reason = why.as_str(), pause_ms = pause.as_millis(), "lane {} waits", self.name);
+        tracing::warn!(
+            lane = self.name,
+            reason = why.as_str(),
+            pause_ms = pause.as_millis(),
+            "lane {} waits",
+            self.name
+        );
         inner.go(State::Waiting { why }, Some(Instant::now() + pause));
         drop(inner);
         self.apply();

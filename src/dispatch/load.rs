@@ -8,9 +8,7 @@ use tokio::time::Instant;
 
 use super::ready::Ready;
 use super::{LaneSetup, Shared};
-use crate::domain::{
-    DeliveryStatus, DeviceId, LaneKey, NotificationId, Reason, UserId,
-};
+use crate::domain::{DeliveryStatus, DeviceId, LaneKey, NotificationId, Reason, UserId};
 use crate::provider::Prepared;
 use crate::queue::intake::{Held, Known};
 use crate::queue::recorder::{Ending, Ticket};
@@ -83,7 +81,9 @@ impl Loader {
                     }
                     (ending, _, _) => {
                         ticket.end(ending.unwrap_or_else(|| rejected("internal")), began, None);
-                        if job.handed && let Some(intake) = shared.intakes.get(&setup.id()) {
+                        if job.handed
+                            && let Some(intake) = shared.intakes.get(&setup.id())
+                        {
                             intake.free(1);
                         }
                     }

@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use crate::domain::{Certainty, LaneId, Verdict};
-use crate::registry;
+use crate::{registry, store};
 
 /// Doubtful verdicts of a lane that apply within [`WINDOW`], whatever else it answers.
 const FEW: usize = 5;
@@ -28,7 +28,11 @@ pub(super) async fn run(pool: PgPool, mut verdicts: mpsc::Receiver<Vec<Verdict>>
         if batch.is_empty() {
             continue;
         }
-        if let Err(error) = registry::pruning::quarantine(&pool, &batch).await {
+        let done = async {
+            let mut conn = pool.acquire().await.map_err(store::Error::from)?;
+            registry::pruning::quarantine(&mut conn, &batch).await
+        };
+        if let Err(error) = done.await {
             tracing::warn!(%error, verdicts = batch.len(), "dead tokens not set aside; their next attempt says it again");
         }
     }

@@ -27,7 +27,9 @@ pub(super) async fn run(pool: PgPool, gates: Vec<Arc<Gate>>, stop: CancellationT
                     agree(gate, standing.get(&gate.lane()));
                 }
             }
-            Err(error) => tracing::debug!(%error, "the lanes' standing could not be read; they stay as they are"),
+            Err(error) => {
+                tracing::debug!(%error, "the lanes' standing could not be read; they stay as they are")
+            }
         }
         tokio::select! {
             () = stop.cancelled() => return,

@@ -1,6 +1,7 @@
 //! Values and rules of the field: ids, notifications, devices, lanes, jobs, outcomes. No I/O.
 
 mod app;
+mod app_facts;
 mod content;
 mod delivery;
 mod device;
@@ -13,11 +14,14 @@ mod outcome;
 mod push_type;
 mod retry;
 mod scope;
+mod seal;
 mod target;
+mod topic;
 mod ttl;
 mod verdict;
 
 pub use app::{App, AppLane, Apps};
+pub use app_facts::{AppVersion, Locale, TimeZone};
 pub use content::{ApnsOverrides, Content, Priority};
 pub use delivery::{Counts, DeliveryStatus, NotificationStatus};
 pub use device::{BadToken, DeviceToken, FCM_TOKEN_MAX, Kind, QuarantineReason, Source, TokenDigest, UserId};
@@ -30,5 +34,6 @@ pub use push_type::PushType;
 pub use retry::RetryPolicy;
 pub use scope::{BadScopes, Scope, Scopes};
 pub use target::Target;
+pub use topic::TopicName;
 pub use ttl::{BadDuration, Ttl, parse_duration, remaining_secs};
 pub use verdict::Verdict;

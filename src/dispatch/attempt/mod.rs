@@ -51,7 +51,8 @@ pub(super) async fn run(lane: &Lane, ready: Ready, epoch: Epoch) {
     let waited_ms = (now - job.due_at).num_milliseconds();
     log(lane, job, &outcome, waited_ms, began.elapsed());
     tell_gate(lane, epoch, &outcome).await;
-    let after = After { job, once: plan.once, left: left(job, membership.clock().now()), retry: lane.shared.retry };
+    let after =
+        After { job, once: plan.once, left: left(job, membership.clock().now()), retry: lane.shared.retry };
     let verdict = match &outcome {
         Outcome::TokenDead { reason, since, certainty } => Some(Verdict {
             device: ticket.device(),
