@@ -114,9 +114,12 @@ fn check_header(
     match name {
         PUSH_TYPE if PushType::parse(text).is_none() => {
             let known = PushType::ALL.map(PushType::as_str);
-            fault(InputCode::BadHeader, "not a push type that can be sent").map(|f| f.with("supported", known.to_vec()))
+            fault(InputCode::BadHeader, "not a push type that can be sent")
+                .map(|f| f.with("supported", known.to_vec()))
         }
-        PRIORITY if !["1", "5", "10"].contains(&text) => fault(InputCode::BadHeader, "a priority is 1, 5 or 10"),
+        PRIORITY if !["1", "5", "10"].contains(&text) => {
+            fault(InputCode::BadHeader, "a priority is 1, 5 or 10")
+        }
         PRIORITY if push_type == PushType::Background && text != "5" => {
             fault(InputCode::BadHeader, "a background push has priority 5 only")
         }
@@ -160,18 +163,24 @@ mod tests {
 
     #[test]
     fn only_four_headers_may_be_overridden() {
-        for name in ["apns-expiration", "apns-id", "authorization", "host", ":path", "Apns-Priority", "content-type"] {
+        for name in
+            ["apns-expiration", "apns-id", "authorization", "host", ":path", "Apns-Priority", "content-type"]
+        {
             assert_eq!(one(name, "0", PushType::Alert), Some("not_overridable"), "{name}");
         }
         let all = json!({"apns-push-type":"alert","apns-priority":"1","apns-collapse-id":"c","apns-topic":"com.example.shop"});
         assert_eq!(codes(all, PushType::Alert), []);
-        let nothing = json!({"apns-push-type":null,"apns-priority":null,"apns-collapse-id":null,"apns-topic":null});
+        let nothing =
+            json!({"apns-push-type":null,"apns-priority":null,"apns-collapse-id":null,"apns-topic":null});
         assert_eq!(codes(nothing, PushType::Alert), []);
     }
 
     #[test]
     fn values_are_strings_that_apns_takes() {
-        assert_eq!(codes(json!({"apns-priority":10}), PushType::Alert), [("apns-priority".to_owned(), "wrong_type")]);
+        assert_eq!(
+            codes(json!({"apns-priority":10}), PushType::Alert),
+            [("apns-priority".to_owned(), "wrong_type")]
+        );
         for (name, wrong) in [
             ("apns-push-type", "mdm"),
             ("apns-push-type", "Alert"),

@@ -112,7 +112,12 @@ impl Prepared {
     }
 
     /// One attempt's request head.
-    pub(super) fn head(&self, authority: &Authority, attempt: &Attempt<'_>, bearer: HeaderValue) -> Request<()> {
+    pub(super) fn head(
+        &self,
+        authority: &Authority,
+        attempt: &Attempt<'_>,
+        bearer: HeaderValue,
+    ) -> Request<()> {
         let mut request = Request::new(());
         *request.method_mut() = http::Method::POST;
         *request.uri_mut() = uri(authority, attempt.token);

@@ -30,10 +30,9 @@ pub fn classify(
         return by_class(status, status.as_str(), &answer, asked);
     };
     match reason {
-        "BadCollapseId" | "BadExpirationDate" | "BadMessageId" | "BadPath" | "BadPriority" | "DuplicateHeaders"
-        | "InvalidPushType" | "MethodNotAllowed" | "MissingDeviceToken" | "PayloadEmpty" | "PayloadTooLarge" => {
-            Verdict::rejected(reason)
-        }
+        "BadCollapseId" | "BadExpirationDate" | "BadMessageId" | "BadPath" | "BadPriority"
+        | "DuplicateHeaders" | "InvalidPushType" | "MethodNotAllowed" | "MissingDeviceToken"
+        | "PayloadEmpty" | "PayloadTooLarge" => Verdict::rejected(reason),
         "BadTopic" | "MissingTopic" | "TopicDisallowed" => match topic {
             TopicOrigin::Configured => Verdict::misconfigured(reason, Misfit::Topic),
             TopicOrigin::PushType | TopicOrigin::Override => Verdict::rejected(reason),
@@ -51,7 +50,9 @@ pub fn classify(
             Verdict::retry_after(reason, asked, Floor::None).retire()
         }
         "TooManyRequests" => Verdict::retry_after(reason, asked, Floor::Throttled),
-        "InternalServerError" | "ServiceUnavailable" => Verdict::retry_after(reason, asked, Floor::ServerError),
+        "InternalServerError" | "ServiceUnavailable" => {
+            Verdict::retry_after(reason, asked, Floor::ServerError)
+        }
         unknown => by_class(status, unknown, &answer, asked),
     }
 }

@@ -57,7 +57,9 @@ pub fn classify(
         Some(word @ "SENDER_ID_MISMATCH") => Verdict::dead(word, Certainty::Doubtful),
         Some(word @ "UNREGISTERED") => Verdict::dead(word, Certainty::Certain),
         Some(word @ "QUOTA_EXCEEDED") => Verdict::retry_after(word, answer.asked, Floor::Throttled),
-        Some(word @ ("INTERNAL" | "UNAVAILABLE")) => Verdict::retry_after(word, answer.asked, Floor::ServerError),
+        Some(word @ ("INTERNAL" | "UNAVAILABLE")) => {
+            Verdict::retry_after(word, answer.asked, Floor::ServerError)
+        }
         Some("INVALID_ARGUMENT") => invalid_argument(&answer, activity),
         _ => by_class(status, &answer, activity),
     }
@@ -124,7 +126,9 @@ impl Answer {
                 "google.firebase.fcm.v1.FcmError" => answer.fcm = text(detail, "errorCode"),
                 "google.firebase.fcm.v1.ApnsError" => answer.apns = text(detail, "reason"),
                 "google.rpc.BadRequest" => answer.fields = Some(violated_fields(detail)),
-                "google.rpc.RetryInfo" => answer.asked = text(detail, "retryDelay").and_then(|t| proto_duration(&t)),
+                "google.rpc.RetryInfo" => {
+                    answer.asked = text(detail, "retryDelay").and_then(|t| proto_duration(&t))
+                }
                 _ => {}
             }
         }
@@ -134,7 +138,8 @@ impl Answer {
 
 fn violated_fields(detail: &Value) -> Vec<String> {
     let violations = detail.get("fieldViolations").and_then(Value::as_array);
-    let field = |violation: &Value| violation.get("field").and_then(Value::as_str).unwrap_or_default().to_owned();
+    let field =
+        |violation: &Value| violation.get("field").and_then(Value::as_str).unwrap_or_default().to_owned();
     violations.into_iter().flatten().map(field).collect()
 }
 

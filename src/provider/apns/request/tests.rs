@@ -175,7 +175,10 @@ fn a_body_over_the_limit_of_its_push_type_is_a_fault_with_its_figures() {
         assert_eq!(sized(push_type, limit), None);
         let fault = sized(push_type, limit + 1).expect("a byte too many");
         assert_eq!(fault.code, InputCode::PayloadTooLarge);
-        assert_eq!(Value::Object(fault.facts), json!({"platform": "apns", "size": limit + 1, "limit": limit}));
+        assert_eq!(
+            Value::Object(fault.facts),
+            json!({"platform": "apns", "size": limit + 1, "limit": limit})
+        );
     }
 }
 
@@ -192,7 +195,10 @@ fn an_override_may_supply_what_the_fields_lack() {
         (json!({"apns": {"payload": {"aps": {"content-available": 1}}}}), true),
         (json!({"apns": {"headers": {"apns-push-type": "voip"}}}), false),
         (json!({"apns": {"headers": {"apns-push-type": "voip"}}, "data": {"call": 1}}), true),
-        (json!({"apns": {"headers": {"apns-push-type": "widgets"}, "payload": {"aps": {"content-changed": true}}}}), true),
+        (
+            json!({"apns": {"headers": {"apns-push-type": "widgets"}, "payload": {"aps": {"content-changed": true}}}}),
+            true,
+        ),
         (json!({"apns": {"headers": {"apns-push-type": "location"}}}), true),
     ] {
         assert_eq!(supplies_content(&content(json.clone())), supplies, "{json}");

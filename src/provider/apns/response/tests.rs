@@ -93,7 +93,9 @@ fn accepted_is_200_whatever_the_body() {
 
 #[test]
 fn bodies_that_are_not_apns_s_go_by_the_status() {
-    for body in ["", "<html><body>Bad Gateway</body></html>", "[]", "null", r#"{"reason":7}"#, r#"{"reason":""}"#] {
+    for body in
+        ["", "<html><body>Bad Gateway</body></html>", "[]", "null", r#"{"reason":7}"#, r#"{"reason":""}"#]
+    {
         assert_eq!(judge(502, body), Verdict::retry("502", Floor::ServerError), "{body}");
         assert_eq!(judge(400, body), Verdict::rejected("400"), "{body}");
         assert_eq!(judge(403, body), Verdict::misconfigured("403", Misfit::Credential), "{body}");
@@ -103,7 +105,9 @@ fn bodies_that_are_not_apns_s_go_by_the_status() {
 
 #[test]
 fn a_timestamp_is_milliseconds_and_one_that_is_none_is_left_out() {
-    let gone = |timestamp: &str| judge(410, &format!(r#"{{"reason":"Unregistered","timestamp":{timestamp}}}"#)).outcome;
+    let gone = |timestamp: &str| {
+        judge(410, &format!(r#"{{"reason":"Unregistered","timestamp":{timestamp}}}"#)).outcome
+    };
     let certain = |since| dead("Unregistered", since, Certainty::Certain);
     assert_eq!(gone("1795000000123"), certain(Some(1_795_000_000_123)));
     for nonsense in ["null", "\"1795000000123\"", "0", "-5", "1.5", "1e300", "9223372036854775807", "[]"] {
@@ -137,8 +141,14 @@ fn retry_after_is_honoured_in_both_forms() {
     assert_eq!(with("7", 503, "ServiceUnavailable"), exactly("ServiceUnavailable", 7));
     assert_eq!(with("7", 429, "TooManyRequests"), exactly("TooManyRequests", 7));
     assert_eq!(with("7", 503, "Shutdown"), exactly("Shutdown", 7).retire());
-    assert_eq!(with("Sun, 09 Sep 2001 01:47:10 GMT", 500, "InternalServerError"), exactly("InternalServerError", 30));
-    assert_eq!(with("soon", 503, "ServiceUnavailable"), Verdict::retry("ServiceUnavailable", Floor::ServerError));
+    assert_eq!(
+        with("Sun, 09 Sep 2001 01:47:10 GMT", 500, "InternalServerError"),
+        exactly("InternalServerError", 30)
+    );
+    assert_eq!(
+        with("soon", 503, "ServiceUnavailable"),
+        Verdict::retry("ServiceUnavailable", Floor::ServerError)
+    );
 }
 
 #[test]
@@ -157,9 +167,11 @@ fn only_an_outdated_jwt_is_renewed_and_only_faults_of_the_connection_retire_it()
 
 #[test]
 fn a_goaway_speaks_of_the_credential_only_in_json() {
-    let credential = Outcome::Misconfigured { reason: Reason::new("BadCertificate"), about: Misfit::Credential };
+    let credential =
+        Outcome::Misconfigured { reason: Reason::new("BadCertificate"), about: Misfit::Credential };
     assert_eq!(goaway_about_credential(r#"{"reason":"BadCertificate"}"#), Some(credential));
-    for other in ["", "Maximum active streams violated for this endpoint.", r#"{"reason":"Shutdown"}"#, "{}"] {
+    for other in ["", "Maximum active streams violated for this endpoint.", r#"{"reason":"Shutdown"}"#, "{}"]
+    {
         assert_eq!(goaway_about_credential(other), None, "{other}");
     }
 }

@@ -8,9 +8,9 @@ const APNS: &str = "type.googleapis.com/google.firebase.fcm.v1.ApnsError";
 
 fn judge_with(status: u16, headers: &[(&'static str, &str)], body: &str, activity: bool) -> Verdict {
     let now = DateTime::from_timestamp(1_000_000_000, 0).expect("in range");
-    let headers = headers.iter().map(|(name, value)| {
-        (http::HeaderName::from_static(name), value.parse().expect("a header value"))
-    });
+    let headers = headers
+        .iter()
+        .map(|(name, value)| (http::HeaderName::from_static(name), value.parse().expect("a header value")));
     let status = StatusCode::from_u16(status).expect("a status");
     classify(status, &headers.collect(), body.as_bytes(), activity, now)
 }
@@ -93,9 +93,20 @@ fn every_row_without_one() {
 #[test]
 fn bodies_that_are_not_google_s_go_by_the_status() {
     for body in ["", "<html><title>Error 404 (Not Found)!!1</title></html>", "[]", r#"{"error":"nope"}"#] {
-        assert_eq!(judge_with(404, &[], body, false), Verdict::misconfigured("404", Misfit::Credential), "{body}");
-        assert_eq!(judge_with(403, &[], body, false), Verdict::misconfigured("403", Misfit::Credential), "{body}");
-        assert_eq!(judge_with(401, &[], body, false), Verdict::misconfigured("401", Misfit::Credential).renew());
+        assert_eq!(
+            judge_with(404, &[], body, false),
+            Verdict::misconfigured("404", Misfit::Credential),
+            "{body}"
+        );
+        assert_eq!(
+            judge_with(403, &[], body, false),
+            Verdict::misconfigured("403", Misfit::Credential),
+            "{body}"
+        );
+        assert_eq!(
+            judge_with(401, &[], body, false),
+            Verdict::misconfigured("401", Misfit::Credential).renew()
+        );
         assert_eq!(judge_with(400, &[], body, false), Verdict::rejected("400"), "{body}");
         assert_eq!(judge_with(429, &[], body, false), throttled("429", 60), "{body}");
         for gateway in [500, 502, 504] {
@@ -123,7 +134,11 @@ fn invalid_argument_asks_apple_s_word_first() {
         ("DeviceTokenNotForTopic", Doubtful),
     ] {
         assert_eq!(said(reason, false), Verdict::dead(reason, certainty));
-        assert_eq!(said(reason, true), Verdict::rejected(reason), "the Live Activity's token, not the device's");
+        assert_eq!(
+            said(reason, true),
+            Verdict::rejected(reason),
+            "the Live Activity's token, not the device's"
+        );
     }
     assert_eq!(said("PayloadTooLarge", false), Verdict::rejected("PayloadTooLarge"));
 }
@@ -134,7 +149,8 @@ fn invalid_argument_then_asks_which_field_then_the_text() {
     let dead = || Verdict::dead("INVALID_ARGUMENT", Certainty::Doubtful);
     let rejected = || Verdict::rejected("INVALID_ARGUMENT");
     let fields = |names: &[&str], text: &str| {
-        let violations: Vec<_> = names.iter().map(|name| json!({"field": name, "description": "Invalid"})).collect();
+        let violations: Vec<_> =
+            names.iter().map(|name| json!({"field": name, "description": "Invalid"})).collect();
         let details = json!([
             {"@type": FCM, "errorCode": "INVALID_ARGUMENT"},
             {"@type": "type.googleapis.com/google.rpc.BadRequest", "fieldViolations": violations}
@@ -164,10 +180,16 @@ fn an_answer_may_say_how_long_to_wait() {
     let date = [("retry-after", "Sun, 09 Sep 2001 01:47:40 GMT"), ("date", "Sun, 09 Sep 2001 01:47:20 GMT")];
     assert_eq!(judge_with(503, &date, "", false), exactly("503", 20));
     assert_eq!(judge_with(503, &date[..1], "", false), exactly("503", 60));
-    let info = error("RESOURCE_EXHAUSTED", "", json!([
-        {"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": "12.5s"}
-    ]));
-    let Outcome::RetryLane { after, .. } = judge_with(429, &[], &info, false).outcome else { panic!("the lane") };
+    let info = error(
+        "RESOURCE_EXHAUSTED",
+        "",
+        json!([
+            {"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": "12.5s"}
+        ]),
+    );
+    let Outcome::RetryLane { after, .. } = judge_with(429, &[], &info, false).outcome else {
+        panic!("the lane")
+    };
     assert_eq!(after, Some(Duration::from_millis(12_500)));
     assert_eq!(judge_with(429, &[("retry-after", "7")], &info, false), throttled("RESOURCE_EXHAUSTED", 7));
 }
