@@ -1,1 +1,3 @@
 //! Devices, API keys, and the pruning of dead tokens.
+
+pub mod keys;
