@@ -1,1 +1,234 @@
-//! Checks of the structure.
+//! Checks of the structure: who imports whom, where SQL and reply statuses are, the length and headers of files, and
+//! that what is public API is documented.
+//!
+//! The rules are `layers/rules.rs`; the cases below show that each of them can fail.
+
+#[path = "layers/lexer.rs"]
+mod lexer;
+#[path = "layers/rules.rs"]
+mod rules;
+#[path = "layers/source.rs"]
+mod source;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use pushpost::domain::InputCode;
+use source::Source;
+
+/// Codes of whole problems, besides those of single faults.
+const PROBLEMS: &[&str] = &[
+    "invalid_request",
+    "unprocessable",
+    "unauthenticated",
+    "missing_scope",
+    "not_found",
+    "method_not_allowed",
+    "body_too_slow",
+    "body_too_large",
+    "too_many_targets",
+    "unsupported_media_type",
+    "internal",
+    "unavailable",
+    "queue_full",
+    "shutting_down",
+];
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn rust_files(folder: &Path, into: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).expect("the folder is there") {
+        let path = entry.expect("it can be listed").path();
+        if path.is_dir() {
+            rust_files(&path, into);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            into.push(path);
+        }
+    }
+}
+
+#[test]
+fn every_file_keeps_the_rules() {
+    let mut files = Vec::new();
+    rust_files(&root().join("src"), &mut files);
+    rust_files(&root().join("tests"), &mut files);
+    files.sort();
+    assert!(files.len() > 30, "the sources are found");
+    let mut faults = Vec::new();
+    for file in files {
+        let text = fs::read_to_string(&file).expect("a source file is UTF-8");
+        let path = file.strip_prefix(root()).expect("it is below the root").to_string_lossy().into_owned();
+        faults.extend(rules::faults(&Source::read(&path, &text)));
+    }
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+}
+
+#[test]
+fn every_error_code_is_documented() {
+    let text = fs::read_to_string(root().join("docs/errors.md")).expect("docs/errors.md is there");
+    let documented: Vec<_> = text.lines().filter_map(|line| line.strip_prefix("### ")).collect();
+    let codes = InputCode::ALL.iter().map(|code| code.as_str()).chain(PROBLEMS.iter().copied());
+    let missing: Vec<_> = codes.filter(|code| !documented.contains(code)).collect();
+    assert!(missing.is_empty(), "docs/errors.md has no ### heading for {missing:?}");
+}
+
+/// What is wrong with a file of these lines, without its place.
+fn faults_of(path: &str, code: &str) -> Vec<String> {
+    let source = Source::read(path, &format!("//! Why.\n{code}"));
+    let faults = rules::faults(&source);
+    faults.iter().map(|fault| fault.split_once(": ").expect("a place").1.to_owned()).collect()
+}
+
+#[test]
+fn imports_go_down_only() {
+    let queue = "src/queue/claim.rs";
+    assert_eq!(faults_of(queue, "use crate::store::jobs;\nuse crate::domain::{Lane, Job};"), [""; 0]);
+    assert_eq!(faults_of(queue, "use crate::api::State;"), ["queue may not import api"]);
+    assert_eq!(faults_of(queue, "use crate::registry;"), ["queue may not import registry"]);
+    assert_eq!(faults_of(queue, "use crate::{domain::Lane, runtime::{Role, serve as run}};").len(), 2);
+    assert_eq!(faults_of(queue, "fn f() { crate::api::serve(); }"), ["queue may not import api"]);
+    assert_eq!(faults_of(queue, "use super::super::api::State;"), ["queue may not import api"]);
+    assert_eq!(faults_of(queue, "use super::accept::Accepted;"), [""; 0]);
+    assert_eq!(faults_of(queue, "use crate::util::x;"), ["queue may not import util"]);
+    assert_eq!(faults_of("src/domain/id.rs", "use crate::store::Row;"), ["domain may not import store"]);
+    assert_eq!(faults_of("src/runtime/mod.rs", "use crate::config::Config;"), [""; 0]);
+    assert_eq!(
+        faults_of("src/config/mod.rs", "use crate::runtime::Role;"),
+        ["config may not import runtime"]
+    );
+}
+
+#[test]
+fn an_inline_module_is_one_step_of_super() {
+    let tests = "mod tests { use super::super::other::X; use super::*; }";
+    assert_eq!(faults_of("src/queue/claim.rs", tests), [""; 0]);
+    let deeper = "mod tests { use super::super::super::api::X; }";
+    assert_eq!(faults_of("src/queue/claim.rs", deeper), ["queue may not import api"]);
+}
+
+#[test]
+fn providers_share_the_transport_and_know_each_other_not() {
+    let apns = "src/provider/apns/send.rs";
+    assert_eq!(
+        faults_of(apns, "use crate::provider::transport::Pool; use crate::provider::Attempt;"),
+        [""; 0]
+    );
+    assert_eq!(
+        faults_of(apns, "use crate::provider::fcm::Quota;"),
+        ["provider::apns may not import provider::fcm"]
+    );
+    assert_eq!(
+        faults_of("src/provider/transport/pool.rs", "use crate::provider::{apns, Attempt};"),
+        ["provider::transport may not import provider::apns", "provider::transport may not import provider"]
+    );
+    assert_eq!(
+        faults_of("src/provider/mod.rs", "use self::apns::Apns; use crate::provider::fcm::Fcm;"),
+        [""; 0]
+    );
+}
+
+#[test]
+fn the_simulator_stands_alone() {
+    assert_eq!(
+        faults_of("src/simulator/apns.rs", "use crate::domain::Kind;"),
+        ["simulator may not import domain"]
+    );
+    assert_eq!(
+        faults_of("src/dispatch/lane.rs", "use crate::simulator::X;"),
+        ["dispatch may not import simulator"]
+    );
+    assert_eq!(faults_of("src/dispatch/lane/tests.rs", "use crate::simulator::X;"), [""; 0]);
+    assert_eq!(faults_of("src/cli/demo.rs", "use crate::simulator::X;"), [""; 0]);
+}
+
+#[test]
+fn main_imports_only_cli() {
+    assert_eq!(faults_of("src/main.rs", "fn main() { pushpost::cli::main() }"), [""; 0]);
+    assert_eq!(
+        faults_of("src/main.rs", "fn main() { pushpost::runtime::serve() }"),
+        ["main may not import runtime"]
+    );
+}
+
+#[test]
+fn sql_is_in_store() {
+    let code = "fn f() { sqlx::query!(\"select 1\"); }";
+    assert_eq!(faults_of("src/queue/claim.rs", code), ["queue runs SQL, which is store's"]);
+    assert_eq!(faults_of("src/queue/claim.rs", "use sqlx::{PgPool, query};").len(), 1);
+    assert_eq!(faults_of("src/store/jobs.rs", code), [""; 0]);
+    assert_eq!(faults_of("src/queue/claim/tests.rs", code), [""; 0]);
+    assert_eq!(faults_of("src/embedded_postgres/server.rs", code).len(), 1);
+    assert_eq!(
+        faults_of("src/embedded_postgres/server.rs", "fn f() { sqlx::query(\"select 1\"); }"),
+        [""; 0]
+    );
+}
+
+#[test]
+fn reply_statuses_are_chosen_in_one_place() {
+    let bad = "fn f() -> StatusCode { StatusCode::BAD_REQUEST }";
+    assert_eq!(faults_of("src/api/send.rs", bad).len(), 1);
+    assert_eq!(faults_of("src/api/send.rs", "fn f() { http::StatusCode::from_u16(400) }").len(), 1);
+    assert_eq!(faults_of("src/api/error.rs", bad), [""; 0]);
+    assert_eq!(faults_of("src/api/error/mod.rs", bad), [""; 0]);
+    assert_eq!(faults_of("src/api/send.rs", "fn f() { StatusCode::ACCEPTED }"), [""; 0]);
+    assert_eq!(faults_of("src/api/send.rs", "fn f() { x == StatusCode::NOT_FOUND }"), [""; 0]);
+    assert_eq!(faults_of("src/queue/claim.rs", "fn f() { StatusCode::OK }").len(), 1);
+    assert_eq!(faults_of("src/provider/apns/response.rs", bad), [""; 0]);
+}
+
+#[test]
+fn some_crates_have_owners() {
+    assert_eq!(faults_of("src/queue/claim.rs", "use anyhow::Context;"), ["queue may not use anyhow"]);
+    assert_eq!(faults_of("src/cli/serve.rs", "use anyhow::Context;"), [""; 0]);
+    assert_eq!(faults_of("src/domain/ttl.rs", "async fn f() { tokio::task::yield_now().await }").len(), 1);
+    assert_eq!(faults_of("src/domain/ttl.rs", "use http::StatusCode;").len(), 2);
+}
+
+#[test]
+fn a_file_says_why_it_exists() {
+    let source = Source::read("src/domain/x.rs", "use std::fmt;");
+    assert_eq!(rules::faults(&source).len(), 1);
+}
+
+#[test]
+fn files_and_functions_stay_short_but_for_tests() {
+    let long = |lines: usize, inside: &str| format!("{inside}{{\n{}}}\n", "    x;\n".repeat(lines - 2));
+    assert_eq!(faults_of("src/queue/a.rs", &long(100, "fn f(a: [u8; 2]) ")), [""; 0]);
+    assert_eq!(faults_of("src/queue/a.rs", &long(101, "fn f() ")), ["fn f has 101 lines, more than 100"]);
+    assert_eq!(faults_of("src/queue/a/tests.rs", &long(101, "fn f() ")), [""; 0]);
+    assert_eq!(faults_of("src/queue/a.rs", &long(499, "struct X ")), [""; 0]);
+    assert_eq!(faults_of("src/queue/a.rs", &long(500, "struct X ")).len(), 1);
+    assert_eq!(faults_of("src/queue/a.rs", &long(600, "#[cfg(test)]\nmod tests ")), [""; 0]);
+}
+
+#[test]
+fn what_is_left_undone_is_not_left_in_the_code() {
+    for code in [
+        "// TODO later",
+        "/* FIXME */",
+        "fn f() { todo!() }",
+        "#[allow(dead_code)] fn f() {}",
+        "unsafe fn f() {}",
+    ] {
+        assert_eq!(faults_of("src/queue/a.rs", code).len(), 1, "{code}");
+    }
+    assert_eq!(faults_of("src/queue/a.rs", "fn f() { println!(); }").len(), 1);
+    assert_eq!(faults_of("src/cli/a.rs", "fn f() { println!(); }"), [""; 0]);
+}
+
+#[test]
+fn text_is_not_code() {
+    let code = r####"
+        // crate::api::State
+        /* /* crate::api */ crate::api::State */
+        const A: &str = "crate::api::State // TODO \" todo!()";
+        const B: &str = r##"crate::api::State "# todo!()"##;
+        const C: [char; 3] = ['"', '\'', '\\'];
+        fn f<'a>(x: &'a str) -> &'a [u8] { b"crate::api::State" }
+    "####;
+    assert_eq!(faults_of("src/queue/a.rs", code), [""; 0]);
+    assert_eq!(faults_of("src/queue/a.rs", &format!("{code}\nuse crate::api::State;")).len(), 1);
+}

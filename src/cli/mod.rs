@@ -1,1 +1,88 @@
-//! The commands.
+//! The commands, one file each. Data goes to stdout, all else to stderr; wrong usage ends 64, a failure 1.
+
+mod demo;
+mod failure;
+mod healthcheck;
+mod keys;
+mod migrate;
+mod output;
+mod serve;
+mod settings;
+mod signals;
+mod simulate;
+#[cfg(test)]
+mod tests;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use clap::{Parser, Subcommand};
+
+use crate::telemetry::{self, Reader};
+use failure::{Failure, USAGE};
+
+/// A durable dispatcher for mobile push notifications: one HTTP API in front of APNs and FCM
+#[derive(Parser, Debug)]
+#[command(name = "pushpost", version, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand, Debug)]
+enum Command {
+    Serve(serve::Serve),
+    Demo(demo::Demo),
+    Simulate(simulate::Simulate),
+    Migrate(migrate::Migrate),
+    Keys(keys::Keys),
+    Healthcheck(healthcheck::Healthcheck),
+}
+
+/// Runs a command line, with the program's name first, and says how to end.
+pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let cli = match Cli::try_parse_from(args) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help that was asked for is data; everything else is wrong usage. A closed pipe changes neither.
+            let _ = error.print();
+            let asked = matches!(
+                error.kind(),
+                clap::error::ErrorKind::DisplayHelp | clap::error::ErrorKind::DisplayVersion
+            );
+            return if asked { ExitCode::SUCCESS } else { ExitCode::from(USAGE) };
+        }
+    };
+    match cli.command.run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("{failure}");
+            failure.code()
+        }
+    }
+}
+
+impl Command {
+    fn run(self) -> Result<(), Failure> {
+        telemetry::start(self.reader(), |name| std::env::var(name).ok()).map_err(Failure::usage)?;
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+        runtime.context("cannot start the runtime")?.block_on(async {
+            match self {
+                Self::Serve(serve) => serve.run().await,
+                Self::Demo(demo) => demo.run().await,
+                Self::Simulate(simulate) => simulate.run().await,
+                Self::Migrate(migrate) => migrate.run().await,
+                Self::Keys(keys) => keys.run().await,
+                Self::Healthcheck(healthcheck) => healthcheck.run().await,
+            }
+        })
+    }
+
+    fn reader(&self) -> Reader {
+        match self {
+            Self::Serve(_) => Reader::Service,
+            _ => Reader::Command,
+        }
+    }
+}

@@ -1,1 +1,97 @@
-//! The configuration: defaults, file, environment.
+//! The configuration: defaults, then the file, then the environment.
+//!
+//! Reading collects every fault before it gives up. What the configuration names in other files is read with it, so
+//! that two configurations are equal exactly when nothing has changed. `config.example.toml` describes every key.
+
+mod apns;
+mod app;
+mod database;
+mod delivery;
+mod endpoint;
+mod error;
+mod fcm;
+mod limits;
+mod network;
+mod retention;
+mod secret;
+mod section;
+mod server;
+#[cfg(test)]
+mod tests;
+mod tree;
+mod user_tokens;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+pub use apns::ApnsSettings;
+pub use app::AppSettings;
+pub use database::DatabaseSettings;
+pub use delivery::DeliverySettings;
+pub use endpoint::{BadEndpoint, Endpoint};
+pub use error::{Error, Fault, Place};
+pub use fcm::FcmSettings;
+pub use limits::LimitSettings;
+pub use network::{BadNetwork, Network};
+pub use retention::RetentionSettings;
+pub use secret::{CaFile, Secret};
+use section::{Reading, Section};
+pub use server::ServerSettings;
+use tree::Table;
+pub use user_tokens::{UserTokenAlgorithm, UserTokenKey, UserTokenSettings};
+
+/// All that is configured. Its `Debug` shows no secret.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct Config {
+    /// `[server]`.
+    pub server: ServerSettings,
+    /// `[database]`.
+    pub database: DatabaseSettings,
+    /// `[delivery]`.
+    pub delivery: DeliverySettings,
+    /// `[limits]`.
+    pub limits: LimitSettings,
+    /// `[retention]`.
+    pub retention: RetentionSettings,
+    /// `[apps.<name>]`, by name.
+    pub apps: BTreeMap<String, AppSettings>,
+}
+
+impl Config {
+    /// Reads the file, if there is one, lays the environment over it and reads the files that they name.
+    ///
+    /// Variables are `PUSHPOST__SECTION__KEY`, and `DATABASE_URL` for `database.url`; others are left alone.
+    pub fn load(path: Option<&Path>, env: impl Iterator<Item = (String, String)>) -> Result<Self, Error> {
+        let (mut table, mut faults) = (Table::new(), Vec::new());
+        if let Some(path) = path {
+            let unreadable = |source| Error::Unreadable { path: path.to_owned(), source };
+            let text = std::fs::read_to_string(path).map_err(unreadable)?;
+            table = tree::parse(&text, path).map_err(Error::Faults)?;
+        }
+        faults.extend(tree::overlay(&mut table, env));
+        let folder = path.and_then(Path::parent).map_or_else(PathBuf::new, Path::to_owned);
+        let reading = Reading::new(folder, faults);
+        let config = Self::read(Section::root(&reading, &table));
+        let mut faults = reading.into_faults();
+        faults.sort_by(|a, b| a.place.cmp(&b.place));
+        if faults.is_empty() { Ok(config) } else { Err(Error::Faults(faults)) }
+    }
+
+    fn read(mut root: Section<'_>) -> Self {
+        let config = Self {
+            server: ServerSettings::read(root.section("server")),
+            database: DatabaseSettings::read(root.section("database")),
+            delivery: DeliverySettings::read(root.section("delivery")),
+            limits: LimitSettings::read(root.section("limits")),
+            retention: RetentionSettings::read(root.section("retention")),
+            apps: apps(&root.section("apps")),
+        };
+        root.finish();
+        config
+    }
+}
+
+fn apps(section: &Section<'_>) -> BTreeMap<String, AppSettings> {
+    let apps = section.named_sections().into_iter();
+    apps.filter_map(|(name, app)| Some((name.clone(), AppSettings::read(&name, app)?))).collect()
+}

@@ -1,1 +1,117 @@
 //! The log: what is written, where, and in which form.
+//!
+//! Lines go to stderr, since stdout is for data. A line's message is readable by itself, and what it is about are
+//! fields, so that it can be searched for. Device tokens, keys and texts of notifications are in neither.
+
+use std::io::IsTerminal as _;
+
+use tracing_subscriber::EnvFilter;
+
+/// What the service logs where nobody says otherwise.
+const SERVICE: &str = "info,sqlx=warn";
+/// A command's answer is its output; only what went wrong is worth a line beside it.
+const COMMAND: &str = "warn";
+
+/// Who will read it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Reader {
+    /// The service's operator, mostly through something that collects lines.
+    Service,
+    /// A person (or a script) that waits for a command to end.
+    Command,
+}
+
+/// How a line looks.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Format {
+    /// For people.
+    Text,
+    /// One JSON object a line, with the fields beside the message.
+    Json,
+}
+
+/// Why there is no log.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum Error {
+    /// Not a list of levels.
+    #[error("{variable} is not a list of levels such as \"info,pushpost=debug\"")]
+    Levels {
+        /// Where it was said.
+        variable: &'static str,
+    },
+    /// Not a format.
+    #[error("PUSHPOST_LOG_FORMAT must be \"text\" or \"json\"")]
+    Format,
+    /// Somebody was there before.
+    #[error("the log was set up twice")]
+    Twice,
+}
+
+/// Starts the log. `variable` reads the environment: `PUSHPOST_LOG` (else `RUST_LOG`) gives the levels,
+/// `PUSHPOST_LOG_FORMAT` the format, and `NO_COLOR` takes the colours away.
+///
+/// # Errors
+/// A variable says what can't be, or there is a log already.
+pub fn start(reader: Reader, variable: impl Fn(&str) -> Option<String>) -> Result<(), Error> {
+    let variable = |name: &str| variable(name).filter(|value| !value.is_empty());
+    let terminal = std::io::stderr().is_terminal();
+    let filter = levels(reader, &variable)?;
+    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let started = match format(reader, variable("PUSHPOST_LOG_FORMAT").as_deref(), terminal)? {
+        Format::Json => lines.json().flatten_event(true).with_span_list(false).try_init(),
+        Format::Text => lines.with_ansi(terminal && variable("NO_COLOR").is_none()).try_init(),
+    };
+    started.map_err(|_| Error::Twice)
+}
+
+fn levels(reader: Reader, variable: &impl Fn(&str) -> Option<String>) -> Result<EnvFilter, Error> {
+    for name in ["PUSHPOST_LOG", "RUST_LOG"] {
+        if let Some(levels) = variable(name) {
+            return EnvFilter::try_new(levels).map_err(|_| Error::Levels { variable: name });
+        }
+    }
+    Ok(EnvFilter::new(match reader {
+        Reader::Service => SERVICE,
+        Reader::Command => COMMAND,
+    }))
+}
+
+/// A service whose lines nobody watches writes JSON; everybody else is a person.
+fn format(reader: Reader, asked: Option<&str>, terminal: bool) -> Result<Format, Error> {
+    match (asked, reader) {
+        (Some("json"), _) => Ok(Format::Json),
+        (Some("text"), _) => Ok(Format::Text),
+        (Some(_), _) => Err(Error::Format),
+        (None, Reader::Service) if !terminal => Ok(Format::Json),
+        (None, _) => Ok(Format::Text),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_format_is_what_is_asked_for_else_what_the_reader_can_use() {
+        assert_eq!(format(Reader::Service, None, true), Ok(Format::Text));
+        assert_eq!(format(Reader::Service, None, false), Ok(Format::Json));
+        assert_eq!(format(Reader::Command, None, false), Ok(Format::Text));
+        assert_eq!(format(Reader::Command, Some("json"), true), Ok(Format::Json));
+        assert_eq!(format(Reader::Service, Some("text"), false), Ok(Format::Text));
+        assert_eq!(format(Reader::Service, Some("xml"), false), Err(Error::Format));
+    }
+
+    #[test]
+    fn our_own_variable_wins_and_a_wrong_one_is_told() {
+        let levels = |env: &[(&str, &str)]| {
+            let find =
+                |name: &str| env.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned());
+            super::levels(Reader::Service, &find).map(|filter| filter.to_string())
+        };
+        assert_eq!(levels(&[]), Ok("sqlx=warn,info".to_owned()));
+        assert_eq!(levels(&[("RUST_LOG", "debug")]), Ok("debug".to_owned()));
+        assert_eq!(levels(&[("RUST_LOG", "debug"), ("PUSHPOST_LOG", "error")]), Ok("error".to_owned()));
+        let wrong = levels(&[("PUSHPOST_LOG", "a=b=c")]);
+        assert_eq!(wrong, Err(Error::Levels { variable: "PUSHPOST_LOG" }));
+    }
+}

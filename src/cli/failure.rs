@@ -1,0 +1,69 @@
+//! How a command ends badly: a message, perhaps a hint, and an exit code.
+
+use std::fmt;
+use std::process::ExitCode;
+
+use crate::config;
+
+/// Wrong usage, as in BSD's `sysexits.h`.
+pub(super) const USAGE: u8 = 64;
+/// Anything else.
+const FAILED: u8 = 1;
+
+/// Why a command failed.
+#[derive(Debug)]
+pub(super) struct Failure {
+    error: anyhow::Error,
+    hint: Option<String>,
+    code: u8,
+}
+
+impl Failure {
+    /// What was asked for can't be meant.
+    pub(super) fn usage(message: impl fmt::Display) -> Self {
+        Self { error: anyhow::anyhow!("{message}"), hint: None, code: USAGE }
+    }
+
+    /// What was asked for did not work.
+    pub(super) fn failed(message: impl fmt::Display) -> Self {
+        Self { error: anyhow::anyhow!("{message}"), hint: None, code: FAILED }
+    }
+
+    /// Adds what the reader might do about it.
+    #[must_use]
+    pub(super) fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// The exit code.
+    pub(super) fn code(&self) -> ExitCode {
+        ExitCode::from(self.code)
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "error: {:#}", self.error)?;
+        match &self.hint {
+            Some(hint) => write!(f, "\nhint: {hint}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl From<anyhow::Error> for Failure {
+    fn from(error: anyhow::Error) -> Self {
+        Self { error, hint: None, code: FAILED }
+    }
+}
+
+impl From<config::Error> for Failure {
+    fn from(error: config::Error) -> Self {
+        let hint = match &error {
+            config::Error::Unreadable { .. } => "name the file by --config FILE or PUSHPOST_CONFIG",
+            config::Error::Faults(_) => "config.example.toml describes every key",
+        };
+        Self::from(anyhow::Error::from(error)).hint(hint)
+    }
+}

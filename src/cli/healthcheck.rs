@@ -1,0 +1,44 @@
+//! `pushpost healthcheck`: asks a running service how it is, for container probes.
+
+use std::time::Duration;
+
+use anyhow::Context as _;
+use clap::Args;
+
+use super::failure::Failure;
+use super::settings::ConfigArgs;
+
+/// A service that does not answer within this time is not well.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Ask the service on this machine whether it is alive: 0 if it is, else 1
+#[derive(Args, Debug)]
+pub(super) struct Healthcheck {
+    #[command(flatten)]
+    config: ConfigArgs,
+    /// Ask whether it takes work (/readyz) rather than whether it is alive (/healthz)
+    #[arg(long)]
+    ready: bool,
+    /// Ask there, and read no configuration
+    #[arg(long, value_name = "URL")]
+    url: Option<String>,
+}
+
+impl Healthcheck {
+    pub(super) async fn run(self) -> Result<(), Failure> {
+        let base = match &self.url {
+            Some(url) => url.trim_end_matches('/').to_owned(),
+            None => format!("http://{}", self.config.load()?.server.local_address()),
+        };
+        let url = format!("{base}/{}", if self.ready { "readyz" } else { "healthz" });
+        let client = reqwest::Client::builder().timeout(PATIENCE).no_proxy().build();
+        let answer = client.context("cannot make an HTTP client")?.get(&url).send().await;
+        let status =
+            answer.map_err(|error| anyhow::Error::from(error.without_url()).context(url.clone()))?.status();
+        if status.is_success() {
+            Ok(())
+        } else {
+            Err(Failure::failed(format_args!("{url} answers {status}")))
+        }
+    }
+}

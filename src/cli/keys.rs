@@ -1,0 +1,197 @@
+//! `pushpost keys`: API keys.
+
+use chrono::SecondsFormat;
+use clap::{Args, Subcommand};
+use serde_json::{Value, json};
+
+use super::failure::Failure;
+use super::output;
+use super::settings::ConfigArgs;
+use crate::config::Config;
+use crate::domain::{BadId, BadScopes, KeyId, Scopes};
+use crate::registry::keys;
+use crate::store::keys::KeyRow;
+use crate::runtime::Database;
+
+/// Make, list and revoke API keys
+#[derive(Args, Debug)]
+pub(super) struct Keys {
+    #[command(subcommand)]
+    command: KeysCommand,
+}
+
+#[derive(Subcommand, Debug)]
+enum KeysCommand {
+    Create(Create),
+    List(List),
+    Revoke(Revoke),
+}
+
+/// Make a key; its secret alone is printed on stdout, and never again
+#[derive(Args, Debug)]
+struct Create {
+    /// The app that it is for, as the configuration names it
+    #[arg(long, value_name = "APP")]
+    app: String,
+    /// What it may do: send, read, devices, register, admin, separated by commas; register only alone
+    #[arg(long, value_name = "LIST", value_parser = scopes)]
+    scope: Scopes,
+    /// Your own word for it
+    #[arg(long, value_name = "N")]
+    name: Option<String>,
+    /// Answer in JSON, with the key's id
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    config: ConfigArgs,
+}
+
+/// List all keys, without their secrets
+#[derive(Args, Debug)]
+struct List {
+    /// Answer in JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    config: ConfigArgs,
+}
+
+/// Revoke a key: within 10 seconds no node takes it any more
+#[derive(Args, Debug)]
+struct Revoke {
+    /// The key's id (key_…), which is not its secret
+    // Parsed by ourselves: clap's message would repeat a secret that somebody pastes here.
+    #[arg(value_name = "ID")]
+    id: String,
+    /// Answer in JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    config: ConfigArgs,
+}
+
+impl Keys {
+    pub(super) async fn run(self) -> Result<(), Failure> {
+        match self.command {
+            KeysCommand::Create(create) => create.run().await,
+            KeysCommand::List(list) => list.run().await,
+            KeysCommand::Revoke(revoke) => revoke.run().await,
+        }
+    }
+}
+
+impl Create {
+    async fn run(self) -> Result<(), Failure> {
+        let config = self.config.load()?;
+        known_app(&config, &self.app)?;
+        let database = open(&config).await?;
+        let created = {
+            let mut conn = database.connection().await?;
+            keys::create(&mut conn, &self.app, self.scope, self.name.as_deref()).await
+        };
+        database.close().await?;
+        let (id, secret) = created.map_err(anyhow::Error::from)?;
+        let scopes: Vec<_> = self.scope.names().collect();
+        if self.json {
+            let id = id.to_string();
+            let key = json!({"id": id, "secret": secret, "app": self.app, "scopes": scopes, "name": self.name});
+            output::line(&key.to_string())?;
+        } else {
+            eprintln!("{id} for {} ({}); its secret is shown only now", self.app, scopes.join(","));
+            output::line(&secret)?;
+        }
+        Ok(())
+    }
+}
+
+impl List {
+    async fn run(self) -> Result<(), Failure> {
+        let database = open(&self.config.load()?).await?;
+        let all = {
+            let mut conn = database.connection().await?;
+            keys::list(&mut conn).await
+        };
+        database.close().await?;
+        let all = all.map_err(anyhow::Error::from)?;
+        let text = if self.json {
+            Value::from_iter(all.iter().map(shown)).to_string()
+        } else {
+            let rows: Vec<_> = all.iter().map(row).collect();
+            output::table(["ID", "APP", "SCOPES", "NAME", "CREATED", "REVOKED"], &rows)
+        };
+        Ok(output::line(&text)?)
+    }
+}
+
+impl Revoke {
+    async fn run(self) -> Result<(), Failure> {
+        let id = KeyId::parse(&self.id).map_err(|BadId| {
+            Failure::usage("that is no key's id")
+                .hint("an id begins with key_; pushpost keys list shows all of them")
+        })?;
+        let database = open(&self.config.load()?).await?;
+        let found = {
+            let mut conn = database.connection().await?;
+            keys::revoke(&mut conn, id).await
+        };
+        database.close().await?;
+        if !found.map_err(anyhow::Error::from)? {
+            let failure = Failure::failed(format_args!("there is no key {id}"));
+            return Err(failure.hint("pushpost keys list shows all of them"));
+        }
+        if self.json {
+            output::line(&json!({"id": id.to_string(), "revoked": true}).to_string())?;
+        } else {
+            eprintln!("revoked {id}");
+        }
+        Ok(())
+    }
+}
+
+/// A database whose schema is as this program needs it, so that a key can be made before the service ever ran.
+async fn open(config: &Config) -> Result<Database, Failure> {
+    let database = Database::open(config).await?;
+    if config.database.migrate {
+        database.migrate().await?;
+    }
+    Ok(database)
+}
+
+fn known_app(config: &Config, app: &str) -> Result<(), Failure> {
+    if config.apps.contains_key(app) {
+        return Ok(());
+    }
+    let names: Vec<_> = config.apps.keys().map(String::as_str).collect();
+    let failure = Failure::failed(format_args!("the configuration has no app {app:?}"));
+    Err(failure.hint(match names.as_slice() {
+        [] => format!("it has none; name a file by --config that has a table such as [apps.{app}.apns]"),
+        names => format!("it has {}", names.join(", ")),
+    }))
+}
+
+fn scopes(list: &str) -> Result<Scopes, BadScopes> {
+    Scopes::parse(list)
+}
+
+fn shown(key: &KeyRow) -> Value {
+    json!({
+        "id": key.id.to_string(),
+        "app": key.app,
+        "name": key.name,
+        "scopes": key.scopes.names().collect::<Vec<_>>(),
+        "created_at": key.created_at.to_rfc3339_opts(SecondsFormat::Millis, true),
+        "revoked_at": key.revoked_at.map(|at| at.to_rfc3339_opts(SecondsFormat::Millis, true)),
+    })
+}
+
+fn row(key: &KeyRow) -> [String; 6] {
+    let seconds = |at: chrono::DateTime<chrono::Utc>| at.to_rfc3339_opts(SecondsFormat::Secs, true);
+    [
+        key.id.to_string(),
+        key.app.clone(),
+        key.scopes.names().collect::<Vec<_>>().join(","),
+        key.name.clone().unwrap_or_default(),
+        seconds(key.created_at),
+        key.revoked_at.map(seconds).unwrap_or_default(),
+    ]
+}

@@ -1,0 +1,41 @@
+//! `pushpost migrate`: the database's schema.
+
+use clap::Args;
+use serde_json::json;
+
+use super::failure::Failure;
+use super::output;
+use super::settings::ConfigArgs;
+use crate::runtime::Database;
+
+/// Bring the database's schema up to date
+#[derive(Args, Debug)]
+pub(super) struct Migrate {
+    #[command(flatten)]
+    config: ConfigArgs,
+    /// Only say whether anything is pending: 0 if nothing is, else 1
+    #[arg(long)]
+    check: bool,
+    /// Answer in JSON
+    #[arg(long)]
+    json: bool,
+}
+
+impl Migrate {
+    pub(super) async fn run(self) -> Result<(), Failure> {
+        let database = Database::open(&self.config.load()?).await?;
+        let names = if self.check { database.pending_migrations().await } else { database.migrate().await };
+        database.close().await?;
+        let names = names?;
+        let what = if self.check { "pending" } else { "applied" };
+        output::line(&match (self.json, names.as_slice()) {
+            (true, _) => json!({ what: names }).to_string(),
+            (false, []) => "the schema is up to date".to_owned(),
+            (false, names) => format!("{what}: {}", names.join(", ")),
+        })?;
+        if self.check && !names.is_empty() {
+            return Err(Failure::failed("migrations are pending").hint("run pushpost migrate"));
+        }
+        Ok(())
+    }
+}

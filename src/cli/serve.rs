@@ -1,0 +1,47 @@
+//! `pushpost serve`: the service.
+
+use clap::{Args, ValueEnum};
+
+use super::failure::Failure;
+use super::settings::ConfigArgs;
+use super::signals::Signals;
+use crate::runtime::{self, Role, Shutdown};
+
+/// Run the service: the HTTP API and the workers that send
+///
+/// Without database.url it starts its own Postgres under database.data_dir.
+#[derive(Args, Debug)]
+pub(super) struct Serve {
+    #[command(flatten)]
+    config: ConfigArgs,
+    /// What this node does
+    #[arg(long, value_enum, default_value = "all")]
+    role: RoleName,
+}
+
+#[derive(Clone, Copy, ValueEnum, Debug)]
+enum RoleName {
+    /// Answers requests and sends
+    All,
+    /// Answers requests
+    Api,
+    /// Sends
+    Worker,
+}
+
+impl Serve {
+    pub(super) async fn run(self) -> Result<(), Failure> {
+        let config = self.config.load()?;
+        let role = match self.role {
+            RoleName::All => Role::All,
+            RoleName::Api => Role::Api,
+            RoleName::Worker => Role::Worker,
+        };
+        let shutdown = Shutdown::default();
+        let signals = Signals::catch()?;
+        tokio::select! {
+            served = runtime::serve(config, role, shutdown.clone()) => Ok(served?),
+            () = signals.drive(&shutdown) => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,84 @@
+//! What the command line takes, and what it says about itself.
+
+use clap::{CommandFactory as _, Parser as _};
+
+use super::Cli;
+
+fn args(line: &str) -> Vec<std::ffi::OsString> {
+    line.split(' ').map(Into::into).collect()
+}
+
+#[test]
+fn verify_cli() {
+    Cli::command().debug_assert();
+}
+
+#[test]
+fn every_command_says_what_it_does() {
+    let mut top = Cli::command().term_width(100);
+    top.build();
+    let mut shown = vec![top.render_long_help().to_string()];
+    for command in top.get_subcommands_mut().filter(|command| command.get_name() != "help") {
+        shown.push(command.render_long_help().to_string());
+        for inner in command.get_subcommands_mut().filter(|command| command.get_name() != "help") {
+            shown.push(inner.render_long_help().to_string());
+        }
+    }
+    insta::assert_snapshot!(shown.join("\n────────\n\n"));
+}
+
+#[test]
+fn wrong_usage_ends_64() {
+    let wrong = [
+        "pushpost",
+        "pushpost fly",
+        "pushpost serve --role cook",
+        "pushpost serve extra",
+        "pushpost demo --devices none",
+        "pushpost keys",
+        "pushpost keys create --app shop",
+        "pushpost keys create --app shop --scope register,send",
+        "pushpost keys create --app shop --scope fly",
+        "pushpost migrate --dry-run",
+    ];
+    for line in wrong {
+        assert_eq!(super::main(args(line)), std::process::ExitCode::from(64), "{line}");
+    }
+}
+
+#[tokio::test]
+async fn a_secret_given_for_an_id_is_wrong_usage_and_not_repeated() {
+    let cli = Cli::try_parse_from(args("pushpost keys revoke pushpost_sk_hunter2")).expect("an argument");
+    let super::Command::Keys(keys) = cli.command else { panic!("another command") };
+    let failure = keys.run().await.expect_err("no id");
+    assert_eq!(failure.code(), std::process::ExitCode::from(64));
+    assert!(!failure.to_string().contains("hunter2"), "{failure}");
+    assert!(failure.to_string().contains("\nhint: "), "{failure}");
+}
+
+#[test]
+fn help_that_was_asked_for_ends_0() {
+    for line in ["pushpost --help", "pushpost help", "pushpost keys create --help", "pushpost --version"] {
+        assert_eq!(super::main(args(line)), std::process::ExitCode::SUCCESS, "{line}");
+    }
+}
+
+#[test]
+fn what_the_contract_promises_is_taken() {
+    let right = [
+        "pushpost serve",
+        "pushpost serve --config c.toml --role worker",
+        "pushpost demo --devices 10 --notifications 2 --once",
+        "pushpost simulate --dir d --apns-port 0 --fcm-port 0 --control-port 0",
+        "pushpost migrate --check --config c.toml",
+        "pushpost keys create --app shop --scope send,read --name backend --config c.toml",
+        "pushpost keys list --json",
+        "pushpost keys revoke key_00000000000000000000000000000001",
+        "pushpost healthcheck --ready",
+    ];
+    for line in right {
+        if let Err(error) = Cli::try_parse_from(args(line)) {
+            panic!("{line}: {error}");
+        }
+    }
+}

@@ -1,0 +1,65 @@
+//! `[apps.<name>.apns]`: a token key and the bundle id that it signs for.
+
+use super::endpoint::Endpoint;
+use super::secret::{CaFile, Secret};
+use super::section::Section;
+use crate::domain::Environment;
+
+/// `[apps.<name>.apns]`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ApnsSettings {
+    /// The `.p8`: a PKCS #8 private key in PEM.
+    pub key: Secret,
+    /// The key's id, the `kid` of the tokens that it signs.
+    pub key_id: String,
+    /// The team's id, the `iss` of those tokens.
+    pub team_id: String,
+    /// The app's bundle id.
+    pub topic: String,
+    /// Of devices that name none.
+    pub environment: Environment,
+    /// Instead of Apple's hosts, for both environments.
+    pub endpoint: Option<Endpoint>,
+    /// Trusted besides the system's.
+    pub ca_file: Option<CaFile>,
+}
+
+impl ApnsSettings {
+    pub(super) fn read(mut section: Section<'_>) -> Option<Self> {
+        let key = section.secret("key", "key_file");
+        if key.as_ref().is_some_and(|key| !key.expose().contains("-----BEGIN PRIVATE KEY-----")) {
+            let place = if section.has("key_file") { "key_file" } else { "key" };
+            section.fault(place, "holds no private key in PEM, as in Apple's .p8 files");
+        }
+        let key_id = section.parsed("key_id", word);
+        let team_id = section.parsed("team_id", word);
+        let topic = section.parsed("topic", bundle_id);
+        let environment = section.parsed("environment", environment).unwrap_or(Environment::Production);
+        let endpoint = section.parsed("endpoint", Endpoint::parse);
+        let ca_file = section.ca_file("ca_file");
+        let settings = (
+            section.required("key", key),
+            section.required("key_id", key_id),
+            section.required("team_id", team_id),
+            section.required("topic", topic),
+        );
+        section.finish();
+        let (key, key_id, team_id, topic) = (settings.0?, settings.1?, settings.2?, settings.3?);
+        Some(Self { key, key_id, team_id, topic, environment, endpoint, ca_file })
+    }
+}
+
+fn word(text: &str) -> Result<String, &'static str> {
+    let good = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric());
+    good.then(|| text.to_owned()).ok_or("must be letters and digits, as Apple shows it")
+}
+
+fn bundle_id(text: &str) -> Result<String, &'static str> {
+    let known = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_');
+    let good = !text.is_empty() && text.bytes().all(known);
+    good.then(|| text.to_owned()).ok_or("must be a bundle id, such as \"com.example.shop\"")
+}
+
+fn environment(text: &str) -> Result<Environment, &'static str> {
+    Environment::parse(text).ok_or("must be \"production\" or \"sandbox\"")
+}

@@ -1,0 +1,56 @@
+//! `[database]`: a Postgres of your own, or a folder for an embedded one.
+
+use std::path::PathBuf;
+
+use super::secret::Secret;
+use super::section::Section;
+
+/// `[database]`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct DatabaseSettings {
+    /// Where Postgres is, with its password. None: an embedded one under [`Self::data_dir`].
+    pub url: Option<Secret>,
+    /// The embedded Postgres's folder.
+    pub data_dir: PathBuf,
+    /// Where `postgres` and `initdb` are. None: the newest that is found.
+    pub postgres_bin_dir: Option<PathBuf>,
+    /// Connections of one node, its own duties included.
+    pub max_connections: u32,
+    /// Does `serve` apply migrations at its start?
+    pub migrate: bool,
+}
+
+impl Default for DatabaseSettings {
+    fn default() -> Self {
+        Self {
+            url: None,
+            data_dir: PathBuf::from("./pushpost-data"),
+            postgres_bin_dir: None,
+            max_connections: 16,
+            migrate: true,
+        }
+    }
+}
+
+impl DatabaseSettings {
+    pub(super) fn read(mut section: Section<'_>) -> Self {
+        let default = Self::default();
+        let settings = Self {
+            url: section.secret("url", "url_file"),
+            data_dir: section.path("data_dir").unwrap_or(default.data_dir),
+            postgres_bin_dir: section.path("postgres_bin_dir"),
+            max_connections: section.integer("max_connections", 2..=10_000, default.max_connections.into())
+                as u32,
+            migrate: section.flag("migrate", default.migrate),
+        };
+        let schemes = ["postgres://", "postgresql://"];
+        if let Some(url) = &settings.url
+            && !schemes.iter().any(|scheme| url.expose().starts_with(scheme))
+        {
+            let key = if url.file().is_some() { "url_file" } else { "url" };
+            section.fault(key, "must be a URL that begins with postgres://");
+        }
+        section.finish();
+        settings
+    }
+}

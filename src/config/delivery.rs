@@ -1,0 +1,67 @@
+//! `[delivery]`: how long, how much at once, and when again.
+
+use std::time::Duration;
+
+use super::section::Section;
+use crate::domain::{RetryPolicy, Ttl};
+
+/// `[delivery]`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct DeliverySettings {
+    /// Of notifications that state none, in seconds.
+    pub default_ttl: Ttl,
+    /// Requests in flight per lane and node.
+    pub max_in_flight: u32,
+    /// When a failed attempt is made again.
+    pub retry: RetryPolicy,
+    /// A node without a beat for so long is dead, and its jobs go to others.
+    pub node_timeout: Duration,
+    /// How long a stopping node waits for what is in flight.
+    pub drain_timeout: Duration,
+}
+
+impl Default for DeliverySettings {
+    fn default() -> Self {
+        Self {
+            default_ttl: Ttl::MAX,
+            max_in_flight: 2_000,
+            retry: RetryPolicy {
+                initial: Duration::from_secs(10),
+                throttled: Duration::from_secs(60),
+                max: Duration::from_secs(15 * 60),
+            },
+            node_timeout: Duration::from_secs(15),
+            drain_timeout: Duration::from_secs(30),
+        }
+    }
+}
+
+impl DeliverySettings {
+    pub(super) fn read(mut section: Section<'_>) -> Self {
+        const LEAST: Duration = Duration::from_millis(1);
+        let default = Self::default();
+        let retry = RetryPolicy {
+            initial: section.duration("retry_initial", LEAST, default.retry.initial),
+            throttled: section.duration("retry_throttled", LEAST, default.retry.throttled),
+            max: section.duration("retry_max", LEAST, default.retry.max),
+        };
+        if retry.max < retry.initial {
+            let key = if section.has("retry_max") { "retry_max" } else { "retry_initial" };
+            section.fault(key, "retry_max must not be less than retry_initial");
+        }
+        let settings = Self {
+            default_ttl: section.parsed("default_ttl", ttl).unwrap_or(default.default_ttl),
+            max_in_flight: section.integer("max_in_flight", 1..=1_000_000, default.max_in_flight.into())
+                as u32,
+            retry,
+            node_timeout: section.duration("node_timeout", Duration::from_secs(1), default.node_timeout),
+            drain_timeout: section.duration("drain_timeout", Duration::ZERO, default.drain_timeout),
+        };
+        section.finish();
+        settings
+    }
+}
+
+fn ttl(text: &str) -> Result<Ttl, &'static str> {
+    Ttl::parse(text).map_err(|_| "must be whole seconds, digits and one of s, m, h, d, w, and at most 28d")
+}

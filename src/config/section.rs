@@ -1,0 +1,311 @@
+//! One table of the configuration while it is read: typed look-ups that go on after a fault, so that all are told.
+
+use std::cell::RefCell;
+use std::fmt::Display;
+use std::ops::RangeInclusive;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::error::{Fault, Place};
+use super::secret::{CaFile, Secret};
+use super::tree::{Node, Table, Value};
+use crate::domain::parse_duration;
+
+/// What all sections of one reading share.
+pub(super) struct Reading {
+    faults: RefCell<Vec<Fault>>,
+    /// The folder that relative paths in the file start from.
+    folder: PathBuf,
+}
+
+impl Reading {
+    pub(super) fn new(folder: PathBuf, faults: Vec<Fault>) -> Self {
+        Self { faults: RefCell::new(faults), folder }
+    }
+
+    pub(super) fn into_faults(self) -> Vec<Fault> {
+        self.faults.into_inner()
+    }
+}
+
+/// A table, and which of its keys somebody asked for.
+pub(super) struct Section<'a> {
+    reading: &'a Reading,
+    path: String,
+    place: Option<Place>,
+    entries: Option<&'a Table>,
+    known: Vec<&'static str>,
+}
+
+impl<'a> Section<'a> {
+    /// The whole configuration.
+    pub(super) fn root(reading: &'a Reading, table: &'a Table) -> Self {
+        Self { reading, path: String::new(), place: None, entries: Some(table), known: Vec::new() }
+    }
+
+    /// A table that may be absent, and then holds nothing.
+    pub(super) fn section(&mut self, key: &'static str) -> Section<'a> {
+        match self.optional_section(key) {
+            Some(section) => section,
+            None => Section { path: self.path_of(key), ..self.bare() },
+        }
+    }
+
+    /// A table, if it is there.
+    pub(super) fn optional_section(&mut self, key: &'static str) -> Option<Section<'a>> {
+        let node = self.node(key)?;
+        self.table(key, node)
+    }
+
+    /// Every table in this one, by its name, which no list of keys gives.
+    pub(super) fn named_sections(&self) -> Vec<(String, Section<'a>)> {
+        let entries = self.entries.into_iter().flatten();
+        entries.filter_map(|(name, node)| Some((name.clone(), self.table(name, node)?))).collect()
+    }
+
+    /// A list of tables.
+    pub(super) fn section_list(&mut self, key: &'static str) -> Vec<Section<'a>> {
+        let Some(node) = self.node(key) else { return Vec::new() };
+        let Value::List(items) = &node.value else {
+            self.wrong_type(key, node, "a list of tables");
+            return Vec::new();
+        };
+        let each = items.iter().enumerate();
+        each.filter_map(|(index, item)| self.table(&format!("{key}[{index}]"), item)).collect()
+    }
+
+    /// A text.
+    pub(super) fn text(&mut self, key: &'static str) -> Option<String> {
+        let node = self.node(key)?;
+        self.as_text(key, node).map(str::to_owned)
+    }
+
+    /// A text that means something. `read` says what it expected.
+    pub(super) fn parsed<T, E: Display>(
+        &mut self,
+        key: &'static str,
+        read: impl FnOnce(&str) -> Result<T, E>,
+    ) -> Option<T> {
+        let text = self.text(key)?;
+        match read(&text) {
+            Ok(value) => Some(value),
+            Err(error) => {
+                self.fault(key, error.to_string());
+                None
+            }
+        }
+    }
+
+    /// A list of texts, each of which means something; in a variable also separated by commas.
+    pub(super) fn parsed_list<T, E: Display>(
+        &mut self,
+        key: &'static str,
+        read: impl Fn(&str) -> Result<T, E>,
+    ) -> Option<Vec<T>> {
+        let node = self.node(key)?;
+        let texts: Vec<String> = match (&node.value, &node.place) {
+            (Value::Text(text), Some(Place::Variable(_))) => {
+                text.split(',').map(|t| t.trim().to_owned()).collect()
+            }
+            (Value::List(items), _) => {
+                items.iter().filter_map(|item| self.as_text(key, item)).map(str::to_owned).collect()
+            }
+            _ => {
+                self.wrong_type(key, node, "a list of texts");
+                return None;
+            }
+        };
+        let read = |text: &String| read(text).map_err(|error| self.fault(key, error.to_string())).ok();
+        Some(texts.iter().filter_map(read).collect())
+    }
+
+    /// A whole number within a range.
+    pub(super) fn integer(&mut self, key: &'static str, range: RangeInclusive<u64>, default: u64) -> u64 {
+        let Some(node) = self.node(key) else { return default };
+        let number = match (&node.value, &node.place) {
+            (Value::Integer(number), _) => Some(*number),
+            (Value::Text(text), Some(Place::Variable(_))) => text.parse().ok(),
+            _ => None,
+        };
+        let Some(number) = number else {
+            self.wrong_type(key, node, "a whole number");
+            return default;
+        };
+        match u64::try_from(number).ok().filter(|number| range.contains(number)) {
+            Some(number) => number,
+            None => {
+                self.fault(key, format!("must be from {} to {}", range.start(), range.end()));
+                default
+            }
+        }
+    }
+
+    /// `true` or `false`.
+    pub(super) fn flag(&mut self, key: &'static str, default: bool) -> bool {
+        let Some(node) = self.node(key) else { return default };
+        match (&node.value, &node.place) {
+            (Value::Flag(flag), _) => *flag,
+            (Value::Text(text), Some(Place::Variable(_))) if text == "true" => true,
+            (Value::Text(text), Some(Place::Variable(_))) if text == "false" => false,
+            _ => {
+                self.wrong_type(key, node, "true or false");
+                default
+            }
+        }
+    }
+
+    /// A duration of at least `least`.
+    pub(super) fn duration(&mut self, key: &'static str, least: Duration, default: Duration) -> Duration {
+        let read = |text: &str| match parse_duration(text) {
+            Ok(duration) if duration < least => Err(format!("must be at least {least:?}")),
+            Ok(duration) => Ok(duration),
+            Err(error) => Err(error.to_string()),
+        };
+        self.parsed(key, read).unwrap_or(default)
+    }
+
+    /// A path: relative ones start from the file's folder, those in a variable from the current one.
+    pub(super) fn path(&mut self, key: &'static str) -> Option<PathBuf> {
+        let node = self.node(key)?;
+        let path = Path::new(self.as_text(key, node)?);
+        match node.place {
+            Some(Place::Variable(_)) => Some(path.to_owned()),
+            _ => Some(self.reading.folder.join(path)),
+        }
+    }
+
+    /// Certificates in a file.
+    pub(super) fn ca_file(&mut self, key: &'static str) -> Option<CaFile> {
+        let path = self.path(key)?;
+        let file = self.readable(key, &path, CaFile::read(&path))?;
+        if !file.pem.contains("-----BEGIN CERTIFICATE-----") {
+            self.fault(key, "holds no certificate in PEM");
+        }
+        Some(file)
+    }
+
+    /// A secret, inline under `key` or in the file that `file_key` names. The environment's wins over the file's.
+    pub(super) fn secret(&mut self, key: &'static str, file_key: &'static str) -> Option<Secret> {
+        let (inline, file) = (self.node(key), self.node(file_key));
+        let from_variable = |node: &Node| matches!(node.place, Some(Place::Variable(_)));
+        match (inline, file) {
+            (Some(inline), Some(file)) if from_variable(inline) == from_variable(file) => {
+                self.fault(key, format!("give either this or {file_key}, not both"));
+                None
+            }
+            (Some(inline), file) if file.is_none_or(|file| !from_variable(file)) => {
+                self.as_text(key, inline).map(Secret::inline)
+            }
+            (_, Some(_)) => {
+                let path = self.path(file_key)?;
+                self.readable(file_key, &path, Secret::read(&path))
+            }
+            (_, None) => None,
+        }
+    }
+
+    /// Says that something must be there.
+    pub(super) fn required<T>(&self, key: &'static str, value: Option<T>) -> Option<T> {
+        // A value that was there and wrong has been told already.
+        if value.is_none() && !self.has(key) && !self.has(&format!("{key}_file")) {
+            let message = match self.known.iter().any(|known| *known == format!("{key}_file")) {
+                true => format!("is missing (or {key}_file)"),
+                false => "is missing".to_owned(),
+            };
+            self.push(self.place.clone(), self.path_of(key), message, None);
+        }
+        value
+    }
+
+    /// Is the key there, right or wrong?
+    pub(super) fn has(&self, key: &str) -> bool {
+        self.entries.is_some_and(|entries| entries.contains_key(key))
+    }
+
+    /// Adds a fault at a key.
+    pub(super) fn fault(&self, key: &str, message: impl Into<String>) {
+        let place = self.entries.and_then(|entries| entries.get(key)).and_then(|node| node.place.clone());
+        self.push(place.or_else(|| self.place.clone()), self.path_of(key), message.into(), None);
+    }
+
+    /// Adds a fault of the table itself.
+    pub(super) fn fault_of_table(&self, message: &str) {
+        self.push(self.place.clone(), self.path.clone(), message.to_owned(), None);
+    }
+
+    /// Whatever nobody asked for is a fault: a misspelt key must not be a silent default.
+    pub(super) fn finish(self) {
+        for (key, node) in self.entries.into_iter().flatten() {
+            if !self.known.iter().any(|known| known == key) {
+                let suggestion = nearest(key, &self.known).map(str::to_owned);
+                self.push(node.place.clone(), self.path_of(key), "unknown key".to_owned(), suggestion);
+            }
+        }
+    }
+
+    fn bare(&self) -> Section<'a> {
+        Section { reading: self.reading, path: String::new(), place: None, entries: None, known: Vec::new() }
+    }
+
+    fn node(&mut self, key: &'static str) -> Option<&'a Node> {
+        self.known.push(key);
+        self.entries?.get(key)
+    }
+
+    fn table(&self, key: &str, node: &'a Node) -> Option<Section<'a>> {
+        let Value::Table(table) = &node.value else {
+            self.wrong_type(key, node, "a table");
+            return None;
+        };
+        Some(Section {
+            path: self.path_of(key),
+            place: node.place.clone(),
+            entries: Some(table),
+            ..self.bare()
+        })
+    }
+
+    fn as_text<'n>(&self, key: &str, node: &'n Node) -> Option<&'n str> {
+        match &node.value {
+            Value::Text(text) => Some(text),
+            _ => {
+                self.wrong_type(key, node, "a text");
+                None
+            }
+        }
+    }
+
+    fn readable<T>(&self, key: &str, path: &Path, result: std::io::Result<T>) -> Option<T> {
+        result.map_err(|error| self.fault(key, format!("cannot read {}: {error}", path.display()))).ok()
+    }
+
+    fn wrong_type(&self, key: &str, node: &Node, expected: &str) {
+        let found = match &node.value {
+            Value::Text(_) => "a text",
+            Value::Integer(_) => "a number",
+            Value::Flag(_) => "true or false",
+            Value::List(_) => "a list",
+            Value::Table(_) => "a table",
+            Value::Other(what) => what,
+        };
+        let message = match &node.place {
+            Some(Place::Variable(_)) => format!("must be {expected}"),
+            _ => format!("must be {expected}, not {found}"),
+        };
+        self.push(node.place.clone(), self.path_of(key), message, None);
+    }
+
+    fn push(&self, place: Option<Place>, key: String, message: String, suggestion: Option<String>) {
+        self.reading.faults.borrow_mut().push(Fault { place, key, message, suggestion });
+    }
+
+    fn path_of(&self, key: &str) -> String {
+        if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) }
+    }
+}
+
+/// The known name that is most like `key`.
+fn nearest<'k>(key: &str, known: &[&'k str]) -> Option<&'k str> {
+    let similarity = |name: &str| strsim::normalized_damerau_levenshtein(key, name);
+    known.iter().copied().max_by(|a, b| similarity(a).total_cmp(&similarity(b)))
+}

@@ -1,0 +1,69 @@
+//! `[server]`: where it listens, and how often it looks at its files.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use super::network::Network;
+use super::section::Section;
+
+/// `[server]`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ServerSettings {
+    /// Where the API is served. Port 0: a free one.
+    pub listen: SocketAddr,
+    /// When set, `/metrics`, `/v1/admin` and `/docs` are answered only there.
+    pub internal_listen: Option<SocketAddr>,
+    /// How often the configuration and the files that it names are compared with what is in use.
+    pub reload_interval: Duration,
+    /// Whose `X-Forwarded-For` counts.
+    pub trusted_proxies: Vec<Network>,
+}
+
+impl Default for ServerSettings {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
+            internal_listen: None,
+            reload_interval: Duration::from_secs(15),
+            trusted_proxies: Vec::new(),
+        }
+    }
+}
+
+impl ServerSettings {
+    pub(super) fn read(mut section: Section<'_>) -> Self {
+        let default = Self::default();
+        let settings = Self {
+            listen: section.parsed("listen", address).unwrap_or(default.listen),
+            internal_listen: section.parsed("internal_listen", address),
+            reload_interval: section.duration(
+                "reload_interval",
+                Duration::from_millis(100),
+                default.reload_interval,
+            ),
+            trusted_proxies: section.parsed_list("trusted_proxies", Network::parse).unwrap_or_default(),
+        };
+        if settings
+            .internal_listen
+            .is_some_and(|internal| internal == settings.listen && internal.port() != 0)
+        {
+            section.fault("internal_listen", "must differ from server.listen");
+        }
+        section.finish();
+        settings
+    }
+
+    /// Where a process on this machine reaches the API.
+    pub fn local_address(&self) -> SocketAddr {
+        let ip = match self.listen.ip() {
+            IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::from([127, 0, 0, 1]),
+            IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::from([0, 0, 0, 0, 0, 0, 0, 1]),
+            ip => ip,
+        };
+        SocketAddr::new(ip, self.listen.port())
+    }
+}
+
+fn address(text: &str) -> Result<SocketAddr, &'static str> {
+    text.parse().map_err(|_| "must be an IP address and a port, such as \"127.0.0.1:8080\" or \"[::1]:8080\"")
+}

@@ -1,0 +1,241 @@
+//! What a configuration says, and what is said about a wrong one.
+
+use std::path::Path;
+use std::time::Duration;
+
+use super::*;
+use crate::domain::{Environment, Ttl};
+
+const EXAMPLE: &str = include_str!("../../config.example.toml");
+const P8: &str = "-----BEGIN PRIVATE KEY-----\nc2VjcmV0\n-----END PRIVATE KEY-----\n";
+const ACCOUNT: &str = r#"{"type":"service_account","project_id":"shop-1","client_email":"a@b","private_key":"-----BEGIN PRIVATE KEY-----x","token_uri":"https://oauth2.example/token"}"#;
+
+/// A folder with a configuration and what the example names.
+struct Folder(tempfile::TempDir);
+
+impl Folder {
+    fn new(toml: &str) -> Self {
+        let folder = Self(tempfile::tempdir().unwrap());
+        folder.write("pushpost.toml", toml);
+        folder.write("AuthKey_ABC123DEFG.p8", P8);
+        folder.write("firebase.json", ACCOUNT);
+        folder.write("ca.pem", "-----BEGIN CERTIFICATE-----\nAA==\n-----END CERTIFICATE-----\n");
+        folder.write("users.pem", "-----BEGIN PUBLIC KEY-----\nAA==\n-----END PUBLIC KEY-----\n");
+        folder
+    }
+
+    fn write(&self, name: &str, text: &str) {
+        std::fs::write(self.0.path().join(name), text).unwrap();
+    }
+
+    fn load(&self, env: &[(&str, &str)]) -> Result<Config, Error> {
+        Config::load(Some(&self.0.path().join("pushpost.toml")), pairs(env))
+    }
+}
+
+fn pairs(env: &[(&str, &str)]) -> impl Iterator<Item = (String, String)> {
+    env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+}
+
+/// The faults, each as its line (or variable) and the rest of its text.
+fn faults(toml: &str, env: &[(&str, &str)]) -> Vec<String> {
+    let folder = Folder::new(toml);
+    let error = folder.load(env).expect_err("the configuration is wrong");
+    let prefix = folder.0.path().to_string_lossy().into_owned() + "/";
+    error.faults().iter().map(|fault| fault.to_string().replace(&prefix, "")).collect()
+}
+
+const SHOP: &str = r#"
+[apps.shop.apns]
+key_file = "AuthKey_ABC123DEFG.p8"
+key_id = "ABC123DEFG"
+team_id = "DEF123GHIJ"
+topic = "com.example.shop"
+"#;
+
+#[test]
+fn the_example_states_the_defaults() {
+    let folder = Folder::new(EXAMPLE);
+    let mut config = folder.load(&[]).expect("the example is right");
+    assert_eq!(config.database.data_dir, folder.0.path().join("./pushpost-data"));
+    config.database.data_dir = Config::default().database.data_dir;
+    assert_eq!(config, Config::default());
+}
+
+#[test]
+fn the_example_names_every_key_once_and_no_other() {
+    let uncommented = EXAMPLE.lines().map(|line| match line.strip_prefix('#') {
+        Some(setting) if !setting.is_empty() && !setting.starts_with(' ') => setting,
+        _ => line,
+    });
+    let folder = Folder::new(&uncommented.collect::<Vec<_>>().join("\n"));
+    let config = folder.load(&[]).expect("what is commented out is right too");
+    let shop = &config.apps["shop"];
+    let (apns, fcm) = (shop.apns.as_ref().unwrap(), shop.fcm.as_ref().unwrap());
+    assert!(config.server.internal_listen.is_some() && config.database.url.is_some());
+    assert!(config.database.postgres_bin_dir.is_some());
+    assert!(apns.endpoint.is_some() && apns.ca_file.is_some());
+    assert!(fcm.endpoint.is_some() && fcm.ca_file.is_some() && fcm.channel.is_some());
+    assert_eq!(fcm.messages_per_minute, 600_000);
+    assert_eq!(fcm.project_id, "shop-1");
+    let tokens = shop.user_tokens.as_ref().unwrap();
+    assert_eq!((tokens.audience.as_str(), tokens.max_age), ("pushpost:shop", Duration::from_secs(86_400)));
+    assert_eq!(tokens.keys[0].kid.as_deref(), Some("2026-11"));
+    for line in EXAMPLE.lines().filter(|line| line.contains("secret =")) {
+        panic!("an example shows no secret: {line}");
+    }
+}
+
+#[test]
+fn without_a_file_there_are_the_defaults() {
+    assert_eq!(
+        Config::load(None, pairs(&[("HOME", "/root"), ("PUSHPOST_LOG", "debug")])).unwrap(),
+        Config::default()
+    );
+}
+
+#[test]
+fn the_environment_wins_over_the_file() {
+    let env = [
+        ("PUSHPOST__SERVER__LISTEN", "0.0.0.0:81"),
+        ("PUSHPOST__SERVER__TRUSTED_PROXIES", "10.0.0.0/8, ::1"),
+        ("PUSHPOST__SERVER__RELOAD_INTERVAL", ""),
+        ("PUSHPOST__DATABASE__MIGRATE", "false"),
+        ("PUSHPOST__DATABASE__DATA_DIR", "here"),
+        ("PUSHPOST__LIMITS__TARGETS", "7"),
+        ("PUSHPOST__DELIVERY__DEFAULT_TTL", "1h"),
+        ("PUSHPOST__APPS__SHOP__APNS__KEY_ID", "OTHER"),
+        ("PUSHPOST__APPS__SHOP__APNS__KEY", P8),
+        ("PUSHPOST__APPS__SHOP__APNS__ENVIRONMENT", "sandbox"),
+        ("PUSHPOST__APPS__SHOP__FCM__SERVICE_ACCOUNT", ACCOUNT),
+        (
+            "PUSHPOST__APPS__SHOP__USER_TOKENS__KEYS",
+            r#"[{algorithm = "HS256", secret = "0123456789abcdef0123456789abcdef"}]"#,
+        ),
+        ("DATABASE_URL", "postgres://db/x"),
+    ];
+    let config = Folder::new(SHOP).load(&env).expect("all of it is right");
+    assert_eq!(config.server.listen.to_string(), "0.0.0.0:81");
+    assert_eq!(config.server.local_address().to_string(), "127.0.0.1:81");
+    assert!(config.server.trusted_proxies[0].contains([10, 1, 1, 1].into()));
+    assert_eq!(config.server.reload_interval, Duration::from_secs(15));
+    assert!(!config.database.migrate);
+    assert_eq!(config.database.data_dir, Path::new("here"));
+    assert_eq!(config.database.url.as_ref().unwrap().expose(), "postgres://db/x");
+    assert_eq!(config.limits.targets, 7);
+    assert_eq!(config.delivery.default_ttl, Ttl::parse("1h").unwrap());
+    let shop = &config.apps["shop"];
+    let apns = shop.apns.as_ref().unwrap();
+    assert_eq!((apns.key_id.as_str(), apns.team_id.as_str()), ("OTHER", "DEF123GHIJ"));
+    assert_eq!((apns.key.expose(), apns.key.file()), (P8, None));
+    assert_eq!(apns.environment, Environment::Sandbox);
+    assert_eq!(shop.fcm.as_ref().unwrap().project_id, "shop-1");
+    assert_eq!(shop.user_tokens.as_ref().unwrap().keys[0].algorithm, UserTokenAlgorithm::Hs256);
+}
+
+#[test]
+fn our_own_variable_wins_over_database_url() {
+    let folder = Folder::new("[database]\nurl = \"postgres://file/x\"");
+    folder.write("url", "postgres://from-file/x\n");
+    let url = |env: &[(&str, &str)]| folder.load(env).unwrap().database.url.unwrap().expose().to_owned();
+    let given = ("DATABASE_URL", "postgres://given/x");
+    assert_eq!(url(&[]), "postgres://file/x");
+    assert_eq!(url(&[given]), "postgres://given/x");
+    assert_eq!(url(&[("PUSHPOST__DATABASE__URL", "postgres://own/x"), given]), "postgres://own/x");
+    let file = folder.0.path().join("url").to_string_lossy().into_owned();
+    assert_eq!(url(&[("PUSHPOST__DATABASE__URL_FILE", &file), given]), "postgres://from-file/x");
+}
+
+#[test]
+fn a_variable_finds_an_app_whose_name_no_variable_can_spell() {
+    let folder = Folder::new(&SHOP.replace("apps.shop", "apps.My-Shop"));
+    let config = folder.load(&[("PUSHPOST__APPS__MY_SHOP__APNS__TOPIC", "com.example.other")]).unwrap();
+    assert_eq!(config.apps["My-Shop"].apns.as_ref().unwrap().topic, "com.example.other");
+}
+
+#[test]
+fn every_fault_is_told_at_once_with_its_line() {
+    let toml = r#"[server]
+listn = "127.0.0.1:1"
+reload_interval = "15 s"
+trusted_proxies = ["10.0.0.0/99"]
+[delivery]
+max_in_flight = "many"
+retry_max = "1s"
+[limits]
+targets = 0
+[apps.shop.apns]
+key_file = "missing.p8"
+topic = 1.5
+[sever]
+"#;
+    insta::assert_snapshot!(faults(toml, &[("PUSHPOST__LIMITS__TARGTS", "1")]).join("\n"), @r#"
+    pushpost.toml:2: server.listn: unknown key; the nearest known key is "listen"
+    pushpost.toml:3: server.reload_interval: a duration is digits and one of ms, s, m, h, d, w
+    pushpost.toml:4: server.trusted_proxies: must be IP addresses or ranges, such as "10.0.0.0/8" or "::1"
+    pushpost.toml:6: delivery.max_in_flight: must be a whole number, not a text
+    pushpost.toml:7: delivery.retry_max: retry_max must not be less than retry_initial
+    pushpost.toml:9: limits.targets: must be from 1 to 1000000
+    pushpost.toml:10: apps.shop.apns.key_id: is missing
+    pushpost.toml:10: apps.shop.apns.team_id: is missing
+    pushpost.toml:11: apps.shop.apns.key_file: cannot read missing.p8: No such file or directory (os error 2)
+    pushpost.toml:12: apps.shop.apns.topic: must be a text, not a float
+    pushpost.toml:13: sever: unknown key; the nearest known key is "server"
+    $PUSHPOST__LIMITS__TARGTS: limits.targts: unknown key; the nearest known key is "targets"
+    "#);
+}
+
+#[test]
+fn a_file_that_is_not_toml_is_told_without_quoting_it() {
+    let all = faults("[database]\nurl = \"postgres://u:hunter2@db\n", &[]);
+    assert!(all[0].starts_with("pushpost.toml:2: "), "{all:?}");
+    assert!(!all.concat().contains("hunter2"), "{all:?}");
+}
+
+#[test]
+fn a_secret_is_given_once() {
+    let toml = format!("{SHOP}key = \"x\"");
+    assert_eq!(
+        faults(&toml, &[]),
+        ["pushpost.toml:7: apps.shop.apns.key: give either this or key_file, not both"]
+    );
+}
+
+#[test]
+fn what_a_secret_must_look_like_is_told_without_showing_it() {
+    let env = [
+        ("PUSHPOST__APPS__SHOP__APNS__KEY", "hunter2"),
+        ("PUSHPOST__APPS__SHOP__FCM__SERVICE_ACCOUNT", r#"{"project_id":"hunter2"}"#),
+        ("PUSHPOST__DATABASE__URL", "mysql://hunter2@db"),
+        ("PUSHPOST__APPS__SHOP__USER_TOKENS__KEYS", r#"[{algorithm = "HS256", secret = "hunter2"}]"#),
+    ];
+    let all = faults(SHOP, &env).join("\n");
+    assert_eq!(all.lines().count(), 4, "{all}");
+    assert!(!all.contains("hunter2"), "{all}");
+}
+
+#[test]
+fn the_configuration_is_shown_without_its_secrets() {
+    let env = [
+        ("DATABASE_URL", "postgres://u:hunter2@db"),
+        ("PUSHPOST__APPS__SHOP__FCM__SERVICE_ACCOUNT", ACCOUNT),
+    ];
+    let shown = format!("{:?}", Folder::new(SHOP).load(&env).unwrap());
+    assert!(!shown.contains("hunter2") && !shown.contains("PRIVATE KEY"), "{shown}");
+    assert!(shown.contains("com.example.shop"));
+}
+
+#[test]
+fn a_changed_file_makes_another_configuration() {
+    let folder = Folder::new(SHOP);
+    let before = folder.load(&[]).unwrap();
+    assert_eq!(before, folder.load(&[]).unwrap());
+    folder.write("AuthKey_ABC123DEFG.p8", &P8.replace("c2Vj", "b3Ro"));
+    assert_ne!(before, folder.load(&[]).unwrap());
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_named() {
+    let error = Config::load(Some(Path::new("/nowhere/pushpost.toml")), pairs(&[])).unwrap_err();
+    assert!(error.to_string().contains("/nowhere/pushpost.toml"), "{error}");
+}

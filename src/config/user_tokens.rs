@@ -1,0 +1,111 @@
+//! `[apps.<name>.user_tokens]`: how a mobile app proves who its user is.
+
+use std::time::Duration;
+
+use super::secret::Secret;
+use super::section::Section;
+
+/// Least length of a shared secret, in bytes.
+const SECRET_MIN: usize = 32;
+
+/// `[apps.<name>.user_tokens]`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct UserTokenSettings {
+    /// What `aud` must be.
+    pub audience: String,
+    /// How far ahead `exp` may be.
+    pub max_age: Duration,
+    /// Several at once is how they rotate.
+    pub keys: Vec<UserTokenKey>,
+}
+
+/// `[[apps.<name>.user_tokens.keys]]`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct UserTokenKey {
+    /// A token without one is tried against all keys.
+    pub kid: Option<String>,
+    /// The key's; a token's `alg` never chooses.
+    pub algorithm: UserTokenAlgorithm,
+    /// A public key in PEM, or for HS256 the shared secret.
+    pub material: Secret,
+}
+
+/// How a user token is signed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum UserTokenAlgorithm {
+    /// ECDSA over P-256.
+    Es256,
+    /// RSA, PKCS #1.
+    Rs256,
+    /// HMAC with a shared secret.
+    Hs256,
+}
+
+impl UserTokenSettings {
+    pub(super) fn read(app: &str, mut section: Section<'_>) -> Option<Self> {
+        let audience = section.text("audience").unwrap_or_else(|| format!("pushpost:{app}"));
+        let max_age = section.duration("max_age", Duration::from_secs(1), Duration::from_secs(86_400));
+        let sections = section.section_list("keys");
+        if sections.is_empty() && !section.has("keys") {
+            section.fault("keys", "needs at least one key");
+        }
+        let keys: Vec<_> = sections.into_iter().map(UserTokenKey::read).collect();
+        let keys: Option<Vec<_>> = keys.into_iter().collect();
+        let kids: Vec<_> = keys.iter().flatten().filter_map(|key| key.kid.as_deref()).collect();
+        if (1..kids.len()).any(|index| kids[..index].contains(&kids[index])) {
+            section.fault("keys", "two keys have the same kid");
+        }
+        section.finish();
+        Some(Self { audience, max_age, keys: keys? })
+    }
+}
+
+impl UserTokenKey {
+    fn read(mut section: Section<'_>) -> Option<Self> {
+        let kid = section.text("kid");
+        let algorithm = section.parsed("algorithm", UserTokenAlgorithm::parse);
+        let public_key = section.secret("public_key", "public_key_file");
+        let secret = section.secret("secret", "secret_file");
+        let algorithm = section.required("algorithm", algorithm);
+        let material = match algorithm {
+            None => None,
+            Some(UserTokenAlgorithm::Hs256) => {
+                if public_key.is_some() {
+                    section.fault("public_key", "HS256 takes a secret, not a public key");
+                }
+                section.required("secret", secret).filter(|secret| {
+                    let long = secret.expose().len() >= SECRET_MIN;
+                    if !long {
+                        section.fault("secret", "must be at least 32 bytes");
+                    }
+                    long
+                })
+            }
+            Some(_) => {
+                if secret.is_some() {
+                    section.fault("secret", "ES256 and RS256 take a public key, not a secret");
+                }
+                section.required("public_key", public_key).filter(|key| {
+                    let public = key.expose().contains("-----BEGIN PUBLIC KEY-----");
+                    if !public {
+                        section.fault("public_key", "holds no public key in PEM (BEGIN PUBLIC KEY)");
+                    }
+                    public
+                })
+            }
+        };
+        section.finish();
+        Some(Self { kid, algorithm: algorithm?, material: material? })
+    }
+}
+
+impl UserTokenAlgorithm {
+    fn parse(text: &str) -> Result<Self, &'static str> {
+        match text {
+            "ES256" => Ok(Self::Es256),
+            "RS256" => Ok(Self::Rs256),
+            "HS256" => Ok(Self::Hs256),
+            _ => Err("must be \"ES256\", \"RS256\" or \"HS256\""),
+        }
+    }
+}
