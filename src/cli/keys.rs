@@ -10,8 +10,8 @@ use super::settings::ConfigArgs;
 use crate::config::Config;
 use crate::domain::{BadId, BadScopes, KeyId, Scopes};
 use crate::registry::keys;
-use crate::store::keys::KeyRow;
 use crate::runtime::Database;
+use crate::store::keys::KeyRow;
 
 /// Make, list and revoke API keys
 #[derive(Args, Debug)]
@@ -94,7 +94,8 @@ impl Create {
         let scopes: Vec<_> = self.scope.names().collect();
         if self.json {
             let id = id.to_string();
-            let key = json!({"id": id, "secret": secret, "app": self.app, "scopes": scopes, "name": self.name});
+            let key =
+                json!({"id": id, "secret": secret, "app": self.app, "scopes": scopes, "name": self.name});
             output::line(&key.to_string())?;
         } else {
             eprintln!("{id} for {} ({}); its secret is shown only now", self.app, scopes.join(","));

@@ -18,6 +18,8 @@ mod standing;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
 use sqlx::PgPool;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -75,22 +77,29 @@ pub struct Shared {
     pub attempt_timeout: Duration,
 }
 
-/// Starts every lane and what serves them all. `stop`: take nothing more, end what is in flight, give back the rest.
+/// Starts every lane and what serves them all, by `spawn`. `stop`: take nothing more, end what is in flight (as
+/// `attempts`), give back the rest.
 pub fn start(
     shared: &Shared,
     lanes: Vec<LaneSetup>,
-    verdicts: mpsc::Receiver<Vec<Verdict>>,
-    tasks: &TaskTracker,
+    attempts: &TaskTracker,
     stop: &CancellationToken,
+    spawn: impl Fn(&'static str, BoxFuture<'static, ()>),
 ) {
     let mut gates = Vec::new();
     for setup in lanes {
         let Some(intake) = shared.intakes.get(&setup.id()) else { continue };
         let lane = Arc::new(lane::Lane::new(shared.clone(), setup, Arc::clone(intake)));
         gates.push(Arc::clone(&lane.gate));
-        tasks.spawn(feeder::run(Arc::clone(&lane), stop.clone()));
-        tasks.spawn(lane::run(lane, tasks.clone(), stop.clone()));
+        spawn("feeder", feeder::run(Arc::clone(&lane), stop.clone()).boxed());
+        spawn("lane", lane::run(lane, attempts.clone(), stop.clone()).boxed());
     }
-    tasks.spawn(standing::run(shared.pool.clone(), gates, stop.clone()));
-    tasks.spawn(pruner::run(shared.pool.clone(), verdicts));
+    if !gates.is_empty() {
+        spawn("standing", standing::run(shared.pool.clone(), gates, stop.clone()).boxed());
+    }
+}
+
+/// Sets dead tokens aside, until the recorder that says so is gone.
+pub async fn prune(pool: PgPool, verdicts: mpsc::Receiver<Vec<Verdict>>) {
+    pruner::run(pool, verdicts).await;
 }

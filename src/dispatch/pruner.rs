@@ -20,6 +20,7 @@ const WINDOW: Duration = Duration::from_secs(600);
 /// Runs until the recorder is gone and everything it sent has been applied.
 pub(super) async fn run(pool: PgPool, mut verdicts: mpsc::Receiver<Vec<Verdict>>) {
     let mut doubts = Doubts::default();
+    // The recorder, which holds the other end, ends first: what it sent is applied before this ends.
     while let Some(mut batch) = verdicts.recv().await {
         while let Ok(more) = verdicts.try_recv() {
             batch.extend(more);

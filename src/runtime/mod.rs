@@ -1,9 +1,20 @@
 //! The composition root and the two-stage shutdown.
+//!
+//! [`Service::start`] reads nothing but its configuration and binds eagerly; it returns a value that knows its address.
+//! [`Service::run`] ends when told to: first it takes nothing new and finishes what is in flight, then, after the
+//! drain time or at a second signal, it lets go; whatever it still holds is the others' at once.
 
-use sqlx::PgPool;
+mod database;
+mod senders;
+mod service;
+mod supervisor;
+
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
+
+pub use database::Database;
+pub use service::Service;
 
 /// What a node does.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -16,6 +27,16 @@ pub enum Role {
     Worker,
 }
 
+impl Role {
+    fn answers(self) -> bool {
+        matches!(self, Self::All | Self::Api)
+    }
+
+    fn sends(self) -> bool {
+        matches!(self, Self::All | Self::Worker)
+    }
+}
+
 /// How a node is told to stop.
 #[derive(Clone, Default, Debug)]
 pub struct Shutdown {
@@ -25,38 +46,14 @@ pub struct Shutdown {
     pub abort: CancellationToken,
 }
 
-/// An open database, with the embedded Postgres where none is configured.
-#[derive(Debug)]
-pub struct Database;
-
-impl Database {
-    /// Connects, and starts the embedded Postgres first if there is no `database.url`.
-    pub async fn open(_config: &Config) -> anyhow::Result<Self> {
-        anyhow::bail!("STUB: runtime::Database")
-    }
-
-    /// Its connections.
-    pub fn pool(&self) -> &PgPool {
-        unreachable!("never opened")
-    }
-
-    /// Applies what is pending and tells the names of what it applied.
-    pub async fn migrate(&self) -> anyhow::Result<Vec<String>> {
-        anyhow::bail!("STUB: runtime::Database")
-    }
-
-    /// The names of the migrations that are pending.
-    pub async fn pending_migrations(&self) -> anyhow::Result<Vec<String>> {
-        anyhow::bail!("STUB: runtime::Database")
-    }
-
-    /// Lets go; the embedded Postgres stops unless another process uses it.
-    pub async fn close(self) -> anyhow::Result<()> {
-        anyhow::bail!("STUB: runtime::Database")
-    }
-}
-
 /// Runs a node until it is told to stop.
-pub async fn serve(_config: Config, _role: Role, _shutdown: Shutdown) -> anyhow::Result<()> {
-    anyhow::bail!("STUB: runtime::serve")
+///
+/// # Errors
+/// It can't start, or a part of it died.
+pub async fn serve(config: Config, role: Role, shutdown: Shutdown) -> anyhow::Result<()> {
+    let service = tokio::select! {
+        service = Service::start(config, role) => service?,
+        () = shutdown.abort.cancelled() => return Ok(()),
+    };
+    service.run(shutdown).await
 }

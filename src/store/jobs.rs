@@ -159,16 +159,17 @@ pub async fn held_by(conn: &mut PgConnection, node: NodeId) -> Result<Vec<(JobId
     Ok(rows.into_iter().map(|row| (JobId(row.job_id), row.ver)).collect())
 }
 
-/// Sweeps up to `limit` jobs of a dead node: they wait again. `lost` counts deaths without progress (QUEUE.md 22).
-pub async fn sweep(conn: &mut PgConnection, node: NodeId, limit: i64) -> Result<u64, Error> {
+/// Sweeps up to `limit` jobs of dead nodes: they wait again. `lost` counts deaths without progress (QUEUE.md 22).
+pub async fn sweep(conn: &mut PgConnection, dead: &[NodeId], limit: i64) -> Result<u64, Error> {
+    let dead: Vec<i32> = dead.iter().map(|node| node.0).collect();
     let swept = sqlx::query!(
         "
         with dead as materialized (
-          select job_id from jobs where node_id = $1 order by node_id, job_id limit $2 for update)
+          select job_id from jobs where node_id = any($1) order by job_id limit $2 for update)
         update jobs set node_id = null, ver = ver + 1, lost = lost + 1
         where job_id = any(array(select job_id from dead))
         ",
-        node.0,
+        &dead,
         limit
     )
     .execute(conn)

@@ -9,6 +9,7 @@ pub mod expiry;
 pub mod jobs;
 pub mod keys;
 pub mod lanes;
+pub mod leader;
 pub mod nodes;
 pub mod notifications;
 pub mod partitions;

@@ -1,0 +1,178 @@
+//! The database: the embedded Postgres where none is configured, connections for each use, and migrations.
+
+use std::str::FromStr;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use sqlx::PgPool;
+use sqlx::migrate::{Migrate, Migrator};
+use sqlx::pool::PoolConnection;
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+
+use crate::config::Config;
+use crate::embedded_postgres::{EmbeddedPostgres, Settings};
+
+static MIGRATIONS: Migrator = sqlx::migrate!();
+
+/// On every connection that works the queue: a plan that is cached while `jobs` is empty must not turn into a scan of
+/// all of it an hour later; measured, 11 s for one claim (QUEUE.md 5).
+const QUEUE_PLANNER: [(&str, &str); 4] =
+    [("enable_seqscan", "off"), ("enable_mergejoin", "off"), ("enable_sort", "off"), ("jit", "off")];
+/// Nobody waits longer for a connection.
+const ACQUIRE: Duration = Duration::from_secs(5);
+/// Connections of the queue: accept, recorder, leader, and the lanes' feeders.
+const QUEUE_CONNECTIONS: u32 = 6;
+/// Beat and tick have one to themselves; wake-ups two.
+const PULSE_CONNECTIONS: u32 = 1;
+const WAKE_CONNECTIONS: u32 = 2;
+/// The embedded server's own limit: several processes may use it.
+const SERVER_CONNECTIONS: u16 = 100;
+
+/// An open database, with the embedded Postgres where none is configured.
+#[derive(Debug)]
+pub struct Database {
+    embedded: Option<EmbeddedPostgres>,
+    options: PgConnectOptions,
+    pool: PgPool,
+    most: u32,
+}
+
+impl Database {
+    /// Connects, and starts the embedded Postgres first if there is no `database.url`.
+    ///
+    /// # Errors
+    /// The URL can't be read, or the server can't be reached or started.
+    pub async fn open(config: &Config) -> anyhow::Result<Self> {
+        let settings = &config.database;
+        let (embedded, options) = match &settings.url {
+            Some(url) => {
+                let options = PgConnectOptions::from_str(url.expose())
+                    .map_err(|_| anyhow::anyhow!("database.url is no Postgres URL"))?;
+                (None, options)
+            }
+            None => {
+                let embedded = EmbeddedPostgres::start(&Settings {
+                    data_dir: settings.data_dir.clone(),
+                    postgres_bin_dir: settings.postgres_bin_dir.clone(),
+                    max_connections: SERVER_CONNECTIONS,
+                })
+                .await
+                .context("the embedded Postgres can't be used")?;
+                let options = embedded.connect_options();
+                (Some(embedded), options)
+            }
+        };
+        let options = options.application_name("pushpost");
+        let most = settings.max_connections;
+        let rest = most.saturating_sub(QUEUE_CONNECTIONS + PULSE_CONNECTIONS + WAKE_CONNECTIONS).max(2);
+        let pool = pool(rest).connect_lazy_with(options.clone());
+        let database = Self { embedded, options, pool, most };
+        drop(database.connection().await.context("Postgres can't be reached")?);
+        Ok(database)
+    }
+
+    /// For requests and commands.
+    pub fn pool(&self) -> &PgPool {
+        &self.pool
+    }
+
+    /// One connection for a command.
+    ///
+    /// # Errors
+    /// Postgres is out of reach.
+    pub async fn connection(&self) -> anyhow::Result<PoolConnection<sqlx::Postgres>> {
+        Ok(self.pool.acquire().await?)
+    }
+
+    /// Connections that work the queue.
+    pub(super) fn queue_pool(&self) -> PgPool {
+        // They are used all the time: asking each whether it lives would double the round trips, and whoever uses
+        // them tries again anyway.
+        let options = self.options.clone().options(QUEUE_PLANNER);
+        pool(QUEUE_CONNECTIONS.min(self.most)).test_before_acquire(false).connect_lazy_with(options)
+    }
+
+    /// The beat's own connection.
+    pub(super) fn pulse_pool(&self) -> PgPool {
+        let options = self.options.clone().options(QUEUE_PLANNER);
+        pool(PULSE_CONNECTIONS).test_before_acquire(false).connect_lazy_with(options)
+    }
+
+    /// Connections of wake-ups.
+    pub(super) fn wake_pool(&self) -> PgPool {
+        pool(WAKE_CONNECTIONS).connect_lazy_with(self.options.clone())
+    }
+
+    /// Does this process have the database to itself, so that every node in it is a predecessor of ours?
+    pub(super) fn was_alone(&self) -> bool {
+        self.embedded.as_ref().is_some_and(EmbeddedPostgres::was_alone)
+    }
+
+    /// Restarts an embedded server that was killed; never returns.
+    pub(super) async fn keep_running(&self) {
+        match &self.embedded {
+            Some(embedded) => {
+                embedded.keep_running().await;
+            }
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Applies what is pending, under a lock, and tells the names of what it applied.
+    ///
+    /// # Errors
+    /// A migration failed, or one that was applied has changed since.
+    pub async fn migrate(&self) -> anyhow::Result<Vec<String>> {
+        let pending = self.pending_migrations().await?;
+        if !pending.is_empty() {
+            MIGRATIONS.run(&self.pool).await.context("migrations can't be applied")?;
+        }
+        Ok(pending)
+    }
+
+    /// The names of the migrations that are pending.
+    ///
+    /// # Errors
+    /// Postgres is out of reach.
+    pub async fn pending_migrations(&self) -> anyhow::Result<Vec<String>> {
+        let mut conn = self.pool.acquire().await?;
+        conn.ensure_migrations_table(&MIGRATIONS.table_name).await?;
+        let applied = conn.list_applied_migrations(&MIGRATIONS.table_name).await?;
+        let pending = MIGRATIONS.iter().filter(|migration| {
+            migration.migration_type.is_up_migration()
+                && !applied.iter().any(|applied| applied.version == migration.version)
+        });
+        Ok(pending.map(|migration| format!("{}_{}", migration.version, migration.description)).collect())
+    }
+
+    /// Migrates if the configuration says so; else insists that nothing is pending.
+    ///
+    /// # Errors
+    /// Migrations are pending and may not be applied, or can't be.
+    pub(super) async fn prepare(&self, migrate: bool) -> anyhow::Result<()> {
+        if migrate {
+            for name in self.migrate().await? {
+                tracing::info!(name, "applied a migration");
+            }
+        } else if !self.pending_migrations().await?.is_empty() {
+            bail!("migrations are pending, and database.migrate is false: run pushpost migrate");
+        }
+        Ok(())
+    }
+
+    /// Lets go; the embedded Postgres stops unless another process uses it.
+    ///
+    /// # Errors
+    /// It would not stop.
+    pub async fn close(self) -> anyhow::Result<()> {
+        self.pool.close().await;
+        if let Some(embedded) = self.embedded {
+            embedded.stop().await.context("the embedded Postgres did not stop")?;
+        }
+        Ok(())
+    }
+}
+
+fn pool(most: u32) -> PgPoolOptions {
+    PgPoolOptions::new().max_connections(most).acquire_timeout(ACQUIRE)
+}

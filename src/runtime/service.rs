@@ -1,0 +1,324 @@
+//! A node, put together and taken apart.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use sqlx::PgPool;
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+
+use super::database::Database;
+use super::supervisor::{Failure, Supervisor};
+use super::{Role, Shutdown, senders};
+use crate::api::health::Health;
+use crate::config::Config;
+use crate::domain::{Apps, Verdict};
+use crate::queue::accept::Acceptor;
+use crate::queue::holdings::Holdings;
+use crate::queue::intake::{Intake, Intakes};
+use crate::queue::membership::Membership;
+use crate::queue::pulse::Pulse;
+use crate::queue::recorder::Recorder;
+use crate::queue::wake::Waker;
+use crate::registry::keys::Keys;
+use crate::{api, dispatch, maintenance, store};
+
+/// Batches of verdicts that wait for the pruner; past it they are dropped and said again later.
+const VERDICT_BATCHES: usize = 1_024;
+/// How long an attempt may take; FCM asks for at least 10 s (PROVIDERS.md 3.8).
+const ATTEMPT: Duration = Duration::from_secs(10);
+/// After the drain: time to put on record what has ended, and to say farewell.
+const FAREWELL: Duration = Duration::from_secs(5);
+const HEALTH: Duration = Duration::from_millis(500);
+const SECONDS_PER_DAY: u64 = 86_400;
+
+/// A running node.
+#[derive(Debug)]
+pub struct Service {
+    config: Config,
+    database: Database,
+    membership: Arc<Membership>,
+    health: Arc<Health>,
+    address: Option<SocketAddr>,
+    failure: Arc<Failure>,
+    stages: Stages,
+    farewell: PgPool,
+}
+
+/// What ends when, in this order.
+#[derive(Debug)]
+struct Stages {
+    /// Takes jobs and sends them.
+    lanes: Supervisor,
+    /// Answers requests.
+    api: Supervisor,
+    /// Commits what requests handed in.
+    accept: Supervisor,
+    /// Puts outcomes on record, and tokens aside.
+    record: Supervisor,
+    /// Beat, wake-ups, maintenance.
+    pulse: Supervisor,
+}
+
+impl Service {
+    /// Puts a node together; it works when this returns.
+    ///
+    /// # Errors
+    /// Anything that keeps it from working: the database, a credential, the address.
+    pub async fn start(config: Config, role: Role) -> anyhow::Result<Self> {
+        let listener = match role.answers() {
+            true => Some(
+                TcpListener::bind(config.server.listen)
+                    .await
+                    .with_context(|| format!("can't listen on {}", config.server.listen))?,
+            ),
+            false => None,
+        };
+        let database = Database::open(&config).await?;
+        match Self::assemble(&config, role, &database, listener).await {
+            Ok(parts) => {
+                let (membership, health, address, failure, stages, farewell) = parts;
+                Ok(Self { config, database, membership, health, address, failure, stages, farewell })
+            }
+            Err(error) => {
+                database.close().await?;
+                Err(error)
+            }
+        }
+    }
+
+    /// Where the API answers; none for a worker.
+    pub fn address(&self) -> Option<SocketAddr> {
+        self.address
+    }
+
+    async fn assemble(
+        config: &Config,
+        role: Role,
+        database: &Database,
+        listener: Option<TcpListener>,
+    ) -> anyhow::Result<Parts> {
+        database.prepare(config.database.migrate).await?;
+        let queue_pool = database.queue_pool();
+        let mut conn = queue_pool.acquire().await.context("Postgres can't be reached")?;
+        let installation = store::apps::installation_key(&mut conn).await?;
+        let apps = Arc::new(senders::apps(&mut conn, config).await?);
+        let setups = match role.sends() {
+            true => senders::lanes(config, &apps)?,
+            false => Vec::new(),
+        };
+
+        let name = format!("{}-{}", hostname(), std::process::id());
+        let membership = Membership::enter(&queue_pool, name, config.delivery.node_timeout).await?;
+        let membership = Arc::new(membership);
+        if database.was_alone() {
+            let dead = store::nodes::bury_predecessors(&mut conn, membership.id()).await?;
+            maintenance::sweep(&mut conn, &dead).await?;
+        }
+        drop(conn);
+
+        let in_flight = usize::try_from(config.delivery.max_in_flight).unwrap_or(usize::MAX);
+        let intakes: Intakes =
+            setups.iter().map(|lane| (lane.id(), Arc::new(Intake::new(lane.id(), 2 * in_flight)))).collect();
+        let intakes = Arc::new(intakes);
+        let holdings = Arc::new(Holdings::default());
+        let waker = Waker::new(Arc::clone(&intakes), Arc::clone(&membership));
+        let (verdicts_out, verdicts) = mpsc::channel::<Vec<Verdict>>(VERDICT_BATCHES);
+        let (recorder, writer) =
+            Recorder::new(queue_pool.clone(), Arc::clone(&holdings), waker.clone(), verdicts_out);
+
+        let failure = Arc::new(Failure::default());
+        let stages = Stages::new(&failure);
+        stages.record.spawn("recorder", writer.run(stages.record.stop.clone()));
+        let pulse = Pulse {
+            pool: database.pulse_pool(),
+            membership: Arc::clone(&membership),
+            holdings,
+            intakes: Arc::clone(&intakes),
+            tasks: stages.pulse.tracker().clone(),
+        };
+        stages.pulse.spawn("pulse", pulse.run(stages.pulse.stop.clone()));
+        let wake_pool = database.wake_pool();
+        stages
+            .pulse
+            .spawn("wake-ups out", waker.clone().run_sender(wake_pool.clone(), stages.pulse.stop.clone()));
+        if role.sends() {
+            stages
+                .pulse
+                .spawn("wake-ups in", waker.clone().run_listener(wake_pool, stages.pulse.stop.clone()));
+        }
+        let duties = maintenance::Settings {
+            pool: queue_pool.clone(),
+            membership: Arc::clone(&membership),
+            retention_days: days(config.retention.notifications),
+        };
+        stages.pulse.spawn("maintenance", maintenance::run(duties, stages.pulse.stop.clone()));
+
+        let hand_over = role.sends().then(|| recorder.clone());
+        let shared = dispatch::Shared {
+            pool: queue_pool.clone(),
+            membership: Arc::clone(&membership),
+            recorder,
+            intakes: Arc::clone(&intakes),
+            installation: installation.clone(),
+            retry: config.delivery.retry,
+            max_in_flight: in_flight,
+            attempt_timeout: ATTEMPT,
+        };
+        let lanes = &stages.lanes;
+        let spawn = |name, task| lanes.spawn(name, task);
+        dispatch::start(&shared, setups, lanes.tracker(), &lanes.stop, spawn);
+        stages.record.spawn("pruner", dispatch::prune(queue_pool.clone(), verdicts));
+        drop(shared);
+
+        let health = Arc::new(Health::default());
+        health.migrations_applied();
+        stages.pulse.spawn(
+            "health",
+            watch_health(Arc::clone(&membership), Arc::clone(&health), stages.pulse.stop.clone()),
+        );
+        let mut address = None;
+        if let Some(listener) = listener {
+            let (acceptor, committer) =
+                Acceptor::new(queue_pool.clone(), Arc::clone(&membership), intakes, hand_over, waker);
+            stages.accept.spawn("accept", committer.run(stages.accept.stop.clone()));
+            let state = api_state(config, database, apps, installation, acceptor, Arc::clone(&health));
+            address = Some(listener.local_addr().context("the listener has no address")?);
+            let stop = stages.api.stop.clone();
+            stages.api.spawn("API", async move {
+                if let Err(error) = api::serve(listener, state, stop).await {
+                    tracing::error!(%error, "the API can't be served");
+                }
+            });
+        }
+        if let Some(address) = address {
+            tracing::info!(%address, "listening on http://{address}");
+        }
+        Ok((membership, health, address, failure, stages, queue_pool))
+    }
+
+    /// Works until told to stop, or until a part of it dies.
+    ///
+    /// # Errors
+    /// A part of it died, or the embedded Postgres would not stop.
+    pub async fn run(self, shutdown: Shutdown) -> anyhow::Result<()> {
+        tokio::select! {
+            () = shutdown.drain.cancelled() => {}
+            () = shutdown.abort.cancelled() => {}
+            () = self.failure.happened() => {}
+            () = self.database.keep_running() => {}
+        }
+        self.health.start_draining();
+        let drained = tokio::select! {
+            drained = timeout(self.config.delivery.drain_timeout, self.drain()) => drained.is_ok(),
+            () = shutdown.abort.cancelled() => false,
+        };
+        if !drained {
+            tracing::warn!(
+                "not drained in time: what is still held goes to other nodes, or to the next start"
+            );
+        }
+        let failure = Arc::clone(&self.failure);
+        self.farewell(drained).await;
+        if let Some(task) = failure.name() {
+            bail!("task {task} died");
+        }
+        Ok(())
+    }
+
+    /// Lanes first, so that requests are still answered while they finish.
+    async fn drain(&self) {
+        self.stages.lanes.end().await;
+        self.stages.api.end().await;
+        self.stages.accept.end().await;
+        self.stages.record.end().await;
+        self.stages.pulse.end().await;
+    }
+
+    async fn farewell(self, drained: bool) {
+        if !drained {
+            // No new attempts, and a last chance for what has ended.
+            self.stages.lanes.stop.cancel();
+            self.stages.api.stop.cancel();
+            self.stages.accept.stop.cancel();
+            let _late = timeout(FAREWELL, self.stages.record.end()).await;
+            self.stages.pulse.stop.cancel();
+        }
+        let left = async {
+            let mut conn = self.farewell.acquire().await.map_err(store::Error::from)?;
+            store::nodes::leave(&mut conn, self.membership.id()).await
+        };
+        match timeout(FAREWELL, left).await {
+            Ok(Ok(())) => tracing::info!(node = self.membership.id().0, "left"),
+            Ok(Err(error)) => tracing::warn!(%error, "left without a farewell; others notice soon"),
+            Err(_) => tracing::warn!("left without a farewell; others notice soon"),
+        }
+        let _late = timeout(FAREWELL, self.farewell.close()).await;
+        if let Err(error) = self.database.close().await {
+            tracing::error!(%error, "the database was not closed well");
+        }
+    }
+}
+
+type Parts = (Arc<Membership>, Arc<Health>, Option<SocketAddr>, Arc<Failure>, Stages, PgPool);
+
+impl Stages {
+    fn new(failure: &Arc<Failure>) -> Self {
+        let stage = || Supervisor::new(Arc::clone(failure));
+        Self { lanes: stage(), api: stage(), accept: stage(), record: stage(), pulse: stage() }
+    }
+}
+
+fn api_state(
+    config: &Config,
+    database: &Database,
+    apps: Arc<Apps>,
+    installation: crate::domain::InstallationKey,
+    acceptor: Acceptor,
+    health: Arc<Health>,
+) -> api::State {
+    api::State {
+        apps,
+        pool: database.pool().clone(),
+        installation,
+        keys: Keys::new(database.pool().clone()),
+        acceptor,
+        limits: api::Limits {
+            body_bytes: usize::try_from(config.limits.body_bytes).unwrap_or(usize::MAX),
+            targets: usize::try_from(config.limits.targets).unwrap_or(usize::MAX),
+            drain: config.delivery.drain_timeout,
+        },
+        default_ttl: config.delivery.default_ttl,
+        health,
+    }
+}
+
+/// Tells `/readyz` when Postgres answers.
+async fn watch_health(
+    membership: Arc<Membership>,
+    health: Arc<Health>,
+    stop: tokio_util::sync::CancellationToken,
+) {
+    loop {
+        if membership.since_answer() < 2 * HEALTH {
+            health.postgres_answered();
+        }
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(HEALTH) => {}
+        }
+    }
+}
+
+fn days(duration: Duration) -> i32 {
+    i32::try_from(duration.as_secs().div_ceil(SECONDS_PER_DAY)).unwrap_or(i32::MAX)
+}
+
+fn hostname() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let name: String = name.trim().chars().filter(char::is_ascii_graphic).take(64).collect();
+    if name.is_empty() { "node".to_owned() } else { name }
+}

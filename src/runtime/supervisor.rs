@@ -1,0 +1,77 @@
+//! Tasks that must not end before they are told to: if one does, or panics, the process stops with an error rather than
+//! going on without it.
+
+use std::future::Future;
+use std::sync::{Arc, OnceLock};
+
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// The tasks of one stage of the shutdown.
+#[derive(Clone, Debug)]
+pub(super) struct Supervisor {
+    tasks: TaskTracker,
+    /// Tells the tasks to end.
+    pub(super) stop: CancellationToken,
+    failure: Arc<Failure>,
+}
+
+/// Which task died, for all stages together.
+#[derive(Debug, Default)]
+pub(super) struct Failure {
+    name: OnceLock<&'static str>,
+    happened: CancellationToken,
+}
+
+impl Failure {
+    pub(super) async fn happened(&self) {
+        self.happened.cancelled().await;
+    }
+
+    pub(super) fn name(&self) -> Option<&'static str> {
+        self.name.get().copied()
+    }
+}
+
+impl Supervisor {
+    pub(super) fn new(failure: Arc<Failure>) -> Self {
+        Self { tasks: TaskTracker::new(), stop: CancellationToken::new(), failure }
+    }
+
+    /// Runs a task until it is told to stop.
+    pub(super) fn spawn(&self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
+        let guard = Guard { name, stop: self.stop.clone(), failure: Arc::clone(&self.failure) };
+        self.tasks.spawn(async move {
+            let _guard = guard;
+            task.await;
+        });
+    }
+
+    /// For tasks that come and go.
+    pub(super) fn tracker(&self) -> &TaskTracker {
+        &self.tasks
+    }
+
+    /// Tells all tasks to end, and waits until they have.
+    pub(super) async fn end(&self) {
+        self.stop.cancel();
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+}
+
+struct Guard {
+    name: &'static str,
+    stop: CancellationToken,
+    failure: Arc<Failure>,
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        if !self.stop.is_cancelled() {
+            tracing::error!(task = self.name, "task {} ended by itself: the service stops", self.name);
+            self.failure.name.get_or_init(|| self.name);
+            self.failure.happened.cancel();
+        }
+    }
+}
