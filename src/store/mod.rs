@@ -3,9 +3,11 @@
 //! One file per subject. With `DATABASE_URL` unset the macros read the committed `.sqlx`; `make sqlx` writes it anew.
 
 pub mod apps;
+pub mod deliveries;
 pub mod devices;
 pub mod keys;
 pub mod quarantine;
+pub mod status;
 pub mod tokens;
 pub mod topics;
 
