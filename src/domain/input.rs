@@ -115,6 +115,8 @@ input_codes! {
     SilentWithContent "silent_with_content",
     /// A service that we don't send to. Meaning.
     UnsupportedPlatform "unsupported_platform",
+    /// A member of `fcm` that FCM's message has not. Meaning.
+    UnknownFcmField "unknown_fcm_field",
     /// A lane without credentials. Meaning.
     PlatformNotConfigured "platform_not_configured",
     /// A field of the API that this version does not serve yet. Meaning.

@@ -7,13 +7,20 @@ pub mod apns;
 pub mod fcm;
 pub mod transport;
 
+mod apple;
+mod merge;
+mod retry_after;
+mod verdict;
+
 use std::fmt;
 
 use chrono::{DateTime, Utc};
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use crate::domain::DeviceToken;
+use crate::domain::{DeviceToken, remaining_secs};
+
+pub use verdict::{Fate, Verdict};
 
 /// SHA-256 over what makes a credential: names the rejected one, so that a node with a new one goes on.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -40,4 +47,40 @@ pub struct Attempt<'a> {
     pub once: bool,
     /// By when the answer must be here.
     pub deadline: Instant,
+}
+
+impl Attempt<'_> {
+    /// What the provider is told of it.
+    pub fn life(&self) -> Life {
+        Life { now: self.now, expires_at: self.expires_at, once: self.once }
+    }
+}
+
+/// How long a provider may keep a message, as each of them wants to be told.
+#[derive(Clone, Copy, Debug)]
+pub struct Life {
+    /// Postgres's time now.
+    pub now: DateTime<Utc>,
+    /// When it ends.
+    pub expires_at: DateTime<Utc>,
+    /// Now or never.
+    pub once: bool,
+}
+
+impl Life {
+    /// `apns-expiration`: a moment in UNIX seconds, rounded up and never past; 0 for now or never.
+    ///
+    /// It hangs on `expires_at` alone where it can, so that all devices of a notification get the same.
+    fn apns_expiration(self) -> u64 {
+        if self.once {
+            return 0;
+        }
+        let end = self.expires_at.timestamp() + i64::from(self.expires_at.timestamp_subsec_nanos() > 0);
+        u64::try_from(end.max(self.now.timestamp() + 1)).unwrap_or_default()
+    }
+
+    /// FCM's `ttl` in seconds, rounded up; 0 for now or never.
+    fn ttl_secs(self) -> u64 {
+        if self.once { 0 } else { remaining_secs(self.expires_at - self.now) }
+    }
 }

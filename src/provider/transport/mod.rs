@@ -1,1 +1,96 @@
 //! TLS and HTTP/2 connections to one origin, and their pool. Knows no provider.
+//!
+//! It exists because no ready client does what pushing needs: several connections to one origin
+//! with the least loaded chosen, streams bounded by what the peer allows at the moment, a fast end
+//! for dead connections, and for every failure the answer to the one question that a caller has:
+//! may the peer have acted on this request? (`TransportError::sent`, PROVIDERS.md 4.1.)
+//!
+//! # Layout
+//!
+//! | file | what it is |
+//! |---|---|
+//! | `pool` | the public [`Pool`] |
+//! | `ledger` | the account of connections, open streams and waiters; the only lock |
+//! | `opener` | one connect at a time, with growing pauses after failures |
+//! | `dial` | name, TCP, TLS, ALPN, HTTP/2 preface |
+//! | `driver` | the task that moves a connection's frames, pings it and ends it |
+//! | `link` | what streams, pool and driver share about one connection |
+//! | `exchange` | one request and its answer |
+//! | `wire` | counts reads and writes, the evidence for "never left" and "dead" |
+//!
+//! # Invariants
+//!
+//! - A stream count changes only under the ledger's lock, and a freed place goes to the longest
+//!   waiter in the same step, so no wake-up is lost and nobody is overtaken.
+//! - A link that drains never gets a new stream, and lives at most as long as a request may.
+//! - Every await on the network has a deadline; every task ends with the pool.
+
+mod dial;
+mod driver;
+mod error;
+mod exchange;
+mod ledger;
+mod link;
+mod opener;
+mod pool;
+mod tls;
+mod wire;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+pub use error::{Kind, Sent, TransportError};
+pub use exchange::{ConnectionRef, Response, Stream};
+pub use pool::{Pool, PoolStats};
+pub use tls::{TlsError, tls};
+
+/// Most bytes of an answer's body that are kept; provider answers are a few hundred bytes.
+pub const BODY_CAP: usize = 64 * 1024;
+
+/// Where a pool connects to.
+#[derive(Clone, Debug)]
+pub struct Origin {
+    /// Host name or address: resolved anew at each connect, and the name that the certificate must bear.
+    pub host: String,
+    /// TCP port.
+    pub port: u16,
+    /// TLS settings, as [`tls`] makes them: ALPN must offer `h2`.
+    pub tls: Arc<rustls::ClientConfig>,
+}
+
+/// How a pool behaves.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Most connections that take new streams; draining ones come on top.
+    pub connections: usize,
+    /// Most streams that we open on a connection at once; the peer may allow fewer.
+    pub max_streams: usize,
+    /// One stream at a time until [`ConnectionRef::mark_proven`] (APNs token auth, PROVIDERS.md 1.2).
+    pub prove_first: bool,
+    /// Bound on one connect: name, TCP, TLS and HTTP/2 preface together.
+    pub connect_timeout: Duration,
+    /// Bound on one request, from [`Stream::send`] to the last byte of the answer.
+    pub request_timeout: Duration,
+    /// PING after silence; `None` sends none.
+    pub ping: Option<PingSettings>,
+    /// Closes a connection that had no stream open for so long.
+    pub idle_close: Option<Duration>,
+    /// A connection takes no new streams after this age, shortened at random by up to a tenth.
+    pub max_age: Duration,
+    /// Time-outs in a row, with no answer between, after which a connection is given up; 0 never.
+    pub evict_after_timeouts: u32,
+}
+
+/// When to test a silent connection, and for how long to wait (PROVIDERS.md 4.2).
+#[derive(Clone, Debug)]
+pub struct PingSettings {
+    /// Nothing read for so long: send a PING.
+    pub after_silence: Duration,
+    /// Nothing read for so long after the PING: the connection is dead.
+    pub deadline: Duration,
+    /// Also ping when no stream is open. FCM has closed connections over that (PROVIDERS.md 4.2).
+    pub while_idle: bool,
+}
+
+#[cfg(test)]
+mod tests;

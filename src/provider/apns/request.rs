@@ -1,0 +1,179 @@
+//! What APNs is sent: one body and one set of headers per notification, and what differs per attempt. Pure.
+
+use bytes::Bytes;
+use http::header::{AUTHORIZATION, CONTENT_TYPE};
+use http::uri::{Authority, PathAndQuery, Scheme};
+use http::{HeaderMap, HeaderValue, Request, Uri};
+use serde_json::{Map, Value, json};
+
+use crate::domain::{Content, DeviceToken, InputCode, InputFault, NotificationId, Platform, PushType};
+use crate::provider::apple::{self, Alert};
+use crate::provider::merge::merge;
+use crate::provider::{Attempt, Life};
+
+/// Where a request's topic came from, which decides whom a verdict on it concerns (QUEUE.md 11).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum TopicOrigin {
+    /// It is the configured one: a verdict concerns the lane.
+    Configured,
+    /// The configured one with a push type's suffix.
+    PushType,
+    /// The request named another.
+    Override,
+}
+
+/// A notification, ready to go to any device of an APNs lane. Cloning shares the body.
+#[derive(Clone, Debug)]
+pub struct Prepared {
+    body: Bytes,
+    headers: HeaderMap,
+    topic: TopicOrigin,
+    push_type: PushType,
+}
+
+/// Renders what all attempts at `content` share. `topic` is the configured one, without suffix.
+pub fn prepare(id: NotificationId, content: &Content, topic: &str) -> Prepared {
+    let push_type = content.push_type();
+    let derived = format!("{topic}{}", push_type.topic_suffix());
+    let overridden = content.apns.header(apple::TOPIC).unwrap_or(&derived);
+    let origin = match overridden {
+        sent if sent == topic => TopicOrigin::Configured,
+        sent if sent == derived => TopicOrigin::PushType,
+        _ => TopicOrigin::Override,
+    };
+    let mut headers = HeaderMap::with_capacity(8);
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(apple::PUSH_TYPE, HeaderValue::from_static(push_type.as_str()));
+    set(&mut headers, apple::TOPIC, overridden);
+    let priority = content.apns.header(apple::PRIORITY).unwrap_or_else(|| apple::priority(content));
+    set(&mut headers, apple::PRIORITY, priority);
+    if let Some(collapse_id) = collapse_id(id, content) {
+        set(&mut headers, apple::COLLAPSE_ID, &collapse_id);
+    }
+    let body = serde_json::to_vec(&payload(id, content)).expect("a JSON value is always writable");
+    Prepared { body: body.into(), headers, topic: origin, push_type }
+}
+
+/// Faults of a request's `apns` part. `topics` are those that the app's configuration names.
+pub fn check_overrides(content: &Content, topics: &[String]) -> Vec<InputFault> {
+    apple::check_headers(&content.apns.headers, "#/apns/headers", content.push_type(), topics)
+}
+
+/// The fault of a body that is larger than APNs takes (PROVIDERS.md 1.3). Any id stands for the real one: all are
+/// of one length.
+pub fn check_size(content: &Content, id: NotificationId) -> Option<InputFault> {
+    let (size, limit) = prepare(id, content, "").size_and_limit();
+    (size > limit).then(|| {
+        InputFault::at("#", InputCode::PayloadTooLarge, "larger than APNs takes")
+            .with("platform", Platform::Apns.as_str())
+            .with("size", size)
+            .with("limit", limit)
+    })
+}
+
+/// Does the `apns` part bring content that the request's own fields lack?
+///
+/// Something to see or hear, `content-available`, or a push type of another kind with something in it; a location
+/// query needs nothing.
+pub fn supplies_content(content: &Content) -> bool {
+    let aps = content.apns.payload.get("aps");
+    match content.push_type() {
+        PushType::Alert | PushType::Background => {
+            apple::shows_something(aps)
+                || aps.and_then(|aps| aps.get("content-available")).and_then(Value::as_i64) == Some(1)
+        }
+        PushType::Location => true,
+        _ => !content.apns.payload.is_empty() || !content.data.is_empty(),
+    }
+}
+
+impl Prepared {
+    /// The JSON body, the same for every device.
+    pub fn body(&self) -> &Bytes {
+        &self.body
+    }
+
+    /// Bytes of the body, and how many APNs takes.
+    pub fn size_and_limit(&self) -> (usize, usize) {
+        (self.body.len(), self.push_type.payload_limit())
+    }
+
+    /// The headers that all devices get with so much life left, in no particular order. For previews.
+    pub fn headers(&self, life: Life) -> Vec<(String, String)> {
+        let shared = self.headers.iter().map(|(name, value)| {
+            (name.as_str().to_owned(), String::from_utf8_lossy(value.as_bytes()).into_owned())
+        });
+        shared.chain([(apple::EXPIRATION.to_owned(), life.apns_expiration().to_string())]).collect()
+    }
+
+    /// Where the topic came from.
+    pub(super) fn topic(&self) -> TopicOrigin {
+        self.topic
+    }
+
+    /// One attempt's request head.
+    pub(super) fn head(
+        &self,
+        authority: &Authority,
+        attempt: &Attempt<'_>,
+        bearer: HeaderValue,
+    ) -> Request<()> {
+        let mut request = Request::new(());
+        *request.method_mut() = http::Method::POST;
+        *request.uri_mut() = uri(authority, attempt.token);
+        let headers = request.headers_mut();
+        headers.clone_from(&self.headers);
+        headers.insert(AUTHORIZATION, bearer);
+        let mut apns_id = [0; uuid::fmt::Hyphenated::LENGTH];
+        let apns_id = attempt.apns_id.as_hyphenated().encode_lower(&mut apns_id);
+        let mut apns_id = HeaderValue::from_str(apns_id).expect("a UUID is a header value");
+        // Never the same twice: kept out of the HPACK table, it can't push out what is (PROVIDERS.md 1.2).
+        apns_id.set_sensitive(true);
+        headers.insert("apns-id", apns_id);
+        headers.insert(apple::EXPIRATION, attempt.life().apns_expiration().into());
+        request
+    }
+}
+
+fn uri(authority: &Authority, token: &DeviceToken) -> Uri {
+    let path = format!("/3/device/{}", token.expose());
+    let mut parts = http::uri::Parts::default();
+    parts.scheme = Some(Scheme::HTTPS);
+    parts.authority = Some(authority.clone());
+    parts.path_and_query = Some(PathAndQuery::try_from(path).expect("an APNs token is hexadecimal"));
+    Uri::from_parts(parts).expect("scheme, authority and path are all there")
+}
+
+/// A value that can't be a header is left out: `check_overrides` and the API refuse those before anything is stored.
+fn set(headers: &mut HeaderMap, name: &'static str, value: &str) {
+    if let Ok(value) = HeaderValue::from_bytes(value.as_bytes()) {
+        headers.insert(name, value);
+    }
+}
+
+/// `null` in the override takes away even the derived one.
+fn collapse_id(id: NotificationId, content: &Content) -> Option<String> {
+    match content.apns.headers.get(apple::COLLAPSE_ID) {
+        Some(Value::String(chosen)) => Some(chosen.clone()),
+        Some(Value::Null) => None,
+        _ => apple::collapse_id(content, id),
+    }
+}
+
+fn payload(id: NotificationId, content: &Content) -> Map<String, Value> {
+    let mut payload = Map::new();
+    payload.insert("aps".to_owned(), Value::Object(apple::aps(content, Alert::Written)));
+    for (name, value) in &content.data {
+        payload.insert(name.clone(), value.clone());
+    }
+    apple::put(&mut payload, "url", content.url.as_deref());
+    if let Some(image) = content.image.as_deref().filter(|_| !content.silent) {
+        payload.insert("fcm_options".to_owned(), json!({ "image": image }));
+    }
+    payload.insert("pushpost".to_owned(), id.to_string().into());
+    merge(&mut payload, &content.apns.payload);
+    payload
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,101 @@
+//! What APNs's answers mean (PROVIDERS.md 1.6 to 1.8). Pure.
+
+use chrono::{DateTime, Utc};
+use http::{HeaderMap, StatusCode};
+use serde_json::Value;
+
+use super::request::TopicOrigin;
+use crate::domain::{Certainty, Floor, Misfit, Outcome, Reason};
+use crate::provider::retry_after::retry_after;
+use crate::provider::verdict::Verdict;
+
+/// Judges an answer to a request whose topic came from `topic`.
+///
+/// Known reasons decide whatever the status is; unknown ones and bodies that aren't APNs's go by the status's class.
+/// `now` (Postgres's clock) counts only for a `Retry-After` date without a `date` header.
+pub fn classify(
+    status: StatusCode,
+    headers: &HeaderMap,
+    body: &[u8],
+    topic: TopicOrigin,
+    now: DateTime<Utc>,
+) -> Verdict {
+    if status == StatusCode::OK {
+        return Verdict::accepted(None);
+    }
+    let answer = serde_json::from_slice::<Value>(body).unwrap_or_default();
+    let asked = retry_after(headers, now);
+    let reason = answer.get("reason").and_then(Value::as_str).filter(|reason| !reason.is_empty());
+    let Some(reason) = reason else {
+        return by_class(status, status.as_str(), &answer, asked);
+    };
+    match reason {
+        "BadCollapseId" | "BadExpirationDate" | "BadMessageId" | "BadPath" | "BadPriority"
+        | "DuplicateHeaders" | "InvalidPushType" | "MethodNotAllowed" | "MissingDeviceToken"
+        | "PayloadEmpty" | "PayloadTooLarge" => Verdict::rejected(reason),
+        "BadTopic" | "MissingTopic" | "TopicDisallowed" => match topic {
+            TopicOrigin::Configured => Verdict::misconfigured(reason, Misfit::Topic),
+            TopicOrigin::PushType | TopicOrigin::Override => Verdict::rejected(reason),
+        },
+        "BadDeviceToken" => Verdict::dead(reason, Certainty::Doubtful),
+        "DeviceTokenNotForTopic" => match topic {
+            TopicOrigin::Configured | TopicOrigin::PushType => Verdict::dead(reason, Certainty::Doubtful),
+            // Another topic of ours was asked for: that this token isn't its is no word about the token.
+            TopicOrigin::Override => Verdict::rejected(reason),
+        },
+        "ExpiredToken" | "Unregistered" => Verdict::keep(gone(reason, &answer, Certainty::Certain)),
+        "ExpiredProviderToken" => Verdict::misconfigured(reason, Misfit::Credential).retire().renew(),
+        reason if is_credential(reason) => Verdict::misconfigured(reason, Misfit::Credential),
+        "IdleTimeout" | "Shutdown" | "TooManyProviderTokenUpdates" | "UnrelatedKeyIdInToken" => {
+            Verdict::retry_after(reason, asked, Floor::None).retire()
+        }
+        "TooManyRequests" => Verdict::retry_after(reason, asked, Floor::Throttled),
+        "InternalServerError" | "ServiceUnavailable" => {
+            Verdict::retry_after(reason, asked, Floor::ServerError)
+        }
+        unknown => by_class(status, unknown, &answer, asked),
+    }
+}
+
+/// What a GOAWAY's debug text says about the credential, if it is JSON with such a reason (PROVIDERS.md 1.2, 1.7).
+pub(super) fn goaway_about_credential(debug: &str) -> Option<Outcome> {
+    let answer: Value = serde_json::from_str(debug).ok()?;
+    let reason = answer.get("reason")?.as_str().filter(|reason| is_credential(reason))?;
+    Some(Outcome::Misconfigured { reason: Reason::new(reason), about: Misfit::Credential })
+}
+
+/// Key, certificate or team is wrong. The environment reason has been documented in one spelling and seen in another.
+fn is_credential(reason: &str) -> bool {
+    matches!(
+        reason,
+        "BadCertificate"
+            | "BadCertificateEnvironment"
+            | "BadEnvironmentKeyIdInToken"
+            | "BadEnvironmentKeyInToken"
+            | "Forbidden"
+            | "InvalidProviderToken"
+            | "MissingProviderToken"
+    )
+}
+
+fn by_class(status: StatusCode, word: &str, answer: &Value, asked: Option<std::time::Duration>) -> Verdict {
+    match status.as_u16() {
+        401 | 403 => Verdict::misconfigured(word, Misfit::Credential),
+        408 | 425 => Verdict::retry_after(word, asked, Floor::ServerError),
+        410 => Verdict::keep(gone(word, answer, Certainty::Doubtful)),
+        429 => Verdict::retry_after(word, asked, Floor::Throttled),
+        400..=499 => Verdict::rejected(word),
+        // 5xx, and what no push service answers at all.
+        _ => Verdict::retry_after(word, asked, Floor::ServerError),
+    }
+}
+
+/// `timestamp` is in milliseconds; without a readable one the start of the attempt counts (PROVIDERS.md 1.8).
+fn gone(reason: &str, answer: &Value, certainty: Certainty) -> Outcome {
+    let since = answer.get("timestamp").and_then(Value::as_i64).filter(|millis| *millis > 0);
+    let since = since.and_then(DateTime::from_timestamp_millis);
+    Outcome::TokenDead { reason: Reason::new(reason), since, certainty }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,177 @@
+use std::time::Duration;
+
+use super::*;
+use crate::provider::verdict::Fate;
+
+const NOW: i64 = 1_000_000_000;
+
+fn judge_from(status: u16, headers: &HeaderMap, body: &str, topic: TopicOrigin) -> Verdict {
+    let now = DateTime::from_timestamp(NOW, 0).expect("in range");
+    classify(StatusCode::from_u16(status).expect("a status"), headers, body.as_bytes(), topic, now)
+}
+
+fn judge(status: u16, body: &str) -> Verdict {
+    judge_from(status, &HeaderMap::new(), body, TopicOrigin::Configured)
+}
+
+fn reasoned(status: u16, reason: &str) -> Verdict {
+    judge(status, &format!(r#"{{"reason":"{reason}"}}"#))
+}
+
+fn dead(reason: &str, since_millis: Option<i64>, certainty: Certainty) -> Outcome {
+    let since = since_millis.and_then(DateTime::from_timestamp_millis);
+    Outcome::TokenDead { reason: Reason::new(reason), since, certainty }
+}
+
+#[test]
+fn every_row_of_the_reason_table() {
+    use Certainty::{Certain, Doubtful};
+    use Misfit::{Credential, Topic};
+    let drop_msg: fn(&str) -> Verdict = Verdict::rejected;
+    let credential = |reason: &str| Verdict::misconfigured(reason, Credential);
+    let topic = |reason: &str| Verdict::misconfigured(reason, Topic);
+    let elsewhere = |reason: &str| Verdict::retry(reason, Floor::None).retire();
+    type Expected<'a> = &'a dyn Fn(&str) -> Verdict;
+    let rows: &[(u16, &str, Expected<'_>)] = &[
+        (400, "BadCollapseId", &drop_msg),
+        (400, "BadExpirationDate", &drop_msg),
+        (400, "BadMessageId", &drop_msg),
+        (400, "BadPriority", &drop_msg),
+        (400, "DuplicateHeaders", &drop_msg),
+        (400, "InvalidPushType", &drop_msg),
+        (400, "MissingDeviceToken", &drop_msg),
+        (400, "PayloadEmpty", &drop_msg),
+        (400, "BadTopic", &topic),
+        (400, "MissingTopic", &topic),
+        (400, "TopicDisallowed", &topic),
+        (400, "BadDeviceToken", &|r| Verdict::dead(r, Doubtful)),
+        (400, "DeviceTokenNotForTopic", &|r| Verdict::dead(r, Doubtful)),
+        (400, "IdleTimeout", &elsewhere),
+        (403, "BadCertificate", &credential),
+        (403, "BadCertificateEnvironment", &credential),
+        (403, "ExpiredProviderToken", &|r| credential(r).retire().renew()),
+        (403, "Forbidden", &credential),
+        (403, "InvalidProviderToken", &credential),
+        (403, "MissingProviderToken", &credential),
+        (403, "UnrelatedKeyIdInToken", &elsewhere),
+        (403, "BadEnvironmentKeyIdInToken", &credential),
+        (403, "BadEnvironmentKeyInToken", &credential),
+        (404, "BadPath", &drop_msg),
+        (405, "MethodNotAllowed", &drop_msg),
+        (413, "PayloadTooLarge", &drop_msg),
+        (410, "ExpiredToken", &|r| Verdict::dead(r, Certain)),
+        (410, "Unregistered", &|r| Verdict::dead(r, Certain)),
+        (429, "TooManyProviderTokenUpdates", &elsewhere),
+        (429, "TooManyRequests", &|r| Verdict::retry(r, Floor::Throttled)),
+        (500, "InternalServerError", &|r| Verdict::retry(r, Floor::ServerError)),
+        (503, "ServiceUnavailable", &|r| Verdict::retry(r, Floor::ServerError)),
+        (503, "Shutdown", &elsewhere),
+        // Unknown reasons go by the status's class.
+        (400, "NewReason", &drop_msg),
+        (401, "NewReason", &credential),
+        (403, "NewReason", &credential),
+        (404, "NewReason", &drop_msg),
+        (408, "NewReason", &|r| Verdict::retry(r, Floor::ServerError)),
+        (410, "NewReason", &|r| Verdict::dead(r, Doubtful)),
+        (418, "NewReason", &drop_msg),
+        (429, "NewReason", &|r| Verdict::retry(r, Floor::Throttled)),
+        (500, "NewReason", &|r| Verdict::retry(r, Floor::ServerError)),
+        (503, "Service Unavailable", &|r| Verdict::retry(r, Floor::ServerError)),
+        (302, "NewReason", &|r| Verdict::retry(r, Floor::ServerError)),
+    ];
+    for (status, reason, expected) in rows {
+        assert_eq!(reasoned(*status, reason), expected(reason), "{status} {reason}");
+    }
+}
+
+#[test]
+fn accepted_is_200_whatever_the_body() {
+    for body in ["", "{}", "<html>"] {
+        assert_eq!(judge(200, body), Verdict::accepted(None));
+    }
+}
+
+#[test]
+fn bodies_that_are_not_apns_s_go_by_the_status() {
+    for body in
+        ["", "<html><body>Bad Gateway</body></html>", "[]", "null", r#"{"reason":7}"#, r#"{"reason":""}"#]
+    {
+        assert_eq!(judge(502, body), Verdict::retry("502", Floor::ServerError), "{body}");
+        assert_eq!(judge(400, body), Verdict::rejected("400"), "{body}");
+        assert_eq!(judge(403, body), Verdict::misconfigured("403", Misfit::Credential), "{body}");
+        assert_eq!(judge(410, body), Verdict::dead("410", Certainty::Doubtful), "{body}");
+    }
+}
+
+#[test]
+fn a_timestamp_is_milliseconds_and_one_that_is_none_is_left_out() {
+    let gone = |timestamp: &str| {
+        judge(410, &format!(r#"{{"reason":"Unregistered","timestamp":{timestamp}}}"#)).outcome
+    };
+    let certain = |since| dead("Unregistered", since, Certainty::Certain);
+    assert_eq!(gone("1795000000123"), certain(Some(1_795_000_000_123)));
+    for nonsense in ["null", "\"1795000000123\"", "0", "-5", "1.5", "1e300", "9223372036854775807", "[]"] {
+        assert_eq!(gone(nonsense), certain(None), "{nonsense}");
+    }
+}
+
+#[test]
+fn a_topic_that_is_not_the_configured_one_is_the_notifications_own_fault() {
+    for origin in [TopicOrigin::PushType, TopicOrigin::Override] {
+        for reason in ["BadTopic", "MissingTopic", "TopicDisallowed"] {
+            let body = format!(r#"{{"reason":"{reason}"}}"#);
+            let verdict = judge_from(400, &HeaderMap::new(), &body, origin);
+            assert_eq!(verdict, Verdict::rejected(reason), "{reason} {origin:?}");
+        }
+    }
+    let body = r#"{"reason":"DeviceTokenNotForTopic"}"#;
+    let from = |origin| judge_from(400, &HeaderMap::new(), body, origin);
+    assert_eq!(from(TopicOrigin::PushType), Verdict::dead("DeviceTokenNotForTopic", Certainty::Doubtful));
+    assert_eq!(from(TopicOrigin::Override), Verdict::rejected("DeviceTokenNotForTopic"));
+}
+
+#[test]
+fn retry_after_is_honoured_in_both_forms() {
+    let with = |value: &str, status, reason: &str| {
+        let mut headers = HeaderMap::new();
+        headers.insert("retry-after", value.parse().expect("a header value"));
+        judge_from(status, &headers, &format!(r#"{{"reason":"{reason}"}}"#), TopicOrigin::Configured)
+    };
+    let exactly = |reason, secs| Verdict::retry(reason, Floor::Exactly(Duration::from_secs(secs)));
+    assert_eq!(with("7", 503, "ServiceUnavailable"), exactly("ServiceUnavailable", 7));
+    assert_eq!(with("7", 429, "TooManyRequests"), exactly("TooManyRequests", 7));
+    assert_eq!(with("7", 503, "Shutdown"), exactly("Shutdown", 7).retire());
+    assert_eq!(
+        with("Sun, 09 Sep 2001 01:47:10 GMT", 500, "InternalServerError"),
+        exactly("InternalServerError", 30)
+    );
+    assert_eq!(
+        with("soon", 503, "ServiceUnavailable"),
+        Verdict::retry("ServiceUnavailable", Floor::ServerError)
+    );
+}
+
+#[test]
+fn a_reason_is_kept_printable_and_short() {
+    let verdict = judge(400, &format!(r#"{{"reason":"{}\u0000"}}"#, "é".repeat(3) + &"x".repeat(500)));
+    let Outcome::Rejected { reason } = verdict.outcome else { panic!("{verdict:?}") };
+    assert_eq!(reason.as_str(), "x".repeat(Reason::MAX));
+}
+
+#[test]
+fn only_an_outdated_jwt_is_renewed_and_only_faults_of_the_connection_retire_it() {
+    assert_eq!(reasoned(403, "InvalidProviderToken").connection, Fate::Keep);
+    assert!(!reasoned(403, "InvalidProviderToken").renew);
+    assert!(reasoned(403, "ExpiredProviderToken").renew);
+}
+
+#[test]
+fn a_goaway_speaks_of_the_credential_only_in_json() {
+    let credential =
+        Outcome::Misconfigured { reason: Reason::new("BadCertificate"), about: Misfit::Credential };
+    assert_eq!(goaway_about_credential(r#"{"reason":"BadCertificate"}"#), Some(credential));
+    for other in ["", "Maximum active streams violated for this endpoint.", r#"{"reason":"Shutdown"}"#, "{}"]
+    {
+        assert_eq!(goaway_about_credential(other), None, "{other}");
+    }
+}

@@ -1,0 +1,221 @@
+//! What an Apple device is told, through APNs itself or through the `apns` part of an FCM message.
+
+use http::HeaderValue;
+use serde_json::{Map, Value, json};
+
+use crate::domain::{Content, InputCode, InputFault, NotificationId, Place, PushType};
+
+/// The headers that a request may override.
+pub(super) const PUSH_TYPE: &str = "apns-push-type";
+pub(super) const PRIORITY: &str = "apns-priority";
+pub(super) const COLLAPSE_ID: &str = "apns-collapse-id";
+pub(super) const TOPIC: &str = "apns-topic";
+/// And the one that says how long the message lives, which it may not.
+pub(super) const EXPIRATION: &str = "apns-expiration";
+
+/// Longest `apns-collapse-id`, in bytes (PROVIDERS.md 1.3).
+const COLLAPSE_ID_MAX: usize = 64;
+
+/// Where the visible text comes from.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Alert {
+    /// From us.
+    Written,
+    /// FCM writes title and body from its own `notification`; ours would replace them (PROVIDERS.md 3.3).
+    ByFcm,
+}
+
+/// The `aps` dictionary, before overrides (PROVIDERS.md 2).
+pub(super) fn aps(content: &Content, alert: Alert) -> Map<String, Value> {
+    let mut aps = Map::new();
+    if content.silent {
+        aps.insert("content-available".to_owned(), json!(1));
+        return aps;
+    }
+    // FCM has no subtitle: where there is one, the alert must be given whole.
+    if alert == Alert::Written || content.subtitle.is_some() {
+        let mut texts = Map::new();
+        put(&mut texts, "title", content.title.as_deref());
+        put(&mut texts, "subtitle", content.subtitle.as_deref());
+        put(&mut texts, "body", content.body.as_deref());
+        if !texts.is_empty() {
+            aps.insert("alert".to_owned(), Value::Object(texts));
+        }
+    }
+    if let Some(badge) = content.badge {
+        aps.insert("badge".to_owned(), json!(badge));
+    }
+    put(&mut aps, "sound", content.sound.as_deref());
+    put(&mut aps, "category", content.category.as_deref());
+    put(&mut aps, "thread-id", content.thread.as_deref());
+    if content.image.is_some() {
+        aps.insert("mutable-content".to_owned(), json!(1));
+    }
+    aps
+}
+
+/// Sets a text where there is one.
+pub(super) fn put(into: &mut Map<String, Value>, name: &str, text: Option<&str>) {
+    if let Some(text) = text {
+        into.insert(name.to_owned(), text.into());
+    }
+}
+
+/// `apns-priority` before overrides: background pushes take 5 only (PROVIDERS.md 1.4).
+pub(super) fn priority(content: &Content) -> &'static str {
+    let patient = content.silent
+        || content.push_type() == PushType::Background
+        || content.priority == crate::domain::Priority::Low;
+    if patient { "5" } else { "10" }
+}
+
+/// What replaces an earlier banner: the key that was chosen; where none was, a visible one gets its own, so that a
+/// resend shows one banner, not two.
+pub(super) fn collapse_id(content: &Content, id: NotificationId) -> Option<String> {
+    let visible = !content.silent && content.push_type() == PushType::Alert;
+    content.collapse_key.clone().or_else(|| visible.then(|| id.to_string()))
+}
+
+/// Does an APNs payload's `aps` bring something to see or hear?
+pub(super) fn shows_something(aps: Option<&Value>) -> bool {
+    let given = |name| aps.and_then(|aps| aps.get(name)).is_some_and(|value| !value.is_null());
+    ["alert", "badge", "sound"].into_iter().any(given)
+}
+
+/// Faults of overridden headers. `push_type` is what they are sent with if they name none themselves, `topics` what
+/// the configuration names.
+pub(super) fn check_headers(
+    headers: &Map<String, Value>,
+    pointer: &str,
+    push_type: PushType,
+    topics: &[String],
+) -> Vec<InputFault> {
+    let named = headers.get(PUSH_TYPE).and_then(Value::as_str).and_then(PushType::parse);
+    let push_type = named.unwrap_or(push_type);
+    headers.iter().filter_map(|(name, value)| check_header(name, value, pointer, push_type, topics)).collect()
+}
+
+fn check_header(
+    name: &str,
+    value: &Value,
+    pointer: &str,
+    push_type: PushType,
+    topics: &[String],
+) -> Option<InputFault> {
+    let fault = |code, detail: &str| Some(InputFault::at(Place::member(pointer, name), code, detail));
+    if ![PUSH_TYPE, PRIORITY, COLLAPSE_ID, TOPIC].contains(&name) {
+        return fault(InputCode::NotOverridable, "this header can't be overridden");
+    }
+    let text = match value {
+        Value::Null => return None,
+        Value::String(text) => text.as_str(),
+        _ => return fault(InputCode::WrongType, "a header's value is a string"),
+    };
+    match name {
+        PUSH_TYPE if PushType::parse(text).is_none() => {
+            let known = PushType::ALL.map(PushType::as_str);
+            fault(InputCode::BadHeader, "not a push type that can be sent")
+                .map(|f| f.with("supported", known.to_vec()))
+        }
+        PRIORITY if !["1", "5", "10"].contains(&text) => {
+            fault(InputCode::BadHeader, "a priority is 1, 5 or 10")
+        }
+        PRIORITY if push_type == PushType::Background && text != "5" => {
+            fault(InputCode::BadHeader, "a background push has priority 5 only")
+        }
+        COLLAPSE_ID if text.len() > COLLAPSE_ID_MAX => {
+            fault(InputCode::BadHeader, "a collapse id has at most 64 bytes")
+                .map(|f| f.with("limit", COLLAPSE_ID_MAX).with("size", text.len()))
+        }
+        COLLAPSE_ID if HeaderValue::from_bytes(text.as_bytes()).is_err() || text.is_empty() => {
+            fault(InputCode::BadHeader, "a collapse id is printable text")
+        }
+        TOPIC if !topics.iter().any(|topic| is_topic(text, topic, push_type)) => {
+            fault(InputCode::NotOverridable, "the configuration names no such topic")
+        }
+        _ => None,
+    }
+}
+
+/// Is it this configured topic, as it is or with the push type's suffix?
+fn is_topic(text: &str, topic: &str, push_type: PushType) -> bool {
+    text.strip_prefix(topic).is_some_and(|rest| rest.is_empty() || rest == push_type.topic_suffix())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn codes(headers: Value, push_type: PushType) -> Vec<(String, &'static str)> {
+        let Value::Object(headers) = headers else { panic!("an object") };
+        check_headers(&headers, "#/apns/headers", push_type, &["com.example.shop".to_owned()])
+            .into_iter()
+            .map(|fault| {
+                let Place::Pointer(pointer) = fault.place else { panic!("a pointer") };
+                (pointer.strip_prefix("#/apns/headers/").expect("below").to_owned(), fault.code.as_str())
+            })
+            .collect()
+    }
+
+    fn one(name: &str, value: &str, push_type: PushType) -> Option<&'static str> {
+        codes(json!({ name: value }), push_type).first().map(|(_, code)| *code)
+    }
+
+    #[test]
+    fn only_four_headers_may_be_overridden() {
+        for name in
+            ["apns-expiration", "apns-id", "authorization", "host", ":path", "Apns-Priority", "content-type"]
+        {
+            assert_eq!(one(name, "0", PushType::Alert), Some("not_overridable"), "{name}");
+        }
+        let all = json!({"apns-push-type":"alert","apns-priority":"1","apns-collapse-id":"c","apns-topic":"com.example.shop"});
+        assert_eq!(codes(all, PushType::Alert), []);
+        let nothing =
+            json!({"apns-push-type":null,"apns-priority":null,"apns-collapse-id":null,"apns-topic":null});
+        assert_eq!(codes(nothing, PushType::Alert), []);
+    }
+
+    #[test]
+    fn values_are_strings_that_apns_takes() {
+        assert_eq!(
+            codes(json!({"apns-priority":10}), PushType::Alert),
+            [("apns-priority".to_owned(), "wrong_type")]
+        );
+        for (name, wrong) in [
+            ("apns-push-type", "mdm"),
+            ("apns-push-type", "Alert"),
+            ("apns-priority", "2"),
+            ("apns-priority", ""),
+            ("apns-collapse-id", "a\nb"),
+            ("apns-collapse-id", ""),
+            ("apns-collapse-id", &"x".repeat(65)),
+        ] {
+            assert_eq!(one(name, wrong, PushType::Alert), Some("bad_header"), "{name}: {wrong}");
+        }
+        assert_eq!(one("apns-collapse-id", &"x".repeat(64), PushType::Alert), None);
+    }
+
+    #[test]
+    fn background_takes_priority_5_only() {
+        assert_eq!(one("apns-priority", "10", PushType::Background), Some("bad_header"));
+        assert_eq!(one("apns-priority", "5", PushType::Background), None);
+        let named = json!({"apns-push-type":"background","apns-priority":"1"});
+        assert_eq!(codes(named, PushType::Alert), [("apns-priority".to_owned(), "bad_header")]);
+    }
+
+    #[test]
+    fn a_topic_is_a_configured_one_with_or_without_the_suffix() {
+        for (topic, push_type, fine) in [
+            ("com.example.shop", PushType::Alert, true),
+            ("com.example.shop", PushType::Voip, true),
+            ("com.example.shop.voip", PushType::Voip, true),
+            ("com.example.shop.voip", PushType::Alert, false),
+            ("com.example.shop2", PushType::Alert, false),
+            ("com.example", PushType::Alert, false),
+            ("", PushType::Alert, false),
+        ] {
+            let expected = (!fine).then_some("not_overridable");
+            assert_eq!(one("apns-topic", topic, push_type), expected, "{topic} {push_type:?}");
+        }
+    }
+}

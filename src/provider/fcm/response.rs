@@ -1,0 +1,152 @@
+//! What FCM's answers mean (PROVIDERS.md 3.5 to 3.8). Pure.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use http::{HeaderMap, StatusCode};
+use serde_json::Value;
+
+use crate::domain::{Certainty, Floor, LaneCause, Misfit, Outcome, Reason};
+use crate::provider::retry_after::{proto_duration, retry_after};
+use crate::provider::verdict::Verdict;
+
+/// Wait where a whole project is over its quota and the answer doesn't say how long (PROVIDERS.md 3.8).
+const PROJECT_WAIT: Duration = Duration::from_secs(60);
+
+/// Longest message name that is kept; they have some 60 characters.
+const NAME_MAX: usize = 256;
+
+/// The only text that is looked at: nothing else tells a bad token from a bad message (PROVIDERS.md 3.7).
+const BAD_TOKEN_TEXT: &str = "The registration token is not a valid FCM registration token";
+
+/// What an answer says, as far as it is Google's.
+#[derive(Default)]
+struct Answer {
+    /// Canonical status, such as `NOT_FOUND`.
+    status: Option<String>,
+    message: String,
+    /// FCM's own verdict, which goes before the status.
+    fcm: Option<String>,
+    /// What APNs told FCM.
+    apns: Option<String>,
+    /// The fields that a BadRequest names.
+    fields: Option<Vec<String>>,
+    /// How long to wait, from `Retry-After`, else from RetryInfo.
+    asked: Option<Duration>,
+}
+
+/// Judges an answer. `activity` says that the message carried a Live Activity's token, which is then the one that
+/// APNs speaks of. `now` (Postgres's clock) counts only for a `Retry-After` date without a `date` header.
+pub fn classify(
+    status: StatusCode,
+    headers: &HeaderMap,
+    body: &[u8],
+    activity: bool,
+    now: DateTime<Utc>,
+) -> Verdict {
+    let json = serde_json::from_slice::<Value>(body).unwrap_or_default();
+    if status.is_success() {
+        return Verdict::accepted(json.get("name").and_then(Value::as_str).map(message_name));
+    }
+    let mut answer = Answer::read(&json);
+    answer.asked = retry_after(headers, now).or(answer.asked);
+    match answer.fcm.as_deref() {
+        Some(word @ ("THIRD_PARTY_AUTH_ERROR" | "APNS_AUTH_ERROR")) => {
+            Verdict::misconfigured(word, Misfit::ThirdParty)
+        }
+        Some(word @ "SENDER_ID_MISMATCH") => Verdict::dead(word, Certainty::Doubtful),
+        Some(word @ "UNREGISTERED") => Verdict::dead(word, Certainty::Certain),
+        Some(word @ "QUOTA_EXCEEDED") => Verdict::retry_after(word, answer.asked, Floor::Throttled),
+        Some(word @ ("INTERNAL" | "UNAVAILABLE")) => {
+            Verdict::retry_after(word, answer.asked, Floor::ServerError)
+        }
+        Some("INVALID_ARGUMENT") => invalid_argument(&answer, activity),
+        _ => by_class(status, &answer, activity),
+    }
+}
+
+/// Token or message? In the order of PROVIDERS.md 3.7.
+fn invalid_argument(answer: &Answer, activity: bool) -> Verdict {
+    if let Some(reason) = answer.apns.as_deref() {
+        let certainty = match reason {
+            "Unregistered" | "ExpiredToken" => Certainty::Certain,
+            "BadDeviceToken" | "DeviceTokenNotForTopic" => Certainty::Doubtful,
+            _ => return Verdict::rejected(reason),
+        };
+        return if activity { Verdict::rejected(reason) } else { Verdict::dead(reason, certainty) };
+    }
+    if let Some(fields) = &answer.fields {
+        let token_only = !fields.is_empty() && fields.iter().all(|field| field == "message.token");
+        return if token_only { bad_token() } else { Verdict::rejected("INVALID_ARGUMENT") };
+    }
+    if answer.fcm.as_deref() == Some("INVALID_ARGUMENT") && answer.message.contains(BAD_TOKEN_TEXT) {
+        return bad_token();
+    }
+    Verdict::rejected("INVALID_ARGUMENT")
+}
+
+fn bad_token() -> Verdict {
+    Verdict::dead("INVALID_ARGUMENT", Certainty::Doubtful)
+}
+
+/// Without a verdict of FCM's own, or with one that says nothing.
+fn by_class(status: StatusCode, answer: &Answer, activity: bool) -> Verdict {
+    let said = answer.fcm.as_deref().or(answer.status.as_deref());
+    let word = said.unwrap_or(status.as_str());
+    match status.as_u16() {
+        400 if answer.status.as_deref() == Some("INVALID_ARGUMENT") => invalid_argument(answer, activity),
+        401 => Verdict::misconfigured(word, Misfit::Credential).renew(),
+        403 | 404 => Verdict::misconfigured(word, Misfit::Credential),
+        408 | 425 => Verdict::retry_after(word, answer.asked, Floor::ServerError),
+        429 => Verdict::keep(Outcome::RetryLane {
+            reason: Reason::new(word),
+            cause: LaneCause::Throttled,
+            after: Some(answer.asked.unwrap_or(PROJECT_WAIT)),
+        }),
+        400..=499 => Verdict::rejected(word),
+        // 5xx, and what no push service answers at all.
+        _ => Verdict::retry_after(word, answer.asked, Floor::ServerError),
+    }
+}
+
+impl Answer {
+    fn read(json: &Value) -> Self {
+        let text = |value: &Value, name: &str| {
+            value.get(name).and_then(Value::as_str).filter(|text| !text.is_empty()).map(str::to_owned)
+        };
+        let Some(error) = json.get("error") else { return Self::default() };
+        let mut answer = Self {
+            status: text(error, "status"),
+            message: text(error, "message").unwrap_or_default(),
+            ..Self::default()
+        };
+        for detail in error.get("details").and_then(Value::as_array).into_iter().flatten() {
+            let kind = detail.get("@type").and_then(Value::as_str).unwrap_or_default();
+            match kind.rsplit('/').next().unwrap_or_default() {
+                "google.firebase.fcm.v1.FcmError" => answer.fcm = text(detail, "errorCode"),
+                "google.firebase.fcm.v1.ApnsError" => answer.apns = text(detail, "reason"),
+                "google.rpc.BadRequest" => answer.fields = Some(violated_fields(detail)),
+                "google.rpc.RetryInfo" => {
+                    answer.asked = text(detail, "retryDelay").and_then(|t| proto_duration(&t))
+                }
+                _ => {}
+            }
+        }
+        answer
+    }
+}
+
+fn violated_fields(detail: &Value) -> Vec<String> {
+    let violations = detail.get("fieldViolations").and_then(Value::as_array);
+    let field =
+        |violation: &Value| violation.get("field").and_then(Value::as_str).unwrap_or_default().to_owned();
+    violations.into_iter().flatten().map(field).collect()
+}
+
+/// Printable and bounded, so that no statement can fail on it (QUEUE.md 6).
+fn message_name(name: &str) -> String {
+    name.chars().filter(char::is_ascii_graphic).take(NAME_MAX).collect()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,412 @@
+//! The members of FCM's `Message`, to refuse what FCM would refuse and to bring overrides into one spelling
+//! (PROVIDERS.md 3.3, 3.4).
+//!
+//! FCM reads `snake_case` and `lowerCamelCase` alike and refuses a member given in both, so an override that is
+//! merged into our message must be in ours.
+
+use serde_json::{Map, Value};
+
+use crate::domain::{InputCode, InputFault, Place};
+
+/// What a member holds.
+enum Kind {
+    Text,
+    Flag,
+    /// A whole number of 32 bits.
+    Whole,
+    Number,
+    /// `3.5s`.
+    Span,
+    /// RFC 3339.
+    Time,
+    Word(&'static [&'static str]),
+    Texts,
+    Spans,
+    /// Member names are the sender's, values are strings.
+    TextMap,
+    /// An object that FCM passes on.
+    Free,
+    Object(&'static [Field]),
+    /// Ours to set, or output only.
+    Ours,
+}
+
+type Field = (&'static str, Kind);
+
+use Kind::{Flag, Free, Number, Object, Ours, Span, Spans, Text, TextMap, Texts, Time, Whole, Word};
+
+const MESSAGE: &[Field] = &[
+    ("name", Ours),
+    ("token", Ours),
+    ("fid", Ours),
+    ("topic", Ours),
+    ("condition", Ours),
+    ("validate_only", Ours),
+    ("data", TextMap),
+    ("notification", Object(&[("title", Text), ("body", Text), ("image", Text)])),
+    ("android", Object(ANDROID)),
+    ("android_v2", Object(ANDROID_V2)),
+    ("webpush", Object(WEBPUSH)),
+    ("apns", Object(APNS)),
+    ("fcm_options", Object(LABEL)),
+];
+
+const LABEL: &[Field] = &[("analytics_label", Text)];
+
+const ANDROID: &[Field] = &[
+    ("collapse_key", Text),
+    ("priority", Word(&["NORMAL", "HIGH", "normal", "high"])),
+    ("ttl", Ours),
+    ("restricted_package_name", Text),
+    ("data", TextMap),
+    ("notification", Object(ANDROID_NOTIFICATION)),
+    ("fcm_options", Object(LABEL)),
+    ("direct_boot_ok", Flag),
+    ("bandwidth_constrained_ok", Flag),
+    ("restricted_satellite_ok", Flag),
+];
+
+const ANDROID_V2: &[Field] = &[
+    ("collapse_key", Text),
+    ("ttl", Ours),
+    ("restricted_package_name", Text),
+    ("data", TextMap),
+    ("fcm_options", Object(LABEL)),
+    ("direct_boot_ok", Flag),
+    ("bandwidth_constrained_ok", Flag),
+    ("restricted_satellite_ok", Flag),
+    (
+        "remote_notification",
+        Object(&[
+            ("notification", Object(ANDROID_NOTIFICATION)),
+            ("mutable_content", Flag),
+            ("use_as_v1_data_message", Flag),
+        ]),
+    ),
+    ("background_sync", Object(&[])),
+];
+
+const ANDROID_NOTIFICATION: &[Field] = &[
+    ("title", Text),
+    ("body", Text),
+    ("icon", Text),
+    ("color", Text),
+    ("sound", Text),
+    ("tag", Text),
+    ("click_action", Text),
+    ("channel_id", Text),
+    ("ticker", Text),
+    ("image", Text),
+    ("body_loc_key", Text),
+    ("title_loc_key", Text),
+    ("body_loc_args", Texts),
+    ("title_loc_args", Texts),
+    ("sticky", Flag),
+    ("local_only", Flag),
+    ("default_sound", Flag),
+    ("default_vibrate_timings", Flag),
+    ("default_light_settings", Flag),
+    ("event_time", Time),
+    (
+        "notification_priority",
+        Word(&[
+            "PRIORITY_UNSPECIFIED",
+            "PRIORITY_MIN",
+            "PRIORITY_LOW",
+            "PRIORITY_DEFAULT",
+            "PRIORITY_HIGH",
+            "PRIORITY_MAX",
+        ]),
+    ),
+    ("vibrate_timings", Spans),
+    ("visibility", Word(&["VISIBILITY_UNSPECIFIED", "PRIVATE", "PUBLIC", "SECRET"])),
+    ("notification_count", Whole),
+    ("proxy", Word(&["PROXY_UNSPECIFIED", "ALLOW", "DENY", "IF_PRIORITY_LOWERED"])),
+    ("light_settings", Object(LIGHT_SETTINGS)),
+    ("bypass_proxy_notification", Flag),
+];
+
+const LIGHT_SETTINGS: &[Field] = &[
+    ("color", Object(&[("red", Number), ("green", Number), ("blue", Number), ("alpha", Number)])),
+    ("light_on_duration", Span),
+    ("light_off_duration", Span),
+];
+
+const WEBPUSH: &[Field] = &[
+    ("headers", TextMap),
+    ("data", TextMap),
+    ("notification", Free),
+    ("fcm_options", Object(&[("link", Text), ("analytics_label", Text)])),
+];
+
+const APNS: &[Field] = &[
+    // Their values are `apple::check_headers`'s to judge.
+    ("headers", Free),
+    ("payload", Free),
+    ("fcm_options", Object(&[("analytics_label", Text), ("image", Text)])),
+    ("live_activity_token", Text),
+];
+
+/// Likeness from which on a name is suggested for an unknown one.
+const SIMILAR: f64 = 0.75;
+
+/// Everything in a request's `fcm` part that FCM's message doesn't have, that is of another type, or that isn't the
+/// request's to say. `null` counts as absent.
+pub(super) fn check(overrides: &Map<String, Value>) -> Vec<InputFault> {
+    let mut faults = Vec::new();
+    check_object(overrides, MESSAGE, "#/fcm", &mut faults);
+    faults
+}
+
+/// The overrides with every known name in `snake_case`.
+pub(super) fn canonical(overrides: &Map<String, Value>) -> Map<String, Value> {
+    respell(overrides, MESSAGE)
+}
+
+fn respell(object: &Map<String, Value>, fields: &[Field]) -> Map<String, Value> {
+    let respelt = object.iter().map(|(name, value)| match (find(fields, name), value) {
+        (Some((name, Object(fields))), Value::Object(object)) => {
+            ((*name).to_owned(), Value::Object(respell(object, fields)))
+        }
+        (Some((name, _)), value) => ((*name).to_owned(), value.clone()),
+        (None, value) => (name.clone(), value.clone()),
+    });
+    respelt.collect()
+}
+
+fn check_object(object: &Map<String, Value>, fields: &[Field], pointer: &str, faults: &mut Vec<InputFault>) {
+    for (name, value) in object {
+        let pointer = Place::member(pointer, name);
+        match find(fields, name) {
+            None => faults.push(unknown(fields, name, pointer)),
+            Some((_, Ours)) => {
+                faults.push(InputFault::at(
+                    pointer,
+                    InputCode::NotOverridable,
+                    "this member can't be overridden",
+                ));
+            }
+            Some(_) if value.is_null() => {}
+            Some((_, kind)) => check_value(value, kind, &pointer, faults),
+        }
+    }
+}
+
+fn check_value(value: &Value, kind: &Kind, pointer: &str, faults: &mut Vec<InputFault>) {
+    let mut wrong = |pointer: &str, code, detail: &str| faults.push(InputFault::at(pointer, code, detail));
+    match (kind, value) {
+        (Object(fields), Value::Object(object)) => check_object(object, fields, pointer, faults),
+        (TextMap, Value::Object(object)) => {
+            for (name, value) in object.iter().filter(|(_, value)| !value.is_string() && !value.is_null()) {
+                let detail = format!("a string, not {}", type_name(value));
+                wrong(&Place::member(pointer, name), InputCode::WrongType, &detail);
+            }
+        }
+        (Texts, Value::Array(items)) => {
+            for (index, _) in items.iter().enumerate().filter(|(_, item)| !item.is_string()) {
+                wrong(&Place::member(pointer, index), InputCode::WrongType, "a string");
+            }
+        }
+        (Spans, Value::Array(items)) => {
+            for (index, _) in items.iter().enumerate().filter(|(_, item)| !is_span(item)) {
+                wrong(&Place::member(pointer, index), InputCode::BadValue, "seconds with an s, such as 3.5s");
+            }
+        }
+        (Free, Value::Object(_))
+        | (Text, Value::String(_))
+        | (Flag, Value::Bool(_))
+        | (Number, Value::Number(_)) => {}
+        (Span, Value::String(_)) if is_span(value) => {}
+        (Span, Value::String(_)) => wrong(pointer, InputCode::BadValue, "seconds with an s, such as 3.5s"),
+        (Time, Value::String(text)) if chrono::DateTime::parse_from_rfc3339(text).is_ok() => {}
+        (Time, Value::String(_)) => wrong(pointer, InputCode::BadValue, "a time as RFC 3339 has it"),
+        (Whole, Value::Number(number)) if number.as_i64().is_some_and(|n| i32::try_from(n).is_ok()) => {}
+        (Whole, Value::Number(_)) => wrong(pointer, InputCode::BadValue, "a whole number of 32 bits"),
+        (Word(words), Value::String(text)) if words.contains(&text.as_str()) => {}
+        (Word(words), Value::String(_)) => faults.push(
+            InputFault::at(pointer, InputCode::BadValue, "not one of the words that FCM knows")
+                .with("supported", words.to_vec()),
+        ),
+        (kind, value) => {
+            let detail = format!("{}, not {}", expected(kind), type_name(value));
+            wrong(pointer, InputCode::WrongType, &detail);
+        }
+    }
+}
+
+fn unknown(fields: &[Field], name: &str, pointer: String) -> InputFault {
+    let fault = InputFault::at(pointer, InputCode::UnknownFcmField, "FCM's message has no such member");
+    let likeness = |known: &str| strsim::jaro_winkler(known, &name.to_lowercase());
+    let nearest =
+        fields.iter().map(|(known, _)| (likeness(known), *known)).max_by(|a, b| a.0.total_cmp(&b.0));
+    match nearest {
+        Some((likeness, known)) if likeness >= SIMILAR => fault.with("suggestion", known),
+        _ => fault,
+    }
+}
+
+fn find<'a>(fields: &'a [Field], name: &str) -> Option<&'a Field> {
+    fields.iter().find(|(known, _)| *known == name || is_camel_case_of(known, name))
+}
+
+/// Is `name` the `lowerCamelCase` of `snake`?
+fn is_camel_case_of(snake: &str, name: &str) -> bool {
+    let mut up = false;
+    let mut given = name.chars();
+    for letter in snake.chars() {
+        if letter == '_' {
+            up = true;
+            continue;
+        }
+        let expected = if up { letter.to_ascii_uppercase() } else { letter };
+        up = false;
+        if given.next() != Some(expected) {
+            return false;
+        }
+    }
+    given.next().is_none()
+}
+
+fn is_span(value: &Value) -> bool {
+    let seconds = value.as_str().and_then(|text| text.strip_suffix('s'));
+    seconds.is_some_and(|s| s.starts_with(|c: char| c.is_ascii_digit()) && s.parse::<f64>().is_ok())
+}
+
+fn expected(kind: &Kind) -> &'static str {
+    match kind {
+        Text | Span | Time | Word(_) => "a string",
+        Flag => "true or false",
+        Whole | Number => "a number",
+        Texts | Spans => "an array",
+        TextMap | Free | Object(_) | Ours => "an object",
+    }
+}
+
+fn type_name(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "a boolean",
+        Value::Number(_) => "a number",
+        Value::String(_) => "a string",
+        Value::Array(_) => "an array",
+        Value::Object(_) => "an object",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn object(json: Value) -> Map<String, Value> {
+        let Value::Object(object) = json else { panic!("an object") };
+        object
+    }
+
+    fn faults(json: Value) -> Vec<(String, &'static str)> {
+        let faults = check(&object(json)).into_iter().map(|fault| {
+            let Place::Pointer(pointer) = fault.place else { panic!("a pointer") };
+            (pointer, fault.code.as_str())
+        });
+        faults.collect()
+    }
+
+    #[test]
+    fn every_documented_member_passes_in_both_spellings() {
+        let snake = json!({
+            "data": {"k": "v"}, "notification": {"title": "a", "body": "b", "image": "https://x"},
+            "android": {"collapse_key": "c", "priority": "high", "restricted_package_name": "p", "data": {},
+                "direct_boot_ok": true, "bandwidth_constrained_ok": true, "restricted_satellite_ok": false,
+                "fcm_options": {"analytics_label": "l"},
+                "notification": {"channel_id": "c", "body_loc_args": ["x"], "sticky": false, "visibility": "PUBLIC",
+                    "event_time": "2026-01-01T00:00:00Z", "notification_priority": "PRIORITY_MAX",
+                    "vibrate_timings": ["0.5s", "1s"], "notification_count": 3, "proxy": "DENY",
+                    "light_settings": {"color": {"red": 0.5, "green": 1, "blue": 0, "alpha": 1},
+                        "light_on_duration": "1s", "light_off_duration": "1.5s"}}},
+            "webpush": {"headers": {"TTL": "5"}, "data": {}, "notification": {"any": [1]}, "fcm_options": {"link": "l"}},
+            "apns": {"headers": {}, "payload": {"aps": {}}, "fcm_options": {"image": "i"}, "live_activity_token": "t"},
+            "fcm_options": {"analytics_label": "l"}
+        });
+        assert_eq!(faults(snake), []);
+        let camel = json!({"fcmOptions": {"analyticsLabel": "l"}, "android": {"collapseKey": "c", "directBootOk": true,
+            "notification": {"bodyLocArgs": [], "defaultVibrateTimings": true}}, "apns": {"liveActivityToken": "t"},
+            "androidV2": {"remoteNotification": {"useAsV1DataMessage": true}, "backgroundSync": {}}});
+        assert_eq!(faults(camel.clone()), []);
+        let snake = json!({"fcm_options": {"analytics_label": "l"}, "android": {"collapse_key": "c",
+            "direct_boot_ok": true, "notification": {"body_loc_args": [], "default_vibrate_timings": true}},
+            "apns": {"live_activity_token": "t"},
+            "android_v2": {"remote_notification": {"use_as_v1_data_message": true}, "background_sync": {}}});
+        assert_eq!(canonical(&object(camel)), object(snake));
+    }
+
+    #[test]
+    fn the_senders_own_names_keep_their_spelling() {
+        let own = object(
+            json!({"data": {"collapseKey": "v"}, "apns": {"payload": {"fcmOptions": 1}}, "x": {"y": 1}}),
+        );
+        assert_eq!(canonical(&own), own);
+    }
+
+    #[test]
+    fn unknown_members_are_named_with_the_nearest_known_one() {
+        let found =
+            check(&object(json!({"androyd": {}, "zzz": 1, "android": {"notification": {"channelID": "x"}}})));
+        let told: Vec<_> =
+            found.iter().map(|f| (f.code.as_str(), f.facts.get("suggestion").cloned())).collect();
+        let code = "unknown_fcm_field";
+        assert_eq!(told, [(code, Some("android".into())), (code, None), (code, Some("channel_id".into()))]);
+        assert_eq!(found[2].place, Place::Pointer("#/fcm/android/notification/channelID".to_owned()));
+    }
+
+    #[test]
+    fn what_is_ours_to_say_is_not_overridable() {
+        for (json, pointer) in [
+            (json!({"name": "x"}), "#/fcm/name"),
+            (json!({"token": null}), "#/fcm/token"),
+            (json!({"fid": "x"}), "#/fcm/fid"),
+            (json!({"topic": "all"}), "#/fcm/topic"),
+            (json!({"condition": "x"}), "#/fcm/condition"),
+            (json!({"validate_only": true}), "#/fcm/validate_only"),
+            (json!({"validateOnly": true}), "#/fcm/validateOnly"),
+            (json!({"android": {"ttl": "5s"}}), "#/fcm/android/ttl"),
+            (json!({"androidV2": {"ttl": "5s"}}), "#/fcm/androidV2/ttl"),
+        ] {
+            assert_eq!(faults(json), [(pointer.to_owned(), "not_overridable")]);
+        }
+    }
+
+    #[test]
+    fn other_types_and_words_are_faults_where_they_are() {
+        for (json, pointer, code) in [
+            (json!({"data": {"a/b": 1}}), "#/fcm/data/a~1b", "wrong_type"),
+            (json!({"android": []}), "#/fcm/android", "wrong_type"),
+            (json!({"apns": {"payload": "x"}}), "#/fcm/apns/payload", "wrong_type"),
+            (json!({"android": {"priority": "URGENT"}}), "#/fcm/android/priority", "bad_value"),
+            (json!({"android": {"direct_boot_ok": "true"}}), "#/fcm/android/direct_boot_ok", "wrong_type"),
+            (
+                json!({"android": {"notification": {"notification_count": 1.5}}}),
+                "#/fcm/android/notification/notification_count",
+                "bad_value",
+            ),
+            (
+                json!({"android": {"notification": {"vibrate_timings": ["1s", "1"]}}}),
+                "#/fcm/android/notification/vibrate_timings/1",
+                "bad_value",
+            ),
+            (
+                json!({"android": {"notification": {"event_time": "now"}}}),
+                "#/fcm/android/notification/event_time",
+                "bad_value",
+            ),
+            (
+                json!({"android": {"notification": {"title_loc_args": [1]}}}),
+                "#/fcm/android/notification/title_loc_args/0",
+                "wrong_type",
+            ),
+        ] {
+            assert_eq!(faults(json.clone()), [(pointer.to_owned(), code)], "{json}");
+        }
+        assert_eq!(faults(json!({"android": null, "data": {"k": null}})), []);
+    }
+}

@@ -1,0 +1,73 @@
+//! `Retry-After`, in both its forms (RFC 9110 10.2.3).
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use http::HeaderMap;
+use http::header::{DATE, RETRY_AFTER};
+
+/// A provider that asks for more is taken to have asked for this much.
+const LONGEST: Duration = Duration::from_secs(24 * 3600);
+
+/// How long the provider wants us to wait; `None` if it does not say, or not understandably.
+///
+/// A date counts from the answer's own `date`, so that only the provider's clock is in the difference; `now`
+/// (Postgres's clock) stands in where the answer has none.
+pub(super) fn retry_after(headers: &HeaderMap, now: DateTime<Utc>) -> Option<Duration> {
+    let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
+    if !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()) {
+        return Some(text.parse().map_or(LONGEST, Duration::from_secs).min(LONGEST));
+    }
+    let until = http_date(text)?;
+    let from = headers.get(DATE).and_then(|date| http_date(date.to_str().ok()?)).unwrap_or(now);
+    Some((until - from).to_std().unwrap_or_default().min(LONGEST))
+}
+
+fn http_date(text: &str) -> Option<DateTime<Utc>> {
+    httpdate::parse_http_date(text).ok().map(DateTime::from)
+}
+
+/// A duration as protobuf writes it in JSON, `3.5s` (PROVIDERS.md 3.5, RetryInfo).
+pub(super) fn proto_duration(text: &str) -> Option<Duration> {
+    let seconds: f64 = text.strip_suffix('s')?.parse().ok()?;
+    Duration::try_from_secs_f64(seconds).ok().map(|wait| wait.min(LONGEST))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wait(pairs: &[(&'static str, &str)]) -> Option<u64> {
+        let now = DateTime::from_timestamp(1_000_000_000, 0).expect("in range");
+        let mut headers = HeaderMap::new();
+        for (name, value) in pairs {
+            headers.insert(*name, value.parse().expect("a header value"));
+        }
+        retry_after(&headers, now).map(|wait| wait.as_secs())
+    }
+
+    #[test]
+    fn seconds_and_dates_are_understood_and_bounded() {
+        assert_eq!(wait(&[]), None);
+        assert_eq!(wait(&[("retry-after", "120")]), Some(120));
+        assert_eq!(wait(&[("retry-after", "0")]), Some(0));
+        assert_eq!(wait(&[("retry-after", "99999999999999999999999")]), Some(86_400));
+        for nonsense in ["", "-1", "soon", "1.5"] {
+            assert_eq!(wait(&[("retry-after", nonsense)]), None, "{nonsense}");
+        }
+        // 1,000,000,000 is Sun, 09 Sep 2001 01:46:40 GMT.
+        assert_eq!(wait(&[("retry-after", "Sun, 09 Sep 2001 01:47:40 GMT")]), Some(60));
+        assert_eq!(wait(&[("retry-after", "Sun, 09 Sep 2001 01:00:00 GMT")]), Some(0));
+        let own = ("date", "Sun, 09 Sep 2001 01:47:30 GMT");
+        assert_eq!(wait(&[("retry-after", "Sun, 09 Sep 2001 01:47:40 GMT"), own]), Some(10));
+    }
+
+    #[test]
+    fn a_proto_duration_is_seconds_with_a_fraction() {
+        assert_eq!(proto_duration("3.5s"), Some(Duration::from_millis(3500)));
+        assert_eq!(proto_duration("30s"), Some(Duration::from_secs(30)));
+        for nonsense in ["", "s", "3", "-1s", "NaNs", "infs"] {
+            assert_eq!(proto_duration(nonsense), None, "{nonsense}");
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! From a host name to an HTTP/2 connection.
+//!
+//! Names are resolved anew each time, and every address is tried: providers move behind their names
+//! and ask for that (PROVIDERS.md 1.2).
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use rustls::pki_types::ServerName;
+use tokio::net::{TcpStream, lookup_host};
+use tokio::time::{Instant, timeout_at};
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+use super::error::Kind;
+use super::wire::{Counted, Traffic};
+use super::{Origin, Settings};
+
+/// The only protocol that is offered.
+pub(super) const ALPN: &[u8] = b"h2";
+
+/// Streams opened before the peer's first SETTINGS, where no proof is asked for (RFC 9113 6.5.2 advises
+/// servers to allow at least 100).
+const STREAMS_BEFORE_SETTINGS: usize = 100;
+
+/// Receive windows: an answer never waits for a WINDOW_UPDATE.
+const CONNECTION_WINDOW: u32 = 16 * 1024 * 1024;
+const STREAM_WINDOW: u32 = 256 * 1024;
+
+/// Answers carry a handful of short headers.
+const HEADER_LIST_SIZE: u32 = 64 * 1024;
+
+/// How many timed-out streams are remembered, and for how long, so that their late frames are ignored.
+const FORGOTTEN_STREAMS: usize = 4096;
+const FORGOTTEN_FOR: Duration = Duration::from_secs(60);
+
+/// The connection as `h2` drives it.
+pub(super) type Http2 = h2::client::Connection<Counted<TlsStream<TcpStream>>, Bytes>;
+
+/// A fresh connection; nothing was read from it as HTTP/2 yet.
+pub(super) struct Dialled {
+    pub(super) sender: h2::client::SendRequest<Bytes>,
+    pub(super) http2: Http2,
+    pub(super) traffic: Arc<Traffic>,
+    /// How many streams may be opened before the peer's SETTINGS arrive.
+    pub(super) initial_streams: usize,
+}
+
+/// Connects once, within the connect time-out.
+pub(super) async fn dial(origin: &Origin, settings: &Settings) -> Result<Dialled, Kind> {
+    let deadline = Instant::now() + settings.connect_timeout;
+    let tcp = connect(origin, deadline).await?;
+    let tls = match timeout_at(deadline, handshake(origin, tcp)).await {
+        Ok(done) => done?,
+        Err(_) => return Err(Kind::Tls("handshake timed out".into())),
+    };
+    let traffic = Arc::new(Traffic::default());
+    let initial_streams = if settings.prove_first { 1 } else { STREAMS_BEFORE_SETTINGS };
+    let preface = h2::client::Builder::new()
+        .initial_max_send_streams(initial_streams)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .initial_window_size(STREAM_WINDOW)
+        .max_header_list_size(HEADER_LIST_SIZE)
+        .enable_push(false)
+        .max_concurrent_reset_streams(FORGOTTEN_STREAMS)
+        .reset_stream_duration(FORGOTTEN_FOR)
+        .handshake(Counted::new(tls, traffic.clone()));
+    match timeout_at(deadline, preface).await {
+        Ok(Ok((sender, http2))) => Ok(Dialled { sender, http2, traffic, initial_streams }),
+        Ok(Err(error)) => Err(Kind::Connect(error.to_string().into())),
+        Err(_) => Err(Kind::Connect("preface timed out".into())),
+    }
+}
+
+async fn connect(origin: &Origin, deadline: Instant) -> Result<TcpStream, Kind> {
+    let addresses: Vec<SocketAddr> =
+        match timeout_at(deadline, lookup_host((origin.host.as_str(), origin.port))).await {
+            Ok(Ok(found)) => found.collect(),
+            Ok(Err(error)) => return Err(Kind::Dns(error.to_string().into())),
+            Err(_) => return Err(Kind::Dns("timed out".into())),
+        };
+    let mut last = Kind::Dns("no address".into());
+    for (tried, address) in addresses.iter().enumerate() {
+        // A silent address must leave time for the ones after it.
+        let left = deadline.saturating_duration_since(Instant::now());
+        let share = left / u32::try_from(addresses.len() - tried).unwrap_or(u32::MAX);
+        match timeout_at(Instant::now() + share, TcpStream::connect(address)).await {
+            Ok(Ok(tcp)) => {
+                if let Err(error) = tcp.set_nodelay(true) {
+                    last = Kind::Connect(error.to_string().into());
+                    continue;
+                }
+                return Ok(tcp);
+            }
+            Ok(Err(error)) => last = Kind::Connect(format!("{address}: {error}").into()),
+            Err(_) => last = Kind::Connect(format!("{address}: timed out").into()),
+        }
+    }
+    Err(last)
+}
+
+async fn handshake(origin: &Origin, tcp: TcpStream) -> Result<TlsStream<TcpStream>, Kind> {
+    let name =
+        ServerName::try_from(origin.host.clone()).map_err(|error| Kind::Tls(error.to_string().into()))?;
+    let tls = TlsConnector::from(origin.tls.clone())
+        .connect(name, tcp)
+        .await
+        .map_err(|error| Kind::Tls(error.to_string().into()))?;
+    if tls.get_ref().1.alpn_protocol() == Some(ALPN) {
+        Ok(tls)
+    } else {
+        Err(Kind::Tls("the peer does not speak HTTP/2 (ALPN)".into()))
+    }
+}

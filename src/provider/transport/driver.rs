@@ -1,0 +1,200 @@
+//! The task behind a connection: moves its frames, and decides when it has lived long enough.
+//!
+//! It ends a connection that is silent (PING), unused, old, gone away or given up; PROVIDERS.md 4.2
+//! tells what happens to clients that don't.
+
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use h2::{Ping, PingPong};
+use tokio::time::{Instant, Sleep, sleep_until};
+
+use super::Settings;
+use super::dial::Http2;
+use super::error::{Kind, of_connection};
+use super::link::Link;
+
+/// A draining connection outlives the longest request by this at most.
+const DRAIN_GRACE: Duration = Duration::from_secs(5);
+
+/// How long our own GOAWAY and TLS's farewell may take.
+const CLOSE_GRACE: Duration = Duration::from_secs(2);
+
+/// The least time between two looks at the clock's business.
+const TICK: Duration = Duration::from_millis(5);
+
+pub(super) struct Driver<S: Default + Send + Sync + 'static> {
+    http2: Http2,
+    link: Arc<Link<S>>,
+    ping: Option<PingPong>,
+    /// When the PING left that is not answered yet.
+    pinged: Option<Instant>,
+    /// [`super::wire::Traffic::reads`] as last seen, and when it last changed.
+    reads: u64,
+    last_read: Instant,
+    /// End of the connection's age.
+    retire_at: Instant,
+    /// Once it drains: when it is dropped at the latest.
+    end_at: Option<Instant>,
+    timer: Pin<Box<Sleep>>,
+}
+
+impl<S: Default + Send + Sync + 'static> Driver<S> {
+    pub(super) fn new(mut http2: Http2, link: Arc<Link<S>>) -> Self {
+        let now = Instant::now();
+        let settings = &link.pool.settings;
+        let ping = settings.ping.as_ref().and_then(|_| http2.ping_pong());
+        let retire_at = now + settings.max_age.mul_f64(rand::random_range(0.9..=1.0));
+        Self {
+            http2,
+            ping,
+            pinged: None,
+            reads: 0,
+            last_read: now,
+            retire_at,
+            end_at: None,
+            timer: Box::pin(sleep_until(now)),
+            link,
+        }
+    }
+
+    /// Drives the connection to its end.
+    pub(super) async fn run(mut self) {
+        poll_fn(|cx| self.poll(cx)).await;
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let disturbed = self.link.listen(cx.waker());
+        if self.link.is_killed() {
+            return Poll::Ready(());
+        }
+        if let Poll::Ready(result) = Pin::new(&mut self.http2).poll(cx) {
+            // A GOAWAY may have come with the end; it says more.
+            self.link.accepts_streams(cx);
+            match result {
+                Err(error) => self.link.set_fate(of_connection(&error)),
+                Ok(()) if self.link.is_draining() => self.link.set_fate(Kind::Retired),
+                Ok(()) => {}
+            }
+            return Poll::Ready(());
+        }
+        let changed = self.after_reads(cx);
+        self.hear_pong(cx);
+        if disturbed || changed {
+            self.link.pool.maintain();
+            if self.look().is_ready() {
+                return Poll::Ready(());
+            }
+        }
+        while self.timer.as_mut().poll(cx).is_ready() {
+            if self.look().is_ready() {
+                return Poll::Ready(());
+            }
+        }
+        Poll::Pending
+    }
+
+    /// Takes in what reads may have brought, and says whether waiters are concerned.
+    fn after_reads(&mut self, cx: &mut Context<'_>) -> bool {
+        let reads = self.link.traffic.reads();
+        if reads == self.reads {
+            return false;
+        }
+        self.reads = reads;
+        self.last_read = Instant::now();
+        let more = self.link.set_peer_streams(self.http2.max_concurrent_send_streams());
+        if !self.link.is_draining() && !self.link.accepts_streams(cx) {
+            self.link.pool.retire(&self.link);
+            return true;
+        }
+        more
+    }
+
+    fn hear_pong(&mut self, cx: &mut Context<'_>) {
+        if self.pinged.is_some()
+            && let Some(ping) = &mut self.ping
+            && ping.poll_pong(cx).is_ready()
+        {
+            self.pinged = None;
+        }
+    }
+
+    /// Does what is due by the clock and sets the timer for the next look. Ready when the connection is
+    /// to be dropped.
+    fn look(&mut self) -> Poll<()> {
+        let now = Instant::now();
+        let pool = self.link.pool.clone();
+        if !self.link.is_draining() {
+            if now >= self.retire_at {
+                pool.retire(&self.link);
+            } else if let Some(idle) = pool.settings.idle_close {
+                pool.retire_if_idle(&self.link, now, idle);
+            }
+        }
+        if self.link.is_draining() && self.drain(now, &pool.settings).is_ready() {
+            return Poll::Ready(());
+        }
+        if self.check_silence(now, &pool.settings).is_ready() {
+            self.link.set_fate(Kind::PingTimeout);
+            return Poll::Ready(());
+        }
+        let next = self.next_look(now, &pool.settings).max(now + TICK);
+        self.timer.as_mut().reset(next);
+        Poll::Pending
+    }
+
+    fn drain(&mut self, now: Instant, settings: &Settings) -> Poll<()> {
+        let end_at = *self.end_at.get_or_insert(now + settings.request_timeout + DRAIN_GRACE);
+        if self.link.open() == 0 && self.link.forget_sender() {
+            self.end_at = Some(end_at.min(now + CLOSE_GRACE));
+        }
+        if now >= end_at {
+            self.link.set_fate(Kind::Retired);
+            return Poll::Ready(());
+        }
+        Poll::Pending
+    }
+
+    /// Sends a PING into silence, and is ready when one was met by silence.
+    fn check_silence(&mut self, now: Instant, settings: &Settings) -> Poll<()> {
+        let (Some(ping), Some(rule)) = (&mut self.ping, &settings.ping) else { return Poll::Pending };
+        if let Some(sent) = self.pinged {
+            // Any frame shows life, also one that came before the PING's answer.
+            if now >= sent.max(self.last_read) + rule.deadline {
+                return Poll::Ready(());
+            }
+        } else if (rule.while_idle || self.link.open() > 0)
+            && now >= self.last_read + rule.after_silence
+            && ping.send_ping(Ping::opaque()).is_ok()
+        {
+            self.pinged = Some(now);
+        }
+        Poll::Pending
+    }
+
+    fn next_look(&self, now: Instant, settings: &Settings) -> Instant {
+        let mut next = self.end_at.unwrap_or(self.retire_at);
+        if let Some(rule) = &settings.ping {
+            next = next.min(match self.pinged {
+                Some(sent) => sent.max(self.last_read) + rule.deadline,
+                None if rule.while_idle || self.link.open() > 0 => self.last_read + rule.after_silence,
+                None => now + rule.after_silence,
+            });
+        }
+        if let Some(idle) = settings.idle_close.filter(|_| self.end_at.is_none()) {
+            let since = if self.link.open() > 0 { now } else { self.link.last_used() };
+            next = next.min(since + idle);
+        }
+        next
+    }
+}
+
+impl<S: Default + Send + Sync + 'static> Drop for Driver<S> {
+    fn drop(&mut self) {
+        self.link.end();
+        self.link.pool.remove(&self.link);
+    }
+}

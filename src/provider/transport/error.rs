@@ -1,0 +1,183 @@
+//! What failed, and whether the peer may have acted on it.
+//!
+//! The rules are RFC 9113's (PROVIDERS.md 4.1): REFUSED_STREAM, streams above GOAWAY's last id and
+//! whatever never left this process were not processed. How `h2` tells them apart, from its source:
+//! a remote GOAWAY reaches only those streams that are above its last id (others go on, and end in
+//! an I/O error if the connection closes first), so "GOAWAY, remote" on a stream means "not processed".
+
+use std::fmt;
+use std::sync::Arc;
+
+/// A failed request or reservation.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{kind} ({sent})")]
+pub struct TransportError {
+    /// Whether the peer may have processed the request.
+    pub sent: Sent,
+    /// What happened.
+    pub kind: Kind,
+}
+
+/// Whether the peer may have processed a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sent {
+    /// Certainly not processed: a resend can't duplicate.
+    NotSent,
+    /// Perhaps processed.
+    MaybeSent,
+}
+
+/// What went wrong. Texts are for people and come from the system, TLS or the peer's GOAWAY.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Kind {
+    /// The host name could not be resolved.
+    #[error("name resolution failed: {0}")]
+    Dns(Arc<str>),
+    /// No address accepted a TCP connection within the connect time-out.
+    #[error("connect failed: {0}")]
+    Connect(Arc<str>),
+    /// TLS failed: certificate, protocol, or a peer without HTTP/2.
+    #[error("TLS failed: {0}")]
+    Tls(Arc<str>),
+    /// No answer, or no free stream, before the deadline.
+    #[error("deadline passed")]
+    Timeout,
+    /// The peer refused the stream (REFUSED_STREAM).
+    #[error("stream refused")]
+    Refused,
+    /// The peer closes the connection and said so.
+    #[error("GOAWAY code {code}: {debug}")]
+    GoAway {
+        /// HTTP/2 error code.
+        code: u32,
+        /// The peer's words, printable, at most 256 characters: JSON, plain text or empty.
+        debug: String,
+    },
+    /// The stream was reset with this HTTP/2 error code.
+    #[error("stream reset with code {0}")]
+    Reset(u32),
+    /// The peer broke HTTP/2, so we ended the connection or the stream; the code is what we told it.
+    #[error("protocol violation by the peer, code {0}")]
+    Protocol(u32),
+    /// The connection ended without a word.
+    #[error("connection closed: {0}")]
+    Closed(Arc<str>),
+    /// The connection did not answer a PING in time.
+    #[error("no answer to PING")]
+    PingTimeout,
+    /// The connection was given up after too many time-outs in silence.
+    #[error("connection given up after time-outs")]
+    Evicted,
+    /// The connection takes no more requests (retired before this one was sent).
+    #[error("connection retired")]
+    Retired,
+    /// The pool is shut down.
+    #[error("pool closed")]
+    PoolClosed,
+    /// The request can't be put into HTTP/2: the caller's mistake.
+    #[error("unsendable request: {0}")]
+    Invalid(Arc<str>),
+}
+
+/// Longest text taken over from a peer's GOAWAY.
+const DEBUG_CHARS: usize = 256;
+
+impl TransportError {
+    pub(super) fn not_sent(kind: Kind) -> Self {
+        Self { sent: Sent::NotSent, kind }
+    }
+
+    pub(super) fn maybe_sent(kind: Kind) -> Self {
+        Self { sent: Sent::MaybeSent, kind }
+    }
+
+    /// An error of a stream whose HEADERS may be on the wire.
+    pub(super) fn of_stream(error: &h2::Error) -> Self {
+        let code = error.reason().map_or(0, u32::from);
+        if error.is_go_away() && error.is_remote() {
+            return Self::not_sent(go_away(error));
+        }
+        if error.is_reset() && error.is_remote() {
+            return match error.reason() {
+                Some(h2::Reason::REFUSED_STREAM) => Self::not_sent(Kind::Refused),
+                _ => Self::maybe_sent(Kind::Reset(code)),
+            };
+        }
+        Self::maybe_sent(of_connection(error))
+    }
+
+    /// An error of `send_request` itself: nothing was queued.
+    pub(super) fn before_send(error: &h2::Error) -> Self {
+        let kind = of_connection(error);
+        match kind {
+            Kind::Protocol(0) => Self::not_sent(Kind::Invalid(error.to_string().into())),
+            kind => Self::not_sent(kind),
+        }
+    }
+}
+
+impl fmt::Display for Sent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NotSent => "not sent",
+            Self::MaybeSent => "may have been sent",
+        })
+    }
+}
+
+/// What ended a connection, by the error that `h2` ended with.
+pub(super) fn of_connection(error: &h2::Error) -> Kind {
+    if let Some(io) = error.get_io() {
+        return Kind::Closed(io.to_string().into());
+    }
+    if error.is_go_away() && error.is_remote() {
+        return go_away(error);
+    }
+    Kind::Protocol(error.reason().map_or(0, u32::from))
+}
+
+fn go_away(error: &h2::Error) -> Kind {
+    let code = error.reason().map_or(0, u32::from);
+    Kind::GoAway { code, debug: debug_text(&error.to_string()) }
+}
+
+/// The peer's debug data out of `h2`'s message: it has no other way to it. It ends in `(b"…")`,
+/// written as a Rust byte string. Nothing is decided by this text here.
+fn debug_text(message: &str) -> String {
+    let Some(start) = message.find("(b\"") else { return String::new() };
+    let escaped = message[start + 3..].strip_suffix("\")").unwrap_or(&message[start + 3..]);
+    let mut bytes = Vec::with_capacity(escaped.len());
+    let mut rest = escaped.bytes();
+    while let Some(byte) = rest.next() {
+        if byte != b'\\' {
+            bytes.push(byte);
+            continue;
+        }
+        match rest.next() {
+            Some(b'n' | b'r' | b't') => bytes.push(b' '),
+            Some(b'0') => bytes.push(0),
+            Some(b'x') => {
+                let digit = |b: Option<u8>| b.and_then(|b| char::from(b).to_digit(16)).unwrap_or(0);
+                let value = digit(rest.next()) * 16 + digit(rest.next());
+                bytes.push(u8::try_from(value).unwrap_or(b'?'));
+            }
+            Some(other) => bytes.push(other),
+            None => {}
+        }
+    }
+    String::from_utf8_lossy(&bytes).chars().filter(|c| !c.is_control()).take(DEBUG_CHARS).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::debug_text;
+
+    #[test]
+    fn debug_data_is_unescaped_cut_and_printable() {
+        assert_eq!(debug_text("connection error received: not a result of an error"), "");
+        let json = r#"x: y (b"{\"reason\":\"Shutdown\"}\n\x01\xc3\xa9\\")"#;
+        assert_eq!(debug_text(json), r#"{"reason":"Shutdown"} é\"#);
+        let long = format!("x (b\"{}\")", "a".repeat(1000));
+        assert_eq!(debug_text(&long).len(), 256);
+    }
+}

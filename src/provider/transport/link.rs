@@ -1,0 +1,262 @@
+//! What the streams, the pool and the driver of one connection share.
+
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::task::AtomicWaker;
+use h2::client::SendRequest;
+use tokio::time::{Instant, timeout};
+use tokio_util::sync::CancellationToken;
+
+use super::error::{Kind, Sent, TransportError, of_connection};
+use super::ledger::Shared;
+use super::wire::Traffic;
+
+/// How long a failed request waits for its connection's last words (GOAWAY's text, a dead PING), which
+/// the driver learns in the same step that fails the request.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
+/// One connection, seen from outside its driver.
+pub(super) struct Link<S> {
+    /// The caller's state.
+    pub(super) state: S,
+    pub(super) pool: Arc<Shared<S>>,
+    pub(super) traffic: Arc<Traffic>,
+    /// Taken when the last stream of a draining link is done: `h2` closes when nobody can send any more.
+    sender: Mutex<Option<SendRequest<Bytes>>>,
+    /// Places taken. Written under the ledger's lock only.
+    open: AtomicUsize,
+    /// Takes no new streams. Written under the ledger's lock only, and never undone.
+    draining: AtomicBool,
+    /// To be dropped as it is.
+    killed: AtomicBool,
+    /// The peer accepted a request.
+    proven: AtomicBool,
+    /// The peer's limit of streams as last seen.
+    peer_streams: AtomicUsize,
+    /// Time-outs since the last answer.
+    timeouts: AtomicU32,
+    answered: AtomicBool,
+    /// When a request was last sent, in milliseconds since the pool's beginning.
+    last_used: AtomicU64,
+    /// Why the connection ended, or will.
+    fate: OnceLock<Kind>,
+    ended: CancellationToken,
+    /// Set when the driver has more to look at than frames.
+    disturbed: AtomicBool,
+    driver: AtomicWaker,
+}
+
+impl<S: Default> Link<S> {
+    pub(super) fn new(
+        pool: Arc<Shared<S>>,
+        sender: SendRequest<Bytes>,
+        traffic: Arc<Traffic>,
+        initial_streams: usize,
+    ) -> Self {
+        let link = Self {
+            state: S::default(),
+            pool,
+            traffic,
+            sender: Mutex::new(Some(sender)),
+            open: AtomicUsize::new(0),
+            draining: AtomicBool::new(false),
+            killed: AtomicBool::new(false),
+            proven: AtomicBool::new(false),
+            peer_streams: AtomicUsize::new(initial_streams),
+            timeouts: AtomicU32::new(0),
+            answered: AtomicBool::new(false),
+            last_used: AtomicU64::new(0),
+            fate: OnceLock::new(),
+            ended: CancellationToken::new(),
+            disturbed: AtomicBool::new(false),
+            driver: AtomicWaker::new(),
+        };
+        link.touch(Instant::now());
+        link
+    }
+}
+
+/// The account. What changes it is called by the ledger, under its lock.
+impl<S> Link<S> {
+    pub(super) fn open(&self) -> usize {
+        self.open.load(Ordering::Acquire)
+    }
+
+    pub(super) fn take_place(&self) {
+        self.open.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// Gives a place back and says how many are taken still.
+    pub(super) fn give_place(&self) -> usize {
+        self.open.fetch_sub(1, Ordering::AcqRel) - 1
+    }
+
+    pub(super) fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Acquire)
+    }
+
+    pub(super) fn start_draining(&self) {
+        self.draining.store(true, Ordering::Release);
+    }
+
+    pub(super) fn is_proven(&self) -> bool {
+        self.proven.load(Ordering::Acquire)
+    }
+
+    /// The last request timed out.
+    pub(super) fn is_stalled(&self) -> bool {
+        self.timeouts.load(Ordering::Relaxed) > 0
+    }
+
+    /// How many streams may be open now.
+    pub(super) fn limit(&self) -> usize {
+        let settings = &self.pool.settings;
+        let ours = if settings.prove_first && !self.is_proven() { 1 } else { settings.max_streams };
+        ours.min(self.peer_streams.load(Ordering::Acquire))
+    }
+}
+
+/// What streams tell.
+impl<S> Link<S> {
+    /// A handle to send with, or why there is none.
+    pub(super) fn sender(&self) -> Result<SendRequest<Bytes>, TransportError> {
+        let sender = self.sender.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*sender {
+            Some(sender) if !self.is_draining() => Ok(sender.clone()),
+            _ => Err(TransportError::not_sent(self.fate.get().cloned().unwrap_or(Kind::Retired))),
+        }
+    }
+
+    pub(super) fn mark_proven(&self) {
+        if !self.proven.swap(true, Ordering::AcqRel) {
+            self.pool.serve();
+            self.disturb();
+        }
+    }
+
+    pub(super) fn touch(&self, now: Instant) {
+        let millis = now.saturating_duration_since(self.pool.epoch).as_millis();
+        self.last_used.store(u64::try_from(millis).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    pub(super) fn last_used(&self) -> Instant {
+        self.pool.epoch + Duration::from_millis(self.last_used.load(Ordering::Relaxed))
+    }
+
+    /// An answer began to arrive.
+    pub(super) fn note_answer(&self) {
+        if self.timeouts.load(Ordering::Relaxed) > 0 {
+            self.timeouts.store(0, Ordering::Relaxed);
+        }
+        if !self.answered.swap(true, Ordering::Relaxed) {
+            self.pool.note_success();
+        }
+    }
+
+    pub(super) fn has_answered(&self) -> bool {
+        self.answered.load(Ordering::Relaxed)
+    }
+
+    /// A request timed out; `silent` if nothing at all was read while it waited. After too many the link
+    /// is given up: dropped if it is silent, else left to finish what may still be answered.
+    pub(super) fn note_timeout(self: &Arc<Self>, silent: bool) {
+        let most = self.pool.settings.evict_after_timeouts;
+        let in_row = self.timeouts.fetch_add(1, Ordering::AcqRel).saturating_add(1);
+        if most == 0 || in_row < most {
+            return;
+        }
+        if silent {
+            self.kill(Kind::Evicted);
+        } else {
+            self.pool.retire(self);
+        }
+    }
+
+    /// The transport error for `error`, which a stream of this link met that was queued when `writes` had
+    /// been tried.
+    pub(super) async fn explain(&self, error: &h2::Error, writes: u64) -> TransportError {
+        let mut explained = TransportError::of_stream(error);
+        if matches!(explained.kind, Kind::Closed(_)) {
+            // Bounded; only the wording depends on it.
+            let _ = timeout(LAST_WORDS, self.ended.cancelled()).await;
+            if let Some(fate) = self.fate.get() {
+                explained.kind = fate.clone();
+            }
+            if self.traffic.writes() == writes {
+                explained.sent = Sent::NotSent;
+            }
+        }
+        explained
+    }
+}
+
+/// What the driver hears and does.
+impl<S> Link<S> {
+    /// Ends the connection as it is: its streams end with `why`.
+    pub(super) fn kill(self: &Arc<Self>, why: Kind) {
+        let _ = self.fate.set(why);
+        self.killed.store(true, Ordering::Release);
+        self.pool.retire(self);
+        self.disturb();
+    }
+
+    pub(super) fn is_killed(&self) -> bool {
+        self.killed.load(Ordering::Acquire)
+    }
+
+    /// Makes the driver look again.
+    pub(super) fn disturb(&self) {
+        self.disturbed.store(true, Ordering::Release);
+        self.driver.wake();
+    }
+
+    /// Registers the driver and says whether it was called.
+    pub(super) fn listen(&self, waker: &Waker) -> bool {
+        self.driver.register(waker);
+        self.disturbed.load(Ordering::Acquire) && self.disturbed.swap(false, Ordering::AcqRel)
+    }
+
+    /// Takes over the peer's limit of streams and says whether it rose.
+    pub(super) fn set_peer_streams(&self, limit: usize) -> bool {
+        self.peer_streams.swap(limit, Ordering::AcqRel) < limit
+    }
+
+    /// Whether `h2` would open another stream: not after a GOAWAY, nor when stream ids ran out.
+    pub(super) fn accepts_streams(&self, cx: &mut Context<'_>) -> bool {
+        let mut sender = self.sender.lock().unwrap_or_else(PoisonError::into_inner);
+        match sender.as_mut().map(|sender| sender.poll_ready(cx)) {
+            Some(Poll::Ready(Err(error))) => {
+                if error.is_go_away() {
+                    self.set_fate(of_connection(&error));
+                }
+                false
+            }
+            _ => true,
+        }
+    }
+
+    /// Lets `h2` close: no request can be sent any more. Says whether it was not so before.
+    pub(super) fn forget_sender(&self) -> bool {
+        self.sender.lock().unwrap_or_else(PoisonError::into_inner).take().is_some()
+    }
+
+    /// The first word holds.
+    pub(super) fn set_fate(&self, fate: Kind) {
+        let _ = self.fate.set(fate);
+    }
+
+    pub(super) fn fate(&self) -> Option<&Kind> {
+        self.fate.get()
+    }
+
+    /// The driver is gone.
+    pub(super) fn end(&self) {
+        self.set_fate(Kind::Closed("the connection ended".into()));
+        self.forget_sender();
+        self.ended.cancel();
+    }
+}

@@ -1,0 +1,316 @@
+//! Everything that goes wrong, and whether the peer may have acted on the request.
+
+use super::super::{BODY_CAP, Kind, Sent};
+use super::*;
+
+/// Starts `count` requests that are on their way together, and returns their connection and stream ids.
+async fn in_flight(
+    server: &RawServer,
+    pool: &TestPool,
+    count: usize,
+) -> (Raw, JoinSet<Result<Response<State>, TransportError>>) {
+    let mut requests = JoinSet::new();
+    for _ in 0..count {
+        let pool = pool.clone();
+        requests.spawn(async move { send(&pool, "/", b"").await });
+    }
+    let mut raw = server.accept(&[]).await;
+    let streams = raw.requests(count).await;
+    assert_eq!(streams, (0..count).map(|n| 2 * u32::try_from(n).unwrap() + 1).collect::<Vec<_>>());
+    (raw, requests)
+}
+
+async fn outcomes(
+    requests: JoinSet<Result<Response<State>, TransportError>>,
+) -> (usize, Vec<TransportError>) {
+    let (ok, failed): (Vec<_>, Vec<_>) = soon(requests.join_all()).await.into_iter().partition(Result::is_ok);
+    (ok.len(), failed.into_iter().map(Result::unwrap_err).collect())
+}
+
+async fn one_error(requests: JoinSet<Result<Response<State>, TransportError>>) -> TransportError {
+    let (_, mut errors) = outcomes(requests).await;
+    assert_eq!(errors.len(), 1);
+    errors.remove(0)
+}
+
+#[tokio::test]
+async fn a_refused_stream_was_not_sent_and_the_connection_lives() {
+    let server = RawServer::bind().await;
+    let pool = pool(server.port, settings());
+    let (mut raw, requests) = in_flight(&server, &pool, 2).await;
+    raw.reset(1, 7).await;
+    raw.respond(3).await;
+    let (ok, errors) = outcomes(requests).await;
+    assert_eq!(ok, 1);
+    assert_eq!((errors[0].sent, &errors[0].kind), (Sent::NotSent, &Kind::Refused));
+    assert_eq!((pool.stats().connections, pool.stats().open_streams), (1, 0));
+}
+
+#[tokio::test]
+async fn any_other_reset_may_have_been_sent() {
+    let server = RawServer::bind().await;
+    let pool = pool(server.port, settings());
+    let (mut raw, requests) = in_flight(&server, &pool, 1).await;
+    raw.reset(1, 2).await;
+    let error = one_error(requests).await;
+    assert_eq!((error.sent, error.kind), (Sent::MaybeSent, Kind::Reset(2)));
+}
+
+#[tokio::test]
+async fn go_away_spares_what_is_below_its_last_stream_and_moves_the_rest() {
+    let server = RawServer::bind().await;
+    let pool = pool(server.port, settings());
+    let (mut raw, mut requests) = in_flight(&server, &pool, 5).await;
+    raw.go_away(5, 7, b"Maximum active streams violated for this endpoint.").await;
+    let told = "Maximum active streams violated for this endpoint.".to_owned();
+    for _ in 0..2 {
+        let error = soon(requests.join_next()).await.unwrap().unwrap().unwrap_err();
+        assert_eq!(error.sent, Sent::NotSent);
+        assert_eq!(error.kind, Kind::GoAway { code: 7, debug: told.clone() });
+    }
+    // New streams go elsewhere while the old ones are still open.
+    let elsewhere = pool.clone();
+    let mut moved = JoinSet::new();
+    moved.spawn(async move { send(&elsewhere, "/", b"").await });
+    let mut second = server.accept(&[]).await;
+    assert_eq!(second.requests(1).await, [1]);
+    second.respond(1).await;
+    assert_eq!(outcomes(moved).await.0, 1);
+    assert_eq!((pool.stats().connections, pool.stats().draining), (1, 1));
+
+    for stream in [5, 1, 3] {
+        raw.respond(stream).await;
+    }
+    assert_eq!(outcomes(requests).await.0, 3);
+    until("the first is closed", || pool.stats().draining == 0).await;
+}
+
+#[tokio::test]
+async fn a_graceful_go_away_loses_nothing() {
+    let server = RawServer::bind().await;
+    let pool = pool(server.port, settings());
+    let (mut raw, requests) = in_flight(&server, &pool, 3).await;
+    raw.go_away(i32::MAX.cast_unsigned(), 0, b"").await;
+    until("it drains", || pool.stats().draining == 1).await;
+    for stream in [1, 3] {
+        raw.respond(stream).await;
+    }
+    raw.go_away(5, 0, b"session_timed_out").await;
+    raw.respond(5).await;
+    raw.close().await;
+    assert_eq!(outcomes(requests).await.0, 3);
+    until("it is closed", || pool.stats().draining == 0).await;
+}
+
+#[tokio::test]
+async fn go_away_then_close_leaves_the_processed_ones_in_doubt_with_its_reason() {
+    let server = RawServer::bind().await;
+    let pool = pool(server.port, settings());
+    let (mut raw, requests) = in_flight(&server, &pool, 2).await;
+    raw.go_away(1, 0, br#"{"reason":"Shutdown"}"#).await;
+    raw.close().await;
+    let (ok, mut errors) = outcomes(requests).await;
+    assert_eq!(ok, 0);
+    errors.sort_by_key(|error| error.sent == Sent::MaybeSent);
+    let told = Kind::GoAway { code: 0, debug: r#"{"reason":"Shutdown"}"#.to_owned() };
+    assert_eq!((errors[0].sent, &errors[0].kind), (Sent::NotSent, &told));
+    assert_eq!((errors[1].sent, &errors[1].kind), (Sent::MaybeSent, &told));
+}
+
+#[tokio::test]
+async fn a_connection_cut_in_mid_request_may_have_been_sent() {
+    let server = RawServer::bind().await;
+    let pool = pool(server.port, settings());
+    let (raw, requests) = in_flight(&server, &pool, 1).await;
+    drop(raw);
+    let error = one_error(requests).await;
+    assert_eq!(error.sent, Sent::MaybeSent);
+    assert!(matches!(error.kind, Kind::Closed(_)), "{error}");
+}
+
+#[tokio::test]
+async fn a_connection_that_the_peer_closed_while_idle_costs_nothing() {
+    let server = RawServer::bind().await;
+    let pool = pool(server.port, settings());
+    let (mut raw, requests) = in_flight(&server, &pool, 1).await;
+    raw.respond(1).await;
+    assert_eq!(outcomes(requests).await.0, 1);
+    // Reserved on the dying connection, sent after its death: never left, so it says so.
+    let stream = soon(pool.reserve(Instant::now() + PATIENCE)).await.unwrap();
+    raw.close().await;
+    until("the end is seen", || pool.stats() == Default::default() || pool.stats().connections == 0).await;
+    let error = soon(stream.send(head("/"), Bytes::new())).await.unwrap_err();
+    assert_eq!(error.sent, Sent::NotSent, "{error}");
+
+    let (mut raw, requests) = in_flight(&server, &pool, 1).await;
+    raw.respond(1).await;
+    assert_eq!(outcomes(requests).await.0, 1);
+}
+
+#[tokio::test]
+async fn a_request_queued_on_a_dead_connection_never_left() {
+    let server = RawServer::bind().await;
+    let pool = pool(server.port, settings());
+    let (mut raw, requests) = in_flight(&server, &pool, 1).await;
+    raw.respond(1).await;
+    assert_eq!(outcomes(requests).await.0, 1);
+    let stream = pool.reserve(Instant::now()).await.unwrap();
+    let (tcp, _) = raw.tls.into_inner();
+    let tcp = tcp.into_std().unwrap();
+    tcp.shutdown(std::net::Shutdown::Both).unwrap();
+    // The runtime hears of the end, but runs this test before the driver: that meets both at once.
+    tokio::task::yield_now().await;
+    let error = soon(stream.send(head("/"), Bytes::new())).await.unwrap_err();
+    assert_eq!(error.sent, Sent::NotSent, "{error}");
+}
+
+#[tokio::test]
+async fn a_black_hole_costs_a_time_out_then_the_connection() {
+    let server = RawServer::bind().await;
+    let quick =
+        Settings { request_timeout: Duration::from_millis(100), evict_after_timeouts: 2, ..settings() };
+    let pool = pool(server.port, quick);
+    let (mut raw, requests) = in_flight(&server, &pool, 1).await;
+    let error = one_error(requests).await;
+    assert_eq!((error.sent, error.kind), (Sent::MaybeSent, Kind::Timeout));
+    assert_eq!(raw.next(RST_STREAM).await.payload, 8u32.to_be_bytes(), "CANCEL");
+    assert_eq!(pool.stats().connections, 1, "one time-out is not enough");
+
+    let error = soon(send(&pool, "/", b"")).await.unwrap_err();
+    assert_eq!((error.sent, error.kind), (Sent::MaybeSent, Kind::Timeout));
+    until("it is given up", || pool.stats() == Default::default()).await;
+    let (mut raw, requests) = in_flight(&server, &pool, 1).await;
+    raw.respond(1).await;
+    assert_eq!(outcomes(requests).await.0, 1);
+}
+
+#[tokio::test]
+async fn answers_between_time_outs_keep_the_connection() {
+    let server = RawServer::bind().await;
+    let quick =
+        Settings { request_timeout: Duration::from_millis(60), evict_after_timeouts: 2, ..settings() };
+    let pool = pool(server.port, quick);
+    let (mut raw, requests) = in_flight(&server, &pool, 1).await;
+    assert_eq!(one_error(requests).await.kind, Kind::Timeout);
+    for round in 0..3 {
+        let (answered, timed_out) = (3 + round * 4, 5 + round * 4);
+        let (first, respond) = tokio::join!(send(&pool, "/", b""), async {
+            while raw.next(HEADERS).await.stream != answered {}
+            raw.respond(answered).await;
+        });
+        let () = respond;
+        first.unwrap();
+        assert_eq!(soon(send(&pool, "/", b"")).await.unwrap_err().kind, Kind::Timeout);
+        while raw.next(HEADERS).await.stream != timed_out {}
+    }
+    assert_eq!(pool.stats().connections, 1);
+}
+
+#[tokio::test]
+async fn a_ping_without_answer_ends_the_connection() {
+    let server = RawServer::bind().await;
+    let ping = PingSettings {
+        after_silence: Duration::from_millis(30),
+        deadline: Duration::from_millis(80),
+        while_idle: false,
+    };
+    let pool = pool(server.port, Settings { ping: Some(ping), ..settings() });
+    let (mut raw, requests) = in_flight(&server, &pool, 2).await;
+    let first = raw.next(PING).await;
+    raw.write(PING, 1, 0, &first.payload).await;
+    // Answered once: it lives and pings again. Not answered: it dies, long before the request time-out.
+    raw.next(PING).await;
+    assert_eq!(pool.stats().connections, 1);
+    let (_, errors) = outcomes(requests).await;
+    for error in errors {
+        assert_eq!((error.sent, error.kind), (Sent::MaybeSent, Kind::PingTimeout));
+    }
+    until("it is dropped", || pool.stats() == Default::default()).await;
+}
+
+#[tokio::test]
+async fn a_window_of_zero_ends_at_the_deadline() {
+    let server = RawServer::bind().await;
+    let pool = pool(server.port, Settings { request_timeout: Duration::from_millis(150), ..settings() });
+    let mut requests = JoinSet::new();
+    let (first, second) = (pool.clone(), pool.clone());
+    requests.spawn(async move { send(&first, "/", b"").await });
+    let mut raw = server.accept(&[(INITIAL_WINDOW_SIZE, 0)]).await;
+    raw.requests(1).await;
+    raw.respond(1).await;
+    assert_eq!(outcomes(requests).await.0, 1);
+
+    let mut requests = JoinSet::new();
+    requests.spawn(async move { send(&second, "/", b"stalled").await });
+    let error = one_error(requests).await;
+    assert_eq!((error.sent, error.kind), (Sent::MaybeSent, Kind::Timeout));
+    assert_eq!(raw.next(RST_STREAM).await.stream, 3);
+    // A window that opens late enough lets the body through.
+    let third = pool.clone();
+    let mut requests = JoinSet::new();
+    requests.spawn(async move { send(&third, "/", b"patient").await });
+    assert_eq!(raw.next(HEADERS).await.stream, 5);
+    raw.write(WINDOW_UPDATE, 0, 5, &3u32.to_be_bytes()).await;
+    assert_eq!(raw.next(DATA).await.payload, b"pat");
+    raw.write(WINDOW_UPDATE, 0, 5, &30u32.to_be_bytes()).await;
+    assert_eq!(raw.next(DATA).await.payload, b"ient");
+    raw.respond(5).await;
+    assert_eq!(outcomes(requests).await.0, 1);
+}
+
+#[tokio::test]
+async fn a_long_body_is_cut_and_a_short_one_put_together() {
+    let server = serve(h2::server::Builder::new(), |_, request, mut respond| async move {
+        let size = if request.uri().path() == "/long" { 1 << 20 } else { 40_000 };
+        let mut stream = respond.send_response(HttpResponse::new(()), false).unwrap();
+        let _ = stream.send_data(vec![b'x'; size].into(), true);
+        // Holds on until all is sent or the stream is reset.
+        let _ = std::future::poll_fn(|cx| stream.poll_reset(cx)).await;
+    })
+    .await;
+    let pool = pool(server.port, settings());
+    let long = soon(send(&pool, "/long", b"")).await.unwrap();
+    assert_eq!((long.body.len(), long.complete), (BODY_CAP, false));
+    let short = soon(send(&pool, "/short", b"")).await.unwrap();
+    assert_eq!((short.body, short.complete), (vec![b'x'; 40_000].into(), true));
+    assert_eq!(pool.stats().open_streams, 0);
+}
+
+#[tokio::test]
+async fn a_broken_answer_counts_if_it_was_an_acceptance() {
+    let server = RawServer::bind().await;
+    let pool = pool(server.port, settings());
+    let (mut raw, mut requests) = in_flight(&server, &pool, 2).await;
+    raw.write(HEADERS, 0x4, 1, &[0x88]).await;
+    raw.reset(1, 2).await;
+    let answer = soon(requests.join_next()).await.unwrap().unwrap().unwrap();
+    assert_eq!((answer.status.as_u16(), answer.complete), (200, false));
+    // 0x8d is `:status: 404`. What it says is in the body that never came.
+    raw.write(HEADERS, 0x4, 3, &[0x8d]).await;
+    raw.reset(3, 7).await;
+    let error = one_error(requests).await;
+    assert_eq!((error.sent, error.kind), (Sent::MaybeSent, Kind::Refused));
+}
+
+#[tokio::test]
+async fn a_peer_that_breaks_the_protocol_may_have_acted() {
+    let server = RawServer::bind().await;
+    let pool = pool(server.port, settings());
+    let (mut raw, requests) = in_flight(&server, &pool, 1).await;
+    // DATA before HEADERS.
+    raw.write(DATA, 0, 1, b"?").await;
+    let error = one_error(requests).await;
+    assert_eq!((error.sent, error.kind), (Sent::MaybeSent, Kind::Protocol(1)));
+}
+
+#[tokio::test]
+async fn an_impossible_request_is_the_callers_mistake() {
+    let server = serve(h2::server::Builder::new(), |_, request, respond| echo(request, respond)).await;
+    let pool = pool(server.port, settings());
+    let stream = soon(pool.reserve(Instant::now() + PATIENCE)).await.unwrap();
+    let mut head = head("/");
+    head.headers_mut().insert("connection", "close".parse().unwrap());
+    let error = soon(stream.send(head, Bytes::new())).await.unwrap_err();
+    assert!(matches!((error.sent, error.kind), (Sent::NotSent, Kind::Invalid(_))));
+    assert_eq!(pool.stats().open_streams, 0);
+}

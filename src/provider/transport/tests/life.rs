@@ -1,0 +1,252 @@
+//! Connecting, ageing, retiring and closing.
+
+use super::super::{Kind, Sent};
+use super::*;
+
+async fn echo_server() -> Server {
+    serve(h2::server::Builder::new(), |_, request, respond| echo(request, respond)).await
+}
+
+/// A port at which nobody listens.
+async fn dead_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port()
+}
+
+async fn reserve_error(pool: &TestPool) -> TransportError {
+    soon(pool.reserve(Instant::now() + PATIENCE)).await.map(|_| ()).unwrap_err()
+}
+
+#[tokio::test]
+async fn a_refused_connect_is_told_to_all_waiters_at_once() {
+    let pool = pool(dead_port().await, settings());
+    let mut waiters = JoinSet::new();
+    for _ in 0..1000 {
+        let pool = pool.clone();
+        waiters.spawn(async move { pool.reserve(Instant::now() + PATIENCE).await.map(|_| ()).unwrap_err() });
+    }
+    for error in soon(waiters.join_all()).await {
+        assert_eq!(error.sent, Sent::NotSent);
+        assert!(matches!(error.kind, Kind::Connect(_)), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn failing_connects_come_one_at_a_time_and_ever_slower() {
+    // Accepts TCP and hangs up: many callers retry at once, few connects may come of it.
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let pool = pool(listener.local_addr().unwrap().port(), settings());
+    let mut callers = JoinSet::new();
+    for _ in 0..200 {
+        let pool = pool.clone();
+        callers.spawn(async move {
+            let until = Instant::now() + Duration::from_millis(400);
+            while Instant::now() < until {
+                let error = pool.reserve(until).await.map(|_| ()).unwrap_err();
+                assert_eq!(error.sent, Sent::NotSent);
+                assert!(matches!(error.kind, Kind::Tls(_)), "{error}");
+            }
+        });
+    }
+    let mut connects = 0;
+    loop {
+        tokio::select! {
+            accepted = listener.accept() => { drop(accepted); connects += 1; }
+            done = callers.join_next() => match done {
+                Some(done) => done.unwrap(),
+                None => break,
+            },
+        }
+    }
+    // Pauses of 25–50, 50–100, 100–200, 200–400 ms fit four or five attempts.
+    assert!((2..=6).contains(&connects), "{connects} connects");
+}
+
+#[tokio::test]
+async fn a_deadline_during_the_pause_tells_the_failure() {
+    let pool = pool(dead_port().await, settings());
+    for _ in 0..3 {
+        reserve_error(&pool).await;
+    }
+    let error = pool.reserve(Instant::now()).await.map(|_| ()).unwrap_err();
+    assert!(matches!((error.sent, &error.kind), (Sent::NotSent, Kind::Connect(_))), "{error}");
+}
+
+#[tokio::test]
+async fn an_unknown_name_a_foreign_certificate_and_a_silent_peer_are_told_apart() {
+    let server = echo_server().await;
+    let stranger = |host: &str| Origin { host: host.to_owned(), ..origin(server.port) };
+    let pool = Arc::new(Pool::<State>::new(stranger("no-such-host.invalid"), settings()));
+    assert!(matches!(reserve_error(&pool).await.kind, Kind::Dns(_)));
+    let pool = Arc::new(Pool::<State>::new(stranger("127.0.0.1"), settings()));
+    assert!(matches!(reserve_error(&pool).await.kind, Kind::Tls(_)), "the certificate is localhost's");
+
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let impatient = Settings { connect_timeout: Duration::from_millis(100), ..settings() };
+    let pool = super::pool(silent.local_addr().unwrap().port(), impatient);
+    let error = reserve_error(&pool).await;
+    assert!(matches!((error.sent, &error.kind), (Sent::NotSent, Kind::Tls(_))), "{error}");
+}
+
+#[tokio::test]
+async fn a_peer_without_http2_is_refused() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let mut config = (*pki().server).clone();
+    config.alpn_protocols.clear();
+    let mut tasks = JoinSet::new();
+    tasks.spawn(async move {
+        let (tcp, _) = listener.accept().await.unwrap();
+        let tls = TlsAcceptor::from(Arc::new(config)).accept(tcp).await;
+        std::future::pending::<()>().await;
+        drop(tls);
+    });
+    let error = reserve_error(&pool(port, settings())).await;
+    assert!(matches!(&error.kind, Kind::Tls(why) if why.contains("ALPN")), "{error}");
+}
+
+#[tokio::test]
+async fn a_peer_that_hangs_up_on_every_connection_is_not_hammered() {
+    let server = RawServer::bind().await;
+    let pool = pool(server.port, settings());
+    let until = Instant::now() + Duration::from_millis(400);
+    let caller = async {
+        while Instant::now() < until {
+            if let Ok(stream) = pool.reserve(until).await {
+                let _ = stream.send(head("/"), Bytes::new()).await;
+            }
+        }
+    };
+    let mut connects = 0;
+    tokio::pin!(caller);
+    loop {
+        tokio::select! {
+            tls = server.accept_tls() => { drop(tls); connects += 1; }
+            () = &mut caller => break,
+        }
+    }
+    assert!((1..=6).contains(&connects), "{connects} connects");
+}
+
+#[tokio::test]
+async fn an_idle_connection_is_closed_and_reopened_on_demand() {
+    let server = echo_server().await;
+    let pool = pool(server.port, Settings { idle_close: Some(Duration::from_millis(50)), ..settings() });
+    soon(send(&pool, "/", b"x")).await.unwrap();
+    assert_eq!(pool.stats().connections, 1);
+    let held = soon(pool.reserve(Instant::now() + PATIENCE)).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(150)).await;
+    assert_eq!(pool.stats().connections, 1, "a reserved stream is use");
+    drop(held);
+    until("it is closed", || pool.stats() == Default::default()).await;
+    soon(send(&pool, "/", b"x")).await.unwrap();
+    assert_eq!(server.connections.load(Ordering::SeqCst), 2);
+}
+
+#[tokio::test]
+async fn an_old_connection_finishes_its_streams_and_is_replaced() {
+    let server = RawServer::bind().await;
+    let pool = pool(server.port, Settings { max_age: Duration::from_millis(100), ..settings() });
+    let old = pool.clone();
+    let mut request = JoinSet::new();
+    request.spawn(async move { send(&old, "/", b"").await });
+    let mut first = server.accept(&[]).await;
+    first.requests(1).await;
+    until("it is too old", || pool.stats().draining == 1).await;
+    let new = pool.clone();
+    let mut another = JoinSet::new();
+    another.spawn(async move { send(&new, "/", b"").await });
+    let mut second = server.accept(&[]).await;
+    second.requests(1).await;
+    second.respond(1).await;
+    first.respond(1).await;
+    soon(request.join_next()).await.unwrap().unwrap().unwrap();
+    soon(another.join_next()).await.unwrap().unwrap().unwrap();
+    // It says goodbye in order.
+    let farewell = first.next(GOAWAY).await;
+    assert_eq!(farewell.payload[4..8], [0; 4]);
+    assert_eq!(first.read().await, None);
+}
+
+#[tokio::test]
+async fn a_retired_connection_takes_no_reserved_stream() {
+    let server = echo_server().await;
+    let pool = pool(server.port, settings());
+    let far = Instant::now() + PATIENCE;
+    let reserved = soon(pool.reserve(far)).await.unwrap();
+    let other = soon(pool.reserve(far)).await.unwrap();
+    other.retire();
+    let error = soon(reserved.send(head("/"), Bytes::new())).await.unwrap_err();
+    assert_eq!((error.sent, error.kind), (Sent::NotSent, Kind::Retired));
+    soon(send(&pool, "/", b"")).await.unwrap();
+    drop(other);
+    until("the old one is gone", || pool.stats().draining == 0).await;
+    assert_eq!(server.connections.load(Ordering::SeqCst), 2);
+}
+
+#[tokio::test]
+async fn shutdown_lets_requests_end_and_refuses_new_ones() {
+    let server = RawServer::bind().await;
+    let pool = pool(server.port, Settings { max_streams: 1, ..settings() });
+    let running = pool.clone();
+    let mut request = JoinSet::new();
+    request.spawn(async move { send(&running, "/", b"").await });
+    let mut raw = server.accept(&[]).await;
+    raw.requests(1).await;
+    let waiting = pool.clone();
+    let mut waiter = JoinSet::new();
+    waiter.spawn(async move { waiting.reserve(Instant::now() + PATIENCE).await.map(|_| ()) });
+    until("it waits", || pool.stats().waiting == 1).await;
+    let closing = pool.clone();
+    let mut shutdown = JoinSet::new();
+    shutdown.spawn(async move { closing.shutdown().await });
+    let refused = soon(waiter.join_next()).await.unwrap().unwrap().unwrap_err();
+    assert_eq!((refused.sent, refused.kind), (Sent::NotSent, Kind::PoolClosed));
+    assert!(shutdown.try_join_next().is_none(), "a request is open");
+    raw.respond(1).await;
+    soon(request.join_next()).await.unwrap().unwrap().unwrap();
+    raw.next(GOAWAY).await;
+    raw.close().await;
+    soon(shutdown.join_next()).await.unwrap().unwrap();
+    assert_eq!(reserve_error(&pool).await.kind, Kind::PoolClosed);
+    assert_eq!(pool.stats(), Default::default());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_dropped_pool_fails_its_requests_and_frees_everything() {
+    let server = RawServer::bind().await;
+    let pool = Pool::<State>::new(origin(server.port), settings());
+    let shared = pool.weak();
+    let far = Instant::now() + PATIENCE;
+    let (stream, unused, mut raw) = {
+        let (stream, raw) = tokio::join!(pool.reserve(far), server.accept(&[]));
+        (stream.unwrap(), pool.reserve(far).await.unwrap(), raw)
+    };
+    let mut request = JoinSet::new();
+    request.spawn(stream.send(head("/"), Bytes::new()));
+    raw.requests(1).await;
+    drop(pool);
+    let error = soon(request.join_next()).await.unwrap().unwrap().unwrap_err();
+    assert_eq!((error.sent, error.kind), (Sent::MaybeSent, Kind::PoolClosed));
+    let error = soon(unused.send(head("/"), Bytes::new())).await.unwrap_err();
+    assert_eq!((error.sent, error.kind), (Sent::NotSent, Kind::PoolClosed));
+    until("nothing is left", || shared.strong_count() == 0).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_dropped_request_frees_its_place_and_resets_its_stream() {
+    let server = RawServer::bind().await;
+    let pool = pool(server.port, Settings { max_streams: 1, ..settings() });
+    let dropped = pool.clone();
+    let mut request = JoinSet::new();
+    request.spawn(async move { send(&dropped, "/", b"").await });
+    let mut raw = server.accept(&[]).await;
+    raw.requests(1).await;
+    request.shutdown().await;
+    assert_eq!(raw.next(RST_STREAM).await.stream, 1);
+    assert_eq!(pool.stats().open_streams, 0);
+    let (answer, ()) = tokio::join!(send(&pool, "/", b""), async {
+        raw.requests(1).await;
+        raw.respond(3).await;
+    });
+    answer.unwrap();
+}

@@ -1,0 +1,60 @@
+//! One place that decides whom we trust and that only HTTP/2 is offered.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use rustls::{ClientConfig, RootCertStore};
+
+/// Why no TLS settings could be made.
+#[derive(Debug, thiserror::Error)]
+pub enum TlsError {
+    /// The extra CA file can't be read or holds no certificate.
+    #[error("CA file {path}: {detail}")]
+    CaFile {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        detail: String,
+    },
+    /// Neither the system nor a CA file gave a root certificate.
+    #[error("no root certificates on this system: install ca-certificates or name a CA file")]
+    NoRoots,
+    /// The cryptographic back end refused the settings.
+    #[error("TLS settings: {0}")]
+    Rustls(#[from] rustls::Error),
+}
+
+/// TLS client settings with the system's roots, those of `ca_file` (PEM) on top, and ALPN `h2` only.
+///
+/// Reads files: call it while configuration is loaded, not per connection.
+///
+/// # Errors
+/// [`TlsError`] when a file is unusable or nothing at all is trusted.
+pub fn tls(ca_file: Option<&Path>) -> Result<Arc<ClientConfig>, TlsError> {
+    let mut roots = RootCertStore::empty();
+    // Systems carry certificates that rustls can't read; those are left out, as other clients do.
+    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    if let Some(path) = ca_file {
+        let fault = |detail: String| TlsError::CaFile { path: path.to_owned(), detail };
+        let before = roots.len();
+        for certificate in CertificateDer::pem_file_iter(path).map_err(|e| fault(e.to_string()))? {
+            let certificate = certificate.map_err(|e| fault(e.to_string()))?;
+            roots.add(certificate).map_err(|e| fault(e.to_string()))?;
+        }
+        if roots.len() == before {
+            return Err(fault("holds no certificate".to_owned()));
+        }
+    }
+    if roots.is_empty() {
+        return Err(TlsError::NoRoots);
+    }
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let mut config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    config.alpn_protocols = vec![super::dial::ALPN.to_vec()];
+    Ok(Arc::new(config))
+}

@@ -1,0 +1,65 @@
+//! What a provider's answer means, beyond the outcome that is recorded.
+
+use std::time::Duration;
+
+use crate::domain::{Certainty, Floor, Misfit, Outcome, Reason};
+
+/// An answer, judged. Made by each provider's pure `classify`.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Verdict {
+    /// What is recorded of the attempt.
+    pub outcome: Outcome,
+    /// What becomes of the connection that answered.
+    pub connection: Fate,
+    /// The credential was refused as outdated: one resend with a new one before `outcome` holds.
+    pub renew: bool,
+}
+
+/// What becomes of a connection.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Fate {
+    /// It goes on.
+    Keep,
+    /// It gets no new requests; the next ones go elsewhere.
+    Retire,
+}
+
+impl Verdict {
+    pub(super) fn keep(outcome: Outcome) -> Self {
+        Self { outcome, connection: Fate::Keep, renew: false }
+    }
+
+    pub(super) fn accepted(provider_id: Option<String>) -> Self {
+        Self::keep(Outcome::Accepted { provider_id })
+    }
+
+    pub(super) fn rejected(reason: &str) -> Self {
+        Self::keep(Outcome::Rejected { reason: Reason::new(reason) })
+    }
+
+    pub(super) fn misconfigured(reason: &str, about: Misfit) -> Self {
+        Self::keep(Outcome::Misconfigured { reason: Reason::new(reason), about })
+    }
+
+    pub(super) fn retry(reason: &str, floor: Floor) -> Self {
+        Self::keep(Outcome::RetryTarget { reason: Reason::new(reason), floor })
+    }
+
+    /// A retry after what the provider asked for, else after `otherwise`.
+    pub(super) fn retry_after(reason: &str, asked: Option<Duration>, otherwise: Floor) -> Self {
+        Self::retry(reason, asked.map_or(otherwise, Floor::Exactly))
+    }
+
+    /// A verdict on the token without a time of its own.
+    pub(super) fn dead(reason: &str, certainty: Certainty) -> Self {
+        Self::keep(Outcome::TokenDead { reason: Reason::new(reason), since: None, certainty })
+    }
+
+    pub(super) fn retire(self) -> Self {
+        Self { connection: Fate::Retire, ..self }
+    }
+
+    pub(super) fn renew(self) -> Self {
+        Self { renew: true, ..self }
+    }
+}
