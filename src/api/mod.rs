@@ -5,9 +5,12 @@ pub mod body;
 pub mod error;
 pub mod health;
 pub mod json;
+pub mod notifications;
+pub mod path;
 pub mod problem;
 pub mod query;
 pub mod serve;
+pub mod time;
 
 mod nearest;
 mod request;
@@ -63,6 +66,7 @@ pub fn router(state: State) -> Router {
     Router::new()
         .route("/healthz", get(health::healthz))
         .route("/readyz", get(health::readyz))
+        .merge(notifications::routes())
         .fallback(|| async { ApiError::NotFound })
         .layer(axum::middleware::from_fn(request::surround))
         .with_state(state)

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use axum::body::Body;
+use axum::extract::FromRequest;
 use axum::response::Response;
 use http::{Request, StatusCode};
 use http_body_util::BodyExt;
@@ -11,6 +12,23 @@ use sqlx::postgres::PgPoolOptions;
 use tower::ServiceExt;
 
 use super::*;
+use crate::domain::{App, AppId, AppLane, Environment, LaneId, LaneKey};
+
+/// An app with credentials for everything; lanes 1 and 2 are APNs's, 3 is FCM's.
+pub(super) fn app() -> Arc<App> {
+    let lanes = LaneKey::ALL
+        .into_iter()
+        .zip(1..)
+        .map(|(key, id)| (key, AppLane { id: LaneId(id), configured: true }));
+    Arc::new(App {
+        id: AppId(1),
+        name: "shop".to_owned(),
+        lanes: lanes.collect(),
+        apns_environment: Environment::Production,
+        apns_topics: vec!["com.example.shop".to_owned()],
+        fcm_channel: None,
+    })
+}
 
 fn state() -> State {
     let pool = PgPoolOptions::new().connect_lazy("postgres://nobody@127.0.0.1:1/nothing").expect("a URL");
@@ -87,4 +105,45 @@ async fn a_panic_is_a_500_that_tells_nothing() {
     let document = problem(response.expect("infallible")).await;
     assert_eq!(document["code"], "internal");
     assert!(!document.to_string().contains("secret"));
+}
+
+#[tokio::test]
+async fn without_a_key_every_route_is_401_before_anything_else() {
+    for request in [
+        Request::post("/v1/notifications"),
+        Request::get("/v1/notifications/ntf_x?statsu=1"),
+        Request::get("/v1/notifications/ntf_x/deliveries"),
+        Request::post("/v1/notifications").header("Authorization", "Basic eDp5"),
+        Request::post("/v1/notifications").header("Authorization", "Bearer "),
+    ] {
+        let response = ask(request, "not JSON").await;
+        assert_eq!(response.status(), StatusCode::UNAUTHORIZED);
+        assert_eq!(response.headers()["www-authenticate"], "Bearer");
+        assert_eq!(problem(response).await["code"], "unauthenticated");
+    }
+}
+
+#[tokio::test]
+async fn notifications_can_not_be_deleted_all_at_once() {
+    let response = ask(Request::delete("/v1/notifications"), "").await;
+    assert_eq!(response.status(), StatusCode::METHOD_NOT_ALLOWED);
+    assert_eq!(response.headers()["allow"], "POST");
+}
+
+#[tokio::test]
+async fn a_body_is_of_its_type_and_within_the_limit() {
+    async fn read(request: http::request::Builder, body: impl Into<Body>) -> Result<usize, ApiError> {
+        let request = request.body(body.into()).expect("a request");
+        body::JsonBody::from_request(request, &state()).await.map(|body::JsonBody(bytes)| bytes.len())
+    }
+    let json = || Request::post("/").header("Content-Type", "application/json; charset=utf-8");
+    assert!(matches!(read(json(), "x".repeat(1000)).await, Ok(1000)));
+    assert!(matches!(read(json(), "x".repeat(1001)).await, Err(ApiError::BodyTooLarge(1000))));
+    let announced = json().header("Content-Length", "1001");
+    assert!(matches!(read(announced, "").await, Err(ApiError::BodyTooLarge(1000))));
+    for wrong in ["text/plain", "application/x-www-form-urlencoded", "application/jsonx"] {
+        let request = Request::post("/").header("Content-Type", wrong);
+        assert!(matches!(read(request, "{}").await, Err(ApiError::UnsupportedMediaType)), "{wrong}");
+    }
+    assert!(matches!(read(Request::post("/"), "{}").await, Err(ApiError::UnsupportedMediaType)));
 }

@@ -4,6 +4,7 @@
 
 pub mod accept;
 pub mod apps;
+pub mod deliveries;
 pub mod devices;
 pub mod expiry;
 pub mod jobs;
@@ -15,6 +16,7 @@ pub mod notifications;
 pub mod partitions;
 pub mod quarantine;
 pub mod record;
+pub mod status;
 pub mod tokens;
 pub mod topics;
 

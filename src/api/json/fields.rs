@@ -40,6 +40,11 @@ impl<'a> Fields<'a> {
         Some(Self { at: at.to_owned(), members, known: Vec::new(), faults })
     }
 
+    /// The pointer of this object.
+    pub fn at(&self) -> &str {
+        &self.at
+    }
+
     /// The pointer of a member.
     pub fn pointer(&self, name: &str) -> String {
         Place::member(&self.at, name)
@@ -106,7 +111,7 @@ impl<'a> Fields<'a> {
         let value = self.value(name)?;
         if value.is_f64() && value.as_f64().is_some_and(|number| number.fract() != 0.0) || !value.is_number()
         {
-            self.faults.push(wrong_type(&self.pointer(name), "integer"));
+            self.wrong_type(name, "integer");
             return None;
         }
         let number = value.as_u64().filter(|number| range.contains(number));
@@ -170,6 +175,19 @@ impl<'a> Fields<'a> {
         )
     }
 
+    /// How many items an array has; 0 for anything else.
+    pub fn length(&self, name: &str) -> usize {
+        self.members.get(name).and_then(Value::as_array).map_or(0, Vec::len)
+    }
+
+    /// Adds the fault of a member that has another JSON type than `expected`.
+    pub fn wrong_type(&self, name: &str, expected: &'static str) {
+        self.faults.push(wrong_type(&self.pointer(name), expected));
+    }
+
+    /// Ends the reading before everything was asked for.
+    pub fn into_unread(self) {}
+
     /// Reports every member that nobody asked for, with the known name that it was probably meant to be.
     pub fn finish(self) {
         for name in self.members.keys().filter(|name| !self.known.contains(&name.as_str())) {
@@ -201,14 +219,14 @@ impl<'a> Fields<'a> {
     ) -> Option<T> {
         let found = read(value);
         if found.is_none() {
-            self.faults.push(wrong_type(&self.pointer(name), expected));
+            self.wrong_type(name, expected);
         }
         found
     }
 }
 
 /// A value of another JSON type than `expected`.
-fn wrong_type(at: &str, expected: &'static str) -> InputFault {
+pub fn wrong_type(at: &str, expected: &'static str) -> InputFault {
     let article = if expected.starts_with(['a', 'e', 'i', 'o', 'u']) { "an" } else { "a" };
     InputFault::at(at, InputCode::WrongType, format!("this must be {article} {expected}"))
         .with("expected", expected)

@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use crate::domain::{InputFault, Place};
 
-pub use fields::{Fields, Given};
+pub use fields::{Fields, Given, wrong_type};
 pub use parse::parse;
 
 /// Most faults that an answer lists. Without it a small body could ask for a very large answer.

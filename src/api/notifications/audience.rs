@@ -1,0 +1,181 @@
+//! `to`: for whom, as far as it can be read without the database.
+
+use super::request::Context;
+use crate::api::json::Fields;
+use crate::domain::{
+    App, DeviceId, DeviceToken, Environment, InputCode, InputFault, Kind, LaneKey, Platform, UserId,
+};
+use crate::registry::audience::{AddressedToken, Audience};
+
+/// What `to` came to.
+#[derive(Debug)]
+pub(super) enum To {
+    /// Over the limit, and not read any further: else a small body could ask for a great deal of work.
+    TooMany,
+    /// All of it; faults are reported.
+    Whole(Audience),
+}
+
+/// Longest reference, in bytes.
+const REFERENCE_MAX: usize = 128;
+/// The ways of addressing.
+const WAYS: [&str; 6] = ["devices", "users", "tokens", "topics", "condition", "all"];
+const LATER: &str = "this version does not serve this yet";
+
+/// Reads `to`.
+pub(super) fn read(mut to: Fields<'_>, context: Context<'_>) -> To {
+    let counted = ["devices", "users", "tokens"].map(|way| to.length(way));
+    if counted.iter().sum::<usize>() > context.targets_max {
+        to.into_unread();
+        return To::TooMany;
+    }
+    if WAYS.iter().all(|way| to.value(way).is_none()) {
+        let detail = format!("`to` needs one of {}", WAYS.join(", "));
+        to.faults().push(InputFault::at(to.at(), InputCode::MissingField, detail));
+    }
+    let mut audience = Audience {
+        devices: devices(&mut to, context),
+        users: users(&mut to),
+        tokens: tokens(&mut to, context.app),
+        platforms: platforms(&mut to),
+        ..Audience::default()
+    };
+    later(&mut to);
+    if let Some(mut except) = to.fields("except") {
+        audience.except_users = users(&mut except);
+        audience.except_devices =
+            devices(&mut except, context).into_iter().filter_map(|(_, id)| id).collect();
+        if except.strings("topics").is_some() {
+            except.fault("topics", InputCode::NotSupportedYet, LATER);
+        }
+        except.finish();
+    }
+    to.finish();
+    To::Whole(audience)
+}
+
+/// What is no id of this app is nobody, which is no fault.
+fn devices(fields: &mut Fields<'_>, context: Context<'_>) -> Vec<(String, Option<DeviceId>)> {
+    let given = fields.strings("devices").unwrap_or_default();
+    let read = |text| context.installation.parse_device_id(context.app.id, text).ok();
+    given.into_iter().map(|(_, text)| (text.to_owned(), read(text))).collect()
+}
+
+fn users(fields: &mut Fields<'_>) -> Vec<UserId> {
+    let given = fields.strings("users").unwrap_or_default();
+    let users = given.into_iter().filter_map(|(at, text)| {
+        let user = UserId::parse(text);
+        if user.is_none() {
+            let detail = "a user id is 1 to 128 bytes without control characters";
+            fields.faults().push(InputFault::at(at, InputCode::BadUser, detail));
+        }
+        user
+    });
+    users.collect()
+}
+
+fn platforms(to: &mut Fields<'_>) -> Option<Vec<Platform>> {
+    let given = to.strings("platforms")?;
+    if given.is_empty() {
+        to.fault("platforms", InputCode::BadValue, "this names no platform, so nobody would be left");
+    }
+    Some(given.into_iter().filter_map(|(at, text)| platform(to, at, text)).collect())
+}
+
+fn platform(fields: &Fields<'_>, at: String, text: &str) -> Option<Platform> {
+    let platform = Platform::parse(text);
+    if platform.is_none() {
+        let names = Platform::ALL.map(Platform::as_str).to_vec();
+        let fault = InputFault::at(at, InputCode::UnsupportedPlatform, "we don't send to this service");
+        fields.faults().push(fault.with("supported", names));
+    }
+    platform
+}
+
+fn tokens(to: &mut Fields<'_>, app: &App) -> Vec<AddressedToken> {
+    let given = to.objects("tokens").unwrap_or_default();
+    given.into_iter().filter_map(|fields| token(fields, app)).collect()
+}
+
+fn token(mut fields: Fields<'_>, app: &App) -> Option<AddressedToken> {
+    fields.require("platform");
+    fields.require("token");
+    let at = fields.pointer("platform");
+    let platform = fields.string("platform").and_then(|text| platform(&fields, at, text));
+    let text = fields.string("token");
+    let environment =
+        choice(&mut fields, "environment", &Environment::ALL.map(Environment::as_str), Environment::parse);
+    let names: Vec<_> = Kind::ALL.iter().map(|kind| kind.as_str()).collect();
+    let kind = choice(&mut fields, "kind", &names, Kind::parse);
+    let reference = reference(&mut fields);
+    let token = platform.zip(text).and_then(|(platform, text)| parse_token(&fields, platform, text));
+    if platform == Some(Platform::Fcm) {
+        if environment.is_some() {
+            fields.fault("environment", InputCode::BadValue, "FCM has no environments");
+        }
+        if kind.is_some_and(|kind| kind != Kind::Alert) {
+            fields.fault("kind", InputCode::BadValue, "an FCM token has no kind but alert");
+        }
+    }
+    if let Some(platform) = platform {
+        check_configured(&fields, platform, environment.unwrap_or(app.apns_environment), app);
+    }
+    fields.finish();
+    Some(AddressedToken { platform: platform?, token: token?, environment, kind, reference })
+}
+
+fn parse_token(fields: &Fields<'_>, platform: Platform, text: &str) -> Option<DeviceToken> {
+    let parsed = DeviceToken::parse(platform, text);
+    if let Err(bad) = &parsed {
+        fields.fault("token", InputCode::BadToken, bad.to_string());
+    }
+    parsed.ok()
+}
+
+fn check_configured(fields: &Fields<'_>, platform: Platform, environment: Environment, app: &App) {
+    let lane = LaneKey::of(platform, Some(environment));
+    if !app.lane(lane).configured {
+        let detail = "the configuration has no credentials for this service";
+        let fault = InputFault::at(fields.pointer("platform"), InputCode::PlatformNotConfigured, detail);
+        fields.faults().push(fault.with("platform", platform.as_str()).with("lane", lane.to_string()));
+    }
+}
+
+/// Stored as text, which takes no NUL.
+fn reference(fields: &mut Fields<'_>) -> Option<String> {
+    let reference = fields.string("ref")?;
+    if reference.len() > REFERENCE_MAX || reference.chars().any(char::is_control) {
+        let detail = "a ref is at most 128 bytes without control characters";
+        let fault = InputFault::at(fields.pointer("ref"), InputCode::BadValue, detail);
+        fields.faults().push(fault.with("limit", REFERENCE_MAX));
+    }
+    Some(reference.to_owned())
+}
+
+fn choice<T>(
+    fields: &mut Fields<'_>,
+    name: &'static str,
+    names: &[&'static str],
+    parse: fn(&str) -> Option<T>,
+) -> Option<T> {
+    let text = fields.string(name)?;
+    let parsed = parse(text);
+    if parsed.is_none() {
+        let detail = format!("this must be one of {}", names.join(", "));
+        let fault = InputFault::at(fields.pointer(name), InputCode::BadValue, detail);
+        fields.faults().push(fault.with("supported", names.to_vec()));
+    }
+    parsed
+}
+
+/// Ways of addressing that come later: their types are checked already.
+fn later(to: &mut Fields<'_>) {
+    let topics = to.strings("topics").is_some();
+    let condition = to.string("condition").is_some();
+    let all = to.boolean("all").unwrap_or_default();
+    for (name, given) in [("topics", topics), ("condition", condition), ("all", all)] {
+        if given {
+            to.fault(name, InputCode::NotSupportedYet, LATER);
+        }
+    }
+}

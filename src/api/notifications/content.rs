@@ -1,0 +1,113 @@
+//! What a request says: its fields but for whom and how long.
+
+use http::Uri;
+use serde_json::{Map, Value};
+
+use crate::api::json::Fields;
+use crate::domain::{ApnsOverrides, Content, InputCode, InputFault, Place, Priority};
+
+/// Largest number that both providers take as a badge: FCM's is a signed 32-bit integer (PROVIDERS.md 3.3).
+const BADGE_MAX: u64 = i32::MAX as u64;
+/// Longest collapse key in bytes: APNs's limit (PROVIDERS.md 1.2).
+const COLLAPSE_KEY_MAX: usize = 64;
+
+/// Reads the content. What is faulty reads as absent.
+pub(super) fn read(fields: &mut Fields<'_>) -> Content {
+    let text = |fields: &mut Fields<'_>, name| fields.string(name).map(str::to_owned);
+    let content = Content {
+        title: text(fields, "title"),
+        body: text(fields, "body"),
+        subtitle: text(fields, "subtitle"),
+        image: image(fields),
+        sound: text(fields, "sound"),
+        badge: fields.integer("badge", 0..=BADGE_MAX).and_then(|badge| u32::try_from(badge).ok()),
+        category: text(fields, "category"),
+        thread: text(fields, "thread"),
+        channel: text(fields, "channel"),
+        url: text(fields, "url"),
+        silent: fields.boolean("silent").unwrap_or_default(),
+        priority: priority(fields),
+        collapse_key: collapse_key(fields),
+        label: None,
+        apns: apns(fields),
+        fcm: fields.object("fcm").cloned().unwrap_or_default(),
+        data: Map::new(),
+    };
+    let data = data(fields, content.url.is_some());
+    if content.silent && shows_something(&content) {
+        let detail = "a silent notification has no title, body, sound or badge";
+        fields.fault("silent", InputCode::SilentWithContent, detail);
+    }
+    Content { data, ..content }
+}
+
+/// Has it by its own fields something to see or hear?
+pub(super) fn shows_something(content: &Content) -> bool {
+    let given = |text: &Option<String>| text.as_deref().is_some_and(|text| !text.is_empty());
+    given(&content.title) || given(&content.body) || given(&content.sound) || content.badge.is_some()
+}
+
+fn image(fields: &mut Fields<'_>) -> Option<String> {
+    let image = fields.string("image")?;
+    let is_https = image.parse::<Uri>().is_ok_and(|uri| {
+        uri.scheme_str() == Some("https") && uri.host().is_some_and(|host| !host.is_empty())
+    });
+    if !is_https {
+        fields.fault("image", InputCode::BadValue, "an image is an https URL");
+    }
+    Some(image.to_owned())
+}
+
+fn priority(fields: &mut Fields<'_>) -> Priority {
+    let Some(name) = fields.string("priority") else { return Priority::default() };
+    Priority::parse(name).unwrap_or_else(|| {
+        let names = Priority::DESCENDING.map(Priority::as_str).to_vec();
+        let fault = InputFault::at(fields.pointer("priority"), InputCode::BadValue, "no such priority");
+        fields.faults().push(fault.with("supported", names));
+        Priority::default()
+    })
+}
+
+/// It becomes the header `apns-collapse-id`, so it is what a header's value can be.
+fn collapse_key(fields: &mut Fields<'_>) -> Option<String> {
+    let key = fields.string("collapse_key")?;
+    let printable = key.bytes().all(|b| matches!(b, b' '..=b'~')) && key.trim() == key;
+    if key.is_empty() || key.len() > COLLAPSE_KEY_MAX || !printable {
+        let detail = "a collapse key is 1 to 64 printable ASCII characters without spaces at its ends";
+        let fault = InputFault::at(fields.pointer("collapse_key"), InputCode::BadValue, detail);
+        fields.faults().push(fault.with("limit", COLLAPSE_KEY_MAX).with("size", key.len()));
+    }
+    Some(key.to_owned())
+}
+
+/// Which headers and payloads may be there is the provider's to say ([`super::lanes`]).
+fn apns(fields: &mut Fields<'_>) -> ApnsOverrides {
+    let Some(mut apns) = fields.fields("apns") else { return ApnsOverrides::default() };
+    let headers = apns.object("headers").cloned().unwrap_or_default();
+    let payload = apns.object("payload").cloned().unwrap_or_default();
+    apns.finish();
+    ApnsOverrides { headers, payload }
+}
+
+/// Names that the providers or we put beside them are not the sender's.
+fn data(fields: &mut Fields<'_>, has_url: bool) -> Map<String, Value> {
+    let Some(data) = fields.object("data") else { return Map::new() };
+    let at = fields.pointer("data");
+    for name in data.keys() {
+        let detail = if is_reserved(name) {
+            "this name is the provider's or ours"
+        } else if name == "url" && has_url {
+            "the field `url` takes this name already"
+        } else {
+            continue;
+        };
+        fields.faults().push(InputFault::at(Place::member(&at, name), InputCode::ReservedKey, detail));
+    }
+    data.clone()
+}
+
+fn is_reserved(name: &str) -> bool {
+    matches!(name, "aps" | "fcm_options" | "pushpost" | "from" | "gcm" | "message_type")
+        || name.starts_with("google")
+        || name.starts_with("gcm.")
+}

@@ -1,0 +1,239 @@
+//! `GET /v1/notifications/{id}/deliveries`: what became of each device, in pages or as a stream of all.
+
+use axum::body::Body;
+use axum::response::{IntoResponse, Response};
+use axum::{Json, extract};
+use futures_util::stream;
+use http::HeaderMap;
+use http::header::{ACCEPT, CONTENT_TYPE};
+use serde_json::{Value, json};
+
+use crate::api::State;
+use crate::api::auth::{Caller, ReadNotifications};
+use crate::api::error::ApiError;
+use crate::api::path::PathPart;
+use crate::api::query::{Page, Parameters};
+use crate::api::time::rfc3339;
+use crate::domain::{
+    App, DeliveryStatus, InputCode, InstallationKey, LaneKey, NotificationId, Platform, UserId,
+};
+use crate::store;
+use crate::store::deliveries::{Delivery, Filter, Position, page};
+
+/// The media type of the stream.
+const NDJSON: &str = "application/x-ndjson";
+/// Deliveries read at a time for the stream.
+const STREAM_PAGE: usize = 1000;
+
+/// The handler.
+pub(super) async fn get(
+    extract::State(state): extract::State<State>,
+    caller: Caller<ReadNotifications>,
+    mut parameters: Parameters,
+    PathPart(id): PathPart,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    let filter = filter(&mut parameters, &caller.app, &state.installation);
+    let part = parameters.page(&format!("deliveries {id}"), caller.app.id, &state.installation);
+    let from = position(&part, &mut parameters);
+    parameters.finish()?;
+    let id = NotificationId::parse(&id).map_err(|_| ApiError::NotFound)?;
+    if !store::deliveries::exists(&state.pool, caller.app.id, id).await? {
+        return Err(ApiError::NotFound);
+    }
+    let shown = Shown { app: caller.app, key: state.installation.clone(), id };
+    if wants_stream(&headers) {
+        return Ok(stream_all(state, shown, filter, from));
+    }
+    let found = page(&state.pool, id, &filter, from, part.limit).await?;
+    let items: Vec<_> = found.items.iter().map(|delivery| shown.document(delivery)).collect();
+    let next = found.next.map(|next| part.cursor(&state.installation, &to_bytes(next)));
+    Ok(Json(json!({"items": items, "next_cursor": next})).into_response())
+}
+
+/// Whose deliveries are shown, and what makes their public ids.
+#[derive(Debug)]
+struct Shown {
+    app: std::sync::Arc<App>,
+    key: InstallationKey,
+    id: NotificationId,
+}
+
+impl Shown {
+    fn document(&self, delivery: &Delivery) -> Value {
+        let lane = self.app.lane_key(delivery.lane);
+        json!({
+            "device": self.key.device_id(self.app.id, delivery.device),
+            "user": delivery.user.as_ref().map(UserId::as_str),
+            "ref": delivery.reference,
+            "platform": lane.map(|lane| lane.platform().as_str()),
+            "environment": lane.and_then(LaneKey::environment).map(|environment| environment.as_str()),
+            "status": delivery.status.as_str(),
+            "attempts": delivery.attempts,
+            "reason": delivery.reason,
+            "provider_id": self.provider_id(delivery, lane),
+            "at": delivery.at.map(rfc3339),
+            "next_attempt_at": delivery.next_attempt_at.map(rfc3339),
+        })
+    }
+
+    /// FCM names its message; APNs keeps the id that we gave, which is derived and not stored.
+    fn provider_id(&self, delivery: &Delivery, lane: Option<LaneKey>) -> Option<String> {
+        let is_apns = lane.is_some_and(|lane| lane.platform() == Platform::Apns);
+        if delivery.provider_id.is_some() || !is_apns || delivery.status != DeliveryStatus::Accepted {
+            return delivery.provider_id.clone();
+        }
+        Some(self.key.apns_id(self.id, delivery.device).hyphenated().to_string())
+    }
+}
+
+fn filter(parameters: &mut Parameters, app: &App, key: &InstallationKey) -> Filter {
+    let statuses = parameters.choices("status", DeliveryStatus::ALL, DeliveryStatus::as_str);
+    let mut users = Vec::new();
+    for text in parameters.texts("user") {
+        match UserId::parse(&text) {
+            Some(user) => users.push(user),
+            None => {
+                parameters.fault("user", InputCode::OutOfRange, "a user id is 1 to 128 bytes");
+            }
+        }
+    }
+    let devices = parameters.texts("device");
+    // An id that is none of this app's is nobody's, and no deliveries are.
+    let known = devices.iter().filter_map(|text| key.parse_device_id(app.id, text).ok()).collect();
+    Filter { statuses, users, devices: (!devices.is_empty()).then_some(known) }
+}
+
+fn position(part: &Page, parameters: &mut Parameters) -> Position {
+    let Some(bytes) = &part.after else { return Position::START };
+    from_bytes(bytes).unwrap_or_else(|| {
+        parameters.fault("cursor", InputCode::InvalidCursor, "this is no cursor of this list");
+        Position::START
+    })
+}
+
+fn to_bytes(position: Position) -> Vec<u8> {
+    let (phase, row, passed) = match position {
+        Position::Job { job, passed } => (0, job, passed),
+        Position::Receipt { receipt, passed } => (1, receipt, passed),
+    };
+    [&[phase][..], &row.to_be_bytes(), &passed.to_be_bytes()].concat()
+}
+
+fn from_bytes(bytes: &[u8]) -> Option<Position> {
+    let (phase, rest) = bytes.split_first()?;
+    let (row, passed) = rest.split_first_chunk::<8>()?;
+    let (row, passed) = (i64::from_be_bytes(*row), i32::from_be_bytes(passed.try_into().ok()?));
+    match phase {
+        0 => Some(Position::Job { job: row, passed }),
+        1 => Some(Position::Receipt { receipt: row, passed }),
+        _ => None,
+    }
+}
+
+fn wants_stream(headers: &HeaderMap) -> bool {
+    let accepted = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    accepted.flat_map(|value| value.split(',')).any(|range| {
+        range.split(';').next().is_some_and(|essence| essence.trim().eq_ignore_ascii_case(NDJSON))
+    })
+}
+
+/// Page by page as fast as the client reads; no connection of the pool is held in between. An error cuts the answer
+/// off, so that what is not all is not taken for all.
+fn stream_all(state: State, shown: Shown, filter: Filter, from: Position) -> Response {
+    let pages = stream::try_unfold(Some(from), move |from| {
+        let found = from.map(|from| (state.pool.clone(), filter.clone(), from));
+        let shown = Shown { app: shown.app.clone(), key: shown.key.clone(), id: shown.id };
+        async move {
+            let Some((pool, filter, from)) = found else { return Ok(None) };
+            let found = page(&pool, shown.id, &filter, from, STREAM_PAGE).await.inspect_err(|error| {
+                tracing::error!(%error, notification = %shown.id, "a stream of deliveries was cut off");
+            })?;
+            let lines: String =
+                found.items.iter().map(|delivery| format!("{}\n", shown.document(delivery))).collect();
+            Ok::<_, store::Error>(Some((lines, found.next)))
+        }
+    });
+    ([(CONTENT_TYPE, NDJSON)], Body::from_stream(pages)).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use chrono::DateTime;
+    use http::HeaderValue;
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::api::tests::app;
+    use crate::domain::{DeviceId, LaneId};
+
+    fn shown() -> Shown {
+        Shown { app: app(), key: InstallationKey::new([7; 32]), id: NotificationId(Uuid::nil()) }
+    }
+
+    fn delivery(lane: i32) -> Delivery {
+        Delivery {
+            device: DeviceId(42),
+            user: UserId::parse("u7"),
+            reference: Some("row-1".to_owned()),
+            lane: LaneId(lane),
+            status: DeliveryStatus::Accepted,
+            attempts: 1,
+            reason: None,
+            provider_id: None,
+            at: Some(DateTime::UNIX_EPOCH),
+            next_attempt_at: None,
+        }
+    }
+
+    #[test]
+    fn an_accepted_apns_delivery_shows_the_derived_id() {
+        let text = shown().document(&delivery(1)).to_string();
+        insta::assert_snapshot!(text, @"");
+    }
+
+    #[test]
+    fn fcm_has_no_environment_and_its_own_message_name() {
+        let named = Delivery { provider_id: Some("projects/p/messages/1".to_owned()), ..delivery(3) };
+        let document = shown().document(&named);
+        assert_eq!(document["platform"], "fcm");
+        assert_eq!(document["environment"], Value::Null);
+        assert_eq!(document["provider_id"], "projects/p/messages/1");
+        assert_eq!(shown().document(&delivery(3))["provider_id"], Value::Null);
+    }
+
+    #[test]
+    fn what_was_not_accepted_has_no_provider_id() {
+        let dead = Delivery { status: DeliveryStatus::TokenDead, ..delivery(1) };
+        assert_eq!(shown().document(&dead)["provider_id"], Value::Null);
+    }
+
+    #[test]
+    fn a_position_survives_its_cursor() {
+        for position in [
+            Position::START,
+            Position::Job { job: 7, passed: 499 },
+            Position::Receipt { receipt: i64::MAX, passed: 1 },
+        ] {
+            assert_eq!(from_bytes(&to_bytes(position)), Some(position));
+        }
+        for wrong in [&[][..], &[2; 13], &[0; 12], &[0; 14]] {
+            assert_eq!(from_bytes(wrong), None);
+        }
+    }
+
+    #[test]
+    fn the_stream_is_asked_for_by_its_media_type() {
+        for (value, expected) in [
+            ("application/x-ndjson", true),
+            ("application/json;q=0.5, Application/X-NDJSON; q=1", true),
+            ("application/json", false),
+            ("*/*", false),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(ACCEPT, HeaderValue::from_static(value));
+            assert_eq!(wants_stream(&headers), expected, "{value}");
+        }
+        assert!(!wants_stream(&HeaderMap::new()));
+    }
+}

@@ -1,0 +1,52 @@
+//! What the providers have to say about a request: overrides, something to send, size; for every lane that it may
+//! go to.
+
+use super::content::shows_something;
+use crate::api::json::Faults;
+use crate::domain::{App, Content, InputCode, InputFault, Platform};
+use crate::registry::audience::Audience;
+
+/// Adds the faults of meaning that depend on the providers.
+pub(super) fn check(content: &Content, to: Option<&Audience>, app: &App, faults: &Faults) {
+    let overrides = check_overrides(content, app);
+    for fault in overrides {
+        faults.push(fault);
+    }
+    if !content.silent && !shows_something(content) && !overrides_supply(content) {
+        let detail =
+            "a notification has a title, body, sound or badge, or is silent, or an override supplies them";
+        faults.push(InputFault::at("#", InputCode::NothingToSend, detail));
+    }
+    // What is faulty already may be too large only because of it.
+    if !faults.is_empty() {
+        return;
+    }
+    let Some(to) = to else { return };
+    for platform in Platform::ALL {
+        if may_go(to, app, platform) {
+            check_size(content, platform, app).into_iter().for_each(|fault| faults.push(fault));
+        }
+    }
+}
+
+/// May a device of this service be among the targets?
+fn may_go(to: &Audience, app: &App, platform: Platform) -> bool {
+    let wanted = to.platforms.as_ref().is_none_or(|some| some.contains(&platform));
+    let configured = app.lanes.iter().any(|(key, lane)| key.platform() == platform && lane.configured);
+    let addressed = !to.users.is_empty()
+        || to.devices.iter().any(|(_, id)| id.is_some())
+        || to.tokens.iter().any(|token| token.platform == platform);
+    wanted && configured && addressed
+}
+
+fn check_overrides(_content: &Content, _app: &App) -> Vec<InputFault> {
+    Vec::new()
+}
+
+fn overrides_supply(content: &Content) -> bool {
+    !content.apns.is_empty() || !content.fcm.is_empty()
+}
+
+fn check_size(_content: &Content, _platform: Platform, _app: &App) -> Option<InputFault> {
+    None
+}

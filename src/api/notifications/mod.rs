@@ -1,0 +1,84 @@
+//! `/v1/notifications`: sending, and what became of it.
+
+mod audience;
+mod content;
+mod deliveries;
+mod lanes;
+mod request;
+mod status;
+mod unmatched;
+
+use std::sync::Arc;
+
+use axum::extract;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use http::header::LOCATION;
+use http::{HeaderValue, StatusCode};
+use serde_json::json;
+
+use super::State;
+use super::auth::{Caller, SendNotifications};
+use super::body::JsonBody;
+use super::error::ApiError;
+use super::query::Parameters;
+use crate::domain::NotificationStatus;
+use crate::queue::accept::NewNotification;
+use crate::registry;
+use request::{Context, Request};
+use unmatched::Unmatched;
+
+/// The routes.
+pub(super) fn routes() -> Router<State> {
+    Router::new()
+        .route("/v1/notifications", post(send))
+        .route("/v1/notifications/{id}", get(status::get))
+        .route("/v1/notifications/{id}/deliveries", get(deliveries::get))
+}
+
+/// `POST /v1/notifications`: durable before the answer.
+async fn send(
+    extract::State(state): extract::State<State>,
+    caller: Caller<SendNotifications>,
+    parameters: Parameters,
+    JsonBody(body): JsonBody,
+) -> Result<Response, ApiError> {
+    parameters.finish()?;
+    let context = Context {
+        app: &caller.app,
+        installation: &state.installation,
+        targets_max: state.limits.targets,
+        default_ttl: state.default_ttl,
+    };
+    let Request { content, ttl, metadata, audience } = request::read(&body, context)?;
+    let resolved = registry::audience::resolve(&state.pool, &caller.app, &audience, content.kind()).await?;
+    let unmatched = Unmatched::of(&resolved);
+    let targets = resolved.targets.len();
+    let waiting = resolved.targets.iter().any(|target| target.refused.is_none());
+    let accepted = state
+        .acceptor
+        .accept(NewNotification {
+            app: Arc::clone(&caller.app),
+            label: content.label.clone(),
+            content: Arc::new(content),
+            ttl,
+            metadata,
+            unmatched: unmatched.stored(),
+            targets: resolved.targets,
+        })
+        .await?;
+    let status = if waiting { NotificationStatus::Queued } else { NotificationStatus::Done };
+    let answer = json!({
+        "id": accepted.id.to_string(),
+        "status": status.as_str(),
+        "targets": targets,
+        "unmatched": unmatched.document(),
+    });
+    let location = HeaderValue::from_str(&format!("/v1/notifications/{}", accepted.id));
+    let location = location.map_err(ApiError::internal)?;
+    Ok((StatusCode::ACCEPTED, [(LOCATION, location)], Json(answer)).into_response())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,127 @@
+//! `POST /v1/notifications`, from JSON to a validated request: everything that can be said without the database.
+
+use serde_json::Value;
+
+use super::audience::{self, To};
+use super::{content, lanes};
+use crate::api::error::ApiError;
+use crate::api::json::{self, Fields};
+use crate::domain::{App, Content, InputCode, InstallationKey, Place, Ttl};
+use crate::registry::audience::Audience;
+
+/// What reading a request depends on.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Context<'a> {
+    /// The caller's app.
+    pub(super) app: &'a App,
+    /// Reads public device ids.
+    pub(super) installation: &'a InstallationKey,
+    /// Most devices, users and tokens together.
+    pub(super) targets_max: usize,
+    /// For requests that name none.
+    pub(super) default_ttl: Ttl,
+}
+
+/// A validated request.
+#[derive(Debug)]
+pub(super) struct Request {
+    /// What.
+    pub(super) content: Content,
+    /// How long.
+    pub(super) ttl: Ttl,
+    /// Kept and returned: JSON object of strings.
+    pub(super) metadata: Option<Vec<u8>>,
+    /// For whom.
+    pub(super) audience: Audience,
+}
+
+/// Most strings in `metadata`.
+const METADATA_MAX: usize = 16;
+/// Most bytes of `metadata`, names and values together.
+const METADATA_BYTES: usize = 2048;
+/// Longest label.
+const LABEL_MAX: usize = 50;
+
+/// Reads and checks a body.
+///
+/// # Errors
+/// All faults at once, or that `to` names too many.
+pub(super) fn read(body: &[u8], context: Context<'_>) -> Result<Request, ApiError> {
+    match json::read(body, |fields| request(fields, context))? {
+        Some(request) => Ok(request),
+        None => Err(ApiError::TooManyTargets(context.targets_max)),
+    }
+}
+
+/// `Some(None)`: too many targets, not read any further.
+fn request(mut fields: Fields<'_>, context: Context<'_>) -> Option<Option<Request>> {
+    fields.require("to");
+    let to = match fields.fields("to").map(|to| audience::read(to, context)) {
+        Some(To::TooMany) => {
+            fields.into_unread();
+            return Some(None);
+        }
+        Some(To::Whole(audience)) => Some(audience),
+        None => None,
+    };
+    let mut content = content::read(&mut fields);
+    let ttl = ttl(&mut fields, context.default_ttl);
+    content.label = label(&mut fields);
+    let metadata = metadata(&mut fields);
+    for later in ["send_at", "idempotency_key"] {
+        if fields.string(later).is_some() {
+            fields.fault(later, InputCode::NotSupportedYet, "this version does not serve this yet");
+        }
+    }
+    lanes::check(&content, to.as_ref(), context.app, fields.faults());
+    fields.finish();
+    to.map(|audience| Some(Request { content, ttl, metadata, audience }))
+}
+
+/// Whole seconds, or digits and a unit.
+fn ttl(fields: &mut Fields<'_>, default: Ttl) -> Ttl {
+    let read = match fields.value("ttl") {
+        None => return default,
+        Some(Value::String(text)) => Ttl::parse(text).ok(),
+        Some(Value::Number(number)) => number.as_u64().and_then(|secs| Ttl::from_secs(secs).ok()),
+        Some(_) => {
+            fields.wrong_type("ttl", "integer or string");
+            return default;
+        }
+    };
+    read.unwrap_or_else(|| {
+        let detail = "a ttl is whole seconds, or digits and one of s, m, h, d, w; from 0 to 28 days";
+        fields.fault("ttl", InputCode::BadTtl, detail);
+        default
+    })
+}
+
+fn label(fields: &mut Fields<'_>) -> Option<String> {
+    let label = fields.string("label")?;
+    let allowed = |b: u8| b.is_ascii_alphanumeric() || b"_.~%-".contains(&b);
+    if !(1..=LABEL_MAX).contains(&label.len()) || !label.bytes().all(allowed) {
+        fields.fault("label", InputCode::BadValue, "a label is 1 to 50 letters, digits and any of _ . ~ % -");
+    }
+    Some(label.to_owned())
+}
+
+/// Kept as JSON, so what a sender writes can't fail a statement (QUEUE.md 6).
+fn metadata(fields: &mut Fields<'_>) -> Option<Vec<u8>> {
+    let members = fields.object("metadata")?;
+    let at = fields.pointer("metadata");
+    for (name, _) in members.iter().filter(|(_, value)| !value.is_string()) {
+        fields.faults().push(json::wrong_type(&Place::member(&at, name), "string"));
+    }
+    let bytes: usize =
+        members.iter().map(|(name, value)| name.len() + value.as_str().map_or(0, str::len)).sum();
+    if members.len() > METADATA_MAX {
+        fields.fault("metadata", InputCode::BadValue, "metadata has at most 16 strings");
+    } else if bytes > METADATA_BYTES {
+        fields.fault(
+            "metadata",
+            InputCode::BadValue,
+            "metadata has at most 2048 bytes, names and values together",
+        );
+    }
+    serde_json::to_vec(members).ok()
+}

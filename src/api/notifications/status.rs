@@ -1,0 +1,108 @@
+//! `GET /v1/notifications/{id}`: where a notification stands.
+
+use axum::{Json, extract};
+use serde_json::{Value, json};
+
+use super::unmatched::Unmatched;
+use crate::api::State;
+use crate::api::auth::{Caller, ReadNotifications};
+use crate::api::error::ApiError;
+use crate::api::path::PathPart;
+use crate::api::query::Parameters;
+use crate::api::time::rfc3339;
+use crate::domain::{App, Counts, NotificationId};
+use crate::store;
+use crate::store::status::{HeldLane, Status};
+
+/// The handler.
+pub(super) async fn get(
+    extract::State(state): extract::State<State>,
+    caller: Caller<ReadNotifications>,
+    parameters: Parameters,
+    PathPart(id): PathPart,
+) -> Result<Json<Value>, ApiError> {
+    parameters.finish()?;
+    let id = NotificationId::parse(&id).map_err(|_| ApiError::NotFound)?;
+    let mut conn = state.pool.acquire().await.map_err(store::Error::from)?;
+    let status = store::status::read(&mut conn, caller.app.id, id).await?.ok_or(ApiError::NotFound)?;
+    document(&caller.app, id, &status).map(Json)
+}
+
+fn document(app: &App, id: NotificationId, status: &Status) -> Result<Value, ApiError> {
+    let unmatched = Unmatched::read(status.unmatched.as_deref()).map_err(ApiError::internal)?;
+    let metadata: Option<Value> =
+        status.metadata.as_deref().map(serde_json::from_slice).transpose().map_err(ApiError::internal)?;
+    Ok(json!({
+        "id": id.to_string(),
+        "status": status.status.as_str(),
+        "priority": status.priority.as_str(),
+        "label": status.label,
+        "metadata": metadata,
+        "created_at": rfc3339(status.created_at),
+        "send_at": status.send_at.map(rfc3339),
+        "expires_at": rfc3339(status.expires_at),
+        "started_at": status.started_at.map(rfc3339),
+        "done_at": status.done_at.map(rfc3339),
+        "counts": counts(&status.counts),
+        "unmatched": unmatched.document(),
+        "held": status.held.iter().map(|lane| held(app, lane)).collect::<Vec<_>>(),
+    }))
+}
+
+fn counts(counts: &Counts) -> Value {
+    json!({
+        "targets": counts.targets(),
+        "pending": counts.pending,
+        "accepted": counts.accepted,
+        "unknown": counts.unknown,
+        "rejected": counts.rejected,
+        "token_dead": counts.token_dead,
+        "expired": counts.expired,
+        "cancelled": counts.cancelled,
+    })
+}
+
+fn held(app: &App, held: &HeldLane) -> Value {
+    let state = if held.paused { "paused" } else { "suspended" };
+    let why = match &held.reason {
+        Some(reason) if !held.paused => reason.as_str(),
+        _ if held.paused => "lane_paused",
+        _ => "lane_suspended",
+    };
+    json!({"lane": app.lane_key(held.lane).map(|key| key.to_string()), "state": state, "why": why})
+}
+
+#[cfg(test)]
+mod tests {
+    use chrono::{DateTime, TimeDelta};
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::api::tests::app;
+    use crate::domain::{LaneId, NotificationStatus, Priority};
+
+    #[test]
+    fn a_status_has_every_member_even_where_there_is_nothing_to_say() {
+        let status = Status {
+            status: NotificationStatus::Sending,
+            priority: Priority::High,
+            label: Some("orders".to_owned()),
+            metadata: Some(br#"{"order":"789"}"#.to_vec()),
+            unmatched: None,
+            created_at: DateTime::UNIX_EPOCH,
+            send_at: None,
+            expires_at: DateTime::UNIX_EPOCH + TimeDelta::hours(1),
+            started_at: None,
+            done_at: None,
+            counts: Counts { pending: 2, accepted: 3, ..Counts::default() },
+            held: vec![HeldLane {
+                lane: LaneId(1),
+                paused: false,
+                reason: Some("InvalidProviderToken".to_owned()),
+            }],
+        };
+        let document = document(&app(), NotificationId(Uuid::nil()), &status).expect("as stored");
+        let text = serde_json::to_string(&document).expect("plain");
+        insta::assert_snapshot!(text, @"");
+    }
+}

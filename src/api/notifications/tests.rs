@@ -1,0 +1,327 @@
+//! What `POST /v1/notifications` makes of a body, by the tables of PRODUCT.md and EXAMPLES.md E5.
+
+use serde_json::{Value, json};
+
+use super::request::{Context, Request, read};
+use crate::api::error::ApiError;
+use crate::api::tests::app;
+use crate::domain::{DeviceId, InputFault, InstallationKey, Place, Platform, Priority, PushType, Ttl};
+
+fn key() -> InstallationKey {
+    InstallationKey::new([7; 32])
+}
+
+fn send(body: &str) -> Result<Request, ApiError> {
+    let app = app();
+    read(body.as_bytes(), Context { app: &app, installation: &key(), targets_max: 5, default_ttl: Ttl::MAX })
+}
+
+/// A body that is fine but for what `more` says.
+fn body(more: Value) -> String {
+    let mut body = json!({"to": {"users": ["u7"]}, "title": "A"});
+    let (Value::Object(members), Value::Object(more)) = (&mut body, more) else { panic!("objects") };
+    members.extend(more);
+    body.to_string()
+}
+
+fn faults(body: &str) -> Vec<InputFault> {
+    match send(body) {
+        Err(ApiError::Invalid(faults)) => faults,
+        other => panic!("{body}: {other:?}"),
+    }
+}
+
+fn codes(body: &str) -> Vec<(String, &'static str)> {
+    let pointer = |fault: InputFault| match fault.place {
+        Place::Pointer(pointer) => (pointer, fault.code.as_str()),
+        other => panic!("{other:?} in a body"),
+    };
+    faults(body).into_iter().map(pointer).collect()
+}
+
+fn assert_codes(body: &str, expected: &[(&str, &'static str)]) {
+    let expected: Vec<_> = expected.iter().map(|(at, code)| ((*at).to_owned(), *code)).collect();
+    assert_eq!(codes(body), expected, "{body}");
+}
+
+#[test]
+fn e5_all_faults_of_form_at_once() {
+    let body = r#"{"to":{"users":"u7"},"titel":"A","badge":"1"}"#;
+    assert_codes(
+        body,
+        &[("#/to/users", "wrong_type"), ("#/titel", "unknown_field"), ("#/badge", "wrong_type")],
+    );
+    assert_eq!(faults(body)[1].facts["suggestion"], "title");
+}
+
+#[test]
+fn e5_all_faults_of_meaning_at_once() {
+    let body = r#"{"to":{"tokens":[{"platform":"hms","token":"x"},{"platform":"apns","token":"abc"}],"condition":"news && (sport"},
+        "silent":true,"title":"A","ttl":"29d","data":{"google.x":"1"},"fcm":{"topic":"all"},
+        "apns":{"headers":{"apns-expiration":"0"}}}"#;
+    assert_codes(
+        body,
+        &[
+            ("#/to/tokens/0/platform", "unsupported_platform"),
+            ("#/to/tokens/1/token", "bad_token"),
+            ("#/to/condition", "not_supported_yet"),
+            ("#/silent", "silent_with_content"),
+            ("#/ttl", "bad_ttl"),
+            ("#/data/google.x", "reserved_key"),
+            ("#/fcm/topic", "not_overridable"),
+            ("#/apns/headers/apns-expiration", "not_overridable"),
+        ],
+    );
+    assert_eq!(faults(body)[0].facts["supported"], json!(["apns", "fcm"]));
+}
+
+#[test]
+fn e2_is_read_whole() {
+    let request = send(
+        r#"{"to":{"users":["u7","u8"]},"title":"Order shipped","body":"Your order #789 has been dispatched.",
+            "sound":"default","badge":1,"category":"ORDER","thread":"orders","url":"myapp://orders/789",
+            "image":"https://cdn.example.com/789.jpg","data":{"order_id":"789","lines":3},"ttl":"1h",
+            "collapse_key":"order-789","apns":{"payload":{"aps":{"interruption-level":"time-sensitive"}}},
+            "fcm":{"android":{"notification":{"channel_id":"orders"}}}}"#,
+    )
+    .expect("valid");
+    assert_eq!(request.audience.users.len(), 2);
+    assert_eq!(request.ttl.as_secs(), 3600);
+    assert_eq!(request.content.badge, Some(1));
+    assert_eq!(request.content.data["lines"], 3);
+    assert_eq!(request.content.apns.payload["aps"]["interruption-level"], "time-sensitive");
+    assert_eq!(request.content.fcm["android"]["notification"]["channel_id"], "orders");
+    assert_eq!((request.content.priority, request.content.push_type()), (Priority::Normal, PushType::Alert));
+}
+
+#[test]
+fn null_counts_as_absent() {
+    let nothing = json!({"body": null, "badge": null, "data": null, "ttl": null, "apns": null, "metadata": null, "send_at": null});
+    let request = send(&body(nothing)).expect("valid");
+    assert_eq!((request.content.body, request.ttl, request.metadata), (None, Ttl::MAX, None));
+}
+
+#[test]
+fn it_needs_somebody() {
+    assert_codes(r#"{"title":"A"}"#, &[("#/to", "missing_field")]);
+    for nobody in [
+        json!({}),
+        json!({"users": null}),
+        json!({"platforms": ["fcm"]}),
+        json!({"except": {"users": ["a"]}}),
+    ] {
+        assert_codes(&body(json!({"to": nobody})), &[("#/to", "missing_field")]);
+    }
+    assert!(send(&body(json!({"to": {"users": []}}))).is_ok(), "nobody there is no error");
+}
+
+#[test]
+fn it_needs_something() {
+    for nothing in [
+        json!({"title": null}),
+        json!({"title": ""}),
+        json!({"title": null, "data": {"a": 1}, "image": "https://a/b"}),
+    ] {
+        assert_codes(&body(nothing), &[("#", "nothing_to_send")]);
+    }
+    for something in
+        [json!({"body": "B"}), json!({"sound": "default"}), json!({"badge": 0}), json!({"silent": true})]
+    {
+        let mut more = json!({"title": null});
+        more.as_object_mut().expect("an object").extend(something.as_object().expect("an object").clone());
+        assert!(send(&body(more)).is_ok(), "{something}");
+    }
+    let supplied = json!({"title": null, "apns": {"payload": {"aps": {"alert": "A"}}}});
+    assert!(send(&body(supplied)).is_ok());
+}
+
+#[test]
+fn what_is_silent_shows_nothing() {
+    for (name, value) in
+        [("title", json!("A")), ("body", json!("B")), ("sound", json!("s")), ("badge", json!(1))]
+    {
+        let more = json!({"title": null, "silent": true, name: value});
+        assert_codes(&body(more), &[("#/silent", "silent_with_content")]);
+    }
+    assert!(send(&body(json!({"title": null, "silent": true, "data": {"a": 1}}))).is_ok());
+}
+
+#[test]
+fn reserved_keys() {
+    for name in [
+        "aps",
+        "fcm_options",
+        "pushpost",
+        "from",
+        "gcm",
+        "message_type",
+        "google",
+        "google.c.a",
+        "googleX",
+        "gcm.x",
+    ] {
+        assert_codes(&body(json!({"data": {name: "1"}})), &[(&format!("#/data/{name}"), "reserved_key")]);
+    }
+    for name in ["Google", "gcmx", "from_user", "url"] {
+        assert!(send(&body(json!({"data": {name: "1"}}))).is_ok(), "{name}");
+    }
+    assert_codes(&body(json!({"url": "a:b", "data": {"url": "c"}})), &[("#/data/url", "reserved_key")]);
+}
+
+#[test]
+fn times_to_live() {
+    for (ttl, secs) in
+        [(json!(0), 0), (json!(2_419_200), 2_419_200), (json!("90s"), 90), (json!("4w"), 2_419_200)]
+    {
+        assert_eq!(send(&body(json!({"ttl": ttl}))).expect("valid").ttl.as_secs(), secs);
+    }
+    for wrong in
+        [json!(-1), json!(1.5), json!(2_419_201), json!("29d"), json!("60"), json!("1500ms"), json!("soon")]
+    {
+        assert_codes(&body(json!({"ttl": wrong})), &[("#/ttl", "bad_ttl")]);
+    }
+    assert_codes(&body(json!({"ttl": true})), &[("#/ttl", "wrong_type")]);
+}
+
+#[test]
+fn values_that_their_fields_can_not_have() {
+    let long = "x".repeat(65);
+    for (at, more) in [
+        ("#/image", json!({"image": "http://cdn.example.com/1.jpg"})),
+        ("#/image", json!({"image": "https://"})),
+        ("#/image", json!({"image": "nothing"})),
+        ("#/priority", json!({"priority": "urgent"})),
+        ("#/collapse_key", json!({"collapse_key": ""})),
+        ("#/collapse_key", json!({"collapse_key": long})),
+        ("#/collapse_key", json!({"collapse_key": "a\nb"})),
+        ("#/collapse_key", json!({"collapse_key": "é"})),
+        ("#/label", json!({"label": ""})),
+        ("#/label", json!({"label": "a b"})),
+        ("#/label", json!({"label": "x".repeat(51)})),
+        ("#/metadata", json!({"metadata": {"a": "x".repeat(2048)}})),
+        ("#/to/platforms", json!({"to": {"users": ["a"], "platforms": []}})),
+        (
+            "#/to/tokens/0/ref",
+            json!({"to": {"tokens": [{"platform": "fcm", "token": "t", "ref": "x".repeat(129)}]}}),
+        ),
+        ("#/to/tokens/0/ref", json!({"to": {"tokens": [{"platform": "fcm", "token": "t", "ref": "\0"}]}})),
+        ("#/to/tokens/0/kind", json!({"to": {"tokens": [{"platform": "apns", "token": "aa", "kind": "x"}]}})),
+        (
+            "#/to/tokens/0/kind",
+            json!({"to": {"tokens": [{"platform": "fcm", "token": "t", "kind": "voip"}]}}),
+        ),
+        (
+            "#/to/tokens/0/environment",
+            json!({"to": {"tokens": [{"platform": "apns", "token": "aa", "environment": "x"}]}}),
+        ),
+        (
+            "#/to/tokens/0/environment",
+            json!({"to": {"tokens": [{"platform": "fcm", "token": "t", "environment": "sandbox"}]}}),
+        ),
+    ] {
+        assert_codes(&body(more), &[(at, "bad_value")]);
+    }
+    let many: serde_json::Map<_, _> = (0..17).map(|n| (n.to_string(), json!("x"))).collect();
+    assert_codes(&body(json!({"metadata": many})), &[("#/metadata", "bad_value")]);
+    assert_codes(&body(json!({"metadata": {"a/b": 1}})), &[("#/metadata/a~1b", "wrong_type")]);
+    assert_codes(&body(json!({"badge": 2_147_483_648_u64})), &[("#/badge", "out_of_range")]);
+    assert_codes(&body(json!({"badge": -1})), &[("#/badge", "out_of_range")]);
+}
+
+#[test]
+fn users_and_platforms() {
+    let to = json!({"users": ["ok", "", "x".repeat(129), "a\0b", 7], "platforms": ["fcm", "hms"]});
+    assert_codes(
+        &body(json!({"to": to})),
+        &[
+            ("#/to/users/1", "bad_user"),
+            ("#/to/users/2", "bad_user"),
+            ("#/to/users/3", "bad_user"),
+            ("#/to/users/4", "wrong_type"),
+            ("#/to/platforms/1", "unsupported_platform"),
+        ],
+    );
+}
+
+#[test]
+fn tokens_with_all_that_they_may_say() {
+    let tokens = json!([
+        {"platform": "apns", "token": "AABB", "environment": "sandbox", "kind": "voip", "ref": "row-1"},
+        {"platform": "fcm", "token": "t:1"},
+    ]);
+    let request = send(&body(json!({"to": {"tokens": tokens}}))).expect("valid");
+    let first = &request.audience.tokens[0];
+    assert_eq!((first.platform, first.token.expose()), (Platform::Apns, "aabb"));
+    assert_eq!(first.reference.as_deref(), Some("row-1"));
+    assert_codes(
+        &body(
+            json!({"to": {"tokens": [{"token": "aa"}, {"platform": "apns"}, "aa", {"platform": "fcm", "token": "t", "x": 1}]}}),
+        ),
+        &[
+            ("#/to/tokens/0/platform", "missing_field"),
+            ("#/to/tokens/1/token", "missing_field"),
+            ("#/to/tokens/2", "wrong_type"),
+            ("#/to/tokens/3/x", "unknown_field"),
+        ],
+    );
+}
+
+#[test]
+fn a_fault_never_repeats_a_token() {
+    let body = body(json!({"to": {"tokens": [{"platform": "apns", "token": "not-hexadecimal-secret"}]}}));
+    let problem = ApiError::Invalid(faults(&body)).problem();
+    assert!(!problem.document("r").to_string().contains("secret"));
+}
+
+#[test]
+fn device_ids_of_nobody_are_kept_to_be_named() {
+    let ours = key().device_id(app().id, DeviceId(5));
+    let to = json!({"devices": [ours, "dev_nonsense"], "except": {"devices": [ours], "users": ["u"]}});
+    let audience = send(&body(json!({"to": to}))).expect("valid").audience;
+    assert_eq!(audience.devices, [(ours, Some(DeviceId(5))), ("dev_nonsense".to_owned(), None)]);
+    assert_eq!((audience.except_devices.len(), audience.except_users.len()), (1, 1));
+}
+
+#[test]
+fn a_service_without_credentials_takes_no_token() {
+    let mut app = (*app()).clone();
+    app.lanes.values_mut().for_each(|lane| lane.configured = false);
+    let body = body(json!({"to": {"tokens": [{"platform": "fcm", "token": "t"}], "users": ["u"]}}));
+    let context = Context { app: &app, installation: &key(), targets_max: 5, default_ttl: Ttl::MAX };
+    let Err(ApiError::Invalid(faults)) = read(body.as_bytes(), context) else { panic!("refused") };
+    assert_eq!(faults.len(), 1);
+    assert_eq!(faults[0].code.as_str(), "platform_not_configured");
+    assert_eq!(faults[0].facts["platform"], "fcm");
+}
+
+#[test]
+fn too_many_targets_are_refused_by_their_sum() {
+    let to = |users: usize| json!({"users": vec!["u"; users], "devices": ["d", "d"], "tokens": [{"platform": "fcm", "token": "t"}]});
+    assert!(send(&body(json!({"to": to(2)}))).is_ok());
+    assert!(matches!(send(&body(json!({"to": to(3)}))), Err(ApiError::TooManyTargets(5))));
+}
+
+#[test]
+fn what_comes_later_is_refused_and_not_ignored() {
+    for (at, more) in [
+        ("#/to/topics", json!({"to": {"topics": ["news"]}})),
+        ("#/to/condition", json!({"to": {"condition": "news"}})),
+        ("#/to/all", json!({"to": {"all": true}})),
+        ("#/to/except/topics", json!({"to": {"users": ["a"], "except": {"topics": ["news"]}}})),
+        ("#/send_at", json!({"send_at": "2026-12-01T09:00:00Z"})),
+        ("#/idempotency_key", json!({"idempotency_key": "k"})),
+    ] {
+        assert_codes(&body(more), &[(at, "not_supported_yet")]);
+    }
+    assert_codes(
+        &body(json!({"to": {"topics": "news", "all": 1}})),
+        &[("#/to/topics", "wrong_type"), ("#/to/all", "wrong_type")],
+    );
+}
+
+#[test]
+fn a_problem_lists_every_fault_with_its_facts() {
+    let faults = faults(r#"{"to":{"users":"u7"},"titel":"A","badge":"1"}"#);
+    let document = ApiError::Invalid(faults).problem().document("req-1");
+    insta::assert_snapshot!(serde_json::to_string_pretty(&document).expect("plain"), @"");
+}

@@ -1,0 +1,309 @@
+//! What became of each device of a notification, page by page.
+//!
+//! First what is pending, from the jobs, then what has ended, from the receipts. In this order a device that leaves
+//! its job between two pages is missed by none: its receipt is committed by the time that the receipts are read. It
+//! may appear twice, the final outcome last. Within a page everything comes from one snapshot.
+
+mod unfold;
+
+use std::collections::HashMap;
+
+use chrono::{DateTime, Utc};
+use sqlx::{PgConnection, PgPool};
+
+use super::Error;
+use crate::domain::{AppId, DeliveryStatus, DeviceId, LaneId, NotificationId, UserId};
+use unfold::{JobRow, ReceiptRow};
+
+/// One device of one notification.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Delivery {
+    /// The device.
+    pub device: DeviceId,
+    /// Whom it was addressed through.
+    pub user: Option<UserId>,
+    /// The sender's own word for it.
+    pub reference: Option<String>,
+    /// Its lane.
+    pub lane: LaneId,
+    /// What became of it.
+    pub status: DeliveryStatus,
+    /// How many attempts ended.
+    pub attempts: u16,
+    /// The provider's last word, or ours.
+    pub reason: Option<String>,
+    /// FCM's message name; APNs's ids are derived.
+    pub provider_id: Option<String>,
+    /// When it ended.
+    pub at: Option<DateTime<Utc>>,
+    /// When it is tried next, if that is to come.
+    pub next_attempt_at: Option<DateTime<Utc>>,
+}
+
+/// Which deliveries.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Filter {
+    /// Any of these; empty: all.
+    pub statuses: Vec<DeliveryStatus>,
+    /// Addressed through any of these; empty: all.
+    pub users: Vec<UserId>,
+    /// Any of these; none: all.
+    pub devices: Option<Vec<DeviceId>>,
+}
+
+/// Where a page begins.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Position {
+    /// Among the jobs.
+    Job {
+        /// The first job that is not done with.
+        job: i64,
+        /// How many of its devices were passed.
+        passed: i32,
+    },
+    /// Among the receipts.
+    Receipt {
+        /// The first receipt that is not done with.
+        receipt: i64,
+        /// How many of its devices were passed.
+        passed: i32,
+    },
+}
+
+impl Position {
+    /// The beginning.
+    pub const START: Self = Self::Job { job: 0, passed: 0 };
+}
+
+/// A page of deliveries.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Deliveries {
+    /// At most as many as asked for.
+    pub items: Vec<Delivery>,
+    /// Where the next page begins; none: there is none.
+    pub next: Option<Position>,
+}
+
+/// Jobs or receipts read at a time.
+const ROWS: i64 = 64;
+
+/// Does the app have such a notification?
+///
+/// # Errors
+/// The database's.
+pub async fn exists(pool: &PgPool, app: AppId, id: NotificationId) -> Result<bool, Error> {
+    let row =
+        sqlx::query!("select from notifications where notification_id = $1 and app_id = $2", id.0, app.0)
+            .fetch_optional(pool)
+            .await?;
+    Ok(row.is_some())
+}
+
+/// Reads up to `limit` deliveries from `from` on. The caller knows that the notification is its app's.
+///
+/// # Errors
+/// The database's.
+pub async fn page(
+    pool: &PgPool,
+    id: NotificationId,
+    filter: &Filter,
+    from: Position,
+    limit: usize,
+) -> Result<Deliveries, Error> {
+    let mut snapshot = pool.begin_with("begin isolation level repeatable read read only").await?;
+    let mut wanted = filter.clone();
+    if !filter.users.is_empty() {
+        let theirs = devices_of(&mut snapshot, id, &filter.users).await?;
+        wanted.devices = Some(match &filter.devices {
+            Some(some) => theirs.into_iter().filter(|device| some.contains(device)).collect(),
+            None => theirs,
+        });
+    }
+    let mut filling = Filling { id, filter: &wanted, limit, items: Vec::new() };
+    let next = filling.fill(&mut snapshot, from).await?;
+    let mut items = filling.items;
+    name_addressees(&mut snapshot, id, &mut items).await?;
+    snapshot.rollback().await?;
+    Ok(Deliveries { items, next })
+}
+
+/// A page as it fills.
+struct Filling<'a> {
+    id: NotificationId,
+    filter: &'a Filter,
+    limit: usize,
+    items: Vec<Delivery>,
+}
+
+impl Filling<'_> {
+    async fn fill(&mut self, conn: &mut PgConnection, from: Position) -> Result<Option<Position>, Error> {
+        if self.filter.devices.as_ref().is_some_and(Vec::is_empty) {
+            return Ok(None);
+        }
+        let receipts_from = match from {
+            Position::Job { job, passed } => {
+                if self.filter.admits(DeliveryStatus::Pending)
+                    && let Some(next) = self.fill_pending(conn, job, passed).await?
+                {
+                    return Ok(Some(next));
+                }
+                (0, 0)
+            }
+            Position::Receipt { receipt, passed } => (receipt, passed),
+        };
+        self.fill_final(conn, receipts_from).await
+    }
+
+    async fn fill_pending(
+        &mut self,
+        conn: &mut PgConnection,
+        mut from: i64,
+        mut passed: i32,
+    ) -> Result<Option<Position>, Error> {
+        loop {
+            let jobs = jobs(conn, self.id, from, self.filter).await?;
+            let Some(last) = jobs.last().map(|row| row.job_id) else { return Ok(None) };
+            for row in jobs {
+                let skip = if row.job_id == from { passed } else { 0 };
+                if let Some(passed) = row.unfold(skip, self.filter, self.limit, &mut self.items) {
+                    return Ok(Some(Position::Job { job: row.job_id, passed }));
+                }
+            }
+            (from, passed) = (last + 1, 0);
+        }
+    }
+
+    async fn fill_final(
+        &mut self,
+        conn: &mut PgConnection,
+        (mut from, mut passed): (i64, i32),
+    ) -> Result<Option<Position>, Error> {
+        loop {
+            let receipts = receipts(conn, self.id, from, self.filter).await?;
+            let Some(last) = receipts.last().map(|row| row.receipt_id) else { return Ok(None) };
+            for row in receipts {
+                let skip = if row.receipt_id == from { passed } else { 0 };
+                if let Some(passed) = row.unfold(skip, self.filter, self.limit, &mut self.items)? {
+                    return Ok(Some(Position::Receipt { receipt: row.receipt_id, passed }));
+                }
+            }
+            (from, passed) = (last + 1, 0);
+        }
+    }
+}
+
+impl Filter {
+    fn admits(&self, status: DeliveryStatus) -> bool {
+        self.statuses.is_empty() || self.statuses.contains(&status)
+    }
+
+    fn admits_device(&self, device: i64) -> bool {
+        self.devices.as_ref().is_none_or(|some| some.contains(&DeviceId(device)))
+    }
+
+    fn device_numbers(&self) -> Option<Vec<i64>> {
+        self.devices.as_ref().map(|some| some.iter().map(|device| device.0).collect())
+    }
+}
+
+/// Jobs from a number on that have one of the devices.
+async fn jobs(
+    conn: &mut PgConnection,
+    id: NotificationId,
+    from: i64,
+    filter: &Filter,
+) -> Result<Vec<JobRow>, Error> {
+    let devices = filter.device_numbers();
+    let rows = sqlx::query_as!(
+        JobRow,
+        r#"select job_id, lane_id, attempt, devices, done,
+                  case when paused_at is not null then 'lane_paused'
+                       when suspended_at is not null then 'lane_suspended' else reason end as reason,
+                  case when due_at > now() then due_at end as next_attempt_at
+           from jobs join lanes using (lane_id)
+           where notification_id = $1 and job_id >= $2 and ($3::bigint[] is null or devices && $3)
+           order by job_id limit $4"#,
+        id.0,
+        from,
+        devices.as_deref(),
+        ROWS
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(rows)
+}
+
+/// Receipts from a number on that have one of the devices and one of the final outcomes.
+async fn receipts(
+    conn: &mut PgConnection,
+    id: NotificationId,
+    from: i64,
+    filter: &Filter,
+) -> Result<Vec<ReceiptRow>, Error> {
+    let devices = filter.device_numbers();
+    let rows = sqlx::query_as!(
+        ReceiptRow,
+        r#"select receipt_id, lane_id, at, attempt, devices, outcomes, reasons as "reasons: Vec<Option<String>>",
+                  reason_of, provider_ids as "provider_ids: Vec<Option<String>>"
+           from receipts
+           where notification_id = $1 and receipt_id >= $2 and ($3::bigint[] is null or devices && $3)
+             and ($5 and accepted > 0 or $6 and rejected > 0 or $7 and token_dead > 0
+                  or $8 and expired > 0 or $9 and cancelled > 0 or $10 and unknown > 0)
+           order by receipt_id limit $4"#,
+        id.0,
+        from,
+        devices.as_deref(),
+        ROWS,
+        filter.admits(DeliveryStatus::Accepted),
+        filter.admits(DeliveryStatus::Rejected),
+        filter.admits(DeliveryStatus::TokenDead),
+        filter.admits(DeliveryStatus::Expired),
+        filter.admits(DeliveryStatus::Cancelled),
+        filter.admits(DeliveryStatus::Unknown)
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(rows)
+}
+
+/// The devices that were addressed through any of these users.
+async fn devices_of(
+    conn: &mut PgConnection,
+    id: NotificationId,
+    users: &[UserId],
+) -> Result<Vec<DeviceId>, Error> {
+    let users: Vec<String> = users.iter().map(|user| user.as_str().to_owned()).collect();
+    let rows = sqlx::query!(
+        "select device_id from targets where notification_id = $1 and user_id = any($2)",
+        id.0,
+        &users
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(rows.into_iter().map(|row| DeviceId(row.device_id)).collect())
+}
+
+/// Adds who was addressed how.
+async fn name_addressees(
+    conn: &mut PgConnection,
+    id: NotificationId,
+    items: &mut [Delivery],
+) -> Result<(), Error> {
+    let devices: Vec<i64> = items.iter().map(|item| item.device.0).collect();
+    let rows = sqlx::query!(
+        "select device_id, user_id, reference from targets where notification_id = $1 and device_id = any($2)",
+        id.0,
+        &devices
+    )
+    .fetch_all(conn)
+    .await?;
+    let named: HashMap<i64, _> =
+        rows.into_iter().map(|row| (row.device_id, (row.user_id, row.reference))).collect();
+    for item in items {
+        if let Some((user, reference)) = named.get(&item.device.0) {
+            item.user = user.clone().map(UserId::stored);
+            item.reference.clone_from(reference);
+        }
+    }
+    Ok(())
+}

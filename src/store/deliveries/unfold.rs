@@ -1,0 +1,207 @@
+//! From a row that covers many devices to an item for each. Pure.
+
+use bit_vec::BitVec;
+use chrono::{DateTime, Utc};
+
+use super::{Delivery, Filter};
+use crate::domain::{DeliveryStatus, DeviceId, LaneId};
+use crate::store::Error;
+
+/// Set in a receipt's byte: it ended without an attempt.
+const NO_ATTEMPT: u8 = 0x80;
+
+/// A job with what is left of it.
+#[derive(Debug)]
+pub(super) struct JobRow {
+    pub(super) job_id: i64,
+    pub(super) lane_id: i32,
+    pub(super) attempt: i16,
+    pub(super) devices: Vec<i64>,
+    pub(super) done: Option<BitVec>,
+    pub(super) reason: Option<String>,
+    pub(super) next_attempt_at: Option<DateTime<Utc>>,
+}
+
+/// A receipt.
+#[derive(Debug)]
+pub(super) struct ReceiptRow {
+    pub(super) receipt_id: i64,
+    pub(super) lane_id: i32,
+    pub(super) at: DateTime<Utc>,
+    pub(super) attempt: i16,
+    pub(super) devices: Vec<i64>,
+    pub(super) outcomes: Vec<u8>,
+    pub(super) reasons: Option<Vec<Option<String>>>,
+    pub(super) reason_of: Option<Vec<u8>>,
+    pub(super) provider_ids: Option<Vec<Option<String>>>,
+}
+
+impl JobRow {
+    /// Adds the devices that are still in it, but for the first `passed`, until there are `limit` items; then says
+    /// how many devices were passed.
+    pub(super) fn unfold(
+        &self,
+        passed: i32,
+        filter: &Filter,
+        limit: usize,
+        items: &mut Vec<Delivery>,
+    ) -> Option<i32> {
+        for (i, device) in self.devices.iter().enumerate().skip(usize::try_from(passed).unwrap_or_default()) {
+            let left = self.done.as_ref().is_some_and(|done| done.get(i) == Some(true));
+            if left || !filter.admits_device(*device) {
+                continue;
+            }
+            if items.len() >= limit {
+                return i32::try_from(i).ok();
+            }
+            items.push(Delivery {
+                device: DeviceId(*device),
+                user: None,
+                reference: None,
+                lane: LaneId(self.lane_id),
+                status: DeliveryStatus::Pending,
+                attempts: attempts(self.attempt, true),
+                reason: self.reason.clone(),
+                provider_id: None,
+                at: None,
+                next_attempt_at: self.next_attempt_at,
+            });
+        }
+        None
+    }
+}
+
+impl ReceiptRow {
+    /// As [`JobRow::unfold`], for final outcomes: what went on to another job is pending there.
+    pub(super) fn unfold(
+        &self,
+        passed: i32,
+        filter: &Filter,
+        limit: usize,
+        items: &mut Vec<Delivery>,
+    ) -> Result<Option<i32>, Error> {
+        let rows = self.devices.iter().zip(&self.outcomes).enumerate();
+        for (i, (device, byte)) in rows.skip(usize::try_from(passed).unwrap_or_default()) {
+            let odd = Error::Inconsistent { table: "receipts", column: "outcomes", row: self.receipt_id };
+            let status = DeliveryStatus::from_code(i16::from(byte & !NO_ATTEMPT)).ok_or(odd)?;
+            if status == DeliveryStatus::Pending || !filter.admits(status) || !filter.admits_device(*device) {
+                continue;
+            }
+            if items.len() >= limit {
+                return Ok(i32::try_from(i).ok());
+            }
+            items.push(Delivery {
+                device: DeviceId(*device),
+                user: None,
+                reference: None,
+                lane: LaneId(self.lane_id),
+                status,
+                attempts: attempts(self.attempt, byte & NO_ATTEMPT != 0),
+                reason: self.reason(i),
+                provider_id: self.provider_ids.as_ref().and_then(|ids| ids.get(i).cloned().flatten()),
+                at: Some(self.at),
+                next_attempt_at: None,
+            });
+        }
+        Ok(None)
+    }
+
+    /// The byte is the word's index plus 1; 0 is none.
+    fn reason(&self, i: usize) -> Option<String> {
+        let index = usize::from(*self.reason_of.as_ref()?.get(i)?).checked_sub(1)?;
+        self.reasons.as_ref()?.get(index).cloned().flatten()
+    }
+}
+
+/// Attempts that have ended: all, or all but the present one.
+fn attempts(attempt: i16, without_present: bool) -> u16 {
+    u16::try_from(attempt).unwrap_or_default().saturating_sub(u16::from(without_present))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn receipt() -> ReceiptRow {
+        ReceiptRow {
+            receipt_id: 1,
+            lane_id: 3,
+            at: DateTime::UNIX_EPOCH,
+            attempt: 2,
+            devices: vec![10, 11, 12, 13],
+            // accepted, again, token dead, cancelled without an attempt
+            outcomes: vec![1, 0, 3, 0x85],
+            reasons: Some(vec![Some("Unregistered".to_owned()), Some("requested".to_owned())]),
+            reason_of: Some(vec![0, 0, 1, 2]),
+            provider_ids: Some(vec![Some("projects/p/messages/1".to_owned()), None, None, None]),
+        }
+    }
+
+    fn unfolded(filter: &Filter, passed: i32, limit: usize) -> (Vec<Delivery>, Option<i32>) {
+        let mut items = Vec::new();
+        let next = receipt().unfold(passed, filter, limit, &mut items).expect("known outcomes");
+        (items, next)
+    }
+
+    #[test]
+    fn a_receipt_lists_what_ended_in_it_and_not_what_went_on() {
+        let (items, next) = unfolded(&Filter::default(), 0, 10);
+        let lines: Vec<_> = items
+            .iter()
+            .map(|item| (item.device.0, item.status.as_str(), item.attempts, item.reason.as_deref()))
+            .collect();
+        assert_eq!(
+            lines,
+            [
+                (10, "accepted", 2, None),
+                (12, "token_dead", 2, Some("Unregistered")),
+                (13, "cancelled", 1, Some("requested")),
+            ]
+        );
+        assert_eq!(items[0].provider_id.as_deref(), Some("projects/p/messages/1"));
+        assert_eq!(next, None);
+    }
+
+    #[test]
+    fn a_page_ends_before_the_first_item_that_does_not_fit() {
+        let all = Filter::default();
+        let (items, next) = unfolded(&all, 0, 1);
+        assert_eq!((items.len(), next), (1, Some(2)));
+        let (items, next) = unfolded(&all, 2, 2);
+        assert_eq!((items.len(), next), (2, None));
+    }
+
+    #[test]
+    fn filters_hold_within_a_receipt() {
+        let dead = Filter { statuses: vec![DeliveryStatus::TokenDead], ..Filter::default() };
+        assert_eq!(unfolded(&dead, 0, 9).0.len(), 1);
+        let one = Filter { devices: Some(vec![DeviceId(13)]), ..Filter::default() };
+        assert_eq!(unfolded(&one, 0, 9).0[0].device, DeviceId(13));
+    }
+
+    #[test]
+    fn an_outcome_that_nobody_writes_is_an_error() {
+        let odd = ReceiptRow { outcomes: vec![9, 0, 0, 0], ..receipt() };
+        assert!(odd.unfold(0, &Filter::default(), 9, &mut Vec::new()).is_err());
+    }
+
+    #[test]
+    fn a_job_lists_what_is_left_of_it() {
+        let mut done = BitVec::from_elem(3, false);
+        done.set(1, true);
+        let job = JobRow {
+            job_id: 1,
+            lane_id: 3,
+            attempt: 2,
+            devices: vec![5, 6, 7],
+            done: Some(done),
+            reason: Some("InternalServerError".to_owned()),
+            next_attempt_at: None,
+        };
+        let mut items = Vec::new();
+        assert_eq!(job.unfold(0, &Filter::default(), 1, &mut items), Some(2));
+        assert_eq!(job.unfold(2, &Filter::default(), 2, &mut items), None);
+        let lines: Vec<_> = items.iter().map(|item| (item.device.0, item.attempts)).collect();
+        assert_eq!(lines, [(5, 1), (7, 1)]);
+    }
+}

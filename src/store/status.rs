@@ -1,0 +1,209 @@
+//! Where a notification stands: one statement, so that receipts and jobs come from one snapshot (QUEUE.md 1).
+
+use chrono::{DateTime, Utc};
+use sqlx::PgConnection;
+
+use super::Error;
+use crate::domain::{AppId, Counts, LaneId, NotificationId, NotificationStatus, Priority};
+
+/// A notification as a whole.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Status {
+    /// Where it stands.
+    pub status: NotificationStatus,
+    /// Order.
+    pub priority: Priority,
+    /// Kept and returned.
+    pub label: Option<String>,
+    /// Kept and returned: JSON.
+    pub metadata: Option<Vec<u8>>,
+    /// Who was addressed in vain: JSON; none: nobody.
+    pub unmatched: Option<Vec<u8>>,
+    /// When it was accepted.
+    pub created_at: DateTime<Utc>,
+    /// When it is to be sent, if the request said so.
+    pub send_at: Option<DateTime<Utc>>,
+    /// When nothing is tried any more.
+    pub expires_at: DateTime<Utc>,
+    /// When the first attempt began of which something is recorded.
+    pub started_at: Option<DateTime<Utc>>,
+    /// When the last target ended.
+    pub done_at: Option<DateTime<Utc>>,
+    /// How many devices ended how.
+    pub counts: Counts,
+    /// Lanes that hold pending devices back.
+    pub held: Vec<HeldLane>,
+}
+
+/// A lane that is stopped while it has devices of the notification.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct HeldLane {
+    /// Which.
+    pub lane: LaneId,
+    /// By an admin? Else by a rejected credential.
+    pub paused: bool,
+    /// The provider's word for a suspension.
+    pub reason: Option<String>,
+}
+
+/// What the statement answers, before it is judged.
+struct Facts {
+    due: bool,
+    begun: bool,
+    expanded: bool,
+    cancelled: bool,
+    created_at: DateTime<Utc>,
+    last_at: Option<DateTime<Utc>>,
+}
+
+/// The status of an app's notification; none if there is no such one.
+///
+/// # Errors
+/// The database's.
+pub async fn read(conn: &mut PgConnection, app: AppId, id: NotificationId) -> Result<Option<Status>, Error> {
+    let row = sqlx::query!(
+        r#"with r as (
+             select sum(accepted) as accepted, sum(rejected) as rejected, sum(token_dead) as token_dead,
+                    sum(expired) as expired, sum(cancelled) as cancelled, sum(unknown) as unknown, max(at) as last_at,
+                    min(began_at) filter (where outcomes <> '' and job_id <> 0) as began_at
+             from receipts where notification_id = $1
+           ), j as materialized (
+             select lane_id, sum(n - coalesce(bit_count(done), 0)) as pending,
+                    bool_or(node_id is not null or attempt > 1) as begun
+             from jobs where notification_id = $1 group by lane_id
+           ), h as (
+             select lane_id, paused_at is not null as paused, suspended_reason
+             from j join lanes using (lane_id) where paused_at is not null or suspended_at is not null
+           )
+           select n.priority, n.label, n.metadata, n.unmatched, n.created_at, n.send_at, n.expires_at,
+                  n.due_at <= now() as "due!", n.targets is not null as "expanded!",
+                  n.cancelled_at is not null as "cancelled_by_request!",
+                  coalesce(r.accepted, 0) as "accepted!", coalesce(r.rejected, 0) as "rejected!",
+                  coalesce(r.token_dead, 0) as "token_dead!", coalesce(r.expired, 0) as "expired!",
+                  coalesce(r.cancelled, 0) as "cancelled!", coalesce(r.unknown, 0) as "unknown!",
+                  r.last_at, r.began_at,
+                  coalesce((select sum(pending) from j), 0)::bigint as "pending!",
+                  coalesce((select bool_or(begun) from j), false) as "begun!",
+                  array(select lane_id from h order by lane_id) as "held!",
+                  array(select paused from h order by lane_id) as "held_paused!",
+                  array(select suspended_reason from h order by lane_id) as "held_reason!: Vec<Option<String>>"
+           from notifications n cross join r
+           where n.notification_id = $1 and n.app_id = $2"#,
+        id.0,
+        app.0
+    )
+    .fetch_optional(conn)
+    .await?;
+    let Some(row) = row else { return Ok(None) };
+    let counts = Counts {
+        pending: count(row.pending),
+        accepted: count(row.accepted),
+        unknown: count(row.unknown),
+        rejected: count(row.rejected),
+        token_dead: count(row.token_dead),
+        expired: count(row.expired),
+        cancelled: count(row.cancelled),
+    };
+    let facts = Facts {
+        due: row.due,
+        begun: row.begun || row.began_at.is_some(),
+        expanded: row.expanded,
+        cancelled: row.cancelled_by_request,
+        created_at: row.created_at,
+        last_at: row.last_at,
+    };
+    let status = facts.status(counts);
+    let odd =
+        Error::Inconsistent { table: "notifications", column: "priority", row: i64::from(row.priority) };
+    let held = row.held.into_iter().zip(row.held_paused).zip(row.held_reason);
+    Ok(Some(Status {
+        status,
+        priority: Priority::from_code(row.priority).ok_or(odd)?,
+        label: row.label,
+        metadata: row.metadata,
+        unmatched: row.unmatched,
+        created_at: row.created_at,
+        send_at: row.send_at,
+        expires_at: row.expires_at,
+        started_at: row.began_at,
+        done_at: facts.done_at(counts),
+        counts,
+        held: held.map(|((lane, paused), reason)| HeldLane { lane: LaneId(lane), paused, reason }).collect(),
+    }))
+}
+
+impl Facts {
+    fn ended(&self, counts: Counts) -> bool {
+        self.expanded && counts.pending == 0
+    }
+
+    /// Cancelled only if something was stopped: one that came too late is done.
+    fn status(&self, counts: Counts) -> NotificationStatus {
+        if self.cancelled && counts.cancelled > 0 {
+            NotificationStatus::Cancelled
+        } else if self.ended(counts) {
+            NotificationStatus::Done
+        } else if !self.due {
+            NotificationStatus::Scheduled
+        } else if self.begun {
+            NotificationStatus::Sending
+        } else {
+            NotificationStatus::Queued
+        }
+    }
+
+    /// Without a target it is done as soon as it is accepted.
+    fn done_at(&self, counts: Counts) -> Option<DateTime<Utc>> {
+        self.ended(counts).then(|| self.last_at.unwrap_or(self.created_at))
+    }
+}
+
+/// Sums of counts are never negative.
+fn count(sum: i64) -> u64 {
+    u64::try_from(sum).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn facts() -> Facts {
+        Facts {
+            due: true,
+            begun: false,
+            expanded: true,
+            cancelled: false,
+            created_at: DateTime::UNIX_EPOCH,
+            last_at: None,
+        }
+    }
+
+    #[test]
+    fn a_status_follows_from_what_is_recorded() {
+        let none = Counts::default();
+        let pending = Counts { pending: 1, ..none };
+        let stopped = Counts { cancelled: 1, ..none };
+        let accepted = Counts { accepted: 1, ..none };
+        for (facts, counts, expected) in [
+            (facts(), none, NotificationStatus::Done),
+            (facts(), accepted, NotificationStatus::Done),
+            (facts(), pending, NotificationStatus::Queued),
+            (Facts { begun: true, ..facts() }, pending, NotificationStatus::Sending),
+            (Facts { due: false, ..facts() }, pending, NotificationStatus::Scheduled),
+            (Facts { expanded: false, ..facts() }, none, NotificationStatus::Queued),
+            (Facts { cancelled: true, ..facts() }, stopped, NotificationStatus::Cancelled),
+            (Facts { cancelled: true, ..facts() }, accepted, NotificationStatus::Done),
+            (facts(), stopped, NotificationStatus::Done),
+        ] {
+            assert_eq!(facts.status(counts), expected, "{counts:?}");
+        }
+    }
+
+    #[test]
+    fn done_at_is_the_last_receipt_s_time_or_that_of_acceptance() {
+        let later = DateTime::from_timestamp_millis(5);
+        assert_eq!(facts().done_at(Counts::default()), Some(DateTime::UNIX_EPOCH));
+        assert_eq!(Facts { last_at: later, ..facts() }.done_at(Counts::default()), later);
+        assert_eq!(facts().done_at(Counts { pending: 1, ..Counts::default() }), None);
+    }
+}
