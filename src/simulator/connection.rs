@@ -1,6 +1,7 @@
 //! One HTTP/2 connection: takes streams within the limit, gathers bodies, lets the session judge, and answers
 //! when it is time. One task per connection, no lock on its state.
 
+use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::time::Duration;
@@ -58,6 +59,8 @@ where
         spared: u32::MAX,
         leaving: None,
         last_request: Instant::now(),
+        ready: VecDeque::new(),
+        retiring: false,
     };
     run(h2, streams, live, stop).await;
 }
@@ -78,8 +81,6 @@ fn builder() -> h2::server::Builder {
 enum Next {
     Continue,
     Wait(Wait),
-    /// h2's two-step shutdown.
-    Retire,
     Close,
     Stall,
 }
@@ -96,14 +97,20 @@ async fn run<T, S>(
     let mut waiting = FuturesUnordered::new();
     let mut stopped = pin!(stop.cancelled());
     loop {
+        if std::mem::take(&mut streams.retiring) {
+            h2.graceful_shutdown();
+        }
         let timer = streams.timer();
         let next = tokio::select! {
             biased;
             request = next_request(&mut h2, &mut streams.announcement_due) => match request {
-                Some(Ok((request, respond))) => streams.take(request, respond),
+                Some(Ok((request, respond))) => {
+                    streams.make_room(&mut waiting);
+                    streams.take(request, respond)
+                }
                 Some(Err(_)) | None => Next::Close,
             },
-            Some(step) = waiting.next(), if !waiting.is_empty() => streams.drain(step, &mut waiting, advance),
+            step = next_step(&mut waiting, &mut streams.ready) => streams.drain(step, &mut waiting, advance),
             () = &mut stopped => Next::Close,
             changed = live.changed() => match changed {
                 Ok(()) => streams.follow(*live.borrow_and_update()),
@@ -114,7 +121,6 @@ async fn run<T, S>(
         match next {
             Next::Continue => {}
             Next::Wait(wait) => waiting.push(advance(wait)),
-            Next::Retire => h2.graceful_shutdown(),
             Next::Close => return,
             Next::Stall => break,
         }
@@ -147,6 +153,20 @@ where
     })
 }
 
+/// The next wait that is over; none where nothing waits.
+async fn next_step<F: Future<Output = Step>>(
+    waiting: &mut FuturesUnordered<F>,
+    ready: &mut VecDeque<Step>,
+) -> Step {
+    if let Some(step) = ready.pop_front() {
+        return step;
+    }
+    match waiting.next().await {
+        Some(step) => step,
+        None => std::future::pending().await,
+    }
+}
+
 /// The account of a connection's streams.
 struct Streams<S> {
     wire: std::sync::Arc<Wire>,
@@ -164,17 +184,41 @@ struct Streams<S> {
     /// When to close, once a GOAWAY is out.
     leaving: Option<Instant>,
     last_request: Instant,
+    /// Waits that are over and not yet handled.
+    ready: VecDeque<Step>,
+    /// h2 is to begin its two-step shutdown.
+    retiring: bool,
 }
 
 impl<S: Session> Streams<S> {
+    /// Before a stream is refused, those that the client has reset meanwhile are taken off the account; what
+    /// could be answered stays on it, for the client could not know of the answer.
+    fn make_room<F: Future<Output = Step>>(&mut self, waiting: &mut FuturesUnordered<F>) {
+        while self.open >= self.limit
+            && let Some(Some(step)) = waiting.next().now_or_never()
+        {
+            match step {
+                Step::Gone => self.close_stream(),
+                Step::Forgotten => self.open -= 1,
+                Step::Complete { .. } | Step::Due { .. } => self.ready.push_back(step),
+            }
+        }
+    }
+
     fn take(&mut self, request: http::Request<h2::RecvStream>, mut respond: SendResponse<Bytes>) -> Next {
         let stream = respond.stream_id().as_u32();
-        if stream > self.spared || self.open >= self.limit {
-            respond.send_reset(Reason::REFUSED_STREAM);
-            if stream <= self.spared && self.overflow == Overflow::GoAway {
+        if stream > self.spared {
+            self.open += 1;
+            return Next::Wait(Wait::Never { respond });
+        }
+        if self.open >= self.limit {
+            if self.overflow == Overflow::GoAway {
                 let (code, text) = self.session.overflow();
                 self.go_away(self.highest, code, text);
+                self.open += 1;
+                return Next::Wait(Wait::Never { respond });
             }
+            respond.send_reset(Reason::REFUSED_STREAM);
             return Next::Continue;
         }
         self.last_request = Instant::now();
@@ -198,20 +242,19 @@ impl<S: Session> Streams<S> {
                 Next::Wait(wait) => waiting.push(start(wait)),
                 other => return other,
             }
-            match waiting.next().now_or_never() {
-                Some(Some(another)) => step = another,
-                Some(None) | None => return Next::Continue,
+            match next_step(waiting, &mut self.ready).now_or_never() {
+                Some(another) => step = another,
+                None => return Next::Continue,
             }
         }
     }
 
     fn step(&mut self, step: Step) -> Next {
         match step {
-            Step::Complete { received, mut respond } => {
+            Step::Complete { received, respond } => {
                 if received.stream > self.spared {
-                    self.close_stream();
-                    respond.send_reset(Reason::REFUSED_STREAM);
-                    return Next::Continue;
+                    self.owed -= 1;
+                    return Next::Wait(Wait::Never { respond });
                 }
                 let stream = received.stream;
                 let plan = self.session.judge(received);
@@ -247,8 +290,8 @@ impl<S: Session> Streams<S> {
                 Next::Continue
             }
             Effect::GoAway { last: LastStream::Graceful, reply, accepted, .. } => {
-                self.answer(ticket, reply, accepted, respond);
-                Next::Retire
+                self.retiring = true;
+                self.answer(ticket, reply, accepted, respond)
             }
             Effect::GoAway { code, last, debug, reply, accepted } => {
                 let last = match last {
@@ -300,11 +343,11 @@ impl<S: Session> Streams<S> {
         Next::Continue
     }
 
-    fn unprocessed(&mut self, ticket: Ticket, mut respond: SendResponse<Bytes>) -> Next {
-        self.close_stream();
-        respond.send_reset(Reason::REFUSED_STREAM);
+    /// Streams above a GOAWAY's number are left without any frame, as if they had never come.
+    fn unprocessed(&mut self, ticket: Ticket, respond: SendResponse<Bytes>) -> Next {
+        self.owed -= 1;
         ticket.end(End::without_answer(Ended::Unprocessed, false));
-        Next::Continue
+        Next::Wait(Wait::Never { respond })
     }
 
     fn close_stream(&mut self) {

@@ -90,6 +90,8 @@ impl Ledger {
         inner.received += 1;
         let seq = inner.last;
         inner.records.extend(record);
+        drop(inner);
+        ledger.changed.notify_waiters();
         Ticket { ledger: ledger.clone(), seq, provider, accepted, open: true }
     }
 

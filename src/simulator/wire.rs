@@ -110,6 +110,7 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Tap<T> {
         if self.out.len() >= OUTPUT_LIMIT {
             ready!(self.drain(cx))?;
         }
+        self.insert_ours();
         let this = &mut *self;
         let limit = this.wire.announced.load(Ordering::Relaxed);
         this.frames.copy(buf, &mut this.out, limit);
