@@ -18,7 +18,7 @@ use super::entry::{Environment, Provider};
 use super::jwt;
 use super::reply::Reply;
 use super::rule::H2Code;
-use super::session::{Accepting, Concerning, Plan, Received, Session, Shared};
+use super::session::{APNS_ID, Accepting, Concerning, Plan, Received, Session, Shared};
 
 /// A device token may be any even number of hex digits; longer than this is nonsense (PROVIDERS 1.3).
 const MAX_TOKEN_DIGITS: usize = 400;
@@ -291,6 +291,6 @@ fn reply_id(headers: &HeaderMap) -> HeaderValue {
 }
 
 fn with_id(mut reply: Reply, id: HeaderValue) -> Reply {
-    reply.headers.insert("apns-id", id);
+    reply.set(APNS_ID, id);
     reply
 }

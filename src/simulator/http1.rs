@@ -72,8 +72,6 @@ async fn answer(
 }
 
 fn response(reply: Reply) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::new(reply.body));
-    *response.status_mut() = reply.status;
-    *response.headers_mut() = reply.headers;
-    response
+    let (head, body) = reply.into_parts();
+    head.map(|()| Full::new(body))
 }

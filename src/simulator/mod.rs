@@ -6,14 +6,15 @@
 //!
 //! | file | what it is |
 //! |---|---|
-//! | `listener`, `connection`, `stream`, `wire`, `http1` | ports, connections, streams, frames |
+//! | `listener`, `connection`, `account`, `stream`, `wire`, `http1` | ports, connections, streams, frames |
 //! | `session` | what a provider decides about a request, with the script applied |
 //! | `apns`, `apns_payload` | APNs' checks |
 //! | `fcm`, `fcm_schema`, `faults`, `oauth` | FCM's checks, its error bodies, the token endpoint |
 //! | `rule`, `rules` | scripts |
 //! | `entry`, `ledger` | the record of all requests |
-//! | `control`, `files` | the control port; what a sender needs on disk |
+//! | `control`, `files`, `simulate` | the control port; what a sender needs on disk; the whole as a command |
 
+mod account;
 mod apns;
 mod apns_payload;
 mod clock;
@@ -34,6 +35,7 @@ mod rule;
 mod rules;
 mod session;
 mod settings;
+mod simulate;
 mod stream;
 mod tls;
 mod wire;
@@ -41,7 +43,6 @@ mod wire;
 #[cfg(test)]
 mod tests;
 
-use std::future::Future;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -56,6 +57,7 @@ pub use faults::FcmFault;
 pub use ledger::{Ledger, LedgerMode};
 pub use rule::{Action, Answer, H2Code, LastStream, Rule, ShareOf};
 pub use settings::{ApnsSettings, FcmSettings, Overflow, Settings};
+pub use simulate::{Ports, run_simulate};
 
 use listener::Port;
 use session::Shared;
@@ -273,41 +275,6 @@ impl Drop for Simulator {
     fn drop(&mut self) {
         self.stop.cancel();
     }
-}
-
-/// Ports for [`run_simulate`]; 0 takes a free one.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Ports {
-    /// Production APNs.
-    pub apns: u16,
-    /// FCM and OAuth.
-    pub fcm: u16,
-    /// The control port.
-    pub control: u16,
-}
-
-/// `pushpost simulate`: starts, writes the files, tells `ready`, and serves until `shutdown`.
-///
-/// # Errors
-/// As [`Simulator::start`] and [`Simulator::write_files`].
-pub async fn run_simulate(
-    dir: &Path,
-    ports: Ports,
-    ready: impl FnOnce(&Simulator),
-    shutdown: impl Future<Output = ()>,
-) -> Result<(), Error> {
-    let settings = Settings {
-        apns_port: ports.apns,
-        fcm_port: ports.fcm,
-        control_port: Some(ports.control),
-        ..Settings::default()
-    };
-    let simulator = Simulator::start(settings).await?;
-    simulator.write_files(dir)?;
-    ready(&simulator);
-    shutdown.await;
-    simulator.stop().await;
-    Ok(())
 }
 
 fn endpoint(address: SocketAddr) -> String {

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
-use http::{HeaderMap, StatusCode};
+use http::{Response, StatusCode};
 use serde_json::{Value, json};
 
 use super::clock;
@@ -17,7 +17,7 @@ pub(super) struct Reply {
     pub(super) status: StatusCode,
     /// As the ledger counts it; empty for success.
     pub(super) reason: Cow<'static, str>,
-    pub(super) headers: HeaderMap,
+    pub(super) headers: Vec<(HeaderName, HeaderValue)>,
     pub(super) body: Bytes,
 }
 
@@ -25,7 +25,7 @@ impl Reply {
     /// A response with this JSON body.
     pub(super) fn json(status: StatusCode, reason: impl Into<Cow<'static, str>>, body: &Value) -> Self {
         let mut reply = Self::empty(status, reason);
-        reply.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json; charset=UTF-8"));
+        reply.set(CONTENT_TYPE, HeaderValue::from_static("application/json; charset=UTF-8"));
         reply.body = Bytes::from(body.to_string());
         reply
     }
@@ -33,7 +33,7 @@ impl Reply {
     /// A response with this HTML body, as front ends send them.
     pub(super) fn html(status: StatusCode, reason: impl Into<Cow<'static, str>>) -> Self {
         let mut reply = Self::empty(status, reason);
-        reply.headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/html; charset=UTF-8"));
+        reply.set(CONTENT_TYPE, HeaderValue::from_static("text/html; charset=UTF-8"));
         reply.body = Bytes::from(format!(
             "<!DOCTYPE html><html><title>Error {0}</title><p>{0}</p></html>",
             status.as_u16()
@@ -43,7 +43,7 @@ impl Reply {
 
     /// A response without a body.
     pub(super) fn empty(status: StatusCode, reason: impl Into<Cow<'static, str>>) -> Self {
-        Self { status, reason: reason.into(), headers: HeaderMap::new(), body: Bytes::new() }
+        Self { status, reason: reason.into(), headers: Vec::new(), body: Bytes::new() }
     }
 
     /// APNs' error body (PROVIDERS 1.6).
@@ -60,11 +60,32 @@ impl Reply {
         Self::json(status, reason, &body)
     }
 
+    /// A header's value.
+    pub(super) fn get(&self, name: &HeaderName) -> Option<&HeaderValue> {
+        self.headers.iter().find(|(given, _)| given == name).map(|(_, value)| value)
+    }
+
+    /// Sets a header in place of an earlier value.
+    pub(super) fn set(&mut self, name: HeaderName, value: HeaderValue) {
+        match self.headers.iter_mut().find(|(given, _)| *given == name) {
+            Some((_, old)) => *old = value,
+            None => self.headers.push((name, value)),
+        }
+    }
+
+    /// The response's head, and its body.
+    pub(super) fn into_parts(self) -> (Response<()>, Bytes) {
+        let mut head = Response::new(());
+        *head.status_mut() = self.status;
+        head.headers_mut().extend(self.headers);
+        (head, self.body)
+    }
+
     /// Adds `Retry-After`, verbatim or as a date; a value that is no header value is left out.
     pub(super) fn retry_after(mut self, verbatim: Option<&str>, date_seconds: Option<u64>) -> Self {
         let date = date_seconds.map(clock::http_date_in);
         if let Some(value) = date.as_deref().or(verbatim).and_then(|text| HeaderValue::from_str(text).ok()) {
-            self.headers.insert(RETRY_AFTER, value);
+            self.set(RETRY_AFTER, value);
         }
         self
     }
@@ -82,11 +103,11 @@ impl Reply {
         };
         if let Some(value) = answer.content_type.as_deref().and_then(|text| HeaderValue::from_str(text).ok())
         {
-            reply.headers.insert(CONTENT_TYPE, value);
+            reply.set(CONTENT_TYPE, value);
         }
         for (name, value) in &answer.headers {
             if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::try_from(value)) {
-                reply.headers.insert(name, value);
+                reply.set(name, value);
             }
         }
         reply.retry_after(answer.retry_after.as_deref(), answer.retry_after_date_seconds)

@@ -62,7 +62,7 @@ pub enum Action {
     #[default]
     Accept,
     /// This response.
-    Answer(Answer),
+    Answer(Box<Answer>),
     /// One of FCM's error bodies, whole (PROVIDERS 3.6, 3.7).
     FcmFault {
         /// Which one.
@@ -238,7 +238,7 @@ impl Rule {
 impl Action {
     /// A response made of a status and a reason.
     pub fn answer(status: u16, reason: &str) -> Self {
-        Self::Answer(Answer { status, reason: Some(reason.to_owned()), ..Answer::default() })
+        Self::Answer(Box::new(Answer { status, reason: Some(reason.to_owned()), ..Answer::default() }))
     }
 
     /// One of FCM's error bodies.

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::StatusCode;
+use http::header::HeaderName;
 use http::request::Parts;
 use tokio::sync::watch;
 
@@ -19,6 +20,9 @@ use super::rule::{Action, H2Code, LastStream};
 use super::rules::{self, Rules, Subject};
 use super::settings::Settings;
 use super::tls::Keys;
+
+/// Echoed in every answer of APNs.
+pub(super) const APNS_ID: HeaderName = HeaderName::from_static("apns-id");
 
 /// A request with its whole body.
 #[derive(Debug)]
@@ -251,8 +255,8 @@ fn effect(of: &Concerning<'_>, accepting: Accepting, action: Action) -> Effect {
 
 /// APNs echoes the id with refusals too.
 fn keep_apns_id(from: &Reply, to: &mut Reply) {
-    if let Some(id) = from.headers.get("apns-id") {
-        to.headers.insert("apns-id", id.clone());
+    if let Some(id) = from.get(&APNS_ID) {
+        to.set(APNS_ID, id.clone());
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::client::{Client, TOKEN, access_token, message, provider_token, push, simulator};
-use crate::simulator::{Action, Answer, Environment, FcmFault, Rule, Settings, Simulator, clock};
+use crate::simulator::{Action, Environment, FcmFault, Rule, Settings, Simulator, clock};
 
 fn rule(json: Value) -> Rule {
     serde_json::from_value(json).unwrap()
@@ -201,10 +201,7 @@ async fn retry_after_comes_in_both_forms() {
 #[tokio::test]
 async fn a_delayed_answer_does_not_hold_up_others() {
     let simulator = simulator().await;
-    simulator.add_rule(
-        Rule::token("aa", Action::Answer(Answer { status: 200, ..Answer::default() }))
-            .delayed(Duration::from_secs(3600)),
-    );
+    simulator.add_rule(Rule::token("aa", Action::Accept).delayed(Duration::from_secs(3600)));
     let mut client = Client::apns(&simulator).await;
     let jwt = provider_token(&simulator, 0);
     client.send(push(&jwt, TOKEN)).await.unwrap();
