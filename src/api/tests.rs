@@ -37,7 +37,7 @@ fn state() -> State {
         pool: pool.clone(),
         installation: InstallationKey::new([7; 32]),
         keys: Keys::new(pool),
-        acceptor: Acceptor {},
+        acceptor: Acceptor::closed(),
         limits: Limits { body_bytes: 1000, targets: 10, drain: Duration::from_secs(1) },
         default_ttl: Ttl::MAX,
         health: Arc::new(health::Health::default()),

@@ -2,10 +2,9 @@
 
 use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
-use uuid::Uuid;
 
 use super::Error;
-use crate::domain::{DeviceId, DeviceToken, Environment, NotificationId, Platform, UserId};
+use crate::domain::{DeviceId, DeviceToken, Environment, Platform, UserId};
 
 /// A device as it is right before an attempt.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -24,17 +23,6 @@ pub struct LoadedDevice {
     pub quarantined: bool,
     /// When the app last handed over the token.
     pub registered_at: Option<DateTime<Utc>>,
-}
-
-/// Someone who was addressed.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct AddressedUser {
-    /// In which notification.
-    pub notification: NotificationId,
-    /// By which device.
-    pub device: DeviceId,
-    /// Who.
-    pub user: UserId,
 }
 
 /// Loads devices by their sorted ids, in no particular order; who is missing is gone. One statement.
@@ -64,28 +52,4 @@ pub async fn load(conn: &mut PgConnection, ids: &[DeviceId]) -> Result<Vec<Loade
         })
     });
     device.collect()
-}
-
-/// Who was addressed as a user in these notifications, by device. One statement.
-///
-/// # Errors
-/// The database's.
-pub async fn users_of(
-    conn: &mut PgConnection,
-    notifications: &[NotificationId],
-) -> Result<Vec<AddressedUser>, Error> {
-    let ids: Vec<Uuid> = notifications.iter().map(|id| id.0).collect();
-    let rows = sqlx::query!(
-        r#"select notification_id, device_id, user_id as "user_id!"
-           from targets where notification_id = any($1) and user_id is not null"#,
-        &ids
-    )
-    .fetch_all(conn)
-    .await?;
-    let addressed = rows.into_iter().map(|row| AddressedUser {
-        notification: NotificationId(row.notification_id),
-        device: DeviceId(row.device_id),
-        user: UserId::stored(row.user_id),
-    });
-    Ok(addressed.collect())
 }

@@ -103,6 +103,11 @@ impl Acceptor {
         (Self { requests: sender }, Committer { requests, pool, membership, intakes, recorder, waker })
     }
 
+    /// One that nobody commits for: it answers as a node does that is shutting down.
+    pub fn closed() -> Self {
+        Self { requests: mpsc::channel(1).0 }
+    }
+
     /// Returns after the commit that made it durable.
     ///
     /// # Errors

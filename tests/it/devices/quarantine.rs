@@ -1,11 +1,10 @@
 //! Setting devices aside: what guards it (QUEUE.md 9).
 
 use chrono::{DateTime, TimeDelta, Utc};
-use pushpost::domain::{App, DeviceId, Reason, TokenDigest};
+use pushpost::domain::{App, Certainty, DeviceId, LaneId, Reason, TokenDigest, Verdict};
 use pushpost::registry::devices::{KnownDevice, find};
 use pushpost::registry::pruning;
 use pushpost::store;
-use pushpost::store::quarantine::Verdict;
 use sqlx::PgPool;
 
 use crate::database::TestDatabase;
@@ -20,7 +19,8 @@ async fn now(pool: &PgPool) -> DateTime<Utc> {
 }
 
 fn verdict(device: DeviceId, digest: TokenDigest, since: DateTime<Utc>) -> Verdict {
-    Verdict { device, digest, since, reason: Reason::new("Unregistered") }
+    let (reason, certainty) = (Reason::new("Unregistered"), Certainty::Certain);
+    Verdict { device, lane: LaneId(1), digest, since, reason, certainty }
 }
 
 async fn apply(pool: &PgPool, verdicts: &[Verdict]) -> Vec<DeviceId> {
