@@ -84,21 +84,32 @@ impl Life {
         if self.once { 0 } else { remaining_secs(self.expires_at - self.now) }
     }
 }
-// TEMP-STUB
+// The seam that the lanes use until the clients land.
 #[derive(Debug, Clone)]
 /// x
 pub struct Prepared;
 #[derive(Debug)]
 /// x
-pub enum Sender { /// x
- Apns }
+pub enum Sender {
+    /// x
+    Apns,
+}
 impl Sender {
- /// x
- pub fn prepare(&self, _id: crate::domain::NotificationId, _c: &crate::domain::Content) -> Prepared { Prepared }
- /// x
- pub async fn send(&self, _p: &Prepared, _a: &Attempt<'_>) -> crate::domain::Outcome { std::future::pending::<()>().await; crate::domain::Outcome::Unknown }
- /// x
- pub fn fingerprint(&self) -> Fingerprint { Fingerprint([0;32]) }
- /// x
- pub async fn shutdown(&self) { std::future::pending::<()>().await }
+    /// x
+    pub fn prepare(&self, _id: crate::domain::NotificationId, _c: &crate::domain::Content) -> Prepared {
+        Prepared
+    }
+    /// x
+    pub async fn send(&self, _p: &Prepared, _a: &Attempt<'_>) -> crate::domain::Outcome {
+        std::future::pending::<()>().await;
+        crate::domain::Outcome::Unknown
+    }
+    /// x
+    pub fn fingerprint(&self) -> Fingerprint {
+        Fingerprint([0; 32])
+    }
+    /// x
+    pub async fn shutdown(&self) {
+        std::future::pending::<()>().await
+    }
 }
