@@ -1,8 +1,8 @@
 //! The account of connections, open streams and waiters, under one short lock.
 //!
 //! A lock and not atomics: whoever frees a place hands it to the longest waiter in the same step. That
-//! makes waiting fair and loses no wake-up, for some 50 ns per request; `h2` takes its own lock a
-//! dozen times per request.
+//! makes waiting fair and loses no wake-up. It is taken twice per request; `h2` takes its own a dozen
+//! times, and the pool's CPU per request can't be told from a bare `h2` client's.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -2,7 +2,8 @@
 //!
 //! **Gathering.** `h2` flushes after every DATA frame, so each request would be a TLS record and a system
 //! call of its own. Here a flush is put off to the driver's next turn, which is asked for at once: what
-//! other tasks send before it goes along. Measured, it saves a tenth to a third of the CPU per request.
+//! other tasks send before it goes along. Measured with client and server together: 49 → 40 µs of CPU per
+//! request with bodies of 300 bytes, 57 → 51 µs with 2,000.
 //!
 //! **Counting.** `h2` does not say whether a stream's HEADERS were written. It always writes in the same
 //! step that encodes them, so a connection that ended without any write since a request was queued did
