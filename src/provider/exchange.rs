@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::Request;
-use tokio::time::{Instant, sleep_until, timeout_at};
+use tokio::time::{Instant, sleep_until};
 
 use super::transport::{Kind, Pool, Response, Sent, TransportError};
 use crate::domain::{LaneCause, Outcome, Reason};
@@ -30,10 +30,7 @@ pub(super) async fn exchange<S: Default + Send + Sync + 'static>(
     loop {
         let stream = pool.reserve(deadline).await?;
         let request = head(stream.state());
-        let sent = timeout_at(deadline, stream.send(request, body.clone()));
-        // Dropped in mid-flight: the request may have arrived.
-        let late = TransportError { sent: Sent::MaybeSent, kind: Kind::Timeout };
-        let error = match sent.await.unwrap_or(Err(late)) {
+        let error = match stream.send_by(deadline, request, body.clone()).await {
             Ok(response) => return Ok(response),
             Err(error) => error,
         };
