@@ -1,5 +1,7 @@
 //! What APNs is sent: one body and one set of headers per notification, and what differs per attempt. Pure.
 
+use std::fmt;
+
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
 use http::uri::{Authority, PathAndQuery, Scheme};
@@ -23,7 +25,7 @@ pub enum TopicOrigin {
 }
 
 /// A notification, ready to go to any device of an APNs lane. Cloning shares the body.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Prepared {
     body: Bytes,
     headers: HeaderMap,
@@ -120,6 +122,7 @@ impl Prepared {
     ) -> Request<()> {
         let mut request = Request::new(());
         *request.method_mut() = http::Method::POST;
+        *request.version_mut() = http::Version::HTTP_2;
         *request.uri_mut() = uri(authority, attempt.token);
         let headers = request.headers_mut();
         headers.clone_from(&self.headers);
@@ -132,6 +135,13 @@ impl Prepared {
         headers.insert("apns-id", apns_id);
         headers.insert(apple::EXPIRATION, attempt.life().apns_expiration().into());
         request
+    }
+}
+
+impl fmt::Debug for Prepared {
+    /// Nothing of what the notification says.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Prepared").field("bytes", &self.body.len()).finish_non_exhaustive()
     }
 }
 

@@ -1,0 +1,129 @@
+//! One attempt's request over a pool, resent for as long as nobody can have seen it.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::Request;
+use tokio::time::{Instant, sleep_until};
+
+use super::transport::{Kind, Pool, Response, Sent, TransportError};
+use crate::domain::{LaneCause, Outcome, Reason};
+
+/// How often a request that was certainly not processed is sent in all.
+const TRIES: u32 = 5;
+
+/// Pause before a refused stream is tried again; doubles each time.
+const REFUSED_PAUSE: Duration = Duration::from_millis(10);
+
+/// Sends until there is an answer, `deadline` passes, or it may have been processed. `head` makes the request's head
+/// for the connection that it goes to.
+///
+/// # Errors
+/// The last failure. `NotSent` only if no try can have been processed.
+pub(super) async fn exchange<S: Default + Send + Sync + 'static>(
+    pool: &Pool<S>,
+    deadline: Instant,
+    mut head: impl FnMut(&S) -> Request<()>,
+    body: &Bytes,
+) -> Result<Response<S>, TransportError> {
+    let mut tried = 0;
+    loop {
+        let stream = pool.reserve(deadline).await?;
+        let request = head(stream.state());
+        let error = match stream.send_by(deadline, request, body.clone()).await {
+            Ok(response) => return Ok(response),
+            Err(error) => error,
+        };
+        tried += 1;
+        let over = tried == TRIES || Instant::now() >= deadline || matches!(error.kind, Kind::Invalid(_));
+        if over || error.sent == Sent::MaybeSent {
+            return Err(error);
+        }
+        if error.kind == Kind::Refused {
+            sleep_until(deadline.min(Instant::now() + REFUSED_PAUSE * 2u32.pow(tried - 1))).await;
+        }
+    }
+}
+
+/// What an attempt without an answer came to.
+pub(super) fn unanswered(error: &TransportError) -> Outcome {
+    if error.sent == Sent::MaybeSent {
+        return Outcome::Unknown;
+    }
+    let cause = match error.kind {
+        Kind::Invalid(_) => return Outcome::Rejected { reason: Reason::new("internal") },
+        // There are connections, but they take no more.
+        Kind::Timeout | Kind::Refused => LaneCause::Throttled,
+        _ => LaneCause::Outage,
+    };
+    Outcome::RetryLane { reason: Reason::new(&error.kind.to_string()), cause, after: None }
+}
+
+#[cfg(test)]
+mod tests {
+    use h2::Reason as Code;
+
+    use super::*;
+    use crate::provider::fake::{self, Fate, PATIENCE};
+    use crate::provider::{setup, transport};
+
+    /// The answer's status or the error, and how many requests arrived.
+    async fn tried(fates: &'static [Fate]) -> (Result<u16, TransportError>, usize) {
+        let fake = fake::serve_streams(fates).await;
+        let (origin, authority) = setup::origin(Some(&fake.url()), "unused", Some(fake::ca_file())).unwrap();
+        let settings = transport::Settings {
+            connections: 1,
+            max_streams: 10,
+            prove_first: false,
+            connect_timeout: PATIENCE,
+            request_timeout: PATIENCE,
+            ping: None,
+            idle_close: None,
+            max_age: PATIENCE,
+            evict_after_timeouts: 0,
+        };
+        let pool: Pool<()> = Pool::new(origin, settings);
+        let head = |(): &()| {
+            let request = Request::post(format!("https://{authority}/x")).version(http::Version::HTTP_2);
+            request.body(()).unwrap()
+        };
+        let result = exchange(&pool, Instant::now() + PATIENCE, head, &Bytes::from_static(b"{}")).await;
+        (result.map(|response| response.status.as_u16()), fake.seen().len())
+    }
+
+    #[tokio::test]
+    async fn a_refused_stream_is_sent_again() {
+        const REFUSED: Fate = Fate::Reset(Code::REFUSED_STREAM);
+        let (result, requests) = tried(&[REFUSED, REFUSED, Fate::Answered]).await;
+        assert_eq!((result.unwrap(), requests), (200, 3));
+    }
+
+    #[tokio::test]
+    async fn one_that_is_always_refused_is_given_up_as_not_sent() {
+        let (result, requests) = tried(&[Fate::Reset(Code::REFUSED_STREAM)]).await;
+        let error = result.unwrap_err();
+        assert_eq!((error.sent, error.kind, requests), (Sent::NotSent, Kind::Refused, 5));
+    }
+
+    #[tokio::test]
+    async fn one_that_may_have_been_processed_is_not_sent_again() {
+        let (result, requests) = tried(&[Fate::Reset(Code::INTERNAL_ERROR), Fate::Answered]).await;
+        assert_eq!((result.unwrap_err().sent, requests), (Sent::MaybeSent, 1));
+    }
+
+    #[test]
+    fn a_failure_before_anything_was_sent_is_the_lane_s_and_one_after_is_in_doubt() {
+        let outcome = |sent, kind| unanswered(&TransportError { sent, kind });
+        let lane = |text: &str, cause| Outcome::RetryLane { reason: Reason::new(text), cause, after: None };
+        assert_eq!(outcome(Sent::MaybeSent, Kind::Timeout), Outcome::Unknown);
+        assert_eq!(outcome(Sent::MaybeSent, Kind::Closed("eof".into())), Outcome::Unknown);
+        assert_eq!(
+            outcome(Sent::NotSent, Kind::Connect("refused".into())),
+            lane("connect failed: refused", LaneCause::Outage)
+        );
+        assert_eq!(outcome(Sent::NotSent, Kind::Timeout), lane("deadline passed", LaneCause::Throttled));
+        assert_eq!(outcome(Sent::NotSent, Kind::Refused), lane("stream refused", LaneCause::Throttled));
+        let invalid = outcome(Sent::NotSent, Kind::Invalid("x".into()));
+        assert_eq!(invalid, Outcome::Rejected { reason: Reason::new("internal") });
+    }
+}
