@@ -48,6 +48,9 @@ pub enum ApiError {
     /// The database is out of reach.
     #[error("unavailable")]
     Unavailable(Option<Cause>),
+    /// The answer took too long. What was asked may have been done all the same.
+    #[error("overdue")]
+    Overdue(Cause),
     /// Too much is waiting already.
     #[error("the queue is full")]
     QueueFull,
@@ -136,6 +139,10 @@ impl ApiError {
                     "The database is out of reach. Nothing was stored.",
                 )
             },
+            Self::Overdue(cause) => {
+                let detail = "This took too long. What was asked may have been done all the same.";
+                Problem { cause: Some(cause), ..plain(later, "unavailable", "Unavailable", detail) }
+            }
             Self::QueueFull => {
                 plain(later, "queue_full", "The queue is full", "Too much is waiting. Nothing was stored.")
             }
@@ -150,7 +157,7 @@ impl ApiError {
     fn header(&self) -> Option<(http::HeaderName, HeaderValue)> {
         match self {
             Self::Unauthenticated => Some((WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))),
-            Self::Unavailable(_) => Some((RETRY_AFTER, RETRY_UNAVAILABLE.into())),
+            Self::Unavailable(_) | Self::Overdue(_) => Some((RETRY_AFTER, RETRY_UNAVAILABLE.into())),
             Self::QueueFull => Some((RETRY_AFTER, RETRY_QUEUE_FULL.into())),
             Self::ShuttingDown => Some((RETRY_AFTER, RETRY_SHUTTING_DOWN.into())),
             _ => None,
@@ -201,6 +208,11 @@ enum Sort {
     Form,
     Forbidden,
     Meaning,
+}
+
+/// Is it a fault of form, so that what the request means is not known?
+pub fn is_form(code: InputCode) -> bool {
+    sort(code) == Sort::Form
 }
 
 fn sort(code: InputCode) -> Sort {

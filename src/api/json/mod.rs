@@ -10,7 +10,7 @@ use std::cell::RefCell;
 
 use serde_json::Value;
 
-use crate::domain::{InputFault, Place};
+use crate::domain::{InputCode, InputFault, Place};
 
 pub use fields::{Fields, Given, wrong_type};
 pub use parse::parse;
@@ -34,6 +34,11 @@ impl Faults {
     /// None so far?
     pub fn is_empty(&self) -> bool {
         self.0.borrow().is_empty()
+    }
+
+    /// Is one of them of this sort?
+    pub fn any(&self, of_sort: fn(InputCode) -> bool) -> bool {
+        self.0.borrow().iter().any(|fault| of_sort(fault.code))
     }
 
     /// In the order of the places that they are about.
