@@ -2,12 +2,14 @@
 
 pub mod auth;
 pub mod body;
+pub mod devices;
 pub mod error;
 pub mod health;
 pub mod json;
 pub mod problem;
 pub mod query;
 pub mod serve;
+pub mod time;
 
 mod nearest;
 mod request;
@@ -63,6 +65,7 @@ pub fn router(state: State) -> Router {
     Router::new()
         .route("/healthz", get(health::healthz))
         .route("/readyz", get(health::readyz))
+        .merge(devices::routes())
         .fallback(|| async { ApiError::NotFound })
         .layer(axum::middleware::from_fn(request::surround))
         .with_state(state)
