@@ -1,1 +1,10 @@
 //! Integration tests: the whole service against a real Postgres and the simulator.
+//!
+//! One binary, so that they share one Postgres server ([`database`]); a database for each test.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod database;
+mod devices;
+mod service;
+mod shop;

@@ -39,6 +39,12 @@ pub enum ApiError {
     /// More devices, users and tokens in one `to` than the limit.
     #[error("too many targets")]
     TooManyTargets(usize),
+    /// More items than one request may name.
+    #[error("too many items")]
+    TooManyItems(usize),
+    /// A user token for an app whose configuration has no keys to check it with.
+    #[error("no user tokens here")]
+    UserTokensNotConfigured,
     /// The body is not said to be JSON.
     #[error("not JSON")]
     UnsupportedMediaType,
@@ -116,6 +122,17 @@ impl ApiError {
                 plain(StatusCode::PAYLOAD_TOO_LARGE, "too_many_targets", "Too many targets", detail)
                     .with("limit", json!(limit))
             }
+            Self::TooManyItems(limit) => {
+                let detail = format!("One request may name at most {limit} items.");
+                plain(StatusCode::PAYLOAD_TOO_LARGE, "too_many_items", "Too many items", detail)
+                    .with("limit", json!(limit))
+            }
+            Self::UserTokensNotConfigured => plain(
+                StatusCode::FORBIDDEN,
+                "user_tokens_not_configured",
+                "No user tokens here",
+                "The configuration has no keys to check this app's user tokens with.",
+            ),
             Self::UnsupportedMediaType => plain(
                 StatusCode::UNSUPPORTED_MEDIA_TYPE,
                 "unsupported_media_type",
