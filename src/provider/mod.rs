@@ -8,23 +8,41 @@ pub mod fcm;
 pub mod transport;
 
 mod apple;
+mod exchange;
 mod merge;
 mod retry_after;
+mod setup;
 mod verdict;
 
 use std::fmt;
+use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
+use sha2::{Digest, Sha256};
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use crate::domain::{DeviceToken, remaining_secs};
+use crate::domain::{Content, DeviceToken, NotificationId, Outcome, Reason, remaining_secs};
 
+pub use setup::SetupError;
+pub use transport::PoolStats;
 pub use verdict::{Fate, Verdict};
 
 /// SHA-256 over what makes a credential: names the rejected one, so that a node with a new one goes on.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Fingerprint(pub [u8; 32]);
+
+impl Fingerprint {
+    /// Over parts of any length, each told apart from its neighbours.
+    fn of(parts: &[&[u8]]) -> Self {
+        let mut digest = Sha256::new();
+        for part in parts {
+            digest.update((part.len() as u64).to_be_bytes());
+            digest.update(part);
+        }
+        Self(digest.finalize().into())
+    }
+}
 
 impl fmt::Debug for Fingerprint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -82,5 +100,66 @@ impl Life {
     /// FCM's `ttl` in seconds, rounded up; 0 for now or never.
     fn ttl_secs(self) -> u64 {
         if self.once { 0 } else { remaining_secs(self.expires_at - self.now) }
+    }
+}
+
+/// A lane's way to its provider. Shared by all of the lane's attempts.
+pub enum Sender {
+    /// APNs in one environment.
+    Apns(apns::Client),
+    /// FCM.
+    Fcm(fcm::Client),
+}
+
+/// A notification, ready to go to any device of one lane. Cheap to clone.
+#[derive(Clone, Debug)]
+pub enum Prepared {
+    /// For APNs.
+    Apns(Arc<apns::Prepared>),
+    /// For FCM.
+    Fcm(Arc<fcm::Prepared>),
+}
+
+impl Sender {
+    /// Renders what all attempts at `content` in this lane share.
+    pub fn prepare(&self, id: NotificationId, content: &Content) -> Prepared {
+        match self {
+            Self::Apns(client) => Prepared::Apns(Arc::new(client.prepare(id, content))),
+            Self::Fcm(client) => Prepared::Fcm(Arc::new(client.prepare(id, content))),
+        }
+    }
+
+    /// One attempt at one device, over by its deadline. Dropping the future resets the request.
+    pub async fn send(&self, prepared: &Prepared, attempt: &Attempt<'_>) -> Outcome {
+        match (self, prepared) {
+            (Self::Apns(client), Prepared::Apns(prepared)) => client.send(prepared, attempt).await,
+            (Self::Fcm(client), Prepared::Fcm(prepared)) => client.send(prepared, attempt).await,
+            // Only a fault of ours could bring another provider's message here; the device is not to blame for it.
+            _ => Outcome::Rejected { reason: Reason::new("internal") },
+        }
+    }
+
+    /// Names the credential in use.
+    pub fn fingerprint(&self) -> Fingerprint {
+        match self {
+            Self::Apns(client) => client.fingerprint(),
+            Self::Fcm(client) => client.fingerprint(),
+        }
+    }
+
+    /// Connections and streams now.
+    pub fn stats(&self) -> PoolStats {
+        match self {
+            Self::Apns(client) => client.stats(),
+            Self::Fcm(client) => client.stats(),
+        }
+    }
+
+    /// Lets what is on its way end (a request time-out at most), then closes the connections.
+    pub async fn shutdown(&self) {
+        match self {
+            Self::Apns(client) => client.shutdown().await,
+            Self::Fcm(client) => client.shutdown().await,
+        }
     }
 }

@@ -1,7 +1,11 @@
 //! Apple Push Notification service: credential, request, response.
 
+mod client;
+mod credential;
 mod request;
 mod response;
 
+pub use client::{Client, Settings};
+pub use credential::KeyError;
 pub use request::{Prepared, TopicOrigin, check_overrides, check_size, prepare, supplies_content};
 pub use response::classify;

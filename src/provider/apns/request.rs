@@ -120,6 +120,7 @@ impl Prepared {
     ) -> Request<()> {
         let mut request = Request::new(());
         *request.method_mut() = http::Method::POST;
+        *request.version_mut() = http::Version::HTTP_2;
         *request.uri_mut() = uri(authority, attempt.token);
         let headers = request.headers_mut();
         headers.clone_from(&self.headers);

@@ -1,8 +1,13 @@
 //! Firebase Cloud Messaging, HTTP v1: credential, request, response.
 
+mod bearer;
+mod client;
+mod credential;
 mod request;
 mod response;
 mod schema;
 
+pub use client::{Client, Settings};
+pub use credential::AccountError;
 pub use request::{Prepared, check_overrides, check_size, prepare, supplies_content};
 pub use response::classify;

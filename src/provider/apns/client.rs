@@ -1,0 +1,171 @@
+//! Sending to APNs: one environment, one key, one pool of connections.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::uri::Authority;
+use http::{HeaderValue, StatusCode};
+use tokio::time::Instant;
+
+use super::credential::{Bearer, Credential, Moment, Presented};
+use super::request::{self, Prepared};
+use super::response::{classify, goaway_about_credential};
+use crate::domain::{Content, Environment, NotificationId, Outcome};
+use crate::provider::exchange::{exchange, unanswered};
+use crate::provider::setup::{self, SetupError};
+use crate::provider::transport::{self, Kind, PingSettings, Pool, PoolStats, Response, Sent, TransportError};
+use crate::provider::verdict::{Fate, Verdict};
+use crate::provider::{Attempt, Fingerprint};
+
+/// Test of a silent connection; idle ones die unseen (PROVIDERS.md 4.2).
+const PING: PingSettings = PingSettings {
+    after_silence: Duration::from_secs(30),
+    deadline: Duration::from_secs(15),
+    while_idle: true,
+};
+
+/// What a lane's configuration says, files read and paths resolved.
+pub struct Settings {
+    /// The `.p8` file's bytes.
+    pub key: Vec<u8>,
+    /// Ten characters.
+    pub key_id: String,
+    /// Ten characters.
+    pub team_id: String,
+    /// Bundle id.
+    pub topic: String,
+    /// Which of Apple's hosts.
+    pub environment: Environment,
+    /// `https://host:port` instead of Apple's host.
+    pub endpoint: Option<String>,
+    /// PEM of a CA that is trusted too.
+    pub ca_file: Option<PathBuf>,
+    /// Most connections.
+    pub connections: usize,
+    /// Most streams of a connection that we open at once; APNs may allow fewer.
+    pub max_streams: usize,
+}
+
+/// Connections to APNs, with the key that they present.
+pub struct Client {
+    pool: Pool<Presented>,
+    credential: Credential,
+    authority: Authority,
+    topic: String,
+}
+
+impl Client {
+    /// Checks the settings; connects nothing yet.
+    ///
+    /// # Errors
+    /// [`SetupError`] for a key, topic, endpoint or CA file that can't be used.
+    pub fn new(settings: Settings) -> Result<Self, SetupError> {
+        let credential = Credential::new(&settings.key, &settings.key_id, &settings.team_id)?;
+        if settings.topic.is_empty() || HeaderValue::from_str(&settings.topic).is_err() {
+            return Err(SetupError::Topic);
+        }
+        let host = match settings.environment {
+            Environment::Production => "api.push.apple.com",
+            Environment::Sandbox => "api.sandbox.push.apple.com",
+        };
+        let (origin, authority) =
+            setup::origin(settings.endpoint.as_deref(), host, settings.ca_file.as_deref())?;
+        let pool = Pool::new(
+            origin,
+            transport::Settings {
+                connections: settings.connections,
+                max_streams: settings.max_streams,
+                prove_first: true,
+                connect_timeout: setup::CONNECT_TIMEOUT,
+                request_timeout: setup::REQUEST_TIMEOUT,
+                ping: Some(PING),
+                idle_close: None,
+                max_age: setup::MAX_AGE,
+                evict_after_timeouts: setup::EVICT_AFTER_TIMEOUTS,
+            },
+        );
+        Ok(Self { pool, credential, authority, topic: settings.topic })
+    }
+
+    /// Renders what all attempts at `content` share.
+    pub fn prepare(&self, id: NotificationId, content: &Content) -> Prepared {
+        request::prepare(id, content, &self.topic)
+    }
+
+    /// One attempt at one device.
+    pub async fn send(&self, prepared: &Prepared, attempt: &Attempt<'_>) -> Outcome {
+        let (verdict, bearer) = match self.ask(prepared, attempt).await {
+            Ok(answered) => answered,
+            Err(outcome) => return outcome,
+        };
+        if !verdict.renew || !self.credential.renew(&bearer, moment(attempt)) {
+            return verdict.outcome;
+        }
+        match self.ask(prepared, attempt).await {
+            Ok((verdict, _)) => verdict.outcome,
+            Err(outcome) => outcome,
+        }
+    }
+
+    /// Names the key in use.
+    pub fn fingerprint(&self) -> Fingerprint {
+        self.credential.fingerprint()
+    }
+
+    /// Connections and streams now.
+    pub fn stats(&self) -> PoolStats {
+        self.pool.stats()
+    }
+
+    /// Lets what is on its way end, then closes.
+    pub async fn shutdown(&self) {
+        self.pool.shutdown().await;
+    }
+
+    async fn ask(
+        &self,
+        prepared: &Prepared,
+        attempt: &Attempt<'_>,
+    ) -> Result<(Verdict, Arc<Bearer>), Outcome> {
+        let mut used = None;
+        let head = |presented: &Presented| {
+            let bearer = self.credential.bearer(presented, moment(attempt));
+            let head = prepared.head(&self.authority, attempt, bearer.header.clone());
+            used = Some(bearer);
+            head
+        };
+        let response = exchange(&self.pool, attempt.deadline, head, prepared.body()).await;
+        let response = response.map_err(|error| without_answer(&error))?;
+        let verdict =
+            classify(response.status, &response.headers, &response.body, prepared.topic(), attempt.now);
+        judge_connection(&response, &verdict);
+        Ok((verdict, used.expect("an answer needs a request, and that a head")))
+    }
+}
+
+fn moment(attempt: &Attempt<'_>) -> Moment {
+    Moment { now: attempt.now, at: Instant::now() }
+}
+
+/// Only an answer that shows that the token was accepted opens the connection's other streams.
+fn judge_connection(response: &Response<Presented>, verdict: &Verdict) {
+    match verdict.connection {
+        Fate::Retire => response.connection.retire(),
+        Fate::Keep if response.status != StatusCode::FORBIDDEN && !response.status.is_server_error() => {
+            response.connection.mark_proven();
+        }
+        Fate::Keep => {}
+    }
+}
+
+fn without_answer(error: &TransportError) -> Outcome {
+    match (&error.kind, error.sent) {
+        (Kind::GoAway { debug, .. }, Sent::NotSent) => goaway_about_credential(debug),
+        _ => None,
+    }
+    .unwrap_or_else(|| unanswered(error))
+}
+
+#[cfg(test)]
+mod tests;

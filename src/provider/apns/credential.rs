@@ -1,0 +1,283 @@
+//! The provider token: an ES256 JWT by a `.p8` key (PROVIDERS.md 1.5).
+//!
+//! APNs wants it renewed within 60 minutes, and refuses a second one within 20 minutes on a connection. So a new one
+//! is made every 30 minutes, for new connections; a connection keeps the one that it began with until that is 50
+//! minutes old, and then takes the current one: changes on a connection are at least 20 minutes apart, always.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use http::HeaderValue;
+use jsonwebtoken::{Algorithm, EncodingKey, Header};
+use serde::Serialize;
+use tokio::time::Instant;
+
+use crate::provider::Fingerprint;
+
+/// New connections get a token no older than this.
+const MINT_AFTER: Duration = Duration::from_secs(30 * 60);
+/// A connection's token is replaced at this age.
+const KEEP_FOR: Duration = Duration::from_secs(50 * 60);
+/// A token younger than this can't have expired: a clock is wrong, and minting again would not help.
+const TOO_YOUNG: Duration = Duration::from_secs(20 * 60);
+
+/// A key that can't sign for APNs.
+#[derive(Debug, thiserror::Error)]
+pub enum KeyError {
+    /// Not a PKCS#8 PEM with a P-256 key, as Apple's `.p8` files are.
+    #[error("not a .p8 key as Apple issues them (PKCS#8 PEM, P-256): {0}")]
+    Key(#[from] jsonwebtoken::errors::Error),
+    /// Key id and team id are ten letters and digits.
+    #[error("{0} is not ten letters and digits")]
+    Id(&'static str),
+}
+
+/// One key of one team.
+pub(super) struct Credential {
+    key: EncodingKey,
+    header: Header,
+    team_id: String,
+    fingerprint: Fingerprint,
+    current: Mutex<Option<Arc<Bearer>>>,
+}
+
+/// What a connection presents: kept in the pool's state of each.
+#[derive(Default)]
+pub(super) struct Presented(Mutex<Option<Arc<Bearer>>>);
+
+/// Now, by both clocks that count here.
+#[derive(Clone, Copy)]
+pub(super) struct Moment {
+    /// Postgres's: what a token says of when it was issued.
+    pub(super) now: DateTime<Utc>,
+    /// Our own, which can't be set: how old a token is.
+    pub(super) at: Instant,
+}
+
+/// A signed token.
+pub(super) struct Bearer {
+    /// `bearer <jwt>`, marked as sensitive.
+    pub(super) header: HeaderValue,
+    minted: Moment,
+}
+
+#[derive(Serialize)]
+struct Claims<'a> {
+    iss: &'a str,
+    iat: i64,
+}
+
+impl Credential {
+    /// Reads the key and tries it.
+    pub(super) fn new(pem: &[u8], key_id: &str, team_id: &str) -> Result<Self, KeyError> {
+        let is_id = |id: &str| id.len() == 10 && id.bytes().all(|b| b.is_ascii_alphanumeric());
+        if !is_id(key_id) {
+            return Err(KeyError::Id("key_id"));
+        }
+        if !is_id(team_id) {
+            return Err(KeyError::Id("team_id"));
+        }
+        let mut header = Header::new(Algorithm::ES256);
+        header.kid = Some(key_id.to_owned());
+        header.typ = None;
+        let credential = Self {
+            key: EncodingKey::from_ec_pem(pem)?,
+            header,
+            team_id: team_id.to_owned(),
+            fingerprint: Fingerprint::of(&[pem, key_id.as_bytes(), team_id.as_bytes()]),
+            current: Mutex::default(),
+        };
+        // Another curve is found out only by signing.
+        credential.sign(0)?;
+        Ok(credential)
+    }
+
+    pub(super) fn fingerprint(&self) -> Fingerprint {
+        self.fingerprint
+    }
+
+    /// What the connection of `presented` is to present.
+    pub(super) fn bearer(&self, presented: &Presented, now: Moment) -> Arc<Bearer> {
+        let mut presented = presented.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*presented {
+            Some(bearer) if bearer.age(now) < KEEP_FOR => bearer.clone(),
+            _ => presented.insert(self.current(now)).clone(),
+        }
+    }
+
+    /// APNs calls `expired` expired: is there a newer one to try, on another connection?
+    ///
+    /// Never for one that is too young for that: then a clock is wrong.
+    pub(super) fn renew(&self, expired: &Arc<Bearer>, now: Moment) -> bool {
+        let mut current = self.lock();
+        if current.as_ref().is_some_and(|current| !Arc::ptr_eq(current, expired)) {
+            return true;
+        }
+        // Whichever says more: a machine that slept counts no time of its own.
+        let stored = (now.now - expired.minted.now).to_std().unwrap_or_default();
+        let age = stored.max(expired.age(now));
+        if age < TOO_YOUNG {
+            return false;
+        }
+        *current = None;
+        true
+    }
+
+    fn current(&self, now: Moment) -> Arc<Bearer> {
+        // Signing takes well under a millisecond; holding the lock meanwhile makes it one at a time.
+        let mut current = self.lock();
+        match &*current {
+            Some(bearer) if bearer.age(now) < MINT_AFTER => bearer.clone(),
+            _ => current.insert(Arc::new(self.mint(now))).clone(),
+        }
+    }
+
+    fn mint(&self, now: Moment) -> Bearer {
+        let header = self.sign(now.now.timestamp()).expect("the key has signed before");
+        Bearer { header, minted: now }
+    }
+
+    fn sign(&self, iat: i64) -> Result<HeaderValue, jsonwebtoken::errors::Error> {
+        let jwt = jsonwebtoken::encode(&self.header, &Claims { iss: &self.team_id, iat }, &self.key)?;
+        let mut header = HeaderValue::try_from(format!("bearer {jwt}")).expect("a JWT is ASCII");
+        header.set_sensitive(true);
+        Ok(header)
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Arc<Bearer>>> {
+        self.current.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Bearer {
+    fn age(&self, now: Moment) -> Duration {
+        now.at.saturating_duration_since(self.minted.at)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use base64::Engine;
+    use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+    use chrono::TimeDelta;
+    use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384, PublicKeyData};
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn key() -> KeyPair {
+        KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).expect("a key")
+    }
+
+    fn credential(key: &KeyPair) -> Credential {
+        Credential::new(key.serialize_pem().as_bytes(), "ABC123DEFG", "DEF123GHIJ").expect("a good key")
+    }
+
+    fn start() -> Moment {
+        Moment { now: DateTime::from_timestamp(1_795_000_000, 0).expect("in range"), at: Instant::now() }
+    }
+
+    fn later(start: Moment, minutes: i64) -> Moment {
+        let passed = TimeDelta::minutes(minutes);
+        Moment { now: start.now + passed, at: start.at + passed.to_std().expect("later") }
+    }
+
+    fn part(bearer: &Bearer, index: usize) -> Vec<u8> {
+        let jwt = bearer.header.to_str().expect("ASCII").strip_prefix("bearer ").expect("a bearer");
+        URL_SAFE_NO_PAD.decode(jwt.split('.').nth(index).expect("three parts")).expect("base64url")
+    }
+
+    fn iat(bearer: &Bearer) -> i64 {
+        serde_json::from_slice::<Value>(&part(bearer, 1)).expect("JSON")["iat"].as_i64().expect("a number")
+    }
+
+    #[test]
+    fn the_token_says_what_apple_asks_for_and_no_more() {
+        let key = key();
+        let bearer = credential(&key).mint(start());
+        let header: Value = serde_json::from_slice(&part(&bearer, 0)).expect("JSON");
+        assert_eq!(header, json!({"alg": "ES256", "kid": "ABC123DEFG"}));
+        let claims: Value = serde_json::from_slice(&part(&bearer, 1)).expect("JSON");
+        assert_eq!(claims, json!({"iss": "DEF123GHIJ", "iat": 1_795_000_000}));
+        let signature = part(&bearer, 2);
+        assert_eq!(signature.len(), 64, "raw r and s");
+        let signed =
+            bearer.header.to_str().expect("ASCII")["bearer ".len()..].rsplit_once('.').expect("parts").0;
+        aws_verify(key.der_bytes(), signed.as_bytes(), &signature);
+        assert_eq!(format!("{:?}", bearer.header), "Sensitive");
+    }
+
+    fn aws_verify(point: &[u8], message: &[u8], signature: &[u8]) {
+        let key = jsonwebtoken::DecodingKey::from_ec_der(point);
+        let signature = URL_SAFE_NO_PAD.encode(signature);
+        assert!(jsonwebtoken::crypto::verify(&signature, message, &key, Algorithm::ES256).expect("a key"));
+    }
+
+    #[test]
+    fn keys_and_ids_that_apple_would_not_issue_are_refused() {
+        let good = key().serialize_pem();
+        let other = KeyPair::generate_for(&PKCS_ECDSA_P384_SHA384).expect("a key").serialize_pem();
+        let refused = |pem: &str, key_id, team_id| Credential::new(pem.as_bytes(), key_id, team_id).err();
+        assert!(matches!(refused("no pem", "ABC123DEFG", "DEF123GHIJ"), Some(KeyError::Key(_))));
+        assert!(matches!(refused(&other, "ABC123DEFG", "DEF123GHIJ"), Some(KeyError::Key(_))));
+        assert!(matches!(refused(&good, "ABC", "DEF123GHIJ"), Some(KeyError::Id("key_id"))));
+        assert!(matches!(refused(&good, "ABC123DEFG", "DEF 23GHIJ"), Some(KeyError::Id("team_id"))));
+    }
+
+    #[test]
+    fn the_fingerprint_hangs_on_key_and_both_ids() {
+        let (one, two) = (key().serialize_pem(), key().serialize_pem());
+        let print = |pem: &str, key_id, team_id| {
+            Credential::new(pem.as_bytes(), key_id, team_id).expect("a good key").fingerprint()
+        };
+        let base = print(&one, "ABC123DEFG", "DEF123GHIJ");
+        assert_eq!(base, print(&one, "ABC123DEFG", "DEF123GHIJ"));
+        assert_ne!(base, print(&two, "ABC123DEFG", "DEF123GHIJ"));
+        assert_ne!(base, print(&one, "ABC123DEFH", "DEF123GHIJ"));
+        assert_ne!(base, print(&one, "ABC123DEFG", "DEF123GHIK"));
+    }
+
+    #[test]
+    fn a_connection_keeps_its_token_for_50_minutes_while_new_ones_get_the_current() {
+        let credential = credential(&key());
+        let start = start();
+        let (first, second, third) = (Presented::default(), Presented::default(), Presented::default());
+        let issued = |presented, minutes| {
+            (iat(&credential.bearer(presented, later(start, minutes))) - start.now.timestamp()) / 60
+        };
+        assert_eq!(issued(&first, 0), 0);
+        assert_eq!(issued(&second, 29), 0, "not 30 minutes old");
+        assert_eq!(issued(&third, 30), 30);
+        assert_eq!(issued(&second, 30), 0, "no second one within 20 minutes");
+        assert_eq!(issued(&second, 49), 0);
+        assert_eq!(issued(&second, 50), 30, "takes the current one");
+        assert_eq!(issued(&first, 60), 60);
+        assert_eq!(issued(&second, 60), 30);
+        assert_eq!(issued(&third, 79), 30);
+        assert_eq!(issued(&third, 80), 60);
+    }
+
+    #[test]
+    fn an_expired_one_is_renewed_once_for_all_and_never_when_young() {
+        let credential = credential(&key());
+        let start = start();
+        let old = credential.bearer(&Presented::default(), start);
+        assert!(!credential.renew(&old, later(start, 19)));
+        let then = later(start, 20);
+        assert!(credential.renew(&old, then));
+        let new = credential.bearer(&Presented::default(), then);
+        assert_eq!(iat(&new), then.now.timestamp());
+        assert!(credential.renew(&old, then), "there is a newer one already");
+        assert!(Arc::ptr_eq(&new, &credential.bearer(&Presented::default(), then)), "and it stays");
+        assert!(!credential.renew(&new, then));
+    }
+
+    #[test]
+    fn a_machine_that_slept_goes_by_the_database_s_clock() {
+        let credential = credential(&key());
+        let start = start();
+        let old = credential.bearer(&Presented::default(), start);
+        assert!(credential.renew(&old, Moment { at: start.at, ..later(start, 120) }));
+    }
+}

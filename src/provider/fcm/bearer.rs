@@ -1,0 +1,316 @@
+//! A single-flight cache of access tokens: however many ask, one fetch is on its way, and while the old token holds,
+//! nobody waits for the new one (PROVIDERS.md 3.2).
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use http::HeaderValue;
+use tokio::sync::watch;
+use tokio::time::{Instant, timeout, timeout_at};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::domain::Reason;
+
+/// Bound on one fetch.
+const FETCH_TIMEOUT: Duration = Duration::from_secs(10);
+/// Pause after a failed fetch, in which its failure is the answer for whoever has no token.
+const PAUSE: Duration = Duration::from_secs(5);
+/// A token is refreshed after a random part of its life within these bounds, so that nodes don't do it together.
+const REFRESH_AFTER: std::ops::Range<f64> = 0.75..0.9;
+/// A token counts as expired so long before its end, or a tenth of its life if that is shorter.
+const MARGIN: Duration = Duration::from_secs(60);
+
+/// Why there is no token.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub(super) enum TokenError {
+    /// The token endpoint refuses the credential.
+    #[error("the token endpoint refused the service account: {0}")]
+    Rejected(Reason),
+    /// The token endpoint is out of reach or out of order.
+    #[error("no answer of use from the token endpoint: {0}")]
+    Unavailable(Reason),
+}
+
+/// What a fetch brings.
+pub(super) struct Fetched {
+    /// The access token.
+    pub(super) token: String,
+    /// How long it holds from now.
+    pub(super) life: Duration,
+}
+
+/// Gets a new token. It is never called twice at a time.
+pub(super) type Fetch =
+    Box<dyn Fn() -> Pin<Box<dyn Future<Output = Result<Fetched, TokenError>> + Send>> + Send + Sync>;
+
+/// An access token, as requests carry it.
+pub(super) struct Bearer {
+    /// `Bearer <token>`, marked as sensitive.
+    pub(super) header: HeaderValue,
+    refresh_at: Instant,
+    expires_at: Instant,
+}
+
+/// The cache. Fetches run in tasks of its own, so that a caller who gives up stops nobody else's.
+pub(super) struct Bearers {
+    shared: Arc<Shared>,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+}
+
+struct Shared {
+    fetch: Fetch,
+    state: Mutex<State>,
+    fetched: watch::Sender<()>,
+}
+
+#[derive(Default)]
+struct State {
+    bearer: Option<Arc<Bearer>>,
+    fetching: bool,
+    /// The last fetch's failure, and until when there is no other.
+    failure: Option<(TokenError, Instant)>,
+}
+
+impl Bearers {
+    pub(super) fn new(fetch: Fetch) -> Self {
+        let shared = Shared { fetch, state: Mutex::default(), fetched: watch::Sender::new(()) };
+        Self { shared: Arc::new(shared), tasks: TaskTracker::new(), stop: CancellationToken::new() }
+    }
+
+    /// A token that holds, at once if there is one.
+    pub(super) async fn bearer(&self, deadline: Instant) -> Result<Arc<Bearer>, TokenError> {
+        let mut fetched = self.shared.fetched.subscribe();
+        loop {
+            if let Some(answer) = self.look() {
+                return answer;
+            }
+            if !matches!(timeout_at(deadline, fetched.changed()).await, Ok(Ok(()))) {
+                return Err(TokenError::Unavailable(Reason::new("token endpoint: deadline passed")));
+            }
+        }
+    }
+
+    /// The provider refused `refused`: it is not handed out again.
+    pub(super) fn refused(&self, refused: &Arc<Bearer>) {
+        let mut state = self.shared.lock();
+        if state.bearer.as_ref().is_some_and(|current| Arc::ptr_eq(current, refused)) {
+            state.bearer = None;
+        }
+    }
+
+    /// Ends a fetch on its way; there are no more tokens afterwards but the one there is.
+    pub(super) async fn shutdown(&self) {
+        self.stop.cancel();
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+
+    /// What there is now; starts a fetch where one is due. `None`: wait for it.
+    fn look(&self) -> Option<Result<Arc<Bearer>, TokenError>> {
+        let now = Instant::now();
+        let mut state = self.shared.lock();
+        let pausing = state.failure.as_ref().is_some_and(|(_, until)| now < *until);
+        let due = state.bearer.as_ref().is_none_or(|bearer| now >= bearer.refresh_at);
+        if due && !state.fetching && !pausing && !self.stop.is_cancelled() {
+            state.fetching = true;
+            self.start();
+        }
+        if let Some(bearer) = state.bearer.as_ref().filter(|bearer| now < bearer.expires_at) {
+            return Some(Ok(bearer.clone()));
+        }
+        if state.fetching {
+            return None;
+        }
+        let failure = state.failure.as_ref().map(|(error, _)| error.clone());
+        Some(Err(failure.unwrap_or_else(|| TokenError::Unavailable(Reason::new("shut down")))))
+    }
+
+    fn start(&self) {
+        let (shared, stop) = (self.shared.clone(), self.stop.clone());
+        self.tasks.spawn(async move {
+            let result = tokio::select! {
+                () = stop.cancelled() => Err(TokenError::Unavailable(Reason::new("shut down"))),
+                result = timeout(FETCH_TIMEOUT, (shared.fetch)()) => result.unwrap_or_else(|_| {
+                    Err(TokenError::Unavailable(Reason::new("token endpoint: no answer")))
+                }),
+            };
+            shared.settle(result.and_then(Bearer::new));
+        });
+    }
+}
+
+impl Shared {
+    fn settle(&self, result: Result<Bearer, TokenError>) {
+        let mut state = self.lock();
+        state.fetching = false;
+        match result {
+            Ok(bearer) => {
+                state.bearer = Some(Arc::new(bearer));
+                state.failure = None;
+            }
+            Err(error) => {
+                tracing::warn!(%error, "no new FCM access token");
+                state.failure = Some((error, Instant::now() + PAUSE));
+            }
+        }
+        drop(state);
+        self.fetched.send_replace(());
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Bearer {
+    fn new(fetched: Fetched) -> Result<Self, TokenError> {
+        let unusable = |text| TokenError::Unavailable(Reason::new(text));
+        if fetched.life.is_zero() {
+            return Err(unusable("token endpoint: expired token"));
+        }
+        let mut header = HeaderValue::try_from(format!("Bearer {}", fetched.token))
+            .map_err(|_| unusable("token endpoint: unusable token"))?;
+        header.set_sensitive(true);
+        let now = Instant::now();
+        let refresh_at = now + fetched.life.mul_f64(rand::random_range(REFRESH_AFTER));
+        let expires_at = now + fetched.life - MARGIN.min(fetched.life / 10);
+        Ok(Self { header, refresh_at: refresh_at.min(expires_at), expires_at })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use tokio::sync::Semaphore;
+
+    use super::*;
+
+    const PATIENCE: Duration = Duration::from_secs(20);
+
+    /// A token endpoint that answers as often as it gets leave to, with what `answer` says of that call.
+    struct Endpoint {
+        bearers: Arc<Bearers>,
+        calls: Arc<AtomicUsize>,
+        leave: Arc<Semaphore>,
+    }
+
+    fn endpoint(
+        answer: impl Fn(usize) -> Result<Duration, TokenError> + Clone + Send + Sync + 'static,
+    ) -> Endpoint {
+        let (calls, leave) = (Arc::new(AtomicUsize::new(0)), Arc::new(Semaphore::new(0)));
+        let (counter, gate) = (calls.clone(), leave.clone());
+        let fetch: Fetch = Box::new(move || {
+            let (number, gate, answer) =
+                (counter.fetch_add(1, Ordering::SeqCst), gate.clone(), answer.clone());
+            Box::pin(async move {
+                gate.acquire().await.expect("never closed").forget();
+                answer(number).map(|life| Fetched { token: format!("t{number}"), life })
+            })
+        });
+        Endpoint { bearers: Arc::new(Bearers::new(fetch)), calls, leave }
+    }
+
+    fn hour(_: usize) -> Result<Duration, TokenError> {
+        Ok(Duration::from_secs(3600))
+    }
+
+    impl Endpoint {
+        async fn ask(&self) -> Result<String, TokenError> {
+            let bearer = self.bearers.bearer(Instant::now() + PATIENCE).await?;
+            Ok(bearer.header.to_str().expect("ASCII").to_owned())
+        }
+
+        fn age(&self, change: impl FnOnce(&mut Bearer)) {
+            let mut state = self.bearers.shared.lock();
+            let old = state.bearer.as_ref().expect("a token");
+            let mut bearer =
+                Bearer { header: old.header.clone(), refresh_at: old.refresh_at, expires_at: old.expires_at };
+            change(&mut bearer);
+            state.bearer = Some(Arc::new(bearer));
+        }
+    }
+
+    #[tokio::test]
+    async fn many_callers_share_one_fetch() {
+        let endpoint = endpoint(hour);
+        let asked = futures_util::future::join_all((0..50).map(|_| endpoint.ask()));
+        let (answers, ()) = tokio::join!(asked, async { endpoint.leave.add_permits(1) });
+        assert!(answers.iter().all(|answer| answer == &Ok("Bearer t0".to_owned())));
+        assert_eq!(endpoint.calls.load(Ordering::SeqCst), 1);
+    }
+
+    #[tokio::test]
+    async fn a_caller_who_gives_up_does_not_stop_the_fetch() {
+        let endpoint = endpoint(hour);
+        let late = endpoint.bearers.bearer(Instant::now()).await.err();
+        assert!(matches!(late, Some(TokenError::Unavailable(_))));
+        endpoint.leave.add_permits(1);
+        assert_eq!(endpoint.ask().await, Ok("Bearer t0".to_owned()));
+        assert_eq!(endpoint.calls.load(Ordering::SeqCst), 1);
+    }
+
+    #[tokio::test]
+    async fn a_token_that_still_holds_is_served_while_the_next_is_fetched_and_if_that_fails() {
+        let endpoint = endpoint(|number| match number {
+            1 => Err(TokenError::Unavailable(Reason::new("down"))),
+            _ => hour(number),
+        });
+        endpoint.leave.add_permits(1);
+        assert_eq!(endpoint.ask().await, Ok("Bearer t0".to_owned()));
+        endpoint.age(|bearer| bearer.refresh_at = Instant::now());
+        assert_eq!(endpoint.ask().await, Ok("Bearer t0".to_owned()), "the fetch has no leave yet");
+        let mut fetched = endpoint.bearers.shared.fetched.subscribe();
+        endpoint.leave.add_permits(1);
+        timeout(PATIENCE, fetched.changed()).await.expect("in time").expect("open");
+        assert_eq!(endpoint.ask().await, Ok("Bearer t0".to_owned()), "the fetch failed");
+        assert_eq!(endpoint.calls.load(Ordering::SeqCst), 2, "and there is a pause before the next");
+        endpoint.bearers.shared.lock().failure = None;
+        endpoint.age(|bearer| bearer.expires_at = Instant::now());
+        endpoint.leave.add_permits(1);
+        assert_eq!(endpoint.ask().await, Ok("Bearer t2".to_owned()));
+    }
+
+    #[tokio::test]
+    async fn without_a_token_the_failure_is_the_answer_until_the_pause_is_over() {
+        let refused = TokenError::Rejected(Reason::new("invalid_grant"));
+        let answer = refused.clone();
+        let endpoint = endpoint(move |_| Err(answer.clone()));
+        endpoint.leave.add_permits(10);
+        for _ in 0..3 {
+            assert_eq!(endpoint.ask().await, Err(refused.clone()));
+        }
+        assert_eq!(endpoint.calls.load(Ordering::SeqCst), 1);
+    }
+
+    #[tokio::test]
+    async fn a_refused_token_is_replaced_once() {
+        let endpoint = endpoint(hour);
+        endpoint.leave.add_permits(10);
+        let first = endpoint.bearers.bearer(Instant::now() + PATIENCE).await.expect("a token");
+        endpoint.bearers.refused(&first);
+        assert_eq!(endpoint.ask().await, Ok("Bearer t1".to_owned()));
+        endpoint.bearers.refused(&first);
+        assert_eq!(endpoint.ask().await, Ok("Bearer t1".to_owned()), "the refused one was replaced already");
+    }
+
+    #[tokio::test]
+    async fn a_token_of_no_life_or_form_is_none() {
+        let endpoint = endpoint(|_| Ok(Duration::ZERO));
+        endpoint.leave.add_permits(1);
+        assert!(matches!(endpoint.ask().await, Err(TokenError::Unavailable(_))));
+        assert!(Bearer::new(Fetched { token: "a\nb".to_owned(), life: Duration::from_secs(9) }).is_err());
+    }
+
+    #[tokio::test]
+    async fn shutdown_ends_a_fetch_on_its_way() {
+        let endpoint = endpoint(hour);
+        let (asked, ()) = tokio::join!(endpoint.ask(), endpoint.bearers.shutdown());
+        assert!(matches!(asked, Err(TokenError::Unavailable(_))));
+        assert!(matches!(endpoint.ask().await, Err(TokenError::Unavailable(_))));
+    }
+}

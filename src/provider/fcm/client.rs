@@ -1,0 +1,178 @@
+//! Sending to FCM: one service account, one project, one pool of connections.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{AUTHORIZATION, CONTENT_TYPE};
+use http::{HeaderValue, Method, Request, Uri, Version};
+
+use super::bearer::{Bearer, Bearers, TokenError};
+use super::credential::{Account, AccountError};
+use super::request::{self, Prepared};
+use super::response::classify;
+use crate::domain::{Content, LaneCause, Misfit, NotificationId, Outcome};
+use crate::provider::exchange::{exchange, unanswered};
+use crate::provider::setup::{self, SetupError};
+use crate::provider::transport::{self, PingSettings, Pool, PoolStats};
+use crate::provider::verdict::{Fate, Verdict};
+use crate::provider::{Attempt, Fingerprint};
+
+/// FCM answers more with a GOAWAY (PROVIDERS.md 3.9).
+const STREAMS_MAX: usize = 100;
+/// FCM closes idle connections after about three minutes; ours are closed before (PROVIDERS.md 4.2).
+const IDLE_CLOSE: Duration = Duration::from_secs(150);
+/// Never while idle: FCM has closed connections over that (PROVIDERS.md 4.2).
+const PING: PingSettings = PingSettings {
+    after_silence: Duration::from_secs(20),
+    deadline: Duration::from_secs(15),
+    while_idle: false,
+};
+
+/// What a lane's configuration says, files read and paths resolved.
+pub struct Settings {
+    /// The service account file's bytes.
+    pub service_account: Vec<u8>,
+    /// Android channel where a notification names none.
+    pub channel: Option<String>,
+    /// `https://host:port` instead of Google's host.
+    pub endpoint: Option<String>,
+    /// PEM of a CA that is trusted too, for the token endpoint as well.
+    pub ca_file: Option<PathBuf>,
+    /// Most connections.
+    pub connections: usize,
+    /// Most streams of a connection that we open at once; never more than 100.
+    pub max_streams: usize,
+}
+
+/// Connections to FCM, with the access token that they present.
+pub struct Client {
+    pool: Pool<()>,
+    bearers: Bearers,
+    uri: Uri,
+    project_id: String,
+    channel: Option<String>,
+    fingerprint: Fingerprint,
+}
+
+impl Client {
+    /// Checks the settings; connects nothing yet.
+    ///
+    /// # Errors
+    /// [`SetupError`] for a service account, endpoint or CA file that can't be used.
+    pub async fn new(settings: Settings) -> Result<Self, SetupError> {
+        let account = Account::parse(&settings.service_account)?;
+        let (project_id, fingerprint) = (account.project_id.clone(), account.fingerprint);
+        let (origin, authority) =
+            setup::origin(settings.endpoint.as_deref(), "fcm.googleapis.com", settings.ca_file.as_deref())?;
+        let fetch = account.fetch(&origin.tls).await?;
+        let uri = Uri::builder()
+            .scheme("https")
+            .authority(authority)
+            .path_and_query(format!("/v1/projects/{project_id}/messages:send"))
+            .build()
+            .map_err(|_| AccountError::Field("project_id"))?;
+        let pool = Pool::new(
+            origin,
+            transport::Settings {
+                connections: settings.connections,
+                max_streams: settings.max_streams.min(STREAMS_MAX),
+                prove_first: false,
+                connect_timeout: setup::CONNECT_TIMEOUT,
+                request_timeout: setup::REQUEST_TIMEOUT,
+                ping: Some(PING),
+                idle_close: Some(IDLE_CLOSE),
+                max_age: setup::MAX_AGE,
+                evict_after_timeouts: setup::EVICT_AFTER_TIMEOUTS,
+            },
+        );
+        let bearers = Bearers::new(fetch);
+        Ok(Self { pool, bearers, uri, project_id, channel: settings.channel, fingerprint })
+    }
+
+    /// Renders what all attempts at `content` share.
+    pub fn prepare(&self, id: NotificationId, content: &Content) -> Prepared {
+        request::prepare(id, content, self.channel.as_deref())
+    }
+
+    /// One attempt at one device.
+    pub async fn send(&self, prepared: &Prepared, attempt: &Attempt<'_>) -> Outcome {
+        let body = prepared.body(attempt.token.expose(), attempt.life());
+        let mut renewed = false;
+        loop {
+            let bearer = match self.bearers.bearer(attempt.deadline).await {
+                Ok(bearer) => bearer,
+                Err(error) => return without_token(error),
+            };
+            let verdict = match self.ask(&bearer, &body, prepared, attempt).await {
+                Ok(verdict) => verdict,
+                Err(outcome) => return outcome,
+            };
+            if verdict.renew && !renewed {
+                self.bearers.refused(&bearer);
+                renewed = true;
+            } else {
+                return verdict.outcome;
+            }
+        }
+    }
+
+    /// Names the service account in use.
+    pub fn fingerprint(&self) -> Fingerprint {
+        self.fingerprint
+    }
+
+    /// Whose quota is used: two apps may share a project (QUEUE.md 13).
+    pub fn project_id(&self) -> &str {
+        &self.project_id
+    }
+
+    /// Connections and streams now.
+    pub fn stats(&self) -> PoolStats {
+        self.pool.stats()
+    }
+
+    /// Lets what is on its way end, then closes.
+    pub async fn shutdown(&self) {
+        self.pool.shutdown().await;
+        self.bearers.shutdown().await;
+    }
+
+    async fn ask(
+        &self,
+        bearer: &Bearer,
+        body: &Bytes,
+        prepared: &Prepared,
+        attempt: &Attempt<'_>,
+    ) -> Result<Verdict, Outcome> {
+        let head = |(): &()| {
+            let mut request = Request::new(());
+            *request.method_mut() = Method::POST;
+            *request.version_mut() = Version::HTTP_2;
+            *request.uri_mut() = self.uri.clone();
+            request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+            request.headers_mut().insert(AUTHORIZATION, bearer.header.clone());
+            request
+        };
+        let response =
+            exchange(&self.pool, attempt.deadline, head, body).await.map_err(|error| unanswered(&error))?;
+        let verdict =
+            classify(response.status, &response.headers, &response.body, prepared.is_activity(), attempt.now);
+        if verdict.connection == Fate::Retire {
+            response.connection.retire();
+        }
+        Ok(verdict)
+    }
+}
+
+fn without_token(error: TokenError) -> Outcome {
+    match error {
+        TokenError::Rejected(reason) => Outcome::Misconfigured { reason, about: Misfit::Credential },
+        TokenError::Unavailable(reason) => {
+            Outcome::RetryLane { reason, cause: LaneCause::Outage, after: None }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
