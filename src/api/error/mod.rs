@@ -106,6 +106,19 @@ impl ApiError {
                 "Method not allowed",
                 "This path takes only the methods in `Allow`.",
             ),
+            Self::UserTokensNotConfigured => plain(
+                StatusCode::FORBIDDEN,
+                "user_tokens_not_configured",
+                "No user tokens here",
+                "The configuration has no keys to check this app's user tokens with.",
+            ),
+            other => other.body(),
+        }
+    }
+
+    /// What is wrong with the body as a whole.
+    fn body(self) -> Problem {
+        match self {
             Self::BodyTooSlow => plain(
                 StatusCode::REQUEST_TIMEOUT,
                 "body_too_slow",
@@ -127,12 +140,6 @@ impl ApiError {
                 plain(StatusCode::PAYLOAD_TOO_LARGE, "too_many_items", "Too many items", detail)
                     .with("limit", json!(limit))
             }
-            Self::UserTokensNotConfigured => plain(
-                StatusCode::FORBIDDEN,
-                "user_tokens_not_configured",
-                "No user tokens here",
-                "The configuration has no keys to check this app's user tokens with.",
-            ),
             Self::UnsupportedMediaType => plain(
                 StatusCode::UNSUPPORTED_MEDIA_TYPE,
                 "unsupported_media_type",

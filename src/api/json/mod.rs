@@ -59,7 +59,7 @@ impl Faults {
 /// All faults, in the body's order.
 pub fn read<T>(bytes: &[u8], read: impl FnOnce(Fields<'_>) -> Option<T>) -> Result<T, Vec<InputFault>> {
     let faults = Faults::default();
-    let root = parse(bytes, &faults).map_err(|fault| vec![fault])?;
+    let root = parse(bytes, &faults).map_err(|fault| vec![*fault])?;
     let found = Fields::of(&root, "#", &faults).and_then(read);
     match found {
         Some(found) if faults.is_empty() => Ok(found),
