@@ -2,6 +2,7 @@
 
 pub mod auth;
 pub mod body;
+pub mod devices;
 pub mod error;
 pub mod health;
 pub mod json;
@@ -67,6 +68,7 @@ pub fn router(state: State) -> Router {
         .route("/healthz", get(health::healthz))
         .route("/readyz", get(health::readyz))
         .merge(notifications::routes())
+        .merge(devices::routes())
         .fallback(|| async { ApiError::NotFound })
         .layer(axum::middleware::from_fn(request::surround))
         .with_state(state)

@@ -1,6 +1,7 @@
 //! The outermost layer: request ids, problem documents, panics and deadlines, and one log line per request.
 
 use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
 
 use axum::extract::{MatchedPath, Request};
 use axum::middleware::Next;
@@ -44,7 +45,7 @@ pub(super) async fn surround(mut request: Request, next: Next) -> Response {
     let response = match handled {
         Ok(Ok(response)) => response,
         Ok(Err(_)) => ApiError::internal(Panicked).into_response(),
-        Err(_) => ApiError::Unavailable(None).into_response(),
+        Err(elapsed) => ApiError::Overdue(Arc::new(elapsed)).into_response(),
     };
     let mut response = with_problem(response, &id);
     if let Ok(value) = HeaderValue::from_str(&id) {

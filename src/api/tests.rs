@@ -30,7 +30,8 @@ pub(super) fn app() -> Arc<App> {
     })
 }
 
-fn state() -> State {
+/// A state whose database is nowhere.
+pub(super) fn state() -> State {
     let pool = PgPoolOptions::new().connect_lazy("postgres://nobody@127.0.0.1:1/nothing").expect("a URL");
     State {
         apps: Arc::new(HashMap::new()),

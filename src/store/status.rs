@@ -65,7 +65,8 @@ pub async fn read(conn: &mut PgConnection, app: AppId, id: NotificationId) -> Re
         r#"with r as (
              select sum(accepted) as accepted, sum(rejected) as rejected, sum(token_dead) as token_dead,
                     sum(expired) as expired, sum(cancelled) as cancelled, sum(unknown) as unknown, max(at) as last_at,
-                    min(began_at) filter (where outcomes <> '' and job_id <> 0) as began_at
+                    min(began_at) filter (
+                      where job_id <> 0 and accepted + rejected + token_dead + unknown + again > 0) as began_at
              from receipts where notification_id = $1
            ), j as materialized (
              select lane_id, sum(n - coalesce(bit_count(done), 0)) as pending,

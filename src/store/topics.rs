@@ -44,6 +44,30 @@ pub async fn of_devices(
     Ok(topics)
 }
 
+/// The first devices after the given one that are subscribed to any of these topics, in id order.
+///
+/// # Errors
+/// The database's.
+pub async fn subscribers(
+    conn: &mut PgConnection,
+    topics: &[i32],
+    after: DeviceId,
+    limit: i64,
+) -> Result<Vec<DeviceId>, Error> {
+    let ids = sqlx::query_scalar!(
+        "select distinct s.device_id
+         from unnest($1::int[]) as t(topic_id)
+         cross join lateral (
+           select device_id from subscriptions
+           where topic_id = t.topic_id and device_id > $2 order by device_id limit $3) s
+         order by s.device_id limit $3",
+        topics,
+        after.0,
+        limit
+    );
+    Ok(ids.fetch_all(conn).await?.into_iter().map(DeviceId).collect())
+}
+
 /// Subscribes a device to topics, beside those that it has.
 ///
 /// # Errors

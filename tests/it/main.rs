@@ -2,6 +2,9 @@
 //!
 //! One binary, so that they share one Postgres server ([`database`]); a database for each test.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod database;
 mod devices;
+mod service;
 mod shop;

@@ -39,6 +39,12 @@ pub enum ApiError {
     /// More devices, users and tokens in one `to` than the limit.
     #[error("too many targets")]
     TooManyTargets(usize),
+    /// More items than one request may name.
+    #[error("too many items")]
+    TooManyItems(usize),
+    /// A user token for an app whose configuration has no keys to check it with.
+    #[error("no user tokens here")]
+    UserTokensNotConfigured,
     /// The body is not said to be JSON.
     #[error("not JSON")]
     UnsupportedMediaType,
@@ -48,6 +54,9 @@ pub enum ApiError {
     /// The database is out of reach.
     #[error("unavailable")]
     Unavailable(Option<Cause>),
+    /// The answer took too long. What was asked may have been done all the same.
+    #[error("overdue")]
+    Overdue(Cause),
     /// Too much is waiting already.
     #[error("the queue is full")]
     QueueFull,
@@ -97,6 +106,19 @@ impl ApiError {
                 "Method not allowed",
                 "This path takes only the methods in `Allow`.",
             ),
+            Self::UserTokensNotConfigured => plain(
+                StatusCode::FORBIDDEN,
+                "user_tokens_not_configured",
+                "No user tokens here",
+                "The configuration has no keys to check this app's user tokens with.",
+            ),
+            other => other.body(),
+        }
+    }
+
+    /// What is wrong with the body as a whole.
+    fn body(self) -> Problem {
+        match self {
             Self::BodyTooSlow => plain(
                 StatusCode::REQUEST_TIMEOUT,
                 "body_too_slow",
@@ -111,6 +133,11 @@ impl ApiError {
             Self::TooManyTargets(limit) => {
                 let detail = format!("`to` may name at most {limit} devices, users and tokens together.");
                 plain(StatusCode::PAYLOAD_TOO_LARGE, "too_many_targets", "Too many targets", detail)
+                    .with("limit", json!(limit))
+            }
+            Self::TooManyItems(limit) => {
+                let detail = format!("One request may name at most {limit} items.");
+                plain(StatusCode::PAYLOAD_TOO_LARGE, "too_many_items", "Too many items", detail)
                     .with("limit", json!(limit))
             }
             Self::UnsupportedMediaType => plain(
@@ -136,6 +163,10 @@ impl ApiError {
                     "The database is out of reach. Nothing was stored.",
                 )
             },
+            Self::Overdue(cause) => {
+                let detail = "This took too long. What was asked may have been done all the same.";
+                Problem { cause: Some(cause), ..plain(later, "unavailable", "Unavailable", detail) }
+            }
             Self::QueueFull => {
                 plain(later, "queue_full", "The queue is full", "Too much is waiting. Nothing was stored.")
             }
@@ -150,7 +181,7 @@ impl ApiError {
     fn header(&self) -> Option<(http::HeaderName, HeaderValue)> {
         match self {
             Self::Unauthenticated => Some((WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))),
-            Self::Unavailable(_) => Some((RETRY_AFTER, RETRY_UNAVAILABLE.into())),
+            Self::Unavailable(_) | Self::Overdue(_) => Some((RETRY_AFTER, RETRY_UNAVAILABLE.into())),
             Self::QueueFull => Some((RETRY_AFTER, RETRY_QUEUE_FULL.into())),
             Self::ShuttingDown => Some((RETRY_AFTER, RETRY_SHUTTING_DOWN.into())),
             _ => None,
@@ -201,6 +232,11 @@ enum Sort {
     Form,
     Forbidden,
     Meaning,
+}
+
+/// Is it a fault of form, so that what the request means is not known?
+pub fn is_form(code: InputCode) -> bool {
+    sort(code) == Sort::Form
 }
 
 fn sort(code: InputCode) -> Sort {

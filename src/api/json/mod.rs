@@ -10,7 +10,7 @@ use std::cell::RefCell;
 
 use serde_json::Value;
 
-use crate::domain::{InputFault, Place};
+use crate::domain::{InputCode, InputFault, Place};
 
 pub use fields::{Fields, Given, wrong_type};
 pub use parse::parse;
@@ -36,6 +36,11 @@ impl Faults {
         self.0.borrow().is_empty()
     }
 
+    /// Is one of them of this sort?
+    pub fn any(&self, of_sort: fn(InputCode) -> bool) -> bool {
+        self.0.borrow().iter().any(|fault| of_sort(fault.code))
+    }
+
     /// In the order of the places that they are about.
     pub fn into_sorted(self, root: &Value) -> Vec<InputFault> {
         let mut faults = self.0.into_inner();
@@ -54,7 +59,7 @@ impl Faults {
 /// All faults, in the body's order.
 pub fn read<T>(bytes: &[u8], read: impl FnOnce(Fields<'_>) -> Option<T>) -> Result<T, Vec<InputFault>> {
     let faults = Faults::default();
-    let root = parse(bytes, &faults).map_err(|fault| vec![fault])?;
+    let root = parse(bytes, &faults).map_err(|fault| vec![*fault])?;
     let found = Fields::of(&root, "#", &faults).and_then(read);
     match found {
         Some(found) if faults.is_empty() => Ok(found),

@@ -12,12 +12,12 @@ use crate::domain::{InputCode, InputFault, Place};
 ///
 /// # Errors
 /// What is no JSON at all, with `line` and `column`.
-pub fn parse(bytes: &[u8], faults: &Faults) -> Result<Value, InputFault> {
+pub fn parse(bytes: &[u8], faults: &Faults) -> Result<Value, Box<InputFault>> {
     let mut document = serde_json::Deserializer::from_slice(bytes);
     let node = Node { at: &Way::Root, faults };
     node.deserialize(&mut document)
         .and_then(|value| document.end().map(|()| value))
-        .map_err(|error| malformed(&error))
+        .map_err(|error| Box::new(malformed(&error)))
 }
 
 /// serde_json's own words for a fault of syntax say what was expected and never repeat what was there.

@@ -189,7 +189,10 @@ mod tests {
     #[test]
     fn an_accepted_apns_delivery_shows_the_derived_id() {
         let text = shown().document(&delivery(1)).to_string();
-        insta::assert_snapshot!(text, @"");
+        insta::assert_snapshot!(
+            text,
+            @r#"{"device":"dev_5bf4acbbbcffe5d67fbfee43320f88a6","user":"u7","ref":"row-1","platform":"apns","environment":"production","status":"accepted","attempts":1,"reason":null,"provider_id":"920fd88d-9385-86ff-9e94-b353a8252030","at":"1970-01-01T00:00:00.000Z","next_attempt_at":null}"#
+        );
     }
 
     #[test]

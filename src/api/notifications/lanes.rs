@@ -1,16 +1,21 @@
 //! What the providers have to say about a request: overrides, something to send, size; for every lane that it may
 //! go to.
 
+use uuid::Uuid;
+
 use super::content::shows_something;
+use crate::api::error::is_form;
 use crate::api::json::Faults;
-use crate::domain::{App, Content, InputCode, InputFault, Platform};
+use crate::domain::{App, Content, InputCode, InputFault, NotificationId, Platform};
+use crate::provider::{apns, fcm};
 use crate::registry::audience::Audience;
 
 /// Adds the faults of meaning that depend on the providers.
 pub(super) fn check(content: &Content, to: Option<&Audience>, app: &App, faults: &Faults) {
-    let overrides = check_overrides(content, app);
-    for fault in overrides {
-        faults.push(fault);
+    check_overrides(content, app).into_iter().for_each(|fault| faults.push(fault));
+    // A member of the wrong type, or with its name misspelt, may be the one that seems to be missing.
+    if faults.any(is_form) {
+        return;
     }
     if !content.silent && !shows_something(content) && !overrides_supply(content) {
         let detail =
@@ -39,14 +44,21 @@ fn may_go(to: &Audience, app: &App, platform: Platform) -> bool {
     wanted && configured && addressed
 }
 
-fn check_overrides(_content: &Content, _app: &App) -> Vec<InputFault> {
-    Vec::new()
+fn check_overrides(content: &Content, app: &App) -> Vec<InputFault> {
+    let mut faults = apns::check_overrides(content, &app.apns_topics);
+    faults.extend(fcm::check_overrides(content, &app.apns_topics));
+    faults
 }
 
 fn overrides_supply(content: &Content) -> bool {
-    !content.apns.is_empty() || !content.fcm.is_empty()
+    apns::supplies_content(content) || fcm::supplies_content(content)
 }
 
-fn check_size(_content: &Content, _platform: Platform, _app: &App) -> Option<InputFault> {
-    None
+fn check_size(content: &Content, platform: Platform, app: &App) -> Vec<InputFault> {
+    // Ids are all of one length.
+    let id = NotificationId(Uuid::nil());
+    match platform {
+        Platform::Apns => apns::check_size(content, id).into_iter().collect(),
+        Platform::Fcm => fcm::check_size(content, id, app.fcm_channel.as_deref()),
+    }
 }

@@ -73,8 +73,9 @@ fn request(mut fields: Fields<'_>, context: Context<'_>) -> Option<Option<Reques
             fields.fault(later, InputCode::NotSupportedYet, "this version does not serve this yet");
         }
     }
-    lanes::check(&content, to.as_ref(), context.app, fields.faults());
+    let faults = fields.faults();
     fields.finish();
+    lanes::check(&content, to.as_ref(), context.app, faults);
     to.map(|audience| Some(Request { content, ttl, metadata, audience }))
 }
 

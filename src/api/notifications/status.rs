@@ -103,6 +103,9 @@ mod tests {
         };
         let document = document(&app(), NotificationId(Uuid::nil()), &status).expect("as stored");
         let text = serde_json::to_string(&document).expect("plain");
-        insta::assert_snapshot!(text, @"");
+        insta::assert_snapshot!(
+            text,
+            @r#"{"id":"ntf_00000000000000000000000000000000","status":"sending","priority":"high","label":"orders","metadata":{"order":"789"},"created_at":"1970-01-01T00:00:00.000Z","send_at":null,"expires_at":"1970-01-01T01:00:00.000Z","started_at":null,"done_at":null,"counts":{"targets":5,"pending":2,"accepted":3,"unknown":0,"rejected":0,"token_dead":0,"expired":0,"cancelled":0},"unmatched":{"users":[],"users_total":0,"devices":[],"devices_total":0},"held":[{"lane":"apns-production","state":"suspended","why":"InvalidProviderToken"}]}"#
+        );
     }
 }

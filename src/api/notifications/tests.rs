@@ -131,6 +131,15 @@ fn it_needs_something() {
         more.as_object_mut().expect("an object").extend(something.as_object().expect("an object").clone());
         assert!(send(&body(more)).is_ok(), "{something}");
     }
+    // What is faulty may be what is missing.
+    assert_codes(
+        &body(json!({"title": 1, "ttl": "29d"})),
+        &[("#/title", "wrong_type"), ("#/ttl", "bad_ttl")],
+    );
+    assert_codes(
+        &body(json!({"title": null, "ttl": "29d"})),
+        &[("#", "nothing_to_send"), ("#/ttl", "bad_ttl")],
+    );
     let supplied = json!({"title": null, "apns": {"payload": {"aps": {"alert": "A"}}}});
     assert!(send(&body(supplied)).is_ok());
 }
@@ -320,8 +329,53 @@ fn what_comes_later_is_refused_and_not_ignored() {
 }
 
 #[test]
+fn size_is_checked_for_every_service_that_it_may_go_to() {
+    let platforms = |to: Value| -> Vec<_> {
+        let Err(ApiError::Invalid(faults)) = send(&body(json!({"to": to, "body": "x".repeat(5000)}))) else {
+            return Vec::new();
+        };
+        assert!(faults.iter().all(|fault| fault.code.as_str() == "payload_too_large"));
+        assert!(faults.iter().all(|fault| fault.facts["size"].as_u64() > fault.facts["limit"].as_u64()));
+        faults.iter().map(|fault| fault.facts["platform"].as_str().unwrap_or_default().to_owned()).collect()
+    };
+    assert_eq!(platforms(json!({"users": ["u"]})), ["apns", "fcm"]);
+    assert_eq!(platforms(json!({"users": ["u"], "platforms": ["fcm"]})), ["fcm"]);
+    assert_eq!(platforms(json!({"tokens": [{"platform": "apns", "token": "aa"}]})), ["apns"]);
+    assert_eq!(platforms(json!({"users": []})), [""; 0]);
+}
+
+#[test]
 fn a_problem_lists_every_fault_with_its_facts() {
     let faults = faults(r#"{"to":{"users":"u7"},"titel":"A","badge":"1"}"#);
     let document = ApiError::Invalid(faults).problem().document("req-1");
-    insta::assert_snapshot!(serde_json::to_string_pretty(&document).expect("plain"), @"");
+    insta::assert_snapshot!(serde_json::to_string_pretty(&document).expect("plain"), @r##"
+    {
+      "type": "/docs/errors#invalid_request",
+      "title": "The request is not well formed",
+      "status": 400,
+      "code": "invalid_request",
+      "detail": "There are 3 faults in the request; `errors` lists them.",
+      "request_id": "req-1",
+      "errors": [
+        {
+          "pointer": "#/to/users",
+          "code": "wrong_type",
+          "detail": "this must be an array",
+          "expected": "array"
+        },
+        {
+          "pointer": "#/titel",
+          "code": "unknown_field",
+          "detail": "there is no member of this name here",
+          "suggestion": "title"
+        },
+        {
+          "pointer": "#/badge",
+          "code": "wrong_type",
+          "detail": "this must be an integer",
+          "expected": "integer"
+        }
+      ]
+    }
+    "##);
 }

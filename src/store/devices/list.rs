@@ -36,6 +36,9 @@ pub struct Page {
     pub limit: i64,
 }
 
+/// How many subscribers are looked at in one go.
+const CHUNK: i64 = 5_000;
+
 /// One page of the devices of an app.
 ///
 /// # Errors
@@ -76,7 +79,7 @@ async fn of_users(
     conn: &mut PgConnection,
     query: &Query<'_>,
     users: &[UserId],
-) -> Result<Vec<DeviceRow>, sqlx::Error> {
+) -> Result<Vec<DeviceRow>, Error> {
     let users: Vec<String> = users.iter().map(|user| user.as_str().to_owned()).collect();
     devices_where!(
         "device_id = any(array(select device_id from devices where app_id = $1 and user_id = any($8)))
@@ -100,35 +103,46 @@ async fn of_users(
     )
     .fetch_all(conn)
     .await
+    .map_err(Error::from)
 }
 
+/// In chunks along the subscriptions, whose index has the order of the list: neither a rare topic reads the whole app
+/// nor a page of a large one all of its subscribers.
 async fn of_topics(
     conn: &mut PgConnection,
     query: &Query<'_>,
     topics: &[i32],
-) -> Result<Vec<DeviceRow>, sqlx::Error> {
-    devices_where!(
-        "app_id = $1 and device_id in (select s.device_id from subscriptions s where s.topic_id = any($8))
-           and device_id > $2
-           and ($3::smallint[] is null or platform = any($3))
-           and ($4::boolean is null or (quarantined_at is not null) = $4)
-           and ($5::timestamptz is null or coalesce(registered_at, created_at) < $5)
-           and ($6::timestamptz is null or quarantined_at > $6)
-         order by device_id limit $7",
-        query.app.0,
-        query.page.after.0,
-        query.platforms.as_deref(),
-        query.filter.quarantined,
-        query.filter.registered_before,
-        query.filter.quarantined_after,
-        query.page.limit,
-        topics
-    )
-    .fetch_all(conn)
-    .await
+) -> Result<Vec<DeviceRow>, Error> {
+    let wanted = usize::try_from(query.page.limit).unwrap_or_default();
+    let mut found = Vec::new();
+    let mut after = query.page.after;
+    while found.len() < wanted {
+        let chunk = topics::subscribers(conn, topics, after, CHUNK).await?;
+        let Some(last) = chunk.last() else { break };
+        after = *last;
+        let ids: Vec<i64> = chunk.iter().map(|device| device.0).collect();
+        let rows = devices_where!(
+            "app_id = $1 and device_id = any($2)
+               and ($3::smallint[] is null or platform = any($3))
+               and ($4::boolean is null or (quarantined_at is not null) = $4)
+               and ($5::timestamptz is null or coalesce(registered_at, created_at) < $5)
+               and ($6::timestamptz is null or quarantined_at > $6)
+             order by device_id limit $7",
+            query.app.0,
+            &ids,
+            query.platforms.as_deref(),
+            query.filter.quarantined,
+            query.filter.registered_before,
+            query.filter.quarantined_after,
+            query.page.limit
+        );
+        found.extend(rows.fetch_all(&mut *conn).await?);
+    }
+    found.truncate(wanted);
+    Ok(found)
 }
 
-async fn of_app(conn: &mut PgConnection, query: &Query<'_>) -> Result<Vec<DeviceRow>, sqlx::Error> {
+async fn of_app(conn: &mut PgConnection, query: &Query<'_>) -> Result<Vec<DeviceRow>, Error> {
     devices_where!(
         "app_id = $1 and device_id > $2
            and ($3::smallint[] is null or platform = any($3))
@@ -146,4 +160,5 @@ async fn of_app(conn: &mut PgConnection, query: &Query<'_>) -> Result<Vec<Device
     )
     .fetch_all(conn)
     .await
+    .map_err(Error::from)
 }

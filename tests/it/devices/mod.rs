@@ -1,6 +1,7 @@
 //! Devices: the registry on a real Postgres, and the endpoints on the real router.
 
 mod audience;
+mod http;
 mod keys;
 mod quarantine;
 mod registration;

@@ -1,0 +1,86 @@
+//! `GET /v1/devices`.
+
+use axum::Json;
+use axum::extract;
+use chrono::{DateTime, Utc};
+use serde_json::{Value, json};
+
+use super::answer::View;
+use crate::api::State;
+use crate::api::auth::{Caller, ReadDevices};
+use crate::api::error::ApiError;
+use crate::api::query::Parameters;
+use crate::domain::{DeviceId, InputCode, Platform, TopicName, UserId};
+use crate::registry::devices;
+use crate::store::devices::{Filter, Page};
+
+/// One page, in id order.
+pub(super) async fn list(
+    extract::State(state): extract::State<State>,
+    caller: Caller<ReadDevices>,
+    mut parameters: Parameters,
+) -> Result<Json<Value>, ApiError> {
+    let filter = filter(&mut parameters);
+    let asked = parameters.page("devices", caller.app.id, &state.installation);
+    parameters.finish()?;
+    let after = asked.after.as_deref().and_then(|bytes| bytes.try_into().ok()).map_or(0, i64::from_be_bytes);
+    // One more than asked for tells whether there is a next page.
+    let limit = i64::try_from(asked.limit).map_or(i64::MAX, |limit| limit + 1);
+    let page = Page { after: DeviceId(after), limit };
+    let mut found = devices::list(&state.pool, caller.app.id, &filter, page).await?;
+    let has_more = found.len() > asked.limit;
+    found.truncate(asked.limit);
+    let last = found.last().filter(|_| has_more);
+    let next = last.map(|last| asked.cursor(&state.installation, &last.device.id.0.to_be_bytes()));
+    let view = View::of(caller.scopes);
+    let items: Vec<Value> = found.iter().map(|known| view.document(&state.installation, known)).collect();
+    Ok(Json(json!({"items": items, "next_cursor": next})))
+}
+
+fn filter(parameters: &mut Parameters) -> Filter {
+    let users = parsed(parameters, "user", UserId::parse, InputCode::BadUser, "this is no user id");
+    let topics = parsed(parameters, "topic", TopicName::parse, InputCode::BadTopic, "this is no topic");
+    let platforms = parameters.choices("platform", &Platform::ALL, Platform::as_str);
+    let statuses = parameters.choices("status", &[false, true], |quarantined| match quarantined {
+        false => "active",
+        true => "quarantined",
+    });
+    let before = times(parameters, "registered_before");
+    let after = times(parameters, "quarantined_after");
+    Filter {
+        users: some(users),
+        topics: some(topics),
+        platforms: some(platforms),
+        quarantined: statuses.first().copied().filter(|first| statuses.iter().all(|status| status == first)),
+        // Either of two bounds: the wider one.
+        registered_before: before.into_iter().max(),
+        quarantined_after: after.into_iter().min(),
+    }
+}
+
+fn some<T>(values: Vec<T>) -> Option<Vec<T>> {
+    (!values.is_empty()).then_some(values)
+}
+
+fn times(parameters: &mut Parameters, name: &'static str) -> Vec<DateTime<Utc>> {
+    let parse = |text: &str| DateTime::parse_from_rfc3339(text).ok().map(|at| at.to_utc());
+    let detail = "this must be a time (RFC 3339) with Z or an offset";
+    parsed(parameters, name, parse, InputCode::OutOfRange, detail)
+}
+
+fn parsed<T>(
+    parameters: &mut Parameters,
+    name: &'static str,
+    parse: fn(&str) -> Option<T>,
+    code: InputCode,
+    detail: &str,
+) -> Vec<T> {
+    let mut values = Vec::new();
+    for text in parameters.texts(name) {
+        match parse(&text) {
+            Some(value) => values.push(value),
+            None => drop(parameters.fault(name, code, detail)),
+        }
+    }
+    values
+}

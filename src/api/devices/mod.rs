@@ -1,0 +1,138 @@
+//! `/v1/devices`: tokens and whose they are.
+
+mod answer;
+mod list;
+mod lookup;
+mod request;
+
+use axum::extract::rejection::PathRejection;
+use axum::extract::{self, Path};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post, put};
+use axum::{Json, Router};
+use http::{HeaderMap, StatusCode};
+use serde_json::Value;
+
+use super::State;
+use super::auth::{Caller, ManageDevices, ReadDevices, RegisterDevice};
+use super::body::JsonBody;
+use super::error::ApiError;
+use super::query::Parameters;
+use crate::domain::{AppId, DeviceId, InputCode, InputFault};
+use crate::registry::devices::{self, Error};
+use crate::registry::registration;
+
+/// How a mobile app proves who its user is. No app of this version can check one.
+const USER_TOKEN: &str = "pushpost-user-token";
+
+/// The routes.
+pub(super) fn routes() -> Router<State> {
+    Router::new()
+        .route("/v1/devices", put(register).get(list::list))
+        .route("/v1/devices/unregister", post(unregister))
+        .route("/v1/devices/lookup", post(lookup::lookup))
+        .route("/v1/devices/{id}", get(find).patch(describe).delete(remove))
+}
+
+/// `PUT /v1/devices`: 201 if the token was unknown, else 200.
+async fn register(
+    extract::State(state): extract::State<State>,
+    caller: Caller<RegisterDevice>,
+    headers: HeaderMap,
+    parameters: Parameters,
+    JsonBody(body): JsonBody,
+) -> Result<Response, ApiError> {
+    refuse_user_token(&headers)?;
+    parameters.finish()?;
+    let by_app = caller.scopes.is_publishable();
+    let who = if by_app { registration::Caller::App } else { registration::Caller::Backend };
+    let registration = request::registration(&body, who)?;
+    let registered = devices::register(&state.pool, &caller.app, &registration, who).await?;
+    let view = answer::View::of(caller.scopes);
+    let document = view.document(&state.installation, &registered.known);
+    let status = if registered.is_new { StatusCode::CREATED } else { StatusCode::OK };
+    Ok((status, Json(document)).into_response())
+}
+
+/// `POST /v1/devices/unregister`: the same answer whether the token was known or not.
+async fn unregister(
+    extract::State(state): extract::State<State>,
+    caller: Caller<RegisterDevice>,
+    headers: HeaderMap,
+    parameters: Parameters,
+    JsonBody(body): JsonBody,
+) -> Result<StatusCode, ApiError> {
+    refuse_user_token(&headers)?;
+    parameters.finish()?;
+    let (platform, token) = request::platform_and_token(&body)?;
+    devices::unregister(&state.pool, caller.app.id, platform, &token).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// `GET /v1/devices/{id}`.
+async fn find(
+    extract::State(state): extract::State<State>,
+    caller: Caller<ReadDevices>,
+    parameters: Parameters,
+    id: Result<Path<String>, PathRejection>,
+) -> Result<Json<Value>, ApiError> {
+    parameters.finish()?;
+    let id = device_id(&state, caller.app.id, id)?;
+    let known = devices::find(&state.pool, caller.app.id, id).await?.ok_or(ApiError::NotFound)?;
+    Ok(Json(answer::View::of(caller.scopes).document(&state.installation, &known)))
+}
+
+/// `PATCH /v1/devices/{id}`: the fields of a registration that are no registration.
+async fn describe(
+    extract::State(state): extract::State<State>,
+    caller: Caller<ManageDevices>,
+    parameters: Parameters,
+    id: Result<Path<String>, PathRejection>,
+    JsonBody(body): JsonBody,
+) -> Result<Json<Value>, ApiError> {
+    parameters.finish()?;
+    let id = device_id(&state, caller.app.id, id)?;
+    let details = request::details(&body)?;
+    let known = devices::describe(&state.pool, &caller.app, id, &details).await?;
+    let known = known.ok_or(ApiError::NotFound)?;
+    Ok(Json(answer::View::of(caller.scopes).document(&state.installation, &known)))
+}
+
+/// `DELETE /v1/devices/{id}`.
+async fn remove(
+    extract::State(state): extract::State<State>,
+    caller: Caller<ManageDevices>,
+    parameters: Parameters,
+    id: Result<Path<String>, PathRejection>,
+) -> Result<StatusCode, ApiError> {
+    parameters.finish()?;
+    let id = device_id(&state, caller.app.id, id)?;
+    let gone = devices::remove(&state.pool, caller.app.id, id).await?;
+    if gone { Ok(StatusCode::NO_CONTENT) } else { Err(ApiError::NotFound) }
+}
+
+fn device_id(
+    state: &State,
+    app: AppId,
+    id: Result<Path<String>, PathRejection>,
+) -> Result<DeviceId, ApiError> {
+    let Path(public) = id.map_err(|_| ApiError::NotFound)?;
+    state.installation.parse_device_id(app, &public).map_err(|_| ApiError::NotFound)
+}
+
+fn refuse_user_token(headers: &HeaderMap) -> Result<(), ApiError> {
+    if headers.contains_key(USER_TOKEN) { Err(ApiError::UserTokensNotConfigured) } else { Ok(()) }
+}
+
+impl From<Error> for ApiError {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::FromTheFuture => {
+                let detail = "registered_at lies in the future";
+                Self::fault(InputFault::at("#/registered_at", InputCode::BadValue, detail))
+            }
+            Error::Unfit(unfit) => Self::Invalid(unfit.into_iter().map(request::unfit).collect()),
+            Error::Store(error) => error.into(),
+        }
+    }
+}

@@ -1,0 +1,212 @@
+//! What requests say of devices.
+
+use chrono::{DateTime, Utc};
+
+use crate::api::json::{self, Fields, Given};
+use crate::domain::{
+    AppVersion, DeviceToken, Environment, InputCode, InputFault, Kind, Locale, Platform, TimeZone, TopicName,
+    UserId,
+};
+use crate::registry::registration::{Caller, Change, Details, Registration, Unfit};
+
+/// Most topics that one request may name for a device.
+const TOPICS_MAX: usize = 1000;
+
+/// The body of `PUT /v1/devices`.
+pub(super) fn registration(body: &[u8], who: Caller) -> Result<Registration, Vec<InputFault>> {
+    json::read(body, |mut fields| {
+        let addressed = addressed(&mut fields);
+        let details = read_details(&mut fields, who);
+        let platform = addressed.as_ref().map(|(platform, _)| *platform);
+        for unfit in platform.map(|platform| details.unfit(platform)).unwrap_or_default() {
+            fields.faults().push(self::unfit(unfit));
+        }
+        let replaces = token(&mut fields, "replaces", platform);
+        let registered_at = registered_at(&mut fields, who);
+        fields.finish();
+        let (platform, token) = addressed?;
+        Some(Registration { platform, token: token?, details, replaces, registered_at })
+    })
+}
+
+/// The body of `PATCH /v1/devices/{id}`.
+pub(super) fn details(body: &[u8]) -> Result<Details, Vec<InputFault>> {
+    json::read(body, |mut fields| {
+        let details = read_details(&mut fields, Caller::Backend);
+        fields.finish();
+        Some(details)
+    })
+}
+
+/// The body of `POST /v1/devices/unregister`.
+pub(super) fn platform_and_token(body: &[u8]) -> Result<(Platform, DeviceToken), Vec<InputFault>> {
+    json::read(body, one_token)
+}
+
+/// An object that is a platform and a token and nothing else.
+pub(super) fn one_token(mut fields: Fields<'_>) -> Option<(Platform, DeviceToken)> {
+    let addressed = addressed(&mut fields);
+    fields.finish();
+    let (platform, token) = addressed?;
+    Some((platform, token?))
+}
+
+/// The fault of a detail that a platform does not know.
+pub(super) fn unfit(unfit: Unfit) -> InputFault {
+    let (pointer, detail) = match unfit {
+        Unfit::Environment => ("#/environment", "FCM has no environments"),
+        Unfit::Kind => ("#/kind", "an FCM token has no kind but alert"),
+    };
+    InputFault::at(pointer, InputCode::BadValue, detail)
+}
+
+/// None: the platform is missing or unknown. No token: it is missing or none of that platform.
+fn addressed(fields: &mut Fields<'_>) -> Option<(Platform, Option<DeviceToken>)> {
+    fields.require("platform");
+    fields.require("token");
+    let platform = platform(fields);
+    let token = token(fields, "token", platform);
+    Some((platform?, token))
+}
+
+fn platform(fields: &mut Fields<'_>) -> Option<Platform> {
+    let text = fields.string("platform")?;
+    let platform = Platform::parse(text);
+    if platform.is_none() {
+        let at = fields.pointer("platform");
+        let fault = InputFault::at(at, InputCode::UnsupportedPlatform, "we don't send to this service");
+        fields.faults().push(fault.with("supported", Platform::ALL.map(Platform::as_str).to_vec()));
+    }
+    platform
+}
+
+/// Without a platform it can't be said what is wrong with a token.
+fn token(fields: &mut Fields<'_>, name: &'static str, platform: Option<Platform>) -> Option<DeviceToken> {
+    let text = fields.string(name)?;
+    match DeviceToken::parse(platform?, text) {
+        Ok(token) => Some(token),
+        Err(bad) => {
+            fields.fault(name, InputCode::BadToken, bad.to_string());
+            None
+        }
+    }
+}
+
+fn read_details(fields: &mut Fields<'_>, who: Caller) -> Details {
+    let kinds: Vec<_> = Kind::ALL.iter().map(|kind| kind.as_str()).collect();
+    let environments = Environment::ALL.map(Environment::as_str);
+    Details {
+        kind: choice(fields, "kind", &kinds, Kind::parse),
+        environment: choice(fields, "environment", &environments, Environment::parse),
+        user: user(fields, who),
+        topics: topics(fields, who),
+        locale: text(fields, "locale", "this must be a language tag (BCP 47)", Locale::parse),
+        timezone: text(fields, "timezone", "this must be an IANA time zone", TimeZone::parse),
+        app_version: text(
+            fields,
+            "app_version",
+            "this must be 1 to 64 bytes without control characters",
+            AppVersion::parse,
+        ),
+    }
+}
+
+fn choice<T>(
+    fields: &mut Fields<'_>,
+    name: &'static str,
+    names: &[&'static str],
+    parse: fn(&str) -> Option<T>,
+) -> Change<T> {
+    change(fields, name, parse, |at| {
+        let detail = format!("this must be one of {}", names.join(", "));
+        InputFault::at(at, InputCode::BadValue, detail).with("supported", names.to_vec())
+    })
+}
+
+fn text<T>(
+    fields: &mut Fields<'_>,
+    name: &'static str,
+    detail: &str,
+    parse: fn(&str) -> Option<T>,
+) -> Change<T> {
+    change(fields, name, parse, |at| InputFault::at(at, InputCode::BadValue, detail))
+}
+
+/// An app may say of no user but nobody.
+fn user(fields: &mut Fields<'_>, who: Caller) -> Change<UserId> {
+    let user = change(fields, "user", UserId::parse, |at| {
+        InputFault::at(at, InputCode::BadUser, "a user id is 1 to 128 bytes without control characters")
+    });
+    if who == Caller::App && matches!(user, Change::Set(_)) {
+        let detail = "with this key a device is bound to a user by a user token only";
+        fields.fault("user", InputCode::ForbiddenField, detail);
+    }
+    user
+}
+
+fn topics(fields: &mut Fields<'_>, who: Caller) -> Option<Vec<TopicName>> {
+    let given = match fields.given_strings("topics") {
+        Given::Absent => return None,
+        Given::Null => return Some(Vec::new()),
+        Given::Value(given) => given,
+    };
+    if given.len() > TOPICS_MAX {
+        let detail = format!("one request may name at most {TOPICS_MAX} topics");
+        let fault = InputFault::at(fields.pointer("topics"), InputCode::BadValue, detail);
+        fields.faults().push(fault.with("limit", TOPICS_MAX));
+        return None;
+    }
+    let names = given.into_iter().filter_map(|(at, text)| {
+        let name = TopicName::parse(text);
+        match &name {
+            None => {
+                let detail = "a topic is 1 to 100 of A-Z a-z 0-9 _ . ~ : -";
+                fields.faults().push(InputFault::at(at, InputCode::BadTopic, detail));
+            }
+            Some(name) if who == Caller::App && name.is_closed() => {
+                let detail = "a topic with a colon is closed to apps";
+                fields.faults().push(InputFault::at(at, InputCode::TopicClosed, detail));
+            }
+            Some(_) => {}
+        }
+        name
+    });
+    Some(names.collect())
+}
+
+/// From an app it is now.
+fn registered_at(fields: &mut Fields<'_>, who: Caller) -> Option<DateTime<Utc>> {
+    let text = fields.string("registered_at")?;
+    if who == Caller::App {
+        fields.fault("registered_at", InputCode::ForbiddenField, "from an app it is now");
+        return None;
+    }
+    let at = DateTime::parse_from_rfc3339(text);
+    if at.is_err() {
+        let detail = "this must be a time (RFC 3339) with Z or an offset";
+        fields.fault("registered_at", InputCode::BadValue, detail);
+    }
+    at.ok().map(|at| at.to_utc())
+}
+
+fn change<T>(
+    fields: &mut Fields<'_>,
+    name: &'static str,
+    parse: fn(&str) -> Option<T>,
+    fault: impl FnOnce(String) -> InputFault,
+) -> Change<T> {
+    match fields.given_string(name) {
+        Given::Absent => Change::Keep,
+        Given::Null => Change::Clear,
+        Given::Value(text) => parse(text).map_or_else(
+            || {
+                fields.faults().push(fault(fields.pointer(name)));
+                Change::Keep
+            },
+            Change::Set,
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,88 @@
+//! What a registration may say, and who may say it.
+
+use serde_json::{Value, json};
+
+use super::*;
+
+fn faults(body: &Value, who: Caller) -> Vec<(String, &'static str)> {
+    let faults = registration(body.to_string().as_bytes(), who).expect_err("faults");
+    let place = |fault: &InputFault| match &fault.place {
+        crate::domain::Place::Pointer(pointer) => pointer.clone(),
+        other => panic!("{other:?}"),
+    };
+    faults.iter().map(|fault| (place(fault), fault.code.as_str())).collect()
+}
+
+fn pairs(expected: &[(&str, &'static str)]) -> Vec<(String, &'static str)> {
+    expected.iter().map(|(place, code)| ((*place).to_owned(), *code)).collect()
+}
+
+#[test]
+fn left_out_null_and_set_are_three_things() {
+    let body = json!({"platform": "apns", "token": "AA", "locale": "pt_BR", "user": null, "topics": null});
+    let read = registration(body.to_string().as_bytes(), Caller::Backend).expect("well formed");
+    assert_eq!(read.token.expose(), "aa");
+    assert_eq!(read.details.locale, Change::Set(Locale::parse("pt-BR").expect("a tag")));
+    assert_eq!((read.details.user, read.details.timezone), (Change::Clear, Change::Keep));
+    assert_eq!(read.details.topics, Some(vec![]));
+}
+
+#[test]
+fn all_faults_come_at_once_in_the_bodys_order() {
+    let body = json!({"platform": "apns", "token": "abc", "kind": "x", "environment": "staging", "user": "",
+        "topics": ["ok", "not ok", 7], "locale": "?", "timezone": "Mars", "app_version": "", "replaces": "zz",
+        "registered_at": "yesterday", "usr": "u"});
+    let expected = [
+        ("#/token", "bad_token"),
+        ("#/kind", "bad_value"),
+        ("#/environment", "bad_value"),
+        ("#/user", "bad_user"),
+        ("#/topics/1", "bad_topic"),
+        ("#/topics/2", "wrong_type"),
+        ("#/locale", "bad_value"),
+        ("#/timezone", "bad_value"),
+        ("#/app_version", "bad_value"),
+        ("#/replaces", "bad_token"),
+        ("#/registered_at", "bad_value"),
+        ("#/usr", "unknown_field"),
+    ];
+    assert_eq!(faults(&body, Caller::Backend), pairs(&expected));
+    assert_eq!(
+        faults(&json!({"user": "u1"}), Caller::Backend),
+        pairs(&[("#/platform", "missing_field"), ("#/token", "missing_field")])
+    );
+    assert_eq!(
+        faults(&json!({"platform": "hms", "token": "x"}), Caller::Backend),
+        pairs(&[("#/platform", "unsupported_platform")])
+    );
+}
+
+#[test]
+fn fcm_has_neither_environment_nor_kind() {
+    let body = json!({"platform": "fcm", "token": "x", "kind": "voip", "environment": "sandbox"});
+    let expected = [("#/kind", "bad_value"), ("#/environment", "bad_value")];
+    assert_eq!(faults(&body, Caller::Backend), pairs(&expected));
+    let plain = json!({"platform": "fcm", "token": "x", "kind": "alert", "environment": null});
+    assert!(registration(plain.to_string().as_bytes(), Caller::App).is_ok());
+}
+
+#[test]
+fn an_app_may_log_out_but_name_no_user_no_time_and_no_closed_topic() {
+    let body = json!({"platform": "fcm", "token": "x", "user": "u7", "topics": ["team:42", "news"],
+        "registered_at": "2026-01-01T00:00:00Z"});
+    let expected = [
+        ("#/user", "forbidden_field"),
+        ("#/topics/0", "topic_closed"),
+        ("#/registered_at", "forbidden_field"),
+    ];
+    assert_eq!(faults(&body, Caller::App), pairs(&expected));
+    assert!(registration(body.to_string().as_bytes(), Caller::Backend).is_ok());
+    let log_out = json!({"platform": "fcm", "token": "x", "user": null, "registered_at": null});
+    assert!(registration(log_out.to_string().as_bytes(), Caller::App).is_ok());
+}
+
+#[test]
+fn topics_are_limited_in_number() {
+    let body = json!({"platform": "fcm", "token": "x", "topics": vec!["a"; TOPICS_MAX + 1]});
+    assert_eq!(faults(&body, Caller::Backend), pairs(&[("#/topics", "bad_value")]));
+}

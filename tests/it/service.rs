@@ -1,0 +1,145 @@
+//! The HTTP API on a real database, asked through its router without a socket.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use http::{HeaderMap, Method, Request, StatusCode};
+use http_body_util::BodyExt;
+use pushpost::api::health::Health;
+use pushpost::api::{Limits, State, router};
+use pushpost::domain::{App, Scopes, Ttl};
+use pushpost::queue::accept::Acceptor;
+use pushpost::registry::keys::{self, Keys};
+use pushpost::store;
+use serde_json::Value;
+use tower::ServiceExt;
+
+use crate::database::TestDatabase;
+use crate::shop;
+
+/// The API for the apps `shop` and `other`.
+pub(crate) struct Service {
+    pub(crate) database: TestDatabase,
+    pub(crate) shop: App,
+    pub(crate) other: App,
+    router: Router,
+}
+
+/// Whoever holds a key.
+pub(crate) struct Client<'a> {
+    service: &'a Service,
+    secret: String,
+}
+
+/// An answer, read.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    /// Null where there is no body.
+    pub(crate) body: Value,
+}
+
+impl Service {
+    pub(crate) async fn start() -> Self {
+        let database = TestDatabase::create().await;
+        let shop = shop::shop(&database.pool).await;
+        let other = shop::app(&database.pool, "other").await;
+        let mut conn = database.pool.acquire().await.unwrap();
+        let installation = store::apps::installation_key(&mut conn).await.unwrap();
+        drop(conn);
+        let apps: HashMap<_, _> = [&shop, &other].map(|app| (app.id, Arc::new(app.clone()))).into();
+        let state = State {
+            apps: Arc::new(apps),
+            pool: database.pool.clone(),
+            installation,
+            keys: Keys::new(database.pool.clone()),
+            acceptor: Acceptor {},
+            limits: Limits { body_bytes: 1 << 20, targets: 10_000, drain: Duration::from_secs(1) },
+            default_ttl: Ttl::MAX,
+            health: Arc::new(Health::default()),
+        };
+        Self { database, shop, other, router: router(state) }
+    }
+
+    /// A client with a new key of `shop`.
+    pub(crate) async fn client(&self, scopes: &str) -> Client<'_> {
+        self.client_of(&self.shop, scopes).await
+    }
+
+    /// A client with a new key of an app.
+    pub(crate) async fn client_of(&self, app: &App, scopes: &str) -> Client<'_> {
+        let mut conn = self.database.pool.acquire().await.unwrap();
+        let scopes = Scopes::parse(scopes).unwrap();
+        let (_, secret) = keys::create(&mut conn, &app.name, scopes, None).await.unwrap();
+        Client { service: self, secret }
+    }
+}
+
+impl Client<'_> {
+    /// Asks without a body.
+    pub(crate) async fn ask(&self, method: Method, path: &str) -> Answer {
+        self.send(method, path, HeaderMap::new(), Body::empty()).await
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> Answer {
+        self.ask(Method::GET, path).await
+    }
+
+    pub(crate) async fn put(&self, path: &str, body: Value) -> Answer {
+        self.json(Method::PUT, path, body).await
+    }
+
+    pub(crate) async fn post(&self, path: &str, body: Value) -> Answer {
+        self.json(Method::POST, path, body).await
+    }
+
+    pub(crate) async fn json(&self, method: Method, path: &str, body: Value) -> Answer {
+        self.json_with(method, path, HeaderMap::new(), body).await
+    }
+
+    /// With more headers.
+    pub(crate) async fn json_with(
+        &self,
+        method: Method,
+        path: &str,
+        mut headers: HeaderMap,
+        body: Value,
+    ) -> Answer {
+        headers.insert("content-type", "application/json".parse().unwrap());
+        self.send(method, path, headers, Body::from(body.to_string())).await
+    }
+
+    async fn send(&self, method: Method, path: &str, headers: HeaderMap, body: Body) -> Answer {
+        let mut request = Request::builder().method(method).uri(path).body(body).unwrap();
+        *request.headers_mut() = headers;
+        let bearer = format!("Bearer {}", self.secret);
+        request.headers_mut().insert("authorization", bearer.parse().unwrap());
+        let response = self.service.router.clone().oneshot(request).await.unwrap();
+        let (status, headers) = (response.status(), response.headers().clone());
+        let bytes = response.into_body().collect().await.unwrap().to_bytes();
+        let body = if bytes.is_empty() { Value::Null } else { serde_json::from_slice(&bytes).unwrap() };
+        Answer { status, headers, body }
+    }
+}
+
+/// Every member of `expected` is there and equal; strings in `<…>` match any string. More members are fine.
+pub(crate) fn assert_has(found: &Value, expected: &Value) {
+    match (found, expected) {
+        (Value::Object(found_members), Value::Object(expected)) => {
+            for (name, value) in expected {
+                let member = found_members.get(name);
+                assert_has(member.unwrap_or_else(|| panic!("{name} is missing in {found}")), value);
+            }
+        }
+        (Value::Array(items), Value::Array(expected)) => {
+            assert_eq!(items.len(), expected.len(), "{found}");
+            items.iter().zip(expected).for_each(|(item, expected)| assert_has(item, expected));
+        }
+        (Value::String(_), Value::String(any)) if any.starts_with('<') => {}
+        _ => assert_eq!(found, expected),
+    }
+}
