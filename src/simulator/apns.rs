@@ -1,0 +1,296 @@
+//! APNs on one connection, as strict as PROVIDERS 1 says Apple is, and stricter where Apple leaves it open.
+//! The order of the checks is ours (Apple documents none): path and method, headers, provider token, topic and
+//! push type, payload, then the script.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{AUTHORIZATION, HeaderValue};
+use http::{HeaderMap, Method, StatusCode};
+use jsonwebtoken::Algorithm;
+use serde::Deserialize;
+
+use super::apns_payload::{self, PushType};
+use super::clock;
+use super::entry::{Environment, Provider};
+use super::jwt;
+use super::reply::Reply;
+use super::rule::H2Code;
+use super::session::{APNS_ID, Accepting, Concerning, Plan, Received, Session, Shared};
+
+/// A device token may be any even number of hex digits; longer than this is nonsense (PROVIDERS 1.3).
+const MAX_TOKEN_DIGITS: usize = 400;
+const MAX_COLLAPSE_ID: usize = 64;
+/// Every header that means something and may come once only.
+const SINGLE: [&str; 7] = [
+    "authorization",
+    "apns-topic",
+    "apns-push-type",
+    "apns-id",
+    "apns-expiration",
+    "apns-priority",
+    "apns-collapse-id",
+];
+
+/// A refusal: status and reason of PROVIDERS 1.7.
+type Refusal = (StatusCode, &'static str);
+
+/// One connection to APNs.
+pub(super) struct ApnsSession {
+    shared: Arc<Shared>,
+    environment: Environment,
+    connection: u64,
+    /// The provider token that this connection lives by.
+    current: Option<Current>,
+    /// The only answer that it will ever give again, if any.
+    wedged: Option<Refusal>,
+    /// A rejection has lowered the limit.
+    lowered: bool,
+    /// The last payload that passed, so that equal ones are not parsed again.
+    passed: Option<(Bytes, &'static str)>,
+}
+
+struct Current {
+    jwt: HeaderValue,
+    issued_at: i64,
+    since_ms: i64,
+}
+
+#[derive(Deserialize)]
+struct Claims {
+    iss: String,
+    iat: i64,
+}
+
+impl ApnsSession {
+    pub(super) fn new(shared: Arc<Shared>, environment: Environment, connection: u64) -> Self {
+        Self { shared, environment, connection, current: None, wedged: None, lowered: false, passed: None }
+    }
+
+    fn check(&mut self, received: &Received) -> Result<(), Refusal> {
+        let parts = &received.parts;
+        let token = device_token(parts.uri.path())?;
+        if parts.method != Method::POST {
+            return Err((StatusCode::METHOD_NOT_ALLOWED, "MethodNotAllowed"));
+        }
+        if SINGLE.iter().any(|name| parts.headers.get_all(*name).iter().nth(1).is_some()) {
+            return refuse("DuplicateHeaders");
+        }
+        self.check_provider_token(&parts.headers)?;
+        if token.is_empty() {
+            return refuse("MissingDeviceToken");
+        }
+        let hex = token.len() <= MAX_TOKEN_DIGITS
+            && token.len() % 2 == 0
+            && token.bytes().all(|b| b.is_ascii_hexdigit());
+        if !hex {
+            return refuse("BadDeviceToken");
+        }
+        let push_type = header(&parts.headers, "apns-push-type")
+            .and_then(apns_payload::find)
+            .ok_or((StatusCode::BAD_REQUEST, "InvalidPushType"))?;
+        self.check_topic(&parts.headers, push_type)?;
+        check_plain_headers(&parts.headers, push_type)?;
+        self.check_payload(&received.body, push_type)
+    }
+
+    fn check_provider_token(&mut self, headers: &HeaderMap) -> Result<(), Refusal> {
+        if let Some(refusal) = self.wedged {
+            return Err(refusal);
+        }
+        let Some(authorization) = headers.get(AUTHORIZATION) else {
+            return Err((StatusCode::FORBIDDEN, "MissingProviderToken"));
+        };
+        let now_ms = clock::now_ms();
+        let issued_at = match &self.current {
+            Some(current) if current.jwt == authorization => current.issued_at,
+            _ => self.verify(authorization)?,
+        };
+        let settings = &self.shared.settings.apns;
+        if (now_ms / 1000 - issued_at).unsigned_abs() > settings.jwt_max_age.as_secs() {
+            let refusal = (StatusCode::FORBIDDEN, "ExpiredProviderToken");
+            self.wedged = settings.wedge_after_expired.then_some(refusal);
+            return Err(refusal);
+        }
+        let changed = self.current.as_ref().filter(|current| current.jwt != authorization);
+        if changed.is_some_and(|current| now_ms - current.since_ms < millis(settings.jwt_min_refresh)) {
+            let refusal = (StatusCode::TOO_MANY_REQUESTS, "TooManyProviderTokenUpdates");
+            self.wedged = Some(refusal);
+            return Err(refusal);
+        }
+        if changed.is_some() || self.current.is_none() {
+            self.current = Some(Current { jwt: authorization.clone(), issued_at, since_ms: now_ms });
+        }
+        Ok(())
+    }
+
+    /// Signature, algorithm, key and team (PROVIDERS 1.5); the moment of issue, in seconds.
+    fn verify(&self, authorization: &HeaderValue) -> Result<i64, Refusal> {
+        let invalid = (StatusCode::FORBIDDEN, "InvalidProviderToken");
+        let text = authorization.to_str().map_err(|_| invalid)?;
+        let (scheme, token) = text.split_once(' ').ok_or(invalid)?;
+        if !scheme.eq_ignore_ascii_case("bearer") {
+            return Err((StatusCode::FORBIDDEN, "MissingProviderToken"));
+        }
+        let key = &self.shared.keys.apns_public;
+        let (header, claims) =
+            jwt::verify::<Claims>(token, key, Algorithm::ES256, "ES256").map_err(|_| invalid)?;
+        let settings = &self.shared.settings.apns;
+        let ours = header.kid.as_deref() == Some(&settings.key_id) && claims.iss == settings.team_id;
+        ours.then_some(claims.iat).ok_or(invalid)
+    }
+
+    /// A topic is a bundle id of ours with the suffix of its push type (PROVIDERS 1.4).
+    fn check_topic(&self, headers: &HeaderMap, push_type: &PushType) -> Result<(), Refusal> {
+        let topic = header(headers, "apns-topic").unwrap_or_default();
+        if topic.is_empty() {
+            return refuse("MissingTopic");
+        }
+        if !topic.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'.' || byte == b'-') {
+            return refuse("BadTopic");
+        }
+        let suffix_of = |bundle: &String| topic.strip_prefix(bundle.as_str());
+        let suffixes: Vec<&str> = self.shared.settings.apns.bundles.iter().filter_map(suffix_of).collect();
+        if suffixes.contains(&push_type.suffix) {
+            return Ok(());
+        }
+        let known = apns_payload::suffixes().any(|known| suffixes.contains(&known));
+        refuse(if known { "DeviceTokenNotForTopic" } else { "TopicDisallowed" })
+    }
+
+    fn check_payload(&mut self, body: &Bytes, push_type: &'static PushType) -> Result<(), Refusal> {
+        if body.is_empty() {
+            return refuse("PayloadEmpty");
+        }
+        if body.len() > push_type.max_bytes {
+            return Err((StatusCode::PAYLOAD_TOO_LARGE, "PayloadTooLarge"));
+        }
+        let again = self.passed.as_ref().is_some_and(|(passed, of)| *of == push_type.name && passed == body);
+        if !again {
+            apns_payload::check(body, push_type).map_err(|reason| (StatusCode::BAD_REQUEST, reason))?;
+            self.passed = Some((body.clone(), push_type.name));
+        }
+        Ok(())
+    }
+}
+
+impl Session for ApnsSession {
+    fn judge(&mut self, received: Received) -> Plan {
+        let verdict = self.check(&received);
+        let id = reply_id(&received.parts.headers);
+        let verdict = match verdict {
+            Ok(()) => Ok(Accepting { reply: with_id(Reply::empty(StatusCode::OK, ""), id), counts: true }),
+            Err((status, reason)) => Err(with_id(Reply::apns(status, reason, None), id)),
+        };
+        let shared = self.shared.clone();
+        let uri = received.parts.uri.clone();
+        let token = uri.path().strip_prefix("/3/device/").map(lower_case);
+        let concerning = Concerning {
+            provider: Provider::Apns,
+            environment: Some(self.environment),
+            connection: self.connection,
+            token,
+            keep_body: true,
+        };
+        let plan = shared.plan(&concerning, received, verdict);
+        if let (true, Some(status)) = (shared.settings.apns.streams_drop_on_rejection, plan.effect.status()) {
+            // 410 is not counted as an error (PROVIDERS 1.2).
+            self.lowered = status.is_client_error() && status != StatusCode::GONE;
+        }
+        plan
+    }
+
+    fn streams(&self, set: Option<u32>) -> u32 {
+        match self.current {
+            Some(_) if !self.lowered => set.unwrap_or(self.shared.settings.apns.streams),
+            _ => 1,
+        }
+    }
+
+    fn overflow(&self) -> (H2Code, &'static str) {
+        (H2Code::RefusedStream, "Maximum active streams violated for this endpoint.")
+    }
+}
+
+fn refuse<T>(reason: &'static str) -> Result<T, Refusal> {
+    Err((StatusCode::BAD_REQUEST, reason))
+}
+
+fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}
+
+fn header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    headers.get(name).and_then(|value| value.to_str().ok())
+}
+
+fn device_token(path: &str) -> Result<&str, Refusal> {
+    path.strip_prefix("/3/device/")
+        .filter(|token| !token.contains('/'))
+        .ok_or((StatusCode::NOT_FOUND, "BadPath"))
+}
+
+/// Tokens are compared in lower case, as they are stored.
+fn lower_case(token: &str) -> Cow<'_, str> {
+    if token.bytes().any(|byte| byte.is_ascii_uppercase()) {
+        token.to_ascii_lowercase().into()
+    } else {
+        token.into()
+    }
+}
+
+fn check_plain_headers(headers: &HeaderMap, push_type: &PushType) -> Result<(), Refusal> {
+    if headers.contains_key("apns-id") && !header(headers, "apns-id").is_some_and(is_canonical_uuid) {
+        return refuse("BadMessageId");
+    }
+    let whole_seconds = |text: &str| {
+        !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()) && text.parse::<i64>().is_ok()
+    };
+    if headers.contains_key("apns-expiration")
+        && !header(headers, "apns-expiration").is_some_and(whole_seconds)
+    {
+        return refuse("BadExpirationDate");
+    }
+    let priority = match header(headers, "apns-priority") {
+        None if !headers.contains_key("apns-priority") => 10,
+        Some("10") => 10,
+        Some("5") => 5,
+        Some("1") => 1,
+        _ => return refuse("BadPriority"),
+    };
+    if push_type.priority.is_some_and(|only| only != priority) {
+        return refuse("BadPriority");
+    }
+    let collapse_id = headers.get("apns-collapse-id");
+    if collapse_id.is_some_and(|id| id.is_empty() || id.len() > MAX_COLLAPSE_ID) {
+        return refuse("BadCollapseId");
+    }
+    Ok(())
+}
+
+/// 8-4-4-4-12 digits of lower-case hex (PROVIDERS 1.3).
+fn is_canonical_uuid(text: &str) -> bool {
+    text.len() == 36
+        && text.bytes().enumerate().all(|(index, byte)| match index {
+            8 | 13 | 18 | 23 => byte == b'-',
+            _ => matches!(byte, b'0'..=b'9' | b'a'..=b'f'),
+        })
+}
+
+/// The sender's id where it is one, else a fresh one.
+fn reply_id(headers: &HeaderMap) -> HeaderValue {
+    match headers.get("apns-id") {
+        Some(id) if id.to_str().is_ok_and(is_canonical_uuid) => id.clone(),
+        _ => {
+            let id = uuid::Builder::from_random_bytes(rand::random()).into_uuid();
+            HeaderValue::from_str(&id.to_string()).expect("a UUID is ASCII")
+        }
+    }
+}
+
+fn with_id(mut reply: Reply, id: HeaderValue) -> Reply {
+    reply.set(APNS_ID, id);
+    reply
+}

@@ -1,0 +1,89 @@
+//! The control port: plain HTTP on loopback for whoever scripts a running simulator and reads its ledger.
+
+use std::sync::Arc;
+
+use axum::extract::{Query, State};
+use axum::http::StatusCode;
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::entry::Filter;
+use super::rule::Rule;
+use super::session::Shared;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct StreamLimit {
+    streams: u32,
+}
+
+/// All routes.
+pub(super) fn router(shared: Arc<Shared>) -> Router {
+    Router::new()
+        .route("/healthz", get(async || "ok\n"))
+        .route("/ledger", get(ledger).delete(clear_ledger))
+        .route("/counts", get(counts))
+        .route("/rules", get(rules).post(add_rules).delete(clear_rules))
+        .route("/streams", post(set_streams))
+        .route("/connections/close", post(close_connections))
+        .route("/oauth/revoke", post(revoke))
+        .with_state(shared)
+}
+
+async fn ledger(State(shared): State<Arc<Shared>>, Query(filter): Query<Filter>) -> Json<Value> {
+    Json(json!({ "items": shared.ledger.find(&filter) }))
+}
+
+async fn clear_ledger(State(shared): State<Arc<Shared>>) -> StatusCode {
+    shared.ledger.clear();
+    StatusCode::NO_CONTENT
+}
+
+async fn counts(State(shared): State<Arc<Shared>>) -> Json<Value> {
+    let ledger = &shared.ledger;
+    Json(json!({
+        "received": ledger.received_count(),
+        "accepted": ledger.accepted_count(),
+        "answers": ledger.counts(),
+        "duplicates": ledger.duplicates(),
+    }))
+}
+
+async fn rules(State(shared): State<Arc<Shared>>) -> Json<Value> {
+    Json(json!({ "items": shared.rules.list() }))
+}
+
+/// Takes bytes, not `Json`, so that curl needs no header and a misspelt rule is named in the answer.
+async fn add_rules(State(shared): State<Arc<Shared>>, body: axum::body::Bytes) -> (StatusCode, String) {
+    let parsed: Result<Vec<Rule>, _> = match body.iter().find(|byte| !byte.is_ascii_whitespace()) {
+        Some(b'[') => serde_json::from_slice(&body),
+        _ => serde_json::from_slice(&body).map(|rule| vec![rule]),
+    };
+    match parsed {
+        Ok(rules) => rules.into_iter().for_each(|rule| shared.rules.add(rule)),
+        Err(error) => return (StatusCode::BAD_REQUEST, format!("{error}\n")),
+    }
+    (StatusCode::NO_CONTENT, String::new())
+}
+
+async fn clear_rules(State(shared): State<Arc<Shared>>) -> StatusCode {
+    shared.rules.clear();
+    StatusCode::NO_CONTENT
+}
+
+async fn set_streams(State(shared): State<Arc<Shared>>, Json(limit): Json<StreamLimit>) -> StatusCode {
+    shared.set_streams(limit.streams);
+    StatusCode::NO_CONTENT
+}
+
+async fn close_connections(State(shared): State<Arc<Shared>>) -> StatusCode {
+    shared.close_connections();
+    StatusCode::NO_CONTENT
+}
+
+async fn revoke(State(shared): State<Arc<Shared>>) -> StatusCode {
+    shared.access_tokens.revoke();
+    StatusCode::NO_CONTENT
+}

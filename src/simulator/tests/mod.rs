@@ -1,0 +1,8 @@
+//! The simulator against a client of its own: plain `h2` over TLS, nothing of Pushpost's sender.
+
+mod apns;
+mod client;
+mod connections;
+mod fcm;
+mod ledger;
+mod scripts;

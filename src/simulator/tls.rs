@@ -1,0 +1,90 @@
+//! A certificate authority of our own, a server certificate for `localhost`, and the two private keys that a
+//! sender needs: the `.p8` of APNs (P-256) and the RSA key of a service account.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
+
+use jsonwebtoken::DecodingKey;
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
+    KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, PKCS_RSA_SHA256, RsaKeySize, SanType,
+};
+use rustls::ServerConfig;
+use rustls::pki_types::PrivatePkcs8KeyDer;
+
+use super::Error;
+
+/// Everything secret and certified, made anew at each start.
+pub(super) struct Keys {
+    /// The authority that a sender must trust (`ca_file`).
+    pub(super) ca_pem: String,
+    /// APNs' provider key, PKCS#8 PEM as Apple hands it out (PROVIDERS 1.5).
+    pub(super) p8_pem: String,
+    /// The service account's private key, PKCS#8 PEM (PROVIDERS 3.2).
+    pub(super) rsa_pem: String,
+    /// Checks provider tokens.
+    pub(super) apns_public: DecodingKey,
+    /// Checks OAuth assertions.
+    pub(super) oauth_public: DecodingKey,
+    certificate: rustls::pki_types::CertificateDer<'static>,
+    private: Vec<u8>,
+}
+
+impl Keys {
+    /// Generates all keys and certificates; takes some tens of milliseconds, most of it for RSA.
+    ///
+    /// # Errors
+    /// [`Error::Keys`] where the cryptographic library refuses.
+    pub(super) fn generate() -> Result<Self, Error> {
+        let ca = CertifiedIssuer::self_signed(ca_params(), KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?)?;
+        let server_key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
+        let certificate = server_params().signed_by(&server_key, &ca)?;
+        let apns = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
+        let oauth = KeyPair::generate_rsa_for(&PKCS_RSA_SHA256, RsaKeySize::_2048)?;
+        Ok(Self {
+            ca_pem: ca.pem(),
+            p8_pem: apns.serialize_pem(),
+            rsa_pem: oauth.serialize_pem(),
+            apns_public: DecodingKey::from_ec_pem(apns.public_key_pem().as_bytes())?,
+            oauth_public: DecodingKey::from_rsa_pem(oauth.public_key_pem().as_bytes())?,
+            certificate: certificate.der().clone(),
+            private: server_key.serialize_der(),
+        })
+    }
+
+    /// A TLS 1.2+ server that offers these protocols by ALPN.
+    ///
+    /// # Errors
+    /// [`Error::Tls`] where rustls refuses the certificate.
+    pub(super) fn server(&self, alpn: &[&str]) -> Result<Arc<ServerConfig>, Error> {
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let key = PrivatePkcs8KeyDer::from(self.private.clone()).into();
+        let mut config = ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()?
+            .with_no_client_auth()
+            .with_single_cert(vec![self.certificate.clone()], key)?;
+        config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
+        Ok(Arc::new(config))
+    }
+}
+
+fn ca_params() -> CertificateParams {
+    let mut params = CertificateParams::default();
+    params.distinguished_name.push(DnType::CommonName, "Pushpost simulator CA");
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    params
+}
+
+fn server_params() -> CertificateParams {
+    let mut params = CertificateParams::default();
+    params.distinguished_name.push(DnType::CommonName, "Pushpost simulator");
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+    params.use_authority_key_identifier_extension = true;
+    params.subject_alt_names = vec![
+        SanType::DnsName("localhost".try_into().expect("an ASCII name")),
+        SanType::IpAddress(IpAddr::V4(Ipv4Addr::LOCALHOST)),
+        SanType::IpAddress(IpAddr::V6(Ipv6Addr::LOCALHOST)),
+    ];
+    params
+}
