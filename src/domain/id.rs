@@ -160,7 +160,7 @@ impl InstallationKey {
         first_8(&self.mac(&[b"device pad", tag]))
     }
 
-    fn mac(&self, parts: &[&[u8]]) -> [u8; 32] {
+    pub(super) fn mac(&self, parts: &[&[u8]]) -> [u8; 32] {
         let mut mac = Hmac::<Sha256>::new_from_slice(&self.0).expect("HMAC takes a key of any length");
         for part in parts {
             mac.update(part);

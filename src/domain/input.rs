@@ -117,4 +117,6 @@ input_codes! {
     UnsupportedPlatform "unsupported_platform",
     /// A lane without credentials. Meaning.
     PlatformNotConfigured "platform_not_configured",
+    /// A field of the API that this version does not serve yet. Meaning.
+    NotSupportedYet "not_supported_yet",
 }

@@ -1,6 +1,7 @@
 //! Values and rules of the field: ids, notifications, devices, lanes, jobs, outcomes. No I/O.
 
 mod app;
+mod app_facts;
 mod content;
 mod delivery;
 mod device;
@@ -13,9 +14,13 @@ mod outcome;
 mod push_type;
 mod retry;
 mod scope;
+mod seal;
+mod target;
+mod topic;
 mod ttl;
 
 pub use app::{App, AppLane, Apps};
+pub use app_facts::{AppVersion, Locale, TimeZone};
 pub use content::{ApnsOverrides, Content, Priority};
 pub use delivery::{Counts, DeliveryStatus, NotificationStatus};
 pub use device::{BadToken, DeviceToken, FCM_TOKEN_MAX, Kind, QuarantineReason, Source, TokenDigest, UserId};
@@ -27,4 +32,6 @@ pub use outcome::{Certainty, Floor, LaneCause, Misfit, Outcome, Reason};
 pub use push_type::PushType;
 pub use retry::RetryPolicy;
 pub use scope::{BadScopes, Scope, Scopes};
+pub use target::Target;
+pub use topic::TopicName;
 pub use ttl::{BadDuration, Ttl, parse_duration, remaining_secs};

@@ -1,1 +1,151 @@
 //! A private Postgres under a data folder: found, initialised, started, stopped.
+//!
+//! So that `pushpost serve` and `pushpost demo` need no database to be set up first. It never downloads anything:
+//! it runs the newest installed server programs (`programs`), as another user when we are root (`account`), and
+//! talks to them over a Unix socket in a short folder (`socket`).
+//!
+//! Several processes may use one data folder at once (`serve`, and `keys create` beside it). Each holds a shared
+//! lock while it does (`locks`); the first starts the server, the last stops it. Nothing depends on a process
+//! ending in order: after `kill -9` of ours the server runs on and the next process attaches to it, after
+//! `kill -9` of the server the next start clears away what it left (`processes`, `server`).
+
+mod account;
+mod error;
+mod home;
+mod initialise;
+mod locks;
+mod parameters;
+mod processes;
+mod programs;
+mod run;
+mod server;
+mod socket;
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use sqlx::postgres::PgConnectOptions;
+
+use self::home::Home;
+use self::locks::{StartLock, UserLock};
+use self::run::Runner;
+use self::server::{Server, Users};
+
+pub use self::error::Error;
+
+/// The superuser that initdb makes, and the database of the service.
+const NAME: &str = "pushpost";
+/// Part of the socket's name only: the server does not listen on TCP.
+const PORT: u16 = 5432;
+/// How often [`EmbeddedPostgres::keep_running`] looks whether the server lives.
+const WATCH_INTERVAL: Duration = Duration::from_secs(1);
+
+/// What a private Postgres needs to know.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Folder of the service's data (`database.data_dir`); made if missing, may be relative.
+    pub data_dir: PathBuf,
+    /// Folder of `postgres`, `initdb` and `pg_ctl` (`database.postgres_bin_dir`); the newest found if absent.
+    pub postgres_bin_dir: Option<PathBuf>,
+    /// The server's `max_connections`: connections of all processes together.
+    pub max_connections: u16,
+}
+
+/// A running private Postgres that this process uses.
+///
+/// Dropping it lets go without stopping the server, as a crash would; end with [`EmbeddedPostgres::stop`].
+pub struct EmbeddedPostgres {
+    server: Server,
+    password: String,
+    users: UserLock,
+    alone: bool,
+}
+
+impl EmbeddedPostgres {
+    /// Attaches to the server of this data folder if it runs, else initialises (if needed) and starts it, and makes
+    /// the database `pushpost` if missing.
+    ///
+    /// Takes some seconds the first time, at most about a minute after a crash.
+    ///
+    /// # Errors
+    /// No usable Postgres is installed, the folder cannot be used, or the server does not come up.
+    pub async fn start(settings: &Settings) -> Result<Self, Error> {
+        let wanted = home::major_of(&settings.data_dir)?;
+        let programs = programs::find(settings.postgres_bin_dir.as_deref(), wanted).await?;
+        let home = Home::settle(&settings.data_dir).await?;
+        let starting = StartLock::take(home.folder()).await?;
+        let (users, alone) = UserLock::come(home.folder(), &starting)?;
+        let runner = Runner::new(home.account().clone(), programs);
+        let password = initialise::ensure(&home, &runner).await?;
+        let others = if alone { Users::WeAlone } else { Users::Others };
+        let server =
+            Server::ensure(home, runner, settings.max_connections, &password, others, &starting).await?;
+        Ok(Self { server, password, users, alone })
+    }
+
+    /// How to reach the database `pushpost`. The same for as long as the data folder stays where it is.
+    pub fn connect_options(&self) -> PgConnectOptions {
+        server::connect_options(self.server.socket(), &self.password, NAME)
+    }
+
+    /// The same for people and children (`psql`). Contains the password: never log it.
+    pub fn url(&self) -> String {
+        let socket = self.server.socket().to_string_lossy().replace('/', "%2F");
+        format!("postgres://{NAME}:{}@{socket}:{PORT}/{NAME}", self.password)
+    }
+
+    /// True if no other pushpost process used the data folder when this one came (then every node row of a
+    /// predecessor is dead), whether the server was running or not.
+    pub fn was_alone(&self) -> bool {
+        self.alone
+    }
+
+    /// Starts the server again whenever it has died, until dropped. The service runs this beside its other duties,
+    /// so that `kill -9` of Postgres costs seconds; [`Self::connect_options`] stay valid.
+    pub async fn keep_running(&self) {
+        loop {
+            tokio::time::sleep(WATCH_INTERVAL).await;
+            if self.server.seems_alive().await {
+                continue;
+            }
+            tracing::warn!("the embedded Postgres is not running: starting it again");
+            match self.start_again().await {
+                Ok(()) => tracing::info!("the embedded Postgres runs again"),
+                Err(error) => tracing::error!(%error, "the embedded Postgres does not start"),
+            }
+        }
+    }
+
+    async fn start_again(&self) -> Result<(), Error> {
+        let starting = StartLock::take(self.server.home().folder()).await?;
+        self.server.ensure_running(&self.password, Users::Others, &starting).await.map(drop)
+    }
+
+    /// Stops the server if this is its last user, else only lets go.
+    ///
+    /// Connections still open are ended; transactions not committed are rolled back.
+    ///
+    /// # Errors
+    /// The lock is not to be had, or the server does not end within two minutes.
+    pub async fn stop(self) -> Result<(), Error> {
+        let starting = StartLock::take(self.server.home().folder()).await?;
+        if self.users.is_last(&starting)? {
+            self.server.stop().await
+        } else {
+            tracing::debug!("others use the embedded Postgres: left running");
+            Ok(())
+        }
+    }
+}
+
+impl fmt::Debug for EmbeddedPostgres {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EmbeddedPostgres")
+            .field("folder", &self.server.home().folder())
+            .field("alone", &self.alone)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,6 +1,6 @@
 //! Accepting notifications: durable before the answer, many requests to a commit.
 
-use crate::domain::{App, Content, DeviceId, LaneId, NotificationId, Reason, Ttl, UserId};
+use crate::domain::{App, Content, NotificationId, Target, Ttl};
 use chrono::{DateTime, Utc};
 use std::sync::Arc;
 
@@ -21,21 +21,6 @@ pub struct NewNotification {
     pub unmatched: Option<Vec<u8>>,
     /// For whom; a device at most once.
     pub targets: Vec<Target>,
-}
-
-/// One device of an audience.
-#[derive(Clone, Debug)]
-pub struct Target {
-    /// The device.
-    pub device: DeviceId,
-    /// Its lane.
-    pub lane: LaneId,
-    /// Through whom it was addressed, if it was through a user.
-    pub user: Option<UserId>,
-    /// The sender's own word for it.
-    pub reference: Option<String>,
-    /// Ends `rejected` with this reason, unsent (its lane has no credentials).
-    pub refused: Option<Reason>,
 }
 
 /// What a 202 says.

@@ -1,51 +1,271 @@
-//! STUB until the registry is merged: what `cli::keys` calls.
+//! API keys: made, listed, revoked, and recognised on every request without asking the database each time.
 
-use chrono::{DateTime, Utc};
-use sqlx::PgPool;
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
-use crate::domain::{KeyId, Scopes};
+use sha2::{Digest, Sha256};
+use sqlx::{PgConnection, PgPool};
+use tokio::time::Instant;
 
-/// A key as its owner sees it.
-#[derive(Clone, Debug)]
+use crate::domain::{AppId, KeyId, Scopes};
+use crate::store;
+use crate::store::keys::{KeyRow, ValidKey};
+
+/// How long an answer of the database is believed: a revocation holds on every node by then.
+const LIFE: Duration = Duration::from_secs(10);
+/// From this age on the first who asks looks again, while others go on with what is known.
+const FRESH: Duration = Duration::from_secs(5);
+/// Most secrets remembered, known or not.
+const CAPACITY: usize = 10_000;
+/// How secrets of secret keys begin.
+const SECRET_PREFIX: &str = "pushpost_sk_";
+/// How secrets of publishable keys begin.
+const PUBLISHABLE_PREFIX: &str = "pushpost_pk_";
+/// Hexadecimal digits after the prefix: 256 random bits.
+const SECRET_DIGITS: usize = 64;
+/// Longest name of a key, in bytes.
+const NAME_MAX: usize = 100;
+
+/// A recognised key.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Key {
-    /// Its id, which is not its secret.
-    pub id: KeyId,
-    /// The name of its app.
-    pub app: String,
-    /// The owner's own word for it.
-    pub name: Option<String>,
-    /// What it may do.
-    pub scopes: Scopes,
-    /// When it was made.
-    pub created_at: DateTime<Utc>,
-    /// When it was revoked.
-    pub revoked_at: Option<DateTime<Utc>>,
-}
-
-/// A new key, with its secret.
-pub struct Created {
     /// Its id.
     pub id: KeyId,
-    /// Shown once.
-    pub secret: String,
+    /// Whose.
+    pub app: AppId,
+    /// What it may do.
+    pub scopes: Scopes,
 }
 
-/// STUB.
+/// Recognises keys. Cheap to clone; clones share what they remember.
+#[derive(Clone)]
+pub struct Keys {
+    pool: PgPool,
+    remembered: Arc<Mutex<Remembered>>,
+}
+
+/// Why a key was not made.
 #[derive(Debug, thiserror::Error)]
-#[error("STUB: registry::keys")]
-pub struct Error;
-
-/// STUB.
-pub async fn create(_: &PgPool, _app: &str, _: Scopes, _name: Option<&str>) -> Result<Created, Error> {
-    Err(Error)
+pub enum Error {
+    /// A name is 1 to 100 bytes without control characters.
+    #[error("a key's name is 1 to {NAME_MAX} bytes without control characters")]
+    BadName,
+    /// The database.
+    #[error(transparent)]
+    Store(#[from] store::Error),
 }
 
-/// STUB.
-pub async fn list(_: &PgPool) -> Result<Vec<Key>, Error> {
-    Err(Error)
+impl Keys {
+    /// Remembers nothing yet.
+    pub fn new(pool: PgPool) -> Self {
+        Self { pool, remembered: Arc::default() }
+    }
+
+    /// The key with this secret. None: there is none, or it was revoked, at the latest 10 s ago.
+    ///
+    /// # Errors
+    /// The database's, where nothing young enough is remembered.
+    pub async fn authenticate(&self, bearer: &str) -> Result<Option<Key>, store::Error> {
+        if !looks_like_a_secret(bearer) {
+            return Ok(None);
+        }
+        let digest = digest_of(bearer);
+        // Before the look-up, so that an entry's age counts from before its answer was made.
+        let now = Instant::now();
+        let known = match self.remembered().recall(&digest, now) {
+            Recall::Fresh(key) => return Ok(key),
+            Recall::Stale(key) => Some(key),
+            Recall::Nothing => None,
+        };
+        match (self.look_up(&digest).await, known) {
+            (Ok(key), _) => {
+                self.remembered().remember(digest, key, now);
+                Ok(key)
+            }
+            (Err(error), Some(key)) if error.is_unavailable() => {
+                self.remembered().refresh_failed(&digest);
+                Ok(key)
+            }
+            (Err(error), _) => Err(error),
+        }
+    }
+
+    async fn look_up(&self, digest: &SecretDigest) -> Result<Option<Key>, store::Error> {
+        let mut conn = self.pool.acquire().await?;
+        let found = store::keys::find_valid(&mut conn, digest).await?;
+        Ok(found.map(|key| Key { id: key.id, app: key.app, scopes: key.scopes }))
+    }
+
+    fn remembered(&self) -> std::sync::MutexGuard<'_, Remembered> {
+        self.remembered.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
-/// STUB.
-pub async fn revoke(_: &PgPool, _: KeyId) -> Result<bool, Error> {
-    Err(Error)
+impl fmt::Debug for Keys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Keys(…)")
+    }
+}
+
+/// Makes a key for an app of the configuration (whose row is made if this is the first time that it is needed). The
+/// second part of the answer is the secret, which nothing shows again.
+///
+/// # Errors
+/// See [`Error`].
+pub async fn create(
+    conn: &mut PgConnection,
+    app: &str,
+    scopes: Scopes,
+    name: Option<&str>,
+) -> Result<(KeyId, String), Error> {
+    let is_name = |name: &str| (1..=NAME_MAX).contains(&name.len()) && !name.chars().any(char::is_control);
+    if !name.is_none_or(is_name) {
+        return Err(Error::BadName);
+    }
+    let apps = store::apps::ensure(conn, &[app.to_owned()]).await?;
+    let app = apps.first().expect("an app that was ensured is there").id;
+    let prefix = if scopes.is_publishable() { PUBLISHABLE_PREFIX } else { SECRET_PREFIX };
+    let random: [u8; SECRET_DIGITS / 2] = rand::random();
+    let secret = random.iter().fold(prefix.to_owned(), |secret, byte| format!("{secret}{byte:02x}"));
+    let key = ValidKey { id: KeyId::random(), app, scopes };
+    store::keys::insert(conn, key, name, &digest_of(&secret)).await?;
+    Ok((key.id, secret))
+}
+
+/// Every key, revoked ones too, oldest first.
+///
+/// # Errors
+/// The database's.
+pub async fn list(conn: &mut PgConnection) -> Result<Vec<KeyRow>, store::Error> {
+    store::keys::list(conn).await
+}
+
+/// Revokes a key; every node has noticed after 10 s. False: there is none with this id.
+///
+/// # Errors
+/// The database's.
+pub async fn revoke(conn: &mut PgConnection, id: KeyId) -> Result<bool, store::Error> {
+    store::keys::revoke(conn, id).await
+}
+
+/// SHA-256 of a whole secret, prefix and all.
+type SecretDigest = [u8; 32];
+
+/// Digests of secrets that were looked up in the last seconds.
+#[derive(Default)]
+struct Remembered(HashMap<SecretDigest, Entry>);
+
+struct Entry {
+    key: Option<Key>,
+    looked_up_at: Instant,
+    refreshing: bool,
+}
+
+/// What is remembered of a secret.
+#[derive(PartialEq, Eq, Debug)]
+enum Recall {
+    /// Good enough.
+    Fresh(Option<Key>),
+    /// Good enough, but who got this is the one to look again.
+    Stale(Option<Key>),
+    /// Nothing that could still be believed.
+    Nothing,
+}
+
+impl Remembered {
+    fn recall(&mut self, digest: &SecretDigest, now: Instant) -> Recall {
+        let Some(entry) = self.0.get_mut(digest) else { return Recall::Nothing };
+        match now.saturating_duration_since(entry.looked_up_at) {
+            age if age >= LIFE => Recall::Nothing,
+            age if age >= FRESH && !entry.refreshing => {
+                entry.refreshing = true;
+                Recall::Stale(entry.key)
+            }
+            _ => Recall::Fresh(entry.key),
+        }
+    }
+
+    fn remember(&mut self, digest: SecretDigest, key: Option<Key>, looked_up_at: Instant) {
+        if self.0.len() >= CAPACITY && !self.0.contains_key(&digest) {
+            self.make_room(looked_up_at);
+        }
+        self.0.insert(digest, Entry { key, looked_up_at, refreshing: false });
+    }
+
+    fn refresh_failed(&mut self, digest: &SecretDigest) {
+        if let Some(entry) = self.0.get_mut(digest) {
+            entry.refreshing = false;
+        }
+    }
+
+    /// Forgets what is too old, then what somebody guessed in vain, then everything: all of it can be looked up again.
+    fn make_room(&mut self, now: Instant) {
+        self.0.retain(|_, entry| now.saturating_duration_since(entry.looked_up_at) < LIFE);
+        if self.0.len() >= CAPACITY {
+            self.0.retain(|_, entry| entry.key.is_some());
+        }
+        if self.0.len() >= CAPACITY {
+            self.0.clear();
+        }
+    }
+}
+
+fn looks_like_a_secret(bearer: &str) -> bool {
+    let rest = bearer.strip_prefix(SECRET_PREFIX).or_else(|| bearer.strip_prefix(PUBLISHABLE_PREFIX));
+    let is_digit = |b: u8| matches!(b, b'0'..=b'9' | b'a'..=b'f');
+    rest.is_some_and(|rest| rest.len() == SECRET_DIGITS && rest.bytes().all(is_digit))
+}
+
+fn digest_of(secret: &str) -> SecretDigest {
+    Sha256::digest(secret.as_bytes()).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key() -> Option<Key> {
+        let scopes = Scopes::parse("send").expect("a scope");
+        Some(Key { id: KeyId::random(), app: AppId(1), scopes })
+    }
+
+    #[test]
+    fn only_what_looks_like_a_secret_is_looked_up() {
+        let digits = "0a".repeat(32);
+        assert!(looks_like_a_secret(&format!("pushpost_sk_{digits}")));
+        assert!(looks_like_a_secret(&format!("pushpost_pk_{digits}")));
+        for wrong in [&digits, "pushpost_sk_", &format!("pushpost_sk_{digits}0"), "pushpost_sk_é"] {
+            assert!(!looks_like_a_secret(wrong), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn nothing_is_believed_for_longer_than_ten_seconds() {
+        let (mut remembered, key, start) = (Remembered::default(), key(), Instant::now());
+        remembered.remember([1; 32], key, start);
+        assert_eq!(remembered.recall(&[1; 32], start + FRESH / 2), Recall::Fresh(key));
+        assert_eq!(remembered.recall(&[1; 32], start + FRESH), Recall::Stale(key));
+        assert_eq!(
+            remembered.recall(&[1; 32], start + FRESH),
+            Recall::Fresh(key),
+            "one looks again, not all"
+        );
+        assert_eq!(remembered.recall(&[1; 32], start + LIFE), Recall::Nothing);
+        assert_eq!(remembered.recall(&[2; 32], start), Recall::Nothing);
+    }
+
+    #[test]
+    fn guesses_do_not_grow_memory_nor_push_out_keys() {
+        let (mut remembered, key, start) = (Remembered::default(), key(), Instant::now());
+        remembered.remember([255; 32], key, start);
+        for guess in 0..2 * CAPACITY as u64 {
+            let mut digest = [0; 32];
+            digest[..8].copy_from_slice(&guess.to_be_bytes());
+            remembered.remember(digest, None, start);
+        }
+        assert!(remembered.0.len() <= CAPACITY);
+        assert_eq!(remembered.recall(&[255; 32], start), Recall::Fresh(key));
+    }
 }

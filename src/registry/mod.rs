@@ -1,3 +1,7 @@
 //! Devices, API keys, and the pruning of dead tokens.
 
+pub mod audience;
+pub mod devices;
 pub mod keys;
+pub mod pruning;
+pub mod registration;

@@ -1,3 +1,87 @@
 //! All the SQL, checked at compile time, as functions over a connection, in verbs.
 //!
 //! One file per subject. With `DATABASE_URL` unset the macros read the committed `.sqlx`; `make sqlx` writes it anew.
+
+pub mod apps;
+pub mod devices;
+pub mod keys;
+pub mod quarantine;
+pub mod tokens;
+pub mod topics;
+
+use std::fmt;
+
+/// What goes wrong with the database.
+#[derive(thiserror::Error)]
+pub enum Error {
+    /// Postgres, or the way there.
+    #[error("database: {0}")]
+    Database(#[from] sqlx::Error),
+    /// A row holds what no version of Pushpost writes.
+    #[error("{table}.{column} of row {row} holds an unknown value")]
+    Inconsistent {
+        /// Its table.
+        table: &'static str,
+        /// The column.
+        column: &'static str,
+        /// The row's number.
+        row: i64,
+    },
+    /// Others kept undoing what the statement needed, several times in a row.
+    #[error("lost a race for the same rows too often")]
+    Contended,
+}
+
+impl Error {
+    /// Is it worth trying again, unchanged? The database was out of reach, short of something, or going down; nothing
+    /// is wrong with the values (QUEUE.md 6).
+    pub fn is_unavailable(&self) -> bool {
+        match self {
+            Self::Database(
+                sqlx::Error::Io(_)
+                | sqlx::Error::Tls(_)
+                | sqlx::Error::PoolTimedOut
+                | sqlx::Error::PoolClosed
+                | sqlx::Error::WorkerCrashed,
+            )
+            | Self::Contended => true,
+            _ => matches!(self.sqlstate_class().as_deref(), Some("08" | "40" | "53" | "57")),
+        }
+    }
+
+    /// The SQLSTATE that Postgres gave.
+    pub fn sqlstate(&self) -> Option<String> {
+        match self {
+            Self::Database(sqlx::Error::Database(error)) => error.code().map(|code| code.into_owned()),
+            _ => None,
+        }
+    }
+
+    /// The first two characters of the SQLSTATE: 22, 23 and 54 are faults of the values.
+    pub fn sqlstate_class(&self) -> Option<String> {
+        self.sqlstate().and_then(|code| code.get(..2).map(str::to_owned))
+    }
+}
+
+/// As `Display`: Postgres's own details quote rows, and rows hold tokens.
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unreachable_database_is_worth_another_try_and_a_bad_row_is_not() {
+        assert!(Error::from(sqlx::Error::PoolTimedOut).is_unavailable());
+        let reset = std::io::Error::from(std::io::ErrorKind::ConnectionReset);
+        assert!(Error::from(sqlx::Error::Io(reset)).is_unavailable());
+        assert!(!Error::from(sqlx::Error::RowNotFound).is_unavailable());
+        let odd = Error::Inconsistent { table: "devices", column: "platform", row: 1 };
+        assert!(!odd.is_unavailable());
+        assert_eq!(format!("{odd:?}"), "devices.platform of row 1 holds an unknown value");
+    }
+}

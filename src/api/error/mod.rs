@@ -1,0 +1,260 @@
+//! Every way in which a request can fail. The only place that chooses a reply status.
+
+use std::sync::Arc;
+
+use axum::response::{IntoResponse, Response};
+use http::header::{RETRY_AFTER, WWW_AUTHENTICATE};
+use http::{HeaderValue, StatusCode};
+use serde_json::{Map, Value, json};
+
+use super::problem::{Cause, Problem};
+use crate::domain::{InputCode, InputFault, Scope};
+use crate::queue::accept;
+use crate::store;
+
+/// Why a request is not answered as asked.
+#[derive(Debug, thiserror::Error)]
+pub enum ApiError {
+    /// Faults in what the request says; never empty.
+    #[error("faults in the request")]
+    Invalid(Vec<InputFault>),
+    /// No key, or an unknown or revoked one.
+    #[error("no valid key")]
+    Unauthenticated,
+    /// A key without any of the scopes that would do.
+    #[error("the key's scopes do not reach so far")]
+    MissingScope(&'static [Scope]),
+    /// Unknown path, or an id that is unknown or another app's.
+    #[error("not found")]
+    NotFound,
+    /// The path exists, the method does not.
+    #[error("method not allowed")]
+    MethodNotAllowed,
+    /// The body took too long to arrive.
+    #[error("the body is too slow")]
+    BodyTooSlow,
+    /// The body is over the limit, in bytes.
+    #[error("the body is too large")]
+    BodyTooLarge(usize),
+    /// More devices, users and tokens in one `to` than the limit.
+    #[error("too many targets")]
+    TooManyTargets(usize),
+    /// The body is not said to be JSON.
+    #[error("not JSON")]
+    UnsupportedMediaType,
+    /// A fault of ours.
+    #[error("internal")]
+    Internal(Cause),
+    /// The database is out of reach.
+    #[error("unavailable")]
+    Unavailable(Option<Cause>),
+    /// Too much is waiting already.
+    #[error("the queue is full")]
+    QueueFull,
+    /// This node is going away.
+    #[error("shutting down")]
+    ShuttingDown,
+}
+
+/// Seconds that a client is asked to wait.
+const RETRY_UNAVAILABLE: u16 = 2;
+const RETRY_QUEUE_FULL: u16 = 30;
+const RETRY_SHUTTING_DOWN: u16 = 1;
+
+impl ApiError {
+    /// A fault of ours, from its cause.
+    pub fn internal(cause: impl std::error::Error + Send + Sync + 'static) -> Self {
+        Self::Internal(Arc::new(cause))
+    }
+
+    /// One fault.
+    pub fn fault(fault: InputFault) -> Self {
+        Self::Invalid(vec![fault])
+    }
+
+    /// The problem document, but for the request id.
+    pub fn problem(self) -> Problem {
+        match self {
+            Self::Invalid(faults) => invalid(faults),
+            Self::Unauthenticated => plain(
+                StatusCode::UNAUTHORIZED,
+                "unauthenticated",
+                "No valid key",
+                "Send a valid key as `Authorization: Bearer <key>`.",
+            ),
+            Self::MissingScope(needs) => {
+                let names: Vec<_> = needs.iter().map(|scope| scope.as_str()).collect();
+                let detail = format!("This needs a key with one of the scopes {}.", names.join(", "));
+                plain(StatusCode::FORBIDDEN, "missing_scope", "The key may not do this", detail)
+                    .with("scopes", json!(names))
+            }
+            Self::NotFound => {
+                plain(StatusCode::NOT_FOUND, "not_found", "Not found", "There is nothing of this name here.")
+            }
+            Self::MethodNotAllowed => plain(
+                StatusCode::METHOD_NOT_ALLOWED,
+                "method_not_allowed",
+                "Method not allowed",
+                "This path takes only the methods in `Allow`.",
+            ),
+            Self::BodyTooSlow => plain(
+                StatusCode::REQUEST_TIMEOUT,
+                "body_too_slow",
+                "The body took too long",
+                "The body did not arrive in time.",
+            ),
+            Self::BodyTooLarge(limit) => {
+                let detail = format!("A body may have at most {limit} bytes.");
+                plain(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", "The body is too large", detail)
+                    .with("limit", json!(limit))
+            }
+            Self::TooManyTargets(limit) => {
+                let detail = format!("`to` may name at most {limit} devices, users and tokens together.");
+                plain(StatusCode::PAYLOAD_TOO_LARGE, "too_many_targets", "Too many targets", detail)
+                    .with("limit", json!(limit))
+            }
+            Self::UnsupportedMediaType => plain(
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                "unsupported_media_type",
+                "Not JSON",
+                "Send JSON as `Content-Type: application/json`.",
+            ),
+            other => other.ours(),
+        }
+    }
+
+    /// What is not the client's fault.
+    fn ours(self) -> Problem {
+        let later = StatusCode::SERVICE_UNAVAILABLE;
+        match self {
+            Self::Unavailable(cause) => Problem {
+                cause,
+                ..plain(
+                    later,
+                    "unavailable",
+                    "Unavailable",
+                    "The database is out of reach. Nothing was stored.",
+                )
+            },
+            Self::QueueFull => {
+                plain(later, "queue_full", "The queue is full", "Too much is waiting. Nothing was stored.")
+            }
+            Self::ShuttingDown => {
+                plain(later, "shutting_down", "Shutting down", "This node is going away. Nothing was stored.")
+            }
+            Self::Internal(cause) => Problem { cause: Some(cause), ..internal() },
+            _ => internal(),
+        }
+    }
+
+    fn header(&self) -> Option<(http::HeaderName, HeaderValue)> {
+        match self {
+            Self::Unauthenticated => Some((WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))),
+            Self::Unavailable(_) => Some((RETRY_AFTER, RETRY_UNAVAILABLE.into())),
+            Self::QueueFull => Some((RETRY_AFTER, RETRY_QUEUE_FULL.into())),
+            Self::ShuttingDown => Some((RETRY_AFTER, RETRY_SHUTTING_DOWN.into())),
+            _ => None,
+        }
+    }
+}
+
+/// The document is written by the outermost layer ([`super::request`]).
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let mut response = Response::default();
+        if let Some((name, value)) = self.header() {
+            response.headers_mut().insert(name, value);
+        }
+        let problem = self.problem();
+        *response.status_mut() = problem.status;
+        response.extensions_mut().insert(problem);
+        response
+    }
+}
+
+impl From<Vec<InputFault>> for ApiError {
+    fn from(faults: Vec<InputFault>) -> Self {
+        Self::Invalid(faults)
+    }
+}
+
+impl From<store::Error> for ApiError {
+    fn from(error: store::Error) -> Self {
+        if error.is_unavailable() { Self::Unavailable(Some(Arc::new(error))) } else { Self::internal(error) }
+    }
+}
+
+impl From<accept::Error> for ApiError {
+    fn from(error: accept::Error) -> Self {
+        match error {
+            accept::Error::Unavailable => Self::Unavailable(None),
+            accept::Error::Full => Self::QueueFull,
+            accept::Error::ShuttingDown => Self::ShuttingDown,
+            accept::Error::Poisoned(_) => Self::internal(error),
+        }
+    }
+}
+
+/// What a fault says about its request, the gravest first.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+enum Sort {
+    Form,
+    Forbidden,
+    Meaning,
+}
+
+fn sort(code: InputCode) -> Sort {
+    match code {
+        InputCode::MalformedJson
+        | InputCode::DuplicateField
+        | InputCode::UnknownField
+        | InputCode::UnknownParameter
+        | InputCode::WrongType
+        | InputCode::MissingField
+        | InputCode::InvalidCursor
+        | InputCode::OutOfRange => Sort::Form,
+        InputCode::ForbiddenField | InputCode::TopicClosed => Sort::Forbidden,
+        _ => Sort::Meaning,
+    }
+}
+
+fn invalid(errors: Vec<InputFault>) -> Problem {
+    let detail = match errors.as_slice() {
+        [only] => format!("There is a fault in the request: {}.", only.detail),
+        all => format!("There are {} faults in the request; `errors` lists them.", all.len()),
+    };
+    let gravest = errors.iter().map(|fault| fault.code).min_by_key(|code| sort(*code));
+    let (status, code, title) = match gravest.map(|code| (sort(code), code)) {
+        Some((Sort::Form, _)) | None => {
+            (StatusCode::BAD_REQUEST, "invalid_request", "The request is not well formed")
+        }
+        Some((Sort::Forbidden, code)) => (StatusCode::FORBIDDEN, code.as_str(), "The key may not set this"),
+        Some((Sort::Meaning, _)) => {
+            (StatusCode::UNPROCESSABLE_ENTITY, "unprocessable", "The request can't be carried out")
+        }
+    };
+    Problem { errors, ..plain(status, code, title, detail) }
+}
+
+fn internal() -> Problem {
+    plain(
+        StatusCode::INTERNAL_SERVER_ERROR,
+        "internal",
+        "Internal fault",
+        "Something went wrong on our side.",
+    )
+}
+
+fn plain(status: StatusCode, code: &'static str, title: &'static str, detail: impl Into<String>) -> Problem {
+    Problem { status, code, title, detail: detail.into(), facts: Map::new(), errors: Vec::new(), cause: None }
+}
+
+impl Problem {
+    fn with(mut self, name: &str, value: Value) -> Self {
+        self.facts.insert(name.to_owned(), value);
+        self
+    }
+}
+
+#[cfg(test)]
+mod tests;

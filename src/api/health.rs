@@ -1,0 +1,92 @@
+//! Whether the process turns (`/healthz`) and whether it should be given requests (`/readyz`).
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use axum::extract;
+use serde_json::{Value, json};
+use tokio::time::{Duration, Instant};
+
+use super::State;
+use super::error::ApiError;
+
+/// Longer silent, and Postgres counts as out of reach.
+const POSTGRES_SILENT: Duration = Duration::from_secs(10);
+
+/// What readiness depends on, told by the runtime. Lanes never count: a rejected credential must not take the API away.
+#[derive(Debug, Default)]
+pub struct Health {
+    draining: AtomicBool,
+    migrated: AtomicBool,
+    postgres: Mutex<Option<Instant>>,
+}
+
+impl Health {
+    /// Every migration is applied.
+    pub fn migrations_applied(&self) {
+        self.migrated.store(true, Ordering::Relaxed);
+    }
+
+    /// Postgres has just answered.
+    pub fn postgres_answered(&self) {
+        *self.postgres.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(Instant::now());
+    }
+
+    /// From now on not ready, while requests are still served.
+    pub fn start_draining(&self) {
+        self.draining.store(true, Ordering::Relaxed);
+    }
+
+    /// Should the node be given requests?
+    ///
+    /// # Errors
+    /// `ShuttingDown` while draining, else `Unavailable`.
+    pub fn ready(&self) -> Result<(), ApiError> {
+        self.ready_at(Instant::now())
+    }
+
+    fn ready_at(&self, now: Instant) -> Result<(), ApiError> {
+        if self.draining.load(Ordering::Relaxed) {
+            return Err(ApiError::ShuttingDown);
+        }
+        let answered = *self.postgres.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let in_reach = answered.is_some_and(|at| now.duration_since(at) < POSTGRES_SILENT);
+        if in_reach && self.migrated.load(Ordering::Relaxed) {
+            Ok(())
+        } else {
+            Err(ApiError::Unavailable(None))
+        }
+    }
+}
+
+/// `GET /healthz`.
+pub(super) async fn healthz() -> axum::Json<Value> {
+    axum::Json(json!({"status": "ok"}))
+}
+
+/// `GET /readyz`.
+pub(super) async fn readyz(
+    extract::State(state): extract::State<State>,
+) -> Result<axum::Json<Value>, ApiError> {
+    state.health.ready()?;
+    Ok(axum::Json(json!({"status": "ready"})))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ready_means_migrated_and_answered_lately_and_not_draining() {
+        let health = Health::default();
+        assert!(health.ready().is_err());
+        health.postgres_answered();
+        assert!(health.ready().is_err());
+        health.migrations_applied();
+        assert!(health.ready().is_ok());
+        assert!(matches!(health.ready_at(Instant::now() + POSTGRES_SILENT), Err(ApiError::Unavailable(_))));
+        health.postgres_answered();
+        health.start_draining();
+        assert!(matches!(health.ready(), Err(ApiError::ShuttingDown)));
+    }
+}

@@ -1,0 +1,234 @@
+//! Query parameters. Unknown ones are refused: a misspelt filter must not return everything.
+
+use std::convert::Infallible;
+
+use axum::extract::{FromRequestParts, Query};
+use http::request::Parts;
+use serde_json::{Map, json};
+
+use super::State;
+use super::error::ApiError;
+use super::nearest::nearest;
+use crate::domain::{AppId, InputCode, InputFault, InstallationKey, Place};
+
+/// Items of a page where the request names no `limit`.
+const PAGE_DEFAULT: usize = 100;
+/// Most items of a page.
+const PAGE_MAX: usize = 1000;
+
+/// The parameters of a request. Take what you know, then [`Self::finish`], also where nothing is known.
+#[derive(Debug)]
+#[must_use = "finish() reports unknown parameters"]
+pub struct Parameters {
+    pairs: Vec<(String, String)>,
+    known: Vec<&'static str>,
+    faults: Vec<InputFault>,
+}
+
+/// Which part of a list is asked for.
+#[derive(Debug)]
+pub struct Page {
+    /// Most items, 1 to 1,000.
+    pub limit: usize,
+    /// What [`Self::cursor`] was given for the page before.
+    pub after: Option<Vec<u8>>,
+    purpose: Vec<u8>,
+}
+
+impl Page {
+    /// The opaque cursor for what comes after this page. It opens only for the same app, list and filters.
+    pub fn cursor(&self, key: &InstallationKey, last: &[u8]) -> String {
+        key.seal(&self.purpose, last)
+    }
+}
+
+impl FromRequestParts<State> for Parameters {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &State) -> Result<Self, Infallible> {
+        let pairs = Query::<Vec<(String, String)>>::try_from_uri(&parts.uri);
+        Ok(Self::new(pairs.map(|Query(pairs)| pairs).unwrap_or_default()))
+    }
+}
+
+impl Parameters {
+    /// Decoded pairs of name and value.
+    pub fn new(pairs: Vec<(String, String)>) -> Self {
+        Self { pairs, known: Vec::new(), faults: Vec::new() }
+    }
+
+    /// Adds a fault of a parameter.
+    pub fn fault(&mut self, name: &str, code: InputCode, detail: impl Into<String>) -> &mut InputFault {
+        let place = Place::Parameter(name.to_owned());
+        self.faults.push(InputFault { place, code, detail: detail.into(), facts: Map::new() });
+        self.faults.last_mut().expect("one was just pushed")
+    }
+
+    /// Every value of a filter: given twice it means either.
+    pub fn texts(&mut self, name: &'static str) -> Vec<String> {
+        self.known.push(name);
+        self.pairs.iter().filter(|(given, _)| given == name).map(|(_, value)| value.clone()).collect()
+    }
+
+    /// The value of what can be given only once.
+    pub fn text(&mut self, name: &'static str) -> Option<String> {
+        let mut values = self.texts(name);
+        if values.len() > 1 {
+            self.fault(name, InputCode::OutOfRange, "this parameter may be given only once");
+        }
+        values.pop()
+    }
+
+    /// Every value of a filter over an enumeration.
+    pub fn choices<T: Copy>(
+        &mut self,
+        name: &'static str,
+        all: &[T],
+        text_of: fn(T) -> &'static str,
+    ) -> Vec<T> {
+        let mut chosen = Vec::new();
+        for value in self.texts(name) {
+            match all.iter().find(|candidate| text_of(**candidate) == value) {
+                Some(found) => chosen.push(*found),
+                None => {
+                    let names: Vec<_> = all.iter().map(|candidate| text_of(*candidate)).collect();
+                    let detail = format!("this must be one of {}", names.join(", "));
+                    let fault = self.fault(name, InputCode::OutOfRange, detail);
+                    fault.facts.insert("supported".to_owned(), json!(names));
+                }
+            }
+        }
+        chosen
+    }
+
+    /// `limit` and `cursor`.
+    pub fn page(&mut self, list: &str, app: AppId, key: &InstallationKey) -> Page {
+        let limit = self.limit();
+        let purpose = self.purpose(list, app);
+        let after = self.text("cursor").and_then(|text| {
+            let opened = key.open(&purpose, &text);
+            if opened.is_none() {
+                let detail = "this is no cursor of this list with these filters";
+                self.fault("cursor", InputCode::InvalidCursor, detail);
+            }
+            opened
+        });
+        Page { limit, after, purpose }
+    }
+
+    /// Reports every parameter that nobody asked for.
+    ///
+    /// # Errors
+    /// All faults of the parameters.
+    pub fn finish(self) -> Result<(), ApiError> {
+        let faults = self.into_faults();
+        if faults.is_empty() { Ok(()) } else { Err(ApiError::Invalid(faults)) }
+    }
+
+    /// As [`Self::finish`], for those who have more to add.
+    pub fn into_faults(mut self) -> Vec<InputFault> {
+        let known = std::mem::take(&mut self.known);
+        for (name, _) in std::mem::take(&mut self.pairs) {
+            if known.contains(&name.as_str()) {
+                continue;
+            }
+            let fault =
+                self.fault(&name, InputCode::UnknownParameter, "there is no parameter of this name here");
+            if let Some(suggestion) = nearest(&name, &known) {
+                fault.facts.insert("suggestion".to_owned(), json!(suggestion));
+            }
+        }
+        self.faults
+    }
+
+    fn limit(&mut self) -> usize {
+        let Some(text) = self.text("limit") else { return PAGE_DEFAULT };
+        let limit = text.parse().ok().filter(|limit| (1..=PAGE_MAX).contains(limit));
+        limit.unwrap_or_else(|| {
+            let detail = format!("this must be a whole number from 1 to {PAGE_MAX}");
+            let fault = self.fault("limit", InputCode::OutOfRange, detail);
+            fault.facts.insert("minimum".to_owned(), json!(1));
+            fault.facts.insert("maximum".to_owned(), json!(PAGE_MAX));
+            PAGE_DEFAULT
+        })
+    }
+
+    /// What a cursor is bound to: app, list and filters, in whatever order these are given.
+    fn purpose(&self, list: &str, app: AppId) -> Vec<u8> {
+        let mut filters: Vec<_> =
+            self.pairs.iter().filter(|(name, _)| !matches!(name.as_str(), "limit" | "cursor")).collect();
+        filters.sort();
+        json!(["cursor", app.0, list, filters]).to_string().into_bytes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::Platform;
+
+    fn parameters(pairs: &[(&str, &str)]) -> Parameters {
+        Parameters::new(pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect())
+    }
+
+    fn codes(parameters: Parameters) -> Vec<(Place, &'static str)> {
+        parameters.into_faults().into_iter().map(|fault| (fault.place, fault.code.as_str())).collect()
+    }
+
+    fn key() -> InstallationKey {
+        InstallationKey::new([7; 32])
+    }
+
+    #[test]
+    fn an_unknown_parameter_is_refused_with_what_was_probably_meant() {
+        let mut given = parameters(&[("statsu", "accepted"), ("zzz", "1")]);
+        given.texts("status");
+        let faults = given.into_faults();
+        assert_eq!(faults[0].code, InputCode::UnknownParameter);
+        assert_eq!(faults[0].facts["suggestion"], "status");
+        assert!(faults[1].facts.is_empty());
+    }
+
+    #[test]
+    fn a_filter_given_twice_means_either_and_a_wrong_value_lists_the_right_ones() {
+        let mut given = parameters(&[("platform", "fcm"), ("platform", "apns"), ("platform", "hms")]);
+        assert_eq!(
+            given.choices("platform", &Platform::ALL, Platform::as_str),
+            [Platform::Fcm, Platform::Apns]
+        );
+        let faults = given.into_faults();
+        assert_eq!(faults[0].facts["supported"], json!(["apns", "fcm"]));
+    }
+
+    #[test]
+    fn a_limit_is_1_to_1000() {
+        for (text, fits) in
+            [("1", true), ("1000", true), ("0", false), ("1001", false), ("-1", false), ("x", false)]
+        {
+            let mut given = parameters(&[("limit", text)]);
+            let page = given.page("list", AppId(1), &key());
+            assert_eq!(page.limit.to_string() == text, fits, "{text}");
+            assert_eq!(given.into_faults().is_empty(), fits, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_cursor_holds_for_its_list_app_and_filters_whatever_the_limit() {
+        let first = parameters(&[("user", "a"), ("status", "x")]).page("list", AppId(1), &key());
+        let cursor = first.cursor(&key(), b"after");
+        let again = |filters: &[(&str, &str)], list, app| {
+            let mut given = parameters(filters);
+            given.pairs.push(("cursor".to_owned(), cursor.clone()));
+            given.texts("user");
+            given.texts("status");
+            let after = given.page(list, AppId(app), &key()).after;
+            (after, codes(given))
+        };
+        let same = [("limit", "5"), ("status", "x"), ("user", "a")];
+        assert_eq!(again(&same, "list", 1), (Some(b"after".to_vec()), vec![]));
+        let refused = vec![(Place::Parameter("cursor".to_owned()), "invalid_cursor")];
+        assert_eq!(again(&same, "other", 1), (None, refused.clone()));
+        assert_eq!(again(&same, "list", 2), (None, refused.clone()));
+        assert_eq!(again(&[("user", "b"), ("status", "x")], "list", 1), (None, refused));
+    }
+}

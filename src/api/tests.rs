@@ -1,0 +1,90 @@
+//! The router without a database: what is answered before anything is asked of it.
+
+use std::collections::HashMap;
+
+use axum::body::Body;
+use axum::response::Response;
+use http::{Request, StatusCode};
+use http_body_util::BodyExt;
+use serde_json::Value;
+use sqlx::postgres::PgPoolOptions;
+use tower::ServiceExt;
+
+use super::*;
+
+fn state() -> State {
+    let pool = PgPoolOptions::new().connect_lazy("postgres://nobody@127.0.0.1:1/nothing").expect("a URL");
+    State {
+        apps: Arc::new(HashMap::new()),
+        pool: pool.clone(),
+        installation: InstallationKey::new([7; 32]),
+        keys: Keys::new(pool),
+        acceptor: Acceptor {},
+        limits: Limits { body_bytes: 1000, targets: 10, drain: Duration::from_secs(1) },
+        default_ttl: Ttl::MAX,
+        health: Arc::new(health::Health::default()),
+    }
+}
+
+async fn ask(request: http::request::Builder, body: &str) -> Response {
+    let request = request.body(Body::from(body.to_owned())).expect("a request");
+    router(state()).oneshot(request).await.expect("infallible")
+}
+
+async fn problem(response: Response) -> Value {
+    assert_eq!(response.headers()["content-type"], "application/problem+json");
+    let bytes = response.into_body().collect().await.expect("a body").to_bytes();
+    serde_json::from_slice(&bytes).expect("JSON")
+}
+
+#[tokio::test]
+async fn an_unknown_path_is_a_problem_with_the_callers_request_id() {
+    let response = ask(Request::get("/v1/nothing").header("Request-Id", "abc-1"), "").await;
+    assert_eq!(response.status(), StatusCode::NOT_FOUND);
+    assert_eq!(response.headers()["request-id"], "abc-1");
+    let document = problem(response).await;
+    assert_eq!(document["code"], "not_found");
+    assert_eq!(document["request_id"], "abc-1");
+}
+
+#[tokio::test]
+async fn a_request_id_that_is_too_long_or_has_spaces_is_replaced() {
+    for wrong in [&"x".repeat(65), "a b", ""] {
+        let response = ask(Request::get("/healthz").header("Request-Id", wrong), "").await;
+        assert_eq!(response.headers()["request-id"].len(), 32, "{wrong}");
+    }
+}
+
+#[tokio::test]
+async fn a_wrong_method_names_the_right_ones() {
+    let response = ask(Request::delete("/healthz"), "").await;
+    assert_eq!(response.status(), StatusCode::METHOD_NOT_ALLOWED);
+    assert_eq!(response.headers()["allow"], "GET,HEAD");
+    assert_eq!(problem(response).await["code"], "method_not_allowed");
+}
+
+#[tokio::test]
+async fn not_ready_is_a_503_with_retry_after() {
+    let response = ask(Request::get("/readyz"), "").await;
+    assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert!(response.headers().contains_key("retry-after"));
+    assert_eq!(problem(response).await["code"], "unavailable");
+}
+
+#[tokio::test]
+async fn a_panic_is_a_500_that_tells_nothing() {
+    let panicking = Router::new()
+        .route(
+            "/",
+            get(|| async {
+                if true {
+                    panic!("secret")
+                }
+            }),
+        )
+        .layer(axum::middleware::from_fn(request::surround));
+    let response = panicking.oneshot(Request::get("/").body(Body::empty()).expect("a request")).await;
+    let document = problem(response.expect("infallible")).await;
+    assert_eq!(document["code"], "internal");
+    assert!(!document.to_string().contains("secret"));
+}

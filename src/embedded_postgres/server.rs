@@ -1,0 +1,237 @@
+//! The server process: attached to if it runs, started if not, and stopped.
+//!
+//! Whether it is ready is found by connecting, never by reading its log.
+
+use std::fs::{self, OpenOptions};
+use std::io::ErrorKind;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use sqlx::postgres::{PgConnectOptions, PgConnection};
+use sqlx::{Connection as _, Executor as _};
+use tokio::time::{Instant, sleep, timeout};
+
+use super::error::Error;
+use super::home::{self, Home};
+use super::locks::StartLock;
+use super::processes::{self, Presence};
+use super::run::{self, Runner};
+use super::{NAME, PORT, parameters, socket};
+
+/// From the first try to a connection, recovery after a crash included.
+const READY_SECONDS: u64 = 60;
+const CONNECT_DEADLINE: Duration = Duration::from_secs(5);
+/// A server that stops removes its socket just before it ends; one without a socket for longer has lost it.
+const SOCKET_PATIENCE: Duration = Duration::from_secs(5);
+const CONNECT_STEP: Duration = Duration::from_millis(50);
+const START_STEP: Duration = Duration::from_secs(1);
+/// `pg_ctl stop -t`; fast mode writes a checkpoint, which can take that long.
+const STOP_SECONDS: &str = "60";
+/// Above what `pg_ctl` was told to wait.
+const PG_CTL_DEADLINE: Duration = Duration::from_secs(70);
+/// At a start, a longer log is put aside as `server.log.1`.
+const LOG_BYTES: u64 = 8 << 20;
+
+/// A server and how to start it again.
+#[derive(Debug)]
+pub(super) struct Server {
+    home: Home,
+    runner: Runner,
+    max_connections: u16,
+    socket: PathBuf,
+}
+
+/// Whether a server that cannot be reached may be stopped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Users {
+    /// No other process uses it.
+    WeAlone,
+    /// Others do, and may well see a socket that we do not (a service with a private `/tmp`).
+    Others,
+}
+
+/// Why a connection cannot be had now.
+enum Unready {
+    /// It may come: not there yet, starting, stopping.
+    Yet(String),
+    /// It will not come by waiting.
+    Ever(sqlx::Error),
+}
+
+impl Server {
+    /// A server that takes connections to the database `pushpost`.
+    pub(super) async fn ensure(
+        home: Home,
+        runner: Runner,
+        max_connections: u16,
+        password: &str,
+        users: Users,
+        starting: &StartLock,
+    ) -> Result<Self, Error> {
+        let mut server = Self { home, runner, max_connections, socket: PathBuf::new() };
+        server.socket = server.ensure_running(password, users, starting).await?;
+        Ok(server)
+    }
+
+    pub(super) fn home(&self) -> &Home {
+        &self.home
+    }
+
+    /// The folder of the Unix socket.
+    pub(super) fn socket(&self) -> &Path {
+        &self.socket
+    }
+
+    pub(super) async fn seems_alive(&self) -> bool {
+        processes::seems_alive(&self.home, &self.runner).await
+    }
+
+    /// Attaches to a running server or starts one; returns the folder of its socket.
+    pub(super) async fn ensure_running(
+        &self,
+        password: &str,
+        users: Users,
+        _starting: &StartLock,
+    ) -> Result<PathBuf, Error> {
+        let begun = Instant::now();
+        let give_up = begun + Duration::from_secs(READY_SECONDS);
+        let mut detail = String::from("nothing tried");
+        while Instant::now() < give_up {
+            match processes::look(&self.home, &self.runner).await? {
+                Presence::Postmaster(processes::PidFile { socket: Some(socket), .. }) => {
+                    match ensure_database(&socket, password).await {
+                        Ok(()) => return Ok(socket),
+                        Err(Unready::Ever(error)) => return Err(Error::Refused(error)),
+                        Err(Unready::Yet(words)) => detail = words,
+                    }
+                    if users == Users::WeAlone && begun.elapsed() > SOCKET_PATIENCE && is_gone(&socket) {
+                        tracing::warn!(socket = %socket.display(), "somebody removed the socket: starting anew");
+                        self.stop().await?;
+                    }
+                    sleep(CONNECT_STEP).await;
+                }
+                Presence::Postmaster(_) => sleep(CONNECT_STEP).await,
+                Presence::Orphans(orphans) => {
+                    processes::clear(orphans, &self.home, &self.runner).await?;
+                    // Not the end: an orphan's shared memory may take a moment to go.
+                    if let Err(error) = self.spawn().await {
+                        detail = format!("{error}; its log ends: {}", self.end_of_log());
+                        tracing::warn!(detail, "the embedded Postgres did not start yet");
+                        sleep(START_STEP).await;
+                    }
+                }
+            }
+        }
+        Err(Error::NotReady { seconds: READY_SECONDS, detail, log: self.home.log() })
+    }
+
+    /// Starts a postmaster that outlives us. `pg_ctl` gives it a session of its own, `/dev/null` as its input and
+    /// the log as its output, and is not its parent for long, so it never becomes a zombie of ours. All names are
+    /// relative to the home, since `pg_ctl` puts them into a shell command.
+    async fn spawn(&self) -> Result<(), Error> {
+        let socket = socket::prepare(self.home.folder(), self.home.account())?;
+        let conf = parameters::text(&socket, self.max_connections);
+        home::write_whole(&self.home.folder().join("server.conf"), conf.as_bytes(), 0o644, None)?;
+        self.prepare_log()?;
+        let seconds = READY_SECONDS.to_string();
+        let options = "-c config_file=server.conf";
+        let arguments =
+            ["start", "-s", "-w", "-t", &seconds, "-D", "data", "-l", "server.log", "-o", options];
+        self.runner.run("pg_ctl", arguments, self.home.folder(), PG_CTL_DEADLINE).await
+    }
+
+    /// Ends the server: open transactions are rolled back, a checkpoint is written.
+    pub(super) async fn stop(&self) -> Result<(), Error> {
+        let fast = self.pg_ctl_stop("fast").await;
+        if let Err(error) = fast
+            && let Presence::Postmaster(_) = processes::look(&self.home, &self.runner).await?
+        {
+            tracing::warn!(%error, "the embedded Postgres does not stop: ending it as a crash would");
+            self.pg_ctl_stop("immediate").await?;
+        }
+        socket::remove(&self.socket);
+        Ok(())
+    }
+
+    async fn pg_ctl_stop(&self, mode: &str) -> Result<(), Error> {
+        let arguments = ["stop", "-s", "-w", "-t", STOP_SECONDS, "-D", "data", "-m", mode];
+        self.runner.run("pg_ctl", arguments, self.home.folder(), PG_CTL_DEADLINE).await
+    }
+
+    /// The log must be there before `pg_ctl` appends to it: its user may make no file in the home.
+    fn prepare_log(&self) -> Result<(), Error> {
+        let path = self.home.log();
+        if fs::metadata(&path).is_ok_and(|found| found.len() > LOG_BYTES) {
+            let older = path.with_added_extension("1");
+            fs::rename(&path, &older).map_err(Error::io("rename to", &older))?;
+        }
+        match OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path) {
+            Ok(file) => self.home.account().own_file(&file).map_err(Error::io("give away", &path)),
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
+            Err(error) => Err(Error::io("make", &path)(error)),
+        }
+    }
+
+    fn end_of_log(&self) -> String {
+        run::one_line(&fs::read(self.home.log()).unwrap_or_default())
+    }
+}
+
+/// How to reach a database behind a socket. Never by the environment: that may name another server.
+pub(super) fn connect_options(socket: &Path, password: &str, database: &str) -> PgConnectOptions {
+    PgConnectOptions::new_without_pgpass()
+        .socket(socket)
+        .port(PORT)
+        .username(NAME)
+        .password(password)
+        .database(database)
+        .application_name(NAME)
+}
+
+/// Connects to the database `pushpost`, and makes it if the server has none of the name.
+async fn ensure_database(socket: &Path, password: &str) -> Result<(), Unready> {
+    let error = match connect(&connect_options(socket, password, NAME)).await {
+        Ok(connection) => {
+            close(connection).await;
+            return Ok(());
+        }
+        Err(error) => error,
+    };
+    match code_of(&error).as_deref() {
+        // invalid_catalog_name: no such database.
+        Some("3D000") => {
+            let mut connection =
+                connect(&connect_options(socket, password, "postgres")).await.map_err(yet)?;
+            let create =
+                timeout(Duration::from_secs(READY_SECONDS), connection.execute("CREATE DATABASE pushpost"));
+            create.await.map_err(|_| Unready::Yet("CREATE DATABASE takes too long".into()))?.map_err(yet)?;
+            close(connection).await;
+            Ok(())
+        }
+        // invalid_authorization_specification, invalid_password.
+        Some("28000" | "28P01") => Err(Unready::Ever(error)),
+        _ => Err(yet(error)),
+    }
+}
+
+fn is_gone(socket: &Path) -> bool {
+    !socket.join(format!(".s.PGSQL.{PORT}")).exists()
+}
+
+async fn connect(options: &PgConnectOptions) -> Result<PgConnection, sqlx::Error> {
+    let late = |_| sqlx::Error::Io(std::io::Error::from(ErrorKind::TimedOut));
+    timeout(CONNECT_DEADLINE, PgConnection::connect_with(options)).await.map_err(late)?
+}
+
+async fn close(connection: PgConnection) {
+    let _ = timeout(CONNECT_DEADLINE, connection.close()).await;
+}
+
+fn yet(error: sqlx::Error) -> Unready {
+    Unready::Yet(error.to_string())
+}
+
+fn code_of(error: &sqlx::Error) -> Option<String> {
+    error.as_database_error()?.code().map(|code| code.into_owned())
+}

@@ -1,0 +1,193 @@
+//! What a registration makes of a device: pure rules, so that each can be tested by itself.
+
+use chrono::{DateTime, Utc};
+
+use crate::domain::{
+    App, AppVersion, DeviceId, DeviceToken, Environment, Kind, Locale, Platform, QuarantineReason, Source,
+    TimeZone, TopicName, UserId,
+};
+use crate::store::devices::{Device, Quarantine};
+
+/// Why a device was set aside whose app has a newer token.
+pub const REPLACED: &str = "replaced";
+
+/// What a request says of a field.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub enum Change<T> {
+    /// Left out: it stays as it is.
+    #[default]
+    Keep,
+    /// `null`: back to nothing, or to the default.
+    Clear,
+    /// This.
+    Set(T),
+}
+
+/// Who registers.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Caller {
+    /// A key with `devices` or `admin`: its word counts.
+    Backend,
+    /// A publishable key, in a stranger's hands for all we know. What it may not say at all is refused before.
+    App,
+}
+
+/// What may be said of a device, whether it registers or is merely described.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Details {
+    /// What the token is for; cleared: `alert`.
+    pub kind: Change<Kind>,
+    /// APNs only; cleared: the app's default.
+    pub environment: Change<Environment>,
+    /// Whose.
+    pub user: Change<UserId>,
+    /// The whole set (from an app: the open part of it); none: it stays as it is.
+    pub topics: Option<Vec<TopicName>>,
+    /// Language.
+    pub locale: Change<Locale>,
+    /// Time zone.
+    pub timezone: Change<TimeZone>,
+    /// The app's version.
+    pub app_version: Change<AppVersion>,
+}
+
+/// An app's token, handed over.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Registration {
+    /// The service that issued it.
+    pub platform: Platform,
+    /// The token.
+    pub token: DeviceToken,
+    /// What is said of it.
+    pub details: Details,
+    /// The token that it takes the place of, of the same platform.
+    pub replaces: Option<DeviceToken>,
+    /// When the app handed it over; none: now.
+    pub registered_at: Option<DateTime<Utc>>,
+}
+
+/// A detail that a platform does not know.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Unfit {
+    /// Only APNs has environments.
+    Environment,
+    /// FCM devices have no kind but `alert`.
+    Kind,
+}
+
+impl<T: Clone> Change<T> {
+    /// What becomes of a value.
+    pub fn apply(&self, old: Option<T>) -> Option<T> {
+        match self {
+            Self::Keep => old,
+            Self::Clear => None,
+            Self::Set(new) => Some(new.clone()),
+        }
+    }
+}
+
+impl Details {
+    /// Everything that does not fit a device of this platform.
+    pub fn unfit(&self, platform: Platform) -> Vec<Unfit> {
+        if platform == Platform::Apns {
+            return Vec::new();
+        }
+        let environment = matches!(self.environment, Change::Set(_)).then_some(Unfit::Environment);
+        let kind = matches!(self.kind, Change::Set(kind) if kind != Kind::Alert).then_some(Unfit::Kind);
+        [environment, kind].into_iter().flatten().collect()
+    }
+
+    /// Changes a device as they say; its topics are not part of it.
+    pub fn describe(&self, device: &mut Device, app: &App, caller: Caller) {
+        device.kind = match self.kind {
+            Change::Keep => device.kind,
+            Change::Clear => Kind::Alert,
+            Change::Set(kind) => kind,
+        };
+        let stated = match self.environment {
+            Change::Keep => None,
+            Change::Clear => Some(app.apns_environment),
+            Change::Set(environment) => Some(environment),
+        };
+        let stated = stated.filter(|_| device.platform == Platform::Apns);
+        // An app's word is a hint: what APNs has proven stands against it.
+        let counts = caller == Caller::Backend || !device.environment_proven;
+        if stated.is_some() && stated != device.environment && counts {
+            device.environment = stated;
+            device.environment_proven = false;
+        }
+        device.user = self.user.apply(device.user.take());
+        device.locale = self.locale.apply(device.locale.take());
+        device.timezone = self.timezone.apply(device.timezone.take());
+        device.app_version = self.app_version.apply(device.app_version.take());
+    }
+}
+
+impl Registration {
+    /// A device that was not known, registered at `at`. Its row and time of creation are the database's to give.
+    pub fn first(&self, app: &App, at: DateTime<Utc>, caller: Caller) -> Device {
+        let mut device = Device {
+            id: DeviceId(0),
+            app: app.id,
+            platform: self.platform,
+            environment: (self.platform == Platform::Apns).then_some(app.apns_environment),
+            environment_proven: false,
+            kind: Kind::Alert,
+            source: Source::Registered,
+            token: self.token.clone(),
+            user: None,
+            locale: None,
+            timezone: None,
+            app_version: None,
+            created_at: at,
+            registered_at: Some(at),
+            quarantine: None,
+        };
+        self.details.describe(&mut device, app, caller);
+        device
+    }
+
+    /// A known device, registered again at `at`. The time never moves backwards, and a device that was set aside comes
+    /// back only if it was registered after the evidence.
+    pub fn again(&self, device: &mut Device, app: &App, at: DateTime<Utc>, caller: Caller) {
+        self.details.describe(device, app, caller);
+        device.source = Source::Registered;
+        device.registered_at = device.registered_at.max(Some(at));
+        let refuted = |quarantine: &Quarantine| at > quarantine.evidence_at.unwrap_or(quarantine.at);
+        if device.quarantine.as_ref().is_some_and(refuted) {
+            device.quarantine = None;
+        }
+    }
+
+    /// Fills what neither this registration nor an earlier one said from the device whose place is taken. An app's bare
+    /// word that it replaces another device gives it nothing of that device.
+    pub fn inherit(&self, device: &mut Device, old: &Device, caller: Caller) {
+        if caller == Caller::App {
+            return;
+        }
+        inherit(&self.details.user, &mut device.user, &old.user);
+        inherit(&self.details.locale, &mut device.locale, &old.locale);
+        inherit(&self.details.timezone, &mut device.timezone, &old.timezone);
+        inherit(&self.details.app_version, &mut device.app_version, &old.app_version);
+    }
+}
+
+fn inherit<T: Clone>(said: &Change<T>, field: &mut Option<T>, old: &Option<T>) {
+    if matches!(said, Change::Keep) && field.is_none() {
+        field.clone_from(old);
+    }
+}
+
+/// Was the device set aside because another took its place?
+pub fn is_replaced(device: &Device) -> bool {
+    device.quarantine.as_ref().is_some_and(|quarantine| quarantine.reason.0 == REPLACED)
+}
+
+/// Sets a device aside whose app has a newer token; whatever it was set aside for before is past.
+pub fn replace(device: &mut Device, now: DateTime<Utc>) {
+    device.quarantine =
+        Some(Quarantine { at: now, reason: QuarantineReason(REPLACED.to_owned()), evidence_at: None });
+}
+
+#[cfg(test)]
+mod tests;

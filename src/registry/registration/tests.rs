@@ -1,0 +1,166 @@
+//! The rules of a registration, one by one.
+
+use std::collections::BTreeMap;
+
+use super::*;
+use crate::domain::{AppId, AppLane, LaneId, LaneKey};
+
+fn app() -> App {
+    let lanes = LaneKey::ALL.into_iter().zip(1..);
+    App {
+        id: AppId(1),
+        name: "shop".to_owned(),
+        lanes: lanes
+            .map(|(key, id)| (key, AppLane { id: LaneId(id), configured: true }))
+            .collect::<BTreeMap<_, _>>(),
+        apns_environment: Environment::Production,
+        apns_topics: Vec::new(),
+        fcm_channel: None,
+    }
+}
+
+fn second(n: i64) -> DateTime<Utc> {
+    DateTime::from_timestamp(1_795_000_000 + n, 0).expect("in range")
+}
+
+fn user(name: &str) -> UserId {
+    UserId::parse(name).expect("a user id")
+}
+
+fn apns(details: Details) -> Registration {
+    Registration {
+        platform: Platform::Apns,
+        token: DeviceToken::parse(Platform::Apns, "aa01").expect("hexadecimal"),
+        details,
+        replaces: None,
+        registered_at: None,
+    }
+}
+
+fn known() -> Device {
+    apns(Details::default()).first(&app(), second(0), Caller::Backend)
+}
+
+fn quarantined(evidence_at: Option<i64>) -> Device {
+    let reason = QuarantineReason("Unregistered".to_owned());
+    let quarantine = Quarantine { at: second(20), reason, evidence_at: evidence_at.map(second) };
+    Device { quarantine: Some(quarantine), ..known() }
+}
+
+#[test]
+fn a_first_registration_takes_the_apps_environment_and_kind_alert() {
+    let device = known();
+    assert_eq!(device.environment, Some(Environment::Production));
+    assert_eq!((device.kind, device.source), (Kind::Alert, Source::Registered));
+    assert_eq!(device.registered_at, Some(second(0)));
+    let fcm = Registration { platform: Platform::Fcm, ..apns(Details::default()) };
+    assert_eq!(fcm.first(&app(), second(0), Caller::Backend).environment, None);
+}
+
+#[test]
+fn a_field_left_out_stays_null_clears_it_and_a_value_sets_it() {
+    let mut device = Device { user: Some(user("u1")), locale: Locale::parse("de"), ..known() };
+    let details = Details { locale: Change::Clear, timezone: Change::Keep, ..Details::default() };
+    apns(details).again(&mut device, &app(), second(1), Caller::Backend);
+    assert_eq!((&device.user, &device.locale), (&Some(user("u1")), &None));
+    let details = Details { user: Change::Set(user("u2")), ..Details::default() };
+    apns(details).again(&mut device, &app(), second(2), Caller::Backend);
+    assert_eq!(device.user, Some(user("u2")));
+}
+
+#[test]
+fn an_app_can_correct_an_environment_until_apns_has_proven_it() {
+    let sandbox = apns(Details { environment: Change::Set(Environment::Sandbox), ..Details::default() });
+    let mut device = known();
+    sandbox.again(&mut device, &app(), second(1), Caller::App);
+    assert_eq!(device.environment, Some(Environment::Sandbox));
+
+    let mut proven = Device { environment_proven: true, ..known() };
+    sandbox.again(&mut proven, &app(), second(1), Caller::App);
+    assert_eq!((proven.environment, proven.environment_proven), (Some(Environment::Production), true));
+    sandbox.again(&mut proven, &app(), second(1), Caller::Backend);
+    assert_eq!((proven.environment, proven.environment_proven), (Some(Environment::Sandbox), false));
+
+    let mut same = Device { environment_proven: true, ..known() };
+    let production = Details { environment: Change::Set(Environment::Production), ..Details::default() };
+    apns(production).again(&mut same, &app(), second(1), Caller::Backend);
+    assert!(same.environment_proven, "saying what is proven changes nothing");
+}
+
+#[test]
+fn the_time_of_registration_never_moves_backwards() {
+    let mut device = known();
+    apns(Details::default()).again(&mut device, &app(), second(-5), Caller::Backend);
+    assert_eq!(device.registered_at, Some(second(0)));
+    apns(Details::default()).again(&mut device, &app(), second(5), Caller::Backend);
+    assert_eq!(device.registered_at, Some(second(5)));
+}
+
+#[test]
+fn only_a_registration_after_the_evidence_brings_a_device_back() {
+    for (evidence_at, registered_at, comes_back) in [
+        (Some(10), 9, false),
+        (Some(10), 10, false),
+        (Some(10), 11, true),
+        (None, 20, false),
+        (None, 21, true),
+    ] {
+        let mut device = quarantined(evidence_at);
+        apns(Details::default()).again(&mut device, &app(), second(registered_at), Caller::Backend);
+        assert_eq!(device.quarantine.is_none(), comes_back, "{evidence_at:?} {registered_at}");
+    }
+}
+
+#[test]
+fn an_earlier_registration_later_replayed_does_not_count_for_the_later_one() {
+    let mut device = Device { registered_at: Some(second(30)), ..quarantined(Some(25)) };
+    apns(Details::default()).again(&mut device, &app(), second(24), Caller::Backend);
+    assert!(device.quarantine.is_some());
+}
+
+#[test]
+fn a_device_known_from_sends_becomes_registered() {
+    let mut device = Device { source: Source::Send, registered_at: None, ..known() };
+    apns(Details::default()).again(&mut device, &app(), second(1), Caller::App);
+    assert_eq!((device.source, device.registered_at), (Source::Registered, Some(second(1))));
+}
+
+#[test]
+fn a_successor_takes_over_what_nobody_said_of_it_and_nothing_on_an_apps_word() {
+    let old = Device {
+        user: Some(user("u1")),
+        locale: Locale::parse("de"),
+        timezone: TimeZone::parse("Europe/Berlin"),
+        app_version: AppVersion::parse("1"),
+        ..known()
+    };
+    let registration =
+        apns(Details { locale: Change::Set(Locale::parse("fr").expect("a tag")), ..Details::default() });
+    let mut heir = registration.first(&app(), second(1), Caller::Backend);
+    registration.inherit(&mut heir, &old, Caller::Backend);
+    assert_eq!(heir.user, Some(user("u1")));
+    assert_eq!(heir.locale, Locale::parse("fr"));
+    assert_eq!((heir.timezone, heir.app_version), (old.timezone.clone(), old.app_version.clone()));
+
+    let mut stranger = registration.first(&app(), second(1), Caller::App);
+    registration.inherit(&mut stranger, &old, Caller::App);
+    assert_eq!((stranger.user, stranger.timezone), (None, None));
+
+    let logged_out = apns(Details { user: Change::Clear, ..Details::default() });
+    let mut anonymous = logged_out.first(&app(), second(1), Caller::Backend);
+    logged_out.inherit(&mut anonymous, &old, Caller::Backend);
+    assert_eq!(anonymous.user, None);
+}
+
+#[test]
+fn fcm_devices_have_neither_environment_nor_kind() {
+    let details = Details {
+        environment: Change::Set(Environment::Production),
+        kind: Change::Set(Kind::Voip),
+        ..Details::default()
+    };
+    assert_eq!(details.unfit(Platform::Fcm), [Unfit::Environment, Unfit::Kind]);
+    assert_eq!(details.unfit(Platform::Apns), []);
+    let plain = Details { environment: Change::Clear, kind: Change::Set(Kind::Alert), ..Details::default() };
+    assert_eq!(plain.unfit(Platform::Fcm), []);
+}

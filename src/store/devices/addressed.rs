@@ -1,0 +1,195 @@
+//! What resolving an audience reads and writes.
+//!
+//! Rows are reached by `= any(...)` over an index, never by a join (QUEUE.md 5).
+
+use sqlx::PgConnection;
+
+use crate::domain::{AppId, DeviceId, DeviceToken, Environment, Kind, Platform, Source, TokenDigest, UserId};
+use crate::store::Error;
+
+/// A device as far as an audience cares.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Addressed {
+    /// The device.
+    pub device: DeviceId,
+    /// Its service.
+    pub platform: Platform,
+    /// Its environment; none for FCM.
+    pub environment: Option<Environment>,
+    /// What its token is for.
+    pub kind: Kind,
+    /// By what its token is found.
+    pub digest: TokenDigest,
+    /// Who has it.
+    pub user: Option<UserId>,
+    /// Set aside?
+    pub quarantined: bool,
+    /// Known from sends alone, and none was today?
+    pub sent_before_today: bool,
+}
+
+/// A token that nobody has registered, on its first send.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct NewToken {
+    /// Its service.
+    pub platform: Platform,
+    /// Its environment; none for FCM.
+    pub environment: Option<Environment>,
+    /// What it is for.
+    pub kind: Kind,
+    /// The token.
+    pub token: DeviceToken,
+}
+
+macro_rules! addressed_where {
+    ($condition:literal, $($argument:expr),+ $(,)?) => {
+        sqlx::query_as!(
+            AddressedRow,
+            "select device_id, platform, environment, kind, token_digest, user_id,
+                    quarantined_at is not null as \"quarantined!\",
+                    (source = 1 and last_sent_on is distinct from current_date) as \"sent_before_today!\"
+             from devices where " + $condition,
+            $($argument),+
+        )
+    };
+}
+
+struct AddressedRow {
+    device_id: i64,
+    platform: i16,
+    environment: i16,
+    kind: i16,
+    token_digest: Vec<u8>,
+    user_id: Option<String>,
+    quarantined: bool,
+    sent_before_today: bool,
+}
+
+/// The devices with these ids, of this app.
+///
+/// # Errors
+/// The database's.
+pub async fn addressed_ids(
+    conn: &mut PgConnection,
+    app: AppId,
+    ids: &[DeviceId],
+) -> Result<Vec<Addressed>, Error> {
+    let ids: Vec<i64> = ids.iter().map(|device| device.0).collect();
+    let rows = addressed_where!("app_id = $1 and device_id = any($2)", app.0, &ids).fetch_all(conn).await?;
+    rows.into_iter().map(Addressed::try_from).collect()
+}
+
+/// The devices of these users.
+///
+/// # Errors
+/// The database's.
+pub async fn addressed_users(
+    conn: &mut PgConnection,
+    app: AppId,
+    users: &[UserId],
+) -> Result<Vec<Addressed>, Error> {
+    let users: Vec<String> = users.iter().map(|user| user.as_str().to_owned()).collect();
+    let rows = addressed_where!("app_id = $1 and user_id = any($2)", app.0, &users).fetch_all(conn).await?;
+    rows.into_iter().map(Addressed::try_from).collect()
+}
+
+/// The devices with these tokens, known ones only.
+///
+/// # Errors
+/// The database's.
+pub async fn addressed_tokens(
+    conn: &mut PgConnection,
+    app: AppId,
+    platforms: &[Platform],
+    digests: &[TokenDigest],
+) -> Result<Vec<Addressed>, Error> {
+    let platforms: Vec<i16> = platforms.iter().map(|platform| platform.code()).collect();
+    let digests: Vec<Vec<u8>> = digests.iter().map(|digest| digest.0.to_vec()).collect();
+    let rows = addressed_where!(
+        "app_id = $1 and platform = any($2) and token_digest = any($3)",
+        app.0,
+        &platforms,
+        &digests
+    )
+    .fetch_all(conn)
+    .await?;
+    rows.into_iter().map(Addressed::try_from).collect()
+}
+
+/// Makes devices of tokens on their first send, in the order given: sorted by platform and digest, so that two sends
+/// with the same tokens wait for each other rather than deadlock. Who became known meanwhile is left as they are, and
+/// not in the answer. A transaction of its own (QUEUE.md 16f), unless the caller is in one.
+///
+/// # Errors
+/// The database's.
+pub async fn insert_sent(
+    conn: &mut PgConnection,
+    app: AppId,
+    tokens: &[NewToken],
+) -> Result<Vec<Addressed>, Error> {
+    let column = |read: fn(&NewToken) -> i16| tokens.iter().map(read).collect::<Vec<i16>>();
+    let platforms = column(|new| new.platform.code());
+    let environments = column(|new| Environment::code(new.environment));
+    let kinds = column(|new| new.kind.code());
+    let texts: Vec<String> = tokens.iter().map(|new| new.token.expose().to_owned()).collect();
+    let digests: Vec<Vec<u8>> = tokens.iter().map(|new| new.token.digest().0.to_vec()).collect();
+    let rows = sqlx::query_as!(
+        AddressedRow,
+        r#"insert into devices (app_id, platform, environment, kind, source, token, token_digest, last_sent_on)
+           select $1, v.platform, v.environment, v.kind, $2, v.token, v.digest, current_date
+           from unnest($3::smallint[], $4::smallint[], $5::smallint[], $6::text[], $7::bytea[])
+             as v(platform, environment, kind, token, digest)
+           on conflict (app_id, platform, token_digest) do nothing
+           returning device_id, platform, environment, kind, token_digest, user_id,
+                     false as "quarantined!", false as "sent_before_today!""#,
+        app.0,
+        Source::Send.code(),
+        &platforms,
+        &environments,
+        &kinds,
+        &texts,
+        &digests
+    )
+    .fetch_all(conn)
+    .await?;
+    rows.into_iter().map(Addressed::try_from).collect()
+}
+
+/// Notes that these devices, known from sends alone, were sent to today. Locked in id order.
+///
+/// # Errors
+/// The database's.
+pub async fn mark_sent(conn: &mut PgConnection, ids: &[DeviceId]) -> Result<(), Error> {
+    let ids: Vec<i64> = ids.iter().map(|device| device.0).collect();
+    sqlx::query!(
+        "with locked as materialized (
+           select device_id from devices
+           where device_id = any($1) and source = 1 and last_sent_on is distinct from current_date
+           order by device_id for no key update)
+         update devices set last_sent_on = current_date
+         where device_id = any(array(select device_id from locked))",
+        &ids
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+impl TryFrom<AddressedRow> for Addressed {
+    type Error = Error;
+
+    fn try_from(row: AddressedRow) -> Result<Self, Error> {
+        let odd = |column| Error::Inconsistent { table: "devices", column, row: row.device_id };
+        let digest = row.token_digest.as_slice().try_into().map_err(|_| odd("token_digest"))?;
+        Ok(Self {
+            device: DeviceId(row.device_id),
+            platform: Platform::from_code(row.platform).ok_or_else(|| odd("platform"))?,
+            environment: Environment::from_code(row.environment),
+            kind: Kind::from_code(row.kind).ok_or_else(|| odd("kind"))?,
+            digest: TokenDigest(digest),
+            user: row.user_id.map(UserId::stored),
+            quarantined: row.quarantined,
+            sent_before_today: row.sent_before_today,
+        })
+    }
+}

@@ -1,0 +1,74 @@
+//! The row of a device and its conversion: the columns are named in one place.
+
+use chrono::{DateTime, Utc};
+
+use super::{Device, Quarantine};
+use crate::domain::{
+    AppId, AppVersion, DeviceId, DeviceToken, Environment, Kind, Locale, Platform, QuarantineReason, Source,
+    TimeZone, UserId,
+};
+use crate::store::Error;
+
+/// A checked query for whole devices: the condition (and whatever follows it) as a literal, then its arguments.
+macro_rules! devices_where {
+    ($condition:literal, $($argument:expr),+ $(,)?) => {
+        sqlx::query_as!(
+            DeviceRow,
+            "select device_id, app_id, platform, environment, environment_proven, kind, source, token, user_id,
+                    locale, timezone, app_version, created_at, registered_at, quarantined_at, quarantine, evidence_at
+             from devices where " + $condition,
+            $($argument),+
+        )
+    };
+}
+pub(super) use devices_where;
+
+/// As stored.
+pub(super) struct DeviceRow {
+    pub(super) device_id: i64,
+    pub(super) app_id: i16,
+    pub(super) platform: i16,
+    pub(super) environment: i16,
+    pub(super) environment_proven: bool,
+    pub(super) kind: i16,
+    pub(super) source: i16,
+    pub(super) token: String,
+    pub(super) user_id: Option<String>,
+    pub(super) locale: Option<String>,
+    pub(super) timezone: Option<String>,
+    pub(super) app_version: Option<String>,
+    pub(super) created_at: DateTime<Utc>,
+    pub(super) registered_at: Option<DateTime<Utc>>,
+    pub(super) quarantined_at: Option<DateTime<Utc>>,
+    pub(super) quarantine: Option<String>,
+    pub(super) evidence_at: Option<DateTime<Utc>>,
+}
+
+impl TryFrom<DeviceRow> for Device {
+    type Error = Error;
+
+    fn try_from(row: DeviceRow) -> Result<Self, Error> {
+        let odd = |column| Error::Inconsistent { table: "devices", column, row: row.device_id };
+        Ok(Self {
+            id: DeviceId(row.device_id),
+            app: AppId(row.app_id),
+            platform: Platform::from_code(row.platform).ok_or_else(|| odd("platform"))?,
+            environment: Environment::from_code(row.environment),
+            environment_proven: row.environment_proven,
+            kind: Kind::from_code(row.kind).ok_or_else(|| odd("kind"))?,
+            source: Source::from_code(row.source).ok_or_else(|| odd("source"))?,
+            token: DeviceToken::stored(row.token),
+            user: row.user_id.map(UserId::stored),
+            locale: row.locale.map(Locale::stored),
+            timezone: row.timezone.map(TimeZone::stored),
+            app_version: row.app_version.map(AppVersion::stored),
+            created_at: row.created_at,
+            registered_at: row.registered_at,
+            quarantine: row.quarantined_at.map(|at| Quarantine {
+                at,
+                reason: QuarantineReason(row.quarantine.unwrap_or_default()),
+                evidence_at: row.evidence_at,
+            }),
+        })
+    }
+}

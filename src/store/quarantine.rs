@@ -1,0 +1,72 @@
+//! Setting devices aside on a provider's verdict (QUEUE.md 9).
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Utc};
+use sqlx::PgConnection;
+
+use super::Error;
+use crate::domain::{DeviceId, Reason, TokenDigest};
+
+/// A provider calls a token dead.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Verdict {
+    /// The device.
+    pub device: DeviceId,
+    /// The token that the verdict was about.
+    pub digest: TokenDigest,
+    /// The provider's timestamp, else the start of the attempt (Postgres's clock).
+    pub since: DateTime<Utc>,
+    /// The provider's word.
+    pub reason: Reason,
+}
+
+/// Sets aside each device that still holds the token in question and was not registered after the evidence; answers
+/// which. Who already was aside stays as they are.
+///
+/// One statement; rows are locked in id order, so that recorders with overlapping verdicts wait for each other rather
+/// than deadlock. A device that nobody registered counts as older than any evidence. A timestamp from the future counts
+/// as now: otherwise no registration could ever bring the device back.
+///
+/// # Errors
+/// The database's.
+pub async fn apply(conn: &mut PgConnection, verdicts: &[Verdict]) -> Result<Vec<DeviceId>, Error> {
+    let mut latest: BTreeMap<DeviceId, &Verdict> = BTreeMap::new();
+    for verdict in verdicts {
+        let kept = latest.entry(verdict.device).or_insert(verdict);
+        if kept.since < verdict.since {
+            *kept = verdict;
+        }
+    }
+    if latest.is_empty() {
+        return Ok(Vec::new());
+    }
+    let ids: Vec<i64> = latest.keys().map(|device| device.0).collect();
+    let digests: Vec<Vec<u8>> = latest.values().map(|verdict| verdict.digest.0.to_vec()).collect();
+    let since: Vec<DateTime<Utc>> = latest.values().map(|verdict| verdict.since).collect();
+    let reasons: Vec<String> = latest.values().map(|verdict| verdict.reason.as_str().to_owned()).collect();
+    let done = sqlx::query_scalar!(
+        "with locked as materialized (
+           select device_id, token_digest, registered_at from devices
+           where device_id = any($1) and quarantined_at is null
+           order by device_id for no key update),
+         ours as (
+           select l.device_id
+           from unnest($1, $2::bytea[], $3::timestamptz[]) as v(device_id, token_digest, since)
+           join locked l on l.device_id = v.device_id and l.token_digest = v.token_digest
+                        and (l.registered_at is null or l.registered_at <= v.since))
+         update devices
+         set quarantined_at = now(),
+             quarantine = ($4::text[])[array_position($1, device_id)],
+             evidence_at = least(($3)[array_position($1, device_id)], now())
+         where device_id = any(array(select device_id from ours))
+         returning device_id",
+        &ids,
+        &digests,
+        &since,
+        &reasons
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(done.into_iter().map(DeviceId).collect())
+}

@@ -1,0 +1,259 @@
+//! Audiences: who becomes a target, through whom, and who is unmatched.
+
+use std::collections::HashMap;
+
+use pushpost::domain::{App, DeviceId, Environment, Kind, LaneKey, Platform, Source, Target};
+use pushpost::registry::audience::{AddressedToken, Audience, Resolved, resolve};
+use pushpost::registry::devices::find_by_tokens;
+use pushpost::registry::registration::Change;
+use sqlx::PgPool;
+
+use crate::database::TestDatabase;
+use crate::shop::{apns, apns_token, app, fcm, fcm_token, of, put, put_id, shop, user, without_credentials};
+
+async fn resolved(pool: &PgPool, app: &App, audience: &Audience) -> Resolved {
+    resolve(pool, app, audience, Kind::Alert).await.unwrap()
+}
+
+fn users(names: &[&str]) -> Audience {
+    Audience { users: names.iter().map(|name| user(name)).collect(), ..Audience::default() }
+}
+
+fn devices(ids: &[DeviceId]) -> Audience {
+    let devices = ids.iter().map(|id| (format!("dev_{id}"), Some(*id))).collect();
+    Audience { devices, ..Audience::default() }
+}
+
+fn token(two: &str, reference: &str) -> AddressedToken {
+    AddressedToken {
+        platform: Platform::Apns,
+        token: apns_token(two),
+        environment: None,
+        kind: None,
+        reference: Some(reference.to_owned()),
+    }
+}
+
+fn tokens(tokens: Vec<AddressedToken>) -> Audience {
+    Audience { tokens, ..Audience::default() }
+}
+
+fn ids(resolved: &Resolved) -> Vec<DeviceId> {
+    resolved.targets.iter().map(|target| target.device).collect()
+}
+
+fn refusals(resolved: &Resolved) -> HashMap<DeviceId, &str> {
+    let refused = |target: &'_ Target| target.refused.is_some();
+    let targets = resolved.targets.iter().filter(|target| refused(target));
+    targets.map(|target| (target.device, target.refused.as_ref().unwrap().as_str())).collect()
+}
+
+async fn quarantine(pool: &PgPool, id: DeviceId) {
+    sqlx::query("update devices set quarantined_at = now(), quarantine = 'x' where device_id = $1")
+        .bind(id.0)
+        .execute(pool)
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn nothing_addressed_is_nobody() {
+    let database = TestDatabase::create().await;
+    let app = shop(&database.pool).await;
+    assert_eq!(resolved(&database.pool, &app, &Audience::default()).await, Resolved::default());
+    let invented = Audience { devices: vec![("dev_x".to_owned(), None)], ..Audience::default() };
+    let found = resolved(&database.pool, &app, &invented).await;
+    assert_eq!((found.targets, found.unmatched_devices), (vec![], vec!["dev_x".to_owned()]));
+}
+
+#[tokio::test]
+async fn each_device_is_one_target_and_explicit_wins_over_its_user() {
+    let database = TestDatabase::create().await;
+    let (pool, app) = (&database.pool, shop(&database.pool).await);
+    let a = put_id(pool, &app, &of("u1", apns("aa"))).await;
+    let b = put_id(pool, &app, &of("u1", fcm("f1"))).await;
+    let audience = Audience {
+        users: vec![user("u1"), user("nobody"), user("u1"), user("nobody")],
+        tokens: vec![token("aa", "row-1"), token("aa", "row-2")],
+        ..devices(&[a])
+    };
+    let found = resolved(pool, &app, &audience).await;
+    let lane = |key| app.lane(key).id;
+    let by_token = Target {
+        device: a,
+        lane: lane(LaneKey::Apns(Environment::Production)),
+        user: None,
+        reference: Some("row-1".to_owned()),
+        refused: None,
+    };
+    let by_user = Target {
+        device: b,
+        lane: lane(LaneKey::Fcm),
+        user: Some(user("u1")),
+        reference: None,
+        refused: None,
+    };
+    assert_eq!(found.targets, [by_token, by_user]);
+    assert_eq!(found.unmatched_users, [user("nobody")]);
+    assert!(found.unmatched_devices.is_empty());
+}
+
+#[tokio::test]
+async fn a_quarantined_device_is_a_target_only_if_it_is_named() {
+    let database = TestDatabase::create().await;
+    let (pool, app) = (&database.pool, shop(&database.pool).await);
+    let id = put_id(pool, &app, &of("u1", apns("aa"))).await;
+    quarantine(pool, id).await;
+    let found = resolved(pool, &app, &users(&["u1"])).await;
+    assert_eq!((ids(&found), found.unmatched_users.clone()), (vec![], vec![user("u1")]));
+    for named in [devices(&[id]), tokens(vec![token("aa", "r")])] {
+        let found = resolved(pool, &app, &named).await;
+        assert_eq!(
+            (ids(&found), refusals(&found).len()),
+            (vec![id], 0),
+            "its outcome is the dispatcher's to record"
+        );
+    }
+}
+
+#[tokio::test]
+async fn an_apns_token_of_another_kind_is_a_target_only_if_it_is_named_and_then_refused() {
+    let database = TestDatabase::create().await;
+    let (pool, app) = (&database.pool, shop(&database.pool).await);
+    let mut voip = of("u1", apns("aa"));
+    voip.details.kind = Change::Set(Kind::Voip);
+    let voip = put_id(pool, &app, &voip).await;
+    let alert = put_id(pool, &app, &of("u1", apns("bb"))).await;
+    let android = put_id(pool, &app, &of("u1", fcm("f1"))).await;
+    assert_eq!(ids(&resolved(pool, &app, &users(&["u1"])).await), [alert, android]);
+    let call = resolve(pool, &app, &users(&["u1"]), Kind::Voip).await.unwrap();
+    assert_eq!(ids(&call), [voip, android], "FCM tokens have no kind");
+    let named = resolved(pool, &app, &devices(&[voip, alert])).await;
+    assert_eq!(ids(&named), [voip, alert]);
+    assert_eq!(refusals(&named), HashMap::from([(voip, "wrong_kind")]));
+}
+
+#[tokio::test]
+async fn platforms_and_except_narrow() {
+    let database = TestDatabase::create().await;
+    let (pool, app) = (&database.pool, shop(&database.pool).await);
+    let a = put_id(pool, &app, &of("u1", apns("aa"))).await;
+    let b = put_id(pool, &app, &of("u1", fcm("f1"))).await;
+    let c = put_id(pool, &app, &of("u2", apns("bb"))).await;
+    let all = users(&["u1", "u2"]);
+    let only_apns = Audience { platforms: Some(vec![Platform::Apns]), ..all.clone() };
+    assert_eq!(ids(&resolved(pool, &app, &only_apns).await), [a, c]);
+    let but_a = Audience { except_devices: vec![a], ..all.clone() };
+    assert_eq!(ids(&resolved(pool, &app, &but_a).await), [b, c]);
+    let but_u1 = Audience { except_users: vec![user("u1")], tokens: vec![token("aa", "r")], ..all };
+    let found = resolved(pool, &app, &but_u1).await;
+    assert_eq!((ids(&found), found.unmatched_users), (vec![c], vec![user("u1")]));
+
+    let other_platform = Audience { platforms: Some(vec![Platform::Fcm]), ..tokens(vec![token("dd", "r")]) };
+    assert_eq!(ids(&resolved(pool, &app, &other_platform).await), []);
+    let made = find_by_tokens(pool, app.id, Platform::Apns, &[apns_token("dd")]).await.unwrap();
+    assert!(made.is_empty(), "what is narrowed away becomes no device");
+}
+
+#[tokio::test]
+async fn a_lane_without_credentials_refuses_what_it_would_get() {
+    let database = TestDatabase::create().await;
+    let (pool, app) = (&database.pool, shop(&database.pool).await);
+    let app = without_credentials(app, LaneKey::Fcm);
+    let a = put_id(pool, &app, &of("u1", apns("aa"))).await;
+    let b = put_id(pool, &app, &of("u1", fcm("f1"))).await;
+    for audience in [users(&["u1"]), devices(&[a, b])] {
+        let found = resolved(pool, &app, &audience).await;
+        assert_eq!(ids(&found), [a, b]);
+        assert_eq!(refusals(&found), HashMap::from([(b, "platform_not_configured")]));
+    }
+}
+
+#[tokio::test]
+async fn an_unknown_token_becomes_a_device_that_only_ids_and_tokens_reach() {
+    let database = TestDatabase::create().await;
+    let (pool, app) = (&database.pool, shop(&database.pool).await);
+    let sandbox = AddressedToken { environment: Some(Environment::Sandbox), ..token("bb", "row-2") };
+    let android = AddressedToken { platform: Platform::Fcm, token: fcm_token("f1"), ..token("aa", "row-3") };
+    let audience = tokens(vec![token("aa", "row-1"), sandbox, android]);
+    let found = resolved(pool, &app, &audience).await;
+    let refs: Vec<_> = found.targets.iter().map(|target| target.reference.as_deref().unwrap()).collect();
+    assert_eq!(refs.len(), 3);
+    let made =
+        find_by_tokens(pool, app.id, Platform::Apns, &[apns_token("bb")]).await.unwrap().remove(0).device;
+    assert_eq!((made.source, made.registered_at, made.user), (Source::Send, None, None));
+    assert_eq!((made.environment, made.kind), (Some(Environment::Sandbox), Kind::Alert));
+    let by_ref: HashMap<_, _> = refs.into_iter().zip(&found.targets).collect();
+    assert_eq!(by_ref["row-2"].lane, app.lane(LaneKey::Apns(Environment::Sandbox)).id);
+    assert_eq!(by_ref["row-1"].lane, app.lane(LaneKey::Apns(Environment::Production)).id);
+    assert_eq!(by_ref["row-3"].lane, app.lane(LaneKey::Fcm).id);
+    assert_eq!(ids(&resolved(pool, &app, &audience).await), ids(&found), "known from now on");
+}
+
+#[tokio::test]
+async fn a_known_token_keeps_what_is_registered() {
+    let database = TestDatabase::create().await;
+    let (pool, app) = (&database.pool, shop(&database.pool).await);
+    put(pool, &app, &apns("aa")).await;
+    let claims = AddressedToken {
+        environment: Some(Environment::Sandbox),
+        kind: Some(Kind::Voip),
+        ..token("aa", "r")
+    };
+    let found = resolved(pool, &app, &tokens(vec![claims])).await;
+    assert_eq!(found.targets[0].lane, app.lane(LaneKey::Apns(Environment::Production)).id);
+    let kept =
+        find_by_tokens(pool, app.id, Platform::Apns, &[apns_token("aa")]).await.unwrap().remove(0).device;
+    assert_eq!((kept.kind, kept.source), (Kind::Alert, Source::Registered));
+}
+
+#[tokio::test]
+async fn the_day_of_the_last_send_is_kept_for_what_is_known_from_sends_alone() {
+    let database = TestDatabase::create().await;
+    let (pool, app) = (&database.pool, shop(&database.pool).await);
+    let sent = resolved(pool, &app, &tokens(vec![token("aa", "r")])).await;
+    let registered = put_id(pool, &app, &apns("bb")).await;
+    let stale = "update devices set last_sent_on = current_date - 5 where source = 1";
+    let fresh = "select count(*) from devices where last_sent_on = current_date";
+    for audience in [devices(&[ids(&sent)[0], registered]), tokens(vec![token("aa", "r"), token("bb", "r")])]
+    {
+        sqlx::query(stale).execute(pool).await.unwrap();
+        resolved(pool, &app, &audience).await;
+        assert_eq!(sqlx::query_scalar::<_, i64>(fresh).fetch_one(pool).await.unwrap(), 1);
+    }
+    put(pool, &app, &apns("aa")).await;
+    assert_eq!(
+        sqlx::query_scalar::<_, i64>(fresh).fetch_one(pool).await.unwrap(),
+        0,
+        "registered: not forgotten"
+    );
+}
+
+#[tokio::test]
+async fn sends_to_the_same_new_tokens_at_once_agree_on_the_devices() {
+    let database = TestDatabase::create().await;
+    let (pool, app) = (&database.pool, shop(&database.pool).await);
+    let forth: Vec<_> = (0..200).map(|n| token(&format!("{n:02x}"), "r")).collect();
+    let back: Vec<_> = forth.iter().rev().cloned().collect();
+    let (forth, back) = (tokens(forth), tokens(back));
+    let (a, b, c, d) = tokio::join!(
+        resolved(pool, &app, &forth),
+        resolved(pool, &app, &back),
+        resolved(pool, &app, &forth),
+        resolved(pool, &app, &back)
+    );
+    assert_eq!(ids(&a).len(), 200);
+    assert!([&b, &c, &d].into_iter().all(|other| ids(other) == ids(&a)));
+    assert!(ids(&a).is_sorted());
+}
+
+#[tokio::test]
+async fn another_apps_devices_are_not_there() {
+    let database = TestDatabase::create().await;
+    let (pool, shop) = (&database.pool, shop(&database.pool).await);
+    let other = app(pool, "other").await;
+    let id = put_id(pool, &other, &of("u1", apns("aa"))).await;
+    let found = resolved(pool, &shop, &Audience { users: vec![user("u1")], ..devices(&[id]) }).await;
+    assert_eq!(found.targets, []);
+    assert_eq!((found.unmatched_users, found.unmatched_devices.len()), (vec![user("u1")], 1));
+}

@@ -1,0 +1,6 @@
+//! Devices: the registry on a real Postgres, and the endpoints on the real router.
+
+mod audience;
+mod keys;
+mod quarantine;
+mod registration;

@@ -1,0 +1,82 @@
+//! The app that most tests send through: `shop`, with credentials for every lane unless a test takes some away.
+
+use pushpost::domain::{
+    App, AppLane, DeviceId, DeviceToken, Environment, LaneKey, Platform, TopicName, UserId,
+};
+use pushpost::registry::devices::{Registered, register};
+use pushpost::registry::registration::{Caller, Change, Details, Registration};
+use pushpost::store;
+use sqlx::PgPool;
+
+/// Its rows are made, and APNs devices belong to production by default.
+pub(crate) async fn shop(pool: &PgPool) -> App {
+    app(pool, "shop").await
+}
+
+/// Another app like it.
+pub(crate) async fn app(pool: &PgPool, name: &str) -> App {
+    let mut conn = pool.acquire().await.unwrap();
+    let rows = store::apps::ensure(&mut conn, &[name.to_owned()]).await.unwrap().remove(0);
+    let lanes = rows.lanes.into_iter();
+    App {
+        id: rows.id,
+        name: rows.name,
+        lanes: lanes.map(|(key, id)| (key, AppLane { id, configured: true })).collect(),
+        apns_environment: Environment::Production,
+        apns_topics: vec!["com.example.shop".to_owned()],
+        fcm_channel: None,
+    }
+}
+
+/// Takes a lane's credentials away.
+pub(crate) fn without_credentials(mut app: App, key: LaneKey) -> App {
+    app.lanes.get_mut(&key).unwrap().configured = false;
+    app
+}
+
+/// 64 hexadecimal digits of two.
+pub(crate) fn apns_token(two: &str) -> DeviceToken {
+    DeviceToken::parse(Platform::Apns, &two.repeat(32)).unwrap()
+}
+
+pub(crate) fn fcm_token(text: &str) -> DeviceToken {
+    DeviceToken::parse(Platform::Fcm, text).unwrap()
+}
+
+pub(crate) fn user(name: &str) -> UserId {
+    UserId::parse(name).unwrap()
+}
+
+pub(crate) fn topics(names: &[&str]) -> Vec<TopicName> {
+    names.iter().map(|name| TopicName::parse(name).unwrap()).collect()
+}
+
+/// A bare registration of an APNs token.
+pub(crate) fn apns(two: &str) -> Registration {
+    registration(Platform::Apns, apns_token(two))
+}
+
+/// A bare registration of an FCM token.
+pub(crate) fn fcm(text: &str) -> Registration {
+    registration(Platform::Fcm, fcm_token(text))
+}
+
+/// The same for a user.
+pub(crate) fn of(name: &str, mut registration: Registration) -> Registration {
+    registration.details.user = Change::Set(user(name));
+    registration
+}
+
+/// Registers by a backend's key.
+pub(crate) async fn put(pool: &PgPool, app: &App, registration: &Registration) -> Registered {
+    register(pool, app, registration, Caller::Backend).await.unwrap()
+}
+
+/// As [`put`], for the id alone.
+pub(crate) async fn put_id(pool: &PgPool, app: &App, registration: &Registration) -> DeviceId {
+    put(pool, app, registration).await.known.device.id
+}
+
+fn registration(platform: Platform, token: DeviceToken) -> Registration {
+    Registration { platform, token, details: Details::default(), replaces: None, registered_at: None }
+}
