@@ -1,8 +1,11 @@
 //! `pushpost keys`: API keys.
 
+use anyhow::Context as _;
 use chrono::SecondsFormat;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
+use sqlx::Postgres;
+use sqlx::pool::PoolConnection;
 
 use super::failure::Failure;
 use super::output;
@@ -85,17 +88,13 @@ impl Create {
         let config = self.config.load()?;
         known_app(&config, &self.app)?;
         let database = open(&config).await?;
-        let created = {
-            let mut conn = database.connection().await?;
-            keys::create(&mut conn, &self.app, self.scope, self.name.as_deref()).await
-        };
+        let created = self.make(&database).await;
         database.close().await?;
-        let (id, secret) = created.map_err(anyhow::Error::from)?;
+        let (id, secret) = created?;
         let scopes: Vec<_> = self.scope.names().collect();
         if self.json {
-            let id = id.to_string();
-            let key =
-                json!({"id": id, "secret": secret, "app": self.app, "scopes": scopes, "name": self.name});
+            let (id, app, name) = (id.to_string(), &self.app, &self.name);
+            let key = json!({"id": id, "secret": secret, "app": app, "scopes": scopes, "name": name});
             output::line(&key.to_string())?;
         } else {
             eprintln!("{id} for {} ({}); its secret is shown only now", self.app, scopes.join(","));
@@ -103,17 +102,24 @@ impl Create {
         }
         Ok(())
     }
+
+    async fn make(&self, database: &Database) -> Result<(KeyId, String), Failure> {
+        let mut conn = connection(database).await?;
+        keys::create(&mut conn, &self.app, self.scope, self.name.as_deref()).await.map_err(
+            |error| match error {
+                keys::Error::BadName => Failure::usage(error),
+                other => Failure::from(anyhow::Error::from(other)),
+            },
+        )
+    }
 }
 
 impl List {
     async fn run(self) -> Result<(), Failure> {
         let database = open(&self.config.load()?).await?;
-        let all = {
-            let mut conn = database.connection().await?;
-            keys::list(&mut conn).await
-        };
+        let all = Self::all(&database).await;
         database.close().await?;
-        let all = all.map_err(anyhow::Error::from)?;
+        let all = all?;
         let text = if self.json {
             Value::from_iter(all.iter().map(shown)).to_string()
         } else {
@@ -121,6 +127,10 @@ impl List {
             output::table(["ID", "APP", "SCOPES", "NAME", "CREATED", "REVOKED"], &rows)
         };
         Ok(output::line(&text)?)
+    }
+
+    async fn all(database: &Database) -> anyhow::Result<Vec<KeyRow>> {
+        Ok(keys::list(&mut *connection(database).await?).await?)
     }
 }
 
@@ -131,12 +141,9 @@ impl Revoke {
                 .hint("an id begins with key_; pushpost keys list shows all of them")
         })?;
         let database = open(&self.config.load()?).await?;
-        let found = {
-            let mut conn = database.connection().await?;
-            keys::revoke(&mut conn, id).await
-        };
+        let found = Self::revoke(&database, id).await;
         database.close().await?;
-        if !found.map_err(anyhow::Error::from)? {
+        if !found? {
             let failure = Failure::failed(format_args!("there is no key {id}"));
             return Err(failure.hint("pushpost keys list shows all of them"));
         }
@@ -147,6 +154,10 @@ impl Revoke {
         }
         Ok(())
     }
+
+    async fn revoke(database: &Database, id: KeyId) -> anyhow::Result<bool> {
+        Ok(keys::revoke(&mut *connection(database).await?, id).await?)
+    }
 }
 
 /// A database whose schema is as this program needs it, so that a key can be made before the service ever ran.
@@ -156,6 +167,10 @@ async fn open(config: &Config) -> Result<Database, Failure> {
         database.migrate().await?;
     }
     Ok(database)
+}
+
+async fn connection(database: &Database) -> anyhow::Result<PoolConnection<Postgres>> {
+    database.pool().acquire().await.context("cannot reach the database")
 }
 
 fn known_app(config: &Config, app: &str) -> Result<(), Failure> {

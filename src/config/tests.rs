@@ -81,9 +81,6 @@ fn the_example_names_every_key_once_and_no_other() {
     let tokens = shop.user_tokens.as_ref().unwrap();
     assert_eq!((tokens.audience.as_str(), tokens.max_age), ("pushpost:shop", Duration::from_secs(86_400)));
     assert_eq!(tokens.keys[0].kid.as_deref(), Some("2026-11"));
-    for line in EXAMPLE.lines().filter(|line| line.contains("secret =")) {
-        panic!("an example shows no secret: {line}");
-    }
 }
 
 #[test]

@@ -1,3 +1,5 @@
+//! Every error as its problem document.
+
 use super::*;
 
 fn document(error: ApiError) -> Value {

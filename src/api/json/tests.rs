@@ -1,3 +1,5 @@
+//! What the JSON reader finds, all faults at once.
+
 use serde_json::json;
 
 use super::*;

@@ -1,0 +1,34 @@
+# The service with Postgres's programs, so that it also runs without a database of its own:
+#   docker run -p 8080:8080 -v pushpost:/var/lib/pushpost -v ./config:/etc/pushpost -e PUSHPOST_CONFIG=/etc/pushpost/pushpost.toml pushpost
+FROM rust:1.95-slim-bookworm AS build
+# The crypto library is C and assembler.
+RUN apt-get update \
+ && apt-get install -y --no-install-recommends build-essential cmake \
+ && rm -rf /var/lib/apt/lists/*
+WORKDIR /build
+COPY Cargo.toml Cargo.lock ./
+COPY .sqlx .sqlx
+COPY migrations migrations
+COPY src src
+COPY tests tests
+RUN SQLX_OFFLINE=true cargo build --release --locked --bin pushpost
+
+FROM debian:bookworm-slim
+# No cluster of Debian's own: pushpost makes one where it needs one.
+RUN mkdir -p /etc/postgresql-common \
+ && echo "create_main_cluster = false" > /etc/postgresql-common/createcluster.conf \
+ && apt-get update \
+ && apt-get install -y --no-install-recommends -o Dpkg::Options::=--force-confold ca-certificates postgresql \
+ && rm -rf /var/lib/apt/lists/* \
+ && useradd --system --uid 10001 --home-dir /var/lib/pushpost --create-home pushpost
+COPY --from=build /build/target/release/pushpost /usr/local/bin/pushpost
+USER pushpost
+WORKDIR /var/lib/pushpost
+ENV PUSHPOST__SERVER__LISTEN=0.0.0.0:8080 \
+    PUSHPOST__DATABASE__DATA_DIR=/var/lib/pushpost/data
+VOLUME /var/lib/pushpost
+EXPOSE 8080
+STOPSIGNAL SIGTERM
+HEALTHCHECK --interval=10s --timeout=6s --start-period=60s CMD ["pushpost", "healthcheck"]
+ENTRYPOINT ["pushpost"]
+CMD ["serve"]

@@ -1,0 +1,33 @@
+# Everything that is done with this repository. Needs a Rust toolchain; PostgreSQL's programs are installed if missing.
+
+.PHONY: demo test check sqlx fmt
+
+# A build reads the committed .sqlx, whatever database the surroundings name.
+export SQLX_OFFLINE := true
+
+# A private Postgres, stand-ins for APNs and FCM over real TLS and HTTP/2, the service; sends, and shows a table.
+demo:
+	@scripts/ensure-postgres
+	cargo run --quiet -- demo --once
+
+# All tests.
+test:
+	@scripts/ensure-postgres
+	cargo test
+
+# What must hold before a commit, besides the tests.
+check:
+	@scripts/ensure-postgres
+	cargo fmt --check
+	cargo clippy --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --document-private-items
+	scripts/sqlx-prepare --check
+
+# Writes .sqlx anew, after a statement in src/store or a migration has changed.
+sqlx:
+	@scripts/ensure-postgres
+	scripts/sqlx-prepare
+
+# Formats the sources.
+fmt:
+	cargo fmt
