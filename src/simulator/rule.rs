@@ -154,6 +154,9 @@ pub struct Answer {
     pub body: Option<Value>,
     /// Instead of `application/json`.
     pub content_type: Option<String>,
+    /// A GOAWAY follows whose debug data is the body; streams already open are still answered (APNs' 503
+    /// `Shutdown`).
+    pub then_go_away: bool,
 }
 
 /// Which streams a GOAWAY spares.

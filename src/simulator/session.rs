@@ -229,6 +229,11 @@ fn effect(of: &Concerning<'_>, accepting: Accepting, action: Action) -> Effect {
             let mut scripted = Reply::scripted(of.provider, &answer);
             keep_apns_id(&reply, &mut scripted);
             let accepted = counts && scripted.status == StatusCode::OK;
+            if answer.then_go_away {
+                let debug = String::from_utf8_lossy(&scripted.body).into_owned();
+                let last = LastStream::This;
+                return Effect::GoAway { code: H2Code::NoError, last, debug, reply: scripted, accepted };
+            }
             Effect::Reply { reply: scripted, accepted }
         }
         Action::FcmFault { fault, retry_after, retry_after_date_seconds } => {

@@ -2,7 +2,7 @@
 //! sender needs: the `.p8` of APNs (P-256) and the RSA key of a service account.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use jsonwebtoken::DecodingKey;
 use rcgen::{
@@ -31,7 +31,7 @@ pub(super) struct Keys {
 }
 
 impl Keys {
-    /// Generates all keys and certificates; takes some tens of milliseconds, most of it for RSA.
+    /// Generates all keys and certificates; the first time in a process it takes 100 ms or more, for RSA.
     ///
     /// # Errors
     /// [`Error::Keys`] where the cryptographic library refuses.
@@ -40,13 +40,13 @@ impl Keys {
         let server_key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
         let certificate = server_params().signed_by(&server_key, &ca)?;
         let apns = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
-        let oauth = KeyPair::generate_rsa_for(&PKCS_RSA_SHA256, RsaKeySize::_2048)?;
+        let (rsa_pem, rsa_public_pem) = rsa()?;
         Ok(Self {
             ca_pem: ca.pem(),
             p8_pem: apns.serialize_pem(),
-            rsa_pem: oauth.serialize_pem(),
+            rsa_pem,
             apns_public: DecodingKey::from_ec_pem(apns.public_key_pem().as_bytes())?,
-            oauth_public: DecodingKey::from_rsa_pem(oauth.public_key_pem().as_bytes())?,
+            oauth_public: DecodingKey::from_rsa_pem(rsa_public_pem.as_bytes())?,
             certificate: certificate.der().clone(),
             private: server_key.serialize_der(),
         })
@@ -65,6 +65,20 @@ impl Keys {
             .with_single_cert(vec![self.certificate.clone()], key)?;
         config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
         Ok(Arc::new(config))
+    }
+}
+
+/// One RSA key serves all simulators of a process, private and public PEM: a test run starts dozens of them,
+/// and a service account is told from another's by its `token_uri` anyway.
+fn rsa() -> Result<(String, String), Error> {
+    static MADE: Mutex<Option<(String, String)>> = Mutex::new(None);
+    let mut made = MADE.lock().expect("no holder panics");
+    match &*made {
+        Some(pems) => Ok(pems.clone()),
+        None => {
+            let key = KeyPair::generate_rsa_for(&PKCS_RSA_SHA256, RsaKeySize::_2048)?;
+            Ok(made.insert((key.serialize_pem(), key.public_key_pem())).clone())
+        }
     }
 }
 

@@ -140,6 +140,20 @@ async fn goaway_after_this_stream_still_answers_it() {
 }
 
 #[tokio::test]
+async fn a_node_that_leaves_says_so_and_goes() {
+    let simulator = simulator().await;
+    let shutdown =
+        r#"{"action":{"type":"answer","status":503,"reason":"Shutdown","then_go_away":true},"times":1}"#;
+    simulator.add_rule(serde_json::from_str(shutdown).unwrap());
+    let mut client = Client::apns(&simulator).await;
+    let jwt = provider_token(&simulator, 0);
+    assert_eq!(client.send(push(&jwt, TOKEN)).await.unwrap().reason(), "Shutdown");
+    client.ended().await.unwrap();
+    let mut another = Client::apns(&simulator).await;
+    assert_eq!(another.send(push(&jwt, TOKEN)).await.unwrap().status, 200);
+}
+
+#[tokio::test]
 async fn drops_the_connection_without_a_word() {
     let simulator = simulator().await;
     simulator.add_rule(Rule::token(TOKEN, Action::Close { accepted: true }));
