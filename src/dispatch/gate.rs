@@ -7,7 +7,6 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::domain::{LaneId, Reason};
@@ -65,7 +64,6 @@ pub struct Gate {
     fingerprint: Fingerprint,
     intake: Arc<Intake>,
     inner: Mutex<Inner>,
-    changed: Notify,
 }
 
 #[derive(Debug)]
@@ -97,7 +95,7 @@ impl Gate {
             agreed: false,
             healthy_at: None,
         };
-        Self { lane, name, fingerprint, intake, inner: Mutex::new(inner), changed: Notify::new() }
+        Self { lane, name, fingerprint, intake, inner: Mutex::new(inner) }
     }
 
     /// The lane.
@@ -220,11 +218,6 @@ impl Gate {
         }
     }
 
-    /// Returns after the next change.
-    pub(super) async fn changed(&self) {
-        self.changed.notified().await;
-    }
-
     fn apply(&self) {
         let open = self.phase().0 == Phase::Open;
         if open {
@@ -235,7 +228,6 @@ impl Gate {
     }
 
     fn wake(&self) {
-        self.changed.notify_waiters();
         self.intake.nudge();
     }
 

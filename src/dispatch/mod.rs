@@ -34,7 +34,6 @@ use crate::queue::recorder::Recorder;
 pub use gate::{Gate, State};
 
 /// A lane that this node has credentials for.
-#[derive(Debug)]
 pub struct LaneSetup {
     /// Whose.
     pub app: Arc<App>,
@@ -42,6 +41,12 @@ pub struct LaneSetup {
     pub key: LaneKey,
     /// How to send.
     pub sender: Sender,
+}
+
+impl std::fmt::Debug for LaneSetup {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "LaneSetup({})", self.name())
+    }
 }
 
 impl LaneSetup {

@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use anyhow::Context;
 
-use crate::config::{AppSettings, Config};
+use crate::config::{ApnsSettings, AppSettings, Config, FcmSettings};
 use crate::dispatch::LaneSetup;
 use crate::domain::{App, AppLane, Apps, Environment, LaneKey, Platform};
+use crate::provider::{Sender, apns, fcm};
 use crate::store;
 
 /// Makes what is missing of the configured apps' rows.
@@ -41,7 +42,62 @@ fn is_configured(settings: &AppSettings, platform: Platform) -> bool {
         Platform::Fcm => settings.fcm.is_some(),
     }
 }
-/// TEMP
-pub(super) fn lanes(_config: &Config, _apps: &Apps) -> anyhow::Result<Vec<LaneSetup>> {
-    Ok(Vec::new())
+
+/// Connections to APNs per lane: each takes some thousand requests a second, and APNs likes few that live long
+/// (PROVIDERS.md 1.2, 4.2).
+const APNS_CONNECTIONS: usize = 4;
+/// Streams of ours per connection to APNs, which may allow fewer.
+const APNS_STREAMS: usize = 1000;
+/// FCM takes 100 streams on a connection (PROVIDERS.md 3.9).
+const FCM_STREAMS: usize = 100;
+
+/// Every lane that the configuration has credentials for.
+///
+/// # Errors
+/// A credential that can't be used.
+pub(super) async fn lanes(config: &Config, apps: &Apps) -> anyhow::Result<Vec<LaneSetup>> {
+    let mut lanes = Vec::new();
+    for app in apps.values() {
+        let Some(settings) = config.apps.get(&app.name) else { continue };
+        for key in LaneKey::ALL {
+            let sender = match (key, &settings.apns, &settings.fcm) {
+                (LaneKey::Apns(environment), Some(apns), _) => apns_sender(apns, environment),
+                (LaneKey::Fcm, _, Some(fcm)) => fcm_sender(fcm, config.delivery.max_in_flight).await,
+                _ => continue,
+            };
+            let sender = sender.with_context(|| format!("lane {}/{key} can't be set up", app.name))?;
+            lanes.push(LaneSetup { app: Arc::clone(app), key, sender });
+        }
+    }
+    Ok(lanes)
+}
+
+fn apns_sender(settings: &ApnsSettings, environment: Environment) -> anyhow::Result<Sender> {
+    let client = apns::Client::new(apns::Settings {
+        key: settings.key.expose().as_bytes().to_vec(),
+        key_id: settings.key_id.clone(),
+        team_id: settings.team_id.clone(),
+        topic: settings.topic.clone(),
+        environment,
+        endpoint: settings.endpoint.as_ref().map(ToString::to_string),
+        ca_file: settings.ca_file.as_ref().map(|ca| ca.path.clone()),
+        connections: APNS_CONNECTIONS,
+        max_streams: APNS_STREAMS,
+    })?;
+    Ok(Sender::Apns(client))
+}
+
+/// As many connections as what may be in flight needs.
+async fn fcm_sender(settings: &FcmSettings, max_in_flight: u32) -> anyhow::Result<Sender> {
+    let in_flight = usize::try_from(max_in_flight).unwrap_or(usize::MAX);
+    let client = fcm::Client::new(fcm::Settings {
+        service_account: settings.service_account.expose().as_bytes().to_vec(),
+        channel: settings.channel.clone(),
+        endpoint: settings.endpoint.as_ref().map(ToString::to_string),
+        ca_file: settings.ca_file.as_ref().map(|ca| ca.path.clone()),
+        connections: in_flight.div_ceil(FCM_STREAMS).clamp(2, 64),
+        max_streams: FCM_STREAMS,
+    })
+    .await?;
+    Ok(Sender::Fcm(client))
 }

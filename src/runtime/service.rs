@@ -28,8 +28,9 @@ use crate::{api, dispatch, maintenance, store};
 
 /// Batches of verdicts that wait for the pruner; past it they are dropped and said again later.
 const VERDICT_BATCHES: usize = 1_024;
-/// How long an attempt may take; FCM asks for at least 10 s (PROVIDERS.md 3.8).
-const ATTEMPT: Duration = Duration::from_secs(10);
+/// How long an attempt may take, waiting for a stream and resends included; FCM asks for at least 10 s for one request
+/// (PROVIDERS.md 3.8).
+const ATTEMPT: Duration = Duration::from_secs(20);
 /// After the drain: time to put on record what has ended, and to say farewell.
 const FAREWELL: Duration = Duration::from_secs(5);
 const HEALTH: Duration = Duration::from_millis(500);
@@ -107,7 +108,7 @@ impl Service {
         let installation = store::apps::installation_key(&mut conn).await?;
         let apps = Arc::new(senders::apps(&mut conn, config).await?);
         let setups = match role.sends() {
-            true => senders::lanes(config, &apps)?,
+            true => senders::lanes(config, &apps).await?,
             false => Vec::new(),
         };
 
