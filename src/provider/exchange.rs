@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::Request;
-use tokio::time::{Instant, sleep_until, timeout_at};
+use tokio::time::{Instant, sleep_until};
 
 use super::transport::{Kind, Pool, Response, Sent, TransportError};
 use crate::domain::{LaneCause, Outcome, Reason};
@@ -30,10 +30,7 @@ pub(super) async fn exchange<S: Default + Send + Sync + 'static>(
     loop {
         let stream = pool.reserve(deadline).await?;
         let request = head(stream.state());
-        let sent = timeout_at(deadline, stream.send(request, body.clone()));
-        // Dropped in mid-flight: the request may have arrived.
-        let late = TransportError { sent: Sent::MaybeSent, kind: Kind::Timeout };
-        let error = match sent.await.unwrap_or(Err(late)) {
+        let error = match stream.send_by(deadline, request, body.clone()).await {
             Ok(response) => return Ok(response),
             Err(error) => error,
         };
@@ -64,7 +61,55 @@ pub(super) fn unanswered(error: &TransportError) -> Outcome {
 
 #[cfg(test)]
 mod tests {
+    use h2::Reason as Code;
+
     use super::*;
+    use crate::provider::fake::{self, Fate, PATIENCE};
+    use crate::provider::{setup, transport};
+
+    /// The answer's status or the error, and how many requests arrived.
+    async fn tried(fates: &'static [Fate]) -> (Result<u16, TransportError>, usize) {
+        let fake = fake::serve_streams(fates).await;
+        let (origin, authority) = setup::origin(Some(&fake.url()), "unused", Some(fake::ca_file())).unwrap();
+        let settings = transport::Settings {
+            connections: 1,
+            max_streams: 10,
+            prove_first: false,
+            connect_timeout: PATIENCE,
+            request_timeout: PATIENCE,
+            ping: None,
+            idle_close: None,
+            max_age: PATIENCE,
+            evict_after_timeouts: 0,
+        };
+        let pool: Pool<()> = Pool::new(origin, settings);
+        let head = |(): &()| {
+            let request = Request::post(format!("https://{authority}/x")).version(http::Version::HTTP_2);
+            request.body(()).unwrap()
+        };
+        let result = exchange(&pool, Instant::now() + PATIENCE, head, &Bytes::from_static(b"{}")).await;
+        (result.map(|response| response.status.as_u16()), fake.seen().len())
+    }
+
+    #[tokio::test]
+    async fn a_refused_stream_is_sent_again() {
+        const REFUSED: Fate = Fate::Reset(Code::REFUSED_STREAM);
+        let (result, requests) = tried(&[REFUSED, REFUSED, Fate::Answered]).await;
+        assert_eq!((result.unwrap(), requests), (200, 3));
+    }
+
+    #[tokio::test]
+    async fn one_that_is_always_refused_is_given_up_as_not_sent() {
+        let (result, requests) = tried(&[Fate::Reset(Code::REFUSED_STREAM)]).await;
+        let error = result.unwrap_err();
+        assert_eq!((error.sent, error.kind, requests), (Sent::NotSent, Kind::Refused, 5));
+    }
+
+    #[tokio::test]
+    async fn one_that_may_have_been_processed_is_not_sent_again() {
+        let (result, requests) = tried(&[Fate::Reset(Code::INTERNAL_ERROR), Fate::Answered]).await;
+        assert_eq!((result.unwrap_err().sent, requests), (Sent::MaybeSent, 1));
+    }
 
     #[test]
     fn a_failure_before_anything_was_sent_is_the_lane_s_and_one_after_is_in_doubt() {

@@ -9,6 +9,8 @@ pub mod transport;
 
 mod apple;
 mod exchange;
+#[cfg(test)]
+mod fake;
 mod merge;
 mod retry_after;
 mod setup;
@@ -104,6 +106,7 @@ impl Life {
 }
 
 /// A lane's way to its provider. Shared by all of the lane's attempts.
+#[expect(clippy::large_enum_variant, reason = "there is one per lane, behind an Arc")]
 pub enum Sender {
     /// APNs in one environment.
     Apns(apns::Client),

@@ -1,5 +1,7 @@
 //! What APNs is sent: one body and one set of headers per notification, and what differs per attempt. Pure.
 
+use std::fmt;
+
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
 use http::uri::{Authority, PathAndQuery, Scheme};
@@ -23,7 +25,7 @@ pub enum TopicOrigin {
 }
 
 /// A notification, ready to go to any device of an APNs lane. Cloning shares the body.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Prepared {
     body: Bytes,
     headers: HeaderMap,
@@ -133,6 +135,13 @@ impl Prepared {
         headers.insert("apns-id", apns_id);
         headers.insert(apple::EXPIRATION, attempt.life().apns_expiration().into());
         request
+    }
+}
+
+impl fmt::Debug for Prepared {
+    /// Nothing of what the notification says.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Prepared").field("bytes", &self.body.len()).finish_non_exhaustive()
     }
 }
 

@@ -1,6 +1,8 @@
 //! What FCM is sent: a body prepared once per notification, into which each attempt's token and what remains of its
 //! life are spliced. Pure.
 
+use std::fmt;
+
 use bytes::{BufMut, Bytes, BytesMut};
 use serde_json::{Map, Value, json};
 
@@ -18,7 +20,7 @@ const SIZE_MAX: usize = 4096;
 const TARGETS: [&str; 4] = ["token", "fid", "topic", "condition"];
 
 /// A notification, ready to go to any device of an FCM lane. Cloning shares the bytes.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Prepared {
     /// From the token to the ttl.
     after_token: Bytes,
@@ -118,6 +120,13 @@ impl Prepared {
     /// Does it carry a Live Activity's token?
     pub(super) fn is_activity(&self) -> bool {
         self.activity
+    }
+}
+
+impl fmt::Debug for Prepared {
+    /// Nothing of what the notification says.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Prepared").field("bytes", &self.message_size).finish_non_exhaustive()
     }
 }
 

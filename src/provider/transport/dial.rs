@@ -15,7 +15,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use super::error::Kind;
-use super::wire::{Counted, Traffic};
+use super::wire::{Traffic, Wire};
 use super::{Origin, Settings};
 
 /// The only protocol that is offered.
@@ -37,7 +37,7 @@ const FORGOTTEN_STREAMS: usize = 4096;
 const FORGOTTEN_FOR: Duration = Duration::from_secs(60);
 
 /// The connection as `h2` drives it.
-pub(super) type Http2 = h2::client::Connection<Counted<TlsStream<TcpStream>>, Bytes>;
+pub(super) type Http2 = h2::client::Connection<Wire<TlsStream<TcpStream>>, Bytes>;
 
 /// A fresh connection; nothing was read from it as HTTP/2 yet.
 pub(super) struct Dialled {
@@ -66,7 +66,7 @@ pub(super) async fn dial(origin: &Origin, settings: &Settings) -> Result<Dialled
         .enable_push(false)
         .max_concurrent_reset_streams(FORGOTTEN_STREAMS)
         .reset_stream_duration(FORGOTTEN_FOR)
-        .handshake(Counted::new(tls, traffic.clone()));
+        .handshake(Wire::new(tls, traffic.clone()));
     match timeout_at(deadline, preface).await {
         Ok(Ok((sender, http2))) => Ok(Dialled { sender, http2, traffic, initial_streams }),
         Ok(Err(error)) => Err(Kind::Connect(error.to_string().into())),

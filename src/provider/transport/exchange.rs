@@ -77,6 +77,20 @@ impl<S> Stream<S> {
     /// # Errors
     /// [`TransportError`], which says whether the peer may have processed the request.
     pub async fn send(self, head: http::Request<()>, body: Bytes) -> Result<Response<S>, TransportError> {
+        let deadline = Instant::now() + self.slot.link().pool.settings.request_timeout;
+        self.send_by(deadline, head, body).await
+    }
+
+    /// As [`Stream::send`], with the answer due by `deadline` if that is before the request time-out.
+    ///
+    /// # Errors
+    /// As [`Stream::send`].
+    pub async fn send_by(
+        self,
+        deadline: Instant,
+        head: http::Request<()>,
+        body: Bytes,
+    ) -> Result<Response<S>, TransportError> {
         // Declared first, so dropped last: the place is free only once the stream is.
         let slot = self.slot;
         let link = slot.link();
@@ -85,7 +99,8 @@ impl<S> Stream<S> {
         let (reads, writes) = (link.traffic.reads(), link.traffic.writes());
         let response = queue(link, head, body)?;
         let mut arrived = None;
-        let deadline = started + link.pool.settings.request_timeout;
+        let longest = link.pool.settings.request_timeout;
+        let deadline = deadline.min(started + longest);
         let outcome = timeout_at(deadline, receive(link, response, &mut arrived)).await;
         let begun = arrived.is_some();
         let accepted = arrived.filter(|arrived| matches!(outcome, Ok(Ok(()))) || arrived.status.is_success());
@@ -100,7 +115,10 @@ impl<S> Stream<S> {
             }
             (None, Ok(Err(error))) => Err(link.explain(&error, writes).await),
             (None, _) => {
-                link.note_timeout(link.traffic.reads() == reads);
+                // Whoever had little time left proves nothing about the connection.
+                if started.elapsed() >= longest / 2 {
+                    link.note_timeout(link.traffic.reads() == reads);
+                }
                 Err(TransportError::maybe_sent(Kind::Timeout))
             }
         }

@@ -16,7 +16,7 @@
 //! | `driver` | the task that moves a connection's frames, pings it and ends it |
 //! | `link` | what streams, pool and driver share about one connection |
 //! | `exchange` | one request and its answer |
-//! | `wire` | counts reads and writes, the evidence for "never left" and "dead" |
+//! | `wire` | gathers writes; counts reads and writes, the evidence for "never left" and "dead" |
 //!
 //! # Invariants
 //!

@@ -1,16 +1,24 @@
-//! The evidence of what passed a connection: counted between HTTP/2 and TLS.
+//! What lies between HTTP/2 and TLS: gathers small writes, and counts what passed.
 //!
-//! `h2` does not say whether a stream's HEADERS were written. A write is always tried in the same
-//! step that encodes them, so a connection that ended without any write since a request was queued
-//! did not send that request.
+//! **Gathering.** `h2` flushes after every DATA frame, so each request would be a TLS record and a system
+//! call of its own. Here a flush is put off to the driver's next turn, which is asked for at once: what
+//! other tasks send before it goes along. Measured with client and server together: 49 → 40 µs of CPU per
+//! request with bodies of 300 bytes, 57 → 51 µs with 2,000.
+//!
+//! **Counting.** `h2` does not say whether a stream's HEADERS were written. It always writes in the same
+//! step that encodes them, so a connection that ended without any write since a request was queued did
+//! not send that request. A write counts when it gets here: from here it may go out at any time.
 
-use std::io;
+use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+/// Most bytes gathered: two full TLS records.
+const GATHERED: usize = 32 * 1024;
 
 /// Reads and writes of one connection, since it was opened.
 #[derive(Debug, Default)]
@@ -19,10 +27,19 @@ pub(super) struct Traffic {
     writes: AtomicU64,
 }
 
-/// A byte stream that counts into a [`Traffic`].
-pub(super) struct Counted<T> {
+/// A byte stream that gathers writes and counts into a [`Traffic`].
+///
+/// Whoever uses it must go on reading: put-off writes go out at the next read.
+pub(super) struct Wire<T> {
     inner: T,
     traffic: Arc<Traffic>,
+    /// Written to here, not to `inner` yet: from `gone` on.
+    gathered: Vec<u8>,
+    gone: usize,
+    /// `inner` was written to since it was flushed.
+    unflushed: bool,
+    /// Another turn was asked for.
+    put_off: bool,
 }
 
 impl Traffic {
@@ -31,24 +48,59 @@ impl Traffic {
         self.reads.load(Ordering::Acquire)
     }
 
-    /// Writes that were tried, whether or not they got through.
+    /// Writes begun, whether or not they got through.
     pub(super) fn writes(&self) -> u64 {
         self.writes.load(Ordering::Acquire)
     }
 }
 
-impl<T> Counted<T> {
+impl<T> Wire<T> {
     pub(super) fn new(inner: T, traffic: Arc<Traffic>) -> Self {
-        Self { inner, traffic }
+        let gathered = Vec::with_capacity(GATHERED);
+        Self { inner, traffic, gathered, gone: 0, unflushed: false, put_off: false }
     }
 }
 
-impl<T: AsyncRead + Unpin> AsyncRead for Counted<T> {
+impl<T: AsyncWrite + Unpin> Wire<T> {
+    /// Writes out what was gathered, down to the socket.
+    fn poll_drain(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while self.gone < self.gathered.len() {
+            let written = ready!(Pin::new(&mut self.inner).poll_write(cx, &self.gathered[self.gone..]))?;
+            if written == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.gone += written;
+            self.unflushed = true;
+        }
+        self.gathered.clear();
+        self.gone = 0;
+        if self.unflushed {
+            ready!(Pin::new(&mut self.inner).poll_flush(cx))?;
+            self.unflushed = false;
+        }
+        self.put_off = false;
+        Poll::Ready(Ok(()))
+    }
+
+    /// Makes room for at least one byte.
+    fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        if self.gathered.len() >= GATHERED {
+            ready!(self.poll_drain(cx))?;
+        }
+        Poll::Ready(Ok(GATHERED - self.gathered.len()))
+    }
+}
+
+impl<T: AsyncRead + AsyncWrite + Unpin> AsyncRead for Wire<T> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        // Reading goes on while writing is stuck: the peer may wait for us to read.
+        if let Poll::Ready(Err(error)) = self.poll_drain(cx) {
+            return Poll::Ready(Err(error));
+        }
         let before = buf.filled().len();
         let result = Pin::new(&mut self.inner).poll_read(cx, buf);
         if buf.filled().len() > before {
@@ -58,30 +110,113 @@ impl<T: AsyncRead + Unpin> AsyncRead for Counted<T> {
     }
 }
 
-impl<T: AsyncWrite + Unpin> AsyncWrite for Counted<T> {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        self.traffic.writes.fetch_add(1, Ordering::Release);
-        Pin::new(&mut self.inner).poll_write(cx, buf)
+impl<T: AsyncWrite + Unpin> AsyncWrite for Wire<T> {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        self.poll_write_vectored(cx, &[IoSlice::new(buf)])
     }
 
     fn poll_write_vectored(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-        bufs: &[io::IoSlice<'_>],
+        bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         self.traffic.writes.fetch_add(1, Ordering::Release);
-        Pin::new(&mut self.inner).poll_write_vectored(cx, bufs)
+        let mut room = ready!(self.poll_room(cx))?;
+        let mut taken = 0;
+        for buf in bufs {
+            let part = &buf[..buf.len().min(room)];
+            self.gathered.extend_from_slice(part);
+            taken += part.len();
+            room -= part.len();
+        }
+        Poll::Ready(Ok(taken))
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.inner.is_write_vectored()
+        true
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_flush(cx)
+        if !self.put_off && !self.gathered.is_empty() {
+            self.put_off = true;
+            cx.waker().wake_by_ref();
+        }
+        Poll::Ready(Ok(()))
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_drain(cx))?;
         Pin::new(&mut self.inner).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
+    use tokio::time::timeout;
+
+    use super::*;
+
+    fn pair(capacity: usize) -> (Wire<tokio::io::DuplexStream>, tokio::io::DuplexStream, Arc<Traffic>) {
+        let (near, far) = duplex(capacity);
+        let traffic = Arc::new(Traffic::default());
+        (Wire::new(near, traffic.clone()), far, traffic)
+    }
+
+    #[tokio::test]
+    async fn writes_are_gathered_until_the_next_read_and_counted_at_once() {
+        let (mut wire, mut far, traffic) = pair(1 << 20);
+        for part in [&b"one "[..], b"two ", b"three"] {
+            wire.write_all(part).await.unwrap();
+            wire.flush().await.unwrap();
+        }
+        assert_eq!(traffic.writes(), 3);
+        let mut buf = [0; 100];
+        assert!(
+            timeout(Duration::from_millis(20), far.read(&mut buf)).await.is_err(),
+            "nothing went out yet"
+        );
+        far.write_all(b"answer").await.unwrap();
+        assert_eq!(wire.read(&mut buf).await.unwrap(), 6);
+        assert_eq!(traffic.reads(), 1);
+        let read = far.read(&mut buf).await.unwrap();
+        assert_eq!(&buf[..read], b"one two three");
+    }
+
+    #[tokio::test]
+    async fn nothing_is_lost_or_reordered_past_the_buffer_and_shutdown_drains() {
+        let (mut wire, mut far, _) = pair(1000);
+        let sent: Vec<u8> = (0..200_000u32).flat_map(|n| n.to_be_bytes()).collect();
+        let mut got = Vec::new();
+        let (written, read) = tokio::join!(
+            async {
+                for chunk in sent.chunks(777) {
+                    wire.write_all(chunk).await?;
+                }
+                wire.shutdown().await
+            },
+            far.read_to_end(&mut got)
+        );
+        written.unwrap();
+        assert_eq!(read.unwrap(), sent.len());
+        assert!(got == sent);
+    }
+
+    #[tokio::test]
+    async fn a_stuck_write_does_not_stop_reading_and_goes_on_with_it() {
+        let (mut wire, mut far, _) = pair(10);
+        wire.write_all(&[b'w'; 100]).await.unwrap();
+        let mut buf = [0; 10];
+        far.write_all(b"r").await.unwrap();
+        assert_eq!(wire.read(&mut buf).await.unwrap(), 1);
+        let mut got = vec![0; 100];
+        let (read, ()) = tokio::join!(wire.read(&mut buf), async {
+            far.read_exact(&mut got).await.unwrap();
+            far.write_all(b"s").await.unwrap();
+        });
+        assert_eq!(read.unwrap(), 1);
+        assert_eq!(got, [b'w'; 100]);
     }
 }

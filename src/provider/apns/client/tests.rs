@@ -1,1 +1,173 @@
+use std::time::Duration;
 
+use chrono::TimeDelta;
+use uuid::Uuid;
+
+use super::*;
+use crate::domain::{Certainty, DeviceToken, LaneCause, Misfit, Platform, Reason};
+use crate::provider::fake::{self, Fake, Seen, attempt};
+
+fn client_at(endpoint: String) -> Client {
+    let key = rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).unwrap();
+    Client::new(Settings {
+        key: key.serialize_pem().into_bytes(),
+        key_id: "ABC123DEFG".to_owned(),
+        team_id: "DEF123GHIJ".to_owned(),
+        topic: "com.example.shop".to_owned(),
+        environment: Environment::Production,
+        endpoint: Some(endpoint),
+        ca_file: Some(fake::ca_file().to_owned()),
+        connections: 1,
+        max_streams: 10,
+    })
+    .unwrap()
+}
+
+fn client(fake: &Fake) -> Client {
+    client_at(fake.url())
+}
+
+fn token() -> DeviceToken {
+    DeviceToken::parse(Platform::Apns, "abcdef").unwrap()
+}
+
+fn prepared(client: &Client) -> Prepared {
+    let content = Content { title: Some("Hi".to_owned()), ..Content::default() };
+    client.prepare(NotificationId(Uuid::from_u128(7)), &content)
+}
+
+fn jwt(seen: &Seen) -> String {
+    seen.headers["authorization"].to_str().unwrap().to_owned()
+}
+
+const ACCEPTED: Outcome = Outcome::Accepted { provider_id: None };
+
+#[tokio::test]
+async fn an_accepted_push_arrived_as_it_was_prepared() {
+    let fake = fake::serve(|_| Some((200, String::new()))).await;
+    let (client, token) = (client(&fake), token());
+    let prepared = prepared(&client);
+    for _ in 0..2 {
+        assert_eq!(client.send(&prepared, &attempt(&token)).await, ACCEPTED);
+    }
+    let seen = fake.seen();
+    assert_eq!(seen[0].path, "/3/device/abcdef");
+    assert_eq!(seen[0].body, prepared.body());
+    assert_eq!(seen[0].headers["apns-topic"], "com.example.shop");
+    assert_eq!(seen[0].headers["apns-expiration"], (fake::now().timestamp() + 3600).to_string().as_str());
+    assert_eq!((seen[1].connection, jwt(&seen[1])), (0, jwt(&seen[0])), "one connection, one JWT");
+    client.shutdown().await;
+}
+
+#[tokio::test]
+async fn many_at_once_share_the_connection_once_one_was_accepted() {
+    let fake = fake::serve(|_| Some((200, String::new()))).await;
+    let (client, token) = (client(&fake), token());
+    let prepared = prepared(&client);
+    let sent = (0..30).map(|_| async { client.send(&prepared, &attempt(&token)).await });
+    let outcomes = futures_util::future::join_all(sent).await;
+    assert!(outcomes.iter().all(|outcome| *outcome == ACCEPTED));
+    assert!(fake.seen().iter().all(|seen| jwt(seen) == jwt(&fake.seen()[0])));
+}
+
+#[tokio::test]
+async fn an_answer_is_judged_with_the_request_s_own_topic() {
+    let fake = fake::serve(|seen| {
+        let reason = if seen.path.ends_with("00") { "BadDeviceToken" } else { "TopicDisallowed" };
+        Some((400, format!(r#"{{"reason":"{reason}"}}"#)))
+    })
+    .await;
+    let client = client(&fake);
+    let dead = DeviceToken::parse(Platform::Apns, "ab00").unwrap();
+    let (reason, certainty) = (Reason::new("BadDeviceToken"), Certainty::Doubtful);
+    let expected = Outcome::TokenDead { reason, since: None, certainty };
+    assert_eq!(client.send(&prepared(&client), &attempt(&dead)).await, expected);
+    let reason = Reason::new("TopicDisallowed");
+    let expected = Outcome::Misconfigured { reason: reason.clone(), about: Misfit::Topic };
+    assert_eq!(client.send(&prepared(&client), &attempt(&token())).await, expected);
+    let mut content = Content { title: Some("Hi".to_owned()), ..Content::default() };
+    content.apns.headers.insert("apns-push-type".to_owned(), "voip".into());
+    let voip = client.prepare(NotificationId(Uuid::from_u128(7)), &content);
+    assert_eq!(client.send(&voip, &attempt(&token())).await, Outcome::Rejected { reason });
+}
+
+#[tokio::test]
+async fn an_expired_jwt_is_replaced_on_another_connection_and_the_push_sent_once_more() {
+    let first = Arc::new(std::sync::Mutex::new(None));
+    let outdated = first.clone();
+    let fake = fake::serve(move |seen| {
+        let late = seen.headers["apns-expiration"] != (fake::now().timestamp() + 3600).to_string().as_str();
+        let mut outdated = outdated.lock().unwrap();
+        let outdated = outdated.get_or_insert_with(|| jwt(seen));
+        if late && *outdated == jwt(seen) {
+            return Some((403, r#"{"reason":"ExpiredProviderToken"}"#.to_owned()));
+        }
+        Some((200, String::new()))
+    })
+    .await;
+    let (client, token) = (client(&fake), token());
+    let prepared = prepared(&client);
+    assert_eq!(client.send(&prepared, &attempt(&token)).await, ACCEPTED);
+    let mut later = attempt(&token);
+    later.now += TimeDelta::hours(2);
+    later.expires_at += TimeDelta::hours(2);
+    assert_eq!(client.send(&prepared, &later).await, ACCEPTED);
+    let connections: Vec<_> = fake.seen().iter().map(|seen| seen.connection).collect();
+    assert_eq!(connections, [0, 0, 1]);
+}
+
+#[tokio::test]
+async fn a_young_jwt_is_not_replaced_since_a_clock_must_be_wrong() {
+    let fake = fake::serve(|_| Some((403, r#"{"reason":"ExpiredProviderToken"}"#.to_owned()))).await;
+    let (client, token) = (client(&fake), token());
+    let reason = Reason::new("ExpiredProviderToken");
+    let expected = Outcome::Misconfigured { reason, about: Misfit::Credential };
+    assert_eq!(client.send(&prepared(&client), &attempt(&token)).await, expected);
+    assert_eq!(fake.seen().len(), 1);
+    client.send(&prepared(&client), &attempt(&token)).await;
+    assert_eq!(fake.seen()[1].connection, 1, "the connection of an expired JWT is not used again");
+}
+
+#[tokio::test]
+async fn nobody_listening_is_the_lane_s_outage() {
+    let client = client_at(format!("https://localhost:{}", fake::closed_port().await));
+    let outcome = client.send(&prepared(&client), &attempt(&token())).await;
+    assert!(matches!(outcome, Outcome::RetryLane { cause: LaneCause::Outage, .. }), "{outcome:?}");
+}
+
+#[tokio::test]
+async fn no_answer_in_time_is_unknown() {
+    let fake = fake::serve(|seen| seen.path.ends_with("abcdef").then(|| (200, String::new()))).await;
+    let (client, silent) = (client(&fake), DeviceToken::parse(Platform::Apns, "00").unwrap());
+    // The connection is there, so the deadline can only pass while the push is on its way.
+    assert_eq!(client.send(&prepared(&client), &attempt(&token())).await, ACCEPTED);
+    let mut short = attempt(&silent);
+    short.deadline = Instant::now() + Duration::from_millis(50);
+    assert_eq!(client.send(&prepared(&client), &short).await, Outcome::Unknown);
+}
+
+#[test]
+fn settings_that_can_t_work_are_refused() {
+    let settings = || Settings {
+        key: rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256)
+            .unwrap()
+            .serialize_pem()
+            .into_bytes(),
+        key_id: "ABC123DEFG".to_owned(),
+        team_id: "DEF123GHIJ".to_owned(),
+        topic: "com.example.shop".to_owned(),
+        environment: Environment::Sandbox,
+        endpoint: None,
+        ca_file: None,
+        connections: 1,
+        max_streams: 10,
+    };
+    let refused = |settings| Client::new(settings).err().unwrap();
+    assert!(matches!(refused(Settings { topic: String::new(), ..settings() }), SetupError::Topic));
+    assert!(matches!(refused(Settings { topic: "a\nb".to_owned(), ..settings() }), SetupError::Topic));
+    assert!(matches!(refused(Settings { key: Vec::new(), ..settings() }), SetupError::ApnsKey(_)));
+    let endpoint = Some("localhost".to_owned());
+    assert!(matches!(refused(Settings { endpoint, ..settings() }), SetupError::Endpoint));
+    let ca_file = Some("/nonexistent".into());
+    assert!(matches!(refused(Settings { ca_file, ..settings() }), SetupError::Tls(_)));
+}

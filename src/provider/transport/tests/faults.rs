@@ -168,7 +168,7 @@ async fn a_request_queued_on_a_dead_connection_never_left() {
 async fn a_black_hole_costs_a_time_out_then_the_connection() {
     let server = RawServer::bind().await;
     let quick =
-        Settings { request_timeout: Duration::from_millis(100), evict_after_timeouts: 2, ..settings() };
+        Settings { request_timeout: Duration::from_millis(500), evict_after_timeouts: 2, ..settings() };
     let pool = pool(server.port, quick);
     let (mut raw, requests) = in_flight(&server, &pool, 1).await;
     let error = one_error(requests).await;
@@ -185,10 +185,26 @@ async fn a_black_hole_costs_a_time_out_then_the_connection() {
 }
 
 #[tokio::test]
+async fn a_callers_own_deadline_ends_the_request_but_proves_nothing() {
+    let server = RawServer::bind().await;
+    let pool = pool(server.port, Settings { evict_after_timeouts: 1, ..settings() });
+    let (mut raw, requests) = in_flight(&server, &pool, 1).await;
+    for _ in 0..3 {
+        let stream = pool.reserve(Instant::now()).await.unwrap();
+        let hurried = stream.send_by(Instant::now() + Duration::from_millis(20), head("/"), Bytes::new());
+        let error = soon(hurried).await.unwrap_err();
+        assert_eq!((error.sent, error.kind), (Sent::MaybeSent, Kind::Timeout));
+    }
+    raw.respond(1).await;
+    assert_eq!(outcomes(requests).await.0, 1);
+    assert_eq!(pool.stats().connections, 1);
+}
+
+#[tokio::test]
 async fn answers_between_time_outs_keep_the_connection() {
     let server = RawServer::bind().await;
     let quick =
-        Settings { request_timeout: Duration::from_millis(60), evict_after_timeouts: 2, ..settings() };
+        Settings { request_timeout: Duration::from_millis(500), evict_after_timeouts: 2, ..settings() };
     let pool = pool(server.port, quick);
     let (mut raw, requests) = in_flight(&server, &pool, 1).await;
     assert_eq!(one_error(requests).await.kind, Kind::Timeout);
@@ -211,7 +227,7 @@ async fn a_ping_without_answer_ends_the_connection() {
     let server = RawServer::bind().await;
     let ping = PingSettings {
         after_silence: Duration::from_millis(30),
-        deadline: Duration::from_millis(80),
+        deadline: Duration::from_millis(500),
         while_idle: false,
     };
     let pool = pool(server.port, Settings { ping: Some(ping), ..settings() });
@@ -231,7 +247,7 @@ async fn a_ping_without_answer_ends_the_connection() {
 #[tokio::test]
 async fn a_window_of_zero_ends_at_the_deadline() {
     let server = RawServer::bind().await;
-    let pool = pool(server.port, Settings { request_timeout: Duration::from_millis(150), ..settings() });
+    let pool = pool(server.port, Settings { request_timeout: Duration::from_millis(500), ..settings() });
     let mut requests = JoinSet::new();
     let (first, second) = (pool.clone(), pool.clone());
     requests.spawn(async move { send(&first, "/", b"").await });

@@ -1,6 +1,7 @@
 //! The pool against real TLS servers: one of the `h2` crate, and one that writes frames by hand for what
 //! no library server does.
 
+mod chaos;
 mod faults;
 mod life;
 mod limits;

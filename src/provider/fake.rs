@@ -1,0 +1,187 @@
+//! A server for the clients' tests: real TLS, HTTP/2 and HTTP/1.1, and the answers that a test gives.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Duration;
+
+use bytes::Bytes;
+use chrono::{DateTime, TimeDelta, Utc};
+use http::{HeaderMap, Request, Response};
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::server::conn::auto;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use tokio_rustls::TlsAcceptor;
+use uuid::Uuid;
+
+use super::Attempt;
+use crate::domain::DeviceToken;
+
+/// The longest that anything in a test may take; reaching it is a failure.
+pub(super) const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A request as it arrived.
+#[derive(Clone, Debug)]
+pub(super) struct Seen {
+    /// Which connection it came by, counted from 0.
+    pub(super) connection: usize,
+    pub(super) path: String,
+    pub(super) headers: HeaderMap,
+    pub(super) body: Bytes,
+}
+
+/// What to answer; `None` never answers.
+pub(super) type Answer = Option<(u16, String)>;
+
+/// The server; ends with its tests.
+pub(super) struct Fake {
+    pub(super) port: u16,
+    seen: Arc<Mutex<Vec<Seen>>>,
+    _tasks: JoinSet<()>,
+}
+
+struct Pki {
+    server: Arc<rustls::ServerConfig>,
+    ca: tempfile::NamedTempFile,
+}
+
+fn pki() -> &'static Pki {
+    static PKI: OnceLock<Pki> = OnceLock::new();
+    PKI.get_or_init(|| {
+        let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+        let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
+        let chain = vec![CertificateDer::from(made.cert.der().to_vec())];
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let mut server = rustls::ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(chain, key)
+            .unwrap();
+        server.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        let ca = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(ca.path(), made.cert.pem()).unwrap();
+        Pki { server: Arc::new(server), ca }
+    })
+}
+
+/// The CA that has signed for every fake.
+pub(super) fn ca_file() -> &'static Path {
+    pki().ca.path()
+}
+
+/// Serves what `answer` says of each request.
+pub(super) async fn serve(answer: impl Fn(&Seen) -> Answer + Clone + Send + Sync + 'static) -> Fake {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let ledger = seen.clone();
+    let mut tasks = JoinSet::new();
+    tasks.spawn(async move {
+        let mut connections = JoinSet::new();
+        for connection in 0.. {
+            let (tcp, _) = listener.accept().await.unwrap();
+            let (answer, ledger) = (answer.clone(), ledger.clone());
+            connections.spawn(async move {
+                let Ok(tls) = TlsAcceptor::from(pki().server.clone()).accept(tcp).await else { return };
+                let service = service_fn(move |request: Request<Incoming>| {
+                    let (answer, ledger) = (answer.clone(), ledger.clone());
+                    async move {
+                        let (head, body) = request.into_parts();
+                        let body = body.collect().await?.to_bytes();
+                        let path = head.uri.path().to_owned();
+                        let seen = Seen { connection, path, headers: head.headers, body };
+                        ledger.lock().unwrap().push(seen.clone());
+                        let Some((status, body)) = answer(&seen) else { return std::future::pending().await };
+                        let answer = Response::builder().status(status).body(Full::new(Bytes::from(body)));
+                        Ok::<_, hyper::Error>(answer.unwrap())
+                    }
+                });
+                // How it ends is the client's to judge.
+                let _ = auto::Builder::new(TokioExecutor::new())
+                    .serve_connection(TokioIo::new(tls), service)
+                    .await;
+            });
+        }
+    });
+    Fake { port, seen, _tasks: tasks }
+}
+
+/// What becomes of a stream of [`serve_streams`].
+#[derive(Clone, Copy)]
+pub(super) enum Fate {
+    Answered,
+    Reset(h2::Reason),
+}
+
+/// Serves streams, the first by the first fate and so on; the last fate serves all that follow.
+pub(super) async fn serve_streams(fates: &'static [Fate]) -> Fake {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let ledger = seen.clone();
+    let mut tasks = JoinSet::new();
+    tasks.spawn(async move {
+        for connection in 0.. {
+            let (tcp, _) = listener.accept().await.unwrap();
+            let tls = TlsAcceptor::from(pki().server.clone()).accept(tcp).await.unwrap();
+            let mut streams = h2::server::handshake(tls).await.unwrap();
+            while let Some(Ok((request, mut respond))) = streams.accept().await {
+                let path = request.uri().path().to_owned();
+                let number = {
+                    let mut ledger = ledger.lock().unwrap();
+                    ledger.push(Seen {
+                        connection,
+                        path,
+                        headers: request.headers().clone(),
+                        body: Bytes::new(),
+                    });
+                    ledger.len() - 1
+                };
+                match fates[number.min(fates.len() - 1)] {
+                    Fate::Answered => drop(respond.send_response(Response::new(()), true).unwrap()),
+                    Fate::Reset(reason) => respond.send_reset(reason),
+                }
+            }
+        }
+    });
+    Fake { port, seen, _tasks: tasks }
+}
+
+impl Fake {
+    pub(super) fn url(&self) -> String {
+        format!("https://localhost:{}", self.port)
+    }
+
+    /// Every request so far, in the order of arrival.
+    pub(super) fn seen(&self) -> Vec<Seen> {
+        self.seen.lock().unwrap().clone()
+    }
+}
+
+/// A moment to attempt something at.
+pub(super) fn now() -> DateTime<Utc> {
+    DateTime::from_timestamp(1_795_000_000, 0).unwrap()
+}
+
+/// An attempt with an hour to live.
+pub(super) fn attempt(token: &DeviceToken) -> Attempt<'_> {
+    Attempt {
+        token,
+        apns_id: Uuid::from_u128(0xAB),
+        now: now(),
+        expires_at: now() + TimeDelta::hours(1),
+        once: false,
+        deadline: Instant::now() + PATIENCE,
+    }
+}
+
+/// A port where nobody listens.
+pub(super) async fn closed_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port()
+}
