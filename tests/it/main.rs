@@ -6,5 +6,6 @@
 
 mod database;
 mod devices;
+mod notifications;
 mod service;
 mod shop;
