@@ -4,10 +4,10 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use sqlx::PgPool;
 use sqlx::migrate::{Migrate, Migrator};
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::{ConnectOptions as _, Connection as _, PgPool};
 
 use crate::config::Config;
 use crate::embedded_postgres::{EmbeddedPostgres, Settings};
@@ -18,6 +18,9 @@ static MIGRATIONS: Migrator = sqlx::migrate!();
 /// all of it an hour later; measured, 11 s for one claim (QUEUE.md 5).
 const QUEUE_PLANNER: [(&str, &str); 4] =
     [("enable_seqscan", "off"), ("enable_mergejoin", "off"), ("enable_sort", "off"), ("jit", "off")];
+/// On connections of requests: their look-ups of devices must not turn into scans either, and none may run for ever.
+const REQUEST_PLANNER: [(&str, &str); 3] =
+    [("enable_seqscan", "off"), ("jit", "off"), ("statement_timeout", "30s")];
 /// Nobody waits longer for a connection.
 const ACQUIRE: Duration = Duration::from_secs(5);
 /// Connections of the queue: accept, recorder, leader, and the lanes' feeders.
@@ -65,7 +68,7 @@ impl Database {
         let options = options.application_name("pushpost");
         let most = settings.max_connections;
         let rest = most.saturating_sub(QUEUE_CONNECTIONS + PULSE_CONNECTIONS + WAKE_CONNECTIONS).max(2);
-        let pool = pool(rest).connect_lazy_with(options.clone());
+        let pool = pool(rest).connect_lazy_with(options.clone().options(REQUEST_PLANNER));
         let database = Self { embedded, options, pool, most };
         drop(database.connection().await.context("Postgres can't be reached")?);
         Ok(database)
@@ -125,7 +128,10 @@ impl Database {
     pub async fn migrate(&self) -> anyhow::Result<Vec<String>> {
         let pending = self.pending_migrations().await?;
         if !pending.is_empty() {
-            MIGRATIONS.run(&self.pool).await.context("migrations can't be applied")?;
+            // On a connection of its own: a migration may take longer than any request.
+            let mut conn = self.options.connect().await?;
+            MIGRATIONS.run(&mut conn).await.context("migrations can't be applied")?;
+            conn.close().await?;
         }
         Ok(pending)
     }

@@ -288,8 +288,8 @@ fn api_state(
         keys: Keys::new(database.pool().clone()),
         acceptor,
         limits: api::Limits {
-            body_bytes: usize::try_from(config.limits.body_bytes).unwrap_or(usize::MAX),
-            targets: usize::try_from(config.limits.targets).unwrap_or(usize::MAX),
+            body_bytes: config.limits.body_bytes,
+            targets: config.limits.targets,
             drain: config.delivery.drain_timeout,
         },
         default_ttl: config.delivery.default_ttl,

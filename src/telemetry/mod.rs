@@ -6,6 +6,9 @@
 use std::io::IsTerminal as _;
 
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::filter_fn;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 /// What the service logs where nobody says otherwise.
 const SERVICE: &str = "info,sqlx=warn";
@@ -56,12 +59,19 @@ pub fn start(reader: Reader, variable: impl Fn(&str) -> Option<String>) -> Resul
     let variable = |name: &str| variable(name).filter(|value| !value.is_empty());
     let terminal = std::io::stderr().is_terminal();
     let filter = levels(reader, &variable)?;
-    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let all =
+        tracing_subscriber::registry().with(filter).with(filter_fn(|line| !tells_secrets(line.target())));
     let started = match format(reader, variable("PUSHPOST_LOG_FORMAT").as_deref(), terminal)? {
-        Format::Json => lines.json().flatten_event(true).with_span_list(false).try_init(),
-        Format::Text => lines.with_ansi(terminal && variable("NO_COLOR").is_none()).try_init(),
+        Format::Json => all.with(lines.json().flatten_event(true).with_span_list(false)).try_init(),
+        Format::Text => all.with(lines.with_ansi(terminal && variable("NO_COLOR").is_none())).try_init(),
     };
     started.map_err(|_| Error::Twice)
+}
+
+/// Libraries that write access tokens, assertions or whole headers when they are asked for details: nobody can ask.
+fn tells_secrets(target: &str) -> bool {
+    ["yup_oauth2", "h2::hpack"].iter().any(|secretive| target.starts_with(secretive))
 }
 
 fn levels(reader: Reader, variable: &impl Fn(&str) -> Option<String>) -> Result<EnvFilter, Error> {
@@ -99,6 +109,12 @@ mod tests {
         assert_eq!(format(Reader::Command, Some("json"), true), Ok(Format::Json));
         assert_eq!(format(Reader::Service, Some("text"), false), Ok(Format::Text));
         assert_eq!(format(Reader::Service, Some("xml"), false), Err(Error::Format));
+    }
+
+    #[test]
+    fn what_tells_secrets_can_not_be_asked_for() {
+        assert!(tells_secrets("yup_oauth2::service_account"));
+        assert!(!tells_secrets("pushpost::provider"));
     }
 
     #[test]
