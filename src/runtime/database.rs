@@ -4,15 +4,13 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use sqlx::migrate::{Migrate, Migrator};
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{ConnectOptions as _, Connection as _, PgPool};
 
 use crate::config::Config;
 use crate::embedded_postgres::{EmbeddedPostgres, Settings};
-
-static MIGRATIONS: Migrator = sqlx::migrate!();
+use crate::store;
 
 /// On every connection that works the queue: a plan that is cached while `jobs` is empty must not turn into a scan of
 /// all of it an hour later; measured, 11 s for one claim (QUEUE.md 5).
@@ -130,7 +128,7 @@ impl Database {
         if !pending.is_empty() {
             // On a connection of its own: a migration may take longer than any request.
             let mut conn = self.options.connect().await?;
-            MIGRATIONS.run(&mut conn).await.context("migrations can't be applied")?;
+            store::migrations::apply(&mut conn).await.context("migrations can't be applied")?;
             conn.close().await?;
         }
         Ok(pending)
@@ -142,13 +140,7 @@ impl Database {
     /// Postgres is out of reach.
     pub async fn pending_migrations(&self) -> anyhow::Result<Vec<String>> {
         let mut conn = self.pool.acquire().await?;
-        conn.ensure_migrations_table(&MIGRATIONS.table_name).await?;
-        let applied = conn.list_applied_migrations(&MIGRATIONS.table_name).await?;
-        let pending = MIGRATIONS.iter().filter(|migration| {
-            migration.migration_type.is_up_migration()
-                && !applied.iter().any(|applied| applied.version == migration.version)
-        });
-        Ok(pending.map(|migration| format!("{}_{}", migration.version, migration.description)).collect())
+        Ok(store::migrations::pending(&mut conn).await?)
     }
 
     /// Migrates if the configuration says so; else insists that nothing is pending.

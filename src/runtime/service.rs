@@ -15,7 +15,8 @@ use super::supervisor::{Failure, Supervisor};
 use super::{Role, Shutdown, senders};
 use crate::api::health::Health;
 use crate::config::Config;
-use crate::domain::{Apps, Verdict};
+use crate::dispatch::LaneSetup;
+use crate::domain::{Apps, InstallationKey, Verdict};
 use crate::queue::accept::Acceptor;
 use crate::queue::holdings::Holdings;
 use crate::queue::intake::{Intake, Intakes};
@@ -103,102 +104,44 @@ impl Service {
         listener: Option<TcpListener>,
     ) -> anyhow::Result<Parts> {
         database.prepare(config.database.migrate).await?;
-        let queue_pool = database.queue_pool();
-        let mut conn = queue_pool.acquire().await.context("Postgres can't be reached")?;
+        let pool = database.queue_pool();
+        let mut conn = pool.acquire().await.context("Postgres can't be reached")?;
         let installation = store::apps::installation_key(&mut conn).await?;
         let apps = Arc::new(senders::apps(&mut conn, config).await?);
         let setups = match role.sends() {
             true => senders::lanes(config, &apps).await?,
             false => Vec::new(),
         };
-
-        let name = format!("{}-{}", hostname(), std::process::id());
-        let membership = Membership::enter(&queue_pool, name, config.delivery.node_timeout).await?;
-        let membership = Arc::new(membership);
-        if database.was_alone() {
-            let dead = store::nodes::bury_predecessors(&mut conn, membership.id()).await?;
-            maintenance::sweep(&mut conn, &dead).await?;
-        }
         drop(conn);
+        let membership = enter(&pool, database, config).await?;
 
-        let in_flight = usize::try_from(config.delivery.max_in_flight).unwrap_or(usize::MAX);
+        let room = 2 * in_flight(config);
         let intakes: Intakes =
-            setups.iter().map(|lane| (lane.id(), Arc::new(Intake::new(lane.id(), 2 * in_flight)))).collect();
+            setups.iter().map(|lane| (lane.id(), Arc::new(Intake::new(lane.id(), room)))).collect();
         let intakes = Arc::new(intakes);
-        let holdings = Arc::new(Holdings::default());
         let waker = Waker::new(Arc::clone(&intakes), Arc::clone(&membership));
-        let (verdicts_out, verdicts) = mpsc::channel::<Vec<Verdict>>(VERDICT_BATCHES);
-        let (recorder, writer) =
-            Recorder::new(queue_pool.clone(), Arc::clone(&holdings), waker.clone(), verdicts_out);
+        let core = Core { pool, membership, intakes, waker, holdings: Arc::default(), installation };
 
         let failure = Arc::new(Failure::default());
         let stages = Stages::new(&failure);
-        stages.record.spawn("recorder", writer.run(stages.record.stop.clone()));
-        let pulse = Pulse {
-            pool: database.pulse_pool(),
-            membership: Arc::clone(&membership),
-            holdings,
-            intakes: Arc::clone(&intakes),
-            tasks: stages.pulse.tracker().clone(),
+        let recorder = core.record(&stages.record);
+        core.upkeep(config, role, database, &stages.pulse);
+        core.send(config, setups, &recorder, &stages.lanes);
+        let health = core.health(&stages.pulse);
+        let hand_over = role.sends().then_some(recorder);
+        let address = match listener {
+            Some(listener) => Some(core.answer(
+                config,
+                database,
+                apps,
+                hand_over,
+                Arc::clone(&health),
+                listener,
+                &stages,
+            )?),
+            None => None,
         };
-        stages.pulse.spawn("pulse", pulse.run(stages.pulse.stop.clone()));
-        let wake_pool = database.wake_pool();
-        stages
-            .pulse
-            .spawn("wake-ups out", waker.clone().run_sender(wake_pool.clone(), stages.pulse.stop.clone()));
-        if role.sends() {
-            stages
-                .pulse
-                .spawn("wake-ups in", waker.clone().run_listener(wake_pool, stages.pulse.stop.clone()));
-        }
-        let duties = maintenance::Settings {
-            pool: queue_pool.clone(),
-            membership: Arc::clone(&membership),
-            retention_days: days(config.retention.notifications),
-        };
-        stages.pulse.spawn("maintenance", maintenance::run(duties, stages.pulse.stop.clone()));
-
-        let hand_over = role.sends().then(|| recorder.clone());
-        let shared = dispatch::Shared {
-            pool: queue_pool.clone(),
-            membership: Arc::clone(&membership),
-            recorder,
-            intakes: Arc::clone(&intakes),
-            installation: installation.clone(),
-            retry: config.delivery.retry,
-            max_in_flight: in_flight,
-            attempt_timeout: ATTEMPT,
-        };
-        let lanes = &stages.lanes;
-        let spawn = |name, task| lanes.spawn(name, task);
-        dispatch::start(&shared, setups, lanes.tracker(), &lanes.stop, spawn);
-        stages.record.spawn("pruner", dispatch::prune(queue_pool.clone(), verdicts));
-        drop(shared);
-
-        let health = Arc::new(Health::default());
-        health.migrations_applied();
-        stages.pulse.spawn(
-            "health",
-            watch_health(Arc::clone(&membership), Arc::clone(&health), stages.pulse.stop.clone()),
-        );
-        let mut address = None;
-        if let Some(listener) = listener {
-            let (acceptor, committer) =
-                Acceptor::new(queue_pool.clone(), Arc::clone(&membership), intakes, hand_over, waker);
-            stages.accept.spawn("accept", committer.run(stages.accept.stop.clone()));
-            let state = api_state(config, database, apps, installation, acceptor, Arc::clone(&health));
-            address = Some(listener.local_addr().context("the listener has no address")?);
-            let stop = stages.api.stop.clone();
-            stages.api.spawn("API", async move {
-                if let Err(error) = api::serve(listener, state, stop).await {
-                    tracing::error!(%error, "the API can't be served");
-                }
-            });
-        }
-        if let Some(address) = address {
-            tracing::info!(%address, "listening on http://{address}");
-        }
-        Ok((membership, health, address, failure, stages, queue_pool))
+        Ok((core.membership, health, address, failure, stages, core.pool))
     }
 
     /// Works until told to stop, or until a part of it dies.
@@ -273,28 +216,135 @@ impl Stages {
     }
 }
 
-fn api_state(
-    config: &Config,
-    database: &Database,
-    apps: Arc<Apps>,
-    installation: crate::domain::InstallationKey,
-    acceptor: Acceptor,
-    health: Arc<Health>,
-) -> api::State {
-    api::State {
-        apps,
-        pool: database.pool().clone(),
-        installation,
-        keys: Keys::new(database.pool().clone()),
-        acceptor,
-        limits: api::Limits {
-            body_bytes: config.limits.body_bytes,
-            targets: config.limits.targets,
-            drain: config.delivery.drain_timeout,
-        },
-        default_ttl: config.delivery.default_ttl,
-        health,
+/// What the parts of a node share.
+struct Core {
+    pool: PgPool,
+    membership: Arc<Membership>,
+    intakes: Arc<Intakes>,
+    waker: Waker,
+    holdings: Arc<Holdings>,
+    installation: InstallationKey,
+}
+
+impl Core {
+    /// The recorder, and the pruner that its verdicts go to.
+    fn record(&self, stage: &Supervisor) -> Recorder {
+        let (verdicts_out, verdicts) = mpsc::channel::<Vec<Verdict>>(VERDICT_BATCHES);
+        let holdings = Arc::clone(&self.holdings);
+        let (recorder, writer) = Recorder::new(self.pool.clone(), holdings, self.waker.clone(), verdicts_out);
+        stage.spawn("recorder", writer.run(stage.stop.clone()));
+        stage.spawn("pruner", dispatch::prune(self.pool.clone(), verdicts));
+        recorder
     }
+
+    /// Beat, wake-ups and maintenance.
+    fn upkeep(&self, config: &Config, role: Role, database: &Database, stage: &Supervisor) {
+        let pulse = Pulse {
+            pool: database.pulse_pool(),
+            membership: Arc::clone(&self.membership),
+            holdings: Arc::clone(&self.holdings),
+            intakes: Arc::clone(&self.intakes),
+            tasks: stage.tracker().clone(),
+        };
+        stage.spawn("pulse", pulse.run(stage.stop.clone()));
+        let wake_pool = database.wake_pool();
+        stage.spawn("wake-ups out", self.waker.clone().run_sender(wake_pool.clone(), stage.stop.clone()));
+        if role.sends() {
+            stage.spawn("wake-ups in", self.waker.clone().run_listener(wake_pool, stage.stop.clone()));
+        }
+        let duties = maintenance::Settings {
+            pool: self.pool.clone(),
+            membership: Arc::clone(&self.membership),
+            retention_days: days(config.retention.notifications),
+        };
+        stage.spawn("maintenance", maintenance::run(duties, stage.stop.clone()));
+    }
+
+    /// The lanes.
+    fn send(&self, config: &Config, setups: Vec<LaneSetup>, recorder: &Recorder, stage: &Supervisor) {
+        let shared = dispatch::Shared {
+            pool: self.pool.clone(),
+            membership: Arc::clone(&self.membership),
+            recorder: recorder.clone(),
+            intakes: Arc::clone(&self.intakes),
+            installation: self.installation.clone(),
+            retry: config.delivery.retry,
+            max_in_flight: in_flight(config),
+            attempt_timeout: ATTEMPT,
+        };
+        let spawn = |name, task| stage.spawn(name, task);
+        dispatch::start(&shared, setups, stage.tracker(), &stage.stop, spawn);
+    }
+
+    /// What `/readyz` says.
+    fn health(&self, stage: &Supervisor) -> Arc<Health> {
+        let health = Arc::new(Health::default());
+        health.migrations_applied();
+        let watch = watch_health(Arc::clone(&self.membership), Arc::clone(&health), stage.stop.clone());
+        stage.spawn("health", watch);
+        health
+    }
+
+    /// The API, and the committer behind it. Returns where it answers.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "a composition root hands each part what it needs, by name"
+    )]
+    fn answer(
+        &self,
+        config: &Config,
+        database: &Database,
+        apps: Arc<Apps>,
+        hand_over: Option<Recorder>,
+        health: Arc<Health>,
+        listener: TcpListener,
+        stages: &Stages,
+    ) -> anyhow::Result<SocketAddr> {
+        let (membership, intakes) = (Arc::clone(&self.membership), Arc::clone(&self.intakes));
+        let (acceptor, committer) =
+            Acceptor::new(self.pool.clone(), membership, intakes, hand_over, self.waker.clone());
+        stages.accept.spawn("accept", committer.run(stages.accept.stop.clone()));
+        let state = api::State {
+            apps,
+            pool: database.pool().clone(),
+            installation: self.installation.clone(),
+            keys: Keys::new(database.pool().clone()),
+            acceptor,
+            limits: api::Limits {
+                body_bytes: config.limits.body_bytes,
+                targets: config.limits.targets,
+                drain: config.delivery.drain_timeout,
+            },
+            default_ttl: config.delivery.default_ttl,
+            health,
+        };
+        let address = listener.local_addr().context("the listener has no address")?;
+        let stop = stages.api.stop.clone();
+        stages.api.spawn("API", async move {
+            if let Err(error) = api::serve(listener, state, stop).await {
+                tracing::error!(%error, "the API can't be served");
+            }
+        });
+        tracing::info!(%address, "listening on http://{address}");
+        Ok(address)
+    }
+}
+
+/// Enters this node. Alone on its own database, every other node in it is a predecessor that is gone: its jobs need not
+/// wait for the node time-out.
+async fn enter(pool: &PgPool, database: &Database, config: &Config) -> anyhow::Result<Arc<Membership>> {
+    let name = format!("{}-{}", hostname(), std::process::id());
+    let membership = Membership::enter(pool, name, config.delivery.node_timeout).await?;
+    if database.was_alone() {
+        let mut conn = pool.acquire().await?;
+        let dead = store::nodes::bury_predecessors(&mut conn, membership.id()).await?;
+        maintenance::sweep(&mut conn, &dead).await?;
+    }
+    Ok(Arc::new(membership))
+}
+
+fn in_flight(config: &Config) -> usize {
+    usize::try_from(config.delivery.max_in_flight).unwrap_or(usize::MAX)
 }
 
 /// Tells `/readyz` when Postgres answers.

@@ -11,6 +11,7 @@ pub mod jobs;
 pub mod keys;
 pub mod lanes;
 pub mod leader;
+pub mod migrations;
 pub mod nodes;
 pub mod notifications;
 pub mod partitions;

@@ -54,7 +54,7 @@ pub struct Origin {
     pub host: String,
     /// TCP port.
     pub port: u16,
-    /// TLS settings, as [`tls`] makes them: ALPN must offer `h2`.
+    /// TLS settings, as [`tls()`] makes them: ALPN must offer `h2`.
     pub tls: Arc<rustls::ClientConfig>,
 }
 

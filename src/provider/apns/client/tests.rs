@@ -1,3 +1,5 @@
+//! The APNs client against a server of our own: tokens, resends, and what closes a connection.
+
 use std::time::Duration;
 
 use chrono::TimeDelta;

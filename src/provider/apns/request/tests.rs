@@ -1,3 +1,5 @@
+//! What a notification looks like to APNs, and what a request may not override.
+
 use chrono::{DateTime, TimeDelta};
 use tokio::time::Instant;
 use uuid::Uuid;

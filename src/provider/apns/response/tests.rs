@@ -1,3 +1,5 @@
+//! Every row of APNs' table of statuses and reasons.
+
 use std::time::Duration;
 
 use super::*;

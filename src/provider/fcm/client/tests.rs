@@ -1,3 +1,5 @@
+//! The FCM client against a server of our own: access tokens, resends, and who is to blame.
+
 use std::sync::Arc;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -1,3 +1,5 @@
+//! What a notification looks like to FCM, and what a request may not override.
+
 use chrono::{DateTime, TimeDelta};
 use uuid::Uuid;
 

@@ -1,3 +1,5 @@
+//! Every row of FCM's tables of errors.
+
 use serde_json::json;
 
 use super::*;
