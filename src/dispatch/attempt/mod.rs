@@ -7,17 +7,13 @@ use tokio::time::Instant;
 use super::gate::Epoch;
 use super::lane::Lane;
 use super::ready::Ready;
-use crate::domain::{
-    Certainty, DeliveryStatus, Floor, Job, LaneCause, Misfit, Outcome, Reason, RetryPolicy, Verdict,
-};
+use crate::domain::{Certainty, DeliveryStatus, Floor, Job, Misfit, Outcome, Reason, RetryPolicy, Verdict};
 use crate::provider::Attempt;
 use crate::queue::recorder::Ending;
 use crate::store;
 
 /// So many attempts of one device may end without an answer (QUEUE.md 12e).
 const MOST_UNSURE: u16 = 5;
-/// A project-wide throttle without `Retry-After` (PROVIDERS.md 3.8).
-const THROTTLED: Duration = Duration::from_secs(60);
 
 /// Sends one device, records how it ended, and tells the lane's gate what the answer says about the lane.
 pub(super) async fn run(lane: &Lane, ready: Ready, epoch: Epoch) {
@@ -140,13 +136,7 @@ fn out_of_time_after(doubtful: bool, word: Option<Reason>, attempted: bool) -> E
 
 async fn tell_gate(lane: &Lane, epoch: Epoch, outcome: &Outcome) {
     match outcome {
-        Outcome::RetryLane { reason, cause, after } => {
-            let after = after.or(match cause {
-                LaneCause::Throttled => Some(THROTTLED),
-                LaneCause::Outage => None,
-            });
-            lane.gate.wait(epoch, reason.clone(), after);
-        }
+        Outcome::RetryLane { reason, after, .. } => lane.gate.wait(epoch, reason.clone(), *after),
         Outcome::Misconfigured { reason, about: Misfit::Credential | Misfit::Topic } => {
             if lane.gate.suspend(epoch, reason.clone()) {
                 agree(lane, Some(reason)).await;

@@ -3,7 +3,7 @@
 use chrono::{DateTime, TimeDelta};
 
 use super::*;
-use crate::domain::{Class, DeviceId, JobId, LaneId, NotificationId, Priority};
+use crate::domain::{Class, DeviceId, JobId, LaneCause, LaneId, NotificationId, Priority};
 
 const RETRY: RetryPolicy = RetryPolicy {
     initial: Duration::from_secs(10),

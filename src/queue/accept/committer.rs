@@ -257,6 +257,9 @@ fn hand_over(
                     devices,
                     done: None,
                 };
+                if let Some(recorder) = &committer.recorder {
+                    recorder.expect(stored.id);
+                }
                 slot.hand_over(Held { job, lease, known: Some(known) });
             }
             None => committer.waker.waits(stored.lane, Class::Direct, stored.priority),

@@ -119,6 +119,11 @@ impl Recorder {
         (Self { shared: Arc::clone(&shared) }, Writer { shared, pool, waker, verdicts })
     }
 
+    /// A job is on its way to a lane of this node: until it is opened it counts as in hand.
+    pub fn expect(&self, job: JobId) {
+        self.shared.holdings.take(job);
+    }
+
     /// Takes responsibility for a job: one ticket per device that is still in it.
     pub fn open(&self, held: Held) -> (Arc<Held>, Vec<Ticket>) {
         let held = Arc::new(held);
