@@ -154,6 +154,20 @@ fn existing(data_dir: &Path) -> Result<Option<PathBuf>, Error> {
     Ok(read_if_there(&beside.join("data/PG_VERSION"))?.map(|_| beside))
 }
 
+/// Removes a data folder and its home. One that is not there is removed already.
+pub(super) fn remove(data_dir: &Path) -> Result<(), Error> {
+    let home = existing(data_dir)?.filter(|home| home.parent() == Some(Path::new(ELSEWHERE)));
+    for folder in home.iter().map(PathBuf::as_path).chain([data_dir]) {
+        match fs::remove_dir_all(folder) {
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                return Err(Error::io("remove", folder)(error));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
 /// Whether the user could work below this folder: enters it, and the file system lets it own a folder there.
 async fn fits(account: &Account, data_dir: &Path) -> bool {
     let probe = data_dir.join(format!("postgres-probe-{}", random_hex()));

@@ -24,7 +24,7 @@ mod socket;
 mod tests;
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use sqlx::postgres::PgConnectOptions;
@@ -139,6 +139,14 @@ impl EmbeddedPostgres {
             Ok(())
         }
     }
+}
+
+/// Removes what a data folder keeps, wherever it is. Nobody may be using it.
+///
+/// # Errors
+/// Something of it can't be removed.
+pub fn remove(data_dir: &Path) -> Result<(), Error> {
+    home::remove(data_dir)
 }
 
 impl fmt::Debug for EmbeddedPostgres {
