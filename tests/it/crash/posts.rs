@@ -79,7 +79,7 @@ fn audience(number: usize) -> (Value, BTreeSet<String>) {
     let user = number * 7 % USERS;
     let names = |users: &[usize]| json!({"users": users.iter().map(|u| format!("u{u}")).collect::<Vec<_>>()});
     let phones = |users: &[usize]| users.iter().flat_map(|u| [apns(*u), fcm(*u)]).collect();
-    match number % 8 {
+    match number % 16 {
         0 => {
             let all: Vec<usize> = (0..USERS).collect();
             (names(&all), phones(&all))
@@ -91,8 +91,8 @@ fn audience(number: usize) -> (Value, BTreeSet<String>) {
             });
             (json!({"tokens": tokens.collect::<Vec<_>>()}), phones(&some))
         }
-        2..=4 => (names(&[user]), phones(&[user])),
-        5 | 6 => {
+        2..=7 => (names(&[user]), phones(&[user])),
+        8..=11 => {
             let token = apns(user);
             (json!({"tokens": [{"platform": "apns", "token": token}]}), BTreeSet::from([token]))
         }

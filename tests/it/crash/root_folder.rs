@@ -20,7 +20,7 @@ async fn the_service_works_below_a_folder_that_only_root_may_enter() {
     let key = site.key("send,read,devices").await;
     register(&site, &key).await;
     let posts = Posts::default();
-    for _ in 0..8 {
+    for _ in 0..16 {
         posts.post(&site, &key).await;
     }
     assert_eq!(posts.answers().keys().copied().collect::<Vec<_>>(), [Some(202)]);

@@ -19,7 +19,8 @@ const UNRECORDED: usize = 200;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_accepted_outlives_ten_kills_of_the_service() {
-    let site = Site::new(providers(Duration::from_millis(60)), &format!("max_in_flight = {IN_FLIGHT}")).await;
+    let site =
+        Site::new(providers(Duration::from_millis(100)), &format!("max_in_flight = {IN_FLIGHT}")).await;
     let site = Arc::new(site);
     let ledger = site.ledger();
     let mut node = site.serve().await;
