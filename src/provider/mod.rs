@@ -76,6 +76,9 @@ impl Attempt<'_> {
     }
 }
 
+/// FCM's longest `ttl`, in seconds: four weeks (PROVIDERS.md 3.3).
+const FCM_TTL_MAX: u64 = 28 * 86_400;
+
 /// How long a provider may keep a message, as each of them wants to be told.
 #[derive(Clone, Copy, Debug)]
 pub struct Life {
@@ -99,9 +102,11 @@ impl Life {
         u64::try_from(end.max(self.now.timestamp() + 1)).unwrap_or_default()
     }
 
-    /// FCM's `ttl` in seconds, rounded up; 0 for now or never.
+    /// FCM's `ttl` in seconds, rounded up; 0 for now or never. Never above what FCM takes, which refuses the message
+    /// otherwise: a node's idea of Postgres's time is a little behind, so right after the commit more remains than was
+    /// asked for.
     fn ttl_secs(self) -> u64 {
-        if self.once { 0 } else { remaining_secs(self.expires_at - self.now) }
+        if self.once { 0 } else { remaining_secs(self.expires_at - self.now).min(FCM_TTL_MAX) }
     }
 }
 

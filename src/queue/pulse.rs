@@ -53,12 +53,7 @@ impl Pulse {
                 () = stop.cancelled() => return,
                 _ = ticks.tick() => {}
             }
-            let result = timeout(PATIENCE, self.beat_once(&mut round)).await;
-            let failed = match result {
-                Ok(Ok(())) => None,
-                Ok(Err(error)) => Some(error.to_string()),
-                Err(_) => Some("no answer".to_owned()),
-            };
+            let failed = self.pulse(&mut round).await.err();
             match (&failed, away) {
                 (Some(error), false) => {
                     tracing::error!(error, "Postgres is out of reach: claims and beats wait")
@@ -70,18 +65,30 @@ impl Pulse {
         }
     }
 
-    async fn beat_once(&self, round: &mut Round) -> Result<(), store::Error> {
-        let mut conn = self.pool.acquire().await.map_err(store::Error::from)?;
+    async fn pulse(&self, round: &mut Round) -> Result<(), String> {
+        let mut conn = self.pool.acquire().await.map_err(|error| store::Error::from(error).to_string())?;
+        let failed = match timeout(PATIENCE, self.beat_once(&mut conn, round)).await {
+            Ok(Ok(())) => return Ok(()),
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => "no answer".to_owned(),
+        };
+        // The pool has but this one, and would ask it whether it lives before it makes another: it may never answer.
+        drop(conn.detach());
+        Err(failed)
+    }
+
+    async fn beat_once(&self, conn: &mut PgConnection, round: &mut Round) -> Result<(), store::Error> {
         let now = Instant::now();
         if now >= round.next_beat {
+            self.membership.beat(conn).await?;
+            // Only now: one that failed is made up for a second later.
             round.next_beat = now + self.membership.timeout() / 5;
-            self.membership.beat(&mut conn).await?;
         }
         if now >= round.next_compare {
             round.next_compare = now + RECONCILE;
-            self.reconcile(&mut conn, round).await?;
+            self.reconcile(conn, round).await?;
         }
-        self.tick(&mut conn).await?;
+        self.tick(conn).await?;
         self.membership.answered();
         Ok(())
     }

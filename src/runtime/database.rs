@@ -21,6 +21,8 @@ const REQUEST_PLANNER: [(&str, &str); 3] =
     [("enable_seqscan", "off"), ("jit", "off"), ("statement_timeout", "30s")];
 /// Nobody waits longer for a connection.
 const ACQUIRE: Duration = Duration::from_secs(5);
+/// At the end, nobody waits longer for connections that are still in use; the process takes them along.
+const CLOSE: Duration = Duration::from_secs(5);
 /// Connections of the queue: accept, recorder, leader, and the lanes' feeders.
 const QUEUE_CONNECTIONS: u32 = 6;
 /// Beat and tick have one to themselves; wake-ups two.
@@ -163,7 +165,7 @@ impl Database {
     /// # Errors
     /// It would not stop.
     pub async fn close(self) -> anyhow::Result<()> {
-        self.pool.close().await;
+        let _late = tokio::time::timeout(CLOSE, self.pool.close()).await;
         if let Some(embedded) = self.embedded {
             embedded.stop().await.context("the embedded Postgres did not stop")?;
         }

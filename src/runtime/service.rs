@@ -86,7 +86,10 @@ impl Service {
                 Ok(Self { config, database, membership, health, address, failure, stages, farewell })
             }
             Err(error) => {
-                database.close().await?;
+                // Why it can't start is what the operator must read, whatever becomes of the rest.
+                if let Err(error) = database.close().await {
+                    tracing::error!(%error, "the database was not closed well");
+                }
                 Err(error)
             }
         }
@@ -149,16 +152,10 @@ impl Service {
     /// # Errors
     /// A part of it died, or the embedded Postgres would not stop.
     pub async fn run(self, shutdown: Shutdown) -> anyhow::Result<()> {
-        tokio::select! {
-            () = shutdown.drain.cancelled() => {}
-            () = shutdown.abort.cancelled() => {}
-            () = self.failure.happened() => {}
-            () = self.database.keep_running() => {}
-        }
-        self.health.start_draining();
         let drained = tokio::select! {
-            drained = timeout(self.config.delivery.drain_timeout, self.drain()) => drained.is_ok(),
-            () = shutdown.abort.cancelled() => false,
+            drained = self.work_and_drain(&shutdown) => drained,
+            // To the end of the drain: without Postgres the last outcomes can't go on record.
+            () = self.database.keep_running() => false,
         };
         if !drained {
             tracing::warn!(
@@ -171,6 +168,20 @@ impl Service {
             bail!("task {task} died");
         }
         Ok(())
+    }
+
+    /// Returns whether everything came to its end in time.
+    async fn work_and_drain(&self, shutdown: &Shutdown) -> bool {
+        tokio::select! {
+            () = shutdown.drain.cancelled() => {}
+            () = shutdown.abort.cancelled() => {}
+            () = self.failure.happened() => {}
+        }
+        self.health.start_draining();
+        tokio::select! {
+            drained = timeout(self.config.delivery.drain_timeout, self.drain()) => drained.is_ok(),
+            () = shutdown.abort.cancelled() => false,
+        }
     }
 
     /// Lanes first, so that requests are still answered while they finish.

@@ -157,6 +157,14 @@ fn tokens_are_escaped_and_what_remains_is_spliced() {
 }
 
 #[test]
+fn a_clock_behind_postgres_asks_for_no_more_than_fcm_takes() {
+    let longest = life().now + TimeDelta::days(28);
+    let behind = Life { expires_at: longest + TimeDelta::milliseconds(2), ..life() };
+    let message = sent(&content(json!({"title": "a"})), "t", behind);
+    assert_eq!(message["message"]["android"]["ttl"], "2419200s");
+}
+
+#[test]
 fn message_and_apns_payload_are_measured_apart() {
     let empty = content(json!({"title": ""}));
     let (base, limit) = prepare(id(), &empty, None).size_and_limit();

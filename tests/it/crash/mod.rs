@@ -1,0 +1,11 @@
+//! What a crash may cost: the real binary and its embedded Postgres, killed in mid-send and started again, against the
+//! simulator in this process. Each test has a data folder, a port and providers of its own.
+
+mod keys;
+mod node_killed;
+mod postgres_killed;
+mod posts;
+mod root_folder;
+mod service_killed;
+mod site;
+mod terminated;

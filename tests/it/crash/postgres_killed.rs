@@ -1,0 +1,45 @@
+//! `kill -9` of the embedded Postgres in mid-send: the service outlives it, starts it again, and keeps its promises.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::posts::{Posts, duplicates, register};
+use super::site::{LONG, Site, providers, signal};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_accepted_outlives_a_kill_of_postgres() {
+    let site = Arc::new(Site::new(providers(Duration::from_millis(60)), "max_in_flight = 50").await);
+    let ledger = site.ledger();
+    let mut node = site.serve().await;
+    let key = site.key("send,read,devices").await;
+    register(&site, &key).await;
+    let posts = Arc::new(Posts::default());
+    let posting = posts.keep_posting(&site, &key);
+
+    for kill in 0..2 {
+        let before = ledger.accepted_count();
+        let in_mid_send = ledger
+            .wait_until(LONG, |ledger| ledger.accepted_count() >= before + 100 && posts.unsent(ledger) > 100)
+            .await;
+        assert!(in_mid_send, "nothing is under way after {kill} kills: {:?}", posts.answers());
+        let postmaster = site.postmaster().expect("Postgres runs");
+        signal("-KILL", postmaster).await;
+        let promised = posts.answers().get(&Some(202)).copied().unwrap_or_default();
+        let begun = tokio::time::Instant::now();
+        while posts.answers().get(&Some(202)).copied().unwrap_or_default() < promised + 20
+            || site.postmaster().is_none_or(|pid| pid == postmaster)
+        {
+            assert!(node.is_running(), "the service outlives Postgres");
+            assert!(begun.elapsed() < LONG, "not accepting again: {:?}", posts.answers());
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+    posting.stop().await;
+    let receptions = posts.assert_kept(&site, &key).await;
+    let answers = posts.answers();
+    eprintln!("answers: {answers:?}");
+    assert!(answers.keys().all(|status| matches!(status, Some(202 | 503))), "{answers:?}");
+    // What ended while Postgres was away was kept and put on record later, by the same node.
+    assert_eq!(duplicates(&receptions), 0);
+    assert!(node.is_running());
+}

@@ -1,0 +1,254 @@
+//! One machine on which `pushpost` runs: a folder with its configuration and data, the providers that it talks to, and
+//! what starts and kills its processes.
+
+use std::fs::{self, File, Permissions};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ExitStatus, Output, Stdio};
+use std::time::Duration;
+
+use pushpost::simulator::{Ended, Ledger, LedgerMode, Settings, Simulator};
+use reqwest::Client;
+use serde_json::Value;
+use tokio::process::Command;
+use tokio::time::{Instant, sleep, timeout};
+
+/// Nothing here takes so long on a machine that is not hopelessly busy.
+pub(crate) const LONG: Duration = Duration::from_secs(90);
+const STEP: Duration = Duration::from_millis(20);
+/// Below the ports that the kernel gives to outgoing connections: nobody takes ours between two starts.
+const PORTS: std::ops::Range<u16> = 15_000..30_000;
+
+/// As soon as its input ends, which it does when the site is dropped or the test process dies: ends the service if it
+/// still runs, then Postgres, and removes what is left of them. `$1` is the site's folder, `$2` the data folder.
+const WATCHDOG: &str = r#"
+cat > /dev/null
+service=$(cat "$1/service.pid")
+if tr '\0' ' ' < "/proc/$service/cmdline" | grep -q "$1"; then kill -KILL "$service"; fi
+home="$2/postgres"
+if [ -f "$2/postgres-is-at" ]; then home=$(cat "$2/postgres-is-at"); fi
+pid=$(sed -n 1p "$home/data/postmaster.pid")
+socket=$(sed -n 5p "$home/data/postmaster.pid")
+if [ -n "$pid" ] && [ "/proc/$pid/cwd" -ef "$home/data" ]; then
+  kill -QUIT "$pid"
+  for _ in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
+    kill -0 "$pid" || break
+    sleep 0.2
+  done
+fi
+rm -rf "$home" "$1"
+case "$socket" in */pushpost*) rm -rf "$socket" ;; esac
+"#;
+
+/// A machine.
+pub(crate) struct Site {
+    pub(crate) simulator: Simulator,
+    folder: PathBuf,
+    port: u16,
+    http: Client,
+    watchdog: Child,
+}
+
+/// A running `pushpost serve`; killed when dropped.
+pub(crate) struct Node {
+    child: tokio::process::Child,
+}
+
+/// The providers, answering after `latency`.
+pub(crate) fn providers(latency: Duration) -> Settings {
+    Settings { latency, latency_spread: latency / 2, ledger: LedgerMode::Full, ..Settings::default() }
+}
+
+impl Site {
+    /// A machine whose configuration has these lines under `[delivery]`.
+    pub(crate) async fn new(providers: Settings, delivery: &str) -> Self {
+        Self::below(&std::env::temp_dir(), 0o755, providers, delivery).await
+    }
+
+    /// The same with its folder elsewhere and of another mode.
+    pub(crate) async fn below(parent: &Path, mode: u32, providers: Settings, delivery: &str) -> Self {
+        let folder = tempfile::Builder::new().prefix("pushpost-crash-").tempdir_in(parent).unwrap();
+        fs::set_permissions(folder.path(), Permissions::from_mode(mode)).unwrap();
+        let folder = folder.keep();
+        let watchdog = watch(&folder);
+        let simulator = Simulator::start(providers).await.unwrap();
+        simulator.write_files(&folder).unwrap();
+        let port = free_port();
+        let config = fs::read_to_string(folder.join("pushpost.toml")).unwrap();
+        let listen = config.replace("127.0.0.1:8080", &format!("127.0.0.1:{port}"));
+        assert_ne!(listen, config, "the port is ours");
+        fs::write(folder.join("pushpost.toml"), format!("{listen}\n[delivery]\n{delivery}\n")).unwrap();
+        let http = Client::builder().timeout(Duration::from_secs(30)).build().unwrap();
+        Self { simulator, folder, port, http, watchdog }
+    }
+
+    pub(crate) fn ledger(&self) -> std::sync::Arc<Ledger> {
+        self.simulator.ledger()
+    }
+
+    /// `database.data_dir`.
+    pub(crate) fn data_dir(&self) -> PathBuf {
+        self.folder.join("pushpost-data")
+    }
+
+    /// Runs a command to its end.
+    pub(crate) async fn run(&self, arguments: &[&str]) -> Output {
+        let mut command = self.command(arguments);
+        timeout(LONG, command.output()).await.expect("a command ends").unwrap()
+    }
+
+    /// A new key's secret.
+    pub(crate) async fn key(&self, scopes: &str) -> String {
+        let output = self.run(&["keys", "create", "--app", "shop", "--scope", scopes]).await;
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap().trim_end().to_owned()
+    }
+
+    /// Starts the service and waits until it is ready.
+    pub(crate) async fn serve(&self) -> Node {
+        let mut node = self.start();
+        let begun = Instant::now();
+        loop {
+            let ready = self.http.get(self.url("/readyz")).send().await;
+            if ready.is_ok_and(|answer| answer.status() == 200) {
+                return node;
+            }
+            assert!(node.is_running(), "the service ended at its start: {}", self.end_of_log());
+            assert!(begun.elapsed() < LONG, "the service is not ready: {}", self.end_of_log());
+            sleep(STEP).await;
+        }
+    }
+
+    /// Starts the service.
+    pub(crate) fn start(&self) -> Node {
+        let log = File::options().create(true).append(true).open(self.log()).unwrap();
+        let mut command = self.command(&["serve"]);
+        let child = command.stdout(Stdio::null()).stderr(log).spawn().unwrap();
+        fs::write(self.folder.join("service.pid"), child.id().unwrap().to_string()).unwrap();
+        Node { child }
+    }
+
+    /// Answer to a request; an error if there was none.
+    pub(crate) async fn post(&self, key: &str, path: &str, body: &Value) -> reqwest::Result<(u16, Value)> {
+        answer(self.http.post(self.url(path)).bearer_auth(key).json(body).send().await?).await
+    }
+
+    pub(crate) async fn put(&self, key: &str, path: &str, body: &Value) -> reqwest::Result<(u16, Value)> {
+        answer(self.http.put(self.url(path)).bearer_auth(key).json(body).send().await?).await
+    }
+
+    pub(crate) async fn get(&self, key: &str, path: &str) -> reqwest::Result<(u16, Value)> {
+        answer(self.http.get(self.url(path)).bearer_auth(key).send().await?).await
+    }
+
+    /// The number of the Postgres that runs on the data folder.
+    pub(crate) fn postmaster(&self) -> Option<u32> {
+        let home = match fs::read_to_string(self.data_dir().join("postgres-is-at")) {
+            Ok(path) => PathBuf::from(path.trim_end()),
+            Err(_) => self.data_dir().join("postgres"),
+        };
+        let pid_file = fs::read_to_string(home.join("data/postmaster.pid")).ok()?;
+        let pid: u32 = pid_file.lines().next()?.trim().parse().ok()?;
+        Path::new(&format!("/proc/{pid}")).exists().then_some(pid)
+    }
+
+    /// No provider works on a request any more: after a kill, that all that was written has been read.
+    pub(crate) async fn settled(&self) {
+        let ledger = self.ledger();
+        let begun = Instant::now();
+        loop {
+            let before = ledger.received_count();
+            sleep(Duration::from_millis(100)).await;
+            let quiet = ledger.received_count() == before;
+            if quiet && ledger.entries().iter().all(|entry| entry.ended != Ended::Open) {
+                return;
+            }
+            assert!(begun.elapsed() < LONG, "requests stay open though their sender is gone");
+        }
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_pushpost"));
+        for (name, _) in std::env::vars_os() {
+            let text = name.to_string_lossy();
+            if text.starts_with("PUSHPOST") || text == "DATABASE_URL" {
+                command.env_remove(&name);
+            }
+        }
+        command.args(arguments).arg("--config").arg(self.folder.join("pushpost.toml"));
+        command.stdin(Stdio::null()).current_dir("/").kill_on_drop(true);
+        command
+    }
+
+    fn url(&self, path: &str) -> String {
+        format!("http://127.0.0.1:{}{path}", self.port)
+    }
+
+    fn log(&self) -> PathBuf {
+        self.folder.join("serve.log")
+    }
+
+    fn end_of_log(&self) -> String {
+        let log = fs::read_to_string(self.log()).unwrap_or_default();
+        let lines: Vec<&str> = log.lines().collect();
+        lines[lines.len().saturating_sub(40)..].join("\n")
+    }
+}
+
+impl Drop for Site {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("the service's log ends:\n{}", self.end_of_log());
+        }
+        drop(self.watchdog.stdin.take());
+        let _ = self.watchdog.wait();
+    }
+}
+
+impl Node {
+    pub(crate) fn is_running(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_none()
+    }
+
+    /// `kill -9`, and waits until it is gone.
+    pub(crate) async fn kill(mut self) {
+        assert!(self.is_running(), "it ended before it was killed");
+        timeout(LONG, self.child.kill()).await.expect("a killed process ends").unwrap();
+    }
+
+    /// SIGTERM, without waiting.
+    pub(crate) async fn terminate(&self) {
+        signal("-TERM", self.child.id().unwrap()).await;
+    }
+
+    /// How it ended.
+    pub(crate) async fn ended(&mut self) -> ExitStatus {
+        timeout(LONG, self.child.wait()).await.expect("a service that was told to stop ends").unwrap()
+    }
+}
+
+/// Sends a signal to a process that this test started.
+pub(crate) async fn signal(which: &str, pid: u32) {
+    let status = Command::new("kill").arg(which).arg(pid.to_string()).status().await.unwrap();
+    assert!(status.success(), "kill {which} {pid}");
+}
+
+async fn answer(response: reqwest::Response) -> reqwest::Result<(u16, Value)> {
+    let status = response.status().as_u16();
+    let bytes = response.bytes().await?;
+    Ok((status, serde_json::from_slice(&bytes).unwrap_or(Value::Null)))
+}
+
+fn free_port() -> u16 {
+    let mut tries = (0..1_000).map(|_| rand::random_range(PORTS));
+    tries.find(|port| std::net::TcpListener::bind(("127.0.0.1", *port)).is_ok()).expect("a free port")
+}
+
+/// A group of its own, so that a Ctrl-C for the tests leaves it to its work.
+fn watch(folder: &Path) -> Child {
+    let mut command = std::process::Command::new("sh");
+    command.args(["-c", WATCHDOG, "sh"]).arg(folder).arg(folder.join("pushpost-data")).process_group(0);
+    command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+    command.spawn().unwrap()
+}
