@@ -14,6 +14,7 @@ pub mod leader;
 pub mod nodes;
 pub mod notifications;
 pub mod partitions;
+pub mod planner;
 pub mod quarantine;
 pub mod record;
 pub mod status;
