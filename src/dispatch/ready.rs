@@ -27,24 +27,49 @@ pub(super) struct Ready {
     pub(super) handed: bool,
 }
 
+/// What the queue must know of what stands in it.
+pub(super) trait Queued {
+    /// Its class and priority.
+    fn range(&self) -> (Class, Priority);
+    /// Does it take up room that the intake gave?
+    fn handed(&self) -> bool;
+}
+
 /// The queue of one lane.
 #[derive(Debug)]
-pub(super) struct ReadyQueue {
-    inner: Mutex<Inner>,
+pub(super) struct ReadyQueue<T = Ready> {
+    inner: Mutex<Inner<T>>,
     some: Notify,
     intake: Arc<Intake>,
     /// Read-ahead per class and priority, in devices.
     cap: usize,
 }
 
-#[derive(Debug, Default)]
-struct Inner {
-    cells: [[VecDeque<Ready>; 3]; 3],
+#[derive(Debug)]
+struct Inner<T> {
+    cells: [[VecDeque<T>; 3]; 3],
     len: usize,
     turn: u8,
 }
 
-impl ReadyQueue {
+impl Queued for Ready {
+    fn range(&self) -> (Class, Priority) {
+        let job = &self.ticket.held().job;
+        (job.class, job.priority)
+    }
+
+    fn handed(&self) -> bool {
+        self.handed
+    }
+}
+
+impl<T> Default for Inner<T> {
+    fn default() -> Self {
+        Self { cells: Default::default(), len: 0, turn: 0 }
+    }
+}
+
+impl<T: Queued> ReadyQueue<T> {
     pub(super) fn new(intake: Arc<Intake>, cap: usize) -> Self {
         Self { inner: Mutex::default(), some: Notify::new(), intake, cap }
     }
@@ -59,12 +84,11 @@ impl ReadyQueue {
         self.lock().len == 0
     }
 
-    pub(super) fn push(&self, ready: impl IntoIterator<Item = Ready>) {
+    pub(super) fn push(&self, ready: impl IntoIterator<Item = T>) {
         let mut inner = self.lock();
         for ready in ready {
-            let job = &ready.ticket.held().job;
-            let (class, rank) = (row(job.class), job.priority.rank());
-            inner.cells[class][rank].push_back(ready);
+            let (class, priority) = ready.range();
+            inner.cells[row(class)][priority.rank()].push_back(ready);
             inner.len += 1;
         }
         drop(inner);
@@ -72,7 +96,7 @@ impl ReadyQueue {
     }
 
     /// The most urgent device, when there is one.
-    pub(super) async fn pop(&self) -> Ready {
+    pub(super) async fn pop(&self) -> T {
         loop {
             if let Some(ready) = self.try_pop() {
                 return ready;
@@ -81,14 +105,14 @@ impl ReadyQueue {
         }
     }
 
-    fn try_pop(&self) -> Option<Ready> {
+    fn try_pop(&self) -> Option<T> {
         let mut inner = self.lock();
         let (class, rank) = inner.choose()?;
         let ready = inner.cells[class][rank].pop_front()?;
         inner.len -= 1;
         let left = inner.cells[class][rank].len();
         drop(inner);
-        if ready.handed {
+        if ready.handed() {
             self.intake.free(1);
         }
         // The feeder reads on when half of the read-ahead is gone, not after every device.
@@ -101,16 +125,16 @@ impl ReadyQueue {
     /// Drops everything: each device stays in its job, which is given back.
     pub(super) fn clear(&self) {
         let dropped = std::mem::take(&mut *self.lock());
-        let handed = dropped.cells.iter().flatten().flatten().filter(|ready| ready.handed).count();
+        let handed = dropped.cells.iter().flatten().flatten().filter(|ready| ready.handed()).count();
         self.intake.free(handed);
     }
 
-    fn lock(&self) -> MutexGuard<'_, Inner> {
+    fn lock(&self) -> MutexGuard<'_, Inner<T>> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Inner {
+impl<T> Inner<T> {
     /// Which cell is next.
     fn choose(&mut self) -> Option<(usize, usize)> {
         if self.len == 0 {
@@ -136,4 +160,108 @@ impl Inner {
 
 fn row(class: Class) -> usize {
     usize::from(class.code().cast_unsigned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::LaneId;
+
+    /// A device of one range, with a number to know it by.
+    #[derive(Debug)]
+    struct Mark(Class, Priority, u32);
+
+    impl Queued for Mark {
+        fn range(&self) -> (Class, Priority) {
+            (self.0, self.1)
+        }
+
+        fn handed(&self) -> bool {
+            self.2 == HANDED
+        }
+    }
+
+    const HANDED: u32 = u32::MAX;
+
+    fn queue(cap: usize) -> ReadyQueue<Mark> {
+        let intake = Arc::new(Intake::new(LaneId(1), 10));
+        intake.set_open(true);
+        ReadyQueue::new(intake, cap)
+    }
+
+    fn fill(queue: &ReadyQueue<Mark>, class: Class, priority: Priority, count: u32) {
+        queue.push((0..count).map(|i| Mark(class, priority, i)));
+    }
+
+    fn drain(queue: &ReadyQueue<Mark>, count: usize) -> Vec<(Class, Priority)> {
+        (0..count).map_while(|_| queue.try_pop()).map(|mark| mark.range()).collect()
+    }
+
+    #[test]
+    fn room_is_counted_by_class_and_priority() {
+        let queue = queue(5);
+        fill(&queue, Class::Bulk, Priority::Normal, 7);
+        assert_eq!(queue.room(Class::Bulk, Priority::Normal), 0);
+        assert_eq!(queue.room(Class::Bulk, Priority::High), 5);
+        assert_eq!(queue.room(Class::Direct, Priority::Normal), 5);
+        drain(&queue, 3);
+        assert_eq!(queue.room(Class::Bulk, Priority::Normal), 1);
+    }
+
+    #[test]
+    fn priorities_are_strict_and_direct_goes_first_within_one() {
+        let queue = queue(10);
+        for priority in [Priority::Low, Priority::Normal, Priority::High] {
+            fill(&queue, Class::Retry, priority, 1);
+            fill(&queue, Class::Direct, priority, 1);
+        }
+        let order: Vec<_> =
+            Priority::DESCENDING.into_iter().flat_map(|p| [(Class::Direct, p), (Class::Retry, p)]).collect();
+        assert_eq!(drain(&queue, 6), order);
+    }
+
+    #[test]
+    fn first_in_first_out_within_a_range() {
+        let queue = queue(10);
+        fill(&queue, Class::Direct, Priority::Normal, 5);
+        let numbers: Vec<u32> = std::iter::from_fn(|| queue.try_pop()).map(|mark| mark.2).collect();
+        assert_eq!(numbers, [0, 1, 2, 3, 4]);
+        assert!(queue.is_empty());
+    }
+
+    #[test]
+    fn retries_and_broadcasts_each_have_a_tenth_while_direct_never_runs_out() {
+        let queue = queue(10_000);
+        fill(&queue, Class::Direct, Priority::High, 1_000);
+        fill(&queue, Class::Retry, Priority::Low, 1_000);
+        fill(&queue, Class::Bulk, Priority::Low, 1_000);
+        let served = drain(&queue, 500);
+        for class in [Class::Retry, Class::Bulk] {
+            assert_eq!(served.iter().filter(|(of, _)| *of == class).count(), 50, "{class:?}");
+        }
+        assert_eq!(served.iter().filter(|(of, _)| *of == Class::Direct).count(), 400);
+    }
+
+    #[test]
+    fn a_share_that_nobody_claims_goes_to_the_others() {
+        let queue = queue(100);
+        fill(&queue, Class::Direct, Priority::Normal, 30);
+        assert_eq!(drain(&queue, 30).len(), 30);
+    }
+
+    #[test]
+    fn what_leaves_gives_the_intake_its_room_back() {
+        for leave in [|queue: &ReadyQueue<Mark>| drop(drain(queue, 10)), ReadyQueue::clear] {
+            let queue = queue(10);
+            let taken: Vec<_> = (0..10).map(|_| queue.intake.reserve(Priority::High, 1)).collect();
+            assert!(taken.iter().all(Option::is_some));
+            assert!(queue.intake.reserve(Priority::High, 1).is_none());
+            queue.push((0..4).map(|_| Mark(Class::Direct, Priority::High, HANDED)));
+            fill(&queue, Class::Direct, Priority::High, 4);
+            leave(&queue);
+            let again: Vec<_> = (0..10).map_while(|_| queue.intake.reserve(Priority::High, 1)).collect();
+            assert_eq!(again.len(), 4, "only what was handed over");
+            assert!(queue.is_empty());
+        }
+    }
 }

@@ -15,26 +15,34 @@ use crate::store;
 
 const FROM_THE_START_EVERY: Duration = Duration::from_secs(5);
 /// Most jobs in one claim: enough singles to fill a lane, few enough to keep the statement short.
-const MOST_JOBS: i32 = 512;
+const MOST_JOBS: usize = 512;
 
 /// One lane's claims, with how far each range was read.
 #[derive(Debug)]
 pub struct Claimer {
     pool: PgPool,
     lane: LaneId,
-    reached: [[Option<DateTime<Utc>>; 3]; 3],
+    ranges: [[Range; 3]; 3],
     restarted: Instant,
+}
+
+/// What earlier claims of a range have shown.
+#[derive(Debug, Default)]
+struct Range {
+    reached: Option<DateTime<Utc>>,
+    /// Devices per job in the last claim that took any.
+    size: usize,
 }
 
 impl Claimer {
     /// Nothing read yet.
     pub fn new(pool: PgPool, lane: LaneId) -> Self {
-        Self { pool, lane, reached: Default::default(), restarted: Instant::now() }
+        Self { pool, lane, ranges: Default::default(), restarted: Instant::now() }
     }
 
     /// The next claims start from the beginning: something was given back behind them.
     pub fn restart(&mut self) {
-        self.reached = Default::default();
+        self.ranges.iter_mut().flatten().for_each(|range| range.reached = None);
         self.restarted = Instant::now();
     }
 
@@ -52,22 +60,31 @@ impl Claimer {
         if self.restarted.elapsed() >= FROM_THE_START_EVERY {
             self.restart();
         }
-        let reached = &mut self.reached[usize::from(class.code().cast_unsigned())][priority.rank()];
-        let room = i32::try_from(room).unwrap_or(i32::MAX);
+        let range = &mut self.ranges[usize::from(class.code().cast_unsigned())][priority.rank()];
         let claim = store::jobs::Claim {
             lane: self.lane,
             class,
             priority,
-            room,
-            most_jobs: room.clamp(1, MOST_JOBS),
-            since: reached.map(|at| at - TimeDelta::seconds(1)),
+            room: i32::try_from(room).unwrap_or(i32::MAX),
+            most_jobs: range.most_jobs(room),
+            since: range.reached.map(|at| at - TimeDelta::seconds(1)),
             node,
         };
         let mut conn = self.pool.acquire().await.map_err(store::Error::from)?;
         let jobs = store::jobs::claim(&mut conn, claim).await?;
         if let Some(last) = jobs.last() {
-            *reached = Some(last.due_at);
+            range.reached = Some(last.due_at);
+            range.size = jobs.iter().map(|job| job.devices.len()).sum::<usize>() / jobs.len();
         }
         Ok(jobs)
+    }
+}
+
+impl Range {
+    /// Every job that a claim looks at is locked by it and invisible to other nodes' claims, whether it is taken or
+    /// not: of lists, look at no more than there is room for.
+    fn most_jobs(&self, room: usize) -> i32 {
+        let jobs = room.div_ceil(self.size.max(1)).clamp(1, MOST_JOBS);
+        i32::try_from(jobs).unwrap_or(i32::MAX)
     }
 }

@@ -10,15 +10,8 @@ use sqlx::{ConnectOptions as _, Connection as _, PgPool};
 
 use crate::config::Config;
 use crate::embedded_postgres::{EmbeddedPostgres, Settings};
-use crate::store;
+use crate::store::{self, planner};
 
-/// On every connection that works the queue: a plan that is cached while `jobs` is empty must not turn into a scan of
-/// all of it an hour later; measured, 11 s for one claim (QUEUE.md 5).
-const QUEUE_PLANNER: [(&str, &str); 4] =
-    [("enable_seqscan", "off"), ("enable_mergejoin", "off"), ("enable_sort", "off"), ("jit", "off")];
-/// On connections of requests: their look-ups of devices must not turn into scans either, and none may run for ever.
-const REQUEST_PLANNER: [(&str, &str); 3] =
-    [("enable_seqscan", "off"), ("jit", "off"), ("statement_timeout", "30s")];
 /// Nobody waits longer for a connection.
 const ACQUIRE: Duration = Duration::from_secs(5);
 /// At the end, nobody waits longer for connections that are still in use; the process takes them along.
@@ -68,7 +61,7 @@ impl Database {
         let options = options.application_name("pushpost");
         let most = settings.max_connections;
         let rest = most.saturating_sub(QUEUE_CONNECTIONS + PULSE_CONNECTIONS + WAKE_CONNECTIONS).max(2);
-        let pool = pool(rest).connect_lazy_with(options.clone().options(REQUEST_PLANNER));
+        let pool = pool(rest).connect_lazy_with(options.clone().options(planner::REQUESTS));
         let database = Self { embedded, options, pool, most };
         drop(database.connection().await.context("Postgres can't be reached")?);
         Ok(database)
@@ -91,13 +84,13 @@ impl Database {
     pub(super) fn queue_pool(&self) -> PgPool {
         // They are used all the time: asking each whether it lives would double the round trips, and whoever uses
         // them tries again anyway.
-        let options = self.options.clone().options(QUEUE_PLANNER);
+        let options = self.options.clone().options(planner::QUEUE);
         pool(QUEUE_CONNECTIONS.min(self.most)).test_before_acquire(false).connect_lazy_with(options)
     }
 
     /// The beat's own connection.
     pub(super) fn pulse_pool(&self) -> PgPool {
-        let options = self.options.clone().options(QUEUE_PLANNER);
+        let options = self.options.clone().options(planner::QUEUE);
         pool(PULSE_CONNECTIONS).test_before_acquire(false).connect_lazy_with(options)
     }
 

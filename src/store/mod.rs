@@ -15,6 +15,7 @@ pub mod migrations;
 pub mod nodes;
 pub mod notifications;
 pub mod partitions;
+pub mod planner;
 pub mod quarantine;
 pub mod record;
 pub mod status;

@@ -42,16 +42,18 @@ pub async fn create_day(conn: &mut PgConnection, day: NaiveDate) -> Result<(), E
     Ok(())
 }
 
-/// Days older than `days` on which nothing waiting depends: they may be dropped.
+/// Days older than `days` on which nothing waiting depends: they may be dropped. A day of which only a table is left
+/// that was detached and not dropped yet is still among them.
 pub async fn droppable_days(conn: &mut PgConnection, days: i32) -> Result<Vec<NaiveDate>, Error> {
     let rows = sqlx::query_scalar!(
         r#"
         select day as "day!" from (
-          select to_date(right(inhrelid::regclass::text, 8), 'YYYYMMDD') as day
-          from pg_inherits where inhparent = 'notifications'::regclass) x
+          select distinct to_date(right(relname::text, 8), 'YYYYMMDD') as day from pg_class
+          where relkind = 'r' and relname::text ~ '^(notifications|targets|receipts)_[0-9]{8}$'
+            and relnamespace = (select relnamespace from pg_class where oid = 'notifications'::regclass)) x
         where day < (now() at time zone 'UTC')::date - $1::int
-          and not exists (
-            select 1 from jobs where notification_id >= day_floor(day) and notification_id < day_floor(day + 1))
+          and (select true from jobs
+               where notification_id >= day_floor(day) and notification_id < day_floor(day + 1) limit 1) is null
         order by day
         "#,
         days
@@ -64,10 +66,21 @@ pub async fn droppable_days(conn: &mut PgConnection, days: i32) -> Result<Vec<Na
 /// Drops a day's partitions: detached without blocking anybody, then dropped. Stops at the first that can't be had
 /// within the lock time-out; calling it again goes on from there.
 ///
-/// The name is built from a date, never from what anybody wrote; identifiers can't be parameters.
+/// # Errors
+/// A lock time-out (55P03) while somebody still reads the day, or an old snapshot lives: try again later.
 pub async fn drop_day(conn: &mut PgConnection, day: NaiveDate) -> Result<(), Error> {
-    let suffix = day.format("%Y%m%d");
+    // Not in a transaction, which DETACH ... CONCURRENTLY can't be in: so the setting is the session's.
     sqlx::query("set lock_timeout = '2s'").execute(&mut *conn).await?;
+    let dropped = drop_tables(conn, day).await;
+    let reset = sqlx::query("reset lock_timeout").execute(&mut *conn).await;
+    dropped?;
+    reset?;
+    Ok(())
+}
+
+/// The names are built from a date, never from what anybody wrote; identifiers can't be parameters.
+async fn drop_tables(conn: &mut PgConnection, day: NaiveDate) -> Result<(), Error> {
+    let suffix = day.format("%Y%m%d");
     for parent in ["receipts", "targets", "notifications"] {
         let child = format!("{parent}_{suffix}");
         let attached: Option<bool> =
@@ -88,6 +101,5 @@ pub async fn drop_day(conn: &mut PgConnection, day: NaiveDate) -> Result<(), Err
             .execute(&mut *conn)
             .await?;
     }
-    sqlx::query("reset lock_timeout").execute(&mut *conn).await?;
     Ok(())
 }

@@ -8,5 +8,6 @@ mod crash;
 mod database;
 mod devices;
 mod notifications;
+mod plans;
 mod service;
 mod shop;

@@ -207,6 +207,8 @@ impl Filter {
 }
 
 /// Jobs from a number on that have one of the devices.
+///
+/// In two steps: in one, a plan that is made while there are no jobs walks over everybody's from that number on.
 async fn jobs(
     conn: &mut PgConnection,
     id: NotificationId,
@@ -216,12 +218,14 @@ async fn jobs(
     let devices = filter.device_numbers();
     let rows = sqlx::query_as!(
         JobRow,
-        r#"select job_id, lane_id, attempt, devices, done,
+        r#"with theirs as materialized (select job_id from jobs where notification_id = $1)
+           select job_id, lane_id, attempt, devices, done,
                   case when paused_at is not null then 'lane_paused'
                        when suspended_at is not null then 'lane_suspended' else reason end as reason,
                   case when due_at > now() then due_at end as next_attempt_at
            from jobs join lanes using (lane_id)
-           where notification_id = $1 and job_id >= $2 and ($3::bigint[] is null or devices && $3)
+           where job_id = any(array(select job_id from theirs where job_id >= $2))
+             and ($3::bigint[] is null or devices && $3)
            order by job_id limit $4"#,
         id.0,
         from,

@@ -144,7 +144,7 @@ async fn of_topics(
 
 async fn of_app(conn: &mut PgConnection, query: &Query<'_>) -> Result<Vec<DeviceRow>, Error> {
     devices_where!(
-        "app_id = $1 and device_id > $2
+        "app_id = $1 and app_id > 0 and device_id > $2
            and ($3::smallint[] is null or platform = any($3))
            and ($4::boolean is null or (quarantined_at is not null) = $4)
            and ($5::timestamptz is null or coalesce(registered_at, created_at) < $5)

@@ -1,0 +1,152 @@
+//! Days come and go while somebody holds an old snapshot, and nobody's recording waits for it (QUEUE.md 4).
+
+use chrono::{Days, NaiveDate};
+use pushpost::store::partitions::{create_day, drop_day, droppable_days, missing_days};
+use sqlx::PgPool;
+use tokio::time::timeout;
+
+use super::GENEROUS;
+use crate::database::TestDatabase;
+
+async fn today(pool: &PgPool) -> NaiveDate {
+    sqlx::query_scalar("select (now() at time zone 'UTC')::date").fetch_one(pool).await.unwrap()
+}
+
+async fn tables_of(pool: &PgPool, day: NaiveDate) -> i64 {
+    sqlx::query_scalar("select count(*) from pg_class where relkind = 'r' and relname like '%\\_' || $1")
+        .bind(day.format("%Y%m%d").to_string())
+        .fetch_one(pool)
+        .await
+        .unwrap()
+}
+
+/// What the recorder does, by a session that would rather fail than wait behind somebody's lock.
+async fn append_receipt(pool: &PgPool, day: NaiveDate) -> Result<(), sqlx::Error> {
+    let mut tx = pool.begin().await?;
+    sqlx::query("set local lock_timeout = '500ms'").execute(&mut *tx).await?;
+    sqlx::query(
+        "insert into receipts (notification_id, job_id, lane_id, attempt, accepted, shape, first_device, last_device,
+                               devices, outcomes)
+         values (day_floor($1), 1, 1, 1, 1, '1', 1, 1, array[1], '\\x01')",
+    )
+    .bind(day)
+    .execute(&mut *tx)
+    .await?;
+    tx.commit().await
+}
+
+#[tokio::test]
+async fn a_week_ahead_exists_after_migration_and_what_is_missing_is_made() {
+    let db = TestDatabase::create().await;
+    let mut conn = db.pool.acquire().await.unwrap();
+    assert!(missing_days(&mut conn).await.unwrap().is_empty());
+    let today = today(&db.pool).await;
+    for ahead in 0..=7 {
+        append_receipt(&db.pool, today + Days::new(ahead)).await.unwrap();
+    }
+    let day = today + Days::new(5);
+    sqlx::query("delete from receipts").execute(&db.pool).await.unwrap();
+    drop_day(&mut conn, day).await.unwrap();
+    assert_eq!(missing_days(&mut conn).await.unwrap(), [day]);
+    create_day(&mut conn, day).await.unwrap();
+    create_day(&mut conn, day).await.unwrap();
+    assert!(missing_days(&mut conn).await.unwrap().is_empty());
+    append_receipt(&db.pool, day).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_day_is_made_while_somebody_holds_a_snapshot() {
+    let db = TestDatabase::create().await;
+    let mut snapshot = db.pool.begin().await.unwrap();
+    sqlx::query("select count(*) from receipts").execute(&mut *snapshot).await.unwrap();
+    let mut conn = db.pool.acquire().await.unwrap();
+    let day = today(&db.pool).await + Days::new(30);
+    create_day(&mut conn, day).await.unwrap();
+    timeout(GENEROUS, append_receipt(&db.pool, day)).await.unwrap().unwrap();
+    snapshot.commit().await.unwrap();
+}
+
+#[tokio::test]
+async fn dropping_a_day_waits_for_a_snapshot_alone_gives_up_and_is_finished_later() {
+    let db = TestDatabase::create().await;
+    let today = today(&db.pool).await;
+    let day = today - Days::new(1);
+    let mut snapshot = db.pool.begin().await.unwrap();
+    sqlx::query("select count(*) from receipts").execute(&mut *snapshot).await.unwrap();
+
+    let mut conn = db.pool.acquire().await.unwrap();
+    let backend: i32 = sqlx::query_scalar("select pg_backend_pid()").fetch_one(&mut *conn).await.unwrap();
+    let recorder = async {
+        // Once it waits: for transactions, not with a lock on the parent behind which everybody queues.
+        loop {
+            let (waits, parent): (bool, bool) = sqlx::query_as(
+                "select coalesce(bool_or(not granted), false),
+                        coalesce(bool_or(mode = 'AccessExclusiveLock' and relation = 'receipts'::regclass), false)
+                 from pg_locks where pid = $1",
+            )
+            .bind(backend)
+            .fetch_one(&db.pool)
+            .await
+            .unwrap();
+            assert!(!parent, "everybody queues behind it");
+            if waits {
+                break;
+            }
+            tokio::task::yield_now().await;
+        }
+        timeout(GENEROUS, append_receipt(&db.pool, today)).await.unwrap().unwrap();
+    };
+    let (dropped, ()) = tokio::join!(drop_day(&mut conn, day), recorder);
+    assert_eq!(dropped.unwrap_err().sqlstate().as_deref(), Some("55P03"));
+    let left: String = sqlx::query_scalar("show lock_timeout").fetch_one(&mut *conn).await.unwrap();
+    assert_eq!(left, "0", "the connection serves other duties too");
+    let pending: i64 = sqlx::query_scalar("select count(*) from pg_inherits where inhdetachpending")
+        .fetch_one(&db.pool)
+        .await
+        .unwrap();
+    assert_eq!(pending, 1);
+    append_receipt(&db.pool, today).await.unwrap();
+
+    snapshot.commit().await.unwrap();
+    assert_eq!(tables_of(&db.pool, day).await, 3);
+    drop_day(&mut conn, day).await.unwrap();
+    assert_eq!(tables_of(&db.pool, day).await, 0);
+}
+
+#[tokio::test]
+async fn days_go_when_they_are_old_and_nothing_waits_on_them() {
+    let db = TestDatabase::create().await;
+    let mut conn = db.pool.acquire().await.unwrap();
+    let today = today(&db.pool).await;
+    let (old, older) = (today - Days::new(31), today - Days::new(32));
+    for day in [old, older, today - Days::new(30)] {
+        create_day(&mut conn, day).await.unwrap();
+    }
+    sqlx::query(
+        "insert into jobs (notification_id, lane_id, priority, due_at, expires_at, n, devices)
+         values (day_floor($1), 1, 5, now(), now(), 1, array[1])",
+    )
+    .bind(old)
+    .execute(&db.pool)
+    .await
+    .unwrap();
+    assert_eq!(droppable_days(&mut conn, 30).await.unwrap(), [older], "a job waits on the other");
+    sqlx::query("delete from jobs").execute(&db.pool).await.unwrap();
+    assert_eq!(droppable_days(&mut conn, 30).await.unwrap(), [older, old]);
+}
+
+#[tokio::test]
+async fn a_table_that_was_detached_and_not_dropped_is_not_forgotten() {
+    let db = TestDatabase::create().await;
+    let mut conn = db.pool.acquire().await.unwrap();
+    let day = today(&db.pool).await - Days::new(40);
+    create_day(&mut conn, day).await.unwrap();
+    for parent in ["receipts", "targets", "notifications"] {
+        let detach = format!("alter table {parent} detach partition {parent}_{}", day.format("%Y%m%d"));
+        sqlx::raw_sql(sqlx::AssertSqlSafe(detach)).execute(&db.pool).await.unwrap();
+    }
+    assert_eq!(droppable_days(&mut conn, 30).await.unwrap(), [day]);
+    drop_day(&mut conn, day).await.unwrap();
+    assert_eq!(tables_of(&db.pool, day).await, 0);
+    assert!(droppable_days(&mut conn, 30).await.unwrap().is_empty());
+}

@@ -1,0 +1,228 @@
+//! Plans that were made while nothing was stored still serve when much is (QUEUE.md 5).
+//!
+//! Every hot statement is run on one connection until Postgres keeps a plan for it; then the tables are filled, and the
+//! plans of the very statements that the connection has prepared are looked at.
+
+use std::collections::HashMap;
+
+use bit_vec::BitVec;
+use pushpost::domain::{
+    AppId, Certainty, Class, DeviceId, DeviceToken, JobId, LaneId, NodeId, NotificationId, Platform,
+    Priority, Reason, Verdict,
+};
+use pushpost::store::planner;
+use pushpost::store::record::Receipt;
+use pushpost::store::{
+    accept, deliveries, expiry, jobs, notifications, partitions, quarantine, record, status, tokens,
+};
+use serde_json::Value;
+use sqlx::{AssertSqlSafe, PgConnection, PgPool, Row};
+
+use super::pool;
+use crate::database::TestDatabase;
+
+/// After five Postgres compares, and keeps one.
+const OFTEN: usize = 7;
+
+/// 100,000 jobs of one device in another lane and 2,000 here, 100,000 devices, 20,000 receipts.
+const FILL: &str = "
+    insert into jobs (notification_id, lane_id, priority, due_at, expires_at, n, devices)
+    select gen_random_uuid(), 2, 5, now() - interval '1 minute', now() + interval '1 day', 1, array[g]
+    from generate_series(1, 100000) g;
+    insert into jobs (notification_id, lane_id, priority, due_at, expires_at, n, devices)
+    select day_floor((now() at time zone 'UTC')::date), 1, 5, now() - interval '1 minute', now() + interval '1 day', 1,
+           array[g]
+    from generate_series(1, 2000) g;
+    insert into devices (app_id, platform, environment, token, token_digest)
+    select 1, 1, 1, g::text, substr(sha256(g::text::bytea), 1, 16) from generate_series(1, 100000) g;
+    insert into receipts (notification_id, job_id, lane_id, attempt, accepted, shape, first_device, last_device,
+                          devices, outcomes)
+    select day_floor((now() at time zone 'UTC')::date), g, 1, 1, 1, '1', g, g, array[g], '\\x01'
+    from generate_series(1, 20000) g;";
+
+/// A service that has just been set up, and one whose tables have emptied again. Without autovacuum, whose analysis
+/// throws the kept plans away, sooner or later.
+const SET_UP: &str = "alter table jobs set (autovacuum_enabled = off);
+    alter table devices set (autovacuum_enabled = off);
+    analyze";
+const EMPTY: &str = "delete from jobs; delete from devices; delete from receipts";
+
+#[tokio::test]
+async fn plans_of_a_new_service_serve_a_full_one() {
+    let db = TestDatabase::create().await;
+    run(&db.pool, SET_UP).await;
+    assert_plans(&db).await;
+}
+
+#[tokio::test]
+async fn plans_of_a_service_that_ran_empty_serve_a_full_one() {
+    let db = TestDatabase::create().await;
+    run(&db.pool, SET_UP).await;
+    run(&db.pool, FILL).await;
+    run(&db.pool, EMPTY).await;
+    run(&db.pool, "vacuum (analyze)").await;
+    assert_plans(&db).await;
+}
+
+async fn assert_plans(db: &TestDatabase) {
+    let queue = pool(db, &planner::QUEUE, 1).await;
+    let requests = pool(db, &planner::REQUESTS, 1).await;
+    let id = {
+        let day: sqlx::types::Uuid = sqlx::query_scalar("select day_floor((now() at time zone 'UTC')::date)")
+            .fetch_one(&db.pool)
+            .await
+            .unwrap();
+        NotificationId(day)
+    };
+    for _ in 0..OFTEN {
+        let mut conn = queue.acquire().await.unwrap();
+        take(&mut conn).await;
+        give(&mut conn, id).await;
+        let mut conn = requests.acquire().await.unwrap();
+        status::read(&mut conn, AppId(1), id).await.unwrap();
+        drop(conn);
+        let filter = deliveries::Filter::default();
+        deliveries::page(&requests, id, &filter, deliveries::Position::START, 100).await.unwrap();
+    }
+    run(&db.pool, FILL).await;
+    let leading = leading_columns(&db.pool).await;
+    let mut faults = Vec::new();
+    for (pool, least) in [(queue, 14), (requests, 3)] {
+        let mut conn = pool.acquire().await.unwrap();
+        let plans = plans(&mut conn, id).await;
+        assert!(plans.len() >= least, "only {} statements were found", plans.len());
+        for (statement, plan) in plans {
+            look(&plan, &leading, &mut |fault| faults.push(format!("{fault}\n    of {statement}")));
+        }
+    }
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+}
+
+/// What a node asks to get jobs, and to know of them.
+async fn take(conn: &mut PgConnection) {
+    let claim = jobs::Claim {
+        lane: LaneId(1),
+        class: Class::Direct,
+        priority: Priority::Normal,
+        room: 2_000,
+        most_jobs: 512,
+        since: None,
+        node: NodeId(1),
+    };
+    assert!(jobs::claim(conn, claim).await.unwrap().is_empty());
+    jobs::tick(conn, &[LaneId(1), LaneId(2)]).await.unwrap();
+    jobs::release(conn, NodeId(1), &[(JobId(1), 0), (JobId(2), 0)]).await.unwrap();
+    jobs::held_by(conn, NodeId(1)).await.unwrap();
+    jobs::sweep(conn, &[NodeId(1), NodeId(2)], 1_000).await.unwrap();
+    expiry::expire(conn, 500).await.unwrap();
+    partitions::droppable_days(conn, 30).await.unwrap();
+    tokens::load(conn, &[DeviceId(1), DeviceId(2)]).await.unwrap();
+}
+
+/// What it asks to store them, and what came of them.
+async fn give(conn: &mut PgConnection, id: NotificationId) {
+    accept::insert(conn, &accept::Batch::default()).await.unwrap();
+    accept::find(conn, &[id]).await.unwrap();
+    notifications::to_send(conn, &[id]).await.unwrap();
+    record::look(conn, &[JobId(1), JobId(2)]).await.unwrap();
+    let mut batch = record::Batch::default();
+    batch.receipt(Receipt {
+        job: JobId(1),
+        node: Some(NodeId(1)),
+        version: 1,
+        finished: true,
+        done: BitVec::from_elem(1, true),
+        counts: [1, 0, 0, 0, 0, 0, 0],
+        devices: &[DeviceId(1)],
+        outcomes: vec![1],
+        reasons: Vec::new(),
+        reason_of: Vec::new(),
+        provider_ids: Vec::new(),
+        began_ms: 0,
+    });
+    assert!(record::record(conn, &batch).await.unwrap().is_empty());
+    let token = DeviceToken::parse(Platform::Apns, &"ab".repeat(32)).unwrap();
+    let verdict = |device| Verdict {
+        device: DeviceId(device),
+        lane: LaneId(1),
+        digest: token.digest(),
+        since: chrono::DateTime::UNIX_EPOCH,
+        reason: Reason::new("Unregistered"),
+        certainty: Certainty::Certain,
+    };
+    quarantine::apply(conn, &[verdict(1), verdict(2)]).await.unwrap();
+}
+
+/// The plans of what this connection has prepared. Arguments are none but for notifications: with an id that no day
+/// holds, no partition would be left to look at.
+async fn plans(conn: &mut PgConnection, id: NotificationId) -> Vec<(String, Value)> {
+    let prepared: Vec<(String, String, Vec<String>)> = sqlx::query_as(
+        "select name, statement, parameter_types::text[] from pg_prepared_statements
+         where statement ~ '\\m(jobs|devices|receipts|notifications)\\M'",
+    )
+    .persistent(false)
+    .fetch_all(&mut *conn)
+    .await
+    .unwrap();
+    let mut plans = Vec::new();
+    for (name, statement, types) in prepared.into_iter().filter(|(_, text, _)| !text.contains("pg_prepared"))
+    {
+        let arguments: Vec<String> = types
+            .iter()
+            .map(|of| match of.as_str() {
+                "uuid" => format!("'{}'::uuid", id.0),
+                other => format!("null::{other}"),
+            })
+            .collect();
+        let arguments = match arguments.is_empty() {
+            true => String::new(),
+            false => format!("({})", arguments.join(", ")),
+        };
+        let explain = format!("explain (format json, costs off) execute \"{name}\"{arguments}");
+        let row = sqlx::raw_sql(AssertSqlSafe(explain)).fetch_one(&mut *conn).await.unwrap();
+        let text: String = row.try_get_unchecked(0).unwrap();
+        plans.push((statement, serde_json::from_str(&text).unwrap()));
+    }
+    plans
+}
+
+/// Of each index, the first column, where it is one.
+async fn leading_columns(pool: &PgPool) -> HashMap<String, String> {
+    let columns: Vec<(String, String)> = sqlx::query_as(
+        "select c.relname::text, a.attname::text
+         from pg_index i join pg_class c on c.oid = i.indexrelid
+         join pg_attribute a on a.attrelid = i.indrelid and a.attnum = i.indkey[0]",
+    )
+    .fetch_all(pool)
+    .await
+    .unwrap();
+    columns.into_iter().collect()
+}
+
+/// Finds scans of a large table that read all of it: without an index, or by one without a condition on its first
+/// column, which walks over all of it, and with `= any` once for each value.
+fn look(plan: &Value, leading: &HashMap<String, String>, fault: &mut impl FnMut(String)) {
+    match plan {
+        Value::Array(parts) => parts.iter().for_each(|part| look(part, leading, fault)),
+        Value::Object(members) => {
+            let text = |name| members.get(name).and_then(Value::as_str).unwrap_or_default();
+            let (node, table, index) = (text("Node Type"), text("Relation Name"), text("Index Name"));
+            let large = |name: &str| ["jobs", "devices", "receipts"].iter().any(|of| name.starts_with(of));
+            if node == "Seq Scan" && large(table) {
+                fault(format!("all of {table} is read"));
+            }
+            if large(index)
+                && let Some(column) = leading.get(index)
+                && !text("Index Cond").contains(column.as_str())
+            {
+                fault(format!("all of {index} is read: {:?}", text("Index Cond")));
+            }
+            members.values().for_each(|part| look(part, leading, fault));
+        }
+        _ => {}
+    }
+}
+
+async fn run(pool: &PgPool, sql: &'static str) {
+    sqlx::raw_sql(sql).execute(pool).await.unwrap();
+}

@@ -1,0 +1,123 @@
+//! An idle node asks Postgres for less than three things a second, however many lanes it has (QUEUE.md 24).
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use pushpost::domain::LaneId;
+use pushpost::queue::holdings::Holdings;
+use pushpost::queue::intake::{Intake, Intakes};
+use pushpost::queue::membership::Membership;
+use pushpost::queue::pulse::Pulse;
+use pushpost::{maintenance, store};
+use sqlx::PgPool;
+use tokio::task::JoinSet;
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::field::{Field, Visit};
+use tracing::span::{Attributes, Id, Record};
+use tracing::{Event, Metadata, Subscriber};
+
+use super::queue_pool;
+use crate::database::TestDatabase;
+use crate::shop::app;
+
+/// Until everything has started and done its first round.
+const START: Duration = Duration::from_secs(3);
+const WINDOW: Duration = Duration::from_secs(12);
+/// A second more than the window: what falls due at either edge counts in full.
+const MOST: usize = 3 * 13;
+
+/// Statements by their first words. Counted where they are sent: the server's own statistics count its autovacuum too.
+#[derive(Clone, Default)]
+struct Statements(Arc<Mutex<BTreeMap<String, usize>>>);
+
+impl Subscriber for Statements {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        metadata.target() == "sqlx::query"
+    }
+
+    fn new_span(&self, _: &Attributes<'_>) -> Id {
+        Id::from_u64(1)
+    }
+
+    fn record(&self, _: &Id, _: &Record<'_>) {}
+
+    fn record_follows_from(&self, _: &Id, _: &Id) {}
+
+    fn event(&self, event: &Event<'_>) {
+        let mut summary = Summary::default();
+        event.record(&mut summary);
+        *self.0.lock().unwrap().entry(summary.0).or_default() += 1;
+    }
+
+    fn enter(&self, _: &Id) {}
+
+    fn exit(&self, _: &Id) {}
+}
+
+#[derive(Default)]
+struct Summary(String);
+
+impl Visit for Summary {
+    fn record_str(&mut self, field: &Field, value: &str) {
+        if field.name() == "summary" {
+            self.0 = value.to_owned();
+        }
+    }
+
+    fn record_debug(&mut self, _: &Field, _: &dyn fmt::Debug) {}
+}
+
+/// The lanes' standing, as often as an idle service reads it.
+async fn standing(pool: PgPool, lanes: Vec<LaneId>, stop: CancellationToken) {
+    while !stop.is_cancelled() {
+        let mut conn = pool.acquire().await.unwrap();
+        assert_eq!(store::lanes::standing(&mut conn, &lanes).await.unwrap().len(), lanes.len());
+        drop(conn);
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = sleep(Duration::from_secs(3)) => {}
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_idle_node_with_three_apps_asks_less_than_three_things_a_second() {
+    let db = TestDatabase::create().await;
+    let (queue, pulse) = (queue_pool(&db, 6).await, queue_pool(&db, 1).await);
+    let membership =
+        Arc::new(Membership::enter(&queue, "idle".to_owned(), Duration::from_secs(15)).await.unwrap());
+    let mut lanes = Vec::new();
+    for name in ["one", "two", "three"] {
+        lanes.extend(app(&queue, name).await.lanes.values().map(|lane| lane.id));
+    }
+    let intakes: Intakes = lanes.iter().map(|lane| (*lane, Arc::new(Intake::new(*lane, 100)))).collect();
+    let (mut tasks, stop) = (JoinSet::new(), CancellationToken::new());
+    let statements = Statements::default();
+    let _counted = tracing::subscriber::set_default(statements.clone());
+    let pulse = Pulse {
+        pool: pulse,
+        membership: Arc::clone(&membership),
+        holdings: Arc::new(Holdings::default()),
+        intakes: Arc::new(intakes),
+        tasks: TaskTracker::new(),
+    };
+    tasks.spawn(pulse.run(stop.clone()));
+    let duties = maintenance::Settings { pool: queue.clone(), membership, retention_days: 30 };
+    tasks.spawn(maintenance::run(duties, stop.clone()));
+    tasks.spawn(standing(queue, lanes, stop.clone()));
+    sleep(START).await;
+    std::mem::take(&mut *statements.0.lock().unwrap());
+    sleep(WINDOW).await;
+    let asked = std::mem::take(&mut *statements.0.lock().unwrap());
+    stop.cancel();
+    while let Some(done) = tasks.join_next().await {
+        done.unwrap();
+    }
+    let total: usize = asked.values().sum();
+    assert!(total >= WINDOW.as_secs().try_into().unwrap(), "the tick alone is one a second: {asked:#?}");
+    assert!(total <= MOST, "{total} statements in {WINDOW:?}: {asked:#?}");
+}

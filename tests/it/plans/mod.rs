@@ -1,0 +1,53 @@
+//! The rules of QUEUE.md that a real Postgres alone can show to hold: days, plans, claims, wake-ups, and the idle budget.
+
+mod claims;
+mod days;
+mod hot;
+mod idle;
+mod wakes;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use pushpost::domain::{LaneId, Priority};
+use pushpost::queue::membership::Membership;
+use pushpost::store::planner;
+use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
+
+use crate::database::TestDatabase;
+
+/// Long enough for anything that nothing holds up, on a busy machine.
+const GENEROUS: Duration = Duration::from_secs(5);
+
+/// Connections set up as those of the service that work the queue.
+async fn queue_pool(db: &TestDatabase, most: u32) -> PgPool {
+    pool(db, &planner::QUEUE, most).await
+}
+
+async fn pool(db: &TestDatabase, settings: &[(&'static str, &'static str)], most: u32) -> PgPool {
+    let options: PgConnectOptions = db.url().parse().unwrap();
+    let options = options.options(settings.iter().copied());
+    PgPoolOptions::new().max_connections(most).test_before_acquire(false).connect_with(options).await.unwrap()
+}
+
+/// A node that nobody calls dead while a test runs.
+async fn node(pool: &PgPool) -> Arc<Membership> {
+    Arc::new(Membership::enter(pool, "test".to_owned(), Duration::from_secs(60)).await.unwrap())
+}
+
+/// A waiting job of `devices` devices that fell due `age_secs` ago.
+async fn waiting(pool: &PgPool, lane: LaneId, priority: Priority, devices: i32, age_secs: f64) -> i64 {
+    sqlx::query_scalar(
+        "insert into jobs (notification_id, lane_id, priority, due_at, expires_at, n, devices)
+         select gen_random_uuid(), $1, $2, now() - make_interval(secs => $4), now() + interval '1 day', $3,
+                array(select d::bigint from generate_series(1, $3) d)
+         returning job_id",
+    )
+    .bind(lane.0)
+    .bind(priority.code())
+    .bind(devices)
+    .bind(age_secs)
+    .fetch_one(pool)
+    .await
+    .unwrap()
+}

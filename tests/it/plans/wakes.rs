@@ -1,0 +1,224 @@
+//! No transaction of accept, claim or record contains a NOTIFY; wake-ups for other nodes are few (QUEUE.md 15).
+
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use pushpost::domain::{
+    App, Class, Content, DeliveryStatus, DeviceId, Environment, LaneId, LaneKey, Platform, Priority, Target,
+    Ttl,
+};
+use pushpost::queue::accept::{Acceptor, NewNotification};
+use pushpost::queue::claim::Claimer;
+use pushpost::queue::holdings::Holdings;
+use pushpost::queue::intake::{Held, Intakes};
+use pushpost::queue::membership::Membership;
+use pushpost::queue::recorder::{Ending, Recorder};
+use pushpost::queue::wake::Waker;
+use pushpost::store;
+use sqlx::PgPool;
+use sqlx::postgres::PgListener;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, timeout};
+use tokio_util::sync::CancellationToken;
+
+use super::{GENEROUS, node, queue_pool};
+use crate::database::TestDatabase;
+use crate::shop::shop;
+
+const CHANNEL: &str = "pushpost_lane";
+const LAST: &str = "last";
+/// Least time between two wake-ups of a lane.
+const EVERY: Duration = Duration::from_millis(20);
+
+/// A node that accepts, and sends nothing.
+struct Node {
+    acceptor: Acceptor,
+    membership: Arc<Membership>,
+    waker: Waker,
+    tasks: JoinSet<()>,
+    stop: CancellationToken,
+}
+
+impl Node {
+    async fn start(pool: &PgPool, peers: usize) -> Self {
+        let membership = node(pool).await;
+        let mut conn = pool.acquire().await.unwrap();
+        for _ in 0..peers {
+            store::nodes::enter(&mut conn, "peer").await.unwrap();
+        }
+        membership.beat(&mut conn).await.unwrap();
+        assert_eq!(membership.has_peers(), peers > 0);
+        let intakes = Arc::new(Intakes::new());
+        let waker = Waker::new(Arc::clone(&intakes), Arc::clone(&membership));
+        let (acceptor, committer) =
+            Acceptor::new(pool.clone(), Arc::clone(&membership), intakes, None, waker.clone());
+        let (mut tasks, stop) = (JoinSet::new(), CancellationToken::new());
+        tasks.spawn(committer.run(stop.clone()));
+        tasks.spawn(waker.clone().run_sender(pool.clone(), stop.clone()));
+        Self { acceptor, membership, waker, tasks, stop }
+    }
+
+    async fn accept(&self, app: &Arc<App>, count: i64) {
+        let accepts = (1..=count).map(|device| self.acceptor.accept(notification(app, device)));
+        for accepted in join_all(accepts).await {
+            accepted.unwrap();
+        }
+    }
+
+    async fn end(mut self) {
+        self.stop.cancel();
+        while let Some(done) = self.tasks.join_next().await {
+            done.unwrap();
+        }
+    }
+}
+
+fn notification(app: &Arc<App>, device: i64) -> NewNotification {
+    let target =
+        Target { device: DeviceId(device), lane: lane(app), user: None, reference: None, refused: None };
+    NewNotification {
+        app: Arc::clone(app),
+        content: Arc::new(Content::default()),
+        ttl: Ttl::MAX,
+        label: None,
+        metadata: None,
+        unmatched: None,
+        targets: vec![target],
+    }
+}
+
+fn lane(app: &App) -> LaneId {
+    app.lane(LaneKey::of(Platform::Apns, Some(Environment::Production))).id
+}
+
+async fn listen(pool: &PgPool) -> PgListener {
+    let mut listener = PgListener::connect_with(pool).await.unwrap();
+    listener.listen(CHANNEL).await.unwrap();
+    listener
+}
+
+/// How many came before one that the test sends itself, after everything else was committed.
+async fn heard(listener: &mut PgListener, pool: &PgPool) -> usize {
+    sqlx::query("select pg_notify($1, $2)").bind(CHANNEL).bind(LAST).execute(pool).await.unwrap();
+    let mut count = 0;
+    while timeout(GENEROUS, listener.recv()).await.unwrap().unwrap().payload() != LAST {
+        count += 1;
+    }
+    count
+}
+
+/// Claims everything and puts it on record.
+async fn send_all(pool: &PgPool, node: &Node, lane: LaneId, count: usize) {
+    let (verdicts, _none) = mpsc::channel(1);
+    let (recorder, writer) =
+        Recorder::new(pool.clone(), Arc::new(Holdings::default()), node.waker.clone(), verdicts);
+    let mut claimer = Claimer::new(pool.clone(), lane);
+    let lease = node.membership.id();
+    let jobs = claimer.claim(Class::Direct, Priority::Normal, count, lease).await.unwrap();
+    assert_eq!(jobs.len(), count);
+    for job in jobs {
+        let (_, tickets) = recorder.open(Held { job, lease, known: None });
+        for ticket in tickets {
+            let ending = Ending::Final {
+                status: DeliveryStatus::Accepted,
+                attempted: true,
+                reason: None,
+                provider_id: None,
+            };
+            ticket.end(ending, Instant::now(), None);
+        }
+    }
+    let stop = CancellationToken::new();
+    stop.cancel();
+    writer.run(stop).await;
+    let left: i64 = sqlx::query_scalar("select count(*) from jobs").fetch_one(pool).await.unwrap();
+    assert_eq!(left, 0);
+}
+
+#[tokio::test]
+async fn a_node_without_peers_notifies_nobody_of_anything() {
+    let db = TestDatabase::create().await;
+    let pool = queue_pool(&db, 6).await;
+    let app = Arc::new(shop(&pool).await);
+    let mut listener = listen(&db.pool).await;
+    let node = Node::start(&pool, 0).await;
+    node.accept(&app, 50).await;
+    send_all(&pool, &node, lane(&app), 50).await;
+    node.end().await;
+    assert_eq!(heard(&mut listener, &db.pool).await, 0);
+}
+
+#[tokio::test]
+async fn a_burst_wakes_other_nodes_a_few_times() {
+    const BURST: usize = 500;
+    let db = TestDatabase::create().await;
+    let pool = queue_pool(&db, 6).await;
+    let app = Arc::new(shop(&pool).await);
+    let mut listener = listen(&db.pool).await;
+    let node = Node::start(&pool, 1).await;
+    let began = Instant::now();
+    for _ in 0..BURST {
+        node.accept(&app, 1).await;
+    }
+    let first = timeout(GENEROUS, listener.recv()).await.expect("a wake-up").unwrap();
+    assert_eq!(first.payload(), lane(&app).0.to_string());
+    node.end().await;
+    let took = began.elapsed();
+    let more = heard(&mut listener, &db.pool).await;
+    let most = took.div_duration_f64(EVERY).ceil() as usize;
+    assert!(most >= 1 && more <= most, "{more} wake-ups of one lane in {took:?}");
+}
+
+#[tokio::test]
+async fn claims_and_records_notify_nobody_even_with_peers() {
+    let db = TestDatabase::create().await;
+    let pool = queue_pool(&db, 6).await;
+    let app = Arc::new(shop(&pool).await);
+    let node = Node::start(&pool, 1).await;
+    node.accept(&app, 50).await;
+    let mut listener = listen(&db.pool).await;
+    // The sender may have one under way; what it has sent is over when it has ended.
+    let (membership, waker) = (Arc::clone(&node.membership), node.waker.clone());
+    node.end().await;
+    heard(&mut listener, &db.pool).await;
+    let idle = Node {
+        acceptor: Acceptor::closed(),
+        membership,
+        waker,
+        tasks: JoinSet::new(),
+        stop: CancellationToken::new(),
+    };
+    send_all(&pool, &idle, lane(&app), 50).await;
+    assert_eq!(heard(&mut listener, &db.pool).await, 0);
+}
+
+#[test]
+fn one_function_of_store_notifies() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut found = Vec::new();
+    let mut folders = vec![root.join("src/store"), root.join("migrations")];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+                continue;
+            }
+            for line in fs::read_to_string(&path).unwrap().lines() {
+                let code = line.trim_start();
+                let comment = code.starts_with("//") || code.starts_with("--");
+                if !comment && code.to_lowercase().contains("notify") {
+                    found.push(format!("{}: {code}", path.file_name().unwrap().to_string_lossy()));
+                }
+            }
+        }
+    }
+    found.sort_unstable();
+    let [declared, called] = &found[..] else { panic!("{found:#?}") };
+    assert!(declared.starts_with("lanes.rs: pub async fn notify("), "{declared}");
+    assert!(called.starts_with("lanes.rs: ") && called.contains("select pg_notify("), "{called}");
+}
