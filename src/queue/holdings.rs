@@ -1,30 +1,43 @@
 //! Which jobs this node has in its hands, so that what the table says it holds can be compared (QUEUE.md 3).
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
 use crate::domain::JobId;
 
-/// The jobs in this node's hands.
+/// One taking of a job. A node that was called dead while it stood still may take a job again whose earlier attempts
+/// are still out; the version at which it took it, higher with each claim, tells the two apart.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct Holding {
+    /// The job.
+    pub job: JobId,
+    /// Its version when it was taken.
+    pub version: i32,
+}
+
+/// The jobs in this node's hands, each with its latest taking.
 #[derive(Debug, Default)]
 pub struct Holdings {
-    jobs: Mutex<HashSet<JobId>>,
+    jobs: Mutex<HashMap<JobId, i32>>,
 }
 
 impl Holdings {
     /// Took a job.
-    pub fn take(&self, job: JobId) {
-        self.lock().insert(job);
+    pub fn take(&self, holding: Holding) {
+        self.lock().insert(holding.job, holding.version);
     }
 
-    /// Let go of a job: recorded, released, or lost.
-    pub fn let_go(&self, job: JobId) {
-        self.lock().remove(&job);
+    /// Let go of a job: recorded, released, or lost. Changes nothing where it was taken again since.
+    pub fn let_go(&self, holding: Holding) {
+        let mut jobs = self.lock();
+        if jobs.get(&holding.job) == Some(&holding.version) {
+            jobs.remove(&holding.job);
+        }
     }
 
     /// Is it in hand?
     pub fn has(&self, job: JobId) -> bool {
-        self.lock().contains(&job)
+        self.lock().contains_key(&job)
     }
 
     /// How many are.
@@ -37,7 +50,7 @@ impl Holdings {
         self.lock().is_empty()
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashSet<JobId>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<JobId, i32>> {
         self.jobs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::Notify;
 
+use super::holdings::Holding;
 use crate::domain::{Class, Content, Job, LaneId, NodeId, Priority};
 
 /// The lanes that this node runs.
@@ -24,6 +25,13 @@ pub struct Held {
     pub lease: NodeId,
     /// What it says, where that is known already.
     pub known: Option<Known>,
+}
+
+impl Held {
+    /// Which taking of the job this is.
+    pub fn holding(&self) -> Holding {
+        Holding { job: self.job.id, version: self.job.version }
+    }
 }
 
 /// What a handed-over job brings along, so that it need not be read back.

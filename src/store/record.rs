@@ -171,7 +171,7 @@ pub async fn record(conn: &mut PgConnection, batch: &Batch) -> Result<Vec<JobId>
           select notification_id, job_id, lane_id, l_attempt, accepted, rejected, token_dead, expired, cancelled,
                  unknown, again, shape_of(($20::bigint[])[first], ($20::bigint[])[last], last - first + 1),
                  ($20::bigint[])[first], ($20::bigint[])[last], ($20::bigint[])[first:last], outcomes,
-                 string_to_array(reasons, E'\n'), reason_of, string_to_array(provider_ids, E'\n'),
+                 string_to_array(reasons, E'\n'), reason_of, string_to_array(provider_ids, E'\n', ''),
                  now() - make_interval(secs => began_ms / 1000.0)
           from ours),
         retries as (

@@ -8,8 +8,8 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::open_job::{Ended, OpenJob};
-use super::{Ending, Event};
-use crate::domain::JobId;
+use super::Event;
+use crate::queue::holdings::Holding;
 use crate::queue::intake::Held;
 
 /// What ended waits so long for others to share its statement.
@@ -28,21 +28,21 @@ const MOST_DEVICES: usize = 20_000;
 /// Every job in hand.
 #[derive(Debug, Default)]
 pub(super) struct Ledger {
-    pub(super) open: HashMap<JobId, OpenJob>,
-    soon: VecDeque<(Instant, JobId)>,
-    later: BinaryHeap<Reverse<(Instant, JobId)>>,
+    pub(super) open: HashMap<Holding, OpenJob>,
+    soon: VecDeque<(Instant, Holding)>,
+    later: BinaryHeap<Reverse<(Instant, Holding)>>,
 }
 
 impl Ledger {
-    /// Takes in what was reported. Returns how many endings changed nothing that must be recorded.
+    /// Takes in what was reported. Returns how many endings change nothing that must be recorded.
     pub(super) fn apply(&mut self, events: Vec<Event>) -> usize {
         let mut unrecordable = 0;
         for event in events {
             match event {
                 Event::Open(held) => self.open_job(held),
-                Event::Ended { job, index, ending, began, verdict } => {
-                    unrecordable += usize::from(ending == Ending::Back);
-                    self.end(job, Ended { index, ending, began, verdict });
+                Event::Ended { holding, index, ending, began, verdict } => {
+                    let to_record = self.end(holding, Ended { index, ending, began, verdict });
+                    unrecordable += usize::from(!to_record);
                 }
             }
         }
@@ -50,7 +50,7 @@ impl Ledger {
     }
 
     fn open_job(&mut self, held: Arc<Held>) {
-        let id = held.job.id;
+        let id = held.holding();
         let job = OpenJob::new(held);
         let over = job.is_over();
         self.open.insert(id, job);
@@ -59,18 +59,20 @@ impl Ledger {
         }
     }
 
-    fn end(&mut self, id: JobId, ended: Ended) {
-        let Some(job) = self.open.get_mut(&id) else { return };
-        job.end(ended);
+    /// Says whether there is something to record.
+    fn end(&mut self, id: Holding, ended: Ended) -> bool {
+        let Some(job) = self.open.get_mut(&id) else { return false };
+        let to_record = job.end(ended);
         let now = Instant::now();
         if job.is_over() || job.waiting.len() >= MANY {
             if !job.queued {
                 job.queued = true;
                 self.soon.push_back((now + SHARE, id));
             }
-        } else if job.waiting.len() == 1 {
+        } else if to_record && job.waiting.len() == 1 {
             self.later.push(Reverse((now + OLDEST, id)));
         }
+        to_record
     }
 
     /// When something is due next; none: nothing waits.
@@ -83,8 +85,8 @@ impl Ledger {
         soon.into_iter().chain(later).min()
     }
 
-    /// The jobs to flush now, ascending by id, as many as one statement takes.
-    pub(super) fn take_due(&mut self) -> Vec<JobId> {
+    /// The jobs to flush now, ascending by job, as many as one statement takes.
+    pub(super) fn take_due(&mut self) -> Vec<Holding> {
         let now = Instant::now();
         let mut due = Vec::new();
         let mut devices = 0;
@@ -113,12 +115,12 @@ impl Ledger {
     }
 
     /// This one can't be written now: it comes again in a while.
-    pub(super) fn put_aside(&mut self, id: JobId) {
+    pub(super) fn put_aside(&mut self, id: Holding) {
         self.later.push(Reverse((Instant::now() + ASIDE, id)));
     }
 
     /// These are to be flushed again, after a pause: nothing of them was written.
-    pub(super) fn put_back(&mut self, ids: &[JobId]) {
+    pub(super) fn put_back(&mut self, ids: &[Holding]) {
         let now = Instant::now();
         for id in ids {
             if let Some(job) = self.open.get_mut(id) {

@@ -21,10 +21,10 @@ use tokio::sync::{Notify, mpsc};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::holdings::Holdings;
+use super::holdings::{Holding, Holdings};
 use super::intake::Held;
 use super::wake::Waker;
-use crate::domain::{DeliveryStatus, DeviceId, JobId, LaneId, Reason, Verdict};
+use crate::domain::{DeliveryStatus, DeviceId, LaneId, Reason, Verdict};
 
 /// Past so many outcomes that are not on record yet, lanes claim nothing more.
 const MOST_UNRECORDED: usize = 20_000;
@@ -64,7 +64,7 @@ pub enum Ending {
 #[derive(Debug)]
 enum Event {
     Open(Arc<Held>),
-    Ended { job: JobId, index: usize, ending: Ending, began: Instant, verdict: Option<Verdict> },
+    Ended { holding: Holding, index: usize, ending: Ending, began: Instant, verdict: Option<Verdict> },
 }
 
 /// Where outcomes go. Cheap to clone.
@@ -127,7 +127,7 @@ impl Recorder {
     /// Takes responsibility for a job: one ticket per device that is still in it.
     pub fn open(&self, held: Held) -> (Arc<Held>, Vec<Ticket>) {
         let held = Arc::new(held);
-        self.shared.holdings.take(held.job.id);
+        self.shared.holdings.take(held.holding());
         self.shared.push(Event::Open(Arc::clone(&held)));
         let tickets = held
             .job
@@ -193,8 +193,8 @@ impl Ticket {
     }
 
     fn push(&self, ending: Ending, began: Instant, verdict: Option<Verdict>) {
-        let job = self.held.job.id;
-        self.shared.push(Event::Ended { job, index: self.index, ending, began, verdict });
+        let holding = self.held.holding();
+        self.shared.push(Event::Ended { holding, index: self.index, ending, began, verdict });
     }
 }
 

@@ -35,8 +35,6 @@ pub(super) struct OpenJob {
     pub(super) out: usize,
     /// Waiting to be recorded.
     pub(super) waiting: Vec<Ended>,
-    /// Some device stays in the job.
-    pub(super) gives_back: bool,
     /// The table didn't know it as ours: what comes now takes the slow path.
     pub(super) lost: bool,
     /// It stands in one of the writer's queues already.
@@ -61,20 +59,20 @@ impl OpenJob {
             recorded,
             out,
             waiting: Vec::new(),
-            gives_back: false,
             lost: false,
             queued: false,
         }
     }
 
-    /// A ticket came back.
-    pub(super) fn end(&mut self, ended: Ended) {
+    /// A ticket came back. Says whether there is something to record: not if its device stays, nor if somebody else
+    /// has put an outcome of it on record, which stays.
+    pub(super) fn end(&mut self, ended: Ended) -> bool {
         self.out = self.out.saturating_sub(1);
-        if ended.ending == Ending::Back {
-            self.gives_back = true;
-        } else {
+        let to_record = ended.ending != Ending::Back && self.recorded.get(ended.index) != Some(true);
+        if to_record {
             self.waiting.push(ended);
         }
+        to_record
     }
 
     /// All tickets are back?

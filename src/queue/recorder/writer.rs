@@ -12,6 +12,7 @@ use super::ledger::Ledger;
 use super::open_job::{Ended, Fence};
 use super::{Ending, Writer};
 use crate::domain::{Class, DeliveryStatus, JobId, Verdict};
+use crate::queue::holdings::Holding;
 use crate::store::record::{self, Batch};
 use crate::store::{self, jobs};
 
@@ -72,19 +73,29 @@ async fn wait(writer: &Writer, ledger: &Ledger, stop: &CancellationToken) {
 
 /// Writes what waits of these jobs, and gives back those that are over with devices left. Everything that it did is
 /// noted in the ledger at once, so a failure half-way loses and repeats nothing.
-async fn flush(writer: &Writer, ledger: &mut Ledger, due: &[JobId]) -> Result<(), store::Error> {
-    let (fast, slow): (Vec<JobId>, Vec<JobId>) =
-        due.iter().copied().partition(|id| ledger.open.get(id).is_some_and(|job| !job.lost));
+async fn flush(writer: &Writer, ledger: &mut Ledger, due: &[Holding]) -> Result<(), store::Error> {
+    // A job that was taken again is no longer ours under its earlier taking, and stands in a statement once.
+    let taken_again = |id: &Holding| {
+        let next = due.partition_point(|other| other <= id);
+        due.get(next).is_some_and(|other| other.job == id.job)
+    };
+    let (fast, slow): (Vec<Holding>, Vec<Holding>) = due
+        .iter()
+        .copied()
+        .partition(|id| ledger.open.get(id).is_some_and(|job| !job.lost) && !taken_again(id));
     let mut missed = write_fast(writer, ledger, &fast).await?;
     missed.extend(slow);
     for id in missed {
-        write_slowly(writer, ledger, id).await?;
+        match write_slowly(writer, ledger, id).await {
+            Err(error) if error.is_poison() => drop_words(ledger, id, &error),
+            written => written?,
+        }
     }
     give_back(writer, ledger, due).await
 }
 
 /// One statement for all; a poisoned value is found by halving. Returns the jobs that were not as we knew them.
-async fn write_fast(writer: &Writer, ledger: &mut Ledger, ids: &[JobId]) -> Result<Vec<JobId>, store::Error> {
+async fn write_fast(writer: &Writer, ledger: &mut Ledger, ids: &[Holding]) -> Result<Vec<Holding>, store::Error> {
     let mut missed = Vec::new();
     let mut parts = vec![ids];
     while let Some(part) = parts.pop() {
@@ -104,7 +115,7 @@ async fn write_fast(writer: &Writer, ledger: &mut Ledger, ids: &[JobId]) -> Resu
             Ok(ours) => {
                 let ours: HashSet<JobId> = ours.into_iter().collect();
                 for id in part {
-                    if ours.contains(id) {
+                    if ours.contains(&id.job) {
                         recorded(writer, ledger, *id);
                     } else if ledger.open.get(id).is_some_and(|job| !job.waiting.is_empty()) {
                         missed.push(*id);
@@ -124,8 +135,8 @@ async fn write_fast(writer: &Writer, ledger: &mut Ledger, ids: &[JobId]) -> Resu
 
 /// The culprit stands alone: its outcome is recorded without what the provider wrote. If even that can't be stored, it
 /// is kept and tried again now and then: the job stays ours, so nobody sends it again.
-fn drop_words(ledger: &mut Ledger, id: JobId, error: &store::Error) {
-    tracing::error!(%error, job = id.0, "an outcome can't be stored as the provider worded it");
+fn drop_words(ledger: &mut Ledger, id: Holding, error: &store::Error) {
+    tracing::error!(%error, job = id.job.0, "an outcome can't be stored as the provider worded it");
     let Some(job) = ledger.open.get_mut(&id) else { return };
     let mut changed = false;
     for ended in &mut job.waiting {
@@ -141,7 +152,7 @@ fn drop_words(ledger: &mut Ledger, id: JobId, error: &store::Error) {
 }
 
 /// What waited of a job is on record: notes it, and passes on what follows from it.
-fn recorded(writer: &Writer, ledger: &mut Ledger, id: JobId) {
+fn recorded(writer: &Writer, ledger: &mut Ledger, id: Holding) {
     let Some(job) = ledger.open.get_mut(&id) else { return };
     let ended = std::mem::take(&mut job.waiting);
     writer.shared.unrecorded.fetch_sub(ended.len(), Ordering::AcqRel);
@@ -158,7 +169,7 @@ fn recorded(writer: &Writer, ledger: &mut Ledger, id: JobId) {
 }
 
 /// Retry jobs may be due at once; verdicts come after the receipts.
-fn follow_up(writer: &Writer, ledger: &Ledger, id: JobId, ended: Vec<Ended>) {
+fn follow_up(writer: &Writer, ledger: &Ledger, id: Holding, ended: Vec<Ended>) {
     let Some(job) = ledger.open.get(&id) else { return };
     let mut verdicts: Vec<Verdict> = Vec::new();
     for e in ended {
@@ -178,18 +189,18 @@ fn follow_up(writer: &Writer, ledger: &Ledger, id: JobId, ended: Vec<Ended>) {
 
 /// In one transaction: looks at the job under its lock, then records the final outcomes of devices whose bit is clear,
 /// under the present owner and version. Others only while the lease is still ours. The first final outcome wins.
-async fn write_slowly(writer: &Writer, ledger: &mut Ledger, id: JobId) -> Result<(), store::Error> {
+async fn write_slowly(writer: &Writer, ledger: &mut Ledger, id: Holding) -> Result<(), store::Error> {
     let Some(job) = ledger.open.get_mut(&id) else { return Ok(()) };
     job.waiting.sort_unstable_by_key(|ended| ended.index);
     let mut conn = writer.pool.acquire().await.map_err(store::Error::from)?;
     let mut tx = conn.begin().await.map_err(store::Error::from)?;
-    let present = record::look(&mut tx, &[id]).await?.pop();
+    let present = record::look(&mut tx, &[id.job]).await?.pop();
     let Some(present) = present else {
         drop(tx);
         let dropped = job.waiting.len();
         if dropped > 0 {
             tracing::info!(
-                job = id.0,
+                job = id.job.0,
                 outcomes = dropped,
                 "outcomes of a job that is on record already: dropped"
             );
@@ -225,17 +236,16 @@ async fn write_slowly(writer: &Writer, ledger: &mut Ledger, id: JobId) -> Result
     tx.commit().await.map_err(store::Error::from)?;
     job.version = present.version + i32::from(wrote);
     job.recorded = now_recorded;
-    job.lost = !ours;
-    let finished = job.recorded.all();
+    job.lost = !ours || job.recorded.all();
+    let (lost, over) = (job.lost, job.is_over());
     let ended = std::mem::take(&mut job.waiting);
     writer.shared.unrecorded.fetch_sub(ended.len(), Ordering::AcqRel);
     follow_up(writer, ledger, id, ended);
-    let over = ledger.open.get(&id).is_some_and(|job| job.is_over() && job.lost);
-    if finished || over {
-        ledger.open.remove(&id);
-    }
-    if finished || !ours {
+    if lost {
         writer.shared.holdings.let_go(id);
+        if over {
+            ledger.open.remove(&id);
+        }
     }
     Ok(())
 }
@@ -245,30 +255,23 @@ fn is_final(ending: &Ending) -> bool {
 }
 
 /// Releases the jobs that are over and still have devices, as they were.
-async fn give_back(writer: &Writer, ledger: &mut Ledger, due: &[JobId]) -> Result<(), store::Error> {
-    let over: Vec<JobId> = due
+async fn give_back(writer: &Writer, ledger: &mut Ledger, due: &[Holding]) -> Result<(), store::Error> {
+    let over: Vec<Holding> = due
         .iter()
         .copied()
         .filter(|id| ledger.open.get(id).is_some_and(|job| job.is_over() && job.waiting.is_empty()))
         .collect();
     let Some(first) = over.first().and_then(|id| ledger.open.get(id)) else { return Ok(()) };
     let lease = first.held.lease;
-    let versions: Vec<(JobId, i32)> = over
-        .iter()
-        .filter_map(|id| ledger.open.get(id).map(|job| (*id, job.version, job.held.lease)))
-        .filter(|(_, _, held_under)| *held_under == lease)
-        .map(|(id, version, _)| (id, version))
-        .collect();
+    let (under_it, others): (Vec<Holding>, Vec<Holding>) =
+        over.into_iter().partition(|id| ledger.open.get(id).is_some_and(|job| job.held.lease == lease));
+    let versions: Vec<(JobId, i32)> =
+        under_it.iter().filter_map(|id| ledger.open.get(id).map(|job| (id.job, job.version))).collect();
     let mut conn = writer.pool.acquire().await.map_err(store::Error::from)?;
     jobs::release(&mut conn, lease, &versions).await?;
-    let mut others = Vec::new();
-    for id in over {
-        if versions.iter().any(|(released, _)| *released == id) {
-            ledger.open.remove(&id);
-            writer.shared.holdings.let_go(id);
-        } else {
-            others.push(id);
-        }
+    for id in under_it {
+        ledger.open.remove(&id);
+        writer.shared.holdings.let_go(id);
     }
     ledger.put_back(&others);
     Ok(())
