@@ -9,3 +9,4 @@ mod devices;
 mod notifications;
 mod service;
 mod shop;
+mod whole;

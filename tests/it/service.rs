@@ -57,7 +57,7 @@ impl Service {
             pool: database.pool.clone(),
             installation,
             keys: Keys::new(database.pool.clone()),
-            acceptor: Acceptor {},
+            acceptor: Acceptor::closed(),
             limits: Limits { body_bytes: 1 << 20, targets: 10_000, drain: Duration::from_secs(1) },
             default_ttl: Ttl::MAX,
             health: Arc::new(Health::default()),
