@@ -129,7 +129,8 @@ async fn an_attempt_without_an_answer_is_made_again_with_the_same_id() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn five_attempts_without_an_answer_are_enough() {
     let stage = Stage::start().await;
-    stage.rule(Rule { action: reset(false), ..Rule::default() });
+    stage.rule(Rule::token(hex("a1"), reset(false)));
+    stage.rule(Rule::token("f1", reset(false)));
     let outcome = stage.outcome_of("apns", &hex("a1"), "28d").await;
     assert_ended(&outcome, "unknown", 5, Some("no_answer"));
     assert_eq!(outcome["provider_id"], Value::Null);
