@@ -202,7 +202,10 @@ impl Gate {
             (State::Suspended { .. }, None) => {}
             (State::Suspended { .. }, Some(_)) => inner.agreed = true,
             (_, Some(_)) if stale => {}
-            (_, Some(why)) => inner.go(State::Suspended { why }, Some(Instant::now() + SUSPENDED_PROBE)),
+            (_, Some(why)) => {
+                inner.go(State::Suspended { why }, Some(Instant::now() + SUSPENDED_PROBE));
+                inner.agreed = true;
+            }
             (State::Paused, None) => inner.go(State::Running, None),
             (_, None) => {}
         }
@@ -319,6 +322,15 @@ mod tests {
         assert!(gate.suspend(before, word()));
         assert!(!gate.healthy(before));
         assert_eq!(gate.state(), State::Suspended { why: word() });
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_suspension_that_others_agreed_upon_ends_with_the_first_reading_that_has_none() {
+        let (gate, _) = gate();
+        gate.agree(false, Some(word()));
+        assert_eq!(gate.state(), State::Suspended { why: word() });
+        gate.agree(false, None);
+        assert_eq!(gate.phase().0, Phase::Open);
     }
 
     #[tokio::test(start_paused = true)]

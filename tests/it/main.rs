@@ -11,3 +11,4 @@ mod notifications;
 mod plans;
 mod service;
 mod shop;
+mod whole;

@@ -64,6 +64,10 @@ impl<S: Default + Send + Sync + 'static> Driver<S> {
     /// Drives the connection to its end.
     pub(super) async fn run(mut self) {
         poll_fn(|cx| self.poll(cx)).await;
+        let pool = self.link.pool.clone();
+        drop(self);
+        // Whoever waits counted on this connection, and nobody else may ever ask for another.
+        pool.maintain();
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {

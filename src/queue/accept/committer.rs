@@ -29,6 +29,8 @@ pub(super) async fn run(mut committer: Committer, stop: CancellationToken) {
                 biased;
                 taken = committer.requests.recv_many(&mut waiting, MOST_REQUESTS) => {
                     if taken == 0 {
+                        // Whoever could hand in more is gone: the API ends before this task is told to.
+                        stop.cancelled().await;
                         return;
                     }
                 }

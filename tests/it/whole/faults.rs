@@ -1,0 +1,117 @@
+//! Connections that end in mid-send: what nobody can have seen is resent at once, what somebody may have seen is an
+//! attempt of its own with the same id, and nothing is lost.
+
+use std::collections::BTreeSet;
+
+use pushpost::simulator::{Action, H2Code, LastStream, Provider, Rule};
+use serde_json::{Value, json};
+
+use super::stage::{Stage, apns_targets, assert_ended, fcm_targets, sent};
+
+const EACH: usize = 200;
+
+async fn send_to_all(stage: &Stage) -> Vec<Value> {
+    let mut targets = apns_targets("a", EACH);
+    targets.extend(fcm_targets("f", EACH));
+    let id = stage.notify(json!({"to": {"tokens": targets}, "title": "Hi"})).await;
+    let outcomes = stage.outcomes(&id).await;
+    assert_eq!(outcomes.len(), 2 * EACH);
+    outcomes
+}
+
+fn each_provider(stage: &Stage, action: &Action, times: u64) {
+    for provider in [Provider::Apns, Provider::Fcm] {
+        stage.rule(Rule::provider(provider, action.clone()).times(times));
+    }
+}
+
+/// Nobody can have seen what was not taken: everything is accepted at the first attempt, and once.
+async fn assert_unseen(action: Action, times: u64) {
+    let stage = Stage::start().await;
+    each_provider(&stage, &action, times);
+    for outcome in send_to_all(&stage).await {
+        assert_ended(&outcome, "accepted", 1, None);
+    }
+    let used = sent(&stage.ledger()).iter().filter(|entry| !entry.accepted).count();
+    let spared = matches!(action, Action::GoAway { last: LastStream::This | LastStream::Graceful, .. });
+    assert!(spared || used > 0, "the fault has happened");
+    assert_same_ids(&stage);
+    stage.stop().await;
+}
+
+/// Every device had one `apns-id`, however often it was sent.
+fn assert_same_ids(stage: &Stage) {
+    let entries = sent(&stage.ledger());
+    let ids: BTreeSet<_> = entries
+        .iter()
+        .filter(|entry| entry.provider == Provider::Apns)
+        .map(|entry| (entry.token.clone(), entry.header("apns-id").map(str::to_owned)))
+        .collect();
+    assert_eq!(ids.len(), EACH);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn refused_streams_are_resent() {
+    assert_unseen(Action::Reset { code: H2Code::RefusedStream, accepted: false }, 50).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_goaway_leaves_out_is_resent() {
+    let debug = r#"{"reason":"Shutdown"}"#.to_owned();
+    assert_unseen(Action::GoAway { code: H2Code::NoError, last: LastStream::Before, debug }, 5).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_goaway_spares_is_waited_for() {
+    let debug = "session_timed_out".to_owned();
+    assert_unseen(Action::GoAway { code: H2Code::NoError, last: LastStream::This, debug }, 5).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_graceful_goaway_costs_nothing() {
+    let action = Action::GoAway { code: H2Code::NoError, last: LastStream::Graceful, debug: String::new() };
+    assert_unseen(action, 5).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_goaway_with_an_error_in_plain_text_is_survived() {
+    let debug = "too many pings".to_owned();
+    let action = Action::GoAway { code: H2Code::EnhanceYourCalm, last: LastStream::Before, debug };
+    assert_unseen(action, 3).await;
+}
+
+/// Somebody may have seen it: accepted in the end, twice at most where an attempt had no answer, with the same id.
+async fn assert_doubtful(action: Action, times: u64) {
+    let stage = Stage::start().await;
+    each_provider(&stage, &action, times);
+    let outcomes = send_to_all(&stage).await;
+    let most = times + 1;
+    for outcome in &outcomes {
+        assert_eq!(outcome["status"], "accepted", "{outcome}");
+        assert!((1..=most).contains(&outcome["attempts"].as_u64().unwrap()), "{outcome}");
+    }
+    assert!(outcomes.iter().any(|outcome| outcome["attempts"] != 1), "the fault has happened");
+    assert_same_ids(&stage);
+    let ledger = stage.ledger();
+    for duplicate in ledger.duplicates() {
+        let entries = ledger.entries();
+        let first = entries.iter().find(|entry| entry.seq == duplicate.first_seq).unwrap();
+        assert_eq!(first.status, None, "an answered request was sent again: {duplicate:?}");
+    }
+    stage.stop_with_duplicates().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stream_that_was_reset_is_in_doubt() {
+    assert_doubtful(Action::Reset { code: H2Code::InternalError, accepted: false }, 3).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stream_that_was_reset_after_the_fact_may_be_a_duplicate_with_the_same_id() {
+    assert_doubtful(Action::Reset { code: H2Code::Cancel, accepted: true }, 3).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_connection_that_was_closed_leaves_its_streams_in_doubt() {
+    assert_doubtful(Action::Close { accepted: true }, 3).await;
+}

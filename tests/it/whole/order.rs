@@ -1,0 +1,83 @@
+//! Who goes first (QUEUE.md 14): `high` waits for one answer, never for a job.
+
+use std::time::Duration;
+
+use pushpost::domain::LaneKey;
+use pushpost::runtime::Role;
+use pushpost::simulator::Settings;
+use serde_json::{Value, json};
+
+use super::stage::{Stage, fcm_targets, sent};
+
+const IN_FLIGHT: usize = 20;
+const WAITING: usize = 2_000;
+
+async fn stage() -> Stage {
+    let settings = Settings { latency: Duration::from_millis(40), ..Settings::default() };
+    let mut stage = Stage::set(settings).await;
+    stage.configure("DELIVERY__MAX_IN_FLIGHT", &IN_FLIGHT.to_string());
+    stage
+}
+
+fn message(priority: &str, targets: Vec<Value>) -> Value {
+    json!({"to": {"tokens": targets}, "title": "Hi", "priority": priority})
+}
+
+/// Of so many requests, which is a token's?
+fn place(stage: &Stage, token: &str) -> usize {
+    let entries = sent(&stage.ledger());
+    entries.iter().position(|entry| entry.token.as_deref() == Some(token)).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn high_overtakes_what_is_being_sent() {
+    let mut stage = stage().await;
+    stage.node(Role::All).await;
+    let normal = stage.notify(message("normal", fcm_targets("normal-", WAITING))).await;
+    stage.until_received(IN_FLIGHT).await;
+    let high = stage.notify(message("high", fcm_targets("high-", 1))).await;
+    stage.done(&high).await;
+    assert!(place(&stage, "high-0") < WAITING / 2, "{}", place(&stage, "high-0"));
+    stage.done(&normal).await;
+    stage.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_has_waited_goes_by_priority() {
+    let mut stage = stage().await;
+    stage.pause(LaneKey::Fcm).await;
+    stage.node(Role::All).await;
+    let low = stage.notify(message("low", fcm_targets("low-", 1))).await;
+    let normal = stage.notify(message("normal", fcm_targets("normal-", WAITING))).await;
+    let high = stage.notify(message("high", fcm_targets("high-", 1))).await;
+    stage.resume(LaneKey::Fcm).await;
+    for id in [&low, &normal, &high] {
+        stage.done(id).await;
+    }
+    assert!(place(&stage, "high-0") < IN_FLIGHT, "{}", place(&stage, "high-0"));
+    // At least the first job of `normal` was claimed before it.
+    assert!(place(&stage, "low-0") > 400, "{}", place(&stage, "low-0"));
+    stage.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_single_overtakes_no_waiting_one_of_its_own_priority() {
+    const SINGLES: usize = 200;
+    let mut stage = stage().await;
+    stage.pause(LaneKey::Fcm).await;
+    stage.node(Role::All).await;
+    let mut ids = Vec::new();
+    for i in 0..SINGLES {
+        let target = json!({"platform": "fcm", "token": format!("early-{i}")});
+        ids.push(stage.notify(message("normal", vec![target])).await);
+    }
+    stage.resume(LaneKey::Fcm).await;
+    stage.until_received(1).await;
+    ids.push(stage.notify(message("normal", fcm_targets("late-", 1))).await);
+    for id in &ids {
+        stage.done(id).await;
+    }
+    // Whoever is claimed or in flight with the last of them may come in beside it.
+    assert!(place(&stage, "late-0") >= SINGLES - 2 * IN_FLIGHT, "{}", place(&stage, "late-0"));
+    stage.stop().await;
+}

@@ -1,0 +1,60 @@
+//! A node that is told to stop finishes what is in flight and gives back the rest, for whoever comes next.
+
+use std::time::Duration;
+
+use pushpost::runtime::Role;
+use pushpost::simulator::{Action, FcmFault, Rule, Settings};
+use serde_json::json;
+
+use super::stage::{Stage, apns_targets, assert_ended, fcm_targets, sent};
+
+const EACH: usize = 600;
+const RECORDED: &str = "select coalesce(sum(accepted), 0)::bigint from receipts";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stop_in_mid_send_loses_nothing_and_repeats_nothing() {
+    let settings = Settings { latency: Duration::from_millis(100), ..Settings::default() };
+    let mut stage = Stage::set(settings).await;
+    stage.configure("DELIVERY__MAX_IN_FLIGHT", "10");
+    stage.node(Role::All).await;
+    let mut targets = apns_targets("a", EACH);
+    targets.extend(fcm_targets("f", EACH));
+    let id = stage.notify(json!({"to": {"tokens": targets}, "title": "Hi"})).await;
+    for round in 1..=3 {
+        stage.until_received(round * 40).await;
+        stage.end_nodes().await;
+        let received = sent(&stage.ledger()).len();
+        assert!(received < 2 * EACH, "it was stopped in the middle");
+        assert_eq!(
+            stage.count(RECORDED).await,
+            i64::try_from(received).unwrap(),
+            "all that was in flight has ended and is on record"
+        );
+        stage.node(Role::All).await;
+    }
+    let outcomes = stage.outcomes(&id).await;
+    assert_eq!(outcomes.len(), 2 * EACH);
+    outcomes.iter().for_each(|outcome| assert_ended(outcome, "accepted", 1, None));
+    assert_eq!(sent(&stage.ledger()).len(), 2 * EACH);
+    stage.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn retries_that_wait_survive_a_restart() {
+    let mut stage = Stage::start().await;
+    let fault = Action::FcmFault {
+        fault: FcmFault::Unavailable,
+        retry_after: Some("2".to_owned()),
+        retry_after_date_seconds: None,
+    };
+    stage.rule(Rule { action: fault, ..Rule::default() }.times_per_token(1));
+    let id = stage.notify(json!({"to": {"tokens": fcm_targets("f", 50)}, "title": "Hi"})).await;
+    stage.until_received(50).await;
+    stage.end_nodes().await;
+    assert_eq!(stage.count("select sum(n)::bigint from jobs where class = 1 and attempt = 2").await, 50);
+    stage.node(Role::All).await;
+    let outcomes = stage.outcomes(&id).await;
+    assert_eq!(outcomes.len(), 50);
+    outcomes.iter().for_each(|outcome| assert_ended(outcome, "accepted", 2, None));
+    stage.stop().await;
+}

@@ -1,0 +1,173 @@
+//! Time to live (QUEUE.md 12): now or never, what remains of it, and what the last outcome is called.
+
+use pushpost::domain::LaneKey;
+use pushpost::runtime::Role;
+use pushpost::simulator::{Action, Answer, FcmFault, H2Code, Provider, Rule, Settings};
+use serde_json::{Value, json};
+
+use super::stage::{PRODUCTION, Stage, assert_ended, hex, sent};
+
+fn reset(accepted: bool) -> Action {
+    Action::Reset { code: H2Code::InternalError, accepted }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn now_or_never_is_sent_with_no_time_to_live() {
+    let stage = Stage::start().await;
+    assert_ended(&stage.outcome_of("apns", &hex("a1"), "0s").await, "accepted", 1, None);
+    assert_ended(&stage.outcome_of("fcm", "f1", "0s").await, "accepted", 1, None);
+    assert_eq!(stage.received(&hex("a1"))[0].header("apns-expiration"), Some("0"));
+    let body = stage.received("f1")[0].body.clone().unwrap();
+    assert_eq!(body["message"]["android"]["ttl"], "0s");
+    assert_eq!(body["message"]["apns"]["headers"]["apns-expiration"], "0");
+    stage.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn now_or_never_has_one_attempt_whatever_comes_of_it() {
+    let stage = Stage::start().await;
+    stage.rule(Rule::token(hex("a1"), Action::answer(503, "ServiceUnavailable")));
+    stage.rule(Rule::token(hex("a2"), reset(false)));
+    stage.rule(Rule::token("f1", Action::fcm(FcmFault::Unavailable)));
+    stage.rule(Rule::token("f2", reset(false)));
+    let outcome = stage.outcome_of("apns", &hex("a1"), "0s").await;
+    assert_ended(&outcome, "expired", 1, Some("ServiceUnavailable"));
+    let outcome = stage.outcome_of("apns", &hex("a2"), "0s").await;
+    assert_ended(&outcome, "unknown", 1, Some("no_answer"));
+    assert_ended(&stage.outcome_of("fcm", "f1", "0s").await, "expired", 1, Some("UNAVAILABLE"));
+    assert_ended(&stage.outcome_of("fcm", "f2", "0s").await, "unknown", 1, Some("no_answer"));
+    assert_eq!(sent(&stage.ledger()).len(), 4);
+    stage.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn now_or_never_is_resent_while_nobody_can_have_seen_it() {
+    let stage = Stage::start().await;
+    let refused = Action::Reset { code: H2Code::RefusedStream, accepted: false };
+    stage.rule(Rule { action: refused, ..Rule::default() }.times_per_token(2));
+    assert_ended(&stage.outcome_of("apns", &hex("a1"), "0s").await, "accepted", 1, None);
+    assert_eq!(stage.received(&hex("a1")).len(), 3);
+    stage.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_waits_in_a_paused_lane_until_its_time_runs_out_is_never_sent() {
+    let mut stage = Stage::set(Settings::default()).await;
+    stage.pause(PRODUCTION).await;
+    stage.pause(LaneKey::Fcm).await;
+    stage.node(Role::All).await;
+    let expiring = stage
+        .notify(json!({"to": {"tokens": [{"platform": "apns", "token": hex("a1")},
+                                         {"platform": "fcm", "token": "f1"}]}, "title": "Hi", "ttl": "2s"}))
+        .await;
+    let lasting = stage
+        .notify(
+            json!({"to": {"tokens": [{"platform": "apns", "token": hex("a2")}]}, "title": "Hi", "ttl": "1h"}),
+        )
+        .await;
+    for outcome in stage.outcomes(&expiring).await {
+        assert_ended(&outcome, "expired", 0, Some("ttl"));
+    }
+    stage.resume(PRODUCTION).await;
+    stage.resume(LaneKey::Fcm).await;
+    assert_ended(&stage.outcome(&lasting).await, "accepted", 1, None);
+    assert_eq!(sent(&stage.ledger()).len(), 1);
+    stage.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_retry_is_told_what_remains_and_keeps_its_id_and_its_end() {
+    let stage = Stage::start().await;
+    let later = Some("3".to_owned());
+    let answer = Answer {
+        status: 503,
+        reason: Some("Shutdown".to_owned()),
+        retry_after: later.clone(),
+        ..Answer::default()
+    };
+    stage.rule(Rule::provider(Provider::Apns, Action::Answer(Box::new(answer))).times_per_token(1));
+    let fault =
+        Action::FcmFault { fault: FcmFault::Unavailable, retry_after: later, retry_after_date_seconds: None };
+    stage.rule(Rule::provider(Provider::Fcm, fault).times_per_token(1));
+    let id = stage
+        .notify(json!({"to": {"tokens": [{"platform": "apns", "token": hex("a1")},
+                                         {"platform": "fcm", "token": "f1"}]}, "title": "Hi", "ttl": "60s"}))
+        .await;
+    for outcome in stage.outcomes(&id).await {
+        assert_ended(&outcome, "accepted", 2, None);
+    }
+    let apns = stage.received(&hex("a1"));
+    assert_eq!(apns.len(), 2);
+    for name in ["apns-id", "apns-expiration", "apns-collapse-id"] {
+        assert!(apns[0].header(name).is_some(), "{name}");
+        assert_eq!(apns[0].header(name), apns[1].header(name), "{name}");
+    }
+    let ttls: Vec<u32> = stage.received("f1").iter().map(|entry| seconds(entry.body.as_ref())).collect();
+    assert_eq!(ttls.len(), 2);
+    assert!(ttls[0] <= 60 && ttls[1] <= ttls[0] - 2, "{ttls:?}");
+    stage.stop().await;
+}
+
+fn seconds(body: Option<&Value>) -> u32 {
+    let ttl = body.unwrap()["message"]["android"]["ttl"].as_str().unwrap();
+    ttl.strip_suffix('s').unwrap().parse().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_attempt_without_an_answer_is_made_again_with_the_same_id() {
+    let stage = Stage::start().await;
+    stage.rule(Rule { action: reset(true), ..Rule::default() }.times_per_token(1));
+    let outcome = stage.outcome_of("apns", &hex("a1"), "1h").await;
+    assert_ended(&outcome, "accepted", 2, None);
+    let received = stage.received(&hex("a1"));
+    assert_eq!(received.len(), 2);
+    assert_eq!(received[0].header("apns-id"), outcome["provider_id"].as_str());
+    assert_eq!(received[1].header("apns-id"), outcome["provider_id"].as_str());
+    stage.stop_with_duplicates().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn five_attempts_without_an_answer_are_enough() {
+    let stage = Stage::start().await;
+    stage.rule(Rule::token(hex("a1"), reset(false)));
+    stage.rule(Rule::token("f1", reset(false)));
+    let outcome = stage.outcome_of("apns", &hex("a1"), "28d").await;
+    assert_ended(&outcome, "unknown", 5, Some("no_answer"));
+    assert_eq!(outcome["provider_id"], Value::Null);
+    let outcome = stage.outcome_of("fcm", "f1", "28d").await;
+    assert_ended(&outcome, "unknown", 5, Some("no_answer"));
+    assert_eq!(sent(&stage.ledger()).len(), 10);
+    stage.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_retry_that_would_come_too_late_is_not_waited_for() {
+    let stage = Stage::start().await;
+    let answer = Answer {
+        status: 429,
+        reason: Some("TooManyRequests".to_owned()),
+        retry_after: Some("3600".to_owned()),
+        ..Answer::default()
+    };
+    stage.rule(Rule::token(hex("a1"), Action::Answer(Box::new(answer))));
+    let outcome = stage.outcome_of("apns", &hex("a1"), "30m").await;
+    assert_ended(&outcome, "expired", 1, Some("TooManyRequests"));
+    stage.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn expired_is_said_only_where_no_attempt_is_in_doubt() {
+    let stage = Stage::start().await;
+    // In doubt once, then refused until the time is over.
+    stage.rule(Rule::token(hex("a1"), reset(false)).times(1));
+    stage.rule(Rule::token(hex("a1"), Action::answer(503, "ServiceUnavailable")));
+    stage.rule(Rule::token(hex("a2"), Action::answer(503, "ServiceUnavailable")));
+    let doubtful = stage.outcome_of("apns", &hex("a1"), "2s").await;
+    assert_eq!((&doubtful["status"], &doubtful["reason"]), (&json!("unknown"), &json!("no_answer")));
+    let sure = stage.outcome_of("apns", &hex("a2"), "2s").await;
+    assert_eq!((&sure["status"], &sure["reason"]), (&json!("expired"), &json!("ServiceUnavailable")));
+    assert!(sure["attempts"].as_u64().unwrap() >= 2);
+    let received = stage.received(&hex("a2")).len();
+    assert_eq!(json!(received), sure["attempts"]);
+    stage.stop().await;
+}
