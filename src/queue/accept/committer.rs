@@ -29,6 +29,8 @@ pub(super) async fn run(mut committer: Committer, stop: CancellationToken) {
                 biased;
                 taken = committer.requests.recv_many(&mut waiting, MOST_REQUESTS) => {
                     if taken == 0 {
+                        // Whoever could ask may be gone before we are told to end, and only then is it no accident.
+                        stop.cancelled().await;
                         return;
                     }
                 }
