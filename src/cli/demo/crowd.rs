@@ -94,6 +94,9 @@ impl Fate {
             (30 | 31, _) => return Self::AlwaysCutOff,
             (20 | 21, _) => return Self::CutOff,
             (40 | 41 | 540 | 541, _) => return Self::GoAway,
+            (50 | 51, _) => return Self::Throttled,
+            (52 | 53, _) => return Self::Refused,
+            (60, _) => return Self::DeadBefore,
             (_, 10 | 11) => return Self::NeverUp,
             _ => {}
         }
