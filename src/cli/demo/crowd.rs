@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use super::report::grouped;
 use crate::simulator::{Action, Answer, FcmFault, H2Code, LastStream, Provider, Rule};
 
 /// What happens to whoever sends to a device.
@@ -93,6 +94,9 @@ impl Fate {
             (30 | 31, _) => return Self::AlwaysCutOff,
             (20 | 21, _) => return Self::CutOff,
             (40 | 41 | 540 | 541, _) => return Self::GoAway,
+            (50 | 51, _) => return Self::Throttled,
+            (52 | 53, _) => return Self::Refused,
+            (60, _) => return Self::DeadBefore,
             (_, 10 | 11) => return Self::NeverUp,
             _ => {}
         }
@@ -116,9 +120,9 @@ impl Fate {
         format!("{:02x}", 0xa0 + self as u8)
     }
 
-    /// Must not get what is to be accepted in the end.
-    pub(super) fn is_hopeless(self) -> bool {
-        matches!(self, Self::NeverUp | Self::AlwaysCutOff)
+    /// Gets notifications of its own only: those to others would suffer from it.
+    pub(super) fn is_apart(self) -> bool {
+        matches!(self, Self::NeverUp | Self::CutOff | Self::AlwaysCutOff)
     }
 
     fn rule(self, provider: Provider) -> Option<Rule> {
@@ -207,11 +211,12 @@ impl Crowd {
 
     /// Who is there, in words.
     pub(super) fn summary(&self) -> String {
-        let count = |is: fn(&Device) -> bool| self.devices.iter().filter(|device| is(device)).count();
+        let count =
+            |is: fn(&Device) -> bool| grouped(self.devices.iter().filter(|device| is(device)).count() as u64);
         format!(
             "{} devices of {} users ({} iPhones, {} Androids; {} with dead tokens, {} slow, {} out of order)",
-            self.devices.len(),
-            self.users.len(),
+            grouped(self.devices.len() as u64),
+            grouped(self.users.len() as u64),
             count(|device| device.provider == Provider::Apns),
             count(|device| device.provider == Provider::Fcm),
             count(|device| matches!(device.fate, Fate::Dead | Fate::DeadBefore)),

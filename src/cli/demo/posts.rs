@@ -15,15 +15,18 @@ const SHORT: &str = "4s";
 pub(super) fn compose(crowd: &Crowd, count: u32) -> Vec<Value> {
     let count = count as usize;
     let of = |user: &User, is: fn(Fate) -> bool| user.devices.iter().any(|it| is(crowd.devices[*it].fate));
-    let some: Vec<&User> = crowd.users.iter().filter(|user| !of(user, Fate::is_hopeless)).collect();
+    let some: Vec<&User> = crowd.users.iter().filter(|user| !of(user, Fate::is_apart)).collect();
     let odd: Vec<&User> = some.iter().copied().filter(|user| of(user, |it| it != Fate::Fine)).collect();
-    let mut posts = vec![now_or_never(crowd), silent(&some)];
-    posts.retain(|post| *post != Value::Null);
-    posts.truncate(count.div_ceil(2));
-    let mut short_lived = short_lived(crowd);
     // What is special must leave room for what is usual.
+    let mut short_lived = short_lived(crowd);
     short_lived.truncate(count / 4);
-    let count = count - short_lived.len();
+    // Last, since it takes others along whose answers are on their way in the same connection.
+    let mut cut_off = cut_off(crowd);
+    cut_off.truncate(count / 4);
+    let count = count - short_lived.len() - cut_off.len();
+    let mut posts = vec![silent(&some)];
+    posts.retain(|post| *post != Value::Null);
+    posts.truncate(count / 2);
     let mut number = 0;
     while posts.len() < count {
         number += 1;
@@ -37,10 +40,10 @@ pub(super) fn compose(crowd: &Crowd, count: u32) -> Vec<Value> {
             to_one(some[number * 7 % some.len()], number)
         });
     }
-    // In between, and not all in the same cut-off connection.
     for (number, post) in short_lived.into_iter().enumerate() {
         posts.insert(posts.len().min(10 + 12 * number), post);
     }
+    posts.extend(cut_off);
     posts
 }
 
@@ -83,7 +86,7 @@ fn to_many(users: &[&User], number: usize) -> Value {
 
 fn to_device(crowd: &Crowd, number: usize) -> Value {
     let hopeful: Vec<&str> =
-        crowd.devices.iter().filter(|it| !it.fate.is_hopeless()).map(|it| &*it.id).collect();
+        crowd.devices.iter().filter(|it| !it.fate.is_apart()).map(|it| &*it.id).collect();
     let Some(id) = hopeful.get(number * 17 % hopeful.len().max(1)) else { return Value::Null };
     json!({"to": {"devices": [id]}, "title": "Is this you?", "body": "Somebody signed in.", "priority": "high"})
 }
@@ -108,6 +111,15 @@ fn now_or_never(crowd: &Crowd) -> Value {
         true => Value::Null,
         false => json!({"to": {"devices": ids}, "title": "Incoming call", "priority": "high", "ttl": 0}),
     }
+}
+
+fn cut_off(crowd: &Crowd) -> Vec<Value> {
+    let once = crowd.devices.iter().filter(|it| it.fate == Fate::CutOff);
+    let post = |id: &str| json!({"to": {"devices": [id]}, "title": "You have mail", "ttl": "1h"});
+    let mut posts: Vec<Value> = once.map(|it| post(&it.id)).collect();
+    posts.push(now_or_never(crowd));
+    posts.retain(|post| *post != Value::Null);
+    posts
 }
 
 fn short_lived(crowd: &Crowd) -> Vec<Value> {

@@ -72,6 +72,7 @@ impl Progress {
 
     fn begin(&self, act: Act) {
         self.first.store(0, Ordering::Relaxed);
+        self.done.store(0, Ordering::Relaxed);
         *self.act.lock().unwrap_or_else(PoisonError::into_inner) = act;
     }
 

@@ -12,7 +12,7 @@ const SHOWN: usize = 20;
 /// What each status means, in the order shown.
 const STATUSES: [(&str, &str); 5] = [
     ("accepted", "the provider took it"),
-    ("token_dead", "the app is gone from the device"),
+    ("token_dead", "the provider calls the token dead (quarantined: known before it was sent)"),
     ("rejected", "refused for good"),
     ("expired", "out of order until its time to live was over"),
     ("unknown", "cut off before an answer, with no time left to ask again: nobody knows"),
@@ -63,7 +63,7 @@ fn facts(findings: &Findings) -> String {
             "pruned",
             &grouped(findings.aside as u64),
             &format!(
-                "dead tokens set aside; {} kept: registered again since APNs missed them",
+                "devices set aside; {} kept, whose death was older than their registration",
                 findings.kept
             ),
         ],

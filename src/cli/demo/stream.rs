@@ -21,7 +21,8 @@ const LEDGER: usize = 10_000;
 pub(super) async fn run(stage: &Stage, crowd: &Crowd, progress: &Progress) -> Result<(), Failure> {
     let backend = Backend::new(stage.url(), stage.key())?;
     let fine = crowd.devices.iter().find(|device| device.fate == Fate::Fine);
-    let user = fine.map_or("u0", |device| &*crowd.users[device.user].id);
+    let user = fine.map_or(0, |device| device.user);
+    let user = &crowd.users[user].id;
     output::line(&format!(
         "\nIt goes on, with a notification a second; Ctrl-C ends it. Send one yourself:\n\n  \
          URL={url} KEY={key}\n  \
