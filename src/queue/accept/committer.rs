@@ -259,10 +259,11 @@ fn hand_over(
                     devices,
                     done: None,
                 };
+                let held = Held { job, lease, known: Some(known) };
                 if let Some(recorder) = &committer.recorder {
-                    recorder.expect(stored.id);
+                    recorder.expect(&held);
                 }
-                slot.hand_over(Held { job, lease, known: Some(known) });
+                slot.hand_over(held);
             }
             None => committer.waker.waits(stored.lane, Class::Direct, stored.priority),
         }

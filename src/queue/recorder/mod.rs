@@ -120,8 +120,8 @@ impl Recorder {
     }
 
     /// A job is on its way to a lane of this node: until it is opened it counts as in hand.
-    pub fn expect(&self, job: JobId) {
-        self.shared.holdings.take(job);
+    pub fn expect(&self, held: &Held) {
+        self.shared.holdings.take(held.holding());
     }
 
     /// Takes responsibility for a job: one ticket per device that is still in it.
