@@ -177,7 +177,7 @@ create table api_keys (
   revoked_at    timestamptz
 );
 
--- How a receipt is found by device: '1' one device, 'r' a dense range, 'w' wide (QUEUE.md 19).
+-- How a receipt is found by device: '1' one device, 'r' a dense range, 'w' wide (docs/queue.md 19).
 create function shape_of(first_device bigint, last_device bigint, n int) returns "char" language sql immutable as $$
   select case when n = 1 then '1' when last_device - first_device < 16 * n then 'r' else 'w' end::"char"
 $$;
@@ -189,7 +189,7 @@ create function day_floor(day date) returns uuid language sql immutable as $$
 $$;
 
 -- Makes the three partitions of a day. LIKE and ATTACH, never CREATE ... PARTITION OF, which waits for everybody's
--- snapshots while everybody waits for it (QUEUE.md 4). The caller sets lock_timeout. Calling it again is harmless.
+-- snapshots while everybody waits for it (docs/queue.md 4). The caller sets lock_timeout. Calling it again is harmless.
 create procedure create_day(day date) language plpgsql as $$
 declare
   parent text;

@@ -6,7 +6,7 @@ use super::endpoint::Endpoint;
 use super::secret::{CaFile, Secret};
 use super::section::Section;
 
-/// FCM's default quota of a project, in messages a minute (PROVIDERS.md 3.8).
+/// FCM's default quota of a project, in messages a minute (docs/providers.md 3.8).
 const MESSAGES_PER_MINUTE: u64 = 600_000;
 
 /// `[apps.<name>.fcm]`.

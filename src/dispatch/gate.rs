@@ -1,5 +1,5 @@
 //! Whether a lane sends. Breaker and throttle are this node's own, in memory; pause and suspension are agreed upon in
-//! the database (QUEUE.md 13).
+//! the database (docs/queue.md 13).
 //!
 //! A lane that stops gives its jobs back as they were: nothing is recorded, no attempt is burnt. It starts again by a
 //! probe of one device.

@@ -1,5 +1,5 @@
 //! Loading the devices of jobs, right before they are sent. Every device of a job gets a ticket back here: ready to be
-//! sent, or ended because of what has become of it since it was addressed (QUEUE.md 8).
+//! sent, or ended because of what has become of it since it was addressed (docs/queue.md 8).
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;

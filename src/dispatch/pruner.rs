@@ -1,5 +1,5 @@
 //! Sets dead tokens aside, after the receipts that say so are on record, in a transaction of its own, so that a bulk
-//! change of devices can never stall recording (QUEUE.md 9e).
+//! change of devices can never stall recording (docs/queue.md 9e).
 //!
 //! A credential or payload fault never gets here. Doubtful kinds of verdict apply only while they are few.
 

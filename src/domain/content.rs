@@ -1,6 +1,6 @@
 //! What a notification says and how it is to be sent: the validated request without its audience.
 //!
-//! Stored as JSON bytes, so nothing in it can fail a statement (QUEUE.md 6). Members may be added, never renamed:
+//! Stored as JSON bytes, so nothing in it can fail a statement (docs/queue.md 6). Members may be added, never renamed:
 //! a job accepted by one version is sent by the next.
 
 use serde::{Deserialize, Serialize};

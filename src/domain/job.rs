@@ -13,7 +13,7 @@ pub const JOB_DEVICES_MAX: usize = 500;
 pub type DoneBits = BitVec;
 
 named_codes! {
-    /// Each class has its own range of the claim index and its share of a lane (QUEUE.md 14).
+    /// Each class has its own range of the claim index and its share of a lane (docs/queue.md 14).
     Class {
         /// Straight from a request.
         Direct = 0 "direct",

@@ -1,4 +1,4 @@
-//! APNs push types (PROVIDERS.md 1.4). In the domain, since the audience depends on them: each needs its kind of token.
+//! APNs push types (docs/providers.md 1.4). In the domain, since the audience depends on them: each needs its kind of token.
 
 use super::Kind;
 

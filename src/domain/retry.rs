@@ -1,4 +1,4 @@
-//! When to try again: a floor plus full jitter (QUEUE.md 12).
+//! When to try again: a floor plus full jitter (docs/queue.md 12).
 
 use std::time::Duration;
 

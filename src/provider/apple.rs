@@ -13,7 +13,7 @@ pub(super) const TOPIC: &str = "apns-topic";
 /// And the one that says how long the message lives, which it may not.
 pub(super) const EXPIRATION: &str = "apns-expiration";
 
-/// Longest `apns-collapse-id`, in bytes (PROVIDERS.md 1.3).
+/// Longest `apns-collapse-id`, in bytes (docs/providers.md 1.3).
 const COLLAPSE_ID_MAX: usize = 64;
 
 /// Where the visible text comes from.
@@ -21,11 +21,11 @@ const COLLAPSE_ID_MAX: usize = 64;
 pub(super) enum Alert {
     /// From us.
     Written,
-    /// FCM writes title and body from its own `notification`; ours would replace them (PROVIDERS.md 3.3).
+    /// FCM writes title and body from its own `notification`; ours would replace them (docs/providers.md 3.3).
     ByFcm,
 }
 
-/// The `aps` dictionary, before overrides (PROVIDERS.md 2).
+/// The `aps` dictionary, before overrides (docs/providers.md 2).
 pub(super) fn aps(content: &Content, alert: Alert) -> Map<String, Value> {
     let mut aps = Map::new();
     if content.silent {
@@ -61,7 +61,7 @@ pub(super) fn put(into: &mut Map<String, Value>, name: &str, text: Option<&str>)
     }
 }
 
-/// `apns-priority` before overrides: background pushes take 5 only (PROVIDERS.md 1.4).
+/// `apns-priority` before overrides: background pushes take 5 only (docs/providers.md 1.4).
 pub(super) fn priority(content: &Content) -> &'static str {
     let patient = content.silent
         || content.push_type() == PushType::Background

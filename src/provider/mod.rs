@@ -76,7 +76,7 @@ impl Attempt<'_> {
     }
 }
 
-/// FCM's longest `ttl`, in seconds: four weeks (PROVIDERS.md 3.3).
+/// FCM's longest `ttl`, in seconds: four weeks (docs/providers.md 3.3).
 const FCM_TTL_MAX: u64 = 28 * 86_400;
 
 /// How long a provider may keep a message, as each of them wants to be told.

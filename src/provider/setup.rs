@@ -30,12 +30,12 @@ pub enum SetupError {
 
 /// Bound on name, TCP, TLS and HTTP/2 preface of a connect.
 pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// Bound on one request. FCM asks for at least 10 seconds (PROVIDERS.md 3.8).
+/// Bound on one request. FCM asks for at least 10 seconds (docs/providers.md 3.8).
 pub(super) const REQUEST_TIMEOUT: Duration = Duration::from_secs(15);
 /// Longest life of a connection: the names are resolved anew now and then, and older than a week they begin to fail
-/// (PROVIDERS.md 4.2).
+/// (docs/providers.md 4.2).
 pub(super) const MAX_AGE: Duration = Duration::from_secs(24 * 3600);
-/// Requests in a row without an answer after which a connection is given up (PROVIDERS.md 4.2).
+/// Requests in a row without an answer after which a connection is given up (docs/providers.md 4.2).
 pub(super) const EVICT_AFTER_TIMEOUTS: u32 = 3;
 
 /// Where to connect, and what requests name as their authority: `endpoint`, or else port 443 of `host`.

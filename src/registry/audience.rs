@@ -115,7 +115,7 @@ fn distinct_tokens(audience: &Audience) -> Tokens<'_> {
     distinct
 }
 
-/// The devices of tokens; tokens without one get one, in a transaction of its own and in order (QUEUE.md 16f).
+/// The devices of tokens; tokens without one get one, in a transaction of its own and in order (docs/queue.md 16f).
 async fn find_or_make(
     conn: &mut PgConnection,
     app: &App,

@@ -8,7 +8,7 @@ use crate::domain::{DeviceId, Verdict};
 use crate::store;
 
 /// Sets aside the devices whose verdicts hold against their registration and their token; answers which. Meant to run
-/// after the receipts, in a transaction of its own: a crash between costs one more verdict (QUEUE.md 9e).
+/// after the receipts, in a transaction of its own: a crash between costs one more verdict (docs/queue.md 9e).
 ///
 /// # Errors
 /// The database's; nothing was set aside then.

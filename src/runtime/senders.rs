@@ -44,11 +44,11 @@ fn is_configured(settings: &AppSettings, platform: Platform) -> bool {
 }
 
 /// Connections to APNs per lane: each takes some thousand requests a second, and APNs likes few that live long
-/// (PROVIDERS.md 1.2, 4.2).
+/// (docs/providers.md 1.2, 4.2).
 const APNS_CONNECTIONS: usize = 4;
 /// Streams of ours per connection to APNs, which may allow fewer.
 const APNS_STREAMS: usize = 1000;
-/// FCM takes 100 streams on a connection (PROVIDERS.md 3.9).
+/// FCM takes 100 streams on a connection (docs/providers.md 3.9).
 const FCM_STREAMS: usize = 100;
 
 /// Every lane that the configuration has credentials for.

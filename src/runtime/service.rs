@@ -30,7 +30,7 @@ use crate::{api, dispatch, maintenance, store};
 /// Batches of verdicts that wait for the pruner; past it they are dropped and said again later.
 const VERDICT_BATCHES: usize = 1_024;
 /// How long an attempt may take, waiting for a stream and resends included; FCM asks for at least 10 s for one request
-/// (PROVIDERS.md 3.8).
+/// (docs/providers.md 3.8).
 const ATTEMPT: Duration = Duration::from_secs(20);
 /// After the drain: time to put on record what has ended, and to say farewell.
 const FAREWELL: Duration = Duration::from_secs(5);

@@ -1,4 +1,4 @@
-//! APNs on one connection, as strict as PROVIDERS 1 says Apple is, and stricter where Apple leaves it open.
+//! APNs on one connection, as strict as docs/providers.md 1 says Apple is, and stricter where Apple leaves it open.
 //! The order of the checks is ours (Apple documents none): path and method, headers, provider token, topic and
 //! push type, payload, then the script.
 
@@ -20,7 +20,7 @@ use super::reply::Reply;
 use super::rule::H2Code;
 use super::session::{APNS_ID, Accepting, Concerning, Plan, Received, Session, Shared};
 
-/// A device token may be any even number of hex digits; longer than this is nonsense (PROVIDERS 1.3).
+/// A device token may be any even number of hex digits; longer than this is nonsense (docs/providers.md 1.3).
 const MAX_TOKEN_DIGITS: usize = 400;
 const MAX_COLLAPSE_ID: usize = 64;
 /// Every header that means something and may come once only.
@@ -34,7 +34,7 @@ const SINGLE: [&str; 7] = [
     "apns-collapse-id",
 ];
 
-/// A refusal: status and reason of PROVIDERS 1.7.
+/// A refusal: status and reason of docs/providers.md 1.7.
 type Refusal = (StatusCode, &'static str);
 
 /// One connection to APNs.
@@ -126,7 +126,7 @@ impl ApnsSession {
         Ok(())
     }
 
-    /// Signature, algorithm, key and team (PROVIDERS 1.5); the moment of issue, in seconds.
+    /// Signature, algorithm, key and team (docs/providers.md 1.5); the moment of issue, in seconds.
     fn verify(&self, authorization: &HeaderValue) -> Result<i64, Refusal> {
         let invalid = (StatusCode::FORBIDDEN, "InvalidProviderToken");
         let text = authorization.to_str().map_err(|_| invalid)?;
@@ -142,7 +142,7 @@ impl ApnsSession {
         ours.then_some(claims.iat).ok_or(invalid)
     }
 
-    /// A topic is a bundle id of ours with the suffix of its push type (PROVIDERS 1.4).
+    /// A topic is a bundle id of ours with the suffix of its push type (docs/providers.md 1.4).
     fn check_topic(&self, headers: &HeaderMap, push_type: &PushType) -> Result<(), Refusal> {
         let topic = header(headers, "apns-topic").unwrap_or_default();
         if topic.is_empty() {
@@ -196,7 +196,7 @@ impl Session for ApnsSession {
         };
         let plan = shared.plan(&concerning, received, verdict);
         if let (true, Some(status)) = (shared.settings.apns.streams_drop_on_rejection, plan.effect.status()) {
-            // 410 is not counted as an error (PROVIDERS 1.2).
+            // 410 is not counted as an error (docs/providers.md 1.2).
             self.lowered = status.is_client_error() && status != StatusCode::GONE;
         }
         plan
@@ -270,7 +270,7 @@ fn check_plain_headers(headers: &HeaderMap, push_type: &PushType) -> Result<(), 
     Ok(())
 }
 
-/// 8-4-4-4-12 digits of lower-case hex (PROVIDERS 1.3).
+/// 8-4-4-4-12 digits of lower-case hex (docs/providers.md 1.3).
 fn is_canonical_uuid(text: &str) -> bool {
     text.len() == 36
         && text.bytes().enumerate().all(|(index, byte)| match index {

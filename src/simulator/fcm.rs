@@ -1,5 +1,5 @@
 //! FCM's HTTP v1 send call on one connection: path and project, access token, schema, targets and sizes
-//! (PROVIDERS 3). The token endpoint answers on the same port.
+//! (docs/providers.md 3). The token endpoint answers on the same port.
 
 use std::borrow::Cow;
 use std::sync::Arc;

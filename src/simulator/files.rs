@@ -45,7 +45,7 @@ fn service_account(simulator: &Simulator) -> String {
     format!("{account:#}\n")
 }
 
-/// The names are PRODUCT.md's.
+/// The names are the configuration's.
 fn configuration(simulator: &Simulator, dir: &Path, key_file: &str) -> String {
     let file = |name: &str| quoted(&dir.join(name).display().to_string());
     let apns = &simulator.settings().apns;

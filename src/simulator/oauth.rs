@@ -1,4 +1,4 @@
-//! Google's token endpoint: the JWT-bearer grant of RFC 7523 as PROVIDERS 3.2 describes it, and the access
+//! Google's token endpoint: the JWT-bearer grant of RFC 7523 as docs/providers.md 3.2 describes it, and the access
 //! tokens that it has issued. Answers over HTTP/2 and, for clients that insist, HTTP/1.1.
 
 use std::collections::HashMap;

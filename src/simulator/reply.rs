@@ -46,7 +46,7 @@ impl Reply {
         Self { status, reason: reason.into(), headers: Vec::new(), body: Bytes::new() }
     }
 
-    /// APNs' error body (PROVIDERS 1.6).
+    /// APNs' error body (docs/providers.md 1.6).
     pub(super) fn apns(
         status: StatusCode,
         reason: impl Into<Cow<'static, str>>,

@@ -63,7 +63,7 @@ pub enum Action {
     Accept,
     /// This response.
     Answer(Box<Answer>),
-    /// One of FCM's error bodies, whole (PROVIDERS 3.6, 3.7).
+    /// One of FCM's error bodies, whole (docs/providers.md 3.6, 3.7).
     FcmFault {
         /// Which one.
         fault: FcmFault,

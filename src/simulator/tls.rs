@@ -18,9 +18,9 @@ use super::Error;
 pub(super) struct Keys {
     /// The authority that a sender must trust (`ca_file`).
     pub(super) ca_pem: String,
-    /// APNs' provider key, PKCS#8 PEM as Apple hands it out (PROVIDERS 1.5).
+    /// APNs' provider key, PKCS#8 PEM as Apple hands it out (docs/providers.md 1.5).
     pub(super) p8_pem: String,
-    /// The service account's private key, PKCS#8 PEM (PROVIDERS 3.2).
+    /// The service account's private key, PKCS#8 PEM (docs/providers.md 3.2).
     pub(super) rsa_pem: String,
     /// Checks provider tokens.
     pub(super) apns_public: DecodingKey,

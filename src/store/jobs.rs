@@ -1,7 +1,7 @@
 //! Claiming, releasing and comparing jobs.
 //!
 //! No join drives access to `jobs`: rows are reached by `= any` of sorted ids or by a full range of a claim index with
-//! LIMIT, so that a plan cached on an empty table never scans a full one (QUEUE.md 5).
+//! LIMIT, so that a plan cached on an empty table never scans a full one (docs/queue.md 5).
 
 use bit_vec::BitVec;
 use chrono::{DateTime, Utc};
@@ -90,7 +90,7 @@ pub struct Due {
     pub in_ms: u32,
 }
 
-/// Asks for all lanes together what is due or falls due within a second: all that an idle node asks (QUEUE.md 24).
+/// Asks for all lanes together what is due or falls due within a second: all that an idle node asks (docs/queue.md 24).
 pub async fn tick(conn: &mut PgConnection, lanes: &[LaneId]) -> Result<Vec<Due>, Error> {
     let lanes: Vec<i32> = lanes.iter().map(|lane| lane.0).collect();
     let rows = sqlx::query!(
@@ -158,7 +158,7 @@ pub async fn held_by(conn: &mut PgConnection, node: NodeId) -> Result<Vec<(JobId
     Ok(rows.into_iter().map(|row| (JobId(row.job_id), row.ver)).collect())
 }
 
-/// Sweeps up to `limit` jobs of dead nodes: they wait again. `lost` counts deaths without progress (QUEUE.md 22).
+/// Sweeps up to `limit` jobs of dead nodes: they wait again. `lost` counts deaths without progress (docs/queue.md 22).
 ///
 /// Found by their owners first and locked by their ids then: ordered by id in one step, the planner, which is to avoid
 /// sorts, walks over every waiting job there is, every few seconds of the day for which a dead node is swept.

@@ -75,7 +75,7 @@ pub async fn resume(conn: &mut PgConnection, lane: LaneId, fingerprint: &[u8]) -
     Ok(done.rows_affected() == 1)
 }
 
-/// Tells other nodes that these lanes have work waiting. Never part of another transaction (QUEUE.md 15).
+/// Tells other nodes that these lanes have work waiting. Never part of another transaction (docs/queue.md 15).
 pub async fn notify(
     conn: &mut PgConnection,
     channel: &str,

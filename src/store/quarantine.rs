@@ -1,4 +1,4 @@
-//! Setting devices aside on a provider's verdict (QUEUE.md 9).
+//! Setting devices aside on a provider's verdict (docs/queue.md 9).
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! Where a notification stands: one statement, so that receipts and jobs come from one snapshot (QUEUE.md 1).
+//! Where a notification stands: one statement, so that receipts and jobs come from one snapshot (docs/queue.md 1).
 
 use chrono::{DateTime, Utc};
 use sqlx::PgConnection;

@@ -6,9 +6,9 @@ use serde_json::{Map, Value};
 use crate::api::json::Fields;
 use crate::domain::{ApnsOverrides, Content, InputCode, InputFault, Place, Priority};
 
-/// Largest number that both providers take as a badge: FCM's is a signed 32-bit integer (PROVIDERS.md 3.3).
+/// Largest number that both providers take as a badge: FCM's is a signed 32-bit integer (docs/providers.md 3.3).
 const BADGE_MAX: u64 = i32::MAX as u64;
-/// Longest collapse key in bytes: APNs's limit (PROVIDERS.md 1.2).
+/// Longest collapse key in bytes: APNs's limit (docs/providers.md 1.2).
 const COLLAPSE_KEY_MAX: usize = 64;
 
 /// Reads the content. What is faulty reads as absent.

@@ -1,4 +1,4 @@
-//! What `POST /v1/notifications` makes of a body, by the tables of PRODUCT.md and EXAMPLES.md E5.
+//! What `POST /v1/notifications` makes of a body, by the tables of its contract.
 
 use serde_json::{Value, json};
 

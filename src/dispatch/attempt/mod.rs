@@ -12,7 +12,7 @@ use crate::provider::Attempt;
 use crate::queue::recorder::Ending;
 use crate::store;
 
-/// So many attempts of one device may end without an answer (QUEUE.md 12e).
+/// So many attempts of one device may end without an answer (docs/queue.md 12e).
 const MOST_UNSURE: u16 = 5;
 
 /// Sends one device, records how it ended, and tells the lane's gate what the answer says about the lane.
@@ -124,7 +124,7 @@ fn out_of_time(job: &Job, attempted: bool, word: Option<Reason>) -> Ending {
     out_of_time_after(job.unsure > 0, word, attempted)
 }
 
-/// `expired` says that no attempt is in doubt; else it is `unknown` (QUEUE.md 12d).
+/// `expired` says that no attempt is in doubt; else it is `unknown` (docs/queue.md 12d).
 fn out_of_time_after(doubtful: bool, word: Option<Reason>, attempted: bool) -> Ending {
     let (status, reason) = if doubtful {
         (DeliveryStatus::Unknown, Reason::new("no_answer"))

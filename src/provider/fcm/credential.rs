@@ -1,4 +1,4 @@
-//! A Google service account, and access tokens for it by `yup-oauth2` (PROVIDERS.md 3.2).
+//! A Google service account, and access tokens for it by `yup-oauth2` (docs/providers.md 3.2).
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};

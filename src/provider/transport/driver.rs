@@ -1,6 +1,6 @@
 //! The task behind a connection: moves its frames, and decides when it has lived long enough.
 //!
-//! It ends a connection that is silent (PING), unused, old, gone away or given up; PROVIDERS.md 4.2
+//! It ends a connection that is silent (PING), unused, old, gone away or given up; docs/providers.md 4.2
 //! tells what happens to clients that don't.
 
 use std::future::{Future, poll_fn};

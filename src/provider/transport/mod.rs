@@ -3,7 +3,7 @@
 //! It exists because no ready client does what pushing needs: several connections to one origin
 //! with the least loaded chosen, streams bounded by what the peer allows at the moment, a fast end
 //! for dead connections, and for every failure the answer to the one question that a caller has:
-//! may the peer have acted on this request? (`TransportError::sent`, PROVIDERS.md 4.1.)
+//! may the peer have acted on this request? (`TransportError::sent`, docs/providers.md 4.1.)
 //!
 //! # Layout
 //!
@@ -65,7 +65,7 @@ pub struct Settings {
     pub connections: usize,
     /// Most streams that we open on a connection at once; the peer may allow fewer.
     pub max_streams: usize,
-    /// One stream at a time until [`ConnectionRef::mark_proven`] (APNs token auth, PROVIDERS.md 1.2).
+    /// One stream at a time until [`ConnectionRef::mark_proven`] (APNs token auth, docs/providers.md 1.2).
     pub prove_first: bool,
     /// Bound on one connect: name, TCP, TLS and HTTP/2 preface together.
     pub connect_timeout: Duration,
@@ -81,14 +81,14 @@ pub struct Settings {
     pub evict_after_timeouts: u32,
 }
 
-/// When to test a silent connection, and for how long to wait (PROVIDERS.md 4.2).
+/// When to test a silent connection, and for how long to wait (docs/providers.md 4.2).
 #[derive(Clone, Debug)]
 pub struct PingSettings {
     /// Nothing read for so long: send a PING.
     pub after_silence: Duration,
     /// Nothing read for so long after the PING: the connection is dead.
     pub deadline: Duration,
-    /// Also ping when no stream is open. FCM has closed connections over that (PROVIDERS.md 4.2).
+    /// Also ping when no stream is open. FCM has closed connections over that (docs/providers.md 4.2).
     pub while_idle: bool,
 }
 

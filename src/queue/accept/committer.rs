@@ -53,7 +53,7 @@ fn batch_len(requests: &[Request]) -> usize {
     within.count()
 }
 
-/// Commits a batch; a poisoned request is found by halving and fails alone (QUEUE.md 6).
+/// Commits a batch; a poisoned request is found by halving and fails alone (docs/queue.md 6).
 async fn commit(committer: &Committer, requests: Vec<Request>) {
     let mut parts = vec![requests];
     while let Some(mut part) = parts.pop() {

@@ -162,7 +162,7 @@ impl Ending {
         }
     }
 
-    /// The same ending without anything that a provider wrote (QUEUE.md 6).
+    /// The same ending without anything that a provider wrote (docs/queue.md 6).
     pub(super) fn without_words(&self) -> Self {
         match self.clone() {
             Self::Final { status, attempted, .. } => {

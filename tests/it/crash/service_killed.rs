@@ -1,5 +1,5 @@
 //! `kill -9` of the service in mid-send, ten times: nothing accepted is lost, and at most what was in flight is sent
-//! again, recognisably the same (PRODUCT.md, promises 1 and 2).
+//! again, recognisably the same (README, the first two promises).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use super::site::{LONG, Site, providers};
 const KILLS: usize = 10;
 const IN_FLIGHT: usize = 50;
 const LANES: usize = 2;
-/// Answered but not on record yet: a job's outcomes go on record when 100 of them wait or one is 250 ms old (QUEUE.md
+/// Answered but not on record yet: a job's outcomes go on record when 100 of them wait or one is 250 ms old (docs/queue.md
 /// 18), and meanwhile as many again may come in.
 const UNRECORDED: usize = 200;
 

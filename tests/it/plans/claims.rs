@@ -1,4 +1,4 @@
-//! What a claim takes (QUEUE.md 14).
+//! What a claim takes (docs/queue.md 14).
 
 use std::collections::HashSet;
 

@@ -1,4 +1,4 @@
-//! Days come and go while somebody holds an old snapshot, and nobody's recording waits for it (QUEUE.md 4).
+//! Days come and go while somebody holds an old snapshot, and nobody's recording waits for it (docs/queue.md 4).
 
 use chrono::{Days, NaiveDate};
 use pushpost::store::partitions::{create_day, drop_day, droppable_days, missing_days};

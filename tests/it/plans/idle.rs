@@ -1,4 +1,4 @@
-//! An idle node asks Postgres for less than three things a second, however many lanes it has (QUEUE.md 24).
+//! An idle node asks Postgres for less than three things a second, however many lanes it has (docs/queue.md 24).
 
 use std::collections::BTreeMap;
 use std::fmt;

@@ -1,4 +1,4 @@
-//! The rules of QUEUE.md that a real Postgres alone can show to hold: days, plans, claims, wake-ups, and the idle budget.
+//! The rules of docs/queue.md that a real Postgres alone can show to hold: days, plans, claims, wake-ups, and the idle budget.
 
 mod claims;
 mod days;

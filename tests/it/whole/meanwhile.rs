@@ -1,4 +1,4 @@
-//! Between acceptance and attempt a device changes hands, lane or existence (QUEUE.md 8).
+//! Between acceptance and attempt a device changes hands, lane or existence (docs/queue.md 8).
 
 use pushpost::runtime::Role;
 use pushpost::simulator::{Action, Answer, FcmFault, Rule, Settings};

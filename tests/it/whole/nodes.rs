@@ -1,4 +1,4 @@
-//! Several nodes on one database (QUEUE.md 3).
+//! Several nodes on one database (docs/queue.md 3).
 
 use std::collections::BTreeSet;
 

@@ -1,4 +1,4 @@
-//! EXAMPLES E3, and who is set aside on whose word: a sender with its own token table, results matched by `ref`.
+//! Dead tokens, and who is set aside on whose word: a sender with its own token table, results matched by `ref`.
 
 use std::time::Duration;
 

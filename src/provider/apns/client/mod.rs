@@ -18,7 +18,7 @@ use crate::provider::transport::{self, Kind, PingSettings, Pool, PoolStats, Resp
 use crate::provider::verdict::{Fate, Verdict};
 use crate::provider::{Attempt, Fingerprint};
 
-/// Test of a silent connection; idle ones die unseen (PROVIDERS.md 4.2).
+/// Test of a silent connection; idle ones die unseen (docs/providers.md 4.2).
 const PING: PingSettings = PingSettings {
     after_silence: Duration::from_secs(30),
     deadline: Duration::from_secs(15),

@@ -13,7 +13,7 @@ use crate::provider::apple::{self, Alert};
 use crate::provider::merge::merge;
 use crate::provider::{Attempt, Life};
 
-/// Where a request's topic came from, which decides whom a verdict on it concerns (QUEUE.md 11).
+/// Where a request's topic came from, which decides whom a verdict on it concerns (docs/queue.md 11).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum TopicOrigin {
     /// It is the configured one: a verdict concerns the lane.
@@ -61,7 +61,7 @@ pub fn check_overrides(content: &Content, topics: &[String]) -> Vec<InputFault> 
     apple::check_headers(&content.apns.headers, "#/apns/headers", content.push_type(), topics)
 }
 
-/// The fault of a body that is larger than APNs takes (PROVIDERS.md 1.3). Any id stands for the real one: all are
+/// The fault of a body that is larger than APNs takes (docs/providers.md 1.3). Any id stands for the real one: all are
 /// of one length.
 pub fn check_size(content: &Content, id: NotificationId) -> Option<InputFault> {
     let (size, limit) = prepare(id, content, "").size_and_limit();
@@ -130,7 +130,7 @@ impl Prepared {
         let mut apns_id = [0; uuid::fmt::Hyphenated::LENGTH];
         let apns_id = attempt.apns_id.as_hyphenated().encode_lower(&mut apns_id);
         let mut apns_id = HeaderValue::from_str(apns_id).expect("a UUID is a header value");
-        // Never the same twice: kept out of the HPACK table, it can't push out what is (PROVIDERS.md 1.2).
+        // Never the same twice: kept out of the HPACK table, it can't push out what is (docs/providers.md 1.2).
         apns_id.set_sensitive(true);
         headers.insert("apns-id", apns_id);
         headers.insert(apple::EXPIRATION, attempt.life().apns_expiration().into());

@@ -32,7 +32,7 @@ fn with_headers(headers: Value) -> Content {
     Content { title: Some("Hi".to_owned()), apns, ..Content::default() }
 }
 
-/// EXAMPLES.md E2.
+/// The order message to a user with two phones.
 #[test]
 fn the_order_message_as_the_ledger_has_it() {
     let content = content(json!({

@@ -1,4 +1,4 @@
-//! What APNs's answers mean (PROVIDERS.md 1.6 to 1.8). Pure.
+//! What APNs's answers mean (docs/providers.md 1.6 to 1.8). Pure.
 
 use chrono::{DateTime, Utc};
 use http::{HeaderMap, StatusCode};
@@ -57,7 +57,7 @@ pub fn classify(
     }
 }
 
-/// What a GOAWAY's debug text says about the credential, if it is JSON with such a reason (PROVIDERS.md 1.2, 1.7).
+/// What a GOAWAY's debug text says about the credential, if it is JSON with such a reason (docs/providers.md 1.2, 1.7).
 pub(super) fn goaway_about_credential(debug: &str) -> Option<Outcome> {
     let answer: Value = serde_json::from_str(debug).ok()?;
     let reason = answer.get("reason")?.as_str().filter(|reason| is_credential(reason))?;
@@ -90,7 +90,7 @@ fn by_class(status: StatusCode, word: &str, answer: &Value, asked: Option<std::t
     }
 }
 
-/// `timestamp` is in milliseconds; without a readable one the start of the attempt counts (PROVIDERS.md 1.8).
+/// `timestamp` is in milliseconds; without a readable one the start of the attempt counts (docs/providers.md 1.8).
 fn gone(reason: &str, answer: &Value, certainty: Certainty) -> Outcome {
     let since = answer.get("timestamp").and_then(Value::as_i64).filter(|millis| *millis > 0);
     let since = since.and_then(DateTime::from_timestamp_millis);

@@ -18,11 +18,11 @@ use crate::provider::transport::{self, PingSettings, Pool, PoolStats};
 use crate::provider::verdict::{Fate, Verdict};
 use crate::provider::{Attempt, Fingerprint};
 
-/// FCM answers more with a GOAWAY (PROVIDERS.md 3.9).
+/// FCM answers more with a GOAWAY (docs/providers.md 3.9).
 const STREAMS_MAX: usize = 100;
-/// FCM closes idle connections after about three minutes; ours are closed before (PROVIDERS.md 4.2).
+/// FCM closes idle connections after about three minutes; ours are closed before (docs/providers.md 4.2).
 const IDLE_CLOSE: Duration = Duration::from_secs(150);
-/// Never while idle: FCM has closed connections over that (PROVIDERS.md 4.2).
+/// Never while idle: FCM has closed connections over that (docs/providers.md 4.2).
 const PING: PingSettings = PingSettings {
     after_silence: Duration::from_secs(20),
     deadline: Duration::from_secs(15),
@@ -122,7 +122,7 @@ impl Client {
         self.fingerprint
     }
 
-    /// Whose quota is used: two apps may share a project (QUEUE.md 13).
+    /// Whose quota is used: two apps may share a project (docs/queue.md 13).
     pub fn project_id(&self) -> &str {
         &self.project_id
     }

@@ -12,7 +12,7 @@ use crate::provider::Life;
 use crate::provider::apple::{self, Alert};
 use crate::provider::merge::merge;
 
-/// Most bytes of a message without token and `apns`, and of its `apns.payload` (PROVIDERS.md 3.3).
+/// Most bytes of a message without token and `apns`, and of its `apns.payload` (docs/providers.md 3.3).
 const SIZE_MAX: usize = 4096;
 
 /// Where a message goes. Exactly one may be there, and it is the attempt's: another would turn one push into a
@@ -189,7 +189,7 @@ fn android(id: NotificationId, content: &Content, channel: Option<&str>) -> Map<
     let mut android = Map::new();
     android.insert("priority".to_owned(), if urgent { "HIGH" } else { "NORMAL" }.into());
     if content.silent {
-        // Never a derived one: a device keeps four, and beyond that messages vanish (PROVIDERS.md 3.3).
+        // Never a derived one: a device keeps four, and beyond that messages vanish (docs/providers.md 3.3).
         apple::put(&mut android, "collapse_key", content.collapse_key.as_deref());
         return android;
     }

@@ -26,7 +26,7 @@ fn message_of(json: Value) -> Value {
     sent(&content(json), "t", life())["message"].take()
 }
 
-/// EXAMPLES.md E2.
+/// The order message to a user with two phones.
 #[test]
 fn the_order_message_as_the_ledger_has_it() {
     let content = content(json!({

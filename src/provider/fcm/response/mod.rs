@@ -1,4 +1,4 @@
-//! What FCM's answers mean (PROVIDERS.md 3.5 to 3.8). Pure.
+//! What FCM's answers mean (docs/providers.md 3.5 to 3.8). Pure.
 
 use std::time::Duration;
 
@@ -10,13 +10,13 @@ use crate::domain::{Certainty, Floor, LaneCause, Misfit, Outcome, Reason};
 use crate::provider::retry_after::{proto_duration, retry_after};
 use crate::provider::verdict::Verdict;
 
-/// Wait where a whole project is over its quota and the answer doesn't say how long (PROVIDERS.md 3.8).
+/// Wait where a whole project is over its quota and the answer doesn't say how long (docs/providers.md 3.8).
 const PROJECT_WAIT: Duration = Duration::from_secs(60);
 
 /// Longest message name that is kept; they have some 60 characters.
 const NAME_MAX: usize = 256;
 
-/// The only text that is looked at: nothing else tells a bad token from a bad message (PROVIDERS.md 3.7).
+/// The only text that is looked at: nothing else tells a bad token from a bad message (docs/providers.md 3.7).
 const BAD_TOKEN_TEXT: &str = "The registration token is not a valid FCM registration token";
 
 /// What an answer says, as far as it is Google's.
@@ -65,7 +65,7 @@ pub fn classify(
     }
 }
 
-/// Token or message? In the order of PROVIDERS.md 3.7.
+/// Token or message? In the order of docs/providers.md 3.7.
 fn invalid_argument(answer: &Answer, activity: bool) -> Verdict {
     if let Some(reason) = answer.apns.as_deref() {
         let certainty = match reason {
@@ -143,7 +143,7 @@ fn violated_fields(detail: &Value) -> Vec<String> {
     violations.into_iter().flatten().map(field).collect()
 }
 
-/// Printable and bounded, so that no statement can fail on it (QUEUE.md 6).
+/// Printable and bounded, so that no statement can fail on it (docs/queue.md 6).
 fn message_name(name: &str) -> String {
     name.chars().filter(char::is_ascii_graphic).take(NAME_MAX).collect()
 }
