@@ -24,7 +24,9 @@ pub(super) async fn run(lane: &Lane, ready: Ready, epoch: Epoch) {
     }
     let began = Instant::now();
     let job = &ticket.held().job;
-    let now = membership.clock().now();
+    // Our copy of Postgres's clock may be late by a round trip; no provider is told more life than was asked for, which
+    // FCM refuses beyond 28 days.
+    let now = membership.clock().now().max(job.due_at);
     if now >= job.expires_at {
         let ending = out_of_time(job, false, job.last_word.clone());
         return ticket.end(ending, began, None);
