@@ -6,7 +6,8 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sqlx::{PgConnection, PgPool};
+use sqlx::pool::PoolConnection;
+use sqlx::{PgConnection, PgPool, Postgres};
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -48,17 +49,24 @@ impl Pulse {
             strange: HashSet::new(),
         };
         let mut away = false;
+        let mut conn = None;
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,
                 _ = ticks.tick() => {}
             }
-            let result = timeout(PATIENCE, self.beat_once(&mut round)).await;
+            let result = timeout(PATIENCE, self.beat_once(&mut conn, &mut round)).await;
             let failed = match result {
                 Ok(Ok(())) => None,
                 Ok(Err(error)) => Some(error.to_string()),
                 Err(_) => Some("no answer".to_owned()),
             };
+            if failed.is_some()
+                && let Some(conn) = conn.take()
+            {
+                // Back in the pool it would be waited for: a connection may die without a word.
+                drop(conn.detach());
+            }
             match (&failed, away) {
                 (Some(error), false) => {
                     tracing::error!(error, "Postgres is out of reach: claims and beats wait")
@@ -70,18 +78,26 @@ impl Pulse {
         }
     }
 
-    async fn beat_once(&self, round: &mut Round) -> Result<(), store::Error> {
-        let mut conn = self.pool.acquire().await.map_err(store::Error::from)?;
+    /// The connection is kept from round to round.
+    async fn beat_once(
+        &self,
+        conn: &mut Option<PoolConnection<Postgres>>,
+        round: &mut Round,
+    ) -> Result<(), store::Error> {
+        let conn = match conn {
+            Some(conn) => conn,
+            None => conn.insert(self.pool.acquire().await.map_err(store::Error::from)?),
+        };
         let now = Instant::now();
         if now >= round.next_beat {
+            self.membership.beat(conn).await?;
             round.next_beat = now + self.membership.timeout() / 5;
-            self.membership.beat(&mut conn).await?;
         }
         if now >= round.next_compare {
             round.next_compare = now + RECONCILE;
-            self.reconcile(&mut conn, round).await?;
+            self.reconcile(conn, round).await?;
         }
-        self.tick(&mut conn).await?;
+        self.tick(conn).await?;
         self.membership.answered();
         Ok(())
     }
