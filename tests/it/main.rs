@@ -4,4 +4,5 @@
 
 mod database;
 mod devices;
+mod queue;
 mod shop;

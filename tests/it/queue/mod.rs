@@ -1,0 +1,16 @@
+//! The queue on a real Postgres, without providers and without HTTP: each numbered scenario of the queue protocol
+//! (QUEUE.md in the comments below) with a test that fails without its rule, and a random model test over all of them.
+
+mod days;
+mod expiry;
+mod flushing;
+mod held_time;
+mod lost_lease;
+mod model;
+mod node;
+mod nodes;
+mod poison;
+mod proxy;
+mod replay;
+mod words;
+mod world;
