@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::open_job::{Ended, OpenJob};
 use super::Event;
+use super::open_job::{Ended, OpenJob};
 use crate::queue::holdings::Holding;
 use crate::queue::intake::Held;
 

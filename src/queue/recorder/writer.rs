@@ -95,7 +95,11 @@ async fn flush(writer: &Writer, ledger: &mut Ledger, due: &[Holding]) -> Result<
 }
 
 /// One statement for all; a poisoned value is found by halving. Returns the jobs that were not as we knew them.
-async fn write_fast(writer: &Writer, ledger: &mut Ledger, ids: &[Holding]) -> Result<Vec<Holding>, store::Error> {
+async fn write_fast(
+    writer: &Writer,
+    ledger: &mut Ledger,
+    ids: &[Holding],
+) -> Result<Vec<Holding>, store::Error> {
     let mut missed = Vec::new();
     let mut parts = vec![ids];
     while let Some(part) = parts.pop() {

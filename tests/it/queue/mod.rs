@@ -4,6 +4,7 @@
 mod days;
 mod expiry;
 mod flushing;
+mod given_up;
 mod held_time;
 mod lost_lease;
 mod model;
