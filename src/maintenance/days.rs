@@ -7,7 +7,8 @@ use crate::store;
 /// Makes the days that are missing. A lock time-out is no fault: the next hour, or the next node, tries again, and a
 /// week is ahead.
 pub(super) async fn make(pool: &PgPool) -> Result<(), store::Error> {
-    let mut conn = pool.acquire().await.map_err(store::Error::from)?;
+    // A round may be given up in the middle of a transaction: its connection must not be anybody else's then.
+    let mut conn = pool.acquire().await.map_err(store::Error::from)?.detach();
     for day in store::partitions::missing_days(&mut conn).await? {
         match store::partitions::create_day(&mut conn, day).await {
             Ok(()) => tracing::info!(%day, "partitions made"),

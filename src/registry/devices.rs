@@ -67,7 +67,7 @@ pub async fn register(
         return Err(Error::Unfit(unfit));
     }
     for _ in 0..ATTEMPTS {
-        let mut transaction = pool.begin().await?;
+        let mut transaction = store::begin(pool).await?;
         if let Some(registered) = try_register(&mut transaction, app, registration, caller).await? {
             transaction.commit().await?;
             return Ok(registered);
@@ -86,7 +86,7 @@ pub async fn describe(
     id: DeviceId,
     details: &Details,
 ) -> Result<Option<KnownDevice>, Error> {
-    let mut transaction = pool.begin().await?;
+    let mut transaction = store::begin(pool).await?;
     let Some(mut device) = store::devices::lock(&mut transaction, app.id, id).await? else {
         return Ok(None);
     };

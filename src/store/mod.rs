@@ -21,8 +21,11 @@ pub mod record;
 pub mod status;
 pub mod tokens;
 pub mod topics;
+mod transaction;
 
 use std::fmt;
+
+pub use transaction::begin;
 
 /// What goes wrong with the database.
 #[derive(thiserror::Error)]

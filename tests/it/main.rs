@@ -9,6 +9,7 @@ mod database;
 mod devices;
 mod notifications;
 mod plans;
+mod queue;
 mod service;
 mod shop;
 mod whole;

@@ -12,6 +12,7 @@ use chrono::{DateTime, Utc};
 use sqlx::{PgConnection, PgPool};
 
 use super::Error;
+use super::transaction::begin_with;
 use crate::domain::{AppId, DeliveryStatus, DeviceId, LaneId, NotificationId, UserId};
 use unfold::{JobRow, ReceiptRow};
 
@@ -110,7 +111,7 @@ pub async fn page(
     from: Position,
     limit: usize,
 ) -> Result<Deliveries, Error> {
-    let mut snapshot = pool.begin_with("begin isolation level repeatable read read only").await?;
+    let mut snapshot = begin_with(pool, "begin isolation level repeatable read read only").await?;
     let mut wanted = filter.clone();
     if !filter.users.is_empty() {
         let theirs = devices_of(&mut snapshot, id, &filter.users).await?;

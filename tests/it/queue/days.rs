@@ -1,0 +1,131 @@
+//! Whatever the day on which it happens, a notification's records lie with it (docs/queue.md 2).
+
+use std::time::Duration;
+
+use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
+use pushpost::domain::{Counts, DeliveryStatus, NotificationId};
+use pushpost::{maintenance, store};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::held_time::until;
+use super::node::{Node, accepted, end_all};
+use super::world::World;
+
+async fn now(world: &World) -> DateTime<Utc> {
+    sqlx::query_scalar("select now()").fetch_one(&world.database.pool).await.unwrap()
+}
+
+/// A notification with one waiting job of these devices, as if it had been accepted `days` ago.
+async fn accepted_days_ago(world: &World, days: i64, devices: &[i64]) -> (NotificationId, NaiveDate) {
+    let then = now(world).await - TimeDelta::days(days);
+    let id = NotificationId::new(then);
+    let mut conn = world.pool.acquire().await.unwrap();
+    store::partitions::create_day(&mut conn, then.date_naive()).await.unwrap();
+    sqlx::query(
+        "with n as (insert into notifications (notification_id, app_id, priority, created_at, due_at, expires_at, targets)
+                    values ($1, $2, 5, $3, $3, now() + interval '1 day', $4))
+         insert into jobs (notification_id, lane_id, priority, due_at, expires_at, n, devices)
+         values ($1, $5, 5, $3, now() + interval '1 day', $4, $6)",
+    )
+    .bind(id.0)
+    .bind(world.app.id.0)
+    .bind(then)
+    .bind(i16::try_from(devices.len()).unwrap())
+    .bind(world.lane.0)
+    .bind(devices)
+    .execute(&mut *conn)
+    .await
+    .unwrap();
+    (id, then.date_naive())
+}
+
+async fn tables_of(world: &World, id: NotificationId) -> Vec<String> {
+    sqlx::query_scalar("select distinct tableoid::regclass::text from receipts where notification_id = $1")
+        .bind(id.0)
+        .fetch_all(&world.database.pool)
+        .await
+        .unwrap()
+}
+
+async fn droppable(world: &World, retention_days: i32) -> Vec<NaiveDate> {
+    let mut conn = world.pool.acquire().await.unwrap();
+    store::partitions::droppable_days(&mut conn, retention_days).await.unwrap()
+}
+
+/// docs/queue.md 2: what is recorded after midnight counts, and is not handed out again after a crash.
+#[tokio::test]
+async fn what_is_recorded_on_a_later_day_lies_with_its_notification() {
+    let world = World::create().await;
+    let (first, second) = (Node::enter(&world).await, Node::enter(&world).await);
+    let (id, day) = accepted_days_ago(&world, 1, &[1, 2, 3]).await;
+    let mut tickets = first.take(world.lane).await;
+    end_all(tickets.drain(..2), &accepted());
+    until("two are on record", async || world.counts(id).await.accepted == 2).await;
+    assert_eq!(tables_of(&world, id).await, [format!("receipts_{}", day.format("%Y%m%d"))]);
+
+    world.lose(first.id()).await;
+    let rest = second.take(world.lane).await;
+    assert_eq!(rest.iter().map(|ticket| ticket.device().0).collect::<Vec<_>>(), [3]);
+    end_all(rest, &accepted());
+    second.idle().await;
+    assert_eq!(world.counts(id).await, Counts { accepted: 3, ..Counts::default() });
+    let outcomes: Vec<_> = world.outcomes(id).await.into_iter().collect();
+    assert_eq!(outcomes, [1, 2, 3].map(|device| (device, DeliveryStatus::Accepted)));
+    assert_eq!(tables_of(&world, id).await.len(), 1);
+    world.assert_sound().await;
+}
+
+/// docs/queue.md 2: a job still needs its content and its receipts, however old they are.
+#[tokio::test]
+async fn a_day_stays_while_a_job_of_it_is_open() {
+    let world = World::create().await;
+    let node = Node::enter(&world).await;
+    let (_, day) = accepted_days_ago(&world, 5, &[1, 2]).await;
+    let yesterday = now(&world).await.date_naive() - TimeDelta::days(1);
+    assert_eq!(droppable(&world, 0).await, [yesterday], "a job waits on the older day");
+    let mut tickets = node.take(world.lane).await;
+    assert_eq!(droppable(&world, 0).await, [yesterday], "a leased job counts as well");
+    assert_eq!(droppable(&world, 1).await, [], "the retention has not passed");
+
+    end_all(tickets.drain(..), &accepted());
+    node.idle().await;
+    assert_eq!(droppable(&world, 4).await, [day]);
+    let mut conn = world.pool.acquire().await.unwrap();
+    store::partitions::drop_day(&mut conn, day).await.unwrap();
+    drop(conn);
+    assert_eq!(droppable(&world, 0).await, [yesterday]);
+    assert_eq!(world.number("select count(*) from receipts").await, 0);
+    node.stop().await;
+}
+
+/// The same through the leader's own round.
+#[tokio::test]
+async fn the_leader_drops_only_days_on_which_nothing_depends() {
+    let world = World::create().await;
+    let node = Node::enter(&world).await;
+    let (kept, _) = accepted_days_ago(&world, 6, &[1]).await;
+    let (done, _) = accepted_days_ago(&world, 5, &[2]).await;
+    sqlx::query("delete from jobs where notification_id = $1")
+        .bind(done.0)
+        .execute(&world.pool)
+        .await
+        .unwrap();
+    let settings = maintenance::Settings {
+        pool: world.pool.clone(),
+        membership: std::sync::Arc::clone(&node.membership),
+        retention_days: 1,
+    };
+    let (stop, mut tasks) = (CancellationToken::new(), JoinSet::new());
+    tasks.spawn(maintenance::run(settings, stop.clone()));
+    until("the day without a job is gone", async || {
+        world.number("select count(*) from notifications").await == 1
+    })
+    .await;
+    stop.cancel();
+    let ended = async { while tasks.join_next().await.is_some() {} };
+    tokio::time::timeout(Duration::from_secs(30), ended).await.unwrap();
+    let left: Vec<uuid::Uuid> =
+        sqlx::query_scalar("select notification_id from notifications").fetch_all(&world.pool).await.unwrap();
+    assert_eq!(left, [kept.0]);
+}

@@ -1,0 +1,99 @@
+//! Waiting jobs whose time runs out (docs/queue.md 7e, 12d).
+
+use pushpost::domain::{Counts, DeliveryStatus, NotificationId};
+use pushpost::queue::recorder::Ending;
+use pushpost::store;
+
+use super::held_time::until;
+use super::node::{Node, accepted, again, end, end_all};
+use super::world::World;
+
+async fn expire(world: &World) -> u64 {
+    store::expiry::expire(&mut world.pool.acquire().await.unwrap(), 500).await.unwrap()
+}
+
+async fn run_out_of_time(world: &World, id: NotificationId) {
+    sqlx::query("update jobs set expires_at = now() - interval '1 second' where notification_id = $1")
+        .bind(id.0)
+        .execute(&world.pool)
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn only_what_is_out_of_time_ends() {
+    let world = World::create().await;
+    let node = Node::enter(&world).await;
+    let (late, early) = (node.accept(world.wanted(1..=3)).await, node.accept(world.wanted(4..=5)).await);
+    run_out_of_time(&world, late).await;
+    assert_eq!(expire(&world).await, 1);
+    assert_eq!(world.counts(late).await, Counts { expired: 3, ..Counts::default() });
+    assert_eq!(world.counts(early).await, Counts { pending: 2, ..Counts::default() });
+    let of_late = world.deliveries(late).await;
+    assert!(of_late.iter().all(|d| (d.attempts, d.reason.as_deref()) == (0, Some("ttl"))), "{of_late:?}");
+    assert_eq!(expire(&world).await, 0);
+    world.assert_sound().await;
+    node.stop().await;
+}
+
+/// docs/queue.md 7e: a leased job is its holder's to end.
+#[tokio::test]
+async fn a_leased_job_is_left_alone() {
+    let world = World::create().await;
+    let node = Node::enter(&world).await;
+    let id = node.accept(world.wanted(1..=2)).await;
+    let tickets = node.take(world.lane).await;
+    run_out_of_time(&world, id).await;
+    assert_eq!(expire(&world).await, 0);
+    end_all(tickets, &accepted());
+    node.idle().await;
+    assert_eq!(world.counts(id).await, Counts { accepted: 2, ..Counts::default() });
+    node.stop().await;
+}
+
+/// Only what is left of a job expires.
+#[tokio::test]
+async fn what_has_left_the_job_keeps_its_outcome() {
+    let world = World::create().await;
+    let node = Node::enter(&world).await;
+    let id = node.accept(world.wanted(1..=5)).await;
+    let mut tickets = node.take(world.lane).await;
+    end(tickets.remove(3), accepted());
+    end(tickets.remove(0), accepted());
+    until("two are on record", async || world.counts(id).await.accepted == 2).await;
+    world.lose(node.id()).await;
+    run_out_of_time(&world, id).await;
+    assert_eq!(expire(&world).await, 1);
+    let outcomes: Vec<_> = world.outcomes(id).await.into_values().collect();
+    let (accepted, expired) = (DeliveryStatus::Accepted, DeliveryStatus::Expired);
+    assert_eq!(outcomes, [accepted, expired, expired, accepted, expired]);
+    assert_eq!(world.number("select count(*) from jobs").await, 0);
+    world.assert_sound().await;
+}
+
+/// docs/queue.md 12d: `expired` says that no attempt is in doubt.
+#[tokio::test]
+async fn what_may_have_been_sent_ends_as_unknown() {
+    let world = World::create().await;
+    let node = Node::enter(&world).await;
+    let id = node.accept(world.wanted(1..=2)).await;
+    let mut tickets = node.take(world.lane).await;
+    let doubtful = match again("no_answer") {
+        Ending::Again { lane, delay, attempted, reason, .. } => {
+            Ending::Again { lane, delay, attempted, reason, unsure: true }
+        }
+        other => other,
+    };
+    end(tickets.pop().unwrap(), doubtful);
+    end(tickets.pop().unwrap(), again("Busy"));
+    node.idle().await;
+    run_out_of_time(&world, id).await;
+    assert_eq!(expire(&world).await, 2);
+    let mut deliveries = world.deliveries(id).await;
+    deliveries.sort_by_key(|delivery| delivery.device);
+    let lines: Vec<_> =
+        deliveries.iter().map(|d| (d.status.as_str(), d.attempts, d.reason.as_deref().unwrap())).collect();
+    assert_eq!(lines, [("expired", 1, "Busy"), ("unknown", 1, "no_answer")]);
+    world.assert_sound().await;
+    node.stop().await;
+}

@@ -1,0 +1,87 @@
+//! How many receipts and statements outcomes cost, however they trickle in (docs/queue.md 18).
+
+use std::time::Duration;
+
+use pushpost::domain::Counts;
+
+use super::held_time::{HeldTime, until};
+use super::node::{Node, accepted, end, end_all};
+use super::world::World;
+
+/// The recorder waits so long for more outcomes of a job that goes on.
+const OLDEST_MS: u64 = 250;
+
+/// docs/queue.md 18: at most four receipts a second for a job whose outcomes come in one by one.
+#[tokio::test]
+async fn slow_outcomes_share_receipts() {
+    let world = World::create().await;
+    let node = Node::enter(&world).await;
+    let id = node.accept(world.wanted(1..=500)).await;
+    let tickets = node.take(world.lane).await;
+    let time = HeldTime::hold();
+    let mut passed_ms = 0;
+    for ticket in tickets {
+        end(ticket, accepted());
+        time.pass(Duration::from_millis(4)).await;
+        passed_ms += 4;
+        // Gives the recorder every occasion to write.
+        world.number("select 1::bigint").await;
+    }
+    until("all is on record", async || {
+        time.pass(Duration::from_millis(1)).await;
+        node.holdings.is_empty()
+    })
+    .await;
+    assert_eq!(world.counts(id).await, Counts { accepted: 500, ..Counts::default() });
+    let receipts = world.number("select count(*) from receipts").await.unsigned_abs();
+    let most = passed_ms / OLDEST_MS + 500 / 100 + 1;
+    assert!(receipts <= most, "{receipts} receipts in {passed_ms} ms");
+    assert!(receipts >= 5, "nothing waits for the job's end: {receipts}");
+}
+
+/// docs/queue.md 18: outcomes of a job that goes on are on record after a quarter of a second.
+#[tokio::test]
+async fn an_outcome_does_not_wait_for_its_job_to_end() {
+    let world = World::create().await;
+    let node = Node::enter(&world).await;
+    let id = node.accept(world.wanted(1..=500)).await;
+    let mut tickets = node.take(world.lane).await;
+    let time = HeldTime::hold();
+    end_all(tickets.drain(..3), &accepted());
+    for _ in 0..20 {
+        world.number("select 1::bigint").await;
+    }
+    assert_eq!(world.counts(id).await, Counts { pending: 500, ..Counts::default() }, "others may join them");
+    time.pass(Duration::from_millis(OLDEST_MS + 1)).await;
+    until("they are on record", async || world.counts(id).await.accepted == 3).await;
+}
+
+/// docs/queue.md 18: a burst is written in hundreds.
+#[tokio::test]
+async fn a_burst_is_a_few_receipts() {
+    let world = World::create().await;
+    let node = Node::enter(&world).await;
+    node.accept(world.wanted(1..=500)).await;
+    let tickets = node.take(world.lane).await;
+    end_all(tickets, &accepted());
+    node.idle().await;
+    let receipts = world.number("select count(*) from receipts").await;
+    assert!(receipts <= 6, "{receipts} receipts for 500 outcomes at once");
+}
+
+/// docs/queue.md 18: jobs that end together share a transaction.
+#[tokio::test]
+async fn singles_share_statements() {
+    let world = World::create().await;
+    let node = Node::enter(&world).await;
+    for device in 1..=100 {
+        node.accept(world.wanted([device])).await;
+    }
+    let tickets = node.take(world.lane).await;
+    assert_eq!(tickets.len(), 100);
+    end_all(tickets, &accepted());
+    node.idle().await;
+    assert_eq!(world.number("select count(*) from receipts").await, 100);
+    let transactions = world.number("select count(distinct xmin::text) from receipts").await;
+    assert!(transactions <= 3, "{transactions} transactions for 100 singles at once");
+}

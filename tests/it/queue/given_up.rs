@@ -1,0 +1,49 @@
+//! Callers that go away while their transaction begins: a client that hangs up, a request that takes too long.
+
+use std::future::Future;
+use std::pin::pin;
+use std::task::{Context, Waker};
+
+use pushpost::store::deliveries::{self, Filter, Position};
+
+use super::node::Node;
+use super::world::{World, small_queue_pool};
+
+/// Polls a future up to `times` times, with time for Postgres in between, and drops it. Says whether it had ended.
+async fn give_up_after(times: usize, future: impl Future) -> bool {
+    let mut future = pin!(future);
+    for _ in 0..times {
+        if future.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_ready() {
+            return true;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(3)).await;
+    }
+    false
+}
+
+/// The connection of a transaction that was given up is used by others, whose statements must not join it: they would
+/// be acknowledged and never committed.
+#[tokio::test]
+async fn a_transaction_that_is_given_up_while_it_begins_leaves_nothing_behind() {
+    let world = World::create().await;
+    let node = Node::enter(&world).await;
+    let id = node.accept(world.wanted([1])).await;
+    let pool = small_queue_pool(world.database.url().parse().unwrap(), 1);
+    let mut inserted = 1;
+    for times in 1.. {
+        let filter = Filter::default();
+        let ended = give_up_after(times, deliveries::page(&pool, id, &filter, Position::START, 10)).await;
+        sqlx::query("insert into apps (name) values ($1)")
+            .bind(format!("app {times}"))
+            .execute(&pool)
+            .await
+            .unwrap();
+        inserted += 1;
+        assert_eq!(world.number("select count(*) from apps").await, inserted, "given up after {times} polls");
+        if ended {
+            break;
+        }
+    }
+    assert!(inserted > 4, "it was given up at several points");
+    node.stop().await;
+}

@@ -1,0 +1,171 @@
+//! Holders that come too late: their node was called dead, and somebody else has the job (docs/queue.md 1b, 1c, 3).
+
+use pushpost::domain::{Counts, DeliveryStatus, NotificationId};
+use pushpost::queue::recorder::Ticket;
+
+use super::held_time::until;
+use super::node::{Node, accepted, again, end, end_all, rejected};
+use super::world::World;
+
+fn devices(tickets: &[Ticket]) -> Vec<i64> {
+    tickets.iter().map(|ticket| ticket.device().0).collect()
+}
+
+async fn ended(world: &World, id: NotificationId, many: u64) {
+    until("outcomes go on record", async || {
+        let counts = world.counts(id).await;
+        counts.targets() - counts.pending == many
+    })
+    .await;
+}
+
+/// docs/queue.md 1b, 1c: whose bit is set is not handed out again; of two final outcomes the first stays, whoever holds the
+/// lease; retries of the late holder are dropped.
+#[tokio::test]
+async fn the_first_final_outcome_wins_and_late_retries_are_dropped() {
+    let world = World::create().await;
+    let (late, next) = (Node::enter(&world).await, Node::enter(&world).await);
+    let id = late.accept(world.wanted(1..=10)).await;
+    let mut of_late = late.take(world.lane).await;
+    let job = of_late[0].held().job.id;
+    end_all(of_late.drain(..2), &accepted());
+    ended(&world, id, 2).await;
+
+    world.lose(late.id()).await;
+    let mut of_next = next.take(world.lane).await;
+    assert_eq!(devices(&of_next), [3, 4, 5, 6, 7, 8, 9, 10]);
+    end_all(of_next.drain(..2), &rejected("BadRequest"));
+    ended(&world, id, 4).await;
+
+    // Late: accepted for device 3, which was rejected, and 5, which is open; another attempt for 6; nothing of the rest.
+    let mut of_late: Vec<Option<Ticket>> = of_late.into_iter().map(Some).collect();
+    end(of_late[0].take().unwrap(), accepted());
+    end(of_late[2].take().unwrap(), accepted());
+    end(of_late[3].take().unwrap(), again("Busy"));
+    drop(of_late);
+    late.lets_go(job).await;
+    ended(&world, id, 5).await;
+    assert_eq!(world.number("select count(*) from jobs").await, 1, "no retry job of the late holder");
+    world.assert_sound().await;
+
+    end_all(of_next, &rejected("BadRequest"));
+    next.idle().await;
+    let outcomes = world.outcomes(id).await;
+    let of = |device: i64| outcomes[&device];
+    assert_eq!([of(1), of(2), of(5)], [DeliveryStatus::Accepted; 3]);
+    assert_eq!([of(3), of(4), of(6), of(10)], [DeliveryStatus::Rejected; 4]);
+    assert_eq!(world.counts(id).await, Counts { accepted: 3, rejected: 7, ..Counts::default() });
+    assert_eq!(world.number("select count(*) from jobs").await, 0);
+    world.assert_sound().await;
+    late.stop().await;
+    next.stop().await;
+}
+
+/// docs/queue.md 1b: the present holder learns from the table what the late one has recorded, and does not record it again.
+#[tokio::test]
+async fn the_present_holder_adds_nothing_to_a_device_that_a_late_one_has_ended() {
+    let world = World::create().await;
+    let (late, next) = (Node::enter(&world).await, Node::enter(&world).await);
+    let id = late.accept(world.wanted(1..=4)).await;
+    let of_late = late.take(world.lane).await;
+    world.lose(late.id()).await;
+    let mut of_next = next.take(world.lane).await;
+    end_all(of_late.into_iter().take(1), &accepted());
+    ended(&world, id, 1).await;
+    // Its version is stale: the slow path.
+    end(of_next.pop().unwrap(), rejected("BadRequest"));
+    ended(&world, id, 2).await;
+    // Now it knows the job again. Devices 1 and 2 share a statement.
+    end_all(of_next.drain(..2), &rejected("BadRequest"));
+    ended(&world, id, 3).await;
+    world.assert_sound().await;
+    end_all(of_next, &rejected("BadRequest"));
+    next.idle().await;
+    world.assert_sound().await;
+    assert_eq!(world.counts(id).await, Counts { accepted: 1, rejected: 3, ..Counts::default() });
+    assert_eq!(world.outcomes(id).await[&1], DeliveryStatus::Accepted);
+    late.stop().await;
+    next.stop().await;
+}
+
+/// The late holder's outcome may be the last that was missing, while tickets of it are still out.
+#[tokio::test]
+async fn a_late_outcome_may_finish_a_job() {
+    let world = World::create().await;
+    let (late, next) = (Node::enter(&world).await, Node::enter(&world).await);
+    let id = late.accept(world.wanted(1..=3)).await;
+    let mut of_late = late.take(world.lane).await;
+    world.lose(late.id()).await;
+    let mut of_next = next.take(world.lane).await;
+    end_all(of_next.drain(..2), &rejected("BadRequest"));
+    ended(&world, id, 2).await;
+    end(of_late.pop().unwrap(), accepted());
+    ended(&world, id, 3).await;
+    end_all(of_late, &accepted());
+    end_all(of_next, &rejected("BadRequest"));
+    late.idle().await;
+    next.idle().await;
+    assert_eq!(world.counts(id).await, Counts { accepted: 1, rejected: 2, ..Counts::default() });
+    world.assert_sound().await;
+    late.stop().await;
+    next.stop().await;
+}
+
+/// docs/queue.md 22: deaths without progress are counted, and progress forgives them.
+#[tokio::test]
+async fn a_death_without_progress_is_counted() {
+    let world = World::create().await;
+    let mut lost = Vec::new();
+    let mut id = None;
+    for round in 0..4 {
+        let node = Node::enter(&world).await;
+        if id.is_none() {
+            id = Some(node.accept(world.wanted(1..=4)).await);
+        }
+        let mut tickets = node.take(world.lane).await;
+        lost.push(tickets[0].held().job.lost);
+        if round == 2 {
+            end(tickets.remove(0), accepted());
+            ended(&world, id.unwrap(), 1).await;
+        }
+        world.lose(node.id()).await;
+    }
+    assert_eq!(lost, [0, 1, 2, 1]);
+    world.assert_sound().await;
+}
+
+/// docs/queue.md 3: a node that was called dead by mistake (it stood still for a while) goes on under a new id and claims
+/// again what its own attempts are still out for. Its old tickets speak for the old lease, its new ones for the new.
+#[tokio::test]
+async fn a_node_that_takes_its_own_job_again_keeps_the_two_holdings_apart() {
+    let world = World::create().await;
+    let node = Node::enter(&world).await;
+    let id = node.accept(world.wanted(1..=3)).await;
+    let mut old = node.take(world.lane).await;
+    let job = old[0].held().job.id;
+    world.lose(node.id()).await;
+    node.membership.beat(&mut world.pool.acquire().await.unwrap()).await.unwrap();
+    let mut new = node.take(world.lane).await;
+    assert_eq!(devices(&new), [1, 2, 3]);
+
+    end(old.remove(0), accepted());
+    end(new.remove(0), rejected("BadRequest"));
+    end(old.remove(0), accepted());
+    ended(&world, id, 2).await;
+    drop(old);
+    // The old holding is over; the new one is in hand until its tickets have ended.
+    until("the old holding is over", async || {
+        world.assert_sound().await;
+        world.counts(id).await.pending == 1
+    })
+    .await;
+    assert!(node.holdings.has(job), "device 3 is under way");
+    end_all(new, &rejected("BadRequest"));
+    node.idle().await;
+    world.assert_sound().await;
+    let counts = world.counts(id).await;
+    assert_eq!((counts.targets(), counts.pending), (3, 0));
+    assert_eq!(world.outcomes(id).await[&3], DeliveryStatus::Rejected);
+    assert_eq!(world.number("select count(*) from jobs").await, 0);
+    node.stop().await;
+}

@@ -1,0 +1,17 @@
+//! The queue on a real Postgres, without providers and without HTTP: each numbered scenario of the queue protocol
+//! (docs/queue.md in the comments below) with a test that fails without its rule, and a random model test over all of them.
+
+mod days;
+mod expiry;
+mod flushing;
+mod given_up;
+mod held_time;
+mod lost_lease;
+mod model;
+mod node;
+mod nodes;
+mod poison;
+mod proxy;
+mod replay;
+mod words;
+mod world;

@@ -1,0 +1,256 @@
+//! Random interleavings of everything that can happen to jobs, by three nodes over one database. After each phase,
+//! whatever the recorders are just doing, every device of every notification stands in exactly one place; at the end
+//! each has exactly one final outcome and no job is left.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use pushpost::domain::{LaneId, LaneKey, NodeId, NotificationId, Reason};
+use pushpost::queue::recorder::{Ending, Ticket};
+use pushpost::{maintenance, store};
+use rand::rngs::StdRng;
+use rand::seq::IndexedRandom;
+use rand::{RngExt, SeedableRng};
+
+use super::held_time::until;
+use super::node::{Node, accepted, end, rejected};
+use super::world::World;
+
+const PHASES: usize = 12;
+const STEPS: usize = 40;
+/// After so many attempts every device ends, so that the end can be reached.
+const MOST_ATTEMPTS: u16 = 4;
+
+struct Model {
+    seed: u64,
+    rng: StdRng,
+    world: World,
+    lanes: [LaneId; 2],
+    nodes: Vec<Player>,
+    /// Who was addressed by what.
+    addressed: BTreeMap<NotificationId, BTreeSet<i64>>,
+    next_device: i64,
+}
+
+/// A node with what is in its lanes' hands.
+struct Player {
+    node: Node,
+    tickets: Vec<Ticket>,
+}
+
+impl Model {
+    async fn start(seed: u64) -> Self {
+        let world = World::create().await;
+        let lanes = [LaneKey::Fcm, LaneKey::ALL[0]].map(|key| world.app.lane(key).id);
+        let mut model = Self {
+            seed,
+            rng: StdRng::seed_from_u64(seed),
+            world,
+            lanes,
+            nodes: Vec::new(),
+            addressed: BTreeMap::new(),
+            next_device: 1,
+        };
+        for _ in 0..3 {
+            let player = model.enter().await;
+            model.nodes.push(player);
+        }
+        model
+    }
+
+    async fn enter(&mut self) -> Player {
+        let node = Node::enter(&self.world).await;
+        if self.rng.random_ratio(2, 3) {
+            node.open_intakes();
+        }
+        Player { node, tickets: Vec::new() }
+    }
+
+    fn any(&mut self) -> usize {
+        self.rng.random_range(0..self.nodes.len())
+    }
+
+    async fn step(&mut self) {
+        let who = self.any();
+        match self.rng.random_range(0..100) {
+            0..20 => self.accept(who).await,
+            20..40 => self.take(who).await,
+            40..80 => self.report(who),
+            80..85 => self.give_back(who),
+            85..88 => self.crash(who).await,
+            88..91 => self.call_dead(who).await,
+            91..95 => self.expire().await,
+            95..97 => self.reconcile(who).await,
+            _ => tokio::time::sleep(Duration::from_millis(self.rng.random_range(0..30))).await,
+        }
+    }
+
+    /// Some of it to lanes that take it without a claim; some of it refused at once.
+    async fn accept(&mut self, who: usize) {
+        let many = if self.rng.random_ratio(1, 4) { self.rng.random_range(1..=700) } else { 1 };
+        let devices = self.next_device..self.next_device + many;
+        self.next_device = devices.end;
+        let mut new = self.world.wanted(devices.clone());
+        for target in &mut new.targets {
+            target.lane = *self.lanes.choose(&mut self.rng).unwrap();
+            target.refused = self.rng.random_ratio(1, 20).then(|| Reason::new("platform_not_configured"));
+        }
+        let id = self.nodes[who].node.accept(new).await;
+        self.addressed.insert(id, devices.collect());
+    }
+
+    async fn take(&mut self, who: usize) {
+        let lane = *self.lanes.choose(&mut self.rng).unwrap();
+        let player = &mut self.nodes[who];
+        let mut taken = player.node.take_handed(lane);
+        taken.extend(player.node.take(lane).await);
+        player.tickets.extend(taken);
+    }
+
+    /// Some of its tickets end, old leases' or the present one's alike.
+    fn report(&mut self, who: usize) {
+        for _ in 0..self.rng.random_range(0..150) {
+            let many = self.nodes[who].tickets.len();
+            if many == 0 {
+                return;
+            }
+            let ticket = self.nodes[who].tickets.swap_remove(self.rng.random_range(0..many));
+            let ending = self.ending(ticket.held().job.attempt);
+            end(ticket, ending);
+        }
+    }
+
+    fn ending(&mut self, attempt: u16) -> Ending {
+        match self.rng.random_range(0..10) {
+            0..2 if attempt < MOST_ATTEMPTS => Ending::Again {
+                lane: self.rng.random_ratio(1, 3).then(|| *self.lanes.choose(&mut self.rng).unwrap()),
+                delay: Duration::ZERO,
+                attempted: true,
+                unsure: self.rng.random_ratio(1, 3),
+                reason: self.rng.random_ratio(1, 2).then(|| Reason::new("Busy")),
+            },
+            2 => Ending::Back,
+            3..5 => rejected("BadRequest"),
+            _ => accepted(),
+        }
+    }
+
+    /// A lane that stops: what it holds goes back as it was.
+    fn give_back(&mut self, who: usize) {
+        let many = self.nodes[who].tickets.len();
+        self.nodes[who].tickets.truncate(many / 2);
+    }
+
+    /// The process ends in the middle of whatever it was doing; the leader sees it at once.
+    async fn crash(&mut self, who: usize) {
+        let successor = self.enter().await;
+        let dead = std::mem::replace(&mut self.nodes[who], successor);
+        let id = dead.node.id();
+        dead.node.crash().await;
+        self.world.lose(id).await;
+    }
+
+    /// It stood still for a while: its jobs are others', and it goes on under a new id with its old tickets.
+    async fn call_dead(&mut self, who: usize) {
+        let player = &self.nodes[who];
+        self.world.lose(player.node.id()).await;
+        player.node.membership.beat(&mut self.world.pool.acquire().await.unwrap()).await.unwrap();
+    }
+
+    async fn expire(&mut self) {
+        let mut conn = self.world.pool.acquire().await.unwrap();
+        sqlx::query(
+            "update jobs set expires_at = now() where job_id in
+               (select job_id from jobs where node_id is null order by random() limit 2 for update skip locked)",
+        )
+        .execute(&mut *conn)
+        .await
+        .unwrap();
+        store::expiry::expire(&mut conn, 500).await.unwrap();
+    }
+
+    /// As the pulse does after two comparisons, but for what is on its way to a lane.
+    async fn reconcile(&mut self, who: usize) {
+        let player = &mut self.nodes[who];
+        for lane in self.lanes {
+            player.tickets.extend(player.node.take_handed(lane));
+        }
+        player.node.release_strangers(&self.world).await;
+    }
+
+    async fn check(&self, when: &str) {
+        let faults = self.world.faults().await;
+        assert!(faults.is_empty(), "seed {}, {when}: {faults:#?}", self.seed);
+        for (id, devices) in &self.addressed {
+            let targets = self.world.counts(*id).await.targets();
+            assert_eq!(targets, devices.len() as u64, "seed {}, {when}: sum of {id}", self.seed);
+        }
+    }
+
+    /// Everybody goes on until nothing is left.
+    async fn finish(&mut self) {
+        for _ in 0..100 {
+            for who in 0..self.nodes.len() {
+                self.sweep_the_dead().await;
+                self.reconcile(who).await;
+                for lane in self.lanes {
+                    let more = self.nodes[who].node.take(lane).await;
+                    self.nodes[who].tickets.extend(more);
+                }
+                for ticket in std::mem::take(&mut self.nodes[who].tickets) {
+                    end(ticket, accepted());
+                }
+                self.nodes[who].node.idle().await;
+            }
+            if self.world.number("select count(*) from jobs").await == 0 {
+                return;
+            }
+        }
+        panic!("seed {}: jobs are left", self.seed);
+    }
+
+    async fn sweep_the_dead(&self) {
+        let mut conn = self.world.pool.acquire().await.unwrap();
+        let nodes = store::nodes::watch(&mut conn).await.unwrap();
+        let dead: Vec<NodeId> = nodes.iter().filter(|node| node.dead).map(|node| node.node).collect();
+        maintenance::sweep(&mut conn, &dead).await.unwrap();
+    }
+
+    async fn run(mut self) {
+        for phase in 0..PHASES {
+            for _ in 0..STEPS {
+                self.step().await;
+            }
+            self.check(&format!("phase {phase}")).await;
+        }
+        self.finish().await;
+        self.check("the end").await;
+        for (id, devices) in &self.addressed {
+            let counts = self.world.counts(*id).await;
+            assert_eq!(counts.pending, 0, "seed {}: {id}", self.seed);
+            let ended: BTreeSet<i64> = self.world.outcomes(*id).await.into_keys().collect();
+            assert_eq!(&ended, devices, "seed {}: {id}", self.seed);
+        }
+        let room = std::mem::take(&mut self.nodes);
+        for player in room {
+            until("all room of the intakes is back", async || player.node.has_all_room()).await;
+            assert!(player.node.recorder.has_room());
+            player.node.stop().await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn no_interleaving_loses_or_doubles_an_outcome_1() {
+    Model::start(1).await.run().await;
+}
+
+#[tokio::test]
+async fn no_interleaving_loses_or_doubles_an_outcome_2() {
+    Model::start(2).await.run().await;
+}
+
+#[tokio::test]
+async fn no_interleaving_loses_or_doubles_an_outcome_3() {
+    Model::start(3).await.run().await;
+}

@@ -1,0 +1,192 @@
+//! A node without lanes: its acceptor and recorder run, and the test claims, sends and reports in the lanes' place.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use pushpost::domain::{
+    Class, DeliveryStatus, JobId, LaneId, LaneKey, NodeId, NotificationId, Priority, Reason, Verdict,
+};
+use pushpost::queue::accept::{Acceptor, NewNotification};
+use pushpost::queue::claim::Claimer;
+use pushpost::queue::holdings::Holdings;
+use pushpost::queue::intake::{Held, Intake, Intakes};
+use pushpost::queue::membership::Membership;
+use pushpost::queue::recorder::{Ending, Recorder, Ticket};
+use pushpost::queue::wake::Waker;
+use pushpost::store;
+use sqlx::PgPool;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::held_time::until;
+use super::world::{World, queue_pool};
+
+/// As the service's default.
+pub(super) const TIMEOUT: Duration = Duration::from_secs(15);
+/// Devices that each lane's intake takes.
+pub(super) const ROOM: usize = 1_000;
+
+pub(super) struct Node {
+    pub(super) membership: Arc<Membership>,
+    pub(super) holdings: Arc<Holdings>,
+    pub(super) intakes: Arc<Intakes>,
+    pub(super) recorder: Recorder,
+    pub(super) acceptor: Acceptor,
+    /// Kept, so that the recorder has somebody to tell.
+    _verdicts: mpsc::Receiver<Vec<Verdict>>,
+    pool: PgPool,
+    /// Aborted when the node is dropped: that is a crash.
+    tasks: JoinSet<()>,
+    stop: CancellationToken,
+}
+
+impl Node {
+    pub(super) async fn enter(world: &World) -> Self {
+        Self::over(world, queue_pool(world.database.url().parse().unwrap())).await
+    }
+
+    /// One whose acceptor and recorder reach Postgres by another way.
+    pub(super) async fn over(world: &World, pool: PgPool) -> Self {
+        let membership = Membership::enter(&world.pool, "test".to_owned(), TIMEOUT).await.unwrap();
+        let membership = Arc::new(membership);
+        let intake = |key| {
+            let lane = world.app.lane(key).id;
+            (lane, Arc::new(Intake::new(lane, ROOM)))
+        };
+        let intakes: Arc<Intakes> = Arc::new(LaneKey::ALL.into_iter().map(intake).collect());
+        let holdings = Arc::new(Holdings::default());
+        let waker = Waker::new(Arc::clone(&intakes), Arc::clone(&membership));
+        let (verdicts_out, verdicts) = mpsc::channel(1_000);
+        let (recorder, writer) =
+            Recorder::new(pool.clone(), Arc::clone(&holdings), waker.clone(), verdicts_out);
+        let (acceptor, committer) = Acceptor::new(
+            pool.clone(),
+            Arc::clone(&membership),
+            Arc::clone(&intakes),
+            Some(recorder.clone()),
+            waker,
+        );
+        let (mut tasks, stop) = (JoinSet::new(), CancellationToken::new());
+        tasks.spawn(writer.run(stop.clone()));
+        tasks.spawn(committer.run(stop.clone()));
+        Self { membership, holdings, intakes, recorder, acceptor, _verdicts: verdicts, pool, tasks, stop }
+    }
+
+    pub(super) fn id(&self) -> NodeId {
+        self.membership.id()
+    }
+
+    pub(super) async fn accept(&self, new: NewNotification) -> NotificationId {
+        self.acceptor.accept(new).await.unwrap().id
+    }
+
+    /// Its lanes take jobs without a claim.
+    pub(super) fn open_intakes(&self) {
+        self.intakes.values().for_each(|intake| intake.set_open(true));
+    }
+
+    /// Claims all that is due in a lane; it is in nobody's hands yet.
+    pub(super) async fn claim(&self, lane: LaneId) -> Vec<Held> {
+        let (mut claimer, lease) = (Claimer::new(self.pool.clone(), lane), self.id());
+        let mut claimed = Vec::new();
+        for class in Class::ALL {
+            for priority in Priority::DESCENDING {
+                let jobs = claimer.claim(*class, priority, 10_000, lease).await.unwrap();
+                claimed.extend(jobs.into_iter().map(|job| Held { job, lease, known: None }));
+            }
+        }
+        claimed
+    }
+
+    /// Claims all that is due in a lane and takes it in hand: tickets in the order of jobs and devices.
+    pub(super) async fn take(&self, lane: LaneId) -> Vec<Ticket> {
+        let claimed = self.claim(lane).await;
+        claimed.into_iter().flat_map(|held| self.recorder.open(held).1).collect()
+    }
+
+    /// Takes what was handed over in a lane in hand.
+    pub(super) fn take_handed(&self, lane: LaneId) -> Vec<Ticket> {
+        let intake = &self.intakes[&lane];
+        let handed = intake.take_handed();
+        let tickets: Vec<Ticket> = handed.into_iter().flat_map(|held| self.recorder.open(held).1).collect();
+        intake.free(tickets.len());
+        tickets
+    }
+
+    /// Releases what the table says it holds and it has not in hand, as its pulse does after two comparisons.
+    pub(super) async fn release_strangers(&self, world: &World) {
+        let mut conn = world.pool.acquire().await.unwrap();
+        let mut strange = store::jobs::held_by(&mut conn, self.id()).await.unwrap();
+        strange.retain(|(job, _)| !self.holdings.has(*job));
+        store::jobs::release(&mut conn, self.id(), &strange).await.unwrap();
+    }
+
+    /// Nothing of any intake's room is taken. The intakes are open and forget what they know to be waiting.
+    pub(super) fn has_all_room(&self) -> bool {
+        self.open_intakes();
+        self.intakes.values().all(|intake| {
+            Priority::DESCENDING.iter().for_each(|priority| {
+                intake.take_hint(Class::Direct, *priority);
+            });
+            intake.reserve(Priority::Low, ROOM).is_some()
+        })
+    }
+
+    /// Until nothing is in its hands: all is on record, or given back.
+    pub(super) async fn idle(&self) {
+        until("the node lets go of all jobs", async || self.holdings.is_empty()).await;
+    }
+
+    pub(super) async fn lets_go(&self, job: JobId) {
+        until("the node lets go of the job", async || !self.holdings.has(job)).await;
+    }
+
+    /// Ends in the middle of whatever it is doing, and its connections with it.
+    pub(super) async fn crash(mut self) {
+        self.tasks.shutdown().await;
+        self.pool.close().await;
+    }
+
+    /// Ends as the service does: everything that was handed in is committed and on record.
+    pub(super) async fn stop(mut self) {
+        self.stop.cancel();
+        let ended = async { while self.tasks.join_next().await.is_some() {} };
+        tokio::time::timeout(Duration::from_secs(30), ended).await.expect("it ends when all tickets have");
+    }
+}
+
+pub(super) fn accepted() -> Ending {
+    Ending::Final { status: DeliveryStatus::Accepted, attempted: true, reason: None, provider_id: None }
+}
+
+pub(super) fn rejected(word: &str) -> Ending {
+    Ending::Final {
+        status: DeliveryStatus::Rejected,
+        attempted: true,
+        reason: Some(Reason::new(word)),
+        provider_id: None,
+    }
+}
+
+/// Another attempt, due at once.
+pub(super) fn again(word: &str) -> Ending {
+    Ending::Again {
+        lane: None,
+        delay: Duration::ZERO,
+        attempted: true,
+        unsure: false,
+        reason: Some(Reason::new(word)),
+    }
+}
+
+/// Ends a ticket now.
+pub(super) fn end(ticket: Ticket, ending: Ending) {
+    ticket.end(ending, Instant::now(), None);
+}
+
+/// Ends them all alike.
+pub(super) fn end_all(tickets: impl IntoIterator<Item = Ticket>, ending: &Ending) {
+    tickets.into_iter().for_each(|ticket| end(ticket, ending.clone()));
+}

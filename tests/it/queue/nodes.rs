@@ -1,0 +1,245 @@
+//! Nodes that die, that are called dead, and that hold what they don't know of (docs/queue.md 3).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use pushpost::domain::{Counts, NodeId, NotificationId, Priority};
+use pushpost::maintenance;
+use pushpost::queue::pulse::Pulse;
+use sqlx::PgPool;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::held_time::{HeldTime, until};
+use super::node::{Node, ROOM, TIMEOUT, accepted, end_all};
+use super::proxy::Proxy;
+use super::world::{World, small_queue_pool};
+
+const SECOND: Duration = Duration::from_secs(1);
+/// A node compares what it holds with the table so often.
+const COMPARISON: u64 = 10;
+
+/// Whose the jobs of the table are.
+async fn holders(world: &World) -> Vec<Option<i32>> {
+    sqlx::query_scalar("select node_id from jobs order by job_id")
+        .fetch_all(&world.database.pool)
+        .await
+        .unwrap()
+}
+
+async fn is_dead(world: &World, node: NodeId) -> bool {
+    sqlx::query_scalar("select dead_at is not null from nodes where node_id = $1")
+        .bind(node.0)
+        .fetch_one(&world.database.pool)
+        .await
+        .unwrap()
+}
+
+async fn beat(world: &World, node: &Node) {
+    node.membership.beat(&mut world.pool.acquire().await.unwrap()).await.unwrap();
+}
+
+/// docs/queue.md 3: the leader calls a node dead when it has watched it stand still for the node time-out, and not before;
+/// its jobs wait again. A node that beats keeps its own.
+#[tokio::test]
+async fn the_jobs_of_a_node_that_stands_still_wait_again() {
+    let world = World::create().await;
+    let (leader, living, dying) =
+        (Node::enter(&world).await, Node::enter(&world).await, Node::enter(&world).await);
+    leader.accept(world.wanted([1])).await;
+    let of_living = living.take(world.lane).await;
+    leader.accept(world.wanted([2])).await;
+    let of_dying = dying.take(world.lane).await;
+    let settings = maintenance::Settings {
+        pool: world.pool.clone(),
+        membership: Arc::clone(&leader.membership),
+        retention_days: 30,
+    };
+    let (stop, mut tasks) = (CancellationToken::new(), JoinSet::new());
+    let time = HeldTime::hold();
+    tasks.spawn(maintenance::run(settings, stop.clone()));
+    let mut seconds = 0;
+    while !is_dead(&world, dying.id()).await {
+        time.pass(SECOND).await;
+        seconds += 1;
+        assert!(seconds < 120, "it stands still, and nobody sees it");
+        beat(&world, &leader).await;
+        beat(&world, &living).await;
+    }
+    assert!(seconds >= TIMEOUT.as_secs(), "called dead after {seconds} s");
+    until("its job waits again", async || holders(&world).await == [Some(living.id().0), None]).await;
+    // Swept again as long as it is dead: a commit may come late.
+    sqlx::query("update jobs set node_id = $1 where node_id is null")
+        .bind(dying.id().0)
+        .execute(&world.pool)
+        .await
+        .unwrap();
+    while holders(&world).await != [Some(living.id().0), None] {
+        time.pass(SECOND).await;
+        seconds += 1;
+        assert!(seconds < 240, "swept once, and never again");
+        beat(&world, &leader).await;
+        beat(&world, &living).await;
+    }
+    drop((of_living, of_dying));
+}
+
+/// docs/queue.md 3: called dead, a node enters under a new id, and what it took before may start nothing.
+#[tokio::test]
+async fn a_node_that_was_called_dead_goes_on_under_another_id() {
+    let world = World::create().await;
+    let node = Node::enter(&world).await;
+    let id = node.accept(world.wanted([1])).await;
+    let tickets = node.take(world.lane).await;
+    let old = node.id();
+    assert!(node.membership.may_start(tickets[0].held().lease));
+    world.lose(old).await;
+    beat(&world, &node).await;
+    assert_ne!(node.id(), old);
+    assert!(!node.membership.may_start(tickets[0].held().lease));
+    assert!(node.membership.may_start(node.id()));
+    // Its lanes drop what they hold; others have the job by now, or take it.
+    drop(tickets);
+    node.idle().await;
+    assert_eq!(holders(&world).await, [None]);
+    end_all(node.take(world.lane).await, &accepted());
+    node.idle().await;
+    assert_eq!(world.counts(id).await, Counts { accepted: 1, ..Counts::default() });
+    node.stop().await;
+}
+
+/// docs/queue.md 3: without a committed beat for two thirds of the time-out, a node starts nothing: it may be called dead.
+#[tokio::test]
+async fn a_node_without_a_beat_starts_nothing() {
+    let world = World::create().await;
+    let node = Node::enter(&world).await;
+    let time = HeldTime::hold();
+    beat(&world, &node).await;
+    time.pass(Duration::from_secs(9)).await;
+    assert!(node.membership.may_start(node.id()));
+    time.pass(Duration::from_secs(2)).await;
+    assert!(!node.membership.may_start(node.id()));
+    beat(&world, &node).await;
+    assert!(node.membership.may_start(node.id()));
+}
+
+/// A node's pulse, beaten by hand.
+struct Beating {
+    node: Node,
+    time: HeldTime,
+    _tasks: JoinSet<()>,
+}
+
+impl Beating {
+    async fn start(node: Node, pool: PgPool) -> Self {
+        let pulse = Pulse {
+            pool,
+            membership: Arc::clone(&node.membership),
+            holdings: Arc::clone(&node.holdings),
+            intakes: Arc::clone(&node.intakes),
+            tasks: TaskTracker::new(),
+        };
+        let (time, mut tasks) = (HeldTime::hold(), JoinSet::new());
+        tasks.spawn(pulse.run(CancellationToken::new()));
+        let beating = Self { node, time, _tasks: tasks };
+        beating.round_done().await;
+        beating
+    }
+
+    async fn round_done(&self) {
+        until("the pulse has done its round", async || {
+            // Timers are as exact as a millisecond.
+            self.time.pass(Duration::from_millis(1)).await;
+            self.node.membership.since_answer() < SECOND / 2
+        })
+        .await;
+    }
+
+    async fn pass(&self, seconds: u64) {
+        for _ in 0..seconds {
+            self.time.pass(SECOND).await;
+            self.round_done().await;
+        }
+    }
+}
+
+/// docs/queue.md 3: what the table says that this node holds and it does not know of in two comparisons running is
+/// released; what is in its hands is not, nor what changed hands in between.
+#[tokio::test]
+async fn a_job_that_its_node_does_not_know_of_is_released() {
+    let world = World::create().await;
+    let node = Node::enter(&world).await;
+    for device in 1..=3 {
+        node.accept(world.wanted([device])).await;
+    }
+    let mut claimed = node.claim(world.lane).await;
+    let (_, in_hand) = node.recorder.open(claimed.remove(0));
+    let changing = claimed.remove(1).job.id;
+    let beating = Beating::start(node, world.pool.clone()).await;
+    let me = Some(beating.node.id().0);
+    beating.pass(COMPARISON + 1).await;
+    assert_eq!(holders(&world).await, [me, me, me], "one comparison proves nothing: it may be on its way");
+    sqlx::query("update jobs set ver = ver + 2 where job_id = $1")
+        .bind(changing.0)
+        .execute(&world.pool)
+        .await
+        .unwrap();
+    beating.pass(COMPARISON).await;
+    assert_eq!(holders(&world).await, [me, None, me]);
+    beating.pass(COMPARISON).await;
+    assert_eq!(holders(&world).await, [me, None, None]);
+    drop(in_hand);
+}
+
+/// docs/queue.md 3f, 16e: the answer to the commit of a handed-over job is lost. The caller learns that it was accepted,
+/// the room that was reserved for it comes back, and the job is released.
+#[tokio::test]
+async fn a_job_whose_hand_over_was_lost_waits_again() {
+    let world = World::create().await;
+    let proxy = Proxy::to(&world).await;
+    let node = Node::over(&world, small_queue_pool(proxy.options(), 1)).await;
+    node.open_intakes();
+    let nobody = NotificationId::floor(chrono::DateTime::UNIX_EPOCH);
+    proxy.cut_once(&world, "select exists (select from jobs where notification_id <> $1)", nobody);
+    let id = node.accept(world.wanted(1..=7)).await;
+    assert!(proxy.has_cut());
+    let intake = Arc::clone(&node.intakes[&world.lane]);
+    assert!(intake.take_handed().is_empty());
+    assert!(intake.reserve(Priority::Normal, ROOM).is_some(), "the room is back");
+    let beating = Beating::start(node, world.pool.clone()).await;
+    assert_eq!(holders(&world).await, [Some(beating.node.id().0)]);
+    beating.pass(2 * COMPARISON + 1).await;
+    assert_eq!(holders(&world).await, [None]);
+    let tickets = beating.node.take(world.lane).await;
+    assert_eq!(tickets.len(), 7);
+    end_all(tickets, &accepted());
+    until("all is on record", async || {
+        beating.time.pass(Duration::from_millis(1)).await;
+        beating.node.holdings.is_empty()
+    })
+    .await;
+    assert_eq!(world.counts(id).await, Counts { accepted: 7, ..Counts::default() });
+}
+
+/// A connection that neither answers nor ends must not take the beat away for as long as TCP hopes.
+#[tokio::test]
+async fn the_beat_outlasts_a_connection_that_died_in_silence() {
+    let world = World::create().await;
+    let proxy = Proxy::to(&world).await;
+    let node = Node::enter(&world).await;
+    let beating = Beating::start(node, small_queue_pool(proxy.options(), 1)).await;
+    beating.pass(4).await;
+    proxy.silence();
+    for _ in 0..12 {
+        beating.time.pass(SECOND).await;
+        for _ in 0..20 {
+            world.number("select 1::bigint").await;
+        }
+    }
+    assert!(
+        beating.node.membership.may_start(beating.node.id()),
+        "no beat for {:?}",
+        beating.node.membership.since_beat()
+    );
+}

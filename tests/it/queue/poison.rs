@@ -1,0 +1,232 @@
+//! Values that Postgres refuses: they fail alone (docs/queue.md 6).
+
+use std::time::Duration;
+
+use pushpost::domain::{Counts, DeliveryStatus, NotificationId, Reason};
+use pushpost::queue::accept::{Accepted, Error};
+use pushpost::queue::recorder::Ending;
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+use sqlx::Connection;
+use tokio::task::JoinSet;
+
+use super::held_time::{HeldTime, until};
+use super::node::{Node, accepted, end, end_all, rejected};
+use super::world::World;
+
+/// Postgres has no text with a NUL in it; the API refuses it, and the queue copes even if it did not.
+const POISON: &str = "row\0 1";
+
+/// Until Postgres keeps somebody waiting for a lock.
+async fn somebody_waits(world: &World) {
+    until("the first commit waits for the lock", async || {
+        world
+            .number(
+                "select count(*) from pg_stat_activity
+                 where datname = current_database() and wait_event_type = 'Lock'",
+            )
+            .await
+            == 1
+    })
+    .await;
+}
+
+/// docs/queue.md 6a: all of them arrive during one commit, so they share the next one.
+#[tokio::test]
+async fn a_poisoned_request_fails_alone() {
+    let world = World::create().await;
+    let node = Node::enter(&world).await;
+    let mut requests = JoinSet::new();
+    let send = |requests: &mut JoinSet<(i64, Result<Accepted, Error>)>, device: i64| {
+        let (acceptor, mut new) = (node.acceptor.clone(), world.wanted([device]));
+        match device {
+            17 => new.targets[0].reference = Some(POISON.to_owned()),
+            30 => new.label = Some(POISON.to_owned()),
+            _ => new.targets[0].reference = Some(format!("row {device}")),
+        }
+        requests.spawn(async move { (device, acceptor.accept(new).await) });
+    };
+    let mut conn = world.database.pool.acquire().await.unwrap();
+    let mut busy = conn.begin().await.unwrap();
+    sqlx::query("lock table notifications in access exclusive mode").execute(&mut *busy).await.unwrap();
+    send(&mut requests, 1);
+    somebody_waits(&world).await;
+    (2..=40).for_each(|device| send(&mut requests, device));
+    // All of them are in the acceptor's hands before the first commit ends.
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+    busy.rollback().await.unwrap();
+    let mut refused = Vec::new();
+    while let Some(answer) = requests.join_next().await {
+        match answer.unwrap() {
+            (_, Ok(_)) => {}
+            (device, Err(Error::Poisoned(state))) => {
+                assert_eq!(state, "22021");
+                refused.push(device);
+            }
+            (device, Err(error)) => panic!("{device}: {error}"),
+        }
+    }
+    refused.sort_unstable();
+    assert_eq!(refused, [17, 30]);
+    assert_eq!(world.number("select count(*) from notifications").await, 38);
+    assert_eq!(world.number("select count(*) from targets").await, 38);
+    assert_eq!(world.number("select count(*) from jobs").await, 38);
+    let transactions = world.number("select count(distinct xmin::text) from notifications").await;
+    assert!(transactions < 20, "they shared commits: {transactions} for 38");
+    world.assert_sound().await;
+    node.stop().await;
+}
+
+/// Strings that have broken something somewhere.
+fn nasty(rng: &mut StdRng) -> String {
+    const PARTS: &[&str] = &[
+        "\0",
+        "\n",
+        "\r\n",
+        "\u{7f}",
+        "{}",
+        "NULL",
+        "\\",
+        "\"",
+        "'",
+        ",",
+        "é",
+        "\u{fffe}",
+        "\u{10ffff}",
+        "x",
+        " ",
+        "😀",
+    ];
+    let long = if rng.random_ratio(1, 10) { 5_000 } else { 6 };
+    (0..rng.random_range(0..long)).map(|_| PARTS[rng.random_range(0..PARTS.len())]).collect()
+}
+
+/// docs/queue.md 6b: whatever a provider writes, its outcome goes on record, and with the words that can be kept.
+#[tokio::test]
+async fn whatever_a_provider_writes_is_recorded() {
+    let world = World::create().await;
+    let node = Node::enter(&world).await;
+    let seed = rand::random();
+    let mut rng = StdRng::seed_from_u64(seed);
+    let id = node.accept(world.wanted(1..=400)).await;
+    for ticket in node.take(world.lane).await {
+        let reason = rng.random_ratio(1, 2).then(|| Reason::new(&nasty(&mut rng)));
+        let provider_id = rng.random_ratio(1, 2).then(|| nasty(&mut rng));
+        let ending = if rng.random_ratio(1, 5) {
+            let delay = Duration::from_secs(60);
+            Ending::Again { lane: None, delay, attempted: true, unsure: false, reason }
+        } else {
+            Ending::Final { status: DeliveryStatus::Accepted, attempted: true, reason, provider_id }
+        };
+        end(ticket, ending);
+    }
+    node.idle().await;
+    assert_eq!(world.number("select count(*) from jobs where class = 0").await, 0, "seed {seed}");
+    for delivery in world.deliveries(id).await {
+        let words = [delivery.reason.as_deref(), delivery.provider_id.as_deref()];
+        for word in words.into_iter().flatten() {
+            assert!(
+                !word.is_empty() && word.bytes().all(|b| matches!(b, b' '..=b'~')),
+                "seed {seed}: {word:?}"
+            );
+        }
+    }
+    world.assert_sound().await;
+    node.stop().await;
+}
+
+/// Makes Postgres refuse receipts as it refuses bad bytes, where `condition` holds.
+async fn refuse_receipts(world: &World, condition: &str) {
+    let sql = format!(
+        "create function refuse() returns trigger language plpgsql as $$
+         begin
+           if {condition} then raise exception 'refused' using errcode = '22021'; end if;
+           return new;
+         end $$;
+         create trigger refuse before insert on receipts for each row execute function refuse()"
+    );
+    sqlx::raw_sql(sqlx::AssertSqlSafe(sql)).execute(&world.database.pool).await.unwrap();
+}
+
+const NO_POISONED_WORDS: &str = "'poison' = any(new.reasons)";
+
+async fn words(world: &World, id: NotificationId) -> Vec<Option<String>> {
+    world.deliveries(id).await.into_iter().map(|delivery| delivery.reason).collect()
+}
+
+/// docs/queue.md 6b: should a word be refused all the same, its outcome is recorded without it and the others with theirs.
+#[tokio::test]
+async fn an_outcome_whose_words_are_refused_is_recorded_without_them() {
+    let world = World::create().await;
+    let node = Node::enter(&world).await;
+    refuse_receipts(&world, NO_POISONED_WORDS).await;
+    let mut ids = Vec::new();
+    for device in 1..=20 {
+        ids.push(node.accept(world.wanted([device])).await);
+    }
+    for ticket in node.take(world.lane).await {
+        let word = if ticket.device().0 % 7 == 0 { "poison" } else { "BadRequest" };
+        end(ticket, rejected(word));
+    }
+    node.idle().await;
+    for (id, device) in ids.into_iter().zip(1..) {
+        let word = (device % 7 != 0).then(|| "BadRequest".to_owned());
+        assert_eq!(words(&world, id).await, [word], "device {device}");
+    }
+    node.stop().await;
+}
+
+/// The same on the slow path: a late outcome that is refused must not hold up what shares its flush.
+#[tokio::test]
+async fn a_late_outcome_whose_words_are_refused_holds_nobody_up() {
+    let world = World::create().await;
+    let node = Node::enter(&world).await;
+    refuse_receipts(&world, NO_POISONED_WORDS).await;
+    let mut ids = Vec::new();
+    for device in 1..=6 {
+        ids.push(node.accept(world.wanted([device])).await);
+    }
+    let tickets = node.take(world.lane).await;
+    world.lose(node.id()).await;
+    for ticket in tickets {
+        let word = if ticket.device().0 == 1 { "poison" } else { "BadRequest" };
+        end(ticket, rejected(word));
+    }
+    node.idle().await;
+    assert_eq!(words(&world, ids[0]).await, [None]);
+    assert_eq!(words(&world, ids[5]).await, [Some("BadRequest".to_owned())]);
+    world.assert_sound().await;
+    node.stop().await;
+}
+
+/// What can't be stored at all is kept, and holds nobody up: its job stays leased, so nobody sends it again.
+#[tokio::test]
+async fn an_outcome_that_cannot_be_stored_is_kept_and_tried_again() {
+    let world = World::create().await;
+    let node = Node::enter(&world).await;
+    refuse_receipts(&world, "new.devices[1] = 3").await;
+    let mut ids = Vec::new();
+    for device in 1..=5 {
+        ids.push(node.accept(world.wanted([device])).await);
+    }
+    let tickets = node.take(world.lane).await;
+    let time = HeldTime::hold();
+    end_all(tickets, &accepted());
+    until("the others are on record", async || {
+        time.pass(Duration::from_millis(1)).await;
+        world.number("select count(*) from receipts").await == 4
+    })
+    .await;
+    assert_eq!(world.counts(ids[2]).await, Counts { pending: 1, ..Counts::default() });
+    world.run("drop trigger refuse on receipts").await;
+    assert!(!node.holdings.is_empty());
+    // Again after ten seconds.
+    until("it is on record as well", async || {
+        time.pass(Duration::from_secs(1)).await;
+        node.holdings.is_empty()
+    })
+    .await;
+    assert_eq!(world.counts(ids[2]).await, Counts { accepted: 1, ..Counts::default() });
+}

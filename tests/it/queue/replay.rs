@@ -1,0 +1,150 @@
+//! Recording twice what happened once (docs/queue.md 1a, 1d, 1e).
+
+use bit_vec::BitVec;
+use pushpost::domain::{Counts, DeviceId, Job, JobId, NodeId};
+use pushpost::store::record::{Batch, Receipt, Retry, record};
+
+use super::held_time::until;
+use super::node::{Node, accepted, again, end, end_all};
+use super::proxy::Proxy;
+use super::world::{World, small_queue_pool};
+
+const SOMETHING_RECORDED: &str = "select exists (select from receipts where notification_id = $1)";
+
+/// `accepted` for the devices at these positions of a job, and of those at `again` another attempt.
+fn outcomes(batch: &mut Batch, job: &Job, accepted: &[usize], again: &[usize], finished: bool) {
+    let mut done = BitVec::from_elem(job.devices.len(), false);
+    let mut all: Vec<usize> = accepted.iter().chain(again).copied().collect();
+    all.sort_unstable();
+    all.iter().for_each(|i| done.set(*i, true));
+    let devices: Vec<DeviceId> = all.iter().map(|i| job.devices[*i]).collect();
+    let count = |positions: &[usize]| i16::try_from(positions.len()).unwrap();
+    batch.receipt(Receipt {
+        job: job.id,
+        node: Some(NodeId(1)),
+        version: job.version,
+        finished,
+        done,
+        counts: [count(accepted), 0, 0, 0, 0, 0, count(again)],
+        devices: &devices,
+        outcomes: all.iter().map(|i| u8::from(accepted.contains(i))).collect(),
+        reasons: Vec::new(),
+        reason_of: Vec::new(),
+        provider_ids: Vec::new(),
+        began_ms: 0,
+    });
+    if !again.is_empty() {
+        let devices: Vec<DeviceId> = again.iter().map(|i| job.devices[*i]).collect();
+        let retry = Retry {
+            parent: job.id,
+            lane: None,
+            delay_ms: 0,
+            step: 1,
+            unsure: 0,
+            reason: None,
+            devices: &devices,
+        };
+        batch.retry(retry);
+    }
+}
+
+async fn recorded(world: &World, batch: &Batch) -> Vec<JobId> {
+    record(&mut world.pool.acquire().await.unwrap(), batch).await.unwrap()
+}
+
+/// docs/queue.md 1a, 1d: the receipt and the retry job are written once, and the sum stays at `targets`.
+#[tokio::test]
+async fn the_same_record_twice_is_one() {
+    let world = World::create().await;
+    let node = Node::enter(&world).await;
+    let id = node.accept(world.wanted(1..=500)).await;
+    let job = node.claim(world.lane).await.remove(0).job;
+
+    let (ended, again): (Vec<usize>, Vec<usize>) = ((0..270).collect(), (270..300).collect());
+    let mut partly = Batch::default();
+    outcomes(&mut partly, &job, &ended, &again, false);
+    assert_eq!(recorded(&world, &partly).await, [job.id]);
+    assert_eq!(recorded(&world, &partly).await, []);
+    assert_eq!(world.counts(id).await, Counts { accepted: 270, pending: 230, ..Counts::default() });
+    assert_eq!(world.number("select count(*) from jobs").await, 2, "the job and one retry job");
+
+    let rest: Vec<usize> = (300..500).collect();
+    let mut all = Batch::default();
+    outcomes(&mut all, &Job { version: job.version + 1, ..job.clone() }, &rest, &[], true);
+    assert_eq!(recorded(&world, &all).await, [job.id]);
+    assert_eq!(recorded(&world, &all).await, []);
+    assert_eq!(world.counts(id).await, Counts { accepted: 470, pending: 30, ..Counts::default() });
+    world.assert_sound().await;
+}
+
+/// docs/queue.md 1e: a record that calls a job finished while a device of it has no outcome changes nothing.
+#[tokio::test]
+async fn a_job_never_goes_while_a_device_of_it_has_no_outcome() {
+    let world = World::create().await;
+    let node = Node::enter(&world).await;
+    let id = node.accept(world.wanted(1..=3)).await;
+    let job = node.claim(world.lane).await.remove(0).job;
+    let mut wrong = Batch::default();
+    outcomes(&mut wrong, &job, &[0, 2], &[], true);
+    assert_eq!(recorded(&world, &wrong).await, []);
+    assert_eq!(world.counts(id).await, Counts { pending: 3, ..Counts::default() });
+    world.assert_sound().await;
+}
+
+/// A world whose node reaches Postgres by a single connection through a proxy.
+async fn behind_a_proxy() -> (World, Proxy, Node) {
+    let world = World::create().await;
+    let proxy = Proxy::to(&world).await;
+    let node = Node::over(&world, small_queue_pool(proxy.options(), 1)).await;
+    (world, proxy, node)
+}
+
+/// docs/queue.md 1a, through the recorder: the connection is cut after the commit of a job's last outcomes.
+#[tokio::test]
+async fn an_answer_lost_after_the_last_record_of_a_job_costs_nothing() {
+    let (world, proxy, node) = behind_a_proxy().await;
+    let id = node.accept(world.wanted(1..=500)).await;
+    let mut tickets = node.take(world.lane).await;
+    proxy.cut_once(&world, SOMETHING_RECORDED, id);
+    let retried = tickets.split_off(470);
+    end_all(retried, &again("Busy"));
+    end_all(tickets, &accepted());
+    node.idle().await;
+    assert!(proxy.has_cut());
+    assert_eq!(world.counts(id).await, Counts { accepted: 470, pending: 30, ..Counts::default() });
+    assert_eq!(world.number("select count(*) from jobs").await, 1, "one retry job");
+    world.assert_sound().await;
+    node.stop().await;
+}
+
+/// The same for a record that leaves devices in the job: what is reported later still finds the job.
+#[tokio::test]
+async fn an_answer_lost_after_a_partial_record_costs_nothing() {
+    let (world, proxy, node) = behind_a_proxy().await;
+    let id = node.accept(world.wanted(1..=500)).await;
+    let mut tickets = node.take(world.lane).await;
+    let job = tickets[0].held().job.id;
+    proxy.cut_once(&world, SOMETHING_RECORDED, id);
+    let rest = tickets.split_off(150);
+    let retried = tickets.split_off(100);
+    end_all(tickets, &accepted());
+    end_all(retried, &again("Busy"));
+    until("the answer is lost", async || proxy.has_cut()).await;
+    end_all(rest, &accepted());
+    node.lets_go(job).await;
+    assert_eq!(world.counts(id).await, Counts { accepted: 450, pending: 50, ..Counts::default() });
+    world.assert_sound().await;
+    // The retry jobs hold exactly the retried devices, once each.
+    let mut retried = node.take(world.lane).await;
+    assert_eq!(
+        retried.iter().map(|ticket| ticket.device().0).collect::<Vec<_>>(),
+        (101..=150).collect::<Vec<_>>()
+    );
+    let last = retried.pop().unwrap();
+    assert_eq!(last.held().job.attempt, 2);
+    end(last, accepted());
+    end_all(retried, &accepted());
+    node.idle().await;
+    assert_eq!(world.counts(id).await, Counts { accepted: 500, ..Counts::default() });
+    node.stop().await;
+}

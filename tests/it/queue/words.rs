@@ -1,0 +1,97 @@
+//! What a receipt remembers of each device: its word, its provider's id, whether it was tried (docs/queue.md 20).
+
+use std::time::Duration;
+
+use pushpost::domain::{DeliveryStatus, Reason};
+use pushpost::queue::recorder::Ending;
+use pushpost::store::deliveries::Delivery;
+
+use super::node::{Node, end, rejected};
+use super::world::World;
+
+fn taken(provider_id: &str) -> Ending {
+    Ending::Final {
+        status: DeliveryStatus::Accepted,
+        attempted: true,
+        reason: None,
+        provider_id: Some(provider_id.to_owned()),
+    }
+}
+
+fn untried(status: DeliveryStatus, word: &str) -> Ending {
+    Ending::Final { status, attempted: false, reason: Some(Reason::new(word)), provider_id: None }
+}
+
+fn later(word: &str, attempted: bool) -> Ending {
+    let reason = Some(Reason::new(word));
+    Ending::Again { lane: None, delay: Duration::from_secs(60), attempted, unsure: false, reason }
+}
+
+type Line<'a> = (i64, &'a str, u16, Option<&'a str>, Option<&'a str>);
+
+fn line(delivery: &Delivery) -> Line<'_> {
+    let (word, id) = (delivery.reason.as_deref(), delivery.provider_id.as_deref());
+    (delivery.device.0, delivery.status.as_str(), delivery.attempts, word, id)
+}
+
+#[tokio::test]
+async fn a_mixed_receipt_gives_every_device_its_own_words_back() {
+    let world = World::create().await;
+    let node = Node::enter(&world).await;
+    let id = node.accept(world.wanted(1..=7)).await;
+    let endings = [
+        taken("projects/p/messages/1"),
+        rejected("INVALID_ARGUMENT"),
+        Ending::Final { status: DeliveryStatus::Accepted, attempted: true, reason: None, provider_id: None },
+        untried(DeliveryStatus::Cancelled, "user_changed"),
+        rejected("INVALID_ARGUMENT"),
+        later("UNAVAILABLE", true),
+        later("moved", false),
+    ];
+    for (ticket, ending) in node.take(world.lane).await.into_iter().zip(endings) {
+        end(ticket, ending);
+    }
+    node.idle().await;
+    assert_eq!(world.number("select count(*) from receipts").await, 1, "it is one receipt that is read");
+
+    let mut deliveries = world.deliveries(id).await;
+    deliveries.sort_by_key(|delivery| delivery.device);
+    let lines: Vec<Line<'_>> = deliveries.iter().map(line).collect();
+    let message = Some("projects/p/messages/1");
+    assert_eq!(
+        lines,
+        [
+            (1, "accepted", 1, None, message),
+            (2, "rejected", 1, Some("INVALID_ARGUMENT"), None),
+            (3, "accepted", 1, None, None),
+            (4, "cancelled", 0, Some("user_changed"), None),
+            (5, "rejected", 1, Some("INVALID_ARGUMENT"), None),
+            (6, "pending", 1, Some("UNAVAILABLE"), None),
+            (7, "pending", 0, Some("moved"), None),
+        ]
+    );
+    assert!(deliveries[5].next_attempt_at.is_some() && deliveries[5].at.is_none());
+    assert!(deliveries[0].next_attempt_at.is_none() && deliveries[0].at.is_some());
+    node.stop().await;
+}
+
+/// The attempt comes from the job; one that ended without an attempt does not count the present one.
+#[tokio::test]
+async fn attempts_are_those_that_ended() {
+    let world = World::create().await;
+    let node = Node::enter(&world).await;
+    let id = node.accept(world.wanted(1..=2)).await;
+    for ticket in node.take(world.lane).await {
+        end(ticket, super::node::again("UNAVAILABLE"));
+    }
+    node.idle().await;
+    let mut second = node.take(world.lane).await;
+    assert_eq!(second[0].held().job.last_word.as_ref().map(Reason::as_str), Some("UNAVAILABLE"));
+    end(second.pop().unwrap(), untried(DeliveryStatus::TokenDead, "quarantined"));
+    end(second.pop().unwrap(), taken("m"));
+    node.idle().await;
+    let deliveries = world.deliveries(id).await;
+    let lines: Vec<Line<'_>> = deliveries.iter().map(line).collect();
+    assert_eq!(lines, [(1, "accepted", 2, None, Some("m")), (2, "token_dead", 1, Some("quarantined"), None)]);
+    node.stop().await;
+}

@@ -1,0 +1,140 @@
+//! One database with an app, and what a test asks about its queue.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use pushpost::domain::{
+    App, Content, Counts, DeliveryStatus, DeviceId, LaneId, LaneKey, NodeId, NotificationId, Target, Ttl,
+};
+use pushpost::queue::accept::NewNotification;
+use pushpost::store::deliveries::{self, Delivery, Filter, Position};
+use pushpost::{maintenance, store};
+use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
+
+use crate::database::TestDatabase;
+use crate::shop::shop;
+
+/// As the service sets its own connections up (docs/queue.md 5).
+const QUEUE_PLANNER: [(&str, &str); 4] =
+    [("enable_seqscan", "off"), ("enable_mergejoin", "off"), ("enable_sort", "off"), ("jit", "off")];
+
+/// What one snapshot shows of devices that stand in no place, or in more than one.
+const FAULTS: &str = "
+    with places as (
+      select r.notification_id, d as device, 'receipt ' || receipt_id as place
+      from receipts r, unnest(r.devices) with ordinality as u(d, o)
+      where get_byte(r.outcomes, (o - 1)::int) & 127 <> 0
+      union all
+      select j.notification_id, d, 'job ' || job_id
+      from jobs j, unnest(j.devices) with ordinality as u(d, o)
+      where j.done is null or get_bit(j.done, (o - 1)::int) = 0)
+    select notification_id || ': device ' || device || ' stands in ' || string_agg(place, ', ')
+    from places group by notification_id, device having count(*) > 1
+    union all
+    select n.notification_id || ': ' || count(distinct device) || ' devices of ' || n.targets
+    from notifications n left join places p using (notification_id)
+    group by n.notification_id, n.targets having count(distinct device) <> n.targets";
+
+pub(super) struct World {
+    pub(super) database: TestDatabase,
+    /// Set up as the service's.
+    pub(super) pool: PgPool,
+    pub(super) app: Arc<App>,
+    /// Where notifications of this world go unless a test says otherwise.
+    pub(super) lane: LaneId,
+}
+
+impl World {
+    pub(super) async fn create() -> Self {
+        let database = TestDatabase::create().await;
+        let app = Arc::new(shop(&database.pool).await);
+        let lane = app.lane(LaneKey::Fcm).id;
+        let pool = queue_pool(database.url().parse().unwrap());
+        Self { database, pool, app, lane }
+    }
+
+    /// A request for these devices, which need no rows: the queue knows only their numbers.
+    pub(super) fn wanted(&self, devices: impl IntoIterator<Item = i64>) -> NewNotification {
+        let target = |device| Target {
+            device: DeviceId(device),
+            lane: self.lane,
+            user: None,
+            reference: None,
+            refused: None,
+        };
+        NewNotification {
+            app: Arc::clone(&self.app),
+            content: Arc::new(Content { title: Some("Hello".to_owned()), ..Content::default() }),
+            ttl: Ttl::from_secs(3600).unwrap(),
+            label: None,
+            metadata: None,
+            unmatched: None,
+            targets: devices.into_iter().map(target).collect(),
+        }
+    }
+
+    pub(super) async fn counts(&self, id: NotificationId) -> Counts {
+        let mut conn = self.database.pool.acquire().await.unwrap();
+        store::status::read(&mut conn, self.app.id, id).await.unwrap().unwrap().counts
+    }
+
+    /// Every delivery, page by page.
+    pub(super) async fn deliveries(&self, id: NotificationId) -> Vec<Delivery> {
+        let (mut all, mut from) = (Vec::new(), Some(Position::START));
+        while let Some(position) = from {
+            let all_of_them = Filter::default();
+            let page = deliveries::page(&self.database.pool, id, &all_of_them, position, 100).await.unwrap();
+            all.extend(page.items);
+            from = page.next;
+        }
+        all
+    }
+
+    /// How each device stands; fails if one stands twice.
+    pub(super) async fn outcomes(&self, id: NotificationId) -> BTreeMap<i64, DeliveryStatus> {
+        let mut outcomes = BTreeMap::new();
+        for delivery in self.deliveries(id).await {
+            let before = outcomes.insert(delivery.device.0, delivery.status);
+            assert_eq!(before, None, "device {} has two outcomes", delivery.device);
+        }
+        outcomes
+    }
+
+    /// A number from the database.
+    pub(super) async fn number(&self, sql: &'static str) -> i64 {
+        sqlx::query_scalar(sql).fetch_one(&self.database.pool).await.unwrap()
+    }
+
+    /// Changes something behind the queue's back.
+    pub(super) async fn run(&self, sql: &'static str) {
+        sqlx::raw_sql(sql).execute(&self.database.pool).await.unwrap();
+    }
+
+    /// What the leader does when a node stands still: its jobs wait again.
+    pub(super) async fn lose(&self, node: NodeId) {
+        let mut conn = self.pool.acquire().await.unwrap();
+        let nodes = store::nodes::watch(&mut conn).await.unwrap();
+        let beat = nodes.iter().find(|watched| watched.node == node).unwrap().beat;
+        assert!(store::nodes::bury(&mut conn, node, beat).await.unwrap(), "it lived");
+        maintenance::sweep(&mut conn, &[node]).await.unwrap();
+    }
+
+    /// Every device of every notification stands in exactly one place: with a final outcome, or in one job.
+    pub(super) async fn faults(&self) -> Vec<String> {
+        sqlx::query_scalar(FAULTS).fetch_all(&self.database.pool).await.unwrap()
+    }
+
+    pub(super) async fn assert_sound(&self) {
+        assert_eq!(self.faults().await, Vec::<String>::new());
+    }
+}
+
+/// A few connections set up as the service's.
+pub(super) fn queue_pool(options: PgConnectOptions) -> PgPool {
+    small_queue_pool(options, 4)
+}
+
+pub(super) fn small_queue_pool(options: PgConnectOptions, connections: u32) -> PgPool {
+    let pool = PgPoolOptions::new().max_connections(connections).test_before_acquire(false);
+    pool.connect_lazy_with(options.options(QUEUE_PLANNER))
+}
