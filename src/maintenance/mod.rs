@@ -23,6 +23,7 @@ const ROUND: Duration = Duration::from_secs(1);
 const WATCH: Duration = Duration::from_secs(3);
 const EXPIRE: Duration = Duration::from_secs(2);
 const HOURLY: Duration = Duration::from_secs(3600);
+const AGAIN: Duration = Duration::from_secs(60);
 /// A duty that takes longer is given up together with its connection, and leadership with it.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -88,8 +89,12 @@ impl Duties {
     ) -> Result<(), store::Error> {
         let now = Instant::now();
         if now >= self.next_days {
-            days::make(&settings.pool).await?;
-            self.next_days = now + HOURLY;
+            let made = days::make(&settings.pool).await;
+            self.next_days = now + if made.is_ok() { HOURLY } else { AGAIN };
+            if let Err(error) = made {
+                // A week is ahead; what dead nodes hold can't wait so long.
+                tracing::error!(%error, "the next days' partitions can't be made");
+            }
         }
         if now < self.next_watch && lead.is_none() {
             return Ok(());

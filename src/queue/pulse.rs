@@ -6,7 +6,8 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sqlx::{PgConnection, PgPool};
+use sqlx::pool::PoolConnection;
+use sqlx::{PgConnection, PgPool, Postgres};
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -48,12 +49,24 @@ impl Pulse {
             strange: HashSet::new(),
         };
         let mut away = false;
+        let mut conn = None;
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,
                 _ = ticks.tick() => {}
             }
-            let failed = self.pulse(&mut round).await.err();
+            let result = timeout(PATIENCE, self.beat_once(&mut conn, &mut round)).await;
+            let failed = match result {
+                Ok(Ok(())) => None,
+                Ok(Err(error)) => Some(error.to_string()),
+                Err(_) => Some("no answer".to_owned()),
+            };
+            if failed.is_some()
+                && let Some(conn) = conn.take()
+            {
+                // Back in the pool it would be waited for: a connection may die without a word.
+                drop(conn.detach());
+            }
             match (&failed, away) {
                 (Some(error), false) => {
                     tracing::error!(error, "Postgres is out of reach: claims and beats wait")
@@ -65,23 +78,19 @@ impl Pulse {
         }
     }
 
-    async fn pulse(&self, round: &mut Round) -> Result<(), String> {
-        let mut conn = self.pool.acquire().await.map_err(|error| store::Error::from(error).to_string())?;
-        let failed = match timeout(PATIENCE, self.beat_once(&mut conn, round)).await {
-            Ok(Ok(())) => return Ok(()),
-            Ok(Err(error)) => error.to_string(),
-            Err(_) => "no answer".to_owned(),
+    /// The connection is kept from round to round.
+    async fn beat_once(
+        &self,
+        conn: &mut Option<PoolConnection<Postgres>>,
+        round: &mut Round,
+    ) -> Result<(), store::Error> {
+        let conn = match conn {
+            Some(conn) => conn,
+            None => conn.insert(self.pool.acquire().await.map_err(store::Error::from)?),
         };
-        // The pool has but this one, and would ask it whether it lives before it makes another: it may never answer.
-        drop(conn.detach());
-        Err(failed)
-    }
-
-    async fn beat_once(&self, conn: &mut PgConnection, round: &mut Round) -> Result<(), store::Error> {
         let now = Instant::now();
         if now >= round.next_beat {
             self.membership.beat(conn).await?;
-            // Only now: one that failed is made up for a second later.
             round.next_beat = now + self.membership.timeout() / 5;
         }
         if now >= round.next_compare {

@@ -99,7 +99,35 @@ async fn a_day_stays_while_a_job_of_it_is_open() {
     node.stop().await;
 }
 
-/// The same through the leader's own round.
+/// docs/queue.md 4: seven days are ahead; whatever keeps the next one from being made must not keep the other duties.
+#[tokio::test]
+async fn a_day_that_cannot_be_made_keeps_no_other_duty() {
+    let world = World::create().await;
+    let node = Node::enter(&world).await;
+    let id = node.accept(world.wanted([1])).await;
+    let last = now(&world).await.date_naive() + TimeDelta::days(7);
+    let mut conn = world.pool.acquire().await.unwrap();
+    store::partitions::drop_day(&mut conn, last).await.unwrap();
+    drop(conn);
+    world
+        .run(
+            "create or replace procedure create_day(day date) language plpgsql as $$
+             begin raise exception 'not allowed' using errcode = '42501'; end $$;
+             update jobs set expires_at = now()",
+        )
+        .await;
+    let settings = maintenance::Settings {
+        pool: world.pool.clone(),
+        membership: std::sync::Arc::clone(&node.membership),
+        retention_days: 30,
+    };
+    let mut tasks = JoinSet::new();
+    tasks.spawn(maintenance::run(settings, CancellationToken::new()));
+    until("what is out of time ends", async || world.counts(id).await.expired == 1).await;
+    node.stop().await;
+}
+
+/// docs/queue.md 2, through the leader's own round.
 #[tokio::test]
 async fn the_leader_drops_only_days_on_which_nothing_depends() {
     let world = World::create().await;

@@ -89,6 +89,7 @@ async fn what_may_have_been_sent_ends_as_unknown() {
     node.idle().await;
     run_out_of_time(&world, id).await;
     assert_eq!(expire(&world).await, 2);
+    assert_eq!(world.counts(id).await, Counts { expired: 1, unknown: 1, ..Counts::default() });
     let mut deliveries = world.deliveries(id).await;
     deliveries.sort_by_key(|delivery| delivery.device);
     let lines: Vec<_> =

@@ -111,6 +111,32 @@ async fn a_late_outcome_may_finish_a_job() {
     next.stop().await;
 }
 
+/// Outcomes that are not on record yet stop claims (20,000 of them); those that never will be must not.
+#[tokio::test]
+async fn reports_of_jobs_that_are_on_record_take_up_no_room() {
+    let world = World::create().await;
+    let (late, next) = (Node::enter(&world).await, Node::enter(&world).await);
+    for job in 0..41 {
+        late.accept(world.wanted(job * 500 + 1..=job * 500 + 500)).await;
+    }
+    let of_late = late.take(world.lane).await;
+    world.lose(late.id()).await;
+    let is_last = |ticket: &Ticket| ticket.device().0 % 500 == 0;
+    let (_kept, of_next): (Vec<_>, Vec<_>) =
+        next.take(world.lane).await.into_iter().partition(|ticket| is_last(ticket));
+    end_all(of_next, &rejected("BadRequest"));
+    until("all but one of each are on record", async || {
+        world.number("select coalesce(sum(rejected), 0) from receipts").await == 41 * 499
+    })
+    .await;
+    let (lasts, rest): (Vec<_>, Vec<_>) = of_late.into_iter().partition(|ticket| is_last(ticket));
+    end_all(lasts, &accepted());
+    late.idle().await;
+    end_all(rest, &accepted());
+    until("they are forgotten", async || late.recorder.has_room()).await;
+    late.stop().await;
+}
+
 /// docs/queue.md 22: deaths without progress are counted, and progress forgives them.
 #[tokio::test]
 async fn a_death_without_progress_is_counted() {

@@ -93,8 +93,13 @@ impl Node {
         let mut claimed = Vec::new();
         for class in Class::ALL {
             for priority in Priority::DESCENDING {
-                let jobs = claimer.claim(*class, priority, 10_000, lease).await.unwrap();
-                claimed.extend(jobs.into_iter().map(|job| Held { job, lease, known: None }));
+                loop {
+                    let jobs = claimer.claim(*class, priority, 10_000, lease).await.unwrap();
+                    if jobs.is_empty() {
+                        break;
+                    }
+                    claimed.extend(jobs.into_iter().map(|job| Held { job, lease, known: None }));
+                }
             }
         }
         claimed
