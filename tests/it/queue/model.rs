@@ -240,17 +240,23 @@ impl Model {
     }
 }
 
+async fn play(seed: u64) {
+    let model = Model::start(seed).await;
+    let played = tokio::time::timeout(Duration::from_secs(120), model.run()).await;
+    assert!(played.is_ok(), "seed {seed}: it hangs");
+}
+
 #[tokio::test]
 async fn no_interleaving_loses_or_doubles_an_outcome_1() {
-    Model::start(1).await.run().await;
+    play(1).await;
 }
 
 #[tokio::test]
 async fn no_interleaving_loses_or_doubles_an_outcome_2() {
-    Model::start(2).await.run().await;
+    play(2).await;
 }
 
 #[tokio::test]
 async fn no_interleaving_loses_or_doubles_an_outcome_3() {
-    Model::start(3).await.run().await;
+    play(3).await;
 }
