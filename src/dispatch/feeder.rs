@@ -17,8 +17,6 @@ use crate::store;
 
 /// After a failed statement, or while records are behind or the node's beat is late.
 const BLOCKED: Duration = Duration::from_millis(100);
-/// A lane that may probe and has nothing to probe with looks again after so long.
-const IDLE_PROBE: Duration = Duration::from_secs(1);
 /// Most devices whose tokens are loaded in one statement.
 const LOAD_AT_ONCE: usize = 2_000;
 
@@ -150,9 +148,14 @@ impl Feeder {
         let node = self.lane.shared.membership.id();
         for priority in Priority::DESCENDING {
             for class in [Class::Direct, Class::Retry, Class::Bulk] {
+                // Only where something is known to wait: a lane that stays suspended asks nothing of its own.
+                if !self.lane.intake.take_hint(class, priority) {
+                    continue;
+                }
                 match self.claimer.claim(class, priority, 1, node).await {
                     Ok(jobs) if jobs.is_empty() => {}
                     Ok(jobs) => {
+                        self.lane.intake.hint(class, priority);
                         let held = jobs.into_iter().map(|job| Held { job, lease: node, known: None });
                         if let Err(error) = self.open_and_load(held.collect(), false).await {
                             return self.blocked(&error);
@@ -163,8 +166,8 @@ impl Feeder {
                 }
             }
         }
-        // Nothing to probe with: look again when something comes, or soon.
-        Next::ChangeOr(Instant::now() + IDLE_PROBE)
+        // Nothing to probe with: the tick tells when there is.
+        Next::Change
     }
 
     async fn take_handed(&mut self) -> Result<(), store::Error> {
