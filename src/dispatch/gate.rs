@@ -120,6 +120,17 @@ impl Gate {
         (inner.phase(Instant::now()), Epoch(inner.epoch))
     }
 
+    /// May the other environment's tokens be tried here? While the lane sends, or could: one that waited for nobody else
+    /// shows by a trial whether it runs again.
+    pub(super) fn takes_trials(&self) -> bool {
+        let inner = self.lock();
+        match inner.phase(Instant::now()) {
+            Phase::Open => true,
+            Phase::Probe => matches!(inner.state, State::Waiting { .. }),
+            Phase::Closed(_) => false,
+        }
+    }
+
     /// The one attempt of a probe goes out. False: somebody else's is under way.
     pub(super) fn start_probe(&self) -> bool {
         !std::mem::replace(&mut self.lock().probing, true)

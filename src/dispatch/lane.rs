@@ -8,8 +8,10 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::attempt;
+use super::brake::Brake;
 use super::gate::{Gate, Phase};
 use super::ready::{Ready, ReadyQueue};
+use super::trial::Peers;
 use super::{LaneSetup, Shared};
 use crate::queue::intake::Intake;
 
@@ -20,19 +22,22 @@ pub(super) struct Lane {
     pub(super) setup: LaneSetup,
     pub(super) shared: Shared,
     pub(super) gate: Arc<Gate>,
+    pub(super) brake: Arc<Brake>,
+    pub(super) peers: Arc<Peers>,
     pub(super) intake: Arc<Intake>,
     pub(super) ready: ReadyQueue,
     permits: Arc<Semaphore>,
 }
 
 impl Lane {
-    pub(super) fn new(shared: Shared, setup: LaneSetup, intake: Arc<Intake>) -> Self {
+    pub(super) fn new(shared: Shared, setup: LaneSetup, intake: Arc<Intake>, peers: &Arc<Peers>) -> Self {
         let name = setup.name();
         let fingerprint = setup.sender.fingerprint();
         let gate = Gate::new(setup.id(), name.clone(), fingerprint, Arc::clone(&intake));
         let permits = Arc::new(Semaphore::new(shared.max_in_flight));
         let ready = ReadyQueue::new(Arc::clone(&intake), shared.max_in_flight);
-        Self { name, setup, shared, gate: Arc::new(gate), intake, ready, permits }
+        let (brake, peers) = (shared.brakes.of(setup.id(), Some(&name)), Arc::clone(peers));
+        Self { name, setup, shared, gate: Arc::new(gate), brake, peers, intake, ready, permits }
     }
 }
 

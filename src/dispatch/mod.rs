@@ -4,9 +4,10 @@
 //! as there is room), loads their tokens and puts the devices into the [`ready`] queue; the [`lane`] takes a permit,
 //! then the most urgent device, and spawns one [`attempt`]; how it ended goes to the recorder. The [`gate`] stops and
 //! starts the lane. Two tasks serve all lanes: [`standing`] reads what operators and other nodes decided, and
-//! [`pruner`] sets dead tokens aside.
+//! [`pruner`] sets dead tokens aside, unless the lane's [`brake`] is on.
 
 mod attempt;
+mod brake;
 mod feeder;
 mod gate;
 mod lane;
@@ -14,6 +15,7 @@ mod load;
 mod pruner;
 mod ready;
 mod standing;
+mod trial;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,12 +27,13 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::domain::{App, InstallationKey, LaneId, LaneKey, RetryPolicy, Verdict};
+use crate::domain::{App, DeliveryStatus, Finding, InstallationKey, LaneId, LaneKey, Reason, RetryPolicy};
 use crate::provider::Sender;
 use crate::queue::intake::Intakes;
 use crate::queue::membership::Membership;
-use crate::queue::recorder::Recorder;
+use crate::queue::recorder::{Ending, Recorder};
 
+pub use brake::Brakes;
 pub use gate::{Gate, State};
 
 /// A lane that this node has credentials for.
@@ -72,6 +75,8 @@ pub struct Shared {
     pub recorder: Recorder,
     /// Where jobs come from.
     pub intakes: Arc<Intakes>,
+    /// When too many tokens are called dead.
+    pub brakes: Arc<Brakes>,
     /// `apns-id`s and public ids come from it.
     pub installation: InstallationKey,
     /// When to try again.
@@ -92,19 +97,26 @@ pub fn start(
     spawn: impl Fn(&'static str, BoxFuture<'static, ()>),
 ) {
     let mut gates = Vec::new();
+    let peers = Arc::new(trial::Peers::default());
     for setup in lanes {
         let Some(intake) = shared.intakes.get(&setup.id()) else { continue };
-        let lane = Arc::new(lane::Lane::new(shared.clone(), setup, Arc::clone(intake)));
+        let lane = Arc::new(lane::Lane::new(shared.clone(), setup, Arc::clone(intake), &peers));
+        peers.add(&lane);
         gates.push(Arc::clone(&lane.gate));
         spawn("feeder", feeder::run(Arc::clone(&lane), stop.clone()).boxed());
         spawn("lane", lane::run(lane, attempts.clone(), stop.clone()).boxed());
     }
     if !gates.is_empty() {
-        spawn("standing", standing::run(shared.pool.clone(), gates, stop.clone()).boxed());
+        spawn("standing", standing::run(shared.clone(), gates, stop.clone()).boxed());
     }
 }
 
 /// Sets dead tokens aside, until the recorder that says so is gone.
-pub async fn prune(pool: PgPool, verdicts: mpsc::Receiver<Vec<Verdict>>) {
-    pruner::run(pool, verdicts).await;
+pub async fn prune(pool: PgPool, brakes: Arc<Brakes>, findings: mpsc::Receiver<Vec<Finding>>) {
+    pruner::run(pool, &brakes, findings).await;
+}
+
+fn rejected(reason: &str, attempted: bool) -> Ending {
+    let reason = Some(Reason::new(reason));
+    Ending::Final { status: DeliveryStatus::Rejected, attempted, reason, provider_id: None }
 }

@@ -5,8 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::PgPool;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::Shared;
 use super::gate::Gate;
 use crate::domain::{LaneId, Reason};
 use crate::store;
@@ -16,15 +18,17 @@ const EVERY: Duration = Duration::from_secs(3);
 /// Until the first answer, lanes stay closed: ask more often.
 const AT_FIRST: Duration = Duration::from_millis(200);
 
-pub(super) async fn run(pool: PgPool, gates: Vec<Arc<Gate>>, stop: CancellationToken) {
+pub(super) async fn run(shared: Shared, gates: Vec<Arc<Gate>>, stop: CancellationToken) {
     let lanes: Vec<LaneId> = gates.iter().map(|gate| gate.lane()).collect();
     let mut known = false;
     loop {
-        match read(&pool, &lanes).await {
+        let asked_at = Instant::now();
+        match read(&shared.pool, &lanes).await {
             Ok(standing) => {
                 known = true;
                 for gate in &gates {
                     agree(gate, standing.get(&gate.lane()));
+                    agree_on_brake(&shared, gate.lane(), standing.get(&gate.lane()), asked_at);
                 }
             }
             Err(error) => {
@@ -53,4 +57,16 @@ fn agree(gate: &Gate, standing: Option<&store::lanes::Standing>) {
     let for_ours = standing.suspended_for.as_deref() == Some(&gate.fingerprint().0[..]);
     let why = Reason::new(standing.suspended_reason.as_deref().unwrap_or_default());
     gate.agree(standing.paused_at.is_some(), for_ours.then_some(why));
+}
+
+fn agree_on_brake(
+    shared: &Shared,
+    lane: LaneId,
+    standing: Option<&store::lanes::Standing>,
+    asked_at: Instant,
+) {
+    let Some(standing) = standing else { return };
+    if shared.brakes.of(lane, None).agree(standing.brake.as_ref(), asked_at) {
+        shared.brakes.errands.notify_one();
+    }
 }

@@ -1,4 +1,4 @@
-//! What nodes and operators agree upon about lanes: pause and suspension.
+//! What nodes and operators agree upon about lanes: pause, suspension and brake.
 
 use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
@@ -17,13 +17,30 @@ pub struct Standing {
     pub suspended_for: Option<Vec<u8>>,
     /// What the provider said of it.
     pub suspended_reason: Option<String>,
+    /// Some: no more tokens are set aside in it.
+    pub brake: Option<Brake>,
+}
+
+/// A lane's brake on mass verdicts (docs/queue.md 9).
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Brake {
+    /// The provider's word that there was too much of.
+    pub reason: String,
+    /// Verdicts that leave no doubt are held back too.
+    pub certain: bool,
+    /// No node has found too much of it for ten minutes.
+    pub quiet: bool,
 }
 
 /// The standing of these lanes.
 pub async fn standing(conn: &mut PgConnection, lanes: &[LaneId]) -> Result<Vec<Standing>, Error> {
     let lanes: Vec<i32> = lanes.iter().map(|lane| lane.0).collect();
     let rows = sqlx::query!(
-        "select lane_id, paused_at, suspended_for, suspended_reason from lanes where lane_id = any($1)",
+        r#"
+        select lane_id, paused_at, suspended_for, suspended_reason, braked_at is not null as "braked!", brake_reason,
+               brake_certain, coalesce(brake_seen_at <= now() - interval '10 minutes', true) as "quiet!"
+        from lanes where lane_id = any($1)
+        "#,
         &lanes
     )
     .fetch_all(conn)
@@ -35,6 +52,11 @@ pub async fn standing(conn: &mut PgConnection, lanes: &[LaneId]) -> Result<Vec<S
             paused_at: row.paused_at,
             suspended_for: row.suspended_for,
             suspended_reason: row.suspended_reason,
+            brake: row.braked.then(|| Brake {
+                reason: row.brake_reason.unwrap_or_default(),
+                certain: row.brake_certain,
+                quiet: row.quiet,
+            }),
         })
         .collect())
 }
@@ -69,6 +91,51 @@ pub async fn resume(conn: &mut PgConnection, lane: LaneId, fingerprint: &[u8]) -
         ",
         lane.0,
         fingerprint
+    )
+    .execute(conn)
+    .await?;
+    Ok(done.rows_affected() == 1)
+}
+
+/// Puts a lane's brake on, or on for verdicts that leave no doubt as well; who put it on first has named the reason.
+pub async fn brake(conn: &mut PgConnection, lane: LaneId, reason: &str, certain: bool) -> Result<(), Error> {
+    sqlx::query!(
+        "
+        update lanes
+        set braked_at = coalesce(braked_at, now()), brake_seen_at = now(),
+            brake_reason = case when braked_at is null then $2 else brake_reason end,
+            brake_certain = $3 or (braked_at is not null and brake_certain)
+        where lane_id = $1
+        ",
+        lane.0,
+        reason,
+        certain
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// Says that there still is too much of what the lane's brake is on for. False: it is off, an admin took it off.
+pub async fn hold_brake(conn: &mut PgConnection, lane: LaneId) -> Result<bool, Error> {
+    let done = sqlx::query!(
+        "update lanes set brake_seen_at = now() where lane_id = $1 and braked_at is not null",
+        lane.0
+    )
+    .execute(conn)
+    .await?;
+    Ok(done.rows_affected() == 1)
+}
+
+/// Takes the brake off, unless some node has found too much within ten minutes. Says whether it did.
+pub async fn release_brake(conn: &mut PgConnection, lane: LaneId) -> Result<bool, Error> {
+    let done = sqlx::query!(
+        "
+        update lanes set braked_at = null, brake_reason = null, brake_certain = false, brake_seen_at = null
+        where lane_id = $1 and braked_at is not null
+          and coalesce(brake_seen_at <= now() - interval '10 minutes', true)
+        ",
+        lane.0
     )
     .execute(conn)
     .await?;
