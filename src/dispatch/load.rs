@@ -7,7 +7,7 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use super::ready::Ready;
-use super::{LaneSetup, Shared, rejected};
+use super::{LaneSetup, Shared, panics, rejected};
 use crate::domain::{DeliveryStatus, DeviceId, Job, LaneKey, NotificationId, Reason, UserId};
 use crate::provider::Prepared;
 use crate::queue::intake::{Held, Known};
@@ -59,7 +59,7 @@ impl Loader {
         opened: Vec<Opened>,
     ) -> Result<Vec<Ready>, store::Error> {
         let read = self.read(shared, setup, &opened).await?;
-        let began = Instant::now();
+        let (began, name) = (Instant::now(), setup.name());
         let mut ready = Vec::new();
         for job in opened {
             let notification = job.held.job.notification;
@@ -71,7 +71,9 @@ impl Loader {
                     None => Some(rejected("internal", false)),
                     Some(plan) => {
                         let addressed = read.users.get(&(notification, ticket.device()));
-                        end_at_load(setup, &job.held.job, plan, addressed, device)
+                        let judge = || end_at_load(setup, &job.held.job, plan, addressed, device);
+                        let judged = panics::caught(judge, &name, notification);
+                        judged.unwrap_or_else(|| Some(rejected("internal", false)))
                     }
                 };
                 match (ending, device, plan) {
@@ -148,11 +150,13 @@ impl Loader {
         Ok(Read { devices, users, cancelled })
     }
 
-    /// Renders a notification.
+    /// Renders a notification. One that can't be has no plan, and its devices are rejected.
     fn plan(&mut self, setup: &LaneSetup, id: NotificationId, known: &Known) {
-        let prepared = setup.sender.prepare(id, &known.content);
-        let plan = Plan { prepared, once: known.once, by_user: known.by_user };
-        self.plans.insert(id, Arc::new(plan));
+        let prepare = || setup.sender.prepare(id, &known.content);
+        if let Some(prepared) = panics::caught(prepare, &setup.name(), id) {
+            let plan = Plan { prepared, once: known.once, by_user: known.by_user };
+            self.plans.insert(id, Arc::new(plan));
+        }
     }
 }
 

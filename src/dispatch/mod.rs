@@ -12,6 +12,7 @@ mod feeder;
 mod gate;
 mod lane;
 mod load;
+mod panics;
 mod pruner;
 mod ready;
 mod standing;

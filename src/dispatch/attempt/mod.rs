@@ -10,6 +10,7 @@ use super::lane::Lane;
 use super::load::Plan;
 use super::ready::Ready;
 use super::trial::{self, Trial};
+use super::{panics, rejected};
 use crate::domain::{
     Certainty, DeliveryStatus, DeviceToken, Finding, Floor, Job, Misfit, Outcome, Reason, RetryPolicy,
     Verdict,
@@ -21,14 +22,17 @@ use crate::store;
 /// So many attempts of one device may end without an answer (docs/queue.md 12e).
 const MOST_UNSURE: u16 = 5;
 
-/// Sends one device, records how it ended, and tells the lane's gate what the answer says about the lane.
+/// Sends one device, records how it ended, and tells the lane's gate what the answer says about the lane. A device whose
+/// attempt panics is rejected, and nobody else: given back, it would panic again for ever (docs/queue.md 22).
 pub(super) async fn run(lane: &Lane, ready: Ready, epoch: Epoch) {
     let Ready { ticket, token, plan, .. } = ready;
     if !lane.shared.membership.may_start(ticket.held().lease) {
         return;
     }
     let began = Instant::now();
-    let (ending, finding) = make(lane, &ticket, &token, &plan, began, epoch).await;
+    let made = make(lane, &ticket, &token, &plan, began, epoch);
+    let made = panics::caught_in(made, &lane.name, ticket.held().job.notification).await;
+    let (ending, finding) = made.unwrap_or_else(|| (rejected("internal", true), None));
     ticket.end(ending, began, finding);
 }
 

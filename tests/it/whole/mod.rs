@@ -9,6 +9,7 @@ mod meanwhile;
 mod nodes;
 mod order;
 mod pages;
+mod poison;
 mod pruning;
 mod rejections;
 mod restart;
