@@ -74,7 +74,7 @@ fn the_example_names_every_key_once_and_no_other() {
     let (apns, fcm) = (shop.apns.as_ref().unwrap(), shop.fcm.as_ref().unwrap());
     assert!(config.server.internal_listen.is_some() && config.database.url.is_some());
     assert!(config.database.postgres_bin_dir.is_some());
-    assert!(apns.endpoint.is_some() && apns.ca_file.is_some());
+    assert!(apns.endpoint.is_some() && apns.sandbox_endpoint.is_some() && apns.ca_file.is_some());
     assert!(fcm.endpoint.is_some() && fcm.ca_file.is_some() && fcm.channel.is_some());
     assert_eq!(fcm.messages_per_minute, 600_000);
     assert_eq!(fcm.project_id, "shop-1");

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use super::ready::Ready;
-use super::{LaneSetup, Shared};
-use crate::domain::{DeliveryStatus, DeviceId, LaneKey, NotificationId, Reason, UserId};
+use super::{LaneSetup, Shared, panics, rejected};
+use crate::domain::{DeliveryStatus, DeviceId, Job, LaneKey, NotificationId, Reason, UserId};
 use crate::provider::Prepared;
 use crate::queue::intake::{Held, Known};
 use crate::queue::recorder::{Ending, Ticket};
@@ -59,7 +59,7 @@ impl Loader {
         opened: Vec<Opened>,
     ) -> Result<Vec<Ready>, store::Error> {
         let read = self.read(shared, setup, &opened).await?;
-        let began = Instant::now();
+        let (began, name) = (Instant::now(), setup.name());
         let mut ready = Vec::new();
         for job in opened {
             let notification = job.held.job.notification;
@@ -68,10 +68,12 @@ impl Loader {
                 let device = read.devices.get(&ticket.device());
                 let ending = match plan {
                     _ if read.cancelled.contains(&notification) => Some(cancelled("requested")),
-                    None => Some(rejected("internal")),
+                    None => Some(rejected("internal", false)),
                     Some(plan) => {
                         let addressed = read.users.get(&(notification, ticket.device()));
-                        end_at_load(setup, plan, addressed, device)
+                        let judge = || end_at_load(setup, &job.held.job, plan, addressed, device);
+                        let judged = panics::caught(judge, &name, notification);
+                        judged.unwrap_or_else(|| Some(rejected("internal", false)))
                     }
                 };
                 match (ending, device, plan) {
@@ -80,7 +82,7 @@ impl Loader {
                         ready.push(Ready { ticket, token, plan, handed: job.handed });
                     }
                     (ending, _, _) => {
-                        ticket.end(ending.unwrap_or_else(|| rejected("internal")), began, None);
+                        ticket.end(ending.unwrap_or_else(|| rejected("internal", false)), began, None);
                         if job.handed
                             && let Some(intake) = shared.intakes.get(&setup.id())
                         {
@@ -106,9 +108,7 @@ impl Loader {
         for job in opened {
             let id = job.held.job.notification;
             match &job.held.known {
-                Some(known) if !self.plans.contains_key(&id) => {
-                    self.plans.insert(id, Arc::new(plan(setup, id, known)));
-                }
+                Some(known) if !self.plans.contains_key(&id) => self.plan(setup, id, known),
                 None if !self.plans.contains_key(&id) => unknown.push(id),
                 _ => {}
             }
@@ -128,7 +128,7 @@ impl Loader {
                     cancelled.insert(row.id);
                 } else if let Some(content) = row.content {
                     let known = Known { content: Arc::new(content), once: row.once, by_user: row.by_user };
-                    self.plans.insert(row.id, Arc::new(plan(setup, row.id, &known)));
+                    self.plan(setup, row.id, &known);
                 } else {
                     tracing::error!(notification = %row.id, "its content can't be read: its targets are rejected");
                 }
@@ -149,15 +149,21 @@ impl Loader {
         let devices = loaded.into_iter().map(|device| (device.device, device)).collect();
         Ok(Read { devices, users, cancelled })
     }
-}
 
-fn plan(setup: &LaneSetup, id: NotificationId, known: &Known) -> Plan {
-    Plan { prepared: setup.sender.prepare(id, &known.content), once: known.once, by_user: known.by_user }
+    /// Renders a notification. One that can't be has no plan, and its devices are rejected.
+    fn plan(&mut self, setup: &LaneSetup, id: NotificationId, known: &Known) {
+        let prepare = || setup.sender.prepare(id, &known.content);
+        if let Some(prepared) = panics::caught(prepare, &setup.name(), id) {
+            let plan = Plan { prepared, once: known.once, by_user: known.by_user };
+            self.plans.insert(id, Arc::new(plan));
+        }
+    }
 }
 
 /// What has become of a device since it was addressed; none: it can be sent.
 fn end_at_load(
     setup: &LaneSetup,
+    job: &Job,
     plan: &Plan,
     addressed: Option<&UserId>,
     device: Option<&LoadedDevice>,
@@ -170,12 +176,13 @@ fn end_at_load(
         return Some(unsent(DeliveryStatus::TokenDead, "quarantined"));
     }
     let key = LaneKey::of(device.platform, device.environment);
-    if key == setup.key {
+    // A trial is made in the lane that isn't the device's; if that has become its own, it is an attempt like any other.
+    if (key == setup.key) != job.trial_since.is_some() {
         return None;
     }
     let lane = setup.app.lane(key);
     if !lane.configured {
-        return Some(rejected("platform_not_configured"));
+        return Some(rejected("platform_not_configured", false));
     }
     Some(Ending::Again {
         lane: Some(lane.id),
@@ -192,8 +199,4 @@ fn unsent(status: DeliveryStatus, reason: &str) -> Ending {
 
 fn cancelled(reason: &str) -> Ending {
     unsent(DeliveryStatus::Cancelled, reason)
-}
-
-fn rejected(reason: &str) -> Ending {
-    unsent(DeliveryStatus::Rejected, reason)
 }

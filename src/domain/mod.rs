@@ -36,4 +36,4 @@ pub use scope::{BadScopes, Scope, Scopes};
 pub use target::Target;
 pub use topic::TopicName;
 pub use ttl::{BadDuration, Ttl, parse_duration, remaining_secs};
-pub use verdict::Verdict;
+pub use verdict::{Finding, Proof, Verdict};

@@ -20,6 +20,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
+use http::uri::Authority;
 use sha2::{Digest, Sha256};
 use tokio::time::Instant;
 use uuid::Uuid;
@@ -75,6 +76,8 @@ impl Attempt<'_> {
         Life { now: self.now, expires_at: self.expires_at, once: self.once }
     }
 }
+
+const HTTPS: u16 = 443;
 
 /// FCM's longest `ttl`, in seconds: four weeks (docs/providers.md 3.3).
 const FCM_TTL_MAX: u64 = 28 * 86_400;
@@ -152,6 +155,22 @@ impl Sender {
         match self {
             Self::Apns(client) => client.fingerprint(),
             Self::Fcm(client) => client.fingerprint(),
+        }
+    }
+
+    /// Do both reach the same place? Then what one answers, the other would.
+    pub fn shares_place_with(&self, other: &Self) -> bool {
+        let place = |sender: &Self| {
+            let authority = sender.authority()?;
+            Some((authority.host().to_ascii_lowercase(), authority.port_u16().unwrap_or(HTTPS)))
+        };
+        place(self) == place(other)
+    }
+
+    fn authority(&self) -> Option<&Authority> {
+        match self {
+            Self::Apns(client) => Some(client.authority()),
+            Self::Fcm(client) => client.authority(),
         }
     }
 

@@ -87,7 +87,7 @@ fn apns_sender(settings: &ApnsSettings, environment: Environment) -> anyhow::Res
         team_id: settings.team_id.clone(),
         topic: settings.topic.clone(),
         environment,
-        endpoint: settings.endpoint.as_ref().map(ToString::to_string),
+        endpoint: settings.endpoint_of(environment).map(ToString::to_string),
         ca_file: settings.ca_file.as_ref().map(|ca| ca.path.clone()),
         connections: APNS_CONNECTIONS,
         max_streams: APNS_STREAMS,

@@ -16,8 +16,8 @@ use super::{Role, Shutdown, senders};
 use crate::api::Surface;
 use crate::api::health::Health;
 use crate::config::Config;
-use crate::dispatch::LaneSetup;
-use crate::domain::{Apps, InstallationKey, Verdict};
+use crate::dispatch::{Brakes, LaneSetup};
+use crate::domain::{Apps, Finding, InstallationKey};
 use crate::queue::accept::Acceptor;
 use crate::queue::holdings::Holdings;
 use crate::queue::intake::{Intake, Intakes};
@@ -28,8 +28,8 @@ use crate::queue::wake::Waker;
 use crate::registry::keys::Keys;
 use crate::{api, dispatch, maintenance, store};
 
-/// Batches of verdicts that wait for the pruner; past it they are dropped and said again later.
-const VERDICT_BATCHES: usize = 1_024;
+/// Batches of what was found about tokens that wait for the pruner; past it they are dropped and found again later.
+const FINDING_BATCHES: usize = 1_024;
 /// How long an attempt may take, waiting for a stream and resends included; FCM asks for at least 10 s for one request
 /// (docs/providers.md 3.8).
 const ATTEMPT: Duration = Duration::from_secs(20);
@@ -120,7 +120,15 @@ impl Service {
             setups.iter().map(|lane| (lane.id(), Arc::new(Intake::new(lane.id(), room)))).collect();
         let intakes = Arc::new(intakes);
         let waker = Waker::new(Arc::clone(&intakes), Arc::clone(&membership));
-        let core = Core { pool, membership, intakes, waker, holdings: Arc::default(), installation };
+        let core = Core {
+            pool,
+            membership,
+            intakes,
+            waker,
+            holdings: Arc::default(),
+            installation,
+            brakes: Arc::default(),
+        };
 
         let failure = Arc::new(Failure::default());
         let stages = Stages::new(&failure);
@@ -232,16 +240,17 @@ struct Core {
     waker: Waker,
     holdings: Arc<Holdings>,
     installation: InstallationKey,
+    brakes: Arc<Brakes>,
 }
 
 impl Core {
-    /// The recorder, and the pruner that its verdicts go to.
+    /// The recorder, and the pruner that its findings go to.
     fn record(&self, stage: &Supervisor) -> Recorder {
-        let (verdicts_out, verdicts) = mpsc::channel::<Vec<Verdict>>(VERDICT_BATCHES);
+        let (findings_out, findings) = mpsc::channel::<Vec<Finding>>(FINDING_BATCHES);
         let holdings = Arc::clone(&self.holdings);
-        let (recorder, writer) = Recorder::new(self.pool.clone(), holdings, self.waker.clone(), verdicts_out);
+        let (recorder, writer) = Recorder::new(self.pool.clone(), holdings, self.waker.clone(), findings_out);
         stage.spawn("recorder", writer.run(stage.stop.clone()));
-        stage.spawn("pruner", dispatch::prune(self.pool.clone(), verdicts));
+        stage.spawn("pruner", dispatch::prune(self.pool.clone(), Arc::clone(&self.brakes), findings));
         recorder
     }
 
@@ -276,6 +285,7 @@ impl Core {
             recorder: recorder.clone(),
             intakes: Arc::clone(&self.intakes),
             waker: self.waker.clone(),
+            brakes: Arc::clone(&self.brakes),
             installation: self.installation.clone(),
             retry: config.delivery.retry,
             max_in_flight: in_flight(config),

@@ -50,6 +50,9 @@ fn configuration(simulator: &Simulator, dir: &Path, key_file: &str) -> String {
     let file = |name: &str| quoted(&dir.join(name).display().to_string());
     let apns = &simulator.settings().apns;
     let topic = apns.bundles.first().map_or("", String::as_str);
+    let sandbox_endpoint = simulator.sandbox_endpoint();
+    let sandbox_endpoint =
+        sandbox_endpoint.map_or_else(String::new, |url| format!("sandbox_endpoint = {}\n", quoted(&url)));
     format!(
         "# Written by the simulator: `pushpost serve --config {this}` talks to it.\n\
          [server]\n\
@@ -63,6 +66,7 @@ fn configuration(simulator: &Simulator, dir: &Path, key_file: &str) -> String {
          topic = {topic}\n\
          environment = \"production\"\n\
          endpoint = {apns_endpoint}\n\
+         {sandbox_endpoint}\
          ca_file = {ca}\n\n\
          [apps.shop.fcm]\n\
          service_account_file = {account}\n\
@@ -75,6 +79,7 @@ fn configuration(simulator: &Simulator, dir: &Path, key_file: &str) -> String {
         team_id = quoted(&apns.team_id),
         topic = quoted(topic),
         apns_endpoint = quoted(&simulator.apns_endpoint()),
+        sandbox_endpoint = sandbox_endpoint,
         ca = file("ca.pem"),
         account = file("service-account.json"),
         fcm_endpoint = quoted(&simulator.fcm_endpoint()),

@@ -6,6 +6,7 @@ pub mod accept;
 pub mod apps;
 pub mod deliveries;
 pub mod devices;
+pub mod environments;
 pub mod expiry;
 pub mod jobs;
 pub mod keys;

@@ -5,35 +5,58 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::brake::Said;
 use super::gate::{Blame, Epoch};
 use super::lane::Lane;
+use super::load::Plan;
 use super::ready::Ready;
+use super::trial::{self, Trial};
+use super::{panics, rejected};
 use crate::domain::{
-    Certainty, DeliveryStatus, DeviceId, Fault, Floor, Job, LaneCause, Misfit, NotificationId, Outcome,
-    Reason, RetryPolicy, Verdict,
+    Certainty, DeliveryStatus, DeviceId, DeviceToken, Fault, Finding, Floor, Job, LaneCause, Misfit,
+    NotificationId, Outcome, Reason, RetryPolicy, Verdict,
 };
 use crate::provider::Attempt;
-use crate::queue::recorder::Ending;
+use crate::queue::recorder::{Ending, Ticket};
 use crate::store;
 
 /// So many attempts of one device may end without an answer (docs/queue.md 12e).
 const MOST_UNSURE: u16 = 5;
 
-/// Sends one device, records how it ended, and tells the lane's gate what the answer says about the lane.
+/// Sends one device, records how it ended, and tells the lane's gate what the answer says about the lane. A device whose
+/// attempt panics is rejected, and nobody else: given back, it would panic again for ever (docs/queue.md 22).
 pub(super) async fn run(lane: &Lane, ready: Ready, epoch: Epoch) {
     let Ready { ticket, token, plan, .. } = ready;
-    let membership = &lane.shared.membership;
-    if !membership.may_start(ticket.held().lease) {
+    if !lane.shared.membership.may_start(ticket.held().lease) {
         return;
     }
     let began = Instant::now();
+    let made = make(lane, &ticket, &token, &plan, began, epoch);
+    let made = panics::caught_in(made, &lane.name, ticket.held().job.notification).await;
+    let (ending, finding) = made.unwrap_or_else(|| (rejected("internal", true), None));
+    ticket.end(ending, began, finding);
+}
+
+/// How the attempt ended, and what it showed about the token.
+async fn make(
+    lane: &Lane,
+    ticket: &Ticket,
+    token: &DeviceToken,
+    plan: &Plan,
+    began: Instant,
+    epoch: Epoch,
+) -> (Ending, Option<Finding>) {
+    let membership = &lane.shared.membership;
     let job = &ticket.held().job;
+    let trial = Trial::of(lane, job, ticket.device(), token.digest());
     // Our copy of Postgres's clock may be late by a round trip; no provider is told more life than was asked for, which
     // FCM refuses beyond 28 days.
     let now = membership.clock().now().max(job.due_at);
     if now >= job.expires_at {
-        let ending = out_of_time(job, false, job.last_word.clone());
-        return ticket.end(ending, began, None);
+        return match trial {
+            Some(trial) => trial.miss(),
+            None => (out_of_time(job, false, job.last_word.clone()), None),
+        };
     }
     let outcome = lane
         .setup
@@ -41,7 +64,7 @@ pub(super) async fn run(lane: &Lane, ready: Ready, epoch: Epoch) {
         .send(
             &plan.prepared,
             &Attempt {
-                token: &token,
+                token,
                 apns_id: lane.shared.installation.apns_id(job.notification, ticket.device()),
                 now,
                 expires_at: job.expires_at,
@@ -53,24 +76,47 @@ pub(super) async fn run(lane: &Lane, ready: Ready, epoch: Epoch) {
     let waited_ms = (now - job.due_at).num_milliseconds();
     lane.ended.fetch_add(1, Ordering::Relaxed);
     log(lane, job, &outcome, waited_ms, began.elapsed());
-    if tell_gate(lane, epoch, (job.notification, ticket.device()), &outcome).await == Blame::Lane {
-        return ticket.end(Ending::Back, began, None);
+    // What a trial meets is no fault of the lane's own: a key that serves one environment only is refused in the other.
+    let blame = if trial.is_none() || !matches!(outcome, Outcome::Misconfigured { .. }) {
+        tell_gate(lane, epoch, (job.notification, ticket.device()), &outcome).await
+    } else {
+        Blame::Device
+    };
+    if let Some(trial) = trial {
+        return trial.end(outcome);
     }
+    if blame == Blame::Lane {
+        return (Ending::Back, None);
+    }
+    if let Some(ending) = trial::elsewhere(lane, job, plan.once, now, &outcome) {
+        lane.brake.count(Said::Other);
+        return (ending, None);
+    }
+    count(lane, &outcome);
     let after =
         After { job, once: plan.once, left: left(job, membership.clock().now()), retry: lane.shared.retry };
-    let verdict = match &outcome {
-        Outcome::TokenDead { reason, since, certainty } => Some(Verdict {
+    let finding = match &outcome {
+        Outcome::TokenDead { reason, since, certainty } => Some(Finding::Dead(Verdict {
             device: ticket.device(),
             lane: job.lane,
             digest: token.digest(),
             since: since.unwrap_or(now),
             reason: reason.clone(),
             certainty: *certainty,
-        }),
+        })),
+        // That a token was taken where it belongs is not noted: it would cost a statement per device.
         _ => None,
     };
-    let ending = after.ending(outcome, rand::random());
-    ticket.end(ending, began, verdict);
+    (after.ending(outcome, rand::random()), finding)
+}
+
+/// What says something about a token, or could have, counts; a fault of the provider's or ours does not.
+fn count(lane: &Lane, outcome: &Outcome) {
+    match outcome {
+        Outcome::Accepted { .. } | Outcome::Rejected { .. } => lane.brake.count(Said::Other),
+        Outcome::TokenDead { certainty, .. } => lane.brake.count(Said::Dead(*certainty)),
+        _ => {}
+    }
 }
 
 fn left(job: &Job, now: chrono::DateTime<chrono::Utc>) -> Duration {

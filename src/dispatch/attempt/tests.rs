@@ -25,6 +25,7 @@ fn job(unsure: u16) -> Job {
         due_at: DateTime::UNIX_EPOCH,
         expires_at: DateTime::UNIX_EPOCH + TimeDelta::hours(1),
         last_word: None,
+        trial_since: None,
         devices: vec![DeviceId(1)],
         done: None,
     }

@@ -136,6 +136,17 @@ impl Gate {
         (inner.phase(Instant::now()), Epoch(inner.epoch))
     }
 
+    /// May the other environment's tokens be tried here? While the lane sends, or could: one that waited for nobody else
+    /// shows by a trial whether it runs again.
+    pub(super) fn takes_trials(&self) -> bool {
+        let inner = self.lock();
+        match inner.phase(Instant::now()) {
+            Phase::Open => true,
+            Phase::Probe => inner.state != LaneState::Suspended,
+            Phase::Closed(_) => false,
+        }
+    }
+
     /// Whom the last probe was for, if it failed.
     pub(super) fn last_probe(&self) -> Option<(NotificationId, DeviceId)> {
         self.lock().last_probe

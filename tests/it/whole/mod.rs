@@ -1,6 +1,8 @@
 //! The whole path: HTTP in, the simulator's TLS and HTTP/2 out, a real Postgres between; one file for each idea.
 
 mod admin;
+mod brake;
+mod environment;
 mod example;
 mod faults;
 mod lanes;
@@ -9,6 +11,7 @@ mod nodes;
 mod order;
 mod outages;
 mod pages;
+mod poison;
 mod pruning;
 mod rejections;
 mod restart;

@@ -113,6 +113,11 @@ impl Client {
         self.credential.fingerprint()
     }
 
+    /// Host and port.
+    pub fn authority(&self) -> &Authority {
+        &self.authority
+    }
+
     /// Connections and streams now.
     pub fn stats(&self) -> PoolStats {
         self.pool.stats()

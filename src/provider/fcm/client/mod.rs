@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
+use http::uri::Authority;
 use http::{HeaderValue, Method, Request, Uri, Version};
 
 use super::bearer::{Bearer, Bearers, TokenError};
@@ -125,6 +126,11 @@ impl Client {
     /// Whose quota is used: two apps may share a project (docs/queue.md 13).
     pub fn project_id(&self) -> &str {
         &self.project_id
+    }
+
+    /// Host and port.
+    pub fn authority(&self) -> Option<&Authority> {
+        self.uri.authority()
     }
 
     /// Connections and streams now.
