@@ -222,9 +222,11 @@ impl<S> Link<S> {
     }
 
     /// A request timed out; `silent` if nothing at all was read while it waited. After too many the link
-    /// is given up: dropped if it is silent, else left to finish what may still be answered.
+    /// is given up: dropped if it is silent, else left to finish what may still be answered. One is too many
+    /// for a link that never answered: its window may be shut, or nobody is behind it.
     pub(super) fn note_timeout(self: &Arc<Self>, silent: bool) {
-        let most = self.pool.settings.evict_after_timeouts;
+        let allowed = self.pool.settings.evict_after_timeouts;
+        let most = if self.has_answered() { allowed } else { allowed.min(1) };
         let in_row = self.timeouts.fetch_add(1, Ordering::AcqRel).saturating_add(1);
         if most == 0 || in_row < most {
             return;

@@ -9,7 +9,7 @@ async fn a_black_hole_costs_a_time_out_then_the_connection() {
     let quick =
         Settings { request_timeout: Duration::from_millis(500), evict_after_timeouts: 2, ..settings() };
     let pool = pool(server.port, quick);
-    let (mut raw, requests) = in_flight(&server, &pool, 1).await;
+    let (mut raw, requests) = warm(&server, &pool).await;
     let error = one_error(requests).await;
     assert_eq!((error.sent, error.kind), (Sent::MaybeSent, Kind::Timeout));
     assert_eq!(raw.next(RST_STREAM).await.payload, 8u32.to_be_bytes(), "CANCEL");
@@ -45,10 +45,10 @@ async fn answers_between_time_outs_keep_the_connection() {
     let quick =
         Settings { request_timeout: Duration::from_millis(500), evict_after_timeouts: 2, ..settings() };
     let pool = pool(server.port, quick);
-    let (mut raw, requests) = in_flight(&server, &pool, 1).await;
+    let (mut raw, requests) = warm(&server, &pool).await;
     assert_eq!(one_error(requests).await.kind, Kind::Timeout);
     for round in 0..3 {
-        let (answered, timed_out) = (3 + round * 4, 5 + round * 4);
+        let (answered, timed_out) = (5 + round * 4, 7 + round * 4);
         let (first, respond) = tokio::join!(send(&pool, "/", b""), async {
             while raw.next(HEADERS).await.stream != answered {}
             raw.respond(answered).await;
@@ -254,6 +254,16 @@ async fn a_peer_that_allows_no_streams_for_long_is_left() {
     assert_eq!(second.requests(1).await, [1]);
     second.respond(1).await;
     assert_eq!(outcomes(another).await.0, 1);
+}
+
+#[tokio::test]
+async fn a_connection_that_never_answered_is_left_after_one_time_out() {
+    let server = RawServer::bind().await;
+    let pool = pool(server.port, Settings { request_timeout: Duration::from_millis(500), ..settings() });
+    let (raw, requests) = in_flight(&server, &pool, 1).await;
+    assert_eq!(one_error(requests).await.kind, Kind::Timeout);
+    until("it is given up", || pool.stats().connections == 0).await;
+    drop(raw);
 }
 
 #[tokio::test]
