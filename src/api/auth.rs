@@ -40,6 +40,8 @@ rights! {
     ReadDevices [Devices, Read];
     /// To register and unregister: a backend any device, an app its own.
     RegisterDevice [Devices, Register];
+    /// To see and steer lanes.
+    Administer [];
 }
 
 /// The key of a request that has the right `R`.

@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
-use super::{State, router};
+use super::{State, Surface, router};
 
 /// From a request's first byte, or from the end of the one before it, to the end of its head. Also what ends an idle
 /// connection.
@@ -31,9 +31,14 @@ const KEEP_ALIVE: Duration = Duration::from_secs(30);
 ///
 /// # Errors
 /// None so far: a connection that can't be accepted is tried again.
-pub async fn serve(listener: TcpListener, state: State, shutdown: CancellationToken) -> io::Result<()> {
+pub async fn serve(
+    listener: TcpListener,
+    state: State,
+    surface: Surface,
+    shutdown: CancellationToken,
+) -> io::Result<()> {
     let drain = state.limits.drain;
-    let service = router(state);
+    let service = router(state, surface);
     let connections = TaskTracker::new();
     // Past the drain: whatever is still open is cut.
     let cut = CancellationToken::new();
@@ -131,7 +136,7 @@ mod tests {
         state.limits.drain = Duration::from_millis(50);
         let shutdown = CancellationToken::new();
         let mut servers = tokio::task::JoinSet::new();
-        servers.spawn(serve(listener, state, shutdown.clone()));
+        servers.spawn(serve(listener, state, Surface::All, shutdown.clone()));
 
         let mut idle = TcpStream::connect(address).await.expect("listening");
         idle.write_all(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n").await.expect("writable");

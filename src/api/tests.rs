@@ -42,12 +42,13 @@ pub(super) fn state() -> State {
         limits: Limits { body_bytes: 1000, targets: 10, drain: Duration::from_secs(1) },
         default_ttl: Ttl::MAX,
         health: Arc::new(health::Health::default()),
+        waker: Waker::idle(),
     }
 }
 
 async fn ask(request: http::request::Builder, body: &str) -> Response {
     let request = request.body(Body::from(body.to_owned())).expect("a request");
-    router(state()).oneshot(request).await.expect("infallible")
+    router(state(), Surface::All).oneshot(request).await.expect("infallible")
 }
 
 async fn problem(response: Response) -> Value {

@@ -1,13 +1,17 @@
 //! One attempt, and what follows from its outcome.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::gate::Epoch;
+use super::gate::{Blame, Epoch};
 use super::lane::Lane;
 use super::ready::Ready;
-use crate::domain::{Certainty, DeliveryStatus, Floor, Job, Misfit, Outcome, Reason, RetryPolicy, Verdict};
+use crate::domain::{
+    Certainty, DeliveryStatus, DeviceId, Fault, Floor, Job, LaneCause, Misfit, NotificationId, Outcome,
+    Reason, RetryPolicy, Verdict,
+};
 use crate::provider::Attempt;
 use crate::queue::recorder::Ending;
 use crate::store;
@@ -47,8 +51,11 @@ pub(super) async fn run(lane: &Lane, ready: Ready, epoch: Epoch) {
         )
         .await;
     let waited_ms = (now - job.due_at).num_milliseconds();
+    lane.ended.fetch_add(1, Ordering::Relaxed);
     log(lane, job, &outcome, waited_ms, began.elapsed());
-    tell_gate(lane, epoch, &outcome).await;
+    if tell_gate(lane, epoch, (job.notification, ticket.device()), &outcome).await == Blame::Lane {
+        return ticket.end(Ending::Back, began, None);
+    }
     let after =
         After { job, once: plan.once, left: left(job, membership.clock().now()), retry: lane.shared.retry };
     let verdict = match &outcome {
@@ -86,7 +93,7 @@ impl After<'_> {
             }
             Outcome::Rejected { reason } => ended(DeliveryStatus::Rejected, reason),
             Outcome::TokenDead { reason, .. } => ended(DeliveryStatus::TokenDead, reason),
-            Outcome::RetryTarget { reason, floor } => {
+            Outcome::RetryTarget { reason, floor, .. } => {
                 let floor = match floor {
                     Floor::ServerError => self.retry.initial,
                     Floor::Throttled => self.retry.throttled,
@@ -136,22 +143,36 @@ fn out_of_time_after(doubtful: bool, word: Option<Reason>, attempted: bool) -> E
     Ending::Final { status, attempted, reason: Some(reason), provider_id: None }
 }
 
-async fn tell_gate(lane: &Lane, epoch: Epoch, outcome: &Outcome) {
+/// Tells what the outcome says about the lane, and hears whether it counts for the device.
+async fn tell_gate(lane: &Lane, epoch: Epoch, who: (NotificationId, DeviceId), outcome: &Outcome) -> Blame {
     match outcome {
-        Outcome::RetryLane { reason, after, .. } => lane.gate.wait(epoch, reason.clone(), *after),
+        Outcome::RetryLane { reason, cause, after } => {
+            if let (LaneCause::Throttled, Some(after), Some(quota)) = (cause, after, &lane.setup.quota) {
+                quota.wait_until(Instant::now() + *after);
+            }
+            lane.gate.wait(epoch, reason.clone(), *cause, *after);
+        }
+        Outcome::RetryTarget { reason, floor, fault: Fault::Provider | Fault::Connection } => {
+            let asked = match floor {
+                Floor::Exactly(wait) => Some(*wait),
+                _ => None,
+            };
+            return lane.gate.failing(epoch, who, reason.clone(), asked);
+        }
         Outcome::Misconfigured { reason, about: Misfit::Credential | Misfit::Topic } => {
             if lane.gate.suspend(epoch, reason.clone()) {
                 agree(lane, Some(reason)).await;
             }
         }
-        // Says nothing about the lane either way.
-        Outcome::Unknown => {}
+        Outcome::Unknown => lane.gate.silent(epoch),
         _ => {
             if lane.gate.healthy(epoch) {
                 agree(lane, None).await;
             }
+            lane.window.grow();
         }
     }
+    Blame::Device
 }
 
 /// Tells the other nodes. If Postgres is away, the next probe says it again.

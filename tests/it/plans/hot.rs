@@ -139,6 +139,7 @@ async fn give(conn: &mut PgConnection, id: NotificationId) {
         reason_of: Vec::new(),
         provider_ids: Vec::new(),
         began_ms: 0,
+        progress: true,
     });
     assert!(record::record(conn, &batch).await.unwrap().is_empty());
     let token = DeviceToken::parse(Platform::Apns, &"ab".repeat(32)).unwrap();

@@ -1,11 +1,13 @@
 //! The whole path: HTTP in, the simulator's TLS and HTTP/2 out, a real Postgres between; one file for each idea.
 
+mod admin;
 mod example;
 mod faults;
 mod lanes;
 mod meanwhile;
 mod nodes;
 mod order;
+mod outages;
 mod pages;
 mod pruning;
 mod reach;
@@ -14,4 +16,5 @@ mod restart;
 mod settings;
 mod silence;
 mod stage;
+mod throttles;
 mod time;

@@ -38,6 +38,7 @@ pub(crate) struct Stage {
     http: reqwest::Client,
     backend: String,
     phone: String,
+    admin: String,
     overrides: Vec<(String, String)>,
     pub(crate) simulator: Simulator,
     folder: TempDir,
@@ -67,9 +68,10 @@ impl Stage {
         shop::shop(&database.pool).await;
         let backend = key(&database, "send,read,devices").await;
         let phone = key(&database, "register").await;
+        let admin = key(&database, "admin").await;
         let overrides = SHORT.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
         let http = reqwest::Client::new();
-        Self { nodes: Vec::new(), http, backend, phone, overrides, simulator, folder, database }
+        Self { nodes: Vec::new(), http, backend, phone, admin, overrides, simulator, folder, database }
     }
 
     /// Configures nodes that start from now on.
@@ -157,11 +159,23 @@ impl Stage {
         assert!(self.ledger().wait_until(PATIENCE, came).await, "{count} requests");
     }
 
+    /// As an operator does; without a node, as one had done.
     pub(crate) async fn pause(&self, lane: LaneKey) {
+        if self.has_api() {
+            let answer = self.by_admin(Method::POST, &format!("/v1/admin/lanes/{lane}/pause")).await;
+            assert_eq!((answer.status.as_u16(), &answer.body["state"]), (200, &json!("paused")));
+            return;
+        }
         self.set_lane(lane, "paused_at = now()").await;
     }
 
+    /// As an operator does; without a node, as one had done.
     pub(crate) async fn resume(&self, lane: LaneKey) {
+        if self.has_api() {
+            let answer = self.by_admin(Method::POST, &format!("/v1/admin/lanes/{lane}/resume")).await;
+            assert_eq!(answer.status, 200, "{answer:?}");
+            return;
+        }
         self.set_lane(
             lane,
             "paused_at = null, suspended_at = null, suspended_for = null, suspended_reason = null",
@@ -218,6 +232,30 @@ impl Stage {
         self.ask(&self.backend, Method::DELETE, path, None).await
     }
 
+    /// Asks with an operator's key.
+    pub(crate) async fn by_admin(&self, method: Method, path: &str) -> Answer {
+        self.ask(&self.admin, method, path, None).await
+    }
+
+    /// A lane as operators see it.
+    pub(crate) async fn lane(&self, lane: LaneKey) -> Value {
+        let lanes = self.by_admin(Method::GET, "/v1/admin/lanes").await.body;
+        of(lanes["items"].as_array().unwrap(), "lane", &lane.to_string()).clone()
+    }
+
+    /// Waits until operators see a lane in a state.
+    pub(crate) async fn until_lane(&self, lane: LaneKey, state: &str) -> Value {
+        let until = Instant::now() + PATIENCE;
+        loop {
+            let seen = self.lane(lane).await;
+            if seen["state"] == state {
+                return seen;
+            }
+            assert!(Instant::now() < until, "not {state}: {seen}");
+            sleep(POLL).await;
+        }
+    }
+
     /// Asks with the key that phones have.
     pub(crate) async fn put_by_phone(&self, path: &str, body: Value) -> Answer {
         self.ask(&self.phone, Method::PUT, path, Some(body)).await
@@ -229,6 +267,10 @@ impl Stage {
         let response = request.send().await.unwrap();
         assert_eq!(response.headers()["content-type"], accept);
         response.text().await.unwrap()
+    }
+
+    fn has_api(&self) -> bool {
+        self.nodes.iter().any(|node| node.address.is_some())
     }
 
     fn url(&self, path: &str) -> String {
