@@ -19,6 +19,7 @@ pub mod partitions;
 pub mod planner;
 pub mod quarantine;
 pub mod record;
+pub mod sessions;
 pub mod status;
 pub mod tokens;
 pub mod topics;

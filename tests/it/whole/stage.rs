@@ -76,6 +76,7 @@ impl Stage {
 
     /// Configures nodes that start from now on.
     pub(crate) fn configure(&mut self, key: &str, value: &str) {
+        self.overrides.retain(|(known, _)| known != key);
         self.overrides.push((key.to_owned(), value.to_owned()));
     }
 
