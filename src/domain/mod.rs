@@ -2,6 +2,7 @@
 
 mod app;
 mod app_facts;
+mod condition;
 mod content;
 mod delivery;
 mod device;
@@ -22,6 +23,7 @@ mod verdict;
 
 pub use app::{App, AppLane, Apps};
 pub use app_facts::{AppVersion, Locale, TimeZone};
+pub use condition::{BadCondition, Condition};
 pub use content::{ApnsOverrides, Content, Priority};
 pub use delivery::{Counts, DeliveryStatus, NotificationStatus};
 pub use device::{BadToken, DeviceToken, FCM_TOKEN_MAX, Kind, QuarantineReason, Source, TokenDigest, UserId};

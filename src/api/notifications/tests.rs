@@ -64,7 +64,7 @@ fn e5_all_faults_of_meaning_at_once() {
         &[
             ("#/to/tokens/0/platform", "unsupported_platform"),
             ("#/to/tokens/1/token", "bad_token"),
-            ("#/to/condition", "not_supported_yet"),
+            ("#/to/condition", "bad_condition"),
             ("#/silent", "silent_with_content"),
             ("#/ttl", "bad_ttl"),
             ("#/data/google.x", "reserved_key"),
@@ -73,6 +73,7 @@ fn e5_all_faults_of_meaning_at_once() {
         ],
     );
     assert_eq!(faults(body)[0].facts["supported"], json!(["apns", "fcm"]));
+    assert_eq!(faults(body)[2].facts["offset"], 14);
 }
 
 #[test]
