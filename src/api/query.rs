@@ -59,7 +59,7 @@ impl Parameters {
 
     /// Adds a fault of a parameter.
     pub fn fault(&mut self, name: &str, code: InputCode, detail: impl Into<String>) -> &mut InputFault {
-        let place = Place::Parameter(name.to_owned());
+        let place = Place::parameter(name);
         self.faults.push(InputFault { place, code, detail: detail.into(), facts: Map::new() });
         self.faults.last_mut().expect("one was just pushed")
     }

@@ -24,7 +24,7 @@ mod verdict;
 pub use app::{App, AppLane, Apps};
 pub use app_facts::{AppVersion, Locale, TimeZone};
 pub use condition::{BadCondition, Condition};
-pub use content::{ApnsOverrides, Content, Priority};
+pub use content::{ApnsOverrides, COLLAPSE_KEY_MAX, Content, Priority, is_collapse_key};
 pub use delivery::{Counts, DeliveryStatus, NotificationStatus};
 pub use device::{BadToken, DeviceToken, FCM_TOKEN_MAX, Kind, QuarantineReason, Source, TokenDigest, UserId};
 pub use id::{AppId, BadId, DeviceId, InstallationKey, JobId, KeyId, LaneId, NodeId, NotificationId};
