@@ -11,6 +11,7 @@ mod input;
 mod job;
 mod lane;
 mod named;
+mod network;
 mod outcome;
 mod push_type;
 mod retry;
@@ -31,6 +32,7 @@ pub use id::{AppId, BadId, DeviceId, InstallationKey, JobId, KeyId, LaneId, Node
 pub use input::{InputCode, InputFault, Place};
 pub use job::{Class, DoneBits, JOB_DEVICES_MAX, Job};
 pub use lane::{Environment, LaneKey, Platform};
+pub use network::{BadNetwork, Network};
 pub use outcome::{Certainty, Floor, LaneCause, Misfit, Outcome, Reason};
 pub use push_type::PushType;
 pub use retry::RetryPolicy;
