@@ -45,6 +45,13 @@ pub struct Audience {
     pub except_devices: Vec<DeviceId>,
 }
 
+impl Audience {
+    /// Devices, users and tokens as they were named.
+    pub fn named(&self) -> usize {
+        self.devices.len() + self.users.len() + self.tokens.len()
+    }
+}
+
 /// An audience as its devices.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Resolved {
