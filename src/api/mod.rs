@@ -14,6 +14,7 @@ pub mod rates;
 pub mod serve;
 pub mod time;
 
+mod leftover;
 mod nearest;
 mod request;
 
