@@ -10,5 +10,5 @@ mod pages;
 mod pruning;
 mod rejections;
 mod restart;
-mod stage;
+pub(crate) mod stage;
 mod time;

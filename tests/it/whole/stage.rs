@@ -35,7 +35,7 @@ const SHORT: [(&str, &str); 5] = [
 
 pub(crate) struct Stage {
     nodes: Vec<Node>,
-    http: reqwest::Client,
+    pub(crate) http: reqwest::Client,
     backend: String,
     phone: String,
     overrides: Vec<(String, String)>,
@@ -83,6 +83,13 @@ impl Stage {
         let text = std::fs::read_to_string(&path).unwrap();
         let (rest, _) = text.split_once("[apps.shop.fcm]").unwrap();
         std::fs::write(&path, rest).unwrap();
+    }
+
+    /// Nodes that start from now on serve one more app, which sends through nobody.
+    pub(crate) fn with_another_app(&self, name: &str) {
+        let path = self.folder.path().join("pushpost.toml");
+        let text = std::fs::read_to_string(&path).unwrap();
+        std::fs::write(&path, format!("{text}\n[apps.{name}]\n")).unwrap();
     }
 
     /// Starts one more node.
@@ -230,7 +237,7 @@ impl Stage {
         response.text().await.unwrap()
     }
 
-    fn url(&self, path: &str) -> String {
+    pub(crate) fn url(&self, path: &str) -> String {
         let address = self.nodes.iter().find_map(|node| node.address).expect("a node with an API");
         format!("http://{address}{path}")
     }
