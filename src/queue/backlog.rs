@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use sqlx::PgPool;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use crate::domain::AppId;
 use crate::store;
@@ -19,6 +19,8 @@ use crate::store;
 const FRESH: Duration = Duration::from_secs(3);
 /// And for so long where there is none.
 const FRESH_WHEN_FULL: Duration = Duration::from_millis(200);
+/// No request waits longer for a reading.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// What waits. Cheap to clone; clones share what they know.
 #[derive(Clone, Debug)]
@@ -80,9 +82,10 @@ impl Backlog {
             let mut conn = self.pool.acquire().await?;
             store::backlog::waiting(&mut conn).await
         };
-        match read.await {
-            Ok(waiting) => *self.lock() = Reading { made_at: Some(Instant::now()), waiting },
-            Err(error) => tracing::warn!(%error, "the backlog can't be read"),
+        match timeout(PATIENCE, read).await {
+            Ok(Ok(waiting)) => *self.lock() = Reading { made_at: Some(Instant::now()), waiting },
+            Ok(Err(error)) => tracing::warn!(%error, "the backlog can't be read"),
+            Err(_) => tracing::warn!("the backlog can't be read in time"),
         }
     }
 

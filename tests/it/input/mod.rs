@@ -9,5 +9,6 @@ mod fuzz;
 mod head;
 mod limits;
 mod meaning;
+mod outage;
 mod secrets;
 mod wire;

@@ -12,7 +12,7 @@ mod model;
 mod node;
 mod nodes;
 mod poison;
-mod proxy;
+pub(crate) mod proxy;
 mod replay;
 mod words;
 mod world;

@@ -94,7 +94,9 @@ impl Stage {
 
     /// Starts one more node.
     pub(crate) async fn node(&mut self, role: Role) {
-        let database = [("PUSHPOST__DATABASE__URL".to_owned(), self.database.url().to_owned())];
+        let elsewhere = self.overrides.iter().any(|(key, _)| key == "DATABASE__URL");
+        let database = ("PUSHPOST__DATABASE__URL".to_owned(), self.database.url().to_owned());
+        let database = (!elsewhere).then_some(database);
         let overrides = self.overrides.iter().map(|(key, value)| (format!("PUSHPOST__{key}"), value.clone()));
         let path = self.folder.path().join("pushpost.toml");
         let config = Config::load(Some(&path), database.into_iter().chain(overrides)).unwrap();
