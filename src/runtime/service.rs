@@ -15,10 +15,12 @@ use super::supervisor::{Failure, Supervisor};
 use super::{Role, Shutdown, senders};
 use crate::api::Surface;
 use crate::api::health::Health;
+use crate::api::rates::Rates;
 use crate::config::Config;
 use crate::dispatch::{Brakes, LaneSetup};
 use crate::domain::{Apps, Finding, InstallationKey};
 use crate::queue::accept::Acceptor;
+use crate::queue::backlog::Backlog;
 use crate::queue::holdings::Holdings;
 use crate::queue::intake::{Intake, Intakes};
 use crate::queue::membership::Membership;
@@ -330,6 +332,8 @@ impl Core {
             installation: self.installation.clone(),
             keys: Keys::new(database.pool().clone()),
             acceptor,
+            backlog: Backlog::new(database.pool().clone(), config.limits.max_pending),
+            rates: Arc::new(rates(config)),
             limits: api::Limits {
                 body_bytes: config.limits.body_bytes,
                 targets: config.limits.targets,
@@ -393,6 +397,12 @@ async fn enter(pool: &PgPool, database: &Database, config: &Config) -> anyhow::R
         maintenance::sweep(&mut conn, &dead).await?;
     }
     Ok(Arc::new(membership))
+}
+
+fn rates(config: &Config) -> Rates {
+    let limits = &config.limits;
+    let proxies = config.server.trusted_proxies.clone();
+    Rates::new(limits.requests_per_second, limits.register_per_minute, proxies)
 }
 
 fn in_flight(config: &Config) -> usize {

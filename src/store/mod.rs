@@ -4,6 +4,7 @@
 
 pub mod accept;
 pub mod apps;
+pub mod backlog;
 pub mod deliveries;
 pub mod devices;
 pub mod environments;

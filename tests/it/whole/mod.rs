@@ -18,6 +18,6 @@ mod rejections;
 mod restart;
 mod settings;
 mod silence;
-mod stage;
+pub(crate) mod stage;
 mod throttles;
 mod time;

@@ -35,7 +35,7 @@ const SHORT: [(&str, &str); 5] = [
 
 pub(crate) struct Stage {
     nodes: Vec<Node>,
-    http: reqwest::Client,
+    pub(crate) http: reqwest::Client,
     backend: String,
     phone: String,
     admin: String,
@@ -88,9 +88,18 @@ impl Stage {
         std::fs::write(&path, rest).unwrap();
     }
 
+    /// Nodes that start from now on serve one more app, which sends through nobody.
+    pub(crate) fn with_another_app(&self, name: &str) {
+        let path = self.folder.path().join("pushpost.toml");
+        let text = std::fs::read_to_string(&path).unwrap();
+        std::fs::write(&path, format!("{text}\n[apps.{name}]\n")).unwrap();
+    }
+
     /// Starts one more node.
     pub(crate) async fn node(&mut self, role: Role) {
-        let database = [("PUSHPOST__DATABASE__URL".to_owned(), self.database.url().to_owned())];
+        let elsewhere = self.overrides.iter().any(|(key, _)| key == "DATABASE__URL");
+        let database = ("PUSHPOST__DATABASE__URL".to_owned(), self.database.url().to_owned());
+        let database = (!elsewhere).then_some(database);
         let overrides = self.overrides.iter().map(|(key, value)| (format!("PUSHPOST__{key}"), value.clone()));
         let path = self.folder.path().join("pushpost.toml");
         let config = Config::load(Some(&path), database.into_iter().chain(overrides)).unwrap();
@@ -273,7 +282,7 @@ impl Stage {
         self.nodes.iter().any(|node| node.address.is_some())
     }
 
-    fn url(&self, path: &str) -> String {
+    pub(crate) fn url(&self, path: &str) -> String {
         let address = self.nodes.iter().find_map(|node| node.address).expect("a node with an API");
         format!("http://{address}{path}")
     }
