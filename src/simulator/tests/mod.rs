@@ -4,5 +4,6 @@ mod apns;
 mod client;
 mod connections;
 mod fcm;
+mod keyring;
 mod ledger;
 mod scripts;
