@@ -61,13 +61,13 @@ pub(super) struct Epoch(u64);
 pub struct Gate {
     lane: LaneId,
     name: String,
-    fingerprint: Fingerprint,
     intake: Arc<Intake>,
     inner: Mutex<Inner>,
 }
 
 #[derive(Debug)]
 struct Inner {
+    fingerprint: Fingerprint,
     state: State,
     paused: bool,
     epoch: u64,
@@ -86,6 +86,7 @@ impl Gate {
     /// Closed until the lane's standing has been read for the first time.
     pub(super) fn new(lane: LaneId, name: String, fingerprint: Fingerprint, intake: Arc<Intake>) -> Self {
         let inner = Inner {
+            fingerprint,
             state: State::Paused,
             paused: true,
             epoch: 0,
@@ -95,7 +96,7 @@ impl Gate {
             agreed: false,
             healthy_at: None,
         };
-        Self { lane, name, fingerprint, intake, inner: Mutex::new(inner) }
+        Self { lane, name, intake, inner: Mutex::new(inner) }
     }
 
     /// The lane.
@@ -105,7 +106,7 @@ impl Gate {
 
     /// The credential that this node holds.
     pub fn fingerprint(&self) -> Fingerprint {
-        self.fingerprint
+        self.lock().fingerprint
     }
 
     /// Whether and why.
@@ -187,6 +188,32 @@ impl Gate {
         drop(inner);
         self.apply();
         news
+    }
+
+    /// Was the credential rejected?
+    pub(super) fn is_suspended(&self) -> bool {
+        matches!(self.lock().state, State::Suspended { .. })
+    }
+
+    /// There is another credential to try: a lane that is suspended does it at once.
+    pub(super) fn candidate_ready(&self) {
+        let mut inner = self.lock();
+        if matches!(inner.state, State::Suspended { .. }) {
+            inner.probe_at = Some(Instant::now());
+            drop(inner);
+            self.intake.hint_all();
+        }
+    }
+
+    /// The provider took another credential, which is in use from now on: whatever stopped the lane is over.
+    pub(super) fn credential_changed(&self, fingerprint: Fingerprint) {
+        let mut inner = self.lock();
+        inner.fingerprint = fingerprint;
+        inner.go(State::Running, None);
+        inner.pause = FIRST_PAUSE;
+        inner.healthy_at = Some(Instant::now());
+        drop(inner);
+        self.apply();
     }
 
     /// What the database says: paused by an admin; suspended for this very credential by some node.
@@ -330,6 +357,24 @@ mod tests {
         gate.agree(false, Some(word()));
         assert_eq!(gate.state(), State::Suspended { why: word() });
         gate.agree(false, None);
+        assert_eq!(gate.phase().0, Phase::Open);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_suspended_lane_tries_another_credential_at_once_and_runs_with_it() {
+        let (gate, intake) = gate();
+        gate.agree(false, None);
+        gate.candidate_ready();
+        assert_eq!(gate.phase().0, Phase::Open, "nothing to try it for");
+        gate.suspend(gate.phase().1, word());
+        assert!(matches!(gate.phase().0, Phase::Closed(Some(_))));
+        gate.candidate_ready();
+        let (phase, before) = gate.phase();
+        assert_eq!(phase, Phase::Probe);
+        assert!(intake.take_hint(crate::domain::Class::Direct, crate::domain::Priority::Normal));
+        gate.credential_changed(Fingerprint([2; 32]));
+        assert_eq!((gate.phase().0, gate.fingerprint()), (Phase::Open, Fingerprint([2; 32])));
+        assert!(!gate.suspend(before, word()), "an answer to the old one says nothing about the new one");
         assert_eq!(gate.phase().0, Phase::Open);
     }
 

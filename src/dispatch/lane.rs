@@ -28,7 +28,7 @@ pub(super) struct Lane {
 impl Lane {
     pub(super) fn new(shared: Shared, setup: LaneSetup, intake: Arc<Intake>) -> Self {
         let name = setup.name();
-        let fingerprint = setup.sender.fingerprint();
+        let fingerprint = setup.senders.fingerprint();
         let gate = Gate::new(setup.id(), name.clone(), fingerprint, Arc::clone(&intake));
         let permits = Arc::new(Semaphore::new(shared.max_in_flight));
         let ready = ReadyQueue::new(Arc::clone(&intake), shared.max_in_flight);
@@ -57,7 +57,7 @@ pub(super) async fn run(lane: Arc<Lane>, tasks: TaskTracker, stop: CancellationT
     lane.ready.clear();
     // All permits back: nothing is in flight.
     let _all = lane.permits.acquire_many(most).await;
-    lane.setup.sender.shutdown().await;
+    lane.setup.senders.shutdown().await;
 }
 
 async fn send(lane: &Arc<Lane>, tasks: &TaskTracker, permit: OwnedSemaphorePermit, ready: Ready) {

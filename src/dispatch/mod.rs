@@ -3,8 +3,8 @@
 //! Each lane runs by itself; what goes wrong in it stays in it. A [`feeder`] takes jobs (handed over, or claimed as far
 //! as there is room), loads their tokens and puts the devices into the [`ready`] queue; the [`lane`] takes a permit,
 //! then the most urgent device, and spawns one [`attempt`]; how it ended goes to the recorder. The [`gate`] stops and
-//! starts the lane. Two tasks serve all lanes: [`standing`] reads what operators and other nodes decided, and
-//! [`pruner`] sets dead tokens aside.
+//! starts the lane, and [`senders`] lets a new credential take the place of the old one. Two tasks serve all lanes:
+//! [`standing`] reads what operators and other nodes decided, and [`pruner`] sets dead tokens aside.
 
 mod attempt;
 mod feeder;
@@ -13,6 +13,7 @@ mod lane;
 mod load;
 mod pruner;
 mod ready;
+mod senders;
 mod standing;
 
 use std::sync::Arc;
@@ -26,12 +27,12 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::domain::{App, InstallationKey, LaneId, LaneKey, RetryPolicy, Verdict};
-use crate::provider::Sender;
 use crate::queue::intake::Intakes;
 use crate::queue::membership::Membership;
 use crate::queue::recorder::Recorder;
 
 pub use gate::{Gate, State};
+pub use senders::Senders;
 
 /// A lane that this node has credentials for.
 pub struct LaneSetup {
@@ -40,7 +41,7 @@ pub struct LaneSetup {
     /// Which.
     pub key: LaneKey,
     /// How to send.
-    pub sender: Sender,
+    pub senders: Arc<Senders>,
 }
 
 impl std::fmt::Debug for LaneSetup {
@@ -97,6 +98,7 @@ pub fn start(
         let lane = Arc::new(lane::Lane::new(shared.clone(), setup, Arc::clone(intake)));
         gates.push(Arc::clone(&lane.gate));
         spawn("feeder", feeder::run(Arc::clone(&lane), stop.clone()).boxed());
+        spawn("senders", senders::attend::run(Arc::clone(&lane), attempts.clone(), stop.clone()).boxed());
         spawn("lane", lane::run(lane, attempts.clone(), stop.clone()).boxed());
     }
     if !gates.is_empty() {

@@ -2,13 +2,15 @@
 
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use tokio::time::Instant;
 
 use super::gate::Epoch;
 use super::lane::Lane;
 use super::ready::Ready;
+use super::senders::trial::{self, Heard};
 use crate::domain::{Certainty, DeliveryStatus, Floor, Job, Misfit, Outcome, Reason, RetryPolicy, Verdict};
-use crate::provider::Attempt;
+use crate::provider::{Attempt, Fingerprint};
 use crate::queue::recorder::Ending;
 use crate::store;
 
@@ -31,26 +33,25 @@ pub(super) async fn run(lane: &Lane, ready: Ready, epoch: Epoch) {
         let ending = out_of_time(job, false, job.last_word.clone());
         return ticket.end(ending, began, None);
     }
-    let outcome = lane
-        .setup
-        .sender
-        .send(
-            &plan.prepared,
-            &Attempt {
-                token: &token,
-                apns_id: lane.shared.installation.apns_id(job.notification, ticket.device()),
-                now,
-                expires_at: job.expires_at,
-                once: plan.once,
-                deadline: began + lane.shared.attempt_timeout,
-            },
-        )
-        .await;
+    let begin = |longest| {
+        let now = membership.clock().now().max(job.due_at);
+        let may = membership.may_start(ticket.held().lease) && now < job.expires_at;
+        may.then(|| Attempt {
+            token: &token,
+            apns_id: lane.shared.installation.apns_id(job.notification, ticket.device()),
+            now,
+            expires_at: job.expires_at,
+            once: plan.once,
+            deadline: Instant::now() + longest,
+        })
+    };
+    let Some(Heard { outcome, of_present }) = trial::send(lane, &plan, begin).await else { return };
     let waited_ms = (now - job.due_at).num_milliseconds();
     log(lane, job, &outcome, waited_ms, began.elapsed());
-    tell_gate(lane, epoch, &outcome).await;
-    let after =
-        After { job, once: plan.once, left: left(job, membership.clock().now()), retry: lane.shared.retry };
+    if of_present {
+        tell_gate(lane, epoch, &outcome).await;
+    }
+    let after = After { job, once: plan.once, now: membership.clock().now(), retry: lane.shared.retry };
     let verdict = match &outcome {
         Outcome::TokenDead { reason, since, certainty } => Some(Verdict {
             device: ticket.device(),
@@ -66,15 +67,11 @@ pub(super) async fn run(lane: &Lane, ready: Ready, epoch: Epoch) {
     ticket.end(ending, began, verdict);
 }
 
-fn left(job: &Job, now: chrono::DateTime<chrono::Utc>) -> Duration {
-    (job.expires_at - now).to_std().unwrap_or_default()
-}
-
 /// What an outcome means for a device depends on what came before and on the time that is left.
 struct After<'a> {
     job: &'a Job,
     once: bool,
-    left: Duration,
+    now: DateTime<Utc>,
     retry: RetryPolicy,
 }
 
@@ -99,10 +96,8 @@ impl After<'_> {
                 ended(DeliveryStatus::Unknown, Reason::new("no_answer"))
             }
             Outcome::Unknown => self.again(Reason::new("no_answer"), self.retry.initial, true, draw),
-            // Only tokens of Apple or the web are concerned; which those are, FCM alone knows. They try again later.
-            Outcome::Misconfigured { reason, about: Misfit::ThirdParty } => {
-                self.again(reason, self.retry.throttled, false, draw)
-            }
+            // Only tokens of Apple or the web are concerned; which those are, FCM alone knows.
+            Outcome::Misconfigured { reason, about: Misfit::ThirdParty } => self.again(reason, self.retry.throttled, false, draw),
             Outcome::RetryLane { .. } | Outcome::Misconfigured { .. } => Ending::Back,
         }
     }
@@ -110,7 +105,8 @@ impl After<'_> {
     /// Another attempt, unless it would come too late or there is to be only one: then it ends at once.
     fn again(&self, reason: Reason, floor: Duration, unsure: bool, draw: f64) -> Ending {
         let delay = self.retry.delay(self.job.attempt, floor, draw);
-        if self.once || delay >= self.left {
+        let left = (self.job.expires_at - self.now).to_std().unwrap_or_default();
+        if self.once || delay >= left {
             let doubtful = unsure || self.job.unsure > 0;
             return out_of_time_after(doubtful, Some(reason), true);
         }
@@ -141,22 +137,21 @@ async fn tell_gate(lane: &Lane, epoch: Epoch, outcome: &Outcome) {
         Outcome::RetryLane { reason, after, .. } => lane.gate.wait(epoch, reason.clone(), *after),
         Outcome::Misconfigured { reason, about: Misfit::Credential | Misfit::Topic } => {
             if lane.gate.suspend(epoch, reason.clone()) {
-                agree(lane, Some(reason)).await;
+                agree(lane, lane.gate.fingerprint(), Some(reason)).await;
             }
         }
         // Says nothing about the lane either way.
         Outcome::Unknown => {}
         _ => {
             if lane.gate.healthy(epoch) {
-                agree(lane, None).await;
+                agree(lane, lane.gate.fingerprint(), None).await;
             }
         }
     }
 }
 
-/// Tells the other nodes. If Postgres is away, the next probe says it again.
-async fn agree(lane: &Lane, suspended: Option<&Reason>) {
-    let fingerprint = lane.gate.fingerprint();
+/// Tells the other nodes of what is known of a credential. If Postgres is away, the next probe says it again.
+pub(super) async fn agree(lane: &Lane, fingerprint: Fingerprint, suspended: Option<&Reason>) {
     let told = async {
         let mut conn = lane.shared.pool.acquire().await.map_err(store::Error::from)?;
         match suspended {
