@@ -10,6 +10,7 @@ use tokio_util::task::TaskTracker;
 use super::attempt;
 use super::gate::{Gate, Phase};
 use super::ready::{Ready, ReadyQueue};
+use super::third_party::ThirdParty;
 use super::{LaneSetup, Shared};
 use crate::queue::intake::Intake;
 
@@ -22,6 +23,7 @@ pub(super) struct Lane {
     pub(super) gate: Arc<Gate>,
     pub(super) intake: Arc<Intake>,
     pub(super) ready: ReadyQueue,
+    pub(super) third_party: ThirdParty,
     permits: Arc<Semaphore>,
 }
 
@@ -32,7 +34,8 @@ impl Lane {
         let gate = Gate::new(setup.id(), name.clone(), fingerprint, Arc::clone(&intake));
         let permits = Arc::new(Semaphore::new(shared.max_in_flight));
         let ready = ReadyQueue::new(Arc::clone(&intake), shared.max_in_flight);
-        Self { name, setup, shared, gate: Arc::new(gate), intake, ready, permits }
+        let third_party = ThirdParty::default();
+        Self { name, setup, shared, gate: Arc::new(gate), intake, ready, third_party, permits }
     }
 }
 

@@ -15,6 +15,7 @@ mod pruner;
 mod ready;
 mod senders;
 mod standing;
+mod third_party;
 
 use std::sync::Arc;
 use std::time::Duration;

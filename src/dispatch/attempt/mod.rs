@@ -9,6 +9,7 @@ use super::gate::Epoch;
 use super::lane::Lane;
 use super::ready::Ready;
 use super::senders::trial::{self, Heard};
+use super::third_party;
 use crate::domain::{Certainty, DeliveryStatus, Floor, Job, Misfit, Outcome, Reason, RetryPolicy, Verdict};
 use crate::provider::{Attempt, Fingerprint};
 use crate::queue::recorder::Ending;
@@ -48,6 +49,9 @@ pub(super) async fn run(lane: &Lane, ready: Ready, epoch: Epoch) {
     let Some(Heard { outcome, of_present }) = trial::send(lane, &plan, begin).await else { return };
     let waited_ms = (now - job.due_at).num_milliseconds();
     log(lane, job, &outcome, waited_ms, began.elapsed());
+    if let Outcome::Misconfigured { reason, about: Misfit::ThirdParty } = &outcome {
+        lane.third_party.refused(&lane.name, reason);
+    }
     if of_present {
         tell_gate(lane, epoch, &outcome).await;
     }
@@ -97,8 +101,19 @@ impl After<'_> {
             }
             Outcome::Unknown => self.again(Reason::new("no_answer"), self.retry.initial, true, draw),
             // Only tokens of Apple or the web are concerned; which those are, FCM alone knows.
-            Outcome::Misconfigured { reason, about: Misfit::ThirdParty } => self.again(reason, self.retry.throttled, false, draw),
+            Outcome::Misconfigured { reason, about: Misfit::ThirdParty } => self.held_back(reason, draw),
             Outcome::RetryLane { .. } | Outcome::Misconfigured { .. } => Ending::Back,
+        }
+    }
+
+    /// Nothing is wrong with the device: it counts as no attempt, and comes again less and less often.
+    fn held_back(&self, reason: Reason, draw: f64) -> Ending {
+        let age = (self.now - self.job.notification.at()).to_std().unwrap_or_default();
+        match self.again(reason, third_party::floor(self.retry, age), false, draw) {
+            Ending::Again { lane, delay, unsure, reason, .. } => {
+                Ending::Again { lane, delay, attempted: false, unsure, reason }
+            }
+            other => other,
         }
     }
 
@@ -181,8 +196,13 @@ fn log(lane: &Lane, job: &Job, outcome: &Outcome, waited_ms: i64, took: Duration
     };
     let reason = reason.map(Reason::as_str);
     let (id, attempt) = (job.notification, job.attempt);
-    if reason.is_none() && matches!(outcome, Outcome::Accepted { .. }) {
-        tracing::debug!(lane = lane.name, notification = %id, attempt, waited_ms, provider_ms, "attempt: accepted");
+    // Of a wrong Apple key `third_party` tells once for all devices.
+    let quiet = matches!(
+        outcome,
+        Outcome::Accepted { .. } | Outcome::Misconfigured { about: Misfit::ThirdParty, .. }
+    );
+    if quiet {
+        tracing::debug!(lane = lane.name, notification = %id, attempt, reason, waited_ms, provider_ms, "attempt: {word}");
     } else {
         tracing::info!(
             lane = lane.name, notification = %id, attempt, reason, waited_ms, provider_ms, "attempt: {word}"
