@@ -101,7 +101,11 @@ fn every_fault_names_a_test_that_is_there() {
         }
     }
     assert!(named > 50, "the table is read: {named}");
-    assert!(missing.is_empty(), "docs/faults.md names no test, or one that is not there:\n{}", missing.join("\n"));
+    assert!(
+        missing.is_empty(),
+        "docs/faults.md names no test, or one that is not there:\n{}",
+        missing.join("\n")
+    );
 }
 
 /// What is wrong with a file of these lines, without its place.

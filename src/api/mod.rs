@@ -28,8 +28,8 @@ use sqlx::PgPool;
 
 use crate::domain::{Apps, InstallationKey, Ttl};
 use crate::queue::accept::Acceptor;
-use crate::queue::wake::Waker;
 use crate::queue::backlog::Backlog;
+use crate::queue::wake::Waker;
 use crate::registry::keys::Keys;
 use error::ApiError;
 use rates::Rates;

@@ -11,6 +11,7 @@ use super::attempt;
 use super::brake::Brake;
 use super::gate::{Gate, Phase};
 use super::ready::{Ready, ReadyQueue};
+use super::third_party::ThirdParty;
 use super::trial::Peers;
 use super::window::Window;
 use super::{LaneSetup, Shared};
@@ -27,6 +28,7 @@ pub(super) struct Lane {
     pub(super) peers: Arc<Peers>,
     pub(super) intake: Arc<Intake>,
     pub(super) ready: ReadyQueue,
+    pub(super) third_party: ThirdParty,
     pub(super) window: Arc<Window>,
     /// Attempts that have ended.
     pub(super) ended: AtomicU64,
@@ -35,14 +37,14 @@ pub(super) struct Lane {
 impl Lane {
     pub(super) fn new(shared: Shared, setup: LaneSetup, intake: Arc<Intake>, peers: &Arc<Peers>) -> Self {
         let name = setup.name();
-        let fingerprint = setup.sender.fingerprint();
+        let fingerprint = setup.senders.fingerprint();
         let gate = Gate::new(setup.id(), name.clone(), fingerprint, Arc::clone(&intake));
         let window = Arc::new(Window::new(shared.max_in_flight));
         let ready = ReadyQueue::new(Arc::clone(&intake), shared.max_in_flight);
         let (brake, peers) = (shared.brakes.of(setup.id(), Some(&name)), Arc::clone(peers));
-        let gate = Arc::new(gate);
-        let ended = AtomicU64::new(0);
-        Self { name, setup, shared, gate, brake, peers, intake, ready, window, ended }
+        let (gate, ended) = (Arc::new(gate), AtomicU64::new(0));
+        let third_party = ThirdParty::default();
+        Self { name, setup, shared, gate, brake, peers, intake, ready, third_party, window, ended }
     }
 
     /// The most urgent device, once there is room for it in the window and in the project's quota.
@@ -67,7 +69,7 @@ pub(super) async fn run(lane: Arc<Lane>, tasks: TaskTracker, stop: CancellationT
     }
     lane.ready.clear();
     lane.window.drained().await;
-    lane.setup.sender.shutdown().await;
+    lane.setup.senders.shutdown().await;
 }
 
 fn send(lane: &Arc<Lane>, tasks: &TaskTracker, ready: Ready) {

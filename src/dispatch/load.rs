@@ -2,13 +2,14 @@
 //! sent, or ended because of what has become of it since it was addressed (docs/queue.md 8).
 
 use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::time::Instant;
 
 use super::ready::Ready;
+use super::senders::InUse;
 use super::{LaneSetup, Shared, panics, rejected};
-use crate::domain::{DeliveryStatus, DeviceId, Job, LaneKey, NotificationId, Reason, UserId};
+use crate::domain::{Content, DeliveryStatus, DeviceId, Job, LaneKey, NotificationId, Reason, UserId};
 use crate::provider::Prepared;
 use crate::queue::intake::{Held, Known};
 use crate::queue::recorder::{Ending, Ticket};
@@ -21,12 +22,33 @@ const MOST_PLANS: usize = 512;
 /// What of a notification all its devices in this lane share.
 #[derive(Debug)]
 pub(super) struct Plan {
-    /// Rendered once.
-    pub(super) prepared: Prepared,
+    id: NotificationId,
+    content: Arc<Content>,
+    /// As the sender of this number renders it.
+    rendered: Mutex<Option<(u64, Prepared)>>,
     /// Now or never.
     pub(super) once: bool,
     /// Users must be checked.
     by_user: bool,
+}
+
+impl Plan {
+    fn new(id: NotificationId, known: &Known) -> Self {
+        let (content, once, by_user) = (Arc::clone(&known.content), known.once, known.by_user);
+        Self { id, content, rendered: Mutex::default(), once, by_user }
+    }
+
+    /// As this sender sends it: another one has another topic or channel. Rendered once, unless two senders take turns.
+    pub(super) fn prepared(&self, sender: &InUse) -> Prepared {
+        let mut rendered = self.rendered.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*rendered {
+            Some((number, prepared)) if *number == sender.number() => prepared.clone(),
+            _ => {
+                let prepared = sender.sender().prepare(self.id, &self.content);
+                rendered.insert((sender.number(), prepared)).1.clone()
+            }
+        }
+    }
 }
 
 /// One lane's loader, with the notifications that it has prepared.
@@ -58,7 +80,7 @@ impl Loader {
         setup: &LaneSetup,
         opened: Vec<Opened>,
     ) -> Result<Vec<Ready>, store::Error> {
-        let read = self.read(shared, setup, &opened).await?;
+        let read = self.read(shared, &opened).await?;
         let (began, name) = (Instant::now(), setup.name());
         let mut ready = Vec::new();
         for job in opened {
@@ -95,12 +117,7 @@ impl Loader {
         Ok(ready)
     }
 
-    async fn read(
-        &mut self,
-        shared: &Shared,
-        setup: &LaneSetup,
-        opened: &[Opened],
-    ) -> Result<Read, store::Error> {
+    async fn read(&mut self, shared: &Shared, opened: &[Opened]) -> Result<Read, store::Error> {
         if self.plans.len() > MOST_PLANS {
             self.plans.clear();
         }
@@ -108,7 +125,9 @@ impl Loader {
         for job in opened {
             let id = job.held.job.notification;
             match &job.held.known {
-                Some(known) if !self.plans.contains_key(&id) => self.plan(setup, id, known),
+                Some(known) if !self.plans.contains_key(&id) => {
+                    self.plans.insert(id, Arc::new(Plan::new(id, known)));
+                }
                 None if !self.plans.contains_key(&id) => unknown.push(id),
                 _ => {}
             }
@@ -128,7 +147,7 @@ impl Loader {
                     cancelled.insert(row.id);
                 } else if let Some(content) = row.content {
                     let known = Known { content: Arc::new(content), once: row.once, by_user: row.by_user };
-                    self.plan(setup, row.id, &known);
+                    self.plans.insert(row.id, Arc::new(Plan::new(row.id, &known)));
                 } else {
                     tracing::error!(notification = %row.id, "its content can't be read: its targets are rejected");
                 }
@@ -148,15 +167,6 @@ impl Loader {
         let loaded = store::tokens::load(&mut conn, &devices).await?;
         let devices = loaded.into_iter().map(|device| (device.device, device)).collect();
         Ok(Read { devices, users, cancelled })
-    }
-
-    /// Renders a notification. One that can't be has no plan, and its devices are rejected.
-    fn plan(&mut self, setup: &LaneSetup, id: NotificationId, known: &Known) {
-        let prepare = || setup.sender.prepare(id, &known.content);
-        if let Some(prepared) = panics::caught(prepare, &setup.name(), id) {
-            let plan = Plan { prepared, once: known.once, by_user: known.by_user };
-            self.plans.insert(id, Arc::new(plan));
-        }
     }
 }
 

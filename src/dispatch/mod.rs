@@ -4,8 +4,9 @@
 //! as there is room), loads their tokens and puts the devices into the [`ready`] queue; the [`lane`] takes a permit,
 //! then the most urgent device, and spawns one [`attempt`]; how it ended goes to the recorder. What must be tried
 //! [`alone`], the feeder tries itself. The [`gate`] stops and starts the lane, the [`window`] and a project's [`quota`]
-//! measure how much it sends. Two tasks serve all lanes: [`standing`] tells of them and reads what operators and other
-//! nodes decided, and [`pruner`] sets dead tokens aside, unless the lane's [`brake`] is on.
+//! measure how much it sends, and [`senders`] lets a new credential take the place of the old one. Two tasks serve all
+//! lanes: [`standing`] tells of them and reads what operators and other nodes decided, and [`pruner`] sets dead tokens
+//! aside, unless the lane's [`brake`] is on.
 
 mod alone;
 mod attempt;
@@ -18,7 +19,9 @@ mod panics;
 mod pruner;
 mod quota;
 mod ready;
+mod senders;
 mod standing;
+mod third_party;
 mod trial;
 mod window;
 
@@ -33,7 +36,6 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::domain::{App, DeliveryStatus, Finding, InstallationKey, LaneId, LaneKey, Reason, RetryPolicy};
-use crate::provider::Sender;
 use crate::queue::intake::Intakes;
 use crate::queue::membership::Membership;
 use crate::queue::recorder::{Ending, Recorder};
@@ -42,6 +44,7 @@ use crate::queue::wake::Waker;
 pub use brake::Brakes;
 pub use gate::Gate;
 pub use quota::Quota;
+pub use senders::Senders;
 
 /// A lane that this node has credentials for.
 pub struct LaneSetup {
@@ -50,7 +53,7 @@ pub struct LaneSetup {
     /// Which.
     pub key: LaneKey,
     /// How to send.
-    pub sender: Sender,
+    pub senders: Arc<Senders>,
     /// How much of it, where that is a project's and not a connection's affair.
     pub quota: Option<Arc<Quota>>,
 }
@@ -117,6 +120,7 @@ pub fn start(
         peers.add(&lane);
         running.push(Arc::clone(&lane));
         spawn("feeder", feeder::run(Arc::clone(&lane), stop.clone()).boxed());
+        spawn("senders", senders::attend::run(Arc::clone(&lane), attempts.clone(), stop.clone()).boxed());
         spawn("lane", lane::run(lane, attempts.clone(), stop.clone()).boxed());
     }
     if !running.is_empty() {

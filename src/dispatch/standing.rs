@@ -89,7 +89,7 @@ impl Watched {
             since_ms: millis(gate.since.elapsed()),
             in_flight: count(self.lane.window.in_flight()),
             rate,
-            connections: count(self.lane.setup.sender.stats().connections),
+            connections: count(self.lane.setup.senders.present().sender().stats().connections),
             credential: self.lane.gate.fingerprint().0.to_vec(),
             credential_ok: gate.credential.map(|(ok, _)| ok),
             checked_ms: gate.credential.map(|(_, at)| millis(at.elapsed())),

@@ -59,7 +59,8 @@ pub(super) fn elsewhere(
     }
     let (id, _) = other_lane(lane)?;
     let other = lane.peers.get(id)?;
-    let apart = !other.setup.sender.shares_place_with(&lane.setup.sender);
+    let (ours, theirs) = (lane.setup.senders.present(), other.setup.senders.present());
+    let apart = !theirs.sender().shares_place_with(ours.sender());
     let doubted = lane.brake.is_on() || other.brake.is_on();
     (apart && !doubted && other.gate.takes_trials()).then(|| Ending::Trial {
         lane: id,

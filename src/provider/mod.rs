@@ -31,7 +31,8 @@ pub use setup::SetupError;
 pub use transport::PoolStats;
 pub use verdict::{Fate, Verdict};
 
-/// SHA-256 over what makes a credential: names the rejected one, so that a node with a new one goes on.
+/// SHA-256 over all that a lane's configuration says of its provider, credential, topic and endpoint: names what was
+/// rejected, so that a node with something new goes on.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Fingerprint(pub [u8; 32]);
 
@@ -150,7 +151,18 @@ impl Sender {
         }
     }
 
-    /// Names the credential in use.
+    /// Goes as far as it gets without a device: to an open connection and, for FCM, an access token.
+    ///
+    /// # Errors
+    /// The outcome that an attempt would have had: [`Outcome::RetryLane`] or [`Outcome::Misconfigured`].
+    pub async fn reach(&self, deadline: Instant) -> Result<(), Outcome> {
+        match self {
+            Self::Apns(client) => client.reach(deadline).await,
+            Self::Fcm(client) => client.reach(deadline).await,
+        }
+    }
+
+    /// Names the credential in use, and where it is used.
     pub fn fingerprint(&self) -> Fingerprint {
         match self {
             Self::Apns(client) => client.fingerprint(),

@@ -11,6 +11,7 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use super::database::Database;
+use super::reload::{Reload, ReloadedLane, Reloader};
 use super::supervisor::{Failure, Supervisor};
 use super::{Role, Shutdown, senders};
 use crate::api::Surface;
@@ -51,6 +52,7 @@ pub struct Service {
     failure: Arc<Failure>,
     stages: Stages,
     farewell: PgPool,
+    lanes: Vec<ReloadedLane>,
 }
 
 /// What ends when, in this order.
@@ -81,8 +83,8 @@ impl Service {
         let database = Database::open(&config).await?;
         match Self::assemble(&config, role, &database, listeners).await {
             Ok(parts) => {
-                let (membership, health, address, failure, stages, farewell) = parts;
-                Ok(Self { config, database, membership, health, address, failure, stages, farewell })
+                let (membership, health, address, failure, stages, farewell, lanes) = parts;
+                Ok(Self { config, database, membership, health, address, failure, stages, farewell, lanes })
             }
             Err(error) => {
                 // Why it can't start is what the operator must read, whatever becomes of the rest.
@@ -97,6 +99,13 @@ impl Service {
     /// Where the API answers; none for a worker.
     pub fn address(&self) -> Option<SocketAddr> {
         self.address
+    }
+
+    /// From now on, what these sources say is taken over while the node runs.
+    pub fn reload(&self, reload: Reload) {
+        let stage = &self.stages.lanes;
+        let reloader = Reloader::new(reload, self.config.clone(), self.lanes.clone());
+        stage.spawn("reload", reloader.run(stage.stop.clone()));
     }
 
     async fn assemble(
@@ -114,6 +123,7 @@ impl Service {
             true => senders::lanes(config, &apps).await?,
             false => Vec::new(),
         };
+        let lanes = setups.iter().map(ReloadedLane::of).collect();
         drop(conn);
         let membership = enter(&pool, database, config).await?;
 
@@ -151,7 +161,7 @@ impl Service {
             )?),
             None => None,
         };
-        Ok((core.membership, health, address, failure, stages, core.pool))
+        Ok((core.membership, health, address, failure, stages, core.pool, lanes))
     }
 
     /// Works until told to stop, or until a part of it dies.
@@ -225,7 +235,8 @@ impl Service {
     }
 }
 
-type Parts = (Arc<Membership>, Arc<Health>, Option<SocketAddr>, Arc<Failure>, Stages, PgPool);
+type Parts =
+    (Arc<Membership>, Arc<Health>, Option<SocketAddr>, Arc<Failure>, Stages, PgPool, Vec<ReloadedLane>);
 
 impl Stages {
     fn new(failure: &Arc<Failure>) -> Self {

@@ -3,6 +3,7 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use tokio::time::Instant;
 
 use super::brake::Said;
@@ -10,13 +11,14 @@ use super::gate::{Blame, Epoch};
 use super::lane::Lane;
 use super::load::Plan;
 use super::ready::Ready;
+use super::senders::candidate::{self, Heard};
 use super::trial::{self, Trial};
-use super::{panics, rejected};
+use super::{panics, rejected, third_party};
 use crate::domain::{
     Certainty, DeliveryStatus, DeviceId, DeviceToken, Fault, Finding, Floor, Job, LaneCause, Misfit,
     NotificationId, Outcome, Reason, RetryPolicy, Verdict,
 };
-use crate::provider::Attempt;
+use crate::provider::{Attempt, Fingerprint};
 use crate::queue::recorder::{Ending, Ticket};
 use crate::store;
 
@@ -58,26 +60,30 @@ async fn make(
             None => (out_of_time(job, false, job.last_word.clone()), None),
         };
     }
-    let outcome = lane
-        .setup
-        .sender
-        .send(
-            &plan.prepared,
-            &Attempt {
-                token,
-                apns_id: lane.shared.installation.apns_id(job.notification, ticket.device()),
-                now,
-                expires_at: job.expires_at,
-                once: plan.once,
-                deadline: began + lane.shared.attempt_timeout,
-            },
-        )
-        .await;
+    let begin = |longest| {
+        let now = membership.clock().now().max(job.due_at);
+        let may = membership.may_start(ticket.held().lease) && now < job.expires_at;
+        may.then(|| Attempt {
+            token,
+            apns_id: lane.shared.installation.apns_id(job.notification, ticket.device()),
+            now,
+            expires_at: job.expires_at,
+            once: plan.once,
+            deadline: Instant::now() + longest,
+        })
+    };
+    let Some(Heard { outcome, of_present }) = candidate::send(lane, plan, begin).await else {
+        return (Ending::Back, None);
+    };
     let waited_ms = (now - job.due_at).num_milliseconds();
     lane.ended.fetch_add(1, Ordering::Relaxed);
     log(lane, job, &outcome, waited_ms, began.elapsed());
+    if let Outcome::Misconfigured { reason, about: Misfit::ThirdParty } = &outcome {
+        lane.third_party.refused(&lane.name, reason);
+    }
     // What a trial meets is no fault of the lane's own: a key that serves one environment only is refused in the other.
-    let blame = if trial.is_none() || !matches!(outcome, Outcome::Misconfigured { .. }) {
+    let of_lane = of_present && (trial.is_none() || !matches!(outcome, Outcome::Misconfigured { .. }));
+    let blame = if of_lane {
         tell_gate(lane, epoch, (job.notification, ticket.device()), &outcome).await
     } else {
         Blame::Device
@@ -93,8 +99,7 @@ async fn make(
         return (ending, None);
     }
     count(lane, &outcome);
-    let after =
-        After { job, once: plan.once, left: left(job, membership.clock().now()), retry: lane.shared.retry };
+    let after = After { job, once: plan.once, now: membership.clock().now(), retry: lane.shared.retry };
     let finding = match &outcome {
         Outcome::TokenDead { reason, since, certainty } => Some(Finding::Dead(Verdict {
             device: ticket.device(),
@@ -119,15 +124,11 @@ fn count(lane: &Lane, outcome: &Outcome) {
     }
 }
 
-fn left(job: &Job, now: chrono::DateTime<chrono::Utc>) -> Duration {
-    (job.expires_at - now).to_std().unwrap_or_default()
-}
-
 /// What an outcome means for a device depends on what came before and on the time that is left.
 struct After<'a> {
     job: &'a Job,
     once: bool,
-    left: Duration,
+    now: DateTime<Utc>,
     retry: RetryPolicy,
 }
 
@@ -152,18 +153,28 @@ impl After<'_> {
                 ended(DeliveryStatus::Unknown, Reason::new("no_answer"))
             }
             Outcome::Unknown => self.again(Reason::new("no_answer"), self.retry.initial, true, draw),
-            // Only tokens of Apple or the web are concerned; which those are, FCM alone knows. They try again later.
-            Outcome::Misconfigured { reason, about: Misfit::ThirdParty } => {
-                self.again(reason, self.retry.throttled, false, draw)
-            }
+            // Only tokens of Apple or the web are concerned; which those are, FCM alone knows.
+            Outcome::Misconfigured { reason, about: Misfit::ThirdParty } => self.held_back(reason, draw),
             Outcome::RetryLane { .. } | Outcome::Misconfigured { .. } => Ending::Back,
+        }
+    }
+
+    /// Nothing is wrong with the device: it counts as no attempt, and comes again less and less often.
+    fn held_back(&self, reason: Reason, draw: f64) -> Ending {
+        let age = (self.now - self.job.notification.at()).to_std().unwrap_or_default();
+        match self.again(reason, third_party::floor(self.retry, age), false, draw) {
+            Ending::Again { lane, delay, unsure, reason, .. } => {
+                Ending::Again { lane, delay, attempted: false, unsure, reason }
+            }
+            other => other,
         }
     }
 
     /// Another attempt, unless it would come too late or there is to be only one: then it ends at once.
     fn again(&self, reason: Reason, floor: Duration, unsure: bool, draw: f64) -> Ending {
         let delay = self.retry.delay(self.job.attempt, floor, draw);
-        if self.once || delay >= self.left {
+        let left = (self.job.expires_at - self.now).to_std().unwrap_or_default();
+        if self.once || delay >= left {
             let doubtful = unsure || self.job.unsure > 0;
             return out_of_time_after(doubtful, Some(reason), true);
         }
@@ -207,13 +218,13 @@ async fn tell_gate(lane: &Lane, epoch: Epoch, who: (NotificationId, DeviceId), o
         }
         Outcome::Misconfigured { reason, about: Misfit::Credential | Misfit::Topic } => {
             if lane.gate.suspend(epoch, reason.clone()) {
-                agree(lane, Some(reason)).await;
+                agree(lane, lane.gate.fingerprint(), Some(reason)).await;
             }
         }
         Outcome::Unknown => lane.gate.silent(epoch),
         _ => {
             if lane.gate.healthy(epoch) {
-                agree(lane, None).await;
+                agree(lane, lane.gate.fingerprint(), None).await;
             }
             lane.window.grow();
         }
@@ -221,9 +232,8 @@ async fn tell_gate(lane: &Lane, epoch: Epoch, who: (NotificationId, DeviceId), o
     Blame::Device
 }
 
-/// Tells the other nodes. If Postgres is away, the next probe says it again.
-async fn agree(lane: &Lane, suspended: Option<&Reason>) {
-    let fingerprint = lane.gate.fingerprint();
+/// Tells the other nodes of what is known of a credential. If Postgres is away, the next probe says it again.
+pub(super) async fn agree(lane: &Lane, fingerprint: Fingerprint, suspended: Option<&Reason>) {
     let told = async {
         let mut conn = lane.shared.pool.acquire().await.map_err(store::Error::from)?;
         match suspended {
@@ -253,8 +263,13 @@ fn log(lane: &Lane, job: &Job, outcome: &Outcome, waited_ms: i64, took: Duration
     };
     let reason = reason.map(Reason::as_str);
     let (id, attempt) = (job.notification, job.attempt);
-    if reason.is_none() && matches!(outcome, Outcome::Accepted { .. }) {
-        tracing::debug!(lane = lane.name, notification = %id, attempt, waited_ms, provider_ms, "attempt: accepted");
+    // Of a wrong Apple key `third_party` tells once for all devices.
+    let quiet = matches!(
+        outcome,
+        Outcome::Accepted { .. } | Outcome::Misconfigured { about: Misfit::ThirdParty, .. }
+    );
+    if quiet {
+        tracing::debug!(lane = lane.name, notification = %id, attempt, reason, waited_ms, provider_ms, "attempt: {word}");
     } else {
         tracing::info!(
             lane = lane.name, notification = %id, attempt, reason, waited_ms, provider_ms, "attempt: {word}"

@@ -32,7 +32,8 @@ fn job(unsure: u16) -> Job {
 }
 
 fn ending(job: &Job, once: bool, left_secs: u64, outcome: Outcome) -> Ending {
-    After { job, once, left: Duration::from_secs(left_secs), retry: RETRY }.ending(outcome, 0.0)
+    let now = job.expires_at - TimeDelta::seconds(left_secs.cast_signed());
+    After { job, once, now, retry: RETRY }.ending(outcome, 0.0)
 }
 
 fn busy(floor: Floor) -> Outcome {

@@ -13,8 +13,8 @@ use pushpost::domain::{
 use pushpost::store::planner;
 use pushpost::store::record::Receipt;
 use pushpost::store::{
-    accept, backlog, deliveries, environments, expiry, jobs, notifications, partitions, quarantine, record, status,
-    tokens,
+    accept, backlog, deliveries, environments, expiry, jobs, notifications, partitions, quarantine, record,
+    status, tokens,
 };
 use serde_json::Value;
 use sqlx::{AssertSqlSafe, PgConnection, PgPool, Row};

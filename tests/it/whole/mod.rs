@@ -2,6 +2,7 @@
 
 mod admin;
 mod brake;
+mod credentials;
 mod environment;
 mod example;
 mod faults;
