@@ -40,6 +40,8 @@ rights! {
     ReadDevices [Devices, Read];
     /// To register and unregister: a backend any device, an app its own.
     RegisterDevice [Devices, Register];
+    /// To see and steer lanes.
+    Administer [];
 }
 
 /// The key of a request that has the right `R`.
@@ -74,6 +76,11 @@ impl<R: Right> FromRequestParts<State> for Caller<R> {
         let app = state.apps.get(&key.app).ok_or(ApiError::Unauthenticated)?;
         if let Some(CallerNote(note)) = parts.extensions.get() {
             note.get_or_init(|| (Arc::clone(app), key.id));
+        }
+        if key.scopes.is_publishable() {
+            state.rates.take_address(app.id, parts)?;
+        } else {
+            state.rates.take_key(key.id)?;
         }
         if !R::SCOPES.iter().any(|scope| key.scopes.has(*scope)) {
             return Err(ApiError::MissingScope(R::SCOPES));

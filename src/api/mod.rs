@@ -1,5 +1,6 @@
 //! HTTP in, domain out; the only place that chooses a reply status.
 
+mod admin;
 pub mod auth;
 pub mod body;
 pub mod devices;
@@ -10,9 +11,11 @@ pub mod notifications;
 pub mod path;
 pub mod problem;
 pub mod query;
+pub mod rates;
 pub mod serve;
 pub mod time;
 
+mod leftover;
 mod nearest;
 mod request;
 
@@ -25,8 +28,11 @@ use sqlx::PgPool;
 
 use crate::domain::{Apps, InstallationKey, Ttl};
 use crate::queue::accept::Acceptor;
+use crate::queue::wake::Waker;
+use crate::queue::backlog::Backlog;
 use crate::registry::keys::Keys;
 use error::ApiError;
+use rates::Rates;
 
 pub use serve::serve;
 
@@ -43,12 +49,29 @@ pub struct State {
     pub keys: Keys,
     /// Where notifications go.
     pub acceptor: Acceptor,
+    /// How much waits already.
+    pub backlog: Backlog,
+    /// How often may be asked.
+    pub rates: Arc<Rates>,
     /// How much may be asked.
     pub limits: Limits,
     /// How long a notification lives that does not say.
     pub default_ttl: Ttl,
     /// What `/readyz` says.
     pub health: Arc<health::Health>,
+    /// Tells nodes what operators decided.
+    pub waker: Waker,
+}
+
+/// Which part of the API a listener answers.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Surface {
+    /// Everything.
+    All,
+    /// What clients may reach, where operators have a listener of their own.
+    Public,
+    /// What only operators may reach.
+    Internal,
 }
 
 /// Limits of requests and of the server.
@@ -62,13 +85,16 @@ pub struct Limits {
     pub drain: Duration,
 }
 
-/// Every route.
-pub fn router(state: State) -> Router {
-    Router::new()
-        .route("/healthz", get(health::healthz))
-        .route("/readyz", get(health::readyz))
-        .merge(notifications::routes())
-        .merge(devices::routes())
+/// The routes of a surface.
+pub fn router(state: State, surface: Surface) -> Router {
+    let health = Router::new().route("/healthz", get(health::healthz)).route("/readyz", get(health::readyz));
+    let public = || notifications::routes().merge(devices::routes());
+    let routes = match surface {
+        Surface::All => health.merge(public()).merge(admin::routes()),
+        Surface::Public => health.merge(public()),
+        Surface::Internal => health.merge(admin::routes()),
+    };
+    routes
         .fallback(|| async { ApiError::NotFound })
         .layer(axum::middleware::from_fn(request::surround))
         .with_state(state)

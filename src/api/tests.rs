@@ -37,17 +37,20 @@ pub(super) fn state() -> State {
         apps: Arc::new(HashMap::new()),
         pool: pool.clone(),
         installation: InstallationKey::new([7; 32]),
-        keys: Keys::new(pool),
+        keys: Keys::new(pool.clone()),
         acceptor: Acceptor::closed(),
+        backlog: Backlog::new(pool, 1_000),
+        rates: Arc::default(),
         limits: Limits { body_bytes: 1000, targets: 10, drain: Duration::from_secs(1) },
         default_ttl: Ttl::MAX,
         health: Arc::new(health::Health::default()),
+        waker: Waker::idle(),
     }
 }
 
 async fn ask(request: http::request::Builder, body: &str) -> Response {
     let request = request.body(Body::from(body.to_owned())).expect("a request");
-    router(state()).oneshot(request).await.expect("infallible")
+    router(state(), Surface::All).oneshot(request).await.expect("infallible")
 }
 
 async fn problem(response: Response) -> Value {

@@ -7,10 +7,11 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::alone;
 use super::gate::Phase;
 use super::lane::Lane;
 use super::load::{Loader, Opened};
-use crate::domain::{Class, Priority};
+use crate::domain::{Class, Priority, Suspicion};
 use crate::queue::claim::Claimer;
 use crate::queue::intake::Held;
 use crate::store;
@@ -75,7 +76,7 @@ impl Feeder {
             }
             Phase::Probe => {
                 self.give_back_handed();
-                return self.claim_probe().await;
+                return self.probe().await;
             }
             Phase::Open => {}
         }
@@ -118,6 +119,9 @@ impl Feeder {
 
     /// Claims from the first range that was hinted at and has room. False: there is none.
     async fn claim_next(&mut self) -> Result<bool, store::Error> {
+        if self.lane.intake.take_given_back() {
+            self.claimer.restart();
+        }
         for priority in Priority::DESCENDING {
             for class in [Class::Direct, Class::Retry, Class::Bulk] {
                 let room = self.lane.ready.room(class, priority).min(LOAD_AT_ONCE);
@@ -131,17 +135,27 @@ impl Feeder {
                 }
                 // There may be more: whoever looks next finds out.
                 self.lane.intake.hint(class, priority);
-                let held = jobs.into_iter().map(|job| Held { job, lease: node, known: None });
-                self.open_and_load(held.collect(), false).await?;
+                let mut held =
+                    jobs.into_iter().map(|job| Held { job, lease: node, known: None }).collect::<Vec<_>>();
+                match held.pop() {
+                    Some(alone) if alone.job.suspicion() != Suspicion::None => {
+                        alone::try_one(&self.lane, &mut self.loader, alone).await?;
+                    }
+                    last => {
+                        held.extend(last);
+                        self.open_and_load(held, false).await?;
+                    }
+                }
                 return Ok(true);
             }
         }
         Ok(false)
     }
 
-    /// One job, of which one device will be sent.
-    async fn claim_probe(&mut self) -> Next {
-        if !self.lane.ready.is_empty() || !self.may_claim() {
+    /// One device of one job.
+    async fn probe(&mut self) -> Next {
+        self.lane.ready.clear();
+        if !self.may_claim() {
             return Next::Pause;
         }
         self.claimer.restart();
@@ -156,11 +170,13 @@ impl Feeder {
                     Ok(jobs) if jobs.is_empty() => {}
                     Ok(jobs) => {
                         self.lane.intake.hint(class, priority);
-                        let held = jobs.into_iter().map(|job| Held { job, lease: node, known: None });
-                        if let Err(error) = self.open_and_load(held.collect(), false).await {
-                            return self.blocked(&error);
+                        for job in jobs {
+                            let held = Held { job, lease: node, known: None };
+                            if let Err(error) = alone::try_one(&self.lane, &mut self.loader, held).await {
+                                return self.blocked(&error);
+                            }
                         }
-                        return Next::Change;
+                        return Next::ChangeOr(Instant::now());
                     }
                     Err(error) => return self.blocked(&error),
                 }

@@ -2,8 +2,8 @@
 //! answer, never for a job.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -12,6 +12,7 @@ use super::brake::Brake;
 use super::gate::{Gate, Phase};
 use super::ready::{Ready, ReadyQueue};
 use super::trial::Peers;
+use super::window::Window;
 use super::{LaneSetup, Shared};
 use crate::queue::intake::Intake;
 
@@ -26,7 +27,9 @@ pub(super) struct Lane {
     pub(super) peers: Arc<Peers>,
     pub(super) intake: Arc<Intake>,
     pub(super) ready: ReadyQueue,
-    permits: Arc<Semaphore>,
+    pub(super) window: Arc<Window>,
+    /// Attempts that have ended.
+    pub(super) ended: AtomicU64,
 }
 
 impl Lane {
@@ -34,54 +37,48 @@ impl Lane {
         let name = setup.name();
         let fingerprint = setup.sender.fingerprint();
         let gate = Gate::new(setup.id(), name.clone(), fingerprint, Arc::clone(&intake));
-        let permits = Arc::new(Semaphore::new(shared.max_in_flight));
+        let window = Arc::new(Window::new(shared.max_in_flight));
         let ready = ReadyQueue::new(Arc::clone(&intake), shared.max_in_flight);
         let (brake, peers) = (shared.brakes.of(setup.id(), Some(&name)), Arc::clone(peers));
-        Self { name, setup, shared, gate: Arc::new(gate), brake, peers, intake, ready, permits }
+        let gate = Arc::new(gate);
+        let ended = AtomicU64::new(0);
+        Self { name, setup, shared, gate, brake, peers, intake, ready, window, ended }
+    }
+
+    /// The most urgent device, once there is room for it in the window and in the project's quota.
+    async fn next(&self) -> Ready {
+        self.window.room().await;
+        if let Some(quota) = &self.setup.quota {
+            quota.take().await;
+        }
+        self.ready.pop().await
     }
 }
 
 /// Sends until told to stop, then waits for what is in flight and drops the rest: it stays in its jobs.
 pub(super) async fn run(lane: Arc<Lane>, tasks: TaskTracker, stop: CancellationToken) {
-    let most = u32::try_from(lane.shared.max_in_flight).unwrap_or(u32::MAX);
     loop {
-        let next = async {
-            let permit = Arc::clone(&lane.permits).acquire_owned().await.ok()?;
-            Some((permit, lane.ready.pop().await))
-        };
-        let (permit, ready) = tokio::select! {
+        let ready = tokio::select! {
             biased;
             () = stop.cancelled() => break,
-            next = next => match next {
-                Some(next) => next,
-                None => break,
-            },
+            ready = lane.next() => ready,
         };
-        send(&lane, &tasks, permit, ready).await;
+        send(&lane, &tasks, ready);
     }
     lane.ready.clear();
-    // All permits back: nothing is in flight.
-    let _all = lane.permits.acquire_many(most).await;
+    lane.window.drained().await;
     lane.setup.sender.shutdown().await;
 }
 
-async fn send(lane: &Arc<Lane>, tasks: &TaskTracker, permit: OwnedSemaphorePermit, ready: Ready) {
-    let (phase, epoch) = lane.gate.phase();
-    match phase {
-        Phase::Open => {
-            let lane = Arc::clone(lane);
-            tasks.spawn(async move {
-                attempt::run(&lane, ready, epoch).await;
-                drop(permit);
-            });
-        }
-        Phase::Probe => {
-            if lane.gate.start_probe() {
-                attempt::run(lane, ready, epoch).await;
-                lane.gate.end_probe();
-            }
-        }
-        // Dropped: the device stays in its job, which is given back.
-        Phase::Closed(_) => drop(ready),
-    }
+fn send(lane: &Arc<Lane>, tasks: &TaskTracker, ready: Ready) {
+    let (Phase::Open, epoch) = lane.gate.phase() else {
+        // Dropped: the device stays in its job, which is given back. The feeder sends the probe.
+        return;
+    };
+    let place = lane.window.enter();
+    let lane = Arc::clone(lane);
+    tasks.spawn(async move {
+        attempt::run(&lane, ready, epoch).await;
+        drop(place);
+    });
 }

@@ -2,10 +2,12 @@
 //!
 //! Each lane runs by itself; what goes wrong in it stays in it. A [`feeder`] takes jobs (handed over, or claimed as far
 //! as there is room), loads their tokens and puts the devices into the [`ready`] queue; the [`lane`] takes a permit,
-//! then the most urgent device, and spawns one [`attempt`]; how it ended goes to the recorder. The [`gate`] stops and
-//! starts the lane. Two tasks serve all lanes: [`standing`] reads what operators and other nodes decided, and
-//! [`pruner`] sets dead tokens aside, unless the lane's [`brake`] is on.
+//! then the most urgent device, and spawns one [`attempt`]; how it ended goes to the recorder. What must be tried
+//! [`alone`], the feeder tries itself. The [`gate`] stops and starts the lane, the [`window`] and a project's [`quota`]
+//! measure how much it sends. Two tasks serve all lanes: [`standing`] tells of them and reads what operators and other
+//! nodes decided, and [`pruner`] sets dead tokens aside, unless the lane's [`brake`] is on.
 
+mod alone;
 mod attempt;
 mod brake;
 mod feeder;
@@ -14,9 +16,11 @@ mod lane;
 mod load;
 mod panics;
 mod pruner;
+mod quota;
 mod ready;
 mod standing;
 mod trial;
+mod window;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,7 +28,7 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use sqlx::PgPool;
-use tokio::sync::mpsc;
+use tokio::sync::{Mutex, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -33,9 +37,11 @@ use crate::provider::Sender;
 use crate::queue::intake::Intakes;
 use crate::queue::membership::Membership;
 use crate::queue::recorder::{Ending, Recorder};
+use crate::queue::wake::Waker;
 
 pub use brake::Brakes;
-pub use gate::{Gate, State};
+pub use gate::Gate;
+pub use quota::Quota;
 
 /// A lane that this node has credentials for.
 pub struct LaneSetup {
@@ -45,6 +51,8 @@ pub struct LaneSetup {
     pub key: LaneKey,
     /// How to send.
     pub sender: Sender,
+    /// How much of it, where that is a project's and not a connection's affair.
+    pub quota: Option<Arc<Quota>>,
 }
 
 impl std::fmt::Debug for LaneSetup {
@@ -76,6 +84,8 @@ pub struct Shared {
     pub recorder: Recorder,
     /// Where jobs come from.
     pub intakes: Arc<Intakes>,
+    /// Tells when operators decided something.
+    pub waker: Waker,
     /// When too many tokens are called dead.
     pub brakes: Arc<Brakes>,
     /// `apns-id`s and public ids come from it.
@@ -86,6 +96,8 @@ pub struct Shared {
     pub max_in_flight: usize,
     /// How long one attempt may take.
     pub attempt_timeout: Duration,
+    /// Held while a job that may kill this process is tried: one at a time in all lanes.
+    pub isolation: Arc<Mutex<()>>,
 }
 
 /// Starts every lane and what serves them all, by `spawn`. `stop`: take nothing more, end what is in flight (as
@@ -97,18 +109,18 @@ pub fn start(
     stop: &CancellationToken,
     spawn: impl Fn(&'static str, BoxFuture<'static, ()>),
 ) {
-    let mut gates = Vec::new();
+    let mut running = Vec::new();
     let peers = Arc::new(trial::Peers::default());
     for setup in lanes {
         let Some(intake) = shared.intakes.get(&setup.id()) else { continue };
         let lane = Arc::new(lane::Lane::new(shared.clone(), setup, Arc::clone(intake), &peers));
         peers.add(&lane);
-        gates.push(Arc::clone(&lane.gate));
+        running.push(Arc::clone(&lane));
         spawn("feeder", feeder::run(Arc::clone(&lane), stop.clone()).boxed());
         spawn("lane", lane::run(lane, attempts.clone(), stop.clone()).boxed());
     }
-    if !gates.is_empty() {
-        spawn("standing", standing::run(shared.clone(), gates, stop.clone()).boxed());
+    if !running.is_empty() {
+        spawn("standing", standing::run(shared.clone(), running, stop.clone()).boxed());
     }
 }
 

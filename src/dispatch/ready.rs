@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 
 use super::load::Plan;
-use crate::domain::{Class, DeviceToken, Priority};
+use crate::domain::{Class, DeviceId, DeviceToken, NotificationId, Priority};
 use crate::queue::intake::Intake;
 use crate::queue::recorder::Ticket;
 
@@ -25,6 +25,13 @@ pub(super) struct Ready {
     pub(super) plan: Arc<Plan>,
     /// It takes up room that the intake gave; gives it back when it leaves.
     pub(super) handed: bool,
+}
+
+impl Ready {
+    /// Which device of which notification.
+    pub(super) fn who(&self) -> (NotificationId, DeviceId) {
+        (self.ticket.held().job.notification, self.ticket.device())
+    }
 }
 
 /// What the queue must know of what stands in it.
@@ -80,6 +87,7 @@ impl<T: Queued> ReadyQueue<T> {
     }
 
     /// Nothing in it?
+    #[cfg(test)]
     pub(super) fn is_empty(&self) -> bool {
         self.lock().len == 0
     }

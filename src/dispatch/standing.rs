@@ -1,34 +1,34 @@
-//! What operators and other nodes decided about lanes, read for all of them at once.
+//! What this node tells of its lanes, and what operators and other nodes decided about them: one statement for all.
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use sqlx::PgPool;
+use chrono::{DateTime, Utc};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::Shared;
-use super::gate::Gate;
+use super::lane::Lane;
 use crate::domain::{LaneId, Reason};
 use crate::store;
+use crate::store::lanes::{Report, Standing};
 
-/// A pause takes effect within this time on every node.
+/// A decision takes effect within this time on every node, whatever becomes of its wake-up.
 const EVERY: Duration = Duration::from_secs(3);
 /// Until the first answer, lanes stay closed: ask more often.
 const AT_FIRST: Duration = Duration::from_millis(200);
 
-pub(super) async fn run(shared: Shared, gates: Vec<Arc<Gate>>, stop: CancellationToken) {
-    let lanes: Vec<LaneId> = gates.iter().map(|gate| gate.lane()).collect();
+pub(super) async fn run(shared: Shared, lanes: Vec<Arc<Lane>>, stop: CancellationToken) {
+    let mut lanes: Vec<Watched> = lanes.into_iter().map(Watched::new).collect();
     let mut known = false;
     loop {
-        let asked_at = Instant::now();
-        match read(&shared.pool, &lanes).await {
-            Ok(standing) => {
-                known = true;
-                for gate in &gates {
-                    agree(gate, standing.get(&gate.lane()));
-                    agree_on_brake(&shared, gate.lane(), standing.get(&gate.lane()), asked_at);
+        match exchange(&shared, &mut lanes).await {
+            Ok(changed) => {
+                // What was decided has been done: whoever waits for it reads it in the next report.
+                if std::mem::replace(&mut known, true) && changed {
+                    continue;
                 }
             }
             Err(error) => {
@@ -37,36 +37,89 @@ pub(super) async fn run(shared: Shared, gates: Vec<Arc<Gate>>, stop: Cancellatio
         }
         tokio::select! {
             () = stop.cancelled() => return,
+            () = shared.waker.decision() => {}
             () = tokio::time::sleep(if known { EVERY } else { AT_FIRST }) => {}
         }
     }
 }
 
-async fn read(
-    pool: &PgPool,
-    lanes: &[LaneId],
-) -> Result<HashMap<LaneId, store::lanes::Standing>, store::Error> {
-    let mut conn = pool.acquire().await.map_err(store::Error::from)?;
-    let standing = store::lanes::standing(&mut conn, lanes).await?;
-    Ok(standing.into_iter().map(|standing| (standing.lane, standing)).collect())
-}
-
-/// A suspension concerns only nodes that hold the credential which was rejected.
-fn agree(gate: &Gate, standing: Option<&store::lanes::Standing>) {
-    let Some(standing) = standing else { return };
-    let for_ours = standing.suspended_for.as_deref() == Some(&gate.fingerprint().0[..]);
-    let why = Reason::new(standing.suspended_reason.as_deref().unwrap_or_default());
-    gate.agree(standing.paused_at.is_some(), for_ours.then_some(why));
-}
-
-fn agree_on_brake(
-    shared: &Shared,
-    lane: LaneId,
-    standing: Option<&store::lanes::Standing>,
-    asked_at: Instant,
-) {
-    let Some(standing) = standing else { return };
-    if shared.brakes.of(lane, None).agree(standing.brake.as_ref(), asked_at) {
-        shared.brakes.errands.notify_one();
+/// Says whether any lane's pause began or ended by it.
+async fn exchange(shared: &Shared, lanes: &mut [Watched]) -> Result<bool, store::Error> {
+    let asked_at = Instant::now();
+    let reports: Vec<Report> = lanes.iter_mut().map(Watched::report).collect();
+    let mut conn = shared.pool.acquire().await.map_err(store::Error::from)?;
+    let standing = store::lanes::report(&mut conn, shared.membership.id(), &reports).await?;
+    let standing: HashMap<LaneId, Standing> = standing.into_iter().map(|one| (one.lane, one)).collect();
+    let mut changed = false;
+    for watched in lanes {
+        if let Some(standing) = standing.get(&watched.lane.gate.lane()) {
+            changed |= watched.agree(standing);
+            if watched.lane.brake.agree(standing.brake.as_ref(), asked_at) {
+                shared.brakes.errands.notify_one();
+            }
+        }
     }
+    Ok(changed)
+}
+
+/// A lane, with what was told and heard of it before.
+struct Watched {
+    lane: Arc<Lane>,
+    reported: Instant,
+    ended: u64,
+    paused: Option<bool>,
+    tried_at: Option<DateTime<Utc>>,
+}
+
+impl Watched {
+    fn new(lane: Arc<Lane>) -> Self {
+        Self { lane, reported: Instant::now(), ended: 0, paused: None, tried_at: None }
+    }
+
+    fn report(&mut self) -> Report {
+        let gate = self.lane.gate.standing();
+        let ended = self.lane.ended.load(Ordering::Relaxed);
+        let seconds = self.reported.elapsed().as_secs_f32().max(0.001);
+        let rate = (ended - self.ended) as f32 / seconds;
+        (self.ended, self.reported) = (ended, Instant::now());
+        Report {
+            lane: self.lane.gate.lane(),
+            state: gate.state,
+            why: gate.why.map(|why| why.as_str().to_owned()),
+            since_ms: millis(gate.since.elapsed()),
+            in_flight: count(self.lane.window.in_flight()),
+            rate,
+            connections: count(self.lane.setup.sender.stats().connections),
+            credential: self.lane.gate.fingerprint().0.to_vec(),
+            credential_ok: gate.credential.map(|(ok, _)| ok),
+            checked_ms: gate.credential.map(|(_, at)| millis(at.elapsed())),
+        }
+    }
+
+    /// A suspension concerns only nodes that hold the credential which was rejected. Says whether the lane's pause
+    /// began or ended.
+    fn agree(&mut self, standing: &Standing) -> bool {
+        let gate = &self.lane.gate;
+        let paused = standing.paused_at.is_some();
+        let for_ours = standing.suspended_for.as_deref() == Some(&gate.fingerprint().0[..]);
+        let why = Reason::new(standing.suspended_reason.as_deref().unwrap_or_default());
+        gate.agree(paused, for_ours.then_some(why));
+        if let Some(quota) = &self.lane.setup.quota {
+            quota.share_among(standing.nodes);
+        }
+        let before = self.paused.replace(paused);
+        // What was wanted before this node came is no business of its.
+        if std::mem::replace(&mut self.tried_at, standing.tried_at) != standing.tried_at && before.is_some() {
+            gate.try_now();
+        }
+        before != Some(paused)
+    }
+}
+
+fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}
+
+fn count(count: usize) -> i32 {
+    i32::try_from(count).unwrap_or(i32::MAX)
 }

@@ -13,12 +13,31 @@ pub enum Place {
     Header(&'static str),
 }
 
+/// Longest name that a place shows, in bytes: longer than any of ours, shorter than any token or key, so that none that
+/// was written where a name belongs comes back.
+const NAME_MAX: usize = 48;
+/// What is left of a longer one.
+const NAME_START: usize = 24;
+
 impl Place {
-    /// The member `name` (or index) of the object or array at `parent`, a pointer such as `#/to`.
+    /// The member `name` (or index) of the object or array at `parent`, a pointer such as `#/to`. A long name is cut.
     pub fn member(parent: &str, name: impl std::fmt::Display) -> String {
-        let name = name.to_string().replace('~', "~0").replace('/', "~1");
+        let name = shown(&name.to_string()).replace('~', "~0").replace('/', "~1");
         format!("{parent}/{name}")
     }
+
+    /// A query parameter. A long name is cut.
+    pub fn parameter(name: &str) -> Self {
+        Self::Parameter(shown(name))
+    }
+}
+
+/// A name that somebody else chose, as an answer may show it.
+fn shown(name: &str) -> String {
+    if name.len() <= NAME_MAX {
+        return name.to_owned();
+    }
+    format!("{}…", &name[..name.floor_char_boundary(NAME_START)])
 }
 
 /// One fault: a request is answered with all of its faults at once.
@@ -121,4 +140,19 @@ input_codes! {
     PlatformNotConfigured "platform_not_configured",
     /// A field of the API that this version does not serve yet. Meaning.
     NotSupportedYet "not_supported_yet",
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_is_a_pointer_with_its_names_escaped_and_long_ones_cut() {
+        assert_eq!(Place::member("#/data", "a/b~c"), "#/data/a~1b~0c");
+        assert_eq!(Place::member("#/to/users", 7), "#/to/users/7");
+        let longest = "x".repeat(48);
+        assert_eq!(Place::member("#", &longest), format!("#/{longest}"));
+        assert_eq!(Place::member("#", "é".repeat(32)), format!("#/{}…", "é".repeat(12)));
+        assert_eq!(Place::parameter(&"aa".repeat(32)), Place::Parameter(format!("{}…", "aa".repeat(12))));
+    }
 }

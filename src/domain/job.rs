@@ -9,6 +9,10 @@ use super::{DeviceId, JobId, LaneId, NotificationId, Priority, Reason};
 /// Most devices of a job.
 pub const JOB_DEVICES_MAX: usize = 500;
 
+/// A job that was lost with its node so often, with nothing of it recorded between, may be what kills them: it is taken
+/// alone and sent one device at a time (docs/queue.md 22).
+pub const SUSPECT: i16 = 2;
+
 /// Which devices of a job have left it: bit i belongs to `devices[i]`.
 pub type DoneBits = BitVec;
 
@@ -43,7 +47,7 @@ pub struct Job {
     pub attempt: u16,
     /// How many of the attempts so far may have been sent without an answer.
     pub unsure: u16,
-    /// How often its node died without recording anything of it.
+    /// How often its node died with it and nothing of it recorded: see [`Suspicion`].
     pub lost: u16,
     /// Since when it could be sent (Postgres's clock).
     pub due_at: DateTime<Utc>,
@@ -60,7 +64,31 @@ pub struct Job {
     pub done: Option<DoneBits>,
 }
 
+/// What a job's losses say about it. One that is isolated and makes progress is back at [`SUSPECT`]; each device that
+/// is rejected unseen adds a loss, so that the next one gets its try.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Suspicion {
+    /// Nothing to speak of.
+    None,
+    /// Its next device is tried alone.
+    Isolated,
+    /// Its next device was the one that was being tried when the last nodes died: it is rejected unseen.
+    NextIsGuilty,
+    /// One device after the other kills its node: what they share does.
+    AllAreGuilty,
+}
+
 impl Job {
+    /// What its losses say about it.
+    pub fn suspicion(&self) -> Suspicion {
+        match self.lost {
+            0 | 1 => Suspicion::None,
+            2..=4 | 6 | 8 => Suspicion::Isolated,
+            5 | 7 => Suspicion::NextIsGuilty,
+            9.. => Suspicion::AllAreGuilty,
+        }
+    }
+
     /// Positions of the devices that are still in it.
     pub fn open(&self) -> impl Iterator<Item = usize> + '_ {
         (0..self.devices.len()).filter(|i| self.done.as_ref().is_none_or(|bits| bits.get(*i) != Some(true)))

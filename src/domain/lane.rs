@@ -4,6 +4,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::named::named_codes;
+
 /// The service that issued a token, which is not the phone's system: an iPhone with the Firebase SDK is `fcm`.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -107,6 +109,22 @@ impl fmt::Display for Environment {
     }
 }
 
+named_codes! {
+    /// Whether a lane sends; the worse of two is the greater.
+    LaneState {
+        /// It sends.
+        Running = 0 "running",
+        /// The provider asked it to wait.
+        Throttled = 1 "throttled",
+        /// The provider, or the way to it, is out of order.
+        Broken = 2 "broken",
+        /// The provider rejected its credential or configuration.
+        Suspended = 3 "suspended",
+        /// An admin stopped it.
+        Paused = 4 "paused",
+    }
+}
+
 /// A lane within its app.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum LaneKey {
@@ -135,6 +153,11 @@ impl LaneKey {
             Self::Apns(_) => Platform::Apns,
             Self::Fcm => Platform::Fcm,
         }
+    }
+
+    /// Reads the name in the API: `apns-production`.
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|key| key.to_string() == name)
     }
 
     /// The environment; none for FCM.

@@ -67,6 +67,17 @@ pub enum LaneCause {
     Throttled,
 }
 
+/// Whose fault it is that a device's turn must come again.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Fault {
+    /// A limit of this device, or of this message.
+    Device,
+    /// The connection's, which gets no more requests.
+    Connection,
+    /// The provider's: a 5xx.
+    Provider,
+}
+
 /// What one attempt for one device came to.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Outcome {
@@ -81,6 +92,8 @@ pub enum Outcome {
         reason: Reason,
         /// Least wait.
         floor: Floor,
+        /// Whose fault it is: enough of the provider's in a row are an outage.
+        fault: Fault,
     },
     /// Not this device's fault: nothing is recorded, the job goes back as it was, the lane waits.
     RetryLane {

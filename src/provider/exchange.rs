@@ -74,6 +74,7 @@ mod tests {
         let settings = transport::Settings {
             connections: 1,
             max_streams: 10,
+            first_streams: 10,
             prove_first: false,
             connect_timeout: PATIENCE,
             request_timeout: PATIENCE,

@@ -6,7 +6,7 @@ use std::time::Duration;
 use http::Uri;
 use http::uri::{Authority, Scheme};
 
-use super::transport::{self, Origin, TlsError};
+use super::transport::{self, Origin, PingSettings, TlsError};
 
 /// Settings that no client can be made of. Names what is wrong, never a secret.
 #[derive(Debug, thiserror::Error)]
@@ -32,6 +32,14 @@ pub enum SetupError {
 pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Bound on one request. FCM asks for at least 10 seconds (docs/providers.md 3.8).
 pub(super) const REQUEST_TIMEOUT: Duration = Duration::from_secs(15);
+/// A connection that is silent while answers are due is dead after ten seconds (docs/providers.md 4.2).
+pub(super) const PING_WHILE_WAITING: PingSettings = PingSettings {
+    after_silence: Duration::from_secs(5),
+    deadline: Duration::from_secs(5),
+    while_idle: None,
+};
+/// Streams at once on a connection that has answered nothing yet.
+pub(super) const FIRST_STREAMS: usize = 10;
 /// Longest life of a connection: the names are resolved anew now and then, and older than a week they begin to fail
 /// (docs/providers.md 4.2).
 pub(super) const MAX_AGE: Duration = Duration::from_secs(24 * 3600);

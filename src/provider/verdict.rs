@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::domain::{Certainty, Floor, Misfit, Outcome, Reason};
+use crate::domain::{Certainty, Fault, Floor, Misfit, Outcome, Reason};
 
 /// An answer, judged. Made by each provider's pure `classify`.
 #[derive(Clone, PartialEq, Debug)]
@@ -41,13 +41,20 @@ impl Verdict {
         Self::keep(Outcome::Misconfigured { reason: Reason::new(reason), about })
     }
 
-    pub(super) fn retry(reason: &str, floor: Floor) -> Self {
-        Self::keep(Outcome::RetryTarget { reason: Reason::new(reason), floor })
+    /// A retry after what the provider asked for, else after `otherwise`, which tells whose fault it is.
+    pub(super) fn retry_after(reason: &str, asked: Option<Duration>, otherwise: Floor) -> Self {
+        let fault = match otherwise {
+            Floor::ServerError => Fault::Provider,
+            Floor::Throttled | Floor::Exactly(_) => Fault::Device,
+            Floor::None => Fault::Connection,
+        };
+        let floor = asked.map_or(otherwise, Floor::Exactly);
+        Self::keep(Outcome::RetryTarget { reason: Reason::new(reason), floor, fault })
     }
 
-    /// A retry after what the provider asked for, else after `otherwise`.
-    pub(super) fn retry_after(reason: &str, asked: Option<Duration>, otherwise: Floor) -> Self {
-        Self::retry(reason, asked.map_or(otherwise, Floor::Exactly))
+    #[cfg(test)]
+    pub(super) fn retry(reason: &str, floor: Floor) -> Self {
+        Self::retry_after(reason, None, floor)
     }
 
     /// A verdict on the token without a time of its own.

@@ -53,6 +53,8 @@ pub struct Intake {
     /// Devices that may still be handed over.
     room: AtomicI64,
     waiting: [[AtomicBool; 3]; 3],
+    /// A job was given back behind what has been read.
+    given_back: AtomicBool,
     handed: Mutex<Vec<Held>>,
     wake: Notify,
 }
@@ -65,6 +67,7 @@ impl Intake {
             open: AtomicBool::new(false),
             room: AtomicI64::new(i64::try_from(room).unwrap_or(i64::MAX)),
             waiting: Default::default(),
+            given_back: AtomicBool::new(false),
             handed: Mutex::default(),
             wake: Notify::new(),
         }
@@ -102,6 +105,17 @@ impl Intake {
     pub fn hint(&self, class: Class, priority: Priority) {
         self.flag(class, priority).store(true, Ordering::Release);
         self.wake.notify_one();
+    }
+
+    /// A job of this class and priority was given back: it waits where claims may have passed already.
+    pub fn give_back(&self, class: Class, priority: Priority) {
+        self.given_back.store(true, Ordering::Release);
+        self.hint(class, priority);
+    }
+
+    /// Was anything given back since this was last asked?
+    pub fn take_given_back(&self) -> bool {
+        self.given_back.swap(false, Ordering::AcqRel)
     }
 
     /// Anything may wait.

@@ -35,7 +35,11 @@ impl Membership {
         let mut conn = pool.acquire().await.map_err(store::Error::from)?;
         let (id, clock) = store::nodes::enter(&mut conn, &name).await?;
         tracing::info!(node = id.0, name, "entered as node {id}");
-        Ok(Self {
+        Ok(Self::new(name, id, timeout, Clock::new(clock)))
+    }
+
+    fn new(name: String, id: NodeId, timeout: Duration, clock: Clock) -> Self {
+        Self {
             name,
             id: AtomicI32::new(id.0),
             started: Instant::now(),
@@ -43,8 +47,15 @@ impl Membership {
             last_answer: AtomicU64::new(0),
             living: AtomicI64::new(1),
             timeout,
-            clock: Clock::new(clock),
-        })
+            clock,
+        }
+    }
+
+    /// A node without a database.
+    #[cfg(test)]
+    pub fn alone() -> Self {
+        let clock = Clock::new(chrono::DateTime::UNIX_EPOCH);
+        Self::new("alone".to_owned(), NodeId(1), Duration::from_secs(15), clock)
     }
 
     /// The present id: it changes when others have called this node dead.

@@ -23,12 +23,16 @@ const DEBOUNCE: Duration = Duration::from_millis(20);
 const RECONNECT: Duration = Duration::from_secs(2);
 const CHANNEL: &str = "pushpost_lane";
 
+/// Says instead of a lane that operators decided something about lanes.
+const DECISION: LaneId = LaneId(0);
+
 /// Says which lanes have work waiting, to this node's lanes at once and to others debounced.
 #[derive(Clone, Debug)]
 pub struct Waker {
     intakes: Arc<Intakes>,
     membership: Arc<Membership>,
     others: Arc<Others>,
+    decision: Arc<Notify>,
 }
 
 #[derive(Debug, Default)]
@@ -40,7 +44,13 @@ struct Others {
 impl Waker {
     /// Wakes `intakes` here.
     pub fn new(intakes: Arc<Intakes>, membership: Arc<Membership>) -> Self {
-        Self { intakes, membership, others: Arc::default() }
+        Self { intakes, membership, others: Arc::default(), decision: Arc::default() }
+    }
+
+    /// One that wakes nobody.
+    #[cfg(test)]
+    pub fn idle() -> Self {
+        Self::new(Arc::default(), Arc::new(Membership::alone()))
     }
 
     /// A job of this range waits, and may be due.
@@ -48,6 +58,29 @@ impl Waker {
         if let Some(intake) = self.intakes.get(&lane) {
             intake.hint(class, priority);
         }
+        self.tell_others(lane);
+    }
+
+    /// A job of this range was given back as it was.
+    pub fn given_back(&self, lane: LaneId, class: Class, priority: Priority) {
+        if let Some(intake) = self.intakes.get(&lane) {
+            intake.give_back(class, priority);
+        }
+        self.tell_others(lane);
+    }
+
+    /// Operators decided something about lanes: every node is to look now.
+    pub fn decided(&self) {
+        self.decision.notify_one();
+        self.tell_others(DECISION);
+    }
+
+    /// Returns when something was decided since the last call returned.
+    pub async fn decision(&self) {
+        self.decision.notified().await;
+    }
+
+    fn tell_others(&self, lane: LaneId) {
         if self.membership.has_peers() {
             self.others.lanes.lock().unwrap_or_else(PoisonError::into_inner).insert(lane);
             self.others.some.notify_one();
@@ -97,8 +130,10 @@ impl Waker {
         listener.listen(CHANNEL).await?;
         loop {
             let notification = listener.recv().await?;
-            let lane = notification.payload().parse().ok().map(LaneId);
-            if let Some(intake) = lane.and_then(|lane| self.intakes.get(&lane)) {
+            let Ok(lane) = notification.payload().parse().map(LaneId) else { continue };
+            if lane == DECISION {
+                self.decision.notify_one();
+            } else if let Some(intake) = self.intakes.get(&lane) {
                 intake.hint_all();
             }
         }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use anyhow::Context;
 
 use crate::config::{ApnsSettings, AppSettings, Config, FcmSettings};
-use crate::dispatch::LaneSetup;
+use crate::dispatch::{LaneSetup, Quota};
 use crate::domain::{App, AppLane, Apps, Environment, LaneKey, Platform};
 use crate::provider::{Sender, apns, fcm};
 use crate::store;
@@ -57,6 +57,7 @@ const FCM_STREAMS: usize = 100;
 /// A credential that can't be used.
 pub(super) async fn lanes(config: &Config, apps: &Apps) -> anyhow::Result<Vec<LaneSetup>> {
     let mut lanes = Vec::new();
+    let mut quotas: BTreeMap<String, Arc<Quota>> = BTreeMap::new();
     for app in apps.values() {
         let Some(settings) = config.apps.get(&app.name) else { continue };
         for key in LaneKey::ALL {
@@ -66,7 +67,14 @@ pub(super) async fn lanes(config: &Config, apps: &Apps) -> anyhow::Result<Vec<La
                 _ => continue,
             };
             let sender = sender.with_context(|| format!("lane {}/{key} can't be set up", app.name))?;
-            lanes.push(LaneSetup { app: Arc::clone(app), key, sender });
+            let quota = match (&sender, &settings.fcm) {
+                (Sender::Fcm(client), Some(fcm)) => {
+                    let quota = || Arc::new(Quota::new(fcm.messages_per_minute));
+                    Some(Arc::clone(quotas.entry(client.project_id().to_owned()).or_insert_with(quota)))
+                }
+                _ => None,
+            };
+            lanes.push(LaneSetup { app: Arc::clone(app), key, sender, quota });
         }
     }
     Ok(lanes)

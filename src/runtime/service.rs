@@ -13,11 +13,14 @@ use tokio::time::timeout;
 use super::database::Database;
 use super::supervisor::{Failure, Supervisor};
 use super::{Role, Shutdown, senders};
+use crate::api::Surface;
 use crate::api::health::Health;
+use crate::api::rates::Rates;
 use crate::config::Config;
 use crate::dispatch::{Brakes, LaneSetup};
 use crate::domain::{Apps, Finding, InstallationKey};
 use crate::queue::accept::Acceptor;
+use crate::queue::backlog::Backlog;
 use crate::queue::holdings::Holdings;
 use crate::queue::intake::{Intake, Intakes};
 use crate::queue::membership::Membership;
@@ -71,16 +74,12 @@ impl Service {
     /// # Errors
     /// Anything that keeps it from working: the database, a credential, the address.
     pub async fn start(config: Config, role: Role) -> anyhow::Result<Self> {
-        let listener = match role.answers() {
-            true => Some(
-                TcpListener::bind(config.server.listen)
-                    .await
-                    .with_context(|| format!("can't listen on {}", config.server.listen))?,
-            ),
+        let listeners = match role.answers() {
+            true => Some(Listeners::bind(&config).await?),
             false => None,
         };
         let database = Database::open(&config).await?;
-        match Self::assemble(&config, role, &database, listener).await {
+        match Self::assemble(&config, role, &database, listeners).await {
             Ok(parts) => {
                 let (membership, health, address, failure, stages, farewell) = parts;
                 Ok(Self { config, database, membership, health, address, failure, stages, farewell })
@@ -104,7 +103,7 @@ impl Service {
         config: &Config,
         role: Role,
         database: &Database,
-        listener: Option<TcpListener>,
+        listeners: Option<Listeners>,
     ) -> anyhow::Result<Parts> {
         database.prepare(config.database.migrate).await?;
         let pool = database.queue_pool();
@@ -140,14 +139,14 @@ impl Service {
         core.send(config, setups, &recorder, &stages.lanes);
         let health = core.health(&stages.pulse);
         let hand_over = role.sends().then_some(recorder);
-        let address = match listener {
-            Some(listener) => Some(core.answer(
+        let address = match listeners {
+            Some(listeners) => Some(core.answer(
                 config,
                 database,
                 apps,
                 hand_over,
                 Arc::clone(&health),
-                listener,
+                listeners,
                 &stages,
             )?),
             None => None,
@@ -287,11 +286,13 @@ impl Core {
             membership: Arc::clone(&self.membership),
             recorder: recorder.clone(),
             intakes: Arc::clone(&self.intakes),
+            waker: self.waker.clone(),
             brakes: Arc::clone(&self.brakes),
             installation: self.installation.clone(),
             retry: config.delivery.retry,
             max_in_flight: in_flight(config),
             attempt_timeout: ATTEMPT,
+            isolation: Arc::default(),
         };
         let spawn = |name, task| stage.spawn(name, task);
         dispatch::start(&shared, setups, stage.tracker(), &stage.stop, spawn);
@@ -318,7 +319,7 @@ impl Core {
         apps: Arc<Apps>,
         hand_over: Option<Recorder>,
         health: Arc<Health>,
-        listener: TcpListener,
+        listeners: Listeners,
         stages: &Stages,
     ) -> anyhow::Result<SocketAddr> {
         let (membership, intakes) = (Arc::clone(&self.membership), Arc::clone(&self.intakes));
@@ -331,6 +332,8 @@ impl Core {
             installation: self.installation.clone(),
             keys: Keys::new(database.pool().clone()),
             acceptor,
+            backlog: Backlog::new(database.pool().clone(), config.limits.max_pending),
+            rates: Arc::new(rates(config)),
             limits: api::Limits {
                 body_bytes: config.limits.body_bytes,
                 targets: config.limits.targets,
@@ -338,16 +341,48 @@ impl Core {
             },
             default_ttl: config.delivery.default_ttl,
             health,
+            waker: self.waker.clone(),
         };
-        let address = listener.local_addr().context("the listener has no address")?;
-        let stop = stages.api.stop.clone();
-        stages.api.spawn("API", async move {
-            if let Err(error) = api::serve(listener, state, stop).await {
-                tracing::error!(%error, "the API can't be served");
-            }
-        });
+        let address = listeners.public.local_addr().context("the listener has no address")?;
         tracing::info!(%address, "listening on http://{address}");
+        let public = if listeners.internal.is_some() { Surface::Public } else { Surface::All };
+        if let Some(listener) = listeners.internal {
+            let address = listener.local_addr().context("the listener has no address")?;
+            tracing::info!(%address, "operators' part on http://{address}");
+            serve(listener, state.clone(), Surface::Internal, &stages.api);
+        }
+        serve(listeners.public, state, public, &stages.api);
         Ok(address)
+    }
+}
+
+fn serve(listener: TcpListener, state: api::State, surface: Surface, stage: &Supervisor) {
+    let stop = stage.stop.clone();
+    stage.spawn("API", async move {
+        if let Err(error) = api::serve(listener, state, surface, stop).await {
+            tracing::error!(%error, "the API can't be served");
+        }
+    });
+}
+
+/// Where requests come in.
+struct Listeners {
+    public: TcpListener,
+    /// Operators' own, where the configuration has one.
+    internal: Option<TcpListener>,
+}
+
+impl Listeners {
+    async fn bind(config: &Config) -> anyhow::Result<Self> {
+        let bind = async |address: SocketAddr| {
+            TcpListener::bind(address).await.with_context(|| format!("can't listen on {address}"))
+        };
+        let public = bind(config.server.listen).await?;
+        let internal = match config.server.internal_listen {
+            Some(address) => Some(bind(address).await?),
+            None => None,
+        };
+        Ok(Self { public, internal })
     }
 }
 
@@ -362,6 +397,12 @@ async fn enter(pool: &PgPool, database: &Database, config: &Config) -> anyhow::R
         maintenance::sweep(&mut conn, &dead).await?;
     }
     Ok(Arc::new(membership))
+}
+
+fn rates(config: &Config) -> Rates {
+    let limits = &config.limits;
+    let proxies = config.server.trusted_proxies.clone();
+    Rates::new(limits.requests_per_second, limits.register_per_minute, proxies)
 }
 
 fn in_flight(config: &Config) -> usize {

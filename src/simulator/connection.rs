@@ -20,11 +20,11 @@ use super::wire::{Tap, Wire};
 
 /// A handshake that takes longer is given up.
 const HANDSHAKE: Duration = Duration::from_secs(10);
-/// HTTP/2's default, repeated when a new stream limit is announced; see [`super::wire`].
-const INITIAL_WINDOW: u32 = 65_535;
+/// HTTP/2's default. It is repeated when a new stream limit is announced; see [`super::wire`].
+pub(super) const INITIAL_WINDOW: u32 = 65_535;
 
 /// Serves a connection until either side ends it.
-pub(super) async fn serve<T, S>(io: T, shared: &Shared, session: S, stop: CancellationToken)
+pub(super) async fn serve<T, S>(io: T, shared: &Shared, session: S, window: u32, stop: CancellationToken)
 where
     T: AsyncRead + AsyncWrite + Unpin,
     S: Session,
@@ -33,18 +33,19 @@ where
     let now = *live.borrow_and_update();
     let limit = session.streams(now.streams);
     let wire = Wire::new(limit);
-    let handshake = builder().handshake::<_, Bytes>(Tap::new(io, wire.clone()));
+    let handshake = builder(window).handshake::<_, Bytes>(Tap::new(io, wire.clone()));
     let Ok(Ok(h2)) = tokio::time::timeout(HANDSHAKE, handshake).await else { return };
     let streams = Streams::new(wire, session, shared.settings.overflow, now);
-    run(h2, streams, live, stop).await;
+    run(h2, streams, live, window, stop).await;
 }
 
 /// The limit that `h2` itself enforces is out of the way; ours is in [`Streams`].
-fn builder() -> h2::server::Builder {
+fn builder(window: u32) -> h2::server::Builder {
     let mut builder = h2::server::Builder::new();
     builder
         .max_concurrent_streams(1 << 20)
         .max_header_list_size(8000)
+        .initial_window_size(window)
         .max_local_error_reset_streams(None)
         .max_pending_accept_reset_streams(1 << 20)
         .data_frame_budget(1 << 26);
@@ -55,6 +56,7 @@ async fn run<T, S>(
     mut h2: Connection<Tap<T>, Bytes>,
     mut streams: Streams<S>,
     mut live: watch::Receiver<Live>,
+    window: u32,
     stop: CancellationToken,
 ) where
     T: AsyncRead + AsyncWrite + Unpin,
@@ -69,7 +71,7 @@ async fn run<T, S>(
         let timer = streams.timer();
         let next = tokio::select! {
             biased;
-            request = next_request(&mut h2, &mut streams.announcement_due) => match request {
+            request = next_request(&mut h2, &mut streams.announcement_due, window) => match request {
                 Some(Ok((request, respond))) => {
                     streams.make_room(&mut waiting);
                     streams.take(request, respond)
@@ -105,13 +107,14 @@ type Incoming = Option<Result<(http::Request<h2::RecvStream>, SendResponse<Bytes
 fn next_request<'a, T>(
     h2: &'a mut Connection<Tap<T>, Bytes>,
     due: &'a mut bool,
+    window: u32,
 ) -> impl Future<Output = Incoming> + 'a
 where
     T: AsyncRead + AsyncWrite + Unpin,
 {
     poll_fn(move |cx| {
         let polled = pin!(h2.accept()).poll(cx);
-        if polled.is_pending() && *due && h2.set_initial_window_size(INITIAL_WINDOW).is_ok() {
+        if polled.is_pending() && *due && h2.set_initial_window_size(window).is_ok() {
             *due = false;
             return pin!(h2.accept()).poll(cx);
         }

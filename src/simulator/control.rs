@@ -1,6 +1,7 @@
 //! The control port: plain HTTP on loopback for whoever scripts a running simulator and reads its ledger.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::{Query, State};
 use axum::http::StatusCode;
@@ -19,6 +20,19 @@ struct StreamLimit {
     streams: u32,
 }
 
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ProjectQuota {
+    messages: u64,
+    per_ms: u64,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Named {
+    name: Option<String>,
+}
+
 /// All routes.
 pub(super) fn router(shared: Arc<Shared>) -> Router {
     Router::new()
@@ -27,6 +41,7 @@ pub(super) fn router(shared: Arc<Shared>) -> Router {
         .route("/counts", get(counts))
         .route("/rules", get(rules).post(add_rules).delete(clear_rules))
         .route("/streams", post(set_streams))
+        .route("/fcm/quota", post(set_quota))
         .route("/connections/close", post(close_connections))
         .route("/oauth/revoke", post(revoke))
         .with_state(shared)
@@ -68,13 +83,21 @@ async fn add_rules(State(shared): State<Arc<Shared>>, body: axum::body::Bytes) -
     (StatusCode::NO_CONTENT, String::new())
 }
 
-async fn clear_rules(State(shared): State<Arc<Shared>>) -> StatusCode {
-    shared.rules.clear();
+async fn clear_rules(State(shared): State<Arc<Shared>>, Query(named): Query<Named>) -> StatusCode {
+    match named.name {
+        Some(name) => shared.rules.remove(&name),
+        None => shared.rules.clear(),
+    }
     StatusCode::NO_CONTENT
 }
 
 async fn set_streams(State(shared): State<Arc<Shared>>, Json(limit): Json<StreamLimit>) -> StatusCode {
     shared.set_streams(limit.streams);
+    StatusCode::NO_CONTENT
+}
+
+async fn set_quota(State(shared): State<Arc<Shared>>, Json(quota): Json<ProjectQuota>) -> StatusCode {
+    shared.fcm_quota.set(quota.messages, Duration::from_millis(quota.per_ms));
     StatusCode::NO_CONTENT
 }
 

@@ -62,6 +62,10 @@ impl FcmSession {
         if !violations.is_empty() {
             return Err(bad_request(&violations));
         }
+        if let Err(wait) = self.shared.fcm_quota.take() {
+            let seconds = wait.as_secs_f64().ceil().to_string();
+            return Err(FcmFault::ProjectQuota.reply().retry_after(Some(&seconds), None));
+        }
         let dry = member(request, "validate_only") == Some(&Value::Bool(true));
         let name = format!("projects/{project}/messages/{}", self.message_id(dry));
         Ok(Accepting { reply: Reply::json(StatusCode::OK, "", &json!({ "name": name })), counts: !dry })

@@ -9,7 +9,7 @@
 //! | `listener`, `connection`, `account`, `stream`, `wire`, `http1` | ports, connections, streams, frames |
 //! | `session` | what a provider decides about a request, with the script applied |
 //! | `apns`, `apns_payload` | APNs' checks |
-//! | `fcm`, `fcm_schema`, `faults`, `oauth` | FCM's checks, its error bodies, the token endpoint |
+//! | `fcm`, `fcm_schema`, `quota`, `faults`, `oauth` | FCM's checks, its quota and error bodies, the token endpoint |
 //! | `rule`, `rules` | scripts |
 //! | `entry`, `ledger` | the record of all requests |
 //! | `control`, `files`, `simulate` | the control port; what a sender needs on disk; the whole as a command |
@@ -30,6 +30,7 @@ mod jwt;
 mod ledger;
 mod listener;
 mod oauth;
+mod quota;
 mod reply;
 mod rule;
 mod rules;
@@ -55,11 +56,11 @@ use tokio_util::task::TaskTracker;
 pub use entry::{Count, Duplicate, Ended, Entry, Environment, Filter, Provider};
 pub use faults::FcmFault;
 pub use ledger::{Ledger, LedgerMode};
-pub use rule::{Action, Answer, H2Code, LastStream, Rule, ShareOf};
+pub use rule::{Action, Answer, ConnectionFault, H2Code, LastStream, Rule, ShareOf};
 pub use settings::{ApnsSettings, FcmSettings, Overflow, Settings};
 pub use simulate::{Ports, run_simulate};
 
-use listener::Port;
+use listener::{Faces, Port};
 use session::Shared;
 use tls::Keys;
 
@@ -152,7 +153,7 @@ impl Simulator {
     }
 
     fn serve(&self, listener: TcpListener, port: Port) -> Result<(), Error> {
-        let tls = self.shared.keys.server(port.alpn())?;
+        let tls = Faces::of(&self.shared.keys, port)?;
         let (shared, tasks, stop) = (self.shared.clone(), self.tasks.clone(), self.stop.clone());
         self.tasks.spawn(listener::accept(listener, port, tls, shared, tasks, stop));
         Ok(())
@@ -236,6 +237,11 @@ impl Simulator {
         self.shared.rules.add(rule);
     }
 
+    /// Ends all rules of this name.
+    pub fn remove_rules(&self, name: &str) {
+        self.shared.rules.remove(name);
+    }
+
     /// Forgets all rules.
     pub fn clear_rules(&self) {
         self.shared.rules.clear();
@@ -250,6 +256,12 @@ impl Simulator {
     /// one until their first valid provider token.
     pub fn set_streams(&self, streams: u32) {
         self.shared.set_streams(streams);
+    }
+
+    /// From now on the project may send so many messages in each span of time, which begins with the first
+    /// message after the last one; what exceeds it gets 429 and how long to wait. 0 messages: no limit.
+    pub fn set_fcm_quota(&self, messages: u64, per: Duration) {
+        self.shared.fcm_quota.set(messages, per);
     }
 
     /// Drops all connections without a word.

@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
 use http::{Response, StatusCode};
@@ -93,7 +95,12 @@ impl Reply {
     /// A scripted response.
     pub(super) fn scripted(provider: Provider, answer: &Answer) -> Self {
         let status = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let raw = answer.body_base64.as_ref().and_then(|text| BASE64_STANDARD.decode(text).ok());
         let mut reply = match (&answer.body, provider) {
+            _ if raw.is_some() => Self {
+                body: raw.unwrap_or_default().into(),
+                ..Self::empty(status, answer.reason.clone().unwrap_or_default())
+            },
             (Some(body), _) => Self::with_body(status, answer, body),
             (None, Provider::Apns) => Self::scripted_apns(status, answer),
             (None, Provider::Fcm) => {

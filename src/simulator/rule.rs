@@ -126,6 +126,28 @@ pub enum Action {
         #[serde(default)]
         accepted: bool,
     },
+    /// The connection itself is at fault, before any request: of the rule's conditions, those about tokens can't
+    /// hold. At the FCM port it concerns the token endpoint's connections too.
+    Connection {
+        /// How.
+        fault: ConnectionFault,
+    },
+}
+
+/// What is wrong with a connection from its beginning.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ConnectionFault {
+    /// It is closed as soon as it is accepted.
+    HangUp,
+    /// It is accepted, and nothing more is ever read or written: TLS's handshake does not end.
+    Silence,
+    /// The certificate is another host's.
+    WrongName,
+    /// The certificate is of an authority that nobody knows.
+    UnknownAuthority,
+    /// The window of each stream is zero and stays so: no body gets through (HTTP/2 only).
+    ZeroWindow,
 }
 
 /// A scripted response.
@@ -152,6 +174,8 @@ pub struct Answer {
     pub headers: BTreeMap<String, String>,
     /// The whole body instead of one made from `reason`: a string is sent as it is, anything else as JSON.
     pub body: Option<Value>,
+    /// The same as base64, for bytes that are no text.
+    pub body_base64: Option<String>,
     /// Instead of `application/json`.
     pub content_type: Option<String>,
     /// A GOAWAY follows whose debug data is the body; streams already open are still answered (APNs' 503

@@ -2,11 +2,11 @@
 //! first match wins.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, RwLock};
 use std::time::Duration;
 
-use super::rule::{Action, Rule, ShareOf};
+use super::rule::{Action, ConnectionFault, Rule, ShareOf};
 use super::{Environment, Provider};
 
 /// What a rule is matched against.
@@ -49,6 +49,7 @@ struct Line {
     seen: AtomicU64,
     used: AtomicU64,
     used_by_token: Mutex<HashMap<String, u64>>,
+    removed: AtomicBool,
 }
 
 impl Rules {
@@ -69,6 +70,7 @@ impl Rules {
             seen: AtomicU64::new(0),
             used: AtomicU64::new(0),
             used_by_token: Mutex::default(),
+            removed: AtomicBool::new(false),
         });
     }
 
@@ -77,12 +79,38 @@ impl Rules {
         *self.script.write().expect("no holder panics") = Script::default();
     }
 
-    /// The rules in force, in order.
-    pub(super) fn list(&self) -> Vec<Rule> {
-        self.script.read().expect("no holder panics").lines.iter().map(|line| line.rule.clone()).collect()
+    /// Ends all rules of this name.
+    pub(super) fn remove(&self, name: &str) {
+        let script = self.script.read().expect("no holder panics");
+        for line in script.lines.iter().filter(|line| line.rule.name.as_deref() == Some(name)) {
+            line.removed.store(true, Ordering::Relaxed);
+        }
     }
 
-    /// The first rule that matches, counted as used.
+    /// The rules in force, in order.
+    pub(super) fn list(&self) -> Vec<Rule> {
+        let script = self.script.read().expect("no holder panics");
+        let lines = script.lines.iter().filter(|line| !line.removed.load(Ordering::Relaxed));
+        lines.map(|line| line.rule.clone()).collect()
+    }
+
+    /// What is wrong with a new connection, by the first rule that matches and is about one of these faults;
+    /// counted as used.
+    pub(super) fn decide_connection(
+        &self,
+        subject: Subject<'_>,
+        about: fn(ConnectionFault) -> bool,
+    ) -> Option<ConnectionFault> {
+        let script = self.script.read().expect("no holder panics");
+        script.general.iter().find_map(|index| {
+            let line = &script.lines[*index];
+            let Action::Connection { fault } = line.rule.action else { return None };
+            let verdict = about(fault).then(|| line.decide(subject, mixed(self.seed, *index as u64)));
+            verdict.flatten().map(|_| fault)
+        })
+    }
+
+    /// The first rule that matches a request, counted as used.
     pub(super) fn decide(&self, subject: Subject<'_>) -> Option<Verdict> {
         let script = self.script.read().expect("no holder panics");
         let named: &[usize] =
@@ -96,6 +124,9 @@ impl Rules {
                 (Some(_), None) => named.next(),
             };
             let index = *index.expect("it was just peeked at");
+            if matches!(script.lines[index].rule.action, Action::Connection { .. }) {
+                continue;
+            }
             if let Some(verdict) = script.lines[index].decide(subject, mixed(self.seed, index as u64)) {
                 return Some(verdict);
             }
@@ -107,7 +138,8 @@ impl Line {
     fn decide(&self, subject: Subject<'_>, seed: u64) -> Option<Verdict> {
         let rule = &self.rule;
         let token = subject.token.unwrap_or_default();
-        let concerned = rule.provider.is_none_or(|provider| provider == subject.provider)
+        let concerned = !self.removed.load(Ordering::Relaxed)
+            && rule.provider.is_none_or(|provider| provider == subject.provider)
             && rule.environment.is_none_or(|environment| Some(environment) == subject.environment)
             && rule
                 .token_prefix

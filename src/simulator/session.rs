@@ -15,6 +15,7 @@ use super::clock::{self, Started};
 use super::entry::{End, Ended, Environment, Provider, Record};
 use super::ledger::{Ledger, Ticket};
 use super::oauth::AccessTokens;
+use super::quota::Quota;
 use super::reply::{Reply, timestamp};
 use super::rule::{Action, H2Code, LastStream};
 use super::rules::{self, Rules, Subject};
@@ -112,6 +113,7 @@ pub(super) struct Shared {
     pub(super) ledger: Arc<Ledger>,
     pub(super) started: Started,
     pub(super) access_tokens: AccessTokens,
+    pub(super) fcm_quota: Quota,
     pub(super) live: watch::Sender<Live>,
     pub(super) next_connection: AtomicU64,
     /// `https://localhost:PORT/token`, known once the port is bound.
@@ -126,6 +128,7 @@ impl Shared {
             ledger: Arc::new(Ledger::new(settings.ledger)),
             started: Started::now(),
             access_tokens: AccessTokens::default(),
+            fcm_quota: Quota::default(),
             live: watch::Sender::default(),
             next_connection: AtomicU64::new(1),
             draws: AtomicU64::new(0),
@@ -224,7 +227,8 @@ fn effect(of: &Concerning<'_>, accepting: Accepting, action: Action) -> Effect {
     let Accepting { reply, counts } = accepting;
     let refuse = |reply| Effect::Reply { reply, accepted: false };
     match action {
-        Action::Accept => Effect::Reply { reply, accepted: counts },
+        // What is wrong with a connection was decided when it began.
+        Action::Accept | Action::Connection { .. } => Effect::Reply { reply, accepted: counts },
         Action::Answer(answer) => {
             let mut scripted = Reply::scripted(of.provider, &answer);
             keep_apns_id(&reply, &mut scripted);

@@ -10,9 +10,12 @@ use rcgen::{
     KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, PKCS_RSA_SHA256, RsaKeySize, SanType,
 };
 use rustls::ServerConfig;
-use rustls::pki_types::PrivatePkcs8KeyDer;
+use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer};
 
 use super::Error;
+
+/// The host of the certificate that is another's.
+const ELSEWHERE: &str = "elsewhere.invalid";
 
 /// Everything secret and certified, made anew at each start.
 pub(super) struct Keys {
@@ -26,7 +29,23 @@ pub(super) struct Keys {
     pub(super) apns_public: DecodingKey,
     /// Checks OAuth assertions.
     pub(super) oauth_public: DecodingKey,
-    certificate: rustls::pki_types::CertificateDer<'static>,
+    own: Identity,
+    /// Of the same authority, for another host.
+    elsewhere: Identity,
+    /// For the right host, of an authority that nobody trusts.
+    stranger: Identity,
+}
+
+/// Whom a server says it is.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Face {
+    Own,
+    Elsewhere,
+    Stranger,
+}
+
+struct Identity {
+    certificate: CertificateDer<'static>,
     private: Vec<u8>,
 }
 
@@ -36,9 +55,14 @@ impl Keys {
     /// # Errors
     /// [`Error::Keys`] where the cryptographic library refuses.
     pub(super) fn generate() -> Result<Self, Error> {
-        let ca = CertifiedIssuer::self_signed(ca_params(), KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?)?;
-        let server_key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
-        let certificate = server_params().signed_by(&server_key, &ca)?;
+        let ca = CertifiedIssuer::self_signed(
+            ca_params("Pushpost simulator CA"),
+            KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?,
+        )?;
+        let unknown = CertifiedIssuer::self_signed(
+            ca_params("Nobody's CA"),
+            KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?,
+        )?;
         let apns = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
         let (rsa_pem, rsa_public_pem) = rsa()?;
         Ok(Self {
@@ -47,8 +71,12 @@ impl Keys {
             rsa_pem,
             apns_public: DecodingKey::from_ec_pem(apns.public_key_pem().as_bytes())?,
             oauth_public: DecodingKey::from_rsa_pem(rsa_public_pem.as_bytes())?,
-            certificate: certificate.der().clone(),
-            private: server_key.serialize_der(),
+            own: Identity::of(&ca, here())?,
+            elsewhere: Identity::of(
+                &ca,
+                vec![SanType::DnsName(ELSEWHERE.try_into().expect("an ASCII name"))],
+            )?,
+            stranger: Identity::of(&unknown, here())?,
         })
     }
 
@@ -56,15 +84,28 @@ impl Keys {
     ///
     /// # Errors
     /// [`Error::Tls`] where rustls refuses the certificate.
-    pub(super) fn server(&self, alpn: &[&str]) -> Result<Arc<ServerConfig>, Error> {
+    pub(super) fn server(&self, face: Face, alpn: &[&str]) -> Result<Arc<ServerConfig>, Error> {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let key = PrivatePkcs8KeyDer::from(self.private.clone()).into();
+        let identity = match face {
+            Face::Own => &self.own,
+            Face::Elsewhere => &self.elsewhere,
+            Face::Stranger => &self.stranger,
+        };
+        let key = PrivatePkcs8KeyDer::from(identity.private.clone()).into();
         let mut config = ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()?
             .with_no_client_auth()
-            .with_single_cert(vec![self.certificate.clone()], key)?;
+            .with_single_cert(vec![identity.certificate.clone()], key)?;
         config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
         Ok(Arc::new(config))
+    }
+}
+
+impl Identity {
+    fn of(issuer: &CertifiedIssuer<'_, KeyPair>, names: Vec<SanType>) -> Result<Self, rcgen::Error> {
+        let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
+        let certificate = server_params(names).signed_by(&key, issuer)?;
+        Ok(Self { certificate: certificate.der().clone(), private: key.serialize_der() })
     }
 }
 
@@ -82,23 +123,27 @@ fn rsa() -> Result<(String, String), Error> {
     }
 }
 
-fn ca_params() -> CertificateParams {
+fn ca_params(name: &str) -> CertificateParams {
     let mut params = CertificateParams::default();
-    params.distinguished_name.push(DnType::CommonName, "Pushpost simulator CA");
+    params.distinguished_name.push(DnType::CommonName, name);
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     params
 }
 
-fn server_params() -> CertificateParams {
+fn server_params(names: Vec<SanType>) -> CertificateParams {
     let mut params = CertificateParams::default();
     params.distinguished_name.push(DnType::CommonName, "Pushpost simulator");
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
     params.use_authority_key_identifier_extension = true;
-    params.subject_alt_names = vec![
+    params.subject_alt_names = names;
+    params
+}
+
+fn here() -> Vec<SanType> {
+    vec![
         SanType::DnsName("localhost".try_into().expect("an ASCII name")),
         SanType::IpAddress(IpAddr::V4(Ipv4Addr::LOCALHOST)),
         SanType::IpAddress(IpAddr::V6(Ipv6Addr::LOCALHOST)),
-    ];
-    params
+    ]
 }

@@ -8,7 +8,7 @@ use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 
 use super::Error;
-use crate::domain::{Class, DeviceId, Job, JobId, LaneId, NodeId, NotificationId, Priority, Reason};
+use crate::domain::{Class, DeviceId, Job, JobId, LaneId, NodeId, NotificationId, Priority, Reason, SUSPECT};
 
 /// One range of the claim index, and how much of it to take.
 #[derive(Clone, Copy, Debug)]
@@ -29,18 +29,23 @@ pub struct Claim {
     pub node: NodeId,
 }
 
-/// Leases due jobs to a node, the earliest due first. Jobs that others are just taking are skipped.
+/// Leases due jobs to a node, the earliest due first. Jobs that others are just taking are skipped. A job that may be
+/// what killed its nodes is taken alone (docs/queue.md 22).
 pub async fn claim(conn: &mut PgConnection, claim: Claim) -> Result<Vec<Job>, Error> {
     let rows = sqlx::query!(
         r#"
         with c as materialized (
-          select job_id, n, due_at from jobs
+          select job_id, n, due_at, lost >= $8 as suspect from jobs
           where lane_id = $1 and node_id is null and class = $2 and priority = $3
             and due_at <= now() and due_at >= coalesce($6::timestamptz, '-infinity')
           order by due_at, job_id limit $5 for update skip locked),
-        pick as (select job_id, sum(n) over (rows unbounded preceding) - n as before from c)
+        pick as (
+          select job_id, sum(n) over (rows unbounded preceding) - n as before,
+                 row_number() over (rows unbounded preceding) = 1 or not bool_or(suspect) over (rows unbounded preceding)
+                   as free
+          from c)
         update jobs j set node_id = $7, ver = ver + 1
-        where j.job_id = any(array(select job_id from pick where before < $4))
+        where j.job_id = any(array(select job_id from pick where before < $4 and free))
         returning j.job_id, j.notification_id, j.ver, j.attempt, j.unsure, j.lost, j.due_at, j.expires_at, j.reason,
                   j.trial_since, j.devices, j.done as "done: BitVec"
         "#,
@@ -51,6 +56,7 @@ pub async fn claim(conn: &mut PgConnection, claim: Claim) -> Result<Vec<Job>, Er
         i64::from(claim.most_jobs),
         claim.since,
         claim.node.0,
+        SUSPECT,
     )
     .fetch_all(conn)
     .await?;

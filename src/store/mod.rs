@@ -4,6 +4,7 @@
 
 pub mod accept;
 pub mod apps;
+pub mod backlog;
 pub mod deliveries;
 pub mod devices;
 pub mod environments;
@@ -19,6 +20,7 @@ pub mod partitions;
 pub mod planner;
 pub mod quarantine;
 pub mod record;
+pub mod sessions;
 pub mod status;
 pub mod tokens;
 pub mod topics;

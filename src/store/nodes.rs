@@ -95,6 +95,11 @@ pub async fn leave(conn: &mut PgConnection, node: NodeId) -> Result<(), Error> {
 
 /// Forgets nodes that died more than a day ago and hold nothing.
 pub async fn forget(conn: &mut PgConnection) -> Result<u64, Error> {
+    sqlx::query!(
+        "delete from lane_reports where node_id = any(array(select node_id from nodes where dead_at is not null))"
+    )
+    .execute(&mut *conn)
+    .await?;
     let done = sqlx::query!(
         "
         delete from nodes n where dead_at < now() - interval '1 day'

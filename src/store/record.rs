@@ -9,7 +9,7 @@ use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 
 use super::Error;
-use crate::domain::{DeviceId, JobId, LaneId, NodeId};
+use crate::domain::{DeviceId, JobId, LaneId, NodeId, SUSPECT};
 
 /// Columns of the receipts of many jobs, and of the retry jobs that come with them. Jobs ascending by id.
 #[derive(Debug, Default)]
@@ -25,6 +25,7 @@ pub struct Batch {
     reason_of: Vec<Option<Vec<u8>>>,
     provider_ids: Vec<Option<String>>,
     began_ms: Vec<i32>,
+    progress: Vec<bool>,
     start: Vec<i32>,
     end: Vec<i32>,
     devices: Vec<i64>,
@@ -68,6 +69,8 @@ pub struct Receipt<'a> {
     pub provider_ids: Vec<String>,
     /// How long ago the first attempt in it began, in milliseconds.
     pub began_ms: i32,
+    /// Does it clear the job of the suspicion that it kills its nodes?
+    pub progress: bool,
 }
 
 /// A job of devices that go on: to another attempt, or to another lane.
@@ -114,6 +117,7 @@ impl Batch {
         let some = !receipt.provider_ids.is_empty();
         self.provider_ids.push(some.then(|| receipt.provider_ids.join("\n")));
         self.began_ms.push(receipt.began_ms);
+        self.progress.push(receipt.progress);
         push_slice(&mut self.devices, &mut self.start, &mut self.end, receipt.devices);
     }
 
@@ -165,7 +169,9 @@ pub async fn record(conn: &mut PgConnection, batch: &Batch) -> Result<Vec<JobId>
             and (not i.finished or l.n = coalesce(bit_count(l.done), 0) + i.last - i.first + 1)),
         finished as (delete from jobs where job_id = any(array(select job_id from ours where finished))),
         partly as (
-          update jobs set ver = ver + 1, lost = 0,
+          update jobs set ver = ver + 1,
+                 lost = case when lost < $31 then 0
+                             when ($30::boolean[])[array_position($1, job_id)] then $31 else lost + 1 end,
                  done = coalesce(done | ($5::varbit[])[array_position($1, job_id)],
                                  ($5::varbit[])[array_position($1, job_id)])
           where job_id = any(array(select job_id from ours where not finished))),
@@ -187,7 +193,7 @@ pub async fn record(conn: &mut PgConnection, batch: &Batch) -> Result<Vec<JobId>
                  (o.l_unsure + r.unsure)::smallint, r.reason, r.trial_since, (r.last - r.first + 1)::smallint,
                  ($29::bigint[])[r.first:r.last]
           from unnest($21::bigint[], $22::int[], $23::bigint[], $24::smallint[], $25::smallint[], $26::text[],
-                      $30::timestamptz[], $27::int[], $28::int[])
+                      $32::timestamptz[], $27::int[], $28::int[])
             as r(parent, lane, delay_ms, step, unsure, reason, trial_since, first, last)
           join ours o on o.job_id = r.parent)
         select job_id from ours
@@ -221,6 +227,8 @@ pub async fn record(conn: &mut PgConnection, batch: &Batch) -> Result<Vec<JobId>
         &batch.retry_start,
         &batch.retry_end,
         &batch.retry_devices,
+        &batch.progress,
+        SUSPECT,
         &batch.retry_trial_since as &[Option<DateTime<Utc>>],
     )
     .fetch_all(conn)

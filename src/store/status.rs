@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 
 use super::Error;
-use crate::domain::{AppId, Counts, LaneId, NotificationId, NotificationStatus, Priority};
+use crate::domain::{AppId, Counts, LaneId, LaneState, NotificationId, NotificationStatus, Priority};
 
 /// A notification as a whole.
 #[derive(Clone, PartialEq, Debug)]
@@ -40,9 +40,9 @@ pub struct Status {
 pub struct HeldLane {
     /// Which.
     pub lane: LaneId,
-    /// By an admin? Else by a rejected credential.
-    pub paused: bool,
-    /// The provider's word for a suspension.
+    /// How.
+    pub state: LaneState,
+    /// The provider's word for it.
     pub reason: Option<String>,
 }
 
@@ -73,8 +73,16 @@ pub async fn read(conn: &mut PgConnection, app: AppId, id: NotificationId) -> Re
                     bool_or(node_id is not null or attempt > 1) as begun
              from jobs where notification_id = $1 group by lane_id
            ), h as (
-             select lane_id, paused_at is not null as paused, suspended_reason
-             from j join lanes using (lane_id) where paused_at is not null or suspended_at is not null
+             select j.lane_id,
+                    case when l.paused_at is not null then $3 when l.suspended_at is not null then $4 else s.state end
+                      as state,
+                    case when l.paused_at is not null then null when l.suspended_at is not null then l.suspended_reason
+                         else s.why end as why
+             from j join lanes l using (lane_id)
+             left join lateral (select r.state, r.why from lane_reports r join nodes using (node_id)
+                                where r.lane_id = j.lane_id and dead_at is null and r.state in ($5, $6)
+                                order by r.state desc limit 1) s on true
+             where l.paused_at is not null or l.suspended_at is not null or s.state is not null
            )
            select n.priority, n.label, n.metadata, n.unmatched, n.created_at, n.send_at, n.expires_at,
                   n.due_at <= now() as "due!", n.targets is not null as "expanded!",
@@ -86,12 +94,16 @@ pub async fn read(conn: &mut PgConnection, app: AppId, id: NotificationId) -> Re
                   coalesce((select sum(pending) from j), 0)::bigint as "pending!",
                   coalesce((select bool_or(begun) from j), false) as "begun!",
                   array(select lane_id from h order by lane_id) as "held!",
-                  array(select paused from h order by lane_id) as "held_paused!",
-                  array(select suspended_reason from h order by lane_id) as "held_reason!: Vec<Option<String>>"
+                  array(select state from h order by lane_id) as "held_state!",
+                  array(select why from h order by lane_id) as "held_reason!: Vec<Option<String>>"
            from notifications n cross join r
            where n.notification_id = $1 and n.app_id = $2"#,
         id.0,
-        app.0
+        app.0,
+        LaneState::Paused.code(),
+        LaneState::Suspended.code(),
+        LaneState::Throttled.code(),
+        LaneState::Broken.code(),
     )
     .fetch_optional(conn)
     .await?;
@@ -116,7 +128,7 @@ pub async fn read(conn: &mut PgConnection, app: AppId, id: NotificationId) -> Re
     let status = facts.status(counts);
     let odd =
         Error::Inconsistent { table: "notifications", column: "priority", row: i64::from(row.priority) };
-    let held = row.held.into_iter().zip(row.held_paused).zip(row.held_reason);
+    let held = row.held.into_iter().zip(row.held_state).zip(row.held_reason);
     Ok(Some(Status {
         status,
         priority: Priority::from_code(row.priority).ok_or(odd)?,
@@ -129,7 +141,11 @@ pub async fn read(conn: &mut PgConnection, app: AppId, id: NotificationId) -> Re
         started_at: row.began_at,
         done_at: facts.done_at(counts),
         counts,
-        held: held.map(|((lane, paused), reason)| HeldLane { lane: LaneId(lane), paused, reason }).collect(),
+        held: held
+            .filter_map(|((lane, state), reason)| {
+                Some(HeldLane { lane: LaneId(lane), state: LaneState::from_code(state)?, reason })
+            })
+            .collect(),
     }))
 }
 

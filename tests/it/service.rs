@@ -9,9 +9,12 @@ use axum::body::Body;
 use http::{HeaderMap, Method, Request, StatusCode};
 use http_body_util::BodyExt;
 use pushpost::api::health::Health;
-use pushpost::api::{Limits, State, router};
+use pushpost::api::{Limits, State, Surface, router};
 use pushpost::domain::{App, Scopes, Ttl};
 use pushpost::queue::accept::Acceptor;
+use pushpost::queue::membership::Membership;
+use pushpost::queue::wake::Waker;
+use pushpost::queue::backlog::Backlog;
 use pushpost::registry::keys::{self, Keys};
 use pushpost::store;
 use serde_json::Value;
@@ -51,6 +54,8 @@ impl Service {
         let mut conn = database.pool.acquire().await.unwrap();
         let installation = store::apps::installation_key(&mut conn).await.unwrap();
         drop(conn);
+        let name = "requests only".to_owned();
+        let membership = Membership::enter(&database.pool, name, Duration::from_secs(15)).await.unwrap();
         let apps: HashMap<_, _> = [&shop, &other].map(|app| (app.id, Arc::new(app.clone()))).into();
         let state = State {
             apps: Arc::new(apps),
@@ -58,11 +63,14 @@ impl Service {
             installation,
             keys: Keys::new(database.pool.clone()),
             acceptor: Acceptor::closed(),
+            backlog: Backlog::new(database.pool.clone(), 1_000_000),
+            rates: Arc::default(),
             limits: Limits { body_bytes: 1 << 20, targets: 10_000, drain: Duration::from_secs(1) },
             default_ttl: Ttl::MAX,
             health: Arc::new(Health::default()),
+            waker: Waker::new(Arc::default(), Arc::new(membership)),
         };
-        Self { database, shop, other, router: router(state) }
+        Self { database, shop, other, router: router(state, Surface::All) }
     }
 
     /// A client with a new key of `shop`.

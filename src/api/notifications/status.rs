@@ -63,13 +63,9 @@ fn counts(counts: &Counts) -> Value {
 }
 
 fn held(app: &App, held: &HeldLane) -> Value {
-    let state = if held.paused { "paused" } else { "suspended" };
-    let why = match &held.reason {
-        Some(reason) if !held.paused => reason.as_str(),
-        _ if held.paused => "lane_paused",
-        _ => "lane_suspended",
-    };
-    json!({"lane": app.lane_key(held.lane).map(|key| key.to_string()), "state": state, "why": why})
+    let ours = format!("lane_{}", held.state);
+    let why = held.reason.as_deref().unwrap_or(&ours);
+    json!({"lane": app.lane_key(held.lane).map(|key| key.to_string()), "state": held.state.as_str(), "why": why})
 }
 
 #[cfg(test)]
@@ -79,7 +75,7 @@ mod tests {
 
     use super::*;
     use crate::api::tests::app;
-    use crate::domain::{LaneId, NotificationStatus, Priority};
+    use crate::domain::{LaneId, LaneState, NotificationStatus, Priority};
 
     #[test]
     fn a_status_has_every_member_even_where_there_is_nothing_to_say() {
@@ -97,7 +93,7 @@ mod tests {
             counts: Counts { pending: 2, accepted: 3, ..Counts::default() },
             held: vec![HeldLane {
                 lane: LaneId(1),
-                paused: false,
+                state: LaneState::Suspended,
                 reason: Some("InvalidProviderToken".to_owned()),
             }],
         };

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::crowd::{Crowd, Device, Fate};
+use super::scenes::BREAKING;
 use super::send::{Delivery, Ended, Posted};
 use crate::simulator::{self, Entry, Provider};
 
@@ -11,6 +12,8 @@ pub(super) struct Evidence<'a> {
     pub(super) crowd: &'a Crowd,
     pub(super) posted: &'a [Posted],
     pub(super) ended: &'a [Ended],
+    /// Ids of notifications from before things went wrong: rate and latencies are theirs.
+    pub(super) calm: &'a HashSet<String>,
     pub(super) entries: &'a [Entry],
     pub(super) duplicates: &'a [simulator::Duplicate],
     /// Ids of devices that must be set aside.
@@ -60,6 +63,19 @@ pub(super) fn tokens_to_be_aside(crowd: &Crowd, entries: &[Entry]) -> HashSet<St
     ours.map(|device| device.id.clone()).collect()
 }
 
+/// How many tokens were called dead, in words.
+pub(super) fn deaths(entries: &[Entry]) -> String {
+    let tokens = |rule: &str| {
+        let named = entries.iter().filter(|entry| entry.rule.as_deref() == Some(rule));
+        named.filter_map(|entry| entry.token.as_deref()).collect::<HashSet<_>>().len()
+    };
+    format!(
+        "dead tokens: {} were called dead and are set aside; {} died before they were registered again, and are kept",
+        tokens("Dead"),
+        tokens("DeadBefore"),
+    )
+}
+
 /// Everything against everything.
 pub(super) fn compare(evidence: &Evidence<'_>) -> Findings {
     let Evidence { crowd, posted, ended, entries, .. } = *evidence;
@@ -74,7 +90,7 @@ pub(super) fn compare(evidence: &Evidence<'_>) -> Findings {
     }
     let cut: HashSet<u64> = entries
         .iter()
-        .filter(|entry| matches!(entry.rule.as_deref(), Some("CutOff" | "AlwaysCutOff")))
+        .filter(|entry| entry.rule.as_deref().is_some_and(ends_connections))
         .map(|entry| entry.connection)
         .collect();
     let mut last_arrival = i64::MIN;
@@ -87,7 +103,7 @@ pub(super) fn compare(evidence: &Evidence<'_>) -> Findings {
                 continue;
             };
             let told = stories.remove(&(&*device.token, &*notification.id)).unwrap_or_default();
-            if let Some(first) = told.first() {
+            if let Some(first) = told.first().filter(|_| evidence.calm.contains(&notification.id)) {
                 findings.latencies.push(first.received_ms - notification.at_ms);
                 last_arrival = last_arrival.max(first.received_ms);
             }
@@ -103,7 +119,8 @@ pub(super) fn compare(evidence: &Evidence<'_>) -> Findings {
     findings.judge_aside(evidence);
     findings.judge_duplicates(evidence, &cut);
     findings.latencies.sort_unstable();
-    let began = ended.iter().map(|ended| ended.at_ms).min().unwrap_or_default();
+    let calm = ended.iter().filter(|ended| evidence.calm.contains(&ended.id));
+    let began = calm.map(|ended| ended.at_ms).min().unwrap_or_default();
     let seconds = (last_arrival.saturating_sub(began)).max(1) as f64 / 1000.0;
     findings.rate = findings.latencies.len() as f64 / seconds;
     findings
@@ -159,7 +176,8 @@ impl Findings {
         let entries: HashMap<u64, &Entry> = evidence.entries.iter().map(|entry| (entry.seq, entry)).collect();
         for duplicate in evidence.duplicates {
             let token = hint(duplicate.token.as_deref().unwrap_or_default());
-            if !entries.get(&duplicate.first_seq).is_some_and(|first| cut.contains(&first.connection)) {
+            let unanswered = |first: &&Entry| first.status.is_none() || cut.contains(&first.connection);
+            if !entries.get(&duplicate.first_seq).is_some_and(unanswered) {
                 self.differ(format!("{token}: sent twice, though the first was answered"));
             }
             if duplicate.same_apns_id == Some(false) {
@@ -201,6 +219,11 @@ impl Story<'_> {
     fn may_be_unanswered(&self, entry: &Entry) -> bool {
         entry.status.is_none() || self.cut.contains(&entry.connection)
     }
+}
+
+/// A rule by this name has ended the connection of the request that it decided about.
+fn ends_connections(rule: &str) -> bool {
+    matches!(rule, "CutOff" | "AlwaysCutOff") || BREAKING.contains(&rule)
 }
 
 fn reason(delivery: &Delivery) -> &str {

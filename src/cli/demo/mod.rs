@@ -6,6 +6,8 @@
 //! | `crowd` | devices, and what is scripted to happen to each |
 //! | `posts` | the notifications |
 //! | `send` | the client: registers, notifies and asks over HTTP like any backend |
+//! | `timeline` | while it sends, one thing after another goes wrong |
+//! | `scenes`, `garbage` | what goes wrong, and when |
 //! | `progress` | what is shown meanwhile |
 //! | `check` | what the API says against what the stand-ins received |
 //! | `report` | the table |
@@ -13,13 +15,17 @@
 
 mod check;
 mod crowd;
+mod garbage;
 mod posts;
 mod progress;
 mod report;
+mod scenes;
 mod send;
 mod stage;
 mod stream;
+mod timeline;
 
+use std::collections::HashSet;
 use std::path::Path;
 use std::time::Duration;
 
@@ -29,6 +35,7 @@ use self::crowd::Crowd;
 use self::progress::Progress;
 use self::send::{Backend, Ended, Posted};
 use self::stage::Stage;
+use self::timeline::Timeline;
 use super::failure::Failure;
 use super::output;
 use super::signals::Signals;
@@ -43,6 +50,7 @@ Pushpost sends push notifications. A backend posts one over HTTP; Pushpost store
 sends it to iPhones through APNs and to Androids through FCM, tries again what may be tried again, sets dead tokens
 aside, and can say afterwards what became of every single device. This demo runs all of it on this machine: a Postgres
 of its own, stand-ins for APNs and FCM behind real TLS and HTTP/2, the API and the workers. No phone gets anything.
+First come devices that each have their own fate, then a timeline of what goes wrong for everybody, then the account.
 ";
 
 /// Show everything on one machine, with no configuration
@@ -52,10 +60,10 @@ of its own, stand-ins for APNs and FCM behind real TLS and HTTP/2, the API and t
 #[derive(Args, Debug)]
 pub(super) struct Demo {
     /// Devices to register
-    #[arg(long, value_name = "N", default_value_t = 3_000, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
+    #[arg(long, value_name = "N", default_value_t = 2_000, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
     devices: u32,
     /// Notifications to send
-    #[arg(long, value_name = "N", default_value_t = 1_500, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    #[arg(long, value_name = "N", default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     notifications: u32,
     /// End when all is sent: 0 only if every device's outcome is what the stand-ins' ledger says
     #[arg(long)]
@@ -98,17 +106,25 @@ impl Demo {
 
         let posts = posts::compose(&crowd, self.notifications);
         progress.sending(posts.len(), stage.simulator.ledger());
-        let (posted, ended) = progress
+        let (posted, calm, ended) = progress
             .during(async {
-                let posted = backend.post(&posts, progress).await?;
+                let mut posted = backend.post(&posts, progress).await?;
                 let targets: u64 = posted.iter().map(|posted| posted.targets).sum();
                 progress.tell(&format!(
                     "{} notifications, for {} devices in all, accepted by POST /v1/notifications: each 202 is in Postgres",
                     report::grouped(posted.len() as u64),
                     report::grouped(targets),
                 ))?;
-                let ended = outcomes(&backend, &posted, progress).await?;
-                Ok::<_, Failure>((posted, ended))
+                let calm: HashSet<String> = posted.iter().map(|posted| posted.id.clone()).collect();
+                let mut ended = Vec::new();
+                outcomes(&backend, &posted, &mut ended, progress).await?;
+                progress.tell(&check::deaths(&stage.simulator.ledger().entries()))?;
+                progress.tell("every outcome is on record; now things go wrong while more is sent:")?;
+                let timeline = Timeline { stage, backend: &backend, crowd: &crowd, progress };
+                let later = timeline.play().await?;
+                outcomes(&backend, &later, &mut ended, progress).await?;
+                posted.extend(later);
+                Ok::<_, Failure>((posted, calm, ended))
             })
             .await?;
         progress.tell("every outcome is on record")?;
@@ -120,6 +136,7 @@ impl Demo {
             crowd: &crowd,
             posted: &posted,
             ended: &ended,
+            calm: &calm,
             entries: &entries,
             duplicates: &stage.simulator.ledger().duplicates(),
             dead: &dead,
@@ -134,19 +151,22 @@ impl Demo {
     }
 }
 
-async fn outcomes(backend: &Backend, posted: &[Posted], progress: &Progress) -> Result<Vec<Ended>, Failure> {
-    let mut ended = Vec::new();
-    match tokio::time::timeout(PATIENCE, backend.outcomes(posted, &mut ended, progress)).await {
-        Ok(done) => Ok(done.map(|()| ended)?),
-        Err(_) => {
-            let missing = posted.len() - ended.len();
-            let named = posted.iter().filter(|posted| !ended.iter().any(|ended| ended.id == posted.id));
-            let ids: Vec<&str> = named.take(5).map(|posted| posted.id.as_str()).collect();
-            Err(Failure::failed(format_args!(
-                "after {} s {missing} notifications are still not done, among them {}",
-                PATIENCE.as_secs(),
-                ids.join(", ")
-            )))
-        }
+/// Adds what became of these to `ended`.
+async fn outcomes(
+    backend: &Backend,
+    posted: &[Posted],
+    ended: &mut Vec<Ended>,
+    progress: &Progress,
+) -> Result<(), Failure> {
+    if let Ok(done) = tokio::time::timeout(PATIENCE, backend.outcomes(posted, ended, progress)).await {
+        return Ok(done?);
     }
+    let missing = posted.iter().filter(|posted| !ended.iter().any(|ended| ended.id == posted.id));
+    let ids: Vec<&str> = missing.map(|posted| posted.id.as_str()).collect();
+    Err(Failure::failed(format_args!(
+        "after {} s {} notifications are still not done, among them {}",
+        PATIENCE.as_secs(),
+        ids.len(),
+        ids[..ids.len().min(5)].join(", ")
+    )))
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
-use reqwest::header::ACCEPT;
+use reqwest::header::{ACCEPT, CONTENT_TYPE};
 use reqwest::{Client, Method, StatusCode};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -168,8 +168,39 @@ impl Backend {
         }
     }
 
+    /// Whether some of its devices wait for a lane in this state.
+    ///
+    /// # Errors
+    /// The request failed or was refused.
+    pub(super) async fn is_held(&self, posted: &Posted, state: &str) -> anyhow::Result<bool> {
+        let status: Value = self.ask(Method::GET, &format!("/v1/notifications/{}", posted.id), None).await?;
+        Ok(status["held"].as_array().into_iter().flatten().any(|held| held["state"] == state))
+    }
+
+    /// Posts bytes as they are; answers the status, or none if it was hung up on.
+    pub(super) async fn post_raw(&self, path: &str, body: Vec<u8>) -> Option<u16> {
+        let method = if path == "/v1/devices" { Method::PUT } else { Method::POST };
+        let request = self.http.request(method, format!("{}{path}", self.url)).bearer_auth(&self.key);
+        let answer = request.header(CONTENT_TYPE, "application/json").body(body).send().await;
+        answer.ok().map(|answer| answer.status().as_u16())
+    }
+
+    /// Resumes a lane, as its operator would.
+    ///
+    /// # Errors
+    /// There was no answer.
+    pub(super) async fn resume(&self, lane: &str) -> anyhow::Result<()> {
+        let url = format!("{}/v1/admin/lanes/{lane}/resume", self.url);
+        // Refused, the lane finds out by its own next probe.
+        self.http.post(url).bearer_auth(&self.key).send().await.context("POST …/resume")?;
+        Ok(())
+    }
+
     /// None: it is not done yet.
-    async fn outcome(&self, posted: &Posted) -> anyhow::Result<Option<Ended>> {
+    ///
+    /// # Errors
+    /// A request failed or was refused.
+    pub(super) async fn outcome(&self, posted: &Posted) -> anyhow::Result<Option<Ended>> {
         let path = format!("/v1/notifications/{}", posted.id);
         let status: Value = self.ask(Method::GET, &path, None).await?;
         if status["status"] != "done" {

@@ -2,6 +2,7 @@
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::Context as _;
 use tokio::task::JoinSet;
@@ -15,11 +16,12 @@ use crate::embedded_postgres;
 use crate::registry::keys;
 use crate::runtime::{Database, Role, Service, Shutdown};
 use crate::simulator::{Settings, Simulator};
+use crate::store::sessions;
 
 /// The app that the stand-ins' configuration names.
 const APP: &str = "shop";
 /// What a backend of one's own would have.
-const SCOPES: &str = "send,read,devices";
+const SCOPES: &str = "send,read,devices,admin";
 /// The providers' usual waits are for an outage, not for an audience.
 const OVERRIDES: [(&str, &str); 6] = [
     ("PUSHPOST__SERVER__LISTEN", "127.0.0.1:0"),
@@ -36,6 +38,7 @@ const PASSED_ON: &str = "PUSHPOST__DATABASE__POSTGRES_BIN_DIR";
 pub(super) struct Stage {
     pub(super) simulator: Simulator,
     folder: Folder,
+    config: Config,
     url: String,
     key: String,
 }
@@ -82,7 +85,7 @@ impl Stage {
                 return Err(error.into());
             }
         };
-        let stage = Self { simulator, folder, url: format!("http://{address}"), key };
+        let stage = Self { simulator, folder, config, url: format!("http://{address}"), key };
         progress.tell(&format!(
             "Pushpost serves {}, its own Postgres is in {}",
             stage.url,
@@ -99,6 +102,21 @@ impl Stage {
     /// The secret of an API key.
     pub(super) fn key(&self) -> &str {
         &self.key
+    }
+
+    /// Ends every session of the database but the one that does it, some times in a row; says how many.
+    ///
+    /// # Errors
+    /// Postgres is out of reach.
+    pub(super) async fn cut_postgres(&self, times: u32, between: Duration) -> anyhow::Result<usize> {
+        let database = Database::open(&self.config).await?;
+        let mut cut = 0;
+        for _ in 0..times {
+            cut += sessions::end_others(&mut *database.connection().await?).await?;
+            tokio::time::sleep(between).await;
+        }
+        database.close().await?;
+        Ok(cut)
     }
 
     /// Goes, and takes everything along.

@@ -1,19 +1,20 @@
 //! One attempt, and what follows from its outcome.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use super::brake::Said;
-use super::gate::Epoch;
+use super::gate::{Blame, Epoch};
 use super::lane::Lane;
 use super::load::Plan;
 use super::ready::Ready;
 use super::trial::{self, Trial};
 use super::{panics, rejected};
 use crate::domain::{
-    Certainty, DeliveryStatus, DeviceToken, Finding, Floor, Job, Misfit, Outcome, Reason, RetryPolicy,
-    Verdict,
+    Certainty, DeliveryStatus, DeviceId, DeviceToken, Fault, Finding, Floor, Job, LaneCause, Misfit,
+    NotificationId, Outcome, Reason, RetryPolicy, Verdict,
 };
 use crate::provider::Attempt;
 use crate::queue::recorder::{Ending, Ticket};
@@ -73,13 +74,19 @@ async fn make(
         )
         .await;
     let waited_ms = (now - job.due_at).num_milliseconds();
+    lane.ended.fetch_add(1, Ordering::Relaxed);
     log(lane, job, &outcome, waited_ms, began.elapsed());
     // What a trial meets is no fault of the lane's own: a key that serves one environment only is refused in the other.
-    if trial.is_none() || !matches!(outcome, Outcome::Misconfigured { .. }) {
-        tell_gate(lane, epoch, &outcome).await;
-    }
+    let blame = if trial.is_none() || !matches!(outcome, Outcome::Misconfigured { .. }) {
+        tell_gate(lane, epoch, (job.notification, ticket.device()), &outcome).await
+    } else {
+        Blame::Device
+    };
     if let Some(trial) = trial {
         return trial.end(outcome);
+    }
+    if blame == Blame::Lane {
+        return (Ending::Back, None);
     }
     if let Some(ending) = trial::elsewhere(lane, job, plan.once, now, &outcome) {
         lane.brake.count(Said::Other);
@@ -132,7 +139,7 @@ impl After<'_> {
             }
             Outcome::Rejected { reason } => ended(DeliveryStatus::Rejected, reason),
             Outcome::TokenDead { reason, .. } => ended(DeliveryStatus::TokenDead, reason),
-            Outcome::RetryTarget { reason, floor } => {
+            Outcome::RetryTarget { reason, floor, .. } => {
                 let floor = match floor {
                     Floor::ServerError => self.retry.initial,
                     Floor::Throttled => self.retry.throttled,
@@ -182,22 +189,36 @@ fn out_of_time_after(doubtful: bool, word: Option<Reason>, attempted: bool) -> E
     Ending::Final { status, attempted, reason: Some(reason), provider_id: None }
 }
 
-async fn tell_gate(lane: &Lane, epoch: Epoch, outcome: &Outcome) {
+/// Tells what the outcome says about the lane, and hears whether it counts for the device.
+async fn tell_gate(lane: &Lane, epoch: Epoch, who: (NotificationId, DeviceId), outcome: &Outcome) -> Blame {
     match outcome {
-        Outcome::RetryLane { reason, after, .. } => lane.gate.wait(epoch, reason.clone(), *after),
+        Outcome::RetryLane { reason, cause, after } => {
+            if let (LaneCause::Throttled, Some(after), Some(quota)) = (cause, after, &lane.setup.quota) {
+                quota.wait_until(Instant::now() + *after);
+            }
+            lane.gate.wait(epoch, reason.clone(), *cause, *after);
+        }
+        Outcome::RetryTarget { reason, floor, fault: Fault::Provider | Fault::Connection } => {
+            let asked = match floor {
+                Floor::Exactly(wait) => Some(*wait),
+                _ => None,
+            };
+            return lane.gate.failing(epoch, who, reason.clone(), asked);
+        }
         Outcome::Misconfigured { reason, about: Misfit::Credential | Misfit::Topic } => {
             if lane.gate.suspend(epoch, reason.clone()) {
                 agree(lane, Some(reason)).await;
             }
         }
-        // Says nothing about the lane either way.
-        Outcome::Unknown => {}
+        Outcome::Unknown => lane.gate.silent(epoch),
         _ => {
             if lane.gate.healthy(epoch) {
                 agree(lane, None).await;
             }
+            lane.window.grow();
         }
     }
+    Blame::Device
 }
 
 /// Tells the other nodes. If Postgres is away, the next probe says it again.

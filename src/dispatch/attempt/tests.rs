@@ -36,7 +36,7 @@ fn ending(job: &Job, once: bool, left_secs: u64, outcome: Outcome) -> Ending {
 }
 
 fn busy(floor: Floor) -> Outcome {
-    Outcome::RetryTarget { reason: Reason::new("busy"), floor }
+    Outcome::RetryTarget { reason: Reason::new("busy"), floor, fault: Fault::Device }
 }
 
 fn status(ending: &Ending) -> Option<DeliveryStatus> {

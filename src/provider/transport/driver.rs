@@ -35,6 +35,8 @@ pub(super) struct Driver<S: Default + Send + Sync + 'static> {
     /// [`super::wire::Traffic::reads`] as last seen, and when it last changed.
     reads: u64,
     last_read: Instant,
+    /// Since when the peer allows no stream at all.
+    shut_since: Option<Instant>,
     /// End of the connection's age.
     retire_at: Instant,
     /// Once it drains: when it is dropped at the latest.
@@ -54,6 +56,7 @@ impl<S: Default + Send + Sync + 'static> Driver<S> {
             pinged: None,
             reads: 0,
             last_read: now,
+            shut_since: None,
             retire_at,
             end_at: None,
             timer: Box::pin(sleep_until(now)),
@@ -101,7 +104,7 @@ impl<S: Default + Send + Sync + 'static> Driver<S> {
         Poll::Pending
     }
 
-    /// Takes in what reads may have brought, and says whether waiters are concerned.
+    /// Takes in what reads may have brought, and says whether waiters or the timer are concerned.
     fn after_reads(&mut self, cx: &mut Context<'_>) -> bool {
         let reads = self.link.traffic.reads();
         if reads == self.reads {
@@ -109,7 +112,10 @@ impl<S: Default + Send + Sync + 'static> Driver<S> {
         }
         self.reads = reads;
         self.last_read = Instant::now();
-        let more = self.link.set_peer_streams(self.http2.max_concurrent_send_streams());
+        let streams = self.http2.max_concurrent_send_streams();
+        let shut = streams == 0 && self.shut_since.is_none();
+        self.shut_since = (streams == 0).then(|| self.shut_since.unwrap_or(self.last_read));
+        let more = self.link.set_peer_streams(streams) | self.link.trust() | shut;
         if !self.link.is_draining() && !self.link.accepts_streams(cx) {
             self.link.pool.retire(&self.link);
             return true;
@@ -132,7 +138,9 @@ impl<S: Default + Send + Sync + 'static> Driver<S> {
         let now = Instant::now();
         let pool = self.link.pool.clone();
         if !self.link.is_draining() {
-            if now >= self.retire_at {
+            // A limit of 0 is legal, and no place to wait at for long.
+            let shut = self.shut_since.is_some_and(|since| now >= since + pool.settings.request_timeout);
+            if shut || now >= self.retire_at {
                 pool.retire(&self.link);
             } else if let Some(idle) = pool.settings.idle_close {
                 pool.retire_if_idle(&self.link, now, idle);
@@ -164,29 +172,44 @@ impl<S: Default + Send + Sync + 'static> Driver<S> {
 
     /// Sends a PING into silence, and is ready when one was met by silence.
     fn check_silence(&mut self, now: Instant, settings: &Settings) -> Poll<()> {
+        let ping_at = self.ping_at(settings);
         let (Some(ping), Some(rule)) = (&mut self.ping, &settings.ping) else { return Poll::Pending };
         if let Some(sent) = self.pinged {
             // Any frame shows life, also one that came before the PING's answer.
             if now >= sent.max(self.last_read) + rule.deadline {
                 return Poll::Ready(());
             }
-        } else if (rule.while_idle || self.link.open() > 0)
-            && now >= self.last_read + rule.after_silence
-            && ping.send_ping(Ping::opaque()).is_ok()
-        {
+        } else if ping_at.is_some_and(|at| now >= at) && ping.send_ping(Ping::opaque()).is_ok() {
             self.pinged = Some(now);
+            self.link.suspect();
+            self.link.pool.maintain();
         }
         Poll::Pending
+    }
+
+    /// When silence is to be tested, if it lasts and no more streams are opened or closed.
+    fn ping_at(&self, settings: &Settings) -> Option<Instant> {
+        let rule = settings.ping.as_ref()?;
+        if self.link.open() > 0 {
+            // What was read before the first of these requests was sent says nothing about them.
+            Some(self.last_read.max(self.link.waiting_since()) + rule.after_silence)
+        } else {
+            rule.while_idle.map(|idle| self.last_read + idle)
+        }
     }
 
     fn next_look(&self, now: Instant, settings: &Settings) -> Instant {
         let mut next = self.end_at.unwrap_or(self.retire_at);
         if let Some(rule) = &settings.ping {
-            next = next.min(match self.pinged {
-                Some(sent) => sent.max(self.last_read) + rule.deadline,
-                None if rule.while_idle || self.link.open() > 0 => self.last_read + rule.after_silence,
-                None => now + rule.after_silence,
-            });
+            let test = match self.pinged {
+                Some(sent) => Some(sent.max(self.last_read) + rule.deadline),
+                None => self.ping_at(settings),
+            };
+            // Streams that are opened or closed meanwhile don't call the driver.
+            next = next.min(now + rule.after_silence).min(test.unwrap_or(next));
+        }
+        if let Some(since) = self.shut_since.filter(|_| self.end_at.is_none()) {
+            next = next.min(since + settings.request_timeout);
         }
         if let Some(idle) = settings.idle_close.filter(|_| self.end_at.is_none()) {
             let since = if self.link.open() > 0 { now } else { self.link.last_used() };

@@ -95,8 +95,8 @@ impl<S> Stream<S> {
         let slot = self.slot;
         let link = slot.link();
         let started = Instant::now();
-        link.touch(started);
         let (reads, writes) = (link.traffic.reads(), link.traffic.writes());
+        link.touch(started, reads);
         let response = queue(link, head, body)?;
         let mut arrived = None;
         let longest = link.pool.settings.request_timeout;
@@ -188,7 +188,7 @@ async fn receive<S>(
     arrived: &mut Option<Arrived>,
 ) -> Result<(), h2::Error> {
     let (head, mut stream) = response.await?.into_parts();
-    link.note_answer();
+    link.note_answer(!head.status.is_server_error());
     let ended = stream.is_end_stream();
     let into = arrived.insert(Arrived {
         status: head.status,

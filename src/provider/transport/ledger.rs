@@ -143,13 +143,13 @@ impl<S> Shared<S> {
         if ledger.closed || ledger.opening {
             return None;
         }
-        let (mut usable, mut unproven) = (0, false);
-        for link in ledger.links.iter().filter(|link| !link.is_draining()) {
+        let (mut usable, mut fresh) = (0, false);
+        for link in ledger.links.iter().filter(|link| !link.is_draining() && !link.is_suspect()) {
             usable += 1;
-            unproven |= self.settings.prove_first && !link.is_proven() && !link.is_stalled();
+            fresh |= link.is_fresh() && !link.is_stalled();
         }
         // Growth can wait for the last connection to show that it is of use, and for a pause to end.
-        if usable > 0 && (unproven || usable >= self.settings.connections) {
+        if usable > 0 && (fresh || usable >= self.settings.connections) {
             return None;
         }
         let now = Instant::now();
@@ -184,15 +184,24 @@ impl<S> Shared<S> {
 
 /// Connections.
 impl<S> Shared<S> {
-    /// Takes a new connection in and ends its opening.
+    /// Takes a new connection in and ends its opening. One that was opened in place of a suspect one retires it,
+    /// or the oldest if none is suspect any more.
     pub(super) fn add(&self, link: &Arc<Link<S>>, mut opening: Opening<S>) {
         let mut ledger = self.lock();
         if ledger.closed {
             link.start_draining();
         }
+        let surplus = ledger.surplus(self.settings.connections);
+        if let Some(surplus) = &surplus {
+            surplus.start_draining();
+        }
         ledger.links.push(link.clone());
         ledger.opening = false;
         opening.held = false;
+        drop(ledger);
+        if let Some(surplus) = surplus {
+            surplus.disturb();
+        }
     }
 
     /// No new streams on `link`; it ends when its last stream does.
@@ -306,6 +315,13 @@ impl<S> Shared<S> {
     }
 }
 
+#[cfg(test)]
+impl<S> Shared<S> {
+    pub(super) fn writes(&self) -> u64 {
+        self.lock().links.iter().map(|link| link.traffic.writes()).sum()
+    }
+}
+
 impl<S> Ledger<S> {
     /// Takes a place on the least loaded connection. Also says whether even that one is now beyond half
     /// of its streams.
@@ -320,6 +336,15 @@ impl<S> Ledger<S> {
         let (link, open, limit) = best?;
         link.take_place();
         Some((link.clone(), limit > 1 && (open + 1) * 2 > limit))
+    }
+
+    /// The connection that must go if one more is to be taken in.
+    fn surplus(&self, most: usize) -> Option<Arc<Link<S>>> {
+        let usable = || self.links.iter().filter(|link| !link.is_draining());
+        if usable().count() < most {
+            return None;
+        }
+        usable().find(|link| link.is_suspect()).or_else(|| usable().next()).cloned()
     }
 
     /// Matches waiters and free places. To be delivered without the lock: an undeliverable place is

@@ -37,11 +37,19 @@ pub(super) struct Link<S> {
     proven: AtomicBool,
     /// The peer's limit of streams as last seen.
     peer_streams: AtomicUsize,
+    /// How many streams a fresh connection is trusted with so far, and after how many answers that doubles.
+    share: AtomicUsize,
+    share_left: AtomicUsize,
+    /// A PING is unanswered.
+    suspect: AtomicBool,
     /// Time-outs since the last answer.
     timeouts: AtomicU32,
     answered: AtomicBool,
     /// When a request was last sent, in milliseconds since the pool's beginning.
     last_used: AtomicU64,
+    /// When the first request was sent since something was read, and how many reads there had been.
+    waiting_since: AtomicU64,
+    waiting_reads: AtomicU64,
     /// Why the connection ended, or will.
     fate: OnceLock<Kind>,
     ended: CancellationToken,
@@ -57,6 +65,7 @@ impl<S: Default> Link<S> {
         traffic: Arc<Traffic>,
         initial_streams: usize,
     ) -> Self {
+        let share = pool.settings.first_streams.max(1);
         let link = Self {
             state: S::default(),
             pool,
@@ -67,15 +76,20 @@ impl<S: Default> Link<S> {
             killed: AtomicBool::new(false),
             proven: AtomicBool::new(false),
             peer_streams: AtomicUsize::new(initial_streams),
+            share: AtomicUsize::new(share),
+            share_left: AtomicUsize::new(share),
+            suspect: AtomicBool::new(false),
             timeouts: AtomicU32::new(0),
             answered: AtomicBool::new(false),
             last_used: AtomicU64::new(0),
+            waiting_since: AtomicU64::new(0),
+            waiting_reads: AtomicU64::new(u64::MAX),
             fate: OnceLock::new(),
             ended: CancellationToken::new(),
             disturbed: AtomicBool::new(false),
             driver: AtomicWaker::new(),
         };
-        link.touch(Instant::now());
+        link.touch(Instant::now(), 0);
         link
     }
 }
@@ -103,20 +117,38 @@ impl<S> Link<S> {
         self.draining.store(true, Ordering::Release);
     }
 
-    pub(super) fn is_proven(&self) -> bool {
-        self.proven.load(Ordering::Acquire)
-    }
-
     /// The last request timed out.
     pub(super) fn is_stalled(&self) -> bool {
         self.timeouts.load(Ordering::Relaxed) > 0
     }
 
+    /// A PING is unanswered: not to be trusted with anything new.
+    pub(super) fn is_suspect(&self) -> bool {
+        self.suspect.load(Ordering::Acquire)
+    }
+
     /// How many streams may be open now.
     pub(super) fn limit(&self) -> usize {
-        let settings = &self.pool.settings;
-        let ours = if settings.prove_first && !self.is_proven() { 1 } else { settings.max_streams };
-        ours.min(self.peer_streams.load(Ordering::Acquire))
+        if self.is_suspect() { 0 } else { self.full_limit().min(self.trusted()) }
+    }
+
+    /// It has not shown yet that it bears all the streams that it may have.
+    pub(super) fn is_fresh(&self) -> bool {
+        self.is_unproven() || self.share.load(Ordering::Acquire) < self.full_limit()
+    }
+
+    fn is_unproven(&self) -> bool {
+        self.pool.settings.prove_first && !self.proven.load(Ordering::Acquire)
+    }
+
+    /// What we and the peer allow.
+    fn full_limit(&self) -> usize {
+        self.pool.settings.max_streams.min(self.peer_streams.load(Ordering::Acquire))
+    }
+
+    /// What a connection that has answered so much may bear.
+    fn trusted(&self) -> usize {
+        if self.is_unproven() { 1 } else { self.share.load(Ordering::Acquire) }
     }
 }
 
@@ -138,22 +170,50 @@ impl<S> Link<S> {
         }
     }
 
-    pub(super) fn touch(&self, now: Instant) {
+    /// A request is about to be sent, after so many reads.
+    pub(super) fn touch(&self, now: Instant, reads: u64) {
         let millis = now.saturating_duration_since(self.pool.epoch).as_millis();
-        self.last_used.store(u64::try_from(millis).unwrap_or(u64::MAX), Ordering::Relaxed);
+        let millis = u64::try_from(millis).unwrap_or(u64::MAX);
+        self.last_used.store(millis, Ordering::Relaxed);
+        // Those after the first one don't put off the end of a connection that is silent.
+        if self.waiting_reads.load(Ordering::Relaxed) != reads {
+            self.waiting_reads.store(reads, Ordering::Relaxed);
+            self.waiting_since.store(millis, Ordering::Relaxed);
+        }
     }
 
     pub(super) fn last_used(&self) -> Instant {
         self.pool.epoch + Duration::from_millis(self.last_used.load(Ordering::Relaxed))
     }
 
-    /// An answer began to arrive.
-    pub(super) fn note_answer(&self) {
+    /// When the first request was sent since something was read; where none was, some time before that.
+    pub(super) fn waiting_since(&self) -> Instant {
+        self.pool.epoch + Duration::from_millis(self.waiting_since.load(Ordering::Relaxed))
+    }
+
+    /// An answer began to arrive; `able` if it shows that the peer can bear more.
+    pub(super) fn note_answer(&self, able: bool) {
         if self.timeouts.load(Ordering::Relaxed) > 0 {
             self.timeouts.store(0, Ordering::Relaxed);
         }
         if !self.answered.swap(true, Ordering::Relaxed) {
             self.pool.note_success();
+        }
+        let share = self.share.load(Ordering::Relaxed);
+        if able && share < self.pool.settings.max_streams {
+            self.widen(share);
+        }
+    }
+
+    /// One more answer on a fresh connection. Answers that come at once may be counted once too few, never too
+    /// many.
+    fn widen(&self, share: usize) {
+        if self.share_left.fetch_sub(1, Ordering::AcqRel) == 1 {
+            let wider = share.saturating_mul(2);
+            self.share.store(wider, Ordering::Release);
+            self.share_left.store(wider, Ordering::Release);
+            self.pool.serve();
+            self.disturb();
         }
     }
 
@@ -162,9 +222,11 @@ impl<S> Link<S> {
     }
 
     /// A request timed out; `silent` if nothing at all was read while it waited. After too many the link
-    /// is given up: dropped if it is silent, else left to finish what may still be answered.
+    /// is given up: dropped if it is silent, else left to finish what may still be answered. One is too many
+    /// for a link that never answered: its window may be shut, or nobody is behind it.
     pub(super) fn note_timeout(self: &Arc<Self>, silent: bool) {
-        let most = self.pool.settings.evict_after_timeouts;
+        let allowed = self.pool.settings.evict_after_timeouts;
+        let most = if self.has_answered() { allowed } else { allowed.min(1) };
         let in_row = self.timeouts.fetch_add(1, Ordering::AcqRel).saturating_add(1);
         if most == 0 || in_row < most {
             return;
@@ -218,6 +280,16 @@ impl<S> Link<S> {
     pub(super) fn listen(&self, waker: &Waker) -> bool {
         self.driver.register(waker);
         self.disturbed.load(Ordering::Acquire) && self.disturbed.swap(false, Ordering::AcqRel)
+    }
+
+    /// A PING went out into silence.
+    pub(super) fn suspect(&self) {
+        self.suspect.store(true, Ordering::Release);
+    }
+
+    /// Something was read. Says whether the link was suspect.
+    pub(super) fn trust(&self) -> bool {
+        self.is_suspect() && self.suspect.swap(false, Ordering::AcqRel)
     }
 
     /// Takes over the peer's limit of streams and says whether it rose.

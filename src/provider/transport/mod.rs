@@ -23,6 +23,7 @@
 //! - A stream count changes only under the ledger's lock, and a freed place goes to the longest
 //!   waiter in the same step, so no wake-up is lost and nobody is overtaken.
 //! - A link that drains never gets a new stream, and lives at most as long as a request may.
+//! - A link whose PING is unanswered gets no new stream: what waits goes to another, opened for it if need be.
 //! - Every await on the network has a deadline; every task ends with the pool.
 
 mod dial;
@@ -65,6 +66,9 @@ pub struct Settings {
     pub connections: usize,
     /// Most streams that we open on a connection at once; the peer may allow fewer.
     pub max_streams: usize,
+    /// Streams at once on a fresh connection. Doubles whenever so many were answered, up to what we and the peer
+    /// allow; an answer in the 500s counts for nothing. From `max_streams` on there is no such start.
+    pub first_streams: usize,
     /// One stream at a time until [`ConnectionRef::mark_proven`] (APNs token auth, docs/providers.md 1.2).
     pub prove_first: bool,
     /// Bound on one connect: name, TCP, TLS and HTTP/2 preface together.
@@ -84,12 +88,13 @@ pub struct Settings {
 /// When to test a silent connection, and for how long to wait (docs/providers.md 4.2).
 #[derive(Clone, Debug)]
 pub struct PingSettings {
-    /// Nothing read for so long: send a PING.
+    /// Nothing read for so long while an answer is due: send a PING, and open no stream before something is read.
     pub after_silence: Duration,
     /// Nothing read for so long after the PING: the connection is dead.
     pub deadline: Duration,
-    /// Also ping when no stream is open. FCM has closed connections over that (docs/providers.md 4.2).
-    pub while_idle: bool,
+    /// Also ping when no stream is open and nothing was read for so long. FCM has closed connections over that
+    /// (docs/providers.md 4.2).
+    pub while_idle: Option<Duration>,
 }
 
 #[cfg(test)]

@@ -85,6 +85,11 @@ impl<S> Pool<S> {
     pub(super) fn weak(&self) -> std::sync::Weak<Shared<S>> {
         Arc::downgrade(&self.shared)
     }
+
+    /// Writes on all connections.
+    pub(super) fn writes(&self) -> u64 {
+        self.shared.writes()
+    }
 }
 
 impl<S> Drop for Pool<S> {

@@ -7,7 +7,8 @@
 //!
 //! **Counting.** `h2` does not say whether a stream's HEADERS were written. It always writes in the same
 //! step that encodes them, so a connection that ended without any write since a request was queued did
-//! not send that request. A write counts when it gets here: from here it may go out at any time.
+//! not send that request. A write counts when bytes are taken in here: from here they may go out at any time.
+//! What `h2` holds because nothing more is taken in, as on a connection that nobody reads, has not left.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -48,7 +49,7 @@ impl Traffic {
         self.reads.load(Ordering::Acquire)
     }
 
-    /// Writes begun, whether or not they got through.
+    /// Writes taken in, whether or not they got through.
     pub(super) fn writes(&self) -> u64 {
         self.writes.load(Ordering::Acquire)
     }
@@ -120,8 +121,8 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Wire<T> {
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.traffic.writes.fetch_add(1, Ordering::Release);
         let mut room = ready!(self.poll_room(cx))?;
+        self.traffic.writes.fetch_add(1, Ordering::Release);
         let mut taken = 0;
         for buf in bufs {
             let part = &buf[..buf.len().min(room)];

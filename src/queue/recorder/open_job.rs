@@ -124,6 +124,7 @@ impl OpenJob {
             reason_of: words.reason_of,
             provider_ids,
             began_ms: ended.iter().map(|e| millis(e.began)).max().unwrap_or_default(),
+            progress: ended.iter().any(|e| !e.ending.is_unseen()),
         });
         self.write_retries(batch, ended);
     }
@@ -192,6 +193,11 @@ impl Ending {
             Self::Trial { reason, .. } => (DeliveryStatus::Pending, true, Some(reason)),
             Self::Back => (DeliveryStatus::Pending, false, None),
         }
+    }
+
+    /// Rejected by us without an attempt, which shows nothing about what an attempt would do.
+    fn is_unseen(&self) -> bool {
+        matches!(self, Self::Final { status: DeliveryStatus::Rejected, attempted: false, .. })
     }
 
     /// The same ending without anything that a provider wrote (docs/queue.md 6).

@@ -281,7 +281,10 @@ async fn give_back(writer: &Writer, ledger: &mut Ledger, due: &[Holding]) -> Res
     let mut conn = writer.pool.acquire().await.map_err(store::Error::from)?;
     jobs::release(&mut conn, lease, &versions).await?;
     for id in under_it {
-        ledger.open.remove(&id);
+        if let Some(open) = ledger.open.remove(&id) {
+            let job = &open.held.job;
+            writer.waker.given_back(job.lane, job.class, job.priority);
+        }
         writer.shared.holdings.let_go(id);
     }
     ledger.put_back(&others);

@@ -54,7 +54,8 @@ pub(super) struct Client {
     pub(super) driver: JoinSet<Result<(), h2::Error>>,
 }
 
-pub(super) async fn tls(simulator: &Simulator, address: SocketAddr, alpn: &[u8]) -> TlsStream<TcpStream> {
+/// TLS that trusts the simulator's authority.
+pub(super) fn connector(simulator: &Simulator, alpn: &[u8]) -> TlsConnector {
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_slice(simulator.ca_pem().as_bytes()).unwrap()).unwrap();
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
@@ -64,9 +65,13 @@ pub(super) async fn tls(simulator: &Simulator, address: SocketAddr, alpn: &[u8])
         .with_root_certificates(roots)
         .with_no_client_auth();
     config.alpn_protocols = vec![alpn.to_vec()];
+    TlsConnector::from(Arc::new(config))
+}
+
+pub(super) async fn tls(simulator: &Simulator, address: SocketAddr, alpn: &[u8]) -> TlsStream<TcpStream> {
     let socket = TcpStream::connect(address).await.unwrap();
     let name = ServerName::try_from("localhost").unwrap();
-    TlsConnector::from(Arc::new(config)).connect(name, socket).await.unwrap()
+    connector(simulator, alpn).connect(name, socket).await.unwrap()
 }
 
 impl Client {

@@ -3,6 +3,7 @@
 
 mod keys;
 mod node_killed;
+mod poison;
 mod postgres_killed;
 mod posts;
 mod root_folder;

@@ -13,7 +13,7 @@ use pushpost::domain::{
 use pushpost::store::planner;
 use pushpost::store::record::Receipt;
 use pushpost::store::{
-    accept, deliveries, environments, expiry, jobs, notifications, partitions, quarantine, record, status,
+    accept, backlog, deliveries, environments, expiry, jobs, notifications, partitions, quarantine, record, status,
     tokens,
 };
 use serde_json::Value;
@@ -81,6 +81,7 @@ async fn assert_plans(db: &TestDatabase) {
         give(&mut conn, id).await;
         let mut conn = requests.acquire().await.unwrap();
         status::read(&mut conn, AppId(1), id).await.unwrap();
+        backlog::waiting(&mut conn).await.unwrap();
         drop(conn);
         let filter = deliveries::Filter::default();
         deliveries::page(&requests, id, &filter, deliveries::Position::START, 100).await.unwrap();
@@ -88,7 +89,7 @@ async fn assert_plans(db: &TestDatabase) {
     run(&db.pool, FILL).await;
     let leading = leading_columns(&db.pool).await;
     let mut faults = Vec::new();
-    for (pool, least) in [(queue, 16), (requests, 3)] {
+    for (pool, least) in [(queue, 16), (requests, 4)] {
         let mut conn = pool.acquire().await.unwrap();
         let plans = plans(&mut conn, id).await;
         assert!(plans.len() >= least, "only {} statements were found", plans.len());
@@ -140,6 +141,7 @@ async fn give(conn: &mut PgConnection, id: NotificationId) {
         reason_of: Vec::new(),
         provider_ids: Vec::new(),
         began_ms: 0,
+        progress: true,
     });
     assert!(record::record(conn, &batch).await.unwrap().is_empty());
     let token = DeviceToken::parse(Platform::Apns, &"ab".repeat(32)).unwrap();

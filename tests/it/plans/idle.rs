@@ -5,11 +5,12 @@ use std::fmt;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use pushpost::domain::LaneId;
+use pushpost::domain::{LaneId, LaneState, NodeId};
 use pushpost::queue::holdings::Holdings;
 use pushpost::queue::intake::{Intake, Intakes};
 use pushpost::queue::membership::Membership;
 use pushpost::queue::pulse::Pulse;
+use pushpost::store::lanes::Report;
 use pushpost::{maintenance, store};
 use sqlx::PgPool;
 use tokio::task::JoinSet;
@@ -71,11 +72,26 @@ impl Visit for Summary {
     fn record_debug(&mut self, _: &Field, _: &dyn fmt::Debug) {}
 }
 
-/// The lanes' standing, as often as an idle service reads it.
-async fn standing(pool: PgPool, lanes: Vec<LaneId>, stop: CancellationToken) {
+/// What an idle service tells of its lanes, as often as it does, and hears in return.
+async fn standing(pool: PgPool, node: NodeId, lanes: Vec<LaneId>, stop: CancellationToken) {
+    let report = |lane: &LaneId| Report {
+        lane: *lane,
+        state: LaneState::Running,
+        why: None,
+        since_ms: 0,
+        in_flight: 0,
+        rate: 0.0,
+        connections: 0,
+        credential: vec![1; 32],
+        credential_ok: None,
+        checked_ms: None,
+    };
+    let reports: Vec<Report> = lanes.iter().map(report).collect();
     while !stop.is_cancelled() {
         let mut conn = pool.acquire().await.unwrap();
-        assert_eq!(store::lanes::standing(&mut conn, &lanes).await.unwrap().len(), lanes.len());
+        let standing = store::lanes::report(&mut conn, node, &reports).await.unwrap();
+        assert_eq!(standing.len(), lanes.len());
+        assert!(standing.iter().all(|lane| lane.nodes <= 1), "nobody else has them");
         drop(conn);
         tokio::select! {
             () = stop.cancelled() => {}
@@ -106,9 +122,10 @@ async fn an_idle_node_with_three_apps_asks_less_than_three_things_a_second() {
         tasks: TaskTracker::new(),
     };
     tasks.spawn(pulse.run(stop.clone()));
+    let node = membership.id();
     let duties = maintenance::Settings { pool: queue.clone(), membership, retention_days: 30 };
     tasks.spawn(maintenance::run(duties, stop.clone()));
-    tasks.spawn(standing(queue, lanes, stop.clone()));
+    tasks.spawn(standing(queue, node, lanes, stop.clone()));
     sleep(START).await;
     std::mem::take(&mut *statements.0.lock().unwrap());
     sleep(WINDOW).await;

@@ -219,6 +219,6 @@ fn one_function_of_store_notifies() {
     }
     found.sort_unstable();
     let [declared, called] = &found[..] else { panic!("{found:#?}") };
-    assert!(declared.starts_with("lanes.rs: pub async fn notify("), "{declared}");
-    assert!(called.starts_with("lanes.rs: ") && called.contains("select pg_notify("), "{called}");
+    assert!(declared.starts_with("mod.rs: pub async fn notify("), "{declared}");
+    assert!(called.starts_with("mod.rs: ") && called.contains("select pg_notify("), "{called}");
 }

@@ -32,6 +32,7 @@ fn outcomes(batch: &mut Batch, job: &Job, accepted: &[usize], again: &[usize], f
         reason_of: Vec::new(),
         provider_ids: Vec::new(),
         began_ms: 0,
+        progress: true,
     });
     if !again.is_empty() {
         let devices: Vec<DeviceId> = again.iter().map(|i| job.devices[*i]).collect();

@@ -1,5 +1,6 @@
 //! The whole path: HTTP in, the simulator's TLS and HTTP/2 out, a real Postgres between; one file for each idea.
 
+mod admin;
 mod brake;
 mod environment;
 mod example;
@@ -8,10 +9,15 @@ mod lanes;
 mod meanwhile;
 mod nodes;
 mod order;
+mod outages;
 mod pages;
 mod poison;
 mod pruning;
+mod reach;
 mod rejections;
 mod restart;
-mod stage;
+mod settings;
+mod silence;
+pub(crate) mod stage;
+mod throttles;
 mod time;

@@ -43,7 +43,7 @@ async fn a_stop_in_mid_send_loses_nothing_and_repeats_nothing() {
 async fn retries_that_wait_survive_a_restart() {
     let mut stage = Stage::start().await;
     let fault = Action::FcmFault {
-        fault: FcmFault::Unavailable,
+        fault: FcmFault::QuotaExceeded,
         retry_after: Some("2".to_owned()),
         retry_after_date_seconds: None,
     };

@@ -35,9 +35,10 @@ const SHORT: [(&str, &str); 5] = [
 
 pub(crate) struct Stage {
     nodes: Vec<Node>,
-    http: reqwest::Client,
+    pub(crate) http: reqwest::Client,
     backend: String,
     phone: String,
+    admin: String,
     overrides: Vec<(String, String)>,
     pub(crate) simulator: Simulator,
     folder: TempDir,
@@ -67,13 +68,15 @@ impl Stage {
         shop::shop(&database.pool).await;
         let backend = key(&database, "send,read,devices").await;
         let phone = key(&database, "register").await;
+        let admin = key(&database, "admin").await;
         let overrides = SHORT.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
         let http = reqwest::Client::new();
-        Self { nodes: Vec::new(), http, backend, phone, overrides, simulator, folder, database }
+        Self { nodes: Vec::new(), http, backend, phone, admin, overrides, simulator, folder, database }
     }
 
     /// Configures nodes that start from now on.
     pub(crate) fn configure(&mut self, key: &str, value: &str) {
+        self.overrides.retain(|(known, _)| known != key);
         self.overrides.push((key.to_owned(), value.to_owned()));
     }
 
@@ -85,9 +88,18 @@ impl Stage {
         std::fs::write(&path, rest).unwrap();
     }
 
+    /// Nodes that start from now on serve one more app, which sends through nobody.
+    pub(crate) fn with_another_app(&self, name: &str) {
+        let path = self.folder.path().join("pushpost.toml");
+        let text = std::fs::read_to_string(&path).unwrap();
+        std::fs::write(&path, format!("{text}\n[apps.{name}]\n")).unwrap();
+    }
+
     /// Starts one more node.
     pub(crate) async fn node(&mut self, role: Role) {
-        let database = [("PUSHPOST__DATABASE__URL".to_owned(), self.database.url().to_owned())];
+        let elsewhere = self.overrides.iter().any(|(key, _)| key == "DATABASE__URL");
+        let database = ("PUSHPOST__DATABASE__URL".to_owned(), self.database.url().to_owned());
+        let database = (!elsewhere).then_some(database);
         let overrides = self.overrides.iter().map(|(key, value)| (format!("PUSHPOST__{key}"), value.clone()));
         let path = self.folder.path().join("pushpost.toml");
         let config = Config::load(Some(&path), database.into_iter().chain(overrides)).unwrap();
@@ -156,11 +168,23 @@ impl Stage {
         assert!(self.ledger().wait_until(PATIENCE, came).await, "{count} requests");
     }
 
+    /// As an operator does; without a node, as one had done.
     pub(crate) async fn pause(&self, lane: LaneKey) {
+        if self.has_api() {
+            let answer = self.by_admin(Method::POST, &format!("/v1/admin/lanes/{lane}/pause")).await;
+            assert_eq!((answer.status.as_u16(), &answer.body["state"]), (200, &json!("paused")));
+            return;
+        }
         self.set_lane(lane, "paused_at = now()").await;
     }
 
+    /// As an operator does; without a node, as one had done.
     pub(crate) async fn resume(&self, lane: LaneKey) {
+        if self.has_api() {
+            let answer = self.by_admin(Method::POST, &format!("/v1/admin/lanes/{lane}/resume")).await;
+            assert_eq!(answer.status, 200, "{answer:?}");
+            return;
+        }
         self.set_lane(
             lane,
             "paused_at = null, suspended_at = null, suspended_for = null, suspended_reason = null",
@@ -217,6 +241,30 @@ impl Stage {
         self.ask(&self.backend, Method::DELETE, path, None).await
     }
 
+    /// Asks with an operator's key.
+    pub(crate) async fn by_admin(&self, method: Method, path: &str) -> Answer {
+        self.ask(&self.admin, method, path, None).await
+    }
+
+    /// A lane as operators see it.
+    pub(crate) async fn lane(&self, lane: LaneKey) -> Value {
+        let lanes = self.by_admin(Method::GET, "/v1/admin/lanes").await.body;
+        of(lanes["items"].as_array().unwrap(), "lane", &lane.to_string()).clone()
+    }
+
+    /// Waits until operators see a lane in a state.
+    pub(crate) async fn until_lane(&self, lane: LaneKey, state: &str) -> Value {
+        let until = Instant::now() + PATIENCE;
+        loop {
+            let seen = self.lane(lane).await;
+            if seen["state"] == state {
+                return seen;
+            }
+            assert!(Instant::now() < until, "not {state}: {seen}");
+            sleep(POLL).await;
+        }
+    }
+
     /// Asks with the key that phones have.
     pub(crate) async fn put_by_phone(&self, path: &str, body: Value) -> Answer {
         self.ask(&self.phone, Method::PUT, path, Some(body)).await
@@ -230,7 +278,11 @@ impl Stage {
         response.text().await.unwrap()
     }
 
-    fn url(&self, path: &str) -> String {
+    fn has_api(&self) -> bool {
+        self.nodes.iter().any(|node| node.address.is_some())
+    }
+
+    pub(crate) fn url(&self, path: &str) -> String {
         let address = self.nodes.iter().find_map(|node| node.address).expect("a node with an API");
         format!("http://{address}{path}")
     }

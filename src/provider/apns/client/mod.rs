@@ -19,11 +19,8 @@ use crate::provider::verdict::{Fate, Verdict};
 use crate::provider::{Attempt, Fingerprint};
 
 /// Test of a silent connection; idle ones die unseen (docs/providers.md 4.2).
-const PING: PingSettings = PingSettings {
-    after_silence: Duration::from_secs(30),
-    deadline: Duration::from_secs(15),
-    while_idle: true,
-};
+const PING: PingSettings =
+    PingSettings { while_idle: Some(Duration::from_secs(45)), ..setup::PING_WHILE_WAITING };
 
 /// What a lane's configuration says, files read and paths resolved.
 pub struct Settings {
@@ -76,6 +73,7 @@ impl Client {
             transport::Settings {
                 connections: settings.connections,
                 max_streams: settings.max_streams,
+                first_streams: setup::FIRST_STREAMS,
                 prove_first: true,
                 connect_timeout: setup::CONNECT_TIMEOUT,
                 request_timeout: setup::REQUEST_TIMEOUT,

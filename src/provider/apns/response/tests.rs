@@ -139,13 +139,13 @@ fn retry_after_is_honoured_in_both_forms() {
         headers.insert("retry-after", value.parse().expect("a header value"));
         judge_from(status, &headers, &format!(r#"{{"reason":"{reason}"}}"#), TopicOrigin::Configured)
     };
-    let exactly = |reason, secs| Verdict::retry(reason, Floor::Exactly(Duration::from_secs(secs)));
-    assert_eq!(with("7", 503, "ServiceUnavailable"), exactly("ServiceUnavailable", 7));
-    assert_eq!(with("7", 429, "TooManyRequests"), exactly("TooManyRequests", 7));
-    assert_eq!(with("7", 503, "Shutdown"), exactly("Shutdown", 7).retire());
+    let exactly = |reason, secs, floor| Verdict::retry_after(reason, Some(Duration::from_secs(secs)), floor);
+    assert_eq!(with("7", 503, "ServiceUnavailable"), exactly("ServiceUnavailable", 7, Floor::ServerError));
+    assert_eq!(with("7", 429, "TooManyRequests"), exactly("TooManyRequests", 7, Floor::Throttled));
+    assert_eq!(with("7", 503, "Shutdown"), exactly("Shutdown", 7, Floor::None).retire());
     assert_eq!(
         with("Sun, 09 Sep 2001 01:47:10 GMT", 500, "InternalServerError"),
-        exactly("InternalServerError", 30)
+        exactly("InternalServerError", 30, Floor::ServerError)
     );
     assert_eq!(
         with("soon", 503, "ServiceUnavailable"),

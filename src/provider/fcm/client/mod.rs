@@ -15,7 +15,7 @@ use super::response::classify;
 use crate::domain::{Content, LaneCause, Misfit, NotificationId, Outcome};
 use crate::provider::exchange::{exchange, unanswered};
 use crate::provider::setup::{self, SetupError};
-use crate::provider::transport::{self, PingSettings, Pool, PoolStats};
+use crate::provider::transport::{self, Pool, PoolStats};
 use crate::provider::verdict::{Fate, Verdict};
 use crate::provider::{Attempt, Fingerprint};
 
@@ -23,12 +23,6 @@ use crate::provider::{Attempt, Fingerprint};
 const STREAMS_MAX: usize = 100;
 /// FCM closes idle connections after about three minutes; ours are closed before (docs/providers.md 4.2).
 const IDLE_CLOSE: Duration = Duration::from_secs(150);
-/// Never while idle: FCM has closed connections over that (docs/providers.md 4.2).
-const PING: PingSettings = PingSettings {
-    after_silence: Duration::from_secs(20),
-    deadline: Duration::from_secs(15),
-    while_idle: false,
-};
 
 /// What a lane's configuration says, files read and paths resolved.
 pub struct Settings {
@@ -78,10 +72,12 @@ impl Client {
             transport::Settings {
                 connections: settings.connections,
                 max_streams: settings.max_streams.min(STREAMS_MAX),
+                first_streams: setup::FIRST_STREAMS,
                 prove_first: false,
                 connect_timeout: setup::CONNECT_TIMEOUT,
                 request_timeout: setup::REQUEST_TIMEOUT,
-                ping: Some(PING),
+                // Never while idle: FCM has closed connections over that (docs/providers.md 4.2).
+                ping: Some(setup::PING_WHILE_WAITING),
                 idle_close: Some(IDLE_CLOSE),
                 max_age: setup::MAX_AGE,
                 evict_after_timeouts: setup::EVICT_AFTER_TIMEOUTS,

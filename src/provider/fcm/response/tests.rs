@@ -173,10 +173,14 @@ fn invalid_argument_then_asks_which_field_then_the_text() {
 #[test]
 fn an_answer_may_say_how_long_to_wait() {
     let own = |code: &str| error("X", "", json!([{"@type": FCM, "errorCode": code}]));
-    let exactly = |word, secs| Verdict::retry(word, Floor::Exactly(Duration::from_secs(secs)));
+    let after_secs = |word, secs, floor| Verdict::retry_after(word, Some(Duration::from_secs(secs)), floor);
+    let exactly = |word, secs| after_secs(word, secs, Floor::ServerError);
     let after = [("retry-after", "30")];
     assert_eq!(judge_with(503, &after, &own("UNAVAILABLE"), false), exactly("UNAVAILABLE", 30));
-    assert_eq!(judge_with(429, &after, &own("QUOTA_EXCEEDED"), false), exactly("QUOTA_EXCEEDED", 30));
+    assert_eq!(
+        judge_with(429, &after, &own("QUOTA_EXCEEDED"), false),
+        after_secs("QUOTA_EXCEEDED", 30, Floor::Throttled)
+    );
     assert_eq!(judge_with(429, &after, "", false), throttled("429", 30));
     assert_eq!(judge_with(502, &after, "<html>", false), exactly("502", 30));
     let date = [("retry-after", "Sun, 09 Sep 2001 01:47:40 GMT"), ("date", "Sun, 09 Sep 2001 01:47:20 GMT")];

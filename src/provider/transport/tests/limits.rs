@@ -237,3 +237,53 @@ async fn the_callers_state_belongs_to_the_connection() {
     assert_eq!(answer.connection.state().seen.load(Ordering::SeqCst), 0);
     assert_eq!(server.connections.load(Ordering::SeqCst), 2);
 }
+
+#[tokio::test]
+async fn a_fresh_connection_is_given_more_with_each_round_of_answers() {
+    let gate = gate();
+    let server = gated_server(&gate, 100).await;
+    let pool =
+        pool(server.port, Settings { first_streams: 2, connections: 3, max_streams: 10, ..settings() });
+    let mut requests = JoinSet::new();
+    for _ in 0..40 {
+        let pool = pool.clone();
+        requests.spawn(async move { send(&pool, "/", b"x").await.unwrap() });
+    }
+    let mut answered = 0;
+    for streams in [2, 4, 8] {
+        until("its share is open", || gate.open.load(Ordering::SeqCst) == streams).await;
+        until("the rest waits", || pool.stats().waiting == 40 - answered - streams).await;
+        assert_eq!(pool.stats().connections, 1, "growth waits for the connection to be warm");
+        gate.permits.add_permits(streams);
+        answered += streams;
+    }
+    // Warm: all that is allowed, and on to another connection, which begins small again.
+    until("ten and two", || gate.open.load(Ordering::SeqCst) == 12).await;
+    assert_eq!(pool.stats().connections, 2);
+    gate.permits.add_permits(100);
+    soon(requests.join_all()).await;
+}
+
+#[tokio::test]
+async fn a_peer_in_trouble_is_given_no_more() {
+    let server = RawServer::bind().await;
+    let pool = pool(server.port, Settings { first_streams: 1, ..settings() });
+    let mut requests = JoinSet::new();
+    for _ in 0..6 {
+        let pool = pool.clone();
+        requests.spawn(async move { send(&pool, "/", b"").await.unwrap() });
+    }
+    let mut raw = server.accept(&[]).await;
+    for stream in [1, 3, 5] {
+        assert_eq!(raw.requests(1).await, [stream]);
+        assert_eq!(pool.stats().open_streams, 1);
+        raw.answer(stream, 0x8e).await;
+    }
+    assert_eq!(raw.requests(1).await, [7]);
+    raw.respond(7).await;
+    assert_eq!(raw.requests(2).await, [9, 11]);
+    for stream in [9, 11] {
+        raw.respond(stream).await;
+    }
+    soon(requests.join_all()).await;
+}

@@ -3,8 +3,10 @@
 
 mod chaos;
 mod faults;
+mod floods;
 mod life;
 mod limits;
+mod silence;
 
 use std::future::Future;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -62,6 +64,7 @@ fn settings() -> Settings {
     Settings {
         connections: 1,
         max_streams: 100,
+        first_streams: usize::MAX,
         prove_first: false,
         connect_timeout: PATIENCE,
         request_timeout: PATIENCE,
@@ -95,6 +98,36 @@ async fn send(
 ) -> Result<Response<State>, TransportError> {
     let stream = pool.reserve(Instant::now() + PATIENCE).await?;
     stream.send(head(path), Bytes::from_static(body)).await
+}
+
+/// Starts `count` requests that are on their way together, and returns their connection and stream ids.
+async fn in_flight(
+    server: &RawServer,
+    pool: &TestPool,
+    count: usize,
+) -> (Raw, JoinSet<Result<Response<State>, TransportError>>) {
+    let mut requests = JoinSet::new();
+    for _ in 0..count {
+        let pool = pool.clone();
+        requests.spawn(async move { send(&pool, "/", b"").await });
+    }
+    let mut raw = server.accept(&[]).await;
+    let streams = raw.requests(count).await;
+    assert_eq!(streams, (0..count).map(|n| 2 * u32::try_from(n).unwrap() + 1).collect::<Vec<_>>());
+    (raw, requests)
+}
+
+async fn outcomes(
+    requests: JoinSet<Result<Response<State>, TransportError>>,
+) -> (usize, Vec<TransportError>) {
+    let (ok, failed): (Vec<_>, Vec<_>) = soon(requests.join_all()).await.into_iter().partition(Result::is_ok);
+    (ok.len(), failed.into_iter().map(Result::unwrap_err).collect())
+}
+
+async fn one_error(requests: JoinSet<Result<Response<State>, TransportError>>) -> TransportError {
+    let (_, mut errors) = outcomes(requests).await;
+    assert_eq!(errors.len(), 1);
+    errors.remove(0)
 }
 
 /// Waits until `true`, or fails.
@@ -243,6 +276,11 @@ impl Raw {
         Some(Frame { kind: head[3], flags: head[4], stream, payload })
     }
 
+    /// Whether anything arrives within this time.
+    async fn reads_within(&mut self, time: Duration) -> bool {
+        timeout(time, self.tls.read_u8()).await.is_ok()
+    }
+
     /// The next frame of this kind, skipping others.
     async fn next(&mut self, kind: u8) -> Frame {
         loop {
@@ -273,8 +311,13 @@ impl Raw {
 
     /// 200 without a body.
     async fn respond(&mut self, stream: u32) {
-        // END_HEADERS and END_STREAM; 0x88 is `:status: 200` in HPACK's static table.
-        self.write(HEADERS, 0x5, stream, &[0x88]).await;
+        self.answer(stream, 0x88).await;
+    }
+
+    /// A status without a body, by its place in HPACK's static table: 0x88 is 200, 0x8e is 500.
+    async fn answer(&mut self, stream: u32, status: u8) {
+        // END_HEADERS and END_STREAM.
+        self.write(HEADERS, 0x5, stream, &[status]).await;
     }
 
     async fn reset(&mut self, stream: u32, code: u32) {

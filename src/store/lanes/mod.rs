@@ -1,10 +1,14 @@
 //! What nodes and operators agree upon about lanes: pause, suspension and brake.
 
+mod reports;
+
 use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 
 use super::Error;
-use crate::domain::LaneId;
+use crate::domain::{Class, LaneId};
+
+pub use reports::{Report, Seen, is_paused_everywhere, report, seen};
 
 /// A lane's standing in the database.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -17,6 +21,10 @@ pub struct Standing {
     pub suspended_for: Option<Vec<u8>>,
     /// What the provider said of it.
     pub suspended_reason: Option<String>,
+    /// When an operator last wanted it tried at once.
+    pub tried_at: Option<DateTime<Utc>>,
+    /// Living nodes that have this lane.
+    pub nodes: u32,
     /// Some: no more tokens are set aside in it.
     pub brake: Option<Brake>,
 }
@@ -30,35 +38,6 @@ pub struct Brake {
     pub certain: bool,
     /// No node has found too much of it for ten minutes.
     pub quiet: bool,
-}
-
-/// The standing of these lanes.
-pub async fn standing(conn: &mut PgConnection, lanes: &[LaneId]) -> Result<Vec<Standing>, Error> {
-    let lanes: Vec<i32> = lanes.iter().map(|lane| lane.0).collect();
-    let rows = sqlx::query!(
-        r#"
-        select lane_id, paused_at, suspended_for, suspended_reason, braked_at is not null as "braked!", brake_reason,
-               brake_certain, coalesce(brake_seen_at <= now() - interval '10 minutes', true) as "quiet!"
-        from lanes where lane_id = any($1)
-        "#,
-        &lanes
-    )
-    .fetch_all(conn)
-    .await?;
-    Ok(rows
-        .into_iter()
-        .map(|row| Standing {
-            lane: LaneId(row.lane_id),
-            paused_at: row.paused_at,
-            suspended_for: row.suspended_for,
-            suspended_reason: row.suspended_reason,
-            brake: row.braked.then(|| Brake {
-                reason: row.brake_reason.unwrap_or_default(),
-                certain: row.brake_certain,
-                quiet: row.quiet,
-            }),
-        })
-        .collect())
 }
 
 /// Suspends a lane for one credential: nodes that hold another go on. Says whether it was not so already.
@@ -140,6 +119,52 @@ pub async fn release_brake(conn: &mut PgConnection, lane: LaneId) -> Result<bool
     .execute(conn)
     .await?;
     Ok(done.rows_affected() == 1)
+}
+
+/// An admin stops a lane.
+pub async fn pause(conn: &mut PgConnection, lane: LaneId) -> Result<(), Error> {
+    sqlx::query!("update lanes set paused_at = coalesce(paused_at, now()) where lane_id = $1", lane.0)
+        .execute(conn)
+        .await?;
+    Ok(())
+}
+
+/// An admin starts a lane: whatever stopped it is forgotten, and it is tried at once.
+pub async fn start(conn: &mut PgConnection, lane: LaneId) -> Result<(), Error> {
+    sqlx::query!(
+        "
+        update lanes set paused_at = null, suspended_at = null, suspended_for = null, suspended_reason = null,
+                         braked_at = null, brake_reason = null, brake_certain = false, brake_seen_at = null,
+                         tried_at = clock_timestamp()
+        where lane_id = $1
+        ",
+        lane.0
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// An admin wants a lane that waits tried at once, and with it whatever in it waits for another attempt. Answers how
+/// many jobs that were.
+pub async fn try_now(conn: &mut PgConnection, lane: LaneId) -> Result<u64, Error> {
+    sqlx::query!("update lanes set tried_at = clock_timestamp() where lane_id = $1", lane.0)
+        .execute(&mut *conn)
+        .await?;
+    let hastened = sqlx::query!(
+        "
+        with late as materialized (
+          select job_id from jobs
+          where lane_id = $1 and class = $2 and node_id is null and due_at > now()
+          order by job_id for update skip locked)
+        update jobs set due_at = now() where job_id = any(array(select job_id from late))
+        ",
+        lane.0,
+        Class::Retry.code()
+    )
+    .execute(conn)
+    .await?;
+    Ok(hastened.rows_affected())
 }
 
 /// Tells other nodes that these lanes have work waiting. Never part of another transaction (docs/queue.md 15).

@@ -1,0 +1,71 @@
+//! One device at a time: the probe of a lane that stopped, and what is left of a job that may be what kills its nodes
+//! (docs/queue.md 22). The rest of the job is given back as it was, so each outcome is on record before the next device
+//! is tried, and nothing else of the job is at stake.
+
+use tokio::time::Instant;
+
+use super::attempt;
+use super::gate::Phase;
+use super::lane::Lane;
+use super::load::{Loader, Opened};
+use super::rejected;
+use crate::domain::Suspicion;
+use crate::queue::intake::Held;
+use crate::queue::recorder::Ticket;
+use crate::store;
+
+/// Tries the first device of a job that can be sent.
+///
+/// # Errors
+/// Its tokens could not be loaded; the whole job is given back.
+pub(super) async fn try_one(lane: &Lane, loader: &mut Loader, held: Held) -> Result<(), store::Error> {
+    let suspicion = held.job.suspicion();
+    let _one_at_a_time = match suspicion {
+        Suspicion::None => None,
+        _ => Some(lane.shared.isolation.lock().await),
+    };
+    let (held, mut tickets) = lane.shared.recorder.open(held);
+    let job = &held.job;
+    match suspicion {
+        Suspicion::None => {}
+        Suspicion::Isolated => tracing::warn!(
+            lane = lane.name, notification = %job.notification, job = job.id.0, lost = job.lost,
+            "a job was lost with its node more than once: its devices are tried one at a time"
+        ),
+        Suspicion::NextIsGuilty => {
+            tickets.truncate(1);
+            reject(lane, tickets);
+            return Ok(());
+        }
+        Suspicion::AllAreGuilty => {
+            reject(lane, tickets);
+            return Ok(());
+        }
+    }
+    let opened = Opened { held, tickets, handed: false };
+    let mut ready = loader.load(&lane.shared, &lane.setup, vec![opened]).await?;
+    let (phase, epoch) = lane.gate.phase();
+    if !ready.is_empty() && !matches!(phase, Phase::Closed(_)) {
+        // Another one than the probe before was for, if the job has one: that may have failed for its own sake.
+        let last = lane.gate.last_probe();
+        let other = ready.iter().position(|ready| Some(ready.who()) != last);
+        let first = ready.swap_remove(other.unwrap_or_default());
+        if phase == Phase::Probe {
+            lane.window.shrink();
+        }
+        let _place = lane.window.enter();
+        attempt::run(lane, first, epoch).await;
+    }
+    Ok(())
+}
+
+fn reject(lane: &Lane, tickets: Vec<Ticket>) {
+    for ticket in tickets {
+        let job = &ticket.held().job;
+        tracing::error!(
+            lane = lane.name, notification = %job.notification, job = job.id.0, lost = job.lost,
+            "a device is rejected unsent: one node after the other died while it was being tried"
+        );
+        ticket.end(rejected("internal", false), Instant::now(), None);
+    }
+}

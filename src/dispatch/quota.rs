@@ -1,0 +1,106 @@
+//! FCM's quota of a minute. It belongs to a project, which several apps may share, and to all nodes together, each of
+//! which takes its part (docs/queue.md 13, docs/providers.md 3.9).
+//!
+//! It is spent evenly: a minute's messages in its first seconds are what Google asks not to be sent.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep_until};
+
+/// So much of it may be saved up and spent at once.
+const BURST: Duration = Duration::from_secs(1);
+
+/// The part of a project's quota that this node may use. Shared by the project's lanes.
+#[derive(Debug)]
+pub struct Quota {
+    per_minute: u32,
+    inner: Mutex<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    nodes: u32,
+    /// The moment by which all that was taken so far has been earned.
+    earned_by: Instant,
+}
+
+impl Quota {
+    /// A whole project's messages a minute; at least one.
+    pub fn new(per_minute: u32) -> Self {
+        let inner = Inner { nodes: 1, earned_by: Instant::now() };
+        Self { per_minute: per_minute.max(1), inner: Mutex::new(inner) }
+    }
+
+    /// So many nodes send to it.
+    pub(super) fn share_among(&self, nodes: u32) {
+        self.lock().nodes = nodes.max(1);
+    }
+
+    /// Nothing more until then: the project is over its quota, whoever used it up.
+    pub(super) fn wait_until(&self, until: Instant) {
+        let mut inner = self.lock();
+        inner.earned_by = inner.earned_by.max(until);
+    }
+
+    /// Waits until one more message may be sent, and counts it.
+    pub(super) async fn take(&self) {
+        let at = {
+            let mut inner = self.lock();
+            let each = Duration::from_secs(60) * inner.nodes / self.per_minute;
+            let saved = Instant::now().checked_sub(BURST);
+            inner.earned_by = saved.map_or(inner.earned_by, |saved| inner.earned_by.max(saved)) + each;
+            inner.earned_by
+        };
+        if at > Instant::now() {
+            sleep_until(at).await;
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn took(quota: &Quota, messages: u32) -> Duration {
+        let began = Instant::now();
+        for _ in 0..messages {
+            quota.take().await;
+        }
+        began.elapsed()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_minute_s_messages_take_a_minute() {
+        let quota = Quota::new(600);
+        let took = took(&quota, 600).await;
+        assert!((59..=60).contains(&took.as_secs()), "{took:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_not_used_is_saved_up_for_a_second_and_no_longer() {
+        let quota = Quota::new(600);
+        tokio::time::advance(Duration::from_secs(3600)).await;
+        assert_eq!(took(&quota, 10).await, Duration::ZERO);
+        assert!(took(&quota, 10).await >= Duration::from_millis(990));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn each_node_takes_its_part() {
+        let quota = Quota::new(600);
+        quota.share_among(3);
+        let took = took(&quota, 200).await;
+        assert!((59..=60).contains(&took.as_secs()), "{took:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_project_that_is_over_its_quota_waits_in_all_its_lanes() {
+        let quota = Quota::new(600_000);
+        quota.wait_until(Instant::now() + Duration::from_secs(60));
+        assert!(took(&quota, 1).await >= Duration::from_secs(60));
+    }
+}

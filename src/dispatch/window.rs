@@ -1,0 +1,144 @@
+//! How many attempts of a lane may be under way: all that the configuration allows, but few at first after an outage or
+//! a throttle, so that a provider that recovers is not knocked over again.
+//!
+//! Like a TCP window: it doubles with each round of good answers up to half of what it was, then grows by one a round.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use tokio::sync::Notify;
+
+/// A lane's window. One task acquires; any may release.
+#[derive(Debug)]
+pub(super) struct Window {
+    most: usize,
+    limit: AtomicUsize,
+    in_flight: AtomicUsize,
+    /// Up to here it doubles.
+    threshold: AtomicUsize,
+    /// Good answers since it last grew by one.
+    good: AtomicUsize,
+    freed: Notify,
+}
+
+/// Room for one attempt; gives it back when dropped.
+#[derive(Debug)]
+pub(super) struct Place(Arc<Window>);
+
+impl Window {
+    /// All open.
+    pub(super) fn new(most: usize) -> Self {
+        Self {
+            most,
+            limit: AtomicUsize::new(most),
+            in_flight: AtomicUsize::new(0),
+            threshold: AtomicUsize::new(most),
+            good: AtomicUsize::new(0),
+            freed: Notify::new(),
+        }
+    }
+
+    /// Attempts under way.
+    pub(super) fn in_flight(&self) -> usize {
+        self.in_flight.load(Ordering::Acquire)
+    }
+
+    /// Waits for room. Only one task may call it.
+    pub(super) async fn room(&self) {
+        while self.in_flight() >= self.limit.load(Ordering::Acquire) {
+            self.freed.notified().await;
+        }
+    }
+
+    /// Takes a place, whether or not there is room.
+    pub(super) fn enter(self: &Arc<Self>) -> Place {
+        self.in_flight.fetch_add(1, Ordering::AcqRel);
+        Place(Arc::clone(self))
+    }
+
+    /// Waits until nothing is under way.
+    pub(super) async fn drained(&self) {
+        while self.in_flight() > 0 {
+            self.freed.notified().await;
+        }
+    }
+
+    /// The provider is in trouble: start again from one.
+    pub(super) fn shrink(&self) {
+        let was = self.limit.swap(1, Ordering::AcqRel);
+        if was > 1 {
+            self.threshold.store((was / 2).max(1), Ordering::Release);
+        }
+        self.good.store(0, Ordering::Release);
+    }
+
+    /// A good answer.
+    pub(super) fn grow(&self) {
+        let limit = self.limit.load(Ordering::Acquire);
+        if limit >= self.most {
+            return;
+        }
+        let fast = limit < self.threshold.load(Ordering::Acquire);
+        if fast || self.good.fetch_add(1, Ordering::AcqRel) + 1 >= limit {
+            self.good.store(0, Ordering::Release);
+            self.limit.fetch_add(1, Ordering::AcqRel);
+            self.freed.notify_one();
+        }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let was = self.0.in_flight.fetch_sub(1, Ordering::AcqRel);
+        if was >= self.0.limit.load(Ordering::Acquire) || was == 1 {
+            self.0.freed.notify_one();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+
+    use super::*;
+
+    fn has_room(window: &Arc<Window>) -> bool {
+        window.room().now_or_never().is_some()
+    }
+
+    #[test]
+    fn it_is_full_at_its_limit_and_a_place_given_back_is_room() {
+        let window = Arc::new(Window::new(2));
+        let one = window.enter();
+        assert!(has_room(&window));
+        let _two = window.enter();
+        assert!(!has_room(&window));
+        drop(one);
+        assert!(has_room(&window));
+        assert_eq!(window.in_flight(), 1);
+    }
+
+    #[tokio::test]
+    async fn who_waits_for_room_or_for_the_end_is_woken() {
+        let window = Arc::new(Window::new(1));
+        let place = window.enter();
+        tokio::join!(window.room(), async { drop(place) });
+        let place = window.enter();
+        tokio::join!(window.drained(), async { drop(place) });
+    }
+
+    #[test]
+    fn after_trouble_it_doubles_to_half_and_then_creeps() {
+        let window = Window::new(100);
+        window.shrink();
+        window.shrink();
+        let after = |answers: usize| {
+            (0..answers).for_each(|_| window.grow());
+            window.limit.load(Ordering::Relaxed)
+        };
+        assert_eq!(after(0), 1);
+        assert_eq!(after(49), 50, "one more for each answer: it doubles each round");
+        assert_eq!(after(50), 51, "one more for a whole round");
+        assert_eq!(after(100_000), 100);
+    }
+}

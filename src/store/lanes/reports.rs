@@ -1,0 +1,231 @@
+//! What nodes say of their lanes, and what operators see of them.
+
+use chrono::{DateTime, Utc};
+use sqlx::PgConnection;
+
+use super::{Brake, Error, Standing};
+use crate::domain::{AppId, LaneId, LaneState, NodeId};
+
+/// One lane of one node, as that node sees it.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Report {
+    /// Which lane.
+    pub lane: LaneId,
+    /// Whether it sends there.
+    pub state: LaneState,
+    /// The provider's word for it.
+    pub why: Option<String>,
+    /// How long it has been so, in milliseconds.
+    pub since_ms: i64,
+    /// Attempts under way.
+    pub in_flight: i32,
+    /// Answers a second since the report before.
+    pub rate: f32,
+    /// Open connections.
+    pub connections: i32,
+    /// Fingerprint of the credential in use.
+    pub credential: Vec<u8>,
+    /// What the provider last said of it.
+    pub credential_ok: Option<bool>,
+    /// How long ago it said so, in milliseconds.
+    pub checked_ms: Option<i64>,
+}
+
+/// Stores a node's reports and answers the standing of the lanes that they are about: one statement, since each node
+/// makes it every few seconds.
+///
+/// # Errors
+/// The database's.
+pub async fn report(
+    conn: &mut PgConnection,
+    node: NodeId,
+    reports: &[Report],
+) -> Result<Vec<Standing>, Error> {
+    let lanes: Vec<i32> = reports.iter().map(|report| report.lane.0).collect();
+    let states: Vec<i16> = reports.iter().map(|report| report.state.code()).collect();
+    let whys: Vec<Option<String>> = reports.iter().map(|report| report.why.clone()).collect();
+    let since: Vec<i64> = reports.iter().map(|report| report.since_ms).collect();
+    let in_flight: Vec<i32> = reports.iter().map(|report| report.in_flight).collect();
+    let rates: Vec<f32> = reports.iter().map(|report| report.rate).collect();
+    let connections: Vec<i32> = reports.iter().map(|report| report.connections).collect();
+    let credentials: Vec<Vec<u8>> = reports.iter().map(|report| report.credential.clone()).collect();
+    let oks: Vec<Option<bool>> = reports.iter().map(|report| report.credential_ok).collect();
+    let checked: Vec<Option<i64>> = reports.iter().map(|report| report.checked_ms).collect();
+    let rows = sqlx::query!(
+        r#"
+        with said as (
+          insert into lane_reports (lane_id, node_id, state, why, since, in_flight, rate, connections, credential,
+                                    credential_ok, checked_at, reported_at)
+          select lane, $1, state, why, now() - make_interval(secs => since_ms / 1000.0), in_flight, rate, connections,
+                 credential, ok, now() - make_interval(secs => checked_ms / 1000.0), now()
+          from unnest($2::int[], $3::smallint[], $4::text[], $5::bigint[], $6::int[], $7::real[], $8::int[],
+                      $9::bytea[], $10::boolean[], $11::bigint[])
+            as r(lane, state, why, since_ms, in_flight, rate, connections, credential, ok, checked_ms)
+          on conflict (lane_id, node_id) do update set
+            state = excluded.state, why = excluded.why, since = excluded.since, in_flight = excluded.in_flight,
+            rate = excluded.rate, connections = excluded.connections, credential = excluded.credential,
+            credential_ok = excluded.credential_ok, checked_at = excluded.checked_at,
+            reported_at = excluded.reported_at)
+        select l.lane_id, l.paused_at, l.suspended_for, l.suspended_reason, l.tried_at,
+               l.braked_at is not null as "braked!", l.brake_reason, l.brake_certain,
+               coalesce(l.brake_seen_at <= now() - interval '10 minutes', true) as "quiet!",
+               (select count(*) from lane_reports r join nodes n using (node_id)
+                where r.lane_id = l.lane_id and n.dead_at is null)::int as "nodes!"
+        from lanes l where l.lane_id = any($2)
+        "#,
+        node.0,
+        &lanes,
+        &states,
+        &whys as &[Option<String>],
+        &since,
+        &in_flight,
+        &rates,
+        &connections,
+        &credentials,
+        &oks as &[Option<bool>],
+        &checked as &[Option<i64>],
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(rows
+        .into_iter()
+        .map(|row| Standing {
+            lane: LaneId(row.lane_id),
+            paused_at: row.paused_at,
+            suspended_for: row.suspended_for,
+            suspended_reason: row.suspended_reason,
+            tried_at: row.tried_at,
+            nodes: row.nodes.unsigned_abs(),
+            brake: row.braked.then(|| Brake {
+                reason: row.brake_reason.unwrap_or_default(),
+                certain: row.brake_certain,
+                quiet: row.quiet,
+            }),
+        })
+        .collect())
+}
+
+/// A lane as operators see it: all living nodes together, and what waits.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Seen {
+    /// Which lane.
+    pub lane: LaneId,
+    /// The worst of what operators decided and nodes see.
+    pub state: LaneState,
+    /// The provider's word for it.
+    pub why: Option<String>,
+    /// Since when.
+    pub since: Option<DateTime<Utc>>,
+    /// Devices that wait or are under way.
+    pub depth: i64,
+    /// How long the one that waits longest has been due, in seconds.
+    pub oldest_seconds: Option<f64>,
+    /// Attempts under way.
+    pub in_flight: i64,
+    /// Answers a second.
+    pub rate: f64,
+    /// Open connections.
+    pub connections: i64,
+    /// Fingerprint of a credential in use; where nodes differ, of the one that was rejected.
+    pub credential: Option<Vec<u8>>,
+    /// Has the provider taken it everywhere?
+    pub credential_ok: Option<bool>,
+    /// When it last said so.
+    pub checked_at: Option<DateTime<Utc>>,
+    /// The word that there was too much of, while no more tokens are set aside.
+    pub braked: Option<String>,
+}
+
+/// The lanes of an app. What waits is counted: where millions of single notifications do, this takes a second.
+///
+/// # Errors
+/// The database's.
+pub async fn seen(conn: &mut PgConnection, app: AppId) -> Result<Vec<Seen>, Error> {
+    let rows = sqlx::query!(
+        r#"
+        with mine as materialized (select * from lanes where app_id = $1),
+        waiting as (
+          select w.* from mine m cross join lateral (
+            select lane_id, sum(n - coalesce(bit_count(done), 0))::bigint as devices,
+                   min(due_at) filter (where due_at <= now()) as oldest
+            from jobs where lane_id = m.lane_id and node_id is null group by lane_id) w),
+        leased as (
+          select lane_id, sum(n - coalesce(bit_count(done), 0))::bigint as devices, min(due_at) as oldest
+          from jobs where node_id = any(array(select node_id from nodes)) group by lane_id),
+        said as (
+          select lane_id, r.state, r.why, r.since, r.in_flight, r.rate, r.connections, r.credential, r.credential_ok,
+                 r.checked_at
+          from lane_reports r join nodes n using (node_id) where n.dead_at is null)
+        select m.lane_id, m.paused_at, m.suspended_at, m.suspended_for, m.suspended_reason, m.braked_at,
+               m.brake_reason,
+               coalesce(w.devices, 0) + coalesce(d.devices, 0) as "depth!",
+               extract(epoch from now() - least(w.oldest, d.oldest))::float8 as oldest_seconds,
+               (select coalesce(sum(in_flight), 0) from said s where s.lane_id = m.lane_id) as "in_flight!",
+               (select coalesce(sum(rate), 0) from said s where s.lane_id = m.lane_id)::float8 as "rate!",
+               (select coalesce(sum(connections), 0) from said s where s.lane_id = m.lane_id) as "connections!",
+               worst.state as "worst_state?", worst.why as "worst_why?", worst.since as "worst_since?",
+               known.credential as "credential?", known.credential_ok as "credential_ok?",
+               known.checked_at as "checked_at?"
+        from mine m
+        left join waiting w on w.lane_id = m.lane_id
+        left join leased d on d.lane_id = m.lane_id
+        left join lateral (select state, why, since from said s where s.lane_id = m.lane_id
+                           order by state desc, since limit 1) worst on true
+        left join lateral (select credential, credential_ok, checked_at from said s where s.lane_id = m.lane_id
+                           order by credential_ok nulls last, checked_at desc nulls last limit 1) known on true
+        order by m.lane_id
+        "#,
+        app.0
+    )
+    .fetch_all(conn)
+    .await?;
+    let seen = rows.into_iter().map(|row| {
+        let said = row.worst_state.and_then(LaneState::from_code).unwrap_or(LaneState::Running);
+        let (state, why, since) = if row.paused_at.is_some() {
+            (LaneState::Paused, None, row.paused_at)
+        } else if said == LaneState::Paused {
+            // Resumed just now, and a node has not heard of it yet.
+            (LaneState::Running, None, None)
+        } else if said < LaneState::Suspended && row.suspended_for.is_some() && row.worst_state.is_none() {
+            (LaneState::Suspended, row.suspended_reason, row.suspended_at)
+        } else {
+            (said, row.worst_why, row.worst_since)
+        };
+        Seen {
+            lane: LaneId(row.lane_id),
+            state,
+            why,
+            since,
+            depth: row.depth,
+            oldest_seconds: row.oldest_seconds,
+            in_flight: row.in_flight,
+            rate: row.rate,
+            connections: row.connections,
+            credential: row.credential,
+            credential_ok: row.credential_ok,
+            checked_at: row.checked_at,
+            braked: row.braked_at.map(|_| row.brake_reason.unwrap_or_default()),
+        }
+    });
+    Ok(seen.collect())
+}
+
+/// Have all living nodes that have this lane said that it is paused, since it is? So it is once nobody has it.
+///
+/// # Errors
+/// The database's.
+pub async fn is_paused_everywhere(conn: &mut PgConnection, lane: LaneId) -> Result<bool, Error> {
+    let paused = LaneState::Paused.code();
+    let all = sqlx::query_scalar!(
+        r#"
+        select coalesce(bool_and(r.state = $2 and r.reported_at >= l.paused_at), true) as "all!"
+        from lane_reports r join nodes n using (node_id) join lanes l using (lane_id)
+        where r.lane_id = $1 and n.dead_at is null
+        "#,
+        lane.0,
+        paused
+    )
+    .fetch_one(conn)
+    .await?;
+    Ok(all)
+}

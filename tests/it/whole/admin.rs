@@ -1,0 +1,133 @@
+//! What operators see of lanes, and what their word does.
+
+use http::Method;
+use pushpost::domain::{Environment, LaneKey};
+use pushpost::runtime::Role;
+use pushpost::simulator::{Action, FcmFault, Provider, Rule, Settings};
+use serde_json::{Value, json};
+
+use super::stage::{PRODUCTION, Stage, apns_targets, assert_ended, fcm_targets, hex, sent};
+use crate::service::assert_has;
+
+const SANDBOX: LaneKey = LaneKey::Apns(Environment::Sandbox);
+
+fn hello(targets: Vec<Value>) -> Value {
+    json!({"to": {"tokens": targets}, "title": "Hi"})
+}
+
+/// Example E1, from the pause on: once a pause is answered nothing is sent, and who logs out meanwhile gets nothing.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_phone_logs_out_while_its_message_waits_in_a_paused_lane() {
+    let stage = Stage::start().await;
+    let device = stage
+        .device(json!({"platform": "apns", "token": hex("aa"), "environment": "sandbox", "user": "u42"}))
+        .await;
+    let paused = stage.by_admin(Method::POST, "/v1/admin/lanes/apns-sandbox/pause").await;
+    assert_eq!(paused.status, 200);
+    assert_has(
+        &paused.body,
+        &json!({"lane": "apns-sandbox", "platform": "apns", "environment": "sandbox", "state": "paused"}),
+    );
+    let code = json!({"to": {"users": ["u42"]}, "title": "Your code", "body": "123456", "ttl": "5m",
+                      "priority": "high"});
+    let id = stage.notify(code).await;
+    let status = stage.get(&format!("/v1/notifications/{id}")).await.body;
+    assert_has(&status["held"][0], &json!({"lane": "apns-sandbox", "state": "paused", "why": "lane_paused"}));
+    assert_eq!(stage.lane(SANDBOX).await["depth"], 1);
+    stage.put_by_phone("/v1/devices", json!({"platform": "apns", "token": hex("aa"), "user": null})).await;
+    stage.resume(SANDBOX).await;
+    let delivery = stage.outcome(&id).await;
+    assert_ended(&delivery, "cancelled", 0, Some("user_changed"));
+    assert_has(
+        &delivery,
+        &json!({"device": device, "user": "u42", "ref": null, "environment": "sandbox", "provider_id": null,
+                "next_attempt_at": null}),
+    );
+    assert_eq!(sent(&stage.ledger()).len(), 0);
+    stage.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pause_holds_on_every_node_once_it_is_answered() {
+    let mut stage = Stage::set(Settings::default()).await;
+    for _ in 0..3 {
+        stage.node(Role::All).await;
+    }
+    let warm_up = stage.notify(hello(fcm_targets("w", 300))).await;
+    stage.done(&warm_up).await;
+    stage.pause(LaneKey::Fcm).await;
+    let before = sent(&stage.ledger()).len();
+    let id = stage.notify(hello(fcm_targets("f", 300))).await;
+    let other = stage.notify(hello(apns_targets("a", 300))).await;
+    stage.done(&other).await;
+    assert_eq!(sent(&stage.ledger()).len(), before + 300, "only the other lane has sent");
+    stage.resume(LaneKey::Fcm).await;
+    stage.outcomes(&id).await.iter().for_each(|delivery| assert_ended(delivery, "accepted", 1, None));
+    stage.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn operators_see_each_lane_and_nobody_else_does() {
+    let mut stage = Stage::set(Settings::default()).await;
+    stage.without_fcm();
+    stage.node(Role::All).await;
+    let id = stage.notify(hello(apns_targets("a", 10))).await;
+    stage.done(&id).await;
+    stage.until_lane(PRODUCTION, "running").await;
+    let lanes = stage.by_admin(Method::GET, "/v1/admin/lanes").await;
+    let names: Vec<_> =
+        lanes.body["items"].as_array().unwrap().iter().map(|lane| lane["lane"].clone()).collect();
+    assert_eq!(names, ["apns-production", "apns-sandbox"], "lanes without credentials are none");
+    let lane = stage.lane(PRODUCTION).await;
+    assert_has(
+        &lane,
+        &json!({"platform": "apns", "environment": "production", "state": "running", "why": null, "depth": 0,
+                "oldest_seconds": null, "in_flight": 0}),
+    );
+    for path in ["apns-production/pause", "fcm/pause", "web/pause"] {
+        let answer = stage.post(&format!("/v1/admin/lanes/{path}"), json!({})).await;
+        assert_eq!((answer.status.as_u16(), &answer.body["code"]), (403, &json!("missing_scope")));
+    }
+    assert_eq!(stage.get("/v1/admin/lanes").await.status, 403);
+    for path in ["fcm/pause", "web/resume", "apns/retry"] {
+        let answer = stage.by_admin(Method::POST, &format!("/v1/admin/lanes/{path}")).await;
+        assert_eq!((answer.status.as_u16(), &answer.body["code"]), (404, &json!("not_found")));
+    }
+    assert_eq!(stage.by_admin(Method::GET, "/v1/admin/lanes?state=x").await.status, 400);
+    assert_eq!(stage.by_admin(Method::GET, "/v1/admin/lanes/fcm/pause").await.status, 405);
+    stage.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_suspended_lane_shows_its_credential_and_resumes_at_an_operator_s_word() {
+    let stage = Stage::start().await;
+    stage.rule(Rule::provider(Provider::Fcm, Action::fcm(FcmFault::PermissionDenied)).times(1));
+    let id = stage.notify(hello(fcm_targets("f", 1))).await;
+    let lane = stage.until_lane(LaneKey::Fcm, "suspended").await;
+    assert_has(&lane, &json!({"why": "PERMISSION_DENIED", "depth": 1, "credential": {"ok": false}}));
+    assert_eq!(stage.until_lane(PRODUCTION, "running").await["why"], Value::Null);
+    // Long before the next probe.
+    stage.resume(LaneKey::Fcm).await;
+    assert_ended(&stage.outcome(&id).await, "accepted", 1, None);
+    let lane = stage.until_lane(LaneKey::Fcm, "running").await;
+    assert_has(&lane, &json!({"why": null, "depth": 0}));
+    stage.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_waits_for_another_attempt_is_due_at_an_operator_s_word() {
+    let stage = Stage::start().await;
+    let later = Action::FcmFault {
+        fault: FcmFault::QuotaExceeded,
+        retry_after: Some("3600".to_owned()),
+        retry_after_date_seconds: None,
+    };
+    stage.rule(Rule::prefix("f", later).times_per_token(1));
+    let id = stage.notify(hello(fcm_targets("f", 20))).await;
+    let late = "select coalesce(sum(n), 0)::bigint from jobs where class = 1 and due_at > now() + interval '50 minutes'";
+    stage.until_count(late, 20).await;
+    let answer = stage.by_admin(Method::POST, "/v1/admin/lanes/fcm/retry").await;
+    assert_eq!((answer.status.as_u16(), &answer.body["state"]), (200, &json!("running")));
+    stage.outcomes(&id).await.iter().for_each(|delivery| assert_ended(delivery, "accepted", 2, None));
+    stage.stop().await;
+}

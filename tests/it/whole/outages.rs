@@ -1,0 +1,93 @@
+//! A provider that is out of order: the lane stops, keeps its jobs as they were, and asks now and then.
+
+use pushpost::domain::LaneKey;
+use pushpost::simulator::{Action, FcmFault, Provider, Rule};
+use serde_json::{Value, json};
+use tokio::time::{Duration, Instant, sleep};
+
+use super::stage::{PRODUCTION, Stage, apns_targets, assert_ended, fcm_targets, of, sent};
+use crate::service::assert_has;
+
+/// 5xx in a row that are an outage.
+const OUTAGE: usize = 10;
+
+fn hello(targets: Vec<Value>) -> Value {
+    json!({"to": {"tokens": targets}, "title": "Hi"})
+}
+
+fn attempted(outcomes: &[Value], attempts: u64) -> usize {
+    outcomes.iter().filter(|outcome| outcome["attempts"] == attempts).count()
+}
+
+async fn assert_outlasted(provider: Provider, lane: LaneKey, action: Action, word: &str) {
+    const DEVICES: usize = 600;
+    let stage = Stage::start().await;
+    let (targets, others) = match provider {
+        Provider::Fcm => (fcm_targets("f", DEVICES), apns_targets("a", 50)),
+        _ => (apns_targets("a", DEVICES), fcm_targets("f", 50)),
+    };
+    stage.rule(Rule::provider(provider, action));
+    let id = stage.notify(hello(targets)).await;
+    let seen = stage.until_lane(lane, "broken").await;
+    assert_has(&seen, &json!({"why": word}));
+    let status = stage.get(&format!("/v1/notifications/{id}")).await.body;
+    assert_has(&status["held"][0], &json!({"lane": lane.to_string(), "state": "broken", "why": word}));
+    let other = stage.notify(hello(others)).await;
+    stage.outcomes(&other).await.iter().for_each(|outcome| assert_ended(outcome, "accepted", 1, None));
+
+    // Nothing but probes: after 1, 2, 4 … seconds.
+    stage.until_count("select count(*) from jobs where node_id is not null", 0).await;
+    let (before, began) = (sent(&stage.ledger()).len(), Instant::now());
+    sleep(Duration::from_secs(3)).await;
+    let probes = sent(&stage.ledger()).len() - before;
+    let seconds = usize::try_from(began.elapsed().as_secs()).unwrap();
+    assert!(probes <= 2 * seconds, "{probes} requests in {seconds} s at a provider that is out of order");
+
+    stage.simulator.clear_rules();
+    let outcomes = stage.outcomes(&id).await;
+    assert_eq!(outcomes.len(), DEVICES);
+    assert!(outcomes.iter().all(|outcome| outcome["status"] == "accepted"));
+    let burnt = DEVICES - attempted(&outcomes, 1);
+    assert!(burnt < OUTAGE, "{burnt} devices were charged for the outage");
+    stage.until_lane(lane, "running").await;
+    stage.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_outage_of_fcm_stops_its_lane_and_burns_no_attempts() {
+    assert_outlasted(Provider::Fcm, LaneKey::Fcm, Action::fcm(FcmFault::Unavailable), "UNAVAILABLE").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_outage_of_apns_stops_its_lane_and_burns_no_attempts() {
+    let action = Action::answer(503, "ServiceUnavailable");
+    assert_outlasted(Provider::Apns, PRODUCTION, action, "ServiceUnavailable").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn front_ends_that_answer_in_html_are_an_outage_too() {
+    assert_outlasted(Provider::Fcm, LaneKey::Fcm, Action::fcm(FcmFault::BadGatewayHtml), "502").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_message_that_the_provider_stumbles_over_stops_nobody_for_long() {
+    let stage = Stage::start().await;
+    stage.rule(Rule::token("bad", Action::fcm(FcmFault::Internal)));
+    let bad = json!({"platform": "fcm", "token": "bad", "ref": "bad"});
+    let poison = stage.notify(hello(vec![bad.clone()])).await;
+    // Nobody else sends: it alone looks like an outage.
+    stage.until_lane(LaneKey::Fcm, "broken").await;
+    let mut targets = fcm_targets("f", 100);
+    targets.push(bad);
+    let id = stage.notify(hello(targets)).await;
+    stage.until_count("select coalesce(sum(accepted), 0)::bigint from receipts", 100).await;
+    let deliveries = stage.deliveries(&id).await;
+    let stumbled = of(&deliveries, "ref", "bad");
+    assert_eq!(stumbled["status"], "pending");
+    let others = deliveries.iter().filter(|delivery| delivery["ref"] != "bad");
+    others.for_each(|delivery| assert_ended(delivery, "accepted", 1, None));
+    stage.simulator.clear_rules();
+    assert_eq!(stage.outcome(&poison).await["status"], "accepted");
+    stage.done(&id).await;
+    stage.stop().await;
+}
