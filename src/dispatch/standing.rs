@@ -53,10 +53,11 @@ async fn exchange(shared: &Shared, lanes: &mut [Watched]) -> Result<bool, store:
     let mut changed = false;
     for watched in lanes {
         if let Some(standing) = standing.get(&watched.lane.gate.lane()) {
-            changed |= watched.agree(standing);
+            // Before the gate opens for the first time: what a brake forbids is known to the first attempt.
             if watched.lane.brake.agree(standing.brake.as_ref(), asked_at) {
                 shared.brakes.errands.notify_one();
             }
+            changed |= watched.agree(standing);
         }
     }
     Ok(changed)
