@@ -63,8 +63,8 @@ fn is_json(headers: &HeaderMap) -> bool {
 
 /// Compressed, a small body could be a very large one.
 fn is_encoded(headers: &HeaderMap) -> bool {
-    let codings = headers.get_all(CONTENT_ENCODING).iter();
-    codings.into_iter().any(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"identity"))
+    let mut codings = headers.get_all(CONTENT_ENCODING).iter();
+    codings.any(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"identity"))
 }
 
 fn announced(headers: &HeaderMap) -> Option<usize> {

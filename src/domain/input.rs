@@ -1,5 +1,7 @@
 //! Faults in what a request says. Codes are public API; which reply status each leads to is `api::error`'s to say.
 
+use std::fmt::{self, Write as _};
+
 use serde_json::{Map, Value};
 
 /// Where in a request a fault is.
@@ -21,8 +23,8 @@ const NAME_START: usize = 24;
 
 impl Place {
     /// The member `name` (or index) of the object or array at `parent`, a pointer such as `#/to`. A long name is cut.
-    pub fn member(parent: &str, name: impl std::fmt::Display) -> String {
-        let name = shown(&name.to_string()).replace('~', "~0").replace('/', "~1");
+    pub fn member(parent: &str, name: impl fmt::Display) -> String {
+        let name = shown(name).replace('~', "~0").replace('/', "~1");
         format!("{parent}/{name}")
     }
 
@@ -33,11 +35,27 @@ impl Place {
 }
 
 /// A name that somebody else chose, as an answer may show it.
-fn shown(name: &str) -> String {
-    if name.len() <= NAME_MAX {
-        return name.to_owned();
+fn shown(name: impl fmt::Display) -> String {
+    let mut start = Start(String::new());
+    // It stops where it has enough.
+    let _enough = write!(start, "{name}");
+    if start.0.len() <= NAME_MAX {
+        return start.0;
     }
-    format!("{}…", &name[..name.floor_char_boundary(NAME_START)])
+    format!("{}…", &start.0[..start.0.floor_char_boundary(NAME_START)])
+}
+
+/// The start of a name, so much of it that a long one is recognised: a name may have megabytes, and many faults.
+struct Start(String);
+
+impl fmt::Write for Start {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        if self.0.len() > NAME_MAX {
+            return Err(fmt::Error);
+        }
+        self.0.push_str(&text[..text.floor_char_boundary(2 * NAME_MAX)]);
+        Ok(())
+    }
 }
 
 /// One fault: a request is answered with all of its faults at once.
@@ -152,7 +170,10 @@ mod tests {
         assert_eq!(Place::member("#/to/users", 7), "#/to/users/7");
         let longest = "x".repeat(48);
         assert_eq!(Place::member("#", &longest), format!("#/{longest}"));
-        assert_eq!(Place::member("#", "é".repeat(32)), format!("#/{}…", "é".repeat(12)));
+        assert_eq!(Place::member("#", "é".repeat(24)), format!("#/{}", "é".repeat(24)));
+        for long in [25, 32, 100, 1_000_000] {
+            assert_eq!(Place::member("#", "é".repeat(long)), format!("#/{}…", "é".repeat(12)), "{long}");
+        }
         assert_eq!(Place::parameter(&"aa".repeat(32)), Place::Parameter(format!("{}…", "aa".repeat(12))));
     }
 }

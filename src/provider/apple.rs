@@ -90,7 +90,9 @@ pub(super) fn check_headers(
 ) -> Vec<InputFault> {
     let named = headers.get(PUSH_TYPE).and_then(Value::as_str).and_then(PushType::parse);
     let push_type = named.unwrap_or(push_type);
-    headers.iter().filter_map(|(name, value)| check_header(name, value, pointer, push_type, topics)).collect()
+    let faults =
+        headers.iter().filter_map(|(name, value)| check_header(name, value, pointer, push_type, topics));
+    faults.take(1_000).collect()
 }
 
 fn check_header(

@@ -68,7 +68,7 @@ fn users(fields: &mut Fields<'_>) -> Vec<UserId> {
         let user = UserId::parse(text);
         if user.is_none() {
             let detail = "a user id is 1 to 128 bytes without control characters";
-            fields.faults().push(InputFault::at(at, InputCode::BadUser, detail));
+            fields.faults().push(InputFault::at(at, InputCode::BadUser, detail).with("limit", UserId::MAX));
         }
         user
     });

@@ -6,10 +6,10 @@
 mod client;
 mod window;
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use http::request::Parts;
-use std::net::IpAddr;
 use tokio::time::Instant;
 
 use crate::domain::{AppId, DeviceToken, KeyId, Network, TokenDigest};

@@ -108,14 +108,8 @@ async fn connection(
     let builder = builder();
     let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
     let ended = tokio::select! {
-        ended = connection.as_mut() => ended,
-        () = activity.quiet_for(QUIET) => {
-            connection.as_mut().graceful_shutdown();
-            tokio::select! {
-                ended = connection.as_mut() => ended,
-                () = sleep(LINGER) => return,
-            }
-        }
+        // The connection last: asked in vain, it takes one more piece of an answer, which would count.
+        biased;
         () = shutdown.cancelled() => {
             connection.as_mut().graceful_shutdown();
             tokio::select! {
@@ -123,6 +117,14 @@ async fn connection(
                 () = cut.cancelled() => return,
             }
         }
+        () = activity.quiet_for(QUIET) => {
+            connection.as_mut().graceful_shutdown();
+            tokio::select! {
+                ended = connection.as_mut() => ended,
+                () = sleep(LINGER) => return,
+            }
+        }
+        ended = connection.as_mut() => ended,
     };
     if let Err(error) = ended {
         tracing::debug!(error, "a connection ended with an error");

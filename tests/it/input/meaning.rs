@@ -49,7 +49,11 @@ fn meaningless() -> Vec<(Value, Value)> {
                 {"pointer": "#/fcm/android/colour", "code": "unknown_fcm_field"}]),
         ),
         (user(""), at("#/to/users/0", "bad_user")),
-        (user(&"x".repeat(129)), at("#/to/users/0", "bad_user")),
+        (user(&"x".repeat(129)), json!([{"pointer": "#/to/users/0", "code": "bad_user", "limit": 128}])),
+        (
+            json!({"metadata": {"m": "x".repeat(2048)}}),
+            json!([{"pointer": "#/metadata", "code": "bad_value", "limit": 2048, "size": 2049}]),
+        ),
         (user("a\0b"), at("#/to/users/0", "bad_user")),
         (
             token("hms", "x"),
@@ -156,7 +160,7 @@ async fn a_device_that_can_not_be_stored_says_why() {
             Method::PUT,
             DEVICES,
             json!({"platform": "fcm", "token": "f2", "topics": ["x".repeat(101)]}),
-            json!([{"pointer": "#/topics/0", "code": "bad_topic"}]),
+            json!([{"pointer": "#/topics/0", "code": "bad_topic", "limit": 100}]),
         ),
         (
             Method::POST,
