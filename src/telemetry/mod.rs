@@ -12,8 +12,9 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 
 /// What the service logs where nobody says otherwise.
 const SERVICE: &str = "info,sqlx=warn";
-/// A command's answer is its output; only what went wrong is worth a line beside it.
-const COMMAND: &str = "warn";
+/// A command's answer is its output; only what went wrong is worth a line beside it. Of a broken connection to Postgres,
+/// whoever needed it tells.
+const COMMAND: &str = "warn,sqlx=error";
 
 /// Who will read it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -89,31 +89,42 @@ pub(super) fn all() -> Vec<Scene> {
             trouble: Trouble::Script(each(FCM, &[(quota(), None)])),
         },
         Scene {
+            at: 11,
+            name: "poison",
+            what: "FCM answers with error pages of HTML, with NUL and broken UTF-8 in them",
+            who: FCM,
+            mended: None,
+            trouble: Trouble::Script(each(FCM, &[(poison(), Some(20))])),
+        },
+        Scene {
             at: 12,
             name: "black hole",
-            what: "a connection to each takes everything and answers nothing any more, not even PING",
-            who: BOTH,
+            what: "a connection to APNs takes everything and answers nothing any more, not even PING",
+            who: APNS,
             mended: None,
-            trouble: Trouble::Script(each(BOTH, &[(Action::Stall { accepted: false }, Some(1))])),
+            trouble: Trouble::Script(each(APNS, &[(Action::Stall { accepted: false }, Some(1))])),
         },
         Scene {
-            at: 13,
-            name: "poison",
-            what: "both answer with error pages of HTML, with NUL and broken UTF-8 in them",
-            who: BOTH,
-            mended: None,
-            trouble: Trouble::Script(each(BOTH, &[(poison(), Some(20))])),
-        },
-        Scene {
-            at: 15,
+            at: 14,
             name: "garbage",
             what: "a client posts what no API expects",
-            who: BOTH,
+            who: FCM,
             mended: None,
             trouble: Trouble::Garbage,
         },
         Scene {
-            at: 17,
+            at: 16,
+            name: "wrong key",
+            what: "FCM rejects the credential with 403",
+            who: FCM,
+            mended: Some((
+                Duration::from_secs(5),
+                "the key is right again, and its operator resumes the lane",
+            )),
+            trouble: Trouble::Key(each(FCM, &[(Action::fcm(FcmFault::PermissionDenied), None)])),
+        },
+        Scene {
+            at: 24,
             name: "Postgres",
             what: "every connection to Postgres is cut, three times in a row",
             who: BOTH,
@@ -121,23 +132,12 @@ pub(super) fn all() -> Vec<Scene> {
             trouble: Trouble::Postgres,
         },
         Scene {
-            at: 24,
+            at: 28,
             name: "TLS",
             what: "APNs moves to a server whose certificate nobody knows",
             who: APNS,
             mended: Some((Duration::from_secs(3), "it shows the right certificate")),
             trouble: Trouble::Script(stranger()),
-        },
-        Scene {
-            at: 25,
-            name: "wrong key",
-            what: "FCM rejects the credential with 403",
-            who: FCM,
-            mended: Some((
-                Duration::from_secs(6),
-                "the key is right again, and the lane resumed by its operator",
-            )),
-            trouble: Trouble::Key(each(FCM, &[(Action::fcm(FcmFault::PermissionDenied), None)])),
         },
     ]
 }
@@ -154,10 +154,10 @@ fn each(providers: &[Provider], actions: &[(Action, Option<u64>)]) -> Vec<Rule> 
 fn farewells() -> Vec<(Action, Option<u64>)> {
     let go = |code, last, debug: &str| (Action::GoAway { code, last, debug: debug.to_owned() }, Some(1));
     vec![
-        go(H2Code::NoError, LastStream::Graceful, ""),
         go(H2Code::NoError, LastStream::Before, r#"{"reason":"Shutdown"}"#),
         go(H2Code::NoError, LastStream::This, "session_timed_out"),
         go(H2Code::EnhanceYourCalm, LastStream::Before, "too many pings"),
+        go(H2Code::NoError, LastStream::Graceful, ""),
     ]
 }
 

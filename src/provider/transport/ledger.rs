@@ -184,18 +184,18 @@ impl<S> Shared<S> {
 
 /// Connections.
 impl<S> Shared<S> {
-    /// Takes a new connection in and ends its opening. One that was opened in place of a suspect one retires it,
-    /// or the oldest if none is suspect any more.
+    /// Takes a new connection in and ends its opening. One that was opened because another was suspect takes its
+    /// place, or goes if it isn't needed any more.
     pub(super) fn add(&self, link: &Arc<Link<S>>, mut opening: Opening<S>) {
         let mut ledger = self.lock();
         if ledger.closed {
             link.start_draining();
         }
+        ledger.links.push(link.clone());
         let surplus = ledger.surplus(self.settings.connections);
         if let Some(surplus) = &surplus {
             surplus.start_draining();
         }
-        ledger.links.push(link.clone());
         ledger.opening = false;
         opening.held = false;
         drop(ledger);
@@ -338,13 +338,13 @@ impl<S> Ledger<S> {
         Some((link.clone(), limit > 1 && (open + 1) * 2 > limit))
     }
 
-    /// The connection that must go if one more is to be taken in.
+    /// The connection that is one too many, if one is: a suspect one, else the last.
     fn surplus(&self, most: usize) -> Option<Arc<Link<S>>> {
         let usable = || self.links.iter().filter(|link| !link.is_draining());
-        if usable().count() < most {
+        if usable().count() <= most {
             return None;
         }
-        usable().find(|link| link.is_suspect()).or_else(|| usable().next()).cloned()
+        usable().find(|link| link.is_suspect()).or_else(|| usable().last()).cloned()
     }
 
     /// Matches waiters and free places. To be delivered without the lock: an undeliverable place is

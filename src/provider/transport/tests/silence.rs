@@ -171,6 +171,10 @@ async fn a_pong_brings_trust_back() {
     raw.respond(5).await;
     raw.respond(3).await;
     assert_eq!(outcomes(another).await.0 + outcomes(requests).await.0, 2);
+    // The one that was opened meanwhile is not needed.
+    let mut second = server.accept(&[]).await;
+    second.next(GOAWAY).await;
+    assert_eq!(pool.stats().connections, 1);
 }
 
 #[tokio::test]
