@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use pushpost::runtime::Role;
-use pushpost::simulator::{Provider, Settings};
+use pushpost::simulator::{Entry, Provider, Settings};
 
 use super::super::stage::{Stage, apns_targets, fcm_targets, sent};
 use super::{
@@ -131,9 +131,8 @@ async fn what_was_prepared_for_the_old_topic_goes_out_with_the_new_one() {
     // One connection each: what a sender is closed with must not show up as a fault.
     let (of_old, of_new): (Vec<_>, Vec<_>) =
         entries.iter().partition(|entry| entry.header("apns-topic") == Some("com.example.shop"));
-    let connections = |entries: Vec<&pushpost::simulator::Entry>| -> BTreeSet<u64> {
-        entries.iter().map(|entry| entry.connection).collect()
-    };
+    let connections =
+        |entries: Vec<&Entry>| -> BTreeSet<u64> { entries.iter().map(|entry| entry.connection).collect() };
     assert!(connections(of_old).is_disjoint(&connections(of_new)));
     stage.stop().await;
 }

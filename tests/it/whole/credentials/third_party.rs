@@ -1,8 +1,8 @@
 //! The Apple key that is stored at Firebase is wrong: it holds back Apple devices and nobody else.
 
-use pushpost::simulator::{Action, FcmFault, Rule, Settings};
+use pushpost::simulator::{Action, Entry, FcmFault, Ledger, Rule, Settings};
 
-use super::super::stage::{assert_ended, fcm_targets, of, sent, text};
+use super::super::stage::{PATIENCE, assert_ended, fcm_targets, sent};
 use super::{QUARANTINED, SUSPENDED, assert_untouched, hello, unhurried};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -16,14 +16,13 @@ async fn apple_devices_of_an_fcm_lane_wait_for_their_key_while_android_devices_g
         stage.rule(Rule::prefix("apple", Action::fcm(fault)));
         let id =
             stage.notify(hello([fcm_targets("android", EACH), fcm_targets("apple", EACH)].concat())).await;
-        // Each Apple device twice at least: that they come again is part of it.
-        let again = |ledger: &pushpost::simulator::Ledger| {
-            let of_apple = |entry: &&pushpost::simulator::Entry| {
-                entry.token.as_deref().is_some_and(|token| token.starts_with("apple"))
-            };
+        // Three tries for each on average: that they come again is part of it.
+        let again = |ledger: &Ledger| {
+            let of_apple =
+                |entry: &&Entry| entry.token.as_deref().is_some_and(|token| token.starts_with("apple"));
             sent(ledger).iter().filter(of_apple).count() >= 3 * EACH
         };
-        assert!(stage.ledger().wait_until(super::PATIENCE, again).await);
+        assert!(stage.ledger().wait_until(PATIENCE, again).await);
         let other = stage.notify(hello(fcm_targets("more-android", EACH))).await;
         assert_untouched(&stage, &other, EACH).await;
 
@@ -34,8 +33,6 @@ async fn apple_devices_of_an_fcm_lane_wait_for_their_key_while_android_devices_g
         let deliveries = stage.deliveries(&id).await;
         for one in deliveries.iter().filter(|one| one["status"] == "pending") {
             assert_ended(one, "pending", 0, Some(reason));
-            let device = text(&one["device"]);
-            assert_eq!(of(&deliveries, "device", &device)["status"], "pending");
         }
         assert_eq!(stage.count(SUSPENDED).await, 0);
         assert_eq!(stage.count(QUARANTINED).await, 0);
