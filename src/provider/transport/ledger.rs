@@ -344,7 +344,7 @@ impl<S> Ledger<S> {
         if usable().count() <= most {
             return None;
         }
-        usable().find(|link| link.is_suspect()).or_else(|| usable().last()).cloned()
+        usable().find(|link| link.is_suspect()).or_else(|| usable().next_back()).cloned()
     }
 
     /// Matches waiters and free places. To be delivered without the lock: an undeliverable place is

@@ -172,9 +172,14 @@ async fn a_pong_brings_trust_back() {
     raw.respond(3).await;
     assert_eq!(outcomes(another).await.0 + outcomes(requests).await.0, 2);
     // The one that was opened meanwhile is not needed.
-    let mut second = server.accept(&[]).await;
-    second.next(GOAWAY).await;
-    assert_eq!(pool.stats().connections, 1);
+    let mut second = server.accept_tls().await;
+    let _ = soon(second.read_to_end(&mut Vec::new())).await;
+    until("only the first is left", || (pool.stats().connections, pool.stats().draining) == (1, 0)).await;
+    let (answer, ()) = tokio::join!(send(&pool, "/", b""), async {
+        assert_eq!(raw.requests(1).await, [7]);
+        raw.respond(7).await;
+    });
+    answer.unwrap();
 }
 
 #[tokio::test]
