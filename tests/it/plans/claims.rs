@@ -92,6 +92,24 @@ async fn a_claim_passes_over_what_another_is_just_taking() {
     assert_eq!(claimed(&pool, normal(100)).await, all[..2], "given back by the rollback");
 }
 
+/// docs/queue.md 22: what else its holder has in hand would be suspected with it.
+#[tokio::test]
+async fn a_job_that_may_kill_its_holder_is_taken_alone() {
+    let db = TestDatabase::create().await;
+    let pool = queue_pool(&db, 2).await;
+    let mut all = Vec::new();
+    for age in (1..=6_u32).rev() {
+        all.push(waiting(&pool, LANE, Priority::Normal, 1, age.into()).await);
+    }
+    for (job, lost) in [(all[0], 1), (all[2], 2), (all[3], 7)] {
+        let lost_so_often = sqlx::query("update jobs set lost = $2 where job_id = $1").bind(job).bind(lost);
+        lost_so_often.execute(&pool).await.unwrap();
+    }
+    for expected in [&all[..2], &all[2..3], &all[3..4], &all[4..]] {
+        assert_eq!(claimed(&pool, normal(100)).await, expected);
+    }
+}
+
 #[tokio::test]
 async fn no_job_goes_to_two_of_many_claimers() {
     const JOBS: usize = 400;

@@ -1,8 +1,71 @@
-//! What makes our own code panic fails alone (docs/queue.md 22).
+//! What providers and clients write fails no batch (docs/queue.md 6), and what makes our own code panic fails alone
+//! (docs/queue.md 22).
 
+use pushpost::simulator::{Action, Answer, Rule};
 use serde_json::{Value, json};
 
-use super::stage::{Stage, assert_ended, hex, of, sent};
+use super::stage::{Stage, apns_targets, assert_ended, fcm_targets, hex, of, sent};
+
+fn answered(status: u16, body: Value) -> Action {
+    Action::Answer(Box::new(Answer { status, body: Some(body), ..Answer::default() }))
+}
+
+/// Words that no column would take as they are, each for one device of a job with many others.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn words_that_no_column_takes_are_cut_and_fail_nobody() {
+    let stage = Stage::start().await;
+    let long = "x".repeat(60_000);
+    let kept = "x".repeat(64);
+    let broken = Answer { status: 400, body_base64: Some("PGh0bWw+AMMo//4=".to_owned()), ..Answer::default() };
+    let cases = [
+        ("a1", answered(400, json!({"reason": "Bad\u{0}Thing"})), "BadThing"),
+        ("a2", answered(400, json!({"reason": "first\nsecond\r\n"})), "firstsecond"),
+        ("a3", answered(400, json!({"reason": long})), &kept),
+        ("a4", answered(400, json!({"reason": "\u{202e}\u{1f4a3}"})), "unspecified"),
+        ("a5", answered(400, json!({"reason": {"nested": ["\u{0}"]}})), "400"),
+        ("a6", answered(400, json!("<html>\u{0}</html>")), "400"),
+        ("a7", Action::Answer(Box::new(broken)), "400"),
+        ("a8", answered(410, json!({"reason": "Odd", "timestamp": i64::MAX})), "Odd"),
+    ];
+    let mut targets = apns_targets("b", 300);
+    for (two, action, _) in &cases {
+        stage.rule(Rule::token(hex(two), action.clone()));
+        targets.push(json!({"platform": "apns", "token": hex(two), "ref": two}));
+    }
+    // FCM's names of messages go on record as they are.
+    stage.rule(Rule::prefix("named", answered(200, json!({"name": format!("projects/\u{0}\n{long}")}))));
+    targets.extend(fcm_targets("named", 5));
+    let id = stage.notify(json!({"to": {"tokens": targets}, "title": "Hi"})).await;
+    let outcomes = stage.outcomes(&id).await;
+    assert_eq!(outcomes.len(), 300 + cases.len() + 5);
+    for (two, _, word) in &cases {
+        let status = if *two == "a8" { "token_dead" } else { "rejected" };
+        assert_ended(of(&outcomes, "ref", two), status, 1, Some(word));
+    }
+    let others = outcomes.iter().filter(|outcome| outcome["ref"].is_null());
+    others.for_each(|outcome| assert_ended(outcome, "accepted", 1, None));
+    stage.stop().await;
+}
+
+/// The same from a client: what JSON allows goes through, to the last character.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_client_wrote_arrives_as_it_was_written() {
+    let stage = Stage::start().await;
+    let odd = "'; drop table jobs; -- \\ \" \t \u{7f} \u{202e} \u{1f4a3}\u{200d} \u{fffd} %00 ${x} {{y}}";
+    let body = json!({
+        "to": {"tokens": [{"platform": "apns", "token": hex("a1"), "ref": odd}]},
+        "title": odd, "body": odd, "data": {"key": odd}, "metadata": {"note": odd},
+    });
+    let id = stage.notify(body).await;
+    let delivery = stage.outcome(&id).await;
+    assert_ended(&delivery, "accepted", 1, None);
+    assert_eq!(delivery["ref"], odd);
+    let arrived = stage.received(&hex("a1"))[0].body.clone().unwrap();
+    assert_eq!((&arrived["aps"]["alert"]["title"], &arrived["key"]), (&json!(odd), &json!(odd)));
+    let status = stage.get(&format!("/v1/notifications/{id}")).await.body;
+    assert_eq!(status["metadata"]["note"], odd);
+    stage.stop().await;
+}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_device_whose_attempt_panics_is_rejected_and_nobody_else() {
