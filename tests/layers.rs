@@ -27,7 +27,12 @@ const PROBLEMS: &[&str] = &[
     "body_too_slow",
     "body_too_large",
     "too_many_targets",
+    "too_many_items",
+    "url_too_long",
+    "headers_too_large",
     "unsupported_media_type",
+    "user_tokens_not_configured",
+    "rate_limited",
     "internal",
     "unavailable",
     "queue_full",
@@ -72,6 +77,35 @@ fn every_error_code_is_documented() {
     let codes = InputCode::ALL.iter().map(|code| code.as_str()).chain(PROBLEMS.iter().copied());
     let missing: Vec<_> = codes.filter(|code| !documented.contains(code)).collect();
     assert!(missing.is_empty(), "docs/errors.md has no ### heading for {missing:?}");
+}
+
+#[test]
+fn every_fault_names_a_test_that_is_there() {
+    let text = fs::read_to_string(root().join("docs/faults.md")).expect("docs/faults.md is there");
+    let rows = text.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| fault |"));
+    let (mut missing, mut named) = (Vec::new(), 0);
+    for row in rows {
+        let column = row.trim_end_matches([' ', '|']).rsplit(" | ").next().unwrap_or_default();
+        let tests: Vec<_> = column.split('`').skip(1).step_by(2).collect();
+        if tests.is_empty() {
+            missing.push(row.to_owned());
+        }
+        for test in tests {
+            named += 1;
+            let (file, name) = test.rsplit_once("::").unwrap_or(("", test));
+            let file = root().join("tests/it").join(file.replace("::", "/")).with_extension("rs");
+            let code = fs::read_to_string(file).unwrap_or_default();
+            if !code.contains(&format!("fn {name}(")) {
+                missing.push(test.to_owned());
+            }
+        }
+    }
+    assert!(named > 50, "the table is read: {named}");
+    assert!(
+        missing.is_empty(),
+        "docs/faults.md names no test, or one that is not there:\n{}",
+        missing.join("\n")
+    );
 }
 
 /// What is wrong with a file of these lines, without its place.

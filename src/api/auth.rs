@@ -77,6 +77,11 @@ impl<R: Right> FromRequestParts<State> for Caller<R> {
         if let Some(CallerNote(note)) = parts.extensions.get() {
             note.get_or_init(|| (Arc::clone(app), key.id));
         }
+        if key.scopes.is_publishable() {
+            state.rates.take_address(app.id, parts)?;
+        } else {
+            state.rates.take_key(key.id)?;
+        }
         if !R::SCOPES.iter().any(|scope| key.scopes.has(*scope)) {
             return Err(ApiError::MissingScope(R::SCOPES));
         }

@@ -4,7 +4,7 @@ use axum::body::Body;
 use axum::extract::FromRequest;
 use axum::extract::Request;
 use bytes::{Bytes, BytesMut};
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName};
 use http_body_util::BodyExt;
 use tokio::time::{Duration, timeout};
@@ -24,7 +24,7 @@ impl FromRequest<State> for JsonBody {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, state: &State) -> Result<Self, ApiError> {
-        if !is_json(request.headers()) {
+        if !is_json(request.headers()) || is_encoded(request.headers()) {
             return Err(ApiError::UnsupportedMediaType);
         }
         let limit = state.limits.body_bytes;
@@ -59,6 +59,12 @@ fn is_json(headers: &HeaderMap) -> bool {
         let essence = essence.to_ascii_lowercase();
         essence == "application/json" || essence.starts_with("application/") && essence.ends_with("+json")
     })
+}
+
+/// Compressed, a small body could be a very large one.
+fn is_encoded(headers: &HeaderMap) -> bool {
+    let mut codings = headers.get_all(CONTENT_ENCODING).iter();
+    codings.any(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"identity"))
 }
 
 fn announced(headers: &HeaderMap) -> Option<usize> {

@@ -11,9 +11,11 @@ pub mod notifications;
 pub mod path;
 pub mod problem;
 pub mod query;
+pub mod rates;
 pub mod serve;
 pub mod time;
 
+mod leftover;
 mod nearest;
 mod request;
 
@@ -26,9 +28,11 @@ use sqlx::PgPool;
 
 use crate::domain::{Apps, InstallationKey, Ttl};
 use crate::queue::accept::Acceptor;
+use crate::queue::backlog::Backlog;
 use crate::queue::wake::Waker;
 use crate::registry::keys::Keys;
 use error::ApiError;
+use rates::Rates;
 
 pub use serve::serve;
 
@@ -45,6 +49,10 @@ pub struct State {
     pub keys: Keys,
     /// Where notifications go.
     pub acceptor: Acceptor,
+    /// How much waits already.
+    pub backlog: Backlog,
+    /// How often may be asked.
+    pub rates: Arc<Rates>,
     /// How much may be asked.
     pub limits: Limits,
     /// How long a notification lives that does not say.

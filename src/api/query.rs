@@ -47,7 +47,9 @@ impl FromRequestParts<State> for Parameters {
 
     async fn from_request_parts(parts: &mut Parts, _: &State) -> Result<Self, Infallible> {
         let pairs = Query::<Vec<(String, String)>>::try_from_uri(&parts.uri);
-        Ok(Self::new(pairs.map(|Query(pairs)| pairs).unwrap_or_default()))
+        let mut parameters = Self::new(pairs.map(|Query(pairs)| pairs).unwrap_or_default());
+        parameters.refuse_what_is_no_text(parts.uri.query().unwrap_or_default());
+        Ok(parameters)
     }
 }
 
@@ -59,7 +61,7 @@ impl Parameters {
 
     /// Adds a fault of a parameter.
     pub fn fault(&mut self, name: &str, code: InputCode, detail: impl Into<String>) -> &mut InputFault {
-        let place = Place::Parameter(name.to_owned());
+        let place = Place::parameter(name);
         self.faults.push(InputFault { place, code, detail: detail.into(), facts: Map::new() });
         self.faults.last_mut().expect("one was just pushed")
     }
@@ -125,6 +127,22 @@ impl Parameters {
         if faults.is_empty() { Ok(()) } else { Err(ApiError::Invalid(faults)) }
     }
 
+    /// As [`Self::finish`], with the faults of the body: all at once.
+    ///
+    /// # Errors
+    /// All faults of both; else what went wrong with the body.
+    pub fn and<T>(self, read: Result<T, impl Into<ApiError>>) -> Result<T, ApiError> {
+        let mut faults = self.into_faults();
+        match read.map_err(Into::into) {
+            Err(ApiError::Invalid(more)) => {
+                faults.extend(more);
+                Err(ApiError::Invalid(faults))
+            }
+            read if faults.is_empty() => read,
+            _ => Err(ApiError::Invalid(faults)),
+        }
+    }
+
     /// As [`Self::finish`], for those who have more to add.
     pub fn into_faults(mut self) -> Vec<InputFault> {
         let known = std::mem::take(&mut self.known);
@@ -139,6 +157,19 @@ impl Parameters {
             }
         }
         self.faults
+    }
+
+    /// The decoder puts a replacement character where there was no text, which is not what was asked for.
+    fn refuse_what_is_no_text(&mut self, raw: &str) {
+        let raw = raw.split('&').filter(|pair| !pair.is_empty());
+        let wrong: Vec<String> = raw
+            .zip(&self.pairs)
+            .filter(|(raw, _)| std::str::from_utf8(&decoded(raw)).is_err())
+            .map(|(_, (name, _))| name.clone())
+            .collect();
+        for name in wrong {
+            self.fault(&name, InputCode::WrongType, "this must be text in UTF-8");
+        }
     }
 
     fn limit(&mut self) -> usize {
@@ -160,6 +191,21 @@ impl Parameters {
         filters.sort();
         json!(["cursor", app.0, list, filters]).to_string().into_bytes()
     }
+}
+
+/// The bytes that a percent-encoded text stands for.
+fn decoded(raw: &str) -> Vec<u8> {
+    let digit = |byte: u8| char::from(byte).to_digit(16);
+    let (mut rest, mut bytes) = (raw.as_bytes(), Vec::with_capacity(raw.len()));
+    while let [first, after @ ..] = rest {
+        let pair = match rest {
+            [b'%', high, low, ..] => digit(*high).zip(digit(*low)),
+            _ => None,
+        };
+        bytes.push(pair.map_or(*first, |(high, low)| (high * 16 + low) as u8));
+        rest = if pair.is_some() { &rest[3..] } else { after };
+    }
+    bytes
 }
 
 #[cfg(test)]
@@ -230,5 +276,42 @@ mod tests {
         assert_eq!(again(&same, "other", 1), (None, refused.clone()));
         assert_eq!(again(&same, "list", 2), (None, refused.clone()));
         assert_eq!(again(&[("user", "b"), ("status", "x")], "list", 1), (None, refused));
+    }
+
+    #[test]
+    fn what_is_no_text_is_refused_and_not_replaced() {
+        for (raw, faulty) in [
+            ("user=%ff", &["user"][..]),
+            ("&&a=1&user=%C3", &["user"]),
+            ("%ff=1&user=a", &["\u{fffd}"]),
+            ("user=%C3%A9&user=%zz&user=%&user=+%2", &[]),
+        ] {
+            let pairs =
+                Query::<Vec<(String, String)>>::try_from_uri(&format!("/?{raw}").parse().expect("a URI"));
+            let mut given = Parameters::new(pairs.expect("pairs").0);
+            given.refuse_what_is_no_text(raw);
+            let expected =
+                faulty.iter().map(|name| (Place::parameter(name), "wrong_type")).collect::<Vec<_>>();
+            assert_eq!(
+                given.faults.iter().map(|f| (f.place.clone(), f.code.as_str())).collect::<Vec<_>>(),
+                expected
+            );
+        }
+    }
+
+    #[test]
+    fn faults_of_parameters_and_body_come_together() {
+        let unknown = || parameters(&[("dry_runn", "true")]);
+        let body = InputFault::at("#/ttl", InputCode::BadTtl, "too long");
+        let Err(ApiError::Invalid(both)) = unknown().and(Err::<(), _>(vec![body])) else { panic!("refused") };
+        assert_eq!(
+            both.iter().map(|fault| fault.code.as_str()).collect::<Vec<_>>(),
+            ["unknown_parameter", "bad_ttl"]
+        );
+        assert!(
+            matches!(unknown().and(Ok::<_, ApiError>(())), Err(ApiError::Invalid(faults)) if faults.len() == 1)
+        );
+        assert!(matches!(parameters(&[]).and(Err::<(), _>(ApiError::NotFound)), Err(ApiError::NotFound)));
+        assert!(parameters(&[]).and(Ok::<_, ApiError>(())).is_ok());
     }
 }

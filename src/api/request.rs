@@ -7,18 +7,24 @@ use axum::extract::{MatchedPath, Request};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt;
+use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use tokio::time::{Duration, Instant, timeout};
 use uuid::Uuid;
 
 use super::auth::CallerNote;
 use super::error::ApiError;
+use super::leftover;
 use super::problem::Problem;
 
 /// The header, in and out.
 pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("request-id");
 /// Longest id taken over from a caller.
 const REQUEST_ID_MAX: usize = 64;
+/// Most bytes of path and query: room for a list's longest filters.
+const URL_MAX: usize = 8 << 10;
+/// Most bytes of all headers together.
+pub(super) const HEADERS_MAX: usize = 16 << 10;
 /// From the head of the request to the head of the answer, the body's arrival included.
 const DEADLINE: Duration = Duration::from_secs(60);
 
@@ -41,7 +47,21 @@ pub(super) async fn surround(mut request: Request, next: Next) -> Response {
     request.extensions_mut().insert(RequestId(id.clone()));
     request.extensions_mut().insert(note.clone());
 
-    let handled = timeout(DEADLINE, AssertUnwindSafe(next.run(request)).catch_unwind()).await;
+    let (head, body) = request.into_parts();
+    let refused = oversize(&head);
+    let (body, leftover) = leftover::follow(&head, body);
+    let request = Request::from_parts(head, body);
+    let handled = async {
+        match refused {
+            None => AssertUnwindSafe(next.run(request)).catch_unwind().await,
+            Some(refused) => {
+                drop(request);
+                Ok(refused.into_response())
+            }
+        }
+    };
+    let handled = timeout(DEADLINE, handled).await;
+    leftover.drain().await;
     let response = match handled {
         Ok(Ok(response)) => response,
         Ok(Err(_)) => ApiError::internal(Panicked).into_response(),
@@ -53,6 +73,16 @@ pub(super) async fn surround(mut request: Request, next: Next) -> Response {
     }
     log(&method, route.as_ref().map(MatchedPath::as_str), response.status(), started.elapsed(), &id, &note);
     response
+}
+
+/// Every part of a request has its limit, and is answered with it.
+fn oversize(head: &Parts) -> Option<ApiError> {
+    let url = head.uri.path_and_query().map_or(0, |url| url.as_str().len());
+    if url > URL_MAX {
+        return Some(ApiError::UrlTooLong(URL_MAX));
+    }
+    let headers: usize = head.headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
+    (headers > HEADERS_MAX).then_some(ApiError::HeadersTooLarge(HEADERS_MAX))
 }
 
 /// The caller's id if it may be one, else ours.

@@ -4,8 +4,8 @@ use clap::{Args, ValueEnum};
 
 use super::failure::Failure;
 use super::settings::ConfigArgs;
-use super::signals::Signals;
-use crate::runtime::{self, Role, Shutdown};
+use super::signals::{Hangup, Signals};
+use crate::runtime::{self, Reload, Role, Shutdown};
 
 /// Run the service: the HTTP API and the workers that send
 ///
@@ -31,16 +31,19 @@ enum RoleName {
 
 impl Serve {
     pub(super) async fn run(self) -> Result<(), Failure> {
-        let config = self.config.load()?;
+        let sources = self.config.sources();
+        let config = sources.load()?;
         let role = match self.role {
             RoleName::All => Role::All,
             RoleName::Api => Role::Api,
             RoleName::Worker => Role::Worker,
         };
         let shutdown = Shutdown::default();
-        let signals = Signals::catch()?;
+        let (reload, reload_now) = Reload::new(sources);
+        let (signals, hangup) = (Signals::catch()?, Hangup::catch()?);
         tokio::select! {
-            served = runtime::serve(config, role, shutdown.clone()) => Ok(served?),
+            served = runtime::serve(config, role, shutdown.clone(), reload) => Ok(served?),
+            () = hangup.drive(&reload_now) => Ok(()),
             () = signals.drive(&shutdown) => Ok(()),
         }
     }

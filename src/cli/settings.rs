@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use super::failure::Failure;
-use crate::config::Config;
+use crate::config::{Config, Sources};
 
 /// Where the configuration is.
 #[derive(Args, Debug)]
@@ -18,12 +18,17 @@ pub(super) struct ConfigArgs {
 impl ConfigArgs {
     /// Reads it.
     pub(super) fn load(&self) -> Result<Config, Failure> {
+        Ok(self.sources().load()?)
+    }
+
+    /// Where it is read.
+    pub(super) fn sources(&self) -> Sources {
         // An empty variable is how a container says that there is none.
         let file = self.config.as_deref().filter(|file| *file != Path::new(""));
         let variables = std::env::vars_os();
         // What isn't UTF-8 is none of ours.
         let readable =
             variables.filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
-        Ok(Config::load(file, readable)?)
+        Sources::new(file, readable)
     }
 }

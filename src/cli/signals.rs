@@ -1,9 +1,9 @@
-//! SIGTERM and Ctrl-C: the first asks to drain, the second to let go.
+//! SIGTERM and Ctrl-C: the first asks to drain, the second to let go. SIGHUP asks to read the configuration again.
 
 use anyhow::Context as _;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use crate::runtime::Shutdown;
+use crate::runtime::{ReloadNow, Shutdown};
 
 /// Both signals that ask a process to end.
 pub(super) struct Signals {
@@ -11,10 +11,12 @@ pub(super) struct Signals {
     interrupt: Signal,
 }
 
+/// The signal of a terminal that goes, and of whoever has changed a configuration.
+pub(super) struct Hangup(Signal);
+
 impl Signals {
     /// From here on they no longer kill the process.
     pub(super) fn catch() -> anyhow::Result<Self> {
-        let catch = |kind| signal(kind).context("cannot catch signals");
         Ok(Self { terminate: catch(SignalKind::terminate())?, interrupt: catch(SignalKind::interrupt())? })
     }
 
@@ -36,4 +38,25 @@ impl Signals {
         shutdown.abort.cancel();
         std::future::pending().await
     }
+}
+
+impl Hangup {
+    /// From here on it no longer kills the process.
+    pub(super) fn catch() -> anyhow::Result<Self> {
+        Ok(Self(catch(SignalKind::hangup())?))
+    }
+
+    /// Hands it on, for as long as it is polled.
+    pub(super) async fn drive(mut self, reload: &ReloadNow) {
+        while self.0.recv().await.is_some() {
+            tracing::info!("SIGHUP: reading the configuration again");
+            // What comes of it is in the log.
+            let _ = reload.ask().await;
+        }
+        std::future::pending().await
+    }
+}
+
+fn catch(kind: SignalKind) -> anyhow::Result<Signal> {
+    signal(kind).context("cannot catch signals")
 }

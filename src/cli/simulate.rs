@@ -47,15 +47,16 @@ impl Simulate {
 
     fn where_it_is(&self, simulator: &Simulator) -> String {
         let (apns, fcm) = (simulator.apns_endpoint(), simulator.fcm_endpoint());
+        let sandbox = simulator.sandbox_endpoint().unwrap_or_default();
         let control = simulator.control_url().unwrap_or_default();
         let dir = self.dir.canonicalize().unwrap_or_else(|_| self.dir.clone());
         let config = dir.join("pushpost.toml");
         if self.json {
-            return json!({"apns": apns, "fcm": fcm, "control": control, "dir": dir, "config": config})
+            return json!({"apns": apns, "sandbox": sandbox, "fcm": fcm, "control": control, "dir": dir, "config": config})
                 .to_string();
         }
         format!(
-            "APNs     {apns}\nFCM      {fcm}\ncontrol  {control}\nconfig   {config}\n\nTry: pushpost serve --config {config}",
+            "APNs     {apns}\nsandbox  {sandbox}\nFCM      {fcm}\ncontrol  {control}\nconfig   {config}\n\nTry: pushpost serve --config {config}",
             config = config.display()
         )
     }

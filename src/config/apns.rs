@@ -20,11 +20,21 @@ pub struct ApnsSettings {
     pub environment: Environment,
     /// Instead of Apple's hosts, for both environments.
     pub endpoint: Option<Endpoint>,
+    /// Instead of Apple's sandbox host, and of `endpoint` for it.
+    pub sandbox_endpoint: Option<Endpoint>,
     /// Trusted besides the system's.
     pub ca_file: Option<CaFile>,
 }
 
 impl ApnsSettings {
+    /// Where an environment is reached, if not at Apple's own host.
+    pub fn endpoint_of(&self, environment: Environment) -> Option<&Endpoint> {
+        match environment {
+            Environment::Production => self.endpoint.as_ref(),
+            Environment::Sandbox => self.sandbox_endpoint.as_ref().or(self.endpoint.as_ref()),
+        }
+    }
+
     pub(super) fn read(mut section: Section<'_>) -> Option<Self> {
         let key = section.secret("key", "key_file");
         if key.as_ref().is_some_and(|key| !key.expose().contains("-----BEGIN PRIVATE KEY-----")) {
@@ -36,6 +46,7 @@ impl ApnsSettings {
         let topic = section.parsed("topic", bundle_id);
         let environment = section.parsed("environment", environment).unwrap_or(Environment::Production);
         let endpoint = section.parsed("endpoint", Endpoint::parse);
+        let sandbox_endpoint = section.parsed("sandbox_endpoint", Endpoint::parse);
         let ca_file = section.ca_file("ca_file");
         let settings = (
             section.required("key", key),
@@ -45,7 +56,7 @@ impl ApnsSettings {
         );
         section.finish();
         let (key, key_id, team_id, topic) = (settings.0?, settings.1?, settings.2?, settings.3?);
-        Some(Self { key, key_id, team_id, topic, environment, endpoint, ca_file })
+        Some(Self { key, key_id, team_id, topic, environment, endpoint, sandbox_endpoint, ca_file })
     }
 }
 

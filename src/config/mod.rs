@@ -5,17 +5,18 @@
 
 mod apns;
 mod app;
+mod changes;
 mod database;
 mod delivery;
 mod endpoint;
 mod error;
 mod fcm;
 mod limits;
-mod network;
 mod retention;
 mod secret;
 mod section;
 mod server;
+mod sources;
 #[cfg(test)]
 mod tests;
 mod tree;
@@ -32,11 +33,12 @@ pub use endpoint::{BadEndpoint, Endpoint};
 pub use error::{Error, Fault, Place};
 pub use fcm::FcmSettings;
 pub use limits::LimitSettings;
-pub use network::{BadNetwork, Network};
 pub use retention::RetentionSettings;
 pub use secret::{CaFile, Secret};
 use section::{Reading, Section};
 pub use server::ServerSettings;
+use sources::Marker;
+pub use sources::{Content, Sources};
 use tree::Table;
 pub use user_tokens::{UserTokenAlgorithm, UserTokenKey, UserTokenSettings};
 
@@ -62,15 +64,25 @@ impl Config {
     ///
     /// Variables are `PUSHPOST__SECTION__KEY`, and `DATABASE_URL` for `database.url`; others are left alone.
     pub fn load(path: Option<&Path>, env: impl Iterator<Item = (String, String)>) -> Result<Self, Error> {
+        Self::load_marking(path, env, &Marker::default())
+    }
+
+    /// The same, with what was read marked.
+    fn load_marking(
+        path: Option<&Path>,
+        env: impl Iterator<Item = (String, String)>,
+        marker: &Marker,
+    ) -> Result<Self, Error> {
         let (mut table, mut faults) = (Table::new(), Vec::new());
         if let Some(path) = path {
-            let unreadable = |source| Error::Unreadable { path: path.to_owned(), source };
-            let text = std::fs::read_to_string(path).map_err(unreadable)?;
+            let read = std::fs::read_to_string(path);
+            marker.mark(&read);
+            let text = read.map_err(|source| Error::Unreadable { path: path.to_owned(), source })?;
             table = tree::parse(&text, path).map_err(Error::Faults)?;
         }
         faults.extend(tree::overlay(&mut table, env));
         let folder = path.and_then(Path::parent).map_or_else(PathBuf::new, Path::to_owned);
-        let reading = Reading::new(folder, faults);
+        let reading = Reading::new(folder, faults, marker);
         let config = Self::read(Section::root(&reading, &table));
         let mut faults = reading.into_faults();
         faults.sort_by(|a, b| a.place.cmp(&b.place));

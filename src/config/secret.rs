@@ -37,6 +37,12 @@ impl Secret {
     }
 }
 
+impl AsRef<str> for Secret {
+    fn as_ref(&self) -> &str {
+        &self.text
+    }
+}
+
 impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.file {
@@ -58,6 +64,12 @@ pub struct CaFile {
 impl CaFile {
     pub(super) fn read(path: &Path) -> std::io::Result<Self> {
         Ok(Self { path: path.to_owned(), pem: read(path)? })
+    }
+}
+
+impl AsRef<str> for CaFile {
+    fn as_ref(&self) -> &str {
+        &self.pem
     }
 }
 

@@ -8,19 +8,21 @@ use std::time::Duration;
 
 use super::error::{Fault, Place};
 use super::secret::{CaFile, Secret};
+use super::sources::Marker;
 use super::tree::{Node, Table, Value};
 use crate::domain::parse_duration;
 
 /// What all sections of one reading share.
-pub(super) struct Reading {
+pub(super) struct Reading<'a> {
+    marker: &'a Marker,
     faults: RefCell<Vec<Fault>>,
     /// The folder that relative paths in the file start from.
     folder: PathBuf,
 }
 
-impl Reading {
-    pub(super) fn new(folder: PathBuf, faults: Vec<Fault>) -> Self {
-        Self { faults: RefCell::new(faults), folder }
+impl<'a> Reading<'a> {
+    pub(super) fn new(folder: PathBuf, faults: Vec<Fault>, marker: &'a Marker) -> Self {
+        Self { marker, faults: RefCell::new(faults), folder }
     }
 
     pub(super) fn into_faults(self) -> Vec<Fault> {
@@ -30,7 +32,7 @@ impl Reading {
 
 /// A table, and which of its keys somebody asked for.
 pub(super) struct Section<'a> {
-    reading: &'a Reading,
+    reading: &'a Reading<'a>,
     path: String,
     place: Option<Place>,
     entries: Option<&'a Table>,
@@ -39,7 +41,7 @@ pub(super) struct Section<'a> {
 
 impl<'a> Section<'a> {
     /// The whole configuration.
-    pub(super) fn root(reading: &'a Reading, table: &'a Table) -> Self {
+    pub(super) fn root(reading: &'a Reading<'a>, table: &'a Table) -> Self {
         Self { reading, path: String::new(), place: None, entries: Some(table), known: Vec::new() }
     }
 
@@ -275,7 +277,8 @@ impl<'a> Section<'a> {
         }
     }
 
-    fn readable<T>(&self, key: &str, path: &Path, result: std::io::Result<T>) -> Option<T> {
+    fn readable<T: AsRef<str>>(&self, key: &str, path: &Path, result: std::io::Result<T>) -> Option<T> {
+        self.reading.marker.mark(&result);
         result.map_err(|error| self.fault(key, format!("cannot read {}: {error}", path.display()))).ok()
     }
 

@@ -3,8 +3,8 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use super::network::Network;
 use super::section::Section;
+use crate::domain::Network;
 
 /// `[server]`.
 #[derive(Clone, PartialEq, Eq, Debug)]

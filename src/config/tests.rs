@@ -74,7 +74,7 @@ fn the_example_names_every_key_once_and_no_other() {
     let (apns, fcm) = (shop.apns.as_ref().unwrap(), shop.fcm.as_ref().unwrap());
     assert!(config.server.internal_listen.is_some() && config.database.url.is_some());
     assert!(config.database.postgres_bin_dir.is_some());
-    assert!(apns.endpoint.is_some() && apns.ca_file.is_some());
+    assert!(apns.endpoint.is_some() && apns.sandbox_endpoint.is_some() && apns.ca_file.is_some());
     assert!(fcm.endpoint.is_some() && fcm.ca_file.is_some() && fcm.channel.is_some());
     assert_eq!(fcm.messages_per_minute, 600_000);
     assert_eq!(fcm.project_id, "shop-1");
@@ -235,4 +235,59 @@ fn a_changed_file_makes_another_configuration() {
 fn a_file_that_cannot_be_read_is_named() {
     let error = Config::load(Some(Path::new("/nowhere/pushpost.toml")), pairs(&[])).unwrap_err();
     assert!(error.to_string().contains("/nowhere/pushpost.toml"), "{error}");
+}
+
+#[test]
+fn the_same_fault_in_the_same_content_is_the_same_fault() {
+    let folder = Folder::new(SHOP);
+    let sources = Sources::new(Some(&folder.0.path().join("pushpost.toml")), pairs(&[]));
+    let (right, config) = sources.read();
+    assert_eq!((sources.read().0, config.unwrap()), (right, sources.load().unwrap()));
+    let mut seen = vec![right];
+    for broken in ["no key", "no key either", ""] {
+        folder.write("AuthKey_ABC123DEFG.p8", broken);
+        let (content, config) = sources.read();
+        assert!(config.is_err());
+        assert_eq!(content, sources.read().0);
+        assert!(!seen.contains(&content), "{broken}");
+        seen.push(content);
+    }
+}
+
+#[test]
+fn what_needs_a_restart_is_named_and_what_does_not_is_left_out() {
+    let changes = |toml: &str, env: &[(&str, &str)]| {
+        let before = Folder::new(SHOP).load(&[]).unwrap();
+        let folder = Folder::new(toml);
+        folder.write("AuthKey_ABC123DEFG.p8", &P8.replace("c2Vj", "b3Ro"));
+        before.changes_for_restart(&folder.load(env).unwrap())
+    };
+    let mut taken_over = vec![("PUSHPOST__SERVER__RELOAD_INTERVAL", "1m")];
+    taken_over.push(("PUSHPOST__DATABASE__DATA_DIR", "x"));
+    taken_over.push(("PUSHPOST__APPS__SHOP__APNS__KEY_ID", "OTHER"));
+    taken_over.push(("PUSHPOST__APPS__SHOP__APNS__ENDPOINT", "https://localhost:1"));
+    assert_eq!(changes(SHOP, &taken_over), ["database.data_dir"], "each folder has another");
+    let named = changes(
+        &format!(
+            "{SHOP}[limits]\ntargets = 5\nmax_pending = 7\n[delivery]\nretry_throttled = \"1s\"\n[apps.other.fcm]\nservice_account_file = \"firebase.json\"\n"
+        ),
+        &[
+            ("PUSHPOST__DATABASE__DATA_DIR", "x"),
+            ("PUSHPOST__SERVER__LISTEN", "127.0.0.1:1"),
+            ("PUSHPOST__RETENTION__CONTENT", "1d"),
+            ("PUSHPOST__APPS__SHOP__APNS__ENVIRONMENT", "sandbox"),
+            ("PUSHPOST__APPS__SHOP__FCM__SERVICE_ACCOUNT", ACCOUNT),
+        ],
+    );
+    insta::assert_snapshot!(named.join("\n"), @r"
+    server.listen
+    database.data_dir
+    delivery.retry_throttled
+    limits.targets
+    limits.max_pending
+    retention.content
+    apps.shop.apns.environment
+    apps.shop.fcm
+    apps.other
+    ");
 }

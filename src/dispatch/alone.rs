@@ -8,9 +8,10 @@ use super::attempt;
 use super::gate::Phase;
 use super::lane::Lane;
 use super::load::{Loader, Opened};
-use crate::domain::{DeliveryStatus, Reason, Suspicion};
+use super::rejected;
+use crate::domain::Suspicion;
 use crate::queue::intake::Held;
-use crate::queue::recorder::{Ending, Ticket};
+use crate::queue::recorder::Ticket;
 use crate::store;
 
 /// Tries the first device of a job that can be sent.
@@ -65,12 +66,6 @@ fn reject(lane: &Lane, tickets: Vec<Ticket>) {
             lane = lane.name, notification = %job.notification, job = job.id.0, lost = job.lost,
             "a device is rejected unsent: one node after the other died while it was being tried"
         );
-        let ending = Ending::Final {
-            status: DeliveryStatus::Rejected,
-            attempted: false,
-            reason: Some(Reason::new("internal")),
-            provider_id: None,
-        };
-        ticket.end(ending, Instant::now(), None);
+        ticket.end(rejected("internal", false), Instant::now(), None);
     }
 }

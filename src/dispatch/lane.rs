@@ -8,8 +8,11 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::attempt;
+use super::brake::Brake;
 use super::gate::{Gate, Phase};
 use super::ready::{Ready, ReadyQueue};
+use super::third_party::ThirdParty;
+use super::trial::Peers;
 use super::window::Window;
 use super::{LaneSetup, Shared};
 use crate::queue::intake::Intake;
@@ -21,21 +24,27 @@ pub(super) struct Lane {
     pub(super) setup: LaneSetup,
     pub(super) shared: Shared,
     pub(super) gate: Arc<Gate>,
+    pub(super) brake: Arc<Brake>,
+    pub(super) peers: Arc<Peers>,
     pub(super) intake: Arc<Intake>,
     pub(super) ready: ReadyQueue,
+    pub(super) third_party: ThirdParty,
     pub(super) window: Arc<Window>,
     /// Attempts that have ended.
     pub(super) ended: AtomicU64,
 }
 
 impl Lane {
-    pub(super) fn new(shared: Shared, setup: LaneSetup, intake: Arc<Intake>) -> Self {
+    pub(super) fn new(shared: Shared, setup: LaneSetup, intake: Arc<Intake>, peers: &Arc<Peers>) -> Self {
         let name = setup.name();
-        let fingerprint = setup.sender.fingerprint();
+        let fingerprint = setup.senders.fingerprint();
         let gate = Gate::new(setup.id(), name.clone(), fingerprint, Arc::clone(&intake));
         let window = Arc::new(Window::new(shared.max_in_flight));
         let ready = ReadyQueue::new(Arc::clone(&intake), shared.max_in_flight);
-        Self { name, setup, shared, gate: Arc::new(gate), intake, ready, window, ended: AtomicU64::new(0) }
+        let (brake, peers) = (shared.brakes.of(setup.id(), Some(&name)), Arc::clone(peers));
+        let (gate, ended) = (Arc::new(gate), AtomicU64::new(0));
+        let third_party = ThirdParty::default();
+        Self { name, setup, shared, gate, brake, peers, intake, ready, third_party, window, ended }
     }
 
     /// The most urgent device, once there is room for it in the window and in the project's quota.
@@ -60,7 +69,7 @@ pub(super) async fn run(lane: Arc<Lane>, tasks: TaskTracker, stop: CancellationT
     }
     lane.ready.clear();
     lane.window.drained().await;
-    lane.setup.sender.shutdown().await;
+    lane.setup.senders.shutdown().await;
 }
 
 fn send(lane: &Arc<Lane>, tasks: &TaskTracker, ready: Ready) {

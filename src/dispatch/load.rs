@@ -2,13 +2,14 @@
 //! sent, or ended because of what has become of it since it was addressed (docs/queue.md 8).
 
 use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::time::Instant;
 
 use super::ready::Ready;
-use super::{LaneSetup, Shared};
-use crate::domain::{DeliveryStatus, DeviceId, LaneKey, NotificationId, Reason, UserId};
+use super::senders::InUse;
+use super::{LaneSetup, Shared, panics, rejected};
+use crate::domain::{Content, DeliveryStatus, DeviceId, Job, LaneKey, NotificationId, Reason, UserId};
 use crate::provider::Prepared;
 use crate::queue::intake::{Held, Known};
 use crate::queue::recorder::{Ending, Ticket};
@@ -21,12 +22,33 @@ const MOST_PLANS: usize = 512;
 /// What of a notification all its devices in this lane share.
 #[derive(Debug)]
 pub(super) struct Plan {
-    /// Rendered once.
-    pub(super) prepared: Prepared,
+    id: NotificationId,
+    content: Arc<Content>,
+    /// As the sender of this number renders it.
+    rendered: Mutex<Option<(u64, Prepared)>>,
     /// Now or never.
     pub(super) once: bool,
     /// Users must be checked.
     by_user: bool,
+}
+
+impl Plan {
+    fn new(id: NotificationId, known: &Known) -> Self {
+        let (content, once, by_user) = (Arc::clone(&known.content), known.once, known.by_user);
+        Self { id, content, rendered: Mutex::default(), once, by_user }
+    }
+
+    /// As this sender sends it: another one has another topic or channel. Rendered once, unless two senders take turns.
+    pub(super) fn prepared(&self, sender: &InUse) -> Prepared {
+        let mut rendered = self.rendered.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*rendered {
+            Some((number, prepared)) if *number == sender.number() => prepared.clone(),
+            _ => {
+                let prepared = sender.sender().prepare(self.id, &self.content);
+                rendered.insert((sender.number(), prepared)).1.clone()
+            }
+        }
+    }
 }
 
 /// One lane's loader, with the notifications that it has prepared.
@@ -58,8 +80,8 @@ impl Loader {
         setup: &LaneSetup,
         opened: Vec<Opened>,
     ) -> Result<Vec<Ready>, store::Error> {
-        let read = self.read(shared, setup, &opened).await?;
-        let began = Instant::now();
+        let read = self.read(shared, &opened).await?;
+        let (began, name) = (Instant::now(), setup.name());
         let mut ready = Vec::new();
         for job in opened {
             let notification = job.held.job.notification;
@@ -68,10 +90,12 @@ impl Loader {
                 let device = read.devices.get(&ticket.device());
                 let ending = match plan {
                     _ if read.cancelled.contains(&notification) => Some(cancelled("requested")),
-                    None => Some(rejected("internal")),
+                    None => Some(rejected("internal", false)),
                     Some(plan) => {
                         let addressed = read.users.get(&(notification, ticket.device()));
-                        end_at_load(setup, plan, addressed, device)
+                        let judge = || end_at_load(setup, &job.held.job, plan, addressed, device);
+                        let judged = panics::caught(judge, &name, notification);
+                        judged.unwrap_or_else(|| Some(rejected("internal", false)))
                     }
                 };
                 match (ending, device, plan) {
@@ -80,7 +104,7 @@ impl Loader {
                         ready.push(Ready { ticket, token, plan, handed: job.handed });
                     }
                     (ending, _, _) => {
-                        ticket.end(ending.unwrap_or_else(|| rejected("internal")), began, None);
+                        ticket.end(ending.unwrap_or_else(|| rejected("internal", false)), began, None);
                         if job.handed
                             && let Some(intake) = shared.intakes.get(&setup.id())
                         {
@@ -93,12 +117,7 @@ impl Loader {
         Ok(ready)
     }
 
-    async fn read(
-        &mut self,
-        shared: &Shared,
-        setup: &LaneSetup,
-        opened: &[Opened],
-    ) -> Result<Read, store::Error> {
+    async fn read(&mut self, shared: &Shared, opened: &[Opened]) -> Result<Read, store::Error> {
         if self.plans.len() > MOST_PLANS {
             self.plans.clear();
         }
@@ -107,7 +126,7 @@ impl Loader {
             let id = job.held.job.notification;
             match &job.held.known {
                 Some(known) if !self.plans.contains_key(&id) => {
-                    self.plans.insert(id, Arc::new(plan(setup, id, known)));
+                    self.plans.insert(id, Arc::new(Plan::new(id, known)));
                 }
                 None if !self.plans.contains_key(&id) => unknown.push(id),
                 _ => {}
@@ -128,7 +147,7 @@ impl Loader {
                     cancelled.insert(row.id);
                 } else if let Some(content) = row.content {
                     let known = Known { content: Arc::new(content), once: row.once, by_user: row.by_user };
-                    self.plans.insert(row.id, Arc::new(plan(setup, row.id, &known)));
+                    self.plans.insert(row.id, Arc::new(Plan::new(row.id, &known)));
                 } else {
                     tracing::error!(notification = %row.id, "its content can't be read: its targets are rejected");
                 }
@@ -151,13 +170,10 @@ impl Loader {
     }
 }
 
-fn plan(setup: &LaneSetup, id: NotificationId, known: &Known) -> Plan {
-    Plan { prepared: setup.sender.prepare(id, &known.content), once: known.once, by_user: known.by_user }
-}
-
 /// What has become of a device since it was addressed; none: it can be sent.
 fn end_at_load(
     setup: &LaneSetup,
+    job: &Job,
     plan: &Plan,
     addressed: Option<&UserId>,
     device: Option<&LoadedDevice>,
@@ -170,12 +186,13 @@ fn end_at_load(
         return Some(unsent(DeliveryStatus::TokenDead, "quarantined"));
     }
     let key = LaneKey::of(device.platform, device.environment);
-    if key == setup.key {
+    // A trial is made in the lane that isn't the device's; if that has become its own, it is an attempt like any other.
+    if (key == setup.key) != job.trial_since.is_some() {
         return None;
     }
     let lane = setup.app.lane(key);
     if !lane.configured {
-        return Some(rejected("platform_not_configured"));
+        return Some(rejected("platform_not_configured", false));
     }
     Some(Ending::Again {
         lane: Some(lane.id),
@@ -192,8 +209,4 @@ fn unsent(status: DeliveryStatus, reason: &str) -> Ending {
 
 fn cancelled(reason: &str) -> Ending {
     unsent(DeliveryStatus::Cancelled, reason)
-}
-
-fn rejected(reason: &str) -> Ending {
-    unsent(DeliveryStatus::Rejected, reason)
 }

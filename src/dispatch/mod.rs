@@ -3,19 +3,26 @@
 //! Each lane runs by itself; what goes wrong in it stays in it. A [`feeder`] takes jobs (handed over, or claimed as far
 //! as there is room), loads their tokens and puts the devices into the [`ready`] queue; the [`lane`] takes a permit,
 //! then the most urgent device, and spawns one [`attempt`]; how it ended goes to the recorder. What must be tried
-//! [`alone`], the feeder tries itself. The [`gate`] stops and starts the lane, the [`window`] and a project's [`quota`] measure how much it sends. Two tasks serve all lanes:
-//! [`standing`] tells of them and reads what operators and other nodes decided, and [`pruner`] sets dead tokens aside.
+//! [`alone`], the feeder tries itself. The [`gate`] stops and starts the lane, the [`window`] and a project's [`quota`]
+//! measure how much it sends, and [`senders`] lets a new credential take the place of the old one. Two tasks serve all
+//! lanes: [`standing`] tells of them and reads what operators and other nodes decided, and [`pruner`] sets dead tokens
+//! aside, unless the lane's [`brake`] is on.
 
 mod alone;
 mod attempt;
+mod brake;
 mod feeder;
 mod gate;
 mod lane;
 mod load;
+mod panics;
 mod pruner;
 mod quota;
 mod ready;
+mod senders;
 mod standing;
+mod third_party;
+mod trial;
 mod window;
 
 use std::sync::Arc;
@@ -28,15 +35,16 @@ use tokio::sync::{Mutex, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::domain::{App, InstallationKey, LaneId, LaneKey, RetryPolicy, Verdict};
-use crate::provider::Sender;
+use crate::domain::{App, DeliveryStatus, Finding, InstallationKey, LaneId, LaneKey, Reason, RetryPolicy};
 use crate::queue::intake::Intakes;
 use crate::queue::membership::Membership;
-use crate::queue::recorder::Recorder;
+use crate::queue::recorder::{Ending, Recorder};
 use crate::queue::wake::Waker;
 
+pub use brake::Brakes;
 pub use gate::Gate;
 pub use quota::Quota;
+pub use senders::Senders;
 
 /// A lane that this node has credentials for.
 pub struct LaneSetup {
@@ -45,7 +53,7 @@ pub struct LaneSetup {
     /// Which.
     pub key: LaneKey,
     /// How to send.
-    pub sender: Sender,
+    pub senders: Arc<Senders>,
     /// How much of it, where that is a project's and not a connection's affair.
     pub quota: Option<Arc<Quota>>,
 }
@@ -81,6 +89,8 @@ pub struct Shared {
     pub intakes: Arc<Intakes>,
     /// Tells when operators decided something.
     pub waker: Waker,
+    /// When too many tokens are called dead.
+    pub brakes: Arc<Brakes>,
     /// `apns-id`s and public ids come from it.
     pub installation: InstallationKey,
     /// When to try again.
@@ -103,21 +113,27 @@ pub fn start(
     spawn: impl Fn(&'static str, BoxFuture<'static, ()>),
 ) {
     let mut running = Vec::new();
+    let peers = Arc::new(trial::Peers::default());
     for setup in lanes {
         let Some(intake) = shared.intakes.get(&setup.id()) else { continue };
-        let lane = Arc::new(lane::Lane::new(shared.clone(), setup, Arc::clone(intake)));
+        let lane = Arc::new(lane::Lane::new(shared.clone(), setup, Arc::clone(intake), &peers));
+        peers.add(&lane);
         running.push(Arc::clone(&lane));
         spawn("feeder", feeder::run(Arc::clone(&lane), stop.clone()).boxed());
+        spawn("senders", senders::attend::run(Arc::clone(&lane), attempts.clone(), stop.clone()).boxed());
         spawn("lane", lane::run(lane, attempts.clone(), stop.clone()).boxed());
     }
     if !running.is_empty() {
-        let (pool, membership) = (shared.pool.clone(), Arc::clone(&shared.membership));
-        let standing = standing::run(pool, membership, shared.waker.clone(), running, stop.clone());
-        spawn("standing", standing.boxed());
+        spawn("standing", standing::run(shared.clone(), running, stop.clone()).boxed());
     }
 }
 
 /// Sets dead tokens aside, until the recorder that says so is gone.
-pub async fn prune(pool: PgPool, verdicts: mpsc::Receiver<Vec<Verdict>>) {
-    pruner::run(pool, verdicts).await;
+pub async fn prune(pool: PgPool, brakes: Arc<Brakes>, findings: mpsc::Receiver<Vec<Finding>>) {
+    pruner::run(pool, &brakes, findings).await;
+}
+
+fn rejected(reason: &str, attempted: bool) -> Ending {
+    let reason = Some(Reason::new(reason));
+    Ending::Final { status: DeliveryStatus::Rejected, attempted, reason, provider_id: None }
 }

@@ -1,93 +1,103 @@
-//! Sets dead tokens aside, after the receipts that say so are on record, in a transaction of its own, so that a bulk
-//! change of devices can never stall recording (docs/queue.md 9e).
+//! Sets dead tokens aside and corrects environments, after the receipts that say so are on record, in transactions of
+//! its own, so that a bulk change of devices can never stall recording (docs/queue.md 9e).
 //!
-//! A credential or payload fault never gets here. Doubtful kinds of verdict apply only while they are few.
+//! A credential or payload fault never gets here. What a braked lane says against tokens goes no further.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use sqlx::PgPool;
 use tokio::sync::mpsc;
-use tokio::time::Instant;
+use tokio::time::sleep;
 
-use crate::domain::{Certainty, LaneId, Verdict};
+use super::brake::{Brake, Brakes, Errands};
+use crate::domain::{Finding, LaneId, Proof, Verdict};
 use crate::{registry, store};
 
-/// Doubtful verdicts of a lane that apply within [`WINDOW`], whatever else it answers.
-const FEW: usize = 5;
-const WINDOW: Duration = Duration::from_secs(600);
+/// After this time, what the database did not take of a brake is tried again.
+const AGAIN: Duration = Duration::from_secs(1);
 
 /// Runs until the recorder is gone and everything it sent has been applied.
-pub(super) async fn run(pool: PgPool, mut verdicts: mpsc::Receiver<Vec<Verdict>>) {
-    let mut doubts = Doubts::default();
+pub(super) async fn run(pool: PgPool, brakes: &Brakes, mut findings: mpsc::Receiver<Vec<Finding>>) {
+    let mut behind = false;
     // The recorder, which holds the other end, ends first: what it sent is applied before this ends.
-    while let Some(mut batch) = verdicts.recv().await {
-        while let Ok(more) = verdicts.try_recv() {
-            batch.extend(more);
+    loop {
+        tokio::select! {
+            batch = findings.recv() => match batch {
+                Some(mut batch) => {
+                    while let Ok(more) = findings.try_recv() {
+                        batch.extend(more);
+                    }
+                    apply(&pool, brakes, batch).await;
+                }
+                None => break,
+            },
+            () = brakes.errands.notified() => {}
+            () = sleep(AGAIN), if behind => {}
         }
-        batch.retain(|verdict| doubts.applies(verdict));
-        if batch.is_empty() {
+        behind = !settle(&pool, brakes).await;
+    }
+    settle(&pool, brakes).await;
+}
+
+async fn apply(pool: &PgPool, brakes: &Brakes, batch: Vec<Finding>) {
+    let mut by_lane: BTreeMap<LaneId, Vec<Verdict>> = BTreeMap::new();
+    let mut proofs: Vec<Proof> = Vec::new();
+    for finding in batch {
+        match finding {
+            Finding::Dead(verdict) => by_lane.entry(verdict.lane).or_default().push(verdict),
+            Finding::Lives(proof) => proofs.push(proof),
+        }
+    }
+    let sifted = by_lane.into_iter().flat_map(|(lane, verdicts)| brakes.of(lane, None).sift(verdicts));
+    let verdicts: Vec<Verdict> = sifted.collect();
+    if verdicts.is_empty() && proofs.is_empty() {
+        return;
+    }
+    let done = async {
+        let mut conn = pool.acquire().await.map_err(store::Error::from)?;
+        registry::pruning::quarantine(&mut conn, &verdicts).await?;
+        registry::pruning::prove(&mut conn, &proofs).await
+    };
+    if let Err(error) = done.await {
+        let (verdicts, proofs) = (verdicts.len(), proofs.len());
+        tracing::warn!(
+            %error, verdicts, proofs, "not all that was found about tokens is noted; their next attempt finds it again"
+        );
+    }
+}
+
+/// Does what brakes ask for. False: something is to be tried again.
+async fn settle(pool: &PgPool, brakes: &Brakes) -> bool {
+    let mut settled = true;
+    for brake in brakes.all() {
+        let errands = brake.take_errands();
+        if errands == Errands::default() {
             continue;
         }
-        let done = async {
-            let mut conn = pool.acquire().await.map_err(store::Error::from)?;
-            registry::pruning::quarantine(&mut conn, &batch).await
-        };
-        if let Err(error) = done.await {
-            tracing::warn!(%error, verdicts = batch.len(), "dead tokens not set aside; their next attempt says it again");
+        if let Err(error) = act(pool, &brake, &errands).await {
+            tracing::warn!(%error, lane = brake.name(), "other nodes are not told of a brake yet; it is tried again");
+            brake.put_back(errands);
+            settled = false;
         }
     }
+    settled
 }
 
-/// How many doubtful verdicts each lane had lately.
-#[derive(Debug, Default)]
-struct Doubts {
-    lanes: HashMap<LaneId, VecDeque<Instant>>,
-}
-
-impl Doubts {
-    fn applies(&mut self, verdict: &Verdict) -> bool {
-        if verdict.certainty == Certainty::Certain {
-            return true;
-        }
-        let recent = self.lanes.entry(verdict.lane).or_default();
-        while recent.front().is_some_and(|at| at.elapsed() > WINDOW) {
-            recent.pop_front();
-        }
-        if recent.len() >= FEW {
-            return false;
-        }
-        recent.push_back(Instant::now());
-        true
+/// Each step can be repeated, and nothing is restored before the lane is braked for everybody.
+async fn act(pool: &PgPool, brake: &Brake, errands: &Errands) -> Result<(), store::Error> {
+    let mut conn = pool.acquire().await.map_err(store::Error::from)?;
+    if let Some((word, certain)) = &errands.put_on {
+        store::lanes::brake(&mut conn, brake.lane(), word, *certain).await?;
+        brake.was_put_on();
     }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::domain::{DeviceId, DeviceToken, Platform, Reason};
-
-    fn verdict(lane: i32, certainty: Certainty) -> Verdict {
-        Verdict {
-            device: DeviceId(1),
-            lane: LaneId(lane),
-            digest: DeviceToken::parse(Platform::Apns, "aa").expect("hexadecimal").digest(),
-            since: chrono::DateTime::UNIX_EPOCH,
-            reason: Reason::new("BadDeviceToken"),
-            certainty,
-        }
+    for word in &errands.restore {
+        registry::pruning::restore(&mut conn, brake.lane(), brake.name(), word).await?;
     }
-
-    #[tokio::test(start_paused = true)]
-    async fn doubtful_verdicts_apply_while_they_are_few_in_their_lane() {
-        let mut doubts = Doubts::default();
-        for _ in 0..FEW {
-            assert!(doubts.applies(&verdict(1, Certainty::Doubtful)));
-        }
-        assert!(!doubts.applies(&verdict(1, Certainty::Doubtful)));
-        assert!(doubts.applies(&verdict(1, Certainty::Certain)));
-        assert!(doubts.applies(&verdict(2, Certainty::Doubtful)), "another lane has its own measure");
-        tokio::time::advance(WINDOW + Duration::from_secs(1)).await;
-        assert!(doubts.applies(&verdict(1, Certainty::Doubtful)));
+    let taken_off = (errands.hold && !store::lanes::hold_brake(&mut conn, brake.lane()).await?)
+        || (errands.release && store::lanes::release_brake(&mut conn, brake.lane()).await?);
+    if taken_off {
+        brake.was_taken_off();
     }
+    Ok(())
 }

@@ -6,14 +6,12 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use sqlx::PgPool;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::Shared;
 use super::lane::Lane;
 use crate::domain::{LaneId, Reason};
-use crate::queue::membership::Membership;
-use crate::queue::wake::Waker;
 use crate::store;
 use crate::store::lanes::{Report, Standing};
 
@@ -22,17 +20,11 @@ const EVERY: Duration = Duration::from_secs(3);
 /// Until the first answer, lanes stay closed: ask more often.
 const AT_FIRST: Duration = Duration::from_millis(200);
 
-pub(super) async fn run(
-    pool: PgPool,
-    membership: Arc<Membership>,
-    waker: Waker,
-    lanes: Vec<Arc<Lane>>,
-    stop: CancellationToken,
-) {
+pub(super) async fn run(shared: Shared, lanes: Vec<Arc<Lane>>, stop: CancellationToken) {
     let mut lanes: Vec<Watched> = lanes.into_iter().map(Watched::new).collect();
     let mut known = false;
     loop {
-        match exchange(&pool, &membership, &mut lanes).await {
+        match exchange(&shared, &mut lanes).await {
             Ok(changed) => {
                 // What was decided has been done: whoever waits for it reads it in the next report.
                 if std::mem::replace(&mut known, true) && changed {
@@ -45,25 +37,26 @@ pub(super) async fn run(
         }
         tokio::select! {
             () = stop.cancelled() => return,
-            () = waker.decision() => {}
+            () = shared.waker.decision() => {}
             () = tokio::time::sleep(if known { EVERY } else { AT_FIRST }) => {}
         }
     }
 }
 
 /// Says whether any lane's pause began or ended by it.
-async fn exchange(
-    pool: &PgPool,
-    membership: &Membership,
-    lanes: &mut [Watched],
-) -> Result<bool, store::Error> {
+async fn exchange(shared: &Shared, lanes: &mut [Watched]) -> Result<bool, store::Error> {
+    let asked_at = Instant::now();
     let reports: Vec<Report> = lanes.iter_mut().map(Watched::report).collect();
-    let mut conn = pool.acquire().await.map_err(store::Error::from)?;
-    let standing = store::lanes::report(&mut conn, membership.id(), &reports).await?;
+    let mut conn = shared.pool.acquire().await.map_err(store::Error::from)?;
+    let standing = store::lanes::report(&mut conn, shared.membership.id(), &reports).await?;
     let standing: HashMap<LaneId, Standing> = standing.into_iter().map(|one| (one.lane, one)).collect();
     let mut changed = false;
     for watched in lanes {
         if let Some(standing) = standing.get(&watched.lane.gate.lane()) {
+            // Before the gate opens for the first time: what a brake forbids is known to the first attempt.
+            if watched.lane.brake.agree(standing.brake.as_ref(), asked_at) {
+                shared.brakes.errands.notify_one();
+            }
             changed |= watched.agree(standing);
         }
     }
@@ -97,7 +90,7 @@ impl Watched {
             since_ms: millis(gate.since.elapsed()),
             in_flight: count(self.lane.window.in_flight()),
             rate,
-            connections: count(self.lane.setup.sender.stats().connections),
+            connections: count(self.lane.setup.senders.present().sender().stats().connections),
             credential: self.lane.gate.fingerprint().0.to_vec(),
             credential_ok: gate.credential.map(|(ok, _)| ok),
             checked_ms: gate.credential.map(|(_, at)| millis(at.elapsed())),

@@ -63,6 +63,16 @@ impl Priority {
     }
 }
 
+/// Longest collapse key, in bytes: APNs's limit (docs/providers.md 1.2).
+pub const COLLAPSE_KEY_MAX: usize = 64;
+
+/// Can it be a collapse key? It becomes the header `apns-collapse-id`, so it is what a header's value can be, and what
+/// reaches APNs as it was written: printable ASCII without spaces at its ends.
+pub fn is_collapse_key(text: &str) -> bool {
+    let printable = text.bytes().all(|b| matches!(b, b' '..=b'~')) && text.trim() == text;
+    (1..=COLLAPSE_KEY_MAX).contains(&text.len()) && printable
+}
+
 /// The content of one notification.
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]

@@ -96,9 +96,12 @@ pub struct TokenDigest(pub [u8; 16]);
 pub struct UserId(Box<str>);
 
 impl UserId {
+    /// Longest id, in bytes.
+    pub const MAX: usize = 128;
+
     /// Checks the form.
     pub fn parse(text: &str) -> Option<Self> {
-        let fits = (1..=128).contains(&text.len()) && !text.chars().any(char::is_control);
+        let fits = (1..=Self::MAX).contains(&text.len()) && !text.chars().any(char::is_control);
         fits.then(|| Self(text.into()))
     }
 

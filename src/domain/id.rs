@@ -67,6 +67,12 @@ impl NotificationId {
         Self(Uuid::from_u128(millis << 80))
     }
 
+    /// When it was accepted, to the millisecond.
+    pub fn at(&self) -> DateTime<Utc> {
+        let millis = i64::try_from(self.0.as_u128() >> 80).unwrap_or_default();
+        DateTime::from_timestamp_millis(millis).unwrap_or_default()
+    }
+
     /// Reads the public form, `ntf_` and 32 hexadecimal digits.
     pub fn parse(public: &str) -> Result<Self, BadId> {
         let hex = public.strip_prefix("ntf_").ok_or(BadId)?;

@@ -1,5 +1,7 @@
 //! Faults in what a request says. Codes are public API; which reply status each leads to is `api::error`'s to say.
 
+use std::fmt::{self, Write as _};
+
 use serde_json::{Map, Value};
 
 /// Where in a request a fault is.
@@ -13,11 +15,46 @@ pub enum Place {
     Header(&'static str),
 }
 
+/// Longest name that a place shows, in bytes: longer than any of ours, shorter than any token or key, so that none that
+/// was written where a name belongs comes back.
+const NAME_MAX: usize = 48;
+/// What is left of a longer one.
+const NAME_START: usize = 24;
+
 impl Place {
-    /// The member `name` (or index) of the object or array at `parent`, a pointer such as `#/to`.
-    pub fn member(parent: &str, name: impl std::fmt::Display) -> String {
-        let name = name.to_string().replace('~', "~0").replace('/', "~1");
+    /// The member `name` (or index) of the object or array at `parent`, a pointer such as `#/to`. A long name is cut.
+    pub fn member(parent: &str, name: impl fmt::Display) -> String {
+        let name = shown(name).replace('~', "~0").replace('/', "~1");
         format!("{parent}/{name}")
+    }
+
+    /// A query parameter. A long name is cut.
+    pub fn parameter(name: &str) -> Self {
+        Self::Parameter(shown(name))
+    }
+}
+
+/// A name that somebody else chose, as an answer may show it.
+fn shown(name: impl fmt::Display) -> String {
+    let mut start = Start(String::new());
+    // It stops where it has enough.
+    let _enough = write!(start, "{name}");
+    if start.0.len() <= NAME_MAX {
+        return start.0;
+    }
+    format!("{}…", &start.0[..start.0.floor_char_boundary(NAME_START)])
+}
+
+/// The start of a name, so much of it that a long one is recognised: a name may have megabytes, and many faults.
+struct Start(String);
+
+impl fmt::Write for Start {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        if self.0.len() > NAME_MAX {
+            return Err(fmt::Error);
+        }
+        self.0.push_str(&text[..text.floor_char_boundary(2 * NAME_MAX)]);
+        Ok(())
     }
 }
 
@@ -121,4 +158,22 @@ input_codes! {
     PlatformNotConfigured "platform_not_configured",
     /// A field of the API that this version does not serve yet. Meaning.
     NotSupportedYet "not_supported_yet",
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_is_a_pointer_with_its_names_escaped_and_long_ones_cut() {
+        assert_eq!(Place::member("#/data", "a/b~c"), "#/data/a~1b~0c");
+        assert_eq!(Place::member("#/to/users", 7), "#/to/users/7");
+        let longest = "x".repeat(48);
+        assert_eq!(Place::member("#", &longest), format!("#/{longest}"));
+        assert_eq!(Place::member("#", "é".repeat(24)), format!("#/{}", "é".repeat(24)));
+        for long in [25, 32, 100, 1_000_000] {
+            assert_eq!(Place::member("#", "é".repeat(long)), format!("#/{}…", "é".repeat(12)), "{long}");
+        }
+        assert_eq!(Place::parameter(&"aa".repeat(32)), Place::Parameter(format!("{}…", "aa".repeat(12))));
+    }
 }

@@ -93,6 +93,14 @@ impl Environment {
     pub fn from_code(code: i16) -> Option<Self> {
         Self::ALL.into_iter().find(|environment| Self::code(Some(*environment)) == code)
     }
+
+    /// The one that it isn't.
+    pub fn other(self) -> Self {
+        match self {
+            Self::Production => Self::Sandbox,
+            Self::Sandbox => Self::Production,
+        }
+    }
 }
 
 impl fmt::Display for Environment {

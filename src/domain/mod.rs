@@ -2,6 +2,7 @@
 
 mod app;
 mod app_facts;
+mod condition;
 mod content;
 mod delivery;
 mod device;
@@ -10,6 +11,7 @@ mod input;
 mod job;
 mod lane;
 mod named;
+mod network;
 mod outcome;
 mod push_type;
 mod retry;
@@ -22,13 +24,15 @@ mod verdict;
 
 pub use app::{App, AppLane, Apps};
 pub use app_facts::{AppVersion, Locale, TimeZone};
-pub use content::{ApnsOverrides, Content, Priority};
+pub use condition::{BadCondition, Condition};
+pub use content::{ApnsOverrides, COLLAPSE_KEY_MAX, Content, Priority, is_collapse_key};
 pub use delivery::{Counts, DeliveryStatus, NotificationStatus};
 pub use device::{BadToken, DeviceToken, FCM_TOKEN_MAX, Kind, QuarantineReason, Source, TokenDigest, UserId};
 pub use id::{AppId, BadId, DeviceId, InstallationKey, JobId, KeyId, LaneId, NodeId, NotificationId};
 pub use input::{InputCode, InputFault, Place};
 pub use job::{Class, DoneBits, JOB_DEVICES_MAX, Job, SUSPECT, Suspicion};
 pub use lane::{Environment, LaneKey, LaneState, Platform};
+pub use network::{BadNetwork, Network};
 pub use outcome::{Certainty, Fault, Floor, LaneCause, Misfit, Outcome, Reason};
 pub use push_type::PushType;
 pub use retry::RetryPolicy;
@@ -36,4 +40,4 @@ pub use scope::{BadScopes, Scope, Scopes};
 pub use target::Target;
 pub use topic::TopicName;
 pub use ttl::{BadDuration, Ttl, parse_duration, remaining_secs};
-pub use verdict::Verdict;
+pub use verdict::{Finding, Proof, Verdict};

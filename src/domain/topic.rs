@@ -7,10 +7,13 @@ use std::fmt;
 pub struct TopicName(Box<str>);
 
 impl TopicName {
+    /// Longest name, in characters.
+    pub const MAX: usize = 100;
+
     /// Checks the form.
     pub fn parse(text: &str) -> Option<Self> {
         let allowed = |b: u8| b.is_ascii_alphanumeric() || b"_.~:-".contains(&b);
-        let fits = (1..=100).contains(&text.len()) && text.bytes().all(allowed);
+        let fits = (1..=Self::MAX).contains(&text.len()) && text.bytes().all(allowed);
         fits.then(|| Self(text.into()))
     }
 

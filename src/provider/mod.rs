@@ -20,6 +20,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
+use http::uri::Authority;
 use sha2::{Digest, Sha256};
 use tokio::time::Instant;
 use uuid::Uuid;
@@ -30,7 +31,8 @@ pub use setup::SetupError;
 pub use transport::PoolStats;
 pub use verdict::{Fate, Verdict};
 
-/// SHA-256 over what makes a credential: names the rejected one, so that a node with a new one goes on.
+/// SHA-256 over all that a lane's configuration says of its provider, credential, topic and endpoint: names what was
+/// rejected, so that a node with something new goes on.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Fingerprint(pub [u8; 32]);
 
@@ -75,6 +77,8 @@ impl Attempt<'_> {
         Life { now: self.now, expires_at: self.expires_at, once: self.once }
     }
 }
+
+const HTTPS: u16 = 443;
 
 /// FCM's longest `ttl`, in seconds: four weeks (docs/providers.md 3.3).
 const FCM_TTL_MAX: u64 = 28 * 86_400;
@@ -147,11 +151,38 @@ impl Sender {
         }
     }
 
-    /// Names the credential in use.
+    /// Goes as far as it gets without a device: to an open connection and, for FCM, an access token.
+    ///
+    /// # Errors
+    /// The outcome that an attempt would have had: [`Outcome::RetryLane`] or [`Outcome::Misconfigured`].
+    pub async fn reach(&self, deadline: Instant) -> Result<(), Outcome> {
+        match self {
+            Self::Apns(client) => client.reach(deadline).await,
+            Self::Fcm(client) => client.reach(deadline).await,
+        }
+    }
+
+    /// Names the credential in use, and where it is used.
     pub fn fingerprint(&self) -> Fingerprint {
         match self {
             Self::Apns(client) => client.fingerprint(),
             Self::Fcm(client) => client.fingerprint(),
+        }
+    }
+
+    /// Do both reach the same place? Then what one answers, the other would.
+    pub fn shares_place_with(&self, other: &Self) -> bool {
+        let place = |sender: &Self| {
+            let authority = sender.authority()?;
+            Some((authority.host().to_ascii_lowercase(), authority.port_u16().unwrap_or(HTTPS)))
+        };
+        place(self) == place(other)
+    }
+
+    fn authority(&self) -> Option<&Authority> {
+        match self {
+            Self::Apns(client) => Some(client.authority()),
+            Self::Fcm(client) => client.authority(),
         }
     }
 

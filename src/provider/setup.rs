@@ -61,6 +61,12 @@ pub(super) fn origin(
     Ok((Origin { host, port: authority.port_u16().unwrap_or(443), tls }, authority))
 }
 
+/// The bytes of a CA file, as they count for a fingerprint: what trusts another authority is another way to send.
+pub(super) fn ca_bytes(ca_file: Option<&Path>) -> Vec<u8> {
+    // One that can't be read has been told by `origin`.
+    ca_file.and_then(|path| std::fs::read(path).ok()).unwrap_or_default()
+}
+
 fn authority(endpoint: &str) -> Option<Authority> {
     let uri: Uri = endpoint.parse().ok()?;
     let bare = uri.scheme() == Some(&Scheme::HTTPS) && uri.path() == "/" && uri.query().is_none();

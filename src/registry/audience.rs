@@ -22,7 +22,7 @@ pub struct AddressedToken {
     pub token: DeviceToken,
     /// Where it belongs, if it isn't known; none: the app's default.
     pub environment: Option<Environment>,
-    /// What it is for, if it isn't known; none: `alert`.
+    /// What it is for, if it isn't known; none: what the notification is sent as.
     pub kind: Option<Kind>,
     /// The sender's own word for it.
     pub reference: Option<String>,
@@ -43,6 +43,13 @@ pub struct Audience {
     pub except_users: Vec<UserId>,
     /// Not these.
     pub except_devices: Vec<DeviceId>,
+}
+
+impl Audience {
+    /// Devices, users and tokens as they were named.
+    pub fn named(&self) -> usize {
+        self.devices.len() + self.users.len() + self.tokens.len()
+    }
 }
 
 /// An audience as its devices.
@@ -76,7 +83,7 @@ pub async fn resolve(
     let mut union = Union::new(app, audience, kind);
     let mut known_ids = HashSet::new();
     if !tokens.is_empty() {
-        for device in find_or_make(&mut conn, app, &tokens).await? {
+        for device in find_or_make(&mut conn, app, &tokens, kind).await? {
             let token = tokens.get(&(device.platform, device.digest));
             union.add_explicit(&device, token.and_then(|token| token.reference.clone()));
         }
@@ -120,6 +127,7 @@ async fn find_or_make(
     conn: &mut PgConnection,
     app: &App,
     tokens: &Tokens<'_>,
+    kind: Kind,
 ) -> Result<Vec<Addressed>, store::Error> {
     let mut missing = tokens.clone();
     let mut found = Vec::with_capacity(tokens.len());
@@ -138,7 +146,7 @@ async fn find_or_make(
         if missing.is_empty() {
             return Ok(found);
         }
-        let new: Vec<NewToken> = missing.values().map(|token| new_token(app, token)).collect();
+        let new: Vec<NewToken> = missing.values().map(|token| new_token(app, token, kind)).collect();
         take(&mut missing, store::devices::insert_sent(conn, app.id, &new).await?);
         if missing.is_empty() {
             return Ok(found);
@@ -147,12 +155,13 @@ async fn find_or_make(
     Err(store::Error::Contended)
 }
 
-fn new_token(app: &App, token: &AddressedToken) -> NewToken {
+/// A sender that names no kind means the one that its notification needs: as any other it could get nothing.
+fn new_token(app: &App, token: &AddressedToken, kind: Kind) -> NewToken {
     let is_apns = token.platform == Platform::Apns;
     NewToken {
         platform: token.platform,
         environment: is_apns.then(|| token.environment.unwrap_or(app.apns_environment)),
-        kind: token.kind.filter(|_| is_apns).unwrap_or(Kind::Alert),
+        kind: if is_apns { token.kind.unwrap_or(kind) } else { Kind::Alert },
         token: token.token.clone(),
     }
 }

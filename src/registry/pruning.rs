@@ -1,10 +1,10 @@
-//! Setting devices aside on a provider's verdict, and saying so in the log.
+//! Setting devices aside on a provider's verdict, bringing them back, correcting environments; and saying so in the log.
 
 use std::collections::BTreeMap;
 
 use sqlx::PgConnection;
 
-use crate::domain::{DeviceId, Verdict};
+use crate::domain::{DeviceId, LaneId, Proof, Verdict};
 use crate::store;
 
 /// Sets aside the devices whose verdicts hold against their registration and their token; answers which. Meant to run
@@ -30,4 +30,31 @@ pub async fn quarantine(
         );
     }
     Ok(quarantined)
+}
+
+/// Brings back what a lane set aside with this word within the last hour (docs/queue.md 9).
+///
+/// # Errors
+/// The database's; nothing was brought back then.
+pub async fn restore(
+    conn: &mut PgConnection,
+    lane: LaneId,
+    name: &str,
+    reason: &str,
+) -> Result<(), store::Error> {
+    let restored = store::quarantine::restore(conn, lane, reason).await?;
+    tracing::warn!(lane = name, reason, restored, "what the braked lane {name} set aside came back");
+    Ok(())
+}
+
+/// Corrects the environment of devices whose tokens APNs took in the other one (docs/queue.md 10).
+///
+/// # Errors
+/// The database's; nothing was corrected then.
+pub async fn prove(conn: &mut PgConnection, proofs: &[Proof]) -> Result<(), store::Error> {
+    if !proofs.is_empty() {
+        let corrected = store::environments::prove(conn, proofs).await?;
+        tracing::info!(proofs = proofs.len(), corrected, "environments corrected");
+    }
+    Ok(())
 }

@@ -5,6 +5,7 @@
 //! drain time or at a second signal, it lets go; whatever it still holds is the others' at once.
 
 mod database;
+mod reload;
 mod senders;
 mod service;
 mod supervisor;
@@ -14,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use crate::config::Config;
 
 pub use database::Database;
+pub use reload::{Reload, ReloadNow};
 pub use service::Service;
 
 /// What a node does.
@@ -46,14 +48,15 @@ pub struct Shutdown {
     pub abort: CancellationToken,
 }
 
-/// Runs a node until it is told to stop.
+/// Runs a node until it is told to stop. What `reload` reads may change meanwhile.
 ///
 /// # Errors
 /// It can't start, or a part of it died.
-pub async fn serve(config: Config, role: Role, shutdown: Shutdown) -> anyhow::Result<()> {
+pub async fn serve(config: Config, role: Role, shutdown: Shutdown, reload: Reload) -> anyhow::Result<()> {
     let service = tokio::select! {
         service = Service::start(config, role) => service?,
         () = shutdown.abort.cancelled() => return Ok(()),
     };
+    service.reload(reload);
     service.run(shutdown).await
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use anyhow::Context;
 
 use crate::config::{ApnsSettings, AppSettings, Config, FcmSettings};
-use crate::dispatch::{LaneSetup, Quota};
+use crate::dispatch::{LaneSetup, Quota, Senders};
 use crate::domain::{App, AppLane, Apps, Environment, LaneKey, Platform};
 use crate::provider::{Sender, apns, fcm};
 use crate::store;
@@ -61,12 +61,9 @@ pub(super) async fn lanes(config: &Config, apps: &Apps) -> anyhow::Result<Vec<La
     for app in apps.values() {
         let Some(settings) = config.apps.get(&app.name) else { continue };
         for key in LaneKey::ALL {
-            let sender = match (key, &settings.apns, &settings.fcm) {
-                (LaneKey::Apns(environment), Some(apns), _) => apns_sender(apns, environment),
-                (LaneKey::Fcm, _, Some(fcm)) => fcm_sender(fcm, config.delivery.max_in_flight).await,
-                _ => continue,
+            let Some(sender) = sender(&app.name, settings, key, config.delivery.max_in_flight).await? else {
+                continue;
             };
-            let sender = sender.with_context(|| format!("lane {}/{key} can't be set up", app.name))?;
             let quota = match (&sender, &settings.fcm) {
                 (Sender::Fcm(client), Some(fcm)) => {
                     let quota = || Arc::new(Quota::new(fcm.messages_per_minute));
@@ -74,10 +71,29 @@ pub(super) async fn lanes(config: &Config, apps: &Apps) -> anyhow::Result<Vec<La
                 }
                 _ => None,
             };
-            lanes.push(LaneSetup { app: Arc::clone(app), key, sender, quota });
+            let senders = Arc::new(Senders::new(format!("{}/{key}", app.name), sender));
+            lanes.push(LaneSetup { app: Arc::clone(app), key, senders, quota });
         }
     }
     Ok(lanes)
+}
+
+/// A sender for one lane of an app; none: the app has no credentials for it.
+///
+/// # Errors
+/// A credential that can't be used.
+pub(super) async fn sender(
+    app: &str,
+    settings: &AppSettings,
+    key: LaneKey,
+    max_in_flight: u32,
+) -> anyhow::Result<Option<Sender>> {
+    let sender = match (key, &settings.apns, &settings.fcm) {
+        (LaneKey::Apns(environment), Some(apns), _) => apns_sender(apns, environment),
+        (LaneKey::Fcm, _, Some(fcm)) => fcm_sender(fcm, max_in_flight).await,
+        _ => return Ok(None),
+    };
+    sender.map(Some).with_context(|| format!("lane {app}/{key} can't be set up"))
 }
 
 fn apns_sender(settings: &ApnsSettings, environment: Environment) -> anyhow::Result<Sender> {
@@ -87,7 +103,7 @@ fn apns_sender(settings: &ApnsSettings, environment: Environment) -> anyhow::Res
         team_id: settings.team_id.clone(),
         topic: settings.topic.clone(),
         environment,
-        endpoint: settings.endpoint.as_ref().map(ToString::to_string),
+        endpoint: settings.endpoint_of(environment).map(ToString::to_string),
         ca_file: settings.ca_file.as_ref().map(|ca| ca.path.clone()),
         connections: APNS_CONNECTIONS,
         max_streams: APNS_STREAMS,

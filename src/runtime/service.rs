@@ -11,14 +11,17 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use super::database::Database;
+use super::reload::{Reload, ReloadedLane, Reloader};
 use super::supervisor::{Failure, Supervisor};
 use super::{Role, Shutdown, senders};
 use crate::api::Surface;
 use crate::api::health::Health;
+use crate::api::rates::Rates;
 use crate::config::Config;
-use crate::dispatch::LaneSetup;
-use crate::domain::{Apps, InstallationKey, Verdict};
+use crate::dispatch::{Brakes, LaneSetup};
+use crate::domain::{Apps, Finding, InstallationKey};
 use crate::queue::accept::Acceptor;
+use crate::queue::backlog::Backlog;
 use crate::queue::holdings::Holdings;
 use crate::queue::intake::{Intake, Intakes};
 use crate::queue::membership::Membership;
@@ -28,8 +31,8 @@ use crate::queue::wake::Waker;
 use crate::registry::keys::Keys;
 use crate::{api, dispatch, maintenance, store};
 
-/// Batches of verdicts that wait for the pruner; past it they are dropped and said again later.
-const VERDICT_BATCHES: usize = 1_024;
+/// Batches of what was found about tokens that wait for the pruner; past it they are dropped and found again later.
+const FINDING_BATCHES: usize = 1_024;
 /// How long an attempt may take, waiting for a stream and resends included; FCM asks for at least 10 s for one request
 /// (docs/providers.md 3.8).
 const ATTEMPT: Duration = Duration::from_secs(20);
@@ -49,6 +52,7 @@ pub struct Service {
     failure: Arc<Failure>,
     stages: Stages,
     farewell: PgPool,
+    lanes: Vec<ReloadedLane>,
 }
 
 /// What ends when, in this order.
@@ -79,8 +83,8 @@ impl Service {
         let database = Database::open(&config).await?;
         match Self::assemble(&config, role, &database, listeners).await {
             Ok(parts) => {
-                let (membership, health, address, failure, stages, farewell) = parts;
-                Ok(Self { config, database, membership, health, address, failure, stages, farewell })
+                let (membership, health, address, failure, stages, farewell, lanes) = parts;
+                Ok(Self { config, database, membership, health, address, failure, stages, farewell, lanes })
             }
             Err(error) => {
                 // Why it can't start is what the operator must read, whatever becomes of the rest.
@@ -95,6 +99,13 @@ impl Service {
     /// Where the API answers; none for a worker.
     pub fn address(&self) -> Option<SocketAddr> {
         self.address
+    }
+
+    /// From now on, what these sources say is taken over while the node runs.
+    pub fn reload(&self, reload: Reload) {
+        let stage = &self.stages.lanes;
+        let reloader = Reloader::new(reload, self.config.clone(), self.lanes.clone());
+        stage.spawn("reload", reloader.run(stage.stop.clone()));
     }
 
     async fn assemble(
@@ -112,6 +123,7 @@ impl Service {
             true => senders::lanes(config, &apps).await?,
             false => Vec::new(),
         };
+        let lanes = setups.iter().map(ReloadedLane::of).collect();
         drop(conn);
         let membership = enter(&pool, database, config).await?;
 
@@ -120,7 +132,15 @@ impl Service {
             setups.iter().map(|lane| (lane.id(), Arc::new(Intake::new(lane.id(), room)))).collect();
         let intakes = Arc::new(intakes);
         let waker = Waker::new(Arc::clone(&intakes), Arc::clone(&membership));
-        let core = Core { pool, membership, intakes, waker, holdings: Arc::default(), installation };
+        let core = Core {
+            pool,
+            membership,
+            intakes,
+            waker,
+            holdings: Arc::default(),
+            installation,
+            brakes: Arc::default(),
+        };
 
         let failure = Arc::new(Failure::default());
         let stages = Stages::new(&failure);
@@ -141,7 +161,7 @@ impl Service {
             )?),
             None => None,
         };
-        Ok((core.membership, health, address, failure, stages, core.pool))
+        Ok((core.membership, health, address, failure, stages, core.pool, lanes))
     }
 
     /// Works until told to stop, or until a part of it dies.
@@ -215,7 +235,8 @@ impl Service {
     }
 }
 
-type Parts = (Arc<Membership>, Arc<Health>, Option<SocketAddr>, Arc<Failure>, Stages, PgPool);
+type Parts =
+    (Arc<Membership>, Arc<Health>, Option<SocketAddr>, Arc<Failure>, Stages, PgPool, Vec<ReloadedLane>);
 
 impl Stages {
     fn new(failure: &Arc<Failure>) -> Self {
@@ -232,16 +253,17 @@ struct Core {
     waker: Waker,
     holdings: Arc<Holdings>,
     installation: InstallationKey,
+    brakes: Arc<Brakes>,
 }
 
 impl Core {
-    /// The recorder, and the pruner that its verdicts go to.
+    /// The recorder, and the pruner that its findings go to.
     fn record(&self, stage: &Supervisor) -> Recorder {
-        let (verdicts_out, verdicts) = mpsc::channel::<Vec<Verdict>>(VERDICT_BATCHES);
+        let (findings_out, findings) = mpsc::channel::<Vec<Finding>>(FINDING_BATCHES);
         let holdings = Arc::clone(&self.holdings);
-        let (recorder, writer) = Recorder::new(self.pool.clone(), holdings, self.waker.clone(), verdicts_out);
+        let (recorder, writer) = Recorder::new(self.pool.clone(), holdings, self.waker.clone(), findings_out);
         stage.spawn("recorder", writer.run(stage.stop.clone()));
-        stage.spawn("pruner", dispatch::prune(self.pool.clone(), verdicts));
+        stage.spawn("pruner", dispatch::prune(self.pool.clone(), Arc::clone(&self.brakes), findings));
         recorder
     }
 
@@ -276,6 +298,7 @@ impl Core {
             recorder: recorder.clone(),
             intakes: Arc::clone(&self.intakes),
             waker: self.waker.clone(),
+            brakes: Arc::clone(&self.brakes),
             installation: self.installation.clone(),
             retry: config.delivery.retry,
             max_in_flight: in_flight(config),
@@ -320,6 +343,8 @@ impl Core {
             installation: self.installation.clone(),
             keys: Keys::new(database.pool().clone()),
             acceptor,
+            backlog: Backlog::new(database.pool().clone(), config.limits.max_pending),
+            rates: Arc::new(rates(config)),
             limits: api::Limits {
                 body_bytes: config.limits.body_bytes,
                 targets: config.limits.targets,
@@ -383,6 +408,12 @@ async fn enter(pool: &PgPool, database: &Database, config: &Config) -> anyhow::R
         maintenance::sweep(&mut conn, &dead).await?;
     }
     Ok(Arc::new(membership))
+}
+
+fn rates(config: &Config) -> Rates {
+    let limits = &config.limits;
+    let proxies = config.server.trusted_proxies.clone();
+    Rates::new(limits.requests_per_second, limits.register_per_minute, proxies)
 }
 
 fn in_flight(config: &Config) -> usize {

@@ -56,6 +56,8 @@ struct Current {
     jwt: HeaderValue,
     issued_at: i64,
     since_ms: i64,
+    /// Of the keyring, when the token was checked.
+    round: u64,
 }
 
 #[derive(Deserialize)]
@@ -104,8 +106,9 @@ impl ApnsSession {
             return Err((StatusCode::FORBIDDEN, "MissingProviderToken"));
         };
         let now_ms = clock::now_ms();
+        let round = self.shared.keyring.round();
         let issued_at = match &self.current {
-            Some(current) if current.jwt == authorization => current.issued_at,
+            Some(current) if current.jwt == authorization && current.round == round => current.issued_at,
             _ => self.verify(authorization)?,
         };
         let settings = &self.shared.settings.apns;
@@ -114,15 +117,18 @@ impl ApnsSession {
             self.wedged = settings.wedge_after_expired.then_some(refusal);
             return Err(refusal);
         }
-        let changed = self.current.as_ref().filter(|current| current.jwt != authorization);
-        if changed.is_some_and(|current| now_ms - current.since_ms < millis(settings.jwt_min_refresh)) {
+        let current = self.current.as_mut().filter(|current| current.jwt == authorization);
+        if let Some(current) = current {
+            current.round = round;
+            return Ok(());
+        }
+        let since_ms = self.current.as_ref().map(|current| current.since_ms);
+        if since_ms.is_some_and(|since_ms| now_ms - since_ms < millis(settings.jwt_min_refresh)) {
             let refusal = (StatusCode::TOO_MANY_REQUESTS, "TooManyProviderTokenUpdates");
             self.wedged = Some(refusal);
             return Err(refusal);
         }
-        if changed.is_some() || self.current.is_none() {
-            self.current = Some(Current { jwt: authorization.clone(), issued_at, since_ms: now_ms });
-        }
+        self.current = Some(Current { jwt: authorization.clone(), issued_at, since_ms: now_ms, round });
         Ok(())
     }
 
@@ -134,11 +140,10 @@ impl ApnsSession {
         if !scheme.eq_ignore_ascii_case("bearer") {
             return Err((StatusCode::FORBIDDEN, "MissingProviderToken"));
         }
-        let key = &self.shared.keys.apns_public;
-        let (header, claims) =
-            jwt::verify::<Claims>(token, key, Algorithm::ES256, "ES256").map_err(|_| invalid)?;
-        let settings = &self.shared.settings.apns;
-        let ours = header.kid.as_deref() == Some(&settings.key_id) && claims.iss == settings.team_id;
+        let key = jwt::key_id(token).and_then(|id| self.shared.keyring.provider_key(&id)).ok_or(invalid)?;
+        let (_, claims) =
+            jwt::verify::<Claims>(token, &key, Algorithm::ES256, "ES256").map_err(|_| invalid)?;
+        let ours = claims.iss == self.shared.settings.apns.team_id;
         ours.then_some(claims.iat).ok_or(invalid)
     }
 

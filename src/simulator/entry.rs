@@ -7,6 +7,7 @@ use bytes::Bytes;
 use http::HeaderMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use sha2::{Digest as _, Sha256};
 
 /// Which of the three servers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -69,6 +70,8 @@ pub struct Entry {
     pub path: String,
     /// Device token, where one could be read.
     pub token: Option<String>,
+    /// Tells what `authorization` showed from what others showed, without telling it.
+    pub credential: Option<String>,
     /// All headers but `authorization`.
     pub headers: BTreeMap<String, String>,
     /// The body where it is JSON.
@@ -178,6 +181,11 @@ impl End {
     }
 }
 
+/// The beginning of the SHA-256, in hexadecimal.
+fn mark(secret: &[u8]) -> String {
+    Sha256::digest(secret).iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+}
+
 impl Record {
     /// The readable form.
     pub(super) fn entry(&self, seq: u64) -> Entry {
@@ -193,6 +201,7 @@ impl Record {
             received_ms: self.received_ms,
             path: self.path.clone(),
             token: self.token.clone(),
+            credential: self.headers.get(http::header::AUTHORIZATION).map(|value| mark(value.as_bytes())),
             headers: self
                 .headers
                 .iter()

@@ -14,7 +14,7 @@ pub(super) fn write(simulator: &Simulator, dir: &Path) -> Result<(), Error> {
     let key_file = format!("AuthKey_{}.p8", apns.key_id);
     put(dir, "ca.pem", &keys.ca_pem)?;
     put(dir, &key_file, &keys.p8_pem)?;
-    put(dir, "service-account.json", &service_account(simulator))?;
+    put(dir, "service-account.json", &service_account(simulator, &simulator.settings().fcm.client_email))?;
     put(dir, "pushpost.toml", &configuration(simulator, dir, &key_file))
 }
 
@@ -29,14 +29,15 @@ fn put(dir: &Path, name: &str, text: &str) -> Result<(), Error> {
     std::io::Write::write_all(&mut file, text.as_bytes()).map_err(failed)
 }
 
-fn service_account(simulator: &Simulator) -> String {
+/// The file of one of the project's service accounts.
+pub(super) fn service_account(simulator: &Simulator, client_email: &str) -> String {
     let fcm = &simulator.settings().fcm;
     let account = json!({
         "type": "service_account",
         "project_id": fcm.project_id,
         "private_key_id": "0123456789abcdef0123456789abcdef01234567",
         "private_key": simulator.shared.keys.rsa_pem,
-        "client_email": fcm.client_email,
+        "client_email": client_email,
         "client_id": "100000000000000000001",
         "auth_uri": format!("{}/auth", simulator.fcm_endpoint()),
         "token_uri": simulator.shared.token_uri,
@@ -50,6 +51,9 @@ fn configuration(simulator: &Simulator, dir: &Path, key_file: &str) -> String {
     let file = |name: &str| quoted(&dir.join(name).display().to_string());
     let apns = &simulator.settings().apns;
     let topic = apns.bundles.first().map_or("", String::as_str);
+    let sandbox_endpoint = simulator.sandbox_endpoint();
+    let sandbox_endpoint =
+        sandbox_endpoint.map_or_else(String::new, |url| format!("sandbox_endpoint = {}\n", quoted(&url)));
     format!(
         "# Written by the simulator: `pushpost serve --config {this}` talks to it.\n\
          [server]\n\
@@ -63,6 +67,7 @@ fn configuration(simulator: &Simulator, dir: &Path, key_file: &str) -> String {
          topic = {topic}\n\
          environment = \"production\"\n\
          endpoint = {apns_endpoint}\n\
+         {sandbox_endpoint}\
          ca_file = {ca}\n\n\
          [apps.shop.fcm]\n\
          service_account_file = {account}\n\
@@ -75,6 +80,7 @@ fn configuration(simulator: &Simulator, dir: &Path, key_file: &str) -> String {
         team_id = quoted(&apns.team_id),
         topic = quoted(topic),
         apns_endpoint = quoted(&simulator.apns_endpoint()),
+        sandbox_endpoint = sandbox_endpoint,
         ca = file("ca.pem"),
         account = file("service-account.json"),
         fcm_endpoint = quoted(&simulator.fcm_endpoint()),

@@ -34,6 +34,11 @@ pub(super) enum JwtError {
     Signature,
 }
 
+/// The key that a token says it was signed with.
+pub(super) fn key_id(token: &str) -> Option<String> {
+    segment::<Header>(token.split('.').next()?).ok()?.kid
+}
+
 /// Checks the signature over the segments exactly as sent, then reads the claims.
 pub(super) fn verify<C: DeserializeOwned>(
     token: &str,

@@ -10,6 +10,7 @@
 //! | `session` | what a provider decides about a request, with the script applied |
 //! | `apns`, `apns_payload` | APNs' checks |
 //! | `fcm`, `fcm_schema`, `quota`, `faults`, `oauth` | FCM's checks, its quota and error bodies, the token endpoint |
+//! | `keyring` | the keys and service accounts that are good right now |
 //! | `rule`, `rules` | scripts |
 //! | `entry`, `ledger` | the record of all requests |
 //! | `control`, `files`, `simulate` | the control port; what a sender needs on disk; the whole as a command |
@@ -27,6 +28,7 @@ mod fcm_schema;
 mod files;
 mod http1;
 mod jwt;
+mod keyring;
 mod ledger;
 mod listener;
 mod oauth;
@@ -267,6 +269,30 @@ impl Simulator {
     /// Drops all connections without a word.
     pub fn close_connections(&self) {
         self.shared.close_connections();
+    }
+
+    /// Makes another provider key of the same team, good from now on beside those there are; answers its `.p8`.
+    ///
+    /// # Errors
+    /// [`Error::Keys`].
+    pub fn issue_provider_key(&self, key_id: &str) -> Result<String, Error> {
+        self.shared.keyring.issue_provider_key(key_id)
+    }
+
+    /// Refuses a provider key from now on, on connections that have shown it too.
+    pub fn revoke_provider_key(&self, key_id: &str) {
+        self.shared.keyring.revoke_provider_key(key_id);
+    }
+
+    /// Makes another service account of the project, good from now on beside those there are; answers its file.
+    pub fn issue_service_account(&self, client_email: &str) -> String {
+        self.shared.keyring.issue_account(client_email);
+        files::service_account(self, client_email)
+    }
+
+    /// Gives a service account no more access tokens; those that it has stay good.
+    pub fn revoke_service_account(&self, client_email: &str) {
+        self.shared.keyring.revoke_account(client_email);
     }
 
     /// Makes all access tokens issued so far invalid.

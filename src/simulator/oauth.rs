@@ -106,7 +106,7 @@ fn check_assertion(shared: &Shared, assertion: &str) -> Result<(), Reply> {
     let key = &shared.keys.oauth_public;
     let (_, claims) = jwt::verify::<Claims>(assertion, key, Algorithm::RS256, "RS256")
         .map_err(|_| refusal("invalid_grant", "Invalid JWT Signature."))?;
-    if claims.iss != shared.settings.fcm.client_email {
+    if !shared.keyring.has_account(&claims.iss) {
         return Err(refusal("invalid_grant", "Invalid grant: account not found"));
     }
     if claims.aud != shared.token_uri {

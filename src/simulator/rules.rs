@@ -15,6 +15,7 @@ pub(super) struct Subject<'a> {
     pub(super) provider: Provider,
     pub(super) environment: Option<Environment>,
     pub(super) token: Option<&'a str>,
+    pub(super) connection: u64,
     /// Milliseconds since the simulator's start.
     pub(super) elapsed_ms: u64,
 }
@@ -145,6 +146,7 @@ impl Line {
                 .token_prefix
                 .as_deref()
                 .is_none_or(|prefix| subject.token.is_some() && token.starts_with(prefix))
+            && subject.connection >= rule.from_connection
             && subject.elapsed_ms >= rule.from_ms
             && rule.until_ms.is_none_or(|until| subject.elapsed_ms < until);
         if !concerned {

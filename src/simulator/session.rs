@@ -13,6 +13,7 @@ use tokio::sync::watch;
 
 use super::clock::{self, Started};
 use super::entry::{End, Ended, Environment, Provider, Record};
+use super::keyring::Keyring;
 use super::ledger::{Ledger, Ticket};
 use super::oauth::AccessTokens;
 use super::quota::Quota;
@@ -109,6 +110,7 @@ pub(super) struct Live {
 pub(super) struct Shared {
     pub(super) settings: Settings,
     pub(super) keys: Keys,
+    pub(super) keyring: Keyring,
     pub(super) rules: Rules,
     pub(super) ledger: Arc<Ledger>,
     pub(super) started: Started,
@@ -132,6 +134,7 @@ impl Shared {
             live: watch::Sender::default(),
             next_connection: AtomicU64::new(1),
             draws: AtomicU64::new(0),
+            keyring: Keyring::new(&settings, keys.apns_public.clone()),
             settings,
             keys,
             token_uri,
@@ -169,6 +172,7 @@ impl Shared {
                 provider: of.provider,
                 environment: of.environment,
                 token: of.token.as_deref(),
+                connection: of.connection,
                 elapsed_ms: self.started.elapsed_ms(),
             }),
             Err(_) => None,

@@ -46,8 +46,8 @@ pub async fn claim(conn: &mut PgConnection, claim: Claim) -> Result<Vec<Job>, Er
           from c)
         update jobs j set node_id = $7, ver = ver + 1
         where j.job_id = any(array(select job_id from pick where before < $4 and free))
-        returning j.job_id, j.notification_id, j.ver, j.attempt, j.unsure, j.lost, j.due_at, j.expires_at, j.reason, j.devices,
-                  j.done as "done: BitVec"
+        returning j.job_id, j.notification_id, j.ver, j.attempt, j.unsure, j.lost, j.due_at, j.expires_at, j.reason,
+                  j.trial_since, j.devices, j.done as "done: BitVec"
         "#,
         claim.lane.0,
         claim.class.code(),
@@ -75,6 +75,7 @@ pub async fn claim(conn: &mut PgConnection, claim: Claim) -> Result<Vec<Job>, Er
             due_at: row.due_at,
             expires_at: row.expires_at,
             last_word: row.reason.as_deref().map(Reason::new),
+            trial_since: row.trial_since,
             devices: row.devices.into_iter().map(DeviceId).collect(),
             done: row.done,
         })

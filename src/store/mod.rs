@@ -4,8 +4,10 @@
 
 pub mod accept;
 pub mod apps;
+pub mod backlog;
 pub mod deliveries;
 pub mod devices;
+pub mod environments;
 pub mod expiry;
 pub mod jobs;
 pub mod keys;

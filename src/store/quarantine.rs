@@ -1,4 +1,4 @@
-//! Setting devices aside on a provider's verdict (docs/queue.md 9).
+//! Setting devices aside on a provider's verdict, and bringing them back (docs/queue.md 9).
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 
 use super::Error;
-use crate::domain::{DeviceId, Verdict};
+use crate::domain::{DeviceId, LaneId, Verdict};
 
 /// Sets aside each device that still holds the token in question and was not registered after the evidence; answers
 /// which. Who already was aside stays as they are.
@@ -56,4 +56,36 @@ pub async fn apply(conn: &mut PgConnection, verdicts: &[Verdict]) -> Result<Vec<
     .fetch_all(conn)
     .await?;
     Ok(done.into_iter().map(DeviceId).collect())
+}
+
+/// Brings back the devices of a lane that were set aside with this word within the last hour; answers how many. They
+/// are as they were before. Those that a clean-up or a newer token set aside stay so.
+///
+/// One statement; rows are locked in id order. Found by their time first and locked by their ids then: ordered by id in
+/// one step, the planner, which is to avoid sorts, walks over all devices.
+///
+/// # Errors
+/// The database's.
+pub async fn restore(conn: &mut PgConnection, lane: LaneId, reason: &str) -> Result<u64, Error> {
+    let done = sqlx::query!(
+        "with lane as materialized (select app_id, platform, environment from lanes where lane_id = $1),
+         found as materialized (
+           select device_id from devices
+           where app_id = (select app_id from lane)
+             and quarantined_at is not null and quarantined_at > now() - interval '1 hour'
+             and quarantine = $2 and quarantine_run is null
+             and platform = (select platform from lane) and environment = (select environment from lane)),
+         locked as materialized (
+           select device_id from devices
+           where device_id = any(array(select device_id from found))
+             and quarantine = $2 and quarantine_run is null
+           order by device_id for no key update)
+         update devices set quarantined_at = null, quarantine = null, evidence_at = null
+         where device_id = any(array(select device_id from locked))",
+        lane.0,
+        reason
+    )
+    .execute(conn)
+    .await?;
+    Ok(done.rows_affected())
 }

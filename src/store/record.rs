@@ -5,6 +5,7 @@
 //! the statement checks it.
 
 use bit_vec::BitVec;
+use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 
 use super::Error;
@@ -35,6 +36,7 @@ pub struct Batch {
     retry_step: Vec<i16>,
     retry_unsure: Vec<i16>,
     retry_reason: Vec<Option<String>>,
+    retry_trial_since: Vec<Option<DateTime<Utc>>>,
     retry_start: Vec<i32>,
     retry_end: Vec<i32>,
     retry_devices: Vec<i64>,
@@ -86,6 +88,8 @@ pub struct Retry<'a> {
     pub unsure: i16,
     /// The last word about them.
     pub reason: Option<&'a str>,
+    /// Some: a trial of tokens that were called bad in an attempt that began then.
+    pub trial_since: Option<DateTime<Utc>>,
     /// Ascending.
     pub devices: &'a [DeviceId],
 }
@@ -125,6 +129,7 @@ impl Batch {
         self.retry_step.push(retry.step);
         self.retry_unsure.push(retry.unsure);
         self.retry_reason.push(retry.reason.map(str::to_owned));
+        self.retry_trial_since.push(retry.trial_since);
         push_slice(&mut self.retry_devices, &mut self.retry_start, &mut self.retry_end, retry.devices);
     }
 }
@@ -181,15 +186,15 @@ pub async fn record(conn: &mut PgConnection, batch: &Batch) -> Result<Vec<JobId>
                  now() - make_interval(secs => began_ms / 1000.0)
           from ours),
         retries as (
-          insert into jobs (notification_id, lane_id, priority, class, due_at, expires_at, attempt, unsure, reason, n,
-                            devices)
+          insert into jobs (notification_id, lane_id, priority, class, due_at, expires_at, attempt, unsure, reason,
+                            trial_since, n, devices)
           select o.notification_id, coalesce(r.lane, o.lane_id), o.priority, 1,
                  now() + make_interval(secs => r.delay_ms / 1000.0), o.expires_at, (o.l_attempt + r.step)::smallint,
-                 (o.l_unsure + r.unsure)::smallint, r.reason, (r.last - r.first + 1)::smallint,
+                 (o.l_unsure + r.unsure)::smallint, r.reason, r.trial_since, (r.last - r.first + 1)::smallint,
                  ($29::bigint[])[r.first:r.last]
           from unnest($21::bigint[], $22::int[], $23::bigint[], $24::smallint[], $25::smallint[], $26::text[],
-                      $27::int[], $28::int[])
-            as r(parent, lane, delay_ms, step, unsure, reason, first, last)
+                      $32::timestamptz[], $27::int[], $28::int[])
+            as r(parent, lane, delay_ms, step, unsure, reason, trial_since, first, last)
           join ours o on o.job_id = r.parent)
         select job_id from ours
         "#,
@@ -224,6 +229,7 @@ pub async fn record(conn: &mut PgConnection, batch: &Batch) -> Result<Vec<JobId>
         &batch.retry_devices,
         &batch.progress,
         SUSPECT,
+        &batch.retry_trial_since as &[Option<DateTime<Utc>>],
     )
     .fetch_all(conn)
     .await?;

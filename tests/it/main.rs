@@ -7,6 +7,7 @@
 mod crash;
 mod database;
 mod devices;
+mod input;
 mod notifications;
 mod plans;
 mod queue;

@@ -12,6 +12,7 @@ use pushpost::api::health::Health;
 use pushpost::api::{Limits, State, Surface, router};
 use pushpost::domain::{App, Scopes, Ttl};
 use pushpost::queue::accept::Acceptor;
+use pushpost::queue::backlog::Backlog;
 use pushpost::queue::membership::Membership;
 use pushpost::queue::wake::Waker;
 use pushpost::registry::keys::{self, Keys};
@@ -62,6 +63,8 @@ impl Service {
             installation,
             keys: Keys::new(database.pool.clone()),
             acceptor: Acceptor::closed(),
+            backlog: Backlog::new(database.pool.clone(), 1_000_000),
+            rates: Arc::default(),
             limits: Limits { body_bytes: 1 << 20, targets: 10_000, drain: Duration::from_secs(1) },
             default_ttl: Ttl::MAX,
             health: Arc::new(Health::default()),

@@ -122,5 +122,6 @@ fn document(app: &App, seen: &Seen) -> Option<Value> {
         "rate": (seen.rate * 10.0).round() / 10.0,
         "connections": seen.connections,
         "credential": credential,
+        "pruning": {"state": if seen.braked.is_some() { "braked" } else { "on" }, "why": seen.braked},
     }))
 }

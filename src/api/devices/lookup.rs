@@ -27,17 +27,7 @@ pub(super) async fn lookup(
     parameters: Parameters,
     JsonBody(body): JsonBody,
 ) -> Result<Json<Value>, ApiError> {
-    parameters.finish()?;
-    let tokens = json::read(&body, |mut fields| {
-        fields.require("tokens");
-        let given = fields.objects("tokens");
-        let tokens: Option<Vec<_>> = given.map(|all| all.into_iter().filter_map(one_token).collect());
-        fields.finish();
-        tokens
-    })?;
-    if tokens.len() > TOKENS_MAX {
-        return Err(ApiError::TooManyItems(TOKENS_MAX));
-    }
+    let tokens = parameters.and(read(&body))?;
     let mut by_platform: BTreeMap<Platform, Vec<DeviceToken>> = BTreeMap::new();
     for (platform, token) in &tokens {
         by_platform.entry(*platform).or_default().push(token.clone());
@@ -52,4 +42,19 @@ pub(super) async fn lookup(
     }
     let items: Vec<_> = tokens.iter().map(|token| found.get(token)).collect();
     Ok(Json(json!({ "items": items })))
+}
+
+fn read(body: &[u8]) -> Result<Vec<(Platform, DeviceToken)>, ApiError> {
+    let tokens = json::read(body, |mut fields| {
+        if fields.length("tokens") > TOKENS_MAX {
+            fields.into_unread();
+            return Some(None);
+        }
+        fields.require("tokens");
+        let given = fields.objects("tokens");
+        let tokens: Option<Vec<_>> = given.map(|all| all.into_iter().filter_map(one_token).collect());
+        fields.finish();
+        tokens.map(Some)
+    })?;
+    tokens.ok_or(ApiError::TooManyItems(TOKENS_MAX))
 }

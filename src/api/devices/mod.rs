@@ -18,7 +18,7 @@ use super::auth::{Caller, ManageDevices, ReadDevices, RegisterDevice};
 use super::body::JsonBody;
 use super::error::ApiError;
 use super::query::Parameters;
-use crate::domain::{AppId, DeviceId, InputCode, InputFault};
+use crate::domain::{AppId, DeviceId, DeviceToken, InputCode, InputFault};
 use crate::registry::devices::{self, Error};
 use crate::registry::registration;
 
@@ -43,10 +43,10 @@ async fn register(
     JsonBody(body): JsonBody,
 ) -> Result<Response, ApiError> {
     refuse_user_token(&headers)?;
-    parameters.finish()?;
     let by_app = caller.scopes.is_publishable();
     let who = if by_app { registration::Caller::App } else { registration::Caller::Backend };
-    let registration = request::registration(&body, who)?;
+    let registration = parameters.and(request::registration(&body, who))?;
+    pace(&state, &caller, &registration.token)?;
     let registered = devices::register(&state.pool, &caller.app, &registration, who).await?;
     let view = answer::View::of(caller.scopes);
     let document = view.document(&state.installation, &registered.known);
@@ -63,8 +63,8 @@ async fn unregister(
     JsonBody(body): JsonBody,
 ) -> Result<StatusCode, ApiError> {
     refuse_user_token(&headers)?;
-    parameters.finish()?;
-    let (platform, token) = request::platform_and_token(&body)?;
+    let (platform, token) = parameters.and(request::platform_and_token(&body))?;
+    pace(&state, &caller, &token)?;
     devices::unregister(&state.pool, caller.app.id, platform, &token).await?;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -90,9 +90,8 @@ async fn describe(
     id: Result<Path<String>, PathRejection>,
     JsonBody(body): JsonBody,
 ) -> Result<Json<Value>, ApiError> {
-    parameters.finish()?;
     let id = device_id(&state, caller.app.id, id)?;
-    let details = request::details(&body)?;
+    let details = parameters.and(request::details(&body))?;
     let known = devices::describe(&state.pool, &caller.app, id, &details).await?;
     let known = known.ok_or(ApiError::NotFound)?;
     Ok(Json(answer::View::of(caller.scopes).document(&state.installation, &known)))
@@ -109,6 +108,14 @@ async fn remove(
     let id = device_id(&state, caller.app.id, id)?;
     let gone = devices::remove(&state.pool, caller.app.id, id).await?;
     if gone { Ok(StatusCode::NO_CONTENT) } else { Err(ApiError::NotFound) }
+}
+
+/// An app that goes wrong asks for its one device again and again.
+fn pace(state: &State, caller: &Caller<RegisterDevice>, token: &DeviceToken) -> Result<(), ApiError> {
+    match caller.scopes.is_publishable() {
+        true => Ok(state.rates.take_token(caller.app.id, token)?),
+        false => Ok(()),
+    }
 }
 
 fn device_id(

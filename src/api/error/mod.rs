@@ -8,8 +8,9 @@ use http::{HeaderValue, StatusCode};
 use serde_json::{Map, Value, json};
 
 use super::problem::{Cause, Problem};
+use super::rates::TooFast;
 use crate::domain::{InputCode, InputFault, Scope};
-use crate::queue::accept;
+use crate::queue::{accept, backlog};
 use crate::store;
 
 /// Why a request is not answered as asked.
@@ -48,6 +49,15 @@ pub enum ApiError {
     /// The body is not said to be JSON.
     #[error("not JSON")]
     UnsupportedMediaType,
+    /// The path and query are over the limit, in bytes.
+    #[error("the URL is too long")]
+    UrlTooLong(usize),
+    /// Names and values of the headers together are over the limit, in bytes.
+    #[error("the headers are too large")]
+    HeadersTooLarge(usize),
+    /// Too fast.
+    #[error("too fast")]
+    RateLimited(TooFast),
     /// A fault of ours.
     #[error("internal")]
     Internal(Cause),
@@ -57,9 +67,9 @@ pub enum ApiError {
     /// The answer took too long. What was asked may have been done all the same.
     #[error("overdue")]
     Overdue(Cause),
-    /// Too much is waiting already.
+    /// Too much is waiting already; with the limit where one was set.
     #[error("the queue is full")]
-    QueueFull,
+    QueueFull(Option<u64>),
     /// This node is going away.
     #[error("shutting down")]
     ShuttingDown,
@@ -144,8 +154,26 @@ impl ApiError {
                 StatusCode::UNSUPPORTED_MEDIA_TYPE,
                 "unsupported_media_type",
                 "Not JSON",
-                "Send JSON as `Content-Type: application/json`.",
+                "Send JSON as `Content-Type: application/json`, without a content encoding.",
             ),
+            Self::UrlTooLong(limit) => {
+                let detail = format!("Path and query may have at most {limit} bytes together.");
+                plain(StatusCode::URI_TOO_LONG, "url_too_long", "The URL is too long", detail)
+                    .with("limit", json!(limit))
+            }
+            Self::HeadersTooLarge(limit) => {
+                let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
+                let detail =
+                    format!("The headers may have at most {limit} bytes, names and values together.");
+                plain(status, "headers_too_large", "The headers are too large", detail)
+                    .with("limit", json!(limit))
+            }
+            Self::RateLimited(TooFast { limit, scope, .. }) => {
+                let detail = format!("At most {limit} requests {}.", scope.in_words());
+                plain(StatusCode::TOO_MANY_REQUESTS, "rate_limited", "Too many requests", detail)
+                    .with("limit", json!(limit))
+                    .with("per", json!(scope.as_str()))
+            }
             other => other.ours(),
         }
     }
@@ -167,8 +195,14 @@ impl ApiError {
                 let detail = "This took too long. What was asked may have been done all the same.";
                 Problem { cause: Some(cause), ..plain(later, "unavailable", "Unavailable", detail) }
             }
-            Self::QueueFull => {
-                plain(later, "queue_full", "The queue is full", "Too much is waiting. Nothing was stored.")
+            Self::QueueFull(limit) => {
+                let full = plain(
+                    later,
+                    "queue_full",
+                    "The queue is full",
+                    "Too much is waiting. Nothing was stored.",
+                );
+                limit.into_iter().fold(full, |full, limit| full.with("limit", json!(limit)))
             }
             Self::ShuttingDown => {
                 plain(later, "shutting_down", "Shutting down", "This node is going away. Nothing was stored.")
@@ -182,7 +216,8 @@ impl ApiError {
         match self {
             Self::Unauthenticated => Some((WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))),
             Self::Unavailable(_) | Self::Overdue(_) => Some((RETRY_AFTER, RETRY_UNAVAILABLE.into())),
-            Self::QueueFull => Some((RETRY_AFTER, RETRY_QUEUE_FULL.into())),
+            Self::QueueFull(_) => Some((RETRY_AFTER, RETRY_QUEUE_FULL.into())),
+            Self::RateLimited(too_fast) => Some((RETRY_AFTER, too_fast.retry_after_secs().into())),
             Self::ShuttingDown => Some((RETRY_AFTER, RETRY_SHUTTING_DOWN.into())),
             _ => None,
         }
@@ -219,10 +254,22 @@ impl From<accept::Error> for ApiError {
     fn from(error: accept::Error) -> Self {
         match error {
             accept::Error::Unavailable => Self::Unavailable(None),
-            accept::Error::Full => Self::QueueFull,
+            accept::Error::Full => Self::QueueFull(None),
             accept::Error::ShuttingDown => Self::ShuttingDown,
             accept::Error::Poisoned(_) => Self::internal(error),
         }
+    }
+}
+
+impl From<TooFast> for ApiError {
+    fn from(too_fast: TooFast) -> Self {
+        Self::RateLimited(too_fast)
+    }
+}
+
+impl From<backlog::Full> for ApiError {
+    fn from(full: backlog::Full) -> Self {
+        Self::QueueFull(Some(full.limit))
     }
 }
 

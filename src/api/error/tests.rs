@@ -58,6 +58,11 @@ fn form_comes_before_what_is_forbidden_and_that_before_meaning() {
 fn limits_and_scopes_are_facts() {
     assert_eq!(document(ApiError::BodyTooLarge(10))["limit"], 10);
     assert_eq!(document(ApiError::TooManyTargets(7))["limit"], 7);
+    assert_eq!(document(ApiError::TooManyItems(7))["limit"], 7);
+    assert_eq!(document(ApiError::UrlTooLong(7))["limit"], 7);
+    assert_eq!(document(ApiError::HeadersTooLarge(7))["limit"], 7);
+    assert_eq!(document(ApiError::QueueFull(Some(7)))["limit"], 7);
+    assert_eq!(document(ApiError::QueueFull(None)).get("limit"), None);
     let scopes = document(ApiError::MissingScope(&[Scope::Send, Scope::Admin]));
     assert_eq!(scopes["scopes"], json!(["send", "admin"]));
 }
@@ -76,7 +81,7 @@ fn our_own_faults_say_nothing_but_the_request_id() {
 fn headers_tell_how_to_go_on() {
     let header = |error: ApiError, name| error.into_response().headers().get(name).cloned();
     assert_eq!(header(ApiError::Unauthenticated, WWW_AUTHENTICATE), Some(HeaderValue::from_static("Bearer")));
-    for error in [ApiError::Unavailable(None), ApiError::QueueFull, ApiError::ShuttingDown] {
+    for error in [ApiError::Unavailable(None), ApiError::QueueFull(None), ApiError::ShuttingDown] {
         assert!(header(error, RETRY_AFTER).is_some());
     }
 }

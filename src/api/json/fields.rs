@@ -191,6 +191,9 @@ impl<'a> Fields<'a> {
     /// Reports every member that nobody asked for, with the known name that it was probably meant to be.
     pub fn finish(self) {
         for name in self.members.keys().filter(|name| !self.known.contains(&name.as_str())) {
+            if self.faults.is_full() {
+                return;
+            }
             let at = Place::member(&self.at, name);
             let fault = InputFault::at(at, InputCode::UnknownField, "there is no member of this name here");
             self.faults.push(match nearest(name, &self.known) {

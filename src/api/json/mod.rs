@@ -7,8 +7,9 @@ mod fields;
 mod parse;
 
 use std::cell::RefCell;
+use std::collections::HashMap;
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::domain::{InputCode, InputFault, Place};
 
@@ -23,12 +24,16 @@ const FAULTS_MAX: usize = 1000;
 pub struct Faults(RefCell<Vec<InputFault>>);
 
 impl Faults {
-    /// Adds one.
+    /// Adds one, if there is room.
     pub fn push(&self, fault: InputFault) {
-        let mut faults = self.0.borrow_mut();
-        if faults.len() < FAULTS_MAX {
-            faults.push(fault);
+        if !self.is_full() {
+            self.0.borrow_mut().push(fault);
         }
+    }
+
+    /// Is there no room for more? Whoever would look for many need not.
+    pub fn is_full(&self) -> bool {
+        self.0.borrow().len() >= FAULTS_MAX
     }
 
     /// None so far?
@@ -44,8 +49,9 @@ impl Faults {
     /// In the order of the places that they are about.
     pub fn into_sorted(self, root: &Value) -> Vec<InputFault> {
         let mut faults = self.0.into_inner();
+        let mut order = Order::default();
         faults.sort_by_cached_key(|fault| match &fault.place {
-            Place::Pointer(pointer) => position(root, pointer),
+            Place::Pointer(pointer) => order.position(root, pointer),
             Place::Parameter(_) | Place::Header(_) => Vec::new(),
         });
         faults
@@ -67,29 +73,38 @@ pub fn read<T>(bytes: &[u8], read: impl FnOnce(Fields<'_>) -> Option<T>) -> Resu
     }
 }
 
-/// The way to a place as positions of members: what is missing comes after its parent's members.
-fn position(root: &Value, pointer: &str) -> Vec<usize> {
-    let mut way = Vec::new();
-    let mut here = Some(root);
-    for step in pointer.split('/').skip(1) {
-        let name = step.replace("~1", "/").replace("~0", "~");
-        let (at, next) = match here {
-            Some(Value::Object(members)) => {
-                match members.iter().enumerate().find(|(_, (member, _))| **member == name) {
-                    Some((at, (_, value))) => (at, Some(value)),
+/// Where members stand in their objects, each object gone through once: many faults may lie in a large one.
+#[derive(Default)]
+struct Order<'v>(HashMap<*const Map<String, Value>, HashMap<&'v str, usize>>);
+
+impl<'v> Order<'v> {
+    /// The way to a place as positions of members: what is missing comes after its parent's members.
+    fn position(&mut self, root: &'v Value, pointer: &str) -> Vec<usize> {
+        let mut way = Vec::new();
+        let mut here = Some(root);
+        for step in pointer.split('/').skip(1) {
+            let name = step.replace("~1", "/").replace("~0", "~");
+            let (at, next) = match here {
+                Some(Value::Object(members)) => match self.members(members).get(name.as_str()) {
+                    Some(at) => (*at, members.get(&name)),
                     None => (usize::MAX, None),
+                },
+                Some(Value::Array(items)) => {
+                    let at = name.parse().unwrap_or(usize::MAX);
+                    (at, items.get(at))
                 }
-            }
-            Some(Value::Array(items)) => {
-                let at = name.parse().unwrap_or(usize::MAX);
-                (at, items.get(at))
-            }
-            _ => (usize::MAX, None),
-        };
-        way.push(at);
-        here = next;
+                _ => (usize::MAX, None),
+            };
+            way.push(at);
+            here = next;
+        }
+        way
     }
-    way
+
+    fn members(&mut self, members: &'v Map<String, Value>) -> &HashMap<&'v str, usize> {
+        let number = || members.keys().zip(0..).map(|(name, at)| (name.as_str(), at)).collect();
+        self.0.entry(std::ptr::from_ref(members)).or_insert_with(number)
+    }
 }
 
 #[cfg(test)]

@@ -109,8 +109,10 @@ impl<'de> Visitor<'de> for Node<'_> {
             let at = Way::Member(self.at, &name);
             let value = members.next_value_seed(Node { at: &at, faults: self.faults })?;
             if out.contains_key(&name) {
-                let detail = "this member is given more than once";
-                self.faults.push(InputFault::at(at.pointer(), InputCode::DuplicateField, detail));
+                if !self.faults.is_full() {
+                    let detail = "this member is given more than once";
+                    self.faults.push(InputFault::at(at.pointer(), InputCode::DuplicateField, detail));
+                }
             } else {
                 out.insert(name, value);
             }

@@ -121,3 +121,16 @@ fn faults_are_capped() {
     let body = serde_json::to_vec(&json!({"name": "a", "list": vec![1; 5000]})).expect("plain");
     assert_eq!(read(&body, sample).expect_err("faulty").len(), FAULTS_MAX);
 }
+
+#[test]
+fn a_small_answer_comes_of_long_names_and_many_members() {
+    let long = "x".repeat(1 << 20);
+    let twice = format!(r#"{{"name":"a","list":[],"{long}":{{{}}}}}"#, vec![r#""a":1"#; 1000].join(","));
+    let faults = read(twice.as_bytes(), sample).expect_err("twice");
+    assert_eq!(faults.len(), 1000);
+    assert!(faults.iter().all(|fault| matches!(&fault.place, Place::Pointer(at) if at.len() < 100)));
+    let many: Vec<String> = (0..100_000).map(|n| format!(r#""x{n}":1"#)).collect();
+    let unknown = format!(r#"{{"name":"a",{}}}"#, many.join(","));
+    let faults = read(unknown.as_bytes(), sample).expect_err("unknown");
+    assert_eq!(codes(&faults[..1]), pairs(&[("#/x0", "unknown_field")]));
+}

@@ -3,7 +3,8 @@
 use super::request::Context;
 use crate::api::json::Fields;
 use crate::domain::{
-    App, DeviceId, DeviceToken, Environment, InputCode, InputFault, Kind, LaneKey, Platform, UserId,
+    App, Condition, DeviceId, DeviceToken, Environment, InputCode, InputFault, Kind, LaneKey, Platform,
+    UserId,
 };
 use crate::registry::audience::{AddressedToken, Audience};
 
@@ -67,7 +68,7 @@ fn users(fields: &mut Fields<'_>) -> Vec<UserId> {
         let user = UserId::parse(text);
         if user.is_none() {
             let detail = "a user id is 1 to 128 bytes without control characters";
-            fields.faults().push(InputFault::at(at, InputCode::BadUser, detail));
+            fields.faults().push(InputFault::at(at, InputCode::BadUser, detail).with("limit", UserId::MAX));
         }
         user
     });
@@ -171,11 +172,20 @@ fn choice<T>(
 /// Ways of addressing that come later: their types are checked already.
 fn later(to: &mut Fields<'_>) {
     let topics = to.strings("topics").is_some();
-    let condition = to.string("condition").is_some();
+    let condition = to.string("condition").is_some_and(|text| is_condition(to, text));
     let all = to.boolean("all").unwrap_or_default();
     for (name, given) in [("topics", topics), ("condition", condition), ("all", all)] {
         if given {
             to.fault(name, InputCode::NotSupportedYet, LATER);
         }
     }
+}
+
+fn is_condition(to: &Fields<'_>, text: &str) -> bool {
+    let parsed = Condition::parse(text);
+    if let Err(bad) = &parsed {
+        let fault = InputFault::at(to.pointer("condition"), InputCode::BadCondition, bad.to_string());
+        to.faults().push(fault.with("offset", bad.offset).with("expected", bad.expected));
+    }
+    parsed.is_ok()
 }

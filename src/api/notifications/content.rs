@@ -4,12 +4,12 @@ use http::Uri;
 use serde_json::{Map, Value};
 
 use crate::api::json::Fields;
-use crate::domain::{ApnsOverrides, Content, InputCode, InputFault, Place, Priority};
+use crate::domain::{
+    ApnsOverrides, COLLAPSE_KEY_MAX, Content, InputCode, InputFault, Place, Priority, is_collapse_key,
+};
 
 /// Largest number that both providers take as a badge: FCM's is a signed 32-bit integer (docs/providers.md 3.3).
 const BADGE_MAX: u64 = i32::MAX as u64;
-/// Longest collapse key in bytes: APNs's limit (docs/providers.md 1.2).
-const COLLAPSE_KEY_MAX: usize = 64;
 
 /// Reads the content. What is faulty reads as absent.
 pub(super) fn read(fields: &mut Fields<'_>) -> Content {
@@ -68,13 +68,11 @@ fn priority(fields: &mut Fields<'_>) -> Priority {
     })
 }
 
-/// It becomes the header `apns-collapse-id`, so it is what a header's value can be.
 fn collapse_key(fields: &mut Fields<'_>) -> Option<String> {
     let key = fields.string("collapse_key")?;
-    let printable = key.bytes().all(|b| matches!(b, b' '..=b'~')) && key.trim() == key;
-    if key.is_empty() || key.len() > COLLAPSE_KEY_MAX || !printable {
+    if !is_collapse_key(key) {
         let detail = "a collapse key is 1 to 64 printable ASCII characters without spaces at its ends";
-        let fault = InputFault::at(fields.pointer("collapse_key"), InputCode::BadValue, detail);
+        let fault = InputFault::at(fields.pointer("collapse_key"), InputCode::BadHeader, detail);
         fields.faults().push(fault.with("limit", COLLAPSE_KEY_MAX).with("size", key.len()));
     }
     Some(key.to_owned())

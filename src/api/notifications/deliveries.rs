@@ -94,7 +94,7 @@ fn filter(parameters: &mut Parameters, app: &App, key: &InstallationKey) -> Filt
         match UserId::parse(&text) {
             Some(user) => users.push(user),
             None => {
-                parameters.fault("user", InputCode::OutOfRange, "a user id is 1 to 128 bytes");
+                parameters.fault("user", InputCode::BadUser, "this is no user id");
             }
         }
     }

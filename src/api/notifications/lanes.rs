@@ -22,6 +22,12 @@ pub(super) fn check(content: &Content, to: Option<&Audience>, app: &App, faults:
             "a notification has a title, body, sound or badge, or is silent, or an override supplies them";
         faults.push(InputFault::at("#", InputCode::NothingToSend, detail));
     }
+    // The fields' own part in this is found where they are read.
+    let overridden = apns::shows_something(content) || fcm::supplies_content(content);
+    if content.silent && !shows_something(content) && overridden {
+        let detail = "an override brings something to see or hear, which a silent notification has not";
+        faults.push(InputFault::at("#/silent", InputCode::SilentWithContent, detail));
+    }
     // What is faulty already may be too large only because of it.
     if !faults.is_empty() {
         return;

@@ -23,7 +23,7 @@ use super::auth::{Caller, SendNotifications};
 use super::body::JsonBody;
 use super::error::ApiError;
 use super::query::Parameters;
-use crate::domain::NotificationStatus;
+use crate::domain::{InputCode, NotificationStatus};
 use crate::queue::accept::NewNotification;
 use crate::registry;
 use request::{Context, Request};
@@ -41,17 +41,18 @@ pub(super) fn routes() -> Router<State> {
 async fn send(
     extract::State(state): extract::State<State>,
     caller: Caller<SendNotifications>,
-    parameters: Parameters,
+    mut parameters: Parameters,
     JsonBody(body): JsonBody,
 ) -> Result<Response, ApiError> {
-    parameters.finish()?;
+    refuse_dry_run(&mut parameters);
     let context = Context {
         app: &caller.app,
         installation: &state.installation,
         targets_max: state.limits.targets,
         default_ttl: state.default_ttl,
     };
-    let Request { content, ttl, metadata, audience } = request::read(&body, context)?;
+    let Request { content, ttl, metadata, audience } = parameters.and(request::read(&body, context))?;
+    state.backlog.admit(caller.app.id, audience.named()).await?;
     let resolved = registry::audience::resolve(&state.pool, &caller.app, &audience, content.kind()).await?;
     let unmatched = Unmatched::of(&resolved);
     let targets = resolved.targets.len();
@@ -78,6 +79,14 @@ async fn send(
     let location = HeaderValue::from_str(&format!("/v1/notifications/{}", accepted.id));
     let location = location.map_err(ApiError::internal)?;
     Ok((StatusCode::ACCEPTED, [(LOCATION, location)], Json(answer)).into_response())
+}
+
+/// Until there are previews, one must not send in earnest.
+fn refuse_dry_run(parameters: &mut Parameters) {
+    let asked = parameters.choices("dry_run", &[true, false], |yes| if yes { "true" } else { "false" });
+    if asked.contains(&true) {
+        parameters.fault("dry_run", InputCode::NotSupportedYet, "this version does not serve this yet");
+    }
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use super::audience::{self, To};
 use super::{content, lanes};
 use crate::api::error::ApiError;
 use crate::api::json::{self, Fields};
-use crate::domain::{App, Content, InputCode, InstallationKey, Place, Ttl};
+use crate::domain::{App, Content, InputCode, InputFault, InstallationKey, Place, Ttl};
 use crate::registry::audience::Audience;
 
 /// What reading a request depends on.
@@ -115,14 +115,14 @@ fn metadata(fields: &mut Fields<'_>) -> Option<Vec<u8>> {
     }
     let bytes: usize =
         members.iter().map(|(name, value)| name.len() + value.as_str().map_or(0, str::len)).sum();
+    let too_much = |detail: &str, limit: usize, size: usize| {
+        let fault = InputFault::at(at.as_str(), InputCode::BadValue, detail);
+        fields.faults().push(fault.with("limit", limit).with("size", size));
+    };
     if members.len() > METADATA_MAX {
-        fields.fault("metadata", InputCode::BadValue, "metadata has at most 16 strings");
+        too_much("metadata has at most 16 strings", METADATA_MAX, members.len());
     } else if bytes > METADATA_BYTES {
-        fields.fault(
-            "metadata",
-            InputCode::BadValue,
-            "metadata has at most 2048 bytes, names and values together",
-        );
+        too_much("metadata has at most 2048 bytes, names and values together", METADATA_BYTES, bytes);
     }
     serde_json::to_vec(members).ok()
 }

@@ -64,7 +64,7 @@ fn e5_all_faults_of_meaning_at_once() {
         &[
             ("#/to/tokens/0/platform", "unsupported_platform"),
             ("#/to/tokens/1/token", "bad_token"),
-            ("#/to/condition", "not_supported_yet"),
+            ("#/to/condition", "bad_condition"),
             ("#/silent", "silent_with_content"),
             ("#/ttl", "bad_ttl"),
             ("#/data/google.x", "reserved_key"),
@@ -73,6 +73,7 @@ fn e5_all_faults_of_meaning_at_once() {
         ],
     );
     assert_eq!(faults(body)[0].facts["supported"], json!(["apns", "fcm"]));
+    assert_eq!(faults(body)[2].facts["offset"], 14);
 }
 
 #[test]
@@ -153,6 +154,20 @@ fn what_is_silent_shows_nothing() {
         assert_codes(&body(more), &[("#/silent", "silent_with_content")]);
     }
     assert!(send(&body(json!({"title": null, "silent": true, "data": {"a": 1}}))).is_ok());
+    for visible in [
+        json!({"apns": {"payload": {"aps": {"alert": "A"}}}}),
+        json!({"apns": {"payload": {"aps": {"badge": 0}}}}),
+        json!({"apns": {"headers": {"apns-push-type": "alert"}, "payload": {"aps": {"sound": "s"}}}}),
+        json!({"fcm": {"notification": {"title": "A"}}}),
+        json!({"fcm": {"android": {"notification": {"body": "B"}}}}),
+        json!({"fcm": {"apns": {"payload": {"aps": {"alert": {"title": "A"}}}}}}),
+    ] {
+        let mut more = json!({"title": null, "silent": true});
+        more.as_object_mut().expect("an object").extend(visible.as_object().expect("an object").clone());
+        assert_codes(&body(more), &[("#/silent", "silent_with_content")]);
+    }
+    let quiet = json!({"title": null, "silent": true, "apns": {"payload": {"aps": {"category": "C", "alert": null}}}});
+    assert!(send(&body(quiet)).is_ok());
 }
 
 #[test]
@@ -194,16 +209,11 @@ fn times_to_live() {
 
 #[test]
 fn values_that_their_fields_can_not_have() {
-    let long = "x".repeat(65);
     for (at, more) in [
         ("#/image", json!({"image": "http://cdn.example.com/1.jpg"})),
         ("#/image", json!({"image": "https://"})),
         ("#/image", json!({"image": "nothing"})),
         ("#/priority", json!({"priority": "urgent"})),
-        ("#/collapse_key", json!({"collapse_key": ""})),
-        ("#/collapse_key", json!({"collapse_key": long})),
-        ("#/collapse_key", json!({"collapse_key": "a\nb"})),
-        ("#/collapse_key", json!({"collapse_key": "é"})),
         ("#/label", json!({"label": ""})),
         ("#/label", json!({"label": "a b"})),
         ("#/label", json!({"label": "x".repeat(51)})),
@@ -235,6 +245,18 @@ fn values_that_their_fields_can_not_have() {
     assert_codes(&body(json!({"metadata": {"a/b": 1}})), &[("#/metadata/a~1b", "wrong_type")]);
     assert_codes(&body(json!({"badge": 2_147_483_648_u64})), &[("#/badge", "out_of_range")]);
     assert_codes(&body(json!({"badge": -1})), &[("#/badge", "out_of_range")]);
+}
+
+#[test]
+fn a_collapse_key_is_what_a_header_can_be() {
+    let (longest, long) = ("x".repeat(64), "x".repeat(65));
+    for wrong in ["", &long, "a\nb", "a\0", "a\u{7f}", "a\tb", "é", " a", "a "] {
+        assert_codes(&body(json!({"collapse_key": wrong})), &[("#/collapse_key", "bad_header")]);
+    }
+    assert_eq!(faults(&body(json!({"collapse_key": long})))[0].facts["limit"], 64);
+    for right in ["order-789", "a b", &longest] {
+        assert!(send(&body(json!({"collapse_key": right}))).is_ok(), "{right}");
+    }
 }
 
 #[test]

@@ -3,85 +3,132 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use tokio::time::Instant;
 
+use super::brake::Said;
 use super::gate::{Blame, Epoch};
 use super::lane::Lane;
+use super::load::Plan;
 use super::ready::Ready;
+use super::senders::candidate::{self, Heard};
+use super::trial::{self, Trial};
+use super::{panics, rejected, third_party};
 use crate::domain::{
-    Certainty, DeliveryStatus, DeviceId, Fault, Floor, Job, LaneCause, Misfit, NotificationId, Outcome,
-    Reason, RetryPolicy, Verdict,
+    Certainty, DeliveryStatus, DeviceId, DeviceToken, Fault, Finding, Floor, Job, LaneCause, Misfit,
+    NotificationId, Outcome, Reason, RetryPolicy, Verdict,
 };
-use crate::provider::Attempt;
-use crate::queue::recorder::Ending;
+use crate::provider::{Attempt, Fingerprint};
+use crate::queue::recorder::{Ending, Ticket};
 use crate::store;
 
 /// So many attempts of one device may end without an answer (docs/queue.md 12e).
 const MOST_UNSURE: u16 = 5;
 
-/// Sends one device, records how it ended, and tells the lane's gate what the answer says about the lane.
+/// Sends one device, records how it ended, and tells the lane's gate what the answer says about the lane. A device whose
+/// attempt panics is rejected, and nobody else: given back, it would panic again for ever (docs/queue.md 22).
 pub(super) async fn run(lane: &Lane, ready: Ready, epoch: Epoch) {
     let Ready { ticket, token, plan, .. } = ready;
-    let membership = &lane.shared.membership;
-    if !membership.may_start(ticket.held().lease) {
+    if !lane.shared.membership.may_start(ticket.held().lease) {
         return;
     }
     let began = Instant::now();
+    let made = make(lane, &ticket, &token, &plan, began, epoch);
+    let made = panics::caught_in(made, &lane.name, ticket.held().job.notification).await;
+    let (ending, finding) = made.unwrap_or_else(|| (rejected("internal", true), None));
+    ticket.end(ending, began, finding);
+}
+
+/// How the attempt ended, and what it showed about the token.
+async fn make(
+    lane: &Lane,
+    ticket: &Ticket,
+    token: &DeviceToken,
+    plan: &Plan,
+    began: Instant,
+    epoch: Epoch,
+) -> (Ending, Option<Finding>) {
+    let membership = &lane.shared.membership;
     let job = &ticket.held().job;
+    let trial = Trial::of(lane, job, ticket.device(), token.digest());
     // Our copy of Postgres's clock may be late by a round trip; no provider is told more life than was asked for, which
     // FCM refuses beyond 28 days.
     let now = membership.clock().now().max(job.due_at);
     if now >= job.expires_at {
-        let ending = out_of_time(job, false, job.last_word.clone());
-        return ticket.end(ending, began, None);
+        return match trial {
+            Some(trial) => trial.miss(),
+            None => (out_of_time(job, false, job.last_word.clone()), None),
+        };
     }
-    let outcome = lane
-        .setup
-        .sender
-        .send(
-            &plan.prepared,
-            &Attempt {
-                token: &token,
-                apns_id: lane.shared.installation.apns_id(job.notification, ticket.device()),
-                now,
-                expires_at: job.expires_at,
-                once: plan.once,
-                deadline: began + lane.shared.attempt_timeout,
-            },
-        )
-        .await;
+    let begin = |longest| {
+        let now = membership.clock().now().max(job.due_at);
+        let may = membership.may_start(ticket.held().lease) && now < job.expires_at;
+        may.then(|| Attempt {
+            token,
+            apns_id: lane.shared.installation.apns_id(job.notification, ticket.device()),
+            now,
+            expires_at: job.expires_at,
+            once: plan.once,
+            deadline: Instant::now() + longest,
+        })
+    };
+    let Some(Heard { outcome, of_present }) = candidate::send(lane, plan, begin).await else {
+        return (Ending::Back, None);
+    };
     let waited_ms = (now - job.due_at).num_milliseconds();
     lane.ended.fetch_add(1, Ordering::Relaxed);
     log(lane, job, &outcome, waited_ms, began.elapsed());
-    if tell_gate(lane, epoch, (job.notification, ticket.device()), &outcome).await == Blame::Lane {
-        return ticket.end(Ending::Back, began, None);
+    if let Outcome::Misconfigured { reason, about: Misfit::ThirdParty } = &outcome {
+        lane.third_party.refused(&lane.name, reason);
     }
-    let after =
-        After { job, once: plan.once, left: left(job, membership.clock().now()), retry: lane.shared.retry };
-    let verdict = match &outcome {
-        Outcome::TokenDead { reason, since, certainty } => Some(Verdict {
+    // What a trial meets is no fault of the lane's own: a key that serves one environment only is refused in the other.
+    let of_lane = of_present && (trial.is_none() || !matches!(outcome, Outcome::Misconfigured { .. }));
+    let blame = if of_lane {
+        tell_gate(lane, epoch, (job.notification, ticket.device()), &outcome).await
+    } else {
+        Blame::Device
+    };
+    if let Some(trial) = trial {
+        return trial.end(outcome);
+    }
+    if blame == Blame::Lane {
+        return (Ending::Back, None);
+    }
+    if let Some(ending) = trial::elsewhere(lane, job, plan.once, now, &outcome) {
+        lane.brake.count(Said::Other);
+        return (ending, None);
+    }
+    count(lane, &outcome);
+    let after = After { job, once: plan.once, now: membership.clock().now(), retry: lane.shared.retry };
+    let finding = match &outcome {
+        Outcome::TokenDead { reason, since, certainty } => Some(Finding::Dead(Verdict {
             device: ticket.device(),
             lane: job.lane,
             digest: token.digest(),
             since: since.unwrap_or(now),
             reason: reason.clone(),
             certainty: *certainty,
-        }),
+        })),
+        // That a token was taken where it belongs is not noted: it would cost a statement per device.
         _ => None,
     };
-    let ending = after.ending(outcome, rand::random());
-    ticket.end(ending, began, verdict);
+    (after.ending(outcome, rand::random()), finding)
 }
 
-fn left(job: &Job, now: chrono::DateTime<chrono::Utc>) -> Duration {
-    (job.expires_at - now).to_std().unwrap_or_default()
+/// What says something about a token, or could have, counts; a fault of the provider's or ours does not.
+fn count(lane: &Lane, outcome: &Outcome) {
+    match outcome {
+        Outcome::Accepted { .. } | Outcome::Rejected { .. } => lane.brake.count(Said::Other),
+        Outcome::TokenDead { certainty, .. } => lane.brake.count(Said::Dead(*certainty)),
+        _ => {}
+    }
 }
 
 /// What an outcome means for a device depends on what came before and on the time that is left.
 struct After<'a> {
     job: &'a Job,
     once: bool,
-    left: Duration,
+    now: DateTime<Utc>,
     retry: RetryPolicy,
 }
 
@@ -106,18 +153,28 @@ impl After<'_> {
                 ended(DeliveryStatus::Unknown, Reason::new("no_answer"))
             }
             Outcome::Unknown => self.again(Reason::new("no_answer"), self.retry.initial, true, draw),
-            // Only tokens of Apple or the web are concerned; which those are, FCM alone knows. They try again later.
-            Outcome::Misconfigured { reason, about: Misfit::ThirdParty } => {
-                self.again(reason, self.retry.throttled, false, draw)
-            }
+            // Only tokens of Apple or the web are concerned; which those are, FCM alone knows.
+            Outcome::Misconfigured { reason, about: Misfit::ThirdParty } => self.held_back(reason, draw),
             Outcome::RetryLane { .. } | Outcome::Misconfigured { .. } => Ending::Back,
+        }
+    }
+
+    /// Nothing is wrong with the device: it counts as no attempt, and comes again less and less often.
+    fn held_back(&self, reason: Reason, draw: f64) -> Ending {
+        let age = (self.now - self.job.notification.at()).to_std().unwrap_or_default();
+        match self.again(reason, third_party::floor(self.retry, age), false, draw) {
+            Ending::Again { lane, delay, unsure, reason, .. } => {
+                Ending::Again { lane, delay, attempted: false, unsure, reason }
+            }
+            other => other,
         }
     }
 
     /// Another attempt, unless it would come too late or there is to be only one: then it ends at once.
     fn again(&self, reason: Reason, floor: Duration, unsure: bool, draw: f64) -> Ending {
         let delay = self.retry.delay(self.job.attempt, floor, draw);
-        if self.once || delay >= self.left {
+        let left = (self.job.expires_at - self.now).to_std().unwrap_or_default();
+        if self.once || delay >= left {
             let doubtful = unsure || self.job.unsure > 0;
             return out_of_time_after(doubtful, Some(reason), true);
         }
@@ -161,13 +218,13 @@ async fn tell_gate(lane: &Lane, epoch: Epoch, who: (NotificationId, DeviceId), o
         }
         Outcome::Misconfigured { reason, about: Misfit::Credential | Misfit::Topic } => {
             if lane.gate.suspend(epoch, reason.clone()) {
-                agree(lane, Some(reason)).await;
+                agree(lane, lane.gate.fingerprint(), Some(reason)).await;
             }
         }
         Outcome::Unknown => lane.gate.silent(epoch),
         _ => {
             if lane.gate.healthy(epoch) {
-                agree(lane, None).await;
+                agree(lane, lane.gate.fingerprint(), None).await;
             }
             lane.window.grow();
         }
@@ -175,9 +232,8 @@ async fn tell_gate(lane: &Lane, epoch: Epoch, who: (NotificationId, DeviceId), o
     Blame::Device
 }
 
-/// Tells the other nodes. If Postgres is away, the next probe says it again.
-async fn agree(lane: &Lane, suspended: Option<&Reason>) {
-    let fingerprint = lane.gate.fingerprint();
+/// Tells the other nodes of what is known of a credential. If Postgres is away, the next probe says it again.
+pub(super) async fn agree(lane: &Lane, fingerprint: Fingerprint, suspended: Option<&Reason>) {
     let told = async {
         let mut conn = lane.shared.pool.acquire().await.map_err(store::Error::from)?;
         match suspended {
@@ -207,8 +263,13 @@ fn log(lane: &Lane, job: &Job, outcome: &Outcome, waited_ms: i64, took: Duration
     };
     let reason = reason.map(Reason::as_str);
     let (id, attempt) = (job.notification, job.attempt);
-    if reason.is_none() && matches!(outcome, Outcome::Accepted { .. }) {
-        tracing::debug!(lane = lane.name, notification = %id, attempt, waited_ms, provider_ms, "attempt: accepted");
+    // Of a wrong Apple key `third_party` tells once for all devices.
+    let quiet = matches!(
+        outcome,
+        Outcome::Accepted { .. } | Outcome::Misconfigured { about: Misfit::ThirdParty, .. }
+    );
+    if quiet {
+        tracing::debug!(lane = lane.name, notification = %id, attempt, reason, waited_ms, provider_ms, "attempt: {word}");
     } else {
         tracing::info!(
             lane = lane.name, notification = %id, attempt, reason, waited_ms, provider_ms, "attempt: {word}"

@@ -25,13 +25,15 @@ fn job(unsure: u16) -> Job {
         due_at: DateTime::UNIX_EPOCH,
         expires_at: DateTime::UNIX_EPOCH + TimeDelta::hours(1),
         last_word: None,
+        trial_since: None,
         devices: vec![DeviceId(1)],
         done: None,
     }
 }
 
 fn ending(job: &Job, once: bool, left_secs: u64, outcome: Outcome) -> Ending {
-    After { job, once, left: Duration::from_secs(left_secs), retry: RETRY }.ending(outcome, 0.0)
+    let now = job.expires_at - TimeDelta::seconds(left_secs.cast_signed());
+    After { job, once, now, retry: RETRY }.ending(outcome, 0.0)
 }
 
 fn busy(floor: Floor) -> Outcome {

@@ -6,9 +6,12 @@ use tokio::time::Instant;
 
 use super::{FIRST_PAUSE, Phase, Standing};
 use crate::domain::{DeviceId, LaneState, NotificationId, Reason};
+use crate::provider::Fingerprint;
 
 #[derive(Debug)]
 pub(super) struct Inner {
+    /// Of the credential in use.
+    pub(super) fingerprint: Fingerprint,
     /// Never `Paused` once the lane's standing has been read: that is `paused`.
     pub(super) state: LaneState,
     pub(super) why: Option<Reason>,
@@ -31,8 +34,9 @@ pub(super) struct Inner {
 }
 
 impl Inner {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(fingerprint: Fingerprint) -> Self {
         Self {
+            fingerprint,
             state: LaneState::Paused,
             why: None,
             since: Instant::now(),

@@ -75,7 +75,6 @@ pub(super) struct Standing {
 pub struct Gate {
     lane: LaneId,
     name: String,
-    fingerprint: Fingerprint,
     intake: Arc<Intake>,
     inner: Mutex<Inner>,
     /// Twice the epoch, plus one while the lane is open: what every attempt asks costs no lock.
@@ -97,9 +96,8 @@ impl Gate {
         Self {
             lane,
             name,
-            fingerprint,
             intake,
-            inner: Mutex::new(Inner::new()),
+            inner: Mutex::new(Inner::new(fingerprint)),
             fast: AtomicU64::new(0),
             failures: AtomicU64::new(0),
             taken_ms: AtomicU64::new(0),
@@ -114,7 +112,7 @@ impl Gate {
 
     /// The credential that this node holds.
     pub fn fingerprint(&self) -> Fingerprint {
-        self.fingerprint
+        self.lock().fingerprint
     }
 
     /// What operators are told.
@@ -134,6 +132,17 @@ impl Gate {
         }
         let inner = self.lock();
         (inner.phase(Instant::now()), Epoch(inner.epoch))
+    }
+
+    /// May the other environment's tokens be tried here? While the lane sends, or could: one that waited for nobody else
+    /// shows by a trial whether it runs again.
+    pub(super) fn takes_trials(&self) -> bool {
+        let inner = self.lock();
+        match inner.phase(Instant::now()) {
+            Phase::Open => true,
+            Phase::Probe => inner.state != LaneState::Suspended,
+            Phase::Closed(_) => false,
+        }
     }
 
     /// Whom the last probe was for, if it failed.
@@ -258,6 +267,30 @@ impl Gate {
         inner.refused_at = Some(Instant::now());
         self.apply(inner);
         news
+    }
+
+    /// Was the credential rejected?
+    pub(super) fn is_suspended(&self) -> bool {
+        self.lock().state == LaneState::Suspended
+    }
+
+    /// There is another credential to try: a lane that is suspended does it at once.
+    pub(super) fn candidate_ready(&self) {
+        if self.is_suspended() {
+            self.try_now();
+        }
+    }
+
+    /// The provider took another credential, which is in use from now on: whatever stopped the lane is over.
+    pub(super) fn credential_changed(&self, fingerprint: Fingerprint) {
+        let mut inner = self.lock();
+        inner.fingerprint = fingerprint;
+        inner.go(LaneState::Running, None, None);
+        inner.pause = FIRST_PAUSE;
+        inner.healthy_at = Some(Instant::now());
+        inner.refused_at = None;
+        self.taken_ms.store(self.millis(), Ordering::Relaxed);
+        self.apply(inner);
     }
 
     /// An operator wants it tried now.

@@ -183,3 +183,21 @@ async fn what_is_known_of_the_credential_is_the_last_word_about_it() {
     gate.suspend(gate.phase().1, word());
     assert_eq!(ok(&gate), Some(false));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_suspended_lane_tries_another_credential_at_once_and_runs_with_it() {
+    let (gate, intake) = gate();
+    gate.agree(false, None);
+    gate.candidate_ready();
+    assert_eq!(gate.phase().0, Phase::Open, "nothing to try it for");
+    gate.suspend(gate.phase().1, word());
+    assert!(matches!(gate.phase().0, Phase::Closed(Some(_))));
+    gate.candidate_ready();
+    let (phase, before) = gate.phase();
+    assert_eq!(phase, Phase::Probe);
+    assert!(intake.take_hint(crate::domain::Class::Direct, crate::domain::Priority::Normal));
+    gate.credential_changed(Fingerprint([2; 32]));
+    assert_eq!((gate.phase().0, gate.fingerprint()), (Phase::Open, Fingerprint([2; 32])));
+    assert!(!gate.suspend(before, word()), "an answer to the old one says nothing about the new one");
+    assert_eq!(gate.phase().0, Phase::Open);
+}

@@ -7,5 +7,7 @@ mod response;
 
 pub use client::{Client, Settings};
 pub use credential::KeyError;
-pub use request::{Prepared, TopicOrigin, check_overrides, check_size, prepare, supplies_content};
+pub use request::{
+    Prepared, TopicOrigin, check_overrides, check_size, prepare, shows_something, supplies_content,
+};
 pub use response::classify;

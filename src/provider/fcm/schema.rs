@@ -158,6 +158,9 @@ pub(super) fn check(overrides: &Map<String, Value>) -> Vec<InputFault> {
     faults
 }
 
+/// As many as an answer lists: a request may have a million, and each costs.
+const FAULTS_MAX: usize = 1_000;
+
 /// The overrides with every known name in `snake_case`.
 pub(super) fn canonical(overrides: &Map<String, Value>) -> Map<String, Value> {
     respell(overrides, MESSAGE)
@@ -176,6 +179,9 @@ fn respell(object: &Map<String, Value>, fields: &[Field]) -> Map<String, Value> 
 
 fn check_object(object: &Map<String, Value>, fields: &[Field], pointer: &str, faults: &mut Vec<InputFault>) {
     for (name, value) in object {
+        if faults.len() >= FAULTS_MAX {
+            return;
+        }
         let pointer = Place::member(pointer, name);
         match find(fields, name) {
             None => faults.push(unknown(fields, name, pointer)),
@@ -197,18 +203,21 @@ fn check_value(value: &Value, kind: &Kind, pointer: &str, faults: &mut Vec<Input
     match (kind, value) {
         (Object(fields), Value::Object(object)) => check_object(object, fields, pointer, faults),
         (TextMap, Value::Object(object)) => {
-            for (name, value) in object.iter().filter(|(_, value)| !value.is_string() && !value.is_null()) {
+            for (name, value) in
+                object.iter().filter(|(_, value)| !value.is_string() && !value.is_null()).take(FAULTS_MAX)
+            {
                 let detail = format!("a string, not {}", type_name(value));
                 wrong(&Place::member(pointer, name), InputCode::WrongType, &detail);
             }
         }
         (Texts, Value::Array(items)) => {
-            for (index, _) in items.iter().enumerate().filter(|(_, item)| !item.is_string()) {
+            for (index, _) in items.iter().enumerate().filter(|(_, item)| !item.is_string()).take(FAULTS_MAX)
+            {
                 wrong(&Place::member(pointer, index), InputCode::WrongType, "a string");
             }
         }
         (Spans, Value::Array(items)) => {
-            for (index, _) in items.iter().enumerate().filter(|(_, item)| !is_span(item)) {
+            for (index, _) in items.iter().enumerate().filter(|(_, item)| !is_span(item)).take(FAULTS_MAX) {
                 wrong(&Place::member(pointer, index), InputCode::BadValue, "seconds with an s, such as 3.5s");
             }
         }

@@ -256,6 +256,7 @@ fn hand_over(
                     due_at: stored.due_at,
                     expires_at: stored.expires_at,
                     last_word: None,
+                    trial_since: None,
                     devices,
                     done: None,
                 };

@@ -40,8 +40,8 @@ impl Ledger {
         for event in events {
             match event {
                 Event::Open(held) => self.open_job(held),
-                Event::Ended { holding, index, ending, began, verdict } => {
-                    let to_record = self.end(holding, Ended { index, ending, began, verdict });
+                Event::Ended { holding, index, ending, began, finding } => {
+                    let to_record = self.end(holding, Ended { index, ending, began, finding });
                     unrecordable += usize::from(!to_record);
                 }
             }

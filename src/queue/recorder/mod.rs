@@ -16,6 +16,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use sqlx::PgPool;
 use tokio::sync::{Notify, mpsc};
 use tokio::time::Instant;
@@ -24,7 +25,7 @@ use tokio_util::sync::CancellationToken;
 use super::holdings::{Holding, Holdings};
 use super::intake::Held;
 use super::wake::Waker;
-use crate::domain::{DeliveryStatus, DeviceId, LaneId, Reason, Verdict};
+use crate::domain::{DeliveryStatus, DeviceId, Finding, LaneId, Reason};
 
 /// Past so many outcomes that are not on record yet, lanes claim nothing more.
 const MOST_UNRECORDED: usize = 20_000;
@@ -56,6 +57,15 @@ pub enum Ending {
         /// The provider's word, or ours.
         reason: Option<Reason>,
     },
+    /// Its token was called bad: it is tried once, at once, in another lane (docs/queue.md 10).
+    Trial {
+        /// The other lane.
+        lane: LaneId,
+        /// When the attempt began that drew the verdict (Postgres's clock).
+        since: DateTime<Utc>,
+        /// The verdict's word, which stands unless the other lane takes it.
+        reason: Reason,
+    },
     /// Nothing happened to it: it stays in its job, which is given back as it was.
     Back,
 }
@@ -64,7 +74,7 @@ pub enum Ending {
 #[derive(Debug)]
 enum Event {
     Open(Arc<Held>),
-    Ended { holding: Holding, index: usize, ending: Ending, began: Instant, verdict: Option<Verdict> },
+    Ended { holding: Holding, index: usize, ending: Ending, began: Instant, finding: Option<Finding> },
 }
 
 /// Where outcomes go. Cheap to clone.
@@ -97,18 +107,18 @@ pub struct Writer {
     shared: Arc<Shared>,
     pool: PgPool,
     waker: Waker,
-    verdicts: mpsc::Sender<Vec<Verdict>>,
+    findings: mpsc::Sender<Vec<Finding>>,
 }
 
 impl Recorder {
-    /// A recorder and the writer that somebody must [run](Writer::run). Verdicts against tokens go out after the
-    /// receipts that they belong to are on record; where nobody takes them in time they are dropped, which costs one
-    /// more verdict later.
+    /// A recorder and the writer that somebody must [run](Writer::run). What was found about tokens goes out after the
+    /// receipts that it belongs to are on record; where nobody takes it in time it is dropped, and found once more
+    /// later.
     pub fn new(
         pool: PgPool,
         holdings: Arc<Holdings>,
         waker: Waker,
-        verdicts: mpsc::Sender<Vec<Verdict>>,
+        findings: mpsc::Sender<Vec<Finding>>,
     ) -> (Self, Writer) {
         let shared = Arc::new(Shared {
             events: Mutex::default(),
@@ -116,7 +126,7 @@ impl Recorder {
             unrecorded: AtomicUsize::new(0),
             holdings,
         });
-        (Self { shared: Arc::clone(&shared) }, Writer { shared, pool, waker, verdicts })
+        (Self { shared: Arc::clone(&shared) }, Writer { shared, pool, waker, findings })
     }
 
     /// A job is on its way to a lane of this node: until it is opened it counts as in hand.
@@ -186,15 +196,15 @@ impl Ticket {
         self.held.job.devices[self.index]
     }
 
-    /// Says how it ended. `began`: when the attempt did.
-    pub fn end(mut self, ending: Ending, began: Instant, verdict: Option<Verdict>) {
+    /// Says how it ended. `began`: when the attempt did. `finding`: what it showed about the token.
+    pub fn end(mut self, ending: Ending, began: Instant, finding: Option<Finding>) {
         self.ended = true;
-        self.push(ending, began, verdict);
+        self.push(ending, began, finding);
     }
 
-    fn push(&self, ending: Ending, began: Instant, verdict: Option<Verdict>) {
+    fn push(&self, ending: Ending, began: Instant, finding: Option<Finding>) {
         let holding = self.held.holding();
-        self.shared.push(Event::Ended { holding, index: self.index, ending, began, verdict });
+        self.shared.push(Event::Ended { holding, index: self.index, ending, began, finding });
     }
 }
 

@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bit_vec::BitVec;
+use chrono::{DateTime, Utc};
 use tokio::time::Instant;
 
 use super::Ending;
-use crate::domain::{DeliveryStatus, DeviceId, DoneBits, LaneId, NodeId, Reason, Verdict};
+use crate::domain::{DeliveryStatus, DeviceId, DoneBits, Finding, LaneId, NodeId, Reason};
 use crate::queue::intake::Held;
 use crate::store::record::{Batch, Receipt, Retry};
 
@@ -20,7 +21,7 @@ pub(super) struct Ended {
     pub(super) index: usize,
     pub(super) ending: Ending,
     pub(super) began: Instant,
-    pub(super) verdict: Option<Verdict>,
+    pub(super) finding: Option<Finding>,
 }
 
 /// A job whose outcomes this recorder writes.
@@ -128,30 +129,60 @@ impl OpenJob {
         self.write_retries(batch, ended);
     }
 
-    /// Devices that go on alike share a job: the longest of their delays.
+    /// Devices that go on alike share a job: the longest of their delays, and of a trial the earliest evidence, which
+    /// the fewest registrations precede.
     fn write_retries(&self, batch: &mut Batch, ended: &[&Ended]) {
-        type Alike<'a> = (Option<LaneId>, bool, bool, Option<&'a str>);
-        let mut groups: BTreeMap<Alike<'_>, (i64, Vec<DeviceId>)> = BTreeMap::new();
+        let mut groups: BTreeMap<Alike<'_>, Group> = BTreeMap::new();
         for e in ended {
-            if let Ending::Again { lane, delay, attempted, unsure, reason } = &e.ending {
-                let key = (*lane, *attempted, *unsure, reason.as_ref().map(Reason::as_str));
-                let (longest, devices) = groups.entry(key).or_default();
-                *longest = (*longest).max(i64::try_from(delay.as_millis()).unwrap_or(i64::MAX));
-                devices.push(self.held.job.devices[e.index]);
-            }
+            let (key, delay_ms, since) = match &e.ending {
+                Ending::Again { lane, delay, attempted, unsure, reason } => {
+                    let (attempted, unsure) = (*attempted, *unsure);
+                    let reason = reason.as_ref().map(Reason::as_str);
+                    let delay_ms = i64::try_from(delay.as_millis()).unwrap_or(i64::MAX);
+                    (Alike { lane: *lane, attempted, unsure, trial: false, reason }, delay_ms, None)
+                }
+                Ending::Trial { lane, since, reason } => {
+                    let (lane, reason) = (Some(*lane), Some(reason.as_str()));
+                    (Alike { lane, attempted: true, unsure: false, trial: true, reason }, 0, Some(*since))
+                }
+                Ending::Final { .. } | Ending::Back => continue,
+            };
+            let group = groups.entry(key).or_default();
+            group.delay_ms = group.delay_ms.max(delay_ms);
+            group.trial_since = [group.trial_since, since].into_iter().flatten().min();
+            group.devices.push(self.held.job.devices[e.index]);
         }
-        for ((lane, attempted, unsure, reason), (delay_ms, devices)) in &groups {
+        for (alike, group) in &groups {
             batch.retry(Retry {
                 parent: self.held.job.id,
-                lane: *lane,
-                delay_ms: *delay_ms,
-                step: i16::from(*attempted),
-                unsure: i16::from(*unsure),
-                reason: *reason,
-                devices,
+                lane: alike.lane,
+                delay_ms: group.delay_ms,
+                step: i16::from(alike.attempted),
+                unsure: i16::from(alike.unsure),
+                reason: alike.reason,
+                trial_since: group.trial_since,
+                devices: &group.devices,
             });
         }
     }
+}
+
+/// The devices of one other job, and when it is due.
+#[derive(Default)]
+struct Group {
+    delay_ms: i64,
+    trial_since: Option<DateTime<Utc>>,
+    devices: Vec<DeviceId>,
+}
+
+/// What devices of a job have in common that go on in one other job.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Alike<'a> {
+    lane: Option<LaneId>,
+    attempted: bool,
+    unsure: bool,
+    trial: bool,
+    reason: Option<&'a str>,
 }
 
 impl Ending {
@@ -159,6 +190,7 @@ impl Ending {
         match self {
             Self::Final { status, attempted, reason, .. } => (*status, *attempted, reason.as_ref()),
             Self::Again { attempted, reason, .. } => (DeliveryStatus::Pending, *attempted, reason.as_ref()),
+            Self::Trial { reason, .. } => (DeliveryStatus::Pending, true, Some(reason)),
             Self::Back => (DeliveryStatus::Pending, false, None),
         }
     }
@@ -177,7 +209,8 @@ impl Ending {
             Self::Again { lane, delay, attempted, unsure, .. } => {
                 Self::Again { lane, delay, attempted, unsure, reason: None }
             }
-            Self::Back => Self::Back,
+            // Its word is ASCII, and decides how it ends.
+            Self::Trial { .. } | Self::Back => self.clone(),
         }
     }
 }

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::ledger::Ledger;
 use super::open_job::{Ended, Fence};
 use super::{Ending, Writer};
-use crate::domain::{Class, DeliveryStatus, JobId, Verdict};
+use crate::domain::{Class, DeliveryStatus, Finding, JobId, LaneId};
 use crate::queue::holdings::Holding;
 use crate::store::record::{self, Batch};
 use crate::store::{self, jobs};
@@ -172,22 +172,29 @@ fn recorded(writer: &Writer, ledger: &mut Ledger, id: Holding) {
     }
 }
 
-/// Retry jobs may be due at once; verdicts come after the receipts.
+/// Retry jobs may be due at once; what was found about tokens comes after the receipts.
 fn follow_up(writer: &Writer, ledger: &Ledger, id: Holding, ended: Vec<Ended>) {
     let Some(job) = ledger.open.get(&id) else { return };
-    let mut verdicts: Vec<Verdict> = Vec::new();
+    let mut findings: Vec<Finding> = Vec::new();
     for e in ended {
-        if let Ending::Again { lane, delay, .. } = e.ending
-            && delay.is_zero()
-        {
-            writer.waker.waits(lane.unwrap_or(job.held.job.lane), Class::Retry, job.held.job.priority);
+        if let Some(lane) = due_at_once(&e.ending, job.held.job.lane) {
+            writer.waker.waits(lane, Class::Retry, job.held.job.priority);
         }
-        verdicts.extend(e.verdict);
+        findings.extend(e.finding);
     }
-    if !verdicts.is_empty()
-        && let Err(error) = writer.verdicts.try_send(verdicts)
+    if !findings.is_empty()
+        && let Err(error) = writer.findings.try_send(findings)
     {
-        tracing::warn!(%error, "verdicts against tokens were dropped; the next attempt brings them again");
+        tracing::warn!(%error, "what was found about tokens was dropped; the next attempt finds it again");
+    }
+}
+
+/// The lane in which a device that goes on is due already.
+fn due_at_once(ending: &Ending, own: LaneId) -> Option<LaneId> {
+    match ending {
+        Ending::Again { lane, delay, .. } if delay.is_zero() => Some(lane.unwrap_or(own)),
+        Ending::Trial { lane, .. } => Some(*lane),
+        _ => None,
     }
 }
 

@@ -5,5 +5,6 @@ mod beginnings;
 mod client;
 mod connections;
 mod fcm;
+mod keyring;
 mod ledger;
 mod scripts;

@@ -1,4 +1,4 @@
-//! What nodes and operators agree upon about lanes: pause and suspension.
+//! What nodes and operators agree upon about lanes: pause, suspension and brake.
 
 mod reports;
 
@@ -25,6 +25,19 @@ pub struct Standing {
     pub tried_at: Option<DateTime<Utc>>,
     /// Living nodes that have this lane.
     pub nodes: u32,
+    /// Some: no more tokens are set aside in it.
+    pub brake: Option<Brake>,
+}
+
+/// A lane's brake on mass verdicts (docs/queue.md 9).
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Brake {
+    /// The provider's word that there was too much of.
+    pub reason: String,
+    /// Verdicts that leave no doubt are held back too.
+    pub certain: bool,
+    /// No node has found too much of it for ten minutes.
+    pub quiet: bool,
 }
 
 /// Suspends a lane for one credential: nodes that hold another go on. Says whether it was not so already.
@@ -63,6 +76,51 @@ pub async fn resume(conn: &mut PgConnection, lane: LaneId, fingerprint: &[u8]) -
     Ok(done.rows_affected() == 1)
 }
 
+/// Puts a lane's brake on, or on for verdicts that leave no doubt as well; who put it on first has named the reason.
+pub async fn brake(conn: &mut PgConnection, lane: LaneId, reason: &str, certain: bool) -> Result<(), Error> {
+    sqlx::query!(
+        "
+        update lanes
+        set braked_at = coalesce(braked_at, now()), brake_seen_at = now(),
+            brake_reason = case when braked_at is null then $2 else brake_reason end,
+            brake_certain = $3 or (braked_at is not null and brake_certain)
+        where lane_id = $1
+        ",
+        lane.0,
+        reason,
+        certain
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// Says that there still is too much of what the lane's brake is on for. False: it is off, an admin took it off.
+pub async fn hold_brake(conn: &mut PgConnection, lane: LaneId) -> Result<bool, Error> {
+    let done = sqlx::query!(
+        "update lanes set brake_seen_at = now() where lane_id = $1 and braked_at is not null",
+        lane.0
+    )
+    .execute(conn)
+    .await?;
+    Ok(done.rows_affected() == 1)
+}
+
+/// Takes the brake off, unless some node has found too much within ten minutes. Says whether it did.
+pub async fn release_brake(conn: &mut PgConnection, lane: LaneId) -> Result<bool, Error> {
+    let done = sqlx::query!(
+        "
+        update lanes set braked_at = null, brake_reason = null, brake_certain = false, brake_seen_at = null
+        where lane_id = $1 and braked_at is not null
+          and coalesce(brake_seen_at <= now() - interval '10 minutes', true)
+        ",
+        lane.0
+    )
+    .execute(conn)
+    .await?;
+    Ok(done.rows_affected() == 1)
+}
+
 /// An admin stops a lane.
 pub async fn pause(conn: &mut PgConnection, lane: LaneId) -> Result<(), Error> {
     sqlx::query!("update lanes set paused_at = coalesce(paused_at, now()) where lane_id = $1", lane.0)
@@ -76,6 +134,7 @@ pub async fn start(conn: &mut PgConnection, lane: LaneId) -> Result<(), Error> {
     sqlx::query!(
         "
         update lanes set paused_at = null, suspended_at = null, suspended_for = null, suspended_reason = null,
+                         braked_at = null, brake_reason = null, brake_certain = false, brake_seen_at = null,
                          tried_at = clock_timestamp()
         where lane_id = $1
         ",

@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 
-use super::{Error, Standing};
+use super::{Brake, Error, Standing};
 use crate::domain::{AppId, LaneId, LaneState, NodeId};
 
 /// One lane of one node, as that node sees it.
@@ -67,6 +67,8 @@ pub async fn report(
             credential_ok = excluded.credential_ok, checked_at = excluded.checked_at,
             reported_at = excluded.reported_at)
         select l.lane_id, l.paused_at, l.suspended_for, l.suspended_reason, l.tried_at,
+               l.braked_at is not null as "braked!", l.brake_reason, l.brake_certain,
+               coalesce(l.brake_seen_at <= now() - interval '10 minutes', true) as "quiet!",
                (select count(*) from lane_reports r join nodes n using (node_id)
                 where r.lane_id = l.lane_id and n.dead_at is null)::int as "nodes!"
         from lanes l where l.lane_id = any($2)
@@ -94,6 +96,11 @@ pub async fn report(
             suspended_reason: row.suspended_reason,
             tried_at: row.tried_at,
             nodes: row.nodes.unsigned_abs(),
+            brake: row.braked.then(|| Brake {
+                reason: row.brake_reason.unwrap_or_default(),
+                certain: row.brake_certain,
+                quiet: row.quiet,
+            }),
         })
         .collect())
 }
@@ -125,6 +132,8 @@ pub struct Seen {
     pub credential_ok: Option<bool>,
     /// When it last said so.
     pub checked_at: Option<DateTime<Utc>>,
+    /// The word that there was too much of, while no more tokens are set aside.
+    pub braked: Option<String>,
 }
 
 /// The lanes of an app. What waits is counted: where millions of single notifications do, this takes a second.
@@ -147,7 +156,8 @@ pub async fn seen(conn: &mut PgConnection, app: AppId) -> Result<Vec<Seen>, Erro
           select lane_id, r.state, r.why, r.since, r.in_flight, r.rate, r.connections, r.credential, r.credential_ok,
                  r.checked_at
           from lane_reports r join nodes n using (node_id) where n.dead_at is null)
-        select m.lane_id, m.paused_at, m.suspended_at, m.suspended_for, m.suspended_reason,
+        select m.lane_id, m.paused_at, m.suspended_at, m.suspended_for, m.suspended_reason, m.braked_at,
+               m.brake_reason,
                coalesce(w.devices, 0) + coalesce(d.devices, 0) as "depth!",
                extract(epoch from now() - least(w.oldest, d.oldest))::float8 as oldest_seconds,
                (select coalesce(sum(in_flight), 0) from said s where s.lane_id = m.lane_id) as "in_flight!",
@@ -194,6 +204,7 @@ pub async fn seen(conn: &mut PgConnection, app: AppId) -> Result<Vec<Seen>, Erro
             credential: row.credential,
             credential_ok: row.credential_ok,
             checked_at: row.checked_at,
+            braked: row.braked_at.map(|_| row.brake_reason.unwrap_or_default()),
         }
     });
     Ok(seen.collect())

@@ -142,6 +142,26 @@ impl Site {
         answer(self.http.get(self.url(path)).bearer_auth(key).send().await?).await
     }
 
+    pub(crate) fn read(&self, name: &str) -> String {
+        fs::read_to_string(self.folder.join(name)).unwrap()
+    }
+
+    /// Puts a file into the place of another, all of it at one moment.
+    pub(crate) fn write(&self, name: &str, text: &str) {
+        let new = self.folder.join(format!("{name}.new"));
+        fs::write(&new, text).unwrap();
+        fs::rename(new, self.folder.join(name)).unwrap();
+    }
+
+    /// Waits until the service has logged this.
+    pub(crate) async fn until_logged(&self, text: &str) {
+        let begun = Instant::now();
+        while !fs::read_to_string(self.log()).unwrap().contains(text) {
+            assert!(begun.elapsed() < LONG, "not logged: {text}");
+            sleep(STEP).await;
+        }
+    }
+
     /// The number of the Postgres that runs on the data folder.
     pub(crate) fn postmaster(&self) -> Option<u32> {
         let home = match fs::read_to_string(self.data_dir().join("postgres-is-at")) {
@@ -220,6 +240,11 @@ impl Node {
     /// SIGTERM, without waiting.
     pub(crate) async fn terminate(&self) {
         signal("-TERM", self.child.id().unwrap()).await;
+    }
+
+    /// SIGHUP.
+    pub(crate) async fn hang_up(&self) {
+        signal("-HUP", self.child.id().unwrap()).await;
     }
 
     /// How it ended.

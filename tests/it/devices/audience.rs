@@ -191,6 +191,30 @@ async fn an_unknown_token_becomes_a_device_that_only_ids_and_tokens_reach() {
 }
 
 #[tokio::test]
+async fn an_unknown_token_without_a_kind_is_of_the_kind_that_the_notification_needs() {
+    let database = TestDatabase::create().await;
+    let (pool, app) = (&database.pool, shop(&database.pool).await);
+    let named = AddressedToken { kind: Some(Kind::Alert), ..token("bb", "named") };
+    let android =
+        AddressedToken { platform: Platform::Fcm, token: fcm_token("f1"), ..token("aa", "android") };
+    let audience = tokens(vec![token("aa", "unnamed"), named, android]);
+    let call = resolve(pool, &app, &audience, Kind::Voip).await.unwrap();
+    let refused: Vec<_> = call
+        .targets
+        .iter()
+        .filter(|target| target.refused.is_some())
+        .map(|target| target.reference.as_deref())
+        .collect();
+    assert_eq!(refused, [Some("named")]);
+    for (two, kind) in [("aa", Kind::Voip), ("bb", Kind::Alert)] {
+        let made = find_by_tokens(pool, app.id, Platform::Apns, &[apns_token(two)]).await.unwrap().remove(0);
+        assert_eq!(made.device.kind, kind, "{two}");
+    }
+    let made = find_by_tokens(pool, app.id, Platform::Fcm, &[fcm_token("f1")]).await.unwrap().remove(0);
+    assert_eq!(made.device.kind, Kind::Alert);
+}
+
+#[tokio::test]
 async fn a_known_token_keeps_what_is_registered() {
     let database = TestDatabase::create().await;
     let (pool, app) = (&database.pool, shop(&database.pool).await);

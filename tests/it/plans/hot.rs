@@ -7,13 +7,14 @@ use std::collections::HashMap;
 
 use bit_vec::BitVec;
 use pushpost::domain::{
-    AppId, Certainty, Class, DeviceId, DeviceToken, JobId, LaneId, NodeId, NotificationId, Platform,
-    Priority, Reason, Verdict,
+    AppId, Certainty, Class, DeviceId, DeviceToken, Environment, JobId, LaneId, NodeId, NotificationId,
+    Platform, Priority, Proof, Reason, Verdict,
 };
 use pushpost::store::planner;
 use pushpost::store::record::Receipt;
 use pushpost::store::{
-    accept, deliveries, expiry, jobs, notifications, partitions, quarantine, record, status, tokens,
+    accept, backlog, deliveries, environments, expiry, jobs, notifications, partitions, quarantine, record,
+    status, tokens,
 };
 use serde_json::Value;
 use sqlx::{AssertSqlSafe, PgConnection, PgPool, Row};
@@ -80,6 +81,7 @@ async fn assert_plans(db: &TestDatabase) {
         give(&mut conn, id).await;
         let mut conn = requests.acquire().await.unwrap();
         status::read(&mut conn, AppId(1), id).await.unwrap();
+        backlog::waiting(&mut conn).await.unwrap();
         drop(conn);
         let filter = deliveries::Filter::default();
         deliveries::page(&requests, id, &filter, deliveries::Position::START, 100).await.unwrap();
@@ -87,7 +89,7 @@ async fn assert_plans(db: &TestDatabase) {
     run(&db.pool, FILL).await;
     let leading = leading_columns(&db.pool).await;
     let mut faults = Vec::new();
-    for (pool, least) in [(queue, 14), (requests, 3)] {
+    for (pool, least) in [(queue, 16), (requests, 4)] {
         let mut conn = pool.acquire().await.unwrap();
         let plans = plans(&mut conn, id).await;
         assert!(plans.len() >= least, "only {} statements were found", plans.len());
@@ -152,6 +154,10 @@ async fn give(conn: &mut PgConnection, id: NotificationId) {
         certainty: Certainty::Certain,
     };
     quarantine::apply(conn, &[verdict(1), verdict(2)]).await.unwrap();
+    quarantine::restore(conn, LaneId(1), "BadDeviceToken").await.unwrap();
+    let (stated, proven) = (Environment::Production, Environment::Sandbox);
+    let proof = |device| Proof { device: DeviceId(device), digest: token.digest(), stated, proven };
+    environments::prove(conn, &[proof(1), proof(2)]).await.unwrap();
 }
 
 /// The plans of what this connection has prepared. Arguments are none but for notifications: with an id that no day

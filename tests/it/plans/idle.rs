@@ -113,6 +113,9 @@ async fn an_idle_node_with_three_apps_asks_less_than_three_things_a_second() {
     let intakes: Intakes = lanes.iter().map(|lane| (*lane, Arc::new(Intake::new(*lane, 100)))).collect();
     let (mut tasks, stop) = (JoinSet::new(), CancellationToken::new());
     let statements = Statements::default();
+    // While there is one subscriber alone, tracing asks the thread that comes first to an event whether anybody listens to
+    // it, and keeps the answer for all threads: that may be another test's thread, where nobody does.
+    let _second = tracing::Dispatch::new(Statements::default());
     let _counted = tracing::subscriber::set_default(statements.clone());
     let pulse = Pulse {
         pool: pulse,

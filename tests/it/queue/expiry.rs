@@ -1,6 +1,7 @@
 //! Waiting jobs whose time runs out (docs/queue.md 7e, 12d).
 
-use pushpost::domain::{Counts, DeliveryStatus, NotificationId};
+use chrono::DateTime;
+use pushpost::domain::{Counts, DeliveryStatus, Environment, LaneKey, NotificationId, Reason};
 use pushpost::queue::recorder::Ending;
 use pushpost::store;
 
@@ -96,5 +97,56 @@ async fn what_may_have_been_sent_ends_as_unknown() {
         deliveries.iter().map(|d| (d.status.as_str(), d.attempts, d.reason.as_deref().unwrap())).collect();
     assert_eq!(lines, [("expired", 1, "Busy"), ("unknown", 1, "no_answer")]);
     world.assert_sound().await;
+    node.stop().await;
+}
+
+/// docs/queue.md 10: nobody made the trial, so what was said first stands.
+#[tokio::test]
+async fn a_trial_that_nobody_makes_ends_by_the_first_word_and_leaves_others_alone() {
+    let world = World::create().await;
+    let node = Node::enter(&world).await;
+    let id = node.accept(world.wanted(1..=4)).await;
+    let other = world.app.lane(LaneKey::Apns(Environment::Sandbox)).id;
+    let trial =
+        || Ending::Trial { lane: other, since: DateTime::UNIX_EPOCH, reason: Reason::new("BadDeviceToken") };
+    let mut tickets = node.take(world.lane).await;
+    end(tickets.pop().unwrap(), again("Busy"));
+    end_all(tickets, &trial());
+    node.idle().await;
+    assert_eq!(world.counts(id).await, Counts { pending: 4, ..Counts::default() });
+    assert_eq!(expire(&world).await, 0, "it has a minute");
+    world.run("update jobs set due_at = due_at - interval '1 minute'").await;
+    assert_eq!(expire(&world).await, 1, "not the other retry, which is due as long");
+    let dead = Counts { token_dead: 3, pending: 1, ..Counts::default() };
+    assert_eq!(world.counts(id).await, dead);
+    for delivery in world.deliveries(id).await.iter().filter(|d| d.status != DeliveryStatus::Pending) {
+        assert_eq!((delivery.attempts, delivery.reason.as_deref()), (1, Some("BadDeviceToken")));
+        assert_eq!(delivery.lane, other);
+    }
+    world.assert_sound().await;
+    node.stop().await;
+}
+
+/// What is to be known of a trial survives the way through the table: the claim gives it back.
+#[tokio::test]
+async fn a_trial_is_claimed_with_the_time_and_the_word_of_the_first_verdict() {
+    let world = World::create().await;
+    let node = Node::enter(&world).await;
+    node.accept(world.wanted(1..=2)).await;
+    let other = world.app.lane(LaneKey::Apns(Environment::Sandbox)).id;
+    let mut tickets = node.take(world.lane).await;
+    let since = |secs: i64| DateTime::from_timestamp(1_800_000_000 + secs, 0).unwrap();
+    for secs in [1, 2] {
+        let reason = Reason::new("BadDeviceToken");
+        end(tickets.pop().unwrap(), Ending::Trial { lane: other, since: since(secs), reason });
+    }
+    node.idle().await;
+    let trials = node.claim(other).await;
+    assert_eq!(trials.len(), 1, "they share a job");
+    let job = &trials[0].job;
+    assert_eq!((job.attempt, job.devices.len(), job.trial_since), (2, 2, Some(since(1))));
+    assert_eq!(job.last_word, Some(Reason::new("BadDeviceToken")));
+    let tickets: Vec<_> = trials.into_iter().flat_map(|held| node.recorder.open(held).1).collect();
+    end_all(tickets, &accepted());
     node.stop().await;
 }

@@ -1,6 +1,7 @@
 //! The queue on a real Postgres, without providers and without HTTP: each numbered scenario of the queue protocol
 //! (docs/queue.md in the comments below) with a test that fails without its rule, and a random model test over all of them.
 
+mod backlog;
 mod days;
 mod expiry;
 mod flushing;
@@ -11,7 +12,7 @@ mod model;
 mod node;
 mod nodes;
 mod poison;
-mod proxy;
+pub(crate) mod proxy;
 mod replay;
 mod words;
 mod world;

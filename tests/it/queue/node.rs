@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pushpost::domain::{
-    Class, DeliveryStatus, JobId, LaneId, LaneKey, NodeId, NotificationId, Priority, Reason, Verdict,
+    Class, DeliveryStatus, Finding, JobId, LaneId, LaneKey, NodeId, NotificationId, Priority, Reason,
 };
 use pushpost::queue::accept::{Acceptor, NewNotification};
 use pushpost::queue::claim::Claimer;
@@ -35,7 +35,7 @@ pub(super) struct Node {
     pub(super) recorder: Recorder,
     pub(super) acceptor: Acceptor,
     /// Kept, so that the recorder has somebody to tell.
-    _verdicts: mpsc::Receiver<Vec<Verdict>>,
+    _verdicts: mpsc::Receiver<Vec<Finding>>,
     pool: PgPool,
     /// Aborted when the node is dropped: that is a crash.
     tasks: JoinSet<()>,

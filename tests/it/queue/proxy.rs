@@ -7,9 +7,11 @@ use pushpost::domain::NotificationId;
 use sqlx::postgres::{PgConnectOptions, PgPool};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf, split};
 use tokio::net::{TcpListener, TcpStream, UnixStream};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::world::World;
+use crate::database::TestDatabase;
 
 trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
@@ -27,9 +29,11 @@ struct Shared {
     connections: AtomicUsize,
     /// Connections with a lower number pass nothing on and don't end either.
     silent_below: AtomicUsize,
+    /// Every connection ends, and new ones at once.
+    away: watch::Sender<bool>,
 }
 
-pub(super) struct Proxy {
+pub(crate) struct Proxy {
     url: String,
     shared: Arc<Shared>,
     _tasks: JoinSet<()>,
@@ -37,10 +41,14 @@ pub(super) struct Proxy {
 
 impl Proxy {
     pub(super) async fn to(world: &World) -> Self {
+        Self::of(&world.database).await
+    }
+
+    pub(crate) async fn of(database: &TestDatabase) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let server: PgConnectOptions = world.database.url().parse().unwrap();
-        let (scheme, rest) = world.database.url().split_once("://").unwrap();
+        let server: PgConnectOptions = database.url().parse().unwrap();
+        let (scheme, rest) = database.url().split_once("://").unwrap();
         let (authority, path) = rest.split_once('/').unwrap();
         let user = authority.rsplit_once('@').map_or(String::new(), |(user, _)| format!("{user}@"));
         let path = path.split('?').next().unwrap();
@@ -49,6 +57,16 @@ impl Proxy {
         let mut tasks = JoinSet::new();
         tasks.spawn(listen(listener, server, Arc::clone(&shared)));
         Self { url, shared, _tasks: tasks }
+    }
+
+    /// The URL of the way through it.
+    pub(crate) fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Postgres is out of reach until it is in reach again.
+    pub(crate) fn set_away(&self, away: bool) {
+        self.shared.away.send_replace(away);
     }
 
     /// How to reach Postgres through it.
@@ -78,6 +96,9 @@ async fn listen(listener: TcpListener, server: PgConnectOptions, shared: Arc<Sha
     let mut connections = JoinSet::new();
     loop {
         let (client, _) = listener.accept().await.unwrap();
+        if *shared.away.borrow() {
+            continue;
+        }
         let number = shared.connections.fetch_add(1, Ordering::SeqCst);
         let server: Box<dyn Stream> = match server.get_socket() {
             Some(folder) => {
@@ -90,9 +111,11 @@ async fn listen(listener: TcpListener, server: PgConnectOptions, shared: Arc<Sha
         connections.spawn(async move {
             let (from_client, to_client) = split(client);
             let (from_server, to_server) = split(server);
+            let mut away = shared.away.subscribe();
             tokio::select! {
                 () = ask(from_client, to_server) => {}
                 () = answer(from_server, to_client, &shared, number) => {}
+                _ = away.wait_for(|away| *away) => {}
             }
         });
     }

@@ -43,6 +43,7 @@ fn outcomes(batch: &mut Batch, job: &Job, accepted: &[usize], again: &[usize], f
             step: 1,
             unsure: 0,
             reason: None,
+            trial_since: None,
             devices: &devices,
         };
         batch.retry(retry);

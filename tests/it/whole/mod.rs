@@ -1,6 +1,9 @@
 //! The whole path: HTTP in, the simulator's TLS and HTTP/2 out, a real Postgres between; one file for each idea.
 
 mod admin;
+mod brake;
+mod credentials;
+mod environment;
 mod example;
 mod faults;
 mod lanes;
@@ -9,12 +12,13 @@ mod nodes;
 mod order;
 mod outages;
 mod pages;
+mod poison;
 mod pruning;
 mod reach;
 mod rejections;
 mod restart;
 mod settings;
 mod silence;
-mod stage;
+pub(crate) mod stage;
 mod throttles;
 mod time;

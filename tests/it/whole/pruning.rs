@@ -117,7 +117,9 @@ async fn each_provider_s_word_that_a_token_is_dead_sets_it_aside_with_that_word(
     let aside = "select count(*) from devices where quarantined_at is not null";
     stage.until_count(aside, i64::try_from(cases.len()).unwrap()).await;
     for (device, word) in &devices {
-        assert_ended(of(&outcomes, "device", device), "token_dead", 1, Some(word));
+        // It was tried in the other environment too.
+        let attempts = if *word == "BadDeviceToken" { 2 } else { 1 };
+        assert_ended(of(&outcomes, "device", device), "token_dead", attempts, Some(word));
         let found = stage.get(&format!("/v1/devices/{device}")).await.body;
         assert_has(&found, &json!({"status": "quarantined", "quarantine": {"reason": word, "at": "<time>"}}));
     }

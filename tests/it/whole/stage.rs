@@ -4,10 +4,10 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use http::{HeaderMap, Method};
-use pushpost::config::Config;
+use pushpost::config::Sources;
 use pushpost::domain::{Environment, LaneKey, Scopes};
 use pushpost::registry::keys;
-use pushpost::runtime::{Role, Service, Shutdown};
+use pushpost::runtime::{Reload, ReloadNow, Role, Service, Shutdown};
 use pushpost::simulator::{Entry, Ledger, Rule, Settings, Simulator};
 use serde_json::{Value, json};
 use sqlx::AssertSqlSafe;
@@ -35,7 +35,7 @@ const SHORT: [(&str, &str); 5] = [
 
 pub(crate) struct Stage {
     nodes: Vec<Node>,
-    http: reqwest::Client,
+    pub(crate) http: reqwest::Client,
     backend: String,
     phone: String,
     admin: String,
@@ -48,6 +48,7 @@ pub(crate) struct Stage {
 struct Node {
     address: Option<SocketAddr>,
     shutdown: Shutdown,
+    reload: ReloadNow,
     running: JoinSet<anyhow::Result<()>>,
 }
 
@@ -88,17 +89,55 @@ impl Stage {
         std::fs::write(&path, rest).unwrap();
     }
 
+    /// Nodes that start from now on serve one more app, which sends through nobody.
+    pub(crate) fn with_another_app(&self, name: &str) {
+        let path = self.folder.path().join("pushpost.toml");
+        let text = std::fs::read_to_string(&path).unwrap();
+        std::fs::write(&path, format!("{text}\n[apps.{name}]\n")).unwrap();
+    }
+
     /// Starts one more node.
     pub(crate) async fn node(&mut self, role: Role) {
-        let database = [("PUSHPOST__DATABASE__URL".to_owned(), self.database.url().to_owned())];
+        let elsewhere = self.overrides.iter().any(|(key, _)| key == "DATABASE__URL");
+        let database = ("PUSHPOST__DATABASE__URL".to_owned(), self.database.url().to_owned());
+        let database = (!elsewhere).then_some(database);
         let overrides = self.overrides.iter().map(|(key, value)| (format!("PUSHPOST__{key}"), value.clone()));
         let path = self.folder.path().join("pushpost.toml");
-        let config = Config::load(Some(&path), database.into_iter().chain(overrides)).unwrap();
-        let service = Service::start(config, role).await.unwrap();
+        let sources = Sources::new(Some(&path), database.into_iter().chain(overrides));
+        let service = Service::start(sources.load().unwrap(), role).await.unwrap();
+        let (sources, reload) = Reload::new(sources);
+        service.reload(sources);
         let (address, shutdown) = (service.address(), Shutdown::default());
         let mut running = JoinSet::new();
         running.spawn(service.run(shutdown.clone()));
-        self.nodes.push(Node { address, shutdown, running });
+        self.nodes.push(Node { address, shutdown, reload, running });
+    }
+
+    /// Puts a file, or another one in its place, beside the configuration; all of it at one moment.
+    pub(crate) fn write(&self, name: &str, text: &str) {
+        let path = self.folder.path().join(name);
+        let new = path.with_extension("new");
+        std::fs::write(&new, text).unwrap();
+        std::fs::rename(new, path).unwrap();
+    }
+
+    pub(crate) fn read(&self, name: &str) -> String {
+        std::fs::read_to_string(self.folder.path().join(name)).unwrap()
+    }
+
+    /// Replaces what stands once in the configuration.
+    pub(crate) fn edit(&self, from: &str, to: &str) {
+        let text = self.read("pushpost.toml");
+        assert_eq!(text.matches(from).count(), 1, "{from} in {text}");
+        self.write("pushpost.toml", &text.replace(from, to));
+    }
+
+    /// All nodes read their configuration again; the first that finds something wrong says what.
+    pub(crate) async fn reload(&self) -> Result<(), String> {
+        for node in &self.nodes {
+            node.reload.ask().await.map_err(|error| format!("{error:#}"))?;
+        }
+        Ok(())
     }
 
     /// Drains all nodes and checks that they leave nothing leased. The stage can start others.
@@ -273,7 +312,7 @@ impl Stage {
         self.nodes.iter().any(|node| node.address.is_some())
     }
 
-    fn url(&self, path: &str) -> String {
+    pub(crate) fn url(&self, path: &str) -> String {
         let address = self.nodes.iter().find_map(|node| node.address).expect("a node with an API");
         format!("http://{address}{path}")
     }

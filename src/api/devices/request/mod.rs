@@ -135,7 +135,8 @@ fn text<T>(
 /// An app may say of no user but nobody.
 fn user(fields: &mut Fields<'_>, who: Caller) -> Change<UserId> {
     let user = change(fields, "user", UserId::parse, |at| {
-        InputFault::at(at, InputCode::BadUser, "a user id is 1 to 128 bytes without control characters")
+        let detail = "a user id is 1 to 128 bytes without control characters";
+        InputFault::at(at, InputCode::BadUser, detail).with("limit", UserId::MAX)
     });
     if who == Caller::App && matches!(user, Change::Set(_)) {
         let detail = "with this key a device is bound to a user by a user token only";
@@ -161,7 +162,8 @@ fn topics(fields: &mut Fields<'_>, who: Caller) -> Option<Vec<TopicName>> {
         match &name {
             None => {
                 let detail = "a topic is 1 to 100 of A-Z a-z 0-9 _ . ~ : -";
-                fields.faults().push(InputFault::at(at, InputCode::BadTopic, detail));
+                let fault = InputFault::at(at, InputCode::BadTopic, detail);
+                fields.faults().push(fault.with("limit", TopicName::MAX));
             }
             Some(name) if who == Caller::App && name.is_closed() => {
                 let detail = "a topic with a colon is closed to apps";

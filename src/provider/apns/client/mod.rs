@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use super::credential::{Bearer, Credential, Moment, Presented};
 use super::request::{self, Prepared};
 use super::response::{classify, goaway_about_credential};
-use crate::domain::{Content, Environment, NotificationId, Outcome};
+use crate::domain::{Content, Environment, Floor, NotificationId, Outcome};
 use crate::provider::exchange::{exchange, unanswered};
 use crate::provider::setup::{self, SetupError};
 use crate::provider::transport::{self, Kind, PingSettings, Pool, PoolStats, Response, Sent, TransportError};
@@ -50,6 +50,7 @@ pub struct Client {
     credential: Credential,
     authority: Authority,
     topic: String,
+    fingerprint: Fingerprint,
 }
 
 impl Client {
@@ -68,6 +69,12 @@ impl Client {
         };
         let (origin, authority) =
             setup::origin(settings.endpoint.as_deref(), host, settings.ca_file.as_deref())?;
+        let fingerprint = Fingerprint::of(&[
+            &credential.fingerprint().0,
+            settings.topic.as_bytes(),
+            authority.as_str().as_bytes(),
+            &setup::ca_bytes(settings.ca_file.as_deref()),
+        ]);
         let pool = Pool::new(
             origin,
             transport::Settings {
@@ -83,7 +90,7 @@ impl Client {
                 evict_after_timeouts: setup::EVICT_AFTER_TIMEOUTS,
             },
         );
-        Ok(Self { pool, credential, authority, topic: settings.topic })
+        Ok(Self { pool, credential, authority, topic: settings.topic, fingerprint })
     }
 
     /// Renders what all attempts at `content` share.
@@ -97,7 +104,11 @@ impl Client {
             Ok(answered) => answered,
             Err(outcome) => return outcome,
         };
-        if !verdict.renew || !self.credential.renew(&bearer, moment(attempt)) {
+        let renewed = verdict.renew && self.credential.renew(&bearer, moment(attempt));
+        // The connection was at fault, and takes no more requests: the device need not wait for its next turn.
+        let elsewhere = verdict.connection == Fate::Retire
+            && matches!(verdict.outcome, Outcome::RetryTarget { floor: Floor::None, .. });
+        if !renewed && !elsewhere {
             return verdict.outcome;
         }
         match self.ask(prepared, attempt).await {
@@ -106,9 +117,22 @@ impl Client {
         }
     }
 
-    /// Names the key in use.
+    /// Opens a connection, if there is none.
+    ///
+    /// # Errors
+    /// The outcome that an attempt would have had.
+    pub async fn reach(&self, deadline: Instant) -> Result<(), Outcome> {
+        self.pool.reserve(deadline).await.map(drop).map_err(|error| without_answer(&error))
+    }
+
+    /// Names the key in use, and where it is used.
     pub fn fingerprint(&self) -> Fingerprint {
-        self.credential.fingerprint()
+        self.fingerprint
+    }
+
+    /// Host and port.
+    pub fn authority(&self) -> &Authority {
+        &self.authority
     }
 
     /// Connections and streams now.

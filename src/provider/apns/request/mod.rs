@@ -73,6 +73,11 @@ pub fn check_size(content: &Content, id: NotificationId) -> Option<InputFault> {
     })
 }
 
+/// Does the `apns` part bring something to see or hear?
+pub fn shows_something(content: &Content) -> bool {
+    apple::shows_something(content.apns.payload.get("aps"))
+}
+
 /// Does the `apns` part bring content that the request's own fields lack?
 ///
 /// Something to see or hear, `content-available`, or a push type of another kind with something in it; a location

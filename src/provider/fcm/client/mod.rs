@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
+use http::uri::Authority;
 use http::{HeaderValue, Method, Request, Uri, Version};
+use tokio::time::Instant;
 
 use super::bearer::{Bearer, Bearers, TokenError};
 use super::credential::{Account, AccountError};
@@ -56,9 +58,16 @@ impl Client {
     /// [`SetupError`] for a service account, endpoint or CA file that can't be used.
     pub async fn new(settings: Settings) -> Result<Self, SetupError> {
         let account = Account::parse(&settings.service_account)?;
-        let (project_id, fingerprint) = (account.project_id.clone(), account.fingerprint);
+        let project_id = account.project_id.clone();
         let (origin, authority) =
             setup::origin(settings.endpoint.as_deref(), "fcm.googleapis.com", settings.ca_file.as_deref())?;
+        let fingerprint = Fingerprint::of(&[
+            &account.fingerprint.0,
+            // With a mark before it, so that none differs from an empty one.
+            settings.channel.as_ref().map(|channel| format!("={channel}")).unwrap_or_default().as_bytes(),
+            authority.as_str().as_bytes(),
+            &setup::ca_bytes(settings.ca_file.as_deref()),
+        ]);
         let fetch = account.fetch(&origin.tls).await?;
         let uri = Uri::builder()
             .scheme("https")
@@ -113,7 +122,16 @@ impl Client {
         }
     }
 
-    /// Names the service account in use.
+    /// Gets an access token and opens a connection, if there is none.
+    ///
+    /// # Errors
+    /// The outcome that an attempt would have had.
+    pub async fn reach(&self, deadline: Instant) -> Result<(), Outcome> {
+        self.bearers.bearer(deadline).await.map_err(without_token)?;
+        self.pool.reserve(deadline).await.map(drop).map_err(|error| unanswered(&error))
+    }
+
+    /// Names the service account in use, and where it is used.
     pub fn fingerprint(&self) -> Fingerprint {
         self.fingerprint
     }
@@ -121,6 +139,11 @@ impl Client {
     /// Whose quota is used: two apps may share a project (docs/queue.md 13).
     pub fn project_id(&self) -> &str {
         &self.project_id
+    }
+
+    /// Host and port.
+    pub fn authority(&self) -> Option<&Authority> {
+        self.uri.authority()
     }
 
     /// Connections and streams now.

@@ -1,4 +1,4 @@
-//! A range of IP addresses, as `trusted_proxies` lists them.
+//! Ranges of IP addresses, as `trusted_proxies` lists them.
 
 use std::fmt;
 use std::net::IpAddr;

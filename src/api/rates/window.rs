@@ -1,0 +1,109 @@
+//! Counting requests by who makes them, in windows of a fixed length: so many from the first one on, then none until the
+//! window ends. Nothing to refill and nothing to tick; memory is bounded whatever clients make up.
+
+use std::collections::HashMap;
+use std::hash::Hash;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// Most clients counted at a time. Past it those whose window is over are forgotten, and if these are few, all: who can
+/// come from so many places can't be held back by counting.
+const CLIENTS_MAX: usize = 100_000;
+
+/// A limit for each `K`.
+#[derive(Debug)]
+pub(super) struct Windows<K> {
+    limit: u32,
+    length: Duration,
+    open: Mutex<HashMap<K, Window>>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Window {
+    ends: Instant,
+    taken: u32,
+}
+
+impl<K: Eq + Hash> Windows<K> {
+    /// `limit` requests in each `length`.
+    pub(super) fn new(limit: u32, length: Duration) -> Self {
+        Self { limit, length, open: Mutex::default() }
+    }
+
+    /// How many.
+    pub(super) fn limit(&self) -> u32 {
+        self.limit
+    }
+
+    /// Counts a request; on a refusal, how long until one is taken again. What is refused doesn't count.
+    pub(super) fn take(&self, client: K, now: Instant) -> Result<(), Duration> {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        if open.len() >= CLIENTS_MAX && !open.contains_key(&client) {
+            open.retain(|_, window| window.ends > now);
+            if open.len() > CLIENTS_MAX / 2 {
+                open.clear();
+            }
+        }
+        let fresh = Window { ends: now + self.length, taken: 0 };
+        let window = open.entry(client).or_insert(fresh);
+        if window.ends <= now {
+            *window = fresh;
+        }
+        if window.taken >= self.limit {
+            return Err(window.ends - now);
+        }
+        window.taken += 1;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MINUTE: Duration = Duration::from_secs(60);
+
+    #[test]
+    fn so_many_in_each_window_and_for_each_client() {
+        let (windows, start) = (Windows::new(2, MINUTE), Instant::now());
+        assert_eq!(windows.take("a", start), Ok(()));
+        assert_eq!(windows.take("a", start + MINUTE / 4), Ok(()));
+        for _ in 0..3 {
+            assert_eq!(windows.take("a", start + MINUTE / 2), Err(MINUTE / 2));
+        }
+        assert_eq!(windows.take("b", start + MINUTE / 2), Ok(()));
+        for _ in 0..2 {
+            assert_eq!(windows.take("a", start + MINUTE), Ok(()));
+        }
+        assert_eq!(
+            windows.take("a", start + MINUTE),
+            Err(MINUTE),
+            "the next window begins with the next request"
+        );
+    }
+
+    #[test]
+    fn made_up_clients_cost_no_more_memory() {
+        let (windows, start) = (Windows::new(1, MINUTE), Instant::now());
+        for client in 0..2 * CLIENTS_MAX {
+            assert_eq!(windows.take(client, start), Ok(()));
+        }
+        assert!(windows.open.lock().expect("no panic").len() <= CLIENTS_MAX);
+        assert_eq!(windows.take(2 * CLIENTS_MAX - 1, start), Err(MINUTE), "the latest are counted");
+    }
+
+    #[test]
+    fn windows_that_are_over_make_room_for_new_ones() {
+        let (windows, start) = (Windows::new(1, MINUTE), Instant::now());
+        for client in 0..CLIENTS_MAX - 1 {
+            assert_eq!(windows.take(client, start), Ok(()));
+        }
+        let later = start + MINUTE;
+        assert_eq!(windows.take(CLIENTS_MAX, start + MINUTE / 2), Ok(()));
+        assert_eq!(windows.take(CLIENTS_MAX + 1, later), Ok(()));
+        assert_eq!(windows.open.lock().expect("no panic").len(), 2);
+        assert_eq!(windows.take(CLIENTS_MAX, later), Err(MINUTE / 2));
+    }
+}

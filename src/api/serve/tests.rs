@@ -1,0 +1,296 @@
+//! Connections that are slow, quiet or stuck. Time is paused: what waits for a minute takes none.
+
+use std::net::Ipv4Addr;
+
+use axum::routing::{get, post};
+use futures_util::stream;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+use tokio::net::TcpStream;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use super::*;
+use crate::api::body::JsonBody;
+use crate::api::request;
+use crate::api::tests::state;
+
+const DEADLINE: Duration = Duration::from_secs(20);
+/// Longer than any deadline here.
+const LONG: Duration = Duration::from_secs(600);
+
+/// A client's end of a connection, and the task that serves the other.
+struct Client {
+    stream: DuplexStream,
+    server: JoinSet<()>,
+}
+
+/// As the router, with a route that reads a body and one whose answer is endless.
+fn service() -> Router {
+    let endless =
+        || async { axum::body::Body::from_stream(stream::repeat(Ok::<_, Infallible>(vec![b'x'; 1 << 16]))) };
+    Router::new()
+        .route("/body", post(async |JsonBody(body): JsonBody| format!("{} bytes", body.len())))
+        .route("/endless", get(endless))
+        .route("/ok", get(async || "ok"))
+        .layer(axum::middleware::from_fn(request::surround))
+        .with_state(state())
+}
+
+impl Client {
+    fn connect() -> Self {
+        let (stream, theirs) = duplex(1 << 16);
+        let token = CancellationToken::new;
+        let mut server = JoinSet::new();
+        server.spawn(connection(theirs, Ipv4Addr::LOCALHOST.into(), service(), token(), token()));
+        Self { stream, server }
+    }
+
+    async fn send(&mut self, bytes: impl AsRef<[u8]>) {
+        self.stream.write_all(bytes.as_ref()).await.expect("writable");
+    }
+
+    async fn read_until(&mut self, end: &str) -> String {
+        read_until(&mut self.stream, end).await
+    }
+
+    /// What comes until the connection is ended, and how long that takes.
+    async fn rest(&mut self) -> (Vec<u8>, Duration) {
+        let (from, mut rest) = (Instant::now(), Vec::new());
+        timeout(LONG, self.stream.read_to_end(&mut rest)).await.expect("it is ended").expect("readable");
+        (rest, from.elapsed())
+    }
+
+    async fn assert_ended_when_quiet(&mut self) {
+        let (_, time) = self.rest().await;
+        assert!(time <= QUIET + LINGER, "{time:?}");
+    }
+}
+
+async fn read_until(stream: &mut (impl AsyncRead + Unpin), end: &str) -> String {
+    let mut all = Vec::new();
+    let mut buffer = [0; 1024];
+    while !String::from_utf8_lossy(&all).ends_with(end) {
+        let n = timeout(DEADLINE, stream.read(&mut buffer)).await.expect("in time").expect("readable");
+        assert_ne!(n, 0, "closed after {}", String::from_utf8_lossy(&all));
+        all.extend_from_slice(&buffer[..n]);
+    }
+    String::from_utf8(all).expect("text")
+}
+
+const OK: &str = "GET /ok HTTP/1.1\r\nHost: x\r\n\r\n";
+
+/// The head of a request with a body of so many bytes.
+fn post_of(length: usize) -> String {
+    format!(
+        "POST /body HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n"
+    )
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_without_a_word_is_ended() {
+    Client::connect().assert_ended_when_quiet().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_first_head_that_never_ends_ends_the_connection() {
+    for begun in ["G", "PRI * HTTP/2", "GET /ok HTTP/1.1\r\nHost: x\r\n", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"]
+    {
+        let mut client = Client::connect();
+        client.send(begun).await;
+        client.assert_ended_when_quiet().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_head_that_comes_byte_by_byte_ends_the_connection() {
+    let mut client = Client::connect();
+    client.send("GET /ok HTTP/1.1\r\nX: ").await;
+    let from = Instant::now();
+    while client.stream.write_all(b"x").await.is_ok() {
+        assert!(from.elapsed() <= QUIET + 2 * LINGER, "still open");
+        sleep(Duration::from_secs(5)).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_kept_connection_is_ended_when_it_is_quiet_and_not_before() {
+    let mut client = Client::connect();
+    for _ in 0..3 {
+        client.send(OK).await;
+        assert!(client.read_until("ok").await.starts_with("HTTP/1.1 200"));
+        sleep(QUIET - Duration::from_secs(1)).await;
+    }
+    client.send(OK).await;
+    assert!(client.read_until("ok").await.starts_with("HTTP/1.1 200"));
+    let (rest, time) = client.rest().await;
+    assert_eq!((rest, time), (Vec::new(), QUIET));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_second_head_that_never_ends_ends_the_connection() {
+    let mut client = Client::connect();
+    client.send(OK).await;
+    client.read_until("ok").await;
+    client.send("GET /ok HT").await;
+    client.assert_ended_when_quiet().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_does_not_take_its_answer_loses_it() {
+    let mut client = Client::connect();
+    client.send("GET /endless HTTP/1.1\r\nHost: x\r\n\r\n").await;
+    let from = Instant::now();
+    let ended = timeout(LONG, client.server.join_next()).await.expect("it is ended");
+    ended.expect("one task").expect("no panic");
+    assert!(from.elapsed() <= QUIET + LINGER, "{:?}", from.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_takes_its_answer_slowly_gets_on() {
+    let mut client = Client::connect();
+    client.send("GET /endless HTTP/1.1\r\nHost: x\r\n\r\n").await;
+    let mut buffer = vec![0; 1 << 20];
+    for _ in 0..5 {
+        client.stream.read_exact(&mut buffer).await.expect("it goes on");
+        sleep(QUIET - LINGER).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_http2_connection_that_answers_pings_and_asks_nothing_is_ended() {
+    let mut client = Client::connect();
+    let (stream, _) = duplex(1);
+    let stream = std::mem::replace(&mut client.stream, stream);
+    let (send, connection) = h2::client::handshake(stream).await.expect("a handshake");
+    let ended = timeout(LONG, connection).await;
+    assert!(ended.is_ok(), "it is ended");
+    drop(send);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_comes_too_slowly_is_a_408() {
+    let mut client = Client::connect();
+    client.send(format!("{}\r\n{{", post_of(100))).await;
+    let (answer, _) = client.rest().await;
+    let answer = String::from_utf8(answer).expect("text");
+    assert!(answer.starts_with("HTTP/1.1 408"), "{answer}");
+    assert!(answer.contains("application/problem+json") && answer.contains("body_too_slow"), "{answer}");
+    assert!(answer.to_ascii_lowercase().contains("\r\nrequest-id: "), "{answer}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_trickles_is_a_408_too() {
+    let mut client = Client::connect();
+    client.send(format!("{}\r\n", post_of(1000))).await;
+    let (mut reader, mut writer) = tokio::io::split(client.stream);
+    let mut sending = JoinSet::new();
+    sending.spawn(async move {
+        while writer.write_all(b" ").await.is_ok() {
+            sleep(Duration::from_millis(200)).await;
+        }
+    });
+    let mut answer = [0; 12];
+    timeout(LONG, reader.read_exact(&mut answer)).await.expect("an answer").expect("readable");
+    assert_eq!(&answer, b"HTTP/1.1 408");
+}
+
+/// More than fits into the pipe, so that a connection that nobody reads would stop the client.
+#[tokio::test(start_paused = true)]
+async fn a_client_that_writes_everything_first_still_gets_its_refusal() {
+    for (head, status) in [
+        (post_of(1 << 20), "413"),
+        (post_of(1 << 20).replace("/body", "/nothing"), "404"),
+        (post_of(1 << 20).replace("application/json", "text/plain"), "415"),
+    ] {
+        let mut client = Client::connect();
+        client.send(format!("{head}\r\n")).await;
+        timeout(DEADLINE, client.send(vec![b' '; 1 << 20])).await.expect("it is read");
+        client.send(OK).await;
+        let answers = client.read_until("ok").await;
+        assert!(answers.starts_with(&format!("HTTP/1.1 {status}")), "{answers}");
+        assert!(answers.contains("HTTP/1.1 200"), "the connection goes on: {answers}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_in_chunks_is_refused_past_the_limit() {
+    let mut client = Client::connect();
+    let head = "POST /body HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n";
+    client.send(head).await;
+    for _ in 0..11 {
+        client.send(format!("64\r\n{}\r\n", "x".repeat(100))).await;
+    }
+    client.send("0\r\n\r\n").await;
+    let answer = client.read_until("\"limit\":1000}").await;
+    assert!(answer.starts_with("HTTP/1.1 413"), "{answer}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_asks_first_is_told_to_go_on_or_refused_without_sending_anything() {
+    let mut client = Client::connect();
+    client.send(format!("{}Expect: 100-continue\r\n\r\n", post_of(2))).await;
+    assert_eq!(client.read_until("\r\n\r\n").await, "HTTP/1.1 100 Continue\r\n\r\n");
+    client.send("{}").await;
+    assert!(client.read_until("2 bytes").await.starts_with("HTTP/1.1 200"));
+
+    let mut client = Client::connect();
+    client.send(format!("{}Expect: 100-continue\r\n\r\n", post_of(1001))).await;
+    let (answer, time) = client.rest().await;
+    assert!(answer.starts_with(b"HTTP/1.1 413"), "{}", String::from_utf8_lossy(&answer));
+    assert!(time < QUIET, "closed at once, since nobody knows whether the body follows");
+}
+
+#[tokio::test(start_paused = true)]
+async fn long_urls_and_large_headers_are_problems_with_their_limits() {
+    let long = "x".repeat(9_000);
+    for (request, status, code) in [
+        (format!("GET /ok?{long} HTTP/1.1\r\nHost: x\r\n\r\n"), "414", "url_too_long"),
+        (format!("GET /ok HTTP/1.1\r\nA: {long}\r\nB: {long}\r\n\r\n"), "431", "headers_too_large"),
+    ] {
+        let mut client = Client::connect();
+        client.send(request).await;
+        let answer = client.read_until("}").await;
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{answer}");
+        assert!(answer.contains(code) && answer.contains("\"limit\":"), "{answer}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn heads_without_measure_end_the_connection() {
+    for request in [
+        format!("GET /ok HTTP/1.1\r\n{}\r\n", "A: x\r\n".repeat(HEADERS + 1)),
+        format!("GET /ok HTTP/1.1\r\nA: {}\r\n\r\n", "x".repeat(HEAD_BYTES)),
+    ] {
+        let mut client = Client::connect();
+        // It is refused before all of it is written.
+        let _refused = client.stream.write_all(request.as_bytes()).await;
+        let (answer, time) = client.rest().await;
+        assert!(answer.starts_with(b"HTTP/1.1 431"), "{}", String::from_utf8_lossy(&answer));
+        assert!(time < QUIET);
+    }
+}
+
+#[tokio::test]
+async fn shutdown_closes_idle_connections_and_cuts_stuck_ones_after_the_drain() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = listener.local_addr().expect("bound");
+    let mut state = state();
+    state.limits.drain = Duration::from_millis(50);
+    let shutdown = CancellationToken::new();
+    let mut servers = JoinSet::new();
+    servers.spawn(serve(listener, state, Surface::All, shutdown.clone()));
+
+    let mut idle = TcpStream::connect(address).await.expect("listening");
+    idle.write_all(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n").await.expect("writable");
+    assert!(read_until(&mut idle, "{\"status\":\"ok\"}").await.starts_with("HTTP/1.1 200"));
+    let mut stuck = TcpStream::connect(address).await.expect("listening");
+    stuck.write_all(b"POST /v1/noti").await.expect("writable");
+
+    shutdown.cancel();
+    let ended = timeout(DEADLINE, servers.join_next()).await.expect("in time").expect("spawned");
+    ended.expect("no panic").expect("no error");
+    let mut rest = Vec::new();
+    timeout(DEADLINE, idle.read_to_end(&mut rest)).await.expect("in time").expect("closed");
+    assert!(rest.is_empty());
+    assert!(TcpStream::connect(address).await.is_err());
+}

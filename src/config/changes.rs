@@ -1,0 +1,82 @@
+//! What differs between two configurations and takes effect with a restart only.
+
+use super::{AppSettings, Config};
+
+/// Names those of the listed fields that differ, and the section itself if another one does.
+macro_rules! section {
+    ($changes:ident, $name:literal, $old:expr, $new:expr, applied [$($applied:ident),*], $($field:ident $(. $inner:ident)? $(as $called:literal)?),+) => {{
+        let (old, new) = ($old, $new);
+        let mut rest = old.clone();
+        $(rest.$applied = new.$applied.clone();)*
+        $(
+            if old.$field $(.$inner)? != new.$field $(.$inner)? {
+                let called: &[&str] = &[$($called,)? $(stringify!($inner),)? stringify!($field)];
+                $changes.push(format!("{}.{}", $name, called[0]));
+            }
+            rest.$field $(.$inner)? = new.$field $(.$inner)? .clone();
+        )+
+        if rest != *new {
+            $changes.push($name.to_owned());
+        }
+    }};
+}
+
+impl Config {
+    /// The keys in which `new` differs from this one, but for those that a running node takes over: credentials,
+    /// topics, channels and endpoints of the lanes that there are, and `server.reload_interval`.
+    pub fn changes_for_restart(&self, new: &Self) -> Vec<String> {
+        let mut changes = Vec::new();
+        section!(
+            changes,
+            "server",
+            &self.server,
+            &new.server,
+            applied[reload_interval],
+            listen,
+            internal_listen,
+            trusted_proxies
+        );
+        section!(changes, "database", &self.database, &new.database, applied [],
+            url, data_dir, postgres_bin_dir, max_connections, migrate);
+        section!(changes, "delivery", &self.delivery, &new.delivery, applied [],
+            default_ttl, max_in_flight, retry.initial as "retry_initial", retry.throttled as "retry_throttled",
+            retry.max as "retry_max", node_timeout, drain_timeout);
+        section!(changes, "limits", &self.limits, &new.limits, applied [],
+            body_bytes, targets, batch_items, max_pending, requests_per_second, register_per_minute);
+        section!(changes, "retention", &self.retention, &new.retention, applied [],
+            notifications, content, quarantine);
+        let names = self.apps.keys().chain(new.apps.keys().filter(|name| !self.apps.contains_key(*name)));
+        for name in names {
+            match (self.apps.get(name), new.apps.get(name)) {
+                (Some(old), Some(new)) => app(&mut changes, &format!("apps.{name}"), old, new),
+                _ => changes.push(format!("apps.{name}")),
+            }
+        }
+        changes
+    }
+}
+
+fn app(changes: &mut Vec<String>, name: &str, old: &AppSettings, new: &AppSettings) {
+    match (&old.apns, &new.apns) {
+        (Some(old), Some(new)) => {
+            if old.environment != new.environment {
+                changes.push(format!("{name}.apns.environment"));
+            }
+            if old.topic != new.topic {
+                changes.push(format!("{name}.apns.topic (for requests that name one)"));
+            }
+        }
+        (None, None) => {}
+        _ => changes.push(format!("{name}.apns")),
+    }
+    match (&old.fcm, &new.fcm) {
+        (Some(old), Some(new)) if old.messages_per_minute != new.messages_per_minute => {
+            changes.push(format!("{name}.fcm.messages_per_minute"));
+        }
+        (Some(_), None) | (None, Some(_)) => changes.push(format!("{name}.fcm")),
+        _ => {}
+    }
+    if old.user_tokens != new.user_tokens {
+        changes.push(format!("{name}.user_tokens"));
+    }
+}

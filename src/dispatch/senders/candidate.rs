@@ -1,0 +1,98 @@
+//! Sending one device: with the present sender, or first with the candidate if it is this device's turn to try it.
+//!
+//! A trial costs its device nothing: unless the candidate's provider took the notification, or may have taken it, the
+//! device is sent with the present sender at once.
+
+use std::time::Duration;
+
+use super::{InUse, Trial};
+use crate::dispatch::attempt;
+use crate::dispatch::lane::Lane;
+use crate::dispatch::load::Plan;
+use crate::domain::{Fault, Floor, Misfit, Outcome, Reason};
+use crate::provider::Attempt;
+
+/// How long the candidate's provider may take; FCM asks for at least 10 s for one request (docs/providers.md 3.8).
+const TRIAL: Duration = Duration::from_secs(10);
+
+/// What was heard, and of whom.
+pub(in crate::dispatch) struct Heard {
+    /// What the attempt came to.
+    pub(in crate::dispatch) outcome: Outcome,
+    /// False: of the candidate, which says nothing about the lane as it is.
+    pub(in crate::dispatch) of_present: bool,
+}
+
+/// One attempt at one device. `begin` makes it anew for each sender, with so much time; none: it may not begin any more.
+/// Then nothing has happened to the device.
+pub(in crate::dispatch) async fn send<'a>(
+    lane: &Lane,
+    plan: &Plan,
+    begin: impl Fn(Duration) -> Option<Attempt<'a>>,
+) -> Option<Heard> {
+    let present = async || {
+        let outcome = by(&lane.setup.senders.present(), plan, &begin(lane.shared.attempt_timeout)?).await;
+        Some(Heard { outcome, of_present: true })
+    };
+    let Some(trial) = lane.setup.senders.trial(|| lane.gate.is_suspended()) else {
+        return present().await;
+    };
+    let outcome = by(&trial.candidate, plan, &begin(TRIAL)?).await;
+    match outcome {
+        Outcome::Accepted { .. } => {
+            take_over(lane, &trial).await;
+            Some(Heard { outcome, of_present: false })
+        }
+        Outcome::Unknown => {
+            trial.postpone(&Reason::new("no_answer"));
+            Some(Heard { outcome, of_present: false })
+        }
+        Outcome::Misconfigured { reason, about: Misfit::Credential | Misfit::Topic } => {
+            trial.refuse(&reason);
+            present().await
+        }
+        Outcome::RetryLane { reason, .. } | Outcome::RetryTarget { reason, .. } => {
+            trial.postpone(&reason);
+            present().await
+        }
+        Outcome::TokenDead { reason, .. }
+        | Outcome::Rejected { reason }
+        | Outcome::Misconfigured { reason, about: Misfit::ThirdParty } => {
+            if lane.gate.is_suspended() {
+                // Nobody can say which of the two is to blame: another device is to try it.
+                trial.postpone(&reason);
+                let outcome = Outcome::RetryTarget { reason, floor: Floor::Throttled, fault: Fault::Device };
+                return Some(Heard { outcome, of_present: false });
+            }
+            let checked = present().await;
+            if matches!(checked, Some(Heard { outcome: Outcome::Accepted { .. }, .. })) {
+                // A wrong topic or project condemns good devices.
+                trial.refuse(&reason);
+            }
+            checked
+        }
+    }
+}
+
+async fn by(sender: &InUse, plan: &Plan, attempt: &Attempt<'_>) -> Outcome {
+    sender.sender().send(&plan.prepared(sender), attempt).await
+}
+
+/// A suspension for what was in use before ends, on other nodes too: they have the new one, or find out again.
+async fn take_over(lane: &Lane, trial: &Trial<'_>) {
+    let new = &trial.candidate.numbered;
+    if let Some(before) = trial.senders.promote(new, &lane.gate) {
+        attempt::agree(lane, before, None).await;
+        attempt::agree(lane, new.fingerprint(), None).await;
+    }
+}
+
+impl Trial<'_> {
+    fn refuse(&self, why: &Reason) {
+        self.senders.refuse(&self.candidate.numbered, why);
+    }
+
+    fn postpone(&self, why: &Reason) {
+        self.senders.postpone(&self.candidate.numbered, why);
+    }
+}

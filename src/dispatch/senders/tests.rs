@@ -1,0 +1,127 @@
+//! When a candidate is tried, and what follows. These senders are never connected.
+
+use futures_util::FutureExt as _;
+
+use super::*;
+use crate::domain::{Environment, LaneId};
+use crate::provider::apns;
+use crate::queue::intake::Intake;
+
+fn sender(topic: &str) -> Sender {
+    static KEY: std::sync::OnceLock<String> = std::sync::OnceLock::new();
+    let key = KEY.get_or_init(|| {
+        rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).expect("a key").serialize_pem()
+    });
+    let settings = apns::Settings {
+        key: key.clone().into_bytes(),
+        key_id: "ABC123DEFG".to_owned(),
+        team_id: "DEF123GHIJ".to_owned(),
+        topic: topic.to_owned(),
+        environment: Environment::Production,
+        endpoint: Some("https://localhost:1".to_owned()),
+        ca_file: None,
+        connections: 1,
+        max_streams: 1,
+    };
+    Sender::Apns(apns::Client::new(settings).expect("good settings"))
+}
+
+fn senders() -> Senders {
+    Senders::new("shop/apns-production".to_owned(), sender("present"))
+}
+
+/// Offers a candidate that could be reached.
+fn reached(senders: &Senders, topic: &str) -> Arc<Numbered> {
+    senders.offer(sender(topic));
+    let (candidate, _) = senders.work().reach.expect("something to reach");
+    assert!(senders.reached(&candidate));
+    candidate
+}
+
+fn gate() -> Gate {
+    let intake = Arc::new(Intake::new(LaneId(1), 10));
+    let gate = Gate::new(LaneId(1), "shop/apns-production".to_owned(), Fingerprint([0; 32]), intake);
+    gate.agree(false, None);
+    gate
+}
+
+fn word() -> Reason {
+    Reason::new("InvalidProviderToken")
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_device_at_a_time_tries_a_candidate_once_it_was_reached() {
+    let senders = senders();
+    assert!(senders.trial(|| true).is_none(), "there is none");
+    senders.offer(sender("new"));
+    assert!(senders.trial(|| true).is_none(), "not reached yet");
+    let candidate = reached(&senders, "new");
+    let trial = senders.trial(|| false).expect("a trial");
+    assert_eq!(trial.candidate.number(), candidate.number);
+    assert!(senders.trial(|| false).is_none(), "one at a time");
+    drop(trial);
+    assert!(senders.trial(|| false).is_some(), "the next one, since the first said nothing");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refused_candidate_is_tried_only_where_the_present_one_is_rejected_too() {
+    let senders = senders();
+    let candidate = reached(&senders, "new");
+    senders.refuse(&candidate, &word());
+    assert!(senders.trial(|| false).is_none());
+    assert!(senders.trial(|| true).is_some());
+    assert!(senders.work().reach.is_none());
+    let other = reached(&senders, "newer");
+    assert!(senders.trial(|| false).is_some(), "another one is another matter");
+    senders.refuse(&candidate, &word());
+    assert!(senders.trial(|| false).is_some(), "a late word about the one before");
+    assert_ne!(other.number, candidate.number);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_candidate_that_could_not_be_tried_waits_longer_each_time() {
+    let senders = senders();
+    let candidate = reached(&senders, "new");
+    for pause in [1, 2, 4, 8, 16, 32, 60, 60] {
+        senders.postpone(&candidate, &word());
+        assert!(senders.trial(|| true).is_none());
+        let (_, at) = senders.work().reach.expect("to be reached again");
+        assert_eq!(at, Instant::now() + Duration::from_secs(pause));
+    }
+    senders.offer(sender("new"));
+    assert_eq!(senders.work().reach.expect("the same").1, Instant::now() + Duration::from_secs(60));
+    senders.offer(sender("newer"));
+    assert_eq!(senders.work().reach.expect("another").1, Instant::now());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_promoted_candidate_is_the_present_one_and_the_old_one_closes_when_nobody_uses_it() {
+    let (senders, gate) = (senders(), gate());
+    let (old, user) = (senders.fingerprint(), senders.present());
+    let candidate = reached(&senders, "new");
+    assert_eq!(senders.promote(&candidate, &gate), Some(old));
+    assert_eq!(senders.promote(&candidate, &gate), None, "once");
+    assert_eq!(senders.fingerprint(), candidate.fingerprint());
+    assert_eq!(gate.fingerprint(), candidate.fingerprint());
+    assert_eq!(senders.present().number(), candidate.number);
+    let closing = senders.work().close;
+    assert_eq!(closing.len(), 1);
+    let mut closed = std::pin::pin!(closing[0].close());
+    assert!(closed.as_mut().now_or_never().is_none(), "a device is under way");
+    drop(user);
+    closed.await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_configuration_as_it_was_withdraws_the_candidate() {
+    let (senders, gate) = (senders(), gate());
+    let candidate = reached(&senders, "new");
+    let trial = senders.trial(|| false).expect("a trial");
+    senders.offer(sender("present"));
+    assert!(senders.trial(|| true).is_none());
+    assert_eq!(senders.promote(&trial.candidate.numbered, &gate), None, "nobody wants it any more");
+    drop(trial);
+    let work = senders.work();
+    assert!(work.reach.is_none());
+    assert_eq!(work.close.iter().map(|old| old.number).collect::<Vec<_>>(), [candidate.number]);
+}

@@ -1,0 +1,145 @@
+//! 401, 403 and 404: who asks, what its key may do, and whose things these are.
+
+use http::Method;
+use pushpost::runtime::Role;
+use pushpost::simulator::Settings;
+use serde_json::json;
+
+use super::ask::{Ask, DEVICES, SEND, assert_problem, deaf, hex, key, key_of, stored};
+use crate::whole::stage::Stage;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_key_is_one_bearer_or_none() {
+    let stage = deaf(&[]).await;
+    let revoked = key(&stage, "send").await;
+    stage.execute("update api_keys set revoked_at = now()").await;
+    let s = key(&stage, "send").await;
+    let before = stored(&stage).await;
+    let body = json!({"to": {"users": ["u"]}, "title": "A"});
+    let ask = || Ask::post(SEND, &body);
+    let unknown = format!("pushpost_sk_{}", "0a".repeat(32));
+    for (what, ask) in [
+        ("none", ask()),
+        ("empty", ask().header("authorization", "")),
+        ("no secret", ask().header("authorization", "Bearer")),
+        ("spaces", ask().header("authorization", "Bearer   ")),
+        ("another scheme", ask().header("authorization", "Basic eDp5")),
+        ("no scheme", ask().header("authorization", &s)),
+        ("two keys in one", ask().header("authorization", &format!("Bearer {s}, Bearer {s}"))),
+        ("two headers", ask().key(&s).key(&s)),
+        ("unknown", ask().key(&unknown)),
+        ("revoked", ask().key(&revoked)),
+        ("cut off", ask().key(&s[..s.len() - 1])),
+        ("in capitals", ask().key(&s.to_uppercase())),
+        ("in another header", ask().header("x-api-key", &s)),
+        ("in the URL", Ask::post(&format!("{SEND}?key={s}"), &body)),
+    ] {
+        let answer = ask.of(&stage).await;
+        assert_eq!(answer.status, 401, "{what}: {answer:?}");
+        assert_problem(&answer, 401, "unauthenticated", &json!([]));
+        assert_eq!(answer.headers["www-authenticate"], "Bearer", "{what}");
+    }
+    assert_eq!(stored(&stage).await, before);
+    for scheme in ["bearer", "BEARER", "Bearer "] {
+        let answer = ask().header("authorization", &format!("{scheme} {s}")).of(&stage).await;
+        assert_eq!(answer.status, 202, "{scheme}: {answer:?}");
+    }
+    stage.stop_undecided().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_key_does_what_its_scopes_say_and_nothing_else() {
+    let stage = deaf(&[]).await;
+    let keys = [
+        ("send", key(&stage, "send").await),
+        ("read", key(&stage, "read").await),
+        ("devices", key(&stage, "devices").await),
+        ("register", key(&stage, "register").await),
+    ];
+    let before = stored(&stage).await;
+    for (method, path, able) in [
+        (Method::POST, SEND, &["send"][..]),
+        (Method::GET, "/v1/notifications/ntf_x", &["send", "read"]),
+        (Method::GET, "/v1/notifications/ntf_x/deliveries", &["send", "read"]),
+        (Method::PUT, DEVICES, &["devices", "register"]),
+        (Method::GET, DEVICES, &["devices", "read"]),
+        (Method::GET, "/v1/devices/dev_x", &["devices", "read"]),
+        (Method::PATCH, "/v1/devices/dev_x", &["devices"]),
+        (Method::DELETE, "/v1/devices/dev_x", &["devices"]),
+        (Method::POST, "/v1/devices/lookup", &["devices"]),
+        (Method::POST, "/v1/devices/unregister", &["devices", "register"]),
+    ] {
+        for (scope, key) in &keys {
+            let answer = Ask::json(method.clone(), path, "no JSON").key(key).of(&stage).await;
+            if able.contains(scope) {
+                assert_ne!(answer.status, 403, "{scope} may {method} {path}");
+                continue;
+            }
+            assert_problem(&answer, 403, "missing_scope", &json!([]));
+            let mut would_do = json!(able);
+            would_do.as_array_mut().unwrap().push(json!("admin"));
+            assert_eq!(answer.body["scopes"], would_do, "{method} {path}");
+        }
+    }
+    assert_eq!(stored(&stage).await, before);
+    stage.stop_undecided().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_publishable_key_says_nothing_of_users_closed_topics_and_times() {
+    let stage = deaf(&[]).await;
+    let p = key(&stage, "register").await;
+    let before = stored(&stage).await;
+    let put = async |more: serde_json::Value| {
+        let mut body = json!({"platform": "apns", "token": hex("ee")});
+        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        Ask::put(DEVICES, &body).key(&p).of(&stage).await
+    };
+    let user = json!([{"pointer": "#/user", "code": "forbidden_field"}]);
+    assert_problem(&put(json!({"user": "u7"})).await, 403, "forbidden_field", &user);
+    let topic = json!([{"pointer": "#/topics/1", "code": "topic_closed"}]);
+    assert_problem(&put(json!({"topics": ["news", "team:42"]})).await, 403, "topic_closed", &topic);
+    let all = json!([{"pointer": "#/user", "code": "forbidden_field"}, {"pointer": "#/topics/0", "code": "topic_closed"},
+                     {"pointer": "#/registered_at", "code": "forbidden_field"}]);
+    let every = json!({"user": "u7", "topics": ["a:b"], "registered_at": "2020-01-01T00:00:00Z"});
+    assert_problem(&put(every).await, 403, "forbidden_field", &all);
+    // What the request means isn't looked at before its form is right.
+    let form = json!([{"pointer": "#/user", "code": "forbidden_field"}, {"pointer": "#/lcale", "code": "unknown_field", "suggestion": "locale"}]);
+    assert_problem(&put(json!({"user": "u7", "lcale": "de"})).await, 400, "invalid_request", &form);
+    let proven = Ask::put(DEVICES, &json!({"platform": "apns", "token": hex("ee")})).key(&p);
+    let proven = proven.header("pushpost-user-token", "eyJhbGciOiJub25lIn0.e30.").of(&stage).await;
+    assert_problem(&proven, 403, "user_tokens_not_configured", &json!([]));
+    assert_eq!(stored(&stage).await, before);
+    stage.stop_undecided().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_anothers_is_answered_like_what_is_not_there() {
+    let mut stage = Stage::set(Settings::default()).await;
+    stage.with_another_app("other");
+    stage.node(Role::Api).await;
+    let s = key(&stage, "send,devices").await;
+    let x = key_of(&stage, "other", "send,read,devices").await;
+    let to = json!({"to": {"tokens": [{"platform": "apns", "token": hex("aa")}]}, "title": "A"});
+    let sent = Ask::post(SEND, &to).key(&s).of(&stage).await;
+    let listed = Ask::get(DEVICES).key(&s).of(&stage).await;
+    let (n, d) = (sent.body["id"].as_str().unwrap(), listed.body["items"][0]["id"].as_str().unwrap());
+    let before = stored(&stage).await;
+    for (method, theirs, nobodys) in [
+        (Method::GET, format!("{SEND}/{n}"), format!("{SEND}/ntf_doesnotexist")),
+        (Method::GET, format!("{SEND}/{n}/deliveries"), format!("{SEND}/ntf_doesnotexist/deliveries")),
+        (Method::GET, format!("{DEVICES}/{d}"), format!("{DEVICES}/dev_doesnotexist")),
+        (Method::DELETE, format!("{DEVICES}/{d}"), format!("{DEVICES}/dev_doesnotexist")),
+        (Method::PATCH, format!("{DEVICES}/{d}"), format!("{DEVICES}/dev_doesnotexist")),
+    ] {
+        let ask = |path: &str| Ask::json(method.clone(), path, "{}").key(&x).header("request-id", "same");
+        let (theirs, nobodys) = (ask(&theirs).of(&stage).await, ask(&nobodys).of(&stage).await);
+        assert_problem(&theirs, 404, "not_found", &json!([]));
+        assert_eq!(theirs.body, nobodys.body, "{method}");
+    }
+    let looked_up = json!({"tokens": [{"platform": "apns", "token": hex("aa")}]});
+    let found = Ask::post("/v1/devices/lookup", &looked_up).key(&x).of(&stage).await;
+    assert_eq!(found.body, json!({"items": [null]}));
+    assert_eq!(stored(&stage).await, before);
+    stage.stop_undecided().await;
+}

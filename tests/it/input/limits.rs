@@ -1,0 +1,154 @@
+//! 413, 414, 429, 431 and 503: too much, too fast, too much already; each with its number.
+
+use http::Method;
+use pushpost::runtime::Role;
+use serde_json::{Value, json};
+use tokio::task::JoinSet;
+use tokio::time::{Duration, Instant, sleep};
+
+use super::ask::{Ask, DEVICES, SEND, assert_problem, deaf, key, stored};
+use crate::service::Answer;
+use crate::whole::stage::PATIENCE;
+
+fn to(tokens: std::ops::Range<usize>) -> Value {
+    let tokens: Vec<_> = tokens.map(|n| json!({"platform": "fcm", "token": format!("f{n}")})).collect();
+    json!({"to": {"tokens": tokens}, "title": "A"})
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn too_much_in_one_request() {
+    let stage = deaf(&[("LIMITS__BODY_BYTES", "1000000")]).await;
+    let s = key(&stage, "send,devices").await;
+    let before = stored(&stage).await;
+    let large = [&br#"{"to":{"users":["u"]},"title":""#[..], &b"x".repeat(1_000_000)].concat();
+    let answer = Ask::json(Method::POST, SEND, large).key(&s).of(&stage).await;
+    assert_problem(&answer, 413, "body_too_large", &json!([]));
+    assert_eq!(answer.body["limit"], 1_000_000);
+
+    // Not read any further, so that its other faults cost nothing.
+    let users = |count: usize| json!({"to": {"users": vec![""; count]}, "title": "A"});
+    let answer = Ask::post(SEND, &users(10_001)).key(&s).of(&stage).await;
+    assert_problem(&answer, 413, "too_many_targets", &json!([]));
+    assert_eq!(answer.body["limit"], 10_000);
+    let many = Ask::post(SEND, &users(10_000)).key(&s).of(&stage).await;
+    assert_eq!(
+        (many.status.as_u16(), many.body["errors"].as_array().unwrap().len()),
+        (422, 1000),
+        "the first thousand"
+    );
+
+    let tokens = json!({"tokens": vec![json!({"platform": "fcm"}); 1001]});
+    let answer = Ask::post("/v1/devices/lookup", &tokens).key(&s).of(&stage).await;
+    assert_problem(&answer, 413, "too_many_items", &json!([]));
+    assert_eq!(answer.body["limit"], 1000);
+
+    let long = format!("{DEVICES}?user={}", "x".repeat(9_000));
+    let answer = Ask::get(&long).key(&s).of(&stage).await;
+    assert_problem(&answer, 414, "url_too_long", &json!([]));
+    assert_eq!(answer.body["limit"], 8192);
+    let answer = Ask::get(DEVICES).key(&s).header("x-large", &"x".repeat(17_000)).of(&stage).await;
+    assert_problem(&answer, 431, "headers_too_large", &json!([]));
+    assert_eq!(answer.body["limit"], 16_384);
+    assert_eq!(stored(&stage).await, before);
+    stage.stop_undecided().await;
+}
+
+/// The seconds after which the client is to come again.
+#[track_caller]
+fn assert_rate_limited(answer: &Answer, limit: u32, per: &str) -> u64 {
+    assert_problem(answer, 429, "rate_limited", &json!([]));
+    assert_eq!((&answer.body["limit"], &answer.body["per"]), (&json!(limit), &json!(per)));
+    answer.headers["retry-after"].to_str().unwrap().parse().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_backend_that_is_too_fast_is_held_back_by_its_key() {
+    let stage = std::sync::Arc::new(deaf(&[("LIMITS__REQUESTS_PER_SECOND", "3")]).await);
+    let (hasty, patient) = (key(&stage, "devices").await, key(&stage, "devices").await);
+    let mut asked = JoinSet::new();
+    for _ in 0..60 {
+        let (stage, hasty) = (std::sync::Arc::clone(&stage), hasty.clone());
+        asked.spawn(async move { Ask::get(DEVICES).key(&hasty).of(&stage).await });
+    }
+    let answers = asked.join_all().await;
+    let refused: Vec<_> = answers.iter().filter(|answer| answer.status != 200).collect();
+    assert!((1..=57).contains(&refused.len()), "{} of 60", refused.len());
+    for answer in refused {
+        assert_eq!(assert_rate_limited(answer, 3, "key"), 1);
+    }
+    assert_eq!(Ask::get(DEVICES).key(&patient).of(&stage).await.status, 200, "each key for itself");
+    std::sync::Arc::into_inner(stage).unwrap().stop_undecided().await;
+}
+
+async fn put(stage: &crate::whole::stage::Stage, p: &str, token: &str, from: &str) -> Answer {
+    let ask = Ask::put(DEVICES, &json!({"platform": "fcm", "token": token})).key(p);
+    ask.header("x-forwarded-for", from).of(stage).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn apps_are_held_back_by_their_address_whatever_they_say_it_is() {
+    let stage = deaf(&[("LIMITS__REGISTER_PER_MINUTE", "2")]).await;
+    let (p, s) = (key(&stage, "register").await, key(&stage, "devices").await);
+    for n in 0..2 {
+        let answer = put(&stage, &p, &format!("f{n}"), &format!("192.0.2.{n}")).await;
+        assert_eq!(answer.status, 201, "{answer:?}");
+    }
+    let before = stored(&stage).await;
+    let answer = put(&stage, &p, "f2", "192.0.2.2").await;
+    assert!((1..=60).contains(&assert_rate_limited(&answer, 2, "address")));
+    let unregister = Ask::post("/v1/devices/unregister", &json!({"platform": "fcm", "token": "f1"}));
+    assert_rate_limited(&unregister.key(&p).of(&stage).await, 2, "address");
+    assert_eq!(stored(&stage).await, before);
+    for _ in 0..5 {
+        let answer = put(&stage, &s, "f3", "192.0.2.2").await;
+        assert!(answer.status.is_success(), "a backend is not held back: {answer:?}");
+    }
+    stage.stop_undecided().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn behind_a_trusted_proxy_each_client_counts_and_each_token() {
+    let stage =
+        deaf(&[("LIMITS__REGISTER_PER_MINUTE", "2"), ("SERVER__TRUSTED_PROXIES", "127.0.0.0/8")]).await;
+    let p = key(&stage, "register").await;
+    for n in 0..2 {
+        let forged = format!("203.0.113.{n}, 198.51.100.7");
+        assert_eq!(put(&stage, &p, &format!("f{n}"), &forged).await.status, 201);
+    }
+    assert_rate_limited(&put(&stage, &p, "f2", "203.0.113.9, 198.51.100.7").await, 2, "address");
+    assert_eq!(put(&stage, &p, "f2", "198.51.100.8").await.status, 201);
+    // All of 2001:db8:1:2::/64 is one client.
+    for n in 0..2 {
+        assert_eq!(put(&stage, &p, &format!("g{n}"), &format!("2001:db8:1:2::{n}")).await.status, 201);
+    }
+    assert_rate_limited(&put(&stage, &p, "g2", "2001:db8:1:2:3::4").await, 2, "address");
+    assert_eq!(put(&stage, &p, "g2", "2001:db8:1:3::1").await.status, 201);
+    // A token from here, there and everywhere.
+    assert_eq!(put(&stage, &p, "f0", "198.51.100.20").await.status, 200);
+    assert_rate_limited(&put(&stage, &p, "f0", "198.51.100.21").await, 2, "token");
+    stage.stop_undecided().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_more_is_taken_than_may_wait() {
+    let mut stage = deaf(&[("LIMITS__MAX_PENDING", "5")]).await;
+    let s = key(&stage, "send").await;
+    assert_eq!(Ask::post(SEND, &to(0..3)).key(&s).of(&stage).await.status, 202);
+    assert_eq!(Ask::post(SEND, &to(3..5)).key(&s).of(&stage).await.status, 202);
+    let before = stored(&stage).await;
+    for _ in 0..3 {
+        let answer = Ask::post(SEND, &to(5..6)).key(&s).of(&stage).await;
+        assert_problem(&answer, 503, "queue_full", &json!([]));
+        assert_eq!(answer.body["limit"], 5);
+        assert!(answer.headers["retry-after"].to_str().unwrap().parse::<u64>().unwrap() >= 1);
+    }
+    assert_eq!(stored(&stage).await, before, "not even the token's device");
+    stage.node(Role::Worker).await;
+    let until = Instant::now() + PATIENCE;
+    while Ask::post(SEND, &to(5..6)).key(&s).of(&stage).await.status != 202 {
+        assert!(Instant::now() < until, "what was sent waits no more");
+        sleep(Duration::from_millis(50)).await;
+    }
+    stage.until_count("select count(*) from jobs", 0).await;
+    stage.stop().await;
+}

@@ -1,0 +1,189 @@
+//! 422: well formed, but it can't be sent or stored.
+
+use http::Method;
+use serde_json::{Value, json};
+
+use super::ask::{Ask, DEVICES, SEND, assert_problem, deaf, hex, key, stored};
+
+/// What is added to a request that is fine, and the faults that come of it.
+fn meaningless() -> Vec<(Value, Value)> {
+    let user = |name: &str| json!({"to": {"users": [name]}});
+    let token =
+        |platform: &str, token: &str| json!({"to": {"tokens": [{"platform": platform, "token": token}]}});
+    let at = |pointer: &str, code: &str| json!([{"pointer": pointer, "code": code}]);
+    vec![
+        (json!({"ttl": "29d"}), at("#/ttl", "bad_ttl")),
+        (json!({"ttl": -1}), at("#/ttl", "bad_ttl")),
+        (
+            json!({"data": {"aps": 1, "from": 2, "gcm.x": 3, "fine": 4}}),
+            json!([{"pointer": "#/data/aps", "code": "reserved_key"}, {"pointer": "#/data/from", "code": "reserved_key"},
+                {"pointer": "#/data/gcm.x", "code": "reserved_key"}]),
+        ),
+        (json!({"url": "a:b", "data": {"url": "c"}}), at("#/data/url", "reserved_key")),
+        (json!({"title": null}), at("#", "nothing_to_send")),
+        (json!({"silent": true}), at("#/silent", "silent_with_content")),
+        (
+            json!({"title": null, "silent": true, "apns": {"payload": {"aps": {"alert": "A"}}}}),
+            at("#/silent", "silent_with_content"),
+        ),
+        (
+            json!({"collapse_key": "a\r\napns-topic: x"}),
+            json!([{"pointer": "#/collapse_key", "code": "bad_header", "limit": 64, "size": 16}]),
+        ),
+        (
+            json!({"apns": {"headers": {"apns-priority": "7", "apns-collapse-id": "a\nb", "apns-push-type": "mdm"}}}),
+            json!([{"pointer": "#/apns/headers/apns-priority", "code": "bad_header"},
+                {"pointer": "#/apns/headers/apns-collapse-id", "code": "bad_header"},
+                {"pointer": "#/apns/headers/apns-push-type", "code": "bad_header"}]),
+        ),
+        (
+            json!({"apns": {"headers": {"apns-expiration": "0", "apns-topic": "com.example.other", "authorization": "x"}}}),
+            json!([{"pointer": "#/apns/headers/apns-expiration", "code": "not_overridable"},
+                {"pointer": "#/apns/headers/apns-topic", "code": "not_overridable"},
+                {"pointer": "#/apns/headers/authorization", "code": "not_overridable"}]),
+        ),
+        (
+            json!({"fcm": {"token": "t", "android": {"ttl": "0s", "colour": "red"}}}),
+            json!([{"pointer": "#/fcm/token", "code": "not_overridable"},
+                {"pointer": "#/fcm/android/ttl", "code": "not_overridable"},
+                {"pointer": "#/fcm/android/colour", "code": "unknown_fcm_field"}]),
+        ),
+        (user(""), at("#/to/users/0", "bad_user")),
+        (user(&"x".repeat(129)), json!([{"pointer": "#/to/users/0", "code": "bad_user", "limit": 128}])),
+        (
+            json!({"metadata": {"m": "x".repeat(2048)}}),
+            json!([{"pointer": "#/metadata", "code": "bad_value", "limit": 2048, "size": 2049}]),
+        ),
+        (user("a\0b"), at("#/to/users/0", "bad_user")),
+        (
+            token("hms", "x"),
+            json!([{"pointer": "#/to/tokens/0/platform", "code": "unsupported_platform", "supported": ["apns", "fcm"]}]),
+        ),
+        (
+            json!({"to": {"users": ["u"], "platforms": ["adm"]}}),
+            at("#/to/platforms/0", "unsupported_platform"),
+        ),
+        (token("apns", "abc"), at("#/to/tokens/0/token", "bad_token")),
+        (token("apns", &"a".repeat(402)), at("#/to/tokens/0/token", "bad_token")),
+        (token("fcm", "a b"), at("#/to/tokens/0/token", "bad_token")),
+        (token("fcm", &"a".repeat(4097)), at("#/to/tokens/0/token", "bad_token")),
+        (
+            json!({"to": {"condition": "news &"}}),
+            json!([{"pointer": "#/to/condition", "code": "bad_condition", "offset": 5, "expected": "`&&`, `||` or its end"}]),
+        ),
+        (
+            json!({"to": {"condition": "'news' in topics && !sport"}}),
+            at("#/to/condition", "not_supported_yet"),
+        ),
+        (json!({"to": {"all": true}}), at("#/to/all", "not_supported_yet")),
+        (
+            json!({"priority": "urgent"}),
+            json!([{"pointer": "#/priority", "code": "bad_value", "supported": ["high", "normal", "low"]}]),
+        ),
+    ]
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_send_that_can_not_be_carried_out_says_why() {
+    let stage = deaf(&[]).await;
+    let s = key(&stage, "send").await;
+    let before = stored(&stage).await;
+    for (more, expected) in meaningless() {
+        let mut body = json!({"to": {"users": ["u7"]}, "title": "A"});
+        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        let answer = Ask::post(SEND, &body).key(&s).of(&stage).await;
+        assert_problem(&answer, 422, "unprocessable", &expected);
+    }
+    assert_eq!(stored(&stage).await, before);
+    stage.stop_undecided().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_too_large_says_for_whom_and_by_how_much() {
+    let stage = deaf(&[]).await;
+    let s = key(&stage, "send").await;
+    let before = stored(&stage).await;
+    let to = json!({"users": ["u"], "tokens": [{"platform": "apns", "token": hex("aa")}]});
+    let answer = Ask::post(SEND, &json!({"to": to, "body": "x".repeat(4096)})).key(&s).of(&stage).await;
+    let expected = json!([
+        {"pointer": "#", "code": "payload_too_large", "platform": "apns", "limit": 4096},
+        {"pointer": "#", "code": "payload_too_large", "platform": "fcm", "limit": 4096}]);
+    assert_problem(&answer, 422, "unprocessable", &expected);
+    let sizes: Vec<_> = (0..2).map(|n| answer.body["errors"][n]["size"].as_u64().unwrap()).collect();
+    assert!(sizes.iter().all(|size| (4097..5000).contains(size)), "{sizes:?}");
+    let voip = json!({"to": {"tokens": [{"platform": "apns", "token": hex("aa")}]}, "data": {"a": "x".repeat(5200)},
+                      "apns": {"headers": {"apns-push-type": "voip"}}, "title": "A"});
+    let answer = Ask::post(SEND, &voip).key(&s).of(&stage).await;
+    let expected = json!([{"code": "payload_too_large", "platform": "apns", "limit": 5120}]);
+    assert_problem(&answer, 422, "unprocessable", &expected);
+    assert_eq!(stored(&stage).await, before);
+    stage.stop_undecided().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_device_that_can_not_be_stored_says_why() {
+    let stage = deaf(&[]).await;
+    let s = key(&stage, "devices").await;
+    let made = Ask::put(DEVICES, &json!({"platform": "fcm", "token": "f1"})).key(&s).of(&stage).await;
+    let device = format!("{DEVICES}/{}", made.body["id"].as_str().unwrap());
+    let before = stored(&stage).await;
+    for (method, path, body, expected) in [
+        (
+            Method::PUT,
+            DEVICES,
+            json!({"platform": "apns", "token": "xyz", "user": "", "topics": ["a b", "ok"], "locale": "?",
+                                      "timezone": "Mars", "app_version": "", "kind": "fax", "environment": "moon"}),
+            json!([{"pointer": "#/token", "code": "bad_token"}, {"pointer": "#/user", "code": "bad_user"},
+                {"pointer": "#/topics/0", "code": "bad_topic"}, {"pointer": "#/locale", "code": "bad_value"},
+                {"pointer": "#/timezone", "code": "bad_value"}, {"pointer": "#/app_version", "code": "bad_value"},
+                {"pointer": "#/kind", "code": "bad_value"}, {"pointer": "#/environment", "code": "bad_value"}]),
+        ),
+        (
+            Method::PUT,
+            DEVICES,
+            json!({"platform": "hms", "token": "x"}),
+            json!([{"pointer": "#/platform", "code": "unsupported_platform", "supported": ["apns", "fcm"]}]),
+        ),
+        (
+            Method::PUT,
+            DEVICES,
+            json!({"platform": "fcm", "token": "f2", "environment": "sandbox", "kind": "voip"}),
+            json!([{"pointer": "#/environment", "code": "bad_value"}, {"pointer": "#/kind", "code": "bad_value"}]),
+        ),
+        (
+            Method::PUT,
+            DEVICES,
+            json!({"platform": "fcm", "token": "f2", "replaces": "a b", "registered_at": "now"}),
+            json!([{"pointer": "#/replaces", "code": "bad_token"}, {"pointer": "#/registered_at", "code": "bad_value"}]),
+        ),
+        (
+            Method::PUT,
+            DEVICES,
+            json!({"platform": "fcm", "token": "f2", "topics": ["x".repeat(101)]}),
+            json!([{"pointer": "#/topics/0", "code": "bad_topic", "limit": 100}]),
+        ),
+        (
+            Method::POST,
+            "/v1/devices/unregister",
+            json!({"platform": "apns", "token": "f"}),
+            json!([{"pointer": "#/token", "code": "bad_token"}]),
+        ),
+        (
+            Method::POST,
+            "/v1/devices/lookup",
+            json!({"tokens": [{"platform": "fcm", "token": "ok"}, {"platform": "adm", "token": "x"}]}),
+            json!([{"pointer": "#/tokens/1/platform", "code": "unsupported_platform"}]),
+        ),
+        (
+            Method::PATCH,
+            &device,
+            json!({"environment": "sandbox"}),
+            json!([{"pointer": "#/environment", "code": "bad_value"}]),
+        ),
+    ] {
+        let answer = Ask::json(method, path, body.to_string()).key(&s).of(&stage).await;
+        assert_problem(&answer, 422, "unprocessable", &expected);
+    }
+    assert_eq!(stored(&stage).await, before);
+    stage.stop_undecided().await;
+}

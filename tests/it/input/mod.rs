@@ -1,0 +1,14 @@
+//! What bad input gets, through the whole service: the status, every fault at once with its place and facts, and nothing
+//! stored. One file for each group of the contract's table.
+
+mod access;
+mod ask;
+mod examples;
+mod form;
+mod fuzz;
+mod head;
+mod limits;
+mod meaning;
+mod outage;
+mod secrets;
+mod wire;

@@ -1,0 +1,116 @@
+//! Clients that break off or speak HTTP/2.
+
+use bytes::Bytes;
+use http::{Request, StatusCode};
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::task::JoinSet;
+
+use super::ask::{Ask, DEVICES, SEND, deaf, key, stored};
+use super::secrets::Log;
+use crate::whole::stage::Stage;
+
+async fn connect(stage: &Stage) -> TcpStream {
+    let url = stage.url("");
+    TcpStream::connect(url.strip_prefix("http://").unwrap()).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_client_that_breaks_off_leaves_nothing_and_is_no_fault_of_ours() {
+    let log = Log::default();
+    let logging = log.start();
+    let stage = deaf(&[]).await;
+    let s = key(&stage, "send").await;
+    let before = stored(&stage).await;
+    let body = json!({"to": {"tokens": [{"platform": "fcm", "token": "f1"}]}, "title": "A"}).to_string();
+    let head = |length: &str| {
+        format!(
+            "POST {SEND} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {s}\r\nContent-Type: application/json\r\n{length}\r\n\r\n"
+        )
+    };
+    let announced = head(&format!("Content-Length: {}", body.len() + 1));
+    let chunked = head("Transfer-Encoding: chunked");
+    for begun in [
+        format!("{announced}{body}"),
+        format!("{chunked}{:x}\r\n{body}\r\n", body.len()),
+        format!("{chunked}{:x}\r\n{body}", body.len() + 1),
+        format!("{chunked}no size\r\n"),
+        announced.clone(),
+    ] {
+        let mut stream = connect(&stage).await;
+        stream.write_all(begun.as_bytes()).await.unwrap();
+        stream.shutdown().await.unwrap();
+        // Until the service has noticed, whatever it says to nobody.
+        let mut rest = Vec::new();
+        let _reset = stream.read_to_end(&mut rest).await;
+        assert!(
+            !rest.starts_with(b"HTTP/1.1 2") && !rest.starts_with(b"HTTP/1.1 5"),
+            "{}",
+            String::from_utf8_lossy(&rest)
+        );
+    }
+    assert_eq!(stored(&stage).await, before);
+    assert_eq!(
+        Ask::json(http::Method::POST, SEND, body).key(&s).of(&stage).await.status,
+        202,
+        "others are served"
+    );
+    stage.stop_undecided().await;
+    drop(logging);
+    let logged = log.text();
+    assert!(!logged.contains("ERROR") && !logged.contains("status=5"), "{logged}");
+}
+
+/// One request over HTTP/2 without TLS.
+async fn over_http2(
+    send: &mut h2::client::SendRequest<Bytes>,
+    request: Request<()>,
+    body: Vec<u8>,
+) -> (StatusCode, http::HeaderMap, Vec<u8>) {
+    let (answer, mut stream) = send.send_request(request, body.is_empty()).unwrap();
+    if !body.is_empty() {
+        // It may be refused before all of it is sent.
+        let _refused = stream.send_data(body.into(), true);
+    }
+    let (head, mut answer) = answer.await.unwrap().into_parts();
+    let mut bytes = Vec::new();
+    while let Some(piece) = answer.data().await {
+        bytes.extend_from_slice(&piece.unwrap());
+    }
+    (head.status, head.headers, bytes)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn http2_gets_the_same_answers() {
+    let stage = deaf(&[("LIMITS__BODY_BYTES", "100000")]).await;
+    let s = key(&stage, "send,devices").await;
+    let before = stored(&stage).await;
+    let (mut send, connection) = h2::client::handshake(connect(&stage).await).await.unwrap();
+    let mut running = JoinSet::new();
+    running.spawn(connection);
+    let request = |method: &str, path: &str| {
+        let request =
+            Request::builder().method(method).uri(stage.url(path)).header("content-type", "application/json");
+        request.header("authorization", format!("Bearer {s}")).body(()).unwrap()
+    };
+    for (method, path, body, status, code) in [
+        ("POST", SEND, b"{".to_vec(), 400, "invalid_request"),
+        ("POST", SEND, b"x".repeat(300_000), 413, "body_too_large"),
+        ("POST", "/v1/nothing", b"x".repeat(60_000), 404, "not_found"),
+        ("DELETE", SEND, Vec::new(), 405, "method_not_allowed"),
+        ("GET", "/v1/devices?usr=1", Vec::new(), 400, "invalid_request"),
+    ] {
+        let (found, headers, bytes) = over_http2(&mut send, request(method, path), body).await;
+        let problem: Value = serde_json::from_slice(&bytes).unwrap();
+        assert_eq!((found.as_u16(), &problem["code"]), (status, &json!(code)));
+        assert_eq!(headers["content-type"], "application/problem+json");
+        assert_eq!(problem["request_id"], headers["request-id"].to_str().unwrap());
+    }
+    for (path, status) in [(DEVICES, 200), ("/v1/devices/dev_x", 404)] {
+        let (found, _, bytes) = over_http2(&mut send, request("HEAD", path), Vec::new()).await;
+        assert_eq!((found.as_u16(), bytes.len()), (status, 0), "HEAD {path}");
+    }
+    assert_eq!(stored(&stage).await, before);
+    stage.stop_undecided().await;
+}

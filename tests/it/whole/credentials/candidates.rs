@@ -1,0 +1,218 @@
+//! A new credential that is wrong: the old one stays in use, and nothing is lost by the trial.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use pushpost::simulator::{Action, FcmFault, Provider, Rule, Settings};
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+
+use super::super::stage::{PATIENCE, Stage, apns_targets, fcm_targets, sent};
+use super::{
+    NEW_ACCOUNT, QUARANTINED, SUSPENDED, assert_untouched, configure_key, hello, shown, unhurried,
+    until_renewed, write_new_account, write_new_key,
+};
+
+/// What is wrong with the new credential, how it gets into the configuration, and what the provider says of it.
+struct Wrong {
+    what: &'static str,
+    write: fn(&Stage),
+    told: (Provider, u16, &'static str),
+}
+
+const WRONG: [Wrong; 6] = [
+    Wrong {
+        what: "a key that Apple does not know",
+        write: |stage| {
+            stage.write("unknown.p8", &stage.simulator.issue_provider_key("UNKNOWN890").unwrap());
+            stage.simulator.revoke_provider_key("UNKNOWN890");
+            configure_key(stage, "unknown.p8", "UNKNOWN890");
+        },
+        told: (Provider::Apns, 403, "InvalidProviderToken"),
+    },
+    Wrong {
+        what: "a topic that the key may not send for",
+        write: |stage| stage.edit("topic = \"com.example.shop\"", "topic = \"com.example.wrong\""),
+        told: (Provider::Apns, 400, "TopicDisallowed"),
+    },
+    Wrong {
+        what: "a topic of another app, for which the devices have no tokens",
+        write: |stage| {
+            stage
+                .rule(Rule::provider(Provider::Apns, Action::answer(400, "DeviceTokenNotForTopic")).times(1));
+            write_new_key(stage);
+        },
+        told: (Provider::Apns, 400, "DeviceTokenNotForTopic"),
+    },
+    Wrong {
+        what: "an account that Google does not know",
+        write: |stage| {
+            write_new_account(stage);
+            stage.simulator.revoke_service_account(NEW_ACCOUNT);
+        },
+        told: (Provider::Oauth, 400, "invalid_grant"),
+    },
+    Wrong {
+        what: "an account that may not send for its project",
+        write: |stage| {
+            let account = stage.simulator.issue_service_account(NEW_ACCOUNT);
+            stage.write("service-account.json", &account.replace("\"shop-1\"", "\"other-2\""));
+        },
+        told: (Provider::Fcm, 403, "PERMISSION_DENIED"),
+    },
+    Wrong {
+        what: "an account of another project, for which the devices have no tokens",
+        write: |stage| {
+            stage.rule(of_the_new_one(stage, Provider::Fcm, Action::fcm(FcmFault::SenderIdMismatch)));
+            write_new_account(stage);
+        },
+        told: (Provider::Fcm, 403, "SENDER_ID_MISMATCH"),
+    },
+];
+
+/// A rule for requests with the new credential, which has connections of its own.
+fn of_the_new_one(stage: &Stage, provider: Provider, action: Action) -> Rule {
+    let last = stage.ledger().entries().iter().map(|entry| entry.connection).max().unwrap_or_default();
+    Rule { from_connection: last + 1, ..Rule::provider(provider, action) }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_refused_credential_is_tried_with_one_device_and_costs_it_nothing() {
+    let stage = unhurried(Settings::default()).await;
+    let good = ["pushpost.toml", "service-account.json"].map(|name| (name, stage.read(name)));
+    let mut number = 0;
+    let mut send = async |count: usize| {
+        number += 1;
+        let mut targets = apns_targets(&format!("{number:08x}"), count);
+        targets.extend(fcm_targets(&format!("f{number}-"), count));
+        let id = stage.notify(hello(targets)).await;
+        assert_untouched(&stage, &id, 2 * count).await;
+    };
+    send(20).await;
+    for wrong in WRONG {
+        let (provider, status, reason) = wrong.told;
+        (wrong.write)(&stage);
+        stage.ledger().clear();
+        stage.reload().await.unwrap();
+        while stage.ledger().count(provider, status, reason) == 0 {
+            send(1).await;
+        }
+        send(20).await;
+        let refused = sent(&stage.ledger()).into_iter().filter(|entry| !entry.accepted).count();
+        assert_eq!(refused, usize::from(provider != Provider::Oauth), "{}: one device tries it", wrong.what);
+        assert_eq!(stage.ledger().count(provider, status, reason), 1, "{}", wrong.what);
+        assert_eq!(stage.count(SUSPENDED).await, 0, "{}", wrong.what);
+        // Back to what is in use: nothing to try.
+        good.iter().for_each(|(name, text)| stage.write(name, text));
+        stage.simulator.clear_rules();
+        stage.reload().await.unwrap();
+        send(20).await;
+        for provider in [Provider::Apns, Provider::Fcm] {
+            let shown: BTreeSet<_> = shown(&stage.ledger(), provider).into_iter().collect();
+            assert_eq!(shown.len(), 1, "{}: the old credential stays", wrong.what);
+        }
+    }
+    assert_eq!(stage.count(QUARANTINED).await, 0);
+    stage.stop_undecided().await;
+}
+
+/// Accepts connections and closes them, and counts them.
+async fn nobody(tasks: &mut JoinSet<()>) -> (u16, Arc<AtomicUsize>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (port, tried) = (listener.local_addr().unwrap().port(), Arc::new(AtomicUsize::new(0)));
+    let count = Arc::clone(&tried);
+    tasks.spawn(async move {
+        while let Ok((connection, _)) = listener.accept().await {
+            drop(connection);
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+    });
+    (port, tried)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_credential_that_can_not_be_tried_waits_without_a_device_until_it_can() {
+    let stage = unhurried(Settings::default()).await;
+    let mut tasks = JoinSet::new();
+    let (apns_port, apns_tried) = nobody(&mut tasks).await;
+    let (oauth_port, oauth_tried) = nobody(&mut tasks).await;
+    let first = stage.notify(hello([apns_targets("a", 20), fcm_targets("a", 20)].concat())).await;
+    assert_untouched(&stage, &first, 40).await;
+    let before = [Provider::Apns, Provider::Fcm].map(|one| shown(&stage.ledger(), one).into_iter().collect());
+
+    let (toml, endpoint) = (stage.read("pushpost.toml"), stage.simulator.apns_endpoint());
+    stage.write("pushpost.toml", &toml.replace(&endpoint, &format!("https://localhost:{apns_port}")));
+    let account = stage.simulator.issue_service_account(NEW_ACCOUNT);
+    let nowhere = format!("https://localhost:{oauth_port}/token");
+    stage.write("service-account.json", &account.replace(stage.simulator.token_uri(), &nowhere));
+    stage.reload().await.unwrap();
+    let until = tokio::time::Instant::now() + PATIENCE;
+    let mut sent_meanwhile = Vec::new();
+    // Twice: it is tried again after a pause.
+    while apns_tried.load(Ordering::Relaxed) < 2 || oauth_tried.load(Ordering::Relaxed) < 2 {
+        assert!(tokio::time::Instant::now() < until, "the candidates are tried again");
+        let number = sent_meanwhile.len();
+        let targets = [apns_targets(&format!("b{number:07x}"), 1), fcm_targets(&format!("b{number}-"), 1)];
+        let id = stage.notify(hello(targets.concat())).await;
+        assert_untouched(&stage, &id, 2).await;
+        sent_meanwhile.push(id);
+    }
+    assert!(sent(&stage.ledger()).iter().all(|entry| entry.accepted), "no device met it");
+
+    // Another candidate takes its place at once, whatever pause it was in.
+    stage.write("pushpost.toml", &toml);
+    write_new_key(&stage);
+    stage.write("service-account.json", &account);
+    stage.reload().await.unwrap();
+    let later = async {
+        for number in 0.. {
+            let targets =
+                [apns_targets(&format!("c{number:07x}"), 1), fcm_targets(&format!("c{number}-"), 1)];
+            let id = stage.notify(hello(targets.concat())).await;
+            assert_untouched(&stage, &id, 2).await;
+        }
+    };
+    let renewed = async {
+        until_renewed(&stage, Provider::Apns, &before[0]).await;
+        until_renewed(&stage, Provider::Fcm, &before[1]).await;
+    };
+    tokio::select! {
+        () = later => {}
+        () = renewed => {}
+    }
+    assert_eq!(stage.count(SUSPENDED).await, 0);
+    stage.stop_undecided().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_trial_that_may_have_been_sent_is_an_attempt_and_is_not_sent_by_both() {
+    let stage = unhurried(Settings::default()).await;
+    let first = stage.notify(hello(apns_targets("a", 20))).await;
+    assert_untouched(&stage, &first, 20).await;
+    let before = shown(&stage.ledger(), Provider::Apns).into_iter().collect();
+    stage.rule(of_the_new_one(&stage, Provider::Apns, Action::Close { accepted: true }).times(1));
+    write_new_key(&stage);
+    stage.reload().await.unwrap();
+    let mut attempts = Vec::new();
+    let renewed = async {
+        until_renewed(&stage, Provider::Apns, &before).await;
+    };
+    let post = async {
+        for number in 0.. {
+            let id = stage.notify(hello(apns_targets(&format!("b{number:07x}"), 1))).await;
+            let outcome = stage.outcome(&id).await;
+            assert_eq!(outcome["status"], "accepted", "{outcome}");
+            attempts.push(outcome["attempts"].as_u64().unwrap());
+        }
+    };
+    tokio::select! {
+        () = post => {}
+        () = renewed => {}
+    }
+    assert_eq!(attempts.iter().filter(|attempts| **attempts == 2).count(), 1, "{attempts:?}");
+    assert!(attempts.iter().all(|attempts| *attempts <= 2), "{attempts:?}");
+    assert_eq!(stage.ledger().duplicates().len(), 1);
+    assert_eq!(stage.count(SUSPENDED).await, 0);
+    stage.stop_undecided().await;
+}

@@ -1,0 +1,75 @@
+//! Credentials that are replaced, refused or withdrawn while the service runs: no job is dropped, no attempt burnt and
+//! no token pruned over it (docs/queue.md 13).
+
+mod candidates;
+mod refusals;
+mod renewal;
+mod third_party;
+
+use std::collections::BTreeSet;
+
+use pushpost::simulator::{Entry, Ledger, Provider, Settings};
+use serde_json::{Value, json};
+
+use super::stage::{PATIENCE, Stage, assert_ended, sent};
+
+pub(crate) const SUSPENDED: &str = "select count(*) from lanes where suspended_for is not null";
+pub(crate) const QUARANTINED: &str = "select count(*) from devices where quarantined_at is not null";
+const NEW_KEY: &str = "NEW4567890";
+const NEW_ACCOUNT: &str = "second@shop-1.iam.gserviceaccount.com";
+
+fn hello(targets: Vec<Value>) -> Value {
+    json!({"to": {"tokens": targets}, "title": "Hi"})
+}
+
+/// Every device of it was accepted at its first attempt.
+async fn assert_untouched(stage: &Stage, id: &str, devices: usize) {
+    let outcomes = stage.outcomes(id).await;
+    assert_eq!(outcomes.len(), devices);
+    outcomes.iter().for_each(|outcome| assert_ended(outcome, "accepted", 1, None));
+}
+
+/// What one provider was shown with notifications that it took, in order.
+fn shown(ledger: &Ledger, provider: Provider) -> Vec<String> {
+    let taken = sent(ledger).into_iter().filter(|entry| entry.provider == provider && entry.accepted);
+    taken.filter_map(|entry: Entry| entry.credential).collect()
+}
+
+/// Waits until a provider has taken two notifications with a credential that it had not been shown before: the first is
+/// the trial, the second comes when that is over.
+async fn until_renewed(stage: &Stage, provider: Provider, before: &BTreeSet<String>) {
+    let renewed = |ledger: &Ledger| {
+        shown(ledger, provider).iter().filter(|credential| !before.contains(*credential)).count() >= 2
+    };
+    assert!(stage.ledger().wait_until(PATIENCE, renewed).await, "{provider:?} gets the new credential");
+}
+
+/// A second key of the team stands in the configuration.
+fn write_new_key(stage: &Stage) {
+    let pem = stage.simulator.issue_provider_key(NEW_KEY).unwrap();
+    stage.write("new.p8", &pem);
+    configure_key(stage, "new.p8", NEW_KEY);
+}
+
+fn configure_key(stage: &Stage, file: &str, id: &str) {
+    let text = stage.read("pushpost.toml");
+    let lines = text.lines().map(|line| match line.split_once(" = ").map(|(key, _)| key) {
+        Some("key_file") => format!("key_file = {file:?}\n"),
+        Some("key_id") => format!("key_id = {id:?}\n"),
+        _ => format!("{line}\n"),
+    });
+    stage.write("pushpost.toml", &lines.collect::<String>());
+}
+
+/// A second service account of the project stands in the place of the first.
+fn write_new_account(stage: &Stage) {
+    stage.write("service-account.json", &stage.simulator.issue_service_account(NEW_ACCOUNT));
+}
+
+/// A stage whose one node reads its configuration again only when it is asked to.
+async fn unhurried(settings: Settings) -> Stage {
+    let mut stage = Stage::set(settings).await;
+    stage.configure("SERVER__RELOAD_INTERVAL", "1h");
+    stage.node(pushpost::runtime::Role::All).await;
+    stage
+}
