@@ -3,15 +3,15 @@
 use std::time::Duration;
 
 use futures_util::future::try_join_all;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
-use super::crowd::{Crowd, Fate};
+use super::crowd::{Crowd, Device, Fate};
 use super::garbage;
 use super::posts;
 use super::progress::Progress;
 use super::scenes::{self, Scene, Trouble};
-use super::send::{Backend, Ended, Posted};
+use super::send::{Backend, Delivery, Ended, Posted};
 use super::stage::Stage;
 use crate::cli::failure::Failure;
 use crate::simulator::Provider;
@@ -44,7 +44,8 @@ impl Timeline<'_> {
     pub(super) async fn play(&self) -> Result<Vec<Posted>, Failure> {
         let began = Instant::now();
         let mut posted = Vec::new();
-        let scenes = scenes::all();
+        let mut scenes = scenes::all();
+        scenes.retain(|scene| !self.witnesses(scene).is_empty());
         let all = try_join_all(scenes.iter().map(|scene| self.act(scene, began)));
         let witnesses = tokio::select! {
             played = all => played?,
@@ -75,7 +76,7 @@ impl Timeline<'_> {
         let start = Instant::now();
         let simulator = &self.stage.simulator;
         scene.rules().into_iter().for_each(|rule| simulator.add_rule(rule));
-        let witness = self.backend.post_one(&self.notice(scene)).await?;
+        let witness = self.backend.post_one(&notice(scene, &self.witnesses(scene))).await?;
         match scene.trouble {
             Trouble::Script(_) => {}
             Trouble::Postgres => {
@@ -106,20 +107,13 @@ impl Timeline<'_> {
         self.progress.tell(&format!("{:<10} {text}", scene.name))
     }
 
-    fn notice(&self, scene: &Scene) -> serde_json::Value {
-        let of = |provider: &Provider| {
-            let ours =
-                |device: &&super::crowd::Device| device.provider == *provider && device.fate == Fate::Fine;
-            self.crowd
-                .devices
-                .iter()
-                .filter(ours)
-                .take(WITNESSES)
-                .map(|device| &*device.id)
-                .collect::<Vec<_>>()
+    /// The devices that show how a scene is overcome; a small crowd may have none.
+    fn witnesses(&self, scene: &Scene) -> Vec<&str> {
+        let of = |provider: Provider| {
+            let ours = move |device: &&Device| device.provider == provider && device.fate == Fate::Fine;
+            self.crowd.devices.iter().filter(ours).take(WITNESSES)
         };
-        let devices: Vec<&str> = scene.who.iter().flat_map(of).collect();
-        json!({"to": {"devices": devices}, "title": "Delayed", "body": scene.name, "priority": "high", "ttl": "1h"})
+        scene.who.iter().flat_map(|provider| of(*provider)).map(|device| &*device.id).collect()
     }
 
     async fn until_suspended(&self, scene: &Scene, witness: &Posted) -> Result<(), Failure> {
@@ -164,8 +158,7 @@ impl Timeline<'_> {
 
     /// What became of the devices that show it.
     fn account(&self, ended: &Ended) -> String {
-        let count =
-            |is: &dyn Fn(&super::send::Delivery) -> bool| ended.deliveries.iter().filter(|it| is(it)).count();
+        let count = |is: &dyn Fn(&Delivery) -> bool| ended.deliveries.iter().filter(|it| is(it)).count();
         let entries = self.stage.simulator.ledger().entries();
         let sent = entries.iter().filter(|entry| entry.notification() == Some(&*ended.id)).count();
         format!(
@@ -175,4 +168,8 @@ impl Timeline<'_> {
             count(&|delivery| delivery.status == "accepted" && delivery.attempts > 1),
         )
     }
+}
+
+fn notice(scene: &Scene, devices: &[&str]) -> Value {
+    json!({"to": {"devices": devices}, "title": "Delayed", "body": scene.name, "priority": "high", "ttl": "1h"})
 }

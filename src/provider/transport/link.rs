@@ -132,9 +132,13 @@ impl<S> Link<S> {
         if self.is_suspect() { 0 } else { self.full_limit().min(self.trusted()) }
     }
 
-    /// It has not shown yet that it bears all the streams that it may have.
+    /// It has not shown yet that it bears all the streams that it may have. In its first round of answers it hasn't,
+    /// even if the peer allows one stream: that limit is about to rise (docs/providers.md 1.2).
     pub(super) fn is_fresh(&self) -> bool {
-        self.is_unproven() || self.share.load(Ordering::Acquire) < self.full_limit()
+        let settings = &self.pool.settings;
+        let share = self.share.load(Ordering::Acquire);
+        let first_round = share <= settings.first_streams && share < settings.max_streams;
+        self.is_unproven() || first_round || share < self.full_limit()
     }
 
     fn is_unproven(&self) -> bool {

@@ -287,3 +287,28 @@ async fn a_peer_in_trouble_is_given_no_more() {
     }
     soon(requests.join_all()).await;
 }
+
+#[tokio::test]
+async fn a_limit_that_is_about_to_rise_opens_no_second_connection() {
+    let server = RawServer::bind().await;
+    let slow = Settings { prove_first: true, first_streams: 5, connections: 2, ..settings() };
+    let pool = pool(server.port, slow);
+    let mut requests = JoinSet::new();
+    for _ in 0..4 {
+        let pool = pool.clone();
+        requests.spawn(async move { send(&pool, "/", b"").await.unwrap() });
+    }
+    let mut raw = server.accept(&[(MAX_CONCURRENT_STREAMS, 1)]).await;
+    assert_eq!(raw.requests(1).await, [1]);
+    raw.respond(1).await;
+    soon(requests.join_next()).await.unwrap().unwrap().connection.mark_proven();
+    assert_eq!(raw.requests(1).await, [3]);
+    until("two wait", || pool.stats().waiting == 2).await;
+    assert!(timeout(Duration::from_millis(50), server.listener.accept()).await.is_err());
+    raw.settings(&[(MAX_CONCURRENT_STREAMS, 100)]).await;
+    assert_eq!(raw.requests(2).await, [5, 7]);
+    for stream in [3, 5, 7] {
+        raw.respond(stream).await;
+    }
+    soon(requests.join_all()).await;
+}
