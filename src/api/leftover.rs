@@ -1,7 +1,8 @@
-//! What a client is still sending when its answer is ready: a body that was refused before it was read, or in the middle.
+//! What a client is still sending when its answer is ready: a body that was refused before it was read, or in the
+//! middle.
 //!
-//! HTTP/1 clients mostly write all of a request before they read, and a connection that is closed with unread bytes in it
-//! is reset, which takes the answer along. So what still comes is read and thrown away first, within bounds. HTTP/2
+//! HTTP/1 clients mostly write all of a request before they read, and a connection that is closed with unread bytes in
+//! it is reset, which takes the answer along. So what still comes is read and thrown away first, within bounds. HTTP/2
 //! needs none of this: there the answer and the reset of the stream are frames of their own.
 
 use std::pin::Pin;

@@ -5,6 +5,7 @@
 //! drain time or at a second signal, it lets go; whatever it still holds is the others' at once.
 
 mod database;
+mod listeners;
 mod reload;
 mod senders;
 mod service;

@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use sqlx::PgPool;
-use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use super::database::Database;
+use super::listeners::{Listeners, serve};
 use super::reload::{Reload, ReloadedLane, Reloader};
 use super::supervisor::{Failure, Supervisor};
 use super::{Role, Shutdown, senders};
@@ -364,36 +364,6 @@ impl Core {
         }
         serve(listeners.public, state, public, &stages.api);
         Ok(address)
-    }
-}
-
-fn serve(listener: TcpListener, state: api::State, surface: Surface, stage: &Supervisor) {
-    let stop = stage.stop.clone();
-    stage.spawn("API", async move {
-        if let Err(error) = api::serve(listener, state, surface, stop).await {
-            tracing::error!(%error, "the API can't be served");
-        }
-    });
-}
-
-/// Where requests come in.
-struct Listeners {
-    public: TcpListener,
-    /// Operators' own, where the configuration has one.
-    internal: Option<TcpListener>,
-}
-
-impl Listeners {
-    async fn bind(config: &Config) -> anyhow::Result<Self> {
-        let bind = async |address: SocketAddr| {
-            TcpListener::bind(address).await.with_context(|| format!("can't listen on {address}"))
-        };
-        let public = bind(config.server.listen).await?;
-        let internal = match config.server.internal_listen {
-            Some(address) => Some(bind(address).await?),
-            None => None,
-        };
-        Ok(Self { public, internal })
     }
 }
 

@@ -38,8 +38,20 @@ pub(super) async fn list(
     Ok(Json(json!({"items": items, "next_cursor": null})))
 }
 
-/// `POST …/pause`: once it is answered, no attempt begins any more.
-pub(super) async fn pause(
+/// What an operator may say of a lane.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Word {
+    /// Once it is answered, no attempt begins any more.
+    Pause,
+    /// Ends a pause, a suspension and a brake; what waits is tried at once.
+    Resume,
+    /// What waits for another attempt is due now, and a lane that waits is tried now.
+    Retry,
+}
+
+/// `POST /v1/admin/lanes/{lane}/pause`, `resume`, `retry`.
+pub(super) async fn decide(
+    word: Word,
     extract::State(state): extract::State<State>,
     caller: Caller<Administer>,
     PathPart(name): PathPart,
@@ -48,58 +60,33 @@ pub(super) async fn pause(
     parameters.finish()?;
     let lane = find(&caller.app, &name)?;
     let mut conn = state.pool.acquire().await.map_err(store::Error::from)?;
-    store::lanes::pause(&mut conn, lane).await?;
+    match word {
+        Word::Pause => store::lanes::pause(&mut conn, lane).await?,
+        Word::Resume => store::lanes::start(&mut conn, lane).await?,
+        Word::Retry => _ = store::lanes::try_now(&mut conn, lane).await?,
+    }
     state.waker.decided();
+    if word == Word::Pause {
+        until_stopped(&mut conn, lane).await?;
+    }
+    tracing::info!(app = caller.app.name, lane = name, key = %caller.key, ?word, "an admin's word on a lane");
+    let seen = store::lanes::seen(&mut conn, caller.app.id).await?;
+    let document = seen.iter().find(|seen| seen.lane == lane).and_then(|seen| document(&caller.app, seen));
+    document.map(Json).ok_or(ApiError::NotFound)
+}
+
+async fn until_stopped(conn: &mut PgConnection, lane: LaneId) -> Result<(), store::Error> {
     let asked = Instant::now();
-    while !store::lanes::is_paused_everywhere(&mut conn, lane).await? && asked.elapsed() < UNTIL_STOPPED {
+    while !store::lanes::is_paused_everywhere(conn, lane).await? && asked.elapsed() < UNTIL_STOPPED {
         sleep(LOOK).await;
     }
-    tracing::info!(app = caller.app.name, lane = name, key = %caller.key, "paused by an admin");
-    answer(&mut conn, &caller.app, lane).await
-}
-
-/// `POST …/resume`: ends a pause, a suspension and a brake; what waits is tried at once.
-pub(super) async fn resume(
-    extract::State(state): extract::State<State>,
-    caller: Caller<Administer>,
-    PathPart(name): PathPart,
-    parameters: Parameters,
-) -> Result<Json<Value>, ApiError> {
-    parameters.finish()?;
-    let lane = find(&caller.app, &name)?;
-    let mut conn = state.pool.acquire().await.map_err(store::Error::from)?;
-    store::lanes::start(&mut conn, lane).await?;
-    state.waker.decided();
-    tracing::info!(app = caller.app.name, lane = name, key = %caller.key, "resumed by an admin");
-    answer(&mut conn, &caller.app, lane).await
-}
-
-/// `POST …/retry`: what waits for another attempt is due now, and a lane that waits is tried now.
-pub(super) async fn retry(
-    extract::State(state): extract::State<State>,
-    caller: Caller<Administer>,
-    PathPart(name): PathPart,
-    parameters: Parameters,
-) -> Result<Json<Value>, ApiError> {
-    parameters.finish()?;
-    let lane = find(&caller.app, &name)?;
-    let mut conn = state.pool.acquire().await.map_err(store::Error::from)?;
-    let jobs = store::lanes::try_now(&mut conn, lane).await?;
-    state.waker.decided();
-    tracing::info!(app = caller.app.name, lane = name, key = %caller.key, jobs, "tried at an admin's word");
-    answer(&mut conn, &caller.app, lane).await
+    Ok(())
 }
 
 /// A lane that the app has no credentials for is none.
 fn find(app: &App, name: &str) -> Result<LaneId, ApiError> {
     let lane = LaneKey::parse(name).map(|key| app.lane(key)).filter(|lane| lane.configured);
     lane.map(|lane| lane.id).ok_or(ApiError::NotFound)
-}
-
-async fn answer(conn: &mut PgConnection, app: &App, lane: LaneId) -> Result<Json<Value>, ApiError> {
-    let seen = store::lanes::seen(conn, app.id).await?;
-    let document = seen.iter().find(|seen| seen.lane == lane).and_then(|seen| document(app, seen));
-    document.map(Json).ok_or(ApiError::NotFound)
 }
 
 fn document(app: &App, seen: &Seen) -> Option<Value> {

@@ -91,7 +91,8 @@ async fn make(
     if let Some(trial) = trial {
         return trial.end(outcome);
     }
-    if blame == Blame::Lane {
+    // Now or never has had its one attempt.
+    if blame == Blame::Lane && !plan.once {
         return (Ending::Back, None);
     }
     if let Some(ending) = trial::elsewhere(lane, job, plan.once, now, &outcome) {

@@ -70,6 +70,28 @@ async fn front_ends_that_answer_in_html_are_an_outage_too() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn now_or_never_is_sent_once_in_an_outage_too() {
+    const DEVICES: usize = 100;
+    let stage = Stage::start().await;
+    stage.rule(Rule::provider(Provider::Fcm, Action::fcm(FcmFault::Unavailable)));
+    let mut code = hello(fcm_targets("f", DEVICES));
+    code["ttl"] = json!(0);
+    let id = stage.notify(code).await;
+    stage.until_lane(LaneKey::Fcm, "broken").await;
+    stage.simulator.clear_rules();
+    let outcomes = stage.outcomes(&id).await;
+    let (sent_in_vain, others): (Vec<_>, Vec<_>) =
+        outcomes.iter().partition(|outcome| outcome["status"] == "expired");
+    assert!(sent_in_vain.len() >= OUTAGE);
+    sent_in_vain.iter().for_each(|outcome| assert_ended(outcome, "expired", 1, Some("UNAVAILABLE")));
+    others.iter().for_each(|outcome| assert_ended(outcome, "accepted", 1, None));
+    for entry in sent(&stage.ledger()) {
+        assert_eq!(stage.received(entry.token.as_deref().unwrap()).len(), 1);
+    }
+    stage.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_message_that_the_provider_stumbles_over_stops_nobody_for_long() {
     let stage = Stage::start().await;
     stage.rule(Rule::token("bad", Action::fcm(FcmFault::Internal)));
