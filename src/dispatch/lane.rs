@@ -1,5 +1,5 @@
-//! A lane: takes a permit, then the most urgent device that is ready, and spawns its attempt. So `high` waits for one
-//! answer, never for a job.
+//! A lane: waits for room, then takes the most urgent device that is ready, and spawns its attempt. So `high` waits for
+//! one answer, never for a job.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;

@@ -1,7 +1,7 @@
 //! Devices whose tokens are loaded, in the order in which they are to be sent.
 //!
 //! Priorities are strict, and within one direct jobs go first; but retries and broadcasts each get a tenth of the
-//! permits while they wait (docs/queue.md 14). Room is counted per class and priority, so read-ahead of one never blocks
+//! places while they wait (docs/queue.md 14). Room is counted per class and priority, so read-ahead of one never blocks
 //! another.
 
 use std::collections::VecDeque;
