@@ -46,8 +46,7 @@ impl Port {
             Self::Fcm => (Provider::Fcm, None),
         };
         let elapsed_ms = shared.started.elapsed_ms();
-        // It has no number yet, but it will be the highest.
-        let subject = Subject { provider, environment, token: None, connection: u64::MAX, elapsed_ms };
+        let subject = Subject { provider, environment, token: None, authorization: None, elapsed_ms };
         shared.rules.decide_connection(subject, about)
     }
 }

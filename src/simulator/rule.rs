@@ -31,8 +31,8 @@ pub struct Rule {
     pub from_ms: u64,
     /// Not from so many milliseconds after the simulator's start on.
     pub until_ms: Option<u64>,
-    /// Only on connections of this number or a greater one: those that were opened later.
-    pub from_connection: u64,
+    /// Only requests that show a credential, and none of these, named as the ledger's entries name them.
+    pub other_credentials_than: Vec<String>,
     /// At most so often.
     pub times: Option<u64>,
     /// At most so often for each device token.

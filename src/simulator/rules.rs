@@ -7,7 +7,7 @@ use std::sync::{Mutex, RwLock};
 use std::time::Duration;
 
 use super::rule::{Action, ConnectionFault, Rule, ShareOf};
-use super::{Environment, Provider};
+use super::{Environment, Provider, entry};
 
 /// What a rule is matched against.
 #[derive(Debug, Clone, Copy)]
@@ -15,7 +15,8 @@ pub(super) struct Subject<'a> {
     pub(super) provider: Provider,
     pub(super) environment: Option<Environment>,
     pub(super) token: Option<&'a str>,
-    pub(super) connection: u64,
+    /// The `authorization` header's value.
+    pub(super) authorization: Option<&'a [u8]>,
     /// Milliseconds since the simulator's start.
     pub(super) elapsed_ms: u64,
 }
@@ -146,7 +147,10 @@ impl Line {
                 .token_prefix
                 .as_deref()
                 .is_none_or(|prefix| subject.token.is_some() && token.starts_with(prefix))
-            && subject.connection >= rule.from_connection
+            && (rule.other_credentials_than.is_empty()
+                || subject
+                    .authorization
+                    .is_some_and(|shown| !rule.other_credentials_than.contains(&entry::mark(shown))))
             && subject.elapsed_ms >= rule.from_ms
             && rule.until_ms.is_none_or(|until| subject.elapsed_ms < until);
         if !concerned {

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::HeaderValue;
 use http::StatusCode;
 use http::header::HeaderName;
 use http::request::Parts;
@@ -172,7 +173,11 @@ impl Shared {
                 provider: of.provider,
                 environment: of.environment,
                 token: of.token.as_deref(),
-                connection: of.connection,
+                authorization: received
+                    .parts
+                    .headers
+                    .get(http::header::AUTHORIZATION)
+                    .map(HeaderValue::as_bytes),
                 elapsed_ms: self.started.elapsed_ms(),
             }),
             Err(_) => None,

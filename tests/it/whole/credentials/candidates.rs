@@ -39,8 +39,8 @@ const WRONG: [Wrong; 6] = [
     Wrong {
         what: "a topic of another app, for which the devices have no tokens",
         write: |stage| {
-            stage
-                .rule(Rule::provider(Provider::Apns, Action::answer(400, "DeviceTokenNotForTopic")).times(1));
+            let answer = Action::answer(400, "DeviceTokenNotForTopic");
+            stage.rule(of_the_new_one(stage, Provider::Apns, answer));
             write_new_key(stage);
         },
         told: (Provider::Apns, 400, "DeviceTokenNotForTopic"),
@@ -71,10 +71,11 @@ const WRONG: [Wrong; 6] = [
     },
 ];
 
-/// A rule for requests with the new credential, which has connections of its own.
+/// A rule for requests with the new credential: with any that no request has shown so far.
 fn of_the_new_one(stage: &Stage, provider: Provider, action: Action) -> Rule {
-    let last = stage.ledger().entries().iter().map(|entry| entry.connection).max().unwrap_or_default();
-    Rule { from_connection: last + 1, ..Rule::provider(provider, action) }
+    let so_far: BTreeSet<_> = shown(&stage.ledger(), provider).into_iter().collect();
+    assert!(!so_far.is_empty(), "the credential in use was shown");
+    Rule { other_credentials_than: so_far.into_iter().collect(), ..Rule::provider(provider, action) }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
