@@ -1,14 +1,16 @@
 //! `pushpost simulate`: the stand-ins for APNs, FCM and Google's OAuth, alone.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use serde_json::json;
 
 use super::failure::Failure;
 use super::output;
 use super::signals::Signals;
-use crate::simulator::{self, Ports, Simulator};
+use crate::domain::parse_duration;
+use crate::simulator::{self, ApnsSettings, FcmSettings, LedgerMode, Settings, Simulator};
 
 /// Run stand-ins for APNs, FCM and Google's OAuth
 ///
@@ -28,21 +30,59 @@ pub(super) struct Simulate {
     /// Port of scripts and ledger, plain HTTP; 0: a free one
     #[arg(long, value_name = "N", default_value_t = 9445)]
     control_port: u16,
+    /// How long each answer waits
+    #[arg(long, value_name = "DURATION", default_value = "0ms", value_parser = parse_duration)]
+    latency: Duration,
+    /// Streams that APNs allows on a connection
+    #[arg(long, value_name = "N", default_value_t = ApnsSettings::default().streams)]
+    apns_streams: u32,
+    /// Streams that FCM allows on a connection
+    #[arg(long, value_name = "N", default_value_t = FcmSettings::default().streams)]
+    fcm_streams: u32,
+    /// What is kept of what was received
+    #[arg(long, value_enum, default_value = "full")]
+    ledger: Kept,
     /// Say where everything is as one line of JSON
     #[arg(long)]
     json: bool,
 }
 
+#[derive(Clone, Copy, ValueEnum, Debug)]
+enum Kept {
+    /// Every request with headers and body
+    Full,
+    /// Counters
+    Counts,
+    /// Counters, and when each notification first arrived
+    Arrivals,
+}
+
 impl Simulate {
     pub(super) async fn run(self) -> Result<(), Failure> {
-        let ports = Ports { apns: self.apns_port, fcm: self.fcm_port, control: self.control_port };
         let mut signals = Signals::catch()?;
         let ready = |simulator: &Simulator| {
             // Nobody to tell is no reason not to serve.
             let _ = output::line(&self.where_it_is(simulator));
         };
-        let ran = simulator::run_simulate(&self.dir, ports, ready, signals.next()).await;
+        let ran = simulator::run_simulate(&self.dir, self.settings(), ready, signals.next()).await;
         Ok(ran.map_err(anyhow::Error::from)?)
+    }
+
+    fn settings(&self) -> Settings {
+        Settings {
+            apns_port: self.apns_port,
+            fcm_port: self.fcm_port,
+            control_port: Some(self.control_port),
+            apns: ApnsSettings { streams: self.apns_streams, ..ApnsSettings::default() },
+            fcm: FcmSettings { streams: self.fcm_streams, ..FcmSettings::default() },
+            latency: self.latency,
+            ledger: match self.ledger {
+                Kept::Full => LedgerMode::Full,
+                Kept::Counts => LedgerMode::Counts,
+                Kept::Arrivals => LedgerMode::Arrivals,
+            },
+            ..Settings::default()
+        }
     }
 
     fn where_it_is(&self, simulator: &Simulator) -> String {

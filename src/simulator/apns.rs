@@ -11,6 +11,7 @@ use http::header::{AUTHORIZATION, HeaderValue};
 use http::{HeaderMap, Method, StatusCode};
 use jsonwebtoken::Algorithm;
 use serde::Deserialize;
+use serde_json::Value;
 
 use super::apns_payload::{self, PushType};
 use super::clock;
@@ -49,7 +50,14 @@ pub(super) struct ApnsSession {
     /// A rejection has lowered the limit.
     lowered: bool,
     /// The last payload that passed, so that equal ones are not parsed again.
-    passed: Option<(Bytes, &'static str)>,
+    passed: Option<Passed>,
+}
+
+struct Passed {
+    body: Bytes,
+    push_type: &'static str,
+    /// Its member `pushpost`: the notification's id.
+    notification: Option<Arc<str>>,
 }
 
 struct Current {
@@ -71,7 +79,8 @@ impl ApnsSession {
         Self { shared, environment, connection, current: None, wedged: None, lowered: false, passed: None }
     }
 
-    fn check(&mut self, received: &Received) -> Result<(), Refusal> {
+    /// Answers the notification's id, where the payload names one.
+    fn check(&mut self, received: &Received) -> Result<Option<Arc<str>>, Refusal> {
         let parts = &received.parts;
         let token = device_token(parts.uri.path())?;
         if parts.method != Method::POST {
@@ -165,19 +174,30 @@ impl ApnsSession {
         refuse(if known { "DeviceTokenNotForTopic" } else { "TopicDisallowed" })
     }
 
-    fn check_payload(&mut self, body: &Bytes, push_type: &'static PushType) -> Result<(), Refusal> {
+    /// Answers the notification's id, where the payload names one.
+    fn check_payload(
+        &mut self,
+        body: &Bytes,
+        push_type: &'static PushType,
+    ) -> Result<Option<Arc<str>>, Refusal> {
         if body.is_empty() {
             return refuse("PayloadEmpty");
         }
         if body.len() > push_type.max_bytes {
             return Err((StatusCode::PAYLOAD_TOO_LARGE, "PayloadTooLarge"));
         }
-        let again = self.passed.as_ref().is_some_and(|(passed, of)| *of == push_type.name && passed == body);
-        if !again {
-            apns_payload::check(body, push_type).map_err(|reason| (StatusCode::BAD_REQUEST, reason))?;
-            self.passed = Some((body.clone(), push_type.name));
+        if let Some(passed) = &self.passed
+            && passed.push_type == push_type.name
+            && passed.body == body
+        {
+            return Ok(passed.notification.clone());
         }
-        Ok(())
+        let payload =
+            apns_payload::check(body, push_type).map_err(|reason| (StatusCode::BAD_REQUEST, reason))?;
+        let notification: Option<Arc<str>> = payload.get("pushpost").and_then(Value::as_str).map(Arc::from);
+        let push_type = push_type.name;
+        self.passed = Some(Passed { body: body.clone(), push_type, notification: notification.clone() });
+        Ok(notification)
     }
 }
 
@@ -185,9 +205,12 @@ impl Session for ApnsSession {
     fn judge(&mut self, received: Received) -> Plan {
         let verdict = self.check(&received);
         let id = reply_id(&received.parts.headers);
-        let verdict = match verdict {
-            Ok(()) => Ok(Accepting { reply: with_id(Reply::empty(StatusCode::OK, ""), id), counts: true }),
-            Err((status, reason)) => Err(with_id(Reply::apns(status, reason, None), id)),
+        let (verdict, notification) = match verdict {
+            Ok(notification) => {
+                let reply = with_id(Reply::empty(StatusCode::OK, ""), id);
+                (Ok(Accepting { reply, counts: true }), notification)
+            }
+            Err((status, reason)) => (Err(with_id(Reply::apns(status, reason, None), id)), None),
         };
         let shared = self.shared.clone();
         let uri = received.parts.uri.clone();
@@ -197,6 +220,7 @@ impl Session for ApnsSession {
             environment: Some(self.environment),
             connection: self.connection,
             token,
+            notification,
             keep_body: true,
         };
         let plan = shared.plan(&concerning, received, verdict);

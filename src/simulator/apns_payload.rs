@@ -50,8 +50,8 @@ const MALFORMED: Refusal = "BadRequestPayload";
 /// The payload is of another push type than the header says.
 const MISMATCH: Refusal = "InvalidPushType";
 
-/// Checks form, then content against the push type.
-pub(super) fn check(body: &[u8], push_type: &PushType) -> Result<(), Refusal> {
+/// Checks form, then content against the push type; answers the payload.
+pub(super) fn check(body: &[u8], push_type: &PushType) -> Result<Map<String, Value>, Refusal> {
     let payload: Map<String, Value> = serde_json::from_slice(body).map_err(|_| MALFORMED)?;
     let empty = Map::new();
     let aps = match (payload.get("aps"), push_type.name) {
@@ -62,7 +62,7 @@ pub(super) fn check(body: &[u8], push_type: &PushType) -> Result<(), Refusal> {
     if !aps.iter().all(|(key, value)| well_typed(key, value)) {
         return Err(MALFORMED);
     }
-    matches_type(aps, push_type.name).then_some(()).ok_or(MISMATCH)
+    if matches_type(aps, push_type.name) { Ok(payload) } else { Err(MISMATCH) }
 }
 
 fn well_typed(key: &str, value: &Value) -> bool {

@@ -3,14 +3,19 @@
 
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-/// Milliseconds since 1970, as APNs writes its `timestamp`.
+/// Microseconds since 1970, for who measures how long something took to arrive.
 #[expect(
     clippy::disallowed_methods,
     reason = "a provider checks iat and exp against its own clock, not Postgres's"
 )]
-pub(super) fn now_ms() -> i64 {
+pub(super) fn now_us() -> i64 {
     let elapsed = SystemTime::now().duration_since(UNIX_EPOCH).expect("the clock is past 1970");
-    i64::try_from(elapsed.as_millis()).expect("milliseconds since 1970 fit 63 bits")
+    i64::try_from(elapsed.as_micros()).expect("microseconds since 1970 fit 63 bits")
+}
+
+/// Milliseconds since 1970, as APNs writes its `timestamp`.
+pub(super) fn now_ms() -> i64 {
+    now_us() / 1000
 }
 
 /// Seconds since 1970, as JWT claims count them.

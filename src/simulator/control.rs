@@ -39,6 +39,7 @@ pub(super) fn router(shared: Arc<Shared>) -> Router {
         .route("/healthz", get(async || "ok\n"))
         .route("/ledger", get(ledger).delete(clear_ledger))
         .route("/counts", get(counts))
+        .route("/arrivals", get(arrivals))
         .route("/rules", get(rules).post(add_rules).delete(clear_rules))
         .route("/streams", post(set_streams))
         .route("/fcm/quota", post(set_quota))
@@ -64,6 +65,10 @@ async fn counts(State(shared): State<Arc<Shared>>) -> Json<Value> {
         "answers": ledger.counts(),
         "duplicates": ledger.duplicates(),
     }))
+}
+
+async fn arrivals(State(shared): State<Arc<Shared>>) -> Json<Value> {
+    Json(json!({ "items": shared.ledger.arrivals() }))
 }
 
 async fn rules(State(shared): State<Arc<Shared>>) -> Json<Value> {

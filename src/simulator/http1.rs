@@ -52,7 +52,7 @@ async fn answer(
     }
     let body = Limited::new(body, BODY_LIMIT).collect().await.map_err(|_| Dropped)?.to_bytes();
     let verdict = oauth::check(&shared, &parts, &body);
-    let received = Received { parts, body, stream: 0, at_ms: clock::now_ms() };
+    let received = Received { parts, body, stream: 0, at_us: clock::now_us() };
     let Plan { ticket, delay, effect } = oauth::plan(&shared, connection, received, verdict);
     tokio::time::sleep(delay).await;
     match effect {

@@ -19,6 +19,17 @@ pub enum LedgerMode {
     Full,
     /// Counters only, for benches: no entries, no duplicates.
     Counts,
+    /// Counters, and when each notification arrived for the first time.
+    Arrivals,
+}
+
+/// What is known of a request as soon as it is here.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Arrival<'a> {
+    /// The notification's id, where it passed its checks and names one.
+    pub(super) notification: Option<&'a str>,
+    /// In microseconds since 1970.
+    pub(super) at_us: i64,
 }
 
 /// The record of all requests; shared by all connections.
@@ -39,6 +50,8 @@ struct Inner {
     accepted: u64,
     counts: HashMap<(Provider, u16, Cow<'static, str>), u64>,
     records: Vec<Record>,
+    /// By notification: the first arrival. Empty but in [`LedgerMode::Arrivals`].
+    arrivals: HashMap<Box<str>, i64>,
 }
 
 /// Stands for a request until it has ended; dropped before that, the connection ended first.
@@ -82,6 +95,7 @@ impl Ledger {
         ledger: &Arc<Self>,
         provider: Provider,
         accepted: bool,
+        arrival: Arrival<'_>,
         record: impl FnOnce() -> Record,
     ) -> Ticket {
         let record = ledger.is_full().then(record);
@@ -90,6 +104,11 @@ impl Ledger {
         inner.received += 1;
         let seq = inner.last;
         inner.records.extend(record);
+        if let Some(notification) = arrival.notification.filter(|_| ledger.mode == LedgerMode::Arrivals)
+            && !inner.arrivals.contains_key(notification)
+        {
+            inner.arrivals.insert(notification.into(), arrival.at_us);
+        }
         drop(inner);
         ledger.changed.notify_waiters();
         Ticket { ledger: ledger.clone(), seq, provider, accepted, open: true }
@@ -167,6 +186,12 @@ impl Ledger {
     /// Notifications that a provider took, told or untold.
     pub fn accepted_count(&self) -> u64 {
         self.inner().accepted
+    }
+
+    /// When each notification arrived for the first time, in microseconds since 1970. Empty but in
+    /// [`LedgerMode::Arrivals`].
+    pub fn arrivals(&self) -> Vec<(Box<str>, i64)> {
+        self.inner().arrivals.iter().map(|(notification, at_us)| (notification.clone(), *at_us)).collect()
     }
 
     /// Accepted entries whose notification had been accepted for the same token before (by notification id,

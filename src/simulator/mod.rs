@@ -9,7 +9,7 @@
 //! | `listener`, `connection`, `account`, `stream`, `wire`, `http1` | ports, connections, streams, frames |
 //! | `session` | what a provider decides about a request, with the script applied |
 //! | `apns`, `apns_payload` | APNs' checks |
-//! | `fcm`, `fcm_schema`, `quota`, `faults`, `oauth` | FCM's checks, its quota and error bodies, the token endpoint |
+//! | `fcm`, `fcm_message`, `fcm_schema`, `quota`, `faults`, `oauth` | FCM's checks, its quota and error bodies, the token endpoint |
 //! | `keyring` | the keys and service accounts that are good right now |
 //! | `rule`, `rules` | scripts |
 //! | `entry`, `ledger` | the record of all requests |
@@ -24,6 +24,7 @@ mod control;
 mod entry;
 mod faults;
 mod fcm;
+mod fcm_message;
 mod fcm_schema;
 mod files;
 mod http1;
@@ -60,7 +61,7 @@ pub use faults::FcmFault;
 pub use ledger::{Ledger, LedgerMode};
 pub use rule::{Action, Answer, ConnectionFault, H2Code, LastStream, Rule, ShareOf};
 pub use settings::{ApnsSettings, FcmSettings, Overflow, Settings};
-pub use simulate::{Ports, run_simulate};
+pub use simulate::run_simulate;
 
 use listener::{Faces, Port};
 use session::Shared;

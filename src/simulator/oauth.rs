@@ -137,6 +137,7 @@ pub(super) fn plan(
         environment: None,
         connection,
         token: None,
+        notification: None,
         keep_body: false,
     };
     shared.plan(&concerning, received, verdict)

@@ -15,7 +15,7 @@ use tokio::sync::watch;
 use super::clock::{self, Started};
 use super::entry::{End, Ended, Environment, Provider, Record};
 use super::keyring::Keyring;
-use super::ledger::{Ledger, Ticket};
+use super::ledger::{Arrival, Ledger, Ticket};
 use super::oauth::AccessTokens;
 use super::quota::Quota;
 use super::reply::{Reply, timestamp};
@@ -34,7 +34,8 @@ pub(super) struct Received {
     /// Cut off at 64 KiB.
     pub(super) body: Bytes,
     pub(super) stream: u32,
-    pub(super) at_ms: i64,
+    /// When all of it was here, in microseconds since 1970.
+    pub(super) at_us: i64,
 }
 
 /// What a session decided about one request.
@@ -190,8 +191,9 @@ impl Shared {
             Ok(accepting) => effect(of, accepting, action),
             Err(reply) => Effect::Reply { reply, accepted: false },
         };
+        let arrival = Arrival { notification: of.notification.as_deref(), at_us: received.at_us };
         let record = || of.record(received, name);
-        let ticket = Ledger::received(&self.ledger, of.provider, effect.accepted(), record);
+        let ticket = Ledger::received(&self.ledger, of.provider, effect.accepted(), arrival, record);
         Plan { ticket, delay: delay + self.latency(), effect }
     }
 }
@@ -202,6 +204,8 @@ pub(super) struct Concerning<'a> {
     pub(super) environment: Option<Environment>,
     pub(super) connection: u64,
     pub(super) token: Option<std::borrow::Cow<'a, str>>,
+    /// The notification's id, where a request that passed its checks names one.
+    pub(super) notification: Option<Arc<str>>,
     /// Whether the body may be kept; an OAuth assertion may not.
     pub(super) keep_body: bool,
 }
@@ -213,7 +217,7 @@ impl Concerning<'_> {
             environment: self.environment,
             connection: self.connection,
             stream: received.stream,
-            received_ms: received.at_ms,
+            received_ms: received.at_us / 1000,
             path: received.parts.uri.path().to_owned(),
             token: self.token.as_deref().map(str::to_owned),
             headers: received.parts.headers,

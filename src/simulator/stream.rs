@@ -45,7 +45,7 @@ pub(super) async fn advance(wait: Wait) -> Step {
             let (parts, body) = request.into_parts();
             match gather(body).await {
                 Some(body) => {
-                    let received = Received { parts, body, stream, at_ms: clock::now_ms() };
+                    let received = Received { parts, body, stream, at_us: clock::now_us() };
                     Step::Complete { received, respond }
                 }
                 None => Step::Gone,

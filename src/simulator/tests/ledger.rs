@@ -1,11 +1,14 @@
 //! What the ledger keeps, counts and finds, here and through the control port.
 
+use std::collections::HashMap;
+
 use bytes::Bytes;
 use http::Request;
 use serde_json::{Value, json};
 
 use super::client::{Client, PATIENCE, TOKEN, access_token, message, provider_token, push, simulator};
-use crate::simulator::{Action, Ended, LedgerMode, Ports, Provider, Rule, Settings, Simulator, run_simulate};
+use crate::simulator::clock;
+use crate::simulator::{Action, Ended, LedgerMode, Provider, Rule, Settings, Simulator, run_simulate};
 
 const UUID: &str = "0f0e0d0c-0b0a-4908-8706-050403020100";
 
@@ -141,10 +144,35 @@ async fn the_control_port_takes_scripts_and_shows_the_ledger() {
 }
 
 #[tokio::test]
+async fn keeps_when_each_notification_first_arrived_where_that_is_all_it_keeps() {
+    let settings = Settings { ledger: LedgerMode::Arrivals, ..Settings::default() };
+    let simulator = Simulator::start(settings).await.unwrap();
+    let before = clock::now_us();
+    let jwt = provider_token(&simulator, 0);
+    let mut apns = Client::apns(&simulator).await;
+    for token in ["aa", "bb", "odd"] {
+        apns.send(push(&jwt, token)).await.unwrap();
+    }
+    let again = simulator.ledger().arrivals();
+    let access = access_token(&simulator).await;
+    let mut fcm = Client::fcm(&simulator).await;
+    fcm.send(message(&access, &json!({"token": "t", "data": {"pushpost": "ntf_2"}}))).await.unwrap();
+    fcm.send(message(&access, &json!({"token": "", "data": {"pushpost": "ntf_3"}}))).await.unwrap();
+    let arrivals: HashMap<_, _> = simulator.ledger().arrivals().into_iter().collect();
+    assert_eq!((again.len(), arrivals.len()), (1, 2), "refused ones have not arrived: {arrivals:?}");
+    assert_eq!(arrivals["ntf_1"], again[0].1, "the first one stays");
+    assert!((before..=clock::now_us()).contains(&arrivals["ntf_2"]));
+    assert!(simulator.ledger().entries().is_empty());
+    let url = format!("{}/arrivals", simulator.control_url().unwrap());
+    let told: Value = reqwest::get(url).await.unwrap().json().await.unwrap();
+    assert_eq!(told["items"].as_array().unwrap().len(), 2);
+}
+
+#[tokio::test]
 async fn simulate_writes_a_ready_configuration() {
     let dir = tempfile::tempdir().unwrap();
     let mut endpoint = String::new();
-    run_simulate(dir.path(), Ports::default(), |simulator| endpoint = simulator.apns_endpoint(), async {})
+    run_simulate(dir.path(), Settings::default(), |simulator| endpoint = simulator.apns_endpoint(), async {})
         .await
         .unwrap();
     let text = std::fs::read_to_string(dir.path().join("pushpost.toml")).unwrap();
