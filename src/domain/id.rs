@@ -42,6 +42,7 @@ integer_id!(
 );
 integer_id!(
     /// A device's row number. Outside it is shown only through [`InstallationKey::device_id`].
+    #[derive(serde::Serialize, serde::Deserialize)]
     DeviceId(i64)
 );
 

@@ -124,6 +124,7 @@ impl Duties {
         if now >= self.next_hour {
             self.next_hour = now + HOURLY;
             store::nodes::forget(conn).await?;
+            store::fan_outs::expire(conn).await?;
             days::drop_old(conn, settings.retention_days).await?;
         }
         Ok(())

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use sqlx::pool::PoolConnection;
 use sqlx::{PgConnection, PgPool, Postgres};
+use tokio::sync::Notify;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -34,6 +35,8 @@ pub struct Pulse {
     pub holdings: Arc<Holdings>,
     /// Whom it wakes.
     pub intakes: Arc<Intakes>,
+    /// Is notified when an audience is to be found.
+    pub fan_outs: Arc<Notify>,
     /// For wake-ups within a tick.
     pub tasks: TaskTracker,
 }
@@ -108,19 +111,27 @@ impl Pulse {
             return Ok(());
         }
         let lanes: Vec<_> = self.intakes.keys().copied().collect();
-        for due in store::jobs::tick(conn, &lanes).await? {
+        let tick = store::jobs::tick(conn, &lanes).await?;
+        if let Some(in_ms) = tick.fan_out_in_ms {
+            let fan_outs = Arc::clone(&self.fan_outs);
+            self.after(in_ms, move || fan_outs.notify_one());
+        }
+        for due in tick.due {
             let Some(intake) = self.intakes.get(&due.lane) else { continue };
-            if due.in_ms == 0 {
-                intake.hint(due.class, due.priority);
-            } else {
-                let intake: Arc<Intake> = Arc::clone(intake);
-                self.tasks.spawn(async move {
-                    tokio::time::sleep(Duration::from_millis(due.in_ms.into())).await;
-                    intake.hint(due.class, due.priority);
-                });
-            }
+            let intake: Arc<Intake> = Arc::clone(intake);
+            self.after(due.in_ms, move || intake.hint(due.class, due.priority));
         }
         Ok(())
+    }
+
+    fn after(&self, ms: u32, wake: impl FnOnce() + Send + 'static) {
+        if ms == 0 {
+            return wake();
+        }
+        self.tasks.spawn(async move {
+            tokio::time::sleep(Duration::from_millis(ms.into())).await;
+            wake();
+        });
     }
 
     /// Releases what the table says we hold and we don't know of, in two comparisons running: a lost answer to a

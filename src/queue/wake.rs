@@ -25,6 +25,8 @@ const CHANNEL: &str = "pushpost_lane";
 
 /// Says instead of a lane that operators decided something about lanes.
 const DECISION: LaneId = LaneId(0);
+/// Says instead of a lane that an audience is to be found.
+const FAN_OUT: LaneId = LaneId(-1);
 
 /// Says which lanes have work waiting, to this node's lanes at once and to others debounced.
 #[derive(Clone, Debug)]
@@ -33,6 +35,7 @@ pub struct Waker {
     membership: Arc<Membership>,
     others: Arc<Others>,
     decision: Arc<Notify>,
+    fan_outs: Arc<Notify>,
 }
 
 #[derive(Debug, Default)]
@@ -44,7 +47,13 @@ struct Others {
 impl Waker {
     /// Wakes `intakes` here.
     pub fn new(intakes: Arc<Intakes>, membership: Arc<Membership>) -> Self {
-        Self { intakes, membership, others: Arc::default(), decision: Arc::default() }
+        Self {
+            intakes,
+            membership,
+            others: Arc::default(),
+            decision: Arc::default(),
+            fan_outs: Arc::default(),
+        }
     }
 
     /// One that wakes nobody.
@@ -67,6 +76,17 @@ impl Waker {
             intake.give_back(class, priority);
         }
         self.tell_others(lane);
+    }
+
+    /// An audience is to be found, page by page.
+    pub fn fan_out_waits(&self) {
+        self.fan_outs.notify_one();
+        self.tell_others(FAN_OUT);
+    }
+
+    /// Is notified when an audience is to be found.
+    pub fn fan_outs(&self) -> Arc<Notify> {
+        Arc::clone(&self.fan_outs)
     }
 
     /// Operators decided something about lanes: every node is to look now.
@@ -133,6 +153,8 @@ impl Waker {
             let Ok(lane) = notification.payload().parse().map(LaneId) else { continue };
             if lane == DECISION {
                 self.decision.notify_one();
+            } else if lane == FAN_OUT {
+                self.fan_outs.notify_one();
             } else if let Some(intake) = self.intakes.get(&lane) {
                 intake.hint_all();
             }

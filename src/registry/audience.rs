@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, HashSet};
 use sqlx::{PgConnection, PgPool};
 
 use crate::domain::{
-    App, DeviceId, DeviceToken, Environment, Kind, LaneKey, Platform, Reason, Target, TokenDigest, UserId,
+    App, DeviceId, DeviceToken, Environment, FanOut, Kind, LaneKey, Platform, Reason, Target, TokenDigest,
+    UserId,
 };
 use crate::store;
 use crate::store::devices::{Addressed, NewToken};
@@ -28,7 +29,7 @@ pub struct AddressedToken {
     pub reference: Option<String>,
 }
 
-/// A validated `to`, but for topics, conditions and `all`.
+/// A validated `to`, but for topics and conditions.
 #[derive(Clone, Debug, Default)]
 pub struct Audience {
     /// As written, and read; none: it can't be an id of this app.
@@ -37,6 +38,8 @@ pub struct Audience {
     pub users: Vec<UserId>,
     /// Tokens, known or not.
     pub tokens: Vec<AddressedToken>,
+    /// All active devices that were registered or imported: found later, page by page.
+    pub all: bool,
     /// Only these services; none: all.
     pub platforms: Option<Vec<Platform>>,
     /// Not the devices of these.
@@ -49,6 +52,17 @@ impl Audience {
     /// Devices, users and tokens as they were named.
     pub fn named(&self) -> usize {
         self.devices.len() + self.users.len() + self.tokens.len()
+    }
+
+    /// What is still to be found of it when those that it names are `resolved`. APNs devices need tokens of `kind`.
+    pub fn fan_out(&self, resolved: &Resolved, kind: Kind) -> Option<FanOut> {
+        let targets = resolved.targets.iter().map(|target| target.device);
+        self.all.then(|| FanOut {
+            kind,
+            platforms: self.platforms.clone(),
+            except_users: self.except_users.clone(),
+            except_devices: sorted(self.except_devices.iter().copied().chain(targets)),
+        })
     }
 }
 

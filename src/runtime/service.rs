@@ -19,7 +19,8 @@ use crate::api::health::Health;
 use crate::api::rates::Rates;
 use crate::config::Config;
 use crate::dispatch::{Brakes, LaneSetup};
-use crate::domain::{Apps, Finding, InstallationKey};
+use crate::domain::{Apps, Class, Finding, InstallationKey};
+use crate::fanout::FanOuts;
 use crate::queue::accept::Acceptor;
 use crate::queue::backlog::Backlog;
 use crate::queue::holdings::Holdings;
@@ -144,6 +145,9 @@ impl Service {
 
         let failure = Arc::new(Failure::default());
         let stages = Stages::new(&failure);
+        if role.sends() {
+            core.expand(&apps, &stages.lanes);
+        }
         let recorder = core.record(&stages.record);
         core.upkeep(config, role, database, &stages.pulse);
         core.send(config, setups, &recorder, &stages.lanes);
@@ -274,6 +278,7 @@ impl Core {
             membership: Arc::clone(&self.membership),
             holdings: Arc::clone(&self.holdings),
             intakes: Arc::clone(&self.intakes),
+            fan_outs: self.waker.fan_outs(),
             tasks: stage.tracker().clone(),
         };
         stage.spawn("pulse", pulse.run(stage.stop.clone()));
@@ -307,6 +312,18 @@ impl Core {
         };
         let spawn = |name, task| stage.spawn(name, task);
         dispatch::start(&shared, setups, stage.tracker(), &stage.stop, spawn);
+    }
+
+    /// Finds large audiences.
+    fn expand(&self, apps: &Arc<Apps>, stage: &Supervisor) {
+        let waker = self.waker.clone();
+        let fan_outs = FanOuts {
+            pool: self.pool.clone(),
+            apps: Arc::clone(apps),
+            some: self.waker.fan_outs(),
+            found: Box::new(move |lane, priority| waker.waits(lane, Class::Bulk, priority)),
+        };
+        stage.spawn("fan-outs", fan_outs.run(stage.stop.clone()));
     }
 
     /// What `/readyz` says.

@@ -19,7 +19,7 @@ pub struct Batch {
     life_secs: Vec<i32>,
     once: Vec<bool>,
     by_user: Vec<bool>,
-    targets: Vec<i32>,
+    targets: Vec<Option<i32>>,
     label: Vec<Option<String>>,
     metadata: Vec<Option<Vec<u8>>>,
     unmatched: Vec<Option<Vec<u8>>>,
@@ -45,6 +45,13 @@ pub struct Batch {
     refused_start: Vec<i32>,
     refused_end: Vec<i32>,
     refused_devices: Vec<i64>,
+
+    fan_out_notification: Vec<Uuid>,
+    fan_out_app: Vec<i16>,
+    fan_out_priority: Vec<i16>,
+    fan_out_window_secs: Vec<i32>,
+    fan_out_targets: Vec<i32>,
+    fan_out_audience: Vec<Vec<u8>>,
 }
 
 /// One notification's row.
@@ -62,8 +69,8 @@ pub struct Row<'a> {
     pub once: bool,
     /// Has targets that were addressed through a user.
     pub by_user: bool,
-    /// How many devices.
-    pub targets: usize,
+    /// How many devices; none: not all are found yet.
+    pub targets: Option<usize>,
     /// Kept and returned.
     pub label: Option<&'a str>,
     /// JSON.
@@ -72,6 +79,23 @@ pub struct Row<'a> {
     pub unmatched: Option<&'a [u8]>,
     /// JSON.
     pub content: Vec<u8>,
+}
+
+/// What of a notification's audience is still to be found.
+#[derive(Debug)]
+pub struct FanOutRow {
+    /// Of which notification.
+    pub id: NotificationId,
+    /// Whose.
+    pub app: i16,
+    /// Order.
+    pub priority: Priority,
+    /// Seconds from now until nothing is tried any more.
+    pub window_secs: u32,
+    /// How many devices are targets already.
+    pub targets: usize,
+    /// Who else is: JSON.
+    pub audience: Vec<u8>,
 }
 
 /// A job as it was stored.
@@ -102,7 +126,7 @@ impl Batch {
         self.life_secs.push(row.life_secs.cast_signed());
         self.once.push(row.once);
         self.by_user.push(row.by_user);
-        self.targets.push(i32::try_from(row.targets).unwrap_or(i32::MAX));
+        self.targets.push(row.targets.map(|targets| i32::try_from(targets).unwrap_or(i32::MAX)));
         self.label.push(row.label.map(str::to_owned));
         self.metadata.push(row.metadata.map(<[u8]>::to_vec));
         self.unmatched.push(row.unmatched.map(<[u8]>::to_vec));
@@ -154,6 +178,23 @@ impl Batch {
     }
 }
 
+impl Batch {
+    /// Adds an audience that is found page by page.
+    pub fn fan_out(&mut self, row: FanOutRow) {
+        self.fan_out_notification.push(row.id.0);
+        self.fan_out_app.push(row.app);
+        self.fan_out_priority.push(row.priority.code());
+        self.fan_out_window_secs.push(row.window_secs.cast_signed());
+        self.fan_out_targets.push(i32::try_from(row.targets).unwrap_or(i32::MAX));
+        self.fan_out_audience.push(row.audience);
+    }
+
+    /// Is an audience among it that is found page by page?
+    pub fn has_fan_outs(&self) -> bool {
+        !self.fan_out_notification.is_empty()
+    }
+}
+
 /// Lengths of flat arrays; a batch is bounded far below what an `i32` holds.
 fn position(flat: &[i64]) -> i32 {
     i32::try_from(flat.len()).expect("a batch holds fewer than 2^31 devices")
@@ -189,6 +230,11 @@ pub async fn insert(
                        ($29::bigint[])[last] as last_device, ($29::bigint[])[first:last] as devices
                 from unnest($24::uuid[], $25::int[], $26::text[], $27::int[], $28::int[])
                   as x(id, lane, reason, first, last)) x),
+        f as (
+          insert into fan_outs (notification_id, app_id, priority, due_at, expires_at, targets, audience)
+          select id, app, priority, now(), now() + make_interval(secs => life), targets, audience
+          from unnest($30::uuid[], $31::smallint[], $32::smallint[], $33::int[], $34::int[], $35::bytea[])
+            as x(id, app, priority, life, targets, audience)),
         j as (
           insert into jobs (notification_id, lane_id, priority, due_at, expires_at, node_id, n, devices)
           select id, lane, priority, now(), now() + make_interval(secs => life), node,
@@ -206,7 +252,7 @@ pub async fn insert(
         &batch.life_secs,
         &batch.once,
         &batch.by_user,
-        &batch.targets,
+        &batch.targets as &[Option<i32>],
         &batch.label as &[Option<String>],
         &batch.metadata as &[Option<Vec<u8>>],
         &batch.unmatched as &[Option<Vec<u8>>],
@@ -229,6 +275,12 @@ pub async fn insert(
         &batch.refused_start,
         &batch.refused_end,
         &batch.refused_devices,
+        &batch.fan_out_notification,
+        &batch.fan_out_app,
+        &batch.fan_out_priority,
+        &batch.fan_out_window_secs,
+        &batch.fan_out_targets,
+        &batch.fan_out_audience,
     )
     .fetch_all(conn)
     .await?;

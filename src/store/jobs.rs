@@ -97,8 +97,18 @@ pub struct Due {
     pub in_ms: u32,
 }
 
-/// Asks for all lanes together what is due or falls due within a second: all that an idle node asks (docs/queue.md 24).
-pub async fn tick(conn: &mut PgConnection, lanes: &[LaneId]) -> Result<Vec<Due>, Error> {
+/// What is due or falls due within a second.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Tick {
+    /// In lanes.
+    pub due: Vec<Due>,
+    /// Time until an audience is to be found, in milliseconds; none: there is none.
+    pub fan_out_in_ms: Option<u32>,
+}
+
+/// Asks for all lanes together what is due or falls due within a second, and whether an audience is to be found: all
+/// that an idle node asks (docs/queue.md 24).
+pub async fn tick(conn: &mut PgConnection, lanes: &[LaneId]) -> Result<Tick, Error> {
     let lanes: Vec<i32> = lanes.iter().map(|lane| lane.0).collect();
     let rows = sqlx::query!(
         r#"
@@ -111,22 +121,29 @@ pub async fn tick(conn: &mut PgConnection, lanes: &[LaneId]) -> Result<Vec<Due>,
           select due_at from jobs
           where lane_id = l and class = c and priority = p and node_id is null and due_at <= now() + interval '1 second'
           order by due_at limit 1) w
+        union all
+        select 0, 0::smallint, p, greatest(0, extract(epoch from f.due_at - now()) * 1000)::float8
+        from unnest(array[10, 5, 1]::smallint[]) p
+        cross join lateral (
+          select due_at from fan_outs where priority = p and due_at <= now() + interval '1 second'
+          order by due_at limit 1) f
         "#,
         &lanes
     )
     .fetch_all(conn)
     .await?;
-    Ok(rows
-        .into_iter()
-        .filter_map(|row| {
-            Some(Due {
-                lane: LaneId(row.lane),
-                class: Class::from_code(row.class)?,
-                priority: Priority::from_code(row.priority)?,
-                in_ms: row.in_ms.ceil() as u32,
-            })
-        })
-        .collect())
+    let mut tick = Tick::default();
+    for row in rows {
+        let in_ms = row.in_ms.ceil() as u32;
+        if row.lane == 0 {
+            tick.fan_out_in_ms = Some(tick.fan_out_in_ms.map_or(in_ms, |known| known.min(in_ms)));
+        } else if let (Some(class), Some(priority)) =
+            (Class::from_code(row.class), Priority::from_code(row.priority))
+        {
+            tick.due.push(Due { lane: LaneId(row.lane), class, priority, in_ms });
+        }
+    }
+    Ok(tick)
 }
 
 /// Gives jobs back as they were: owner none, place, attempt and what has left them unchanged. Fenced by owner and

@@ -9,6 +9,7 @@ pub mod deliveries;
 pub mod devices;
 pub mod environments;
 pub mod expiry;
+pub mod fan_outs;
 pub mod jobs;
 pub mod keys;
 pub mod lanes;

@@ -54,6 +54,8 @@ pub async fn droppable_days(conn: &mut PgConnection, days: i32) -> Result<Vec<Na
         where day < (now() at time zone 'UTC')::date - $1::int
           and (select true from jobs
                where notification_id >= day_floor(day) and notification_id < day_floor(day + 1) limit 1) is null
+          and (select true from fan_outs
+               where notification_id >= day_floor(day) and notification_id < day_floor(day + 1) limit 1) is null
         order by day
         "#,
         days

@@ -12,6 +12,7 @@ const LAYERS: &[Layer] = &[
     Layer("provider::transport", 1, &[]),
     Layer("telemetry", 1, &[]),
     Layer("embedded_postgres", 1, &[]),
+    Layer("fanout", 2, &[]),
     Layer("queue", 2, &[]),
     Layer("fanout", 2, &[]),
     Layer("registry", 2, &[]),

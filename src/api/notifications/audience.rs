@@ -39,6 +39,7 @@ pub(super) fn read(mut to: Fields<'_>, context: Context<'_>) -> To {
         users: users(&mut to),
         tokens: tokens(&mut to, context.app),
         platforms: platforms(&mut to),
+        all: to.boolean("all").unwrap_or_default(),
         ..Audience::default()
     };
     later(&mut to);
@@ -173,8 +174,7 @@ fn choice<T>(
 fn later(to: &mut Fields<'_>) {
     let topics = to.strings("topics").is_some();
     let condition = to.string("condition").is_some_and(|text| is_condition(to, text));
-    let all = to.boolean("all").unwrap_or_default();
-    for (name, given) in [("topics", topics), ("condition", condition), ("all", all)] {
+    for (name, given) in [("topics", topics), ("condition", condition)] {
         if given {
             to.fault(name, InputCode::NotSupportedYet, LATER);
         }

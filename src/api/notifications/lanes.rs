@@ -44,7 +44,8 @@ pub(super) fn check(content: &Content, to: Option<&Audience>, app: &App, faults:
 fn may_go(to: &Audience, app: &App, platform: Platform) -> bool {
     let wanted = to.platforms.as_ref().is_none_or(|some| some.contains(&platform));
     let configured = app.lanes.iter().any(|(key, lane)| key.platform() == platform && lane.configured);
-    let addressed = !to.users.is_empty()
+    let addressed = to.all
+        || !to.users.is_empty()
         || to.devices.iter().any(|(_, id)| id.is_some())
         || to.tokens.iter().any(|token| token.platform == platform);
     wanted && configured && addressed

@@ -52,11 +52,15 @@ async fn send(
         default_ttl: state.default_ttl,
     };
     let Request { content, ttl, metadata, audience } = parameters.and(request::read(&body, context))?;
-    state.backlog.admit(caller.app.id, audience.named()).await?;
-    let resolved = registry::audience::resolve(&state.pool, &caller.app, &audience, content.kind()).await?;
+    state.backlog.admit(caller.app.id, audience.named().max(usize::from(audience.all))).await?;
+    let kind = content.kind();
+    let resolved = registry::audience::resolve(&state.pool, &caller.app, &audience, kind).await?;
+    let fan_out = audience.fan_out(&resolved, kind);
     let unmatched = Unmatched::of(&resolved);
-    let targets = resolved.targets.len();
-    let waiting = resolved.targets.iter().any(|target| target.refused.is_none());
+    // How many it is for is not known before all are found.
+    let known = fan_out.is_none();
+    let targets = known.then_some(resolved.targets.len());
+    let waiting = !known || resolved.targets.iter().any(|target| target.refused.is_none());
     let accepted = state
         .acceptor
         .accept(NewNotification {
@@ -67,6 +71,7 @@ async fn send(
             metadata,
             unmatched: unmatched.stored(),
             targets: resolved.targets,
+            fan_out,
         })
         .await?;
     let status = if waiting { NotificationStatus::Queued } else { NotificationStatus::Done };
@@ -74,7 +79,7 @@ async fn send(
         "id": accepted.id.to_string(),
         "status": status.as_str(),
         "targets": targets,
-        "unmatched": unmatched.document(),
+        "unmatched": known.then(|| unmatched.document()),
     });
     let location = HeaderValue::from_str(&format!("/v1/notifications/{}", accepted.id));
     let location = location.map_err(ApiError::internal)?;

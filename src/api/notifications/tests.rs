@@ -337,7 +337,6 @@ fn what_comes_later_is_refused_and_not_ignored() {
     for (at, more) in [
         ("#/to/topics", json!({"to": {"topics": ["news"]}})),
         ("#/to/condition", json!({"to": {"condition": "news"}})),
-        ("#/to/all", json!({"to": {"all": true}})),
         ("#/to/except/topics", json!({"to": {"users": ["a"], "except": {"topics": ["news"]}}})),
         ("#/send_at", json!({"send_at": "2026-12-01T09:00:00Z"})),
         ("#/idempotency_key", json!({"idempotency_key": "k"})),

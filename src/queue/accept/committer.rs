@@ -13,7 +13,7 @@ use crate::domain::{
 };
 use crate::queue::intake::{Held, Known, Slot};
 use crate::store;
-use crate::store::accept::{Batch, Row, StoredJob};
+use crate::store::accept::{Batch, FanOutRow, Row, StoredJob};
 
 /// Most requests, and about the most devices, of one commit.
 const MOST_REQUESTS: usize = 256;
@@ -113,6 +113,9 @@ async fn commit_part(committer: &Committer, requests: &mut Vec<Request>) -> Resu
     match stored.await {
         Ok((now, jobs)) => {
             hand_over(committer, part.slots, part.lease, jobs);
+            if part.batch.has_fan_outs() {
+                committer.waker.fan_out_waits();
+            }
             for (request, id) in requests.drain(..).zip(part.ids) {
                 let _gone = request.reply.send(Ok(Accepted { id, created_at: now }));
             }
@@ -181,12 +184,23 @@ fn add(committer: &Committer, part: &mut Part, id: NotificationId, new: &NewNoti
         life_secs: new.ttl.as_secs(),
         once: new.ttl.is_once(),
         by_user,
-        targets: new.targets.len(),
+        targets: new.fan_out.is_none().then_some(new.targets.len()),
         label: new.label.as_deref(),
         metadata: new.metadata.as_deref(),
         unmatched: new.unmatched.as_deref(),
         content: serde_json::to_vec(&*new.content).unwrap_or_default(),
     });
+    let window_secs = u32::try_from(new.ttl.window().as_secs()).unwrap_or(u32::MAX);
+    if let Some(fan_out) = &new.fan_out {
+        part.batch.fan_out(FanOutRow {
+            id,
+            app: new.app.id.0,
+            priority,
+            window_secs,
+            targets: new.targets.len(),
+            audience: serde_json::to_vec(fan_out).unwrap_or_default(),
+        });
+    }
     let mut lanes: BTreeMap<LaneId, Vec<DeviceId>> = BTreeMap::new();
     let mut refused: BTreeMap<(LaneId, &str), (&Reason, Vec<DeviceId>)> = BTreeMap::new();
     for target in &new.targets {
@@ -214,8 +228,7 @@ fn add(committer: &Committer, part: &mut Part, id: NotificationId, new: &NewNoti
         for devices in devices.chunks(JOB_DEVICES_MAX) {
             let slot = reserve(committer, lane, priority, devices.len());
             let node = slot.is_some().then_some(part.lease);
-            let window = u32::try_from(new.ttl.window().as_secs()).unwrap_or(u32::MAX);
-            part.batch.job(id, lane, priority, window, node, devices);
+            part.batch.job(id, lane, priority, window_secs, node, devices);
             if let Some(slot) = slot {
                 let hand_over = HandOver { slot, devices: devices.to_vec(), known: known.clone(), priority };
                 part.slots.insert((id, lane, devices[0]), hand_over);

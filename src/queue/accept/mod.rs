@@ -16,7 +16,7 @@ use super::intake::Intakes;
 use super::membership::Membership;
 use super::recorder::Recorder;
 use super::wake::Waker;
-use crate::domain::{App, Content, NotificationId, Target, Ttl};
+use crate::domain::{App, Content, FanOut, NotificationId, Target, Ttl};
 
 /// Most requests that wait for a commit; past it they are told to come again.
 const MOST_WAITING: usize = 4_096;
@@ -38,6 +38,8 @@ pub struct NewNotification {
     pub unmatched: Option<Vec<u8>>,
     /// For whom; a device at most once.
     pub targets: Vec<Target>,
+    /// And for whom else, who are found later, page by page.
+    pub fan_out: Option<FanOut>,
 }
 
 /// What a 202 says.

@@ -103,7 +103,9 @@ fn mutate(value: &mut Value, rng: &mut StdRng) {
 fn rename(members: &mut Map<String, Value>, name: &str, rng: &mut StdRng) {
     let value = members.shift_remove(name).unwrap_or_default();
     let mut letters: Vec<char> = name.chars().collect();
-    let at = rng.random_range(0..letters.len());
+    // A member of ours may be called nothing.
+    let at = rng.random_range(0..letters.len().max(1));
+    letters.resize(letters.len().max(1), '_');
     letters[at] = *['x', 'é', '~', '/', '"', '\0'].choose(rng).unwrap();
     members.insert(letters.into_iter().collect(), value);
 }

@@ -75,7 +75,6 @@ fn meaningless() -> Vec<(Value, Value)> {
             json!({"to": {"condition": "'news' in topics && !sport"}}),
             at("#/to/condition", "not_supported_yet"),
         ),
-        (json!({"to": {"all": true}}), at("#/to/all", "not_supported_yet")),
         (
             json!({"priority": "urgent"}),
             json!([{"pointer": "#/priority", "code": "bad_value", "supported": ["high", "normal", "low"]}]),

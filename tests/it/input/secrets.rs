@@ -5,6 +5,8 @@ use std::sync::{Arc, Mutex};
 
 use http::Method;
 use serde_json::json;
+use tracing::Dispatch;
+use tracing::subscriber::DefaultGuard;
 
 use super::ask::{Ask, DEVICES, SEND, deaf, key};
 
@@ -12,15 +14,24 @@ use super::ask::{Ask, DEVICES, SEND, deaf, key};
 #[derive(Clone, Default)]
 pub(super) struct Log(Arc<Mutex<Vec<u8>>>);
 
+/// While it lives, this thread's log is kept.
+pub(super) struct Logging {
+    _here: DefaultGuard,
+    _second: Dispatch,
+}
+
 impl Log {
     /// Until the guard is dropped, on this thread, which is the only one of these tests.
-    pub(super) fn start(&self) -> tracing::subscriber::DefaultGuard {
+    pub(super) fn start(&self) -> Logging {
+        // While there is one subscriber alone, tracing asks the thread that comes first to an event whether anybody
+        // listens to it, and keeps the answer for all threads: that may be another test's thread, where nobody does.
+        let second = Dispatch::new(tracing_subscriber::registry());
         let log = self.clone();
         let subscriber = tracing_subscriber::fmt()
             .with_env_filter("info,sqlx=warn,pushpost=trace")
             .with_ansi(false)
             .with_writer(move || log.clone());
-        tracing::subscriber::set_default(subscriber.finish())
+        Logging { _here: tracing::subscriber::set_default(subscriber.finish()), _second: second }
     }
 
     pub(super) fn text(&self) -> String {

@@ -7,14 +7,14 @@ use std::collections::HashMap;
 
 use bit_vec::BitVec;
 use pushpost::domain::{
-    AppId, Certainty, Class, DeviceId, DeviceToken, Environment, JobId, LaneId, NodeId, NotificationId,
-    Platform, Priority, Proof, Reason, Verdict,
+    AppId, Certainty, Class, DeviceId, DeviceToken, Environment, FanOut, JobId, Kind, LaneId, LaneKey,
+    NodeId, NotificationId, Platform, Priority, Proof, Reason, Verdict,
 };
 use pushpost::store::planner;
 use pushpost::store::record::Receipt;
 use pushpost::store::{
-    accept, backlog, deliveries, environments, expiry, jobs, notifications, partitions, quarantine, record,
-    status, tokens,
+    accept, backlog, deliveries, environments, expiry, fan_outs, jobs, notifications, partitions, quarantine,
+    record, status, tokens,
 };
 use serde_json::Value;
 use sqlx::{AssertSqlSafe, PgConnection, PgPool, Row};
@@ -78,6 +78,7 @@ async fn assert_plans(db: &TestDatabase) {
     for _ in 0..OFTEN {
         let mut conn = queue.acquire().await.unwrap();
         take(&mut conn).await;
+        find(&mut conn, id).await;
         give(&mut conn, id).await;
         let mut conn = requests.acquire().await.unwrap();
         status::read(&mut conn, AppId(1), id).await.unwrap();
@@ -89,7 +90,7 @@ async fn assert_plans(db: &TestDatabase) {
     run(&db.pool, FILL).await;
     let leading = leading_columns(&db.pool).await;
     let mut faults = Vec::new();
-    for (pool, least) in [(queue, 16), (requests, 4)] {
+    for (pool, least) in [(queue, 19), (requests, 4)] {
         let mut conn = pool.acquire().await.unwrap();
         let plans = plans(&mut conn, id).await;
         assert!(plans.len() >= least, "only {} statements were found", plans.len());
@@ -119,6 +120,28 @@ async fn take(conn: &mut PgConnection) {
     expiry::expire(conn, 500).await.unwrap();
     partitions::droppable_days(conn, 30).await.unwrap();
     tokens::load(conn, &[DeviceId(1), DeviceId(2)]).await.unwrap();
+}
+
+/// What it asks to find an audience.
+async fn find(conn: &mut PgConnection, id: NotificationId) {
+    assert!(fan_outs::lock_next(conn, &[AppId(1)], &[]).await.unwrap().is_none());
+    let fan_out = fan_outs::Waiting {
+        id,
+        app: AppId(1),
+        priority: Priority::Normal,
+        due_at: chrono::DateTime::UNIX_EPOCH,
+        expires_at: chrono::DateTime::UNIX_EPOCH,
+        late: false,
+        last: DeviceId(1),
+        reached: DeviceId(0),
+        audience: None,
+    };
+    let audience =
+        FanOut { kind: Kind::Alert, platforms: None, except_users: Vec::new(), except_devices: Vec::new() };
+    let lanes = [(LaneKey::Fcm, LaneId(1))];
+    fan_outs::write_page(conn, &fan_out, &audience, &lanes, 10_000).await.unwrap();
+    fan_outs::advance(conn, id, DeviceId(1), DeviceId(1), 0).await.unwrap();
+    fan_outs::finish(conn, id, 0).await.unwrap();
 }
 
 /// What it asks to store them, and what came of them.

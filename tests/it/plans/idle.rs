@@ -122,6 +122,7 @@ async fn an_idle_node_with_three_apps_asks_less_than_three_things_a_second() {
         membership: Arc::clone(&membership),
         holdings: Arc::new(Holdings::default()),
         intakes: Arc::new(intakes),
+        fan_outs: Arc::default(),
         tasks: TaskTracker::new(),
     };
     tasks.spawn(pulse.run(stop.clone()));

@@ -81,7 +81,7 @@ async fn what_is_recorded_on_a_later_day_lies_with_its_notification() {
 async fn a_day_stays_while_a_job_of_it_is_open() {
     let world = World::create().await;
     let node = Node::enter(&world).await;
-    let (_, day) = accepted_days_ago(&world, 5, &[1, 2]).await;
+    let (id, day) = accepted_days_ago(&world, 5, &[1, 2]).await;
     let yesterday = now(&world).await.date_naive() - TimeDelta::days(1);
     assert_eq!(droppable(&world, 0).await, [yesterday], "a job waits on the older day");
     let mut tickets = node.take(world.lane).await;
@@ -90,6 +90,12 @@ async fn a_day_stays_while_a_job_of_it_is_open() {
 
     end_all(tickets.drain(..), &accepted());
     node.idle().await;
+    let fan_out =
+        "insert into fan_outs (notification_id, app_id, priority, due_at, expires_at, targets, audience)
+                   values ($1, 1, 5, now(), now(), 0, '')";
+    sqlx::query(fan_out).bind(id.0).execute(&world.database.pool).await.unwrap();
+    assert_eq!(droppable(&world, 4).await, [], "nor while others may be found for it");
+    world.run("delete from fan_outs").await;
     assert_eq!(droppable(&world, 4).await, [day]);
     let mut conn = world.pool.acquire().await.unwrap();
     store::partitions::drop_day(&mut conn, day).await.unwrap();

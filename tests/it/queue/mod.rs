@@ -4,6 +4,7 @@
 mod backlog;
 mod days;
 mod expiry;
+mod fan_outs;
 mod flushing;
 mod given_up;
 mod held_time;

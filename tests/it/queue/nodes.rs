@@ -138,6 +138,7 @@ impl Beating {
             membership: Arc::clone(&node.membership),
             holdings: Arc::clone(&node.holdings),
             intakes: Arc::clone(&node.intakes),
+            fan_outs: Arc::default(),
             tasks: TaskTracker::new(),
         };
         let (time, mut tasks) = (HeldTime::hold(), JoinSet::new());

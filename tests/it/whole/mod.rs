@@ -2,6 +2,7 @@
 
 mod admin;
 mod brake;
+mod broadcast;
 mod credentials;
 mod environment;
 mod example;

@@ -1,0 +1,122 @@
+//! From a large audience to jobs: page by page, restartable, on as many nodes as there are.
+//!
+//! A page is one short transaction that locks the fan-out's row, so whoever dies in the middle of it leaves things as
+//! they were before, and somebody else goes on from there. Each page goes to the most urgent fan-out, so a `high` one
+//! waits for one page of a `low` one, not for all of it (docs/queue.md 17).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use sqlx::{Connection as _, PgPool};
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
+
+use crate::domain::{AppId, Apps, DeviceId, LaneId, LaneKey, NotificationId, Priority};
+use crate::store;
+use crate::store::fan_outs::{self, Waiting};
+
+/// Devices that are looked at in one transaction.
+const PAGE: i64 = 10_000;
+/// While Postgres is away.
+const PAUSE: Duration = Duration::from_secs(1);
+/// A fan-out that failed lets the others go first for so long.
+const ASIDE: Duration = Duration::from_secs(10);
+
+/// Told of each lane that got jobs.
+pub type Found = Box<dyn Fn(LaneId, Priority) + Send + Sync>;
+
+/// What finding audiences takes.
+pub struct FanOuts {
+    /// Connections set up for the queue's statements.
+    pub pool: PgPool,
+    /// Whose audiences this node finds.
+    pub apps: Arc<Apps>,
+    /// Notified when there may be one to be found.
+    pub some: Arc<Notify>,
+    /// Told of each lane that got jobs.
+    pub found: Found,
+}
+
+impl std::fmt::Debug for FanOuts {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("FanOuts").finish_non_exhaustive()
+    }
+}
+
+impl FanOuts {
+    /// Finds audiences until told to stop. A page that is begun is ended first.
+    pub async fn run(self, stop: CancellationToken) {
+        let mut aside: Vec<(NotificationId, Instant)> = Vec::new();
+        while !stop.is_cancelled() {
+            aside.retain(|(_, since)| since.elapsed() < ASIDE);
+            let mut at = None;
+            let wait = match self.page(&aside, &mut at).await {
+                Ok(true) => continue,
+                Ok(false) => None,
+                Err(error) => {
+                    tracing::warn!(%error, notification = at.map(tracing::field::display), "no page of an audience found; it is tried again");
+                    aside.extend(at.map(|id| (id, Instant::now())));
+                    Some(PAUSE)
+                }
+            };
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = self.some.notified(), if wait.is_none() => {}
+                () = sleep(wait.unwrap_or_default()), if wait.is_some() => {}
+            }
+        }
+    }
+
+    /// One page of the most urgent fan-out; `at` tells which. False: there is none.
+    async fn page(
+        &self,
+        aside: &[(NotificationId, Instant)],
+        at: &mut Option<NotificationId>,
+    ) -> Result<bool, store::Error> {
+        let apps: Vec<AppId> = self.apps.keys().copied().collect();
+        let aside: Vec<NotificationId> = aside.iter().map(|(id, _)| *id).collect();
+        let mut conn = self.pool.acquire().await?;
+        let mut tx = conn.begin().await?;
+        let Some(fan_out) = fan_outs::lock_next(&mut tx, &apps, &aside).await? else {
+            tx.rollback().await?;
+            return Ok(false);
+        };
+        *at = Some(fan_out.id);
+        let lanes = self.write(&mut tx, &fan_out).await?;
+        tx.commit().await?;
+        for lane in lanes {
+            (self.found)(lane, fan_out.priority);
+        }
+        Ok(true)
+    }
+
+    /// Answers the lanes that got jobs.
+    async fn write(
+        &self,
+        conn: &mut sqlx::PgConnection,
+        fan_out: &Waiting,
+    ) -> Result<Vec<LaneId>, store::Error> {
+        if fan_out.late {
+            tracing::warn!(notification = %fan_out.id, "its time ran out before its whole audience was found");
+            fan_outs::finish(conn, fan_out.id, 0).await?;
+            return Ok(Vec::new());
+        }
+        let (Some(audience), Some(app)) = (&fan_out.audience, self.apps.get(&fan_out.app)) else {
+            tracing::error!(notification = %fan_out.id, "its audience can't be read: nobody else is found");
+            fan_outs::finish(conn, fan_out.id, 0).await?;
+            return Ok(Vec::new());
+        };
+        let lanes: Vec<(LaneKey, LaneId)> =
+            app.lanes.iter().filter(|(_, lane)| lane.configured).map(|(key, lane)| (*key, lane.id)).collect();
+        let page = fan_outs::write_page(conn, fan_out, audience, &lanes, PAGE).await?;
+        let reached = page.reached.unwrap_or(DeviceId(i64::MAX));
+        if page.seen < PAGE || reached >= fan_out.last {
+            fan_outs::finish(conn, fan_out.id, page.found).await?;
+            tracing::debug!(notification = %fan_out.id, "its audience is found");
+        } else {
+            fan_outs::advance(conn, fan_out.id, reached, fan_out.last, page.found).await?;
+        }
+        Ok(page.lanes)
+    }
+}

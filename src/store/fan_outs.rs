@@ -1,0 +1,225 @@
+//! Audiences that are found page by page: one short transaction per page, which holds the row's lock, so there is no
+//! lease to renew, fence or expire; each page goes to the fan-out of the highest priority (docs/queue.md 17).
+
+use chrono::{DateTime, Utc};
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use super::Error;
+use crate::domain::{
+    AppId, Class, DeviceId, Environment, FanOut, JOB_DEVICES_MAX, LaneId, LaneKey, NotificationId, Platform,
+    Priority,
+};
+
+/// A fan-out that has a page to be found.
+#[derive(Debug)]
+pub struct Waiting {
+    /// Of which notification.
+    pub id: NotificationId,
+    /// Whose.
+    pub app: AppId,
+    /// Order.
+    pub priority: Priority,
+    /// Since when its jobs may be sent.
+    pub due_at: DateTime<Utc>,
+    /// When nothing is tried any more.
+    pub expires_at: DateTime<Utc>,
+    /// Is that time over?
+    pub late: bool,
+    /// Devices after it are too new to be in it.
+    pub last: DeviceId,
+    /// Up to this one all have been looked at.
+    pub reached: DeviceId,
+    /// Who is in it; none: no version of ours could have written it.
+    pub audience: Option<FanOut>,
+}
+
+/// What a page came to.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Page {
+    /// Devices looked at.
+    pub seen: i64,
+    /// The last of them.
+    pub reached: Option<DeviceId>,
+    /// Devices that became targets.
+    pub found: i64,
+    /// The lanes that got jobs.
+    pub lanes: Vec<LaneId>,
+}
+
+/// Locks the most urgent fan-out that is due and belongs to one of these apps, but for those that others are at and
+/// those in `not`. What it is to end with is fixed by its first page: who comes later is not in it.
+///
+/// # Errors
+/// The database's.
+pub async fn lock_next(
+    conn: &mut PgConnection,
+    apps: &[AppId],
+    not: &[NotificationId],
+) -> Result<Option<Waiting>, Error> {
+    let apps: Vec<i16> = apps.iter().map(|app| app.0).collect();
+    let not: Vec<Uuid> = not.iter().map(|id| id.0).collect();
+    let row = sqlx::query!(
+        r#"
+        select f.notification_id as "notification_id!", f.app_id as "app_id!", f.priority as "priority!",
+               f.due_at as "due_at!", f.expires_at as "expires_at!", f.expires_at <= now() as "late!", f.reached as "reached!",
+               f.audience as "audience!",
+               coalesce(f.last_device, (select max(device_id) from devices
+                                        where app_id = f.app_id and quarantined_at is null and source <> 1), 0) as "last!"
+        from unnest(array[10, 5, 1]::smallint[]) p
+        cross join lateral (
+          select * from fan_outs
+          where priority = p and due_at <= now() and app_id = any($1) and notification_id <> all($2)
+          order by due_at limit 1 for update skip locked) f
+        limit 1
+        "#,
+        &apps,
+        &not
+    )
+    .fetch_optional(conn)
+    .await?;
+    let Some(row) = row else { return Ok(None) };
+    let odd = Error::Inconsistent { table: "fan_outs", column: "priority", row: i64::from(row.priority) };
+    Ok(Some(Waiting {
+        id: NotificationId(row.notification_id),
+        app: AppId(row.app_id),
+        priority: Priority::from_code(row.priority).ok_or(odd)?,
+        due_at: row.due_at,
+        expires_at: row.expires_at,
+        late: row.late,
+        last: DeviceId(row.last),
+        reached: DeviceId(row.reached),
+        audience: serde_json::from_slice(&row.audience).ok(),
+    }))
+}
+
+/// Writes the jobs of the next `size` devices of a locked fan-out, cut into lists per lane. A device is in it if it is
+/// when its page is read; lanes that are missing in `lanes` get nothing.
+///
+/// # Errors
+/// The database's; nothing of the page is written then.
+pub async fn write_page(
+    conn: &mut PgConnection,
+    fan_out: &Waiting,
+    audience: &FanOut,
+    lanes: &[(LaneKey, LaneId)],
+    size: i64,
+) -> Result<Page, Error> {
+    let wanted =
+        |key: &LaneKey| audience.platforms.as_ref().is_none_or(|some| some.contains(&key.platform()));
+    let lanes: Vec<&(LaneKey, LaneId)> = lanes.iter().filter(|(key, _)| wanted(key)).collect();
+    let platforms: Vec<i16> = lanes.iter().map(|(key, _)| key.platform().code()).collect();
+    let environments: Vec<i16> = lanes.iter().map(|(key, _)| Environment::code(key.environment())).collect();
+    let numbers: Vec<i32> = lanes.iter().map(|(_, id)| id.0).collect();
+    let except_users: Vec<String> =
+        audience.except_users.iter().map(|user| user.as_str().to_owned()).collect();
+    let except_devices: Vec<i64> = audience.except_devices.iter().map(|device| device.0).collect();
+    let row = sqlx::query!(
+        r#"
+        with seen as materialized (
+          select device_id, platform, environment, kind, user_id from devices
+          where app_id = $1 and quarantined_at is null and source <> 1 and device_id > $2 and device_id <= $3
+          order by device_id limit $4),
+        wanted as (
+          select l.lane_id, array_agg(d.device_id order by d.device_id) as devices
+          from seen d
+          join unnest($5::smallint[], $6::smallint[], $7::int[]) as l(platform, environment, lane_id)
+            on l.platform = d.platform and l.environment = d.environment
+          where (d.platform <> $8 or d.kind = $9)
+            and (d.user_id is null or d.user_id <> all($10::text[]))
+            and d.device_id <> all($11::bigint[])
+          group by l.lane_id),
+        written as (
+          insert into jobs (notification_id, lane_id, priority, class, due_at, expires_at, n, devices)
+          select $12, lane_id, $13, $14, $15, $16, cardinality(part)::smallint, part
+          from (select lane_id, devices[s : s + $17::int - 1] as part
+                from wanted, generate_series(1, cardinality(devices), $17::int) s) x
+          returning lane_id, n)
+        select (select count(*) from seen) as "seen!", (select max(device_id) from seen) as reached,
+               (select coalesce(sum(n), 0) from written) as "found!",
+               array(select distinct lane_id from written) as "lanes!"
+        "#,
+        fan_out.app.0,
+        fan_out.reached.0,
+        fan_out.last.0,
+        size,
+        &platforms,
+        &environments,
+        &numbers,
+        Platform::Apns.code(),
+        audience.kind.code(),
+        &except_users,
+        &except_devices,
+        fan_out.id.0,
+        fan_out.priority.code(),
+        Class::Bulk.code(),
+        fan_out.due_at,
+        fan_out.expires_at,
+        JOB_DEVICES_MAX as i32,
+    )
+    .fetch_one(conn)
+    .await?;
+    Ok(Page {
+        seen: row.seen,
+        reached: row.reached.map(DeviceId),
+        found: row.found,
+        lanes: row.lanes.into_iter().map(LaneId).collect(),
+    })
+}
+
+/// Notes how far a locked fan-out has come.
+///
+/// # Errors
+/// The database's.
+pub async fn advance(
+    conn: &mut PgConnection,
+    id: NotificationId,
+    reached: DeviceId,
+    last: DeviceId,
+    found: i64,
+) -> Result<(), Error> {
+    sqlx::query!(
+        "update fan_outs set reached = $2, last_device = $3, targets = targets + $4::bigint where notification_id = $1",
+        id.0,
+        reached.0,
+        last.0,
+        found
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// Ends the fan-outs whose time has run out, but for those that somebody is at: those of apps that no node serves.
+///
+/// # Errors
+/// The database's.
+pub async fn expire(conn: &mut PgConnection) -> Result<(), Error> {
+    sqlx::query!(
+        "with late as materialized (
+           select notification_id from fan_outs where expires_at <= now() for update skip locked),
+         ended as (
+           delete from fan_outs where notification_id = any(array(select notification_id from late))
+           returning notification_id, targets)
+         update notifications n set targets = e.targets from ended e where n.notification_id = e.notification_id"
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// Ends a locked fan-out: the notification has all its targets.
+///
+/// # Errors
+/// The database's.
+pub async fn finish(conn: &mut PgConnection, id: NotificationId, found: i64) -> Result<(), Error> {
+    sqlx::query!(
+        "with ended as (delete from fan_outs where notification_id = $1 returning targets)
+         update notifications set targets = (select targets from ended) + $2::bigint where notification_id = $1",
+        id.0,
+        found
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
