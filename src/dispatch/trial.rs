@@ -12,7 +12,7 @@ use chrono::{DateTime, Utc};
 use super::brake::Said;
 use super::lane::Lane;
 use crate::domain::{
-    Certainty, DeliveryStatus, DeviceId, Environment, Finding, Job, LaneId, LaneKey, Outcome, Proof, Reason,
+    Certainty, DeliveryStatus, DeviceId, DeviceToken, Environment, Finding, Job, LaneId, LaneKey, Outcome, Proof, Reason,
     TokenDigest, Verdict,
 };
 use crate::queue::recorder::Ending;
@@ -83,9 +83,10 @@ pub(super) struct Trial<'a> {
 
 impl<'a> Trial<'a> {
     /// A trial, if the job is one.
-    pub(super) fn of(lane: &'a Lane, job: &Job, device: DeviceId, digest: TokenDigest) -> Option<Self> {
+    pub(super) fn of(lane: &'a Lane, job: &Job, device: DeviceId, token: &DeviceToken) -> Option<Self> {
+        let since = job.trial_since?;
         let word = job.last_word.clone().unwrap_or_else(|| Reason::new(BAD_TOKEN));
-        job.trial_since.map(|since| Self { lane, device, digest, since, word })
+        Some(Self { lane, device, digest: token.digest(), since, word })
     }
 
     /// What it came to. An attempt that may have been sent stays in doubt, and proves nothing.

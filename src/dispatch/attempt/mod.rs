@@ -50,7 +50,7 @@ async fn make(
 ) -> (Ending, Option<Finding>) {
     let membership = &lane.shared.membership;
     let job = &ticket.held().job;
-    let trial = Trial::of(lane, job, ticket.device(), token.digest());
+    let trial = Trial::of(lane, job, ticket.device(), token);
     // Our copy of Postgres's clock may be late by a round trip; no provider is told more life than was asked for, which
     // FCM refuses beyond 28 days.
     let now = membership.clock().now().max(job.due_at);
