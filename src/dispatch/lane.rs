@@ -1,5 +1,8 @@
 //! A lane: waits for room, then takes the most urgent device that is ready, and spawns its attempt. So `high` waits for
 //! one answer, never for a job.
+//!
+//! A task that has ended its attempt takes the next device itself while there is one to take: under load nobody is woken
+//! and nothing is spawned for a device.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -9,7 +12,7 @@ use tokio_util::task::TaskTracker;
 
 use super::attempt;
 use super::brake::Brake;
-use super::gate::{Gate, Phase};
+use super::gate::{Epoch, Gate, Phase};
 use super::ready::{Ready, ReadyQueue};
 use super::third_party::ThirdParty;
 use super::trial::Peers;
@@ -55,6 +58,18 @@ impl Lane {
         }
         self.ready.pop().await
     }
+
+    /// The most urgent device, for a task that keeps its place in the window; none: it has to give it up.
+    fn successor(&self) -> Option<(Ready, Epoch)> {
+        let (Phase::Open, epoch) = self.gate.phase() else { return None };
+        if self.window.is_over_full() || self.ready.is_empty() {
+            return None;
+        }
+        if self.setup.quota.as_ref().is_some_and(|quota| !quota.try_take()) {
+            return None;
+        }
+        self.ready.try_pop().map(|ready| (ready, epoch))
+    }
 }
 
 /// Sends until told to stop, then waits for what is in flight and drops the rest: it stays in its jobs.
@@ -67,7 +82,7 @@ pub(super) async fn run(lane: Arc<Lane>, tasks: TaskTracker, stop: CancellationT
         };
         send(&lane, &tasks, ready);
     }
-    lane.ready.clear();
+    lane.ready.close();
     lane.window.drained().await;
     lane.setup.senders.shutdown().await;
 }
@@ -80,7 +95,11 @@ fn send(lane: &Arc<Lane>, tasks: &TaskTracker, ready: Ready) {
     let place = lane.window.enter();
     let lane = Arc::clone(lane);
     tasks.spawn(async move {
-        attempt::run(&lane, ready, epoch).await;
+        let mut next = Some((ready, epoch));
+        while let Some((ready, epoch)) = next {
+            attempt::run(&lane, ready, epoch).await;
+            next = lane.successor();
+        }
         drop(place);
     });
 }

@@ -47,14 +47,30 @@ impl Quota {
     pub(super) async fn take(&self) {
         let at = {
             let mut inner = self.lock();
-            let each = Duration::from_secs(60) * inner.nodes / self.per_minute;
-            let saved = Instant::now().checked_sub(BURST);
-            inner.earned_by = saved.map_or(inner.earned_by, |saved| inner.earned_by.max(saved)) + each;
+            inner.earned_by = self.next(&inner);
             inner.earned_by
         };
         if at > Instant::now() {
             sleep_until(at).await;
         }
+    }
+
+    /// Counts one more message if it may be sent now.
+    pub(super) fn try_take(&self) -> bool {
+        let mut inner = self.lock();
+        let at = self.next(&inner);
+        let now = at <= Instant::now();
+        if now {
+            inner.earned_by = at;
+        }
+        now
+    }
+
+    /// When one more will have been earned.
+    fn next(&self, inner: &Inner) -> Instant {
+        let each = Duration::from_secs(60) * inner.nodes / self.per_minute;
+        let saved = Instant::now().checked_sub(BURST);
+        saved.map_or(inner.earned_by, |saved| inner.earned_by.max(saved)) + each
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Inner> {

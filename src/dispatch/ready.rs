@@ -57,6 +57,8 @@ struct Inner<T> {
     cells: [[VecDeque<T>; 3]; 3],
     len: usize,
     turn: u8,
+    /// Nothing is to be sent any more.
+    closed: bool,
 }
 
 impl Queued for Ready {
@@ -72,7 +74,7 @@ impl Queued for Ready {
 
 impl<T> Default for Inner<T> {
     fn default() -> Self {
-        Self { cells: Default::default(), len: 0, turn: 0 }
+        Self { cells: Default::default(), len: 0, turn: 0, closed: false }
     }
 }
 
@@ -87,13 +89,16 @@ impl<T: Queued> ReadyQueue<T> {
     }
 
     /// Nothing in it?
-    #[cfg(test)]
     pub(super) fn is_empty(&self) -> bool {
         self.lock().len == 0
     }
 
     pub(super) fn push(&self, ready: impl IntoIterator<Item = T>) {
         let mut inner = self.lock();
+        if inner.closed {
+            drop(inner);
+            return self.give_back(ready);
+        }
         for ready in ready {
             let (class, priority) = ready.range();
             inner.cells[row(class)][priority.rank()].push_back(ready);
@@ -113,7 +118,8 @@ impl<T: Queued> ReadyQueue<T> {
         }
     }
 
-    fn try_pop(&self) -> Option<T> {
+    /// The most urgent device, if there is one.
+    pub(super) fn try_pop(&self) -> Option<T> {
         let mut inner = self.lock();
         let (class, rank) = inner.choose()?;
         let ready = inner.cells[class][rank].pop_front()?;
@@ -132,9 +138,22 @@ impl<T: Queued> ReadyQueue<T> {
 
     /// Drops everything: each device stays in its job, which is given back.
     pub(super) fn clear(&self) {
-        let dropped = std::mem::take(&mut *self.lock());
-        let handed = dropped.cells.iter().flatten().flatten().filter(|ready| ready.handed()).count();
-        self.intake.free(handed);
+        let mut inner = self.lock();
+        inner.len = 0;
+        let dropped = std::mem::take(&mut inner.cells);
+        drop(inner);
+        self.give_back(dropped.into_iter().flatten().flatten());
+    }
+
+    /// Drops everything, and whatever comes later.
+    pub(super) fn close(&self) {
+        self.lock().closed = true;
+        self.clear();
+    }
+
+    /// Dropped, a device stays in its job.
+    fn give_back(&self, ready: impl IntoIterator<Item = T>) {
+        self.intake.free(ready.into_iter().filter(Queued::handed).count());
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner<T>> {
@@ -255,6 +274,15 @@ mod tests {
         let queue = queue(100);
         fill(&queue, Class::Direct, Priority::Normal, 30);
         assert_eq!(drain(&queue, 30).len(), 30);
+    }
+
+    #[test]
+    fn what_comes_after_the_end_is_dropped() {
+        let queue = queue(10);
+        fill(&queue, Class::Direct, Priority::High, 2);
+        queue.close();
+        fill(&queue, Class::Direct, Priority::High, 2);
+        assert!(queue.is_empty() && queue.try_pop().is_none());
     }
 
     #[test]

@@ -12,8 +12,8 @@ use chrono::{DateTime, Utc};
 use super::brake::Said;
 use super::lane::Lane;
 use crate::domain::{
-    Certainty, DeliveryStatus, DeviceId, DeviceToken, Environment, Finding, Job, LaneId, LaneKey, Outcome, Proof, Reason,
-    TokenDigest, Verdict,
+    Certainty, DeliveryStatus, DeviceId, DeviceToken, Environment, Finding, Job, LaneId, LaneKey, Outcome,
+    Proof, Reason, TokenDigest, Verdict,
 };
 use crate::queue::recorder::Ending;
 

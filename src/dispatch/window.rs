@@ -43,6 +43,11 @@ impl Window {
         self.in_flight.load(Ordering::Acquire)
     }
 
+    /// Are more under way than may be, since it shrank?
+    pub(super) fn is_over_full(&self) -> bool {
+        self.in_flight() > self.limit.load(Ordering::Acquire)
+    }
+
     /// Waits for room. Only one task may call it.
     pub(super) async fn room(&self) {
         while self.in_flight() >= self.limit.load(Ordering::Acquire) {

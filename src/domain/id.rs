@@ -119,7 +119,7 @@ impl fmt::Display for KeyId {
 /// The installation's secret: made once, kept in the database, and never changed, since public device ids and
 /// `apns-id`s are derived from it.
 #[derive(Clone)]
-pub struct InstallationKey([u8; 32]);
+pub struct InstallationKey(Hmac<Sha256>);
 
 impl fmt::Debug for InstallationKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -130,7 +130,7 @@ impl fmt::Debug for InstallationKey {
 impl InstallationKey {
     /// Wraps the stored bytes.
     pub fn new(bytes: [u8; 32]) -> Self {
-        Self(bytes)
+        Self(Hmac::new_from_slice(&bytes).expect("HMAC takes a key of any length"))
     }
 
     /// The public form of a device's id, `dev_` and 32 hexadecimal digits.
@@ -168,7 +168,7 @@ impl InstallationKey {
     }
 
     pub(super) fn mac(&self, parts: &[&[u8]]) -> [u8; 32] {
-        let mut mac = Hmac::<Sha256>::new_from_slice(&self.0).expect("HMAC takes a key of any length");
+        let mut mac = self.0.clone();
         for part in parts {
             mac.update(part);
         }

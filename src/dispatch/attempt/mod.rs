@@ -1,5 +1,6 @@
 //! One attempt, and what follows from its outcome.
 
+use std::pin::pin;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -33,8 +34,11 @@ pub(super) async fn run(lane: &Lane, ready: Ready, epoch: Epoch) {
         return;
     }
     let began = Instant::now();
-    let made = make(lane, &ticket, &token, &plan, began, epoch);
-    let made = panics::caught_in(made, &lane.name, ticket.held().job.notification).await;
+    let made = {
+        // Pinned here: what is moved for each device costs more than what it does.
+        let made = pin!(make(lane, &ticket, &token, &plan, began, epoch));
+        panics::caught_in(made, &lane.name, ticket.held().job.notification).await
+    };
     let (ending, finding) = made.unwrap_or_else(|| (rejected("internal", true), None));
     ticket.end(ending, began, finding);
 }
@@ -219,13 +223,13 @@ async fn tell_gate(lane: &Lane, epoch: Epoch, who: (NotificationId, DeviceId), o
         }
         Outcome::Misconfigured { reason, about: Misfit::Credential | Misfit::Topic } => {
             if lane.gate.suspend(epoch, reason.clone()) {
-                agree(lane, lane.gate.fingerprint(), Some(reason)).await;
+                Box::pin(agree(lane, lane.gate.fingerprint(), Some(reason))).await;
             }
         }
         Outcome::Unknown => lane.gate.silent(epoch),
         _ => {
             if lane.gate.healthy(epoch) {
-                agree(lane, lane.gate.fingerprint(), None).await;
+                Box::pin(agree(lane, lane.gate.fingerprint(), None)).await;
             }
             lane.window.grow();
         }

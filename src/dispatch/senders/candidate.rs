@@ -30,13 +30,30 @@ pub(in crate::dispatch) async fn send<'a>(
     plan: &Plan,
     begin: impl Fn(Duration) -> Option<Attempt<'a>>,
 ) -> Option<Heard> {
-    let present = async || {
-        let outcome = by(&lane.setup.senders.present(), plan, &begin(lane.shared.attempt_timeout)?).await;
-        Some(Heard { outcome, of_present: true })
-    };
-    let Some(trial) = lane.setup.senders.trial(|| lane.gate.is_suspended()) else {
-        return present().await;
-    };
+    match lane.setup.senders.trial(|| lane.gate.is_suspended()) {
+        None => by_present(lane, plan, &begin).await,
+        // Rare, and larger than all that is kept of other attempts.
+        Some(trial) => Box::pin(try_out(lane, plan, &begin, trial)).await,
+    }
+}
+
+async fn by_present<'a>(
+    lane: &Lane,
+    plan: &Plan,
+    begin: &impl Fn(Duration) -> Option<Attempt<'a>>,
+) -> Option<Heard> {
+    let attempt = begin(lane.shared.attempt_timeout)?;
+    let outcome = by(&lane.setup.senders.present(), plan, &attempt).await;
+    Some(Heard { outcome, of_present: true })
+}
+
+async fn try_out<'a>(
+    lane: &Lane,
+    plan: &Plan,
+    begin: &impl Fn(Duration) -> Option<Attempt<'a>>,
+    trial: Trial<'_>,
+) -> Option<Heard> {
+    let present = async || by_present(lane, plan, begin).await;
     let outcome = by(&trial.candidate, plan, &begin(TRIAL)?).await;
     match outcome {
         Outcome::Accepted { .. } => {

@@ -111,7 +111,7 @@ impl Client {
         if !renewed && !elsewhere {
             return verdict.outcome;
         }
-        match self.ask(prepared, attempt).await {
+        match Box::pin(self.ask(prepared, attempt)).await {
             Ok((verdict, _)) => verdict.outcome,
             Err(outcome) => outcome,
         }
