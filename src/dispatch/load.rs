@@ -66,7 +66,8 @@ pub(super) struct Opened {
 
 /// What was read for a load.
 struct Read {
-    devices: HashMap<DeviceId, LoadedDevice>,
+    /// In the order of ids.
+    devices: Vec<LoadedDevice>,
     users: HashMap<(NotificationId, DeviceId), UserId>,
     cancelled: HashSet<NotificationId>,
 }
@@ -82,12 +83,12 @@ impl Loader {
     ) -> Result<Vec<Ready>, store::Error> {
         let read = self.read(shared, &opened).await?;
         let (began, name) = (Instant::now(), setup.name());
-        let mut ready = Vec::new();
+        let mut ready = Vec::with_capacity(read.devices.len());
         for job in opened {
             let notification = job.held.job.notification;
             let plan = self.plans.get(&notification);
             for ticket in job.tickets {
-                let device = read.devices.get(&ticket.device());
+                let device = read.device(ticket.device());
                 let ending = match plan {
                     _ if read.cancelled.contains(&notification) => Some(cancelled("requested")),
                     None => Some(rejected("internal", false)),
@@ -164,9 +165,15 @@ impl Loader {
                 users.insert((id, device), UserId::stored(user));
             }
         }
-        let loaded = store::tokens::load(&mut conn, &devices).await?;
-        let devices = loaded.into_iter().map(|device| (device.device, device)).collect();
+        let devices = store::tokens::load(&mut conn, &devices).await?;
         Ok(Read { devices, users, cancelled })
+    }
+}
+
+impl Read {
+    fn device(&self, id: DeviceId) -> Option<&LoadedDevice> {
+        let at = self.devices.binary_search_by_key(&id, |device| device.device).ok()?;
+        self.devices.get(at)
     }
 }
 

@@ -18,8 +18,10 @@ const SHARE: Duration = Duration::from_millis(5);
 const OLDEST: Duration = Duration::from_millis(250);
 /// What can't be stored at all is tried again after so long.
 const ASIDE: Duration = Duration::from_secs(10);
-/// So many outcomes of one job are flushed at once.
+/// So many outcomes of one job are flushed soon.
 const MANY: usize = 100;
+/// They wait so long for the rest of their job: under load it ends within that time, and is one receipt instead of three.
+const REST: Duration = Duration::from_millis(50);
 /// So many jobs are flushed at once.
 const CROWD: usize = 256;
 /// Most devices of one statement.
@@ -35,7 +37,7 @@ pub(super) struct Ledger {
 
 impl Ledger {
     /// Takes in what was reported. Returns how many endings change nothing that must be recorded.
-    pub(super) fn apply(&mut self, events: Vec<Event>) -> usize {
+    pub(super) fn apply(&mut self, events: impl Iterator<Item = Event>) -> usize {
         let mut unrecordable = 0;
         for event in events {
             match event {
@@ -64,13 +66,15 @@ impl Ledger {
         let Some(job) = self.open.get_mut(&id) else { return false };
         let to_record = job.end(ended);
         let now = Instant::now();
-        if job.is_over() || job.waiting.len() >= MANY {
+        if job.is_over() {
             if !job.queued {
                 job.queued = true;
                 self.soon.push_back((now + SHARE, id));
             }
         } else if to_record && job.waiting.len() == 1 {
             self.later.push(Reverse((now + OLDEST, id)));
+        } else if to_record && job.waiting.len() == MANY {
+            self.later.push(Reverse((now + REST, id)));
         }
         to_record
     }

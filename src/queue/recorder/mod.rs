@@ -74,7 +74,14 @@ pub enum Ending {
 #[derive(Debug)]
 enum Event {
     Open(Arc<Held>),
-    Ended { holding: Holding, index: usize, ending: Ending, began: Instant, finding: Option<Finding> },
+    /// Something is found about few tokens: it must not make every event large.
+    Ended {
+        holding: Holding,
+        index: usize,
+        ending: Ending,
+        began: Instant,
+        finding: Option<Box<Finding>>,
+    },
 }
 
 /// Where outcomes go. Cheap to clone.
@@ -180,8 +187,9 @@ impl Shared {
         }
     }
 
-    fn take(&self) -> Vec<Event> {
-        std::mem::take(&mut *self.events.lock().unwrap_or_else(PoisonError::into_inner))
+    /// Takes all that was reported into an empty buffer, whose room serves for what is reported next.
+    fn take(&self, into: &mut Vec<Event>) {
+        std::mem::swap(&mut *self.events.lock().unwrap_or_else(PoisonError::into_inner), into);
     }
 }
 
@@ -203,6 +211,7 @@ impl Ticket {
     }
 
     fn push(&self, ending: Ending, began: Instant, finding: Option<Finding>) {
+        let finding = finding.map(Box::new);
         let holding = self.held.holding();
         self.shared.push(Event::Ended { holding, index: self.index, ending, began, finding });
     }

@@ -21,7 +21,7 @@ pub(super) struct Ended {
     pub(super) index: usize,
     pub(super) ending: Ending,
     pub(super) began: Instant,
-    pub(super) finding: Option<Finding>,
+    pub(super) finding: Option<Box<Finding>>,
 }
 
 /// A job whose outcomes this recorder writes.

@@ -24,8 +24,10 @@ const LAST_POLL: Duration = Duration::from_millis(20);
 pub(super) async fn run(writer: Writer, stop: CancellationToken) {
     let mut ledger = Ledger::default();
     let mut pause = FIRST_PAUSE;
+    let mut events = Vec::new();
     loop {
-        let back = ledger.apply(writer.shared.take());
+        writer.shared.take(&mut events);
+        let back = ledger.apply(events.drain(..));
         writer.shared.unrecorded.fetch_sub(back, Ordering::AcqRel);
         if stop.is_cancelled() && ledger.open.is_empty() && ledger.next_due().is_none() {
             return;
@@ -180,7 +182,7 @@ fn follow_up(writer: &Writer, ledger: &Ledger, id: Holding, ended: Vec<Ended>) {
         if let Some(lane) = due_at_once(&e.ending, job.held.job.lane) {
             writer.waker.waits(lane, Class::Retry, job.held.job.priority);
         }
-        findings.extend(e.finding);
+        findings.extend(e.finding.map(|finding| *finding));
     }
     if !findings.is_empty()
         && let Err(error) = writer.findings.try_send(findings)

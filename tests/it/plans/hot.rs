@@ -90,7 +90,7 @@ async fn assert_plans(db: &TestDatabase) {
     run(&db.pool, FILL).await;
     let leading = leading_columns(&db.pool).await;
     let mut faults = Vec::new();
-    for (pool, least) in [(queue, 19), (requests, 4)] {
+    for (pool, least) in [(queue, 20), (requests, 4)] {
         let mut conn = pool.acquire().await.unwrap();
         let plans = plans(&mut conn, id).await;
         assert!(plans.len() >= least, "only {} statements were found", plans.len());
@@ -119,7 +119,9 @@ async fn take(conn: &mut PgConnection) {
     jobs::sweep(conn, &[NodeId(1), NodeId(2)], 1_000).await.unwrap();
     expiry::expire(conn, 500).await.unwrap();
     partitions::droppable_days(conn, 30).await.unwrap();
+    // Neighbours, and scattered ones.
     tokens::load(conn, &[DeviceId(1), DeviceId(2)]).await.unwrap();
+    tokens::load(conn, &[DeviceId(1), DeviceId(1_000)]).await.unwrap();
 }
 
 /// What it asks to find an audience.

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use bytes::Bytes;
-use http::header::{AUTHORIZATION, CONTENT_TYPE};
+use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderName};
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderValue, Request, Uri};
 use serde_json::{Map, Value, json};
@@ -12,6 +12,9 @@ use crate::domain::{Content, DeviceToken, InputCode, InputFault, NotificationId,
 use crate::provider::apple::{self, Alert};
 use crate::provider::merge::merge;
 use crate::provider::{Attempt, Life};
+
+const APNS_ID: HeaderName = HeaderName::from_static("apns-id");
+const EXPIRATION: HeaderName = HeaderName::from_static(apple::EXPIRATION);
 
 /// Where a request's topic came from, which decides whom a verdict on it concerns (docs/queue.md 11).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -137,8 +140,8 @@ impl Prepared {
         let mut apns_id = HeaderValue::from_str(apns_id).expect("a UUID is a header value");
         // Never the same twice: kept out of the HPACK table, it can't push out what is (docs/providers.md 1.2).
         apns_id.set_sensitive(true);
-        headers.insert("apns-id", apns_id);
-        headers.insert(apple::EXPIRATION, attempt.life().apns_expiration().into());
+        headers.insert(APNS_ID, apns_id);
+        headers.insert(EXPIRATION, attempt.life().apns_expiration().into());
         request
     }
 }
