@@ -134,7 +134,7 @@ fn refuse_user_token(headers: &HeaderMap) -> Result<(), ApiError> {
 impl From<Error> for ApiError {
     fn from(error: Error) -> Self {
         match error {
-            Error::FromTheFuture => {
+            Error::FromTheFuture(_) => {
                 let detail = "registered_at lies in the future";
                 Self::fault(InputFault::at("#/registered_at", InputCode::BadValue, detail))
             }

@@ -7,17 +7,17 @@ use std::collections::HashMap;
 
 use bit_vec::BitVec;
 use pushpost::domain::{
-    AppId, Certainty, Class, DeviceId, DeviceToken, Environment, JobId, LaneId, NodeId, NotificationId,
-    Platform, Priority, Proof, Reason, Verdict,
+    AppId, Certainty, Class, DeviceId, DeviceToken, Environment, JobId, Kind, LaneId, NodeId, NotificationId,
+    Platform, Priority, Proof, Reason, Source, TopicName, Verdict,
 };
 use pushpost::store::planner;
 use pushpost::store::record::Receipt;
 use pushpost::store::{
-    accept, backlog, deliveries, environments, expiry, jobs, notifications, partitions, quarantine, record,
-    status, tokens,
+    accept, backlog, deliveries, devices, environments, expiry, jobs, notifications, partitions, quarantine,
+    record, status, tokens, topics,
 };
 use serde_json::Value;
-use sqlx::{AssertSqlSafe, PgConnection, PgPool, Row};
+use sqlx::{AssertSqlSafe, Connection, PgConnection, PgPool, Row};
 
 use super::pool;
 use crate::database::TestDatabase;
@@ -25,7 +25,7 @@ use crate::database::TestDatabase;
 /// After five Postgres compares, and keeps one.
 const OFTEN: usize = 7;
 
-/// 100,000 jobs of one device in another lane and 2,000 here, 100,000 devices, 20,000 receipts.
+/// 100,000 jobs of one device in another lane and 2,000 here, 100,000 devices, 20,000 receipts, 50,000 subscriptions.
 const FILL: &str = "
     insert into jobs (notification_id, lane_id, priority, due_at, expires_at, n, devices)
     select gen_random_uuid(), 2, 5, now() - interval '1 minute', now() + interval '1 day', 1, array[g]
@@ -39,14 +39,18 @@ const FILL: &str = "
     insert into receipts (notification_id, job_id, lane_id, attempt, accepted, shape, first_device, last_device,
                           devices, outcomes)
     select day_floor((now() at time zone 'UTC')::date), g, 1, 1, 1, '1', g, g, array[g], '\\x01'
-    from generate_series(1, 20000) g;";
+    from generate_series(1, 20000) g;
+    insert into topics (app_id, name) values (1, 'all') on conflict do nothing;
+    insert into subscriptions (topic_id, device_id)
+    select topic_id, g from topics, generate_series(1, 50000) g where name = 'all';";
 
 /// A service that has just been set up, and one whose tables have emptied again. Without autovacuum, whose analysis
 /// throws the kept plans away, sooner or later.
 const SET_UP: &str = "alter table jobs set (autovacuum_enabled = off);
     alter table devices set (autovacuum_enabled = off);
+    alter table subscriptions set (autovacuum_enabled = off);
     analyze";
-const EMPTY: &str = "delete from jobs; delete from devices; delete from receipts";
+const EMPTY: &str = "delete from jobs; delete from devices; delete from receipts; delete from subscriptions";
 
 #[tokio::test]
 async fn plans_of_a_new_service_serve_a_full_one() {
@@ -82,6 +86,7 @@ async fn assert_plans(db: &TestDatabase) {
         let mut conn = requests.acquire().await.unwrap();
         status::read(&mut conn, AppId(1), id).await.unwrap();
         backlog::waiting(&mut conn).await.unwrap();
+        enrol(&mut conn).await;
         drop(conn);
         let filter = deliveries::Filter::default();
         deliveries::page(&requests, id, &filter, deliveries::Position::START, 100).await.unwrap();
@@ -89,7 +94,7 @@ async fn assert_plans(db: &TestDatabase) {
     run(&db.pool, FILL).await;
     let leading = leading_columns(&db.pool).await;
     let mut faults = Vec::new();
-    for (pool, least) in [(queue, 16), (requests, 4)] {
+    for (pool, least) in [(queue, 16), (requests, 8)] {
         let mut conn = pool.acquire().await.unwrap();
         let plans = plans(&mut conn, id).await;
         assert!(plans.len() >= least, "only {} statements were found", plans.len());
@@ -119,6 +124,39 @@ async fn take(conn: &mut PgConnection) {
     expiry::expire(conn, 500).await.unwrap();
     partitions::droppable_days(conn, 30).await.unwrap();
     tokens::load(conn, &[DeviceId(1), DeviceId(2)]).await.unwrap();
+}
+
+/// What an import asks.
+async fn enrol(conn: &mut PgConnection) {
+    let token = |platform| DeviceToken::parse(platform, "abcd").unwrap();
+    let keys = Platform::ALL.map(|platform| (platform, token(platform).digest()));
+    let mut transaction = conn.begin().await.unwrap();
+    assert!(devices::lock_tokens(&mut transaction, AppId(1), &keys).await.unwrap().is_empty());
+    let device = devices::Device {
+        id: DeviceId(1),
+        app: AppId(1),
+        platform: Platform::Fcm,
+        environment: None,
+        environment_proven: false,
+        kind: Kind::Alert,
+        source: Source::Import,
+        token: token(Platform::Fcm),
+        user: None,
+        locale: None,
+        timezone: None,
+        app_version: None,
+        created_at: chrono::DateTime::UNIX_EPOCH,
+        registered_at: None,
+        quarantine: None,
+    };
+    let new = [((Platform::Fcm, device.token.digest()), &device)];
+    assert_eq!(devices::insert_all(&mut transaction, AppId(1), &new).await.unwrap().len(), 1);
+    devices::save_all(&mut transaction, &[&device]).await.unwrap();
+    topics::of_devices(&mut transaction, &[device.id]).await.unwrap();
+    let news = TopicName::parse("news").unwrap();
+    topics::subscribe_all(&mut transaction, AppId(1), &[(device.id, &news)]).await.unwrap();
+    topics::unsubscribe_all(&mut transaction, AppId(1), &[(device.id, &news)]).await.unwrap();
+    transaction.rollback().await.unwrap();
 }
 
 /// What it asks to store them, and what came of them.
@@ -165,7 +203,7 @@ async fn give(conn: &mut PgConnection, id: NotificationId) {
 async fn plans(conn: &mut PgConnection, id: NotificationId) -> Vec<(String, Value)> {
     let prepared: Vec<(String, String, Vec<String>)> = sqlx::query_as(
         "select name, statement, parameter_types::text[] from pg_prepared_statements
-         where statement ~ '\\m(jobs|devices|receipts|notifications)\\M'",
+         where statement ~ '\\m(jobs|devices|receipts|notifications|subscriptions)\\M'",
     )
     .persistent(false)
     .fetch_all(&mut *conn)
@@ -214,7 +252,9 @@ fn look(plan: &Value, leading: &HashMap<String, String>, fault: &mut impl FnMut(
         Value::Object(members) => {
             let text = |name| members.get(name).and_then(Value::as_str).unwrap_or_default();
             let (node, table, index) = (text("Node Type"), text("Relation Name"), text("Index Name"));
-            let large = |name: &str| ["jobs", "devices", "receipts"].iter().any(|of| name.starts_with(of));
+            let large = |name: &str| {
+                ["jobs", "devices", "receipts", "subscriptions"].iter().any(|of| name.starts_with(of))
+            };
             if node == "Seq Scan" && large(table) {
                 fault(format!("all of {table} is read"));
             }
