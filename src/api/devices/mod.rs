@@ -1,6 +1,7 @@
 //! `/v1/devices`: tokens and whose they are.
 
 mod answer;
+pub mod import;
 mod list;
 mod lookup;
 mod request;
@@ -30,6 +31,7 @@ pub(super) fn routes() -> Router<State> {
     Router::new()
         .route("/v1/devices", put(register).get(list::list))
         .route("/v1/devices/unregister", post(unregister))
+        .route(import::PATH, post(import::import))
         .route("/v1/devices/lookup", post(lookup::lookup))
         .route("/v1/devices/{id}", get(find).patch(describe).delete(remove))
 }

@@ -2,6 +2,7 @@
 
 mod audience;
 mod http;
+mod import;
 mod keys;
 mod quarantine;
 mod registration;
