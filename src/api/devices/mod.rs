@@ -1,6 +1,7 @@
 //! `/v1/devices`: tokens and whose they are.
 
 mod answer;
+pub mod export;
 pub mod import;
 mod list;
 mod lookup;

@@ -306,6 +306,7 @@ pub fn is_form(code: InputCode) -> bool {
 fn sort(code: InputCode) -> Sort {
     match code {
         InputCode::MalformedJson
+        | InputCode::MalformedCsv
         | InputCode::DuplicateField
         | InputCode::UnknownField
         | InputCode::UnknownParameter

@@ -1,6 +1,7 @@
 //! Devices: the registry on a real Postgres, and the endpoints on the real router.
 
 mod audience;
+mod cli;
 mod http;
 mod import;
 mod keys;

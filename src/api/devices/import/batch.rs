@@ -44,14 +44,20 @@ impl Batch {
                 registration(text)
             }
         };
-        self.last = line.number;
         match read {
             Ok(registration) => {
+                self.last = line.number;
                 self.lines.push(line.number);
                 self.registrations.push(registration);
             }
-            Err(failure) => self.failures.push((line.number, failure)),
+            Err(failure) => self.fail(line.number, failure),
         }
+    }
+
+    /// Notes a line that can't be read.
+    pub fn fail(&mut self, line: u64, failure: ApiError) {
+        self.last = line;
+        self.failures.push((line, failure));
     }
 
     /// Nothing in it?

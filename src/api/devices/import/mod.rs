@@ -14,6 +14,7 @@ use axum::{Extension, Json, extract};
 use serde_json::Value;
 use tokio::time::{Duration, timeout};
 
+pub use crate::registry::enrolment::AfterFailure;
 pub use batch::Batch;
 pub use lines::{LINE_MAX, Line, Lines};
 pub use run::{Batches, run};
@@ -27,7 +28,6 @@ use crate::api::health::Health;
 use crate::api::query::Parameters;
 use crate::api::request::RequestId;
 use crate::domain::InputCode;
-use crate::registry::enrolment::AfterFailure;
 
 /// Where it is.
 pub(in crate::api) const PATH: &str = "/v1/devices/import";
@@ -47,7 +47,7 @@ pub(super) async fn import(
     let mut body =
         Body { pieces, lines: Lines::default(), after, ended: None, health: Arc::clone(&state.health) };
     let (tally, done) = run(&state.pool, &caller.app, after, &mut body, |_| {}).await;
-    let document = tally.document(&id);
+    let document = tally.document(Some(&id));
     match done {
         Ok(()) => Ok(Json(document)),
         Err(why) => Err(ApiError::Unfinished { why: Box::new(why), import: Box::new(document) }),
@@ -77,6 +77,8 @@ struct Body {
 }
 
 impl Batches for Body {
+    type Error = ApiError;
+
     async fn next(&mut self) -> Result<Option<Batch>, ApiError> {
         let mut batch = Batch::new(self.after);
         loop {

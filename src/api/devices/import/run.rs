@@ -15,21 +15,24 @@ use crate::store;
 
 /// Where batches come from.
 pub trait Batches: Send {
+    /// Why there is no next one.
+    type Error: From<store::Error> + Send;
+
     /// The next one; none: that was all.
-    fn next(&mut self) -> impl Future<Output = Result<Option<Batch>, ApiError>> + Send;
+    fn next(&mut self) -> impl Future<Output = Result<Option<Batch>, Self::Error>> + Send;
 }
 
 /// Imports all batches, and keeps the tally.
 ///
 /// # Errors
 /// Why it did not come to its end; the tally says how far it came, and that far everything is stored.
-pub async fn run(
+pub async fn run<B: Batches>(
     pool: &PgPool,
     app: &App,
     after: AfterFailure,
-    batches: &mut impl Batches,
+    batches: &mut B,
     mut told: impl FnMut(&Tally) + Send,
-) -> (Tally, Result<(), ApiError>) {
+) -> (Tally, Result<(), B::Error>) {
     let mut tally = Tally::new(after);
     let done = import(pool, app, after, batches, &mut tally, &mut told).await;
     if done.is_err() {
@@ -38,14 +41,14 @@ pub async fn run(
     (tally, done)
 }
 
-async fn import(
+async fn import<B: Batches>(
     pool: &PgPool,
     app: &App,
     after: AfterFailure,
-    batches: &mut impl Batches,
+    batches: &mut B,
     tally: &mut Tally,
     told: &mut (impl FnMut(&Tally) + Send),
-) -> Result<(), ApiError> {
+) -> Result<(), B::Error> {
     let mut next = batches.next().await?;
     while let Some(mut batch) = next {
         let is_last = batch.is_last();

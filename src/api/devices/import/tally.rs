@@ -67,10 +67,15 @@ impl Tally {
         self.errors.extend(failures.into_iter().take(room).map(|(line, failure)| (line, failure.problem())));
     }
 
-    /// The answer's body.
-    pub fn document(&self, request_id: &str) -> Value {
-        let error =
-            |(line, problem): &(u64, Problem)| json!({"line": line, "problem": problem.document(request_id)});
+    /// The answer's body; without an id where there is no request.
+    pub fn document(&self, request_id: Option<&str>) -> Value {
+        let error = |(line, problem): &(u64, Problem)| {
+            let mut problem = problem.document(request_id.unwrap_or_default());
+            if let (None, Some(members)) = (request_id, problem.as_object_mut()) {
+                members.shift_remove("request_id");
+            }
+            json!({"line": line, "problem": problem})
+        };
         json!({
             "lines": self.lines(),
             "created": self.created,
@@ -105,8 +110,8 @@ mod tests {
         assert_eq!((tally.created, tally.updated, tally.failed, tally.lines()), (1, 1, 4, 6));
         tally.add(batch(AfterFailure::GoOn, 7..=2500), vec![]);
         assert_eq!((tally.failed, tally.errors.len(), tally.next_line), (1251, 1000, 2501));
-        assert_eq!(tally.document("r")["errors"][0]["problem"]["request_id"], "r");
-        assert_eq!(tally.document("r")["stopped_at"], Value::Null);
+        assert_eq!(tally.document(Some("r"))["errors"][0]["problem"]["request_id"], "r");
+        assert_eq!(tally.document(None)["stopped_at"], Value::Null);
     }
 
     #[test]

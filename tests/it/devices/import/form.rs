@@ -31,24 +31,24 @@ async fn lines_become_devices_and_again_they_change_nothing() {
         fcm("f2"),
     ]);
     assert_imported(&backend.import("", body.clone()).await, 3, 0);
-    let listed = backend.get("/v1/devices").await.body;
-    assert_has(
-        &listed,
-        &json!({"items": [
-            {"platform": "apns", "token": "ab".repeat(32), "environment": "sandbox", "kind": "voip", "user": null,
-             "source": "import", "registered_at": null, "created_at": "<time>", "status": "active", "topics": []},
-            {"platform": "fcm", "token": "f1", "environment": null, "kind": "alert", "user": "u1",
-             "topics": ["news", "team:42"], "locale": "de-DE", "timezone": "Europe/Berlin", "app_version": "1.2",
-             "source": "import", "registered_at": "2025-03-01T12:00:00.500Z", "status": "active"},
-            {"token": "f2", "source": "import", "registered_at": null}
-        ], "next_cursor": null}),
-    );
+    let apns = json!({"platform": "apns", "token": "ab".repeat(32)});
+    let tokens = json!({"tokens": [apns, fcm("f1"), fcm("f2")]});
+    let listed = backend.post("/v1/devices/lookup", tokens.clone()).await.body;
+    let expected = json!({"items": [
+        {"platform": "apns", "token": "ab".repeat(32), "environment": "sandbox", "kind": "voip", "user": null,
+         "source": "import", "registered_at": null, "created_at": "<time>", "status": "active", "topics": []},
+        {"platform": "fcm", "token": "f1", "environment": null, "kind": "alert", "user": "u1",
+         "topics": ["news", "team:42"], "locale": "de-DE", "timezone": "Europe/Berlin", "app_version": "1.2",
+         "source": "import", "registered_at": "2025-03-01T12:00:00.500Z", "status": "active"},
+        {"token": "f2", "source": "import", "registered_at": null}
+    ]});
+    assert_has(&listed, &expected);
     let rows = "select string_agg(xmin::text || d::text, ' ' order by device_id) from devices d";
     let before: String = sqlx::query_scalar(rows).fetch_one(&service.database.pool).await.unwrap();
     assert_imported(&backend.import("?on_error=stop", body).await, 0, 3);
     let after: String = sqlx::query_scalar(rows).fetch_one(&service.database.pool).await.unwrap();
     assert_eq!(after, before, "not even written again");
-    assert_eq!(backend.get("/v1/devices").await.body, listed);
+    assert_eq!(backend.post("/v1/devices/lookup", tokens).await.body, listed);
 }
 
 #[tokio::test]
