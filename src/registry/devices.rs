@@ -135,9 +135,9 @@ pub async fn find_by_tokens(
     platform: Platform,
     tokens: &[DeviceToken],
 ) -> Result<Vec<KnownDevice>, store::Error> {
-    let digests: Vec<_> = tokens.iter().map(DeviceToken::digest).collect();
+    let tokens: Vec<_> = tokens.iter().map(|token| (platform, token.digest())).collect();
     let mut conn = pool.acquire().await?;
-    let devices = store::devices::by_tokens(&mut conn, app, platform, &digests).await?;
+    let devices = store::devices::by_tokens(&mut conn, app, &tokens).await?;
     with_topics(&mut conn, devices).await
 }
 
@@ -162,7 +162,7 @@ pub async fn unregister(
     token: &DeviceToken,
 ) -> Result<(), store::Error> {
     let mut conn = pool.acquire().await?;
-    for device in store::devices::by_tokens(&mut conn, app, platform, &[token.digest()]).await? {
+    for device in store::devices::by_tokens(&mut conn, app, &[(platform, token.digest())]).await? {
         store::devices::delete(&mut conn, app, device.id).await?;
     }
     Ok(())

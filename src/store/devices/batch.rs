@@ -16,11 +16,10 @@ use crate::store::Error;
 /// What identifies a device within its app.
 pub type TokenKey = (Platform, TokenDigest);
 
-/// The devices with these tokens, locked in id order until the transaction ends. A token of one platform whose digest is
-/// that of another platform's may come along.
+/// The devices with these tokens, locked in id order until the transaction ends.
 ///
-/// Found by their tokens first and locked by their ids then: ordered by id in one step, a plan that was made while there
-/// were none walks over all devices.
+/// Each token is looked up by itself, and what is found locked by its id. In one condition over lists, a plan that was
+/// made while there were none goes through all devices of the app (docs/queue.md 5).
 ///
 /// # Errors
 /// The database's.
@@ -29,14 +28,13 @@ pub async fn lock_tokens(
     app: AppId,
     tokens: &[TokenKey],
 ) -> Result<Vec<Device>, Error> {
-    let mut platforms: Vec<i16> = tokens.iter().map(|(platform, _)| platform.code()).collect();
-    platforms.sort_unstable();
-    platforms.dedup();
-    let digests: Vec<Vec<u8>> = tokens.iter().map(|(_, digest)| digest.0.to_vec()).collect();
+    let (platforms, digests) = token_columns(tokens);
     let rows = devices_where!(
         "device_id = any(array(
-           select device_id from devices
-           where app_id = $1 and platform = any($2) and token_digest = any($3)))
+           select found.device_id from unnest($2::smallint[], $3::bytea[]) as t(platform, token_digest)
+           cross join lateral (
+             select device_id from devices d
+             where d.app_id = $1 and d.platform = t.platform and d.token_digest = t.token_digest limit 1) found))
          order by device_id for no key update",
         app.0,
         &platforms,
@@ -45,6 +43,36 @@ pub async fn lock_tokens(
     .fetch_all(conn)
     .await?;
     rows.into_iter().map(Device::try_from).collect()
+}
+
+/// The devices with these tokens, in no particular order. Found as [`lock_tokens`] does.
+///
+/// # Errors
+/// The database's.
+pub async fn by_tokens(
+    conn: &mut PgConnection,
+    app: AppId,
+    tokens: &[TokenKey],
+) -> Result<Vec<Device>, Error> {
+    let (platforms, digests) = token_columns(tokens);
+    let rows = devices_where!(
+        "device_id = any(array(
+           select found.device_id from unnest($2::smallint[], $3::bytea[]) as t(platform, token_digest)
+           cross join lateral (
+             select device_id from devices d
+             where d.app_id = $1 and d.platform = t.platform and d.token_digest = t.token_digest limit 1) found))",
+        app.0,
+        &platforms,
+        &digests
+    )
+    .fetch_all(conn)
+    .await?;
+    rows.into_iter().map(Device::try_from).collect()
+}
+
+/// Tokens as columns.
+pub(super) fn token_columns(tokens: &[TokenKey]) -> (Vec<i16>, Vec<Vec<u8>>) {
+    tokens.iter().map(|(platform, digest)| (platform.code(), digest.0.to_vec())).unzip()
 }
 
 /// What became of a device that was stored.

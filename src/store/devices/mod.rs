@@ -11,13 +11,13 @@ use sqlx::PgConnection;
 pub use self::addressed::{
     Addressed, NewToken, addressed_ids, addressed_tokens, addressed_users, insert_sent, mark_sent,
 };
-pub use self::batch::{Inserted, TokenKey, insert_all, lock_tokens, save_all};
+pub use self::batch::{Inserted, TokenKey, by_tokens, insert_all, lock_tokens, save_all};
 pub use self::list::{Filter, Page, list};
 use self::row::{DeviceRow, devices_where};
 use super::Error;
 use crate::domain::{
     AppId, AppVersion, DeviceId, DeviceToken, Environment, Kind, Locale, Platform, QuarantineReason, Source,
-    TimeZone, TokenDigest, UserId,
+    TimeZone, UserId,
 };
 
 /// A device, but for its topics.
@@ -84,28 +84,6 @@ pub async fn lock(conn: &mut PgConnection, app: AppId, id: DeviceId) -> Result<O
         .fetch_optional(conn)
         .await?;
     row.map(Device::try_from).transpose()
-}
-
-/// The devices with these tokens, in no particular order: tokens of one platform.
-///
-/// # Errors
-/// The database's.
-pub async fn by_tokens(
-    conn: &mut PgConnection,
-    app: AppId,
-    platform: Platform,
-    digests: &[TokenDigest],
-) -> Result<Vec<Device>, Error> {
-    let digests: Vec<Vec<u8>> = digests.iter().map(|digest| digest.0.to_vec()).collect();
-    let rows = devices_where!(
-        "app_id = $1 and platform = $2 and token_digest = any($3)",
-        app.0,
-        platform.code(),
-        &digests
-    )
-    .fetch_all(conn)
-    .await?;
-    rows.into_iter().map(Device::try_from).collect()
 }
 
 /// Deletes a device with its subscriptions. False: there is none.
