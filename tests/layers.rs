@@ -26,6 +26,7 @@ const PROBLEMS: &[&str] = &[
     "method_not_allowed",
     "body_too_slow",
     "body_too_large",
+    "line_too_large",
     "too_many_targets",
     "too_many_items",
     "url_too_long",

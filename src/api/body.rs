@@ -7,7 +7,7 @@ use bytes::{Bytes, BytesMut};
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName};
 use http_body_util::BodyExt;
-use tokio::time::{Duration, timeout};
+use tokio::time::{Duration, Instant, timeout};
 
 use super::State;
 use super::error::ApiError;
@@ -15,6 +15,8 @@ use crate::domain::{InputCode, InputFault};
 
 /// For the whole body: at the largest size some 280 kB/s.
 const BODY_DEADLINE: Duration = Duration::from_secs(30);
+/// Of a stream, so much has to come in that time, or the end of a line.
+const STREAM_BYTES: usize = 64 << 10;
 
 /// The bytes of a body that is said to be JSON.
 #[derive(Debug)]
@@ -38,12 +40,58 @@ impl FromRequest<State> for JsonBody {
     }
 }
 
+/// A body that is said to be NDJSON, as a stream of any size.
+#[derive(Debug)]
+pub struct NdjsonBody(pub Pieces);
+
+impl FromRequest<State> for NdjsonBody {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, _: &State) -> Result<Self, ApiError> {
+        let is_ndjson = essence(request.headers()).is_some_and(|essence| essence == "application/x-ndjson");
+        if !is_ndjson || is_encoded(request.headers()) {
+            return Err(ApiError::NotNdjson);
+        }
+        Ok(Self(Pieces { body: request.into_body(), patience: BODY_DEADLINE, bytes: 0 }))
+    }
+}
+
+/// The pieces of a stream, whose sender has to get on.
+#[derive(Debug)]
+pub struct Pieces {
+    body: Body,
+    /// How long it may still be waited for the next end of a line.
+    patience: Duration,
+    /// What came since the last one.
+    bytes: usize,
+}
+
+impl Pieces {
+    /// The next piece; none: that was all. The future may be dropped.
+    ///
+    /// # Errors
+    /// It is too slow or broke off.
+    pub async fn next(&mut self) -> Result<Option<Bytes>, ApiError> {
+        loop {
+            let from = Instant::now();
+            let frame = timeout(self.patience, self.body.frame()).await;
+            // Only waiting counts: how fast we take what comes is not the sender's to answer for.
+            self.patience = self.patience.saturating_sub(from.elapsed());
+            let Some(frame) = frame.map_err(|_| ApiError::BodyTooSlow)? else { return Ok(None) };
+            let Ok(data) = frame.map_err(|_| broke_off())?.into_data() else { continue };
+            self.bytes += data.len();
+            if self.bytes >= STREAM_BYTES || data.contains(&b'\n') {
+                (self.patience, self.bytes) = (BODY_DEADLINE, 0);
+            }
+            return Ok(Some(data));
+        }
+    }
+}
+
 async fn collect(mut body: Body, limit: usize) -> Result<Bytes, ApiError> {
     let mut all = BytesMut::new();
     while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|_| {
-            ApiError::fault(InputFault::at("#", InputCode::MalformedJson, "the body broke off"))
-        })?;
+        let frame = frame.map_err(|_| broke_off())?;
         let Ok(data) = frame.into_data() else { continue };
         if all.len() + data.len() > limit {
             return Err(ApiError::BodyTooLarge(limit));
@@ -53,12 +101,20 @@ async fn collect(mut body: Body, limit: usize) -> Result<Bytes, ApiError> {
     Ok(all.freeze())
 }
 
+fn broke_off() -> ApiError {
+    ApiError::fault(InputFault::at("#", InputCode::MalformedJson, "the body broke off"))
+}
+
 fn is_json(headers: &HeaderMap) -> bool {
-    let essence = text(headers, CONTENT_TYPE).and_then(|value| value.split(';').next()).map(str::trim);
-    essence.is_some_and(|essence| {
-        let essence = essence.to_ascii_lowercase();
+    essence(headers).is_some_and(|essence| {
         essence == "application/json" || essence.starts_with("application/") && essence.ends_with("+json")
     })
+}
+
+/// The media type without its parameters, in lower case.
+fn essence(headers: &HeaderMap) -> Option<String> {
+    let essence = text(headers, CONTENT_TYPE)?.split(';').next()?;
+    Some(essence.trim().to_ascii_lowercase())
 }
 
 /// Compressed, a small body could be a very large one.

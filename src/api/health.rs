@@ -37,6 +37,11 @@ impl Health {
         self.draining.store(true, Ordering::Relaxed);
     }
 
+    /// Is the node on its way out?
+    pub fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
+    }
+
     /// Should the node be given requests?
     ///
     /// # Errors

@@ -13,6 +13,7 @@ use tokio::time::{Duration, Instant, timeout};
 use uuid::Uuid;
 
 use super::auth::CallerNote;
+use super::devices;
 use super::error::ApiError;
 use super::leftover;
 use super::problem::Problem;
@@ -27,6 +28,8 @@ const URL_MAX: usize = 8 << 10;
 pub(super) const HEADERS_MAX: usize = 16 << 10;
 /// From the head of the request to the head of the answer, the body's arrival included.
 const DEADLINE: Duration = Duration::from_secs(60);
+/// Routes whose bodies are streams. They take as long as they take, while their senders get on ([`super::body::Pieces`]).
+const STREAMS: &[&str] = &[devices::import::PATH];
 
 /// A request's id, as answers, problems and the log name it.
 #[derive(Clone, Debug)]
@@ -60,7 +63,8 @@ pub(super) async fn surround(mut request: Request, next: Next) -> Response {
             }
         }
     };
-    let handled = timeout(DEADLINE, handled).await;
+    let is_stream = route.as_ref().is_some_and(|route| STREAMS.contains(&route.as_str()));
+    let handled = timeout(if is_stream { Duration::MAX } else { DEADLINE }, handled).await;
     leftover.drain().await;
     let response = match handled {
         Ok(Ok(response)) => response,

@@ -7,10 +7,10 @@ use serde_json::{Value, json};
 use sqlx::Postgres;
 use sqlx::pool::PoolConnection;
 
+use super::database::{known_app, open};
 use super::failure::Failure;
 use super::output;
 use super::settings::ConfigArgs;
-use crate::config::Config;
 use crate::domain::{BadId, BadScopes, KeyId, Scopes};
 use crate::registry::keys;
 use crate::runtime::Database;
@@ -160,29 +160,8 @@ impl Revoke {
     }
 }
 
-/// A database whose schema is as this program needs it, so that a key can be made before the service ever ran.
-async fn open(config: &Config) -> Result<Database, Failure> {
-    let database = Database::open(config).await?;
-    if config.database.migrate {
-        database.migrate().await?;
-    }
-    Ok(database)
-}
-
 async fn connection(database: &Database) -> anyhow::Result<PoolConnection<Postgres>> {
     database.pool().acquire().await.context("cannot reach the database")
-}
-
-fn known_app(config: &Config, app: &str) -> Result<(), Failure> {
-    if config.apps.contains_key(app) {
-        return Ok(());
-    }
-    let names: Vec<_> = config.apps.keys().map(String::as_str).collect();
-    let failure = Failure::failed(format_args!("the configuration has no app {app:?}"));
-    Err(failure.hint(match names.as_slice() {
-        [] => format!("it has none; name a file by --config that has a table such as [apps.{app}.apns]"),
-        names => format!("it has {}", names.join(", ")),
-    }))
 }
 
 fn scopes(list: &str) -> Result<Scopes, BadScopes> {

@@ -1,6 +1,8 @@
 //! The commands, one file each. Data goes to stdout, all else to stderr; wrong usage ends 64, a failure 1.
 
+mod database;
 mod demo;
+mod devices;
 mod failure;
 mod healthcheck;
 mod keys;
@@ -37,6 +39,7 @@ enum Command {
     Simulate(simulate::Simulate),
     Migrate(migrate::Migrate),
     Keys(keys::Keys),
+    Devices(devices::Devices),
     Healthcheck(healthcheck::Healthcheck),
 }
 
@@ -74,6 +77,7 @@ impl Command {
                 Self::Simulate(simulate) => simulate.run().await,
                 Self::Migrate(migrate) => migrate.run().await,
                 Self::Keys(keys) => keys.run().await,
+                Self::Devices(devices) => devices.run().await,
                 Self::Healthcheck(healthcheck) => healthcheck.run().await,
             }
         })

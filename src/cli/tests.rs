@@ -41,6 +41,12 @@ fn wrong_usage_ends_64() {
         "pushpost keys create --app shop --scope register,send",
         "pushpost keys create --app shop --scope fly",
         "pushpost migrate --dry-run",
+        "pushpost devices",
+        "pushpost devices import",
+        "pushpost devices import f --format xml",
+        "pushpost devices import f --from-line 0",
+        "pushpost devices import f --on-error halt",
+        "pushpost devices export f",
     ];
     for line in wrong {
         assert_eq!(super::main(args(line)), std::process::ExitCode::from(64), "{line}");
@@ -76,6 +82,9 @@ fn what_the_contract_promises_is_taken() {
         "pushpost keys create --app shop --scope send,read --name backend --config c.toml",
         "pushpost keys list --json",
         "pushpost keys revoke key_00000000000000000000000000000001",
+        "pushpost devices import devices.ndjson",
+        "pushpost devices import - --app shop --format csv --from-line 7 --on-error stop --json --config c.toml",
+        "pushpost devices export --app shop --all --after dev_1 --config c.toml",
         "pushpost healthcheck --ready",
     ];
     for line in right {

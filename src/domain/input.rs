@@ -106,6 +106,8 @@ macro_rules! input_codes {
 input_codes! {
     /// Not JSON at all. Form.
     MalformedJson "malformed_json",
+    /// Not a line of CSV. Form.
+    MalformedCsv "malformed_csv",
     /// The same member twice. Form.
     DuplicateField "duplicate_field",
     /// A member that nothing reads. Form.

@@ -5,11 +5,10 @@ use std::collections::{BTreeMap, HashSet};
 use sqlx::{PgConnection, PgPool};
 
 use crate::domain::{
-    App, DeviceId, DeviceToken, Environment, FanOut, Kind, LaneKey, Platform, Reason, Target, TokenDigest,
-    UserId,
+    App, DeviceId, DeviceToken, Environment, FanOut, Kind, LaneKey, Platform, Reason, Target, UserId,
 };
 use crate::store;
-use crate::store::devices::{Addressed, NewToken};
+use crate::store::devices::{Addressed, NewToken, TokenKey};
 
 /// How often tokens may turn out to be known and then gone again before it is called contention.
 const ATTEMPTS: usize = 5;
@@ -123,7 +122,7 @@ pub async fn resolve(
 }
 
 /// Tokens by what identifies them, in the order in which they may be locked.
-type Tokens<'a> = BTreeMap<(Platform, TokenDigest), &'a AddressedToken>;
+type Tokens<'a> = BTreeMap<TokenKey, &'a AddressedToken>;
 
 /// The tokens of the platforms in question, each once: the first mention counts.
 fn distinct_tokens(audience: &Audience) -> Tokens<'_> {
@@ -153,9 +152,8 @@ async fn find_or_make(
         }
     };
     for _ in 0..ATTEMPTS {
-        let platforms = sorted(missing.keys().map(|(platform, _)| *platform));
-        let digests: Vec<TokenDigest> = missing.keys().map(|(_, digest)| *digest).collect();
-        let known = store::devices::addressed_tokens(conn, app.id, &platforms, &digests).await?;
+        let keys: Vec<TokenKey> = missing.keys().copied().collect();
+        let known = store::devices::addressed_tokens(conn, app.id, &keys).await?;
         take(&mut missing, known);
         if missing.is_empty() {
             return Ok(found);

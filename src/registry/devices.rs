@@ -1,17 +1,14 @@
 //! Devices as their callers know them: registered, described, listed, removed.
 
-use chrono::{DateTime, TimeDelta, Utc};
+use std::collections::BTreeSet;
+
 use sqlx::{PgConnection, PgPool};
 
-use super::registration::{Caller, Details, Registration, Unfit, is_replaced, replace};
+use super::enrolment::{AfterFailure, enrol_with};
+use super::registration::{Caller, Details, FromTheFuture, Registration, Tokens, Unfit};
 use crate::domain::{App, AppId, DeviceId, DeviceToken, Platform, TopicName};
 use crate::store;
 use crate::store::devices::{Device, Filter, Page};
-
-/// How far a caller's clock may be ahead of Postgres's: what it calls now is taken as now.
-const CLOCK_TOLERANCE: TimeDelta = TimeDelta::seconds(5);
-/// How often a registration may lose a race against others for the same token.
-const ATTEMPTS: usize = 5;
 
 /// A device with its topics.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -35,8 +32,8 @@ pub struct Registered {
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// `registered_at` lies in the future.
-    #[error("registered_at lies in the future")]
-    FromTheFuture,
+    #[error(transparent)]
+    FromTheFuture(#[from] FromTheFuture),
     /// Details that a device of its platform can't have.
     #[error("not for a device of this platform")]
     Unfit(Vec<Unfit>),
@@ -66,14 +63,13 @@ pub async fn register(
     if !unfit.is_empty() {
         return Err(Error::Unfit(unfit));
     }
-    for _ in 0..ATTEMPTS {
-        let mut transaction = store::begin(pool).await?;
-        if let Some(registered) = try_register(&mut transaction, app, registration, caller).await? {
-            transaction.commit().await?;
-            return Ok(registered);
-        }
-    }
-    Err(store::Error::Contended.into())
+    let one = std::slice::from_ref(registration);
+    let mut enrolled = enrol_with(pool, app, one, caller, AfterFailure::Stop).await?;
+    let is_new = enrolled.outcomes.pop().expect("one registration has one outcome")?;
+    let (device, topics) =
+        enrolled.roll.find(Tokens::of(registration)).expect("a device that was registered");
+    let known = KnownDevice { device: device.clone(), topics: topics.cloned().collect() };
+    Ok(Registered { known, is_new })
 }
 
 /// Changes what is said of a device. No registration: neither its time nor a quarantine changes. None: no such device.
@@ -95,10 +91,9 @@ pub async fn describe(
         return Err(Error::Unfit(unfit));
     }
     details.describe(&mut device, app, Caller::Backend);
-    store::devices::save(&mut transaction, &device).await?;
+    store::devices::save_all(&mut transaction, &[&device]).await?;
     if let Some(names) = &details.topics {
-        store::topics::unsubscribe_others(&mut transaction, app.id, id, names, false).await?;
-        store::topics::subscribe(&mut transaction, app.id, id, names).await?;
+        set_topics(&mut transaction, &device, names.iter().collect()).await?;
     }
     let known = with_topics(&mut transaction, vec![device]).await?.pop();
     transaction.commit().await?;
@@ -140,9 +135,9 @@ pub async fn find_by_tokens(
     platform: Platform,
     tokens: &[DeviceToken],
 ) -> Result<Vec<KnownDevice>, store::Error> {
-    let digests: Vec<_> = tokens.iter().map(DeviceToken::digest).collect();
+    let tokens: Vec<_> = tokens.iter().map(|token| (platform, token.digest())).collect();
     let mut conn = pool.acquire().await?;
-    let devices = store::devices::by_tokens(&mut conn, app, platform, &digests).await?;
+    let devices = store::devices::by_tokens(&mut conn, app, &tokens).await?;
     with_topics(&mut conn, devices).await
 }
 
@@ -167,95 +162,25 @@ pub async fn unregister(
     token: &DeviceToken,
 ) -> Result<(), store::Error> {
     let mut conn = pool.acquire().await?;
-    for device in store::devices::by_tokens(&mut conn, app, platform, &[token.digest()]).await? {
+    for device in store::devices::by_tokens(&mut conn, app, &[(platform, token.digest())]).await? {
         store::devices::delete(&mut conn, app, device.id).await?;
     }
     Ok(())
 }
 
-/// None: somebody else made the same device at the same time; again, then.
-async fn try_register(
-    conn: &mut PgConnection,
-    app: &App,
-    registration: &Registration,
-    caller: Caller,
-) -> Result<Option<Registered>, Error> {
-    let now = store::devices::transaction_time(conn).await?;
-    let at = match registration.registered_at {
-        Some(stated) if stated > now + CLOCK_TOLERANCE => return Err(Error::FromTheFuture),
-        stated => stated.map_or(now, |stated| stated.min(now)),
-    };
-    let (known, old) = lock_both(conn, app.id, registration).await?;
-    // A replay must not bring back what has changed since the place was taken.
-    let heir_to = old.as_ref().filter(|old| !is_replaced(old));
-    let is_new = known.is_none();
-    let mut device = match known {
-        Some(mut device) => {
-            registration.again(&mut device, app, at, caller);
-            device
-        }
-        None => registration.first(app, at, caller),
-    };
-    if let Some(old) = heir_to {
-        registration.inherit(&mut device, old, caller);
-    }
-    if is_new {
-        match store::devices::insert(conn, &device).await? {
-            Some(inserted) => device = inserted,
-            None => return Ok(None),
-        }
-    } else {
-        store::devices::save(conn, &device).await?;
-    }
-    set_topics(conn, registration, &device, heir_to, caller).await?;
-    if let Some(old) = heir_to {
-        retire(conn, old, now).await?;
-    }
-    let known = with_topics(conn, vec![device]).await?.pop();
-    Ok(known.map(|known| Registered { known, is_new }))
-}
-
-/// The registered device and the one that it replaces, as far as they are known.
-async fn lock_both(
-    conn: &mut PgConnection,
-    app: AppId,
-    registration: &Registration,
-) -> Result<(Option<Device>, Option<Device>), store::Error> {
-    let replaces = registration.replaces.as_ref().filter(|old| **old != registration.token);
-    let digests: Vec<_> =
-        [Some(&registration.token), replaces].into_iter().flatten().map(DeviceToken::digest).collect();
-    let locked = store::devices::lock_by_tokens(conn, app, registration.platform, &digests).await?;
-    let (own, old): (Vec<_>, Vec<_>) =
-        locked.into_iter().partition(|device| device.token == registration.token);
-    Ok((own.into_iter().next(), old.into_iter().next()))
-}
-
+/// The whole set of a device's own topics.
 async fn set_topics(
     conn: &mut PgConnection,
-    registration: &Registration,
     device: &Device,
-    heir_to: Option<&Device>,
-    caller: Caller,
+    names: BTreeSet<&TopicName>,
 ) -> Result<(), store::Error> {
-    let open_only = caller == Caller::App;
-    match (&registration.details.topics, heir_to) {
-        (Some(names), _) => {
-            store::topics::unsubscribe_others(conn, device.app, device.id, names, open_only).await?;
-            store::topics::subscribe(conn, device.app, device.id, names).await
-        }
-        (None, Some(old)) if caller == Caller::Backend => {
-            let mut topics = store::topics::of_devices(conn, &[old.id]).await?;
-            let names = topics.remove(&old.id).unwrap_or_default();
-            store::topics::subscribe(conn, device.app, device.id, &names).await
-        }
-        (None, _) => Ok(()),
-    }
-}
-
-async fn retire(conn: &mut PgConnection, old: &Device, now: DateTime<Utc>) -> Result<(), store::Error> {
-    let mut old = old.clone();
-    replace(&mut old, now);
-    store::devices::save(conn, &old).await
+    let before = store::topics::of_devices(conn, &[device.id]).await?.remove(&device.id).unwrap_or_default();
+    let before: BTreeSet<_> = before.iter().collect();
+    let pairs = |names: Vec<_>| names.into_iter().map(|name| (device.id, name)).collect::<Vec<_>>();
+    let ended = pairs(before.difference(&names).copied().collect());
+    let added = pairs(names.difference(&before).copied().collect());
+    store::topics::unsubscribe_all(conn, device.app, &ended).await?;
+    store::topics::subscribe_all(conn, device.app, &added).await
 }
 
 async fn with_topics(

@@ -2,6 +2,7 @@
 
 pub mod audience;
 pub mod devices;
+pub mod enrolment;
 pub mod keys;
 pub mod pruning;
 pub mod registration;

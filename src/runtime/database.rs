@@ -9,6 +9,7 @@ use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{ConnectOptions as _, Connection as _, PgPool};
 
 use crate::config::Config;
+use crate::domain::{Apps, InstallationKey};
 use crate::embedded_postgres::{EmbeddedPostgres, Settings};
 use crate::store::{self, planner};
 
@@ -78,6 +79,22 @@ impl Database {
     /// Postgres is out of reach.
     pub async fn connection(&self) -> anyhow::Result<PoolConnection<sqlx::Postgres>> {
         Ok(self.pool.acquire().await?)
+    }
+
+    /// The configured apps, with their rows, which are made if they are missing.
+    ///
+    /// # Errors
+    /// Postgres is out of reach.
+    pub async fn apps(&self, config: &Config) -> anyhow::Result<Apps> {
+        super::senders::apps(&mut *self.connection().await?, config).await
+    }
+
+    /// Makes public ids.
+    ///
+    /// # Errors
+    /// Postgres is out of reach.
+    pub async fn installation_key(&self) -> anyhow::Result<InstallationKey> {
+        Ok(store::apps::installation_key(&mut *self.connection().await?).await?)
     }
 
     /// Connections that work the queue.

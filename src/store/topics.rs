@@ -68,67 +68,91 @@ pub async fn subscribers(
     Ok(ids.fetch_all(conn).await?.into_iter().map(DeviceId).collect())
 }
 
-/// Subscribes a device to topics, beside those that it has.
+/// A device's subscription to a topic.
+pub type Subscription<'a> = (DeviceId, &'a TopicName);
+
+/// Adds subscriptions, of devices that the transaction has locked or made.
 ///
 /// # Errors
 /// The database's.
-pub async fn subscribe(
+pub async fn subscribe_all(
     conn: &mut PgConnection,
     app: AppId,
-    device: DeviceId,
-    names: &[TopicName],
+    subscriptions: &[Subscription<'_>],
 ) -> Result<(), Error> {
-    let mut names = texts(names);
+    let mut names: Vec<String> = subscriptions.iter().map(|(_, name)| name.as_str().to_owned()).collect();
     names.sort_unstable();
-    // What exists is not inserted in vain: each try would use up a number of a small identity column.
-    sqlx::query!(
-        "insert into topics (app_id, name)
-         select $1, n.name from unnest($2::text[]) as n(name)
-         where not exists (select from topics t where t.app_id = $1 and t.name = n.name)
-         on conflict (app_id, name) do nothing",
-        app.0,
-        &names
-    )
-    .execute(&mut *conn)
-    .await?;
+    names.dedup();
+    make(conn, app, &names).await?;
+    let numbers = numbers_of(conn, app, &names).await?;
+    let (topics, devices) = numbered(subscriptions, &numbers);
     sqlx::query!(
         "insert into subscriptions (topic_id, device_id)
-         select topic_id, $2 from topics where app_id = $1 and name = any($3) order by topic_id
-         on conflict do nothing",
-        app.0,
-        device.0,
-        &names
+         select * from unnest($1::int[], $2::bigint[]) on conflict do nothing",
+        &topics,
+        &devices
     )
     .execute(conn)
     .await?;
     Ok(())
 }
 
-/// Ends a device's subscriptions but for the named ones; with `open_only`, those to closed topics stay too.
+/// Ends subscriptions, of devices that the transaction has locked.
 ///
 /// # Errors
 /// The database's.
-pub async fn unsubscribe_others(
+pub async fn unsubscribe_all(
     conn: &mut PgConnection,
     app: AppId,
-    device: DeviceId,
-    names: &[TopicName],
-    open_only: bool,
+    subscriptions: &[Subscription<'_>],
 ) -> Result<(), Error> {
-    let names = texts(names);
+    let names: Vec<String> = subscriptions.iter().map(|(_, name)| name.as_str().to_owned()).collect();
+    let numbers = numbers_of(conn, app, &names).await?;
+    let (topics, devices) = numbered(subscriptions, &numbers);
     sqlx::query!(
-        "delete from subscriptions where device_id = $2 and topic_id in (
-           select s.topic_id from subscriptions s join topics t using (topic_id)
-           where s.device_id = $2 and t.app_id = $1 and not t.name = any($3)
-             and not ($4 and strpos(t.name, ':') > 0))",
-        app.0,
-        device.0,
-        &names,
-        open_only
+        "delete from subscriptions s using unnest($1::int[], $2::bigint[]) as v(topic_id, device_id)
+         where s.device_id = any($2) and s.device_id = v.device_id and s.topic_id = v.topic_id",
+        &topics,
+        &devices
     )
     .execute(conn)
     .await?;
     Ok(())
+}
+
+/// Makes the topics of these sorted names that do not exist. What exists is not inserted in vain: each try would use up a
+/// number of a small identity column.
+async fn make(conn: &mut PgConnection, app: AppId, names: &[String]) -> Result<(), Error> {
+    sqlx::query!(
+        "insert into topics (app_id, name)
+         select $1, n.name from unnest($2::text[]) as n(name)
+         where not exists (select from topics t where t.app_id = $1 and t.name = n.name)
+         order by n.name collate \"C\"
+         on conflict (app_id, name) do nothing",
+        app.0,
+        names
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+async fn numbers_of(
+    conn: &mut PgConnection,
+    app: AppId,
+    names: &[String],
+) -> Result<HashMap<String, i32>, Error> {
+    let rows =
+        sqlx::query!("select name, topic_id from topics where app_id = $1 and name = any($2)", app.0, names)
+            .fetch_all(conn)
+            .await?;
+    Ok(rows.into_iter().map(|row| (row.name, row.topic_id)).collect())
+}
+
+/// Columns of the subscriptions to topics that there are.
+fn numbered(subscriptions: &[Subscription<'_>], numbers: &HashMap<String, i32>) -> (Vec<i32>, Vec<i64>) {
+    let number = |(device, name): &Subscription<'_>| Some((*numbers.get(name.as_str())?, device.0));
+    subscriptions.iter().filter_map(number).unzip()
 }
 
 fn texts(names: &[TopicName]) -> Vec<String> {

@@ -28,6 +28,7 @@ pub(crate) struct Service {
     pub(crate) database: TestDatabase,
     pub(crate) shop: App,
     pub(crate) other: App,
+    pub(crate) health: Arc<Health>,
     router: Router,
 }
 
@@ -56,6 +57,7 @@ impl Service {
         drop(conn);
         let name = "requests only".to_owned();
         let membership = Membership::enter(&database.pool, name, Duration::from_secs(15)).await.unwrap();
+        let health = Arc::new(Health::default());
         let apps: HashMap<_, _> = [&shop, &other].map(|app| (app.id, Arc::new(app.clone()))).into();
         let state = State {
             apps: Arc::new(apps),
@@ -67,10 +69,10 @@ impl Service {
             rates: Arc::default(),
             limits: Limits { body_bytes: 1 << 20, targets: 10_000, drain: Duration::from_secs(1) },
             default_ttl: Ttl::MAX,
-            health: Arc::new(Health::default()),
+            health: Arc::clone(&health),
             waker: Waker::new(Arc::default(), Arc::new(membership)),
         };
-        Self { database, shop, other, router: router(state, Surface::All) }
+        Self { database, shop, other, health, router: router(state, Surface::All) }
     }
 
     /// A client with a new key of `shop`.
@@ -121,7 +123,14 @@ impl Client<'_> {
         self.send(method, path, headers, Body::from(body.to_string())).await
     }
 
-    async fn send(&self, method: Method, path: &str, headers: HeaderMap, body: Body) -> Answer {
+    /// Imports devices.
+    pub(crate) async fn import(&self, query: &str, body: impl Into<Body>) -> Answer {
+        let mut headers = HeaderMap::new();
+        headers.insert("content-type", "application/x-ndjson".parse().unwrap());
+        self.send(Method::POST, &format!("/v1/devices/import{query}"), headers, body.into()).await
+    }
+
+    pub(crate) async fn send(&self, method: Method, path: &str, headers: HeaderMap, body: Body) -> Answer {
         let mut request = Request::builder().method(method).uri(path).body(body).unwrap();
         *request.headers_mut() = headers;
         let bearer = format!("Bearer {}", self.secret);

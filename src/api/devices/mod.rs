@@ -1,6 +1,8 @@
 //! `/v1/devices`: tokens and whose they are.
 
 mod answer;
+pub mod export;
+pub mod import;
 mod list;
 mod lookup;
 mod request;
@@ -30,6 +32,7 @@ pub(super) fn routes() -> Router<State> {
     Router::new()
         .route("/v1/devices", put(register).get(list::list))
         .route("/v1/devices/unregister", post(unregister))
+        .route(import::PATH, post(import::import))
         .route("/v1/devices/lookup", post(lookup::lookup))
         .route("/v1/devices/{id}", get(find).patch(describe).delete(remove))
 }
@@ -134,7 +137,7 @@ fn refuse_user_token(headers: &HeaderMap) -> Result<(), ApiError> {
 impl From<Error> for ApiError {
     fn from(error: Error) -> Self {
         match error {
-            Error::FromTheFuture => {
+            Error::FromTheFuture(_) => {
                 let detail = "registered_at lies in the future";
                 Self::fault(InputFault::at("#/registered_at", InputCode::BadValue, detail))
             }

@@ -49,6 +49,20 @@ pub enum ApiError {
     /// The body is not said to be JSON.
     #[error("not JSON")]
     UnsupportedMediaType,
+    /// The body is not said to be NDJSON.
+    #[error("not NDJSON")]
+    NotNdjson,
+    /// A line of a stream is over the limit, in bytes.
+    #[error("the line is too large")]
+    LineTooLarge(usize),
+    /// An import did not come to its end. What it came to is stored, and is as the answer of one that did.
+    #[error("an import did not come to its end: {why}")]
+    Unfinished {
+        /// Why not.
+        why: Box<ApiError>,
+        /// How far it came.
+        import: Box<Value>,
+    },
     /// The path and query are over the limit, in bytes.
     #[error("the URL is too long")]
     UrlTooLong(usize),
@@ -150,12 +164,13 @@ impl ApiError {
                 plain(StatusCode::PAYLOAD_TOO_LARGE, "too_many_items", "Too many items", detail)
                     .with("limit", json!(limit))
             }
-            Self::UnsupportedMediaType => plain(
-                StatusCode::UNSUPPORTED_MEDIA_TYPE,
-                "unsupported_media_type",
-                "Not JSON",
-                "Send JSON as `Content-Type: application/json`, without a content encoding.",
-            ),
+            Self::LineTooLarge(limit) => {
+                let detail = format!("A line may have at most {limit} bytes.");
+                plain(StatusCode::PAYLOAD_TOO_LARGE, "line_too_large", "The line is too large", detail)
+                    .with("limit", json!(limit))
+            }
+            Self::UnsupportedMediaType => unsupported_media_type("JSON", "application/json"),
+            Self::NotNdjson => unsupported_media_type("NDJSON", "application/x-ndjson"),
             Self::UrlTooLong(limit) => {
                 let detail = format!("Path and query may have at most {limit} bytes together.");
                 plain(StatusCode::URI_TOO_LONG, "url_too_long", "The URL is too long", detail)
@@ -207,6 +222,7 @@ impl ApiError {
             Self::ShuttingDown => {
                 plain(later, "shutting_down", "Shutting down", "This node is going away. Nothing was stored.")
             }
+            Self::Unfinished { why, import } => unfinished(why.problem(), *import),
             Self::Internal(cause) => Problem { cause: Some(cause), ..internal() },
             _ => internal(),
         }
@@ -219,6 +235,7 @@ impl ApiError {
             Self::QueueFull(_) => Some((RETRY_AFTER, RETRY_QUEUE_FULL.into())),
             Self::RateLimited(too_fast) => Some((RETRY_AFTER, too_fast.retry_after_secs().into())),
             Self::ShuttingDown => Some((RETRY_AFTER, RETRY_SHUTTING_DOWN.into())),
+            Self::Unfinished { why, .. } => why.header(),
             _ => None,
         }
     }
@@ -289,6 +306,7 @@ pub fn is_form(code: InputCode) -> bool {
 fn sort(code: InputCode) -> Sort {
     match code {
         InputCode::MalformedJson
+        | InputCode::MalformedCsv
         | InputCode::DuplicateField
         | InputCode::UnknownField
         | InputCode::UnknownParameter
@@ -317,6 +335,19 @@ fn invalid(errors: Vec<InputFault>) -> Problem {
         }
     };
     Problem { errors, ..plain(status, code, title, detail) }
+}
+
+fn unsupported_media_type(what: &str, media_type: &str) -> Problem {
+    let detail = format!("Send {what} as `Content-Type: {media_type}`, without a content encoding.");
+    plain(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", "Unsupported media type", detail)
+}
+
+/// What the other endpoints say of a failure, nothing was stored, is not so here.
+fn unfinished(why: Problem, import: Value) -> Problem {
+    let reason = why.detail.trim_end_matches(" Nothing was stored.");
+    let line = import.get("stopped_at").cloned().unwrap_or_default();
+    let detail = format!("{reason} What stands before line {line} is imported; go on from there.");
+    Problem { detail, ..why }.with("import", import)
 }
 
 fn internal() -> Problem {

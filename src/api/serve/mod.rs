@@ -9,6 +9,7 @@ use std::pin::pin;
 use std::time::Duration;
 
 use axum::Router;
+use axum::body::Body;
 use http::Request;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
@@ -100,6 +101,7 @@ async fn connection(
         request.extensions_mut().insert(Peer(peer));
         let (service, activity) = (service.clone(), activity.clone());
         async move {
+            let request = request.map(|body| activity.clone().watch(Body::new(body)));
             let response = service.oneshot(request).await?;
             activity.note();
             Ok::<_, Infallible>(response.map(|body| activity.watch(body)))

@@ -2,8 +2,8 @@
 //! connection open, one that doesn't take its answer.
 //!
 //! hyper's own deadline for heads begins when the protocol is known, which is as late as the client likes, and there is
-//! none for HTTP/2, where a peer that answers PINGs would stay for ever. What counts here is that a request arrives, that
-//! its answer begins, and that a piece of the answer is taken.
+//! none for HTTP/2, where a peer that answers PINGs would stay for ever. What counts here is that a request arrives, that a
+//! piece of its body does, that its answer begins, and that a piece of the answer is taken.
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -47,7 +47,7 @@ impl Activity {
     }
 }
 
-/// An answer's body.
+/// The body of a request or an answer.
 #[derive(Debug)]
 pub(super) struct Watched {
     body: Body,

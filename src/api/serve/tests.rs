@@ -10,9 +10,10 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::*;
-use crate::api::body::JsonBody;
-use crate::api::request;
+use crate::api::body::{JsonBody, NdjsonBody};
+use crate::api::error::ApiError;
 use crate::api::tests::state;
+use crate::api::{devices, request};
 
 const DEADLINE: Duration = Duration::from_secs(20);
 /// Longer than any deadline here.
@@ -30,10 +31,20 @@ fn service() -> Router {
         || async { axum::body::Body::from_stream(stream::repeat(Ok::<_, Infallible>(vec![b'x'; 1 << 16]))) };
     Router::new()
         .route("/body", post(async |JsonBody(body): JsonBody| format!("{} bytes", body.len())))
+        .route(devices::import::PATH, post(length))
         .route("/endless", get(endless))
         .route("/ok", get(async || "ok"))
         .layer(axum::middleware::from_fn(request::surround))
         .with_state(state())
+}
+
+/// How long a stream is.
+async fn length(NdjsonBody(mut pieces): NdjsonBody) -> Result<String, ApiError> {
+    let mut bytes = 0;
+    while let Some(piece) = pieces.next().await? {
+        bytes += piece.len();
+    }
+    Ok(format!("{bytes} bytes"))
 }
 
 impl Client {
@@ -192,6 +203,40 @@ async fn a_body_that_trickles_is_a_408_too() {
     let mut answer = [0; 12];
     timeout(LONG, reader.read_exact(&mut answer)).await.expect("an answer").expect("readable");
     assert_eq!(&answer, b"HTTP/1.1 408");
+}
+
+const IMPORT: &str = "POST /v1/devices/import HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-ndjson\r\n";
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_may_take_longer_than_any_request_while_its_sender_gets_on() {
+    let mut client = Client::connect();
+    client.send(format!("{IMPORT}Content-Length: 2000\r\n\r\n")).await;
+    let from = Instant::now();
+    for _ in 0..20 {
+        client.send([b"\n".as_slice(), &[b'x'; 99]].concat()).await;
+        sleep(Duration::from_secs(25)).await;
+    }
+    assert!(from.elapsed() > 2 * (QUIET + LINGER));
+    assert_eq!(client.read_until("2000 bytes").await.get(..15), Some("HTTP/1.1 200 OK"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_without_an_end_of_a_line_is_too_slow() {
+    for pause in [1, 1_000] {
+        let mut client = Client::connect();
+        client.send(format!("{IMPORT}Content-Length: 1000000\r\n\r\n{{}}\n")).await;
+        let (mut reader, mut writer) = tokio::io::split(client.stream);
+        let mut sending = JoinSet::new();
+        sending.spawn(async move {
+            while writer.write_all(b" ").await.is_ok() {
+                sleep(Duration::from_secs(pause)).await;
+            }
+        });
+        let (from, mut answer) = (Instant::now(), [0; 12]);
+        timeout(LONG, reader.read_exact(&mut answer)).await.expect("an answer").expect("readable");
+        assert_eq!(&answer, b"HTTP/1.1 408");
+        assert!(from.elapsed() < QUIET, "{:?}", from.elapsed());
+    }
 }
 
 /// More than fits into the pipe, so that a connection that nobody reads would stop the client.

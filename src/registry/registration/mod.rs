@@ -1,6 +1,10 @@
 //! What a registration makes of a device: pure rules, so that each can be tested by itself.
 
-use chrono::{DateTime, Utc};
+mod roll;
+
+use chrono::{DateTime, TimeDelta, Utc};
+
+pub use roll::{Roll, Subscriptions, Tokens};
 
 use crate::domain::{
     App, AppVersion, DeviceId, DeviceToken, Environment, Kind, Locale, Platform, QuarantineReason, Source,
@@ -10,6 +14,9 @@ use crate::store::devices::{Device, Quarantine};
 
 /// Why a device was set aside whose app has a newer token.
 pub const REPLACED: &str = "replaced";
+
+/// How far a caller's clock may be ahead of Postgres's: what it calls now is taken as now.
+const CLOCK_TOLERANCE: TimeDelta = TimeDelta::seconds(5);
 
 /// What a request says of a field.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -30,6 +37,9 @@ pub enum Caller {
     Backend,
     /// A publishable key, in a stranger's hands for all we know. What it may not say at all is refused before.
     App,
+    /// A backend that hands over its whole table: its word counts, but that it says something now says nothing of when
+    /// an app did.
+    Import,
 }
 
 /// What may be said of a device, whether it registers or is merely described.
@@ -62,9 +72,14 @@ pub struct Registration {
     pub details: Details,
     /// The token that it takes the place of, of the same platform.
     pub replaces: Option<DeviceToken>,
-    /// When the app handed it over; none: now.
+    /// When the app handed it over; none: now, and of an import nobody knows.
     pub registered_at: Option<DateTime<Utc>>,
 }
+
+/// `registered_at` lies in the future.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("registered_at lies in the future")]
+pub struct FromTheFuture;
 
 /// A detail that a platform does not know.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -73,6 +88,21 @@ pub enum Unfit {
     Environment,
     /// FCM devices have no kind but `alert`.
     Kind,
+}
+
+impl Caller {
+    /// Does its word count where it is more than a hint?
+    fn is_trusted(self) -> bool {
+        self != Self::App
+    }
+
+    /// Where a device comes from that was known from `before`. What an app has registered no import makes less of.
+    fn source(self, before: Option<Source>) -> Source {
+        match (self, before) {
+            (Self::Import, None | Some(Source::Send | Source::Import)) => Source::Import,
+            _ => Source::Registered,
+        }
+    }
 }
 
 impl<T: Clone> Change<T> {
@@ -111,7 +141,7 @@ impl Details {
         };
         let stated = stated.filter(|_| device.platform == Platform::Apns);
         // An app's word is a hint: what APNs has proven stands against it.
-        let counts = caller == Caller::Backend || !device.environment_proven;
+        let counts = caller.is_trusted() || !device.environment_proven;
         if stated.is_some() && stated != device.environment && counts {
             device.environment = stated;
             device.environment_proven = false;
@@ -124,8 +154,20 @@ impl Details {
 }
 
 impl Registration {
+    /// When the app handed the token over, told at `now`; none: nobody knows.
+    ///
+    /// # Errors
+    /// That is yet to come.
+    pub fn time(&self, now: DateTime<Utc>, caller: Caller) -> Result<Option<DateTime<Utc>>, FromTheFuture> {
+        match self.registered_at {
+            Some(stated) if stated > now + CLOCK_TOLERANCE => Err(FromTheFuture),
+            Some(stated) => Ok(Some(stated.min(now))),
+            None => Ok((caller != Caller::Import).then_some(now)),
+        }
+    }
+
     /// A device that was not known, registered at `at`. Its row and time of creation are the database's to give.
-    pub fn first(&self, app: &App, at: DateTime<Utc>, caller: Caller) -> Device {
+    pub fn first(&self, app: &App, at: Option<DateTime<Utc>>, caller: Caller) -> Device {
         let mut device = Device {
             id: DeviceId(0),
             app: app.id,
@@ -133,14 +175,14 @@ impl Registration {
             environment: (self.platform == Platform::Apns).then_some(app.apns_environment),
             environment_proven: false,
             kind: Kind::Alert,
-            source: Source::Registered,
+            source: caller.source(None),
             token: self.token.clone(),
             user: None,
             locale: None,
             timezone: None,
             app_version: None,
-            created_at: at,
-            registered_at: Some(at),
+            created_at: DateTime::UNIX_EPOCH,
+            registered_at: at,
             quarantine: None,
         };
         self.details.describe(&mut device, app, caller);
@@ -149,11 +191,11 @@ impl Registration {
 
     /// A known device, registered again at `at`. The time never moves backwards, and a device that was set aside comes
     /// back only if it was registered after the evidence.
-    pub fn again(&self, device: &mut Device, app: &App, at: DateTime<Utc>, caller: Caller) {
+    pub fn again(&self, device: &mut Device, app: &App, at: Option<DateTime<Utc>>, caller: Caller) {
         self.details.describe(device, app, caller);
-        device.source = Source::Registered;
-        device.registered_at = device.registered_at.max(Some(at));
-        let refuted = |quarantine: &Quarantine| at > quarantine.evidence_at.unwrap_or(quarantine.at);
+        device.source = caller.source(Some(device.source));
+        device.registered_at = device.registered_at.max(at);
+        let refuted = |quarantine: &Quarantine| at > Some(quarantine.evidence_at.unwrap_or(quarantine.at));
         if device.quarantine.as_ref().is_some_and(refuted) {
             device.quarantine = None;
         }
@@ -162,7 +204,7 @@ impl Registration {
     /// Fills what neither this registration nor an earlier one said from the device whose place is taken. An app's bare
     /// word that it replaces another device gives it nothing of that device.
     pub fn inherit(&self, device: &mut Device, old: &Device, caller: Caller) {
-        if caller == Caller::App {
+        if !caller.is_trusted() {
             return;
         }
         inherit(&self.details.user, &mut device.user, &old.user);

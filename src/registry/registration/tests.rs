@@ -38,7 +38,7 @@ fn apns(details: Details) -> Registration {
 }
 
 fn known() -> Device {
-    apns(Details::default()).first(&app(), second(0), Caller::Backend)
+    apns(Details::default()).first(&app(), Some(second(0)), Caller::Backend)
 }
 
 fn quarantined(evidence_at: Option<i64>) -> Device {
@@ -54,17 +54,17 @@ fn a_first_registration_takes_the_apps_environment_and_kind_alert() {
     assert_eq!((device.kind, device.source), (Kind::Alert, Source::Registered));
     assert_eq!(device.registered_at, Some(second(0)));
     let fcm = Registration { platform: Platform::Fcm, ..apns(Details::default()) };
-    assert_eq!(fcm.first(&app(), second(0), Caller::Backend).environment, None);
+    assert_eq!(fcm.first(&app(), Some(second(0)), Caller::Backend).environment, None);
 }
 
 #[test]
 fn a_field_left_out_stays_null_clears_it_and_a_value_sets_it() {
     let mut device = Device { user: Some(user("u1")), locale: Locale::parse("de"), ..known() };
     let details = Details { locale: Change::Clear, timezone: Change::Keep, ..Details::default() };
-    apns(details).again(&mut device, &app(), second(1), Caller::Backend);
+    apns(details).again(&mut device, &app(), Some(second(1)), Caller::Backend);
     assert_eq!((&device.user, &device.locale), (&Some(user("u1")), &None));
     let details = Details { user: Change::Set(user("u2")), ..Details::default() };
-    apns(details).again(&mut device, &app(), second(2), Caller::Backend);
+    apns(details).again(&mut device, &app(), Some(second(2)), Caller::Backend);
     assert_eq!(device.user, Some(user("u2")));
 }
 
@@ -72,27 +72,27 @@ fn a_field_left_out_stays_null_clears_it_and_a_value_sets_it() {
 fn an_app_can_correct_an_environment_until_apns_has_proven_it() {
     let sandbox = apns(Details { environment: Change::Set(Environment::Sandbox), ..Details::default() });
     let mut device = known();
-    sandbox.again(&mut device, &app(), second(1), Caller::App);
+    sandbox.again(&mut device, &app(), Some(second(1)), Caller::App);
     assert_eq!(device.environment, Some(Environment::Sandbox));
 
     let mut proven = Device { environment_proven: true, ..known() };
-    sandbox.again(&mut proven, &app(), second(1), Caller::App);
+    sandbox.again(&mut proven, &app(), Some(second(1)), Caller::App);
     assert_eq!((proven.environment, proven.environment_proven), (Some(Environment::Production), true));
-    sandbox.again(&mut proven, &app(), second(1), Caller::Backend);
+    sandbox.again(&mut proven, &app(), Some(second(1)), Caller::Backend);
     assert_eq!((proven.environment, proven.environment_proven), (Some(Environment::Sandbox), false));
 
     let mut same = Device { environment_proven: true, ..known() };
     let production = Details { environment: Change::Set(Environment::Production), ..Details::default() };
-    apns(production).again(&mut same, &app(), second(1), Caller::Backend);
+    apns(production).again(&mut same, &app(), Some(second(1)), Caller::Backend);
     assert!(same.environment_proven, "saying what is proven changes nothing");
 }
 
 #[test]
 fn the_time_of_registration_never_moves_backwards() {
     let mut device = known();
-    apns(Details::default()).again(&mut device, &app(), second(-5), Caller::Backend);
+    apns(Details::default()).again(&mut device, &app(), Some(second(-5)), Caller::Backend);
     assert_eq!(device.registered_at, Some(second(0)));
-    apns(Details::default()).again(&mut device, &app(), second(5), Caller::Backend);
+    apns(Details::default()).again(&mut device, &app(), Some(second(5)), Caller::Backend);
     assert_eq!(device.registered_at, Some(second(5)));
 }
 
@@ -106,7 +106,7 @@ fn only_a_registration_after_the_evidence_brings_a_device_back() {
         (None, 21, true),
     ] {
         let mut device = quarantined(evidence_at);
-        apns(Details::default()).again(&mut device, &app(), second(registered_at), Caller::Backend);
+        apns(Details::default()).again(&mut device, &app(), Some(second(registered_at)), Caller::Backend);
         assert_eq!(device.quarantine.is_none(), comes_back, "{evidence_at:?} {registered_at}");
     }
 }
@@ -114,15 +114,42 @@ fn only_a_registration_after_the_evidence_brings_a_device_back() {
 #[test]
 fn an_earlier_registration_later_replayed_does_not_count_for_the_later_one() {
     let mut device = Device { registered_at: Some(second(30)), ..quarantined(Some(25)) };
-    apns(Details::default()).again(&mut device, &app(), second(24), Caller::Backend);
+    apns(Details::default()).again(&mut device, &app(), Some(second(24)), Caller::Backend);
     assert!(device.quarantine.is_some());
 }
 
 #[test]
 fn a_device_known_from_sends_becomes_registered() {
     let mut device = Device { source: Source::Send, registered_at: None, ..known() };
-    apns(Details::default()).again(&mut device, &app(), second(1), Caller::App);
+    apns(Details::default()).again(&mut device, &app(), Some(second(1)), Caller::App);
     assert_eq!((device.source, device.registered_at), (Source::Registered, Some(second(1))));
+}
+
+#[test]
+fn an_import_knows_no_time_but_the_stated_one() {
+    let (now, plain) = (second(100), apns(Details::default()));
+    assert_eq!(plain.time(now, Caller::Backend), Ok(Some(now)));
+    assert_eq!(plain.time(now, Caller::Import), Ok(None));
+    let stated = |n| Registration { registered_at: Some(second(n)), ..apns(Details::default()) };
+    for caller in [Caller::Backend, Caller::Import] {
+        assert_eq!(stated(7).time(now, caller), Ok(Some(second(7))));
+        assert_eq!(stated(105).time(now, caller), Ok(Some(now)), "another clock");
+        assert_eq!(stated(106).time(now, caller), Err(FromTheFuture));
+    }
+    let imported = plain.first(&app(), None, Caller::Import);
+    assert_eq!((imported.source, imported.registered_at), (Source::Import, None));
+    for (before, after) in [
+        (Source::Send, Source::Import),
+        (Source::Import, Source::Import),
+        (Source::Registered, Source::Registered),
+    ] {
+        let mut device = Device { source: before, ..quarantined(Some(10)) };
+        plain.again(&mut device, &app(), None, Caller::Import);
+        assert_eq!((device.source, device.registered_at), (after, Some(second(0))));
+        assert!(device.quarantine.is_some());
+        plain.again(&mut device, &app(), Some(second(11)), Caller::Import);
+        assert_eq!((device.registered_at, device.quarantine), (Some(second(11)), None));
+    }
 }
 
 #[test]
@@ -136,18 +163,18 @@ fn a_successor_takes_over_what_nobody_said_of_it_and_nothing_on_an_apps_word() {
     };
     let registration =
         apns(Details { locale: Change::Set(Locale::parse("fr").expect("a tag")), ..Details::default() });
-    let mut heir = registration.first(&app(), second(1), Caller::Backend);
+    let mut heir = registration.first(&app(), Some(second(1)), Caller::Backend);
     registration.inherit(&mut heir, &old, Caller::Backend);
     assert_eq!(heir.user, Some(user("u1")));
     assert_eq!(heir.locale, Locale::parse("fr"));
     assert_eq!((heir.timezone, heir.app_version), (old.timezone.clone(), old.app_version.clone()));
 
-    let mut stranger = registration.first(&app(), second(1), Caller::App);
+    let mut stranger = registration.first(&app(), Some(second(1)), Caller::App);
     registration.inherit(&mut stranger, &old, Caller::App);
     assert_eq!((stranger.user, stranger.timezone), (None, None));
 
     let logged_out = apns(Details { user: Change::Clear, ..Details::default() });
-    let mut anonymous = logged_out.first(&app(), second(1), Caller::Backend);
+    let mut anonymous = logged_out.first(&app(), Some(second(1)), Caller::Backend);
     logged_out.inherit(&mut anonymous, &old, Caller::Backend);
     assert_eq!(anonymous.user, None);
 }

@@ -4,6 +4,7 @@
 
 use sqlx::PgConnection;
 
+use super::batch::{TokenKey, token_columns};
 use crate::domain::{AppId, DeviceId, DeviceToken, Environment, Kind, Platform, Source, TokenDigest, UserId};
 use crate::store::Error;
 
@@ -93,20 +94,22 @@ pub async fn addressed_users(
     rows.into_iter().map(Addressed::try_from).collect()
 }
 
-/// The devices with these tokens, known ones only.
+/// The devices with these tokens, known ones only. Found as [`super::lock_tokens`] does.
 ///
 /// # Errors
 /// The database's.
 pub async fn addressed_tokens(
     conn: &mut PgConnection,
     app: AppId,
-    platforms: &[Platform],
-    digests: &[TokenDigest],
+    tokens: &[TokenKey],
 ) -> Result<Vec<Addressed>, Error> {
-    let platforms: Vec<i16> = platforms.iter().map(|platform| platform.code()).collect();
-    let digests: Vec<Vec<u8>> = digests.iter().map(|digest| digest.0.to_vec()).collect();
+    let (platforms, digests) = token_columns(tokens);
     let rows = addressed_where!(
-        "app_id = $1 and platform = any($2) and token_digest = any($3)",
+        "device_id = any(array(
+           select found.device_id from unnest($2::smallint[], $3::bytea[]) as t(platform, token_digest)
+           cross join lateral (
+             select device_id from devices d
+             where d.app_id = $1 and d.platform = t.platform and d.token_digest = t.token_digest limit 1) found))",
         app.0,
         &platforms,
         &digests

@@ -1,6 +1,7 @@
 //! Devices: one token of one app at one provider, perhaps a user's.
 
 mod addressed;
+mod batch;
 mod list;
 mod row;
 
@@ -10,12 +11,13 @@ use sqlx::PgConnection;
 pub use self::addressed::{
     Addressed, NewToken, addressed_ids, addressed_tokens, addressed_users, insert_sent, mark_sent,
 };
+pub use self::batch::{Inserted, TokenKey, by_tokens, insert_all, lock_tokens, save_all};
 pub use self::list::{Filter, Page, list};
 use self::row::{DeviceRow, devices_where};
 use super::Error;
 use crate::domain::{
     AppId, AppVersion, DeviceId, DeviceToken, Environment, Kind, Locale, Platform, QuarantineReason, Source,
-    TimeZone, TokenDigest, UserId,
+    TimeZone, UserId,
 };
 
 /// A device, but for its topics.
@@ -82,115 +84,6 @@ pub async fn lock(conn: &mut PgConnection, app: AppId, id: DeviceId) -> Result<O
         .fetch_optional(conn)
         .await?;
     row.map(Device::try_from).transpose()
-}
-
-/// The devices with these tokens, locked in id order until the transaction ends.
-///
-/// # Errors
-/// The database's.
-pub async fn lock_by_tokens(
-    conn: &mut PgConnection,
-    app: AppId,
-    platform: Platform,
-    digests: &[TokenDigest],
-) -> Result<Vec<Device>, Error> {
-    let digests: Vec<Vec<u8>> = digests.iter().map(|digest| digest.0.to_vec()).collect();
-    let rows = devices_where!(
-        "app_id = $1 and platform = $2 and token_digest = any($3) order by device_id for no key update",
-        app.0,
-        platform.code(),
-        &digests
-    )
-    .fetch_all(conn)
-    .await?;
-    rows.into_iter().map(Device::try_from).collect()
-}
-
-/// The devices with these tokens, in no particular order: tokens of one platform.
-///
-/// # Errors
-/// The database's.
-pub async fn by_tokens(
-    conn: &mut PgConnection,
-    app: AppId,
-    platform: Platform,
-    digests: &[TokenDigest],
-) -> Result<Vec<Device>, Error> {
-    let digests: Vec<Vec<u8>> = digests.iter().map(|digest| digest.0.to_vec()).collect();
-    let rows = devices_where!(
-        "app_id = $1 and platform = $2 and token_digest = any($3)",
-        app.0,
-        platform.code(),
-        &digests
-    )
-    .fetch_all(conn)
-    .await?;
-    rows.into_iter().map(Device::try_from).collect()
-}
-
-/// Stores a new device. Its `id` and `created_at` are ignored. None: there is one with this token.
-///
-/// # Errors
-/// The database's.
-pub async fn insert(conn: &mut PgConnection, device: &Device) -> Result<Option<Device>, Error> {
-    let digest = device.token.digest();
-    let row = sqlx::query!(
-        "insert into devices (app_id, platform, environment, environment_proven, kind, source, token, token_digest,
-                              user_id, locale, timezone, app_version, registered_at)
-         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
-         on conflict (app_id, platform, token_digest) do nothing
-         returning device_id, created_at",
-        device.app.0,
-        device.platform.code(),
-        Environment::code(device.environment),
-        device.environment_proven,
-        device.kind.code(),
-        device.source.code(),
-        device.token.expose(),
-        digest.0.as_slice(),
-        device.user.as_ref().map(UserId::as_str),
-        device.locale.as_ref().map(Locale::as_str),
-        device.timezone.as_ref().map(TimeZone::as_str),
-        device.app_version.as_ref().map(AppVersion::as_str),
-        device.registered_at
-    )
-    .fetch_optional(conn)
-    .await?;
-    Ok(row.map(|row| Device { id: DeviceId(row.device_id), created_at: row.created_at, ..device.clone() }))
-}
-
-/// Writes a locked device back. Who is registered is no longer known from sends alone, and who is not set aside is so
-/// by no clean-up.
-///
-/// # Errors
-/// The database's.
-pub async fn save(conn: &mut PgConnection, device: &Device) -> Result<(), Error> {
-    let quarantine = device.quarantine.as_ref();
-    sqlx::query!(
-        "update devices
-         set environment = $2, environment_proven = $3, kind = $4, source = $5, user_id = $6, locale = $7,
-             timezone = $8, app_version = $9, registered_at = $10, quarantined_at = $11, quarantine = $12,
-             evidence_at = $13,
-             quarantine_run = case when quarantined_at = $11 then quarantine_run end,
-             last_sent_on = case when $5::smallint = 1 then last_sent_on end
-         where device_id = $1",
-        device.id.0,
-        Environment::code(device.environment),
-        device.environment_proven,
-        device.kind.code(),
-        device.source.code(),
-        device.user.as_ref().map(UserId::as_str),
-        device.locale.as_ref().map(Locale::as_str),
-        device.timezone.as_ref().map(TimeZone::as_str),
-        device.app_version.as_ref().map(AppVersion::as_str),
-        device.registered_at,
-        quarantine.map(|quarantine| quarantine.at),
-        quarantine.map(|quarantine| quarantine.reason.0.as_str()),
-        quarantine.and_then(|quarantine| quarantine.evidence_at)
-    )
-    .execute(conn)
-    .await?;
-    Ok(())
 }
 
 /// Deletes a device with its subscriptions. False: there is none.

@@ -9,5 +9,5 @@ mod postgres_killed;
 mod posts;
 mod root_folder;
 mod service_killed;
-mod site;
+pub(crate) mod site;
 mod terminated;

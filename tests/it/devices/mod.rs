@@ -1,7 +1,9 @@
 //! Devices: the registry on a real Postgres, and the endpoints on the real router.
 
 mod audience;
+mod cli;
 mod http;
+mod import;
 mod keys;
 mod quarantine;
 mod registration;

@@ -8,16 +8,16 @@ use std::collections::HashMap;
 use bit_vec::BitVec;
 use pushpost::domain::{
     AppId, Certainty, Class, DeviceId, DeviceToken, Environment, FanOut, JobId, Kind, LaneId, LaneKey,
-    NodeId, NotificationId, Platform, Priority, Proof, Reason, Verdict,
+    NodeId, NotificationId, Platform, Priority, Proof, Reason, Source, TopicName, Verdict,
 };
 use pushpost::store::planner;
 use pushpost::store::record::Receipt;
 use pushpost::store::{
-    accept, backlog, deliveries, environments, expiry, fan_outs, jobs, notifications, partitions, quarantine,
-    record, status, tokens,
+    accept, backlog, deliveries, devices, environments, expiry, fan_outs, jobs, notifications, partitions,
+    quarantine, record, status, tokens, topics,
 };
 use serde_json::Value;
-use sqlx::{AssertSqlSafe, PgConnection, PgPool, Row};
+use sqlx::{AssertSqlSafe, Connection, PgConnection, PgPool, Row};
 
 use super::pool;
 use crate::database::TestDatabase;
@@ -25,7 +25,7 @@ use crate::database::TestDatabase;
 /// After five Postgres compares, and keeps one.
 const OFTEN: usize = 7;
 
-/// 100,000 jobs of one device in another lane and 2,000 here, 100,000 devices, 20,000 receipts.
+/// 100,000 jobs of one device in another lane and 2,000 here, 100,000 devices, 20,000 receipts, 50,000 subscriptions.
 const FILL: &str = "
     insert into jobs (notification_id, lane_id, priority, due_at, expires_at, n, devices)
     select gen_random_uuid(), 2, 5, now() - interval '1 minute', now() + interval '1 day', 1, array[g]
@@ -39,14 +39,18 @@ const FILL: &str = "
     insert into receipts (notification_id, job_id, lane_id, attempt, accepted, shape, first_device, last_device,
                           devices, outcomes)
     select day_floor((now() at time zone 'UTC')::date), g, 1, 1, 1, '1', g, g, array[g], '\\x01'
-    from generate_series(1, 20000) g;";
+    from generate_series(1, 20000) g;
+    insert into topics (app_id, name) values (1, 'all') on conflict do nothing;
+    insert into subscriptions (topic_id, device_id)
+    select topic_id, g from topics, generate_series(1, 50000) g where name = 'all';";
 
 /// A service that has just been set up, and one whose tables have emptied again. Without autovacuum, whose analysis
 /// throws the kept plans away, sooner or later.
 const SET_UP: &str = "alter table jobs set (autovacuum_enabled = off);
     alter table devices set (autovacuum_enabled = off);
+    alter table subscriptions set (autovacuum_enabled = off);
     analyze";
-const EMPTY: &str = "delete from jobs; delete from devices; delete from receipts";
+const EMPTY: &str = "delete from jobs; delete from devices; delete from receipts; delete from subscriptions";
 
 #[tokio::test]
 async fn plans_of_a_new_service_serve_a_full_one() {
@@ -83,6 +87,7 @@ async fn assert_plans(db: &TestDatabase) {
         let mut conn = requests.acquire().await.unwrap();
         status::read(&mut conn, AppId(1), id).await.unwrap();
         backlog::waiting(&mut conn).await.unwrap();
+        tokens_of_devices(&mut conn).await;
         drop(conn);
         let filter = deliveries::Filter::default();
         deliveries::page(&requests, id, &filter, deliveries::Position::START, 100).await.unwrap();
@@ -90,7 +95,7 @@ async fn assert_plans(db: &TestDatabase) {
     run(&db.pool, FILL).await;
     let leading = leading_columns(&db.pool).await;
     let mut faults = Vec::new();
-    for (pool, least) in [(queue, 20), (requests, 4)] {
+    for (pool, least) in [(queue, 20), (requests, 10)] {
         let mut conn = pool.acquire().await.unwrap();
         let plans = plans(&mut conn, id).await;
         assert!(plans.len() >= least, "only {} statements were found", plans.len());
@@ -146,6 +151,41 @@ async fn find(conn: &mut PgConnection, id: NotificationId) {
     fan_outs::finish(conn, id, 0).await.unwrap();
 }
 
+/// What those ask that have tokens: an import, a look-up, a send.
+async fn tokens_of_devices(conn: &mut PgConnection) {
+    let token = |platform| DeviceToken::parse(platform, "abcd").unwrap();
+    let keys = Platform::ALL.map(|platform| (platform, token(platform).digest()));
+    let mut transaction = conn.begin().await.unwrap();
+    assert!(devices::lock_tokens(&mut transaction, AppId(1), &keys).await.unwrap().is_empty());
+    assert!(devices::by_tokens(&mut transaction, AppId(1), &keys).await.unwrap().is_empty());
+    assert!(devices::addressed_tokens(&mut transaction, AppId(1), &keys).await.unwrap().is_empty());
+    let device = devices::Device {
+        id: DeviceId(1),
+        app: AppId(1),
+        platform: Platform::Fcm,
+        environment: None,
+        environment_proven: false,
+        kind: Kind::Alert,
+        source: Source::Import,
+        token: token(Platform::Fcm),
+        user: None,
+        locale: None,
+        timezone: None,
+        app_version: None,
+        created_at: chrono::DateTime::UNIX_EPOCH,
+        registered_at: None,
+        quarantine: None,
+    };
+    let new = [((Platform::Fcm, device.token.digest()), &device)];
+    assert_eq!(devices::insert_all(&mut transaction, AppId(1), &new).await.unwrap().len(), 1);
+    devices::save_all(&mut transaction, &[&device]).await.unwrap();
+    topics::of_devices(&mut transaction, &[device.id]).await.unwrap();
+    let news = TopicName::parse("news").unwrap();
+    topics::subscribe_all(&mut transaction, AppId(1), &[(device.id, &news)]).await.unwrap();
+    topics::unsubscribe_all(&mut transaction, AppId(1), &[(device.id, &news)]).await.unwrap();
+    transaction.rollback().await.unwrap();
+}
+
 /// What it asks to store them, and what came of them.
 async fn give(conn: &mut PgConnection, id: NotificationId) {
     accept::insert(conn, &accept::Batch::default()).await.unwrap();
@@ -190,7 +230,7 @@ async fn give(conn: &mut PgConnection, id: NotificationId) {
 async fn plans(conn: &mut PgConnection, id: NotificationId) -> Vec<(String, Value)> {
     let prepared: Vec<(String, String, Vec<String>)> = sqlx::query_as(
         "select name, statement, parameter_types::text[] from pg_prepared_statements
-         where statement ~ '\\m(jobs|devices|receipts|notifications)\\M'",
+         where statement ~ '\\m(jobs|devices|receipts|notifications|subscriptions)\\M'",
     )
     .persistent(false)
     .fetch_all(&mut *conn)
@@ -232,14 +272,17 @@ async fn leading_columns(pool: &PgPool) -> HashMap<String, String> {
 }
 
 /// Finds scans of a large table that read all of it: without an index, or by one without a condition on its first
-/// column, which walks over all of it, and with `= any` once for each value.
+/// column, which walks over all of it, and with `= any` once for each value; and by that of tokens without one, which walks
+/// over all of an app.
 fn look(plan: &Value, leading: &HashMap<String, String>, fault: &mut impl FnMut(String)) {
     match plan {
         Value::Array(parts) => parts.iter().for_each(|part| look(part, leading, fault)),
         Value::Object(members) => {
             let text = |name| members.get(name).and_then(Value::as_str).unwrap_or_default();
             let (node, table, index) = (text("Node Type"), text("Relation Name"), text("Index Name"));
-            let large = |name: &str| ["jobs", "devices", "receipts"].iter().any(|of| name.starts_with(of));
+            let large = |name: &str| {
+                ["jobs", "devices", "receipts", "subscriptions"].iter().any(|of| name.starts_with(of))
+            };
             if node == "Seq Scan" && large(table) {
                 fault(format!("all of {table} is read"));
             }
@@ -248,6 +291,9 @@ fn look(plan: &Value, leading: &HashMap<String, String>, fault: &mut impl FnMut(
                 && !text("Index Cond").contains(column.as_str())
             {
                 fault(format!("all of {index} is read: {:?}", text("Index Cond")));
+            }
+            if index == "devices_token" && !text("Index Cond").contains("token_digest") {
+                fault(format!("all devices of an app are read: {:?}", text("Index Cond")));
             }
             members.values().for_each(|part| look(part, leading, fault));
         }

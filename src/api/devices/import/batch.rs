@@ -1,0 +1,145 @@
+//! So many lines as are written at a time.
+
+use super::lines::{LINE_MAX, Line};
+use crate::api::devices::request;
+use crate::api::error::ApiError;
+use crate::domain::{InputCode, InputFault};
+use crate::registry::enrolment::AfterFailure;
+use crate::registry::registration::{Caller, Registration};
+
+/// Most lines of a batch.
+pub(super) const BATCH_LINES: usize = 1000;
+/// Past so many bytes no line is added to a batch.
+const BATCH_BYTES: usize = 2 << 20;
+/// Most faults that are told of one line; a line with sense in it has fewer.
+const FAULTS_MAX: usize = 32;
+
+/// Lines that were read, in order.
+#[derive(Debug)]
+pub struct Batch {
+    after: AfterFailure,
+    /// The numbers of the registrations' lines.
+    pub(super) lines: Vec<u64>,
+    /// What the lines without a fault say.
+    pub(super) registrations: Vec<Registration>,
+    /// What is wrong with the others, by number.
+    pub(super) failures: Vec<(u64, ApiError)>,
+    /// The last line, whether or not it says anything.
+    pub(super) last: u64,
+    bytes: usize,
+}
+
+impl Batch {
+    /// An empty one.
+    pub fn new(after: AfterFailure) -> Self {
+        Self { after, lines: Vec::new(), registrations: Vec::new(), failures: Vec::new(), last: 0, bytes: 0 }
+    }
+
+    /// Reads a line.
+    pub fn read(&mut self, line: &Line) {
+        let read = match &line.text {
+            None => Err(ApiError::LineTooLarge(LINE_MAX)),
+            Some(text) => {
+                self.bytes += text.len();
+                registration(text)
+            }
+        };
+        match read {
+            Ok(registration) => {
+                self.last = line.number;
+                self.lines.push(line.number);
+                self.registrations.push(registration);
+            }
+            Err(failure) => self.fail(line.number, failure),
+        }
+    }
+
+    /// Notes a line that can't be read.
+    pub fn fail(&mut self, line: u64, failure: ApiError) {
+        self.last = line;
+        self.failures.push((line, failure));
+    }
+
+    /// Nothing in it?
+    pub fn is_empty(&self) -> bool {
+        self.lines.is_empty() && self.failures.is_empty()
+    }
+
+    /// No line should be added.
+    pub fn is_full(&self) -> bool {
+        self.lines.len() + self.failures.len() >= BATCH_LINES || self.bytes >= BATCH_BYTES || self.is_last()
+    }
+
+    /// Has it a failure after which there is to be no line?
+    pub fn is_last(&self) -> bool {
+        self.after == AfterFailure::Stop && !self.failures.is_empty()
+    }
+}
+
+/// One line, as `PUT /v1/devices` takes it.
+fn registration(text: &[u8]) -> Result<Registration, ApiError> {
+    request::registration(text, Caller::Import).map_err(|mut faults| {
+        faults.truncate(FAULTS_MAX);
+        faults.iter_mut().for_each(forget_line);
+        ApiError::Invalid(faults)
+    })
+}
+
+/// To the reader of JSON each line is the first.
+fn forget_line(fault: &mut InputFault) {
+    if fault.code == InputCode::MalformedJson {
+        fault.facts.remove("line");
+        fault.detail = fault.detail.replace(" at line 1 column ", " at column ");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn line(number: u64, text: &str) -> Line {
+        Line { number, text: Some(text.to_owned().into()) }
+    }
+
+    #[test]
+    fn a_fault_is_said_as_of_its_own_line_and_not_without_end() {
+        let mut batch = Batch::new(AfterFailure::GoOn);
+        batch.read(&line(7, r#"{"platform": apns}"#));
+        let unknown: serde_json::Map<_, _> = (0..999).map(|n| (format!("x{n}"), json!(1))).collect();
+        batch.read(&line(8, &json!(unknown).to_string()));
+        batch.read(&Line { number: 9, text: None });
+        batch.read(&line(10, r#"{"platform":"apns","token":"aa"}"#));
+        let [(7, malformed), (8, unknown), (9, ApiError::LineTooLarge(LINE_MAX))] = &batch.failures[..]
+        else {
+            panic!("{:?}", batch.failures);
+        };
+        let (ApiError::Invalid(malformed), ApiError::Invalid(unknown)) = (malformed, unknown) else {
+            panic!()
+        };
+        assert_eq!(malformed[0].detail, "not JSON: expected value at column 14");
+        assert_eq!(malformed[0].facts.keys().collect::<Vec<_>>(), ["column"]);
+        assert_eq!(unknown.len(), FAULTS_MAX);
+        assert_eq!((&batch.lines[..], batch.last, batch.is_full()), (&[10][..], 10, false));
+    }
+
+    #[test]
+    fn a_batch_is_full_of_lines_of_bytes_or_where_it_has_to_stop() {
+        let right = r#"{"platform":"fcm","token":"f"}"#;
+        let mut many = Batch::new(AfterFailure::Stop);
+        for number in 1..=BATCH_LINES as u64 {
+            assert!(!many.is_full(), "{number}");
+            many.read(&line(number, right));
+        }
+        assert!(many.is_full() && !many.is_last());
+        let mut large = Batch::new(AfterFailure::GoOn);
+        for number in 1..=9 {
+            large.read(&line(number, &format!("{right}{}", " ".repeat(LINE_MAX - 100))));
+        }
+        assert!(large.is_full());
+        let mut failed = Batch::new(AfterFailure::Stop);
+        failed.read(&line(1, "{}"));
+        assert!(failed.is_full() && failed.is_last());
+    }
+}

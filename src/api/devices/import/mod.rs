@@ -1,0 +1,138 @@
+//! `POST /v1/devices/import`: devices line by line, from a stream of any length.
+//!
+//! Memory holds one batch that is being written and one that is being read, and the first errors; a client that is faster
+//! than the database waits for its next piece to be taken.
+
+mod batch;
+mod lines;
+mod run;
+mod tally;
+
+use std::sync::Arc;
+
+use axum::{Extension, Json, extract};
+use serde_json::Value;
+use tokio::time::{Duration, timeout};
+
+pub use crate::registry::enrolment::AfterFailure;
+pub use batch::Batch;
+pub use lines::{LINE_MAX, Line, Lines};
+pub use run::{Batches, run};
+pub use tally::Tally;
+
+use crate::api::State;
+use crate::api::auth::{Caller, ManageDevices};
+use crate::api::body::{NdjsonBody, Pieces};
+use crate::api::error::ApiError;
+use crate::api::health::Health;
+use crate::api::query::Parameters;
+use crate::api::request::RequestId;
+use crate::domain::InputCode;
+
+/// Where it is.
+pub(in crate::api) const PATH: &str = "/v1/devices/import";
+/// What has come is written when nothing more comes for so long.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// The handler.
+pub(super) async fn import(
+    extract::State(state): extract::State<State>,
+    caller: Caller<ManageDevices>,
+    mut parameters: Parameters,
+    Extension(RequestId(id)): Extension<RequestId>,
+    NdjsonBody(pieces): NdjsonBody,
+) -> Result<Json<Value>, ApiError> {
+    let after = on_error(&mut parameters);
+    parameters.finish()?;
+    let mut body =
+        Body { pieces, lines: Lines::default(), after, ended: None, health: Arc::clone(&state.health) };
+    let (tally, done) = run(&state.pool, &caller.app, after, &mut body, |_| {}).await;
+    let document = tally.document(Some(&id));
+    match done {
+        Ok(()) => Ok(Json(document)),
+        Err(why) => Err(ApiError::Unfinished { why: Box::new(why), import: Box::new(document) }),
+    }
+}
+
+fn on_error(parameters: &mut Parameters) -> AfterFailure {
+    const ALL: [AfterFailure; 2] = [AfterFailure::GoOn, AfterFailure::Stop];
+    let chosen = parameters.choices("on_error", &ALL, |after| match after {
+        AfterFailure::GoOn => "skip",
+        AfterFailure::Stop => "stop",
+    });
+    if chosen.len() > 1 {
+        parameters.fault("on_error", InputCode::OutOfRange, "this parameter may be given only once");
+    }
+    chosen.first().copied().unwrap_or(AfterFailure::GoOn)
+}
+
+/// A body as it is read.
+struct Body {
+    pieces: Pieces,
+    lines: Lines,
+    after: AfterFailure,
+    /// What came instead of a further piece.
+    ended: Option<Result<(), ApiError>>,
+    health: Arc<Health>,
+}
+
+impl Batches for Body {
+    type Error = ApiError;
+
+    async fn next(&mut self) -> Result<Option<Batch>, ApiError> {
+        let mut batch = Batch::new(self.after);
+        loop {
+            while !batch.is_full()
+                && let Some(line) = self.lines.next_line()
+            {
+                batch.read(&line);
+            }
+            if batch.is_full() {
+                return Ok(Some(batch));
+            }
+            match (self.ended.take(), batch.is_empty()) {
+                (None, is_empty) => {
+                    if !self.read_on(is_empty).await {
+                        return Ok(Some(batch));
+                    }
+                }
+                (ended, false) => {
+                    self.ended = ended;
+                    return Ok(Some(batch));
+                }
+                (Some(ended), true) => {
+                    self.ended = Some(Ok(()));
+                    return ended.map(|()| None);
+                }
+            }
+        }
+    }
+}
+
+impl Body {
+    /// Takes the next piece. False: none came for a while, and something else has come before.
+    async fn read_on(&mut self, wait: bool) -> bool {
+        // A node that goes away says how far it came rather than be cut off.
+        if self.health.is_draining() {
+            self.ended = Some(Err(ApiError::ShuttingDown));
+            return true;
+        }
+        let next = self.pieces.next();
+        let piece = match wait {
+            true => next.await,
+            false => match timeout(PAUSE, next).await {
+                Ok(piece) => piece,
+                Err(_) => return false,
+            },
+        };
+        match piece {
+            Ok(Some(piece)) => self.lines.feed(&piece),
+            Ok(None) => {
+                self.lines.finish();
+                self.ended = Some(Ok(()));
+            }
+            Err(error) => self.ended = Some(Err(error)),
+        }
+        true
+    }
+}

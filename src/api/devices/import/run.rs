@@ -1,0 +1,102 @@
+//! Writing batch after batch, reading one while the one before is written.
+
+use std::pin::pin;
+
+use sqlx::PgPool;
+
+use super::batch::Batch;
+use super::tally::Tally;
+use crate::api::error::ApiError;
+use crate::domain::App;
+use crate::registry::devices;
+use crate::registry::enrolment::{AfterFailure, enrol};
+use crate::registry::registration::{Caller, Registration};
+use crate::store;
+
+/// Where batches come from.
+pub trait Batches: Send {
+    /// Why there is no next one.
+    type Error: From<store::Error> + Send;
+
+    /// The next one; none: that was all.
+    fn next(&mut self) -> impl Future<Output = Result<Option<Batch>, Self::Error>> + Send;
+}
+
+/// Imports all batches, and keeps the tally.
+///
+/// # Errors
+/// Why it did not come to its end; the tally says how far it came, and that far everything is stored.
+pub async fn run<B: Batches>(
+    pool: &PgPool,
+    app: &App,
+    after: AfterFailure,
+    batches: &mut B,
+    mut told: impl FnMut(&Tally) + Send,
+) -> (Tally, Result<(), B::Error>) {
+    let mut tally = Tally::new(after);
+    let done = import(pool, app, after, batches, &mut tally, &mut told).await;
+    if done.is_err() {
+        tally.stop();
+    }
+    (tally, done)
+}
+
+async fn import<B: Batches>(
+    pool: &PgPool,
+    app: &App,
+    after: AfterFailure,
+    batches: &mut B,
+    tally: &mut Tally,
+    told: &mut (impl FnMut(&Tally) + Send),
+) -> Result<(), B::Error> {
+    let mut next = batches.next().await?;
+    while let Some(mut batch) = next {
+        let is_last = batch.is_last();
+        let registrations = std::mem::take(&mut batch.registrations);
+        let mut reading = pin!(async { if is_last { Ok(None) } else { batches.next().await } });
+        let mut writing = pin!(write(pool, app, &registrations, after));
+        let (written, read) = tokio::select! {
+            written = &mut writing => (written, None),
+            read = &mut reading => (writing.await, Some(read)),
+        };
+        tally.add(batch, written?);
+        told(tally);
+        // Nobody waits for a line that is not to be carried out.
+        if tally.stopped_at.is_some() {
+            return Ok(());
+        }
+        next = match read {
+            Some(read) => read?,
+            None => reading.await?,
+        };
+    }
+    Ok(())
+}
+
+/// A value that Postgres does not take is the fault of one line: it is found by halves (docs/queue.md 6).
+async fn write(
+    pool: &PgPool,
+    app: &App,
+    registrations: &[Registration],
+    after: AfterFailure,
+) -> Result<Vec<Result<bool, ApiError>>, store::Error> {
+    let fault = match enrol(pool, app, registrations, Caller::Import, after).await {
+        Ok(outcomes) => {
+            let told = |outcome: Result<_, _>| outcome.map_err(|future| devices::Error::from(future).into());
+            return Ok(outcomes.into_iter().map(told).collect());
+        }
+        Err(error) if error.is_poison() => error,
+        Err(error) => return Err(error),
+    };
+    if let [_] = registrations {
+        tracing::error!(error = %fault, "a line of an import could not be stored");
+        return Ok(vec![Err(ApiError::internal(fault))]);
+    }
+    let (left, right) = registrations.split_at(registrations.len() / 2);
+    let mut outcomes = Box::pin(write(pool, app, left, after)).await?;
+    let stopped = after == AfterFailure::Stop && outcomes.iter().any(Result::is_err);
+    if !stopped {
+        outcomes.extend(Box::pin(write(pool, app, right, after)).await?);
+    }
+    Ok(outcomes)
+}

@@ -1,0 +1,129 @@
+//! What an import came to so far.
+
+use serde_json::{Value, json};
+
+use super::batch::Batch;
+use crate::api::error::ApiError;
+use crate::api::problem::Problem;
+use crate::registry::enrolment::AfterFailure;
+
+/// Most errors that are told; more are counted.
+const ERRORS_MAX: usize = 1000;
+
+/// Counts of lines, and what is wrong with the first of those that failed.
+#[derive(Debug)]
+pub struct Tally {
+    after: AfterFailure,
+    /// Lines whose token was unknown.
+    pub created: u64,
+    /// Lines whose token was known.
+    pub updated: u64,
+    /// Lines with a fault.
+    pub failed: u64,
+    /// What is wrong with the first of them, by their numbers.
+    pub errors: Vec<(u64, Problem)>,
+    /// The first line that was not carried out, where that ended the import.
+    pub stopped_at: Option<u64>,
+    /// The first line that is still to come.
+    pub next_line: u64,
+}
+
+impl Tally {
+    /// Nothing so far.
+    pub fn new(after: AfterFailure) -> Self {
+        Self { after, created: 0, updated: 0, failed: 0, errors: Vec::new(), stopped_at: None, next_line: 1 }
+    }
+
+    /// Lines that said something and were gone through.
+    pub fn lines(&self) -> u64 {
+        self.created + self.updated + self.failed
+    }
+
+    /// The import ends before its last line.
+    pub fn stop(&mut self) {
+        self.stopped_at = Some(self.next_line);
+    }
+
+    /// Adds a batch that was written; `outcomes` are those of its registrations, as far as they were carried out.
+    pub(super) fn add(&mut self, batch: Batch, outcomes: Vec<Result<bool, ApiError>>) {
+        let mut failures = batch.failures;
+        for (line, outcome) in batch.lines.into_iter().zip(outcomes) {
+            match outcome {
+                Ok(true) => self.created += 1,
+                Ok(false) => self.updated += 1,
+                Err(failure) => failures.push((line, failure)),
+            }
+        }
+        failures.sort_by_key(|(line, _)| *line);
+        self.next_line = batch.last + 1;
+        if self.after == AfterFailure::Stop
+            && let Some((line, _)) = failures.first()
+        {
+            (self.stopped_at, self.next_line) = (Some(*line), *line);
+            failures.truncate(1);
+        }
+        self.failed += failures.len() as u64;
+        let room = ERRORS_MAX.saturating_sub(self.errors.len());
+        self.errors.extend(failures.into_iter().take(room).map(|(line, failure)| (line, failure.problem())));
+    }
+
+    /// The answer's body; without an id where there is no request.
+    pub fn document(&self, request_id: Option<&str>) -> Value {
+        let error = |(line, problem): &(u64, Problem)| {
+            let mut problem = problem.document(request_id.unwrap_or_default());
+            if let (None, Some(members)) = (request_id, problem.as_object_mut()) {
+                members.shift_remove("request_id");
+            }
+            json!({"line": line, "problem": problem})
+        };
+        json!({
+            "lines": self.lines(),
+            "created": self.created,
+            "updated": self.updated,
+            "failed": self.failed,
+            "errors": self.errors.iter().map(error).collect::<Vec<_>>(),
+            "stopped_at": self.stopped_at,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::lines::Line;
+    use super::*;
+
+    fn batch(after: AfterFailure, numbers: std::ops::RangeInclusive<u64>) -> Batch {
+        let mut batch = Batch::new(after);
+        for number in numbers {
+            let text = if number % 2 == 0 { r#"{"platform":"apns","token":"aa"}"# } else { "?" };
+            batch.read(&Line { number, text: Some(text.into()) });
+        }
+        batch
+    }
+
+    #[test]
+    fn errors_come_by_line_and_end_at_a_thousand() {
+        let mut tally = Tally::new(AfterFailure::GoOn);
+        let future = || Err(ApiError::NotFound);
+        tally.add(batch(AfterFailure::GoOn, 1..=6), vec![Ok(true), future(), Ok(false)]);
+        assert_eq!(tally.errors.iter().map(|(line, _)| *line).collect::<Vec<_>>(), [1, 3, 4, 5]);
+        assert_eq!((tally.created, tally.updated, tally.failed, tally.lines()), (1, 1, 4, 6));
+        tally.add(batch(AfterFailure::GoOn, 7..=2500), vec![]);
+        assert_eq!((tally.failed, tally.errors.len(), tally.next_line), (1251, 1000, 2501));
+        assert_eq!(tally.document(Some("r"))["errors"][0]["problem"]["request_id"], "r");
+        assert_eq!(tally.document(None)["stopped_at"], Value::Null);
+    }
+
+    #[test]
+    fn a_stop_is_at_the_first_failure_wherever_it_was_found() {
+        let mut tally = Tally::new(AfterFailure::Stop);
+        let mut before = Batch::new(AfterFailure::Stop);
+        for number in [2, 4, 6] {
+            let text = Some(r#"{"platform":"apns","token":"aa"}"#.into());
+            before.read(&Line { number, text });
+        }
+        before.read(&Line { number: 7, text: None });
+        tally.add(before, vec![Ok(true), Err(ApiError::NotFound)]);
+        assert_eq!((tally.lines(), tally.failed, tally.stopped_at, tally.next_line), (2, 1, Some(4), 4));
+    }
+}

@@ -1,0 +1,55 @@
+//! The database that a command works on without the service, and the app in it.
+
+use std::sync::Arc;
+
+use super::failure::Failure;
+use crate::config::Config;
+use crate::domain::App;
+use crate::runtime::Database;
+
+/// A database whose schema is as this program needs it, so that a key can be made before the service ever ran.
+pub(super) async fn open(config: &Config) -> Result<Database, Failure> {
+    let database = Database::open(config).await?;
+    if config.database.migrate {
+        database.migrate().await?;
+    }
+    Ok(database)
+}
+
+/// Insists that the configuration has this app.
+pub(super) fn known_app(config: &Config, app: &str) -> Result<(), Failure> {
+    if config.apps.contains_key(app) {
+        return Ok(());
+    }
+    let names: Vec<_> = config.apps.keys().map(String::as_str).collect();
+    let failure = Failure::failed(format_args!("the configuration has no app {app:?}"));
+    Err(failure.hint(match names.as_slice() {
+        [] => format!("it has none; name a file by --config that has a table such as [apps.{app}.apns]"),
+        names => format!("it has {}", names.join(", ")),
+    }))
+}
+
+/// The app that is meant: the named one, else the only one.
+pub(super) fn meant_app<'a>(config: &'a Config, named: Option<&'a str>) -> Result<&'a str, Failure> {
+    let mut apps = config.apps.keys();
+    match (named, apps.next(), apps.next()) {
+        (Some(name), ..) => known_app(config, name).map(|()| name),
+        (None, Some(only), None) => Ok(only),
+        (None, None, _) => {
+            let failure = Failure::failed("the configuration has no app");
+            Err(failure.hint("name a file by --config that has a table such as [apps.shop.apns]"))
+        }
+        (None, Some(_), Some(_)) => {
+            let names: Vec<_> = config.apps.keys().map(String::as_str).collect();
+            let failure = Failure::usage("--app is missing");
+            Err(failure.hint(format!("the configuration has {}", names.join(", "))))
+        }
+    }
+}
+
+/// An app with its rows, which are made if they are missing.
+pub(super) async fn app(database: &Database, config: &Config, name: &str) -> Result<Arc<App>, Failure> {
+    let apps = database.apps(config).await?;
+    let found = apps.into_values().find(|app| app.name == name);
+    found.ok_or_else(|| Failure::failed(format_args!("the database has no app {name:?}")))
+}

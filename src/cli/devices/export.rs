@@ -1,0 +1,115 @@
+//! `pushpost devices export`: the devices of an app as NDJSON on stdout.
+
+use std::io::{BufWriter, ErrorKind, IsTerminal as _, Write};
+
+use anyhow::Context as _;
+use clap::Args;
+
+use super::progress;
+use crate::api::devices::export;
+use crate::cli::database;
+use crate::cli::failure::Failure;
+use crate::cli::settings::ConfigArgs;
+use crate::config::Config;
+use crate::domain::{App, DeviceId, InstallationKey};
+use crate::registry::devices;
+use crate::runtime::Database;
+use crate::store::devices::{Filter, Page};
+
+/// Devices read at a time.
+const PAGE: i64 = 1000;
+
+/// Export devices as NDJSON on stdout, a line each as devices import takes it
+///
+/// Devices that are quarantined, or known from sends alone, are left out: an import would make more of them. With --all they
+/// are there, and each line is a device as the API shows it. Lines hold tokens: whoever reads them can name these devices.
+#[derive(Args, Debug)]
+pub(super) struct Export {
+    /// The app whose devices, as the configuration names it; may be left out if it has only one
+    #[arg(long, value_name = "APP")]
+    app: Option<String>,
+    /// Every device, as the API shows it
+    #[arg(long)]
+    all: bool,
+    /// Begin after this device (dev_…), to go on where an export has ended
+    #[arg(long, value_name = "ID")]
+    after: Option<String>,
+    #[command(flatten)]
+    config: ConfigArgs,
+}
+
+/// How far an export came.
+struct Written {
+    after: DeviceId,
+    lines: u64,
+}
+
+impl Export {
+    pub(super) async fn run(self) -> Result<(), Failure> {
+        let config = self.config.load()?;
+        let name = database::meant_app(&config, self.app.as_deref())?;
+        let database = database::open(&config).await?;
+        let exported = self.export(&database, &config, name).await;
+        database.close().await?;
+        exported
+    }
+
+    async fn export(&self, database: &Database, config: &Config, name: &str) -> Result<(), Failure> {
+        let app = database::app(database, config, name).await?;
+        let key = database.installation_key().await?;
+        let mut written = Written { after: self.after(&app, &key)?, lines: 0 };
+        // On one terminal they would overwrite each other.
+        let bar = progress::bar(None, !std::io::stdout().is_terminal());
+        let mut out = BufWriter::new(std::io::stdout().lock());
+        let done = loop {
+            match self.page(database, &app, &key, &mut written, &mut out).await {
+                Ok(true) => bar.set_message(format!("{} devices", written.lines)),
+                Ok(false) => break Ok(()),
+                Err(error) => break Err(error),
+            }
+        };
+        bar.finish_and_clear();
+        done.map_err(|error| match written.after {
+            DeviceId(0) => Failure::from(error),
+            last => {
+                let id = key.device_id(app.id, last);
+                Failure::from(error).hint(format!("--after {id} goes on from there"))
+            }
+        })
+    }
+
+    fn after(&self, app: &App, key: &InstallationKey) -> Result<DeviceId, Failure> {
+        let Some(id) = &self.after else { return Ok(DeviceId(0)) };
+        let parsed = key.parse_device_id(app.id, id);
+        parsed.map_err(|_| {
+            Failure::usage("that is no id of a device of this app").hint("an id begins with dev_")
+        })
+    }
+
+    /// Writes the next devices. False: there are no more, or nobody reads them.
+    async fn page(
+        &self,
+        database: &Database,
+        app: &App,
+        key: &InstallationKey,
+        written: &mut Written,
+        out: &mut impl Write,
+    ) -> anyhow::Result<bool> {
+        let page = Page { after: written.after, limit: PAGE };
+        let devices = devices::list(database.pool(), app.id, &Filter::default(), page).await?;
+        let Some(last) = devices.last().map(|known| known.device.id) else { return Ok(false) };
+        let document =
+            |known| if self.all { Some(export::document(key, known)) } else { export::line(known) };
+        let lines: Vec<String> =
+            devices.iter().filter_map(document).map(|document| format!("{document}\n")).collect();
+        match out.write_all(lines.concat().as_bytes()).and_then(|()| out.flush()) {
+            Ok(()) => {}
+            // A reader that went away, as `head` does, is no failure.
+            Err(error) if error.kind() == ErrorKind::BrokenPipe => return Ok(false),
+            Err(error) => return Err(error).context("cannot write to stdout"),
+        }
+        written.lines += lines.len() as u64;
+        written.after = last;
+        Ok(true)
+    }
+}

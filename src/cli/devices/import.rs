@@ -1,0 +1,189 @@
+//! `pushpost devices import`: a table of devices into the database.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use clap::Args;
+use indicatif::ProgressBar;
+use serde_json::json;
+
+use super::progress;
+use super::source::{Format, Reading, Source};
+use crate::api::devices::import::{AfterFailure, Tally, run};
+use crate::api::problem::Problem;
+use crate::cli::database;
+use crate::cli::failure::Failure;
+use crate::cli::output;
+use crate::cli::settings::ConfigArgs;
+use crate::cli::signals::Signals;
+use crate::domain::{App, Place};
+use crate::runtime::Database;
+
+/// Most bad lines that are told to people.
+const TOLD: usize = 20;
+
+/// Import devices from a file, by the rules of POST /v1/devices/import
+///
+/// Lines are written as they are read, so that what came before an interruption stays; it says from where to go on. To
+/// send lines again is harmless. With --json the result has the members of the API's answer, and next_line.
+#[derive(Args, Debug)]
+pub(super) struct Import {
+    /// The file; - is stdin
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+    /// The app that they belong to, as the configuration names it; may be left out if it has only one
+    #[arg(long, value_name = "APP")]
+    app: Option<String>,
+    /// How the file is written; left out, a name that ends in .csv says CSV, any other NDJSON
+    #[arg(long)]
+    format: Option<Format>,
+    /// The first line to import, to go on where an import has ended
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
+    from_line: u64,
+    /// What to do about a line that can't be imported
+    #[arg(long, value_name = "WHAT", default_value = "skip")]
+    on_error: OnError,
+    /// Answer in JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    config: ConfigArgs,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
+enum OnError {
+    /// Go on with the next one
+    Skip,
+    /// End there
+    Stop,
+}
+
+/// How an import ended.
+struct Ended {
+    tally: Tally,
+    done: anyhow::Result<()>,
+    interrupted: bool,
+}
+
+impl Import {
+    pub(super) async fn run(self) -> Result<(), Failure> {
+        let config = self.config.load()?;
+        let name = database::meant_app(&config, self.app.as_deref())?;
+        let source = Source::open(&self.file, self.reading())?;
+        let mut signals = Signals::catch()?;
+        let database = database::open(&config).await?;
+        let ended = match database::app(&database, &config, name).await {
+            Ok(app) => self.import(&database, app, source, &mut signals).await,
+            Err(failure) => Err(failure),
+        };
+        database.close().await?;
+        self.report(ended?)
+    }
+
+    fn reading(&self) -> Reading {
+        let is_csv = self.file.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("csv"));
+        Reading {
+            format: self.format.unwrap_or(if is_csv { Format::Csv } else { Format::Ndjson }),
+            from_line: self.from_line,
+            after: self.after(),
+        }
+    }
+
+    fn after(&self) -> AfterFailure {
+        match self.on_error {
+            OnError::Skip => AfterFailure::GoOn,
+            OnError::Stop => AfterFailure::Stop,
+        }
+    }
+
+    /// To the end of the file, or of the batch that is being written when a signal comes.
+    async fn import(
+        &self,
+        database: &Database,
+        app: Arc<App>,
+        mut source: Source,
+        signals: &mut Signals,
+    ) -> Result<Ended, Failure> {
+        let bar = progress::bar(source.length, true);
+        let (interrupt, position) = (source.interrupted.clone(), Arc::clone(&source.position));
+        let told = |tally: &Tally| show(&bar, position.load(Ordering::Relaxed), tally);
+        let importing = run(database.pool(), &app, self.after(), &mut source, told);
+        let mut importing = std::pin::pin!(importing);
+        let ended = tokio::select! {
+            ended = &mut importing => ended,
+            () = signals.next() => {
+                interrupt.cancel();
+                tokio::select! {
+                    ended = &mut importing => ended,
+                    () = signals.next() => {
+                        bar.finish_and_clear();
+                        return Err(Failure::failed("interrupted").hint("all of it may be imported again"));
+                    }
+                }
+            }
+        };
+        bar.finish_and_clear();
+        let (mut tally, done) = ended;
+        tally.next_line = tally.next_line.max(self.from_line);
+        let interrupted = interrupt.is_cancelled() && done.is_ok() && tally.stopped_at.is_none();
+        if interrupted || done.is_err() {
+            tally.stop();
+        }
+        Ok(Ended { tally, done, interrupted })
+    }
+
+    fn report(&self, Ended { tally, done, interrupted }: Ended) -> Result<(), Failure> {
+        if self.json {
+            let mut document = tally.document(None);
+            document["next_line"] = json!(tally.next_line);
+            output::line(&document.to_string())?;
+        } else {
+            for (line, problem) in tally.errors.iter().take(TOLD) {
+                eprintln!("line {line}: {}", in_words(problem));
+            }
+            if tally.failed > TOLD as u64 {
+                eprintln!("… and {} more; --json tells the first 1,000", tally.failed - TOLD as u64);
+            }
+            output::line(&summary(&tally))?;
+        }
+        let go_on = format!("--from-line {} goes on from there", tally.next_line);
+        match (done, tally.stopped_at) {
+            (Err(error), _) => Err(Failure::from(error).hint(go_on)),
+            (Ok(()), _) if interrupted => Err(Failure::failed("interrupted").hint(go_on)),
+            (Ok(()), Some(line)) => Err(Failure::failed(format_args!("stopped at line {line}")).hint(go_on)),
+            (Ok(()), None) if tally.failed > 0 => {
+                let failure = Failure::failed(format_args!("{} lines were not imported", tally.failed));
+                Err(failure.hint("mended, the whole file may be imported again"))
+            }
+            (Ok(()), None) => Ok(()),
+        }
+    }
+}
+
+fn show(bar: &ProgressBar, position: u64, tally: &Tally) {
+    bar.set_position(position);
+    bar.set_message(summary(tally));
+}
+
+fn summary(tally: &Tally) -> String {
+    let Tally { created, updated, failed, .. } = tally;
+    format!("{} lines: {created} created, {updated} updated, {failed} failed", tally.lines())
+}
+
+/// Each fault with its place; without faults the problem itself.
+fn in_words(problem: &Problem) -> String {
+    if problem.errors.is_empty() {
+        return problem.detail.clone();
+    }
+    let faults = problem.errors.iter().map(|fault| {
+        let place = match &fault.place {
+            Place::Pointer(place) | Place::Parameter(place) => place.as_str(),
+            Place::Header(place) => place,
+        };
+        let meant = fault.facts.get("suggestion").and_then(|suggestion| suggestion.as_str());
+        let meant = meant.map_or_else(String::new, |name| format!(" (is {name} meant?)"));
+        format!("{place}: {}{meant}", fault.detail)
+    });
+    faults.collect::<Vec<_>>().join("; ")
+}

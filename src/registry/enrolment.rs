@@ -1,0 +1,146 @@
+//! Registrations in one transaction: of one device, or of as many as an import has at a time.
+//!
+//! What there is is locked, the rules are carried out in memory in the order given, and what has changed is written: for
+//! devices that are all new or as they were that is two statements, however many there are.
+
+use std::collections::BTreeSet;
+
+use sqlx::{PgConnection, PgPool};
+
+use super::registration::{Caller, FromTheFuture, Registration, Roll, Tokens};
+use crate::domain::{App, DeviceId};
+use crate::store;
+use crate::store::devices::TokenKey;
+
+/// How often registrations may lose a race against others for the same tokens.
+const ATTEMPTS: usize = 5;
+
+/// What goes on after a registration that can't be carried out.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum AfterFailure {
+    /// The next one.
+    GoOn,
+    /// Nothing: those after it are not carried out.
+    Stop,
+}
+
+/// What became of a registration; a new device or not.
+pub type Outcome = Result<bool, FromTheFuture>;
+
+/// Carries out registrations as if one after the other, in one transaction: all of them, but those that fail, or none.
+/// Outcomes are in the order given; where it stopped, there are none of those after the failure.
+///
+/// # Errors
+/// The database's; nothing was changed.
+pub async fn enrol(
+    pool: &PgPool,
+    app: &App,
+    registrations: &[Registration],
+    caller: Caller,
+    after: AfterFailure,
+) -> Result<Vec<Outcome>, store::Error> {
+    Ok(enrol_with(pool, app, registrations, caller, after).await?.outcomes)
+}
+
+/// Registrations that were carried out.
+pub(super) struct Enrolled<'a> {
+    pub(super) outcomes: Vec<Outcome>,
+    /// The devices in question as they are now.
+    pub(super) roll: Roll<'a>,
+}
+
+/// As [`enrol`].
+pub(super) async fn enrol_with<'a>(
+    pool: &PgPool,
+    app: &'a App,
+    registrations: &[Registration],
+    caller: Caller,
+    after: AfterFailure,
+) -> Result<Enrolled<'a>, store::Error> {
+    let tokens: Vec<Tokens> = registrations.iter().map(Tokens::of).collect();
+    let batch = Batch { app, registrations, tokens: &tokens, caller, after };
+    for _ in 0..ATTEMPTS {
+        let mut transaction = store::begin(pool).await?;
+        let mut enrolled = batch.carry_out(&mut transaction).await?;
+        if write(&mut transaction, app, &mut enrolled.roll).await? {
+            transaction.commit().await?;
+            return Ok(enrolled);
+        }
+        transaction.rollback().await?;
+    }
+    Err(store::Error::Contended)
+}
+
+#[derive(Clone, Copy)]
+struct Batch<'a, 'b> {
+    app: &'a App,
+    registrations: &'b [Registration],
+    tokens: &'b [Tokens],
+    caller: Caller,
+    after: AfterFailure,
+}
+
+impl<'a> Batch<'a, '_> {
+    /// In memory, on what is stored, which stays locked.
+    async fn carry_out(self, conn: &mut PgConnection) -> Result<Enrolled<'a>, store::Error> {
+        let now = store::devices::transaction_time(conn).await?;
+        let mut roll = Roll::new(self.app, self.caller, now);
+        self.call(conn, &mut roll).await?;
+        let mut outcomes = Vec::with_capacity(self.registrations.len());
+        for (registration, tokens) in self.registrations.iter().zip(self.tokens) {
+            let outcome = roll.register(registration, *tokens);
+            outcomes.push(outcome);
+            if outcome.is_err() && self.after == AfterFailure::Stop {
+                break;
+            }
+        }
+        Ok(Enrolled { outcomes, roll })
+    }
+
+    /// Puts on the roll whoever is there.
+    async fn call(self, conn: &mut PgConnection, roll: &mut Roll<'_>) -> Result<(), store::Error> {
+        let tokens: BTreeSet<TokenKey> = self.tokens.iter().flat_map(|tokens| tokens.all()).collect();
+        let tokens: Vec<TokenKey> = tokens.into_iter().collect();
+        let devices = store::devices::lock_tokens(conn, self.app.id, &tokens).await?;
+        let ids: Vec<DeviceId> = devices.iter().map(|device| device.id).collect();
+        let mut topics = match self.needs_topics() && !ids.is_empty() {
+            true => store::topics::of_devices(conn, &ids).await?,
+            false => Default::default(),
+        };
+        for device in devices {
+            let topics = topics.remove(&device.id).unwrap_or_default();
+            roll.put(device, topics);
+        }
+        Ok(())
+    }
+
+    /// Whoever registers one device is told its topics. An import reads them only where it may change them.
+    fn needs_topics(self) -> bool {
+        let says = |one: &Registration| one.details.topics.is_some() || one.replaces.is_some();
+        self.caller != Caller::Import || self.registrations.iter().any(says)
+    }
+}
+
+/// False: somebody else made one of the devices meanwhile; all of it again, then.
+async fn write(conn: &mut PgConnection, app: &App, roll: &mut Roll<'_>) -> Result<bool, store::Error> {
+    let new = roll.new_devices();
+    if !new.is_empty() {
+        let inserted = store::devices::insert_all(conn, app.id, &new).await?;
+        if inserted.len() < new.len() {
+            return Ok(false);
+        }
+        roll.number(inserted);
+    }
+    let changed = roll.changed_devices();
+    if !changed.is_empty() {
+        store::devices::save_all(conn, &changed).await?;
+    }
+    let subscriptions = roll.subscriptions();
+    if !subscriptions.ended.is_empty() {
+        store::topics::unsubscribe_all(conn, app.id, &subscriptions.ended).await?;
+    }
+    if !subscriptions.added.is_empty() {
+        store::topics::subscribe_all(conn, app.id, &subscriptions.added).await?;
+    }
+    Ok(true)
+}

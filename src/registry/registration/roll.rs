@@ -1,0 +1,152 @@
+//! Registrations carried out one after the other on devices that a transaction has locked, so that it can write what
+//! comes of all of them at once.
+
+use std::collections::{BTreeSet, HashMap};
+
+use chrono::{DateTime, Utc};
+
+use super::{Caller, FromTheFuture, Registration, is_replaced, replace};
+use crate::domain::{App, TopicName};
+use crate::store::devices::{Device, Inserted, TokenKey};
+use crate::store::topics::Subscription;
+
+/// What the tokens of a registration are found by. Digests cost something, so each is made once.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Tokens {
+    own: TokenKey,
+    replaced: Option<TokenKey>,
+}
+
+/// Devices with their subscriptions, as they are stored and as they are to be.
+#[derive(Debug)]
+pub struct Roll<'a> {
+    app: &'a App,
+    caller: Caller,
+    now: DateTime<Utc>,
+    entries: HashMap<TokenKey, Entry>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    device: Device,
+    topics: BTreeSet<TopicName>,
+    /// None: it is new.
+    stored: Option<Device>,
+    stored_topics: BTreeSet<TopicName>,
+}
+
+/// Subscriptions that are to be written.
+#[derive(Debug, Default)]
+pub struct Subscriptions<'a> {
+    /// Those that are new.
+    pub added: Vec<Subscription<'a>>,
+    /// Those that end.
+    pub ended: Vec<Subscription<'a>>,
+}
+
+impl Tokens {
+    /// Those of a registration.
+    pub fn of(registration: &Registration) -> Self {
+        let key = |token: &crate::domain::DeviceToken| (registration.platform, token.digest());
+        let replaces = registration.replaces.as_ref().filter(|old| **old != registration.token);
+        Self { own: key(&registration.token), replaced: replaces.map(key) }
+    }
+
+    /// Each of them.
+    pub fn all(self) -> impl Iterator<Item = TokenKey> {
+        [Some(self.own), self.replaced].into_iter().flatten()
+    }
+}
+
+impl<'a> Roll<'a> {
+    /// An empty one, at `now` by Postgres's clock.
+    pub fn new(app: &'a App, caller: Caller, now: DateTime<Utc>) -> Self {
+        Self { app, caller, now, entries: HashMap::new() }
+    }
+
+    /// Puts a device that is stored on the roll, with those of its topics that are known.
+    pub fn put(&mut self, device: Device, topics: Vec<TopicName>) {
+        let topics: BTreeSet<_> = topics.into_iter().collect();
+        let key = (device.platform, device.token.digest());
+        let (stored, stored_topics) = (Some(device.clone()), topics.clone());
+        self.entries.insert(key, Entry { device, topics, stored, stored_topics });
+    }
+
+    /// Carries out one registration. True: its token was unknown.
+    ///
+    /// # Errors
+    /// Its time is yet to come; nothing was changed.
+    pub fn register(&mut self, registration: &Registration, tokens: Tokens) -> Result<bool, FromTheFuture> {
+        let at = registration.time(self.now, self.caller)?;
+        // A replay must not bring back what has changed since the place was taken.
+        let heir_to = tokens.replaced.and_then(|old| self.entries.get_mut(&old));
+        let heir_to = heir_to.filter(|old| !is_replaced(&old.device)).map(|old| {
+            let inherited = (old.device.clone(), old.topics.clone());
+            replace(&mut old.device, self.now);
+            inherited
+        });
+        let is_new = !self.entries.contains_key(&tokens.own);
+        let (app, caller) = (self.app, self.caller);
+        let entry = self.entries.entry(tokens.own).or_insert_with(|| Entry {
+            device: registration.first(app, at, caller),
+            topics: BTreeSet::new(),
+            stored: None,
+            stored_topics: BTreeSet::new(),
+        });
+        if !is_new {
+            registration.again(&mut entry.device, app, at, caller);
+        }
+        if let Some((old, topics)) = heir_to {
+            registration.inherit(&mut entry.device, &old, caller);
+            if registration.details.topics.is_none() && caller.is_trusted() {
+                entry.topics.extend(topics);
+            }
+        }
+        if let Some(names) = &registration.details.topics {
+            // An app sets the open part of them.
+            entry.topics.retain(|topic| !caller.is_trusted() && topic.is_closed());
+            entry.topics.extend(names.iter().cloned());
+        }
+        Ok(is_new)
+    }
+
+    /// A device as it is to be, with its topics by name.
+    pub fn find(&self, tokens: Tokens) -> Option<(&Device, impl Iterator<Item = &TopicName>)> {
+        self.entries.get(&tokens.own).map(|entry| (&entry.device, entry.topics.iter()))
+    }
+
+    /// The devices that are to be stored, in the order in which they may be.
+    pub fn new_devices(&self) -> Vec<(TokenKey, &Device)> {
+        let new = self.entries.iter().filter(|(_, entry)| entry.stored.is_none());
+        let mut new: Vec<_> = new.map(|(key, entry)| (*key, &entry.device)).collect();
+        new.sort_unstable_by_key(|(key, _)| *key);
+        new
+    }
+
+    /// The devices that were stored and are to be written back.
+    pub fn changed_devices(&self) -> Vec<&Device> {
+        let changed = |entry: &&Entry| entry.stored.as_ref().is_some_and(|before| *before != entry.device);
+        self.entries.values().filter(changed).map(|entry| &entry.device).collect()
+    }
+
+    /// Gives new devices the numbers of their rows.
+    pub fn number(&mut self, inserted: Vec<Inserted>) {
+        for Inserted { token, id, created_at } in inserted {
+            if let Some(entry) = self.entries.get_mut(&token) {
+                entry.device.id = id;
+                entry.device.created_at = created_at;
+            }
+        }
+    }
+
+    /// The subscriptions that are to be written, once each device has its number.
+    pub fn subscriptions(&self) -> Subscriptions<'_> {
+        let mut subscriptions = Subscriptions::default();
+        for Entry { device, topics, stored_topics, .. } in self.entries.values() {
+            let of_device = |topic| (device.id, topic);
+            subscriptions.added.extend(topics.difference(stored_topics).map(of_device));
+            subscriptions.ended.extend(stored_topics.difference(topics).map(of_device));
+        }
+        subscriptions
+    }
+}

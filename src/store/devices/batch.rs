@@ -1,0 +1,224 @@
+//! Many devices at a time: found and locked, stored and written back, with a statement for each.
+//!
+//! Whoever changes devices in a transaction locks those that there are first, in id order, and inserts then, in the order
+//! of platform and digest. So two such transactions wait for each other but never both (docs/queue.md 16f).
+
+use chrono::{DateTime, Utc};
+use sqlx::PgConnection;
+
+use super::row::{DeviceRow, devices_where};
+use super::{Device, Quarantine};
+use crate::domain::{
+    AppId, AppVersion, DeviceId, Environment, Locale, Platform, TimeZone, TokenDigest, UserId,
+};
+use crate::store::Error;
+
+/// What identifies a device within its app.
+pub type TokenKey = (Platform, TokenDigest);
+
+/// The devices with these tokens, locked in id order until the transaction ends.
+///
+/// Each token is looked up by itself, and what is found locked by its id. In one condition over lists, a plan that was
+/// made while there were none goes through all devices of the app (docs/queue.md 5).
+///
+/// # Errors
+/// The database's.
+pub async fn lock_tokens(
+    conn: &mut PgConnection,
+    app: AppId,
+    tokens: &[TokenKey],
+) -> Result<Vec<Device>, Error> {
+    let (platforms, digests) = token_columns(tokens);
+    let rows = devices_where!(
+        "device_id = any(array(
+           select found.device_id from unnest($2::smallint[], $3::bytea[]) as t(platform, token_digest)
+           cross join lateral (
+             select device_id from devices d
+             where d.app_id = $1 and d.platform = t.platform and d.token_digest = t.token_digest limit 1) found))
+         order by device_id for no key update",
+        app.0,
+        &platforms,
+        &digests
+    )
+    .fetch_all(conn)
+    .await?;
+    rows.into_iter().map(Device::try_from).collect()
+}
+
+/// The devices with these tokens, in no particular order. Found as [`lock_tokens`] does.
+///
+/// # Errors
+/// The database's.
+pub async fn by_tokens(
+    conn: &mut PgConnection,
+    app: AppId,
+    tokens: &[TokenKey],
+) -> Result<Vec<Device>, Error> {
+    let (platforms, digests) = token_columns(tokens);
+    let rows = devices_where!(
+        "device_id = any(array(
+           select found.device_id from unnest($2::smallint[], $3::bytea[]) as t(platform, token_digest)
+           cross join lateral (
+             select device_id from devices d
+             where d.app_id = $1 and d.platform = t.platform and d.token_digest = t.token_digest limit 1) found))",
+        app.0,
+        &platforms,
+        &digests
+    )
+    .fetch_all(conn)
+    .await?;
+    rows.into_iter().map(Device::try_from).collect()
+}
+
+/// Tokens as columns.
+pub(super) fn token_columns(tokens: &[TokenKey]) -> (Vec<i16>, Vec<Vec<u8>>) {
+    tokens.iter().map(|(platform, digest)| (platform.code(), digest.0.to_vec())).unzip()
+}
+
+/// What became of a device that was stored.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Inserted {
+    /// Its token.
+    pub token: TokenKey,
+    /// Its row.
+    pub id: DeviceId,
+    /// When it became known.
+    pub created_at: DateTime<Utc>,
+}
+
+/// Stores new devices of one app, in the order given: that of [`TokenKey`]. Their `id` and `created_at` are ignored. Who
+/// is missing in the answer has become known meanwhile, and is left as they are.
+///
+/// # Errors
+/// The database's.
+pub async fn insert_all(
+    conn: &mut PgConnection,
+    app: AppId,
+    devices: &[(TokenKey, &Device)],
+) -> Result<Vec<Inserted>, Error> {
+    let columns = Columns::of(devices.iter().map(|(_, device)| *device));
+    let platforms: Vec<i16> = devices.iter().map(|((platform, _), _)| platform.code()).collect();
+    let digests: Vec<Vec<u8>> = devices.iter().map(|((_, digest), _)| digest.0.to_vec()).collect();
+    let tokens: Vec<String> = devices.iter().map(|(_, device)| device.token.expose().to_owned()).collect();
+    let rows = sqlx::query!(
+        "insert into devices (app_id, platform, token, token_digest, environment, environment_proven, kind, source,
+                              user_id, locale, timezone, app_version, registered_at, quarantined_at, quarantine,
+                              evidence_at)
+         select $1, v.*
+         from unnest($2::smallint[], $3::text[], $4::bytea[], $5::smallint[], $6::boolean[], $7::smallint[],
+                     $8::smallint[], $9::text[], $10::text[], $11::text[], $12::text[], $13::timestamptz[],
+                     $14::timestamptz[], $15::text[], $16::timestamptz[]) as v
+         on conflict (app_id, platform, token_digest) do nothing
+         returning device_id, platform, token_digest, created_at",
+        app.0,
+        &platforms,
+        &tokens,
+        &digests,
+        &columns.environments,
+        &columns.proven,
+        &columns.kinds,
+        &columns.sources,
+        &columns.users as &[Option<&str>],
+        &columns.locales as &[Option<&str>],
+        &columns.timezones as &[Option<&str>],
+        &columns.app_versions as &[Option<&str>],
+        &columns.registered_at as &[Option<DateTime<Utc>>],
+        &columns.quarantined_at as &[Option<DateTime<Utc>>],
+        &columns.quarantine as &[Option<&str>],
+        &columns.evidence_at as &[Option<DateTime<Utc>>]
+    )
+    .fetch_all(conn)
+    .await?;
+    let inserted = rows.into_iter().map(|row| {
+        let odd = |column| Error::Inconsistent { table: "devices", column, row: row.device_id };
+        let digest = row.token_digest.as_slice().try_into().map_err(|_| odd("token_digest"))?;
+        let platform = Platform::from_code(row.platform).ok_or_else(|| odd("platform"))?;
+        let (id, created_at) = (DeviceId(row.device_id), row.created_at);
+        Ok(Inserted { token: (platform, TokenDigest(digest)), id, created_at })
+    });
+    inserted.collect()
+}
+
+/// Writes locked devices back, each at most once. Who is registered is no longer known from sends alone, and who is not
+/// set aside is so by no clean-up.
+///
+/// # Errors
+/// The database's.
+pub async fn save_all(conn: &mut PgConnection, devices: &[&Device]) -> Result<(), Error> {
+    let columns = Columns::of(devices.iter().copied());
+    let ids: Vec<i64> = devices.iter().map(|device| device.id.0).collect();
+    sqlx::query!(
+        "update devices d
+         set environment = v.environment, environment_proven = v.environment_proven, kind = v.kind,
+             source = v.source, user_id = v.user_id, locale = v.locale, timezone = v.timezone,
+             app_version = v.app_version, registered_at = v.registered_at, quarantined_at = v.quarantined_at,
+             quarantine = v.quarantine, evidence_at = v.evidence_at,
+             quarantine_run = case when d.quarantined_at = v.quarantined_at then d.quarantine_run end,
+             last_sent_on = case when v.source = 1 then d.last_sent_on end
+         from unnest($1::bigint[], $2::smallint[], $3::boolean[], $4::smallint[], $5::smallint[], $6::text[],
+                     $7::text[], $8::text[], $9::text[], $10::timestamptz[], $11::timestamptz[], $12::text[],
+                     $13::timestamptz[])
+           as v(device_id, environment, environment_proven, kind, source, user_id, locale, timezone, app_version,
+                registered_at, quarantined_at, quarantine, evidence_at)
+         where d.device_id = v.device_id and d.device_id = any($1)",
+        &ids,
+        &columns.environments,
+        &columns.proven,
+        &columns.kinds,
+        &columns.sources,
+        &columns.users as &[Option<&str>],
+        &columns.locales as &[Option<&str>],
+        &columns.timezones as &[Option<&str>],
+        &columns.app_versions as &[Option<&str>],
+        &columns.registered_at as &[Option<DateTime<Utc>>],
+        &columns.quarantined_at as &[Option<DateTime<Utc>>],
+        &columns.quarantine as &[Option<&str>],
+        &columns.evidence_at as &[Option<DateTime<Utc>>]
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// What may change of a device, column by column.
+#[derive(Default)]
+struct Columns<'a> {
+    environments: Vec<i16>,
+    proven: Vec<bool>,
+    kinds: Vec<i16>,
+    sources: Vec<i16>,
+    users: Vec<Option<&'a str>>,
+    locales: Vec<Option<&'a str>>,
+    timezones: Vec<Option<&'a str>>,
+    app_versions: Vec<Option<&'a str>>,
+    registered_at: Vec<Option<DateTime<Utc>>>,
+    quarantined_at: Vec<Option<DateTime<Utc>>>,
+    quarantine: Vec<Option<&'a str>>,
+    evidence_at: Vec<Option<DateTime<Utc>>>,
+}
+
+impl<'a> Columns<'a> {
+    fn of(devices: impl Iterator<Item = &'a Device>) -> Self {
+        let mut columns = Self::default();
+        for device in devices {
+            columns.push(device);
+        }
+        columns
+    }
+
+    fn push(&mut self, device: &'a Device) {
+        let quarantine: Option<&Quarantine> = device.quarantine.as_ref();
+        self.environments.push(Environment::code(device.environment));
+        self.proven.push(device.environment_proven);
+        self.kinds.push(device.kind.code());
+        self.sources.push(device.source.code());
+        self.users.push(device.user.as_ref().map(UserId::as_str));
+        self.locales.push(device.locale.as_ref().map(Locale::as_str));
+        self.timezones.push(device.timezone.as_ref().map(TimeZone::as_str));
+        self.app_versions.push(device.app_version.as_ref().map(AppVersion::as_str));
+        self.registered_at.push(device.registered_at);
+        self.quarantined_at.push(quarantine.map(|quarantine| quarantine.at));
+        self.quarantine.push(quarantine.map(|quarantine| quarantine.reason.0.as_str()));
+        self.evidence_at.push(quarantine.and_then(|quarantine| quarantine.evidence_at));
+    }
+}
