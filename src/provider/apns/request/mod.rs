@@ -15,6 +15,7 @@ use crate::provider::{Attempt, Life};
 
 const APNS_ID: HeaderName = HeaderName::from_static("apns-id");
 const EXPIRATION: HeaderName = HeaderName::from_static(apple::EXPIRATION);
+const PER_ATTEMPT: [HeaderName; 3] = [AUTHORIZATION, APNS_ID, EXPIRATION];
 
 /// Where a request's topic came from, which decides whom a verdict on it concerns (docs/queue.md 11).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -47,6 +48,10 @@ pub fn prepare(id: NotificationId, content: &Content, topic: &str) -> Prepared {
         _ => TopicOrigin::Override,
     };
     let mut headers = HeaderMap::with_capacity(8);
+    // What differs per attempt has its place already: a copy that must grow costs more than all else about a head.
+    for name in PER_ATTEMPT {
+        headers.insert(name, HeaderValue::from_static(""));
+    }
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(apple::PUSH_TYPE, HeaderValue::from_static(push_type.as_str()));
     set(&mut headers, apple::TOPIC, overridden);
@@ -110,7 +115,7 @@ impl Prepared {
 
     /// The headers that all devices get with so much life left, in no particular order. For previews.
     pub fn headers(&self, life: Life) -> Vec<(String, String)> {
-        let shared = self.headers.iter().map(|(name, value)| {
+        let shared = self.headers.iter().filter(|(name, _)| !PER_ATTEMPT.contains(name)).map(|(name, value)| {
             (name.as_str().to_owned(), String::from_utf8_lossy(value.as_bytes()).into_owned())
         });
         shared.chain([(apple::EXPIRATION.to_owned(), life.apns_expiration().to_string())]).collect()
@@ -154,7 +159,7 @@ impl fmt::Debug for Prepared {
 }
 
 fn uri(authority: &Authority, token: &DeviceToken) -> Uri {
-    let path = format!("/3/device/{}", token.expose());
+    let path = ["/3/device/", token.expose()].concat();
     let mut parts = http::uri::Parts::default();
     parts.scheme = Some(Scheme::HTTPS);
     parts.authority = Some(authority.clone());
