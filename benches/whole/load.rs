@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use anyhow::ensure;
+use anyhow::{Context as _, ensure};
 use serde_json::json;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
@@ -40,6 +40,14 @@ pub(crate) struct Posted {
     pub(crate) answered: Duration,
 }
 
+/// What came of a fixed rate.
+#[derive(Clone, Default, Debug)]
+pub(crate) struct Paced {
+    pub(crate) posted: Vec<Posted>,
+    /// How many were answered 503: too much for it.
+    pub(crate) refused: usize,
+}
+
 impl Load {
     /// To so many devices of the stage's template, one after the other. `priority` as in the API.
     pub(crate) fn new(stage: &Stage<'_>, devices: u64, priority: &str) -> Self {
@@ -69,7 +77,10 @@ impl Load {
                 let mut answered = Vec::new();
                 while let Some(device) = load.devices.get(next.fetch_add(1, Ordering::Relaxed)) {
                     let begun = Instant::now();
-                    client.post(&load, device).await?;
+                    client
+                        .post(&load, device)
+                        .await?
+                        .context("the service refused one: it has too much to do")?;
                     answered.push(begun.elapsed());
                 }
                 Ok::<_, anyhow::Error>(answered)
@@ -89,7 +100,7 @@ impl Load {
         rate: u32,
         time: Duration,
         stop: &CancellationToken,
-    ) -> anyhow::Result<Vec<Posted>> {
+    ) -> anyhow::Result<Paced> {
         let between = Duration::from_secs(1) / rate;
         let mut clients = Vec::new();
         for number in 0..connections {
@@ -102,9 +113,11 @@ impl Load {
                 Pace { begin: begin + between * number, step: between * connections, end: begin + time };
             tasks.spawn(client.keep_pace(self.clone(), number as usize, pace, stop.clone()));
         }
-        let mut all = Vec::new();
-        while let Some(posted) = tasks.join_next().await {
-            all.extend(posted??);
+        let mut all = Paced::default();
+        while let Some(paced) = tasks.join_next().await {
+            let paced: Paced = paced??;
+            all.posted.extend(paced.posted);
+            all.refused += paced.refused;
         }
         Ok(all)
     }
@@ -128,16 +141,19 @@ impl Client {
         Ok(Self { connection: Connection::open(load.address, &load.key).await?, body: Vec::new() })
     }
 
-    /// The id of what was accepted.
-    async fn post(&mut self, load: &Load, device: &str) -> anyhow::Result<&str> {
+    /// The id of what was accepted; none if the service has too much to do.
+    async fn post(&mut self, load: &Load, device: &str) -> anyhow::Result<Option<&str>> {
         self.body.clear();
         for part in [&load.around.0, device, &load.around.1] {
             self.body.extend_from_slice(part.as_bytes());
         }
         let answer = self.connection.post(PATH, &self.body).await?;
+        if answer.status == 503 {
+            return Ok(None);
+        }
         let said = || String::from_utf8_lossy(answer.body);
         ensure!(answer.status == 202, "POST {PATH} was answered {}: {}", answer.status, said());
-        id_in(answer.body)
+        id_in(answer.body).map(Some)
     }
 
     async fn keep_pace(
@@ -146,8 +162,8 @@ impl Client {
         first: usize,
         pace: Pace,
         stop: CancellationToken,
-    ) -> anyhow::Result<Vec<Posted>> {
-        let mut posted = Vec::new();
+    ) -> anyhow::Result<Paced> {
+        let mut paced = Paced::default();
         let mut due = pace.begin;
         while due < pace.end && !stop.is_cancelled() {
             // One that was due while the last was still under way has waited since; that a timer is late is our fault.
@@ -155,11 +171,16 @@ impl Client {
             sleep_until(due).await;
             let sent_us = clock::now_us() - i64::try_from(waited.as_micros())?;
             let begun = Instant::now();
-            let device = &load.devices[(first + 7919 * posted.len()) % load.devices.len()];
-            let id = self.post(&load, device).await?.to_owned();
-            posted.push(Posted { id, sent_us, answered: begun.elapsed() + waited });
+            let device = &load.devices[(first + 7919 * paced.posted.len()) % load.devices.len()];
+            match self.post(&load, device).await? {
+                Some(id) => {
+                    let id = id.to_owned();
+                    paced.posted.push(Posted { id, sent_us, answered: begun.elapsed() + waited });
+                }
+                None => paced.refused += 1,
+            }
             due += pace.step;
         }
-        Ok(posted)
+        Ok(paced)
     }
 }

@@ -88,11 +88,13 @@ async fn run() -> anyhow::Result<()> {
 
     let mut report = Report::default();
     for row in Row::ALL.into_iter().filter(|row| options.wants(row.name())) {
+        let begun = Instant::now();
         let findings = row.measure(&bench).await.unwrap_or_else(|error| {
             bench.progress.tell(&format!("{}: {error:#}", row.name()));
             let line = Line::new(row.name(), "failed").target("", false);
             Findings { lines: vec![line], facts: json!({ "failed": format!("{error:#}") }) }
         });
+        bench.progress.tell(&format!("{}: {} s", row.name(), begun.elapsed().as_secs()));
         report.add(row.name(), findings);
     }
     run["seconds"] = begun.elapsed().as_secs().into();
