@@ -1,6 +1,6 @@
 # Everything that is done with this repository. Needs a Rust toolchain; PostgreSQL's programs are installed if missing.
 
-.PHONY: demo test check sqlx fmt
+.PHONY: demo test bench check sqlx fmt
 
 # A build reads the committed .sqlx, whatever database the surroundings name.
 export SQLX_OFFLINE := true
@@ -14,6 +14,12 @@ demo:
 test:
 	@scripts/ensure-postgres
 	cargo test
+
+# How fast it is on this machine, beside what the machine allows. QUICK=1: within three minutes, after building;
+# ONLY=row,row: some rows.
+bench:
+	@scripts/ensure-postgres
+	cargo bench --bench whole -- $(if $(QUICK),--quick) $(if $(ONLY),--only $(ONLY))
 
 # What must hold before a commit, besides the tests.
 check:

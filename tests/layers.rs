@@ -60,6 +60,7 @@ fn every_file_keeps_the_rules() {
     let mut files = Vec::new();
     rust_files(&root().join("src"), &mut files);
     rust_files(&root().join("tests"), &mut files);
+    rust_files(&root().join("benches"), &mut files);
     files.sort();
     assert!(files.len() > 30, "the sources are found");
     let mut faults = Vec::new();

@@ -130,7 +130,14 @@ impl<S: Session> Streams<S> {
         self.open += 1;
         self.owed += 1;
         self.highest = stream;
-        Next::Wait(Wait::Body { request, respond, stream })
+        match Wait::for_body(request, respond, stream) {
+            // Handled with all others that are ready, so that their answers leave in one write.
+            Ok(step) => {
+                self.ready.push_back(step);
+                Next::Continue
+            }
+            Err(wait) => Next::Wait(wait),
+        }
     }
 
     /// Handles a finished wait and all others that are finished too, so that their answers leave in one write.

@@ -7,12 +7,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{AUTHORIZATION, HeaderValue};
-use http::{HeaderMap, Method, StatusCode};
+use http::{HeaderValue, Method, StatusCode};
 use jsonwebtoken::Algorithm;
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::apns_headers::Headers;
 use super::apns_payload::{self, PushType};
 use super::clock;
 use super::entry::{Environment, Provider};
@@ -23,20 +23,9 @@ use super::session::{APNS_ID, Accepting, Concerning, Plan, Received, Session, Sh
 
 /// A device token may be any even number of hex digits; longer than this is nonsense (docs/providers.md 1.3).
 const MAX_TOKEN_DIGITS: usize = 400;
-const MAX_COLLAPSE_ID: usize = 64;
-/// Every header that means something and may come once only.
-const SINGLE: [&str; 7] = [
-    "authorization",
-    "apns-topic",
-    "apns-push-type",
-    "apns-id",
-    "apns-expiration",
-    "apns-priority",
-    "apns-collapse-id",
-];
 
 /// A refusal: status and reason of docs/providers.md 1.7.
-type Refusal = (StatusCode, &'static str);
+pub(super) type Refusal = (StatusCode, &'static str);
 
 /// One connection to APNs.
 pub(super) struct ApnsSession {
@@ -80,16 +69,16 @@ impl ApnsSession {
     }
 
     /// Answers the notification's id, where the payload names one.
-    fn check(&mut self, received: &Received) -> Result<Option<Arc<str>>, Refusal> {
+    fn check(&mut self, received: &Received, headers: &Headers<'_>) -> Result<Option<Arc<str>>, Refusal> {
         let parts = &received.parts;
         let token = device_token(parts.uri.path())?;
         if parts.method != Method::POST {
             return Err((StatusCode::METHOD_NOT_ALLOWED, "MethodNotAllowed"));
         }
-        if SINGLE.iter().any(|name| parts.headers.get_all(*name).iter().nth(1).is_some()) {
+        if headers.twice {
             return refuse("DuplicateHeaders");
         }
-        self.check_provider_token(&parts.headers)?;
+        self.check_provider_token(headers.authorization)?;
         if token.is_empty() {
             return refuse("MissingDeviceToken");
         }
@@ -99,19 +88,20 @@ impl ApnsSession {
         if !hex {
             return refuse("BadDeviceToken");
         }
-        let push_type = header(&parts.headers, "apns-push-type")
+        let push_type = headers
+            .push_type()
             .and_then(apns_payload::find)
             .ok_or((StatusCode::BAD_REQUEST, "InvalidPushType"))?;
-        self.check_topic(&parts.headers, push_type)?;
-        check_plain_headers(&parts.headers, push_type)?;
+        self.check_topic(headers.topic(), push_type)?;
+        headers.check_plain(push_type)?;
         self.check_payload(&received.body, push_type)
     }
 
-    fn check_provider_token(&mut self, headers: &HeaderMap) -> Result<(), Refusal> {
+    fn check_provider_token(&mut self, authorization: Option<&HeaderValue>) -> Result<(), Refusal> {
         if let Some(refusal) = self.wedged {
             return Err(refusal);
         }
-        let Some(authorization) = headers.get(AUTHORIZATION) else {
+        let Some(authorization) = authorization else {
             return Err((StatusCode::FORBIDDEN, "MissingProviderToken"));
         };
         let now_ms = clock::now_ms();
@@ -157,8 +147,7 @@ impl ApnsSession {
     }
 
     /// A topic is a bundle id of ours with the suffix of its push type (docs/providers.md 1.4).
-    fn check_topic(&self, headers: &HeaderMap, push_type: &PushType) -> Result<(), Refusal> {
-        let topic = header(headers, "apns-topic").unwrap_or_default();
+    fn check_topic(&self, topic: &str, push_type: &PushType) -> Result<(), Refusal> {
         if topic.is_empty() {
             return refuse("MissingTopic");
         }
@@ -203,8 +192,9 @@ impl ApnsSession {
 
 impl Session for ApnsSession {
     fn judge(&mut self, received: Received) -> Plan {
-        let verdict = self.check(&received);
-        let id = reply_id(&received.parts.headers);
+        let headers = Headers::of(&received.parts.headers);
+        let verdict = self.check(&received, &headers);
+        let id = headers.reply_id();
         let (verdict, notification) = match verdict {
             Ok(notification) => {
                 let reply = with_id(Reply::empty(StatusCode::OK, ""), id);
@@ -243,16 +233,12 @@ impl Session for ApnsSession {
     }
 }
 
-fn refuse<T>(reason: &'static str) -> Result<T, Refusal> {
+pub(super) fn refuse<T>(reason: &'static str) -> Result<T, Refusal> {
     Err((StatusCode::BAD_REQUEST, reason))
 }
 
 fn millis(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
-}
-
-fn header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
-    headers.get(name).and_then(|value| value.to_str().ok())
 }
 
 fn device_token(path: &str) -> Result<&str, Refusal> {
@@ -267,55 +253,6 @@ fn lower_case(token: &str) -> Cow<'_, str> {
         token.to_ascii_lowercase().into()
     } else {
         token.into()
-    }
-}
-
-fn check_plain_headers(headers: &HeaderMap, push_type: &PushType) -> Result<(), Refusal> {
-    if headers.contains_key("apns-id") && !header(headers, "apns-id").is_some_and(is_canonical_uuid) {
-        return refuse("BadMessageId");
-    }
-    let whole_seconds = |text: &str| {
-        !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()) && text.parse::<i64>().is_ok()
-    };
-    if headers.contains_key("apns-expiration")
-        && !header(headers, "apns-expiration").is_some_and(whole_seconds)
-    {
-        return refuse("BadExpirationDate");
-    }
-    let priority = match header(headers, "apns-priority") {
-        None if !headers.contains_key("apns-priority") => 10,
-        Some("10") => 10,
-        Some("5") => 5,
-        Some("1") => 1,
-        _ => return refuse("BadPriority"),
-    };
-    if push_type.priority.is_some_and(|only| only != priority) {
-        return refuse("BadPriority");
-    }
-    let collapse_id = headers.get("apns-collapse-id");
-    if collapse_id.is_some_and(|id| id.is_empty() || id.len() > MAX_COLLAPSE_ID) {
-        return refuse("BadCollapseId");
-    }
-    Ok(())
-}
-
-/// 8-4-4-4-12 digits of lower-case hex (docs/providers.md 1.3).
-fn is_canonical_uuid(text: &str) -> bool {
-    text.len() == 36
-        && text.bytes().enumerate().all(|(index, byte)| match index {
-            8 | 13 | 18 | 23 => byte == b'-',
-            _ => matches!(byte, b'0'..=b'9' | b'a'..=b'f'),
-        })
-}
-
-/// The sender's id where it is one, else a fresh one.
-fn reply_id(headers: &HeaderMap) -> HeaderValue {
-    match headers.get("apns-id") {
-        Some(id) if id.to_str().is_ok_and(is_canonical_uuid) => id.clone(),
-        _ => {
-            let id = uuid::Builder::from_random_bytes(rand::random()).into_uuid();
-            HeaderValue::from_str(&id.to_string()).expect("a UUID is ASCII")
-        }
     }
 }
 

@@ -8,7 +8,7 @@
 //! |---|---|
 //! | `listener`, `connection`, `account`, `stream`, `wire`, `http1` | ports, connections, streams, frames |
 //! | `session` | what a provider decides about a request, with the script applied |
-//! | `apns`, `apns_payload` | APNs' checks |
+//! | `apns`, `apns_headers`, `apns_payload` | APNs' checks |
 //! | `fcm`, `fcm_message`, `fcm_schema`, `quota`, `faults`, `oauth` | FCM's checks, its quota and error bodies, the token endpoint |
 //! | `keyring` | the keys and service accounts that are good right now |
 //! | `rule`, `rules` | scripts |
@@ -17,6 +17,7 @@
 
 mod account;
 mod apns;
+mod apns_headers;
 mod apns_payload;
 mod clock;
 mod connection;

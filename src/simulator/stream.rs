@@ -1,12 +1,14 @@
 //! The three things that a stream can wait for: its body, the moment of its answer, or the client's patience.
 
 use std::future::poll_fn;
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use h2::RecvStream;
 use h2::server::SendResponse;
 use http::Request;
+use http::request::Parts;
 
 use super::clock;
 use super::entry::{End, Ended};
@@ -19,7 +21,7 @@ const BODY_LIMIT: usize = 64 * 1024;
 /// What a stream waits for.
 pub(super) enum Wait {
     /// The rest of the request.
-    Body { request: Request<RecvStream>, respond: SendResponse<Bytes>, stream: u32 },
+    Body { parts: Parts, body: Body, respond: SendResponse<Bytes>, stream: u32 },
     /// The time to answer.
     Answer { stream: u32, ticket: Ticket, delay: Duration, effect: Effect, respond: SendResponse<Bytes> },
     /// Nothing: it will not be answered.
@@ -41,15 +43,9 @@ pub(super) enum Step {
 /// Waits.
 pub(super) async fn advance(wait: Wait) -> Step {
     match wait {
-        Wait::Body { request, respond, stream } => {
-            let (parts, body) = request.into_parts();
-            match gather(body).await {
-                Some(body) => {
-                    let received = Received { parts, body, stream, at_us: clock::now_us() };
-                    Step::Complete { received, respond }
-                }
-                None => Step::Gone,
-            }
+        Wait::Body { parts, mut body, respond, stream } => {
+            let whole = poll_fn(|cx| body.poll(cx)).await;
+            Step::of_body(parts, whole, respond, stream)
         }
         Wait::Answer { stream, ticket, delay, effect, mut respond } => {
             let reset = tokio::select! {
@@ -72,20 +68,51 @@ pub(super) async fn advance(wait: Wait) -> Step {
     }
 }
 
-/// The body, cut off past [`BODY_LIMIT`]; nothing if the client broke it off.
-async fn gather(mut body: RecvStream) -> Option<Bytes> {
-    let Some(first) = body.data().await else { return Some(Bytes::new()) };
-    let first = first.ok()?;
-    body.flow_control().release_capacity(first.len()).ok()?;
-    if body.is_end_stream() {
-        return Some(first);
+impl Wait {
+    /// For a request's body. Mostly all of it is here with the head, and there is nothing to wait for.
+    pub(super) fn for_body(
+        request: Request<RecvStream>,
+        respond: SendResponse<Bytes>,
+        stream: u32,
+    ) -> Result<Step, Self> {
+        let (parts, body) = request.into_parts();
+        let mut body = Body { rest: body, whole: BytesMut::new() };
+        match body.poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(whole) => Ok(Step::of_body(parts, whole, respond, stream)),
+            Poll::Pending => Err(Self::Body { parts, body, respond, stream }),
+        }
     }
-    let mut whole = BytesMut::from(&first[..]);
-    while let Some(more) = body.data().await {
-        let more = more.ok()?;
-        body.flow_control().release_capacity(more.len()).ok()?;
-        let room = BODY_LIMIT.saturating_sub(whole.len());
-        whole.extend_from_slice(&more[..more.len().min(room)]);
+}
+
+impl Step {
+    fn of_body(parts: Parts, whole: Option<Bytes>, respond: SendResponse<Bytes>, stream: u32) -> Self {
+        let Some(body) = whole else { return Self::Gone };
+        Self::Complete { received: Received { parts, body, stream, at_us: clock::now_us() }, respond }
     }
-    Some(whole.freeze())
+}
+
+/// A body on its way, cut off past [`BODY_LIMIT`].
+pub(super) struct Body {
+    rest: RecvStream,
+    whole: BytesMut,
+}
+
+impl Body {
+    /// All of it; nothing if the client broke it off.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
+        while !self.rest.is_end_stream() {
+            let Some(more) = ready!(self.rest.poll_data(cx)) else { break };
+            let Ok(more) = more else { return Poll::Ready(None) };
+            if self.rest.flow_control().release_capacity(more.len()).is_err() {
+                return Poll::Ready(None);
+            }
+            // The first piece is mostly the whole, and is not copied then.
+            if self.whole.is_empty() && self.rest.is_end_stream() {
+                return Poll::Ready(Some(more));
+            }
+            let room = BODY_LIMIT.saturating_sub(self.whole.len());
+            self.whole.extend_from_slice(&more[..more.len().min(room)]);
+        }
+        Poll::Ready(Some(std::mem::take(&mut self.whole).freeze()))
+    }
 }

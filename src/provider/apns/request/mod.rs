@@ -127,12 +127,7 @@ impl Prepared {
     }
 
     /// One attempt's request head.
-    pub(super) fn head(
-        &self,
-        authority: &Authority,
-        attempt: &Attempt<'_>,
-        bearer: HeaderValue,
-    ) -> Request<()> {
+    pub fn head(&self, authority: &Authority, attempt: &Attempt<'_>, bearer: HeaderValue) -> Request<()> {
         let mut request = Request::new(());
         *request.method_mut() = http::Method::POST;
         *request.version_mut() = http::Version::HTTP_2;

@@ -1,0 +1,63 @@
+//! `high` notifications while a broadcast to everybody runs.
+
+use std::time::Duration;
+
+use pushpost::domain::Platform;
+use serde_json::json;
+use tokio_util::sync::CancellationToken;
+
+use super::arrival::{CONNECTIONS, RATE, arrivals};
+use super::broadcast::Broadcast;
+use crate::latency::{Latencies, millis};
+use crate::load::{Load, Paced};
+use crate::report::{Findings, Line, grouped, per_second};
+use crate::simulator::Manner;
+use crate::stage::{Bench, Stage};
+use crate::template::Template;
+
+const MOST_P99: Duration = Duration::from_millis(60);
+/// No broadcast takes longer.
+const LONGEST: Duration = Duration::from_secs(1800);
+/// The broadcast is under way by then.
+const HEAD_START: Duration = Duration::from_millis(500);
+
+pub(super) async fn measure(bench: &Bench) -> anyhow::Result<Findings> {
+    let devices = bench.sizes.devices;
+    let template = Template::of(Platform::Apns, devices);
+    let stage = Stage::set_up(bench, template, Manner::ARRIVALS, &[]).await?;
+    let load = Load::new(&stage, devices.min(100_000), "high");
+    bench.progress.begin(&format!("{RATE} high notifications a second beside a broadcast"));
+    let over = CancellationToken::new();
+    let broadcast = async {
+        let broadcast = Broadcast::run(&stage, devices).await;
+        over.cancel();
+        broadcast
+    };
+    let urgent = async {
+        tokio::time::sleep(HEAD_START).await;
+        load.open(CONNECTIONS, RATE, LONGEST, &over).await
+    };
+    let (broadcast, Paced { posted, refused }) = tokio::try_join!(broadcast, urgent)?;
+    let arrived = arrivals(&stage, &posted).await?;
+    stage.strike().await?;
+    let answered: Latencies = posted.iter().map(|posted| posted.answered).collect();
+    let facts = json!({
+        "post_to_arrival": arrived.facts(),
+        "post_to_202": answered.facts(),
+        "broadcast": broadcast.facts(),
+        "refused": refused,
+    });
+    let p99 = arrived.at(0.99);
+    let beside = format!("{refused} refused; the broadcast {}", per_second(broadcast.rate()));
+    let line = Line::new(
+        format!("high at {RATE}/s beside a broadcast to {}, p99", grouped(devices)),
+        format!(
+            "{} (p50 {}; 202 p99 {}; {beside})",
+            millis(p99),
+            millis(arrived.at(0.5)),
+            millis(answered.at(0.99))
+        ),
+    )
+    .target(format!("under {}", millis(MOST_P99)), refused == 0 && p99 < MOST_P99);
+    Ok(Findings { lines: vec![line], facts })
+}

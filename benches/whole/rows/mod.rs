@@ -1,0 +1,105 @@
+//! What is measured, a file each. The targets are those of the project's issue 4.
+
+mod arrival;
+mod bare;
+mod broadcast;
+mod far;
+mod high;
+mod idle;
+mod import;
+mod memory;
+mod past;
+mod reads;
+mod singles;
+mod snapshot;
+
+use crate::report::Findings;
+use crate::stage::Bench;
+use pushpost::domain::Platform;
+
+/// A row, or a few that come of one measurement.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Row {
+    /// The bare client alone.
+    Bare,
+    /// Everybody, by APNs.
+    Apns,
+    /// Everybody, by FCM.
+    Fcm,
+    /// Broadcasts of different sizes.
+    Memory,
+    /// Notifications to one device each.
+    Singles,
+    /// From a POST to the provider.
+    Arrival,
+    /// The same, urgent, beside a broadcast.
+    High,
+    /// A database with a long past.
+    Past,
+    /// A session that holds a snapshot.
+    Snapshot,
+    /// What is read while a broadcast runs.
+    Reads,
+    /// Many devices by one request.
+    Import,
+    /// Nothing to do.
+    Idle,
+    /// Providers far away.
+    Far,
+}
+
+impl Row {
+    /// In the order in which they are measured.
+    pub(crate) const ALL: [Self; 13] = [
+        Self::Bare,
+        Self::Apns,
+        Self::Fcm,
+        Self::Memory,
+        Self::Singles,
+        Self::Arrival,
+        Self::High,
+        Self::Past,
+        Self::Snapshot,
+        Self::Reads,
+        Self::Import,
+        Self::Idle,
+        Self::Far,
+    ];
+
+    /// What `ONLY` takes.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Bare => "bare",
+            Self::Apns => "apns",
+            Self::Fcm => "fcm",
+            Self::Memory => "memory",
+            Self::Singles => "singles",
+            Self::Arrival => "arrival",
+            Self::High => "high",
+            Self::Past => "past",
+            Self::Snapshot => "snapshot",
+            Self::Reads => "reads",
+            Self::Import => "import",
+            Self::Idle => "idle",
+            Self::Far => "far",
+        }
+    }
+
+    pub(crate) async fn measure(self, bench: &Bench) -> anyhow::Result<Findings> {
+        match self {
+            Self::Bare => bare::measure(bench).await,
+            Self::Apns => broadcast::measure(bench, Platform::Apns).await,
+            Self::Fcm => broadcast::measure(bench, Platform::Fcm).await,
+            Self::Memory => memory::measure(bench).await,
+            Self::Singles => singles::measure(bench).await,
+            Self::Arrival => arrival::measure(bench).await,
+            Self::High => high::measure(bench).await,
+            Self::Past => past::measure(bench).await,
+            Self::Snapshot => snapshot::measure(bench).await,
+            Self::Reads => reads::measure(bench).await,
+            Self::Import => import::measure(bench).await,
+            Self::Idle => idle::measure(bench).await,
+            Self::Far => far::measure(bench).await,
+        }
+    }
+}

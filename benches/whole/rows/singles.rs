@@ -1,0 +1,91 @@
+//! Notifications to one device each, as fast as the service takes them: from the first POST to the last outcome on
+//! record, and then nothing may be left behind.
+
+use std::time::Duration;
+
+use anyhow::ensure;
+use pushpost::domain::Platform;
+use serde_json::json;
+use sqlx::Connection as _;
+use tokio::time::Instant;
+
+use super::broadcast::{bare_speed, mean};
+use crate::bare::Bare;
+use crate::latency::Latencies;
+use crate::load::Load;
+use crate::report::{Findings, Line, grouped, per_second};
+use crate::simulator::Manner;
+use crate::stage::{Bench, Stage};
+use crate::template::Template;
+use crate::wait::{SHORT, until, within};
+
+const CONNECTIONS: usize = 128;
+const LEAST_RATIO: f64 = 0.15;
+/// Slower than this a second is not worth the wait.
+const SLOWEST: u64 = 500;
+const ASK: Duration = Duration::from_millis(20);
+
+pub(super) async fn measure(bench: &Bench) -> anyhow::Result<Findings> {
+    let (devices, singles) = (bench.sizes.devices, bench.sizes.singles);
+    let stage = Stage::set_up(bench, Template::of(Platform::Apns, devices), Manner::COUNTS, &[]).await?;
+    let bare = Bare::new(Platform::Apns, &stage.simulator).await?;
+    let load = Load::new(&stage, singles, "normal");
+    let before = bare_speed(bench, &bare, &stage).await?;
+    stage.simulator.forget().await?;
+
+    bench.progress.begin(&format!("{} notifications to one device each", grouped(singles)));
+    let (meter, cpu_before, begun) = (stage.meter(), stage.meter().read()?, Instant::now());
+    let limit = SHORT + Duration::from_secs(singles / SLOWEST);
+    let answered = within(limit, "notifications to one device each", load.closed(CONNECTIONS)).await?;
+    let accepted_in = begun.elapsed();
+    let mut conn = stage.connect().await?;
+    until(SHORT, ASK, "the last outcomes", async || {
+        let left: bool = sqlx::query_scalar("select exists (select from jobs)").fetch_one(&mut conn).await?;
+        Ok((!left).then_some(()))
+    })
+    .await?;
+    let (took, cpu) = (begun.elapsed(), meter.read()? - cpu_before);
+    let recorded: i64 =
+        sqlx::query_scalar("select coalesce(sum(accepted), 0) from receipts").fetch_one(&mut conn).await?;
+    conn.close().await?;
+    let sent = stage.simulator.counts().await?.accepted;
+    ensure!(
+        sent == singles && recorded.cast_unsigned() == singles,
+        "of {singles}, {sent} sent, {recorded} recorded"
+    );
+
+    let after = bare_speed(bench, &bare, &stage).await?;
+    let rate = singles as f64 / took.as_secs_f64();
+    let limit = mean([before, after].iter().map(|speed| speed.rate));
+    let per_million = |cpu: Duration| cpu.as_secs_f64() * 1e6 / singles as f64;
+    let answered: Latencies = answered.into_iter().collect();
+    let facts = json!({
+        "notifications": singles,
+        "connections": CONNECTIONS,
+        "seconds": took.as_secs_f64(),
+        "accepted_after_seconds": accepted_in.as_secs_f64(),
+        "rate": rate,
+        "bare": [before.facts(), after.facts()],
+        "answered": answered.facts(),
+        "dispatcher_cpu_s_per_million": per_million(cpu.dispatcher),
+        "postgres_cpu_s_per_million": per_million(cpu.postgres),
+        "simulator_cpu_s_per_million": per_million(cpu.simulator),
+        "harness_cpu_s_per_million": per_million(cpu.harness),
+        "peak_memory_bytes": stage.peak_memory()?,
+    });
+    stage.strike().await?;
+    let measured = format!(
+        "{} (bare {}); all recorded; {:.0} dispatcher + {:.0} Postgres CPU s per million",
+        per_second(rate),
+        per_second(limit),
+        per_million(cpu.dispatcher),
+        per_million(cpu.postgres)
+    );
+    let lines = vec![
+        Line::new("single notifications over HTTP", measured)
+            .ratio(rate / limit)
+            .target(format!("at least {LEAST_RATIO} of bare"), rate / limit >= LEAST_RATIO),
+        Line::new(format!("… answered, {CONNECTIONS} at once"), answered.text()),
+    ];
+    Ok(Findings { lines, facts })
+}

@@ -1,0 +1,61 @@
+//! Broadcasts while another session holds a snapshot, so that no dead row can be taken away.
+
+use std::time::Duration;
+
+use pushpost::domain::Platform;
+use serde_json::json;
+use sqlx::{Connection as _, Executor as _};
+use tokio::time::Instant;
+
+use super::broadcast::{Broadcast, mean};
+use crate::report::{Findings, Line, per_second};
+use crate::simulator::Manner;
+use crate::stage::{Bench, Stage};
+use crate::template::Template;
+
+const LEAST_RATIO: f64 = 0.85;
+
+pub(super) async fn measure(bench: &Bench) -> anyhow::Result<Findings> {
+    let (devices, held) = (bench.sizes.devices, bench.sizes.snapshot);
+    let template = Template::of(Platform::Apns, devices);
+    let stage = Stage::set_up(bench, template, Manner::COUNTS, &[]).await?;
+    bench.progress.begin("broadcasts without a snapshot");
+    // The first one opens connections.
+    Broadcast::run(&stage, devices).await?;
+    let before = Broadcast::run(&stage, devices).await?;
+
+    let mut session = stage.connect().await?;
+    session.execute("begin isolation level repeatable read").await?;
+    session.execute("select count(*) from (select from notifications limit 1) one").await?;
+    let begun = Instant::now();
+    let mut during: Vec<Broadcast> = Vec::new();
+    while during.is_empty() || begun.elapsed() < held {
+        bench.progress.begin(&format!("broadcasts beside a snapshot of {} s", begun.elapsed().as_secs()));
+        during.push(Broadcast::run(&stage, devices).await?);
+    }
+    let lasted = begun.elapsed();
+    session.execute("rollback").await?;
+    session.close().await?;
+
+    bench.progress.begin("a broadcast after the snapshot");
+    let after = Broadcast::run(&stage, devices).await?;
+    stage.strike().await?;
+    let facts = json!({
+        "before": before.facts(),
+        "during": during.iter().map(Broadcast::facts).collect::<Vec<_>>(),
+        "after": after.facts(),
+    });
+    Ok(Findings { lines: vec![line(before, &during, after, lasted)], facts })
+}
+
+/// The slowest of those during it counts: what a snapshot costs grows while it is held.
+fn line(before: Broadcast, during: &[Broadcast], after: Broadcast, lasted: Duration) -> Line {
+    let without = mean([before, after].iter().map(Broadcast::rate));
+    let slowest = during.iter().map(Broadcast::rate).fold(f64::INFINITY, f64::min);
+    Line::new(
+        format!("broadcasts beside a snapshot held for {} s", lasted.as_secs()),
+        format!("{} the slowest of {} (without {})", per_second(slowest), during.len(), per_second(without)),
+    )
+    .ratio(slowest / without)
+    .target(format!("at least {LEAST_RATIO} of that without"), slowest / without >= LEAST_RATIO)
+}

@@ -1,0 +1,115 @@
+//! What one measurement plays on: a database of its own, the simulator, the service.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use pushpost::domain::{AppId, DeviceId, InstallationKey, Scopes};
+use pushpost::registry::keys;
+use pushpost::store;
+use sqlx::Connection as _;
+use sqlx::postgres::PgConnection;
+
+use crate::cluster::Cluster;
+use crate::options::Sizes;
+use crate::progress::Progress;
+use crate::service::Service;
+use crate::simulator::{Manner, Simulator};
+use crate::template::Template;
+use crate::usage::{Meter, peak_memory};
+use crate::watchdog::Watchdog;
+
+/// The app that the simulator's configuration names.
+const APP: &str = "shop";
+const SCOPES: &str = "send,read,devices,admin";
+/// A project with a quota that no bench reaches.
+const QUOTA: &str = "4294967295";
+
+/// What all measurements share.
+pub(crate) struct Bench {
+    pub(crate) cluster: Cluster,
+    pub(crate) watchdog: Arc<Watchdog>,
+    pub(crate) progress: Progress,
+    pub(crate) sizes: Sizes,
+    pub(crate) folder: PathBuf,
+}
+
+/// Everything that runs for one measurement. Dropped, its processes go; its database goes with the next start.
+pub(crate) struct Stage<'a> {
+    bench: &'a Bench,
+    database: String,
+    app: AppId,
+    installation: InstallationKey,
+    pub(crate) simulator: Simulator,
+    pub(crate) service: Service,
+}
+
+impl<'a> Stage<'a> {
+    /// Copies the template and starts what is needed. `settings` are variables of the service's configuration.
+    pub(crate) async fn set_up(
+        bench: &'a Bench,
+        template: Template,
+        manner: Manner,
+        settings: &[(&str, &str)],
+    ) -> anyhow::Result<Self> {
+        let template = template.ensure(&bench.cluster, &bench.progress).await?;
+        bench.progress.begin("setting up");
+        let database = bench.cluster.scratch(&template).await?;
+        let mut conn = bench.cluster.connect(&database).await?;
+        let app = store::apps::ensure(&mut conn, &[APP.to_owned()]).await?.remove(0).id;
+        let installation = store::apps::installation_key(&mut conn).await?;
+        let scopes = Scopes::parse(SCOPES).context("the scopes")?;
+        let (_, key) = keys::create(&mut conn, APP, scopes, Some("bench")).await?;
+        conn.close().await?;
+        let simulator = Simulator::start(&bench.folder, manner, &bench.watchdog).await?;
+        let variables = variables(&bench.cluster.url(&database), settings);
+        let config: &Path = &simulator.places().config;
+        let service = Service::start(&bench.folder, config, &variables, key, &bench.watchdog).await?;
+        Ok(Self { bench, database, app, installation, simulator, service })
+    }
+
+    /// Whose CPU is counted.
+    pub(crate) fn meter(&self) -> Meter {
+        Meter {
+            service: self.service.pid(),
+            postmaster: self.bench.cluster.postmaster(),
+            simulator: self.simulator.pid(),
+        }
+    }
+
+    /// Most memory that the service ever had.
+    pub(crate) fn peak_memory(&self) -> anyhow::Result<u64> {
+        peak_memory(self.service.pid())
+    }
+
+    /// The public id of a device of the template, whose numbers begin with 1.
+    pub(crate) fn device(&self, number: u64) -> String {
+        self.installation.device_id(self.app, DeviceId(number.cast_signed()))
+    }
+
+    /// A session of ours in the database.
+    pub(crate) async fn connect(&self) -> anyhow::Result<PgConnection> {
+        self.bench.cluster.connect(&self.database).await
+    }
+
+    /// Ends it all, in order.
+    pub(crate) async fn strike(self) -> anyhow::Result<()> {
+        for warning in self.service.warnings() {
+            self.bench.progress.tell(&format!("the service warned: {warning}"));
+        }
+        self.service.end().await?;
+        self.simulator.end().await?;
+        self.bench.cluster.drop_database(&self.database).await
+    }
+}
+
+fn variables(url: &str, settings: &[(&str, &str)]) -> Vec<(String, String)> {
+    let ours = [
+        ("PUSHPOST_LOG_FORMAT", "json"),
+        ("PUSHPOST__SERVER__LISTEN", "127.0.0.1:0"),
+        ("PUSHPOST__DATABASE__URL", url),
+        ("PUSHPOST__APPS__SHOP__FCM__MESSAGES_PER_MINUTE", QUOTA),
+    ];
+    let all = ours.iter().chain(settings);
+    all.map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+}
