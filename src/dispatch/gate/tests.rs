@@ -195,7 +195,8 @@ async fn a_suspended_lane_tries_another_credential_at_once_and_runs_with_it() {
     gate.candidate_ready();
     let (phase, before) = gate.phase();
     assert_eq!(phase, Phase::Probe);
-    assert!(intake.take_hint(crate::domain::Class::Direct, crate::domain::Priority::Normal));
+    let (class, priority) = (crate::domain::Class::Direct, crate::domain::Priority::Normal);
+    assert!(intake.take_hint(class, priority, true).is_some());
     gate.credential_changed(Fingerprint([2; 32]));
     assert_eq!((gate.phase().0, gate.fingerprint()), (Phase::Open, Fingerprint([2; 32])));
     assert!(!gate.suspend(before, word()), "an answer to the old one says nothing about the new one");
