@@ -43,6 +43,7 @@ pub(in crate::dispatch) async fn send<'a>(
             take_over(lane, &trial).await;
             Some(Heard { outcome, of_present: false })
         }
+        Outcome::Withdrawn => Some(Heard { outcome, of_present: false }),
         Outcome::Unknown => {
             trial.postpone(&Reason::new("no_answer"));
             Some(Heard { outcome, of_present: false })
