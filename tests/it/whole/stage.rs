@@ -140,11 +140,14 @@ impl Stage {
         Ok(())
     }
 
+    /// Tells all nodes to stop, and does not wait for it.
+    pub(crate) fn drain_nodes(&self) {
+        self.nodes.iter().for_each(|node| node.shutdown.drain.cancel());
+    }
+
     /// Drains all nodes and checks that they leave nothing leased. The stage can start others.
     pub(crate) async fn end_nodes(&mut self) {
-        for node in &self.nodes {
-            node.shutdown.drain.cancel();
-        }
+        self.drain_nodes();
         for mut node in self.nodes.drain(..) {
             let ended = tokio::time::timeout(PATIENCE, node.running.join_next()).await;
             ended.expect("a node ends").unwrap().unwrap().unwrap();

@@ -44,6 +44,25 @@ async fn a_limit_of_one_device_holds_back_that_device() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_moment_to_come_back_at_is_understood_too() {
+    let stage = Stage::start().await;
+    let later = Action::FcmFault {
+        fault: FcmFault::QuotaExceeded,
+        retry_after: None,
+        retry_after_date_seconds: Some(3600),
+    };
+    stage.rule(Rule::prefix("f", later).times_per_token(1));
+    let id = stage.notify(hello(fcm_targets("f", 20))).await;
+    // An hour from the answer, by the provider's own clock, and some jitter.
+    let late = "select coalesce(sum(n), 0)::bigint from jobs where class = 1
+                and due_at between now() + interval '50 minutes' and now() + interval '2 hours'";
+    stage.until_count(late, 20).await;
+    stage.hasten(LaneKey::Fcm).await;
+    stage.outcomes(&id).await.iter().for_each(|outcome| assert_ended(outcome, "accepted", 2, None));
+    stage.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_project_over_its_quota_waits_as_long_as_it_was_told_and_says_so() {
     let stage = Stage::start().await;
     stage.rule(Rule::provider(Provider::Fcm, throttled(FcmFault::ProjectQuota, "6")));
@@ -72,7 +91,7 @@ async fn who_waits_for_a_stream_when_its_lane_stops_is_not_sent() {
     let mut stage =
         Stage::set(Settings { fcm, latency: Duration::from_millis(20), ..Settings::default() }).await;
     stage.node(Role::All).await;
-    stage.rule(Rule::provider(Provider::Fcm, throttled(FcmFault::ProjectQuota, "5")));
+    stage.rule(Rule::provider(Provider::Fcm, throttled(FcmFault::ProjectQuota, "3600")));
     let id = stage.notify(hello(fcm_targets("f", DEVICES))).await;
     stage.until_lane(LaneKey::Fcm, "throttled").await;
     stage.until_count("select count(*) from jobs where node_id is not null", 0).await;
@@ -80,6 +99,8 @@ async fn who_waits_for_a_stream_when_its_lane_stops_is_not_sent() {
     // One for each connection, and whoever was written in the moment between.
     assert!(told < DEVICES / 4, "{told} of {DEVICES} were sent to a provider that had said no");
     stage.simulator.clear_rules();
+    // Long before the hour that it was told.
+    stage.hasten(LaneKey::Fcm).await;
     stage.outcomes(&id).await.iter().for_each(|outcome| assert_ended(outcome, "accepted", 1, None));
     stage.stop().await;
 }
