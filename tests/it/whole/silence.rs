@@ -1,6 +1,6 @@
 //! Providers that fall silent: a connection, a window, one request.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use pushpost::runtime::Role;
@@ -43,6 +43,11 @@ async fn a_black_hole_takes_what_was_on_its_way_and_nothing_else() {
     let again = outcomes.iter().filter(|outcome| outcome["attempts"] == 2).count();
     assert!(again >= 2, "at least what the holes swallowed knowingly");
     assert_eq!(stage.ledger().duplicates().len(), 2, "the others were never taken");
+    let mut first = BTreeMap::new();
+    for entry in sent(&stage.ledger()) {
+        let began = *first.entry(entry.token).or_insert(entry.received_ms);
+        assert!(entry.received_ms - began < 40_000, "sent again {} ms later", entry.received_ms - began);
+    }
     stage.stop_with_duplicates().await;
 }
 
