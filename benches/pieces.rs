@@ -16,7 +16,7 @@ use pushpost::domain::{
     Priority,
 };
 use pushpost::embedded_postgres::{EmbeddedPostgres, Settings};
-use pushpost::provider::{Attempt, apns, fcm};
+use pushpost::provider::{Attempt, Still, apns, fcm};
 use pushpost::store::{jobs, planner, record};
 use serde_json::json;
 use sqlx::postgres::{PgConnection, PgPool, PgPoolOptions};
@@ -67,6 +67,7 @@ fn requests(c: &mut Criterion) {
         expires_at: now() + TimeDelta::days(1),
         once: false,
         deadline: tokio::time::Instant::now(),
+        still: Still(&|| true),
     };
     let prepared = apns::prepare(id, &content, "com.example.shop");
     let authority = http::uri::Authority::from_static("api.push.apple.com");

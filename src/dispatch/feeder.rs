@@ -125,9 +125,11 @@ impl Feeder {
         for priority in Priority::DESCENDING {
             for class in [Class::Direct, Class::Retry, Class::Bulk] {
                 let room = self.lane.ready.room(class, priority).min(LOAD_AT_ONCE);
-                if room == 0 || !self.lane.intake.take_hint(class, priority) {
+                if room == 0 {
                     continue;
                 }
+                let more = self.claimer.may_have_left(class, priority);
+                let Some(looking) = self.lane.intake.take_hint(class, priority, more) else { continue };
                 let node = self.lane.shared.membership.id();
                 let jobs = self.claimer.claim(class, priority, room, node).await?;
                 if jobs.is_empty() {
@@ -135,6 +137,7 @@ impl Feeder {
                 }
                 // There may be more: whoever looks next finds out.
                 self.lane.intake.hint(class, priority);
+                drop(looking);
                 let mut held =
                     jobs.into_iter().map(|job| Held { job, lease: node, known: None }).collect::<Vec<_>>();
                 match held.pop() {
@@ -163,7 +166,7 @@ impl Feeder {
         for priority in Priority::DESCENDING {
             for class in [Class::Direct, Class::Retry, Class::Bulk] {
                 // Only where something is known to wait: a lane that stays suspended asks nothing of its own.
-                if !self.lane.intake.take_hint(class, priority) {
+                if self.lane.intake.take_hint(class, priority, true).is_none() {
                     continue;
                 }
                 match self.claimer.claim(class, priority, 1, node).await {

@@ -6,6 +6,7 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
 /// So much of it may be saved up and spent at once.
@@ -16,6 +17,8 @@ const BURST: Duration = Duration::from_secs(1);
 pub struct Quota {
     per_minute: u32,
     inner: Mutex<Inner>,
+    /// Whoever waits need not wait any longer.
+    over: Notify,
 }
 
 #[derive(Debug)]
@@ -29,7 +32,7 @@ impl Quota {
     /// A whole project's messages a minute; at least one.
     pub fn new(per_minute: u32) -> Self {
         let inner = Inner { nodes: 1, earned_by: Instant::now() };
-        Self { per_minute: per_minute.max(1), inner: Mutex::new(inner) }
+        Self { per_minute: per_minute.max(1), inner: Mutex::new(inner), over: Notify::new() }
     }
 
     /// So many nodes send to it.
@@ -43,15 +46,27 @@ impl Quota {
         inner.earned_by = inner.earned_by.max(until);
     }
 
+    /// An operator wants it tried now, whatever the project was told.
+    pub(super) fn try_now(&self) {
+        let mut inner = self.lock();
+        inner.earned_by = inner.earned_by.min(Instant::now());
+        drop(inner);
+        self.over.notify_waiters();
+    }
+
     /// Waits until one more message may be sent, and counts it.
     pub(super) async fn take(&self) {
+        let over = self.over.notified();
         let at = {
             let mut inner = self.lock();
             inner.earned_by = self.next(&inner);
             inner.earned_by
         };
         if at > Instant::now() {
-            sleep_until(at).await;
+            tokio::select! {
+                () = sleep_until(at) => {}
+                () = over => {}
+            }
         }
     }
 
@@ -118,5 +133,17 @@ mod tests {
         let quota = Quota::new(600_000);
         quota.wait_until(Instant::now() + Duration::from_secs(60));
         assert!(took(&quota, 1).await >= Duration::from_secs(60));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_operator_s_word_ends_what_the_project_was_told() {
+        let quota = Quota::new(600_000);
+        quota.wait_until(Instant::now() + Duration::from_secs(3600));
+        let wanted = async {
+            tokio::time::sleep(Duration::from_secs(5)).await;
+            quota.try_now();
+        };
+        let (took, ()) = tokio::join!(took(&quota, 10), wanted);
+        assert!((5..6).contains(&took.as_secs()), "{took:?}");
     }
 }

@@ -112,6 +112,9 @@ impl Watched {
         // What was wanted before this node came is no business of its.
         if std::mem::replace(&mut self.tried_at, standing.tried_at) != standing.tried_at && before.is_some() {
             gate.try_now();
+            if let Some(quota) = &self.lane.setup.quota {
+                quota.try_now();
+            }
         }
         before != Some(paused)
     }

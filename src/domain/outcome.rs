@@ -127,6 +127,8 @@ pub enum Outcome {
     },
     /// Written to a provider that never answered: it may have been sent.
     Unknown,
+    /// Not written at all: it was no longer to be made when its turn on a connection came.
+    Withdrawn,
 }
 
 /// Least wait before a device's next attempt.

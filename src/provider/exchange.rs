@@ -6,6 +6,7 @@ use bytes::Bytes;
 use http::Request;
 use tokio::time::{Instant, sleep_until};
 
+use super::Still;
 use super::transport::{Kind, Pool, Response, Sent, TransportError};
 use crate::domain::{LaneCause, Outcome, Reason};
 
@@ -15,20 +16,24 @@ const TRIES: u32 = 5;
 /// Pause before a refused stream is tried again; doubles each time.
 const REFUSED_PAUSE: Duration = Duration::from_millis(10);
 
-/// Sends until there is an answer, `deadline` passes, or it may have been processed. `head` makes the request's head
-/// for the connection that it goes to.
+/// Sends until there is an answer, `deadline` passes, or it may have been processed; nothing that is not `still` to be
+/// sent. `head` makes the request's head for the connection that it goes to.
 ///
 /// # Errors
 /// The last failure. `NotSent` only if no try can have been processed.
 pub(super) async fn exchange<S: Default + Send + Sync + 'static>(
     pool: &Pool<S>,
     deadline: Instant,
+    still: Still<'_>,
     mut head: impl FnMut(&S) -> Request<()>,
     body: &Bytes,
 ) -> Result<Response<S>, TransportError> {
     let mut tried = 0;
     loop {
         let stream = pool.reserve(deadline).await?;
+        if !still.0() {
+            return Err(TransportError { sent: Sent::NotSent, kind: Kind::Withdrawn });
+        }
         let request = head(stream.state());
         let error = match stream.send_by(deadline, request, body.clone()).await {
             Ok(response) => return Ok(response),
@@ -52,6 +57,7 @@ pub(super) fn unanswered(error: &TransportError) -> Outcome {
     }
     let cause = match error.kind {
         Kind::Invalid(_) => return Outcome::Rejected { reason: Reason::new("internal") },
+        Kind::Withdrawn => return Outcome::Withdrawn,
         // There are connections, but they take no more.
         Kind::Timeout | Kind::Refused => LaneCause::Throttled,
         _ => LaneCause::Outage,
@@ -61,6 +67,8 @@ pub(super) fn unanswered(error: &TransportError) -> Outcome {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
     use h2::Reason as Code;
 
     use super::*;
@@ -69,6 +77,14 @@ mod tests {
 
     /// The answer's status or the error, and how many requests arrived.
     async fn tried(fates: &'static [Fate]) -> (Result<u16, TransportError>, usize) {
+        tried_while_wanted(fates, usize::MAX).await
+    }
+
+    /// The same for a request that is wanted so often.
+    async fn tried_while_wanted(
+        fates: &'static [Fate],
+        wanted: usize,
+    ) -> (Result<u16, TransportError>, usize) {
         let fake = fake::serve_streams(fates).await;
         let (origin, authority) = setup::origin(Some(&fake.url()), "unused", Some(fake::ca_file())).unwrap();
         let settings = transport::Settings {
@@ -88,7 +104,10 @@ mod tests {
             let request = Request::post(format!("https://{authority}/x")).version(http::Version::HTTP_2);
             request.body(()).unwrap()
         };
-        let result = exchange(&pool, Instant::now() + PATIENCE, head, &Bytes::from_static(b"{}")).await;
+        let asked = AtomicUsize::new(0);
+        let still = || asked.fetch_add(1, Ordering::Relaxed) < wanted;
+        let deadline = Instant::now() + PATIENCE;
+        let result = exchange(&pool, deadline, Still(&still), head, &Bytes::from_static(b"{}")).await;
         (result.map(|response| response.status.as_u16()), fake.seen().len())
     }
 
@@ -110,6 +129,18 @@ mod tests {
     async fn one_that_may_have_been_processed_is_not_sent_again() {
         let (result, requests) = tried(&[Fate::Reset(Code::INTERNAL_ERROR), Fate::Answered]).await;
         assert_eq!((result.unwrap_err().sent, requests), (Sent::MaybeSent, 1));
+    }
+
+    #[tokio::test]
+    async fn one_that_is_not_wanted_any_more_is_not_sent() {
+        for (fates, requests) in
+            [(&[Fate::Answered] as &[Fate], 0), (&[Fate::Reset(Code::REFUSED_STREAM), Fate::Answered], 1)]
+        {
+            let (result, arrived) = tried_while_wanted(fates, requests).await;
+            let error = result.unwrap_err();
+            assert_eq!((error.sent, &error.kind, arrived), (Sent::NotSent, &Kind::Withdrawn, requests));
+            assert_eq!(unanswered(&error), Outcome::Withdrawn);
+        }
     }
 
     #[test]

@@ -13,17 +13,17 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 use uuid::Uuid;
 
-use super::Attempt;
+use super::{Attempt, Still};
 use crate::domain::DeviceToken;
 
 /// The longest that anything in a test may take; reaching it is a failure.
-pub(super) const PATIENCE: Duration = Duration::from_secs(20);
+pub(super) const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A request as it arrived.
 #[derive(Clone, Debug)]
@@ -178,10 +178,13 @@ pub(super) fn attempt(token: &DeviceToken) -> Attempt<'_> {
         expires_at: now() + TimeDelta::hours(1),
         once: false,
         deadline: Instant::now() + PATIENCE,
+        still: Still(&|| true),
     }
 }
 
-/// A port where nobody listens.
-pub(super) async fn closed_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port()
+/// A port where nobody listens; nor can anybody else, while the socket is held.
+pub(super) fn closed_port() -> (u16, TcpSocket) {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    (socket.local_addr().unwrap().port(), socket)
 }

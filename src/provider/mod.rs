@@ -69,6 +69,19 @@ pub struct Attempt<'a> {
     pub once: bool,
     /// By when the answer must be here.
     pub deadline: Instant,
+    /// Whether it is still to be made.
+    pub still: Still<'a>,
+}
+
+/// Whether an attempt is still to be made: asked right before its request is written, which may be seconds after it began
+/// to wait for a place on a connection.
+#[derive(Clone, Copy)]
+pub struct Still<'a>(pub &'a (dyn Fn() -> bool + Sync));
+
+impl fmt::Debug for Still<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Still")
+    }
 }
 
 impl Attempt<'_> {

@@ -10,7 +10,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use sqlx::PgPool;
 use tokio::time::Instant;
 
-use crate::domain::{Class, Job, LaneId, NodeId, Priority};
+use crate::domain::{Class, Job, LaneId, NodeId, Priority, Suspicion};
 use crate::store;
 
 const FROM_THE_START_EVERY: Duration = Duration::from_secs(5);
@@ -32,6 +32,8 @@ struct Range {
     reached: Option<DateTime<Utc>>,
     /// Devices per job in the last claim that took any.
     size: usize,
+    /// The last claim took all that there was.
+    drained: bool,
 }
 
 impl Claimer {
@@ -42,7 +44,7 @@ impl Claimer {
 
     /// The next claims start from the beginning: something was given back behind them.
     pub fn restart(&mut self) {
-        self.ranges.iter_mut().flatten().for_each(|range| range.reached = None);
+        self.ranges.iter_mut().flatten().for_each(|range| (range.reached, range.drained) = (None, false));
         self.restarted = Instant::now();
     }
 
@@ -60,31 +62,44 @@ impl Claimer {
         if self.restarted.elapsed() >= FROM_THE_START_EVERY {
             self.restart();
         }
-        let range = &mut self.ranges[usize::from(class.code().cast_unsigned())][priority.rank()];
+        let range = &mut self.ranges[row(class)][priority.rank()];
+        let most_jobs = range.most_jobs(room);
         let claim = store::jobs::Claim {
             lane: self.lane,
             class,
             priority,
             room: i32::try_from(room).unwrap_or(i32::MAX),
-            most_jobs: range.most_jobs(room),
+            most_jobs: i32::try_from(most_jobs).unwrap_or(i32::MAX),
             since: range.reached.map(|at| at - TimeDelta::seconds(1)),
             node,
         };
         let mut conn = self.pool.acquire().await.map_err(store::Error::from)?;
         let jobs = store::jobs::claim(&mut conn, claim).await?;
+        let devices: usize = jobs.iter().map(|job| job.devices.len()).sum();
         if let Some(last) = jobs.last() {
             range.reached = Some(last.due_at);
-            range.size = jobs.iter().map(|job| job.devices.len()).sum::<usize>() / jobs.len();
+            range.size = devices / jobs.len();
         }
+        // One that is suspect is taken alone, whatever waits behind it.
+        let trusted = jobs.iter().all(|job| job.suspicion() == Suspicion::None);
+        range.drained = trusted && devices < room && jobs.len() < most_jobs;
         Ok(jobs)
     }
+
+    /// May more of a range wait than the last claim took?
+    pub fn may_have_left(&self, class: Class, priority: Priority) -> bool {
+        !self.ranges[row(class)][priority.rank()].drained
+    }
+}
+
+fn row(class: Class) -> usize {
+    usize::from(class.code().cast_unsigned())
 }
 
 impl Range {
     /// Every job that a claim looks at is locked by it and invisible to other nodes' claims, whether it is taken or
     /// not: of lists, look at no more than there is room for.
-    fn most_jobs(&self, room: usize) -> i32 {
-        let jobs = room.div_ceil(self.size.max(1)).clamp(1, MOST_JOBS);
-        i32::try_from(jobs).unwrap_or(i32::MAX)
+    fn most_jobs(&self, room: usize) -> usize {
+        room.div_ceil(self.size.max(1)).clamp(1, MOST_JOBS)
     }
 }

@@ -5,7 +5,7 @@
 //! (docs/queue.md 14h).
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::Notify;
@@ -45,6 +45,11 @@ pub struct Known {
     pub by_user: bool,
 }
 
+/// Something is known to wait.
+const HINTED: u8 = 1;
+/// Somebody looks where more is known to wait, and has not said yet what is left.
+const LOOKING: u8 = 2;
+
 /// One lane's intake.
 #[derive(Debug)]
 pub struct Intake {
@@ -52,7 +57,8 @@ pub struct Intake {
     open: AtomicBool,
     /// Devices that may still be handed over.
     room: AtomicI64,
-    waiting: [[AtomicBool; 3]; 3],
+    /// [`HINTED`] and [`LOOKING`], by class and priority.
+    waiting: [[AtomicU8; 3]; 3],
     /// A job was given back behind what has been read.
     given_back: AtomicBool,
     handed: Mutex<Vec<Held>>,
@@ -98,12 +104,12 @@ impl Intake {
 
     fn direct_waits(&self, priority: Priority) -> bool {
         let row = &self.waiting[usize::from(Class::Direct.code().cast_unsigned())];
-        row[..=priority.rank()].iter().any(|flag| flag.load(Ordering::Acquire))
+        row[..=priority.rank()].iter().any(|flags| flags.load(Ordering::Acquire) != 0)
     }
 
     /// Something of this class and priority waits in the table.
     pub fn hint(&self, class: Class, priority: Priority) {
-        self.flag(class, priority).store(true, Ordering::Release);
+        self.flags(class, priority).fetch_or(HINTED, Ordering::AcqRel);
         self.wake.notify_one();
     }
 
@@ -122,18 +128,23 @@ impl Intake {
     pub fn hint_all(&self) {
         for class in Class::ALL {
             for priority in Priority::DESCENDING {
-                self.flag(*class, priority).store(true, Ordering::Release);
+                self.flags(*class, priority).fetch_or(HINTED, Ordering::AcqRel);
             }
         }
         self.wake.notify_one();
     }
 
-    /// Takes the hint: the caller looks now, and hints again if it leaves something.
-    pub fn take_hint(&self, class: Class, priority: Priority) -> bool {
-        self.flag(class, priority).swap(false, Ordering::AcqRel)
+    /// Takes the hint, if there is one. The caller looks now, hints again if it leaves something, and drops what it got
+    /// here only then. Where `more` is known to wait than was taken last, nothing is handed over ahead of it meanwhile;
+    /// elsewhere the look may be for nothing, and whoever comes need not wait for its end.
+    pub fn take_hint(&self, class: Class, priority: Priority, more: bool) -> Option<Looking<'_>> {
+        let (flags, looking) = (self.flags(class, priority), if more { LOOKING } else { 0 });
+        let taken = flags
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |was| (was & HINTED != 0).then_some(looking));
+        taken.ok().map(|_| Looking(flags))
     }
 
-    fn flag(&self, class: Class, priority: Priority) -> &AtomicBool {
+    fn flags(&self, class: Class, priority: Priority) -> &AtomicU8 {
         &self.waiting[usize::from(class.code().cast_unsigned())][priority.rank()]
     }
 
@@ -156,6 +167,17 @@ impl Intake {
     /// Wakes the lane without a hint.
     pub fn nudge(&self) {
         self.wake.notify_one();
+    }
+}
+
+/// Somebody looks for what waits, until this is dropped.
+#[derive(Debug)]
+#[must_use]
+pub struct Looking<'a>(&'a AtomicU8);
+
+impl Drop for Looking<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_and(!LOOKING, Ordering::AcqRel);
     }
 }
 
@@ -217,8 +239,26 @@ mod tests {
         assert!(intake.reserve(Priority::High, 1).is_some(), "nothing above it waits");
         assert!(intake.reserve(Priority::Normal, 1).is_none());
         assert!(intake.reserve(Priority::Low, 1).is_none());
-        assert!(intake.take_hint(Class::Direct, Priority::Normal));
+        drop(intake.take_hint(Class::Direct, Priority::Normal, true));
         assert!(intake.reserve(Priority::Low, 1).is_some());
+    }
+
+    #[test]
+    fn while_more_is_looked_for_nothing_overtakes_it() {
+        let look = |intake: &Arc<Intake>, more| {
+            let looking = intake.take_hint(Class::Direct, Priority::Normal, more);
+            assert!(looking.is_some());
+            let overtakes = intake.reserve(Priority::Normal, 1).is_some();
+            assert!(intake.reserve(Priority::High, 1).is_some(), "nothing above it waits");
+            overtakes
+        };
+        let intake = open(10);
+        assert!(intake.take_hint(Class::Direct, Priority::Normal, true).is_none(), "nothing to look for");
+        intake.hint(Class::Direct, Priority::Normal);
+        assert!(!look(&intake, true), "what is being claimed goes first");
+        assert!(intake.reserve(Priority::Normal, 1).is_some(), "it left nothing");
+        intake.hint(Class::Direct, Priority::Normal);
+        assert!(look(&intake, false), "all that was known to wait was taken");
     }
 
     #[test]

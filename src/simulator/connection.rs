@@ -3,6 +3,7 @@
 
 use std::future::{Future, poll_fn};
 use std::pin::pin;
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -89,16 +90,26 @@ async fn run<T, S>(
         match next {
             Next::Continue => {}
             Next::Wait(wait) => waiting.push(advance(wait)),
-            Next::Close => return,
+            Next::Close => return flush(&mut h2).await,
             Next::Stall => break,
         }
     }
+    flush(&mut h2).await;
     // Stalled: the socket stays open and unread until somebody closes it.
     let closes = streams.live.closes;
     tokio::select! {
         () = &mut stopped => {}
         _ = live.wait_for(|live| live.closes != closes) => {}
     }
+}
+
+/// What was answered before the end leaves: the ledger says so already.
+async fn flush<T: AsyncRead + AsyncWrite + Unpin>(h2: &mut Connection<Tap<T>, Bytes>) {
+    poll_fn(|cx| {
+        let _pending = h2.poll_closed(cx);
+        Poll::Ready(())
+    })
+    .await;
 }
 
 type Incoming = Option<Result<(http::Request<h2::RecvStream>, SendResponse<Bytes>), h2::Error>>;

@@ -11,6 +11,7 @@ mod input;
 mod notifications;
 mod plans;
 mod queue;
+mod seeds;
 mod service;
 mod shop;
 mod whole;

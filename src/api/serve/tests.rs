@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use axum::routing::{get, post};
 use futures_util::stream;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
@@ -15,7 +15,7 @@ use crate::api::error::ApiError;
 use crate::api::tests::state;
 use crate::api::{devices, request};
 
-const DEADLINE: Duration = Duration::from_secs(20);
+const DEADLINE: Duration = Duration::from_secs(120);
 /// Longer than any deadline here.
 const LONG: Duration = Duration::from_secs(600);
 
@@ -315,10 +315,20 @@ async fn heads_without_measure_end_the_connection() {
     }
 }
 
+fn shared_socket() -> TcpSocket {
+    let socket = TcpSocket::new_v4().expect("a socket");
+    socket.set_reuseport(true).expect("known to the system");
+    socket
+}
+
 #[tokio::test]
 async fn shutdown_closes_idle_connections_and_cuts_stuck_ones_after_the_drain() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-    let address = listener.local_addr().expect("bound");
+    // The port stays ours, so that nobody else listens there in the end.
+    let (ours, listening) = (shared_socket(), shared_socket());
+    ours.bind("127.0.0.1:0".parse().expect("an address")).expect("a port");
+    let address = ours.local_addr().expect("bound");
+    listening.bind(address).expect("shared");
+    let listener = listening.listen(16).expect("bound");
     let mut state = state();
     state.limits.drain = Duration::from_millis(50);
     let shutdown = CancellationToken::new();

@@ -207,7 +207,11 @@ impl Story<'_> {
             "token_dead" if reason(delivery) == "quarantined" => !is_taken && dead.contains(&delivery.device),
             "token_dead" => last_word.is_some() && matches!(device.fate, Fate::Dead | Fate::DeadBefore),
             "rejected" => last_word.is_some() && matches!(device.fate, Fate::TooLarge | Fate::Malformed),
-            "expired" if reason(delivery) == "ttl" => self.entries.iter().all(|entry| entry.status.is_none()),
+            // What a provider in trouble answered counts as no attempt: the lane waited.
+            "expired" if reason(delivery) == "ttl" => self
+                .entries
+                .iter()
+                .all(|entry| entry.status.is_none_or(|status| status == 429 || status >= 500)),
             "expired" => last_word.is_some() && !is_taken && device.fate == Fate::NeverUp,
             "unknown" => lost > 0 || self.entries.iter().any(|entry| self.may_be_unanswered(entry)),
             _ => false,

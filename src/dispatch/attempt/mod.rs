@@ -19,7 +19,7 @@ use crate::domain::{
     Certainty, DeliveryStatus, DeviceId, DeviceToken, Fault, Finding, Floor, Job, LaneCause, Misfit,
     NotificationId, Outcome, Reason, RetryPolicy, Verdict,
 };
-use crate::provider::{Attempt, Fingerprint};
+use crate::provider::{Attempt, Fingerprint, Still};
 use crate::queue::recorder::{Ending, Ticket};
 use crate::store;
 
@@ -64,21 +64,26 @@ async fn make(
             None => (out_of_time(job, false, job.last_word.clone()), None),
         };
     }
+    let may = || membership.may_start(ticket.held().lease) && membership.clock().now() < job.expires_at;
+    let still = || may() && lane.gate.is_as_at(epoch);
     let begin = |longest| {
         let now = membership.clock().now().max(job.due_at);
-        let may = membership.may_start(ticket.held().lease) && now < job.expires_at;
-        may.then(|| Attempt {
+        may().then(|| Attempt {
             token,
             apns_id: lane.shared.installation.apns_id(job.notification, ticket.device()),
             now,
             expires_at: job.expires_at,
             once: plan.once,
             deadline: Instant::now() + longest,
+            still: Still(&still),
         })
     };
     let Some(Heard { outcome, of_present }) = candidate::send(lane, plan, begin).await else {
         return (Ending::Back, None);
     };
+    if outcome == Outcome::Withdrawn {
+        return (Ending::Back, None);
+    }
     let waited_ms = (now - job.due_at).num_milliseconds();
     lane.ended.fetch_add(1, Ordering::Relaxed);
     log(lane, job, &outcome, waited_ms, began.elapsed());
@@ -160,7 +165,7 @@ impl After<'_> {
             Outcome::Unknown => self.again(Reason::new("no_answer"), self.retry.initial, true, draw),
             // Only tokens of Apple or the web are concerned; which those are, FCM alone knows.
             Outcome::Misconfigured { reason, about: Misfit::ThirdParty } => self.held_back(reason, draw),
-            Outcome::RetryLane { .. } | Outcome::Misconfigured { .. } => Ending::Back,
+            Outcome::RetryLane { .. } | Outcome::Misconfigured { .. } | Outcome::Withdrawn => Ending::Back,
         }
     }
 
@@ -227,6 +232,7 @@ async fn tell_gate(lane: &Lane, epoch: Epoch, who: (NotificationId, DeviceId), o
             }
         }
         Outcome::Unknown => lane.gate.silent(epoch),
+        Outcome::Withdrawn => {}
         _ => {
             if lane.gate.healthy(epoch) {
                 Box::pin(agree(lane, lane.gate.fingerprint(), None)).await;
@@ -265,6 +271,7 @@ fn log(lane: &Lane, job: &Job, outcome: &Outcome, waited_ms: i64, took: Duration
         Outcome::Rejected { reason } => ("rejected", Some(reason)),
         Outcome::Misconfigured { reason, .. } => ("misconfigured", Some(reason)),
         Outcome::Unknown => ("unknown", None),
+        Outcome::Withdrawn => ("withdrawn", None),
     };
     let reason = reason.map(Reason::as_str);
     let (id, attempt) = (job.notification, job.attempt);

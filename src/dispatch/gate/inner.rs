@@ -18,6 +18,8 @@ pub(super) struct Inner {
     pub(super) since: Instant,
     pub(super) paused: bool,
     pub(super) epoch: u64,
+    /// What began in this epoch or before may have met an outage.
+    pub(super) outage: Option<u64>,
     /// When a lane that waits or is suspended sends its next probe.
     pub(super) probe_at: Option<Instant>,
     /// Whom the last probe that failed was for.
@@ -42,6 +44,7 @@ impl Inner {
             since: Instant::now(),
             paused: true,
             epoch: 0,
+            outage: None,
             probe_at: None,
             last_probe: None,
             pause: FIRST_PAUSE,

@@ -134,6 +134,11 @@ impl Gate {
         (inner.phase(Instant::now()), Epoch(inner.epoch))
     }
 
+    /// Has nothing stopped or started the lane since? Asked for every attempt once more, when it is written.
+    pub(super) fn is_as_at(&self, epoch: Epoch) -> bool {
+        self.fast.load(Ordering::Acquire) >> 1 == epoch.0
+    }
+
     /// May the other environment's tokens be tried here? While the lane sends, or could: one that waited for nobody else
     /// shows by a trial whether it runs again.
     pub(super) fn takes_trials(&self) -> bool {
@@ -171,10 +176,14 @@ impl Gate {
         was_suspended
     }
 
-    /// The lane as a whole has to wait: for as long as the provider said, else for a growing pause.
+    /// The lane as a whole has to wait: for as long as the provider said, else for a growing pause. Where it waits
+    /// already, the latest that the provider said holds.
     pub(super) fn wait(&self, epoch: Epoch, why: Reason, cause: LaneCause, after: Option<Duration>) {
-        let inner = self.lock();
+        let mut inner = self.lock();
         if inner.epoch != epoch.0 {
+            if let (LaneState::Throttled, Some(after)) = (inner.state, after) {
+                inner.probe_at = inner.probe_at.max(Some(Instant::now() + after.min(LONGEST_ASKED)));
+            }
             return;
         }
         let state = match cause {
@@ -185,7 +194,7 @@ impl Gate {
     }
 
     /// A 5xx for `who`. Enough of them in a row are an outage, which burns no attempts: neither of those that found it
-    /// out late, nor of probes. But who was the probe before, and fails again, may be the cause and takes its turn.
+    /// out late, even if it is over by then, nor of probes. But who was the probe before, and fails again, may be the cause and takes its turn.
     pub(super) fn failing(
         &self,
         epoch: Epoch,
@@ -195,7 +204,8 @@ impl Gate {
     ) -> Blame {
         let mut inner = self.lock();
         if inner.epoch != epoch.0 {
-            return if inner.state == LaneState::Running { Blame::Device } else { Blame::Lane };
+            let device = inner.state == LaneState::Running && inner.outage.is_none_or(|last| epoch.0 > last);
+            return if device { Blame::Device } else { Blame::Lane };
         }
         if inner.state == LaneState::Running {
             if self.count_failure(&mut inner) < OUTAGE {
@@ -241,6 +251,9 @@ impl Gate {
         };
         let pause = after.unwrap_or(inner.pause).clamp(least, LONGEST_ASKED);
         inner.pause = (inner.pause * 2).min(LONGEST_PAUSE);
+        if state == LaneState::Broken {
+            inner.outage = Some(inner.epoch);
+        }
         let (reason, pause_ms) = (why.as_str(), pause.as_millis());
         tracing::warn!(lane = self.name, %state, reason, pause_ms, "lane {} waits", self.name);
         inner.go(state, Some(why), Some(Instant::now() + pause));

@@ -104,11 +104,32 @@ async fn enough_failures_in_a_row_are_an_outage_and_the_late_ones_burn_nothing()
     assert_eq!(fail(&gate, 1), Blame::Lane);
     assert_eq!(seen(&gate), (LaneState::Broken, Some(Reason::new("503"))));
     assert!(intake.reserve(crate::domain::Priority::High, 1).is_none(), "nothing is handed over");
-    assert_eq!(
-        gate.failing(before, who(99), Reason::new("503"), None),
-        Blame::Lane,
-        "sent before the outage"
-    );
+    let late = |epoch| gate.failing(epoch, who(99), Reason::new("503"), None);
+    assert_eq!(late(before), Blame::Lane, "sent before the outage");
+    gate.healthy(gate.phase().1);
+    assert_eq!(seen(&gate).0, LaneState::Running);
+    assert_eq!(late(before), Blame::Lane, "the outage is over, but that is what it met");
+    let (_, after) = gate.phase();
+    gate.wait(after, word(), LaneCause::Throttled, None);
+    gate.healthy(gate.phase().1);
+    assert_eq!(late(after), Blame::Device, "no outage since it was sent");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_has_begun_is_told_when_the_lane_has_stopped_meanwhile() {
+    let (gate, _) = gate();
+    gate.agree(false, None);
+    let (_, begun) = gate.phase();
+    assert!(gate.is_as_at(begun));
+    gate.agree(false, None);
+    assert!(gate.is_as_at(begun), "nothing has changed");
+    gate.wait(begun, word(), LaneCause::Throttled, None);
+    assert!(!gate.is_as_at(begun));
+    tokio::time::advance(FIRST_PAUSE).await;
+    let (phase, probe) = gate.phase();
+    assert!(phase == Phase::Probe && gate.is_as_at(probe), "the probe is sent");
+    gate.agree(true, None);
+    assert!(!gate.is_as_at(probe), "an operator's pause stops that too");
 }
 
 #[tokio::test(start_paused = true)]
@@ -162,6 +183,28 @@ async fn an_operator_may_have_it_tried_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn of_a_crowd_that_was_told_to_wait_the_latest_holds() {
+    let (gate, _) = gate();
+    gate.agree(false, None);
+    let (_, epoch) = gate.phase();
+    let told = |seconds| {
+        gate.wait(epoch, word(), LaneCause::Throttled, Some(Duration::from_secs(seconds)));
+    };
+    told(6);
+    tokio::time::advance(Duration::from_secs(3)).await;
+    told(6);
+    told(1);
+    let until = Instant::now() + Duration::from_secs(6);
+    assert_eq!(gate.phase().0, Phase::Closed(Some(until)));
+    tokio::time::advance(Duration::from_secs(6)).await;
+    let (phase, probe) = gate.phase();
+    assert_eq!(phase, Phase::Probe);
+    gate.healthy(probe);
+    told(6);
+    assert_eq!(gate.phase().0, Phase::Open, "it runs again: an old word stops it no more");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_provider_that_asks_for_a_day_is_tried_within_the_hour() {
     let (gate, _) = gate();
     gate.agree(false, None);
@@ -195,7 +238,8 @@ async fn a_suspended_lane_tries_another_credential_at_once_and_runs_with_it() {
     gate.candidate_ready();
     let (phase, before) = gate.phase();
     assert_eq!(phase, Phase::Probe);
-    assert!(intake.take_hint(crate::domain::Class::Direct, crate::domain::Priority::Normal));
+    let (class, priority) = (crate::domain::Class::Direct, crate::domain::Priority::Normal);
+    assert!(intake.take_hint(class, priority, true).is_some());
     gate.credential_changed(Fingerprint([2; 32]));
     assert_eq!((gate.phase().0, gate.fingerprint()), (Phase::Open, Fingerprint([2; 32])));
     assert!(!gate.suspend(before, word()), "an answer to the old one says nothing about the new one");

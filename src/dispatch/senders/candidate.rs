@@ -60,6 +60,7 @@ async fn try_out<'a>(
             take_over(lane, &trial).await;
             Some(Heard { outcome, of_present: false })
         }
+        Outcome::Withdrawn => Some(Heard { outcome, of_present: false }),
         Outcome::Unknown => {
             trial.postpone(&Reason::new("no_answer"));
             Some(Heard { outcome, of_present: false })

@@ -71,6 +71,9 @@ pub enum Kind {
     /// The connection takes no more requests (retired before this one was sent).
     #[error("connection retired")]
     Retired,
+    /// The caller did not want it any more, when there was a place for it.
+    #[error("withdrawn")]
+    Withdrawn,
     /// The pool is shut down.
     #[error("pool closed")]
     PoolClosed,

@@ -20,7 +20,7 @@ use tokio_rustls::client::TlsStream;
 use crate::simulator::{Settings, Simulator, clock};
 
 pub(super) const TOKEN: &str = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
-pub(super) const PATIENCE: Duration = Duration::from_secs(20);
+pub(super) const PATIENCE: Duration = Duration::from_secs(120);
 
 pub(super) async fn simulator() -> Simulator {
     Simulator::start(Settings::default()).await.unwrap()

@@ -103,7 +103,7 @@ async fn resets_the_scripted_stream_only() {
 #[tokio::test]
 async fn goaway_spares_lower_streams_and_names_its_debug_text() {
     let simulator = simulator().await;
-    let slow = Rule::token(other('b'), Action::Accept).delayed(Duration::from_millis(100));
+    let slow = Rule::token(other('b'), Action::Accept).delayed(Duration::from_secs(1));
     simulator.add_rule(slow);
     let debug = "Maximum active streams violated for this endpoint.".to_owned();
     let go = Action::GoAway { code: H2Code::RefusedStream, last: LastStream::Before, debug: debug.clone() };
@@ -206,8 +206,24 @@ async fn a_stalled_connection_does_not_even_acknowledge_pings() {
 }
 
 #[tokio::test]
+async fn what_is_answered_right_before_the_end_leaves() {
+    for end in [Action::Stall { accepted: false }, Action::Close { accepted: false }] {
+        let simulator = simulator().await;
+        simulator.add_rule(Rule::token(other('b'), end));
+        let mut client = Client::apns(&simulator).await;
+        let jwt = provider_token(&simulator, 0);
+        client.send(push(&jwt, TOKEN)).await.unwrap();
+        // They arrive together, so their answers are due at one moment.
+        let answered = client.open(push(&jwt, TOKEN)).await.unwrap();
+        let _last = client.open(push(&jwt, &other('b'))).await.unwrap();
+        let answered = tokio::time::timeout(PATIENCE, read(answered)).await.expect("it leaves");
+        assert_eq!(answered.unwrap().status, 200);
+    }
+}
+
+#[tokio::test]
 async fn fcm_closes_idle_connections() {
-    let fcm = FcmSettings { idle_close: Some(Duration::from_millis(50)), ..FcmSettings::default() };
+    let fcm = FcmSettings { idle_close: Some(Duration::from_secs(2)), ..FcmSettings::default() };
     let simulator = Simulator::start(Settings { fcm, ..Settings::default() }).await.unwrap();
     let token = access_token(&simulator).await;
     let mut client = Client::fcm(&simulator).await;

@@ -110,7 +110,7 @@ async fn a_request_whose_connection_ends_first_is_closed_in_the_ledger() {
 async fn the_control_port_takes_scripts_and_shows_the_ledger() {
     let simulator = simulator().await;
     let url = simulator.control_url().unwrap();
-    let http = reqwest::Client::new();
+    let http = reqwest::Client::builder().no_proxy().build().unwrap();
     assert_eq!(http.get(format!("{url}/healthz")).send().await.unwrap().status(), 200);
     let script =
         json!([{"token": "bb", "action": {"type": "answer", "status": 503, "reason": "ServiceUnavailable"}}]);

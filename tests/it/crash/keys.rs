@@ -43,7 +43,7 @@ async fn keys_are_made_before_the_first_start_and_beside_the_service() {
             break;
         }
         assert_eq!(status, 404);
-        assert!(begun.elapsed() < Duration::from_secs(15), "a revoked key still works");
+        assert!(begun.elapsed() < Duration::from_secs(60), "a revoked key still works");
         sleep(Duration::from_millis(100)).await;
     }
     assert_eq!(site.get(&second, "/v1/notifications/ntf_x").await.unwrap().0, 404);

@@ -10,6 +10,7 @@ use tokio::time::timeout;
 
 use super::{GENEROUS, queue_pool, waiting};
 use crate::database::TestDatabase;
+use crate::queue::held_time::HeldTime;
 
 const LANE: LaneId = LaneId(1);
 const NODE: NodeId = NodeId(7);
@@ -165,6 +166,8 @@ async fn what_was_given_back_behind_the_cursor_is_found_from_the_start() {
     let pool = queue_pool(&db, 2).await;
     let old = waiting(&pool, LANE, Priority::Normal, 1, HOUR).await;
     let recent = waiting(&pool, LANE, Priority::Normal, 1, 10.0).await;
+    // It starts anew after five seconds.
+    let _time = HeldTime::hold();
     let mut claimer = Claimer::new(pool.clone(), LANE);
     assert_eq!(next(&mut claimer, 1).await, [old]);
     assert_eq!(next(&mut claimer, 1).await, [recent]);

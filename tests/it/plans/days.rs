@@ -1,15 +1,31 @@
 //! Days come and go while somebody holds an old snapshot, and nobody's recording waits for it (docs/queue.md 4).
 
+use std::cell::Cell;
+use std::time::Duration;
+
 use chrono::{Days, NaiveDate};
 use pushpost::store::partitions::{create_day, drop_day, droppable_days, missing_days};
 use sqlx::PgPool;
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep, timeout};
 
 use super::GENEROUS;
 use crate::database::TestDatabase;
 
 async fn today(pool: &PgPool) -> NaiveDate {
     sqlx::query_scalar("select (now() at time zone 'UTC')::date").fetch_one(pool).await.unwrap()
+}
+
+/// A database made on a day that doesn't end while a test runs.
+async fn database() -> TestDatabase {
+    loop {
+        let db = TestDatabase::create().await;
+        let left = "select extract(epoch from 1 + (now() at time zone 'UTC')::date - (now() at time zone 'UTC'))::float8";
+        let left: f64 = sqlx::query_scalar(left).fetch_one(&db.pool).await.unwrap();
+        if left > 120.0 {
+            return db;
+        }
+        sleep(Duration::from_secs_f64(left + 1.0)).await;
+    }
 }
 
 async fn tables_of(pool: &PgPool, day: NaiveDate) -> i64 {
@@ -23,7 +39,7 @@ async fn tables_of(pool: &PgPool, day: NaiveDate) -> i64 {
 /// What the recorder does, by a session that would rather fail than wait behind somebody's lock.
 async fn append_receipt(pool: &PgPool, day: NaiveDate) -> Result<(), sqlx::Error> {
     let mut tx = pool.begin().await?;
-    sqlx::query("set local lock_timeout = '500ms'").execute(&mut *tx).await?;
+    sqlx::query("set local lock_timeout = '1500ms'").execute(&mut *tx).await?;
     sqlx::query(
         "insert into receipts (notification_id, job_id, lane_id, attempt, accepted, shape, first_device, last_device,
                                devices, outcomes)
@@ -37,7 +53,7 @@ async fn append_receipt(pool: &PgPool, day: NaiveDate) -> Result<(), sqlx::Error
 
 #[tokio::test]
 async fn a_week_ahead_exists_after_migration_and_what_is_missing_is_made() {
-    let db = TestDatabase::create().await;
+    let db = database().await;
     let mut conn = db.pool.acquire().await.unwrap();
     assert!(missing_days(&mut conn).await.unwrap().is_empty());
     let today = today(&db.pool).await;
@@ -56,7 +72,7 @@ async fn a_week_ahead_exists_after_migration_and_what_is_missing_is_made() {
 
 #[tokio::test]
 async fn a_day_is_made_while_somebody_holds_a_snapshot() {
-    let db = TestDatabase::create().await;
+    let db = database().await;
     let mut snapshot = db.pool.begin().await.unwrap();
     sqlx::query("select count(*) from receipts").execute(&mut *snapshot).await.unwrap();
     let mut conn = db.pool.acquire().await.unwrap();
@@ -66,9 +82,32 @@ async fn a_day_is_made_while_somebody_holds_a_snapshot() {
     snapshot.commit().await.unwrap();
 }
 
+/// Records once it waits: for transactions, not with a lock on the parent behind which everybody queues. False: it gave
+/// up before anybody had looked.
+async fn record_while_it_waits(pool: &PgPool, backend: i32, today: NaiveDate, over: &Cell<bool>) -> bool {
+    while !over.get() {
+        let (waits, parent): (bool, bool) = sqlx::query_as(
+            "select coalesce(bool_or(not granted), false),
+                    coalesce(bool_or(mode = 'AccessExclusiveLock' and relation = 'receipts'::regclass), false)
+             from pg_locks where pid = $1",
+        )
+        .bind(backend)
+        .fetch_one(pool)
+        .await
+        .unwrap();
+        assert!(!parent, "everybody queues behind it");
+        if waits {
+            timeout(GENEROUS, append_receipt(pool, today)).await.unwrap().unwrap();
+            return true;
+        }
+        sleep(Duration::from_millis(10)).await;
+    }
+    false
+}
+
 #[tokio::test]
 async fn dropping_a_day_waits_for_a_snapshot_alone_gives_up_and_is_finished_later() {
-    let db = TestDatabase::create().await;
+    let db = database().await;
     let today = today(&db.pool).await;
     let day = today - Days::new(1);
     let mut snapshot = db.pool.begin().await.unwrap();
@@ -76,28 +115,22 @@ async fn dropping_a_day_waits_for_a_snapshot_alone_gives_up_and_is_finished_late
 
     let mut conn = db.pool.acquire().await.unwrap();
     let backend: i32 = sqlx::query_scalar("select pg_backend_pid()").fetch_one(&mut *conn).await.unwrap();
-    let recorder = async {
-        // Once it waits: for transactions, not with a lock on the parent behind which everybody queues.
-        loop {
-            let (waits, parent): (bool, bool) = sqlx::query_as(
-                "select coalesce(bool_or(not granted), false),
-                        coalesce(bool_or(mode = 'AccessExclusiveLock' and relation = 'receipts'::regclass), false)
-                 from pg_locks where pid = $1",
-            )
-            .bind(backend)
-            .fetch_one(&db.pool)
-            .await
-            .unwrap();
-            assert!(!parent, "everybody queues behind it");
-            if waits {
-                break;
-            }
-            tokio::task::yield_now().await;
+    let began = Instant::now();
+    loop {
+        let over = Cell::new(false);
+        let dropping = async {
+            let dropped = drop_day(&mut conn, day).await;
+            over.set(true);
+            dropped
+        };
+        let (dropped, watched) =
+            tokio::join!(dropping, record_while_it_waits(&db.pool, backend, today, &over));
+        assert_eq!(dropped.unwrap_err().sqlstate().as_deref(), Some("55P03"));
+        if watched {
+            break;
         }
-        timeout(GENEROUS, append_receipt(&db.pool, today)).await.unwrap().unwrap();
-    };
-    let (dropped, ()) = tokio::join!(drop_day(&mut conn, day), recorder);
-    assert_eq!(dropped.unwrap_err().sqlstate().as_deref(), Some("55P03"));
+        assert!(began.elapsed() < GENEROUS, "nobody sees it wait");
+    }
     let left: String = sqlx::query_scalar("show lock_timeout").fetch_one(&mut *conn).await.unwrap();
     assert_eq!(left, "0", "the connection serves other duties too");
     let pending: i64 = sqlx::query_scalar("select count(*) from pg_inherits where inhdetachpending")
@@ -115,7 +148,7 @@ async fn dropping_a_day_waits_for_a_snapshot_alone_gives_up_and_is_finished_late
 
 #[tokio::test]
 async fn days_go_when_they_are_old_and_nothing_waits_on_them() {
-    let db = TestDatabase::create().await;
+    let db = database().await;
     let mut conn = db.pool.acquire().await.unwrap();
     let today = today(&db.pool).await;
     let (old, older) = (today - Days::new(31), today - Days::new(32));
@@ -137,7 +170,7 @@ async fn days_go_when_they_are_old_and_nothing_waits_on_them() {
 
 #[tokio::test]
 async fn a_table_that_was_detached_and_not_dropped_is_not_forgotten() {
-    let db = TestDatabase::create().await;
+    let db = database().await;
     let mut conn = db.pool.acquire().await.unwrap();
     let day = today(&db.pool).await - Days::new(40);
     create_day(&mut conn, day).await.unwrap();

@@ -17,7 +17,7 @@ use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 use crate::database::TestDatabase;
 
 /// Long enough for anything that nothing holds up, on a busy machine.
-const GENEROUS: Duration = Duration::from_secs(5);
+const GENEROUS: Duration = Duration::from_secs(60);
 
 /// Connections set up as those of the service that work the queue.
 async fn queue_pool(db: &TestDatabase, most: u32) -> PgPool {

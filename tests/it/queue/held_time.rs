@@ -6,13 +6,13 @@ use tokio::task::JoinHandle;
 
 /// Holds the clock. Tokio moves a paused clock by itself while nothing but I/O is awaited, which would run every
 /// time-out out; it does not while a blocking task runs.
-pub(super) struct HeldTime {
+pub(crate) struct HeldTime {
     let_go: Option<std::sync::mpsc::Sender<()>>,
     _inhibitor: JoinHandle<bool>,
 }
 
 impl HeldTime {
-    pub(super) fn hold() -> Self {
+    pub(crate) fn hold() -> Self {
         tokio::time::pause();
         let (let_go, wait) = std::sync::mpsc::channel::<()>();
         // Ends when the sender is dropped.
@@ -21,7 +21,7 @@ impl HeldTime {
     }
 
     /// Moves the clock.
-    pub(super) async fn pass(&self, time: Duration) {
+    pub(crate) async fn pass(&self, time: Duration) {
         tokio::time::advance(time).await;
     }
 }
@@ -32,11 +32,11 @@ impl Drop for HeldTime {
     }
 }
 
-/// Waits for something that is to come without the clock's help; gives up after half a minute of real time.
-pub(super) async fn until(what: &str, condition: impl AsyncFn() -> bool) {
+/// Waits for something that is to come without the clock's help; gives up after two minutes of real time.
+pub(crate) async fn until(what: &str, condition: impl AsyncFn() -> bool) {
     let began = std::time::Instant::now();
     while !condition().await {
-        assert!(began.elapsed() < Duration::from_secs(30), "in vain: {what}");
+        assert!(began.elapsed() < Duration::from_secs(120), "in vain: {what}");
         // Neither the test's clock nor its runtime is needed to let other processes work for a moment.
         std::thread::sleep(Duration::from_millis(1));
         for _ in 0..64 {

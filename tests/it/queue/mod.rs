@@ -7,7 +7,7 @@ mod expiry;
 mod fan_outs;
 mod flushing;
 mod given_up;
-mod held_time;
+pub(crate) mod held_time;
 mod lost_lease;
 mod model;
 mod node;

@@ -15,6 +15,7 @@ use rand::{RngExt, SeedableRng};
 use super::held_time::until;
 use super::node::{Node, accepted, end, rejected};
 use super::world::World;
+use crate::seeds::seeds;
 
 const PHASES: usize = 12;
 const STEPS: usize = 40;
@@ -241,9 +242,11 @@ impl Model {
 }
 
 async fn play(seed: u64) {
-    let model = Model::start(seed).await;
-    let played = tokio::time::timeout(Duration::from_secs(120), model.run()).await;
-    assert!(played.is_ok(), "seed {seed}: it hangs");
+    for seed in seeds(&[seed]) {
+        let model = Model::start(seed).await;
+        let played = tokio::time::timeout(Duration::from_secs(300), model.run()).await;
+        assert!(played.is_ok(), "seed {seed}: it hangs");
+    }
 }
 
 #[tokio::test]

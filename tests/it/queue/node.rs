@@ -133,7 +133,7 @@ impl Node {
         self.open_intakes();
         self.intakes.values().all(|intake| {
             Priority::DESCENDING.iter().for_each(|priority| {
-                intake.take_hint(Class::Direct, *priority);
+                drop(intake.take_hint(Class::Direct, *priority, false));
             });
             intake.reserve(Priority::Low, ROOM).is_some()
         })
@@ -158,7 +158,7 @@ impl Node {
     pub(super) async fn stop(mut self) {
         self.stop.cancel();
         let ended = async { while self.tasks.join_next().await.is_some() {} };
-        tokio::time::timeout(Duration::from_secs(30), ended).await.expect("it ends when all tickets have");
+        tokio::time::timeout(Duration::from_secs(60), ended).await.expect("it ends when all tickets have");
     }
 }
 

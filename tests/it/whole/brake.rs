@@ -5,7 +5,7 @@ use pushpost::simulator::{Action, FcmFault, Rule, Settings};
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
-use super::stage::{PATIENCE, Stage, apns_targets, assert_ended, fcm_targets, hex, sent};
+use super::stage::{PATIENCE, PRODUCTION, Stage, apns_targets, assert_ended, fcm_targets, hex, sent};
 use crate::service::assert_has;
 
 const ASIDE: &str = "select count(*) from devices where quarantined_at is not null";
@@ -159,7 +159,10 @@ async fn after_a_resume_pruning_works_again() {
     let id = stage.notify(hello(apns_targets("a", 50))).await;
     stage.outcomes(&id).await;
     assert_brake(&stage, 1, "DeviceTokenNotForTopic", false).await;
-    assert_eq!(stage.execute("update lanes set braked_at = null where braked_at is not null").await, 1);
+    let braked = json!({"state": "braked", "why": "DeviceTokenNotForTopic"});
+    stage.until_lane_has(PRODUCTION, &json!({"state": "running", "pruning": braked})).await;
+    stage.resume(PRODUCTION).await;
+    stage.until_lane_has(PRODUCTION, &json!({"pruning": {"state": "on", "why": null}})).await;
     until_pruned(&stage, &hex("a1")).await;
     assert_eq!(stage.count(BRAKED).await, 0);
     stage.stop().await;

@@ -170,7 +170,7 @@ async fn a_trial_whose_lane_stops_before_it_is_made_does_not_wait_for_it() {
     stage.configure("DELIVERY__MAX_IN_FLIGHT", "1");
     stage.node(Role::All).await;
     // Keeps the sandbox's only permit until its pause has been read.
-    stage.rule(Rule::token(hex("b1"), Action::Accept).delayed(Duration::from_secs(5)));
+    stage.rule(Rule::token(hex("b1"), Action::Accept).delayed(Duration::from_secs(10)));
     bad_at_production(&stage, "a1", Action::Accept);
     let slow = json!({"platform": "apns", "token": hex("b1"), "environment": "sandbox"});
     let slow = stage.device(slow).await;

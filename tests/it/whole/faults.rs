@@ -3,12 +3,14 @@
 
 use std::collections::BTreeSet;
 
-use pushpost::simulator::{Action, H2Code, LastStream, Provider, Rule};
+use pushpost::simulator::{Action, Answer, Ended, Entry, H2Code, LastStream, Provider, Rule};
 use serde_json::{Value, json};
 
 use super::stage::{Stage, apns_targets, assert_ended, fcm_targets, sent};
 
 const EACH: usize = 200;
+/// The rule's name.
+const FAULT: &str = "fault";
 
 async fn send_to_all(stage: &Stage) -> Vec<Value> {
     let mut targets = apns_targets("a", EACH);
@@ -21,7 +23,17 @@ async fn send_to_all(stage: &Stage) -> Vec<Value> {
 
 fn each_provider(stage: &Stage, action: &Action, times: u64) {
     for provider in [Provider::Apns, Provider::Fcm] {
-        stage.rule(Rule::provider(provider, action.clone()).times(times));
+        let rule = Rule { name: Some(FAULT.to_owned()), ..Rule::provider(provider, action.clone()) };
+        stage.rule(rule.times(times));
+    }
+}
+
+/// Each provider's requests that met the fault.
+fn assert_happened(stage: &Stage) {
+    let entries = sent(&stage.ledger());
+    for provider in [Provider::Apns, Provider::Fcm] {
+        let met = |entry: &Entry| entry.provider == provider && entry.rule.as_deref() == Some(FAULT);
+        assert!(entries.iter().any(met), "the fault has happened at {provider:?}");
     }
 }
 
@@ -32,9 +44,7 @@ async fn assert_unseen(action: Action, times: u64) {
     for outcome in send_to_all(&stage).await {
         assert_ended(&outcome, "accepted", 1, None);
     }
-    let used = sent(&stage.ledger()).iter().filter(|entry| !entry.accepted).count();
-    let spared = matches!(action, Action::GoAway { last: LastStream::This | LastStream::Graceful, .. });
-    assert!(spared || used > 0, "the fault has happened");
+    assert_happened(&stage);
     assert_same_ids(&stage);
     stage.stop().await;
 }
@@ -80,6 +90,26 @@ async fn a_goaway_with_an_error_in_plain_text_is_survived() {
     assert_unseen(action, 3).await;
 }
 
+/// APNs says that it shuts down, in an answer and in the GOAWAY behind it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_503_that_takes_its_connection_along_costs_no_attempt() {
+    let stage = Stage::start().await;
+    let shutdown =
+        Answer { status: 503, reason: Some("Shutdown".to_owned()), then_go_away: true, ..Answer::default() };
+    let rule = Rule::provider(Provider::Apns, Action::Answer(Box::new(shutdown)));
+    stage.rule(Rule { name: Some(FAULT.to_owned()), ..rule }.times(1));
+    let id = stage.notify(json!({"to": {"tokens": apns_targets("a", EACH)}, "title": "Hi"})).await;
+    stage.outcomes(&id).await.iter().for_each(|outcome| assert_ended(outcome, "accepted", 1, None));
+    let entries = sent(&stage.ledger());
+    let met = entries.iter().find(|entry| entry.rule.as_deref() == Some(FAULT)).unwrap();
+    assert_eq!(met.status, Some(503));
+    let again = stage.received(met.token.as_deref().unwrap());
+    assert_eq!(again.len(), 2);
+    assert_ne!(again[0].connection, again[1].connection, "sent again elsewhere, at once");
+    assert_same_ids(&stage);
+    stage.stop().await;
+}
+
 /// Somebody may have seen it: accepted in the end, twice at most where an attempt had no answer, with the same id.
 async fn assert_doubtful(action: Action, times: u64) {
     let stage = Stage::start().await;
@@ -90,13 +120,17 @@ async fn assert_doubtful(action: Action, times: u64) {
         assert_eq!(outcome["status"], "accepted", "{outcome}");
         assert!((1..=most).contains(&outcome["attempts"].as_u64().unwrap()), "{outcome}");
     }
-    assert!(outcomes.iter().any(|outcome| outcome["attempts"] != 1), "the fault has happened");
+    assert_happened(&stage);
+    assert!(outcomes.iter().any(|outcome| outcome["attempts"] != 1), "an attempt is in doubt");
     assert_same_ids(&stage);
-    let ledger = stage.ledger();
+    let (ledger, entries) = (stage.ledger(), stage.ledger().entries());
+    // A system that drops a connection drops what its peer had not read yet.
+    let cut: BTreeSet<_> =
+        entries.iter().filter(|entry| entry.ended == Ended::Closed).map(|entry| entry.connection).collect();
     for duplicate in ledger.duplicates() {
-        let entries = ledger.entries();
         let first = entries.iter().find(|entry| entry.seq == duplicate.first_seq).unwrap();
-        assert_eq!(first.status, None, "an answered request was sent again: {duplicate:?}");
+        let unanswered = first.status.is_none() || cut.contains(&first.connection);
+        assert!(unanswered, "an answered request was sent again: {duplicate:?}");
     }
     stage.stop_with_duplicates().await;
 }

@@ -1,5 +1,6 @@
 //! Between acceptance and attempt a device changes hands, lane or existence (docs/queue.md 8).
 
+use pushpost::domain::LaneKey;
 use pushpost::runtime::Role;
 use pushpost::simulator::{Action, Answer, FcmFault, Rule, Settings};
 use serde_json::json;
@@ -57,14 +58,18 @@ async fn what_became_of_a_device_while_its_lane_was_paused_decides() {
     stage.stop().await;
 }
 
+/// Retries that wait, for longer than any test takes.
+const WAITING: &str = "select coalesce(sum(n), 0)::bigint from jobs where class = 1 and node_id is null";
+const LATER: &str = "3600";
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_device_that_changes_hands_between_two_attempts_does_not_get_the_second() {
     let stage = Stage::start().await;
-    let busy = Answer { status: 503, retry_after: Some("2".to_owned()), ..Answer::default() };
+    let busy = Answer { status: 503, retry_after: Some(LATER.to_owned()), ..Answer::default() };
     stage.rule(Rule::token(hex("a1"), Action::Answer(Box::new(busy))).times(1));
     let fault = Action::FcmFault {
         fault: FcmFault::Unavailable,
-        retry_after: Some("2".to_owned()),
+        retry_after: Some(LATER.to_owned()),
         retry_after_date_seconds: None,
     };
     stage.rule(Rule::prefix("f", fault).times_per_token(1));
@@ -72,9 +77,11 @@ async fn a_device_that_changes_hands_between_two_attempts_does_not_get_the_secon
     let gone = stage.device(json!({"platform": "fcm", "token": "f1", "user": "u1"})).await;
     let kept = stage.device(json!({"platform": "fcm", "token": "f2", "user": "u1"})).await;
     let id = stage.notify(json!({"to": {"users": ["u1"]}, "title": "Hi"})).await;
-    stage.until_received(3).await;
+    stage.until_count(WAITING, 3).await;
     stage.device(json!({"platform": "apns", "token": hex("a1"), "user": "u2"})).await;
     assert!(stage.delete(&format!("/v1/devices/{gone}")).await.status.is_success());
+    stage.hasten(PRODUCTION).await;
+    stage.hasten(LaneKey::Fcm).await;
     let outcomes = stage.outcomes(&id).await;
     assert_ended(of(&outcomes, "device", &iphone), "cancelled", 1, Some("user_changed"));
     assert_ended(of(&outcomes, "device", &gone), "cancelled", 1, Some("device_gone"));
@@ -87,12 +94,13 @@ async fn a_device_that_changes_hands_between_two_attempts_does_not_get_the_secon
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_environment_corrected_between_two_attempts_moves_the_retry_to_the_other_lane() {
     let stage = Stage::start().await;
-    let busy = Answer { status: 503, retry_after: Some("2".to_owned()), ..Answer::default() };
+    let busy = Answer { status: 503, retry_after: Some(LATER.to_owned()), ..Answer::default() };
     stage.rule(Rule::token(hex("a1"), Action::Answer(Box::new(busy))).times(1));
     let device = stage.device(json!({"platform": "apns", "token": hex("a1")})).await;
     let id = stage.notify(json!({"to": {"devices": [device]}, "title": "Hi"})).await;
-    stage.until_received(1).await;
+    stage.until_count(WAITING, 1).await;
     stage.device(json!({"platform": "apns", "token": hex("a1"), "environment": "sandbox"})).await;
+    stage.hasten(PRODUCTION).await;
     let outcome = stage.outcome(&id).await;
     assert_ended(&outcome, "accepted", 2, None);
     assert_eq!(outcome["environment"], "sandbox");

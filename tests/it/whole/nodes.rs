@@ -51,7 +51,6 @@ async fn workers_share_what_waits_and_send_each_once() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_jobs_of_a_node_that_fell_silent_are_sent_by_another_once() {
     let mut stage = Stage::set(Settings::default()).await;
-    stage.configure("DELIVERY__NODE_TIMEOUT", "3s");
     stage.node(Role::Api).await;
     let id = stage.notify(json!({"to": {"tokens": apns_targets("a", 700)}, "title": "Hi"})).await;
     let silent: i32 =

@@ -11,6 +11,8 @@ use super::stage::{Stage, fcm_targets, sent};
 
 const IN_FLIGHT: usize = 20;
 const WAITING: usize = 2_000;
+/// So many answers may come while the system lets a thread wait: 20 streams, 20 rounds of 40 ms.
+const SOME: usize = 400;
 
 async fn stage() -> Stage {
     let settings = Settings { latency: Duration::from_millis(40), ..Settings::default() };
@@ -36,8 +38,11 @@ async fn high_overtakes_what_is_being_sent() {
     let normal = stage.notify(message("normal", fcm_targets("normal-", WAITING))).await;
     stage.until_received(IN_FLIGHT).await;
     let high = stage.notify(message("high", fcm_targets("high-", 1))).await;
+    let before = sent(&stage.ledger()).len();
     stage.done(&high).await;
-    assert!(place(&stage, "high-0") < WAITING / 2, "{}", place(&stage, "high-0"));
+    // It waits for one answer; behind a job of `normal`, it would wait for 500.
+    let place = place(&stage, "high-0");
+    assert!(place < before + SOME, "{place}, {before} were before it");
     stage.done(&normal).await;
     stage.stop().await;
 }
@@ -54,9 +59,8 @@ async fn what_has_waited_goes_by_priority() {
     for id in [&low, &normal, &high] {
         stage.done(id).await;
     }
-    // It is the first to begin. A thread that the system lets wait for some answers' time may hold it back for as many;
-    // a job, of which `normal` has four, would be 500.
-    assert!(place(&stage, "high-0") < 5 * IN_FLIGHT, "{}", place(&stage, "high-0"));
+    // It is the first to begin; a job, of which `normal` has four, would be 500.
+    assert!(place(&stage, "high-0") < SOME, "{}", place(&stage, "high-0"));
     // At least the first job of `normal` was claimed before it.
     assert!(place(&stage, "low-0") > 400, "{}", place(&stage, "low-0"));
     stage.stop().await;
@@ -79,7 +83,8 @@ async fn a_single_overtakes_no_waiting_one_of_its_own_priority() {
     for id in &ids {
         stage.done(id).await;
     }
-    // Whoever is claimed or in flight with the last of them may come in beside it.
-    assert!(place(&stage, "late-0") >= SINGLES - 2 * IN_FLIGHT, "{}", place(&stage, "late-0"));
+    // Whoever is claimed or in flight with the last of them may come in beside it, and more if a thread has to wait. Of
+    // those that waited first, it would be the 20th or so.
+    assert!(place(&stage, "late-0") >= SINGLES / 2, "{}", place(&stage, "late-0"));
     stage.stop().await;
 }

@@ -1,7 +1,7 @@
 //! A provider that is out of order: the lane stops, keeps its jobs as they were, and asks now and then.
 
 use pushpost::domain::LaneKey;
-use pushpost::simulator::{Action, FcmFault, Provider, Rule};
+use pushpost::simulator::{Action, FcmFault, Ledger, Provider, Rule};
 use serde_json::{Value, json};
 use tokio::time::{Duration, Instant, sleep};
 
@@ -17,6 +17,12 @@ fn hello(targets: Vec<Value>) -> Value {
 
 fn attempted(outcomes: &[Value], attempts: u64) -> usize {
     outcomes.iter().filter(|outcome| outcome["attempts"] == attempts).count()
+}
+
+/// Until what was under way has arrived: nothing more comes for half a second.
+async fn until_quiet(stage: &Stage) {
+    let more = |count| move |ledger: &Ledger| sent(ledger).len() > count;
+    while stage.ledger().wait_until(Duration::from_millis(500), more(sent(&stage.ledger()).len())).await {}
 }
 
 async fn assert_outlasted(provider: Provider, lane: LaneKey, action: Action, word: &str) {
@@ -37,6 +43,7 @@ async fn assert_outlasted(provider: Provider, lane: LaneKey, action: Action, wor
 
     // Nothing but probes: after 1, 2, 4 … seconds.
     stage.until_count("select count(*) from jobs where node_id is not null", 0).await;
+    until_quiet(&stage).await;
     let (before, began) = (sent(&stage.ledger()).len(), Instant::now());
     sleep(Duration::from_secs(3)).await;
     let probes = sent(&stage.ledger()).len() - before;

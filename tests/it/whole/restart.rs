@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use pushpost::domain::LaneKey;
 use pushpost::runtime::Role;
 use pushpost::simulator::{Action, FcmFault, Rule, Settings};
 use serde_json::json;
@@ -44,17 +45,44 @@ async fn retries_that_wait_survive_a_restart() {
     let mut stage = Stage::start().await;
     let fault = Action::FcmFault {
         fault: FcmFault::QuotaExceeded,
-        retry_after: Some("2".to_owned()),
+        retry_after: Some("3600".to_owned()),
         retry_after_date_seconds: None,
     };
     stage.rule(Rule { action: fault, ..Rule::default() }.times_per_token(1));
     let id = stage.notify(json!({"to": {"tokens": fcm_targets("f", 50)}, "title": "Hi"})).await;
-    stage.until_received(50).await;
+    let waiting = "select coalesce(sum(n), 0)::bigint from jobs where class = 1 and attempt = 2";
+    stage.until_count(waiting, 50).await;
     stage.end_nodes().await;
-    assert_eq!(stage.count("select sum(n)::bigint from jobs where class = 1 and attempt = 2").await, 50);
+    assert_eq!(stage.count(waiting).await, 50);
     stage.node(Role::All).await;
+    stage.hasten(LaneKey::Fcm).await;
     let outcomes = stage.outcomes(&id).await;
     assert_eq!(outcomes.len(), 50);
     outcomes.iter().for_each(|outcome| assert_ended(outcome, "accepted", 2, None));
+    stage.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_is_going_away_says_so_and_still_takes_what_others_will_send() {
+    let mut stage = Stage::start().await;
+    // The node ends when this is answered.
+    stage.rule(Rule::token("slow0", Action::Accept).delayed(Duration::from_secs(10)));
+    let slow = stage.notify(json!({"to": {"tokens": fcm_targets("slow", 1)}, "title": "Hi"})).await;
+    stage.until_received(1).await;
+    assert_eq!(stage.get("/readyz").await.status, 200);
+    stage.drain_nodes();
+    let mut ready = stage.get("/readyz").await;
+    while ready.status == 200 {
+        ready = stage.get("/readyz").await;
+    }
+    assert_eq!((ready.status.as_u16(), &ready.body["code"]), (503, &json!("shutting_down")));
+    assert!(ready.headers.contains_key("retry-after"));
+    let late = stage.notify(json!({"to": {"tokens": fcm_targets("late", 1)}, "title": "Hi"})).await;
+    stage.end_nodes().await;
+    assert_eq!(sent(&stage.ledger()).len(), 1, "it begins nothing more");
+    stage.node(Role::All).await;
+    for id in [&slow, &late] {
+        assert_ended(&stage.outcome(id).await, "accepted", 1, None);
+    }
     stage.stop().await;
 }

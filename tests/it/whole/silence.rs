@@ -1,13 +1,13 @@
 //! Providers that fall silent: a connection, a window, one request.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use pushpost::runtime::Role;
 use pushpost::simulator::{Action, ConnectionFault, FcmSettings, Provider, Rule, Settings};
 use serde_json::{Value, json};
 
-use super::stage::{Stage, apns_targets, assert_ended, fcm_targets, sent};
+use super::stage::{PATIENCE, Stage, apns_targets, assert_ended, fcm_targets, sent};
 
 async fn send_to_each(stage: &Stage, prefix: &str, count: usize) -> Vec<Value> {
     let mut targets = apns_targets(&format!("a{prefix}"), count);
@@ -43,6 +43,11 @@ async fn a_black_hole_takes_what_was_on_its_way_and_nothing_else() {
     let again = outcomes.iter().filter(|outcome| outcome["attempts"] == 2).count();
     assert!(again >= 2, "at least what the holes swallowed knowingly");
     assert_eq!(stage.ledger().duplicates().len(), 2, "the others were never taken");
+    let mut first = BTreeMap::new();
+    for entry in sent(&stage.ledger()) {
+        let began = *first.entry(entry.token).or_insert(entry.received_ms);
+        assert!(entry.received_ms - began < 40_000, "sent again {} ms later", entry.received_ms - began);
+    }
     stage.stop_with_duplicates().await;
 }
 
@@ -50,7 +55,6 @@ async fn a_black_hole_takes_what_was_on_its_way_and_nothing_else() {
 async fn a_request_without_an_answer_times_out_alone() {
     let stage = Stage::start().await;
     send_to_each(&stage, "0", 20).await;
-    let before = connections(&stage);
     let (apns, fcm) = (format!("a1{:062x}", 7), "f17".to_owned());
     for token in [&apns, &fcm] {
         stage.rule(Rule::token(token, Action::NoAnswer { accepted: false }).times(1));
@@ -64,8 +68,17 @@ async fn a_request_without_an_answer_times_out_alone() {
     outcomes.iter().for_each(|outcome| assert_eq!(outcome["status"], "accepted"));
     let requests = |token: &str| stage.received(token).len();
     assert_eq!((requests(&apns), requests(&fcm)), (2, 2));
-    assert_eq!(connections(&stage), before, "the connections live on");
-    stage.stop().await;
+    let swallowed = [&apns, &fcm].map(|token| stage.received(token)[0].connection);
+    // The connections live on: each takes requests again, whatever others there may be by now.
+    stage.ledger().clear();
+    let until = tokio::time::Instant::now() + PATIENCE;
+    let mut number = 0;
+    while !swallowed.iter().all(|connection| connections(&stage).contains(connection)) {
+        assert!(tokio::time::Instant::now() < until, "{swallowed:?} are not among {:?}", connections(&stage));
+        send_to_each(&stage, &format!("2{number:04}"), 20).await;
+        number += 1;
+    }
+    stage.stop_undecided().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -89,9 +102,10 @@ async fn a_connection_that_fcm_closed_while_it_was_idle_costs_nothing() {
     for round in 0..3 {
         let token = format!("f{round}");
         assert_ended(&stage.outcome_of("fcm", &token, "1h").await, "accepted", 1, None);
-        tokio::time::sleep(Duration::from_millis(400 + 200 * round)).await;
+        // Nobody tells when the goodbye has been read, on a machine that has other things to do.
+        tokio::time::sleep(Duration::from_secs(2)).await;
     }
-    assert_eq!(connections(&stage).len(), 3, "each was closed");
+    assert!(connections(&stage).len() >= 3, "each was closed");
     stage.stop().await;
 }
 

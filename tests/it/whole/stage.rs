@@ -30,7 +30,7 @@ const SHORT: [(&str, &str); 5] = [
     ("DELIVERY__RETRY_INITIAL", "20ms"),
     ("DELIVERY__RETRY_THROTTLED", "40ms"),
     ("DELIVERY__RETRY_MAX", "40ms"),
-    ("DELIVERY__NODE_TIMEOUT", "5s"),
+    ("DELIVERY__NODE_TIMEOUT", "15s"),
 ];
 
 pub(crate) struct Stage {
@@ -71,7 +71,7 @@ impl Stage {
         let phone = key(&database, "register").await;
         let admin = key(&database, "admin").await;
         let overrides = SHORT.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
-        let http = reqwest::Client::new();
+        let http = reqwest::Client::builder().no_proxy().build().unwrap();
         Self { nodes: Vec::new(), http, backend, phone, admin, overrides, simulator, folder, database }
     }
 
@@ -140,11 +140,14 @@ impl Stage {
         Ok(())
     }
 
+    /// Tells all nodes to stop, and does not wait for it.
+    pub(crate) fn drain_nodes(&self) {
+        self.nodes.iter().for_each(|node| node.shutdown.drain.cancel());
+    }
+
     /// Drains all nodes and checks that they leave nothing leased. The stage can start others.
     pub(crate) async fn end_nodes(&mut self) {
-        for node in &self.nodes {
-            node.shutdown.drain.cancel();
-        }
+        self.drain_nodes();
         for mut node in self.nodes.drain(..) {
             let ended = tokio::time::timeout(PATIENCE, node.running.join_next()).await;
             ended.expect("a node ends").unwrap().unwrap().unwrap();
@@ -284,15 +287,26 @@ impl Stage {
 
     /// Waits until operators see a lane in a state.
     pub(crate) async fn until_lane(&self, lane: LaneKey, state: &str) -> Value {
+        self.until_lane_has(lane, &json!({"state": state})).await
+    }
+
+    /// Waits until operators see all this of a lane; answers all that they see then.
+    pub(crate) async fn until_lane_has(&self, lane: LaneKey, wanted: &Value) -> Value {
         let until = Instant::now() + PATIENCE;
         loop {
             let seen = self.lane(lane).await;
-            if seen["state"] == state {
+            if wanted.as_object().unwrap().iter().all(|(name, value)| seen[name] == *value) {
                 return seen;
             }
-            assert!(Instant::now() < until, "not {state}: {seen}");
+            assert!(Instant::now() < until, "not {wanted}: {seen}");
             sleep(POLL).await;
         }
+    }
+
+    /// Makes all that waits in a lane for another attempt due, as an operator does.
+    pub(crate) async fn hasten(&self, lane: LaneKey) {
+        let answer = self.by_admin(Method::POST, &format!("/v1/admin/lanes/{lane}/retry")).await;
+        assert_eq!(answer.status, 200, "{answer:?}");
     }
 
     /// Asks with the key that phones have.

@@ -157,7 +157,7 @@ impl Client {
             used = Some(bearer);
             head
         };
-        let response = exchange(&self.pool, attempt.deadline, head, prepared.body()).await;
+        let response = exchange(&self.pool, attempt.deadline, attempt.still, head, prepared.body()).await;
         let response = response.map_err(|error| without_answer(&error))?;
         let verdict =
             classify(response.status, &response.headers, &response.body, prepared.topic(), attempt.now);

@@ -132,7 +132,8 @@ async fn a_young_jwt_is_not_replaced_since_a_clock_must_be_wrong() {
 
 #[tokio::test]
 async fn nobody_listening_is_the_lane_s_outage() {
-    let client = client_at(format!("https://localhost:{}", fake::closed_port().await));
+    let (port, _held) = fake::closed_port();
+    let client = client_at(format!("https://localhost:{port}"));
     let outcome = client.send(&prepared(&client), &attempt(&token())).await;
     assert!(matches!(outcome, Outcome::RetryLane { cause: LaneCause::Outage, .. }), "{outcome:?}");
 }

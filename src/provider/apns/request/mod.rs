@@ -115,9 +115,10 @@ impl Prepared {
 
     /// The headers that all devices get with so much life left, in no particular order. For previews.
     pub fn headers(&self, life: Life) -> Vec<(String, String)> {
-        let shared = self.headers.iter().filter(|(name, _)| !PER_ATTEMPT.contains(name)).map(|(name, value)| {
-            (name.as_str().to_owned(), String::from_utf8_lossy(value.as_bytes()).into_owned())
-        });
+        let shared =
+            self.headers.iter().filter(|(name, _)| !PER_ATTEMPT.contains(name)).map(|(name, value)| {
+                (name.as_str().to_owned(), String::from_utf8_lossy(value.as_bytes()).into_owned())
+            });
         shared.chain([(apple::EXPIRATION.to_owned(), life.apns_expiration().to_string())]).collect()
     }
 

@@ -173,8 +173,9 @@ impl Client {
             request.headers_mut().insert(AUTHORIZATION, bearer.header.clone());
             request
         };
-        let response =
-            exchange(&self.pool, attempt.deadline, head, body).await.map_err(|error| unanswered(&error))?;
+        let response = exchange(&self.pool, attempt.deadline, attempt.still, head, body)
+            .await
+            .map_err(|error| unanswered(&error))?;
         let verdict =
             classify(response.status, &response.headers, &response.body, prepared.is_activity(), attempt.now);
         if verdict.connection == Fate::Retire {

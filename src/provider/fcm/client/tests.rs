@@ -132,14 +132,16 @@ async fn a_token_endpoint_that_is_down_is_the_lane_s_outage() {
     };
     let fake = fake::serve(|_| Some((503, "<html>".to_owned()))).await;
     outage(send(&client(&fake).await).await);
-    let nobody = format!("https://localhost:{}/token", fake::closed_port().await);
+    let (port, _held) = fake::closed_port();
+    let nobody = format!("https://localhost:{port}/token");
     outage(send(&client_with(nobody, fake.url()).await).await);
 }
 
 #[tokio::test]
 async fn nobody_listening_is_the_lane_s_outage() {
     let fake = google(|_| accepted()).await;
-    let nobody = format!("https://localhost:{}", fake::closed_port().await);
+    let (port, _held) = fake::closed_port();
+    let nobody = format!("https://localhost:{port}");
     let client = client_with(format!("{}/token", fake.url()), nobody).await;
     let outcome = send(&client).await;
     assert!(matches!(outcome, Outcome::RetryLane { cause: LaneCause::Outage, .. }), "{outcome:?}");

@@ -112,8 +112,8 @@ async fn provisional_answers_without_end_are_no_answer() {
 async fn asked_without_end(piece: Vec<u8>) {
     let server = RawServer::bind().await;
     let ping = PingSettings {
-        after_silence: Duration::from_millis(500),
-        deadline: Duration::from_millis(500),
+        after_silence: Duration::from_secs(1),
+        deadline: Duration::from_secs(1),
         while_idle: None,
     };
     let pool = pool(server.port, Settings { ping: Some(ping), ..settings() });

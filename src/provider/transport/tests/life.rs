@@ -7,9 +7,11 @@ async fn echo_server() -> Server {
     serve(h2::server::Builder::new(), |_, request, respond| echo(request, respond)).await
 }
 
-/// A port at which nobody listens.
-async fn dead_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port()
+/// A port at which nobody listens; nor can anybody else, while the socket is held.
+fn dead_port() -> (u16, TcpSocket) {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    (socket.local_addr().unwrap().port(), socket)
 }
 
 async fn reserve_error(pool: &TestPool) -> TransportError {
@@ -18,7 +20,8 @@ async fn reserve_error(pool: &TestPool) -> TransportError {
 
 #[tokio::test]
 async fn a_refused_connect_is_told_to_all_waiters_at_once() {
-    let pool = pool(dead_port().await, settings());
+    let (port, _held) = dead_port();
+    let pool = pool(port, settings());
     let mut waiters = JoinSet::new();
     for _ in 0..1000 {
         let pool = pool.clone();
@@ -39,7 +42,7 @@ async fn failing_connects_come_one_at_a_time_and_ever_slower() {
     for _ in 0..200 {
         let pool = pool.clone();
         callers.spawn(async move {
-            let until = Instant::now() + Duration::from_millis(400);
+            let until = Instant::now() + Duration::from_secs(3);
             while Instant::now() < until {
                 let error = pool.reserve(until).await.map(|_| ()).unwrap_err();
                 assert_eq!(error.sent, Sent::NotSent);
@@ -57,13 +60,14 @@ async fn failing_connects_come_one_at_a_time_and_ever_slower() {
             },
         }
     }
-    // Pauses of 25–50, 50–100, 100–200, 200–400 ms fit five attempts at most.
-    assert!((1..=6).contains(&connects), "{connects} connects");
+    // Pauses of 25–50 ms, each twice the one before, fit seven attempts at most, and one may be under way.
+    assert!((1..=8).contains(&connects), "{connects} connects");
 }
 
 #[tokio::test]
 async fn a_deadline_during_the_pause_tells_the_failure() {
-    let pool = pool(dead_port().await, settings());
+    let (port, _held) = dead_port();
+    let pool = pool(port, settings());
     for _ in 0..3 {
         reserve_error(&pool).await;
     }
@@ -75,13 +79,14 @@ async fn a_deadline_during_the_pause_tells_the_failure() {
 async fn an_unknown_name_a_foreign_certificate_and_a_silent_peer_are_told_apart() {
     let server = echo_server().await;
     let stranger = |host: &str| Origin { host: host.to_owned(), ..origin(server.port) };
-    let pool = Arc::new(Pool::<State>::new(stranger("no-such-host.invalid"), settings()));
+    let hurried = Settings { connect_timeout: Duration::from_secs(5), ..settings() };
+    let pool = Arc::new(Pool::<State>::new(stranger("no-such-host.invalid"), hurried));
     assert!(matches!(reserve_error(&pool).await.kind, Kind::Dns(_)));
     let pool = Arc::new(Pool::<State>::new(stranger("127.0.0.1"), settings()));
     assert!(matches!(reserve_error(&pool).await.kind, Kind::Tls(_)), "the certificate is localhost's");
 
     let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let impatient = Settings { connect_timeout: Duration::from_millis(500), ..settings() };
+    let impatient = Settings { connect_timeout: Duration::from_secs(2), ..settings() };
     let pool = super::pool(silent.local_addr().unwrap().port(), impatient);
     let error = reserve_error(&pool).await;
     assert!(matches!((error.sent, &error.kind), (Sent::NotSent, Kind::Tls(_))), "{error}");
@@ -108,7 +113,7 @@ async fn a_peer_without_http2_is_refused() {
 async fn a_peer_that_hangs_up_on_every_connection_is_not_hammered() {
     let server = RawServer::bind().await;
     let pool = pool(server.port, settings());
-    let until = Instant::now() + Duration::from_millis(400);
+    let until = Instant::now() + Duration::from_secs(3);
     let caller = async {
         while Instant::now() < until {
             if let Ok(stream) = pool.reserve(until).await {
@@ -124,7 +129,7 @@ async fn a_peer_that_hangs_up_on_every_connection_is_not_hammered() {
             () = &mut caller => break,
         }
     }
-    assert!((1..=6).contains(&connects), "{connects} connects");
+    assert!((1..=8).contains(&connects), "{connects} connects");
 }
 
 #[tokio::test]
@@ -144,7 +149,7 @@ async fn an_idle_connection_is_closed_and_reopened_on_demand() {
 #[tokio::test]
 async fn an_old_connection_finishes_its_streams_and_is_replaced() {
     let server = RawServer::bind().await;
-    let pool = pool(server.port, Settings { max_age: Duration::from_millis(500), ..settings() });
+    let pool = pool(server.port, Settings { max_age: Duration::from_secs(3), ..settings() });
     let old = pool.clone();
     let mut request = JoinSet::new();
     request.spawn(async move { send(&old, "/", b"").await });

@@ -19,7 +19,7 @@ use h2::server::SendResponse;
 use http::{Request, Response as HttpResponse};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 use tokio_rustls::TlsAcceptor;
@@ -28,7 +28,7 @@ use tokio_rustls::server::TlsStream;
 use super::{Origin, PingSettings, Pool, Response, Settings, TransportError, tls};
 
 /// The longest that anything in a test may take; reaching it is a failure.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 struct Pki {
     server: Arc<rustls::ServerConfig>,

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use pushpost::simulator::{Action, FcmFault, Provider, Rule, Settings};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 use super::super::stage::{PATIENCE, Stage, apns_targets, fcm_targets, sent};
 use super::{
@@ -96,7 +97,9 @@ async fn a_refused_credential_is_tried_with_one_device_and_costs_it_nothing() {
         (wrong.write)(&stage);
         stage.ledger().clear();
         stage.reload().await.unwrap();
+        let until = Instant::now() + PATIENCE;
         while stage.ledger().count(provider, status, reason) == 0 {
+            assert!(Instant::now() < until, "{}: it is tried", wrong.what);
             send(1).await;
         }
         send(20).await;
@@ -148,11 +151,11 @@ async fn a_credential_that_can_not_be_tried_waits_without_a_device_until_it_can(
     let nowhere = format!("https://localhost:{oauth_port}/token");
     stage.write("service-account.json", &account.replace(stage.simulator.token_uri(), &nowhere));
     stage.reload().await.unwrap();
-    let until = tokio::time::Instant::now() + PATIENCE;
+    let until = Instant::now() + PATIENCE;
     let mut sent_meanwhile = Vec::new();
     // Twice: it is tried again after a pause.
     while apns_tried.load(Ordering::Relaxed) < 2 || oauth_tried.load(Ordering::Relaxed) < 2 {
-        assert!(tokio::time::Instant::now() < until, "the candidates are tried again");
+        assert!(Instant::now() < until, "the candidates are tried again");
         let number = sent_meanwhile.len();
         let targets = [apns_targets(&format!("b{number:07x}"), 1), fcm_targets(&format!("b{number}-"), 1)];
         let id = stage.notify(hello(targets.concat())).await;
@@ -166,22 +169,23 @@ async fn a_credential_that_can_not_be_tried_waits_without_a_device_until_it_can(
     write_new_key(&stage);
     stage.write("service-account.json", &account);
     stage.reload().await.unwrap();
+    let over = AtomicBool::new(false);
     let later = async {
-        for number in 0.. {
+        let mut number = 0;
+        while !over.load(Ordering::Relaxed) {
             let targets =
                 [apns_targets(&format!("c{number:07x}"), 1), fcm_targets(&format!("c{number}-"), 1)];
             let id = stage.notify(hello(targets.concat())).await;
             assert_untouched(&stage, &id, 2).await;
+            number += 1;
         }
     };
     let renewed = async {
         until_renewed(&stage, Provider::Apns, &before[0]).await;
         until_renewed(&stage, Provider::Fcm, &before[1]).await;
+        over.store(true, Ordering::Relaxed);
     };
-    tokio::select! {
-        () = later => {}
-        () = renewed => {}
-    }
+    tokio::join!(later, renewed);
     assert_eq!(stage.count(SUSPENDED).await, 0);
     stage.stop_undecided().await;
 }
@@ -195,22 +199,22 @@ async fn a_trial_that_may_have_been_sent_is_an_attempt_and_is_not_sent_by_both()
     stage.rule(of_the_new_one(&stage, Provider::Apns, Action::Close { accepted: true }).times(1));
     write_new_key(&stage);
     stage.reload().await.unwrap();
-    let mut attempts = Vec::new();
+    let over = AtomicBool::new(false);
     let renewed = async {
         until_renewed(&stage, Provider::Apns, &before).await;
+        over.store(true, Ordering::Relaxed);
     };
     let post = async {
-        for number in 0.. {
-            let id = stage.notify(hello(apns_targets(&format!("b{number:07x}"), 1))).await;
+        let mut attempts = Vec::new();
+        while !over.load(Ordering::Relaxed) {
+            let id = stage.notify(hello(apns_targets(&format!("b{:07x}", attempts.len()), 1))).await;
             let outcome = stage.outcome(&id).await;
             assert_eq!(outcome["status"], "accepted", "{outcome}");
             attempts.push(outcome["attempts"].as_u64().unwrap());
         }
+        attempts
     };
-    tokio::select! {
-        () = post => {}
-        () = renewed => {}
-    }
+    let (attempts, ()) = tokio::join!(post, renewed);
     assert_eq!(attempts.iter().filter(|attempts| **attempts == 2).count(), 1, "{attempts:?}");
     assert!(attempts.iter().all(|attempts| *attempts <= 2), "{attempts:?}");
     assert_eq!(stage.ledger().duplicates().len(), 1);

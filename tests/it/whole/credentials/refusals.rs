@@ -150,7 +150,8 @@ async fn a_token_endpoint_that_is_out_of_order_makes_the_lane_wait_and_suspends_
     for id in &ids {
         assert_untouched(&stage, id, 1).await;
     }
-    assert_eq!(stage.ledger().count(Provider::Oauth, 200, ""), 2, "access tokens");
+    // The first, and at least one after the outage; more, if the machine was slower than their life.
+    assert!(stage.ledger().count(Provider::Oauth, 200, "") >= 2, "access tokens");
     stage.stop().await;
 }
 
