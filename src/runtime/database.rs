@@ -15,6 +15,9 @@ use crate::store::{self, planner};
 
 /// Nobody waits longer for a connection.
 const ACQUIRE: Duration = Duration::from_secs(5);
+/// A connection of the requests' that was used so lately lives: else one of them in so many seconds is told that Postgres
+/// is out of reach, which it was.
+const TRUSTED: Duration = Duration::from_secs(1);
 /// At the end, nobody waits longer for connections that are still in use; the process takes them along.
 const CLOSE: Duration = Duration::from_secs(5);
 /// Connections of the queue: accept, recorder, leader, and the lanes' feeders.
@@ -62,7 +65,16 @@ impl Database {
         let options = options.application_name("pushpost");
         let most = settings.max_connections;
         let rest = most.saturating_sub(QUEUE_CONNECTIONS + PULSE_CONNECTIONS + WAKE_CONNECTIONS).max(2);
-        let pool = pool(rest).connect_lazy_with(options.clone().options(planner::REQUESTS));
+        // Asking a connection whether it lives takes as long as most requests' one statement does.
+        let pool = pool(rest).test_before_acquire(false).before_acquire(|connection, about| {
+            Box::pin(async move {
+                match about.idle_for < TRUSTED {
+                    true => Ok(true),
+                    false => connection.ping().await.map(|()| true),
+                }
+            })
+        });
+        let pool = pool.connect_lazy_with(options.clone().options(planner::REQUESTS));
         let database = Self { embedded, options, pool, most };
         drop(database.connection().await.context("Postgres can't be reached")?);
         Ok(database)
