@@ -11,6 +11,7 @@ use super::alone;
 use super::gate::Phase;
 use super::lane::Lane;
 use super::load::{Loader, Opened};
+use super::renew;
 use crate::domain::{Class, Priority, Suspicion};
 use crate::queue::claim::Claimer;
 use crate::queue::intake::Held;
@@ -28,7 +29,7 @@ pub(super) async fn run(lane: Arc<Lane>, stop: CancellationToken) {
         lane,
     };
     loop {
-        let next = feeder.round(&stop).await;
+        let next = feeder.round(&stop).await.at_last(feeder.lane.ready.oldest().map(|at| at + renew::FRESH));
         let wait = async {
             match next {
                 Next::Change => feeder.lane.intake.changed().await,
@@ -58,6 +59,17 @@ enum Next {
     Pause,
 }
 
+impl Next {
+    /// Not later than this either.
+    fn at_last(self, at: Option<Instant>) -> Self {
+        match (self, at) {
+            (Self::Change, Some(at)) => Self::ChangeOr(at),
+            (Self::ChangeOr(other), Some(at)) => Self::ChangeOr(other.min(at)),
+            (next, _) => next,
+        }
+    }
+}
+
 struct Feeder {
     lane: Arc<Lane>,
     claimer: Claimer,
@@ -79,6 +91,9 @@ impl Feeder {
                 return self.probe().await;
             }
             Phase::Open => {}
+        }
+        if let Err(error) = renew::look_again(&self.lane).await {
+            return self.blocked(&error);
         }
         if let Err(error) = self.take_handed().await {
             return self.blocked(&error);

@@ -38,6 +38,11 @@ impl Plan {
         Self { id, content, rendered: Mutex::default(), once, by_user }
     }
 
+    /// Must users be checked?
+    pub(super) fn by_user(&self) -> bool {
+        self.by_user
+    }
+
     /// As this sender sends it: another one has another topic or channel. Rendered once, unless two senders take turns.
     pub(super) fn prepared(&self, sender: &InUse) -> Prepared {
         let mut rendered = self.rendered.lock().unwrap_or_else(PoisonError::into_inner);
@@ -81,8 +86,9 @@ impl Loader {
         setup: &LaneSetup,
         opened: Vec<Opened>,
     ) -> Result<Vec<Ready>, store::Error> {
-        let read = self.read(shared, &opened).await?;
+        // What is read is as old as this.
         let (began, name) = (Instant::now(), setup.name());
+        let read = self.read(shared, &opened).await?;
         let mut ready = Vec::with_capacity(read.devices.len());
         for job in opened {
             let notification = job.held.job.notification;
@@ -102,7 +108,7 @@ impl Loader {
                 match (ending, device, plan) {
                     (None, Some(device), Some(plan)) => {
                         let (token, plan) = (device.token.clone(), Arc::clone(plan));
-                        ready.push(Ready { ticket, token, plan, handed: job.handed });
+                        ready.push(Ready { ticket, token, plan, handed: job.handed, loaded: began });
                     }
                     (ending, _, _) => {
                         ticket.end(ending.unwrap_or_else(|| rejected("internal", false)), began, None);
@@ -178,7 +184,7 @@ impl Read {
 }
 
 /// What has become of a device since it was addressed; none: it can be sent.
-fn end_at_load(
+pub(super) fn end_at_load(
     setup: &LaneSetup,
     job: &Job,
     plan: &Plan,

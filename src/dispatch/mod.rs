@@ -1,7 +1,8 @@
 //! The lanes: claims, attempts, and what stops and starts them.
 //!
 //! Each lane runs by itself; what goes wrong in it stays in it. A [`feeder`] takes jobs (handed over, or claimed as far
-//! as there is room), loads their tokens and puts the devices into the [`ready`] queue; the [`lane`] waits for room,
+//! as there is room), loads their tokens and puts the devices into the [`ready`] queue, where they are [looked at
+//! again](renew) if they wait for long; the [`lane`] waits for room,
 //! takes the most urgent device, and spawns one [`attempt`]; how it ended goes to the recorder. What must be tried
 //! [`alone`], the feeder tries itself. The [`gate`] stops and starts the lane, the [`window`] and a project's [`quota`]
 //! measure how much it sends, and [`senders`] lets a new credential take the place of the old one. Two tasks serve all
@@ -19,6 +20,7 @@ mod panics;
 mod pruner;
 mod quota;
 mod ready;
+mod renew;
 mod senders;
 mod standing;
 mod third_party;

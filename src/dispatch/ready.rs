@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 use super::load::Plan;
 use crate::domain::{Class, DeviceId, DeviceToken, NotificationId, Priority};
@@ -25,6 +26,8 @@ pub(super) struct Ready {
     pub(super) plan: Arc<Plan>,
     /// It takes up room that the intake gave; gives it back when it leaves.
     pub(super) handed: bool,
+    /// When it was read last.
+    pub(super) loaded: Instant,
 }
 
 impl Ready {
@@ -40,6 +43,8 @@ pub(super) trait Queued {
     fn range(&self) -> (Class, Priority);
     /// Does it take up room that the intake gave?
     fn handed(&self) -> bool;
+    /// When it was read last.
+    fn loaded(&self) -> Instant;
 }
 
 /// The queue of one lane.
@@ -69,6 +74,10 @@ impl Queued for Ready {
 
     fn handed(&self) -> bool {
         self.handed
+    }
+
+    fn loaded(&self) -> Instant {
+        self.loaded
     }
 }
 
@@ -156,6 +165,36 @@ impl<T: Queued> ReadyQueue<T> {
         self.intake.free(ready.into_iter().filter(Queued::handed).count());
     }
 
+    /// When the one was read that was read first.
+    pub(super) fn oldest(&self) -> Option<Instant> {
+        let inner = self.lock();
+        // Within a cell they were all read in the order in which they stand there.
+        inner.cells.iter().flatten().filter_map(|cell| cell.front().map(Queued::loaded)).min()
+    }
+
+    /// Shows all that stands in it.
+    pub(super) fn each(&self, show: impl FnMut(&T)) {
+        self.lock().cells.iter().flatten().flatten().for_each(show);
+    }
+
+    /// Takes out those that `judge` ends; the others keep their places.
+    pub(super) fn sift<E>(&self, mut judge: impl FnMut(&mut T) -> Option<E>) -> Vec<(T, E)> {
+        let mut inner = self.lock();
+        let mut out = Vec::new();
+        for cell in inner.cells.iter_mut().flatten() {
+            for mut one in std::mem::take(cell) {
+                match judge(&mut one) {
+                    None => cell.push_back(one),
+                    Some(ending) => out.push((one, ending)),
+                }
+            }
+        }
+        inner.len -= out.len();
+        drop(inner);
+        self.intake.free(out.iter().filter(|(one, _)| one.handed()).count());
+        out
+    }
+
     fn lock(&self) -> MutexGuard<'_, Inner<T>> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -205,6 +244,10 @@ mod tests {
 
         fn handed(&self) -> bool {
             self.2 == HANDED
+        }
+
+        fn loaded(&self) -> Instant {
+            Instant::now()
         }
     }
 
@@ -283,6 +326,27 @@ mod tests {
         queue.close();
         fill(&queue, Class::Direct, Priority::High, 2);
         assert!(queue.is_empty() && queue.try_pop().is_none());
+    }
+
+    #[test]
+    fn who_is_taken_out_leaves_the_others_in_their_places_and_gives_room_back() {
+        let queue = queue(10);
+        assert!(queue.oldest().is_none());
+        let slot = queue.intake.reserve(Priority::High, 10);
+        let held = slot.map(std::mem::forget);
+        assert!(held.is_some() && queue.intake.reserve(Priority::High, 1).is_none());
+        for number in [1, HANDED, 2, 3] {
+            queue.push([Mark(Class::Direct, Priority::High, number)]);
+        }
+        let out = queue.sift(|mark| (mark.2 == HANDED || mark.2 == 3).then_some(mark.2));
+        assert_eq!(out.iter().map(|(_, number)| *number).collect::<Vec<_>>(), [HANDED, 3]);
+        assert!(queue.intake.reserve(Priority::High, 1).is_some(), "one of them was handed over");
+        let mut left = Vec::new();
+        queue.each(|mark| left.push(mark.2));
+        assert_eq!(left, [1, 2]);
+        assert!(queue.oldest().is_some());
+        assert_eq!(drain(&queue, 10).len(), 2);
+        assert!(queue.is_empty());
     }
 
     #[test]

@@ -1,5 +1,8 @@
 //! Between acceptance and attempt a device changes hands, lane or existence (docs/queue.md 8).
 
+use std::collections::BTreeMap;
+use std::time::Duration;
+
 use pushpost::domain::LaneKey;
 use pushpost::runtime::Role;
 use pushpost::simulator::{Action, Answer, FcmFault, Rule, Settings};
@@ -88,6 +91,34 @@ async fn a_device_that_changes_hands_between_two_attempts_does_not_get_the_secon
     assert_ended(of(&outcomes, "device", &kept), "accepted", 2, None);
     assert_eq!(stage.received(&hex("a1")).len(), 1);
     assert_eq!(stage.received("f1").len(), 1);
+    stage.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_device_that_changes_hands_while_it_waits_in_a_slow_lane_gets_nothing() {
+    let mut stage = Stage::set(Settings::default()).await;
+    stage.configure("DELIVERY__MAX_IN_FLIGHT", "1");
+    stage.node(Role::All).await;
+    // Whoever is first holds the others up: loaded with it, they wait for their turn.
+    stage.rule(Rule::prefix("f", Action::Accept).delayed(Duration::from_secs(10)).times(1));
+    let mut devices = BTreeMap::new();
+    for token in ["f1", "f2", "f3", "f4"] {
+        let device = stage.device(json!({"platform": "fcm", "token": token, "user": "u1"})).await;
+        devices.insert(token.to_owned(), device);
+    }
+    let id = stage.notify(json!({"to": {"users": ["u1"]}, "title": "For u1's eyes only"})).await;
+    stage.until_received(1).await;
+    let first = devices.remove(sent(&stage.ledger())[0].token.as_deref().unwrap()).unwrap();
+    let [(sold, to_u2), (_, gone), (_, same)] = devices.into_iter().collect::<Vec<_>>().try_into().unwrap();
+    stage.device(json!({"platform": "fcm", "token": sold, "user": "u2"})).await;
+    assert!(stage.delete(&format!("/v1/devices/{gone}")).await.status.is_success());
+    assert_eq!(sent(&stage.ledger()).len(), 1, "all of them wait");
+    let outcomes = stage.outcomes(&id).await;
+    assert_ended(of(&outcomes, "device", &first), "accepted", 1, None);
+    assert_ended(of(&outcomes, "device", &to_u2), "cancelled", 0, Some("user_changed"));
+    assert_ended(of(&outcomes, "device", &gone), "cancelled", 0, Some("device_gone"));
+    assert_ended(of(&outcomes, "device", &same), "accepted", 1, None);
+    assert_eq!(sent(&stage.ledger()).len(), 2);
     stage.stop().await;
 }
 

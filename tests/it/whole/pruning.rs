@@ -68,6 +68,12 @@ async fn a_dead_token_is_not_revived_by_a_nightly_sync_but_by_the_app_itself() {
         .await;
     assert_eq!(synced.status, 200);
     assert_has(&synced.body, &json!({"id": device, "user": "u9", "status": "quarantined"}));
+    // Registered, and set aside as before: it is none of all.
+    let other = stage.device(json!({"platform": "fcm", "token": "other"})).await;
+    let everybody = stage.notify(json!({"to": {"all": true}, "title": "Hi everybody"})).await;
+    let reached = stage.outcome(&everybody).await;
+    assert_ended(&reached, "accepted", 1, None);
+    assert_eq!(reached["device"], other);
     let back = stage.put_by_phone("/v1/devices", json!({"platform": "apns", "token": hex("cc")})).await;
     assert_eq!(back.status, 200);
     assert_has(&back.body, &json!({"id": device, "status": "active", "bound": true}));
