@@ -55,14 +55,14 @@ const WHOLE: Sizes = Sizes {
 
 const QUICK: Sizes = Sizes {
     devices: 100_000,
-    more_devices: 300_000,
+    more_devices: 200_000,
     rounds: 1,
     bare: 100_000,
     singles: 20_000,
     steady: Duration::from_secs(4),
     past_deliveries: 1_000_000,
     past_devices: 200_000,
-    snapshot: Duration::from_secs(10),
+    snapshot: Duration::from_secs(5),
     imported: 50_000,
     idle: Duration::from_secs(5),
 };

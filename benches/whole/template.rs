@@ -112,10 +112,10 @@ impl Template {
     }
 }
 
-/// The script with its `:parameters`, which are numbers.
+/// The script with its `:parameters:`, which are numbers, and large ones.
 fn with(script: &str, parameters: &[(&str, i64)]) -> String {
     parameters.iter().fold(script.to_owned(), |script, (name, value)| {
-        script.replace(&format!(":{name}:"), &value.to_string())
+        script.replace(&format!(":{name}:"), &format!("({value}::bigint)"))
     })
 }
 

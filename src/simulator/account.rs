@@ -130,14 +130,8 @@ impl<S: Session> Streams<S> {
         self.open += 1;
         self.owed += 1;
         self.highest = stream;
-        match Wait::for_body(request, respond, stream) {
-            // Handled with all others that are ready, so that their answers leave in one write.
-            Ok(step) => {
-                self.ready.push_back(step);
-                Next::Continue
-            }
-            Err(wait) => Next::Wait(wait),
-        }
+        // What is ready is handled with all else that is, so that the answers leave in one write.
+        Wait::for_body(request, respond, stream, &mut self.ready).map_or(Next::Continue, Next::Wait)
     }
 
     /// Handles a finished wait and all others that are finished too, so that their answers leave in one write.

@@ -1,5 +1,6 @@
 //! The three things that a stream can wait for: its body, the moment of its answer, or the client's patience.
 
+use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
@@ -69,17 +70,22 @@ pub(super) async fn advance(wait: Wait) -> Step {
 }
 
 impl Wait {
-    /// For a request's body. Mostly all of it is here with the head, and there is nothing to wait for.
+    /// For a request's body. Mostly all of it is here with the head: then there is nothing to wait for, and what it
+    /// came to joins what is `ready`.
     pub(super) fn for_body(
         request: Request<RecvStream>,
         respond: SendResponse<Bytes>,
         stream: u32,
-    ) -> Result<Step, Self> {
+        ready: &mut VecDeque<Step>,
+    ) -> Option<Self> {
         let (parts, body) = request.into_parts();
         let mut body = Body { rest: body, whole: BytesMut::new() };
         match body.poll(&mut Context::from_waker(Waker::noop())) {
-            Poll::Ready(whole) => Ok(Step::of_body(parts, whole, respond, stream)),
-            Poll::Pending => Err(Self::Body { parts, body, respond, stream }),
+            Poll::Pending => Some(Self::Body { parts, body, respond, stream }),
+            Poll::Ready(whole) => {
+                ready.push_back(Step::of_body(parts, whole, respond, stream));
+                None
+            }
         }
     }
 }
