@@ -32,7 +32,7 @@ async fn started_by_the_first_stopped_by_the_last() {
 
     second.stop().await.unwrap();
     assert_eq!(scratch.postmaster(), None);
-    assert!(!scratch::is_there(postmaster));
+    assert!(scratch::ends(postmaster).await);
 
     let third = scratch.start().await;
     assert!(third.was_alone());

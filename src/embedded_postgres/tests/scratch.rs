@@ -128,6 +128,17 @@ pub(super) fn is_there(pid: u32) -> bool {
     stat.rsplit_once(") ").is_some_and(|(_, state)| !state.starts_with('Z'))
 }
 
+/// Waits for a process's end: its file goes before it.
+pub(super) async fn ends(pid: u32) -> bool {
+    for _ in 0..2_000 {
+        if !is_there(pid) {
+            return true;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    false
+}
+
 pub(super) async fn connect(postgres: &EmbeddedPostgres) -> PgConnection {
     PgConnection::connect_with(&postgres.connect_options()).await.unwrap()
 }

@@ -190,7 +190,7 @@ mod tests {
 
     use super::*;
 
-    const PATIENCE: Duration = Duration::from_secs(20);
+    const PATIENCE: Duration = Duration::from_secs(120);
 
     /// A token endpoint that answers as often as it gets leave to, with what `answer` says of that call.
     struct Endpoint {

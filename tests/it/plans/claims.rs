@@ -161,6 +161,30 @@ async fn equal_due_times_hide_nothing_behind_the_cursor() {
 }
 
 #[tokio::test]
+async fn a_claim_says_whether_it_may_have_left_something() {
+    let db = TestDatabase::create().await;
+    let pool = queue_pool(&db, 2).await;
+    for _ in 0..5 {
+        waiting(&pool, LANE, Priority::Normal, 1, 10.0).await;
+    }
+    let _time = HeldTime::hold();
+    let mut claimer = Claimer::new(pool.clone(), LANE);
+    let left = |claimer: &Claimer| claimer.may_have_left(Class::Direct, Priority::Normal);
+    assert!(left(&claimer), "nothing is known yet");
+    assert_eq!(next(&mut claimer, 3).await.len(), 3);
+    assert!(left(&claimer));
+    assert_eq!(next(&mut claimer, 3).await.len(), 2);
+    assert!(!left(&claimer), "there was room for more");
+    claimer.restart();
+    assert!(left(&claimer), "nothing is known any more");
+    let suspect = waiting(&pool, LANE, Priority::Normal, 1, 10.0).await;
+    waiting(&pool, LANE, Priority::Normal, 1, 5.0).await;
+    sqlx::query("update jobs set lost = 2 where job_id = $1").bind(suspect).execute(&pool).await.unwrap();
+    assert_eq!(next(&mut claimer, 3).await, [suspect]);
+    assert!(left(&claimer), "it is taken alone");
+}
+
+#[tokio::test]
 async fn what_was_given_back_behind_the_cursor_is_found_from_the_start() {
     let db = TestDatabase::create().await;
     let pool = queue_pool(&db, 2).await;

@@ -65,7 +65,7 @@ async fn a_token_that_is_bad_in_both_is_dead_by_the_first_word() {
     let bad = || Action::answer(400, "BadDeviceToken");
     bad_at_production(&stage, "a1", bad());
     // Its second answer comes after a registration; its first came before.
-    let slow = Rule::token(hex("a2"), bad()).delayed(Duration::from_millis(1500));
+    let slow = Rule::token(hex("a2"), bad()).delayed(Duration::from_secs(4));
     stage.rule(Rule { environment: AT_PRODUCTION, ..Rule::token(hex("a2"), bad()) });
     stage.rule(Rule { environment: AT_SANDBOX, ..slow });
     let dead = stage.device(json!({"platform": "apns", "token": hex("a1")})).await;

@@ -97,7 +97,7 @@ async fn a_paused_lane_sends_nothing_and_then_everything() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_lane_that_is_paused_while_it_sends_gives_back_the_rest_untouched() {
     const DEVICES: usize = 1_000;
-    let settings = Settings { latency: Duration::from_millis(100), ..Settings::default() };
+    let settings = Settings { latency: Duration::from_millis(200), ..Settings::default() };
     let mut stage = Stage::set(settings).await;
     stage.configure("DELIVERY__MAX_IN_FLIGHT", "10");
     stage.node(Role::All).await;

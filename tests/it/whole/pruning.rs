@@ -170,7 +170,7 @@ async fn a_fault_of_the_payload_or_of_ours_sets_no_token_aside() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_registration_during_the_attempt_protects_the_device_from_its_answer() {
     let mut stage = Stage::start().await;
-    let slow = Rule::token("f1", Action::fcm(FcmFault::Unregistered)).delayed(Duration::from_millis(1500));
+    let slow = Rule::token("f1", Action::fcm(FcmFault::Unregistered)).delayed(Duration::from_secs(4));
     stage.rule(slow);
     let device = stage.device(json!({"platform": "fcm", "token": "f1"})).await;
     let id = stage.notify(json!({"to": {"devices": [device]}, "title": "Hi"})).await;

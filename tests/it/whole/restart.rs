@@ -14,7 +14,7 @@ const RECORDED: &str = "select coalesce(sum(accepted), 0)::bigint from receipts"
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stop_in_mid_send_loses_nothing_and_repeats_nothing() {
-    let settings = Settings { latency: Duration::from_millis(100), ..Settings::default() };
+    let settings = Settings { latency: Duration::from_millis(200), ..Settings::default() };
     let mut stage = Stage::set(settings).await;
     stage.configure("DELIVERY__MAX_IN_FLIGHT", "10");
     stage.node(Role::All).await;

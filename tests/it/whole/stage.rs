@@ -247,6 +247,11 @@ impl Stage {
         sqlx::query_scalar(AssertSqlSafe(sql)).fetch_one(&self.database.pool).await.unwrap()
     }
 
+    /// Milliseconds since 1970.
+    pub(crate) async fn now_ms(&self) -> i64 {
+        self.count("select (extract(epoch from clock_timestamp()) * 1000)::bigint").await
+    }
+
     /// Waits until a count is what it should be.
     pub(crate) async fn until_count(&self, sql: &str, wanted: i64) {
         let until = Instant::now() + PATIENCE;

@@ -114,7 +114,7 @@ async fn a_minute_s_quota_is_spent_evenly() {
     // What a lane does once, as to get an access token, is done.
     let first = stage.notify(hello(fcm_targets("w", 1))).await;
     stage.done(&first).await;
-    let began = stage.count("select (extract(epoch from clock_timestamp()) * 1000)::bigint").await;
+    let began = stage.now_ms().await;
     let id = stage.notify(hello(fcm_targets("f", 4 * A_SECOND))).await;
     stage.outcomes(&id).await.iter().for_each(|outcome| assert_ended(outcome, "accepted", 1, None));
     let last = sent(&stage.ledger()).iter().map(|entry| entry.received_ms).max().unwrap();
