@@ -4,7 +4,7 @@
 //! ticket ends in exactly one [`Ending`]; dropped without one (a panic, a shutdown), its device stays in the job, which
 //! then is given back. So nothing is lost in silence, and nothing that was recorded is tried again.
 //!
-//! A job's outcomes are flushed when it ends, when 100 wait, or when the oldest is 250 ms old; what ended waits up to
+//! A job's outcomes are flushed when it ends, 50 ms after 100 wait, or when the oldest is 250 ms old; what ended waits up to
 //! 5 ms for others to share its statement (docs/queue.md 18). Without Postgres they are kept, while back-pressure stops
 //! claims.
 
