@@ -46,10 +46,16 @@ impl Cluster {
         let postmaster = usage::parent_of(u32::try_from(backend)?)?;
         watchdog.guard(Ward::postmaster(postmaster))?;
         let cluster = Self { postgres, version, postmaster };
-        for left in cluster.names(SCRATCH).await? {
-            cluster.drop_database(&left).await?;
-        }
+        cluster.sweep().await?;
         Ok(cluster)
+    }
+
+    /// Drops what measurements have left that came to no end.
+    pub(crate) async fn sweep(&self) -> anyhow::Result<()> {
+        for left in self.names(SCRATCH).await? {
+            self.drop_database(&left).await?;
+        }
+        Ok(())
     }
 
     /// The process that all others of it are children of.

@@ -5,6 +5,9 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
+/// A machine is left alone up to here: cargo has just been at work.
+const NEIGHBOURS_MAX: f64 = 1.5;
+
 /// Facts of the machine and of the sources.
 pub(crate) fn facts() -> Value {
     let cpu = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
@@ -21,6 +24,13 @@ pub(crate) fn facts() -> Value {
         "load_before": fs::read_to_string("/proc/loadavg").unwrap_or_default().trim(),
         "rustc": said("rustc", &["--version"]),
     })
+}
+
+/// How many others wanted a core within the last minute, where that spoils the figures.
+pub(crate) fn neighbours() -> Option<f64> {
+    let average = fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    let load = average.split(' ').next()?.parse().ok()?;
+    (load > NEIGHBOURS_MAX).then_some(load)
 }
 
 /// The value of the first line of this name.

@@ -84,16 +84,23 @@ async fn run() -> anyhow::Result<()> {
     let cluster = Cluster::start(&folder.join("postgres"), &watchdog).await?;
     run["postgres"] = cluster.version().into();
     let (sizes, folder) = (options.sizes(), folder.to_owned());
+    if let Some(load) = machine::neighbours() {
+        eprintln!("others are at work on this machine (load {load}): rates and latencies will be theirs too");
+    }
     let bench = Bench { cluster, watchdog, progress: Progress::start(), sizes, folder };
 
     let mut report = Report::default();
     for row in Row::ALL.into_iter().filter(|row| options.wants(row.name())) {
         let begun = Instant::now();
-        let findings = row.measure(&bench).await.unwrap_or_else(|error| {
-            bench.progress.tell(&format!("{}: {error:#}", row.name()));
-            let line = Line::new(row.name(), "failed").target("", false);
-            Findings { lines: vec![line], facts: json!({ "failed": format!("{error:#}") }) }
-        });
+        let findings = match row.measure(&bench).await {
+            Ok(findings) => findings,
+            Err(error) => {
+                bench.progress.tell(&format!("{}: {error:#}", row.name()));
+                bench.cluster.sweep().await?;
+                let line = Line::new(row.name(), "failed").target("", false);
+                Findings { lines: vec![line], facts: json!({ "failed": format!("{error:#}") }) }
+            }
+        };
         bench.progress.tell(&format!("{}: {} s", row.name(), begun.elapsed().as_secs()));
         report.add(row.name(), findings);
     }

@@ -1,4 +1,4 @@
-//! What is measured, a file each. The targets are those of the project's issue 4.
+//! What is measured, a file each, with what it ought to be.
 
 mod arrival;
 mod bare;
