@@ -9,6 +9,7 @@ WORKDIR /build
 COPY Cargo.toml Cargo.lock ./
 COPY .sqlx .sqlx
 COPY migrations migrations
+COPY benches benches
 COPY src src
 COPY tests tests
 RUN SQLX_OFFLINE=true cargo build --release --locked --bin pushpost
