@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 use pushpost::domain::{LaneKey, Platform};
 use pushpost::store;
 use sqlx::Connection as _;
@@ -108,7 +108,23 @@ impl Template {
         for script in scripts.into_iter().flatten() {
             cluster.run(database, &with(script, &parameters), LONG).await?;
         }
+        self.check(cluster, database).await?;
         cluster.run(database, SETTLE, LONG).await
+    }
+}
+
+impl Template {
+    /// What the rows speak of is there.
+    async fn check(&self, cluster: &Cluster, database: &str) -> anyhow::Result<()> {
+        let counted = "select (select count(*) from devices where source <> 1),
+                              (select coalesce(sum(cardinality(devices)), 0)::bigint from receipts)";
+        let mut conn = cluster.connect(database).await?;
+        let (devices, deliveries): (i64, i64) = sqlx::query_as(counted).fetch_one(&mut conn).await?;
+        conn.close().await?;
+        let past = self.past.map_or(0, |past| past.deliveries);
+        let right = devices.cast_unsigned() == self.devices && deliveries.cast_unsigned() == past;
+        ensure!(right, "{} has {devices} registered devices and {deliveries} deliveries", self.label());
+        Ok(())
     }
 }
 

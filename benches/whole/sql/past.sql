@@ -14,14 +14,16 @@ create function pg_temp.id_of(days_ago int, number bigint) returns uuid language
           || '8' || substr(md5('notification ' || days_ago || ' ' || number), 4, 15))::uuid
 $$;
 
--- Broadcasts: ninety-two in a hundred of all deliveries, in receipts of 500 devices that stand one after the other.
+-- Broadcasts: ninety-two in a hundred of all deliveries, in receipts of 500 devices that stand one after the other. The
+-- last one reaches as many as are left.
 create temp table broadcasts as
-select number, 1 + number % 7 as days_ago, pg_temp.id_of((1 + number % 7)::int, number) as id
-from generate_series(0, greatest(0, :deliveries: * 92 / 100 / (:devices: / 500 * 500) - 1)) number;
+select number, 1 + number % 7 as days_ago, pg_temp.id_of((1 + number % 7)::int, number) as id,
+       least(:devices: / 500, :deliveries: * 92 / 100 / 500 - number * (:devices: / 500)) as lists
+from generate_series(0, (:deliveries: * 92 / 100 / 500 - 1) / (:devices: / 500)) number;
 
 insert into notifications (notification_id, app_id, priority, created_at, due_at, expires_at, targets, content)
 select id, :app:, 5, now() - make_interval(days => days_ago::int), now() - make_interval(days => days_ago::int),
-       now() + interval '21 days', :devices: / 500 * 500,
+       now() + interval '21 days', lists * 500,
        convert_to('{"title":"To everyone","body":"A broadcast of last week.","sound":"default"}', 'UTF8')
 from broadcasts;
 
@@ -30,7 +32,7 @@ insert into receipts (notification_id, job_id, lane_id, at, began_at, attempt, a
 select id, 1 + number * (:devices: / 500) + list, :lane:, now() - make_interval(days => days_ago::int),
        now() - make_interval(days => days_ago::int), 1, 500, shape_of(first, first + 499, 500), first, first + 499,
        array(select generate_series(first, first + 499)), decode(repeat('01', 500), 'hex')
-from broadcasts, generate_series(0, :devices: / 500 - 1) list, lateral (select 1 + list::bigint * 500 as first) f;
+from broadcasts, generate_series(0, lists - 1) list, lateral (select 1 + list::bigint * 500 as first) f;
 
 -- Lists of users: four in a hundred, in receipts of 500 devices that stand far from each other.
 create temp table lists as
