@@ -110,11 +110,14 @@ impl Stage {
     /// Postgres is out of reach.
     pub(super) async fn cut_postgres(&self, times: u32, between: Duration) -> anyhow::Result<usize> {
         let database = Database::open(&self.config).await?;
+        // The same session throughout: of any other, the first cut would leave a dead connection.
+        let mut conn = database.connection().await?;
         let mut cut = 0;
         for _ in 0..times {
-            cut += sessions::end_others(&mut *database.connection().await?).await?;
+            cut += sessions::end_others(&mut conn).await?;
             tokio::time::sleep(between).await;
         }
+        drop(conn);
         database.close().await?;
         Ok(cut)
     }
