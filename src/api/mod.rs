@@ -30,6 +30,7 @@ use crate::domain::{Apps, InstallationKey, Ttl};
 use crate::queue::accept::Acceptor;
 use crate::queue::backlog::Backlog;
 use crate::queue::wake::Waker;
+use crate::registry::audience::Finder;
 use crate::registry::keys::Keys;
 use error::ApiError;
 use rates::Rates;
@@ -43,6 +44,8 @@ pub struct State {
     pub apps: Arc<Apps>,
     /// For reads and the registry.
     pub pool: PgPool,
+    /// Looks up audiences.
+    pub finder: Finder,
     /// Makes public ids.
     pub installation: InstallationKey,
     /// Who may ask.

@@ -36,6 +36,7 @@ pub(super) fn state() -> State {
     State {
         apps: Arc::new(HashMap::new()),
         pool: pool.clone(),
+        finder: Finder::alone(pool.clone()),
         installation: InstallationKey::new([7; 32]),
         keys: Keys::new(pool.clone()),
         acceptor: Acceptor::closed(),

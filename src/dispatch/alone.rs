@@ -42,7 +42,7 @@ pub(super) async fn try_one(lane: &Lane, loader: &mut Loader, held: Held) -> Res
             return Ok(());
         }
     }
-    let opened = Opened { held, tickets, handed: false };
+    let opened = Opened::new(held, tickets, false);
     let mut ready = loader.load(&lane.shared, &lane.setup, vec![opened]).await?;
     let (phase, epoch) = lane.gate.phase();
     if !ready.is_empty() && !matches!(phase, Phase::Closed(_)) {

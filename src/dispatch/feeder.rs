@@ -214,7 +214,7 @@ impl Feeder {
             .into_iter()
             .map(|held| {
                 let (held, tickets) = self.lane.shared.recorder.open(held);
-                Opened { held, tickets, handed }
+                Opened::new(held, tickets, handed)
             })
             .collect();
         let devices: usize = opened.iter().map(|opened| opened.tickets.len()).sum();

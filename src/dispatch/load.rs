@@ -8,13 +8,13 @@ use tokio::time::Instant;
 
 use super::ready::Ready;
 use super::senders::InUse;
-use super::{LaneSetup, Shared, panics, rejected};
+use super::{LaneSetup, Shared, panics, rejected, renew};
 use crate::domain::{Content, DeliveryStatus, DeviceId, Job, LaneKey, NotificationId, Reason, UserId};
 use crate::provider::Prepared;
 use crate::queue::intake::{Held, Known};
 use crate::queue::recorder::{Ending, Ticket};
 use crate::store;
-use crate::store::tokens::LoadedDevice;
+use crate::store::tokens::{Loaded, LoadedDevice};
 
 /// Prepared notifications that are kept: a broadcast's jobs come one after the other.
 const MOST_PLANS: usize = 512;
@@ -67,18 +67,28 @@ pub(super) struct Opened {
     pub(super) held: Arc<Held>,
     pub(super) tickets: Vec<Ticket>,
     pub(super) handed: bool,
+    /// Its devices as they were found when it was accepted, if that is as good as loading them. Whoever was addressed
+    /// through a user had that user then.
+    loaded: Option<Arc<Loaded>>,
+}
+
+impl Opened {
+    pub(super) fn new(held: Arc<Held>, tickets: Vec<Ticket>, handed: bool) -> Self {
+        let loaded = held.known.as_ref().and_then(|known| known.loaded.clone());
+        let loaded = loaded.filter(|loaded| loaded.at.elapsed() < renew::FRESH);
+        Self { held, tickets, handed, loaded }
+    }
 }
 
 /// What was read for a load.
 struct Read {
-    /// In the order of ids.
-    devices: Vec<LoadedDevice>,
+    loaded: Loaded,
     users: HashMap<(NotificationId, DeviceId), UserId>,
     cancelled: HashSet<NotificationId>,
 }
 
 impl Loader {
-    /// Loads the devices of jobs in two or three statements for all of them. What is ready is returned; the others'
+    /// Loads the devices of jobs in at most three statements for all of them. What is ready is returned; the others'
     /// tickets are ended. On an error every ticket is dropped, so that the jobs go back as they were.
     pub(super) async fn load(
         &mut self,
@@ -86,15 +96,15 @@ impl Loader {
         setup: &LaneSetup,
         opened: Vec<Opened>,
     ) -> Result<Vec<Ready>, store::Error> {
-        // What is read is as old as this.
-        let (began, name) = (Instant::now(), setup.name());
+        let name = setup.name();
         let read = self.read(shared, &opened).await?;
-        let mut ready = Vec::with_capacity(read.devices.len());
+        let mut ready = Vec::with_capacity(opened.iter().map(|job| job.tickets.len()).sum());
         for job in opened {
             let notification = job.held.job.notification;
             let plan = self.plans.get(&notification);
+            let found = job.loaded.as_deref().unwrap_or(&read.loaded);
             for ticket in job.tickets {
-                let device = read.device(ticket.device());
+                let device = found.get(ticket.device());
                 let ending = match plan {
                     _ if read.cancelled.contains(&notification) => Some(cancelled("requested")),
                     None => Some(rejected("internal", false)),
@@ -108,10 +118,14 @@ impl Loader {
                 match (ending, device, plan) {
                     (None, Some(device), Some(plan)) => {
                         let (token, plan) = (device.token.clone(), Arc::clone(plan));
-                        ready.push(Ready { ticket, token, plan, handed: job.handed, loaded: began });
+                        ready.push(Ready { ticket, token, plan, handed: job.handed, loaded: found.at });
                     }
                     (ending, _, _) => {
-                        ticket.end(ending.unwrap_or_else(|| rejected("internal", false)), began, None);
+                        ticket.end(
+                            ending.unwrap_or_else(|| rejected("internal", false)),
+                            read.loaded.at,
+                            None,
+                        );
                         if job.handed
                             && let Some(intake) = shared.intakes.get(&setup.id())
                         {
@@ -141,8 +155,13 @@ impl Loader {
         }
         unknown.sort_unstable();
         unknown.dedup();
+        let at = Instant::now();
+        let to_load: Vec<&Opened> = opened.iter().filter(|job| job.loaded.is_none()).collect();
+        if to_load.is_empty() && unknown.is_empty() {
+            return Ok(Read::nothing(at));
+        }
         let mut devices: Vec<DeviceId> =
-            opened.iter().flat_map(|job| job.tickets.iter().map(Ticket::device)).collect();
+            to_load.iter().flat_map(|job| job.tickets.iter().map(Ticket::device)).collect();
         devices.sort_unstable();
         devices.dedup();
 
@@ -153,7 +172,12 @@ impl Loader {
                 if row.cancelled {
                     cancelled.insert(row.id);
                 } else if let Some(content) = row.content {
-                    let known = Known { content: Arc::new(content), once: row.once, by_user: row.by_user };
+                    let known = Known {
+                        content: Arc::new(content),
+                        once: row.once,
+                        by_user: row.by_user,
+                        loaded: None,
+                    };
                     self.plans.insert(row.id, Arc::new(Plan::new(row.id, &known)));
                 } else {
                     tracing::error!(notification = %row.id, "its content can't be read: its targets are rejected");
@@ -161,7 +185,7 @@ impl Loader {
             }
         }
         let mut users = HashMap::new();
-        let by_user: Vec<NotificationId> = opened
+        let by_user: Vec<NotificationId> = to_load
             .iter()
             .map(|job| job.held.job.notification)
             .filter(|id| self.plans.get(id).is_some_and(|plan| plan.by_user))
@@ -172,14 +196,14 @@ impl Loader {
             }
         }
         let devices = store::tokens::load(&mut conn, &devices).await?;
-        Ok(Read { devices, users, cancelled })
+        Ok(Read { loaded: Loaded { at, devices }, users, cancelled })
     }
 }
 
 impl Read {
-    fn device(&self, id: DeviceId) -> Option<&LoadedDevice> {
-        let at = self.devices.binary_search_by_key(&id, |device| device.device).ok()?;
-        self.devices.get(at)
+    fn nothing(at: Instant) -> Self {
+        let loaded = Loaded { at, devices: Vec::new() };
+        Self { loaded, users: HashMap::new(), cancelled: HashSet::new() }
     }
 }
 

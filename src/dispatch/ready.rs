@@ -168,7 +168,7 @@ impl<T: Queued> ReadyQueue<T> {
     /// When the one was read that was read first.
     pub(super) fn oldest(&self) -> Option<Instant> {
         let inner = self.lock();
-        // Within a cell they were all read in the order in which they stand there.
+        // Within a cell they stand about in the order in which they were read: what was handed over, up to a second before.
         inner.cells.iter().flatten().filter_map(|cell| cell.front().map(Queued::loaded)).min()
     }
 

@@ -12,6 +12,7 @@ use tokio::sync::Notify;
 
 use super::holdings::Holding;
 use crate::domain::{Class, Content, Job, LaneId, NodeId, Priority};
+use crate::store::tokens::Loaded;
 
 /// The lanes that this node runs.
 pub type Intakes = HashMap<LaneId, Arc<Intake>>;
@@ -43,6 +44,8 @@ pub struct Known {
     pub once: bool,
     /// Some targets were addressed through a user.
     pub by_user: bool,
+    /// Its devices as they were found, if they are few; each has the user through whom it was addressed.
+    pub loaded: Option<Arc<Loaded>>,
 }
 
 /// Something is known to wait.

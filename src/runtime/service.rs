@@ -29,6 +29,7 @@ use crate::queue::membership::Membership;
 use crate::queue::pulse::Pulse;
 use crate::queue::recorder::Recorder;
 use crate::queue::wake::Waker;
+use crate::registry::audience::Finder;
 use crate::registry::keys::Keys;
 use crate::{api, dispatch, maintenance, store};
 
@@ -354,9 +355,12 @@ impl Core {
         let (acceptor, committer) =
             Acceptor::new(self.pool.clone(), membership, intakes, hand_over, self.waker.clone());
         stages.accept.spawn("accept", committer.run(stages.accept.stop.clone()));
+        let (finder, desk) = Finder::new(database.pool().clone());
+        stages.accept.spawn("finder", desk.run(stages.accept.stop.clone()));
         let state = api::State {
             apps,
             pool: database.pool().clone(),
+            finder,
             installation: self.installation.clone(),
             keys: Keys::new(database.pool().clone()),
             acceptor,

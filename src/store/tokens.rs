@@ -1,6 +1,7 @@
 //! What the dispatcher reads of the devices of a job.
 
 use sqlx::PgConnection;
+use tokio::time::Instant;
 
 use super::Error;
 use crate::domain::{DeviceId, DeviceToken, Environment, Platform, UserId};
@@ -20,6 +21,23 @@ pub struct LoadedDevice {
     pub user: Option<UserId>,
     /// Set aside?
     pub quarantined: bool,
+}
+
+/// Devices as they were at one time.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Loaded {
+    /// Before they were read.
+    pub at: Instant,
+    /// In the order of ids, each once; who is missing is gone.
+    pub devices: Vec<LoadedDevice>,
+}
+
+impl Loaded {
+    /// This device, if it was there.
+    pub fn get(&self, id: DeviceId) -> Option<&LoadedDevice> {
+        let at = self.devices.binary_search_by_key(&id, |device| device.device).ok()?;
+        self.devices.get(at)
+    }
 }
 
 /// Ids that are nobody's, or not asked for, per id that is: up to here all between the first and the last are read, which

@@ -15,6 +15,7 @@ use pushpost::queue::accept::Acceptor;
 use pushpost::queue::backlog::Backlog;
 use pushpost::queue::membership::Membership;
 use pushpost::queue::wake::Waker;
+use pushpost::registry::audience::Finder;
 use pushpost::registry::keys::{self, Keys};
 use pushpost::store;
 use serde_json::Value;
@@ -62,6 +63,7 @@ impl Service {
         let state = State {
             apps: Arc::new(apps),
             pool: database.pool.clone(),
+            finder: Finder::alone(database.pool.clone()),
             installation,
             keys: Keys::new(database.pool.clone()),
             acceptor: Acceptor::closed(),

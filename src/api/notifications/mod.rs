@@ -54,7 +54,7 @@ async fn send(
     let Request { content, ttl, metadata, audience } = parameters.and(request::read(&body, context))?;
     state.backlog.admit(caller.app.id, audience.named().max(usize::from(audience.all))).await?;
     let kind = content.kind();
-    let resolved = registry::audience::resolve(&state.pool, &caller.app, &audience, kind).await?;
+    let resolved = registry::audience::resolve(&state.finder, &caller.app, &audience, kind).await?;
     let fan_out = audience.fan_out(&resolved, kind);
     let unmatched = Unmatched::of(&resolved);
     // How many it is for is not known before all are found.
@@ -71,6 +71,7 @@ async fn send(
             metadata,
             unmatched: unmatched.stored(),
             targets: resolved.targets,
+            loaded: resolved.loaded,
             fan_out,
         })
         .await?;

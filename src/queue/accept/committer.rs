@@ -1,6 +1,7 @@
 //! The loop that commits: as many requests as arrived during the previous commit, in one statement.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::PgPool;
@@ -222,7 +223,8 @@ fn add(committer: &Committer, part: &mut Part, id: NotificationId, new: &NewNoti
             part.batch.refused(id, lane, reason, devices);
         }
     }
-    let known = Known { content: new.content.clone(), once: new.ttl.is_once(), by_user };
+    let loaded = new.loaded.clone().map(Arc::new);
+    let known = Known { content: new.content.clone(), once: new.ttl.is_once(), by_user, loaded };
     for (lane, mut devices) in lanes {
         devices.sort_unstable();
         for devices in devices.chunks(JOB_DEVICES_MAX) {

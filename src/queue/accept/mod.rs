@@ -17,6 +17,7 @@ use super::membership::Membership;
 use super::recorder::Recorder;
 use super::wake::Waker;
 use crate::domain::{App, Content, FanOut, NotificationId, Target, Ttl};
+use crate::store::tokens::Loaded;
 
 /// Most requests that wait for a commit; past it they are told to come again.
 const MOST_WAITING: usize = 4_096;
@@ -38,6 +39,8 @@ pub struct NewNotification {
     pub unmatched: Option<Vec<u8>>,
     /// For whom; a device at most once.
     pub targets: Vec<Target>,
+    /// They as they were found, if they are few.
+    pub loaded: Option<Loaded>,
     /// And for whom else, who are found later, page by page.
     pub fan_out: Option<FanOut>,
 }

@@ -7,24 +7,17 @@ use sqlx::PgConnection;
 use super::batch::{TokenKey, token_columns};
 use crate::domain::{AppId, DeviceId, DeviceToken, Environment, Kind, Platform, Source, TokenDigest, UserId};
 use crate::store::Error;
+use crate::store::tokens::LoadedDevice;
 
-/// A device as far as an audience cares.
+/// A device as far as an audience cares: all that an attempt needs to know of it, and a little more.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Addressed {
-    /// The device.
-    pub device: DeviceId,
-    /// Its service.
-    pub platform: Platform,
-    /// Its environment; none for FCM.
-    pub environment: Option<Environment>,
+    /// What an attempt needs.
+    pub loaded: LoadedDevice,
     /// What its token is for.
     pub kind: Kind,
     /// By what its token is found.
     pub digest: TokenDigest,
-    /// Who has it.
-    pub user: Option<UserId>,
-    /// Set aside?
-    pub quarantined: bool,
     /// Known from sends alone, and none was today?
     pub sent_before_today: bool,
 }
@@ -46,7 +39,7 @@ macro_rules! addressed_where {
     ($condition:literal, $($argument:expr),+ $(,)?) => {
         sqlx::query_as!(
             AddressedRow,
-            "select device_id, platform, environment, kind, token_digest, user_id,
+            "select device_id, platform, environment, kind, token, token_digest, user_id,
                     quarantined_at is not null as \"quarantined!\",
                     (source = 1 and last_sent_on is distinct from current_date) as \"sent_before_today!\"
              from devices where " + $condition,
@@ -60,6 +53,7 @@ struct AddressedRow {
     platform: i16,
     environment: i16,
     kind: i16,
+    token: String,
     token_digest: Vec<u8>,
     user_id: Option<String>,
     quarantined: bool,
@@ -143,7 +137,7 @@ pub async fn insert_sent(
            from unnest($3::smallint[], $4::smallint[], $5::smallint[], $6::text[], $7::bytea[])
              as v(platform, environment, kind, token, digest)
            on conflict (app_id, platform, token_digest) do nothing
-           returning device_id, platform, environment, kind, token_digest, user_id,
+           returning device_id, platform, environment, kind, token, token_digest, user_id,
                      false as "quarantined!", false as "sent_before_today!""#,
         app.0,
         Source::Send.code(),
@@ -184,14 +178,18 @@ impl TryFrom<AddressedRow> for Addressed {
     fn try_from(row: AddressedRow) -> Result<Self, Error> {
         let odd = |column| Error::Inconsistent { table: "devices", column, row: row.device_id };
         let digest = row.token_digest.as_slice().try_into().map_err(|_| odd("token_digest"))?;
-        Ok(Self {
+        let loaded = LoadedDevice {
             device: DeviceId(row.device_id),
             platform: Platform::from_code(row.platform).ok_or_else(|| odd("platform"))?,
             environment: Environment::from_code(row.environment),
-            kind: Kind::from_code(row.kind).ok_or_else(|| odd("kind"))?,
-            digest: TokenDigest(digest),
+            token: DeviceToken::stored(row.token),
             user: row.user_id.map(UserId::stored),
             quarantined: row.quarantined,
+        };
+        Ok(Self {
+            loaded,
+            kind: Kind::from_code(row.kind).ok_or_else(|| odd("kind"))?,
+            digest: TokenDigest(digest),
             sent_before_today: row.sent_before_today,
         })
     }

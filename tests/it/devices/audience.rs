@@ -2,17 +2,23 @@
 
 use std::collections::HashMap;
 
-use pushpost::domain::{App, DeviceId, Environment, Kind, LaneKey, Platform, Source, Target};
-use pushpost::registry::audience::{AddressedToken, Audience, Resolved, resolve};
+use futures_util::future::join_all;
+use pushpost::domain::{App, DeviceId, Environment, Kind, LaneKey, Platform, Source, Target, UserId};
+use pushpost::registry::audience::{AddressedToken, Audience, Finder, Resolved, resolve};
 use pushpost::registry::devices::find_by_tokens;
 use pushpost::registry::registration::Change;
 use sqlx::PgPool;
+use tokio_util::sync::CancellationToken;
 
 use crate::database::TestDatabase;
 use crate::shop::{apns, apns_token, app, fcm, fcm_token, of, put, put_id, shop, user, without_credentials};
 
 async fn resolved(pool: &PgPool, app: &App, audience: &Audience) -> Resolved {
-    resolve(pool, app, audience, Kind::Alert).await.unwrap()
+    resolved_for(pool, app, audience, Kind::Alert).await
+}
+
+async fn resolved_for(pool: &PgPool, app: &App, audience: &Audience, kind: Kind) -> Resolved {
+    resolve(&Finder::alone(pool.clone()), app, audience, kind).await.unwrap()
 }
 
 fn users(names: &[&str]) -> Audience {
@@ -126,7 +132,7 @@ async fn an_apns_token_of_another_kind_is_a_target_only_if_it_is_named_and_then_
     let alert = put_id(pool, &app, &of("u1", apns("bb"))).await;
     let android = put_id(pool, &app, &of("u1", fcm("f1"))).await;
     assert_eq!(ids(&resolved(pool, &app, &users(&["u1"])).await), [alert, android]);
-    let call = resolve(pool, &app, &users(&["u1"]), Kind::Voip).await.unwrap();
+    let call = resolved_for(pool, &app, &users(&["u1"]), Kind::Voip).await;
     assert_eq!(ids(&call), [voip, android], "FCM tokens have no kind");
     let named = resolved(pool, &app, &devices(&[voip, alert])).await;
     assert_eq!(ids(&named), [voip, alert]);
@@ -198,7 +204,7 @@ async fn an_unknown_token_without_a_kind_is_of_the_kind_that_the_notification_ne
     let android =
         AddressedToken { platform: Platform::Fcm, token: fcm_token("f1"), ..token("aa", "android") };
     let audience = tokens(vec![token("aa", "unnamed"), named, android]);
-    let call = resolve(pool, &app, &audience, Kind::Voip).await.unwrap();
+    let call = resolved_for(pool, &app, &audience, Kind::Voip).await;
     let refused: Vec<_> = call
         .targets
         .iter()
@@ -280,4 +286,50 @@ async fn another_apps_devices_are_not_there() {
     let found = resolved(pool, &shop, &Audience { users: vec![user("u1")], ..devices(&[id]) }).await;
     assert_eq!(found.targets, []);
     assert_eq!((found.unmatched_users, found.unmatched_devices.len()), (vec![user("u1")], 1));
+}
+
+/// Audiences that are looked up together, and one that Postgres dislikes among them: each gets its own devices.
+#[tokio::test]
+async fn audiences_that_share_statements_get_their_own_devices_each() {
+    let database = TestDatabase::create().await;
+    let (pool, shop) = (&database.pool, shop(&database.pool).await);
+    let other = app(pool, "other").await;
+    let mut wanted = Vec::new();
+    for n in 0..20 {
+        let (name, two) = (format!("u{n}"), format!("{n:02x}"));
+        let mine = put_id(pool, &shop, &of(&name, apns(&two))).await;
+        let second = put_id(pool, &shop, &of(&name, fcm(&format!("f{n}")))).await;
+        let theirs = put_id(pool, &other, &of(&name, apns(&two))).await;
+        wanted.push((&shop, devices(&[mine]), vec![mine]));
+        wanted.push((&shop, users(&[&name]), vec![mine, second]));
+        wanted.push((&shop, tokens(vec![token(&two, "r")]), vec![mine]));
+        wanted.push((&other, users(&[&name]), vec![theirs]));
+        wanted.push((&other, devices(&[mine]), vec![]));
+        wanted.push((&shop, users(&["nobody"]), vec![]));
+    }
+    for poisoned in [false, true] {
+        let (finder, desk) = Finder::new(pool.clone());
+        let poison = async {
+            // No request gets this far with it; Postgres stores no NUL.
+            let audience = Audience { users: vec![UserId::stored("\0".to_owned())], ..Audience::default() };
+            if poisoned {
+                resolve(&finder, &shop, &audience, Kind::Alert).await.unwrap_err();
+            }
+        };
+        let all = wanted.iter().map(|(app, audience, _)| resolve(&finder, app, audience, Kind::Alert));
+        let stop = CancellationToken::new();
+        let asking = async {
+            let found = tokio::join!(poison, join_all(all)).1;
+            stop.cancel();
+            found
+        };
+        // Asked before anybody answers, so all of them share.
+        let (found, ()) = tokio::join!(asking, desk.run(stop.clone()));
+        for ((_, audience, wanted), found) in wanted.iter().zip(found) {
+            let found = &found.unwrap();
+            assert_eq!(ids(found), *wanted, "{audience:?}");
+            let loaded = found.loaded.iter().flat_map(|loaded| &loaded.devices);
+            assert!(loaded.map(|device| device.device).eq(wanted.iter().copied()), "{audience:?}");
+        }
+    }
 }

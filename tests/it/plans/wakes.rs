@@ -88,6 +88,7 @@ fn notification(app: &Arc<App>, device: i64) -> NewNotification {
         metadata: None,
         unmatched: None,
         targets: vec![target],
+        loaded: None,
         fan_out: None,
     }
 }

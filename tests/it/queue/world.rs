@@ -70,6 +70,7 @@ impl World {
             metadata: None,
             unmatched: None,
             targets: devices.into_iter().map(target).collect(),
+            loaded: None,
             fan_out: None,
         }
     }

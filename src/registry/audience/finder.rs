@@ -1,0 +1,178 @@
+//! Finding the devices that audiences name. As many small audiences as arrive while others are looked up share their
+//! statements, as they share their commit later: a statement for each would cost Postgres more than storing what is sent.
+
+use std::collections::HashMap;
+use std::hash::Hash;
+
+use sqlx::PgPool;
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+
+use super::sorted;
+use crate::domain::{AppId, DeviceId, UserId};
+use crate::store;
+use crate::store::devices::{Addressed, TokenKey, addressed_ids, addressed_tokens, addressed_users};
+
+/// Whoever names more looks for himself, so that nobody waits for the thousands of another.
+const SHARED_MAX: usize = 100;
+/// Most audiences that share their statements.
+const MOST_QUESTIONS: usize = 256;
+
+/// Whom an audience names; each once, ascending.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Named {
+    pub(super) ids: Vec<DeviceId>,
+    pub(super) tokens: Vec<TokenKey>,
+    pub(super) users: Vec<UserId>,
+}
+
+/// The devices of those who are known.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Found {
+    pub(super) by_id: Vec<Addressed>,
+    pub(super) by_token: Vec<Addressed>,
+    pub(super) by_user: Vec<Addressed>,
+}
+
+/// Where audiences are looked up. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Finder {
+    pool: PgPool,
+    questions: mpsc::Sender<Question>,
+}
+
+/// The part of a finder that runs: see [`Finder::new`].
+#[derive(Debug)]
+pub struct Desk {
+    pool: PgPool,
+    questions: mpsc::Receiver<Question>,
+}
+
+#[derive(Debug)]
+struct Question {
+    app: AppId,
+    named: Named,
+    answer: oneshot::Sender<Found>,
+}
+
+impl Finder {
+    /// A finder, and the desk that somebody must [run](Desk::run).
+    pub fn new(pool: PgPool) -> (Self, Desk) {
+        let (sender, questions) = mpsc::channel(MOST_QUESTIONS);
+        (Self { pool: pool.clone(), questions: sender }, Desk { pool, questions })
+    }
+
+    /// One whose audiences share nothing.
+    pub fn alone(pool: PgPool) -> Self {
+        Self { pool, questions: mpsc::channel(1).0 }
+    }
+
+    pub(super) fn pool(&self) -> &PgPool {
+        &self.pool
+    }
+
+    /// A statement for each way of addressing that is used.
+    ///
+    /// # Errors
+    /// The database's.
+    pub(super) async fn find(&self, app: AppId, named: Named) -> Result<Found, store::Error> {
+        if named.len() <= SHARED_MAX {
+            let (answer, found) = oneshot::channel();
+            let question = Question { app, named: named.clone(), answer };
+            if self.questions.try_send(question).is_ok()
+                && let Ok(found) = found.await
+            {
+                return Ok(found);
+            }
+        }
+        look_up(&self.pool, app, &named).await
+    }
+}
+
+impl Desk {
+    /// Answers until told to stop; who asks later looks for himself.
+    pub async fn run(mut self, stop: CancellationToken) {
+        let mut questions = Vec::with_capacity(MOST_QUESTIONS);
+        loop {
+            tokio::select! {
+                _ = self.questions.recv_many(&mut questions, MOST_QUESTIONS) => {}
+                () = stop.cancelled() => return,
+            }
+            if questions.is_empty() {
+                // Nobody is left who could ask.
+                return stop.cancelled().await;
+            }
+            let mut apps: HashMap<AppId, Vec<Question>> = HashMap::new();
+            for question in questions.drain(..) {
+                apps.entry(question.app).or_default().push(question);
+            }
+            for (app, questions) in apps {
+                answer(&self.pool, app, questions).await;
+            }
+        }
+    }
+}
+
+/// Without an answer each asks again for himself: what Postgres dislikes about one is not the others' concern.
+async fn answer(pool: &PgPool, app: AppId, questions: Vec<Question>) {
+    let all = Named {
+        ids: sorted(questions.iter().flat_map(|question| question.named.ids.iter().copied())),
+        tokens: sorted(questions.iter().flat_map(|question| question.named.tokens.iter().copied())),
+        users: sorted(questions.iter().flat_map(|question| question.named.users.iter().cloned())),
+    };
+    let Ok(found) = look_up(pool, app, &all).await else { return };
+    let by_id = grouped(&found.by_id, |device| Some(device.loaded.device));
+    let by_token = grouped(&found.by_token, |device| Some((device.loaded.platform, device.digest)));
+    let by_user = grouped(&found.by_user, |device| device.loaded.user.clone());
+    for Question { named, answer, .. } in questions {
+        let found = Found {
+            by_id: of(&by_id, &named.ids),
+            by_token: of(&by_token, &named.tokens),
+            by_user: of(&by_user, &named.users),
+        };
+        // Who has hung up needs no answer.
+        let _gone = answer.send(found);
+    }
+}
+
+fn grouped<K: Eq + Hash>(
+    devices: &[Addressed],
+    key: impl Fn(&Addressed) -> Option<K>,
+) -> HashMap<K, Vec<&Addressed>> {
+    let mut groups: HashMap<K, Vec<&Addressed>> = HashMap::new();
+    for device in devices {
+        if let Some(key) = key(device) {
+            groups.entry(key).or_default().push(device);
+        }
+    }
+    groups
+}
+
+fn of<K: Eq + Hash>(groups: &HashMap<K, Vec<&Addressed>>, keys: &[K]) -> Vec<Addressed> {
+    keys.iter().filter_map(|key| groups.get(key)).flatten().map(|device| (*device).clone()).collect()
+}
+
+async fn look_up(pool: &PgPool, app: AppId, named: &Named) -> Result<Found, store::Error> {
+    let mut found = Found::default();
+    let mut conn = pool.acquire().await?;
+    if !named.tokens.is_empty() {
+        found.by_token = addressed_tokens(&mut conn, app, &named.tokens).await?;
+    }
+    if !named.ids.is_empty() {
+        found.by_id = addressed_ids(&mut conn, app, &named.ids).await?;
+    }
+    if !named.users.is_empty() {
+        found.by_user = addressed_users(&mut conn, app, &named.users).await?;
+    }
+    Ok(found)
+}
+
+impl Named {
+    pub(super) fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    fn len(&self) -> usize {
+        self.ids.len() + self.tokens.len() + self.users.len()
+    }
+}
