@@ -10,6 +10,7 @@ mod reload;
 mod senders;
 mod service;
 mod supervisor;
+mod threads;
 
 use tokio_util::sync::CancellationToken;
 

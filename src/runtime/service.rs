@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use sqlx::PgPool;
+use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
@@ -13,6 +14,7 @@ use super::database::Database;
 use super::listeners::{Listeners, serve};
 use super::reload::{Reload, ReloadedLane, Reloader};
 use super::supervisor::{Failure, Supervisor};
+use super::threads::Threads;
 use super::{Role, Shutdown, senders};
 use crate::api::Surface;
 use crate::api::health::Health;
@@ -70,6 +72,8 @@ struct Stages {
     record: Supervisor,
     /// Beat, wake-ups, maintenance.
     pulse: Supervisor,
+    /// The lanes'.
+    _threads: Threads,
 }
 
 impl Service {
@@ -145,7 +149,7 @@ impl Service {
         };
 
         let failure = Arc::new(Failure::default());
-        let stages = Stages::new(&failure);
+        let stages = Stages::start(&failure)?;
         if role.sends() {
             core.expand(&apps, &stages.lanes);
         }
@@ -244,9 +248,13 @@ type Parts =
     (Arc<Membership>, Arc<Health>, Option<SocketAddr>, Arc<Failure>, Stages, PgPool, Vec<ReloadedLane>);
 
 impl Stages {
-    fn new(failure: &Arc<Failure>) -> Self {
-        let stage = || Supervisor::new(Arc::clone(failure));
-        Self { lanes: stage(), api: stage(), accept: stage(), record: stage(), pulse: stage() }
+    fn start(failure: &Arc<Failure>) -> anyhow::Result<Self> {
+        let threads = Threads::start().context("there are no threads for the lanes")?;
+        let stage = |threads: &Handle| Supervisor::new(threads, Arc::clone(failure));
+        let own = Handle::current();
+        let lanes = stage(threads.handle());
+        let [api, accept, record, pulse] = [(); 4].map(|()| stage(&own));
+        Ok(Self { lanes, api, accept, record, pulse, _threads: threads })
     }
 }
 

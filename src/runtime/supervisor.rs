@@ -4,6 +4,7 @@
 use std::future::Future;
 use std::sync::{Arc, OnceLock};
 
+use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -11,6 +12,7 @@ use tokio_util::task::TaskTracker;
 #[derive(Clone, Debug)]
 pub(super) struct Supervisor {
     tasks: TaskTracker,
+    threads: Handle,
     /// Tells the tasks to end.
     pub(super) stop: CancellationToken,
     failure: Arc<Failure>,
@@ -34,17 +36,19 @@ impl Failure {
 }
 
 impl Supervisor {
-    pub(super) fn new(failure: Arc<Failure>) -> Self {
-        Self { tasks: TaskTracker::new(), stop: CancellationToken::new(), failure }
+    /// Whose tasks run on these threads.
+    pub(super) fn new(threads: &Handle, failure: Arc<Failure>) -> Self {
+        Self { tasks: TaskTracker::new(), threads: threads.clone(), stop: CancellationToken::new(), failure }
     }
 
     /// Runs a task until it is told to stop.
     pub(super) fn spawn(&self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
         let guard = Guard { name, stop: self.stop.clone(), failure: Arc::clone(&self.failure) };
-        self.tasks.spawn(async move {
+        let guarded = async move {
             let _guard = guard;
             task.await;
-        });
+        };
+        self.tasks.spawn_on(guarded, &self.threads);
     }
 
     /// For tasks that come and go.
