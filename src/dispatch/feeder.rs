@@ -12,7 +12,7 @@ use super::gate::Phase;
 use super::lane::Lane;
 use super::load::{Loader, Opened};
 use super::renew;
-use crate::domain::{Class, Priority, Suspicion};
+use crate::domain::{Class, Job, Priority, Suspicion};
 use crate::queue::claim::Claimer;
 use crate::queue::intake::Held;
 use crate::store;
@@ -210,6 +210,9 @@ impl Feeder {
     }
 
     async fn open_and_load(&mut self, held: Vec<Held>, handed: bool) -> Result<(), store::Error> {
+        if held.iter().any(|held| is_urgent(&held.job)) && self.lane.ready.holds(Class::Bulk) {
+            self.lane.window.urge();
+        }
         let opened: Vec<Opened> = held
             .into_iter()
             .map(|held| {
@@ -239,4 +242,8 @@ impl Feeder {
             self.lane.intake.free(tickets.len());
         }
     }
+}
+
+fn is_urgent(job: &Job) -> bool {
+    job.class == Class::Direct && job.priority == Priority::High
 }

@@ -16,6 +16,7 @@ mod feeder;
 mod gate;
 mod lane;
 mod load;
+mod pace;
 mod panics;
 mod pruner;
 mod quota;

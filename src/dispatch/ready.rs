@@ -97,6 +97,11 @@ impl<T: Queued> ReadyQueue<T> {
         self.cap.saturating_sub(self.lock().cells[row(class)][priority.rank()].len())
     }
 
+    /// Anything of this class in it?
+    pub(super) fn holds(&self, class: Class) -> bool {
+        self.lock().cells[row(class)].iter().any(|cell| !cell.is_empty())
+    }
+
     /// Nothing in it?
     pub(super) fn is_empty(&self) -> bool {
         self.lock().len == 0

@@ -5,8 +5,12 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use super::pace::Pace;
 
 /// A lane's window. One task acquires; any may release.
 #[derive(Debug)]
@@ -18,6 +22,8 @@ pub(super) struct Window {
     threshold: AtomicUsize,
     /// Good answers since it last grew by one.
     good: AtomicUsize,
+    /// Narrower while something urgent comes in.
+    pace: Pace,
     freed: Notify,
 }
 
@@ -34,6 +40,7 @@ impl Window {
             in_flight: AtomicUsize::new(0),
             threshold: AtomicUsize::new(most),
             good: AtomicUsize::new(0),
+            pace: Pace::new(most),
             freed: Notify::new(),
         }
     }
@@ -45,12 +52,28 @@ impl Window {
 
     /// Are more under way than may be, since it shrank?
     pub(super) fn is_over_full(&self) -> bool {
-        self.in_flight() > self.limit.load(Ordering::Acquire)
+        self.in_flight() > self.limit()
+    }
+
+    fn limit(&self) -> usize {
+        self.limit.load(Ordering::Acquire).min(self.pace.limit())
+    }
+
+    /// Something came in that shall not wait.
+    pub(super) fn urge(&self) {
+        self.pace.urge();
+    }
+
+    /// An attempt ended after so long.
+    pub(super) fn answered(&self, took: Duration) {
+        if self.pace.answered(Instant::now(), took, self.in_flight()) {
+            self.freed.notify_one();
+        }
     }
 
     /// Waits for room. Only one task may call it.
     pub(super) async fn room(&self) {
-        while self.in_flight() >= self.limit.load(Ordering::Acquire) {
+        while self.in_flight() >= self.limit() {
             self.freed.notified().await;
         }
     }
@@ -95,7 +118,7 @@ impl Window {
 impl Drop for Place {
     fn drop(&mut self) {
         let was = self.0.in_flight.fetch_sub(1, Ordering::AcqRel);
-        if was >= self.0.limit.load(Ordering::Acquire) || was == 1 {
+        if was >= self.0.limit() || was == 1 {
             self.0.freed.notify_one();
         }
     }

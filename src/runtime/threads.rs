@@ -3,9 +3,13 @@
 
 use std::io;
 
+use rustix::process::setpriority_process;
 use tokio::runtime::{Builder, Handle, Runtime};
 
-/// As many threads as the machine has cores; the operating system shares these among them and all others fairly.
+/// What there is to send in bulk takes all the time that it gets; who answers requests needs little, but soon.
+const NICE: i32 = 5;
+
+/// As many threads as the machine has cores, a little behind all others in the operating system's queue.
 #[derive(Debug)]
 pub(super) struct Threads {
     handle: Handle,
@@ -16,13 +20,24 @@ impl Threads {
     /// # Errors
     /// The operating system gives no more threads.
     pub(super) fn start() -> io::Result<Self> {
-        let runtime = Builder::new_multi_thread().thread_name("lanes").enable_all().build()?;
+        let runtime = Builder::new_multi_thread()
+            .thread_name("lanes")
+            .on_thread_start(step_back)
+            .enable_all()
+            .build()?;
         Ok(Self { handle: runtime.handle().clone(), runtime: Some(runtime) })
     }
 
     /// Where to spawn.
     pub(super) fn handle(&self) -> &Handle {
         &self.handle
+    }
+}
+
+/// Linux knows this of each thread, and "this process" is the thread that asks.
+fn step_back() {
+    if let Err(error) = setpriority_process(None, NICE) {
+        tracing::debug!(%error, "sending goes on with the same priority as all else");
     }
 }
 

@@ -86,7 +86,9 @@ async fn make(
     }
     let waited_ms = (now - job.due_at).num_milliseconds();
     lane.ended.fetch_add(1, Ordering::Relaxed);
-    log(lane, job, &outcome, waited_ms, began.elapsed());
+    let took = began.elapsed();
+    lane.window.answered(took);
+    log(lane, job, &outcome, waited_ms, took);
     if let Outcome::Misconfigured { reason, about: Misfit::ThirdParty } = &outcome {
         lane.third_party.refused(&lane.name, reason);
     }
