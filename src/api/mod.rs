@@ -3,6 +3,7 @@
 mod admin;
 pub mod auth;
 pub mod body;
+mod delivery;
 pub mod devices;
 pub mod error;
 pub mod health;

@@ -6,6 +6,7 @@ pub mod import;
 mod list;
 mod lookup;
 mod request;
+mod timeline;
 
 use axum::extract::rejection::PathRejection;
 use axum::extract::{self, Path};
@@ -35,6 +36,7 @@ pub(super) fn routes() -> Router<State> {
         .route(import::PATH, post(import::import))
         .route("/v1/devices/lookup", post(lookup::lookup))
         .route("/v1/devices/{id}", get(find).patch(describe).delete(remove))
+        .route("/v1/devices/{id}/deliveries", get(timeline::list))
 }
 
 /// `PUT /v1/devices`: 201 if the token was unknown, else 200.

@@ -6,19 +6,17 @@ use axum::{Json, extract};
 use futures_util::stream;
 use http::HeaderMap;
 use http::header::{ACCEPT, CONTENT_TYPE};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::api::State;
 use crate::api::auth::{Caller, ReadNotifications};
+use crate::api::delivery::Shown;
 use crate::api::error::ApiError;
 use crate::api::path::PathPart;
 use crate::api::query::{Page, Parameters};
-use crate::api::time::rfc3339;
-use crate::domain::{
-    App, DeliveryStatus, InputCode, InstallationKey, LaneKey, NotificationId, Platform, UserId,
-};
+use crate::domain::{App, DeliveryStatus, InputCode, InstallationKey, NotificationId, UserId};
 use crate::store;
-use crate::store::deliveries::{Delivery, Filter, Position, page};
+use crate::store::deliveries::{Filter, Position, page};
 
 /// The media type of the stream.
 const NDJSON: &str = "application/x-ndjson";
@@ -41,50 +39,14 @@ pub(super) async fn get(
     if !store::deliveries::exists(&state.pool, caller.app.id, id).await? {
         return Err(ApiError::NotFound);
     }
-    let shown = Shown { app: caller.app, key: state.installation.clone(), id };
+    let shown = Shown { app: caller.app, key: state.installation.clone() };
     if wants_stream(&headers) {
-        return Ok(stream_all(state, shown, filter, from));
+        return Ok(stream_all(state, shown, id, filter, from));
     }
     let found = page(&state.pool, id, &filter, from, part.limit).await?;
-    let items: Vec<_> = found.items.iter().map(|delivery| shown.document(delivery)).collect();
+    let items: Vec<_> = found.items.iter().map(|delivery| shown.document(id, delivery)).collect();
     let next = found.next.map(|next| part.cursor(&state.installation, &to_bytes(next)));
     Ok(Json(json!({"items": items, "next_cursor": next})).into_response())
-}
-
-/// Whose deliveries are shown, and what makes their public ids.
-#[derive(Debug)]
-struct Shown {
-    app: std::sync::Arc<App>,
-    key: InstallationKey,
-    id: NotificationId,
-}
-
-impl Shown {
-    fn document(&self, delivery: &Delivery) -> Value {
-        let lane = self.app.lane_key(delivery.lane);
-        json!({
-            "device": self.key.device_id(self.app.id, delivery.device),
-            "user": delivery.user.as_ref().map(UserId::as_str),
-            "ref": delivery.reference,
-            "platform": lane.map(|lane| lane.platform().as_str()),
-            "environment": lane.and_then(LaneKey::environment).map(|environment| environment.as_str()),
-            "status": delivery.status.as_str(),
-            "attempts": delivery.attempts,
-            "reason": delivery.reason,
-            "provider_id": self.provider_id(delivery, lane),
-            "at": delivery.at.map(rfc3339),
-            "next_attempt_at": delivery.next_attempt_at.map(rfc3339),
-        })
-    }
-
-    /// FCM names its message; APNs keeps the id that we gave, which is derived and not stored.
-    fn provider_id(&self, delivery: &Delivery, lane: Option<LaneKey>) -> Option<String> {
-        let is_apns = lane.is_some_and(|lane| lane.platform() == Platform::Apns);
-        if delivery.provider_id.is_some() || !is_apns || delivery.status != DeliveryStatus::Accepted {
-            return delivery.provider_id.clone();
-        }
-        Some(self.key.apns_id(self.id, delivery.device).hyphenated().to_string())
-    }
 }
 
 fn filter(parameters: &mut Parameters, app: &App, key: &InstallationKey) -> Filter {
@@ -140,17 +102,17 @@ fn wants_stream(headers: &HeaderMap) -> bool {
 
 /// Page by page as fast as the client reads; no connection of the pool is held in between. An error cuts the answer
 /// off, so that what is not all is not taken for all.
-fn stream_all(state: State, shown: Shown, filter: Filter, from: Position) -> Response {
+fn stream_all(state: State, shown: Shown, id: NotificationId, filter: Filter, from: Position) -> Response {
     let pages = stream::try_unfold(Some(from), move |from| {
         let found = from.map(|from| (state.pool.clone(), filter.clone(), from));
-        let shown = Shown { app: shown.app.clone(), key: shown.key.clone(), id: shown.id };
+        let shown = shown.clone();
         async move {
             let Some((pool, filter, from)) = found else { return Ok(None) };
-            let found = page(&pool, shown.id, &filter, from, STREAM_PAGE).await.inspect_err(|error| {
-                tracing::error!(%error, notification = %shown.id, "a stream of deliveries was cut off");
+            let found = page(&pool, id, &filter, from, STREAM_PAGE).await.inspect_err(|error| {
+                tracing::error!(%error, notification = %id, "a stream of deliveries was cut off");
             })?;
             let lines: String =
-                found.items.iter().map(|delivery| format!("{}\n", shown.document(delivery))).collect();
+                found.items.iter().map(|delivery| format!("{}\n", shown.document(id, delivery))).collect();
             Ok::<_, store::Error>(Some((lines, found.next)))
         }
     });
@@ -159,57 +121,9 @@ fn stream_all(state: State, shown: Shown, filter: Filter, from: Position) -> Res
 
 #[cfg(test)]
 mod tests {
-    use chrono::DateTime;
     use http::HeaderValue;
-    use uuid::Uuid;
 
     use super::*;
-    use crate::api::tests::app;
-    use crate::domain::{DeviceId, LaneId};
-
-    fn shown() -> Shown {
-        Shown { app: app(), key: InstallationKey::new([7; 32]), id: NotificationId(Uuid::nil()) }
-    }
-
-    fn delivery(lane: i32) -> Delivery {
-        Delivery {
-            device: DeviceId(42),
-            user: UserId::parse("u7"),
-            reference: Some("row-1".to_owned()),
-            lane: LaneId(lane),
-            status: DeliveryStatus::Accepted,
-            attempts: 1,
-            reason: None,
-            provider_id: None,
-            at: Some(DateTime::UNIX_EPOCH),
-            next_attempt_at: None,
-        }
-    }
-
-    #[test]
-    fn an_accepted_apns_delivery_shows_the_derived_id() {
-        let text = shown().document(&delivery(1)).to_string();
-        insta::assert_snapshot!(
-            text,
-            @r#"{"device":"dev_5bf4acbbbcffe5d67fbfee43320f88a6","user":"u7","ref":"row-1","platform":"apns","environment":"production","status":"accepted","attempts":1,"reason":null,"provider_id":"920fd88d-9385-86ff-9e94-b353a8252030","at":"1970-01-01T00:00:00.000Z","next_attempt_at":null}"#
-        );
-    }
-
-    #[test]
-    fn fcm_has_no_environment_and_its_own_message_name() {
-        let named = Delivery { provider_id: Some("projects/p/messages/1".to_owned()), ..delivery(3) };
-        let document = shown().document(&named);
-        assert_eq!(document["platform"], "fcm");
-        assert_eq!(document["environment"], Value::Null);
-        assert_eq!(document["provider_id"], "projects/p/messages/1");
-        assert_eq!(shown().document(&delivery(3))["provider_id"], Value::Null);
-    }
-
-    #[test]
-    fn what_was_not_accepted_has_no_provider_id() {
-        let dead = Delivery { status: DeliveryStatus::TokenDead, ..delivery(1) };
-        assert_eq!(shown().document(&dead)["provider_id"], Value::Null);
-    }
 
     #[test]
     fn a_position_survives_its_cursor() {

@@ -4,6 +4,7 @@
 //! its job between two pages is missed by none: its receipt is committed by the time that the receipts are read. It
 //! may appear twice, the final outcome last. Within a page everything comes from one snapshot.
 
+mod timeline;
 mod unfold;
 
 use std::collections::HashMap;
@@ -14,6 +15,7 @@ use sqlx::{PgConnection, PgPool};
 use super::Error;
 use super::transaction::begin_with;
 use crate::domain::{AppId, DeliveryStatus, DeviceId, LaneId, NotificationId, UserId};
+pub use timeline::timeline;
 use unfold::{JobRow, ReceiptRow};
 
 /// One device of one notification.

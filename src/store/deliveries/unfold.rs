@@ -8,7 +8,7 @@ use crate::domain::{DeliveryStatus, DeviceId, LaneId};
 use crate::store::Error;
 
 /// Set in a receipt's byte: it ended without an attempt.
-const NO_ATTEMPT: u8 = 0x80;
+pub(super) const NO_ATTEMPT: u8 = 0x80;
 
 /// A job with what is left of it.
 #[derive(Debug)]
@@ -114,7 +114,7 @@ impl ReceiptRow {
 }
 
 /// Attempts that have ended: all, or all but the present one.
-fn attempts(attempt: i16, without_present: bool) -> u16 {
+pub(super) fn attempts(attempt: i16, without_present: bool) -> u16 {
     u16::try_from(attempt).unwrap_or_default().saturating_sub(u16::from(without_present))
 }
 

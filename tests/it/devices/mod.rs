@@ -7,3 +7,4 @@ mod import;
 mod keys;
 mod quarantine;
 mod registration;
+mod timeline;

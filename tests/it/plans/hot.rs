@@ -91,6 +91,7 @@ async fn assert_plans(db: &TestDatabase) {
         drop(conn);
         let filter = deliveries::Filter::default();
         deliveries::page(&requests, id, &filter, deliveries::Position::START, 100).await.unwrap();
+        deliveries::timeline(&requests, DeviceId(1), None, 100).await.unwrap();
     }
     run(&db.pool, FILL).await;
     let leading = leading_columns(&db.pool).await;

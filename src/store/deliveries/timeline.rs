@@ -1,0 +1,178 @@
+//! What became of each notification to one device, newest first.
+//!
+//! Receipts know their devices by three indexes (docs/queue.md 19). They are read a few days' partitions at a time, newest
+//! first, so that a device with a long past costs no more than one with a short one.
+
+use std::collections::HashMap;
+
+use chrono::{DateTime, Utc};
+use sqlx::{PgConnection, PgPool};
+use uuid::Uuid;
+
+use super::unfold::{NO_ATTEMPT, attempts};
+use super::{Delivery, Error, begin_with};
+use crate::domain::{DeliveryStatus, DeviceId, LaneId, NotificationId, UserId};
+
+/// The days that are read at a time, counted back from today: from, to. The first reaches past clocks that are ahead, the
+/// last before any retention.
+const SPANS: [(i32, i32); 3] = [(0, -8), (7, 1), (20_000, 8)];
+
+struct Row {
+    notification_id: Uuid,
+    lane_id: i32,
+    at: DateTime<Utc>,
+    attempt: i16,
+    outcome: i32,
+    reason: Option<String>,
+    provider_id: Option<String>,
+}
+
+/// The latest that is on record of each of up to `limit` notifications before `before`: its outcome, or `pending` if more
+/// attempts are to follow. What waits for its first attempt is not on record yet. The caller knows whose device it is.
+///
+/// # Errors
+/// The database's.
+pub async fn timeline(
+    pool: &PgPool,
+    device: DeviceId,
+    before: Option<NotificationId>,
+    limit: usize,
+) -> Result<Vec<(NotificationId, Delivery)>, Error> {
+    let before = before.map_or(Uuid::max(), |id| id.0);
+    let mut snapshot = begin_with(pool, "begin isolation level repeatable read read only").await?;
+    let mut found = Vec::new();
+    for span in SPANS {
+        let rows = latest(&mut snapshot, device, before, span, limit - found.len()).await?;
+        for row in rows {
+            found.push((NotificationId(row.notification_id), row.into_delivery(device)?));
+        }
+        if found.len() >= limit {
+            break;
+        }
+    }
+    name_addressee(&mut snapshot, device, &mut found).await?;
+    tell_next_attempt(&mut snapshot, device, &mut found).await?;
+    snapshot.rollback().await?;
+    Ok(found)
+}
+
+async fn latest(
+    conn: &mut PgConnection,
+    device: DeviceId,
+    before: Uuid,
+    (from, to): (i32, i32),
+    limit: usize,
+) -> Result<Vec<Row>, Error> {
+    let rows = sqlx::query_as!(
+        Row,
+        r#"with latest as (
+             select distinct on (notification_id) * from (
+               select notification_id, receipt_id, lane_id, at, attempt, devices, outcomes, reasons, reason_of,
+                      provider_ids
+               from receipts
+               where shape = '1' and first_device = $1 and notification_id < $2
+                 and notification_id >= day_floor((now() at time zone 'UTC')::date - $3::int)
+                 and notification_id < day_floor((now() at time zone 'UTC')::date - $4::int + 1)
+               union all
+               select notification_id, receipt_id, lane_id, at, attempt, devices, outcomes, reasons, reason_of,
+                      provider_ids
+               from receipts
+               where shape = 'r' and int8range(first_device, last_device, '[]') @> $1 and devices @> array[$1]
+                 and notification_id < $2
+                 and notification_id >= day_floor((now() at time zone 'UTC')::date - $3::int)
+                 and notification_id < day_floor((now() at time zone 'UTC')::date - $4::int + 1)
+               union all
+               select notification_id, receipt_id, lane_id, at, attempt, devices, outcomes, reasons, reason_of,
+                      provider_ids
+               from receipts
+               where shape = 'w' and devices @> array[$1] and notification_id < $2
+                 and notification_id >= day_floor((now() at time zone 'UTC')::date - $3::int)
+                 and notification_id < day_floor((now() at time zone 'UTC')::date - $4::int + 1)) of_device
+             order by notification_id desc, receipt_id desc limit $5)
+           select notification_id as "notification_id!", lane_id as "lane_id!", at as "at!", attempt as "attempt!",
+                  get_byte(outcomes, place - 1) as "outcome!", reasons[get_byte(reason_of, place - 1)] as reason,
+                  nullif(provider_ids[place], '') as provider_id
+           from latest cross join lateral (select array_position(devices, $1) as place) found
+           order by notification_id desc"#,
+        device.0,
+        before,
+        from,
+        to,
+        i64::try_from(limit).unwrap_or(i64::MAX)
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(rows)
+}
+
+impl Row {
+    fn into_delivery(self, device: DeviceId) -> Result<Delivery, Error> {
+        let odd = Error::Inconsistent { table: "receipts", column: "outcomes", row: device.0 };
+        let byte = u8::try_from(self.outcome).unwrap_or(u8::MAX);
+        let status = DeliveryStatus::from_code(i16::from(byte & !NO_ATTEMPT)).ok_or(odd)?;
+        let is_pending = status == DeliveryStatus::Pending;
+        Ok(Delivery {
+            device,
+            user: None,
+            reference: None,
+            lane: LaneId(self.lane_id),
+            status,
+            attempts: attempts(self.attempt, byte & NO_ATTEMPT != 0),
+            reason: self.reason,
+            provider_id: self.provider_id,
+            at: (!is_pending).then_some(self.at),
+            next_attempt_at: None,
+        })
+    }
+}
+
+/// Adds how it was addressed each time.
+async fn name_addressee(
+    conn: &mut PgConnection,
+    device: DeviceId,
+    found: &mut [(NotificationId, Delivery)],
+) -> Result<(), Error> {
+    let ids: Vec<Uuid> = found.iter().map(|(id, _)| id.0).collect();
+    let rows = sqlx::query!(
+        "select notification_id, user_id, reference from targets where notification_id = any($1) and device_id = $2",
+        &ids,
+        device.0
+    )
+    .fetch_all(conn)
+    .await?;
+    let mut named: HashMap<Uuid, _> =
+        rows.into_iter().map(|row| (row.notification_id, (row.user_id, row.reference))).collect();
+    for (id, delivery) in found {
+        if let Some((user, reference)) = named.remove(&id.0) {
+            delivery.user = user.map(UserId::stored);
+            delivery.reference = reference;
+        }
+    }
+    Ok(())
+}
+
+/// Of what is pending.
+async fn tell_next_attempt(
+    conn: &mut PgConnection,
+    device: DeviceId,
+    found: &mut [(NotificationId, Delivery)],
+) -> Result<(), Error> {
+    let pending = found.iter().filter(|(_, delivery)| delivery.status == DeliveryStatus::Pending);
+    let ids: Vec<Uuid> = pending.map(|(id, _)| id.0).collect();
+    if ids.is_empty() {
+        return Ok(());
+    }
+    let rows = sqlx::query!(
+        "select notification_id, due_at from jobs
+         where notification_id = any($1) and class = 1 and due_at > now() and devices @> array[$2::bigint]",
+        &ids,
+        device.0
+    )
+    .fetch_all(conn)
+    .await?;
+    let due: HashMap<Uuid, _> = rows.into_iter().map(|row| (row.notification_id, row.due_at)).collect();
+    for (id, delivery) in found {
+        delivery.next_attempt_at = due.get(&id.0).copied();
+    }
+    Ok(())
+}
