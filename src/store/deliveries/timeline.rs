@@ -1,7 +1,6 @@
 //! What became of each notification to one device, newest first.
 //!
-//! Receipts know their devices by three indexes (docs/queue.md 19). They are read a few days' partitions at a time, newest
-//! first, so that a device with a long past costs no more than one with a short one.
+//! Receipts know their devices by three indexes (docs/queue.md 19).
 
 use std::collections::HashMap;
 
@@ -12,10 +11,6 @@ use uuid::Uuid;
 use super::unfold::{NO_ATTEMPT, attempts};
 use super::{Delivery, Error, begin_with};
 use crate::domain::{DeliveryStatus, DeviceId, LaneId, NotificationId, UserId};
-
-/// The days that are read at a time, counted back from today: from, to. The first reaches past clocks that are ahead, the
-/// last before any retention.
-const SPANS: [(i32, i32); 2] = [(6, -8), (20_000, 7)];
 
 /// Planning for every partition takes longer than reading: it is done once a connection, not for each device anew.
 const SNAPSHOT: &str =
@@ -45,14 +40,8 @@ pub async fn timeline(
     let before = before.map_or(Uuid::max(), |id| id.0);
     let mut snapshot = begin_with(pool, SNAPSHOT).await?;
     let mut found = Vec::new();
-    for span in SPANS {
-        let rows = latest(&mut snapshot, device, before, span, limit - found.len()).await?;
-        for row in rows {
-            found.push((NotificationId(row.notification_id), row.into_delivery(device)?));
-        }
-        if found.len() >= limit {
-            break;
-        }
+    for row in latest(&mut snapshot, device, before, limit).await? {
+        found.push((NotificationId(row.notification_id), row.into_delivery(device)?));
     }
     name_addressee(&mut snapshot, device, &mut found).await?;
     tell_next_attempt(&mut snapshot, device, &mut found).await?;
@@ -60,11 +49,11 @@ pub async fn timeline(
     Ok(found)
 }
 
+/// OFFSET 0 keeps the bound from lists: with it, the planner reads all of a day's keys for each device that it looks up.
 async fn latest(
     conn: &mut PgConnection,
     device: DeviceId,
     before: Uuid,
-    (from, to): (i32, i32),
     limit: usize,
 ) -> Result<Vec<Row>, Error> {
     let rows = sqlx::query_as!(
@@ -73,26 +62,19 @@ async fn latest(
              select distinct on (notification_id) * from (
                select notification_id, receipt_id, lane_id, at, attempt, devices, outcomes, reasons, reason_of,
                       provider_ids
-               from receipts
-               where shape = '1' and first_device = $1 and notification_id < $2
-                 and notification_id >= day_floor((now() at time zone 'UTC')::date - $3::int)
-                 and notification_id < day_floor((now() at time zone 'UTC')::date - $4::int + 1)
+               from receipts where shape = '1' and first_device = $1 and notification_id < $2
                union all
-               select notification_id, receipt_id, lane_id, at, attempt, devices, outcomes, reasons, reason_of,
-                      provider_ids
-               from receipts
-               where shape = 'r' and int8range(first_device, last_device, '[]') @> $1 and devices @> array[$1]
-                 and notification_id < $2
-                 and notification_id >= day_floor((now() at time zone 'UTC')::date - $3::int)
-                 and notification_id < day_floor((now() at time zone 'UTC')::date - $4::int + 1)
-               union all
-               select notification_id, receipt_id, lane_id, at, attempt, devices, outcomes, reasons, reason_of,
-                      provider_ids
-               from receipts
-               where shape = 'w' and devices @> array[$1] and notification_id < $2
-                 and notification_id >= day_floor((now() at time zone 'UTC')::date - $3::int)
-                 and notification_id < day_floor((now() at time zone 'UTC')::date - $4::int + 1)) of_device
-             order by notification_id desc, receipt_id desc limit $5)
+               select * from (
+                 select notification_id, receipt_id, lane_id, at, attempt, devices, outcomes, reasons, reason_of,
+                        provider_ids
+                 from receipts
+                 where shape = 'r' and int8range(first_device, last_device, '[]') @> $1 and devices @> array[$1]
+                 union all
+                 select notification_id, receipt_id, lane_id, at, attempt, devices, outcomes, reasons, reason_of,
+                        provider_ids
+                 from receipts where shape = 'w' and devices @> array[$1] offset 0) lists
+               where notification_id < $2) of_device
+             order by notification_id desc, receipt_id desc limit $3)
            select notification_id as "notification_id!", lane_id as "lane_id!", at as "at!", attempt as "attempt!",
                   get_byte(outcomes, place - 1) as "outcome!", reasons[get_byte(reason_of, place - 1)] as reason,
                   nullif(provider_ids[place], '') as provider_id
@@ -100,8 +82,6 @@ async fn latest(
            order by notification_id desc"#,
         device.0,
         before,
-        from,
-        to,
         i64::try_from(limit).unwrap_or(i64::MAX)
     )
     .fetch_all(conn)
