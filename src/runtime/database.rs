@@ -20,8 +20,10 @@ const ACQUIRE: Duration = Duration::from_secs(5);
 const TRUSTED: Duration = Duration::from_secs(1);
 /// At the end, nobody waits longer for connections that are still in use; the process takes them along.
 const CLOSE: Duration = Duration::from_secs(5);
-/// Connections of the queue: accept, recorder, leader, and the lanes' feeders.
+/// Connections of the queue: recorder, leader, fan-outs, and the lanes' feeders.
 const QUEUE_CONNECTIONS: u32 = 6;
+/// Accept has one to itself: callers wait for it.
+const ACCEPT_CONNECTIONS: u32 = 1;
 /// Beat and tick have one to themselves; wake-ups two.
 const PULSE_CONNECTIONS: u32 = 1;
 const WAKE_CONNECTIONS: u32 = 2;
@@ -64,7 +66,8 @@ impl Database {
         };
         let options = options.application_name("pushpost");
         let most = settings.max_connections;
-        let rest = most.saturating_sub(QUEUE_CONNECTIONS + PULSE_CONNECTIONS + WAKE_CONNECTIONS).max(2);
+        let others = QUEUE_CONNECTIONS + ACCEPT_CONNECTIONS + PULSE_CONNECTIONS + WAKE_CONNECTIONS;
+        let rest = most.saturating_sub(others).max(2);
         // Asking a connection whether it lives takes as long as most requests' one statement does.
         let pool = pool(rest).test_before_acquire(false).before_acquire(|connection, about| {
             Box::pin(async move {
@@ -115,6 +118,12 @@ impl Database {
         // them tries again anyway.
         let options = self.options.clone().options(planner::QUEUE);
         pool(QUEUE_CONNECTIONS.min(self.most)).test_before_acquire(false).connect_lazy_with(options)
+    }
+
+    /// The connection of what is accepted.
+    pub(super) fn accept_pool(&self) -> PgPool {
+        let options = self.options.clone().options(planner::QUEUE);
+        pool(ACCEPT_CONNECTIONS).test_before_acquire(false).connect_lazy_with(options)
     }
 
     /// The beat's own connection.

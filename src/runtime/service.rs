@@ -72,7 +72,7 @@ struct Stages {
     record: Supervisor,
     /// Beat, wake-ups, maintenance.
     pulse: Supervisor,
-    /// The lanes'.
+    /// The lanes' and the recorder's.
     _threads: Threads,
 }
 
@@ -252,8 +252,9 @@ impl Stages {
         let threads = Threads::start().context("there are no threads for the lanes")?;
         let stage = |threads: &Handle| Supervisor::new(threads, Arc::clone(failure));
         let own = Handle::current();
-        let lanes = stage(threads.handle());
-        let [api, accept, record, pulse] = [(); 4].map(|()| stage(&own));
+        // What is recorded comes from the lanes, and as much of it.
+        let [lanes, record] = [(); 2].map(|()| stage(threads.handle()));
+        let [api, accept, pulse] = [(); 3].map(|()| stage(&own));
         Ok(Self { lanes, api, accept, record, pulse, _threads: threads })
     }
 }
@@ -361,7 +362,7 @@ impl Core {
     ) -> anyhow::Result<SocketAddr> {
         let (membership, intakes) = (Arc::clone(&self.membership), Arc::clone(&self.intakes));
         let (acceptor, committer) =
-            Acceptor::new(self.pool.clone(), membership, intakes, hand_over, self.waker.clone());
+            Acceptor::new(database.accept_pool(), membership, intakes, hand_over, self.waker.clone());
         stages.accept.spawn("accept", committer.run(stages.accept.stop.clone()));
         let (finder, desk) = Finder::new(database.pool().clone());
         stages.accept.spawn("finder", desk.run(stages.accept.stop.clone()));

@@ -1,5 +1,5 @@
-//! Threads of the lanes' own. While a broadcast runs, thousands of attempts are ready at any time; requests, beat and
-//! records would wait behind all of them, at each step that they take.
+//! Threads of the lanes' own, and of the recorder's. While a broadcast runs, thousands of attempts are ready at any time, and
+//! as many outcomes to be recorded; requests and the beat would wait behind all of them, at each step that they take.
 
 use std::io;
 

@@ -27,10 +27,12 @@ pub(super) async fn list(
     let asked = parameters.page(&name, caller.app.id, &state.installation);
     parameters.finish()?;
     let device = device_id(&state, caller.app.id, id)?;
-    devices::find(&state.pool, caller.app.id, device).await?.ok_or(ApiError::NotFound)?;
     let before = asked.after.as_deref().and_then(|bytes| Uuid::from_slice(bytes).ok()).map(NotificationId);
     // One more than asked for tells whether there is a next page.
-    let mut found = timeline(&state.pool, device, before, asked.limit + 1).await?;
+    let found = timeline(&state.pool, device, before, asked.limit + 1);
+    let (known, found) = tokio::join!(devices::find(&state.pool, caller.app.id, device), found);
+    known?.ok_or(ApiError::NotFound)?;
+    let mut found = found?;
     let has_more = found.len() > asked.limit;
     found.truncate(asked.limit);
     let last = found.last().filter(|_| has_more);

@@ -17,6 +17,8 @@ use crate::store::devices::{Addressed, TokenKey, addressed_ids, addressed_tokens
 const SHARED_MAX: usize = 100;
 /// Most audiences that share their statements.
 const MOST_QUESTIONS: usize = 256;
+/// Past so many that wait, each looks for himself.
+const MOST_WAITING: usize = 4_096;
 
 /// Whom an audience names; each once, ascending.
 #[derive(Clone, Debug, Default)]
@@ -58,7 +60,7 @@ struct Question {
 impl Finder {
     /// A finder, and the desk that somebody must [run](Desk::run).
     pub fn new(pool: PgPool) -> (Self, Desk) {
-        let (sender, questions) = mpsc::channel(MOST_QUESTIONS);
+        let (sender, questions) = mpsc::channel(MOST_WAITING);
         (Self { pool: pool.clone(), questions: sender }, Desk { pool, questions })
     }
 

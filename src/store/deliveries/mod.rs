@@ -87,8 +87,9 @@ pub struct Deliveries {
     pub next: Option<Position>,
 }
 
-/// Jobs or receipts read at a time.
-const ROWS: i64 = 64;
+/// Jobs or receipts read at a time: few at first, each of which may fill several pages, then more.
+const ROWS: [i64; 2] = [4, 16];
+const MOST_ROWS: i64 = 64;
 
 /// Does the app have such a notification?
 ///
@@ -163,8 +164,9 @@ impl Filling<'_> {
         mut from: i64,
         mut passed: i32,
     ) -> Result<Option<Position>, Error> {
+        let mut rows = ROWS.into_iter();
         loop {
-            let jobs = jobs(conn, self.id, from, self.filter).await?;
+            let jobs = jobs(conn, self.id, from, self.filter, rows.next().unwrap_or(MOST_ROWS)).await?;
             let Some(last) = jobs.last().map(|row| row.job_id) else { return Ok(None) };
             for row in jobs {
                 let skip = if row.job_id == from { passed } else { 0 };
@@ -181,8 +183,10 @@ impl Filling<'_> {
         conn: &mut PgConnection,
         (mut from, mut passed): (i64, i32),
     ) -> Result<Option<Position>, Error> {
+        let mut rows = ROWS.into_iter();
         loop {
-            let receipts = receipts(conn, self.id, from, self.filter).await?;
+            let receipts =
+                receipts(conn, self.id, from, self.filter, rows.next().unwrap_or(MOST_ROWS)).await?;
             let Some(last) = receipts.last().map(|row| row.receipt_id) else { return Ok(None) };
             for row in receipts {
                 let skip = if row.receipt_id == from { passed } else { 0 };
@@ -217,6 +221,7 @@ async fn jobs(
     id: NotificationId,
     from: i64,
     filter: &Filter,
+    most: i64,
 ) -> Result<Vec<JobRow>, Error> {
     let devices = filter.device_numbers();
     let rows = sqlx::query_as!(
@@ -233,7 +238,7 @@ async fn jobs(
         id.0,
         from,
         devices.as_deref(),
-        ROWS
+        most
     )
     .fetch_all(conn)
     .await?;
@@ -246,6 +251,7 @@ async fn receipts(
     id: NotificationId,
     from: i64,
     filter: &Filter,
+    most: i64,
 ) -> Result<Vec<ReceiptRow>, Error> {
     let devices = filter.device_numbers();
     let rows = sqlx::query_as!(
@@ -260,7 +266,7 @@ async fn receipts(
         id.0,
         from,
         devices.as_deref(),
-        ROWS,
+        most,
         filter.admits(DeliveryStatus::Accepted),
         filter.admits(DeliveryStatus::Rejected),
         filter.admits(DeliveryStatus::TokenDead),
