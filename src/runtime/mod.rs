@@ -4,6 +4,7 @@
 //! [`Service::run`] ends when told to: first it takes nothing new and finishes what is in flight, then, after the
 //! drain time or at a second signal, it lets go; whatever it still holds is the others' at once.
 
+mod core;
 mod database;
 mod listeners;
 mod reload;

@@ -7,43 +7,24 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use sqlx::PgPool;
 use tokio::runtime::Handle;
-use tokio::sync::mpsc;
 use tokio::time::timeout;
 
+use super::core::{Core, in_flight};
 use super::database::Database;
-use super::listeners::{Listeners, serve};
+use super::listeners::Listeners;
 use super::reload::{Reload, ReloadedLane, Reloader};
 use super::supervisor::{Failure, Supervisor};
 use super::threads::Threads;
 use super::{Role, Shutdown, senders};
-use crate::api::Surface;
 use crate::api::health::Health;
-use crate::api::rates::Rates;
 use crate::config::Config;
-use crate::dispatch::{Brakes, LaneSetup};
-use crate::domain::{Apps, Class, Finding, InstallationKey};
-use crate::fanout::FanOuts;
-use crate::queue::accept::Acceptor;
-use crate::queue::backlog::Backlog;
-use crate::queue::holdings::Holdings;
 use crate::queue::intake::{Intake, Intakes};
 use crate::queue::membership::Membership;
-use crate::queue::pulse::Pulse;
-use crate::queue::recorder::Recorder;
 use crate::queue::wake::Waker;
-use crate::registry::audience::Finder;
-use crate::registry::keys::Keys;
-use crate::{api, dispatch, maintenance, store};
+use crate::{maintenance, store};
 
-/// Batches of what was found about tokens that wait for the pruner; past it they are dropped and found again later.
-const FINDING_BATCHES: usize = 1_024;
-/// How long an attempt may take, waiting for a stream and resends included; FCM asks for at least 10 s for one request
-/// (docs/providers.md 3.8).
-const ATTEMPT: Duration = Duration::from_secs(20);
 /// After the drain: time to put on record what has ended, and to say farewell.
 const FAREWELL: Duration = Duration::from_secs(5);
-const HEALTH: Duration = Duration::from_millis(500);
-const SECONDS_PER_DAY: u64 = 86_400;
 
 /// A running node.
 #[derive(Debug)]
@@ -61,13 +42,13 @@ pub struct Service {
 
 /// What ends when, in this order.
 #[derive(Debug)]
-struct Stages {
+pub(super) struct Stages {
     /// Takes jobs and sends them.
     lanes: Supervisor,
     /// Answers requests.
-    api: Supervisor,
+    pub(super) api: Supervisor,
     /// Commits what requests handed in.
-    accept: Supervisor,
+    pub(super) accept: Supervisor,
     /// Puts outcomes on record, and tokens aside.
     record: Supervisor,
     /// Beat, wake-ups, maintenance.
@@ -259,144 +240,6 @@ impl Stages {
     }
 }
 
-/// What the parts of a node share.
-struct Core {
-    pool: PgPool,
-    membership: Arc<Membership>,
-    intakes: Arc<Intakes>,
-    waker: Waker,
-    holdings: Arc<Holdings>,
-    installation: InstallationKey,
-    brakes: Arc<Brakes>,
-}
-
-impl Core {
-    /// The recorder, and the pruner that its findings go to.
-    fn record(&self, stage: &Supervisor) -> Recorder {
-        let (findings_out, findings) = mpsc::channel::<Vec<Finding>>(FINDING_BATCHES);
-        let holdings = Arc::clone(&self.holdings);
-        let (recorder, writer) = Recorder::new(self.pool.clone(), holdings, self.waker.clone(), findings_out);
-        stage.spawn("recorder", writer.run(stage.stop.clone()));
-        stage.spawn("pruner", dispatch::prune(self.pool.clone(), Arc::clone(&self.brakes), findings));
-        recorder
-    }
-
-    /// Beat, wake-ups and maintenance.
-    fn upkeep(&self, config: &Config, role: Role, database: &Database, stage: &Supervisor) {
-        let pulse = Pulse {
-            pool: database.pulse_pool(),
-            membership: Arc::clone(&self.membership),
-            holdings: Arc::clone(&self.holdings),
-            intakes: Arc::clone(&self.intakes),
-            fan_outs: self.waker.fan_outs(),
-            tasks: stage.tracker().clone(),
-        };
-        stage.spawn("pulse", pulse.run(stage.stop.clone()));
-        let wake_pool = database.wake_pool();
-        stage.spawn("wake-ups out", self.waker.clone().run_sender(wake_pool.clone(), stage.stop.clone()));
-        if role.sends() {
-            stage.spawn("wake-ups in", self.waker.clone().run_listener(wake_pool, stage.stop.clone()));
-        }
-        let duties = maintenance::Settings {
-            pool: self.pool.clone(),
-            membership: Arc::clone(&self.membership),
-            retention_days: days(config.retention.notifications),
-        };
-        stage.spawn("maintenance", maintenance::run(duties, stage.stop.clone()));
-    }
-
-    /// The lanes.
-    fn send(&self, config: &Config, setups: Vec<LaneSetup>, recorder: &Recorder, stage: &Supervisor) {
-        let shared = dispatch::Shared {
-            pool: self.pool.clone(),
-            membership: Arc::clone(&self.membership),
-            recorder: recorder.clone(),
-            intakes: Arc::clone(&self.intakes),
-            waker: self.waker.clone(),
-            brakes: Arc::clone(&self.brakes),
-            installation: self.installation.clone(),
-            retry: config.delivery.retry,
-            max_in_flight: in_flight(config),
-            attempt_timeout: ATTEMPT,
-            isolation: Arc::default(),
-        };
-        let spawn = |name, task| stage.spawn(name, task);
-        dispatch::start(&shared, setups, stage.tracker(), &stage.stop, spawn);
-    }
-
-    /// Finds large audiences.
-    fn expand(&self, apps: &Arc<Apps>, stage: &Supervisor) {
-        let waker = self.waker.clone();
-        let fan_outs = FanOuts {
-            pool: self.pool.clone(),
-            apps: Arc::clone(apps),
-            some: self.waker.fan_outs(),
-            found: Box::new(move |lane, priority| waker.waits(lane, Class::Bulk, priority)),
-        };
-        stage.spawn("fan-outs", fan_outs.run(stage.stop.clone()));
-    }
-
-    /// What `/readyz` says.
-    fn health(&self, stage: &Supervisor) -> Arc<Health> {
-        let health = Arc::new(Health::default());
-        health.migrations_applied();
-        let watch = watch_health(Arc::clone(&self.membership), Arc::clone(&health), stage.stop.clone());
-        stage.spawn("health", watch);
-        health
-    }
-
-    /// The API, and the committer behind it. Returns where it answers.
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "a composition root hands each part what it needs, by name"
-    )]
-    fn answer(
-        &self,
-        config: &Config,
-        database: &Database,
-        apps: Arc<Apps>,
-        hand_over: Option<Recorder>,
-        health: Arc<Health>,
-        listeners: Listeners,
-        stages: &Stages,
-    ) -> anyhow::Result<SocketAddr> {
-        let (membership, intakes) = (Arc::clone(&self.membership), Arc::clone(&self.intakes));
-        let (acceptor, committer) =
-            Acceptor::new(database.accept_pool(), membership, intakes, hand_over, self.waker.clone());
-        stages.accept.spawn("accept", committer.run(stages.accept.stop.clone()));
-        let (finder, desk) = Finder::new(database.pool().clone());
-        stages.accept.spawn("finder", desk.run(stages.accept.stop.clone()));
-        let state = api::State {
-            apps,
-            pool: database.pool().clone(),
-            finder,
-            installation: self.installation.clone(),
-            keys: Keys::new(database.pool().clone()),
-            acceptor,
-            backlog: Backlog::new(database.pool().clone(), config.limits.max_pending),
-            rates: Arc::new(rates(config)),
-            limits: api::Limits {
-                body_bytes: config.limits.body_bytes,
-                targets: config.limits.targets,
-                drain: config.delivery.drain_timeout,
-            },
-            default_ttl: config.delivery.default_ttl,
-            health,
-            waker: self.waker.clone(),
-        };
-        let address = listeners.public.local_addr().context("the listener has no address")?;
-        tracing::info!(%address, "listening on http://{address}");
-        let public = if listeners.internal.is_some() { Surface::Public } else { Surface::All };
-        if let Some(listener) = listeners.internal {
-            let address = listener.local_addr().context("the listener has no address")?;
-            tracing::info!(%address, "operators' part on http://{address}");
-            serve(listener, state.clone(), Surface::Internal, &stages.api);
-        }
-        serve(listeners.public, state, public, &stages.api);
-        Ok(address)
-    }
-}
-
 /// Enters this node. Alone on its own database, every other node in it is a predecessor that is gone: its jobs need not
 /// wait for the node time-out.
 async fn enter(pool: &PgPool, database: &Database, config: &Config) -> anyhow::Result<Arc<Membership>> {
@@ -408,37 +251,6 @@ async fn enter(pool: &PgPool, database: &Database, config: &Config) -> anyhow::R
         maintenance::sweep(&mut conn, &dead).await?;
     }
     Ok(Arc::new(membership))
-}
-
-fn rates(config: &Config) -> Rates {
-    let limits = &config.limits;
-    let proxies = config.server.trusted_proxies.clone();
-    Rates::new(limits.requests_per_second, limits.register_per_minute, proxies)
-}
-
-fn in_flight(config: &Config) -> usize {
-    usize::try_from(config.delivery.max_in_flight).unwrap_or(usize::MAX)
-}
-
-/// Tells `/readyz` when Postgres answers.
-async fn watch_health(
-    membership: Arc<Membership>,
-    health: Arc<Health>,
-    stop: tokio_util::sync::CancellationToken,
-) {
-    loop {
-        if membership.since_answer() < 2 * HEALTH {
-            health.postgres_answered();
-        }
-        tokio::select! {
-            () = stop.cancelled() => return,
-            () = tokio::time::sleep(HEALTH) => {}
-        }
-    }
-}
-
-fn days(duration: Duration) -> i32 {
-    i32::try_from(duration.as_secs().div_ceil(SECONDS_PER_DAY)).unwrap_or(i32::MAX)
 }
 
 fn hostname() -> String {

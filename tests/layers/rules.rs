@@ -14,7 +14,6 @@ const LAYERS: &[Layer] = &[
     Layer("embedded_postgres", 1, &[]),
     Layer("fanout", 2, &[]),
     Layer("queue", 2, &[]),
-    Layer("fanout", 2, &[]),
     Layer("registry", 2, &[]),
     // What both providers share, and the one type over both that a lane holds.
     Layer("provider", 2, &["provider::apns", "provider::fcm"]),

@@ -71,7 +71,7 @@ async fn send(
             metadata,
             unmatched: unmatched.stored(),
             targets: resolved.targets,
-            loaded: resolved.loaded,
+            loaded: resolved.loaded.map(Arc::new),
             fan_out,
         })
         .await?;

@@ -1,7 +1,6 @@
 //! The loop that commits: as many requests as arrived during the previous commit, in one statement.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::PgPool;
@@ -223,8 +222,8 @@ fn add(committer: &Committer, part: &mut Part, id: NotificationId, new: &NewNoti
             part.batch.refused(id, lane, reason, devices);
         }
     }
-    let loaded = new.loaded.clone().map(Arc::new);
-    let known = Known { content: new.content.clone(), once: new.ttl.is_once(), by_user, loaded };
+    let (content, loaded) = (new.content.clone(), new.loaded.clone());
+    let known = Known { content, once: new.ttl.is_once(), by_user, loaded };
     for (lane, mut devices) in lanes {
         devices.sort_unstable();
         for devices in devices.chunks(JOB_DEVICES_MAX) {

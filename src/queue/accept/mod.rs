@@ -40,7 +40,7 @@ pub struct NewNotification {
     /// For whom; a device at most once.
     pub targets: Vec<Target>,
     /// They as they were found, if they are few.
-    pub loaded: Option<Loaded>,
+    pub loaded: Option<Arc<Loaded>>,
     /// And for whom else, who are found later, page by page.
     pub fan_out: Option<FanOut>,
 }
