@@ -143,13 +143,21 @@ impl<S> Shared<S> {
         if ledger.closed || ledger.opening {
             return None;
         }
-        let (mut usable, mut fresh) = (0, false);
+        let (mut usable, mut untried, mut widening) = (0, false, false);
+        let (mut demand, mut bearable) = (ledger.waiters.len(), 0);
         for link in ledger.links.iter().filter(|link| !link.is_draining() && !link.is_suspect()) {
             usable += 1;
-            fresh |= link.is_fresh() && !link.is_stalled();
+            demand += link.open();
+            if !link.is_stalled() {
+                untried |= link.is_untried();
+                widening |= link.is_widening();
+                bearable += link.full_limit();
+            }
         }
-        // Growth can wait for the last connection to show that it is of use, and for a pause to end.
-        if usable > 0 && (fresh || usable >= self.settings.connections) {
+        // Growth can wait for the last connection to show that it is of use, for those that will soon bear all that
+        // there is, and for a pause to end.
+        let patient = untried || widening && demand <= bearable;
+        if usable > 0 && (patient || usable >= self.settings.connections) {
             return None;
         }
         let now = Instant::now();

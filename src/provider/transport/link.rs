@@ -132,13 +132,17 @@ impl<S> Link<S> {
         if self.is_suspect() { 0 } else { self.full_limit().min(self.trusted()) }
     }
 
-    /// It has not shown yet that it bears all the streams that it may have. In its first round of answers it hasn't,
-    /// even if the peer allows one stream: that limit is about to rise (docs/providers.md 1.2).
-    pub(super) fn is_fresh(&self) -> bool {
+    /// It has not shown yet that it is of use. In its first round of answers it hasn't, even if the peer allows one
+    /// stream: that limit is about to rise (docs/providers.md 1.2).
+    pub(super) fn is_untried(&self) -> bool {
         let settings = &self.pool.settings;
         let share = self.share.load(Ordering::Acquire);
-        let first_round = share <= settings.first_streams && share < settings.max_streams;
-        self.is_unproven() || first_round || share < self.full_limit()
+        self.is_unproven() || share <= settings.first_streams && share < settings.max_streams
+    }
+
+    /// It is trusted with more with each round of answers.
+    pub(super) fn is_widening(&self) -> bool {
+        self.share.load(Ordering::Acquire) < self.full_limit()
     }
 
     fn is_unproven(&self) -> bool {
@@ -146,7 +150,7 @@ impl<S> Link<S> {
     }
 
     /// What we and the peer allow.
-    fn full_limit(&self) -> usize {
+    pub(super) fn full_limit(&self) -> usize {
         self.pool.settings.max_streams.min(self.peer_streams.load(Ordering::Acquire))
     }
 

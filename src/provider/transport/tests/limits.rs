@@ -243,23 +243,43 @@ async fn a_fresh_connection_is_given_more_with_each_round_of_answers() {
     let gate = gate();
     let server = gated_server(&gate, 100).await;
     let pool =
-        pool(server.port, Settings { first_streams: 2, connections: 3, max_streams: 10, ..settings() });
+        pool(server.port, Settings { first_streams: 2, connections: 3, max_streams: 24, ..settings() });
     let mut requests = JoinSet::new();
-    for _ in 0..40 {
+    for _ in 0..24 {
         let pool = pool.clone();
         requests.spawn(async move { send(&pool, "/", b"x").await.unwrap() });
     }
     let mut answered = 0;
     for streams in [2, 4, 8] {
         until("its share is open", || gate.open.load(Ordering::SeqCst) == streams).await;
-        until("the rest waits", || pool.stats().waiting == 40 - answered - streams).await;
-        assert_eq!(pool.stats().connections, 1, "growth waits for the connection to be warm");
+        until("the rest waits", || pool.stats().waiting == 24 - answered - streams).await;
+        assert_eq!(pool.stats().connections, 1, "it will soon bear all that waits");
         gate.permits.add_permits(streams);
         answered += streams;
     }
-    // Warm: all that is allowed, and on to another connection, which begins small again.
-    until("ten and two", || gate.open.load(Ordering::SeqCst) == 12).await;
-    assert_eq!(pool.stats().connections, 2);
+    until("the last ten", || gate.open.load(Ordering::SeqCst) == 10).await;
+    assert_eq!(pool.stats().connections, 1);
+    gate.permits.add_permits(100);
+    soon(requests.join_all()).await;
+}
+
+#[tokio::test]
+async fn where_more_waits_than_one_will_bear_the_next_opens_after_its_first_round() {
+    let gate = gate();
+    let server = gated_server(&gate, 100).await;
+    let pool =
+        pool(server.port, Settings { first_streams: 2, connections: 3, max_streams: 10, ..settings() });
+    let mut requests = JoinSet::new();
+    for _ in 0..40 {
+        let pool = pool.clone();
+        requests.spawn(async move { send(&pool, "/", b"x").await.unwrap() });
+    }
+    until("its share is open", || gate.open.load(Ordering::SeqCst) == 2).await;
+    until("the rest waits", || pool.stats().waiting == 38).await;
+    assert_eq!(pool.stats().connections, 1, "it has answered nothing yet");
+    gate.permits.add_permits(2);
+    until("four, and two on another", || gate.open.load(Ordering::SeqCst) == 6).await;
+    assert_eq!(pool.stats().connections, 2, "the third waits for the second to be of use");
     gate.permits.add_permits(100);
     soon(requests.join_all()).await;
 }
