@@ -20,6 +20,7 @@ mod leftover;
 mod nearest;
 mod request;
 
+use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -38,9 +39,13 @@ use rates::Rates;
 
 pub use serve::serve;
 
-/// What handlers share. Cheap to clone.
+/// What handlers share. Cheap to clone: each request does so, on all cores.
 #[derive(Clone, Debug)]
-pub struct State {
+pub struct State(Arc<Shared>);
+
+/// What is in a [`State`].
+#[derive(Debug)]
+pub struct Shared {
     /// The apps that the configuration names.
     pub apps: Arc<Apps>,
     /// For reads and the registry.
@@ -65,6 +70,20 @@ pub struct State {
     pub health: Arc<health::Health>,
     /// Tells nodes what operators decided.
     pub waker: Waker,
+}
+
+impl From<Shared> for State {
+    fn from(shared: Shared) -> Self {
+        Self(Arc::new(shared))
+    }
+}
+
+impl Deref for State {
+    type Target = Shared;
+
+    fn deref(&self) -> &Shared {
+        &self.0
+    }
 }
 
 /// Which part of the API a listener answers.

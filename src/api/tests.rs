@@ -32,8 +32,13 @@ pub(super) fn app() -> Arc<App> {
 
 /// A state whose database is nowhere.
 pub(super) fn state() -> State {
+    shared().into()
+}
+
+/// What is in it.
+pub(super) fn shared() -> Shared {
     let pool = PgPoolOptions::new().connect_lazy("postgres://nobody@127.0.0.1:1/nothing").expect("a URL");
-    State {
+    Shared {
         apps: Arc::new(HashMap::new()),
         pool: pool.clone(),
         finder: Finder::alone(pool.clone()),

@@ -9,7 +9,7 @@ use axum::body::Body;
 use http::{HeaderMap, Method, Request, StatusCode};
 use http_body_util::BodyExt;
 use pushpost::api::health::Health;
-use pushpost::api::{Limits, State, Surface, router};
+use pushpost::api::{Limits, Shared, State, Surface, router};
 use pushpost::domain::{App, Scopes, Ttl};
 use pushpost::queue::accept::Acceptor;
 use pushpost::queue::backlog::Backlog;
@@ -60,7 +60,7 @@ impl Service {
         let membership = Membership::enter(&database.pool, name, Duration::from_secs(15)).await.unwrap();
         let health = Arc::new(Health::default());
         let apps: HashMap<_, _> = [&shop, &other].map(|app| (app.id, Arc::new(app.clone()))).into();
-        let state = State {
+        let state = State::from(Shared {
             apps: Arc::new(apps),
             pool: database.pool.clone(),
             finder: Finder::alone(database.pool.clone()),
@@ -73,7 +73,7 @@ impl Service {
             default_ttl: Ttl::MAX,
             health: Arc::clone(&health),
             waker: Waker::new(Arc::default(), Arc::new(membership)),
-        };
+        });
         Self { database, shop, other, health, router: router(state, Surface::All) }
     }
 

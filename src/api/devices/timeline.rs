@@ -37,7 +37,7 @@ pub(super) async fn list(
     found.truncate(asked.limit);
     let last = found.last().filter(|_| has_more);
     let next = last.map(|(id, _)| asked.cursor(&state.installation, id.0.as_bytes()));
-    let shown = Shown { app: caller.app, key: state.installation };
+    let shown = Shown { app: caller.app, key: state.installation.clone() };
     let items: Vec<Value> = found
         .iter()
         .map(|(id, delivery)| {

@@ -10,8 +10,16 @@ use crate::domain::{App, Content, InputCode, InputFault, NotificationId, Platfor
 use crate::provider::{apns, fcm};
 use crate::registry::audience::Audience;
 
-/// Adds the faults of meaning that depend on the providers.
-pub(super) fn check(content: &Content, to: Option<&Audience>, app: &App, faults: &Faults) {
+/// What a provider takes at the least (docs/providers.md 1.3, 3.3).
+const LEAST_LIMIT: usize = 4096;
+/// How much longer than in the request its values can be in a message, which has each of them once: numbers are written
+/// out, and what FCM takes as text is quoted within quotes.
+const LONGER: usize = 4;
+/// More than all that we add, but for the configured channel.
+const OURS: usize = 512;
+
+/// Adds the faults of meaning that depend on the providers. `asked`: bytes of the request.
+pub(super) fn check(content: &Content, asked: usize, to: Option<&Audience>, app: &App, faults: &Faults) {
     check_overrides(content, app).into_iter().for_each(|fault| faults.push(fault));
     // A member of the wrong type, or with its name misspelt, may be the one that seems to be missing.
     if faults.any(is_form) {
@@ -33,11 +41,19 @@ pub(super) fn check(content: &Content, to: Option<&Audience>, app: &App, faults:
         return;
     }
     let Some(to) = to else { return };
+    if fits_surely(asked, app) {
+        return;
+    }
     for platform in Platform::ALL {
         if may_go(to, app, platform) {
             check_size(content, platform, app).into_iter().for_each(|fault| faults.push(fault));
         }
     }
+}
+
+/// Is it so small that no provider can call it too large? Rendering it to find out is most of what a request costs.
+fn fits_surely(asked: usize, app: &App) -> bool {
+    asked * LONGER + OURS + app.fcm_channel.as_ref().map_or(0, String::len) <= LEAST_LIMIT
 }
 
 /// May a device of this service be among the targets?
@@ -67,5 +83,59 @@ fn check_size(content: &Content, platform: Platform, app: &App) -> Vec<InputFaul
     match platform {
         Platform::Apns => apns::check_size(content, id).into_iter().collect(),
         Platform::Fcm => fcm::check_size(content, id, app.fcm_channel.as_deref()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::notifications::request::{Context, read};
+    use crate::api::tests::app;
+    use crate::domain::{InstallationKey, Ttl};
+
+    /// Places that values of a request can be in, a unit to be repeated there, and how that is written.
+    const LONG: &[(&str, &str, &str)] = &[
+        (r#""title":""#, "a", r#"""#),
+        (r#""body":""#, r"\u0001", r#"""#),
+        (r#""body":""#, r#"\""#, r#"""#),
+        (r#""title":"A","data":{"k":""#, r#"\""#, r#""}"#),
+        (r#""title":"A","data":{"k":["a""#, r#","\\""#, "]}"),
+        (r#""title":"A","data":{"k":[0"#, ",1e15", "]}"),
+        (r#""title":"A","data":{"k":[0"#, ",1e-7", "]}"),
+        (r#""title":"A","data":{"k":[{}"#, r#",{"":1e15}"#, "]}"),
+        (r#""title":"A","apns":{"payload":{"k":[0"#, ",1e15", "]}}"),
+        (r#""title":"A","fcm":{"apns":{"payload":{"k":[0"#, ",1e15", "]}}}"),
+        (r#""title":"A","fcm":{"data":{"k":""#, r"\\", r#""}}"#),
+        (r#""title":"A","image":"https://example.com/"#, "a", r#"""#),
+        (r#""title":"A","url":"https://example.com/"#, "a", r#"""#),
+    ];
+
+    #[test]
+    fn whatever_fits_surely_is_not_too_large_for_any_provider() {
+        let app = app();
+        let most = (LEAST_LIMIT - OURS) / LONGER;
+        let context = Context {
+            app: &app,
+            installation: &InstallationKey::new([7; 32]),
+            targets_max: 5,
+            default_ttl: Ttl::MAX,
+        };
+        for (before, unit, after) in LONG {
+            let around = format!(r#"{{"to":{{"users":["u"]}},{before}"#);
+            let times = (most - around.len() - after.len() - 1) / unit.len();
+            let body = format!("{around}{}{after}}}", unit.repeat(times));
+            assert!(fits_surely(body.len(), &app), "{body}");
+            let content =
+                read(body.as_bytes(), context).unwrap_or_else(|error| panic!("{body}: {error}")).content;
+            for platform in Platform::ALL {
+                assert_eq!(check_size(&content, platform, &app), [], "{body}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_may_be_too_large_is_rendered() {
+        let app = app();
+        assert!(!fits_surely(LEAST_LIMIT / LONGER, &app));
     }
 }

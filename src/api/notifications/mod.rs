@@ -16,7 +16,7 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use http::header::LOCATION;
 use http::{HeaderValue, StatusCode};
-use serde_json::json;
+use serde::Serialize;
 
 use super::State;
 use super::auth::{Caller, SendNotifications};
@@ -28,6 +28,15 @@ use crate::queue::accept::NewNotification;
 use crate::registry;
 use request::{Context, Request};
 use unmatched::Unmatched;
+
+/// The 202. `targets` and `unmatched` are null until all are found.
+#[derive(Serialize)]
+struct Answer<'a> {
+    id: &'a str,
+    status: &'a str,
+    targets: Option<usize>,
+    unmatched: Option<&'a Unmatched>,
+}
 
 /// The routes.
 pub(super) fn routes() -> Router<State> {
@@ -76,15 +85,11 @@ async fn send(
         })
         .await?;
     let status = if waiting { NotificationStatus::Queued } else { NotificationStatus::Done };
-    let answer = json!({
-        "id": accepted.id.to_string(),
-        "status": status.as_str(),
-        "targets": targets,
-        "unmatched": known.then(|| unmatched.document()),
-    });
-    let location = HeaderValue::from_str(&format!("/v1/notifications/{}", accepted.id));
+    let (id, unmatched) = (accepted.id.to_string(), known.then_some(&unmatched));
+    let answer = Json(Answer { id: &id, status: status.as_str(), targets, unmatched });
+    let location = HeaderValue::from_str(&["/v1/notifications/", &id].concat());
     let location = location.map_err(ApiError::internal)?;
-    Ok((StatusCode::ACCEPTED, [(LOCATION, location)], Json(answer)).into_response())
+    Ok((StatusCode::ACCEPTED, [(LOCATION, location)], answer).into_response())
 }
 
 /// Until there are previews, one must not send in earnest.

@@ -47,14 +47,14 @@ const LABEL_MAX: usize = 50;
 /// # Errors
 /// All faults at once, or that `to` names too many.
 pub(super) fn read(body: &[u8], context: Context<'_>) -> Result<Request, ApiError> {
-    match json::read(body, |fields| request(fields, context))? {
+    match json::read(body, |fields| request(fields, body.len(), context))? {
         Some(request) => Ok(request),
         None => Err(ApiError::TooManyTargets(context.targets_max)),
     }
 }
 
-/// `Some(None)`: too many targets, not read any further.
-fn request(mut fields: Fields<'_>, context: Context<'_>) -> Option<Option<Request>> {
+/// `Some(None)`: too many targets, not read any further. `asked`: bytes of the whole.
+fn request(mut fields: Fields<'_>, asked: usize, context: Context<'_>) -> Option<Option<Request>> {
     fields.require("to");
     let to = match fields.fields("to").map(|to| audience::read(to, context)) {
         Some(To::TooMany) => {
@@ -75,7 +75,7 @@ fn request(mut fields: Fields<'_>, context: Context<'_>) -> Option<Option<Reques
     }
     let faults = fields.faults();
     fields.finish();
-    lanes::check(&content, to.as_ref(), context.app, faults);
+    lanes::check(&content, asked, to.as_ref(), context.app, faults);
     to.map(|audience| Some(Request { content, ttl, metadata, audience }))
 }
 

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use super::*;
 use crate::api::body::{JsonBody, NdjsonBody};
 use crate::api::error::ApiError;
-use crate::api::tests::state;
+use crate::api::tests::{shared, state};
 use crate::api::{devices, request};
 
 const DEADLINE: Duration = Duration::from_secs(120);
@@ -329,11 +329,11 @@ async fn shutdown_closes_idle_connections_and_cuts_stuck_ones_after_the_drain() 
     let address = ours.local_addr().expect("bound");
     listening.bind(address).expect("shared");
     let listener = listening.listen(16).expect("bound");
-    let mut state = state();
-    state.limits.drain = Duration::from_millis(50);
+    let mut shared = shared();
+    shared.limits.drain = Duration::from_millis(50);
     let shutdown = CancellationToken::new();
     let mut servers = JoinSet::new();
-    servers.spawn(serve(listener, state, Surface::All, shutdown.clone()));
+    servers.spawn(serve(listener, shared.into(), Surface::All, shutdown.clone()));
 
     let mut idle = TcpStream::connect(address).await.expect("listening");
     idle.write_all(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n").await.expect("writable");
