@@ -53,10 +53,10 @@ pub(super) struct Core {
 
 impl Core {
     /// The recorder, and the pruner that its findings go to.
-    pub(super) fn record(&self, stage: &Supervisor) -> Recorder {
+    pub(super) fn record(&self, database: &Database, stage: &Supervisor) -> Recorder {
         let (findings_out, findings) = mpsc::channel::<Vec<Finding>>(FINDING_BATCHES);
-        let holdings = Arc::clone(&self.holdings);
-        let (recorder, writer) = Recorder::new(self.pool.clone(), holdings, self.waker.clone(), findings_out);
+        let (pool, holdings) = (database.record_pool(), Arc::clone(&self.holdings));
+        let (recorder, writer) = Recorder::new(pool, holdings, self.waker.clone(), findings_out);
         stage.spawn("recorder", writer.run(stage.stop.clone()));
         stage.spawn("pruner", dispatch::prune(self.pool.clone(), Arc::clone(&self.brakes), findings));
         recorder
@@ -153,7 +153,7 @@ impl Core {
         stages.accept.spawn("accept", committer.run(stages.accept.stop.clone()));
         let (finder, desk) = Finder::new(database.pool().clone());
         stages.accept.spawn("finder", desk.run(stages.accept.stop.clone()));
-        let state = api::State {
+        let state = api::State::from(api::Shared {
             apps,
             pool: database.pool().clone(),
             finder,
@@ -170,7 +170,7 @@ impl Core {
             default_ttl: config.delivery.default_ttl,
             health,
             waker: self.waker.clone(),
-        };
+        });
         let address = listeners.public.local_addr().context("the listener has no address")?;
         tracing::info!(%address, "listening on http://{address}");
         let public = if listeners.internal.is_some() { Surface::Public } else { Surface::All };

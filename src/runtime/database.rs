@@ -20,10 +20,12 @@ const ACQUIRE: Duration = Duration::from_secs(5);
 const TRUSTED: Duration = Duration::from_secs(1);
 /// At the end, nobody waits longer for connections that are still in use; the process takes them along.
 const CLOSE: Duration = Duration::from_secs(5);
-/// Connections of the queue: recorder, leader, fan-outs, and the lanes' feeders.
-const QUEUE_CONNECTIONS: u32 = 6;
+/// Connections of the queue: leader, pruner, fan-outs, and the lanes' feeders.
+const QUEUE_CONNECTIONS: u32 = 5;
 /// Accept has one to itself: callers wait for it.
 const ACCEPT_CONNECTIONS: u32 = 1;
+/// And the recorder, whose one statement is the largest there is: each server process plans it, and warms its caches for it.
+const RECORD_CONNECTIONS: u32 = 1;
 /// Beat and tick have one to themselves; wake-ups two.
 const PULSE_CONNECTIONS: u32 = 1;
 const WAKE_CONNECTIONS: u32 = 2;
@@ -66,7 +68,11 @@ impl Database {
         };
         let options = options.application_name("pushpost");
         let most = settings.max_connections;
-        let others = QUEUE_CONNECTIONS + ACCEPT_CONNECTIONS + PULSE_CONNECTIONS + WAKE_CONNECTIONS;
+        let others = QUEUE_CONNECTIONS
+            + ACCEPT_CONNECTIONS
+            + RECORD_CONNECTIONS
+            + PULSE_CONNECTIONS
+            + WAKE_CONNECTIONS;
         let rest = most.saturating_sub(others).max(2);
         // Asking a connection whether it lives takes as long as most requests' one statement does.
         let pool = pool(rest).test_before_acquire(false).before_acquire(|connection, about| {
@@ -114,22 +120,29 @@ impl Database {
 
     /// Connections that work the queue.
     pub(super) fn queue_pool(&self) -> PgPool {
-        // They are used all the time: asking each whether it lives would double the round trips, and whoever uses
-        // them tries again anyway.
-        let options = self.options.clone().options(planner::QUEUE);
-        pool(QUEUE_CONNECTIONS.min(self.most)).test_before_acquire(false).connect_lazy_with(options)
+        self.pool_of_the_queue(QUEUE_CONNECTIONS.min(self.most))
     }
 
     /// The connection of what is accepted.
     pub(super) fn accept_pool(&self) -> PgPool {
-        let options = self.options.clone().options(planner::QUEUE);
-        pool(ACCEPT_CONNECTIONS).test_before_acquire(false).connect_lazy_with(options)
+        self.pool_of_the_queue(ACCEPT_CONNECTIONS)
+    }
+
+    /// The recorder's connection.
+    pub(super) fn record_pool(&self) -> PgPool {
+        self.pool_of_the_queue(RECORD_CONNECTIONS)
     }
 
     /// The beat's own connection.
     pub(super) fn pulse_pool(&self) -> PgPool {
+        self.pool_of_the_queue(PULSE_CONNECTIONS)
+    }
+
+    /// They are used all the time: asking each whether it lives would double the round trips, and whoever uses them tries
+    /// again anyway.
+    fn pool_of_the_queue(&self, connections: u32) -> PgPool {
         let options = self.options.clone().options(planner::QUEUE);
-        pool(PULSE_CONNECTIONS).test_before_acquire(false).connect_lazy_with(options)
+        pool(connections).test_before_acquire(false).connect_lazy_with(options)
     }
 
     /// Connections of wake-ups.

@@ -14,6 +14,9 @@ use crate::queue::intake::Held;
 
 /// What ended waits so long for others to share its statement.
 const SHARE: Duration = Duration::from_millis(5);
+/// Where so many do within that time, most of a statement's cost is the statement: they wait for more.
+const BUSY: usize = 16;
+const SHARE_BUSY: Duration = Duration::from_millis(20);
 /// An outcome of a job that goes on is at most so old when it is flushed.
 const OLDEST: Duration = Duration::from_millis(250);
 /// What can't be stored at all is tried again after so long.
@@ -81,12 +84,18 @@ impl Ledger {
 
     /// When something is due next; none: nothing waits.
     pub(super) fn next_due(&self) -> Option<Instant> {
-        if self.soon.len() >= CROWD {
-            return Some(Instant::now());
-        }
-        let soon = self.soon.front().map(|(at, _)| *at);
         let later = self.later.peek().map(|Reverse((at, _))| *at);
-        soon.into_iter().chain(later).min()
+        self.soon_due().into_iter().chain(later).min()
+    }
+
+    /// When those that ended are due, all together.
+    fn soon_due(&self) -> Option<Instant> {
+        let (first, _) = *self.soon.front()?;
+        Some(match self.soon.len() {
+            ..BUSY => first,
+            BUSY..CROWD => first + (SHARE_BUSY - SHARE),
+            CROWD.. => Instant::now(),
+        })
     }
 
     /// The jobs to flush now, ascending by job, as many as one statement takes.
@@ -94,9 +103,9 @@ impl Ledger {
         let now = Instant::now();
         let mut due = Vec::new();
         let mut devices = 0;
-        let crowd = self.soon.len() >= CROWD;
+        let together = self.soon_due().is_some_and(|at| at <= now);
         while devices < MOST_DEVICES && due.len() < 2 * CROWD {
-            let soon = self.soon.front().is_some_and(|(at, _)| crowd || *at <= now);
+            let soon = together && !self.soon.is_empty();
             let next = if soon {
                 self.soon.pop_front()
             } else if self.later.peek().is_some_and(|Reverse((at, _))| *at <= now) {
