@@ -85,16 +85,16 @@ impl Ledger {
     /// When something is due next; none: nothing waits.
     pub(super) fn next_due(&self) -> Option<Instant> {
         let later = self.later.peek().map(|Reverse((at, _))| *at);
-        self.soon_due().into_iter().chain(later).min()
+        self.soon_due(Instant::now()).into_iter().chain(later).min()
     }
 
     /// When those that ended are due, all together.
-    fn soon_due(&self) -> Option<Instant> {
+    fn soon_due(&self, now: Instant) -> Option<Instant> {
         let (first, _) = *self.soon.front()?;
         Some(match self.soon.len() {
             ..BUSY => first,
             BUSY..CROWD => first + (SHARE_BUSY - SHARE),
-            CROWD.. => Instant::now(),
+            CROWD.. => now,
         })
     }
 
@@ -103,7 +103,7 @@ impl Ledger {
         let now = Instant::now();
         let mut due = Vec::new();
         let mut devices = 0;
-        let together = self.soon_due().is_some_and(|at| at <= now);
+        let together = self.soon_due(now).is_some_and(|at| at <= now);
         while devices < MOST_DEVICES && due.len() < 2 * CROWD {
             let soon = together && !self.soon.is_empty();
             let next = if soon {
@@ -141,5 +141,81 @@ impl Ledger {
                 self.soon.push_back((now, *id));
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use chrono::Utc;
+    use tokio::time::advance;
+
+    use super::*;
+    use crate::domain::{
+        Class, DeliveryStatus, DeviceId, Job, JobId, LaneId, NodeId, NotificationId, Priority,
+    };
+    use crate::queue::recorder::Ending;
+
+    fn held(number: i64) -> Arc<Held> {
+        let job = Job {
+            id: JobId(number),
+            notification: NotificationId::new(Utc::now()),
+            lane: LaneId(1),
+            priority: Priority::Normal,
+            class: Class::Direct,
+            version: 0,
+            attempt: 1,
+            unsure: 0,
+            lost: 0,
+            due_at: Utc::now(),
+            expires_at: Utc::now(),
+            last_word: None,
+            trial_since: None,
+            devices: vec![DeviceId(number)],
+            done: None,
+        };
+        Arc::new(Held { job, lease: NodeId(1), known: None })
+    }
+
+    /// Jobs of one device each that have just ended.
+    fn end(ledger: &mut Ledger, numbers: std::ops::Range<i64>) {
+        for held in numbers.map(held) {
+            let (status, began) = (DeliveryStatus::Accepted, Instant::now());
+            let ending = Ending::Final { status, attempted: true, reason: None, provider_id: None };
+            let holding = held.holding();
+            let ended = Event::Ended { holding, index: 0, ending, began, finding: None };
+            ledger.apply([Event::Open(held), ended].into_iter());
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_ended_waits_a_little_for_others_that_go_with_it() {
+        let mut ledger = Ledger::default();
+        end(&mut ledger, 0..2);
+        assert_eq!(ledger.take_due(), [], "others may come");
+        advance(SHARE / 2).await;
+        end(&mut ledger, 2..3);
+        advance(SHARE / 2).await;
+        assert!(ledger.next_due() <= Some(Instant::now()));
+        assert_eq!(ledger.take_due().len(), 3, "the last one too");
+        assert_eq!(ledger.next_due(), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn where_many_end_at_once_they_wait_for_more() {
+        let mut ledger = Ledger::default();
+        end(&mut ledger, 0..BUSY as i64);
+        advance(SHARE).await;
+        assert_eq!(ledger.take_due(), []);
+        advance(SHARE_BUSY - SHARE).await;
+        assert!(ledger.next_due() <= Some(Instant::now()));
+        assert_eq!(ledger.take_due().len(), BUSY);
+    }
+
+    #[tokio::test]
+    async fn a_crowd_waits_for_nobody() {
+        let mut ledger = Ledger::default();
+        end(&mut ledger, 0..CROWD as i64);
+        assert!(ledger.next_due() <= Some(Instant::now()));
+        assert_eq!(ledger.take_due().len(), CROWD);
     }
 }
