@@ -143,20 +143,22 @@ impl<S> Shared<S> {
         if ledger.closed || ledger.opening {
             return None;
         }
-        let (mut usable, mut untried, mut widening) = (0, false, false);
+        let (mut usable, mut tried, mut fresh) = (0, false, false);
         let (mut demand, mut bearable) = (ledger.waiters.len(), 0);
         for link in ledger.links.iter().filter(|link| !link.is_draining() && !link.is_suspect()) {
             usable += 1;
             demand += link.open();
-            if !link.is_stalled() {
-                untried |= link.is_untried();
-                widening |= link.is_widening();
-                bearable += link.full_limit();
+            if link.is_stalled() {
+                continue;
             }
+            let untried = link.is_untried();
+            tried |= !untried;
+            fresh |= untried || link.is_widening();
+            bearable += if untried { self.settings.max_streams } else { link.full_limit() };
         }
-        // Growth can wait for the last connection to show that it is of use, for those that will soon bear all that
-        // there is, and for a pause to end.
-        let patient = untried || widening && demand <= bearable;
+        // Growth can wait for one connection to show that it is of use, for fresh ones that will bear all that there is,
+        // and for a pause to end.
+        let patient = fresh && (!tried || demand <= bearable);
         if usable > 0 && (patient || usable >= self.settings.connections) {
             return None;
         }

@@ -264,7 +264,7 @@ async fn a_fresh_connection_is_given_more_with_each_round_of_answers() {
 }
 
 #[tokio::test]
-async fn where_more_waits_than_one_will_bear_the_next_opens_after_its_first_round() {
+async fn where_more_waits_than_one_will_bear_the_others_open_after_its_first_round() {
     let gate = gate();
     let server = gated_server(&gate, 100).await;
     let pool =
@@ -278,8 +278,8 @@ async fn where_more_waits_than_one_will_bear_the_next_opens_after_its_first_roun
     until("the rest waits", || pool.stats().waiting == 38).await;
     assert_eq!(pool.stats().connections, 1, "it has answered nothing yet");
     gate.permits.add_permits(2);
-    until("four, and two on another", || gate.open.load(Ordering::SeqCst) == 6).await;
-    assert_eq!(pool.stats().connections, 2, "the third waits for the second to be of use");
+    until("four, and two on each of the others", || gate.open.load(Ordering::SeqCst) == 8).await;
+    assert_eq!(pool.stats().connections, 3);
     gate.permits.add_permits(100);
     soon(requests.join_all()).await;
 }
