@@ -16,6 +16,8 @@ const SLACK: Duration = Duration::from_millis(10);
 const URGENT: Duration = Duration::from_secs(2);
 /// How often is judged.
 const STEP: Duration = Duration::from_millis(100);
+/// So many steps something urgent has to go on before the rate is one to compare with: it takes its own part.
+const SETTLING: u32 = 3;
 /// So many steps a narrower window is tried.
 const TRIAL: u32 = 3;
 /// This part of the rate before is about as many. Where half of the window makes half of the rate, far from it.
@@ -50,6 +52,8 @@ struct Judged {
     fastest: f64,
     /// Smoothed over a few steps.
     rate: f64,
+    /// Steps since something urgent came in, up to [`SETTLING`].
+    settled: u32,
     rest: Duration,
     rest_until: Instant,
     trial: Option<Trial>,
@@ -117,6 +121,7 @@ impl Pace {
 
         let limit = self.limit();
         let urgent = micros(elapsed) < self.urgent_until_us.load(Ordering::Relaxed);
+        judged.settle(urgent);
         // Where fewer are under way than may be, it is not the window that makes them wait.
         let crowded = urgent && under_way >= limit / 2 && mean > judged.fastest + micros(SLACK) as f64;
         let next = judged.next_limit(limit, under_way, crowded, answers / step.as_secs_f64());
@@ -128,8 +133,16 @@ impl Pace {
 
 impl Judged {
     fn new(at: Instant) -> Self {
-        let rest_until = at + REST[0];
-        Self { at, fastest: f64::INFINITY, rate: 0.0, rest: REST[0], rest_until, trial: None }
+        let (fastest, rate, rest) = (f64::INFINITY, 0.0, REST[0]);
+        Self { at, fastest, rate, settled: 0, rest, rest_until: at, trial: None }
+    }
+
+    /// Beside something urgent, the rate is another one from the beginning.
+    fn settle(&mut self, urgent: bool) {
+        if urgent && self.settled == 0 {
+            self.rate = 0.0;
+        }
+        self.settled = if urgent { (self.settled + 1).min(SETTLING) } else { 0 };
     }
 
     /// `rate`: answers a second in the step that has just ended.
@@ -155,7 +168,7 @@ impl Judged {
             return wider(limit);
         }
         let narrower = (limit.min(under_way) / 2).max(LEAST);
-        if self.at < self.rest_until || narrower >= limit {
+        if self.settled < SETTLING || self.at < self.rest_until || narrower >= limit {
             return limit;
         }
         self.trial = Some(Trial { steps: 0, rates: 0.0, limit_before: limit, rate_before: self.rate });
@@ -180,10 +193,21 @@ mod tests {
     /// Where the window settles at a provider that answers at most so many a second, and none before `nearest`.
     fn settled(urgent: bool, per_second: f64, nearest: Duration) -> (usize, f64) {
         let pace = Pace::new(MOST);
-        let mut now = pace.begun;
+        let rate = go_on(&pace, 0..300, urgent, per_second, nearest);
+        (pace.limit(), rate)
+    }
+
+    /// Some steps at that provider, and its rate in the last.
+    fn go_on(
+        pace: &Pace,
+        steps: std::ops::Range<u32>,
+        urgent: bool,
+        per_second: f64,
+        nearest: Duration,
+    ) -> f64 {
         let mut rate = 0.0;
-        for _ in 0..300 {
-            now += STEP;
+        for step in steps {
+            let now = pace.begun + STEP * (step + 1);
             if urgent {
                 let until = now.saturating_duration_since(pace.begun) + URGENT;
                 pace.urgent_until_us.store(micros(until), Ordering::Relaxed);
@@ -196,7 +220,7 @@ mod tests {
                 pace.answered(now, took, under_way);
             }
         }
-        (pace.limit(), rate)
+        rate
     }
 
     #[test]
@@ -209,6 +233,14 @@ mod tests {
         let (limit, rate) = settled(true, 40_000.0, Duration::from_millis(1));
         assert!((200..=700).contains(&limit), "{limit}: 11 ms are 440");
         assert!(rate > 0.75 * 40_000.0, "{rate}");
+    }
+
+    #[test]
+    fn what_the_urgent_itself_takes_is_not_put_down_to_the_narrower_window() {
+        let (pace, near) = (Pace::new(MOST), Duration::from_millis(1));
+        go_on(&pace, 0..10, false, 50_000.0, near);
+        go_on(&pace, 10..20, true, 30_000.0, near);
+        assert!(pace.limit() <= MOST / 4, "{}", pace.limit());
     }
 
     #[test]
