@@ -15,17 +15,15 @@ const SLACK: Duration = Duration::from_millis(10);
 /// How long urgent work is taken to go on after the last that came in.
 const URGENT: Duration = Duration::from_secs(2);
 /// How often is judged.
-const STEP: Duration = Duration::from_millis(100);
+const STEP: Duration = Duration::from_millis(50);
 /// So many steps something urgent has to go on before the rate is one to compare with: it takes its own part.
-const SETTLING: u32 = 3;
-/// So many steps a narrower window is tried.
-const TRIAL: u32 = 3;
+const SETTLING: u32 = 2;
 /// This part of the rate before is about as many. Where half of the window makes half of the rate, far from it.
-const ENOUGH: f64 = 0.8;
+const ENOUGH: f64 = 0.7;
 /// How long nothing narrower is tried after a trial that failed: at first, doubling up to the last.
-const REST: [Duration; 2] = [Duration::from_secs(2), Duration::from_secs(30)];
+const REST: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(30)];
 /// How much slower the fastest answer is taken to be with each step that does not confirm it.
-const FADING: f64 = 1.005;
+const FADING: f64 = 1.0025;
 /// No fewer are let under way.
 const LEAST: usize = 64;
 
@@ -62,8 +60,10 @@ struct Judged {
 /// A narrower window is tried.
 #[derive(Debug)]
 struct Trial {
+    /// For so many steps what is answered was sent before; then as many are judged.
+    round: u32,
     steps: u32,
-    /// Of all steps together.
+    /// Of those that are judged.
     rates: f64,
     limit_before: usize,
     rate_before: f64,
@@ -124,7 +124,8 @@ impl Pace {
         judged.settle(urgent);
         // Where fewer are under way than may be, it is not the window that makes them wait.
         let crowded = urgent && under_way >= limit / 2 && mean > judged.fastest + micros(SLACK) as f64;
-        let next = judged.next_limit(limit, under_way, crowded, answers / step.as_secs_f64());
+        let round = (mean / micros(STEP) as f64).ceil().max(1.0) as u32;
+        let next = judged.next_limit(limit, under_way, crowded, answers / step.as_secs_f64(), round);
         let next = next.min(self.most);
         self.limit.store(next, Ordering::Relaxed);
         next > limit
@@ -145,17 +146,19 @@ impl Judged {
         self.settled = if urgent { (self.settled + 1).min(SETTLING) } else { 0 };
     }
 
-    /// `rate`: answers a second in the step that has just ended.
-    fn next_limit(&mut self, limit: usize, under_way: usize, crowded: bool, rate: f64) -> usize {
+    /// `rate`: answers a second in the step that has just ended; `round`: steps that an attempt takes.
+    fn next_limit(&mut self, limit: usize, under_way: usize, crowded: bool, rate: f64, round: u32) -> usize {
         self.rate = if self.rate == 0.0 { rate } else { (self.rate + rate) / 2.0 };
         if let Some(mut trial) = self.trial.take() {
             trial.steps += 1;
-            trial.rates += rate;
-            if trial.steps < TRIAL {
+            if trial.steps > trial.round {
+                trial.rates += rate;
+            }
+            if trial.steps < 2 * trial.round {
                 self.trial = Some(trial);
                 return limit;
             }
-            self.rate = trial.rates / f64::from(trial.steps);
+            self.rate = trial.rates / f64::from(trial.round);
             if self.rate < ENOUGH * trial.rate_before {
                 self.rest_until = self.at + self.rest;
                 self.rest = (2 * self.rest).min(REST[1]);
@@ -171,7 +174,8 @@ impl Judged {
         if self.settled < SETTLING || self.at < self.rest_until || narrower >= limit {
             return limit;
         }
-        self.trial = Some(Trial { steps: 0, rates: 0.0, limit_before: limit, rate_before: self.rate });
+        let rate_before = self.rate;
+        self.trial = Some(Trial { round, steps: 0, rates: 0.0, limit_before: limit, rate_before });
         narrower
     }
 }
