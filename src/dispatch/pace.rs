@@ -1,8 +1,9 @@
 //! How many attempts are worth having under way while something urgent comes in beside a broadcast.
 //!
 //! Beyond what fills the way to the provider and back, more attempts under way are not answered sooner: each waits longer,
-//! in our queues or the provider's, and an urgent one behind all of them. So while there is something urgent, half
-//! the window is tried, and kept if about as many are answered a second as before.
+//! in our queues or the provider's, and an urgent one behind all of them. So while there is something urgent, a window
+//! is tried in which an attempt would take little longer than the fastest, and kept if about as many are answered a second
+//! as before.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -18,6 +19,8 @@ const URGENT: Duration = Duration::from_secs(2);
 const STEP: Duration = Duration::from_millis(50);
 /// So many steps something urgent has to go on before the rate is one to compare with: it takes its own part.
 const SETTLING: u32 = 2;
+/// Not narrower than this part of it at once.
+const AT_ONCE: f64 = 0.125;
 /// This part of the rate before is about as many. Where half of the window makes half of the rate, far from it.
 const ENOUGH: f64 = 0.7;
 /// How long nothing narrower is tried after a trial that failed: at first, doubling up to the last.
@@ -55,6 +58,12 @@ struct Judged {
     rest: Duration,
     rest_until: Instant,
     trial: Option<Trial>,
+}
+
+/// A window to be tried, and how many steps an attempt takes now.
+struct Narrower {
+    limit: usize,
+    round: u32,
 }
 
 /// A narrower window is tried.
@@ -125,7 +134,10 @@ impl Pace {
         // Where fewer are under way than may be, it is not the window that makes them wait.
         let crowded = urgent && under_way >= limit / 2 && mean > judged.fastest + micros(SLACK) as f64;
         let round = (mean / micros(STEP) as f64).ceil().max(1.0) as u32;
-        let next = judged.next_limit(limit, under_way, crowded, answers / step.as_secs_f64(), round);
+        let aim = (judged.fastest + micros(SLACK) as f64) / mean;
+        let narrower = (limit.min(under_way) as f64 * aim.clamp(AT_ONCE, 0.5)) as usize;
+        let try_out = crowded.then_some(Narrower { limit: narrower.max(LEAST), round });
+        let next = judged.next_limit(limit, try_out, answers / step.as_secs_f64());
         let next = next.min(self.most);
         self.limit.store(next, Ordering::Relaxed);
         next > limit
@@ -146,8 +158,9 @@ impl Judged {
         self.settled = if urgent { (self.settled + 1).min(SETTLING) } else { 0 };
     }
 
-    /// `rate`: answers a second in the step that has just ended; `round`: steps that an attempt takes.
-    fn next_limit(&mut self, limit: usize, under_way: usize, crowded: bool, rate: f64, round: u32) -> usize {
+    /// `rate`: answers a second in the step that has just ended; `try_out`: attempts wait for each other, and would less
+    /// in this.
+    fn next_limit(&mut self, limit: usize, try_out: Option<Narrower>, rate: f64) -> usize {
         self.rate = if self.rate == 0.0 { rate } else { (self.rate + rate) / 2.0 };
         if let Some(mut trial) = self.trial.take() {
             trial.steps += 1;
@@ -167,10 +180,7 @@ impl Judged {
             }
             self.rest = REST[0];
         }
-        if !crowded {
-            return wider(limit);
-        }
-        let narrower = (limit.min(under_way) / 2).max(LEAST);
+        let Some(Narrower { limit: narrower, round }) = try_out else { return wider(limit) };
         if self.settled < SETTLING || self.at < self.rest_until || narrower >= limit {
             return limit;
         }

@@ -39,17 +39,6 @@ pub(super) async fn measure(bench: &Bench) -> anyhow::Result<Findings> {
     };
     let (broadcast, Paced { posted, refused }) = tokio::try_join!(broadcast, urgent)?;
     let arrived = arrivals(&stage, &posted).await?;
-    {
-        let t0 = posted.iter().map(|p| p.sent_us).min().unwrap_or(0);
-        let mut s = String::new();
-        let mut sorted: Vec<_> = posted.iter().collect();
-        sorted.sort_by_key(|p| p.sent_us);
-        let at = stage.simulator.arrivals().await?;
-        for p in sorted {
-            s.push_str(&format!("{} {} {}\n", p.sent_us - t0, p.answered.as_micros(), at[&p.id] - p.sent_us));
-        }
-        std::fs::write("/tmp/perf/high.txt", s)?;
-    }
     stage.strike().await?;
     let answered: Latencies = posted.iter().map(|posted| posted.answered).collect();
     let facts = json!({
