@@ -20,8 +20,9 @@ use crate::store::fan_outs::{self, Waiting};
 const PAGE: i64 = 10_000;
 /// While Postgres is away.
 const PAUSE: Duration = Duration::from_secs(1);
-/// After each page, as long as it took, but no longer than this: finding takes no more than half of a core from those who
-/// wait for an answer, and is several times faster than sending still.
+/// After each page, twice as long as it took, but no longer than this: finding takes no more than a third of a core from
+/// those who wait for an answer, and is several times faster than sending still.
+const BREATH: u32 = 2;
 const LONGEST_BREATH: Duration = Duration::from_millis(200);
 /// A fan-out that failed lets the others go first for so long.
 const ASIDE: Duration = Duration::from_secs(10);
@@ -55,7 +56,7 @@ impl FanOuts {
             aside.retain(|(_, since)| since.elapsed() < ASIDE);
             let (mut at, begun) = (None, Instant::now());
             let wait = match self.page(&aside, &mut at).await {
-                Ok(true) => Some(begun.elapsed().min(LONGEST_BREATH)),
+                Ok(true) => Some((BREATH * begun.elapsed()).min(LONGEST_BREATH)),
                 Ok(false) => None,
                 Err(error) => {
                     tracing::warn!(%error, notification = at.map(tracing::field::display), "no page of an audience found; it is tried again");
