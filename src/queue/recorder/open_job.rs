@@ -14,6 +14,8 @@ use crate::store::record::{Batch, Receipt, Retry};
 
 /// Outcome byte of a device that ended without an attempt: status | this.
 pub(super) const WITHOUT_ATTEMPT: u8 = 0x80;
+/// Most characters of a provider's id.
+const PROVIDER_ID_MAX: usize = 256;
 
 /// A device that has ended and is not on record yet.
 #[derive(Debug)]
@@ -251,9 +253,12 @@ fn column(status: DeliveryStatus) -> usize {
     }
 }
 
-/// A provider's id, as it may stand in a statement: printable ASCII, at most 256 characters.
+/// A provider's id, as it may stand in a statement: printable ASCII, bounded.
 fn printable(id: &str) -> String {
-    id.chars().filter(|c| matches!(c, '!'..='~')).take(256).collect()
+    if id.len() <= PROVIDER_ID_MAX && id.bytes().all(|b| b.is_ascii_graphic()) {
+        return id.to_owned();
+    }
+    id.chars().filter(char::is_ascii_graphic).take(PROVIDER_ID_MAX).collect()
 }
 
 fn millis(began: Instant) -> i32 {

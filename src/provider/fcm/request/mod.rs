@@ -1,7 +1,7 @@
 //! What FCM is sent: a body prepared once per notification, into which each attempt's token and what remains of its
 //! life are spliced. Pure.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 
 use bytes::{BufMut, Bytes, BytesMut};
 use serde_json::{Map, Value, json};
@@ -105,9 +105,9 @@ impl Prepared {
         body.put_slice(START);
         serde_json::to_writer((&mut body).writer(), token).expect("a string is always writable");
         body.put_slice(&self.after_token);
-        body.put_slice(life.ttl_secs().to_string().as_bytes());
+        write!(body, "{}", life.ttl_secs()).expect("it grows");
         body.put_slice(&self.after_ttl);
-        body.put_slice(life.apns_expiration().to_string().as_bytes());
+        write!(body, "{}", life.apns_expiration()).expect("it grows");
         body.put_slice(&self.after_expiration);
         body.freeze()
     }

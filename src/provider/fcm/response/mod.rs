@@ -1,9 +1,11 @@
 //! What FCM's answers mean (docs/providers.md 3.5 to 3.8). Pure.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use http::{HeaderMap, StatusCode};
+use serde::Deserialize;
 use serde_json::Value;
 
 use crate::domain::{Certainty, Floor, LaneCause, Misfit, Outcome, Reason};
@@ -19,7 +21,14 @@ const NAME_MAX: usize = 256;
 /// The only text that is looked at: nothing else tells a bad token from a bad message (docs/providers.md 3.7).
 const BAD_TOKEN_TEXT: &str = "The registration token is not a valid FCM registration token";
 
-/// What an answer says, as far as it is Google's.
+/// What an answer says that accepts. There is one for each device, so it is read as it is written.
+#[derive(Deserialize)]
+struct Accepted<'a> {
+    #[serde(borrow)]
+    name: Option<Cow<'a, str>>,
+}
+
+/// What any other answer says, as far as it is Google's.
 #[derive(Default)]
 struct Answer {
     /// Canonical status, such as `NOT_FOUND`.
@@ -44,10 +53,11 @@ pub fn classify(
     activity: bool,
     now: DateTime<Utc>,
 ) -> Verdict {
-    let json = serde_json::from_slice::<Value>(body).unwrap_or_default();
     if status.is_success() {
-        return Verdict::accepted(json.get("name").and_then(Value::as_str).map(message_name));
+        let name = serde_json::from_slice::<Accepted<'_>>(body).ok().and_then(|accepted| accepted.name);
+        return Verdict::accepted(name.map(|name| message_name(&name)));
     }
+    let json = serde_json::from_slice::<Value>(body).unwrap_or_default();
     let mut answer = Answer::read(&json);
     answer.asked = retry_after(headers, now).or(answer.asked);
     match answer.fcm.as_deref() {
@@ -145,6 +155,9 @@ fn violated_fields(detail: &Value) -> Vec<String> {
 
 /// Printable and bounded, so that no statement can fail on it (docs/queue.md 6).
 fn message_name(name: &str) -> String {
+    if name.len() <= NAME_MAX && name.bytes().all(|b| b.is_ascii_graphic()) {
+        return name.to_owned();
+    }
     name.chars().filter(char::is_ascii_graphic).take(NAME_MAX).collect()
 }
 
