@@ -134,7 +134,7 @@ impl Service {
         if role.sends() {
             core.expand(&apps, &stages.lanes);
         }
-        let recorder = core.record(&database, &stages.record);
+        let recorder = core.record(database, &stages.record);
         core.upkeep(config, role, database, &stages.pulse);
         core.send(config, setups, &recorder, &stages.lanes);
         let health = core.health(&stages.pulse);

@@ -146,7 +146,7 @@ impl Ledger {
 
 #[cfg(test)]
 mod tests {
-    use chrono::Utc;
+    use chrono::DateTime;
     use tokio::time::advance;
 
     use super::*;
@@ -158,7 +158,7 @@ mod tests {
     fn held(number: i64) -> Arc<Held> {
         let job = Job {
             id: JobId(number),
-            notification: NotificationId::new(Utc::now()),
+            notification: NotificationId::floor(DateTime::UNIX_EPOCH),
             lane: LaneId(1),
             priority: Priority::Normal,
             class: Class::Direct,
@@ -166,8 +166,8 @@ mod tests {
             attempt: 1,
             unsure: 0,
             lost: 0,
-            due_at: Utc::now(),
-            expires_at: Utc::now(),
+            due_at: DateTime::UNIX_EPOCH,
+            expires_at: DateTime::UNIX_EPOCH,
             last_word: None,
             trial_since: None,
             devices: vec![DeviceId(number)],
