@@ -3,9 +3,11 @@
 
 use std::collections::HashMap;
 use std::hash::Hash;
+use std::time::Duration;
 
 use sqlx::PgPool;
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use super::sorted;
@@ -17,6 +19,9 @@ use crate::store::devices::{Addressed, TokenKey, addressed_ids, addressed_tokens
 const SHARED_MAX: usize = 100;
 /// Most audiences that share their statements.
 const MOST_QUESTIONS: usize = 256;
+/// Where so many share one, more come so fast that they wait for a moment, to share one statement instead of several.
+const BUSY: usize = 4;
+const MOMENT: Duration = Duration::from_millis(1);
 /// Past so many that wait, each looks for himself.
 const MOST_WAITING: usize = 4_096;
 
@@ -104,12 +109,16 @@ impl Desk {
                 // Nobody is left who could ask.
                 return stop.cancelled().await;
             }
+            let busy = questions.len() >= BUSY;
             let mut apps: HashMap<AppId, Vec<Question>> = HashMap::new();
             for question in questions.drain(..) {
                 apps.entry(question.app).or_default().push(question);
             }
             for (app, questions) in apps {
                 answer(&self.pool, app, questions).await;
+            }
+            if busy {
+                sleep(MOMENT).await;
             }
         }
     }
