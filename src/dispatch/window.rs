@@ -64,9 +64,9 @@ impl Window {
         self.pace.urge();
     }
 
-    /// An attempt ended after so long.
-    pub(super) fn answered(&self, took: Duration) {
-        if self.pace.answered(Instant::now(), took, self.in_flight()) {
+    /// An attempt ended at `now`, after so long.
+    pub(super) fn answered(&self, now: Instant, took: Duration) {
+        if self.pace.answered(now, took, self.in_flight()) {
             self.freed.notify_one();
         }
     }

@@ -22,16 +22,21 @@ impl Clock {
 
     /// Learns Postgres's time anew.
     pub fn set(&self, at: DateTime<Utc>) {
-        self.epoch_at_base.store(at.timestamp_micros() - self.elapsed(), Ordering::Relaxed);
+        self.epoch_at_base.store(at.timestamp_micros() - self.micros_to(Instant::now()), Ordering::Relaxed);
     }
 
     /// Postgres's time now.
     pub fn now(&self) -> DateTime<Utc> {
-        let micros = self.epoch_at_base.load(Ordering::Relaxed) + self.elapsed();
+        self.at(Instant::now())
+    }
+
+    /// Postgres's time at a moment of this node's.
+    pub fn at(&self, moment: Instant) -> DateTime<Utc> {
+        let micros = self.epoch_at_base.load(Ordering::Relaxed) + self.micros_to(moment);
         DateTime::from_timestamp_micros(micros).unwrap_or_default()
     }
 
-    fn elapsed(&self) -> i64 {
-        i64::try_from(self.base.elapsed().as_micros()).unwrap_or(i64::MAX)
+    fn micros_to(&self, moment: Instant) -> i64 {
+        i64::try_from(moment.saturating_duration_since(self.base).as_micros()).unwrap_or(i64::MAX)
     }
 }

@@ -76,7 +76,12 @@ impl Membership {
     /// May an attempt begin for a job that was taken under `lease`? Not if this node has been called dead since, nor
     /// if its last beat is so old that it may be called dead soon.
     pub fn may_start(&self, lease: NodeId) -> bool {
-        self.id() == lease && self.since_beat() < self.timeout * 2 / 3
+        self.may_start_at(lease, Instant::now())
+    }
+
+    /// The same at a moment that has just been.
+    pub fn may_start_at(&self, lease: NodeId, moment: Instant) -> bool {
+        self.id() == lease && self.since_beat_at(moment) < self.timeout * 2 / 3
     }
 
     /// Do other nodes live?
@@ -86,8 +91,12 @@ impl Membership {
 
     /// Time since the last committed beat.
     pub fn since_beat(&self) -> Duration {
+        self.since_beat_at(Instant::now())
+    }
+
+    fn since_beat_at(&self, moment: Instant) -> Duration {
         let last = Duration::from_millis(self.last_beat.load(Ordering::Acquire));
-        self.started.elapsed().saturating_sub(last)
+        moment.saturating_duration_since(self.started).saturating_sub(last)
     }
 
     /// Postgres has answered the pulse.

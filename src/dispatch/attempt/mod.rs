@@ -30,10 +30,10 @@ const MOST_UNSURE: u16 = 5;
 /// attempt panics is rejected, and nobody else: given back, it would panic again for ever (docs/queue.md 22).
 pub(super) async fn run(lane: &Lane, ready: Ready, epoch: Epoch) {
     let Ready { ticket, token, plan, .. } = ready;
-    if !lane.shared.membership.may_start(ticket.held().lease) {
+    let began = Instant::now();
+    if !lane.shared.membership.may_start_at(ticket.held().lease, began) {
         return;
     }
-    let began = Instant::now();
     let made = {
         // Pinned here: what is moved for each device costs more than what it does.
         let made = pin!(make(lane, &ticket, &token, &plan, began, epoch));
@@ -57,24 +57,26 @@ async fn make(
     let trial = Trial::of(lane, job, ticket.device(), token);
     // Our copy of Postgres's clock may be late by a round trip; no provider is told more life than was asked for, which
     // FCM refuses beyond 28 days.
-    let now = membership.clock().now().max(job.due_at);
+    let clock = membership.clock();
+    let now = clock.at(began).max(job.due_at);
     if now >= job.expires_at {
         return match trial {
             Some(trial) => trial.miss(),
             None => (out_of_time(job, false, job.last_word.clone()), None),
         };
     }
-    let may = || membership.may_start(ticket.held().lease) && membership.clock().now() < job.expires_at;
-    let still = || may() && lane.gate.is_as_at(epoch);
+    // Each decision reads the clock once: for every device it costs as much as what is decided.
+    let may = |at| membership.may_start_at(ticket.held().lease, at) && clock.at(at) < job.expires_at;
+    let still = || may(Instant::now()) && lane.gate.is_as_at(epoch);
     let begin = |longest| {
-        let now = membership.clock().now().max(job.due_at);
-        may().then(|| Attempt {
+        let at = Instant::now();
+        may(at).then(|| Attempt {
             token,
             apns_id: lane.shared.installation.apns_id(job.notification, ticket.device()),
-            now,
+            now: clock.at(at).max(job.due_at),
             expires_at: job.expires_at,
             once: plan.once,
-            deadline: Instant::now() + longest,
+            deadline: at + longest,
             still: Still(&still),
         })
     };
@@ -86,8 +88,9 @@ async fn make(
     }
     let waited_ms = (now - job.due_at).num_milliseconds();
     lane.ended.fetch_add(1, Ordering::Relaxed);
-    let took = began.elapsed();
-    lane.window.answered(took);
+    let ended = Instant::now();
+    let took = ended - began;
+    lane.window.answered(ended, took);
     log(lane, job, &outcome, waited_ms, took);
     if let Outcome::Misconfigured { reason, about: Misfit::ThirdParty } = &outcome {
         lane.third_party.refused(&lane.name, reason);
@@ -111,7 +114,7 @@ async fn make(
         return (ending, None);
     }
     count(lane, &outcome);
-    let after = After { job, once: plan.once, now: membership.clock().now(), retry: lane.shared.retry };
+    let after = After { job, once: plan.once, now: clock.at(ended), retry: lane.shared.retry };
     let finding = match &outcome {
         Outcome::TokenDead { reason, since, certainty } => Some(Finding::Dead(Verdict {
             device: ticket.device(),
