@@ -48,14 +48,24 @@ pub(super) async fn measure(bench: &Bench) -> anyhow::Result<Findings> {
     Ok(Findings { lines: vec![line(before, &during, after, lasted)], facts })
 }
 
-/// The slowest of those during it counts: what a snapshot costs grows while it is held.
+/// All devices in all the time that it was held. What a snapshot costs grows meanwhile, so the last one is shown too; and the
+/// slowest, though on a machine with neighbours it tells more of them.
 fn line(before: Broadcast, during: &[Broadcast], after: Broadcast, lasted: Duration) -> Line {
     let without = mean([before, after].iter().map(Broadcast::rate));
+    let held = during.len() as f64 / during.iter().map(|broadcast| 1.0 / broadcast.rate()).sum::<f64>();
     let slowest = during.iter().map(Broadcast::rate).fold(f64::INFINITY, f64::min);
+    let last = during.last().map_or(0.0, Broadcast::rate);
     Line::new(
         format!("broadcasts beside a snapshot held for {} s", lasted.as_secs()),
-        format!("{} the slowest of {} (without {})", per_second(slowest), during.len(), per_second(without)),
+        format!(
+            "{} over {} (the slowest {}, the last {}; without {})",
+            per_second(held),
+            during.len(),
+            per_second(slowest),
+            per_second(last),
+            per_second(without)
+        ),
     )
-    .ratio(slowest / without)
-    .target(format!("at least {LEAST_RATIO} of that without"), slowest / without >= LEAST_RATIO)
+    .ratio(held / without)
+    .target(format!("at least {LEAST_RATIO} of that without"), held / without >= LEAST_RATIO)
 }
