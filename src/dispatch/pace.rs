@@ -12,7 +12,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// An attempt that takes no longer than this beyond the fastest waits for nobody worth mentioning.
-const SLACK: Duration = Duration::from_millis(10);
+const SLACK: Duration = Duration::from_millis(5);
 /// How long urgent work is taken to go on after the last that came in.
 const URGENT: Duration = Duration::from_secs(2);
 /// How often is judged.
@@ -245,7 +245,7 @@ mod tests {
     #[test]
     fn beside_something_urgent_it_narrows_to_what_waits_little() {
         let (limit, rate) = settled(true, 40_000.0, Duration::from_millis(1));
-        assert!((200..=700).contains(&limit), "{limit}: 11 ms are 440");
+        assert!((100..=400).contains(&limit), "{limit}: 6 ms are 240");
         assert!(rate > 0.75 * 40_000.0, "{rate}");
     }
 
