@@ -80,8 +80,10 @@ async fn no_lists_are_sampled_in_any_day_and_little_of_the_rest() {
     create_day(&mut conn, day).await.unwrap();
     let sampled: Vec<(String, String)> = sqlx::query_as(
         "select relname::text, attname::text
-         from pg_attribute a join pg_class c on c.oid = attrelid and relkind in ('r', 'p') join pg_type t on t.oid = atttypid
-         where (relname ~ '^(notifications|receipts)' or relname = 'jobs') and relnamespace = 'public'::regnamespace and attnum > 0 and not attisdropped
+         from pg_attribute
+         join pg_class c on c.oid = attrelid and relkind in ('r', 'p') and relnamespace = 'public'::regnamespace
+         join pg_type t on t.oid = atttypid
+         where (relname ~ '^(notifications|receipts)' or relname = 'jobs') and attnum > 0 and not attisdropped
            and coalesce(attstattarget, -1) <>
                case when typcategory = 'A' or typname in ('bytea', 'varbit') then 0 else 10 end",
     )

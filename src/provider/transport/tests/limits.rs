@@ -238,17 +238,22 @@ async fn the_callers_state_belongs_to_the_connection() {
     assert_eq!(server.connections.load(Ordering::SeqCst), 2);
 }
 
+/// So many requests at once.
+fn many(pool: &TestPool, count: usize) -> JoinSet<Response<State>> {
+    let requests = (0..count).map(|_| {
+        let pool = pool.clone();
+        async move { send(&pool, "/", b"x").await.unwrap() }
+    });
+    requests.collect()
+}
+
 #[tokio::test]
 async fn a_fresh_connection_is_given_more_with_each_round_of_answers() {
     let gate = gate();
     let server = gated_server(&gate, 100).await;
     let pool =
         pool(server.port, Settings { first_streams: 2, connections: 3, max_streams: 24, ..settings() });
-    let mut requests = JoinSet::new();
-    for _ in 0..24 {
-        let pool = pool.clone();
-        requests.spawn(async move { send(&pool, "/", b"x").await.unwrap() });
-    }
+    let requests = many(&pool, 24);
     let mut answered = 0;
     for streams in [2, 4, 8] {
         until("its share is open", || gate.open.load(Ordering::SeqCst) == streams).await;
@@ -269,11 +274,7 @@ async fn where_more_waits_than_one_will_bear_the_others_open_after_its_first_rou
     let server = gated_server(&gate, 100).await;
     let pool =
         pool(server.port, Settings { first_streams: 2, connections: 3, max_streams: 10, ..settings() });
-    let mut requests = JoinSet::new();
-    for _ in 0..40 {
-        let pool = pool.clone();
-        requests.spawn(async move { send(&pool, "/", b"x").await.unwrap() });
-    }
+    let requests = many(&pool, 40);
     until("its share is open", || gate.open.load(Ordering::SeqCst) == 2).await;
     until("the rest waits", || pool.stats().waiting == 38).await;
     assert_eq!(pool.stats().connections, 1, "it has answered nothing yet");
