@@ -120,24 +120,24 @@ pub async fn write_page(
           select device_id, platform, environment, kind, user_id from devices
           where app_id = $1 and quarantined_at is null and source <> 1 and device_id > $2 and device_id <= $3
           order by device_id limit $4),
-        wanted as (
-          select l.lane_id, array_agg(d.device_id order by d.device_id) as devices
-          from seen d
-          join unnest($5::smallint[], $6::smallint[], $7::int[]) as l(platform, environment, lane_id)
-            on l.platform = d.platform and l.environment = d.environment
-          where (d.platform <> $8 or d.kind = $9)
-            and (d.user_id is null or d.user_id <> all($10::text[]))
-            and d.device_id <> all($11::bigint[])
-          group by l.lane_id),
+        wanted as materialized (
+          select l.lane_id, array(
+            select device_id from seen d
+            where d.platform = l.platform and d.environment = l.environment
+              and (d.platform <> $8 or d.kind = $9)
+              and (d.user_id is null or d.user_id <> all($10::text[]))
+              and d.device_id <> all($11::bigint[])
+            order by device_id) as devices
+          from unnest($5::smallint[], $6::smallint[], $7::int[]) as l(platform, environment, lane_id)),
         written as (
           insert into jobs (notification_id, lane_id, priority, class, due_at, expires_at, n, devices)
           select $12, lane_id, $13, $14, $15, $16, cardinality(part)::smallint, part
           from (select lane_id, devices[s : s + $17::int - 1] as part
                 from wanted, generate_series(1, cardinality(devices), $17::int) s) x
           returning lane_id, n)
-        select (select count(*) from seen) as "seen!", (select max(device_id) from seen) as reached,
-               (select coalesce(sum(n), 0) from written) as "found!",
+        select s.seen as "seen!", s.reached, (select coalesce(sum(n), 0) from written) as "found!",
                array(select distinct lane_id from written) as "lanes!"
+        from (select count(*) as seen, max(device_id) as reached from seen) s
         "#,
         fan_out.app.0,
         fan_out.reached.0,

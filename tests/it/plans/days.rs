@@ -93,6 +93,27 @@ async fn no_lists_are_sampled_in_any_day_and_little_of_the_rest() {
     assert_eq!(sampled, []);
 }
 
+/// Lists are compressed with lz4 where the server has it: pglz takes ten times as long.
+#[tokio::test]
+async fn lists_are_compressed_fast_in_any_day() {
+    let db = database().await;
+    let mut conn = db.pool.acquire().await.unwrap();
+    let day = today(&db.pool).await + Days::new(30);
+    create_day(&mut conn, day).await.unwrap();
+    let slow: Vec<(String, String)> = sqlx::query_as(
+        "select relname::text, attname::text
+         from pg_attribute
+         join pg_class c on c.oid = attrelid and relkind in ('r', 'p') and relnamespace = 'public'::regnamespace
+         where (relname ~ '^receipts' or relname = 'jobs') and attnum > 0 and not attisdropped and attstorage = 'x'
+           and attcompression <> 'l'
+           and (select 'lz4' = any(enumvals) from pg_settings where name = 'default_toast_compression')",
+    )
+    .fetch_all(&mut *conn)
+    .await
+    .unwrap();
+    assert_eq!(slow, []);
+}
+
 #[tokio::test]
 async fn a_day_is_made_while_somebody_holds_a_snapshot() {
     let db = database().await;
