@@ -155,11 +155,11 @@ impl fmt::Debug for Prepared {
 }
 
 fn uri(authority: &Authority, token: &DeviceToken) -> Uri {
-    let path = ["/3/device/", token.expose()].concat();
+    let path = Bytes::from(["/3/device/", token.expose()].concat());
     let mut parts = http::uri::Parts::default();
     parts.scheme = Some(Scheme::HTTPS);
     parts.authority = Some(authority.clone());
-    parts.path_and_query = Some(PathAndQuery::try_from(path).expect("an APNs token is hexadecimal"));
+    parts.path_and_query = Some(PathAndQuery::from_maybe_shared(path).expect("an APNs token is hexadecimal"));
     Uri::from_parts(parts).expect("scheme, authority and path are all there")
 }
 
