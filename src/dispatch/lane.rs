@@ -20,6 +20,10 @@ use super::window::Window;
 use super::{LaneSetup, Shared};
 use crate::queue::intake::Intake;
 
+/// So many windows are read ahead. While one is sent the next is claimed and loaded, which on a busy machine takes about as
+/// long; of more than that, a lane that sends slowly would have to look at more again each second.
+const READ_AHEAD: usize = 2;
+
 /// One lane of this node.
 #[derive(Debug)]
 pub(super) struct Lane {
@@ -43,7 +47,7 @@ impl Lane {
         let fingerprint = setup.senders.fingerprint();
         let gate = Gate::new(setup.id(), name.clone(), fingerprint, Arc::clone(&intake));
         let window = Arc::new(Window::new(shared.max_in_flight));
-        let ready = ReadyQueue::new(Arc::clone(&intake), shared.max_in_flight);
+        let ready = ReadyQueue::new(Arc::clone(&intake), shared.max_in_flight.saturating_mul(READ_AHEAD));
         let (brake, peers) = (shared.brakes.of(setup.id(), Some(&name)), Arc::clone(peers));
         let (gate, ended) = (Arc::new(gate), AtomicU64::new(0));
         let third_party = ThirdParty::default();

@@ -106,6 +106,7 @@ mod tests {
         (r#""title":"A","apns":{"payload":{"k":[0"#, ",1e15", "]}}"),
         (r#""title":"A","fcm":{"apns":{"payload":{"k":[0"#, ",1e15", "]}}}"),
         (r#""title":"A","fcm":{"data":{"k":""#, r"\\", r#""}}"#),
+        (r#""title":"A","fcm":{"android_v2":{"data":{"k":""#, r#"\""#, r#""}}}"#),
         (r#""title":"A","image":"https://example.com/"#, "a", r#"""#),
         (r#""title":"A","url":"https://example.com/"#, "a", r#"""#),
     ];
