@@ -51,6 +51,14 @@ impl Broadcast {
         Ok(Self { devices, took, cpu, peak_memory: stage.peak_memory()? })
     }
 
+    /// A service's first one opens its connections and fills its caches. It isn't counted, as the bare client's beginning isn't.
+    pub(super) async fn warm_up(bench: &Bench, stage: &Stage<'_>, devices: u64) -> anyhow::Result<()> {
+        bench
+            .progress
+            .begin(&format!("a first broadcast to {} devices, which doesn't count", grouped(devices)));
+        Self::run(stage, devices).await.map(drop)
+    }
+
     /// Deliveries a second.
     pub(super) fn rate(&self) -> f64 {
         self.devices as f64 / self.took.as_secs_f64()
@@ -78,21 +86,19 @@ impl Broadcast {
 /// Bare and whole in turn, since the machine changes its mind: the bare client goes first and last.
 pub(super) async fn measure(bench: &Bench, platform: Platform) -> anyhow::Result<Findings> {
     let devices = bench.sizes.devices;
-    let (mut speeds, mut broadcasts) = (Vec::new(), Vec::new());
+    let stage = Stage::set_up(bench, Template::of(platform, devices), Manner::COUNTS, &[]).await?;
+    let bare = Bare::new(platform, &stage.simulator).await?;
+    Broadcast::warm_up(bench, &stage, devices).await?;
+    let mut speeds = vec![bare_speed(bench, &bare, &stage).await?];
+    let mut broadcasts = Vec::new();
     for round in 1..=bench.sizes.rounds {
-        let template = Template::of(platform, devices);
-        let stage = Stage::set_up(bench, template, Manner::COUNTS, &[]).await?;
-        let bare = Bare::new(platform, &stage.simulator).await?;
-        if speeds.is_empty() {
-            speeds.push(bare_speed(bench, &bare, &stage).await?);
-        }
         bench.progress.begin(&format!("{platform}: broadcast {round} to {} devices", grouped(devices)));
         let broadcast = Broadcast::run(&stage, devices).await?;
         bench.progress.tell(&format!("{platform}: broadcast {round}: {}", per_second(broadcast.rate())));
         broadcasts.push(broadcast);
         speeds.push(bare_speed(bench, &bare, &stage).await?);
-        stage.strike().await?;
     }
+    stage.strike().await?;
     let facts = json!({
         "bare": speeds.iter().map(Speed::facts).collect::<Vec<_>>(),
         "broadcasts": broadcasts.iter().map(Broadcast::facts).collect::<Vec<_>>(),

@@ -22,6 +22,7 @@ pub(super) async fn measure(bench: &Bench) -> anyhow::Result<Findings> {
     let devices = bench.sizes.devices;
     let template = Template::of(Platform::Apns, devices);
     let near = Stage::set_up(bench, template, Manner::COUNTS, &[SETTING]).await?;
+    Broadcast::warm_up(bench, &near, devices).await?;
     bench.progress.begin("broadcast to a provider beside us");
     let beside = Broadcast::run(&near, devices).await?;
     near.strike().await?;
@@ -29,6 +30,7 @@ pub(super) async fn measure(bench: &Bench) -> anyhow::Result<Findings> {
     let manner = Manner { latency: AWAY, ..Manner::COUNTS };
     let stage = Stage::set_up(bench, template, manner, &[SETTING]).await?;
     let bare = Bare::new(Platform::Apns, &stage.simulator).await?.with_in_flight(STREAMS);
+    Broadcast::warm_up(bench, &stage, devices).await?;
     let before = bare_speed(bench, &bare, &stage).await?;
     bench.progress.begin("broadcast to a provider far away");
     let far = Broadcast::run(&stage, devices).await?;

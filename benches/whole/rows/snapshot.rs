@@ -19,9 +19,8 @@ pub(super) async fn measure(bench: &Bench) -> anyhow::Result<Findings> {
     let (devices, held) = (bench.sizes.devices, bench.sizes.snapshot);
     let template = Template::of(Platform::Apns, devices);
     let stage = Stage::set_up(bench, template, Manner::COUNTS, &[]).await?;
-    bench.progress.begin("broadcasts without a snapshot");
-    // The first one opens connections.
-    Broadcast::run(&stage, devices).await?;
+    Broadcast::warm_up(bench, &stage, devices).await?;
+    bench.progress.begin("a broadcast without a snapshot");
     let before = Broadcast::run(&stage, devices).await?;
 
     let mut session = stage.connect().await?;
