@@ -106,7 +106,7 @@ async fn resets_the_scripted_stream_only() {
 #[tokio::test]
 async fn goaway_spares_lower_streams_and_names_its_debug_text() {
     let simulator = simulator().await;
-    // Later than the GOAWAY on any machine.
+    // Later than the GOAWAY, unless the machine stands still for so long.
     let slow = Rule::token(other('b'), Action::Accept).delayed(Duration::from_secs(5));
     simulator.add_rule(slow);
     let debug = "Maximum active streams violated for this endpoint.".to_owned();
