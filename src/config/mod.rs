@@ -9,6 +9,7 @@ mod changes;
 mod database;
 mod delivery;
 mod endpoint;
+mod environment;
 mod error;
 mod fcm;
 mod limits;
@@ -62,7 +63,8 @@ pub struct Config {
 impl Config {
     /// Reads the file, if there is one, lays the environment over it and reads the files that they name.
     ///
-    /// Variables are `PUSHPOST__SECTION__KEY`, and `DATABASE_URL` for `database.url`; others are left alone.
+    /// Variables are `PUSHPOST__SECTION__KEY`, and `DATABASE_URL` for `database.url`. A key that is spelt with other
+    /// underscores is a fault.
     pub fn load(path: Option<&Path>, env: impl Iterator<Item = (String, String)>) -> Result<Self, Error> {
         Self::load_marking(path, env, &Marker::default())
     }

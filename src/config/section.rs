@@ -1,6 +1,7 @@
 //! One table of the configuration while it is read: typed look-ups that go on after a fault, so that all are told.
 
 use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
@@ -16,17 +17,23 @@ use crate::domain::parse_duration;
 pub(super) struct Reading<'a> {
     marker: &'a Marker,
     faults: RefCell<Vec<Fault>>,
+    /// Every key that was asked for, with its tables.
+    keys: RefCell<BTreeSet<String>>,
     /// The folder that relative paths in the file start from.
     folder: PathBuf,
 }
 
 impl<'a> Reading<'a> {
     pub(super) fn new(folder: PathBuf, faults: Vec<Fault>, marker: &'a Marker) -> Self {
-        Self { marker, faults: RefCell::new(faults), folder }
+        Self { marker, faults: RefCell::new(faults), keys: RefCell::default(), folder }
     }
 
     pub(super) fn into_faults(self) -> Vec<Fault> {
         self.faults.into_inner()
+    }
+
+    pub(super) fn into_keys(self) -> BTreeSet<String> {
+        self.keys.into_inner()
     }
 }
 
@@ -251,6 +258,7 @@ impl<'a> Section<'a> {
 
     fn node(&mut self, key: &'static str) -> Option<&'a Node> {
         self.known.push(key);
+        self.reading.keys.borrow_mut().insert(self.path_of(key));
         self.entries?.get(key)
     }
 

@@ -5,7 +5,7 @@ use std::fmt;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::path::{Path, PathBuf};
 
-use super::{Config, Error};
+use super::{Config, Error, environment};
 
 /// A file, if there is one, and the environment as it was when the process began.
 #[derive(Clone)]
@@ -26,6 +26,18 @@ impl Sources {
     /// See [`Config::load`].
     pub fn new(file: Option<&Path>, environment: impl Iterator<Item = (String, String)>) -> Self {
         Self { file: file.map(Path::to_owned), environment: environment.collect() }
+    }
+
+    /// The file, if one is named.
+    pub fn file(&self) -> Option<&Path> {
+        self.file.as_deref()
+    }
+
+    /// The variables that look like settings and have no effect with this configuration. Empty variables count as not set.
+    pub fn variables_without_effect(&self, config: &Config) -> Vec<&str> {
+        let set = self.environment.iter().filter(|(_, value)| !value.is_empty());
+        let names = set.map(|(name, _)| name.as_str());
+        environment::without_effect(names, config.database.url.is_some()).collect()
     }
 
     /// Reads all of it.

@@ -5,13 +5,8 @@ use std::path::Path;
 
 use toml::de::{DeArray, DeTable, DeValue};
 
+use super::environment::{self, Setting};
 use super::error::{Fault, Place};
-
-/// What stands before the names of variables that set a key.
-const PREFIX: &str = "PUSHPOST__";
-
-/// The variable that most platforms hand a database over in.
-const DATABASE_URL: &str = "DATABASE_URL";
 
 /// A value and where it was said.
 #[derive(Clone, Debug)]
@@ -52,21 +47,11 @@ pub(super) fn parse(text: &str, file: &Path) -> Result<Table, Vec<Fault>> {
     Err(errors.iter().map(fault).collect())
 }
 
-/// Lays the environment over the file. A variable that is empty counts as not set.
-pub(super) fn overlay(table: &mut Table, env: impl Iterator<Item = (String, String)>) -> Vec<Fault> {
-    let mut variables: Vec<_> = env.filter(|(_, value)| !value.is_empty()).collect();
-    variables.sort();
-    let mut faults = Vec::new();
-    let own_url = variables.iter().any(|(name, _)| {
-        name.strip_prefix(PREFIX).is_some_and(|key| matches!(key, "DATABASE__URL" | "DATABASE__URL_FILE"))
-    });
-    for (name, value) in variables {
-        let key = match name.strip_prefix(PREFIX) {
-            Some(key) => key.to_owned(),
-            None if name == DATABASE_URL && !own_url => "DATABASE__URL".to_owned(),
-            None => continue,
-        };
-        if let Err(fault) = set(table, &key, Place::Variable(name), value) {
+/// Lays the environment over the file.
+pub(super) fn overlay(table: &mut Table, environment: impl Iterator<Item = (String, String)>) -> Vec<Fault> {
+    let (settings, mut faults) = environment::settings(environment);
+    for Setting { key, place, text } in settings {
+        if let Err(fault) = set(table, &key, place, text) {
             faults.push(fault);
         }
     }

@@ -1,0 +1,245 @@
+//! Which environment variables set a configuration key, and which ones only look as if they did.
+//!
+//! A variable that a reader of the documentation could have meant as a setting must not be ignored in silence: the
+//! service would start with a default, and with an empty database of its own.
+
+use std::collections::BTreeSet;
+
+use super::Config;
+use super::error::{Fault, Place};
+use super::section::{Reading, Section};
+use super::sources::Marker;
+use super::tree::{Node, Table, Value};
+
+/// What stands before the names of variables that set a key.
+const PREFIX: &str = "PUSHPOST__";
+/// What all our own variables begin with.
+const OWN: &str = "PUSHPOST_";
+/// The variable that most platforms hand a database over in.
+const DATABASE_URL: &str = "DATABASE_URL";
+/// Names of other programs for the same thing. They are not read, which is told where no database is configured.
+const DATABASE_URL_ELSEWHERE: [&str; 6] =
+    ["DB_URL", "DATABASE_URI", "DATABASE_DSN", "POSTGRES_URL", "POSTGRESQL_URL", "PG_URL"];
+/// Variables of ours that set no key: for the log, the command line and the tests.
+const NOT_KEYS: [&str; 6] = ["CONFIG", "LOG", "LOG_FORMAT", "KEY", "URL", "TEST_SEED"];
+/// Stands for the name of an app in [`Keys`].
+const ANY_APP: &str = "*";
+
+/// One variable that sets a key: the key as `SERVER__LISTEN`, its place and its value.
+pub(super) struct Setting {
+    pub(super) key: String,
+    pub(super) place: Place,
+    pub(super) text: String,
+}
+
+/// The settings of an environment, sorted by the names of their variables, and the variables that are wrong. An empty
+/// variable counts as not set.
+pub(super) fn settings(environment: impl Iterator<Item = (String, String)>) -> (Vec<Setting>, Vec<Fault>) {
+    let mut variables: Vec<_> = environment.filter(|(_, value)| !value.is_empty()).collect();
+    variables.sort();
+    let has_own_url = variables.iter().any(|(name, _)| {
+        name.strip_prefix(PREFIX).is_some_and(|key| matches!(key, "DATABASE__URL" | "DATABASE__URL_FILE"))
+    });
+    let keys = Keys::known();
+    let (mut settings, mut faults) = (Vec::new(), Vec::new());
+    for (name, text) in variables {
+        let key = match name.strip_prefix(PREFIX) {
+            Some(key) => key.to_owned(),
+            None if name == DATABASE_URL && !has_own_url => "DATABASE__URL".to_owned(),
+            None => match misspelt(&name, &keys) {
+                Some(fault) => {
+                    faults.push(fault);
+                    continue;
+                }
+                None => continue,
+            },
+        };
+        match keys.misplaced(&key) {
+            Some(meant) => faults.push(unknown(&name, &meant)),
+            None => settings.push(Setting { key, place: Place::Variable(name), text }),
+        }
+    }
+    (settings, faults)
+}
+
+/// The variables that look like ours, or like a database's, and have no effect. For the log of a start.
+pub(super) fn without_effect<'a>(
+    names: impl Iterator<Item = &'a str>,
+    has_database: bool,
+) -> impl Iterator<Item = &'a str> {
+    names.filter(move |name| match name.strip_prefix(OWN) {
+        Some(rest) => !rest.starts_with('_') && !NOT_KEYS.contains(&rest) && !is_of_kubernetes(rest),
+        None => !has_database && DATABASE_URL_ELSEWHERE.contains(name),
+    })
+}
+
+/// A key that is written with single underscores, such as `PUSHPOST_DATABASE_URL`.
+fn misspelt(name: &str, keys: &Keys) -> Option<Fault> {
+    let rest = name.strip_prefix(OWN)?;
+    if NOT_KEYS.contains(&rest) || is_of_kubernetes(rest) {
+        return None;
+    }
+    keys.spelt_otherwise(rest).map(|meant| unknown(name, &meant))
+}
+
+fn unknown(name: &str, meant: &str) -> Fault {
+    Fault {
+        place: Some(Place::Variable(name.to_owned())),
+        key: String::new(),
+        message: "not a configuration key".to_owned(),
+        suggestion: Some(meant.to_owned()),
+    }
+}
+
+/// Kubernetes sets these for every service of a namespace, so also for one that is called `pushpost`
+/// (<https://kubernetes.io/docs/concepts/services-networking/service/#environment-variables>).
+fn is_of_kubernetes(rest: &str) -> bool {
+    // As `*SERVICE_HOST`, `*SERVICE_PORT*`, `*PORT` and `*PORT_<n>_*`.
+    let has_numbered_port = || {
+        rest.match_indices("PORT_").any(|(at, port)| {
+            let after = rest.get(at + port.len()..).unwrap_or_default();
+            let digits = after.bytes().take_while(u8::is_ascii_digit).count();
+            digits > 0 && after.as_bytes().get(digits) == Some(&b'_')
+        })
+    };
+    rest.ends_with("SERVICE_HOST")
+        || rest.contains("SERVICE_PORT")
+        || rest.ends_with("PORT")
+        || has_numbered_port()
+}
+
+/// Every key that a variable can set, as `database.url`, or `apps.*.apns.key_id` for that of any app.
+struct Keys(BTreeSet<String>);
+
+impl Keys {
+    /// Asks the readers of all sections, so that a new key is known here as soon as it is read.
+    fn known() -> Self {
+        let empty = || Node { value: Value::Table(Table::new()), place: None };
+        let sections = ["apns", "fcm", "user_tokens"].map(|name| (name.to_owned(), empty()));
+        let app = Node { value: Value::Table(Table::from(sections)), place: None };
+        let apps = Node { value: Value::Table(Table::from([(ANY_APP.to_owned(), app)])), place: None };
+        let table = Table::from([("apps".to_owned(), apps)]);
+        let marker = Marker::default();
+        let reading = Reading::new(std::path::PathBuf::new(), Vec::new(), &marker);
+        let _defaults = Config::read(Section::root(&reading, &table));
+        let all = reading.into_keys();
+        let is_table = |key: &String| all.iter().any(|other| other.starts_with(&format!("{key}.")));
+        Self(all.iter().filter(|key| !is_table(key)).cloned().collect())
+    }
+
+    /// The variable for the key that `rest` (`DATABASE_URL`) is if underscores don't count.
+    fn spelt_otherwise(&self, rest: &str) -> Option<String> {
+        let rest = flat(rest);
+        self.0.iter().find_map(|key| match key.split_once(ANY_APP) {
+            None => (flat(key) == rest).then(|| variable(key)),
+            Some((before, after)) => {
+                let app = rest.strip_prefix(&flat(before))?.strip_suffix(&flat(after))?;
+                let app = app.strip_prefix('_')?.strip_suffix('_')?;
+                (!app.is_empty()).then(|| variable(&key.replace(ANY_APP, app)))
+            }
+        })
+    }
+
+    /// The variable for the key that `SERVER_LISTEN` or `DATABASE__MAX__CONNECTIONS` is meant to be, where it is none.
+    fn misplaced(&self, key: &str) -> Option<String> {
+        let own = format!("{PREFIX}{key}");
+        let meant = self.spelt_otherwise(key)?;
+        // The name of an app may have underscores of its own.
+        (!meant.eq_ignore_ascii_case(&own) && !self.is_key(key)).then_some(meant)
+    }
+
+    fn is_key(&self, key: &str) -> bool {
+        let path = key.to_lowercase().replace("__", ".");
+        let mut parts: Vec<_> = path.split('.').collect();
+        if parts.first() == Some(&"apps") && parts.len() > 2 {
+            parts[1] = ANY_APP;
+        }
+        self.0.contains(&parts.join("."))
+    }
+}
+
+/// Lower case, with one underscore between words, whatever separated them.
+fn flat(key: &str) -> String {
+    let words = key.split(['.', '_', '-']).filter(|word| !word.is_empty());
+    words.collect::<Vec<_>>().join("_").to_lowercase()
+}
+
+fn variable(key: &str) -> String {
+    format!("{PREFIX}{}", key.replace('.', "__").to_uppercase())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn meant(name: &str) -> Vec<String> {
+        let variables = [(name.to_owned(), "x".to_owned())].into_iter();
+        settings(variables).1.into_iter().filter_map(|fault| fault.suggestion).collect()
+    }
+
+    #[test]
+    fn a_key_with_single_underscores_is_a_fault_with_the_right_variable() {
+        for (name, right) in [
+            ("PUSHPOST_DATABASE_URL", "PUSHPOST__DATABASE__URL"),
+            ("PUSHPOST_DATABASE__URL", "PUSHPOST__DATABASE__URL"),
+            ("PUSHPOST__DATABASE_URL", "PUSHPOST__DATABASE__URL"),
+            ("PUSHPOST_SERVER_LISTEN", "PUSHPOST__SERVER__LISTEN"),
+            ("PUSHPOST__DATABASE__MAX__CONNECTIONS", "PUSHPOST__DATABASE__MAX_CONNECTIONS"),
+            ("PUSHPOST_APPS_SHOP_APNS_KEY_ID", "PUSHPOST__APPS__SHOP__APNS__KEY_ID"),
+            (
+                "PUSHPOST_APPS_MY_SHOP_FCM_SERVICE_ACCOUNT_FILE",
+                "PUSHPOST__APPS__MY_SHOP__FCM__SERVICE_ACCOUNT_FILE",
+            ),
+        ] {
+            assert_eq!(meant(name), [right], "{name}");
+        }
+    }
+
+    #[test]
+    fn what_is_right_or_of_others_is_no_fault() {
+        for name in [
+            "PUSHPOST__DATABASE__URL",
+            "PUSHPOST__APPS__MY_SHOP__APNS__KEY_ID",
+            "PUSHPOST_CONFIG",
+            "PUSHPOST_LOG",
+            "PUSHPOST_URL",
+            "PUSHPOST_COLOUR",
+            "PUSHPOST_SERVER",
+            "DATABASE_URL",
+            "HOME",
+        ] {
+            assert_eq!(meant(name), [""; 0], "{name}");
+        }
+    }
+
+    /// As a pod has them beside services `pushpost`, `pushpost-server` and `pushpost-db`.
+    const OF_KUBERNETES: [&str; 10] = [
+        "PUSHPOST_SERVICE_HOST",
+        "PUSHPOST_SERVICE_PORT",
+        "PUSHPOST_SERVICE_PORT_HTTP",
+        "PUSHPOST_PORT",
+        "PUSHPOST_PORT_8080_TCP",
+        "PUSHPOST_PORT_8080_TCP_ADDR",
+        "PUSHPOST_SERVER_SERVICE_HOST",
+        "PUSHPOST_SERVER_PORT_80_TCP_PROTO",
+        "PUSHPOST_DB_PORT",
+        "PUSHPOST_DB_PORT_5432_TCP_PORT",
+    ];
+
+    #[test]
+    fn variables_of_kubernetes_are_left_alone() {
+        for name in OF_KUBERNETES {
+            assert_eq!(meant(name), [""; 0], "{name}");
+        }
+        assert_eq!(without_effect(OF_KUBERNETES.into_iter(), false).count(), 0);
+    }
+
+    #[test]
+    fn what_has_no_effect_is_named() {
+        let names = ["PUSHPOST_COLOUR", "PUSHPOST_PORTS", "PUSHPOST_LOG", "PUSHPOST__X", "DB_URL", "HOME"];
+        let found: Vec<_> = without_effect(names.into_iter(), false).collect();
+        assert_eq!(found, ["PUSHPOST_COLOUR", "PUSHPOST_PORTS", "DB_URL"]);
+        let found: Vec<_> = without_effect(names.into_iter(), true).collect();
+        assert_eq!(found, ["PUSHPOST_COLOUR", "PUSHPOST_PORTS"]);
+    }
+}
