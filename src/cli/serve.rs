@@ -38,6 +38,7 @@ impl Serve {
             RoleName::Api => Role::Api,
             RoleName::Worker => Role::Worker,
         };
+        runtime::announce(&config, &sources, role);
         let shutdown = Shutdown::default();
         let (reload, reload_now) = Reload::new(sources);
         let (signals, hangup) = (Signals::catch()?, Hangup::catch()?);

@@ -33,11 +33,13 @@ impl Sources {
         self.file.as_deref()
     }
 
-    /// The variables that look like settings and have no effect with this configuration. Empty variables count as not set.
+    /// The variables that look like settings and have no effect with this configuration, sorted. Empty variables count as not set.
     pub fn variables_without_effect(&self, config: &Config) -> Vec<&str> {
         let set = self.environment.iter().filter(|(_, value)| !value.is_empty());
         let names = set.map(|(name, _)| name.as_str());
-        environment::without_effect(names, config.database.url.is_some()).collect()
+        let mut names: Vec<_> = environment::without_effect(names, config.database.url.is_some()).collect();
+        names.sort_unstable();
+        names
     }
 
     /// Reads all of it.

@@ -4,6 +4,7 @@
 //! [`Service::run`] ends when told to: first it takes nothing new and finishes what is in flight, then, after the
 //! drain time or at a second signal, it lets go; whatever it still holds is the others' at once.
 
+mod announce;
 mod core;
 mod database;
 mod listeners;
@@ -17,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
 
+pub use announce::announce;
 pub use database::Database;
 pub use reload::{Reload, ReloadNow};
 pub use service::Service;
@@ -33,6 +35,15 @@ pub enum Role {
 }
 
 impl Role {
+    /// As on the command line.
+    fn name(self) -> &'static str {
+        match self {
+            Self::All => "all",
+            Self::Api => "api",
+            Self::Worker => "worker",
+        }
+    }
+
     fn answers(self) -> bool {
         matches!(self, Self::All | Self::Api)
     }

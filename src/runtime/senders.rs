@@ -36,7 +36,8 @@ pub(super) async fn apps(conn: &mut sqlx::PgConnection, config: &Config) -> anyh
     Ok(apps.collect())
 }
 
-fn is_configured(settings: &AppSettings, platform: Platform) -> bool {
+/// Has the app credentials for a platform?
+pub(super) fn is_configured(settings: &AppSettings, platform: Platform) -> bool {
     match platform {
         Platform::Apns => settings.apns.is_some(),
         Platform::Fcm => settings.fcm.is_some(),

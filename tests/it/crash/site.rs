@@ -98,6 +98,19 @@ impl Site {
         timeout(LONG, command.output()).await.expect("a command ends").unwrap()
     }
 
+    /// The same with these environment variables.
+    pub(crate) async fn run_with(&self, arguments: &[&str], variables: &[(&str, &str)]) -> Output {
+        let mut command = self.command(arguments);
+        command.envs(variables.iter().copied());
+        timeout(LONG, command.output()).await.expect("a command ends").unwrap()
+    }
+
+    /// The lines of the service's log, each a JSON object.
+    pub(crate) fn log_lines(&self) -> Vec<Value> {
+        let log = fs::read_to_string(self.log()).unwrap_or_default();
+        log.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
+    }
+
     /// A new key's secret.
     pub(crate) async fn key(&self, scopes: &str) -> String {
         let output = self.run(&["keys", "create", "--app", "shop", "--scope", scopes]).await;
@@ -107,7 +120,17 @@ impl Site {
 
     /// Starts the service and waits until it is ready.
     pub(crate) async fn serve(&self) -> Node {
-        let mut node = self.start();
+        self.until_ready(self.start()).await
+    }
+
+    /// The same with these environment variables.
+    pub(crate) async fn serve_with(&self, variables: &[(&str, &str)]) -> Node {
+        let mut command = self.command(&["serve"]);
+        command.envs(variables.iter().copied());
+        self.until_ready(self.spawn(command)).await
+    }
+
+    async fn until_ready(&self, mut node: Node) -> Node {
         let begun = Instant::now();
         loop {
             let ready = self.http.get(self.url("/readyz")).send().await;
@@ -122,8 +145,11 @@ impl Site {
 
     /// Starts the service.
     pub(crate) fn start(&self) -> Node {
+        self.spawn(self.command(&["serve"]))
+    }
+
+    fn spawn(&self, mut command: Command) -> Node {
         let log = File::options().create(true).append(true).open(self.log()).unwrap();
-        let mut command = self.command(&["serve"]);
         let child = command.stdout(Stdio::null()).stderr(log).spawn().unwrap();
         fs::write(self.folder.join("service.pid"), child.id().unwrap().to_string()).unwrap();
         Node { child }
