@@ -37,7 +37,7 @@ impl Config {
             trusted_proxies
         );
         section!(changes, "database", &self.database, &new.database, applied [],
-            url, data_dir, postgres_bin_dir, max_connections, migrate);
+            url, data_dir, postgres_bin_dir, max_connections, start_timeout, migrate);
         section!(changes, "delivery", &self.delivery, &new.delivery, applied [],
             default_ttl, max_in_flight, retry.initial as "retry_initial", retry.throttled as "retry_throttled",
             retry.max as "retry_max", node_timeout, drain_timeout);

@@ -1,6 +1,7 @@
 //! `[database]`: a Postgres of your own, or a folder for an embedded one.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use super::secret::Secret;
 use super::section::Section;
@@ -16,6 +17,8 @@ pub struct DatabaseSettings {
     pub postgres_bin_dir: Option<PathBuf>,
     /// Connections of one node, its own duties included.
     pub max_connections: u32,
+    /// How long `serve` waits at its start for Postgres, or for another holder of [`Self::data_dir`].
+    pub start_timeout: Duration,
     /// Does `serve` apply migrations at its start?
     pub migrate: bool,
 }
@@ -27,6 +30,7 @@ impl Default for DatabaseSettings {
             data_dir: PathBuf::from("./pushpost-data"),
             postgres_bin_dir: None,
             max_connections: 16,
+            start_timeout: Duration::from_secs(60),
             migrate: true,
         }
     }
@@ -41,6 +45,7 @@ impl DatabaseSettings {
             postgres_bin_dir: section.path("postgres_bin_dir"),
             max_connections: section.integer("max_connections", 2..=10_000, default.max_connections.into())
                 as u32,
+            start_timeout: section.duration("start_timeout", Duration::ZERO, default.start_timeout),
             migrate: section.flag("migrate", default.migrate),
         };
         let schemes = ["postgres://", "postgresql://"];
