@@ -1,4 +1,4 @@
-//! Calling nodes dead, and sweeping their jobs.
+//! Which nodes stand still, and sweeping the jobs of dead ones.
 //!
 //! A node is dead when its watcher has *itself seen* the same beat for the node time-out of its own monotonic clock,
 //! with at least four successful reads in that time and none failed: an outage of Postgres kills nobody, and clocks do
@@ -36,37 +36,25 @@ impl Watch {
         self.seen.clear();
     }
 
-    /// Looks at every node, buries those that stood still for too long, and sweeps what dead nodes hold.
-    pub(super) async fn look(
+    /// Takes in one reading of all nodes that was asked for at `asked`. Returns the living nodes whose heartbeat has
+    /// stood still for the node time-out, each with the count at which it stands.
+    pub(super) fn stood_still(
         &mut self,
-        conn: &mut PgConnection,
+        nodes: &[Watched],
+        asked: Instant,
         timeout: Duration,
-    ) -> Result<(), store::Error> {
-        let nodes = store::nodes::watch(conn).await?;
-        let mut dead: Vec<NodeId> = nodes.iter().filter(|node| node.dead).map(|node| node.node).collect();
-        for (node, beat) in self.stood_still(&nodes, timeout) {
-            if store::nodes::bury(conn, node, beat).await? {
-                tracing::warn!(node = node.0, "node {node} has stopped beating: its jobs go to others");
-                dead.push(node);
-            }
-        }
-        if !dead.is_empty() {
-            sweep(conn, &dead).await?;
-        }
-        Ok(())
-    }
-
-    fn stood_still(&mut self, nodes: &[Watched], timeout: Duration) -> Vec<(NodeId, i64)> {
-        let now = Instant::now();
+    ) -> Vec<(NodeId, i64)> {
         self.seen.retain(|node, _| nodes.iter().any(|watched| watched.node == *node && !watched.dead));
         let mut still = Vec::new();
         for node in nodes.iter().filter(|node| !node.dead) {
-            let seen = self.seen.entry(node.node).or_insert(Seen { beat: node.beat, since: now, reads: 0 });
+            // A count is known from its answer on, and was still the same when the latest reading was asked for.
+            let first = Seen { beat: node.beat, since: Instant::now(), reads: 0 };
+            let seen = self.seen.entry(node.node).or_insert(first);
             if seen.beat != node.beat {
-                *seen = Seen { beat: node.beat, since: now, reads: 0 };
+                *seen = first;
             }
             seen.reads += 1;
-            if seen.reads >= LEAST_READS && now.duration_since(seen.since) >= timeout {
+            if seen.reads >= LEAST_READS && asked.saturating_duration_since(seen.since) >= timeout {
                 still.push((node.node, node.beat));
             }
         }
@@ -96,37 +84,54 @@ mod tests {
 
     const TIMEOUT: Duration = Duration::from_secs(15);
 
+    fn stood_still(watch: &mut Watch, nodes: &[Watched]) -> Vec<(NodeId, i64)> {
+        watch.stood_still(nodes, Instant::now(), TIMEOUT)
+    }
+
     fn node(beat: i64) -> [Watched; 1] {
-        [Watched { node: NodeId(1), beat, dead: false }]
+        [Watched { node: NodeId(1), beat, dead: false, leads: false }]
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_node_that_stands_still_for_the_timeout_is_dead() {
         let mut watch = Watch::default();
         for _ in 0..5 {
-            assert!(watch.stood_still(&node(7), TIMEOUT).is_empty());
+            assert!(stood_still(&mut watch, &node(7)).is_empty());
             tokio::time::advance(Duration::from_secs(3)).await;
         }
-        assert_eq!(watch.stood_still(&node(7), TIMEOUT), [(NodeId(1), 7)]);
+        assert_eq!(stood_still(&mut watch, &node(7)), [(NodeId(1), 7)]);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_beat_or_a_failed_read_starts_the_watch_anew() {
         let mut watch = Watch::default();
         for beat in 0..20 {
-            assert!(watch.stood_still(&node(beat), TIMEOUT).is_empty());
+            assert!(stood_still(&mut watch, &node(beat)).is_empty());
             tokio::time::advance(Duration::from_secs(3)).await;
         }
         tokio::time::advance(TIMEOUT).await;
         watch.interrupted();
-        assert!(watch.stood_still(&node(19), TIMEOUT).is_empty());
+        assert!(stood_still(&mut watch, &node(19)).is_empty());
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_long_gap_between_two_reads_kills_nobody() {
         let mut watch = Watch::default();
-        assert!(watch.stood_still(&node(7), TIMEOUT).is_empty());
+        assert!(stood_still(&mut watch, &node(7)).is_empty());
         tokio::time::advance(TIMEOUT * 10).await;
-        assert!(watch.stood_still(&node(7), TIMEOUT).is_empty(), "two reads are not four");
+        assert!(stood_still(&mut watch, &node(7)).is_empty(), "two reads are not four");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_reading_speaks_of_the_moment_at_which_it_was_asked_for() {
+        let mut watch = Watch::default();
+        for _ in 0..4 {
+            assert!(stood_still(&mut watch, &node(7)).is_empty());
+            tokio::time::advance(Duration::from_secs(3)).await;
+        }
+        let asked = Instant::now();
+        // The answer takes so long that the node may have gone on meanwhile.
+        tokio::time::advance(TIMEOUT).await;
+        assert!(watch.stood_still(&node(7), asked, TIMEOUT).is_empty());
     }
 }

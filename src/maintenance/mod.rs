@@ -1,9 +1,11 @@
-//! The duties that keep the queue healthy, one file each. One node leads and does them; two leaders would be harmless.
+//! The duties that keep the queue healthy, one file each. One node leads and does them while its heartbeat is fresh; two
+//! leaders would be harmless.
 //! Partitions any node makes that finds tomorrow's missing.
 
 mod days;
 mod dead_nodes;
 mod expiry;
+mod leadership;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,16 +17,16 @@ use tokio_util::sync::CancellationToken;
 
 use crate::queue::membership::Membership;
 use crate::store;
-use dead_nodes::Watch;
+use leadership::Leadership;
 
 pub use dead_nodes::sweep;
 
+/// At most so long between two looks at what is due.
 const ROUND: Duration = Duration::from_secs(1);
-const WATCH: Duration = Duration::from_secs(3);
 const EXPIRE: Duration = Duration::from_secs(2);
 const HOURLY: Duration = Duration::from_secs(3600);
 const AGAIN: Duration = Duration::from_secs(60);
-/// A duty that takes longer is given up together with its connection, and leadership with it.
+/// A duty that takes longer is given up together with its connection; a leader gives up its leadership with it.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What maintenance needs.
@@ -38,54 +40,55 @@ pub struct Settings {
     pub retention_days: i32,
 }
 
-/// Leads if nobody else does, and then does the duties when they are due, until told to stop.
+/// Leads if no other node does, and then does the duties when they are due, until told to stop.
 pub async fn run(settings: Settings, stop: CancellationToken) {
-    let mut ticks = interval(ROUND);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut duties = Duties::new();
-    let mut lead: Option<PoolConnection<sqlx::Postgres>> = None;
+    let mut ticks = interval(ROUND.min(duties.leadership.review_interval(settings.membership.timeout())));
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut conn: Option<PoolConnection<sqlx::Postgres>> = None;
     loop {
         tokio::select! {
             () = stop.cancelled() => break,
             _ = ticks.tick() => {}
         }
-        let result = tokio::time::timeout(PATIENCE, duties.round(&settings, &mut lead)).await;
+        let result = tokio::time::timeout(PATIENCE, duties.round(&settings, &mut conn)).await;
         let error = match result {
             Ok(Ok(())) => continue,
             Ok(Err(error)) => error.to_string(),
             Err(_) => "no answer".to_owned(),
         };
         tracing::warn!(error, "maintenance failed; it is tried again");
-        duties.watch.interrupted();
-        if let Some(conn) = lead.take() {
+        duties.leadership.interrupt(&settings.membership);
+        if let Some(conn) = conn.take() {
             drop(conn.detach());
         }
     }
-    if let Some(mut conn) = lead {
-        // Closing the connection would end it as well, a little later.
-        let _unlocked = store::leader::resign(&mut conn).await;
+    if let Some(mut conn) = conn {
+        // The node leaves at once: its leadership would end then as well.
+        let _resigned = duties.leadership.resign(&mut conn).await;
     }
 }
 
 /// When each duty is due next.
 struct Duties {
-    next_watch: Instant,
+    next_review: Instant,
     next_expire: Instant,
     next_hour: Instant,
     next_days: Instant,
-    watch: Watch,
+    leadership: Leadership,
 }
 
 impl Duties {
     fn new() -> Self {
         let now = Instant::now();
-        Self { next_watch: now, next_expire: now, next_hour: now, next_days: now, watch: Watch::default() }
+        let leadership = Leadership::default();
+        Self { next_review: now, next_expire: now, next_hour: now, next_days: now, leadership }
     }
 
     async fn round(
         &mut self,
         settings: &Settings,
-        lead: &mut Option<PoolConnection<sqlx::Postgres>>,
+        conn: &mut Option<PoolConnection<sqlx::Postgres>>,
     ) -> Result<(), store::Error> {
         let now = Instant::now();
         if now >= self.next_days {
@@ -96,32 +99,23 @@ impl Duties {
                 tracing::error!(%error, "the next days' partitions can't be made");
             }
         }
-        if now < self.next_watch && lead.is_none() {
+        let membership = &settings.membership;
+        if now < self.next_review && !self.leadership.is_held(membership) {
             return Ok(());
         }
-        let conn = match lead {
+        let conn = match conn {
             Some(conn) => conn,
-            None => {
-                self.next_watch = now + WATCH;
-                let mut conn = settings.pool.acquire().await.map_err(store::Error::from)?;
-                if !store::leader::try_lead(&mut conn).await? {
-                    return Ok(());
-                }
-                tracing::info!(node = settings.membership.id().0, "this node leads");
-                self.watch = Watch::default();
-                self.next_watch = now;
-                lead.insert(conn)
-            }
+            None => conn.insert(settings.pool.acquire().await.map_err(store::Error::from)?),
         };
-        if now >= self.next_watch {
-            self.next_watch = now + WATCH;
-            self.watch.look(conn, settings.membership.timeout()).await?;
+        if now >= self.next_review {
+            self.leadership.review(conn, membership).await?;
+            self.next_review = now + self.leadership.review_interval(membership.timeout());
         }
-        if now >= self.next_expire {
+        if now >= self.next_expire && self.leadership.is_held(membership) {
             self.next_expire = now + EXPIRE;
             expiry::run(conn).await?;
         }
-        if now >= self.next_hour {
+        if now >= self.next_hour && self.leadership.is_held(membership) {
             self.next_hour = now + HOURLY;
             store::nodes::forget(conn).await?;
             store::fan_outs::expire(conn).await?;

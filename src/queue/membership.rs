@@ -1,7 +1,7 @@
 //! This node among the others. The lease is the node's: a job is leased while its node lives, and a node shows that it
 //! lives by counting up a beat (docs/queue.md 3).
 
-use std::sync::atomic::{AtomicI32, AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 use sqlx::PgPool;
@@ -17,11 +17,13 @@ pub struct Membership {
     name: String,
     id: AtomicI32,
     started: Instant,
-    /// Milliseconds from `started` to the last committed beat.
+    /// Milliseconds from `started` to the moment at which the last committed beat was asked for.
     last_beat: AtomicU64,
     /// Milliseconds from `started` to Postgres's last answer to the pulse.
     last_answer: AtomicU64,
     living: AtomicI64,
+    /// The leadership is to be given up with the next round of the pulse.
+    resigning: AtomicBool,
     timeout: Duration,
     clock: Clock,
 }
@@ -33,19 +35,22 @@ impl Membership {
     /// Postgres is out of reach.
     pub async fn enter(pool: &PgPool, name: String, timeout: Duration) -> Result<Self, store::Error> {
         let mut conn = pool.acquire().await.map_err(store::Error::from)?;
+        let asked = Instant::now();
         let (id, clock) = store::nodes::enter(&mut conn, &name).await?;
         tracing::info!(node = id.0, name, "entered as node {id}");
-        Ok(Self::new(name, id, timeout, Clock::new(clock)))
+        Ok(Self::new(name, id, timeout, Clock::new(clock), asked))
     }
 
-    fn new(name: String, id: NodeId, timeout: Duration, clock: Clock) -> Self {
+    /// `started`: the moment at which the node's first beat was asked for.
+    fn new(name: String, id: NodeId, timeout: Duration, clock: Clock, started: Instant) -> Self {
         Self {
             name,
             id: AtomicI32::new(id.0),
-            started: Instant::now(),
+            started,
             last_beat: AtomicU64::new(0),
             last_answer: AtomicU64::new(0),
             living: AtomicI64::new(1),
+            resigning: AtomicBool::new(false),
             timeout,
             clock,
         }
@@ -55,7 +60,7 @@ impl Membership {
     #[cfg(test)]
     pub fn alone() -> Self {
         let clock = Clock::new(chrono::DateTime::UNIX_EPOCH);
-        Self::new("alone".to_owned(), NodeId(1), Duration::from_secs(15), clock)
+        Self::new("alone".to_owned(), NodeId(1), Duration::from_secs(15), clock, Instant::now())
     }
 
     /// The present id: it changes when others have called this node dead.
@@ -89,7 +94,8 @@ impl Membership {
         self.living.load(Ordering::Relaxed) > 1
     }
 
-    /// Time since the last committed beat.
+    /// Time since the last committed beat was asked for. The answer may come later by any time, and others watch the
+    /// beat from its commit on.
     pub fn since_beat(&self) -> Duration {
         self.since_beat_at(Instant::now())
     }
@@ -119,6 +125,7 @@ impl Membership {
     /// # Errors
     /// Postgres is out of reach.
     pub async fn beat(&self, conn: &mut sqlx::PgConnection) -> Result<(), store::Error> {
+        let asked = self.millis();
         match store::nodes::beat(conn, self.id()).await? {
             Some(beat) => {
                 self.living.store(beat.living, Ordering::Relaxed);
@@ -135,7 +142,22 @@ impl Membership {
                 self.clock.set(clock);
             }
         }
-        self.last_beat.store(self.millis(), Ordering::Release);
+        self.last_beat.store(asked, Ordering::Release);
+        Ok(())
+    }
+
+    /// The duties of the leader fail on this node though its heartbeat may go on: another node shall lead, if this one
+    /// does.
+    pub fn resign(&self) {
+        self.resigning.store(true, Ordering::Release);
+    }
+
+    /// Gives the leadership up if that is wanted. On the pulse's connection: the one of the duties may be the trouble.
+    pub(super) async fn resign_if_wanted(&self, conn: &mut sqlx::PgConnection) -> Result<(), store::Error> {
+        if self.resigning.load(Ordering::Acquire) {
+            store::leader::resign(conn, self.id()).await?;
+            self.resigning.store(false, Ordering::Release);
+        }
         Ok(())
     }
 }

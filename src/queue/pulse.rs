@@ -96,6 +96,7 @@ impl Pulse {
             self.membership.beat(conn).await?;
             round.next_beat = now + self.membership.timeout() / 5;
         }
+        self.membership.resign_if_wanted(conn).await?;
         if now >= round.next_compare {
             round.next_compare = now + RECONCILE;
             self.reconcile(conn, round).await?;

@@ -1,21 +1,38 @@
-//! Who does the periodic duties. Two leaders would be harmless: every duty is idempotent or takes its rows by lock.
+//! The node that does the periodic duties. Two leaders would be harmless: every duty is idempotent or takes its rows by
+//! lock.
+//!
+//! Leadership is a row, not a lock of a session. A process that hangs keeps its sessions and their locks for ever, but its
+//! heartbeat stops.
 
 use sqlx::PgConnection;
 
 use super::Error;
+use crate::domain::NodeId;
 
-/// Any number that nothing else of ours locks.
-const LEADER: i64 = 0x7075_7368_706f_7374;
-
-/// Tries to lead for as long as this connection lives.
-pub async fn try_lead(conn: &mut PgConnection) -> Result<bool, Error> {
-    let leads =
-        sqlx::query_scalar!(r#"select pg_try_advisory_lock($1) as "leads!""#, LEADER).fetch_one(conn).await?;
-    Ok(leads)
+/// Makes a living node the leader, unless another living node leads. Says whether the node took the leadership over.
+///
+/// # Errors
+/// Postgres is out of reach.
+pub async fn try_lead(conn: &mut PgConnection, node: NodeId) -> Result<bool, Error> {
+    let done = sqlx::query!(
+        "
+        insert into leader (node_id) select node_id from nodes where node_id = $1 and dead_at is null
+        on conflict (one) do update set node_id = excluded.node_id, since = now()
+        where leader.node_id <> excluded.node_id
+          and not exists (select from nodes n where n.node_id = leader.node_id and n.dead_at is null)
+        ",
+        node.0
+    )
+    .execute(conn)
+    .await?;
+    Ok(done.rows_affected() == 1)
 }
 
-/// Lets another node lead.
-pub async fn resign(conn: &mut PgConnection) -> Result<(), Error> {
-    sqlx::query_scalar!("select pg_advisory_unlock($1)", LEADER).fetch_one(conn).await?;
+/// Lets another node lead. Changes nothing where another node leads already.
+///
+/// # Errors
+/// Postgres is out of reach.
+pub async fn resign(conn: &mut PgConnection, node: NodeId) -> Result<(), Error> {
+    sqlx::query!("delete from leader where node_id = $1", node.0).execute(conn).await?;
     Ok(())
 }

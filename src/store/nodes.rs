@@ -15,7 +15,7 @@ pub struct Beat {
     pub clock: DateTime<Utc>,
 }
 
-/// A node as the leader watches it.
+/// A node as the others watch it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Watched {
     /// Which.
@@ -24,6 +24,8 @@ pub struct Watched {
     pub beat: i64,
     /// Has it been called dead?
     pub dead: bool,
+    /// Is it the leader, or was it the last one?
+    pub leads: bool,
 }
 
 /// Enters a new node.
@@ -53,13 +55,22 @@ pub async fn beat(conn: &mut PgConnection, node: NodeId) -> Result<Option<Beat>,
 
 /// Every node of the last day.
 pub async fn watch(conn: &mut PgConnection) -> Result<Vec<Watched>, Error> {
-    let rows = sqlx::query!(r#"select node_id, beat, dead_at is not null as "dead!" from nodes"#)
-        .fetch_all(conn)
-        .await?;
-    Ok(rows
-        .into_iter()
-        .map(|row| Watched { node: NodeId(row.node_id), beat: row.beat, dead: row.dead })
-        .collect())
+    let rows = sqlx::query!(
+        r#"
+        select node_id, beat, dead_at is not null as "dead!",
+               exists (select from leader l where l.node_id = n.node_id) as "leads!"
+        from nodes n
+        "#
+    )
+    .fetch_all(conn)
+    .await?;
+    let watched = rows.into_iter().map(|row| Watched {
+        node: NodeId(row.node_id),
+        beat: row.beat,
+        dead: row.dead,
+        leads: row.leads,
+    });
+    Ok(watched.collect())
 }
 
 /// Calls a node dead, if its beat is still the one that was watched. Says whether it did.

@@ -1,9 +1,11 @@
 //! What a crash may cost: the real binary and its embedded Postgres, killed in mid-send and started again, against the
 //! simulator in this process. Each test has a data folder, a port and providers of its own.
 
+mod cluster;
 mod first_lines;
 mod hangup;
 mod keys;
+mod leader;
 mod node_killed;
 mod poison;
 mod postgres_killed;

@@ -291,7 +291,7 @@ async fn answer(response: reqwest::Response) -> reqwest::Result<(u16, Value)> {
     Ok((status, serde_json::from_slice(&bytes).unwrap_or(Value::Null)))
 }
 
-fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     let mut tries = (0..1_000).map(|_| rand::random_range(PORTS));
     tries.find(|port| std::net::TcpListener::bind(("127.0.0.1", *port)).is_ok()).expect("a free port")
 }

@@ -124,6 +124,28 @@ async fn a_node_without_a_beat_starts_nothing() {
     assert!(node.membership.may_start(node.id()));
 }
 
+/// docs/queue.md 3: the others watch a beat from its commit on, however late its answer comes.
+#[tokio::test]
+async fn a_beat_counts_from_the_moment_at_which_it_was_asked_for() {
+    let world = World::create().await;
+    let node = Node::enter(&world).await;
+    let time = HeldTime::hold();
+    let mut lock = world.database.pool.begin().await.unwrap();
+    sqlx::query("select from nodes for update").fetch_all(&mut *lock).await.unwrap();
+    let (membership, pool) = (Arc::clone(&node.membership), world.pool.clone());
+    let mut beating = JoinSet::new();
+    beating.spawn(async move { membership.beat(&mut pool.acquire().await.unwrap()).await });
+    until("the beat waits for the lock", async || {
+        world.number("select count(*) from pg_locks where not granted").await > 0
+    })
+    .await;
+    time.pass(Duration::from_secs(11)).await;
+    lock.commit().await.unwrap();
+    beating.join_next().await.unwrap().unwrap().unwrap();
+    assert!(node.membership.since_beat() >= Duration::from_secs(11), "{:?}", node.membership.since_beat());
+    assert!(!node.membership.may_start(node.id()), "others may call this node dead soon");
+}
+
 /// A node's pulse, beaten by hand.
 struct Beating {
     node: Node,
