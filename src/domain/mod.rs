@@ -1,7 +1,7 @@
 //! Values and rules of the field: ids, notifications, devices, lanes, jobs, outcomes. No I/O.
 
 mod app;
-mod app_facts;
+mod app_version;
 mod condition;
 mod content;
 mod delivery;
@@ -11,6 +11,7 @@ mod id;
 mod input;
 mod job;
 mod lane;
+mod locale;
 mod named;
 mod network;
 mod outcome;
@@ -19,12 +20,13 @@ mod retry;
 mod scope;
 mod seal;
 mod target;
+mod time_zone;
 mod topic;
 mod ttl;
 mod verdict;
 
 pub use app::{App, AppLane, Apps};
-pub use app_facts::{AppVersion, Locale, TimeZone};
+pub use app_version::AppVersion;
 pub use condition::{BadCondition, Condition};
 pub use content::{ApnsOverrides, COLLAPSE_KEY_MAX, Content, Priority, is_collapse_key};
 pub use delivery::{Counts, DeliveryStatus, NotificationStatus};
@@ -34,12 +36,14 @@ pub use id::{AppId, BadId, DeviceId, InstallationKey, JobId, KeyId, LaneId, Node
 pub use input::{InputCode, InputFault, Place};
 pub use job::{Class, DoneBits, JOB_DEVICES_MAX, Job, SUSPECT, Suspicion};
 pub use lane::{Environment, LaneKey, LaneState, Platform};
+pub use locale::Locale;
 pub use network::{BadNetwork, Network};
 pub use outcome::{Certainty, Fault, Floor, LaneCause, Misfit, Outcome, Reason};
 pub use push_type::PushType;
 pub use retry::RetryPolicy;
 pub use scope::{BadScopes, Scope, Scopes};
 pub use target::Target;
+pub use time_zone::TimeZone;
 pub use topic::TopicName;
 pub use ttl::{BadDuration, Ttl, parse_duration, remaining_secs};
 pub use verdict::{Finding, Proof, Verdict};

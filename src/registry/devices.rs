@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use sqlx::{PgConnection, PgPool};
 
 use super::enrolment::{AfterFailure, enrol_with};
-use super::registration::{Caller, Details, FromTheFuture, Registration, Tokens, Unfit};
+use super::registration::{Caller, Details, FromTheFuture, Ignored, Registration, Tokens, Unfit};
 use crate::domain::{App, AppId, DeviceId, DeviceToken, Platform, TopicName};
 use crate::store;
 use crate::store::devices::{Device, Filter, Page};
@@ -26,6 +26,8 @@ pub struct Registered {
     pub known: KnownDevice,
     /// Was its token unknown?
     pub is_new: bool,
+    /// The parts of the registration that were left out.
+    pub ignored: Vec<Ignored>,
 }
 
 /// Why a device was not registered or described. Nothing was changed.
@@ -65,11 +67,11 @@ pub async fn register(
     }
     let one = std::slice::from_ref(registration);
     let mut enrolled = enrol_with(pool, app, one, caller, AfterFailure::Stop).await?;
-    let is_new = enrolled.outcomes.pop().expect("one registration has one outcome")?;
+    let done = enrolled.outcomes.pop().expect("one registration has one outcome")?;
     let (device, topics) =
         enrolled.roll.find(Tokens::of(registration)).expect("a device that was registered");
     let known = KnownDevice { device: device.clone(), topics: topics.cloned().collect() };
-    Ok(Registered { known, is_new })
+    Ok(Registered { known, is_new: done.is_new, ignored: done.ignored })
 }
 
 /// Changes what is said of a device. No registration: neither its time nor a quarantine changes. None: no such device.

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use sqlx::{PgConnection, PgPool};
 
-use super::registration::{Caller, FromTheFuture, Registration, Roll, Tokens};
+use super::registration::{Caller, Done, FromTheFuture, Registration, Roll, Tokens};
 use crate::domain::{App, DeviceId};
 use crate::store;
 use crate::store::devices::TokenKey;
@@ -24,8 +24,8 @@ pub enum AfterFailure {
     Stop,
 }
 
-/// What became of a registration; a new device or not.
-pub type Outcome = Result<bool, FromTheFuture>;
+/// What became of a registration.
+pub type Outcome = Result<Done, FromTheFuture>;
 
 /// Carries out registrations as if one after the other, in one transaction: all of them, but those that fail, or none.
 /// Outcomes are in the order given; where it stopped, there are none of those after the failure.
@@ -89,8 +89,9 @@ impl<'a> Batch<'a, '_> {
         let mut outcomes = Vec::with_capacity(self.registrations.len());
         for (registration, tokens) in self.registrations.iter().zip(self.tokens) {
             let outcome = roll.register(registration, *tokens);
+            let ends = outcome.is_err() && self.after == AfterFailure::Stop;
             outcomes.push(outcome);
-            if outcome.is_err() && self.after == AfterFailure::Stop {
+            if ends {
                 break;
             }
         }

@@ -5,6 +5,7 @@ use serde_json::{Map, Value, json};
 use crate::api::time::rfc3339;
 use crate::domain::{AppVersion, InstallationKey, Locale, Scope, Scopes, TimeZone, UserId};
 use crate::registry::devices::KnownDevice;
+use crate::registry::registration::Ignored;
 
 /// What a key may see of a device.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -65,4 +66,13 @@ impl View {
         set("registered_at", json!(device.registered_at.map(rfc3339)));
         Value::Object(document)
     }
+}
+
+/// The document with the parts of the request that were left out, if there are any.
+pub(super) fn with_ignored(mut document: Value, ignored: &[Ignored]) -> Value {
+    if !ignored.is_empty() {
+        let part = |part: &Ignored| json!({"pointer": part.pointer, "reason": part.reason.as_str()});
+        document["ignored"] = ignored.iter().map(part).collect();
+    }
+    document
 }

@@ -55,6 +55,7 @@ async fn register(
     let registered = devices::register(&state.pool, &caller.app, &registration, who).await?;
     let view = answer::View::of(caller.scopes);
     let document = view.document(&state.installation, &registered.known);
+    let document = answer::with_ignored(document, &registered.ignored);
     let status = if registered.is_new { StatusCode::CREATED } else { StatusCode::OK };
     Ok((status, Json(document)).into_response())
 }
@@ -99,7 +100,8 @@ async fn describe(
     let details = parameters.and(request::details(&body))?;
     let known = devices::describe(&state.pool, &caller.app, id, &details).await?;
     let known = known.ok_or(ApiError::NotFound)?;
-    Ok(Json(answer::View::of(caller.scopes).document(&state.installation, &known)))
+    let document = answer::View::of(caller.scopes).document(&state.installation, &known);
+    Ok(Json(answer::with_ignored(document, &details.ignored)))
 }
 
 /// `DELETE /v1/devices/{id}`.

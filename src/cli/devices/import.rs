@@ -167,8 +167,9 @@ fn show(bar: &ProgressBar, position: u64, tally: &Tally) {
 }
 
 fn summary(tally: &Tally) -> String {
-    let Tally { created, updated, failed, .. } = tally;
-    format!("{} lines: {created} created, {updated} updated, {failed} failed", tally.lines())
+    let Tally { created, updated, failed, ignored, .. } = tally;
+    let ignored = if *ignored > 0 { format!(", {ignored} hints ignored") } else { String::new() };
+    format!("{} lines: {created} created, {updated} updated, {failed} failed{ignored}", tally.lines())
 }
 
 /// Each fault with its place; without faults the problem itself.

@@ -1,10 +1,12 @@
 //! What a registration makes of a device: pure rules, so that each can be tested by itself.
 
+mod ignored;
 mod roll;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-pub use roll::{Roll, Subscriptions, Tokens};
+pub use ignored::{Ignored, IgnoredReason};
+pub use roll::{Done, Roll, Subscriptions, Tokens};
 
 use crate::domain::{
     App, AppVersion, DeviceId, DeviceToken, Environment, Kind, Locale, Platform, QuarantineReason, Source,
@@ -59,6 +61,8 @@ pub struct Details {
     pub timezone: Change<TimeZone>,
     /// The app's version.
     pub app_version: Change<AppVersion>,
+    /// Parts of the request that can't be read and cost it nothing.
+    pub ignored: Vec<Ignored>,
 }
 
 /// An app's token, handed over.

@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use chrono::{DateTime, Utc};
 
-use super::{Caller, FromTheFuture, Registration, is_replaced, replace};
+use super::{Caller, FromTheFuture, Ignored, IgnoredReason, Registration, is_replaced, replace};
 use crate::domain::{App, TopicName};
 use crate::store::devices::{Device, Inserted, TokenKey};
 use crate::store::topics::Subscription;
@@ -15,6 +15,15 @@ use crate::store::topics::Subscription;
 pub struct Tokens {
     own: TokenKey,
     replaced: Option<TokenKey>,
+}
+
+/// A registration that was carried out.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Done {
+    /// Its token was unknown.
+    pub is_new: bool,
+    /// The parts of it that were left out.
+    pub ignored: Vec<Ignored>,
 }
 
 /// Devices with their subscriptions, as they are stored and as they are to be.
@@ -72,12 +81,14 @@ impl<'a> Roll<'a> {
         self.entries.insert(key, Entry { device, topics, stored, stored_topics });
     }
 
-    /// Carries out one registration. True: its token was unknown.
+    /// Carries out one registration.
     ///
     /// # Errors
     /// Its time is yet to come; nothing was changed.
-    pub fn register(&mut self, registration: &Registration, tokens: Tokens) -> Result<bool, FromTheFuture> {
+    pub fn register(&mut self, registration: &Registration, tokens: Tokens) -> Result<Done, FromTheFuture> {
         let at = registration.time(self.now, self.caller)?;
+        let mut ignored = registration.details.ignored.clone();
+        ignored.extend(self.unheard_replacement(registration, tokens));
         // A replay must not bring back what has changed since the place was taken.
         let heir_to = tokens.replaced.and_then(|old| self.entries.get_mut(&old));
         let heir_to = heir_to.filter(|old| !is_replaced(&old.device)).map(|old| {
@@ -107,7 +118,18 @@ impl<'a> Roll<'a> {
             entry.topics.retain(|topic| !caller.is_trusted() && topic.is_closed());
             entry.topics.extend(names.iter().cloned());
         }
-        Ok(is_new)
+        Ok(Done { is_new, ignored })
+    }
+
+    /// A `replaces` that names no device but its own.
+    fn unheard_replacement(&self, registration: &Registration, tokens: Tokens) -> Option<Ignored> {
+        let reason = match tokens.replaced {
+            None if registration.replaces.is_none() => return None,
+            None => IgnoredReason::SameToken,
+            Some(old) if self.entries.contains_key(&old) => return None,
+            Some(_) => IgnoredReason::UnknownToken,
+        };
+        Some(Ignored::member("replaces", reason))
     }
 
     /// A device as it is to be, with its topics by name.

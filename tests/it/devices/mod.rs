@@ -2,6 +2,7 @@
 
 mod audience;
 mod cli;
+mod hints;
 mod http;
 mod import;
 mod keys;

@@ -10,7 +10,7 @@ use crate::api::error::ApiError;
 use crate::domain::App;
 use crate::registry::devices;
 use crate::registry::enrolment::{AfterFailure, enrol};
-use crate::registry::registration::{Caller, Registration};
+use crate::registry::registration::{Caller, Done, Registration};
 use crate::store;
 
 /// Where batches come from.
@@ -79,7 +79,7 @@ async fn write(
     app: &App,
     registrations: &[Registration],
     after: AfterFailure,
-) -> Result<Vec<Result<bool, ApiError>>, store::Error> {
+) -> Result<Vec<Result<Done, ApiError>>, store::Error> {
     let fault = match enrol(pool, app, registrations, Caller::Import, after).await {
         Ok(outcomes) => {
             let told = |outcome: Result<_, _>| outcome.map_err(|future| devices::Error::from(future).into());

@@ -6,6 +6,7 @@ use super::batch::Batch;
 use crate::api::error::ApiError;
 use crate::api::problem::Problem;
 use crate::registry::enrolment::AfterFailure;
+use crate::registry::registration::Done;
 
 /// Most errors that are told; more are counted.
 const ERRORS_MAX: usize = 1000;
@@ -20,6 +21,8 @@ pub struct Tally {
     pub updated: u64,
     /// Lines with a fault.
     pub failed: u64,
+    /// Parts that were left out of lines that were imported.
+    pub ignored: u64,
     /// What is wrong with the first of them, by their numbers.
     pub errors: Vec<(u64, Problem)>,
     /// The first line that was not carried out, where that ended the import.
@@ -31,7 +34,16 @@ pub struct Tally {
 impl Tally {
     /// Nothing so far.
     pub fn new(after: AfterFailure) -> Self {
-        Self { after, created: 0, updated: 0, failed: 0, errors: Vec::new(), stopped_at: None, next_line: 1 }
+        Self {
+            after,
+            created: 0,
+            updated: 0,
+            failed: 0,
+            ignored: 0,
+            errors: Vec::new(),
+            stopped_at: None,
+            next_line: 1,
+        }
     }
 
     /// Lines that said something and were gone through.
@@ -45,12 +57,14 @@ impl Tally {
     }
 
     /// Adds a batch that was written; `outcomes` are those of its registrations, as far as they were carried out.
-    pub(super) fn add(&mut self, batch: Batch, outcomes: Vec<Result<bool, ApiError>>) {
+    pub(super) fn add(&mut self, batch: Batch, outcomes: Vec<Result<Done, ApiError>>) {
         let mut failures = batch.failures;
         for (line, outcome) in batch.lines.into_iter().zip(outcomes) {
             match outcome {
-                Ok(true) => self.created += 1,
-                Ok(false) => self.updated += 1,
+                Ok(Done { is_new, ignored }) => {
+                    *(if is_new { &mut self.created } else { &mut self.updated }) += 1;
+                    self.ignored += ignored.len() as u64;
+                }
                 Err(failure) => failures.push((line, failure)),
             }
         }
@@ -76,14 +90,18 @@ impl Tally {
             }
             json!({"line": line, "problem": problem})
         };
-        json!({
+        let mut document = json!({
             "lines": self.lines(),
             "created": self.created,
             "updated": self.updated,
             "failed": self.failed,
             "errors": self.errors.iter().map(error).collect::<Vec<_>>(),
             "stopped_at": self.stopped_at,
-        })
+        });
+        if self.ignored > 0 {
+            document["ignored"] = json!(self.ignored);
+        }
+        document
     }
 }
 
@@ -105,7 +123,8 @@ mod tests {
     fn errors_come_by_line_and_end_at_a_thousand() {
         let mut tally = Tally::new(AfterFailure::GoOn);
         let future = || Err(ApiError::NotFound);
-        tally.add(batch(AfterFailure::GoOn, 1..=6), vec![Ok(true), future(), Ok(false)]);
+        let done = |is_new| Ok(Done { is_new, ignored: Vec::new() });
+        tally.add(batch(AfterFailure::GoOn, 1..=6), vec![done(true), future(), done(false)]);
         assert_eq!(tally.errors.iter().map(|(line, _)| *line).collect::<Vec<_>>(), [1, 3, 4, 5]);
         assert_eq!((tally.created, tally.updated, tally.failed, tally.lines()), (1, 1, 4, 6));
         tally.add(batch(AfterFailure::GoOn, 7..=2500), vec![]);
@@ -123,7 +142,8 @@ mod tests {
             before.read(&Line { number, text });
         }
         before.read(&Line { number: 7, text: None });
-        tally.add(before, vec![Ok(true), Err(ApiError::NotFound)]);
+        let done = Done { is_new: true, ignored: Vec::new() };
+        tally.add(before, vec![Ok(done), Err(ApiError::NotFound)]);
         assert_eq!((tally.lines(), tally.failed, tally.stopped_at, tally.next_line), (2, 1, Some(4), 4));
     }
 }

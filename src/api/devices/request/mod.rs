@@ -7,7 +7,7 @@ use crate::domain::{
     AppVersion, DeviceToken, Environment, InputCode, InputFault, Kind, Locale, Platform, TimeZone, TopicName,
     UserId,
 };
-use crate::registry::registration::{Caller, Change, Details, Registration, Unfit};
+use crate::registry::registration::{Caller, Change, Details, Ignored, IgnoredReason, Registration, Unfit};
 
 /// Most topics that one request may name for a device.
 const TOPICS_MAX: usize = 1000;
@@ -16,12 +16,12 @@ const TOPICS_MAX: usize = 1000;
 pub(super) fn registration(body: &[u8], who: Caller) -> Result<Registration, Vec<InputFault>> {
     json::read(body, |mut fields| {
         let addressed = addressed(&mut fields);
-        let details = read_details(&mut fields, who);
+        let mut details = read_details(&mut fields, who);
         let platform = addressed.as_ref().map(|(platform, _)| *platform);
         for unfit in platform.map(|platform| details.unfit(platform)).unwrap_or_default() {
             fields.faults().push(self::unfit(unfit));
         }
-        let replaces = token(&mut fields, "replaces", platform);
+        let replaces = replaces(&mut fields, platform, &mut details.ignored);
         let registered_at = registered_at(&mut fields, who);
         fields.finish();
         let (platform, token) = addressed?;
@@ -93,6 +93,7 @@ fn token(fields: &mut Fields<'_>, name: &'static str, platform: Option<Platform>
 }
 
 fn read_details(fields: &mut Fields<'_>, who: Caller) -> Details {
+    let mut ignored = Vec::new();
     let kinds: Vec<_> = Kind::ALL.iter().map(|kind| kind.as_str()).collect();
     let environments = Environment::ALL.map(Environment::as_str);
     Details {
@@ -100,14 +101,10 @@ fn read_details(fields: &mut Fields<'_>, who: Caller) -> Details {
         environment: choice(fields, "environment", &environments, Environment::parse),
         user: user(fields, who),
         topics: topics(fields, who),
-        locale: text(fields, "locale", "this must be a language tag (BCP 47)", Locale::parse),
-        timezone: text(fields, "timezone", "this must be an IANA time zone", TimeZone::parse),
-        app_version: text(
-            fields,
-            "app_version",
-            "this must be 1 to 64 bytes without control characters",
-            AppVersion::parse,
-        ),
+        locale: hint(fields, "locale", Locale::parse, &mut ignored),
+        timezone: hint(fields, "timezone", TimeZone::parse, &mut ignored),
+        app_version: hint(fields, "app_version", AppVersion::parse, &mut ignored),
+        ignored,
     }
 }
 
@@ -123,13 +120,39 @@ fn choice<T>(
     })
 }
 
-fn text<T>(
+/// A value that a phone reports as it happens to have it. One that can't be read costs the request nothing: what is
+/// stored stays, and the answer says so.
+fn hint<T>(
     fields: &mut Fields<'_>,
     name: &'static str,
-    detail: &str,
     parse: fn(&str) -> Option<T>,
+    ignored: &mut Vec<Ignored>,
 ) -> Change<T> {
-    change(fields, name, parse, |at| InputFault::at(at, InputCode::BadValue, detail))
+    match fields.given_string(name) {
+        Given::Absent => Change::Keep,
+        Given::Null => Change::Clear,
+        Given::Value(text) => parse(text).map_or_else(
+            || {
+                ignored.push(Ignored::member(name, IgnoredReason::BadValue));
+                Change::Keep
+            },
+            Change::Set,
+        ),
+    }
+}
+
+/// The token of the device whose place is taken. A hint too: a token that no service can have issued replaces nothing.
+fn replaces(
+    fields: &mut Fields<'_>,
+    platform: Option<Platform>,
+    ignored: &mut Vec<Ignored>,
+) -> Option<DeviceToken> {
+    let text = fields.string("replaces")?;
+    let token = DeviceToken::parse(platform?, text).ok();
+    if token.is_none() {
+        ignored.push(Ignored::member("replaces", IgnoredReason::BadToken));
+    }
+    token
 }
 
 /// An app may say of no user but nobody.

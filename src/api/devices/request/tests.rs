@@ -30,7 +30,7 @@ fn left_out_null_and_set_are_three_things() {
 #[test]
 fn all_faults_come_at_once_in_the_bodys_order() {
     let body = json!({"platform": "apns", "token": "abc", "kind": "x", "environment": "staging", "user": "",
-        "topics": ["ok", "not ok", 7], "locale": "?", "timezone": "Mars", "app_version": "", "replaces": "zz",
+        "topics": ["ok", "not ok", 7], "locale": 7, "timezone": [], "app_version": 1.5, "replaces": {},
         "registered_at": "yesterday", "usr": "u"});
     let expected = [
         ("#/token", "bad_token"),
@@ -39,10 +39,10 @@ fn all_faults_come_at_once_in_the_bodys_order() {
         ("#/user", "bad_user"),
         ("#/topics/1", "bad_topic"),
         ("#/topics/2", "wrong_type"),
-        ("#/locale", "bad_value"),
-        ("#/timezone", "bad_value"),
-        ("#/app_version", "bad_value"),
-        ("#/replaces", "bad_token"),
+        ("#/locale", "wrong_type"),
+        ("#/timezone", "wrong_type"),
+        ("#/app_version", "wrong_type"),
+        ("#/replaces", "wrong_type"),
         ("#/registered_at", "bad_value"),
         ("#/usr", "unknown_field"),
     ];
@@ -55,6 +55,26 @@ fn all_faults_come_at_once_in_the_bodys_order() {
         faults(&json!({"platform": "hms", "token": "x"}), Caller::Backend),
         pairs(&[("#/platform", "unsupported_platform")])
     );
+}
+
+#[test]
+fn a_hint_that_can_not_be_read_is_left_out_and_told() {
+    let body = json!({"platform": "apns", "token": "aa", "locale": "C", "timezone": "PST", "app_version": "",
+        "replaces": "zz"});
+    for who in [Caller::App, Caller::Backend, Caller::Import] {
+        let Registration { details, replaces, .. } =
+            registration(body.to_string().as_bytes(), who).expect("well formed");
+        assert_eq!((details.locale, details.timezone), (Change::Keep, Change::Keep));
+        assert_eq!((details.app_version, replaces), (Change::Keep, None));
+        let told = details.ignored.iter().map(|part| (part.pointer.as_str(), part.reason.as_str()));
+        let expected = [
+            ("#/locale", "bad_value"),
+            ("#/timezone", "bad_value"),
+            ("#/app_version", "bad_value"),
+            ("#/replaces", "bad_token"),
+        ];
+        assert_eq!(told.collect::<Vec<_>>(), expected);
+    }
 }
 
 #[test]

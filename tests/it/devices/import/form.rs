@@ -248,6 +248,6 @@ async fn no_answer_repeats_a_token() {
         json!(token),
     ];
     let answer = backend.import("", ndjson(&lines)).await;
-    assert_eq!(answer.body["failed"], 5);
+    assert_has(&answer.body, &json!({"failed": 4, "created": 1, "ignored": 1}));
     assert!(!answer.body.to_string().contains(&token), "{}", answer.body);
 }

@@ -1,0 +1,138 @@
+//! What phones report about themselves never costs a registration: it is read as what it means, or left out and told.
+
+use http::Method;
+use serde_json::{Value, json};
+
+use crate::service::{Answer, Client, Service, assert_has};
+
+/// Locales as phones report them, and what is stored of each; null: nothing.
+const LOCALES: [(&str, Option<&str>); 12] = [
+    ("pt_BR", Some("pt-BR")),
+    ("en_US@rg=gbzzzz", Some("en-US")),
+    ("zh_CN_#Hans", Some("zh-Hans-CN")),
+    ("zh-Hans_CN", Some("zh-Hans-CN")),
+    ("sr__#Latn", Some("sr-Latn")),
+    ("en_US.UTF-8", Some("en-US")),
+    ("iw_IL", Some("he-IL")),
+    ("", None),
+    ("C", None),
+    ("POSIX", None),
+    ("\0", None),
+    ("?", None),
+];
+
+/// The same of time zones.
+const TIME_ZONES: [(&str, Option<&str>); 8] = [
+    ("Europe/Berlin", Some("Europe/Berlin")),
+    ("US/Pacific", Some("US/Pacific")),
+    ("UTC+2", Some("Etc/GMT-2")),
+    ("GMT-03:00", Some("Etc/GMT+3")),
+    ("GMT+05:30", None),
+    ("Asia/Hanoi", None),
+    ("PST", None),
+    ("", None),
+];
+
+fn phone(token: &str, more: Value) -> Value {
+    let mut body = json!({"platform": "fcm", "token": token});
+    body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    body
+}
+
+async fn shown(backend: &Client<'_>, answer: &Answer) -> Value {
+    backend.get(&format!("/v1/devices/{}", answer.body["id"].as_str().unwrap())).await.body
+}
+
+fn ignored(parts: &[(&str, &str)]) -> Value {
+    parts.iter().map(|(pointer, reason)| json!({"pointer": pointer, "reason": reason})).collect()
+}
+
+#[tokio::test]
+async fn a_phone_is_registered_whatever_it_reports_about_itself() {
+    let service = Service::start().await;
+    let (app, backend) = (service.client("register").await, service.client("devices").await);
+    let locales = LOCALES.iter().map(|(text, read)| ("locale", *text, *read));
+    let zones = TIME_ZONES.iter().map(|(text, read)| ("timezone", *text, *read));
+    let long = "1".repeat(65);
+    let versions = [
+        ("app_version", "", None),
+        ("app_version", long.as_str(), None),
+        ("app_version", "5.2 (β)", Some("5.2 (β)")),
+    ];
+    for (number, (name, text, read)) in locales.chain(zones).chain(versions).enumerate() {
+        for (client, who) in [(&app, "app"), (&backend, "backend")] {
+            let answer =
+                client.put("/v1/devices", phone(&format!("{who}{number}"), json!({name: text}))).await;
+            assert_eq!(answer.status, 201, "{name} {text:?}: {answer:?}");
+            assert_eq!(shown(&backend, &answer).await[name], json!(read), "{text:?}");
+            let told = read.is_none().then(|| ignored(&[(&format!("#/{name}"), "bad_value")]));
+            assert_eq!(answer.body.get("ignored"), told.as_ref(), "{text:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn on_a_known_device_what_can_not_be_read_leaves_what_is_stored() {
+    let service = Service::start().await;
+    let (app, backend) = (service.client("register").await, service.client("devices").await);
+    let known = json!({"locale": "de", "timezone": "Europe/Berlin", "app_version": "1"});
+    let device = backend.put("/v1/devices", phone("f1", known.clone())).await;
+    let unreadable = json!({"locale": "C", "timezone": "PST", "app_version": "", "kind": "alert"});
+    let told =
+        ignored(&[("#/locale", "bad_value"), ("#/timezone", "bad_value"), ("#/app_version", "bad_value")]);
+    let again = app.put("/v1/devices", phone("f1", unreadable.clone())).await;
+    assert_eq!((again.status.as_u16(), &again.body["ignored"]), (200, &told));
+    let path = format!("/v1/devices/{}", device.body["id"].as_str().unwrap());
+    let described = backend.json(Method::PATCH, &path, unreadable).await;
+    assert_eq!((described.status.as_u16(), &described.body["ignored"]), (200, &told));
+    assert_has(&shown(&backend, &device).await, &known);
+    let cleared = app.put("/v1/devices", phone("f1", json!({"locale": null, "timezone": "PST"}))).await;
+    assert_eq!(cleared.body["ignored"], ignored(&[("#/timezone", "bad_value")]));
+    assert_has(&shown(&backend, &device).await, &json!({"locale": null, "timezone": "Europe/Berlin"}));
+}
+
+#[tokio::test]
+async fn a_hint_of_another_json_type_is_a_fault_of_form() {
+    let service = Service::start().await;
+    let app = service.client("register").await;
+    for name in ["locale", "timezone", "app_version", "replaces"] {
+        let answer = app.put("/v1/devices", phone("f1", json!({name: 7}))).await;
+        assert_eq!(answer.status, 400, "{answer:?}");
+        assert_has(&answer.body["errors"], &json!([{"pointer": format!("#/{name}"), "code": "wrong_type"}]));
+    }
+}
+
+#[tokio::test]
+async fn a_replaced_token_that_names_no_other_device_is_left_out() {
+    let service = Service::start().await;
+    let (app, backend) = (service.client("register").await, service.client("devices").await);
+    for (client, who) in [(&app, "app"), (&backend, "backend")] {
+        for (replaces, reason) in
+            [("not one", "bad_token"), ("unknown", "unknown_token"), (who, "same_token")]
+        {
+            let answer = client.put("/v1/devices", phone(who, json!({"replaces": replaces}))).await;
+            assert!(answer.status.is_success(), "{answer:?}");
+            assert_eq!(answer.body["ignored"], ignored(&[("#/replaces", reason)]));
+            assert_eq!(answer.body["status"], "active");
+        }
+    }
+    let heir = backend.put("/v1/devices", phone("heir", json!({"replaces": "backend"}))).await;
+    assert_eq!((heir.status.as_u16(), heir.body.get("ignored")), (201, None));
+}
+
+#[tokio::test]
+async fn an_import_counts_what_it_leaves_out() {
+    let service = Service::start().await;
+    let backend = service.client("devices").await;
+    let lines = [
+        phone("f1", json!({"locale": "C", "timezone": "PST"})),
+        phone("f2", json!({"replaces": "nobody's", "locale": "pt_BR"})),
+        phone("f3", json!({"timezone": "UTC"})),
+        phone("f4", json!({"locale": "C", "user": ""})),
+    ];
+    let body: String = lines.iter().map(|line| format!("{line}\n")).collect();
+    let answer = backend.import("", body).await;
+    assert_has(&answer.body, &json!({"lines": 4, "created": 3, "failed": 1, "ignored": 3}));
+    let without = backend.import("", format!("{}\n", phone("f3", json!({})))).await;
+    assert_eq!(without.body.get("ignored"), None);
+}
