@@ -5,13 +5,14 @@ use std::sync::Arc;
 use super::failure::Failure;
 use crate::config::Config;
 use crate::domain::App;
-use crate::runtime::Database;
+use crate::runtime::{Database, SchemaAccess};
 
-/// A database whose schema is as this program needs it, so that a key can be made before the service ever ran.
-pub(super) async fn open(config: &Config) -> Result<Database, Failure> {
-    let database = Database::open(config).await?;
-    if config.database.migrate {
-        database.migrate().await?;
+/// A database whose schema is as this program needs it. A command that may create one works before the service ever ran.
+pub(super) async fn open(config: &Config, access: SchemaAccess) -> Result<Database, Failure> {
+    let database = Database::open(config, access).await?;
+    if let Err(refused) = database.admit(access).await {
+        database.close().await?;
+        return Err(refused.into());
     }
     Ok(database)
 }

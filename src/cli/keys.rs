@@ -13,7 +13,7 @@ use super::output;
 use super::settings::ConfigArgs;
 use crate::domain::{BadId, BadScopes, KeyId, Scopes};
 use crate::registry::keys;
-use crate::runtime::Database;
+use crate::runtime::{Database, SchemaAccess};
 use crate::store::keys::KeyRow;
 
 /// Make, list and revoke API keys
@@ -87,7 +87,7 @@ impl Create {
     async fn run(self) -> Result<(), Failure> {
         let config = self.config.load()?;
         known_app(&config, &self.app)?;
-        let database = open(&config).await?;
+        let database = open(&config, SchemaAccess::Create).await?;
         let created = self.make(&database).await;
         database.close().await?;
         let (id, secret) = created?;
@@ -116,7 +116,7 @@ impl Create {
 
 impl List {
     async fn run(self) -> Result<(), Failure> {
-        let database = open(&self.config.load()?).await?;
+        let database = open(&self.config.load()?, SchemaAccess::Use).await?;
         let all = Self::all(&database).await;
         database.close().await?;
         let all = all?;
@@ -140,7 +140,7 @@ impl Revoke {
             Failure::usage("that is no key's id")
                 .hint("an id begins with key_; pushpost keys list shows all of them")
         })?;
-        let database = open(&self.config.load()?).await?;
+        let database = open(&self.config.load()?, SchemaAccess::Use).await?;
         let found = Self::revoke(&database, id).await;
         database.close().await?;
         if !found? {

@@ -6,7 +6,8 @@ use serde_json::json;
 use super::failure::Failure;
 use super::output;
 use super::settings::ConfigArgs;
-use crate::runtime::Database;
+use crate::runtime::{Database, SchemaAccess};
+use crate::store::migrations::{Migrations, SchemaState};
 
 /// Bring the database's schema up to date
 #[derive(Args, Debug)]
@@ -23,8 +24,9 @@ pub(super) struct Migrate {
 
 impl Migrate {
     pub(super) async fn run(self) -> Result<(), Failure> {
-        let database = Database::open(&self.config.load()?).await?;
-        let names = if self.check { database.pending_migrations().await } else { database.migrate().await };
+        let access = if self.check { SchemaAccess::Use } else { SchemaAccess::Upgrade };
+        let database = Database::open(&self.config.load()?, access).await?;
+        let names = if self.check { pending(&database).await } else { database.admit(access).await };
         database.close().await?;
         let names = names?;
         let what = if self.check { "pending" } else { "applied" };
@@ -37,5 +39,16 @@ impl Migrate {
             return Err(Failure::failed("migrations are pending").hint("run pushpost migrate"));
         }
         Ok(())
+    }
+}
+
+/// The names of the migrations that are pending.
+async fn pending(database: &Database) -> anyhow::Result<Vec<String>> {
+    let state = database.schema().await?;
+    match state {
+        SchemaState::Missing => Ok(Migrations::of_this_program().names()),
+        SchemaState::Older(pending) => Ok(pending),
+        SchemaState::Current => Ok(Vec::new()),
+        SchemaState::Newer(_) => SchemaAccess::Use.decide(&state).map(|_| Vec::new()).map_err(Into::into),
     }
 }

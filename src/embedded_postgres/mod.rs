@@ -86,6 +86,14 @@ impl EmbeddedPostgres {
         Ok(Self { server, password, users, alone })
     }
 
+    /// Is there a database in this data folder? Changes nothing.
+    ///
+    /// # Errors
+    /// The folder cannot be read.
+    pub fn exists(data_dir: &Path) -> Result<bool, Error> {
+        Ok(home::major_of(data_dir)?.is_some())
+    }
+
     /// How to reach the database `pushpost`. The same for as long as the data folder stays where it is.
     pub fn connect_options(&self) -> PgConnectOptions {
         server::connect_options(self.server.socket(), &self.password, NAME)

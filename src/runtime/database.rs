@@ -8,9 +8,11 @@ use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{ConnectOptions as _, Connection as _, PgPool};
 
+use super::schema::{self, SchemaAccess};
 use crate::config::Config;
 use crate::domain::{Apps, InstallationKey};
 use crate::embedded_postgres::{EmbeddedPostgres, Settings};
+use crate::store::migrations::{Migrations, SchemaState};
 use crate::store::{self, planner};
 
 /// Nobody waits longer for a connection.
@@ -42,11 +44,13 @@ pub struct Database {
 }
 
 impl Database {
-    /// Connects, and starts the embedded Postgres first if there is no `database.url`.
+    /// Connects, and starts the embedded Postgres first if there is no `database.url`. The schema may be missing or old:
+    /// see [`Self::admit`].
     ///
     /// # Errors
-    /// The URL can't be read, or the server can't be reached or started.
-    pub async fn open(config: &Config) -> anyhow::Result<Self> {
+    /// The URL can't be read, the server can't be reached or started, or there is no embedded database and `access` does
+    /// not allow to make one.
+    pub async fn open(config: &Config, access: SchemaAccess) -> anyhow::Result<Self> {
         let settings = &config.database;
         let (embedded, options) = match &settings.url {
             Some(url) => {
@@ -55,6 +59,12 @@ impl Database {
                 (None, options)
             }
             None => {
+                if !access.may_create() && !EmbeddedPostgres::exists(&settings.data_dir)? {
+                    let folder = settings.data_dir.display();
+                    bail!(
+                        "there is no database in {folder} yet; start pushpost serve, or run pushpost migrate"
+                    );
+                }
                 let embedded = EmbeddedPostgres::start(&Settings {
                     data_dir: settings.data_dir.clone(),
                     postgres_bin_dir: settings.postgres_bin_dir.clone(),
@@ -165,28 +175,29 @@ impl Database {
         }
     }
 
-    /// Applies what is pending, under a lock, and tells the names of what it applied.
+    /// Applies pending migrations if `access` allows to, and returns the names of those that were pending.
     ///
     /// # Errors
-    /// A migration failed, or one that was applied has changed since.
-    pub async fn migrate(&self) -> anyhow::Result<Vec<String>> {
-        let pending = self.pending_migrations().await?;
-        if !pending.is_empty() {
-            // On a connection of its own: a migration may take longer than any request.
-            let mut conn = self.options.connect().await?;
-            store::migrations::apply(&mut conn).await.context("migrations can't be applied")?;
-            conn.close().await?;
+    /// The schema is missing, older or newer, and `access` does not allow to change that; or a migration failed.
+    pub async fn admit(&self, access: SchemaAccess) -> anyhow::Result<Vec<String>> {
+        if !access.decide(&self.schema().await?)? {
+            return Ok(Vec::new());
         }
-        Ok(pending)
+        // On a connection of its own: a migration may take longer than any request.
+        let name = format!("pushpost migrates on {}, process {}", super::hostname(), std::process::id());
+        let mut conn = self.options.clone().application_name(&name).connect().await?;
+        let applied = schema::migrate(&mut conn, &Migrations::of_this_program()).await?;
+        conn.close().await?;
+        Ok(applied)
     }
 
-    /// The names of the migrations that are pending.
+    /// How the schema compares with the program's.
     ///
     /// # Errors
     /// Postgres is out of reach.
-    pub async fn pending_migrations(&self) -> anyhow::Result<Vec<String>> {
+    pub async fn schema(&self) -> anyhow::Result<SchemaState> {
         let mut conn = self.pool.acquire().await?;
-        Ok(store::migrations::pending(&mut conn).await?)
+        Ok(Migrations::of_this_program().state(&mut conn).await?)
     }
 
     /// Migrates if the configuration says so; else insists that nothing is pending.
@@ -194,12 +205,9 @@ impl Database {
     /// # Errors
     /// Migrations are pending and may not be applied, or can't be.
     pub(super) async fn prepare(&self, migrate: bool) -> anyhow::Result<()> {
-        if migrate {
-            for name in self.migrate().await? {
-                tracing::info!(name, "applied a migration");
-            }
-        } else if !self.pending_migrations().await?.is_empty() {
-            bail!("migrations are pending, and database.migrate is false: run pushpost migrate");
+        let access = if migrate { SchemaAccess::Upgrade } else { SchemaAccess::Use };
+        for name in self.admit(access).await? {
+            tracing::info!(name, "migration is applied");
         }
         Ok(())
     }

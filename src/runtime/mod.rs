@@ -9,6 +9,7 @@ mod core;
 mod database;
 mod listeners;
 mod reload;
+mod schema;
 mod senders;
 mod service;
 mod supervisor;
@@ -21,6 +22,7 @@ use crate::config::Config;
 pub use announce::announce;
 pub use database::Database;
 pub use reload::{Reload, ReloadNow};
+pub use schema::{SchemaAccess, SchemaRefused};
 pub use service::Service;
 
 /// What a node does.
@@ -73,4 +75,11 @@ pub async fn serve(config: Config, role: Role, shutdown: Shutdown, reload: Reloa
     };
     service.reload(reload);
     service.run(shutdown).await
+}
+
+/// For the log, and for sessions of Postgres.
+fn hostname() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let name: String = name.trim().chars().filter(char::is_ascii_graphic).take(64).collect();
+    if name.is_empty() { "node".to_owned() } else { name }
 }

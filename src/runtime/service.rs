@@ -15,7 +15,7 @@ use super::listeners::Listeners;
 use super::reload::{Reload, ReloadedLane, Reloader};
 use super::supervisor::{Failure, Supervisor};
 use super::threads::Threads;
-use super::{Role, Shutdown, senders};
+use super::{Role, SchemaAccess, Shutdown, hostname, senders};
 use crate::api::health::Health;
 use crate::config::Config;
 use crate::queue::intake::{Intake, Intakes};
@@ -67,7 +67,7 @@ impl Service {
             true => Some(Listeners::bind(&config).await?),
             false => None,
         };
-        let database = Database::open(&config).await?;
+        let database = Database::open(&config, SchemaAccess::Upgrade).await?;
         match Self::assemble(&config, role, &database, listeners).await {
             Ok(parts) => {
                 let (membership, health, address, failure, stages, farewell, lanes) = parts;
@@ -251,10 +251,4 @@ async fn enter(pool: &PgPool, database: &Database, config: &Config) -> anyhow::R
         maintenance::sweep(&mut conn, &dead).await?;
     }
     Ok(Arc::new(membership))
-}
-
-fn hostname() -> String {
-    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    let name: String = name.trim().chars().filter(char::is_ascii_graphic).take(64).collect();
-    if name.is_empty() { "node".to_owned() } else { name }
 }

@@ -1,28 +1,227 @@
 //! The schema's migrations, which come with the program.
+//!
+//! One connection applies them, under an advisory lock. A migration that waits for a table gives up after
+//! [`LOCK_TIMEOUT`] and is tried again, because each statement behind it in that table's queue would wait as well. A
+//! migration whose first line is `-- no-transaction` is one statement that runs outside a transaction, such as
+//! `create index concurrently if not exists`.
 
-use sqlx::PgConnection;
-use sqlx::migrate::{Migrate, MigrateError, Migrator};
+use std::fmt;
 
-static MIGRATIONS: Migrator = sqlx::migrate!();
+use sqlx::migrate::{Migrate, MigrateError, Migration, Migrator};
+use sqlx::{AssertSqlSafe, Executor as _, PgConnection};
 
-/// The names of the migrations that are pending.
-///
-/// # Errors
-/// Postgres is out of reach.
-pub async fn pending(conn: &mut PgConnection) -> Result<Vec<String>, MigrateError> {
-    conn.ensure_migrations_table(&MIGRATIONS.table_name).await?;
-    let applied = conn.list_applied_migrations(&MIGRATIONS.table_name).await?;
-    let pending = MIGRATIONS.iter().filter(|migration| {
-        migration.migration_type.is_up_migration()
-            && !applied.iter().any(|applied| applied.version == migration.version)
-    });
-    Ok(pending.map(|migration| format!("{}_{}", migration.version, migration.description)).collect())
+use super::Error;
+
+/// Any number that nothing else of ours locks.
+const MIGRATES: i64 = 0x7075_7368_6d69_6772;
+/// How long a migration waits for a table: others wait behind it meanwhile.
+pub const LOCK_TIMEOUT: &str = "2s";
+/// SQLSTATE `lock_not_available`.
+const LOCK_NOT_AVAILABLE: &str = "55P03";
+
+/// Migrations, in their order.
+#[derive(Debug)]
+pub struct Migrations(Migrator);
+
+/// How a database's schema compares with the program's.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum SchemaState {
+    /// No migration has ever been applied.
+    Missing,
+    /// These are pending, by name.
+    Older(Vec<String>),
+    /// As the program needs it.
+    Current,
+    /// These versions are applied and unknown to the program.
+    Newer(Vec<i64>),
 }
 
-/// Applies what is pending, under a lock that several nodes at once respect.
-///
-/// # Errors
-/// A migration failed, or one that was applied has changed since.
-pub async fn apply(conn: &mut PgConnection) -> Result<(), MigrateError> {
-    MIGRATIONS.run(conn).await
+/// What became of an attempt to apply migrations.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Progress {
+    /// Nothing is pending any more.
+    Done,
+    /// A table is in use by another transaction; nothing of the migration that waited is left.
+    TableInUse,
+}
+
+/// Another session that this one waits for.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Session {
+    /// Its server process.
+    pub pid: i32,
+    /// How it calls itself.
+    pub application: String,
+    /// The address of its client; `local` for a Unix socket.
+    pub client: String,
+    /// For how long its session or transaction has been open, in seconds.
+    pub seconds: f64,
+}
+
+impl fmt::Display for Session {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { pid, application, client, seconds } = self;
+        write!(f, "{application:?} from {client}, server process {pid}, for {seconds:.0} s")
+    }
+}
+
+impl Migrations {
+    /// Those of this program.
+    pub fn of_this_program() -> Self {
+        let mut migrator = sqlx::migrate!();
+        // The lock is taken here, where the wait for it can be told.
+        migrator.set_locking(false);
+        Self(migrator)
+    }
+
+    /// Others, for tests.
+    pub fn of(migrations: Vec<Migration>) -> Self {
+        let mut migrator = Migrator::with_migrations(migrations);
+        migrator.set_locking(false);
+        Self(migrator)
+    }
+
+    /// Compares, and changes nothing.
+    ///
+    /// # Errors
+    /// Postgres is out of reach.
+    pub async fn state(&self, conn: &mut PgConnection) -> Result<SchemaState, MigrateError> {
+        let table = sqlx::query_scalar!("select to_regclass('_sqlx_migrations') is not null")
+            .fetch_one(&mut *conn)
+            .await?;
+        if table != Some(true) {
+            return Ok(SchemaState::Missing);
+        }
+        let applied = conn.list_applied_migrations(&self.0.table_name).await?;
+        let applied: Vec<_> = applied.into_iter().map(|migration| migration.version).collect();
+        let newer: Vec<_> =
+            applied.iter().copied().filter(|version| !self.0.version_exists(*version)).collect();
+        let pending = self.0.iter().filter(|migration| {
+            migration.migration_type.is_up_migration() && !applied.contains(&migration.version)
+        });
+        let pending: Vec<_> = pending.map(name).collect();
+        Ok(match (applied.is_empty(), newer.is_empty(), pending.is_empty()) {
+            (true, ..) => SchemaState::Missing,
+            (_, false, _) => SchemaState::Newer(newer),
+            (_, _, false) => SchemaState::Older(pending),
+            _ => SchemaState::Current,
+        })
+    }
+
+    /// The names of all of them.
+    pub fn names(&self) -> Vec<String> {
+        self.0.iter().map(name).collect()
+    }
+
+    /// Applies what is pending. The caller has [`try_lock`]ed.
+    ///
+    /// # Errors
+    /// A migration failed, one that was applied has changed since, or one was applied that is unknown here.
+    pub async fn apply(&self, conn: &mut PgConnection) -> Result<Progress, MigrateError> {
+        conn.execute(AssertSqlSafe(format!("set lock_timeout = '{LOCK_TIMEOUT}'"))).await?;
+        if self.0.iter().any(|migration| migration.no_tx) {
+            drop_invalid_indexes(conn).await?;
+        }
+        match self.0.run_direct(None, conn, false).await {
+            Ok(()) => Ok(Progress::Done),
+            Err(MigrateError::ExecuteMigration(error, _)) if is_lock_timeout(&error) => {
+                Ok(Progress::TableInUse)
+            }
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// Tries to become the one session that migrates this database, for as long as the connection lives.
+pub async fn try_lock(conn: &mut PgConnection) -> Result<bool, Error> {
+    let locked = sqlx::query_scalar!(r#"select pg_try_advisory_lock($1) as "locked!""#, MIGRATES)
+        .fetch_one(conn)
+        .await?;
+    Ok(locked)
+}
+
+/// The session that migrates this database, if one does.
+pub async fn lock_holder(conn: &mut PgConnection) -> Result<Option<Session>, Error> {
+    let holder = sqlx::query_as!(
+        Session,
+        r#"
+        select a.pid as "pid!", a.application_name as "application!",
+               coalesce(host(a.client_addr), 'local') as "client!",
+               extract(epoch from now() - a.backend_start)::float8 as "seconds!"
+        from pg_locks l join pg_stat_activity a on a.pid = l.pid
+        where l.locktype = 'advisory' and l.granted and l.objsubid = 1
+          and l.database = (select oid from pg_database where datname = current_database())
+          and l.classid::bigint = $1::bigint >> 32 and l.objid::bigint = $1::bigint & 4294967295
+        "#,
+        MIGRATES
+    )
+    .fetch_optional(conn)
+    .await?;
+    Ok(holder)
+}
+
+/// The other session whose transaction in this database has been open for longest: what a migration most likely waits for.
+pub async fn oldest_transaction(conn: &mut PgConnection) -> Result<Option<Session>, Error> {
+    let oldest = sqlx::query_as!(
+        Session,
+        r#"
+        select pid as "pid!", application_name as "application!",
+               coalesce(host(client_addr), 'local') as "client!",
+               extract(epoch from now() - xact_start)::float8 as "seconds!"
+        from pg_stat_activity
+        where datname = current_database() and pid <> pg_backend_pid() and xact_start is not null
+        order by xact_start limit 1
+        "#
+    )
+    .fetch_optional(conn)
+    .await?;
+    Ok(oldest)
+}
+
+/// What a concurrent build that was interrupted left behind: `if not exists` would take it for an index. An index that a
+/// session builds at this moment stays.
+async fn drop_invalid_indexes(conn: &mut PgConnection) -> Result<(), MigrateError> {
+    let invalid = sqlx::query_scalar!(
+        r#"
+        select format('%I.%I', n.nspname, c.relname) as "index!"
+        from pg_index i join pg_class c on c.oid = i.indexrelid join pg_namespace n on n.oid = c.relnamespace
+        where not i.indisvalid and c.relkind = 'i' and n.nspname = current_schema()
+          and not exists (select from pg_stat_progress_create_index p where p.index_relid = i.indexrelid)
+        "#
+    )
+    .fetch_all(&mut *conn)
+    .await?;
+    for index in invalid {
+        conn.execute(AssertSqlSafe(format!("drop index concurrently if exists {index}"))).await?;
+    }
+    Ok(())
+}
+
+fn is_lock_timeout(error: &sqlx::Error) -> bool {
+    error.as_database_error().and_then(|error| error.code()).is_some_and(|code| code == LOCK_NOT_AVAILABLE)
+}
+
+fn name(migration: &Migration) -> String {
+    format!("{}_{}", migration.version, migration.description)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Postgres wraps several statements of one message in a transaction, where no index can be built concurrently; and a
+    /// process may die between such a statement and its entry in the table of migrations.
+    #[test]
+    fn what_runs_outside_a_transaction_is_one_statement_that_may_be_repeated() {
+        for migration in Migrations::of_this_program().0.iter() {
+            let sql = migration.sql.as_str();
+            let code: Vec<_> = sql.lines().filter(|line| !line.trim_start().starts_with("--")).collect();
+            let code = code.join("\n").to_lowercase();
+            assert_eq!(code.contains("index concurrently"), migration.no_tx, "{}", name(migration));
+            if migration.no_tx {
+                assert_eq!(code.matches(';').count(), 1, "{}", name(migration));
+                assert!(code.contains("exists"), "{}", name(migration));
+            }
+        }
+    }
 }

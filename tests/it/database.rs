@@ -62,6 +62,18 @@ impl TestDatabase {
         let server = SERVER.get_or_init(Server::start).await;
         let name = format!("it_{:016x}", rand::random::<u64>());
         run(&server.url, &format!("create database {name} template {}", server.template)).await;
+        Self::connect(server, name).await
+    }
+
+    /// A database without a schema.
+    pub(crate) async fn empty() -> Self {
+        let server = SERVER.get_or_init(Server::start).await;
+        let name = format!("it_{:016x}", rand::random::<u64>());
+        run(&server.url, &format!("create database {name}")).await;
+        Self::connect(server, name).await
+    }
+
+    async fn connect(server: &Server, name: String) -> Self {
         let url = with_database(&server.url, &name);
         let options: PgConnectOptions = url.parse().unwrap();
         let pool = PgPoolOptions::new().max_connections(8).connect_with(options).await.unwrap();

@@ -8,6 +8,7 @@ mod crash;
 mod database;
 mod devices;
 mod input;
+mod migrations;
 mod notifications;
 mod plans;
 mod queue;

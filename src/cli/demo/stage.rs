@@ -14,7 +14,7 @@ use crate::config::Config;
 use crate::domain::Scopes;
 use crate::embedded_postgres;
 use crate::registry::keys;
-use crate::runtime::{Database, Role, Service, Shutdown};
+use crate::runtime::{Database, Role, SchemaAccess, Service, Shutdown};
 use crate::simulator::{Settings, Simulator};
 use crate::store::sessions;
 
@@ -109,7 +109,7 @@ impl Stage {
     /// # Errors
     /// Postgres is out of reach.
     pub(super) async fn cut_postgres(&self, times: u32, between: Duration) -> anyhow::Result<usize> {
-        let database = Database::open(&self.config).await?;
+        let database = Database::open(&self.config, SchemaAccess::Use).await?;
         // The same session throughout: of any other, the first cut would leave a dead connection.
         let mut conn = database.connection().await?;
         let mut cut = 0;
@@ -205,7 +205,7 @@ impl Drop for Folder {
 
 async fn make_key(config: &Config) -> anyhow::Result<String> {
     let scopes = Scopes::parse(SCOPES).context("the demo's scopes")?;
-    let database = Database::open(config).await?;
+    let database = Database::open(config, SchemaAccess::Use).await?;
     let made = async {
         let mut conn = database.connection().await?;
         Ok::<_, anyhow::Error>(keys::create(&mut conn, APP, scopes, Some("demo")).await?.1)

@@ -13,7 +13,7 @@ use crate::cli::settings::ConfigArgs;
 use crate::config::Config;
 use crate::domain::{App, DeviceId, InstallationKey};
 use crate::registry::devices;
-use crate::runtime::Database;
+use crate::runtime::{Database, SchemaAccess};
 use crate::store::devices::{Filter, Page};
 
 /// Devices read at a time.
@@ -48,7 +48,7 @@ impl Export {
     pub(super) async fn run(self) -> Result<(), Failure> {
         let config = self.config.load()?;
         let name = database::meant_app(&config, self.app.as_deref())?;
-        let database = database::open(&config).await?;
+        let database = database::open(&config, SchemaAccess::Use).await?;
         let exported = self.export(&database, &config, name).await;
         database.close().await?;
         exported

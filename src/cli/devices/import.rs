@@ -18,7 +18,7 @@ use crate::cli::output;
 use crate::cli::settings::ConfigArgs;
 use crate::cli::signals::Signals;
 use crate::domain::{App, Place};
-use crate::runtime::Database;
+use crate::runtime::{Database, SchemaAccess};
 
 /// Most bad lines that are told to people.
 const TOLD: usize = 20;
@@ -72,7 +72,7 @@ impl Import {
         let name = database::meant_app(&config, self.app.as_deref())?;
         let source = Source::open(&self.file, self.reading())?;
         let mut signals = Signals::catch()?;
-        let database = database::open(&config).await?;
+        let database = database::open(&config, SchemaAccess::Create).await?;
         let ended = match database::app(&database, &config, name).await {
             Ok(app) => self.import(&database, app, source, &mut signals).await,
             Err(failure) => Err(failure),

@@ -11,6 +11,7 @@ mod poison;
 mod postgres_killed;
 mod posts;
 mod root_folder;
+mod schema;
 mod service_killed;
 pub(crate) mod site;
 mod terminated;

@@ -1,0 +1,134 @@
+//! Which command may create or upgrade a schema, and how a migration waits.
+
+use std::time::Duration;
+
+use anyhow::Context as _;
+use sqlx::PgConnection;
+
+use crate::store::migrations::{self, Migrations, Progress, SchemaState, Session};
+
+/// Between two looks whether another node has finished, or whether a table is free.
+const PAUSE: Duration = Duration::from_secs(1);
+/// Between two lines in the log about the same wait.
+const TOLD_EVERY: u32 = 5;
+
+/// What a command may do to the schema of its database.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum SchemaAccess {
+    /// Create and upgrade it: `serve`, `migrate`, `demo`.
+    Upgrade,
+    /// Create it where there is none: `keys create`, `devices import`.
+    Create,
+    /// Neither: all other commands.
+    Use,
+}
+
+/// Why a command does not work with a database.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum SchemaRefused {
+    /// There is none, and the command may not create it.
+    #[error("the database has no schema of pushpost yet; start pushpost serve, or run pushpost migrate")]
+    Missing,
+    /// It is of an older version, and the command may not upgrade it.
+    #[error(
+        "the schema of the database is older than this program ({} pending, the first is {}); run pushpost migrate",
+        .0.len(), .0.first().map_or("", String::as_str)
+    )]
+    Older(Vec<String>),
+    /// It is of a newer version.
+    #[error(
+        "the schema of the database is newer than this program (it has migration {0}); use the newer program"
+    )]
+    Newer(i64),
+}
+
+impl SchemaAccess {
+    /// Whether pending migrations are to be applied.
+    ///
+    /// # Errors
+    /// The command may not work with such a schema.
+    pub fn decide(self, state: &SchemaState) -> Result<bool, SchemaRefused> {
+        match (state, self) {
+            (SchemaState::Current, _) => Ok(false),
+            (SchemaState::Newer(versions), _) => {
+                Err(SchemaRefused::Newer(versions.iter().copied().max().unwrap_or_default()))
+            }
+            (SchemaState::Missing, Self::Upgrade | Self::Create) | (SchemaState::Older(_), Self::Upgrade) => {
+                Ok(true)
+            }
+            (SchemaState::Missing, Self::Use) => Err(SchemaRefused::Missing),
+            (SchemaState::Older(pending), Self::Create | Self::Use) => {
+                Err(SchemaRefused::Older(pending.clone()))
+            }
+        }
+    }
+
+    /// May it make a database that is not there yet?
+    pub(super) fn may_create(self) -> bool {
+        self != Self::Use
+    }
+}
+
+/// Applies what is pending, and returns the names of what this call or another node applied meanwhile. It waits for a node
+/// that migrates, and for tables in use, as long as that takes, and says for whom.
+///
+/// # Errors
+/// A migration failed, or Postgres went away.
+pub(super) async fn migrate(conn: &mut PgConnection, migrations: &Migrations) -> anyhow::Result<Vec<String>> {
+    let pending = match migrations.state(conn).await? {
+        SchemaState::Missing => migrations.names(),
+        SchemaState::Older(pending) => pending,
+        SchemaState::Current => return Ok(Vec::new()),
+        SchemaState::Newer(versions) => {
+            SchemaAccess::Upgrade.decide(&SchemaState::Newer(versions))?;
+            return Ok(Vec::new());
+        }
+    };
+    let mut round = 0;
+    while !migrations::try_lock(conn).await? {
+        let holder = migrations::lock_holder(conn).await?;
+        tell(round, holder.as_ref(), "waiting for another session that migrates the database");
+        tokio::time::sleep(PAUSE).await;
+        round += 1;
+    }
+    let mut round = 0;
+    while migrations.apply(conn).await.context("migrations can't be applied")? == Progress::TableInUse {
+        let oldest = migrations::oldest_transaction(conn).await?;
+        tell(round, oldest.as_ref(), "a migration waits for a table that another transaction uses");
+        tokio::time::sleep(PAUSE).await;
+        round += 1;
+    }
+    Ok(pending)
+}
+
+fn tell(round: u32, session: Option<&Session>, message: &str) {
+    if round.is_multiple_of(TOLD_EVERY) {
+        let session = session.map_or_else(|| "a session that has just ended".to_owned(), ToString::to_string);
+        tracing::warn!(session, "{message}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_command_does_to_a_schema_what_it_may() {
+        let older = SchemaState::Older(vec!["1_create".to_owned()]);
+        let refused = |access: SchemaAccess, state: &SchemaState| access.decide(state).unwrap_err();
+        for (access, missing, outdated) in [
+            (SchemaAccess::Upgrade, Ok(true), Ok(true)),
+            (SchemaAccess::Create, Ok(true), Err(SchemaRefused::Older(vec!["1_create".to_owned()]))),
+            (
+                SchemaAccess::Use,
+                Err(SchemaRefused::Missing),
+                Err(SchemaRefused::Older(vec!["1_create".to_owned()])),
+            ),
+        ] {
+            assert_eq!(access.decide(&SchemaState::Missing), missing);
+            assert_eq!(access.decide(&older), outdated);
+            assert_eq!(access.decide(&SchemaState::Current), Ok(false));
+            assert_eq!(refused(access, &SchemaState::Newer(vec![7, 9])), SchemaRefused::Newer(9));
+        }
+    }
+}
