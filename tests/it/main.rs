@@ -11,6 +11,7 @@ mod input;
 mod migrations;
 mod notifications;
 mod plans;
+mod proxy;
 mod queue;
 mod seeds;
 mod service;

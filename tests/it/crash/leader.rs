@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::cluster::{TestCluster, TestNode};
 use super::site::LONG;
-use crate::queue::proxy::Proxy;
+use crate::proxy::Proxy;
 use crate::whole::stage::{apns_targets, fcm_targets};
 
 const IN_FLIGHT: usize = 30;

@@ -7,7 +7,7 @@ use serde_json::json;
 use tokio::time::{Duration, Instant, sleep};
 
 use super::ask::{Ask, DEVICES, SEND, assert_problem, key, stored};
-use crate::queue::proxy::Proxy;
+use crate::proxy::Proxy;
 use crate::whole::stage::{PATIENCE, Stage};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

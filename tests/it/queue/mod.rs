@@ -13,7 +13,6 @@ mod model;
 mod node;
 mod nodes;
 mod poison;
-pub(crate) mod proxy;
 mod replay;
 mod words;
 mod world;

@@ -13,8 +13,8 @@ use tokio_util::task::TaskTracker;
 
 use super::held_time::{HeldTime, until};
 use super::node::{Node, ROOM, TIMEOUT, accepted, end_all};
-use super::proxy::Proxy;
 use super::world::{World, small_queue_pool};
+use crate::proxy::Proxy;
 
 const SECOND: Duration = Duration::from_secs(1);
 /// A node compares what it holds with the table so often.
@@ -220,11 +220,11 @@ async fn a_job_that_its_node_does_not_know_of_is_released() {
 #[tokio::test]
 async fn a_job_whose_hand_over_was_lost_waits_again() {
     let world = World::create().await;
-    let proxy = Proxy::to(&world).await;
+    let proxy = Proxy::of(&world.database).await;
     let node = Node::over(&world, small_queue_pool(proxy.options(), 1)).await;
     node.open_intakes();
     let nobody = NotificationId::floor(chrono::DateTime::UNIX_EPOCH);
-    proxy.cut_once(&world, "select exists (select from jobs where notification_id <> $1)", nobody);
+    proxy.cut_once(&world.database, "select exists (select from jobs where notification_id <> $1)", nobody);
     let id = node.accept(world.wanted(1..=7)).await;
     assert!(proxy.has_cut());
     let intake = Arc::clone(&node.intakes[&world.lane]);
@@ -249,7 +249,7 @@ async fn a_job_whose_hand_over_was_lost_waits_again() {
 #[tokio::test]
 async fn the_beat_outlasts_a_connection_that_died_in_silence() {
     let world = World::create().await;
-    let proxy = Proxy::to(&world).await;
+    let proxy = Proxy::of(&world.database).await;
     let node = Node::enter(&world).await;
     let beating = Beating::start(node, small_queue_pool(proxy.options(), 1)).await;
     beating.pass(4).await;

@@ -6,8 +6,8 @@ use pushpost::store::record::{Batch, Receipt, Retry, record};
 
 use super::held_time::until;
 use super::node::{Node, accepted, again, end, end_all};
-use super::proxy::Proxy;
 use super::world::{World, small_queue_pool};
+use crate::proxy::Proxy;
 
 const SOMETHING_RECORDED: &str = "select exists (select from receipts where notification_id = $1)";
 
@@ -96,7 +96,7 @@ async fn a_job_never_goes_while_a_device_of_it_has_no_outcome() {
 /// A world whose node reaches Postgres by a single connection through a proxy.
 async fn behind_a_proxy() -> (World, Proxy, Node) {
     let world = World::create().await;
-    let proxy = Proxy::to(&world).await;
+    let proxy = Proxy::of(&world.database).await;
     let node = Node::over(&world, small_queue_pool(proxy.options(), 1)).await;
     (world, proxy, node)
 }
@@ -107,7 +107,7 @@ async fn an_answer_lost_after_the_last_record_of_a_job_costs_nothing() {
     let (world, proxy, node) = behind_a_proxy().await;
     let id = node.accept(world.wanted(1..=500)).await;
     let mut tickets = node.take(world.lane).await;
-    proxy.cut_once(&world, SOMETHING_RECORDED, id);
+    proxy.cut_once(&world.database, SOMETHING_RECORDED, id);
     let retried = tickets.split_off(470);
     end_all(retried, &again("Busy"));
     end_all(tickets, &accepted());
@@ -126,7 +126,7 @@ async fn an_answer_lost_after_a_partial_record_costs_nothing() {
     let id = node.accept(world.wanted(1..=500)).await;
     let mut tickets = node.take(world.lane).await;
     let job = tickets[0].held().job.id;
-    proxy.cut_once(&world, SOMETHING_RECORDED, id);
+    proxy.cut_once(&world.database, SOMETHING_RECORDED, id);
     let rest = tickets.split_off(150);
     let retried = tickets.split_off(100);
     end_all(tickets, &accepted());
