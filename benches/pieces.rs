@@ -96,10 +96,10 @@ fn answers(c: &mut Criterion) {
         br#"{"error":{"code":404,"message":"Requested entity was not found.","status":"NOT_FOUND","details":
         [{"@type":"type.googleapis.com/google.firebase.fcm.v1.FcmError","errorCode":"UNREGISTERED"}]}}"#;
     group.bench_function("fcm, accepted", |b| {
-        b.iter(|| fcm::classify(StatusCode::OK, &headers, name, false, now()));
+        b.iter(|| fcm::classify(StatusCode::OK, &headers, name, fcm::Traits::default(), now()));
     });
     group.bench_function("fcm, token dead", |b| {
-        b.iter(|| fcm::classify(StatusCode::NOT_FOUND, &headers, gone, false, now()));
+        b.iter(|| fcm::classify(StatusCode::NOT_FOUND, &headers, gone, fcm::Traits::default(), now()));
     });
 }
 

@@ -136,15 +136,104 @@ impl ApnsOverrides {
 }
 
 impl Content {
-    /// The push type that APNs is told: the override's, else what `silent` says.
+    /// The push type that APNs is told: the override's, else the one that fields and payload imply.
     pub fn push_type(&self) -> PushType {
-        let implied = if self.silent { PushType::Background } else { PushType::Alert };
-        self.apns.header("apns-push-type").and_then(PushType::parse).unwrap_or(implied)
+        let named = self.apns.header("apns-push-type").and_then(PushType::parse);
+        named.unwrap_or_else(|| self.implied_push_type())
+    }
+
+    /// The push type that follows from the fields and from the override of the payload, without any header.
+    pub fn implied_push_type(&self) -> PushType {
+        let own = |given: bool| given && !self.silent;
+        let alert = self.title.is_some() || self.subtitle.is_some() || self.body.is_some();
+        let patch = &self.apns.payload;
+        let visible = member_of_aps(patch, "alert").is_present(own(alert))
+            || member_of_aps(patch, "badge").is_present(own(self.badge.is_some()))
+            || member_of_aps(patch, "sound").is_present(own(self.sound.is_some()));
+        let wakes = member_of_aps(patch, "content-available").is_number(1);
+        if self.silent || wakes && !visible { PushType::Background } else { PushType::Alert }
     }
 
     /// The kind of APNs token that this needs.
     pub fn kind(&self) -> Kind {
         let event = self.apns.payload.get("aps").and_then(|aps| aps.get("event"));
         self.push_type().kind(event.and_then(Value::as_str) == Some("start"))
+    }
+}
+
+/// What an override of the payload says about one member of `aps` (RFC 7396).
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub enum AppleMember<'a> {
+    /// Nothing: the member stays as it is.
+    Untouched,
+    /// The member is taken away.
+    Removed,
+    /// The member has this value.
+    Given(&'a Value),
+}
+
+/// Finds what the patch of an APNs payload says about the member `name` of its `aps`.
+pub fn member_of_aps<'a>(patch: &'a Map<String, Value>, name: &str) -> AppleMember<'a> {
+    match patch.get("aps") {
+        None => AppleMember::Untouched,
+        Some(Value::Object(aps)) => match aps.get(name) {
+            None => AppleMember::Untouched,
+            Some(Value::Null) => AppleMember::Removed,
+            Some(value) => AppleMember::Given(value),
+        },
+        Some(_) => AppleMember::Removed,
+    }
+}
+
+impl AppleMember<'_> {
+    /// Is the member there after the patch, if it was there before only where `before` says so?
+    pub fn is_present(self, before: bool) -> bool {
+        match self {
+            Self::Untouched => before,
+            Self::Removed => false,
+            Self::Given(_) => true,
+        }
+    }
+
+    /// Does the patch set the member to this number?
+    pub fn is_number(self, number: i64) -> bool {
+        matches!(self, Self::Given(value) if value.as_i64() == Some(number))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_payload_that_only_wakes_the_app_is_a_background_push() {
+        use PushType::{Alert, Background};
+        let wakes = |more: Value| {
+            let mut aps = json!({"content-available": 1});
+            aps.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
+            json!({"payload": {"aps": aps}})
+        };
+        for (json, expected) in [
+            (json!({"title": "Hi"}), Alert),
+            (json!({"silent": true}), Background),
+            (json!({"apns": wakes(json!({}))}), Background),
+            (json!({"data": {"k": 1}, "apns": wakes(json!({}))}), Background),
+            (json!({"title": "Hi", "apns": wakes(json!({}))}), Alert),
+            (json!({"badge": 1, "apns": wakes(json!({}))}), Alert),
+            (json!({"apns": wakes(json!({"sound": "default"}))}), Alert),
+            // What the override takes away is not shown.
+            (json!({"title": "Hi", "apns": wakes(json!({"alert": null}))}), Background),
+            (json!({"apns": {"payload": {"aps": {"content-available": 0}}}}), Alert),
+            (json!({"apns": {"payload": {"aps": null}}}), Alert),
+            (
+                json!({"apns": {"headers": {"apns-push-type": "voip"}, "payload": {"aps": {"content-available": 1}}}}),
+                PushType::Voip,
+            ),
+        ] {
+            let content: Content = serde_json::from_value(json.clone()).expect("content");
+            assert_eq!(content.push_type(), expected, "{json}");
+        }
     }
 }

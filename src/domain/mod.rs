@@ -28,7 +28,9 @@ mod verdict;
 pub use app::{App, AppLane, Apps};
 pub use app_version::AppVersion;
 pub use condition::{BadCondition, Condition};
-pub use content::{ApnsOverrides, COLLAPSE_KEY_MAX, Content, Priority, is_collapse_key};
+pub use content::{
+    ApnsOverrides, AppleMember, COLLAPSE_KEY_MAX, Content, Priority, is_collapse_key, member_of_aps,
+};
 pub use delivery::{Counts, DeliveryStatus, NotificationStatus};
 pub use device::{BadToken, DeviceToken, FCM_TOKEN_MAX, Kind, QuarantineReason, Source, TokenDigest, UserId};
 pub use fan_out::FanOut;

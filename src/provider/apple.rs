@@ -60,17 +60,17 @@ pub(super) fn put(into: &mut Map<String, Value>, name: &str, text: Option<&str>)
 }
 
 /// `apns-priority` before overrides: background pushes take 5 only (docs/providers.md 1.4).
-pub(super) fn priority(content: &Content) -> &'static str {
+pub(super) fn priority(content: &Content, push_type: PushType) -> &'static str {
     let patient = content.silent
-        || content.push_type() == PushType::Background
+        || push_type == PushType::Background
         || content.priority == crate::domain::Priority::Low;
     if patient { "5" } else { "10" }
 }
 
 /// What replaces an earlier banner: the key that was chosen; where none was, a visible one gets its own, so that a
 /// resend shows one banner, not two.
-pub(super) fn collapse_id(content: &Content, id: NotificationId) -> Option<String> {
-    let visible = !content.silent && content.push_type() == PushType::Alert;
+pub(super) fn collapse_id(content: &Content, push_type: PushType, id: NotificationId) -> Option<String> {
+    let visible = !content.silent && push_type == PushType::Alert;
     content.collapse_key.clone().or_else(|| visible.then(|| id.to_string()))
 }
 

@@ -150,12 +150,33 @@ fn check_message(request: &Map<String, Value>) -> Vec<Violation> {
     if apns.is_some_and(|apns| member(apns, "live_activity_token").is_some()) && text("token").is_none() {
         fault("message.apns.live_activity_token", "A registration token is required with it.");
     }
+    if apns.is_some_and(|apns| is_urgent_data(message, apns)) {
+        fault("message.apns.headers", "Data-only messages to Apple devices need apns-priority 5.");
+    }
+    let webpush = member(message, "webpush").and_then(Value::as_object);
+    let options = webpush.and_then(|webpush| member(webpush, "fcm_options")).and_then(Value::as_object);
+    let link = options.and_then(|options| member(options, "link")).and_then(Value::as_str);
+    if link.is_some_and(|link| !link.starts_with("https://")) {
+        fault("message.webpush.fcm_options.link", "The link must be an https URL.");
+    }
     let most =
         if text("topic").is_some() || text("condition").is_some() { MAX_TOPIC_MESSAGE } else { MAX_MESSAGE };
     if size(message) > most {
         fault("message", "Message is too big");
     }
     found
+}
+
+/// Without anything to see or hear an Apple device takes priority 5 only (docs/providers.md 3.3). Push types that show
+/// nothing by their nature have rules of their own.
+fn is_urgent_data(message: &Map<String, Value>, apns: &Map<String, Value>) -> bool {
+    let header = |name: &str| member(apns, "headers")?.get(name)?.as_str();
+    let ordinary = matches!(header("apns-push-type"), None | Some("alert" | "background"));
+    let aps = member(apns, "payload").and_then(|payload| payload.get("aps"));
+    let visible = |name: &str| aps.is_some_and(|aps| aps.get(name).is_some());
+    let data_only =
+        member(message, "notification").is_none() && !["alert", "badge", "sound"].into_iter().any(visible);
+    data_only && ordinary && header("apns-priority").is_some_and(|priority| priority != "5")
 }
 
 fn is_token(token: &str) -> bool {
@@ -167,9 +188,11 @@ fn is_topic(topic: &str) -> bool {
     (1..=MAX_TOPIC).contains(&topic.len()) && topic.bytes().all(allowed)
 }
 
-/// The compact JSON of the message without its target and its `apns` part, which has a limit of its own.
+/// The compact JSON of the message without its target and the parts for Apple devices and browsers, of which the first
+/// has a limit of its own.
 fn size(message: &Map<String, Value>) -> usize {
-    let counted = message.iter().filter(|(key, _)| *key != "apns" && !TARGETS.contains(&key.as_str()));
+    let apart = |key: &str| matches!(key, "apns" | "webpush") || TARGETS.contains(&key);
+    let counted = message.iter().filter(|(key, _)| !apart(key));
     let members = counted.map(|(key, value)| key.len() + 3 + value.to_string().len() + 1).sum::<usize>();
     members.saturating_sub(1) + 2
 }
@@ -186,6 +209,45 @@ mod tests {
 
     fn body(token: &str, rest: &str) -> String {
         format!(r#"{{"message":{{"token":"{token}","data":{{"pushpost":"ntf_1"}}{rest}}}}}"#)
+    }
+
+    /// What is wrong with a message that has these members besides its token.
+    fn refused(members: Value) -> Vec<String> {
+        let mut message = serde_json::json!({"token": "t"});
+        message.as_object_mut().unwrap().extend(members.as_object().unwrap().clone());
+        let request = serde_json::json!({ "message": message });
+        check_message(request.as_object().unwrap()).into_iter().map(|(place, _)| place).collect()
+    }
+
+    #[test]
+    fn data_only_to_apple_devices_has_priority_5() {
+        use serde_json::json;
+        let headers = |push_type: &str, priority: &str| json!({"headers": {"apns-push-type": push_type, "apns-priority": priority}});
+        for (members, fine) in [
+            (json!({"apns": headers("alert", "10")}), false),
+            (json!({"apns": headers("background", "1")}), false),
+            (json!({"apns": headers("background", "5")}), true),
+            (json!({"apns": headers("alert", "10"), "notification": {"title": "a"}}), true),
+            (json!({"apns": headers("liveactivity", "10")}), true),
+            (json!({"apns": {"headers": {"apns-priority": "10"}, "payload": {"aps": {"badge": 0}}}}), true),
+            (
+                json!({"apns": {"headers": {"apns-priority": "10"}, "payload": {"aps": {"content-available": 1}}}}),
+                false,
+            ),
+            (json!({"data": {"a": "b"}}), true),
+        ] {
+            assert_eq!(refused(members.clone()).is_empty(), fine, "{members}");
+        }
+    }
+
+    #[test]
+    fn a_browser_s_link_is_https_and_its_part_has_no_limit() {
+        use serde_json::json;
+        let link = |link: &str| refused(json!({"webpush": {"fcmOptions": {"link": link}}}));
+        assert_eq!(link("https://example.com/"), Vec::<String>::new());
+        assert_eq!(link("http://example.com/"), ["message.webpush.fcm_options.link"]);
+        let large = json!({"webpush": {"notification": {"icon": "x".repeat(5_000)}}});
+        assert_eq!(refused(large), Vec::<String>::new());
     }
 
     /// What is remembered must change no verdict: each body is read by a fresh reader too.

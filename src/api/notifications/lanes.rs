@@ -31,7 +31,7 @@ pub(super) fn check(content: &Content, asked: usize, to: Option<&Audience>, app:
         faults.push(InputFault::at("#", InputCode::NothingToSend, detail));
     }
     // The fields' own part in this is found where they are read.
-    let overridden = apns::shows_something(content) || fcm::supplies_content(content);
+    let overridden = apns::shows_something(content) || fcm::shows_something(content);
     if content.silent && !shows_something(content) && overridden {
         let detail = "an override brings something to see or hear, which a silent notification has not";
         faults.push(InputFault::at("#/silent", InputCode::SilentWithContent, detail));

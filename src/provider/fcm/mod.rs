@@ -9,5 +9,7 @@ mod schema;
 
 pub use client::{Client, Settings};
 pub use credential::AccountError;
-pub use request::{Prepared, check_overrides, check_size, prepare, supplies_content};
+pub use request::{
+    Prepared, Traits, check_overrides, check_size, prepare, shows_something, supplies_content,
+};
 pub use response::classify;

@@ -113,6 +113,7 @@ fn assert_fcm(stage: &Stage, id: &str, expiration: &str) {
         "android": {"priority": "HIGH", "ttl": ttl,
                     "notification": {"sound": "default", "notification_count": 1, "tag": "order-789",
                                      "channel_id": "orders"}},
+        "webpush": {"headers": {"TTL": secs.to_string(), "Urgency": "normal"}, "notification": {"tag": "order-789"}},
         "apns": {
             "headers": {"apns-push-type": "alert", "apns-priority": "10", "apns-expiration": to_iphones,
                         "apns-collapse-id": "order-789"},

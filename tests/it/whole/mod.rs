@@ -13,6 +13,7 @@ mod nodes;
 mod order;
 mod outages;
 mod pages;
+mod payloads;
 mod poison;
 mod pruning;
 mod reach;

@@ -55,7 +55,8 @@ pub fn prepare(id: NotificationId, content: &Content, topic: &str) -> Prepared {
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(apple::PUSH_TYPE, HeaderValue::from_static(push_type.as_str()));
     set(&mut headers, apple::TOPIC, overridden);
-    let priority = content.apns.header(apple::PRIORITY).unwrap_or_else(|| apple::priority(content));
+    let priority =
+        content.apns.header(apple::PRIORITY).unwrap_or_else(|| apple::priority(content, push_type));
     set(&mut headers, apple::PRIORITY, priority);
     if let Some(collapse_id) = collapse_id(id, content) {
         set(&mut headers, apple::COLLAPSE_ID, &collapse_id);
@@ -175,7 +176,7 @@ fn collapse_id(id: NotificationId, content: &Content) -> Option<String> {
     match content.apns.headers.get(apple::COLLAPSE_ID) {
         Some(Value::String(chosen)) => Some(chosen.clone()),
         Some(Value::Null) => None,
-        _ => apple::collapse_id(content, id),
+        _ => apple::collapse_id(content, content.push_type(), id),
     }
 }
 

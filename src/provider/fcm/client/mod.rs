@@ -177,7 +177,7 @@ impl Client {
             .await
             .map_err(|error| unanswered(&error))?;
         let verdict =
-            classify(response.status, &response.headers, &response.body, prepared.is_activity(), attempt.now);
+            classify(response.status, &response.headers, &response.body, prepared.traits(), attempt.now);
         if verdict.connection == Fate::Retire {
             response.connection.retire();
         }

@@ -1,70 +1,93 @@
 //! What FCM is sent: a body prepared once per notification, into which each attempt's token and what remains of its
 //! life are spliced. Pure.
 
-use std::fmt::{self, Write as _};
+mod apple_part;
+mod message;
+mod template;
+
+use std::fmt;
 
 use bytes::{BufMut, Bytes, BytesMut};
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
+use self::message::{Overrides, WEB_TTL, message};
+use self::template::{Draft, Slot, Template};
 use super::schema;
-use crate::domain::{Content, InputCode, InputFault, NotificationId, Platform, Priority};
+use crate::domain::{Content, InputCode, InputFault, NotificationId, Platform};
 use crate::provider::Life;
-use crate::provider::apple::{self, Alert};
-use crate::provider::merge::merge;
+use crate::provider::apple;
 
-/// Most bytes of a message without token and `apns`, and of its `apns.payload` (docs/providers.md 3.3).
+/// Most bytes of a message without token, `apns` and `webpush`, and of its `apns.payload` (docs/providers.md 3.3).
 const SIZE_MAX: usize = 4096;
 
-/// Where a message goes. Exactly one may be there, and it is the attempt's: another would turn one push into a
-/// broadcast per device. `check_overrides` refuses them; what was stored must not depend on that.
-const TARGETS: [&str; 4] = ["token", "fid", "topic", "condition"];
+/// Room for what is written into a body besides its text and token: three numbers.
+const NUMBERS: usize = 40;
 
 /// A notification, ready to go to any device of an FCM lane. Cloning shares the bytes.
 #[derive(Clone)]
 pub struct Prepared {
-    /// From the token to the ttl.
-    after_token: Bytes,
-    /// From the ttl to the expiration.
-    after_ttl: Bytes,
-    /// From the expiration to the end.
-    after_expiration: Bytes,
+    after_token: Template,
     message_size: usize,
     apns_payload_size: usize,
-    activity: bool,
+    traits: Traits,
+}
+
+/// What a message carries that decides whom a verdict concerns.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Traits {
+    /// A Live Activity's token: the one that APNs speaks of.
+    pub activity: bool,
+    /// A header of the request's own took part in the topic or in the key that the message is sent with.
+    pub overridden: bool,
 }
 
 /// Renders what all attempts at `content` share. `channel` is the configured Android channel, for content that names
 /// none.
 pub fn prepare(id: NotificationId, content: &Content, channel: Option<&str>) -> Prepared {
-    let mut message = message(id, content, channel);
+    let overrides = Overrides::of(content);
+    let mut message = message(id, content, &overrides, channel);
+    let mut draft = Draft::default();
+    let longest_ttl = r#"{"":{"ttl":"2419200s"}}"#.len();
+    let mut message_size = "{}".len() - ",".len();
+
     // Preview of 2026: it excludes `android`, which is ours, so an override of it replaces that.
     let android_name = if message.contains_key("android_v2") { "android_v2" } else { "android" };
-    let mut android = take_object(&mut message, android_name);
+    // An override that takes `android` away does not take away how long the message lives.
+    if message.contains_key(android_name) || !overrides.has_activity() {
+        let mut android = take_object(&mut message, android_name);
+        android.shift_remove("ttl");
+        let android = rest(&android);
+        message_size = longest_ttl + android_name.len() + android.len();
+        draft = draft.text(&format!(r#","{android_name}":{{"ttl":""#)).slot(Slot::Ttl);
+        draft = draft.text(&format!(r#"s"{android}}}"#));
+    }
     message.shift_remove("android");
-    android.shift_remove("ttl");
+    if let Some(Value::Object(webpush)) = message.shift_remove("webpush") {
+        draft = write_webpush(draft, webpush);
+    }
     let mut apns = take_object(&mut message, "apns");
-    let mut headers = take_object(&mut apns, "headers");
-    headers.shift_remove(apple::EXPIRATION);
-    let activity = apns.get("live_activity_token").is_some_and(Value::is_string);
+    apns.shift_remove("headers");
+    let headers = apple_part::headers(content, &overrides, id);
     let apns_payload_size = apns.get("payload").map_or(0, |payload| payload.to_string().len());
-    let (android, message) = (rest(&android), rest(&message));
-    let longest_ttl = r#"{"":{"ttl":"2419200s"}}"#.len();
+    let message = rest(&message);
+    draft = draft.text(&format!(r#","apns":{{"headers":{{"{}":""#, apple::EXPIRATION)).slot(Slot::Expiration);
+    draft = draft.text(&format!(r#""{}}}{}}}{message}}}}}"#, rest(&headers), rest(&apns)));
     Prepared {
-        after_token: format!(r#","{android_name}":{{"ttl":""#).into(),
-        after_ttl: format!(r#"s"{android}}},"apns":{{"headers":{{"{}":""#, apple::EXPIRATION).into(),
-        after_expiration: format!(r#""{}}}{}}}{message}}}}}"#, rest(&headers), rest(&apns)).into(),
-        message_size: longest_ttl + android_name.len() + android.len() + message.len(),
+        after_token: draft.finish(),
+        message_size: message_size + message.len(),
         apns_payload_size,
-        activity,
+        traits: Traits {
+            activity: overrides.has_activity(),
+            overridden: apple_part::topic_is_overridden(content, &overrides)
+                || overrides.has_web_credential(),
+        },
     }
 }
 
 /// Faults of a request's `fcm` part. `topics` are the APNs topics that the app's configuration names.
 pub fn check_overrides(content: &Content, topics: &[String]) -> Vec<InputFault> {
     let mut faults = schema::check(&content.fcm);
-    if let Some(Value::Object(headers)) = content.fcm.get("apns").and_then(|apns| apns.get("headers")) {
-        faults.extend(apple::check_headers(headers, "#/fcm/apns/headers", content.push_type(), topics));
-    }
+    faults.extend(apple_part::check_headers(content, &Overrides::of(content), topics));
     faults
 }
 
@@ -82,44 +105,55 @@ pub fn check_size(content: &Content, id: NotificationId, channel: Option<&str>) 
     too_large.collect()
 }
 
-/// Does the `fcm` part bring something to see or hear that the request's own fields lack?
+/// Does the `fcm` part bring something to see or hear?
+pub fn shows_something(content: &Content) -> bool {
+    let overrides = Overrides::of(content);
+    let shown = [
+        &["notification"][..],
+        &["android", "notification"],
+        &["android_v2", "remote_notification"],
+        &["webpush", "notification"],
+    ];
+    shown.into_iter().any(|path| overrides.fills(path))
+        || apple::shows_something(overrides.apns_payload().get("aps"))
+        || is_filled_activity(content, &overrides)
+}
+
+/// Does the `fcm` part bring content that the request's own fields lack?
+///
+/// Something to see or hear, a Live Activity, or what wakes an Apple app.
 pub fn supplies_content(content: &Content) -> bool {
-    let overrides = schema::canonical(&content.fcm);
-    let filled = |value: Option<&Value>| {
-        value.and_then(Value::as_object).is_some_and(|object| object.values().any(|value| !value.is_null()))
-    };
-    let within = |outer: &str, inner: &str| overrides.get(outer).and_then(|value| value.get(inner)).cloned();
-    filled(overrides.get("notification"))
-        || filled(within("android", "notification").as_ref())
-        || filled(within("android_v2", "remote_notification").as_ref())
-        || filled(within("webpush", "notification").as_ref())
-        || apple::shows_something(within("apns", "payload").as_ref().and_then(|payload| payload.get("aps")))
+    let overrides = Overrides::of(content);
+    let aps = overrides.apns_payload().get("aps");
+    let wakes = aps.and_then(|aps| aps.get("content-available")).and_then(Value::as_i64) == Some(1);
+    wakes || shows_something(content)
+}
+
+/// A Live Activity's token with a payload, from whichever part it comes.
+fn is_filled_activity(content: &Content, overrides: &Overrides) -> bool {
+    let filled = !content.apns.payload.is_empty() || overrides.fills(&["apns", "payload"]);
+    overrides.has_activity() && filled
 }
 
 impl Prepared {
     /// The body for one token.
     pub fn body(&self, token: &str, life: Life) -> Bytes {
         const START: &[u8] = br#"{"message":{"token":"#;
-        let fixed = START.len() + self.after_token.len() + self.after_ttl.len() + self.after_expiration.len();
-        let mut body = BytesMut::with_capacity(fixed + token.len() + 40);
+        let mut body = BytesMut::with_capacity(START.len() + self.after_token.len() + token.len() + NUMBERS);
         body.put_slice(START);
         serde_json::to_writer((&mut body).writer(), token).expect("a string is always writable");
-        body.put_slice(&self.after_token);
-        write!(body, "{}", life.ttl_secs()).expect("it grows");
-        body.put_slice(&self.after_ttl);
-        write!(body, "{}", life.apns_expiration()).expect("it grows");
-        body.put_slice(&self.after_expiration);
+        self.after_token.write(life, &mut body);
         body.freeze()
     }
 
-    /// Bytes of the message without token and `apns`, and how many FCM takes.
+    /// Bytes of the message without token, `apns` and `webpush`, and how many FCM takes.
     pub fn size_and_limit(&self) -> (usize, usize) {
         (self.message_size, SIZE_MAX)
     }
 
-    /// Does it carry a Live Activity's token?
-    pub(super) fn is_activity(&self) -> bool {
-        self.activity
+    /// What decides whom a verdict concerns.
+    pub(in crate::provider) fn traits(&self) -> Traits {
+        self.traits
     }
 }
 
@@ -128,6 +162,18 @@ impl fmt::Debug for Prepared {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Prepared").field("bytes", &self.message_size).finish_non_exhaustive()
     }
+}
+
+/// The part for browsers, with a place for how long the push may be kept, unless an override says it.
+fn write_webpush(draft: Draft, mut webpush: Map<String, Value>) -> Draft {
+    let ours = webpush.get("headers").and_then(|headers| headers.get(WEB_TTL)).is_some_and(Value::is_null);
+    if !ours {
+        return draft.text(&format!(r#","webpush":{}"#, Value::Object(webpush)));
+    }
+    let mut headers = take_object(&mut webpush, "headers");
+    headers.shift_remove(WEB_TTL);
+    let draft = draft.text(&format!(r#","webpush":{{"headers":{{"{WEB_TTL}":""#)).slot(Slot::Ttl);
+    draft.text(&format!(r#""{}}}{}}}"#, rest(&headers), rest(&webpush)))
 }
 
 /// The members of an object as they follow another member.
@@ -140,100 +186,6 @@ fn take_object(from: &mut Map<String, Value>, name: &str) -> Map<String, Value> 
         Some(Value::Object(object)) => object,
         _ => Map::new(),
     }
-}
-
-/// The message without target and life, overrides merged.
-fn message(id: NotificationId, content: &Content, channel: Option<&str>) -> Map<String, Value> {
-    let overrides = schema::canonical(&content.fcm);
-    let mut message = Map::new();
-    if !content.silent {
-        let mut notification = Map::new();
-        apple::put(&mut notification, "title", content.title.as_deref());
-        apple::put(&mut notification, "body", content.body.as_deref());
-        apple::put(&mut notification, "image", content.image.as_deref());
-        if !notification.is_empty() {
-            message.insert("notification".to_owned(), Value::Object(notification));
-        }
-    }
-    message.insert("data".to_owned(), Value::Object(data(id, content)));
-    message.insert("android".to_owned(), Value::Object(android(id, content, channel)));
-    message.insert("apns".to_owned(), Value::Object(apns(id, content, &overrides)));
-    if let Some(label) = &content.label {
-        message.insert("fcm_options".to_owned(), json!({ "analytics_label": label }));
-    }
-    merge(&mut message, &overrides);
-    for target in TARGETS {
-        message.shift_remove(target);
-    }
-    message
-}
-
-/// FCM's data is text: strings as they are, anything else its JSON.
-fn data(id: NotificationId, content: &Content) -> Map<String, Value> {
-    let mut data = Map::new();
-    for (name, value) in &content.data {
-        let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-        data.insert(name.clone(), text.into());
-    }
-    apple::put(&mut data, "url", content.url.as_deref());
-    data.insert("pushpost".to_owned(), id.to_string().into());
-    data
-}
-
-fn android(id: NotificationId, content: &Content, channel: Option<&str>) -> Map<String, Value> {
-    let urgent = match content.priority {
-        Priority::High => true,
-        Priority::Normal => !content.silent,
-        Priority::Low => false,
-    };
-    let mut android = Map::new();
-    android.insert("priority".to_owned(), if urgent { "HIGH" } else { "NORMAL" }.into());
-    if content.silent {
-        // Never a derived one: a device keeps four, and beyond that messages vanish (docs/providers.md 3.3).
-        apple::put(&mut android, "collapse_key", content.collapse_key.as_deref());
-        return android;
-    }
-    let mut notification = Map::new();
-    apple::put(&mut notification, "sound", content.sound.as_deref());
-    if let Some(count) = content.badge.filter(|badge| *badge > 0) {
-        notification.insert("notification_count".to_owned(), count.into());
-    }
-    let tag = content.collapse_key.clone().unwrap_or_else(|| id.to_string());
-    notification.insert("tag".to_owned(), tag.into());
-    apple::put(&mut notification, "channel_id", content.channel.as_deref().or(channel));
-    android.insert("notification".to_owned(), Value::Object(notification));
-    android
-}
-
-/// An FCM token may be an iPhone's.
-fn apns(id: NotificationId, content: &Content, overrides: &Map<String, Value>) -> Map<String, Value> {
-    let mut headers = Map::new();
-    headers.insert(apple::PUSH_TYPE.to_owned(), content.push_type().as_str().into());
-    headers.insert(apple::PRIORITY.to_owned(), apple::priority(content).into());
-    apple::put(&mut headers, apple::COLLAPSE_ID, apple::collapse_id(content, id).as_deref());
-    merge(&mut headers, &content.apns.headers);
-
-    // An alert in the payload replaces FCM's own whole, so an override of a part of it needs ours beneath it.
-    let fcm_payload = overrides.get("apns").and_then(|apns| apns.get("payload"));
-    let own_payload = content.apns.payload.get("aps");
-    let alerts = [own_payload, fcm_payload.and_then(|payload| payload.get("aps"))];
-    let partial = alerts.iter().any(|aps| aps.and_then(|aps| aps.get("alert")).is_some_and(Value::is_object));
-    let aps = apple::aps(content, if partial { Alert::Written } else { Alert::ByFcm });
-    let mut payload = Map::new();
-    if !aps.is_empty() {
-        payload.insert("aps".to_owned(), Value::Object(aps));
-    }
-    merge(&mut payload, &content.apns.payload);
-
-    let mut apns = Map::new();
-    apns.insert("headers".to_owned(), Value::Object(headers));
-    if !payload.is_empty() {
-        apns.insert("payload".to_owned(), Value::Object(payload));
-    }
-    if let Some(image) = content.image.as_deref().filter(|_| !content.silent) {
-        apns.insert("fcm_options".to_owned(), json!({ "image": image }));
-    }
-    apns
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! What a notification looks like to FCM, and what a request may not override.
 
 use chrono::{DateTime, TimeDelta};
+use serde_json::json;
 use uuid::Uuid;
 
 use super::*;
@@ -44,6 +45,7 @@ fn the_order_message_as_the_ledger_has_it() {
         "data": {"order_id": "789", "lines": "3", "url": "myapp://orders/789", "pushpost": id().to_string()},
         "android": {"priority": "HIGH", "ttl": "3600s",
             "notification": {"sound": "default", "notification_count": 1, "tag": "order-789", "channel_id": "orders"}},
+        "webpush": {"headers": {"TTL": "3600", "Urgency": "normal"}, "notification": {"tag": "order-789"}},
         "apns": {
             "headers": {"apns-push-type": "alert", "apns-priority": "10", "apns-expiration": "1000003601",
                 "apns-collapse-id": "order-789"},
@@ -59,6 +61,7 @@ fn a_plain_one_has_a_derived_tag_but_never_a_derived_collapse_key() {
     let expected = json!({
         "token": "t", "notification": {"title": "Hi"}, "data": {"pushpost": id().to_string()},
         "android": {"priority": "NORMAL", "ttl": "3600s", "notification": {"tag": id().to_string()}},
+        "webpush": {"headers": {"TTL": "3600", "Urgency": "low"}, "notification": {"tag": id().to_string()}},
         "apns": {"headers": {"apns-push-type": "alert", "apns-priority": "5", "apns-expiration": "1000003601",
             "apns-collapse-id": id().to_string()}},
         "fcm_options": {"analytics_label": "promo"}
@@ -78,6 +81,7 @@ fn a_silent_one_is_data_only_and_background_for_apple() {
     let expected = json!({
         "token": "t", "data": {"a": "[1]", "pushpost": id().to_string()},
         "android": {"priority": "HIGH", "ttl": "3600s", "collapse_key": "sync"},
+        "webpush": {"headers": {"TTL": "3600", "Urgency": "high"}},
         "apns": {"headers": {"apns-push-type": "background", "apns-priority": "5", "apns-expiration": "1000003601",
             "apns-collapse-id": "sync"}, "payload": {"aps": {"content-available": 1}}}
     });
@@ -166,7 +170,7 @@ fn a_clock_behind_postgres_asks_for_no_more_than_fcm_takes() {
 
 #[test]
 fn message_and_apns_payload_are_measured_apart() {
-    let empty = content(json!({"title": ""}));
+    let empty = content(json!({"title": "x", "url": "https://example.com/"}));
     let (base, limit) = prepare(id(), &empty, None).size_and_limit();
     assert_eq!(limit, 4096);
     let largest = Life { expires_at: life().now + TimeDelta::days(28), ..life() };
@@ -174,9 +178,11 @@ fn message_and_apns_payload_are_measured_apart() {
     let object = message.as_object_mut().expect("an object");
     object.shift_remove("token");
     object.shift_remove("apns");
-    assert_eq!(message.to_string().len(), base, "the JSON without token and apns");
+    object.shift_remove("webpush");
+    assert_eq!(message.to_string().len(), base, "the JSON without token, apns and webpush");
 
-    let titled = |size: usize| content(json!({"title": "x".repeat(size - base)}));
+    let titled =
+        |size: usize| content(json!({"title": "x".repeat(size - base + 1), "url": "https://example.com/"}));
     assert_eq!(check_size(&titled(4096), id(), None), []);
     let faults = check_size(&titled(4097), id(), None);
     let facts = faults.into_iter().map(|fault| Value::Object(fault.facts)).collect::<Vec<_>>();
@@ -210,11 +216,173 @@ fn an_override_may_supply_what_the_fields_lack() {
     ] {
         assert_eq!(supplies_content(&content(json!({"fcm": fcm}))), supplies, "{fcm}");
     }
+    let both = |json: Value| (supplies_content(&content(json.clone())), shows_something(&content(json)));
+    let apns = |payload: Value| json!({"fcm": {"apns": {"live_activity_token": "t", "payload": payload}}});
+    assert_eq!(both(apns(json!({"aps": {"event": "end"}}))), (true, true));
+    assert_eq!(both(apns(json!({}))), (false, false));
+    let halves = json!({"fcm": {"apns": {"live_activity_token": "t"}}, "apns": {"payload": {"aps": {"event": "end"}}}});
+    assert_eq!(both(halves), (true, true));
+    let wakes = json!({"fcm": {"apns": {"payload": {"aps": {"content-available": 1}}}}});
+    assert_eq!(both(wakes), (true, false));
 }
 
 #[test]
-fn a_live_activity_s_token_is_noticed() {
-    let with = |fcm: Value| prepare(id(), &content(json!({"title": "Hi", "fcm": fcm})), None).is_activity();
-    assert!(with(json!({"apns": {"liveActivityToken": "t"}})));
-    assert!(!with(json!({})));
+fn without_a_text_android_gets_data_only() {
+    for fields in
+        [json!({"badge": 3}), json!({"sound": "default", "channel": "c"}), json!({"title": "", "badge": 0})]
+    {
+        let message = message_of(fields.clone());
+        assert!(message.get("notification").is_none(), "{fields}");
+        assert_eq!(message["android"], json!({"priority": "HIGH", "ttl": "3600s"}), "{fields}");
+        assert!(message["webpush"].get("notification").is_none(), "{fields}");
+        assert_eq!(message["apns"]["headers"]["apns-push-type"], "alert", "{fields}");
+    }
+    let collapsing = message_of(json!({"badge": 3, "collapse_key": "k"}));
+    assert_eq!(collapsing["android"]["collapse_key"], "k");
+
+    let set = message_of(json!({"badge": 3, "fcm": {"android": {"notification": {"title_loc_key": "T"}}}}));
+    let tag = id().to_string();
+    assert_eq!(
+        set["android"]["notification"],
+        json!({"notification_count": 3, "tag": tag, "title_loc_key": "T"})
+    );
+    assert!(set.get("notification").is_none());
+    let for_all = message_of(json!({"sound": "s", "fcm": {"notification": {"title": "T"}}}));
+    assert_eq!(for_all["notification"], json!({"title": "T"}));
+    assert_eq!(for_all["android"]["notification"], json!({"sound": "s", "tag": tag}));
+    assert_eq!(for_all["webpush"]["notification"], json!({"tag": tag}));
+}
+
+#[test]
+fn what_an_apple_device_can_not_show_is_a_background_push() {
+    let headers = |json: Value| message_of(json)["apns"]["headers"].take();
+    let background =
+        json!({"apns-push-type": "background", "apns-priority": "5", "apns-expiration": "1000003601"});
+    let wakes = json!({"aps": {"content-available": 1}});
+    let only_android = json!({"fcm": {"android": {"notification": {"title": "T"}}}});
+    for json in [
+        json!({"apns": {"payload": wakes}}),
+        json!({"fcm": {"apns": {"payload": wakes}}}),
+        json!({"badge": 1, "fcm": {"apns": {"payload": {"aps": {"badge": null, "content-available": 1}}}}}),
+        only_android.clone(),
+    ] {
+        assert_eq!(headers(json.clone()), background, "{json}");
+    }
+    for json in [
+        json!({"title": "T", "apns": {"payload": wakes}}),
+        json!({"badge": 0, "fcm": {"apns": {"payload": wakes}}}),
+        json!({"fcm": {"notification": {"title": "T"}, "apns": {"payload": wakes}}}),
+        json!({"fcm": {"apns": {"payload": {"aps": {"content-available": 1, "alert": "T"}}}}}),
+    ] {
+        assert_eq!(headers(json.clone())["apns-push-type"], "alert", "{json}");
+    }
+    let quiet = message_of(json!({"apns": {"payload": wakes}}));
+    assert_eq!(quiet["android"], json!({"priority": "NORMAL", "ttl": "3600s"}));
+
+    let mut urgent = only_android;
+    urgent["apns"] = json!({"headers": {"apns-priority": "10"}});
+    let faults = check_overrides(&content(urgent), &[]);
+    let codes: Vec<_> = faults.iter().map(|fault| (&fault.place, fault.code.as_str())).collect();
+    let place = crate::domain::Place::Pointer("#/apns/headers/apns-priority".to_owned());
+    assert_eq!(codes, [(&place, "bad_header")]);
+}
+
+#[test]
+fn a_live_activity_is_an_apple_device_s_alone() {
+    let update = json!({"aps": {"timestamp": 1_700_000_000, "event": "update", "content-state": {"eta": 5}}});
+    let activity = |more: Value| {
+        let mut json = json!({"fcm": {"apns": {"liveActivityToken": "la", "payload": update}}});
+        json.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
+        json
+    };
+    let headers = |push_type: &str, priority: &str| json!({"apns-push-type": push_type, "apns-priority": priority, "apns-expiration": "1000003601"});
+    let message = message_of(activity(json!({"collapse_key": "k"})));
+    let expected = json!({
+        "token": "t", "data": {"pushpost": id().to_string()},
+        "webpush": {"headers": {"TTL": "3600", "Urgency": "normal"}},
+        "apns": {"headers": headers("liveactivity", "10"), "live_activity_token": "la", "payload": update},
+    });
+    assert_eq!(message, expected);
+    let low = message_of(activity(json!({"priority": "low"})));
+    assert_eq!(low["apns"]["headers"], headers("liveactivity", "5"));
+    let own =
+        message_of(activity(json!({"apns": {"headers": {"apns-collapse-id": "c", "apns-priority": "5"}}})));
+    assert_eq!(own["apns"]["headers"]["apns-collapse-id"], "c");
+    assert_eq!(own["apns"]["headers"]["apns-priority"], "5");
+    let written = message_of(activity(json!({"title": "T", "body": "B"})));
+    assert_eq!(written["apns"]["payload"]["aps"]["alert"], json!({"title": "T", "body": "B"}));
+    assert!(written.get("notification").is_none() && written.get("android").is_none());
+    let asked =
+        message_of(json!({"fcm": {"android": {"priority": "HIGH"}, "apns": {"live_activity_token": "la"}}}));
+    assert_eq!(asked["android"], json!({"ttl": "3600s", "priority": "HIGH"}));
+
+    // Its topic is that of its push type.
+    let topic = |name: &str| {
+        let mut json = activity(json!({}));
+        json["fcm"]["apns"]["headers"] = json!({"apns-topic": name});
+        check_overrides(&content(json), &["com.example.shop".to_owned()]).len()
+    };
+    assert_eq!(topic("com.example.shop.push-type.liveactivity"), 0);
+    assert_eq!(topic("com.example.shop.voip"), 1);
+
+    // Without a second object of data the sizes are of what is sent.
+    let prepared = prepare(id(), &content(activity(json!({}))), None);
+    let data = json!({"data": {"pushpost": id().to_string()}}).to_string();
+    assert_eq!(prepared.size_and_limit().0, data.len());
+}
+
+#[test]
+fn null_in_data_is_left_out() {
+    let message = message_of(json!({"title": "Hi", "data": {"a": null, "b": [null], "c": "null"}}));
+    assert_eq!(message["data"], json!({"b": "[null]", "c": "null", "pushpost": id().to_string()}));
+}
+
+#[test]
+fn a_browser_s_part_follows_the_fields_unless_overridden() {
+    let web = |json: Value| message_of(json)["webpush"].take();
+    let tag = id().to_string();
+    let linked = web(json!({"title": "Hi", "priority": "high", "url": "https://example.com/a"}));
+    let expected = json!({"headers": {"TTL": "3600", "Urgency": "high"}, "notification": {"tag": tag},
+        "fcm_options": {"link": "https://example.com/a"}});
+    assert_eq!(linked, expected);
+    for url in ["myapp://orders", "http://example.com/", "https://", "https"] {
+        assert!(web(json!({"title": "Hi", "url": url})).get("fcm_options").is_none(), "{url}");
+    }
+    let overridden = |webpush: Value| message_of(json!({"title": "Hi", "fcm": {"webpush": webpush}}));
+    let own = overridden(json!({"headers": {"ttl": "60", "URGENCY": "very-low", "Topic": "t"},
+        "notification": {"tag": null, "icon": "i"}}));
+    let expected =
+        json!({"headers": {"ttl": "60", "URGENCY": "very-low", "Topic": "t"}, "notification": {"icon": "i"}});
+    assert_eq!(own["webpush"], expected);
+    let without = overridden(json!({"headers": {"TTL": null}}));
+    assert_eq!(without["webpush"]["headers"], json!({"Urgency": "normal"}));
+    assert!(overridden(json!(null)).get("webpush").is_none());
+    assert_eq!(overridden(json!({"headers": null}))["webpush"], json!({"notification": {"tag": tag}}));
+}
+
+#[test]
+fn a_message_says_what_decides_whom_a_verdict_concerns() {
+    let traits = |json: Value| {
+        let traits = prepare(id(), &content(json), None).traits();
+        (traits.activity, traits.overridden)
+    };
+    assert_eq!(traits(json!({"title": "Hi"})), (false, false));
+    assert_eq!(traits(json!({"silent": true})), (false, false));
+    assert_eq!(traits(json!({"title": "Hi", "fcm": {"apns": {"liveActivityToken": "t"}}})), (true, false));
+    let headers = |headers: Value| json!({"title": "Hi", "fcm": {"apns": {"headers": headers}}});
+    // What changes nothing about the topic takes no part in it.
+    for same in [
+        json!({"apns-push-type": "alert"}),
+        json!({"apns-push-type": "background", "apns-priority": "5"}),
+        json!({"apns-priority": "1", "apns-collapse-id": "c", "apns-topic": null}),
+    ] {
+        assert_eq!(traits(headers(same.clone())), (false, false), "{same}");
+    }
+    for other in [json!({"apns-push-type": "voip"}), json!({"apns-topic": "com.example.shop"})] {
+        assert_eq!(traits(headers(other.clone())), (false, true), "{other}");
+        assert_eq!(traits(json!({"title": "Hi", "apns": {"headers": other}})), (false, true));
+    }
+    let web = |headers: Value| json!({"title": "Hi", "fcm": {"webpush": {"headers": headers}}});
+    assert_eq!(traits(web(json!({"ttl": "1", "urgency": "low", "Topic": "t"}))), (false, false));
+    assert_eq!(traits(web(json!({"Authorization": "vapid t=a, k=b"}))), (false, true));
 }

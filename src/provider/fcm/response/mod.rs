@@ -8,6 +8,7 @@ use http::{HeaderMap, StatusCode};
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::request::Traits;
 use crate::domain::{Certainty, Floor, LaneCause, Misfit, Outcome, Reason};
 use crate::provider::retry_after::{proto_duration, retry_after};
 use crate::provider::verdict::Verdict;
@@ -44,13 +45,12 @@ struct Answer {
     asked: Option<Duration>,
 }
 
-/// Judges an answer. `activity` says that the message carried a Live Activity's token, which is then the one that
-/// APNs speaks of. `now` (Postgres's clock) counts only for a `Retry-After` date without a `date` header.
+/// Judges an answer to a message with these `traits`. `now` (Postgres's clock) counts only for a `Retry-After` date without a `date` header.
 pub fn classify(
     status: StatusCode,
     headers: &HeaderMap,
     body: &[u8],
-    activity: bool,
+    traits: Traits,
     now: DateTime<Utc>,
 ) -> Verdict {
     if status.is_success() {
@@ -70,20 +70,20 @@ pub fn classify(
         Some(word @ ("INTERNAL" | "UNAVAILABLE")) => {
             Verdict::retry_after(word, answer.asked, Floor::ServerError)
         }
-        Some("INVALID_ARGUMENT") => invalid_argument(&answer, activity),
-        _ => by_class(status, &answer, activity),
+        Some("INVALID_ARGUMENT") => invalid_argument(&answer, traits),
+        _ => by_class(status, &answer, traits),
     }
 }
 
 /// Token or message? In the order of docs/providers.md 3.7.
-fn invalid_argument(answer: &Answer, activity: bool) -> Verdict {
+fn invalid_argument(answer: &Answer, traits: Traits) -> Verdict {
     if let Some(reason) = answer.apns.as_deref() {
         let certainty = match reason {
             "Unregistered" | "ExpiredToken" => Certainty::Certain,
             "BadDeviceToken" | "DeviceTokenNotForTopic" => Certainty::Doubtful,
             _ => return Verdict::rejected(reason),
         };
-        return if activity { Verdict::rejected(reason) } else { Verdict::dead(reason, certainty) };
+        return if traits.activity { Verdict::rejected(reason) } else { Verdict::dead(reason, certainty) };
     }
     if let Some(fields) = &answer.fields {
         let token_only = !fields.is_empty() && fields.iter().all(|field| field == "message.token");
@@ -100,11 +100,11 @@ fn bad_token() -> Verdict {
 }
 
 /// Without a verdict of FCM's own, or with one that says nothing.
-fn by_class(status: StatusCode, answer: &Answer, activity: bool) -> Verdict {
+fn by_class(status: StatusCode, answer: &Answer, traits: Traits) -> Verdict {
     let said = answer.fcm.as_deref().or(answer.status.as_deref());
     let word = said.unwrap_or(status.as_str());
     match status.as_u16() {
-        400 if answer.status.as_deref() == Some("INVALID_ARGUMENT") => invalid_argument(answer, activity),
+        400 if answer.status.as_deref() == Some("INVALID_ARGUMENT") => invalid_argument(answer, traits),
         401 => Verdict::misconfigured(word, Misfit::Credential).renew(),
         403 | 404 => Verdict::misconfigured(word, Misfit::Credential),
         408 | 425 => Verdict::retry_after(word, answer.asked, Floor::ServerError),

@@ -14,7 +14,7 @@ fn judge_with(status: u16, headers: &[(&'static str, &str)], body: &str, activit
         .iter()
         .map(|(name, value)| (http::HeaderName::from_static(name), value.parse().expect("a header value")));
     let status = StatusCode::from_u16(status).expect("a status");
-    classify(status, &headers.collect(), body.as_bytes(), activity, now)
+    classify(status, &headers.collect(), body.as_bytes(), Traits { activity, overridden: false }, now)
 }
 
 fn error(status: &str, message: &str, details: Value) -> String {

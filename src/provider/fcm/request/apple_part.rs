@@ -1,0 +1,117 @@
+//! The `apns` part of an FCM message: what an Apple device with an FCM token gets (docs/providers.md 3.3).
+//!
+//! The push type follows from what the device will get in the end, so it is derived after all overrides of the payload.
+
+use serde_json::{Map, Value, json};
+
+use super::message::{Overrides, has_texts};
+use crate::domain::{
+    AppleMember, Content, InputCode, InputFault, NotificationId, Place, PushType, member_of_aps,
+};
+use crate::provider::apple::{self, Alert};
+use crate::provider::merge::merge;
+
+/// The part without its headers, before `fcm.apns` is merged into it.
+pub(super) fn without_headers(content: &Content, overrides: &Overrides) -> Map<String, Value> {
+    // An alert in the payload replaces FCM's own whole, so an override of a part of it needs ours beneath it. A Live
+    // Activity has no `notification` that FCM could write an alert from.
+    let partial = payload_patches(content, overrides)
+        .into_iter()
+        .any(|patch| matches!(member_of_aps(patch, "alert"), AppleMember::Given(Value::Object(_))));
+    let written = partial || overrides.has_activity();
+    let aps = apple::aps(content, if written { Alert::Written } else { Alert::ByFcm });
+    let mut payload = Map::new();
+    if !aps.is_empty() {
+        payload.insert("aps".to_owned(), Value::Object(aps));
+    }
+    merge(&mut payload, &content.apns.payload);
+    let mut part = Map::new();
+    if !payload.is_empty() {
+        part.insert("payload".to_owned(), Value::Object(payload));
+    }
+    if let Some(image) = content.image.as_deref().filter(|_| !content.silent) {
+        part.insert("fcm_options".to_owned(), json!({ "image": image }));
+    }
+    part
+}
+
+/// The headers, all overrides merged, but for the expiration.
+pub(super) fn headers(content: &Content, overrides: &Overrides, id: NotificationId) -> Map<String, Value> {
+    if overrides.removes_apns_headers() {
+        return Map::new();
+    }
+    let push_type = push_type(content, overrides);
+    let mut headers = Map::new();
+    headers.insert(apple::PUSH_TYPE.to_owned(), push_type.as_str().into());
+    headers.insert(apple::PRIORITY.to_owned(), apple::priority(content, push_type).into());
+    if !overrides.has_activity() {
+        apple::put(&mut headers, apple::COLLAPSE_ID, apple::collapse_id(content, push_type, id).as_deref());
+    }
+    merge(&mut headers, &content.apns.headers);
+    merge(&mut headers, overrides.apns_headers());
+    headers.shift_remove(apple::EXPIRATION);
+    headers
+}
+
+/// Did a header of the request take part in the topic that FCM asks APNs for? Then a verdict on the topic says nothing
+/// about the token (docs/queue.md 11).
+pub(super) fn topic_is_overridden(content: &Content, overrides: &Overrides) -> bool {
+    let implied = implied_push_type(content, overrides);
+    let named = named_push_type(content, overrides).unwrap_or(implied);
+    header(content, overrides, apple::TOPIC).is_some() || named.topic_suffix() != implied.topic_suffix()
+}
+
+/// Faults of the headers in `fcm.apns`, and of those in `apns` that this part can't have.
+pub(super) fn check_headers(content: &Content, overrides: &Overrides, topics: &[String]) -> Vec<InputFault> {
+    let push_type = push_type(content, overrides);
+    let mut faults = apple::check_headers(overrides.apns_headers(), "#/fcm/apns/headers", push_type, topics);
+    let inherited = content.apns.header(apple::PRIORITY);
+    let checked_here = overrides.apns_headers().contains_key(apple::PRIORITY);
+    let only_here = push_type == PushType::Background && content.push_type() != PushType::Background;
+    if only_here && !checked_here && inherited.is_some_and(|priority| priority != "5") {
+        let detail = "to Apple devices FCM's message is a background push, which has priority 5 only";
+        let at = Place::member("#/apns/headers", apple::PRIORITY);
+        faults.push(InputFault::at(at, InputCode::BadHeader, detail));
+    }
+    faults
+}
+
+/// The push type that the message is sent with.
+fn push_type(content: &Content, overrides: &Overrides) -> PushType {
+    named_push_type(content, overrides).unwrap_or_else(|| implied_push_type(content, overrides))
+}
+
+fn named_push_type(content: &Content, overrides: &Overrides) -> Option<PushType> {
+    header(content, overrides, apple::PUSH_TYPE).and_then(PushType::parse)
+}
+
+/// A header that the request overrides: `fcm.apns` goes before `apns`, and `null` takes away what was given.
+fn header<'a>(content: &'a Content, overrides: &'a Overrides, name: &str) -> Option<&'a str> {
+    match overrides.apns_headers().get(name) {
+        Some(value) => value.as_str(),
+        None => content.apns.header(name),
+    }
+}
+
+/// The push type without any header. An Apple device that gets nothing to see or hear gets data only, which FCM takes
+/// with priority 5 alone (docs/providers.md 3.3).
+pub(super) fn implied_push_type(content: &Content, overrides: &Overrides) -> PushType {
+    if overrides.has_activity() {
+        return PushType::LiveActivity;
+    }
+    if content.silent {
+        return PushType::Background;
+    }
+    let alert = has_texts(content) || content.subtitle.is_some() || overrides.has_notification();
+    let own = [("alert", alert), ("badge", content.badge.is_some()), ("sound", content.sound.is_some())];
+    let visible = own.into_iter().any(|(name, given)| {
+        let patches = payload_patches(content, overrides).into_iter();
+        patches.fold(given, |before, patch| member_of_aps(patch, name).is_present(before))
+    });
+    if visible { PushType::Alert } else { PushType::Background }
+}
+
+/// What is merged into the payload, in this order.
+fn payload_patches<'a>(content: &'a Content, overrides: &'a Overrides) -> [&'a Map<String, Value>; 2] {
+    [&content.apns.payload, overrides.apns_payload()]
+}
