@@ -3,10 +3,12 @@
 use std::fmt;
 use std::process::ExitCode;
 
-use crate::config;
+use crate::{config, embedded_postgres};
 
 /// Wrong usage, as in BSD's `sysexits.h`.
 pub(super) const USAGE: u8 = 64;
+/// The database was waited for in vain, as `EX_UNAVAILABLE` in BSD's `sysexits.h`.
+const UNAVAILABLE: u8 = 69;
 /// Anything else.
 const FAILED: u8 = 1;
 
@@ -54,7 +56,9 @@ impl fmt::Display for Failure {
 
 impl From<anyhow::Error> for Failure {
     fn from(error: anyhow::Error) -> Self {
-        Self { error, hint: None, code: FAILED }
+        let embedded = error.downcast_ref::<embedded_postgres::Error>();
+        let code = if embedded.is_some_and(|error| error.has_timed_out()) { UNAVAILABLE } else { FAILED };
+        Self { error, hint: None, code }
     }
 }
 

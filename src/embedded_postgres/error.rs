@@ -71,6 +71,33 @@ pub enum Error {
         /// How long we waited.
         seconds: u64,
     },
+    /// Another container uses the data folder.
+    #[error(
+        "the database in {path} is used by another container (host {host}, since {since}): run the command there"
+    )]
+    HeldElsewhere {
+        /// The folder of the database.
+        path: PathBuf,
+        /// The other container's host name.
+        host: String,
+        /// When it began to use the folder.
+        since: String,
+    },
+    /// Another container uses the data folder, and was waited for in vain.
+    #[error(
+        "the database in {path} is still used by another container after {seconds} s (host {host}, since {since}): \
+         stop that container, or set another database.data_dir"
+    )]
+    StillHeld {
+        /// The folder of the database.
+        path: PathBuf,
+        /// The other container's host name.
+        host: String,
+        /// When it began to use the folder.
+        since: String,
+        /// How long it was waited for.
+        seconds: u64,
+    },
     /// One of Postgres's programs failed.
     #[error("{program} failed: {detail}")]
     Program {
@@ -105,6 +132,11 @@ pub enum Error {
 }
 
 impl Error {
+    /// Was the server, or another user of the data folder, waited for in vain?
+    pub fn has_timed_out(&self) -> bool {
+        matches!(self, Self::NotReady { .. } | Self::Busy { .. } | Self::StillHeld { .. })
+    }
+
     /// For `map_err`: names what was tried on which path.
     pub(super) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();

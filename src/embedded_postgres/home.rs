@@ -12,7 +12,8 @@
 //! | `password` | of the superuser, mode 0600 | the user |
 //! | `server.conf` | our parameters, written at each start | we |
 //! | `server.log`, `server.log.1` | Postgres's log | the user |
-//! | `start.lock`, `users.lock` | see `locks` | we |
+//! | `start.lock`, `users.lock`, `server.lock` | see `locks` | we |
+//! | `holder` | the container that uses the home, see `holder` | we |
 
 use std::fmt::Write as _;
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};

@@ -4,13 +4,15 @@
 //! it runs the newest installed server programs (`programs`), as another user when we are root (`account`), and
 //! talks to them over a Unix socket in a short folder (`socket`).
 //!
-//! Several processes may use one data folder at once (`serve`, and `keys create` beside it). Each holds a shared
-//! lock while it does (`locks`); the first starts the server, the last stops it. Nothing depends on a process
+//! Several processes of one container may use one data folder at once (`serve`, and `keys create` beside it). Each
+//! holds a shared lock while it does (`locks`); the first starts the server, the last stops it. Another container is
+//! refused until all of them and the server have ended (`holder`). Nothing depends on a process
 //! ending in order: after `kill -9` of ours the server runs on and the next process attaches to it, after
 //! `kill -9` of the server the next start clears away what it left (`processes`, `server`).
 
 mod account;
 mod error;
+mod holder;
 mod home;
 mod initialise;
 mod locks;
@@ -29,6 +31,7 @@ use std::time::Duration;
 
 use sqlx::postgres::PgConnectOptions;
 
+use self::holder::Entry;
 use self::home::Home;
 use self::locks::{StartLock, UserLock};
 use self::run::Runner;
@@ -71,13 +74,21 @@ impl EmbeddedPostgres {
     /// Takes some seconds the first time, at most about a minute after a crash.
     ///
     /// # Errors
-    /// No usable Postgres is installed, the folder cannot be used, or the server does not come up.
+    /// No usable Postgres is installed, the folder cannot be used or another container uses it, or the server does
+    /// not come up.
     pub async fn start(settings: &Settings) -> Result<Self, Error> {
+        Self::start_within(settings, Duration::ZERO).await
+    }
+
+    /// As [`Self::start`], waiting at most `patience` for another container to let go of the data folder.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub async fn start_within(settings: &Settings, patience: Duration) -> Result<Self, Error> {
         let wanted = home::major_of(&settings.data_dir)?;
         let programs = programs::find(settings.postgres_bin_dir.as_deref(), wanted).await?;
         let home = Home::settle(&settings.data_dir).await?;
-        let starting = StartLock::take(home.folder()).await?;
-        let (users, alone) = UserLock::come(home.folder(), &starting)?;
+        let Entry { starting, users, is_alone: alone } = holder::enter(home.folder(), patience).await?;
         let runner = Runner::new(home.account().clone(), programs);
         let password = initialise::ensure(&home, &runner).await?;
         let others = if alone { Users::WeAlone } else { Users::Others };
@@ -140,7 +151,7 @@ impl EmbeddedPostgres {
     /// The lock is not to be had, or the server does not end within two minutes.
     pub async fn stop(self) -> Result<(), Error> {
         let starting = StartLock::take(self.server.home().folder()).await?;
-        if self.users.is_last(&starting)? {
+        if self.users.is_alone(&starting)? {
             self.server.stop().await
         } else {
             tracing::debug!("others use the embedded Postgres: left running");

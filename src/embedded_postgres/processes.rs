@@ -3,7 +3,8 @@
 //! Postgres refuses to start while `postmaster.pid` names a process that exists (a zombie not yet reaped, or after
 //! a reboot some other program under the same number), or while a backend of the dead postmaster still holds
 //! its shared memory. Both are told apart here by looking at which processes have the folder as their working
-//! folder: every process of a server enters it, a dead one has none.
+//! folder: every process of a server enters it, a dead one has none. Processes of another container are not seen:
+//! for these there is the server's lock (`locks`).
 //!
 //! The looking is done by a shell running as Postgres's user: a root without `CAP_SYS_PTRACE`, as containers have
 //! it, may not read the working folder of somebody else's process. Where there is no `/proc` (macOS) we ask
@@ -18,6 +19,7 @@ use tokio::time::Instant;
 
 use super::error::Error;
 use super::home::{self, Home};
+use super::locks::ServerLock;
 use super::run::{self, Runner};
 
 const END_DEADLINE: Duration = Duration::from_secs(20);
@@ -61,12 +63,11 @@ pub(super) async fn look(home: &Home, runner: &Runner) -> Result<Presence, Error
     }
 }
 
-/// Ends the orphans and takes the dead postmaster's file away. To be called under the start lock, right after
-/// [`look`] has found no postmaster.
+/// Ends the orphans. To be called under the start lock, right after [`look`] has found no postmaster.
 ///
 /// They are killed outright: their postmaster is gone, so their shared memory and all in it is lost anyhow, and
 /// a busy one would heed nothing milder. What they committed is in the write-ahead log.
-pub(super) async fn clear(orphans: Vec<u32>, home: &Home, runner: &Runner) -> Result<(), Error> {
+pub(super) async fn end_orphans(orphans: Vec<u32>, home: &Home, runner: &Runner) -> Result<(), Error> {
     if !has_proc() {
         return Ok(());
     }
@@ -85,6 +86,12 @@ pub(super) async fn clear(orphans: Vec<u32>, home: &Home, runner: &Runner) -> Re
             Presence::Postmaster(_) => return Ok(()),
         };
     }
+    Ok(())
+}
+
+/// Takes the dead postmaster's file away: its number may name a process of today. Only with the server's lock, which
+/// says that no server lives, here or in another container.
+pub(super) fn remove_pid_file(home: &Home, _lock: &ServerLock) -> Result<(), Error> {
     let path = home.data().join("postmaster.pid");
     match fs::remove_file(&path) {
         Err(error) if error.kind() != ErrorKind::NotFound => Err(Error::io("remove", &path)(error)),

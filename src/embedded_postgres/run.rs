@@ -8,12 +8,17 @@ use std::time::Duration;
 
 use super::account::Account;
 use super::error::Error;
+use super::locks::ServerLock;
 use super::programs::Programs;
 
 /// How much of a program's words goes into an error, in bytes: its end, where the cause stands.
 const DETAIL_BYTES: usize = 600;
 /// For what ought to take milliseconds: `sh`, `pg_ctl kill`.
 pub(super) const SHORT: Duration = Duration::from_secs(20);
+
+/// Gives a program its standard input as file 9, and nothing to read. Shells and `pg_ctl` leave file 9 open for
+/// what they start.
+const KEEP_INPUT_OPEN: &str = r#"exec "$@" 9<&0 < /dev/null"#;
 
 /// Runs one installation's programs as one user.
 #[derive(Debug, Clone)]
@@ -41,13 +46,21 @@ impl Runner {
     ) -> Result<(), Error> {
         let mut command = self.account.command(&self.programs.folder.join(program), folder);
         command.args(arguments);
-        let output = output(program, command, deadline).await?;
-        if output.status.success() {
-            return Ok(());
-        }
-        let words = [output.stdout, output.stderr].concat();
-        let detail = format!("{}: {}", output.status, one_line(&words));
-        Err(Error::Program { program: program.to_owned(), detail })
+        succeeded(program, output(program, command, deadline).await?)
+    }
+
+    /// The same; the processes that the program starts inherit the server's lock and hold it until the last one ends.
+    pub(super) async fn run_with_lock<A: AsRef<OsStr>>(
+        &self,
+        program: &str,
+        arguments: impl IntoIterator<Item = A>,
+        folder: &Path,
+        deadline: Duration,
+        lock: ServerLock,
+    ) -> Result<(), Error> {
+        let mut command = self.account.command(Path::new("/bin/sh"), folder);
+        command.args(["-c", KEEP_INPUT_OPEN, "sh"]).arg(self.programs.folder.join(program)).args(arguments);
+        succeeded(program, output_of(program, command, lock.into_stdin(), deadline).await?)
     }
 
     /// Runs a shell script in `folder` as the same user and returns what it printed, whatever its exit code.
@@ -60,8 +73,17 @@ impl Runner {
 }
 
 /// Runs a command to its end, without our standard input; killed if dropped or late.
-pub(super) async fn output(name: &str, mut command: Command, deadline: Duration) -> Result<Output, Error> {
-    command.stdin(Stdio::null());
+pub(super) async fn output(name: &str, command: Command, deadline: Duration) -> Result<Output, Error> {
+    output_of(name, command, Stdio::null(), deadline).await
+}
+
+async fn output_of(
+    name: &str,
+    mut command: Command,
+    input: Stdio,
+    deadline: Duration,
+) -> Result<Output, Error> {
+    command.stdin(input);
     let mut command = tokio::process::Command::from(command);
     command.kill_on_drop(true);
     let failed = |detail: String| Error::Program { program: name.to_owned(), detail };
@@ -70,6 +92,15 @@ pub(super) async fn output(name: &str, mut command: Command, deadline: Duration)
         Ok(Err(error)) => Err(failed(error.to_string())),
         Err(_) => Err(failed(format!("not done within {} s", deadline.as_secs()))),
     }
+}
+
+fn succeeded(program: &str, output: Output) -> Result<(), Error> {
+    if output.status.success() {
+        return Ok(());
+    }
+    let words = [output.stdout, output.stderr].concat();
+    let detail = format!("{}: {}", output.status, one_line(&words));
+    Err(Error::Program { program: program.to_owned(), detail })
 }
 
 /// The end of a program's words or of a log, on one line.

@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::error::Error;
 use super::home::{self, Home};
-use super::locks::StartLock;
+use super::locks::{ServerLock, StartLock};
 use super::processes::{self, Presence};
 use super::run::{self, Runner};
 use super::{NAME, PORT, parameters, socket};
@@ -92,7 +92,7 @@ impl Server {
         &self,
         password: &str,
         users: Users,
-        _starting: &StartLock,
+        starting: &StartLock,
     ) -> Result<PathBuf, Error> {
         let begun = Instant::now();
         let give_up = begun + Duration::from_secs(READY_SECONDS);
@@ -105,17 +105,27 @@ impl Server {
                         Err(Unready::Ever(error)) => return Err(Error::Refused(error)),
                         Err(Unready::Yet(words)) => detail = words,
                     }
-                    if users == Users::WeAlone && begun.elapsed() > SOCKET_PATIENCE && is_gone(&socket) {
-                        tracing::warn!(socket = %socket.display(), "somebody removed the socket: starting anew");
+                    if users == Users::WeAlone
+                        && begun.elapsed() > SOCKET_PATIENCE
+                        && socket::is_gone(&socket)
+                    {
+                        tracing::warn!(socket = %socket.display(), "the socket was removed: restarting the embedded Postgres");
                         self.stop().await?;
                     }
                     sleep(CONNECT_STEP).await;
                 }
                 Presence::Postmaster(_) => sleep(CONNECT_STEP).await,
                 Presence::Orphans(orphans) => {
-                    processes::clear(orphans, &self.home, &self.runner).await?;
+                    processes::end_orphans(orphans, &self.home, &self.runner).await?;
+                    let Some(lock) = ServerLock::take(self.home.folder(), starting)? else {
+                        detail =
+                            String::from("a server process that is not seen from here holds server.lock");
+                        sleep(START_STEP).await;
+                        continue;
+                    };
+                    processes::remove_pid_file(&self.home, &lock)?;
                     // Not the end: an orphan's shared memory may take a moment to go.
-                    if let Err(error) = self.spawn().await {
+                    if let Err(error) = self.spawn(lock).await {
                         detail = format!("{error}; its log ends: {}", self.end_of_log());
                         tracing::warn!(detail, "the embedded Postgres did not start yet");
                         sleep(START_STEP).await;
@@ -129,8 +139,8 @@ impl Server {
     /// Starts a postmaster that outlives us. `pg_ctl` gives it a session of its own, `/dev/null` as its input and
     /// the log as its output, and is not its parent for long, so it never becomes a zombie of ours. All names are
     /// relative to the home, since `pg_ctl` puts them into a shell command.
-    async fn spawn(&self) -> Result<(), Error> {
-        let socket = socket::prepare(self.home.folder(), self.home.account())?;
+    async fn spawn(&self, lock: ServerLock) -> Result<(), Error> {
+        let socket = socket::prepare(self.home.folder(), self.home.account(), &lock)?;
         let conf = parameters::text(&socket, self.max_connections);
         home::write_whole(&self.home.folder().join("server.conf"), conf.as_bytes(), 0o644, None)?;
         self.prepare_log()?;
@@ -138,7 +148,7 @@ impl Server {
         let options = "-c config_file=server.conf";
         let arguments =
             ["start", "-s", "-w", "-t", &seconds, "-D", "data", "-l", "server.log", "-o", options];
-        self.runner.run("pg_ctl", arguments, self.home.folder(), PG_CTL_DEADLINE).await
+        self.runner.run_with_lock("pg_ctl", arguments, self.home.folder(), PG_CTL_DEADLINE, lock).await
     }
 
     /// Ends the server: open transactions are rolled back, a checkpoint is written.
@@ -213,10 +223,6 @@ async fn ensure_database(socket: &Path, password: &str) -> Result<(), Unready> {
         Some("28000" | "28P01") => Err(Unready::Ever(error)),
         _ => Err(yet(error)),
     }
-}
-
-fn is_gone(socket: &Path) -> bool {
-    !socket.join(format!(".s.PGSQL.{PORT}")).exists()
 }
 
 async fn connect(options: &PgConnectOptions) -> Result<PgConnection, sqlx::Error> {

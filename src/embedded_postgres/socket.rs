@@ -12,15 +12,25 @@ use std::path::{Path, PathBuf};
 
 use super::account::Account;
 use super::error::Error;
-use super::home;
+use super::locks::ServerLock;
+use super::{PORT, home};
 
 /// The socket's folder for a home: the first candidate that is ours or can be made so. The same at each call.
-pub(super) fn prepare(home: &Path, account: &Account) -> Result<PathBuf, Error> {
+///
+/// It comes without what a dead server left in it. Postgres reads the process number in the left lock file and
+/// refuses to start while a process has this number, though the process may be a zombie or another program. That no
+/// server uses the folder is known from the server's lock.
+pub(super) fn prepare(home: &Path, account: &Account, _lock: &ServerLock) -> Result<PathBuf, Error> {
     let candidates = candidates(home, account.is_other());
     for candidate in &candidates {
         let folder = Path::new(candidate);
         match make(folder, account) {
-            Ok(()) => return Ok(folder.to_owned()),
+            Ok(()) => {
+                for left in [socket_of(folder), socket_of(folder).with_added_extension("lock")] {
+                    let _ = fs::remove_file(left);
+                }
+                return Ok(folder.to_owned());
+            }
             Err(error) => tracing::debug!(%error, folder = candidate, "no folder for the socket"),
         }
     }
@@ -37,6 +47,15 @@ pub(super) fn candidates(home: &Path, are_root: bool) -> Vec<String> {
 /// Removes the folder of a stopped server.
 pub(super) fn remove(folder: &Path) {
     let _ = fs::remove_dir(folder);
+}
+
+/// Whether the socket in this folder is gone, or the folder with it.
+pub(super) fn is_gone(folder: &Path) -> bool {
+    !socket_of(folder).exists()
+}
+
+fn socket_of(folder: &Path) -> PathBuf {
+    folder.join(format!(".s.PGSQL.{PORT}"))
 }
 
 fn make(folder: &Path, account: &Account) -> io::Result<()> {

@@ -51,6 +51,18 @@ impl Database {
     /// The URL can't be read, the server can't be reached or started, or there is no embedded database and `access` does
     /// not allow to make one.
     pub async fn open(config: &Config, access: SchemaAccess) -> anyhow::Result<Self> {
+        Self::open_within(config, access, Duration::ZERO).await
+    }
+
+    /// As [`Self::open`], waiting at most `patience` for another container to let go of `database.data_dir`.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub(super) async fn open_within(
+        config: &Config,
+        access: SchemaAccess,
+        patience: Duration,
+    ) -> anyhow::Result<Self> {
         let settings = &config.database;
         let (embedded, options) = match &settings.url {
             Some(url) => {
@@ -65,13 +77,13 @@ impl Database {
                         "there is no database in {folder} yet; start pushpost serve, or run pushpost migrate"
                     );
                 }
-                let embedded = EmbeddedPostgres::start(&Settings {
+                let server = Settings {
                     data_dir: settings.data_dir.clone(),
                     postgres_bin_dir: settings.postgres_bin_dir.clone(),
                     max_connections: SERVER_CONNECTIONS,
-                })
-                .await
-                .context("the embedded Postgres can't be used")?;
+                };
+                let embedded = EmbeddedPostgres::start_within(&server, patience).await;
+                let embedded = embedded.context("the embedded Postgres can't be used")?;
                 let options = embedded.connect_options();
                 (Some(embedded), options)
             }

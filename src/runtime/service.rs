@@ -67,7 +67,8 @@ impl Service {
             true => Some(Listeners::bind(&config).await?),
             false => None,
         };
-        let database = Database::open(&config, SchemaAccess::Upgrade).await?;
+        let patience = config.database.start_timeout;
+        let database = Database::open_within(&config, SchemaAccess::Upgrade, patience).await?;
         match Self::assemble(&config, role, &database, listeners).await {
             Ok(parts) => {
                 let (membership, health, address, failure, stages, farewell, lanes) = parts;

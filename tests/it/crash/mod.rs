@@ -2,6 +2,8 @@
 //! simulator in this process. Each test has a data folder, a port and providers of its own.
 
 mod cluster;
+mod container;
+mod containers;
 mod first_lines;
 mod hangup;
 mod keys;

@@ -2,6 +2,7 @@
 //! what starts and kills its processes.
 
 use std::fs::{self, File, Permissions};
+use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -24,8 +25,9 @@ const PORTS: std::ops::Range<u16> = 15_000..30_000;
 /// still runs, then Postgres, and removes what is left of them. `$1` is the site's folder, `$2` the data folder.
 const WATCHDOG: &str = r#"
 cat > /dev/null
-service=$(cat "$1/service.pid")
-if tr '\0' ' ' < "/proc/$service/cmdline" | grep -q "$1"; then kill -KILL "$service"; fi
+while read -r service; do
+  if tr '\0' ' ' < "/proc/$service/cmdline" | grep -q "$1"; then kill -KILL "$service"; fi
+done < "$1/service.pid"
 home="$2/postgres"
 if [ -f "$2/postgres-is-at" ]; then home=$(cat "$2/postgres-is-at"); fi
 pid=$(sed -n 1p "$home/data/postmaster.pid")
@@ -151,8 +153,19 @@ impl Site {
     fn spawn(&self, mut command: Command) -> Node {
         let log = File::options().create(true).append(true).open(self.log()).unwrap();
         let child = command.stdout(Stdio::null()).stderr(log).spawn().unwrap();
-        fs::write(self.folder.join("service.pid"), child.id().unwrap().to_string()).unwrap();
+        self.watch_over(&child);
         Node { child }
+    }
+
+    /// The watchdog ends this process too.
+    pub(super) fn watch_over(&self, child: &tokio::process::Child) {
+        let mut pids =
+            File::options().create(true).append(true).open(self.folder.join("service.pid")).unwrap();
+        writeln!(pids, "{}", child.id().unwrap()).unwrap();
+    }
+
+    pub(super) fn folder(&self) -> &Path {
+        &self.folder
     }
 
     /// Answer to a request; an error if there was none.
