@@ -1,13 +1,13 @@
 //! Whether the process turns (`/healthz`) and whether it should be given requests (`/readyz`).
 
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 
-use axum::extract;
+use axum::routing::get;
+use axum::{Router, extract};
 use serde_json::{Value, json};
 use tokio::time::{Duration, Instant};
 
-use super::State;
 use super::error::ApiError;
 
 /// Longer silent, and Postgres counts as out of reach.
@@ -64,16 +64,19 @@ impl Health {
     }
 }
 
+/// The routes, for a router of any state.
+pub(super) fn routes<S: Clone + Send + Sync + 'static>(health: Arc<Health>) -> Router<S> {
+    Router::new().route("/healthz", get(healthz)).route("/readyz", get(readyz)).with_state(health)
+}
+
 /// `GET /healthz`.
-pub(super) async fn healthz() -> axum::Json<Value> {
+async fn healthz() -> axum::Json<Value> {
     axum::Json(json!({"status": "ok"}))
 }
 
 /// `GET /readyz`.
-pub(super) async fn readyz(
-    extract::State(state): extract::State<State>,
-) -> Result<axum::Json<Value>, ApiError> {
-    state.health.ready()?;
+async fn readyz(extract::State(health): extract::State<Arc<Health>>) -> Result<axum::Json<Value>, ApiError> {
+    health.ready()?;
     Ok(axum::Json(json!({"status": "ready"})))
 }
 

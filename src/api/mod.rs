@@ -6,6 +6,7 @@ pub mod body;
 mod delivery;
 pub mod devices;
 pub mod error;
+mod front;
 pub mod health;
 pub mod json;
 pub mod notifications;
@@ -25,7 +26,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::routing::get;
 use sqlx::PgPool;
 
 use crate::domain::{Apps, InstallationKey, Ttl};
@@ -37,6 +37,7 @@ use crate::registry::keys::Keys;
 use error::ApiError;
 use rates::Rates;
 
+pub use front::Front;
 pub use serve::serve;
 
 /// What handlers share. Cheap to clone: each request does so, on all cores.
@@ -95,6 +96,8 @@ pub enum Surface {
     Public,
     /// What only operators may reach.
     Internal,
+    /// `/healthz` and `/readyz` alone: a node that only sends.
+    Health,
 }
 
 /// Limits of requests and of the server.
@@ -110,17 +113,15 @@ pub struct Limits {
 
 /// The routes of a surface.
 pub fn router(state: State, surface: Surface) -> Router {
-    let health = Router::new().route("/healthz", get(health::healthz)).route("/readyz", get(health::readyz));
+    let health = health::routes(Arc::clone(&state.health));
     let public = || notifications::routes().merge(devices::routes());
     let routes = match surface {
         Surface::All => health.merge(public()).merge(admin::routes()),
         Surface::Public => health.merge(public()),
         Surface::Internal => health.merge(admin::routes()),
+        Surface::Health => health,
     };
-    routes
-        .fallback(|| async { ApiError::NotFound })
-        .layer(axum::middleware::from_fn(request::surround))
-        .with_state(state)
+    request::surrounded(routes.fallback(|| async { ApiError::NotFound }).with_state(state))
 }
 
 #[cfg(test)]

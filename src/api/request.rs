@@ -3,6 +3,7 @@
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
+use axum::Router;
 use axum::extract::{MatchedPath, Request};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
@@ -41,6 +42,11 @@ pub(super) struct RequestId(pub(super) String);
 struct Panicked;
 
 /// Wraps every route, known or not.
+pub(super) fn surrounded(routes: Router) -> Router {
+    routes.layer(axum::middleware::from_fn(surround))
+}
+
+/// The layer itself.
 pub(super) async fn surround(mut request: Request, next: Next) -> Response {
     let started = Instant::now();
     let RequestId(id) = request_id(request.headers());

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::process::ExitCode;
 
-use crate::{config, embedded_postgres};
+use crate::{config, runtime};
 
 /// Wrong usage, as in BSD's `sysexits.h`.
 pub(super) const USAGE: u8 = 64;
@@ -56,8 +56,7 @@ impl fmt::Display for Failure {
 
 impl From<anyhow::Error> for Failure {
     fn from(error: anyhow::Error) -> Self {
-        let embedded = error.downcast_ref::<embedded_postgres::Error>();
-        let code = if embedded.is_some_and(|error| error.has_timed_out()) { UNAVAILABLE } else { FAILED };
+        let code = if runtime::has_timed_out(&error) { UNAVAILABLE } else { FAILED };
         Self { error, hint: None, code }
     }
 }

@@ -28,7 +28,7 @@ impl Healthcheck {
     pub(super) async fn run(self) -> Result<(), Failure> {
         let base = match &self.url {
             Some(url) => url.trim_end_matches('/').to_owned(),
-            None => format!("http://{}", self.config.load()?.server.local_address()),
+            None => format!("http://{}", self.config.load()?.server.health_address()),
         };
         let url = format!("{base}/{}", if self.ready { "readyz" } else { "healthz" });
         let client = reqwest::Client::builder().timeout(PATIENCE).no_proxy().build();

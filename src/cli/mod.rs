@@ -1,4 +1,5 @@
-//! The commands, one file each. Data goes to stdout, all else to stderr; wrong usage ends 64, a failure 1.
+//! The commands, one file each. Data goes to stdout, all else to stderr; wrong usage ends 64, a database that
+//! is waited for in vain 69, any other failure 1.
 
 mod database;
 mod demo;

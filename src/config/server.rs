@@ -53,14 +53,16 @@ impl ServerSettings {
         settings
     }
 
-    /// Where a process on this machine reaches the API.
-    pub fn local_address(&self) -> SocketAddr {
-        let ip = match self.listen.ip() {
+    /// Where a process on this machine reaches `/healthz` and `/readyz`, whatever the node's role: operators' own address,
+    /// if there is one.
+    pub fn health_address(&self) -> SocketAddr {
+        let address = self.internal_listen.unwrap_or(self.listen);
+        let ip = match address.ip() {
             IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::from([127, 0, 0, 1]),
             IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::from([0, 0, 0, 0, 0, 0, 0, 1]),
             ip => ip,
         };
-        SocketAddr::new(ip, self.listen.port())
+        SocketAddr::new(ip, address.port())
     }
 }
 

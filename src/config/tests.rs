@@ -113,7 +113,7 @@ fn the_environment_wins_over_the_file() {
     ];
     let config = Folder::new(SHOP).load(&env).expect("all of it is right");
     assert_eq!(config.server.listen.to_string(), "0.0.0.0:81");
-    assert_eq!(config.server.local_address().to_string(), "127.0.0.1:81");
+    assert_eq!(config.server.health_address().to_string(), "127.0.0.1:81");
     assert!(config.server.trusted_proxies[0].contains([10, 1, 1, 1].into()));
     assert_eq!(config.server.reload_interval, Duration::from_secs(15));
     assert!(!config.database.migrate);

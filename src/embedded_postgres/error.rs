@@ -116,6 +116,9 @@ pub enum Error {
         /// The server's log.
         log: PathBuf,
     },
+    /// The start was told to end.
+    #[error("the start of the database was stopped")]
+    Stopped,
     /// The server answers, but refuses us for good.
     #[error("the database refuses the connection: {0}")]
     Refused(#[source] sqlx::Error),

@@ -30,12 +30,13 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use sqlx::postgres::PgConnectOptions;
+use tokio_util::sync::CancellationToken;
 
 use self::holder::Entry;
 use self::home::Home;
 use self::locks::{StartLock, UserLock};
 use self::run::Runner;
-use self::server::{Server, Users};
+use self::server::{Server, Start, Users};
 
 pub use self::error::Error;
 
@@ -43,6 +44,8 @@ pub use self::error::Error;
 const NAME: &str = "pushpost";
 /// Part of the socket's name only: the server does not listen on TCP.
 const PORT: u16 = 5432;
+/// How long a start may take unless its caller says otherwise, recovery after a crash included.
+const START_TIMEOUT: Duration = Duration::from_secs(60);
 /// How often [`EmbeddedPostgres::keep_running`] looks whether the server lives.
 const WATCH_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -67,6 +70,16 @@ pub struct EmbeddedPostgres {
     alone: bool,
 }
 
+/// What a server needs before it is started.
+struct Prepared {
+    home: Home,
+    runner: Runner,
+    password: String,
+    starting: StartLock,
+    users: UserLock,
+    alone: bool,
+}
+
 impl EmbeddedPostgres {
     /// Attaches to the server of this data folder if it runs, else initialises (if needed) and starts it, and makes
     /// the database `pushpost` if missing.
@@ -77,24 +90,42 @@ impl EmbeddedPostgres {
     /// No usable Postgres is installed, the folder cannot be used or another container uses it, or the server does
     /// not come up.
     pub async fn start(settings: &Settings) -> Result<Self, Error> {
-        Self::start_within(settings, Duration::ZERO).await
+        Self::start_until(settings, Duration::ZERO, START_TIMEOUT, &CancellationToken::new()).await
     }
 
-    /// As [`Self::start`], waiting at most `patience` for another container to let go of the data folder.
+    /// As [`Self::start`], waiting at most `patience` for another container to let go of the data folder, at most `timeout`
+    /// for the server, and at most until `stop`.
     ///
     /// # Errors
-    /// As [`Self::start`].
-    pub async fn start_within(settings: &Settings, patience: Duration) -> Result<Self, Error> {
+    /// As [`Self::start`], or `stop` came first. No server is left running unless another process uses it.
+    pub async fn start_until(
+        settings: &Settings,
+        patience: Duration,
+        timeout: Duration,
+        stop: &CancellationToken,
+    ) -> Result<Self, Error> {
+        let start = Start { timeout, stop };
+        let prepared = tokio::select! {
+            prepared = Self::prepare(settings, patience) => prepared?,
+            () = stop.cancelled() => return Err(Error::Stopped),
+        };
+        let Prepared { home, runner, password, starting, users, alone } = prepared;
+        let others = if alone { Users::WeAlone } else { Users::Others };
+        let server =
+            Server::ensure(home, runner, settings.max_connections, &password, others, start, &starting)
+                .await?;
+        Ok(Self { server, password, users, alone })
+    }
+
+    /// Everything before the server; it may be dropped at any time.
+    async fn prepare(settings: &Settings, patience: Duration) -> Result<Prepared, Error> {
         let wanted = home::major_of(&settings.data_dir)?;
         let programs = programs::find(settings.postgres_bin_dir.as_deref(), wanted).await?;
         let home = Home::settle(&settings.data_dir).await?;
         let Entry { starting, users, is_alone: alone } = holder::enter(home.folder(), patience).await?;
         let runner = Runner::new(home.account().clone(), programs);
         let password = initialise::ensure(&home, &runner).await?;
-        let others = if alone { Users::WeAlone } else { Users::Others };
-        let server =
-            Server::ensure(home, runner, settings.max_connections, &password, others, &starting).await?;
-        Ok(Self { server, password, users, alone })
+        Ok(Prepared { home, runner, password, starting, users, alone })
     }
 
     /// Is there a database in this data folder? Changes nothing.
@@ -140,7 +171,8 @@ impl EmbeddedPostgres {
 
     async fn start_again(&self) -> Result<(), Error> {
         let starting = StartLock::take(self.server.home().folder()).await?;
-        self.server.ensure_running(&self.password, Users::Others, &starting).await.map(drop)
+        let start = Start { timeout: START_TIMEOUT, stop: &CancellationToken::new() };
+        self.server.ensure_running(&self.password, Users::Others, start, &starting).await.map(drop)
     }
 
     /// Stops the server if this is its last user, else only lets go.

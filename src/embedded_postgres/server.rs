@@ -6,11 +6,13 @@ use std::fs::{self, OpenOptions};
 use std::io::ErrorKind;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::pin::pin;
 use std::time::Duration;
 
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{Connection as _, Executor as _};
 use tokio::time::{Instant, sleep, timeout};
+use tokio_util::sync::CancellationToken;
 
 use super::error::Error;
 use super::home::{self, Home};
@@ -19,8 +21,8 @@ use super::processes::{self, Presence};
 use super::run::{self, Runner};
 use super::{NAME, PORT, parameters, socket};
 
-/// From the first try to a connection, recovery after a crash included.
-const READY_SECONDS: u64 = 60;
+/// `CREATE DATABASE` copies a template of some megabytes.
+const CREATE_DEADLINE: Duration = Duration::from_secs(60);
 const CONNECT_DEADLINE: Duration = Duration::from_secs(5);
 /// A server that stops removes its socket just before it ends; one without a socket for longer has lost it.
 const SOCKET_PATIENCE: Duration = Duration::from_secs(5);
@@ -28,6 +30,8 @@ const CONNECT_STEP: Duration = Duration::from_millis(50);
 const START_STEP: Duration = Duration::from_secs(1);
 /// `pg_ctl stop -t`; fast mode writes a checkpoint, which can take that long.
 const STOP_SECONDS: &str = "60";
+/// The same for a server that was never ready.
+const STOP_SOON_SECONDS: &str = "5";
 /// Above what `pg_ctl` was told to wait.
 const PG_CTL_DEADLINE: Duration = Duration::from_secs(70);
 /// At a start, a longer log is put aside as `server.log.1`.
@@ -40,6 +44,15 @@ pub(super) struct Server {
     runner: Runner,
     max_connections: u16,
     socket: PathBuf,
+}
+
+/// How long a start may take.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Start<'a> {
+    /// From the first try to a connection, recovery after a crash included.
+    pub(super) timeout: Duration,
+    /// Ends the start at once.
+    pub(super) stop: &'a CancellationToken,
 }
 
 /// Whether a server that cannot be reached may be stopped.
@@ -67,11 +80,34 @@ impl Server {
         max_connections: u16,
         password: &str,
         users: Users,
+        start: Start<'_>,
         starting: &StartLock,
     ) -> Result<Self, Error> {
         let mut server = Self { home, runner, max_connections, socket: PathBuf::new() };
-        server.socket = server.ensure_running(password, users, starting).await?;
-        Ok(server)
+        match server.ensure_running(password, users, start, starting).await {
+            Ok(socket) => {
+                server.socket = socket;
+                Ok(server)
+            }
+            Err(error) => {
+                if users == Users::WeAlone {
+                    server.stop_what_was_started().await;
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// A start that fails leaves no server behind. Why it failed is worth more than why its server does not stop.
+    async fn stop_what_was_started(&self) {
+        let stopped = match processes::look(&self.home, &self.runner).await {
+            Ok(Presence::Postmaster(found)) => self.stop_soon(found.socket.as_deref()).await,
+            Ok(Presence::Orphans(_)) => Ok(()),
+            Err(error) => Err(error),
+        };
+        if let Err(error) = stopped {
+            tracing::error!(%error, "the embedded Postgres may still run after a failed start");
+        }
     }
 
     pub(super) fn home(&self) -> &Home {
@@ -92,15 +128,23 @@ impl Server {
         &self,
         password: &str,
         users: Users,
+        start: Start<'_>,
         starting: &StartLock,
     ) -> Result<PathBuf, Error> {
         let begun = Instant::now();
-        let give_up = begun + Duration::from_secs(READY_SECONDS);
+        let give_up = begun + start.timeout;
         let mut detail = String::from("nothing tried");
         while Instant::now() < give_up {
+            if start.stop.is_cancelled() {
+                return Err(Error::Stopped);
+            }
             match processes::look(&self.home, &self.runner).await? {
                 Presence::Postmaster(processes::PidFile { socket: Some(socket), .. }) => {
-                    match ensure_database(&socket, password).await {
+                    let ensured = tokio::select! {
+                        ensured = ensure_database(&socket, password) => ensured,
+                        () = start.stop.cancelled() => return Err(Error::Stopped),
+                    };
+                    match ensured {
                         Ok(()) => return Ok(socket),
                         Err(Unready::Ever(error)) => return Err(Error::Refused(error)),
                         Err(Unready::Yet(words)) => detail = words,
@@ -125,7 +169,10 @@ impl Server {
                     };
                     processes::remove_pid_file(&self.home, &lock)?;
                     // Not the end: an orphan's shared memory may take a moment to go.
-                    if let Err(error) = self.spawn(lock).await {
+                    let patience = give_up.saturating_duration_since(Instant::now());
+                    if let Err(error) = self.spawn(lock, patience, start.stop).await
+                        && !start.stop.is_cancelled()
+                    {
                         detail = format!("{error}; its log ends: {}", self.end_of_log());
                         tracing::warn!(detail, "the embedded Postgres did not start yet");
                         sleep(START_STEP).await;
@@ -133,39 +180,75 @@ impl Server {
                 }
             }
         }
-        Err(Error::NotReady { seconds: READY_SECONDS, detail, log: self.home.log() })
+        Err(Error::NotReady { seconds: start.timeout.as_secs(), detail, log: self.home.log() })
     }
 
     /// Starts a postmaster that outlives us. `pg_ctl` gives it a session of its own, `/dev/null` as its input and
     /// the log as its output, and is not its parent for long, so it never becomes a zombie of ours. All names are
     /// relative to the home, since `pg_ctl` puts them into a shell command.
-    async fn spawn(&self, lock: ServerLock) -> Result<(), Error> {
+    ///
+    /// `pg_ctl` is never abandoned before the postmaster can be found by its file, so that none is left behind.
+    async fn spawn(
+        &self,
+        lock: ServerLock,
+        patience: Duration,
+        stop: &CancellationToken,
+    ) -> Result<(), Error> {
         let socket = socket::prepare(self.home.folder(), self.home.account(), &lock)?;
         let conf = parameters::text(&socket, self.max_connections);
         home::write_whole(&self.home.folder().join("server.conf"), conf.as_bytes(), 0o644, None)?;
         self.prepare_log()?;
-        let seconds = READY_SECONDS.to_string();
+        let seconds = patience.as_secs().max(1).to_string();
         let options = "-c config_file=server.conf";
         let arguments =
             ["start", "-s", "-w", "-t", &seconds, "-D", "data", "-l", "server.log", "-o", options];
-        self.runner.run_with_lock("pg_ctl", arguments, self.home.folder(), PG_CTL_DEADLINE, lock).await
+        let deadline = patience + PG_CTL_DEADLINE;
+        let mut started =
+            pin!(self.runner.run_with_lock("pg_ctl", arguments, self.home.folder(), deadline, lock));
+        tokio::select! {
+            started = &mut started => return started,
+            () = stop.cancelled() => {}
+        }
+        loop {
+            // In mid-recovery there is nothing to write down: a crash costs no more than any other end.
+            if let Ok(Presence::Postmaster(_)) = processes::look(&self.home, &self.runner).await
+                && let Err(error) = self.pg_ctl_stop("immediate", STOP_SECONDS).await
+            {
+                tracing::debug!(%error, "the embedded Postgres does not stop yet");
+            }
+            tokio::select! {
+                _ = &mut started => return Err(Error::Stopped),
+                () = sleep(CONNECT_STEP) => {}
+            }
+        }
     }
 
     /// Ends the server: open transactions are rolled back, a checkpoint is written.
     pub(super) async fn stop(&self) -> Result<(), Error> {
-        let fast = self.pg_ctl_stop("fast").await;
+        let fast = self.pg_ctl_stop("fast", STOP_SECONDS).await;
         if let Err(error) = fast
             && let Presence::Postmaster(_) = processes::look(&self.home, &self.runner).await?
         {
             tracing::warn!(%error, "the embedded Postgres does not stop: ending it as a crash would");
-            self.pg_ctl_stop("immediate").await?;
+            self.pg_ctl_stop("immediate", STOP_SECONDS).await?;
         }
         socket::remove(&self.socket);
         Ok(())
     }
 
-    async fn pg_ctl_stop(&self, mode: &str) -> Result<(), Error> {
-        let arguments = ["stop", "-s", "-w", "-t", STOP_SECONDS, "-D", "data", "-m", mode];
+    /// The same for a server that nobody has used yet: there is little to write down, and someone waits for our end.
+    async fn stop_soon(&self, socket: Option<&Path>) -> Result<(), Error> {
+        if self.pg_ctl_stop("fast", STOP_SOON_SECONDS).await.is_err()
+            && let Presence::Postmaster(_) = processes::look(&self.home, &self.runner).await?
+        {
+            self.pg_ctl_stop("immediate", STOP_SECONDS).await?;
+        }
+        socket.into_iter().for_each(socket::remove);
+        Ok(())
+    }
+
+    async fn pg_ctl_stop(&self, mode: &str, seconds: &str) -> Result<(), Error> {
+        let arguments = ["stop", "-s", "-w", "-t", seconds, "-D", "data", "-m", mode];
         self.runner.run("pg_ctl", arguments, self.home.folder(), PG_CTL_DEADLINE).await
     }
 
@@ -213,8 +296,7 @@ async fn ensure_database(socket: &Path, password: &str) -> Result<(), Unready> {
         Some("3D000") => {
             let mut connection =
                 connect(&connect_options(socket, password, "postgres")).await.map_err(yet)?;
-            let create =
-                timeout(Duration::from_secs(READY_SECONDS), connection.execute("CREATE DATABASE pushpost"));
+            let create = timeout(CREATE_DEADLINE, connection.execute("CREATE DATABASE pushpost"));
             create.await.map_err(|_| Unready::Yet("CREATE DATABASE takes too long".into()))?.map_err(yet)?;
             close(connection).await;
             Ok(())

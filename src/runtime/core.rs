@@ -1,19 +1,16 @@
 //! What the parts of a node share, and how each part is put together from it.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context;
 use sqlx::PgPool;
 use tokio::sync::mpsc;
 
 use super::Role;
 use super::database::Database;
-use super::listeners::{Listeners, serve};
+use super::listeners::{Listeners, limits};
 use super::service::Stages;
 use super::supervisor::Supervisor;
-use crate::api::Surface;
 use crate::api::health::Health;
 use crate::api::rates::Rates;
 use crate::config::Config;
@@ -123,16 +120,14 @@ impl Core {
         stage.spawn("fan-outs", fan_outs.run(stage.stop.clone()));
     }
 
-    /// What `/readyz` says.
-    pub(super) fn health(&self, stage: &Supervisor) -> Arc<Health> {
-        let health = Arc::new(Health::default());
+    /// What `/readyz` says from now on.
+    pub(super) fn watch(&self, health: &Arc<Health>, stage: &Supervisor) {
         health.migrations_applied();
-        let watch = watch_health(Arc::clone(&self.membership), Arc::clone(&health), stage.stop.clone());
+        let watch = watch_health(Arc::clone(&self.membership), Arc::clone(health), stage.stop.clone());
         stage.spawn("health", watch);
-        health
     }
 
-    /// The API, and the committer behind it. Returns where it answers.
+    /// The API, and the committer behind it.
     #[expect(
         clippy::too_many_arguments,
         reason = "a composition root hands each part what it needs, by name"
@@ -144,9 +139,9 @@ impl Core {
         apps: Arc<Apps>,
         hand_over: Option<Recorder>,
         health: Arc<Health>,
-        listeners: Listeners,
+        listeners: &Listeners,
         stages: &Stages,
-    ) -> anyhow::Result<SocketAddr> {
+    ) {
         let (membership, intakes) = (Arc::clone(&self.membership), Arc::clone(&self.intakes));
         let (acceptor, committer) =
             Acceptor::new(database.accept_pool(), membership, intakes, hand_over, self.waker.clone());
@@ -162,25 +157,12 @@ impl Core {
             acceptor,
             backlog: Backlog::new(database.pool().clone(), config.limits.max_pending),
             rates: Arc::new(rates(config)),
-            limits: api::Limits {
-                body_bytes: config.limits.body_bytes,
-                targets: config.limits.targets,
-                drain: config.delivery.drain_timeout,
-            },
+            limits: limits(config),
             default_ttl: config.delivery.default_ttl,
             health,
             waker: self.waker.clone(),
         });
-        let address = listeners.public.local_addr().context("the listener has no address")?;
-        tracing::info!(%address, "listening on http://{address}");
-        let public = if listeners.internal.is_some() { Surface::Public } else { Surface::All };
-        if let Some(listener) = listeners.internal {
-            let address = listener.local_addr().context("the listener has no address")?;
-            tracing::info!(%address, "operators' part on http://{address}");
-            serve(listener, state.clone(), Surface::Internal, &stages.api);
-        }
-        serve(listeners.public, state, public, &stages.api);
-        Ok(address)
+        listeners.open(&state);
     }
 }
 

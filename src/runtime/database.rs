@@ -7,9 +7,11 @@ use anyhow::{Context, bail};
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{ConnectOptions as _, Connection as _, PgPool};
+use tokio_util::sync::CancellationToken;
 
+use super::postgres::{self, Unusable};
 use super::schema::{self, SchemaAccess};
-use crate::config::Config;
+use crate::config::{Config, DatabaseSettings};
 use crate::domain::{Apps, InstallationKey};
 use crate::embedded_postgres::{EmbeddedPostgres, Settings};
 use crate::store::migrations::{Migrations, SchemaState};
@@ -51,44 +53,39 @@ impl Database {
     /// The URL can't be read, the server can't be reached or started, or there is no embedded database and `access` does
     /// not allow to make one.
     pub async fn open(config: &Config, access: SchemaAccess) -> anyhow::Result<Self> {
-        Self::open_within(config, access, Duration::ZERO).await
+        let (embedded, options) =
+            find(&config.database, access, Duration::ZERO, &CancellationToken::new()).await?;
+        let usable = postgres::check(&options).await;
+        Self::of(config, embedded, options, usable).await
     }
 
-    /// As [`Self::open`], waiting at most `patience` for another container to let go of `database.data_dir`.
+    /// As [`Self::open`], for a service: waits for Postgres, or for another container that holds `database.data_dir`, for
+    /// `database.start_timeout`, at most until `stop`.
     ///
     /// # Errors
-    /// As [`Self::open`].
-    pub(super) async fn open_within(
+    /// As [`Self::open`], or `stop` came first. No embedded server is left running.
+    pub(super) async fn open_until(config: &Config, stop: &CancellationToken) -> anyhow::Result<Self> {
+        let patience = config.database.start_timeout;
+        let (embedded, options) = find(&config.database, SchemaAccess::Upgrade, patience, stop).await?;
+        let usable = postgres::wait_until_usable(&options, patience, stop).await;
+        Self::of(config, embedded, options, usable).await
+    }
+
+    async fn of(
         config: &Config,
-        access: SchemaAccess,
-        patience: Duration,
+        embedded: Option<EmbeddedPostgres>,
+        options: PgConnectOptions,
+        usable: Result<(), Unusable>,
     ) -> anyhow::Result<Self> {
+        if let Err(unusable) = usable {
+            if let Some(embedded) = embedded
+                && let Err(error) = embedded.stop().await
+            {
+                tracing::error!(%error, "the embedded Postgres did not stop");
+            }
+            return Err(unusable.into());
+        }
         let settings = &config.database;
-        let (embedded, options) = match &settings.url {
-            Some(url) => {
-                let options = PgConnectOptions::from_str(url.expose())
-                    .map_err(|_| anyhow::anyhow!("database.url is no Postgres URL"))?;
-                (None, options)
-            }
-            None => {
-                if !access.may_create() && !EmbeddedPostgres::exists(&settings.data_dir)? {
-                    let folder = settings.data_dir.display();
-                    bail!(
-                        "there is no database in {folder} yet; start pushpost serve, or run pushpost migrate"
-                    );
-                }
-                let server = Settings {
-                    data_dir: settings.data_dir.clone(),
-                    postgres_bin_dir: settings.postgres_bin_dir.clone(),
-                    max_connections: SERVER_CONNECTIONS,
-                };
-                let embedded = EmbeddedPostgres::start_within(&server, patience).await;
-                let embedded = embedded.context("the embedded Postgres can't be used")?;
-                let options = embedded.connect_options();
-                (Some(embedded), options)
-            }
-        };
-        let options = options.application_name("pushpost");
         let most = settings.max_connections;
         let others = QUEUE_CONNECTIONS
             + ACCEPT_CONNECTIONS
@@ -106,9 +103,7 @@ impl Database {
             })
         });
         let pool = pool.connect_lazy_with(options.clone().options(planner::REQUESTS));
-        let database = Self { embedded, options, pool, most };
-        drop(database.connection().await.context("Postgres can't be reached")?);
-        Ok(database)
+        Ok(Self { embedded, options, pool, most })
     }
 
     /// For requests and commands.
@@ -121,7 +116,7 @@ impl Database {
     /// # Errors
     /// Postgres is out of reach.
     pub async fn connection(&self) -> anyhow::Result<PoolConnection<sqlx::Postgres>> {
-        Ok(self.pool.acquire().await?)
+        Ok(self.pool.acquire().await.map_err(store::Error::from)?)
     }
 
     /// The configured apps, with their rows, which are made if they are missing.
@@ -235,6 +230,39 @@ impl Database {
         }
         Ok(())
     }
+}
+
+/// Where the database is: the configured one, or the embedded one, which runs then.
+async fn find(
+    settings: &DatabaseSettings,
+    access: SchemaAccess,
+    patience: Duration,
+    stop: &CancellationToken,
+) -> anyhow::Result<(Option<EmbeddedPostgres>, PgConnectOptions)> {
+    let (embedded, options) = match &settings.url {
+        Some(url) => {
+            let options = PgConnectOptions::from_str(url.expose())
+                .map_err(|_| anyhow::anyhow!("database.url is no Postgres URL"))?;
+            (None, options)
+        }
+        None => {
+            if !access.may_create() && !EmbeddedPostgres::exists(&settings.data_dir)? {
+                let folder = settings.data_dir.display();
+                bail!("there is no database in {folder} yet; start pushpost serve, or run pushpost migrate");
+            }
+            let server = Settings {
+                data_dir: settings.data_dir.clone(),
+                postgres_bin_dir: settings.postgres_bin_dir.clone(),
+                max_connections: SERVER_CONNECTIONS,
+            };
+            let embedded = EmbeddedPostgres::start_until(&server, patience, settings.start_timeout, stop)
+                .await
+                .context("the embedded Postgres can't be used")?;
+            let options = embedded.connect_options();
+            (Some(embedded), options)
+        }
+    };
+    Ok((embedded, options.application_name("pushpost")))
 }
 
 fn pool(most: u32) -> PgPoolOptions {

@@ -1,30 +1,25 @@
 //! Where requests come in.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use anyhow::Context;
 use tokio::net::TcpListener;
 
+use super::Role;
 use super::supervisor::Supervisor;
-use crate::api::{self, Surface};
+use crate::api::health::Health;
+use crate::api::{self, Front, Surface};
 use crate::config::Config;
 
-/// Answers requests until the stage stops.
-pub(super) fn serve(listener: TcpListener, state: api::State, surface: Surface, stage: &Supervisor) {
-    let stop = stage.stop.clone();
-    stage.spawn("API", async move {
-        if let Err(error) = api::serve(listener, state, surface, stop).await {
-            tracing::error!(%error, "the API can't be served");
-        }
-    });
-}
-
-/// Where requests come in.
+/// The listeners of a node, which answer from the moment they are bound: health at once, the rest when the node works.
+#[derive(Debug)]
 pub(super) struct Listeners {
-    /// Clients'.
-    pub(super) public: TcpListener,
-    /// Operators' own, where the configuration has one.
-    pub(super) internal: Option<TcpListener>,
+    /// Where `/healthz` and `/readyz` are answered, whatever the role.
+    pub(super) health: SocketAddr,
+    /// Where the API answers; none for a worker.
+    pub(super) api: Option<SocketAddr>,
+    fronts: Vec<Front>,
 }
 
 impl Listeners {
@@ -32,15 +27,57 @@ impl Listeners {
     ///
     /// # Errors
     /// An address can't be listened on.
-    pub(super) async fn bind(config: &Config) -> anyhow::Result<Self> {
-        let bind = async |address: SocketAddr| {
-            TcpListener::bind(address).await.with_context(|| format!("can't listen on {address}"))
+    pub(super) async fn bind(
+        config: &Config,
+        role: Role,
+        health: &Arc<Health>,
+        stage: &Supervisor,
+    ) -> anyhow::Result<Self> {
+        let (listen, internal) = (config.server.listen, config.server.internal_listen);
+        let surfaces = match (role.answers(), internal) {
+            (true, Some(internal)) => vec![(listen, Surface::Public), (internal, Surface::Internal)],
+            (true, None) => vec![(listen, Surface::All)],
+            (false, internal) => vec![(internal.unwrap_or(listen), Surface::Health)],
         };
-        let public = bind(config.server.listen).await?;
-        let internal = match config.server.internal_listen {
-            Some(address) => Some(bind(address).await?),
-            None => None,
-        };
-        Ok(Self { public, internal })
+        let mut bound = Vec::new();
+        for (address, surface) in surfaces {
+            let listener =
+                TcpListener::bind(address).await.with_context(|| format!("can't listen on {address}"))?;
+            let address = listener.local_addr().context("the listener has no address")?;
+            bound.push((listener, address, surface));
+        }
+        let (first, last) = (bound[0].1, bound[bound.len() - 1].1);
+        let api = role.answers().then_some(first);
+        let mut fronts = Vec::new();
+        for (listener, address, surface) in bound {
+            match surface {
+                Surface::All | Surface::Public => tracing::info!(%address, "listening on http://{address}"),
+                Surface::Internal => tracing::info!(%address, "operators' part on http://{address}"),
+                Surface::Health => tracing::info!(%address, "health checks on http://{address}"),
+            }
+            let front = Front::new(health, surface);
+            let (served, limits, stop) = (front.clone(), limits(config), stage.stop.clone());
+            stage.spawn("API", async move {
+                if let Err(error) = api::serve(listener, served, limits, stop).await {
+                    tracing::error!(%error, "the API can't be served");
+                }
+            });
+            fronts.push(front);
+        }
+        Ok(Self { health: last, api, fronts })
+    }
+
+    /// From now on the API is answered.
+    pub(super) fn open(&self, state: &api::State) {
+        self.fronts.iter().for_each(|front| front.open(state.clone()));
+    }
+}
+
+/// Of requests and connections.
+pub(super) fn limits(config: &Config) -> api::Limits {
+    api::Limits {
+        body_bytes: config.limits.body_bytes,
+        targets: config.limits.targets,
+        drain: config.delivery.drain_timeout,
     }
 }

@@ -8,6 +8,7 @@ mod announce;
 mod core;
 mod database;
 mod listeners;
+mod postgres;
 mod reload;
 mod schema;
 mod senders;
@@ -18,9 +19,11 @@ mod threads;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
+use crate::embedded_postgres;
 
 pub use announce::announce;
 pub use database::Database;
+pub use postgres::Unusable;
 pub use reload::{Reload, ReloadNow};
 pub use schema::{SchemaAccess, SchemaRefused};
 pub use service::Service;
@@ -69,9 +72,13 @@ pub struct Shutdown {
 /// # Errors
 /// It can't start, or a part of it died.
 pub async fn serve(config: Config, role: Role, shutdown: Shutdown, reload: Reload) -> anyhow::Result<()> {
-    let service = tokio::select! {
-        service = Service::start(config, role) => service?,
+    let started = tokio::select! {
+        started = Service::start_until(config, role, &shutdown.drain) => started?,
         () = shutdown.abort.cancelled() => return Ok(()),
+    };
+    let Some(service) = started else {
+        tracing::info!("stopped before the start was done");
+        return Ok(());
     };
     service.reload(reload);
     service.run(shutdown).await
@@ -82,4 +89,11 @@ fn hostname() -> String {
     let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let name: String = name.trim().chars().filter(char::is_ascii_graphic).take(64).collect();
     if name.is_empty() { "node".to_owned() } else { name }
+}
+
+/// Did a start end because Postgres, or another user of the data folder, kept it waiting for too long?
+pub fn has_timed_out(error: &anyhow::Error) -> bool {
+    let foreign = error.downcast_ref::<Unusable>();
+    let embedded = error.downcast_ref::<embedded_postgres::Error>();
+    matches!(foreign, Some(Unusable::TimedOut { .. })) || embedded.is_some_and(|error| error.has_timed_out())
 }

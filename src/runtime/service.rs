@@ -1,6 +1,7 @@
 //! A node, put together and taken apart.
 
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,14 +9,16 @@ use anyhow::{Context, bail};
 use sqlx::PgPool;
 use tokio::runtime::Handle;
 use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 
 use super::core::{Core, in_flight};
 use super::database::Database;
 use super::listeners::Listeners;
+use super::postgres::Unusable;
 use super::reload::{Reload, ReloadedLane, Reloader};
 use super::supervisor::{Failure, Supervisor};
 use super::threads::Threads;
-use super::{Role, SchemaAccess, Shutdown, hostname, senders};
+use super::{Role, Shutdown, hostname, senders};
 use crate::api::health::Health;
 use crate::config::Config;
 use crate::queue::intake::{Intake, Intakes};
@@ -25,6 +28,8 @@ use crate::{maintenance, store};
 
 /// After the drain: time to put on record what has ended, and to say farewell.
 const FAREWELL: Duration = Duration::from_secs(5);
+/// After a start that came to nothing: time for answers under way, which are short.
+const GIVE_UP: Duration = Duration::from_secs(1);
 
 /// A running node.
 #[derive(Debug)]
@@ -33,7 +38,7 @@ pub struct Service {
     database: Database,
     membership: Arc<Membership>,
     health: Arc<Health>,
-    address: Option<SocketAddr>,
+    listeners: Listeners,
     failure: Arc<Failure>,
     stages: Stages,
     farewell: PgPool,
@@ -63,30 +68,72 @@ impl Service {
     /// # Errors
     /// Anything that keeps it from working: the database, a credential, the address.
     pub async fn start(config: Config, role: Role) -> anyhow::Result<Self> {
-        let listeners = match role.answers() {
-            true => Some(Listeners::bind(&config).await?),
-            false => None,
-        };
-        let patience = config.database.start_timeout;
-        let database = Database::open_within(&config, SchemaAccess::Upgrade, patience).await?;
-        match Self::assemble(&config, role, &database, listeners).await {
-            Ok(parts) => {
-                let (membership, health, address, failure, stages, farewell, lanes) = parts;
-                Ok(Self { config, database, membership, health, address, failure, stages, farewell, lanes })
+        let started = Self::start_until(config, role, &CancellationToken::new()).await?;
+        Ok(started.expect("a start that is not stopped ends with a node or an error"))
+    }
+
+    /// As [`Self::start`]; none if `stop` came first. Health is answered from the first moment, and nothing that was started
+    /// is left behind.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub async fn start_until(
+        config: Config,
+        role: Role,
+        stop: &CancellationToken,
+    ) -> anyhow::Result<Option<Self>> {
+        let (failure, health) = (Arc::new(Failure::default()), Arc::new(Health::default()));
+        let stages = Stages::start(&failure)?;
+        let listeners = Listeners::bind(&config, role, &health, &stages.api).await?;
+        let opened = {
+            let mut opening = pin!(Database::open_until(&config, stop));
+            tokio::select! {
+                opened = &mut opening => opened,
+                () = stop.cancelled() => {
+                    health.start_draining();
+                    opening.await
+                }
             }
+        };
+        let database = match opened {
+            Ok(database) => database,
+            Err(error) => return stages.give_up(error, stop).await,
+        };
+        let assembled = tokio::select! {
+            assembled = Self::assemble(&config, role, &database, &health, &listeners, &stages) => assembled,
+            () = stop.cancelled() => Err(Unusable::Stopped.into()),
+        };
+        match assembled {
+            Ok(Parts { membership, farewell, lanes }) => Ok(Some(Self {
+                config,
+                database,
+                membership,
+                health,
+                listeners,
+                failure,
+                stages,
+                farewell,
+                lanes,
+            })),
             Err(error) => {
+                health.start_draining();
                 // Why it can't start is what the operator must read, whatever becomes of the rest.
                 if let Err(error) = database.close().await {
                     tracing::error!(%error, "the database was not closed well");
                 }
-                Err(error)
+                stages.give_up(error, stop).await
             }
         }
     }
 
     /// Where the API answers; none for a worker.
     pub fn address(&self) -> Option<SocketAddr> {
-        self.address
+        self.listeners.api
+    }
+
+    /// Where `/healthz` and `/readyz` are answered.
+    pub fn health_address(&self) -> SocketAddr {
+        self.listeners.health
     }
 
     /// From now on, what these sources say is taken over while the node runs.
@@ -100,7 +147,9 @@ impl Service {
         config: &Config,
         role: Role,
         database: &Database,
-        listeners: Option<Listeners>,
+        health: &Arc<Health>,
+        listeners: &Listeners,
+        stages: &Stages,
     ) -> anyhow::Result<Parts> {
         database.prepare(config.database.migrate).await?;
         let pool = database.queue_pool();
@@ -130,29 +179,18 @@ impl Service {
             brakes: Arc::default(),
         };
 
-        let failure = Arc::new(Failure::default());
-        let stages = Stages::start(&failure)?;
         if role.sends() {
             core.expand(&apps, &stages.lanes);
         }
         let recorder = core.record(database, &stages.record);
         core.upkeep(config, role, database, &stages.pulse);
         core.send(config, setups, &recorder, &stages.lanes);
-        let health = core.health(&stages.pulse);
-        let hand_over = role.sends().then_some(recorder);
-        let address = match listeners {
-            Some(listeners) => Some(core.answer(
-                config,
-                database,
-                apps,
-                hand_over,
-                Arc::clone(&health),
-                listeners,
-                &stages,
-            )?),
-            None => None,
-        };
-        Ok((core.membership, health, address, failure, stages, core.pool, lanes))
+        core.watch(health, &stages.pulse);
+        if role.answers() {
+            let hand_over = role.sends().then_some(recorder);
+            core.answer(config, database, apps, hand_over, Arc::clone(health), listeners, stages);
+        }
+        Ok(Parts { membership: core.membership, farewell: core.pool, lanes })
     }
 
     /// Works until told to stop, or until a part of it dies.
@@ -226,8 +264,12 @@ impl Service {
     }
 }
 
-type Parts =
-    (Arc<Membership>, Arc<Health>, Option<SocketAddr>, Arc<Failure>, Stages, PgPool, Vec<ReloadedLane>);
+/// What a node that works keeps for later.
+struct Parts {
+    membership: Arc<Membership>,
+    farewell: PgPool,
+    lanes: Vec<ReloadedLane>,
+}
 
 impl Stages {
     fn start(failure: &Arc<Failure>) -> anyhow::Result<Self> {
@@ -238,6 +280,18 @@ impl Stages {
         let [lanes, record] = [(); 2].map(|()| stage(threads.handle()));
         let [api, accept, pulse] = [(); 3].map(|()| stage(&own));
         Ok(Self { lanes, api, accept, record, pulse, _threads: threads })
+    }
+
+    /// Ends what a start began that came to nothing: with its reason, or without one if it was told to stop.
+    async fn give_up(
+        &self,
+        reason: anyhow::Error,
+        stop: &CancellationToken,
+    ) -> anyhow::Result<Option<Service>> {
+        let all = [&self.lanes, &self.api, &self.accept, &self.record, &self.pulse];
+        all.iter().for_each(|stage| stage.stop.cancel());
+        let _late = timeout(GIVE_UP, self.api.end()).await;
+        if stop.is_cancelled() { Ok(None) } else { Err(reason) }
     }
 }
 

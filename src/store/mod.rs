@@ -21,22 +21,25 @@ pub mod partitions;
 pub mod planner;
 pub mod quarantine;
 pub mod record;
+pub mod server;
 pub mod sessions;
 pub mod status;
 pub mod tokens;
 pub mod topics;
 mod transaction;
+mod words;
 
 use std::fmt;
 
 pub use transaction::begin;
+pub use words::words;
 
 /// What goes wrong with the database.
 #[derive(thiserror::Error)]
 pub enum Error {
     /// Postgres, or the way there.
-    #[error("database: {0}")]
-    Database(#[from] sqlx::Error),
+    #[error("database: {}", words(.0))]
+    Database(sqlx::Error),
     /// A row holds what no version of Pushpost writes.
     #[error("{table}.{column} of row {row} holds an unknown value")]
     Inconsistent {
@@ -50,6 +53,13 @@ pub enum Error {
     /// Others kept undoing what the statement needed, several times in a row.
     #[error("lost a race for the same rows too often")]
     Contended,
+}
+
+/// The cause is in our own words already, so it is no source: a chain would tell it twice.
+impl From<sqlx::Error> for Error {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Database(error)
+    }
 }
 
 impl Error {

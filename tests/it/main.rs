@@ -16,4 +16,5 @@ mod queue;
 mod seeds;
 mod service;
 mod shop;
+mod start;
 mod whole;

@@ -84,6 +84,9 @@ pub enum ApiError {
     /// Too much is waiting already; with the limit where one was set.
     #[error("the queue is full")]
     QueueFull(Option<u64>),
+    /// This node is not ready yet: it waits for its database.
+    #[error("starting")]
+    Starting,
     /// This node is going away.
     #[error("shutting down")]
     ShuttingDown,
@@ -219,6 +222,10 @@ impl ApiError {
                 );
                 limit.into_iter().fold(full, |full, limit| full.with("limit", json!(limit)))
             }
+            Self::Starting => {
+                let detail = "This node is starting and waits for its database. Nothing was stored.";
+                plain(later, "unavailable", "Unavailable", detail)
+            }
             Self::ShuttingDown => {
                 plain(later, "shutting_down", "Shutting down", "This node is going away. Nothing was stored.")
             }
@@ -231,7 +238,9 @@ impl ApiError {
     fn header(&self) -> Option<(http::HeaderName, HeaderValue)> {
         match self {
             Self::Unauthenticated => Some((WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))),
-            Self::Unavailable(_) | Self::Overdue(_) => Some((RETRY_AFTER, RETRY_UNAVAILABLE.into())),
+            Self::Unavailable(_) | Self::Overdue(_) | Self::Starting => {
+                Some((RETRY_AFTER, RETRY_UNAVAILABLE.into()))
+            }
             Self::QueueFull(_) => Some((RETRY_AFTER, RETRY_QUEUE_FULL.into())),
             Self::RateLimited(too_fast) => Some((RETRY_AFTER, too_fast.retry_after_secs().into())),
             Self::ShuttingDown => Some((RETRY_AFTER, RETRY_SHUTTING_DOWN.into())),

@@ -23,7 +23,7 @@ use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
 use super::rates::Peer;
-use super::{State, Surface, router};
+use super::{Front, Limits};
 use quiet::Activity;
 
 /// A connection on which nothing goes on for so long is ended. Longer than load balancers keep an idle one (60 s), so
@@ -49,12 +49,11 @@ const STREAMS: u32 = 200;
 /// None so far: a connection that can't be accepted is tried again.
 pub async fn serve(
     listener: TcpListener,
-    state: State,
-    surface: Surface,
+    front: Front,
+    limits: Limits,
     shutdown: CancellationToken,
 ) -> io::Result<()> {
-    let drain = state.limits.drain;
-    let service = router(state, surface);
+    let service = front.service();
     let connections = TaskTracker::new();
     // Past the drain: whatever is still open is cut.
     let cut = CancellationToken::new();
@@ -79,7 +78,7 @@ pub async fn serve(
     }
     drop(listener);
     connections.close();
-    if timeout(drain, connections.wait()).await.is_err() {
+    if timeout(limits.drain, connections.wait()).await.is_err() {
         tracing::warn!(open = connections.len(), "connections still open after the drain are cut");
         cut.cancel();
         connections.wait().await;

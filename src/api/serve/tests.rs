@@ -13,7 +13,7 @@ use super::*;
 use crate::api::body::{JsonBody, NdjsonBody};
 use crate::api::error::ApiError;
 use crate::api::tests::{shared, state};
-use crate::api::{devices, request};
+use crate::api::{Surface, devices, request};
 
 const DEADLINE: Duration = Duration::from_secs(120);
 /// Longer than any deadline here.
@@ -333,7 +333,9 @@ async fn shutdown_closes_idle_connections_and_cuts_stuck_ones_after_the_drain() 
     shared.limits.drain = Duration::from_millis(50);
     let shutdown = CancellationToken::new();
     let mut servers = JoinSet::new();
-    servers.spawn(serve(listener, shared.into(), Surface::All, shutdown.clone()));
+    let limits = shared.limits;
+    let front = Front::of(shared.into(), Surface::All);
+    servers.spawn(serve(listener, front, limits, shutdown.clone()));
 
     let mut idle = TcpStream::connect(address).await.expect("listening");
     idle.write_all(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n").await.expect("writable");

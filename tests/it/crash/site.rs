@@ -85,6 +85,11 @@ impl Site {
         Self { simulator, folder, port, http, watchdog }
     }
 
+    /// Where the service listens, on the loopback address.
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
     pub(crate) fn ledger(&self) -> std::sync::Arc<Ledger> {
         self.simulator.ledger()
     }
@@ -132,7 +137,8 @@ impl Site {
         self.until_ready(self.spawn(command)).await
     }
 
-    async fn until_ready(&self, mut node: Node) -> Node {
+    /// Waits until the service is ready.
+    pub(crate) async fn until_ready(&self, mut node: Node) -> Node {
         let begun = Instant::now();
         loop {
             let ready = self.http.get(self.url("/readyz")).send().await;
@@ -148,6 +154,13 @@ impl Site {
     /// Starts the service.
     pub(crate) fn start(&self) -> Node {
         self.spawn(self.command(&["serve"]))
+    }
+
+    /// Starts a command that runs on, with these environment variables.
+    pub(crate) fn start_as(&self, arguments: &[&str], variables: &[(&str, &str)]) -> Node {
+        let mut command = self.command(arguments);
+        command.envs(variables.iter().copied());
+        self.spawn(command)
     }
 
     fn spawn(&self, mut command: Command) -> Node {
@@ -201,13 +214,32 @@ impl Site {
         }
     }
 
-    /// The number of the Postgres that runs on the data folder.
-    pub(crate) fn postmaster(&self) -> Option<u32> {
+    /// All that the service has logged.
+    pub(crate) fn log_text(&self) -> String {
+        fs::read_to_string(self.log()).unwrap_or_default()
+    }
+
+    /// The folder that Postgres itself has.
+    pub(crate) fn postgres_data(&self) -> PathBuf {
         let home = match fs::read_to_string(self.data_dir().join("postgres-is-at")) {
             Ok(path) => PathBuf::from(path.trim_end()),
             Err(_) => self.data_dir().join("postgres"),
         };
-        let pid_file = fs::read_to_string(home.join("data/postmaster.pid")).ok()?;
+        home.join("data")
+    }
+
+    /// Waits until Postgres runs on the data folder, ready or not.
+    pub(crate) async fn until_postmaster(&self) {
+        let begun = Instant::now();
+        while self.postmaster().is_none() {
+            assert!(begun.elapsed() < LONG, "Postgres does not start: {}", self.end_of_log());
+            sleep(STEP).await;
+        }
+    }
+
+    /// The number of the Postgres that runs on the data folder.
+    pub(crate) fn postmaster(&self) -> Option<u32> {
+        let pid_file = fs::read_to_string(self.postgres_data().join("postmaster.pid")).ok()?;
         let pid: u32 = pid_file.lines().next()?.trim().parse().ok()?;
         Path::new(&format!("/proc/{pid}")).exists().then_some(pid)
     }
@@ -240,7 +272,7 @@ impl Site {
         command
     }
 
-    fn url(&self, path: &str) -> String {
+    pub(crate) fn url(&self, path: &str) -> String {
         format!("http://127.0.0.1:{}{path}", self.port)
     }
 

@@ -1,0 +1,194 @@
+//! Whether the configured Postgres can be used: it is reached, new enough, holds UTF-8, and takes writes.
+//!
+//! Tried on connections of its own: a pool tells of its own time-out, not why the server refuses.
+
+use std::time::Duration;
+
+use sqlx::Connection as _;
+use sqlx::postgres::{PgConnectOptions, PgConnection};
+use tokio::time::{Instant, sleep, timeout};
+use tokio_util::sync::CancellationToken;
+
+use crate::store;
+use crate::store::server::Server;
+
+/// The major versions that the tests know. An older one lacks what our statements use.
+const OLDEST: u32 = 14;
+const NEWEST: u32 = 18;
+/// A server that lives answers a connection within this time.
+const CONNECT: Duration = Duration::from_secs(5);
+/// Between two tries: little for a server, and soon enough for a start.
+const STEP: Duration = Duration::from_millis(250);
+/// Between two lines about a server that is waited for.
+const TOLD: Duration = Duration::from_secs(5);
+
+/// Why Postgres can't be used.
+#[derive(Debug, thiserror::Error)]
+pub enum Unusable {
+    /// Waiting would not help, or was not asked for.
+    #[error("PostgreSQL at {server} can't be used: {reason}")]
+    Refused {
+        /// Host and port.
+        server: String,
+        /// In the server's own words, or the system's.
+        reason: String,
+    },
+    /// It was waited for in vain.
+    #[error("PostgreSQL at {server} is not available after {} s: {reason}", .waited.as_secs())]
+    TimedOut {
+        /// Host and port.
+        server: String,
+        /// `database.start_timeout`.
+        waited: Duration,
+        /// The last one.
+        reason: String,
+    },
+    /// The start was told to end.
+    #[error("the start was stopped")]
+    Stopped,
+}
+
+/// Why a try failed.
+#[derive(PartialEq, Eq, Debug)]
+enum Obstacle {
+    /// It may pass: nothing listens, all connections are taken, the server starts or is a standby.
+    Passing(String),
+    /// It stays until an operator changes something.
+    Lasting(String),
+}
+
+/// One try.
+///
+/// # Errors
+/// [`Unusable::Refused`].
+pub(super) async fn check(options: &PgConnectOptions) -> Result<(), Unusable> {
+    try_once(options).await.map_err(|obstacle| {
+        let (Obstacle::Passing(reason) | Obstacle::Lasting(reason)) = obstacle;
+        Unusable::Refused { server: server(options), reason }
+    })
+}
+
+/// Tries again and again, and tells every few seconds what is in the way.
+///
+/// # Errors
+/// See [`Unusable`].
+pub(super) async fn wait_until_usable(
+    options: &PgConnectOptions,
+    patience: Duration,
+    stop: &CancellationToken,
+) -> Result<(), Unusable> {
+    let begun = Instant::now();
+    let mut told: Option<Instant> = None;
+    loop {
+        let tried = tokio::select! {
+            tried = try_once(options) => tried,
+            () = stop.cancelled() => return Err(Unusable::Stopped),
+        };
+        let reason = match tried {
+            Ok(()) => return Ok(()),
+            Err(Obstacle::Lasting(reason)) => {
+                return Err(Unusable::Refused { server: server(options), reason });
+            }
+            Err(Obstacle::Passing(reason)) => reason,
+        };
+        let left = patience.saturating_sub(begun.elapsed());
+        if left.is_zero() {
+            return Err(Unusable::TimedOut { server: server(options), waited: patience, reason });
+        }
+        if told.is_none_or(|at| at.elapsed() >= TOLD) {
+            told = Some(Instant::now());
+            tracing::warn!(
+                server = server(options),
+                error = reason,
+                left_secs = left.as_secs(),
+                "waiting for PostgreSQL: {reason}"
+            );
+        }
+        tokio::select! {
+            () = sleep(STEP.min(left)) => {}
+            () = stop.cancelled() => return Err(Unusable::Stopped),
+        }
+    }
+}
+
+async fn try_once(options: &PgConnectOptions) -> Result<(), Obstacle> {
+    let silent = |_| Obstacle::Passing(format!("no answer within {} s", CONNECT.as_secs()));
+    let connected = timeout(CONNECT, PgConnection::connect_with(options)).await.map_err(silent)?;
+    let mut conn = connected.map_err(|error| obstacle(&error))?;
+    let described = timeout(CONNECT, store::server::describe(&mut conn)).await.map_err(silent)?;
+    // All that was asked is answered; how the connection ends changes nothing.
+    let _ = timeout(CONNECT, conn.close()).await;
+    judge(&described.map_err(|error| Obstacle::Passing(error.to_string()))?)
+}
+
+/// A refused login (class 28) and a database that is not there (3D000) are told at once: somebody has to change something.
+fn obstacle(error: &sqlx::Error) -> Obstacle {
+    let reason = store::words(error);
+    let code = error.as_database_error().and_then(|error| error.code());
+    let lasts = match (error, code.as_deref()) {
+        (sqlx::Error::Configuration(_), _) => true,
+        (_, Some(code)) => code.starts_with("28") || code == "3D000",
+        _ => false,
+    };
+    if lasts { Obstacle::Lasting(reason) } else { Obstacle::Passing(reason) }
+}
+
+fn judge(found: &Server) -> Result<(), Obstacle> {
+    let major = found.version / 10_000;
+    if major < OLDEST {
+        let reason = format!("it is version {major}; PostgreSQL {OLDEST} to {NEWEST} are supported");
+        return Err(Obstacle::Lasting(reason));
+    }
+    if found.encoding != "UTF8" {
+        let encoding = &found.encoding;
+        let reason = format!(
+            "the database's encoding is {encoding}, and must be UTF8: create it with ENCODING 'UTF8' TEMPLATE template0"
+        );
+        return Err(Obstacle::Lasting(reason));
+    }
+    if found.is_standby || found.is_read_only {
+        let what = if found.is_standby { "it is a standby" } else { "default_transaction_read_only is on" };
+        return Err(Obstacle::Passing(format!("the server takes no writes: {what}")));
+    }
+    if major > NEWEST {
+        tracing::warn!(
+            version = major,
+            "PostgreSQL {major} is newer than the versions that this program was tested with"
+        );
+    }
+    Ok(())
+}
+
+/// Host and port, or the socket.
+pub(super) fn server(options: &PgConnectOptions) -> String {
+    let (host, port) = (options.get_host(), options.get_port());
+    match options.get_socket() {
+        Some(folder) => folder.join(format!(".s.PGSQL.{port}")).display().to_string(),
+        None if host.contains(':') => format!("[{host}]:{port}"),
+        None => format!("{host}:{port}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(version: u32, encoding: &str) -> Server {
+        Server { version, encoding: encoding.to_owned(), is_standby: false, is_read_only: false }
+    }
+
+    #[test]
+    fn a_server_that_can_not_be_used_is_told_from_one_that_may_be_later() {
+        for version in [140_000, 150_004, 180_001, 190_000] {
+            assert_eq!(judge(&found(version, "UTF8")), Ok(()), "{version}");
+        }
+        let lasting = |judged| matches!(judged, Err(Obstacle::Lasting(_)));
+        assert!(lasting(judge(&found(130_011, "UTF8"))));
+        assert!(lasting(judge(&found(150_000, "LATIN1"))));
+        let standby = Server { is_standby: true, ..found(150_000, "UTF8") };
+        let read_only = Server { is_read_only: true, ..found(150_000, "UTF8") };
+        for later in [standby, read_only] {
+            assert!(matches!(judge(&later), Err(Obstacle::Passing(_))));
+        }
+    }
+}

@@ -1,0 +1,40 @@
+//! What kind of server a connection leads to.
+
+use sqlx::PgConnection;
+
+use super::Error;
+
+/// What a server says of itself.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Server {
+    /// `server_version_num`: 150004 is 15.4.
+    pub version: u32,
+    /// `server_encoding` of the database.
+    pub encoding: String,
+    /// Is it a standby?
+    pub is_standby: bool,
+    /// Are new transactions read-only?
+    pub is_read_only: bool,
+}
+
+/// Asks the server.
+///
+/// # Errors
+/// Postgres is out of reach.
+pub async fn describe(conn: &mut PgConnection) -> Result<Server, Error> {
+    let row = sqlx::query!(
+        r#"
+        select current_setting('server_version_num')::int as "version!", current_setting('server_encoding') as "encoding!",
+               pg_is_in_recovery() as "is_standby!",
+               current_setting('default_transaction_read_only') = 'on' as "is_read_only!"
+        "#
+    )
+    .fetch_one(conn)
+    .await?;
+    Ok(Server {
+        version: row.version.unsigned_abs(),
+        encoding: row.encoding,
+        is_standby: row.is_standby,
+        is_read_only: row.is_read_only,
+    })
+}

@@ -1,0 +1,43 @@
+//! What Postgres, or the way there, says of a failure: once, in its own words.
+
+use std::io;
+
+/// One line without a prefix: the server's message with its SQLSTATE, or what the system says of the connection. Never a
+/// `DETAIL`, which quotes rows.
+pub fn words(error: &sqlx::Error) -> String {
+    match error {
+        sqlx::Error::Database(error) => match error.code() {
+            Some(code) => format!("{} (SQLSTATE {code})", error.message()),
+            None => error.message().to_owned(),
+        },
+        sqlx::Error::Io(error) => of_system(error),
+        sqlx::Error::Tls(error) => format!("TLS: {error}"),
+        sqlx::Error::Configuration(error) => error.to_string(),
+        sqlx::Error::PoolTimedOut => "no connection was free in time".to_owned(),
+        sqlx::Error::PoolClosed => "the connections are closed".to_owned(),
+        other => other.to_string(),
+    }
+}
+
+/// As PostgreSQL writes it: lower case, and without the number.
+fn of_system(error: &io::Error) -> String {
+    let text = error.to_string();
+    let text = text.split(" (os error").next().unwrap_or_default();
+    let mut letters = text.chars();
+    letters.next().map_or_else(String::new, |first| first.to_lowercase().chain(letters).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_is_told_once_and_in_the_words_of_its_source() {
+        let refused = sqlx::Error::Io(io::Error::from_raw_os_error(111));
+        assert_eq!(words(&refused), "connection refused");
+        assert_eq!(crate::store::Error::from(refused).to_string(), "database: connection refused");
+        let gone = io::Error::new(io::ErrorKind::UnexpectedEof, "expected to read 5 bytes");
+        assert_eq!(words(&sqlx::Error::Io(gone)), "expected to read 5 bytes");
+        assert!(!words(&sqlx::Error::PoolTimedOut).contains("pool"));
+    }
+}

@@ -1,0 +1,104 @@
+//! A Postgres of the operator's own that is not there yet, refuses, or can't be used.
+
+use pushpost::simulator::Settings;
+use sqlx::AssertSqlSafe;
+use tokio::time::Instant;
+
+use super::assert_starting;
+use crate::crash::site::{LONG, Site};
+use crate::database::TestDatabase;
+use crate::proxy::Proxy;
+
+const URL: &str = "PUSHPOST__DATABASE__URL";
+const TIMEOUT: &str = "PUSHPOST__DATABASE__START_TIMEOUT";
+
+async fn site() -> Site {
+    Site::new(Settings::default(), "").await
+}
+
+/// A statement of names of our own.
+async fn execute(database: &TestDatabase, sql: &str) {
+    sqlx::raw_sql(AssertSqlSafe(sql)).execute(&database.pool).await.unwrap();
+}
+
+/// The URL for another user or database of the same server; none: as it is.
+fn url_of(database: &TestDatabase, user: Option<&str>, name: Option<&str>) -> String {
+    let (scheme, rest) = database.url().split_once("://").unwrap();
+    let (authority, path) = rest.split_once('/').unwrap();
+    let (login, server) = authority.rsplit_once('@').unwrap();
+    let (own, query) = path.split_once('?').map_or((path, ""), |(name, query)| (name, query));
+    let (login, name) = (user.map_or(login.to_owned(), |user| format!("{user}:secret")), name.unwrap_or(own));
+    format!("{scheme}://{login}@{server}/{name}?{query}")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_port_on_which_nothing_listens_is_waited_for_and_named_with_the_reason() {
+    let site = site().await;
+    let url = "postgres://me:hunter2@127.0.0.1:1/d";
+    let mut node = site.start_as(&["serve"], &[(URL, url), (TIMEOUT, "3s")]);
+    assert_starting(&site).await;
+    assert_eq!(node.ended().await.code(), Some(69));
+    let log = site.log_text();
+    assert!(log.contains("waiting for PostgreSQL: connection refused"), "{log}");
+    let last = "PostgreSQL at 127.0.0.1:1 is not available after 3 s: connection refused";
+    assert!(log.contains(last), "{log}");
+    assert!(!log.contains("pool") && !log.contains("hunter2"), "{log}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_refuses_one_connection_too_many_is_quoted() {
+    let (site, database) = (site().await, TestDatabase::create().await);
+    let role = format!("r_{:08x}", rand::random::<u32>());
+    execute(&database, &format!("create role {role} login password 'secret' connection limit 0")).await;
+    let url = url_of(&database, Some(&role), None);
+    let mut node = site.start_as(&["serve"], &[(URL, &url), (TIMEOUT, "1s")]);
+    assert_eq!(node.ended().await.code(), Some(69));
+    let log = site.log_text();
+    assert!(log.contains(&format!("too many connections for role \"{role}\"")), "{log}");
+    assert!(!log.contains("pool"), "{log}");
+    execute(&database, &format!("drop role {role}")).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_comes_late_is_used_and_one_that_never_comes_ends_with_sigterm() {
+    let (site, database) = (site().await, TestDatabase::create().await);
+    let proxy = Proxy::of(&database).await;
+    proxy.set_away(true);
+    let node = site.start_as(&["serve"], &[(URL, proxy.url())]);
+    assert_starting(&site).await;
+    site.until_logged("waiting for PostgreSQL").await;
+    proxy.set_away(false);
+    let mut node = site.until_ready(node).await;
+    node.terminate().await;
+    assert_eq!(node.ended().await.code(), Some(0));
+
+    proxy.set_away(true);
+    let mut node = site.start_as(&["serve"], &[(URL, proxy.url()), (TIMEOUT, "1h")]);
+    assert_starting(&site).await;
+    node.terminate().await;
+    assert_eq!(node.ended().await.code(), Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_waiting_does_not_change_is_told_at_once() {
+    let (site, database) = (site().await, TestDatabase::create().await);
+    let latin = format!("it_latin_{:08x}", rand::random::<u32>());
+    let template = "template template0 lc_collate 'C' lc_ctype 'C'";
+    execute(&database, &format!("create database {latin} encoding 'LATIN1' {template}")).await;
+    let begun = Instant::now();
+    for (url, reason) in [
+        (url_of(&database, None, Some(&latin)), "the database's encoding is LATIN1, and must be UTF8"),
+        (url_of(&database, None, Some("it_none")), "database \"it_none\" does not exist"),
+        (url_of(&database, Some("nemo"), None), "password authentication failed for user \"nemo\""),
+    ] {
+        let mut node = site.start_as(&["serve"], &[(URL, &url), (TIMEOUT, "1h")]);
+        assert_eq!(node.ended().await.code(), Some(1), "{reason}");
+        let log = site.log_text();
+        assert_eq!(log.matches(reason).count(), 1, "told once: {log}");
+        let told = site.run_with(&["keys", "list"], &[(URL, &url)]).await;
+        assert!(String::from_utf8_lossy(&told.stderr).contains(reason), "{told:?}");
+        assert_eq!(told.status.code(), Some(1));
+    }
+    assert!(begun.elapsed() < LONG, "nothing was waited for");
+    execute(&database, &format!("drop database {latin}")).await;
+}

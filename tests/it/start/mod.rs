@@ -1,0 +1,36 @@
+//! The start of the service: probes are answered from the first moment, Postgres is waited for, and SIGTERM ends it at once.
+
+mod embedded;
+mod foreign;
+mod worker;
+
+use reqwest::Client;
+use serde_json::Value;
+use std::time::Duration;
+use tokio::time::{Instant, sleep};
+
+use crate::crash::site::{LONG, Site};
+
+/// What a path of the service answers: status and `code`, as soon as it listens.
+async fn answer(site: &Site, path: &str) -> (u16, Value) {
+    let http = Client::builder().no_proxy().build().unwrap();
+    let begun = Instant::now();
+    loop {
+        match http.get(site.url(path)).send().await {
+            Ok(answer) => {
+                let status = answer.status().as_u16();
+                let body: Value = answer.json().await.unwrap();
+                return (status, body["code"].clone());
+            }
+            Err(error) => assert!(begun.elapsed() < LONG, "{error}"),
+        }
+        sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// Every path answers as it does while the service starts.
+async fn assert_starting(site: &Site) {
+    assert_eq!(answer(site, "/healthz").await, (200, Value::Null));
+    assert_eq!(answer(site, "/readyz").await, (503, "unavailable".into()));
+    assert_eq!(answer(site, "/v1/notifications/ntf_1").await, (503, "unavailable".into()));
+}
