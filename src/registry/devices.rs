@@ -4,8 +4,10 @@ use std::collections::BTreeSet;
 
 use sqlx::{PgConnection, PgPool};
 
-use super::enrolment::{AfterFailure, enrol_with};
-use super::registration::{Caller, Details, FromTheFuture, Ignored, Registration, Tokens, Unfit};
+use super::enrolment::{ATTEMPTS, AfterFailure, enrol_with};
+use super::registration::{
+    Caller, Details, FromTheFuture, Ignored, Registration, Tokens, Unfit, claimed, settle,
+};
 use crate::domain::{App, AppId, DeviceId, DeviceToken, Platform, TopicName};
 use crate::store;
 use crate::store::devices::{Device, Filter, Page};
@@ -84,16 +86,46 @@ pub async fn describe(
     id: DeviceId,
     details: &Details,
 ) -> Result<Option<KnownDevice>, Error> {
+    for _ in 1..ATTEMPTS {
+        match describe_once(pool, app, id, details).await {
+            Err(Error::Store(store::Error::Contended)) => {}
+            done => return done,
+        }
+    }
+    describe_once(pool, app, id, details).await
+}
+
+/// As [`describe`]; [`store::Error::Contended`] if the device came to claim the place of another one meanwhile.
+async fn describe_once(
+    pool: &PgPool,
+    app: &App,
+    id: DeviceId,
+    details: &Details,
+) -> Result<Option<KnownDevice>, Error> {
     let mut transaction = store::begin(pool).await?;
-    let Some(mut device) = store::devices::lock(&mut transaction, app.id, id).await? else {
+    let mut locked = store::devices::lock(&mut transaction, app.id, id).await?;
+    let Some(position) = locked.iter().position(|device| device.id == id) else {
         return Ok(None);
     };
+    let mut device = locked.swap_remove(position);
     let unfit = details.unfit(device.platform);
     if !unfit.is_empty() {
         return Err(Error::Unfit(unfit));
     }
     details.describe(&mut device, app, Caller::Backend);
-    store::devices::save_all(&mut transaction, &[&device]).await?;
+    let now = store::devices::transaction_time(&mut transaction).await?;
+    if let Some(old) = claimed(&device, now) {
+        match locked.iter_mut().find(|other| other.id == old) {
+            Some(old) => settle(&mut device, old, now),
+            // The claim was made while the transaction waited for the device.
+            None if store::devices::is_any(&mut transaction, app.id, &[old]).await? => {
+                return Err(store::Error::Contended.into());
+            }
+            None => {}
+        }
+    }
+    let changed: Vec<&Device> = locked.iter().chain([&device]).collect();
+    store::devices::save_all(&mut transaction, &changed).await?;
     if let Some(names) = &details.topics {
         set_topics(&mut transaction, &device, names.iter().collect()).await?;
     }

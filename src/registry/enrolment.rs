@@ -13,7 +13,7 @@ use crate::store;
 use crate::store::devices::TokenKey;
 
 /// How often registrations may lose a race against others for the same tokens.
-const ATTEMPTS: usize = 5;
+pub(super) const ATTEMPTS: usize = 5;
 
 /// What goes on after a registration that can't be carried out.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -62,7 +62,9 @@ pub(super) async fn enrol_with<'a>(
     for _ in 0..ATTEMPTS {
         let mut transaction = store::begin(pool).await?;
         let mut enrolled = batch.carry_out(&mut transaction).await?;
-        if write(&mut transaction, app, &mut enrolled.roll).await? {
+        if !is_behind(&mut transaction, app, &enrolled.roll).await?
+            && write(&mut transaction, app, &mut enrolled.roll).await?
+        {
             transaction.commit().await?;
             return Ok(enrolled);
         }
@@ -120,6 +122,13 @@ impl<'a> Batch<'a, '_> {
         let says = |one: &Registration| one.details.topics.is_some() || one.replaces.is_some();
         self.caller != Caller::Import || self.registrations.iter().any(says)
     }
+}
+
+/// Has a device on the roll come to claim the place of another device while the transaction waited to lock it? The other
+/// one is not locked; all of it again, then.
+async fn is_behind(conn: &mut PgConnection, app: &App, roll: &Roll<'_>) -> Result<bool, store::Error> {
+    let missing = roll.missing();
+    Ok(!missing.is_empty() && store::devices::is_any(conn, app.id, &missing).await?)
 }
 
 /// False: somebody else made one of the devices meanwhile; all of it again, then.

@@ -1,21 +1,20 @@
 //! What a registration makes of a device: pure rules, so that each can be tested by itself.
 
 mod ignored;
+mod replacement;
 mod roll;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
 pub use ignored::{Ignored, IgnoredReason};
+pub use replacement::{REPLACED, claimed, settle};
 pub use roll::{Done, Roll, Subscriptions, Tokens};
 
 use crate::domain::{
-    App, AppVersion, DeviceId, DeviceToken, Environment, Kind, Locale, Platform, QuarantineReason, Source,
-    TimeZone, TopicName, UserId,
+    App, AppVersion, DeviceId, DeviceToken, Environment, Kind, Locale, Platform, Source, TimeZone, TopicName,
+    UserId,
 };
 use crate::store::devices::{Device, Quarantine};
-
-/// Why a device was set aside whose app has a newer token.
-pub const REPLACED: &str = "replaced";
 
 /// How far a caller's clock may be ahead of Postgres's: what it calls now is taken as now.
 const CLOCK_TOLERANCE: TimeDelta = TimeDelta::seconds(5);
@@ -188,6 +187,7 @@ impl Registration {
             created_at: DateTime::UNIX_EPOCH,
             registered_at: at,
             quarantine: None,
+            replaces: None,
         };
         self.details.describe(&mut device, app, caller);
         device
@@ -204,35 +204,6 @@ impl Registration {
             device.quarantine = None;
         }
     }
-
-    /// Fills what neither this registration nor an earlier one said from the device whose place is taken. An app's bare
-    /// word that it replaces another device gives it nothing of that device.
-    pub fn inherit(&self, device: &mut Device, old: &Device, caller: Caller) {
-        if !caller.is_trusted() {
-            return;
-        }
-        inherit(&self.details.user, &mut device.user, &old.user);
-        inherit(&self.details.locale, &mut device.locale, &old.locale);
-        inherit(&self.details.timezone, &mut device.timezone, &old.timezone);
-        inherit(&self.details.app_version, &mut device.app_version, &old.app_version);
-    }
-}
-
-fn inherit<T: Clone>(said: &Change<T>, field: &mut Option<T>, old: &Option<T>) {
-    if matches!(said, Change::Keep) && field.is_none() {
-        field.clone_from(old);
-    }
-}
-
-/// Was the device set aside because another took its place?
-pub fn is_replaced(device: &Device) -> bool {
-    device.quarantine.as_ref().is_some_and(|quarantine| quarantine.reason.0 == REPLACED)
-}
-
-/// Sets a device aside whose app has a newer token; whatever it was set aside for before is past.
-pub fn replace(device: &mut Device, now: DateTime<Utc>) {
-    device.quarantine =
-        Some(Quarantine { at: now, reason: QuarantineReason(REPLACED.to_owned()), evidence_at: None });
 }
 
 #[cfg(test)]

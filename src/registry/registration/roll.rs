@@ -5,8 +5,9 @@ use std::collections::{BTreeSet, HashMap};
 
 use chrono::{DateTime, Utc};
 
-use super::{Caller, FromTheFuture, Ignored, IgnoredReason, Registration, is_replaced, replace};
-use crate::domain::{App, TopicName};
+use super::replacement::{Takeover, claimed, replace, settle};
+use super::{Caller, FromTheFuture, Ignored, IgnoredReason, Registration};
+use crate::domain::{App, DeviceId, TopicName};
 use crate::store::devices::{Device, Inserted, TokenKey};
 use crate::store::topics::Subscription;
 
@@ -33,6 +34,8 @@ pub struct Roll<'a> {
     caller: Caller,
     now: DateTime<Utc>,
     entries: HashMap<TokenKey, Entry>,
+    /// Of the devices that are stored.
+    keys: HashMap<DeviceId, TokenKey>,
 }
 
 #[derive(Debug)]
@@ -70,13 +73,14 @@ impl Tokens {
 impl<'a> Roll<'a> {
     /// An empty one, at `now` by Postgres's clock.
     pub fn new(app: &'a App, caller: Caller, now: DateTime<Utc>) -> Self {
-        Self { app, caller, now, entries: HashMap::new() }
+        Self { app, caller, now, entries: HashMap::new(), keys: HashMap::new() }
     }
 
     /// Puts a device that is stored on the roll, with those of its topics that are known.
     pub fn put(&mut self, device: Device, topics: Vec<TopicName>) {
         let topics: BTreeSet<_> = topics.into_iter().collect();
         let key = (device.platform, device.token.digest());
+        self.keys.insert(device.id, key);
         let (stored, stored_topics) = (Some(device.clone()), topics.clone());
         self.entries.insert(key, Entry { device, topics, stored, stored_topics });
     }
@@ -89,13 +93,7 @@ impl<'a> Roll<'a> {
         let at = registration.time(self.now, self.caller)?;
         let mut ignored = registration.details.ignored.clone();
         ignored.extend(self.unheard_replacement(registration, tokens));
-        // A replay must not bring back what has changed since the place was taken.
-        let heir_to = tokens.replaced.and_then(|old| self.entries.get_mut(&old));
-        let heir_to = heir_to.filter(|old| !is_replaced(&old.device)).map(|old| {
-            let inherited = (old.device.clone(), old.topics.clone());
-            replace(&mut old.device, self.now);
-            inherited
-        });
+        let heir_to = tokens.replaced.and_then(|old| self.take_place(old));
         let is_new = !self.entries.contains_key(&tokens.own);
         let (app, caller) = (self.app, self.caller);
         let entry = self.entries.entry(tokens.own).or_insert_with(|| Entry {
@@ -107,10 +105,10 @@ impl<'a> Roll<'a> {
         if !is_new {
             registration.again(&mut entry.device, app, at, caller);
         }
-        if let Some((old, topics)) = heir_to {
-            registration.inherit(&mut entry.device, &old, caller);
-            if registration.details.topics.is_none() && caller.is_trusted() {
-                entry.topics.extend(topics);
+        if let Some((takeover, old, topics)) = heir_to {
+            registration.inherit(&mut entry.device, &old, takeover, is_new, self.now);
+            if registration.details.topics.is_none() {
+                entry.topics.extend(topics.into_iter().filter(|topic| takeover.includes(topic)));
             }
         }
         if let Some(names) = &registration.details.topics {
@@ -118,7 +116,35 @@ impl<'a> Roll<'a> {
             entry.topics.retain(|topic| !caller.is_trusted() && topic.is_closed());
             entry.topics.extend(names.iter().cloned());
         }
+        self.settle(tokens.own);
         Ok(Done { is_new, ignored })
+    }
+
+    /// How the place of a device is taken, with the device and its topics as they were before.
+    fn take_place(&mut self, old: TokenKey) -> Option<(Takeover, Device, BTreeSet<TopicName>)> {
+        let entry = self.entries.get_mut(&old)?;
+        let takeover = Takeover::of(&entry.device, self.caller)?;
+        let before = (takeover, entry.device.clone(), entry.topics.clone());
+        if takeover != Takeover::Pending {
+            replace(&mut entry.device, self.now);
+        }
+        Some(before)
+    }
+
+    /// Sets the device aside whose place a registered device claims, if both have the same user now.
+    fn settle(&mut self, own: TokenKey) {
+        let Some(mut device) = self.entries.get(&own).map(|entry| entry.device.clone()) else { return };
+        let old = claimed(&device, self.now).and_then(|id| self.keys.get(&id));
+        if let Some(old) = old.and_then(|key| self.entries.get_mut(key)) {
+            settle(&mut device, &mut old.device, self.now);
+            self.entries.entry(own).and_modify(|entry| entry.device = device);
+        }
+    }
+
+    /// The devices whose places are claimed by devices on the roll, and that are not on it.
+    pub fn missing(&self) -> Vec<DeviceId> {
+        let claimed = self.entries.values().filter_map(|entry| claimed(&entry.device, self.now));
+        claimed.filter(|id| !self.keys.contains_key(id)).collect()
     }
 
     /// A `replaces` that names no device but its own.

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use super::replacement::Takeover;
 use super::*;
-use crate::domain::{AppId, AppLane, LaneId, LaneKey};
+use crate::domain::{AppId, AppLane, LaneId, LaneKey, QuarantineReason};
 
 fn app() -> App {
     let lanes = LaneKey::ALL.into_iter().zip(1..);
@@ -152,31 +153,70 @@ fn an_import_knows_no_time_but_the_stated_one() {
     }
 }
 
-#[test]
-fn a_successor_takes_over_what_nobody_said_of_it_and_nothing_on_an_apps_word() {
+/// What a new device takes over from one of `u1`, in the sandbox, with a locale.
+fn heir(registration: &Registration, takeover: Takeover) -> Device {
     let old = Device {
+        id: DeviceId(7),
+        environment: Some(Environment::Sandbox),
         user: Some(user("u1")),
         locale: Locale::parse("de"),
         timezone: TimeZone::parse("Europe/Berlin"),
         app_version: AppVersion::parse("1"),
         ..known()
     };
-    let registration =
-        apns(Details { locale: Change::Set(Locale::parse("fr").expect("a tag")), ..Details::default() });
     let mut heir = registration.first(&app(), Some(second(1)), Caller::Backend);
-    registration.inherit(&mut heir, &old, Caller::Backend);
-    assert_eq!(heir.user, Some(user("u1")));
-    assert_eq!(heir.locale, Locale::parse("fr"));
-    assert_eq!((heir.timezone, heir.app_version), (old.timezone.clone(), old.app_version.clone()));
+    registration.inherit(&mut heir, &old, takeover, true, second(2));
+    heir
+}
 
-    let mut stranger = registration.first(&app(), Some(second(1)), Caller::App);
-    registration.inherit(&mut stranger, &old, Caller::App);
-    assert_eq!((stranger.user, stranger.timezone), (None, None));
+#[test]
+fn a_successor_takes_over_what_was_not_said_of_it() {
+    let french =
+        apns(Details { locale: Change::Set(Locale::parse("fr").expect("a tag")), ..Details::default() });
+    let whole = heir(&french, Takeover::Whole);
+    assert_eq!((whole.user, whole.locale), (Some(user("u1")), Locale::parse("fr")));
+    assert_eq!(
+        (whole.timezone, whole.app_version),
+        (TimeZone::parse("Europe/Berlin"), AppVersion::parse("1"))
+    );
+    assert_eq!((whole.environment, whole.environment_proven), (Some(Environment::Sandbox), false));
 
-    let logged_out = apns(Details { user: Change::Clear, ..Details::default() });
-    let mut anonymous = logged_out.first(&app(), Some(second(1)), Caller::Backend);
-    logged_out.inherit(&mut anonymous, &old, Caller::Backend);
-    assert_eq!(anonymous.user, None);
+    let open = heir(&apns(Details::default()), Takeover::OpenPart);
+    assert_eq!(
+        (open.user, open.locale, open.environment),
+        (None, Locale::parse("de"), Some(Environment::Sandbox))
+    );
+
+    let logged_out = apns(Details {
+        user: Change::Clear,
+        environment: Change::Set(Environment::Production),
+        ..Details::default()
+    });
+    let anonymous = heir(&logged_out, Takeover::Whole);
+    assert_eq!((anonymous.user, anonymous.environment), (None, Some(Environment::Production)));
+}
+
+#[test]
+fn a_claim_takes_over_the_environment_and_waits_for_the_same_user() {
+    let mut device = heir(&apns(Details::default()), Takeover::Pending);
+    assert_eq!(
+        (&device.user, &device.locale, device.environment),
+        (&None, &None, Some(Environment::Sandbox))
+    );
+    assert_eq!(claimed(&device, second(3)), None, "without a user there is nothing to compare");
+    device.user = Some(user("u1"));
+    assert_eq!(claimed(&device, second(3)), Some(DeviceId(7)));
+    assert_eq!(claimed(&device, second(2) + TimeDelta::days(30)), None, "it ends");
+
+    let mut others = Device { user: Some(user("u2")), ..known() };
+    settle(&mut device, &mut others, second(3));
+    assert_eq!((device.replaces.is_some(), others.quarantine), (true, None));
+    let mut dead = Device { user: Some(user("u1")), ..quarantined(None) };
+    settle(&mut device.clone(), &mut dead, second(3));
+    assert_eq!(dead.quarantine, quarantined(None).quarantine, "the provider's word stays");
+    let mut old = Device { user: Some(user("u1")), ..known() };
+    settle(&mut device, &mut old, second(3));
+    assert_eq!((device.replaces, old.quarantine.expect("set aside").reason.0.as_str()), (None, REPLACED));
 }
 
 #[test]

@@ -16,7 +16,8 @@ use crate::store::Error;
 /// What identifies a device within its app.
 pub type TokenKey = (Platform, TokenDigest);
 
-/// The devices with these tokens, locked in id order until the transaction ends.
+/// The devices with these tokens, and the devices that those are to replace, locked in id order until the transaction
+/// ends.
 ///
 /// Each token is looked up by itself, and what is found locked by its id. In one condition over lists, a plan that was
 /// made while there were none goes through all devices of the app (docs/queue.md 5).
@@ -31,9 +32,10 @@ pub async fn lock_tokens(
     let (platforms, digests) = token_columns(tokens);
     let rows = devices_where!(
         "device_id = any(array(
-           select found.device_id from unnest($2::smallint[], $3::bytea[]) as t(platform, token_digest)
+           select unnest(array[found.device_id, found.replaces_id])
+           from unnest($2::smallint[], $3::bytea[]) as t(platform, token_digest)
            cross join lateral (
-             select device_id from devices d
+             select device_id, replaces_id from devices d
              where d.app_id = $1 and d.platform = t.platform and d.token_digest = t.token_digest limit 1) found))
          order by device_id for no key update",
         app.0,
@@ -103,11 +105,11 @@ pub async fn insert_all(
     let rows = sqlx::query!(
         "insert into devices (app_id, platform, token, token_digest, environment, environment_proven, kind, source,
                               user_id, locale, timezone, app_version, registered_at, quarantined_at, quarantine,
-                              evidence_at)
+                              evidence_at, replaces_id, replaces_at)
          select $1, v.*
          from unnest($2::smallint[], $3::text[], $4::bytea[], $5::smallint[], $6::boolean[], $7::smallint[],
                      $8::smallint[], $9::text[], $10::text[], $11::text[], $12::text[], $13::timestamptz[],
-                     $14::timestamptz[], $15::text[], $16::timestamptz[]) as v
+                     $14::timestamptz[], $15::text[], $16::timestamptz[], $17::bigint[], $18::timestamptz[]) as v
          on conflict (app_id, platform, token_digest) do nothing
          returning device_id, platform, token_digest, created_at",
         app.0,
@@ -125,7 +127,9 @@ pub async fn insert_all(
         &columns.registered_at as &[Option<DateTime<Utc>>],
         &columns.quarantined_at as &[Option<DateTime<Utc>>],
         &columns.quarantine as &[Option<&str>],
-        &columns.evidence_at as &[Option<DateTime<Utc>>]
+        &columns.evidence_at as &[Option<DateTime<Utc>>],
+        &columns.replaces_ids as &[Option<i64>],
+        &columns.replaces_at as &[Option<DateTime<Utc>>]
     )
     .fetch_all(conn)
     .await?;
@@ -153,13 +157,14 @@ pub async fn save_all(conn: &mut PgConnection, devices: &[&Device]) -> Result<()
              source = v.source, user_id = v.user_id, locale = v.locale, timezone = v.timezone,
              app_version = v.app_version, registered_at = v.registered_at, quarantined_at = v.quarantined_at,
              quarantine = v.quarantine, evidence_at = v.evidence_at,
+             replaces_id = v.replaces_id, replaces_at = v.replaces_at,
              quarantine_run = case when d.quarantined_at = v.quarantined_at then d.quarantine_run end,
              last_sent_on = case when v.source = 1 then d.last_sent_on end
          from unnest($1::bigint[], $2::smallint[], $3::boolean[], $4::smallint[], $5::smallint[], $6::text[],
                      $7::text[], $8::text[], $9::text[], $10::timestamptz[], $11::timestamptz[], $12::text[],
-                     $13::timestamptz[])
+                     $13::timestamptz[], $14::bigint[], $15::timestamptz[])
            as v(device_id, environment, environment_proven, kind, source, user_id, locale, timezone, app_version,
-                registered_at, quarantined_at, quarantine, evidence_at)
+                registered_at, quarantined_at, quarantine, evidence_at, replaces_id, replaces_at)
          where d.device_id = v.device_id and d.device_id = any($1)",
         &ids,
         &columns.environments,
@@ -173,7 +178,9 @@ pub async fn save_all(conn: &mut PgConnection, devices: &[&Device]) -> Result<()
         &columns.registered_at as &[Option<DateTime<Utc>>],
         &columns.quarantined_at as &[Option<DateTime<Utc>>],
         &columns.quarantine as &[Option<&str>],
-        &columns.evidence_at as &[Option<DateTime<Utc>>]
+        &columns.evidence_at as &[Option<DateTime<Utc>>],
+        &columns.replaces_ids as &[Option<i64>],
+        &columns.replaces_at as &[Option<DateTime<Utc>>]
     )
     .execute(conn)
     .await?;
@@ -195,6 +202,8 @@ struct Columns<'a> {
     quarantined_at: Vec<Option<DateTime<Utc>>>,
     quarantine: Vec<Option<&'a str>>,
     evidence_at: Vec<Option<DateTime<Utc>>>,
+    replaces_ids: Vec<Option<i64>>,
+    replaces_at: Vec<Option<DateTime<Utc>>>,
 }
 
 impl<'a> Columns<'a> {
@@ -220,5 +229,7 @@ impl<'a> Columns<'a> {
         self.quarantined_at.push(quarantine.map(|quarantine| quarantine.at));
         self.quarantine.push(quarantine.map(|quarantine| quarantine.reason.0.as_str()));
         self.evidence_at.push(quarantine.and_then(|quarantine| quarantine.evidence_at));
+        self.replaces_ids.push(device.replaces.map(|replaces| replaces.device.0));
+        self.replaces_at.push(device.replaces.map(|replaces| replaces.at));
     }
 }

@@ -53,6 +53,17 @@ pub struct Device {
     pub registered_at: Option<DateTime<Utc>>,
     /// Set aside?
     pub quarantine: Option<Quarantine>,
+    /// The device that this one replaces as soon as both have the same user.
+    pub replaces: Option<Replacement>,
+}
+
+/// What an app said of a device that has a user: another one takes its place.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Replacement {
+    /// The old device. It may be gone.
+    pub device: DeviceId,
+    /// When the app said so.
+    pub at: DateTime<Utc>,
 }
 
 /// Since when and why a device is set aside.
@@ -75,15 +86,36 @@ pub async fn find(conn: &mut PgConnection, app: AppId, id: DeviceId) -> Result<O
     row.map(Device::try_from).transpose()
 }
 
-/// Finds a device of an app, and keeps everybody else from changing it until the transaction ends.
+/// Finds a device of an app and the device that it is to replace, and keeps every other transaction from changing them
+/// until this one ends. Locked in id order.
 ///
 /// # Errors
 /// The database's.
-pub async fn lock(conn: &mut PgConnection, app: AppId, id: DeviceId) -> Result<Option<Device>, Error> {
-    let row = devices_where!("app_id = $1 and device_id = $2 for no key update", app.0, id.0)
-        .fetch_optional(conn)
-        .await?;
-    row.map(Device::try_from).transpose()
+pub async fn lock(conn: &mut PgConnection, app: AppId, id: DeviceId) -> Result<Vec<Device>, Error> {
+    let rows = devices_where!(
+        "app_id = $1 and device_id = any(array(
+           select unnest(array[device_id, replaces_id]) from devices where app_id = $1 and device_id = $2))
+         order by device_id for no key update",
+        app.0,
+        id.0
+    )
+    .fetch_all(conn)
+    .await?;
+    rows.into_iter().map(Device::try_from).collect()
+}
+
+/// Is one of these devices there?
+///
+/// # Errors
+/// The database's.
+pub async fn is_any(conn: &mut PgConnection, app: AppId, ids: &[DeviceId]) -> Result<bool, Error> {
+    let ids: Vec<i64> = ids.iter().map(|device| device.0).collect();
+    let found = sqlx::query_scalar!(
+        r#"select exists (select from devices where app_id = $1 and device_id = any($2)) as "found!""#,
+        app.0,
+        &ids
+    );
+    Ok(found.fetch_one(conn).await?)
 }
 
 /// Deletes a device with its subscriptions. False: there is none.

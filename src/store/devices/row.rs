@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 
-use super::{Device, Quarantine};
+use super::{Device, Quarantine, Replacement};
 use crate::domain::{
     AppId, AppVersion, DeviceId, DeviceToken, Environment, Kind, Locale, Platform, QuarantineReason, Source,
     TimeZone, UserId,
@@ -15,7 +15,8 @@ macro_rules! devices_where {
         sqlx::query_as!(
             DeviceRow,
             "select device_id, app_id, platform, environment, environment_proven, kind, source, token, user_id,
-                    locale, timezone, app_version, created_at, registered_at, quarantined_at, quarantine, evidence_at
+                    locale, timezone, app_version, created_at, registered_at, quarantined_at, quarantine, evidence_at,
+                    replaces_id, replaces_at
              from devices where " + $condition,
             $($argument),+
         )
@@ -42,6 +43,8 @@ pub(super) struct DeviceRow {
     pub(super) quarantined_at: Option<DateTime<Utc>>,
     pub(super) quarantine: Option<String>,
     pub(super) evidence_at: Option<DateTime<Utc>>,
+    pub(super) replaces_id: Option<i64>,
+    pub(super) replaces_at: Option<DateTime<Utc>>,
 }
 
 impl TryFrom<DeviceRow> for Device {
@@ -69,6 +72,10 @@ impl TryFrom<DeviceRow> for Device {
                 reason: QuarantineReason(row.quarantine.unwrap_or_default()),
                 evidence_at: row.evidence_at,
             }),
+            replaces: row
+                .replaces_id
+                .zip(row.replaces_at)
+                .map(|(id, at)| Replacement { device: DeviceId(id), at }),
         })
     }
 }

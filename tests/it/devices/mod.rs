@@ -8,4 +8,5 @@ mod import;
 mod keys;
 mod quarantine;
 mod registration;
+mod replacement;
 mod timeline;

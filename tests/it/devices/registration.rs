@@ -97,18 +97,6 @@ async fn a_successor_takes_the_place_of_the_old_device_once() {
 }
 
 #[tokio::test]
-async fn an_apps_bare_word_replaces_but_inherits_nothing() {
-    let database = TestDatabase::create().await;
-    let (pool, shop) = (&database.pool, shop(&database.pool).await);
-    let old = put_id(pool, &shop, &with_topics(&["news"], of("u7", apns("bb")))).await;
-    let heir = register(pool, &shop, &replacing("bb", apns("ee")), Caller::App).await.unwrap();
-    assert_eq!((heir.known.device.user, heir.known.topics), (None, vec![]));
-    let old = known(pool, &shop, old).await;
-    assert_eq!(old.device.quarantine.unwrap().reason.0, "replaced");
-    assert_eq!((old.device.user, old.topics), (Some(user("u7")), topics(&["news"])));
-}
-
-#[tokio::test]
 async fn a_nightly_replay_does_not_revive_a_dead_token_and_the_app_itself_does() {
     let database = TestDatabase::create().await;
     let (pool, shop) = (&database.pool, shop(&database.pool).await);

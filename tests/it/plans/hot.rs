@@ -176,6 +176,7 @@ async fn tokens_of_devices(conn: &mut PgConnection) {
         created_at: chrono::DateTime::UNIX_EPOCH,
         registered_at: None,
         quarantine: None,
+        replaces: None,
     };
     let new = [((Platform::Fcm, device.token.digest()), &device)];
     assert_eq!(devices::insert_all(&mut transaction, AppId(1), &new).await.unwrap().len(), 1);

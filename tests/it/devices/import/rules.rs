@@ -133,7 +133,8 @@ async fn a_successor_takes_over_within_a_batch_and_beyond_it() {
         fcm_with("d", json!({"replaces": "unknown"})),
         fcm_with("d", json!({"replaces": "d"})),
     ];
-    imported(&backend, &lines, 3, 1).await;
+    let answer = backend.import("", ndjson(&lines)).await;
+    assert_has(&answer.body, &json!({"created": 3, "updated": 1, "failed": 0, "ignored": 2}));
     let known = lookup(&backend, &["a", "b", "c", "d"]).await;
     let replaced = json!({"status": "quarantined", "quarantine": {"reason": "replaced"}, "topics": ["news"]});
     let c =
