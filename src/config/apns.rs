@@ -36,7 +36,7 @@ impl ApnsSettings {
     }
 
     pub(super) fn read(mut section: Section<'_>) -> Option<Self> {
-        let key = section.secret("key", "key_file");
+        let key = section.secret("key", "key_file").map(Secret::into_pem);
         if key.as_ref().is_some_and(|key| !key.expose().contains("-----BEGIN PRIVATE KEY-----")) {
             let place = if section.has("key_file") { "key_file" } else { "key" };
             section.fault(place, "holds no private key in PEM, as in Apple's .p8 files");

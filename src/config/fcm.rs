@@ -1,6 +1,7 @@
 //! `[apps.<name>.fcm]`: a service account and its project's quota.
 
 use serde::Deserialize;
+use serde_json::error::Category;
 
 use super::endpoint::Endpoint;
 use super::secret::{CaFile, Secret};
@@ -67,9 +68,14 @@ fn project_id(secret: &Secret) -> Result<String, String> {
     // The parser's own message could quote the file.
     let account: ServiceAccount = serde_json::from_str(secret.expose()).map_err(|error| {
         let (line, column) = (error.line(), error.column());
+        let why = match error.classify() {
+            Category::Syntax => "not JSON: ",
+            Category::Eof => "cut off: ",
+            Category::Data | Category::Io => "a member is missing or of another type: ",
+        };
         format!(
             "is no service account: JSON with project_id, client_email, private_key and token_uri \
-             (line {line}, column {column})"
+             ({why}line {line}, column {column})"
         )
     })?;
     let project = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b':' | b'.');

@@ -4,26 +4,56 @@ use std::fmt;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
+use crate::domain::pem;
+
 /// Nothing that a configuration names is larger, in bytes.
 const FILE_MAX: u64 = 1 << 20;
 
 /// A text that is never shown: given inline, or read from a file.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone)]
 pub struct Secret {
     text: String,
     file: Option<PathBuf>,
+    /// Where it was given, for messages.
+    source: String,
 }
+
+/// Where it was given doesn't count: a line that has moved is no other secret.
+impl PartialEq for Secret {
+    fn eq(&self, other: &Self) -> bool {
+        self.text == other.text && self.file == other.file
+    }
+}
+
+impl Eq for Secret {}
 
 impl Secret {
     /// One that stands in the configuration itself.
     pub fn inline(text: impl Into<String>) -> Self {
-        Self { text: text.into(), file: None }
+        Self { text: text.into(), file: None, source: String::new() }
+    }
+
+    /// The same, given at this place of the configuration.
+    pub(super) fn given_at(self, source: String) -> Self {
+        Self { source, ..self }
+    }
+
+    /// The same in PEM: line ends that are written as `\n` are line ends.
+    pub(super) fn into_pem(self) -> Self {
+        Self { text: pem::with_line_ends(&self.text).into_owned(), ..self }
+    }
+
+    /// The key that gave the secret, and the file, variable or line: `apps.shop.apns.key_file (/etc/key.p8)`. Empty for
+    /// one that no configuration gave.
+    pub fn source(&self) -> &str {
+        &self.source
     }
 
     /// Reads a file; line ends at its end don't count.
     pub(super) fn read(path: &Path) -> std::io::Result<Self> {
         let text = read(path)?;
-        Ok(Self { text: text.trim_end_matches(['\r', '\n']).to_owned(), file: Some(path.to_owned()) })
+        let text = text.trim_end_matches(['\r', '\n']).to_owned();
+        Ok(Self { text, file: Some(path.to_owned()), source: String::new() })
     }
 
     /// The secret itself.

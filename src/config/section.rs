@@ -203,11 +203,14 @@ impl<'a> Section<'a> {
                 None
             }
             (Some(inline), file) if file.is_none_or(|file| !from_variable(file)) => {
-                self.as_text(key, inline).map(Secret::inline)
+                let place = inline.place.as_ref().map(ToString::to_string).unwrap_or_default();
+                let source = format!("{} ({place})", self.path_of(key));
+                self.as_text(key, inline).map(|text| Secret::inline(text).given_at(source))
             }
             (_, Some(_)) => {
                 let path = self.path(file_key)?;
-                self.readable(file_key, &path, Secret::read(&path))
+                let source = format!("{} ({})", self.path_of(file_key), path.display());
+                self.readable(file_key, &path, Secret::read(&path)).map(|secret| secret.given_at(source))
             }
             (_, None) => None,
         }

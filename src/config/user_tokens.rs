@@ -64,7 +64,7 @@ impl UserTokenKey {
     fn read(mut section: Section<'_>) -> Option<Self> {
         let kid = section.text("kid");
         let algorithm = section.parsed("algorithm", UserTokenAlgorithm::parse);
-        let public_key = section.secret("public_key", "public_key_file");
+        let public_key = section.secret("public_key", "public_key_file").map(Secret::into_pem);
         let secret = section.secret("secret", "secret_file");
         let algorithm = section.required("algorithm", algorithm);
         let material = match algorithm {

@@ -15,6 +15,7 @@ mod locale;
 mod named;
 mod network;
 mod outcome;
+pub mod pem;
 mod push_type;
 mod retry;
 mod scope;

@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use anyhow::Context;
 
-use crate::config::{ApnsSettings, AppSettings, Config, FcmSettings};
+use crate::config::{ApnsSettings, AppSettings, Config, FcmSettings, Secret};
 use crate::dispatch::{LaneSetup, Quota, Senders};
 use crate::domain::{App, AppLane, Apps, Environment, LaneKey, Platform};
-use crate::provider::{Sender, apns, fcm};
+use crate::provider::{Sender, SetupError, apns, fcm};
 use crate::store;
 
 /// Makes what is missing of the configured apps' rows.
@@ -108,8 +108,20 @@ fn apns_sender(settings: &ApnsSettings, environment: Environment) -> anyhow::Res
         ca_file: settings.ca_file.as_ref().map(|ca| ca.path.clone()),
         connections: APNS_CONNECTIONS,
         max_streams: APNS_STREAMS,
-    })?;
+    })
+    .map_err(|error| named(error, &settings.key))?;
     Ok(Sender::Apns(client))
+}
+
+/// A fault of a credential says which key of the configuration gave it, and where.
+fn named(error: SetupError, secret: &Secret) -> anyhow::Error {
+    let of_secret = match &error {
+        SetupError::ApnsKey(error) => matches!(error, apns::KeyError::Key(_)),
+        SetupError::ServiceAccount(_) => true,
+        _ => false,
+    };
+    let error = anyhow::Error::new(error);
+    if of_secret { error.context(format!("{} can't be used", secret.source())) } else { error }
 }
 
 /// As many connections as what may be in flight needs.
@@ -123,6 +135,7 @@ async fn fcm_sender(settings: &FcmSettings, max_in_flight: u32) -> anyhow::Resul
         connections: in_flight.div_ceil(FCM_STREAMS).clamp(2, 64),
         max_streams: FCM_STREAMS,
     })
-    .await?;
+    .await
+    .map_err(|error| named(error, &settings.service_account))?;
     Ok(Sender::Fcm(client))
 }

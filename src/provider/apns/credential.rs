@@ -13,6 +13,7 @@ use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use serde::Serialize;
 use tokio::time::Instant;
 
+use crate::domain::pem::{self, PemFault};
 use crate::provider::Fingerprint;
 
 /// New connections get a token no older than this.
@@ -27,7 +28,7 @@ const TOO_YOUNG: Duration = Duration::from_secs(20 * 60);
 pub enum KeyError {
     /// Not a PKCS#8 PEM with a P-256 key, as Apple's `.p8` files are.
     #[error("not a .p8 key as Apple issues them (PKCS#8 PEM, P-256): {0}")]
-    Key(#[from] jsonwebtoken::errors::Error),
+    Key(#[from] PemFault),
     /// Key id and team id are ten letters and digits.
     #[error("{0} is not ten letters and digits")]
     Id(&'static str),
@@ -69,7 +70,7 @@ struct Claims<'a> {
 }
 
 impl Credential {
-    /// Reads the key and tries it.
+    /// Reads the key, whose line ends may be written as `\n`, and tries it.
     pub(super) fn new(pem: &[u8], key_id: &str, team_id: &str) -> Result<Self, KeyError> {
         let is_id = |id: &str| id.len() == 10 && id.bytes().all(|b| b.is_ascii_alphanumeric());
         if !is_id(key_id) {
@@ -78,18 +79,23 @@ impl Credential {
         if !is_id(team_id) {
             return Err(KeyError::Id("team_id"));
         }
+        let pem = String::from_utf8_lossy(pem);
+        let pem = pem::with_line_ends(&pem);
+        pem::check(&pem, "PRIVATE KEY").map_err(KeyError::Key)?;
+        // jsonwebtoken's own words would say no more, and might quote.
+        let other = |_| PemFault::Content("a P-256 key");
         let mut header = Header::new(Algorithm::ES256);
         header.kid = Some(key_id.to_owned());
         header.typ = None;
         let credential = Self {
-            key: EncodingKey::from_ec_pem(pem)?,
+            key: EncodingKey::from_ec_pem(pem.as_bytes()).map_err(other)?,
             header,
             team_id: team_id.to_owned(),
-            fingerprint: Fingerprint::of(&[pem, key_id.as_bytes(), team_id.as_bytes()]),
+            fingerprint: Fingerprint::of(&[pem.as_bytes(), key_id.as_bytes(), team_id.as_bytes()]),
             current: Mutex::default(),
         };
         // Another curve is found out only by signing.
-        credential.sign(0)?;
+        credential.sign(0).map_err(other)?;
         Ok(credential)
     }
 
@@ -219,10 +225,23 @@ mod tests {
         let good = key().serialize_pem();
         let other = KeyPair::generate_for(&PKCS_ECDSA_P384_SHA384).expect("a key").serialize_pem();
         let refused = |pem: &str, key_id, team_id| Credential::new(pem.as_bytes(), key_id, team_id).err();
-        assert!(matches!(refused("no pem", "ABC123DEFG", "DEF123GHIJ"), Some(KeyError::Key(_))));
-        assert!(matches!(refused(&other, "ABC123DEFG", "DEF123GHIJ"), Some(KeyError::Key(_))));
+        let fault = |pem: &str| match refused(pem, "ABC123DEFG", "DEF123GHIJ") {
+            Some(KeyError::Key(fault)) => fault,
+            other => panic!("{:?}", other.map(|error| error.to_string())),
+        };
+        assert_eq!(fault("no pem"), PemFault::Missing("PRIVATE KEY"));
+        assert_eq!(fault(&other), PemFault::Content("a P-256 key"));
         assert!(matches!(refused(&good, "ABC", "DEF123GHIJ"), Some(KeyError::Id("key_id"))));
         assert!(matches!(refused(&good, "ABC123DEFG", "DEF 23GHIJ"), Some(KeyError::Id("team_id"))));
+    }
+
+    #[test]
+    fn a_key_whose_line_ends_are_written_out_is_the_same_key() {
+        let pem = key().serialize_pem();
+        let print = |pem: &str| {
+            Credential::new(pem.as_bytes(), "ABC123DEFG", "DEF123GHIJ").expect("a good key").fingerprint()
+        };
+        assert_eq!(print(&pem), print(&pem.replace('\n', r"\n")));
     }
 
     #[test]

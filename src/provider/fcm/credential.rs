@@ -13,6 +13,7 @@ use yup_oauth2::{CustomHyperClientBuilder, ServiceAccountAuthenticator, ServiceA
 
 use super::bearer::{Fetch, Fetched, TokenError};
 use crate::domain::Reason;
+use crate::domain::pem::{self, PemFault};
 use crate::provider::Fingerprint;
 
 const SCOPES: [&str; 1] = ["https://www.googleapis.com/auth/firebase.messaging"];
@@ -34,6 +35,9 @@ pub enum AccountError {
     /// A field that is needed.
     #[error("the service account file has no usable {0}")]
     Field(&'static str),
+    /// The private key, a PKCS#8 PEM with an RSA key.
+    #[error("the private_key of the service account can't be used: {0}")]
+    Key(PemFault),
 }
 
 /// What a service account file says.
@@ -48,7 +52,7 @@ pub(super) struct Account {
 impl Account {
     /// Reads the file's bytes.
     pub(super) fn parse(json: &[u8]) -> Result<Self, AccountError> {
-        let key: ServiceAccountKey = serde_json::from_slice(json)
+        let mut key: ServiceAccountKey = serde_json::from_slice(json)
             .map_err(|error| AccountError::File { line: error.line(), column: error.column() })?;
         let is_id = |id: &str| {
             !id.is_empty() && id.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.:".contains(&b))
@@ -61,6 +65,7 @@ impl Account {
         {
             return Err(AccountError::Field("token_uri"));
         }
+        key.private_key = pem::with_line_ends(&key.private_key).into_owned();
         let parts = [&key.client_email, &key.private_key, &project_id, &key.token_uri];
         let fingerprint = Fingerprint::of(&parts.map(String::as_bytes));
         Ok(Self { project_id, fingerprint, key })
@@ -78,11 +83,12 @@ impl Account {
             .pool_max_idle_per_host(0)
             .build(connector);
         let client = CustomHyperClientBuilder::from(client);
+        let fault = pem::check(&self.key.private_key, "PRIVATE KEY").err();
         // It fails only on the private key; its errors say no more than that.
         let authenticator = ServiceAccountAuthenticator::with_client(self.key, client)
             .build()
             .await
-            .map_err(|_| AccountError::Field("private_key"))?;
+            .map_err(|_| AccountError::Key(fault.unwrap_or(PemFault::Content("an RSA key"))))?;
         let authenticator = Arc::new(authenticator);
         Ok(Box::new(move || {
             let authenticator = authenticator.clone();
@@ -153,6 +159,12 @@ mod tests {
     }
 
     #[test]
+    fn a_private_key_whose_line_ends_are_written_out_is_the_same_key() {
+        let with = |key: &'static str| print(move |json| json["private_key"] = key.into());
+        assert_eq!(with("-----BEGIN PRIVATE KEY-----\nKEY\n"), with(r"-----BEGIN PRIVATE KEY-----\nKEY\n"));
+    }
+
+    #[test]
     fn a_file_that_lacks_something_is_refused_by_name_and_never_quoted() {
         let refused =
             |change: fn(&mut Value)| Account::parse(&file(change)).err().expect("refused").to_string();
@@ -169,7 +181,7 @@ mod tests {
         let tls = crate::provider::transport::tls(None).expect("roots");
         let account = Account::parse(&file(|_| {})).expect("a usable file");
         let error = account.fetch(&tls).await.err().expect("refused");
-        assert!(matches!(error, AccountError::Field("private_key")));
+        assert!(matches!(error, AccountError::Key(PemFault::Missing(_))), "{error}");
     }
 
     #[test]

@@ -7,6 +7,8 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
 
+use crate::domain::pem;
+
 /// Why no TLS settings could be made.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
@@ -39,7 +41,9 @@ pub fn tls(ca_file: Option<&Path>) -> Result<Arc<ClientConfig>, TlsError> {
     if let Some(path) = ca_file {
         let fault = |detail: String| TlsError::CaFile { path: path.to_owned(), detail };
         let before = roots.len();
-        for certificate in CertificateDer::pem_file_iter(path).map_err(|e| fault(e.to_string()))? {
+        let text = std::fs::read(path).map_err(|e| fault(e.to_string()))?;
+        let text = String::from_utf8_lossy(&text);
+        for certificate in CertificateDer::pem_slice_iter(pem::with_line_ends(&text).as_bytes()) {
             let certificate = certificate.map_err(|e| fault(e.to_string()))?;
             roots.add(certificate).map_err(|e| fault(e.to_string()))?;
         }

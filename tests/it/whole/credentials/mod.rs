@@ -2,6 +2,7 @@
 //! no token pruned over it (docs/queue.md 13).
 
 mod candidates;
+mod pem;
 mod refusals;
 mod renewal;
 mod third_party;
