@@ -9,6 +9,8 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
+use crate::domain::Reason;
+
 /// So much of it may be saved up and spent at once.
 const BURST: Duration = Duration::from_secs(1);
 
@@ -26,12 +28,25 @@ struct Inner {
     nodes: u32,
     /// The moment by which all that was taken so far has been earned.
     earned_by: Instant,
+    /// The provider said that the project is over its quota.
+    told: Option<Told>,
+}
+
+/// A project that is over its quota: all its lanes wait, whichever was told.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Told {
+    /// Provider's word.
+    pub(super) why: Reason,
+    /// When the provider said so first.
+    pub(super) since: Instant,
+    /// The end of the wait.
+    pub(super) until: Instant,
 }
 
 impl Quota {
     /// A whole project's messages a minute; at least one.
     pub fn new(per_minute: u32) -> Self {
-        let inner = Inner { nodes: 1, earned_by: Instant::now() };
+        let inner = Inner { nodes: 1, earned_by: Instant::now(), told: None };
         Self { per_minute: per_minute.max(1), inner: Mutex::new(inner), over: Notify::new() }
     }
 
@@ -41,15 +56,26 @@ impl Quota {
     }
 
     /// Nothing more until then: the project is over its quota, whoever used it up.
-    pub(super) fn wait_until(&self, until: Instant) {
+    pub(super) fn wait_until(&self, until: Instant, why: &Reason) {
         let mut inner = self.lock();
         inner.earned_by = inner.earned_by.max(until);
+        let now = Instant::now();
+        let before = inner.told.take().filter(|told| told.until > now);
+        let until = before.as_ref().map_or(until, |told| told.until.max(until));
+        inner.told = Some(Told { why: why.clone(), since: before.map_or(now, |told| told.since), until });
+    }
+
+    /// What the provider said, while it holds.
+    pub(super) fn told(&self) -> Option<Told> {
+        let now = Instant::now();
+        self.lock().told.clone().filter(|told| told.until > now)
     }
 
     /// An operator wants it tried now, whatever the project was told.
     pub(super) fn try_now(&self) {
         let mut inner = self.lock();
         inner.earned_by = inner.earned_by.min(Instant::now());
+        inner.told = None;
         drop(inner);
         self.over.notify_waiters();
     }
@@ -131,14 +157,31 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_project_that_is_over_its_quota_waits_in_all_its_lanes() {
         let quota = Quota::new(600_000);
-        quota.wait_until(Instant::now() + Duration::from_secs(60));
+        quota.wait_until(Instant::now() + Duration::from_secs(60), &Reason::new("429"));
         assert!(took(&quota, 1).await >= Duration::from_secs(60));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_the_project_was_told_is_known_while_it_holds() {
+        let quota = Quota::new(600_000);
+        assert_eq!(quota.told(), None);
+        let (since, why) = (Instant::now(), Reason::new("429"));
+        quota.wait_until(since + Duration::from_secs(60), &why);
+        tokio::time::advance(Duration::from_secs(30)).await;
+        quota.wait_until(Instant::now() + Duration::from_secs(60), &why);
+        let until = since + Duration::from_secs(90);
+        assert_eq!(quota.told(), Some(Told { why: why.clone(), since, until }));
+        tokio::time::advance(Duration::from_secs(60)).await;
+        assert_eq!(quota.told(), None);
+        quota.wait_until(Instant::now() + Duration::from_secs(60), &why);
+        quota.try_now();
+        assert_eq!(quota.told(), None, "an operator's word ends it");
     }
 
     #[tokio::test(start_paused = true)]
     async fn an_operator_s_word_ends_what_the_project_was_told() {
         let quota = Quota::new(600_000);
-        quota.wait_until(Instant::now() + Duration::from_secs(3600));
+        quota.wait_until(Instant::now() + Duration::from_secs(3600), &Reason::new("429"));
         let wanted = async {
             tokio::time::sleep(Duration::from_secs(5)).await;
             quota.try_now();

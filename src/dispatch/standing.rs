@@ -78,7 +78,8 @@ impl Watched {
     }
 
     fn report(&mut self) -> Report {
-        let gate = self.lane.gate.standing();
+        let told = self.lane.setup.quota.as_ref().and_then(|quota| quota.told());
+        let gate = self.lane.gate.standing().with_quota(told);
         let ended = self.lane.ended.load(Ordering::Relaxed);
         let seconds = self.reported.elapsed().as_secs_f32().max(0.001);
         let rate = (ended - self.ended) as f32 / seconds;

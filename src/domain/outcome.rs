@@ -56,6 +56,8 @@ pub enum Misfit {
     Topic,
     /// The Apple or web key stored at Firebase: Apple and web tokens of an FCM lane only.
     ThirdParty,
+    /// What the request's own overrides asked for, perhaps: this device only.
+    Override,
 }
 
 /// Why a lane as a whole should wait.

@@ -145,6 +145,17 @@ pub enum Prepared {
     Fcm(Arc<fcm::Prepared>),
 }
 
+impl Prepared {
+    /// Did a header of the request's own take part in the topic or the key that it is sent with? Then its answer says
+    /// nothing about the lane's (docs/queue.md 11).
+    pub fn is_overridden(&self) -> bool {
+        match self {
+            Self::Apns(prepared) => prepared.topic() != apns::TopicOrigin::Configured,
+            Self::Fcm(prepared) => prepared.traits().overridden,
+        }
+    }
+}
+
 impl Sender {
     /// Renders what all attempts at `content` in this lane share.
     pub fn prepare(&self, id: NotificationId, content: &Content) -> Prepared {

@@ -8,7 +8,7 @@ use chrono::{DateTime, Utc};
 use tokio::time::Instant;
 
 use super::brake::Said;
-use super::gate::{Blame, Epoch};
+use super::gate::{self, Blame, Epoch};
 use super::lane::Lane;
 use super::load::Plan;
 use super::ready::Ready;
@@ -80,7 +80,7 @@ async fn make(
             still: Still(&still),
         })
     };
-    let Some(Heard { outcome, of_present }) = candidate::send(lane, plan, begin).await else {
+    let Some(Heard { outcome, of_present, overridden }) = candidate::send(lane, plan, begin).await else {
         return (Ending::Back, None);
     };
     if outcome == Outcome::Withdrawn {
@@ -98,7 +98,7 @@ async fn make(
     // What a trial meets is no fault of the lane's own: a key that serves one environment only is refused in the other.
     let of_lane = of_present && (trial.is_none() || !matches!(outcome, Outcome::Misconfigured { .. }));
     let blame = if of_lane {
-        tell_gate(lane, epoch, (job.notification, ticket.device()), &outcome).await
+        tell_gate(lane, epoch, (job.notification, ticket.device()), &outcome, overridden).await
     } else {
         Blame::Device
     };
@@ -168,8 +168,10 @@ impl After<'_> {
                 ended(DeliveryStatus::Unknown, Reason::new("no_answer"))
             }
             Outcome::Unknown => self.again(Reason::new("no_answer"), self.retry.initial, true, draw),
-            // Only tokens of Apple or the web are concerned; which those are, FCM alone knows.
-            Outcome::Misconfigured { reason, about: Misfit::ThirdParty } => self.held_back(reason, draw),
+            // Only tokens of Apple or the web are concerned, which FCM alone knows; or the request's overrides are.
+            Outcome::Misconfigured { reason, about: Misfit::ThirdParty | Misfit::Override } => {
+                self.held_back(reason, draw)
+            }
             Outcome::RetryLane { .. } | Outcome::Misconfigured { .. } | Outcome::Withdrawn => Ending::Back,
         }
     }
@@ -215,14 +217,23 @@ fn out_of_time_after(doubtful: bool, word: Option<Reason>, attempted: bool) -> E
     Ending::Final { status, attempted, reason: Some(reason), provider_id: None }
 }
 
-/// Tells what the outcome says about the lane, and hears whether it counts for the device.
-async fn tell_gate(lane: &Lane, epoch: Epoch, who: (NotificationId, DeviceId), outcome: &Outcome) -> Blame {
+/// Tells what the outcome says about the lane, and hears whether it counts for the device. `overridden`: a header of
+/// the request's own took part in the topic or the key.
+async fn tell_gate(
+    lane: &Lane,
+    epoch: Epoch,
+    who: (NotificationId, DeviceId),
+    outcome: &Outcome,
+    overridden: bool,
+) -> Blame {
     match outcome {
         Outcome::RetryLane { reason, cause, after } => {
+            // One rule for the lane and for its project, whose other lanes wait as long.
+            let after = after.map(gate::bounded);
             if let (LaneCause::Throttled, Some(after), Some(quota)) = (cause, after, &lane.setup.quota) {
-                quota.wait_until(Instant::now() + *after);
+                quota.wait_until(Instant::now() + after, reason);
             }
-            lane.gate.wait(epoch, reason.clone(), *cause, *after);
+            lane.gate.wait(epoch, reason.clone(), *cause, after);
         }
         Outcome::RetryTarget { reason, floor, fault: Fault::Provider | Fault::Connection } => {
             let asked = match floor {
@@ -236,6 +247,8 @@ async fn tell_gate(lane: &Lane, epoch: Epoch, who: (NotificationId, DeviceId), o
                 Box::pin(agree(lane, lane.gate.fingerprint(), Some(reason))).await;
             }
         }
+        Outcome::Misconfigured { about: Misfit::Override, .. } => lane.gate.inconclusive(epoch),
+        Outcome::Rejected { .. } if overridden => lane.gate.inconclusive(epoch),
         Outcome::Unknown => lane.gate.silent(epoch),
         Outcome::Withdrawn => {}
         _ => {

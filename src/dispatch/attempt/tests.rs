@@ -95,6 +95,15 @@ fn five_attempts_without_an_answer_are_enough() {
 }
 
 #[test]
+fn what_concerns_neither_lane_nor_device_costs_time_and_no_attempt() {
+    for about in [Misfit::ThirdParty, Misfit::Override] {
+        let outcome = Outcome::Misconfigured { reason: Reason::new("Forbidden"), about };
+        let ended = ending(&job(0), false, 3600, outcome);
+        assert!(matches!(ended, Ending::Again { lane: None, attempted: false, .. }), "{ended:?}");
+    }
+}
+
+#[test]
 fn what_concerns_the_lane_is_not_recorded_against_the_device() {
     let reason = Reason::new("InvalidProviderToken");
     for outcome in [

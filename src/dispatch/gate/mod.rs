@@ -13,6 +13,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use self::inner::Inner;
+use super::quota::Told;
 use crate::domain::{DeviceId, LaneCause, LaneId, LaneState, NotificationId, Reason};
 use crate::provider::Fingerprint;
 use crate::queue::intake::Intake;
@@ -33,6 +34,11 @@ const OUTAGE: u64 = 10;
 /// As many attempts without any answer are one too, if they span this time: a connection that breaks takes a crowd of
 /// requests along at one moment.
 const SILENCE: Duration = Duration::from_secs(1);
+
+/// How long a provider is waited for that asks for this wait.
+pub(super) fn bounded(asked: Duration) -> Duration {
+    asked.min(LONGEST_ASKED)
+}
 
 /// What a lane may do right now.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -68,6 +74,18 @@ pub(super) struct Standing {
     pub(super) since: Instant,
     /// Whether the provider took the credential when it last said something about it, and when that was.
     pub(super) credential: Option<(bool, Instant)>,
+}
+
+impl Standing {
+    /// The state of a lane that could send, and does not because its project was told to wait: the lane is throttled.
+    pub(super) fn with_quota(self, told: Option<Told>) -> Self {
+        match told {
+            Some(Told { why, since, .. }) if self.state == LaneState::Running => {
+                Self { state: LaneState::Throttled, why: Some(why), since, ..self }
+            }
+            _ => self,
+        }
+    }
 }
 
 /// One lane's gate.
@@ -163,17 +181,39 @@ impl Gate {
             return false;
         }
         self.failures.store(0, Ordering::Release);
-        let mut inner = self.lock();
+        let inner = self.lock();
         if inner.epoch != epoch.0 || inner.state == LaneState::Running {
             return false;
         }
         let was_suspended = inner.state == LaneState::Suspended;
+        self.run_again(inner);
+        was_suspended
+    }
+
+    /// The provider answered, but about what the request's own overrides asked for. This shows that the provider works,
+    /// and nothing about the lane's credential or topic: a suspended lane waits for its next probe.
+    pub(super) fn inconclusive(&self, epoch: Epoch) {
+        let mut inner = self.lock();
+        if inner.epoch != epoch.0 {
+            return;
+        }
+        self.failures.store(0, Ordering::Release);
+        match inner.state {
+            LaneState::Running => {}
+            LaneState::Suspended => {
+                inner.probe_at = Some(Instant::now() + SUSPENDED_PROBE);
+                self.apply(inner);
+            }
+            _ => self.run_again(inner),
+        }
+    }
+
+    fn run_again(&self, mut inner: MutexGuard<'_, Inner>) {
         tracing::info!(lane = self.name, "lane {} runs again", self.name);
         inner.go(LaneState::Running, None, None);
         inner.pause = FIRST_PAUSE;
         inner.healthy_at = Some(Instant::now());
         self.apply(inner);
-        was_suspended
     }
 
     /// The lane as a whole has to wait: for as long as the provider said, else for a growing pause. Where it waits
@@ -182,7 +222,7 @@ impl Gate {
         let mut inner = self.lock();
         if inner.epoch != epoch.0 {
             if let (LaneState::Throttled, Some(after)) = (inner.state, after) {
-                inner.probe_at = inner.probe_at.max(Some(Instant::now() + after.min(LONGEST_ASKED)));
+                inner.probe_at = inner.probe_at.max(Some(Instant::now() + bounded(after)));
             }
             return;
         }

@@ -55,6 +55,26 @@ async fn a_probe_that_succeeds_opens_and_one_that_fails_waits_longer() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_answer_to_overrides_ends_no_suspension_and_an_outage_all_the_same() {
+    let (gate, _) = gate();
+    gate.agree(false, None);
+    gate.suspend(gate.phase().1, word());
+    tokio::time::advance(SUSPENDED_PROBE).await;
+    assert_eq!(gate.phase().0, Phase::Probe);
+    gate.inconclusive(gate.phase().1);
+    assert_eq!(seen(&gate), (LaneState::Suspended, Some(word())));
+    assert!(matches!(gate.phase().0, Phase::Closed(Some(_))), "one probe a minute, whatever it meets");
+    tokio::time::advance(SUSPENDED_PROBE).await;
+    gate.healthy(gate.phase().1);
+    assert_eq!(gate.phase().0, Phase::Open);
+
+    gate.wait(gate.phase().1, word(), LaneCause::Outage, None);
+    tokio::time::advance(FIRST_PAUSE).await;
+    gate.inconclusive(gate.phase().1);
+    assert_eq!(gate.phase().0, Phase::Open);
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_answer_from_before_the_suspension_does_not_end_it() {
     let (gate, _) = gate();
     gate.agree(false, None);

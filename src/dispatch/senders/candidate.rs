@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use super::{InUse, Trial};
+use super::Trial;
 use crate::dispatch::attempt;
 use crate::dispatch::lane::Lane;
 use crate::dispatch::load::Plan;
@@ -21,6 +21,8 @@ pub(in crate::dispatch) struct Heard {
     pub(in crate::dispatch) outcome: Outcome,
     /// False: of the candidate, which says nothing about the lane as it is.
     pub(in crate::dispatch) of_present: bool,
+    /// A header of the request's own took part in the topic or the key.
+    pub(in crate::dispatch) overridden: bool,
 }
 
 /// One attempt at one device. `begin` makes it anew for each sender, with so much time; none: it may not begin any more.
@@ -43,8 +45,10 @@ async fn by_present<'a>(
     begin: &impl Fn(Duration) -> Option<Attempt<'a>>,
 ) -> Option<Heard> {
     let attempt = begin(lane.shared.attempt_timeout)?;
-    let outcome = by(&lane.setup.senders.present(), plan, &attempt).await;
-    Some(Heard { outcome, of_present: true })
+    let present = lane.setup.senders.present();
+    let prepared = plan.prepared(&present);
+    let outcome = present.sender().send(&prepared, &attempt).await;
+    Some(Heard { outcome, of_present: true, overridden: prepared.is_overridden() })
 }
 
 async fn try_out<'a>(
@@ -54,22 +58,27 @@ async fn try_out<'a>(
     trial: Trial<'_>,
 ) -> Option<Heard> {
     let present = async || by_present(lane, plan, begin).await;
-    let outcome = by(&trial.candidate, plan, &begin(TRIAL)?).await;
+    let prepared = plan.prepared(&trial.candidate);
+    let overridden = prepared.is_overridden();
+    let outcome = trial.candidate.sender().send(&prepared, &begin(TRIAL)?).await;
+    let of_candidate = |outcome| Some(Heard { outcome, of_present: false, overridden });
     match outcome {
         Outcome::Accepted { .. } => {
             take_over(lane, &trial).await;
-            Some(Heard { outcome, of_present: false })
+            of_candidate(outcome)
         }
-        Outcome::Withdrawn => Some(Heard { outcome, of_present: false }),
+        Outcome::Withdrawn => of_candidate(outcome),
         Outcome::Unknown => {
             trial.postpone(&Reason::new("no_answer"));
-            Some(Heard { outcome, of_present: false })
+            of_candidate(outcome)
         }
         Outcome::Misconfigured { reason, about: Misfit::Credential | Misfit::Topic } => {
             trial.refuse(&reason);
             present().await
         }
-        Outcome::RetryLane { reason, .. } | Outcome::RetryTarget { reason, .. } => {
+        Outcome::RetryLane { reason, .. }
+        | Outcome::RetryTarget { reason, .. }
+        | Outcome::Misconfigured { reason, about: Misfit::Override } => {
             trial.postpone(&reason);
             present().await
         }
@@ -80,20 +89,20 @@ async fn try_out<'a>(
                 // Nobody can say which of the two is to blame: another device is to try it.
                 trial.postpone(&reason);
                 let outcome = Outcome::RetryTarget { reason, floor: Floor::Throttled, fault: Fault::Device };
-                return Some(Heard { outcome, of_present: false });
+                return of_candidate(outcome);
             }
             let checked = present().await;
             if matches!(checked, Some(Heard { outcome: Outcome::Accepted { .. }, .. })) {
-                // A wrong topic or project condemns good devices.
-                trial.refuse(&reason);
+                match overridden {
+                    // The request may have asked for what the new key alone does not serve: another device is to try it.
+                    true => trial.postpone(&reason),
+                    // A wrong topic or project condemns good devices.
+                    false => trial.refuse(&reason),
+                }
             }
             checked
         }
     }
-}
-
-async fn by(sender: &InUse, plan: &Plan, attempt: &Attempt<'_>) -> Outcome {
-    sender.sender().send(&plan.prepared(sender), attempt).await
 }
 
 /// A suspension for what was in use before ends, on other nodes too: they have the new one, or find out again.

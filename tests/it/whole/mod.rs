@@ -12,6 +12,7 @@ mod meanwhile;
 mod nodes;
 mod order;
 mod outages;
+mod overrides;
 mod pages;
 mod payloads;
 mod poison;

@@ -96,6 +96,14 @@ impl Stage {
         std::fs::write(&path, format!("{text}\n[apps.{name}]\n")).unwrap();
     }
 
+    /// Nodes that start from now on serve one more app, which sends through the same FCM project.
+    pub(crate) fn with_another_app_of_the_project(&self, name: &str) {
+        let text = self.read("pushpost.toml");
+        let (_, fcm) = text.split_once("[apps.shop.fcm]").unwrap();
+        let fcm = fcm.split("\n[").next().unwrap();
+        self.write("pushpost.toml", &format!("{text}\n[apps.{name}.fcm]{fcm}\n"));
+    }
+
     /// Starts one more node.
     pub(crate) async fn node(&mut self, role: Role) {
         let elsewhere = self.overrides.iter().any(|(key, _)| key == "DATABASE__URL");

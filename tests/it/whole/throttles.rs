@@ -85,6 +85,25 @@ async fn a_project_over_its_quota_waits_as_long_as_it_was_told_and_says_so() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_lane_of_a_project_over_its_quota_says_that_it_waits() {
+    let mut stage = Stage::set(Settings::default()).await;
+    stage.with_another_app_of_the_project("market");
+    stage.node(Role::All).await;
+    // Longer than a lane waits between two probes.
+    stage.rule(Rule::provider(Provider::Fcm, throttled(FcmFault::ProjectQuota, "86400")));
+    let id = stage.notify(hello(fcm_targets("f", 1))).await;
+    let reported =
+        "select count(*) from lane_reports r join lanes l using (lane_id) join apps a using (app_id)
+                    where l.platform = 2 and r.state = 1 and r.why = 'RESOURCE_EXHAUSTED'";
+    stage.until_count(reported, 2).await;
+    stage.simulator.clear_rules();
+    stage.resume(LaneKey::Fcm).await;
+    assert_ended(&stage.outcome(&id).await, "accepted", 1, None);
+    stage.until_count(reported, 0).await;
+    stage.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_waits_for_a_stream_when_its_lane_stops_is_not_sent() {
     const DEVICES: usize = 600;
     let fcm = FcmSettings { streams: 1, ..FcmSettings::default() };

@@ -20,11 +20,11 @@ const PER_ATTEMPT: [HeaderName; 3] = [AUTHORIZATION, APNS_ID, EXPIRATION];
 /// Where a request's topic came from, which decides whom a verdict on it concerns (docs/queue.md 11).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum TopicOrigin {
-    /// It is the configured one: a verdict concerns the lane.
+    /// The configured topic, which the configured push types have: a verdict concerns the lane or the token.
     Configured,
-    /// The configured one with a push type's suffix.
+    /// The configured topic with the suffix of a push type that the request named.
     PushType,
-    /// The request named another.
+    /// A topic that the request named, and that is not the one of its push type.
     Override,
 }
 
@@ -42,10 +42,10 @@ pub fn prepare(id: NotificationId, content: &Content, topic: &str) -> Prepared {
     let push_type = content.push_type();
     let derived = format!("{topic}{}", push_type.topic_suffix());
     let overridden = content.apns.header(apple::TOPIC).unwrap_or(&derived);
-    let origin = match overridden {
-        sent if sent == topic => TopicOrigin::Configured,
-        sent if sent == derived => TopicOrigin::PushType,
-        _ => TopicOrigin::Override,
+    let origin = match overridden == derived {
+        true if derived == topic => TopicOrigin::Configured,
+        true => TopicOrigin::PushType,
+        false => TopicOrigin::Override,
     };
     let mut headers = HeaderMap::with_capacity(8);
     // What differs per attempt has its place already: a copy that must grow costs more than all else about a head.
@@ -124,7 +124,7 @@ impl Prepared {
     }
 
     /// Where the topic came from.
-    pub(super) fn topic(&self) -> TopicOrigin {
+    pub(in crate::provider) fn topic(&self) -> TopicOrigin {
         self.topic
     }
 

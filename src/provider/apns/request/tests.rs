@@ -115,7 +115,13 @@ fn the_topic_follows_the_push_type_and_says_where_it_came_from() {
     assert_eq!(topic(json!({"apns-push-type": "voip"})), voip);
     assert_eq!(topic(json!({"apns-push-type": "voip", "apns-topic": voip.0})), voip);
     let plain = json!({"apns-push-type": "voip", "apns-topic": TOPIC});
-    assert_eq!(topic(plain), (TOPIC.to_owned(), TopicOrigin::Configured));
+    assert_eq!(topic(plain), (TOPIC.to_owned(), TopicOrigin::Override));
+    // What changes nothing about the topic took no part in it.
+    for same in
+        [json!({"apns-push-type": "alert"}), json!({"apns-push-type": "background", "apns-topic": TOPIC})]
+    {
+        assert_eq!(topic(same), (TOPIC.to_owned(), TopicOrigin::Configured));
+    }
     let other = topic(json!({"apns-topic": "com.example.other"}));
     assert_eq!(other, ("com.example.other".to_owned(), TopicOrigin::Override));
 }

@@ -27,7 +27,7 @@ pub fn classify(
     let asked = retry_after(headers, now);
     let reason = answer.get("reason").and_then(Value::as_str).filter(|reason| !reason.is_empty());
     let Some(reason) = reason else {
-        return by_class(status, status.as_str(), &answer, asked);
+        return by_class(status, status.as_str(), &answer, asked, topic);
     };
     match reason {
         "BadCollapseId" | "BadExpirationDate" | "BadMessageId" | "BadPath" | "BadPriority"
@@ -37,15 +37,19 @@ pub fn classify(
             TopicOrigin::Configured => Verdict::misconfigured(reason, Misfit::Topic),
             TopicOrigin::PushType | TopicOrigin::Override => Verdict::rejected(reason),
         },
+        // For a topic that does not belong to the push type no word about the token counts.
+        "BadDeviceToken" | "ExpiredToken" | "Unregistered" if topic == TopicOrigin::Override => {
+            Verdict::rejected(reason)
+        }
         "BadDeviceToken" => Verdict::dead(reason, Certainty::Doubtful),
         "DeviceTokenNotForTopic" => match topic {
-            TopicOrigin::Configured | TopicOrigin::PushType => Verdict::dead(reason, Certainty::Doubtful),
-            // Another topic of ours was asked for: that this token isn't its is no word about the token.
-            TopicOrigin::Override => Verdict::rejected(reason),
+            TopicOrigin::Configured => Verdict::dead(reason, Certainty::Doubtful),
+            // Another topic was asked for: that this token isn't its is no word about the token.
+            TopicOrigin::PushType | TopicOrigin::Override => Verdict::rejected(reason),
         },
         "ExpiredToken" | "Unregistered" => Verdict::keep(gone(reason, &answer, Certainty::Certain)),
-        "ExpiredProviderToken" => Verdict::misconfigured(reason, Misfit::Credential).retire().renew(),
-        reason if is_credential(reason) => Verdict::misconfigured(reason, Misfit::Credential),
+        "ExpiredProviderToken" => Verdict::misconfigured(reason, credential(topic)).retire().renew(),
+        reason if is_credential(reason) => Verdict::misconfigured(reason, credential(topic)),
         "IdleTimeout" | "Shutdown" | "TooManyProviderTokenUpdates" | "UnrelatedKeyIdInToken" => {
             Verdict::retry_after(reason, asked, Floor::None).retire()
         }
@@ -53,7 +57,7 @@ pub fn classify(
         "InternalServerError" | "ServiceUnavailable" => {
             Verdict::retry_after(reason, asked, Floor::ServerError)
         }
-        unknown => by_class(status, unknown, &answer, asked),
+        unknown => by_class(status, unknown, &answer, asked, topic),
     }
 }
 
@@ -78,10 +82,26 @@ fn is_credential(reason: &str) -> bool {
     )
 }
 
-fn by_class(status: StatusCode, word: &str, answer: &Value, asked: Option<std::time::Duration>) -> Verdict {
+/// What a verdict on the credential concerns. Some keys serve some topics only, so one that came to a topic of the
+/// request's choosing says nothing about the lane.
+fn credential(topic: TopicOrigin) -> Misfit {
+    match topic {
+        TopicOrigin::Configured => Misfit::Credential,
+        TopicOrigin::PushType | TopicOrigin::Override => Misfit::Override,
+    }
+}
+
+fn by_class(
+    status: StatusCode,
+    word: &str,
+    answer: &Value,
+    asked: Option<std::time::Duration>,
+    topic: TopicOrigin,
+) -> Verdict {
     match status.as_u16() {
-        401 | 403 => Verdict::misconfigured(word, Misfit::Credential),
+        401 | 403 => Verdict::misconfigured(word, credential(topic)),
         408 | 425 => Verdict::retry_after(word, asked, Floor::ServerError),
+        410 if topic == TopicOrigin::Override => Verdict::rejected(word),
         410 => Verdict::keep(gone(word, answer, Certainty::Doubtful)),
         429 => Verdict::retry_after(word, asked, Floor::Throttled),
         400..=499 => Verdict::rejected(word),

@@ -118,18 +118,26 @@ fn a_timestamp_is_milliseconds_and_one_that_is_none_is_left_out() {
 }
 
 #[test]
-fn a_topic_that_is_not_the_configured_one_is_the_notifications_own_fault() {
+fn a_topic_that_the_request_brought_about_is_held_against_no_lane_and_no_token() {
+    let from = |status, reason: &str, origin| {
+        judge_from(status, &HeaderMap::new(), &format!(r#"{{"reason":"{reason}"}}"#), origin)
+    };
     for origin in [TopicOrigin::PushType, TopicOrigin::Override] {
-        for reason in ["BadTopic", "MissingTopic", "TopicDisallowed"] {
-            let body = format!(r#"{{"reason":"{reason}"}}"#);
-            let verdict = judge_from(400, &HeaderMap::new(), &body, origin);
-            assert_eq!(verdict, Verdict::rejected(reason), "{reason} {origin:?}");
+        for reason in ["BadTopic", "MissingTopic", "TopicDisallowed", "DeviceTokenNotForTopic"] {
+            assert_eq!(from(400, reason, origin), Verdict::rejected(reason), "{reason} {origin:?}");
+        }
+        for reason in ["InvalidProviderToken", "Forbidden", "BadEnvironmentKeyInToken", "NewReason"] {
+            let held_back = Verdict::misconfigured(reason, Misfit::Override);
+            assert_eq!(from(403, reason, origin), held_back, "{reason} {origin:?}");
         }
     }
-    let body = r#"{"reason":"DeviceTokenNotForTopic"}"#;
-    let from = |origin| judge_from(400, &HeaderMap::new(), body, origin);
-    assert_eq!(from(TopicOrigin::PushType), Verdict::dead("DeviceTokenNotForTopic", Certainty::Doubtful));
-    assert_eq!(from(TopicOrigin::Override), Verdict::rejected("DeviceTokenNotForTopic"));
+    // A token of the push type's own kind dies like any other.
+    for (status, reason) in
+        [(400, "BadDeviceToken"), (410, "Unregistered"), (410, "ExpiredToken"), (410, "NewReason")]
+    {
+        assert_eq!(from(status, reason, TopicOrigin::PushType), reasoned(status, reason), "{reason}");
+        assert_eq!(from(status, reason, TopicOrigin::Override), Verdict::rejected(reason), "{reason}");
+    }
 }
 
 #[test]

@@ -41,6 +41,13 @@ pub struct Traits {
     pub overridden: bool,
 }
 
+impl Traits {
+    /// Does what APNs says of the token concern another than the device's own, or another topic than the app's?
+    pub fn is_of_another_token(self) -> bool {
+        self.activity || self.overridden
+    }
+}
+
 /// Renders what all attempts at `content` share. `channel` is the configured Android channel, for content that names
 /// none.
 pub fn prepare(id: NotificationId, content: &Content, channel: Option<&str>) -> Prepared {

@@ -62,9 +62,14 @@ pub fn classify(
     answer.asked = retry_after(headers, now).or(answer.asked);
     match answer.fcm.as_deref() {
         Some(word @ ("THIRD_PARTY_AUTH_ERROR" | "APNS_AUTH_ERROR")) => {
-            Verdict::misconfigured(word, Misfit::ThirdParty)
+            // Which key is used follows from the topic, or from a header for the browser.
+            let about = if traits.overridden { Misfit::Override } else { Misfit::ThirdParty };
+            Verdict::misconfigured(word, about)
         }
         Some(word @ "SENDER_ID_MISMATCH") => Verdict::dead(word, Certainty::Doubtful),
+        Some("UNREGISTERED") if answer.apns.is_some() && traits.is_of_another_token() => {
+            Verdict::rejected(answer.apns.as_deref().unwrap_or_default())
+        }
         Some(word @ "UNREGISTERED") => Verdict::dead(word, Certainty::Certain),
         Some(word @ "QUOTA_EXCEEDED") => Verdict::retry_after(word, answer.asked, Floor::Throttled),
         Some(word @ ("INTERNAL" | "UNAVAILABLE")) => {
@@ -83,7 +88,11 @@ fn invalid_argument(answer: &Answer, traits: Traits) -> Verdict {
             "BadDeviceToken" | "DeviceTokenNotForTopic" => Certainty::Doubtful,
             _ => return Verdict::rejected(reason),
         };
-        return if traits.activity { Verdict::rejected(reason) } else { Verdict::dead(reason, certainty) };
+        return if traits.is_of_another_token() {
+            Verdict::rejected(reason)
+        } else {
+            Verdict::dead(reason, certainty)
+        };
     }
     if let Some(fields) = &answer.fields {
         let token_only = !fields.is_empty() && fields.iter().all(|field| field == "message.token");

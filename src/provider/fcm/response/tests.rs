@@ -206,3 +206,27 @@ fn no_answer_condemns_a_connection() {
         assert_eq!(judge_with(status, &[], "", false).connection, Fate::Keep);
     }
 }
+
+#[test]
+fn what_the_request_s_own_headers_brought_about_is_held_against_no_token_and_no_key() {
+    let now = DateTime::from_timestamp(1_000_000_000, 0).expect("in range");
+    let said = |http: u16, details: Value| {
+        let status = StatusCode::from_u16(http).expect("a status");
+        let traits = Traits { activity: false, overridden: true };
+        classify(status, &HeaderMap::new(), error("X", "Some text.", details).as_bytes(), traits, now)
+    };
+    for reason in ["DeviceTokenNotForTopic", "Unregistered", "BadDeviceToken", "TopicDisallowed"] {
+        for (http, code) in [(400, "INVALID_ARGUMENT"), (404, "UNREGISTERED")] {
+            let details = json!([{"@type": FCM, "errorCode": code}, {"@type": APNS, "reason": reason}]);
+            assert_eq!(said(http, details), Verdict::rejected(reason), "{code} {reason}");
+        }
+    }
+    for code in ["THIRD_PARTY_AUTH_ERROR", "APNS_AUTH_ERROR"] {
+        let details = json!([{"@type": FCM, "errorCode": code}]);
+        assert_eq!(said(401, details), Verdict::misconfigured(code, Misfit::Override));
+    }
+    // FCM's own word about its token, and about our account, has nothing to do with them.
+    let gone = said(404, json!([{"@type": FCM, "errorCode": "UNREGISTERED"}]));
+    assert_eq!(gone, Verdict::dead("UNREGISTERED", Certainty::Certain));
+    assert_eq!(said(403, json!([])), Verdict::misconfigured("X", Misfit::Credential));
+}
