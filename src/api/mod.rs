@@ -109,6 +109,10 @@ pub struct Limits {
     pub targets: usize,
     /// How long requests under way may take to end at shutdown.
     pub drain: Duration,
+    /// How long a connection without a request is kept after its last answer.
+    pub keep_alive: Duration,
+    /// Most connections at a time.
+    pub connections: usize,
 }
 
 /// The routes of a surface.

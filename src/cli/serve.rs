@@ -31,6 +31,7 @@ enum RoleName {
 
 impl Serve {
     pub(super) async fn run(self) -> Result<(), Failure> {
+        runtime::raise_descriptor_limit();
         let sources = self.config.sources();
         let config = sources.load()?;
         let role = match self.role {

@@ -34,7 +34,8 @@ impl Config {
             applied[reload_interval],
             listen,
             internal_listen,
-            trusted_proxies
+            trusted_proxies,
+            keep_alive
         );
         section!(changes, "database", &self.database, &new.database, applied [],
             url, data_dir, postgres_bin_dir, max_connections, start_timeout, migrate);

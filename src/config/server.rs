@@ -17,6 +17,8 @@ pub struct ServerSettings {
     pub reload_interval: Duration,
     /// Whose `X-Forwarded-For` counts.
     pub trusted_proxies: Vec<Network>,
+    /// How long a client's connection is kept after its last answer.
+    pub keep_alive: Duration,
 }
 
 impl Default for ServerSettings {
@@ -26,6 +28,7 @@ impl Default for ServerSettings {
             internal_listen: None,
             reload_interval: Duration::from_secs(15),
             trusted_proxies: Vec::new(),
+            keep_alive: Duration::from_secs(75),
         }
     }
 }
@@ -42,6 +45,7 @@ impl ServerSettings {
                 default.reload_interval,
             ),
             trusted_proxies: section.parsed_list("trusted_proxies", Network::parse).unwrap_or_default(),
+            keep_alive: section.duration("keep_alive", Duration::from_secs(1), default.keep_alive),
         };
         if settings
             .internal_listen

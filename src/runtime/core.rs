@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 
 use super::Role;
 use super::database::Database;
-use super::listeners::{Listeners, limits};
+use super::listeners::Listeners;
 use super::service::Stages;
 use super::supervisor::Supervisor;
 use crate::api::health::Health;
@@ -157,7 +157,7 @@ impl Core {
             acceptor,
             backlog: Backlog::new(database.pool().clone(), config.limits.max_pending),
             rates: Arc::new(rates(config)),
-            limits: limits(config),
+            limits: listeners.limits,
             default_ttl: config.delivery.default_ttl,
             health,
             waker: self.waker.clone(),

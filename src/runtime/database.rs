@@ -33,6 +33,11 @@ const RECORD_CONNECTIONS: u32 = 1;
 /// Beat and tick have one to themselves; wake-ups two.
 const PULSE_CONNECTIONS: u32 = 1;
 const WAKE_CONNECTIONS: u32 = 2;
+/// All of them together, besides those of the requests.
+const OTHER_CONNECTIONS: u32 =
+    QUEUE_CONNECTIONS + ACCEPT_CONNECTIONS + RECORD_CONNECTIONS + PULSE_CONNECTIONS + WAKE_CONNECTIONS;
+/// Least connections of the requests.
+const REQUEST_CONNECTIONS_MIN: u32 = 2;
 /// The embedded server's own limit: several processes may use it.
 const SERVER_CONNECTIONS: u16 = 100;
 
@@ -43,6 +48,11 @@ pub struct Database {
     options: PgConnectOptions,
     pool: PgPool,
     most: u32,
+}
+
+/// Most connections to Postgres at a time, of all pools together.
+pub(super) fn connections_max(settings: &DatabaseSettings) -> u32 {
+    settings.max_connections.max(OTHER_CONNECTIONS + REQUEST_CONNECTIONS_MIN)
 }
 
 impl Database {
@@ -87,12 +97,7 @@ impl Database {
         }
         let settings = &config.database;
         let most = settings.max_connections;
-        let others = QUEUE_CONNECTIONS
-            + ACCEPT_CONNECTIONS
-            + RECORD_CONNECTIONS
-            + PULSE_CONNECTIONS
-            + WAKE_CONNECTIONS;
-        let rest = most.saturating_sub(others).max(2);
+        let rest = most.saturating_sub(OTHER_CONNECTIONS).max(REQUEST_CONNECTIONS_MIN);
         // Asking a connection whether it lives takes as long as most requests' one statement does.
         let pool = pool(rest).test_before_acquire(false).before_acquire(|connection, about| {
             Box::pin(async move {

@@ -7,6 +7,7 @@ use anyhow::Context;
 use tokio::net::TcpListener;
 
 use super::Role;
+use super::descriptors::Connections;
 use super::supervisor::Supervisor;
 use crate::api::health::Health;
 use crate::api::{self, Front, Surface};
@@ -19,6 +20,8 @@ pub(super) struct Listeners {
     pub(super) health: SocketAddr,
     /// Where the API answers; none for a worker.
     pub(super) api: Option<SocketAddr>,
+    /// Of requests and connections, where the API answers.
+    pub(super) limits: api::Limits,
     fronts: Vec<Front>,
 }
 
@@ -48,6 +51,7 @@ impl Listeners {
         }
         let (first, last) = (bound[0].1, bound[bound.len() - 1].1);
         let api = role.answers().then_some(first);
+        let connections = Connections::share(config, role);
         let mut fronts = Vec::new();
         for (listener, address, surface) in bound {
             match surface {
@@ -56,7 +60,8 @@ impl Listeners {
                 Surface::Health => tracing::info!(%address, "health checks on http://{address}"),
             }
             let front = Front::new(health, surface);
-            let (served, limits, stop) = (front.clone(), limits(config), stage.stop.clone());
+            let (served, limits, stop) =
+                (front.clone(), limits(config, connections.of(surface)), stage.stop.clone());
             stage.spawn("API", async move {
                 if let Err(error) = api::serve(listener, served, limits, stop).await {
                     tracing::error!(%error, "the API can't be served");
@@ -64,7 +69,8 @@ impl Listeners {
             });
             fronts.push(front);
         }
-        Ok(Self { health: last, api, fronts })
+        let limits = limits(config, connections.of(Surface::All));
+        Ok(Self { health: last, api, limits, fronts })
     }
 
     /// From now on the API is answered.
@@ -73,11 +79,12 @@ impl Listeners {
     }
 }
 
-/// Of requests and connections.
-pub(super) fn limits(config: &Config) -> api::Limits {
+fn limits(config: &Config, connections: usize) -> api::Limits {
     api::Limits {
         body_bytes: config.limits.body_bytes,
         targets: config.limits.targets,
         drain: config.delivery.drain_timeout,
+        keep_alive: config.server.keep_alive,
+        connections,
     }
 }

@@ -7,6 +7,7 @@
 mod announce;
 mod core;
 mod database;
+mod descriptors;
 mod listeners;
 mod postgres;
 mod reload;
@@ -23,6 +24,7 @@ use crate::embedded_postgres;
 
 pub use announce::announce;
 pub use database::Database;
+pub use descriptors::raise_descriptor_limit;
 pub use postgres::Unusable;
 pub use reload::{Reload, ReloadNow};
 pub use schema::{SchemaAccess, SchemaRefused};

@@ -52,6 +52,30 @@ const APNS_STREAMS: usize = 1000;
 /// FCM takes 100 streams on a connection (docs/providers.md 3.9).
 const FCM_STREAMS: usize = 100;
 
+/// Least and most connections to FCM per lane.
+const FCM_CONNECTIONS: (usize, usize) = (2, 64);
+/// Of a lane, besides those that take requests: two that drain, one to the token endpoint.
+const OTHER_CONNECTIONS: usize = 3;
+
+/// Most connections to providers at a time, of all lanes together.
+pub(super) fn connections_max(config: &Config) -> usize {
+    let of_app = |app: &AppSettings| {
+        let apns = app.apns.as_ref().map_or(0, |_| 2 * (APNS_CONNECTIONS + OTHER_CONNECTIONS));
+        let fcm = app
+            .fcm
+            .as_ref()
+            .map_or(0, |_| fcm_connections(config.delivery.max_in_flight) + OTHER_CONNECTIONS);
+        apns + fcm
+    };
+    config.apps.values().map(of_app).sum()
+}
+
+/// As many as what may be in flight needs.
+fn fcm_connections(max_in_flight: u32) -> usize {
+    let in_flight = usize::try_from(max_in_flight).unwrap_or(usize::MAX);
+    in_flight.div_ceil(FCM_STREAMS).clamp(FCM_CONNECTIONS.0, FCM_CONNECTIONS.1)
+}
+
 /// Every lane that the configuration has credentials for.
 ///
 /// # Errors
@@ -124,15 +148,13 @@ fn named(error: SetupError, secret: &Secret) -> anyhow::Error {
     if of_secret { error.context(format!("{} can't be used", secret.source())) } else { error }
 }
 
-/// As many connections as what may be in flight needs.
 async fn fcm_sender(settings: &FcmSettings, max_in_flight: u32) -> anyhow::Result<Sender> {
-    let in_flight = usize::try_from(max_in_flight).unwrap_or(usize::MAX);
     let client = fcm::Client::new(fcm::Settings {
         service_account: settings.service_account.expose().as_bytes().to_vec(),
         channel: settings.channel.clone(),
         endpoint: settings.endpoint.as_ref().map(ToString::to_string),
         ca_file: settings.ca_file.as_ref().map(|ca| ca.path.clone()),
-        connections: in_flight.div_ceil(FCM_STREAMS).clamp(2, 64),
+        connections: fcm_connections(max_in_flight),
         max_streams: FCM_STREAMS,
     })
     .await

@@ -11,6 +11,7 @@ mod input;
 mod migrations;
 mod notifications;
 mod plans;
+mod process;
 mod proxy;
 mod queue;
 mod seeds;

@@ -1,11 +1,14 @@
-//! The HTTP server: connections with deadlines, and an end that waits for requests under way.
+//! The HTTP server: so many connections at a time, each with deadlines, and an end that waits for requests under way.
 
+mod burst;
+mod places;
 mod quiet;
 
 use std::convert::Infallible;
 use std::io;
 use std::net::IpAddr;
-use std::pin::pin;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
@@ -15,6 +18,7 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
+use hyper_util::server::graceful::GracefulConnection;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio::time::{sleep, timeout};
@@ -24,13 +28,19 @@ use tower::ServiceExt;
 
 use super::rates::Peer;
 use super::{Front, Limits};
-use quiet::Activity;
+use burst::Burst;
+use places::{Place, Places};
+use quiet::{Deadlines, Overdue, Standing, WatchedStream};
 
-/// A connection on which nothing goes on for so long is ended. Longer than load balancers keep an idle one (60 s), so
-/// that they never send into one that is just ending, and than any request may take.
-const QUIET: Duration = Duration::from_secs(75);
+/// A head has so long: from the connection's beginning, or on a kept connection from the head's first byte. A client that
+/// connects ahead of its requests connects again.
+const HEAD: Duration = Duration::from_secs(10);
+/// What is under way without a sign of progress for so long is ended with its connection. Longer than any request may take.
+const STUCK: Duration = Duration::from_secs(75);
 /// Then what is half done has so long to end.
 const LINGER: Duration = Duration::from_secs(10);
+/// On a connection that makes room: a request that came at that moment goes on, and the connection ends so long after it.
+const ROOM_LINGER: Duration = Duration::from_millis(100);
 /// After a failed accept, most often for want of file descriptors: time to get some back.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// An idle HTTP/2 connection is asked whether it lives.
@@ -53,82 +63,130 @@ pub async fn serve(
     limits: Limits,
     shutdown: CancellationToken,
 ) -> io::Result<()> {
-    let service = front.service();
+    let places = Places::new(limits.connections);
+    let server = Server {
+        deadlines: Deadlines { head: HEAD, idle: limits.keep_alive, stuck: STUCK },
+        service: front.service(),
+        shutdown: shutdown.clone(),
+        // Past the drain: whatever is still open is cut.
+        cut: CancellationToken::new(),
+    };
     let connections = TaskTracker::new();
-    // Past the drain: whatever is still open is cut.
-    let cut = CancellationToken::new();
-    loop {
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
-            () = shutdown.cancelled() => break,
-        };
-        match accepted {
-            Ok((stream, peer)) => {
-                if let Err(error) = stream.set_nodelay(true) {
-                    tracing::debug!(%error, "TCP_NODELAY could not be set");
-                }
-                let (shutdown, cut) = (shutdown.clone(), cut.clone());
-                connections.spawn(connection(stream, peer.ip(), service.clone(), shutdown, cut));
-            }
-            Err(error) => {
-                tracing::warn!(%error, "a connection could not be accepted");
-                sleep(ACCEPT_PAUSE).await;
-            }
-        }
+    tokio::select! {
+        () = accept(&listener, &places, &connections, &server) => {}
+        () = shutdown.cancelled() => {}
     }
     drop(listener);
     connections.close();
     if timeout(limits.drain, connections.wait()).await.is_err() {
         tracing::warn!(open = connections.len(), "connections still open after the drain are cut");
-        cut.cancel();
+        server.cut.cancel();
         connections.wait().await;
     }
     Ok(())
 }
 
-/// Serves one connection to its end, to the end of the drain, or until nothing goes on any more.
-async fn connection(
-    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    peer: IpAddr,
+/// Takes connections in, each in a place of its own; never returns.
+async fn accept(listener: &TcpListener, places: &Arc<Places>, connections: &TaskTracker, server: &Server) {
+    let (mut crowds, mut failures) = (Burst::default(), Burst::default());
+    loop {
+        let (stream, peer) = match listener.accept().await {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                if failures.begins() {
+                    tracing::warn!(%error, "a connection could not be accepted");
+                }
+                sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%error, "TCP_NODELAY could not be set");
+        }
+        let place = match places.take() {
+            Some(place) => place,
+            None => {
+                if crowds.begins() {
+                    tracing::warn!(
+                        limit = places.max(),
+                        detail =
+                            "connections without a request are closed, then those that are idle the longest",
+                        hint = "if these are ordinary clients, raise the process's limit of open files, or start another node",
+                        "client connections are at their limit"
+                    );
+                }
+                places.make_room().await
+            }
+        };
+        connections.spawn(server.clone().connection(stream, peer.ip(), place));
+    }
+}
+
+/// What all connections of a listener share.
+#[derive(Clone)]
+struct Server {
     service: Router,
+    deadlines: Deadlines,
     shutdown: CancellationToken,
     cut: CancellationToken,
-) {
-    let activity = Activity::new();
-    let service = service_fn(|mut request: Request<Incoming>| {
-        activity.note();
-        request.extensions_mut().insert(Peer(peer));
-        let (service, activity) = (service.clone(), activity.clone());
-        async move {
-            let request = request.map(|body| activity.clone().watch(Body::new(body)));
-            let response = service.oneshot(request).await?;
-            activity.note();
-            Ok::<_, Infallible>(response.map(|body| activity.watch(body)))
-        }
-    });
-    let builder = builder();
-    let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
-    let ended = tokio::select! {
-        // The connection last: asked in vain, it takes one more piece of an answer, which would count.
-        biased;
-        () = shutdown.cancelled() => {
-            connection.as_mut().graceful_shutdown();
-            tokio::select! {
-                ended = connection.as_mut() => ended,
-                () = cut.cancelled() => return,
+}
+
+impl Server {
+    /// Serves one connection to its end, to the end of the drain, until it is overdue, or until it must make room.
+    async fn connection(
+        self,
+        stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        peer: IpAddr,
+        place: Place,
+    ) {
+        let activity = &place.activity;
+        let service = service_fn(|mut request: Request<Incoming>| {
+            let under_way = activity.begin(request.version());
+            request.extensions_mut().insert(Peer(peer));
+            let (service, activity) = (self.service.clone(), activity.clone());
+            async move {
+                let request = request.map(|body| activity.clone().watch(Body::new(body)));
+                let response = service.oneshot(request).await?;
+                activity.note();
+                Ok::<_, Infallible>(response.map(|body| under_way.watch(body)))
             }
-        }
-        () = activity.quiet_for(QUIET) => {
-            connection.as_mut().graceful_shutdown();
-            tokio::select! {
-                ended = connection.as_mut() => ended,
-                () = sleep(LINGER) => return,
+        });
+        let builder = builder();
+        let stream = WatchedStream::new(stream, activity.clone());
+        let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
+        let ended = tokio::select! {
+            // The connection last: asked in vain, it takes one more piece of an answer, which would count.
+            biased;
+            () = self.shutdown.cancelled() => {
+                end_within(connection.as_mut(), self.cut.cancelled()).await
             }
+            () = place.evicted.cancelled() => {
+                match activity.standing() {
+                    Standing::NoRequest(_) => None,
+                    _ => end_within(connection.as_mut(), activity.idle_for(ROOM_LINGER)).await,
+                }
+            }
+            overdue = activity.overdue(self.deadlines) => match overdue {
+                Overdue::Head => None,
+                Overdue::Idle | Overdue::Stuck => end_within(connection.as_mut(), sleep(LINGER)).await,
+            },
+            ended = connection.as_mut() => Some(ended),
+        };
+        if let Some(Err(error)) = ended {
+            tracing::debug!(error, "a connection ended with an error");
         }
-        ended = connection.as_mut() => ended,
-    };
-    if let Err(error) = ended {
-        tracing::debug!(error, "a connection ended with an error");
+    }
+}
+
+/// Takes nothing new on a connection, and waits for its end or for the end of patience; none: the latter came first.
+async fn end_within<C: GracefulConnection>(
+    mut connection: Pin<&mut C>,
+    patience: impl Future<Output = ()>,
+) -> Option<C::Output> {
+    connection.as_mut().graceful_shutdown();
+    tokio::select! {
+        ended = connection => Some(ended),
+        () = patience => None,
     }
 }
 

@@ -16,6 +16,8 @@ use crate::api::tests::{shared, state};
 use crate::api::{Surface, devices, request};
 
 const DEADLINE: Duration = Duration::from_secs(120);
+/// `server.keep_alive`; shorter than what a request may take, so that the two can't be mixed up.
+const IDLE: Duration = Duration::from_secs(20);
 /// Longer than any deadline here.
 const LONG: Duration = Duration::from_secs(600);
 
@@ -47,13 +49,22 @@ async fn length(NdjsonBody(mut pieces): NdjsonBody) -> Result<String, ApiError> 
     Ok(format!("{bytes} bytes"))
 }
 
+fn server() -> Server {
+    Server {
+        service: service(),
+        deadlines: Deadlines { head: HEAD, idle: IDLE, stuck: STUCK },
+        shutdown: CancellationToken::new(),
+        cut: CancellationToken::new(),
+    }
+}
+
 impl Client {
     fn connect() -> Self {
         let (stream, theirs) = duplex(1 << 16);
-        let token = CancellationToken::new;
-        let mut server = JoinSet::new();
-        server.spawn(connection(theirs, Ipv4Addr::LOCALHOST.into(), service(), token(), token()));
-        Self { stream, server }
+        let place = Places::new(1).take().expect("a place");
+        let mut tasks = JoinSet::new();
+        tasks.spawn(server().connection(theirs, Ipv4Addr::LOCALHOST.into(), place));
+        Self { stream, server: tasks }
     }
 
     async fn send(&mut self, bytes: impl AsRef<[u8]>) {
@@ -71,9 +82,10 @@ impl Client {
         (rest, from.elapsed())
     }
 
-    async fn assert_ended_when_quiet(&mut self) {
+    /// From now on, as long as a head may take.
+    async fn assert_ended_without_a_head(&mut self) {
         let (_, time) = self.rest().await;
-        assert!(time <= QUIET + LINGER, "{time:?}");
+        assert_eq!(time, HEAD);
     }
 }
 
@@ -99,7 +111,7 @@ fn post_of(length: usize) -> String {
 
 #[tokio::test(start_paused = true)]
 async fn a_connection_without_a_word_is_ended() {
-    Client::connect().assert_ended_when_quiet().await;
+    Client::connect().assert_ended_without_a_head().await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -108,7 +120,7 @@ async fn a_first_head_that_never_ends_ends_the_connection() {
     {
         let mut client = Client::connect();
         client.send(begun).await;
-        client.assert_ended_when_quiet().await;
+        client.assert_ended_without_a_head().await;
     }
 }
 
@@ -118,7 +130,7 @@ async fn a_head_that_comes_byte_by_byte_ends_the_connection() {
     client.send("GET /ok HTTP/1.1\r\nX: ").await;
     let from = Instant::now();
     while client.stream.write_all(b"x").await.is_ok() {
-        assert!(from.elapsed() <= QUIET + 2 * LINGER, "still open");
+        assert!(from.elapsed() <= HEAD, "still open");
         sleep(Duration::from_secs(5)).await;
     }
 }
@@ -129,12 +141,12 @@ async fn a_kept_connection_is_ended_when_it_is_quiet_and_not_before() {
     for _ in 0..3 {
         client.send(OK).await;
         assert!(client.read_until("ok").await.starts_with("HTTP/1.1 200"));
-        sleep(QUIET - Duration::from_secs(1)).await;
+        sleep(IDLE - Duration::from_secs(1)).await;
     }
     client.send(OK).await;
     assert!(client.read_until("ok").await.starts_with("HTTP/1.1 200"));
     let (rest, time) = client.rest().await;
-    assert_eq!((rest, time), (Vec::new(), QUIET));
+    assert_eq!((rest, time), (Vec::new(), IDLE));
 }
 
 #[tokio::test(start_paused = true)]
@@ -143,7 +155,21 @@ async fn a_second_head_that_never_ends_ends_the_connection() {
     client.send(OK).await;
     client.read_until("ok").await;
     client.send("GET /ok HT").await;
-    client.assert_ended_when_quiet().await;
+    client.assert_ended_without_a_head().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_second_head_that_comes_byte_by_byte_ends_the_connection() {
+    let mut client = Client::connect();
+    client.send(OK).await;
+    client.read_until("ok").await;
+    sleep(IDLE / 2).await;
+    let from = Instant::now();
+    client.send("GET /ok HTTP/1.1\r\nX: ").await;
+    while client.stream.write_all(b"x").await.is_ok() {
+        assert!(from.elapsed() <= HEAD, "still open");
+        sleep(Duration::from_secs(2)).await;
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -153,7 +179,8 @@ async fn a_client_that_does_not_take_its_answer_loses_it() {
     let from = Instant::now();
     let ended = timeout(LONG, client.server.join_next()).await.expect("it is ended");
     ended.expect("one task").expect("no panic");
-    assert!(from.elapsed() <= QUIET + LINGER, "{:?}", from.elapsed());
+    // When its deadlines are first looked at, the connection takes one more piece, which counts.
+    assert!(from.elapsed() <= HEAD + STUCK + LINGER, "{:?}", from.elapsed());
 }
 
 #[tokio::test(start_paused = true)]
@@ -163,19 +190,29 @@ async fn a_client_that_takes_its_answer_slowly_gets_on() {
     let mut buffer = vec![0; 1 << 20];
     for _ in 0..5 {
         client.stream.read_exact(&mut buffer).await.expect("it goes on");
-        sleep(QUIET - LINGER).await;
+        sleep(STUCK - LINGER).await;
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_http2_connection_that_answers_pings_and_asks_nothing_is_ended() {
-    let mut client = Client::connect();
-    let (stream, _) = duplex(1);
-    let stream = std::mem::replace(&mut client.stream, stream);
-    let (send, connection) = h2::client::handshake(stream).await.expect("a handshake");
-    let ended = timeout(LONG, connection).await;
-    assert!(ended.is_ok(), "it is ended");
-    drop(send);
+    for (requests, end) in [(0, HEAD), (1, IDLE), (3, IDLE)] {
+        let mut client = Client::connect();
+        let (stream, _) = duplex(1);
+        let stream = std::mem::replace(&mut client.stream, stream);
+        let (mut send, connection) = h2::client::handshake(stream).await.expect("a handshake");
+        let mut driver = JoinSet::new();
+        driver.spawn(connection);
+        for _ in 0..requests {
+            let request = Request::get("http://x/ok").body(()).expect("a request");
+            let (response, _) = send.send_request(request, true).expect("it takes one");
+            assert_eq!(response.await.expect("an answer").status(), 200);
+        }
+        let from = Instant::now();
+        let ended = timeout(LONG, driver.join_next()).await;
+        assert!(ended.is_ok(), "it is ended");
+        assert_eq!(from.elapsed(), end, "after {requests} requests");
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -216,7 +253,7 @@ async fn a_stream_may_take_longer_than_any_request_while_its_sender_gets_on() {
         client.send([b"\n".as_slice(), &[b'x'; 99]].concat()).await;
         sleep(Duration::from_secs(25)).await;
     }
-    assert!(from.elapsed() > 2 * (QUIET + LINGER));
+    assert!(from.elapsed() > 2 * (STUCK + LINGER));
     assert_eq!(client.read_until("2000 bytes").await.get(..15), Some("HTTP/1.1 200 OK"));
 }
 
@@ -235,7 +272,7 @@ async fn a_stream_without_an_end_of_a_line_is_too_slow() {
         let (from, mut answer) = (Instant::now(), [0; 12]);
         timeout(LONG, reader.read_exact(&mut answer)).await.expect("an answer").expect("readable");
         assert_eq!(&answer, b"HTTP/1.1 408");
-        assert!(from.elapsed() < QUIET, "{:?}", from.elapsed());
+        assert!(from.elapsed() < STUCK, "{:?}", from.elapsed());
     }
 }
 
@@ -282,7 +319,7 @@ async fn whoever_asks_first_is_told_to_go_on_or_refused_without_sending_anything
     client.send(format!("{}Expect: 100-continue\r\n\r\n", post_of(1001))).await;
     let (answer, time) = client.rest().await;
     assert!(answer.starts_with(b"HTTP/1.1 413"), "{}", String::from_utf8_lossy(&answer));
-    assert!(time < QUIET, "closed at once, since nobody knows whether the body follows");
+    assert!(time < STUCK, "closed at once, since nobody knows whether the body follows");
 }
 
 #[tokio::test(start_paused = true)]
@@ -311,7 +348,7 @@ async fn heads_without_measure_end_the_connection() {
         let _refused = client.stream.write_all(request.as_bytes()).await;
         let (answer, time) = client.rest().await;
         assert!(answer.starts_with(b"HTTP/1.1 431"), "{}", String::from_utf8_lossy(&answer));
-        assert!(time < QUIET);
+        assert!(time < STUCK);
     }
 }
 

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
+use tokio::time::{Duration, timeout};
 
 use super::ask::{Ask, DEVICES, SEND, deaf, key, stored};
 use super::secrets::Log;
@@ -112,5 +113,28 @@ async fn http2_gets_the_same_answers() {
         assert_eq!((found.as_u16(), bytes.len()), (status, 0), "HEAD {path}");
     }
     assert_eq!(stored(&stage).await, before);
+    stage.stop_undecided().await;
+}
+
+/// Long enough for a busy machine, and shorter than the default of `server.keep_alive`.
+const SOON: Duration = Duration::from_secs(60);
+
+#[tokio::test]
+async fn a_connection_is_ended_when_it_is_idle_or_its_head_does_not_come() {
+    let stage = deaf(&[("SERVER__KEEP_ALIVE", "1s")]).await;
+    let mut ended = JoinSet::new();
+    for head in ["", "GET /healthz HT", "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"] {
+        let mut stream = connect(&stage).await;
+        ended.spawn(async move {
+            stream.write_all(head.as_bytes()).await.unwrap();
+            let mut answer = Vec::new();
+            let read = timeout(SOON, stream.read_to_end(&mut answer)).await;
+            assert!(read.is_ok(), "still open after {head:?}");
+            assert_eq!(answer.starts_with(b"HTTP/1.1 200"), head.ends_with("\r\n\r\n"), "{head:?}");
+        });
+    }
+    while let Some(ended) = ended.join_next().await {
+        ended.unwrap();
+    }
     stage.stop_undecided().await;
 }

@@ -1,0 +1,173 @@
+//! How many connections there are at a time, and which of them goes when one more comes.
+//!
+//! A connection costs a file descriptor, which Postgres, the providers and the configuration's files need too. So a
+//! listener has a number of places. When all are taken, a connection goes that never sent a request, else the one that
+//! has been idle the longest; a connection with a request under way never goes.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+use super::quiet::{Activity, Standing};
+
+/// Part of all connections that goes at once, so that a flood does not cost a look at all of them for each of its own.
+const EVICTED_PART: usize = 64;
+/// While every connection has a request under way: time to the next look.
+const RECHECK: Duration = Duration::from_millis(250);
+
+/// The places of one listener.
+#[derive(Debug)]
+pub(super) struct Places {
+    max: usize,
+    open: Mutex<Open>,
+    freed: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Open {
+    next: u64,
+    /// By their order of arrival.
+    connections: BTreeMap<u64, Entry>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    activity: Activity,
+    evicted: CancellationToken,
+}
+
+/// One connection's place; free again when this is dropped.
+#[derive(Debug)]
+pub(super) struct Place {
+    places: Arc<Places>,
+    number: u64,
+    /// What goes on on this connection.
+    pub(super) activity: Activity,
+    /// Set when the connection is to make room.
+    pub(super) evicted: CancellationToken,
+}
+
+impl Places {
+    /// At least one.
+    pub(super) fn new(max: usize) -> Arc<Self> {
+        Arc::new(Self { max: max.max(1), open: Mutex::default(), freed: Notify::new() })
+    }
+
+    /// How many there are.
+    pub(super) fn max(&self) -> usize {
+        self.max
+    }
+
+    /// A place, if one is free.
+    pub(super) fn take(self: &Arc<Self>) -> Option<Place> {
+        let mut open = self.open();
+        if open.connections.len() >= self.max {
+            return None;
+        }
+        let (activity, evicted) = (Activity::new(), CancellationToken::new());
+        let number = open.next;
+        open.next += 1;
+        open.connections.insert(number, Entry { activity: activity.clone(), evicted: evicted.clone() });
+        Some(Place { places: Arc::clone(self), number, activity, evicted })
+    }
+
+    /// Evicts, and waits until a place is free. For the listener's one loop only.
+    pub(super) async fn make_room(self: &Arc<Self>) -> Place {
+        loop {
+            let freed = self.freed.notified();
+            if let Some(place) = self.take() {
+                return place;
+            }
+            self.open().evict(self.max.div_ceil(EVICTED_PART));
+            let _later = timeout(RECHECK, freed).await;
+        }
+    }
+
+    fn open(&self) -> MutexGuard<'_, Open> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Open {
+    /// Tells up to `count` connections to go, unless some are about to.
+    fn evict(&self, count: usize) {
+        if self.connections.values().any(|entry| entry.evicted.is_cancelled()) {
+            return;
+        }
+        let standings = self.connections.values().map(|entry| (entry.activity.standing(), entry));
+        let mut ready: Vec<_> = standings.filter(|(standing, _)| *standing != Standing::UnderWay).collect();
+        ready.sort_by_key(|(standing, _)| *standing);
+        for (_, entry) in ready.iter().take(count) {
+            entry.evicted.cancel();
+        }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.places.open().connections.remove(&self.number);
+        self.places.freed.notify_one();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+    use http::Version;
+
+    use super::*;
+
+    fn evicted(places: &[Place]) -> Vec<bool> {
+        places.iter().map(|place| place.evicted.is_cancelled()).collect()
+    }
+
+    async fn minute() {
+        tokio::time::advance(Duration::from_secs(60)).await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_silent_go_first_then_the_longest_idle_and_those_under_way_never() {
+        let places = Places::new(4);
+        let mut taken = Vec::new();
+        for _ in 0..4 {
+            taken.push(places.take().expect("free"));
+            minute().await;
+        }
+        assert!(places.take().is_none(), "all are taken");
+        // The first is under way, the second idle since the last minute, the third for longer; the fourth is silent.
+        let under_way = taken[0].activity.begin(Version::HTTP_11);
+        drop(taken[2].activity.begin(Version::HTTP_11));
+        minute().await;
+        drop(taken[1].activity.begin(Version::HTTP_11));
+        for (goes, expected) in
+            [(3, [false, false, false, true].as_slice()), (2, &[false, false, true]), (1, &[false, true])]
+        {
+            let room = places.make_room().now_or_never();
+            assert!(room.is_none(), "the connection has yet to go");
+            assert_eq!(evicted(&taken), expected);
+            taken.truncate(goes);
+            let place = places.make_room().await;
+            // The newcomer has a request under way at once, so that it stays.
+            std::mem::forget(place.activity.begin(Version::HTTP_11));
+            std::mem::forget(place);
+        }
+        let room = timeout(Duration::from_secs(3600), places.make_room()).await;
+        assert!(room.is_err(), "nothing that is under way goes");
+        drop(under_way);
+        assert!(timeout(Duration::from_secs(1), places.make_room()).await.is_err());
+        assert_eq!(evicted(&taken), [true]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_flood_of_silent_connections_goes_in_batches() {
+        let places = Places::new(640);
+        let taken: Vec<_> = (0..640).map(|_| places.take().expect("free")).collect();
+        assert!(places.make_room().now_or_never().is_none());
+        assert_eq!(evicted(&taken).iter().filter(|evicted| **evicted).count(), 10);
+        assert!(evicted(&taken)[..10].iter().all(|evicted| *evicted), "the oldest");
+    }
+}

@@ -1,0 +1,101 @@
+//! File descriptors: raised to what the system allows, and shared out.
+//!
+//! Every connection is one, and so is every file that is read. A process that has none left can neither accept, nor
+//! connect to Postgres, nor read its configuration; so clients get what the others leave.
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+use super::{Role, database, senders};
+use crate::api::Surface;
+use crate::config::Config;
+
+/// Kept for the listeners, the log, timers, signals, and files that are read now and then.
+const FILES: usize = 32;
+/// Most connections of clients, however many descriptors there are: one costs up to 20 KB of memory.
+const CLIENTS_MAX: usize = 16_384;
+/// Clients get as many even where the others would then run short.
+const CLIENTS_MIN: usize = 8;
+/// Most connections on the operators' own listener.
+const INTERNAL_MAX: usize = 64;
+
+/// How many connections each listener may have.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Connections {
+    clients: usize,
+    internal: usize,
+}
+
+/// Raises the process's limit of open files to the most that it may have. To be called once, at the process's start.
+pub fn raise_descriptor_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    if limit.current == limit.maximum {
+        return;
+    }
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }) {
+        tracing::warn!(%error, limit = limit.current, "the limit of open files could not be raised");
+    }
+}
+
+impl Connections {
+    /// Shares out what the process has; warns where that is little.
+    pub(super) fn share(config: &Config, role: Role) -> Self {
+        // No limit at all is more than anybody needs.
+        let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+        let others = others(config, role);
+        let clients = clients(limit, others);
+        if clients <= CLIENTS_MIN {
+            tracing::warn!(
+                limit,
+                needed = others + 2 * CLIENTS_MIN,
+                hint = "raise it (ulimit -n, LimitNOFILE in systemd, --ulimit nofile in Docker)",
+                "the limit of open files is low: few clients can be connected at a time"
+            );
+        }
+        match config.server.internal_listen {
+            None => Self { clients, internal: clients.min(INTERNAL_MAX) },
+            Some(_) => {
+                let internal = (clients / 4).clamp(1, INTERNAL_MAX);
+                Self { clients: clients - internal, internal }
+            }
+        }
+    }
+
+    /// Most connections of the listener that serves this.
+    pub(super) fn of(self, surface: Surface) -> usize {
+        match surface {
+            Surface::All | Surface::Public => self.clients,
+            Surface::Internal | Surface::Health => self.internal,
+        }
+    }
+}
+
+fn others(config: &Config, role: Role) -> usize {
+    let postgres = database::connections_max(&config.database) as usize;
+    let providers = if role.sends() { senders::connections_max(config) } else { 0 };
+    postgres + providers + FILES
+}
+
+fn clients(limit: u64, others: usize) -> usize {
+    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+    limit.saturating_sub(others).clamp(CLIENTS_MIN, CLIENTS_MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clients_get_what_the_others_leave() {
+        assert_eq!(clients(1_024, 78), 946);
+        assert_eq!(clients(96, 78), 18);
+        assert_eq!(clients(64, 78), CLIENTS_MIN);
+        assert_eq!(clients(u64::MAX, 78), CLIENTS_MAX);
+    }
+
+    #[test]
+    fn the_others_are_postgres_and_files_and_of_a_sender_the_providers() {
+        let config = Config::default();
+        assert_eq!(others(&config, Role::Api), 16 + FILES);
+        assert_eq!(others(&config, Role::All), 16 + FILES, "no app, no provider");
+    }
+}
