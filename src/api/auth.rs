@@ -9,7 +9,9 @@ use http::request::Parts;
 
 use super::State;
 use super::error::ApiError;
+use super::rates::TooFast;
 use crate::domain::{App, KeyId, Scope, Scopes};
+use crate::registry::keys::Unrecognised;
 
 /// What a route needs: any of these scopes, or `admin`.
 pub trait Right: Send + Sync + 'static {
@@ -71,8 +73,10 @@ impl<R: Right> FromRequestParts<State> for Caller<R> {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, state: &State) -> Result<Self, ApiError> {
+        state.rates.note_proxy(parts);
         let secret = bearer(parts).ok_or(ApiError::Unauthenticated)?;
-        let key = state.keys.authenticate(secret).await?.ok_or(ApiError::Unauthenticated)?;
+        let key = state.keys.authenticate(secret, &state.rates.unknown_keys(parts)).await?;
+        let key = key.ok_or(ApiError::Unauthenticated)?;
         let app = state.apps.get(&key.app).ok_or(ApiError::Unauthenticated)?;
         if let Some(CallerNote(note)) = parts.extensions.get() {
             note.get_or_init(|| (Arc::clone(app), key.id));
@@ -86,6 +90,16 @@ impl<R: Right> FromRequestParts<State> for Caller<R> {
             return Err(ApiError::MissingScope(R::SCOPES));
         }
         Ok(Self { app: Arc::clone(app), key: key.id, scopes: key.scopes, right: PhantomData })
+    }
+}
+
+impl From<Unrecognised<TooFast>> for ApiError {
+    fn from(unrecognised: Unrecognised<TooFast>) -> Self {
+        match unrecognised {
+            Unrecognised::Refused(too_fast) => too_fast.into(),
+            Unrecognised::Busy => Self::Unavailable(None),
+            Unrecognised::Store(error) => error.into(),
+        }
     }
 }
 

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 use sqlx::{PgConnection, PgPool};
-use tokio::time::Instant;
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, timeout};
 
 use crate::domain::{AppId, KeyId, Scopes};
 use crate::store;
@@ -19,6 +20,10 @@ const LIFE: Duration = Duration::from_secs(10);
 const FRESH: Duration = Duration::from_secs(5);
 /// Most secrets remembered, known or not.
 const CAPACITY: usize = 10_000;
+/// Look-ups at a time of secrets of which nothing is known: whoever makes secrets up leaves the other connections alone.
+const LOOK_UPS: usize = 2;
+/// Longest wait for one of them; as long as for a connection.
+const LOOK_UP_WAIT: Duration = Duration::from_secs(5);
 /// How secrets of secret keys begin.
 const SECRET_PREFIX: &str = "pushpost_sk_";
 /// How secrets of publishable keys begin.
@@ -44,6 +49,50 @@ pub struct Key {
 pub struct Keys {
     pool: PgPool,
     remembered: Arc<Mutex<Remembered>>,
+    look_ups: Arc<Semaphore>,
+}
+
+/// Limits look-ups of secrets that turn out to be unknown, of one client.
+pub trait UnknownKeys {
+    /// Why there may be no more.
+    type Refusal;
+
+    /// May this client have one more secret looked up?
+    ///
+    /// # Errors
+    /// There were too many unknown ones.
+    fn check(&self) -> Result<(), Self::Refusal>;
+
+    /// The secret was unknown.
+    fn count(&self);
+}
+
+/// No limit.
+impl UnknownKeys for () {
+    type Refusal = std::convert::Infallible;
+
+    fn check(&self) -> Result<(), Self::Refusal> {
+        Ok(())
+    }
+
+    fn count(&self) {}
+}
+
+/// Why a secret was neither recognised nor found to be unknown.
+#[derive(Debug)]
+pub enum Unrecognised<R> {
+    /// The client has had too many unknown secrets looked up.
+    Refused(R),
+    /// Too many clients have secrets looked up at this time.
+    Busy,
+    /// The database's.
+    Store(store::Error),
+}
+
+impl<R> From<store::Error> for Unrecognised<R> {
+    fn from(error: store::Error) -> Self {
+        Self::Store(error)
+    }
 }
 
 /// Why a key was not made.
@@ -60,42 +109,78 @@ pub enum Error {
 impl Keys {
     /// Remembers nothing yet.
     pub fn new(pool: PgPool) -> Self {
-        Self { pool, remembered: Arc::default() }
+        Self { pool, remembered: Arc::default(), look_ups: Arc::new(Semaphore::new(LOOK_UPS)) }
     }
 
     /// The key with this secret. None: there is none, or it was revoked, at the latest 10 s ago.
     ///
     /// # Errors
-    /// The database's, where nothing young enough is remembered.
-    pub async fn authenticate(&self, bearer: &str) -> Result<Option<Key>, store::Error> {
+    /// See [`Unrecognised`]; none while something young enough is remembered.
+    pub async fn authenticate<U: UnknownKeys>(
+        &self,
+        bearer: &str,
+        unknown: &U,
+    ) -> Result<Option<Key>, Unrecognised<U::Refusal>> {
         if !looks_like_a_secret(bearer) {
             return Ok(None);
         }
         let digest = digest_of(bearer);
-        // Before the look-up, so that an entry's age counts from before its answer was made.
-        let now = Instant::now();
-        let known = match self.remembered().recall(&digest, now) {
-            Recall::Fresh(key) => return Ok(key),
-            Recall::Stale(key) => Some(key),
-            Recall::Nothing => None,
-        };
-        match (self.look_up(&digest).await, known) {
-            (Ok(key), _) => {
-                self.remembered().remember(digest, key, now);
-                Ok(key)
-            }
-            (Err(error), Some(key)) if error.is_unavailable() => {
-                self.remembered().refresh_failed(&digest);
-                Ok(key)
-            }
-            (Err(error), _) => Err(error),
+        let recalled = self.remembered().recall(&digest, Instant::now());
+        match recalled {
+            Recall::Fresh(key) => Ok(key),
+            Recall::Stale(key) => Ok(self.look_up_again(digest, key).await?),
+            // It was a key a while ago: its look-up is no guess.
+            Recall::Expired => Ok(self.look_up(digest).await?),
+            Recall::Nothing => self.look_up_unknown(digest, unknown).await,
         }
     }
 
-    async fn look_up(&self, digest: &SecretDigest) -> Result<Option<Key>, store::Error> {
+    /// Asks the database while something is known that holds without it too.
+    async fn look_up_again(
+        &self,
+        digest: SecretDigest,
+        known: Option<Key>,
+    ) -> Result<Option<Key>, store::Error> {
+        match self.look_up(digest).await {
+            Err(error) if error.is_unavailable() => {
+                self.remembered().refresh_failed(&digest);
+                Ok(known)
+            }
+            looked_up => looked_up,
+        }
+    }
+
+    /// Asks the database of a secret that may be made up. Those who wait with the same one share its look-up.
+    async fn look_up_unknown<U: UnknownKeys>(
+        &self,
+        digest: SecretDigest,
+        unknown: &U,
+    ) -> Result<Option<Key>, Unrecognised<U::Refusal>> {
+        unknown.check().map_err(Unrecognised::Refused)?;
+        let turn = timeout(LOOK_UP_WAIT, self.look_ups.acquire()).await;
+        let Ok(Ok(_turn)) = turn else { return Err(Unrecognised::Busy) };
+        if let Recall::Fresh(key) | Recall::Stale(key) = self.remembered().recall(&digest, Instant::now()) {
+            return Ok(key);
+        }
+        // Many may have waited.
+        unknown.check().map_err(Unrecognised::Refused)?;
+        let key = self.look_up(digest).await?;
+        if key.is_none() {
+            unknown.count();
+        }
+        Ok(key)
+    }
+
+    /// Asks the database, and remembers what it says.
+    async fn look_up(&self, digest: SecretDigest) -> Result<Option<Key>, store::Error> {
+        // Before the look-up, so that an entry's age counts from before its answer was made.
+        let now = Instant::now();
         let mut conn = self.pool.acquire().await?;
-        let found = store::keys::find_valid(&mut conn, digest).await?;
-        Ok(found.map(|key| Key { id: key.id, app: key.app, scopes: key.scopes }))
+        let found = store::keys::find_valid(&mut conn, &digest).await?;
+        drop(conn);
+        let key = found.map(|key| Key { id: key.id, app: key.app, scopes: key.scopes });
+        self.remembered().remember(digest, key, now);
+        Ok(key)
     }
 
     fn remembered(&self) -> std::sync::MutexGuard<'_, Remembered> {
@@ -168,8 +253,10 @@ struct Entry {
 enum Recall {
     /// Good enough.
     Fresh(Option<Key>),
-    /// Good enough, but who got this is the one to look again.
+    /// Good enough, but the request that got this is the one to look again.
     Stale(Option<Key>),
+    /// It was a key, too long ago.
+    Expired,
     /// Nothing that could still be believed.
     Nothing,
 }
@@ -178,6 +265,7 @@ impl Remembered {
     fn recall(&mut self, digest: &SecretDigest, now: Instant) -> Recall {
         let Some(entry) = self.0.get_mut(digest) else { return Recall::Nothing };
         match now.saturating_duration_since(entry.looked_up_at) {
+            age if age >= LIFE && entry.key.is_some() => Recall::Expired,
             age if age >= LIFE => Recall::Nothing,
             age if age >= FRESH && !entry.refreshing => {
                 entry.refreshing = true;
@@ -252,7 +340,10 @@ mod tests {
             Recall::Fresh(key),
             "one looks again, not all"
         );
-        assert_eq!(remembered.recall(&[1; 32], start + LIFE), Recall::Nothing);
+        assert_eq!(remembered.recall(&[1; 32], start + LIFE), Recall::Expired);
+        remembered.remember([3; 32], None, start);
+        assert_eq!(remembered.recall(&[3; 32], start + FRESH / 2), Recall::Fresh(None));
+        assert_eq!(remembered.recall(&[3; 32], start + LIFE), Recall::Nothing);
         assert_eq!(remembered.recall(&[2; 32], start), Recall::Nothing);
     }
 

@@ -24,6 +24,13 @@ pub(super) fn address(request: &Parts, trusted: &[Network]) -> Option<IpAddr> {
     Some(counted(origin(*peer, &named, trusted)))
 }
 
+/// The peer, if it passes on a client's address and is not trusted with that.
+pub(super) fn untrusted_proxy(request: &Parts, trusted: &[Network]) -> Option<IpAddr> {
+    let Peer(peer) = request.extensions.get()?;
+    let is_trusted = || trusted.iter().any(|network| network.contains(*peer));
+    (request.headers.contains_key(FORWARDED_FOR) && !is_trusted()).then(|| peer.to_canonical())
+}
+
 /// From the right, past every trusted proxy: what stands left of the first other one is its own invention. What is no
 /// address ends the way too; then the proxy that passed it on is who is counted.
 fn origin(peer: IpAddr, named: &[&[u8]], trusted: &[Network]) -> IpAddr {

@@ -4,6 +4,7 @@
 //! and by which device they speak of.
 
 mod client;
+mod proxies;
 mod window;
 
 use std::net::IpAddr;
@@ -13,12 +14,17 @@ use http::request::Parts;
 use tokio::time::Instant;
 
 use crate::domain::{AppId, DeviceToken, KeyId, Network, TokenDigest};
+use crate::registry::keys;
+use proxies::UntrustedProxies;
 use window::Windows;
 
 pub(super) use client::Peer;
 
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
+/// Look-ups of unknown keys for one client in a minute. Each is a query; a client with a wrong key repeats the same one,
+/// which is remembered.
+const UNKNOWN_KEYS_PER_MINUTE: u32 = 60;
 
 /// The limits, with what was asked lately.
 #[derive(Debug, Default)]
@@ -26,7 +32,9 @@ pub struct Rates {
     by_key: Option<Windows<KeyId>>,
     by_address: Option<Windows<(AppId, IpAddr)>>,
     by_token: Option<Windows<(AppId, TokenDigest)>>,
+    unknown_keys: Option<Windows<IpAddr>>,
     trusted_proxies: Vec<Network>,
+    untrusted_proxies: UntrustedProxies,
 }
 
 /// What is limited.
@@ -38,6 +46,8 @@ pub enum Scope {
     Address,
     /// Requests with a publishable key about one device token, in a minute.
     Token,
+    /// Requests with an unknown key from one address, in a minute.
+    UnknownKeys,
 }
 
 impl Scope {
@@ -45,7 +55,7 @@ impl Scope {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Key => "key",
-            Self::Address => "address",
+            Self::Address | Self::UnknownKeys => "address",
             Self::Token => "token",
         }
     }
@@ -56,6 +66,7 @@ impl Scope {
             Self::Key => "a second with one key",
             Self::Address => "a minute from one address",
             Self::Token => "a minute about one device token",
+            Self::UnknownKeys => "a minute with unknown keys from one address",
         }
     }
 }
@@ -89,8 +100,23 @@ impl Rates {
             by_key: requests_per_second.map(|limit| Windows::new(limit, SECOND)),
             by_address: register_per_minute.map(|limit| Windows::new(limit, MINUTE)),
             by_token: register_per_minute.map(|limit| Windows::new(limit, MINUTE)),
+            unknown_keys: Some(Windows::new(UNKNOWN_KEYS_PER_MINUTE, MINUTE)),
             trusted_proxies,
+            untrusted_proxies: UntrustedProxies::default(),
         }
+    }
+
+    /// Tells the operator, once, of a proxy that is not trusted, so that all of its clients are counted as one.
+    pub(super) fn note_proxy(&self, request: &Parts) {
+        if let Some(address) = client::untrusted_proxy(request, &self.trusted_proxies) {
+            self.untrusted_proxies.tell(address);
+        }
+    }
+
+    /// The limit of look-ups of unknown keys, for the client of a request.
+    pub(super) fn unknown_keys(&self, request: &Parts) -> UnknownKeys<'_> {
+        let client = client::address(request, &self.trusted_proxies);
+        UnknownKeys(self.unknown_keys.as_ref().zip(client))
     }
 
     /// Counts a request with a secret key.
@@ -118,6 +144,27 @@ impl Rates {
     /// There were too many.
     pub fn take_token(&self, app: AppId, token: &DeviceToken) -> Result<(), TooFast> {
         take(self.by_token.as_ref(), (app, token.digest()), Scope::Token)
+    }
+}
+
+/// Look-ups of unknown keys, of one client; none: they are not limited.
+#[derive(Debug)]
+pub(super) struct UnknownKeys<'a>(Option<(&'a Windows<IpAddr>, IpAddr)>);
+
+impl keys::UnknownKeys for UnknownKeys<'_> {
+    type Refusal = TooFast;
+
+    fn check(&self) -> Result<(), TooFast> {
+        let Some((windows, client)) = &self.0 else { return Ok(()) };
+        let checked = windows.check(client, Instant::now());
+        checked.map_err(|wait| TooFast { limit: windows.limit(), scope: Scope::UnknownKeys, wait })
+    }
+
+    fn count(&self) {
+        if let Some((windows, client)) = &self.0 {
+            // One more than the limit changes nothing.
+            let _full = windows.take(*client, Instant::now());
+        }
     }
 }
 

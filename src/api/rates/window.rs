@@ -37,6 +37,15 @@ impl<K: Eq + Hash> Windows<K> {
         self.limit
     }
 
+    /// Would a request be taken? On a refusal, how long until one is.
+    pub(super) fn check(&self, client: &K, now: Instant) -> Result<(), Duration> {
+        let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        match open.get(client) {
+            Some(window) if window.ends > now && window.taken >= self.limit => Err(window.ends - now),
+            _ => Ok(()),
+        }
+    }
+
     /// Counts a request; on a refusal, how long until one is taken again. What is refused doesn't count.
     pub(super) fn take(&self, client: K, now: Instant) -> Result<(), Duration> {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
@@ -73,6 +82,8 @@ mod tests {
         for _ in 0..3 {
             assert_eq!(windows.take("a", start + MINUTE / 2), Err(MINUTE / 2));
         }
+        assert_eq!(windows.check(&"a", start + MINUTE / 2), Err(MINUTE / 2));
+        assert_eq!((windows.check(&"b", start), windows.check(&"a", start + MINUTE)), (Ok(()), Ok(())));
         assert_eq!(windows.take("b", start + MINUTE / 2), Ok(()));
         for _ in 0..2 {
             assert_eq!(windows.take("a", start + MINUTE), Ok(()));

@@ -17,17 +17,17 @@ async fn a_key_is_recognised_by_its_secret_until_it_is_revoked() {
     assert!(secret.starts_with("pushpost_sk_"));
 
     let recognised = Keys::new(database.pool.clone());
-    let key = recognised.authenticate(&secret).await.unwrap().unwrap();
+    let key = recognised.authenticate(&secret, &()).await.unwrap().unwrap();
     assert_eq!((key.id, key.app, key.scopes), (id, app.id, scopes));
     let mut wrong = secret.clone();
     let flipped = if wrong.pop() == Some('0') { '1' } else { '0' };
     wrong.push(flipped);
-    assert_eq!(recognised.authenticate(&wrong).await.unwrap(), None);
-    assert_eq!(recognised.authenticate("").await.unwrap(), None);
+    assert_eq!(recognised.authenticate(&wrong, &()).await.unwrap(), None);
+    assert_eq!(recognised.authenticate("", &()).await.unwrap(), None);
 
     assert!(keys::revoke(&mut conn, id).await.unwrap());
     assert!(!keys::revoke(&mut conn, KeyId::random()).await.unwrap());
-    assert_eq!(Keys::new(database.pool.clone()).authenticate(&secret).await.unwrap(), None);
+    assert_eq!(Keys::new(database.pool.clone()).authenticate(&secret, &()).await.unwrap(), None);
     let listed = keys::list(&mut conn).await.unwrap();
     assert_eq!(listed.len(), 1);
     assert_eq!((listed[0].app.as_str(), listed[0].name.as_deref()), ("shop", Some("backend")));
@@ -42,10 +42,10 @@ async fn what_was_recognised_is_not_asked_again_at_once() {
     let (_, secret) = keys::create(&mut conn, "shop", scopes, None).await.unwrap();
     assert!(secret.starts_with("pushpost_pk_"));
     let recognised = Keys::new(database.pool.clone());
-    let key = recognised.authenticate(&secret).await.unwrap();
+    let key = recognised.authenticate(&secret, &()).await.unwrap();
     assert!(key.is_some());
     sqlx::query("delete from api_keys").execute(&mut *conn).await.unwrap();
-    assert_eq!(recognised.clone().authenticate(&secret).await.unwrap(), key);
+    assert_eq!(recognised.clone().authenticate(&secret, &()).await.unwrap(), key);
 }
 
 #[tokio::test]

@@ -152,3 +152,43 @@ async fn no_more_is_taken_than_may_wait() {
     stage.until_count("select count(*) from jobs", 0).await;
     stage.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn made_up_keys_are_looked_up_so_often_and_hold_nobody_else_back() {
+    let stage = deaf(&[("SERVER__TRUSTED_PROXIES", "127.0.0.0/8")]).await;
+    let s = key(&stage, "devices").await;
+    let ask = async |secret: &str, from: &str| {
+        Ask::get(DEVICES).key(secret).header("x-forwarded-for", from).of(&stage).await
+    };
+    assert_eq!(ask(&s, "192.0.2.1").await.status, 200);
+    let guess = |n: usize| format!("pushpost_sk_{n:064x}");
+    let mut refused = None;
+    for n in 0..61 {
+        let answer = ask(&guess(n), "192.0.2.1").await;
+        match n < 60 {
+            true => assert_problem(&answer, 401, "unauthenticated", &json!([])),
+            false => refused = Some(answer),
+        }
+    }
+    assert!((1..=60).contains(&assert_rate_limited(&refused.unwrap(), 60, "address")));
+    assert_eq!(ask(&s, "192.0.2.1").await.status, 200, "a key that is known");
+    assert_eq!(ask(&guess(0), "192.0.2.1").await.status, 401, "a guess that is remembered");
+    assert_eq!(ask(&guess(99), "192.0.2.2").await.status, 401, "another client");
+    stage.stop_undecided().await;
+}
+
+/// A burst of requests with a key that is new to the node is no burst of guesses.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_requests_at_once_with_a_new_key_share_its_look_up() {
+    let stage = std::sync::Arc::new(deaf(&[]).await);
+    let (s, bad) = (key(&stage, "devices").await, format!("pushpost_sk_{}", "0b".repeat(32)));
+    let mut asked = JoinSet::new();
+    for (secret, status) in [(&s, 200), (&bad, 401)].into_iter().cycle().take(300) {
+        let (stage, secret) = (std::sync::Arc::clone(&stage), secret.clone());
+        asked.spawn(async move { (Ask::get(DEVICES).key(&secret).of(&stage).await.status, status) });
+    }
+    for (found, expected) in asked.join_all().await {
+        assert_eq!(found, expected);
+    }
+    std::sync::Arc::into_inner(stage).unwrap().stop_undecided().await;
+}
