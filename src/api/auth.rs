@@ -60,12 +60,17 @@ pub struct Caller<R> {
 
 /// What the request log says of the caller, once known.
 #[derive(Clone, Debug, Default)]
-pub(super) struct CallerNote(Arc<OnceLock<(Arc<App>, KeyId)>>);
+pub(super) struct CallerNote(Arc<OnceLock<(Arc<App>, KeyId, Scopes)>>);
 
 impl CallerNote {
     /// The caller, if its key was recognised.
-    pub(super) fn get(&self) -> Option<&(Arc<App>, KeyId)> {
-        self.0.get()
+    pub(super) fn get(&self) -> Option<(&App, KeyId)> {
+        self.0.get().map(|(app, key, _)| (&**app, *key))
+    }
+
+    /// Was there a key that may do more than an app may?
+    pub(super) fn may_do_more(&self) -> bool {
+        self.0.get().is_some_and(|(_, _, scopes)| !scopes.is_publishable())
     }
 }
 
@@ -79,7 +84,7 @@ impl<R: Right> FromRequestParts<State> for Caller<R> {
         let key = key.ok_or(ApiError::Unauthenticated)?;
         let app = state.apps.get(&key.app).ok_or(ApiError::Unauthenticated)?;
         if let Some(CallerNote(note)) = parts.extensions.get() {
-            note.get_or_init(|| (Arc::clone(app), key.id));
+            note.get_or_init(|| (Arc::clone(app), key.id, key.scopes));
         }
         if key.scopes.is_publishable() {
             state.rates.take_address(app.id, parts)?;

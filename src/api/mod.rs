@@ -3,6 +3,7 @@
 mod admin;
 pub mod auth;
 pub mod body;
+mod cors;
 mod delivery;
 pub mod devices;
 pub mod error;
@@ -26,9 +27,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::middleware::from_fn_with_state;
 use sqlx::PgPool;
 
-use crate::domain::{Apps, InstallationKey, Ttl};
+use crate::domain::{Apps, InstallationKey, Origin, Ttl};
 use crate::queue::accept::Acceptor;
 use crate::queue::backlog::Backlog;
 use crate::queue::wake::Waker;
@@ -65,6 +67,8 @@ pub struct Shared {
     pub rates: Arc<Rates>,
     /// How much may be asked.
     pub limits: Limits,
+    /// Whose pages may make the calls of a `register` key.
+    pub cors_origins: Arc<[Origin]>,
     /// How long a notification lives that does not say.
     pub default_ttl: Ttl,
     /// What `/readyz` says.
@@ -125,7 +129,13 @@ pub fn router(state: State, surface: Surface) -> Router {
         Surface::Internal => health.merge(admin::routes()),
         Surface::Health => health,
     };
-    request::surrounded(routes.fallback(|| async { ApiError::NotFound }).with_state(state))
+    let origins = Arc::clone(&state.cors_origins);
+    let routes = routes.fallback(|| async { ApiError::NotFound }).with_state(state);
+    if origins.is_empty() {
+        return request::surrounded(routes);
+    }
+    let preflight = from_fn_with_state(Arc::clone(&origins), cors::preflight);
+    request::surrounded(routes.layer(preflight)).layer(from_fn_with_state(origins, cors::mark))
 }
 
 #[cfg(test)]

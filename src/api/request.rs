@@ -81,6 +81,7 @@ pub(super) async fn surround(mut request: Request, next: Next) -> Response {
     if let Ok(value) = HeaderValue::from_str(&id) {
         response.headers_mut().insert(REQUEST_ID, value);
     }
+    response.extensions_mut().insert(note.clone());
     log(&method, route.as_ref().map(MatchedPath::as_str), response.status(), started.elapsed(), &id, &note);
     response
 }

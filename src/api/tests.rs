@@ -48,6 +48,7 @@ pub(super) fn shared() -> Shared {
         acceptor: Acceptor::closed(),
         backlog: Backlog::new(pool, 1_000),
         rates: Arc::default(),
+        cors_origins: Arc::default(),
         limits: Limits {
             body_bytes: 1000,
             targets: 10,

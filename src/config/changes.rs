@@ -35,6 +35,7 @@ impl Config {
             listen,
             internal_listen,
             trusted_proxies,
+            cors_origins,
             keep_alive
         );
         section!(changes, "database", &self.database, &new.database, applied [],

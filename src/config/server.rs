@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use super::section::Section;
-use crate::domain::Network;
+use crate::domain::{Network, Origin};
 
 /// `[server]`.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -17,6 +17,8 @@ pub struct ServerSettings {
     pub reload_interval: Duration,
     /// Whose `X-Forwarded-For` counts.
     pub trusted_proxies: Vec<Network>,
+    /// Whose pages may make the calls of a `register` key.
+    pub cors_origins: Vec<Origin>,
     /// How long a client's connection is kept after its last answer.
     pub keep_alive: Duration,
 }
@@ -28,6 +30,7 @@ impl Default for ServerSettings {
             internal_listen: None,
             reload_interval: Duration::from_secs(15),
             trusted_proxies: Vec::new(),
+            cors_origins: Vec::new(),
             keep_alive: Duration::from_secs(75),
         }
     }
@@ -45,6 +48,7 @@ impl ServerSettings {
                 default.reload_interval,
             ),
             trusted_proxies: section.parsed_list("trusted_proxies", Network::parse).unwrap_or_default(),
+            cors_origins: section.parsed_list("cors_origins", Origin::parse).unwrap_or_default(),
             keep_alive: section.duration("keep_alive", Duration::from_secs(1), default.keep_alive),
         };
         if settings

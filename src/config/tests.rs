@@ -98,6 +98,7 @@ fn the_environment_wins_over_the_file() {
         ("PUSHPOST__SERVER__TRUSTED_PROXIES", "10.0.0.0/8, ::1"),
         ("PUSHPOST__SERVER__RELOAD_INTERVAL", ""),
         ("PUSHPOST__SERVER__KEEP_ALIVE", "620s"),
+        ("PUSHPOST__SERVER__CORS_ORIGINS", "capacitor://localhost, https://app.example.com"),
         ("PUSHPOST__DATABASE__MIGRATE", "false"),
         ("PUSHPOST__DATABASE__DATA_DIR", "here"),
         ("PUSHPOST__LIMITS__TARGETS", "7"),
@@ -118,6 +119,8 @@ fn the_environment_wins_over_the_file() {
     assert!(config.server.trusted_proxies[0].contains([10, 1, 1, 1].into()));
     assert_eq!(config.server.reload_interval, Duration::from_secs(15));
     assert_eq!(config.server.keep_alive, Duration::from_secs(620));
+    let origins: Vec<_> = config.server.cors_origins.iter().map(|origin| origin.as_str()).collect();
+    assert_eq!(origins, ["capacitor://localhost", "https://app.example.com"]);
     assert!(!config.database.migrate);
     assert_eq!(config.database.data_dir, Path::new("here"));
     assert_eq!(config.database.url.as_ref().unwrap().expose(), "postgres://db/x");

@@ -157,6 +157,7 @@ impl Core {
             acceptor,
             backlog: Backlog::new(database.pool().clone(), config.limits.max_pending),
             rates: Arc::new(rates(config)),
+            cors_origins: config.server.cors_origins.as_slice().into(),
             limits: listeners.limits,
             default_ttl: config.delivery.default_ttl,
             health,

@@ -39,7 +39,7 @@ pub fn raise_descriptor_limit() {
 impl Connections {
     /// Shares out what the process has; warns where that is little.
     pub(super) fn share(config: &Config, role: Role) -> Self {
-        // No limit at all is more than anybody needs.
+        // Where there is no limit, CLIENTS_MAX is the only one.
         let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
         let others = others(config, role);
         let clients = clients(limit, others);

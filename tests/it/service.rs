@@ -69,6 +69,7 @@ impl Service {
             acceptor: Acceptor::closed(),
             backlog: Backlog::new(database.pool.clone(), 1_000_000),
             rates: Arc::default(),
+            cors_origins: Arc::default(),
             limits: Limits {
                 body_bytes: 1 << 20,
                 targets: 10_000,

@@ -3,6 +3,7 @@
 
 mod access;
 mod ask;
+mod cors;
 mod examples;
 mod form;
 mod fuzz;

@@ -1,0 +1,94 @@
+//! Which web pages may read our answers (CORS, <https://fetch.spec.whatwg.org/#http-cors-protocol>).
+//!
+//! Apps in a web view register from JavaScript, so a page's origin may be listed for the calls that a `register` key may
+//! make. No other call has these headers, and no answer to a key that may do more: such a key has no place in a page.
+
+use std::sync::Arc;
+
+use axum::extract::{self, Request};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use http::header::{
+    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
+    ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_METHOD, ORIGIN, VARY,
+};
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
+
+use super::auth::CallerNote;
+use crate::domain::Origin;
+
+/// The calls that a `register` key may make.
+const CALLS: [(&str, Method); 2] = [("/v1/devices", Method::PUT), ("/v1/devices/unregister", Method::POST)];
+const ALLOWED: HeaderValue =
+    HeaderValue::from_static("Authorization, Content-Type, Pushpost-User-Token, Request-Id");
+const EXPOSED: HeaderValue = HeaderValue::from_static("Request-Id, Retry-After");
+/// Seconds for which a page need not ask again; Chromium believes no longer time.
+const MAX_AGE: HeaderValue = HeaderValue::from_static("7200");
+
+/// The origins that are listed.
+pub(super) type Origins = Arc<[Origin]>;
+
+/// Answers what a browser asks ahead of a call. Within the layer that gives each answer its id.
+pub(super) async fn preflight(
+    extract::State(origins): extract::State<Origins>,
+    request: Request,
+    next: Next,
+) -> Response {
+    match asked(&request).filter(|_| listed(&origins, request.headers()).is_some()) {
+        Some(method) => {
+            let mut response = StatusCode::NO_CONTENT.into_response();
+            let headers = response.headers_mut();
+            headers.insert(ACCESS_CONTROL_ALLOW_METHODS, method);
+            headers.insert(ACCESS_CONTROL_ALLOW_HEADERS, ALLOWED);
+            headers.insert(ACCESS_CONTROL_MAX_AGE, MAX_AGE);
+            response
+        }
+        None => next.run(request).await,
+    }
+}
+
+/// Marks the answers to calls, errors too, for the origins that are listed. The outermost layer.
+pub(super) async fn mark(
+    extract::State(origins): extract::State<Origins>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let is_preflight = asked(&request).is_some();
+    if !is_preflight && !is_call(request.uri().path(), request.method()) {
+        return next.run(request).await;
+    }
+    let origin = listed(&origins, request.headers());
+    let mut response = next.run(request).await;
+    let caller = response.extensions_mut().remove::<CallerNote>();
+    if caller.is_some_and(|caller| caller.may_do_more()) {
+        return response;
+    }
+    // Caches must not give one page the answer to another.
+    response.headers_mut().append(VARY, HeaderValue::from_static("Origin"));
+    if let Some(origin) = origin {
+        response.headers_mut().insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+        if !is_preflight {
+            response.headers_mut().insert(ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSED);
+        }
+    }
+    response
+}
+
+fn is_call(path: &str, method: &Method) -> bool {
+    CALLS.iter().any(|call| *call == (path, method.clone()))
+}
+
+/// The method of the call that a preflight asks for, if there is such a call.
+fn asked(request: &Request) -> Option<HeaderValue> {
+    let method = request.headers().get(ACCESS_CONTROL_REQUEST_METHOD)?;
+    let path = request.uri().path();
+    let is_asked = |call: &&(&str, Method)| call.0 == path && method.as_bytes() == call.1.as_str().as_bytes();
+    (request.method() == Method::OPTIONS && CALLS.iter().any(|call| is_asked(&call))).then(|| method.clone())
+}
+
+/// The request's one origin, if it is listed.
+fn listed(origins: &Origins, headers: &HeaderMap) -> Option<HeaderValue> {
+    let mut sent = headers.get_all(ORIGIN).iter();
+    let (Some(origin), None) = (sent.next(), sent.next()) else { return None };
+    origins.iter().any(|listed| listed.as_str().as_bytes() == origin.as_bytes()).then(|| origin.clone())
+}
