@@ -36,7 +36,7 @@ const STREAMS: &[&str] = &[devices::import::PATH];
 #[derive(Clone, Debug)]
 pub(super) struct RequestId(pub(super) String);
 
-/// A handler panicked. What it said stays in the panic hook's line.
+/// A handler panicked. The panic's own line in the log says where.
 #[derive(Debug, thiserror::Error)]
 #[error("a handler panicked")]
 struct Panicked;

@@ -58,10 +58,18 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             return if asked { ExitCode::SUCCESS } else { ExitCode::from(USAGE) };
         }
     };
+    let log = match telemetry::start(cli.command.reader(), |name| std::env::var(name).ok()) {
+        Ok(log) => log,
+        Err(error) => {
+            let failure = Failure::usage(error);
+            eprintln!("{failure}");
+            return failure.code();
+        }
+    };
     match cli.command.run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            eprintln!("{failure}");
+            log.print(&failure);
             failure.code()
         }
     }
@@ -69,7 +77,6 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 
 impl Command {
     fn run(self) -> Result<(), Failure> {
-        telemetry::start(self.reader(), |name| std::env::var(name).ok()).map_err(Failure::usage)?;
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
         runtime.context("cannot start the runtime")?.block_on(async {
             match self {

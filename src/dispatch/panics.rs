@@ -1,7 +1,6 @@
 //! A panic while one device is attempted, or one notification is rendered, stays with that one (docs/queue.md 22).
 //!
-//! What panicked is not in the log, since a panic's text may quote what a notification says; the panic's own line on
-//! stderr has its place in the code.
+//! The panic's own line in the log has its place in the code, and not its text, which may quote what a notification says.
 
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -98,7 +98,10 @@ impl Reloader {
     /// `asked`: somebody waits for a word, even if it is an old one.
     async fn turn(&mut self, asked: bool) -> anyhow::Result<()> {
         let sources = self.reload.sources.clone();
-        let (content, config) = spawn_blocking(move || sources.read()).await?;
+        let (content, config) = spawn_blocking(move || sources.read()).await.map_err(|_| {
+            // The error would quote the panic, which may hold a secret.
+            anyhow::anyhow!("reading the configuration panicked")
+        })?;
         if !asked && self.broken == Some(content) {
             return Ok(());
         }

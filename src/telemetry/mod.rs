@@ -1,14 +1,23 @@
 //! The log: what is written, where, and in which form.
 //!
 //! Lines go to stderr, since stdout is for data. A line's message is readable by itself, and what it is about are
-//! fields, so that it can be searched for. Device tokens, keys and texts of notifications are in neither.
+//! fields, so that it can be searched for. Device tokens, keys and texts of notifications are in neither. A service's
+//! lines are written by a thread of their own, so that nothing waits for whoever reads them.
 
+mod levels;
+mod panics;
+mod queue;
+
+use std::fmt::Display;
 use std::io::IsTerminal as _;
 
-use tracing_subscriber::EnvFilter;
-use tracing_subscriber::filter::filter_fn;
+use tracing_subscriber::filter::{Targets, filter_fn};
+use tracing_subscriber::fmt::writer::BoxMakeWriter;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
+
+pub use levels::BadLevels;
+use queue::Queue;
 
 /// What the service logs where nobody says otherwise.
 const SERVICE: &str = "info,sqlx=warn";
@@ -38,36 +47,78 @@ pub enum Format {
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum Error {
     /// Not a list of levels.
-    #[error("{variable} is not a list of levels such as \"info,pushpost=debug\"")]
+    #[error("{variable}: {fault}")]
     Levels {
         /// Where it was said.
         variable: &'static str,
+        /// What is wrong with it.
+        fault: BadLevels,
     },
     /// Not a format.
     #[error("PUSHPOST_LOG_FORMAT must be \"text\" or \"json\"")]
     Format,
-    /// Somebody was there before.
+    /// There is a log already.
     #[error("the log was set up twice")]
     Twice,
+    /// The system gives no thread for the log.
+    #[error("there is no thread for the log")]
+    Thread,
+}
+
+/// The log. To be kept until the process ends: dropping it waits, but not for long, until all lines are written.
+#[derive(Debug)]
+pub struct Log(Option<Queue>);
+
+impl Log {
+    /// Writes a line that is no event, behind all events.
+    pub fn print(&self, line: impl Display) {
+        let line = format!("{line}\n");
+        match &self.0 {
+            Some(queue) => queue.push(line.as_bytes()),
+            None => {
+                // Where stderr is gone, there is nobody to tell.
+                let _gone = std::io::Write::write_all(&mut std::io::stderr(), line.as_bytes());
+            }
+        }
+    }
+}
+
+impl Drop for Log {
+    fn drop(&mut self) {
+        if let Some(queue) = &self.0 {
+            queue.flush();
+        }
+    }
 }
 
 /// Starts the log. `variable` reads the environment: `PUSHPOST_LOG` (else `RUST_LOG`) gives the levels,
-/// `PUSHPOST_LOG_FORMAT` the format, and `NO_COLOR` takes the colours away.
+/// `PUSHPOST_LOG_FORMAT` the format, and `NO_COLOR` takes the colours away. From now on panics are in the log too.
 ///
 /// # Errors
 /// A variable says what can't be, or there is a log already.
-pub fn start(reader: Reader, variable: impl Fn(&str) -> Option<String>) -> Result<(), Error> {
+pub fn start(reader: Reader, variable: impl Fn(&str) -> Option<String>) -> Result<Log, Error> {
     let variable = |name: &str| variable(name).filter(|value| !value.is_empty());
     let terminal = std::io::stderr().is_terminal();
-    let filter = levels(reader, &variable)?;
-    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let levels = levels(reader, &variable)?;
+    let format = format(reader, variable("PUSHPOST_LOG_FORMAT").as_deref(), terminal)?;
+    let (log, writer) = match reader {
+        Reader::Service => {
+            let queue = Queue::start(std::io::stderr()).map_err(|_| Error::Thread)?;
+            (Log(Some(queue.clone())), BoxMakeWriter::new(queue))
+        }
+        // A person waits for a command, and sees its progress on the same screen.
+        Reader::Command => (Log(None), BoxMakeWriter::new(std::io::stderr)),
+    };
+    let lines = tracing_subscriber::fmt::layer().with_writer(writer);
     let all =
-        tracing_subscriber::registry().with(filter).with(filter_fn(|line| !tells_secrets(line.target())));
-    let started = match format(reader, variable("PUSHPOST_LOG_FORMAT").as_deref(), terminal)? {
+        tracing_subscriber::registry().with(levels).with(filter_fn(|line| !tells_secrets(line.target())));
+    let started = match format {
         Format::Json => all.with(lines.json().flatten_event(true).with_span_list(false)).try_init(),
         Format::Text => all.with(lines.with_ansi(terminal && variable("NO_COLOR").is_none())).try_init(),
     };
-    started.map_err(|_| Error::Twice)
+    started.map_err(|_| Error::Twice)?;
+    panics::log_panics();
+    Ok(log)
 }
 
 /// Libraries that write access tokens, assertions or whole headers when they are asked for details: nobody can ask.
@@ -75,16 +126,19 @@ fn tells_secrets(target: &str) -> bool {
     ["yup_oauth2", "h2::hpack"].iter().any(|secretive| target.starts_with(secretive))
 }
 
-fn levels(reader: Reader, variable: &impl Fn(&str) -> Option<String>) -> Result<EnvFilter, Error> {
-    for name in ["PUSHPOST_LOG", "RUST_LOG"] {
-        if let Some(levels) = variable(name) {
-            return EnvFilter::try_new(levels).map_err(|_| Error::Levels { variable: name });
-        }
-    }
-    Ok(EnvFilter::new(match reader {
+fn levels(reader: Reader, variable: &impl Fn(&str) -> Option<String>) -> Result<Targets, Error> {
+    let base = match reader {
         Reader::Service => SERVICE,
         Reader::Command => COMMAND,
-    }))
+    };
+    // What stands in RUST_LOG may be meant for other programs.
+    for (name, foreign) in [("PUSHPOST_LOG", false), ("RUST_LOG", true)] {
+        if let Some(text) = variable(name) {
+            let levels = levels::parse(&text, base, foreign);
+            return levels.map_err(|fault| Error::Levels { variable: name, fault });
+        }
+    }
+    Ok(base.parse().expect("our own levels are right"))
 }
 
 /// A service whose lines nobody watches writes JSON; everybody else is a person.
@@ -123,12 +177,14 @@ mod tests {
         let levels = |env: &[(&str, &str)]| {
             let find =
                 |name: &str| env.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned());
-            super::levels(Reader::Service, &find).map(|filter| filter.to_string())
+            super::levels(Reader::Service, &find)
         };
-        assert_eq!(levels(&[]), Ok("sqlx=warn,info".to_owned()));
-        assert_eq!(levels(&[("RUST_LOG", "debug")]), Ok("debug".to_owned()));
-        assert_eq!(levels(&[("RUST_LOG", "debug"), ("PUSHPOST_LOG", "error")]), Ok("error".to_owned()));
-        let wrong = levels(&[("PUSHPOST_LOG", "a=b=c")]);
-        assert_eq!(wrong, Err(Error::Levels { variable: "PUSHPOST_LOG" }));
+        let targets = |text: &str| Ok(text.parse::<Targets>().expect("levels"));
+        assert_eq!(levels(&[]), targets("sqlx=warn,info"));
+        assert_eq!(levels(&[("RUST_LOG", "debug")]), targets("debug"));
+        assert_eq!(levels(&[("RUST_LOG", "debug"), ("PUSHPOST_LOG", "error")]), targets("error"));
+        let wrong = levels(&[("PUSHPOST_LOG", "warning")]);
+        let fault = BadLevels::Level("warning".to_owned());
+        assert_eq!(wrong, Err(Error::Levels { variable: "PUSHPOST_LOG", fault }));
     }
 }

@@ -9,7 +9,7 @@ mod form;
 mod fuzz;
 mod head;
 mod limits;
+mod log;
 mod meaning;
 mod outage;
-mod secrets;
 mod wire;

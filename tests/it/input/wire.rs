@@ -9,7 +9,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Duration, timeout};
 
 use super::ask::{Ask, DEVICES, SEND, deaf, key, stored};
-use super::secrets::Log;
+use super::log::Log;
 use crate::whole::stage::Stage;
 
 async fn connect(stage: &Stage) -> TcpStream {

@@ -12,7 +12,8 @@ use pushpost::simulator::{Settings, Simulator};
 use reqwest::Client;
 use serde_json::Value;
 use tempfile::TempDir;
-use tokio::process::{Child, Command};
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::{Child, ChildStderr, Command};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::crash::site::signal;
@@ -26,7 +27,7 @@ const STEP: Duration = Duration::from_millis(25);
 
 /// What a process runs with. The folder is removed, and the process killed, when this is dropped.
 pub(crate) struct TestProcess {
-    _simulator: Simulator,
+    pub(crate) simulator: Simulator,
     pub(crate) database: TestDatabase,
     pub(crate) http: Client,
     folder: TempDir,
@@ -49,16 +50,7 @@ impl TestProcess {
             ("PUSHPOST__SERVER__LISTEN".to_owned(), "127.0.0.1:0".to_owned()),
             ("PUSHPOST__DATABASE__URL".to_owned(), database.url().to_owned()),
         ];
-        Self {
-            _simulator: simulator,
-            database,
-            http,
-            folder,
-            variables,
-            descriptors: None,
-            child: None,
-            address: None,
-        }
+        Self { simulator, database, http, folder, variables, descriptors: None, child: None, address: None }
     }
 
     /// Sets a variable of the process.
@@ -85,6 +77,23 @@ impl TestProcess {
         let line = self.until_logged("listening on http://").await;
         self.listens(&line);
         self.until_ready().await;
+    }
+
+    /// Starts the process with its log in a pipe, reads it as far as the service's address, and waits until it is ready.
+    /// What comes behind stays unread in the pipe.
+    pub(crate) async fn serve_into_pipe(&mut self) -> BufReader<ChildStderr> {
+        self.spawn(Stdio::piped());
+        let stderr = self.child.as_mut().unwrap().stderr.take().unwrap();
+        let mut stderr = BufReader::new(stderr);
+        let mut line = String::new();
+        while !line.contains("listening on http://") {
+            line.clear();
+            let read = timeout(PATIENCE, stderr.read_line(&mut line)).await.expect("it starts").unwrap();
+            assert_ne!(read, 0, "the service ended at its start");
+        }
+        self.listens(&line);
+        self.until_ready().await;
+        stderr
     }
 
     fn spawn(&mut self, stderr: Stdio) {
@@ -189,8 +198,15 @@ impl TestProcess {
         self.ended().await
     }
 
+    /// Starts the process where it is to end by itself; answers how, and what it said.
+    pub(crate) async fn refuse(&mut self) -> (ExitStatus, String) {
+        let log = fs::File::options().create(true).append(true).open(self.log_path()).unwrap();
+        self.spawn(log.into());
+        (self.ended().await, self.log())
+    }
+
     /// Waits for the end.
-    pub(crate) async fn ended(&mut self) -> ExitStatus {
+    async fn ended(&mut self) -> ExitStatus {
         let ended = self.child.as_mut().unwrap().wait();
         timeout(PATIENCE, ended).await.expect("a service that was told to stop ends").unwrap()
     }

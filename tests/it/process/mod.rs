@@ -3,4 +3,5 @@
 
 mod child;
 mod descriptors;
+mod log;
 mod proxies;

@@ -1,0 +1,183 @@
+//! How much is logged: `info`, or by target, `info,pushpost::api=debug`.
+//!
+//! A word that is no level would be a target to `tracing`, and everything else would be off; so each word is checked.
+
+use std::fmt;
+
+use tracing_subscriber::filter::{LevelFilter, Targets};
+
+/// The levels, the most silent first.
+const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+/// Crates that say something worth reading; none that writes secrets when it is asked for details.
+const CRATES: [&str; 10] =
+    ["axum", "h2", "hyper", "hyper_util", "pushpost", "reqwest", "rustls", "sqlx", "tokio", "tower_http"];
+/// Modules of this crate.
+const MODULES: [&str; 15] = [
+    "api",
+    "cli",
+    "config",
+    "dispatch",
+    "domain",
+    "embedded_postgres",
+    "fanout",
+    "maintenance",
+    "provider",
+    "queue",
+    "registry",
+    "runtime",
+    "simulator",
+    "store",
+    "telemetry",
+];
+
+/// A list of levels that says what can't be.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum BadLevels {
+    /// There is nothing in it.
+    #[error("it names no level; {allowed}", allowed = allowed())]
+    Empty,
+    /// Not a level.
+    #[error("{0:?} is no level{hint}; {allowed}", hint = suggestion(.0, &LEVELS), allowed = allowed())]
+    Level(String),
+    /// A target without a level.
+    #[error("{0:?} is a target and needs a level, such as \"{0}=debug\"; {allowed}", allowed = allowed())]
+    Bare(String),
+    /// Not a target.
+    #[error("{0:?} is no target{hint}; {allowed}", hint = suggestion(.0, &CRATES), allowed = allowed())]
+    Target(String),
+}
+
+/// Reads a list of levels. Where it has targets only, `base` holds for the others. Targets of other programs are
+/// accepted only where `foreign` says so, since they change nothing.
+///
+/// # Errors
+/// See [`BadLevels`].
+pub(super) fn parse(text: &str, base: &str, foreign: bool) -> Result<Targets, BadLevels> {
+    let parts: Vec<&str> = text.split(',').map(str::trim).filter(|part| !part.is_empty()).collect();
+    if parts.is_empty() {
+        return Err(BadLevels::Empty);
+    }
+    let mut targets = Vec::new();
+    let mut default = None;
+    for part in parts {
+        match part.split_once('=') {
+            None => default = Some(bare(part)?),
+            Some((target, word)) => {
+                if !foreign && !is_target(target.trim()) {
+                    return Err(BadLevels::Target(target.trim().to_owned()));
+                }
+                let word = word.trim();
+                let level = level(word).ok_or_else(|| BadLevels::Level(word.to_owned()))?;
+                targets.push((target.trim().to_owned(), level));
+            }
+        }
+    }
+    let rest = match default {
+        Some(level) => Targets::new().with_default(level),
+        None => base.parse().expect("our own levels are right"),
+    };
+    Ok(rest.with_targets(targets))
+}
+
+fn bare(word: &str) -> Result<LevelFilter, BadLevels> {
+    level(word).ok_or_else(|| match is_target(word) {
+        true => BadLevels::Bare(word.to_owned()),
+        false => BadLevels::Level(word.to_owned()),
+    })
+}
+
+/// Words only: `tracing` reads numbers too, which mean something else to everybody else.
+fn level(word: &str) -> Option<LevelFilter> {
+    let is_level = LEVELS.iter().any(|level| level.eq_ignore_ascii_case(word));
+    is_level.then(|| word.parse().ok()).flatten()
+}
+
+fn is_target(target: &str) -> bool {
+    let mut path = target.split("::");
+    match (path.next(), path.next()) {
+        (Some("pushpost"), Some(module)) => MODULES.contains(&module),
+        (Some(name), _) => CRATES.contains(&name),
+        _ => false,
+    }
+}
+
+fn allowed() -> impl fmt::Display {
+    let (levels, crates) = (LEVELS.join(", "), CRATES.join(", "));
+    format!(
+        "levels are {levels}, alone or by target, such as \"info,pushpost::api=debug\"; targets are {crates} and their modules"
+    )
+}
+
+fn suggestion(word: &str, known: &[&str]) -> String {
+    let similarity = |name: &str| strsim::jaro_winkler(&word.to_ascii_lowercase(), name);
+    let nearest = known.iter().copied().max_by(|a, b| similarity(a).total_cmp(&similarity(b)));
+    match nearest.filter(|name| similarity(name) > 0.8) {
+        Some(name) => format!(" (did you mean {name:?}?)"),
+        None => String::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BASE: &str = "info,sqlx=warn";
+
+    fn read(text: &str) -> Result<String, String> {
+        parse(text, BASE, false).map(|levels| levels.to_string()).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn levels_are_read_alone_and_by_target() {
+        let same = |text: &str, expected: &str| {
+            let expected: Targets = expected.parse().expect("levels");
+            assert_eq!(parse(text, BASE, false).expect("right"), expected, "{text}");
+        };
+        same("debug", "debug");
+        same(" WARN , pushpost::api=Trace,", "warn,pushpost::api=trace");
+        same("pushpost::api::serve=debug", "info,sqlx=warn,pushpost::api::serve=debug");
+        same("sqlx=info", "info,sqlx=info");
+        same("off", "off");
+    }
+
+    #[test]
+    fn what_is_no_level_and_no_target_is_told_with_what_is_allowed() {
+        let warning = read("warning").expect_err("no level");
+        assert!(
+            warning.starts_with(r#""warning" is no level (did you mean "warn"?); levels are off, "#),
+            "{warning}"
+        );
+        assert!(warning.contains("targets are axum, h2"), "{warning}");
+        for (text, begin) in [
+            ("information", r#""information" is no level (did you mean "info"?); "#),
+            ("3", r#""3" is no level; "#),
+            ("info,pushpost=verbose", r#""verbose" is no level; "#),
+            ("pushpost", r#""pushpost" is a target and needs a level, such as "pushpost=debug"; "#),
+            ("pushpots=debug", r#""pushpots" is no target (did you mean "pushpost"?); "#),
+            ("pushpost::apj=debug", r#""pushpost::apj" is no target"#),
+            ("pushpost=info=debug", r#""info=debug" is no level"#),
+            ("[span]=debug", r#""[span]" is no target; "#),
+            ("yup_oauth2=debug", r#""yup_oauth2" is no target; "#),
+            (" , ", "it names no level; "),
+        ] {
+            let error = read(text).expect_err("wrong");
+            assert!(error.starts_with(begin), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn targets_of_other_programs_change_nothing_where_they_are_accepted() {
+        assert!(parse("info,another::program=debug", BASE, true).is_ok());
+        assert!(parse("warning", BASE, true).is_err());
+    }
+
+    #[test]
+    fn every_module_is_a_target() {
+        let library = include_str!("../lib.rs").lines();
+        let mut modules: Vec<_> = library
+            .filter_map(|line| line.trim_start_matches("pub ").strip_prefix("mod ")?.strip_suffix(';'))
+            .collect();
+        modules.sort_unstable();
+        assert_eq!(modules, MODULES);
+    }
+}

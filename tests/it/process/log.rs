@@ -1,0 +1,78 @@
+//! What becomes of a log that is not read, and of one that is asked for in words that nobody knows.
+
+use http::Method;
+use serde_json::json;
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::ChildStderr;
+use tokio::time::timeout;
+
+use super::child::{PATIENCE, TestProcess};
+
+const LOSS: &str = "log lines were dropped";
+
+/// Requests until more was logged than a pipe and a queue take, whoever reads.
+async fn log_much(process: &TestProcess, key: &str) {
+    // Each line names the request, and each request with all that is below it logs some thousand bytes.
+    for n in 0..600 {
+        let body = json!({"platform": "fcm", "token": format!("f{n}")});
+        let answer = process.ask(Method::PUT, "/v1/devices", key, Some(&body)).await;
+        assert!(answer.status.is_success(), "{answer:?}");
+    }
+}
+
+async fn until_lost(log: &mut BufReader<ChildStderr>) -> String {
+    let mut line = Vec::new();
+    loop {
+        line.clear();
+        let read = timeout(PATIENCE, log.read_until(b'\n', &mut line)).await.expect("it goes on").unwrap();
+        assert_ne!(read, 0, "the process is there");
+        let text = String::from_utf8_lossy(&line);
+        if text.contains(LOSS) {
+            return text.into_owned();
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_log_that_is_not_read_holds_up_nothing_and_its_loss_is_told_once() {
+    let mut process = TestProcess::set().await;
+    process.variable("PUSHPOST_LOG", "trace");
+    let mut log = process.serve_into_pipe().await;
+    let backend = process.key("devices").await;
+    log_much(&process, &backend).await;
+    let health = process.ask(Method::GET, "/healthz", &backend, None).await;
+    assert_eq!(health.status, 200);
+
+    let lost = until_lost(&mut log).await;
+    let (_, lines) = lost.split_once("\"lines\":").expect("JSON with a count");
+    let lines: u64 = lines.split(|c: char| !c.is_ascii_digit()).next().unwrap().parse().unwrap();
+    assert!(lines > 0, "{lost}");
+
+    // Not read again, and told to stop.
+    log_much(&process, &backend).await;
+    assert!(process.stop().await.success());
+    // What was in the pipe: nothing was told in between.
+    let mut rest = Vec::new();
+    timeout(PATIENCE, tokio::io::AsyncReadExt::read_to_end(&mut log, &mut rest))
+        .await
+        .expect("an end")
+        .unwrap();
+    assert!(!String::from_utf8_lossy(&rest).contains(LOSS));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_level_that_there_is_not_is_an_error_at_the_start() {
+    for (levels, said) in [
+        (
+            "warning",
+            r#"PUSHPOST_LOG: "warning" is no level (did you mean "warn"?); levels are off, error, warn, info, debug, trace"#,
+        ),
+        ("pushpots=debug", r#"PUSHPOST_LOG: "pushpots" is no target (did you mean "pushpost"?)"#),
+    ] {
+        let mut process = TestProcess::set().await;
+        process.variable("PUSHPOST_LOG", levels);
+        let (ended, log) = process.refuse().await;
+        assert_eq!(ended.code(), Some(64), "{log}");
+        assert!(log.contains(said), "{log}");
+    }
+}
