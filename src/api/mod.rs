@@ -67,7 +67,7 @@ pub struct Shared {
     pub rates: Arc<Rates>,
     /// How much may be asked.
     pub limits: Limits,
-    /// Whose pages may make the calls of a `register` key.
+    /// Origins of the pages that may make the calls of a `register` key.
     pub cors_origins: Arc<[Origin]>,
     /// How long a notification lives that does not say.
     pub default_ttl: Ttl,

@@ -17,7 +17,7 @@ pub struct ServerSettings {
     pub reload_interval: Duration,
     /// Whose `X-Forwarded-For` counts.
     pub trusted_proxies: Vec<Network>,
-    /// Whose pages may make the calls of a `register` key.
+    /// Origins of the pages that may make the calls of a `register` key.
     pub cors_origins: Vec<Origin>,
     /// How long a client's connection is kept after its last answer.
     pub keep_alive: Duration,

@@ -10,14 +10,31 @@ use chrono::{DateTime, Utc};
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Reason(String);
 
+/// In place of a word that can't be kept.
+const UNSPECIFIED: &str = "unspecified";
+
 impl Reason {
     /// Longest reason kept.
     pub const MAX: usize = 64;
+    /// Most digits of a provider's word.
+    const DIGITS_MAX: usize = 4;
 
     /// Keeps what is printable ASCII, cut at 64 characters.
     pub fn new(text: &str) -> Self {
         let kept: String = text.chars().filter(|c| matches!(c, ' '..='~')).take(Self::MAX).collect();
-        Self(if kept.is_empty() { "unspecified".to_owned() } else { kept })
+        Self(if kept.is_empty() { UNSPECIFIED.to_owned() } else { kept })
+    }
+
+    /// The same for what a provider wrote. A word is letters, `_` and few digits; all else may repeat a token, or what a
+    /// notification says, which must not be logged.
+    pub fn of_provider(text: &str) -> Self {
+        let reason = Self::new(text);
+        let is_word = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
+        let digits = reason.0.bytes().filter(u8::is_ascii_digit).count();
+        match reason.0.bytes().all(is_word) && digits <= Self::DIGITS_MAX {
+            true => reason,
+            false => Self(UNSPECIFIED.to_owned()),
+        }
     }
 
     /// The word.
@@ -155,5 +172,11 @@ mod tests {
         assert_eq!(Reason::new("Bad\u{0}De\u{e9}vice\nToken").as_str(), "BadDeviceToken");
         assert_eq!(Reason::new(&"x".repeat(500)).as_str().len(), Reason::MAX);
         assert_eq!(Reason::new("\u{0}").as_str(), "unspecified");
+        for word in ["BadDevice\u{0}Token", "SENDER_ID_MISMATCH", "invalid_grant", "503", "Http2Error"] {
+            assert_eq!(Reason::of_provider(word), Reason::new(word));
+        }
+        for other in ["c0ffee15c0ffee15", "Your code is 4938", "fcm:token", "a-b", ""] {
+            assert_eq!(Reason::of_provider(other).as_str(), "unspecified", "{other}");
+        }
     }
 }

@@ -34,11 +34,11 @@ impl Verdict {
     }
 
     pub(super) fn rejected(reason: &str) -> Self {
-        Self::keep(Outcome::Rejected { reason: Reason::new(reason) })
+        Self::keep(Outcome::Rejected { reason: Reason::of_provider(reason) })
     }
 
     pub(super) fn misconfigured(reason: &str, about: Misfit) -> Self {
-        Self::keep(Outcome::Misconfigured { reason: Reason::new(reason), about })
+        Self::keep(Outcome::Misconfigured { reason: Reason::of_provider(reason), about })
     }
 
     /// A retry after what the provider asked for, else after `otherwise`, which tells whose fault it is.
@@ -49,7 +49,7 @@ impl Verdict {
             Floor::None => Fault::Connection,
         };
         let floor = asked.map_or(otherwise, Floor::Exactly);
-        Self::keep(Outcome::RetryTarget { reason: Reason::new(reason), floor, fault })
+        Self::keep(Outcome::RetryTarget { reason: Reason::of_provider(reason), floor, fault })
     }
 
     #[cfg(test)]
@@ -59,7 +59,7 @@ impl Verdict {
 
     /// A verdict on the token without a time of its own.
     pub(super) fn dead(reason: &str, certainty: Certainty) -> Self {
-        Self::keep(Outcome::TokenDead { reason: Reason::new(reason), since: None, certainty })
+        Self::keep(Outcome::TokenDead { reason: Reason::of_provider(reason), since: None, certainty })
     }
 
     pub(super) fn retire(self) -> Self {

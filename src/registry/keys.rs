@@ -20,7 +20,8 @@ const LIFE: Duration = Duration::from_secs(10);
 const FRESH: Duration = Duration::from_secs(5);
 /// Most secrets remembered, known or not.
 const CAPACITY: usize = 10_000;
-/// Look-ups at a time of secrets of which nothing is known: whoever makes secrets up leaves the other connections alone.
+/// Look-ups at a time of secrets of which nothing is known: a client that makes secrets up leaves the other connections
+/// alone.
 const LOOK_UPS: usize = 2;
 /// Longest wait for one of them; as long as for a connection.
 const LOOK_UP_WAIT: Duration = Duration::from_secs(5);
@@ -150,7 +151,7 @@ impl Keys {
         }
     }
 
-    /// Asks the database of a secret that may be made up. Those who wait with the same one share its look-up.
+    /// Asks the database of a secret that may be made up. Requests that wait with the same secret share its look-up.
     async fn look_up_unknown<U: UnknownKeys>(
         &self,
         digest: SecretDigest,

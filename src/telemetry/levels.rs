@@ -86,7 +86,7 @@ fn bare(word: &str) -> Result<LevelFilter, BadLevels> {
     })
 }
 
-/// Words only: `tracing` reads numbers too, which mean something else to everybody else.
+/// Words only: `tracing` reads numbers too, and its numbers are not those of syslog.
 fn level(word: &str) -> Option<LevelFilter> {
     let is_level = LEVELS.iter().any(|level| level.eq_ignore_ascii_case(word));
     is_level.then(|| word.parse().ok()).flatten()

@@ -2,7 +2,7 @@
 //!
 //! Lines go to stderr, since stdout is for data. A line's message is readable by itself, and what it is about are
 //! fields, so that it can be searched for. Device tokens, keys and texts of notifications are in neither. A service's
-//! lines are written by a thread of their own, so that nothing waits for whoever reads them.
+//! lines are written by a thread of their own, so that nothing waits for their reader.
 
 mod levels;
 mod panics;
@@ -76,7 +76,7 @@ impl Log {
         match &self.0 {
             Some(queue) => queue.push(line.as_bytes()),
             None => {
-                // Where stderr is gone, there is nobody to tell.
+                // An error of stderr can be told nowhere.
                 let _gone = std::io::Write::write_all(&mut std::io::stderr(), line.as_bytes());
             }
         }

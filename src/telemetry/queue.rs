@@ -1,11 +1,10 @@
 //! Lines on their way to stderr, written by a thread of its own.
 //!
-//! Who reads stderr may stop reading (a log driver that is stuck), and then a write waits until the reader goes on. A
+//! The reader of stderr may stop (a log driver that is stuck), and then a write waits until the reader goes on. A
 //! request, a lane or a shutdown must not wait for that. So a line goes into a queue of limited size; when the queue is
 //! full, lines are dropped and counted, and the loss is logged once the reader goes on.
 //!
-//! `tracing-appender` has such a queue, but limits lines instead of bytes, and its count of dropped lines is told by
-//! nobody.
+//! `tracing-appender` has such a queue, but limits lines instead of bytes, and only counts what it drops.
 
 use std::io::{self, ErrorKind, Write};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -79,7 +78,7 @@ impl Queue {
         let mut batch = Vec::new();
         loop {
             self.take(&mut batch);
-            // Where nobody reads any more, there is nobody to tell.
+            // An error of stderr can be told nowhere.
             let _lost = write(&mut out, &batch);
             let dropped = self.told_dropped();
             if dropped > 0 {

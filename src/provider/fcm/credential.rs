@@ -118,8 +118,10 @@ fn of_oauth(error: &Error) -> TokenError {
     let unavailable = |text: &str| TokenError::Unavailable(Reason::new(text));
     match error {
         Error::AuthError(said) => match said.error {
-            AuthErrorCode::Other(_) | AuthErrorCode::ExpiredToken => unavailable(said.error.as_str()),
-            _ => TokenError::Rejected(Reason::new(said.error.as_str())),
+            AuthErrorCode::Other(_) | AuthErrorCode::ExpiredToken => {
+                TokenError::Unavailable(Reason::of_provider(said.error.as_str()))
+            }
+            _ => TokenError::Rejected(Reason::of_provider(said.error.as_str())),
         },
         Error::HttpError(_) | Error::HttpClientError(_) => unavailable("token endpoint: connection failed"),
         Error::JSONError(_) => unavailable("token endpoint: not an OAuth answer"),

@@ -1,4 +1,4 @@
-//! What becomes of a log that is not read, and of one that is asked for in words that nobody knows.
+//! What becomes of a log that is not read, and of a level that there is not.
 
 use http::Method;
 use serde_json::json;
@@ -10,7 +10,7 @@ use super::child::{PATIENCE, TestProcess};
 
 const LOSS: &str = "log lines were dropped";
 
-/// Requests until more was logged than a pipe and a queue take, whoever reads.
+/// Requests, until more was logged than a pipe and a queue take.
 async fn log_much(process: &TestProcess, key: &str) {
     // Each line names the request, and each request with all that is below it logs some thousand bytes.
     for n in 0..600 {

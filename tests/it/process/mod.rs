@@ -5,3 +5,4 @@ mod child;
 mod descriptors;
 mod log;
 mod proxies;
+mod secrets;

@@ -114,7 +114,7 @@ fn by_class(
 fn gone(reason: &str, answer: &Value, certainty: Certainty) -> Outcome {
     let since = answer.get("timestamp").and_then(Value::as_i64).filter(|millis| *millis > 0);
     let since = since.and_then(DateTime::from_timestamp_millis);
-    Outcome::TokenDead { reason: Reason::new(reason), since, certainty }
+    Outcome::TokenDead { reason: Reason::of_provider(reason), since, certainty }
 }
 
 #[cfg(test)]

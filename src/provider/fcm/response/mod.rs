@@ -118,7 +118,7 @@ fn by_class(status: StatusCode, answer: &Answer, traits: Traits) -> Verdict {
         403 | 404 => Verdict::misconfigured(word, Misfit::Credential),
         408 | 425 => Verdict::retry_after(word, answer.asked, Floor::ServerError),
         429 => Verdict::keep(Outcome::RetryLane {
-            reason: Reason::new(word),
+            reason: Reason::of_provider(word),
             cause: LaneCause::Throttled,
             after: Some(answer.asked.unwrap_or(PROJECT_WAIT)),
         }),
