@@ -106,7 +106,9 @@ impl Loader {
             for ticket in job.tickets {
                 let device = found.get(ticket.device());
                 let ending = match plan {
-                    _ if read.cancelled.contains(&notification) => Some(cancelled("requested")),
+                    _ if read.cancelled.contains(&notification) => {
+                        Some(cancelled(&job.held.job, "requested"))
+                    }
                     None => Some(rejected("internal", false)),
                     Some(plan) => {
                         let addressed = read.users.get(&(notification, ticket.device()));
@@ -215,9 +217,9 @@ pub(super) fn end_at_load(
     addressed: Option<&UserId>,
     device: Option<&LoadedDevice>,
 ) -> Option<Ending> {
-    let Some(device) = device else { return Some(cancelled("device_gone")) };
+    let Some(device) = device else { return Some(cancelled(job, "device_gone")) };
     if plan.by_user && addressed.is_some() && addressed != device.user.as_ref() {
-        return Some(cancelled("user_changed"));
+        return Some(cancelled(job, "user_changed"));
     }
     if device.quarantined {
         return Some(unsent(DeliveryStatus::TokenDead, "quarantined"));
@@ -244,6 +246,11 @@ fn unsent(status: DeliveryStatus, reason: &str) -> Ending {
     Ending::Final { status, attempted: false, reason: Some(Reason::new(reason)), provider_id: None }
 }
 
-fn cancelled(reason: &str) -> Ending {
-    unsent(DeliveryStatus::Cancelled, reason)
+/// `cancelled` says that no provider took it; where an attempt is in doubt it is `unknown` (docs/queue.md 12d).
+fn cancelled(job: &Job, reason: &str) -> Ending {
+    if job.doubts() == 0 {
+        return unsent(DeliveryStatus::Cancelled, reason);
+    }
+    let reason = Some(Reason::new("no_answer"));
+    Ending::Final { status: DeliveryStatus::Unknown, attempted: job.in_doubt, reason, provider_id: None }
 }

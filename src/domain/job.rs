@@ -47,6 +47,8 @@ pub struct Job {
     pub attempt: u16,
     /// How many of the attempts so far may have been sent without an answer.
     pub unsure: u16,
+    /// The present attempt may have been made already, by a node that died with the job in hand.
+    pub in_doubt: bool,
     /// How often its node died with it and nothing of it recorded: see [`Suspicion`].
     pub lost: u16,
     /// Since when it could be sent (Postgres's clock).
@@ -79,6 +81,12 @@ pub enum Suspicion {
 }
 
 impl Job {
+    /// How many attempts may have been sent without an answer, the present one among them. While there is any, no device of
+    /// the job ends as `expired` or `cancelled`.
+    pub fn doubts(&self) -> u16 {
+        self.unsure.saturating_add(u16::from(self.in_doubt))
+    }
+
     /// What its losses say about it.
     pub fn suspicion(&self) -> Suspicion {
         match self.lost {

@@ -4,7 +4,8 @@ use sqlx::PgConnection;
 
 use super::Error;
 
-/// Ends up to `limit` waiting jobs whose time has run out: `expired`, or `unknown` where an attempt may have been sent.
+/// Ends up to `limit` waiting jobs whose time has run out: `expired`, or `unknown` where an attempt may have been sent,
+/// be it by a node that died since.
 /// Leased jobs are their holder's to end. Returns how many.
 ///
 /// A trial that nobody made within a minute, since its lane stopped meanwhile, is over too: what the first environment
@@ -26,7 +27,7 @@ pub async fn expire(conn: &mut PgConnection, limit: i64) -> Result<u64, Error> {
           select g.*, case when g.done is null then g.devices else
                    array(select d from unnest(g.devices) with ordinality as u(d, o)
                          where get_bit(g.done, o::int - 1) = 0 order by o) end as left_over,
-                 case when trial_since is not null then 3 when unsure > 0 then 6 else 4 end as status
+                 case when in_doubt then 6 when trial_since is not null then 3 when unsure > 0 then 6 else 4 end as status
           from gone g),
         receipt as (
           insert into receipts (notification_id, job_id, lane_id, attempt, expired, unknown, token_dead, shape,
@@ -35,7 +36,7 @@ pub async fn expire(conn: &mut PgConnection, limit: i64) -> Result<u64, Error> {
                  case status when 4 then k else 0 end, case status when 6 then k else 0 end,
                  case status when 3 then k else 0 end,
                  shape_of(left_over[1], left_over[k], k), left_over[1], left_over[k], left_over,
-                 decode(repeat('8' || status, k), 'hex'),
+                 decode(repeat(case when in_doubt then '0' else '8' end || status, k), 'hex'),
                  array[case when status = 6 then 'no_answer' else coalesce(reason, 'ttl') end],
                  decode(repeat('01', k), 'hex')
           from (select *, cardinality(left_over) as k from rest) x where k > 0)

@@ -46,7 +46,7 @@ pub async fn claim(conn: &mut PgConnection, claim: Claim) -> Result<Vec<Job>, Er
           from c)
         update jobs j set node_id = $7, ver = ver + 1
         where j.job_id = any(array(select job_id from pick where before < $4 and free))
-        returning j.job_id, j.notification_id, j.ver, j.attempt, j.unsure, j.lost, j.due_at, j.expires_at, j.reason,
+        returning j.job_id, j.notification_id, j.ver, j.attempt, j.unsure, j.in_doubt, j.lost, j.due_at, j.expires_at, j.reason,
                   j.trial_since, j.devices, j.done as "done: BitVec"
         "#,
         claim.lane.0,
@@ -71,6 +71,7 @@ pub async fn claim(conn: &mut PgConnection, claim: Claim) -> Result<Vec<Job>, Er
             version: row.ver,
             attempt: row.attempt.cast_unsigned(),
             unsure: row.unsure.cast_unsigned(),
+            in_doubt: row.in_doubt,
             lost: row.lost.cast_unsigned(),
             due_at: row.due_at,
             expires_at: row.expires_at,
@@ -182,7 +183,8 @@ pub async fn held_by(conn: &mut PgConnection, node: NodeId) -> Result<Vec<(JobId
     Ok(rows.into_iter().map(|row| (JobId(row.job_id), row.ver)).collect())
 }
 
-/// Sweeps up to `limit` jobs of dead nodes: they wait again. `lost` counts deaths without progress (docs/queue.md 22).
+/// Sweeps up to `limit` jobs of dead nodes: they wait again. `lost` counts deaths without progress (docs/queue.md 22). A
+/// dead node did not give the jobs back, so their devices may have been sent: they are in doubt.
 ///
 /// Found by their owners first and locked by their ids then: ordered by id in one step, the planner, which is to avoid
 /// sorts, walks over every waiting job there is, every few seconds of the day for which a dead node is swept.
@@ -194,7 +196,7 @@ pub async fn sweep(conn: &mut PgConnection, dead: &[NodeId], limit: i64) -> Resu
         dead as materialized (
           select job_id from jobs
           where job_id = any(array(select job_id from found)) and node_id = any($1) order by job_id for update)
-        update jobs set node_id = null, ver = ver + 1, lost = lost + 1
+        update jobs set node_id = null, ver = ver + 1, lost = lost + 1, in_doubt = true
         where job_id = any(array(select job_id from dead))
         ",
         &dead,

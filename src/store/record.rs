@@ -84,7 +84,8 @@ pub struct Retry<'a> {
     pub delay_ms: i64,
     /// 1: another attempt; 0: the same one elsewhere.
     pub step: i16,
-    /// How many attempts in doubt this adds.
+    /// How many attempts in doubt this adds. Where the job's own attempt is in doubt since its node died, another attempt
+    /// counts it, and the same attempt elsewhere stays in doubt.
     pub unsure: i16,
     /// The last word about them.
     pub reason: Option<&'a str>,
@@ -161,7 +162,7 @@ pub async fn record(conn: &mut PgConnection, batch: &Batch) -> Result<Vec<JobId>
         locked as materialized (select * from jobs where job_id = any($1) order by job_id for update),
         ours as materialized (
           select l.job_id, l.notification_id, l.lane_id, l.priority, l.expires_at, l.attempt as l_attempt,
-                 l.unsure as l_unsure, i.*
+                 l.unsure as l_unsure, l.in_doubt as l_in_doubt, i.*
           from (select job_id as i_job_id, node_id as i_node_id, ver as i_ver, finished, accepted, rejected, token_dead,
                        expired, cancelled, unknown, again, outcomes, reasons, reason_of, provider_ids, began_ms, first,
                        last from i) i
@@ -186,11 +187,12 @@ pub async fn record(conn: &mut PgConnection, batch: &Batch) -> Result<Vec<JobId>
                  now() - make_interval(secs => began_ms / 1000.0)
           from ours),
         retries as (
-          insert into jobs (notification_id, lane_id, priority, class, due_at, expires_at, attempt, unsure, reason,
-                            trial_since, n, devices)
+          insert into jobs (notification_id, lane_id, priority, class, due_at, expires_at, attempt, unsure,
+                            in_doubt, reason, trial_since, n, devices)
           select o.notification_id, coalesce(r.lane, o.lane_id), o.priority, 1,
                  now() + make_interval(secs => r.delay_ms / 1000.0), o.expires_at, (o.l_attempt + r.step)::smallint,
-                 (o.l_unsure + r.unsure)::smallint, r.reason, r.trial_since, (r.last - r.first + 1)::smallint,
+                 (o.l_unsure + r.unsure + case when o.l_in_doubt then r.step else 0 end)::smallint,
+                 o.l_in_doubt and r.step = 0, r.reason, r.trial_since, (r.last - r.first + 1)::smallint,
                  ($29::bigint[])[r.first:r.last]
           from unnest($21::bigint[], $22::int[], $23::bigint[], $24::smallint[], $25::smallint[], $26::text[],
                       $32::timestamptz[], $27::int[], $28::int[])

@@ -70,7 +70,7 @@ pub async fn read(conn: &mut PgConnection, app: AppId, id: NotificationId) -> Re
              from receipts where notification_id = $1
            ), j as materialized (
              select lane_id, sum(n - coalesce(bit_count(done), 0)) as pending,
-                    bool_or(node_id is not null or attempt > 1) as begun
+                    bool_or(node_id is not null or attempt > 1 or in_doubt) as begun
              from jobs where notification_id = $1 group by lane_id
            ), h as (
              select j.lane_id,

@@ -60,9 +60,9 @@ async fn make(
     let clock = membership.clock();
     let now = clock.at(began).max(job.due_at);
     if now >= job.expires_at {
-        return match trial {
+        return match trial.filter(|_| !job.in_doubt) {
             Some(trial) => trial.miss(),
-            None => (out_of_time(job, false, job.last_word.clone()), None),
+            None => (out_of_time(job, job.last_word.clone()), None),
         };
     }
     // Each decision reads the clock once: for every device it costs as much as what is decided.
@@ -164,7 +164,7 @@ impl After<'_> {
                 };
                 self.again(reason, floor, false, draw)
             }
-            Outcome::Unknown if self.job.unsure + 1 >= MOST_UNSURE => {
+            Outcome::Unknown if self.job.doubts() + 1 >= MOST_UNSURE => {
                 ended(DeliveryStatus::Unknown, Reason::new("no_answer"))
             }
             Outcome::Unknown => self.again(Reason::new("no_answer"), self.retry.initial, true, draw),
@@ -192,7 +192,7 @@ impl After<'_> {
         let delay = self.retry.delay(self.job.attempt, floor, draw);
         let left = (self.job.expires_at - self.now).to_std().unwrap_or_default();
         if self.once || delay >= left {
-            let doubtful = unsure || self.job.unsure > 0;
+            let doubtful = unsure || self.job.doubts() > 0;
             return out_of_time_after(doubtful, Some(reason), true);
         }
         Ending::Again { lane: None, delay, attempted: true, unsure, reason: Some(reason) }
@@ -203,8 +203,9 @@ fn ended(status: DeliveryStatus, reason: Reason) -> Ending {
     Ending::Final { status, attempted: true, reason: Some(reason), provider_id: None }
 }
 
-fn out_of_time(job: &Job, attempted: bool, word: Option<Reason>) -> Ending {
-    out_of_time_after(job.unsure > 0, word, attempted)
+/// Before the present attempt is made, which a node that died since may have made all the same.
+fn out_of_time(job: &Job, word: Option<Reason>) -> Ending {
+    out_of_time_after(job.doubts() > 0, word, job.in_doubt)
 }
 
 /// `expired` says that no attempt is in doubt; else it is `unknown` (docs/queue.md 12d).

@@ -21,6 +21,7 @@ fn job(unsure: u16) -> Job {
         version: 0,
         attempt: 1,
         unsure,
+        in_doubt: false,
         lost: 0,
         due_at: DateTime::UNIX_EPOCH,
         expires_at: DateTime::UNIX_EPOCH + TimeDelta::hours(1),
@@ -78,8 +79,15 @@ fn what_may_have_been_sent_never_ends_as_expired() {
     let ended = ending(&job(1), false, 10, busy(Floor::ServerError));
     assert_eq!(status(&ended), Some(DeliveryStatus::Unknown));
     assert_eq!(status(&ending(&job(0), false, 5, Outcome::Unknown)), Some(DeliveryStatus::Unknown));
-    assert_eq!(status(&out_of_time(&job(1), false, None)), Some(DeliveryStatus::Unknown));
-    assert_eq!(status(&out_of_time(&job(0), false, None)), Some(DeliveryStatus::Expired));
+    assert_eq!(status(&out_of_time(&job(1), None)), Some(DeliveryStatus::Unknown));
+    assert_eq!(status(&out_of_time(&job(0), None)), Some(DeliveryStatus::Expired));
+    let in_doubt = Job { in_doubt: true, ..job(0) };
+    let ended = out_of_time(&in_doubt, None);
+    assert!(
+        matches!(ended, Ending::Final { status: DeliveryStatus::Unknown, attempted: true, .. }),
+        "{ended:?}"
+    );
+    assert_eq!(status(&ending(&in_doubt, false, 1, busy(Floor::ServerError))), Some(DeliveryStatus::Unknown));
 }
 
 #[test]

@@ -266,6 +266,7 @@ fn hand_over(
                     version: 0,
                     attempt: 1,
                     unsure: 0,
+                    in_doubt: false,
                     lost: 0,
                     due_at: stored.due_at,
                     expires_at: stored.expires_at,

@@ -165,6 +165,7 @@ mod tests {
             version: 0,
             attempt: 1,
             unsure: 0,
+            in_doubt: false,
             lost: 0,
             due_at: DateTime::UNIX_EPOCH,
             expires_at: DateTime::UNIX_EPOCH,

@@ -4,6 +4,7 @@
 mod cluster;
 mod container;
 mod containers;
+mod doubt;
 mod first_lines;
 mod hangup;
 mod keys;

@@ -66,8 +66,8 @@ async fn what_has_left_the_job_keeps_its_outcome() {
     run_out_of_time(&world, id).await;
     assert_eq!(expire(&world).await, 1);
     let outcomes: Vec<_> = world.outcomes(id).await.into_values().collect();
-    let (accepted, expired) = (DeliveryStatus::Accepted, DeliveryStatus::Expired);
-    assert_eq!(outcomes, [accepted, expired, expired, accepted, expired]);
+    let (accepted, unknown) = (DeliveryStatus::Accepted, DeliveryStatus::Unknown);
+    assert_eq!(outcomes, [accepted, unknown, unknown, accepted, unknown], "its node may have sent the rest");
     assert_eq!(world.number("select count(*) from jobs").await, 0);
     world.assert_sound().await;
 }
@@ -96,6 +96,54 @@ async fn what_may_have_been_sent_ends_as_unknown() {
     let lines: Vec<_> =
         deliveries.iter().map(|d| (d.status.as_str(), d.attempts, d.reason.as_deref().unwrap())).collect();
     assert_eq!(lines, [("expired", 1, "Busy"), ("unknown", 1, "no_answer")]);
+    world.assert_sound().await;
+    node.stop().await;
+}
+
+/// docs/queue.md 12d: what a dead node held may have been sent, until a later attempt is answered. A job that its node gave
+/// back was not.
+#[tokio::test]
+async fn what_a_dead_node_held_is_in_doubt_until_a_later_attempt_is_answered() {
+    let world = World::create().await;
+    let (dying, node) = (Node::enter(&world).await, Node::enter(&world).await);
+    let given_back = dying.accept(world.wanted(1..=2)).await;
+    drop(dying.take(world.lane).await);
+    dying.idle().await;
+    let held = dying.accept(world.wanted(3..=6)).await;
+    let in_hand: Vec<_> = dying.claim(world.lane).await;
+    assert_eq!(in_hand.len(), 2);
+    let (of_held, rest): (Vec<_>, Vec<_>) = in_hand.into_iter().partition(|one| one.job.notification == held);
+    for one in rest {
+        drop(dying.recorder.open(one));
+    }
+    dying.idle().await;
+    world.lose(dying.id()).await;
+    drop(of_held);
+
+    run_out_of_time(&world, given_back).await;
+    assert_eq!(expire(&world).await, 1);
+    assert_eq!(world.counts(given_back).await, Counts { expired: 2, ..Counts::default() });
+    // A later attempt: answered for good, answered with a wish to come again, in another lane, and given back unmade.
+    let mut tickets = node.take(world.lane).await;
+    assert_eq!(tickets.len(), 4);
+    assert!(tickets[0].held().job.in_doubt);
+    let other = world.app.lane(LaneKey::Apns(Environment::Sandbox)).id;
+    let delay = std::time::Duration::ZERO;
+    let moved = Ending::Again { lane: Some(other), delay, attempted: false, unsure: false, reason: None };
+    end(tickets.remove(0), accepted());
+    end(tickets.remove(0), again("Busy"));
+    end(tickets.remove(0), moved);
+    drop(tickets);
+    node.idle().await;
+    run_out_of_time(&world, held).await;
+    assert_eq!(expire(&world).await, 3);
+    assert_eq!(world.counts(held).await, Counts { accepted: 1, unknown: 3, ..Counts::default() });
+    let mut deliveries = world.deliveries(held).await;
+    deliveries.sort_by_key(|delivery| delivery.device);
+    for delivery in deliveries.iter().skip(1) {
+        let line = (delivery.status.as_str(), delivery.attempts, delivery.reason.as_deref().unwrap());
+        assert_eq!(line, ("unknown", 1, "no_answer"), "device {}", delivery.device);
+    }
     world.assert_sound().await;
     node.stop().await;
 }
