@@ -26,8 +26,9 @@ pub(super) async fn run(shared: Shared, lanes: Vec<Arc<Lane>>, stop: Cancellatio
     loop {
         match exchange(&shared, &mut lanes).await {
             Ok(changed) => {
-                // What was decided has been done: whoever waits for it reads it in the next report.
-                if std::mem::replace(&mut known, true) && changed {
+                known = true;
+                // What was decided has been done, or read for the first time: the next report says so at once.
+                if changed {
                     continue;
                 }
             }

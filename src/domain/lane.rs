@@ -112,6 +112,8 @@ impl fmt::Display for Environment {
 named_codes! {
     /// Whether a lane sends; the worse of two is the greater.
     LaneState {
+        /// No node has read it since its start; whatever a node that has read it says is worse.
+        Unknown = -1 "unknown",
         /// It sends.
         Running = 0 "running",
         /// The provider asked it to wait.

@@ -12,11 +12,12 @@ use crate::provider::Fingerprint;
 pub(super) struct Inner {
     /// Of the credential in use.
     pub(super) fingerprint: Fingerprint,
-    /// Never `Paused` once the lane's standing has been read: that is `paused`.
+    /// Neither `Unknown` nor `Paused`: both are said by `paused`.
     pub(super) state: LaneState,
     pub(super) why: Option<Reason>,
     pub(super) since: Instant,
-    pub(super) paused: bool,
+    /// Whether an admin has the lane paused; none: its standing has not been read yet, and nothing is attempted.
+    pub(super) paused: Option<bool>,
     pub(super) epoch: u64,
     /// What began in this epoch or before may have met an outage.
     pub(super) outage: Option<u64>,
@@ -39,10 +40,10 @@ impl Inner {
     pub(super) fn new(fingerprint: Fingerprint) -> Self {
         Self {
             fingerprint,
-            state: LaneState::Paused,
+            state: LaneState::Running,
             why: None,
             since: Instant::now(),
-            paused: true,
+            paused: None,
             epoch: 0,
             outage: None,
             probe_at: None,
@@ -70,12 +71,12 @@ impl Inner {
     }
 
     pub(super) fn phase(&self, now: Instant) -> Phase {
-        if self.paused {
+        if self.paused != Some(false) {
             return Phase::Closed(None);
         }
         match self.state {
             LaneState::Running => Phase::Open,
-            LaneState::Paused => Phase::Closed(None),
+            LaneState::Unknown | LaneState::Paused => Phase::Closed(None),
             LaneState::Throttled | LaneState::Broken | LaneState::Suspended => match self.probe_at {
                 Some(at) if at <= now => Phase::Probe,
                 at => Phase::Closed(at),
@@ -85,8 +86,11 @@ impl Inner {
 
     /// `taken`: when the provider last took the credential.
     pub(super) fn standing(&self, taken: Option<Instant>) -> Standing {
-        let (state, why) =
-            if self.paused { (LaneState::Paused, None) } else { (self.state, self.why.clone()) };
+        let (state, why) = match self.paused {
+            None => (LaneState::Unknown, None),
+            Some(true) => (LaneState::Paused, None),
+            Some(false) => (self.state, self.why.clone()),
+        };
         let credential = match (taken, self.refused_at) {
             (Some(taken), Some(refused)) if refused > taken => Some((false, refused)),
             (None, Some(refused)) => Some((false, refused)),

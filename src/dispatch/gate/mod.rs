@@ -360,12 +360,11 @@ impl Gate {
     /// What the database says: paused by an admin; suspended for this very credential by some node.
     pub(super) fn agree(&self, paused: bool, suspended: Option<Reason>) {
         let mut inner = self.lock();
-        let first = inner.epoch == 0;
         let before = (inner.paused, inner.state, inner.why.clone());
-        if inner.paused != paused {
+        if inner.paused != Some(paused) {
             inner.since = Instant::now();
         }
-        inner.paused = paused;
+        inner.paused = Some(paused);
         // Our own word may still be on its way to the database: it isn't taken back by an older reading.
         let stale = inner.healthy_at.is_some_and(|at| at.elapsed() < SETTLED);
         match (inner.state, suspended) {
@@ -377,10 +376,9 @@ impl Gate {
                 inner.go(LaneState::Suspended, Some(why), Some(Instant::now() + SUSPENDED_PROBE));
                 inner.agreed = true;
             }
-            (LaneState::Paused, None) => inner.go(LaneState::Running, None, None),
             (_, None) => {}
         }
-        let changed = first || before != (inner.paused, inner.state, inner.why.clone());
+        let changed = before != (inner.paused, inner.state, inner.why.clone());
         if changed {
             inner.epoch += 1;
             let (state, why) = (inner.state, inner.why.as_ref().map(Reason::as_str));

@@ -23,8 +23,14 @@ fn word() -> Reason {
 async fn a_lane_is_closed_until_its_standing_is_known() {
     let (gate, _) = gate();
     assert_eq!(gate.phase().0, Phase::Closed(None));
+    assert_eq!(seen(&gate), (LaneState::Unknown, None));
+    // Not even a new credential opens a lane that an operator may have paused.
+    gate.credential_changed(Fingerprint([2; 32]));
+    assert_eq!(gate.phase().0, Phase::Closed(None));
+    assert!(!gate.takes_trials());
     gate.agree(false, None);
     assert_eq!(gate.phase().0, Phase::Open);
+    assert_eq!(seen(&gate), (LaneState::Running, None));
 }
 
 #[tokio::test(start_paused = true)]

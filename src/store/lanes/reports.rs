@@ -32,7 +32,8 @@ pub struct Report {
 }
 
 /// Stores a node's reports and answers the standing of the lanes that they are about: one statement, since each node
-/// makes it every few seconds.
+/// makes it every few seconds. Where the worst of what living nodes say has changed, the lane is in its state since then;
+/// nodes that have not read a lane yet say nothing of it.
 ///
 /// # Errors
 /// The database's.
@@ -65,7 +66,27 @@ pub async fn report(
             state = excluded.state, why = excluded.why, since = excluded.since, in_flight = excluded.in_flight,
             rate = excluded.rate, connections = excluded.connections, credential = excluded.credential,
             credential_ok = excluded.credential_ok, checked_at = excluded.checked_at,
-            reported_at = excluded.reported_at)
+            reported_at = excluded.reported_at),
+        own as (select * from unnest($2::int[], $3::smallint[], $5::bigint[]) as own(lane_id, state, since_ms)),
+        worst as materialized (
+          select l.lane_id, l.state as was, own.since_ms, own.state as own,
+                 greatest(case when own.state >= $12 then own.state end,
+                          (select max(r.state) from lane_reports r join nodes n using (node_id)
+                           where r.lane_id = l.lane_id and r.node_id <> $1 and n.dead_at is null and r.state >= $12))
+                   as state
+          from lanes l join own using (lane_id) where l.lane_id = any($2)),
+        changed as materialized (
+          select lane_id from lanes
+          where lane_id = any(array(select lane_id from worst where state is distinct from was and state is not null))
+          order by lane_id for update),
+        entered as (
+          update lanes l
+          set state = w.state,
+              state_since = case when w.own = w.state then now() - make_interval(secs => w.since_ms / 1000.0)
+                                 else now() end
+          from worst w
+          where l.lane_id = any(array(select lane_id from changed)) and w.lane_id = l.lane_id
+            and l.state is distinct from w.state)
         select l.lane_id, l.paused_at, l.suspended_for, l.suspended_reason, l.tried_at,
                l.braked_at is not null as "braked!", l.brake_reason, l.brake_certain,
                coalesce(l.brake_seen_at <= now() - interval '10 minutes', true) as "quiet!",
@@ -84,6 +105,7 @@ pub async fn report(
         &credentials,
         &oks as &[Option<bool>],
         &checked as &[Option<i64>],
+        LaneState::Running.code(),
     )
     .fetch_all(conn)
     .await?;
@@ -157,7 +179,7 @@ pub async fn seen(conn: &mut PgConnection, app: AppId) -> Result<Vec<Seen>, Erro
                  r.checked_at
           from lane_reports r join nodes n using (node_id) where n.dead_at is null)
         select m.lane_id, m.paused_at, m.suspended_at, m.suspended_for, m.suspended_reason, m.braked_at,
-               m.brake_reason,
+               m.brake_reason, m.state as entered, m.state_since,
                coalesce(w.devices, 0) + coalesce(d.devices, 0) as "depth!",
                extract(epoch from now() - least(w.oldest, d.oldest))::float8 as oldest_seconds,
                (select coalesce(sum(in_flight), 0) from said s where s.lane_id = m.lane_id) as "in_flight!",
@@ -180,14 +202,17 @@ pub async fn seen(conn: &mut PgConnection, app: AppId) -> Result<Vec<Seen>, Erro
     .fetch_all(conn)
     .await?;
     let seen = rows.into_iter().map(|row| {
-        let said = row.worst_state.and_then(LaneState::from_code).unwrap_or(LaneState::Running);
+        let said = row.worst_state.and_then(LaneState::from_code).unwrap_or(LaneState::Unknown);
+        let entered = row.entered.and_then(LaneState::from_code);
         let (state, why, since) = if row.paused_at.is_some() {
             (LaneState::Paused, None, row.paused_at)
         } else if said == LaneState::Paused {
             // Resumed just now, and a node has not heard of it yet.
             (LaneState::Running, None, None)
-        } else if said < LaneState::Suspended && row.suspended_for.is_some() && row.worst_state.is_none() {
+        } else if row.suspended_for.is_some() && row.worst_state.is_none() {
             (LaneState::Suspended, row.suspended_reason, row.suspended_at)
+        } else if entered == Some(said) {
+            (said, row.worst_why, row.state_since)
         } else {
             (said, row.worst_why, row.worst_since)
         };

@@ -2,7 +2,7 @@
 //! later attempt is answered (docs/queue.md 12d).
 
 use pushpost::simulator::{Action, Ledger, Provider, Rule};
-use serde_json::{Value, json};
+use serde_json::json;
 use sqlx::AssertSqlSafe;
 
 use super::cluster::{TestCluster, TestNode};
@@ -84,6 +84,6 @@ async fn what_was_taken_and_not_recorded_is_accepted_once_a_later_attempt_is_ans
     let (node, id) = taken_and_not_recorded(&cluster).await;
     let (status, answer) = cluster.ask(&node, http::Method::POST, "/v1/admin/lanes/fcm/resume", None).await;
     assert_eq!(status, Some(200), "{answer}");
-    let accepted = async || cluster.counts(&node, &id).await["accepted"] == Value::from(DEVICES);
+    let accepted = async || cluster.counts(&node, &id).await["accepted"] == DEVICES;
     cluster.until("a later attempt is answered", &[&node], accepted).await;
 }

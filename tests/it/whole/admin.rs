@@ -127,3 +127,33 @@ async fn what_waits_for_another_attempt_is_due_at_an_operator_s_word() {
     stage.outcomes(&id).await.iter().for_each(|delivery| assert_ended(delivery, "accepted", 2, None));
     stage.stop().await;
 }
+
+/// Until a node has read what operators and other nodes decided about a lane, it claims nothing of it and attempts nothing;
+/// what it finds then is as old as it was.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lane_is_unknown_until_it_has_been_read_and_since_survives_a_restart() {
+    let mut stage = Stage::start().await;
+    stage.rule(Rule::provider(Provider::Fcm, Action::fcm(FcmFault::PermissionDenied)).times(1));
+    stage.notify(hello(fcm_targets("f", 1))).await;
+    let suspended = stage.until_lane(LaneKey::Fcm, "suspended").await;
+    let running = stage.until_lane(PRODUCTION, "running").await;
+    assert!(running["since"].is_string(), "{running}");
+    stage.end_nodes().await;
+    // The node can write no report, and with it reads nothing.
+    let mut lock = stage.database.pool.begin().await.unwrap();
+    sqlx::query("lock table lane_reports in exclusive mode").execute(&mut *lock).await.unwrap();
+    stage.node(Role::All).await;
+    let id = stage.notify(hello(apns_targets("a", 3))).await;
+    let unread =
+        "select least(count(*), 1) from pg_locks where relation = 'lane_reports'::regclass and not granted";
+    stage.until_count(unread, 1).await;
+    assert_eq!(stage.lane(PRODUCTION).await["state"], "unknown");
+    assert_ne!(stage.lane(LaneKey::Fcm).await["state"], "running");
+    assert_eq!(sent(&stage.ledger()).len(), 1, "nothing is attempted before");
+    lock.rollback().await.unwrap();
+    let since = |lane: &Value| json!({"state": lane["state"], "since": lane["since"]});
+    stage.until_lane_has(PRODUCTION, &since(&running)).await;
+    stage.until_lane_has(LaneKey::Fcm, &since(&suspended)).await;
+    assert_eq!(stage.done(&id).await["counts"]["accepted"], 3);
+    stage.stop_undecided().await;
+}
