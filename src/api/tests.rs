@@ -28,6 +28,7 @@ pub(super) fn app() -> Arc<App> {
         apns_environment: Environment::Production,
         apns_topics: vec!["com.example.shop".to_owned()],
         fcm_channel: None,
+        topics_max: 100_000,
     })
 }
 

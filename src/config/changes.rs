@@ -44,7 +44,7 @@ impl Config {
             default_ttl, max_in_flight, retry.initial as "retry_initial", retry.throttled as "retry_throttled",
             retry.max as "retry_max", node_timeout, drain_timeout);
         section!(changes, "limits", &self.limits, &new.limits, applied [],
-            body_bytes, targets, batch_items, max_pending, requests_per_second, register_per_minute);
+            body_bytes, targets, batch_items, topics, max_pending, requests_per_second, register_per_minute);
         section!(changes, "retention", &self.retention, &new.retention, applied [],
             notifications, content, quarantine);
         let names = self.apps.keys().chain(new.apps.keys().filter(|name| !self.apps.contains_key(*name)));

@@ -11,6 +11,8 @@ pub struct LimitSettings {
     pub targets: usize,
     /// Notifications in one batch.
     pub batch_items: usize,
+    /// Topics, per app.
+    pub topics: u32,
     /// Devices waiting, per app.
     pub max_pending: u64,
     /// Per key. None: no limit.
@@ -25,6 +27,7 @@ impl Default for LimitSettings {
             body_bytes: 8 << 20,
             targets: 10_000,
             batch_items: 1_000,
+            topics: 100_000,
             max_pending: 50_000_000,
             requests_per_second: None,
             register_per_minute: Some(60),
@@ -42,6 +45,8 @@ impl LimitSettings {
             body_bytes: section.integer("body_bytes", 1..=1 << 30, default.body_bytes as u64) as usize,
             targets: section.integer("targets", 1..=1_000_000, default.targets as u64) as usize,
             batch_items: section.integer("batch_items", 1..=100_000, default.batch_items as u64) as usize,
+            topics: u32::try_from(section.integer("topics", 1..=100_000_000, default.topics.into()))
+                .unwrap_or(default.topics),
             max_pending: section.integer("max_pending", 1..=i64::MAX as u64, default.max_pending),
             requests_per_second: rate(section.integer(
                 "requests_per_second",

@@ -20,6 +20,8 @@ pub struct App {
     pub apns_topics: Vec<String>,
     /// Android channel where a notification names none.
     pub fcm_channel: Option<String>,
+    /// Most topics that it may have at a time.
+    pub topics_max: u32,
 }
 
 /// One lane of an app.

@@ -152,6 +152,8 @@ input_codes! {
     NothingToSend "nothing_to_send",
     /// Silent, and yet with something to see or hear. Meaning.
     SilentWithContent "silent_with_content",
+    /// More topics than a device or an app may have. Meaning.
+    TooManyTopics "too_many_topics",
     /// A service that we don't send to. Meaning.
     UnsupportedPlatform "unsupported_platform",
     /// A member of `fcm` that FCM's message has not. Meaning.

@@ -9,6 +9,8 @@ pub struct TopicName(Box<str>);
 impl TopicName {
     /// Longest name, in characters.
     pub const MAX: usize = 100;
+    /// Most open topics of a device that a publishable key may name: such a key is in strangers' hands.
+    pub const OPEN_MAX: usize = 100;
 
     /// Checks the form.
     pub fn parse(text: &str) -> Option<Self> {

@@ -2,10 +2,15 @@
 //! leaders would be harmless.
 //! Partitions any node makes that finds tomorrow's missing.
 
+mod contents;
 mod days;
 mod dead_nodes;
 mod expiry;
 mod leadership;
+mod quarantined;
+mod retention;
+mod send_only;
+mod topics;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,6 +25,7 @@ use crate::store;
 use leadership::Leadership;
 
 pub use dead_nodes::sweep;
+pub use retention::Retention;
 
 /// At most so long between two looks at what is due.
 const ROUND: Duration = Duration::from_secs(1);
@@ -36,8 +42,8 @@ pub struct Settings {
     pub pool: PgPool,
     /// This node.
     pub membership: Arc<Membership>,
-    /// Notifications and what became of them are kept so long, in days.
-    pub retention_days: i32,
+    /// How long things are kept.
+    pub retention: Retention,
 }
 
 /// Leads if no other node does, and then does the duties when they are due, until told to stop.
@@ -75,6 +81,7 @@ struct Duties {
     next_expire: Instant,
     next_hour: Instant,
     next_days: Instant,
+    retention: retention::Duties,
     leadership: Leadership,
 }
 
@@ -82,7 +89,14 @@ impl Duties {
     fn new() -> Self {
         let now = Instant::now();
         let leadership = Leadership::default();
-        Self { next_review: now, next_expire: now, next_hour: now, next_days: now, leadership }
+        Self {
+            next_review: now,
+            next_expire: now,
+            next_hour: now,
+            next_days: now,
+            retention: retention::Duties::new(now),
+            leadership,
+        }
     }
 
     async fn round(
@@ -119,7 +133,9 @@ impl Duties {
             self.next_hour = now + HOURLY;
             store::nodes::forget(conn).await?;
             store::fan_outs::expire(conn).await?;
-            days::drop_old(conn, settings.retention_days).await?;
+        }
+        if self.leadership.is_held(membership) {
+            self.retention.round(conn, &settings.retention).await?;
         }
         Ok(())
     }

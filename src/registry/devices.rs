@@ -6,8 +6,9 @@ use sqlx::{PgConnection, PgPool};
 
 use super::enrolment::{ATTEMPTS, AfterFailure, enrol_with};
 use super::registration::{
-    Caller, Details, FromTheFuture, Ignored, Registration, Tokens, Unfit, claimed, settle,
+    Caller, Details, FromTheFuture, Ignored, Registration, Subscriptions, Tokens, Unfit, claimed, settle,
 };
+use super::subscribing;
 use crate::domain::{App, AppId, DeviceId, DeviceToken, Platform, TopicName};
 use crate::store;
 use crate::store::devices::{Device, Filter, Page};
@@ -41,6 +42,9 @@ pub enum Error {
     /// Details that a device of its platform can't have.
     #[error("not for a device of this platform")]
     Unfit(Vec<Unfit>),
+    /// The app would have more topics than this.
+    #[error("the app would have more than {0} topics")]
+    TooManyTopics(u32),
     /// The database.
     #[error(transparent)]
     Store(#[from] store::Error),
@@ -127,7 +131,7 @@ async fn describe_once(
     let changed: Vec<&Device> = locked.iter().chain([&device]).collect();
     store::devices::save_all(&mut transaction, &changed).await?;
     if let Some(names) = &details.topics {
-        set_topics(&mut transaction, &device, names.iter().collect()).await?;
+        set_topics(&mut transaction, app, &device, names.iter().collect()).await?;
     }
     let known = with_topics(&mut transaction, vec![device]).await?.pop();
     transaction.commit().await?;
@@ -181,8 +185,11 @@ pub async fn find_by_tokens(
 /// # Errors
 /// The database's.
 pub async fn remove(pool: &PgPool, app: AppId, id: DeviceId) -> Result<bool, store::Error> {
-    let mut conn = pool.acquire().await?;
-    store::devices::delete(&mut conn, app, id).await
+    let mut transaction = store::begin(pool).await?;
+    let Some(topics) = store::devices::delete(&mut transaction, app, id).await? else { return Ok(false) };
+    subscribing::purge(&mut transaction, app, &topics).await?;
+    transaction.commit().await?;
+    Ok(true)
 }
 
 /// Deletes the device with this token, if there is one.
@@ -196,25 +203,30 @@ pub async fn unregister(
     token: &DeviceToken,
 ) -> Result<(), store::Error> {
     let mut conn = pool.acquire().await?;
-    for device in store::devices::by_tokens(&mut conn, app, &[(platform, token.digest())]).await? {
-        store::devices::delete(&mut conn, app, device.id).await?;
+    let devices = store::devices::by_tokens(&mut conn, app, &[(platform, token.digest())]).await?;
+    drop(conn);
+    for device in devices {
+        remove(pool, app, device.id).await?;
     }
     Ok(())
 }
 
-/// The whole set of a device's own topics.
+/// The whole set of a device's own topics, as a backend names it.
 async fn set_topics(
     conn: &mut PgConnection,
+    app: &App,
     device: &Device,
     names: BTreeSet<&TopicName>,
-) -> Result<(), store::Error> {
+) -> Result<(), Error> {
     let before = store::topics::of_devices(conn, &[device.id]).await?.remove(&device.id).unwrap_or_default();
     let before: BTreeSet<_> = before.iter().collect();
     let pairs = |names: Vec<_>| names.into_iter().map(|name| (device.id, name)).collect::<Vec<_>>();
-    let ended = pairs(before.difference(&names).copied().collect());
-    let added = pairs(names.difference(&before).copied().collect());
-    store::topics::unsubscribe_all(conn, device.app, &ended).await?;
-    store::topics::subscribe_all(conn, device.app, &added).await
+    let subscriptions = Subscriptions {
+        added: pairs(names.difference(&before).copied().collect()),
+        ended: pairs(before.difference(&names).copied().collect()),
+    };
+    subscribing::write(conn, app, Caller::Backend, &subscriptions).await?;
+    Ok(())
 }
 
 async fn with_topics(

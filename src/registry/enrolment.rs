@@ -7,8 +7,10 @@ use std::collections::BTreeSet;
 
 use sqlx::{PgConnection, PgPool};
 
-use super::registration::{Caller, Done, FromTheFuture, Registration, Roll, Tokens};
-use crate::domain::{App, DeviceId};
+use super::devices::Error;
+use super::registration::{Caller, Done, FromTheFuture, Ignored, Registration, Roll, Tokens};
+use super::subscribing;
+use crate::domain::{App, DeviceId, TopicName};
 use crate::store;
 use crate::store::devices::TokenKey;
 
@@ -31,14 +33,14 @@ pub type Outcome = Result<Done, FromTheFuture>;
 /// Outcomes are in the order given; where it stopped, there are none of those after the failure.
 ///
 /// # Errors
-/// The database's; nothing was changed.
+/// See [`Error`]; nothing was changed.
 pub async fn enrol(
     pool: &PgPool,
     app: &App,
     registrations: &[Registration],
     caller: Caller,
     after: AfterFailure,
-) -> Result<Vec<Outcome>, store::Error> {
+) -> Result<Vec<Outcome>, Error> {
     Ok(enrol_with(pool, app, registrations, caller, after).await?.outcomes)
 }
 
@@ -56,21 +58,21 @@ pub(super) async fn enrol_with<'a>(
     registrations: &[Registration],
     caller: Caller,
     after: AfterFailure,
-) -> Result<Enrolled<'a>, store::Error> {
+) -> Result<Enrolled<'a>, Error> {
     let tokens: Vec<Tokens> = registrations.iter().map(Tokens::of).collect();
     let batch = Batch { app, registrations, tokens: &tokens, caller, after };
     for _ in 0..ATTEMPTS {
         let mut transaction = store::begin(pool).await?;
         let mut enrolled = batch.carry_out(&mut transaction).await?;
         if !is_behind(&mut transaction, app, &enrolled.roll).await?
-            && write(&mut transaction, app, &mut enrolled.roll).await?
+            && write(&mut transaction, batch, &mut enrolled).await?
         {
             transaction.commit().await?;
             return Ok(enrolled);
         }
         transaction.rollback().await?;
     }
-    Err(store::Error::Contended)
+    Err(store::Error::Contended.into())
 }
 
 #[derive(Clone, Copy)]
@@ -132,7 +134,12 @@ async fn is_behind(conn: &mut PgConnection, app: &App, roll: &Roll<'_>) -> Resul
 }
 
 /// False: somebody else made one of the devices meanwhile; all of it again, then.
-async fn write(conn: &mut PgConnection, app: &App, roll: &mut Roll<'_>) -> Result<bool, store::Error> {
+async fn write(
+    conn: &mut PgConnection,
+    batch: Batch<'_, '_>,
+    Enrolled { outcomes, roll }: &mut Enrolled<'_>,
+) -> Result<bool, Error> {
+    let app = batch.app;
     let new = roll.new_devices();
     if !new.is_empty() {
         let inserted = store::devices::insert_all(conn, app.id, &new).await?;
@@ -146,11 +153,22 @@ async fn write(conn: &mut PgConnection, app: &App, roll: &mut Roll<'_>) -> Resul
         store::devices::save_all(conn, &changed).await?;
     }
     let subscriptions = roll.subscriptions();
-    if !subscriptions.ended.is_empty() {
-        store::topics::unsubscribe_all(conn, app.id, &subscriptions.ended).await?;
-    }
-    if !subscriptions.added.is_empty() {
-        store::topics::subscribe_all(conn, app.id, &subscriptions.added).await?;
+    let refused = subscribing::write(conn, app, batch.caller, &subscriptions).await?;
+    if !refused.is_empty() {
+        roll.refuse(&refused);
+        for (registration, outcome) in batch.registrations.iter().zip(outcomes) {
+            if let Ok(done) = outcome {
+                done.ignored.extend(refused_topics(registration, &refused));
+            }
+        }
     }
     Ok(true)
+}
+
+/// The topics of a registration that were refused, each where the request names it first.
+fn refused_topics(registration: &Registration, refused: &[TopicName]) -> Vec<Ignored> {
+    let topics = registration.details.topics.as_deref().unwrap_or_default();
+    let place = |name| topics.iter().position(|topic| topic == name);
+    let places: BTreeSet<usize> = refused.iter().filter_map(place).collect();
+    places.into_iter().map(Ignored::topic).collect()
 }

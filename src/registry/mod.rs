@@ -6,3 +6,4 @@ pub mod enrolment;
 pub mod keys;
 pub mod pruning;
 pub mod registration;
+mod subscribing;

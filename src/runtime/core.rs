@@ -35,7 +35,6 @@ const FINDING_BATCHES: usize = 1_024;
 /// (docs/providers.md 3.8).
 const ATTEMPT: Duration = Duration::from_secs(20);
 const HEALTH: Duration = Duration::from_millis(500);
-const SECONDS_PER_DAY: u64 = 86_400;
 
 /// What the parts of a node share.
 pub(super) struct Core {
@@ -78,7 +77,11 @@ impl Core {
         let duties = maintenance::Settings {
             pool: self.pool.clone(),
             membership: Arc::clone(&self.membership),
-            retention_days: days(config.retention.notifications),
+            retention: maintenance::Retention {
+                notifications: config.retention.notifications,
+                content: config.retention.content,
+                quarantine: config.retention.quarantine,
+            },
         };
         stage.spawn("maintenance", maintenance::run(duties, stage.stop.clone()));
     }
@@ -193,8 +196,4 @@ async fn watch_health(
             () = tokio::time::sleep(HEALTH) => {}
         }
     }
-}
-
-fn days(duration: Duration) -> i32 {
-    i32::try_from(duration.as_secs().div_ceil(SECONDS_PER_DAY)).unwrap_or(i32::MAX)
 }

@@ -30,6 +30,7 @@ pub(super) async fn apps(conn: &mut sqlx::PgConnection, config: &Config) -> anyh
             apns_environment: apns.map_or(Environment::Production, |apns| apns.environment),
             apns_topics: apns.iter().map(|apns| apns.topic.clone()).collect(),
             fcm_channel: settings.fcm.as_ref().and_then(|fcm| fcm.channel.clone()),
+            topics_max: config.limits.topics,
         };
         Some((app.id, Arc::new(app)))
     });

@@ -5,6 +5,7 @@
 pub mod accept;
 pub mod apps;
 pub mod backlog;
+pub mod contents;
 pub mod deliveries;
 pub mod devices;
 pub mod environments;

@@ -5,6 +5,7 @@
 
 use chrono::NaiveDate;
 use sqlx::{Connection, PgConnection};
+use uuid::Uuid;
 
 use super::Error;
 
@@ -63,6 +64,49 @@ pub async fn droppable_days(conn: &mut PgConnection, days: i32) -> Result<Vec<Na
     .fetch_all(conn)
     .await?;
     Ok(rows)
+}
+
+/// Receipts of a day, as the retention of the day sees them.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct DayPage {
+    /// Where the next page begins; none: this was the last one.
+    pub next: Option<(Uuid, i64)>,
+    /// The longest time that one of them is still to be kept, in seconds; none: none of them is.
+    pub kept_secs: Option<f64>,
+}
+
+/// The receipts of a day after the given one, at most `limit`, and how long they are to be kept: `days` from their time.
+/// In pages, since nothing finds the last one of a day.
+///
+/// # Errors
+/// The database's.
+pub async fn day_page(
+    conn: &mut PgConnection,
+    day: NaiveDate,
+    after: (Uuid, i64),
+    days: i32,
+    limit: i64,
+) -> Result<DayPage, Error> {
+    let row = sqlx::query!(
+        r#"with page as materialized (
+             select notification_id, receipt_id, at from receipts
+             where notification_id >= day_floor($1) and notification_id < day_floor($1 + 1)
+               and (notification_id, receipt_id) > ($2, $3)
+             order by notification_id, receipt_id limit $4)
+           select count(*) as "count!", (array_agg(notification_id))[count(*)] as last_notification,
+                  (array_agg(receipt_id))[count(*)] as last_receipt,
+                  extract(epoch from max(at) + make_interval(days => $5) - now())::float8 as kept_secs
+           from page"#,
+        day,
+        after.0,
+        after.1,
+        limit,
+        days
+    )
+    .fetch_one(conn)
+    .await?;
+    let next = row.last_notification.zip(row.last_receipt).filter(|_| row.count == limit);
+    Ok(DayPage { next, kept_secs: row.kept_secs.filter(|secs| *secs > 0.0) })
 }
 
 /// Drops a day's partitions: detached without blocking anybody, then dropped. Stops at the first that can't be had

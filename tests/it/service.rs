@@ -50,8 +50,14 @@ pub(crate) struct Answer {
 
 impl Service {
     pub(crate) async fn start() -> Self {
+        Self::start_with(|_| {}).await
+    }
+
+    /// With another configuration of `shop`.
+    pub(crate) async fn start_with(change: impl FnOnce(&mut App)) -> Self {
         let database = TestDatabase::create().await;
-        let shop = shop::shop(&database.pool).await;
+        let mut shop = shop::shop(&database.pool).await;
+        change(&mut shop);
         let other = shop::app(&database.pool, "other").await;
         let mut conn = database.pool.acquire().await.unwrap();
         let installation = store::apps::installation_key(&mut conn).await.unwrap();

@@ -1,8 +1,11 @@
 //! The app that most tests send through: `shop`, with credentials for every lane unless a test takes some away.
 
+use std::time::Duration;
+
 use pushpost::domain::{
     App, AppLane, DeviceId, DeviceToken, Environment, LaneKey, Platform, TopicName, UserId,
 };
+use pushpost::maintenance::Retention;
 use pushpost::registry::devices::{Registered, register};
 use pushpost::registry::registration::{Caller, Change, Details, Registration};
 use pushpost::store;
@@ -25,6 +28,7 @@ pub(crate) async fn app(pool: &PgPool, name: &str) -> App {
         apns_environment: Environment::Production,
         apns_topics: vec!["com.example.shop".to_owned()],
         fcm_channel: None,
+        topics_max: 100_000,
     }
 }
 
@@ -79,4 +83,11 @@ pub(crate) async fn put_id(pool: &PgPool, app: &App, registration: &Registration
 
 fn registration(platform: Platform, token: DeviceToken) -> Registration {
     Registration { platform, token, details: Details::default(), replaces: None, registered_at: None }
+}
+
+/// Notifications kept for so many days, and everything else for longer than any test.
+pub(crate) fn kept(days: u64) -> Retention {
+    const DAY: u64 = 86_400;
+    let long = Duration::from_secs(1_000 * DAY);
+    Retention { notifications: Duration::from_secs(days * DAY), content: long, quarantine: long }
 }

@@ -146,6 +146,10 @@ impl From<Error> for ApiError {
                 Self::fault(InputFault::at("#/registered_at", InputCode::BadValue, detail))
             }
             Error::Unfit(unfit) => Self::Invalid(unfit.into_iter().map(request::unfit).collect()),
+            Error::TooManyTopics(limit) => {
+                let detail = format!("the app would have more than {limit} topics");
+                Self::fault(request::too_many_topics(limit as usize, detail))
+            }
             Error::Store(error) => error.into(),
         }
     }

@@ -22,9 +22,16 @@ pub enum IgnoredReason {
     UnknownToken,
     /// `replaces` is the token that is registered.
     SameToken,
+    /// A topic that would be one too many.
+    TooManyTopics,
 }
 
 impl Ignored {
+    /// The topic at a place of `topics` in a request.
+    pub fn topic(index: usize) -> Self {
+        Self { pointer: Place::member("#/topics", index), reason: IgnoredReason::TooManyTopics }
+    }
+
     /// The member `name` of a request.
     pub fn member(name: &str, reason: IgnoredReason) -> Self {
         Self { pointer: Place::member("#", name), reason }
@@ -39,6 +46,7 @@ impl IgnoredReason {
             Self::BadToken => "bad_token",
             Self::UnknownToken => "unknown_token",
             Self::SameToken => "same_token",
+            Self::TooManyTopics => "too_many_topics",
         }
     }
 }

@@ -3,6 +3,8 @@
 //! Any phone can claim the place of any device whose token it knows. So a claim by a publishable key does nothing to a
 //! device that has a user until the backend binds the new device to the same user.
 
+use std::collections::BTreeSet;
+
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::{Caller, Change, Registration};
@@ -46,6 +48,16 @@ impl Takeover {
             Self::Whole => true,
             Self::OpenPart => !topic.is_closed(),
             Self::Pending => false,
+        }
+    }
+
+    /// How many subscriptions the new device may take over beside its own.
+    pub(super) fn room(self, own: &BTreeSet<TopicName>) -> usize {
+        match self {
+            Self::Whole => usize::MAX,
+            Self::OpenPart | Self::Pending => {
+                TopicName::OPEN_MAX.saturating_sub(own.iter().filter(|topic| !topic.is_closed()).count())
+            }
         }
     }
 }

@@ -108,7 +108,14 @@ impl<'a> Roll<'a> {
         if let Some((takeover, old, topics)) = heir_to {
             registration.inherit(&mut entry.device, &old, takeover, is_new, self.now);
             if registration.details.topics.is_none() {
-                entry.topics.extend(topics.into_iter().filter(|topic| takeover.includes(topic)));
+                let is_wanted = |topic: &TopicName| takeover.includes(topic) && !entry.topics.contains(topic);
+                let mut taken: Vec<_> = topics.into_iter().filter(is_wanted).collect();
+                let room = takeover.room(&entry.topics);
+                if taken.len() > room {
+                    taken.truncate(room);
+                    ignored.push(Ignored::member("replaces", IgnoredReason::TooManyTopics));
+                }
+                entry.topics.extend(taken);
             }
         }
         if let Some(names) = &registration.details.topics {
@@ -156,6 +163,13 @@ impl<'a> Roll<'a> {
             Some(_) => IgnoredReason::UnknownToken,
         };
         Some(Ignored::member("replaces", reason))
+    }
+
+    /// Takes topics from every device that was to have them.
+    pub fn refuse(&mut self, names: &[TopicName]) {
+        for entry in self.entries.values_mut() {
+            entry.topics.retain(|topic| !names.contains(topic));
+        }
     }
 
     /// A device as it is to be, with its topics by name.

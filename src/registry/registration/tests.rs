@@ -17,6 +17,7 @@ fn app() -> App {
         apns_environment: Environment::Production,
         apns_topics: Vec::new(),
         fcm_channel: None,
+        topics_max: 100_000,
     }
 }
 

@@ -68,7 +68,7 @@ struct Query<'a> {
     page: Page,
     filter: &'a Filter,
     platforms: Option<Vec<i16>>,
-    topics: Option<Vec<i32>>,
+    topics: Option<Vec<i64>>,
 }
 
 fn platform_codes(filter: &Filter) -> Option<Vec<i16>> {
@@ -88,7 +88,7 @@ async fn of_users(
            and ($4::boolean is null or (quarantined_at is not null) = $4)
            and ($5::timestamptz is null or coalesce(registered_at, created_at) < $5)
            and ($6::timestamptz is null or quarantined_at > $6)
-           and ($9::int[] is null or exists (
+           and ($9::bigint[] is null or exists (
              select from subscriptions s where s.device_id = devices.device_id and s.topic_id = any($9)))
          order by device_id limit $7",
         query.app.0,
@@ -111,7 +111,7 @@ async fn of_users(
 async fn of_topics(
     conn: &mut PgConnection,
     query: &Query<'_>,
-    topics: &[i32],
+    topics: &[i64],
 ) -> Result<Vec<DeviceRow>, Error> {
     let wanted = usize::try_from(query.page.limit).unwrap_or_default();
     let mut found = Vec::new();

@@ -3,6 +3,7 @@
 mod addressed;
 mod batch;
 mod list;
+mod retention;
 mod row;
 
 use chrono::{DateTime, Utc};
@@ -13,8 +14,10 @@ pub use self::addressed::{
 };
 pub use self::batch::{Inserted, TokenKey, by_tokens, insert_all, lock_tokens, save_all};
 pub use self::list::{Filter, Page, list};
+pub use self::retention::{delete_quarantined, delete_send_only, send_only};
 use self::row::{DeviceRow, devices_where};
 use super::Error;
+use super::topics::TopicId;
 use crate::domain::{
     AppId, AppVersion, DeviceId, DeviceToken, Environment, Kind, Locale, Platform, QuarantineReason, Source,
     TimeZone, UserId,
@@ -118,19 +121,24 @@ pub async fn is_any(conn: &mut PgConnection, app: AppId, ids: &[DeviceId]) -> Re
     Ok(found.fetch_one(conn).await?)
 }
 
-/// Deletes a device with its subscriptions. False: there is none.
+/// Deletes a device with its subscriptions. Answers the topics that it had; none: there is no such device.
 ///
 /// # Errors
 /// The database's.
-pub async fn delete(conn: &mut PgConnection, app: AppId, id: DeviceId) -> Result<bool, Error> {
-    let gone = sqlx::query!(
-        "with gone as (delete from devices where app_id = $1 and device_id = $2 returning device_id),
-              unsubscribed as (delete from subscriptions where device_id in (select device_id from gone))
-         select device_id from gone",
+pub async fn delete(
+    conn: &mut PgConnection,
+    app: AppId,
+    id: DeviceId,
+) -> Result<Option<Vec<TopicId>>, Error> {
+    let gone = sqlx::query_scalar!(
+        r#"with gone as (delete from devices where app_id = $1 and device_id = $2 returning device_id),
+              unsubscribed as (
+                delete from subscriptions where device_id in (select device_id from gone) returning topic_id)
+         select array(select topic_id from unsubscribed) as "topics!" from gone"#,
         app.0,
         id.0
     );
-    Ok(gone.fetch_optional(conn).await?.is_some())
+    Ok(gone.fetch_optional(conn).await?)
 }
 
 /// The time of the transaction, by the only clock whose times are stored.

@@ -10,3 +10,4 @@ mod quarantine;
 mod registration;
 mod replacement;
 mod timeline;
+mod topics;

@@ -13,8 +13,8 @@ use pushpost::domain::{
 use pushpost::store::planner;
 use pushpost::store::record::Receipt;
 use pushpost::store::{
-    accept, backlog, deliveries, devices, environments, expiry, fan_outs, jobs, notifications, partitions,
-    quarantine, record, status, tokens, topics,
+    accept, backlog, contents, deliveries, devices, environments, expiry, fan_outs, jobs, notifications,
+    partitions, quarantine, record, status, tokens, topics,
 };
 use serde_json::Value;
 use sqlx::{AssertSqlSafe, Connection, PgConnection, PgPool, Row};
@@ -83,6 +83,7 @@ async fn assert_plans(db: &TestDatabase) {
         let mut conn = queue.acquire().await.unwrap();
         take(&mut conn).await;
         find(&mut conn, id).await;
+        keep(&mut conn, id).await;
         give(&mut conn, id).await;
         let mut conn = requests.acquire().await.unwrap();
         status::read(&mut conn, AppId(1), id).await.unwrap();
@@ -128,6 +129,21 @@ async fn take(conn: &mut PgConnection) {
     // Neighbours, and scattered ones.
     tokens::load(conn, &[DeviceId(1), DeviceId(2)]).await.unwrap();
     tokens::load(conn, &[DeviceId(1), DeviceId(1_000)]).await.unwrap();
+}
+
+/// What the leader asks about what has been kept long enough.
+async fn keep(conn: &mut PgConnection, id: NotificationId) {
+    devices::delete_quarantined(conn, 86_400.0, 500).await.unwrap();
+    devices::send_only(conn, DeviceId(0), 30, 1_000).await.unwrap();
+    devices::delete_send_only(conn, &[DeviceId(1), DeviceId(2)], 30).await.unwrap();
+    topics::page(conn, 0, 1_000).await.unwrap();
+    contents::due(conn, 200).await.unwrap();
+    contents::next(conn, id.0, 0.0, 200).await.unwrap();
+    contents::facts(conn, &[id.0], 0.0).await.unwrap();
+    contents::drop_all(conn, &[id.0], &[None]).await.unwrap();
+    let today =
+        sqlx::query_scalar("select (now() at time zone 'UTC')::date").fetch_one(&mut *conn).await.unwrap();
+    partitions::day_page(conn, today, (id.0, 0), 30, 2_000).await.unwrap();
 }
 
 /// What it asks to find an audience.
@@ -183,8 +199,15 @@ async fn tokens_of_devices(conn: &mut PgConnection) {
     devices::save_all(&mut transaction, &[&device]).await.unwrap();
     topics::of_devices(&mut transaction, &[device.id]).await.unwrap();
     let news = TopicName::parse("news").unwrap();
-    topics::subscribe_all(&mut transaction, AppId(1), &[(device.id, &news)]).await.unwrap();
+    let names = std::slice::from_ref(&news);
+    let topic = topics::make(&mut transaction, AppId(1), names).await.unwrap()[&news];
+    assert_eq!(topics::hold(&mut transaction, AppId(1), names).await.unwrap()[&news], topic);
+    topics::subscribe_all(&mut transaction, &[(topic, device.id)]).await.unwrap();
     topics::unsubscribe_all(&mut transaction, AppId(1), &[(device.id, &news)]).await.unwrap();
+    assert_eq!(topics::without_subscribers(&mut transaction, &[topic]).await.unwrap(), [topic]);
+    assert_eq!(topics::purge(&mut transaction, AppId(1), &[topic]).await.unwrap(), 1);
+    devices::lock(&mut transaction, AppId(1), device.id).await.unwrap();
+    devices::delete(&mut transaction, AppId(1), device.id).await.unwrap();
     transaction.rollback().await.unwrap();
 }
 

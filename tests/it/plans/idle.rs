@@ -23,7 +23,7 @@ use tracing::{Event, Metadata, Subscriber};
 
 use super::queue_pool;
 use crate::database::TestDatabase;
-use crate::shop::app;
+use crate::shop::{app, kept};
 
 /// Until everything has started and done its first round.
 const START: Duration = Duration::from_secs(3);
@@ -127,7 +127,7 @@ async fn an_idle_node_with_three_apps_asks_less_than_three_things_a_second() {
     };
     tasks.spawn(pulse.run(stop.clone()));
     let node = membership.id();
-    let duties = maintenance::Settings { pool: queue.clone(), membership, retention_days: 30 };
+    let duties = maintenance::Settings { pool: queue.clone(), membership, retention: kept(30) };
     tasks.spawn(maintenance::run(duties, stop.clone()));
     tasks.spawn(standing(queue, node, lanes, stop.clone()));
     sleep(START).await;

@@ -14,5 +14,6 @@ mod node;
 mod nodes;
 mod poison;
 mod replay;
+mod retention;
 mod words;
 mod world;

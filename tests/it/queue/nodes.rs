@@ -15,6 +15,7 @@ use super::held_time::{HeldTime, until};
 use super::node::{Node, ROOM, TIMEOUT, accepted, end_all};
 use super::world::{World, small_queue_pool};
 use crate::proxy::Proxy;
+use crate::shop::kept;
 
 const SECOND: Duration = Duration::from_secs(1);
 /// A node compares what it holds with the table so often.
@@ -54,7 +55,7 @@ async fn the_jobs_of_a_node_that_stands_still_wait_again() {
     let settings = maintenance::Settings {
         pool: world.pool.clone(),
         membership: Arc::clone(&leader.membership),
-        retention_days: 30,
+        retention: kept(30),
     };
     let (stop, mut tasks) = (CancellationToken::new(), JoinSet::new());
     let time = HeldTime::hold();

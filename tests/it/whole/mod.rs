@@ -20,6 +20,7 @@ mod pruning;
 mod reach;
 mod rejections;
 mod restart;
+mod retention;
 mod settings;
 mod silence;
 pub(crate) mod stage;

@@ -73,7 +73,8 @@ async fn import<B: Batches>(
     Ok(())
 }
 
-/// A value that Postgres does not take is the fault of one line: it is found by halves (docs/queue.md 6).
+/// A value that Postgres does not take is the fault of one line, as is a topic too many: it is found by halves
+/// (docs/queue.md 6).
 async fn write(
     pool: &PgPool,
     app: &App,
@@ -85,12 +86,17 @@ async fn write(
             let told = |outcome: Result<_, _>| outcome.map_err(|future| devices::Error::from(future).into());
             return Ok(outcomes.into_iter().map(told).collect());
         }
-        Err(error) if error.is_poison() => error,
-        Err(error) => return Err(error),
+        Err(devices::Error::Store(error)) if !error.is_poison() => return Err(error),
+        Err(error) => error,
     };
     if let [_] = registrations {
-        tracing::error!(error = %fault, "a line of an import could not be stored");
-        return Ok(vec![Err(ApiError::internal(fault))]);
+        return Ok(vec![Err(match fault {
+            devices::Error::Store(fault) => {
+                tracing::error!(error = %fault, "a line of an import could not be stored");
+                ApiError::internal(fault)
+            }
+            fault => fault.into(),
+        })]);
     }
     let (left, right) = registrations.split_at(registrations.len() / 2);
     let mut outcomes = Box::pin(write(pool, app, left, after)).await?;

@@ -1,5 +1,7 @@
 //! What requests say of devices.
 
+use std::collections::BTreeSet;
+
 use chrono::{DateTime, Utc};
 
 use crate::api::json::{self, Fields, Given};
@@ -176,8 +178,7 @@ fn topics(fields: &mut Fields<'_>, who: Caller) -> Option<Vec<TopicName>> {
     };
     if given.len() > TOPICS_MAX {
         let detail = format!("one request may name at most {TOPICS_MAX} topics");
-        let fault = InputFault::at(fields.pointer("topics"), InputCode::BadValue, detail);
-        fields.faults().push(fault.with("limit", TOPICS_MAX));
+        fields.faults().push(too_many_topics(TOPICS_MAX, detail));
         return None;
     }
     let names = given.into_iter().filter_map(|(at, text)| {
@@ -196,7 +197,18 @@ fn topics(fields: &mut Fields<'_>, who: Caller) -> Option<Vec<TopicName>> {
         }
         name
     });
-    Some(names.collect())
+    let names: Vec<TopicName> = names.collect();
+    let open = names.iter().filter(|name| !name.is_closed()).collect::<BTreeSet<_>>();
+    if who == Caller::App && open.len() > TopicName::OPEN_MAX {
+        let detail = format!("with this key a device has at most {} topics", TopicName::OPEN_MAX);
+        fields.faults().push(too_many_topics(TopicName::OPEN_MAX, detail));
+    }
+    Some(names)
+}
+
+/// The fault of a request whose device, or app, would have more topics than it may.
+pub(super) fn too_many_topics(limit: usize, detail: impl Into<String>) -> InputFault {
+    InputFault::at("#/topics", InputCode::TooManyTopics, detail).with("limit", limit)
 }
 
 /// From an app it is now.

@@ -104,5 +104,12 @@ fn an_app_may_log_out_but_name_no_user_no_time_and_no_closed_topic() {
 #[test]
 fn topics_are_limited_in_number() {
     let body = json!({"platform": "fcm", "token": "x", "topics": vec!["a"; TOPICS_MAX + 1]});
-    assert_eq!(faults(&body, Caller::Backend), pairs(&[("#/topics", "bad_value")]));
+    assert_eq!(faults(&body, Caller::Backend), pairs(&[("#/topics", "too_many_topics")]));
+    let names =
+        |number: usize| (0..number).map(|n| format!("t{n}")).chain(["t0".to_owned()]).collect::<Vec<_>>();
+    let body = |number| json!({"platform": "fcm", "token": "x", "topics": names(number)});
+    assert_eq!(faults(&body(101), Caller::App), pairs(&[("#/topics", "too_many_topics")]));
+    for (number, who) in [(100, Caller::App), (101, Caller::Backend), (101, Caller::Import)] {
+        assert!(registration(body(number).to_string().as_bytes(), who).is_ok());
+    }
 }

@@ -1,0 +1,89 @@
+//! Deleting devices that nothing has used for long, with their subscriptions.
+//!
+//! Devices that a transaction holds are left for the next time: whoever deletes waits for none (docs/queue.md 16).
+
+use sqlx::PgConnection;
+
+use crate::domain::DeviceId;
+use crate::store::Error;
+
+/// Deletes up to `limit` devices of each app that have been quarantined for `secs`. Answers how many.
+///
+/// Whether a device still is so long in quarantine is looked at again once it is locked, and not where it is locked: with
+/// the time in that condition, a plan made on an empty table reads all quarantined devices (docs/queue.md 5).
+///
+/// # Errors
+/// The database's.
+pub async fn delete_quarantined(conn: &mut PgConnection, secs: f64, limit: i64) -> Result<u64, Error> {
+    let gone = sqlx::query_scalar!(
+        r#"with found as materialized (
+             select d.device_id from apps a cross join lateral (
+               select device_id from devices
+               where app_id = a.app_id and quarantined_at is not null
+                 and quarantined_at <= now() - make_interval(secs => $1)
+               order by quarantined_at limit $2) d),
+           locked as materialized (
+             select device_id, quarantined_at from devices
+             where device_id = any(array(select device_id from found)) for update skip locked),
+           still as (select device_id from locked where quarantined_at <= now() - make_interval(secs => $1)),
+           gone as (
+             delete from devices where device_id = any(array(select device_id from still)) returning device_id),
+           unsubscribed as (
+             delete from subscriptions where device_id = any(array(select device_id from still)))
+           select count(*) as "count!" from gone"#,
+        secs,
+        limit
+    )
+    .fetch_one(conn)
+    .await?;
+    Ok(gone.cast_unsigned())
+}
+
+/// The next devices after the given one that are known from sends alone, at most `limit`, and whether nothing has been
+/// sent to each for `days`.
+///
+/// # Errors
+/// The database's.
+pub async fn send_only(
+    conn: &mut PgConnection,
+    after: DeviceId,
+    days: i32,
+    limit: i64,
+) -> Result<Vec<(DeviceId, bool)>, Error> {
+    let rows = sqlx::query!(
+        r#"select device_id, coalesce(last_sent_on, created_at::date) < current_date - $2::int as "is_over!"
+           from devices where source = 1 and device_id > $1 order by device_id limit $3"#,
+        after.0,
+        days,
+        limit
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(rows.into_iter().map(|row| (DeviceId(row.device_id), row.is_over)).collect())
+}
+
+/// Deletes those of these devices that are still known from sends alone, and to which nothing has been sent for `days`.
+/// Answers how many.
+///
+/// # Errors
+/// The database's.
+pub async fn delete_send_only(conn: &mut PgConnection, ids: &[DeviceId], days: i32) -> Result<u64, Error> {
+    let ids: Vec<i64> = ids.iter().map(|device| device.0).collect();
+    let gone = sqlx::query_scalar!(
+        r#"with locked as materialized (
+             select device_id from devices
+             where device_id = any($1) and source = 1
+               and coalesce(last_sent_on, created_at::date) < current_date - $2::int
+             for update skip locked),
+           gone as (
+             delete from devices where device_id = any(array(select device_id from locked)) returning device_id),
+           unsubscribed as (
+             delete from subscriptions where device_id = any(array(select device_id from locked)))
+           select count(*) as "count!" from gone"#,
+        &ids,
+        days
+    )
+    .fetch_one(conn)
+    .await?;
+    Ok(gone.cast_unsigned())
+}

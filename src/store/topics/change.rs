@@ -1,0 +1,203 @@
+//! Topics come with their first subscriber and go with their last.
+//!
+//! A transaction that makes or deletes topics holds the app's row, whose `topic_count` it changes. A transaction that adds
+//! a subscription holds the topic's row (`for key share`), so that the topic can't go meanwhile. Order: devices, held
+//! topics, the app's row, new topics, subscriptions. Whoever deletes topics skips those that are held, and waits for
+//! none: so no two of them wait for each other both (docs/queue.md 16).
+
+use std::collections::HashMap;
+
+use sqlx::PgConnection;
+
+use super::{TopicId, texts};
+use crate::domain::{AppId, DeviceId, TopicName};
+use crate::store::Error;
+
+/// A device's subscription to a topic.
+pub type Subscription<'a> = (DeviceId, &'a TopicName);
+
+/// The numbers of the topics of these names that there are. None of them goes before the transaction ends.
+///
+/// # Errors
+/// The database's.
+pub async fn hold(
+    conn: &mut PgConnection,
+    app: AppId,
+    names: &[TopicName],
+) -> Result<HashMap<TopicName, TopicId>, Error> {
+    let names = texts(names);
+    let rows = sqlx::query!(
+        "select name, topic_id from topics where app_id = $1 and name = any($2) for key share",
+        app.0,
+        &names
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(rows.into_iter().map(|row| (TopicName::stored(row.name), row.topic_id)).collect())
+}
+
+/// Locks the number of an app's topics and answers it: until the transaction ends, no other one makes or deletes any.
+///
+/// # Errors
+/// The database's.
+pub async fn lock_count(conn: &mut PgConnection, app: AppId) -> Result<u32, Error> {
+    let count =
+        sqlx::query_scalar!("select topic_count from apps where app_id = $1 for no key update", app.0)
+            .fetch_one(conn)
+            .await?;
+    Ok(u32::try_from(count).unwrap_or_default())
+}
+
+/// As [`lock_count`], without waiting. False: another transaction has it.
+///
+/// # Errors
+/// The database's.
+pub async fn try_lock_count(conn: &mut PgConnection, app: AppId) -> Result<bool, Error> {
+    let locked = sqlx::query_scalar!(
+        "select topic_count from apps where app_id = $1 for no key update skip locked",
+        app.0
+    );
+    Ok(locked.fetch_optional(conn).await?.is_some())
+}
+
+/// Makes topics that there are not, once [`lock_count`] has locked their number.
+///
+/// # Errors
+/// The database's.
+pub async fn make(
+    conn: &mut PgConnection,
+    app: AppId,
+    names: &[TopicName],
+) -> Result<HashMap<TopicName, TopicId>, Error> {
+    let names = texts(names);
+    let rows = sqlx::query!(
+        "with made as (
+           insert into topics (app_id, name) select $1, name from unnest($2::text[]) as n(name)
+           on conflict (app_id, name) do nothing
+           returning topic_id, name),
+         counted as (
+           update apps set topic_count = topic_count + (select count(*) from made) where app_id = $1)
+         select topic_id, name from made",
+        app.0,
+        &names
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(rows.into_iter().map(|row| (TopicName::stored(row.name), row.topic_id)).collect())
+}
+
+/// Adds subscriptions to topics that the transaction holds or has made, of devices that it has locked or made.
+///
+/// # Errors
+/// The database's.
+pub async fn subscribe_all(
+    conn: &mut PgConnection,
+    subscriptions: &[(TopicId, DeviceId)],
+) -> Result<(), Error> {
+    let (topics, devices): (Vec<i64>, Vec<i64>) =
+        subscriptions.iter().map(|(topic, device)| (*topic, device.0)).unzip();
+    sqlx::query!(
+        "insert into subscriptions (topic_id, device_id)
+         select * from unnest($1::bigint[], $2::bigint[]) on conflict do nothing",
+        &topics,
+        &devices
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// Ends subscriptions of devices that the transaction has locked. Answers the topics.
+///
+/// # Errors
+/// The database's.
+pub async fn unsubscribe_all(
+    conn: &mut PgConnection,
+    app: AppId,
+    subscriptions: &[Subscription<'_>],
+) -> Result<Vec<TopicId>, Error> {
+    let names: Vec<String> = subscriptions.iter().map(|(_, name)| name.as_str().to_owned()).collect();
+    let numbers =
+        sqlx::query!("select name, topic_id from topics where app_id = $1 and name = any($2)", app.0, &names)
+            .fetch_all(&mut *conn)
+            .await?;
+    let numbers: HashMap<String, i64> = numbers.into_iter().map(|row| (row.name, row.topic_id)).collect();
+    let number = |(device, name): &Subscription<'_>| Some((*numbers.get(name.as_str())?, device.0));
+    let (topics, devices): (Vec<i64>, Vec<i64>) = subscriptions.iter().filter_map(number).unzip();
+    sqlx::query!(
+        "delete from subscriptions s using unnest($1::bigint[], $2::bigint[]) as v(topic_id, device_id)
+         where s.device_id = any($2) and s.device_id = v.device_id and s.topic_id = v.topic_id",
+        &topics,
+        &devices
+    )
+    .execute(conn)
+    .await?;
+    Ok(numbers.into_values().collect())
+}
+
+/// Those of these topics that have no subscriber.
+///
+/// # Errors
+/// The database's.
+pub async fn without_subscribers(conn: &mut PgConnection, topics: &[TopicId]) -> Result<Vec<TopicId>, Error> {
+    let found = sqlx::query_scalar!(
+        "select topic_id from topics t
+         where topic_id = any($1)
+           and (select true from subscriptions s where s.topic_id = t.topic_id limit 1) is null",
+        topics
+    );
+    Ok(found.fetch_all(conn).await?)
+}
+
+/// Deletes those of these topics that have no subscriber and are not held, once the transaction has locked their number.
+/// Answers how many.
+///
+/// Two statements: what was held may have got a subscriber by the time that it is locked, which only a new snapshot shows.
+///
+/// # Errors
+/// The database's.
+pub async fn purge(conn: &mut PgConnection, app: AppId, topics: &[TopicId]) -> Result<u32, Error> {
+    let locked = sqlx::query_scalar!(
+        "select topic_id from topics where app_id = $2 and topic_id = any($1) for update skip locked",
+        topics,
+        app.0
+    )
+    .fetch_all(&mut *conn)
+    .await?;
+    let gone = sqlx::query_scalar!(
+        r#"with gone as (
+             delete from topics t
+             where topic_id = any($1)
+               and (select true from subscriptions s where s.topic_id = t.topic_id limit 1) is null
+             returning topic_id),
+           counted as (
+             update apps set topic_count = topic_count - (select count(*) from gone) where app_id = $2)
+           select count(*) as "count!" from gone"#,
+        &locked,
+        app.0
+    )
+    .fetch_one(conn)
+    .await?;
+    Ok(u32::try_from(gone).unwrap_or_default())
+}
+
+/// The next topics after the given one, at most `limit`, and whether each has no subscriber.
+///
+/// # Errors
+/// The database's.
+pub async fn page(
+    conn: &mut PgConnection,
+    after: TopicId,
+    limit: i64,
+) -> Result<Vec<(AppId, TopicId, bool)>, Error> {
+    let rows = sqlx::query!(
+        r#"select app_id, topic_id,
+                  (select true from subscriptions s where s.topic_id = t.topic_id limit 1) is null as "empty!"
+           from topics t where topic_id > $1 order by topic_id limit $2"#,
+        after,
+        limit
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(rows.into_iter().map(|row| (AppId(row.app_id), row.topic_id, row.empty)).collect())
+}

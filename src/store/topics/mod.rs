@@ -1,0 +1,82 @@
+//! Topics and the subscriptions of devices.
+
+mod change;
+
+use std::collections::HashMap;
+
+use sqlx::PgConnection;
+
+pub use self::change::{
+    Subscription, hold, lock_count, make, page, purge, subscribe_all, try_lock_count, unsubscribe_all,
+    without_subscribers,
+};
+use super::Error;
+use crate::domain::{AppId, DeviceId, TopicName};
+
+/// The number of a topic's row.
+pub type TopicId = i64;
+
+/// The row numbers of the named topics that exist.
+///
+/// # Errors
+/// The database's.
+pub async fn ids_of(conn: &mut PgConnection, app: AppId, names: &[TopicName]) -> Result<Vec<TopicId>, Error> {
+    let names = texts(names);
+    let ids = sqlx::query_scalar!(
+        "select topic_id from topics where app_id = $1 and name = any($2)",
+        app.0,
+        &names
+    );
+    Ok(ids.fetch_all(conn).await?)
+}
+
+/// The topics of each of these devices, by name. Who has none is missing.
+///
+/// # Errors
+/// The database's.
+pub async fn of_devices(
+    conn: &mut PgConnection,
+    ids: &[DeviceId],
+) -> Result<HashMap<DeviceId, Vec<TopicName>>, Error> {
+    let ids: Vec<i64> = ids.iter().map(|device| device.0).collect();
+    let rows = sqlx::query!(
+        "select s.device_id, t.name from subscriptions s join topics t using (topic_id)
+         where s.device_id = any($1) order by t.name collate \"C\"",
+        &ids
+    )
+    .fetch_all(conn)
+    .await?;
+    let mut topics: HashMap<DeviceId, Vec<TopicName>> = HashMap::new();
+    for row in rows {
+        topics.entry(DeviceId(row.device_id)).or_default().push(TopicName::stored(row.name));
+    }
+    Ok(topics)
+}
+
+/// The first devices after the given one that are subscribed to any of these topics, in id order.
+///
+/// # Errors
+/// The database's.
+pub async fn subscribers(
+    conn: &mut PgConnection,
+    topics: &[TopicId],
+    after: DeviceId,
+    limit: i64,
+) -> Result<Vec<DeviceId>, Error> {
+    let ids = sqlx::query_scalar!(
+        "select distinct s.device_id
+         from unnest($1::bigint[]) as t(topic_id)
+         cross join lateral (
+           select device_id from subscriptions
+           where topic_id = t.topic_id and device_id > $2 order by device_id limit $3) s
+         order by s.device_id limit $3",
+        topics,
+        after.0,
+        limit
+    );
+    Ok(ids.fetch_all(conn).await?.into_iter().map(DeviceId).collect())
+}
+
+fn texts(names: &[TopicName]) -> Vec<String> {
+    names.iter().map(|name| name.as_str().to_owned()).collect()
+}

@@ -1,0 +1,169 @@
+//! What has been kept long enough goes, by the leader's own rounds: contents, quarantined devices, send-only devices.
+
+use std::time::Duration;
+
+use pushpost::domain::NotificationId;
+use pushpost::maintenance::{self, Retention};
+use serde_json::json;
+use sqlx::{Connection, PgConnection};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::held_time::until;
+use super::node::{Node, accepted, end_all};
+use super::world::World;
+use crate::shop::kept;
+
+const HOUR: Duration = Duration::from_secs(3600);
+const DAY: Duration = Duration::from_secs(86_400);
+
+/// The leader's rounds while something is waited for.
+async fn lead(
+    world: &World,
+    node: &Node,
+    retention: Retention,
+    what: &str,
+    condition: impl AsyncFn() -> bool,
+) {
+    let settings = maintenance::Settings {
+        pool: world.pool.clone(),
+        membership: std::sync::Arc::clone(&node.membership),
+        retention,
+    };
+    let (stop, mut tasks) = (CancellationToken::new(), JoinSet::new());
+    tasks.spawn(maintenance::run(settings, stop.clone()));
+    until(what, condition).await;
+    stop.cancel();
+    let ended = async { while tasks.join_next().await.is_some() {} };
+    tokio::time::timeout(Duration::from_secs(120), ended).await.unwrap();
+}
+
+async fn has_content(world: &World, id: NotificationId) -> bool {
+    let sql = "select content is not null from notifications where notification_id = $1";
+    sqlx::query_scalar(sql).bind(id.0).fetch_one(&world.pool).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_content_goes_once_its_notification_is_done() {
+    let world = World::create().await;
+    let node = Node::enter(&world).await;
+    let mut new = world.wanted([1]);
+    let unmatched = json!({"users": ["u1"], "users_total": 1, "devices": [], "devices_total": 0});
+    (new.unmatched, new.metadata) = (Some(unmatched.to_string().into()), Some(b"{}".to_vec()));
+    let done = node.accept(new).await;
+    end_all(node.take(world.lane).await, &accepted());
+    node.idle().await;
+    let waits = node.accept(world.wanted([2])).await;
+    let nothing = node.accept(world.wanted([])).await;
+    let retention = Retention { content: Duration::ZERO, ..kept(30) };
+    lead(&world, &node, retention, "the contents of what is done are gone", async || {
+        !has_content(&world, done).await && !has_content(&world, nothing).await
+    })
+    .await;
+    assert!(has_content(&world, waits).await);
+    let stored = "select convert_from(unmatched, 'UTF8')::jsonb, metadata is not null from notifications
+                  where notification_id = $1";
+    let (names, metadata): (serde_json::Value, bool) =
+        sqlx::query_as(stored).bind(done.0).fetch_one(&world.pool).await.unwrap();
+    assert_eq!(names, json!({"users": [], "users_total": 1, "devices": [], "devices_total": 0}));
+    assert!(metadata, "metadata is no content");
+    assert_eq!(world.counts(done).await.accepted, 1);
+
+    end_all(node.take(world.lane).await, &accepted());
+    node.idle().await;
+    lead(&world, &node, retention, "and so does what was passed too early", async || {
+        !has_content(&world, waits).await
+    })
+    .await;
+    assert_eq!(world.number("select count(*) from kept_contents").await, 0);
+    node.stop().await;
+}
+
+/// Notifications that were accepted two days ago, and whose only device ended so many hours ago.
+async fn ended(world: &World, hours: &[i32]) -> Vec<NotificationId> {
+    let then: chrono::DateTime<chrono::Utc> =
+        sqlx::query_scalar("select now() - interval '2 days'").fetch_one(&world.pool).await.unwrap();
+    let mut conn = world.pool.acquire().await.unwrap();
+    pushpost::store::partitions::create_day(&mut conn, then.date_naive()).await.unwrap();
+    let mut ids = Vec::new();
+    for hours in hours {
+        let id = NotificationId::new(then);
+        sqlx::query(
+            "with n as (
+               insert into notifications (notification_id, app_id, priority, created_at, due_at, expires_at, targets, content)
+               values ($1, 1, 5, $2, $2, $2, 1, '{}'))
+             insert into receipts (notification_id, job_id, lane_id, at, attempt, accepted, shape, first_device, last_device,
+                                   devices, outcomes)
+             values ($1, 1, 1, now() - make_interval(hours => $3), 1, 1, '1', 1, 1, array[1], '\\x01')",
+        )
+        .bind(id.0)
+        .bind(then)
+        .bind(hours)
+        .execute(&mut *conn)
+        .await
+        .unwrap();
+        ids.push(id);
+    }
+    ids
+}
+
+#[tokio::test]
+async fn a_content_stays_for_its_retention_after_the_last_device_has_ended() {
+    let world = World::create().await;
+    let node = Node::enter(&world).await;
+    let ids = ended(&world, &[5, 3, 30]).await;
+    let retention = Retention { content: 4 * HOUR, ..kept(30) };
+    lead(&world, &node, retention, "what ended longer ago has no content", async || {
+        !has_content(&world, ids[0]).await && !has_content(&world, ids[2]).await
+    })
+    .await;
+    assert!(has_content(&world, ids[1]).await);
+    assert_eq!(world.number("select count(*) from kept_contents where look_at > now()").await, 1);
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn devices_go_that_nothing_has_used_for_long_enough() {
+    let world = World::create().await;
+    let node = Node::enter(&world).await;
+    world
+        .run(
+            "insert into devices (app_id, platform, environment, source, token, token_digest, quarantined_at, last_sent_on)
+             select 1, 2, 0, source, token, substr(sha256(token::bytea), 1, 16), now() - make_interval(days => quarantined),
+                    current_date - sent
+             from (values (0::smallint, 'dead for 91 days', 91, null::int), (0, 'held', 91, null), (0, 'dead for 89 days', 89, null),
+                          (0, 'active', null, null), (1, 'sent 31 days ago', null, 31), (1, 'sent 30 days ago', null, 30),
+                          (2, 'imported', null, 31)) as d(source, token, quarantined, sent);
+             insert into topics (app_id, name) values (1, 'dead'), (1, 'news');
+             update apps set topic_count = 2 where app_id = 1;
+             insert into subscriptions select topic_id, device_id from topics, devices
+             where (name = 'dead' and token = 'dead for 91 days') or (name = 'news' and quarantined_at is not null)",
+        )
+        .await;
+    let mut other = PgConnection::connect(world.database.url()).await.unwrap();
+    let mut holder = other.begin().await.unwrap();
+    sqlx::query("select from devices where token = 'held' for no key update")
+        .execute(&mut *holder)
+        .await
+        .unwrap();
+    let retention = Retention { quarantine: 90 * DAY, ..kept(30) };
+    lead(&world, &node, retention, "two devices and a topic are gone", async || {
+        world.number("select (select count(*) from devices) + (select count(*) from topics)").await == 6
+    })
+    .await;
+    let left: Vec<String> =
+        sqlx::query_scalar("select token from devices order by token").fetch_all(&world.pool).await.unwrap();
+    assert_eq!(left, ["active", "dead for 89 days", "held", "imported", "sent 30 days ago"]);
+    assert_eq!(
+        world.number("select count(*) from subscriptions").await,
+        2,
+        "those of devices that are there"
+    );
+    assert_eq!(world.number("select topic_count::bigint from apps").await, 1);
+    holder.rollback().await.unwrap();
+    lead(&world, &node, retention, "what was held goes the next time", async || {
+        world.number("select count(*) from devices").await == 4
+    })
+    .await;
+    node.stop().await;
+}
