@@ -19,9 +19,11 @@ FROM debian:bookworm-slim
 RUN mkdir -p /etc/postgresql-common \
  && echo "create_main_cluster = false" > /etc/postgresql-common/createcluster.conf \
  && apt-get update \
- && apt-get install -y --no-install-recommends -o Dpkg::Options::=--force-confold ca-certificates postgresql \
+ && apt-get install -y --no-install-recommends -o Dpkg::Options::=--force-confold ca-certificates libnss-wrapper postgresql \
  && rm -rf /var/lib/apt/lists/* \
- && useradd --system --uid 10001 --home-dir /var/lib/pushpost --create-home pushpost
+ && useradd --system --uid 10001 --home-dir /var/lib/pushpost --create-home pushpost \
+ # A platform that chooses the user id (OpenShift) gives it the group 0.
+ && chgrp 0 /var/lib/pushpost && chmod 0770 /var/lib/pushpost
 COPY --from=build /build/target/release/pushpost /usr/local/bin/pushpost
 USER pushpost
 WORKDIR /var/lib/pushpost

@@ -12,7 +12,7 @@ demo:
 
 # All tests.
 test:
-	@scripts/ensure-postgres
+	@scripts/ensure-postgres --tests
 	cargo test
 
 # How fast it is on this machine, beside what the machine allows. QUICK=1: within three minutes, after building;

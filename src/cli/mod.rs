@@ -4,10 +4,12 @@
 mod database;
 mod demo;
 mod devices;
+mod environment;
 mod failure;
 mod healthcheck;
 mod keys;
 mod migrate;
+mod orphans;
 mod output;
 mod serve;
 mod settings;
@@ -21,6 +23,7 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
+use tokio::task::JoinSet;
 
 use crate::telemetry::{self, Reader};
 use failure::{Failure, USAGE};
@@ -79,6 +82,10 @@ impl Command {
     fn run(self) -> Result<(), Failure> {
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
         runtime.context("cannot start the runtime")?.block_on(async {
+            let mut duties = JoinSet::new();
+            if orphans::is_our_duty() {
+                duties.spawn(orphans::reap());
+            }
             match self {
                 Self::Serve(serve) => serve.run().await,
                 Self::Demo(demo) => demo.run().await,

@@ -33,7 +33,7 @@ impl Serve {
     pub(super) async fn run(self) -> Result<(), Failure> {
         runtime::raise_descriptor_limit();
         let sources = self.config.sources();
-        let config = sources.load()?;
+        let config = ConfigArgs::read(&sources)?;
         let role = match self.role {
             RoleName::All => Role::All,
             RoleName::Api => Role::Api,

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
+use super::environment;
 use super::failure::Failure;
 use crate::config::{Config, Sources};
 
@@ -18,7 +19,17 @@ pub(super) struct ConfigArgs {
 impl ConfigArgs {
     /// Reads it.
     pub(super) fn load(&self) -> Result<Config, Failure> {
-        Ok(self.sources().load()?)
+        Self::read(&self.sources())
+    }
+
+    /// Reads it from these. To be called before anything else is begun: with an embedded Postgres the program may
+    /// begin anew, with another environment.
+    pub(super) fn read(sources: &Sources) -> Result<Config, Failure> {
+        let config = sources.load()?;
+        if config.database.url.is_none() {
+            environment::drop_libpq_options()?;
+        }
+        Ok(config)
     }
 
     /// Where it is read.

@@ -1,4 +1,4 @@
-//! The user that Postgres runs as: ourselves, or when we are root somebody else, since Postgres refuses root.
+//! The user that Postgres runs as: ourselves, or `postgres` when we are root, since Postgres refuses root.
 //!
 //! The change of user is left to `std::process::Command`, which sets the group, drops root's supplementary groups
 //! (`setgroups` with none) and sets the user, in that order, and only then changes folder. `setpriv` and `runuser`
@@ -10,6 +10,7 @@
 //! `pg_ctl start`, so that a terminal that closes does not reach it either.
 
 use std::env;
+use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::{MetadataExt, fchown, lchown};
@@ -20,7 +21,10 @@ use std::process::Command;
 use super::error::Error;
 use super::run;
 
-const PREFERRED: [&str; 2] = ["postgres", "nobody"];
+/// Debian's and other packages make it.
+const USER: &str = "postgres";
+/// Other programs run as this user too, and could read and change the data.
+const SHARED: &str = "nobody";
 /// All that Postgres's programs need of our environment; secrets of the service are not theirs.
 const INHERITED: [&str; 3] = ["PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH"];
 
@@ -31,25 +35,37 @@ pub(super) struct Account {
     gid: u32,
     /// We are root and become this user; false: it is ourselves.
     other: bool,
+    /// More environment for its programs.
+    variables: Vec<(&'static str, OsString)>,
 }
 
 impl Account {
-    /// Ourselves, or if we are root the owner of data that is already there, else `postgres`, else `nobody`.
+    /// Ourselves, or if we are root the owner of data that is already there, else `postgres`.
     pub(super) async fn choose(data: Option<&Path>) -> Result<Self, Error> {
         let (uid, gid) = (own_id("-u").await?, own_id("-g").await?);
         if uid != 0 {
-            return Ok(Self { uid, gid, other: false });
-        }
-        if let Some(owner) = data.and_then(|data| fs::metadata(data).ok())
-            && owner.uid() != 0
-        {
-            return Ok(Self { uid: owner.uid(), gid: owner.gid(), other: true });
+            return Ok(Self { uid, gid, other: false, variables: Vec::new() });
         }
         let passwd = Path::new("/etc/passwd");
         let users = fs::read_to_string(passwd).map_err(Error::io("read", passwd))?;
-        let found = PREFERRED.iter().find_map(|name| ids_of(&users, name));
-        let (uid, gid) = found.ok_or(Error::NoAccount)?;
-        Ok(Self { uid, gid, other: true })
+        let other = |(uid, gid)| Self { uid, gid, other: true, variables: Vec::new() };
+        if let Some(data) = data
+            && let Ok(owner) = fs::metadata(data)
+            && owner.uid() != 0
+        {
+            let is_shared = ids_of(&users, SHARED).is_some_and(|(uid, _)| uid == owner.uid());
+            return match is_shared {
+                true => Err(Error::SharedAccount { path: data.to_owned() }),
+                false => Ok(other((owner.uid(), owner.gid()))),
+            };
+        }
+        ids_of(&users, USER).map(other).ok_or(Error::NoAccount)
+    }
+
+    /// The same user, whose programs find these in their environment too.
+    pub(super) fn with_variables(mut self, variables: [(&'static str, OsString); 3]) -> Self {
+        self.variables = variables.into();
+        self
     }
 
     /// True if we are root and this is somebody else.
@@ -61,10 +77,15 @@ impl Account {
         self.uid
     }
 
+    pub(super) fn gid(&self) -> u32 {
+        self.gid
+    }
+
     /// A command that will run as this user in `folder`.
     pub(super) fn command(&self, program: &Path, folder: &Path) -> Command {
         let mut command = Command::new(program);
         command.env_clear().envs(INHERITED.iter().filter_map(|name| Some((name, env::var_os(name)?))));
+        command.envs(self.variables.iter().map(|(name, value)| (name, value)));
         command.env("LC_ALL", "C").current_dir(folder).process_group(0);
         if self.other {
             command.uid(self.uid).gid(self.gid);

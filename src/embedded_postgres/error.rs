@@ -31,8 +31,36 @@ pub enum Error {
         found: String,
     },
     /// We are root and there is no user to run Postgres as.
-    #[error("PostgreSQL does not run as root, and neither of the users postgres and nobody exists: make one")]
+    #[error(
+        "PostgreSQL does not run as root, and there is no user postgres to run it as: add one \
+         (useradd --system postgres), run pushpost as an ordinary user, or set database.url"
+    )]
     NoAccount,
+    /// The data belongs to a user that other programs share.
+    #[error(
+        "{path} belongs to nobody, an account that other programs share: give it to postgres (chown -R postgres)"
+    )]
+    SharedAccount {
+        /// The data.
+        path: PathBuf,
+    },
+    /// initdb refuses a user without a name.
+    #[error(
+        "the user id {uid} has no name in /etc/passwd, which PostgreSQL's initdb needs: add an entry, \
+         install libnss-wrapper (Debian, Ubuntu: apt-get install libnss-wrapper), or set database.url"
+    )]
+    NoName {
+        /// The user's number.
+        uid: u32,
+    },
+    /// The file system gives others access to the data and can't be told otherwise.
+    #[error(
+        "{path} stays open to other users after chmod, and PostgreSQL refuses that: use a volume that keeps modes"
+    )]
+    Open {
+        /// The folder or file.
+        path: PathBuf,
+    },
     /// The user who runs Postgres may not enter the folder where its data already is.
     #[error("the user {account} may not enter {path}, where the database is: allow it, or move the data")]
     Closed {

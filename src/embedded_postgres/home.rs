@@ -1,9 +1,11 @@
 //! Where the database lives and how its folder is laid out.
 //!
-//! Usually `<data_dir>/postgres`. If we are root and the user who runs Postgres may not enter `data_dir` (root's
-//! home, say), or its file system keeps no owners, it is `/var/lib/pushpost/<hash of data_dir>` instead, and a
-//! pointer in `data_dir` says so. The home itself stays ours, also as root: that user owns only what Postgres
-//! writes, so it cannot lead us astray by links.
+//! Usually `<data_dir>/postgres`. If we are root and the user that runs Postgres may not enter `data_dir` (below
+//! root's home, say), or its file system keeps no owners, it is `/var/lib/pushpost/<hash of data_dir>` instead, and a
+//! pointer in `data_dir` says so. A `data_dir` that is made here, or is empty, is first made passable.
+//!
+//! The home itself stays ours, also as root: that user owns only what Postgres writes, so it cannot lead us astray by
+//! links.
 //!
 //! | in the home | what | owner |
 //! |---|---|---|
@@ -19,7 +21,7 @@ use std::fmt::Write as _;
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, ErrorKind, Write as _};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
@@ -42,7 +44,7 @@ impl Home {
     /// Finds the home of a data folder, or decides on one and makes it. Harmless if several do it at once: they
     /// decide alike.
     pub(super) async fn settle(data_dir: &Path) -> Result<Self, Error> {
-        fs::create_dir_all(data_dir).map_err(Error::io("make", data_dir))?;
+        make_passable(data_dir).map_err(Error::io("make", data_dir))?;
         let data_dir = fs::canonicalize(data_dir).map_err(Error::io("find", data_dir))?;
         if let Some(folder) = existing(&data_dir)? {
             let account = Account::choose(Some(&folder.join("data"))).await?;
@@ -52,7 +54,8 @@ impl Home {
             return Ok(Self { folder, account });
         }
         let account = Account::choose(None).await?;
-        if !account.is_other() || fits(&account, &data_dir).await {
+        if !account.is_other() || fits(&account, &data_dir).await || open_if_empty(&account, &data_dir).await
+        {
             let folder = data_dir.join(BESIDE);
             make_folder(&folder, &account)?;
             return Ok(Self { folder, account });
@@ -62,9 +65,9 @@ impl Home {
         let pointer = data_dir.join(POINTER);
         let line = [folder.as_os_str().as_bytes(), b"\n"].concat();
         write_whole(&pointer, &line, 0o644, None)?;
-        tracing::info!(
+        tracing::warn!(
             data_dir = %data_dir.display(), database = %folder.display(),
-            "the user who runs Postgres may not enter the data folder: the database is elsewhere"
+            "the user that runs Postgres may not enter the data folder: the database is elsewhere"
         );
         Ok(Self { folder, account })
     }
@@ -75,6 +78,16 @@ impl Home {
 
     pub(super) fn account(&self) -> &Account {
         &self.account
+    }
+
+    /// Takes away the rights that a mount has added (Kubernetes' `fsGroup` adds a group's): Postgres refuses data that
+    /// others may change.
+    pub(super) fn restrict(&self) -> Result<(), Error> {
+        if !self.account.is_other() {
+            restrict(&self.folder, 0o700)?;
+        }
+        restrict(&self.data(), 0o700)?;
+        restrict(&self.folder.join("password"), 0o600)
     }
 
     /// Postgres's own data folder.
@@ -178,12 +191,58 @@ async fn fits(account: &Account, data_dir: &Path) -> bool {
     enters
 }
 
+/// Makes a folder and those above it that are missing. When we are root, all users may pass what is made, whatever the
+/// umask is: the user that runs Postgres must.
+pub(super) fn make_passable(folder: &Path) -> io::Result<()> {
+    let missing = folder.ancestors().take_while(|folder| !folder.as_os_str().is_empty() && !folder.exists());
+    for folder in missing.collect::<Vec<_>>().into_iter().rev() {
+        match DirBuilder::new().mode(0o755).create(folder) {
+            Ok(()) if fs::metadata(folder)?.uid() != 0 => {}
+            Ok(()) => fs::set_permissions(folder, Permissions::from_mode(0o755))?,
+            // Another process makes it too.
+            Err(error) if error.kind() == ErrorKind::AlreadyExists && folder.is_dir() => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+/// Lets all users pass an empty data folder, such as a new volume. Returns whether the user could work below it then;
+/// else the folder is as it was.
+async fn open_if_empty(account: &Account, data_dir: &Path) -> bool {
+    let Ok(mut entries) = fs::read_dir(data_dir) else { return false };
+    // A new file system is not quite empty.
+    if entries.any(|entry| entry.is_ok_and(|entry| entry.file_name() != "lost+found")) {
+        return false;
+    }
+    let Ok(found) = fs::metadata(data_dir) else { return false };
+    let mode = found.permissions().mode();
+    let set = |mode| fs::set_permissions(data_dir, Permissions::from_mode(mode));
+    if set(mode | 0o001).is_err() {
+        return false;
+    }
+    let fits = fits(account, data_dir).await;
+    if !fits {
+        let _ = set(mode);
+    }
+    fits
+}
+
+fn restrict(path: &Path, mode: u32) -> Result<(), Error> {
+    let is_open = || fs::metadata(path).map(|found| found.permissions().mode() & 0o077 != 0);
+    if is_open().map_err(Error::io("find", path))? {
+        let restricted = Permissions::from_mode(mode);
+        fs::set_permissions(path, restricted).map_err(Error::io("set the mode of", path))?;
+        if is_open().map_err(Error::io("find", path))? {
+            return Err(Error::Open { path: path.to_owned() });
+        }
+    }
+    Ok(())
+}
+
 /// The home: closed to others, but as root the user who runs Postgres must pass through.
 fn make_folder(folder: &Path, account: &Account) -> Result<(), Error> {
     let mode = if account.is_other() { 0o711 } else { 0o700 };
-    let mut builder = DirBuilder::new();
-    builder.recursive(true).mode(0o755);
-    folder.parent().map_or(Ok(()), |parent| builder.create(parent)).map_err(Error::io("make", folder))?;
-    builder.create(folder).map_err(Error::io("make", folder))?;
+    make_passable(folder).map_err(Error::io("make", folder))?;
     fs::set_permissions(folder, Permissions::from_mode(mode)).map_err(Error::io("set the mode of", folder))
 }

@@ -13,6 +13,7 @@ use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use super::NAME;
 use super::error::Error;
 use super::home::{self, Home};
+use super::names;
 use super::run::Runner;
 
 /// initdb takes a second or two; slow disks and emulated machines need more.
@@ -60,6 +61,7 @@ async fn initdb(home: &Home, runner: &Runner) -> Result<(), Error> {
         "--data-checksums",
         "--no-instructions",
     ];
+    let runner = runner.clone().with_account(names::ensure(home).await?);
     runner.run("initdb", arguments, home.folder(), INITDB_DEADLINE).await?;
     let data = home.data();
     fs::rename(&new, &data).map_err(Error::io("rename to", &data))?;

@@ -16,6 +16,7 @@ mod holder;
 mod home;
 mod initialise;
 mod locks;
+mod names;
 mod parameters;
 mod processes;
 mod programs;
@@ -153,15 +154,19 @@ impl EmbeddedPostgres {
         self.alone
     }
 
-    /// Starts the server again whenever it has died, until dropped. The service runs this beside its other duties,
-    /// so that `kill -9` of Postgres costs seconds; [`Self::connect_options`] stay valid.
+    /// Starts the server again whenever it has died or its socket is gone, until dropped. The service runs this beside
+    /// its other duties, so that `kill -9` of Postgres or a clean-up of `/tmp` costs seconds;
+    /// [`Self::connect_options`] stay valid.
     pub async fn keep_running(&self) {
         loop {
             tokio::time::sleep(WATCH_INTERVAL).await;
-            if self.server.seems_alive().await {
+            if !self.server.seems_alive().await {
+                tracing::warn!("the embedded Postgres is not running: starting it again");
+            } else if socket::is_gone(self.server.socket()) {
+                tracing::warn!("the socket of the embedded Postgres is gone: restarting it");
+            } else {
                 continue;
             }
-            tracing::warn!("the embedded Postgres is not running: starting it again");
             match self.start_again().await {
                 Ok(()) => tracing::info!("the embedded Postgres runs again"),
                 Err(error) => tracing::error!(%error, "the embedded Postgres does not start"),
@@ -169,10 +174,11 @@ impl EmbeddedPostgres {
         }
     }
 
+    /// This process has used the socket, so what it does not see is gone for all in this container.
     async fn start_again(&self) -> Result<(), Error> {
         let starting = StartLock::take(self.server.home().folder()).await?;
         let start = Start { timeout: START_TIMEOUT, stop: &CancellationToken::new() };
-        self.server.ensure_running(&self.password, Users::Others, start, &starting).await.map(drop)
+        self.server.ensure_running(&self.password, Users::WeAlone, start, &starting).await.map(drop)
     }
 
     /// Stops the server if this is its last user, else only lets go.

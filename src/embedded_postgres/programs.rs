@@ -124,7 +124,8 @@ fn matching(folder: &Path, before: &str, after: &str) -> Vec<PathBuf> {
 
 async fn version_of(folder: &Path) -> Result<Version, Error> {
     let mut command = Command::new(folder.join("postgres"));
-    command.arg("--version");
+    // What the service's environment holds is no business of other programs.
+    command.arg("--version").env_clear().env("LC_ALL", "C");
     let output = run::output("postgres --version", command, VERSION_DEADLINE).await?;
     let words = String::from_utf8_lossy(&output.stdout).into_owned();
     parse_version(&words).ok_or(Error::Program { program: "postgres --version".into(), detail: words })

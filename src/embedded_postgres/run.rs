@@ -32,6 +32,10 @@ impl Runner {
         Self { account, programs }
     }
 
+    pub(super) fn with_account(self, account: Account) -> Self {
+        Self { account, ..self }
+    }
+
     pub(super) fn programs(&self) -> &Programs {
         &self.programs
     }

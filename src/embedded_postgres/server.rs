@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::time::Duration;
 
-use sqlx::postgres::{PgConnectOptions, PgConnection};
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgSslMode};
 use sqlx::{Connection as _, Executor as _};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -25,7 +25,7 @@ use super::{NAME, PORT, parameters, socket};
 const CREATE_DEADLINE: Duration = Duration::from_secs(60);
 const CONNECT_DEADLINE: Duration = Duration::from_secs(5);
 /// A server that stops removes its socket just before it ends; one without a socket for longer has lost it.
-const SOCKET_PATIENCE: Duration = Duration::from_secs(5);
+const SOCKET_PATIENCE: Duration = Duration::from_secs(1);
 const CONNECT_STEP: Duration = Duration::from_millis(50);
 const START_STEP: Duration = Duration::from_secs(1);
 /// `pg_ctl stop -t`; fast mode writes a checkpoint, which can take that long.
@@ -197,6 +197,7 @@ impl Server {
         let socket = socket::prepare(self.home.folder(), self.home.account(), &lock)?;
         let conf = parameters::text(&socket, self.max_connections);
         home::write_whole(&self.home.folder().join("server.conf"), conf.as_bytes(), 0o644, None)?;
+        self.home.restrict()?;
         self.prepare_log()?;
         let seconds = patience.as_secs().max(1).to_string();
         let options = "-c config_file=server.conf";
@@ -271,7 +272,8 @@ impl Server {
     }
 }
 
-/// How to reach a database behind a socket. Never by the environment: that may name another server.
+/// How to reach a database behind a socket. Nothing is taken from libpq's variables, which may name another server,
+/// but `PGOPTIONS`, which can't be taken back: `cli` begins anew without it.
 pub(super) fn connect_options(socket: &Path, password: &str, database: &str) -> PgConnectOptions {
     PgConnectOptions::new_without_pgpass()
         .socket(socket)
@@ -279,6 +281,7 @@ pub(super) fn connect_options(socket: &Path, password: &str, database: &str) -> 
         .username(NAME)
         .password(password)
         .database(database)
+        .ssl_mode(PgSslMode::Disable)
         .application_name(NAME)
 }
 

@@ -62,7 +62,7 @@ fn make(folder: &Path, account: &Account) -> io::Result<()> {
     if folder.starts_with("/run")
         && let Some(parent) = folder.parent()
     {
-        DirBuilder::new().recursive(true).mode(0o755).create(parent)?;
+        home::make_passable(parent)?;
     }
     let made = match DirBuilder::new().mode(0o700).create(folder) {
         Ok(()) => true,

@@ -18,8 +18,9 @@ use super::site::{LONG, Site, free_port, providers, signal};
 /// The user in the container; the machine has none of this number.
 const USER: u32 = 12_000;
 const STEP: Duration = Duration::from_millis(20);
-/// Runs in the new namespaces. `$1` is the host name, `$2` the site's folder, `$3` the program, `$4` the user; what
-/// follows is the command line, in which `pushpost` is the program.
+/// Runs in the new namespaces. `$1` is the host name, `$2` the site's folder, `$3` the program, `$4` the user,
+/// `$5` the umask, `$6` what is hidden; what follows is the command line, in which `pushpost` is the program. The
+/// container ends with the test's process: a change of user clears what `unshare` has arranged for that.
 const SET_UP: &str = r#"
 set -e
 echo "$1" > /proc/sys/kernel/hostname
@@ -27,11 +28,12 @@ mount --bind "$3" "$2/bin/pushpost"
 mount -t tmpfs -o mode=1777 tmpfs /tmp
 mount -t tmpfs -o mode=755 tmpfs /run
 mount --bind "$2/passwd" /etc/passwd
+for hidden in $6; do mount --bind /dev/null "$hidden"; done
 umask "$5"
 PATH="$2/bin:$PATH"
 user=$4
-shift 5
-exec setpriv --reuid "$user" --regid "$user" --clear-groups "$@"
+shift 6
+exec setpriv --reuid "$user" --regid "$user" --clear-groups --pdeathsig KILL "$@"
 "#;
 
 /// What runs in a container.
@@ -44,6 +46,8 @@ pub(crate) struct Image {
     pub(crate) umask: &'static str,
     /// The process 1 is a shell, which starts the service and stays.
     pub(crate) has_shell: bool,
+    /// Files that the container lacks, as a pattern of the shell.
+    pub(crate) hidden: &'static str,
     /// More environment.
     pub(crate) env: &'static [(&'static str, &'static str)],
 }
@@ -60,7 +64,7 @@ pub(crate) struct Container<'a> {
 
 impl Default for Image {
     fn default() -> Self {
-        Self { host: "one", user: USER, umask: "022", has_shell: false, env: &[] }
+        Self { host: "one", user: USER, umask: "022", has_shell: false, hidden: "", env: &[] }
     }
 }
 
@@ -104,7 +108,9 @@ impl Image {
         let mut command = Command::new("unshare");
         command.args(["--pid", "--ipc", "--uts", "--mount", "--fork", "--kill-child", "--mount-proc"]);
         command.args(["sh", "-c", SET_UP, "sh", self.host]).arg(site.folder());
-        command.args([env!("CARGO_BIN_EXE_pushpost"), &self.user.to_string(), self.umask]).args(line);
+        command
+            .args([env!("CARGO_BIN_EXE_pushpost"), &self.user.to_string(), self.umask, self.hidden])
+            .args(line);
         command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
         command.envs(self.env.iter().copied());
         command.stdin(Stdio::null()).current_dir("/").kill_on_drop(true);
@@ -213,16 +219,16 @@ pub(crate) async fn shared_site(delivery: &str) -> Site {
     File::create(bin.join("pushpost")).unwrap();
     let users = fs::read_to_string("/etc/passwd").unwrap();
     site.write("passwd", &format!("{users}pushpost:x:{USER}:{USER}::/nonexistent:/bin/false\n"));
-    give(site.folder());
+    give(site.folder(), USER);
     site
 }
 
-/// The folder and the files in it.
-fn give(folder: &Path) {
+/// Makes a user the owner of the folder and of what is in it.
+pub(crate) fn give(folder: &Path, user: u32) {
     for entry in fs::read_dir(folder).unwrap() {
-        lchown(entry.unwrap().path(), Some(USER), Some(USER)).unwrap();
+        lchown(entry.unwrap().path(), Some(user), Some(user)).unwrap();
     }
-    chown(folder, Some(USER), Some(USER)).unwrap();
+    chown(folder, Some(user), Some(user)).unwrap();
 }
 
 fn log_of(site: &Site, host: &str) -> PathBuf {
