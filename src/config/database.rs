@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::postgres_url::PostgresUrl;
 use super::secret::Secret;
 use super::section::Section;
 
@@ -48,12 +49,11 @@ impl DatabaseSettings {
             start_timeout: section.duration("start_timeout", Duration::ZERO, default.start_timeout),
             migrate: section.flag("migrate", default.migrate),
         };
-        let schemes = ["postgres://", "postgresql://"];
         if let Some(url) = &settings.url
-            && !schemes.iter().any(|scheme| url.expose().starts_with(scheme))
+            && let Err(fault) = PostgresUrl::parse(url.expose())
         {
             let key = if url.file().is_some() { "url_file" } else { "url" };
-            section.fault(key, "must be a URL that begins with postgres://");
+            section.fault(key, fault);
         }
         section.finish();
         settings

@@ -1,9 +1,8 @@
 //! The database: the embedded Postgres where none is configured, connections for each use, and migrations.
 
-use std::str::FromStr;
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{ConnectOptions as _, Connection as _, PgPool};
@@ -11,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::postgres::{self, Unusable};
 use super::schema::{self, SchemaAccess};
-use crate::config::{Config, DatabaseSettings};
+use crate::config::{Config, DatabaseSettings, PostgresUrl};
 use crate::domain::{Apps, InstallationKey};
 use crate::embedded_postgres::{EmbeddedPostgres, Settings};
 use crate::store::migrations::{Migrations, SchemaState};
@@ -63,10 +62,10 @@ impl Database {
     /// The URL can't be read, the server can't be reached or started, or there is no embedded database and `access` does
     /// not allow to make one.
     pub async fn open(config: &Config, access: SchemaAccess) -> anyhow::Result<Self> {
-        let (embedded, options) =
+        let (embedded, hosts) =
             find(&config.database, access, Duration::ZERO, &CancellationToken::new()).await?;
-        let usable = postgres::check(&options).await;
-        Self::of(config, embedded, options, usable).await
+        let usable = postgres::check(&hosts).await;
+        Self::of(config, embedded, usable).await
     }
 
     /// As [`Self::open`], for a service: waits for Postgres, or for another container that holds `database.data_dir`, for
@@ -76,25 +75,27 @@ impl Database {
     /// As [`Self::open`], or `stop` came first. No embedded server is left running.
     pub(super) async fn open_until(config: &Config, stop: &CancellationToken) -> anyhow::Result<Self> {
         let patience = config.database.start_timeout;
-        let (embedded, options) = find(&config.database, SchemaAccess::Upgrade, patience, stop).await?;
-        let usable = postgres::wait_until_usable(&options, patience, stop).await;
-        Self::of(config, embedded, options, usable).await
+        let (embedded, hosts) = find(&config.database, SchemaAccess::Upgrade, patience, stop).await?;
+        let usable = postgres::wait_until_usable(&hosts, patience, stop).await;
+        Self::of(config, embedded, usable).await
     }
 
     async fn of(
         config: &Config,
         embedded: Option<EmbeddedPostgres>,
-        options: PgConnectOptions,
-        usable: Result<(), Unusable>,
+        usable: Result<PgConnectOptions, Unusable>,
     ) -> anyhow::Result<Self> {
-        if let Err(unusable) = usable {
-            if let Some(embedded) = embedded
-                && let Err(error) = embedded.stop().await
-            {
-                tracing::error!(%error, "the embedded Postgres did not stop");
+        let options = match usable {
+            Ok(options) => options,
+            Err(unusable) => {
+                if let Some(embedded) = embedded
+                    && let Err(error) = embedded.stop().await
+                {
+                    tracing::error!(%error, "the embedded Postgres did not stop");
+                }
+                return Err(unusable.into());
             }
-            return Err(unusable.into());
-        }
+        };
         let settings = &config.database;
         let most = settings.max_connections;
         let rest = most.saturating_sub(OTHER_CONNECTIONS).max(REQUEST_CONNECTIONS_MIN);
@@ -243,12 +244,16 @@ async fn find(
     access: SchemaAccess,
     patience: Duration,
     stop: &CancellationToken,
-) -> anyhow::Result<(Option<EmbeddedPostgres>, PgConnectOptions)> {
-    let (embedded, options) = match &settings.url {
+) -> anyhow::Result<(Option<EmbeddedPostgres>, Vec<PgConnectOptions>)> {
+    let (embedded, hosts) = match &settings.url {
         Some(url) => {
-            let options = PgConnectOptions::from_str(url.expose())
-                .map_err(|_| anyhow::anyhow!("database.url is no Postgres URL"))?;
-            (None, options)
+            let url = PostgresUrl::parse(url.expose()).map_err(|fault| anyhow!("database.url {fault}"))?;
+            for parameter in &url.without_effect {
+                tracing::debug!(parameter, "a parameter of database.url has no effect");
+            }
+            let read = |host| url.url_of(host).parse::<PgConnectOptions>();
+            let hosts: Result<Vec<_>, _> = url.hosts.iter().map(read).collect();
+            (None, hosts.map_err(|_| anyhow!("database.url can't be read"))?)
         }
         None => {
             if !access.may_create() && !EmbeddedPostgres::exists(&settings.data_dir)? {
@@ -264,10 +269,10 @@ async fn find(
                 .await
                 .context("the embedded Postgres can't be used")?;
             let options = embedded.connect_options();
-            (Some(embedded), options)
+            (Some(embedded), vec![options])
         }
     };
-    Ok((embedded, options.application_name("pushpost")))
+    Ok((embedded, hosts.into_iter().map(|host| host.application_name("pushpost")).collect()))
 }
 
 fn pool(most: u32) -> PgPoolOptions {

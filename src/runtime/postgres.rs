@@ -57,48 +57,51 @@ enum Obstacle {
     Lasting(String),
 }
 
-/// One try.
+/// Where a server may be, in the order in which the hosts are tried; never empty.
+pub(super) type Hosts = [PgConnectOptions];
+
+/// One try: the first host that can be used.
 ///
 /// # Errors
 /// [`Unusable::Refused`].
-pub(super) async fn check(options: &PgConnectOptions) -> Result<(), Unusable> {
-    try_once(options).await.map_err(|obstacle| {
+pub(super) async fn check(hosts: &Hosts) -> Result<PgConnectOptions, Unusable> {
+    try_all(hosts).await.map_err(|obstacle| {
         let (Obstacle::Passing(reason) | Obstacle::Lasting(reason)) = obstacle;
-        Unusable::Refused { server: server(options), reason }
+        Unusable::Refused { server: servers(hosts), reason }
     })
 }
 
-/// Tries again and again, and tells every few seconds what is in the way.
+/// Tries again and again, and tells every few seconds what is in the way. Returns the first host that can be used.
 ///
 /// # Errors
 /// See [`Unusable`].
 pub(super) async fn wait_until_usable(
-    options: &PgConnectOptions,
+    hosts: &Hosts,
     patience: Duration,
     stop: &CancellationToken,
-) -> Result<(), Unusable> {
+) -> Result<PgConnectOptions, Unusable> {
     let begun = Instant::now();
     let mut told: Option<Instant> = None;
     loop {
         let tried = tokio::select! {
-            tried = try_once(options) => tried,
+            tried = try_all(hosts) => tried,
             () = stop.cancelled() => return Err(Unusable::Stopped),
         };
         let reason = match tried {
-            Ok(()) => return Ok(()),
+            Ok(usable) => return Ok(usable),
             Err(Obstacle::Lasting(reason)) => {
-                return Err(Unusable::Refused { server: server(options), reason });
+                return Err(Unusable::Refused { server: servers(hosts), reason });
             }
             Err(Obstacle::Passing(reason)) => reason,
         };
         let left = patience.saturating_sub(begun.elapsed());
         if left.is_zero() {
-            return Err(Unusable::TimedOut { server: server(options), waited: patience, reason });
+            return Err(Unusable::TimedOut { server: servers(hosts), waited: patience, reason });
         }
         if told.is_none_or(|at| at.elapsed() >= TOLD) {
             told = Some(Instant::now());
             tracing::warn!(
-                server = server(options),
+                server = servers(hosts),
                 error = reason,
                 left_secs = left.as_secs(),
                 "waiting for PostgreSQL: {reason}"
@@ -109,6 +112,24 @@ pub(super) async fn wait_until_usable(
             () = stop.cancelled() => return Err(Unusable::Stopped),
         }
     }
+}
+
+/// Of several hosts, the reason names each. What is in the way stays only if it stays on every host.
+async fn try_all(hosts: &Hosts) -> Result<PgConnectOptions, Obstacle> {
+    let (mut reasons, mut lasts) = (Vec::new(), true);
+    for host in hosts {
+        let reason = match try_once(host).await {
+            Ok(()) => return Ok(host.clone()),
+            Err(Obstacle::Lasting(reason)) => reason,
+            Err(Obstacle::Passing(reason)) => {
+                lasts = false;
+                reason
+            }
+        };
+        reasons.push(if hosts.len() > 1 { format!("{}: {reason}", server(host)) } else { reason });
+    }
+    let reasons = reasons.join("; ");
+    Err(if lasts { Obstacle::Lasting(reasons) } else { Obstacle::Passing(reasons) })
 }
 
 async fn try_once(options: &PgConnectOptions) -> Result<(), Obstacle> {
@@ -159,8 +180,12 @@ fn judge(found: &Server) -> Result<(), Obstacle> {
     Ok(())
 }
 
+fn servers(hosts: &Hosts) -> String {
+    hosts.iter().map(server).collect::<Vec<_>>().join(", ")
+}
+
 /// Host and port, or the socket.
-pub(super) fn server(options: &PgConnectOptions) -> String {
+fn server(options: &PgConnectOptions) -> String {
     let (host, port) = (options.get_host(), options.get_port());
     match options.get_socket() {
         Some(folder) => folder.join(format!(".s.PGSQL.{port}")).display().to_string(),

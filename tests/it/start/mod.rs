@@ -2,6 +2,7 @@
 
 mod embedded;
 mod foreign;
+mod urls;
 mod worker;
 
 use reqwest::Client;
