@@ -134,7 +134,7 @@ async fn describe_once(
         set_topics(&mut transaction, app, &device, names.iter().collect()).await?;
     }
     let known = with_topics(&mut transaction, vec![device]).await?.pop();
-    transaction.commit().await?;
+    store::commits::commit(pool, transaction).await?;
     Ok(known)
 }
 
@@ -188,7 +188,7 @@ pub async fn remove(pool: &PgPool, app: AppId, id: DeviceId) -> Result<bool, sto
     let mut transaction = store::begin(pool).await?;
     let Some(topics) = store::devices::delete(&mut transaction, app, id).await? else { return Ok(false) };
     subscribing::purge(&mut transaction, app, &topics).await?;
-    transaction.commit().await?;
+    store::commits::commit(pool, transaction).await?;
     Ok(true)
 }
 

@@ -12,6 +12,7 @@ use super::registration::{Caller, Done, FromTheFuture, Ignored, Registration, Ro
 use super::subscribing;
 use crate::domain::{App, DeviceId, TopicName};
 use crate::store;
+use crate::store::commits::{self, TransactionMark};
 use crate::store::devices::TokenKey;
 
 /// How often registrations may lose a race against others for the same tokens.
@@ -33,7 +34,7 @@ pub type Outcome = Result<Done, FromTheFuture>;
 /// Outcomes are in the order given; where it stopped, there are none of those after the failure.
 ///
 /// # Errors
-/// See [`Error`]; nothing was changed.
+/// See [`Error`]; nothing was changed, unless the outcome is unknown.
 pub async fn enrol(
     pool: &PgPool,
     app: &App,
@@ -63,11 +64,11 @@ pub(super) async fn enrol_with<'a>(
     let batch = Batch { app, registrations, tokens: &tokens, caller, after };
     for _ in 0..ATTEMPTS {
         let mut transaction = store::begin(pool).await?;
-        let mut enrolled = batch.carry_out(&mut transaction).await?;
+        let (mut enrolled, mark) = batch.carry_out(&mut transaction).await?;
         if !is_behind(&mut transaction, app, &enrolled.roll).await?
             && write(&mut transaction, batch, &mut enrolled).await?
         {
-            transaction.commit().await?;
+            commits::commit_marked(pool, transaction, &mark).await?;
             return Ok(enrolled);
         }
         transaction.rollback().await?;
@@ -86,9 +87,12 @@ struct Batch<'a, 'b> {
 
 impl<'a> Batch<'a, '_> {
     /// In memory, on what is stored, which stays locked.
-    async fn carry_out(self, conn: &mut PgConnection) -> Result<Enrolled<'a>, store::Error> {
-        let now = store::devices::transaction_time(conn).await?;
-        let mut roll = Roll::new(self.app, self.caller, now);
+    async fn carry_out(
+        self,
+        conn: &mut PgConnection,
+    ) -> Result<(Enrolled<'a>, TransactionMark), store::Error> {
+        let mark = commits::mark(conn).await?;
+        let mut roll = Roll::new(self.app, self.caller, mark.begun_at);
         self.call(conn, &mut roll).await?;
         let mut outcomes = Vec::with_capacity(self.registrations.len());
         for (registration, tokens) in self.registrations.iter().zip(self.tokens) {
@@ -99,7 +103,7 @@ impl<'a> Batch<'a, '_> {
                 break;
             }
         }
-        Ok(Enrolled { outcomes, roll })
+        Ok((Enrolled { outcomes, roll }, mark))
     }
 
     /// Puts on the roll whoever is there.

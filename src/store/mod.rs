@@ -5,6 +5,7 @@
 pub mod accept;
 pub mod apps;
 pub mod backlog;
+pub mod commits;
 pub mod contents;
 pub mod deliveries;
 pub mod devices;
@@ -51,6 +52,9 @@ pub enum Error {
         /// The row's number.
         row: i64,
     },
+    /// The answer to a commit was lost, and what became of it could not be found out in time.
+    #[error("the outcome of a commit is unknown")]
+    OutcomeUnknown,
     /// Others kept undoing what the statement needed, several times in a row.
     #[error("lost a race for the same rows too often")]
     Contended,

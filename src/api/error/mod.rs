@@ -78,6 +78,9 @@ pub enum ApiError {
     /// The database is out of reach.
     #[error("unavailable")]
     Unavailable(Option<Cause>),
+    /// The answer of a commit was lost, and what became of it could not be found out in time.
+    #[error("outcome unknown")]
+    OutcomeUnknown(Repeat),
     /// The answer took too long. What was asked may have been done all the same.
     #[error("overdue")]
     Overdue(Cause),
@@ -90,6 +93,15 @@ pub enum ApiError {
     /// This node is going away.
     #[error("shutting down")]
     ShuttingDown,
+}
+
+/// What it does to send a request again whose outcome is unknown.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Repeat {
+    /// A notification may be sent twice.
+    MaySendTwice,
+    /// Nothing is done twice.
+    Harmless,
 }
 
 /// Seconds that a client is asked to wait.
@@ -213,6 +225,16 @@ impl ApiError {
                 let detail = "This took too long. What was asked may have been done all the same.";
                 Problem { cause: Some(cause), ..plain(later, "unavailable", "Unavailable", detail) }
             }
+            Self::OutcomeUnknown(repeat) => {
+                let repeat = match repeat {
+                    Repeat::MaySendTwice => "A repeat may send the notification twice.",
+                    Repeat::Harmless => "The request may be repeated: nothing is done twice.",
+                };
+                let detail = format!(
+                    "The database's answer was lost, and it could not be found out whether this was stored. {repeat}"
+                );
+                plain(later, "outcome_unknown", "Outcome unknown", detail)
+            }
             Self::QueueFull(limit) => {
                 let full = plain(
                     later,
@@ -238,7 +260,7 @@ impl ApiError {
     fn header(&self) -> Option<(http::HeaderName, HeaderValue)> {
         match self {
             Self::Unauthenticated => Some((WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))),
-            Self::Unavailable(_) | Self::Overdue(_) | Self::Starting => {
+            Self::Unavailable(_) | Self::OutcomeUnknown(_) | Self::Overdue(_) | Self::Starting => {
                 Some((RETRY_AFTER, RETRY_UNAVAILABLE.into()))
             }
             Self::QueueFull(_) => Some((RETRY_AFTER, RETRY_QUEUE_FULL.into())),
@@ -272,6 +294,9 @@ impl From<Vec<InputFault>> for ApiError {
 
 impl From<store::Error> for ApiError {
     fn from(error: store::Error) -> Self {
+        if matches!(error, store::Error::OutcomeUnknown) {
+            return Self::OutcomeUnknown(Repeat::Harmless);
+        }
         if error.is_unavailable() { Self::Unavailable(Some(Arc::new(error))) } else { Self::internal(error) }
     }
 }
@@ -280,6 +305,7 @@ impl From<accept::Error> for ApiError {
     fn from(error: accept::Error) -> Self {
         match error {
             accept::Error::Unavailable => Self::Unavailable(None),
+            accept::Error::OutcomeUnknown => Self::OutcomeUnknown(Repeat::MaySendTwice),
             accept::Error::Full => Self::QueueFull(None),
             accept::Error::ShuttingDown => Self::ShuttingDown,
             accept::Error::Poisoned(_) => Self::internal(error),

@@ -1,12 +1,11 @@
 //! The loop that commits: as many requests as arrived during the previous commit, in one statement.
 
 use std::collections::{BTreeMap, HashMap};
-use std::time::Duration;
 
 use sqlx::PgPool;
-use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
+use super::session::CommitSession;
 use super::{Accepted, Committer, Error, NewNotification, Request};
 use crate::domain::{
     Class, DeviceId, JOB_DEVICES_MAX, Job, LaneId, NodeId, NotificationId, Priority, Reason,
@@ -14,15 +13,15 @@ use crate::domain::{
 use crate::queue::intake::{Held, Known, Slot};
 use crate::store;
 use crate::store::accept::{Batch, FanOutRow, Row, StoredJob};
+use crate::store::commits::{self, ServerSession};
 
 /// Most requests, and about the most devices, of one commit.
 const MOST_REQUESTS: usize = 256;
 const MOST_DEVICES: usize = 20_000;
-/// How long a caller waits while we find out what became of a commit whose answer was lost.
-const FIND_OUT: Duration = Duration::from_secs(5);
 
 pub(super) async fn run(mut committer: Committer, stop: CancellationToken) {
     let mut waiting: Vec<Request> = Vec::new();
+    let mut kept: Option<CommitSession> = None;
     loop {
         if waiting.is_empty() {
             tokio::select! {
@@ -39,7 +38,7 @@ pub(super) async fn run(mut committer: Committer, stop: CancellationToken) {
             continue;
         }
         let rest = waiting.split_off(batch_len(&waiting));
-        commit(&committer, std::mem::replace(&mut waiting, rest)).await;
+        commit(&committer, &mut kept, std::mem::replace(&mut waiting, rest)).await;
     }
 }
 
@@ -54,13 +53,17 @@ fn batch_len(requests: &[Request]) -> usize {
 }
 
 /// Commits a batch; a poisoned request is found by halving and fails alone (docs/queue.md 6).
-async fn commit(committer: &Committer, requests: Vec<Request>) {
+async fn commit(committer: &Committer, kept: &mut Option<CommitSession>, requests: Vec<Request>) {
     let mut parts = vec![requests];
+    let mut may_repeat = true;
     while let Some(mut part) = parts.pop() {
-        let Err(error) = commit_part(committer, &mut part).await else { continue };
+        let Err(error) = commit_part(committer, kept, &mut part).await else { continue };
         if error.is_poison() && part.len() > 1 {
             let right = part.split_off(part.len() / 2);
             parts.extend([right, part]);
+        } else if error.is_lost_answer() && std::mem::take(&mut may_repeat) {
+            // Nothing of it is stored, and a new connection may work.
+            parts.push(part);
         } else {
             refuse(part, &error);
         }
@@ -78,6 +81,7 @@ fn refuse(requests: Vec<Request>, error: &store::Error) {
         let answer = match error.sqlstate() {
             Some(state) if poison => Error::Poisoned(state),
             _ if poison => Error::Poisoned("unencodable".to_owned()),
+            _ if matches!(error, store::Error::OutcomeUnknown) => Error::OutcomeUnknown,
             _ => Error::Unavailable,
         };
         // A caller that has gone away needs no answer.
@@ -104,14 +108,16 @@ struct Part {
 
 /// Stores and answers a part of a batch. On an error nothing of it is stored and the requests are still there, except
 /// those that turn out to be stored after all.
-async fn commit_part(committer: &Committer, requests: &mut Vec<Request>) -> Result<(), store::Error> {
+async fn commit_part(
+    committer: &Committer,
+    kept: &mut Option<CommitSession>,
+    requests: &mut Vec<Request>,
+) -> Result<(), store::Error> {
     let part = prepare(committer, requests);
-    let stored = async {
-        let mut conn = committer.pool.acquire().await.map_err(store::Error::from)?;
-        store::accept::insert(&mut conn, &part.batch).await
-    };
-    match stored.await {
+    let mut open = CommitSession::take(kept, &committer.pool).await?;
+    match store::accept::insert(open.conn(), &part.batch).await {
         Ok((now, jobs)) => {
+            *kept = Some(open);
             hand_over(committer, part.slots, part.lease, jobs);
             if part.batch.has_fan_outs() {
                 committer.waker.fan_out_waits();
@@ -121,29 +127,42 @@ async fn commit_part(committer: &Committer, requests: &mut Vec<Request>) -> Resu
             }
             Ok(())
         }
-        Err(error) if error.is_poison() => Err(error),
+        Err(error) if !error.is_lost_answer() => {
+            if error.is_poison() {
+                *kept = Some(open);
+            }
+            Err(error)
+        }
         Err(error) => {
-            answer_found(&committer.pool, requests, &part.ids).await;
+            tracing::warn!(%error, requests = requests.len(), "the answer to a commit was lost; asking what became of it");
+            let session = open.discard();
+            if !answer_found(&committer.pool, &session, requests, &part.ids).await {
+                return Err(store::Error::OutcomeUnknown);
+            }
             if requests.is_empty() { Ok(()) } else { Err(error) }
         }
     }
 }
 
-/// The answer to a COMMIT may have been lost, not the commit: who is found was accepted. Their jobs are leased to us
-/// without our knowledge, and the node's reconciliation releases them.
-async fn answer_found(pool: &PgPool, requests: &mut Vec<Request>, ids: &[NotificationId]) {
-    let give_up = Instant::now() + FIND_OUT;
-    let found = loop {
-        let found = async {
-            let mut conn = pool.acquire().await.map_err(store::Error::from)?;
-            store::accept::find(&mut conn, ids).await
-        };
-        match found.await {
-            Ok(found) => break found,
-            Err(_) if Instant::now() < give_up => sleep(Duration::from_millis(100)).await,
-            Err(_) => return,
-        }
+/// The answer to a COMMIT may have been lost, not the commit. The session is ended first, so that what is not found is not
+/// stored later either. Requests that are found were accepted; their jobs are leased to this node without its knowledge, and
+/// the node's reconciliation releases them. False: it could not be found out.
+async fn answer_found(
+    pool: &PgPool,
+    session: &ServerSession,
+    requests: &mut Vec<Request>,
+    ids: &[NotificationId],
+) -> bool {
+    if !commits::end(pool, session).await {
+        return false;
+    }
+    let ask = || {
+        Box::pin(async move {
+            let mut conn = pool.acquire().await?;
+            Ok(Some(store::accept::find(&mut conn, ids).await?))
+        }) as commits::Question<'_, Vec<_>>
     };
+    let Some(found) = commits::find_out(ask).await else { return false };
     let found: HashMap<NotificationId, _> = found.into_iter().collect();
     let mut missing = Vec::new();
     for (request, id) in requests.drain(..).zip(ids) {
@@ -155,6 +174,7 @@ async fn answer_found(pool: &PgPool, requests: &mut Vec<Request>, ids: &[Notific
         }
     }
     *requests = missing;
+    true
 }
 
 fn prepare(committer: &Committer, requests: &[Request]) -> Part {

@@ -4,6 +4,7 @@
 //! inserted already leased to this node and handed over after the commit; the others wait in the table.
 
 mod committer;
+mod session;
 
 use std::sync::Arc;
 
@@ -54,12 +55,15 @@ pub struct Accepted {
     pub created_at: DateTime<Utc>,
 }
 
-/// Why a notification was not accepted. Nothing of it is stored.
+/// Why a notification was not accepted. Nothing of it is stored, unless the outcome is unknown.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The database is out of reach or refuses work: try again.
     #[error("the database is out of reach")]
     Unavailable,
+    /// The answer of the commit was lost, and it could not be found out whether the notification is stored.
+    #[error("the outcome of the commit is unknown")]
+    OutcomeUnknown,
     /// Too much is waiting already.
     #[error("the queue is full")]
     Full,
@@ -116,7 +120,7 @@ impl Acceptor {
     /// Returns after the commit that made it durable.
     ///
     /// # Errors
-    /// See [`Error`]; after an error nothing is stored.
+    /// See [`Error`].
     pub async fn accept(&self, new: NewNotification) -> Result<Accepted, Error> {
         let (reply, answer) = oneshot::channel();
         self.requests.try_send(Request { new, reply }).map_err(|error| match error {

@@ -10,6 +10,7 @@ mod fuzz;
 mod head;
 mod limits;
 mod log;
+mod lost_commits;
 mod meaning;
 mod outage;
 mod wire;

@@ -93,11 +93,11 @@ async fn a_job_never_goes_while_a_device_of_it_has_no_outcome() {
     world.assert_sound().await;
 }
 
-/// A world whose node reaches Postgres by a single connection through a proxy.
+/// A world whose node reaches Postgres through a proxy: by the connection that accepts, and by one for all else.
 async fn behind_a_proxy() -> (World, Proxy, Node) {
     let world = World::create().await;
     let proxy = Proxy::of(&world.database).await;
-    let node = Node::over(&world, small_queue_pool(proxy.options(), 1)).await;
+    let node = Node::over(&world, small_queue_pool(proxy.options(), 2)).await;
     (world, proxy, node)
 }
 
