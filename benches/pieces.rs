@@ -195,12 +195,12 @@ async fn records(pool: &PgPool, times: u64, jobs: i64, devices: i64) -> anyhow::
     let mut took = Duration::ZERO;
     for _ in 0..times {
         let at: DateTime<Utc> = sqlx::query_scalar("select now()").fetch_one(&mut *conn).await?;
-        let id = NotificationId::new(at).0;
+        let id = NotificationId::new(at);
         let held =
-            sqlx::query_scalar(held).bind(id).bind(LANE.0).bind(NODE.0).bind(n).bind(devices).bind(jobs);
+            sqlx::query_scalar(held).bind(id.0).bind(LANE.0).bind(NODE.0).bind(n).bind(devices).bind(jobs);
         let mut held: Vec<i64> = held.fetch_all(&mut *conn).await?;
         held.sort_unstable();
-        let batch = batch(&held, n);
+        let batch = batch(id, &held, n);
         let begun = Instant::now();
         let recorded = record::record(&mut conn, &batch).await?;
         took += begun.elapsed();
@@ -209,13 +209,14 @@ async fn records(pool: &PgPool, times: u64, jobs: i64, devices: i64) -> anyhow::
     Ok(took)
 }
 
-fn batch(jobs: &[i64], devices: i16) -> record::Batch {
+fn batch(id: NotificationId, jobs: &[i64], devices: i16) -> record::Batch {
     let mut batch = record::Batch::default();
     let size = usize::try_from(devices).expect("it is positive");
     for job in jobs {
         let listed: Vec<DeviceId> = (1..=i64::from(devices)).map(DeviceId).collect();
         batch.receipt(record::Receipt {
             job: JobId(*job),
+            notification: id,
             node: Some(NODE),
             version: 1,
             finished: true,

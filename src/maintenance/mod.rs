@@ -30,6 +30,7 @@ pub use retention::Retention;
 /// At most so long between two looks at what is due.
 const ROUND: Duration = Duration::from_secs(1);
 const EXPIRE: Duration = Duration::from_secs(2);
+const ORPHANS: Duration = Duration::from_secs(60);
 const HOURLY: Duration = Duration::from_secs(3600);
 const AGAIN: Duration = Duration::from_secs(60);
 /// A duty that takes longer is given up together with its connection; a leader gives up its leadership with it.
@@ -79,6 +80,7 @@ pub async fn run(settings: Settings, stop: CancellationToken) {
 struct Duties {
     next_review: Instant,
     next_expire: Instant,
+    next_orphans: Instant,
     next_hour: Instant,
     next_days: Instant,
     retention: retention::Duties,
@@ -92,6 +94,7 @@ impl Duties {
         Self {
             next_review: now,
             next_expire: now,
+            next_orphans: now,
             next_hour: now,
             next_days: now,
             retention: retention::Duties::new(now),
@@ -128,6 +131,13 @@ impl Duties {
         if now >= self.next_expire && self.leadership.is_held(membership) {
             self.next_expire = now + EXPIRE;
             expiry::run(conn).await?;
+        }
+        if now >= self.next_orphans && self.leadership.is_held(membership) {
+            self.next_orphans = now + ORPHANS;
+            let holders = store::jobs::unknown_holders(conn).await?;
+            if !holders.is_empty() {
+                dead_nodes::sweep(conn, &holders).await?;
+            }
         }
         if now >= self.next_hour && self.leadership.is_held(membership) {
             self.next_hour = now + HOURLY;

@@ -2,6 +2,7 @@
 //! lives by counting up a beat (docs/queue.md 3).
 
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicI64, AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use sqlx::PgPool;
@@ -26,6 +27,8 @@ pub struct Membership {
     resigning: AtomicBool,
     timeout: Duration,
     clock: Clock,
+    /// The line of history on which this node's id, and the jobs leased under it, were made.
+    timeline: Mutex<Option<String>>,
 }
 
 impl Membership {
@@ -36,9 +39,12 @@ impl Membership {
     pub async fn enter(pool: &PgPool, name: String, timeout: Duration) -> Result<Self, store::Error> {
         let mut conn = pool.acquire().await.map_err(store::Error::from)?;
         let asked = Instant::now();
-        let (id, clock) = store::nodes::enter(&mut conn, &name).await?;
+        let entered = store::nodes::enter(&mut conn, &name).await?;
+        let id = entered.node;
         tracing::info!(node = id.0, name, "entered as node {id}");
-        Ok(Self::new(name, id, timeout, Clock::new(clock), asked))
+        let membership = Self::new(name, id, timeout, Clock::new(entered.clock), asked);
+        *membership.lock_timeline() = entered.timeline;
+        Ok(membership)
     }
 
     /// `started`: the moment at which the node's first beat was asked for.
@@ -53,6 +59,7 @@ impl Membership {
             resigning: AtomicBool::new(false),
             timeout,
             clock,
+            timeline: Mutex::default(),
         }
     }
 
@@ -120,30 +127,42 @@ impl Membership {
         u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
-    /// Counts up once, and learns Postgres's time. Called dead, it enters under a new id.
+    /// Counts up once, and learns Postgres's time. Called dead, it enters under a new id; likewise where the database is on
+    /// another line of history than before: what this node holds may not exist there.
     ///
     /// # Errors
     /// Postgres is out of reach.
     pub async fn beat(&self, conn: &mut sqlx::PgConnection) -> Result<(), store::Error> {
         let asked = self.millis();
         match store::nodes::beat(conn, self.id()).await? {
-            Some(beat) => {
+            Some(beat) if beat.timeline == *self.lock_timeline() => {
                 self.living.store(beat.living, Ordering::Relaxed);
                 self.clock.set(beat.clock);
             }
-            None => {
-                let (id, clock) = store::nodes::enter(conn, &self.name).await?;
-                tracing::warn!(
-                    was = self.id().0,
-                    node = id.0,
-                    "called dead by the leader; going on as node {id}"
-                );
-                self.id.store(id.0, Ordering::Release);
-                self.clock.set(clock);
+            Some(_) => {
+                store::nodes::leave(conn, self.id()).await?;
+                self.enter_again(conn, "the database is on another timeline: this node drops what it holds")
+                    .await?;
             }
+            None => self.enter_again(conn, "called dead by the leader").await?,
         }
         self.last_beat.store(asked, Ordering::Release);
         Ok(())
+    }
+
+    /// Goes on under a new id. Whatever was taken under the old one starts no attempt any more.
+    async fn enter_again(&self, conn: &mut sqlx::PgConnection, why: &str) -> Result<(), store::Error> {
+        let entered = store::nodes::enter(conn, &self.name).await?;
+        let id = entered.node;
+        tracing::warn!(was = self.id().0, node = id.0, "{why}; going on as node {id}");
+        self.id.store(id.0, Ordering::Release);
+        self.clock.set(entered.clock);
+        *self.lock_timeline() = entered.timeline;
+        Ok(())
+    }
+
+    fn lock_timeline(&self) -> MutexGuard<'_, Option<String>> {
+        self.timeline.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The duties of the leader fail on this node though its heartbeat may go on: another node shall lead, if this one

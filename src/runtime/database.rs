@@ -276,5 +276,7 @@ async fn find(
 }
 
 fn pool(most: u32) -> PgPoolOptions {
-    PgPoolOptions::new().max_connections(most).acquire_timeout(ACQUIRE)
+    let options = PgPoolOptions::new().max_connections(most).acquire_timeout(ACQUIRE);
+    // Before anything is stored over it.
+    options.after_connect(|connection, _| Box::pin(store::timeline::follow(connection)))
 }

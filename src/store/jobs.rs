@@ -183,6 +183,28 @@ pub async fn held_by(conn: &mut PgConnection, node: NodeId) -> Result<Vec<(JobId
     Ok(rows.into_iter().map(|row| (JobId(row.job_id), row.ver)).collect())
 }
 
+/// Nodes that hold jobs and have no row, in ascending order: rows that a failover lost, or that were forgotten before a late
+/// commit. Steps from holder to holder along the index of leased jobs, however many jobs there are.
+///
+/// # Errors
+/// Postgres is out of reach.
+pub async fn unknown_holders(conn: &mut PgConnection) -> Result<Vec<NodeId>, Error> {
+    let rows = sqlx::query_scalar!(
+        r#"
+        with recursive holders as (
+          (select node_id from jobs where node_id is not null order by node_id limit 1)
+          union all
+          select (select j.node_id from jobs j where j.node_id > h.node_id order by j.node_id limit 1)
+          from holders h where h.node_id is not null)
+        select node_id as "node_id!" from holders h
+        where node_id is not null and not exists (select from nodes n where n.node_id = h.node_id)
+        "#
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(rows.into_iter().map(NodeId).collect())
+}
+
 /// Sweeps up to `limit` jobs of dead nodes: they wait again. `lost` counts deaths without progress (docs/queue.md 22). A
 /// dead node did not give the jobs back, so their devices may have been sent: they are in doubt.
 ///

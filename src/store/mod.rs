@@ -26,6 +26,7 @@ pub mod record;
 pub mod server;
 pub mod sessions;
 pub mod status;
+pub mod timeline;
 pub mod tokens;
 pub mod topics;
 mod transaction;

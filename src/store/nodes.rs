@@ -7,12 +7,25 @@ use super::Error;
 use crate::domain::NodeId;
 
 /// What a beat brings back.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Beat {
     /// How many nodes live, this one among them.
     pub living: i64,
     /// Postgres's time.
     pub clock: DateTime<Utc>,
+    /// The line of history that the database is on: see [`super::timeline`].
+    pub timeline: Option<String>,
+}
+
+/// A node that has just been entered.
+#[derive(Clone, Debug)]
+pub struct Entered {
+    /// Which.
+    pub node: NodeId,
+    /// Postgres's time.
+    pub clock: DateTime<Utc>,
+    /// The line of history that the database is on.
+    pub timeline: Option<String>,
 }
 
 /// A node as the others watch it.
@@ -29,14 +42,17 @@ pub struct Watched {
 }
 
 /// Enters a new node.
-pub async fn enter(conn: &mut PgConnection, name: &str) -> Result<(NodeId, DateTime<Utc>), Error> {
+pub async fn enter(conn: &mut PgConnection, name: &str) -> Result<Entered, Error> {
     let row = sqlx::query!(
-        r#"insert into nodes (name) values ($1) returning node_id, clock_timestamp() as "clock!""#,
+        r#"
+        insert into nodes (name) values ($1)
+        returning node_id, clock_timestamp() as "clock!", (select timeline from installation) as timeline
+        "#,
         name
     )
     .fetch_one(conn)
     .await?;
-    Ok((NodeId(row.node_id), row.clock))
+    Ok(Entered { node: NodeId(row.node_id), clock: row.clock, timeline: row.timeline })
 }
 
 /// Counts up. None: this node was called dead; it drops what it holds and starts again under a new id.
@@ -44,13 +60,14 @@ pub async fn beat(conn: &mut PgConnection, node: NodeId) -> Result<Option<Beat>,
     let row = sqlx::query!(
         r#"
         update nodes set beat = beat + 1 where node_id = $1 and dead_at is null
-        returning (select count(*) from nodes where dead_at is null) as "living!", clock_timestamp() as "clock!"
+        returning (select count(*) from nodes where dead_at is null) as "living!", clock_timestamp() as "clock!",
+                  (select timeline from installation) as timeline
         "#,
         node.0
     )
     .fetch_optional(conn)
     .await?;
-    Ok(row.map(|row| Beat { living: row.living, clock: row.clock }))
+    Ok(row.map(|row| Beat { living: row.living, clock: row.clock, timeline: row.timeline }))
 }
 
 /// Every node of the last day.

@@ -1,20 +1,22 @@
 //! Recording outcomes: idempotent and fenced (docs/queue.md 1).
 //!
-//! A record carries (job, owner, version) and changes nothing where they do not match, so a replay after a lost COMMIT
+//! A record carries (job, notification, owner, version) and changes nothing where they do not match, so a replay after a lost COMMIT
 //! and a late record after a lost lease change nothing twice. A job goes only when every device of it has an outcome:
 //! the statement checks it.
 
 use bit_vec::BitVec;
 use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
+use uuid::Uuid;
 
 use super::Error;
-use crate::domain::{DeviceId, JobId, LaneId, NodeId, SUSPECT};
+use crate::domain::{DeviceId, JobId, LaneId, NodeId, NotificationId, SUSPECT};
 
 /// Columns of the receipts of many jobs, and of the retry jobs that come with them. Jobs ascending by id.
 #[derive(Debug, Default)]
 pub struct Batch {
     job: Vec<i64>,
+    notification: Vec<Uuid>,
     node: Vec<Option<i32>>,
     version: Vec<i32>,
     finished: Vec<bool>,
@@ -47,6 +49,9 @@ pub struct Batch {
 pub struct Receipt<'a> {
     /// Which job.
     pub job: JobId,
+    /// Of which notification: a part of the fence. A number alone may come to name another job where a failover lost the
+    /// last ones.
+    pub notification: NotificationId,
     /// Who holds it.
     pub node: Option<NodeId>,
     /// The version that the holder knows.
@@ -104,6 +109,7 @@ impl Batch {
     /// Adds a job's outcomes.
     pub fn receipt(&mut self, receipt: Receipt<'_>) {
         self.job.push(receipt.job.0);
+        self.notification.push(receipt.notification.0);
         self.node.push(receipt.node.map(|node| node.0));
         self.version.push(receipt.version);
         self.finished.push(receipt.finished);
@@ -156,17 +162,18 @@ pub async fn record(conn: &mut PgConnection, batch: &Batch) -> Result<Vec<JobId>
           select * from unnest($1::bigint[], $2::int[], $3::int[], $4::boolean[],
                                $6::smallint[], $7::smallint[], $8::smallint[], $9::smallint[], $10::smallint[],
                                $11::smallint[], $12::smallint[], $13::bytea[], $14::text[], $15::bytea[], $16::text[],
-                               $17::int[], $18::int[], $19::int[])
+                               $17::int[], $18::int[], $19::int[], $33::uuid[])
             as i(job_id, node_id, ver, finished, accepted, rejected, token_dead, expired, cancelled, unknown, again,
-                 outcomes, reasons, reason_of, provider_ids, began_ms, first, last)),
+                 outcomes, reasons, reason_of, provider_ids, began_ms, first, last, notification_id)),
         locked as materialized (select * from jobs where job_id = any($1) order by job_id for update),
         ours as materialized (
           select l.job_id, l.notification_id, l.lane_id, l.priority, l.expires_at, l.attempt as l_attempt,
                  l.unsure as l_unsure, l.in_doubt as l_in_doubt, i.*
-          from (select job_id as i_job_id, node_id as i_node_id, ver as i_ver, finished, accepted, rejected, token_dead,
+          from (select job_id as i_job_id, notification_id as i_notification_id, node_id as i_node_id, ver as i_ver, finished, accepted, rejected, token_dead,
                        expired, cancelled, unknown, again, outcomes, reasons, reason_of, provider_ids, began_ms, first,
                        last from i) i
-          join locked l on l.job_id = i.i_job_id and l.node_id is not distinct from i.i_node_id and l.ver = i.i_ver
+          join locked l on l.job_id = i.i_job_id and l.notification_id = i.i_notification_id
+            and l.node_id is not distinct from i.i_node_id and l.ver = i.i_ver
             and (not i.finished or l.n = coalesce(bit_count(l.done), 0) + i.last - i.first + 1)),
         finished as (delete from jobs where job_id = any(array(select job_id from ours where finished))),
         partly as (
@@ -232,6 +239,7 @@ pub async fn record(conn: &mut PgConnection, batch: &Batch) -> Result<Vec<JobId>
         &batch.progress,
         SUSPECT,
         &batch.retry_trial_since as &[Option<DateTime<Utc>>],
+        &batch.notification,
     )
     .fetch_all(conn)
     .await?;
@@ -243,6 +251,8 @@ pub async fn record(conn: &mut PgConnection, batch: &Batch) -> Result<Vec<JobId>
 pub struct Present {
     /// Which.
     pub job: JobId,
+    /// Of which notification.
+    pub notification: NotificationId,
     /// Who holds it now.
     pub node: Option<NodeId>,
     /// Its version.
@@ -259,7 +269,7 @@ pub async fn look(conn: &mut PgConnection, jobs: &[JobId]) -> Result<Vec<Present
     let ids: Vec<i64> = jobs.iter().map(|job| job.0).collect();
     let rows = sqlx::query!(
         r#"
-        select job_id, node_id, ver, n, done as "done: BitVec" from jobs where job_id = any($1) order by job_id for update
+        select job_id, notification_id, node_id, ver, n, done as "done: BitVec" from jobs where job_id = any($1) order by job_id for update
         "#,
         &ids
     )
@@ -269,6 +279,7 @@ pub async fn look(conn: &mut PgConnection, jobs: &[JobId]) -> Result<Vec<Present
         .into_iter()
         .map(|row| Present {
             job: JobId(row.job_id),
+            notification: NotificationId(row.notification_id),
             node: row.node_id.map(NodeId),
             version: row.ver,
             n: usize::try_from(row.n).unwrap_or_default(),

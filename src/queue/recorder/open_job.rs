@@ -115,6 +115,7 @@ impl OpenJob {
         let left = recorded.iter().filter(|bit| *bit).count() + ended.len();
         batch.receipt(Receipt {
             job: job.id,
+            notification: job.notification,
             node: fence.node,
             version: fence.version,
             finished: left == job.devices.len(),

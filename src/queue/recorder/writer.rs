@@ -208,6 +208,7 @@ async fn write_slowly(writer: &Writer, ledger: &mut Ledger, id: Holding) -> Resu
     let mut conn = writer.pool.acquire().await.map_err(store::Error::from)?;
     let mut tx = conn.begin().await.map_err(store::Error::from)?;
     let present = record::look(&mut tx, &[id.job]).await?.pop();
+    let present = present.filter(|present| present.notification == job.held.job.notification);
     let Some(present) = present else {
         drop(tx);
         let dropped = job.waiting.len();

@@ -11,6 +11,7 @@ use pushpost::registry::keys;
 use pushpost::simulator::Simulator;
 use reqwest::{Client, Method};
 use serde_json::Value;
+use sqlx::PgPool;
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
 use tokio::time::{Instant, sleep};
@@ -24,7 +25,12 @@ const STEP: Duration = Duration::from_millis(50);
 /// A database, providers, and what its processes have in common.
 pub(crate) struct TestCluster {
     pub(crate) simulator: Simulator,
-    pub(crate) database: TestDatabase,
+    /// Connected to the database that all processes share.
+    pub(crate) pool: PgPool,
+    /// Where that database is.
+    pub(crate) url: String,
+    /// Dropped with the cluster.
+    database: Option<TestDatabase>,
     delivery: Vec<(String, String)>,
     key: String,
     http: Client,
@@ -43,17 +49,28 @@ impl TestCluster {
     /// No process yet. `delivery`: keys of that section of the configuration.
     pub(crate) async fn create(delivery: &[(&str, &str)]) -> Self {
         let database = TestDatabase::create().await;
+        let (pool, url) = (database.pool.clone(), database.url().to_owned());
+        Self { database: Some(database), ..Self::over(pool, url, delivery).await }
+    }
+
+    /// On a migrated database of the test's own.
+    pub(crate) async fn over(pool: PgPool, url: String, delivery: &[(&str, &str)]) -> Self {
         let simulator = Simulator::start(providers(Duration::ZERO)).await.unwrap();
         let folder = tempfile::tempdir().unwrap();
         simulator.write_files(folder.path()).unwrap();
-        shop::shop(&database.pool).await;
-        let mut conn = database.pool.acquire().await.unwrap();
+        shop::shop(&pool).await;
+        let mut conn = pool.acquire().await.unwrap();
         let scopes = Scopes::parse("send,read,devices,admin").unwrap();
         let (_, key) = keys::create(&mut conn, "shop", scopes, None).await.unwrap();
         drop(conn);
         let http = Client::builder().no_proxy().timeout(Duration::from_secs(30)).build().unwrap();
         let delivery = delivery.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
-        Self { simulator, database, delivery: delivery.collect(), key, http, folder }
+        Self { simulator, pool, url, database: None, delivery: delivery.collect(), key, http, folder }
+    }
+
+    /// The database, where the cluster made it.
+    pub(crate) fn database(&self) -> &TestDatabase {
+        self.database.as_ref().unwrap()
     }
 
     /// Starts a process that reaches Postgres by this URL, and waits until it is ready.
@@ -122,7 +139,7 @@ impl TestCluster {
     pub(crate) async fn is_led_by(&self, node: &TestNode) -> bool {
         let leader: Option<String> =
             sqlx::query_scalar("select name from leader join nodes using (node_id) where dead_at is null")
-                .fetch_optional(&self.database.pool)
+                .fetch_optional(&self.pool)
                 .await
                 .unwrap();
         leader.is_some_and(|name| name.ends_with(&format!("-{}", node.pid)))

@@ -24,10 +24,10 @@ struct Led {
 impl Led {
     async fn create() -> Self {
         let cluster = TestCluster::create(&[("node_timeout", "5s"), ("retry_initial", "20ms")]).await;
-        let proxy = Proxy::of(&cluster.database).await;
+        let proxy = Proxy::of(cluster.database()).await;
         let first = cluster.node(proxy.url()).await;
         cluster.until("the first process leads", &[&first], async || cluster.is_led_by(&first).await).await;
-        let second = cluster.node(cluster.database.url()).await;
+        let second = cluster.node(&cluster.url).await;
         let pause = cluster.ask(&second, Method::POST, "/v1/admin/lanes/apns-production/pause", None).await;
         assert_eq!(pause.0, Some(200), "{pause:?}");
         let silence = Rule::provider(Provider::Fcm, Action::NoAnswer { accepted: false });
@@ -61,7 +61,7 @@ impl Led {
         let Self { cluster, first, second, held, .. } = self;
         let lives = async || {
             let living: i64 = sqlx::query_scalar("select count(*) from nodes where dead_at is null")
-                .fetch_one(&cluster.database.pool)
+                .fetch_one(&cluster.pool)
                 .await
                 .unwrap();
             living == 2

@@ -5,6 +5,7 @@ mod cluster;
 mod container;
 mod containers;
 mod doubt;
+mod failover;
 mod first_lines;
 mod hangup;
 mod keys;

@@ -220,6 +220,7 @@ async fn give(conn: &mut PgConnection, id: NotificationId) {
     let mut batch = record::Batch::default();
     batch.receipt(Receipt {
         job: JobId(1),
+        notification: id,
         node: Some(NodeId(1)),
         version: 1,
         finished: true,

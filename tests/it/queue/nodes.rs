@@ -110,6 +110,55 @@ async fn a_node_that_was_called_dead_goes_on_under_another_id() {
     node.stop().await;
 }
 
+/// docs/queue.md 28: on another line of history, what a node holds may not exist, or be something else.
+#[tokio::test]
+async fn a_node_on_another_timeline_goes_on_under_another_id() {
+    let world = World::create().await;
+    let node = Node::enter(&world).await;
+    node.accept(world.wanted([1])).await;
+    let tickets = node.take(world.lane).await;
+    let old = node.id();
+    beat(&world, &node).await;
+    assert_eq!(node.id(), old);
+    world.run("update installation set timeline = 'another'").await;
+    beat(&world, &node).await;
+    assert_ne!(node.id(), old);
+    assert!(is_dead(&world, old).await, "others free what it does not");
+    assert!(!node.membership.may_start(tickets[0].held().lease));
+    let new = node.id();
+    beat(&world, &node).await;
+    assert_eq!(node.id(), new, "once");
+    drop(tickets);
+    node.idle().await;
+    assert_eq!(holders(&world).await, [None]);
+    node.stop().await;
+}
+
+/// docs/queue.md 28: a failover may lose the row of a node that goes on leasing jobs until its next beat.
+#[tokio::test]
+async fn the_jobs_of_a_node_without_a_row_wait_again() {
+    let world = World::create().await;
+    let (leader, node) = (Node::enter(&world).await, Node::enter(&world).await);
+    for device in 1..=3 {
+        leader.accept(world.wanted([device])).await;
+    }
+    let held = node.claim(world.lane).await;
+    sqlx::query("update jobs set node_id = 2000000000 + job_id where job_id <> $1")
+        .bind(held[0].job.id.0)
+        .execute(&world.pool)
+        .await
+        .unwrap();
+    let settings = maintenance::Settings {
+        pool: world.pool.clone(),
+        membership: Arc::clone(&leader.membership),
+        retention: kept(30),
+    };
+    let mut tasks = JoinSet::new();
+    tasks.spawn(maintenance::run(settings, CancellationToken::new()));
+    let mine = Some(node.id().0);
+    until("the others wait again", async || holders(&world).await == [mine, None, None]).await;
+}
+
 /// docs/queue.md 3: without a committed beat for two thirds of the time-out, a node starts nothing: it may be called dead.
 #[tokio::test]
 async fn a_node_without_a_beat_starts_nothing() {

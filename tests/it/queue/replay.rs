@@ -21,6 +21,7 @@ fn outcomes(batch: &mut Batch, job: &Job, accepted: &[usize], again: &[usize], f
     let count = |positions: &[usize]| i16::try_from(positions.len()).unwrap();
     batch.receipt(Receipt {
         job: job.id,
+        notification: job.notification,
         node: Some(NodeId(1)),
         version: job.version,
         finished,

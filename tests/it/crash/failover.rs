@@ -1,0 +1,187 @@
+//! A failover to a server that lagged behind: numbers that the lost server gave out after the last replicated moment are not
+//! given out again, and nodes that remember them drop what they hold (docs/queue.md 28).
+
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+use std::os::unix::fs::{MetadataExt, chown};
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use pushpost::simulator::{Action, Ledger, Provider, Rule};
+use reqwest::Method;
+use serde_json::json;
+use sqlx::postgres::PgPoolOptions;
+use sqlx::{Connection, PgConnection, PgPool};
+use tempfile::TempDir;
+use tokio::process::{Child, Command};
+use tokio::time::{Duration, Instant, sleep};
+
+use super::cluster::{TestCluster, TestNode};
+use super::site::{LONG, free_port, signal};
+use crate::database::{MIGRATIONS, TestDatabase};
+
+const DEVICES: usize = 3;
+const STEP: Duration = Duration::from_millis(50);
+
+/// A Postgres server of its own, which can fail over to an older copy of itself at the same address.
+struct Server {
+    programs: PathBuf,
+    user: (u32, u32),
+    port: u16,
+    running: Option<Child>,
+    home: TempDir,
+}
+
+impl Server {
+    /// With the programs, and as the user, of the server that the other tests share.
+    async fn create() -> Self {
+        let shared = TestDatabase::create().await;
+        let (programs, backend): (String, i32) =
+            sqlx::query_as("select setting, pg_backend_pid() from pg_config where name = 'BINDIR'")
+                .fetch_one(&shared.pool)
+                .await
+                .unwrap();
+        let process = std::fs::metadata(format!("/proc/{backend}")).unwrap();
+        let home = tempfile::tempdir().unwrap();
+        let user = (process.uid(), process.gid());
+        chown(home.path(), Some(user.0), Some(user.1)).unwrap();
+        let server = Self { programs: programs.into(), user, port: free_port(), running: None, home };
+        server.run("initdb", &["-N", "-A", "trust", "-U", "postgres", "-D", &server.data("primary")]).await;
+        server
+    }
+
+    fn url(&self) -> String {
+        format!("postgres://postgres@127.0.0.1:{}/postgres?sslmode=disable", self.port)
+    }
+
+    fn data(&self, name: &str) -> String {
+        self.home.path().join(name).display().to_string()
+    }
+
+    fn command(&self, program: &Path, arguments: &[&str]) -> Command {
+        let mut command = Command::new(program);
+        command.args(arguments).current_dir("/").kill_on_drop(true).uid(self.user.0).gid(self.user.1);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        command
+    }
+
+    async fn run(&self, program: &str, arguments: &[&str]) {
+        let status = self.command(&self.programs.join(program), arguments).status().await.unwrap();
+        assert!(status.success(), "{program} {arguments:?}");
+    }
+
+    /// Starts a server on a data folder, and waits until it takes connections.
+    async fn start(&mut self, name: &str) {
+        let (port, data) = (self.port.to_string(), self.data(name));
+        let sockets = "unix_socket_directories=";
+        let arguments = ["-D", &data, "-p", &port, "-h", "127.0.0.1", "-c", sockets, "-c", "fsync=off"];
+        let child = self.command(&self.programs.join("postgres"), &arguments).spawn().unwrap();
+        self.running = Some(child);
+        let begun = Instant::now();
+        while PgConnection::connect(&self.url()).await.is_err() {
+            assert!(begun.elapsed() < LONG, "the server does not start");
+            sleep(STEP).await;
+        }
+    }
+
+    /// `-INT`: writes all out first; `-QUIT`: as in a crash.
+    async fn stop(&mut self, how: &str) {
+        let mut child = self.running.take().unwrap();
+        signal(how, child.id().unwrap()).await;
+        child.wait().await.unwrap();
+    }
+
+    /// What a standby has replicated at this moment. The server is stopped.
+    async fn replicate(&self) {
+        let (from, to) = (self.data("primary"), self.data("standby"));
+        let copied = self.command(Path::new("cp"), &["-a", &from, &to]).status().await.unwrap();
+        assert!(copied.success());
+        let signal = Path::new(&to).join("standby.signal");
+        std::fs::write(&signal, "").unwrap();
+        chown(&signal, Some(self.user.0), Some(self.user.1)).unwrap();
+    }
+
+    /// The primary is gone, and the standby takes its place.
+    async fn fail_over(&mut self) {
+        self.stop("-QUIT").await;
+        self.start("standby").await;
+        self.run("pg_ctl", &["promote", "-w", "-D", &self.data("standby")]).await;
+    }
+}
+
+/// Registers devices, as soon as the process can; answers their public ids.
+async fn register(cluster: &TestCluster, node: &TestNode, prefix: &str) -> BTreeSet<String> {
+    let ids = RefCell::new(BTreeSet::new());
+    for number in 0..DEVICES {
+        let token = format!("{prefix}{number}");
+        let device = json!({"platform": "fcm", "token": token, "user": prefix});
+        let registered = || async {
+            let (status, answer) = cluster.ask(node, Method::PUT, "/v1/devices", Some(&device)).await;
+            if status == Some(201) || status == Some(200) {
+                ids.borrow_mut().insert(answer["id"].as_str().unwrap().to_owned());
+            }
+            status == Some(201) || status == Some(200)
+        };
+        cluster.until("a device is registered", &[node], registered).await;
+    }
+    ids.into_inner()
+}
+
+/// The highest numbers of devices, jobs and nodes, and the lowest, of those that are stored now.
+async fn numbers(pool: &PgPool) -> [(i64, i64); 3] {
+    let rows: Vec<(i64, i64)> = sqlx::query_as(
+        "select coalesce(max(device_id), 0), coalesce(min(device_id), 0) from devices
+         union all select coalesce(max(job_id), 0), coalesce(min(job_id), 0)
+           from (select job_id from jobs union all select job_id from receipts) j
+         union all select coalesce(max(node_id), 0)::bigint, coalesce(min(node_id), 0)::bigint
+           from nodes where dead_at is null",
+    )
+    .fetch_all(pool)
+    .await
+    .unwrap();
+    rows.try_into().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_number_comes_again_after_a_failover_to_a_server_that_lagged_behind() {
+    let mut server = Server::create().await;
+    server.start("primary").await;
+    let pool = PgPoolOptions::new().max_connections(4).connect_lazy(&server.url()).unwrap();
+    MIGRATIONS.run(&pool).await.unwrap();
+    let delivery = [("node_timeout", "5s"), ("retry_initial", "20ms")];
+    let cluster = TestCluster::over(pool, server.url(), &delivery).await;
+    server.stop("-INT").await;
+    server.replicate().await;
+    server.start("primary").await;
+
+    let node = cluster.node(&cluster.url).await;
+    let lost_devices = register(&cluster, &node, "lost").await;
+    cluster.simulator.add_rule(Rule::provider(Provider::Fcm, Action::NoAnswer { accepted: false }));
+    let lost = cluster.notify(&node, &json!({"to": {"users": ["lost"]}, "title": "Hi"})).await;
+    let under_way = |ledger: &Ledger| {
+        ledger.entries().into_iter().filter(|entry| entry.token.is_some()).count() >= DEVICES
+    };
+    assert!(cluster.simulator.ledger().wait_until(LONG, under_way).await, "its attempts are under way");
+    let before = numbers(&cluster.pool).await;
+
+    server.fail_over().await;
+    cluster.simulator.clear_rules();
+    let devices = register(&cluster, &node, "new").await;
+    assert!(devices.is_disjoint(&lost_devices), "an id never means another phone");
+    let id = cluster.notify(&node, &json!({"to": {"users": ["new"]}, "title": "Hi"})).await;
+    let accepted = async || cluster.counts(&node, &id).await["accepted"] == DEVICES;
+    cluster.until("the new notification is sent", &[&node], accepted).await;
+    let entered_again = async || numbers(&cluster.pool).await[2].1 > before[2].0;
+    cluster.until("the process goes on under a new id", &[&node], entered_again).await;
+    let after = numbers(&cluster.pool).await;
+    for ((highest, _), (_, lowest)) in before.iter().zip(after) {
+        assert!(lowest > *highest, "{before:?} {after:?}");
+    }
+    let gone = cluster.ask(&node, Method::GET, &format!("/v1/notifications/{lost}"), None).await;
+    assert_eq!(gone.0, Some(404), "the failover lost it, and nothing of it is another's: {}", gone.1);
+    let recorded: i64 = sqlx::query_scalar("select sum(accepted + unknown + again)::bigint from receipts")
+        .fetch_one(&cluster.pool)
+        .await
+        .unwrap();
+    assert_eq!(recorded, i64::try_from(DEVICES).unwrap(), "no outcome of the lost notification is recorded");
+}
