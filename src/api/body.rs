@@ -3,7 +3,7 @@
 use axum::body::Body;
 use axum::extract::FromRequest;
 use axum::extract::Request;
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName};
 use http_body_util::BodyExt;
@@ -18,25 +18,44 @@ const BODY_DEADLINE: Duration = Duration::from_secs(30);
 /// Of a stream, so much has to come in that time, or the end of a line.
 const STREAM_BYTES: usize = 64 << 10;
 
-/// The bytes of a body that is said to be JSON.
+/// Most bytes of a body about one device: room for two of the longest tokens and the most topics, escaped.
+pub const DEVICE_BYTES_MAX: usize = 256 << 10;
+
+/// The bytes of a body that is said to be JSON, at most `limits.body_bytes`.
 #[derive(Debug)]
-pub struct JsonBody(pub Bytes);
+pub struct JsonBody(pub Vec<u8>);
 
 impl FromRequest<State> for JsonBody {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, state: &State) -> Result<Self, ApiError> {
-        if !is_json(request.headers()) || is_encoded(request.headers()) {
-            return Err(ApiError::UnsupportedMediaType);
-        }
-        let limit = state.limits.body_bytes;
-        if announced(request.headers()).is_some_and(|length| length > limit) {
-            return Err(ApiError::BodyTooLarge(limit));
-        }
-        match timeout(BODY_DEADLINE, collect(request.into_body(), limit)).await {
-            Ok(read) => read.map(Self),
-            Err(_) => Err(ApiError::BodyTooSlow),
-        }
+        read_json(request, state.limits.body_bytes).await.map(Self)
+    }
+}
+
+/// The bytes of a body that is said to be JSON and is about one device, at most [`DEVICE_BYTES_MAX`].
+#[derive(Debug)]
+pub struct DeviceBody(pub Vec<u8>);
+
+impl FromRequest<State> for DeviceBody {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, state: &State) -> Result<Self, ApiError> {
+        read_json(request, state.limits.body_bytes.min(DEVICE_BYTES_MAX)).await.map(Self)
+    }
+}
+
+async fn read_json(request: Request, limit: usize) -> Result<Vec<u8>, ApiError> {
+    if !is_json(request.headers()) || is_encoded(request.headers()) {
+        return Err(ApiError::UnsupportedMediaType);
+    }
+    let announced = announced(request.headers());
+    if announced.is_some_and(|length| length > limit) {
+        return Err(ApiError::BodyTooLarge(limit));
+    }
+    match timeout(BODY_DEADLINE, collect(request.into_body(), announced.unwrap_or_default(), limit)).await {
+        Ok(read) => read,
+        Err(_) => Err(ApiError::BodyTooSlow),
     }
 }
 
@@ -88,8 +107,10 @@ impl Pieces {
     }
 }
 
-async fn collect(mut body: Body, limit: usize) -> Result<Bytes, ApiError> {
-    let mut all = BytesMut::new();
+/// Room for what is `announced` is taken at once, since a buffer that grows is copied. The system gives memory only to
+/// what is written.
+async fn collect(mut body: Body, announced: usize, limit: usize) -> Result<Vec<u8>, ApiError> {
+    let mut all = Vec::with_capacity(announced);
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|_| broke_off())?;
         let Ok(data) = frame.into_data() else { continue };
@@ -98,7 +119,7 @@ async fn collect(mut body: Body, limit: usize) -> Result<Bytes, ApiError> {
         }
         all.extend_from_slice(&data);
     }
-    Ok(all.freeze())
+    Ok(all)
 }
 
 fn broke_off() -> ApiError {

@@ -11,6 +11,7 @@ mod front;
 pub mod health;
 pub mod json;
 pub mod notifications;
+pub mod parse_pool;
 pub mod path;
 pub mod problem;
 pub mod query;
@@ -37,6 +38,7 @@ use crate::queue::wake::Waker;
 use crate::registry::audience::Finder;
 use crate::registry::keys::Keys;
 use error::ApiError;
+use parse_pool::ParsePool;
 use rates::Rates;
 
 pub use front::Front;
@@ -69,6 +71,8 @@ pub struct Shared {
     pub limits: Limits,
     /// Origins of the pages that may make the calls of a `register` key.
     pub cors_origins: Arc<[Origin]>,
+    /// Where long bodies are read.
+    pub parse_pool: ParsePool,
     /// How long a notification lives that does not say.
     pub default_ttl: Ttl,
     /// What `/readyz` says.

@@ -8,7 +8,8 @@ use axum::body::Body;
 use axum::response::Response;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderValue, StatusCode};
-use serde_json::{Map, Value, json};
+use serde::ser::{Serialize, SerializeMap, Serializer};
+use serde_json::{Map, Value};
 
 use crate::domain::{InputFault, Place};
 
@@ -36,19 +37,8 @@ pub struct Problem {
 
 impl Problem {
     /// The document.
-    pub fn document(&self, request_id: &str) -> Value {
-        let mut document = Map::new();
-        document.insert("type".to_owned(), json!(format!("/docs/errors#{}", self.code)));
-        document.insert("title".to_owned(), json!(self.title));
-        document.insert("status".to_owned(), json!(self.status.as_u16()));
-        document.insert("code".to_owned(), json!(self.code));
-        document.insert("detail".to_owned(), json!(self.detail));
-        document.insert("request_id".to_owned(), json!(request_id));
-        document.extend(self.facts.clone());
-        if !self.errors.is_empty() {
-            document.insert("errors".to_owned(), self.errors.iter().map(entry).collect());
-        }
-        Value::Object(document)
+    pub fn document<'a>(&'a self, request_id: Option<&'a str>) -> Document<'a> {
+        Document { problem: self, request_id }
     }
 
     /// Writes the document into the answer that carries it.
@@ -57,7 +47,8 @@ impl Problem {
         response.headers_mut().remove(CONTENT_LENGTH);
         let json = HeaderValue::from_static("application/problem+json");
         response.headers_mut().insert(CONTENT_TYPE, json);
-        *response.body_mut() = Body::from(self.document(request_id).to_string());
+        let document = serde_json::to_vec(&self.document(Some(request_id)));
+        *response.body_mut() = Body::from(document.expect("a problem is always writable"));
         response
     }
 
@@ -79,16 +70,61 @@ impl fmt::Display for Problem {
     }
 }
 
-fn entry(fault: &InputFault) -> Value {
-    let mut entry = Map::new();
-    let (name, place) = match &fault.place {
-        Place::Pointer(pointer) => ("pointer", pointer.as_str()),
-        Place::Parameter(parameter) => ("parameter", parameter.as_str()),
-        Place::Header(header) => ("header", *header),
-    };
-    entry.insert(name.to_owned(), json!(place));
-    entry.insert("code".to_owned(), json!(fault.code.as_str()));
-    entry.insert("detail".to_owned(), json!(fault.detail));
-    entry.extend(fault.facts.clone());
-    Value::Object(entry)
+/// A problem as an answer has it. It is written member by member, since a thousand faults as a tree take megabytes.
+#[derive(Clone, Copy, Debug)]
+pub struct Document<'a> {
+    problem: &'a Problem,
+    /// None where there is no request.
+    request_id: Option<&'a str>,
+}
+
+impl Serialize for Document<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Self { problem, request_id } = self;
+        let mut document = serializer.serialize_map(None)?;
+        document.serialize_entry("type", &format_args!("/docs/errors#{}", problem.code))?;
+        document.serialize_entry("title", problem.title)?;
+        document.serialize_entry("status", &problem.status.as_u16())?;
+        document.serialize_entry("code", problem.code)?;
+        document.serialize_entry("detail", &problem.detail)?;
+        if let Some(request_id) = request_id {
+            document.serialize_entry("request_id", request_id)?;
+        }
+        for (name, fact) in &problem.facts {
+            document.serialize_entry(name, fact)?;
+        }
+        if !problem.errors.is_empty() {
+            document.serialize_entry("errors", &Entries(&problem.errors))?;
+        }
+        document.end()
+    }
+}
+
+struct Entries<'a>(&'a [InputFault]);
+
+impl Serialize for Entries<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.0.iter().map(Entry))
+    }
+}
+
+struct Entry<'a>(&'a InputFault);
+
+impl Serialize for Entry<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Self(fault) = self;
+        let (name, place) = match &fault.place {
+            Place::Pointer(pointer) => ("pointer", pointer.as_str()),
+            Place::Parameter(parameter) => ("parameter", parameter.as_str()),
+            Place::Header(header) => ("header", *header),
+        };
+        let mut entry = serializer.serialize_map(None)?;
+        entry.serialize_entry(name, place)?;
+        entry.serialize_entry("code", fault.code.as_str())?;
+        entry.serialize_entry("detail", &fault.detail)?;
+        for (name, fact) in &fault.facts {
+            entry.serialize_entry(name, fact)?;
+        }
+        entry.end()
+    }
 }

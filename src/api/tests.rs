@@ -57,6 +57,7 @@ pub(super) fn shared() -> Shared {
             keep_alive: Duration::from_secs(75),
             connections: 100,
         },
+        parse_pool: ParsePool::default(),
         default_ttl: Ttl::MAX,
         health: Arc::new(health::Health::default()),
         waker: Waker::idle(),

@@ -162,6 +162,7 @@ impl Core {
             rates: Arc::new(rates(config)),
             cors_origins: config.server.cors_origins.as_slice().into(),
             limits: listeners.limits,
+            parse_pool: api::parse_pool::ParsePool::default(),
             default_ttl: config.delivery.default_ttl,
             health,
             waker: self.waker.clone(),

@@ -9,6 +9,7 @@ use axum::body::Body;
 use http::{HeaderMap, Method, Request, StatusCode};
 use http_body_util::BodyExt;
 use pushpost::api::health::Health;
+use pushpost::api::parse_pool::ParsePool;
 use pushpost::api::{Limits, Shared, State, Surface, router};
 use pushpost::domain::{App, Scopes, Ttl};
 use pushpost::queue::accept::Acceptor;
@@ -83,6 +84,7 @@ impl Service {
                 keep_alive: Duration::from_secs(75),
                 connections: 100,
             },
+            parse_pool: ParsePool::default(),
             default_ttl: Ttl::MAX,
             health: Arc::clone(&health),
             waker: Waker::new(Arc::default(), Arc::new(membership)),

@@ -27,7 +27,7 @@ pub(super) async fn lookup(
     parameters: Parameters,
     JsonBody(body): JsonBody,
 ) -> Result<Json<Value>, ApiError> {
-    let tokens = parameters.and(read(&body))?;
+    let tokens = parameters.and(state.parse_pool.run(body.len(), || read(body)).await)?;
     let mut by_platform: BTreeMap<Platform, Vec<DeviceToken>> = BTreeMap::new();
     for (platform, token) in &tokens {
         by_platform.entry(*platform).or_default().push(token.clone());
@@ -44,7 +44,7 @@ pub(super) async fn lookup(
     Ok(Json(json!({ "items": items })))
 }
 
-fn read(body: &[u8]) -> Result<Vec<(Platform, DeviceToken)>, ApiError> {
+fn read(body: Vec<u8>) -> Result<Vec<(Platform, DeviceToken)>, ApiError> {
     let tokens = json::read(body, |mut fields| {
         if fields.length("tokens") > TOKENS_MAX {
             fields.into_unread();
@@ -52,7 +52,7 @@ fn read(body: &[u8]) -> Result<Vec<(Platform, DeviceToken)>, ApiError> {
         }
         fields.require("tokens");
         let given = fields.objects("tokens");
-        let tokens: Option<Vec<_>> = given.map(|all| all.into_iter().filter_map(one_token).collect());
+        let tokens: Option<Vec<_>> = given.map(|all| all.filter_map(one_token).collect());
         fields.finish();
         tokens.map(Some)
     })?;

@@ -18,7 +18,7 @@ use serde_json::Value;
 
 use super::State;
 use super::auth::{Caller, ManageDevices, ReadDevices, RegisterDevice};
-use super::body::JsonBody;
+use super::body::DeviceBody;
 use super::error::ApiError;
 use super::query::Parameters;
 use crate::domain::{AppId, DeviceId, DeviceToken, InputCode, InputFault};
@@ -45,12 +45,13 @@ async fn register(
     caller: Caller<RegisterDevice>,
     headers: HeaderMap,
     parameters: Parameters,
-    JsonBody(body): JsonBody,
+    DeviceBody(body): DeviceBody,
 ) -> Result<Response, ApiError> {
     refuse_user_token(&headers)?;
     let by_app = caller.scopes.is_publishable();
     let who = if by_app { registration::Caller::App } else { registration::Caller::Backend };
-    let registration = parameters.and(request::registration(&body, who))?;
+    let read = state.parse_pool.run(body.len(), move || request::registration(body, who)).await;
+    let registration = parameters.and(read)?;
     pace(&state, &caller, &registration.token)?;
     let registered = devices::register(&state.pool, &caller.app, &registration, who).await?;
     let view = answer::View::of(caller.scopes);
@@ -66,10 +67,11 @@ async fn unregister(
     caller: Caller<RegisterDevice>,
     headers: HeaderMap,
     parameters: Parameters,
-    JsonBody(body): JsonBody,
+    DeviceBody(body): DeviceBody,
 ) -> Result<StatusCode, ApiError> {
     refuse_user_token(&headers)?;
-    let (platform, token) = parameters.and(request::platform_and_token(&body))?;
+    let read = state.parse_pool.run(body.len(), || request::platform_and_token(body)).await;
+    let (platform, token) = parameters.and(read)?;
     pace(&state, &caller, &token)?;
     devices::unregister(&state.pool, caller.app.id, platform, &token).await?;
     Ok(StatusCode::NO_CONTENT)
@@ -94,10 +96,10 @@ async fn describe(
     caller: Caller<ManageDevices>,
     parameters: Parameters,
     id: Result<Path<String>, PathRejection>,
-    JsonBody(body): JsonBody,
+    DeviceBody(body): DeviceBody,
 ) -> Result<Json<Value>, ApiError> {
     let id = device_id(&state, caller.app.id, id)?;
-    let details = parameters.and(request::details(&body))?;
+    let details = parameters.and(state.parse_pool.run(body.len(), || request::details(body)).await)?;
     let known = devices::describe(&state.pool, &caller.app, id, &details).await?;
     let known = known.ok_or(ApiError::NotFound)?;
     let document = answer::View::of(caller.scopes).document(&state.installation, &known);

@@ -3,7 +3,7 @@
 use super::*;
 
 fn document(error: ApiError) -> Value {
-    error.problem().document("req-1")
+    json!(error.problem().document(Some("req-1")))
 }
 
 #[test]

@@ -1,10 +1,12 @@
 //! One object of a request: its known members are taken one by one, and what is left over is unknown.
 
+use std::iter::Enumerate;
 use std::ops::RangeInclusive;
 
 use serde_json::{Map, Value};
 
 use super::Faults;
+use super::tape::{Element, Items};
 use crate::api::nearest::nearest;
 use crate::domain::{InputCode, InputFault, Place};
 
@@ -25,19 +27,19 @@ pub enum Given<T> {
 #[must_use = "finish() reports the members that nobody asked for"]
 pub struct Fields<'a> {
     at: String,
-    members: &'a Map<String, Value>,
+    object: Element<'a>,
     known: Vec<&'static str>,
     faults: &'a Faults,
 }
 
 impl<'a> Fields<'a> {
     /// Reads `value`, which stands at the pointer `at`, as an object.
-    pub fn of(value: &'a Value, at: &str, faults: &'a Faults) -> Option<Self> {
-        let Value::Object(members) = value else {
+    pub fn of(value: Element<'a>, at: &str, faults: &'a Faults) -> Option<Self> {
+        if value.as_object().is_none() {
             faults.push(wrong_type(at, "object"));
             return None;
-        };
-        Some(Self { at: at.to_owned(), members, known: Vec::new(), faults })
+        }
+        Some(Self { at: at.to_owned(), object: value, known: Vec::new(), faults })
     }
 
     /// The pointer of this object.
@@ -61,17 +63,17 @@ impl<'a> Fields<'a> {
     }
 
     /// A member of any type; `null` tells itself from absent.
-    pub fn given(&mut self, name: &'static str) -> Given<&'a Value> {
+    pub fn given(&mut self, name: &'static str) -> Given<Element<'a>> {
         self.known.push(name);
-        match self.members.get(name) {
+        match self.object.get(name) {
             None => Given::Absent,
-            Some(Value::Null) => Given::Null,
+            Some(value) if value.is_null() => Given::Null,
             Some(value) => Given::Value(value),
         }
     }
 
     /// A member of any type.
-    pub fn value(&mut self, name: &'static str) -> Option<&'a Value> {
+    pub fn value(&mut self, name: &'static str) -> Option<Element<'a>> {
         match self.given(name) {
             Given::Value(value) => Some(value),
             Given::Absent | Given::Null => None,
@@ -87,7 +89,7 @@ impl<'a> Fields<'a> {
 
     /// A string.
     pub fn string(&mut self, name: &'static str) -> Option<&'a str> {
-        self.typed(name, "string", Value::as_str)
+        self.typed(name, "string", Element::as_str)
     }
 
     /// A string; `null` tells itself from absent.
@@ -96,25 +98,25 @@ impl<'a> Fields<'a> {
             Given::Absent => Given::Absent,
             Given::Null => Given::Null,
             Given::Value(value) => {
-                self.expect(name, value, "string", Value::as_str).map_or(Given::Absent, Given::Value)
+                self.expect(name, value, "string", Element::as_str).map_or(Given::Absent, Given::Value)
             }
         }
     }
 
     /// `true` or `false`.
     pub fn boolean(&mut self, name: &'static str) -> Option<bool> {
-        self.typed(name, "boolean", Value::as_bool)
+        self.typed(name, "boolean", Element::as_bool)
     }
 
     /// A whole number within a range.
     pub fn integer(&mut self, name: &'static str, range: RangeInclusive<u64>) -> Option<u64> {
-        let value = self.value(name)?;
-        if value.is_f64() && value.as_f64().is_some_and(|number| number.fract() != 0.0) || !value.is_number()
-        {
+        let written = self.value(name)?.as_number();
+        let is_fraction = |text: &str| text.parse().is_ok_and(|number: f64| number.fract() != 0.0);
+        let Some(written) = written.filter(|text| !is_fraction(text)) else {
             self.wrong_type(name, "integer");
             return None;
-        }
-        let number = value.as_u64().filter(|number| range.contains(number));
+        };
+        let number = written.parse().ok().filter(|number| range.contains(number));
         if number.is_none() {
             let detail = format!("this must be a whole number from {} to {}", range.start(), range.end());
             let fault = InputFault::at(self.pointer(name), InputCode::OutOfRange, detail);
@@ -124,8 +126,13 @@ impl<'a> Fields<'a> {
     }
 
     /// An object as it is.
-    pub fn object(&mut self, name: &'static str) -> Option<&'a Map<String, Value>> {
-        self.typed(name, "object", Value::as_object)
+    pub fn object(&mut self, name: &'static str) -> Option<Element<'a>> {
+        self.typed(name, "object", |value| value.as_object().map(|_| value))
+    }
+
+    /// An object as a tree, which takes many times the bytes of its text: for bodies whose size was checked.
+    pub fn map(&mut self, name: &'static str) -> Option<Map<String, Value>> {
+        self.object(name).map(Element::to_map)
     }
 
     /// An object to be read member by member.
@@ -134,30 +141,15 @@ impl<'a> Fields<'a> {
         Self::of(value, &self.pointer(name), self.faults)
     }
 
-    /// An array as it is.
-    pub fn array(&mut self, name: &'static str) -> Option<&'a [Value]> {
-        self.typed(name, "array", Value::as_array).map(Vec::as_slice)
-    }
-
-    /// An array of strings, each with its pointer for faults of meaning.
-    pub fn strings(&mut self, name: &'static str) -> Option<Vec<(String, &'a str)>> {
+    /// An array of strings, each with its pointer for faults of meaning. An item of another type is reported and left
+    /// out when it is reached.
+    pub fn strings(&mut self, name: &'static str) -> Option<Strings<'a>> {
         let items = self.array(name)?;
-        let parent = self.pointer(name);
-        let strings = items.iter().enumerate().filter_map(|(index, item)| {
-            let at = Place::member(&parent, index);
-            match item.as_str() {
-                Some(text) => Some((at, text)),
-                None => {
-                    self.faults.push(wrong_type(&at, "string"));
-                    None
-                }
-            }
-        });
-        Some(strings.collect())
+        Some(Strings { parent: self.pointer(name), items: items.enumerate(), faults: self.faults })
     }
 
     /// An array of strings; `null` tells itself from absent.
-    pub fn given_strings(&mut self, name: &'static str) -> Given<Vec<(String, &'a str)>> {
+    pub fn given_strings(&mut self, name: &'static str) -> Given<Strings<'a>> {
         match self.given(name) {
             Given::Absent => Given::Absent,
             Given::Null => Given::Null,
@@ -165,19 +157,21 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// An array of objects to be read member by member.
-    pub fn objects(&mut self, name: &'static str) -> Option<Vec<Self>> {
+    /// An array of objects to be read member by member. An item of another type is reported and left out when it is
+    /// reached.
+    pub fn objects(&mut self, name: &'static str) -> Option<Objects<'a>> {
         let items = self.array(name)?;
-        let parent = self.pointer(name);
-        let objects = items.iter().enumerate();
-        Some(
-            objects.filter_map(|(i, item)| Self::of(item, &Place::member(&parent, i), self.faults)).collect(),
-        )
+        Some(Objects { parent: self.pointer(name), items: items.enumerate(), faults: self.faults })
     }
 
     /// How many items an array has; 0 for anything else.
     pub fn length(&self, name: &str) -> usize {
-        self.members.get(name).and_then(Value::as_array).map_or(0, Vec::len)
+        self.object.get(name).and_then(Element::as_array).map_or(0, Iterator::count)
+    }
+
+    /// Bytes of a member as JSON without spaces, 0 if it is absent; past `max` it is not counted any further.
+    pub fn written_bytes(&self, name: &str, max: usize) -> usize {
+        self.object.get(name).map_or(0, |value| value.written_bytes(max))
     }
 
     /// Adds the fault of a member that has another JSON type than `expected`.
@@ -190,7 +184,8 @@ impl<'a> Fields<'a> {
 
     /// Reports every member that nobody asked for, with the known name that it was probably meant to be.
     pub fn finish(self) {
-        for name in self.members.keys().filter(|name| !self.known.contains(&name.as_str())) {
+        let members = self.object.as_object().into_iter().flatten().map(|(name, _)| name);
+        for name in members.filter(|name| !self.known.contains(name)) {
             if self.faults.is_full() {
                 return;
             }
@@ -203,11 +198,15 @@ impl<'a> Fields<'a> {
         }
     }
 
+    fn array(&mut self, name: &'static str) -> Option<Items<'a>> {
+        self.typed(name, "array", Element::as_array)
+    }
+
     fn typed<T>(
         &mut self,
         name: &'static str,
         expected: &'static str,
-        read: fn(&'a Value) -> Option<T>,
+        read: fn(Element<'a>) -> Option<T>,
     ) -> Option<T> {
         let value = self.value(name)?;
         self.expect(name, value, expected, read)
@@ -216,15 +215,60 @@ impl<'a> Fields<'a> {
     fn expect<T>(
         &self,
         name: &'static str,
-        value: &'a Value,
+        value: Element<'a>,
         expected: &'static str,
-        read: fn(&'a Value) -> Option<T>,
+        read: fn(Element<'a>) -> Option<T>,
     ) -> Option<T> {
         let found = read(value);
         if found.is_none() {
             self.wrong_type(name, expected);
         }
         found
+    }
+}
+
+/// The strings of an array, read one by one.
+#[derive(Debug)]
+pub struct Strings<'a> {
+    parent: String,
+    items: Enumerate<Items<'a>>,
+    faults: &'a Faults,
+}
+
+impl<'a> Iterator for Strings<'a> {
+    /// The pointer of the string, and the string.
+    type Item = (String, &'a str);
+
+    fn next(&mut self) -> Option<(String, &'a str)> {
+        loop {
+            let (index, item) = self.items.next()?;
+            match item.as_str() {
+                Some(text) => return Some((Place::member(&self.parent, index), text)),
+                None if self.faults.is_full() => {}
+                None => self.faults.push(wrong_type(&Place::member(&self.parent, index), "string")),
+            }
+        }
+    }
+}
+
+/// The objects of an array, read one by one.
+#[derive(Debug)]
+pub struct Objects<'a> {
+    parent: String,
+    items: Enumerate<Items<'a>>,
+    faults: &'a Faults,
+}
+
+impl<'a> Iterator for Objects<'a> {
+    type Item = Fields<'a>;
+
+    fn next(&mut self) -> Option<Fields<'a>> {
+        loop {
+            let (index, item) = self.items.next()?;
+            if let Some(fields) = Fields::of(item, &Place::member(&self.parent, index), self.faults) {
+                return Some(fields);
+            }
+        }
     }
 }
 

@@ -1,23 +1,25 @@
-//! From bytes to a [`Value`], with what serde_json lets pass: a member given twice.
+//! From bytes to a [`Tape`], with what serde_json lets pass: a member given twice.
 
-use std::fmt;
+use std::hash::{BuildHasher, RandomState};
 
-use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
-use serde_json::{Map, Number, Value};
-
-use super::Faults;
+use super::tape::{self, Entry, Tape};
+use super::{Faults, syntax};
 use crate::domain::{InputCode, InputFault, Place};
+
+/// Objects with so many members are searched for repeated names pair by pair.
+const FEW: usize = 8;
 
 /// Reads one JSON document. Members given twice go to `faults`, and the first is kept.
 ///
 /// # Errors
 /// What is no JSON at all, with `line` and `column`.
-pub fn parse(bytes: &[u8], faults: &Faults) -> Result<Value, Box<InputFault>> {
-    let mut document = serde_json::Deserializer::from_slice(bytes);
-    let node = Node { at: &Way::Root, faults };
-    node.deserialize(&mut document)
-        .and_then(|value| document.end().map(|()| value))
-        .map_err(|error| Box::new(malformed(&error)))
+pub fn parse(text: Vec<u8>, faults: &Faults) -> Result<Tape, Box<InputFault>> {
+    syntax::check(&text).map_err(|error| Box::new(malformed(&error)))?;
+    let entries = Vec::with_capacity(syntax::count(&text));
+    let mut writer = Writer { text, entries, open: Vec::new(), faults };
+    writer.write();
+    let text = String::from_utf8(writer.text).expect("the text was checked");
+    Ok(Tape::new(text, writer.entries))
 }
 
 /// serde_json's own words for a fault of syntax say what was expected and never repeat what was there.
@@ -27,96 +29,154 @@ fn malformed(error: &serde_json::Error) -> InputFault {
         .with("column", error.column())
 }
 
-/// The way from the root to a node, rendered only for a fault.
-enum Way<'p> {
-    Root,
-    Member(&'p Way<'p>, &'p str),
-    Item(&'p Way<'p>, usize),
+/// A container whose end is still to come.
+struct Open {
+    /// Its entry.
+    at: usize,
+    is_object: bool,
+    /// Names and values so far.
+    count: usize,
+    /// The entry of the last name.
+    name: usize,
 }
 
-impl Way<'_> {
-    fn pointer(&self) -> String {
-        match self {
-            Self::Root => "#".to_owned(),
-            Self::Member(parent, name) => Place::member(&parent.pointer(), name),
-            Self::Item(parent, index) => Place::member(&parent.pointer(), index),
-        }
-    }
+/// Writes the tape of a text whose syntax was checked.
+struct Writer<'f> {
+    text: Vec<u8>,
+    entries: Vec<Entry>,
+    open: Vec<Open>,
+    faults: &'f Faults,
 }
 
-#[derive(Clone, Copy)]
-struct Node<'p> {
-    at: &'p Way<'p>,
-    faults: &'p Faults,
-}
-
-impl<'de> DeserializeSeed<'de> for Node<'_> {
-    type Value = Value;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
-        deserializer.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Node<'_> {
-    type Value = Value;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a JSON value")
-    }
-
-    fn visit_unit<E>(self) -> Result<Value, E> {
-        Ok(Value::Null)
-    }
-
-    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
-        Ok(Value::Bool(value))
-    }
-
-    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
-        Ok(Value::Number(value.into()))
-    }
-
-    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
-        Ok(Value::Number(value.into()))
-    }
-
-    fn visit_f64<E>(self, value: f64) -> Result<Value, E> {
-        Ok(Number::from_f64(value).map_or(Value::Null, Value::Number))
-    }
-
-    fn visit_str<E>(self, value: &str) -> Result<Value, E> {
-        Ok(Value::String(value.to_owned()))
-    }
-
-    fn visit_string<E>(self, value: String) -> Result<Value, E> {
-        Ok(Value::String(value))
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
-        let mut out = Vec::new();
-        while let Some(item) =
-            items.next_element_seed(Node { at: &Way::Item(self.at, out.len()), faults: self.faults })?
-        {
-            out.push(item);
-        }
-        Ok(Value::Array(out))
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Value, A::Error> {
-        let mut out = Map::new();
-        while let Some(name) = members.next_key::<String>()? {
-            let at = Way::Member(self.at, &name);
-            let value = members.next_value_seed(Node { at: &at, faults: self.faults })?;
-            if out.contains_key(&name) {
-                if !self.faults.is_full() {
-                    let detail = "this member is given more than once";
-                    self.faults.push(InputFault::at(at.pointer(), InputCode::DuplicateField, detail));
+impl Writer<'_> {
+    fn write(&mut self) {
+        let mut at = 0;
+        while let Some(byte) = self.text.get(at).copied() {
+            at = match byte {
+                b' ' | b'\n' | b'\r' | b'\t' | b',' | b':' => at + 1,
+                b'[' | b'{' => {
+                    self.push(Entry::container(at));
+                    let entry = self.entries.len() - 1;
+                    self.open.push(Open { at: entry, is_object: byte == b'{', count: 0, name: entry });
+                    at + 1
                 }
-            } else {
-                out.insert(name, value);
+                b']' | b'}' => {
+                    self.close();
+                    at + 1
+                }
+                b'"' => self.string(at),
+                _ => {
+                    let end = syntax::end_of_word(&self.text, at);
+                    self.push(Entry::scalar(at, end));
+                    end
+                }
+            };
+        }
+    }
+
+    fn push(&mut self, entry: Entry) {
+        if let Some(open) = self.open.last_mut() {
+            open.count += 1;
+            if open.is_object && open.count % 2 == 1 {
+                open.name = self.entries.len();
             }
         }
-        Ok(Value::Object(out))
+        self.entries.push(entry);
+    }
+
+    /// Decodes a string where it stands and returns where it ended.
+    fn string(&mut self, start: usize) -> usize {
+        let close = syntax::end_of_string(&self.text, start);
+        let mut end = close;
+        if self.text[start..close].contains(&b'\\') {
+            let decoded: String =
+                serde_json::from_slice(&self.text[start..=close]).expect("the text was checked");
+            end = start + 1 + decoded.len();
+            self.text[start + 1..end].copy_from_slice(decoded.as_bytes());
+            self.text[end..close].fill(b' ');
+        }
+        self.push(Entry::scalar(start, end));
+        close + 1
+    }
+
+    fn close(&mut self) {
+        let open = self.open.pop().expect("the text was checked");
+        let next = self.entries.len();
+        self.entries[open.at].close(next);
+        if open.is_object && self.mark_repeated(open.at + 1, open.count / 2) {
+            self.report_repeated(open.at + 1);
+        }
+    }
+
+    /// Marks the members of an object whose names it has already. Were there any?
+    fn mark_repeated(&mut self, first: usize, members: usize) -> bool {
+        if members <= FEW {
+            return self.mark_among_few(first);
+        }
+        let hash = RandomState::new();
+        let mut names = Vec::with_capacity(members);
+        let mut at = first;
+        while at < self.entries.len() {
+            names.push((hash.hash_one(self.name(at)) as u32, at as u32));
+            at = self.next_name(at);
+        }
+        names.sort_unstable();
+        let mut any = false;
+        for alike in names.chunk_by(|(one, _), (other, _)| one == other) {
+            for (index, (_, at)) in alike.iter().enumerate().skip(1) {
+                let at = *at as usize;
+                if alike[..index].iter().any(|(_, before)| self.name(*before as usize) == self.name(at)) {
+                    self.entries[at].mark_repeated();
+                    any = true;
+                }
+            }
+        }
+        any
+    }
+
+    fn mark_among_few(&mut self, first: usize) -> bool {
+        let mut any = false;
+        let mut at = first;
+        while at < self.entries.len() {
+            let mut before = first;
+            while before < at && self.name(before) != self.name(at) {
+                before = self.next_name(before);
+            }
+            if before < at {
+                self.entries[at].mark_repeated();
+                any = true;
+            }
+            at = self.next_name(at);
+        }
+        any
+    }
+
+    fn report_repeated(&self, first: usize) {
+        let parent = self.pointer();
+        let mut at = first;
+        while at < self.entries.len() && !self.faults.is_full() {
+            if self.entries[at].is_repeated() {
+                let place = Place::member(&parent, String::from_utf8_lossy(self.name(at)));
+                let detail = "this member is given more than once";
+                self.faults.push(InputFault::at(place, InputCode::DuplicateField, detail));
+            }
+            at = self.next_name(at);
+        }
+    }
+
+    fn name(&self, at: usize) -> &[u8] {
+        self.entries[at].name(&self.text)
+    }
+
+    fn next_name(&self, at: usize) -> usize {
+        tape::next(&self.entries, &self.text, at + 1)
+    }
+
+    /// Where the value is that was closed last.
+    fn pointer(&self) -> String {
+        self.open.iter().fold("#".to_owned(), |parent, open| match open.is_object {
+            true => Place::member(&parent, String::from_utf8_lossy(self.name(open.name))),
+            false => Place::member(&parent, open.count - 1),
+        })
     }
 }

@@ -1,9 +1,9 @@
 //! What the JSON reader finds, all faults at once.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::*;
-use crate::domain::InputCode;
+use crate::domain::{InputCode, Place};
 
 fn codes(faults: &[InputFault]) -> Vec<(String, &'static str)> {
     faults
@@ -98,7 +98,7 @@ fn what_is_no_json_says_where_and_repeats_nothing() {
         assert!(!faults[0].detail.contains("secret"));
     }
     let deep = [b"[".repeat(100_000), b"]".repeat(100_000)].concat();
-    assert_eq!(read(&deep, sample).expect_err("too deep")[0].code, InputCode::MalformedJson);
+    assert_eq!(read(deep, sample).expect_err("too deep")[0].code, InputCode::MalformedJson);
 }
 
 #[test]
@@ -119,7 +119,7 @@ fn whole_numbers_only() {
 #[test]
 fn faults_are_capped() {
     let body = serde_json::to_vec(&json!({"name": "a", "list": vec![1; 5000]})).expect("plain");
-    assert_eq!(read(&body, sample).expect_err("faulty").len(), FAULTS_MAX);
+    assert_eq!(read(body, sample).expect_err("faulty").len(), FAULTS_MAX);
 }
 
 #[test]
@@ -133,4 +133,78 @@ fn a_small_answer_comes_of_long_names_and_many_members() {
     let unknown = format!(r#"{{"name":"a",{}}}"#, many.join(","));
     let faults = read(unknown.as_bytes(), sample).expect_err("unknown");
     assert_eq!(codes(&faults[..1]), pairs(&[("#/x0", "unknown_field")]));
+}
+
+#[test]
+fn a_tape_and_its_text_take_at_most_five_times_the_body() {
+    let shapes =
+        ["1,", "[],", "{},", r#""","#, r#"{"":0},"#, r#"[[[[[[[[]]]]]]]],"#, r#""\n","#, "[1,[2,[3]]] , "];
+    for shape in shapes {
+        let body = format!("[{}0]", shape.repeat(20_000)).into_bytes();
+        let bytes = body.len();
+        let document = parse(body, &Faults::default()).expect("JSON");
+        assert!(document.bytes() <= 5 * bytes, "{shape}: {} of {bytes}", document.bytes());
+    }
+}
+
+#[test]
+fn a_tape_says_what_serde_json_says() {
+    for text in [
+        "null",
+        " [ ] ",
+        r#"{"a":{},"b":[],"":[{"c":[[1,-2.5e3,true],false,null]}]}"#,
+        r#"["\"\\\/\b\f\n\r\t","\u00e9\ud83d\ude00 é😀","","\\\\"]"#,
+        "\n{ \"a\\u0062\" : [ 18446744073709551615 , -0 , 1E2 ] , \"c\" : \"d\" }\t",
+    ] {
+        let document = parse(text.into(), &Faults::default()).expect("JSON");
+        let value = serde_json::from_str::<Value>(text).expect("JSON");
+        assert_eq!(document.root().to_value(), value, "{text}");
+        if !text.contains('\\') && !text.contains("1E2") {
+            assert_eq!(document.root().written_bytes(usize::MAX), value.to_string().len(), "{text}");
+        }
+    }
+}
+
+proptest::proptest! {
+    #[test]
+    fn any_document_is_read_as_serde_json_reads_it(value in any_json()) {
+        for text in [value.to_string(), serde_json::to_string_pretty(&value).expect("plain")] {
+            let document = parse(text.into(), &Faults::default()).expect("JSON");
+            proptest::prop_assert_eq!(document.root().to_value(), value.clone());
+        }
+    }
+}
+
+fn any_json() -> impl proptest::strategy::Strategy<Value = Value> {
+    use proptest::prelude::*;
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        any::<String>().prop_map(Value::from),
+    ];
+    leaf.prop_recursive(5, 64, 12, |inner| {
+        prop_oneof![
+            proptest::collection::vec(inner.clone(), 0..12).prop_map(Value::from),
+            proptest::collection::vec((any::<String>(), inner), 0..12)
+                .prop_map(|members| Value::Object(members.into_iter().collect())),
+        ]
+    })
+}
+
+#[test]
+fn members_given_twice_are_found_among_many_and_told_in_order() {
+    let mut members: Vec<String> = (0..5000).map(|n| format!(r#""x{n}":{{"a":[]}}"#)).collect();
+    members[10] = r#""x\u0031":0"#.to_owned();
+    members[4000] = r#""x3":{"b":1}"#.to_owned();
+    let body = format!(r#"{{"list":["x"],"inner":{{"deep":[0,{{{}}}]}}}}"#, members.join(","));
+    let faults = Faults::default();
+    let document = parse(body.into(), &faults).expect("JSON");
+    let faults = faults.into_sorted(&document);
+    let expected = [("#/inner/deep/1/x1", "duplicate_field"), ("#/inner/deep/1/x3", "duplicate_field")];
+    assert_eq!(codes(&faults), pairs(&expected));
+    let large = document.root().get("inner").and_then(|inner| inner.get("deep")).and_then(Element::as_array);
+    let large = large.and_then(|mut items| items.nth(1)).expect("an object");
+    assert_eq!(large.get("x3").map(Element::to_value), Some(json!({"a": []})), "the first counts");
+    assert_eq!(large.as_object().map(Iterator::count), Some(4998));
 }

@@ -47,7 +47,7 @@ pub(super) fn read(mut to: Fields<'_>, context: Context<'_>) -> To {
         audience.except_users = users(&mut except);
         audience.except_devices =
             devices(&mut except, context).into_iter().filter_map(|(_, id)| id).collect();
-        if except.strings("topics").is_some() {
+        if except.strings("topics").map(Iterator::count).is_some() {
             except.fault("topics", InputCode::NotSupportedYet, LATER);
         }
         except.finish();
@@ -58,14 +58,14 @@ pub(super) fn read(mut to: Fields<'_>, context: Context<'_>) -> To {
 
 /// What is no id of this app is nobody, which is no fault.
 fn devices(fields: &mut Fields<'_>, context: Context<'_>) -> Vec<(String, Option<DeviceId>)> {
-    let given = fields.strings("devices").unwrap_or_default();
+    let given = fields.strings("devices").into_iter().flatten();
     let read = |text| context.installation.parse_device_id(context.app.id, text).ok();
-    given.into_iter().map(|(_, text)| (text.to_owned(), read(text))).collect()
+    given.map(|(_, text)| (text.to_owned(), read(text))).collect()
 }
 
 fn users(fields: &mut Fields<'_>) -> Vec<UserId> {
-    let given = fields.strings("users").unwrap_or_default();
-    let users = given.into_iter().filter_map(|(at, text)| {
+    let given = fields.strings("users").into_iter().flatten();
+    let users = given.filter_map(|(at, text)| {
         let user = UserId::parse(text);
         if user.is_none() {
             let detail = "a user id is 1 to 128 bytes without control characters";
@@ -78,10 +78,13 @@ fn users(fields: &mut Fields<'_>) -> Vec<UserId> {
 
 fn platforms(to: &mut Fields<'_>) -> Option<Vec<Platform>> {
     let given = to.strings("platforms")?;
-    if given.is_empty() {
+    if to.length("platforms") == 0 {
         to.fault("platforms", InputCode::BadValue, "this names no platform, so nobody would be left");
     }
-    Some(given.into_iter().filter_map(|(at, text)| platform(to, at, text)).collect())
+    let mut platforms: Vec<_> = given.filter_map(|(at, text)| platform(to, at, text)).collect();
+    platforms.sort_unstable();
+    platforms.dedup();
+    Some(platforms)
 }
 
 fn platform(fields: &Fields<'_>, at: String, text: &str) -> Option<Platform> {
@@ -95,8 +98,8 @@ fn platform(fields: &Fields<'_>, at: String, text: &str) -> Option<Platform> {
 }
 
 fn tokens(to: &mut Fields<'_>, app: &App) -> Vec<AddressedToken> {
-    let given = to.objects("tokens").unwrap_or_default();
-    given.into_iter().filter_map(|fields| token(fields, app)).collect()
+    let given = to.objects("tokens").into_iter().flatten();
+    given.filter_map(|fields| token(fields, app)).collect()
 }
 
 fn token(mut fields: Fields<'_>, app: &App) -> Option<AddressedToken> {
@@ -150,6 +153,7 @@ fn reference(fields: &mut Fields<'_>) -> Option<String> {
         let detail = "a ref is at most 128 bytes without control characters";
         let fault = InputFault::at(fields.pointer("ref"), InputCode::BadValue, detail);
         fields.faults().push(fault.with("limit", REFERENCE_MAX));
+        return None;
     }
     Some(reference.to_owned())
 }
@@ -172,7 +176,7 @@ fn choice<T>(
 
 /// Ways of addressing that come later: their types are checked already.
 fn later(to: &mut Fields<'_>) {
-    let topics = to.strings("topics").is_some();
+    let topics = to.strings("topics").map(Iterator::count).is_some();
     let condition = to.string("condition").is_some_and(|text| is_condition(to, text));
     for (name, given) in [("topics", topics), ("condition", condition)] {
         if given {

@@ -3,13 +3,63 @@
 use http::Uri;
 use serde_json::{Map, Value};
 
-use crate::api::json::Fields;
+use crate::api::json::{Element, Fields};
 use crate::domain::{
-    ApnsOverrides, COLLAPSE_KEY_MAX, Content, InputCode, InputFault, Place, Priority, is_collapse_key,
+    ApnsOverrides, COLLAPSE_KEY_MAX, Content, InputCode, InputFault, Place, Priority, PushType,
+    is_collapse_key,
 };
 
 /// Largest number that both providers take as a badge: FCM's is a signed 32-bit integer (docs/providers.md 3.3).
 const BADGE_MAX: u64 = i32::MAX as u64;
+
+/// Most bytes of the content as JSON without spaces: several times what any provider takes of all parts together. More
+/// is refused before it is built as a tree.
+const BYTES_MAX: usize = 32 << 10;
+/// The members that are the content.
+const MEMBERS: [&str; 16] = [
+    "title",
+    "body",
+    "subtitle",
+    "image",
+    "sound",
+    "badge",
+    "category",
+    "thread",
+    "channel",
+    "url",
+    "silent",
+    "priority",
+    "collapse_key",
+    "apns",
+    "fcm",
+    "data",
+];
+
+/// The content of a request that has more than any provider could take.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Oversize {
+    /// Bytes of the content; there may be more.
+    pub(super) size: usize,
+    /// How it was to be sent through APNs.
+    pub(super) push_type: PushType,
+}
+
+/// Checks the size of the content. Content that is too large is not read any further.
+pub(super) fn oversize(fields: &mut Fields<'_>, body_bytes: usize) -> Option<Oversize> {
+    if body_bytes <= BYTES_MAX {
+        return None;
+    }
+    let size = MEMBERS.iter().fold(0, |size, name| size + fields.written_bytes(name, body_bytes));
+    if size <= BYTES_MAX {
+        return None;
+    }
+    for name in MEMBERS {
+        fields.value(name);
+    }
+    let header =
+        |apns: Element<'_>| apns.get("headers")?.get("apns-push-type")?.as_str().and_then(PushType::parse);
+    Some(Oversize { size, push_type: fields.value("apns").and_then(header).unwrap_or(PushType::Alert) })
+}
 
 /// Reads the content. What is faulty reads as absent.
 pub(super) fn read(fields: &mut Fields<'_>) -> Content {
@@ -30,7 +80,7 @@ pub(super) fn read(fields: &mut Fields<'_>) -> Content {
         collapse_key: collapse_key(fields),
         label: None,
         apns: apns(fields),
-        fcm: fields.object("fcm").cloned().unwrap_or_default(),
+        fcm: fields.map("fcm").unwrap_or_default(),
         data: Map::new(),
     };
     let data = data(fields, content.url.is_some());
@@ -81,15 +131,15 @@ fn collapse_key(fields: &mut Fields<'_>) -> Option<String> {
 /// Which headers and payloads may be there is the provider's to say ([`super::lanes`]).
 fn apns(fields: &mut Fields<'_>) -> ApnsOverrides {
     let Some(mut apns) = fields.fields("apns") else { return ApnsOverrides::default() };
-    let headers = apns.object("headers").cloned().unwrap_or_default();
-    let payload = apns.object("payload").cloned().unwrap_or_default();
+    let headers = apns.map("headers").unwrap_or_default();
+    let payload = apns.map("payload").unwrap_or_default();
     apns.finish();
     ApnsOverrides { headers, payload }
 }
 
 /// Names that the providers or we put beside them are not the sender's.
 fn data(fields: &mut Fields<'_>, has_url: bool) -> Map<String, Value> {
-    let Some(data) = fields.object("data") else { return Map::new() };
+    let Some(data) = fields.map("data") else { return Map::new() };
     let at = fields.pointer("data");
     for name in data.keys() {
         let detail = if is_reserved(name) {
@@ -101,7 +151,7 @@ fn data(fields: &mut Fields<'_>, has_url: bool) -> Map<String, Value> {
         };
         fields.faults().push(InputFault::at(Place::member(&at, name), InputCode::ReservedKey, detail));
     }
-    data.clone()
+    data
 }
 
 fn is_reserved(name: &str) -> bool {

@@ -3,7 +3,7 @@
 
 use uuid::Uuid;
 
-use super::content::shows_something;
+use super::content::{Oversize, shows_something};
 use crate::api::error::is_form;
 use crate::api::json::Faults;
 use crate::domain::{App, Content, InputCode, InputFault, NotificationId, Platform};
@@ -48,6 +48,30 @@ pub(super) fn check(content: &Content, asked: usize, to: Option<&Audience>, app:
         if may_go(to, app, platform) {
             check_size(content, platform, app).into_iter().for_each(|fault| faults.push(fault));
         }
+    }
+}
+
+/// Adds a fault for each provider that would be sent a content that is larger than any provider takes.
+pub(super) fn refuse(oversize: Oversize, to: Option<&Audience>, app: &App, faults: &Faults) {
+    let Oversize { size, push_type } = oversize;
+    let fault = |limit: usize| {
+        InputFault::at("#", InputCode::PayloadTooLarge, "larger than any provider takes")
+            .with("size", size)
+            .with("limit", limit)
+    };
+    let mut any = false;
+    for platform in Platform::ALL {
+        if to.is_some_and(|to| may_go(to, app, platform)) {
+            let limit = match platform {
+                Platform::Apns => push_type.payload_limit(),
+                Platform::Fcm => LEAST_LIMIT,
+            };
+            faults.push(fault(limit).with("platform", platform.as_str()));
+            any = true;
+        }
+    }
+    if !any {
+        faults.push(fault(LEAST_LIMIT));
     }
 }
 

@@ -54,13 +54,17 @@ async fn send(
     JsonBody(body): JsonBody,
 ) -> Result<Response, ApiError> {
     refuse_dry_run(&mut parameters);
-    let context = Context {
-        app: &caller.app,
-        installation: &state.installation,
-        targets_max: state.limits.targets,
-        default_ttl: state.default_ttl,
-    };
-    let Request { content, ttl, metadata, audience } = parameters.and(request::read(&body, context))?;
+    let (app, shared) = (Arc::clone(&caller.app), state.clone());
+    let read = state.parse_pool.run(body.len(), move || {
+        let context = Context {
+            app: &app,
+            installation: &shared.installation,
+            targets_max: shared.limits.targets,
+            default_ttl: shared.default_ttl,
+        };
+        request::read(body, context)
+    });
+    let Request { content, ttl, metadata, audience } = parameters.and(read.await)?;
     state.backlog.admit(caller.app.id, audience.named().max(usize::from(audience.all))).await?;
     let kind = content.kind();
     let resolved = registry::audience::resolve(&state.finder, &caller.app, &audience, kind).await?;

@@ -1,7 +1,5 @@
 //! `POST /v1/notifications`, from JSON to a validated request: everything that can be said without the database.
 
-use serde_json::Value;
-
 use super::audience::{self, To};
 use super::{content, lanes};
 use crate::api::error::ApiError;
@@ -46,8 +44,10 @@ const LABEL_MAX: usize = 50;
 ///
 /// # Errors
 /// All faults at once, or that `to` names too many.
-pub(super) fn read(body: &[u8], context: Context<'_>) -> Result<Request, ApiError> {
-    match json::read(body, |fields| request(fields, body.len(), context))? {
+pub(super) fn read(body: impl Into<Vec<u8>>, context: Context<'_>) -> Result<Request, ApiError> {
+    let body = body.into();
+    let asked = body.len();
+    match json::read(body, |fields| request(fields, asked, context))? {
         Some(request) => Ok(request),
         None => Err(ApiError::TooManyTargets(context.targets_max)),
     }
@@ -64,7 +64,11 @@ fn request(mut fields: Fields<'_>, asked: usize, context: Context<'_>) -> Option
         Some(To::Whole(audience)) => Some(audience),
         None => None,
     };
-    let mut content = content::read(&mut fields);
+    let oversize = content::oversize(&mut fields, asked);
+    let mut content = match oversize {
+        Some(_) => Content::default(),
+        None => content::read(&mut fields),
+    };
     let ttl = ttl(&mut fields, context.default_ttl);
     content.label = label(&mut fields);
     let metadata = metadata(&mut fields);
@@ -75,17 +79,20 @@ fn request(mut fields: Fields<'_>, asked: usize, context: Context<'_>) -> Option
     }
     let faults = fields.faults();
     fields.finish();
-    lanes::check(&content, asked, to.as_ref(), context.app, faults);
+    match oversize {
+        Some(oversize) => lanes::refuse(oversize, to.as_ref(), context.app, faults),
+        None => lanes::check(&content, asked, to.as_ref(), context.app, faults),
+    }
     to.map(|audience| Some(Request { content, ttl, metadata, audience }))
 }
 
 /// Whole seconds, or digits and a unit.
 fn ttl(fields: &mut Fields<'_>, default: Ttl) -> Ttl {
-    let read = match fields.value("ttl") {
-        None => return default,
-        Some(Value::String(text)) => Ttl::parse(text).ok(),
-        Some(Value::Number(number)) => number.as_u64().and_then(|secs| Ttl::from_secs(secs).ok()),
-        Some(_) => {
+    let Some(value) = fields.value("ttl") else { return default };
+    let read = match (value.as_str(), value.as_number()) {
+        (Some(text), _) => Ttl::parse(text).ok(),
+        (None, Some(number)) => number.parse().ok().and_then(|secs| Ttl::from_secs(secs).ok()),
+        (None, None) => {
             fields.wrong_type("ttl", "integer or string");
             return default;
         }
@@ -102,27 +109,33 @@ fn label(fields: &mut Fields<'_>) -> Option<String> {
     let allowed = |b: u8| b.is_ascii_alphanumeric() || b"_.~%-".contains(&b);
     if !(1..=LABEL_MAX).contains(&label.len()) || !label.bytes().all(allowed) {
         fields.fault("label", InputCode::BadValue, "a label is 1 to 50 letters, digits and any of _ . ~ % -");
+        return None;
     }
     Some(label.to_owned())
 }
 
 /// Kept as JSON, so what a sender writes can't fail a statement (docs/queue.md 6).
 fn metadata(fields: &mut Fields<'_>) -> Option<Vec<u8>> {
-    let members = fields.object("metadata")?;
+    let metadata = fields.object("metadata")?;
     let at = fields.pointer("metadata");
-    for (name, _) in members.iter().filter(|(_, value)| !value.is_string()) {
-        fields.faults().push(json::wrong_type(&Place::member(&at, name), "string"));
+    let (mut count, mut bytes) = (0, 0);
+    for (name, value) in metadata.as_object()? {
+        count += 1;
+        bytes += name.len() + value.as_str().map_or(0, str::len);
+        if value.as_str().is_none() && !fields.faults().is_full() {
+            fields.faults().push(json::wrong_type(&Place::member(&at, name), "string"));
+        }
     }
-    let bytes: usize =
-        members.iter().map(|(name, value)| name.len() + value.as_str().map_or(0, str::len)).sum();
     let too_much = |detail: &str, limit: usize, size: usize| {
         let fault = InputFault::at(at.as_str(), InputCode::BadValue, detail);
         fields.faults().push(fault.with("limit", limit).with("size", size));
+        None
     };
-    if members.len() > METADATA_MAX {
-        too_much("metadata has at most 16 strings", METADATA_MAX, members.len());
-    } else if bytes > METADATA_BYTES {
-        too_much("metadata has at most 2048 bytes, names and values together", METADATA_BYTES, bytes);
+    if count > METADATA_MAX {
+        return too_much("metadata has at most 16 strings", METADATA_MAX, count);
     }
-    serde_json::to_vec(members).ok()
+    if bytes > METADATA_BYTES {
+        return too_much("metadata has at most 2048 bytes, names and values together", METADATA_BYTES, bytes);
+    }
+    serde_json::to_vec(&metadata.to_map()).ok()
 }

@@ -1,8 +1,11 @@
 //! So many lines as are written at a time.
 
+use bytes::Bytes;
+
 use super::lines::{LINE_MAX, Line};
 use crate::api::devices::request;
 use crate::api::error::ApiError;
+use crate::api::parse_pool::ParsePool;
 use crate::domain::{InputCode, InputFault};
 use crate::registry::enrolment::AfterFailure;
 use crate::registry::registration::{Caller, Registration};
@@ -13,6 +16,8 @@ pub(super) const BATCH_LINES: usize = 1000;
 const BATCH_BYTES: usize = 2 << 20;
 /// Most faults that are told of one line; a line with sense in it has fewer.
 const FAULTS_MAX: usize = 32;
+/// Past so many faults of a batch, of each further line only the first is told.
+const BATCH_FAULTS_MAX: usize = 1000;
 
 /// Lines that were read, in order.
 #[derive(Debug)]
@@ -27,12 +32,21 @@ pub struct Batch {
     /// The last line, whether or not it says anything.
     pub(super) last: u64,
     bytes: usize,
+    faults: usize,
 }
 
 impl Batch {
     /// An empty one.
     pub fn new(after: AfterFailure) -> Self {
-        Self { after, lines: Vec::new(), registrations: Vec::new(), failures: Vec::new(), last: 0, bytes: 0 }
+        Self {
+            after,
+            lines: Vec::new(),
+            registrations: Vec::new(),
+            failures: Vec::new(),
+            last: 0,
+            bytes: 0,
+            faults: 0,
+        }
     }
 
     /// Reads a line.
@@ -41,7 +55,8 @@ impl Batch {
             None => Err(ApiError::LineTooLarge(LINE_MAX)),
             Some(text) => {
                 self.bytes += text.len();
-                registration(text)
+                let faults_max = if self.faults < BATCH_FAULTS_MAX { FAULTS_MAX } else { 1 };
+                registration(text, faults_max)
             }
         };
         match read {
@@ -56,6 +71,7 @@ impl Batch {
 
     /// Notes a line that can't be read.
     pub fn fail(&mut self, line: u64, failure: ApiError) {
+        self.faults += if let ApiError::Invalid(faults) = &failure { faults.len() } else { 1 };
         self.last = line;
         self.failures.push((line, failure));
     }
@@ -76,10 +92,58 @@ impl Batch {
     }
 }
 
+/// Lines that are still to be read, as many as a batch takes.
+#[derive(Debug)]
+pub(super) struct Unread {
+    after: AfterFailure,
+    lines: Vec<Line>,
+    bytes: usize,
+}
+
+impl Unread {
+    /// None so far.
+    pub(super) fn new(after: AfterFailure) -> Self {
+        Self { after, lines: Vec::new(), bytes: 0 }
+    }
+
+    /// Adds a line.
+    pub(super) fn add(&mut self, line: Line) {
+        self.bytes += line.text.as_ref().map_or(0, Bytes::len);
+        self.lines.push(line);
+    }
+
+    /// No line should be added.
+    pub(super) fn is_full(&self) -> bool {
+        self.lines.len() >= BATCH_LINES || self.bytes >= BATCH_BYTES
+    }
+
+    /// Nothing in it?
+    pub(super) fn is_empty(&self) -> bool {
+        self.lines.is_empty()
+    }
+
+    /// Reads the lines, up to the first failure where that ends the import.
+    pub(super) async fn read(self, pool: &ParsePool) -> Batch {
+        let Self { after, lines, bytes } = self;
+        let read = pool.run(bytes, move || {
+            let mut batch = Batch::new(after);
+            for line in lines {
+                if batch.is_last() {
+                    break;
+                }
+                batch.read(&line);
+            }
+            batch
+        });
+        read.await
+    }
+}
+
 /// One line, as `PUT /v1/devices` takes it.
-fn registration(text: &[u8]) -> Result<Registration, ApiError> {
+fn registration(text: &[u8], faults_max: usize) -> Result<Registration, ApiError> {
     request::registration(text, Caller::Import).map_err(|mut faults| {
-        faults.truncate(FAULTS_MAX);
+        faults.truncate(faults_max);
+        faults.shrink_to_fit();
         faults.iter_mut().for_each(forget_line);
         ApiError::Invalid(faults)
     })

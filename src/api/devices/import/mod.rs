@@ -20,11 +20,14 @@ pub use lines::{LINE_MAX, Line, Lines};
 pub use run::{Batches, run};
 pub use tally::Tally;
 
+use batch::Unread;
+
 use crate::api::State;
 use crate::api::auth::{Caller, ManageDevices};
 use crate::api::body::{NdjsonBody, Pieces};
 use crate::api::error::ApiError;
 use crate::api::health::Health;
+use crate::api::parse_pool::ParsePool;
 use crate::api::query::Parameters;
 use crate::api::request::RequestId;
 use crate::domain::InputCode;
@@ -44,8 +47,14 @@ pub(super) async fn import(
 ) -> Result<Json<Value>, ApiError> {
     let after = on_error(&mut parameters);
     parameters.finish()?;
-    let mut body =
-        Body { pieces, lines: Lines::default(), after, ended: None, health: Arc::clone(&state.health) };
+    let mut body = Body {
+        pieces,
+        lines: Lines::default(),
+        after,
+        ended: None,
+        health: Arc::clone(&state.health),
+        parse_pool: state.parse_pool.clone(),
+    };
     let (tally, done) = run(&state.pool, &caller.app, after, &mut body, |_| {}).await;
     let document = tally.document(Some(&id));
     match done {
@@ -74,31 +83,32 @@ struct Body {
     /// What came instead of a further piece.
     ended: Option<Result<(), ApiError>>,
     health: Arc<Health>,
+    parse_pool: ParsePool,
 }
 
 impl Batches for Body {
     type Error = ApiError;
 
     async fn next(&mut self) -> Result<Option<Batch>, ApiError> {
-        let mut batch = Batch::new(self.after);
+        let mut unread = Unread::new(self.after);
         loop {
-            while !batch.is_full()
+            while !unread.is_full()
                 && let Some(line) = self.lines.next_line()
             {
-                batch.read(&line);
+                unread.add(line);
             }
-            if batch.is_full() {
-                return Ok(Some(batch));
+            if unread.is_full() {
+                return Ok(Some(unread.read(&self.parse_pool).await));
             }
-            match (self.ended.take(), batch.is_empty()) {
+            match (self.ended.take(), unread.is_empty()) {
                 (None, is_empty) => {
                     if !self.read_on(is_empty).await {
-                        return Ok(Some(batch));
+                        return Ok(Some(unread.read(&self.parse_pool).await));
                     }
                 }
                 (ended, false) => {
                     self.ended = ended;
-                    return Ok(Some(batch));
+                    return Ok(Some(unread.read(&self.parse_pool).await));
                 }
                 (Some(ended), true) => {
                     self.ended = Some(Ok(()));

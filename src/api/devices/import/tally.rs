@@ -83,13 +83,8 @@ impl Tally {
 
     /// The answer's body; without an id where there is no request.
     pub fn document(&self, request_id: Option<&str>) -> Value {
-        let error = |(line, problem): &(u64, Problem)| {
-            let mut problem = problem.document(request_id.unwrap_or_default());
-            if let (None, Some(members)) = (request_id, problem.as_object_mut()) {
-                members.shift_remove("request_id");
-            }
-            json!({"line": line, "problem": problem})
-        };
+        let error =
+            |(line, problem): &(u64, Problem)| json!({"line": line, "problem": problem.document(request_id)});
         let mut document = json!({
             "lines": self.lines(),
             "created": self.created,

@@ -15,7 +15,7 @@ use crate::registry::registration::{Caller, Change, Details, Ignored, IgnoredRea
 const TOPICS_MAX: usize = 1000;
 
 /// The body of `PUT /v1/devices`.
-pub(super) fn registration(body: &[u8], who: Caller) -> Result<Registration, Vec<InputFault>> {
+pub(super) fn registration(body: impl Into<Vec<u8>>, who: Caller) -> Result<Registration, Vec<InputFault>> {
     json::read(body, |mut fields| {
         let addressed = addressed(&mut fields);
         let mut details = read_details(&mut fields, who);
@@ -32,7 +32,7 @@ pub(super) fn registration(body: &[u8], who: Caller) -> Result<Registration, Vec
 }
 
 /// The body of `PATCH /v1/devices/{id}`.
-pub(super) fn details(body: &[u8]) -> Result<Details, Vec<InputFault>> {
+pub(super) fn details(body: impl Into<Vec<u8>>) -> Result<Details, Vec<InputFault>> {
     json::read(body, |mut fields| {
         let details = read_details(&mut fields, Caller::Backend);
         fields.finish();
@@ -41,7 +41,9 @@ pub(super) fn details(body: &[u8]) -> Result<Details, Vec<InputFault>> {
 }
 
 /// The body of `POST /v1/devices/unregister`.
-pub(super) fn platform_and_token(body: &[u8]) -> Result<(Platform, DeviceToken), Vec<InputFault>> {
+pub(super) fn platform_and_token(
+    body: impl Into<Vec<u8>>,
+) -> Result<(Platform, DeviceToken), Vec<InputFault>> {
     json::read(body, one_token)
 }
 
@@ -176,12 +178,12 @@ fn topics(fields: &mut Fields<'_>, who: Caller) -> Option<Vec<TopicName>> {
         Given::Null => return Some(Vec::new()),
         Given::Value(given) => given,
     };
-    if given.len() > TOPICS_MAX {
+    if fields.length("topics") > TOPICS_MAX {
         let detail = format!("one request may name at most {TOPICS_MAX} topics");
         fields.faults().push(too_many_topics(TOPICS_MAX, detail));
         return None;
     }
-    let names = given.into_iter().filter_map(|(at, text)| {
+    let names = given.filter_map(|(at, text)| {
         let name = TopicName::parse(text);
         match &name {
             None => {

@@ -1,0 +1,107 @@
+//! Is it JSON? serde_json says so, without building anything, and afterwards the text can be read by simple rules.
+
+use std::fmt;
+
+use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
+
+/// Checks all of a text: its form, its encoding, how deep it goes (128 levels), and that each number is one.
+///
+/// # Errors
+/// What is wrong first, with its line and column.
+pub(super) fn check(text: &[u8]) -> Result<(), serde_json::Error> {
+    let mut document = serde_json::Deserializer::from_slice(text);
+    Check.deserialize(&mut document)?;
+    document.end()
+}
+
+/// How many values and names of members there are in a text that was checked.
+pub(super) fn count(text: &[u8]) -> usize {
+    let (mut at, mut count) = (0, 0);
+    while let Some(byte) = text.get(at) {
+        at = match byte {
+            b' ' | b'\n' | b'\r' | b'\t' | b',' | b':' | b']' | b'}' => at + 1,
+            _ => {
+                count += 1;
+                match byte {
+                    b'[' | b'{' => at + 1,
+                    b'"' => end_of_string(text, at) + 1,
+                    _ => end_of_word(text, at),
+                }
+            }
+        };
+    }
+    count
+}
+
+/// Where the closing quotation mark of the string is that begins at `start`.
+pub(super) fn end_of_string(text: &[u8], start: usize) -> usize {
+    let mut at = start + 1;
+    while let Some(byte) = text.get(at) {
+        match byte {
+            b'"' => break,
+            b'\\' => at += 2,
+            _ => at += 1,
+        }
+    }
+    at
+}
+
+/// Where a number, or one of the words that JSON knows, ends.
+pub(super) fn end_of_word(text: &[u8], start: usize) -> usize {
+    let is_end = |byte: &u8| matches!(byte, b' ' | b'\n' | b'\r' | b'\t' | b',' | b']' | b'}');
+    text[start..].iter().position(is_end).map_or(text.len(), |length| start + length)
+}
+
+/// Reads everything and keeps nothing.
+#[derive(Clone, Copy)]
+struct Check;
+
+impl<'de> DeserializeSeed<'de> for Check {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Check {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON value")
+    }
+
+    fn visit_unit<E>(self) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<(), A::Error> {
+        while items.next_element_seed(self)?.is_some() {}
+        Ok(())
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<(), A::Error> {
+        while members.next_entry_seed(self, self)?.is_some() {}
+        Ok(())
+    }
+}
