@@ -20,7 +20,6 @@ pub mod serve;
 pub mod time;
 
 mod leftover;
-mod nearest;
 mod request;
 
 use std::ops::Deref;

@@ -8,8 +8,8 @@ use serde_json::{Map, json};
 
 use super::State;
 use super::error::ApiError;
-use super::nearest::nearest;
-use crate::domain::{AppId, InputCode, InputFault, InstallationKey, Place};
+use super::json::unknown_name;
+use crate::domain::{AppId, InputCode, InputFault, InstallationKey, Place, nearest};
 
 /// Items of a page where the request names no `limit`.
 const PAGE_DEFAULT: usize = 100;
@@ -64,6 +64,11 @@ impl Parameters {
         let place = Place::parameter(name);
         self.faults.push(InputFault { place, code, detail: detail.into(), facts: Map::new() });
         self.faults.last_mut().expect("one was just pushed")
+    }
+
+    /// Adds a fault of another part of the request, such as a header.
+    pub fn add(&mut self, fault: InputFault) {
+        self.faults.push(fault);
     }
 
     /// Every value of a filter: given twice it means either.
@@ -150,11 +155,9 @@ impl Parameters {
             if known.contains(&name.as_str()) {
                 continue;
             }
-            let fault =
-                self.fault(&name, InputCode::UnknownParameter, "there is no parameter of this name here");
-            if let Some(suggestion) = nearest(&name, &known) {
-                fault.facts.insert("suggestion".to_owned(), json!(suggestion));
-            }
+            let suggestion = nearest(&name, known.iter().copied());
+            let place = Place::parameter(&name);
+            self.add(unknown_name(place, InputCode::UnknownParameter, "parameter", &name, suggestion));
         }
         self.faults
     }

@@ -11,7 +11,7 @@ use super::error::{Fault, Place};
 use super::secret::{CaFile, Secret};
 use super::sources::Marker;
 use super::tree::{Node, Table, Value};
-use crate::domain::parse_duration;
+use crate::domain::{most_alike, parse_duration};
 
 /// What all sections of one reading share.
 pub(super) struct Reading<'a> {
@@ -249,7 +249,7 @@ impl<'a> Section<'a> {
     pub(super) fn finish(self) {
         for (key, node) in self.entries.into_iter().flatten() {
             if !self.known.iter().any(|known| known == key) {
-                let suggestion = nearest(key, &self.known).map(str::to_owned);
+                let suggestion = most_alike(key, self.known.iter().copied()).map(str::to_owned);
                 self.push(node.place.clone(), self.path_of(key), "unknown key".to_owned(), suggestion);
             }
         }
@@ -316,10 +316,4 @@ impl<'a> Section<'a> {
     fn path_of(&self, key: &str) -> String {
         if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) }
     }
-}
-
-/// The known name that is most like `key`.
-fn nearest<'k>(key: &str, known: &[&'k str]) -> Option<&'k str> {
-    let similarity = |name: &str| strsim::normalized_damerau_levenshtein(key, name);
-    known.iter().copied().max_by(|a, b| similarity(a).total_cmp(&similarity(b)))
 }

@@ -46,6 +46,14 @@ integer_id!(
     DeviceId(i64)
 );
 
+impl DeviceId {
+    /// Can `public` be the public form of an id: `dev_` and 1 to 60 letters and digits? A token has another form.
+    pub fn is_public_form(public: &str) -> bool {
+        let id = public.strip_prefix("dev_");
+        id.is_some_and(|id| (1..=60).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_alphanumeric()))
+    }
+}
+
 /// A public id that is not one of ours, or not this app's.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("no such id")]
@@ -219,6 +227,17 @@ mod tests {
         last.push(flipped);
         for wrong in [&last, &public.to_uppercase(), &format!("{public}0"), "dev_", "dev_é", "ntf_00"] {
             assert_eq!(key().parse_device_id(AppId(1), wrong), Err(BadId), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_token_never_has_the_form_of_a_device_id() {
+        for id in [&key().device_id(AppId(1), DeviceId(42)), "dev_x", &format!("dev_{}", "Z9".repeat(30))] {
+            assert!(DeviceId::is_public_form(id), "{id}");
+        }
+        let token = "c0ffee".repeat(10) + "cafe";
+        for text in [&*token, "", "dev_", "dev-1", "dev_a:b", "dev_é", &format!("dev_{}", "9".repeat(61))] {
+            assert!(!DeviceId::is_public_form(text), "{text}");
         }
     }
 

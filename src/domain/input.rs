@@ -15,6 +15,16 @@ pub enum Place {
     Header(&'static str),
 }
 
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Pointer(pointer) => write!(f, "at {pointer}"),
+            Self::Parameter(parameter) => write!(f, "in the parameter {parameter:?}"),
+            Self::Header(header) => write!(f, "in the header {header}"),
+        }
+    }
+}
+
 /// Longest name that a place shows, in bytes: longer than any of ours, shorter than any token or key, so that none that
 /// was written where a name belongs comes back.
 const NAME_MAX: usize = 48;
@@ -24,18 +34,18 @@ const NAME_START: usize = 24;
 impl Place {
     /// The member `name` (or index) of the object or array at `parent`, a pointer such as `#/to`. A long name is cut.
     pub fn member(parent: &str, name: impl fmt::Display) -> String {
-        let name = shown(name).replace('~', "~0").replace('/', "~1");
+        let name = shown_name(name).replace('~', "~0").replace('/', "~1");
         format!("{parent}/{name}")
     }
 
     /// A query parameter. A long name is cut.
     pub fn parameter(name: &str) -> Self {
-        Self::Parameter(shown(name))
+        Self::Parameter(shown_name(name))
     }
 }
 
-/// A name that somebody else chose, as an answer may show it.
-fn shown(name: impl fmt::Display) -> String {
+/// A name that a client chose, as an answer may show it: a long one is cut.
+pub fn shown_name(name: impl fmt::Display) -> String {
     let mut start = Start(String::new());
     // It stops where it has enough.
     let _enough = write!(start, "{name}");
@@ -142,6 +152,8 @@ input_codes! {
     BadTtl "bad_ttl",
     /// Not a time to send at. Meaning.
     BadSendAt "bad_send_at",
+    /// Not an id of a device. Meaning.
+    BadDeviceId "bad_device_id",
     /// Not a token of its platform. Meaning.
     BadToken "bad_token",
     /// Not a user id. Meaning.

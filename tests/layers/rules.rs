@@ -37,6 +37,8 @@ const CRATES: &[(&str, &[&str])] = &[
     ("axum", &["api", SIMULATOR]),
     ("clap", &["cli"]),
     ("indicatif", &["cli"]),
+    // A search by likeness over a long name takes seconds: `domain::nearest` bounds it.
+    ("strsim", &["domain"]),
 ];
 
 /// Crates that do I/O, which `domain` is free of.

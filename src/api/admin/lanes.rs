@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep};
 use crate::api::State;
 use crate::api::auth::{Administer, Caller};
 use crate::api::error::ApiError;
-use crate::api::path::PathPart;
+use crate::api::path::LaneName;
 use crate::api::query::Parameters;
 use crate::api::time::rfc3339;
 use crate::domain::{App, LaneId, LaneKey, LaneState};
@@ -54,7 +54,7 @@ pub(super) async fn decide(
     word: Word,
     extract::State(state): extract::State<State>,
     caller: Caller<Administer>,
-    PathPart(name): PathPart,
+    LaneName(name): LaneName,
     parameters: Parameters,
 ) -> Result<Json<Value>, ApiError> {
     parameters.finish()?;
@@ -83,8 +83,13 @@ async fn until_stopped(conn: &mut PgConnection, lane: LaneId) -> Result<(), stor
     Ok(())
 }
 
-/// A lane that the app has no credentials for is none.
+/// A lane that the app has no credentials for is none, and so is another app's. The app may stand before the name.
 fn find(app: &App, name: &str) -> Result<LaneId, ApiError> {
+    let name = match name.split_once('/') {
+        Some((named, lane)) if named == app.name => lane,
+        Some(_) => return Err(ApiError::NotFound),
+        None => name,
+    };
     let lane = LaneKey::parse(name).map(|key| app.lane(key)).filter(|lane| lane.configured);
     lane.map(|lane| lane.id).ok_or(ApiError::NotFound)
 }

@@ -11,9 +11,13 @@ use lanes::{Word, decide};
 /// The routes.
 pub(super) fn routes() -> Router<State> {
     let decision = |word| post(move |state, caller, lane, query| decide(word, state, caller, lane, query));
-    Router::new()
-        .route("/v1/admin/lanes", get(lanes::list))
-        .route("/v1/admin/lanes/{lane}/pause", decision(Word::Pause))
-        .route("/v1/admin/lanes/{lane}/resume", decision(Word::Resume))
-        .route("/v1/admin/lanes/{lane}/retry", decision(Word::Retry))
+    let words = [("pause", Word::Pause), ("resume", Word::Resume), ("retry", Word::Retry)];
+    words.into_iter().fold(
+        Router::new().route("/v1/admin/lanes", get(lanes::list)),
+        |routes, (name, word)| {
+            routes
+                .route(&format!("/v1/admin/lanes/{{lane}}/{name}"), decision(word))
+                .route(&format!("/v1/admin/lanes/{{lane}}/{{name}}/{name}"), decision(word))
+        },
+    )
 }

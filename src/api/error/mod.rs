@@ -170,7 +170,9 @@ impl ApiError {
                     .with("limit", json!(limit))
             }
             Self::TooManyTargets(limit) => {
-                let detail = format!("`to` may name at most {limit} devices, users and tokens together.");
+                let detail = format!(
+                    "`to` may name at most {limit} devices, users and tokens together, those in `except` included."
+                );
                 plain(StatusCode::PAYLOAD_TOO_LARGE, "too_many_targets", "Too many targets", detail)
                     .with("limit", json!(limit))
             }
@@ -356,7 +358,10 @@ fn sort(code: InputCode) -> Sort {
 
 fn invalid(errors: Vec<InputFault>) -> Problem {
     let detail = match errors.as_slice() {
-        [only] => format!("There is a fault in the request: {}.", only.detail),
+        [only] => {
+            let end = if only.detail.ends_with(['?', '.']) { "" } else { "." };
+            format!("There is a fault in the request, {}: {}{end}", only.place, only.detail)
+        }
         all => format!("There are {} faults in the request; `errors` lists them.", all.len()),
     };
     let gravest = errors.iter().map(|fault| fault.code).min_by_key(|code| sort(*code));

@@ -6,9 +6,9 @@ use std::ops::RangeInclusive;
 use serde_json::{Map, Value};
 
 use super::Faults;
+use super::aliases::field_meant;
 use super::tape::{Element, Items};
-use crate::api::nearest::nearest;
-use crate::domain::{InputCode, InputFault, Place};
+use crate::domain::{InputCode, InputFault, Place, nearest, shown_name};
 
 /// A member where leaving it out and `null` mean different things.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -83,7 +83,7 @@ impl<'a> Fields<'a> {
     /// Reports a member that must be there and is not (or is `null`).
     pub fn require(&mut self, name: &'static str) {
         if self.value(name).is_none() {
-            self.fault(name, InputCode::MissingField, "this member must be there");
+            self.fault(name, InputCode::MissingField, format!("missing field {name:?}"));
         }
     }
 
@@ -142,7 +142,7 @@ impl<'a> Fields<'a> {
     }
 
     /// An array of strings, each with its pointer for faults of meaning. An item of another type is reported and left
-    /// out when it is reached.
+    /// out, whether or not the reader comes to it.
     pub fn strings(&mut self, name: &'static str) -> Option<Strings<'a>> {
         let items = self.array(name)?;
         Some(Strings { parent: self.pointer(name), items: items.enumerate(), faults: self.faults })
@@ -157,8 +157,8 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// An array of objects to be read member by member. An item of another type is reported and left out when it is
-    /// reached.
+    /// An array of objects to be read member by member. An item of another type is reported and left out when the
+    /// reader comes to it.
     pub fn objects(&mut self, name: &'static str) -> Option<Objects<'a>> {
         let items = self.array(name)?;
         Some(Objects { parent: self.pointer(name), items: items.enumerate(), faults: self.faults })
@@ -167,6 +167,12 @@ impl<'a> Fields<'a> {
     /// How many items an array has; 0 for anything else.
     pub fn length(&self, name: &str) -> usize {
         self.object.get(name).and_then(Element::as_array).map_or(0, Iterator::count)
+    }
+
+    /// As [`Self::length`], of a member of the object `outer`.
+    pub fn length_within(&self, outer: &str, name: &str) -> usize {
+        let inner = self.object.get(outer).and_then(|outer| outer.get(name));
+        inner.and_then(Element::as_array).map_or(0, Iterator::count)
     }
 
     /// Bytes of a member as JSON without spaces, 0 if it is absent; past `max` it is not counted any further.
@@ -189,12 +195,10 @@ impl<'a> Fields<'a> {
             if self.faults.is_full() {
                 return;
             }
-            let at = Place::member(&self.at, name);
-            let fault = InputFault::at(at, InputCode::UnknownField, "there is no member of this name here");
-            self.faults.push(match nearest(name, &self.known) {
-                Some(suggestion) => fault.with("suggestion", suggestion),
-                None => fault,
-            });
+            let at = Place::Pointer(self.pointer(name));
+            let meant = field_meant(name, &self.known);
+            let suggestion = meant.or_else(|| nearest(name, self.known.iter().copied()));
+            self.faults.push(unknown_name(at, InputCode::UnknownField, "field", name, suggestion));
         }
     }
 
@@ -251,6 +255,13 @@ impl<'a> Iterator for Strings<'a> {
     }
 }
 
+impl Drop for Strings<'_> {
+    /// Reports what a reader that stopped did not come to.
+    fn drop(&mut self) {
+        self.for_each(drop);
+    }
+}
+
 /// The objects of an array, read one by one.
 #[derive(Debug)]
 pub struct Objects<'a> {
@@ -270,6 +281,23 @@ impl<'a> Iterator for Objects<'a> {
             }
         }
     }
+}
+
+/// A name that nothing reads, of a field or a parameter, with the known one that was probably meant.
+pub fn unknown_name(
+    place: Place,
+    code: InputCode,
+    what: &str,
+    name: &str,
+    suggestion: Option<&str>,
+) -> InputFault {
+    let unknown = format!("unknown {what} {:?}", shown_name(name));
+    let detail = match suggestion {
+        Some(suggestion) => format!("{unknown}; did you mean {suggestion:?}?"),
+        None => unknown,
+    };
+    let fault = InputFault { place, code, detail, facts: Map::new() };
+    suggestion.into_iter().fold(fault, |fault, suggestion| fault.with("suggestion", suggestion))
 }
 
 /// A value of another JSON type than `expected`.

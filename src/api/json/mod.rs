@@ -3,6 +3,7 @@
 //! Not serde's derive, since that stops at the first fault, keeps the last of two members of one name, and knows no
 //! pointers.
 
+mod aliases;
 mod fields;
 mod order;
 mod parse;
@@ -13,7 +14,7 @@ use std::cell::RefCell;
 
 use crate::domain::{InputCode, InputFault};
 
-pub use fields::{Fields, Given, Objects, Strings, wrong_type};
+pub use fields::{Fields, Given, Objects, Strings, unknown_name, wrong_type};
 pub use parse::parse;
 pub use tape::{Element, Tape};
 

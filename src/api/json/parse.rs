@@ -1,5 +1,6 @@
 //! From bytes to a [`Tape`], with what serde_json lets pass: a member given twice.
 
+use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 
 use super::tape::{self, Entry, Tape};
@@ -8,6 +9,8 @@ use crate::domain::{InputCode, InputFault, Place};
 
 /// Objects with so many members are searched for repeated names pair by pair.
 const FEW: usize = 8;
+/// About so many names are compared in one round of a larger object.
+const ROUND_MEMBERS: usize = 1 << 17;
 
 /// Reads one JSON document. Members given twice go to `faults`, and the first is kept.
 ///
@@ -114,22 +117,37 @@ impl Writer<'_> {
             return self.mark_among_few(first);
         }
         let hash = RandomState::new();
-        let mut names = Vec::with_capacity(members);
+        // A round looks at a part of the names, so that what it notes of them stays small beside the tape.
+        let rounds = members.div_ceil(ROUND_MEMBERS) as u64;
+        let mut any = false;
+        for round in 0..rounds {
+            any |= self.mark_in_round(first, |name| {
+                let hash = hash.hash_one(name);
+                (hash % rounds == round).then_some((hash >> 32) as u32)
+            });
+        }
+        any
+    }
+
+    /// Looks at the names for which there is a hash.
+    fn mark_in_round(&mut self, first: usize, hash: impl Fn(&[u8]) -> Option<u32>) -> bool {
+        let mut seen: HashMap<u32, u32> = HashMap::new();
+        // Names whose hash another name has: one in billions.
+        let mut colliding: Vec<usize> = Vec::new();
+        let mut any = false;
         let mut at = first;
         while at < self.entries.len() {
-            names.push((hash.hash_one(self.name(at)) as u32, at as u32));
-            at = self.next_name(at);
-        }
-        names.sort_unstable();
-        let mut any = false;
-        for alike in names.chunk_by(|(one, _), (other, _)| one == other) {
-            for (index, (_, at)) in alike.iter().enumerate().skip(1) {
-                let at = *at as usize;
-                if alike[..index].iter().any(|(_, before)| self.name(*before as usize) == self.name(at)) {
+            if let Some(hash) = hash(self.name(at)) {
+                let before = *seen.entry(hash).or_insert(at as u32) as usize;
+                let is_same = |before: &usize| self.name(*before) == self.name(at);
+                if before < at && (is_same(&before) || colliding.iter().any(is_same)) {
                     self.entries[at].mark_repeated();
                     any = true;
+                } else if before < at {
+                    colliding.push(at);
                 }
             }
+            at = self.next_name(at);
         }
         any
     }

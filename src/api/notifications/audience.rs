@@ -2,6 +2,7 @@
 
 use super::request::Context;
 use crate::api::json::Fields;
+use crate::api::path::NO_DEVICE_ID;
 use crate::domain::{
     App, Condition, DeviceId, DeviceToken, Environment, InputCode, InputFault, Kind, LaneKey, Platform,
     UserId,
@@ -26,7 +27,8 @@ const LATER: &str = "this version does not serve this yet";
 /// Reads `to`.
 pub(super) fn read(mut to: Fields<'_>, context: Context<'_>) -> To {
     let counted = ["devices", "users", "tokens"].map(|way| to.length(way));
-    if counted.iter().sum::<usize>() > context.targets_max {
+    let excepted = ["devices", "users", "topics"].map(|way| to.length_within("except", way));
+    if counted.iter().chain(&excepted).sum::<usize>() > context.targets_max {
         to.into_unread();
         return To::TooMany;
     }
@@ -56,11 +58,18 @@ pub(super) fn read(mut to: Fields<'_>, context: Context<'_>) -> To {
     To::Whole(audience)
 }
 
-/// What is no id of this app is nobody, which is no fault.
+/// What has the form of an id and is none of this app is unmatched, which is no fault. Anything else may be a token, and
+/// is neither stored nor repeated.
 fn devices(fields: &mut Fields<'_>, context: Context<'_>) -> Vec<(String, Option<DeviceId>)> {
     let given = fields.strings("devices").into_iter().flatten();
-    let read = |text| context.installation.parse_device_id(context.app.id, text).ok();
-    given.map(|(_, text)| (text.to_owned(), read(text))).collect()
+    let devices = given.filter_map(|(at, text)| {
+        if !DeviceId::is_public_form(text) {
+            fields.faults().push(InputFault::at(at, InputCode::BadDeviceId, NO_DEVICE_ID));
+            return None;
+        }
+        Some((text.to_owned(), context.installation.parse_device_id(context.app.id, text).ok()))
+    });
+    devices.collect()
 }
 
 fn users(fields: &mut Fields<'_>) -> Vec<UserId> {

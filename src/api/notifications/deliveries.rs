@@ -12,9 +12,9 @@ use crate::api::State;
 use crate::api::auth::{Caller, ReadNotifications};
 use crate::api::delivery::Shown;
 use crate::api::error::ApiError;
-use crate::api::path::PathPart;
+use crate::api::path::{NO_DEVICE_ID, PathPart};
 use crate::api::query::{Page, Parameters};
-use crate::domain::{App, DeliveryStatus, InputCode, InstallationKey, NotificationId, UserId};
+use crate::domain::{App, DeliveryStatus, DeviceId, InputCode, InstallationKey, NotificationId, UserId};
 use crate::store;
 use crate::store::deliveries::{Filter, Position, page};
 
@@ -61,6 +61,9 @@ fn filter(parameters: &mut Parameters, app: &App, key: &InstallationKey) -> Filt
         }
     }
     let devices = parameters.texts("device");
+    for _ in devices.iter().filter(|text| !DeviceId::is_public_form(text)) {
+        parameters.fault("device", InputCode::BadDeviceId, NO_DEVICE_ID);
+    }
     // An id that is none of this app's is nobody's, and no deliveries are.
     let known = devices.iter().filter_map(|text| key.parse_device_id(app.id, text).ok()).collect();
     Filter { statuses, users, devices: (!devices.is_empty()).then_some(known) }

@@ -15,19 +15,23 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use http::header::LOCATION;
-use http::{HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderValue, StatusCode};
 use serde::Serialize;
+use serde_json::Map;
 
 use super::State;
 use super::auth::{Caller, SendNotifications};
 use super::body::JsonBody;
 use super::error::ApiError;
 use super::query::Parameters;
-use crate::domain::{InputCode, NotificationStatus};
+use crate::domain::{InputCode, InputFault, NotificationStatus, Place};
 use crate::queue::accept::NewNotification;
 use crate::registry;
 use request::{Context, Request};
 use unmatched::Unmatched;
+
+/// As problems name it; header names have no case.
+const IDEMPOTENCY_KEY: &str = "Idempotency-Key";
 
 /// The 202. `targets` and `unmatched` are null until all are found.
 #[derive(Serialize)]
@@ -51,9 +55,11 @@ async fn send(
     extract::State(state): extract::State<State>,
     caller: Caller<SendNotifications>,
     mut parameters: Parameters,
+    headers: HeaderMap,
     JsonBody(body): JsonBody,
 ) -> Result<Response, ApiError> {
     refuse_dry_run(&mut parameters);
+    refuse_idempotency_key(&headers, &mut parameters);
     let (app, shared) = (Arc::clone(&caller.app), state.clone());
     let read = state.parse_pool.run(body.len(), move || {
         let context = Context {
@@ -94,6 +100,15 @@ async fn send(
     let location = HeaderValue::from_str(&["/v1/notifications/", &id].concat());
     let location = location.map_err(ApiError::internal)?;
     Ok((StatusCode::ACCEPTED, [(LOCATION, location)], answer).into_response())
+}
+
+/// A sender that names a key means that a repeat sends nothing twice, which this version can't promise.
+fn refuse_idempotency_key(headers: &HeaderMap, parameters: &mut Parameters) {
+    if headers.contains_key(IDEMPOTENCY_KEY) {
+        let (place, detail) =
+            (Place::Header(IDEMPOTENCY_KEY), "this version does not serve this yet".to_owned());
+        parameters.add(InputFault { place, code: InputCode::NotSupportedYet, detail, facts: Map::new() });
+    }
 }
 
 /// Until there are previews, one must not send in earnest.

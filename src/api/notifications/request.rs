@@ -56,7 +56,7 @@ pub(super) fn read(body: impl Into<Vec<u8>>, context: Context<'_>) -> Result<Req
 /// `Some(None)`: too many targets, not read any further. `asked`: bytes of the whole.
 fn request(mut fields: Fields<'_>, asked: usize, context: Context<'_>) -> Option<Option<Request>> {
     fields.require("to");
-    let to = match fields.fields("to").map(|to| audience::read(to, context)) {
+    let to = match to(&mut fields).map(|to| audience::read(to, context)) {
         Some(To::TooMany) => {
             fields.into_unread();
             return Some(None);
@@ -84,6 +84,17 @@ fn request(mut fields: Fields<'_>, asked: usize, context: Context<'_>) -> Option
         None => lanes::check(&content, asked, to.as_ref(), context.app, faults),
     }
     to.map(|audience| Some(Request { content, ttl, metadata, audience }))
+}
+
+/// Other APIs have a token or a topic here.
+fn to<'a>(fields: &mut Fields<'a>) -> Option<Fields<'a>> {
+    if fields.value("to").is_some_and(|to| to.as_object().is_none()) {
+        let detail = r#"this must be an object that says for whom, such as {"users":["u42"]}"#;
+        let fault = InputFault::at(fields.pointer("to"), InputCode::WrongType, detail);
+        fields.faults().push(fault.with("expected", "object"));
+        return None;
+    }
+    fields.fields("to")
 }
 
 /// Whole seconds, or digits and a unit.

@@ -327,7 +327,7 @@ fn a_service_without_credentials_takes_no_token() {
 
 #[test]
 fn too_many_targets_are_refused_by_their_sum() {
-    let to = |users: usize| json!({"users": vec!["u"; users], "devices": ["d", "d"], "tokens": [{"platform": "fcm", "token": "t"}]});
+    let to = |users: usize| json!({"users": vec!["u"; users], "devices": ["dev_d", "dev_d"], "tokens": [{"platform": "fcm", "token": "t"}]});
     assert!(send(&body(json!({"to": to(2)}))).is_ok());
     assert!(matches!(send(&body(json!({"to": to(3)}))), Err(ApiError::TooManyTargets(5))));
 }
@@ -387,7 +387,7 @@ fn a_problem_lists_every_fault_with_its_facts() {
         {
           "pointer": "#/titel",
           "code": "unknown_field",
-          "detail": "there is no member of this name here",
+          "detail": "unknown field \"titel\"; did you mean \"title\"?",
           "suggestion": "title"
         },
         {

@@ -6,7 +6,7 @@
 
 use serde_json::{Map, Value};
 
-use crate::domain::{InputCode, InputFault, Place};
+use crate::domain::{InputCode, InputFault, Place, nearest, shown_name};
 
 /// What a member holds.
 enum Kind {
@@ -147,9 +147,6 @@ const APNS: &[Field] = &[
     ("live_activity_token", Text),
 ];
 
-/// Likeness from which on a name is suggested for an unknown one.
-const SIMILAR: f64 = 0.75;
-
 /// Everything in a request's `fcm` part that FCM's message doesn't have, that is of another type, or that isn't the
 /// request's to say. `null` counts as absent.
 pub(super) fn check(overrides: &Map<String, Value>) -> Vec<InputFault> {
@@ -244,14 +241,11 @@ fn check_value(value: &Value, kind: &Kind, pointer: &str, faults: &mut Vec<Input
 }
 
 fn unknown(fields: &[Field], name: &str, pointer: String) -> InputFault {
-    let fault = InputFault::at(pointer, InputCode::UnknownFcmField, "FCM's message has no such member");
-    let likeness = |known: &str| strsim::jaro_winkler(known, &name.to_lowercase());
-    let nearest =
-        fields.iter().map(|(known, _)| (likeness(known), *known)).max_by(|a, b| a.0.total_cmp(&b.0));
-    match nearest {
-        Some((likeness, known)) if likeness >= SIMILAR => fault.with("suggestion", known),
-        _ => fault,
-    }
+    let mut detail = format!("unknown field {:?} in FCM's message", shown_name(name));
+    let nearest = nearest(name, fields.iter().map(|(known, _)| *known));
+    nearest.into_iter().for_each(|known| detail.push_str(&format!("; did you mean {known:?}?")));
+    let fault = InputFault::at(pointer, InputCode::UnknownFcmField, detail);
+    nearest.into_iter().fold(fault, |fault, known| fault.with("suggestion", known))
 }
 
 fn find<'a>(fields: &'a [Field], name: &str) -> Option<&'a Field> {

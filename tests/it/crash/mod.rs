@@ -10,6 +10,7 @@ mod first_lines;
 mod hangup;
 mod keys;
 mod leader;
+mod memory;
 mod node_killed;
 mod poison;
 mod postgres_killed;

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ExitStatus, Output, Stdio};
 use std::time::Duration;
 
+use http::Method;
 use pushpost::simulator::{Ended, Ledger, LedgerMode, Settings, Simulator};
 use reqwest::Client;
 use serde_json::Value;
@@ -190,6 +191,18 @@ impl Site {
         answer(self.http.put(self.url(path)).bearer_auth(key).json(body).send().await?).await
     }
 
+    /// As [`Self::post`], with a body that is said to be JSON.
+    pub(crate) async fn raw(
+        &self,
+        method: Method,
+        key: &str,
+        path: &str,
+        body: Vec<u8>,
+    ) -> reqwest::Result<(u16, Value)> {
+        let request = self.http.request(method, self.url(path)).bearer_auth(key);
+        answer(request.header("content-type", "application/json").body(body).send().await?).await
+    }
+
     pub(crate) async fn get(&self, key: &str, path: &str) -> reqwest::Result<(u16, Value)> {
         answer(self.http.get(self.url(path)).bearer_auth(key).send().await?).await
     }
@@ -300,6 +313,10 @@ impl Drop for Site {
 impl Node {
     pub(crate) fn is_running(&mut self) -> bool {
         self.child.try_wait().unwrap().is_none()
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id().expect("it runs")
     }
 
     /// `kill -9`, and waits until it is gone.

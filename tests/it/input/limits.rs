@@ -53,6 +53,56 @@ async fn too_much_in_one_request() {
     stage.stop_undecided().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_body_about_one_device_has_a_limit_of_its_own() {
+    let stage = deaf(&[]).await;
+    let (s, p) = (key(&stage, "devices").await, key(&stage, "register").await);
+    let made = Ask::put(DEVICES, &json!({"platform": "fcm", "token": "f1"})).key(&s).of(&stage).await;
+    let device = format!("{DEVICES}/{}", made.body["id"].as_str().unwrap());
+    let before = stored(&stage).await;
+    let padded = |body: &str, bytes: usize| format!("{body}{}", " ".repeat(bytes - body.len()));
+    let body = r#"{"platform":"fcm","token":"f2"}"#;
+    for (method, path, key, body, fits) in [
+        (Method::PUT, DEVICES, &p, r#"{"platform":"fcm","token":"?? "}"#, 422),
+        (Method::PATCH, device.as_str(), &s, "{}", 200),
+        (Method::POST, "/v1/devices/unregister", &p, body, 204),
+    ] {
+        let large = Ask::json(method.clone(), path, padded(body, (256 << 10) + 1)).key(key).of(&stage).await;
+        assert_problem(&large, 413, "body_too_large", &json!([]));
+        assert_eq!(large.body["limit"], 262_144, "{method} {path}");
+        let answer = Ask::json(method.clone(), path, padded(body, 256 << 10)).key(key).of(&stage).await;
+        assert_eq!(answer.status, fits, "{method} {path}: {answer:?}");
+    }
+    let tokens = padded(r#"{"tokens":[]}"#, 1 << 20);
+    let lookup = |key| Ask::json(Method::POST, "/v1/devices/lookup", tokens.clone()).key(key);
+    assert_eq!(lookup(&s).of(&stage).await.status, 200, "a look-up is about many");
+    assert_problem(&lookup(&p).of(&stage).await, 403, "missing_scope", &json!([]));
+    assert_eq!(stored(&stage).await, before);
+    stage.stop_undecided().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn exceptions_count_as_targets() {
+    let stage = deaf(&[("LIMITS__TARGETS", "10")]).await;
+    let s = key(&stage, "send").await;
+    let before = stored(&stage).await;
+    let names = |count: usize| (0..count).map(|n| format!("u{n}")).collect::<Vec<_>>();
+    let to = |except: Value| json!({"to": {"users": names(4), "except": except}, "title": "A"});
+    for except in [
+        json!({"users": names(7)}),
+        json!({"devices": vec!["dev_x"; 7]}),
+        json!({"users": names(3), "devices": vec!["dev_x"; 3], "topics": ["news"]}),
+    ] {
+        let answer = Ask::post(SEND, &to(except)).key(&s).of(&stage).await;
+        assert_problem(&answer, 413, "too_many_targets", &json!([]));
+        assert_eq!(answer.body["limit"], 10);
+    }
+    assert_eq!(stored(&stage).await, before);
+    let fits = to(json!({"users": names(3), "devices": vec!["dev_x"; 3]}));
+    assert_eq!(Ask::post(SEND, &fits).key(&s).of(&stage).await.status, 202);
+    stage.stop_undecided().await;
+}
+
 /// The seconds after which the client is to come again.
 #[track_caller]
 fn assert_rate_limited(answer: &Answer, limit: u32, per: &str) -> u64 {

@@ -56,6 +56,11 @@ fn meaningless() -> Vec<(Value, Value)> {
         ),
         (user("a\0b"), at("#/to/users/0", "bad_user")),
         (
+            json!({"to": {"devices": ["dev_unknown", hex("aa"), "c:APA91b", "ntf_1"], "except": {"devices": ["f1"]}}}),
+            json!([{"pointer": "#/to/devices/1", "code": "bad_device_id"}, {"pointer": "#/to/devices/2", "code": "bad_device_id"},
+                {"pointer": "#/to/devices/3", "code": "bad_device_id"}, {"pointer": "#/to/except/devices/0", "code": "bad_device_id"}]),
+        ),
+        (
             token("hms", "x"),
             json!([{"pointer": "#/to/tokens/0/platform", "code": "unsupported_platform", "supported": ["apns", "fcm"]}]),
         ),
@@ -102,19 +107,76 @@ async fn what_is_too_large_says_for_whom_and_by_how_much() {
     let stage = deaf(&[]).await;
     let s = key(&stage, "send").await;
     let before = stored(&stage).await;
-    let to = json!({"users": ["u"], "tokens": [{"platform": "apns", "token": hex("aa")}]});
-    let answer = Ask::post(SEND, &json!({"to": to, "body": "x".repeat(4096)})).key(&s).of(&stage).await;
+    let to_all = || json!({"users": ["u"], "tokens": [{"platform": "apns", "token": hex("aa")}]});
+    let answer = Ask::post(SEND, &json!({"to": to_all(), "body": "x".repeat(4096)})).key(&s).of(&stage).await;
     let expected = json!([
         {"pointer": "#", "code": "payload_too_large", "platform": "apns", "limit": 4096},
         {"pointer": "#", "code": "payload_too_large", "platform": "fcm", "limit": 4096}]);
     assert_problem(&answer, 422, "unprocessable", &expected);
     let sizes: Vec<_> = (0..2).map(|n| answer.body["errors"][n]["size"].as_u64().unwrap()).collect();
     assert!(sizes.iter().all(|size| (4097..5000).contains(size)), "{sizes:?}");
+    // Never built as a tree, and told all the same.
+    let many = json!({"to": to_all(), "title": "A", "data": {"k": vec![json!([]); 20_000]}});
+    let answer = Ask::post(SEND, &many).key(&s).of(&stage).await;
+    let expected = json!([
+        {"pointer": "#", "code": "payload_too_large", "platform": "apns", "limit": 4096},
+        {"pointer": "#", "code": "payload_too_large", "platform": "fcm", "limit": 4096}]);
+    assert_problem(&answer, 422, "unprocessable", &expected);
+    assert!(answer.body["errors"][0]["size"].as_u64().is_some_and(|size| size > 60_000), "{answer:?}");
     let voip = json!({"to": {"tokens": [{"platform": "apns", "token": hex("aa")}]}, "data": {"a": "x".repeat(5200)},
                       "apns": {"headers": {"apns-push-type": "voip"}}, "title": "A"});
     let answer = Ask::post(SEND, &voip).key(&s).of(&stage).await;
     let expected = json!([{"code": "payload_too_large", "platform": "apns", "limit": 5120}]);
     assert_problem(&answer, 422, "unprocessable", &expected);
+    assert_eq!(stored(&stage).await, before);
+    stage.stop_undecided().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_can_not_be_an_id_is_neither_stored_nor_repeated() {
+    let stage = deaf(&[]).await;
+    let s = key(&stage, "send,read").await;
+    let before = stored(&stage).await;
+    let token = hex("5ecre7");
+    let raw = json!({"to": {"devices": [token]}, "title": "A"});
+    let answer = Ask::post(SEND, &raw).key(&s).of(&stage).await;
+    assert_problem(
+        &answer,
+        422,
+        "unprocessable",
+        &json!([{"pointer": "#/to/devices/0", "code": "bad_device_id"}]),
+    );
+    assert!(!answer.body.to_string().contains("5ecre7"), "{}", answer.body);
+    assert_eq!(stored(&stage).await, before);
+    let unknown = json!({"to": {"devices": ["dev_doesnotexist"]}, "title": "A"});
+    let sent = Ask::post(SEND, &unknown).key(&s).of(&stage).await;
+    assert_eq!(
+        (sent.status.as_u16(), &sent.body["unmatched"]["devices"]),
+        (202, &json!(["dev_doesnotexist"]))
+    );
+    let deliveries = format!("{SEND}/{}/deliveries?device=", sent.body["id"].as_str().unwrap());
+    let answer = Ask::get(&format!("{deliveries}{token}")).key(&s).of(&stage).await;
+    assert_problem(&answer, 422, "unprocessable", &json!([{"parameter": "device", "code": "bad_device_id"}]));
+    assert!(!answer.body.to_string().contains("5ecre7"), "{}", answer.body);
+    let answer = Ask::get(&format!("{deliveries}dev_doesnotexist")).key(&s).of(&stage).await;
+    assert_eq!((answer.status.as_u16(), &answer.body["items"]), (200, &json!([])));
+    stage.stop_undecided().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_idempotency_key_is_refused_wherever_it_stands() {
+    let stage = deaf(&[]).await;
+    let s = key(&stage, "send").await;
+    let before = stored(&stage).await;
+    let body = json!({"to": {"tokens": [{"platform": "apns", "token": hex("aa")}]}, "title": "A"});
+    let in_header = Ask::post(SEND, &body).key(&s).header("idempotency-key", "k1").of(&stage).await;
+    let header = json!({"header": "Idempotency-Key", "code": "not_supported_yet"});
+    assert_problem(&in_header, 422, "unprocessable", &json!([header]));
+    let mut both = body.clone();
+    both["idempotency_key"] = json!("k1");
+    let both = Ask::post(SEND, &both).key(&s).header("Idempotency-Key", "").of(&stage).await;
+    let member = json!({"pointer": "#/idempotency_key", "code": "not_supported_yet"});
+    assert_problem(&both, 422, "unprocessable", &json!([header, member]));
     assert_eq!(stored(&stage).await, before);
     stage.stop_undecided().await;
 }

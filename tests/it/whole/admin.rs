@@ -157,3 +157,28 @@ async fn a_lane_is_unknown_until_it_has_been_read_and_since_survives_a_restart()
     assert_eq!(stage.done(&id).await["counts"]["accepted"], 3);
     stage.stop_undecided().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lane_is_found_by_the_name_that_log_and_metrics_write() {
+    let stage = Stage::start().await;
+    for (name, status) in [
+        ("fcm", 200),
+        ("shop/fcm", 200),
+        ("shop%2Ffcm", 200),
+        ("other/fcm", 404),
+        ("other%2Ffcm", 404),
+        ("shop/shop/fcm", 404),
+        ("shop%2Fshop%2Ffcm", 404),
+        ("fcm/shop", 404),
+        ("shop/", 404),
+    ] {
+        for word in ["pause", "resume", "retry"] {
+            let answer = stage.by_admin(Method::POST, &format!("/v1/admin/lanes/{name}/{word}")).await;
+            assert_eq!(answer.status, status, "{name} {word}: {answer:?}");
+            if status == 200 {
+                assert_eq!(answer.body["lane"], "fcm", "{name} {word}");
+            }
+        }
+    }
+    stage.stop().await;
+}
