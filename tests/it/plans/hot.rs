@@ -206,7 +206,9 @@ async fn tokens_of_devices(conn: &mut PgConnection) {
     topics::unsubscribe_all(&mut transaction, AppId(1), &[(device.id, &news)]).await.unwrap();
     assert_eq!(topics::without_subscribers(&mut transaction, &[topic]).await.unwrap(), [topic]);
     assert_eq!(topics::purge(&mut transaction, AppId(1), &[topic]).await.unwrap(), 1);
+    devices::find(&mut transaction, AppId(1), device.id).await.unwrap();
     devices::lock(&mut transaction, AppId(1), device.id).await.unwrap();
+    devices::is_any(&mut transaction, AppId(1), &[device.id]).await.unwrap();
     devices::delete(&mut transaction, AppId(1), device.id).await.unwrap();
     transaction.rollback().await.unwrap();
 }
