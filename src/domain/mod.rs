@@ -42,7 +42,7 @@ pub use input::{InputCode, InputFault, Place, shown_name};
 pub use job::{Class, DoneBits, JOB_DEVICES_MAX, Job, SUSPECT, Suspicion};
 pub use lane::{Environment, LaneKey, LaneState, Platform};
 pub use locale::Locale;
-pub use nearest::{most_alike, nearest};
+pub use nearest::{most_alike, nearest, nearest_by_start};
 pub use network::{BadNetwork, Network};
 pub use origin::{BadOrigin, Origin};
 pub use outcome::{Certainty, Fault, Floor, LaneCause, Misfit, Outcome, Reason};

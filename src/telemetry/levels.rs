@@ -4,6 +4,7 @@
 
 use std::fmt;
 
+use crate::domain::nearest_by_start;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 
 /// The levels, the most silent first.
@@ -109,9 +110,7 @@ fn allowed() -> impl fmt::Display {
 }
 
 fn suggestion(word: &str, known: &[&str]) -> String {
-    let similarity = |name: &str| strsim::jaro_winkler(&word.to_ascii_lowercase(), name);
-    let nearest = known.iter().copied().max_by(|a, b| similarity(a).total_cmp(&similarity(b)));
-    match nearest.filter(|name| similarity(name) > 0.8) {
+    match nearest_by_start(word, known.iter().copied()) {
         Some(name) => format!(" (did you mean {name:?}?)"),
         None => String::new(),
     }
