@@ -38,6 +38,7 @@ impl Config {
             cors_origins,
             keep_alive
         );
+        section!(changes, "network", &self.network, &new.network, applied [], proxy, no_proxy);
         section!(changes, "database", &self.database, &new.database, applied [],
             url, data_dir, postgres_bin_dir, max_connections, start_timeout, migrate);
         section!(changes, "delivery", &self.delivery, &new.delivery, applied [],

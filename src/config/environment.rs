@@ -121,7 +121,7 @@ impl Keys {
         let table = Table::from([("apps".to_owned(), apps)]);
         let marker = Marker::default();
         let reading = Reading::new(std::path::PathBuf::new(), Vec::new(), &marker);
-        let _defaults = Config::read(Section::root(&reading, &table));
+        let _defaults = Config::read(Section::root(&reading, &table), &[]);
         let all = reading.into_keys();
         let is_table = |key: &String| all.iter().any(|other| other.starts_with(&format!("{key}.")));
         Self(all.iter().filter(|key| !is_table(key)).cloned().collect())

@@ -13,6 +13,7 @@ mod environment;
 mod error;
 mod fcm;
 mod limits;
+mod network;
 mod postgres_url;
 mod retention;
 mod secret;
@@ -35,6 +36,7 @@ pub use endpoint::{BadEndpoint, Endpoint};
 pub use error::{Error, Fault, Place};
 pub use fcm::FcmSettings;
 pub use limits::LimitSettings;
+pub use network::NetworkSettings;
 pub use postgres_url::{PostgresHost, PostgresUrl};
 pub use retention::RetentionSettings;
 pub use secret::{CaFile, Secret};
@@ -50,6 +52,8 @@ pub use user_tokens::{UserTokenAlgorithm, UserTokenKey, UserTokenSettings};
 pub struct Config {
     /// `[server]`.
     pub server: ServerSettings,
+    /// `[network]`.
+    pub network: NetworkSettings,
     /// `[database]`.
     pub database: DatabaseSettings,
     /// `[delivery]`.
@@ -65,7 +69,8 @@ pub struct Config {
 impl Config {
     /// Reads the file, if there is one, lays the environment over it and reads the files that they name.
     ///
-    /// Variables are `PUSHPOST__SECTION__KEY`, and `DATABASE_URL` for `database.url`. A key that is spelt with other
+    /// Variables are `PUSHPOST__SECTION__KEY`, `DATABASE_URL` for `database.url`, and `HTTPS_PROXY` with `NO_PROXY` where
+    /// `[network]` names no proxy. A key that is spelt with other
     /// underscores is a fault.
     pub fn load(path: Option<&Path>, env: impl Iterator<Item = (String, String)>) -> Result<Self, Error> {
         Self::load_marking(path, env, &Marker::default())
@@ -84,18 +89,20 @@ impl Config {
             let text = read.map_err(|source| Error::Unreadable { path: path.to_owned(), source })?;
             table = tree::parse(&text, path).map_err(Error::Faults)?;
         }
-        faults.extend(tree::overlay(&mut table, env));
+        let environment: Vec<_> = env.collect();
+        faults.extend(tree::overlay(&mut table, environment.iter().cloned()));
         let folder = path.and_then(Path::parent).map_or_else(PathBuf::new, Path::to_owned);
         let reading = Reading::new(folder, faults, marker);
-        let config = Self::read(Section::root(&reading, &table));
+        let config = Self::read(Section::root(&reading, &table), &environment);
         let mut faults = reading.into_faults();
         faults.sort_by(|a, b| a.place.cmp(&b.place));
         if faults.is_empty() { Ok(config) } else { Err(Error::Faults(faults)) }
     }
 
-    fn read(mut root: Section<'_>) -> Self {
+    fn read(mut root: Section<'_>, environment: &[(String, String)]) -> Self {
         let config = Self {
             server: ServerSettings::read(root.section("server")),
+            network: NetworkSettings::read(root.section("network"), environment),
             database: DatabaseSettings::read(root.section("database")),
             delivery: DeliverySettings::read(root.section("delivery")),
             limits: LimitSettings::read(root.section("limits")),

@@ -240,6 +240,12 @@ impl<'a> Section<'a> {
         self.push(place.or_else(|| self.place.clone()), self.path_of(key), message.into(), None);
     }
 
+    /// Adds a fault of an environment variable that sets no key.
+    pub(super) fn fault_of_variable(&self, variable: &str, message: &str) {
+        let place = Some(Place::Variable(variable.to_owned()));
+        self.push(place, self.path.clone(), message.to_owned(), None);
+    }
+
     /// Adds a fault of the table itself.
     pub(super) fn fault_of_table(&self, message: &str) {
         self.push(self.place.clone(), self.path.clone(), message.to_owned(), None);

@@ -149,6 +149,24 @@ fn our_own_variable_wins_over_database_url() {
 }
 
 #[test]
+fn the_environment_names_a_proxy_where_the_configuration_does_not() {
+    let network = |toml: &str, env: &[(&str, &str)]| Folder::new(toml).load(env).unwrap().network;
+    let given = [("HTTPS_PROXY", "http://u:hunter2@env:3128"), ("NO_PROXY", "a.example, .b.example,")];
+    let from_env = network("", &given);
+    assert_eq!(from_env.shown().as_deref(), Some("http://env:3128"));
+    assert_eq!(from_env.no_proxy, ["a.example", ".b.example"]);
+    assert_eq!(network("", &[("https_proxy", "bare:1")]).shown().as_deref(), Some("http://bare:1"));
+    let own = network("[network]\nproxy = \"http://own:1\"\n", &given);
+    assert_eq!((own.shown().as_deref(), own.no_proxy.len()), (Some("http://own:1"), 0));
+    assert_eq!(network("", &[]), NetworkSettings::default());
+    for wrong in ["https://p:1", "socks5://p:1", "http://", "http://p/x"] {
+        let told = faults("", &[("HTTPS_PROXY", wrong)]);
+        assert!(told.len() == 1 && told[0].starts_with("$HTTPS_PROXY: "), "{told:?}");
+        assert_eq!(faults(&format!("[network]\nproxy = \"{wrong}\"\n"), &[]).len(), 1, "{wrong}");
+    }
+}
+
+#[test]
 fn a_variable_finds_an_app_whose_name_no_variable_can_spell() {
     let folder = Folder::new(&SHOP.replace("apps.shop", "apps.My-Shop"));
     let config = folder.load(&[("PUSHPOST__APPS__MY_SHOP__APNS__TOPIC", "com.example.other")]).unwrap();

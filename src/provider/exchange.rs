@@ -86,7 +86,8 @@ mod tests {
         wanted: usize,
     ) -> (Result<u16, TransportError>, usize) {
         let fake = fake::serve_streams(fates).await;
-        let (origin, authority) = setup::origin(Some(&fake.url()), "unused", Some(fake::ca_file())).unwrap();
+        let (origin, authority) =
+            setup::origin(Some(&fake.url()), "unused", Some(fake::ca_file()), None).unwrap();
         let settings = transport::Settings {
             connections: 1,
             max_streams: 10,

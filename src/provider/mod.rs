@@ -12,6 +12,7 @@ mod exchange;
 #[cfg(test)]
 mod fake;
 mod merge;
+pub mod proxy;
 mod retry_after;
 mod setup;
 mod verdict;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use http::Uri;
 use http::uri::{Authority, Scheme};
 
+use super::proxy::Proxy;
 use super::transport::{self, Origin, PingSettings, TlsError};
 
 /// Settings that no client can be made of. Names what is wrong, never a secret.
@@ -46,11 +47,13 @@ pub(super) const MAX_AGE: Duration = Duration::from_secs(24 * 3600);
 /// Requests in a row without an answer after which a connection is given up (docs/providers.md 4.2).
 pub(super) const EVICT_AFTER_TIMEOUTS: u32 = 3;
 
-/// Where to connect, and what requests name as their authority: `endpoint`, or else port 443 of `host`.
+/// Where to connect, and what requests name as their authority: `endpoint`, or else port 443 of `host`. `proxy`
+/// leads there unless the endpoint is left out of it.
 pub(super) fn origin(
     endpoint: Option<&str>,
     host: &'static str,
     ca_file: Option<&Path>,
+    proxy: Option<&Proxy>,
 ) -> Result<(Origin, Authority), SetupError> {
     let authority = match endpoint {
         None => Authority::from_static(host),
@@ -58,7 +61,9 @@ pub(super) fn origin(
     };
     let tls = transport::tls(ca_file)?;
     let host = authority.host().trim_start_matches('[').trim_end_matches(']').to_owned();
-    Ok((Origin { host, port: authority.port_u16().unwrap_or(443), tls }, authority))
+    let url = Uri::builder().scheme(Scheme::HTTPS).authority(authority.clone()).path_and_query("/").build();
+    let proxy = proxy.zip(url.ok()).and_then(|(proxy, url)| proxy.towards(&url));
+    Ok((Origin { host, port: authority.port_u16().unwrap_or(443), proxy, tls }, authority))
 }
 
 /// The bytes of a CA file, as they count for a fingerprint: what trusts another authority is another way to send.
@@ -81,7 +86,7 @@ mod tests {
     #[test]
     fn an_endpoint_is_an_https_host_with_or_without_a_port() {
         let made = |endpoint: &str| {
-            origin(Some(endpoint), "unused", None)
+            origin(Some(endpoint), "unused", None, None)
                 .ok()
                 .map(|(origin, authority)| (origin.host, origin.port, authority.to_string()))
         };

@@ -33,6 +33,10 @@ pub fn announce(config: &Config, sources: &Sources, role: Role) {
         Some(url) => foreign(url),
         None => embedded(&config.database.data_dir),
     }
+    if let Some(proxy) = config.network.shown() {
+        let no_proxy = config.network.no_proxy.join(", ");
+        tracing::info!(proxy, no_proxy, "providers are reached through a proxy");
+    }
     apps(config);
 }
 

@@ -159,7 +159,9 @@ impl Reloader {
             return Ok(None);
         }
         let max_in_flight = self.started.delivery.max_in_flight;
-        senders::sender(&lane.app, new, lane.key, max_in_flight).await.context("a credential can't be used")
+        let proxy = senders::proxy(&self.started.network);
+        let sender = senders::sender(&lane.app, new, lane.key, max_in_flight, proxy).await;
+        sender.context("a credential can't be used")
     }
 }
 

@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use anyhow::Context;
 
-use crate::config::{ApnsSettings, AppSettings, Config, FcmSettings, Secret};
+use crate::config::{ApnsSettings, AppSettings, Config, FcmSettings, NetworkSettings, Secret};
 use crate::dispatch::{LaneSetup, Quota, Senders};
 use crate::domain::{App, AppLane, Apps, Environment, LaneKey, Platform};
+use crate::provider::proxy::Proxy;
 use crate::provider::{Sender, SetupError, apns, fcm};
 use crate::store;
 
@@ -83,11 +84,14 @@ fn fcm_connections(max_in_flight: u32) -> usize {
 /// A credential that can't be used.
 pub(super) async fn lanes(config: &Config, apps: &Apps) -> anyhow::Result<Vec<LaneSetup>> {
     let mut lanes = Vec::new();
+    let proxy = proxy(&config.network);
     let mut quotas: BTreeMap<String, Arc<Quota>> = BTreeMap::new();
     for app in apps.values() {
         let Some(settings) = config.apps.get(&app.name) else { continue };
         for key in LaneKey::ALL {
-            let Some(sender) = sender(&app.name, settings, key, config.delivery.max_in_flight).await? else {
+            let Some(sender) =
+                sender(&app.name, settings, key, config.delivery.max_in_flight, proxy.clone()).await?
+            else {
                 continue;
             };
             let quota = match (&sender, &settings.fcm) {
@@ -113,16 +117,21 @@ pub(super) async fn sender(
     settings: &AppSettings,
     key: LaneKey,
     max_in_flight: u32,
+    proxy: Option<Arc<Proxy>>,
 ) -> anyhow::Result<Option<Sender>> {
     let sender = match (key, &settings.apns, &settings.fcm) {
-        (LaneKey::Apns(environment), Some(apns), _) => apns_sender(apns, environment),
-        (LaneKey::Fcm, _, Some(fcm)) => fcm_sender(fcm, max_in_flight).await,
+        (LaneKey::Apns(environment), Some(apns), _) => apns_sender(apns, environment, proxy),
+        (LaneKey::Fcm, _, Some(fcm)) => fcm_sender(fcm, max_in_flight, proxy).await,
         _ => return Ok(None),
     };
     sender.map(Some).with_context(|| format!("lane {app}/{key} can't be set up"))
 }
 
-fn apns_sender(settings: &ApnsSettings, environment: Environment) -> anyhow::Result<Sender> {
+fn apns_sender(
+    settings: &ApnsSettings,
+    environment: Environment,
+    proxy: Option<Arc<Proxy>>,
+) -> anyhow::Result<Sender> {
     let client = apns::Client::new(apns::Settings {
         key: settings.key.expose().as_bytes().to_vec(),
         key_id: settings.key_id.clone(),
@@ -131,6 +140,7 @@ fn apns_sender(settings: &ApnsSettings, environment: Environment) -> anyhow::Res
         environment,
         endpoint: settings.endpoint_of(environment).map(ToString::to_string),
         ca_file: settings.ca_file.as_ref().map(|ca| ca.path.clone()),
+        proxy,
         connections: APNS_CONNECTIONS,
         max_streams: APNS_STREAMS,
     })
@@ -149,16 +159,28 @@ fn named(error: SetupError, secret: &Secret) -> anyhow::Error {
     if of_secret { error.context(format!("{} can't be used", secret.source())) } else { error }
 }
 
-async fn fcm_sender(settings: &FcmSettings, max_in_flight: u32) -> anyhow::Result<Sender> {
+/// As many connections as what may be in flight needs.
+async fn fcm_sender(
+    settings: &FcmSettings,
+    max_in_flight: u32,
+    proxy: Option<Arc<Proxy>>,
+) -> anyhow::Result<Sender> {
     let client = fcm::Client::new(fcm::Settings {
         service_account: settings.service_account.expose().as_bytes().to_vec(),
         channel: settings.channel.clone(),
         endpoint: settings.endpoint.as_ref().map(ToString::to_string),
         ca_file: settings.ca_file.as_ref().map(|ca| ca.path.clone()),
         connections: fcm_connections(max_in_flight),
+        proxy,
         max_streams: FCM_STREAMS,
     })
     .await
     .map_err(|error| named(error, &settings.service_account))?;
     Ok(Sender::Fcm(client))
+}
+
+/// The configured way to other machines.
+pub(super) fn proxy(network: &NetworkSettings) -> Option<Arc<Proxy>> {
+    let proxy = network.proxy.as_ref()?;
+    Some(Arc::new(Proxy::new(proxy.expose(), &network.no_proxy)))
 }

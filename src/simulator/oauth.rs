@@ -109,7 +109,9 @@ fn check_assertion(shared: &Shared, assertion: &str) -> Result<(), Reply> {
     if !shared.keyring.has_account(&claims.iss) {
         return Err(refusal("invalid_grant", "Invalid grant: account not found"));
     }
-    if claims.aud != shared.token_uri {
+    // A client that comes by a proxy knows this machine by its other name.
+    let other_name = shared.token_uri.replace("//localhost:", "//simulator.test:");
+    if claims.aud != shared.token_uri && claims.aud != other_name {
         return Err(refusal("invalid_grant", "Invalid JWT: Failed audience check."));
     }
     let now = clock::now_seconds();

@@ -20,6 +20,7 @@ fn sender(topic: &str) -> Sender {
         environment: Environment::Production,
         endpoint: Some("https://localhost:1".to_owned()),
         ca_file: None,
+        proxy: None,
         connections: 1,
         max_streams: 1,
     };

@@ -5,7 +5,6 @@ use std::time::{Duration, SystemTime};
 
 use http::Uri;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
-use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use yup_oauth2::authenticator::Authenticator;
 use yup_oauth2::error::{AuthErrorCode, Error};
@@ -15,6 +14,7 @@ use super::bearer::{Fetch, Fetched, TokenError};
 use crate::domain::Reason;
 use crate::domain::pem::{self, PemFault};
 use crate::provider::Fingerprint;
+use crate::provider::proxy::{Connector, Proxy};
 
 const SCOPES: [&str; 1] = ["https://www.googleapis.com/auth/firebase.messaging"];
 
@@ -72,12 +72,19 @@ impl Account {
     }
 
     /// A source of access tokens that trusts what `tls` trusts.
-    pub(super) async fn fetch(self, tls: &rustls::ClientConfig) -> Result<Fetch, AccountError> {
+    pub(super) async fn fetch(
+        self,
+        tls: &rustls::ClientConfig,
+        proxy: Option<Arc<Proxy>>,
+    ) -> Result<Fetch, AccountError> {
         let mut tls = tls.clone();
         // The connector wants to name the protocol itself.
         tls.alpn_protocols.clear();
-        let connector =
-            HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_http1().build();
+        let connector = HttpsConnectorBuilder::new()
+            .with_tls_config(tls)
+            .https_or_http()
+            .enable_http1()
+            .wrap_connector(Connector::new(proxy));
         // One request an hour: a connection kept for it would be dead by then.
         let client = hyper_util::client::legacy::Client::builder(TokioExecutor::new())
             .pool_max_idle_per_host(0)
@@ -97,7 +104,7 @@ impl Account {
     }
 }
 
-async fn fetch(authenticator: &Authenticator<HttpsConnector<HttpConnector>>) -> Result<Fetched, TokenError> {
+async fn fetch(authenticator: &Authenticator<HttpsConnector<Connector>>) -> Result<Fetched, TokenError> {
     let unavailable = |text: &str| TokenError::Unavailable(Reason::new(text));
     let token = authenticator.force_refreshed_token(&SCOPES).await.map_err(|error| of_oauth(&error))?;
     let life = token.expiration_time().map_or(UNSTATED_LIFE, |end| left_until(end.into()));
@@ -182,7 +189,7 @@ mod tests {
     async fn a_private_key_that_is_none_is_found_out_at_once() {
         let tls = crate::provider::transport::tls(None).expect("roots");
         let account = Account::parse(&file(|_| {})).expect("a usable file");
-        let error = account.fetch(&tls).await.err().expect("refused");
+        let error = account.fetch(&tls, None).await.err().expect("refused");
         assert!(matches!(error, AccountError::Key(PemFault::Missing(_))), "{error}");
     }
 

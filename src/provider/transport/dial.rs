@@ -16,7 +16,7 @@ use tokio_rustls::client::TlsStream;
 
 use super::error::Kind;
 use super::wire::{Traffic, Wire};
-use super::{Origin, Settings};
+use super::{Origin, Settings, tunnel};
 
 /// The only protocol that is offered.
 pub(super) const ALPN: &[u8] = b"h2";
@@ -74,13 +74,26 @@ pub(super) async fn dial(origin: &Origin, settings: &Settings) -> Result<Dialled
     }
 }
 
+/// To the origin, or through its proxy.
 async fn connect(origin: &Origin, deadline: Instant) -> Result<TcpStream, Kind> {
-    let addresses: Vec<SocketAddr> =
-        match timeout_at(deadline, lookup_host((origin.host.as_str(), origin.port))).await {
-            Ok(Ok(found)) => found.collect(),
-            Ok(Err(error)) => return Err(Kind::Dns(error.to_string().into())),
-            Err(_) => return Err(Kind::Dns("timed out".into())),
-        };
+    let Some(proxy) = &origin.proxy else { return reach(&origin.host, origin.port, deadline).await };
+    let tcp = reach(&proxy.host, proxy.port, deadline).await;
+    let tcp = tcp.map_err(|error| match error {
+        Kind::Connect(why) => tunnel::failed(proxy, &why),
+        other => tunnel::failed(proxy, &other.to_string()),
+    })?;
+    match timeout_at(deadline, tunnel::open(proxy, tcp, origin)).await {
+        Ok(opened) => opened,
+        Err(_) => Err(tunnel::failed(proxy, "no answer")),
+    }
+}
+
+async fn reach(host: &str, port: u16, deadline: Instant) -> Result<TcpStream, Kind> {
+    let addresses: Vec<SocketAddr> = match timeout_at(deadline, lookup_host((host, port))).await {
+        Ok(Ok(found)) => found.collect(),
+        Ok(Err(error)) => return Err(Kind::Dns(error.to_string().into())),
+        Err(_) => return Err(Kind::Dns("timed out".into())),
+    };
     let mut last = Kind::Dns("no address".into());
     for (tried, address) in addresses.iter().enumerate() {
         // A silent address must leave time for the ones after it.

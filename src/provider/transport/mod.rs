@@ -13,6 +13,7 @@
 //! | `ledger` | the account of connections, open streams and waiters; the only lock |
 //! | `opener` | one connect at a time, with growing pauses after failures |
 //! | `dial` | name, TCP, TLS, ALPN, HTTP/2 preface |
+//! | `tunnel` | through an HTTP proxy |
 //! | `driver` | the task that moves a connection's frames, pings it and ends it |
 //! | `link` | what streams, pool and driver share about one connection |
 //! | `exchange` | one request and its answer |
@@ -35,6 +36,7 @@ mod link;
 mod opener;
 mod pool;
 mod tls;
+mod tunnel;
 mod wire;
 
 use std::sync::Arc;
@@ -44,6 +46,7 @@ pub use error::{Kind, Sent, TransportError};
 pub use exchange::{ConnectionRef, Response, Stream};
 pub use pool::{Pool, PoolStats};
 pub use tls::{TlsError, tls};
+pub use tunnel::ProxyAddress;
 
 /// Most bytes of an answer's body that are kept; provider answers are a few hundred bytes.
 pub const BODY_CAP: usize = 64 * 1024;
@@ -55,6 +58,8 @@ pub struct Origin {
     pub host: String,
     /// TCP port.
     pub port: u16,
+    /// The HTTP proxy that leads there; none: it is reached directly.
+    pub proxy: Option<ProxyAddress>,
     /// TLS settings, as [`tls()`] makes them: ALPN must offer `h2`.
     pub tls: Arc<rustls::ClientConfig>,
 }

@@ -7,6 +7,7 @@ mod credentials;
 mod environment;
 mod example;
 mod faults;
+mod forward_proxy;
 mod lanes;
 mod meanwhile;
 mod nodes;

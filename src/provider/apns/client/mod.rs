@@ -13,6 +13,7 @@ use super::request::{self, Prepared};
 use super::response::{classify, goaway_about_credential};
 use crate::domain::{Content, Environment, Floor, NotificationId, Outcome};
 use crate::provider::exchange::{exchange, unanswered};
+use crate::provider::proxy::Proxy;
 use crate::provider::setup::{self, SetupError};
 use crate::provider::transport::{self, Kind, PingSettings, Pool, PoolStats, Response, Sent, TransportError};
 use crate::provider::verdict::{Fate, Verdict};
@@ -38,6 +39,8 @@ pub struct Settings {
     pub endpoint: Option<String>,
     /// PEM of a CA that is trusted too.
     pub ca_file: Option<PathBuf>,
+    /// The proxy that leads to other machines.
+    pub proxy: Option<Arc<Proxy>>,
     /// Most connections.
     pub connections: usize,
     /// Most streams of a connection that we open at once; APNs may allow fewer.
@@ -67,8 +70,12 @@ impl Client {
             Environment::Production => "api.push.apple.com",
             Environment::Sandbox => "api.sandbox.push.apple.com",
         };
-        let (origin, authority) =
-            setup::origin(settings.endpoint.as_deref(), host, settings.ca_file.as_deref())?;
+        let (origin, authority) = setup::origin(
+            settings.endpoint.as_deref(),
+            host,
+            settings.ca_file.as_deref(),
+            settings.proxy.as_deref(),
+        )?;
         let fingerprint = Fingerprint::of(&[
             &credential.fingerprint().0,
             settings.topic.as_bytes(),

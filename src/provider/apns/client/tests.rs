@@ -19,6 +19,7 @@ fn client_at(endpoint: String) -> Client {
         environment: Environment::Production,
         endpoint: Some(endpoint),
         ca_file: Some(fake::ca_file().to_owned()),
+        proxy: None,
         connections: 1,
         max_streams: 10,
     })
@@ -162,6 +163,7 @@ fn settings_that_can_t_work_are_refused() {
         environment: Environment::Sandbox,
         endpoint: None,
         ca_file: None,
+        proxy: None,
         connections: 1,
         max_streams: 10,
     };

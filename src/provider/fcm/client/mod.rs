@@ -1,6 +1,7 @@
 //! Sending to FCM: one service account, one project, one pool of connections.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -15,6 +16,7 @@ use super::request::{self, Prepared};
 use super::response::classify;
 use crate::domain::{Content, LaneCause, Misfit, NotificationId, Outcome};
 use crate::provider::exchange::{exchange, unanswered};
+use crate::provider::proxy::Proxy;
 use crate::provider::setup::{self, SetupError};
 use crate::provider::transport::{self, Pool, PoolStats};
 use crate::provider::verdict::{Fate, Verdict};
@@ -35,6 +37,8 @@ pub struct Settings {
     pub endpoint: Option<String>,
     /// PEM of a CA that is trusted too, for the token endpoint as well.
     pub ca_file: Option<PathBuf>,
+    /// The proxy that leads to other machines, for the token endpoint as well.
+    pub proxy: Option<Arc<Proxy>>,
     /// Most connections.
     pub connections: usize,
     /// Most streams of a connection that we open at once; never more than 100.
@@ -59,8 +63,12 @@ impl Client {
     pub async fn new(settings: Settings) -> Result<Self, SetupError> {
         let account = Account::parse(&settings.service_account)?;
         let project_id = account.project_id.clone();
-        let (origin, authority) =
-            setup::origin(settings.endpoint.as_deref(), "fcm.googleapis.com", settings.ca_file.as_deref())?;
+        let (origin, authority) = setup::origin(
+            settings.endpoint.as_deref(),
+            "fcm.googleapis.com",
+            settings.ca_file.as_deref(),
+            settings.proxy.as_deref(),
+        )?;
         let fingerprint = Fingerprint::of(&[
             &account.fingerprint.0,
             // With a mark before it, so that none differs from an empty one.
@@ -68,7 +76,7 @@ impl Client {
             authority.as_str().as_bytes(),
             &setup::ca_bytes(settings.ca_file.as_deref()),
         ]);
-        let fetch = account.fetch(&origin.tls).await?;
+        let fetch = account.fetch(&origin.tls, settings.proxy.clone()).await?;
         let uri = Uri::builder()
             .scheme("https")
             .authority(authority)

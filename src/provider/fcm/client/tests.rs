@@ -26,6 +26,7 @@ async fn client_with(token_uri: String, endpoint: String) -> Client {
         channel: Some("default".to_owned()),
         endpoint: Some(endpoint),
         ca_file: Some(fake::ca_file().to_owned()),
+        proxy: None,
         connections: 1,
         max_streams: 1000,
     };

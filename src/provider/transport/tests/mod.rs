@@ -57,7 +57,7 @@ fn pki() -> &'static Pki {
 }
 
 fn origin(port: u16) -> Origin {
-    Origin { host: "localhost".to_owned(), port, tls: pki().client.clone() }
+    Origin { host: "localhost".to_owned(), port, proxy: None, tls: pki().client.clone() }
 }
 
 fn settings() -> Settings {
