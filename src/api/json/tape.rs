@@ -9,7 +9,7 @@ use serde_json::{Map, Number, Value};
 /// A member whose name its object has already. It is reported when the tape is written, and read by nothing.
 const REPEATED: u32 = 1 << 31;
 
-/// A document. Made by [`super::parse`].
+/// A document. Made by [`super::parse()`].
 #[derive(Debug)]
 pub struct Tape {
     text: String,
