@@ -6,7 +6,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::{Kind, PushType};
+use super::{Kind, PushType, exact_json};
 
 /// The order of our queue; what the provider is told follows from it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Serialize, Deserialize)]
@@ -98,6 +98,7 @@ pub struct Content {
     /// Where a tap leads.
     pub url: Option<String>,
     /// The sender's own members.
+    #[serde(deserialize_with = "exact_json::object")]
     pub data: Map<String, Value>,
     /// No sign to the user; wakes the app.
     pub silent: bool,
@@ -110,6 +111,7 @@ pub struct Content {
     /// What the request overrides for APNs.
     pub apns: ApnsOverrides,
     /// What the request overrides in FCM's message, merged last (RFC 7396).
+    #[serde(deserialize_with = "exact_json::object")]
     pub fcm: Map<String, Value>,
 }
 
@@ -118,8 +120,10 @@ pub struct Content {
 #[serde(default)]
 pub struct ApnsOverrides {
     /// `apns-push-type`, `apns-priority`, `apns-collapse-id`, `apns-topic` as given.
+    #[serde(deserialize_with = "exact_json::object")]
     pub headers: Map<String, Value>,
     /// Merged into the payload.
+    #[serde(deserialize_with = "exact_json::object")]
     pub payload: Map<String, Value>,
 }
 

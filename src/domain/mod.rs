@@ -6,6 +6,7 @@ mod condition;
 mod content;
 mod delivery;
 mod device;
+pub mod exact_json;
 mod fan_out;
 mod id;
 mod input;

@@ -2,7 +2,9 @@
 
 use std::fmt;
 
-use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
+
+use crate::domain::exact_json;
 
 /// Checks all of a text: its form, its encoding, how deep it goes (128 levels), and that each number is one.
 ///
@@ -100,8 +102,43 @@ impl<'de> Visitor<'de> for Check {
         Ok(())
     }
 
+    /// Numbers that 64 bits don't hold come as an object too, with a name that is not asked for as others are.
     fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<(), A::Error> {
-        while members.next_entry_seed(self, self)?.is_some() {}
+        while let Some(is_number) = members.next_key_seed(Name)? {
+            if is_number {
+                let digits: String = members.next_value()?;
+                let in_range = exact_json::is_in_range(&digits);
+                return if in_range { Ok(()) } else { Err(A::Error::custom("number out of range")) };
+            }
+            members.next_value_seed(self)?;
+        }
         Ok(())
+    }
+}
+
+/// The name of a member. True: it stands for a number (`domain::exact_json`).
+struct Name;
+
+impl<'de> DeserializeSeed<'de> for Name {
+    type Value = bool;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<bool, D::Error> {
+        deserializer.deserialize_option(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Name {
+    type Value = bool;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a name")
+    }
+
+    fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<bool, D::Error> {
+        Check.deserialize(deserializer).map(|()| false)
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<bool, E> {
+        Ok(true)
     }
 }

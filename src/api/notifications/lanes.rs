@@ -12,8 +12,8 @@ use crate::registry::audience::Audience;
 
 /// What a provider takes at the least (docs/providers.md 1.3, 3.3).
 const LEAST_LIMIT: usize = 4096;
-/// How much longer than in the request its values can be in a message, which has each of them once: numbers are written
-/// out, and what FCM takes as text is quoted within quotes.
+/// How much longer than in the request its values can be in a message, which has each of them once: what FCM takes as
+/// text is quoted within quotes.
 const LONGER: usize = 4;
 /// More than all that we add, but for the configured channel.
 const OURS: usize = 512;

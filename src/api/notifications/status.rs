@@ -10,7 +10,7 @@ use crate::api::error::ApiError;
 use crate::api::path::PathPart;
 use crate::api::query::Parameters;
 use crate::api::time::rfc3339;
-use crate::domain::{App, Counts, NotificationId};
+use crate::domain::{App, Counts, NotificationId, exact_json};
 use crate::store;
 use crate::store::status::{HeldLane, Status};
 
@@ -30,8 +30,8 @@ pub(super) async fn get(
 
 fn document(app: &App, id: NotificationId, status: &Status) -> Result<Value, ApiError> {
     let unmatched = Unmatched::read(status.unmatched.as_deref()).map_err(ApiError::internal)?;
-    let metadata: Option<Value> =
-        status.metadata.as_deref().map(serde_json::from_slice).transpose().map_err(ApiError::internal)?;
+    let metadata =
+        status.metadata.as_deref().map(exact_json::read).transpose().map_err(ApiError::internal)?;
     Ok(json!({
         "id": id.to_string(),
         "status": status.status.as_str(),

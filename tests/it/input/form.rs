@@ -23,7 +23,13 @@ fn malformed() -> Vec<(&'static str, Vec<u8>)> {
         ("a bare control character", b"{\"title\":\"a\nb\"}".to_vec()),
         ("a bare NUL", b"{\"title\":\"a\0b\"}".to_vec()),
         ("a number beyond measure", br#"{"badge":1e999}"#.to_vec()),
+        ("a negative number beyond measure", br#"{"data":{"n":[-1E+400]}}"#.to_vec()),
+        (
+            "digits beyond measure",
+            [br#"{"data":{"n":"#.to_vec(), b"9".repeat(10_000), b"}}".to_vec()].concat(),
+        ),
         ("no number", br#"{"badge":NaN}"#.to_vec()),
+        ("an exponent without digits", br#"{"data":{"n":1e+}}"#.to_vec()),
         ("a number with a zero before it", br#"{"badge":01}"#.to_vec()),
         ("arrays too deep", [b"[".repeat(100_000), b"]".repeat(100_000)].concat()),
         ("objects too deep", [br#"{"a":"#.repeat(40_000), b"1".to_vec(), b"}".repeat(40_000)].concat()),
@@ -100,6 +106,16 @@ fn faulty_sends() -> Vec<(&'static str, Value)> {
         (
             r#"{"to":{"users":["u"]},"title":"A","badge":123456789012345678901234567890}"#,
             json!([{"pointer": "#/badge", "code": "out_of_range", "minimum": 0, "maximum": 2_147_483_647}]),
+        ),
+        // How serde_json hands on a number: here it is a name like any other.
+        (
+            r#"{"$serde_json::private::Number":"7"}"#,
+            json!([{"pointer": "#/$serde_json::private::Number", "code": "unknown_field"},
+                   {"pointer": "#/to", "code": "missing_field"}]),
+        ),
+        (
+            r#"{"to":{"users":["u"]},"title":"A","badge":{"$serde_json::private::Number":"7"}}"#,
+            json!([{"pointer": "#/badge", "code": "wrong_type"}]),
         ),
         (
             r#"{"to":{"users":["u"]},"title":"A","badge":-1,"zzzzzz":1}"#,
@@ -182,6 +198,12 @@ async fn devices_of_the_wrong_form_list_all_their_faults() {
             DEVICES,
             r#"{"platform":"fcm","token":"a","token":"b"}"#,
             json!([{"pointer": "#/token", "code": "duplicate_field"}]),
+        ),
+        (
+            Method::PUT,
+            DEVICES,
+            r#"{"platform":"fcm","token":"a","$serde_json::private::Number":"7"}"#,
+            json!([{"pointer": "#/$serde_json::private::Number", "code": "unknown_field"}]),
         ),
         (
             Method::POST,

@@ -1,8 +1,9 @@
 //! What reaches the phone, where fields and overrides leave it to Pushpost to say how.
 
+use pushpost::domain::LaneKey;
 use serde_json::{Value, json};
 
-use super::stage::{Stage, assert_ended, hex};
+use super::stage::{PRODUCTION, Stage, assert_ended, hex};
 
 /// Sends a notification to one FCM token; answers the message that FCM accepted.
 async fn message_to(stage: &Stage, token: &str, mut body: Value) -> Value {
@@ -81,6 +82,73 @@ async fn a_live_activity_of_an_fcm_token_is_sent_as_one() {
         (refused.status.as_u16(), &refused.body["errors"][0]["code"]),
         (422, &json!("nothing_to_send"))
     );
+    stage.stop().await;
+}
+
+const NUMBERS: [&str; 7] =
+    ["18446744073709551616", "-9223372036854775809", "1.10", "0.30000000000000000001", "1e+15", "-0.0", "-0"];
+/// How serde_json hands on a number: of a client it is an object like any other.
+const MEMBER: &str = r#"{"$serde_json::private::Number":"7"}"#;
+
+fn with_number(number: &str) -> String {
+    format!(r#"{{"n":{number},"in":[{number}],"as":{MEMBER}}}"#)
+}
+
+/// Sends a number wherever a phone may find one; answers the notification's id.
+async fn send_number(stage: &Stage, number: &str, apns: &str, fcm: &str) -> String {
+    let written = with_number(number);
+    let text = format!(
+        r#"{{"to":{{"tokens":[{{"platform":"apns","token":"{apns}"}},{{"platform":"fcm","token":"{fcm}"}}]}},
+            "title":"Hi","metadata":{MEMBER},"data":{{"d":{written}}},"apns":{{"payload":{{"a":{written}}}}},
+            "fcm":{{"apns":{{"payload":{{"f":{written}}}}},"webpush":{{"notification":{{"w":{written}}}}}}}}}"#
+    );
+    let answer = stage.post_text("/v1/notifications", text).await;
+    assert_eq!(answer.status, 202, "{answer:?}");
+    answer.body["id"].as_str().unwrap().to_owned()
+}
+
+async fn assert_number_arrived(stage: &Stage, id: &str, number: &str, apns: &str, fcm: &str) {
+    for outcome in stage.outcomes(id).await {
+        assert_ended(&outcome, "accepted", 1, None);
+    }
+    let received = |token: &str| stage.received(token)[0].body.clone().unwrap();
+    let (apns, fcm) = (received(apns), received(fcm)["message"].take());
+    let of_apns = [&apns["d"], &apns["a"]];
+    let of_fcm = ["/apns/payload/a", "/apns/payload/f", "/webpush/notification/w"];
+    for place in of_apns.into_iter().chain(of_fcm.iter().filter_map(|place| fcm.pointer(place))) {
+        assert_eq!(
+            (place["n"].to_string(), place["in"].to_string()),
+            (number.to_owned(), format!("[{number}]"))
+        );
+    }
+    assert!(of_fcm.iter().all(|place| fcm.pointer(place).is_some()), "{fcm}");
+    // The test reads JSON by serde_json too, which takes the object for a number: only texts tell.
+    assert_eq!(fcm["data"]["d"], with_number(number));
+    let status = stage.get_as(&format!("/v1/notifications/{id}"), "application/json").await;
+    assert!(status.contains(&format!(r#""metadata":{MEMBER}"#)), "{status}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn numbers_and_names_reach_the_phone_as_they_were_written() {
+    let stage = Stage::start().await;
+    // From memory; and from the database, because a paused lane gives back its jobs.
+    for (way, lanes) in [("a", &[][..]), ("b", &[PRODUCTION, LaneKey::Fcm])] {
+        for lane in lanes {
+            stage.pause(*lane).await;
+        }
+        let mut sent = Vec::new();
+        for (count, number) in NUMBERS.into_iter().enumerate() {
+            let (apns, fcm) = (hex(&format!("{way}{count}")), format!("{way}{count}"));
+            let id = send_number(&stage, number, &apns, &fcm).await;
+            sent.push((id, number, apns, fcm));
+        }
+        for lane in lanes {
+            stage.resume(*lane).await;
+        }
+        for (id, number, apns, fcm) in sent {
+            assert_number_arrived(&stage, &id, number, &apns, &fcm).await;
+        }
+    }
     stage.stop().await;
 }
 

@@ -279,6 +279,11 @@ impl Stage {
         self.ask(&self.backend, Method::POST, path, Some(body)).await
     }
 
+    /// Posts a text as it is.
+    pub(crate) async fn post_text(&self, path: &str, body: String) -> Answer {
+        self.ask_with(&self.backend, Method::POST, path, Some(body)).await
+    }
+
     pub(crate) async fn put(&self, path: &str, body: Value) -> Answer {
         self.ask(&self.backend, Method::PUT, path, Some(body)).await
     }
@@ -345,9 +350,13 @@ impl Stage {
     }
 
     async fn ask(&self, secret: &str, method: Method, path: &str, body: Option<Value>) -> Answer {
+        self.ask_with(secret, method, path, body.map(|body| body.to_string())).await
+    }
+
+    async fn ask_with(&self, secret: &str, method: Method, path: &str, body: Option<String>) -> Answer {
         let mut request = self.http.request(method, self.url(path)).bearer_auth(secret);
         if let Some(body) = body {
-            request = request.json(&body);
+            request = request.header("content-type", "application/json").body(body);
         }
         let response = request.send().await.unwrap();
         let (status, headers): (_, HeaderMap) = (response.status(), response.headers().clone());
