@@ -11,6 +11,7 @@ mod apple;
 mod exchange;
 #[cfg(test)]
 mod fake;
+mod members;
 mod merge;
 pub mod proxy;
 mod retry_after;

@@ -2,12 +2,25 @@
 
 use chrono::{DateTime, Utc};
 use http::{HeaderMap, StatusCode};
+use serde::Deserialize;
 use serde_json::Value;
+use serde_json::value::RawValue;
 
 use super::request::TopicOrigin;
 use crate::domain::{Certainty, Floor, Misfit, Outcome, Reason};
+use crate::provider::members::{members, text};
 use crate::provider::retry_after::retry_after;
 use crate::provider::verdict::Verdict;
+
+/// What any answer but 200 says.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Answer<'a> {
+    #[serde(borrow)]
+    reason: Option<&'a RawValue>,
+    #[serde(borrow)]
+    timestamp: Option<&'a RawValue>,
+}
 
 /// Judges an answer to a request whose topic came from `topic`.
 ///
@@ -23,12 +36,12 @@ pub fn classify(
     if status == StatusCode::OK {
         return Verdict::accepted(None);
     }
-    let answer = serde_json::from_slice::<Value>(body).unwrap_or_default();
+    let answer: Answer<'_> = members(body).unwrap_or_default();
     let asked = retry_after(headers, now);
-    let reason = answer.get("reason").and_then(Value::as_str).filter(|reason| !reason.is_empty());
-    let Some(reason) = reason else {
+    let Some(reason) = text(answer.reason) else {
         return by_class(status, status.as_str(), &answer, asked, topic);
     };
+    let reason = reason.as_str();
     match reason {
         "BadCollapseId" | "BadExpirationDate" | "BadMessageId" | "BadPath" | "BadPriority"
         | "DuplicateHeaders" | "InvalidPushType" | "MethodNotAllowed" | "MissingDeviceToken"
@@ -94,7 +107,7 @@ fn credential(topic: TopicOrigin) -> Misfit {
 fn by_class(
     status: StatusCode,
     word: &str,
-    answer: &Value,
+    answer: &Answer<'_>,
     asked: Option<std::time::Duration>,
     topic: TopicOrigin,
 ) -> Verdict {
@@ -111,8 +124,8 @@ fn by_class(
 }
 
 /// `timestamp` is in milliseconds; without a readable one the start of the attempt counts (docs/providers.md 1.8).
-fn gone(reason: &str, answer: &Value, certainty: Certainty) -> Outcome {
-    let since = answer.get("timestamp").and_then(Value::as_i64).filter(|millis| *millis > 0);
+fn gone(reason: &str, answer: &Answer<'_>, certainty: Certainty) -> Outcome {
+    let since = answer.timestamp.and_then(|at| at.get().parse().ok()).filter(|millis| *millis > 0);
     let since = since.and_then(DateTime::from_timestamp_millis);
     Outcome::TokenDead { reason: Reason::of_provider(reason), since, certainty }
 }

@@ -7,9 +7,11 @@ use chrono::{DateTime, Utc};
 use http::{HeaderMap, StatusCode};
 use serde::Deserialize;
 use serde_json::Value;
+use serde_json::value::RawValue;
 
 use super::request::Traits;
 use crate::domain::{Certainty, Floor, LaneCause, Misfit, Outcome, Reason};
+use crate::provider::members::{members, text};
 use crate::provider::retry_after::{proto_duration, retry_after};
 use crate::provider::verdict::Verdict;
 
@@ -27,6 +29,23 @@ const BAD_TOKEN_TEXT: &str = "The registration token is not a valid FCM registra
 struct Accepted<'a> {
     #[serde(borrow)]
     name: Option<Cow<'a, str>>,
+}
+
+/// Any other answer.
+#[derive(Deserialize)]
+struct Body<'a> {
+    #[serde(borrow)]
+    error: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+struct ErrorBody<'a> {
+    #[serde(borrow)]
+    status: Option<&'a RawValue>,
+    #[serde(borrow)]
+    message: Option<&'a RawValue>,
+    #[serde(borrow)]
+    details: Option<&'a RawValue>,
 }
 
 /// What any other answer says, as far as it is Google's.
@@ -57,8 +76,7 @@ pub fn classify(
         let name = serde_json::from_slice::<Accepted<'_>>(body).ok().and_then(|accepted| accepted.name);
         return Verdict::accepted(name.map(|name| message_name(&name)));
     }
-    let json = serde_json::from_slice::<Value>(body).unwrap_or_default();
-    let mut answer = Answer::read(&json);
+    let mut answer = Answer::read(body);
     answer.asked = retry_after(headers, now).or(answer.asked);
     match answer.fcm.as_deref() {
         Some(word @ ("THIRD_PARTY_AUTH_ERROR" | "APNS_AUTH_ERROR")) => {
@@ -129,17 +147,16 @@ fn by_class(status: StatusCode, answer: &Answer, traits: Traits) -> Verdict {
 }
 
 impl Answer {
-    fn read(json: &Value) -> Self {
+    fn read(body: &[u8]) -> Self {
+        let error = members::<Body<'_>>(body).and_then(|body| members(body.error?.get().as_bytes()));
+        let Some(ErrorBody { status, message, details }) = error else { return Self::default() };
+        let mut answer =
+            Self { status: text(status), message: text(message).unwrap_or_default(), ..Self::default() };
+        let details = details.and_then(|details| serde_json::from_str::<Value>(details.get()).ok());
         let text = |value: &Value, name: &str| {
             value.get(name).and_then(Value::as_str).filter(|text| !text.is_empty()).map(str::to_owned)
         };
-        let Some(error) = json.get("error") else { return Self::default() };
-        let mut answer = Self {
-            status: text(error, "status"),
-            message: text(error, "message").unwrap_or_default(),
-            ..Self::default()
-        };
-        for detail in error.get("details").and_then(Value::as_array).into_iter().flatten() {
+        for detail in details.iter().filter_map(Value::as_array).flatten() {
             let kind = detail.get("@type").and_then(Value::as_str).unwrap_or_default();
             match kind.rsplit('/').next().unwrap_or_default() {
                 "google.firebase.fcm.v1.FcmError" => answer.fcm = text(detail, "errorCode"),
