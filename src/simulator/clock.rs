@@ -23,6 +23,12 @@ pub(super) fn now_seconds() -> i64 {
     now_ms() / 1000
 }
 
+/// A moment in milliseconds since 1970, as JSON has it.
+pub(super) fn rfc3339(ms: i64) -> String {
+    let moment = chrono::DateTime::from_timestamp_millis(ms).unwrap_or_default();
+    moment.to_rfc3339_opts(chrono::SecondsFormat::Secs, true)
+}
+
 /// An HTTP date that lies so many seconds ahead, for `Retry-After` in its second form.
 #[expect(clippy::disallowed_methods, reason = "a Retry-After date is a wall-clock time by definition")]
 pub(super) fn http_date_in(seconds: u64) -> String {

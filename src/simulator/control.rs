@@ -1,4 +1,5 @@
-//! The control port: plain HTTP on loopback for whoever scripts a running simulator and reads its ledger.
+//! The control port: plain HTTP on loopback for whoever scripts a running simulator and reads its ledger, and for senders
+//! that ask the metadata server.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,6 +12,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::entry::Filter;
+use super::metadata;
 use super::rule::Rule;
 use super::session::Shared;
 
@@ -36,6 +38,7 @@ struct Named {
 /// All routes.
 pub(super) fn router(shared: Arc<Shared>) -> Router {
     Router::new()
+        .route(metadata::PATH, get(metadata::token))
         .route("/healthz", get(async || "ok\n"))
         .route("/ledger", get(ledger).delete(clear_ledger))
         .route("/counts", get(counts))

@@ -17,7 +17,7 @@ pub enum Provider {
     Apns,
     /// Firebase Cloud Messaging, HTTP v1.
     Fcm,
-    /// Google's token endpoint.
+    /// Whatever of Google's gives access tokens.
     Oauth,
 }
 

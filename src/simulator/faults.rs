@@ -140,6 +140,11 @@ pub(super) fn scripted(status: StatusCode, code: Option<&str>, message: Option<&
     error(status.as_u16(), message.unwrap_or("scripted"), details)
 }
 
+/// An error of Google's that has no details.
+pub(super) fn plain(status: u16, message: &str) -> Reply {
+    error(status, message, Vec::new())
+}
+
 /// The google.rpc.Status body around these details; its reason is FcmError's code, else the canonical status.
 fn error(status: u16, message: &str, details: Vec<Value>) -> Reply {
     let canonical = canonical(status);

@@ -1,5 +1,5 @@
 //! FCM's HTTP v1 send call on one connection: path and project, access token, then the message (docs/providers.md 3).
-//! The token endpoint answers on the same port.
+//! Whatever gives access tokens answers on the same port.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -14,12 +14,12 @@ use super::clock;
 use super::entry::Provider;
 use super::faults::FcmFault;
 use super::fcm_message::{Message, Reader, Taken};
-use super::oauth;
+use super::oauth::{self, Use};
 use super::reply::Reply;
 use super::rule::H2Code;
 use super::session::{Accepting, Concerning, Plan, Received, Session, Shared};
 
-/// One connection to FCM or to the token endpoint.
+/// One connection to FCM or to what gives access tokens.
 pub(super) struct FcmSession {
     shared: Arc<Shared>,
     connection: u64,
@@ -74,9 +74,8 @@ impl FcmSession {
             _ => {
                 let (scheme, token) =
                     authorization.to_str().ok().and_then(|text| text.split_once(' ')).ok_or_else(refused)?;
-                let issued =
-                    scheme.eq_ignore_ascii_case("bearer").then(|| self.shared.access_tokens.ends_ms(token));
-                issued.flatten().ok_or_else(refused)?
+                let issued = || self.shared.access_tokens.ends_ms(token, Use::Send);
+                scheme.eq_ignore_ascii_case("bearer").then(issued).flatten().ok_or_else(refused)?
             }
         };
         if ends_ms <= now_ms {
@@ -90,7 +89,7 @@ impl FcmSession {
 impl Session for FcmSession {
     fn judge(&mut self, received: Received) -> Plan {
         let shared = self.shared.clone();
-        if received.parts.uri.path() == oauth::PATH {
+        if oauth::is_endpoint(received.parts.uri.path()) {
             let verdict = oauth::check(&shared, &received.parts, &received.body);
             return oauth::plan(&shared, self.connection, received, verdict);
         }

@@ -3,8 +3,9 @@
 
 use std::path::Path;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
+use super::federation;
 use super::{Error, Simulator};
 
 /// Writes the four files; `dir` must be absolute, since the configuration names the others by it.
@@ -43,6 +44,24 @@ pub(super) fn service_account(simulator: &Simulator, client_email: &str) -> Stri
         "token_uri": simulator.shared.token_uri,
         "universe_domain": "googleapis.com",
     });
+    format!("{account:#}\n")
+}
+
+/// The file of a workload identity.
+pub(super) fn external_account(simulator: &Simulator, source: &Value, impersonated: Option<&str>) -> String {
+    let host = simulator.fcm_endpoint();
+    let mut account = json!({
+        "type": "external_account",
+        "universe_domain": "googleapis.com",
+        "audience": federation::AUDIENCE,
+        "subject_token_type": federation::SUBJECT_TOKEN_TYPE,
+        "token_url": format!("{host}{}", federation::EXCHANGE_PATH),
+        "credential_source": source,
+    });
+    if let Some(impersonated) = impersonated {
+        let url = format!("{host}{}", federation::impersonation_path(impersonated));
+        account["service_account_impersonation_url"] = url.into();
+    }
     format!("{account:#}\n")
 }
 

@@ -1,4 +1,4 @@
-//! The token endpoint for clients that speak HTTP/1.1 only. FCM's send call is HTTP/2 here: whoever sends
+//! What gives access tokens, for clients that speak HTTP/1.1 only. FCM's send call is HTTP/2 here: whoever sends
 //! pushes over HTTP/1.1 has misconfigured ALPN and is told so.
 
 use std::sync::Arc;
@@ -23,7 +23,7 @@ const BODY_LIMIT: usize = 64 * 1024;
 /// The connection is to be dropped instead of answered.
 #[derive(Debug, thiserror::Error)]
 #[error("the script drops this connection")]
-struct Dropped;
+pub(super) struct Dropped;
 
 /// Serves a connection until either side ends it.
 pub(super) async fn serve<T>(io: T, shared: Arc<Shared>, connection: u64, stop: CancellationToken)
@@ -47,13 +47,18 @@ async fn answer(
     request: Request<Incoming>,
 ) -> Result<Response<Full<Bytes>>, Dropped> {
     let (parts, body) = request.into_parts();
-    if parts.uri.path() != oauth::PATH {
+    if !oauth::is_endpoint(parts.uri.path()) {
         return Ok(response(Reply::html(StatusCode::NOT_FOUND, "")));
     }
     let body = Limited::new(body, BODY_LIMIT).collect().await.map_err(|_| Dropped)?.to_bytes();
     let verdict = oauth::check(&shared, &parts, &body);
     let received = Received { parts, body, stream: 0, at_us: clock::now_us() };
-    let Plan { ticket, delay, effect } = oauth::plan(&shared, connection, received, verdict);
+    carry_out(oauth::plan(&shared, connection, received, verdict)).await
+}
+
+/// Does what was decided about a request over HTTP/1.1.
+pub(super) async fn carry_out(plan: Plan) -> Result<Response<Full<Bytes>>, Dropped> {
+    let Plan { ticket, delay, effect } = plan;
     tokio::time::sleep(delay).await;
     match effect {
         Effect::Reply { reply, accepted } | Effect::GoAway { reply, accepted, .. } => {

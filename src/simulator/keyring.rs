@@ -1,4 +1,4 @@
-//! The keys and service accounts that are good right now. Their owners make new ones and revoke old ones at Apple and
+//! The keys, service accounts and subject tokens that are good right now. Their owners make new ones and revoke old ones at Apple and
 //! Google while senders run.
 
 use std::collections::{HashMap, HashSet};
@@ -17,6 +17,8 @@ pub(super) struct Keyring {
     provider_keys: RwLock<HashMap<String, DecodingKey>>,
     /// Service accounts by their addresses. All sign with the one RSA key.
     accounts: RwLock<HashSet<String>>,
+    /// Tokens of another issuer, which workload identities show.
+    subject_tokens: RwLock<HashSet<String>>,
     round: AtomicU64,
 }
 
@@ -26,6 +28,7 @@ impl Keyring {
         Self {
             provider_keys: RwLock::new(HashMap::from([(settings.apns.key_id.clone(), first)])),
             accounts: RwLock::new(HashSet::from([settings.fcm.client_email.clone()])),
+            subject_tokens: RwLock::default(),
             round: AtomicU64::new(0),
         }
     }
@@ -64,5 +67,22 @@ impl Keyring {
 
     pub(super) fn revoke_account(&self, address: &str) {
         self.accounts.write().expect("no holder panics").remove(address);
+    }
+
+    /// Makes a subject token. It looks like a JWT; here it is known by itself.
+    pub(super) fn issue_subject_token(&self) -> String {
+        let token =
+            format!("eyJhbGciOiJSUzI1NiJ9.{:032x}.{:032x}", rand::random::<u128>(), rand::random::<u128>());
+        self.subject_tokens.write().expect("no holder panics").insert(token.clone());
+        token
+    }
+
+    /// Is this a subject token of ours?
+    pub(super) fn has_subject_token(&self, token: &str) -> bool {
+        self.subject_tokens.read().expect("no holder panics").contains(token)
+    }
+
+    pub(super) fn revoke_subject_token(&self, token: &str) {
+        self.subject_tokens.write().expect("no holder panics").remove(token);
     }
 }

@@ -9,8 +9,9 @@
 //! | `listener`, `connection`, `account`, `stream`, `wire`, `http1` | ports, connections, streams, frames |
 //! | `session` | what a provider decides about a request, with the script applied |
 //! | `apns`, `apns_headers`, `apns_payload` | APNs' checks |
-//! | `fcm`, `fcm_message`, `fcm_schema`, `quota`, `faults`, `oauth` | FCM's checks, its quota and error bodies, the token endpoint |
-//! | `keyring` | the keys and service accounts that are good right now |
+//! | `fcm`, `fcm_message`, `fcm_schema`, `quota`, `faults` | FCM's checks, its quota and error bodies |
+//! | `oauth`, `federation`, `metadata` | access tokens: for an assertion, for a subject token, for the machine itself |
+//! | `keyring` | the keys, service accounts and subject tokens that are good right now |
 //! | `rule`, `rules` | scripts |
 //! | `entry`, `ledger` | the record of all requests |
 //! | `control`, `files`, `simulate` | the control port; what a sender needs on disk; the whole as a command |
@@ -27,12 +28,14 @@ mod faults;
 mod fcm;
 mod fcm_message;
 mod fcm_schema;
+mod federation;
 mod files;
 mod http1;
 mod jwt;
 mod keyring;
 mod ledger;
 mod listener;
+mod metadata;
 mod oauth;
 mod quota;
 mod reply;
@@ -210,6 +213,11 @@ impl Simulator {
         self.addresses.control.map(|address| format!("http://{address}"))
     }
 
+    /// `http://127.0.0.1:PORT` of the metadata server. It knows the first service account, as long as that is good.
+    pub fn metadata_endpoint(&self) -> Option<String> {
+        self.control_url()
+    }
+
     /// The certificate to trust.
     pub fn ca_pem(&self) -> &str {
         &self.shared.keys.ca_pem
@@ -295,6 +303,22 @@ impl Simulator {
     /// Gives a service account no more access tokens; those that it has stay good.
     pub fn revoke_service_account(&self, client_email: &str) {
         self.shared.keyring.revoke_account(client_email);
+    }
+
+    /// Makes a token of another issuer, good from now on, for a workload identity to exchange.
+    pub fn issue_subject_token(&self) -> String {
+        self.shared.keyring.issue_subject_token()
+    }
+
+    /// Exchanges a subject token no more.
+    pub fn revoke_subject_token(&self, token: &str) {
+        self.shared.keyring.revoke_subject_token(token);
+    }
+
+    /// The file of a workload identity whose subject token comes from `source`, a `credential_source`; it sends as the
+    /// service account `impersonated`, or by itself.
+    pub fn external_account(&self, source: &serde_json::Value, impersonated: Option<&str>) -> String {
+        files::external_account(self, source, impersonated)
     }
 
     /// Makes all access tokens issued so far invalid.

@@ -1,5 +1,5 @@
-//! Google's token endpoint: the JWT-bearer grant of RFC 7523 as docs/providers.md 3.2 describes it, and the access
-//! tokens that it has issued. Answers over HTTP/2 and, for clients that insist, HTTP/1.1.
+//! Google's token endpoint: the JWT-bearer grant of RFC 7523 as docs/providers.md 3.2 describes it, and all access tokens
+//! that were issued. Answers over HTTP/2 and, for clients that insist, HTTP/1.1.
 
 use std::collections::HashMap;
 use std::sync::Mutex;
@@ -15,6 +15,7 @@ use serde_json::json;
 
 use super::clock;
 use super::entry::Provider;
+use super::federation;
 use super::jwt;
 use super::reply::Reply;
 use super::session::{Accepting, Concerning, Plan, Received, Shared};
@@ -22,24 +23,35 @@ use super::session::{Accepting, Concerning, Plan, Received, Shared};
 /// Path of the token endpoint on the FCM port.
 pub(super) const PATH: &str = "/token";
 const GRANT: &str = "urn:ietf:params:oauth:grant-type:jwt-bearer";
-const SCOPES: [&str; 2] =
+/// FCM's own, and Google's for everything.
+pub(super) const SCOPES: [&str; 2] =
     ["https://www.googleapis.com/auth/firebase.messaging", "https://www.googleapis.com/auth/cloud-platform"];
 /// How far the sender's clock may be ahead, in seconds.
 const LEEWAY: i64 = 60;
 /// The longest life of an assertion, in seconds.
 const MAX_ASSERTION: i64 = 3600;
 
+/// What an access token is good for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Use {
+    /// Sending.
+    Send,
+    /// Asking for a service account's token.
+    Impersonate,
+}
+
 /// Access tokens issued, with their ends.
 #[derive(Debug, Default)]
 pub(super) struct AccessTokens {
-    issued: Mutex<HashMap<String, i64>>,
+    issued: Mutex<HashMap<String, (i64, Use)>>,
     round: AtomicU64,
 }
 
 impl AccessTokens {
-    /// When this token ends, in milliseconds since 1970; nothing if it was not issued here or was revoked.
-    pub(super) fn ends_ms(&self, token: &str) -> Option<i64> {
-        self.issued.lock().expect("no holder panics").get(token).copied()
+    /// When this token ends, in milliseconds since 1970; nothing if it was not issued here for this, or was revoked.
+    pub(super) fn ends_ms(&self, token: &str, usage: Use) -> Option<i64> {
+        let issued = self.issued.lock().expect("no holder panics");
+        issued.get(token).filter(|(_, known)| *known == usage).map(|(ends_ms, _)| *ends_ms)
     }
 
     /// Counts revocations, so that nobody trusts what they remember from before one.
@@ -53,10 +65,10 @@ impl AccessTokens {
         self.round.fetch_add(1, Ordering::Release);
     }
 
-    fn issue(&self, life: Duration) -> String {
+    pub(super) fn issue(&self, life: Duration, usage: Use) -> String {
         let token = format!("ya29.sim-{:032x}", rand::random::<u128>());
         let ends_ms = clock::now_ms() + i64::try_from(life.as_millis()).unwrap_or(i64::MAX / 2);
-        self.issued.lock().expect("no holder panics").insert(token.clone(), ends_ms);
+        self.issued.lock().expect("no holder panics").insert(token.clone(), (ends_ms, usage));
         token
     }
 }
@@ -70,32 +82,60 @@ struct Claims {
     exp: i64,
 }
 
-/// Judges a request to the endpoint; the acceptance carries a fresh access token.
-pub(super) fn check(shared: &Shared, parts: &Parts, body: &[u8]) -> Result<Accepting, Reply> {
-    if parts.method != Method::POST {
-        return Err(Reply::html(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed"));
-    }
-    let form = parts.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    if !form.starts_with("application/x-www-form-urlencoded") {
-        return Err(refusal("invalid_request", "The request must be form-encoded."));
-    }
-    let (mut grant, mut assertion) = (None, None);
-    for pair in std::str::from_utf8(body).unwrap_or_default().split('&') {
-        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-        match name {
-            "grant_type" => grant = unescaped(value),
-            "assertion" => assertion = unescaped(value),
-            _ => return Err(refusal("invalid_request", "Unknown parameter.")),
+/// The parameters of a form-encoded request.
+pub(super) struct Form(HashMap<String, String>);
+
+impl Form {
+    /// Reads a request that may have these parameters.
+    pub(super) fn read(parts: &Parts, body: &[u8], names: &[&str]) -> Result<Self, Reply> {
+        if parts.method != Method::POST {
+            return Err(Reply::html(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed"));
         }
+        let form = parts.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        if !form.starts_with("application/x-www-form-urlencoded") {
+            return Err(refusal("invalid_request", "The request must be form-encoded."));
+        }
+        let mut given = HashMap::new();
+        for pair in std::str::from_utf8(body).unwrap_or_default().split('&') {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            if !names.contains(&name) {
+                return Err(refusal("invalid_request", "Unknown parameter."));
+            }
+            given.extend(unescaped(value).map(|value| (name.to_owned(), value)));
+        }
+        Ok(Self(given))
     }
-    if grant.as_deref() != Some(GRANT) {
+
+    /// A parameter.
+    pub(super) fn get(&self, name: &str) -> Option<&str> {
+        self.0.get(name).map(String::as_str)
+    }
+}
+
+/// Does a path give access tokens?
+pub(super) fn is_endpoint(path: &str) -> bool {
+    [PATH, federation::EXCHANGE_PATH].contains(&path) || federation::impersonated(path).is_some()
+}
+
+/// Judges a request to an endpoint; the acceptance carries a fresh access token.
+pub(super) fn check(shared: &Shared, parts: &Parts, body: &[u8]) -> Result<Accepting, Reply> {
+    match (parts.uri.path(), federation::impersonated(parts.uri.path())) {
+        (_, Some(account)) => federation::impersonate(shared, account, parts, body),
+        (federation::EXCHANGE_PATH, _) => federation::exchange(shared, parts, body),
+        _ => grant(shared, parts, body),
+    }
+}
+
+fn grant(shared: &Shared, parts: &Parts, body: &[u8]) -> Result<Accepting, Reply> {
+    let form = Form::read(parts, body, &["grant_type", "assertion"])?;
+    if form.get("grant_type") != Some(GRANT) {
         return Err(refusal("unsupported_grant_type", "Invalid grant_type."));
     }
-    let assertion = assertion.ok_or_else(|| refusal("invalid_request", "Missing assertion."))?;
-    check_assertion(shared, &assertion)?;
+    let assertion = form.get("assertion").ok_or_else(|| refusal("invalid_request", "Missing assertion."))?;
+    check_assertion(shared, assertion)?;
     let life = shared.settings.fcm.token_life;
     let body = json!({
-        "access_token": shared.access_tokens.issue(life),
+        "access_token": shared.access_tokens.issue(life, Use::Send),
         "expires_in": life.as_secs(),
         "token_type": "Bearer",
     });
@@ -145,7 +185,8 @@ pub(super) fn plan(
     shared.plan(&concerning, received, verdict)
 }
 
-fn refusal(error: &'static str, description: &str) -> Reply {
+/// An OAuth error (RFC 6749 5.2).
+pub(super) fn refusal(error: &'static str, description: &str) -> Reply {
     Reply::json(StatusCode::BAD_REQUEST, error, &json!({ "error": error, "error_description": description }))
 }
 

@@ -5,6 +5,7 @@ mod beginnings;
 mod client;
 mod connections;
 mod fcm;
+mod federation;
 mod keyring;
 mod ledger;
 mod scripts;
