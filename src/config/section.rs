@@ -12,6 +12,7 @@ use super::secret::{CaFile, Secret};
 use super::sources::Marker;
 use super::tree::{Node, Table, Value};
 use crate::domain::{most_alike, parse_duration};
+use crate::provider::Fingerprint;
 
 /// What all sections of one reading share.
 pub(super) struct Reading<'a> {
@@ -214,6 +215,14 @@ impl<'a> Section<'a> {
             }
             (_, None) => None,
         }
+    }
+
+    /// Names the content of a file that is read again whenever it is needed. None: it can't be read now, which is no
+    /// fault of the configuration.
+    pub(super) fn content(&self, path: &Path) -> Option<Fingerprint> {
+        let read = Secret::read(path);
+        self.reading.marker.mark(&read);
+        read.ok().map(|text| Fingerprint::of(&[text.expose().as_bytes()]))
     }
 
     /// Says that something must be there.

@@ -11,10 +11,10 @@ const P8: &str = "-----BEGIN PRIVATE KEY-----\nc2VjcmV0\n-----END PRIVATE KEY---
 const ACCOUNT: &str = r#"{"type":"service_account","project_id":"shop-1","client_email":"a@b","private_key":"-----BEGIN PRIVATE KEY-----x","token_uri":"https://oauth2.example/token"}"#;
 
 /// A folder with a configuration and what the example names.
-struct Folder(tempfile::TempDir);
+pub(super) struct Folder(tempfile::TempDir);
 
 impl Folder {
-    fn new(toml: &str) -> Self {
+    pub(super) fn new(toml: &str) -> Self {
         let folder = Self(tempfile::tempdir().unwrap());
         folder.write("pushpost.toml", toml);
         folder.write("AuthKey_ABC123DEFG.p8", P8);
@@ -24,11 +24,15 @@ impl Folder {
         folder
     }
 
-    fn write(&self, name: &str, text: &str) {
+    pub(super) fn write(&self, name: &str, text: &str) {
         std::fs::write(self.0.path().join(name), text).unwrap();
     }
 
-    fn load(&self, env: &[(&str, &str)]) -> Result<Config, Error> {
+    pub(super) fn path(&self, name: &str) -> String {
+        self.0.path().join(name).to_string_lossy().into_owned()
+    }
+
+    pub(super) fn load(&self, env: &[(&str, &str)]) -> Result<Config, Error> {
         Config::load(Some(&self.0.path().join("pushpost.toml")), pairs(env))
     }
 }
@@ -78,6 +82,9 @@ fn the_example_names_every_key_once_and_no_other() {
     assert!(fcm.endpoint.is_some() && fcm.ca_file.is_some() && fcm.channel.is_some());
     assert_eq!(fcm.messages_per_minute, 600_000);
     assert_eq!(fcm.project_id, "shop-1");
+    let cloud = config.apps["cloud"].fcm.as_ref().unwrap();
+    let metadata = GoogleCredential::MetadataServer(Some("http://127.0.0.1:9445".to_owned()));
+    assert_eq!((&cloud.credential, cloud.project_id.as_str()), (&metadata, "shop-1"));
     let tokens = shop.user_tokens.as_ref().unwrap();
     assert_eq!((tokens.audience.as_str(), tokens.max_age), ("pushpost:shop", Duration::from_secs(86_400)));
     assert_eq!(tokens.keys[0].kid.as_deref(), Some("2026-11"));

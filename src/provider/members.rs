@@ -1,5 +1,5 @@
-//! Providers' answers, read member by member: what one member holds says nothing about another, and a number that nobody
-//! asks for is not built.
+//! Providers' answers, read member by member: what one member holds says nothing about another, and a number that is
+//! not needed is not built.
 
 use serde::Deserialize;
 use serde_json::value::RawValue;

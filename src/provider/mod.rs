@@ -40,7 +40,7 @@ pub struct Fingerprint(pub [u8; 32]);
 
 impl Fingerprint {
     /// Over parts of any length, each told apart from its neighbours.
-    fn of(parts: &[&[u8]]) -> Self {
+    pub fn of(parts: &[&[u8]]) -> Self {
         let mut digest = Sha256::new();
         for part in parts {
             digest.update((part.len() as u64).to_be_bytes());
@@ -194,6 +194,16 @@ impl Sender {
             Self::Apns(client) => client.fingerprint(),
             Self::Fcm(client) => client.fingerprint(),
         }
+    }
+
+    /// Does `other` send just as this one does? A subject token may be this node's own, so it is no part of the
+    /// fingerprint, by which nodes agree about a lane.
+    pub fn is_same(&self, other: &Self) -> bool {
+        let subject_token = |sender: &Self| match sender {
+            Self::Apns(_) => None,
+            Self::Fcm(client) => client.subject_token(),
+        };
+        self.fingerprint() == other.fingerprint() && subject_token(self) == subject_token(other)
     }
 
     /// Do both reach the same place? Then what one answers, the other would.

@@ -24,9 +24,9 @@ pub enum SetupError {
     /// An APNs topic that can't be a header.
     #[error("topic: not a bundle id")]
     Topic,
-    /// A Google service account that can't be used.
+    /// A credential for Google that can't be used.
     #[error(transparent)]
-    ServiceAccount(#[from] super::fcm::AccountError),
+    GoogleCredential(#[from] super::fcm::CredentialError),
 }
 
 /// Bound on name, TCP, TLS and HTTP/2 preface of a connect.

@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use anyhow::Context;
 
-use crate::config::{ApnsSettings, AppSettings, Config, FcmSettings, NetworkSettings, Secret};
+use crate::config::{
+    ApnsSettings, AppSettings, Config, FcmSettings, GoogleCredential, NetworkSettings, Secret,
+};
 use crate::dispatch::{LaneSetup, Quota, Senders};
 use crate::domain::{App, AppLane, Apps, Environment, LaneKey, Platform};
 use crate::provider::proxy::Proxy;
@@ -144,19 +146,19 @@ fn apns_sender(
         connections: APNS_CONNECTIONS,
         max_streams: APNS_STREAMS,
     })
-    .map_err(|error| named(error, &settings.key))?;
+    .map_err(|error| named(error, settings.key.source()))?;
     Ok(Sender::Apns(client))
 }
 
 /// A fault of a credential says which key of the configuration gave it, and where.
-fn named(error: SetupError, secret: &Secret) -> anyhow::Error {
+fn named(error: SetupError, source: &str) -> anyhow::Error {
     let of_secret = match &error {
         SetupError::ApnsKey(error) => matches!(error, apns::KeyError::Key(_)),
-        SetupError::ServiceAccount(_) => true,
+        SetupError::GoogleCredential(_) => true,
         _ => false,
     };
     let error = anyhow::Error::new(error);
-    if of_secret { error.context(format!("{} can't be used", secret.source())) } else { error }
+    if of_secret { error.context(format!("{source} can't be used")) } else { error }
 }
 
 /// As many connections as what may be in flight needs.
@@ -165,8 +167,9 @@ async fn fcm_sender(
     max_in_flight: u32,
     proxy: Option<Arc<Proxy>>,
 ) -> anyhow::Result<Sender> {
+    let (credential, source) = google_credential(settings);
     let client = fcm::Client::new(fcm::Settings {
-        service_account: settings.service_account.expose().as_bytes().to_vec(),
+        credential,
         channel: settings.channel.clone(),
         endpoint: settings.endpoint.as_ref().map(ToString::to_string),
         ca_file: settings.ca_file.as_ref().map(|ca| ca.path.clone()),
@@ -175,8 +178,28 @@ async fn fcm_sender(
         max_streams: FCM_STREAMS,
     })
     .await
-    .map_err(|error| named(error, &settings.service_account))?;
+    .map_err(|error| named(error, source))?;
     Ok(Sender::Fcm(client))
+}
+
+/// The credential, and which key of the configuration gave it.
+fn google_credential(settings: &FcmSettings) -> (fcm::CredentialSettings, &str) {
+    let project_id = settings.project_id.clone();
+    let text = |secret: &Secret| secret.expose().to_owned();
+    match &settings.credential {
+        GoogleCredential::ServiceAccount(account) => {
+            (fcm::CredentialSettings::ServiceAccount(text(account)), account.source())
+        }
+        GoogleCredential::ExternalAccount { account, subject_token } => {
+            let (account, source) = (text(account), account.source());
+            let subject_token = *subject_token;
+            (fcm::CredentialSettings::ExternalAccount { account, project_id, subject_token }, source)
+        }
+        GoogleCredential::MetadataServer(endpoint) => {
+            let endpoint = endpoint.clone();
+            (fcm::CredentialSettings::MetadataServer { endpoint, project_id }, "credentials")
+        }
+    }
 }
 
 /// The configured way to other machines.

@@ -93,11 +93,11 @@ impl Senders {
     pub fn offer(&self, sender: Sender) {
         let fingerprint = sender.fingerprint();
         let mut inner = self.lock();
-        if inner.candidate.as_ref().is_some_and(|known| known.numbered.fingerprint() == fingerprint) {
+        if inner.candidate.as_ref().is_some_and(|known| known.numbered.sender.is_same(&sender)) {
             return;
         }
         let withdrawn = inner.candidate.take().map(|old| inner.retired.push(old.numbered));
-        if inner.present.fingerprint() == fingerprint {
+        if inner.present.sender.is_same(&sender) {
             if withdrawn.is_some() {
                 tracing::info!(lane = self.name, "lane {} keeps its present credential after all", self.name);
             }

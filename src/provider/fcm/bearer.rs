@@ -26,11 +26,11 @@ const MARGIN: Duration = Duration::from_secs(60);
 /// Why there is no token.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub(super) enum TokenError {
-    /// The token endpoint refuses the credential.
-    #[error("the token endpoint refused the service account: {0}")]
+    /// The credential is refused, or there is none to show.
+    #[error("the credential can't be used: {0}")]
     Rejected(Reason),
-    /// The token endpoint is out of reach or out of order.
-    #[error("no answer of use from the token endpoint: {0}")]
+    /// Whatever gives tokens is out of reach or out of order.
+    #[error("no answer of use: {0}")]
     Unavailable(Reason),
 }
 

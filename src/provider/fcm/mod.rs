@@ -8,7 +8,7 @@ mod response;
 mod schema;
 
 pub use client::{Client, Settings};
-pub use credential::AccountError;
+pub use credential::{CredentialError, CredentialSettings, ExternalAccount, ExternalAccountError};
 pub use request::{
     Prepared, Traits, check_overrides, check_size, prepare, shows_something, supplies_content,
 };

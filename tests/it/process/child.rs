@@ -168,7 +168,12 @@ impl TestProcess {
     }
 
     pub(crate) fn read(&self, name: &str) -> String {
-        fs::read_to_string(self.folder.path().join(name)).unwrap()
+        fs::read_to_string(self.path(name)).unwrap()
+    }
+
+    /// Of a file beside the configuration.
+    pub(crate) fn path(&self, name: &str) -> String {
+        self.folder.path().join(name).to_str().unwrap().to_owned()
     }
 
     /// All that was logged so far.

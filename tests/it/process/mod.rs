@@ -3,6 +3,7 @@
 
 mod child;
 mod descriptors;
+mod google;
 mod log;
 mod proxies;
 mod secrets;

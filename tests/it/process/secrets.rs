@@ -2,7 +2,7 @@
 //! process's stderr, at the most talkative level, while it sends, fails, panics and meets odd answers.
 
 use http::Method;
-use pushpost::simulator::{Action, Answer as Odd, Provider, Rule};
+use pushpost::simulator::{Action, Answer as Odd, Entry, Ledger, Provider, Rule};
 use reqwest::RequestBuilder;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
@@ -211,6 +211,29 @@ async fn fail_inside(process: &mut TestProcess, secrets: &Secrets) {
     process.until_logged("panic at src/").await;
 }
 
+/// A workload identity takes the service account's place; its subject token is refused, and then is good.
+async fn use_workload_identity(process: &TestProcess) {
+    let (simulator, ledger) = (&process.simulator, process.simulator.ledger());
+    let source = json!({"file": process.path("subject-token")});
+    let account = simulator.external_account(&source, Some(&simulator.settings().fcm.client_email));
+    process.write("external.json", &account);
+    let toml = process.read("pushpost.toml");
+    let toml = toml.lines().map(|line| match line.starts_with("service_account_file = ") {
+        true => "service_account_file = \"external.json\"\nproject_id = \"shop-1\"\n".to_owned(),
+        false => format!("{line}\n"),
+    });
+    process.write("pushpost.toml", &toml.collect::<String>());
+    let refused = |ledger: &Ledger| ledger.count(Provider::Oauth, 400, "invalid_grant") > 0;
+    let is_impersonation = |entry: &Entry| entry.path.ends_with(":generateAccessToken");
+    let taken = |ledger: &Ledger| ledger.entries().iter().any(is_impersonation);
+    process.write("subject-token", "eyJhbGciOiJSUzI1NiJ9.unknown.x");
+    signal("-HUP", process.pid()).await;
+    assert!(ledger.wait_until(PATIENCE, refused).await, "the subject token is shown");
+    process.write("subject-token", &simulator.issue_subject_token());
+    signal("-HUP", process.pid()).await;
+    assert!(ledger.wait_until(PATIENCE, taken).await, "the subject token is exchanged");
+}
+
 /// Sources that break while the process runs.
 async fn break_sources(process: &mut TestProcess) {
     let key = "AuthKey_SIMULATOR0.p8";
@@ -247,6 +270,7 @@ async fn no_token_no_key_and_no_text_comes_back_or_is_logged() {
     }
     process.simulator.clear_rules();
     fail_inside(&mut process, &secrets).await;
+    use_workload_identity(&process).await;
     break_sources(&mut process).await;
     assert!(process.stop().await.success());
 

@@ -130,7 +130,12 @@ impl Stage {
     }
 
     pub(crate) fn read(&self, name: &str) -> String {
-        std::fs::read_to_string(self.folder.path().join(name)).unwrap()
+        std::fs::read_to_string(self.path(name)).unwrap()
+    }
+
+    /// Of a file beside the configuration.
+    pub(crate) fn path(&self, name: &str) -> String {
+        self.folder.path().join(name).to_str().unwrap().to_owned()
     }
 
     /// Replaces what stands once in the configuration.

@@ -1,4 +1,4 @@
-//! Sending to FCM: one service account, one project, one pool of connections.
+//! Sending to FCM: one credential, one project, one pool of connections.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use http::{HeaderValue, Method, Request, Uri, Version};
 use tokio::time::Instant;
 
 use super::bearer::{Bearer, Bearers, TokenError};
-use super::credential::{Account, AccountError};
+use super::credential::{Credential, CredentialError, CredentialSettings};
 use super::request::{self, Prepared};
 use super::response::classify;
 use crate::domain::{Content, LaneCause, Misfit, NotificationId, Outcome};
@@ -29,13 +29,13 @@ const IDLE_CLOSE: Duration = Duration::from_secs(150);
 
 /// What a lane's configuration says, files read and paths resolved.
 pub struct Settings {
-    /// The service account file's bytes.
-    pub service_account: Vec<u8>,
+    /// How it comes by access tokens.
+    pub credential: CredentialSettings,
     /// Android channel where a notification names none.
     pub channel: Option<String>,
     /// `https://host:port` instead of Google's host.
     pub endpoint: Option<String>,
-    /// PEM of a CA that is trusted too, for the token endpoint as well.
+    /// PEM of a CA that is trusted too, for the token endpoint as well, which may then be on any host.
     pub ca_file: Option<PathBuf>,
     /// The proxy that leads to other machines, for the token endpoint as well.
     pub proxy: Option<Arc<Proxy>>,
@@ -53,16 +53,17 @@ pub struct Client {
     project_id: String,
     channel: Option<String>,
     fingerprint: Fingerprint,
+    subject_token: Option<Fingerprint>,
 }
 
 impl Client {
     /// Checks the settings; connects nothing yet.
     ///
     /// # Errors
-    /// [`SetupError`] for a service account, endpoint or CA file that can't be used.
+    /// [`SetupError`] for a credential, endpoint or CA file that can't be used.
     pub async fn new(settings: Settings) -> Result<Self, SetupError> {
-        let account = Account::parse(&settings.service_account)?;
-        let project_id = account.project_id.clone();
+        let credential = Credential::new(settings.credential, settings.ca_file.is_some())?;
+        let (project_id, subject_token) = (credential.project_id.clone(), credential.subject_token);
         let (origin, authority) = setup::origin(
             settings.endpoint.as_deref(),
             "fcm.googleapis.com",
@@ -70,19 +71,19 @@ impl Client {
             settings.proxy.as_deref(),
         )?;
         let fingerprint = Fingerprint::of(&[
-            &account.fingerprint.0,
+            &credential.fingerprint.0,
             // With a mark before it, so that none differs from an empty one.
             settings.channel.as_ref().map(|channel| format!("={channel}")).unwrap_or_default().as_bytes(),
             authority.as_str().as_bytes(),
             &setup::ca_bytes(settings.ca_file.as_deref()),
         ]);
-        let fetch = account.fetch(&origin.tls, settings.proxy.clone()).await?;
+        let fetch = credential.fetch(&origin.tls, settings.proxy.clone()).await?;
         let uri = Uri::builder()
             .scheme("https")
             .authority(authority)
             .path_and_query(format!("/v1/projects/{project_id}/messages:send"))
             .build()
-            .map_err(|_| AccountError::Field("project_id"))?;
+            .map_err(|_| CredentialError::Project)?;
         let pool = Pool::new(
             origin,
             transport::Settings {
@@ -100,7 +101,7 @@ impl Client {
             },
         );
         let bearers = Bearers::new(fetch);
-        Ok(Self { pool, bearers, uri, project_id, channel: settings.channel, fingerprint })
+        Ok(Self { pool, bearers, uri, project_id, channel: settings.channel, fingerprint, subject_token })
     }
 
     /// Renders what all attempts at `content` share.
@@ -139,9 +140,14 @@ impl Client {
         self.pool.reserve(deadline).await.map(drop).map_err(|error| unanswered(&error))
     }
 
-    /// Names the service account in use, and where it is used.
+    /// Names the credential in use, and where it is used.
     pub fn fingerprint(&self) -> Fingerprint {
         self.fingerprint
+    }
+
+    /// Names the subject token that this node had when the client was made. It may be this node's own.
+    pub(in crate::provider) fn subject_token(&self) -> Option<Fingerprint> {
+        self.subject_token
     }
 
     /// Whose quota is used: two apps may share a project (docs/queue.md 13).

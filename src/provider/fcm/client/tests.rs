@@ -22,7 +22,7 @@ async fn client_with(token_uri: String, endpoint: String) -> Client {
         "client_email": "push@shop-1.iam.gserviceaccount.com", "token_uri": token_uri
     });
     let settings = Settings {
-        service_account: account.to_string().into_bytes(),
+        credential: CredentialSettings::ServiceAccount(account.to_string()),
         channel: Some("default".to_owned()),
         endpoint: Some(endpoint),
         ca_file: Some(fake::ca_file().to_owned()),

@@ -6,6 +6,7 @@ mod pem;
 mod refusals;
 mod renewal;
 mod third_party;
+mod workload;
 
 use std::collections::BTreeSet;
 

@@ -1,0 +1,254 @@
+//! What `[apps.<name>.fcm]` says of Google's access tokens: by a service account's key, by a workload identity, or by the
+//! metadata server, and for which project.
+
+use http::Uri;
+use serde::Deserialize;
+use serde_json::error::Category;
+
+use super::secret::Secret;
+use super::section::Section;
+use crate::provider::Fingerprint;
+use crate::provider::fcm::ExternalAccount;
+
+/// How a lane comes by access tokens.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum GoogleCredential {
+    /// Google's JSON of a service account, with its private key.
+    ServiceAccount(Secret),
+    /// Google's JSON of the type `external_account`, which holds no key.
+    ExternalAccount {
+        /// The JSON.
+        account: Secret,
+        /// Names the content of the file that the subject token is in. None: it is in no file, or can't be read now.
+        subject_token: Option<Fingerprint>,
+    },
+    /// The metadata server: Google's own, or the one at `http://host:port`.
+    MetadataServer(Option<String>),
+}
+
+/// What must be in a service account; the provider reads it whole.
+#[derive(Deserialize)]
+struct ServiceAccount {
+    project_id: String,
+    client_email: String,
+    private_key: String,
+    token_uri: String,
+}
+
+#[derive(Deserialize)]
+struct Typed {
+    #[serde(rename = "type")]
+    kind: String,
+}
+
+/// Reads the credential and the project that it is for.
+pub(super) fn read(section: &mut Section<'_>) -> Option<(GoogleCredential, String)> {
+    let secret = section.secret("service_account", "service_account_file");
+    let by_default = section.parsed("credentials", default);
+    let project_id = section.parsed("project_id", project_id);
+    let endpoint = section.parsed("metadata_endpoint", metadata_endpoint);
+    if !section.has("credentials") {
+        if section.has("metadata_endpoint") {
+            section.fault("metadata_endpoint", "takes effect only with credentials = \"default\"");
+        }
+        let secret = section.required("service_account", secret)?;
+        let secret_key = if secret.file().is_some() { "service_account_file" } else { "service_account" };
+        return match is_external_account(&secret) {
+            true => external_account(section, secret_key, secret).zip(required(section, project_id)),
+            false => service_account(section, secret_key, secret, project_id),
+        };
+    }
+    if section.has("service_account") || section.has("service_account_file") {
+        section.fault("credentials", "give either this or a service_account, not both");
+        return None;
+    }
+    let project_id = required(section, project_id);
+    by_default.map(|()| GoogleCredential::MetadataServer(endpoint)).zip(project_id)
+}
+
+fn required(section: &Section<'_>, project_id: Option<String>) -> Option<String> {
+    section.required("project_id", project_id)
+}
+
+fn service_account(
+    section: &Section<'_>,
+    key: &str,
+    secret: Secret,
+    project_id: Option<String>,
+) -> Option<(GoogleCredential, String)> {
+    let named = match project_of(&secret) {
+        Ok(named) => named,
+        Err(message) => {
+            section.fault(key, message);
+            return None;
+        }
+    };
+    if project_id.is_some_and(|given| given != named) {
+        section.fault("project_id", "names another project than the service account: leave it out");
+    }
+    Some((GoogleCredential::ServiceAccount(secret), named))
+}
+
+fn external_account(section: &Section<'_>, key: &str, account: Secret) -> Option<GoogleCredential> {
+    match ExternalAccount::parse(account.expose(), section.has("ca_file")) {
+        Ok(parsed) => {
+            let subject_token = parsed.subject_token_file().and_then(|file| section.content(file));
+            Some(GoogleCredential::ExternalAccount { account, subject_token })
+        }
+        Err(error) => {
+            section.fault(key, format!("can't be used: {error}"));
+            None
+        }
+    }
+}
+
+fn is_external_account(secret: &Secret) -> bool {
+    serde_json::from_str::<Typed>(secret.expose()).is_ok_and(|typed| typed.kind == "external_account")
+}
+
+fn project_of(secret: &Secret) -> Result<String, String> {
+    // The parser's own message could quote the file.
+    let account: ServiceAccount = serde_json::from_str(secret.expose()).map_err(|error| {
+        let (line, column) = (error.line(), error.column());
+        let why = match error.classify() {
+            Category::Syntax => "not JSON: ",
+            Category::Eof => "cut off: ",
+            Category::Data | Category::Io => "a member is missing or of another type: ",
+        };
+        format!(
+            "is no service account: JSON with project_id, client_email, private_key and token_uri \
+             ({why}line {line}, column {column})"
+        )
+    })?;
+    if project_id(&account.project_id).is_err() {
+        return Err("has no usable project_id".to_owned());
+    }
+    if account.client_email.is_empty() {
+        return Err("has no client_email".to_owned());
+    }
+    if !account.private_key.contains("PRIVATE KEY-----") {
+        return Err("has no private_key in PEM".to_owned());
+    }
+    if !account.token_uri.starts_with("https://") {
+        return Err("has a token_uri that does not begin with https://".to_owned());
+    }
+    Ok(account.project_id)
+}
+
+fn default(text: &str) -> Result<(), &'static str> {
+    (text == "default").then_some(()).ok_or("must be \"default\", which is Google's metadata server")
+}
+
+fn project_id(text: &str) -> Result<String, &'static str> {
+    let known = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b':' | b'.');
+    let good = !text.is_empty() && text.bytes().all(known);
+    good.then(|| text.to_owned()).ok_or("must be the id of a project, such as \"shop-1\"")
+}
+
+/// The metadata server speaks no TLS: it is this machine's own.
+fn metadata_endpoint(text: &str) -> Result<String, &'static str> {
+    let wrong = "must be http:// and a host, perhaps with a port, such as \"http://127.0.0.1:9445\"";
+    let url: Uri = text.parse().map_err(|_| wrong)?;
+    let bare = matches!(url.path(), "" | "/") && url.query().is_none();
+    let authority =
+        url.authority().filter(|authority| bare && !authority.as_str().contains('@')).ok_or(wrong)?;
+    match url.scheme_str() {
+        Some("http") if !authority.host().is_empty() => Ok(format!("http://{authority}")),
+        _ => Err(wrong),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::FcmSettings;
+    use crate::config::tests::Folder;
+
+    const EXTERNAL: &str = r#"{"type":"external_account","audience":"//iam.googleapis.com/x","subject_token_type":"urn:x",
+        "token_url":"https://sts.googleapis.com/v1/token","credential_source":{"file":"FILE"}}"#;
+
+    /// What `[apps.shop.fcm]` says, beside a workload identity with its subject token in `token`.
+    fn folder(lines: &str) -> Folder {
+        let folder = Folder::new(&format!("[apps.shop.fcm]\n{lines}\n"));
+        folder.write("external.json", &EXTERNAL.replace("FILE", &folder.path("token")));
+        folder.write(
+            "executable.json",
+            &EXTERNAL.replace(r#""file":"FILE""#, r#""executable":{"command":"x"}"#),
+        );
+        folder.write("elsewhere.json", &EXTERNAL.replace("sts.googleapis.com", "localhost:1"));
+        folder
+    }
+
+    fn settings(folder: &Folder) -> FcmSettings {
+        let config = folder.load(&[]).expect("it is right");
+        config.apps["shop"].fcm.clone().expect("it is configured")
+    }
+
+    #[test]
+    fn google_may_be_reached_without_a_key() {
+        let default = settings(&folder("credentials = \"default\"\nproject_id = \"shop-1\""));
+        assert_eq!(default.credential, GoogleCredential::MetadataServer(None));
+        assert_eq!(default.project_id, "shop-1");
+        let lines =
+            "credentials = \"default\"\nproject_id = \"shop-1\"\nmetadata_endpoint = \"http://[::1]:9445/\"";
+        let elsewhere = settings(&folder(lines)).credential;
+        assert_eq!(elsewhere, GoogleCredential::MetadataServer(Some("http://[::1]:9445".to_owned())));
+        let external = settings(&folder("service_account_file = \"external.json\"\nproject_id = \"shop-1\""));
+        assert!(matches!(external.credential, GoogleCredential::ExternalAccount { subject_token: None, .. }));
+        let lines =
+            "service_account_file = \"elsewhere.json\"\nproject_id = \"shop-1\"\nca_file = \"ca.pem\"";
+        assert!(matches!(settings(&folder(lines)).credential, GoogleCredential::ExternalAccount { .. }));
+        let same = settings(&folder("service_account_file = \"firebase.json\"\nproject_id = \"shop-1\""));
+        assert!(matches!(same.credential, GoogleCredential::ServiceAccount(_)));
+    }
+
+    #[test]
+    fn another_subject_token_makes_another_configuration() {
+        let folder = folder("service_account_file = \"external.json\"\nproject_id = \"shop-1\"");
+        let missing = settings(&folder);
+        folder.write("token", "a");
+        let first = settings(&folder);
+        folder.write("token", "b");
+        let second = settings(&folder);
+        assert!(missing != first && first != second && second == settings(&folder));
+        assert!(!format!("{second:?}").contains("sts.googleapis.com"), "the file is a secret");
+    }
+
+    #[test]
+    fn what_does_not_fit_together_is_told() {
+        let faults = |lines: &str| {
+            let error = folder(lines).load(&[]).expect_err("wrong");
+            let faults = error.faults().iter().map(|fault| format!("{}: {}", fault.key, fault.message));
+            faults.collect::<Vec<_>>().join("\n").replace("apps.shop.fcm.", "")
+        };
+        insta::assert_snapshot!(
+            [
+                "credentials = \"default\"",
+                "credentials = \"metadata\"\nproject_id = \"shop-1\"",
+                "credentials = \"default\"\nproject_id = \"shop-1\"\nservice_account_file = \"firebase.json\"",
+                "credentials = \"default\"\nproject_id = \"a/b\"\nmetadata_endpoint = \"https://u:p@h\"",
+                "service_account_file = \"firebase.json\"\nproject_id = \"other\"",
+                "service_account_file = \"firebase.json\"\nmetadata_endpoint = \"http://localhost\"",
+                "service_account_file = \"external.json\"",
+                "service_account_file = \"executable.json\"\nproject_id = \"shop-1\"",
+                "service_account_file = \"elsewhere.json\"\nproject_id = \"shop-1\"",
+                "project_id = \"shop-1\"",
+            ]
+            .map(faults)
+            .join("\n"),
+            @r#"
+        project_id: is missing
+        credentials: must be "default", which is Google's metadata server
+        credentials: give either this or a service_account, not both
+        project_id: must be the id of a project, such as "shop-1"
+        metadata_endpoint: must be http:// and a host, perhaps with a port, such as "http://127.0.0.1:9445"
+        project_id: names another project than the service account: leave it out
+        metadata_endpoint: takes effect only with credentials = "default"
+        project_id: is missing
+        service_account_file: can't be used: a credential_source of the kind executable is not supported: only file and url are
+        service_account_file: can't be used: token_url must be an https URL on *.googleapis.com (on another host only with ca_file)
+        service_account: is missing (or service_account_file)
+        "#
+        );
+    }
+}

@@ -1,0 +1,253 @@
+//! Access tokens of Google by `yup-oauth2` (docs/providers.md 3.2): for a service account, a workload identity, or
+//! whatever account the metadata server of Google's cloud knows this machine by.
+
+mod external_account;
+mod refusal;
+mod service_account;
+mod statuses;
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use http::Uri;
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::rt::TokioExecutor;
+use yup_oauth2::authenticator::{ApplicationDefaultCredentialsTypes, Authenticator};
+use yup_oauth2::{
+    ApplicationDefaultCredentialsAuthenticator, ApplicationDefaultCredentialsFlowOpts,
+    CustomHyperClientBuilder, ExternalAccountAuthenticator, ServiceAccountAuthenticator,
+};
+
+use super::bearer::{Fetch, Fetched, TokenError};
+use crate::domain::Reason;
+use crate::domain::pem::{self, PemFault};
+use crate::provider::Fingerprint;
+use crate::provider::proxy::{Connector, Proxy};
+pub use external_account::{ExternalAccount, ExternalAccountError};
+use refusal::{Step, token_error};
+use service_account::ServiceAccount;
+use statuses::{Noting, Statuses};
+
+const SCOPES: [&str; 1] = ["https://www.googleapis.com/auth/firebase.messaging"];
+
+/// Life of a token whose answer doesn't say: short enough to be true.
+const UNSTATED_LIFE: Duration = Duration::from_secs(600);
+
+/// Where the metadata server gives access tokens.
+const METADATA_HOST: &str = "http://metadata.google.internal";
+const METADATA_PATH: &str = "/computeMetadata/v1/instance/service-accounts/default/token";
+
+/// How a lane comes by access tokens, as the configuration says it.
+#[derive(Clone)]
+pub enum CredentialSettings {
+    /// The text of a service account's file, which names the project.
+    ServiceAccount(String),
+    /// A workload identity.
+    ExternalAccount {
+        /// The text of the file.
+        account: String,
+        /// The Firebase project.
+        project_id: String,
+        /// Names the content of the file with the subject token.
+        subject_token: Option<Fingerprint>,
+    },
+    /// The metadata server.
+    MetadataServer {
+        /// `http://host:port` instead of Google's.
+        endpoint: Option<String>,
+        /// The Firebase project.
+        project_id: String,
+    },
+}
+
+/// A credential that can't be used. Never quotes a file.
+#[derive(Debug, thiserror::Error)]
+pub enum CredentialError {
+    /// Not a service account's JSON.
+    #[error("not a service account file: line {line}, column {column}")]
+    File {
+        /// Where reading it failed.
+        line: usize,
+        /// Where reading it failed.
+        column: usize,
+    },
+    /// A field that is needed.
+    #[error("the service account file has no usable {0}")]
+    Field(&'static str),
+    /// The private key, a PKCS#8 PEM with an RSA key.
+    #[error("the private_key of the service account can't be used: {0}")]
+    Key(PemFault),
+    /// A file of a workload identity.
+    #[error(transparent)]
+    ExternalAccount(#[from] ExternalAccountError),
+    /// `project_id`.
+    #[error("project_id is not the id of a project")]
+    Project,
+    /// `metadata_endpoint`.
+    #[error("metadata_endpoint: not http://host or http://host:port")]
+    MetadataEndpoint,
+    /// The environment names another credential than the metadata server's.
+    #[error(
+        "credentials = \"default\" asks the metadata server, but the variable GOOGLE_APPLICATION_CREDENTIALS names another \
+         credential: unset the variable, or configure its file as service_account_file"
+    )]
+    OtherCredential,
+}
+
+/// A credential, checked.
+pub(super) struct Credential {
+    /// The Firebase project.
+    pub(super) project_id: String,
+    /// Names the credential.
+    pub(super) fingerprint: Fingerprint,
+    /// Names what it shows of this node alone.
+    pub(super) subject_token: Option<Fingerprint>,
+    kind: Kind,
+}
+
+enum Kind {
+    ServiceAccount(ServiceAccount),
+    ExternalAccount(ExternalAccount),
+    /// The URL of an access token.
+    MetadataServer(String),
+}
+
+/// HTTP with and without TLS.
+type Connections = Noting<HttpsConnector<Connector>>;
+
+impl Credential {
+    /// Checks the settings. `any_host`: Google may be elsewhere than on Google's hosts.
+    pub(super) fn new(settings: CredentialSettings, any_host: bool) -> Result<Self, CredentialError> {
+        match settings {
+            CredentialSettings::ServiceAccount(account) => {
+                let account = ServiceAccount::parse(&account)?;
+                let (project_id, fingerprint) = (account.project_id.clone(), account.fingerprint);
+                Ok(Self { project_id, fingerprint, subject_token: None, kind: Kind::ServiceAccount(account) })
+            }
+            CredentialSettings::ExternalAccount { account, project_id, subject_token } => {
+                let account = ExternalAccount::parse(&account, any_host)?;
+                let fingerprint = Fingerprint::of(&[&account.fingerprint().0, checked(&project_id)?]);
+                Ok(Self { project_id, fingerprint, subject_token, kind: Kind::ExternalAccount(account) })
+            }
+            CredentialSettings::MetadataServer { endpoint, project_id } => {
+                let host = endpoint.as_deref().unwrap_or(METADATA_HOST).trim_end_matches('/');
+                let url = format!("{host}{METADATA_PATH}");
+                let uri: Option<Uri> = url.parse().ok();
+                if !uri.is_some_and(|uri| uri.scheme_str() == Some("http") && uri.path() == METADATA_PATH) {
+                    return Err(CredentialError::MetadataEndpoint);
+                }
+                let fingerprint = Fingerprint::of(&[url.as_bytes(), checked(&project_id)?]);
+                Ok(Self { project_id, fingerprint, subject_token: None, kind: Kind::MetadataServer(url) })
+            }
+        }
+    }
+
+    /// A source of access tokens that trusts what `tls` trusts.
+    pub(super) async fn fetch(
+        self,
+        tls: &rustls::ClientConfig,
+        proxy: Option<Arc<Proxy>>,
+    ) -> Result<Fetch, CredentialError> {
+        let statuses = Statuses::default();
+        let steps = self.steps();
+        // The metadata server is this machine's own: no proxy knows it.
+        let proxy = proxy.filter(|_| !matches!(self.kind, Kind::MetadataServer(_)));
+        let client = CustomHyperClientBuilder::from(client(tls, proxy, statuses.clone()));
+        let authenticator = match self.kind {
+            Kind::ServiceAccount(account) => {
+                let fault = pem::check(&account.key.private_key, "PRIVATE KEY").err();
+                let builder = ServiceAccountAuthenticator::with_client(account.key, client);
+                // It fails only on the private key; its errors say no more than that.
+                builder
+                    .build()
+                    .await
+                    .map_err(|_| CredentialError::Key(fault.unwrap_or(PemFault::Content("an RSA key"))))?
+            }
+            Kind::ExternalAccount(account) => {
+                let builder = ExternalAccountAuthenticator::with_client(account.into_secret(), client);
+                builder.build().await.expect("it is only put together")
+            }
+            Kind::MetadataServer(url) => {
+                let options = ApplicationDefaultCredentialsFlowOpts { metadata_url: Some(url) };
+                match ApplicationDefaultCredentialsAuthenticator::with_client(options, client).await {
+                    ApplicationDefaultCredentialsTypes::InstanceMetadata(builder) => {
+                        builder.build().await.expect("it is only put together")
+                    }
+                    ApplicationDefaultCredentialsTypes::ServiceAccount(_) => {
+                        return Err(CredentialError::OtherCredential);
+                    }
+                }
+            }
+        };
+        let shared = Arc::new((authenticator, statuses, steps));
+        Ok(Box::new(move || {
+            let shared = shared.clone();
+            Box::pin(async move {
+                let (authenticator, statuses, steps) = &*shared;
+                fetch(authenticator, statuses, steps).await
+            })
+        }))
+    }
+
+    /// What is asked for one access token, in order.
+    fn steps(&self) -> Vec<Step> {
+        match &self.kind {
+            Kind::ServiceAccount(_) => vec![Step::TokenEndpoint],
+            Kind::MetadataServer(_) => vec![Step::MetadataServer],
+            Kind::ExternalAccount(account) => {
+                let source = account.subject_token_file().is_none().then_some(Step::SubjectToken);
+                let impersonation = account.impersonates().then_some(Step::Impersonation);
+                source.into_iter().chain([Step::TokenEndpoint]).chain(impersonation).collect()
+            }
+        }
+    }
+}
+
+fn client(
+    tls: &rustls::ClientConfig,
+    proxy: Option<Arc<Proxy>>,
+    statuses: Statuses,
+) -> hyper_util::client::legacy::Client<Connections, String> {
+    let mut tls = tls.clone();
+    // The connector wants to name the protocol itself.
+    tls.alpn_protocols.clear();
+    let connector = HttpsConnectorBuilder::new()
+        .with_tls_config(tls)
+        .https_or_http()
+        .enable_http1()
+        .wrap_connector(Connector::new(proxy));
+    // One request an hour: a connection kept for it would be dead by then. And each notes one status.
+    hyper_util::client::legacy::Client::builder(TokioExecutor::new())
+        .pool_max_idle_per_host(0)
+        .build(Noting::new(connector, statuses))
+}
+
+async fn fetch(
+    authenticator: &Authenticator<Connections>,
+    statuses: &Statuses,
+    steps: &[Step],
+) -> Result<Fetched, TokenError> {
+    statuses.begin();
+    let token = authenticator.force_refreshed_token(&SCOPES).await;
+    let token = token.map_err(|error| token_error(&error, steps, &statuses.list()))?;
+    let life = token.expiration_time().map_or(UNSTATED_LIFE, |end| left_until(end.into()));
+    let no_token = || TokenError::Unavailable(Reason::new("token endpoint: no access_token"));
+    let token = token.token().ok_or_else(no_token)?.to_owned();
+    Ok(Fetched { token, life })
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "yup-oauth2 has made a moment of expires_in by this very clock; taken back to a duration at once"
+)]
+fn left_until(end: SystemTime) -> Duration {
+    end.duration_since(SystemTime::now()).unwrap_or_default()
+}
+
+fn checked(project_id: &str) -> Result<&[u8], CredentialError> {
+    is_project_id(project_id).then_some(project_id.as_bytes()).ok_or(CredentialError::Project)
+}
+
+fn is_project_id(id: &str) -> bool {
+    !id.is_empty() && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.:".contains(&byte))
+}

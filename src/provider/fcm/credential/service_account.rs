@@ -1,0 +1,97 @@
+//! A Google service account with its private key.
+
+use http::Uri;
+use yup_oauth2::ServiceAccountKey;
+
+use super::{CredentialError, is_project_id};
+use crate::domain::pem;
+use crate::provider::Fingerprint;
+
+/// What a service account file says.
+pub(super) struct ServiceAccount {
+    /// The Firebase project.
+    pub(super) project_id: String,
+    /// Names the credential.
+    pub(super) fingerprint: Fingerprint,
+    pub(super) key: ServiceAccountKey,
+}
+
+impl ServiceAccount {
+    /// Reads the file's text.
+    pub(super) fn parse(json: &str) -> Result<Self, CredentialError> {
+        let mut key: ServiceAccountKey = serde_json::from_str(json)
+            .map_err(|error| CredentialError::File { line: error.line(), column: error.column() })?;
+        let project_id = key.project_id.clone().filter(|id| is_project_id(id));
+        let project_id = project_id.ok_or(CredentialError::Field("project_id"))?;
+        let uri: Option<Uri> = key.token_uri.parse().ok();
+        // Google's is https; an emulator on the same machine may do without.
+        if !uri.is_some_and(|uri| matches!(uri.scheme_str(), Some("https" | "http")) && uri.host().is_some())
+        {
+            return Err(CredentialError::Field("token_uri"));
+        }
+        key.private_key = pem::with_line_ends(&key.private_key).into_owned();
+        let parts = [&key.client_email, &key.private_key, &project_id, &key.token_uri];
+        let fingerprint = Fingerprint::of(&parts.map(String::as_bytes));
+        Ok(Self { project_id, fingerprint, key })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::domain::pem::PemFault;
+    use crate::provider::fcm::credential::{Credential, CredentialSettings};
+
+    fn file(change: impl FnOnce(&mut Value)) -> String {
+        let mut json = json!({
+            "type": "service_account", "project_id": "shop-1", "private_key": "KEY",
+            "client_email": "push@shop-1.iam.gserviceaccount.com", "token_uri": "https://oauth2.googleapis.com/token"
+        });
+        change(&mut json);
+        json.to_string()
+    }
+
+    fn print(change: impl FnOnce(&mut Value)) -> Fingerprint {
+        ServiceAccount::parse(&file(change)).expect("a usable file").fingerprint
+    }
+
+    #[test]
+    fn the_fingerprint_hangs_on_what_makes_the_credential() {
+        let base = print(|_| {});
+        assert_eq!(base, print(|json| json["type"] = "other".into()));
+        for name in ["project_id", "private_key", "client_email", "token_uri"] {
+            let changed =
+                print(|json| json[name] = format!("{}x", json[name].as_str().expect("text")).into());
+            assert_ne!(base, changed, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_private_key_whose_line_ends_are_written_out_is_the_same_key() {
+        let with = |key: &'static str| print(move |json| json["private_key"] = key.into());
+        assert_eq!(with("-----BEGIN PRIVATE KEY-----\nKEY\n"), with(r"-----BEGIN PRIVATE KEY-----\nKEY\n"));
+    }
+
+    #[test]
+    fn a_file_that_lacks_something_is_refused_by_name_and_never_quoted() {
+        let refused =
+            |change: fn(&mut Value)| ServiceAccount::parse(&file(change)).err().expect("refused").to_string();
+        assert!(refused(|json| json["project_id"] = Value::Null).ends_with("project_id"));
+        assert!(refused(|json| json["project_id"] = "a/b".into()).ends_with("project_id"));
+        assert!(refused(|json| json["token_uri"] = "not a uri".into()).ends_with("token_uri"));
+        assert!(refused(|json| json["token_uri"] = "file:///x".into()).ends_with("token_uri"));
+        let quoted = ServiceAccount::parse("\"secret\"").err().expect("refused").to_string();
+        assert!(!quoted.contains("secret"), "{quoted}");
+    }
+
+    #[tokio::test]
+    async fn a_private_key_that_is_none_is_found_out_at_once() {
+        let tls = crate::provider::transport::tls(None).expect("roots");
+        let settings = CredentialSettings::ServiceAccount(file(|_| {}));
+        let credential = Credential::new(settings, false).expect("a usable file");
+        let error = credential.fetch(&tls, None).await.err().expect("refused");
+        assert!(matches!(error, CredentialError::Key(PemFault::Missing(_))), "{error}");
+    }
+}
