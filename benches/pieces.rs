@@ -17,10 +17,10 @@ use pushpost::domain::{
 };
 use pushpost::embedded_postgres::{EmbeddedPostgres, Settings};
 use pushpost::provider::{Attempt, Still, apns, fcm};
-use pushpost::store::{jobs, planner, record};
+use pushpost::store::{Purpose, SessionPool, jobs, record};
 use serde_json::json;
-use sqlx::postgres::{PgConnection, PgPool, PgPoolOptions};
-use sqlx::{AssertSqlSafe, Connection as _, Executor as _};
+
+use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection};
 use uuid::Uuid;
 
 const POSTGRES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/target/bench/postgres");
@@ -124,7 +124,7 @@ fn statements(c: &mut Criterion) {
 }
 
 /// An empty, migrated database, and connections as the queue has them.
-async fn database() -> anyhow::Result<(EmbeddedPostgres, PgPool)> {
+async fn database() -> anyhow::Result<(EmbeddedPostgres, SessionPool)> {
     let settings = Settings {
         data_dir: Path::new(POSTGRES).to_owned(),
         postgres_bin_dir: None,
@@ -132,11 +132,11 @@ async fn database() -> anyhow::Result<(EmbeddedPostgres, PgPool)> {
     };
     let postgres = EmbeddedPostgres::start(&settings).await?;
     remake(&postgres, &format!("create database {SCRATCH}")).await?;
-    let options = postgres.connect_options().database(SCRATCH).options(planner::QUEUE);
-    let options = options.options([("synchronous_commit", "off")]);
-    let pool =
-        PgPoolOptions::new().max_connections(1).test_before_acquire(false).connect_with(options).await?;
-    sqlx::migrate!().run(&pool).await?;
+    let options = postgres.connect_options().database(SCRATCH);
+    sqlx::migrate!().run(&mut PgConnection::connect_with(&options).await?).await?;
+    let pool = SessionPool::new(options, Purpose::Queue, 1);
+    // The pool has one session, which keeps this: what is measured is the statements, not the disk.
+    pool.execute("set synchronous_commit = off").await?;
     let waiting = "insert into jobs (notification_id, lane_id, priority, class, due_at, expires_at, n, devices)
          select $1, $2, 5, 2, now(), now() + interval '1 day', $3, array(select generate_series(i * $4 + 1, i * $4 + $4))
          from generate_series(1, $5) i";
@@ -155,14 +155,14 @@ async fn remake(postgres: &EmbeddedPostgres, then: &str) -> anyhow::Result<()> {
     Ok(conn.close().await?)
 }
 
-async fn leave(postgres: EmbeddedPostgres, pool: PgPool) -> anyhow::Result<()> {
+async fn leave(postgres: EmbeddedPostgres, pool: SessionPool) -> anyhow::Result<()> {
     pool.close().await;
     remake(&postgres, "select 1").await?;
     Ok(postgres.stop().await?)
 }
 
 /// Only claims are timed; each is given back.
-async fn claims(pool: &PgPool, times: u64) -> anyhow::Result<Duration> {
+async fn claims(pool: &SessionPool, times: u64) -> anyhow::Result<Duration> {
     let mut conn = pool.acquire().await?;
     let claim = jobs::Claim {
         lane: LANE,
@@ -186,7 +186,7 @@ async fn claims(pool: &PgPool, times: u64) -> anyhow::Result<Duration> {
 }
 
 /// Only records are timed: of so many jobs of so many devices, all accepted.
-async fn records(pool: &PgPool, times: u64, jobs: i64, devices: i64) -> anyhow::Result<Duration> {
+async fn records(pool: &SessionPool, times: u64, jobs: i64, devices: i64) -> anyhow::Result<Duration> {
     let mut conn = pool.acquire().await?;
     let held = "insert into jobs (notification_id, lane_id, priority, due_at, expires_at, node_id, ver, n, devices)
          select $1, $2, 5, now(), now() + interval '1 day', $3, 1, $4, array(select generate_series(i + 1, i + $5))
@@ -194,11 +194,11 @@ async fn records(pool: &PgPool, times: u64, jobs: i64, devices: i64) -> anyhow::
     let n = i16::try_from(devices)?;
     let mut took = Duration::ZERO;
     for _ in 0..times {
-        let at: DateTime<Utc> = sqlx::query_scalar("select now()").fetch_one(&mut *conn).await?;
+        let at: DateTime<Utc> = sqlx::query_scalar("select now()").fetch_one(&mut conn).await?;
         let id = NotificationId::new(at);
         let held =
             sqlx::query_scalar(held).bind(id.0).bind(LANE.0).bind(NODE.0).bind(n).bind(devices).bind(jobs);
-        let mut held: Vec<i64> = held.fetch_all(&mut *conn).await?;
+        let mut held: Vec<i64> = held.fetch_all(&mut conn).await?;
         held.sort_unstable();
         let batch = batch(id, &held, n);
         let begun = Instant::now();

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use pushpost::embedded_postgres::{EmbeddedPostgres, Settings};
+use pushpost::store::{Purpose, SessionPool};
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _};
 
@@ -80,7 +81,12 @@ impl Cluster {
         self.postgres.connect_options().database(database)
     }
 
-    /// A session.
+    /// As the service reaches a database for requests.
+    pub(crate) fn pool(&self, database: &str) -> SessionPool {
+        SessionPool::new(self.options(database), Purpose::Requests, 1)
+    }
+
+    /// A connection of sqlx, whose statements have no deadline.
     pub(crate) async fn connect(&self, database: &str) -> anyhow::Result<PgConnection> {
         let options = self.options(database);
         let connected = async { Ok(PgConnection::connect_with(&options).await?) };

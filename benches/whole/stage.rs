@@ -7,7 +7,6 @@ use anyhow::Context as _;
 use pushpost::domain::{AppId, DeviceId, InstallationKey, Scopes};
 use pushpost::registry::keys;
 use pushpost::store;
-use sqlx::Connection as _;
 use sqlx::postgres::PgConnection;
 
 use crate::cluster::Cluster;
@@ -55,12 +54,14 @@ impl<'a> Stage<'a> {
         let template = template.ensure(&bench.cluster, &bench.progress).await?;
         bench.progress.begin("setting up");
         let database = bench.cluster.scratch(&template).await?;
-        let mut conn = bench.cluster.connect(&database).await?;
+        let pool = bench.cluster.pool(&database);
+        let mut conn = pool.acquire().await?;
         let app = store::apps::ensure(&mut conn, &[APP.to_owned()]).await?.remove(0).id;
         let installation = store::apps::installation_key(&mut conn).await?;
         let scopes = Scopes::parse(SCOPES).context("the scopes")?;
         let (_, key) = keys::create(&mut conn, APP, scopes, Some("bench")).await?;
-        conn.close().await?;
+        drop(conn);
+        pool.close().await;
         let simulator = Simulator::start(&bench.folder, manner, &bench.watchdog).await?;
         let variables = variables(&bench.cluster.url(&database), settings);
         let config: &Path = &simulator.places().config;

@@ -89,8 +89,10 @@ impl Template {
     async fn fill(&self, cluster: &Cluster, database: &str) -> anyhow::Result<()> {
         let mut conn = cluster.connect(database).await?;
         MIGRATIONS.run(&mut conn).await.context("migrating a template")?;
-        let app = store::apps::ensure(&mut conn, &["shop".to_owned()]).await?.remove(0);
         conn.close().await?;
+        let pool = cluster.pool(database);
+        let app = store::apps::ensure(&mut pool.acquire().await?, &["shop".to_owned()]).await?.remove(0);
+        pool.close().await;
         let lane = match self.platform {
             Platform::Apns => LaneKey::Apns(pushpost::domain::Environment::Production),
             Platform::Fcm => LaneKey::Fcm,

@@ -12,6 +12,8 @@ use super::error::ApiError;
 
 /// Longer silent, and Postgres counts as out of reach.
 const POSTGRES_SILENT: Duration = Duration::from_secs(10);
+/// Writes that have failed for longer count: a retry has had its time.
+const WRITES_FAIL: Duration = Duration::from_secs(15);
 
 /// What readiness depends on, told by the runtime. Lanes never count: a rejected credential must not take the API away.
 #[derive(Debug, Default)]
@@ -19,6 +21,7 @@ pub struct Health {
     draining: AtomicBool,
     migrated: AtomicBool,
     postgres: Mutex<Option<Instant>>,
+    writes_fail_since: Mutex<Option<Instant>>,
 }
 
 impl Health {
@@ -30,6 +33,11 @@ impl Health {
     /// Postgres has just answered.
     pub fn postgres_answered(&self) {
         *self.postgres.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(Instant::now());
+    }
+
+    /// Since when every statement that accepts or records has failed; none if the last one succeeded.
+    pub fn writes_fail_since(&self, since: Option<Instant>) {
+        *self.writes_fail_since.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = since;
     }
 
     /// From now on not ready, while requests are still served.
@@ -56,7 +64,9 @@ impl Health {
         }
         let answered = *self.postgres.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let in_reach = answered.is_some_and(|at| now.duration_since(at) < POSTGRES_SILENT);
-        if in_reach && self.migrated.load(Ordering::Relaxed) {
+        let failing = *self.writes_fail_since.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let writes = failing.is_none_or(|since| now.duration_since(since) < WRITES_FAIL);
+        if in_reach && writes && self.migrated.load(Ordering::Relaxed) {
             Ok(())
         } else {
             Err(ApiError::Unavailable(None))
@@ -83,6 +93,20 @@ async fn readyz(extract::State(health): extract::State<Arc<Health>>) -> Result<a
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn writes_that_fail_for_15_s_make_a_node_not_ready_until_one_succeeds() {
+        let health = Health::default();
+        health.migrations_applied();
+        health.postgres_answered();
+        let now = Instant::now();
+        health.writes_fail_since(Some(now));
+        assert!(health.ready_at(now + Duration::from_secs(9)).is_ok());
+        health.writes_fail_since(now.checked_sub(Duration::from_secs(16)));
+        assert!(health.ready_at(now).is_err());
+        health.writes_fail_since(None);
+        assert!(health.ready_at(now).is_ok());
+    }
 
     #[test]
     fn ready_means_migrated_and_answered_lately_and_not_draining() {

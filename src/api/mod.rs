@@ -28,7 +28,6 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::middleware::from_fn_with_state;
-use sqlx::PgPool;
 
 use crate::domain::{Apps, InstallationKey, Origin, Ttl};
 use crate::queue::accept::Acceptor;
@@ -36,6 +35,7 @@ use crate::queue::backlog::Backlog;
 use crate::queue::wake::Waker;
 use crate::registry::audience::Finder;
 use crate::registry::keys::Keys;
+use crate::store::SessionPool;
 use error::ApiError;
 use parse_pool::ParsePool;
 use rates::Rates;
@@ -53,7 +53,7 @@ pub struct Shared {
     /// The apps that the configuration names.
     pub apps: Arc<Apps>,
     /// For reads and the registry.
-    pub pool: PgPool,
+    pub pool: SessionPool,
     /// Looks up audiences.
     pub finder: Finder,
     /// Makes public ids.

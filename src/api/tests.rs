@@ -9,11 +9,11 @@ use axum::routing::get;
 use http::{Request, StatusCode};
 use http_body_util::BodyExt;
 use serde_json::Value;
-use sqlx::postgres::PgPoolOptions;
 use tower::ServiceExt;
 
 use super::*;
 use crate::domain::{App, AppId, AppLane, Environment, LaneId, LaneKey};
+use crate::store::{Purpose, SessionPool};
 
 /// An app with credentials for everything; lanes 1 and 2 are APNs's, 3 is FCM's.
 pub(super) fn app() -> Arc<App> {
@@ -39,7 +39,11 @@ pub(super) fn state() -> State {
 
 /// What is in it.
 pub(super) fn shared() -> Shared {
-    let pool = PgPoolOptions::new().connect_lazy("postgres://nobody@127.0.0.1:1/nothing").expect("a URL");
+    let pool = SessionPool::new(
+        "postgres://nobody@127.0.0.1:1/nothing".parse().expect("a URL"),
+        Purpose::Requests,
+        10,
+    );
     Shared {
         apps: Arc::new(HashMap::new()),
         pool: pool.clone(),

@@ -4,8 +4,6 @@ use anyhow::Context as _;
 use chrono::SecondsFormat;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
-use sqlx::Postgres;
-use sqlx::pool::PoolConnection;
 
 use super::database::{known_app, open};
 use super::failure::Failure;
@@ -14,6 +12,7 @@ use super::settings::ConfigArgs;
 use crate::domain::{BadId, BadScopes, KeyId, Scopes};
 use crate::registry::keys;
 use crate::runtime::{Database, SchemaAccess};
+use crate::store::Session;
 use crate::store::keys::KeyRow;
 
 /// Make, list and revoke API keys
@@ -130,7 +129,7 @@ impl List {
     }
 
     async fn all(database: &Database) -> anyhow::Result<Vec<KeyRow>> {
-        Ok(keys::list(&mut *connection(database).await?).await?)
+        Ok(keys::list(&mut connection(database).await?).await?)
     }
 }
 
@@ -156,11 +155,11 @@ impl Revoke {
     }
 
     async fn revoke(database: &Database, id: KeyId) -> anyhow::Result<bool> {
-        Ok(keys::revoke(&mut *connection(database).await?, id).await?)
+        Ok(keys::revoke(&mut connection(database).await?, id).await?)
     }
 }
 
-async fn connection(database: &Database) -> anyhow::Result<PoolConnection<Postgres>> {
+async fn connection(database: &Database) -> anyhow::Result<Session> {
     database.pool().acquire().await.context("cannot reach the database")
 }
 

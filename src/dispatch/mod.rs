@@ -33,7 +33,6 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use sqlx::PgPool;
 use tokio::sync::{Mutex, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -43,6 +42,7 @@ use crate::queue::intake::Intakes;
 use crate::queue::membership::Membership;
 use crate::queue::recorder::{Ending, Recorder};
 use crate::queue::wake::Waker;
+use crate::store::SessionPool;
 
 pub use brake::Brakes;
 pub use gate::Gate;
@@ -83,7 +83,7 @@ impl LaneSetup {
 #[derive(Clone, Debug)]
 pub struct Shared {
     /// Connections set up for the queue's statements.
-    pub pool: PgPool,
+    pub pool: SessionPool,
     /// This node.
     pub membership: Arc<Membership>,
     /// Where outcomes go.
@@ -132,7 +132,7 @@ pub fn start(
 }
 
 /// Sets dead tokens aside, until the recorder that says so is gone.
-pub async fn prune(pool: PgPool, brakes: Arc<Brakes>, findings: mpsc::Receiver<Vec<Finding>>) {
+pub async fn prune(pool: SessionPool, brakes: Arc<Brakes>, findings: mpsc::Receiver<Vec<Finding>>) {
     pruner::run(pool, &brakes, findings).await;
 }
 

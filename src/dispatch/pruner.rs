@@ -6,19 +6,19 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use sqlx::PgPool;
 use tokio::sync::mpsc;
 use tokio::time::sleep;
 
 use super::brake::{Brake, Brakes, Errands};
 use crate::domain::{Finding, LaneId, Proof, Verdict};
+use crate::store::SessionPool;
 use crate::{registry, store};
 
 /// After this time, what the database did not take of a brake is tried again.
 const AGAIN: Duration = Duration::from_secs(1);
 
 /// Runs until the recorder is gone and everything it sent has been applied.
-pub(super) async fn run(pool: PgPool, brakes: &Brakes, mut findings: mpsc::Receiver<Vec<Finding>>) {
+pub(super) async fn run(pool: SessionPool, brakes: &Brakes, mut findings: mpsc::Receiver<Vec<Finding>>) {
     let mut behind = false;
     // The recorder, which holds the other end, ends first: what it sent is applied before this ends.
     loop {
@@ -40,7 +40,7 @@ pub(super) async fn run(pool: PgPool, brakes: &Brakes, mut findings: mpsc::Recei
     settle(&pool, brakes).await;
 }
 
-async fn apply(pool: &PgPool, brakes: &Brakes, batch: Vec<Finding>) {
+async fn apply(pool: &SessionPool, brakes: &Brakes, batch: Vec<Finding>) {
     let mut by_lane: BTreeMap<LaneId, Vec<Verdict>> = BTreeMap::new();
     let mut proofs: Vec<Proof> = Vec::new();
     for finding in batch {
@@ -68,7 +68,7 @@ async fn apply(pool: &PgPool, brakes: &Brakes, batch: Vec<Finding>) {
 }
 
 /// Does what brakes ask for. False: something is to be tried again.
-async fn settle(pool: &PgPool, brakes: &Brakes) -> bool {
+async fn settle(pool: &SessionPool, brakes: &Brakes) -> bool {
     let mut settled = true;
     for brake in brakes.all() {
         let errands = brake.take_errands();
@@ -85,7 +85,7 @@ async fn settle(pool: &PgPool, brakes: &Brakes) -> bool {
 }
 
 /// Each step can be repeated, and nothing is restored before the lane is braked for everybody.
-async fn act(pool: &PgPool, brake: &Brake, errands: &Errands) -> Result<(), store::Error> {
+async fn act(pool: &SessionPool, brake: &Brake, errands: &Errands) -> Result<(), store::Error> {
     let mut conn = pool.acquire().await.map_err(store::Error::from)?;
     if let Some((word, certain)) = &errands.put_on {
         store::lanes::brake(&mut conn, brake.lane(), word, *certain).await?;

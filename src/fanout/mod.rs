@@ -7,7 +7,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use sqlx::{Connection as _, PgPool};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
@@ -15,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use crate::domain::{AppId, Apps, DeviceId, LaneId, LaneKey, NotificationId, Priority};
 use crate::store;
 use crate::store::fan_outs::{self, Waiting};
+use crate::store::{Session, SessionPool};
 
 /// Devices that are looked at in one transaction.
 const PAGE: i64 = 10_000;
@@ -33,7 +33,7 @@ pub type Found = Box<dyn Fn(LaneId, Priority) + Send + Sync>;
 /// What finding audiences takes.
 pub struct FanOuts {
     /// Connections set up for the queue's statements.
-    pub pool: PgPool,
+    pub pool: SessionPool,
     /// Whose audiences this node finds.
     pub apps: Arc<Apps>,
     /// Notified when there may be one to be found.
@@ -96,11 +96,7 @@ impl FanOuts {
     }
 
     /// Answers the lanes that got jobs.
-    async fn write(
-        &self,
-        conn: &mut sqlx::PgConnection,
-        fan_out: &Waiting,
-    ) -> Result<Vec<LaneId>, store::Error> {
+    async fn write(&self, conn: &mut Session, fan_out: &Waiting) -> Result<Vec<LaneId>, store::Error> {
         if fan_out.late {
             tracing::warn!(notification = %fan_out.id, "its time ran out before its whole audience was found");
             fan_outs::finish(conn, fan_out.id, 0).await?;

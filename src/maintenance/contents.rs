@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use serde_json::Value;
-use sqlx::{Connection, PgConnection};
 use uuid::Uuid;
 
 use crate::store;
+use crate::store::Session;
 
 /// Notifications of one transaction.
 const AT_ONCE: i64 = 200;
@@ -22,11 +22,7 @@ pub(super) struct Contents(Option<Uuid>);
 
 impl Contents {
     /// One transaction. True: there is more to do at once.
-    pub(super) async fn step(
-        &mut self,
-        conn: &mut PgConnection,
-        content: Duration,
-    ) -> Result<bool, store::Error> {
+    pub(super) async fn step(&mut self, conn: &mut Session, content: Duration) -> Result<bool, store::Error> {
         let mut tx = conn.begin().await?;
         let listed = store::contents::due(&mut tx, AT_ONCE).await?;
         let after = match self.0 {
@@ -57,7 +53,7 @@ pub(super) fn look_interval(content: Duration) -> Duration {
 
 /// Drops the contents that are over, and lists those that are not.
 async fn settle(
-    conn: &mut PgConnection,
+    conn: &mut Session,
     listed: &[Uuid],
     passed: &[Uuid],
     content: Duration,

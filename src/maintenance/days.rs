@@ -4,11 +4,11 @@ use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
 use chrono::NaiveDate;
-use sqlx::{PgConnection, PgPool};
 use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::store;
+use crate::store::Session;
 
 const SECONDS_PER_DAY: u64 = 86_400;
 /// A few milliseconds' worth.
@@ -16,11 +16,9 @@ const RECEIPTS_AT_ONCE: i64 = 2_000;
 
 /// Makes the days that are missing. A lock time-out is no fault: the next hour, or the next node, tries again, and a
 /// week is ahead.
-pub(super) async fn make(pool: &PgPool) -> Result<(), store::Error> {
-    // A round may be given up in the middle of a transaction: its connection must not be anybody else's then.
-    let mut conn = pool.acquire().await.map_err(store::Error::from)?.detach();
-    for day in store::partitions::missing_days(&mut conn).await? {
-        match store::partitions::create_day(&mut conn, day).await {
+pub(super) async fn make(conn: &mut Session) -> Result<(), store::Error> {
+    for day in store::partitions::missing_days(conn).await? {
+        match store::partitions::create_day(conn, day).await {
             Ok(()) => tracing::info!(%day, "partitions made"),
             Err(error) if is_lock_timeout(&error) => {
                 tracing::warn!(%day, "partitions not made yet: somebody holds the tables");
@@ -47,7 +45,7 @@ impl OldDays {
     /// One page of receipts, or the end of a day. True: there is more.
     pub(super) async fn step(
         &mut self,
-        conn: &mut PgConnection,
+        conn: &mut Session,
         retention: Duration,
     ) -> Result<bool, store::Error> {
         let days = i32::try_from(retention.as_secs().div_ceil(SECONDS_PER_DAY)).unwrap_or(i32::MAX);
@@ -76,7 +74,7 @@ impl OldDays {
 }
 
 /// A day that is held is left for the next pass.
-async fn drop_day(conn: &mut PgConnection, day: NaiveDate) -> Result<(), store::Error> {
+async fn drop_day(conn: &mut Session, day: NaiveDate) -> Result<(), store::Error> {
     match store::partitions::drop_day(conn, day).await {
         Ok(()) => tracing::info!(%day, "partitions dropped: their retention has passed"),
         Err(error) if is_lock_timeout(&error) => {

@@ -7,11 +7,11 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use sqlx::PgConnection;
 use tokio::time::Instant;
 
 use crate::domain::NodeId;
 use crate::store;
+use crate::store::Session;
 use crate::store::nodes::Watched;
 
 const LEAST_READS: u32 = 4;
@@ -63,7 +63,7 @@ impl Watch {
 }
 
 /// Gives the jobs of dead nodes back to the queue.
-pub async fn sweep(conn: &mut PgConnection, dead: &[NodeId]) -> Result<(), store::Error> {
+pub async fn sweep(conn: &mut Session, dead: &[NodeId]) -> Result<(), store::Error> {
     let mut total = 0;
     loop {
         let swept = store::jobs::sweep(conn, dead, SWEEP_AT_ONCE).await?;

@@ -1,12 +1,11 @@
 //! Ending jobs that waited until their time ran out.
 
-use sqlx::PgConnection;
-
 use crate::store;
+use crate::store::Session;
 
 const AT_ONCE: i64 = 500;
 
-pub(super) async fn run(conn: &mut PgConnection) -> Result<(), store::Error> {
+pub(super) async fn run(conn: &mut Session) -> Result<(), store::Error> {
     let mut total = 0;
     loop {
         let ended = store::expiry::expire(conn, AT_ONCE).await?;

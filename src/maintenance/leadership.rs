@@ -5,13 +5,13 @@
 
 use std::time::Duration;
 
-use sqlx::PgConnection;
 use tokio::time::Instant;
 
 use super::dead_nodes::{Watch, sweep};
 use crate::domain::NodeId;
 use crate::queue::membership::Membership;
 use crate::store;
+use crate::store::Session;
 
 /// The leader watches so often: its node time-out is as exact as this.
 const WATCH_MAX: Duration = Duration::from_secs(3);
@@ -50,7 +50,7 @@ impl Leadership {
     }
 
     /// Lets another node lead at once.
-    pub(super) async fn resign(&self, conn: &mut PgConnection) -> Result<(), store::Error> {
+    pub(super) async fn resign(&self, conn: &mut Session) -> Result<(), store::Error> {
         match self.lease {
             Some(lease) => store::leader::resign(conn, lease).await,
             None => Ok(()),
@@ -61,7 +61,7 @@ impl Leadership {
     /// stand still and frees what dead nodes hold.
     pub(super) async fn review(
         &mut self,
-        conn: &mut PgConnection,
+        conn: &mut Session,
         membership: &Membership,
     ) -> Result<(), store::Error> {
         let (me, asked) = (membership.id(), Instant::now());

@@ -15,13 +15,12 @@ mod topics;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sqlx::PgPool;
-use sqlx::pool::PoolConnection;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 use crate::queue::membership::Membership;
 use crate::store;
+use crate::store::{Session, SessionPool};
 use leadership::Leadership;
 
 pub use dead_nodes::sweep;
@@ -33,14 +32,12 @@ const EXPIRE: Duration = Duration::from_secs(2);
 const ORPHANS: Duration = Duration::from_secs(60);
 const HOURLY: Duration = Duration::from_secs(3600);
 const AGAIN: Duration = Duration::from_secs(60);
-/// A duty that takes longer is given up together with its connection; a leader gives up its leadership with it.
-const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What maintenance needs.
 #[derive(Debug)]
 pub struct Settings {
     /// Connections set up for the queue's statements.
-    pub pool: PgPool,
+    pub pool: SessionPool,
     /// This node.
     pub membership: Arc<Membership>,
     /// How long things are kept.
@@ -52,22 +49,18 @@ pub async fn run(settings: Settings, stop: CancellationToken) {
     let mut duties = Duties::new();
     let mut ticks = interval(ROUND.min(duties.leadership.review_interval(settings.membership.timeout())));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut conn: Option<PoolConnection<sqlx::Postgres>> = None;
+    let mut conn: Option<Session> = None;
     loop {
         tokio::select! {
             () = stop.cancelled() => break,
             _ = ticks.tick() => {}
         }
-        let result = tokio::time::timeout(PATIENCE, duties.round(&settings, &mut conn)).await;
-        let error = match result {
-            Ok(Ok(())) => continue,
-            Ok(Err(error)) => error.to_string(),
-            Err(_) => "no answer".to_owned(),
-        };
-        tracing::warn!(error, "maintenance failed; it is tried again");
+        // Each statement has its deadline, so that a round as a whole needs none.
+        let Err(error) = duties.round(&settings, &mut conn).await else { continue };
+        tracing::warn!(%error, "maintenance failed; it is tried again");
         duties.leadership.interrupt(&settings.membership);
         if let Some(conn) = conn.take() {
-            drop(conn.detach());
+            conn.discard();
         }
     }
     if let Some(mut conn) = conn {
@@ -102,28 +95,24 @@ impl Duties {
         }
     }
 
-    async fn round(
-        &mut self,
-        settings: &Settings,
-        conn: &mut Option<PoolConnection<sqlx::Postgres>>,
-    ) -> Result<(), store::Error> {
+    async fn round(&mut self, settings: &Settings, conn: &mut Option<Session>) -> Result<(), store::Error> {
         let now = Instant::now();
-        if now >= self.next_days {
-            let made = days::make(&settings.pool).await;
-            self.next_days = now + if made.is_ok() { HOURLY } else { AGAIN };
-            if let Err(error) = made {
-                // A week is ahead; what dead nodes hold can't wait so long.
-                tracing::error!(%error, "the next days' partitions can't be made");
-            }
-        }
         let membership = &settings.membership;
-        if now < self.next_review && !self.leadership.is_held(membership) {
+        if now < self.next_days.min(self.next_review) && !self.leadership.is_held(membership) {
             return Ok(());
         }
         let conn = match conn {
             Some(conn) => conn,
             None => conn.insert(settings.pool.acquire().await.map_err(store::Error::from)?),
         };
+        if now >= self.next_days {
+            let made = days::make(conn).await;
+            self.next_days = now + if made.is_ok() { HOURLY } else { AGAIN };
+            if let Err(error) = made {
+                // A week is ahead; what dead nodes hold can't wait so long.
+                tracing::error!(%error, "the next days' partitions can't be made");
+            }
+        }
         if now >= self.next_review {
             self.leadership.review(conn, membership).await?;
             self.next_review = now + self.leadership.review_interval(membership.timeout());

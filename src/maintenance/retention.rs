@@ -3,7 +3,6 @@
 
 use std::time::Duration;
 
-use sqlx::PgConnection;
 use tokio::time::Instant;
 
 use super::contents::{self, Contents};
@@ -12,6 +11,7 @@ use super::quarantined;
 use super::send_only::SendOnly;
 use super::topics::Topics;
 use crate::store;
+use crate::store::Session;
 
 /// How long things are kept.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -66,7 +66,7 @@ impl Duties {
     /// The steps that are due. A duty that is not at its end goes on in the next round.
     pub(super) async fn round(
         &mut self,
-        conn: &mut PgConnection,
+        conn: &mut Session,
         retention: &Retention,
     ) -> Result<(), store::Error> {
         for (position, duty) in Self::DUTIES.into_iter().enumerate() {
@@ -82,7 +82,7 @@ impl Duties {
 
     async fn step(
         &mut self,
-        conn: &mut PgConnection,
+        conn: &mut Session,
         retention: &Retention,
         duty: Duty,
     ) -> Result<bool, store::Error> {

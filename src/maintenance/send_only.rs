@@ -1,9 +1,8 @@
 //! Forgetting devices that are known from sends alone, 30 days after their last send.
 
-use sqlx::PgConnection;
-
 use crate::domain::DeviceId;
 use crate::store;
+use crate::store::Session;
 
 /// Days after the last send (PRODUCT.md, `tokens`). Longer than any time to live, so nothing waits for such a device.
 const DAYS: i32 = 30;
@@ -19,7 +18,7 @@ impl SendOnly {
     }
 
     /// One page. True: there is more.
-    pub(super) async fn step(&mut self, conn: &mut PgConnection) -> Result<bool, store::Error> {
+    pub(super) async fn step(&mut self, conn: &mut Session) -> Result<bool, store::Error> {
         let page = store::devices::send_only(conn, self.0, DAYS, AT_ONCE).await?;
         let over: Vec<DeviceId> = page.iter().filter(|(_, is_over)| *is_over).map(|(id, _)| *id).collect();
         if !over.is_empty() {

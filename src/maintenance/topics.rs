@@ -3,10 +3,9 @@
 
 use std::collections::BTreeMap;
 
-use sqlx::{Connection, PgConnection};
-
 use crate::domain::AppId;
 use crate::store;
+use crate::store::Session;
 use crate::store::topics::TopicId;
 
 const AT_ONCE: i64 = 1_000;
@@ -17,7 +16,7 @@ pub(super) struct Topics(TopicId);
 
 impl Topics {
     /// One page. True: there is more.
-    pub(super) async fn step(&mut self, conn: &mut PgConnection) -> Result<bool, store::Error> {
+    pub(super) async fn step(&mut self, conn: &mut Session) -> Result<bool, store::Error> {
         let page = store::topics::page(conn, self.0, AT_ONCE).await?;
         let mut empty: BTreeMap<AppId, Vec<TopicId>> = BTreeMap::new();
         for (app, topic, _) in page.iter().filter(|(_, _, is_empty)| *is_empty) {

@@ -9,11 +9,11 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use sqlx::PgPool;
 use tokio::time::{Instant, timeout};
 
 use crate::domain::AppId;
 use crate::store;
+use crate::store::SessionPool;
 
 /// A reading is good for so long while there is room.
 const FRESH: Duration = Duration::from_secs(3);
@@ -25,7 +25,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// What waits. Cheap to clone; clones share what they know.
 #[derive(Clone, Debug)]
 pub struct Backlog {
-    pool: PgPool,
+    pool: SessionPool,
     limit: u64,
     reading: Arc<Mutex<Reading>>,
     /// Held by the one who reads.
@@ -49,7 +49,7 @@ struct Reading {
 
 impl Backlog {
     /// Knows nothing yet. `limit` is for each app.
-    pub fn new(pool: PgPool, limit: u64) -> Self {
+    pub fn new(pool: SessionPool, limit: u64) -> Self {
         Self { pool, limit, reading: Arc::default(), turn: Arc::default() }
     }
 

@@ -7,11 +7,11 @@
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use sqlx::PgPool;
 use tokio::time::Instant;
 
 use crate::domain::{Class, Job, LaneId, NodeId, Priority, Suspicion};
 use crate::store;
+use crate::store::SessionPool;
 
 const FROM_THE_START_EVERY: Duration = Duration::from_secs(5);
 /// Most jobs in one claim: enough singles to fill a lane, few enough to keep the statement short.
@@ -20,7 +20,7 @@ const MOST_JOBS: usize = 512;
 /// One lane's claims, with how far each range was read.
 #[derive(Debug)]
 pub struct Claimer {
-    pool: PgPool,
+    pool: SessionPool,
     lane: LaneId,
     ranges: [[Range; 3]; 3],
     restarted: Instant,
@@ -38,7 +38,7 @@ struct Range {
 
 impl Claimer {
     /// Nothing read yet.
-    pub fn new(pool: PgPool, lane: LaneId) -> Self {
+    pub fn new(pool: SessionPool, lane: LaneId) -> Self {
         Self { pool, lane, ranges: Default::default(), restarted: Instant::now() }
     }
 

@@ -5,12 +5,12 @@ use std::sync::atomic::{AtomicBool, AtomicI32, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use sqlx::PgPool;
 use tokio::time::Instant;
 
 use super::clock::Clock;
 use crate::domain::NodeId;
 use crate::store;
+use crate::store::{Session, SessionPool};
 
 /// This node's standing. Shared by all that takes, sends or records jobs.
 #[derive(Debug)]
@@ -36,7 +36,7 @@ impl Membership {
     ///
     /// # Errors
     /// Postgres is out of reach.
-    pub async fn enter(pool: &PgPool, name: String, timeout: Duration) -> Result<Self, store::Error> {
+    pub async fn enter(pool: &SessionPool, name: String, timeout: Duration) -> Result<Self, store::Error> {
         let mut conn = pool.acquire().await.map_err(store::Error::from)?;
         let asked = Instant::now();
         let entered = store::nodes::enter(&mut conn, &name).await?;
@@ -132,7 +132,7 @@ impl Membership {
     ///
     /// # Errors
     /// Postgres is out of reach.
-    pub async fn beat(&self, conn: &mut sqlx::PgConnection) -> Result<(), store::Error> {
+    pub async fn beat(&self, conn: &mut Session) -> Result<(), store::Error> {
         let asked = self.millis();
         match store::nodes::beat(conn, self.id()).await? {
             Some(beat) if beat.timeline == *self.lock_timeline() => {
@@ -151,7 +151,7 @@ impl Membership {
     }
 
     /// Goes on under a new id. Whatever was taken under the old one starts no attempt any more.
-    async fn enter_again(&self, conn: &mut sqlx::PgConnection, why: &str) -> Result<(), store::Error> {
+    async fn enter_again(&self, conn: &mut Session, why: &str) -> Result<(), store::Error> {
         let entered = store::nodes::enter(conn, &self.name).await?;
         let id = entered.node;
         tracing::warn!(was = self.id().0, node = id.0, "{why}; going on as node {id}");
@@ -172,7 +172,7 @@ impl Membership {
     }
 
     /// Gives the leadership up if that is wanted. On the pulse's connection: the one of the duties may be the trouble.
-    pub(super) async fn resign_if_wanted(&self, conn: &mut sqlx::PgConnection) -> Result<(), store::Error> {
+    pub(super) async fn resign_if_wanted(&self, conn: &mut Session) -> Result<(), store::Error> {
         if self.resigning.load(Ordering::Acquire) {
             store::leader::resign(conn, self.id()).await?;
             self.resigning.store(false, Ordering::Release);

@@ -6,8 +6,6 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sqlx::pool::PoolConnection;
-use sqlx::{PgConnection, PgPool, Postgres};
 use tokio::sync::Notify;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
@@ -18,6 +16,7 @@ use super::intake::{Intake, Intakes};
 use super::membership::Membership;
 use crate::domain::JobId;
 use crate::store;
+use crate::store::{Session, SessionPool};
 
 const TICK: Duration = Duration::from_secs(1);
 const RECONCILE: Duration = Duration::from_secs(10);
@@ -28,7 +27,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub struct Pulse {
     /// A pool of its own.
-    pub pool: PgPool,
+    pub pool: SessionPool,
     /// This node.
     pub membership: Arc<Membership>,
     /// What it holds.
@@ -68,7 +67,7 @@ impl Pulse {
                 && let Some(conn) = conn.take()
             {
                 // Back in the pool it would be waited for: a connection may die without a word.
-                drop(conn.detach());
+                conn.discard();
             }
             match (&failed, away) {
                 (Some(error), false) => {
@@ -82,11 +81,7 @@ impl Pulse {
     }
 
     /// The connection is kept from round to round.
-    async fn beat_once(
-        &self,
-        conn: &mut Option<PoolConnection<Postgres>>,
-        round: &mut Round,
-    ) -> Result<(), store::Error> {
+    async fn beat_once(&self, conn: &mut Option<Session>, round: &mut Round) -> Result<(), store::Error> {
         let conn = match conn {
             Some(conn) => conn,
             None => conn.insert(self.pool.acquire().await.map_err(store::Error::from)?),
@@ -107,7 +102,7 @@ impl Pulse {
     }
 
     /// Wakes each lane in which something is due, and sets a timer for what falls due before the next tick.
-    async fn tick(&self, conn: &mut PgConnection) -> Result<(), store::Error> {
+    async fn tick(&self, conn: &mut Session) -> Result<(), store::Error> {
         if self.intakes.is_empty() {
             return Ok(());
         }
@@ -137,7 +132,7 @@ impl Pulse {
 
     /// Releases what the table says we hold and we don't know of, in two comparisons running: a lost answer to a
     /// COMMIT, or a message lost in memory, can't strand a job on a living node.
-    async fn reconcile(&self, conn: &mut PgConnection, round: &mut Round) -> Result<(), store::Error> {
+    async fn reconcile(&self, conn: &mut Session, round: &mut Round) -> Result<(), store::Error> {
         let node = self.membership.id();
         let held = store::jobs::held_by(conn, node).await?;
         let strange: HashSet<(JobId, i32)> =

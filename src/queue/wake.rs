@@ -8,8 +8,6 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use sqlx::PgPool;
-use sqlx::postgres::PgListener;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
@@ -17,6 +15,7 @@ use super::intake::Intakes;
 use super::membership::Membership;
 use crate::domain::{Class, LaneId, Priority};
 use crate::store;
+use crate::store::SessionPool;
 
 /// At most one NOTIFY per lane in this time; the first goes at once.
 const DEBOUNCE: Duration = Duration::from_millis(20);
@@ -108,7 +107,7 @@ impl Waker {
     }
 
     /// Sends the notifications, until told to stop.
-    pub async fn run_sender(self, pool: PgPool, stop: CancellationToken) {
+    pub async fn run_sender(self, pool: SessionPool, stop: CancellationToken) {
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,
@@ -128,7 +127,7 @@ impl Waker {
     }
 
     /// Wakes this node's lanes when other nodes say so, until told to stop.
-    pub async fn run_listener(self, pool: PgPool, stop: CancellationToken) {
+    pub async fn run_listener(self, pool: SessionPool, stop: CancellationToken) {
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,
@@ -145,12 +144,11 @@ impl Waker {
         }
     }
 
-    async fn listen(&self, pool: &PgPool) -> Result<(), sqlx::Error> {
-        let mut listener = PgListener::connect_with(pool).await?;
-        listener.listen(CHANNEL).await?;
+    async fn listen(&self, pool: &SessionPool) -> Result<(), sqlx::Error> {
+        let mut listener = pool.listen(CHANNEL).await?;
         loop {
-            let notification = listener.recv().await?;
-            let Ok(lane) = notification.payload().parse().map(LaneId) else { continue };
+            let payload = listener.recv().await?;
+            let Ok(lane) = payload.parse().map(LaneId) else { continue };
             if lane == DECISION {
                 self.decision.notify_one();
             } else if lane == FAN_OUT {

@@ -2,8 +2,6 @@
 
 use std::collections::BTreeSet;
 
-use sqlx::{PgConnection, PgPool};
-
 use super::enrolment::{ATTEMPTS, AfterFailure, enrol_with};
 use super::registration::{
     Caller, Details, FromTheFuture, Ignored, Registration, Subscriptions, Tokens, Unfit, claimed, settle,
@@ -12,6 +10,7 @@ use super::subscribing;
 use crate::domain::{App, AppId, DeviceId, DeviceToken, Platform, TopicName};
 use crate::store;
 use crate::store::devices::{Device, Filter, Page};
+use crate::store::{Session, SessionPool};
 
 /// A device with its topics.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -62,7 +61,7 @@ impl From<sqlx::Error> for Error {
 /// # Errors
 /// See [`Error`].
 pub async fn register(
-    pool: &PgPool,
+    pool: &SessionPool,
     app: &App,
     registration: &Registration,
     caller: Caller,
@@ -85,7 +84,7 @@ pub async fn register(
 /// # Errors
 /// See [`Error`].
 pub async fn describe(
-    pool: &PgPool,
+    pool: &SessionPool,
     app: &App,
     id: DeviceId,
     details: &Details,
@@ -101,7 +100,7 @@ pub async fn describe(
 
 /// As [`describe`]; [`store::Error::Contended`] if the device came to claim the place of another one meanwhile.
 async fn describe_once(
-    pool: &PgPool,
+    pool: &SessionPool,
     app: &App,
     id: DeviceId,
     details: &Details,
@@ -142,7 +141,7 @@ async fn describe_once(
 ///
 /// # Errors
 /// The database's.
-pub async fn find(pool: &PgPool, app: AppId, id: DeviceId) -> Result<Option<KnownDevice>, store::Error> {
+pub async fn find(pool: &SessionPool, app: AppId, id: DeviceId) -> Result<Option<KnownDevice>, store::Error> {
     let mut conn = pool.acquire().await?;
     let device = store::devices::find(&mut conn, app, id).await?;
     Ok(with_topics(&mut conn, device.into_iter().collect()).await?.pop())
@@ -153,7 +152,7 @@ pub async fn find(pool: &PgPool, app: AppId, id: DeviceId) -> Result<Option<Know
 /// # Errors
 /// The database's.
 pub async fn list(
-    pool: &PgPool,
+    pool: &SessionPool,
     app: AppId,
     filter: &Filter,
     page: Page,
@@ -168,7 +167,7 @@ pub async fn list(
 /// # Errors
 /// The database's.
 pub async fn find_by_tokens(
-    pool: &PgPool,
+    pool: &SessionPool,
     app: AppId,
     platform: Platform,
     tokens: &[DeviceToken],
@@ -184,7 +183,7 @@ pub async fn find_by_tokens(
 ///
 /// # Errors
 /// The database's.
-pub async fn remove(pool: &PgPool, app: AppId, id: DeviceId) -> Result<bool, store::Error> {
+pub async fn remove(pool: &SessionPool, app: AppId, id: DeviceId) -> Result<bool, store::Error> {
     let mut transaction = store::begin(pool).await?;
     let Some(topics) = store::devices::delete(&mut transaction, app, id).await? else { return Ok(false) };
     subscribing::purge(&mut transaction, app, &topics).await?;
@@ -197,7 +196,7 @@ pub async fn remove(pool: &PgPool, app: AppId, id: DeviceId) -> Result<bool, sto
 /// # Errors
 /// The database's.
 pub async fn unregister(
-    pool: &PgPool,
+    pool: &SessionPool,
     app: AppId,
     platform: Platform,
     token: &DeviceToken,
@@ -213,7 +212,7 @@ pub async fn unregister(
 
 /// The whole set of a device's own topics, as a backend names it.
 async fn set_topics(
-    conn: &mut PgConnection,
+    conn: &mut Session,
     app: &App,
     device: &Device,
     names: BTreeSet<&TopicName>,
@@ -229,10 +228,7 @@ async fn set_topics(
     Ok(())
 }
 
-async fn with_topics(
-    conn: &mut PgConnection,
-    devices: Vec<Device>,
-) -> Result<Vec<KnownDevice>, store::Error> {
+async fn with_topics(conn: &mut Session, devices: Vec<Device>) -> Result<Vec<KnownDevice>, store::Error> {
     if devices.is_empty() {
         return Ok(Vec::new());
     }

@@ -5,8 +5,6 @@
 
 use std::collections::BTreeSet;
 
-use sqlx::{PgConnection, PgPool};
-
 use super::devices::Error;
 use super::registration::{Caller, Done, FromTheFuture, Ignored, Registration, Roll, Tokens};
 use super::subscribing;
@@ -14,6 +12,7 @@ use crate::domain::{App, DeviceId, TopicName};
 use crate::store;
 use crate::store::commits::{self, TransactionMark};
 use crate::store::devices::TokenKey;
+use crate::store::{Session, SessionPool};
 
 /// How often registrations may lose a race against others for the same tokens.
 pub(super) const ATTEMPTS: usize = 5;
@@ -36,7 +35,7 @@ pub type Outcome = Result<Done, FromTheFuture>;
 /// # Errors
 /// See [`Error`]; nothing was changed, unless the outcome is unknown.
 pub async fn enrol(
-    pool: &PgPool,
+    pool: &SessionPool,
     app: &App,
     registrations: &[Registration],
     caller: Caller,
@@ -54,7 +53,7 @@ pub(super) struct Enrolled<'a> {
 
 /// As [`enrol`].
 pub(super) async fn enrol_with<'a>(
-    pool: &PgPool,
+    pool: &SessionPool,
     app: &'a App,
     registrations: &[Registration],
     caller: Caller,
@@ -87,10 +86,7 @@ struct Batch<'a, 'b> {
 
 impl<'a> Batch<'a, '_> {
     /// In memory, on what is stored, which stays locked.
-    async fn carry_out(
-        self,
-        conn: &mut PgConnection,
-    ) -> Result<(Enrolled<'a>, TransactionMark), store::Error> {
+    async fn carry_out(self, conn: &mut Session) -> Result<(Enrolled<'a>, TransactionMark), store::Error> {
         let mark = commits::mark(conn).await?;
         let mut roll = Roll::new(self.app, self.caller, mark.begun_at);
         self.call(conn, &mut roll).await?;
@@ -107,7 +103,7 @@ impl<'a> Batch<'a, '_> {
     }
 
     /// Puts on the roll whoever is there.
-    async fn call(self, conn: &mut PgConnection, roll: &mut Roll<'_>) -> Result<(), store::Error> {
+    async fn call(self, conn: &mut Session, roll: &mut Roll<'_>) -> Result<(), store::Error> {
         let tokens: BTreeSet<TokenKey> = self.tokens.iter().flat_map(|tokens| tokens.all()).collect();
         let tokens: Vec<TokenKey> = tokens.into_iter().collect();
         let devices = store::devices::lock_tokens(conn, self.app.id, &tokens).await?;
@@ -132,14 +128,14 @@ impl<'a> Batch<'a, '_> {
 
 /// Has a device on the roll come to claim the place of another device while the transaction waited to lock it? The other
 /// one is not locked; all of it again, then.
-async fn is_behind(conn: &mut PgConnection, app: &App, roll: &Roll<'_>) -> Result<bool, store::Error> {
+async fn is_behind(conn: &mut Session, app: &App, roll: &Roll<'_>) -> Result<bool, store::Error> {
     let missing = roll.missing();
     Ok(!missing.is_empty() && store::devices::is_any(conn, app.id, &missing).await?)
 }
 
 /// False: somebody else made one of the devices meanwhile; all of it again, then.
 async fn write(
-    conn: &mut PgConnection,
+    conn: &mut Session,
     batch: Batch<'_, '_>,
     Enrolled { outcomes, roll }: &mut Enrolled<'_>,
 ) -> Result<bool, Error> {

@@ -6,13 +6,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use sha2::{Digest, Sha256};
-use sqlx::{PgConnection, PgPool};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout};
 
 use crate::domain::{AppId, KeyId, Scopes};
 use crate::store;
 use crate::store::keys::{KeyRow, ValidKey};
+use crate::store::{Session, SessionPool};
 
 /// How long an answer of the database is believed: a revocation holds on every node by then.
 const LIFE: Duration = Duration::from_secs(10);
@@ -48,7 +48,7 @@ pub struct Key {
 /// Recognises keys. Cheap to clone; clones share what they remember.
 #[derive(Clone)]
 pub struct Keys {
-    pool: PgPool,
+    pool: SessionPool,
     remembered: Arc<Mutex<Remembered>>,
     look_ups: Arc<Semaphore>,
 }
@@ -109,7 +109,7 @@ pub enum Error {
 
 impl Keys {
     /// Remembers nothing yet.
-    pub fn new(pool: PgPool) -> Self {
+    pub fn new(pool: SessionPool) -> Self {
         Self { pool, remembered: Arc::default(), look_ups: Arc::new(Semaphore::new(LOOK_UPS)) }
     }
 
@@ -201,7 +201,7 @@ impl fmt::Debug for Keys {
 /// # Errors
 /// See [`Error`].
 pub async fn create(
-    conn: &mut PgConnection,
+    conn: &mut Session,
     app: &str,
     scopes: Scopes,
     name: Option<&str>,
@@ -224,7 +224,7 @@ pub async fn create(
 ///
 /// # Errors
 /// The database's.
-pub async fn list(conn: &mut PgConnection) -> Result<Vec<KeyRow>, store::Error> {
+pub async fn list(conn: &mut Session) -> Result<Vec<KeyRow>, store::Error> {
     store::keys::list(conn).await
 }
 
@@ -232,7 +232,7 @@ pub async fn list(conn: &mut PgConnection) -> Result<Vec<KeyRow>, store::Error> 
 ///
 /// # Errors
 /// The database's.
-pub async fn revoke(conn: &mut PgConnection, id: KeyId) -> Result<bool, store::Error> {
+pub async fn revoke(conn: &mut Session, id: KeyId) -> Result<bool, store::Error> {
     store::keys::revoke(conn, id).await
 }
 

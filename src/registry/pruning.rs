@@ -2,20 +2,16 @@
 
 use std::collections::BTreeMap;
 
-use sqlx::PgConnection;
-
 use crate::domain::{DeviceId, LaneId, Proof, Verdict};
 use crate::store;
+use crate::store::Session;
 
 /// Sets aside the devices whose verdicts hold against their registration and their token; answers which. Meant to run
 /// after the receipts, in a transaction of its own: a crash between costs one more verdict (docs/queue.md 9e).
 ///
 /// # Errors
 /// The database's; nothing was set aside then.
-pub async fn quarantine(
-    conn: &mut PgConnection,
-    verdicts: &[Verdict],
-) -> Result<Vec<DeviceId>, store::Error> {
+pub async fn quarantine(conn: &mut Session, verdicts: &[Verdict]) -> Result<Vec<DeviceId>, store::Error> {
     let quarantined = store::quarantine::apply(conn, verdicts).await?;
     if !verdicts.is_empty() {
         let mut reasons: BTreeMap<&str, usize> = BTreeMap::new();
@@ -36,12 +32,7 @@ pub async fn quarantine(
 ///
 /// # Errors
 /// The database's; nothing was brought back then.
-pub async fn restore(
-    conn: &mut PgConnection,
-    lane: LaneId,
-    name: &str,
-    reason: &str,
-) -> Result<(), store::Error> {
+pub async fn restore(conn: &mut Session, lane: LaneId, name: &str, reason: &str) -> Result<(), store::Error> {
     let restored = store::quarantine::restore(conn, lane, reason).await?;
     tracing::warn!(lane = name, reason, restored, "what the braked lane {name} set aside came back");
     Ok(())
@@ -51,7 +42,7 @@ pub async fn restore(
 ///
 /// # Errors
 /// The database's; nothing was corrected then.
-pub async fn prove(conn: &mut PgConnection, proofs: &[Proof]) -> Result<(), store::Error> {
+pub async fn prove(conn: &mut Session, proofs: &[Proof]) -> Result<(), store::Error> {
     if !proofs.is_empty() {
         let corrected = store::environments::prove(conn, proofs).await?;
         tracing::info!(proofs = proofs.len(), corrected, "environments corrected");

@@ -3,12 +3,11 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use sqlx::PgConnection;
-
 use super::devices::Error;
 use super::registration::{Caller, Subscriptions};
 use crate::domain::{App, AppId, TopicName};
 use crate::store;
+use crate::store::Session;
 use crate::store::topics::TopicId;
 
 /// Writes what changes for devices that the transaction has locked or made. Answers the topics that an app's own word
@@ -17,7 +16,7 @@ use crate::store::topics::TopicId;
 /// # Errors
 /// See [`Error`]: a backend's word fails as a whole.
 pub(super) async fn write(
-    conn: &mut PgConnection,
+    conn: &mut Session,
     app: &App,
     caller: Caller,
     subscriptions: &Subscriptions<'_>,
@@ -49,11 +48,7 @@ pub(super) async fn write(
 ///
 /// # Errors
 /// The database's.
-pub(super) async fn purge(
-    conn: &mut PgConnection,
-    app: AppId,
-    topics: &[TopicId],
-) -> Result<(), store::Error> {
+pub(super) async fn purge(conn: &mut Session, app: AppId, topics: &[TopicId]) -> Result<(), store::Error> {
     if topics.is_empty() {
         return Ok(());
     }
@@ -67,7 +62,7 @@ pub(super) async fn purge(
 /// Makes those of `names` that are not among `topics`, as far as the app may have them; `left` are topics that may have
 /// lost their last subscriber.
 async fn make(
-    conn: &mut PgConnection,
+    conn: &mut Session,
     app: &App,
     caller: Caller,
     names: &[TopicName],

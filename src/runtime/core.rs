@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use sqlx::PgPool;
 use tokio::sync::mpsc;
 
 use super::Role;
@@ -27,6 +26,7 @@ use crate::queue::recorder::Recorder;
 use crate::queue::wake::Waker;
 use crate::registry::audience::Finder;
 use crate::registry::keys::Keys;
+use crate::store::SessionPool;
 use crate::{api, dispatch, maintenance};
 
 /// Batches of what was found about tokens that wait for the pruner; past it they are dropped and found again later.
@@ -38,7 +38,7 @@ const HEALTH: Duration = Duration::from_millis(500);
 
 /// What the parts of a node share.
 pub(super) struct Core {
-    pub(super) pool: PgPool,
+    pub(super) pool: SessionPool,
     pub(super) membership: Arc<Membership>,
     pub(super) intakes: Arc<Intakes>,
     pub(super) waker: Waker,
@@ -75,7 +75,7 @@ impl Core {
             stage.spawn("wake-ups in", self.waker.clone().run_listener(wake_pool, stage.stop.clone()));
         }
         let duties = maintenance::Settings {
-            pool: self.pool.clone(),
+            pool: database.maintenance_pool(),
             membership: Arc::clone(&self.membership),
             retention: maintenance::Retention {
                 notifications: config.retention.notifications,
@@ -124,10 +124,12 @@ impl Core {
     }
 
     /// What `/readyz` says from now on.
-    pub(super) fn watch(&self, health: &Arc<Health>, stage: &Supervisor) {
+    pub(super) fn watch(&self, database: &Database, health: &Arc<Health>, stage: &Supervisor) {
         health.migrations_applied();
         let watch = watch_health(Arc::clone(&self.membership), Arc::clone(health), stage.stop.clone());
         stage.spawn("health", watch);
+        let pools = [database.accept_pool(), database.record_pool()];
+        stage.spawn("writes", watch_writes(pools, Arc::clone(health), stage.stop.clone()));
     }
 
     /// The API, and the committer behind it.
@@ -180,6 +182,34 @@ fn rates(config: &Config) -> Rates {
 /// Of each lane.
 pub(super) fn in_flight(config: &Config) -> usize {
     usize::try_from(config.delivery.max_in_flight).unwrap_or(usize::MAX)
+}
+
+/// Where writes fail, tries again without a client: else a node that gets no requests while it is not ready would never be
+/// ready again.
+async fn watch_writes(
+    pools: [SessionPool; 2],
+    health: Arc<Health>,
+    stop: tokio_util::sync::CancellationToken,
+) {
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(HEALTH) => {}
+        }
+        let since = pools.iter().filter_map(SessionPool::failing_since).min();
+        health.writes_fail_since(since);
+        for pool in pools.iter().filter(|pool| pool.failing_since().is_some()) {
+            let probe = async {
+                if let Err(error) = pool.probe().await {
+                    tracing::debug!(%error, "writes still fail");
+                }
+            };
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = probe => {}
+            }
+        }
+    }
 }
 
 /// Tells `/readyz` when Postgres answers.

@@ -3,9 +3,8 @@
 use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail};
-use sqlx::pool::PoolConnection;
-use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{ConnectOptions as _, Connection as _, PgPool};
+use sqlx::Connection as _;
+use sqlx::postgres::PgConnectOptions;
 use tokio_util::sync::CancellationToken;
 
 use super::postgres::{self, Unusable};
@@ -14,27 +13,31 @@ use crate::config::{Config, DatabaseSettings, PostgresUrl};
 use crate::domain::{Apps, InstallationKey};
 use crate::embedded_postgres::{EmbeddedPostgres, Settings};
 use crate::store::migrations::{Migrations, SchemaState};
-use crate::store::{self, planner};
+use crate::store::{self, Purpose, Session, SessionPool};
 
-/// Nobody waits longer for a connection.
-const ACQUIRE: Duration = Duration::from_secs(5);
-/// A connection of the requests' that was used so lately lives: else one of them in so many seconds is told that Postgres
-/// is out of reach, which it was.
-const TRUSTED: Duration = Duration::from_secs(1);
+/// To read which migrations are applied.
+const SCHEMA: Duration = Duration::from_secs(15);
 /// At the end, nobody waits longer for connections that are still in use; the process takes them along.
 const CLOSE: Duration = Duration::from_secs(5);
-/// Connections of the queue: leader, pruner, fan-outs, and the lanes' feeders.
-const QUEUE_CONNECTIONS: u32 = 5;
+/// Connections of the queue: pruner, fan-outs, and the lanes' feeders.
+const QUEUE_CONNECTIONS: u32 = 4;
+/// The leader's duties have one to themselves: their statements may take longer.
+const MAINTENANCE_CONNECTIONS: u32 = 1;
 /// Accept has one to itself: callers wait for it.
 const ACCEPT_CONNECTIONS: u32 = 1;
 /// And the recorder, whose one statement is the largest there is: each server process plans it, and warms its caches for it.
 const RECORD_CONNECTIONS: u32 = 1;
-/// Beat and tick have one to themselves; wake-ups two.
+/// Heartbeat and tick have one to themselves; wake-ups two, of which one listens and is not the pool's.
 const PULSE_CONNECTIONS: u32 = 1;
 const WAKE_CONNECTIONS: u32 = 2;
+const LISTENING_CONNECTIONS: u32 = 1;
 /// All of them together, besides those of the requests.
-const OTHER_CONNECTIONS: u32 =
-    QUEUE_CONNECTIONS + ACCEPT_CONNECTIONS + RECORD_CONNECTIONS + PULSE_CONNECTIONS + WAKE_CONNECTIONS;
+const OTHER_CONNECTIONS: u32 = QUEUE_CONNECTIONS
+    + MAINTENANCE_CONNECTIONS
+    + ACCEPT_CONNECTIONS
+    + RECORD_CONNECTIONS
+    + PULSE_CONNECTIONS
+    + WAKE_CONNECTIONS;
 /// Least connections of the requests.
 const REQUEST_CONNECTIONS_MIN: u32 = 2;
 /// The embedded server's own limit: several processes may use it.
@@ -44,8 +47,9 @@ const SERVER_CONNECTIONS: u16 = 100;
 #[derive(Debug)]
 pub struct Database {
     embedded: Option<EmbeddedPostgres>,
-    options: PgConnectOptions,
-    pool: PgPool,
+    pool: SessionPool,
+    accept: SessionPool,
+    record: SessionPool,
     most: u32,
 }
 
@@ -83,10 +87,10 @@ impl Database {
     async fn of(
         config: &Config,
         embedded: Option<EmbeddedPostgres>,
-        usable: Result<PgConnectOptions, Unusable>,
+        usable: Result<Vec<PgConnectOptions>, Unusable>,
     ) -> anyhow::Result<Self> {
-        let options = match usable {
-            Ok(options) => options,
+        let hosts = match usable {
+            Ok(hosts) => hosts,
             Err(unusable) => {
                 if let Some(embedded) = embedded
                     && let Err(error) = embedded.stop().await
@@ -99,21 +103,14 @@ impl Database {
         let settings = &config.database;
         let most = settings.max_connections;
         let rest = most.saturating_sub(OTHER_CONNECTIONS).max(REQUEST_CONNECTIONS_MIN);
-        // Asking a connection whether it lives takes as long as most requests' one statement does.
-        let pool = pool(rest).test_before_acquire(false).before_acquire(|connection, about| {
-            Box::pin(async move {
-                match about.idle_for < TRUSTED {
-                    true => Ok(true),
-                    false => connection.ping().await.map(|()| true),
-                }
-            })
-        });
-        let pool = pool.connect_lazy_with(options.clone().options(planner::REQUESTS));
-        Ok(Self { embedded, options, pool, most })
+        let pool = SessionPool::over_hosts(hosts, Purpose::Requests, rest);
+        let accept = pool.sibling(Purpose::Accept, ACCEPT_CONNECTIONS);
+        let record = pool.sibling(Purpose::Record, RECORD_CONNECTIONS);
+        Ok(Self { embedded, pool, accept, record, most })
     }
 
     /// For requests and commands.
-    pub fn pool(&self) -> &PgPool {
+    pub fn pool(&self) -> &SessionPool {
         &self.pool
     }
 
@@ -121,7 +118,7 @@ impl Database {
     ///
     /// # Errors
     /// Postgres is out of reach.
-    pub async fn connection(&self) -> anyhow::Result<PoolConnection<sqlx::Postgres>> {
+    pub async fn connection(&self) -> anyhow::Result<Session> {
         Ok(self.pool.acquire().await.map_err(store::Error::from)?)
     }
 
@@ -130,7 +127,7 @@ impl Database {
     /// # Errors
     /// Postgres is out of reach.
     pub async fn apps(&self, config: &Config) -> anyhow::Result<Apps> {
-        super::senders::apps(&mut *self.connection().await?, config).await
+        super::senders::apps(&mut self.connection().await?, config).await
     }
 
     /// Makes public ids.
@@ -138,39 +135,37 @@ impl Database {
     /// # Errors
     /// Postgres is out of reach.
     pub async fn installation_key(&self) -> anyhow::Result<InstallationKey> {
-        Ok(store::apps::installation_key(&mut *self.connection().await?).await?)
+        Ok(store::apps::installation_key(&mut self.connection().await?).await?)
     }
 
     /// Connections that work the queue.
-    pub(super) fn queue_pool(&self) -> PgPool {
-        self.pool_of_the_queue(QUEUE_CONNECTIONS.min(self.most))
+    pub(super) fn queue_pool(&self) -> SessionPool {
+        self.pool.sibling(Purpose::Queue, QUEUE_CONNECTIONS.min(self.most))
+    }
+
+    /// The leader's connection.
+    pub(super) fn maintenance_pool(&self) -> SessionPool {
+        self.pool.sibling(Purpose::Maintenance, MAINTENANCE_CONNECTIONS)
     }
 
     /// The connection of what is accepted.
-    pub(super) fn accept_pool(&self) -> PgPool {
-        self.pool_of_the_queue(ACCEPT_CONNECTIONS)
+    pub(super) fn accept_pool(&self) -> SessionPool {
+        self.accept.clone()
     }
 
     /// The recorder's connection.
-    pub(super) fn record_pool(&self) -> PgPool {
-        self.pool_of_the_queue(RECORD_CONNECTIONS)
+    pub(super) fn record_pool(&self) -> SessionPool {
+        self.record.clone()
     }
 
-    /// The beat's own connection.
-    pub(super) fn pulse_pool(&self) -> PgPool {
-        self.pool_of_the_queue(PULSE_CONNECTIONS)
-    }
-
-    /// They are used all the time: asking each whether it lives would double the round trips, and whoever uses them tries
-    /// again anyway.
-    fn pool_of_the_queue(&self, connections: u32) -> PgPool {
-        let options = self.options.clone().options(planner::QUEUE);
-        pool(connections).test_before_acquire(false).connect_lazy_with(options)
+    /// The heartbeat's own connection.
+    pub(super) fn pulse_pool(&self) -> SessionPool {
+        self.pool.sibling(Purpose::Heartbeat, PULSE_CONNECTIONS)
     }
 
     /// Connections of wake-ups.
-    pub(super) fn wake_pool(&self) -> PgPool {
-        pool(WAKE_CONNECTIONS).connect_lazy_with(self.options.clone())
+    pub(super) fn wake_pool(&self) -> SessionPool {
+        self.pool.sibling(Purpose::WakeUps, WAKE_CONNECTIONS - LISTENING_CONNECTIONS)
     }
 
     /// Does this process have the database to itself, so that every node in it is a predecessor of ours?
@@ -198,7 +193,7 @@ impl Database {
         }
         // On a connection of its own: a migration may take longer than any request.
         let name = format!("pushpost migrates on {}, process {}", super::hostname(), std::process::id());
-        let mut conn = self.options.clone().application_name(&name).connect().await?;
+        let mut conn = self.pool.connect_without_deadline(&name).await?;
         let applied = schema::migrate(&mut conn, &Migrations::of_this_program()).await?;
         conn.close().await?;
         Ok(applied)
@@ -209,8 +204,9 @@ impl Database {
     /// # Errors
     /// Postgres is out of reach.
     pub async fn schema(&self) -> anyhow::Result<SchemaState> {
-        let mut conn = self.pool.acquire().await?;
-        Ok(Migrations::of_this_program().state(&mut conn).await?)
+        let mut conn = self.pool.connect_without_deadline("pushpost").await?;
+        let state = tokio::time::timeout(SCHEMA, Migrations::of_this_program().state(&mut conn)).await;
+        Ok(state.context("the database does not answer")??)
     }
 
     /// Migrates if the configuration says so; else insists that nothing is pending.
@@ -272,11 +268,7 @@ async fn find(
             (Some(embedded), vec![options])
         }
     };
-    Ok((embedded, hosts.into_iter().map(|host| host.application_name("pushpost")).collect()))
-}
-
-fn pool(most: u32) -> PgPoolOptions {
-    let options = PgPoolOptions::new().max_connections(most).acquire_timeout(ACQUIRE);
-    // Before anything is stored over it.
-    options.after_connect(|connection, _| Box::pin(store::timeline::follow(connection)))
+    // No other parameter at the start of a session: connection poolers refuse them.
+    let plain = |host: PgConnectOptions| host.application_name("pushpost").extra_float_digits(None);
+    Ok((embedded, hosts.into_iter().map(plain).collect()))
 }

@@ -22,6 +22,9 @@ const STEP: Duration = Duration::from_millis(250);
 /// Between two lines about a server that is waited for.
 const TOLD: Duration = Duration::from_secs(5);
 
+const TRANSACTION_MODE: &str = "a connection pooler in transaction or statement mode is in front of it; set the pooler to \
+                                session mode, or connect to PostgreSQL itself";
+
 /// Why Postgres can't be used.
 #[derive(Debug, thiserror::Error)]
 pub enum Unusable {
@@ -60,18 +63,19 @@ enum Obstacle {
 /// Where a server may be, in the order in which the hosts are tried; never empty.
 pub(super) type Hosts = [PgConnectOptions];
 
-/// One try: the first host that can be used.
+/// One try: the hosts, with the first one that can be used in front.
 ///
 /// # Errors
 /// [`Unusable::Refused`].
-pub(super) async fn check(hosts: &Hosts) -> Result<PgConnectOptions, Unusable> {
+pub(super) async fn check(hosts: &Hosts) -> Result<Vec<PgConnectOptions>, Unusable> {
     try_all(hosts).await.map_err(|obstacle| {
         let (Obstacle::Passing(reason) | Obstacle::Lasting(reason)) = obstacle;
         Unusable::Refused { server: servers(hosts), reason }
     })
 }
 
-/// Tries again and again, and tells every few seconds what is in the way. Returns the first host that can be used.
+/// Tries again and again, and tells every few seconds what is in the way. Returns the hosts, with the first one that can be
+/// used in front.
 ///
 /// # Errors
 /// See [`Unusable`].
@@ -79,7 +83,7 @@ pub(super) async fn wait_until_usable(
     hosts: &Hosts,
     patience: Duration,
     stop: &CancellationToken,
-) -> Result<PgConnectOptions, Unusable> {
+) -> Result<Vec<PgConnectOptions>, Unusable> {
     let begun = Instant::now();
     let mut told: Option<Instant> = None;
     loop {
@@ -115,11 +119,14 @@ pub(super) async fn wait_until_usable(
 }
 
 /// Of several hosts, the reason names each. What is in the way stays only if it stays on every host.
-async fn try_all(hosts: &Hosts) -> Result<PgConnectOptions, Obstacle> {
+async fn try_all(hosts: &Hosts) -> Result<Vec<PgConnectOptions>, Obstacle> {
     let (mut reasons, mut lasts) = (Vec::new(), true);
-    for host in hosts {
+    for (place, host) in hosts.iter().enumerate() {
         let reason = match try_once(host).await {
-            Ok(()) => return Ok(host.clone()),
+            Ok(()) => {
+                let (before, usable) = hosts.split_at(place);
+                return Ok([usable, before].concat());
+            }
             Err(Obstacle::Lasting(reason)) => reason,
             Err(Obstacle::Passing(reason)) => {
                 lasts = false;
@@ -136,6 +143,11 @@ async fn try_once(options: &PgConnectOptions) -> Result<(), Obstacle> {
     let silent = |_| Obstacle::Passing(format!("no answer within {} s", CONNECT.as_secs()));
     let connected = timeout(CONNECT, PgConnection::connect_with(options)).await.map_err(silent)?;
     let mut conn = connected.map_err(|error| obstacle(&error))?;
+    // First, because a pooler in transaction mode fails everything else with messages that mislead.
+    let pooling = timeout(CONNECT, store::check_session_pooling(options)).await.map_err(silent)?;
+    if !pooling.map_err(|error| obstacle(&error))? {
+        return Err(Obstacle::Lasting(TRANSACTION_MODE.to_owned()));
+    }
     let described = timeout(CONNECT, store::server::describe(&mut conn)).await.map_err(silent)?;
     // All that was asked is answered; how the connection ends changes nothing.
     let _ = timeout(CONNECT, conn.close()).await;
@@ -171,6 +183,13 @@ fn judge(found: &Server) -> Result<(), Obstacle> {
         let what = if found.is_standby { "it is a standby" } else { "default_transaction_read_only is on" };
         return Err(Obstacle::Passing(format!("the server takes no writes: {what}")));
     }
+    if !store::is_durable(&found.synchronous_commit) {
+        tracing::info!(
+            synchronous_commit = found.synchronous_commit,
+            "pushpost sets synchronous_commit to on for its own sessions, because the database's value may lose \
+             commits that were answered"
+        );
+    }
     if major > NEWEST {
         tracing::warn!(
             version = major,
@@ -199,7 +218,9 @@ mod tests {
     use super::*;
 
     fn found(version: u32, encoding: &str) -> Server {
-        Server { version, encoding: encoding.to_owned(), is_standby: false, is_read_only: false }
+        let synchronous_commit = "on".to_owned();
+        let encoding = encoding.to_owned();
+        Server { version, encoding, is_standby: false, is_read_only: false, synchronous_commit }
     }
 
     #[test]

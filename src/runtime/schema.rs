@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use sqlx::PgConnection;
 
-use crate::store::migrations::{self, Migrations, Progress, SchemaState, Session};
+use crate::store::migrations::{self, BlockingSession, Migrations, Progress, SchemaState};
 
 /// Between two looks whether another node has finished, or whether a table is free.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -101,7 +101,7 @@ pub(super) async fn migrate(conn: &mut PgConnection, migrations: &Migrations) ->
     Ok(pending)
 }
 
-fn tell(round: u32, session: Option<&Session>, message: &str) {
+fn tell(round: u32, session: Option<&BlockingSession>, message: &str) {
     if round.is_multiple_of(TOLD_EVERY) {
         let session = session.map_or_else(|| "a session that has just ended".to_owned(), ToString::to_string);
         tracing::warn!(session, "{message}");

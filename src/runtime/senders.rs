@@ -13,9 +13,10 @@ use crate::domain::{App, AppLane, Apps, Environment, LaneKey, Platform};
 use crate::provider::proxy::Proxy;
 use crate::provider::{Sender, SetupError, apns, fcm};
 use crate::store;
+use crate::store::Session;
 
 /// Makes what is missing of the configured apps' rows.
-pub(super) async fn apps(conn: &mut sqlx::PgConnection, config: &Config) -> anyhow::Result<Apps> {
+pub(super) async fn apps(conn: &mut Session, config: &Config) -> anyhow::Result<Apps> {
     let names: Vec<String> = config.apps.keys().cloned().collect();
     let rows = store::apps::ensure(conn, &names).await.context("apps can't be entered")?;
     let apps = rows.into_iter().filter_map(|row| {

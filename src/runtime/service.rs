@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use sqlx::PgPool;
 use tokio::runtime::Handle;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -24,6 +23,7 @@ use crate::config::Config;
 use crate::queue::intake::{Intake, Intakes};
 use crate::queue::membership::Membership;
 use crate::queue::wake::Waker;
+use crate::store::SessionPool;
 use crate::{maintenance, store};
 
 /// After the drain: time to put on record what has ended, and to say farewell.
@@ -41,7 +41,7 @@ pub struct Service {
     listeners: Listeners,
     failure: Arc<Failure>,
     stages: Stages,
-    farewell: PgPool,
+    farewell: SessionPool,
     lanes: Vec<ReloadedLane>,
 }
 
@@ -185,7 +185,7 @@ impl Service {
         let recorder = core.record(database, &stages.record);
         core.upkeep(config, role, database, &stages.pulse);
         core.send(config, setups, &recorder, &stages.lanes);
-        core.watch(health, &stages.pulse);
+        core.watch(database, health, &stages.pulse);
         if role.answers() {
             let hand_over = role.sends().then_some(recorder);
             core.answer(config, database, apps, hand_over, Arc::clone(health), listeners, stages);
@@ -267,7 +267,7 @@ impl Service {
 /// What a node that works keeps for later.
 struct Parts {
     membership: Arc<Membership>,
-    farewell: PgPool,
+    farewell: SessionPool,
     lanes: Vec<ReloadedLane>,
 }
 
@@ -297,7 +297,7 @@ impl Stages {
 
 /// Enters this node. Alone on its own database, every other node in it is a predecessor that is gone: its jobs need not
 /// wait for the node time-out.
-async fn enter(pool: &PgPool, database: &Database, config: &Config) -> anyhow::Result<Arc<Membership>> {
+async fn enter(pool: &SessionPool, database: &Database, config: &Config) -> anyhow::Result<Arc<Membership>> {
     let name = format!("{}-{}", hostname(), std::process::id());
     let membership = Membership::enter(pool, name, config.delivery.node_timeout).await?;
     if database.was_alone() {

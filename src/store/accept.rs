@@ -4,11 +4,11 @@
 //! (docs/queue.md 6, 16). It contains no NOTIFY (docs/queue.md 15).
 
 use chrono::{DateTime, Utc};
-use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::Error;
 use crate::domain::{DeviceId, JobId, LaneId, NodeId, NotificationId, Priority, Reason};
+use crate::store::Session;
 
 /// Columns of many notifications with their jobs, targets, and receipts of targets that ended at once.
 #[derive(Debug, Default)]
@@ -204,10 +204,7 @@ fn position(flat: &[i64]) -> i32 {
 ///
 /// # Errors
 /// A poisoned value fails the whole statement and nothing is stored.
-pub async fn insert(
-    conn: &mut PgConnection,
-    batch: &Batch,
-) -> Result<(DateTime<Utc>, Vec<StoredJob>), Error> {
+pub async fn insert(conn: &mut Session, batch: &Batch) -> Result<(DateTime<Utc>, Vec<StoredJob>), Error> {
     let rows = sqlx::query!(
         r#"
         with n as (
@@ -304,7 +301,7 @@ pub async fn insert(
 
 /// Which of these notifications exist, and since when: asked when the answer to a commit was lost.
 pub async fn find(
-    conn: &mut PgConnection,
+    conn: &mut Session,
     ids: &[NotificationId],
 ) -> Result<Vec<(NotificationId, DateTime<Utc>)>, Error> {
     let ids: Vec<Uuid> = ids.iter().map(|id| id.0).collect();

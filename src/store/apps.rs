@@ -2,10 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use sqlx::PgConnection;
-
 use super::Error;
 use crate::domain::{AppId, Environment, InstallationKey, LaneId, LaneKey, Platform};
+use crate::store::Session;
 
 /// The rows of an app.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -25,7 +24,7 @@ pub struct AppRows {
 ///
 /// # Errors
 /// The database's.
-pub async fn ensure(conn: &mut PgConnection, names: &[String]) -> Result<Vec<AppRows>, Error> {
+pub async fn ensure(conn: &mut Session, names: &[String]) -> Result<Vec<AppRows>, Error> {
     let mut names = names.to_vec();
     names.sort_unstable();
     names.dedup();
@@ -63,14 +62,14 @@ pub async fn ensure(conn: &mut PgConnection, names: &[String]) -> Result<Vec<App
 ///
 /// # Errors
 /// The database's.
-pub async fn installation_key(conn: &mut PgConnection) -> Result<InstallationKey, Error> {
+pub async fn installation_key(conn: &mut Session) -> Result<InstallationKey, Error> {
     let key = sqlx::query_scalar!("select key from installation").fetch_one(conn).await?;
     let bytes = <[u8; 32]>::try_from(key.as_slice());
     let bytes = bytes.map_err(|_| Error::Inconsistent { table: "installation", column: "key", row: 1 })?;
     Ok(InstallationKey::new(bytes))
 }
 
-async fn read(conn: &mut PgConnection, names: &[String]) -> Result<Vec<AppRows>, Error> {
+async fn read(conn: &mut Session, names: &[String]) -> Result<Vec<AppRows>, Error> {
     let rows = sqlx::query!(
         "select a.app_id, a.name, l.lane_id, l.platform, l.environment
          from apps a join lanes l using (app_id) where a.name = any($1) order by a.name",

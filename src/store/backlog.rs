@@ -2,10 +2,9 @@
 
 use std::collections::HashMap;
 
-use sqlx::PgConnection;
-
 use super::Error;
 use crate::domain::AppId;
+use crate::store::Session;
 
 /// Most pages of `jobs` that a reading looks at: 8 MB. A table of more pages is sampled.
 const PAGES_MAX: f64 = 1_000.0;
@@ -18,7 +17,7 @@ const PAGES_MAX: f64 = 1_000.0;
 ///
 /// # Errors
 /// The database's.
-pub async fn waiting(conn: &mut PgConnection) -> Result<HashMap<AppId, u64>, Error> {
+pub async fn waiting(conn: &mut Session) -> Result<HashMap<AppId, u64>, Error> {
     let rows = sqlx::query!(
         r#"with waiting as materialized (
              select lane_id, sum(n - coalesce(bit_count(done), 0)) as devices

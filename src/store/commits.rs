@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use futures_util::future::BoxFuture;
-use sqlx::{PgConnection, PgPool, Postgres, Transaction};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::Error;
+use crate::store::{Session, SessionPool, Transaction};
 
 /// How long it may take to find out. Ending a session takes milliseconds; the rest is for a database that comes back.
 pub const FIND_OUT: Duration = Duration::from_secs(10);
@@ -54,7 +54,7 @@ impl Error {
 ///
 /// # Errors
 /// Postgres is out of reach.
-pub async fn session(conn: &mut PgConnection) -> Result<ServerSession, Error> {
+pub async fn session(conn: &mut Session) -> Result<ServerSession, Error> {
     let session = sqlx::query_as!(
         ServerSession,
         r#"
@@ -68,7 +68,7 @@ pub async fn session(conn: &mut PgConnection) -> Result<ServerSession, Error> {
 ///
 /// # Errors
 /// Postgres is out of reach.
-pub async fn mark(conn: &mut PgConnection) -> Result<TransactionMark, Error> {
+pub async fn mark(conn: &mut Session) -> Result<TransactionMark, Error> {
     let mark = sqlx::query_as!(
         TransactionMark,
         r#"
@@ -83,7 +83,7 @@ pub async fn mark(conn: &mut PgConnection) -> Result<TransactionMark, Error> {
 ///
 /// # Errors
 /// Nothing was changed; or [`Error::OutcomeUnknown`].
-pub async fn commit(pool: &PgPool, mut transaction: Transaction<'static, Postgres>) -> Result<(), Error> {
+pub async fn commit(pool: &SessionPool, mut transaction: Transaction<'static>) -> Result<(), Error> {
     let mark = mark(&mut transaction).await?;
     commit_marked(pool, transaction, &mark).await
 }
@@ -93,8 +93,8 @@ pub async fn commit(pool: &PgPool, mut transaction: Transaction<'static, Postgre
 /// # Errors
 /// As [`commit`].
 pub async fn commit_marked(
-    pool: &PgPool,
-    transaction: Transaction<'static, Postgres>,
+    pool: &SessionPool,
+    transaction: Transaction<'static>,
     mark: &TransactionMark,
 ) -> Result<(), Error> {
     let Err(error) = transaction.commit().await.map_err(Error::from) else { return Ok(()) };
@@ -117,7 +117,7 @@ pub async fn commit_marked(
 
 /// Ends a session whose answer was lost, and waits until it has ended: nothing is committed by it any more. False: this
 /// could not be found out within [`FIND_OUT`].
-pub async fn end(pool: &PgPool, session: &ServerSession) -> bool {
+pub async fn end(pool: &SessionPool, session: &ServerSession) -> bool {
     let ask = || {
         Box::pin(async move {
             let mut conn = pool.acquire().await?;
@@ -147,7 +147,7 @@ pub async fn find_out<'a, T>(mut ask: impl FnMut() -> Question<'a, T>) -> Option
 }
 
 /// True: the session was still there, and was told to end.
-async fn told_to_end(conn: &mut PgConnection, session: &ServerSession) -> Result<bool, Error> {
+async fn told_to_end(conn: &mut Session, session: &ServerSession) -> Result<bool, Error> {
     let told = sqlx::query_scalar!(
         r#"
         select pg_terminate_backend(pid) as "told!" from pg_stat_activity where pid = $1 and backend_start = $2
@@ -159,7 +159,7 @@ async fn told_to_end(conn: &mut PgConnection, session: &ServerSession) -> Result
 }
 
 /// Committed or not; none: it is not known yet, and a session that still holds the transaction was told to end.
-async fn fate(conn: &mut PgConnection, mark: &TransactionMark) -> Result<Option<bool>, Error> {
+async fn fate(conn: &mut Session, mark: &TransactionMark) -> Result<Option<bool>, Error> {
     let status = sqlx::query_scalar!(
         r#"
         select case

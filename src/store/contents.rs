@@ -3,10 +3,10 @@
 //! A cursor goes over the notifications once, in the order of their ids. Those that it passes too early are listed and
 //! looked at again, so that no day is read twice.
 
-use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::Error;
+use crate::store::Session;
 
 /// A notification as the retention of its content sees it.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -25,7 +25,7 @@ pub struct Facts {
 ///
 /// # Errors
 /// The database's.
-pub async fn cursor(conn: &mut PgConnection) -> Result<Uuid, Error> {
+pub async fn cursor(conn: &mut Session) -> Result<Uuid, Error> {
     Ok(sqlx::query_scalar!("select reached from content_cursor").fetch_one(conn).await?)
 }
 
@@ -34,7 +34,7 @@ pub async fn cursor(conn: &mut PgConnection) -> Result<Uuid, Error> {
 ///
 /// # Errors
 /// The database's.
-pub async fn move_cursor(conn: &mut PgConnection, reached: Uuid, settled_secs: f64) -> Result<(), Error> {
+pub async fn move_cursor(conn: &mut Session, reached: Uuid, settled_secs: f64) -> Result<(), Error> {
     sqlx::query!(
         "update content_cursor set reached = greatest(reached, least($1, id_floor(now() - make_interval(secs => $2))))",
         reached,
@@ -49,12 +49,7 @@ pub async fn move_cursor(conn: &mut PgConnection, reached: Uuid, settled_secs: f
 ///
 /// # Errors
 /// The database's.
-pub async fn next(
-    conn: &mut PgConnection,
-    after: Uuid,
-    age_secs: f64,
-    limit: i64,
-) -> Result<Vec<Uuid>, Error> {
+pub async fn next(conn: &mut Session, after: Uuid, age_secs: f64, limit: i64) -> Result<Vec<Uuid>, Error> {
     let ids = sqlx::query_scalar!(
         "select notification_id from notifications
          where notification_id > $1 and notification_id < id_floor(now() - make_interval(secs => $2))
@@ -70,7 +65,7 @@ pub async fn next(
 ///
 /// # Errors
 /// The database's.
-pub async fn due(conn: &mut PgConnection, limit: i64) -> Result<Vec<Uuid>, Error> {
+pub async fn due(conn: &mut Session, limit: i64) -> Result<Vec<Uuid>, Error> {
     let ids = sqlx::query_scalar!(
         "select notification_id from kept_contents where look_at <= now() order by look_at limit $1",
         limit
@@ -83,7 +78,7 @@ pub async fn due(conn: &mut PgConnection, limit: i64) -> Result<Vec<Uuid>, Error
 ///
 /// # Errors
 /// The database's.
-pub async fn facts(conn: &mut PgConnection, ids: &[Uuid], content_secs: f64) -> Result<Vec<Facts>, Error> {
+pub async fn facts(conn: &mut Session, ids: &[Uuid], content_secs: f64) -> Result<Vec<Facts>, Error> {
     let (Some(first), Some(last)) = (ids.iter().min(), ids.iter().max()) else { return Ok(Vec::new()) };
     let rows = sqlx::query!(
         r#"select notification_id, content is not null as "has_content!", unmatched,
@@ -113,11 +108,7 @@ pub async fn facts(conn: &mut PgConnection, ids: &[Uuid], content_secs: f64) -> 
 ///
 /// # Errors
 /// The database's.
-pub async fn drop_all(
-    conn: &mut PgConnection,
-    ids: &[Uuid],
-    unmatched: &[Option<Vec<u8>>],
-) -> Result<(), Error> {
+pub async fn drop_all(conn: &mut Session, ids: &[Uuid], unmatched: &[Option<Vec<u8>>]) -> Result<(), Error> {
     let (Some(first), Some(last)) = (ids.iter().min(), ids.iter().max()) else { return Ok(()) };
     sqlx::query!(
         "update notifications
@@ -137,7 +128,7 @@ pub async fn drop_all(
 ///
 /// # Errors
 /// The database's.
-pub async fn keep(conn: &mut PgConnection, ids: &[Uuid], secs: f64) -> Result<(), Error> {
+pub async fn keep(conn: &mut Session, ids: &[Uuid], secs: f64) -> Result<(), Error> {
     sqlx::query!(
         "insert into kept_contents (notification_id, look_at)
          select id, now() + make_interval(secs => $2) from unnest($1::uuid[]) as k(id)
@@ -154,7 +145,7 @@ pub async fn keep(conn: &mut PgConnection, ids: &[Uuid], secs: f64) -> Result<()
 ///
 /// # Errors
 /// The database's.
-pub async fn forget(conn: &mut PgConnection, ids: &[Uuid]) -> Result<(), Error> {
+pub async fn forget(conn: &mut Session, ids: &[Uuid]) -> Result<(), Error> {
     sqlx::query!("delete from kept_contents where notification_id = any($1)", ids).execute(conn).await?;
     Ok(())
 }

@@ -2,17 +2,16 @@
 
 use std::collections::BTreeMap;
 
-use sqlx::PgConnection;
-
 use super::Error;
 use crate::domain::{DeviceId, Environment, Proof};
+use crate::store::Session;
 
 /// Sets the environment of each device that still has the token and the environment which were tried, and marks it as
 /// proven; answers how many. One statement; rows are locked in id order.
 ///
 /// # Errors
 /// The database's.
-pub async fn prove(conn: &mut PgConnection, proofs: &[Proof]) -> Result<u64, Error> {
+pub async fn prove(conn: &mut Session, proofs: &[Proof]) -> Result<u64, Error> {
     let latest: BTreeMap<DeviceId, &Proof> = proofs.iter().map(|proof| (proof.device, proof)).collect();
     let ids: Vec<i64> = latest.keys().map(|device| device.0).collect();
     let digests: Vec<Vec<u8>> = latest.values().map(|proof| proof.digest.0.to_vec()).collect();

@@ -1,8 +1,7 @@
 //! Ending what waited until its time ran out.
 
-use sqlx::PgConnection;
-
 use super::Error;
+use crate::store::Session;
 
 /// Ends up to `limit` waiting jobs whose time has run out: `expired`, or `unknown` where an attempt may have been sent,
 /// be it by a node that died since.
@@ -10,7 +9,7 @@ use super::Error;
 ///
 /// A trial that nobody made within a minute, since its lane stopped meanwhile, is over too: what the first environment
 /// said stands, `token_dead`. Nothing is set aside for it; the token's next attempt says it again.
-pub async fn expire(conn: &mut PgConnection, limit: i64) -> Result<u64, Error> {
+pub async fn expire(conn: &mut Session, limit: i64) -> Result<u64, Error> {
     let ended = sqlx::query_scalar!(
         r#"
         with late as materialized (

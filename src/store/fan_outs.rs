@@ -2,7 +2,6 @@
 //! lease to renew, fence or expire; each page goes to the fan-out of the highest priority (docs/queue.md 17).
 
 use chrono::{DateTime, Utc};
-use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::Error;
@@ -10,6 +9,7 @@ use crate::domain::{
     AppId, Class, DeviceId, Environment, FanOut, JOB_DEVICES_MAX, LaneId, LaneKey, NotificationId, Platform,
     Priority,
 };
+use crate::store::Session;
 
 /// A fan-out that has a page to be found.
 #[derive(Debug)]
@@ -53,7 +53,7 @@ pub struct Page {
 /// # Errors
 /// The database's.
 pub async fn lock_next(
-    conn: &mut PgConnection,
+    conn: &mut Session,
     apps: &[AppId],
     not: &[NotificationId],
 ) -> Result<Option<Waiting>, Error> {
@@ -99,7 +99,7 @@ pub async fn lock_next(
 /// # Errors
 /// The database's; nothing of the page is written then.
 pub async fn write_page(
-    conn: &mut PgConnection,
+    conn: &mut Session,
     fan_out: &Waiting,
     audience: &FanOut,
     lanes: &[(LaneKey, LaneId)],
@@ -172,7 +172,7 @@ pub async fn write_page(
 /// # Errors
 /// The database's.
 pub async fn advance(
-    conn: &mut PgConnection,
+    conn: &mut Session,
     id: NotificationId,
     reached: DeviceId,
     last: DeviceId,
@@ -194,7 +194,7 @@ pub async fn advance(
 ///
 /// # Errors
 /// The database's.
-pub async fn expire(conn: &mut PgConnection) -> Result<(), Error> {
+pub async fn expire(conn: &mut Session) -> Result<(), Error> {
     sqlx::query!(
         "with late as materialized (
            select notification_id from fan_outs where expires_at <= now() for update skip locked),
@@ -212,7 +212,7 @@ pub async fn expire(conn: &mut PgConnection) -> Result<(), Error> {
 ///
 /// # Errors
 /// The database's.
-pub async fn finish(conn: &mut PgConnection, id: NotificationId, found: i64) -> Result<(), Error> {
+pub async fn finish(conn: &mut Session, id: NotificationId, found: i64) -> Result<(), Error> {
     sqlx::query!(
         "with ended as (delete from fan_outs where notification_id = $1 returning targets)
          update notifications set targets = (select targets from ended) + $2::bigint where notification_id = $1",

@@ -5,10 +5,10 @@
 
 use bit_vec::BitVec;
 use chrono::{DateTime, Utc};
-use sqlx::PgConnection;
 
 use super::Error;
 use crate::domain::{Class, DeviceId, Job, JobId, LaneId, NodeId, NotificationId, Priority, Reason, SUSPECT};
+use crate::store::Session;
 
 /// One range of the claim index, and how much of it to take.
 #[derive(Clone, Copy, Debug)]
@@ -31,7 +31,7 @@ pub struct Claim {
 
 /// Leases due jobs to a node, the earliest due first. Jobs that others are just taking are skipped. A job that may be
 /// what killed its nodes is taken alone (docs/queue.md 22).
-pub async fn claim(conn: &mut PgConnection, claim: Claim) -> Result<Vec<Job>, Error> {
+pub async fn claim(conn: &mut Session, claim: Claim) -> Result<Vec<Job>, Error> {
     let rows = sqlx::query!(
         r#"
         with c as materialized (
@@ -109,7 +109,7 @@ pub struct Tick {
 
 /// Asks for all lanes together what is due or falls due within a second, and whether an audience is to be found: all
 /// that an idle node asks (docs/queue.md 24).
-pub async fn tick(conn: &mut PgConnection, lanes: &[LaneId]) -> Result<Tick, Error> {
+pub async fn tick(conn: &mut Session, lanes: &[LaneId]) -> Result<Tick, Error> {
     let lanes: Vec<i32> = lanes.iter().map(|lane| lane.0).collect();
     let rows = sqlx::query!(
         r#"
@@ -149,11 +149,7 @@ pub async fn tick(conn: &mut PgConnection, lanes: &[LaneId]) -> Result<Tick, Err
 
 /// Gives jobs back as they were: owner none, place, attempt and what has left them unchanged. Fenced by owner and
 /// version. Returns those that were given back. `jobs` ascending by id.
-pub async fn release(
-    conn: &mut PgConnection,
-    node: NodeId,
-    jobs: &[(JobId, i32)],
-) -> Result<Vec<JobId>, Error> {
+pub async fn release(conn: &mut Session, node: NodeId, jobs: &[(JobId, i32)]) -> Result<Vec<JobId>, Error> {
     let ids: Vec<i64> = jobs.iter().map(|(id, _)| id.0).collect();
     let versions: Vec<i32> = jobs.iter().map(|(_, version)| *version).collect();
     let rows = sqlx::query_scalar!(
@@ -177,7 +173,7 @@ pub async fn release(
 
 /// The jobs that the table says this node holds, with their versions, in no particular order: asked for in that of
 /// their ids, they may be picked from all jobs in that order.
-pub async fn held_by(conn: &mut PgConnection, node: NodeId) -> Result<Vec<(JobId, i32)>, Error> {
+pub async fn held_by(conn: &mut Session, node: NodeId) -> Result<Vec<(JobId, i32)>, Error> {
     let rows =
         sqlx::query!("select job_id, ver from jobs where node_id = $1", node.0).fetch_all(conn).await?;
     Ok(rows.into_iter().map(|row| (JobId(row.job_id), row.ver)).collect())
@@ -188,7 +184,7 @@ pub async fn held_by(conn: &mut PgConnection, node: NodeId) -> Result<Vec<(JobId
 ///
 /// # Errors
 /// Postgres is out of reach.
-pub async fn unknown_holders(conn: &mut PgConnection) -> Result<Vec<NodeId>, Error> {
+pub async fn unknown_holders(conn: &mut Session) -> Result<Vec<NodeId>, Error> {
     let rows = sqlx::query_scalar!(
         r#"
         with recursive holders as (
@@ -210,7 +206,7 @@ pub async fn unknown_holders(conn: &mut PgConnection) -> Result<Vec<NodeId>, Err
 ///
 /// Found by their owners first and locked by their ids then: ordered by id in one step, the planner, which is to avoid
 /// sorts, walks over every waiting job there is, every few seconds of the day for which a dead node is swept.
-pub async fn sweep(conn: &mut PgConnection, dead: &[NodeId], limit: i64) -> Result<u64, Error> {
+pub async fn sweep(conn: &mut Session, dead: &[NodeId], limit: i64) -> Result<u64, Error> {
     let dead: Vec<i32> = dead.iter().map(|node| node.0).collect();
     let swept = sqlx::query!(
         "

@@ -1,11 +1,11 @@
 //! API keys: only digests of their secrets are stored.
 
 use chrono::{DateTime, Utc};
-use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::Error;
 use crate::domain::{AppId, KeyId, Scopes};
+use crate::store::Session;
 
 /// A key as its owner sees it.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -40,7 +40,7 @@ pub struct ValidKey {
 /// # Errors
 /// The database's.
 pub async fn insert(
-    conn: &mut PgConnection,
+    conn: &mut Session,
     key: ValidKey,
     name: Option<&str>,
     digest: &[u8; 32],
@@ -62,7 +62,7 @@ pub async fn insert(
 ///
 /// # Errors
 /// The database's.
-pub async fn find_valid(conn: &mut PgConnection, digest: &[u8; 32]) -> Result<Option<ValidKey>, Error> {
+pub async fn find_valid(conn: &mut Session, digest: &[u8; 32]) -> Result<Option<ValidKey>, Error> {
     let row = sqlx::query!(
         "select key_id, app_id, scopes from api_keys where secret_digest = $1 and revoked_at is null",
         digest
@@ -80,7 +80,7 @@ pub async fn find_valid(conn: &mut PgConnection, digest: &[u8; 32]) -> Result<Op
 ///
 /// # Errors
 /// The database's.
-pub async fn list(conn: &mut PgConnection) -> Result<Vec<KeyRow>, Error> {
+pub async fn list(conn: &mut Session) -> Result<Vec<KeyRow>, Error> {
     let rows = sqlx::query!(
         "select k.key_id, a.name as app, k.name, k.scopes, k.created_at, k.revoked_at
          from api_keys k join apps a using (app_id) order by k.created_at, k.key_id"
@@ -102,7 +102,7 @@ pub async fn list(conn: &mut PgConnection) -> Result<Vec<KeyRow>, Error> {
 ///
 /// # Errors
 /// The database's.
-pub async fn revoke(conn: &mut PgConnection, id: KeyId) -> Result<bool, Error> {
+pub async fn revoke(conn: &mut Session, id: KeyId) -> Result<bool, Error> {
     let id: Uuid = id.0;
     let done =
         sqlx::query!("update api_keys set revoked_at = coalesce(revoked_at, now()) where key_id = $1", id);

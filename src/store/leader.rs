@@ -4,16 +4,15 @@
 //! Leadership is a row, not a lock of a session. A process that hangs keeps its sessions and their locks for ever, but its
 //! heartbeat stops.
 
-use sqlx::PgConnection;
-
 use super::Error;
 use crate::domain::NodeId;
+use crate::store::Session;
 
 /// Makes a living node the leader, unless another living node leads. Says whether the node took the leadership over.
 ///
 /// # Errors
 /// Postgres is out of reach.
-pub async fn try_lead(conn: &mut PgConnection, node: NodeId) -> Result<bool, Error> {
+pub async fn try_lead(conn: &mut Session, node: NodeId) -> Result<bool, Error> {
     let done = sqlx::query!(
         "
         insert into leader (node_id) select node_id from nodes where node_id = $1 and dead_at is null
@@ -32,7 +31,7 @@ pub async fn try_lead(conn: &mut PgConnection, node: NodeId) -> Result<bool, Err
 ///
 /// # Errors
 /// Postgres is out of reach.
-pub async fn resign(conn: &mut PgConnection, node: NodeId) -> Result<(), Error> {
+pub async fn resign(conn: &mut Session, node: NodeId) -> Result<(), Error> {
     sqlx::query!("delete from leader where node_id = $1", node.0).execute(conn).await?;
     Ok(())
 }

@@ -47,7 +47,7 @@ pub enum Progress {
 
 /// Another session that this one waits for.
 #[derive(Clone, PartialEq, Debug)]
-pub struct Session {
+pub struct BlockingSession {
     /// Its server process.
     pub pid: i32,
     /// How it calls itself.
@@ -58,7 +58,7 @@ pub struct Session {
     pub seconds: f64,
 }
 
-impl fmt::Display for Session {
+impl fmt::Display for BlockingSession {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { pid, application, client, seconds } = self;
         write!(f, "{application:?} from {client}, server process {pid}, for {seconds:.0} s")
@@ -141,9 +141,9 @@ pub async fn try_lock(conn: &mut PgConnection) -> Result<bool, Error> {
 }
 
 /// The session that migrates this database, if one does.
-pub async fn lock_holder(conn: &mut PgConnection) -> Result<Option<Session>, Error> {
+pub async fn lock_holder(conn: &mut PgConnection) -> Result<Option<BlockingSession>, Error> {
     let holder = sqlx::query_as!(
-        Session,
+        BlockingSession,
         r#"
         select a.pid as "pid!", a.application_name as "application!",
                coalesce(host(a.client_addr), 'local') as "client!",
@@ -161,9 +161,9 @@ pub async fn lock_holder(conn: &mut PgConnection) -> Result<Option<Session>, Err
 }
 
 /// The other session whose transaction in this database has been open for longest: what a migration most likely waits for.
-pub async fn oldest_transaction(conn: &mut PgConnection) -> Result<Option<Session>, Error> {
+pub async fn oldest_transaction(conn: &mut PgConnection) -> Result<Option<BlockingSession>, Error> {
     let oldest = sqlx::query_as!(
-        Session,
+        BlockingSession,
         r#"
         select pid as "pid!", application_name as "application!",
                coalesce(host(client_addr), 'local') as "client!",

@@ -29,12 +29,13 @@ pub mod status;
 pub mod timeline;
 pub mod tokens;
 pub mod topics;
-mod transaction;
 mod words;
 
 use std::fmt;
 
-pub use transaction::begin;
+pub use sessions::{
+    Purpose, Session, SessionListener, SessionPool, Transaction, begin, check_session_pooling, is_durable,
+};
 pub use words::words;
 
 /// What goes wrong with the database.
@@ -70,7 +71,7 @@ impl From<sqlx::Error> for Error {
 
 impl Error {
     /// Is it worth trying again, unchanged? The database was out of reach, short of something, or going down; nothing
-    /// is wrong with the values (docs/queue.md 6).
+    /// is wrong with the values (docs/queue.md 6). A server that has become read-only (class 25) is out of reach for us.
     pub fn is_unavailable(&self) -> bool {
         match self {
             Self::Database(
@@ -81,7 +82,7 @@ impl Error {
                 | sqlx::Error::WorkerCrashed,
             )
             | Self::Contended => true,
-            _ => matches!(self.sqlstate_class().as_deref(), Some("08" | "40" | "53" | "57")),
+            _ => matches!(self.sqlstate_class().as_deref(), Some("08" | "25" | "40" | "53" | "57")),
         }
     }
 

@@ -1,10 +1,10 @@
 //! Nodes: one row per start of a process. A job is leased while its node lives.
 
 use chrono::{DateTime, Utc};
-use sqlx::PgConnection;
 
 use super::Error;
 use crate::domain::NodeId;
+use crate::store::Session;
 
 /// What a beat brings back.
 #[derive(Clone, Debug)]
@@ -42,7 +42,7 @@ pub struct Watched {
 }
 
 /// Enters a new node.
-pub async fn enter(conn: &mut PgConnection, name: &str) -> Result<Entered, Error> {
+pub async fn enter(conn: &mut Session, name: &str) -> Result<Entered, Error> {
     let row = sqlx::query!(
         r#"
         insert into nodes (name) values ($1)
@@ -56,7 +56,7 @@ pub async fn enter(conn: &mut PgConnection, name: &str) -> Result<Entered, Error
 }
 
 /// Counts up. None: this node was called dead; it drops what it holds and starts again under a new id.
-pub async fn beat(conn: &mut PgConnection, node: NodeId) -> Result<Option<Beat>, Error> {
+pub async fn beat(conn: &mut Session, node: NodeId) -> Result<Option<Beat>, Error> {
     let row = sqlx::query!(
         r#"
         update nodes set beat = beat + 1 where node_id = $1 and dead_at is null
@@ -71,7 +71,7 @@ pub async fn beat(conn: &mut PgConnection, node: NodeId) -> Result<Option<Beat>,
 }
 
 /// Every node of the last day.
-pub async fn watch(conn: &mut PgConnection) -> Result<Vec<Watched>, Error> {
+pub async fn watch(conn: &mut Session) -> Result<Vec<Watched>, Error> {
     let rows = sqlx::query!(
         r#"
         select node_id, beat, dead_at is not null as "dead!",
@@ -91,7 +91,7 @@ pub async fn watch(conn: &mut PgConnection) -> Result<Vec<Watched>, Error> {
 }
 
 /// Calls a node dead, if its beat is still the one that was watched. Says whether it did.
-pub async fn bury(conn: &mut PgConnection, node: NodeId, beat: i64) -> Result<bool, Error> {
+pub async fn bury(conn: &mut Session, node: NodeId, beat: i64) -> Result<bool, Error> {
     let done = sqlx::query!(
         "update nodes set dead_at = now() where node_id = $1 and beat = $2 and dead_at is null",
         node.0,
@@ -103,7 +103,7 @@ pub async fn bury(conn: &mut PgConnection, node: NodeId, beat: i64) -> Result<bo
 }
 
 /// Calls every living node but `except` dead: only for a process that knows itself alone on its own database.
-pub async fn bury_predecessors(conn: &mut PgConnection, except: NodeId) -> Result<Vec<NodeId>, Error> {
+pub async fn bury_predecessors(conn: &mut Session, except: NodeId) -> Result<Vec<NodeId>, Error> {
     let rows = sqlx::query_scalar!(
         "update nodes set dead_at = now() where node_id <> $1 and dead_at is null returning node_id",
         except.0
@@ -114,7 +114,7 @@ pub async fn bury_predecessors(conn: &mut PgConnection, except: NodeId) -> Resul
 }
 
 /// A node's own farewell, after it has released what it held.
-pub async fn leave(conn: &mut PgConnection, node: NodeId) -> Result<(), Error> {
+pub async fn leave(conn: &mut Session, node: NodeId) -> Result<(), Error> {
     sqlx::query!("update nodes set dead_at = now() where node_id = $1 and dead_at is null", node.0)
         .execute(conn)
         .await?;
@@ -122,7 +122,7 @@ pub async fn leave(conn: &mut PgConnection, node: NodeId) -> Result<(), Error> {
 }
 
 /// Forgets nodes that died more than a day ago and hold nothing.
-pub async fn forget(conn: &mut PgConnection) -> Result<u64, Error> {
+pub async fn forget(conn: &mut Session) -> Result<u64, Error> {
     sqlx::query!(
         "delete from lane_reports where node_id = any(array(select node_id from nodes where dead_at is not null))"
     )

@@ -1,10 +1,10 @@
 //! What a lane needs to know of the notifications whose jobs it has claimed.
 
-use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::Error;
 use crate::domain::{AppId, Content, DeviceId, NotificationId};
+use crate::store::Session;
 
 /// A notification as its senders need it.
 #[derive(Debug)]
@@ -24,7 +24,7 @@ pub struct ToSend {
 }
 
 /// Reads notifications by id.
-pub async fn to_send(conn: &mut PgConnection, ids: &[NotificationId]) -> Result<Vec<ToSend>, Error> {
+pub async fn to_send(conn: &mut Session, ids: &[NotificationId]) -> Result<Vec<ToSend>, Error> {
     let ids: Vec<Uuid> = ids.iter().map(|id| id.0).collect();
     let rows = sqlx::query!(
         r#"
@@ -50,7 +50,7 @@ pub async fn to_send(conn: &mut PgConnection, ids: &[NotificationId]) -> Result<
 
 /// Through which user each target of these notifications was addressed; those addressed otherwise are left out.
 pub async fn users_of(
-    conn: &mut PgConnection,
+    conn: &mut Session,
     ids: &[NotificationId],
     devices: &[DeviceId],
 ) -> Result<Vec<(NotificationId, DeviceId, String)>, Error> {

@@ -4,16 +4,16 @@
 //! so that nobody's long snapshot can stop the recorder (docs/queue.md 4).
 
 use chrono::NaiveDate;
-use sqlx::{Connection, PgConnection};
 use uuid::Uuid;
 
 use super::Error;
+use crate::store::Session;
 
 /// Days from today on that always exist.
 pub const DAYS_AHEAD: i32 = 7;
 
 /// Which of the next days (from today, in UTC) have no partitions yet.
-pub async fn missing_days(conn: &mut PgConnection) -> Result<Vec<NaiveDate>, Error> {
+pub async fn missing_days(conn: &mut Session) -> Result<Vec<NaiveDate>, Error> {
     let rows = sqlx::query_scalar!(
         r#"
         select day as "day!" from (
@@ -35,7 +35,7 @@ pub async fn missing_days(conn: &mut PgConnection) -> Result<Vec<NaiveDate>, Err
 ///
 /// # Errors
 /// A lock time-out (55P03) while somebody else alters the parents: try again later.
-pub async fn create_day(conn: &mut PgConnection, day: NaiveDate) -> Result<(), Error> {
+pub async fn create_day(conn: &mut Session, day: NaiveDate) -> Result<(), Error> {
     let mut tx = conn.begin().await?;
     sqlx::query!("set local lock_timeout = '200ms'").execute(&mut *tx).await?;
     sqlx::query!("call create_day($1)", day).execute(&mut *tx).await?;
@@ -45,7 +45,7 @@ pub async fn create_day(conn: &mut PgConnection, day: NaiveDate) -> Result<(), E
 
 /// Days older than `days` on which nothing waiting depends: they may be dropped. A day of which only a table is left
 /// that was detached and not dropped yet is still among them.
-pub async fn droppable_days(conn: &mut PgConnection, days: i32) -> Result<Vec<NaiveDate>, Error> {
+pub async fn droppable_days(conn: &mut Session, days: i32) -> Result<Vec<NaiveDate>, Error> {
     let rows = sqlx::query_scalar!(
         r#"
         select day as "day!" from (
@@ -81,7 +81,7 @@ pub struct DayPage {
 /// # Errors
 /// The database's.
 pub async fn day_page(
-    conn: &mut PgConnection,
+    conn: &mut Session,
     day: NaiveDate,
     after: (Uuid, i64),
     days: i32,
@@ -114,7 +114,7 @@ pub async fn day_page(
 ///
 /// # Errors
 /// A lock time-out (55P03) while somebody still reads the day, or an old snapshot lives: try again later.
-pub async fn drop_day(conn: &mut PgConnection, day: NaiveDate) -> Result<(), Error> {
+pub async fn drop_day(conn: &mut Session, day: NaiveDate) -> Result<(), Error> {
     // Not in a transaction, which DETACH ... CONCURRENTLY can't be in: so the setting is the session's.
     sqlx::query("set lock_timeout = '2s'").execute(&mut *conn).await?;
     let dropped = drop_tables(conn, day).await;
@@ -125,7 +125,7 @@ pub async fn drop_day(conn: &mut PgConnection, day: NaiveDate) -> Result<(), Err
 }
 
 /// The names are built from a date, never from what anybody wrote; identifiers can't be parameters.
-async fn drop_tables(conn: &mut PgConnection, day: NaiveDate) -> Result<(), Error> {
+async fn drop_tables(conn: &mut Session, day: NaiveDate) -> Result<(), Error> {
     let suffix = day.format("%Y%m%d");
     for parent in ["receipts", "targets", "notifications"] {
         let child = format!("{parent}_{suffix}");

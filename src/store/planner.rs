@@ -10,6 +10,5 @@ pub const QUEUE: [(&str, &str); 4] =
     [("enable_seqscan", "off"), ("enable_mergejoin", "off"), ("enable_sort", "off"), ("jit", "off")];
 
 /// For those of requests and commands, which read `jobs` too ([`super::status`], [`super::deliveries`]) but also sort
-/// lists of devices; none may run for ever.
-pub const REQUESTS: [(&str, &str); 3] =
-    [("enable_seqscan", "off"), ("jit", "off"), ("statement_timeout", "30s")];
+/// lists of devices.
+pub const REQUESTS: [(&str, &str); 2] = [("enable_seqscan", "off"), ("jit", "off")];

@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
-use sqlx::PgConnection;
 
 use super::Error;
 use crate::domain::{DeviceId, LaneId, Verdict};
+use crate::store::Session;
 
 /// Sets aside each device that still holds the token in question and was not registered after the evidence; answers
 /// which. Who already was aside stays as they are.
@@ -17,7 +17,7 @@ use crate::domain::{DeviceId, LaneId, Verdict};
 ///
 /// # Errors
 /// The database's.
-pub async fn apply(conn: &mut PgConnection, verdicts: &[Verdict]) -> Result<Vec<DeviceId>, Error> {
+pub async fn apply(conn: &mut Session, verdicts: &[Verdict]) -> Result<Vec<DeviceId>, Error> {
     let mut latest: BTreeMap<DeviceId, &Verdict> = BTreeMap::new();
     for verdict in verdicts {
         let kept = latest.entry(verdict.device).or_insert(verdict);
@@ -66,7 +66,7 @@ pub async fn apply(conn: &mut PgConnection, verdicts: &[Verdict]) -> Result<Vec<
 ///
 /// # Errors
 /// The database's.
-pub async fn restore(conn: &mut PgConnection, lane: LaneId, reason: &str) -> Result<u64, Error> {
+pub async fn restore(conn: &mut Session, lane: LaneId, reason: &str) -> Result<u64, Error> {
     let done = sqlx::query!(
         "with lane as materialized (select app_id, platform, environment from lanes where lane_id = $1),
          found as materialized (

@@ -6,11 +6,11 @@
 
 use bit_vec::BitVec;
 use chrono::{DateTime, Utc};
-use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::Error;
 use crate::domain::{DeviceId, JobId, LaneId, NodeId, NotificationId, SUSPECT};
+use crate::store::Session;
 
 /// Columns of the receipts of many jobs, and of the retry jobs that come with them. Jobs ascending by id.
 #[derive(Debug, Default)]
@@ -154,7 +154,7 @@ fn push_slice(flat: &mut Vec<i64>, start: &mut Vec<i32>, end: &mut Vec<i32>, dev
 ///
 /// # Errors
 /// A poisoned value fails the whole statement and nothing is recorded.
-pub async fn record(conn: &mut PgConnection, batch: &Batch) -> Result<Vec<JobId>, Error> {
+pub async fn record(conn: &mut Session, batch: &Batch) -> Result<Vec<JobId>, Error> {
     let [accepted, rejected, token_dead, expired, cancelled, unknown, again] = &batch.counts;
     let rows = sqlx::query_scalar!(
         r#"
@@ -265,7 +265,7 @@ pub struct Present {
 
 /// Locks jobs and says how they are: the first statement of the slow path, whose second is [`record`] in the same
 /// transaction. Those that are gone are left out. `jobs` ascending.
-pub async fn look(conn: &mut PgConnection, jobs: &[JobId]) -> Result<Vec<Present>, Error> {
+pub async fn look(conn: &mut Session, jobs: &[JobId]) -> Result<Vec<Present>, Error> {
     let ids: Vec<i64> = jobs.iter().map(|job| job.0).collect();
     let rows = sqlx::query!(
         r#"

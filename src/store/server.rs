@@ -15,6 +15,8 @@ pub struct Server {
     pub is_standby: bool,
     /// Are new transactions read-only?
     pub is_read_only: bool,
+    /// `synchronous_commit` as it is set for the server, the database or the role.
+    pub synchronous_commit: String,
 }
 
 /// Asks the server.
@@ -26,7 +28,8 @@ pub async fn describe(conn: &mut PgConnection) -> Result<Server, Error> {
         r#"
         select current_setting('server_version_num')::int as "version!", current_setting('server_encoding') as "encoding!",
                pg_is_in_recovery() as "is_standby!",
-               current_setting('default_transaction_read_only') = 'on' as "is_read_only!"
+               current_setting('default_transaction_read_only') = 'on' as "is_read_only!",
+               current_setting('synchronous_commit') as "synchronous_commit!"
         "#
     )
     .fetch_one(conn)
@@ -36,5 +39,6 @@ pub async fn describe(conn: &mut PgConnection) -> Result<Server, Error> {
         encoding: row.encoding,
         is_standby: row.is_standby,
         is_read_only: row.is_read_only,
+        synchronous_commit: row.synchronous_commit,
     })
 }

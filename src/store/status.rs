@@ -1,10 +1,10 @@
 //! Where a notification stands: one statement, so that receipts and jobs come from one snapshot (docs/queue.md 1).
 
 use chrono::{DateTime, Utc};
-use sqlx::PgConnection;
 
 use super::Error;
 use crate::domain::{AppId, Counts, LaneId, LaneState, NotificationId, NotificationStatus, Priority};
+use crate::store::Session;
 
 /// A notification as a whole.
 #[derive(Clone, PartialEq, Debug)]
@@ -60,7 +60,7 @@ struct Facts {
 ///
 /// # Errors
 /// The database's.
-pub async fn read(conn: &mut PgConnection, app: AppId, id: NotificationId) -> Result<Option<Status>, Error> {
+pub async fn read(conn: &mut Session, app: AppId, id: NotificationId) -> Result<Option<Status>, Error> {
     let row = sqlx::query!(
         r#"with r as (
              select sum(accepted) as accepted, sum(rejected) as rejected, sum(token_dead) as token_dead,

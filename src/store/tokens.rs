@@ -1,10 +1,10 @@
 //! What the dispatcher reads of the devices of a job.
 
-use sqlx::PgConnection;
 use tokio::time::Instant;
 
 use super::Error;
 use crate::domain::{DeviceId, DeviceToken, Environment, Platform, UserId};
+use crate::store::Session;
 
 /// A device as it is right before an attempt.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -57,7 +57,7 @@ struct Row {
 ///
 /// # Errors
 /// The database's.
-pub async fn load(conn: &mut PgConnection, ids: &[DeviceId]) -> Result<Vec<LoadedDevice>, Error> {
+pub async fn load(conn: &mut Session, ids: &[DeviceId]) -> Result<Vec<LoadedDevice>, Error> {
     let (Some(first), Some(last)) = (ids.first(), ids.last()) else { return Ok(Vec::new()) };
     let count = i64::try_from(ids.len()).unwrap_or(i64::MAX);
     let rows = match last.0 - first.0 < count.saturating_mul(1 + STRANGERS) {
@@ -74,7 +74,7 @@ pub async fn load(conn: &mut PgConnection, ids: &[DeviceId]) -> Result<Vec<Loade
     Ok(devices)
 }
 
-async fn all_between(conn: &mut PgConnection, first: DeviceId, last: DeviceId) -> Result<Vec<Row>, Error> {
+async fn all_between(conn: &mut Session, first: DeviceId, last: DeviceId) -> Result<Vec<Row>, Error> {
     let rows = sqlx::query_as!(
         Row,
         r#"select device_id, platform, environment, token, user_id, quarantined_at is not null as "quarantined!"
@@ -85,7 +85,7 @@ async fn all_between(conn: &mut PgConnection, first: DeviceId, last: DeviceId) -
     Ok(rows.fetch_all(conn).await?)
 }
 
-async fn each(conn: &mut PgConnection, ids: &[DeviceId]) -> Result<Vec<Row>, Error> {
+async fn each(conn: &mut Session, ids: &[DeviceId]) -> Result<Vec<Row>, Error> {
     let ids: Vec<i64> = ids.iter().map(|device| device.0).collect();
     let rows = sqlx::query_as!(
         Row,

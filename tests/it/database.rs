@@ -11,12 +11,14 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use pushpost::embedded_postgres::{EmbeddedPostgres, Settings};
-use sqlx::migrate::Migrator;
-use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions};
-use sqlx::{AssertSqlSafe, Connection, Executor};
+use pushpost::store::{Purpose, SessionPool};
+use sqlx::postgres::PgConnectOptions;
+use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
 use tokio::sync::OnceCell;
 
-pub(crate) static MIGRATIONS: Migrator = sqlx::migrate!();
+pub(crate) static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!();
+/// The time limits of a test's own statements: tests hold the clock, and move it by minutes while statements run.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(10 * 86_400);
 static SERVER: OnceCell<Server> = OnceCell::const_new();
 
 /// Ends the private server and removes what is left of it as soon as its input ends, which it does when the test
@@ -39,7 +41,7 @@ case "$socket" in */pushpost*) rm -rf "$socket" ;; esac
 /// A database of its own for one test; dropped with it.
 pub(crate) struct TestDatabase {
     /// Connected to it.
-    pub(crate) pool: PgPool,
+    pub(crate) pool: SessionPool,
     name: String,
     url: String,
 }
@@ -76,8 +78,18 @@ impl TestDatabase {
     async fn connect(server: &Server, name: String) -> Self {
         let url = with_database(&server.url, &name);
         let options: PgConnectOptions = url.parse().unwrap();
-        let pool = PgPoolOptions::new().max_connections(8).connect_with(options).await.unwrap();
+        let pool = SessionPool::new(options, Purpose::Requests, 8).with_patience(PATIENCE);
         Self { pool, name, url }
+    }
+
+    /// Set up as the service's for this purpose.
+    pub(crate) fn pool_for(&self, purpose: Purpose, sessions_max: u32) -> SessionPool {
+        self.pool.sibling(purpose, sessions_max).with_patience(PATIENCE)
+    }
+
+    /// A connection of sqlx, whose statements have no deadline.
+    pub(crate) async fn raw_connection(&self) -> PgConnection {
+        PgConnection::connect(&self.url).await.unwrap()
     }
 
     /// How a process of its own reaches it.
@@ -113,6 +125,8 @@ impl Server {
         if server.private.is_some() {
             // The data needs to outlive no power cut.
             run(&server.url, "alter system set fsync = off").await;
+            // A connection that falls silent while it is opened keeps every `drop database` waiting for so long.
+            run(&server.url, "alter system set authentication_timeout = '5s'").await;
             run(&server.url, "select pg_reload_conf()").await;
         }
         server
@@ -191,7 +205,7 @@ fn with_database(url: &str, name: &str) -> String {
 async fn a_test_has_a_migrated_database_of_its_own() {
     let (one, other) = (TestDatabase::create().await, TestDatabase::create().await);
     sqlx::query("insert into apps (name) values ('shop')").execute(&one.pool).await.unwrap();
-    let by_url = PgPool::connect(one.url()).await.unwrap();
+    let by_url = SessionPool::new(one.url().parse().unwrap(), Purpose::Requests, 1);
     for (pool, apps) in [(&one.pool, 1), (&by_url, 1), (&other.pool, 0)] {
         let found: i64 = sqlx::query_scalar("select count(*) from apps").fetch_one(pool).await.unwrap();
         assert_eq!(found, apps);

@@ -16,6 +16,7 @@ mod proxy;
 mod queue;
 mod seeds;
 mod service;
+mod sessions;
 mod shop;
 mod start;
 mod whole;

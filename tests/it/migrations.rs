@@ -1,8 +1,8 @@
 //! How migrations wait for each other and for tables, and what an interrupted one leaves.
 
+use pushpost::store::SessionPool;
 use pushpost::store::migrations::{self, Migrations, Progress, SchemaState};
 use sqlx::migrate::{Migration, MigrationType};
-use sqlx::postgres::PgPool;
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, SqlSafeStr as _};
 
 use crate::database::TestDatabase;
@@ -24,7 +24,7 @@ async fn pid(conn: &mut sqlx::PgConnection) -> i32 {
     sqlx::query_scalar("select pg_backend_pid()").fetch_one(conn).await.unwrap()
 }
 
-async fn is_valid(pool: &PgPool) -> Option<bool> {
+async fn is_valid(pool: &SessionPool) -> Option<bool> {
     let sql = "select indisvalid from pg_index where indexrelid = to_regclass('things_name')";
     sqlx::query_scalar(sql).fetch_optional(pool).await.unwrap()
 }
@@ -32,9 +32,9 @@ async fn is_valid(pool: &PgPool) -> Option<bool> {
 #[tokio::test]
 async fn a_migration_whose_table_is_in_use_gives_up_and_is_tried_again() {
     let database = TestDatabase::empty().await;
-    let mut conn = database.pool.acquire().await.unwrap();
+    let mut conn = database.raw_connection().await;
     assert_eq!(of(&[CREATE]).apply(&mut conn).await.unwrap(), Progress::Done);
-    let mut other = database.pool.acquire().await.unwrap();
+    let mut other = database.raw_connection().await;
     let blocker = pid(&mut other).await;
     let mut using = other.begin().await.unwrap();
     using.execute("select from things").await.unwrap();
@@ -52,8 +52,7 @@ async fn a_migration_whose_table_is_in_use_gives_up_and_is_tried_again() {
 #[tokio::test]
 async fn one_session_migrates_and_the_others_know_which() {
     let database = TestDatabase::empty().await;
-    let (mut one, mut other) =
-        (database.pool.acquire().await.unwrap(), database.pool.acquire().await.unwrap());
+    let (mut one, mut other) = (database.raw_connection().await, database.raw_connection().await);
     one.execute("set application_name = 'pushpost migrates on host-7, process 42'").await.unwrap();
     assert_eq!(migrations::lock_holder(&mut other).await.unwrap(), None);
     assert!(migrations::try_lock(&mut one).await.unwrap());
@@ -72,7 +71,7 @@ async fn one_session_migrates_and_the_others_know_which() {
 #[tokio::test]
 async fn an_index_whose_concurrent_build_broke_off_is_built_again() {
     let database = TestDatabase::empty().await;
-    let mut conn = database.pool.acquire().await.unwrap();
+    let mut conn = database.raw_connection().await;
     of(&[CREATE]).apply(&mut conn).await.unwrap();
     conn.execute("insert into things values ('a', 1), ('a', 2)").await.unwrap();
     let broken = conn.execute("create unique index concurrently things_name on things (name)").await;

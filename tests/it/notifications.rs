@@ -19,7 +19,7 @@ struct Sent {
 
 async fn sent(service: &Service) -> Sent {
     let mut conn = service.database.pool.acquire().await.unwrap();
-    let now = sqlx::query_scalar("select now()").fetch_one(&mut *conn).await.unwrap();
+    let now = sqlx::query_scalar("select now()").fetch_one(&mut conn).await.unwrap();
     let id = NotificationId::new(now);
     let apns = service.shop.lane(LaneKey::Apns(Environment::Production)).id;
     let fcm = service.shop.lane(LaneKey::Fcm).id;
@@ -44,7 +44,7 @@ async fn sent(service: &Service) -> Sent {
           values ('{uuid}', 0, {fcm}, 1, 1, '1', 9, 9, '{{9}}', '\x83', '{{quarantined}}', '\x01');
         insert into targets values ('{uuid}', 5, 'u7', null), ('{uuid}', 8, null, 'row-8');"
     );
-    sqlx::raw_sql(AssertSqlSafe(script)).execute(&mut *conn).await.unwrap();
+    sqlx::raw_sql(AssertSqlSafe(script)).execute(&mut conn).await.unwrap();
     Sent { id, key: store::apps::installation_key(&mut conn).await.unwrap() }
 }
 

@@ -9,15 +9,15 @@ use pushpost::maintenance::Retention;
 use pushpost::registry::devices::{Registered, register};
 use pushpost::registry::registration::{Caller, Change, Details, Registration};
 use pushpost::store;
-use sqlx::PgPool;
+use pushpost::store::SessionPool;
 
 /// Its rows are made, and APNs devices belong to production by default.
-pub(crate) async fn shop(pool: &PgPool) -> App {
+pub(crate) async fn shop(pool: &SessionPool) -> App {
     app(pool, "shop").await
 }
 
 /// Another app like it.
-pub(crate) async fn app(pool: &PgPool, name: &str) -> App {
+pub(crate) async fn app(pool: &SessionPool, name: &str) -> App {
     let mut conn = pool.acquire().await.unwrap();
     let rows = store::apps::ensure(&mut conn, &[name.to_owned()]).await.unwrap().remove(0);
     let lanes = rows.lanes.into_iter();
@@ -72,12 +72,12 @@ pub(crate) fn of(name: &str, mut registration: Registration) -> Registration {
 }
 
 /// Registers by a backend's key.
-pub(crate) async fn put(pool: &PgPool, app: &App, registration: &Registration) -> Registered {
+pub(crate) async fn put(pool: &SessionPool, app: &App, registration: &Registration) -> Registered {
     register(pool, app, registration, Caller::Backend).await.unwrap()
 }
 
 /// As [`put`], for the id alone.
-pub(crate) async fn put_id(pool: &PgPool, app: &App, registration: &Registration) -> DeviceId {
+pub(crate) async fn put_id(pool: &SessionPool, app: &App, registration: &Registration) -> DeviceId {
     put(pool, app, registration).await.known.device.id
 }
 

@@ -73,6 +73,22 @@ const SQL: &[&str] = &[
     "QueryBuilder",
 ];
 
+/// sqlx's own connections and pools: their statements have no deadline, and they wait for ever for a silent server.
+const WITHOUT_DEADLINE: &[&str] =
+    &["Pool", "PgPool", "PgPoolOptions", "PoolConnection", "PgConnection", "PgListener"];
+
+/// Where they may be named: in what gives every statement its deadline; where migrations run, which have none; and where
+/// the start tries a server, with time limits of its own.
+const MAY_WAIT: &[&str] = &[
+    "src/store/sessions/",
+    "src/store/migrations.rs",
+    "src/store/server.rs",
+    "src/store/timeline.rs",
+    "src/runtime/schema.rs",
+    "src/runtime/postgres.rs",
+    "src/embedded_postgres/",
+];
+
 /// Reply statuses that are no errors.
 const SUCCESS: &[&str] = &["OK", "CREATED", "ACCEPTED", "NO_CONTENT"];
 
@@ -93,6 +109,7 @@ pub(crate) fn faults(source: &Source) -> Vec<String> {
             layer(source, path, &mut add);
             crates(source, path, &mut add);
             sql(source, path, &mut add);
+            deadlines(source, path, &mut add);
             statuses(source, path, &mut add);
         }
     }
@@ -187,6 +204,18 @@ fn sql(source: &Source, path: &Path, add: &mut impl FnMut(usize, String)) {
         // Its own probe, before there is a schema that a macro could check against.
         "embedded_postgres" if !path.is_macro => {}
         from => add(path.line, format!("{from} runs SQL, which is store's")),
+    }
+}
+
+fn deadlines(source: &Source, path: &Path, add: &mut impl FnMut(usize, String)) {
+    let may_wait = MAY_WAIT.iter().any(|place| source.path.starts_with(place)) || source.is_test(path.line);
+    let Some((first, rest)) = path.segments.split_first() else { return };
+    let named = rest.iter().find(|segment| WITHOUT_DEADLINE.contains(&segment.as_str()));
+    if let Some(named) = named
+        && first == "sqlx"
+        && !may_wait
+    {
+        add(path.line, format!("uses sqlx's {named}, which has no deadlines; use store::SessionPool"));
     }
 }
 

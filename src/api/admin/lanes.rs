@@ -5,7 +5,6 @@ use std::time::Duration;
 use axum::Json;
 use axum::extract;
 use serde_json::{Value, json};
-use sqlx::PgConnection;
 use tokio::time::{Instant, sleep};
 
 use crate::api::State;
@@ -16,6 +15,7 @@ use crate::api::query::Parameters;
 use crate::api::time::rfc3339;
 use crate::domain::{App, LaneId, LaneKey, LaneState};
 use crate::store;
+use crate::store::Session;
 use crate::store::lanes::Seen;
 
 /// A pause is answered once every node has stopped, or after this time: a node that has not said so by then is cut off
@@ -75,7 +75,7 @@ pub(super) async fn decide(
     document.map(Json).ok_or(ApiError::NotFound)
 }
 
-async fn until_stopped(conn: &mut PgConnection, lane: LaneId) -> Result<(), store::Error> {
+async fn until_stopped(conn: &mut Session, lane: LaneId) -> Result<(), store::Error> {
     let asked = Instant::now();
     while !store::lanes::is_paused_everywhere(conn, lane).await? && asked.elapsed() < UNTIL_STOPPED {
         sleep(LOOK).await;

@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 
 use super::session::CommitSession;
@@ -12,6 +11,7 @@ use crate::domain::{
 };
 use crate::queue::intake::{Held, Known, Slot};
 use crate::store;
+use crate::store::SessionPool;
 use crate::store::accept::{Batch, FanOutRow, Row, StoredJob};
 use crate::store::commits::{self, ServerSession};
 
@@ -148,7 +148,7 @@ async fn commit_part(
 /// stored later either. Requests that are found were accepted; their jobs are leased to this node without its knowledge, and
 /// the node's reconciliation releases them. False: it could not be found out.
 async fn answer_found(
-    pool: &PgPool,
+    pool: &SessionPool,
     session: &ServerSession,
     requests: &mut Vec<Request>,
     ids: &[NotificationId],

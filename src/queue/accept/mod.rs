@@ -9,7 +9,6 @@ mod session;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
-use sqlx::PgPool;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
@@ -18,6 +17,7 @@ use super::membership::Membership;
 use super::recorder::Recorder;
 use super::wake::Waker;
 use crate::domain::{App, Content, FanOut, NotificationId, Target, Ttl};
+use crate::store::SessionPool;
 use crate::store::tokens::Loaded;
 
 /// Most requests that wait for a commit; past it they are told to come again.
@@ -85,7 +85,7 @@ pub struct Acceptor {
 #[derive(Debug)]
 pub struct Committer {
     requests: mpsc::Receiver<Request>,
-    pool: PgPool,
+    pool: SessionPool,
     membership: Arc<Membership>,
     intakes: Arc<Intakes>,
     recorder: Option<Recorder>,
@@ -102,7 +102,7 @@ impl Acceptor {
     /// An acceptor and the committer that somebody must [run](Committer::run). Without a recorder nothing is handed
     /// over: this node sends nothing.
     pub fn new(
-        pool: PgPool,
+        pool: SessionPool,
         membership: Arc<Membership>,
         intakes: Arc<Intakes>,
         recorder: Option<Recorder>,

@@ -2,12 +2,11 @@
 
 use std::time::Duration;
 
-use sqlx::pool::PoolConnection;
-use sqlx::{Connection as _, PgConnection, PgPool, Postgres};
 use tokio::time::{Instant, timeout};
 
 use crate::store;
 use crate::store::commits::{self, ServerSession};
+use crate::store::{Session, SessionPool};
 
 /// A connection that was used so lately lives.
 const TRUSTED: Duration = Duration::from_secs(1);
@@ -16,13 +15,13 @@ const PING: Duration = Duration::from_secs(2);
 
 /// A connection, and its session on the server: asked for once, so that a commit costs one round trip.
 pub(super) struct CommitSession {
-    conn: PoolConnection<Postgres>,
+    conn: Session,
     session: ServerSession,
     used_at: Instant,
 }
 
 impl CommitSession {
-    async fn open(pool: &PgPool) -> Result<Self, store::Error> {
+    async fn open(pool: &SessionPool) -> Result<Self, store::Error> {
         let mut conn = pool.acquire().await?;
         let session = commits::session(&mut conn).await?;
         Ok(Self { conn, session, used_at: Instant::now() })
@@ -30,7 +29,7 @@ impl CommitSession {
 
     /// The kept one, or a new one. A connection that was idle may have ended meanwhile: asked before it is used, it costs no
     /// request its answer.
-    pub(super) async fn take(kept: &mut Option<Self>, pool: &PgPool) -> Result<Self, store::Error> {
+    pub(super) async fn take(kept: &mut Option<Self>, pool: &SessionPool) -> Result<Self, store::Error> {
         if let Some(mut kept) = kept.take()
             && (kept.used_at.elapsed() < TRUSTED
                 || matches!(timeout(PING, kept.conn.ping()).await, Ok(Ok(()))))
@@ -41,14 +40,14 @@ impl CommitSession {
     }
 
     /// For a statement now.
-    pub(super) fn conn(&mut self) -> &mut PgConnection {
+    pub(super) fn conn(&mut self) -> &mut Session {
         self.used_at = Instant::now();
         &mut self.conn
     }
 
     /// Throws the connection away, since its place in the pool is needed; the session may live on.
     pub(super) fn discard(self) -> ServerSession {
-        drop(self.conn.detach());
+        self.conn.discard();
         self.session
     }
 }

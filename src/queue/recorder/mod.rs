@@ -17,7 +17,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use sqlx::PgPool;
 use tokio::sync::{Notify, mpsc};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -26,6 +25,7 @@ use super::holdings::{Holding, Holdings};
 use super::intake::Held;
 use super::wake::Waker;
 use crate::domain::{DeliveryStatus, DeviceId, Finding, LaneId, Reason};
+use crate::store::SessionPool;
 
 /// Past so many outcomes that are not on record yet, lanes claim nothing more.
 const MOST_UNRECORDED: usize = 20_000;
@@ -112,7 +112,7 @@ pub struct Ticket {
 #[derive(Debug)]
 pub struct Writer {
     shared: Arc<Shared>,
-    pool: PgPool,
+    pool: SessionPool,
     waker: Waker,
     findings: mpsc::Sender<Vec<Finding>>,
 }
@@ -122,7 +122,7 @@ impl Recorder {
     /// receipts that it belongs to are on record; where nobody takes it in time it is dropped, and found once more
     /// later.
     pub fn new(
-        pool: PgPool,
+        pool: SessionPool,
         holdings: Arc<Holdings>,
         waker: Waker,
         findings: mpsc::Sender<Vec<Finding>>,

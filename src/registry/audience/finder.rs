@@ -5,7 +5,6 @@ use std::collections::HashMap;
 use std::hash::Hash;
 use std::time::Duration;
 
-use sqlx::PgPool;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
@@ -13,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::sorted;
 use crate::domain::{AppId, DeviceId, UserId};
 use crate::store;
+use crate::store::SessionPool;
 use crate::store::devices::{Addressed, TokenKey, addressed_ids, addressed_tokens, addressed_users};
 
 /// Whoever names more looks for himself, so that nobody waits for the thousands of another.
@@ -44,14 +44,14 @@ pub(super) struct Found {
 /// Where audiences are looked up. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Finder {
-    pool: PgPool,
+    pool: SessionPool,
     questions: mpsc::Sender<Question>,
 }
 
 /// The part of a finder that runs: see [`Finder::new`].
 #[derive(Debug)]
 pub struct Desk {
-    pool: PgPool,
+    pool: SessionPool,
     questions: mpsc::Receiver<Question>,
 }
 
@@ -64,17 +64,17 @@ struct Question {
 
 impl Finder {
     /// A finder, and the desk that somebody must [run](Desk::run).
-    pub fn new(pool: PgPool) -> (Self, Desk) {
+    pub fn new(pool: SessionPool) -> (Self, Desk) {
         let (sender, questions) = mpsc::channel(MOST_WAITING);
         (Self { pool: pool.clone(), questions: sender }, Desk { pool, questions })
     }
 
     /// One whose audiences share nothing.
-    pub fn alone(pool: PgPool) -> Self {
+    pub fn alone(pool: SessionPool) -> Self {
         Self { pool, questions: mpsc::channel(1).0 }
     }
 
-    pub(super) fn pool(&self) -> &PgPool {
+    pub(super) fn pool(&self) -> &SessionPool {
         &self.pool
     }
 
@@ -125,7 +125,7 @@ impl Desk {
 }
 
 /// Without an answer each asks again for himself: what Postgres dislikes about one is not the others' concern.
-async fn answer(pool: &PgPool, app: AppId, questions: Vec<Question>) {
+async fn answer(pool: &SessionPool, app: AppId, questions: Vec<Question>) {
     let all = Named {
         ids: sorted(questions.iter().flat_map(|question| question.named.ids.iter().copied())),
         tokens: sorted(questions.iter().flat_map(|question| question.named.tokens.iter().copied())),
@@ -163,7 +163,7 @@ fn of<K: Eq + Hash>(groups: &HashMap<K, Vec<&Addressed>>, keys: &[K]) -> Vec<Add
     keys.iter().filter_map(|key| groups.get(key)).flatten().map(|device| (*device).clone()).collect()
 }
 
-async fn look_up(pool: &PgPool, app: AppId, named: &Named) -> Result<Found, store::Error> {
+async fn look_up(pool: &SessionPool, app: AppId, named: &Named) -> Result<Found, store::Error> {
     let mut found = Found::default();
     let mut conn = pool.acquire().await?;
     if !named.tokens.is_empty() {

@@ -5,7 +5,6 @@ mod union;
 
 use std::collections::{BTreeMap, HashSet};
 
-use sqlx::PgPool;
 use tokio::time::Instant;
 
 use self::finder::Named;
@@ -13,6 +12,7 @@ pub use self::finder::{Desk, Finder};
 use self::union::Union;
 use crate::domain::{App, DeviceId, DeviceToken, Environment, FanOut, Kind, Platform, Target, UserId};
 use crate::store;
+use crate::store::SessionPool;
 use crate::store::devices::{Addressed, NewToken, TokenKey};
 use crate::store::tokens::Loaded;
 
@@ -123,7 +123,7 @@ pub async fn resolve(
     }
     let stale = union.take_stale();
     if !stale.is_empty() {
-        store::devices::mark_sent(&mut *finder.pool().acquire().await?, &stale).await?;
+        store::devices::mark_sent(&mut finder.pool().acquire().await?, &stale).await?;
     }
     Ok(union.into_resolved(&known_ids, at))
 }
@@ -145,7 +145,7 @@ fn distinct_tokens(audience: &Audience) -> Tokens<'_> {
 /// Makes devices of the tokens that have none, in a transaction of its own and in order (docs/queue.md 16f), and adds them
 /// to those that were `found`.
 async fn make_missing(
-    pool: &PgPool,
+    pool: &SessionPool,
     app: &App,
     tokens: &Tokens<'_>,
     kind: Kind,

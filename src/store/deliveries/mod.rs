@@ -10,11 +10,11 @@ mod unfold;
 use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
-use sqlx::{PgConnection, PgPool};
 
 use super::Error;
-use super::transaction::begin_with;
+use super::sessions::begin_with;
 use crate::domain::{AppId, DeliveryStatus, DeviceId, LaneId, NotificationId, UserId};
+use crate::store::{Session, SessionPool};
 pub use timeline::timeline;
 use unfold::{JobRow, ReceiptRow};
 
@@ -95,7 +95,7 @@ const MOST_ROWS: i64 = 64;
 ///
 /// # Errors
 /// The database's.
-pub async fn exists(pool: &PgPool, app: AppId, id: NotificationId) -> Result<bool, Error> {
+pub async fn exists(pool: &SessionPool, app: AppId, id: NotificationId) -> Result<bool, Error> {
     let row =
         sqlx::query!("select from notifications where notification_id = $1 and app_id = $2", id.0, app.0)
             .fetch_optional(pool)
@@ -108,7 +108,7 @@ pub async fn exists(pool: &PgPool, app: AppId, id: NotificationId) -> Result<boo
 /// # Errors
 /// The database's.
 pub async fn page(
-    pool: &PgPool,
+    pool: &SessionPool,
     id: NotificationId,
     filter: &Filter,
     from: Position,
@@ -140,7 +140,7 @@ struct Filling<'a> {
 }
 
 impl Filling<'_> {
-    async fn fill(&mut self, conn: &mut PgConnection, from: Position) -> Result<Option<Position>, Error> {
+    async fn fill(&mut self, conn: &mut Session, from: Position) -> Result<Option<Position>, Error> {
         if self.filter.devices.as_ref().is_some_and(Vec::is_empty) {
             return Ok(None);
         }
@@ -160,7 +160,7 @@ impl Filling<'_> {
 
     async fn fill_pending(
         &mut self,
-        conn: &mut PgConnection,
+        conn: &mut Session,
         mut from: i64,
         mut passed: i32,
     ) -> Result<Option<Position>, Error> {
@@ -180,7 +180,7 @@ impl Filling<'_> {
 
     async fn fill_final(
         &mut self,
-        conn: &mut PgConnection,
+        conn: &mut Session,
         (mut from, mut passed): (i64, i32),
     ) -> Result<Option<Position>, Error> {
         let mut rows = ROWS.into_iter();
@@ -217,7 +217,7 @@ impl Filter {
 ///
 /// In two steps: in one, a plan that is made while there are no jobs walks over everybody's from that number on.
 async fn jobs(
-    conn: &mut PgConnection,
+    conn: &mut Session,
     id: NotificationId,
     from: i64,
     filter: &Filter,
@@ -247,7 +247,7 @@ async fn jobs(
 
 /// Receipts from a number on that have one of the devices and one of the final outcomes.
 async fn receipts(
-    conn: &mut PgConnection,
+    conn: &mut Session,
     id: NotificationId,
     from: i64,
     filter: &Filter,
@@ -281,7 +281,7 @@ async fn receipts(
 
 /// The devices that were addressed through any of these users.
 async fn devices_of(
-    conn: &mut PgConnection,
+    conn: &mut Session,
     id: NotificationId,
     users: &[UserId],
 ) -> Result<Vec<DeviceId>, Error> {
@@ -298,7 +298,7 @@ async fn devices_of(
 
 /// Adds who was addressed how.
 async fn name_addressees(
-    conn: &mut PgConnection,
+    conn: &mut Session,
     id: NotificationId,
     items: &mut [Delivery],
 ) -> Result<(), Error> {

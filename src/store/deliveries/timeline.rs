@@ -5,12 +5,12 @@
 use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
-use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
 use super::unfold::{NO_ATTEMPT, attempts};
 use super::{Delivery, Error, begin_with};
 use crate::domain::{DeliveryStatus, DeviceId, LaneId, NotificationId, UserId};
+use crate::store::{Session, SessionPool};
 
 /// Planning for every partition takes longer than reading: it is done once a connection, not for each device anew.
 const SNAPSHOT: &str =
@@ -32,7 +32,7 @@ struct Row {
 /// # Errors
 /// The database's.
 pub async fn timeline(
-    pool: &PgPool,
+    pool: &SessionPool,
     device: DeviceId,
     before: Option<NotificationId>,
     limit: usize,
@@ -50,12 +50,7 @@ pub async fn timeline(
 }
 
 /// OFFSET 0 keeps the bound from lists: with it, the planner reads all of a day's keys for each device that it looks up.
-async fn latest(
-    conn: &mut PgConnection,
-    device: DeviceId,
-    before: Uuid,
-    limit: usize,
-) -> Result<Vec<Row>, Error> {
+async fn latest(conn: &mut Session, device: DeviceId, before: Uuid, limit: usize) -> Result<Vec<Row>, Error> {
     let rows = sqlx::query_as!(
         Row,
         r#"with latest as (
@@ -112,7 +107,7 @@ impl Row {
 
 /// Adds how it was addressed each time.
 async fn name_addressee(
-    conn: &mut PgConnection,
+    conn: &mut Session,
     device: DeviceId,
     found: &mut [(NotificationId, Delivery)],
 ) -> Result<(), Error> {
@@ -137,7 +132,7 @@ async fn name_addressee(
 
 /// Of what is pending.
 async fn tell_next_attempt(
-    conn: &mut PgConnection,
+    conn: &mut Session,
     device: DeviceId,
     found: &mut [(NotificationId, Delivery)],
 ) -> Result<(), Error> {

@@ -2,11 +2,10 @@
 //!
 //! Rows are reached by `= any(...)` over an index, never by a join (docs/queue.md 5).
 
-use sqlx::PgConnection;
-
 use super::batch::{TokenKey, token_columns};
 use crate::domain::{AppId, DeviceId, DeviceToken, Environment, Kind, Platform, Source, TokenDigest, UserId};
 use crate::store::Error;
+use crate::store::Session;
 use crate::store::tokens::LoadedDevice;
 
 /// A device as far as an audience cares: all that an attempt needs to know of it, and a little more.
@@ -65,7 +64,7 @@ struct AddressedRow {
 /// # Errors
 /// The database's.
 pub async fn addressed_ids(
-    conn: &mut PgConnection,
+    conn: &mut Session,
     app: AppId,
     ids: &[DeviceId],
 ) -> Result<Vec<Addressed>, Error> {
@@ -79,7 +78,7 @@ pub async fn addressed_ids(
 /// # Errors
 /// The database's.
 pub async fn addressed_users(
-    conn: &mut PgConnection,
+    conn: &mut Session,
     app: AppId,
     users: &[UserId],
 ) -> Result<Vec<Addressed>, Error> {
@@ -93,7 +92,7 @@ pub async fn addressed_users(
 /// # Errors
 /// The database's.
 pub async fn addressed_tokens(
-    conn: &mut PgConnection,
+    conn: &mut Session,
     app: AppId,
     tokens: &[TokenKey],
 ) -> Result<Vec<Addressed>, Error> {
@@ -120,7 +119,7 @@ pub async fn addressed_tokens(
 /// # Errors
 /// The database's.
 pub async fn insert_sent(
-    conn: &mut PgConnection,
+    conn: &mut Session,
     app: AppId,
     tokens: &[NewToken],
 ) -> Result<Vec<Addressed>, Error> {
@@ -156,7 +155,7 @@ pub async fn insert_sent(
 ///
 /// # Errors
 /// The database's.
-pub async fn mark_sent(conn: &mut PgConnection, ids: &[DeviceId]) -> Result<(), Error> {
+pub async fn mark_sent(conn: &mut Session, ids: &[DeviceId]) -> Result<(), Error> {
     let ids: Vec<i64> = ids.iter().map(|device| device.0).collect();
     sqlx::query!(
         "with locked as materialized (

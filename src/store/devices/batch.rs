@@ -4,7 +4,6 @@
 //! of platform and digest. So two such transactions wait for each other but never both (docs/queue.md 16f).
 
 use chrono::{DateTime, Utc};
-use sqlx::PgConnection;
 
 use super::row::{DeviceRow, devices_where};
 use super::{Device, Quarantine};
@@ -12,6 +11,7 @@ use crate::domain::{
     AppId, AppVersion, DeviceId, Environment, Locale, Platform, TimeZone, TokenDigest, UserId,
 };
 use crate::store::Error;
+use crate::store::Session;
 
 /// What identifies a device within its app.
 pub type TokenKey = (Platform, TokenDigest);
@@ -24,11 +24,7 @@ pub type TokenKey = (Platform, TokenDigest);
 ///
 /// # Errors
 /// The database's.
-pub async fn lock_tokens(
-    conn: &mut PgConnection,
-    app: AppId,
-    tokens: &[TokenKey],
-) -> Result<Vec<Device>, Error> {
+pub async fn lock_tokens(conn: &mut Session, app: AppId, tokens: &[TokenKey]) -> Result<Vec<Device>, Error> {
     let (platforms, digests) = token_columns(tokens);
     let rows = devices_where!(
         "device_id = any(array(
@@ -51,11 +47,7 @@ pub async fn lock_tokens(
 ///
 /// # Errors
 /// The database's.
-pub async fn by_tokens(
-    conn: &mut PgConnection,
-    app: AppId,
-    tokens: &[TokenKey],
-) -> Result<Vec<Device>, Error> {
+pub async fn by_tokens(conn: &mut Session, app: AppId, tokens: &[TokenKey]) -> Result<Vec<Device>, Error> {
     let (platforms, digests) = token_columns(tokens);
     let rows = devices_where!(
         "device_id = any(array(
@@ -94,7 +86,7 @@ pub struct Inserted {
 /// # Errors
 /// The database's.
 pub async fn insert_all(
-    conn: &mut PgConnection,
+    conn: &mut Session,
     app: AppId,
     devices: &[(TokenKey, &Device)],
 ) -> Result<Vec<Inserted>, Error> {
@@ -148,7 +140,7 @@ pub async fn insert_all(
 ///
 /// # Errors
 /// The database's.
-pub async fn save_all(conn: &mut PgConnection, devices: &[&Device]) -> Result<(), Error> {
+pub async fn save_all(conn: &mut Session, devices: &[&Device]) -> Result<(), Error> {
     let columns = Columns::of(devices.iter().copied());
     let ids: Vec<i64> = devices.iter().map(|device| device.id.0).collect();
     sqlx::query!(

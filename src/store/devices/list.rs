@@ -3,11 +3,11 @@
 //! Three statements, not one with optional conditions: a plan for every filter uses the index of none.
 
 use chrono::{DateTime, Utc};
-use sqlx::PgConnection;
 
 use super::Device;
 use super::row::{DeviceRow, devices_where};
 use crate::domain::{AppId, DeviceId, Platform, TopicName, UserId};
+use crate::store::Session;
 use crate::store::{Error, topics};
 
 /// Which devices. What is none does not narrow; several values of one filter mean either.
@@ -43,12 +43,7 @@ const CHUNK: i64 = 5_000;
 ///
 /// # Errors
 /// The database's.
-pub async fn list(
-    conn: &mut PgConnection,
-    app: AppId,
-    filter: &Filter,
-    page: Page,
-) -> Result<Vec<Device>, Error> {
+pub async fn list(conn: &mut Session, app: AppId, filter: &Filter, page: Page) -> Result<Vec<Device>, Error> {
     let topics = match &filter.topics {
         Some(names) => Some(topics::ids_of(conn, app, names).await?),
         None => None,
@@ -75,11 +70,7 @@ fn platform_codes(filter: &Filter) -> Option<Vec<i16>> {
     filter.platforms.as_ref().map(|some| some.iter().map(|platform| platform.code()).collect())
 }
 
-async fn of_users(
-    conn: &mut PgConnection,
-    query: &Query<'_>,
-    users: &[UserId],
-) -> Result<Vec<DeviceRow>, Error> {
+async fn of_users(conn: &mut Session, query: &Query<'_>, users: &[UserId]) -> Result<Vec<DeviceRow>, Error> {
     let users: Vec<String> = users.iter().map(|user| user.as_str().to_owned()).collect();
     devices_where!(
         "device_id = any(array(select device_id from devices where app_id = $1 and user_id = any($8)))
@@ -108,11 +99,7 @@ async fn of_users(
 
 /// In chunks along the subscriptions, whose index has the order of the list: neither a rare topic reads the whole app
 /// nor a page of a large one all of its subscribers.
-async fn of_topics(
-    conn: &mut PgConnection,
-    query: &Query<'_>,
-    topics: &[i64],
-) -> Result<Vec<DeviceRow>, Error> {
+async fn of_topics(conn: &mut Session, query: &Query<'_>, topics: &[i64]) -> Result<Vec<DeviceRow>, Error> {
     let wanted = usize::try_from(query.page.limit).unwrap_or_default();
     let mut found = Vec::new();
     let mut after = query.page.after;
@@ -142,7 +129,7 @@ async fn of_topics(
     Ok(found)
 }
 
-async fn of_app(conn: &mut PgConnection, query: &Query<'_>) -> Result<Vec<DeviceRow>, Error> {
+async fn of_app(conn: &mut Session, query: &Query<'_>) -> Result<Vec<DeviceRow>, Error> {
     devices_where!(
         "app_id = $1 and app_id > 0 and device_id > $2
            and ($3::smallint[] is null or platform = any($3))

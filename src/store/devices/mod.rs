@@ -10,7 +10,6 @@ mod retention;
 mod row;
 
 use chrono::{DateTime, Utc};
-use sqlx::PgConnection;
 
 pub use self::addressed::{
     Addressed, NewToken, addressed_ids, addressed_tokens, addressed_users, insert_sent, mark_sent,
@@ -25,6 +24,7 @@ use crate::domain::{
     AppId, AppVersion, DeviceId, DeviceToken, Environment, Kind, Locale, Platform, QuarantineReason, Source,
     TimeZone, UserId,
 };
+use crate::store::Session;
 
 /// A device, but for its topics.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -87,7 +87,7 @@ pub struct Quarantine {
 ///
 /// # Errors
 /// The database's.
-pub async fn find(conn: &mut PgConnection, app: AppId, id: DeviceId) -> Result<Option<Device>, Error> {
+pub async fn find(conn: &mut Session, app: AppId, id: DeviceId) -> Result<Option<Device>, Error> {
     let row = devices_where!("device_id = $2 and app_id + 0::smallint = $1", app.0, id.0)
         .fetch_optional(conn)
         .await?;
@@ -99,7 +99,7 @@ pub async fn find(conn: &mut PgConnection, app: AppId, id: DeviceId) -> Result<O
 ///
 /// # Errors
 /// The database's.
-pub async fn lock(conn: &mut PgConnection, app: AppId, id: DeviceId) -> Result<Vec<Device>, Error> {
+pub async fn lock(conn: &mut Session, app: AppId, id: DeviceId) -> Result<Vec<Device>, Error> {
     let rows = devices_where!(
         "app_id + 0::smallint = $1 and device_id = any(array(
            select unnest(array[device_id, replaces_id]) from devices
@@ -117,7 +117,7 @@ pub async fn lock(conn: &mut PgConnection, app: AppId, id: DeviceId) -> Result<V
 ///
 /// # Errors
 /// The database's.
-pub async fn is_any(conn: &mut PgConnection, app: AppId, ids: &[DeviceId]) -> Result<bool, Error> {
+pub async fn is_any(conn: &mut Session, app: AppId, ids: &[DeviceId]) -> Result<bool, Error> {
     let ids: Vec<i64> = ids.iter().map(|device| device.0).collect();
     let found = sqlx::query_scalar!(
         r#"select exists (select from devices where device_id = any($2) and app_id + 0::smallint = $1) as "found!""#,
@@ -131,11 +131,7 @@ pub async fn is_any(conn: &mut PgConnection, app: AppId, ids: &[DeviceId]) -> Re
 ///
 /// # Errors
 /// The database's.
-pub async fn delete(
-    conn: &mut PgConnection,
-    app: AppId,
-    id: DeviceId,
-) -> Result<Option<Vec<TopicId>>, Error> {
+pub async fn delete(conn: &mut Session, app: AppId, id: DeviceId) -> Result<Option<Vec<TopicId>>, Error> {
     let gone = sqlx::query_scalar!(
         r#"with gone as (
                 delete from devices where device_id = $2 and app_id + 0::smallint = $1 returning device_id),
@@ -152,6 +148,6 @@ pub async fn delete(
 ///
 /// # Errors
 /// The database's.
-pub async fn transaction_time(conn: &mut PgConnection) -> Result<DateTime<Utc>, Error> {
+pub async fn transaction_time(conn: &mut Session) -> Result<DateTime<Utc>, Error> {
     Ok(sqlx::query_scalar!(r#"select now() as "now!""#).fetch_one(conn).await?)
 }

@@ -2,10 +2,9 @@
 //!
 //! Devices that a transaction holds are left for the next time: whoever deletes waits for none (docs/queue.md 16).
 
-use sqlx::PgConnection;
-
 use crate::domain::DeviceId;
 use crate::store::Error;
+use crate::store::Session;
 
 /// Deletes up to `limit` devices of each app that have been quarantined for `secs`. Answers how many.
 ///
@@ -14,7 +13,7 @@ use crate::store::Error;
 ///
 /// # Errors
 /// The database's.
-pub async fn delete_quarantined(conn: &mut PgConnection, secs: f64, limit: i64) -> Result<u64, Error> {
+pub async fn delete_quarantined(conn: &mut Session, secs: f64, limit: i64) -> Result<u64, Error> {
     let gone = sqlx::query_scalar!(
         r#"with found as materialized (
              select d.device_id from apps a cross join lateral (
@@ -45,7 +44,7 @@ pub async fn delete_quarantined(conn: &mut PgConnection, secs: f64, limit: i64) 
 /// # Errors
 /// The database's.
 pub async fn send_only(
-    conn: &mut PgConnection,
+    conn: &mut Session,
     after: DeviceId,
     days: i32,
     limit: i64,
@@ -67,7 +66,7 @@ pub async fn send_only(
 ///
 /// # Errors
 /// The database's.
-pub async fn delete_send_only(conn: &mut PgConnection, ids: &[DeviceId], days: i32) -> Result<u64, Error> {
+pub async fn delete_send_only(conn: &mut Session, ids: &[DeviceId], days: i32) -> Result<u64, Error> {
     let ids: Vec<i64> = ids.iter().map(|device| device.0).collect();
     let gone = sqlx::query_scalar!(
         r#"with locked as materialized (

@@ -3,10 +3,10 @@
 mod reports;
 
 use chrono::{DateTime, Utc};
-use sqlx::PgConnection;
 
 use super::Error;
 use crate::domain::{Class, LaneId};
+use crate::store::Session;
 
 pub use reports::{Report, Seen, is_paused_everywhere, report, seen};
 
@@ -42,7 +42,7 @@ pub struct Brake {
 
 /// Suspends a lane for one credential: nodes that hold another go on. Says whether it was not so already.
 pub async fn suspend(
-    conn: &mut PgConnection,
+    conn: &mut Session,
     lane: LaneId,
     fingerprint: &[u8],
     reason: &str,
@@ -62,7 +62,7 @@ pub async fn suspend(
 }
 
 /// Ends a suspension that was for this credential: the provider took it after all.
-pub async fn resume(conn: &mut PgConnection, lane: LaneId, fingerprint: &[u8]) -> Result<bool, Error> {
+pub async fn resume(conn: &mut Session, lane: LaneId, fingerprint: &[u8]) -> Result<bool, Error> {
     let done = sqlx::query!(
         "
         update lanes set suspended_at = null, suspended_for = null, suspended_reason = null
@@ -77,7 +77,7 @@ pub async fn resume(conn: &mut PgConnection, lane: LaneId, fingerprint: &[u8]) -
 }
 
 /// Puts a lane's brake on, or on for verdicts that leave no doubt as well; who put it on first has named the reason.
-pub async fn brake(conn: &mut PgConnection, lane: LaneId, reason: &str, certain: bool) -> Result<(), Error> {
+pub async fn brake(conn: &mut Session, lane: LaneId, reason: &str, certain: bool) -> Result<(), Error> {
     sqlx::query!(
         "
         update lanes
@@ -96,7 +96,7 @@ pub async fn brake(conn: &mut PgConnection, lane: LaneId, reason: &str, certain:
 }
 
 /// Says that there still is too much of what the lane's brake is on for. False: it is off, an admin took it off.
-pub async fn hold_brake(conn: &mut PgConnection, lane: LaneId) -> Result<bool, Error> {
+pub async fn hold_brake(conn: &mut Session, lane: LaneId) -> Result<bool, Error> {
     let done = sqlx::query!(
         "update lanes set brake_seen_at = now() where lane_id = $1 and braked_at is not null",
         lane.0
@@ -107,7 +107,7 @@ pub async fn hold_brake(conn: &mut PgConnection, lane: LaneId) -> Result<bool, E
 }
 
 /// Takes the brake off, unless some node has found too much within ten minutes. Says whether it did.
-pub async fn release_brake(conn: &mut PgConnection, lane: LaneId) -> Result<bool, Error> {
+pub async fn release_brake(conn: &mut Session, lane: LaneId) -> Result<bool, Error> {
     let done = sqlx::query!(
         "
         update lanes set braked_at = null, brake_reason = null, brake_certain = false, brake_seen_at = null
@@ -122,7 +122,7 @@ pub async fn release_brake(conn: &mut PgConnection, lane: LaneId) -> Result<bool
 }
 
 /// An admin stops a lane.
-pub async fn pause(conn: &mut PgConnection, lane: LaneId) -> Result<(), Error> {
+pub async fn pause(conn: &mut Session, lane: LaneId) -> Result<(), Error> {
     sqlx::query!("update lanes set paused_at = coalesce(paused_at, now()) where lane_id = $1", lane.0)
         .execute(conn)
         .await?;
@@ -130,7 +130,7 @@ pub async fn pause(conn: &mut PgConnection, lane: LaneId) -> Result<(), Error> {
 }
 
 /// An admin starts a lane: whatever stopped it is forgotten, and it is tried at once.
-pub async fn start(conn: &mut PgConnection, lane: LaneId) -> Result<(), Error> {
+pub async fn start(conn: &mut Session, lane: LaneId) -> Result<(), Error> {
     sqlx::query!(
         "
         update lanes set paused_at = null, suspended_at = null, suspended_for = null, suspended_reason = null,
@@ -147,7 +147,7 @@ pub async fn start(conn: &mut PgConnection, lane: LaneId) -> Result<(), Error> {
 
 /// An admin wants a lane that waits tried at once, and with it whatever in it waits for another attempt. Answers how
 /// many jobs that were.
-pub async fn try_now(conn: &mut PgConnection, lane: LaneId) -> Result<u64, Error> {
+pub async fn try_now(conn: &mut Session, lane: LaneId) -> Result<u64, Error> {
     sqlx::query!("update lanes set tried_at = clock_timestamp() where lane_id = $1", lane.0)
         .execute(&mut *conn)
         .await?;
@@ -169,7 +169,7 @@ pub async fn try_now(conn: &mut PgConnection, lane: LaneId) -> Result<u64, Error
 
 /// Tells other nodes that these lanes have work waiting. Never part of another transaction (docs/queue.md 15).
 pub async fn notify(
-    conn: &mut PgConnection,
+    conn: &mut Session,
     channel: &str,
     lanes: impl IntoIterator<Item = LaneId>,
 ) -> Result<(), Error> {

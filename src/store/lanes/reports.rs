@@ -1,10 +1,10 @@
 //! What nodes say of their lanes, and what operators see of them.
 
 use chrono::{DateTime, Utc};
-use sqlx::PgConnection;
 
 use super::{Brake, Error, Standing};
 use crate::domain::{AppId, LaneId, LaneState, NodeId};
+use crate::store::Session;
 
 /// One lane of one node, as that node sees it.
 #[derive(Clone, PartialEq, Debug)]
@@ -37,11 +37,7 @@ pub struct Report {
 ///
 /// # Errors
 /// The database's.
-pub async fn report(
-    conn: &mut PgConnection,
-    node: NodeId,
-    reports: &[Report],
-) -> Result<Vec<Standing>, Error> {
+pub async fn report(conn: &mut Session, node: NodeId, reports: &[Report]) -> Result<Vec<Standing>, Error> {
     let lanes: Vec<i32> = reports.iter().map(|report| report.lane.0).collect();
     let states: Vec<i16> = reports.iter().map(|report| report.state.code()).collect();
     let whys: Vec<Option<String>> = reports.iter().map(|report| report.why.clone()).collect();
@@ -162,7 +158,7 @@ pub struct Seen {
 ///
 /// # Errors
 /// The database's.
-pub async fn seen(conn: &mut PgConnection, app: AppId) -> Result<Vec<Seen>, Error> {
+pub async fn seen(conn: &mut Session, app: AppId) -> Result<Vec<Seen>, Error> {
     let rows = sqlx::query!(
         r#"
         with mine as materialized (select * from lanes where app_id = $1),
@@ -239,7 +235,7 @@ pub async fn seen(conn: &mut PgConnection, app: AppId) -> Result<Vec<Seen>, Erro
 ///
 /// # Errors
 /// The database's.
-pub async fn is_paused_everywhere(conn: &mut PgConnection, lane: LaneId) -> Result<bool, Error> {
+pub async fn is_paused_everywhere(conn: &mut Session, lane: LaneId) -> Result<bool, Error> {
     let paused = LaneState::Paused.code();
     let all = sqlx::query_scalar!(
         r#"

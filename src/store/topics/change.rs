@@ -7,11 +7,10 @@
 
 use std::collections::HashMap;
 
-use sqlx::PgConnection;
-
 use super::{TopicId, texts};
 use crate::domain::{AppId, DeviceId, TopicName};
 use crate::store::Error;
+use crate::store::Session;
 
 /// A device's subscription to a topic.
 pub type Subscription<'a> = (DeviceId, &'a TopicName);
@@ -21,7 +20,7 @@ pub type Subscription<'a> = (DeviceId, &'a TopicName);
 /// # Errors
 /// The database's.
 pub async fn hold(
-    conn: &mut PgConnection,
+    conn: &mut Session,
     app: AppId,
     names: &[TopicName],
 ) -> Result<HashMap<TopicName, TopicId>, Error> {
@@ -40,7 +39,7 @@ pub async fn hold(
 ///
 /// # Errors
 /// The database's.
-pub async fn lock_count(conn: &mut PgConnection, app: AppId) -> Result<u32, Error> {
+pub async fn lock_count(conn: &mut Session, app: AppId) -> Result<u32, Error> {
     let count =
         sqlx::query_scalar!("select topic_count from apps where app_id = $1 for no key update", app.0)
             .fetch_one(conn)
@@ -52,7 +51,7 @@ pub async fn lock_count(conn: &mut PgConnection, app: AppId) -> Result<u32, Erro
 ///
 /// # Errors
 /// The database's.
-pub async fn try_lock_count(conn: &mut PgConnection, app: AppId) -> Result<bool, Error> {
+pub async fn try_lock_count(conn: &mut Session, app: AppId) -> Result<bool, Error> {
     let locked = sqlx::query_scalar!(
         "select topic_count from apps where app_id = $1 for no key update skip locked",
         app.0
@@ -65,7 +64,7 @@ pub async fn try_lock_count(conn: &mut PgConnection, app: AppId) -> Result<bool,
 /// # Errors
 /// The database's.
 pub async fn make(
-    conn: &mut PgConnection,
+    conn: &mut Session,
     app: AppId,
     names: &[TopicName],
 ) -> Result<HashMap<TopicName, TopicId>, Error> {
@@ -90,10 +89,7 @@ pub async fn make(
 ///
 /// # Errors
 /// The database's.
-pub async fn subscribe_all(
-    conn: &mut PgConnection,
-    subscriptions: &[(TopicId, DeviceId)],
-) -> Result<(), Error> {
+pub async fn subscribe_all(conn: &mut Session, subscriptions: &[(TopicId, DeviceId)]) -> Result<(), Error> {
     let (topics, devices): (Vec<i64>, Vec<i64>) =
         subscriptions.iter().map(|(topic, device)| (*topic, device.0)).unzip();
     sqlx::query!(
@@ -112,7 +108,7 @@ pub async fn subscribe_all(
 /// # Errors
 /// The database's.
 pub async fn unsubscribe_all(
-    conn: &mut PgConnection,
+    conn: &mut Session,
     app: AppId,
     subscriptions: &[Subscription<'_>],
 ) -> Result<Vec<TopicId>, Error> {
@@ -139,7 +135,7 @@ pub async fn unsubscribe_all(
 ///
 /// # Errors
 /// The database's.
-pub async fn without_subscribers(conn: &mut PgConnection, topics: &[TopicId]) -> Result<Vec<TopicId>, Error> {
+pub async fn without_subscribers(conn: &mut Session, topics: &[TopicId]) -> Result<Vec<TopicId>, Error> {
     let found = sqlx::query_scalar!(
         "select topic_id from topics t
          where topic_id = any($1)
@@ -156,7 +152,7 @@ pub async fn without_subscribers(conn: &mut PgConnection, topics: &[TopicId]) ->
 ///
 /// # Errors
 /// The database's.
-pub async fn purge(conn: &mut PgConnection, app: AppId, topics: &[TopicId]) -> Result<u32, Error> {
+pub async fn purge(conn: &mut Session, app: AppId, topics: &[TopicId]) -> Result<u32, Error> {
     let locked = sqlx::query_scalar!(
         "select topic_id from topics where app_id = $2 and topic_id = any($1) for update skip locked",
         topics,
@@ -186,7 +182,7 @@ pub async fn purge(conn: &mut PgConnection, app: AppId, topics: &[TopicId]) -> R
 /// # Errors
 /// The database's.
 pub async fn page(
-    conn: &mut PgConnection,
+    conn: &mut Session,
     after: TopicId,
     limit: i64,
 ) -> Result<Vec<(AppId, TopicId, bool)>, Error> {

@@ -4,14 +4,13 @@ mod change;
 
 use std::collections::HashMap;
 
-use sqlx::PgConnection;
-
 pub use self::change::{
     Subscription, hold, lock_count, make, page, purge, subscribe_all, try_lock_count, unsubscribe_all,
     without_subscribers,
 };
 use super::Error;
 use crate::domain::{AppId, DeviceId, TopicName};
+use crate::store::Session;
 
 /// The number of a topic's row.
 pub type TopicId = i64;
@@ -20,7 +19,7 @@ pub type TopicId = i64;
 ///
 /// # Errors
 /// The database's.
-pub async fn ids_of(conn: &mut PgConnection, app: AppId, names: &[TopicName]) -> Result<Vec<TopicId>, Error> {
+pub async fn ids_of(conn: &mut Session, app: AppId, names: &[TopicName]) -> Result<Vec<TopicId>, Error> {
     let names = texts(names);
     let ids = sqlx::query_scalar!(
         "select topic_id from topics where app_id = $1 and name = any($2)",
@@ -35,7 +34,7 @@ pub async fn ids_of(conn: &mut PgConnection, app: AppId, names: &[TopicName]) ->
 /// # Errors
 /// The database's.
 pub async fn of_devices(
-    conn: &mut PgConnection,
+    conn: &mut Session,
     ids: &[DeviceId],
 ) -> Result<HashMap<DeviceId, Vec<TopicName>>, Error> {
     let ids: Vec<i64> = ids.iter().map(|device| device.0).collect();
@@ -58,7 +57,7 @@ pub async fn of_devices(
 /// # Errors
 /// The database's.
 pub async fn subscribers(
-    conn: &mut PgConnection,
+    conn: &mut Session,
     topics: &[TopicId],
     after: DeviceId,
     limit: i64,

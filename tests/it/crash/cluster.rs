@@ -9,9 +9,9 @@ use std::time::Duration;
 use pushpost::domain::Scopes;
 use pushpost::registry::keys;
 use pushpost::simulator::Simulator;
+use pushpost::store::SessionPool;
 use reqwest::{Client, Method};
 use serde_json::Value;
-use sqlx::PgPool;
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
 use tokio::time::{Instant, sleep};
@@ -26,7 +26,7 @@ const STEP: Duration = Duration::from_millis(50);
 pub(crate) struct TestCluster {
     pub(crate) simulator: Simulator,
     /// Connected to the database that all processes share.
-    pub(crate) pool: PgPool,
+    pub(crate) pool: SessionPool,
     /// Where that database is.
     pub(crate) url: String,
     /// Dropped with the cluster.
@@ -54,7 +54,7 @@ impl TestCluster {
     }
 
     /// On a migrated database of the test's own.
-    pub(crate) async fn over(pool: PgPool, url: String, delivery: &[(&str, &str)]) -> Self {
+    pub(crate) async fn over(pool: SessionPool, url: String, delivery: &[(&str, &str)]) -> Self {
         let simulator = Simulator::start(providers(Duration::ZERO)).await.unwrap();
         let folder = tempfile::tempdir().unwrap();
         simulator.write_files(folder.path()).unwrap();

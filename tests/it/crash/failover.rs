@@ -8,10 +8,10 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use pushpost::simulator::{Action, Ledger, Provider, Rule};
+use pushpost::store::{Purpose, SessionPool};
 use reqwest::Method;
 use serde_json::json;
-use sqlx::postgres::PgPoolOptions;
-use sqlx::{Connection, PgConnection, PgPool};
+use sqlx::{Connection, PgConnection};
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
 use tokio::time::{Duration, Instant, sleep};
@@ -68,6 +68,11 @@ impl Server {
     async fn run(&self, program: &str, arguments: &[&str]) {
         let status = self.command(&self.programs.join(program), arguments).status().await.unwrap();
         assert!(status.success(), "{program} {arguments:?}");
+    }
+
+    /// A new connection: an earlier one may not know yet that its server has stopped.
+    async fn connect(&self) -> PgConnection {
+        PgConnection::connect(&self.url()).await.unwrap()
     }
 
     /// Starts a server on a data folder, and waits until it takes connections.
@@ -128,7 +133,7 @@ async fn register(cluster: &TestCluster, node: &TestNode, prefix: &str) -> BTree
 }
 
 /// The highest numbers of devices, jobs and nodes, and the lowest, of those that are stored now.
-async fn numbers(pool: &PgPool) -> [(i64, i64); 3] {
+async fn numbers(server: &Server) -> [(i64, i64); 3] {
     let rows: Vec<(i64, i64)> = sqlx::query_as(
         "select coalesce(max(device_id), 0), coalesce(min(device_id), 0) from devices
          union all select coalesce(max(job_id), 0), coalesce(min(job_id), 0)
@@ -136,7 +141,7 @@ async fn numbers(pool: &PgPool) -> [(i64, i64); 3] {
          union all select coalesce(max(node_id), 0)::bigint, coalesce(min(node_id), 0)::bigint
            from nodes where dead_at is null",
     )
-    .fetch_all(pool)
+    .fetch_all(&mut server.connect().await)
     .await
     .unwrap();
     rows.try_into().unwrap()
@@ -146,8 +151,8 @@ async fn numbers(pool: &PgPool) -> [(i64, i64); 3] {
 async fn no_number_comes_again_after_a_failover_to_a_server_that_lagged_behind() {
     let mut server = Server::create().await;
     server.start("primary").await;
-    let pool = PgPoolOptions::new().max_connections(4).connect_lazy(&server.url()).unwrap();
-    MIGRATIONS.run(&pool).await.unwrap();
+    MIGRATIONS.run(&mut server.connect().await).await.unwrap();
+    let pool = SessionPool::new(server.url().parse().unwrap(), Purpose::Requests, 4);
     let delivery = [("node_timeout", "5s"), ("retry_initial", "20ms")];
     let cluster = TestCluster::over(pool, server.url(), &delivery).await;
     server.stop("-INT").await;
@@ -162,7 +167,7 @@ async fn no_number_comes_again_after_a_failover_to_a_server_that_lagged_behind()
         ledger.entries().into_iter().filter(|entry| entry.token.is_some()).count() >= DEVICES
     };
     assert!(cluster.simulator.ledger().wait_until(LONG, under_way).await, "its attempts are under way");
-    let before = numbers(&cluster.pool).await;
+    let before = numbers(&server).await;
 
     server.fail_over().await;
     cluster.simulator.clear_rules();
@@ -171,16 +176,16 @@ async fn no_number_comes_again_after_a_failover_to_a_server_that_lagged_behind()
     let id = cluster.notify(&node, &json!({"to": {"users": ["new"]}, "title": "Hi"})).await;
     let accepted = async || cluster.counts(&node, &id).await["accepted"] == DEVICES;
     cluster.until("the new notification is sent", &[&node], accepted).await;
-    let entered_again = async || numbers(&cluster.pool).await[2].1 > before[2].0;
+    let entered_again = async || numbers(&server).await[2].1 > before[2].0;
     cluster.until("the process goes on under a new id", &[&node], entered_again).await;
-    let after = numbers(&cluster.pool).await;
+    let after = numbers(&server).await;
     for ((highest, _), (_, lowest)) in before.iter().zip(after) {
         assert!(lowest > *highest, "{before:?} {after:?}");
     }
     let gone = cluster.ask(&node, Method::GET, &format!("/v1/notifications/{lost}"), None).await;
     assert_eq!(gone.0, Some(404), "the failover lost it, and nothing of it is another's: {}", gone.1);
     let recorded: i64 = sqlx::query_scalar("select sum(accepted + unknown + again)::bigint from receipts")
-        .fetch_one(&cluster.pool)
+        .fetch_one(&mut server.connect().await)
         .await
         .unwrap();
     assert_eq!(recorded, i64::try_from(DEVICES).unwrap(), "no outcome of the lost notification is recorded");

@@ -7,17 +7,17 @@ use pushpost::domain::{App, DeviceId, Environment, Kind, LaneKey, Platform, Sour
 use pushpost::registry::audience::{AddressedToken, Audience, Finder, Resolved, resolve};
 use pushpost::registry::devices::find_by_tokens;
 use pushpost::registry::registration::Change;
-use sqlx::PgPool;
+use pushpost::store::SessionPool;
 use tokio_util::sync::CancellationToken;
 
 use crate::database::TestDatabase;
 use crate::shop::{apns, apns_token, app, fcm, fcm_token, of, put, put_id, shop, user, without_credentials};
 
-async fn resolved(pool: &PgPool, app: &App, audience: &Audience) -> Resolved {
+async fn resolved(pool: &SessionPool, app: &App, audience: &Audience) -> Resolved {
     resolved_for(pool, app, audience, Kind::Alert).await
 }
 
-async fn resolved_for(pool: &PgPool, app: &App, audience: &Audience, kind: Kind) -> Resolved {
+async fn resolved_for(pool: &SessionPool, app: &App, audience: &Audience, kind: Kind) -> Resolved {
     resolve(&Finder::alone(pool.clone()), app, audience, kind).await.unwrap()
 }
 
@@ -54,7 +54,7 @@ fn refusals(resolved: &Resolved) -> HashMap<DeviceId, &str> {
     targets.map(|target| (target.device, target.refused.as_ref().unwrap().as_str())).collect()
 }
 
-async fn quarantine(pool: &PgPool, id: DeviceId) {
+async fn quarantine(pool: &SessionPool, id: DeviceId) {
     sqlx::query("update devices set quarantined_at = now(), quarantine = 'x' where device_id = $1")
         .bind(id.0)
         .execute(pool)

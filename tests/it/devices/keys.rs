@@ -44,7 +44,7 @@ async fn what_was_recognised_is_not_asked_again_at_once() {
     let recognised = Keys::new(database.pool.clone());
     let key = recognised.authenticate(&secret, &()).await.unwrap();
     assert!(key.is_some());
-    sqlx::query("delete from api_keys").execute(&mut *conn).await.unwrap();
+    sqlx::query("delete from api_keys").execute(&mut conn).await.unwrap();
     assert_eq!(recognised.clone().authenticate(&secret, &()).await.unwrap(), key);
 }
 
@@ -55,7 +55,7 @@ async fn the_secret_is_not_in_the_database() {
     let scopes = Scopes::parse("admin").unwrap();
     let (_, secret) = keys::create(&mut conn, "shop", scopes, None).await.unwrap();
     let rows: String = sqlx::query_scalar("select string_agg(api_keys::text, ' ') from api_keys")
-        .fetch_one(&mut *conn)
+        .fetch_one(&mut conn)
         .await
         .unwrap();
     assert!(!rows.contains(secret.rsplit('_').next().unwrap()));

@@ -5,16 +5,16 @@ use pushpost::domain::{App, Certainty, DeviceId, LaneId, Reason, TokenDigest, Ve
 use pushpost::registry::devices::{KnownDevice, find};
 use pushpost::registry::pruning;
 use pushpost::store;
-use sqlx::PgPool;
+use pushpost::store::SessionPool;
 
 use crate::database::TestDatabase;
 use crate::shop::{apns, apns_token, of, put, put_id, shop};
 
-async fn device(pool: &PgPool, app: &App, id: DeviceId) -> KnownDevice {
+async fn device(pool: &SessionPool, app: &App, id: DeviceId) -> KnownDevice {
     find(pool, app.id, id).await.unwrap().unwrap()
 }
 
-async fn now(pool: &PgPool) -> DateTime<Utc> {
+async fn now(pool: &SessionPool) -> DateTime<Utc> {
     store::devices::transaction_time(&mut pool.acquire().await.unwrap()).await.unwrap()
 }
 
@@ -23,7 +23,7 @@ fn verdict(device: DeviceId, digest: TokenDigest, since: DateTime<Utc>) -> Verdi
     Verdict { device, lane: LaneId(1), digest, since, reason, certainty }
 }
 
-async fn apply(pool: &PgPool, verdicts: &[Verdict]) -> Vec<DeviceId> {
+async fn apply(pool: &SessionPool, verdicts: &[Verdict]) -> Vec<DeviceId> {
     let mut conn = pool.acquire().await.unwrap();
     let mut done = pruning::quarantine(&mut conn, verdicts).await.unwrap();
     done.sort();
@@ -115,7 +115,7 @@ async fn a_verdict_waits_for_a_registration_under_way_and_then_respects_it() {
     let (pool, app) = (&database.pool, shop(&database.pool).await);
     let id = put_id(pool, &app, &apns("aa")).await;
     let since = now(pool).await;
-    let mut registering = pool.begin().await.unwrap();
+    let mut registering = pushpost::store::begin(pool).await.unwrap();
     sqlx::query("update devices set registered_at = now()").execute(&mut *registering).await.unwrap();
     let verdicts = [verdict(id, apns_token("aa").digest(), since)];
     let applied = apply(pool, &verdicts);

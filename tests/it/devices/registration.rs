@@ -5,13 +5,13 @@ use pushpost::domain::{App, DeviceId, Kind, Locale, Platform, QuarantineReason};
 use pushpost::registry::devices::{Error, KnownDevice, describe, find, list, register, remove, unregister};
 use pushpost::registry::registration::{Caller, Change, Details, REPLACED, Registration};
 use pushpost::store;
+use pushpost::store::SessionPool;
 use pushpost::store::devices::{Filter, Page};
-use sqlx::PgPool;
 
 use crate::database::TestDatabase;
 use crate::shop::{apns, apns_token, app, fcm, of, put, put_id, shop, topics, user};
 
-async fn known(pool: &PgPool, app: &App, id: DeviceId) -> KnownDevice {
+async fn known(pool: &SessionPool, app: &App, id: DeviceId) -> KnownDevice {
     find(pool, app.id, id).await.unwrap().unwrap()
 }
 

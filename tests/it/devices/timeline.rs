@@ -3,9 +3,10 @@
 use http::Method;
 use pushpost::domain::{DeviceId, Environment, InstallationKey, LaneKey, NotificationId};
 use pushpost::store;
+use pushpost::store::SessionPool;
 use serde_json::{Value, json};
+use sqlx::AssertSqlSafe;
 use sqlx::types::Uuid;
-use sqlx::{AssertSqlSafe, PgPool};
 
 use crate::service::{Service, assert_has};
 use crate::shop::{apns, put_id};
@@ -34,7 +35,7 @@ impl Past {
     /// the day so many days ago.
     async fn receipt(
         &self,
-        pool: &PgPool,
+        pool: &SessionPool,
         days: i32,
         number: i32,
         attempt: i16,
@@ -73,7 +74,7 @@ impl Past {
     }
 }
 
-async fn run(pool: &PgPool, script: String) {
+async fn run(pool: &SessionPool, script: String) {
     sqlx::raw_sql(AssertSqlSafe(script)).execute(pool).await.unwrap();
 }
 

@@ -10,11 +10,11 @@ use serde_json::{Value, json};
 use crate::service::Answer;
 use crate::whole::stage::Stage;
 
-pub(super) const SEND: &str = "/v1/notifications";
-pub(super) const DEVICES: &str = "/v1/devices";
+pub(crate) const SEND: &str = "/v1/notifications";
+pub(crate) const DEVICES: &str = "/v1/devices";
 
 /// A service that takes everything and sends nothing, so that what is stored stays as it is.
-pub(super) async fn deaf(overrides: &[(&str, &str)]) -> Stage {
+pub(crate) async fn deaf(overrides: &[(&str, &str)]) -> Stage {
     let mut stage = Stage::set(Settings::default()).await;
     for (key, value) in overrides {
         stage.configure(key, value);
@@ -24,17 +24,17 @@ pub(super) async fn deaf(overrides: &[(&str, &str)]) -> Stage {
 }
 
 /// A new key of `shop`.
-pub(super) async fn key(stage: &Stage, scopes: &str) -> String {
+pub(crate) async fn key(stage: &Stage, scopes: &str) -> String {
     key_of(stage, "shop", scopes).await
 }
 
-pub(super) async fn key_of(stage: &Stage, app: &str, scopes: &str) -> String {
+pub(crate) async fn key_of(stage: &Stage, app: &str, scopes: &str) -> String {
     let mut conn = stage.database.pool.acquire().await.unwrap();
     keys::create(&mut conn, app, Scopes::parse(scopes).unwrap(), None).await.unwrap().1
 }
 
 /// One request, to be changed before it is sent.
-pub(super) struct Ask {
+pub(crate) struct Ask {
     method: Method,
     path: String,
     headers: Vec<(String, String)>,
@@ -42,42 +42,42 @@ pub(super) struct Ask {
 }
 
 impl Ask {
-    pub(super) fn new(method: Method, path: &str) -> Self {
+    pub(crate) fn new(method: Method, path: &str) -> Self {
         Self { method, path: path.to_owned(), headers: Vec::new(), body: None }
     }
 
-    pub(super) fn get(path: &str) -> Self {
+    pub(crate) fn get(path: &str) -> Self {
         Self::new(Method::GET, path)
     }
 
     /// With a body that is said to be JSON.
-    pub(super) fn json(method: Method, path: &str, body: impl Into<Vec<u8>>) -> Self {
+    pub(crate) fn json(method: Method, path: &str, body: impl Into<Vec<u8>>) -> Self {
         Self { body: Some(body.into()), ..Self::new(method, path) }.header("content-type", "application/json")
     }
 
-    pub(super) fn post(path: &str, body: &Value) -> Self {
+    pub(crate) fn post(path: &str, body: &Value) -> Self {
         Self::json(Method::POST, path, body.to_string())
     }
 
-    pub(super) fn put(path: &str, body: &Value) -> Self {
+    pub(crate) fn put(path: &str, body: &Value) -> Self {
         Self::json(Method::PUT, path, body.to_string())
     }
 
-    pub(super) fn header(mut self, name: &str, value: &str) -> Self {
+    pub(crate) fn header(mut self, name: &str, value: &str) -> Self {
         self.headers.push((name.to_owned(), value.to_owned()));
         self
     }
 
-    pub(super) fn without(mut self, name: &str) -> Self {
+    pub(crate) fn without(mut self, name: &str) -> Self {
         self.headers.retain(|(given, _)| given != name);
         self
     }
 
-    pub(super) fn key(self, secret: &str) -> Self {
+    pub(crate) fn key(self, secret: &str) -> Self {
         self.header("authorization", &format!("Bearer {secret}"))
     }
 
-    pub(super) async fn of(self, stage: &Stage) -> Answer {
+    pub(crate) async fn of(self, stage: &Stage) -> Answer {
         let mut request = stage.http.request(self.method, stage.url(&self.path));
         for (name, value) in self.headers {
             request = request.header(name, value);
@@ -95,7 +95,7 @@ impl Ask {
 
 /// A problem document with these faults, in this order, each with these members.
 #[track_caller]
-pub(super) fn assert_problem(answer: &Answer, status: u16, code: &str, errors: &Value) {
+pub(crate) fn assert_problem(answer: &Answer, status: u16, code: &str, errors: &Value) {
     let body = &answer.body;
     assert_eq!(answer.status.as_u16(), status, "{answer:?}");
     assert_eq!(answer.headers["content-type"], "application/problem+json", "{answer:?}");
@@ -118,7 +118,7 @@ pub(super) fn assert_problem(answer: &Answer, status: u16, code: &str, errors: &
 }
 
 /// All that a request could leave behind.
-pub(super) async fn stored(stage: &Stage) -> String {
+pub(crate) async fn stored(stage: &Stage) -> String {
     let sql = "select concat_ws(' ', (select count(*) from notifications), (select count(*) from targets),
         (select count(*) from jobs), (select count(*) from receipts), (select count(*) from subscriptions),
         (select md5(string_agg(d::text, ' ' order by device_id)) from devices d))";
@@ -126,6 +126,6 @@ pub(super) async fn stored(stage: &Stage) -> String {
 }
 
 /// 64 hexadecimal digits of two.
-pub(super) fn hex(two: &str) -> String {
+pub(crate) fn hex(two: &str) -> String {
     two.repeat(32)
 }

@@ -2,7 +2,7 @@
 //! stored. One file for each group of the contract's table.
 
 mod access;
-mod ask;
+pub(crate) mod ask;
 mod cors;
 mod examples;
 mod form;

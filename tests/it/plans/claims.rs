@@ -4,8 +4,8 @@ use std::collections::HashSet;
 
 use pushpost::domain::{Class, JobId, LaneId, NodeId, Priority};
 use pushpost::queue::claim::Claimer;
+use pushpost::store::SessionPool;
 use pushpost::store::jobs::{self, Claim};
-use sqlx::PgPool;
 use tokio::time::timeout;
 
 use super::{GENEROUS, queue_pool, waiting};
@@ -28,7 +28,7 @@ fn normal(room: i32) -> Claim {
     }
 }
 
-async fn claimed(pool: &PgPool, claim: Claim) -> Vec<i64> {
+async fn claimed(pool: &SessionPool, claim: Claim) -> Vec<i64> {
     let mut conn = pool.acquire().await.unwrap();
     jobs::claim(&mut conn, claim).await.unwrap().iter().map(|job| job.id.0).collect()
 }
@@ -41,7 +41,7 @@ async fn next(claimer: &mut Claimer, room: usize) -> Vec<i64> {
 #[tokio::test]
 async fn a_claim_is_limited_by_devices_and_takes_at_least_one_job() {
     let db = TestDatabase::create().await;
-    let pool = queue_pool(&db, 2).await;
+    let pool = queue_pool(&db, 2);
     let mut lists = Vec::new();
     for age in [4.0, 3.0, 2.0, 1.0] {
         lists.push(waiting(&pool, LANE, Priority::Normal, 500, age).await);
@@ -60,7 +60,7 @@ async fn a_claim_is_limited_by_devices_and_takes_at_least_one_job() {
 #[tokio::test]
 async fn the_earliest_due_comes_first_and_what_is_not_due_waits() {
     let db = TestDatabase::create().await;
-    let pool = queue_pool(&db, 2).await;
+    let pool = queue_pool(&db, 2);
     let late = waiting(&pool, LANE, Priority::Normal, 1, 1.0).await;
     let early = waiting(&pool, LANE, Priority::Normal, 1, HOUR).await;
     let scheduled = waiting(&pool, LANE, Priority::High, 1, -HOUR).await;
@@ -79,12 +79,12 @@ async fn the_earliest_due_comes_first_and_what_is_not_due_waits() {
 #[tokio::test]
 async fn a_claim_passes_over_what_another_is_just_taking() {
     let db = TestDatabase::create().await;
-    let pool = queue_pool(&db, 3).await;
+    let pool = queue_pool(&db, 3);
     let mut all = Vec::new();
     for age in (1..=6).rev() {
         all.push(waiting(&pool, LANE, Priority::Normal, 1, age.into()).await);
     }
-    let mut slow = pool.begin().await.unwrap();
+    let mut slow = pushpost::store::begin(&pool).await.unwrap();
     let first = jobs::claim(&mut slow, Claim { most_jobs: 2, ..normal(2) }).await.unwrap();
     assert_eq!(first.iter().map(|job| job.id.0).collect::<Vec<_>>(), all[..2]);
     let rest = timeout(GENEROUS, claimed(&pool, normal(100))).await.expect("it doesn't wait");
@@ -97,7 +97,7 @@ async fn a_claim_passes_over_what_another_is_just_taking() {
 #[tokio::test]
 async fn a_job_that_may_kill_its_holder_is_taken_alone() {
     let db = TestDatabase::create().await;
-    let pool = queue_pool(&db, 2).await;
+    let pool = queue_pool(&db, 2);
     let mut all = Vec::new();
     for age in (1..=6_u32).rev() {
         all.push(waiting(&pool, LANE, Priority::Normal, 1, age.into()).await);
@@ -115,7 +115,7 @@ async fn a_job_that_may_kill_its_holder_is_taken_alone() {
 async fn no_job_goes_to_two_of_many_claimers() {
     const JOBS: usize = 400;
     let db = TestDatabase::create().await;
-    let pool = queue_pool(&db, 4).await;
+    let pool = queue_pool(&db, 4);
     for _ in 0..JOBS {
         waiting(&pool, LANE, Priority::Normal, 1, 1.0).await;
     }
@@ -145,7 +145,7 @@ async fn no_job_goes_to_two_of_many_claimers() {
 #[tokio::test]
 async fn equal_due_times_hide_nothing_behind_the_cursor() {
     let db = TestDatabase::create().await;
-    let pool = queue_pool(&db, 2).await;
+    let pool = queue_pool(&db, 2);
     let ids: Vec<i64> = sqlx::query_scalar(
         "insert into jobs (notification_id, lane_id, priority, due_at, expires_at, n, devices)
          select gen_random_uuid(), 1, 5, now() - interval '10 seconds', now() + interval '1 day', 1, array[1]
@@ -163,7 +163,7 @@ async fn equal_due_times_hide_nothing_behind_the_cursor() {
 #[tokio::test]
 async fn a_claim_says_whether_it_may_have_left_something() {
     let db = TestDatabase::create().await;
-    let pool = queue_pool(&db, 2).await;
+    let pool = queue_pool(&db, 2);
     for _ in 0..5 {
         waiting(&pool, LANE, Priority::Normal, 1, 10.0).await;
     }
@@ -187,7 +187,7 @@ async fn a_claim_says_whether_it_may_have_left_something() {
 #[tokio::test]
 async fn what_was_given_back_behind_the_cursor_is_found_from_the_start() {
     let db = TestDatabase::create().await;
-    let pool = queue_pool(&db, 2).await;
+    let pool = queue_pool(&db, 2);
     let old = waiting(&pool, LANE, Priority::Normal, 1, HOUR).await;
     let recent = waiting(&pool, LANE, Priority::Normal, 1, 10.0).await;
     // It starts anew after five seconds.
@@ -205,7 +205,7 @@ async fn what_was_given_back_behind_the_cursor_is_found_from_the_start() {
 #[tokio::test]
 async fn a_claim_of_lists_locks_about_what_it_takes() {
     let db = TestDatabase::create().await;
-    let pool = queue_pool(&db, 2).await;
+    let pool = queue_pool(&db, 2);
     for _ in 0..4 {
         waiting(&pool, LANE, Priority::Normal, 500, 60.0).await;
     }

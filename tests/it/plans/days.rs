@@ -4,14 +4,14 @@ use std::cell::Cell;
 use std::time::Duration;
 
 use chrono::{Days, NaiveDate};
+use pushpost::store::SessionPool;
 use pushpost::store::partitions::{create_day, drop_day, droppable_days, missing_days};
-use sqlx::PgPool;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::GENEROUS;
 use crate::database::TestDatabase;
 
-async fn today(pool: &PgPool) -> NaiveDate {
+async fn today(pool: &SessionPool) -> NaiveDate {
     sqlx::query_scalar("select (now() at time zone 'UTC')::date").fetch_one(pool).await.unwrap()
 }
 
@@ -28,7 +28,7 @@ async fn database() -> TestDatabase {
     }
 }
 
-async fn tables_of(pool: &PgPool, day: NaiveDate) -> i64 {
+async fn tables_of(pool: &SessionPool, day: NaiveDate) -> i64 {
     sqlx::query_scalar("select count(*) from pg_class where relkind = 'r' and relname like '%\\_' || $1")
         .bind(day.format("%Y%m%d").to_string())
         .fetch_one(pool)
@@ -37,8 +37,8 @@ async fn tables_of(pool: &PgPool, day: NaiveDate) -> i64 {
 }
 
 /// What the recorder does, by a session that would rather fail than wait behind somebody's lock.
-async fn append_receipt(pool: &PgPool, day: NaiveDate) -> Result<(), sqlx::Error> {
-    let mut tx = pool.begin().await?;
+async fn append_receipt(pool: &SessionPool, day: NaiveDate) -> Result<(), pushpost::store::Error> {
+    let mut tx = pushpost::store::begin(pool).await?;
     sqlx::query("set local lock_timeout = '1500ms'").execute(&mut *tx).await?;
     sqlx::query(
         "insert into receipts (notification_id, job_id, lane_id, attempt, accepted, shape, first_device, last_device,
@@ -48,7 +48,7 @@ async fn append_receipt(pool: &PgPool, day: NaiveDate) -> Result<(), sqlx::Error
     .bind(day)
     .execute(&mut *tx)
     .await?;
-    tx.commit().await
+    Ok(tx.commit().await?)
 }
 
 #[tokio::test]
@@ -83,7 +83,7 @@ async fn columns(which: &str) -> Vec<(String, String)> {
          join pg_type t on t.oid = atttypid
          where attnum > 0 and not attisdropped and {which}"
     );
-    sqlx::query_as(sqlx::AssertSqlSafe(columns)).fetch_all(&mut *conn).await.unwrap()
+    sqlx::query_as(sqlx::AssertSqlSafe(columns)).fetch_all(&mut conn).await.unwrap()
 }
 
 /// Lists are most of what is stored: counting what occurs in them would keep a core busy every few seconds. Of the rest few
@@ -110,7 +110,7 @@ async fn lists_are_compressed_fast_in_any_day() {
 #[tokio::test]
 async fn a_day_is_made_while_somebody_holds_a_snapshot() {
     let db = database().await;
-    let mut snapshot = db.pool.begin().await.unwrap();
+    let mut snapshot = pushpost::store::begin(&db.pool).await.unwrap();
     sqlx::query("select count(*) from receipts").execute(&mut *snapshot).await.unwrap();
     let mut conn = db.pool.acquire().await.unwrap();
     let day = today(&db.pool).await + Days::new(30);
@@ -121,7 +121,12 @@ async fn a_day_is_made_while_somebody_holds_a_snapshot() {
 
 /// Records once it waits: for transactions, not with a lock on the parent behind which everybody queues. False: it gave
 /// up before anybody had looked.
-async fn record_while_it_waits(pool: &PgPool, backend: i32, today: NaiveDate, over: &Cell<bool>) -> bool {
+async fn record_while_it_waits(
+    pool: &SessionPool,
+    backend: i32,
+    today: NaiveDate,
+    over: &Cell<bool>,
+) -> bool {
     while !over.get() {
         let (waits, parent): (bool, bool) = sqlx::query_as(
             "select coalesce(bool_or(not granted), false),
@@ -147,11 +152,11 @@ async fn dropping_a_day_waits_for_a_snapshot_alone_gives_up_and_is_finished_late
     let db = database().await;
     let today = today(&db.pool).await;
     let day = today - Days::new(1);
-    let mut snapshot = db.pool.begin().await.unwrap();
+    let mut snapshot = pushpost::store::begin(&db.pool).await.unwrap();
     sqlx::query("select count(*) from receipts").execute(&mut *snapshot).await.unwrap();
 
     let mut conn = db.pool.acquire().await.unwrap();
-    let backend: i32 = sqlx::query_scalar("select pg_backend_pid()").fetch_one(&mut *conn).await.unwrap();
+    let backend: i32 = sqlx::query_scalar("select pg_backend_pid()").fetch_one(&mut conn).await.unwrap();
     let began = Instant::now();
     loop {
         let over = Cell::new(false);
@@ -168,7 +173,7 @@ async fn dropping_a_day_waits_for_a_snapshot_alone_gives_up_and_is_finished_late
         }
         assert!(began.elapsed() < GENEROUS, "nobody sees it wait");
     }
-    let left: String = sqlx::query_scalar("show lock_timeout").fetch_one(&mut *conn).await.unwrap();
+    let left: String = sqlx::query_scalar("show lock_timeout").fetch_one(&mut conn).await.unwrap();
     assert_eq!(left, "0", "the connection serves other duties too");
     let pending: i64 = sqlx::query_scalar("select count(*) from pg_inherits where inhdetachpending")
         .fetch_one(&db.pool)

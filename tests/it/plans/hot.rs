@@ -10,16 +10,14 @@ use pushpost::domain::{
     AppId, Certainty, Class, DeviceId, DeviceToken, Environment, FanOut, JobId, Kind, LaneId, LaneKey,
     NodeId, NotificationId, Platform, Priority, Proof, Reason, Source, TopicName, Verdict,
 };
-use pushpost::store::planner;
 use pushpost::store::record::Receipt;
 use pushpost::store::{
-    accept, backlog, contents, deliveries, devices, environments, expiry, fan_outs, jobs, notifications,
-    partitions, quarantine, record, status, tokens, topics,
+    Purpose, Session, SessionPool, accept, backlog, contents, deliveries, devices, environments, expiry,
+    fan_outs, jobs, notifications, partitions, quarantine, record, status, tokens, topics,
 };
 use serde_json::Value;
-use sqlx::{AssertSqlSafe, Connection, PgConnection, PgPool, Row};
+use sqlx::{AssertSqlSafe, Row};
 
-use super::pool;
 use crate::database::TestDatabase;
 
 /// After five Postgres compares, and keeps one.
@@ -70,8 +68,8 @@ async fn plans_of_a_service_that_ran_empty_serve_a_full_one() {
 }
 
 async fn assert_plans(db: &TestDatabase) {
-    let queue = pool(db, &planner::QUEUE, 1).await;
-    let requests = pool(db, &planner::REQUESTS, 1).await;
+    let queue = db.pool_for(Purpose::Queue, 1);
+    let requests = db.pool_for(Purpose::Requests, 1);
     let id = {
         let day: sqlx::types::Uuid = sqlx::query_scalar("select day_floor((now() at time zone 'UTC')::date)")
             .fetch_one(&db.pool)
@@ -109,7 +107,7 @@ async fn assert_plans(db: &TestDatabase) {
 }
 
 /// What a node asks to get jobs, and to know of them.
-async fn take(conn: &mut PgConnection) {
+async fn take(conn: &mut Session) {
     let claim = jobs::Claim {
         lane: LaneId(1),
         class: Class::Direct,
@@ -132,7 +130,7 @@ async fn take(conn: &mut PgConnection) {
 }
 
 /// What the leader asks about what has been kept long enough.
-async fn keep(conn: &mut PgConnection, id: NotificationId) {
+async fn keep(conn: &mut Session, id: NotificationId) {
     devices::delete_quarantined(conn, 86_400.0, 500).await.unwrap();
     devices::send_only(conn, DeviceId(0), 30, 1_000).await.unwrap();
     devices::delete_send_only(conn, &[DeviceId(1), DeviceId(2)], 30).await.unwrap();
@@ -147,7 +145,7 @@ async fn keep(conn: &mut PgConnection, id: NotificationId) {
 }
 
 /// What it asks to find an audience.
-async fn find(conn: &mut PgConnection, id: NotificationId) {
+async fn find(conn: &mut Session, id: NotificationId) {
     assert!(fan_outs::lock_next(conn, &[AppId(1)], &[]).await.unwrap().is_none());
     let fan_out = fan_outs::Waiting {
         id,
@@ -169,7 +167,7 @@ async fn find(conn: &mut PgConnection, id: NotificationId) {
 }
 
 /// What those ask that have tokens: an import, a look-up, a send.
-async fn tokens_of_devices(conn: &mut PgConnection) {
+async fn tokens_of_devices(conn: &mut Session) {
     let token = |platform| DeviceToken::parse(platform, "abcd").unwrap();
     let keys = Platform::ALL.map(|platform| (platform, token(platform).digest()));
     let mut transaction = conn.begin().await.unwrap();
@@ -214,7 +212,7 @@ async fn tokens_of_devices(conn: &mut PgConnection) {
 }
 
 /// What it asks to store them, and what came of them.
-async fn give(conn: &mut PgConnection, id: NotificationId) {
+async fn give(conn: &mut Session, id: NotificationId) {
     accept::insert(conn, &accept::Batch::default()).await.unwrap();
     accept::find(conn, &[id]).await.unwrap();
     notifications::to_send(conn, &[id]).await.unwrap();
@@ -255,7 +253,7 @@ async fn give(conn: &mut PgConnection, id: NotificationId) {
 
 /// The plans of what this connection has prepared. Arguments are none but for notifications: with an id that no day
 /// holds, no partition would be left to look at.
-async fn plans(conn: &mut PgConnection, id: NotificationId) -> Vec<(String, Value)> {
+async fn plans(conn: &mut Session, id: NotificationId) -> Vec<(String, Value)> {
     let prepared: Vec<(String, String, Vec<String>)> = sqlx::query_as(
         "select name, statement, parameter_types::text[] from pg_prepared_statements
          where statement ~ '\\m(jobs|devices|receipts|notifications|subscriptions)\\M'",
@@ -287,7 +285,7 @@ async fn plans(conn: &mut PgConnection, id: NotificationId) -> Vec<(String, Valu
 }
 
 /// Of each index, the first column, where it is one.
-async fn leading_columns(pool: &PgPool) -> HashMap<String, String> {
+async fn leading_columns(pool: &SessionPool) -> HashMap<String, String> {
     let columns: Vec<(String, String)> = sqlx::query_as(
         "select c.relname::text, a.attname::text
          from pg_index i join pg_class c on c.oid = i.indexrelid
@@ -329,6 +327,6 @@ fn look(plan: &Value, leading: &HashMap<String, String>, fault: &mut impl FnMut(
     }
 }
 
-async fn run(pool: &PgPool, sql: &'static str) {
+async fn run(pool: &SessionPool, sql: &'static str) {
     sqlx::raw_sql(sql).execute(pool).await.unwrap();
 }

@@ -10,9 +10,9 @@ use pushpost::queue::holdings::Holdings;
 use pushpost::queue::intake::{Intake, Intakes};
 use pushpost::queue::membership::Membership;
 use pushpost::queue::pulse::Pulse;
+use pushpost::store::SessionPool;
 use pushpost::store::lanes::Report;
 use pushpost::{maintenance, store};
-use sqlx::PgPool;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
@@ -73,7 +73,7 @@ impl Visit for Summary {
 }
 
 /// What an idle service tells of its lanes, as often as it does, and hears in return.
-async fn standing(pool: PgPool, node: NodeId, lanes: Vec<LaneId>, stop: CancellationToken) {
+async fn standing(pool: SessionPool, node: NodeId, lanes: Vec<LaneId>, stop: CancellationToken) {
     let report = |lane: &LaneId| Report {
         lane: *lane,
         state: LaneState::Running,
@@ -103,7 +103,7 @@ async fn standing(pool: PgPool, node: NodeId, lanes: Vec<LaneId>, stop: Cancella
 #[tokio::test]
 async fn an_idle_node_with_three_apps_asks_less_than_three_things_a_second() {
     let db = TestDatabase::create().await;
-    let (queue, pulse) = (queue_pool(&db, 6).await, queue_pool(&db, 1).await);
+    let (queue, pulse) = (queue_pool(&db, 6), queue_pool(&db, 1));
     let membership =
         Arc::new(Membership::enter(&queue, "idle".to_owned(), Duration::from_secs(15)).await.unwrap());
     let mut lanes = Vec::new();

@@ -11,8 +11,7 @@ use std::time::Duration;
 
 use pushpost::domain::{LaneId, Priority};
 use pushpost::queue::membership::Membership;
-use pushpost::store::planner;
-use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
+use pushpost::store::{Purpose, SessionPool};
 
 use crate::database::TestDatabase;
 
@@ -20,23 +19,17 @@ use crate::database::TestDatabase;
 const GENEROUS: Duration = Duration::from_secs(60);
 
 /// Connections set up as those of the service that work the queue.
-async fn queue_pool(db: &TestDatabase, most: u32) -> PgPool {
-    pool(db, &planner::QUEUE, most).await
-}
-
-async fn pool(db: &TestDatabase, settings: &[(&'static str, &'static str)], most: u32) -> PgPool {
-    let options: PgConnectOptions = db.url().parse().unwrap();
-    let options = options.options(settings.iter().copied());
-    PgPoolOptions::new().max_connections(most).test_before_acquire(false).connect_with(options).await.unwrap()
+fn queue_pool(db: &TestDatabase, sessions_max: u32) -> SessionPool {
+    db.pool_for(Purpose::Queue, sessions_max)
 }
 
 /// A node that nobody calls dead while a test runs.
-async fn node(pool: &PgPool) -> Arc<Membership> {
+async fn node(pool: &SessionPool) -> Arc<Membership> {
     Arc::new(Membership::enter(pool, "test".to_owned(), Duration::from_secs(60)).await.unwrap())
 }
 
 /// A waiting job of `devices` devices that fell due `age_secs` ago.
-async fn waiting(pool: &PgPool, lane: LaneId, priority: Priority, devices: i32, age_secs: f64) -> i64 {
+async fn waiting(pool: &SessionPool, lane: LaneId, priority: Priority, devices: i32, age_secs: f64) -> i64 {
     sqlx::query_scalar(
         "insert into jobs (notification_id, lane_id, priority, due_at, expires_at, n, devices)
          select gen_random_uuid(), $1, $2, now() - make_interval(secs => $4), now() + interval '1 day', $3,

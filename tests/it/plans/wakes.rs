@@ -18,7 +18,7 @@ use pushpost::queue::membership::Membership;
 use pushpost::queue::recorder::{Ending, Recorder};
 use pushpost::queue::wake::Waker;
 use pushpost::store;
-use sqlx::PgPool;
+use pushpost::store::SessionPool;
 use sqlx::postgres::PgListener;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -44,7 +44,7 @@ struct Node {
 }
 
 impl Node {
-    async fn start(pool: &PgPool, peers: usize) -> Self {
+    async fn start(pool: &SessionPool, peers: usize) -> Self {
         let membership = node(pool).await;
         let mut conn = pool.acquire().await.unwrap();
         for _ in 0..peers {
@@ -97,14 +97,14 @@ fn lane(app: &App) -> LaneId {
     app.lane(LaneKey::of(Platform::Apns, Some(Environment::Production))).id
 }
 
-async fn listen(pool: &PgPool) -> PgListener {
-    let mut listener = PgListener::connect_with(pool).await.unwrap();
+async fn listen(db: &TestDatabase) -> PgListener {
+    let mut listener = PgListener::connect(db.url()).await.unwrap();
     listener.listen(CHANNEL).await.unwrap();
     listener
 }
 
 /// How many came before one that the test sends itself, after everything else was committed.
-async fn heard(listener: &mut PgListener, pool: &PgPool) -> usize {
+async fn heard(listener: &mut PgListener, pool: &SessionPool) -> usize {
     sqlx::query("select pg_notify($1, $2)").bind(CHANNEL).bind(LAST).execute(pool).await.unwrap();
     let mut count = 0;
     while timeout(GENEROUS, listener.recv()).await.unwrap().unwrap().payload() != LAST {
@@ -114,7 +114,7 @@ async fn heard(listener: &mut PgListener, pool: &PgPool) -> usize {
 }
 
 /// Claims everything and puts it on record.
-async fn send_all(pool: &PgPool, node: &Node, lane: LaneId, count: usize) {
+async fn send_all(pool: &SessionPool, node: &Node, lane: LaneId, count: usize) {
     let (verdicts, _none) = mpsc::channel(1);
     let (recorder, writer) =
         Recorder::new(pool.clone(), Arc::new(Holdings::default()), node.waker.clone(), verdicts);
@@ -144,9 +144,9 @@ async fn send_all(pool: &PgPool, node: &Node, lane: LaneId, count: usize) {
 #[tokio::test]
 async fn a_node_without_peers_notifies_nobody_of_anything() {
     let db = TestDatabase::create().await;
-    let pool = queue_pool(&db, 6).await;
+    let pool = queue_pool(&db, 6);
     let app = Arc::new(shop(&pool).await);
-    let mut listener = listen(&db.pool).await;
+    let mut listener = listen(&db).await;
     let node = Node::start(&pool, 0).await;
     node.accept(&app, 50).await;
     send_all(&pool, &node, lane(&app), 50).await;
@@ -158,9 +158,9 @@ async fn a_node_without_peers_notifies_nobody_of_anything() {
 async fn a_burst_wakes_other_nodes_a_few_times() {
     const BURST: usize = 500;
     let db = TestDatabase::create().await;
-    let pool = queue_pool(&db, 6).await;
+    let pool = queue_pool(&db, 6);
     let app = Arc::new(shop(&pool).await);
-    let mut listener = listen(&db.pool).await;
+    let mut listener = listen(&db).await;
     let node = Node::start(&pool, 1).await;
     let began = Instant::now();
     for _ in 0..BURST {
@@ -178,11 +178,11 @@ async fn a_burst_wakes_other_nodes_a_few_times() {
 #[tokio::test]
 async fn claims_and_records_notify_nobody_even_with_peers() {
     let db = TestDatabase::create().await;
-    let pool = queue_pool(&db, 6).await;
+    let pool = queue_pool(&db, 6);
     let app = Arc::new(shop(&pool).await);
     let node = Node::start(&pool, 1).await;
     node.accept(&app, 50).await;
-    let mut listener = listen(&db.pool).await;
+    let mut listener = listen(&db).await;
     // The sender may have one under way; what it has sent is over when it has ended.
     let (membership, waker) = (Arc::clone(&node.membership), node.waker.clone());
     node.end().await;

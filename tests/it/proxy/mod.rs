@@ -9,7 +9,8 @@ mod wire;
 use std::sync::{Arc, Mutex};
 
 use pushpost::domain::NotificationId;
-use sqlx::postgres::{PgConnectOptions, PgPool};
+use pushpost::store::SessionPool;
+use sqlx::postgres::PgConnectOptions;
 use tokio::net::{TcpListener, TcpStream, UnixStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -19,7 +20,7 @@ use link::{Link, Stream};
 
 /// A connection is cut instead of passing on an answer of the server once this is true.
 struct Trap {
-    pool: PgPool,
+    pool: SessionPool,
     sql: &'static str,
     id: NotificationId,
 }
@@ -87,6 +88,11 @@ impl Proxy {
     /// Has the cut of [`Self::cut_once`] or [`Self::cut_at`] happened?
     pub(crate) fn has_cut(&self) -> bool {
         self.shared.trap.lock().unwrap().is_none() && self.shared.cut_at.lock().unwrap().is_none()
+    }
+
+    /// How many connections are open.
+    pub(crate) fn connections(&self) -> usize {
+        self.shared.links.lock().unwrap().len()
     }
 
     /// The connections that are open now pass nothing on in either direction, no end of a connection either. New ones

@@ -55,7 +55,7 @@ async fn a_connection_is_cut_while_its_statement_still_runs() {
     let proxy = Proxy::of(&database).await;
     let mut conn = connect(&proxy).await;
     database.pool.execute("create table cut (n int primary key)").await.unwrap();
-    let mut lock = database.pool.begin().await.unwrap();
+    let mut lock = pushpost::store::begin(&database.pool).await.unwrap();
     lock.execute("insert into cut values (1), (2)").await.unwrap();
     proxy.cut_at("insert into cut");
     // By the simple protocol, then by the extended one.

@@ -3,14 +3,15 @@
 use pushpost::domain::{Environment, LaneKey};
 use pushpost::queue::backlog::{Backlog, Full};
 use pushpost::store;
-use sqlx::{AssertSqlSafe, PgPool};
+use pushpost::store::SessionPool;
+use sqlx::AssertSqlSafe;
 use tokio::time::{Duration, sleep, timeout};
 
 use crate::database::TestDatabase;
 use crate::shop;
 
 /// So many jobs of seven devices each; rows so large that 15 fill a page.
-async fn wait(pool: &PgPool, lane: i32, jobs: u32) {
+async fn wait(pool: &SessionPool, lane: i32, jobs: u32) {
     let sql = format!(
         "insert into jobs (notification_id, lane_id, priority, due_at, expires_at, n, devices, reason)
          select gen_random_uuid(), {lane}, 5, now(), now() + interval '1 day', 7, '{{1,2,3,4,5,6,7}}', repeat(md5(g::text), 12)

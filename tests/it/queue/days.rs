@@ -35,7 +35,7 @@ async fn accepted_days_ago(world: &World, days: i64, devices: &[i64]) -> (Notifi
     .bind(i16::try_from(devices.len()).unwrap())
     .bind(world.lane.0)
     .bind(devices)
-    .execute(&mut *conn)
+    .execute(&mut conn)
     .await
     .unwrap();
     (id, then.date_naive())

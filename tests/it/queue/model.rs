@@ -164,7 +164,7 @@ impl Model {
             "update jobs set expires_at = now() where job_id in
                (select job_id from jobs where node_id is null order by random() limit 2 for update skip locked)",
         )
-        .execute(&mut *conn)
+        .execute(&mut conn)
         .await
         .unwrap();
         store::expiry::expire(&mut conn, 500).await.unwrap();

@@ -14,7 +14,7 @@ use pushpost::queue::membership::Membership;
 use pushpost::queue::recorder::{Ending, Recorder, Ticket};
 use pushpost::queue::wake::Waker;
 use pushpost::store;
-use sqlx::PgPool;
+use pushpost::store::SessionPool;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -36,7 +36,7 @@ pub(super) struct Node {
     pub(super) acceptor: Acceptor,
     /// Kept, so that the recorder has somebody to tell.
     _verdicts: mpsc::Receiver<Vec<Finding>>,
-    pool: PgPool,
+    pool: SessionPool,
     /// Aborted when the node is dropped: that is a crash.
     tasks: JoinSet<()>,
     stop: CancellationToken,
@@ -48,7 +48,7 @@ impl Node {
     }
 
     /// One whose acceptor and recorder reach Postgres by another way.
-    pub(super) async fn over(world: &World, pool: PgPool) -> Self {
+    pub(super) async fn over(world: &World, pool: SessionPool) -> Self {
         let membership = Membership::enter(&world.pool, "test".to_owned(), TIMEOUT).await.unwrap();
         let membership = Arc::new(membership);
         let intake = |key| {

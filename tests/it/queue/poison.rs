@@ -8,7 +8,6 @@ use pushpost::queue::accept::{Accepted, Error};
 use pushpost::queue::recorder::Ending;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
-use sqlx::Connection;
 use tokio::task::JoinSet;
 
 use super::held_time::{HeldTime, until};

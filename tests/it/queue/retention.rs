@@ -99,7 +99,7 @@ async fn ended(world: &World, hours: &[i32]) -> Vec<NotificationId> {
         .bind(id.0)
         .bind(then)
         .bind(hours)
-        .execute(&mut *conn)
+        .execute(&mut conn)
         .await
         .unwrap();
         ids.push(id);

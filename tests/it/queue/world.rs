@@ -8,15 +8,12 @@ use pushpost::domain::{
 };
 use pushpost::queue::accept::NewNotification;
 use pushpost::store::deliveries::{self, Delivery, Filter, Position};
+use pushpost::store::{Purpose, SessionPool};
 use pushpost::{maintenance, store};
-use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
+use sqlx::postgres::PgConnectOptions;
 
-use crate::database::TestDatabase;
+use crate::database::{PATIENCE, TestDatabase};
 use crate::shop::shop;
-
-/// As the service sets its own connections up (docs/queue.md 5).
-const QUEUE_PLANNER: [(&str, &str); 4] =
-    [("enable_seqscan", "off"), ("enable_mergejoin", "off"), ("enable_sort", "off"), ("jit", "off")];
 
 /// What one snapshot shows of devices that stand in no place, or in more than one.
 const FAULTS: &str = "
@@ -38,7 +35,7 @@ const FAULTS: &str = "
 pub(super) struct World {
     pub(super) database: TestDatabase,
     /// Set up as the service's.
-    pub(super) pool: PgPool,
+    pub(super) pool: SessionPool,
     pub(super) app: Arc<App>,
     /// Where notifications of this world go unless a test says otherwise.
     pub(super) lane: LaneId,
@@ -132,11 +129,10 @@ impl World {
 }
 
 /// A few connections set up as the service's.
-pub(super) fn queue_pool(options: PgConnectOptions) -> PgPool {
+pub(super) fn queue_pool(options: PgConnectOptions) -> SessionPool {
     small_queue_pool(options, 4)
 }
 
-pub(super) fn small_queue_pool(options: PgConnectOptions, connections: u32) -> PgPool {
-    let pool = PgPoolOptions::new().max_connections(connections).test_before_acquire(false);
-    pool.connect_lazy_with(options.options(QUEUE_PLANNER))
+pub(super) fn small_queue_pool(options: PgConnectOptions, connections: u32) -> SessionPool {
+    SessionPool::new(options, Purpose::Queue, connections).with_patience(PATIENCE)
 }

@@ -80,6 +80,18 @@ async fn a_server_that_comes_late_is_used_and_one_that_never_comes_ends_with_sig
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_database_that_may_lose_commits_is_told() {
+    let (site, database) = (site().await, TestDatabase::create().await);
+    let sql = "do $$ begin execute format('alter database %I set synchronous_commit = off', current_database()); end $$";
+    execute(&database, sql).await;
+    let node = site.start_as(&["serve"], &[(URL, database.url())]);
+    site.until_logged("pushpost sets synchronous_commit to on for its own sessions").await;
+    let mut node = site.until_ready(node).await;
+    node.terminate().await;
+    assert_eq!(node.ended().await.code(), Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_waiting_does_not_change_is_told_at_once() {
     let (site, database) = (site().await, TestDatabase::create().await);
     let latin = format!("it_latin_{:08x}", rand::random::<u32>());

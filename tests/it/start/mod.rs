@@ -2,6 +2,7 @@
 
 mod embedded;
 mod foreign;
+mod pooler;
 mod urls;
 mod worker;
 

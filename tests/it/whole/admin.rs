@@ -140,7 +140,7 @@ async fn a_lane_is_unknown_until_it_has_been_read_and_since_survives_a_restart()
     assert!(running["since"].is_string(), "{running}");
     stage.end_nodes().await;
     // The node can write no report, and with it reads nothing.
-    let mut lock = stage.database.pool.begin().await.unwrap();
+    let mut lock = pushpost::store::begin(&stage.database.pool).await.unwrap();
     sqlx::query("lock table lane_reports in exclusive mode").execute(&mut *lock).await.unwrap();
     stage.node(Role::All).await;
     let id = stage.notify(hello(apns_targets("a", 3))).await;

@@ -2,8 +2,6 @@
 
 use std::pin::pin;
 
-use sqlx::PgPool;
-
 use super::batch::Batch;
 use super::tally::Tally;
 use crate::api::error::ApiError;
@@ -12,6 +10,7 @@ use crate::registry::devices;
 use crate::registry::enrolment::{AfterFailure, enrol};
 use crate::registry::registration::{Caller, Done, Registration};
 use crate::store;
+use crate::store::SessionPool;
 
 /// Where batches come from.
 pub trait Batches: Send {
@@ -27,7 +26,7 @@ pub trait Batches: Send {
 /// # Errors
 /// Why it did not come to its end; the tally says how far it came, and that far everything is stored.
 pub async fn run<B: Batches>(
-    pool: &PgPool,
+    pool: &SessionPool,
     app: &App,
     after: AfterFailure,
     batches: &mut B,
@@ -42,7 +41,7 @@ pub async fn run<B: Batches>(
 }
 
 async fn import<B: Batches>(
-    pool: &PgPool,
+    pool: &SessionPool,
     app: &App,
     after: AfterFailure,
     batches: &mut B,
@@ -76,7 +75,7 @@ async fn import<B: Batches>(
 /// A value that Postgres does not take is the fault of one line, as is a topic too many: it is found by halves
 /// (docs/queue.md 6).
 async fn write(
-    pool: &PgPool,
+    pool: &SessionPool,
     app: &App,
     registrations: &[Registration],
     after: AfterFailure,

@@ -1,0 +1,84 @@
+//! What an error says about the connection that it came by.
+
+use std::io;
+use std::time::Duration;
+
+/// What happens to a connection after an error.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Verdict {
+    /// A fault of the values (classes 22, 23, 54), an ordinary serialization failure, or a lock that the statement
+    /// itself would not wait for.
+    Keep,
+    /// The connection is thrown away.
+    ThrowAway,
+    /// The connection is thrown away, and those that were made before it are suspected of the same: the server is gone,
+    /// or has become read-only.
+    DistrustAll,
+}
+
+/// Judges the connection by an error of one of its statements.
+pub(super) fn verdict(error: &sqlx::Error) -> Verdict {
+    let sqlx::Error::Database(error) = error else {
+        return match error {
+            // The values could not be sent, or the row not be read: nothing is wrong with the connection.
+            sqlx::Error::Encode(_)
+            | sqlx::Error::Decode(_)
+            | sqlx::Error::ColumnDecode { .. }
+            | sqlx::Error::RowNotFound => Verdict::Keep,
+            sqlx::Error::Io(_) => Verdict::DistrustAll,
+            _ => Verdict::ThrowAway,
+        };
+    };
+    let code = error.code().unwrap_or_default();
+    match (code.get(..2), &*code) {
+        (Some("22" | "23" | "54"), _) | (_, "40001" | "40P01" | "55P03") => Verdict::Keep,
+        // One statement was cancelled, or ran longer than the server lets it.
+        (_, "57014") => Verdict::ThrowAway,
+        (Some("08" | "25" | "57"), _) => Verdict::DistrustAll,
+        _ => Verdict::ThrowAway,
+    }
+}
+
+/// No answer by the deadline.
+pub(super) fn no_answer(during: &str, deadline: Duration) -> sqlx::Error {
+    let text = format!("no answer from Postgres to {during} within {} s", deadline.as_secs_f32());
+    sqlx::Error::Io(io::Error::new(io::ErrorKind::TimedOut, text))
+}
+
+/// The session's connection was thrown away.
+pub(super) fn is_gone() -> sqlx::Error {
+    let text = "the connection was thrown away after an earlier error";
+    sqlx::Error::Io(io::Error::new(io::ErrorKind::NotConnected, text))
+}
+
+/// May a connection attempt that failed like this succeed a moment later?
+pub(super) fn is_passing(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Io(error) => matches!(
+            error.kind(),
+            io::ErrorKind::ConnectionRefused
+                | io::ErrorKind::ConnectionReset
+                | io::ErrorKind::ConnectionAborted
+                // A proxy that has no server behind it right now.
+                | io::ErrorKind::UnexpectedEof
+                | io::ErrorKind::NotFound
+        ),
+        // Too many connections; the server starts up or shuts down.
+        sqlx::Error::Database(error) => {
+            matches!(error.code().as_deref(), Some("53300" | "57P01" | "57P02" | "57P03"))
+        }
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_broken_way_is_suspected_for_every_connection_and_a_bad_value_for_none() {
+        assert_eq!(verdict(&no_answer("a statement", Duration::from_secs(1))), Verdict::DistrustAll);
+        assert_eq!(verdict(&sqlx::Error::Decode("odd".into())), Verdict::Keep);
+        assert_eq!(verdict(&sqlx::Error::Protocol("odd".into())), Verdict::ThrowAway);
+    }
+}

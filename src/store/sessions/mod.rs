@@ -1,0 +1,146 @@
+//! The one way to Postgres: pools of sessions that give every statement a deadline.
+//!
+//! A connection may die in silence, and a failover may leave it read-only. sqlx waits for ever then, and its pool waits
+//! for such a connection before it lends another. So no other module holds a connection or a pool of sqlx:
+//! - [`SessionPool`] lends [`Session`]s. A statement that is not answered by its deadline ends with an error, the
+//!   connection is thrown away, and the server is told to end the session ([`orphans`]).
+//! - A session stays only if its last statement succeeded, or failed for its values or for an ordinary serialization
+//!   failure. Everything else throws its connection away ([`faults`]).
+//! - A session that is given back in the middle of a statement or a transaction is rolled back, with a deadline, or
+//!   thrown away.
+//! - Each connection is set up by `SET` ([`setup`]): no start-up parameters, which connection poolers refuse.
+
+mod connect;
+mod executor;
+mod faults;
+mod hosts;
+mod listener;
+mod orphans;
+mod pool;
+mod setup;
+mod transaction;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use sqlx::PgConnection;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::{Instant, timeout};
+
+pub use listener::SessionListener;
+pub use pool::SessionPool;
+pub use setup::{Purpose, check_session_pooling, is_durable};
+pub use transaction::Transaction;
+pub use transaction::begin;
+pub(super) use transaction::begin_with;
+
+use super::Error;
+use orphans::Backend;
+use pool::Inner;
+
+/// How long a session that was given back in the middle of something may take to be ready again.
+const RECOVERY: Duration = Duration::from_secs(2);
+
+/// A connection on loan from a [`SessionPool`], each of whose statements has a deadline. It runs `sqlx` queries as a
+/// connection does.
+pub struct Session {
+    held: Option<Held>,
+    pool: Arc<Inner>,
+    permit: Option<OwnedSemaphorePermit>,
+}
+
+/// A connection and what is known about it.
+struct Held {
+    conn: PgConnection,
+    state: State,
+    connected_at: Instant,
+    idle_since: Instant,
+}
+
+/// What is known about a connection, apart from it, so that both can be borrowed.
+struct State {
+    backend: Backend,
+    /// See [`pool::Shared::distrust`].
+    generation: u64,
+    /// A statement has begun and has not come to its end.
+    busy: bool,
+    transaction: InTransaction,
+    /// Good for nothing any more.
+    broken: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum InTransaction {
+    No,
+    Yes,
+    /// Its [`Transaction`] was dropped: `ROLLBACK` comes before the next statement.
+    Abandoned,
+}
+
+impl Session {
+    fn new(held: Held, pool: Arc<Inner>, permit: OwnedSemaphorePermit) -> Self {
+        Self { held: Some(held), pool, permit: Some(permit) }
+    }
+
+    /// Throws the connection away, and has the server end what still runs on it.
+    pub fn discard(mut self) {
+        if let Some(held) = self.held.take() {
+            self.pool.shared.end_on_server(held.state.backend);
+        }
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        let (Some(held), Some(permit)) = (self.held.take(), self.permit.take()) else { return };
+        if held.state.broken {
+            return;
+        }
+        if !held.state.busy && held.state.transaction == InTransaction::No {
+            return self.pool.put_back(held);
+        }
+        let pool = Arc::clone(&self.pool);
+        self.pool.shared.spawn(recover(held, pool, permit));
+    }
+}
+
+/// Makes a session ready for the next borrower, or throws it away. Its place in the pool stays taken meanwhile.
+async fn recover(mut held: Held, pool: Arc<Inner>, permit: OwnedSemaphorePermit) {
+    let ready = timeout(RECOVERY, async {
+        match held.state.transaction {
+            InTransaction::No => sqlx::Connection::ping(&mut held.conn).await,
+            _ => sqlx::Executor::execute(&mut held.conn, "ROLLBACK").await.map(|_| ()),
+        }
+    });
+    if let Ok(Ok(())) = ready.await {
+        (held.state.busy, held.state.transaction) = (false, InTransaction::No);
+        pool.put_back(held);
+    } else {
+        pool.shared.end_on_server(held.state.backend);
+    }
+    drop(permit);
+}
+
+impl fmt::Debug for Session {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let backend = self.held.as_ref().map(|held| held.state.backend.pid);
+        f.debug_struct("Session").field("backend", &backend).finish_non_exhaustive()
+    }
+}
+
+/// Ends all sessions of this database but the caller's; says how many.
+///
+/// # Errors
+/// Postgres is out of reach.
+pub async fn end_others(conn: &mut Session) -> Result<usize, Error> {
+    let ended = sqlx::query_scalar!(
+        "
+        select pg_terminate_backend(pid) from pg_stat_activity
+        where datname = current_database() and pid <> pg_backend_pid()
+        "
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(ended.into_iter().filter(|ended| *ended == Some(true)).count())
+}

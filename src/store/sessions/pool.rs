@@ -1,0 +1,294 @@
+//! Lends sessions, a fixed number at a time.
+//!
+//! sqlx's own pool asks each connection that comes back whether it lives, without a deadline, and a place is lost for
+//! ever where the connection does not answer. This pool asks when it lends, and only a connection that has been idle.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use std::{fmt, io};
+
+use sqlx::postgres::PgConnectOptions;
+use sqlx::{Connection as _, PgConnection};
+use tokio::runtime::Handle;
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, timeout, timeout_at};
+use tokio_util::task::TaskTracker;
+
+use super::hosts::Hosts;
+use super::orphans::{Backend, Orphans};
+use super::setup::{self, Purpose};
+use super::{Held, Session, faults};
+use crate::store::words;
+
+/// A connection attempt, with the statements that set the session up.
+const CONNECT: Duration = Duration::from_secs(5);
+/// A connection that was used so lately is lent unasked: asking takes as long as the one statement of most requests.
+const TRUSTED: Duration = Duration::from_secs(1);
+/// An idle connection is closed after this long.
+const IDLE_MAX: Duration = Duration::from_secs(600);
+/// And any connection after this long: its caches in the server grow.
+const AGE_MAX: Duration = Duration::from_secs(1800);
+/// The polite end of a connection.
+const CLOSE: Duration = Duration::from_secs(1);
+
+/// The time limits of a pool.
+#[derive(Clone, Copy)]
+pub(super) struct Limits {
+    /// The wait for a place in the pool, and for Postgres to take connections again.
+    acquire: Duration,
+    /// A connection attempt, with the statements that set the session up.
+    pub(super) connect: Duration,
+    /// The answer of an idle connection to the question whether the connection lives.
+    ping: Duration,
+    /// One statement.
+    pub(super) statement: Duration,
+}
+
+impl Limits {
+    fn of(purpose: Purpose) -> Self {
+        Self {
+            acquire: Duration::from_secs(5),
+            connect: CONNECT,
+            ping: Duration::from_secs(2),
+            statement: purpose.statement_deadline(),
+        }
+    }
+}
+
+/// Lends [`Session`]s to one kind of work. A clone is the same pool.
+#[derive(Clone)]
+pub struct SessionPool {
+    inner: Arc<Inner>,
+}
+
+/// One pool.
+pub(super) struct Inner {
+    pub(super) shared: Arc<Shared>,
+    pub(super) limits: Limits,
+    pub(super) purpose: Purpose,
+    places: Arc<Semaphore>,
+    places_max: u32,
+    idle: Mutex<Vec<Held>>,
+    failure: Mutex<Option<Failure>>,
+}
+
+/// Every statement and connection attempt of a pool has failed since some moment.
+struct Failure {
+    since: Instant,
+    /// What the server, or the way to it, said last.
+    words: String,
+}
+
+/// What the pools of one database share.
+pub(super) struct Shared {
+    pub(super) hosts: Hosts,
+    pub(super) generation: AtomicU64,
+    orphans: Orphans,
+    tasks: TaskTracker,
+}
+
+impl SessionPool {
+    /// A pool of at most `sessions_max` connections. None is opened before it is needed.
+    pub fn new(options: PgConnectOptions, purpose: Purpose, sessions_max: u32) -> Self {
+        Self::over_hosts(vec![options], purpose, sessions_max)
+    }
+
+    /// As [`Self::new`]: each connection goes to the host that was used last, or to the next one that takes writes.
+    ///
+    /// # Panics
+    /// Without a host.
+    pub fn over_hosts(hosts: Vec<PgConnectOptions>, purpose: Purpose, sessions_max: u32) -> Self {
+        let hosts = hosts.into_iter().map(setup::without_parameters).collect();
+        let shared = Shared {
+            hosts: Hosts::new(hosts),
+            generation: AtomicU64::new(0),
+            orphans: Orphans::default(),
+            tasks: TaskTracker::new(),
+        };
+        Self::of(Arc::new(shared), purpose, sessions_max, Limits::of(purpose))
+    }
+
+    /// Another pool of the same database, for another purpose.
+    pub fn sibling(&self, purpose: Purpose, sessions_max: u32) -> Self {
+        Self::of(Arc::clone(&self.inner.shared), purpose, sessions_max, Limits::of(purpose))
+    }
+
+    /// A new pool with another deadline for each statement.
+    pub fn with_statement_deadline(&self, statement: Duration) -> Self {
+        self.with_limits(Limits { statement, ..self.inner.limits })
+    }
+
+    /// A new pool with one value for all its time limits: for a clock that runs ahead of the server.
+    pub fn with_patience(&self, patience: Duration) -> Self {
+        self.with_limits(Limits { acquire: patience, connect: patience, ping: patience, statement: patience })
+    }
+
+    fn with_limits(&self, limits: Limits) -> Self {
+        let Inner { shared, purpose, places_max, .. } = &*self.inner;
+        Self::of(Arc::clone(shared), *purpose, *places_max, limits)
+    }
+
+    fn of(shared: Arc<Shared>, purpose: Purpose, places_max: u32, limits: Limits) -> Self {
+        let inner = Inner {
+            shared,
+            limits,
+            purpose,
+            places: Arc::new(Semaphore::new(places_max as usize)),
+            places_max,
+            idle: Mutex::default(),
+            failure: Mutex::default(),
+        };
+        Self { inner: Arc::new(inner) }
+    }
+
+    /// Borrows a session, which goes back when it is dropped.
+    ///
+    /// # Errors
+    /// All are on loan for 5 s; Postgres is out of reach; or what it said when asked for a connection.
+    pub async fn acquire(&self) -> Result<Session, sqlx::Error> {
+        let until = Instant::now() + self.inner.limits.acquire;
+        let permit = match timeout_at(until, Arc::clone(&self.inner.places).acquire_owned()).await {
+            Ok(Ok(permit)) => permit,
+            Ok(Err(_)) => return Err(sqlx::Error::PoolClosed),
+            Err(_) => return Err(self.inner.timed_out()),
+        };
+        let held = match self.inner.take_living().await {
+            Some(held) => held,
+            None => self.inner.connect(until).await.inspect_err(|error| self.inner.note_failure(error))?,
+        };
+        Ok(Session::new(held, Arc::clone(&self.inner), permit))
+    }
+
+    /// A connection whose statements have no deadline: for migrations only, which may take long. `name` is what others
+    /// see of it.
+    ///
+    /// # Errors
+    /// Postgres is out of reach.
+    pub async fn connect_without_deadline(&self, name: &str) -> Result<PgConnection, sqlx::Error> {
+        let options = self.options().clone().application_name(name);
+        match timeout(CONNECT, setup::open(&options, Purpose::Migration, None)).await {
+            Ok(opened) => Ok(opened?.0),
+            Err(_) => Err(faults::no_answer("a connection attempt", CONNECT)),
+        }
+    }
+
+    pub(super) fn options(&self) -> &PgConnectOptions {
+        self.inner.shared.hosts.current().1
+    }
+
+    pub(super) fn end_on_server(&self, backend: Backend) {
+        self.inner.shared.end_on_server(backend);
+    }
+
+    /// Lends no more, waits until all sessions are back, and closes their connections.
+    pub async fn close(&self) {
+        let _all = self.inner.places.acquire_many(self.inner.places_max).await;
+        self.inner.places.close();
+        let idle = std::mem::take(&mut *self.inner.idle.lock().unwrap_or_else(PoisonError::into_inner));
+        for held in idle {
+            let _late = timeout(CLOSE, held.conn.close()).await;
+        }
+    }
+
+    /// Since when every statement of this pool has failed because of the way to Postgres; none if the last one did not.
+    pub fn failing_since(&self) -> Option<Instant> {
+        let failure = self.inner.failure.lock().unwrap_or_else(PoisonError::into_inner);
+        failure.as_ref().map(|failure| failure.since)
+    }
+
+    /// Runs a statement that fails where nothing can be written, and so ends what [`Self::failing_since`] says.
+    ///
+    /// # Errors
+    /// Postgres is out of reach, or read-only.
+    pub async fn probe(&self) -> Result<(), sqlx::Error> {
+        // 25006 where the session is read-only; stores nothing.
+        sqlx::query("select pg_current_xact_id()").execute(&mut self.acquire().await?).await.map(|_| ())
+    }
+}
+
+impl Inner {
+    pub(super) fn note_failure(&self, error: &sqlx::Error) {
+        let mut failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
+        let since = failure.as_ref().map_or_else(Instant::now, |failure| failure.since);
+        *failure = Some(Failure { since, words: words(error) });
+    }
+
+    pub(super) fn note_success(&self) {
+        *self.failure.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    /// Where Postgres is out of reach, the wait for a place in the pool ends with the reason for that.
+    fn timed_out(&self) -> sqlx::Error {
+        match &*self.failure.lock().unwrap_or_else(PoisonError::into_inner) {
+            Some(failure) => io::Error::new(io::ErrorKind::TimedOut, failure.words.clone()).into(),
+            None => sqlx::Error::PoolTimedOut,
+        }
+    }
+
+    /// An idle connection that answers. One that does not is thrown away, and so are those that are as old.
+    async fn take_living(&self) -> Option<Held> {
+        while let Some(mut held) = self.take_idle() {
+            if held.idle_since.elapsed() < TRUSTED {
+                return Some(held);
+            }
+            match timeout(self.limits.ping, held.conn.ping()).await {
+                Ok(Ok(())) => return Some(held),
+                _ => {
+                    self.shared.distrust(held.state.generation);
+                    self.shared.end_on_server(held.state.backend);
+                }
+            }
+        }
+        None
+    }
+
+    /// The connection that came back last; those behind it close when they have been idle for long.
+    fn take_idle(&self) -> Option<Held> {
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        let current = self.shared.generation.load(Ordering::Acquire);
+        idle.retain(|held| held.state.generation == current && held.idle_since.elapsed() < IDLE_MAX);
+        idle.pop()
+    }
+
+    pub(super) fn put_back(&self, mut held: Held) {
+        let old = held.connected_at.elapsed() > AGE_MAX;
+        let suspected = held.state.generation != self.shared.generation.load(Ordering::Acquire);
+        if old || suspected || self.places.is_closed() {
+            return self.shared.spawn(async move {
+                let _late = timeout(CLOSE, held.conn.close()).await;
+            });
+        }
+        held.idle_since = Instant::now();
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(held);
+    }
+}
+
+impl Shared {
+    /// Connections of this generation are lent no more. New ones belong to the next generation.
+    pub(super) fn distrust(&self, generation: u64) {
+        let (done, failed) = (Ordering::AcqRel, Ordering::Acquire);
+        let _later_already = self.generation.compare_exchange(generation, generation + 1, done, failed);
+    }
+
+    /// Has the server end a session whose connection was thrown away.
+    pub(super) fn end_on_server(self: &Arc<Self>, backend: Backend) {
+        if self.orphans.add(backend) {
+            let shared = Arc::clone(self);
+            self.spawn(async move { shared.orphans.run(&shared.hosts).await });
+        }
+    }
+
+    /// Each task ends by a deadline of its own. At the end of the runtime they are dropped, and their connections close.
+    pub(super) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        if let Ok(runtime) = Handle::try_current() {
+            self.tasks.spawn_on(task, &runtime);
+        }
+    }
+}
+
+impl fmt::Debug for SessionPool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SessionPool").field("purpose", &self.inner.purpose).finish_non_exhaustive()
+    }
+}

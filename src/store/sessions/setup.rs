@@ -1,0 +1,196 @@
+//! How each session is set up: by `SET` after connecting, in one round trip, and checked in the same.
+//!
+//! What is set here must not depend on what is set for the database or the role. Start-up parameters are not used,
+//! because connection poolers refuse them.
+
+use std::io;
+use std::time::Duration;
+
+use sqlx::postgres::{PgConnectOptions, PgRow};
+use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection, Row as _};
+use tokio::time::timeout;
+
+use super::orphans::Backend;
+use crate::store::{planner, timeline};
+
+/// What a pool's sessions are for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Purpose {
+    /// Requests of clients, and commands.
+    Requests,
+    /// The queue: claims, fan-outs, the pruner.
+    Queue,
+    /// Writes what clients hand in, while they wait.
+    Accept,
+    /// Writes outcomes.
+    Record,
+    /// The node's heartbeat.
+    Heartbeat,
+    /// The leader's duties, each of which works in batches.
+    Maintenance,
+    /// Wake-ups between nodes.
+    WakeUps,
+    /// Migrations, which have no deadline.
+    Migration,
+}
+
+impl Purpose {
+    /// How long a statement may take. A client has its 202 within 15 s of a silent loss of all connections; the heartbeat
+    /// goes on within 10 s, and with it `/readyz`.
+    pub(super) fn statement_deadline(self) -> Duration {
+        Duration::from_secs(match self {
+            Self::Heartbeat => 4,
+            Self::Accept | Self::WakeUps => 6,
+            Self::Requests | Self::Queue | Self::Record => 10,
+            Self::Maintenance | Self::Migration => 15,
+        })
+    }
+
+    fn planner(self) -> &'static [(&'static str, &'static str)] {
+        match self {
+            Self::Requests => &planner::REQUESTS,
+            Self::WakeUps | Self::Migration => &[],
+            _ => &planner::QUEUE,
+        }
+    }
+}
+
+/// The queue's statements are written for this isolation level.
+const ISOLATION: (&str, &str) = ("default_transaction_isolation", "read committed");
+
+/// An answer 202 rests on it. `remote_apply`, which waits for more than `on`, stays.
+const DURABILITY: &str = "select set_config('synchronous_commit',
+    case current_setting('synchronous_commit') when 'remote_apply' then 'remote_apply' else 'on' end, false);";
+
+/// The server notices a client that is gone in silence: an idle one in about half a minute, one that does not take
+/// answers in 20 s. Over Unix sockets they mean nothing.
+const KEEPALIVES: [(&str, &str); 4] = [
+    ("tcp_keepalives_idle", "10s"),
+    ("tcp_keepalives_interval", "5s"),
+    ("tcp_keepalives_count", "4"),
+    ("tcp_user_timeout", "20s"),
+];
+
+/// While a statement runs, the server looks so often whether its client is still there. Not every system can.
+const CONNECTION_CHECK: &str = "do $$ begin
+    perform set_config('client_connection_check_interval', '2s', false);
+exception when others then null; end $$;";
+
+/// The server ends a session that does nothing for so long, in a transaction or out of one: the last resort.
+const IDLE_MAX: [(&str, &str); 2] =
+    [("idle_in_transaction_session_timeout", "60s"), ("idle_session_timeout", "2h")];
+/// The server ends a statement this long after its deadline here: the deadline comes first, and knows what to do.
+const GRACE: Duration = Duration::from_secs(2);
+
+/// The largest value of `statement_timeout`.
+const TIMEOUT_MS_MAX: u128 = i32::MAX as u128;
+
+/// Leaves out what a connection pooler refuses at the start of a session.
+pub(super) fn without_parameters(options: PgConnectOptions) -> PgConnectOptions {
+    options.extra_float_digits(None)
+}
+
+/// Connects and sets the session up.
+pub(super) async fn open(
+    options: &PgConnectOptions,
+    purpose: Purpose,
+    deadline: Option<Duration>,
+) -> Result<(PgConnection, Backend), sqlx::Error> {
+    let mut conn = PgConnection::connect_with(options).await?;
+    let rows = sqlx::raw_sql(AssertSqlSafe(script(purpose, deadline))).fetch_all(&mut conn).await?;
+    let row = rows.last().ok_or(sqlx::Error::RowNotFound)?;
+    let backend = Backend { pid: row.try_get("pid")?, started: row.try_get("started")? };
+    for (name, value) in checked(purpose) {
+        check(row, name, |actual| actual == value)?;
+    }
+    check(row, "synchronous_commit", is_durable)?;
+    // Before anything is stored over the connection. Migrations make what this compares.
+    if purpose != Purpose::Migration {
+        timeline::follow(&mut conn).await?;
+    }
+    Ok((conn, backend))
+}
+
+fn checked(purpose: Purpose) -> impl Iterator<Item = (&'static str, &'static str)> {
+    std::iter::once(ISOLATION).chain(purpose.planner().iter().copied())
+}
+
+/// With this value of `synchronous_commit`, a commit that was answered is not lost in a crash of the server.
+pub fn is_durable(synchronous_commit: &str) -> bool {
+    matches!(synchronous_commit, "on" | "remote_apply")
+}
+
+fn check(row: &PgRow, name: &str, is_expected: impl Fn(&str) -> bool) -> Result<(), sqlx::Error> {
+    let actual: String = row.try_get(name)?;
+    if is_expected(&actual) {
+        return Ok(());
+    }
+    let text = format!("the session has {name} = {actual} although pushpost has just set it otherwise");
+    Err(sqlx::Error::Configuration(text.into()))
+}
+
+/// # Errors
+/// The server is a standby, or read-only.
+pub(super) async fn check_writable(conn: &mut PgConnection) -> Result<(), sqlx::Error> {
+    let question = "select pg_is_in_recovery() or current_setting('transaction_read_only') = 'on'";
+    let is_read_only: bool = sqlx::raw_sql(question).fetch_one(conn).await?.try_get(0)?;
+    if !is_read_only {
+        return Ok(());
+    }
+    Err(sqlx::Error::Io(io::Error::new(io::ErrorKind::ReadOnlyFilesystem, "the server takes no writes")))
+}
+
+fn script(purpose: Purpose, deadline: Option<Duration>) -> String {
+    let timeout_ms = deadline.map_or(0, |deadline| (deadline + GRACE).as_millis().min(TIMEOUT_MS_MAX));
+    let mut script = format!("set statement_timeout = {timeout_ms};\n");
+    for (name, value) in checked(purpose).chain(KEEPALIVES).chain(IDLE_MAX) {
+        script.push_str(&format!("set {name} = '{value}';\n"));
+    }
+    script.push_str(DURABILITY);
+    script.push_str(CONNECTION_CHECK);
+    script.push_str("\nselect pid, backend_start::text as started");
+    script.push_str(", current_setting('synchronous_commit') as synchronous_commit");
+    for (name, _) in checked(purpose) {
+        script.push_str(&format!(", current_setting('{name}') as {name}"));
+    }
+    script.push_str(" from pg_stat_activity where pid = pg_backend_pid()");
+    script
+}
+
+/// A client that has used its session before gets an answer at once from any server, and from a pooler in session mode.
+const POOLER_WAIT: Duration = Duration::from_secs(2);
+
+/// Does each client of this server keep its session for as long as it is connected? A connection pooler in transaction
+/// or statement mode lends one session to many: settings, prepared statements and `LISTEN` are lost.
+///
+/// Two clients tell: while the second one is in a transaction, the first one's statements must still run in the same
+/// server process, and never in the second one's.
+///
+/// # Errors
+/// Postgres is out of reach.
+pub async fn check_session_pooling(options: &PgConnectOptions) -> Result<bool, sqlx::Error> {
+    let options = without_parameters(options.clone());
+    let mut one = PgConnection::connect_with(&options).await?;
+    let mut other = PgConnection::connect_with(&options).await?;
+    let first = backend(&mut one).await?;
+    let again = backend(&mut one).await?;
+    match other.execute("BEGIN").await {
+        Ok(_) => {}
+        // A pooler in statement mode refuses transactions.
+        Err(sqlx::Error::Database(_)) => return Ok(false),
+        Err(error) => return Err(error),
+    }
+    let second = backend(&mut other).await?;
+    // A pooler with one session for all has none left.
+    let Ok(last) = timeout(POOLER_WAIT, backend(&mut one)).await else { return Ok(false) };
+    let last = last?;
+    other.execute("ROLLBACK").await?;
+    one.close().await?;
+    other.close().await?;
+    Ok(first == again && first == last && first != second)
+}
+
+/// By the simple protocol: a prepared statement would stay behind in a session of others.
+async fn backend(conn: &mut PgConnection) -> Result<i32, sqlx::Error> {
+    sqlx::raw_sql("select pg_backend_pid()").fetch_one(conn).await?.try_get(0)
+}

@@ -1,0 +1,61 @@
+//! A database with several hosts, and what is said of one that is out of reach.
+
+use pushpost::store::{self, Purpose, SessionPool};
+use sqlx::Executor;
+use sqlx::postgres::PgConnectOptions;
+
+use crate::database::TestDatabase;
+use crate::proxy::Proxy;
+
+fn over(hosts: Vec<PgConnectOptions>) -> SessionPool {
+    SessionPool::over_hosts(hosts, Purpose::Requests, 2)
+}
+
+#[tokio::test]
+async fn a_host_that_goes_away_is_left_for_the_next_one() {
+    let database = TestDatabase::create().await;
+    let (one, other) = (Proxy::of(&database).await, Proxy::of(&database).await);
+    let pool = over(vec![one.options(), other.options()]);
+    pool.execute("create table things (n int)").await.unwrap();
+    assert_eq!((one.connections(), other.connections()), (1, 0));
+    one.set_away(true);
+    while let Err(error) = pool.execute("insert into things values (1)").await {
+        assert!(store::Error::from(error).is_unavailable());
+    }
+    assert_eq!((one.connections(), other.connections()), (0, 1));
+    one.set_away(false);
+    other.set_away(true);
+    while pool.execute("insert into things values (2)").await.is_err() {}
+    assert_eq!((one.connections(), other.connections()), (1, 0), "back to the first one");
+}
+
+#[tokio::test]
+async fn a_host_that_takes_no_writes_is_passed_over() {
+    let database = TestDatabase::create().await;
+    let (standby, primary) = (Proxy::of(&database).await, Proxy::of(&database).await);
+    let read_only = standby.options().options([("default_transaction_read_only", "on")]);
+    let pool = over(vec![read_only.clone(), primary.options()]);
+    pool.execute("create table things (n int)").await.unwrap();
+    assert_eq!(primary.connections(), 1);
+    let lost = over(vec![read_only.clone(), read_only]).execute("select 1").await.unwrap_err();
+    assert_eq!(store::words(&lost), "the server takes no writes");
+    assert!(store::Error::from(lost).is_unavailable());
+}
+
+/// One waits for a connection, and one for its place in the pool: both say what is wrong.
+#[tokio::test]
+async fn a_wait_in_vain_ends_with_the_words_of_the_failure() {
+    let database = TestDatabase::create().await;
+    let proxy = Proxy::of(&database).await;
+    proxy.set_away(true);
+    let pool = SessionPool::new(proxy.options(), Purpose::Requests, 1);
+    let (one, other) = tokio::join!(pool.acquire(), pool.acquire());
+    for error in [one.unwrap_err(), other.unwrap_err()] {
+        let words = store::words(&error);
+        assert!(
+            words.contains("connection reset") || words.contains("bytes") || words.contains("closed"),
+            "{words}"
+        );
+        assert!(store::Error::from(error).is_unavailable());
+    }
+}
