@@ -192,7 +192,7 @@ fn main_imports_only_cli() {
 fn sql_is_in_store() {
     let code = "fn f() { sqlx::query!(\"select 1\"); }";
     assert_eq!(faults_of("src/queue/claim.rs", code), ["queue runs SQL, which is store's"]);
-    assert_eq!(faults_of("src/queue/claim.rs", "use sqlx::{PgPool, query};").len(), 1);
+    assert_eq!(faults_of("src/queue/claim.rs", "use sqlx::{PgPool, query};").len(), 2);
     assert_eq!(faults_of("src/store/jobs.rs", code), [""; 0]);
     assert_eq!(faults_of("src/queue/claim/tests.rs", code), [""; 0]);
     assert_eq!(faults_of("src/embedded_postgres/server.rs", code).len(), 1);
@@ -200,6 +200,16 @@ fn sql_is_in_store() {
         faults_of("src/embedded_postgres/server.rs", "fn f() { sqlx::query(\"select 1\"); }"),
         [""; 0]
     );
+}
+
+#[test]
+fn every_connection_has_deadlines() {
+    let fault = "uses sqlx's PgPool, which has no deadlines; use store::SessionPool";
+    assert_eq!(faults_of("src/queue/claim.rs", "use sqlx::PgPool;"), [fault]);
+    assert_eq!(faults_of("src/api/mod.rs", "fn f(pool: &sqlx::postgres::PgPool) {}"), [fault]);
+    for place in ["src/store/sessions/pool.rs", "src/store/migrations.rs", "src/queue/claim/tests.rs"] {
+        assert_eq!(faults_of(place, "use sqlx::PgPool;"), [""; 0], "{place}");
+    }
 }
 
 #[test]

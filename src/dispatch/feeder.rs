@@ -45,8 +45,7 @@ pub(super) async fn run(lane: Arc<Lane>, stop: CancellationToken) {
             () = wait => {}
         }
     }
-    feeder.lane.intake.set_open(false);
-    feeder.give_back_handed();
+    feeder.give_back(feeder.lane.intake.end());
 }
 
 /// When to go round again.
@@ -237,7 +236,11 @@ impl Feeder {
 
     /// What was handed over to a lane that stopped: given back by way of the recorder.
     fn give_back_handed(&self) {
-        for held in self.lane.intake.take_handed() {
+        self.give_back(self.lane.intake.take_handed());
+    }
+
+    fn give_back(&self, jobs: Vec<Held>) {
+        for held in jobs {
             let (_, tickets) = self.lane.shared.recorder.open(held);
             self.lane.intake.free(tickets.len());
         }

@@ -64,8 +64,15 @@ pub struct Intake {
     waiting: [[AtomicU8; 3]; 3],
     /// A job was given back behind what has been read.
     given_back: AtomicBool,
-    handed: Mutex<Vec<Held>>,
+    handed: Mutex<Handed>,
     wake: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Handed {
+    jobs: Vec<Held>,
+    /// The lane has stopped for good.
+    ended: bool,
 }
 
 impl Intake {
@@ -154,7 +161,16 @@ impl Intake {
     /// Takes what was handed over. The caller gives the room back with [`Self::free`] once the devices have left its
     /// read-ahead.
     pub fn take_handed(&self) -> Vec<Held> {
-        std::mem::take(&mut *self.handed.lock().unwrap_or_else(PoisonError::into_inner))
+        std::mem::take(&mut self.handed.lock().unwrap_or_else(PoisonError::into_inner).jobs)
+    }
+
+    /// The lane stops for good. Returns the jobs that were handed over last; a job whose commit ends later goes back to the
+    /// caller of [`Slot::hand_over`].
+    pub fn end(&self) -> Vec<Held> {
+        self.set_open(false);
+        let mut handed = self.handed.lock().unwrap_or_else(PoisonError::into_inner);
+        handed.ended = true;
+        std::mem::take(&mut handed.jobs)
     }
 
     /// Room for `devices` more.
@@ -194,10 +210,20 @@ pub struct Slot {
 
 impl Slot {
     /// Hands the job over, after its commit.
-    pub fn hand_over(mut self, held: Held) {
+    ///
+    /// # Errors
+    /// The job: the lane stopped for good meanwhile. The caller gives the job back to the queue.
+    pub fn hand_over(mut self, held: Held) -> Result<(), Box<Held>> {
+        {
+            let mut handed = self.intake.handed.lock().unwrap_or_else(PoisonError::into_inner);
+            if handed.ended {
+                return Err(Box::new(held));
+            }
+            handed.jobs.push(held);
+        }
         self.devices = 0;
-        self.intake.handed.lock().unwrap_or_else(PoisonError::into_inner).push(held);
         self.intake.wake.notify_one();
+        Ok(())
     }
 }
 

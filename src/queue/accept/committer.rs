@@ -296,10 +296,12 @@ fn hand_over(
                     done: None,
                 };
                 let held = Held { job, lease, known: Some(known) };
-                if let Some(recorder) = &committer.recorder {
-                    recorder.expect(&held);
+                let Some(recorder) = &committer.recorder else { continue };
+                recorder.expect(&held);
+                if let Err(held) = slot.hand_over(held) {
+                    // Its tickets are dropped, which releases the job.
+                    drop(recorder.open(*held));
                 }
-                slot.hand_over(held);
             }
             None => committer.waker.waits(stored.lane, Class::Direct, stored.priority),
         }

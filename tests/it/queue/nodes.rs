@@ -297,6 +297,33 @@ async fn a_job_whose_hand_over_was_lost_waits_again() {
     assert_eq!(world.counts(id).await, Counts { accepted: 7, ..Counts::default() });
 }
 
+/// A lane stops between the reservation and the commit of a job: the node keeps no lease of it.
+#[tokio::test]
+async fn a_job_whose_commit_ends_after_its_lane_goes_back_to_the_queue() {
+    let world = World::create().await;
+    let node = Node::enter(&world).await;
+    node.open_intakes();
+    let mut lock = pushpost::store::begin(&world.database.pool).await.unwrap();
+    sqlx::query("lock table jobs in exclusive mode").execute(&mut *lock).await.unwrap();
+    let stop = async {
+        until("the job waits for the lock", async || {
+            world.number("select count(*) from pg_locks where not granted").await > 0
+        })
+        .await;
+        assert!(node.intakes[&world.lane].end().is_empty());
+        lock.commit().await.unwrap();
+    };
+    let (id, ()) = tokio::join!(node.accept(world.wanted(1..=3)), stop);
+    node.idle().await;
+    assert_eq!(holders(&world).await, [None]);
+    let tickets = node.take(world.lane).await;
+    assert_eq!(tickets.len(), 3);
+    end_all(tickets, &accepted());
+    node.idle().await;
+    assert_eq!(world.counts(id).await, Counts { accepted: 3, ..Counts::default() });
+    node.stop().await;
+}
+
 /// A connection that neither answers nor ends must not take the beat away for as long as TCP hopes.
 #[tokio::test]
 async fn the_beat_outlasts_a_connection_that_died_in_silence() {
