@@ -33,6 +33,15 @@ pub fn announce(config: &Config, sources: &Sources, role: Role) {
         Some(url) => foreign(url),
         None => embedded(&config.database.data_dir),
     }
+    if role.answers() && !config.server.listen.ip().is_loopback() && config.server.trusted_proxies.is_empty()
+    {
+        tracing::warn!(
+            listen = %config.server.listen,
+            hint = "keys travel unencrypted without a proxy that does TLS; add the proxy's address to \
+                    server.trusted_proxies",
+            "server.listen is reachable from other hosts, and no proxy is trusted"
+        );
+    }
     if let Some(proxy) = config.network.shown() {
         let no_proxy = config.network.no_proxy.join(", ");
         tracing::info!(proxy, no_proxy, "providers are reached through a proxy");

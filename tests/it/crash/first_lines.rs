@@ -76,6 +76,19 @@ async fn first_lines_in(folder: &std::path::Path, prepare: &str) -> Vec<Value> {
 }
 
 #[tokio::test]
+async fn an_address_for_other_hosts_without_a_trusted_proxy_is_warned_of() {
+    let warning = "server.listen is reachable from other hosts, and no proxy is trusted";
+    let folder = tempfile::tempdir().unwrap();
+    // An address of no host (RFC 5737): the process ends when it can not listen there.
+    let listen = "export PUSHPOST__SERVER__LISTEN=192.0.2.1:8080";
+    assert!(line(&first_lines_in(folder.path(), listen).await, warning).is_some());
+    let trusted = format!("{listen} PUSHPOST__SERVER__TRUSTED_PROXIES=192.0.2.2");
+    for silent in [&trusted, "true"] {
+        assert!(line(&first_lines_in(folder.path(), silent).await, warning).is_none(), "{silent}");
+    }
+}
+
+#[tokio::test]
 async fn a_file_that_is_not_named_and_a_configuration_without_apps_are_warned_of() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("pushpost.toml"), "").unwrap();
