@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use super::{AppId, Environment, LaneId, LaneKey};
+use super::{AppId, Environment, LaneId, LaneKey, Platform};
 
 /// A tenant.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -40,6 +40,11 @@ impl App {
     /// The lane's row; every lane of an app has one.
     pub fn lane(&self, key: LaneKey) -> AppLane {
         self.lanes.get(&key).copied().expect("an app is built with all its lanes")
+    }
+
+    /// Has the configuration credentials for the platform?
+    pub fn has_platform(&self, platform: Platform) -> bool {
+        self.lanes.iter().any(|(key, lane)| key.platform() == platform && lane.configured)
     }
 
     /// The lane of a row.

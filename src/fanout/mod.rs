@@ -107,8 +107,9 @@ impl FanOuts {
             fan_outs::finish(conn, fan_out.id, 0).await?;
             return Ok(Vec::new());
         };
-        let lanes: Vec<(LaneKey, LaneId)> =
-            app.lanes.iter().filter(|(_, lane)| lane.configured).map(|(key, lane)| (*key, lane.id)).collect();
+        // The node that accepted it has said which platforms have lanes. This node may not know one of them yet, and others
+        // send then.
+        let lanes: Vec<(LaneKey, LaneId)> = app.lanes.iter().map(|(key, lane)| (*key, lane.id)).collect();
         let page = fan_outs::write_page(conn, fan_out, audience, &lanes, PAGE).await?;
         let reached = page.reached.unwrap_or(DeviceId(i64::MAX));
         if page.seen < PAGE || reached >= fan_out.last {

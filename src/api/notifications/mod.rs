@@ -74,7 +74,7 @@ async fn send(
     state.backlog.admit(caller.app.id, audience.named().max(usize::from(audience.all))).await?;
     let kind = content.kind();
     let resolved = registry::audience::resolve(&state.finder, &caller.app, &audience, kind).await?;
-    let fan_out = audience.fan_out(&resolved, kind);
+    let fan_out = audience.fan_out(&caller.app, &resolved, kind);
     let unmatched = Unmatched::of(&resolved);
     // How many it is for is not known before all are found.
     let known = fan_out.is_none();

@@ -59,12 +59,15 @@ impl Audience {
         self.devices.len() + self.users.len() + self.tokens.len()
     }
 
-    /// What is still to be found of it when those that it names are `resolved`. APNs devices need tokens of `kind`.
-    pub fn fan_out(&self, resolved: &Resolved, kind: Kind) -> Option<FanOut> {
+    /// What is still to be found of it when those that it names are `resolved`. APNs devices need tokens of `kind`. Platforms
+    /// are those that have lanes at this moment, on this node: the nodes that find the audience may know other ones.
+    pub fn fan_out(&self, app: &App, resolved: &Resolved, kind: Kind) -> Option<FanOut> {
+        let wanted = |platform: &Platform| self.platforms.as_ref().is_none_or(|some| some.contains(platform));
+        let platforms = Platform::ALL.into_iter().filter(|platform| app.has_platform(*platform));
         let targets = resolved.targets.iter().map(|target| target.device);
         self.all.then(|| FanOut {
             kind,
-            platforms: self.platforms.clone(),
+            platforms: Some(platforms.filter(wanted).collect()),
             except_users: self.except_users.clone(),
             except_devices: sorted(self.except_devices.iter().copied().chain(targets)),
         })

@@ -98,6 +98,25 @@ async fn a_service_without_credentials_has_no_part_in_it_and_nobody_is_no_fault(
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_has_fewer_platforms_finds_the_same_audience() {
+    let mut stage = Stage::set(pushpost::simulator::Settings::default()).await;
+    let whole = stage.read("pushpost.toml");
+    stage.node(pushpost::runtime::Role::Api).await;
+    stage.without_fcm();
+    stage.node(pushpost::runtime::Role::Worker).await;
+    stage.device(json!({"platform": "fcm", "token": "f"})).await;
+    stage.device(json!({"platform": "apns", "token": hex("a1")})).await;
+    let id = stage.notify(json!({"to": {"all": true}, "title": "Hi"})).await;
+    stage.until_count("select count(*) from fan_outs", 0).await;
+    let status = stage.get(&format!("/v1/notifications/{id}")).await.body;
+    assert_eq!(status["counts"]["targets"], 2, "{status}");
+    stage.write("pushpost.toml", &whole);
+    stage.node(pushpost::runtime::Role::Worker).await;
+    assert_eq!(stage.done(&id).await["counts"]["accepted"], 2);
+    stage.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_broadcast_that_is_cut_off_by_a_restart_goes_on_and_adds_up_meanwhile() {
     let mut stage = Stage::start().await;
     stage.pause(LaneKey::Fcm).await;
