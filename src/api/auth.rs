@@ -82,9 +82,9 @@ impl<R: Right> FromRequestParts<State> for Caller<R> {
         let secret = bearer(parts).ok_or(ApiError::Unauthenticated)?;
         let key = state.keys.authenticate(secret, &state.rates.unknown_keys(parts)).await?;
         let key = key.ok_or(ApiError::Unauthenticated)?;
-        let app = state.apps.get(&key.app).ok_or(ApiError::Unauthenticated)?;
+        let app = state.apps.get(key.app).ok_or(ApiError::Unauthenticated)?;
         if let Some(CallerNote(note)) = parts.extensions.get() {
-            note.get_or_init(|| (Arc::clone(app), key.id, key.scopes));
+            note.get_or_init(|| (Arc::clone(&app), key.id, key.scopes));
         }
         if key.scopes.is_publishable() {
             state.rates.take_address(app.id, parts)?;
@@ -94,7 +94,7 @@ impl<R: Right> FromRequestParts<State> for Caller<R> {
         if !R::SCOPES.iter().any(|scope| key.scopes.has(*scope)) {
             return Err(ApiError::MissingScope(R::SCOPES));
         }
-        Ok(Self { app: Arc::clone(app), key: key.id, scopes: key.scopes, right: PhantomData })
+        Ok(Self { app, key: key.id, scopes: key.scopes, right: PhantomData })
     }
 }
 

@@ -29,7 +29,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::middleware::from_fn_with_state;
 
-use crate::domain::{Apps, InstallationKey, Origin, Ttl};
+use crate::domain::{InstallationKey, Origin, ServedApps, Ttl};
 use crate::queue::accept::Acceptor;
 use crate::queue::backlog::Backlog;
 use crate::queue::wake::Waker;
@@ -50,8 +50,8 @@ pub struct State(Arc<Shared>);
 /// What is in a [`State`].
 #[derive(Debug)]
 pub struct Shared {
-    /// The apps that the configuration names.
-    pub apps: Arc<Apps>,
+    /// Apps whose keys are taken.
+    pub apps: Arc<ServedApps>,
     /// For reads and the registry.
     pub pool: SessionPool,
     /// Looks up audiences.

@@ -1,7 +1,5 @@
 //! The router without a database: what is answered before anything is asked of it.
 
-use std::collections::HashMap;
-
 use axum::body::Body;
 use axum::extract::FromRequest;
 use axum::response::Response;
@@ -45,7 +43,7 @@ pub(super) fn shared() -> Shared {
         10,
     );
     Shared {
-        apps: Arc::new(HashMap::new()),
+        apps: Arc::default(),
         pool: pool.clone(),
         finder: Finder::alone(pool.clone()),
         installation: InstallationKey::new([7; 32]),

@@ -1,4 +1,4 @@
-//! What differs between two configurations and takes effect with a restart only.
+//! What differs between two configurations: what takes effect with a restart only, and apps and platforms that are new.
 
 use super::{AppSettings, Config};
 
@@ -23,7 +23,8 @@ macro_rules! section {
 
 impl Config {
     /// The keys in which `new` differs from this one, but for those that a running node takes over: credentials,
-    /// topics, channels and endpoints of the lanes that there are, and `server.reload_interval`.
+    /// topics, channels and endpoints of the lanes that there are, apps and platforms that this one lacks, and
+    /// `server.reload_interval`.
     pub fn changes_for_restart(&self, new: &Self) -> Vec<String> {
         let mut changes = Vec::new();
         section!(
@@ -48,14 +49,25 @@ impl Config {
             body_bytes, targets, batch_items, topics, max_pending, requests_per_second, register_per_minute);
         section!(changes, "retention", &self.retention, &new.retention, applied [],
             notifications, content, quarantine);
-        let names = self.apps.keys().chain(new.apps.keys().filter(|name| !self.apps.contains_key(*name)));
-        for name in names {
-            match (self.apps.get(name), new.apps.get(name)) {
-                (Some(old), Some(new)) => app(&mut changes, &format!("apps.{name}"), old, new),
-                _ => changes.push(format!("apps.{name}")),
+        for (name, old) in &self.apps {
+            let name_of_table = format!("apps.{name}");
+            match new.apps.get(name) {
+                Some(new) => app(&mut changes, &name_of_table, old, new),
+                None => changes.push(format!("{name_of_table} (removed)")),
             }
         }
         changes
+    }
+
+    /// This configuration with those apps, and those platforms of its apps, that only `new` has.
+    pub fn with_added_apps(&self, new: &Self) -> Self {
+        let mut with_added = self.clone();
+        for (name, added) in &new.apps {
+            let app = with_added.apps.entry(name.clone()).or_insert_with(|| added.clone());
+            app.apns = app.apns.take().or_else(|| added.apns.clone());
+            app.fcm = app.fcm.take().or_else(|| added.fcm.clone());
+        }
+        with_added
     }
 }
 
@@ -69,14 +81,14 @@ fn app(changes: &mut Vec<String>, name: &str, old: &AppSettings, new: &AppSettin
                 changes.push(format!("{name}.apns.topic (for requests that name one)"));
             }
         }
-        (None, None) => {}
-        _ => changes.push(format!("{name}.apns")),
+        (Some(_), None) => changes.push(format!("{name}.apns (removed)")),
+        (None, _) => {}
     }
     match (&old.fcm, &new.fcm) {
         (Some(old), Some(new)) if old.messages_per_minute != new.messages_per_minute => {
             changes.push(format!("{name}.fcm.messages_per_minute"));
         }
-        (Some(_), None) | (None, Some(_)) => changes.push(format!("{name}.fcm")),
+        (Some(_), None) => changes.push(format!("{name}.fcm (removed)")),
         _ => {}
     }
     if old.user_tokens != new.user_tokens {

@@ -317,7 +317,23 @@ fn what_needs_a_restart_is_named_and_what_does_not_is_left_out() {
     limits.max_pending
     retention.content
     apps.shop.apns.environment
-    apps.shop.fcm
-    apps.other
     ");
+}
+
+#[test]
+fn apps_and_platforms_that_are_new_are_added_and_those_that_are_gone_wait_for_a_restart() {
+    const FCM: &str = "[apps.shop.fcm]\nservice_account_file = \"firebase.json\"\n";
+    let (shop, market) = (Folder::new(SHOP), SHOP.replace("apps.shop", "apps.market"));
+    let more = Folder::new(&format!("{SHOP}{FCM}{market}{}", FCM.replace("shop", "market")));
+    let (before, after) = (shop.load(&[]).unwrap(), more.load(&[]).unwrap());
+    let added = before.with_added_apps(&after);
+    assert_eq!(added.apps["market"], after.apps["market"]);
+    assert_eq!(added.apps["shop"].apns, before.apps["shop"].apns, "what is there stays as it is");
+    assert_eq!(added.apps["shop"].fcm, after.apps["shop"].fcm);
+    assert_eq!(added.limits, before.limits);
+    assert_eq!(added.with_added_apps(&before), added, "nothing goes");
+
+    let mut removed = added.changes_for_restart(&before);
+    removed.retain(|key| key.starts_with("apps"));
+    assert_eq!(removed, ["apps.market (removed)", "apps.shop.fcm (removed)"]);
 }

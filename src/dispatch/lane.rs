@@ -42,12 +42,14 @@ pub(super) struct Lane {
 }
 
 impl Lane {
-    pub(super) fn new(shared: Shared, setup: LaneSetup, intake: Arc<Intake>, peers: &Arc<Peers>) -> Self {
+    pub(super) fn new(shared: Shared, setup: LaneSetup, peers: &Arc<Peers>) -> Self {
         let name = setup.name();
+        let read_ahead = shared.max_in_flight.saturating_mul(READ_AHEAD);
+        let intake = Arc::new(Intake::new(setup.id(), read_ahead));
         let fingerprint = setup.senders.fingerprint();
         let gate = Gate::new(setup.id(), name.clone(), fingerprint, Arc::clone(&intake));
         let window = Arc::new(Window::new(shared.max_in_flight));
-        let ready = ReadyQueue::new(Arc::clone(&intake), shared.max_in_flight.saturating_mul(READ_AHEAD));
+        let ready = ReadyQueue::new(Arc::clone(&intake), read_ahead);
         let (brake, peers) = (shared.brakes.of(setup.id(), Some(&name)), Arc::clone(peers));
         let (gate, ended) = (Arc::new(gate), AtomicU64::new(0));
         let third_party = ThirdParty::default();

@@ -129,7 +129,7 @@ impl Loader {
                             None,
                         );
                         if job.handed
-                            && let Some(intake) = shared.intakes.get(&setup.id())
+                            && let Some(intake) = shared.intakes.get(setup.id())
                         {
                             intake.free(1);
                         }

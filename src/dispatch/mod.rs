@@ -106,28 +106,49 @@ pub struct Shared {
     pub isolation: Arc<Mutex<()>>,
 }
 
-/// Starts every lane and what serves them all, by `spawn`. `stop`: take nothing more, end what is in flight (as
-/// `attempts`), give back the rest.
-pub fn start(
-    shared: &Shared,
-    lanes: Vec<LaneSetup>,
-    attempts: &TaskTracker,
-    stop: &CancellationToken,
-    spawn: impl Fn(&'static str, BoxFuture<'static, ()>),
-) {
-    let mut running = Vec::new();
-    let peers = Arc::new(trial::Peers::default());
-    for setup in lanes {
-        let Some(intake) = shared.intakes.get(&setup.id()) else { continue };
-        let lane = Arc::new(lane::Lane::new(shared.clone(), setup, Arc::clone(intake), &peers));
-        peers.add(&lane);
-        running.push(Arc::clone(&lane));
-        spawn("feeder", feeder::run(Arc::clone(&lane), stop.clone()).boxed());
-        spawn("senders", senders::attend::run(Arc::clone(&lane), attempts.clone(), stop.clone()).boxed());
-        spawn("lane", lane::run(lane, attempts.clone(), stop.clone()).boxed());
+/// Where tasks run that last as long as their lane, each under its name.
+pub type Spawn = Arc<dyn Fn(&'static str, BoxFuture<'static, ()>) + Send + Sync>;
+
+/// Starts lanes: those of the node's start, and later those that a reload of the configuration adds.
+#[derive(Clone)]
+pub struct Dispatcher {
+    shared: Shared,
+    peers: Arc<trial::Peers>,
+    /// To the one task that tells of all lanes.
+    started: mpsc::UnboundedSender<Arc<lane::Lane>>,
+    attempts: TaskTracker,
+    stop: CancellationToken,
+    spawn: Spawn,
+}
+
+impl Dispatcher {
+    /// No lane yet. `stop`: take nothing more, end what is in flight (as `attempts`), give back the rest.
+    pub fn new(shared: Shared, attempts: TaskTracker, stop: CancellationToken, spawn: Spawn) -> Self {
+        let (started, to_watch) = mpsc::unbounded_channel();
+        spawn("standing", standing::run(shared.clone(), to_watch, stop.clone()).boxed());
+        Self { shared, peers: Arc::default(), started, attempts, stop, spawn }
     }
-    if !running.is_empty() {
-        spawn("standing", standing::run(shared.clone(), running, stop.clone()).boxed());
+
+    /// Starts these lanes beside those that run: jobs are handed over and claimed from here on.
+    pub fn start(&self, lanes: Vec<LaneSetup>) {
+        for setup in lanes {
+            let lane = Arc::new(lane::Lane::new(self.shared.clone(), setup, &self.peers));
+            self.peers.add(&lane);
+            let stop = || self.stop.clone();
+            (self.spawn)("feeder", feeder::run(Arc::clone(&lane), stop()).boxed());
+            let attend = senders::attend::run(Arc::clone(&lane), self.attempts.clone(), stop());
+            (self.spawn)("senders", attend.boxed());
+            (self.spawn)("lane", lane::run(Arc::clone(&lane), self.attempts.clone(), stop()).boxed());
+            self.shared.intakes.add(Arc::clone(&lane.intake));
+            // That task ends only when the node stops.
+            let _stopping = self.started.send(lane);
+        }
+    }
+}
+
+impl std::fmt::Debug for Dispatcher {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Dispatcher").finish_non_exhaustive()
     }
 }
 

@@ -3,13 +3,14 @@
 //!
 //! It is spent evenly: a minute's messages in its first seconds are what Google asks not to be sent.
 
+use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
-use crate::domain::Reason;
+use crate::domain::{LaneId, Reason};
 
 /// So much of it may be saved up and spent at once.
 const BURST: Duration = Duration::from_secs(1);
@@ -25,6 +26,8 @@ pub struct Quota {
 
 #[derive(Debug)]
 struct Inner {
+    /// How many nodes send through each of the project's lanes, and the most of these.
+    nodes_by_lane: HashMap<LaneId, u32>,
     nodes: u32,
     /// The moment by which all that was taken so far has been earned.
     earned_by: Instant,
@@ -46,13 +49,16 @@ pub(super) struct Told {
 impl Quota {
     /// A whole project's messages a minute; at least one.
     pub fn new(per_minute: u32) -> Self {
-        let inner = Inner { nodes: 1, earned_by: Instant::now(), told: None };
+        let inner = Inner { nodes_by_lane: HashMap::new(), nodes: 1, earned_by: Instant::now(), told: None };
         Self { per_minute: per_minute.max(1), inner: Mutex::new(inner), over: Notify::new() }
     }
 
-    /// So many nodes send to it.
-    pub(super) fn share_among(&self, nodes: u32) {
-        self.lock().nodes = nodes.max(1);
+    /// So many nodes send through this lane. They may be fewer than those of another lane of the project: an app that was
+    /// added is not known to every node at once.
+    pub(super) fn share_among(&self, lane: LaneId, nodes: u32) {
+        let mut inner = self.lock();
+        inner.nodes_by_lane.insert(lane, nodes);
+        inner.nodes = inner.nodes_by_lane.values().copied().max().unwrap_or(1).max(1);
     }
 
     /// Nothing more until then: the project is over its quota, whoever used it up.
@@ -147,9 +153,10 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn each_node_takes_its_part() {
+    async fn each_node_takes_its_part_as_the_lane_with_the_most_nodes_says() {
         let quota = Quota::new(600);
-        quota.share_among(3);
+        quota.share_among(LaneId(1), 3);
+        quota.share_among(LaneId(2), 1);
         let took = took(&quota, 200).await;
         assert!((59..=60).contains(&took.as_secs()), "{took:?}");
     }

@@ -6,7 +6,8 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use tokio::time::Instant;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::Shared;
@@ -20,26 +21,43 @@ const EVERY: Duration = Duration::from_secs(3);
 /// Until the first answer, lanes stay closed: ask more often.
 const AT_FIRST: Duration = Duration::from_millis(200);
 
-pub(super) async fn run(shared: Shared, lanes: Vec<Arc<Lane>>, stop: CancellationToken) {
-    let mut lanes: Vec<Watched> = lanes.into_iter().map(Watched::new).collect();
+/// Tells of the lanes that were `started`, from then on until told to stop.
+pub(super) async fn run(
+    shared: Shared,
+    mut started: mpsc::UnboundedReceiver<Arc<Lane>>,
+    stop: CancellationToken,
+) {
+    let mut lanes: Vec<Watched> = Vec::new();
     let mut known = false;
     loop {
-        match exchange(&shared, &mut lanes).await {
-            Ok(changed) => {
-                known = true;
-                // What was decided has been done, or read for the first time: the next report says so at once.
-                if changed {
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => return,
+            Some(lane) = started.recv() => {
+                lanes.push(Watched::new(lane));
+                known = false;
+                // All that start together are told of together.
+                if !started.is_empty() {
                     continue;
                 }
             }
-            Err(error) => {
-                tracing::debug!(%error, "the lanes' standing could not be read; they stay as they are")
-            }
+            () = shared.waker.decision(), if !lanes.is_empty() => {}
+            () = sleep(if known { EVERY } else { AT_FIRST }), if !lanes.is_empty() => {}
         }
-        tokio::select! {
-            () = stop.cancelled() => return,
-            () = shared.waker.decision() => {}
-            () = tokio::time::sleep(if known { EVERY } else { AT_FIRST }) => {}
+        // What was decided has been done, or read for the first time: the next report says so at once.
+        while !stop.is_cancelled() {
+            match exchange(&shared, &mut lanes).await {
+                Ok(changed) => {
+                    known = true;
+                    if !changed {
+                        break;
+                    }
+                }
+                Err(error) => {
+                    tracing::debug!(%error, "the lanes' standing could not be read; they stay as they are");
+                    break;
+                }
+            }
         }
     }
 }
@@ -108,7 +126,7 @@ impl Watched {
         let why = Reason::new(standing.suspended_reason.as_deref().unwrap_or_default());
         gate.agree(paused, for_ours.then_some(why));
         if let Some(quota) = &self.lane.setup.quota {
-            quota.share_among(standing.nodes);
+            quota.share_among(standing.lane, standing.nodes);
         }
         let before = self.paused.replace(paused);
         // What was wanted before this node came is no business of its.

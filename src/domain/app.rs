@@ -1,7 +1,7 @@
 //! Apps, as the configuration and the database together describe them.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use super::{AppId, Environment, LaneId, LaneKey, Platform};
 
@@ -35,6 +35,32 @@ pub struct AppLane {
 
 /// Every app that the configuration names.
 pub type Apps = HashMap<AppId, Arc<App>>;
+
+/// The apps that a node serves at present. A reload of the configuration adds some; none goes before a restart.
+#[derive(Debug, Default)]
+pub struct ServedApps(RwLock<Arc<Apps>>);
+
+impl ServedApps {
+    /// These at first.
+    pub fn new(apps: Apps) -> Self {
+        Self(RwLock::new(Arc::new(apps)))
+    }
+
+    /// All of them, as of now.
+    pub fn all(&self) -> Arc<Apps> {
+        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// One of them. The caller keeps this view of the app for as long as its work takes.
+    pub fn get(&self, id: AppId) -> Option<Arc<App>> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).get(&id).map(Arc::clone)
+    }
+
+    /// From now on `apps` are served.
+    pub fn replace(&self, apps: Apps) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(apps);
+    }
+}
 
 impl App {
     /// The lane's row; every lane of an app has one.

@@ -29,7 +29,7 @@ mod topic;
 mod ttl;
 mod verdict;
 
-pub use app::{App, AppLane, Apps};
+pub use app::{App, AppLane, Apps, ServedApps};
 pub use app_version::AppVersion;
 pub use condition::{BadCondition, Condition};
 pub use content::{

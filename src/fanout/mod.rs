@@ -11,7 +11,7 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
-use crate::domain::{AppId, Apps, DeviceId, LaneId, LaneKey, NotificationId, Priority};
+use crate::domain::{AppId, DeviceId, LaneId, LaneKey, NotificationId, Priority, ServedApps};
 use crate::store;
 use crate::store::fan_outs::{self, Waiting};
 use crate::store::{Session, SessionPool};
@@ -34,8 +34,8 @@ pub type Found = Box<dyn Fn(LaneId, Priority) + Send + Sync>;
 pub struct FanOuts {
     /// Connections set up for the queue's statements.
     pub pool: SessionPool,
-    /// Whose audiences this node finds.
-    pub apps: Arc<Apps>,
+    /// Apps whose audiences this node finds.
+    pub apps: Arc<ServedApps>,
     /// Notified when there may be one to be found.
     pub some: Arc<Notify>,
     /// Told of each lane that got jobs.
@@ -78,7 +78,7 @@ impl FanOuts {
         aside: &[(NotificationId, Instant)],
         at: &mut Option<NotificationId>,
     ) -> Result<bool, store::Error> {
-        let apps: Vec<AppId> = self.apps.keys().copied().collect();
+        let apps: Vec<AppId> = self.apps.all().keys().copied().collect();
         let aside: Vec<NotificationId> = aside.iter().map(|(id, _)| *id).collect();
         let mut conn = self.pool.acquire().await?;
         let mut tx = conn.begin().await?;
@@ -102,7 +102,7 @@ impl FanOuts {
             fan_outs::finish(conn, fan_out.id, 0).await?;
             return Ok(Vec::new());
         }
-        let (Some(audience), Some(app)) = (&fan_out.audience, self.apps.get(&fan_out.app)) else {
+        let (Some(audience), Some(app)) = (&fan_out.audience, self.apps.get(fan_out.app)) else {
             tracing::error!(notification = %fan_out.id, "its audience can't be read: nobody else is found");
             fan_outs::finish(conn, fan_out.id, 0).await?;
             return Ok(Vec::new());

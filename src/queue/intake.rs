@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use tokio::sync::Notify;
 
@@ -14,8 +14,33 @@ use super::holdings::Holding;
 use crate::domain::{Class, Content, Job, LaneId, NodeId, Priority};
 use crate::store::tokens::Loaded;
 
-/// The lanes that this node runs.
-pub type Intakes = HashMap<LaneId, Arc<Intake>>;
+/// The intakes of the lanes that this node runs. A reload of the configuration adds lanes; none goes before a restart.
+#[derive(Debug, Default)]
+pub struct Intakes(RwLock<HashMap<LaneId, Arc<Intake>>>);
+
+impl Intakes {
+    /// The intake of a lane; none: this node does not run it.
+    pub fn get(&self, lane: LaneId) -> Option<Arc<Intake>> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).get(&lane).map(Arc::clone)
+    }
+
+    /// This node runs the intake's lane from now on.
+    pub fn add(&self, intake: Arc<Intake>) {
+        self.0.write().unwrap_or_else(PoisonError::into_inner).insert(intake.lane(), intake);
+    }
+
+    /// All of them, as of now.
+    pub fn all(&self) -> Vec<Arc<Intake>> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).values().map(Arc::clone).collect()
+    }
+}
+
+impl FromIterator<Arc<Intake>> for Intakes {
+    fn from_iter<T: IntoIterator<Item = Arc<Intake>>>(intakes: T) -> Self {
+        let by_lane = intakes.into_iter().map(|intake| (intake.lane(), intake)).collect();
+        Self(RwLock::new(by_lane))
+    }
+}
 
 /// A job leased to this node, in its hands.
 #[derive(Debug)]

@@ -12,9 +12,9 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::holdings::Holdings;
-use super::intake::{Intake, Intakes};
+use super::intake::Intakes;
 use super::membership::Membership;
-use crate::domain::JobId;
+use crate::domain::{JobId, LaneId};
 use crate::store;
 use crate::store::{Session, SessionPool};
 
@@ -103,18 +103,17 @@ impl Pulse {
 
     /// Wakes each lane in which something is due, and sets a timer for what falls due before the next tick.
     async fn tick(&self, conn: &mut Session) -> Result<(), store::Error> {
-        if self.intakes.is_empty() {
+        let lanes: Vec<LaneId> = self.intakes.all().iter().map(|intake| intake.lane()).collect();
+        if lanes.is_empty() {
             return Ok(());
         }
-        let lanes: Vec<_> = self.intakes.keys().copied().collect();
         let tick = store::jobs::tick(conn, &lanes).await?;
         if let Some(in_ms) = tick.fan_out_in_ms {
             let fan_outs = Arc::clone(&self.fan_outs);
             self.after(in_ms, move || fan_outs.notify_one());
         }
         for due in tick.due {
-            let Some(intake) = self.intakes.get(&due.lane) else { continue };
-            let intake: Arc<Intake> = Arc::clone(intake);
+            let Some(intake) = self.intakes.get(due.lane) else { continue };
             self.after(due.in_ms, move || intake.hint(due.class, due.priority));
         }
         Ok(())

@@ -63,7 +63,7 @@ impl Waker {
 
     /// A job of this range waits, and may be due.
     pub fn waits(&self, lane: LaneId, class: Class, priority: Priority) {
-        if let Some(intake) = self.intakes.get(&lane) {
+        if let Some(intake) = self.intakes.get(lane) {
             intake.hint(class, priority);
         }
         self.tell_others(lane);
@@ -71,7 +71,7 @@ impl Waker {
 
     /// A job of this range was given back as it was.
     pub fn given_back(&self, lane: LaneId, class: Class, priority: Priority) {
-        if let Some(intake) = self.intakes.get(&lane) {
+        if let Some(intake) = self.intakes.get(lane) {
             intake.give_back(class, priority);
         }
         self.tell_others(lane);
@@ -153,7 +153,7 @@ impl Waker {
                 self.decision.notify_one();
             } else if lane == FAN_OUT {
                 self.fan_outs.notify_one();
-            } else if let Some(intake) = self.intakes.get(&lane) {
+            } else if let Some(intake) = self.intakes.get(lane) {
                 intake.hint_all();
             }
         }

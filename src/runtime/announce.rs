@@ -10,9 +10,8 @@ use std::str::FromStr;
 use sqlx::postgres::PgConnectOptions;
 
 use super::Role;
-use super::senders::is_configured;
+use super::senders;
 use crate::config::{Config, Secret, Sources};
-use crate::domain::LaneKey;
 
 /// Where a configuration file may lie without being named. None of them is read.
 const UNNAMED_FILES: [&str; 4] =
@@ -99,11 +98,8 @@ fn apps(config: &Config) {
         return;
     }
     let apps = config.apps.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
-    let lanes = config.apps.iter().flat_map(|(name, settings)| {
-        let keys = LaneKey::ALL.into_iter().filter(|key| is_configured(settings, key.platform()));
-        keys.map(move |key| format!("{name}/{key}"))
-    });
-    let lanes = lanes.collect::<Vec<_>>().join(", ");
+    let lanes =
+        senders::lanes(config).map(|(app, key)| format!("{app}/{key}")).collect::<Vec<_>>().join(", ");
     tracing::info!(apps, lanes, "apps are configured");
 }
 

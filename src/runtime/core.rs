@@ -13,8 +13,8 @@ use super::supervisor::Supervisor;
 use crate::api::health::Health;
 use crate::api::rates::Rates;
 use crate::config::Config;
-use crate::dispatch::{Brakes, LaneSetup};
-use crate::domain::{Apps, Class, Finding, InstallationKey};
+use crate::dispatch::{Brakes, Dispatcher};
+use crate::domain::{Class, Finding, InstallationKey, ServedApps};
 use crate::fanout::FanOuts;
 use crate::queue::accept::Acceptor;
 use crate::queue::backlog::Backlog;
@@ -86,14 +86,8 @@ impl Core {
         stage.spawn("maintenance", maintenance::run(duties, stage.stop.clone()));
     }
 
-    /// The lanes.
-    pub(super) fn send(
-        &self,
-        config: &Config,
-        setups: Vec<LaneSetup>,
-        recorder: &Recorder,
-        stage: &Supervisor,
-    ) {
+    /// What starts lanes.
+    pub(super) fn dispatcher(&self, config: &Config, recorder: &Recorder, stage: &Supervisor) -> Dispatcher {
         let shared = dispatch::Shared {
             pool: self.pool.clone(),
             membership: Arc::clone(&self.membership),
@@ -107,12 +101,12 @@ impl Core {
             attempt_timeout: ATTEMPT,
             isolation: Arc::default(),
         };
-        let spawn = |name, task| stage.spawn(name, task);
-        dispatch::start(&shared, setups, stage.tracker(), &stage.stop, spawn);
+        let (attempts, stop, stage) = (stage.tracker().clone(), stage.stop.clone(), stage.clone());
+        Dispatcher::new(shared, attempts, stop, Arc::new(move |name, task| stage.spawn(name, task)))
     }
 
     /// Finds large audiences.
-    pub(super) fn expand(&self, apps: &Arc<Apps>, stage: &Supervisor) {
+    pub(super) fn expand(&self, apps: &Arc<ServedApps>, stage: &Supervisor) {
         let waker = self.waker.clone();
         let fan_outs = FanOuts {
             pool: self.pool.clone(),
@@ -141,7 +135,7 @@ impl Core {
         &self,
         config: &Config,
         database: &Database,
-        apps: Arc<Apps>,
+        apps: Arc<ServedApps>,
         hand_over: Option<Recorder>,
         health: Arc<Health>,
         listeners: &Listeners,
@@ -180,7 +174,7 @@ fn rates(config: &Config) -> Rates {
 }
 
 /// Of each lane.
-pub(super) fn in_flight(config: &Config) -> usize {
+fn in_flight(config: &Config) -> usize {
     usize::try_from(config.delivery.max_in_flight).unwrap_or(usize::MAX)
 }
 

@@ -13,6 +13,7 @@ mod postgres;
 mod reload;
 mod schema;
 mod senders;
+mod served;
 mod service;
 mod supervisor;
 mod threads;

@@ -1,20 +1,18 @@
 //! Configuration and credentials that change while the node runs.
 //!
-//! The sources are read again each `server.reload_interval`, and when somebody asks. What they say is compared by
+//! The sources are read again each `server.reload_interval`, and on request. What they say is compared by
 //! content, since files are swapped behind symbolic links without a signal. All of it or nothing: what is broken
-//! changes nothing, and is told once. New credentials are offered to their lanes, which try them first.
-
-use std::sync::Arc;
+//! changes nothing, and is told once. New credentials are offered to their lanes, which try them first. Apps and platforms
+//! that are new are served from then on; those that are gone stay until a restart.
 
 use anyhow::{Context as _, anyhow};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::spawn_blocking;
 use tokio_util::sync::CancellationToken;
 
-use super::senders;
+use super::served::{Offer, Served};
 use crate::config::{Config, Content, Sources};
-use crate::dispatch::{LaneSetup, Senders};
-use crate::domain::LaneKey;
+use crate::store;
 
 /// What a node reads again and again, and who asks it to do so at once.
 #[derive(Debug)]
@@ -47,39 +45,31 @@ impl ReloadNow {
     }
 }
 
-/// A lane whose credentials can change.
-#[derive(Clone, Debug)]
-pub(super) struct ReloadedLane {
-    app: String,
-    key: LaneKey,
-    senders: Arc<Senders>,
-}
-
 pub(super) struct Reloader {
     reload: Reload,
-    lanes: Vec<ReloadedLane>,
-    /// What the node was started with.
-    started: Config,
-    /// What was read last and was right.
+    served: Served,
+    /// What was read last and was taken over; at first what the node was started with.
     seen: Config,
-    /// What was read last, if it was wrong.
-    broken: Option<Content>,
+    /// What was read last, if it was not taken over.
+    refused: Option<Refused>,
     /// What waits for a restart.
     waiting: Vec<String>,
 }
 
-impl ReloadedLane {
-    pub(super) fn of(setup: &LaneSetup) -> Self {
-        Self { app: setup.app.name.clone(), key: setup.key, senders: Arc::clone(&setup.senders) }
-    }
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Refused {
+    content: Content,
+    /// The database was in the way: the same content may be taken over at the next look.
+    is_passing: bool,
 }
 
 impl Reloader {
-    pub(super) fn new(reload: Reload, config: Config, lanes: Vec<ReloadedLane>) -> Self {
-        Self { reload, lanes, started: config.clone(), seen: config, broken: None, waiting: Vec::new() }
+    pub(super) fn new(reload: Reload, served: Served) -> Self {
+        let seen = served.config().clone();
+        Self { reload, served, seen, refused: None, waiting: Vec::new() }
     }
 
-    /// Runs until told to stop.
+    /// Runs until told to stop. A turn that is under way then has changed nothing yet.
     pub(super) async fn run(mut self, stop: CancellationToken) {
         loop {
             let asked = tokio::select! {
@@ -87,87 +77,87 @@ impl Reloader {
                 Some(asked) = self.reload.asked.recv() => Some(asked),
                 () = tokio::time::sleep(self.seen.server.reload_interval) => None,
             };
-            let taken = self.turn(asked.is_some()).await;
+            let taken = tokio::select! {
+                () = stop.cancelled() => return,
+                taken = self.turn(asked.is_some()) => taken,
+            };
             if let Some(answer) = asked {
-                // Whoever asked may have gone.
+                // The asking side may have gone.
                 let _ = answer.send(taken);
             }
         }
     }
 
-    /// `asked`: somebody waits for a word, even if it is an old one.
+    /// `asked`: the result is waited for, so it is told even if it was told before.
     async fn turn(&mut self, asked: bool) -> anyhow::Result<()> {
         let sources = self.reload.sources.clone();
         let (content, config) = spawn_blocking(move || sources.read()).await.map_err(|_| {
             // The error would quote the panic, which may hold a secret.
             anyhow::anyhow!("reading the configuration panicked")
         })?;
-        if !asked && self.broken == Some(content) {
+        let is_known = self.refused == Some(Refused { content, is_passing: false });
+        if !asked && is_known {
             return Ok(());
         }
         let taken = match config {
             Ok(config) => self.take_over(config, asked).await,
             Err(error) => Err(error.into()),
         };
-        self.broken = taken.is_err().then_some(content);
+        let before = self.refused.take();
         if let Err(error) = &taken {
-            tracing::error!("the configuration was not taken over, nothing has changed: {error:#}");
+            let refused = Refused { content, is_passing: error.is::<store::Error>() };
+            if asked || before != Some(refused) {
+                tracing::error!("the configuration was not taken over, nothing has changed: {error:#}");
+            }
+            self.refused = Some(refused);
         }
         taken
     }
 
+    /// All of it or nothing: from the first change on nothing can fail, and nothing is waited for.
     async fn take_over(&mut self, config: Config, asked: bool) -> anyhow::Result<()> {
         if config == self.seen {
-            if asked || self.broken.is_some() {
+            if asked || self.refused.is_some() {
                 tracing::info!("the configuration is what is in use");
             }
             return Ok(());
         }
-        let mut offers = Vec::new();
-        for lane in &self.lanes {
-            if let Some(sender) = self.changed_sender(lane, &config).await? {
-                offers.push((&lane.senders, sender));
-            }
-        }
+        let offers = self.served.changed_senders(&self.seen, &config).await?;
+        let additions = self.served.find_additions(&config).await?;
         tracing::info!(lanes = offers.len(), "the configuration has changed");
-        for (senders, sender) in offers {
-            senders.offer(sender);
+        offers.into_iter().for_each(Offer::make);
+        if let Some(additions) = additions {
+            additions.announce(&self.served);
+            self.served.add(additions);
         }
-        let waiting = self.started.changes_for_restart(&config);
+        let waiting = self.served.config().changes_for_restart(&config);
         if !waiting.is_empty() && waiting != self.waiting {
             let keys = waiting.join(", ");
-            tracing::warn!(keys, "what has changed here takes effect with a restart: {keys}");
+            tracing::warn!(
+                keys,
+                hint = "restart this node; until then it goes on as before, and serves what was removed",
+                "configuration has changes that take a restart: {keys}"
+            );
         }
         self.waiting = waiting;
         self.seen = config;
         Ok(())
     }
-
-    /// A new sender for a lane whose settings have changed. One of a lane that lost them stays.
-    async fn changed_sender(
-        &self,
-        lane: &ReloadedLane,
-        config: &Config,
-    ) -> anyhow::Result<Option<crate::provider::Sender>> {
-        let (old, new) = (self.seen.apps.get(&lane.app), config.apps.get(&lane.app));
-        let Some(new) = new else { return Ok(None) };
-        let same = match lane.key {
-            LaneKey::Apns(_) => old.is_some_and(|old| old.apns == new.apns),
-            LaneKey::Fcm => old.is_some_and(|old| old.fcm == new.fcm),
-        };
-        if same {
-            return Ok(None);
-        }
-        let max_in_flight = self.started.delivery.max_in_flight;
-        let proxy = senders::proxy(&self.started.network);
-        let sender = senders::sender(&lane.app, new, lane.key, max_in_flight, proxy).await;
-        sender.context("a credential can't be used")
-    }
 }
 
 #[cfg(test)]
 mod tests {
+    use sqlx::postgres::PgConnectOptions;
+
     use super::*;
+    use crate::runtime::Role;
+    use crate::store::{Purpose, SessionPool};
+
+    /// On a database that is never asked.
+    fn nothing_served(config: Config) -> Served {
+        let pool = SessionPool::new(PgConnectOptions::new(), Purpose::Queue, 1);
+        Served::new(config, Role::Api, None, pool)
+    }
 
     #[tokio::test]
     async fn what_is_broken_is_told_once_and_again_to_whoever_asks() {
@@ -179,7 +169,7 @@ mod tests {
         let sources = Sources::new(Some(&file), std::iter::empty());
         let config = sources.load().expect("it is right");
         let (reload, _now) = Reload::new(sources);
-        let mut reloader = Reloader::new(reload, config.clone(), Vec::new());
+        let mut reloader = Reloader::new(reload, nothing_served(config.clone()));
         assert!(reloader.turn(false).await.is_ok());
 
         for broken in ["[limits]\ntargets = 0\n", "[limits]\ntargets = 0\n\n", "[limit"] {

@@ -8,7 +8,6 @@ use anyhow::Context;
 use crate::config::{
     ApnsSettings, AppSettings, Config, FcmSettings, GoogleCredential, NetworkSettings, Secret,
 };
-use crate::dispatch::{LaneSetup, Quota, Senders};
 use crate::domain::{App, AppLane, Apps, Environment, LaneKey, Platform};
 use crate::provider::proxy::Proxy;
 use crate::provider::{Sender, SetupError, apns, fcm};
@@ -81,34 +80,12 @@ fn fcm_connections(max_in_flight: u32) -> usize {
     in_flight.div_ceil(FCM_STREAMS).clamp(FCM_CONNECTIONS.0, FCM_CONNECTIONS.1)
 }
 
-/// Every lane that the configuration has credentials for.
-///
-/// # Errors
-/// A credential that can't be used.
-pub(super) async fn lanes(config: &Config, apps: &Apps) -> anyhow::Result<Vec<LaneSetup>> {
-    let mut lanes = Vec::new();
-    let proxy = proxy(&config.network);
-    let mut quotas: BTreeMap<String, Arc<Quota>> = BTreeMap::new();
-    for app in apps.values() {
-        let Some(settings) = config.apps.get(&app.name) else { continue };
-        for key in LaneKey::ALL {
-            let Some(sender) =
-                sender(&app.name, settings, key, config.delivery.max_in_flight, proxy.clone()).await?
-            else {
-                continue;
-            };
-            let quota = match (&sender, &settings.fcm) {
-                (Sender::Fcm(client), Some(fcm)) => {
-                    let quota = || Arc::new(Quota::new(fcm.messages_per_minute));
-                    Some(Arc::clone(quotas.entry(client.project_id().to_owned()).or_insert_with(quota)))
-                }
-                _ => None,
-            };
-            let senders = Arc::new(Senders::new(format!("{}/{key}", app.name), sender));
-            lanes.push(LaneSetup { app: Arc::clone(app), key, senders, quota });
-        }
-    }
-    Ok(lanes)
+/// Every lane that the configuration has credentials for, as the app's name and the lane within it.
+pub(super) fn lanes(config: &Config) -> impl Iterator<Item = (&String, LaneKey)> {
+    config.apps.iter().flat_map(|(name, settings)| {
+        let keys = LaneKey::ALL.into_iter().filter(|key| is_configured(settings, key.platform()));
+        keys.map(move |key| (name, key))
+    })
 }
 
 /// A sender for one lane of an app; none: the app has no credentials for it.

@@ -1,5 +1,6 @@
 //! A node, put together and taken apart.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
@@ -10,17 +11,17 @@ use tokio::runtime::Handle;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use super::core::{Core, in_flight};
+use super::core::Core;
 use super::database::Database;
 use super::listeners::Listeners;
 use super::postgres::Unusable;
-use super::reload::{Reload, ReloadedLane, Reloader};
+use super::reload::{Reload, Reloader};
+use super::served::{Additions, Served};
 use super::supervisor::{Failure, Supervisor};
 use super::threads::Threads;
-use super::{Role, Shutdown, hostname, senders};
+use super::{Role, Shutdown, hostname};
 use crate::api::health::Health;
 use crate::config::Config;
-use crate::queue::intake::{Intake, Intakes};
 use crate::queue::membership::Membership;
 use crate::queue::wake::Waker;
 use crate::store::SessionPool;
@@ -42,7 +43,7 @@ pub struct Service {
     failure: Arc<Failure>,
     stages: Stages,
     farewell: SessionPool,
-    lanes: Vec<ReloadedLane>,
+    served: Served,
 }
 
 /// What ends when, in this order.
@@ -104,7 +105,7 @@ impl Service {
             () = stop.cancelled() => Err(Unusable::Stopped.into()),
         };
         match assembled {
-            Ok(Parts { membership, farewell, lanes }) => Ok(Some(Self {
+            Ok(Parts { membership, farewell, served }) => Ok(Some(Self {
                 config,
                 database,
                 membership,
@@ -113,7 +114,7 @@ impl Service {
                 failure,
                 stages,
                 farewell,
-                lanes,
+                served,
             })),
             Err(error) => {
                 health.start_draining();
@@ -139,7 +140,7 @@ impl Service {
     /// From now on, what these sources say is taken over while the node runs.
     pub fn reload(&self, reload: Reload) {
         let stage = &self.stages.lanes;
-        let reloader = Reloader::new(reload, self.config.clone(), self.lanes.clone());
+        let reloader = Reloader::new(reload, self.served.clone());
         stage.spawn("reload", reloader.run(stage.stop.clone()));
     }
 
@@ -155,19 +156,12 @@ impl Service {
         let pool = database.queue_pool();
         let mut conn = pool.acquire().await.context("Postgres can't be reached")?;
         let installation = store::apps::installation_key(&mut conn).await?;
-        let apps = Arc::new(senders::apps(&mut conn, config).await?);
-        let setups = match role.sends() {
-            true => senders::lanes(config, &apps).await?,
-            false => Vec::new(),
-        };
-        let lanes = setups.iter().map(ReloadedLane::of).collect();
         drop(conn);
+        let no_app = Config { apps: BTreeMap::new(), ..config.clone() };
+        let additions = Additions::find(&no_app, config, role, &pool).await?;
         let membership = enter(&pool, database, config).await?;
 
-        let room = 2 * in_flight(config);
-        let intakes: Intakes =
-            setups.iter().map(|lane| (lane.id(), Arc::new(Intake::new(lane.id(), room)))).collect();
-        let intakes = Arc::new(intakes);
+        let intakes = Arc::default();
         let waker = Waker::new(Arc::clone(&intakes), Arc::clone(&membership));
         let core = Core {
             pool,
@@ -179,18 +173,23 @@ impl Service {
             brakes: Arc::default(),
         };
 
-        if role.sends() {
-            core.expand(&apps, &stages.lanes);
-        }
         let recorder = core.record(database, &stages.record);
+        let dispatcher = role.sends().then(|| core.dispatcher(config, &recorder, &stages.lanes));
+        let mut served = Served::new(no_app, role, dispatcher, core.pool.clone());
+        if let Some(additions) = additions {
+            served.add(additions);
+        }
+        if role.sends() {
+            core.expand(served.apps(), &stages.lanes);
+        }
         core.upkeep(config, role, database, &stages.pulse);
-        core.send(config, setups, &recorder, &stages.lanes);
         core.watch(database, health, &stages.pulse);
         if role.answers() {
             let hand_over = role.sends().then_some(recorder);
+            let apps = Arc::clone(served.apps());
             core.answer(config, database, apps, hand_over, Arc::clone(health), listeners, stages);
         }
-        Ok(Parts { membership: core.membership, farewell: core.pool, lanes })
+        Ok(Parts { membership: core.membership, farewell: core.pool, served })
     }
 
     /// Works until told to stop, or until a part of it dies.
@@ -268,7 +267,7 @@ impl Service {
 struct Parts {
     membership: Arc<Membership>,
     farewell: SessionPool,
-    lanes: Vec<ReloadedLane>,
+    served: Served,
 }
 
 impl Stages {

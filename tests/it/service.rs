@@ -11,7 +11,7 @@ use http_body_util::BodyExt;
 use pushpost::api::health::Health;
 use pushpost::api::parse_pool::ParsePool;
 use pushpost::api::{Limits, Shared, State, Surface, router};
-use pushpost::domain::{App, Scopes, Ttl};
+use pushpost::domain::{App, Scopes, ServedApps, Ttl};
 use pushpost::queue::accept::Acceptor;
 use pushpost::queue::backlog::Backlog;
 use pushpost::queue::membership::Membership;
@@ -68,7 +68,7 @@ impl Service {
         let health = Arc::new(Health::default());
         let apps: HashMap<_, _> = [&shop, &other].map(|app| (app.id, Arc::new(app.clone()))).into();
         let state = State::from(Shared {
-            apps: Arc::new(apps),
+            apps: Arc::new(ServedApps::new(apps)),
             pool: database.pool.clone(),
             finder: Finder::alone(database.pool.clone()),
             installation,

@@ -265,7 +265,7 @@ fn reserve(committer: &Committer, lane: LaneId, priority: Priority, devices: usi
     if !able {
         return None;
     }
-    committer.intakes.get(&lane)?.reserve(priority, devices)
+    committer.intakes.get(lane)?.reserve(priority, devices)
 }
 
 fn hand_over(

@@ -110,7 +110,7 @@ async fn an_idle_node_with_three_apps_asks_less_than_three_things_a_second() {
     for name in ["one", "two", "three"] {
         lanes.extend(app(&queue, name).await.lanes.values().map(|lane| lane.id));
     }
-    let intakes: Intakes = lanes.iter().map(|lane| (*lane, Arc::new(Intake::new(*lane, 100)))).collect();
+    let intakes: Intakes = lanes.iter().map(|lane| Arc::new(Intake::new(*lane, 100))).collect();
     let (mut tasks, stop) = (JoinSet::new(), CancellationToken::new());
     let statements = Statements::default();
     // While there is one subscriber alone, tracing asks the thread that comes first to an event whether anybody listens to

@@ -52,7 +52,7 @@ impl Node {
         }
         membership.beat(&mut conn).await.unwrap();
         assert_eq!(membership.has_peers(), peers > 0);
-        let intakes = Arc::new(Intakes::new());
+        let intakes = Arc::new(Intakes::default());
         let waker = Waker::new(Arc::clone(&intakes), Arc::clone(&membership));
         let (acceptor, committer) =
             Acceptor::new(pool.clone(), Arc::clone(&membership), intakes, None, waker.clone());

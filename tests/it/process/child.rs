@@ -66,8 +66,13 @@ impl TestProcess {
 
     /// A new key's secret.
     pub(crate) async fn key(&self, scopes: &str) -> String {
+        self.key_of("shop", scopes).await
+    }
+
+    /// The secret of an app's new key.
+    pub(crate) async fn key_of(&self, app: &str, scopes: &str) -> String {
         let mut conn = self.database.pool.acquire().await.unwrap();
-        keys::create(&mut conn, "shop", Scopes::parse(scopes).unwrap(), None).await.unwrap().1
+        keys::create(&mut conn, app, Scopes::parse(scopes).unwrap(), None).await.unwrap().1
     }
 
     /// Starts the process with its log in a file, and waits until it is ready.

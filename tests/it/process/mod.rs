@@ -6,4 +6,5 @@ mod descriptors;
 mod google;
 mod log;
 mod proxies;
+mod reloads;
 mod secrets;

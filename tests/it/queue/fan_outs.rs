@@ -2,7 +2,9 @@
 
 use std::sync::{Arc, Mutex};
 
-use pushpost::domain::{Class, DeviceId, FanOut, Kind, LaneId, LaneKey, NotificationId, Platform, Priority};
+use pushpost::domain::{
+    Class, DeviceId, FanOut, Kind, LaneId, LaneKey, NotificationId, Platform, Priority, ServedApps,
+};
 use pushpost::fanout::FanOuts;
 use pushpost::queue::accept::NewNotification;
 use pushpost::store::fan_outs::{self, Waiting};
@@ -79,7 +81,7 @@ impl World {
         let found = Arc::clone(found);
         FanOuts {
             pool: self.pool.clone(),
-            apps: Arc::new([(self.app.id, Arc::clone(&self.app))].into()),
+            apps: Arc::new(ServedApps::new([(self.app.id, Arc::clone(&self.app))].into())),
             some: Arc::new(Notify::new()),
             found: Box::new(move |lane, priority| found.lock().unwrap().push((lane, priority))),
         }

@@ -51,10 +51,7 @@ impl Node {
     pub(super) async fn over(world: &World, pool: SessionPool) -> Self {
         let membership = Membership::enter(&world.pool, "test".to_owned(), TIMEOUT).await.unwrap();
         let membership = Arc::new(membership);
-        let intake = |key| {
-            let lane = world.app.lane(key).id;
-            (lane, Arc::new(Intake::new(lane, ROOM)))
-        };
+        let intake = |key| Arc::new(Intake::new(world.app.lane(key).id, ROOM));
         let intakes: Arc<Intakes> = Arc::new(LaneKey::ALL.into_iter().map(intake).collect());
         let holdings = Arc::new(Holdings::default());
         let waker = Waker::new(Arc::clone(&intakes), Arc::clone(&membership));
@@ -84,7 +81,7 @@ impl Node {
 
     /// Its lanes take jobs without a claim.
     pub(super) fn open_intakes(&self) {
-        self.intakes.values().for_each(|intake| intake.set_open(true));
+        self.intakes.all().iter().for_each(|intake| intake.set_open(true));
     }
 
     /// Claims all that is due in a lane; it is in nobody's hands yet.
@@ -113,7 +110,7 @@ impl Node {
 
     /// Takes what was handed over in a lane in hand.
     pub(super) fn take_handed(&self, lane: LaneId) -> Vec<Ticket> {
-        let intake = &self.intakes[&lane];
+        let intake = self.intakes.get(lane).unwrap();
         let handed = intake.take_handed();
         let tickets: Vec<Ticket> = handed.into_iter().flat_map(|held| self.recorder.open(held).1).collect();
         intake.free(tickets.len());
@@ -131,7 +128,7 @@ impl Node {
     /// Nothing of any intake's room is taken. The intakes are open and forget what they know to be waiting.
     pub(super) fn has_all_room(&self) -> bool {
         self.open_intakes();
-        self.intakes.values().all(|intake| {
+        self.intakes.all().iter().all(|intake| {
             Priority::DESCENDING.iter().for_each(|priority| {
                 drop(intake.take_hint(Class::Direct, *priority, false));
             });

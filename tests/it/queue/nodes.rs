@@ -279,7 +279,7 @@ async fn a_job_whose_hand_over_was_lost_waits_again() {
     proxy.cut_once(&world.database, "select exists (select from jobs where notification_id <> $1)", nobody);
     let id = node.accept(world.wanted(1..=7)).await;
     assert!(proxy.has_cut());
-    let intake = Arc::clone(&node.intakes[&world.lane]);
+    let intake = node.intakes.get(world.lane).unwrap();
     assert!(intake.take_handed().is_empty());
     assert!(intake.reserve(Priority::Normal, ROOM).is_some(), "the room is back");
     let beating = Beating::start(node, world.pool.clone()).await;
@@ -310,7 +310,7 @@ async fn a_job_whose_commit_ends_after_its_lane_goes_back_to_the_queue() {
             world.number("select count(*) from pg_locks where not granted").await > 0
         })
         .await;
-        assert!(node.intakes[&world.lane].end().is_empty());
+        assert!(node.intakes.get(world.lane).unwrap().end().is_empty());
         lock.commit().await.unwrap();
     };
     let (id, ()) = tokio::join!(node.accept(world.wanted(1..=3)), stop);

@@ -1,5 +1,6 @@
 //! The whole path: HTTP in, the simulator's TLS and HTTP/2 out, a real Postgres between; one file for each idea.
 
+mod added_apps;
 mod admin;
 mod brake;
 mod broadcast;

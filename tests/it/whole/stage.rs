@@ -67,9 +67,9 @@ impl Stage {
         let folder = tempfile::tempdir().unwrap();
         simulator.write_files(folder.path()).unwrap();
         shop::shop(&database.pool).await;
-        let backend = key(&database, "send,read,devices").await;
-        let phone = key(&database, "register").await;
-        let admin = key(&database, "admin").await;
+        let backend = key(&database, "shop", "send,read,devices").await;
+        let phone = key(&database, "shop", "register").await;
+        let admin = key(&database, "shop", "admin").await;
         let overrides = SHORT.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
         let http = reqwest::Client::builder().no_proxy().build().unwrap();
         Self { nodes: Vec::new(), http, backend, phone, admin, overrides, simulator, folder, database }
@@ -151,6 +151,11 @@ impl Stage {
             node.reload.ask().await.map_err(|error| format!("{error:#}"))?;
         }
         Ok(())
+    }
+
+    /// One node reads its configuration again; nodes are counted in the order of their starts.
+    pub(crate) async fn reload_node(&self, node: usize) {
+        self.nodes[node].reload.ask().await.unwrap();
     }
 
     /// Tells all nodes to stop, and does not wait for it.
@@ -358,8 +363,26 @@ impl Stage {
         self.ask_with(secret, method, path, body.map(|body| body.to_string())).await
     }
 
+    /// Asks one node with any key.
+    pub(crate) async fn ask_node(
+        &self,
+        node: usize,
+        secret: &str,
+        method: Method,
+        path: &str,
+        body: Option<Value>,
+    ) -> Answer {
+        let address = self.nodes[node].address.expect("it has an API");
+        self.ask_url(format!("http://{address}{path}"), secret, method, body.map(|body| body.to_string()))
+            .await
+    }
+
     async fn ask_with(&self, secret: &str, method: Method, path: &str, body: Option<String>) -> Answer {
-        let mut request = self.http.request(method, self.url(path)).bearer_auth(secret);
+        self.ask_url(self.url(path), secret, method, body).await
+    }
+
+    async fn ask_url(&self, url: String, secret: &str, method: Method, body: Option<String>) -> Answer {
+        let mut request = self.http.request(method, url).bearer_auth(secret);
         if let Some(body) = body {
             request = request.header("content-type", "application/json").body(body);
         }
@@ -425,9 +448,10 @@ impl Stage {
     }
 }
 
-async fn key(database: &TestDatabase, scopes: &str) -> String {
+/// A new key's secret.
+pub(crate) async fn key(database: &TestDatabase, app: &str, scopes: &str) -> String {
     let mut conn = database.pool.acquire().await.unwrap();
-    let (_, secret) = keys::create(&mut conn, "shop", Scopes::parse(scopes).unwrap(), None).await.unwrap();
+    let (_, secret) = keys::create(&mut conn, app, Scopes::parse(scopes).unwrap(), None).await.unwrap();
     secret
 }
 
