@@ -118,8 +118,6 @@ pub struct Limits {
     pub drain: Duration,
     /// How long a connection without a request is kept after its last answer.
     pub keep_alive: Duration,
-    /// Most connections at a time.
-    pub connections: usize,
 }
 
 /// The routes of a surface.

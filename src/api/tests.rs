@@ -57,7 +57,6 @@ pub(super) fn shared() -> Shared {
             targets: 10,
             drain: Duration::from_secs(1),
             keep_alive: Duration::from_secs(75),
-            connections: 100,
         },
         parse_pool: ParsePool::default(),
         default_ttl: Ttl::MAX,

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 
 use super::Role;
 use super::descriptors::Connections;
@@ -22,7 +23,31 @@ pub(super) struct Listeners {
     pub(super) api: Option<SocketAddr>,
     /// Of requests and connections, where the API answers.
     pub(super) limits: api::Limits,
+    /// How many connections each may have.
+    pub(super) connections: ConnectionLimits,
     fronts: Vec<Front>,
+}
+
+/// Tells each listener how many connections it may have. Cheap to clone.
+#[derive(Clone, Debug)]
+pub(super) struct ConnectionLimits {
+    role: Role,
+    listeners: Vec<(Surface, watch::Sender<usize>)>,
+}
+
+impl ConnectionLimits {
+    /// Those of no listener yet.
+    pub(super) fn new(role: Role) -> Self {
+        Self { role, listeners: Vec::new() }
+    }
+
+    /// Shares the process's descriptors out anew: `config` has more apps, whose providers need more of them.
+    pub(super) fn share(&self, config: &Config) {
+        let connections = Connections::share(config, self.role);
+        for (surface, max) in &self.listeners {
+            max.send_replace(connections.of(*surface));
+        }
+    }
 }
 
 impl Listeners {
@@ -51,8 +76,8 @@ impl Listeners {
         }
         let (first, last) = (bound[0].1, bound[bound.len() - 1].1);
         let api = role.answers().then_some(first);
-        let connections = Connections::share(config, role);
-        let mut fronts = Vec::new();
+        let (shares, mut connections) = (Connections::share(config, role), ConnectionLimits::new(role));
+        let (limits, mut fronts) = (limits(config), Vec::new());
         for (listener, address, surface) in bound {
             match surface {
                 Surface::All | Surface::Public => tracing::info!(%address, "listening on http://{address}"),
@@ -60,17 +85,17 @@ impl Listeners {
                 Surface::Health => tracing::info!(%address, "health checks on http://{address}"),
             }
             let front = Front::new(health, surface);
-            let (served, limits, stop) =
-                (front.clone(), limits(config, connections.of(surface)), stage.stop.clone());
+            let (served, stop) = (front.clone(), stage.stop.clone());
+            let (max, max_now) = watch::channel(shares.of(surface));
+            connections.listeners.push((surface, max));
             stage.spawn("API", async move {
-                if let Err(error) = api::serve(listener, served, limits, stop).await {
+                if let Err(error) = api::serve(listener, served, limits, max_now, stop).await {
                     tracing::error!(%error, "the API can't be served");
                 }
             });
             fronts.push(front);
         }
-        let limits = limits(config, connections.of(Surface::All));
-        Ok(Self { health: last, api, limits, fronts })
+        Ok(Self { health: last, api, limits, connections, fronts })
     }
 
     /// From now on the API is answered.
@@ -79,12 +104,11 @@ impl Listeners {
     }
 }
 
-fn limits(config: &Config, connections: usize) -> api::Limits {
+fn limits(config: &Config) -> api::Limits {
     api::Limits {
         body_bytes: config.limits.body_bytes,
         targets: config.limits.targets,
         drain: config.delivery.drain_timeout,
         keep_alive: config.server.keep_alive,
-        connections,
     }
 }

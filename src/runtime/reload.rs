@@ -129,6 +129,7 @@ impl Reloader {
         if let Some(additions) = additions {
             additions.announce(&self.served);
             self.served.add(additions);
+            self.served.share_connections();
         }
         let waiting = self.served.config().changes_for_restart(&config);
         if !waiting.is_empty() && waiting != self.waiting {
@@ -151,12 +152,13 @@ mod tests {
 
     use super::*;
     use crate::runtime::Role;
+    use crate::runtime::listeners::ConnectionLimits;
     use crate::store::{Purpose, SessionPool};
 
     /// On a database that is never asked.
     fn nothing_served(config: Config) -> Served {
         let pool = SessionPool::new(PgConnectOptions::new(), Purpose::Queue, 1);
-        Served::new(config, Role::Api, None, pool)
+        Served::new(config, Role::Api, None, ConnectionLimits::new(Role::Api), pool)
     }
 
     #[tokio::test]

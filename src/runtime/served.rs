@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 
+use super::listeners::ConnectionLimits;
 use super::{Role, senders};
 use crate::config::{Config, FcmSettings};
 use crate::dispatch::{Dispatcher, LaneSetup, Quota, Senders};
@@ -28,6 +29,7 @@ pub(super) struct Served {
     quotas: BTreeMap<String, Arc<Quota>>,
     /// None where the node only answers.
     dispatcher: Option<Dispatcher>,
+    connections: ConnectionLimits,
     pool: SessionPool,
 }
 
@@ -107,7 +109,13 @@ fn added_lanes<'a>(
 
 impl Served {
     /// No app yet: `config` is the start's without its apps. `dispatcher` starts lanes; none if the node only answers.
-    pub(super) fn new(config: Config, role: Role, dispatcher: Option<Dispatcher>, pool: SessionPool) -> Self {
+    pub(super) fn new(
+        config: Config,
+        role: Role,
+        dispatcher: Option<Dispatcher>,
+        connections: ConnectionLimits,
+        pool: SessionPool,
+    ) -> Self {
         Self {
             role,
             config,
@@ -115,6 +123,7 @@ impl Served {
             lanes: Vec::new(),
             quotas: BTreeMap::new(),
             dispatcher,
+            connections,
             pool,
         }
     }
@@ -156,6 +165,11 @@ impl Served {
         }
         self.apps.replace(apps);
         self.config = config;
+    }
+
+    /// Leaves clients fewer connections, as the apps that are served now need more.
+    pub(super) fn share_connections(&self) {
+        self.connections.share(&self.config);
     }
 
     fn quota(&mut self, project: &str, settings: &FcmSettings) -> Arc<Quota> {

@@ -175,7 +175,8 @@ impl Service {
 
         let recorder = core.record(database, &stages.record);
         let dispatcher = role.sends().then(|| core.dispatcher(config, &recorder, &stages.lanes));
-        let mut served = Served::new(no_app, role, dispatcher, core.pool.clone());
+        let connections = listeners.connections.clone();
+        let mut served = Served::new(no_app, role, dispatcher, connections, core.pool.clone());
         if let Some(additions) = additions {
             served.add(additions);
         }

@@ -82,7 +82,6 @@ impl Service {
                 targets: 10_000,
                 drain: Duration::from_secs(1),
                 keep_alive: Duration::from_secs(75),
-                connections: 100,
             },
             parse_pool: ParsePool::default(),
             default_ttl: Ttl::MAX,

@@ -21,6 +21,7 @@ use hyper_util::server::conn::auto::Builder;
 use hyper_util::server::graceful::GracefulConnection;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -53,7 +54,8 @@ const HEADERS: usize = 100;
 /// Requests at a time on one HTTP/2 connection.
 const STREAMS: u32 = 200;
 
-/// Answers until `shutdown`, then lets requests under way end for at most `limits.drain`.
+/// Answers until `shutdown`, then lets requests under way end for at most `limits.drain`. `connections_max` may change
+/// meanwhile.
 ///
 /// # Errors
 /// None so far: a connection that can't be accepted is tried again.
@@ -61,9 +63,10 @@ pub async fn serve(
     listener: TcpListener,
     front: Front,
     limits: Limits,
+    connections_max: watch::Receiver<usize>,
     shutdown: CancellationToken,
 ) -> io::Result<()> {
-    let places = Places::new(limits.connections);
+    let places = Places::new(*connections_max.borrow());
     let server = Server {
         deadlines: Deadlines { head: HEAD, idle: limits.keep_alive, stuck: STUCK },
         service: front.service(),
@@ -74,6 +77,7 @@ pub async fn serve(
     let connections = TaskTracker::new();
     tokio::select! {
         () = accept(&listener, &places, &connections, &server) => {}
+        () = follow(connections_max, &places) => {}
         () = shutdown.cancelled() => {}
     }
     drop(listener);
@@ -84,6 +88,14 @@ pub async fn serve(
         connections.wait().await;
     }
     Ok(())
+}
+
+/// Keeps the number of places as it is to be; never returns.
+async fn follow(mut connections_max: watch::Receiver<usize>, places: &Places) {
+    while connections_max.changed().await.is_ok() {
+        places.set_max(*connections_max.borrow_and_update());
+    }
+    std::future::pending().await
 }
 
 /// Takes connections in, each in a place of its own; never returns.

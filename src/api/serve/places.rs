@@ -5,6 +5,7 @@
 //! has been idle the longest; a connection with a request under way never goes.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -22,7 +23,7 @@ const RECHECK: Duration = Duration::from_millis(250);
 /// The places of one listener.
 #[derive(Debug)]
 pub(super) struct Places {
-    max: usize,
+    max: AtomicUsize,
     open: Mutex<Open>,
     freed: Notify,
 }
@@ -54,18 +55,25 @@ pub(super) struct Place {
 impl Places {
     /// At least one.
     pub(super) fn new(max: usize) -> Arc<Self> {
-        Arc::new(Self { max: max.max(1), open: Mutex::default(), freed: Notify::new() })
+        Arc::new(Self { max: AtomicUsize::new(max.max(1)), open: Mutex::default(), freed: Notify::new() })
+    }
+
+    /// So many from now on, at least one. Connections beyond it go at once, but for those with a request under way.
+    pub(super) fn set_max(&self, max: usize) {
+        self.max.store(max.max(1), Ordering::Relaxed);
+        let open = self.open();
+        open.evict(open.connections.len().saturating_sub(self.max()));
     }
 
     /// How many there are.
     pub(super) fn max(&self) -> usize {
-        self.max
+        self.max.load(Ordering::Relaxed)
     }
 
     /// A place, if one is free.
     pub(super) fn take(self: &Arc<Self>) -> Option<Place> {
         let mut open = self.open();
-        if open.connections.len() >= self.max {
+        if open.connections.len() >= self.max() {
             return None;
         }
         let (activity, evicted) = (Activity::new(), CancellationToken::new());
@@ -82,9 +90,15 @@ impl Places {
             if let Some(place) = self.take() {
                 return place;
             }
-            self.open().evict(self.max.div_ceil(EVICTED_PART));
+            self.make_way();
             let _later = timeout(RECHECK, freed).await;
         }
+    }
+
+    /// Tells some to go where all places are taken: what is beyond the number of places, and a part of that number.
+    fn make_way(&self) {
+        let (max, open) = (self.max(), self.open());
+        open.evict(open.connections.len().saturating_sub(max) + max.div_ceil(EVICTED_PART));
     }
 
     fn open(&self) -> MutexGuard<'_, Open> {
@@ -169,5 +183,25 @@ mod tests {
         assert!(places.make_room().now_or_never().is_none());
         assert_eq!(evicted(&taken).iter().filter(|evicted| **evicted).count(), 10);
         assert!(evicted(&taken)[..10].iter().all(|evicted| *evicted), "the oldest");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn where_there_are_fewer_places_than_before_the_oldest_idle_connections_go_at_once() {
+        let places = Places::new(6);
+        let mut taken = Vec::new();
+        for _ in 0..6 {
+            let place = places.take().expect("free");
+            drop(place.activity.begin(Version::HTTP_11));
+            taken.push(place);
+            minute().await;
+        }
+        let under_way = taken[0].activity.begin(Version::HTTP_11);
+        places.set_max(2);
+        assert_eq!(evicted(&taken), [false, true, true, true, true, false]);
+        taken.retain(|place| !place.evicted.is_cancelled());
+        assert!(places.take().is_none(), "both places are taken");
+        places.set_max(3);
+        assert!(places.take().is_some(), "there is one place more");
+        drop(under_way);
     }
 }

@@ -372,7 +372,7 @@ async fn shutdown_closes_idle_connections_and_cuts_stuck_ones_after_the_drain() 
     let mut servers = JoinSet::new();
     let limits = shared.limits;
     let front = Front::of(shared.into(), Surface::All);
-    servers.spawn(serve(listener, front, limits, shutdown.clone()));
+    servers.spawn(serve(listener, front, limits, watch::channel(100).1, shutdown.clone()));
 
     let mut idle = TcpStream::connect(address).await.expect("listening");
     idle.write_all(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n").await.expect("writable");

@@ -7,6 +7,7 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::child::{PATIENCE, TestProcess};
+use super::reloads::{take_over, with_market};
 
 const POLL: std::time::Duration = std::time::Duration::from_millis(50);
 
@@ -123,5 +124,41 @@ async fn idle_connections_make_room_and_those_under_way_do_not() {
     let mut answer = [0; 15];
     timeout(PATIENCE, next.read_exact(&mut answer)).await.expect("it has a turn").unwrap();
     assert_eq!(&answer, b"HTTP/1.1 200 OK");
+    assert!(process.stop().await.success());
+}
+
+/// An app that a reload adds has connections to its providers: clients get so many fewer.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_added_app_takes_its_descriptors_from_the_clients() {
+    const CLIENTS: usize = 60;
+    let mut process = TestProcess::set().await;
+    process.descriptors(160, 160);
+    process.variable("PUSHPOST__SERVER__RELOAD_INTERVAL", "1h");
+    process.serve().await;
+    let mut clients = Vec::new();
+    for _ in 0..CLIENTS {
+        let mut stream = TcpStream::connect(process.address()).await.unwrap();
+        assert!(healthz(&mut stream).await.unwrap().starts_with("HTTP/1.1 200"));
+        clients.push(stream);
+    }
+    let mut ended = vec![false; CLIENTS];
+    for (stream, ended) in clients.iter_mut().zip(&mut ended) {
+        *ended = is_ended(stream).await;
+    }
+    assert!(!ended.contains(&true), "there is room for them all: {ended:?}");
+
+    take_over(&process, &with_market(&process.read("pushpost.toml"))).await;
+    // Two lanes of APNs and one of FCM have up to 37 connections, and 75 were the clients' before.
+    let until = Instant::now() + PATIENCE;
+    while ended.iter().filter(|ended| **ended).count() < CLIENTS - 38 {
+        assert!(Instant::now() < until, "they keep their connections: {ended:?}");
+        for (stream, ended) in clients.iter_mut().zip(&mut ended) {
+            *ended = *ended || is_ended(stream).await;
+        }
+    }
+    let last = ended.iter().rposition(|ended| *ended).unwrap();
+    assert!(ended[..=last].iter().all(|ended| *ended), "those that were idle the longest: {ended:?}");
+    let mut next = TcpStream::connect(process.address()).await.unwrap();
+    assert!(healthz(&mut next).await.unwrap().starts_with("HTTP/1.1 200"));
     assert!(process.stop().await.success());
 }
