@@ -53,7 +53,7 @@ impl Health {
     /// Should the node be given requests?
     ///
     /// # Errors
-    /// `ShuttingDown` while draining, else `Unavailable`.
+    /// `ShuttingDown` while draining, `Starting` before the schema is there, else `Unavailable`.
     pub fn ready(&self) -> Result<(), ApiError> {
         self.ready_at(Instant::now())
     }
@@ -62,15 +62,14 @@ impl Health {
         if self.draining.load(Ordering::Relaxed) {
             return Err(ApiError::ShuttingDown);
         }
+        if !self.migrated.load(Ordering::Relaxed) {
+            return Err(ApiError::Starting);
+        }
         let answered = *self.postgres.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let in_reach = answered.is_some_and(|at| now.duration_since(at) < POSTGRES_SILENT);
         let failing = *self.writes_fail_since.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let writes = failing.is_none_or(|since| now.duration_since(since) < WRITES_FAIL);
-        if in_reach && writes && self.migrated.load(Ordering::Relaxed) {
-            Ok(())
-        } else {
-            Err(ApiError::Unavailable(None))
-        }
+        if in_reach && writes { Ok(()) } else { Err(ApiError::Unavailable(None)) }
     }
 }
 
@@ -111,9 +110,9 @@ mod tests {
     #[test]
     fn ready_means_migrated_and_answered_lately_and_not_draining() {
         let health = Health::default();
-        assert!(health.ready().is_err());
+        assert!(matches!(health.ready(), Err(ApiError::Starting)));
         health.postgres_answered();
-        assert!(health.ready().is_err());
+        assert!(matches!(health.ready(), Err(ApiError::Starting)));
         health.migrations_applied();
         assert!(health.ready().is_ok());
         assert!(matches!(health.ready_at(Instant::now() + POSTGRES_SILENT), Err(ApiError::Unavailable(_))));

@@ -62,14 +62,22 @@ pub(super) fn settings(environment: impl Iterator<Item = (String, String)>) -> (
     (settings, faults)
 }
 
-/// The variables that look like ours, or like a database's, and have no effect. For the log of a start.
+/// The variables that look like ours, or like a database's, and have no effect, each with the variable that may be meant.
+/// For the log of a start.
 pub(super) fn without_effect<'a>(
     names: impl Iterator<Item = &'a str>,
     has_database: bool,
-) -> impl Iterator<Item = &'a str> {
-    names.filter(move |name| match name.strip_prefix(OWN) {
-        Some(rest) => !rest.starts_with('_') && !NOT_KEYS.contains(&rest) && !is_of_kubernetes(rest),
-        None => !has_database && DATABASE_URL_ELSEWHERE.contains(name),
+) -> impl Iterator<Item = (&'a str, Option<String>)> {
+    let keys = Keys::known();
+    names.filter_map(move |name| match name.strip_prefix(OWN) {
+        Some(rest) => {
+            let is_ours = !rest.starts_with('_') && !NOT_KEYS.contains(&rest) && !is_of_kubernetes(rest);
+            is_ours.then(|| (name, keys.ending_with(rest)))
+        }
+        None => {
+            let is_database = !has_database && DATABASE_URL_ELSEWHERE.contains(&name);
+            is_database.then(|| (name, Some(DATABASE_URL.to_owned())))
+        }
     })
 }
 
@@ -138,6 +146,17 @@ impl Keys {
                 (!app.is_empty()).then(|| variable(&key.replace(ANY_APP, app)))
             }
         })
+    }
+
+    /// The variable for the only key, besides those of apps, that ends with `rest`: `database.data_dir` for `DATA_DIR`.
+    fn ending_with(&self, rest: &str) -> Option<String> {
+        if DATABASE_URL_ELSEWHERE.contains(&rest) {
+            return Some(variable("database.url"));
+        }
+        let end = format!("_{}", flat(rest));
+        let mut found = self.0.iter().filter(|key| !key.contains(ANY_APP) && flat(key).ends_with(&end));
+        let only = found.next()?;
+        found.next().is_none().then(|| variable(only))
     }
 
     /// The variable for the key that `SERVER_LISTEN` or `DATABASE__MAX__CONNECTIONS` is meant to be, where it is none.
@@ -237,9 +256,25 @@ mod tests {
     #[test]
     fn what_has_no_effect_is_named() {
         let names = ["PUSHPOST_COLOUR", "PUSHPOST_PORTS", "PUSHPOST_LOG", "PUSHPOST__X", "DB_URL", "HOME"];
-        let found: Vec<_> = without_effect(names.into_iter(), false).collect();
+        let found: Vec<_> = without_effect(names.into_iter(), false).map(|(name, _)| name).collect();
         assert_eq!(found, ["PUSHPOST_COLOUR", "PUSHPOST_PORTS", "DB_URL"]);
-        let found: Vec<_> = without_effect(names.into_iter(), true).collect();
+        let found: Vec<_> = without_effect(names.into_iter(), true).map(|(name, _)| name).collect();
         assert_eq!(found, ["PUSHPOST_COLOUR", "PUSHPOST_PORTS"]);
+    }
+
+    #[test]
+    fn the_key_that_a_variable_without_effect_ends_like_is_suggested() {
+        for (name, meant) in [
+            ("PUSHPOST_DATA_DIR", Some("PUSHPOST__DATABASE__DATA_DIR")),
+            ("PUSHPOST_KEEP_ALIVE", Some("PUSHPOST__SERVER__KEEP_ALIVE")),
+            ("PUSHPOST_DB_URL", Some("PUSHPOST__DATABASE__URL")),
+            ("DB_URL", Some("DATABASE_URL")),
+            // Of several sections.
+            ("PUSHPOST_TIMEOUT", None),
+            ("PUSHPOST_COLOUR", None),
+        ] {
+            let found: Vec<_> = without_effect([name].into_iter(), false).collect();
+            assert_eq!(found, [(name, meant.map(str::to_owned))]);
+        }
     }
 }

@@ -33,8 +33,9 @@ impl Sources {
         self.file.as_deref()
     }
 
-    /// The variables that look like settings and have no effect with this configuration, sorted. Empty variables count as not set.
-    pub fn variables_without_effect(&self, config: &Config) -> Vec<&str> {
+    /// The variables that look like settings and have no effect with this configuration, sorted, each with the variable that
+    /// may be meant. Empty variables count as not set.
+    pub fn variables_without_effect(&self, config: &Config) -> Vec<(&str, Option<String>)> {
         let set = self.environment.iter().filter(|(_, value)| !value.is_empty());
         let names = set.map(|(name, _)| name.as_str());
         let mut names: Vec<_> = environment::without_effect(names, config.database.url.is_some()).collect();

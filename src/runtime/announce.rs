@@ -21,12 +21,12 @@ const UNNAMED_FILES: [&str; 4] =
 pub fn announce(config: &Config, sources: &Sources, role: Role) {
     tracing::info!(version = env!("CARGO_PKG_VERSION"), role = role.name(), "pushpost starts");
     configuration(sources);
-    for variable in sources.variables_without_effect(config) {
-        tracing::warn!(
-            variable,
-            hint = "settings are PUSHPOST__SECTION__KEY; a database is DATABASE_URL",
-            "environment variable has no effect"
+    for (variable, meant) in sources.variables_without_effect(config) {
+        let hint = meant.map_or_else(
+            || "settings are PUSHPOST__SECTION__KEY; a database is DATABASE_URL".to_owned(),
+            |meant| format!("did you mean {meant}?"),
         );
+        tracing::warn!(variable, hint, "environment variable has no effect");
     }
     match &config.database.url {
         Some(url) => foreign(url),

@@ -69,8 +69,9 @@ impl Listeners {
         };
         let mut bound = Vec::new();
         for (address, surface) in surfaces {
-            let listener =
-                TcpListener::bind(address).await.with_context(|| format!("can't listen on {address}"))?;
+            let listener = TcpListener::bind(address).await.with_context(|| {
+                format!("can't listen on {address} (server.listen or server.internal_listen)")
+            })?;
             let address = listener.local_addr().context("the listener has no address")?;
             bound.push((listener, address, surface));
         }
