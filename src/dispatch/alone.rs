@@ -5,7 +5,7 @@
 use tokio::time::Instant;
 
 use super::attempt;
-use super::gate::Phase;
+use super::health::Admission;
 use super::lane::Lane;
 use super::load::{Loader, Opened};
 use super::rejected;
@@ -44,18 +44,27 @@ pub(super) async fn try_one(lane: &Lane, loader: &mut Loader, held: Held) -> Res
     }
     let opened = Opened::new(held, tickets, false);
     let mut ready = loader.load(&lane.shared, &lane.setup, vec![opened]).await?;
-    let (phase, epoch) = lane.gate.phase();
-    if !ready.is_empty() && !matches!(phase, Phase::Closed(_)) {
-        // Another one than the probe before was for, if the job has one: that may have failed for its own sake.
-        let last = lane.gate.last_probe();
-        let other = ready.iter().position(|ready| Some(ready.who()) != last);
-        let first = ready.swap_remove(other.unwrap_or_default());
-        if phase == Phase::Probe {
-            lane.window.shrink();
-        }
-        let _place = lane.window.enter();
-        attempt::run(lane, first, epoch).await;
+    if ready.is_empty() {
+        return Ok(());
     }
+    let (admission, generation) = lane.gate.phase();
+    let _probe = match admission {
+        Admission::Send => None,
+        Admission::Probe => match lane.gate.begin_probe(generation) {
+            Some(probe) => Some(probe),
+            None => return Ok(()),
+        },
+        Admission::Wait(_) => return Ok(()),
+    };
+    // Not the device of the last failed probe, if the job has another: that device itself may have been the cause.
+    let last = lane.gate.last_probe();
+    let other = ready.iter().position(|ready| Some(ready.who()) != last);
+    let first = ready.swap_remove(other.unwrap_or_default());
+    if admission == Admission::Probe {
+        lane.window.shrink();
+    }
+    let _place = lane.window.enter();
+    attempt::run(lane, first, generation).await;
     Ok(())
 }
 

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::alone;
-use super::gate::Phase;
+use super::health::Admission;
 use super::lane::Lane;
 use super::load::{Loader, Opened};
 use super::renew;
@@ -79,17 +79,17 @@ impl Feeder {
     /// Takes what there is and has room.
     async fn round(&mut self, stop: &CancellationToken) -> Next {
         match self.lane.gate.phase().0 {
-            Phase::Closed(until) => {
+            Admission::Wait(until) => {
                 self.give_back_handed();
                 self.lane.ready.clear();
                 self.claimer.restart();
                 return until.map_or(Next::Change, Next::ChangeOr);
             }
-            Phase::Probe => {
+            Admission::Probe => {
                 self.give_back_handed();
                 return self.probe().await;
             }
-            Phase::Open => {}
+            Admission::Send => {}
         }
         if let Err(error) = renew::look_again(&self.lane).await {
             return self.blocked(&error);
@@ -113,7 +113,7 @@ impl Feeder {
                 Ok(false) => return Next::Change,
                 Err(error) => return self.blocked(&error),
             }
-            if self.lane.gate.phase().0 != Phase::Open {
+            if self.lane.gate.phase().0 != Admission::Send {
                 return Next::ChangeOr(Instant::now());
             }
         }

@@ -12,7 +12,7 @@ use tokio_util::task::TaskTracker;
 
 use super::attempt;
 use super::brake::Brake;
-use super::gate::{Epoch, Gate, Phase};
+use super::health::{Admission, Generation, LaneGate};
 use super::ready::{Ready, ReadyQueue};
 use super::third_party::ThirdParty;
 use super::trial::Peers;
@@ -30,7 +30,7 @@ pub(super) struct Lane {
     pub(super) name: String,
     pub(super) setup: LaneSetup,
     pub(super) shared: Shared,
-    pub(super) gate: Arc<Gate>,
+    pub(super) gate: Arc<LaneGate>,
     pub(super) brake: Arc<Brake>,
     pub(super) peers: Arc<Peers>,
     pub(super) intake: Arc<Intake>,
@@ -47,7 +47,7 @@ impl Lane {
         let read_ahead = shared.max_in_flight.saturating_mul(READ_AHEAD);
         let intake = Arc::new(Intake::new(setup.id(), read_ahead));
         let fingerprint = setup.senders.fingerprint();
-        let gate = Gate::new(setup.id(), name.clone(), fingerprint, Arc::clone(&intake));
+        let gate = LaneGate::new(setup.id(), name.clone(), fingerprint, Arc::clone(&intake));
         let window = Arc::new(Window::new(shared.max_in_flight));
         let ready = ReadyQueue::new(Arc::clone(&intake), read_ahead);
         let (brake, peers) = (shared.brakes.of(setup.id(), Some(&name)), Arc::clone(peers));
@@ -66,15 +66,15 @@ impl Lane {
     }
 
     /// The most urgent device, for a task that keeps its place in the window; none: it has to give it up.
-    fn successor(&self) -> Option<(Ready, Epoch)> {
-        let (Phase::Open, epoch) = self.gate.phase() else { return None };
+    fn successor(&self) -> Option<(Ready, Generation)> {
+        let (Admission::Send, generation) = self.gate.phase() else { return None };
         if self.window.is_over_full() || self.ready.is_empty() {
             return None;
         }
         if self.setup.quota.as_ref().is_some_and(|quota| !quota.try_take()) {
             return None;
         }
-        self.ready.try_pop().map(|ready| (ready, epoch))
+        self.ready.try_pop().map(|ready| (ready, generation))
     }
 }
 
@@ -94,16 +94,16 @@ pub(super) async fn run(lane: Arc<Lane>, tasks: TaskTracker, stop: CancellationT
 }
 
 fn send(lane: &Arc<Lane>, tasks: &TaskTracker, ready: Ready) {
-    let (Phase::Open, epoch) = lane.gate.phase() else {
+    let (Admission::Send, generation) = lane.gate.phase() else {
         // Dropped: the device stays in its job, which is given back. The feeder sends the probe.
         return;
     };
     let place = lane.window.enter();
     let lane = Arc::clone(lane);
     tasks.spawn(async move {
-        let mut next = Some((ready, epoch));
-        while let Some((ready, epoch)) = next {
-            attempt::run(&lane, ready, epoch).await;
+        let mut next = Some((ready, generation));
+        while let Some((ready, generation)) = next {
+            attempt::run(&lane, ready, generation).await;
             next = lane.successor();
         }
         drop(place);

@@ -2,10 +2,9 @@
 //!
 //! Each lane runs by itself; what goes wrong in it stays in it. A [`feeder`] takes jobs (handed over, or claimed as far
 //! as there is room), loads their tokens and puts the devices into the [`ready`] queue, where they are [looked at
-//! again](renew) if they wait for long; the [`lane`] waits for room,
-//! takes the most urgent device, and spawns one [`attempt`]; how it ended goes to the recorder. What must be tried
-//! [`alone`], the feeder tries itself. The [`gate`] stops and starts the lane, the [`window`] and a project's [`quota`]
-//! measure how much it sends, and [`senders`] lets a new credential take the place of the old one. Two tasks serve all
+//! again](renew) if they wait for long; the [`lane`] waits for room, takes the most urgent device, and spawns one
+//! [`attempt`]; how it ended goes to the recorder. What must be tried [`alone`], the feeder tries itself. The lane's
+//! [`health`] stops and starts the lane, the [`window`] and a project's [`quota`] measure how much it sends, and [`senders`] lets a new credential take the place of the old one. Two tasks serve all
 //! lanes: [`standing`] tells of them and reads what operators and other nodes decided, and [`pruner`] sets dead tokens
 //! aside, unless the lane's [`brake`] is on.
 
@@ -13,7 +12,7 @@ mod alone;
 mod attempt;
 mod brake;
 mod feeder;
-mod gate;
+mod health;
 mod lane;
 mod load;
 mod pace;
@@ -45,7 +44,7 @@ use crate::queue::wake::Waker;
 use crate::store::SessionPool;
 
 pub use brake::Brakes;
-pub use gate::Gate;
+pub use health::LaneGate;
 pub use quota::Quota;
 pub use senders::Senders;
 

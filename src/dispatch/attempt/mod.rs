@@ -8,7 +8,7 @@ use chrono::{DateTime, Utc};
 use tokio::time::Instant;
 
 use super::brake::Said;
-use super::gate::{self, Blame, Epoch};
+use super::health::{self, Attribution, Generation};
 use super::lane::Lane;
 use super::load::Plan;
 use super::ready::Ready;
@@ -28,7 +28,7 @@ const MOST_UNSURE: u16 = 5;
 
 /// Sends one device, records how it ended, and tells the lane's gate what the answer says about the lane. A device whose
 /// attempt panics is rejected, and nobody else: given back, it would panic again for ever (docs/queue.md 22).
-pub(super) async fn run(lane: &Lane, ready: Ready, epoch: Epoch) {
+pub(super) async fn run(lane: &Lane, ready: Ready, generation: Generation) {
     let Ready { ticket, token, plan, .. } = ready;
     let began = Instant::now();
     if !lane.shared.membership.may_start_at(ticket.held().lease, began) {
@@ -36,7 +36,7 @@ pub(super) async fn run(lane: &Lane, ready: Ready, epoch: Epoch) {
     }
     let made = {
         // Pinned here: what is moved for each device costs more than what it does.
-        let made = pin!(make(lane, &ticket, &token, &plan, began, epoch));
+        let made = pin!(make(lane, &ticket, &token, &plan, began, generation));
         panics::caught_in(made, &lane.name, ticket.held().job.notification).await
     };
     let (ending, finding) = made.unwrap_or_else(|| (rejected("internal", true), None));
@@ -50,7 +50,7 @@ async fn make(
     token: &DeviceToken,
     plan: &Plan,
     began: Instant,
-    epoch: Epoch,
+    generation: Generation,
 ) -> (Ending, Option<Finding>) {
     let membership = &lane.shared.membership;
     let job = &ticket.held().job;
@@ -67,7 +67,7 @@ async fn make(
     }
     // Each decision reads the clock once: for every device it costs as much as what is decided.
     let may = |at| membership.may_start_at(ticket.held().lease, at) && clock.at(at) < job.expires_at;
-    let still = || may(Instant::now()) && lane.gate.is_as_at(epoch);
+    let still = || may(Instant::now()) && lane.gate.is_as_at(generation);
     let begin = |longest| {
         let at = Instant::now();
         may(at).then(|| Attempt {
@@ -97,16 +97,16 @@ async fn make(
     }
     // What a trial meets is no fault of the lane's own: a key that serves one environment only is refused in the other.
     let of_lane = of_present && (trial.is_none() || !matches!(outcome, Outcome::Misconfigured { .. }));
-    let blame = if of_lane {
-        tell_gate(lane, epoch, (job.notification, ticket.device()), &outcome, overridden).await
+    let attribution = if of_lane {
+        tell_gate(lane, generation, (job.notification, ticket.device()), &outcome, overridden).await
     } else {
-        Blame::Device
+        Attribution::Device
     };
     if let Some(trial) = trial {
         return trial.end(outcome);
     }
     // Now or never has had its one attempt.
-    if blame == Blame::Lane && !plan.once {
+    if attribution == Attribution::Lane && !plan.once {
         return (Ending::Back, None);
     }
     if let Some(ending) = trial::elsewhere(lane, job, plan.once, now, &outcome) {
@@ -222,44 +222,44 @@ fn out_of_time_after(doubtful: bool, word: Option<Reason>, attempted: bool) -> E
 /// the request's own took part in the topic or the key.
 async fn tell_gate(
     lane: &Lane,
-    epoch: Epoch,
+    generation: Generation,
     who: (NotificationId, DeviceId),
     outcome: &Outcome,
     overridden: bool,
-) -> Blame {
+) -> Attribution {
     match outcome {
         Outcome::RetryLane { reason, cause, after } => {
             // One rule for the lane and for its project, whose other lanes wait as long.
-            let after = after.map(gate::bounded);
+            let after = after.map(health::bounded_retry_after);
             if let (LaneCause::Throttled, Some(after), Some(quota)) = (cause, after, &lane.setup.quota) {
                 quota.wait_until(Instant::now() + after, reason);
             }
-            lane.gate.wait(epoch, reason.clone(), *cause, after);
+            lane.gate.wait(generation, reason.clone(), *cause, after);
         }
         Outcome::RetryTarget { reason, floor, fault: Fault::Provider | Fault::Connection } => {
             let asked = match floor {
                 Floor::Exactly(wait) => Some(*wait),
                 _ => None,
             };
-            return lane.gate.failing(epoch, who, reason.clone(), asked);
+            return lane.gate.failing(generation, who, reason.clone(), asked);
         }
         Outcome::Misconfigured { reason, about: Misfit::Credential | Misfit::Topic } => {
-            if lane.gate.suspend(epoch, reason.clone()) {
+            if lane.gate.suspend(generation, reason.clone()) {
                 Box::pin(agree(lane, lane.gate.fingerprint(), Some(reason))).await;
             }
         }
-        Outcome::Misconfigured { about: Misfit::Override, .. } => lane.gate.inconclusive(epoch),
-        Outcome::Rejected { .. } if overridden => lane.gate.inconclusive(epoch),
-        Outcome::Unknown => lane.gate.silent(epoch),
+        Outcome::Misconfigured { about: Misfit::Override, .. } => lane.gate.inconclusive(generation),
+        Outcome::Rejected { .. } if overridden => lane.gate.inconclusive(generation),
+        Outcome::Unknown => lane.gate.silent(generation),
         Outcome::Withdrawn => {}
         _ => {
-            if lane.gate.healthy(epoch) {
+            if lane.gate.healthy(generation) {
                 Box::pin(agree(lane, lane.gate.fingerprint(), None)).await;
             }
             lane.window.grow();
         }
     }
-    Blame::Device
+    Attribution::Device
 }
 
 /// Tells the other nodes of what is known of a credential. If Postgres is away, the next probe says it again.

@@ -18,7 +18,7 @@ use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
-use super::gate::Gate;
+use super::health::LaneGate;
 use crate::domain::Reason;
 use crate::provider::{Fingerprint, Sender};
 
@@ -202,13 +202,13 @@ impl Senders {
     }
 
     /// The candidate takes the present one's place, also at the gate. Answers what was in use before.
-    fn promote(&self, numbered: &Numbered, gate: &Gate) -> Option<Fingerprint> {
+    fn promote(&self, numbered: &Numbered, gate: &LaneGate) -> Option<Fingerprint> {
         let mut inner = self.lock();
         let candidate = inner.candidate.take_if(|known| known.numbered.number == numbered.number)?;
         let old = std::mem::replace(&mut inner.present, candidate.numbered);
         let before = old.fingerprint();
         inner.retired.push(old);
-        // Under the lock: whoever uses the new one from here on has an epoch that is newer than all answers to the old.
+        // Under the lock, so that users of the new sender have a newer generation than all answers to the old one.
         gate.credential_changed(inner.present.fingerprint());
         drop(inner);
         tracing::info!(

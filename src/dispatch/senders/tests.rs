@@ -39,9 +39,9 @@ fn reached(senders: &Senders, topic: &str) -> Arc<Numbered> {
     candidate
 }
 
-fn gate() -> Gate {
+fn gate() -> LaneGate {
     let intake = Arc::new(Intake::new(LaneId(1), 10));
-    let gate = Gate::new(LaneId(1), "shop/apns-production".to_owned(), Fingerprint([0; 32]), intake);
+    let gate = LaneGate::new(LaneId(1), "shop/apns-production".to_owned(), Fingerprint([0; 32]), intake);
     gate.agree(false, None);
     gate
 }

@@ -1,35 +1,41 @@
-//! What stops a lane, and what starts it again.
+//! The state machine behind its lock: what stops a lane, what starts it again, and what the prefetcher learns.
 
-use chrono::DateTime;
+use std::sync::Arc;
+use std::time::Duration;
 
-use super::*;
+use tokio::time::Instant;
 
-fn gate() -> (Gate, Arc<Intake>) {
+use super::{target, word};
+use crate::dispatch::health::{
+    Admission, Attribution, LaneGate, OUTAGE_FAILURES, PAUSE_MIN, RETRY_AFTER_MAX, SUSPENDED_PROBE_INTERVAL,
+    TIMEOUT_SPAN_MIN,
+};
+use crate::domain::{LaneCause, LaneId, LaneState, Reason};
+use crate::provider::Fingerprint;
+use crate::queue::intake::Intake;
+
+pub(super) fn gate() -> (LaneGate, Arc<Intake>) {
     let intake = Arc::new(Intake::new(LaneId(1), 10));
-    let gate = Gate::new(LaneId(1), "shop/fcm".to_owned(), Fingerprint([1; 32]), Arc::clone(&intake));
+    let gate = LaneGate::new(LaneId(1), "shop/fcm".to_owned(), Fingerprint([1; 32]), Arc::clone(&intake));
     (gate, intake)
 }
 
-fn seen(gate: &Gate) -> (LaneState, Option<Reason>) {
+pub(super) fn seen(gate: &LaneGate) -> (LaneState, Option<Reason>) {
     let standing = gate.standing();
     (standing.state, standing.why)
 }
 
-fn word() -> Reason {
-    Reason::new("InvalidProviderToken")
-}
-
 #[tokio::test(start_paused = true)]
-async fn a_lane_is_closed_until_its_standing_is_known() {
+async fn a_lane_admits_nothing_until_its_state_is_known() {
     let (gate, _) = gate();
-    assert_eq!(gate.phase().0, Phase::Closed(None));
+    assert_eq!(gate.phase().0, Admission::Wait(None));
     assert_eq!(seen(&gate), (LaneState::Unknown, None));
     // Not even a new credential opens a lane that an operator may have paused.
     gate.credential_changed(Fingerprint([2; 32]));
-    assert_eq!(gate.phase().0, Phase::Closed(None));
+    assert_eq!(gate.phase().0, Admission::Wait(None));
     assert!(!gate.takes_trials());
     gate.agree(false, None);
-    assert_eq!(gate.phase().0, Phase::Open);
+    assert_eq!(gate.phase().0, Admission::Send);
     assert_eq!(seen(&gate), (LaneState::Running, None));
 }
 
@@ -37,12 +43,12 @@ async fn a_lane_is_closed_until_its_standing_is_known() {
 async fn a_crowd_of_failures_at_once_costs_one_pause() {
     let (gate, _) = gate();
     gate.agree(false, None);
-    let (_, epoch) = gate.phase();
+    let (_, generation) = gate.phase();
     for _ in 0..1000 {
-        gate.wait(epoch, word(), LaneCause::Outage, None);
+        gate.wait(generation, word(), LaneCause::Outage, None);
     }
-    tokio::time::advance(FIRST_PAUSE).await;
-    assert_eq!(gate.phase().0, Phase::Probe);
+    tokio::time::advance(PAUSE_MIN).await;
+    assert_eq!(gate.phase().0, Admission::Probe);
 }
 
 #[tokio::test(start_paused = true)]
@@ -50,14 +56,14 @@ async fn a_probe_that_succeeds_opens_and_one_that_fails_waits_longer() {
     let (gate, _) = gate();
     gate.agree(false, None);
     gate.wait(gate.phase().1, word(), LaneCause::Outage, None);
-    tokio::time::advance(FIRST_PAUSE).await;
+    tokio::time::advance(PAUSE_MIN).await;
     gate.wait(gate.phase().1, word(), LaneCause::Outage, None);
-    tokio::time::advance(FIRST_PAUSE).await;
-    assert!(matches!(gate.phase().0, Phase::Closed(Some(_))), "the pause has doubled");
-    tokio::time::advance(FIRST_PAUSE).await;
-    assert_eq!(gate.phase().0, Phase::Probe);
+    tokio::time::advance(PAUSE_MIN).await;
+    assert!(matches!(gate.phase().0, Admission::Wait(Some(_))), "the pause has doubled");
+    tokio::time::advance(PAUSE_MIN).await;
+    assert_eq!(gate.phase().0, Admission::Probe);
     gate.healthy(gate.phase().1);
-    assert_eq!(gate.phase().0, Phase::Open);
+    assert_eq!(gate.phase().0, Admission::Send);
 }
 
 #[tokio::test(start_paused = true)]
@@ -65,19 +71,19 @@ async fn an_answer_to_overrides_ends_no_suspension_and_an_outage_all_the_same() 
     let (gate, _) = gate();
     gate.agree(false, None);
     gate.suspend(gate.phase().1, word());
-    tokio::time::advance(SUSPENDED_PROBE).await;
-    assert_eq!(gate.phase().0, Phase::Probe);
+    tokio::time::advance(SUSPENDED_PROBE_INTERVAL).await;
+    assert_eq!(gate.phase().0, Admission::Probe);
     gate.inconclusive(gate.phase().1);
     assert_eq!(seen(&gate), (LaneState::Suspended, Some(word())));
-    assert!(matches!(gate.phase().0, Phase::Closed(Some(_))), "one probe a minute, whatever it meets");
-    tokio::time::advance(SUSPENDED_PROBE).await;
+    assert!(matches!(gate.phase().0, Admission::Wait(Some(_))), "one probe a minute, whatever it meets");
+    tokio::time::advance(SUSPENDED_PROBE_INTERVAL).await;
     gate.healthy(gate.phase().1);
-    assert_eq!(gate.phase().0, Phase::Open);
+    assert_eq!(gate.phase().0, Admission::Send);
 
     gate.wait(gate.phase().1, word(), LaneCause::Outage, None);
-    tokio::time::advance(FIRST_PAUSE).await;
+    tokio::time::advance(PAUSE_MIN).await;
     gate.inconclusive(gate.phase().1);
-    assert_eq!(gate.phase().0, Phase::Open);
+    assert_eq!(gate.phase().0, Admission::Send);
 }
 
 #[tokio::test(start_paused = true)]
@@ -96,7 +102,7 @@ async fn a_suspension_that_others_agreed_upon_ends_with_the_first_reading_that_h
     gate.agree(false, Some(word()));
     assert_eq!(seen(&gate), (LaneState::Suspended, Some(word())));
     gate.agree(false, None);
-    assert_eq!(gate.phase().0, Phase::Open);
+    assert_eq!(gate.phase().0, Admission::Send);
 }
 
 #[tokio::test(start_paused = true)]
@@ -104,18 +110,14 @@ async fn a_pause_by_an_admin_outlasts_everything_else() {
     let (gate, _) = gate();
     gate.agree(true, None);
     gate.healthy(gate.phase().1);
-    assert_eq!(gate.phase().0, Phase::Closed(None));
+    assert_eq!(gate.phase().0, Admission::Wait(None));
     gate.agree(false, None);
-    assert_eq!(gate.phase().0, Phase::Open);
-}
-
-fn who(device: i64) -> (NotificationId, DeviceId) {
-    (NotificationId::floor(DateTime::UNIX_EPOCH), DeviceId(device))
+    assert_eq!(gate.phase().0, Admission::Send);
 }
 
 /// So many 5xx in a row, each for another device; what the last one is blamed on.
-fn fail(gate: &Gate, times: u64) -> Blame {
-    let fail = |i: u64| gate.failing(gate.phase().1, who(i.cast_signed()), Reason::new("503"), None);
+fn fail(gate: &LaneGate, times: u64) -> Attribution {
+    let fail = |i: u64| gate.failing(gate.phase().1, target(i.cast_signed()), Reason::new("503"), None);
     (0..times).map(fail).last().expect("at least one")
 }
 
@@ -124,25 +126,29 @@ async fn enough_failures_in_a_row_are_an_outage_and_the_late_ones_burn_nothing()
     let (gate, intake) = gate();
     gate.agree(false, None);
     let (_, before) = gate.phase();
-    assert_eq!(fail(&gate, OUTAGE - 1), Blame::Device);
+    assert_eq!(fail(&gate, OUTAGE_FAILURES - 1), Attribution::Device);
     gate.healthy(before);
-    assert_eq!(fail(&gate, OUTAGE - 1), Blame::Device, "a better answer between starts the count anew");
-    assert_eq!(fail(&gate, 1), Blame::Lane);
+    assert_eq!(
+        fail(&gate, OUTAGE_FAILURES - 1),
+        Attribution::Device,
+        "a better answer between starts the count anew"
+    );
+    assert_eq!(fail(&gate, 1), Attribution::Lane);
     assert_eq!(seen(&gate), (LaneState::Broken, Some(Reason::new("503"))));
     assert!(intake.reserve(crate::domain::Priority::High, 1).is_none(), "nothing is handed over");
-    let late = |epoch| gate.failing(epoch, who(99), Reason::new("503"), None);
-    assert_eq!(late(before), Blame::Lane, "sent before the outage");
+    let late = |generation| gate.failing(generation, target(99), Reason::new("503"), None);
+    assert_eq!(late(before), Attribution::Lane, "sent before the outage");
     gate.healthy(gate.phase().1);
     assert_eq!(seen(&gate).0, LaneState::Running);
-    assert_eq!(late(before), Blame::Lane, "the outage is over, but that is what it met");
+    assert_eq!(late(before), Attribution::Lane, "the outage is over, but that is what it met");
     let (_, after) = gate.phase();
     gate.wait(after, word(), LaneCause::Throttled, None);
     gate.healthy(gate.phase().1);
-    assert_eq!(late(after), Blame::Device, "no outage since it was sent");
+    assert_eq!(late(after), Attribution::Device, "no outage since it was sent");
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_has_begun_is_told_when_the_lane_has_stopped_meanwhile() {
+async fn an_attempt_learns_that_the_lane_has_stopped_since_the_attempt_started() {
     let (gate, _) = gate();
     gate.agree(false, None);
     let (_, begun) = gate.phase();
@@ -151,9 +157,9 @@ async fn what_has_begun_is_told_when_the_lane_has_stopped_meanwhile() {
     assert!(gate.is_as_at(begun), "nothing has changed");
     gate.wait(begun, word(), LaneCause::Throttled, None);
     assert!(!gate.is_as_at(begun));
-    tokio::time::advance(FIRST_PAUSE).await;
-    let (phase, probe) = gate.phase();
-    assert!(phase == Phase::Probe && gate.is_as_at(probe), "the probe is sent");
+    tokio::time::advance(PAUSE_MIN).await;
+    let (admission, probe) = gate.phase();
+    assert!(admission == Admission::Probe && gate.is_as_at(probe), "the probe is sent");
     gate.agree(true, None);
     assert!(!gate.is_as_at(probe), "an operator's pause stops that too");
 }
@@ -162,22 +168,22 @@ async fn what_has_begun_is_told_when_the_lane_has_stopped_meanwhile() {
 async fn a_probe_that_fails_burns_nothing_unless_it_is_the_same_device_again() {
     let (gate, _) = gate();
     gate.agree(false, None);
-    fail(&gate, OUTAGE);
-    let probe = |device| gate.failing(gate.phase().1, who(device), Reason::new("500"), None);
-    assert_eq!(probe(1), Blame::Lane);
-    assert_eq!(probe(1), Blame::Device, "it may be the cause: another device is to be the next probe");
-    assert_eq!(probe(2), Blame::Lane);
+    fail(&gate, OUTAGE_FAILURES);
+    let probe = |device| gate.failing(gate.phase().1, target(device), Reason::new("500"), None);
+    assert_eq!(probe(1), Attribution::Lane);
+    assert_eq!(probe(1), Attribution::Device, "it may be the cause: another device is to be the next probe");
+    assert_eq!(probe(2), Attribution::Lane);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_crowd_without_answers_is_no_outage_but_a_second_one_is() {
     let (gate, _) = gate();
     gate.agree(false, None);
-    let (_, epoch) = gate.phase();
-    (0..1000).for_each(|_| gate.silent(epoch));
-    assert_eq!(gate.phase().0, Phase::Open, "one connection broke");
-    tokio::time::advance(SILENCE).await;
-    gate.silent(epoch);
+    let (_, generation) = gate.phase();
+    (0..1000).for_each(|_| gate.silent(generation));
+    assert_eq!(gate.phase().0, Admission::Send, "one connection broke");
+    tokio::time::advance(TIMEOUT_SPAN_MIN).await;
+    gate.silent(generation);
     assert_eq!(seen(&gate), (LaneState::Broken, Some(Reason::new("no_answer"))));
 }
 
@@ -187,47 +193,49 @@ async fn a_suspended_lane_stays_so_whatever_else_goes_wrong() {
     gate.agree(false, None);
     gate.suspend(gate.phase().1, word());
     for fail in [
-        |gate: &Gate| {
-            gate.failing(gate.phase().1, who(1), Reason::new("503"), None);
+        |gate: &LaneGate| {
+            gate.failing(gate.phase().1, target(1), Reason::new("503"), None);
         },
-        |gate: &Gate| gate.silent(gate.phase().1),
-        |gate: &Gate| gate.wait(gate.phase().1, Reason::new("refused"), LaneCause::Outage, None),
+        |gate: &LaneGate| gate.silent(gate.phase().1),
+        |gate: &LaneGate| gate.wait(gate.phase().1, Reason::new("refused"), LaneCause::Outage, None),
     ] {
         fail(&gate);
         assert_eq!(seen(&gate), (LaneState::Suspended, Some(word())));
-        assert!(matches!(gate.phase().0, Phase::Closed(Some(at)) if at >= Instant::now() + SUSPENDED_PROBE));
+        assert!(
+            matches!(gate.phase().0, Admission::Wait(Some(at)) if at >= Instant::now() + SUSPENDED_PROBE_INTERVAL)
+        );
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_operator_may_have_it_tried_at_once() {
+async fn an_operator_s_retry_makes_the_probe_due_at_once() {
     let (gate, _) = gate();
     gate.agree(false, None);
     gate.wait(gate.phase().1, word(), LaneCause::Throttled, Some(Duration::from_secs(600)));
     gate.try_now();
-    assert_eq!(gate.phase().0, Phase::Probe);
+    assert_eq!(gate.phase().0, Admission::Probe);
 }
 
 #[tokio::test(start_paused = true)]
-async fn of_a_crowd_that_was_told_to_wait_the_latest_holds() {
+async fn of_many_attempts_told_to_wait_the_latest_moment_holds() {
     let (gate, _) = gate();
     gate.agree(false, None);
-    let (_, epoch) = gate.phase();
+    let (_, generation) = gate.phase();
     let told = |seconds| {
-        gate.wait(epoch, word(), LaneCause::Throttled, Some(Duration::from_secs(seconds)));
+        gate.wait(generation, word(), LaneCause::Throttled, Some(Duration::from_secs(seconds)));
     };
     told(6);
     tokio::time::advance(Duration::from_secs(3)).await;
     told(6);
     told(1);
     let until = Instant::now() + Duration::from_secs(6);
-    assert_eq!(gate.phase().0, Phase::Closed(Some(until)));
+    assert_eq!(gate.phase().0, Admission::Wait(Some(until)));
     tokio::time::advance(Duration::from_secs(6)).await;
-    let (phase, probe) = gate.phase();
-    assert_eq!(phase, Phase::Probe);
+    let (admission, probe) = gate.phase();
+    assert_eq!(admission, Admission::Probe);
     gate.healthy(probe);
     told(6);
-    assert_eq!(gate.phase().0, Phase::Open, "it runs again: an old word stops it no more");
+    assert_eq!(gate.phase().0, Admission::Send, "the lane sends again, and an old answer does not stop it");
 }
 
 #[tokio::test(start_paused = true)]
@@ -235,15 +243,15 @@ async fn a_provider_that_asks_for_a_day_is_tried_within_the_hour() {
     let (gate, _) = gate();
     gate.agree(false, None);
     gate.wait(gate.phase().1, word(), LaneCause::Throttled, Some(Duration::from_secs(86_400)));
-    tokio::time::advance(LONGEST_ASKED).await;
-    assert_eq!(gate.phase().0, Phase::Probe);
+    tokio::time::advance(RETRY_AFTER_MAX).await;
+    assert_eq!(gate.phase().0, Admission::Probe);
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_known_of_the_credential_is_the_last_word_about_it() {
+async fn the_report_has_what_the_provider_last_said_about_the_credential() {
     let (gate, _) = gate();
     gate.agree(false, None);
-    let ok = |gate: &Gate| gate.standing().credential.map(|(ok, _)| ok);
+    let ok = |gate: &LaneGate| gate.standing().credential.map(|(ok, _)| ok);
     assert_eq!(ok(&gate), None);
     tokio::time::advance(Duration::from_secs(1)).await;
     gate.healthy(gate.phase().1);
@@ -258,16 +266,16 @@ async fn a_suspended_lane_tries_another_credential_at_once_and_runs_with_it() {
     let (gate, intake) = gate();
     gate.agree(false, None);
     gate.candidate_ready();
-    assert_eq!(gate.phase().0, Phase::Open, "nothing to try it for");
+    assert_eq!(gate.phase().0, Admission::Send, "nothing to try it for");
     gate.suspend(gate.phase().1, word());
-    assert!(matches!(gate.phase().0, Phase::Closed(Some(_))));
+    assert!(matches!(gate.phase().0, Admission::Wait(Some(_))));
     gate.candidate_ready();
-    let (phase, before) = gate.phase();
-    assert_eq!(phase, Phase::Probe);
+    let (admission, before) = gate.phase();
+    assert_eq!(admission, Admission::Probe);
     let (class, priority) = (crate::domain::Class::Direct, crate::domain::Priority::Normal);
     assert!(intake.take_hint(class, priority, true).is_some());
     gate.credential_changed(Fingerprint([2; 32]));
-    assert_eq!((gate.phase().0, gate.fingerprint()), (Phase::Open, Fingerprint([2; 32])));
+    assert_eq!((gate.phase().0, gate.fingerprint()), (Admission::Send, Fingerprint([2; 32])));
     assert!(!gate.suspend(before, word()), "an answer to the old one says nothing about the new one");
-    assert_eq!(gate.phase().0, Phase::Open);
+    assert_eq!(gate.phase().0, Admission::Send);
 }

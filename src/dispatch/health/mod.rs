@@ -1,0 +1,38 @@
+//! Whether a lane may send, and what its operators are told about it.
+//!
+//! [`LaneHealth`](state::LaneHealth) decides: a pure state machine without locks, I/O or a clock. [`LaneGate`] holds it
+//! for all tasks of the lane. `docs/lane_states.md` draws the states and lists what each event does.
+
+mod event;
+mod gate;
+mod report;
+mod state;
+
+use std::time::Duration;
+
+pub(super) use self::event::{Admission, Attribution, Generation};
+pub use self::gate::LaneGate;
+
+/// First pause of a lane that stops. Each failed probe doubles the pause. Short, because most faults pass within seconds.
+const PAUSE_MIN: Duration = Duration::from_secs(1);
+/// Longest pause that this node chooses itself: a provider that works again gets a probe within a minute.
+const PAUSE_MAX: Duration = Duration::from_secs(60);
+/// Longest pause that a provider's `Retry-After` can ask for. Providers are known to send absurd values.
+const RETRY_AFTER_MAX: Duration = Duration::from_secs(3600);
+/// Time between two probes of a suspended lane. They go on, because the rejection may be the provider's mistake.
+const SUSPENDED_PROBE_INTERVAL: Duration = Duration::from_secs(60);
+/// After this time a change that this node made is in the database, and no reading from before it is still under way.
+const SETTLE_TIME: Duration = Duration::from_secs(10);
+/// Server errors in a row, with no better answer between them, that count as an outage of the provider.
+const OUTAGE_FAILURES: u64 = 10;
+/// Time that a run of time-outs has to span before it counts as an outage. One broken connection fails all its requests
+/// at the same moment.
+const TIMEOUT_SPAN_MIN: Duration = Duration::from_secs(1);
+
+/// How long a provider that asks for this wait is given: at most an hour.
+pub(super) fn bounded_retry_after(asked: Duration) -> Duration {
+    asked.min(RETRY_AFTER_MAX)
+}
+
+#[cfg(test)]
+mod tests;

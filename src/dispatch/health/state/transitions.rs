@@ -1,0 +1,265 @@
+//! What each event does to a lane's state. `docs/lane_states.md` has the same as a table.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::{FailureRun, LaneHealth, State, Stop};
+use crate::dispatch::health::event::{
+    Admission, Attribution, Effects, Event, Generation, Log, Persist, ProbeTarget, Wake,
+};
+use crate::dispatch::health::{
+    OUTAGE_FAILURES, PAUSE_MAX, PAUSE_MIN, RETRY_AFTER_MAX, SETTLE_TIME, SUSPENDED_PROBE_INTERVAL,
+    TIMEOUT_SPAN_MIN, bounded_retry_after,
+};
+use crate::domain::{LaneCause, Reason};
+
+impl LaneHealth {
+    /// Takes an event in.
+    pub(in crate::dispatch::health) fn on(&mut self, event: Event, now: Instant) -> Effects {
+        match event {
+            Event::Succeeded(generation) => self.on_success(generation, now),
+            Event::Inconclusive(generation) => self.on_inconclusive(generation, now),
+            Event::ServerError { generation, target, reason, retry_after } => {
+                self.on_server_error(generation, target, reason, retry_after, now)
+            }
+            Event::TimedOut(generation) => self.on_time_out(generation, now),
+            Event::MustWait { generation, cause, reason, retry_after } => {
+                self.on_must_wait(generation, cause, reason, retry_after, now)
+            }
+            Event::CredentialRejected { generation, reason } => self.on_rejection(generation, reason, now),
+            Event::CredentialChanged => self.on_new_credential(now),
+            Event::RemoteState { paused, suspended } => self.on_remote_state(paused, suspended, now),
+            Event::ProbeStarted(generation) => self.on_probe_start(generation, now),
+            Event::ProbeEnded(generation) => self.on_probe_end(generation),
+            Event::RetryNow => self.on_retry_now(now),
+        }
+    }
+
+    /// An answer from an earlier generation still ends a run of failures, because it shows that the provider works.
+    fn on_success(&mut self, generation: Generation, now: Instant) -> Effects {
+        self.failures = None;
+        if !self.concerns_stop(generation) {
+            return Effects::default();
+        }
+        let persist = self.is_suspended().then_some(Persist::Recovery);
+        Effects { persist, ..self.recover(now) }
+    }
+
+    fn on_inconclusive(&mut self, generation: Generation, now: Instant) -> Effects {
+        if generation != self.generation {
+            return Effects::default();
+        }
+        self.failures = None;
+        match &mut self.state {
+            State::Unknown | State::Running => Effects::default(),
+            State::Throttled(_) | State::Broken(_) => self.recover(now),
+            State::Suspended { stop, .. } => {
+                stop.probe_at = now + SUSPENDED_PROBE_INTERVAL;
+                Effects { wake: Wake::ReadAdmission, ..Effects::default() }
+            }
+        }
+    }
+
+    /// An outage burns no attempts: neither those of devices that learn of it late, even after its end, nor those of
+    /// probes. A device that fails as probe twice in a row may be the cause, so its attempt counts.
+    fn on_server_error(
+        &mut self,
+        generation: Generation,
+        target: ProbeTarget,
+        reason: Reason,
+        retry_after: Option<Duration>,
+        now: Instant,
+    ) -> Effects {
+        let counts_for = |attribution| Effects { attribution, ..Effects::default() };
+        match self.state {
+            State::Unknown => counts_for(Attribution::Device),
+            State::Running if generation != self.generation => {
+                let met_outage = self.outage_in.is_some_and(|outage| generation <= outage);
+                counts_for(if met_outage { Attribution::Lane } else { Attribution::Device })
+            }
+            State::Running => {
+                if self.count_failure(now).count < OUTAGE_FAILURES {
+                    return counts_for(Attribution::Device);
+                }
+                let stopped = self.stop(LaneCause::Outage, reason, retry_after, now);
+                Effects { attribution: Attribution::Lane, ..stopped }
+            }
+            _ if generation != self.generation => counts_for(Attribution::Lane),
+            State::Throttled(_) | State::Broken(_) | State::Suspended { .. } => {
+                let same_again = self.last_failed_probe.replace(target) == Some(target);
+                let attribution = if same_again { Attribution::Device } else { Attribution::Lane };
+                Effects { attribution, ..self.stop(LaneCause::Outage, reason, retry_after, now) }
+            }
+        }
+    }
+
+    /// The attempt counts for its device in any case, because the push may have been sent.
+    fn on_time_out(&mut self, generation: Generation, now: Instant) -> Effects {
+        if generation != self.generation || self.state == State::Unknown {
+            return Effects::default();
+        }
+        if self.state == State::Running {
+            let run = self.count_failure(now);
+            if run.count < OUTAGE_FAILURES || now.duration_since(run.first_at) < TIMEOUT_SPAN_MIN {
+                return Effects::default();
+            }
+        }
+        self.stop(LaneCause::Outage, Reason::new("no_answer"), None, now)
+    }
+
+    /// Many attempts at once may be told to wait. The first of them stops the lane; the latest moment that the others
+    /// were told holds.
+    fn on_must_wait(
+        &mut self,
+        generation: Generation,
+        cause: LaneCause,
+        reason: Reason,
+        retry_after: Option<Duration>,
+        now: Instant,
+    ) -> Effects {
+        match &mut self.state {
+            State::Unknown => Effects::default(),
+            _ if generation == self.generation => self.stop(cause, reason, retry_after, now),
+            State::Throttled(stop) => {
+                let asked = retry_after.map(|asked| now + bounded_retry_after(asked));
+                stop.probe_at = asked.map_or(stop.probe_at, |asked| stop.probe_at.max(asked));
+                Effects::default()
+            }
+            _ => Effects::default(),
+        }
+    }
+
+    fn on_rejection(&mut self, generation: Generation, reason: Reason, now: Instant) -> Effects {
+        if generation != self.generation || self.state == State::Unknown {
+            return Effects::default();
+        }
+        let is_news = !self.is_suspended();
+        self.rejected_at = Some(now);
+        self.enter(State::suspended(reason, now + SUSPENDED_PROBE_INTERVAL, false), now);
+        Effects {
+            persist: is_news.then_some(Persist::Suspension),
+            wake: Wake::ReadAdmission,
+            log: is_news.then_some(Log::Suspended),
+            ..Effects::default()
+        }
+    }
+
+    /// Whatever stopped the lane is over. Only a lane that may be paused or suspended stays as it is.
+    fn on_new_credential(&mut self, now: Instant) -> Effects {
+        (self.pause, self.recovered_at, self.rejected_at) = (PAUSE_MIN, Some(now), None);
+        let next = if self.state == State::Unknown { State::Unknown } else { State::Running };
+        self.enter(next, now);
+        Effects { wake: Wake::ReadAdmission, ..Effects::default() }
+    }
+
+    fn on_remote_state(&mut self, paused: bool, suspended: Option<Reason>, now: Instant) -> Effects {
+        let is_first = self.state == State::Unknown;
+        let pause_changed = is_first || self.is_paused != paused;
+        self.is_paused = paused;
+        if is_first {
+            self.state = State::Running;
+        }
+        // A recovery that this node found may not be in the database yet: an older reading does not take it back.
+        let may_be_older = self.recovered_at.is_some_and(|at| now.duration_since(at) < SETTLE_TIME);
+        let next = match (&mut self.state, suspended) {
+            (State::Suspended { is_stored: true, .. }, None) => Some(State::Running),
+            (State::Suspended { is_stored, .. }, Some(_)) => {
+                *is_stored = true;
+                None
+            }
+            (_, Some(reason)) if !may_be_older => {
+                Some(State::suspended(reason, now + SUSPENDED_PROBE_INTERVAL, true))
+            }
+            _ => None,
+        };
+        if !pause_changed && next.is_none() {
+            return Effects::default();
+        }
+        self.enter(next.unwrap_or_else(|| self.state.clone()), now);
+        if pause_changed {
+            self.since = now;
+        }
+        Effects { wake: Wake::ReadAdmission, log: Some(Log::RemoteState), ..Effects::default() }
+    }
+
+    fn on_probe_start(&mut self, generation: Generation, now: Instant) -> Effects {
+        let probe_granted = generation == self.generation && self.admission(now) == Admission::Probe;
+        if let Some(stop) = self.state.stop_mut().filter(|_| probe_granted) {
+            stop.probing = Some(generation);
+        }
+        Effects { probe_granted, ..Effects::default() }
+    }
+
+    /// A probe that ends without an event of its own leaves the next one due at once.
+    fn on_probe_end(&mut self, generation: Generation) -> Effects {
+        if let Some(stop) = self.state.stop_mut().filter(|stop| stop.probing == Some(generation)) {
+            stop.probing = None;
+        }
+        Effects::default()
+    }
+
+    fn on_retry_now(&mut self, now: Instant) -> Effects {
+        if let Some(stop) = self.state.stop_mut() {
+            stop.probe_at = now;
+            self.pause = PAUSE_MIN;
+        }
+        Effects { wake: Wake::LookForJobs, ..Effects::default() }
+    }
+
+    /// Does an answer of this generation end the stop that the lane is in?
+    fn concerns_stop(&self, generation: Generation) -> bool {
+        generation == self.generation && !matches!(self.state, State::Unknown | State::Running)
+    }
+
+    fn count_failure(&mut self, now: Instant) -> FailureRun {
+        let run = self.failures.get_or_insert(FailureRun { count: 0, first_at: now });
+        run.count += 1;
+        *run
+    }
+
+    fn recover(&mut self, now: Instant) -> Effects {
+        (self.pause, self.recovered_at) = (PAUSE_MIN, Some(now));
+        self.enter(State::Running, now);
+        Effects { wake: Wake::ReadAdmission, log: Some(Log::Recovered), ..Effects::default() }
+    }
+
+    /// Waits for as long as the provider asks, else for a growing pause. A suspended lane stays suspended, whatever else
+    /// goes wrong.
+    fn stop(
+        &mut self,
+        cause: LaneCause,
+        reason: Reason,
+        retry_after: Option<Duration>,
+        now: Instant,
+    ) -> Effects {
+        let asked = retry_after.unwrap_or(self.pause).min(RETRY_AFTER_MAX);
+        self.pause = (self.pause * 2).min(PAUSE_MAX);
+        let (pause, next) = match (&self.state, cause) {
+            (State::Suspended { stop, .. }, _) => {
+                let pause = asked.max(SUSPENDED_PROBE_INTERVAL);
+                (pause, State::suspended(stop.reason.clone(), now + pause, false))
+            }
+            (_, LaneCause::Throttled) => (asked, State::Throttled(Stop::until(now + asked, reason))),
+            (_, LaneCause::Outage) => {
+                self.outage_in = Some(self.generation);
+                (asked, State::Broken(Stop::until(now + asked, reason)))
+            }
+        };
+        self.enter(next, now);
+        Effects { wake: Wake::ReadAdmission, log: Some(Log::Stopped(pause)), ..Effects::default() }
+    }
+
+    /// The one place where the generation rises.
+    fn enter(&mut self, next: State, now: Instant) {
+        if std::mem::discriminant(&self.state) != std::mem::discriminant(&next) {
+            self.since = now;
+        }
+        if next == State::Running {
+            self.last_failed_probe = None;
+        }
+        self.state = next;
+        self.failures = None;
+        self.generation.0 += 1;
+    }
+}
