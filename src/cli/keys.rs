@@ -12,7 +12,6 @@ use super::settings::ConfigArgs;
 use crate::domain::{BadId, BadScopes, KeyId, Scopes};
 use crate::registry::keys;
 use crate::runtime::{Database, SchemaAccess};
-use crate::store::Session;
 use crate::store::keys::KeyRow;
 
 /// Make, list and revoke API keys
@@ -103,11 +102,11 @@ impl Create {
     }
 
     async fn make(&self, database: &Database) -> Result<(KeyId, String), Failure> {
-        let mut conn = connection(database).await?;
+        let mut conn = database.connection().await?;
         keys::create(&mut conn, &self.app, self.scope, self.name.as_deref()).await.map_err(
             |error| match error {
                 keys::Error::BadName => Failure::usage(error),
-                other => Failure::from(anyhow::Error::from(other)),
+                other => Failure::from(anyhow::Error::from(other).context(database.place())),
             },
         )
     }
@@ -129,7 +128,7 @@ impl List {
     }
 
     async fn all(database: &Database) -> anyhow::Result<Vec<KeyRow>> {
-        Ok(keys::list(&mut connection(database).await?).await?)
+        keys::list(&mut database.connection().await?).await.with_context(|| database.place())
     }
 }
 
@@ -155,12 +154,8 @@ impl Revoke {
     }
 
     async fn revoke(database: &Database, id: KeyId) -> anyhow::Result<bool> {
-        Ok(keys::revoke(&mut connection(database).await?, id).await?)
+        keys::revoke(&mut database.connection().await?, id).await.with_context(|| database.place())
     }
-}
-
-async fn connection(database: &Database) -> anyhow::Result<Session> {
-    database.pool().acquire().await.context("cannot reach the database")
 }
 
 fn scopes(list: &str) -> Result<Scopes, BadScopes> {

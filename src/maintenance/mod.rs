@@ -50,14 +50,21 @@ pub async fn run(settings: Settings, stop: CancellationToken) {
     let mut ticks = interval(ROUND.min(duties.leadership.review_interval(settings.membership.timeout())));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut conn: Option<Session> = None;
+    let mut told = None;
     loop {
         tokio::select! {
             () = stop.cancelled() => break,
             _ = ticks.tick() => {}
         }
         // Each statement has its deadline, so that a round as a whole needs none.
-        let Err(error) = duties.round(&settings, &mut conn).await else { continue };
-        tracing::warn!(%error, "maintenance failed; it is tried again");
+        let Err(error) = duties.round(&settings, &mut conn).await else {
+            // A round in which nothing is due asks nothing of Postgres.
+            if conn.is_some() {
+                told = None;
+            }
+            continue;
+        };
+        tell_once(&mut told, &error, &settings.pool);
         duties.leadership.interrupt(&settings.membership);
         if let Some(conn) = conn.take() {
             conn.discard();
@@ -66,6 +73,16 @@ pub async fn run(settings: Settings, stop: CancellationToken) {
     if let Some(mut conn) = conn {
         // The node leaves at once: its leadership would end then as well.
         let _resigned = duties.leadership.resign(&mut conn).await;
+    }
+}
+
+/// Logs a failure that goes on once, and again after a round that has succeeded. Each round fails while Postgres is out of
+/// reach, which the heartbeat reports.
+fn tell_once(told: &mut Option<String>, error: &store::Error, pool: &SessionPool) {
+    let kind = if error.is_unavailable() { "Postgres is out of reach".to_owned() } else { error.to_string() };
+    if told.as_ref() != Some(&kind) {
+        tracing::warn!(server = pool.addresses(), %error, "maintenance failed; it is tried again");
+        *told = Some(kind);
     }
 }
 

@@ -71,7 +71,8 @@ impl Pulse {
             }
             match (&failed, away) {
                 (Some(error), false) => {
-                    tracing::error!(error, "Postgres is out of reach: claims and beats wait")
+                    let server = self.pool.addresses();
+                    tracing::error!(server, error, "Postgres is out of reach: claims and beats wait")
                 }
                 (None, true) => tracing::info!("Postgres is back"),
                 _ => {}

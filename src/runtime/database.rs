@@ -119,7 +119,7 @@ impl Database {
     /// # Errors
     /// Postgres is out of reach.
     pub async fn connection(&self) -> anyhow::Result<Session> {
-        Ok(self.pool.acquire().await.map_err(store::Error::from)?)
+        self.pool.acquire().await.map_err(store::Error::from).with_context(|| self.place())
     }
 
     /// The configured apps, with their rows, which are made if they are missing.
@@ -193,9 +193,12 @@ impl Database {
         }
         // On a connection of its own: a migration may take longer than any request.
         let name = format!("pushpost migrates on {}, process {}", super::hostname(), std::process::id());
-        let mut conn = self.pool.connect_without_deadline(&name).await?;
-        let applied = schema::migrate(&mut conn, &Migrations::of_this_program()).await?;
-        conn.close().await?;
+        let conn = self.pool.connect_without_deadline(&name).await.map_err(store::Error::from);
+        let mut conn = conn.with_context(|| self.place())?;
+        let applied = schema::migrate(&mut conn, &Migrations::of_this_program()).await;
+        let applied = applied.with_context(|| self.place())?;
+        // All that was asked is answered; how the connection ends changes nothing.
+        let _late = tokio::time::timeout(CLOSE, conn.close()).await;
         Ok(applied)
     }
 
@@ -204,9 +207,19 @@ impl Database {
     /// # Errors
     /// Postgres is out of reach.
     pub async fn schema(&self) -> anyhow::Result<SchemaState> {
-        let mut conn = self.pool.connect_without_deadline("pushpost").await?;
+        let conn = self.pool.connect_without_deadline("pushpost").await.map_err(store::Error::from);
+        let mut conn = conn.with_context(|| self.place())?;
         let state = tokio::time::timeout(SCHEMA, Migrations::of_this_program().state(&mut conn)).await;
-        Ok(state.context("the database does not answer")??)
+        let state = match state {
+            Ok(state) => state.map_err(anyhow::Error::from),
+            Err(_) => Err(anyhow!("no answer within {} s", SCHEMA.as_secs())),
+        };
+        state.context("the schema can't be read").with_context(|| self.place())
+    }
+
+    /// The words that go before the reason of a failure.
+    pub fn place(&self) -> String {
+        format!("PostgreSQL at {}", self.pool.addresses())
     }
 
     /// Migrates if the configuration says so; else insists that nothing is pending.
@@ -247,9 +260,7 @@ async fn find(
             for parameter in &url.without_effect {
                 tracing::debug!(parameter, "a parameter of database.url has no effect");
             }
-            let read = |host| url.url_of(host).parse::<PgConnectOptions>();
-            let hosts: Result<Vec<_>, _> = url.hosts.iter().map(read).collect();
-            (None, hosts.map_err(|_| anyhow!("database.url can't be read"))?)
+            (None, postgres::hosts_of(&url).map_err(|_| anyhow!("database.url can't be read"))?)
         }
         None => {
             if !access.may_create() && !EmbeddedPostgres::exists(&settings.data_dir)? {

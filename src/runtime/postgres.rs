@@ -9,6 +9,7 @@ use sqlx::postgres::{PgConnectOptions, PgConnection};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
+use crate::config::PostgresUrl;
 use crate::store;
 use crate::store::server::Server;
 
@@ -63,6 +64,14 @@ enum Obstacle {
 /// Where a server may be, in the order in which the hosts are tried; never empty.
 pub(super) type Hosts = [PgConnectOptions];
 
+/// The hosts that a URL names, in their order.
+///
+/// # Errors
+/// The driver can't use the value of a parameter.
+pub(super) fn hosts_of(url: &PostgresUrl) -> Result<Vec<PgConnectOptions>, sqlx::Error> {
+    url.hosts.iter().map(|host| url.url_of(host).parse()).collect()
+}
+
 /// One try: the hosts, with the first one that can be used in front.
 ///
 /// # Errors
@@ -70,7 +79,7 @@ pub(super) type Hosts = [PgConnectOptions];
 pub(super) async fn check(hosts: &Hosts) -> Result<Vec<PgConnectOptions>, Unusable> {
     try_all(hosts).await.map_err(|obstacle| {
         let (Obstacle::Passing(reason) | Obstacle::Lasting(reason)) = obstacle;
-        Unusable::Refused { server: servers(hosts), reason }
+        Unusable::Refused { server: store::addresses(hosts), reason }
     })
 }
 
@@ -94,18 +103,18 @@ pub(super) async fn wait_until_usable(
         let reason = match tried {
             Ok(usable) => return Ok(usable),
             Err(Obstacle::Lasting(reason)) => {
-                return Err(Unusable::Refused { server: servers(hosts), reason });
+                return Err(Unusable::Refused { server: store::addresses(hosts), reason });
             }
             Err(Obstacle::Passing(reason)) => reason,
         };
         let left = patience.saturating_sub(begun.elapsed());
         if left.is_zero() {
-            return Err(Unusable::TimedOut { server: servers(hosts), waited: patience, reason });
+            return Err(Unusable::TimedOut { server: store::addresses(hosts), waited: patience, reason });
         }
         if told.is_none_or(|at| at.elapsed() >= TOLD) {
             told = Some(Instant::now());
             tracing::warn!(
-                server = servers(hosts),
+                server = store::addresses(hosts),
                 error = reason,
                 left_secs = left.as_secs(),
                 "waiting for PostgreSQL: {reason}"
@@ -133,7 +142,7 @@ async fn try_all(hosts: &Hosts) -> Result<Vec<PgConnectOptions>, Obstacle> {
                 reason
             }
         };
-        reasons.push(if hosts.len() > 1 { format!("{}: {reason}", server(host)) } else { reason });
+        reasons.push(if hosts.len() > 1 { format!("{}: {reason}", store::address(host)) } else { reason });
     }
     let reasons = reasons.join("; ");
     Err(if lasts { Obstacle::Lasting(reasons) } else { Obstacle::Passing(reasons) })
@@ -197,20 +206,6 @@ fn judge(found: &Server) -> Result<(), Obstacle> {
         );
     }
     Ok(())
-}
-
-fn servers(hosts: &Hosts) -> String {
-    hosts.iter().map(server).collect::<Vec<_>>().join(", ")
-}
-
-/// Host and port, or the socket.
-fn server(options: &PgConnectOptions) -> String {
-    let (host, port) = (options.get_host(), options.get_port());
-    match options.get_socket() {
-        Some(folder) => folder.join(format!(".s.PGSQL.{port}")).display().to_string(),
-        None if host.contains(':') => format!("[{host}]:{port}"),
-        None => format!("{host}:{port}"),
-    }
 }
 
 #[cfg(test)]

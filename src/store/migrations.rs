@@ -10,7 +10,7 @@ use std::fmt;
 use sqlx::migrate::{Migrate, MigrateError, Migration, Migrator};
 use sqlx::{AssertSqlSafe, Executor as _, PgConnection};
 
-use super::Error;
+use super::{Error, words};
 
 /// Any number that nothing else of ours locks.
 const MIGRATES: i64 = 0x7075_7368_6d69_6772;
@@ -43,6 +43,30 @@ pub enum Progress {
     Done,
     /// A table is in use by another transaction; nothing of the migration that waited is left.
     TableInUse,
+}
+
+/// Why the schema can't be read or migrated: once, in the server's own words, with the migration if one failed.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Failure(String);
+
+/// The cause is in our own words already, so it is no source: a chain would tell it twice.
+impl From<MigrateError> for Failure {
+    fn from(error: MigrateError) -> Self {
+        Self(match error {
+            MigrateError::Execute(error) => words(&error),
+            MigrateError::ExecuteMigration(error, version) => {
+                format!("migration {version}: {}", words(&error))
+            }
+            other => other.to_string(),
+        })
+    }
+}
+
+impl From<sqlx::Error> for Failure {
+    fn from(error: sqlx::Error) -> Self {
+        Self(words(&error))
+    }
 }
 
 /// Another session that this one waits for.
@@ -85,7 +109,7 @@ impl Migrations {
     ///
     /// # Errors
     /// Postgres is out of reach.
-    pub async fn state(&self, conn: &mut PgConnection) -> Result<SchemaState, MigrateError> {
+    pub async fn state(&self, conn: &mut PgConnection) -> Result<SchemaState, Failure> {
         let table = sqlx::query_scalar!("select to_regclass('_sqlx_migrations') is not null")
             .fetch_one(&mut *conn)
             .await?;
@@ -117,7 +141,7 @@ impl Migrations {
     ///
     /// # Errors
     /// A migration failed, one that was applied has changed since, or one was applied that is unknown here.
-    pub async fn apply(&self, conn: &mut PgConnection) -> Result<Progress, MigrateError> {
+    pub async fn apply(&self, conn: &mut PgConnection) -> Result<Progress, Failure> {
         conn.execute(AssertSqlSafe(format!("set lock_timeout = '{LOCK_TIMEOUT}'"))).await?;
         if self.0.iter().any(|migration| migration.no_tx) {
             drop_invalid_indexes(conn).await?;
@@ -127,7 +151,7 @@ impl Migrations {
             Err(MigrateError::ExecuteMigration(error, _)) if is_lock_timeout(&error) => {
                 Ok(Progress::TableInUse)
             }
-            Err(error) => Err(error),
+            Err(error) => Err(error.into()),
         }
     }
 }
@@ -180,7 +204,7 @@ pub async fn oldest_transaction(conn: &mut PgConnection) -> Result<Option<Blocki
 
 /// What a concurrent build that was interrupted left behind: `if not exists` would take it for an index. An index that a
 /// session builds at this moment stays.
-async fn drop_invalid_indexes(conn: &mut PgConnection) -> Result<(), MigrateError> {
+async fn drop_invalid_indexes(conn: &mut PgConnection) -> Result<(), sqlx::Error> {
     let invalid = sqlx::query_scalar!(
         r#"
         select format('%I.%I', n.nspname, c.relname) as "index!"

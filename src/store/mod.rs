@@ -34,7 +34,8 @@ mod words;
 use std::fmt;
 
 pub use sessions::{
-    Purpose, Session, SessionListener, SessionPool, Transaction, begin, check_session_pooling, is_durable,
+    Purpose, Session, SessionListener, SessionPool, Transaction, address, addresses, begin,
+    check_session_pooling, is_durable,
 };
 pub use words::words;
 

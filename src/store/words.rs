@@ -21,6 +21,10 @@ pub fn words(error: &sqlx::Error) -> String {
 
 /// As PostgreSQL writes it: lower case, and without the number.
 fn of_system(error: &io::Error) -> String {
+    // The driver tells how many bytes it missed.
+    if error.kind() == io::ErrorKind::UnexpectedEof {
+        return "the server ended the connection".to_owned();
+    }
     let text = error.to_string();
     let text = text.split(" (os error").next().unwrap_or_default();
     let mut letters = text.chars();
@@ -37,7 +41,7 @@ mod tests {
         assert_eq!(words(&refused), "connection refused");
         assert_eq!(crate::store::Error::from(refused).to_string(), "database: connection refused");
         let gone = io::Error::new(io::ErrorKind::UnexpectedEof, "expected to read 5 bytes");
-        assert_eq!(words(&sqlx::Error::Io(gone)), "expected to read 5 bytes");
+        assert_eq!(words(&sqlx::Error::Io(gone)), "the server ended the connection");
         assert!(!words(&sqlx::Error::PoolTimedOut).contains("pool"));
     }
 }

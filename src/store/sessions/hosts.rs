@@ -33,6 +33,25 @@ impl Hosts {
     pub(super) fn count(&self) -> usize {
         self.all.len()
     }
+
+    pub(super) fn all(&self) -> &[PgConnectOptions] {
+        &self.all
+    }
+}
+
+/// Host and port of each server, or its socket, separated by commas: where a message says that a database is.
+pub fn addresses(hosts: &[PgConnectOptions]) -> String {
+    hosts.iter().map(address).collect::<Vec<_>>().join(", ")
+}
+
+/// Host and port, or the socket.
+pub fn address(options: &PgConnectOptions) -> String {
+    let (host, port) = (options.get_host(), options.get_port());
+    match options.get_socket() {
+        Some(folder) => folder.join(format!(".s.PGSQL.{port}")).display().to_string(),
+        None if host.contains(':') => format!("[{host}]:{port}"),
+        None => format!("{host}:{port}"),
+    }
 }
 
 #[cfg(test)]

@@ -28,6 +28,7 @@ use sqlx::PgConnection;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, timeout};
 
+pub use hosts::{address, addresses};
 pub use listener::SessionListener;
 pub use pool::SessionPool;
 pub use setup::{Purpose, check_session_pooling, is_durable};

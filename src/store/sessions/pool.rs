@@ -15,7 +15,7 @@ use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::task::TaskTracker;
 
-use super::hosts::Hosts;
+use super::hosts::{self, Hosts};
 use super::orphans::{Backend, Orphans};
 use super::setup::{self, Purpose};
 use super::{Held, Session, faults};
@@ -171,6 +171,11 @@ impl SessionPool {
             Ok(opened) => Ok(opened?.0),
             Err(_) => Err(faults::no_answer("a connection attempt", CONNECT)),
         }
+    }
+
+    /// Host and port of each server that the database may be on.
+    pub fn addresses(&self) -> String {
+        hosts::addresses(self.inner.shared.hosts.all())
     }
 
     pub(super) fn options(&self) -> &PgConnectOptions {

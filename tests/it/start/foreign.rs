@@ -2,9 +2,10 @@
 
 use pushpost::simulator::Settings;
 use sqlx::AssertSqlSafe;
-use tokio::time::Instant;
+use std::time::Duration;
+use tokio::time::{Instant, sleep};
 
-use super::assert_starting;
+use super::{answer, assert_starting};
 use crate::crash::site::{LONG, Site};
 use crate::database::TestDatabase;
 use crate::proxy::Proxy;
@@ -113,4 +114,30 @@ async fn what_waiting_does_not_change_is_told_at_once() {
     }
     assert!(begun.elapsed() < LONG, "nothing was waited for");
     execute(&database, &format!("drop database {latin}")).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_goes_away_is_told_once_with_host_and_port_in_plain_words() {
+    let (site, database) = (site().await, TestDatabase::create().await);
+    let proxy = Proxy::of(&database).await;
+    let node = site.start_as(&["serve"], &[(URL, proxy.url())]);
+    let _node = site.until_ready(node).await;
+    proxy.set_away(true);
+    // Ten seconds without an answer: maintenance has tried several times.
+    while answer(&site, "/readyz").await.0 != 503 {
+        sleep(Duration::from_millis(100)).await;
+    }
+    site.until_logged("maintenance failed").await;
+    proxy.set_away(false);
+    site.until_logged("Postgres is back").await;
+    let (lines, log) = (site.log_lines(), site.log_text());
+    let (_, place) = proxy.url().rsplit_once('@').unwrap();
+    for message in
+        ["Postgres is out of reach: claims and beats wait", "maintenance failed; it is tried again"]
+    {
+        let told: Vec<_> = lines.iter().filter(|line| line["message"] == message).collect();
+        assert_eq!(told.len(), 1, "{log}");
+        assert_eq!(told[0]["server"].as_str(), place.split('/').next(), "{log}");
+    }
+    assert!(!log.contains("bytes at EOF"), "{log}");
 }

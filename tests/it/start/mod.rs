@@ -3,6 +3,7 @@
 mod embedded;
 mod foreign;
 mod pooler;
+mod rights;
 mod urls;
 mod worker;
 
