@@ -38,7 +38,8 @@ impl Default for DatabaseSettings {
 }
 
 impl DatabaseSettings {
-    pub(super) fn read(mut section: Section<'_>) -> Self {
+    /// `environment`: the user is `PGUSER` where the URL names none.
+    pub(super) fn read(mut section: Section<'_>, environment: &[(String, String)]) -> Self {
         let default = Self::default();
         let settings = Self {
             url: section.secret("url", "url_file"),
@@ -49,13 +50,22 @@ impl DatabaseSettings {
             start_timeout: section.duration("start_timeout", Duration::ZERO, default.start_timeout),
             migrate: section.flag("migrate", default.migrate),
         };
+        let has_default_user = environment.iter().any(|(name, value)| name == "PGUSER" && !value.is_empty());
         if let Some(url) = &settings.url
-            && let Err(fault) = PostgresUrl::parse(url.expose())
+            && let Err(fault) = check(url.expose(), has_default_user)
         {
             let key = if url.file().is_some() { "url_file" } else { "url" };
             section.fault(key, fault);
         }
         section.finish();
         settings
+    }
+}
+
+/// Without a user the driver would log in under a name of its own.
+fn check(url: &str, has_default_user: bool) -> Result<(), String> {
+    match PostgresUrl::parse(url)?.has_user() || has_default_user {
+        true => Ok(()),
+        false => Err("the user is missing: write postgres://user:password@host:5432/database".to_owned()),
     }
 }

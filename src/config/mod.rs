@@ -105,7 +105,7 @@ impl Config {
         let config = Self {
             server: ServerSettings::read(root.section("server")),
             network: NetworkSettings::read(root.section("network"), environment),
-            database: DatabaseSettings::read(root.section("database")),
+            database: DatabaseSettings::read(root.section("database"), environment),
             delivery: DeliverySettings::read(root.section("delivery")),
             limits: LimitSettings::read(root.section("limits")),
             retention: RetentionSettings::read(root.section("retention")),

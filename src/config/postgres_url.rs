@@ -121,7 +121,8 @@ impl PostgresUrl {
             }
             // A service needs a server that takes writes, whatever the URL says.
             "target_session_attrs" => match value.as_str() {
-                "any" | "prefer-standby" | "read-write" | "primary" => {}
+                "any" | "prefer-standby" => self.without_effect.push("target_session_attrs"),
+                "read-write" | "primary" => {}
                 "read-only" | "standby" => {
                     return Err("asks for a server that takes no writes (target_session_attrs)".to_owned());
                 }
@@ -141,7 +142,13 @@ impl PostgresUrl {
         Ok(())
     }
 
-    /// A URL of one host, as the driver reads it.
+    /// Does the URL say as which user to log in?
+    pub fn has_user(&self) -> bool {
+        self.user.is_some()
+    }
+
+    /// A URL of one host, as the driver reads it. Parameters without effect are left out, because the driver logs a
+    /// warning with the value of each parameter that it does not know.
     pub fn url_of(&self, host: &PostgresHost) -> String {
         let mut url = "postgres://".to_owned();
         if let Some(user) = &self.user {
@@ -322,6 +329,8 @@ mod tests {
         }
         let pooled = read("postgres://db/d?sslmode=require&channel_binding=require&connect_timeout=5");
         assert_eq!(pooled.without_effect, ["channel_binding", "connect_timeout"]);
+        assert_eq!(pooled.url_of(&pooled.hosts[0]), "postgres://localhost/d?host=db&sslmode=require");
+        assert_eq!(read("postgres://db/d?target_session_attrs=any").without_effect, ["target_session_attrs"]);
     }
 
     #[test]

@@ -118,7 +118,7 @@ fn the_environment_wins_over_the_file() {
             "PUSHPOST__APPS__SHOP__USER_TOKENS__KEYS",
             r#"[{algorithm = "HS256", secret = "0123456789abcdef0123456789abcdef"}]"#,
         ),
-        ("DATABASE_URL", "postgres://db/x"),
+        ("DATABASE_URL", "postgres://u@db/x"),
     ];
     let config = Folder::new(SHOP).load(&env).expect("all of it is right");
     assert_eq!(config.server.listen.to_string(), "0.0.0.0:81");
@@ -130,7 +130,7 @@ fn the_environment_wins_over_the_file() {
     assert_eq!(origins, ["capacitor://localhost", "https://app.example.com"]);
     assert!(!config.database.migrate);
     assert_eq!(config.database.data_dir, Path::new("here"));
-    assert_eq!(config.database.url.as_ref().unwrap().expose(), "postgres://db/x");
+    assert_eq!(config.database.url.as_ref().unwrap().expose(), "postgres://u@db/x");
     assert_eq!(config.limits.targets, 7);
     assert_eq!(config.delivery.default_ttl, Ttl::parse("1h").unwrap());
     let shop = &config.apps["shop"];
@@ -144,15 +144,15 @@ fn the_environment_wins_over_the_file() {
 
 #[test]
 fn our_own_variable_wins_over_database_url() {
-    let folder = Folder::new("[database]\nurl = \"postgres://file/x\"");
-    folder.write("url", "postgres://from-file/x\n");
+    let folder = Folder::new("[database]\nurl = \"postgres://u@file/x\"");
+    folder.write("url", "postgres://u@from-file/x\n");
     let url = |env: &[(&str, &str)]| folder.load(env).unwrap().database.url.unwrap().expose().to_owned();
-    let given = ("DATABASE_URL", "postgres://given/x");
-    assert_eq!(url(&[]), "postgres://file/x");
-    assert_eq!(url(&[given]), "postgres://given/x");
-    assert_eq!(url(&[("PUSHPOST__DATABASE__URL", "postgres://own/x"), given]), "postgres://own/x");
+    let given = ("DATABASE_URL", "postgres://u@given/x");
+    assert_eq!(url(&[]), "postgres://u@file/x");
+    assert_eq!(url(&[given]), "postgres://u@given/x");
+    assert_eq!(url(&[("PUSHPOST__DATABASE__URL", "postgres://u@own/x"), given]), "postgres://u@own/x");
     let file = folder.0.path().join("url").to_string_lossy().into_owned();
-    assert_eq!(url(&[("PUSHPOST__DATABASE__URL_FILE", &file), given]), "postgres://from-file/x");
+    assert_eq!(url(&[("PUSHPOST__DATABASE__URL_FILE", &file), given]), "postgres://u@from-file/x");
 }
 
 #[test]
@@ -171,6 +171,18 @@ fn the_environment_names_a_proxy_where_the_configuration_does_not() {
         assert!(told.len() == 1 && told[0].starts_with("$HTTPS_PROXY: "), "{told:?}");
         assert_eq!(faults(&format!("[network]\nproxy = \"{wrong}\"\n"), &[]).len(), 1, "{wrong}");
     }
+}
+
+#[test]
+fn a_database_url_without_a_user_is_refused_unless_a_variable_names_the_user() {
+    let without = ("DATABASE_URL", "postgres://:hunter2@db/x");
+    let told = faults("", &[without]);
+    assert!(
+        told.len() == 1 && told[0].contains("the user is missing") && !told[0].contains("hunter2"),
+        "{told:?}"
+    );
+    assert!(Folder::new("").load(&[without, ("PGUSER", "u")]).is_ok());
+    assert!(Folder::new("").load(&[("DATABASE_URL", "postgres://db/x?user=u")]).is_ok());
 }
 
 #[test]

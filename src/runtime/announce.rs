@@ -5,13 +5,10 @@
 //! database: an operator who expected another one reads it here.
 
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 
-use sqlx::postgres::PgConnectOptions;
-
-use super::Role;
-use super::senders;
-use crate::config::{Config, Secret, Sources};
+use super::{Role, postgres, senders};
+use crate::config::{Config, PostgresUrl, Secret, Sources};
+use crate::store;
 
 /// Where a configuration file may lie without being named. None of them is read.
 const UNNAMED_FILES: [&str; 4] =
@@ -63,14 +60,15 @@ fn configuration(sources: &Sources) {
     }
 }
 
-/// A database that another server has. A URL that can't be read is told when it is used.
+/// A database on an operator's own server. Each host is named as the connections use it.
 fn foreign(url: &Secret) {
-    let Ok(options) = PgConnectOptions::from_str(url.expose()) else { return };
-    let socket = options.get_socket().map(|folder| folder.display().to_string());
-    let host = socket.unwrap_or_else(|| options.get_host().to_owned());
-    let user = options.get_username();
-    let database = options.get_database().unwrap_or(user);
-    tracing::info!(host, port = options.get_port(), database, user, "database is on a Postgres server");
+    // The configuration has checked the URL; a value that only the driver refuses is told when it is used.
+    let Ok(url) = PostgresUrl::parse(url.expose()) else { return };
+    let Ok(hosts) = postgres::hosts_of(&url) else { return };
+    let Some(first) = hosts.first() else { return };
+    let user = first.get_username();
+    let database = first.get_database().unwrap_or(user);
+    tracing::info!(server = store::addresses(&hosts), database, user, "database is on a Postgres server");
 }
 
 fn embedded(data_dir: &Path) {

@@ -70,6 +70,10 @@ async fn a_url_that_can_not_be_read_is_told_by_its_wrong_part() {
         ("postgres://me:hunter2@db:54x/d", "database.url: has a port that is no number from 1 to 65535"),
         ("postgres://me:hunter2@db/d?sslmod=require", "database.url: has an unknown parameter \"sslmod\""),
         ("postgres://me:hunter2%@db/d", "database.url: has a \"%\" in its password"),
+        (
+            "postgres://",
+            "database.url: the user is missing: write postgres://user:password@host:5432/database",
+        ),
     ] {
         let told = site.run_with(&["keys", "list"], &[(URL, url)]).await;
         let told = String::from_utf8_lossy(&told.stderr).into_owned();
@@ -80,4 +84,31 @@ async fn a_url_that_can_not_be_read_is_told_by_its_wrong_part() {
     let told = String::from_utf8_lossy(&told.stderr).into_owned();
     let each = "127.0.0.1:1: connection refused; 127.0.0.1:2: connection refused";
     assert!(told.contains(each), "{told}");
+}
+
+/// With `PGPORT` and `PGHOST` unset, as the harness has them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_first_lines_name_every_host_of_every_form_and_no_parameter_is_repeated() {
+    let without_effect = "connect_timeout=7777&keepalives=0&channel_binding=prefer&gssencmode=disable\
+                          &passfile=/run/7777&target_session_attrs=any";
+    for (url, server) in [
+        ("postgres://me:hunter2@/d?host=/nowhere/pg&port=54321".to_owned(), "/nowhere/pg/.s.PGSQL.54321"),
+        ("postgres://me:hunter2@127.0.0.1:1,[::1]:2/d".to_owned(), "127.0.0.1:1, [::1]:2"),
+        ("postgres://me:hunter2@name.invalid:1/d?hostaddr=127.0.0.1".to_owned(), "127.0.0.1:1"),
+        ("postgres://me:hunter2#x@127.0.0.1:1/d".to_owned(), "127.0.0.1:1"),
+        (format!("postgres://me:hunter2@127.0.0.1:1/d?{without_effect}"), "127.0.0.1:1"),
+    ] {
+        let site = Site::new(Settings::default(), "").await;
+        let variables = [(URL, url.as_str()), ("PUSHPOST__DATABASE__START_TIMEOUT", "0s")];
+        assert_eq!(site.start_as(&["serve"], &variables).ended().await.code(), Some(69));
+        let lines = site.log_lines();
+        let line = lines.iter().find(|line| line["message"] == "database is on a Postgres server");
+        let line = line.unwrap_or_else(|| panic!("no line for {url}: {}", site.log_text()));
+        assert_eq!(
+            (&line["server"], &line["database"], &line["user"]),
+            (&server.into(), &"d".into(), &"me".into())
+        );
+        let log = site.log_text();
+        assert!(!log.contains("sqlx") && !log.contains("hunter2") && !log.contains("7777"), "{log}");
+    }
 }
