@@ -4,6 +4,8 @@ use http::Uri;
 
 use super::secret::Secret;
 use super::section::Section;
+use crate::domain::Network;
+use crate::provider::PROXY_PORT;
 
 /// What most programs read a proxy from, in the order in which it counts.
 const PROXY_VARIABLES: [&str; 2] = ["https_proxy", "HTTPS_PROXY"];
@@ -22,7 +24,7 @@ impl NetworkSettings {
     /// `environment`: `HTTPS_PROXY` and `NO_PROXY` count where the section names no proxy.
     pub(super) fn read(mut section: Section<'_>, environment: &[(String, String)]) -> Self {
         let proxy = section.secret("proxy", "proxy_file");
-        let no_proxy = section.parsed_list("no_proxy", host);
+        let no_proxy = section.parsed_list("no_proxy", left_out);
         let given = section.has("proxy") || section.has("proxy_file");
         let settings = match proxy {
             Some(proxy) => {
@@ -55,17 +57,20 @@ impl NetworkSettings {
         if let Err(message) = check(&url) {
             section.fault_of_variable(variable, message);
         }
-        let listed = value(NO_PROXY_VARIABLES).map_or("", |(_, list)| list);
-        let listed =
-            || listed.split(',').map(str::trim).filter(|host| !host.is_empty()).map(str::to_owned).collect();
-        Self { proxy: Some(Secret::inline(url)), no_proxy: no_proxy.unwrap_or_else(listed) }
+        let listed = || {
+            let (variable, list) = value(NO_PROXY_VARIABLES)?;
+            let hosts = list.split(',').map(str::trim).filter(|host| !host.is_empty());
+            let hosts: Result<_, _> = hosts.map(left_out).collect();
+            hosts.map_err(|message| section.fault_of_variable(variable, message)).ok()
+        };
+        let no_proxy = no_proxy.or_else(listed).unwrap_or_default();
+        Self { proxy: Some(Secret::inline(url)), no_proxy }
     }
 
-    /// The proxy as logs may show it: without name and password.
+    /// The proxy as logs may show it: with its port, without name and password.
     pub fn shown(&self) -> Option<String> {
         let url: Uri = self.proxy.as_ref()?.expose().parse().ok()?;
-        let port = url.port_u16().map_or_else(String::new, |port| format!(":{port}"));
-        Some(format!("http://{}{port}", url.host()?))
+        Some(format!("http://{}:{}", url.host()?, url.port_u16().unwrap_or(PROXY_PORT)))
     }
 }
 
@@ -73,6 +78,10 @@ impl NetworkSettings {
 fn check(url: &str) -> Result<(), &'static str> {
     let wrong = "must be an HTTP proxy such as \"http://proxy:3128\" or \"http://name:password@proxy:3128\"";
     let url: Uri = url.parse().map_err(|_| wrong)?;
+    let port = port(&url);
+    if port.is_some_and(|port| !matches!(port.parse::<u16>(), Ok(1..))) {
+        return Err("has a port that is no number from 1 to 65535");
+    }
     let bare = matches!(url.path(), "" | "/") && url.query().is_none();
     match url.scheme_str() {
         Some("http") if bare && url.host().is_some_and(|host| !host.is_empty()) => Ok(()),
@@ -80,9 +89,20 @@ fn check(url: &str) -> Result<(), &'static str> {
     }
 }
 
-fn host(text: &str) -> Result<String, &'static str> {
-    match text.is_empty() || text.contains(char::is_whitespace) {
-        true => Err("must be host names, domains such as \".example.com\", addresses or networks"),
-        false => Ok(text.to_owned()),
+/// What stands after the host's colon. `Uri` takes a port that is no number, and then says that there is no port.
+fn port(url: &Uri) -> Option<&str> {
+    let authority = url.authority()?.as_str();
+    let place = authority.rsplit_once('@').map_or(authority, |(_, place)| place);
+    let after_address = place.rsplit_once(']').map_or(place, |(_, rest)| rest);
+    after_address.split_once(':').map(|(_, port)| port)
+}
+
+/// What no rule of the proxy would ever match must not pass for one.
+fn left_out(text: &str) -> Result<String, &'static str> {
+    let is_name = |text: &str| text.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c));
+    match Network::parse(text).is_ok() || text == "*" || (!text.is_empty() && is_name(text)) {
+        true => Ok(text.to_owned()),
+        false => Err("must be host names, domains such as \".example.com\", addresses or networks such as \
+                      \"10.0.0.0/8\", without scheme and port"),
     }
 }

@@ -174,6 +174,36 @@ fn the_environment_names_a_proxy_where_the_configuration_does_not() {
 }
 
 #[test]
+fn a_proxy_has_a_port_that_there_can_be_and_is_shown_with_it() {
+    for wrong in
+        ["http://u:hunter2@127.0.0.1:31x", "http://u:hunter2@[::1]:99999", "http://proxy:0", "http://proxy:"]
+    {
+        let rule = "has a port that is no number from 1 to 65535";
+        let of_file = faults(&format!("[network]\nproxy = \"{wrong}\"\n"), &[]);
+        assert_eq!(of_file, [format!("pushpost.toml:2: network.proxy: {rule}")], "{wrong}");
+        let of_variable = faults("", &[("HTTPS_PROXY", wrong)]);
+        assert_eq!(of_variable, [format!("$HTTPS_PROXY: network: {rule}")], "{wrong}");
+    }
+    let folder = Folder::new("[network]\nproxy = \"http://u:hunter2@proxy\"\n");
+    assert_eq!(folder.load(&[]).unwrap().network.shown().as_deref(), Some("http://proxy:1080"));
+}
+
+#[test]
+fn what_a_proxy_could_never_leave_out_is_refused() {
+    for right in ["a.example", ".example.com", "10.0.0.0/8", "::1", "fd00::/8", "*", "my_host"] {
+        let of_file = format!("[network]\nproxy = \"http://p:1\"\nno_proxy = [\"{right}\"]\n");
+        assert_eq!(Folder::new(&of_file).load(&[]).unwrap().network.no_proxy, [right]);
+    }
+    for wrong in ["10.0.0.0/99", "http://x", "x:443", "a b"] {
+        let of_file = format!("[network]\nproxy = \"http://p:1\"\nno_proxy = [\"{wrong}\"]\n");
+        let told = faults(&of_file, &[]);
+        assert!(told.len() == 1 && told[0].contains("network.no_proxy: must be"), "{told:?}");
+        let told = faults("", &[("HTTPS_PROXY", "http://p:1"), ("NO_PROXY", wrong)]);
+        assert!(told.len() == 1 && told[0].starts_with("$NO_PROXY: "), "{told:?}");
+    }
+}
+
+#[test]
 fn a_database_url_without_a_user_is_refused_unless_a_variable_names_the_user() {
     let without = ("DATABASE_URL", "postgres://:hunter2@db/x");
     let told = faults("", &[without]);

@@ -29,6 +29,7 @@ use uuid::Uuid;
 
 use crate::domain::{Content, DeviceToken, NotificationId, Outcome, Reason, remaining_secs};
 
+pub use proxy::PROXY_PORT;
 pub use setup::SetupError;
 pub use transport::PoolStats;
 pub use verdict::{Fate, Verdict};

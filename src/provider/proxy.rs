@@ -17,7 +17,7 @@ use tower::{Service, ServiceExt as _};
 use super::transport::ProxyAddress;
 
 /// Port of a proxy whose URL names none, as curl has it.
-const PORT: u16 = 1080;
+pub const PROXY_PORT: u16 = 1080;
 
 /// An HTTP proxy for everything but loopback and the hosts that are left out.
 #[derive(Debug)]
@@ -44,7 +44,7 @@ impl Proxy {
 
 fn address(proxy: &Intercept) -> Option<ProxyAddress> {
     let host = proxy.uri().host()?.trim_start_matches('[').trim_end_matches(']').to_owned();
-    let port = proxy.uri().port_u16().unwrap_or(PORT);
+    let port = proxy.uri().port_u16().unwrap_or(PROXY_PORT);
     let authorization = proxy.basic_auth().cloned().map(|mut header| {
         header.set_sensitive(true);
         header
@@ -119,6 +119,6 @@ mod tests {
         assert_eq!(found.authorization.expect("a login"), "Basic bmFtZTpwYXNzOndvcmQ=");
         let open = Proxy::new("http://proxy", &[]);
         let found = open.towards(&Uri::from_static("https://fcm.googleapis.com")).expect("through the proxy");
-        assert_eq!((found.host.as_str(), found.port, found.authorization), ("proxy", PORT, None));
+        assert_eq!((found.host.as_str(), found.port, found.authorization), ("proxy", PROXY_PORT, None));
     }
 }

@@ -2,6 +2,7 @@
 
 mod embedded;
 mod foreign;
+mod network;
 mod pooler;
 mod rights;
 mod urls;
