@@ -92,14 +92,25 @@ async fn on_a_known_device_what_can_not_be_read_leaves_what_is_stored() {
 }
 
 #[tokio::test]
-async fn a_hint_of_another_json_type_is_a_fault_of_form() {
+async fn a_hint_of_another_json_type_is_left_out_and_told() {
     let service = Service::start().await;
-    let app = service.client("register").await;
-    for name in ["locale", "timezone", "app_version", "replaces"] {
-        let answer = app.put("/v1/devices", phone("f1", json!({name: 7}))).await;
-        assert_eq!(answer.status, 400, "{answer:?}");
-        assert_has(&answer.body["errors"], &json!([{"pointer": format!("#/{name}"), "code": "wrong_type"}]));
+    let (app, backend) = (service.client("register").await, service.client("devices").await);
+    let odd = json!({"app_version": 7.1, "locale": 5, "timezone": ["x"], "replaces": {"token": "f2"}});
+    let hints = [("#/locale", "bad_value"), ("#/timezone", "bad_value"), ("#/app_version", "bad_value")];
+    let told = ignored(&[&hints[..], &[("#/replaces", "bad_token")]].concat());
+    for (client, token) in [(&app, "f1"), (&backend, "f2")] {
+        let answer = client.put("/v1/devices", phone(token, odd.clone())).await;
+        assert_eq!((answer.status.as_u16(), &answer.body["ignored"]), (201, &told), "{answer:?}");
+        let nothing = json!({"app_version": null, "locale": null, "timezone": null});
+        assert_has(&shown(&backend, &answer).await, &nothing);
     }
+
+    let known = backend.put("/v1/devices", phone("f3", json!({"locale": "de"}))).await;
+    let path = format!("/v1/devices/{}", known.body["id"].as_str().unwrap());
+    let patch = json!({"app_version": 7.1, "locale": 5, "timezone": ["x"]});
+    let described = backend.json(Method::PATCH, &path, patch).await;
+    assert_eq!((described.status.as_u16(), &described.body["ignored"]), (200, &ignored(&hints)));
+    assert_has(&shown(&backend, &known).await, &json!({"locale": "de"}));
 }
 
 #[tokio::test]
@@ -129,10 +140,11 @@ async fn an_import_counts_what_it_leaves_out() {
         phone("f2", json!({"replaces": "nobody's", "locale": "pt_BR"})),
         phone("f3", json!({"timezone": "UTC"})),
         phone("f4", json!({"locale": "C", "user": ""})),
+        phone("f5", json!({"app_version": 7.1})),
     ];
     let body: String = lines.iter().map(|line| format!("{line}\n")).collect();
     let answer = backend.import("", body).await;
-    assert_has(&answer.body, &json!({"lines": 4, "created": 3, "failed": 1, "ignored": 3}));
+    assert_has(&answer.body, &json!({"lines": 5, "created": 4, "failed": 1, "ignored": 4}));
     let without = backend.import("", format!("{}\n", phone("f3", json!({})))).await;
     assert_eq!(without.body.get("ignored"), None);
 }

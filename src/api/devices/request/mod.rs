@@ -124,18 +124,18 @@ fn choice<T>(
     })
 }
 
-/// A value that a phone reports as it happens to have it. One that can't be read costs the request nothing: what is
-/// stored stays, and the answer says so.
+/// A value that a phone reports as it happens to have it. One that can't be read, or has another JSON type than a string,
+/// costs the request nothing: what is stored stays, and the answer says so.
 fn hint<T>(
     fields: &mut Fields<'_>,
     name: &'static str,
     parse: fn(&str) -> Option<T>,
     ignored: &mut Vec<Ignored>,
 ) -> Change<T> {
-    match fields.given_string(name) {
+    match fields.given(name) {
         Given::Absent => Change::Keep,
         Given::Null => Change::Clear,
-        Given::Value(text) => parse(text).map_or_else(
+        Given::Value(value) => value.as_str().and_then(parse).map_or_else(
             || {
                 ignored.push(Ignored::member(name, IgnoredReason::BadValue));
                 Change::Keep
@@ -151,8 +151,9 @@ fn replaces(
     platform: Option<Platform>,
     ignored: &mut Vec<Ignored>,
 ) -> Option<DeviceToken> {
-    let text = fields.string("replaces")?;
-    let token = DeviceToken::parse(platform?, text).ok();
+    let value = fields.value("replaces")?;
+    let platform = platform?;
+    let token = value.as_str().and_then(|text| DeviceToken::parse(platform, text).ok());
     if token.is_none() {
         ignored.push(Ignored::member("replaces", IgnoredReason::BadToken));
     }
