@@ -185,6 +185,20 @@ impl<'a> Fields<'a> {
         self.faults.push(wrong_type(&self.pointer(name), expected));
     }
 
+    /// Was a member that nothing asked for probably meant to be one of `names`? Asked when every member was taken.
+    pub fn misspells_one_of(&self, names: &[&str]) -> bool {
+        let mut members = self.object.as_object().into_iter().flatten().map(|(name, _)| name);
+        members.any(|name| {
+            let suggestion = self.suggestion(name).filter(|_| !self.known.contains(&name));
+            suggestion.is_some_and(|suggestion| names.contains(&suggestion))
+        })
+    }
+
+    /// The known name that an unknown one was probably meant to be.
+    fn suggestion(&self, name: &str) -> Option<&'static str> {
+        field_meant(name, &self.known).or_else(|| nearest(name, self.known.iter().copied()))
+    }
+
     /// Ends the reading before everything was asked for.
     pub fn into_unread(self) {}
 
@@ -196,8 +210,7 @@ impl<'a> Fields<'a> {
                 return;
             }
             let at = Place::Pointer(self.pointer(name));
-            let meant = field_meant(name, &self.known);
-            let suggestion = meant.or_else(|| nearest(name, self.known.iter().copied()));
+            let suggestion = self.suggestion(name);
             self.faults.push(unknown_name(at, InputCode::UnknownField, "field", name, suggestion));
         }
     }

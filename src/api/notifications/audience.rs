@@ -32,10 +32,7 @@ pub(super) fn read(mut to: Fields<'_>, context: Context<'_>) -> To {
         to.into_unread();
         return To::TooMany;
     }
-    if WAYS.iter().all(|way| to.value(way).is_none()) {
-        let detail = format!("`to` needs one of {}", WAYS.join(", "));
-        to.faults().push(InputFault::at(to.at(), InputCode::MissingField, detail));
-    }
+    let names_no_way = WAYS.iter().all(|way| to.value(way).is_none());
     let mut audience = Audience {
         devices: devices(&mut to, context),
         users: users(&mut to),
@@ -53,6 +50,11 @@ pub(super) fn read(mut to: Fields<'_>, context: Context<'_>) -> To {
             except.fault("topics", InputCode::NotSupportedYet, LATER);
         }
         except.finish();
+    }
+    // A misspelt way is told with the name that was meant; that a way is missing only follows from the misspelling.
+    if names_no_way && !to.misspells_one_of(&WAYS) {
+        let detail = format!("`to` needs one of {}", WAYS.join(", "));
+        to.faults().push(InputFault::at(to.at(), InputCode::MissingField, detail));
     }
     to.finish();
     To::Whole(audience)

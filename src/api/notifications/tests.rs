@@ -114,6 +114,12 @@ fn it_needs_somebody() {
         assert_codes(&body(json!({"to": nobody})), &[("#/to", "missing_field")]);
     }
     assert!(send(&body(json!({"to": {"users": []}}))).is_ok(), "nobody there is no error");
+    // A misspelt way is the only fault; a misspelling of anything else replaces no way.
+    assert_codes(&body(json!({"to": {"user": ["a"]}})), &[("#/to/user", "unknown_field")]);
+    assert_codes(
+        &body(json!({"to": {"platform": ["fcm"]}})),
+        &[("#/to", "missing_field"), ("#/to/platform", "unknown_field")],
+    );
 }
 
 #[test]

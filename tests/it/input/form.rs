@@ -152,6 +152,7 @@ async fn names_of_other_apis_are_told_with_ours() {
         (SEND, Method::POST, r#"{"to":{"users":["u"]},"title":"A","registration_ids":[]}"#, "to.tokens"),
         (SEND, Method::POST, r#"{"to":{"users":["u"]},"title":"A","user_id":"u"}"#, "to.users"),
         (SEND, Method::POST, r#"{"to":{"users":["u"],"include_player_ids":[]},"title":"A"}"#, "devices"),
+        (SEND, Method::POST, r#"{"to":{"user_id":"u"},"title":"A"}"#, "users"),
         (DEVICES, Method::PUT, r#"{"platform":"fcm","token":"f","user_id":"u"}"#, "user"),
         (DEVICES, Method::PUT, r#"{"platform":"fcm","token":"f","language":"de"}"#, "locale"),
     ] {
