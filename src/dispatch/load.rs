@@ -2,15 +2,17 @@
 //! sent, or ended because of what has become of it since it was addressed (docs/queue.md 8).
 
 use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use tokio::time::Instant;
 
 use super::ready::Ready;
 use super::senders::InUse;
 use super::{LaneSetup, Shared, panics, rejected, renew};
-use crate::domain::{Content, DeliveryStatus, DeviceId, Job, LaneKey, NotificationId, Reason, UserId};
-use crate::provider::Prepared;
+use crate::domain::{
+    Content, DeliveryStatus, DeviceId, Job, LaneKey, NotificationId, Platform, Reason, UserId,
+};
+use crate::provider::{self, Prepared};
 use crate::queue::intake::{Held, Known};
 use crate::queue::recorder::{Ending, Ticket};
 use crate::store;
@@ -30,12 +32,19 @@ pub(super) struct Plan {
     pub(super) once: bool,
     /// Users must be checked.
     by_user: bool,
+    /// Whether the lane's platform is sent anything at all.
+    has_something: OnceLock<bool>,
 }
 
 impl Plan {
     fn new(id: NotificationId, known: &Known) -> Self {
         let (content, once, by_user) = (Arc::clone(&known.content), known.once, known.by_user);
-        Self { id, content, rendered: Mutex::default(), once, by_user }
+        Self { id, content, rendered: Mutex::default(), once, by_user, has_something: OnceLock::new() }
+    }
+
+    /// Is there anything to send to the devices of this plan's lane?
+    fn has_something_for(&self, platform: Platform) -> bool {
+        *self.has_something.get_or_init(|| provider::has_something_to_send(platform, &self.content))
     }
 
     /// Must users be checked?
@@ -223,6 +232,9 @@ pub(super) fn end_at_load(
     }
     if device.quarantined {
         return Some(unsent(DeliveryStatus::TokenDead, "quarantined"));
+    }
+    if !plan.has_something_for(setup.key.platform()) {
+        return Some(rejected("nothing_to_send", false));
     }
     let key = LaneKey::of(device.platform, device.environment);
     // A trial is made in the lane that isn't the device's; if that has become its own, it is an attempt like any other.

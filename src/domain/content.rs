@@ -140,6 +140,12 @@ impl ApnsOverrides {
 }
 
 impl Content {
+    /// Do the fields, without any override, bring something to see or hear?
+    pub fn shows_something(&self) -> bool {
+        let given = |text: &Option<String>| text.as_deref().is_some_and(|text| !text.is_empty());
+        given(&self.title) || given(&self.body) || given(&self.sound) || self.badge.is_some()
+    }
+
     /// The push type that APNs is told: the override's, else the one that fields and payload imply.
     pub fn push_type(&self) -> PushType {
         let named = self.apns.header("apns-push-type").and_then(PushType::parse);

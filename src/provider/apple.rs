@@ -80,6 +80,16 @@ pub(super) fn shows_something(aps: Option<&Value>) -> bool {
     ["alert", "badge", "sound"].into_iter().any(given)
 }
 
+/// Does an APNs payload's `aps` show something, or wake the app?
+pub(super) fn has_effect(aps: Option<&Value>) -> bool {
+    shows_something(aps) || wakes(aps)
+}
+
+/// Does an APNs payload's `aps` wake the app?
+pub(super) fn wakes(aps: Option<&Value>) -> bool {
+    aps.and_then(|aps| aps.get("content-available")).and_then(Value::as_i64) == Some(1)
+}
+
 /// Faults of overridden headers. `push_type` is what they are sent with if they name none themselves, `topics` what
 /// the configuration names.
 pub(super) fn check_headers(

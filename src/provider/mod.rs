@@ -27,7 +27,7 @@ use sha2::{Digest, Sha256};
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use crate::domain::{Content, DeviceToken, NotificationId, Outcome, Reason, remaining_secs};
+use crate::domain::{Content, DeviceToken, NotificationId, Outcome, Platform, Reason, remaining_secs};
 
 pub use proxy::PROXY_PORT;
 pub use setup::SetupError;
@@ -156,6 +156,14 @@ impl Prepared {
             Self::Apns(prepared) => prepared.topic() != apns::TopicOrigin::Configured,
             Self::Fcm(prepared) => prepared.traits().overridden,
         }
+    }
+}
+
+/// Is there anything to send to a device of this platform? An override may bring content for another platform alone.
+pub fn has_something_to_send(platform: Platform, content: &Content) -> bool {
+    match platform {
+        Platform::Apns => apns::has_something_to_send(content),
+        Platform::Fcm => fcm::has_something_to_send(content),
     }
 }
 

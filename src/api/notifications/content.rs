@@ -84,17 +84,11 @@ pub(super) fn read(fields: &mut Fields<'_>) -> Content {
         data: Map::new(),
     };
     let data = data(fields, content.url.is_some());
-    if content.silent && shows_something(&content) {
+    if content.silent && content.shows_something() {
         let detail = "a silent notification has no title, body, sound or badge";
         fields.fault("silent", InputCode::SilentWithContent, detail);
     }
     Content { data, ..content }
-}
-
-/// Has it by its own fields something to see or hear?
-pub(super) fn shows_something(content: &Content) -> bool {
-    let given = |text: &Option<String>| text.as_deref().is_some_and(|text| !text.is_empty());
-    given(&content.title) || given(&content.body) || given(&content.sound) || content.badge.is_some()
 }
 
 fn image(fields: &mut Fields<'_>) -> Option<String> {

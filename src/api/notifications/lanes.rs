@@ -3,7 +3,7 @@
 
 use uuid::Uuid;
 
-use super::content::{Oversize, shows_something};
+use super::content::Oversize;
 use crate::api::error::is_form;
 use crate::api::json::Faults;
 use crate::domain::{App, Content, InputCode, InputFault, NotificationId, Platform};
@@ -25,14 +25,14 @@ pub(super) fn check(content: &Content, asked: usize, to: Option<&Audience>, app:
     if faults.any(is_form) {
         return;
     }
-    if !content.silent && !shows_something(content) && !overrides_supply(content) {
+    if !content.silent && !content.shows_something() && !overrides_supply(content) {
         let detail =
             "a notification has a title, body, sound or badge, or is silent, or an override supplies them";
         faults.push(InputFault::at("#", InputCode::NothingToSend, detail));
     }
     // The fields' own part in this is found where they are read.
     let overridden = apns::shows_something(content) || fcm::shows_something(content);
-    if content.silent && !shows_something(content) && overridden {
+    if content.silent && !content.shows_something() && overridden {
         let detail = "an override brings something to see or hear, which a silent notification has not";
         faults.push(InputFault::at("#/silent", InputCode::SilentWithContent, detail));
     }

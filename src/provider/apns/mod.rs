@@ -8,6 +8,7 @@ mod response;
 pub use client::{Client, Settings};
 pub use credential::KeyError;
 pub use request::{
-    Prepared, TopicOrigin, check_overrides, check_size, prepare, shows_something, supplies_content,
+    Prepared, TopicOrigin, check_overrides, check_size, has_something_to_send, prepare, shows_something,
+    supplies_content,
 };
 pub use response::classify;

@@ -10,6 +10,7 @@ mod schema;
 pub use client::{Client, Settings};
 pub use credential::{CredentialError, CredentialSettings, ExternalAccount, ExternalAccountError};
 pub use request::{
-    Prepared, Traits, check_overrides, check_size, prepare, shows_something, supplies_content,
+    Prepared, Traits, check_overrides, check_size, has_something_to_send, prepare, shows_something,
+    supplies_content,
 };
 pub use response::classify;

@@ -85,6 +85,46 @@ async fn a_live_activity_of_an_fcm_token_is_sent_as_one() {
     stage.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_platform_that_a_notification_has_nothing_for_is_sent_nothing() {
+    let stage = Stage::start().await;
+    let wakes = json!({"aps": {"content-available": 1}});
+    let activity =
+        json!({"aps": {"timestamp": 1_700_000_000, "event": "update", "content-state": {"eta": 5}}});
+    let voip = json!({"headers": {"apns-push-type": "voip"}, "payload": {"call": "7"}});
+    for (number, (sent_by, kind, content)) in [
+        ("fcm", "alert", json!({"fcm": {"apns": {"live_activity_token": "la-token", "payload": activity}}})),
+        ("fcm", "alert", json!({"fcm": {"apns": {"payload": wakes}}})),
+        ("apns", "voip", json!({"apns": voip})),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let user = format!("u{number}");
+        for (platform, token) in [("apns", hex(&format!("a{number}"))), ("fcm", format!("f{number}"))] {
+            let kind = if platform == "apns" { kind } else { "alert" };
+            let device = json!({"platform": platform, "token": token, "kind": kind, "user": user});
+            stage.device(device).await;
+        }
+        let mut body = content.clone();
+        body["to"] = json!({"users": [user]});
+        let id = stage.notify(body).await;
+        let outcomes = stage.outcomes(&id).await;
+        assert_eq!(outcomes.len(), 2, "{content}");
+        for outcome in &outcomes {
+            match outcome["platform"] == sent_by {
+                true => assert_ended(outcome, "accepted", 1, None),
+                false => assert_ended(outcome, "rejected", 0, Some("nothing_to_send")),
+            }
+        }
+        let unsent = if sent_by == "fcm" { hex(&format!("a{number}")) } else { format!("f{number}") };
+        assert!(stage.received(&unsent).is_empty(), "{content}");
+        let counts = stage.get(&format!("/v1/notifications/{id}")).await.body["counts"].take();
+        assert_eq!((&counts["accepted"], &counts["rejected"]), (&json!(1), &json!(1)), "{counts}");
+    }
+    stage.stop().await;
+}
+
 const NUMBERS: [&str; 7] =
     ["18446744073709551616", "-9223372036854775809", "1.10", "0.30000000000000000001", "1e+15", "-0.0", "-0"];
 /// How serde_json hands on a number: of a client it is an object like any other.

@@ -7,6 +7,7 @@ use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderName};
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderValue, Request, Uri};
 use serde_json::{Map, Value, json};
+use uuid::Uuid;
 
 use crate::domain::{Content, DeviceToken, InputCode, InputFault, NotificationId, Platform, PushType};
 use crate::provider::apple::{self, Alert};
@@ -94,12 +95,28 @@ pub fn shows_something(content: &Content) -> bool {
 pub fn supplies_content(content: &Content) -> bool {
     let aps = content.apns.payload.get("aps");
     match content.push_type() {
-        PushType::Alert | PushType::Background => {
-            apple::shows_something(aps)
-                || aps.and_then(|aps| aps.get("content-available")).and_then(Value::as_i64) == Some(1)
-        }
+        PushType::Alert | PushType::Background => apple::has_effect(aps),
         PushType::Location => true,
         _ => !content.apns.payload.is_empty() || !content.data.is_empty(),
+    }
+}
+
+/// Is there anything to send to an APNs device? Content that only the `fcm` part brings is none: APNs refuses an alert
+/// without `alert`, `badge` or `sound`.
+pub fn has_something_to_send(content: &Content) -> bool {
+    if content.apns.is_empty() && (content.silent || content.shows_something()) {
+        return true;
+    }
+    // Any id stands for the real one.
+    let payload = payload(NotificationId(Uuid::nil()), content);
+    match content.push_type() {
+        PushType::Alert | PushType::Background => apple::has_effect(payload.get("aps")),
+        // A location query needs no content.
+        PushType::Location => true,
+        _ => payload.iter().any(|(name, value)| match name.as_str() {
+            "aps" => value.as_object().is_none_or(|aps| !aps.is_empty()),
+            name => name != "pushpost",
+        }),
     }
 }
 

@@ -215,3 +215,26 @@ fn an_override_may_supply_what_the_fields_lack() {
         assert_eq!(supplies_content(&content(json.clone())), supplies, "{json}");
     }
 }
+
+#[test]
+fn what_only_the_fcm_part_brings_is_nothing_to_send() {
+    let wakes = json!({"payload": {"aps": {"content-available": 1}}});
+    for (is_something, json) in [
+        (false, json!({"fcm": {"notification": {"title": "A"}}})),
+        (false, json!({"fcm": {"apns": wakes}})),
+        (false, json!({"fcm": {"apns": wakes}, "data": {"k": 1}, "category": "C", "image": "https://a/b"})),
+        (false, json!({"fcm": {"apns": wakes}, "apns": {"payload": {"k": 1}}})),
+        (false, json!({"fcm": {"apns": wakes}, "apns": {"headers": {"apns-push-type": "voip"}}})),
+        (false, json!({"badge": 1, "apns": {"payload": {"aps": null}}})),
+        (true, json!({"title": "A", "fcm": {"notification": {"title": "B"}}})),
+        (true, json!({"silent": true})),
+        (true, json!({"silent": true, "apns": {"payload": {"k": 1}}})),
+        (true, json!({"badge": 0, "apns": {"headers": {"apns-priority": "5"}}})),
+        (true, json!({"apns": wakes})),
+        (true, json!({"apns": {"payload": {"aps": {"alert": {"title": "A"}}}}})),
+        (true, json!({"apns": {"headers": {"apns-push-type": "location"}}})),
+        (true, json!({"data": {"k": 1}, "apns": {"headers": {"apns-push-type": "voip"}}})),
+    ] {
+        assert_eq!(has_something_to_send(&content(json.clone())), is_something, "{json}");
+    }
+}

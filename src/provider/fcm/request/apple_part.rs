@@ -61,6 +61,11 @@ pub(super) fn topic_is_overridden(content: &Content, overrides: &Overrides) -> b
     header(content, overrides, apple::TOPIC).is_some() || named.topic_suffix() != implied.topic_suffix()
 }
 
+/// Is the push type one that Apple devices take with the token that FCM has of them?
+pub(super) fn is_for_alert_tokens(content: &Content, overrides: &Overrides) -> bool {
+    matches!(push_type(content, overrides), PushType::Alert | PushType::Background)
+}
+
 /// Faults of the headers in `fcm.apns`, and of those in `apns` that this part can't have.
 pub(super) fn check_headers(content: &Content, overrides: &Overrides, topics: &[String]) -> Vec<InputFault> {
     let push_type = push_type(content, overrides);

@@ -9,6 +9,7 @@ use std::fmt;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use serde_json::{Map, Value};
+use uuid::Uuid;
 
 use self::message::{Overrides, WEB_TTL, message};
 use self::template::{Draft, Slot, Template};
@@ -31,6 +32,18 @@ pub struct Prepared {
     apns_payload_size: usize,
     traits: Traits,
 }
+
+/// Parts of a message whose members are content, but for the notification's id.
+const CONTENT: [&str; 8] = [
+    "/notification",
+    "/data",
+    "/android/notification",
+    "/android/data",
+    "/android_v2/remote_notification",
+    "/android_v2/data",
+    "/webpush/notification",
+    "/webpush/data",
+];
 
 /// What a message carries that decides whom a verdict concerns.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -131,9 +144,27 @@ pub fn shows_something(content: &Content) -> bool {
 /// Something to see or hear, a Live Activity, or what wakes an Apple app.
 pub fn supplies_content(content: &Content) -> bool {
     let overrides = Overrides::of(content);
-    let aps = overrides.apns_payload().get("aps");
-    let wakes = aps.and_then(|aps| aps.get("content-available")).and_then(Value::as_i64) == Some(1);
-    wakes || shows_something(content)
+    apple::wakes(overrides.apns_payload().get("aps")) || shows_something(content)
+}
+
+/// Is there anything to send to a device with an FCM token?
+///
+/// The `apns` part is content here too, because the token may be an Apple device's; but not with a push type whose kind
+/// of token FCM has none of.
+pub fn has_something_to_send(content: &Content) -> bool {
+    if content.fcm.is_empty() && (content.silent || content.shows_something()) {
+        return true;
+    }
+    let overrides = Overrides::of(content);
+    // Any id stands for the real one.
+    let message = Value::Object(message(NotificationId(Uuid::nil()), content, &overrides, None));
+    let fills = |place: &&str| {
+        let members = message.pointer(place).and_then(Value::as_object);
+        members.is_some_and(|members| members.keys().any(|name| name != "pushpost"))
+    };
+    let to_apple = apple_part::is_for_alert_tokens(content, &overrides)
+        && apple::has_effect(message.pointer("/apns/payload/aps"));
+    content.silent || to_apple || CONTENT.iter().any(fills) || is_filled_activity(content, &overrides)
 }
 
 /// A Live Activity's token with a payload, from whichever part it comes.

@@ -386,3 +386,30 @@ fn a_message_says_what_decides_whom_a_verdict_concerns() {
     assert_eq!(traits(web(json!({"ttl": "1", "urgency": "low", "Topic": "t"}))), (false, false));
     assert_eq!(traits(web(json!({"Authorization": "vapid t=a, k=b"}))), (false, true));
 }
+
+#[test]
+fn what_only_an_apns_token_can_take_is_nothing_to_send() {
+    let of_kind = |kind: &str| json!({"headers": {"apns-push-type": kind}, "payload": {"k": 1}});
+    let alert = json!({"payload": {"aps": {"alert": "A"}}});
+    for (is_something, json) in [
+        (false, json!({"apns": of_kind("voip")})),
+        (
+            false,
+            json!({"apns": of_kind("location"), "channel": "c", "fcm": {"android": {"priority": "HIGH"}}}),
+        ),
+        (false, json!({"apns": of_kind("liveactivity"), "fcm": {"fcm_options": {"analytics_label": "a"}}})),
+        (false, json!({"apns": alert, "fcm": {"apns": null}})),
+        // An FCM token may be an Apple device's.
+        (true, json!({"apns": alert})),
+        (true, json!({"apns": {"payload": {"aps": {"content-available": 1}}}})),
+        (true, json!({"apns": of_kind("voip"), "data": {"k": "v"}})),
+        (true, json!({"apns": of_kind("voip"), "title": "A"})),
+        (true, json!({"apns": of_kind("voip"), "fcm": {"data": {"k": "v"}}})),
+        (true, json!({"apns": of_kind("voip"), "fcm": {"webpush": {"notification": {"title": "A"}}}})),
+        (true, json!({"silent": true, "fcm": {"apns": null}})),
+        (true, json!({"badge": 1})),
+        (true, json!({"fcm": {"apns": {"live_activity_token": "t", "payload": {"aps": {"event": "end"}}}}})),
+    ] {
+        assert_eq!(has_something_to_send(&content(json.clone())), is_something, "{json}");
+    }
+}
