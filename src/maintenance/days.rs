@@ -20,7 +20,7 @@ pub(super) async fn make(conn: &mut Session) -> Result<(), store::Error> {
     for day in store::partitions::missing_days(conn).await? {
         match store::partitions::create_day(conn, day).await {
             Ok(()) => tracing::info!(%day, "partitions made"),
-            Err(error) if is_lock_timeout(&error) => {
+            Err(error) if error.is_lock_timeout() => {
                 tracing::warn!(%day, "partitions not made yet: somebody holds the tables");
                 return Ok(());
             }
@@ -77,14 +77,10 @@ impl OldDays {
 async fn drop_day(conn: &mut Session, day: NaiveDate) -> Result<(), store::Error> {
     match store::partitions::drop_day(conn, day).await {
         Ok(()) => tracing::info!(%day, "partitions dropped: their retention has passed"),
-        Err(error) if is_lock_timeout(&error) => {
+        Err(error) if error.is_lock_timeout() => {
             tracing::warn!(%day, "partitions not dropped yet: another session holds them");
         }
         Err(error) => return Err(error),
     }
     Ok(())
-}
-
-fn is_lock_timeout(error: &store::Error) -> bool {
-    error.sqlstate().as_deref() == Some("55P03")
 }

@@ -9,6 +9,7 @@ mod expiry;
 mod leadership;
 mod quarantined;
 mod retention;
+mod schedule;
 mod send_only;
 mod topics;
 
@@ -22,6 +23,7 @@ use crate::queue::membership::Membership;
 use crate::store;
 use crate::store::{Session, SessionPool};
 use leadership::Leadership;
+use schedule::Schedule;
 
 pub use dead_nodes::sweep;
 pub use retention::Retention;
@@ -31,7 +33,6 @@ const ROUND: Duration = Duration::from_secs(1);
 const EXPIRE: Duration = Duration::from_secs(2);
 const ORPHANS: Duration = Duration::from_secs(60);
 const HOURLY: Duration = Duration::from_secs(3600);
-const AGAIN: Duration = Duration::from_secs(60);
 
 /// What maintenance needs.
 #[derive(Debug)]
@@ -50,25 +51,13 @@ pub async fn run(settings: Settings, stop: CancellationToken) {
     let mut ticks = interval(ROUND.min(duties.leadership.review_interval(settings.membership.timeout())));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut conn: Option<Session> = None;
-    let mut told = None;
     loop {
         tokio::select! {
             () = stop.cancelled() => break,
             _ = ticks.tick() => {}
         }
         // Each statement has its deadline, so that a round as a whole needs none.
-        let Err(error) = duties.round(&settings, &mut conn).await else {
-            // A round in which nothing is due asks nothing of Postgres.
-            if conn.is_some() {
-                told = None;
-            }
-            continue;
-        };
-        tell_once(&mut told, &error, &settings.pool);
-        duties.leadership.interrupt(&settings.membership);
-        if let Some(conn) = conn.take() {
-            conn.discard();
-        }
+        duties.round(&settings, &mut conn).await;
     }
     if let Some(mut conn) = conn {
         // The node leaves at once: its leadership would end then as well.
@@ -76,83 +65,143 @@ pub async fn run(settings: Settings, stop: CancellationToken) {
     }
 }
 
-/// Logs a failure that goes on once, and again after a round that has succeeded. Each round fails while Postgres is out of
-/// reach, which the heartbeat reports.
-fn tell_once(told: &mut Option<String>, error: &store::Error, pool: &SessionPool) {
-    let kind = if error.is_unavailable() { "Postgres is out of reach".to_owned() } else { error.to_string() };
-    if told.as_ref() != Some(&kind) {
-        tracing::warn!(server = pool.addresses(), %error, "maintenance failed; it is tried again");
-        *told = Some(kind);
-    }
+/// What is done besides the reviews. Only a leader does them; partitions are made by every node.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Duty {
+    Partitions,
+    Expiry,
+    UnknownHolders,
+    Hourly,
 }
 
 /// When each duty is due next.
 struct Duties {
     next_review: Instant,
-    next_expire: Instant,
-    next_orphans: Instant,
-    next_hour: Instant,
-    next_days: Instant,
+    schedules: [Schedule; Self::ALL.len()],
     retention: retention::Duties,
     leadership: Leadership,
+    /// The failure that was logged last. While Postgres is out of reach each round fails, and the heartbeat reports that.
+    told: Option<String>,
 }
 
 impl Duties {
+    const ALL: [Duty; 4] = [Duty::Partitions, Duty::Expiry, Duty::UnknownHolders, Duty::Hourly];
+
     fn new() -> Self {
         let now = Instant::now();
         let leadership = Leadership::default();
         Self {
             next_review: now,
-            next_expire: now,
-            next_orphans: now,
-            next_hour: now,
-            next_days: now,
+            schedules: [Schedule::new(now); Self::ALL.len()],
             retention: retention::Duties::new(now),
             leadership,
+            told: None,
         }
     }
 
-    async fn round(&mut self, settings: &Settings, conn: &mut Option<Session>) -> Result<(), store::Error> {
+    /// A duty that fails waits, and the others go on: what dead nodes hold can't wait for a table that is locked.
+    async fn round(&mut self, settings: &Settings, conn: &mut Option<Session>) {
         let now = Instant::now();
-        let membership = &settings.membership;
-        if now < self.next_days.min(self.next_review) && !self.leadership.is_held(membership) {
-            return Ok(());
-        }
-        let conn = match conn {
-            Some(conn) => conn,
-            None => conn.insert(settings.pool.acquire().await.map_err(store::Error::from)?),
-        };
-        if now >= self.next_days {
-            let made = days::make(conn).await;
-            self.next_days = now + if made.is_ok() { HOURLY } else { AGAIN };
-            if let Err(error) = made {
-                // A week is ahead; what dead nodes hold can't wait so long.
-                tracing::error!(%error, "the next days' partitions can't be made");
-            }
-        }
         if now >= self.next_review {
-            self.leadership.review(conn, membership).await?;
-            self.next_review = now + self.leadership.review_interval(membership.timeout());
-        }
-        if now >= self.next_expire && self.leadership.is_held(membership) {
-            self.next_expire = now + EXPIRE;
-            expiry::run(conn).await?;
-        }
-        if now >= self.next_orphans && self.leadership.is_held(membership) {
-            self.next_orphans = now + ORPHANS;
-            let holders = store::jobs::unknown_holders(conn).await?;
-            if !holders.is_empty() {
-                dead_nodes::sweep(conn, &holders).await?;
+            match self.review(settings, conn).await {
+                Ok(()) => {
+                    self.told = None;
+                    self.next_review = now + self.leadership.review_interval(settings.membership.timeout());
+                }
+                Err(error) => return self.fail("review", &error, settings, conn),
             }
         }
-        if now >= self.next_hour && self.leadership.is_held(membership) {
-            self.next_hour = now + HOURLY;
+        for (place, duty) in Self::ALL.into_iter().enumerate() {
+            let is_ours = duty == Duty::Partitions || self.leadership.is_held(&settings.membership);
+            if !is_ours || !self.schedules[place].is_due(now) {
+                continue;
+            }
+            match perform(duty, settings, conn).await {
+                Ok(()) => self.schedules[place].done(now, period(duty)),
+                Err(error) => {
+                    self.schedules[place].failed(now);
+                    self.fail(duty.name(), &error, settings, conn);
+                }
+            }
+        }
+        if self.leadership.is_held(&settings.membership)
+            && let Err((duty, error)) = self.retention.round(settings, conn).await
+        {
+            self.fail(duty, &error, settings, conn);
+        }
+    }
+
+    async fn review(&mut self, settings: &Settings, conn: &mut Option<Session>) -> Result<(), store::Error> {
+        let conn = session(settings, conn).await?;
+        self.leadership.review(conn, &settings.membership).await
+    }
+
+    /// Where Postgres was out of reach, its nodes could not count up their heartbeats: what was watched proves nothing,
+    /// and another node may lead.
+    fn fail(&mut self, duty: &str, error: &store::Error, settings: &Settings, conn: &mut Option<Session>) {
+        let is_away = error.is_unavailable() && !error.is_lock_timeout();
+        let kind = if is_away { "Postgres is out of reach".to_owned() } else { format!("{duty}: {error}") };
+        let server = settings.pool.addresses();
+        if self.told.as_ref() == Some(&kind) {
+            tracing::debug!(server, %error, duty, "maintenance fails still");
+        } else if duty == Duty::Partitions.name() {
+            // They are made a week ahead. Without them nothing is accepted.
+            tracing::error!(server, %error, "the next days' partitions can't be made");
+        } else {
+            tracing::warn!(server, %error, duty, "maintenance failed; it is tried again");
+        }
+        self.told = Some(kind);
+        if is_away {
+            self.leadership.interrupt(&settings.membership);
+        }
+        if let Some(conn) = conn.take() {
+            conn.discard();
+        }
+    }
+}
+
+impl Duty {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Partitions => "partitions",
+            Self::Expiry => "expiry",
+            Self::UnknownHolders => "unknown holders",
+            Self::Hourly => "hourly",
+        }
+    }
+}
+
+async fn perform(duty: Duty, settings: &Settings, conn: &mut Option<Session>) -> Result<(), store::Error> {
+    let conn = session(settings, conn).await?;
+    match duty {
+        Duty::Partitions => days::make(conn).await,
+        Duty::Expiry => expiry::run(conn).await,
+        Duty::UnknownHolders => {
+            let holders = store::jobs::unknown_holders(conn).await?;
+            if holders.is_empty() { Ok(()) } else { sweep(conn, &holders).await }
+        }
+        Duty::Hourly => {
             store::nodes::forget(conn).await?;
-            store::fan_outs::expire(conn).await?;
+            store::fan_outs::expire(conn).await.map(|_| ())
         }
-        if self.leadership.is_held(membership) {
-            self.retention.round(conn, &settings.retention).await?;
-        }
-        Ok(())
+    }
+}
+
+fn period(duty: Duty) -> Duration {
+    match duty {
+        Duty::Expiry => EXPIRE,
+        Duty::UnknownHolders => ORPHANS,
+        Duty::Partitions | Duty::Hourly => HOURLY,
+    }
+}
+
+/// The session is kept from round to round.
+async fn session<'c>(
+    settings: &Settings,
+    conn: &'c mut Option<Session>,
+) -> Result<&'c mut Session, store::Error> {
+    match conn {
+        Some(conn) => Ok(conn),
+        None => Ok(conn.insert(settings.pool.acquire().await.map_err(store::Error::from)?)),
     }
 }

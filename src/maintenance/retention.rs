@@ -8,8 +8,10 @@ use tokio::time::Instant;
 use super::contents::{self, Contents};
 use super::days::OldDays;
 use super::quarantined;
+use super::schedule::Schedule;
 use super::send_only::SendOnly;
 use super::topics::Topics;
+use super::{Settings, session};
 use crate::store;
 use crate::store::Session;
 
@@ -38,7 +40,7 @@ pub(super) struct Duties {
     topics: Topics,
     days: OldDays,
     /// When each is due, in the order of [`Duties::DUTIES`].
-    due: [Instant; 5],
+    schedules: [Schedule; 5],
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -59,21 +61,34 @@ impl Duties {
             send_only: SendOnly::new(),
             topics: Topics::default(),
             days: OldDays::default(),
-            due: [now; 5],
+            schedules: [Schedule::new(now); 5],
         }
     }
 
     /// The steps that are due. A duty that is not at its end goes on in the next round.
+    ///
+    /// # Errors
+    /// The duty that failed, by its name. It waits; the others are done in the next round.
     pub(super) async fn round(
         &mut self,
-        conn: &mut Session,
-        retention: &Retention,
-    ) -> Result<(), store::Error> {
+        settings: &Settings,
+        conn: &mut Option<Session>,
+    ) -> Result<(), (&'static str, store::Error)> {
+        let retention = &settings.retention;
         for (position, duty) in Self::DUTIES.into_iter().enumerate() {
             let start = Instant::now();
-            while self.due[position] <= start && start.elapsed() < BUDGET {
-                if !self.step(conn, retention, duty).await? {
-                    self.due[position] = start + period(duty, retention);
+            while self.schedules[position].is_due(start) && start.elapsed() < BUDGET {
+                let stepped = match session(settings, conn).await {
+                    Ok(conn) => self.step(conn, retention, duty).await,
+                    Err(error) => Err(error),
+                };
+                match stepped {
+                    Ok(true) => {}
+                    Ok(false) => self.schedules[position].done(start, period(duty, retention)),
+                    Err(error) => {
+                        self.schedules[position].failed(start);
+                        return Err((duty.name(), error));
+                    }
                 }
             }
         }
@@ -92,6 +107,18 @@ impl Duties {
             Duty::SendOnly => self.send_only.step(conn).await,
             Duty::Topics => self.topics.step(conn).await,
             Duty::Days => self.days.step(conn, retention.notifications).await,
+        }
+    }
+}
+
+impl Duty {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Contents => "contents",
+            Self::Quarantined => "quarantined devices",
+            Self::SendOnly => "send-only devices",
+            Self::Topics => "topics",
+            Self::Days => "old partitions",
         }
     }
 }

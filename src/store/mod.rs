@@ -80,11 +80,18 @@ impl Error {
                 | sqlx::Error::Tls(_)
                 | sqlx::Error::PoolTimedOut
                 | sqlx::Error::PoolClosed
-                | sqlx::Error::WorkerCrashed,
+                | sqlx::Error::WorkerCrashed
+                // The other side does not speak as Postgres does: a proxy that has no server behind it right now.
+                | sqlx::Error::Protocol(_),
             )
             | Self::Contended => true,
-            _ => matches!(self.sqlstate_class().as_deref(), Some("08" | "25" | "40" | "53" | "57")),
+            _ => self.is_lock_timeout() || matches!(self.sqlstate_class().as_deref(), Some("08" | "25" | "40" | "53" | "57")),
         }
+    }
+
+    /// Another session held a lock for longer than the statement may wait for it.
+    pub fn is_lock_timeout(&self) -> bool {
+        self.sqlstate().as_deref() == Some("55P03")
     }
 
     /// The SQLSTATE that Postgres gave.

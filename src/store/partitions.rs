@@ -109,23 +109,13 @@ pub async fn day_page(
     Ok(DayPage { next, kept_secs: row.kept_secs.filter(|secs| *secs > 0.0) })
 }
 
-/// Drops a day's partitions: detached without blocking anybody, then dropped. Stops at the first that can't be had
-/// within the lock time-out; calling it again goes on from there.
+/// Drops a day's partitions: detached without blocking other sessions, then dropped. Stops at the first that can't be had
+/// within the session's lock time-out; calling it again goes on from there.
 ///
 /// # Errors
 /// A lock time-out (55P03) while somebody still reads the day, or an old snapshot lives: try again later.
 pub async fn drop_day(conn: &mut Session, day: NaiveDate) -> Result<(), Error> {
-    // Not in a transaction, which DETACH ... CONCURRENTLY can't be in: so the setting is the session's.
-    sqlx::query("set lock_timeout = '2s'").execute(&mut *conn).await?;
-    let dropped = drop_tables(conn, day).await;
-    let reset = sqlx::query("reset lock_timeout").execute(&mut *conn).await;
-    dropped?;
-    reset?;
-    Ok(())
-}
-
-/// The names are built from a date, never from what anybody wrote; identifiers can't be parameters.
-async fn drop_tables(conn: &mut Session, day: NaiveDate) -> Result<(), Error> {
+    // The names are built from a date, never from what anybody wrote; identifiers can't be parameters.
     let suffix = day.format("%Y%m%d");
     for parent in ["receipts", "targets", "notifications"] {
         let child = format!("{parent}_{suffix}");

@@ -10,6 +10,8 @@ use super::{Held, InTransaction, State, faults, setup};
 
 /// Between two rounds over the hosts: doubled from the first to the second.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(500));
+/// A new connection waits so long for the end of lost sessions on the server, which takes milliseconds.
+const SETTLE_MAX: Duration = Duration::from_secs(1);
 /// One of several hosts has at least this long to answer.
 const HOST_MIN: Duration = Duration::from_secs(1);
 
@@ -17,6 +19,8 @@ impl Inner {
     /// Tries each host, and all of them again until `until` where a moment may change the answer. The error is the last
     /// one.
     pub(super) async fn connect(&self, until: Instant) -> Result<Held, sqlx::Error> {
+        // A place that a lost session still has on the server may be the one that is needed.
+        let _late = timeout(SETTLE_MAX, self.shared.orphans.settled()).await;
         let mut pause = PAUSES.0;
         loop {
             let error = match self.try_hosts().await {

@@ -92,9 +92,13 @@ impl Watch<'_> {
         }
     }
 
+    /// The connection died in silence, or the statement waits for something on the server. Other connections are judged by
+    /// themselves: each that was idle for a moment is asked before it is lent.
     fn give_up(&mut self) -> sqlx::Error {
         let error = no_answer("a statement", self.deadline);
-        self.failed(&error);
+        self.state.broken = true;
+        self.pool.note_failure(&error);
+        self.pool.shared.end_on_server(self.state.backend.clone());
         error
     }
 }

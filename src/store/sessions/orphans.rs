@@ -1,10 +1,12 @@
 //! Ends on the server what runs on connections that were thrown away: a server process that waits behind a lock, or
 //! whose client is gone in silence, would keep its place and its locks.
 
+use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use sqlx::{Connection as _, PgConnection};
+use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
 use super::hosts::Hosts;
@@ -20,21 +22,17 @@ pub(super) struct Backend {
 /// Sessions that the server is still to end.
 #[derive(Debug, Default)]
 pub(super) struct Orphans {
-    waiting: Mutex<Waiting>,
-}
-
-#[derive(Debug, Default)]
-struct Waiting {
-    backends: Vec<Backend>,
-    /// A task is at work on them.
-    has_task: bool,
+    waiting: Mutex<VecDeque<Backend>>,
+    /// True while a task is at work on them.
+    at_work: watch::Sender<bool>,
 }
 
 /// To connect and to end all that wait.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// After so many failures in a row the server's own time-outs are left to do it.
-const ATTEMPTS: u32 = 5;
-const PAUSE: Duration = Duration::from_secs(1);
+/// Between attempts while the server can't be reached: doubled from the first to the second.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(30));
+/// The oldest ones beyond this are left to the server's own time-outs.
+const WAITING_MAX: usize = 1_000;
 
 const END: &str = "
     select pg_terminate_backend(pid) from pg_stat_activity
@@ -45,33 +43,38 @@ impl Orphans {
     /// Adds a session. True: the caller starts [`Self::run`].
     pub(super) fn add(&self, backend: Backend) -> bool {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        waiting.backends.push(backend);
-        !std::mem::replace(&mut waiting.has_task, true)
+        waiting.push_back(backend);
+        if waiting.len() > WAITING_MAX {
+            waiting.pop_front();
+        }
+        !self.at_work.send_replace(true)
+    }
+
+    /// Returns when none is left.
+    pub(super) async fn settled(&self) {
+        let mut at_work = self.at_work.subscribe();
+        let _sender_lives = at_work.wait_for(|at_work| !at_work).await;
     }
 
     /// Ends the sessions that wait, over one connection of its own, and returns when none is left.
     pub(super) async fn run(&self, hosts: &Hosts) {
-        let mut failures = 0;
+        let mut pause = PAUSES.0;
         loop {
-            let backends = {
-                let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-                if waiting.backends.is_empty() || failures == ATTEMPTS {
-                    waiting.backends.clear();
-                    waiting.has_task = false;
+            let backends: Vec<Backend> = {
+                let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+                if waiting.is_empty() {
+                    self.at_work.send_replace(false);
                     return;
                 }
-                waiting.backends.clone()
+                waiting.iter().cloned().collect()
             };
-            match timeout(PATIENCE, end_all(hosts, &backends)).await {
-                Ok(Ok(())) => {
-                    failures = 0;
-                    let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-                    waiting.backends.retain(|backend| !backends.contains(backend));
-                }
-                _ => {
-                    failures += 1;
-                    sleep(PAUSE).await;
-                }
+            if let Ok(Ok(())) = timeout(PATIENCE, end_all(hosts, &backends)).await {
+                pause = PAUSES.0;
+                let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+                waiting.retain(|backend| !backends.contains(backend));
+            } else {
+                sleep(pause).await;
+                pause = (pause * 2).min(PAUSES.1);
             }
         }
     }

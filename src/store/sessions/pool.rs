@@ -4,7 +4,7 @@
 //! ever where the connection does not answer. This pool asks when it lends, and only a connection that has been idle.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 use std::{fmt, io};
 
@@ -84,8 +84,9 @@ struct Failure {
 pub(super) struct Shared {
     pub(super) hosts: Hosts,
     pub(super) generation: AtomicU64,
-    orphans: Orphans,
+    pub(super) orphans: Orphans,
     tasks: TaskTracker,
+    pools: Mutex<Vec<Weak<Inner>>>,
 }
 
 impl SessionPool {
@@ -105,6 +106,7 @@ impl SessionPool {
             generation: AtomicU64::new(0),
             orphans: Orphans::default(),
             tasks: TaskTracker::new(),
+            pools: Mutex::default(),
         };
         Self::of(Arc::new(shared), purpose, sessions_max, Limits::of(purpose))
     }
@@ -139,7 +141,12 @@ impl SessionPool {
             idle: Mutex::default(),
             failure: Mutex::default(),
         };
-        Self { inner: Arc::new(inner) }
+        let inner = Arc::new(inner);
+        let mut pools = inner.shared.pools.lock().unwrap_or_else(PoisonError::into_inner);
+        pools.retain(|pool| pool.strong_count() > 0);
+        pools.push(Arc::downgrade(&inner));
+        drop(pools);
+        Self { inner }
     }
 
     /// Borrows a session, which goes back when it is dropped.
@@ -251,15 +258,26 @@ impl Inner {
     /// The connection that came back last; those behind it close when they have been idle for long.
     fn take_idle(&self) -> Option<Held> {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        let current = self.shared.generation.load(Ordering::Acquire);
-        idle.retain(|held| held.state.generation == current && held.idle_since.elapsed() < IDLE_MAX);
+        idle.retain(|held| held.idle_since.elapsed() < IDLE_MAX);
         idle.pop()
+    }
+
+    /// Throws away what is idle of this generation and older ones, and has the server end it: places there are free before
+    /// new connections are opened.
+    fn throw_away(&self, generation: u64) {
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        for held in idle.extract_if(.., |held| held.state.generation <= generation) {
+            self.shared.end_on_server(held.state.backend);
+        }
     }
 
     pub(super) fn put_back(&self, mut held: Held) {
         let old = held.connected_at.elapsed() > AGE_MAX;
         let suspected = held.state.generation != self.shared.generation.load(Ordering::Acquire);
-        if old || suspected || self.places.is_closed() {
+        if suspected {
+            return self.shared.end_on_server(held.state.backend);
+        }
+        if old || self.places.is_closed() {
             return self.shared.spawn(async move {
                 let _late = timeout(CLOSE, held.conn.close()).await;
             });
@@ -270,10 +288,14 @@ impl Inner {
 }
 
 impl Shared {
-    /// Connections of this generation are lent no more. New ones belong to the next generation.
+    /// Connections of this generation are lent no more, by any pool. New ones belong to the next generation.
     pub(super) fn distrust(&self, generation: u64) {
         let (done, failed) = (Ordering::AcqRel, Ordering::Acquire);
-        let _later_already = self.generation.compare_exchange(generation, generation + 1, done, failed);
+        if self.generation.compare_exchange(generation, generation + 1, done, failed).is_err() {
+            return;
+        }
+        let pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        pools.iter().filter_map(Weak::upgrade).for_each(|pool| pool.throw_away(generation));
     }
 
     /// Has the server end a session whose connection was thrown away.

@@ -85,6 +85,17 @@ const GRACE: Duration = Duration::from_secs(2);
 /// The largest value of `statement_timeout`.
 const TIMEOUT_MS_MAX: u128 = i32::MAX as u128;
 
+/// A wait behind a lock of another session ends before the deadline, so that one locked row takes no more than moments of a
+/// session that others wait for, and the leader goes on with its other duties. Statements of the other purposes skip rows
+/// that are locked, or wait for them by their deadline.
+fn lock_timeout(purpose: Purpose) -> &'static str {
+    match purpose {
+        Purpose::Requests => "3s",
+        Purpose::Maintenance => "2s",
+        _ => "0",
+    }
+}
+
 /// Leaves out what a connection pooler refuses at the start of a session.
 pub(super) fn without_parameters(options: PgConnectOptions) -> PgConnectOptions {
     options.extra_float_digits(None)
@@ -96,7 +107,11 @@ pub(super) async fn open(
     purpose: Purpose,
     deadline: Option<Duration>,
 ) -> Result<(PgConnection, Backend), sqlx::Error> {
-    let mut conn = PgConnection::connect_with(options).await?;
+    let mut conn = PgConnection::connect_with(options).await.map_err(|error| match error {
+        // sqlx takes the end of the connection in the middle of the start for an odd answer.
+        sqlx::Error::Protocol(text) => io::Error::new(io::ErrorKind::UnexpectedEof, text).into(),
+        other => other,
+    })?;
     let rows = sqlx::raw_sql(AssertSqlSafe(script(purpose, deadline))).fetch_all(&mut conn).await?;
     let row = rows.last().ok_or(sqlx::Error::RowNotFound)?;
     let backend = Backend { pid: row.try_get("pid")?, started: row.try_get("started")? };
@@ -143,6 +158,7 @@ pub(super) async fn check_writable(conn: &mut PgConnection) -> Result<(), sqlx::
 fn script(purpose: Purpose, deadline: Option<Duration>) -> String {
     let timeout_ms = deadline.map_or(0, |deadline| (deadline + GRACE).as_millis().min(TIMEOUT_MS_MAX));
     let mut script = format!("set statement_timeout = {timeout_ms};\n");
+    script.push_str(&format!("set lock_timeout = '{}';\n", lock_timeout(purpose)));
     for (name, value) in checked(purpose).chain(KEEPALIVES).chain(IDLE_MAX) {
         script.push_str(&format!("set {name} = '{value}';\n"));
     }

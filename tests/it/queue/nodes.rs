@@ -47,7 +47,18 @@ async fn beat(world: &World, node: &Node) {
 /// its jobs wait again. A node that beats keeps its own.
 #[tokio::test]
 async fn the_jobs_of_a_node_that_stands_still_wait_again() {
+    assert_the_jobs_of_the_dead_wait_again(World::create().await).await;
+}
+
+/// A duty that fails in every round, at once or behind a lock, keeps the leader from no other one.
+#[tokio::test]
+async fn the_jobs_of_a_dead_node_wait_again_while_another_duty_fails() {
     let world = World::create().await;
+    world.run("alter table topics rename to topics_elsewhere").await;
+    assert_the_jobs_of_the_dead_wait_again(world).await;
+}
+
+async fn assert_the_jobs_of_the_dead_wait_again(world: World) {
     let (leader, living, dying) =
         (Node::enter(&world).await, Node::enter(&world).await, Node::enter(&world).await);
     leader.accept(world.wanted([1])).await;

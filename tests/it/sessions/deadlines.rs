@@ -10,7 +10,8 @@ use crate::database::TestDatabase;
 use crate::proxy::Proxy;
 use crate::queue::held_time::until;
 
-const DEADLINE: Duration = Duration::from_millis(800);
+/// Longer than a second: a connection that was idle for so long is asked before it is lent.
+const DEADLINE: Duration = Duration::from_millis(1_200);
 const ROUNDS: usize = 24;
 
 fn pool(url: &str, sessions_max: u32) -> SessionPool {
@@ -68,6 +69,67 @@ async fn statements_that_freeze_behind_a_row_lock_leave_no_place_and_no_server_p
     lock.commit().await.unwrap();
     let n: i32 = sqlx::query_scalar("select n from counter").fetch_one(&pool).await.unwrap();
     assert_eq!(n, 1, "what was given up is not done later");
+}
+
+/// Frozen again and again, idle and lent sessions alike leave nothing behind on the server.
+#[tokio::test]
+async fn sessions_that_die_idle_are_ended_on_the_server() {
+    const SESSIONS: u32 = 4;
+    let database = TestDatabase::create().await;
+    let proxy = Proxy::of(&database).await;
+    let requests = pool(proxy.url(), SESSIONS);
+    // A pool that is not used again.
+    let others = requests.sibling(Purpose::Queue, SESSIONS);
+    let on_server = "select count(*) from pg_stat_activity
+        where datname = current_database() and application_name = 'frozen'";
+    for _ in 0..6 {
+        for pool in [&requests, &others] {
+            let sessions = futures_util::future::join_all((0..SESSIONS).map(|_| pool.acquire())).await;
+            for session in sessions {
+                session.unwrap().execute("set application_name = 'frozen'").await.unwrap();
+            }
+        }
+        proxy.silence();
+        sleep(Duration::from_millis(1_100)).await;
+        requests.execute("select 1").await.unwrap();
+        until("the server has ended them", async || {
+            let count: i64 = sqlx::query_scalar(on_server).fetch_one(&database.pool).await.unwrap();
+            count == 0
+        })
+        .await;
+    }
+}
+
+/// A wait behind a lock says nothing about the network: one session goes, and the others stay.
+#[tokio::test]
+async fn a_wait_behind_a_lock_ends_by_itself_and_costs_no_other_session() {
+    let database = TestDatabase::create().await;
+    let pool = SessionPool::new(database.url().parse().unwrap(), Purpose::Requests, 2);
+    let other = pool.acquire().await.unwrap();
+    let other_pid = pid_of(other).await;
+    database.pool.execute("create table counter (n int)").await.unwrap();
+    let mut holder = database.raw_connection().await;
+    let mut lock = sqlx::Connection::begin(&mut holder).await.unwrap();
+    lock.execute("lock table counter").await.unwrap();
+    let mut session = pool.acquire().await.unwrap();
+    let first: i32 = sqlx::query_scalar("select pg_backend_pid()").fetch_one(&mut session).await.unwrap();
+    let error = session.execute("update counter set n = 1").await.unwrap_err();
+    let error = store::Error::from(error);
+    assert!(error.is_lock_timeout() && error.is_unavailable(), "{error}");
+    let again: i32 = sqlx::query_scalar("select pg_backend_pid()").fetch_one(&mut session).await.unwrap();
+    assert_eq!(again, first);
+    assert!(pool.failing_since().is_none());
+    drop((session, lock));
+    let sessions = [pool.acquire().await.unwrap(), pool.acquire().await.unwrap()];
+    let mut pids = Vec::new();
+    for session in sessions {
+        pids.push(pid_of(session).await);
+    }
+    assert!(pids.contains(&other_pid), "{pids:?}");
+}
+
+async fn pid_of(mut session: store::Session) -> i32 {
+    sqlx::query_scalar("select pg_backend_pid()").fetch_one(&mut session).await.unwrap()
 }
 
 #[tokio::test]

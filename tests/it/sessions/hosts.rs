@@ -42,6 +42,21 @@ async fn a_host_that_takes_no_writes_is_passed_over() {
     assert!(store::Error::from(lost).is_unavailable());
 }
 
+/// A load balancer whose server is away: sqlx asks for TLS first, and takes the end of the connection for an odd answer.
+#[tokio::test]
+async fn a_proxy_that_accepts_and_hangs_up_is_a_server_out_of_reach() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let mut tasks = tokio::task::JoinSet::new();
+    tasks.spawn(async move { while listener.accept().await.is_ok() {} });
+    for mode in ["prefer", "require", "disable"] {
+        let url = format!("postgres://u:p@127.0.0.1:{port}/d?sslmode={mode}");
+        let pool = SessionPool::new(url.parse().unwrap(), Purpose::Requests, 1);
+        let error = store::Error::from(pool.acquire().await.unwrap_err());
+        assert!(error.is_unavailable(), "{mode}: {error}");
+    }
+}
+
 /// One waits for a connection, and one for its place in the pool: both say what is wrong.
 #[tokio::test]
 async fn a_wait_in_vain_ends_with_the_words_of_the_failure() {
