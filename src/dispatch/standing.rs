@@ -123,7 +123,7 @@ impl Watched {
         let gate = &self.lane.gate;
         let paused = standing.paused_at.is_some();
         let for_ours = standing.suspended_for.as_deref() == Some(&gate.fingerprint().0[..]);
-        let why = Reason::new(standing.suspended_reason.as_deref().unwrap_or_default());
+        let why = Reason::of_lane(standing.suspended_reason.as_deref().unwrap_or_default());
         gate.agree(paused, for_ours.then_some(why));
         if let Some(quota) = &self.lane.setup.quota {
             quota.share_among(standing.lane, standing.nodes);

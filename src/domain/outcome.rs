@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
-/// The provider's own word, or one of ours: at most 64 printable ASCII characters, so that no statement can fail on
-/// what a provider wrote (docs/queue.md 6).
+/// The provider's own word, or one of ours: at most 64 printable ASCII characters, of a transport fault 200, so that no
+/// statement can fail on what a provider wrote (docs/queue.md 6).
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Reason(String);
 
@@ -14,14 +14,26 @@ pub struct Reason(String);
 const UNSPECIFIED: &str = "unspecified";
 
 impl Reason {
-    /// Longest reason kept.
+    /// Longest reason kept of what is said of a device.
     pub const MAX: usize = 64;
+    /// Longest reason kept of what is said of a lane: the cause of a transport fault stands at its end, after the host
+    /// or the proxy.
+    pub const OF_LANE_MAX: usize = 200;
     /// Most digits of a provider's word.
     const DIGITS_MAX: usize = 4;
 
     /// Keeps what is printable ASCII, cut at 64 characters.
     pub fn new(text: &str) -> Self {
-        let kept: String = text.chars().filter(|c| matches!(c, ' '..='~')).take(Self::MAX).collect();
+        Self::cut(text, Self::MAX)
+    }
+
+    /// The same for why a lane stops, in our own words: cut at 200 characters. No delivery stores it.
+    pub fn of_lane(text: &str) -> Self {
+        Self::cut(text, Self::OF_LANE_MAX)
+    }
+
+    fn cut(text: &str, max: usize) -> Self {
+        let kept: String = text.chars().filter(|c| matches!(c, ' '..='~')).take(max).collect();
         Self(if kept.is_empty() { UNSPECIFIED.to_owned() } else { kept })
     }
 
@@ -171,6 +183,7 @@ mod tests {
     fn a_reason_is_printable_ascii_of_bounded_length() {
         assert_eq!(Reason::new("Bad\u{0}De\u{e9}vice\nToken").as_str(), "BadDeviceToken");
         assert_eq!(Reason::new(&"x".repeat(500)).as_str().len(), Reason::MAX);
+        assert_eq!(Reason::of_lane(&"x\u{e9}".repeat(500)).as_str(), "x".repeat(Reason::OF_LANE_MAX));
         assert_eq!(Reason::new("\u{0}").as_str(), "unspecified");
         for word in ["BadDevice\u{0}Token", "SENDER_ID_MISMATCH", "invalid_grant", "503", "Http2Error"] {
             assert_eq!(Reason::of_provider(word), Reason::new(word));

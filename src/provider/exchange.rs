@@ -62,7 +62,13 @@ pub(super) fn unanswered(error: &TransportError) -> Outcome {
         Kind::Timeout | Kind::Refused => LaneCause::Throttled,
         _ => LaneCause::Outage,
     };
-    Outcome::RetryLane { reason: Reason::new(&error.kind.to_string()), cause, after: None }
+    let text = error.kind.to_string();
+    let reason = match error.kind {
+        // The provider's own words.
+        Kind::GoAway { .. } => Reason::new(&text),
+        _ => Reason::of_lane(&text),
+    };
+    Outcome::RetryLane { reason, cause, after: None }
 }
 
 #[cfg(test)]
@@ -154,6 +160,18 @@ mod tests {
             outcome(Sent::NotSent, Kind::Connect("refused".into())),
             lane("connect failed: refused", LaneCause::Outage)
         );
+        // The cause stands at the end; a provider's own words are cut.
+        let long = format!("{} refused", "x".repeat(150));
+        let Outcome::RetryLane { reason, .. } = outcome(Sent::NotSent, Kind::Connect(long.as_str().into()))
+        else {
+            panic!("it is the lane's");
+        };
+        assert_eq!(reason.as_str(), format!("connect failed: {long}"));
+        let said = Kind::GoAway { code: 0, debug: long };
+        let Outcome::RetryLane { reason, .. } = outcome(Sent::NotSent, said) else {
+            panic!("it is the lane's");
+        };
+        assert_eq!(reason.as_str().len(), Reason::MAX);
         assert_eq!(outcome(Sent::NotSent, Kind::Timeout), lane("deadline passed", LaneCause::Throttled));
         assert_eq!(outcome(Sent::NotSent, Kind::Refused), lane("stream refused", LaneCause::Throttled));
         let invalid = outcome(Sent::NotSent, Kind::Invalid("x".into()));

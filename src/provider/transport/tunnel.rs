@@ -47,7 +47,7 @@ pub(super) async fn open(proxy: &ProxyAddress, tcp: TcpStream, origin: &Origin) 
     })
 }
 
-/// Any failure at the proxy, also before CONNECT. The reason comes first, because a lane shows 64 characters of it.
+/// Any failure at the proxy, also before CONNECT. The reason comes first, because a lane shows 200 characters of it.
 pub(super) fn failed(proxy: &ProxyAddress, why: &str) -> Kind {
     Kind::Connect(format!("{why} (proxy {}:{})", proxy.host, proxy.port).into())
 }
