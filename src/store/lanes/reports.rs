@@ -174,7 +174,7 @@ pub async fn seen(conn: &mut Session, app: AppId) -> Result<Vec<Seen>, Error> {
           select lane_id, r.state, r.why, r.since, r.in_flight, r.rate, r.connections, r.credential, r.credential_ok,
                  r.checked_at
           from lane_reports r join nodes n using (node_id) where n.dead_at is null)
-        select m.lane_id, m.paused_at, m.suspended_at, m.suspended_for, m.suspended_reason, m.braked_at,
+        select m.lane_id, m.paused_at, m.suspended_at, m.suspended_for, m.suspended_reason, m.tried_at, m.braked_at,
                m.brake_reason, m.state as entered, m.state_since,
                coalesce(w.devices, 0) + coalesce(d.devices, 0) as "depth!",
                extract(epoch from now() - least(w.oldest, d.oldest))::float8 as oldest_seconds,
@@ -203,8 +203,8 @@ pub async fn seen(conn: &mut Session, app: AppId) -> Result<Vec<Seen>, Error> {
         let (state, why, since) = if row.paused_at.is_some() {
             (LaneState::Paused, None, row.paused_at)
         } else if said == LaneState::Paused {
-            // Resumed just now, and a node has not heard of it yet.
-            (LaneState::Running, None, None)
+            // Resumed just now, at `tried_at`, and a node has not heard of it yet.
+            (LaneState::Running, None, row.tried_at)
         } else if row.suspended_for.is_some() && row.worst_state.is_none() {
             (LaneState::Suspended, row.suspended_reason, row.suspended_at)
         } else if entered == Some(said) {

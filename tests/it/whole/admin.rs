@@ -177,6 +177,7 @@ async fn a_lane_is_found_by_the_name_that_log_and_metrics_write() {
             assert_eq!(answer.status, status, "{name} {word}: {answer:?}");
             if status == 200 {
                 assert_eq!(answer.body["lane"], "fcm", "{name} {word}");
+                assert!(answer.body["since"].is_string(), "also right after a pause: {answer:?}");
             }
         }
     }
