@@ -1,8 +1,11 @@
 //! What `[apps.<name>.fcm]` says of Google's access tokens: by a service account's key, by a workload identity, or by the
 //! metadata server, and for which project.
 
+use std::collections::HashMap;
+
 use http::Uri;
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use serde_json::error::Category;
 
 use super::secret::Secret;
@@ -107,6 +110,12 @@ fn is_external_account(secret: &Secret) -> bool {
 }
 
 fn project_of(secret: &Secret) -> Result<String, String> {
+    if let Some(other) = other_file(secret.expose()) {
+        return Err(format!(
+            "is {other}, and no service account: in the Firebase console, Project settings, Service accounts, \
+             \"Generate new private key\" gives its file"
+        ));
+    }
     // The parser's own message could quote the file.
     let account: ServiceAccount = serde_json::from_str(secret.expose()).map_err(|error| {
         let (line, column) = (error.line(), error.column());
@@ -133,6 +142,17 @@ fn project_of(secret: &Secret) -> Result<String, String> {
         return Err("has a token_uri that does not begin with https://".to_owned());
     }
     Ok(account.project_id)
+}
+
+/// Names a file of Google's that is often given in place of a service account's, by a member that only such a file has.
+fn other_file(json: &str) -> Option<&'static str> {
+    let file: HashMap<String, IgnoredAny> = serde_json::from_str(json).ok()?;
+    let others = [
+        ("project_info", "a google-services.json, which is an Android app's configuration"),
+        ("installed", "the file of an OAuth client"),
+        ("web", "the file of an OAuth client"),
+    ];
+    others.into_iter().find(|(member, _)| file.contains_key(*member)).map(|(_, name)| name)
 }
 
 fn default(text: &str) -> Result<(), &'static str> {
@@ -175,6 +195,9 @@ mod tests {
             "executable.json",
             &EXTERNAL.replace(r#""file":"FILE""#, r#""executable":{"command":"x"}"#),
         );
+        folder.write("google-services.json", r#"{"project_info":{"project_id":"shop-1"},"client":[]}"#);
+        folder.write("installed.json", r#"{"installed":{"client_id":"x","client_secret":"hunter2"}}"#);
+        folder.write("web.json", r#"{"web":{"client_id":"x","client_secret":"hunter2"}}"#);
         folder.write("elsewhere.json", &EXTERNAL.replace("sts.googleapis.com", "localhost:1"));
         folder
     }
@@ -233,6 +256,9 @@ mod tests {
                 "service_account_file = \"executable.json\"\nproject_id = \"shop-1\"",
                 "service_account_file = \"elsewhere.json\"\nproject_id = \"shop-1\"",
                 "project_id = \"shop-1\"",
+                "service_account_file = \"google-services.json\"",
+                "service_account_file = \"installed.json\"",
+                "service_account_file = \"web.json\"",
             ]
             .map(faults)
             .join("\n"),
@@ -248,6 +274,9 @@ mod tests {
         service_account_file: can't be used: a credential_source of the kind executable is not supported: only file and url are
         service_account_file: can't be used: token_url must be an https URL on *.googleapis.com (on another host only with ca_file)
         service_account: is missing (or service_account_file)
+        service_account_file: is a google-services.json, which is an Android app's configuration, and no service account: in the Firebase console, Project settings, Service accounts, "Generate new private key" gives its file
+        service_account_file: is the file of an OAuth client, and no service account: in the Firebase console, Project settings, Service accounts, "Generate new private key" gives its file
+        service_account_file: is the file of an OAuth client, and no service account: in the Firebase console, Project settings, Service accounts, "Generate new private key" gives its file
         "#
         );
     }

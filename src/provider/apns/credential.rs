@@ -28,7 +28,7 @@ const TOO_YOUNG: Duration = Duration::from_secs(20 * 60);
 pub enum KeyError {
     /// Not a PKCS#8 PEM with a P-256 key, as Apple's `.p8` files are.
     #[error("not a .p8 key as Apple issues them (PKCS#8 PEM, P-256): {0}")]
-    Key(#[from] PemFault),
+    Key(PemFault),
     /// Key id and team id are ten letters and digits.
     #[error("{0} is not ten letters and digits")]
     Id(&'static str),
@@ -83,7 +83,7 @@ impl Credential {
         let pem = pem::with_line_ends(&pem);
         pem::check(&pem, "PRIVATE KEY").map_err(KeyError::Key)?;
         // jsonwebtoken's own words would say no more, and might quote.
-        let other = |_| PemFault::Content("a P-256 key");
+        let other = |_| KeyError::Key(PemFault::Content("a P-256 key"));
         let mut header = Header::new(Algorithm::ES256);
         header.kid = Some(key_id.to_owned());
         header.typ = None;

@@ -6,6 +6,7 @@ mod refusal;
 mod service_account;
 mod statuses;
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -150,6 +151,10 @@ impl Credential {
     ) -> Result<Fetch, CredentialError> {
         let statuses = Statuses::default();
         let steps = self.steps();
+        let subject_token_file = match &self.kind {
+            Kind::ExternalAccount(account) => account.subject_token_file().map(Path::to_owned),
+            Kind::ServiceAccount(_) | Kind::MetadataServer(_) => None,
+        };
         // The metadata server is this machine's own: no proxy knows it.
         let proxy = proxy.filter(|_| !matches!(self.kind, Kind::MetadataServer(_)));
         let client = CustomHyperClientBuilder::from(client(tls, proxy, statuses.clone()));
@@ -179,11 +184,14 @@ impl Credential {
                 }
             }
         };
-        let shared = Arc::new((authenticator, statuses, steps));
+        let shared = Arc::new((authenticator, statuses, steps, subject_token_file));
         Ok(Box::new(move || {
             let shared = shared.clone();
             Box::pin(async move {
-                let (authenticator, statuses, steps) = &*shared;
+                let (authenticator, statuses, steps, subject_token_file) = &*shared;
+                if let Some(file) = subject_token_file {
+                    refusal::check_subject_token(file).await?;
+                }
                 fetch(authenticator, statuses, steps).await
             })
         }))

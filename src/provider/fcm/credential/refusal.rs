@@ -1,6 +1,7 @@
 //! Why there is no access token: is the credential wrong, or may it pass? (docs/providers.md 3.2)
 
 use std::io;
+use std::path::Path;
 
 use http::StatusCode;
 use yup_oauth2::error::{AuthErrorCode, Error};
@@ -79,6 +80,19 @@ fn of_status(step: Step, status: StatusCode) -> TokenError {
     match status.is_client_error() && !may_pass {
         true => step.rejected(format_args!("status {}", status.as_u16())),
         false => step.unavailable(format_args!("status {}", status.as_u16())),
+    }
+}
+
+/// Refuses an empty file with a subject token: Google would answer `invalid_grant`, which does not name the file.
+///
+/// # Errors
+/// The file is empty. One that can't be read is told when the token is fetched.
+pub(super) async fn check_subject_token(file: &Path) -> Result<(), TokenError> {
+    match tokio::fs::read(file).await {
+        Ok(token) if token.trim_ascii().is_empty() => {
+            Err(TokenError::Rejected(Reason::new("subject token file: empty")))
+        }
+        _ => Ok(()),
     }
 }
 

@@ -43,6 +43,7 @@ async fn a_key_that_can_not_be_used_is_named_with_its_place_and_the_reason() {
         for part in ["lane shop/apns-", "apps.shop.apns.key_file", &p8, why] {
             assert!(said.contains(part), "{part} in {said}");
         }
+        assert_eq!(said.matches(why).count(), said.matches("lane shop/apns-").count(), "told once: {said}");
         assert!(!said.contains(&secret[8..]), "{said}");
     }
     stage.write(&p8, &good_p8);

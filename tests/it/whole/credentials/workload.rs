@@ -169,7 +169,7 @@ fn show_another(workload: &Workload) {
     workload.show(&workload.stage.simulator.issue_subject_token());
 }
 
-const FAULTS: [Fault; 7] = [
+const FAULTS: [Fault; 8] = [
     Fault {
         way: Way::File,
         breaks: |workload| workload.show("eyJhbGciOiJSUzI1NiJ9.unknown.x"),
@@ -189,6 +189,13 @@ const FAULTS: [Fault; 7] = [
         breaks: |workload| std::fs::remove_file(workload.stage.path("subject-token")).unwrap(),
         state: "suspended",
         why: "subject token file: not found",
+        mend: show_another,
+    },
+    Fault {
+        way: Way::File,
+        breaks: |workload| workload.show("\n"),
+        state: "suspended",
+        why: "subject token file: empty",
         mend: show_another,
     },
     Fault {
