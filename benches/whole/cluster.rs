@@ -86,7 +86,7 @@ impl Cluster {
         SessionPool::new(self.options(database), Purpose::Requests, 1)
     }
 
-    /// A connection of sqlx, whose statements have no deadline.
+    /// A connection of sqlx. Its statements have no deadline.
     pub(crate) async fn connect(&self, database: &str) -> anyhow::Result<PgConnection> {
         let options = self.options(database);
         let connected = async { Ok(PgConnection::connect_with(&options).await?) };

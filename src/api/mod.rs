@@ -50,7 +50,7 @@ pub struct State(Arc<Shared>);
 /// What is in a [`State`].
 #[derive(Debug)]
 pub struct Shared {
-    /// Apps whose keys are taken.
+    /// The apps that this node serves. A key of another app is 401.
     pub apps: Arc<ServedApps>,
     /// For reads and the registry.
     pub pool: SessionPool,

@@ -20,7 +20,7 @@ pub enum GoogleCredential {
     ServiceAccount(Secret),
     /// Google's JSON of the type `external_account`, which holds no key.
     ExternalAccount {
-        /// The JSON.
+        /// The text of the file. Its form was checked when the configuration was read.
         account: Secret,
         /// Names the content of the file that the subject token is in. None: it is in no file, or can't be read now.
         subject_token: Option<Fingerprint>,

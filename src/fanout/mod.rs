@@ -34,7 +34,7 @@ pub type Found = Box<dyn Fn(LaneId, Priority) + Send + Sync>;
 pub struct FanOuts {
     /// Connections set up for the queue's statements.
     pub pool: SessionPool,
-    /// Apps whose audiences this node finds.
+    /// The apps that this node serves. Audiences of other apps are left to other nodes.
     pub apps: Arc<ServedApps>,
     /// Notified when there may be one to be found.
     pub some: Arc<Notify>,

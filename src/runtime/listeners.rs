@@ -41,7 +41,7 @@ impl ConnectionLimits {
         Self { role, listeners: Vec::new() }
     }
 
-    /// Shares the process's descriptors out anew: `config` has more apps, whose providers need more of them.
+    /// Shares the process's descriptors out anew: `config` has more apps, and their providers need descriptors.
     pub(super) fn share(&self, config: &Config) {
         let connections = Connections::share(config, self.role);
         for (surface, max) in &self.listeners {

@@ -33,7 +33,7 @@ pub(super) struct Served {
     pool: SessionPool,
 }
 
-/// A lane whose credentials can change.
+/// A lane that takes new credentials.
 #[derive(Clone, Debug)]
 struct ReloadedLane {
     app: String,
@@ -177,7 +177,7 @@ impl Served {
         Arc::clone(self.quotas.entry(project.to_owned()).or_insert_with(quota))
     }
 
-    /// New senders for the lanes whose settings in `wanted` are others than in `seen`. Lanes that lost their settings keep
+    /// New senders for the lanes with other settings in `wanted` than in `seen`. Lanes that lost their settings keep
     /// what they have.
     ///
     /// # Errors

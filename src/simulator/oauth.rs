@@ -34,7 +34,7 @@ const MAX_ASSERTION: i64 = 3600;
 /// What an access token is good for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Use {
-    /// Sending.
+    /// Sending messages by the FCM API.
     Send,
     /// Asking for a service account's token.
     Impersonate,
@@ -106,7 +106,7 @@ impl Form {
         Ok(Self(given))
     }
 
-    /// A parameter.
+    /// The value of a form parameter; none if it was not sent.
     pub(super) fn get(&self, name: &str) -> Option<&str> {
         self.0.get(name).map(String::as_str)
     }

@@ -87,7 +87,7 @@ impl TestDatabase {
         self.pool.sibling(purpose, sessions_max).with_patience(PATIENCE)
     }
 
-    /// A connection of sqlx, whose statements have no deadline.
+    /// A connection of sqlx. Its statements have no deadline.
     pub(crate) async fn raw_connection(&self) -> PgConnection {
         PgConnection::connect(&self.url).await.unwrap()
     }

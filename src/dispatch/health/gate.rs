@@ -28,7 +28,7 @@ pub struct LaneGate {
     name: String,
     intake: Arc<Intake>,
     held: Mutex<Held>,
-    /// See [`snapshot`].
+    /// What attempts ask of `held`, to be read without the lock: see [`snapshot`].
     snapshot: AtomicU64,
     /// When the provider last accepted the credential, in milliseconds after `made_at`; 0: never. Beside the lock,
     /// because every accepted push writes it; nothing is decided by it, so its order does not matter.

@@ -18,7 +18,7 @@ pub(in crate::dispatch) struct LaneReport {
 }
 
 impl LaneReport {
-    /// A lane that could send, but whose project is over its quota, is throttled.
+    /// A running lane is reported as throttled while its project is over its quota.
     pub(in crate::dispatch) fn with_quota(self, told: Option<Told>) -> Self {
         match told {
             Some(Told { why, since, .. }) if self.state == LaneState::Running => {

@@ -43,8 +43,8 @@ use pool::Inner;
 /// How long a session that was given back in the middle of something may take to be ready again.
 const RECOVERY: Duration = Duration::from_secs(2);
 
-/// A connection on loan from a [`SessionPool`], each of whose statements has a deadline. It runs `sqlx` queries as a
-/// connection does.
+/// A connection on loan from a [`SessionPool`]. Each statement has a deadline. It runs `sqlx` queries as a connection
+/// does.
 pub struct Session {
     held: Option<Held>,
     pool: Arc<Inner>,

@@ -1,5 +1,5 @@
-//! Ends on the server what runs on connections that were thrown away: a server process that waits behind a lock, or
-//! whose client is gone in silence, would keep its place and its locks.
+//! Ends on the server what runs on connections that were thrown away: a server process that waits behind a lock, or has
+//! lost its client in silence, would keep its place and its locks.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};

@@ -41,7 +41,7 @@ pub(super) struct Limits {
     pub(super) connect: Duration,
     /// The answer of an idle connection to the question whether the connection lives.
     ping: Duration,
-    /// One statement.
+    /// A statement, from its start to its last row.
     pub(super) statement: Duration,
 }
 
@@ -62,7 +62,7 @@ pub struct SessionPool {
     inner: Arc<Inner>,
 }
 
-/// One pool.
+/// A pool's limits and idle connections. Clones of a [`SessionPool`] share it.
 pub(super) struct Inner {
     pub(super) shared: Arc<Shared>,
     pub(super) limits: Limits,
@@ -167,8 +167,8 @@ impl SessionPool {
         Ok(Session::new(held, Arc::clone(&self.inner), permit))
     }
 
-    /// A connection whose statements have no deadline: for migrations only, which may take long. `name` is what others
-    /// see of it.
+    /// A connection without deadlines for its statements: for migrations only, which may take long. `name` is its
+    /// `application_name` on the server.
     ///
     /// # Errors
     /// Postgres is out of reach.

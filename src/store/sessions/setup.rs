@@ -22,7 +22,7 @@ pub enum Purpose {
     Queue,
     /// Writes what clients hand in, while they wait.
     Accept,
-    /// Writes outcomes.
+    /// The recorder, which writes outcomes in large statements.
     Record,
     /// The node's heartbeat.
     Heartbeat,

@@ -72,7 +72,7 @@ impl<'s> Transaction<'s> {
         Ok(transaction)
     }
 
-    /// Commits.
+    /// Commits, so that the changes are durable and visible to others.
     ///
     /// # Errors
     /// As of any statement. After an error of the way to Postgres, the transaction may be committed or not.
@@ -80,7 +80,7 @@ impl<'s> Transaction<'s> {
         self.end("COMMIT").await
     }
 
-    /// Rolls back.
+    /// Rolls back, in place of the roll-back before the next statement that a drop causes.
     ///
     /// # Errors
     /// As of any statement; nothing is stored in any case.

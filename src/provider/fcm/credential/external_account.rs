@@ -15,7 +15,7 @@ use crate::provider::Fingerprint;
 
 /// The type that the file must have.
 const TYPE: &str = "external_account";
-/// Google's hosts.
+/// Without `ca_file`, tokens are exchanged on hosts below this domain only.
 const GOOGLE: &str = ".googleapis.com";
 
 /// An `external_account` file that can't be used. Never quotes the file.
@@ -75,7 +75,7 @@ struct Source {
     format: Option<SourceFormat>,
     executable: Option<IgnoredAny>,
     certificate: Option<IgnoredAny>,
-    /// Of AWS.
+    /// Present in sources for AWS only, which are not supported.
     environment_id: Option<IgnoredAny>,
 }
 

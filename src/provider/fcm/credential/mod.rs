@@ -31,7 +31,8 @@ use statuses::{Noting, Statuses};
 
 const SCOPES: [&str; 1] = ["https://www.googleapis.com/auth/firebase.messaging"];
 
-/// Life of a token whose answer doesn't say: short enough to be true.
+/// The assumed life of an access token where the answer does not name one. Google's tokens live for an hour, so that a
+/// token is replaced long before it ends.
 const UNSTATED_LIFE: Duration = Duration::from_secs(600);
 
 /// Where the metadata server gives access tokens.
@@ -81,10 +82,10 @@ pub enum CredentialError {
     /// A file of a workload identity.
     #[error(transparent)]
     ExternalAccount(#[from] ExternalAccountError),
-    /// `project_id`.
+    /// `project_id` is missing, or has characters that no Google project id has.
     #[error("project_id is not the id of a project")]
     Project,
-    /// `metadata_endpoint`.
+    /// `metadata_endpoint` has another scheme than http, or a path.
     #[error("metadata_endpoint: not http://host or http://host:port")]
     MetadataEndpoint,
     /// The environment names another credential than the metadata server's.

@@ -17,7 +17,7 @@ use tower::Service;
 
 /// Bytes of an answer, its head included. An access token has about 1 KiB.
 const ANSWER_BYTES_MAX: usize = 256 * 1024;
-/// `HTTP/1.1 200`.
+/// Bytes up to the end of the status: `HTTP/1.1 200`.
 const STATUS_LINE_START: usize = 12;
 
 /// What the requests of one fetch were answered, in order.

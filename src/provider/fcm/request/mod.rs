@@ -33,7 +33,7 @@ pub struct Prepared {
     traits: Traits,
 }
 
-/// Parts of a message whose members are content, but for the notification's id.
+/// Parts of a message that carry content. The notification's id in them is none.
 const CONTENT: [&str; 8] = [
     "/notification",
     "/data",
@@ -149,8 +149,8 @@ pub fn supplies_content(content: &Content) -> bool {
 
 /// Is there anything to send to a device with an FCM token?
 ///
-/// The `apns` part is content here too, because the token may be an Apple device's; but not with a push type whose kind
-/// of token FCM has none of.
+/// The `apns` part is content here too, because the token may be an Apple device's. With a push type for which Apple has
+/// tokens of their own, such as `voip`, it is none.
 pub fn has_something_to_send(content: &Content) -> bool {
     if content.fcm.is_empty() && (content.silent || content.shows_something()) {
         return true;
