@@ -10,9 +10,10 @@ COPY Cargo.toml Cargo.lock ./
 COPY .sqlx .sqlx
 COPY migrations migrations
 COPY benches benches
+COPY crates crates
 COPY src src
 COPY tests tests
-RUN SQLX_OFFLINE=true cargo build --release --locked --bin pushpost
+RUN SQLX_OFFLINE=true cargo build --profile dist --locked --bin pushpost
 
 FROM debian:bookworm-slim
 # No cluster of Debian's own: pushpost makes one where it needs one.
@@ -24,7 +25,7 @@ RUN mkdir -p /etc/postgresql-common \
  && useradd --system --uid 10001 --home-dir /var/lib/pushpost --create-home pushpost \
  # A platform that chooses the user id (OpenShift) gives it the group 0.
  && chgrp 0 /var/lib/pushpost && chmod 0770 /var/lib/pushpost
-COPY --from=build /build/target/release/pushpost /usr/local/bin/pushpost
+COPY --from=build /build/target/dist/pushpost /usr/local/bin/pushpost
 USER pushpost
 WORKDIR /var/lib/pushpost
 ENV PUSHPOST__SERVER__LISTEN=0.0.0.0:8080 \

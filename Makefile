@@ -13,7 +13,7 @@ demo:
 # All tests.
 test:
 	@scripts/ensure-postgres --tests
-	cargo test
+	cargo test --workspace
 
 # How fast it is on this machine, beside what the machine allows. QUICK=1: within three minutes, after building;
 # ONLY=row,row: some rows.
@@ -25,8 +25,8 @@ bench:
 check:
 	@scripts/ensure-postgres
 	cargo fmt --check
-	cargo clippy --all-targets -- -D warnings
-	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --document-private-items
+	cargo clippy --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items
 	scripts/sqlx-prepare --check
 
 # Writes .sqlx anew, after a statement in src/store or a migration has changed.

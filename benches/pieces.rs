@@ -15,7 +15,7 @@ use pushpost::domain::{
     Class, Content, DeviceId, DeviceToken, InstallationKey, JobId, LaneId, NodeId, NotificationId, Platform,
     Priority,
 };
-use pushpost::embedded_postgres::{EmbeddedPostgres, Settings};
+use pushpost_embedded_postgres::{EmbeddedPostgres, Settings};
 use pushpost::provider::{Attempt, Still, apns, fcm};
 use pushpost::store::{Purpose, SessionPool, jobs, record};
 use serde_json::json;

@@ -10,7 +10,6 @@
 //! | 0 | [`domain`] | values and rules; no I/O |
 //! | 1 | [`store`] | all the SQL |
 //! | 1 | [`provider::transport`] | TLS, HTTP/2 connections and their pool; knows no provider |
-//! | 1 | [`embedded_postgres`] | a private Postgres when none is configured |
 //! | 1 | [`telemetry`] | the log |
 //! | 2 | [`provider::apns`], [`provider::fcm`] | credentials, request bytes, what an answer means |
 //! | 2 | [`queue`] | accept, claim, lease, record |
@@ -19,11 +18,18 @@
 //! | 3 | [`api`], [`dispatch`], [`maintenance`] | HTTP in; the lanes; the leader's duties |
 //! | 4 | [`config`], [`runtime`] | wiring |
 //! | 5 | [`cli`] | commands |
-//! | – | [`simulator`] | an independent APNs, FCM and OAuth server for demo, tests and benches |
+//!
+//! Beside it stand crates that know nothing of this one:
+//!
+//! | crate | what it is |
+//! |---|---|
+//! | [`pushpost_embedded_postgres`] | a private Postgres when none is configured |
+//! | [`pushpost_simulator`] | an independent APNs, FCM and OAuth server for demo, tests and benches |
+
+#![cfg_attr(not(test), warn(unused_crate_dependencies))]
 
 pub mod domain;
 
-pub mod embedded_postgres;
 pub mod store;
 pub mod telemetry;
 
@@ -41,4 +47,6 @@ pub mod runtime;
 
 pub mod cli;
 
-pub mod simulator;
+// The binary's allocator: a dependency of the package that the library does not name.
+#[cfg(not(test))]
+use mimalloc as _;

@@ -59,6 +59,7 @@ fn rust_files(folder: &Path, into: &mut Vec<PathBuf>) {
 fn every_file_keeps_the_rules() {
     let mut files = Vec::new();
     rust_files(&root().join("src"), &mut files);
+    rust_files(&root().join("crates"), &mut files);
     rust_files(&root().join("tests"), &mut files);
     rust_files(&root().join("benches"), &mut files);
     files.sort();
@@ -166,17 +167,23 @@ fn providers_share_the_transport_and_know_each_other_not() {
 }
 
 #[test]
-fn the_simulator_stands_alone() {
+fn only_commands_and_tests_use_the_simulator() {
     assert_eq!(
-        faults_of("src/simulator/apns.rs", "use crate::domain::Kind;"),
-        ["simulator may not import domain"]
+        faults_of("src/dispatch/lane.rs", "use pushpost_simulator::X;"),
+        ["dispatch may not use pushpost_simulator"]
     );
-    assert_eq!(
-        faults_of("src/dispatch/lane.rs", "use crate::simulator::X;"),
-        ["dispatch may not import simulator"]
-    );
-    assert_eq!(faults_of("src/dispatch/lane/tests.rs", "use crate::simulator::X;"), [""; 0]);
-    assert_eq!(faults_of("src/cli/demo.rs", "use crate::simulator::X;"), [""; 0]);
+    assert_eq!(faults_of("src/dispatch/lane/tests.rs", "use pushpost_simulator::X;"), [""; 0]);
+    assert_eq!(faults_of("src/cli/demo.rs", "use pushpost_simulator::X;"), [""; 0]);
+}
+
+#[test]
+fn the_simulator_and_the_embedded_postgres_do_not_depend_on_pushpost() {
+    for name in ["simulator", "embedded-postgres"] {
+        let path = root().join("crates").join(name).join("Cargo.toml");
+        let manifest = fs::read_to_string(path).expect("the crate is there");
+        let dependencies = manifest.split_once("[dependencies]").expect("it has dependencies").1;
+        assert!(!dependencies.contains("pushpost"), "{name} depends on {dependencies}");
+    }
 }
 
 #[test]
@@ -195,11 +202,6 @@ fn sql_is_in_store() {
     assert_eq!(faults_of("src/queue/claim.rs", "use sqlx::{PgPool, query};").len(), 2);
     assert_eq!(faults_of("src/store/jobs.rs", code), [""; 0]);
     assert_eq!(faults_of("src/queue/claim/tests.rs", code), [""; 0]);
-    assert_eq!(faults_of("src/embedded_postgres/server.rs", code).len(), 1);
-    assert_eq!(
-        faults_of("src/embedded_postgres/server.rs", "fn f() { sqlx::query(\"select 1\"); }"),
-        [""; 0]
-    );
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use pushpost::embedded_postgres::{EmbeddedPostgres, Settings};
+use pushpost_embedded_postgres::{EmbeddedPostgres, Settings};
 use pushpost::store::{Purpose, SessionPool};
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _};

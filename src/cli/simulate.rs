@@ -10,7 +10,7 @@ use super::failure::Failure;
 use super::output;
 use super::signals::Signals;
 use crate::domain::parse_duration;
-use crate::simulator::{self, ApnsSettings, FcmSettings, LedgerMode, Settings, Simulator};
+use pushpost_simulator::{ApnsSettings, FcmSettings, LedgerMode, Settings, Simulator};
 
 /// Run stand-ins for APNs, FCM and Google's OAuth
 ///
@@ -64,7 +64,7 @@ impl Simulate {
             // Nobody to tell is no reason not to serve.
             let _ = output::line(&self.where_it_is(simulator));
         };
-        let ran = simulator::run_simulate(&self.dir, self.settings(), ready, signals.next()).await;
+        let ran = pushpost_simulator::run_simulate(&self.dir, self.settings(), ready, signals.next()).await;
         Ok(ran.map_err(anyhow::Error::from)?)
     }
 

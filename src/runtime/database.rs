@@ -11,7 +11,7 @@ use super::postgres::{self, Unusable};
 use super::schema::{self, SchemaAccess};
 use crate::config::{Config, DatabaseSettings, PostgresUrl};
 use crate::domain::{Apps, InstallationKey};
-use crate::embedded_postgres::{EmbeddedPostgres, Settings};
+use pushpost_embedded_postgres::{EmbeddedPostgres, Settings};
 use crate::store::migrations::{Migrations, SchemaState};
 use crate::store::{self, Purpose, Session, SessionPool};
 

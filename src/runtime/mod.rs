@@ -21,7 +21,6 @@ mod threads;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
-use crate::embedded_postgres;
 
 pub use announce::announce;
 pub use database::Database;
@@ -97,6 +96,6 @@ fn hostname() -> String {
 /// Did a start end because Postgres, or another user of the data folder, kept it waiting for too long?
 pub fn has_timed_out(error: &anyhow::Error) -> bool {
     let foreign = error.downcast_ref::<Unusable>();
-    let embedded = error.downcast_ref::<embedded_postgres::Error>();
+    let embedded = error.downcast_ref::<pushpost_embedded_postgres::Error>();
     matches!(foreign, Some(Unusable::TimedOut { .. })) || embedded.is_some_and(|error| error.has_timed_out())
 }

@@ -10,26 +10,38 @@ use tracing_subscriber::filter::{LevelFilter, Targets};
 /// The levels, the most silent first.
 const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
 /// Crates that say something worth reading; none that writes secrets when it is asked for details.
-const CRATES: [&str; 10] =
-    ["axum", "h2", "hyper", "hyper_util", "pushpost", "reqwest", "rustls", "sqlx", "tokio", "tower_http"];
+const CRATES: [&str; 11] = [
+    "axum",
+    "h2",
+    "hyper",
+    "hyper_util",
+    "pushpost",
+    "pushpost_embedded_postgres",
+    "reqwest",
+    "rustls",
+    "sqlx",
+    "tokio",
+    "tower_http",
+];
 /// Modules of this crate.
-const MODULES: [&str; 15] = [
+const MODULES: [&str; 13] = [
     "api",
     "cli",
     "config",
     "dispatch",
     "domain",
-    "embedded_postgres",
     "fanout",
     "maintenance",
     "provider",
     "queue",
     "registry",
     "runtime",
-    "simulator",
     "store",
     "telemetry",
 ];
+
+/// Modules that have become crates, and are still accepted by their old name.
+const FORMER_MODULES: [(&str, &str); 1] = [("pushpost::embedded_postgres", "pushpost_embedded_postgres")];
 
 /// A list of levels that says what can't be.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -64,12 +76,12 @@ pub(super) fn parse(text: &str, base: &str, foreign: bool) -> Result<Targets, Ba
         match part.split_once('=') {
             None => default = Some(bare(part)?),
             Some((target, word)) => {
-                if !foreign && !is_target(target.trim()) {
+                if !foreign && !is_target(current_name(target.trim())) {
                     return Err(BadLevels::Target(target.trim().to_owned()));
                 }
                 let word = word.trim();
                 let level = level(word).ok_or_else(|| BadLevels::Level(word.to_owned()))?;
-                targets.push((target.trim().to_owned(), level));
+                targets.push((current_name(target.trim()).to_owned(), level));
             }
         }
     }
@@ -91,6 +103,10 @@ fn bare(word: &str) -> Result<LevelFilter, BadLevels> {
 fn level(word: &str) -> Option<LevelFilter> {
     let is_level = LEVELS.iter().any(|level| level.eq_ignore_ascii_case(word));
     is_level.then(|| word.parse().ok()).flatten()
+}
+
+fn current_name(target: &str) -> &str {
+    FORMER_MODULES.iter().find(|(former, _)| *former == target).map_or(target, |(_, current)| *current)
 }
 
 fn is_target(target: &str) -> bool {
@@ -135,6 +151,7 @@ mod tests {
         same("debug", "debug");
         same(" WARN , pushpost::api=Trace,", "warn,pushpost::api=trace");
         same("pushpost::api::serve=debug", "info,sqlx=warn,pushpost::api::serve=debug");
+        same("pushpost::embedded_postgres=debug", "info,sqlx=warn,pushpost_embedded_postgres=debug");
         same("sqlx=info", "info,sqlx=info");
         same("off", "off");
     }

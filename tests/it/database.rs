@@ -10,7 +10,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use pushpost::embedded_postgres::{EmbeddedPostgres, Settings};
+use pushpost_embedded_postgres::{EmbeddedPostgres, Settings};
 use pushpost::store::{Purpose, SessionPool};
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};

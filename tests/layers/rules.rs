@@ -11,7 +11,6 @@ const LAYERS: &[Layer] = &[
     Layer("store", 1, &[]),
     Layer("provider::transport", 1, &[]),
     Layer("telemetry", 1, &[]),
-    Layer("embedded_postgres", 1, &[]),
     Layer("fanout", 2, &[]),
     Layer("queue", 2, &[]),
     Layer("registry", 2, &[]),
@@ -28,15 +27,14 @@ const LAYERS: &[Layer] = &[
     Layer("main", 6, &[]),
 ];
 
-/// Stands alone: imports no module, and only commands and tests import it.
-const SIMULATOR: &str = "simulator";
-
 /// Crates that only some modules may name.
 const CRATES: &[(&str, &[&str])] = &[
     ("anyhow", &["cli", "runtime"]),
-    ("axum", &["api", SIMULATOR]),
+    ("axum", &["api"]),
     ("clap", &["cli"]),
     ("indicatif", &["cli"]),
+    ("pushpost_embedded_postgres", &["cli", "runtime"]),
+    ("pushpost_simulator", &["cli"]),
     // A search by likeness over a long name takes seconds: `domain::nearest` bounds it.
     ("strsim", &["domain"]),
 ];
@@ -86,7 +84,6 @@ const MAY_WAIT: &[&str] = &[
     "src/store/timeline.rs",
     "src/runtime/schema.rs",
     "src/runtime/postgres.rs",
-    "src/embedded_postgres/",
 ];
 
 /// Reply statuses that are no errors.
@@ -140,7 +137,7 @@ fn words(source: &Source, add: &mut impl FnMut(usize, String)) {
         }
     }
     let texts: Vec<&str> = source.tokens.iter().map(|token| token.text.as_str()).collect();
-    let printing = source.path.starts_with("src/") && source.module() != "cli";
+    let printing = source.is_product() && source.module() != "cli";
     for (at, token) in source.tokens.iter().enumerate() {
         match texts.get(at..).unwrap_or_default() {
             [word @ ("todo" | "unimplemented" | "dbg"), "!", ..] => add(token.line, format!("calls {word}!")),
@@ -166,9 +163,6 @@ fn layer(source: &Source, path: &Path, add: &mut impl FnMut(usize, String)) {
     };
     let to = module_name(inner);
     if from == to || to == "lib" {
-        return;
-    }
-    if to == SIMULATOR && from != SIMULATOR && (from == "cli" || source.is_test(path.line)) {
         return;
     }
     let find = |name: &str| LAYERS.iter().find(|layer| layer.0 == name);
@@ -199,11 +193,9 @@ fn sql(source: &Source, path: &Path, add: &mut impl FnMut(usize, String)) {
     if first != "sqlx" || !SQL.contains(&second.as_str()) || source.is_test(path.line) {
         return;
     }
-    match source.module().as_str() {
-        "store" => {}
-        // Its own probe, before there is a schema that a macro could check against.
-        "embedded_postgres" if !path.is_macro => {}
-        from => add(path.line, format!("{from} runs SQL, which is store's")),
+    let from = source.module();
+    if from != "store" {
+        add(path.line, format!("{from} runs SQL, which is store's"));
     }
 }
 
@@ -221,7 +213,7 @@ fn deadlines(source: &Source, path: &Path, add: &mut impl FnMut(usize, String)) 
 
 fn statuses(source: &Source, path: &Path, add: &mut impl FnMut(usize, String)) {
     let from = source.module();
-    let elsewhere = matches!(from.as_str(), "cli" | SIMULATOR) || from.starts_with("provider");
+    let elsewhere = from == "cli" || from.starts_with("provider");
     let in_errors = source.path.starts_with("src/api/error");
     if elsewhere || in_errors || path.compared || source.is_test(path.line) {
         return;

@@ -53,6 +53,11 @@ impl Source {
         file || self.test_lines.iter().any(|lines| lines.contains(&line))
     }
 
+    /// Is this a file of the service or of a crate that the service is built with?
+    pub(crate) fn is_product(&self) -> bool {
+        self.path.starts_with("src/") || self.path.starts_with("crates/")
+    }
+
     /// The file's top module, as the layer table names it.
     pub(crate) fn module(&self) -> String {
         module_name(&module_of(&self.path))

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use super::crowd::{Crowd, Device, Fate};
 use super::scenes::BREAKING;
 use super::send::{Delivery, Ended, Posted};
-use crate::simulator::{self, Entry, Provider};
+use pushpost_simulator::{Entry, Provider};
 
 /// Both sides' word.
 pub(super) struct Evidence<'a> {
@@ -15,7 +15,7 @@ pub(super) struct Evidence<'a> {
     /// Ids of notifications from before things went wrong: rate and latencies are theirs.
     pub(super) calm: &'a HashSet<String>,
     pub(super) entries: &'a [Entry],
-    pub(super) duplicates: &'a [simulator::Duplicate],
+    pub(super) duplicates: &'a [pushpost_simulator::Duplicate],
     /// Ids of devices that must be set aside.
     pub(super) dead: &'a HashSet<String>,
     /// Ids of devices that are.

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use super::report::grouped;
-use crate::simulator::{Action, Answer, FcmFault, H2Code, LastStream, Provider, Rule};
+use pushpost_simulator::{Action, Answer, FcmFault, H2Code, LastStream, Provider, Rule};
 
 /// What happens to whoever sends to a device.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]

@@ -12,7 +12,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::report::grouped;
 use crate::cli::output;
-use crate::simulator::{Count, Ledger, Provider};
+use pushpost_simulator::{Count, Ledger, Provider};
 
 const LIVE: Duration = Duration::from_millis(200);
 const PLAIN: Duration = Duration::from_secs(3);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::simulator::{Action, Answer, ConnectionFault, FcmFault, H2Code, LastStream, Provider, Rule};
+use pushpost_simulator::{Action, Answer, ConnectionFault, FcmFault, H2Code, LastStream, Provider, Rule};
 
 const BOTH: &[Provider] = &[Provider::Apns, Provider::Fcm];
 const APNS: &[Provider] = &[Provider::Apns];

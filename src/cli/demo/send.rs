@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use super::crowd::Crowd;
 use super::progress::Progress;
-use crate::simulator::Provider;
+use pushpost_simulator::Provider;
 
 /// Requests under way at once.
 const AT_ONCE: usize = 48;

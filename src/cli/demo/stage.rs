@@ -12,10 +12,9 @@ use crate::cli::failure::Failure;
 use crate::cli::signals::Signals;
 use crate::config::Config;
 use crate::domain::Scopes;
-use crate::embedded_postgres;
 use crate::registry::keys;
 use crate::runtime::{Database, Role, SchemaAccess, Service, Shutdown};
-use crate::simulator::{Settings, Simulator};
+use pushpost_simulator::{Settings, Simulator};
 use crate::store::sessions;
 
 /// The app that the stand-ins' configuration names.
@@ -190,7 +189,7 @@ impl Folder {
             return Ok(());
         }
         if let Some(database) = &self.database {
-            embedded_postgres::remove(database)?;
+            pushpost_embedded_postgres::remove(database)?;
         }
         std::fs::remove_dir_all(&self.path).with_context(|| format!("cannot remove {}", self.path.display()))
     }

@@ -14,7 +14,7 @@ use super::scenes::{self, Scene, Trouble};
 use super::send::{Backend, Delivery, Ended, Posted};
 use super::stage::Stage;
 use crate::cli::failure::Failure;
-use crate::simulator::Provider;
+use pushpost_simulator::Provider;
 
 /// Between two notifications of the stream that goes on all the time.
 const EVERY: Duration = Duration::from_millis(100);

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use pushpost::domain::Scopes;
 use pushpost::registry::keys;
-use pushpost::simulator::Simulator;
+use pushpost_simulator::Simulator;
 use pushpost::store::SessionPool;
 use reqwest::{Client, Method};
 use serde_json::Value;

@@ -1,7 +1,7 @@
 //! What a killed process had sent and not recorded: the provider may have taken it, so Pushpost claims nothing else until a
 //! later attempt is answered (docs/queue.md 12d).
 
-use pushpost::simulator::{Action, Ledger, Provider, Rule};
+use pushpost_simulator::{Action, Ledger, Provider, Rule};
 use serde_json::json;
 use sqlx::AssertSqlSafe;
 

@@ -7,7 +7,7 @@ use std::os::unix::fs::{MetadataExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
-use pushpost::simulator::{Action, Ledger, Provider, Rule};
+use pushpost_simulator::{Action, Ledger, Provider, Rule};
 use pushpost::store::{Purpose, SessionPool};
 use reqwest::Method;
 use serde_json::json;

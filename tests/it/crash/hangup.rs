@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use pushpost::simulator::{Ledger, Provider};
+use pushpost_simulator::{Ledger, Provider};
 use serde_json::json;
 use tokio::time::{Instant, sleep};
 

@@ -1,7 +1,7 @@
 //! Leaders that die, that hang, and that are cut off from Postgres: another node leads, frees their jobs, and goes on with
 //! every duty (docs/queue.md 3).
 
-use pushpost::simulator::{Action, Provider, Rule};
+use pushpost_simulator::{Action, Provider, Rule};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -35,7 +35,7 @@ impl Led {
         let to_fcm = json!({"to": {"tokens": fcm_targets("f", IN_FLIGHT)}, "title": "Hi"});
         let held = cluster.notify(&first, &to_fcm).await;
         let ledger = cluster.simulator.ledger();
-        let under_way = |ledger: &pushpost::simulator::Ledger| {
+        let under_way = |ledger: &pushpost_simulator::Ledger| {
             let of_fcm = ledger.entries().into_iter().filter(|entry| entry.token.is_some());
             of_fcm.count() >= IN_FLIGHT
         };

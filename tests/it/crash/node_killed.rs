@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use pushpost::simulator::{Action, Rule};
+use pushpost_simulator::{Action, Rule};
 
 use super::posts::{Posts, duplicates, register};
 use super::site::{LONG, Site, providers};
@@ -17,7 +17,7 @@ async fn a_restart_waits_for_no_time_out_of_its_predecessor() {
     let key = site.key("send,read,devices").await;
     register(&site, &key).await;
     let silence = Rule { action: Action::NoAnswer { accepted: false }, ..Rule::default() };
-    let untouched = Rule { provider: Some(pushpost::simulator::Provider::Oauth), ..Rule::default() };
+    let untouched = Rule { provider: Some(pushpost_simulator::Provider::Oauth), ..Rule::default() };
     site.simulator.add_rule(untouched);
     site.simulator.add_rule(silence);
     let posts = Posts::default();

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use pushpost::simulator::{Action, Rule};
+use pushpost_simulator::{Action, Rule};
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 

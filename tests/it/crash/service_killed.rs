@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use pushpost::simulator::{Ended, Provider};
+use pushpost_simulator::{Ended, Provider};
 
 use super::posts::{Posts, duplicates, register};
 use super::site::{LONG, Site, providers};

@@ -10,7 +10,7 @@ use std::process::{Child, ExitStatus, Output, Stdio};
 use std::time::Duration;
 
 use http::Method;
-use pushpost::simulator::{Ended, Ledger, LedgerMode, Settings, Simulator};
+use pushpost_simulator::{Ended, Ledger, LedgerMode, Settings, Simulator};
 use reqwest::Client;
 use serde_json::Value;
 use tokio::process::Command;

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use pushpost::embedded_postgres::{EmbeddedPostgres, Settings};
-use pushpost::simulator::Ended;
+use pushpost_embedded_postgres::{EmbeddedPostgres, Settings};
+use pushpost_simulator::Ended;
 use sqlx::{Connection, PgConnection};
 
 use super::posts::{Posts, duplicates, register};

@@ -4,7 +4,7 @@ use http::{HeaderMap, Method};
 use pushpost::domain::Scopes;
 use pushpost::registry::keys;
 use pushpost::runtime::Role;
-use pushpost::simulator::Settings;
+use pushpost_simulator::Settings;
 use serde_json::{Value, json};
 
 use crate::service::Answer;

@@ -2,7 +2,7 @@
 
 use http::Method;
 use pushpost::runtime::Role;
-use pushpost::simulator::Settings;
+use pushpost_simulator::Settings;
 use serde_json::{Value, json};
 use sqlx::AssertSqlSafe;
 

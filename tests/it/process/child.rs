@@ -8,7 +8,7 @@ use std::time::Duration;
 use http::{HeaderMap, Method};
 use pushpost::domain::Scopes;
 use pushpost::registry::keys;
-use pushpost::simulator::{Settings, Simulator};
+use pushpost_simulator::{Settings, Simulator};
 use reqwest::Client;
 use serde_json::Value;
 use tempfile::TempDir;

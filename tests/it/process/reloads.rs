@@ -1,7 +1,7 @@
 //! What the log says of apps that come and go while the service runs.
 
 use http::Method;
-use pushpost::simulator::Ledger;
+use pushpost_simulator::Ledger;
 use serde_json::json;
 use tokio::time::{Instant, sleep};
 

@@ -2,7 +2,7 @@
 //! process's stderr, at the most talkative level, while it sends, fails, panics and meets odd answers.
 
 use http::Method;
-use pushpost::simulator::{Action, Answer as Odd, Entry, Ledger, Provider, Rule};
+use pushpost_simulator::{Action, Answer as Odd, Entry, Ledger, Provider, Rule};
 use reqwest::RequestBuilder;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use pushpost::runtime::Role;
-use pushpost::simulator::Settings;
+use pushpost_simulator::Settings;
 use serde_json::json;
 use tokio::time::{Instant, sleep};
 

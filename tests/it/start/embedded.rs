@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use pushpost::simulator::Settings;
+use pushpost_simulator::Settings;
 
 use super::{answer, assert_starting};
 use crate::crash::site::{Node, Site};

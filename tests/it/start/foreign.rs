@@ -1,6 +1,6 @@
 //! A Postgres of the operator's own that is not there yet, refuses, or can't be used.
 
-use pushpost::simulator::Settings;
+use pushpost_simulator::Settings;
 use sqlx::AssertSqlSafe;
 use std::time::Duration;
 use tokio::time::{Instant, sleep};

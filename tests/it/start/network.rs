@@ -1,6 +1,6 @@
 //! A proxy to the providers that can't be meant is refused; one without a port is shown with the port that is used.
 
-use pushpost::simulator::Settings;
+use pushpost_simulator::Settings;
 
 use crate::crash::site::Site;
 

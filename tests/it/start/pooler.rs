@@ -5,7 +5,7 @@ use std::os::unix::fs::{MetadataExt, chown};
 use std::process::Stdio;
 
 use pushpost::runtime::Role;
-use pushpost::simulator::Settings;
+use pushpost_simulator::Settings;
 use serde_json::json;
 use sqlx::postgres::PgConnectOptions;
 use tempfile::TempDir;

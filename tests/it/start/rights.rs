@@ -1,6 +1,6 @@
 //! A role that lacks rights: each command tells what Postgres says once, with SQLSTATE, host and port.
 
-use pushpost::simulator::Settings;
+use pushpost_simulator::Settings;
 use sqlx::AssertSqlSafe;
 
 use crate::crash::site::Site;

@@ -1,6 +1,6 @@
 //! Every form of `database.url` that psql takes leads to the database, and a wrong one is told without its password.
 
-use pushpost::simulator::Settings;
+use pushpost_simulator::Settings;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 

@@ -1,6 +1,6 @@
 //! A node that only sends answers probes and nothing else.
 
-use pushpost::simulator::Settings;
+use pushpost_simulator::Settings;
 use serde_json::Value;
 
 use super::answer;

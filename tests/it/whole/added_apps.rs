@@ -6,7 +6,7 @@ use std::time::Duration;
 use http::Method;
 use pushpost::domain::LaneKey;
 use pushpost::runtime::Role;
-use pushpost::simulator::{Action, FcmFault, Provider, Rule, Settings};
+use pushpost_simulator::{Action, FcmFault, Provider, Rule, Settings};
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 

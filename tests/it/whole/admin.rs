@@ -3,7 +3,7 @@
 use http::Method;
 use pushpost::domain::{Environment, LaneKey};
 use pushpost::runtime::Role;
-use pushpost::simulator::{Action, FcmFault, Provider, Rule, Settings};
+use pushpost_simulator::{Action, FcmFault, Provider, Rule, Settings};
 use serde_json::{Value, json};
 
 use super::stage::{PRODUCTION, Stage, apns_targets, assert_ended, fcm_targets, hex, sent};

@@ -1,7 +1,7 @@
 //! When a lane calls too many tokens dead at once, its configuration is suspected, not the tokens (docs/queue.md 9).
 
 use pushpost::runtime::Role;
-use pushpost::simulator::{Action, FcmFault, Rule, Settings};
+use pushpost_simulator::{Action, FcmFault, Rule, Settings};
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 

@@ -85,7 +85,7 @@ async fn who_is_named_as_well_gets_it_once_and_who_is_excepted_not_at_all() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_service_without_credentials_has_no_part_in_it_and_nobody_is_no_fault() {
-    let mut stage = Stage::set(pushpost::simulator::Settings::default()).await;
+    let mut stage = Stage::set(pushpost_simulator::Settings::default()).await;
     stage.without_fcm();
     stage.node(pushpost::runtime::Role::All).await;
     let nobody = stage.notify(json!({"to": {"all": true}, "title": "Hi"})).await;
@@ -99,7 +99,7 @@ async fn a_service_without_credentials_has_no_part_in_it_and_nobody_is_no_fault(
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_that_has_fewer_platforms_finds_the_same_audience() {
-    let mut stage = Stage::set(pushpost::simulator::Settings::default()).await;
+    let mut stage = Stage::set(pushpost_simulator::Settings::default()).await;
     let whole = stage.read("pushpost.toml");
     stage.node(pushpost::runtime::Role::Api).await;
     stage.without_fcm();

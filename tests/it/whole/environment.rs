@@ -4,15 +4,15 @@ use std::time::Duration;
 
 use pushpost::domain::{Environment, LaneKey};
 use pushpost::runtime::Role;
-use pushpost::simulator::{self, Action, H2Code, Rule, Settings};
+use pushpost_simulator::{Action, H2Code, Rule, Settings};
 use serde_json::json;
 
 use super::stage::{Stage, assert_ended, hex};
 use crate::service::assert_has;
 
 const SANDBOX: LaneKey = LaneKey::Apns(Environment::Sandbox);
-const AT_PRODUCTION: Option<simulator::Environment> = Some(simulator::Environment::Production);
-const AT_SANDBOX: Option<simulator::Environment> = Some(simulator::Environment::Sandbox);
+const AT_PRODUCTION: Option<pushpost_simulator::Environment> = Some(pushpost_simulator::Environment::Production);
+const AT_SANDBOX: Option<pushpost_simulator::Environment> = Some(pushpost_simulator::Environment::Sandbox);
 const ASIDE: &str = "select count(*) from devices where quarantined_at is not null";
 const SUSPENDED: &str = "select count(*) from lanes where suspended_at is not null";
 
@@ -24,7 +24,7 @@ fn bad_at_production(stage: &Stage, two: &str, action: Action) {
 }
 
 /// Where the requests for a token arrived, in order.
-fn places(stage: &Stage, two: &str) -> Vec<Option<simulator::Environment>> {
+fn places(stage: &Stage, two: &str) -> Vec<Option<pushpost_simulator::Environment>> {
     stage.received(&hex(two)).iter().map(|entry| entry.environment).collect()
 }
 
@@ -35,7 +35,7 @@ async fn send_to(stage: &Stage, device: &str, ttl: &str) -> String {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_sandbox_token_that_was_registered_for_production_is_delivered_and_corrected() {
     let stage = Stage::start().await;
-    stage.rule(Rule::token(hex("a1"), Action::Environment { environment: simulator::Environment::Sandbox }));
+    stage.rule(Rule::token(hex("a1"), Action::Environment { environment: pushpost_simulator::Environment::Sandbox }));
     let phone = json!({"platform": "apns", "token": hex("a1"), "environment": "production"});
     let device = stage.device(phone.clone()).await;
     let id = send_to(&stage, &device, "1h").await;
@@ -197,7 +197,7 @@ async fn a_trial_whose_lane_stops_before_it_is_made_does_not_wait_for_it() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_production_token_that_was_registered_for_the_sandbox_is_found_too() {
     let stage = Stage::start().await;
-    let good_at = simulator::Environment::Production;
+    let good_at = pushpost_simulator::Environment::Production;
     stage.rule(Rule::prefix("a", Action::Environment { environment: good_at }));
     let phone =
         |two: &str| json!({"platform": "apns", "token": hex(two), "environment": "sandbox", "user": "u1"});

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use pushpost::simulator::{Action, Answer, Ended, Entry, H2Code, LastStream, Provider, Rule};
+use pushpost_simulator::{Action, Answer, Ended, Entry, H2Code, LastStream, Provider, Rule};
 use serde_json::{Value, json};
 
 use super::stage::{Stage, apns_targets, assert_ended, fcm_targets, sent};

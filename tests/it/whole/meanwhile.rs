@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use pushpost::domain::LaneKey;
 use pushpost::runtime::Role;
-use pushpost::simulator::{Action, Answer, FcmFault, Rule, Settings};
+use pushpost_simulator::{Action, Answer, FcmFault, Rule, Settings};
 use serde_json::json;
 
 use super::stage::{PRODUCTION, Stage, assert_ended, hex, of, sent};

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use pushpost::domain::LaneKey;
 use pushpost::runtime::Role;
-use pushpost::simulator::Settings;
+use pushpost_simulator::Settings;
 use serde_json::json;
 
 use super::stage::{Stage, apns_targets, assert_ended, fcm_targets, sent};

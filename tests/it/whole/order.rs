@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use pushpost::domain::LaneKey;
 use pushpost::runtime::Role;
-use pushpost::simulator::Settings;
+use pushpost_simulator::Settings;
 use serde_json::{Value, json};
 
 use super::stage::{Stage, fcm_targets, sent};

@@ -1,7 +1,7 @@
 //! A provider that is out of order: the lane stops, keeps its jobs as they were, and asks now and then.
 
 use pushpost::domain::LaneKey;
-use pushpost::simulator::{Action, FcmFault, Ledger, Provider, Rule};
+use pushpost_simulator::{Action, FcmFault, Ledger, Provider, Rule};
 use serde_json::{Value, json};
 use tokio::time::{Duration, Instant, sleep};
 

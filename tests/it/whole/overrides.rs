@@ -1,7 +1,7 @@
 //! What one request's own headers bring about is held against that request: no token is set aside and no lane suspended
 //! over it (docs/queue.md 11).
 
-use pushpost::simulator::{Action, FcmFault, Ledger, Rule};
+use pushpost_simulator::{Action, FcmFault, Ledger, Rule};
 use serde_json::{Value, json};
 
 use super::credentials::{QUARANTINED, SUSPENDED};

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use pushpost::domain::LaneKey;
 use pushpost::runtime::Role;
-use pushpost::simulator::{Action, FcmFault, Rule, Settings};
+use pushpost_simulator::{Action, FcmFault, Rule, Settings};
 use serde_json::{Value, json};
 
 use super::stage::{PRODUCTION, Stage, apns_targets, fcm_targets, text};

@@ -1,7 +1,7 @@
 //! What providers and clients write fails no batch (docs/queue.md 6), and what makes our own code panic fails alone
 //! (docs/queue.md 22).
 
-use pushpost::simulator::{Action, Answer, Rule};
+use pushpost_simulator::{Action, Answer, Rule};
 use serde_json::{Value, json};
 
 use super::stage::{Stage, apns_targets, assert_ended, fcm_targets, hex, of, sent};

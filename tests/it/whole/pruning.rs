@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use pushpost::simulator::{Action, Answer, FcmFault, Rule};
+use pushpost_simulator::{Action, Answer, FcmFault, Rule};
 use serde_json::{Value, json};
 
 use super::stage::{Stage, assert_ended, hex, of, text};

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use pushpost::runtime::Role;
-use pushpost::simulator::{Action, ConnectionFault, Provider, Rule, Settings};
+use pushpost_simulator::{Action, ConnectionFault, Provider, Rule, Settings};
 use serde_json::{Value, json};
 use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};

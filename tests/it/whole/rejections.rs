@@ -1,7 +1,7 @@
 //! Devices that can't be sent to at all.
 
 use pushpost::runtime::Role;
-use pushpost::simulator::Settings;
+use pushpost_simulator::Settings;
 use serde_json::{Value, json};
 
 use super::stage::{Stage, assert_ended, hex, of, sent};

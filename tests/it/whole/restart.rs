@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use pushpost::domain::LaneKey;
 use pushpost::runtime::Role;
-use pushpost::simulator::{Action, FcmFault, Rule, Settings};
+use pushpost_simulator::{Action, FcmFault, Rule, Settings};
 use serde_json::json;
 
 use super::stage::{Stage, apns_targets, assert_ended, fcm_targets, sent};

@@ -1,7 +1,7 @@
 //! What the API says of a notification whose content is gone.
 
 use pushpost::runtime::Role;
-use pushpost::simulator::Settings;
+use pushpost_simulator::Settings;
 use serde_json::json;
 
 use super::stage::{Stage, fcm_targets};

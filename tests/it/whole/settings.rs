@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use pushpost::runtime::Role;
-use pushpost::simulator::{Action, ApnsSettings, FcmSettings, Overflow, Rule, Settings};
+use pushpost_simulator::{Action, ApnsSettings, FcmSettings, Overflow, Rule, Settings};
 use serde_json::json;
 
 use super::stage::{Stage, apns_targets, assert_ended, fcm_targets};

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use pushpost::runtime::Role;
-use pushpost::simulator::{Action, ConnectionFault, FcmSettings, Provider, Rule, Settings};
+use pushpost_simulator::{Action, ConnectionFault, FcmSettings, Provider, Rule, Settings};
 use serde_json::{Value, json};
 
 use super::stage::{PATIENCE, Stage, apns_targets, assert_ended, fcm_targets, sent};

@@ -8,7 +8,7 @@ use pushpost::config::Sources;
 use pushpost::domain::{Environment, LaneKey, Scopes};
 use pushpost::registry::keys;
 use pushpost::runtime::{Reload, ReloadNow, Role, Service, Shutdown};
-use pushpost::simulator::{Entry, Ledger, Rule, Settings, Simulator};
+use pushpost_simulator::{Entry, Ledger, Rule, Settings, Simulator};
 use serde_json::{Value, json};
 use sqlx::AssertSqlSafe;
 use tempfile::TempDir;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use pushpost::domain::LaneKey;
 use pushpost::runtime::Role;
-use pushpost::simulator::{Action, FcmFault, FcmSettings, Provider, Rule, Settings};
+use pushpost_simulator::{Action, FcmFault, FcmSettings, Provider, Rule, Settings};
 use serde_json::{Value, json};
 
 use super::stage::{PRODUCTION, Stage, apns_targets, assert_ended, fcm_targets, of, sent};

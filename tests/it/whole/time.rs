@@ -2,7 +2,7 @@
 
 use pushpost::domain::LaneKey;
 use pushpost::runtime::Role;
-use pushpost::simulator::{Action, Answer, FcmFault, H2Code, Provider, Rule, Settings};
+use pushpost_simulator::{Action, Answer, FcmFault, H2Code, Provider, Rule, Settings};
 use serde_json::{Value, json};
 
 use super::stage::{PRODUCTION, Stage, assert_ended, hex, sent};

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use pushpost::simulator::{Action, FcmFault, Provider, Rule, Settings};
+use pushpost_simulator::{Action, FcmFault, Provider, Rule, Settings};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio::time::Instant;

@@ -10,7 +10,7 @@ mod workload;
 
 use std::collections::BTreeSet;
 
-use pushpost::simulator::{Entry, Ledger, Provider, Settings};
+use pushpost_simulator::{Entry, Ledger, Provider, Settings};
 use serde_json::{Value, json};
 
 use super::stage::{PATIENCE, Stage, assert_ended, sent};

@@ -1,7 +1,7 @@
 //! Keys as platforms hand them over: line ends may be written out, and what can't be used is named.
 
 use pushpost::runtime::Role;
-use pushpost::simulator::Settings;
+use pushpost_simulator::Settings;
 
 use super::super::stage::{Stage, apns_targets, fcm_targets};
 use super::{assert_untouched, hello, unhurried};

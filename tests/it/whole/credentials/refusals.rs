@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use pushpost::simulator::{Action, FcmFault, Provider, Rule, Settings};
+use pushpost_simulator::{Action, FcmFault, Provider, Rule, Settings};
 use serde_json::{Value, json};
 
 use super::super::stage::{Stage, apns_targets, assert_ended, fcm_targets, hex, sent};
@@ -131,7 +131,7 @@ async fn a_token_endpoint_that_is_out_of_order_makes_the_lane_wait_and_suspends_
     assert_untouched(&stage, &first, 1).await;
     stage.rule(Rule::provider(Provider::Oauth, Action::answer(503, "backend_error")));
     let down = |times| {
-        move |ledger: &pushpost::simulator::Ledger| {
+        move |ledger: &pushpost_simulator::Ledger| {
             ledger.count(Provider::Oauth, 503, "backend_error") >= times
         }
     };

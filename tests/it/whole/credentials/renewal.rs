@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use pushpost::runtime::Role;
-use pushpost::simulator::{Entry, Provider, Settings};
+use pushpost_simulator::{Entry, Provider, Settings};
 
 use super::super::stage::{Stage, apns_targets, fcm_targets, sent};
 use super::{

@@ -1,6 +1,6 @@
 //! The Apple key that is stored at Firebase is wrong: it holds back Apple devices and nobody else.
 
-use pushpost::simulator::{Action, Entry, FcmFault, Ledger, Rule, Settings};
+use pushpost_simulator::{Action, Entry, FcmFault, Ledger, Rule, Settings};
 
 use super::super::stage::{PATIENCE, assert_ended, fcm_targets, sent};
 use super::{QUARANTINED, SUSPENDED, assert_untouched, hello, unhurried};

@@ -10,7 +10,7 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::routing::get;
 use pushpost::domain::LaneKey;
 use pushpost::runtime::Role;
-use pushpost::simulator::{Ledger, Provider, Settings};
+use pushpost_simulator::{Ledger, Provider, Settings};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;

@@ -3,8 +3,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::embedded_postgres::Error;
-use crate::embedded_postgres::programs::{
+use crate::Error;
+use crate::programs::{
     FOLDERS, Programs, Version, choose, complete, expand, parse_version,
 };
 
@@ -72,7 +72,7 @@ fn versions_as_they_are_said() {
 
 #[test]
 fn the_script_that_installs_looks_in_the_same_places() {
-    let script = include_str!("../../../scripts/ensure-postgres");
+    let script = include_str!("../../../../scripts/ensure-postgres");
     for folder in FOLDERS {
         assert!(script.contains(folder), "{folder}");
     }

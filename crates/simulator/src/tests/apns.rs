@@ -5,7 +5,7 @@ use http::{Method, Request};
 use serde_json::json;
 
 use super::client::{Client, TOKEN, provider_token, push, signed_token, simulator};
-use crate::simulator::{ApnsSettings, Settings, Simulator};
+use crate::{ApnsSettings, Settings, Simulator};
 
 const UUID: &str = "0f0e0d0c-0b0a-4908-8706-050403020100";
 
@@ -126,7 +126,7 @@ async fn accepts_every_push_type_with_its_topic_and_echoes_the_id() {
 #[tokio::test]
 async fn checks_the_provider_token() {
     let simulator = simulator().await;
-    let other_key = crate::simulator::tls::Keys::generate().unwrap().p8_pem;
+    let other_key = crate::tls::Keys::generate().unwrap().p8_pem;
     let p8 = simulator.p8_pem();
     let cases = [
         (signed_token(&other_key, "ABC123DEFG", "DEF123GHIJ", 0), "InvalidProviderToken"),

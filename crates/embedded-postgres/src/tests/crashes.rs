@@ -9,7 +9,7 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use super::scratch::{Scratch, ask, connect, ends, is_there, signal};
-use crate::embedded_postgres::EmbeddedPostgres;
+use crate::EmbeddedPostgres;
 
 /// Only ends a test that hangs.
 const LONG: Duration = Duration::from_secs(90);

@@ -10,6 +10,8 @@
 //! ending in order: after `kill -9` of ours the server runs on and the next process attaches to it, after
 //! `kill -9` of the server the next start clears away what it left (`processes`, `server`).
 
+#![cfg_attr(not(test), warn(unused_crate_dependencies))]
+
 mod account;
 mod error;
 mod holder;

@@ -10,7 +10,7 @@ use tokio::net::TcpStream;
 use super::client::{
     Client, PATIENCE, TOKEN, access_token, connector, message, provider_token, push, simulator,
 };
-use crate::simulator::{Provider, Rule, Simulator};
+use crate::{Provider, Rule, Simulator};
 
 fn rule(simulator: &Simulator, fault: &str) {
     let rule = json!({"provider": "apns", "times": 1, "action": {"type": "connection", "fault": fault}});
@@ -81,7 +81,7 @@ async fn a_fault_of_connections_is_none_of_requests() {
     assert_eq!(client.send(push(&jwt, TOKEN)).await.unwrap().status, 200);
     let named = Rule {
         name: Some("off".to_owned()),
-        ..Rule::provider(Provider::Apns, crate::simulator::Action::answer(503, "Shutdown"))
+        ..Rule::provider(Provider::Apns, crate::Action::answer(503, "Shutdown"))
     };
     simulator.add_rule(named);
     assert_eq!(client.send(push(&jwt, TOKEN)).await.unwrap().status, 503);

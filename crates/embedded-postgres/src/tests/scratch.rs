@@ -11,7 +11,7 @@ use sqlx::postgres::PgConnection;
 use sqlx::{Connection as _, Executor as _, Row as _};
 use tempfile::TempDir;
 
-use crate::embedded_postgres::{EmbeddedPostgres, Settings, socket};
+use crate::{EmbeddedPostgres, Settings, socket};
 
 /// A temporary folder; on drop, also in a failing test, its server is ended and what lies elsewhere removed.
 pub(super) struct Scratch {

@@ -1,7 +1,7 @@
 //! An independent APNs, FCM and OAuth server over real TLS and HTTP/2, with a script and a ledger.
 //!
 //! It stands in for Apple and Google in the demo, the tests and the benches, and behind `pushpost simulate`.
-//! It imports nothing else of this crate: a sender that misread a provider's rules must not find the same
+//! It depends on nothing of pushpost: a sender that misread a provider's rules must not find the same
 //! misreading here. What it enforces is docs/providers.md sections 1 to 4; where those leave a choice, the stricter one.
 //!
 //! | file | what it is |
@@ -15,6 +15,8 @@
 //! | `rule`, `rules` | scripts |
 //! | `entry`, `ledger` | the record of all requests |
 //! | `control`, `files`, `simulate` | the control port; what a sender needs on disk; the whole as a command |
+
+#![cfg_attr(not(test), warn(unused_crate_dependencies))]
 
 mod account;
 mod apns;

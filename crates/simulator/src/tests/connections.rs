@@ -8,7 +8,7 @@ use rustls::pki_types::ServerName;
 use super::client::{
     Client, PATIENCE, TOKEN, access_token, connector, message, provider_token, push, read, simulator,
 };
-use crate::simulator::{
+use crate::{
     Action, ApnsSettings, Ended, FcmSettings, H2Code, LastStream, Overflow, Rule, Settings, Simulator,
 };
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::client::{Client, TOKEN, access_token, message, provider_token, push, simulator};
-use crate::simulator::{Action, Environment, FcmFault, Rule, Settings, Simulator, clock};
+use crate::{Action, Environment, FcmFault, Rule, Settings, Simulator, clock};
 
 fn rule(json: Value) -> Rule {
     serde_json::from_value(json).unwrap()

@@ -7,8 +7,8 @@ use http::Request;
 use serde_json::{Value, json};
 
 use super::client::{Client, PATIENCE, TOKEN, access_token, message, provider_token, push, simulator};
-use crate::simulator::clock;
-use crate::simulator::{Action, Ended, LedgerMode, Provider, Rule, Settings, Simulator, run_simulate};
+use crate::clock;
+use crate::{Action, Ended, LedgerMode, Provider, Rule, Settings, Simulator, run_simulate};
 
 const UUID: &str = "0f0e0d0c-0b0a-4908-8706-050403020100";
 

@@ -5,7 +5,7 @@ use http::{Method, Request};
 use serde_json::{Value, json};
 
 use super::client::{Answered, Client, message, simulator};
-use crate::simulator::Simulator;
+use crate::Simulator;
 
 const MESSAGING: &str = "https://www.googleapis.com/auth/firebase.messaging";
 const PLATFORM: &str = "https://www.googleapis.com/auth/cloud-platform";

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::client::{Client, access_token, body, message, simulator, tls, token_request};
-use crate::simulator::{Action, FcmSettings, Provider, Rule, Settings, Simulator};
+use crate::{Action, FcmSettings, Provider, Rule, Settings, Simulator};
 
 fn error_code(json: &Value) -> Option<&str> {
     json["error"]["details"].as_array()?.iter().find_map(|detail| detail["errorCode"].as_str())
