@@ -15,9 +15,9 @@ use pushpost::domain::{
     Class, Content, DeviceId, DeviceToken, InstallationKey, JobId, LaneId, NodeId, NotificationId, Platform,
     Priority,
 };
-use pushpost_embedded_postgres::{EmbeddedPostgres, Settings};
 use pushpost::provider::{Attempt, Still, apns, fcm};
 use pushpost::store::{Purpose, SessionPool, jobs, record};
+use pushpost_embedded_postgres::{EmbeddedPostgres, Settings};
 use serde_json::json;
 
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection};

@@ -4,8 +4,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use pushpost_embedded_postgres::{EmbeddedPostgres, Settings};
 use pushpost::store::{Purpose, SessionPool};
+use pushpost_embedded_postgres::{EmbeddedPostgres, Settings};
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _};
 

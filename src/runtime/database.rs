@@ -11,9 +11,9 @@ use super::postgres::{self, Unusable};
 use super::schema::{self, SchemaAccess};
 use crate::config::{Config, DatabaseSettings, PostgresUrl};
 use crate::domain::{Apps, InstallationKey};
-use pushpost_embedded_postgres::{EmbeddedPostgres, Settings};
 use crate::store::migrations::{Migrations, SchemaState};
 use crate::store::{self, Purpose, Session, SessionPool};
+use pushpost_embedded_postgres::{EmbeddedPostgres, Settings};
 
 /// To read which migrations are applied.
 const SCHEMA: Duration = Duration::from_secs(15);

@@ -10,8 +10,8 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use pushpost_embedded_postgres::{EmbeddedPostgres, Settings};
 use pushpost::store::{Purpose, SessionPool};
+use pushpost_embedded_postgres::{EmbeddedPostgres, Settings};
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
 use tokio::sync::OnceCell;

@@ -14,8 +14,8 @@ use crate::config::Config;
 use crate::domain::Scopes;
 use crate::registry::keys;
 use crate::runtime::{Database, Role, SchemaAccess, Service, Shutdown};
-use pushpost_simulator::{Settings, Simulator};
 use crate::store::sessions;
+use pushpost_simulator::{Settings, Simulator};
 
 /// The app that the stand-ins' configuration names.
 const APP: &str = "shop";

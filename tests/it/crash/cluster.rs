@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use pushpost::domain::Scopes;
 use pushpost::registry::keys;
-use pushpost_simulator::Simulator;
 use pushpost::store::SessionPool;
+use pushpost_simulator::Simulator;
 use reqwest::{Client, Method};
 use serde_json::Value;
 use tempfile::TempDir;

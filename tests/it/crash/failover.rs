@@ -7,8 +7,8 @@ use std::os::unix::fs::{MetadataExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
-use pushpost_simulator::{Action, Ledger, Provider, Rule};
 use pushpost::store::{Purpose, SessionPool};
+use pushpost_simulator::{Action, Ledger, Provider, Rule};
 use reqwest::Method;
 use serde_json::json;
 use sqlx::{Connection, PgConnection};

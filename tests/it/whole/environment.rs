@@ -11,7 +11,8 @@ use super::stage::{Stage, assert_ended, hex};
 use crate::service::assert_has;
 
 const SANDBOX: LaneKey = LaneKey::Apns(Environment::Sandbox);
-const AT_PRODUCTION: Option<pushpost_simulator::Environment> = Some(pushpost_simulator::Environment::Production);
+const AT_PRODUCTION: Option<pushpost_simulator::Environment> =
+    Some(pushpost_simulator::Environment::Production);
 const AT_SANDBOX: Option<pushpost_simulator::Environment> = Some(pushpost_simulator::Environment::Sandbox);
 const ASIDE: &str = "select count(*) from devices where quarantined_at is not null";
 const SUSPENDED: &str = "select count(*) from lanes where suspended_at is not null";
@@ -35,7 +36,10 @@ async fn send_to(stage: &Stage, device: &str, ttl: &str) -> String {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_sandbox_token_that_was_registered_for_production_is_delivered_and_corrected() {
     let stage = Stage::start().await;
-    stage.rule(Rule::token(hex("a1"), Action::Environment { environment: pushpost_simulator::Environment::Sandbox }));
+    stage.rule(Rule::token(
+        hex("a1"),
+        Action::Environment { environment: pushpost_simulator::Environment::Sandbox },
+    ));
     let phone = json!({"platform": "apns", "token": hex("a1"), "environment": "production"});
     let device = stage.device(phone.clone()).await;
     let id = send_to(&stage, &device, "1h").await;

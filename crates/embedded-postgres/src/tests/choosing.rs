@@ -4,9 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::Error;
-use crate::programs::{
-    FOLDERS, Programs, Version, choose, complete, expand, parse_version,
-};
+use crate::programs::{FOLDERS, Programs, Version, choose, complete, expand, parse_version};
 
 /// Folders as Debian's, of these versions; `13` lacks `initdb`, as a package of clients does.
 fn installations(root: &Path) -> Vec<PathBuf> {
