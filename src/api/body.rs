@@ -11,7 +11,7 @@ use tokio::time::{Duration, Instant, timeout};
 
 use super::State;
 use super::error::ApiError;
-use crate::domain::{InputCode, InputFault};
+use crate::domain::{InputCode, ValidationError};
 
 /// For the whole body: at the largest size some 280 kB/s.
 const BODY_DEADLINE: Duration = Duration::from_secs(30);
@@ -123,7 +123,7 @@ async fn collect(mut body: Body, announced: usize, limit: usize) -> Result<Vec<u
 }
 
 fn broke_off() -> ApiError {
-    ApiError::fault(InputFault::at("#", InputCode::MalformedJson, "the body broke off"))
+    ApiError::fault(ValidationError::at("#", InputCode::MalformedJson, "the body broke off"))
 }
 
 fn is_json(headers: &HeaderMap) -> bool {

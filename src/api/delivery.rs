@@ -10,14 +10,14 @@ use crate::store::deliveries::Delivery;
 
 /// Whose deliveries are shown, and what makes their public ids. Cheap to clone.
 #[derive(Clone, Debug)]
-pub(super) struct Shown {
+pub(super) struct DeliveryView {
     /// Whose.
     pub(super) app: Arc<App>,
     /// Makes public ids.
     pub(super) key: InstallationKey,
 }
 
-impl Shown {
+impl DeliveryView {
     /// One device of a notification.
     pub(super) fn document(&self, id: NotificationId, delivery: &Delivery) -> Value {
         let lane = self.app.lane_key(delivery.lane);
@@ -55,8 +55,8 @@ mod tests {
     use crate::api::tests::app;
     use crate::domain::{DeviceId, LaneId};
 
-    fn shown() -> Shown {
-        Shown { app: app(), key: InstallationKey::new([7; 32]) }
+    fn shown() -> DeliveryView {
+        DeliveryView { app: app(), key: InstallationKey::new([7; 32]) }
     }
 
     fn shown_as(delivery: &Delivery) -> Value {

@@ -45,11 +45,11 @@ pub use serve::serve;
 
 /// What handlers share. Cheap to clone: each request does so, on all cores.
 #[derive(Clone, Debug)]
-pub struct State(Arc<Shared>);
+pub struct State(Arc<StateParts>);
 
 /// What is in a [`State`].
 #[derive(Debug)]
-pub struct Shared {
+pub struct StateParts {
     /// The apps that this node serves. A key of another app is 401.
     pub apps: Arc<ServedApps>,
     /// For reads and the registry.
@@ -67,7 +67,7 @@ pub struct Shared {
     /// How often may be asked.
     pub rates: Arc<Rates>,
     /// How much may be asked.
-    pub limits: Limits,
+    pub limits: ApiLimits,
     /// Origins of the pages that may make the calls of a `register` key.
     pub cors_origins: Arc<[Origin]>,
     /// Where long bodies are read.
@@ -80,16 +80,16 @@ pub struct Shared {
     pub waker: Waker,
 }
 
-impl From<Shared> for State {
-    fn from(shared: Shared) -> Self {
+impl From<StateParts> for State {
+    fn from(shared: StateParts) -> Self {
         Self(Arc::new(shared))
     }
 }
 
 impl Deref for State {
-    type Target = Shared;
+    type Target = StateParts;
 
-    fn deref(&self) -> &Shared {
+    fn deref(&self) -> &StateParts {
         &self.0
     }
 }
@@ -107,9 +107,9 @@ pub enum Surface {
     Health,
 }
 
-/// Limits of requests and of the server.
+/// ApiLimits of requests and of the server.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Limits {
+pub struct ApiLimits {
     /// Most bytes of a body.
     pub body_bytes: usize,
     /// Most devices, users and tokens together in one `to`.

@@ -11,7 +11,7 @@ use http::{HeaderValue, StatusCode};
 use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::{Map, Value};
 
-use crate::domain::{InputFault, Place};
+use crate::domain::{ErrorLocation, ValidationError};
 
 /// What goes wrong inside, for the log only.
 pub type Cause = Arc<dyn std::error::Error + Send + Sync>;
@@ -30,7 +30,7 @@ pub struct Problem {
     /// Facts for programs.
     pub facts: Map<String, Value>,
     /// Every fault of the request.
-    pub errors: Vec<InputFault>,
+    pub errors: Vec<ValidationError>,
     /// For the log only.
     pub cause: Option<Cause>,
 }
@@ -100,7 +100,7 @@ impl Serialize for Document<'_> {
     }
 }
 
-struct Entries<'a>(&'a [InputFault]);
+struct Entries<'a>(&'a [ValidationError]);
 
 impl Serialize for Entries<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -108,15 +108,15 @@ impl Serialize for Entries<'_> {
     }
 }
 
-struct Entry<'a>(&'a InputFault);
+struct Entry<'a>(&'a ValidationError);
 
 impl Serialize for Entry<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let Self(fault) = self;
         let (name, place) = match &fault.place {
-            Place::Pointer(pointer) => ("pointer", pointer.as_str()),
-            Place::Parameter(parameter) => ("parameter", parameter.as_str()),
-            Place::Header(header) => ("header", *header),
+            ErrorLocation::Pointer(pointer) => ("pointer", pointer.as_str()),
+            ErrorLocation::Parameter(parameter) => ("parameter", parameter.as_str()),
+            ErrorLocation::Header(header) => ("header", *header),
         };
         let mut entry = serializer.serialize_map(None)?;
         entry.serialize_entry(name, place)?;

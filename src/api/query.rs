@@ -9,7 +9,7 @@ use serde_json::{Map, json};
 use super::State;
 use super::error::ApiError;
 use super::json::unknown_name;
-use crate::domain::{AppId, InputCode, InputFault, InstallationKey, Place, nearest};
+use crate::domain::{AppId, ErrorLocation, InputCode, InstallationKey, ValidationError, nearest};
 
 /// Items of a page where the request names no `limit`.
 const PAGE_DEFAULT: usize = 100;
@@ -22,12 +22,12 @@ const PAGE_MAX: usize = 1000;
 pub struct Parameters {
     pairs: Vec<(String, String)>,
     known: Vec<&'static str>,
-    faults: Vec<InputFault>,
+    faults: Vec<ValidationError>,
 }
 
 /// Which part of a list is asked for.
 #[derive(Debug)]
-pub struct Page {
+pub struct PageRequest {
     /// Most items, 1 to 1,000.
     pub limit: usize,
     /// What [`Self::cursor`] was given for the page before.
@@ -35,7 +35,7 @@ pub struct Page {
     purpose: Vec<u8>,
 }
 
-impl Page {
+impl PageRequest {
     /// The opaque cursor for what comes after this page. It opens only for the same app, list and filters.
     pub fn cursor(&self, key: &InstallationKey, last: &[u8]) -> String {
         key.seal(&self.purpose, last)
@@ -60,14 +60,14 @@ impl Parameters {
     }
 
     /// Adds a fault of a parameter.
-    pub fn fault(&mut self, name: &str, code: InputCode, detail: impl Into<String>) -> &mut InputFault {
-        let place = Place::parameter(name);
-        self.faults.push(InputFault { place, code, detail: detail.into(), facts: Map::new() });
+    pub fn fault(&mut self, name: &str, code: InputCode, detail: impl Into<String>) -> &mut ValidationError {
+        let place = ErrorLocation::parameter(name);
+        self.faults.push(ValidationError { place, code, detail: detail.into(), facts: Map::new() });
         self.faults.last_mut().expect("one was just pushed")
     }
 
     /// Adds a fault of another part of the request, such as a header.
-    pub fn add(&mut self, fault: InputFault) {
+    pub fn add(&mut self, fault: ValidationError) {
         self.faults.push(fault);
     }
 
@@ -109,7 +109,7 @@ impl Parameters {
     }
 
     /// `limit` and `cursor`.
-    pub fn page(&mut self, list: &str, app: AppId, key: &InstallationKey) -> Page {
+    pub fn page(&mut self, list: &str, app: AppId, key: &InstallationKey) -> PageRequest {
         let limit = self.limit();
         let purpose = self.purpose(list, app);
         let after = self.text("cursor").and_then(|text| {
@@ -120,7 +120,7 @@ impl Parameters {
             }
             opened
         });
-        Page { limit, after, purpose }
+        PageRequest { limit, after, purpose }
     }
 
     /// Reports every parameter that nobody asked for.
@@ -149,14 +149,14 @@ impl Parameters {
     }
 
     /// As [`Self::finish`], for those who have more to add.
-    pub fn into_faults(mut self) -> Vec<InputFault> {
+    pub fn into_faults(mut self) -> Vec<ValidationError> {
         let known = std::mem::take(&mut self.known);
         for (name, _) in std::mem::take(&mut self.pairs) {
             if known.contains(&name.as_str()) {
                 continue;
             }
             let suggestion = nearest(&name, known.iter().copied());
-            let place = Place::parameter(&name);
+            let place = ErrorLocation::parameter(&name);
             self.add(unknown_name(place, InputCode::UnknownParameter, "parameter", &name, suggestion));
         }
         self.faults
@@ -220,7 +220,7 @@ mod tests {
         Parameters::new(pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect())
     }
 
-    fn codes(parameters: Parameters) -> Vec<(Place, &'static str)> {
+    fn codes(parameters: Parameters) -> Vec<(ErrorLocation, &'static str)> {
         parameters.into_faults().into_iter().map(|fault| (fault.place, fault.code.as_str())).collect()
     }
 
@@ -275,7 +275,7 @@ mod tests {
         };
         let same = [("limit", "5"), ("status", "x"), ("user", "a")];
         assert_eq!(again(&same, "list", 1), (Some(b"after".to_vec()), vec![]));
-        let refused = vec![(Place::Parameter("cursor".to_owned()), "invalid_cursor")];
+        let refused = vec![(ErrorLocation::Parameter("cursor".to_owned()), "invalid_cursor")];
         assert_eq!(again(&same, "other", 1), (None, refused.clone()));
         assert_eq!(again(&same, "list", 2), (None, refused.clone()));
         assert_eq!(again(&[("user", "b"), ("status", "x")], "list", 1), (None, refused));
@@ -294,7 +294,7 @@ mod tests {
             let mut given = Parameters::new(pairs.expect("pairs").0);
             given.refuse_what_is_no_text(raw);
             let expected =
-                faulty.iter().map(|name| (Place::parameter(name), "wrong_type")).collect::<Vec<_>>();
+                faulty.iter().map(|name| (ErrorLocation::parameter(name), "wrong_type")).collect::<Vec<_>>();
             assert_eq!(
                 given.faults.iter().map(|f| (f.place.clone(), f.code.as_str())).collect::<Vec<_>>(),
                 expected
@@ -305,7 +305,7 @@ mod tests {
     #[test]
     fn faults_of_parameters_and_body_come_together() {
         let unknown = || parameters(&[("dry_runn", "true")]);
-        let body = InputFault::at("#/ttl", InputCode::BadTtl, "too long");
+        let body = ValidationError::at("#/ttl", InputCode::BadTtl, "too long");
         let Err(ApiError::Invalid(both)) = unknown().and(Err::<(), _>(vec![body])) else { panic!("refused") };
         assert_eq!(
             both.iter().map(|fault| fault.code.as_str()).collect::<Vec<_>>(),

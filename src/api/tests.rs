@@ -36,13 +36,13 @@ pub(super) fn state() -> State {
 }
 
 /// What is in it.
-pub(super) fn shared() -> Shared {
+pub(super) fn shared() -> StateParts {
     let pool = SessionPool::new(
         "postgres://nobody@127.0.0.1:1/nothing".parse().expect("a URL"),
         Purpose::Requests,
         10,
     );
-    Shared {
+    StateParts {
         apps: Arc::default(),
         pool: pool.clone(),
         finder: Finder::alone(pool.clone()),
@@ -52,7 +52,7 @@ pub(super) fn shared() -> Shared {
         backlog: Backlog::new(pool, 1_000),
         rates: Arc::default(),
         cors_origins: Arc::default(),
-        limits: Limits {
+        limits: ApiLimits {
             body_bytes: 1000,
             targets: 10,
             drain: Duration::from_secs(1),

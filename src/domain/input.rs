@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 
 /// Where in a request a fault is.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub enum Place {
+pub enum ErrorLocation {
     /// A JSON pointer as a URI fragment: `#/to/users/0`.
     Pointer(String),
     /// A query parameter.
@@ -15,7 +15,7 @@ pub enum Place {
     Header(&'static str),
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for ErrorLocation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Pointer(pointer) => write!(f, "at {pointer}"),
@@ -31,7 +31,7 @@ const NAME_MAX: usize = 48;
 /// What is left of a longer one.
 const NAME_START: usize = 24;
 
-impl Place {
+impl ErrorLocation {
     /// The member `name` (or index) of the object or array at `parent`, a pointer such as `#/to`. A long name is cut.
     pub fn member(parent: &str, name: impl fmt::Display) -> String {
         let name = shown_name(name).replace('~', "~0").replace('/', "~1");
@@ -70,9 +70,9 @@ impl fmt::Write for Start {
 
 /// One fault: a request is answered with all of its faults at once.
 #[derive(Clone, PartialEq, Debug)]
-pub struct InputFault {
+pub struct ValidationError {
     /// Where.
-    pub place: Place,
+    pub place: ErrorLocation,
     /// What.
     pub code: InputCode,
     /// In words, for people. Never repeats a token, a key or a text of the notification.
@@ -81,10 +81,10 @@ pub struct InputFault {
     pub facts: Map<String, Value>,
 }
 
-impl InputFault {
+impl ValidationError {
     /// A fault at a pointer.
     pub fn at(pointer: impl Into<String>, code: InputCode, detail: impl Into<String>) -> Self {
-        Self { place: Place::Pointer(pointer.into()), code, detail: detail.into(), facts: Map::new() }
+        Self { place: ErrorLocation::Pointer(pointer.into()), code, detail: detail.into(), facts: Map::new() }
     }
 
     /// Adds a fact.
@@ -182,14 +182,21 @@ mod tests {
 
     #[test]
     fn a_place_is_a_pointer_with_its_names_escaped_and_long_ones_cut() {
-        assert_eq!(Place::member("#/data", "a/b~c"), "#/data/a~1b~0c");
-        assert_eq!(Place::member("#/to/users", 7), "#/to/users/7");
+        assert_eq!(ErrorLocation::member("#/data", "a/b~c"), "#/data/a~1b~0c");
+        assert_eq!(ErrorLocation::member("#/to/users", 7), "#/to/users/7");
         let longest = "x".repeat(48);
-        assert_eq!(Place::member("#", &longest), format!("#/{longest}"));
-        assert_eq!(Place::member("#", "é".repeat(24)), format!("#/{}", "é".repeat(24)));
+        assert_eq!(ErrorLocation::member("#", &longest), format!("#/{longest}"));
+        assert_eq!(ErrorLocation::member("#", "é".repeat(24)), format!("#/{}", "é".repeat(24)));
         for long in [25, 32, 100, 1_000_000] {
-            assert_eq!(Place::member("#", "é".repeat(long)), format!("#/{}…", "é".repeat(12)), "{long}");
+            assert_eq!(
+                ErrorLocation::member("#", "é".repeat(long)),
+                format!("#/{}…", "é".repeat(12)),
+                "{long}"
+            );
         }
-        assert_eq!(Place::parameter(&"aa".repeat(32)), Place::Parameter(format!("{}…", "aa".repeat(12))));
+        assert_eq!(
+            ErrorLocation::parameter(&"aa".repeat(32)),
+            ErrorLocation::Parameter(format!("{}…", "aa".repeat(12)))
+        );
     }
 }

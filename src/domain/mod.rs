@@ -39,7 +39,7 @@ pub use delivery::{Counts, DeliveryStatus, NotificationStatus};
 pub use device::{BadToken, DeviceToken, FCM_TOKEN_MAX, Kind, QuarantineReason, Source, TokenDigest, UserId};
 pub use fan_out::FanOut;
 pub use id::{AppId, BadId, DeviceId, InstallationKey, JobId, KeyId, LaneId, NodeId, NotificationId};
-pub use input::{InputCode, InputFault, Place, shown_name};
+pub use input::{ErrorLocation, InputCode, ValidationError, shown_name};
 pub use job::{Class, DoneBits, JOB_DEVICES_MAX, Job, SUSPECT, Suspicion};
 pub use lane::{Environment, LaneKey, LaneState, Platform};
 pub use locale::Locale;

@@ -3,7 +3,8 @@
 use serde_json::{Map, Value, json};
 
 use crate::domain::{
-    COLLAPSE_KEY_MAX, Content, InputCode, InputFault, NotificationId, Place, PushType, is_collapse_key,
+    COLLAPSE_KEY_MAX, Content, ErrorLocation, InputCode, NotificationId, PushType, ValidationError,
+    is_collapse_key,
 };
 
 /// The headers that a request may override.
@@ -97,7 +98,7 @@ pub(super) fn check_headers(
     pointer: &str,
     push_type: PushType,
     topics: &[String],
-) -> Vec<InputFault> {
+) -> Vec<ValidationError> {
     let named = headers.get(PUSH_TYPE).and_then(Value::as_str).and_then(PushType::parse);
     let push_type = named.unwrap_or(push_type);
     let faults =
@@ -111,8 +112,9 @@ fn check_header(
     pointer: &str,
     push_type: PushType,
     topics: &[String],
-) -> Option<InputFault> {
-    let fault = |code, detail: &str| Some(InputFault::at(Place::member(pointer, name), code, detail));
+) -> Option<ValidationError> {
+    let fault =
+        |code, detail: &str| Some(ValidationError::at(ErrorLocation::member(pointer, name), code, detail));
     if ![PUSH_TYPE, PRIORITY, COLLAPSE_ID, TOPIC].contains(&name) {
         return fault(InputCode::NotOverridable, "this header can't be overridden");
     }
@@ -159,7 +161,7 @@ mod tests {
         check_headers(&headers, "#/apns/headers", push_type, &["com.example.shop".to_owned()])
             .into_iter()
             .map(|fault| {
-                let Place::Pointer(pointer) = fault.place else { panic!("a pointer") };
+                let ErrorLocation::Pointer(pointer) = fault.place else { panic!("a pointer") };
                 (pointer.strip_prefix("#/apns/headers/").expect("below").to_owned(), fault.code.as_str())
             })
             .collect()

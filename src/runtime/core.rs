@@ -147,7 +147,7 @@ impl Core {
         stages.accept.spawn("accept", committer.run(stages.accept.stop.clone()));
         let (finder, desk) = Finder::new(database.pool().clone());
         stages.accept.spawn("finder", desk.run(stages.accept.stop.clone()));
-        let state = api::State::from(api::Shared {
+        let state = api::State::from(api::StateParts {
             apps,
             pool: database.pool().clone(),
             finder,

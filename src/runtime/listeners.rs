@@ -22,7 +22,7 @@ pub(super) struct Listeners {
     /// Where the API answers; none for a worker.
     pub(super) api: Option<SocketAddr>,
     /// Of requests and connections, where the API answers.
-    pub(super) limits: api::Limits,
+    pub(super) limits: api::ApiLimits,
     /// How many connections each may have.
     pub(super) connections: ConnectionLimits,
     fronts: Vec<Front>,
@@ -105,8 +105,8 @@ impl Listeners {
     }
 }
 
-fn limits(config: &Config) -> api::Limits {
-    api::Limits {
+fn limits(config: &Config) -> api::ApiLimits {
+    api::ApiLimits {
         body_bytes: config.limits.body_bytes,
         targets: config.limits.targets,
         drain: config.delivery.drain_timeout,

@@ -10,7 +10,7 @@ use http::{HeaderMap, Method, Request, StatusCode};
 use http_body_util::BodyExt;
 use pushpost::api::health::Health;
 use pushpost::api::parse_pool::ParsePool;
-use pushpost::api::{Limits, Shared, State, Surface, router};
+use pushpost::api::{ApiLimits, State, StateParts, Surface, router};
 use pushpost::domain::{App, Scopes, ServedApps, Ttl};
 use pushpost::queue::accept::Acceptor;
 use pushpost::queue::backlog::Backlog;
@@ -67,7 +67,7 @@ impl Service {
         let membership = Membership::enter(&database.pool, name, Duration::from_secs(15)).await.unwrap();
         let health = Arc::new(Health::default());
         let apps: HashMap<_, _> = [&shop, &other].map(|app| (app.id, Arc::new(app.clone()))).into();
-        let state = State::from(Shared {
+        let state = State::from(StateParts {
             apps: Arc::new(ServedApps::new(apps)),
             pool: database.pool.clone(),
             finder: Finder::alone(database.pool.clone()),
@@ -77,7 +77,7 @@ impl Service {
             backlog: Backlog::new(database.pool.clone(), 1_000_000),
             rates: Arc::default(),
             cors_origins: Arc::default(),
-            limits: Limits {
+            limits: ApiLimits {
                 body_bytes: 1 << 20,
                 targets: 10_000,
                 drain: Duration::from_secs(1),

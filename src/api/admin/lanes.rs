@@ -1,4 +1,4 @@
-//! `/v1/admin/lanes`: whether each lane sends, why not, and the operator's word on it.
+//! `/v1/admin/lanes`: whether each lane sends, why not, and the operator's command on it.
 
 use std::time::Duration;
 
@@ -40,7 +40,7 @@ pub(super) async fn list(
 
 /// What an operator may say of a lane.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Word {
+pub(super) enum LaneCommand {
     /// Once it is answered, no attempt begins any more.
     Pause,
     /// Ends a pause, a suspension and a brake; what waits is tried at once.
@@ -51,7 +51,7 @@ pub(super) enum Word {
 
 /// `POST /v1/admin/lanes/{lane}/pause`, `resume`, `retry`.
 pub(super) async fn decide(
-    word: Word,
+    command: LaneCommand,
     extract::State(state): extract::State<State>,
     caller: Caller<Administer>,
     LaneName(name): LaneName,
@@ -60,16 +60,16 @@ pub(super) async fn decide(
     parameters.finish()?;
     let lane = find(&caller.app, &name)?;
     let mut conn = state.pool.acquire().await.map_err(store::Error::from)?;
-    match word {
-        Word::Pause => store::lanes::pause(&mut conn, lane).await?,
-        Word::Resume => store::lanes::start(&mut conn, lane).await?,
-        Word::Retry => _ = store::lanes::try_now(&mut conn, lane).await?,
+    match command {
+        LaneCommand::Pause => store::lanes::pause(&mut conn, lane).await?,
+        LaneCommand::Resume => store::lanes::start(&mut conn, lane).await?,
+        LaneCommand::Retry => _ = store::lanes::try_now(&mut conn, lane).await?,
     }
     state.waker.decided();
-    if word == Word::Pause {
+    if command == LaneCommand::Pause {
         until_stopped(&mut conn, lane).await?;
     }
-    tracing::info!(app = caller.app.name, lane = name, key = %caller.key, ?word, "an admin's word on a lane");
+    tracing::info!(app = caller.app.name, lane = name, key = %caller.key, ?command, "an admin's command on a lane");
     let seen = store::lanes::seen(&mut conn, caller.app.id).await?;
     let document = seen.iter().find(|seen| seen.lane == lane).and_then(|seen| document(&caller.app, seen));
     document.map(Json).ok_or(ApiError::NotFound)

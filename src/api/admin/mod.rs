@@ -6,18 +6,20 @@ use axum::Router;
 use axum::routing::{get, post};
 
 use super::State;
-use lanes::{Word, decide};
+use lanes::{LaneCommand, decide};
 
 /// The routes.
 pub(super) fn routes() -> Router<State> {
-    let decision = |word| post(move |state, caller, lane, query| decide(word, state, caller, lane, query));
-    let words = [("pause", Word::Pause), ("resume", Word::Resume), ("retry", Word::Retry)];
-    words.into_iter().fold(
+    let decision =
+        |command| post(move |state, caller, lane, query| decide(command, state, caller, lane, query));
+    let commands =
+        [("pause", LaneCommand::Pause), ("resume", LaneCommand::Resume), ("retry", LaneCommand::Retry)];
+    commands.into_iter().fold(
         Router::new().route("/v1/admin/lanes", get(lanes::list)),
-        |routes, (name, word)| {
+        |routes, (name, command)| {
             routes
-                .route(&format!("/v1/admin/lanes/{{lane}}/{name}"), decision(word))
-                .route(&format!("/v1/admin/lanes/{{lane}}/{{name}}/{name}"), decision(word))
+                .route(&format!("/v1/admin/lanes/{{lane}}/{name}"), decision(command))
+                .route(&format!("/v1/admin/lanes/{{lane}}/{{name}}/{name}"), decision(command))
         },
     )
 }

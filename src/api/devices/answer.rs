@@ -9,7 +9,7 @@ use crate::registry::registration::Ignored;
 
 /// What a key may see of a device.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum View {
+pub(super) enum DeviceView {
     /// Everything.
     Owner,
     /// Everything but the token.
@@ -18,7 +18,7 @@ pub(super) enum View {
     App,
 }
 
-impl View {
+impl DeviceView {
     /// The view of a key with these scopes.
     pub(super) fn of(scopes: Scopes) -> Self {
         if scopes.is_publishable() {

@@ -3,7 +3,7 @@
 use chrono::SecondsFormat;
 use serde_json::{Value, json};
 
-use super::answer::View;
+use super::answer::DeviceView;
 use crate::domain::{AppVersion, InstallationKey, Locale, Source, TimeZone, TopicName, UserId};
 use crate::registry::devices::KnownDevice;
 
@@ -31,5 +31,5 @@ pub fn line(known: &KnownDevice) -> Option<Value> {
 
 /// All that is known of a device, as `GET /v1/devices/{id}` shows it to whoever may see its token.
 pub fn document(key: &InstallationKey, known: &KnownDevice) -> Value {
-    View::Owner.document(key, known)
+    DeviceView::Owner.document(key, known)
 }

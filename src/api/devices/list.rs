@@ -5,7 +5,7 @@ use axum::extract;
 use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
 
-use super::answer::View;
+use super::answer::DeviceView;
 use crate::api::State;
 use crate::api::auth::{Caller, ReadDevices};
 use crate::api::error::ApiError;
@@ -32,7 +32,7 @@ pub(super) async fn list(
     found.truncate(asked.limit);
     let last = found.last().filter(|_| has_more);
     let next = last.map(|last| asked.cursor(&state.installation, &last.device.id.0.to_be_bytes()));
-    let view = View::of(caller.scopes);
+    let view = DeviceView::of(caller.scopes);
     let items: Vec<Value> = found.iter().map(|known| view.document(&state.installation, known)).collect();
     Ok(Json(json!({"items": items, "next_cursor": next})))
 }

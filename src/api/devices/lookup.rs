@@ -6,7 +6,7 @@ use axum::Json;
 use axum::extract;
 use serde_json::{Value, json};
 
-use super::answer::View;
+use super::answer::DeviceView;
 use super::request::one_token;
 use crate::api::State;
 use crate::api::auth::{Caller, ManageDevices};
@@ -32,7 +32,7 @@ pub(super) async fn lookup(
     for (platform, token) in &tokens {
         by_platform.entry(*platform).or_default().push(token.clone());
     }
-    let view = View::of(caller.scopes);
+    let view = DeviceView::of(caller.scopes);
     let mut found: HashMap<(Platform, DeviceToken), Value> = HashMap::new();
     for (platform, tokens) in by_platform {
         for known in devices::find_by_tokens(&state.pool, caller.app.id, platform, &tokens).await? {

@@ -21,7 +21,7 @@ use super::auth::{Caller, ManageDevices, ReadDevices, RegisterDevice};
 use super::body::DeviceBody;
 use super::error::ApiError;
 use super::query::Parameters;
-use crate::domain::{AppId, DeviceId, DeviceToken, InputCode, InputFault};
+use crate::domain::{AppId, DeviceId, DeviceToken, InputCode, ValidationError};
 use crate::registry::devices::{self, Error};
 use crate::registry::registration;
 
@@ -54,7 +54,7 @@ async fn register(
     let registration = parameters.and(read)?;
     pace(&state, &caller, &registration.token)?;
     let registered = devices::register(&state.pool, &caller.app, &registration, who).await?;
-    let view = answer::View::of(caller.scopes);
+    let view = answer::DeviceView::of(caller.scopes);
     let document = view.document(&state.installation, &registered.known);
     let document = answer::with_ignored(document, &registered.ignored);
     let status = if registered.is_new { StatusCode::CREATED } else { StatusCode::OK };
@@ -87,7 +87,7 @@ async fn find(
     parameters.finish()?;
     let id = device_id(&state, caller.app.id, id)?;
     let known = devices::find(&state.pool, caller.app.id, id).await?.ok_or(ApiError::NotFound)?;
-    Ok(Json(answer::View::of(caller.scopes).document(&state.installation, &known)))
+    Ok(Json(answer::DeviceView::of(caller.scopes).document(&state.installation, &known)))
 }
 
 /// `PATCH /v1/devices/{id}`: the fields of a registration that are no registration.
@@ -102,7 +102,7 @@ async fn describe(
     let details = parameters.and(state.parse_pool.run(body.len(), || request::details(body)).await)?;
     let known = devices::describe(&state.pool, &caller.app, id, &details).await?;
     let known = known.ok_or(ApiError::NotFound)?;
-    let document = answer::View::of(caller.scopes).document(&state.installation, &known);
+    let document = answer::DeviceView::of(caller.scopes).document(&state.installation, &known);
     Ok(Json(answer::with_ignored(document, &details.ignored)))
 }
 
@@ -145,7 +145,7 @@ impl From<Error> for ApiError {
         match error {
             Error::FromTheFuture(_) => {
                 let detail = "registered_at lies in the future";
-                Self::fault(InputFault::at("#/registered_at", InputCode::BadValue, detail))
+                Self::fault(ValidationError::at("#/registered_at", InputCode::BadValue, detail))
             }
             Error::Unfit(unfit) => Self::Invalid(unfit.into_iter().map(request::unfit).collect()),
             Error::TooManyTopics(limit) => {

@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::device_id;
 use crate::api::State;
 use crate::api::auth::{Caller, ReadDevices};
-use crate::api::delivery::Shown;
+use crate::api::delivery::DeliveryView;
 use crate::api::error::ApiError;
 use crate::api::query::Parameters;
 use crate::domain::NotificationId;
@@ -37,7 +37,7 @@ pub(super) async fn list(
     found.truncate(asked.limit);
     let last = found.last().filter(|_| has_more);
     let next = last.map(|(id, _)| asked.cursor(&state.installation, id.0.as_bytes()));
-    let shown = Shown { app: caller.app, key: state.installation.clone() };
+    let shown = DeliveryView { app: caller.app, key: state.installation.clone() };
     let items: Vec<Value> = found
         .iter()
         .map(|(id, delivery)| {

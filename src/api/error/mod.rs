@@ -9,16 +9,16 @@ use serde_json::{Map, Value, json};
 
 use super::problem::{Cause, Problem};
 use super::rates::TooFast;
-use crate::domain::{InputCode, InputFault, Scope};
+use crate::domain::{InputCode, Scope, ValidationError};
 use crate::queue::{accept, backlog};
 use crate::store;
 
 /// Why a request is not answered as asked.
 #[derive(Debug, thiserror::Error)]
 pub enum ApiError {
-    /// Faults in what the request says; never empty.
+    /// ValidationErrors in what the request says; never empty.
     #[error("faults in the request")]
-    Invalid(Vec<InputFault>),
+    Invalid(Vec<ValidationError>),
     /// No key, or an unknown or revoked one.
     #[error("no valid key")]
     Unauthenticated,
@@ -116,7 +116,7 @@ impl ApiError {
     }
 
     /// One fault.
-    pub fn fault(fault: InputFault) -> Self {
+    pub fn fault(fault: ValidationError) -> Self {
         Self::Invalid(vec![fault])
     }
 
@@ -288,8 +288,8 @@ impl IntoResponse for ApiError {
     }
 }
 
-impl From<Vec<InputFault>> for ApiError {
-    fn from(faults: Vec<InputFault>) -> Self {
+impl From<Vec<ValidationError>> for ApiError {
+    fn from(faults: Vec<ValidationError>) -> Self {
         Self::Invalid(faults)
     }
 }
@@ -329,7 +329,7 @@ impl From<backlog::Full> for ApiError {
 
 /// What a fault says about its request, the gravest first.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
-enum Sort {
+enum Severity {
     Form,
     Forbidden,
     Meaning,
@@ -337,10 +337,10 @@ enum Sort {
 
 /// Is it a fault of form, so that what the request means is not known?
 pub fn is_form(code: InputCode) -> bool {
-    sort(code) == Sort::Form
+    severity(code) == Severity::Form
 }
 
-fn sort(code: InputCode) -> Sort {
+fn severity(code: InputCode) -> Severity {
     match code {
         InputCode::MalformedJson
         | InputCode::MalformedCsv
@@ -350,13 +350,13 @@ fn sort(code: InputCode) -> Sort {
         | InputCode::WrongType
         | InputCode::MissingField
         | InputCode::InvalidCursor
-        | InputCode::OutOfRange => Sort::Form,
-        InputCode::ForbiddenField | InputCode::TopicClosed => Sort::Forbidden,
-        _ => Sort::Meaning,
+        | InputCode::OutOfRange => Severity::Form,
+        InputCode::ForbiddenField | InputCode::TopicClosed => Severity::Forbidden,
+        _ => Severity::Meaning,
     }
 }
 
-fn invalid(errors: Vec<InputFault>) -> Problem {
+fn invalid(errors: Vec<ValidationError>) -> Problem {
     let detail = match errors.as_slice() {
         [only] => {
             let end = if only.detail.ends_with(['?', '.']) { "" } else { "." };
@@ -364,13 +364,15 @@ fn invalid(errors: Vec<InputFault>) -> Problem {
         }
         all => format!("There are {} faults in the request; `errors` lists them.", all.len()),
     };
-    let gravest = errors.iter().map(|fault| fault.code).min_by_key(|code| sort(*code));
-    let (status, code, title) = match gravest.map(|code| (sort(code), code)) {
-        Some((Sort::Form, _)) | None => {
+    let gravest = errors.iter().map(|fault| fault.code).min_by_key(|code| severity(*code));
+    let (status, code, title) = match gravest.map(|code| (severity(code), code)) {
+        Some((Severity::Form, _)) | None => {
             (StatusCode::BAD_REQUEST, "invalid_request", "The request is not well formed")
         }
-        Some((Sort::Forbidden, code)) => (StatusCode::FORBIDDEN, code.as_str(), "The key may not set this"),
-        Some((Sort::Meaning, _)) => {
+        Some((Severity::Forbidden, code)) => {
+            (StatusCode::FORBIDDEN, code.as_str(), "The key may not set this")
+        }
+        Some((Severity::Meaning, _)) => {
             (StatusCode::UNPROCESSABLE_ENTITY, "unprocessable", "The request can't be carried out")
         }
     };

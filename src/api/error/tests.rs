@@ -9,8 +9,8 @@ fn document(error: ApiError) -> Value {
 #[test]
 fn a_problem_document_has_its_members_in_a_fixed_order() {
     let faults = vec![
-        InputFault::at("#/titel", InputCode::UnknownField, "no such member").with("suggestion", "title"),
-        InputFault::at("#/ttl", InputCode::BadTtl, "too long"),
+        ValidationError::at("#/titel", InputCode::UnknownField, "no such member").with("suggestion", "title"),
+        ValidationError::at("#/ttl", InputCode::BadTtl, "too long"),
     ];
     let document = serde_json::to_string_pretty(&document(ApiError::Invalid(faults))).expect("plain");
     insta::assert_snapshot!(document, @r##"
@@ -40,7 +40,7 @@ fn a_problem_document_has_its_members_in_a_fixed_order() {
 
 #[test]
 fn form_comes_before_what_is_forbidden_and_that_before_meaning() {
-    let fault = |code| InputFault::at("#/x", code, "x");
+    let fault = |code| ValidationError::at("#/x", code, "x");
     let status = |codes: &[InputCode]| {
         let problem = ApiError::Invalid(codes.iter().map(|code| fault(*code)).collect()).problem();
         (problem.status.as_u16(), problem.code)

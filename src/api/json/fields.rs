@@ -5,10 +5,10 @@ use std::ops::RangeInclusive;
 
 use serde_json::{Map, Value};
 
-use super::Faults;
+use super::ValidationErrors;
 use super::aliases::field_meant;
 use super::tape::{Element, Items};
-use crate::domain::{InputCode, InputFault, Place, nearest, shown_name};
+use crate::domain::{ErrorLocation, InputCode, ValidationError, nearest, shown_name};
 
 /// A member where leaving it out and `null` mean different things.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -29,12 +29,12 @@ pub struct Fields<'a> {
     at: String,
     object: Element<'a>,
     known: Vec<&'static str>,
-    faults: &'a Faults,
+    faults: &'a ValidationErrors,
 }
 
 impl<'a> Fields<'a> {
     /// Reads `value`, which stands at the pointer `at`, as an object.
-    pub fn of(value: Element<'a>, at: &str, faults: &'a Faults) -> Option<Self> {
+    pub fn of(value: Element<'a>, at: &str, faults: &'a ValidationErrors) -> Option<Self> {
         if value.as_object().is_none() {
             faults.push(wrong_type(at, "object"));
             return None;
@@ -49,17 +49,17 @@ impl<'a> Fields<'a> {
 
     /// The pointer of a member.
     pub fn pointer(&self, name: &str) -> String {
-        Place::member(&self.at, name)
+        ErrorLocation::member(&self.at, name)
     }
 
     /// Where faults go.
-    pub fn faults(&self) -> &'a Faults {
+    pub fn faults(&self) -> &'a ValidationErrors {
         self.faults
     }
 
     /// Adds a fault of a member.
     pub fn fault(&self, name: &str, code: InputCode, detail: impl Into<String>) {
-        self.faults.push(InputFault::at(self.pointer(name), code, detail));
+        self.faults.push(ValidationError::at(self.pointer(name), code, detail));
     }
 
     /// A member of any type; `null` tells itself from absent.
@@ -119,7 +119,7 @@ impl<'a> Fields<'a> {
         let number = written.parse().ok().filter(|number| range.contains(number));
         if number.is_none() {
             let detail = format!("this must be a whole number from {} to {}", range.start(), range.end());
-            let fault = InputFault::at(self.pointer(name), InputCode::OutOfRange, detail);
+            let fault = ValidationError::at(self.pointer(name), InputCode::OutOfRange, detail);
             self.faults.push(fault.with("minimum", *range.start()).with("maximum", *range.end()));
         }
         number
@@ -209,7 +209,7 @@ impl<'a> Fields<'a> {
             if self.faults.is_full() {
                 return;
             }
-            let at = Place::Pointer(self.pointer(name));
+            let at = ErrorLocation::Pointer(self.pointer(name));
             let suggestion = self.suggestion(name);
             self.faults.push(unknown_name(at, InputCode::UnknownField, "field", name, suggestion));
         }
@@ -249,7 +249,7 @@ impl<'a> Fields<'a> {
 pub struct Strings<'a> {
     parent: String,
     items: Enumerate<Items<'a>>,
-    faults: &'a Faults,
+    faults: &'a ValidationErrors,
 }
 
 impl<'a> Iterator for Strings<'a> {
@@ -260,9 +260,9 @@ impl<'a> Iterator for Strings<'a> {
         loop {
             let (index, item) = self.items.next()?;
             match item.as_str() {
-                Some(text) => return Some((Place::member(&self.parent, index), text)),
+                Some(text) => return Some((ErrorLocation::member(&self.parent, index), text)),
                 None if self.faults.is_full() => {}
-                None => self.faults.push(wrong_type(&Place::member(&self.parent, index), "string")),
+                None => self.faults.push(wrong_type(&ErrorLocation::member(&self.parent, index), "string")),
             }
         }
     }
@@ -280,7 +280,7 @@ impl Drop for Strings<'_> {
 pub struct Objects<'a> {
     parent: String,
     items: Enumerate<Items<'a>>,
-    faults: &'a Faults,
+    faults: &'a ValidationErrors,
 }
 
 impl<'a> Iterator for Objects<'a> {
@@ -289,7 +289,7 @@ impl<'a> Iterator for Objects<'a> {
     fn next(&mut self) -> Option<Fields<'a>> {
         loop {
             let (index, item) = self.items.next()?;
-            if let Some(fields) = Fields::of(item, &Place::member(&self.parent, index), self.faults) {
+            if let Some(fields) = Fields::of(item, &ErrorLocation::member(&self.parent, index), self.faults) {
                 return Some(fields);
             }
         }
@@ -298,24 +298,24 @@ impl<'a> Iterator for Objects<'a> {
 
 /// A name that nothing reads, of a field or a parameter, with the known one that was probably meant.
 pub fn unknown_name(
-    place: Place,
+    place: ErrorLocation,
     code: InputCode,
     what: &str,
     name: &str,
     suggestion: Option<&str>,
-) -> InputFault {
+) -> ValidationError {
     let unknown = format!("unknown {what} {:?}", shown_name(name));
     let detail = match suggestion {
         Some(suggestion) => format!("{unknown}; did you mean {suggestion:?}?"),
         None => unknown,
     };
-    let fault = InputFault { place, code, detail, facts: Map::new() };
+    let fault = ValidationError { place, code, detail, facts: Map::new() };
     suggestion.into_iter().fold(fault, |fault, suggestion| fault.with("suggestion", suggestion))
 }
 
 /// A value of another JSON type than `expected`.
-pub fn wrong_type(at: &str, expected: &'static str) -> InputFault {
+pub fn wrong_type(at: &str, expected: &'static str) -> ValidationError {
     let article = if expected.starts_with(['a', 'e', 'i', 'o', 'u']) { "an" } else { "a" };
-    InputFault::at(at, InputCode::WrongType, format!("this must be {article} {expected}"))
+    ValidationError::at(at, InputCode::WrongType, format!("this must be {article} {expected}"))
         .with("expected", expected)
 }

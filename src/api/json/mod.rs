@@ -12,7 +12,7 @@ mod tape;
 
 use std::cell::RefCell;
 
-use crate::domain::{InputCode, InputFault};
+use crate::domain::{InputCode, ValidationError};
 
 pub use fields::{Fields, Given, Objects, Strings, unknown_name, wrong_type};
 pub use parse::parse;
@@ -23,11 +23,11 @@ const FAULTS_MAX: usize = 1000;
 
 /// The faults found so far.
 #[derive(Debug, Default)]
-pub struct Faults(RefCell<Vec<InputFault>>);
+pub struct ValidationErrors(RefCell<Vec<ValidationError>>);
 
-impl Faults {
+impl ValidationErrors {
     /// Adds one, if there is room.
-    pub fn push(&self, fault: InputFault) {
+    pub fn push(&self, fault: ValidationError) {
         if !self.is_full() {
             self.0.borrow_mut().push(fault);
         }
@@ -49,7 +49,7 @@ impl Faults {
     }
 
     /// In the order of the places that they are about.
-    pub fn into_sorted(self, document: &Tape) -> Vec<InputFault> {
+    pub fn into_sorted(self, document: &Tape) -> Vec<ValidationError> {
         order::sorted(self.0.into_inner(), document)
     }
 }
@@ -62,8 +62,8 @@ impl Faults {
 pub fn read<T>(
     body: impl Into<Vec<u8>>,
     read: impl FnOnce(Fields<'_>) -> Option<T>,
-) -> Result<T, Vec<InputFault>> {
-    let faults = Faults::default();
+) -> Result<T, Vec<ValidationError>> {
+    let faults = ValidationErrors::default();
     let document = parse(body.into(), &faults).map_err(|fault| vec![*fault])?;
     let found = Fields::of(document.root(), "#", &faults).and_then(read);
     match found {

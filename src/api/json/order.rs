@@ -1,14 +1,14 @@
-//! Faults in the order of the places that they are about.
+//! ValidationErrors in the order of the places that they are about.
 
 use std::collections::HashMap;
 
 use super::tape::{Element, Tape};
-use crate::domain::{InputFault, Place};
+use crate::domain::{ErrorLocation, ValidationError};
 
-/// Faults by where their places are in the document. A missing member comes after the members of its object.
+/// ValidationErrors by where their places are in the document. A missing member comes after the members of its object.
 ///
 /// Each object and array on the way to a place is gone through once: many faults may lie in a large one.
-pub(super) fn sorted(faults: Vec<InputFault>, document: &Tape) -> Vec<InputFault> {
+pub(super) fn sorted(faults: Vec<ValidationError>, document: &Tape) -> Vec<ValidationError> {
     let steps: Vec<Vec<String>> = faults.iter().map(|fault| steps(&fault.place)).collect();
     let mut positions = vec![Vec::new(); faults.len()];
     let all: Vec<usize> = (0..faults.len()).collect();
@@ -19,12 +19,12 @@ pub(super) fn sorted(faults: Vec<InputFault>, document: &Tape) -> Vec<InputFault
 }
 
 /// The names and indices from the root to a place.
-fn steps(place: &Place) -> Vec<String> {
+fn steps(place: &ErrorLocation) -> Vec<String> {
     match place {
-        Place::Pointer(pointer) => {
+        ErrorLocation::Pointer(pointer) => {
             pointer.split('/').skip(1).map(|step| step.replace("~1", "/").replace("~0", "~")).collect()
         }
-        Place::Parameter(_) | Place::Header(_) => Vec::new(),
+        ErrorLocation::Parameter(_) | ErrorLocation::Header(_) => Vec::new(),
     }
 }
 

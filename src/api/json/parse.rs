@@ -3,9 +3,9 @@
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 
-use super::tape::{self, Entry, Tape};
-use super::{Faults, syntax};
-use crate::domain::{InputCode, InputFault, Place};
+use super::tape::{self, Tape, TapeEntry};
+use super::{ValidationErrors, syntax};
+use crate::domain::{ErrorLocation, InputCode, ValidationError};
 
 /// Objects with so many members are searched for repeated names pair by pair.
 const FEW: usize = 8;
@@ -16,7 +16,7 @@ const ROUND_MEMBERS: usize = 1 << 17;
 ///
 /// # Errors
 /// What is no JSON at all, with `line` and `column`.
-pub fn parse(text: Vec<u8>, faults: &Faults) -> Result<Tape, Box<InputFault>> {
+pub fn parse(text: Vec<u8>, faults: &ValidationErrors) -> Result<Tape, Box<ValidationError>> {
     syntax::check(&text).map_err(|error| Box::new(malformed(&error)))?;
     let entries = Vec::with_capacity(syntax::count(&text));
     let mut writer = Writer { text, entries, open: Vec::new(), faults };
@@ -26,8 +26,8 @@ pub fn parse(text: Vec<u8>, faults: &Faults) -> Result<Tape, Box<InputFault>> {
 }
 
 /// serde_json's own words for a fault of syntax say what was expected and never repeat what was there.
-fn malformed(error: &serde_json::Error) -> InputFault {
-    InputFault::at("#", InputCode::MalformedJson, format!("not JSON: {error}"))
+fn malformed(error: &serde_json::Error) -> ValidationError {
+    ValidationError::at("#", InputCode::MalformedJson, format!("not JSON: {error}"))
         .with("line", error.line())
         .with("column", error.column())
 }
@@ -46,9 +46,9 @@ struct Open {
 /// Writes the tape of a text whose syntax was checked.
 struct Writer<'f> {
     text: Vec<u8>,
-    entries: Vec<Entry>,
+    entries: Vec<TapeEntry>,
     open: Vec<Open>,
-    faults: &'f Faults,
+    faults: &'f ValidationErrors,
 }
 
 impl Writer<'_> {
@@ -58,7 +58,7 @@ impl Writer<'_> {
             at = match byte {
                 b' ' | b'\n' | b'\r' | b'\t' | b',' | b':' => at + 1,
                 b'[' | b'{' => {
-                    self.push(Entry::container(at));
+                    self.push(TapeEntry::container(at));
                     let entry = self.entries.len() - 1;
                     self.open.push(Open { at: entry, is_object: byte == b'{', count: 0, name: entry });
                     at + 1
@@ -70,14 +70,14 @@ impl Writer<'_> {
                 b'"' => self.string(at),
                 _ => {
                     let end = syntax::end_of_word(&self.text, at);
-                    self.push(Entry::scalar(at, end));
+                    self.push(TapeEntry::scalar(at, end));
                     end
                 }
             };
         }
     }
 
-    fn push(&mut self, entry: Entry) {
+    fn push(&mut self, entry: TapeEntry) {
         if let Some(open) = self.open.last_mut() {
             open.count += 1;
             if open.is_object && open.count % 2 == 1 {
@@ -98,7 +98,7 @@ impl Writer<'_> {
             self.text[start + 1..end].copy_from_slice(decoded.as_bytes());
             self.text[end..close].fill(b' ');
         }
-        self.push(Entry::scalar(start, end));
+        self.push(TapeEntry::scalar(start, end));
         close + 1
     }
 
@@ -174,9 +174,9 @@ impl Writer<'_> {
         let mut at = first;
         while at < self.entries.len() && !self.faults.is_full() {
             if self.entries[at].is_repeated() {
-                let place = Place::member(&parent, String::from_utf8_lossy(self.name(at)));
+                let place = ErrorLocation::member(&parent, String::from_utf8_lossy(self.name(at)));
                 let detail = "this member is given more than once";
-                self.faults.push(InputFault::at(place, InputCode::DuplicateField, detail));
+                self.faults.push(ValidationError::at(place, InputCode::DuplicateField, detail));
             }
             at = self.next_name(at);
         }
@@ -193,8 +193,8 @@ impl Writer<'_> {
     /// Where the value is that was closed last.
     fn pointer(&self) -> String {
         self.open.iter().fold("#".to_owned(), |parent, open| match open.is_object {
-            true => Place::member(&parent, String::from_utf8_lossy(self.name(open.name))),
-            false => Place::member(&parent, open.count - 1),
+            true => ErrorLocation::member(&parent, String::from_utf8_lossy(self.name(open.name))),
+            false => ErrorLocation::member(&parent, open.count - 1),
         })
     }
 }

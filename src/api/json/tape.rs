@@ -13,12 +13,12 @@ const REPEATED: u32 = 1 << 31;
 #[derive(Debug)]
 pub struct Tape {
     text: String,
-    entries: Vec<Entry>,
+    entries: Vec<TapeEntry>,
 }
 
 /// One value, or the name of a member, which the member's value follows.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Entry {
+pub(super) struct TapeEntry {
     /// Offset of the first byte, which tells the type, and [`REPEATED`].
     start: u32,
     /// Of a container: the number of the entry that follows all of its contents. Of anything else: offset of the end.
@@ -36,7 +36,7 @@ enum Type {
     Object,
 }
 
-impl Entry {
+impl TapeEntry {
     /// A value or a name that is not a container, from its first byte (a quotation mark of text) to its end.
     pub(super) fn scalar(start: usize, end: usize) -> Self {
         Self { start: offset(start), end: offset(end) }
@@ -77,7 +77,7 @@ fn offset(at: usize) -> u32 {
 }
 
 /// The number of the entry after the value at `at`, with all that it contains.
-pub(super) fn next(entries: &[Entry], text: &[u8], at: usize) -> usize {
+pub(super) fn next(entries: &[TapeEntry], text: &[u8], at: usize) -> usize {
     let entry = entries[at];
     match text[entry.first()] {
         b'[' | b'{' => entry.end as usize,
@@ -87,14 +87,14 @@ pub(super) fn next(entries: &[Entry], text: &[u8], at: usize) -> usize {
 
 impl Tape {
     /// `text` with its texts decoded in place.
-    pub(super) fn new(text: String, entries: Vec<Entry>) -> Self {
+    pub(super) fn new(text: String, entries: Vec<TapeEntry>) -> Self {
         Self { text, entries }
     }
 
     /// Bytes that it takes, its text included.
     #[cfg(test)]
     pub(super) fn bytes(&self) -> usize {
-        self.text.capacity() + self.entries.capacity() * size_of::<Entry>()
+        self.text.capacity() + self.entries.capacity() * size_of::<TapeEntry>()
     }
 
     /// The whole document.
@@ -111,7 +111,7 @@ pub struct Element<'a> {
 }
 
 impl<'a> Element<'a> {
-    fn entry(self) -> Entry {
+    fn entry(self) -> TapeEntry {
         self.tape.entries[self.at]
     }
 

@@ -3,13 +3,13 @@
 use serde_json::{Value, json};
 
 use super::*;
-use crate::domain::{InputCode, Place};
+use crate::domain::{ErrorLocation, InputCode};
 
-fn codes(faults: &[InputFault]) -> Vec<(String, &'static str)> {
+fn codes(faults: &[ValidationError]) -> Vec<(String, &'static str)> {
     faults
         .iter()
         .map(|fault| match &fault.place {
-            Place::Pointer(pointer) => (pointer.clone(), fault.code.as_str()),
+            ErrorLocation::Pointer(pointer) => (pointer.clone(), fault.code.as_str()),
             other => panic!("{other:?} in a body"),
         })
         .collect()
@@ -128,7 +128,7 @@ fn a_small_answer_comes_of_long_names_and_many_members() {
     let twice = format!(r#"{{"name":"a","list":[],"{long}":{{{}}}}}"#, vec![r#""a":1"#; 1000].join(","));
     let faults = read(twice.as_bytes(), sample).expect_err("twice");
     assert_eq!(faults.len(), 1000);
-    assert!(faults.iter().all(|fault| matches!(&fault.place, Place::Pointer(at) if at.len() < 100)));
+    assert!(faults.iter().all(|fault| matches!(&fault.place, ErrorLocation::Pointer(at) if at.len() < 100)));
     let many: Vec<String> = (0..100_000).map(|n| format!(r#""x{n}":1"#)).collect();
     let unknown = format!(r#"{{"name":"a",{}}}"#, many.join(","));
     let faults = read(unknown.as_bytes(), sample).expect_err("unknown");
@@ -142,7 +142,7 @@ fn a_tape_and_its_text_take_at_most_five_times_the_body() {
     for shape in shapes {
         let body = format!("[{}0]", shape.repeat(20_000)).into_bytes().into_boxed_slice().into_vec();
         let bytes = body.len();
-        let document = parse(body, &Faults::default()).expect("JSON");
+        let document = parse(body, &ValidationErrors::default()).expect("JSON");
         assert!(document.bytes() <= 5 * bytes + 64, "{shape}: {} of {bytes}", document.bytes());
     }
 }
@@ -156,7 +156,7 @@ fn a_tape_says_what_serde_json_says() {
         r#"["\"\\\/\b\f\n\r\t","\u00e9\ud83d\ude00 é😀","","\\\\"]"#,
         "\n{ \"a\\u0062\" : [ 18446744073709551615 , -0 , 1E2 ] , \"c\" : \"d\" }\t",
     ] {
-        let document = parse(text.into(), &Faults::default()).expect("JSON");
+        let document = parse(text.into(), &ValidationErrors::default()).expect("JSON");
         let value = serde_json::from_str::<Value>(text).expect("JSON");
         assert_eq!(document.root().to_value(), value, "{text}");
         if !text.contains('\\') && !text.contains("1E2") {
@@ -169,7 +169,7 @@ proptest::proptest! {
     #[test]
     fn any_document_is_read_as_serde_json_reads_it(value in any_json()) {
         for text in [value.to_string(), serde_json::to_string_pretty(&value).expect("plain")] {
-            let document = parse(text.into(), &Faults::default()).expect("JSON");
+            let document = parse(text.into(), &ValidationErrors::default()).expect("JSON");
             proptest::prop_assert_eq!(document.root().to_value(), value.clone());
         }
     }
@@ -198,7 +198,7 @@ fn members_given_twice_are_found_among_many_and_told_in_order() {
     members[10] = r#""x\u0031":0"#.to_owned();
     members[4000] = r#""x3":{"b":1}"#.to_owned();
     let body = format!(r#"{{"list":["x"],"inner":{{"deep":[0,{{{}}}]}}}}"#, members.join(","));
-    let faults = Faults::default();
+    let faults = ValidationErrors::default();
     let document = parse(body.into(), &faults).expect("JSON");
     let faults = faults.into_sorted(&document);
     let expected = [("#/inner/deep/1/x1", "duplicate_field"), ("#/inner/deep/1/x3", "duplicate_field")];

@@ -4,8 +4,8 @@ use super::request::Context;
 use crate::api::json::Fields;
 use crate::api::path::NO_DEVICE_ID;
 use crate::domain::{
-    App, Condition, DeviceId, DeviceToken, Environment, InputCode, InputFault, Kind, LaneKey, Platform,
-    UserId,
+    App, Condition, DeviceId, DeviceToken, Environment, InputCode, Kind, LaneKey, Platform, UserId,
+    ValidationError,
 };
 use crate::registry::audience::{AddressedToken, Audience};
 
@@ -54,7 +54,7 @@ pub(super) fn read(mut to: Fields<'_>, context: Context<'_>) -> To {
     // A misspelt way is told with the name that was meant; that a way is missing only follows from the misspelling.
     if names_no_way && !to.misspells_one_of(&WAYS) {
         let detail = format!("`to` needs one of {}", WAYS.join(", "));
-        to.faults().push(InputFault::at(to.at(), InputCode::MissingField, detail));
+        to.faults().push(ValidationError::at(to.at(), InputCode::MissingField, detail));
     }
     to.finish();
     To::Whole(audience)
@@ -66,7 +66,7 @@ fn devices(fields: &mut Fields<'_>, context: Context<'_>) -> Vec<(String, Option
     let given = fields.strings("devices").into_iter().flatten();
     let devices = given.filter_map(|(at, text)| {
         if !DeviceId::is_public_form(text) {
-            fields.faults().push(InputFault::at(at, InputCode::BadDeviceId, NO_DEVICE_ID));
+            fields.faults().push(ValidationError::at(at, InputCode::BadDeviceId, NO_DEVICE_ID));
             return None;
         }
         Some((text.to_owned(), context.installation.parse_device_id(context.app.id, text).ok()))
@@ -80,7 +80,9 @@ fn users(fields: &mut Fields<'_>) -> Vec<UserId> {
         let user = UserId::parse(text);
         if user.is_none() {
             let detail = "a user id is 1 to 128 bytes without control characters";
-            fields.faults().push(InputFault::at(at, InputCode::BadUser, detail).with("limit", UserId::MAX));
+            fields
+                .faults()
+                .push(ValidationError::at(at, InputCode::BadUser, detail).with("limit", UserId::MAX));
         }
         user
     });
@@ -102,7 +104,7 @@ fn platform(fields: &Fields<'_>, at: String, text: &str) -> Option<Platform> {
     let platform = Platform::parse(text);
     if platform.is_none() {
         let names = Platform::ALL.map(Platform::as_str).to_vec();
-        let fault = InputFault::at(at, InputCode::UnsupportedPlatform, "we don't send to this service");
+        let fault = ValidationError::at(at, InputCode::UnsupportedPlatform, "we don't send to this service");
         fields.faults().push(fault.with("supported", names));
     }
     platform
@@ -152,7 +154,7 @@ fn check_configured(fields: &Fields<'_>, platform: Platform, environment: Enviro
     let lane = LaneKey::of(platform, Some(environment));
     if !app.lane(lane).configured {
         let detail = "the configuration has no credentials for this service";
-        let fault = InputFault::at(fields.pointer("platform"), InputCode::PlatformNotConfigured, detail);
+        let fault = ValidationError::at(fields.pointer("platform"), InputCode::PlatformNotConfigured, detail);
         fields.faults().push(fault.with("platform", platform.as_str()).with("lane", lane.to_string()));
     }
 }
@@ -162,7 +164,7 @@ fn reference(fields: &mut Fields<'_>) -> Option<String> {
     let reference = fields.string("ref")?;
     if reference.len() > REFERENCE_MAX || reference.chars().any(char::is_control) {
         let detail = "a ref is at most 128 bytes without control characters";
-        let fault = InputFault::at(fields.pointer("ref"), InputCode::BadValue, detail);
+        let fault = ValidationError::at(fields.pointer("ref"), InputCode::BadValue, detail);
         fields.faults().push(fault.with("limit", REFERENCE_MAX));
         return None;
     }
@@ -179,7 +181,7 @@ fn choice<T>(
     let parsed = parse(text);
     if parsed.is_none() {
         let detail = format!("this must be one of {}", names.join(", "));
-        let fault = InputFault::at(fields.pointer(name), InputCode::BadValue, detail);
+        let fault = ValidationError::at(fields.pointer(name), InputCode::BadValue, detail);
         fields.faults().push(fault.with("supported", names.to_vec()));
     }
     parsed
@@ -199,7 +201,7 @@ fn later(to: &mut Fields<'_>) {
 fn is_condition(to: &Fields<'_>, text: &str) -> bool {
     let parsed = Condition::parse(text);
     if let Err(bad) = &parsed {
-        let fault = InputFault::at(to.pointer("condition"), InputCode::BadCondition, bad.to_string());
+        let fault = ValidationError::at(to.pointer("condition"), InputCode::BadCondition, bad.to_string());
         to.faults().push(fault.with("offset", bad.offset).with("expected", bad.expected));
     }
     parsed.is_ok()

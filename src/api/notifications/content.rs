@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 
 use crate::api::json::{Element, Fields};
 use crate::domain::{
-    ApnsOverrides, COLLAPSE_KEY_MAX, Content, InputCode, InputFault, Place, Priority, PushType,
+    ApnsOverrides, COLLAPSE_KEY_MAX, Content, ErrorLocation, InputCode, Priority, PushType, ValidationError,
     is_collapse_key,
 };
 
@@ -106,7 +106,7 @@ fn priority(fields: &mut Fields<'_>) -> Priority {
     let Some(name) = fields.string("priority") else { return Priority::default() };
     Priority::parse(name).unwrap_or_else(|| {
         let names = Priority::DESCENDING.map(Priority::as_str).to_vec();
-        let fault = InputFault::at(fields.pointer("priority"), InputCode::BadValue, "no such priority");
+        let fault = ValidationError::at(fields.pointer("priority"), InputCode::BadValue, "no such priority");
         fields.faults().push(fault.with("supported", names));
         Priority::default()
     })
@@ -116,7 +116,7 @@ fn collapse_key(fields: &mut Fields<'_>) -> Option<String> {
     let key = fields.string("collapse_key")?;
     if !is_collapse_key(key) {
         let detail = "a collapse key is 1 to 64 printable ASCII characters without spaces at its ends";
-        let fault = InputFault::at(fields.pointer("collapse_key"), InputCode::BadHeader, detail);
+        let fault = ValidationError::at(fields.pointer("collapse_key"), InputCode::BadHeader, detail);
         fields.faults().push(fault.with("limit", COLLAPSE_KEY_MAX).with("size", key.len()));
     }
     Some(key.to_owned())
@@ -143,7 +143,11 @@ fn data(fields: &mut Fields<'_>, has_url: bool) -> Map<String, Value> {
         } else {
             continue;
         };
-        fields.faults().push(InputFault::at(Place::member(&at, name), InputCode::ReservedKey, detail));
+        fields.faults().push(ValidationError::at(
+            ErrorLocation::member(&at, name),
+            InputCode::ReservedKey,
+            detail,
+        ));
     }
     data
 }

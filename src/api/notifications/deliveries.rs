@@ -10,10 +10,10 @@ use serde_json::json;
 
 use crate::api::State;
 use crate::api::auth::{Caller, ReadNotifications};
-use crate::api::delivery::Shown;
+use crate::api::delivery::DeliveryView;
 use crate::api::error::ApiError;
 use crate::api::path::{NO_DEVICE_ID, PathPart};
-use crate::api::query::{Page, Parameters};
+use crate::api::query::{PageRequest, Parameters};
 use crate::domain::{App, DeliveryStatus, DeviceId, InputCode, InstallationKey, NotificationId, UserId};
 use crate::store;
 use crate::store::deliveries::{Filter, Position, page};
@@ -39,7 +39,7 @@ pub(super) async fn get(
     if !store::deliveries::exists(&state.pool, caller.app.id, id).await? {
         return Err(ApiError::NotFound);
     }
-    let shown = Shown { app: caller.app, key: state.installation.clone() };
+    let shown = DeliveryView { app: caller.app, key: state.installation.clone() };
     if wants_stream(&headers) {
         return Ok(stream_all(state, shown, id, filter, from));
     }
@@ -69,7 +69,7 @@ fn filter(parameters: &mut Parameters, app: &App, key: &InstallationKey) -> Filt
     Filter { statuses, users, devices: (!devices.is_empty()).then_some(known) }
 }
 
-fn position(part: &Page, parameters: &mut Parameters) -> Position {
+fn position(part: &PageRequest, parameters: &mut Parameters) -> Position {
     let Some(bytes) = &part.after else { return Position::START };
     from_bytes(bytes).unwrap_or_else(|| {
         parameters.fault("cursor", InputCode::InvalidCursor, "this is no cursor of this list");
@@ -103,9 +103,15 @@ fn wants_stream(headers: &HeaderMap) -> bool {
     })
 }
 
-/// Page by page as fast as the client reads; no connection of the pool is held in between. An error cuts the answer
+/// PageRequest by page as fast as the client reads; no connection of the pool is held in between. An error cuts the answer
 /// off, so that what is not all is not taken for all.
-fn stream_all(state: State, shown: Shown, id: NotificationId, filter: Filter, from: Position) -> Response {
+fn stream_all(
+    state: State,
+    shown: DeliveryView,
+    id: NotificationId,
+    filter: Filter,
+    from: Position,
+) -> Response {
     let pages = stream::try_unfold(Some(from), move |from| {
         let found = from.map(|from| (state.pool.clone(), filter.clone(), from));
         let shown = shown.clone();

@@ -5,8 +5,8 @@ use uuid::Uuid;
 
 use super::content::Oversize;
 use crate::api::error::is_form;
-use crate::api::json::Faults;
-use crate::domain::{App, Content, InputCode, InputFault, NotificationId, Platform};
+use crate::api::json::ValidationErrors;
+use crate::domain::{App, Content, InputCode, NotificationId, Platform, ValidationError};
 use crate::provider::{apns, fcm};
 use crate::registry::audience::Audience;
 
@@ -19,7 +19,13 @@ const LONGER: usize = 4;
 const OURS: usize = 512;
 
 /// Adds the faults of meaning that depend on the providers. `asked`: bytes of the request.
-pub(super) fn check(content: &Content, asked: usize, to: Option<&Audience>, app: &App, faults: &Faults) {
+pub(super) fn check(
+    content: &Content,
+    asked: usize,
+    to: Option<&Audience>,
+    app: &App,
+    faults: &ValidationErrors,
+) {
     check_overrides(content, app).into_iter().for_each(|fault| faults.push(fault));
     // A member of the wrong type, or with its name misspelt, may be the one that seems to be missing.
     if faults.any(is_form) {
@@ -28,13 +34,13 @@ pub(super) fn check(content: &Content, asked: usize, to: Option<&Audience>, app:
     if !content.silent && !content.shows_something() && !overrides_supply(content) {
         let detail =
             "a notification has a title, body, sound or badge, or is silent, or an override supplies them";
-        faults.push(InputFault::at("#", InputCode::NothingToSend, detail));
+        faults.push(ValidationError::at("#", InputCode::NothingToSend, detail));
     }
     // The fields' own part in this is found where they are read.
     let overridden = apns::shows_something(content) || fcm::shows_something(content);
     if content.silent && !content.shows_something() && overridden {
         let detail = "an override brings something to see or hear, which a silent notification has not";
-        faults.push(InputFault::at("#/silent", InputCode::SilentWithContent, detail));
+        faults.push(ValidationError::at("#/silent", InputCode::SilentWithContent, detail));
     }
     // What is faulty already may be too large only because of it.
     if !faults.is_empty() {
@@ -52,10 +58,10 @@ pub(super) fn check(content: &Content, asked: usize, to: Option<&Audience>, app:
 }
 
 /// Adds a fault for each provider that would be sent a content that is larger than any provider takes.
-pub(super) fn refuse(oversize: Oversize, to: Option<&Audience>, app: &App, faults: &Faults) {
+pub(super) fn refuse(oversize: Oversize, to: Option<&Audience>, app: &App, faults: &ValidationErrors) {
     let Oversize { size, push_type } = oversize;
     let fault = |limit: usize| {
-        InputFault::at("#", InputCode::PayloadTooLarge, "larger than any provider takes")
+        ValidationError::at("#", InputCode::PayloadTooLarge, "larger than any provider takes")
             .with("size", size)
             .with("limit", limit)
     };
@@ -90,7 +96,7 @@ fn may_go(to: &Audience, app: &App, platform: Platform) -> bool {
     wanted && app.has_platform(platform) && addressed
 }
 
-fn check_overrides(content: &Content, app: &App) -> Vec<InputFault> {
+fn check_overrides(content: &Content, app: &App) -> Vec<ValidationError> {
     let mut faults = apns::check_overrides(content, &app.apns_topics);
     faults.extend(fcm::check_overrides(content, &app.apns_topics));
     faults
@@ -100,7 +106,7 @@ fn overrides_supply(content: &Content) -> bool {
     apns::supplies_content(content) || fcm::supplies_content(content)
 }
 
-fn check_size(content: &Content, platform: Platform, app: &App) -> Vec<InputFault> {
+fn check_size(content: &Content, platform: Platform, app: &App) -> Vec<ValidationError> {
     // Ids are all of one length.
     let id = NotificationId(Uuid::nil());
     match platform {

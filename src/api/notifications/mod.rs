@@ -24,7 +24,7 @@ use super::auth::{Caller, SendNotifications};
 use super::body::JsonBody;
 use super::error::ApiError;
 use super::query::Parameters;
-use crate::domain::{InputCode, InputFault, NotificationStatus, Place};
+use crate::domain::{ErrorLocation, InputCode, NotificationStatus, ValidationError};
 use crate::queue::accept::NewNotification;
 use crate::registry;
 use request::{Context, Request};
@@ -106,8 +106,13 @@ async fn send(
 fn refuse_idempotency_key(headers: &HeaderMap, parameters: &mut Parameters) {
     if headers.contains_key(IDEMPOTENCY_KEY) {
         let (place, detail) =
-            (Place::Header(IDEMPOTENCY_KEY), "this version does not serve this yet".to_owned());
-        parameters.add(InputFault { place, code: InputCode::NotSupportedYet, detail, facts: Map::new() });
+            (ErrorLocation::Header(IDEMPOTENCY_KEY), "this version does not serve this yet".to_owned());
+        parameters.add(ValidationError {
+            place,
+            code: InputCode::NotSupportedYet,
+            detail,
+            facts: Map::new(),
+        });
     }
 }
 

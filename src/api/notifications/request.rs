@@ -4,7 +4,7 @@ use super::audience::{self, To};
 use super::{content, lanes};
 use crate::api::error::ApiError;
 use crate::api::json::{self, Fields};
-use crate::domain::{App, Content, InputCode, InputFault, InstallationKey, Place, Ttl};
+use crate::domain::{App, Content, ErrorLocation, InputCode, InstallationKey, Ttl, ValidationError};
 use crate::registry::audience::Audience;
 
 /// What reading a request depends on.
@@ -90,7 +90,7 @@ fn request(mut fields: Fields<'_>, asked: usize, context: Context<'_>) -> Option
 fn to<'a>(fields: &mut Fields<'a>) -> Option<Fields<'a>> {
     if fields.value("to").is_some_and(|to| to.as_object().is_none()) {
         let detail = r#"this must be an object that says for whom, such as {"users":["u42"]}"#;
-        let fault = InputFault::at(fields.pointer("to"), InputCode::WrongType, detail);
+        let fault = ValidationError::at(fields.pointer("to"), InputCode::WrongType, detail);
         fields.faults().push(fault.with("expected", "object"));
         return None;
     }
@@ -134,11 +134,11 @@ fn metadata(fields: &mut Fields<'_>) -> Option<Vec<u8>> {
         count += 1;
         bytes += name.len() + value.as_str().map_or(0, str::len);
         if value.as_str().is_none() && !fields.faults().is_full() {
-            fields.faults().push(json::wrong_type(&Place::member(&at, name), "string"));
+            fields.faults().push(json::wrong_type(&ErrorLocation::member(&at, name), "string"));
         }
     }
     let too_much = |detail: &str, limit: usize, size: usize| {
-        let fault = InputFault::at(at.as_str(), InputCode::BadValue, detail);
+        let fault = ValidationError::at(at.as_str(), InputCode::BadValue, detail);
         fields.faults().push(fault.with("limit", limit).with("size", size));
         None
     };

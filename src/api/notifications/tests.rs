@@ -5,7 +5,9 @@ use serde_json::{Value, json};
 use super::request::{Context, Request, read};
 use crate::api::error::ApiError;
 use crate::api::tests::app;
-use crate::domain::{DeviceId, InputFault, InstallationKey, Place, Platform, Priority, PushType, Ttl};
+use crate::domain::{
+    DeviceId, ErrorLocation, InstallationKey, Platform, Priority, PushType, Ttl, ValidationError,
+};
 
 fn key() -> InstallationKey {
     InstallationKey::new([7; 32])
@@ -24,7 +26,7 @@ fn body(more: Value) -> String {
     body.to_string()
 }
 
-fn faults(body: &str) -> Vec<InputFault> {
+fn faults(body: &str) -> Vec<ValidationError> {
     match send(body) {
         Err(ApiError::Invalid(faults)) => faults,
         other => panic!("{body}: {other:?}"),
@@ -32,8 +34,8 @@ fn faults(body: &str) -> Vec<InputFault> {
 }
 
 fn codes(body: &str) -> Vec<(String, &'static str)> {
-    let pointer = |fault: InputFault| match fault.place {
-        Place::Pointer(pointer) => (pointer, fault.code.as_str()),
+    let pointer = |fault: ValidationError| match fault.place {
+        ErrorLocation::Pointer(pointer) => (pointer, fault.code.as_str()),
         other => panic!("{other:?} in a body"),
     };
     faults(body).into_iter().map(pointer).collect()

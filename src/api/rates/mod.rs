@@ -90,7 +90,7 @@ impl TooFast {
 }
 
 impl Rates {
-    /// Limits per second and key, and per minute and client address or token; none: no limit.
+    /// ApiLimits per second and key, and per minute and client address or token; none: no limit.
     pub fn new(
         requests_per_second: Option<u32>,
         register_per_minute: Option<u32>,

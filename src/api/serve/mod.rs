@@ -28,7 +28,7 @@ use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
 use super::rates::Peer;
-use super::{Front, Limits};
+use super::{ApiLimits, Front};
 use burst::Burst;
 use places::{Place, Places};
 use quiet::{Deadlines, Overdue, Standing, WatchedStream};
@@ -62,7 +62,7 @@ const STREAMS: u32 = 200;
 pub async fn serve(
     listener: TcpListener,
     front: Front,
-    limits: Limits,
+    limits: ApiLimits,
     connections_max: watch::Receiver<usize>,
     shutdown: CancellationToken,
 ) -> io::Result<()> {

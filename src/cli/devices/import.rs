@@ -10,14 +10,14 @@ use serde_json::json;
 
 use super::progress;
 use super::source::{Format, Reading, Source};
-use crate::api::devices::import::{AfterFailure, Tally, run};
+use crate::api::devices::import::{AfterFailure, ImportProgress, run};
 use crate::api::problem::Problem;
 use crate::cli::database;
 use crate::cli::failure::Failure;
 use crate::cli::output;
 use crate::cli::settings::ConfigArgs;
 use crate::cli::signals::Signals;
-use crate::domain::{App, Place};
+use crate::domain::{App, ErrorLocation};
 use crate::runtime::{Database, SchemaAccess};
 
 /// Most bad lines that are told to people.
@@ -25,7 +25,7 @@ const TOLD: usize = 20;
 
 /// Import devices from a file, by the rules of POST /v1/devices/import
 ///
-/// Lines are written as they are read, so that what came before an interruption stays; it says from where to go on. To
+/// LineSplitter are written as they are read, so that what came before an interruption stays; it says from where to go on. To
 /// send lines again is harmless. With --json the result has the members of the API's answer, and next_line.
 #[derive(Args, Debug)]
 pub(super) struct Import {
@@ -61,7 +61,7 @@ enum OnError {
 
 /// How an import ended.
 struct Ended {
-    tally: Tally,
+    progress: ImportProgress,
     done: anyhow::Result<()>,
     interrupted: bool,
 }
@@ -107,7 +107,7 @@ impl Import {
     ) -> Result<Ended, Failure> {
         let bar = progress::bar(source.length, true);
         let (interrupt, position) = (source.interrupted.clone(), Arc::clone(&source.position));
-        let told = |tally: &Tally| show(&bar, position.load(Ordering::Relaxed), tally);
+        let told = |progress: &ImportProgress| show(&bar, position.load(Ordering::Relaxed), progress);
         let importing = run(database.pool(), &app, self.after(), &mut source, told);
         let mut importing = std::pin::pin!(importing);
         let ended = tokio::select! {
@@ -124,36 +124,36 @@ impl Import {
             }
         };
         bar.finish_and_clear();
-        let (mut tally, done) = ended;
-        tally.next_line = tally.next_line.max(self.from_line);
-        let interrupted = interrupt.is_cancelled() && done.is_ok() && tally.stopped_at.is_none();
+        let (mut progress, done) = ended;
+        progress.next_line = progress.next_line.max(self.from_line);
+        let interrupted = interrupt.is_cancelled() && done.is_ok() && progress.stopped_at.is_none();
         if interrupted || done.is_err() {
-            tally.stop();
+            progress.stop();
         }
-        Ok(Ended { tally, done, interrupted })
+        Ok(Ended { progress, done, interrupted })
     }
 
-    fn report(&self, Ended { tally, done, interrupted }: Ended) -> Result<(), Failure> {
+    fn report(&self, Ended { progress, done, interrupted }: Ended) -> Result<(), Failure> {
         if self.json {
-            let mut document = tally.document(None);
-            document["next_line"] = json!(tally.next_line);
+            let mut document = progress.document(None);
+            document["next_line"] = json!(progress.next_line);
             output::line(&document.to_string())?;
         } else {
-            for (line, problem) in tally.errors.iter().take(TOLD) {
+            for (line, problem) in progress.errors.iter().take(TOLD) {
                 eprintln!("line {line}: {}", in_words(problem));
             }
-            if tally.failed > TOLD as u64 {
-                eprintln!("… and {} more; --json tells the first 1,000", tally.failed - TOLD as u64);
+            if progress.failed > TOLD as u64 {
+                eprintln!("… and {} more; --json tells the first 1,000", progress.failed - TOLD as u64);
             }
-            output::line(&summary(&tally))?;
+            output::line(&summary(&progress))?;
         }
-        let go_on = format!("--from-line {} goes on from there", tally.next_line);
-        match (done, tally.stopped_at) {
+        let go_on = format!("--from-line {} goes on from there", progress.next_line);
+        match (done, progress.stopped_at) {
             (Err(error), _) => Err(Failure::from(error).hint(go_on)),
             (Ok(()), _) if interrupted => Err(Failure::failed("interrupted").hint(go_on)),
             (Ok(()), Some(line)) => Err(Failure::failed(format_args!("stopped at line {line}")).hint(go_on)),
-            (Ok(()), None) if tally.failed > 0 => {
-                let failure = Failure::failed(format_args!("{} lines were not imported", tally.failed));
+            (Ok(()), None) if progress.failed > 0 => {
+                let failure = Failure::failed(format_args!("{} lines were not imported", progress.failed));
                 Err(failure.hint("mended, the whole file may be imported again"))
             }
             (Ok(()), None) => Ok(()),
@@ -161,15 +161,15 @@ impl Import {
     }
 }
 
-fn show(bar: &ProgressBar, position: u64, tally: &Tally) {
+fn show(bar: &ProgressBar, position: u64, progress: &ImportProgress) {
     bar.set_position(position);
-    bar.set_message(summary(tally));
+    bar.set_message(summary(progress));
 }
 
-fn summary(tally: &Tally) -> String {
-    let Tally { created, updated, failed, ignored, .. } = tally;
+fn summary(progress: &ImportProgress) -> String {
+    let ImportProgress { created, updated, failed, ignored, .. } = progress;
     let ignored = if *ignored > 0 { format!(", {ignored} hints ignored") } else { String::new() };
-    format!("{} lines: {created} created, {updated} updated, {failed} failed{ignored}", tally.lines())
+    format!("{} lines: {created} created, {updated} updated, {failed} failed{ignored}", progress.lines())
 }
 
 /// Each fault with its place; without faults the problem itself.
@@ -179,8 +179,8 @@ fn in_words(problem: &Problem) -> String {
     }
     let faults = problem.errors.iter().map(|fault| {
         let place = match &fault.place {
-            Place::Pointer(place) | Place::Parameter(place) => place.as_str(),
-            Place::Header(place) => place,
+            ErrorLocation::Pointer(place) | ErrorLocation::Parameter(place) => place.as_str(),
+            ErrorLocation::Header(place) => place,
         };
         let meant = fault.facts.get("suggestion").and_then(|suggestion| suggestion.as_str());
         let meant = meant.map_or_else(String::new, |name| format!(" (is {name} meant?)"));

@@ -12,9 +12,11 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::csv::{COLUMNS, Header};
-use crate::api::devices::import::{AfterFailure, Batch, Batches, LINE_MAX, Line, Lines};
+use crate::api::devices::import::{
+    AfterFailure, BatchSource, ImportBatch, ImportLine, LINE_MAX, LineSplitter,
+};
 use crate::api::error::ApiError;
-use crate::domain::{InputCode, InputFault};
+use crate::domain::{InputCode, ValidationError};
 
 /// Read at a time, in bytes.
 const PIECE: usize = 128 << 10;
@@ -39,7 +41,7 @@ pub(super) struct Reading {
 
 /// A file that is being read.
 pub(super) struct Source {
-    batches: mpsc::Receiver<anyhow::Result<Batch>>,
+    batches: mpsc::Receiver<anyhow::Result<ImportBatch>>,
     /// No further batch is taken.
     pub(super) interrupted: CancellationToken,
     /// How far it was read, in bytes.
@@ -70,10 +72,10 @@ impl Source {
         let (sender, batches) = mpsc::channel(1);
         let position = Arc::new(AtomicU64::new(0));
         let mut reader = Reader {
-            lines: Lines::default(),
+            lines: LineSplitter::default(),
             header: None,
             reading,
-            batch: Batch::new(reading.after),
+            batch: ImportBatch::new(reading.after),
             sender,
         };
         let (read, name) = (Arc::clone(&position), cannot());
@@ -91,10 +93,10 @@ impl Source {
     }
 }
 
-impl Batches for Source {
+impl BatchSource for Source {
     type Error = anyhow::Error;
 
-    async fn next(&mut self) -> anyhow::Result<Option<Batch>> {
+    async fn next(&mut self) -> anyhow::Result<Option<ImportBatch>> {
         tokio::select! {
             biased;
             () = self.interrupted.cancelled() => Ok(None),
@@ -104,12 +106,12 @@ impl Batches for Source {
 }
 
 struct Reader {
-    lines: Lines,
+    lines: LineSplitter,
     /// CSV's first line.
     header: Option<Header>,
     reading: Reading,
-    batch: Batch,
-    sender: mpsc::Sender<anyhow::Result<Batch>>,
+    batch: ImportBatch,
+    sender: mpsc::Sender<anyhow::Result<ImportBatch>>,
 }
 
 impl Reader {
@@ -138,7 +140,7 @@ impl Reader {
     }
 
     /// False: nobody wants more.
-    fn take(&mut self, line: Line) -> anyhow::Result<bool> {
+    fn take(&mut self, line: ImportLine) -> anyhow::Result<bool> {
         let is_csv = self.reading.format == Format::Csv;
         if is_csv && self.header.is_none() {
             let text = line.text.as_deref().context("its first line is too long")?;
@@ -155,9 +157,9 @@ impl Reader {
             None => self.batch.read(&line),
             Some(header) => match line.text.as_deref().map(|text| header.line(text)) {
                 None => self.batch.fail(line.number, ApiError::LineTooLarge(LINE_MAX)),
-                Some(Ok(text)) => self.batch.read(&Line { number: line.number, text: Some(text) }),
+                Some(Ok(text)) => self.batch.read(&ImportLine { number: line.number, text: Some(text) }),
                 Some(Err(fault)) => {
-                    let fault = InputFault::at("#", InputCode::MalformedCsv, fault);
+                    let fault = ValidationError::at("#", InputCode::MalformedCsv, fault);
                     self.batch.fail(line.number, ApiError::fault(fault));
                 }
             },
@@ -167,7 +169,7 @@ impl Reader {
 
     /// False: nobody wants it.
     fn hand_over(&mut self) -> bool {
-        let batch = std::mem::replace(&mut self.batch, Batch::new(self.reading.after));
+        let batch = std::mem::replace(&mut self.batch, ImportBatch::new(self.reading.after));
         batch.is_empty() || self.sender.blocking_send(Ok(batch)).is_ok()
     }
 }

@@ -1,6 +1,6 @@
 //! Parts of a registration that are left out because they can't be read or carried out. The rest of it holds.
 
-use crate::domain::Place;
+use crate::domain::ErrorLocation;
 
 /// A part that was left out.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -29,12 +29,12 @@ pub enum IgnoredReason {
 impl Ignored {
     /// The topic at a place of `topics` in a request.
     pub fn topic(index: usize) -> Self {
-        Self { pointer: Place::member("#/topics", index), reason: IgnoredReason::TooManyTopics }
+        Self { pointer: ErrorLocation::member("#/topics", index), reason: IgnoredReason::TooManyTopics }
     }
 
     /// The member `name` of a request.
     pub fn member(name: &str, reason: IgnoredReason) -> Self {
-        Self { pointer: Place::member("#", name), reason }
+        Self { pointer: ErrorLocation::member("#", name), reason }
     }
 }
 

@@ -2,11 +2,11 @@
 
 use bytes::Bytes;
 
-use super::lines::{LINE_MAX, Line};
+use super::lines::{ImportLine, LINE_MAX};
 use crate::api::devices::request;
 use crate::api::error::ApiError;
 use crate::api::parse_pool::ParsePool;
-use crate::domain::{InputCode, InputFault};
+use crate::domain::{InputCode, ValidationError};
 use crate::registry::enrolment::AfterFailure;
 use crate::registry::registration::{Caller, Registration};
 
@@ -19,9 +19,9 @@ const FAULTS_MAX: usize = 32;
 /// Past so many faults of a batch, of each further line only the first is told.
 const BATCH_FAULTS_MAX: usize = 1000;
 
-/// Lines that were read, in order.
+/// LineSplitter that were read, in order.
 #[derive(Debug)]
-pub struct Batch {
+pub struct ImportBatch {
     after: AfterFailure,
     /// The numbers of the registrations' lines.
     pub(super) lines: Vec<u64>,
@@ -35,7 +35,7 @@ pub struct Batch {
     faults: usize,
 }
 
-impl Batch {
+impl ImportBatch {
     /// An empty one.
     pub fn new(after: AfterFailure) -> Self {
         Self {
@@ -50,7 +50,7 @@ impl Batch {
     }
 
     /// Reads a line.
-    pub fn read(&mut self, line: &Line) {
+    pub fn read(&mut self, line: &ImportLine) {
         let read = match &line.text {
             None => Err(ApiError::LineTooLarge(LINE_MAX)),
             Some(text) => {
@@ -92,22 +92,22 @@ impl Batch {
     }
 }
 
-/// Lines that are still to be read, as many as a batch takes.
+/// LineSplitter that are still to be read, as many as a batch takes.
 #[derive(Debug)]
-pub(super) struct Unread {
+pub(super) struct UnreadLines {
     after: AfterFailure,
-    lines: Vec<Line>,
+    lines: Vec<ImportLine>,
     bytes: usize,
 }
 
-impl Unread {
+impl UnreadLines {
     /// None so far.
     pub(super) fn new(after: AfterFailure) -> Self {
         Self { after, lines: Vec::new(), bytes: 0 }
     }
 
     /// Adds a line.
-    pub(super) fn add(&mut self, line: Line) {
+    pub(super) fn add(&mut self, line: ImportLine) {
         self.bytes += line.text.as_ref().map_or(0, Bytes::len);
         self.lines.push(line);
     }
@@ -123,10 +123,10 @@ impl Unread {
     }
 
     /// Reads the lines, up to the first failure where that ends the import.
-    pub(super) async fn read(self, pool: &ParsePool) -> Batch {
+    pub(super) async fn read(self, pool: &ParsePool) -> ImportBatch {
         let Self { after, lines, bytes } = self;
         let read = pool.run(bytes, move || {
-            let mut batch = Batch::new(after);
+            let mut batch = ImportBatch::new(after);
             for line in lines {
                 if batch.is_last() {
                     break;
@@ -150,7 +150,7 @@ fn registration(text: &[u8], faults_max: usize) -> Result<Registration, ApiError
 }
 
 /// To the reader of JSON each line is the first.
-fn forget_line(fault: &mut InputFault) {
+fn forget_line(fault: &mut ValidationError) {
     if fault.code == InputCode::MalformedJson {
         fault.facts.remove("line");
         fault.detail = fault.detail.replace(" at line 1 column ", " at column ");
@@ -163,17 +163,17 @@ mod tests {
 
     use super::*;
 
-    fn line(number: u64, text: &str) -> Line {
-        Line { number, text: Some(text.to_owned().into()) }
+    fn line(number: u64, text: &str) -> ImportLine {
+        ImportLine { number, text: Some(text.to_owned().into()) }
     }
 
     #[test]
     fn a_fault_is_said_as_of_its_own_line_and_not_without_end() {
-        let mut batch = Batch::new(AfterFailure::GoOn);
+        let mut batch = ImportBatch::new(AfterFailure::GoOn);
         batch.read(&line(7, r#"{"platform": apns}"#));
         let unknown: serde_json::Map<_, _> = (0..999).map(|n| (format!("x{n}"), json!(1))).collect();
         batch.read(&line(8, &json!(unknown).to_string()));
-        batch.read(&Line { number: 9, text: None });
+        batch.read(&ImportLine { number: 9, text: None });
         batch.read(&line(10, r#"{"platform":"apns","token":"aa"}"#));
         let [(7, malformed), (8, unknown), (9, ApiError::LineTooLarge(LINE_MAX))] = &batch.failures[..]
         else {
@@ -191,18 +191,18 @@ mod tests {
     #[test]
     fn a_batch_is_full_of_lines_of_bytes_or_where_it_has_to_stop() {
         let right = r#"{"platform":"fcm","token":"f"}"#;
-        let mut many = Batch::new(AfterFailure::Stop);
+        let mut many = ImportBatch::new(AfterFailure::Stop);
         for number in 1..=BATCH_LINES as u64 {
             assert!(!many.is_full(), "{number}");
             many.read(&line(number, right));
         }
         assert!(many.is_full() && !many.is_last());
-        let mut large = Batch::new(AfterFailure::GoOn);
+        let mut large = ImportBatch::new(AfterFailure::GoOn);
         for number in 1..=9 {
             large.read(&line(number, &format!("{right}{}", " ".repeat(LINE_MAX - 100))));
         }
         assert!(large.is_full());
-        let mut failed = Batch::new(AfterFailure::Stop);
+        let mut failed = ImportBatch::new(AfterFailure::Stop);
         failed.read(&line(1, "{}"));
         assert!(failed.is_full() && failed.is_last());
     }

@@ -1,4 +1,4 @@
-//! Lines out of the pieces of a stream, numbered, and each with its limit: however long one is, no more than the limit of
+//! LineSplitter out of the pieces of a stream, numbered, and each with its limit: however long one is, no more than the limit of
 //! it is kept.
 
 use bytes::{Buf, Bytes, BytesMut};
@@ -10,7 +10,7 @@ const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// A line that says something.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Line {
+pub struct ImportLine {
     /// Its number, from 1 on; those that say nothing count.
     pub number: u64,
     /// Without its end; none: it has more than [`LINE_MAX`] bytes.
@@ -19,11 +19,11 @@ pub struct Line {
 
 /// Takes pieces and gives lines.
 #[derive(Debug, Default)]
-pub struct Lines {
+pub struct LineSplitter {
     unread: BytesMut,
     /// So much of it has no end of a line.
     searched: usize,
-    /// Lines whose end was seen.
+    /// LineSplitter whose end was seen.
     ended: u64,
     /// The line under way is too long, and that was said.
     overlong: bool,
@@ -31,7 +31,7 @@ pub struct Lines {
     complete: bool,
 }
 
-impl Lines {
+impl LineSplitter {
     /// Takes the next piece.
     pub fn feed(&mut self, piece: &[u8]) {
         self.unread.extend_from_slice(piece);
@@ -48,7 +48,7 @@ impl Lines {
     }
 
     /// The next line that says something, if all of it is there.
-    pub fn next_line(&mut self) -> Option<Line> {
+    pub fn next_line(&mut self) -> Option<ImportLine> {
         loop {
             let text = match self.unread[self.searched..].iter().position(|byte| *byte == b'\n') {
                 Some(at) => {
@@ -66,18 +66,18 @@ impl Lines {
             }
             let number = self.ended;
             if text.len() > LINE_MAX {
-                return Some(Line { number, text: None });
+                return Some(ImportLine { number, text: None });
             }
             let mark = if number == 1 { BYTE_ORDER_MARK } else { b"" };
             let start = if text.starts_with(mark) { mark.len() } else { 0 };
             if !text[start..].trim_ascii().is_empty() {
-                return Some(Line { number, text: Some(text.slice(start..)) });
+                return Some(ImportLine { number, text: Some(text.slice(start..)) });
             }
         }
     }
 
     /// Without an end in sight: says once that the line is too long, and forgets of it what has come.
-    fn overlong(&mut self) -> Option<Line> {
+    fn overlong(&mut self) -> Option<ImportLine> {
         self.searched = self.unread.len();
         if self.searched <= LINE_MAX && !self.overlong {
             return None;
@@ -85,7 +85,7 @@ impl Lines {
         self.unread.clear();
         self.searched = 0;
         let is_news = !std::mem::replace(&mut self.overlong, true);
-        is_news.then_some(Line { number: self.ended + 1, text: None })
+        is_news.then_some(ImportLine { number: self.ended + 1, text: None })
     }
 }
 
@@ -95,8 +95,8 @@ mod tests {
 
     /// All lines of pieces, as number and text.
     fn lines(pieces: &[&[u8]]) -> Vec<(u64, Option<String>)> {
-        let (mut lines, mut all) = (Lines::default(), Vec::new());
-        let mut take = |lines: &mut Lines| {
+        let (mut lines, mut all) = (LineSplitter::default(), Vec::new());
+        let mut take = |lines: &mut LineSplitter| {
             while let Some(line) = lines.next_line() {
                 let text = line.text.map(|text| String::from_utf8_lossy(&text).into_owned());
                 all.push((line.number, text));
@@ -146,7 +146,7 @@ mod tests {
         assert_eq!(lines(&[&long]), [(1, None)], "without an end");
         assert_eq!(lines(&[&long, &long]), [(1, None)]);
 
-        let mut endless = Lines::default();
+        let mut endless = LineSplitter::default();
         for _ in 0..100 {
             endless.feed(&long);
             endless.next_line();

@@ -5,8 +5,8 @@
 
 mod batch;
 mod lines;
+mod progress;
 mod run;
-mod tally;
 
 use std::sync::Arc;
 
@@ -15,12 +15,12 @@ use serde_json::Value;
 use tokio::time::{Duration, timeout};
 
 pub use crate::registry::enrolment::AfterFailure;
-pub use batch::Batch;
-pub use lines::{LINE_MAX, Line, Lines};
-pub use run::{Batches, run};
-pub use tally::Tally;
+pub use batch::ImportBatch;
+pub use lines::{ImportLine, LINE_MAX, LineSplitter};
+pub use progress::ImportProgress;
+pub use run::{BatchSource, run};
 
-use batch::Unread;
+use batch::UnreadLines;
 
 use crate::api::State;
 use crate::api::auth::{Caller, ManageDevices};
@@ -49,14 +49,14 @@ pub(super) async fn import(
     parameters.finish()?;
     let mut body = Body {
         pieces,
-        lines: Lines::default(),
+        lines: LineSplitter::default(),
         after,
         ended: None,
         health: Arc::clone(&state.health),
         parse_pool: state.parse_pool.clone(),
     };
-    let (tally, done) = run(&state.pool, &caller.app, after, &mut body, |_| {}).await;
-    let document = tally.document(Some(&id));
+    let (progress, done) = run(&state.pool, &caller.app, after, &mut body, |_| {}).await;
+    let document = progress.document(Some(&id));
     match done {
         Ok(()) => Ok(Json(document)),
         Err(why) => Err(ApiError::Unfinished { why: Box::new(why), import: Box::new(document) }),
@@ -78,7 +78,7 @@ fn on_error(parameters: &mut Parameters) -> AfterFailure {
 /// A body as it is read.
 struct Body {
     pieces: Pieces,
-    lines: Lines,
+    lines: LineSplitter,
     after: AfterFailure,
     /// What came instead of a further piece.
     ended: Option<Result<(), ApiError>>,
@@ -86,11 +86,11 @@ struct Body {
     parse_pool: ParsePool,
 }
 
-impl Batches for Body {
+impl BatchSource for Body {
     type Error = ApiError;
 
-    async fn next(&mut self) -> Result<Option<Batch>, ApiError> {
-        let mut unread = Unread::new(self.after);
+    async fn next(&mut self) -> Result<Option<ImportBatch>, ApiError> {
+        let mut unread = UnreadLines::new(self.after);
         loop {
             while !unread.is_full()
                 && let Some(line) = self.lines.next_line()

@@ -2,8 +2,8 @@
 
 use std::pin::pin;
 
-use super::batch::Batch;
-use super::tally::Tally;
+use super::batch::ImportBatch;
+use super::progress::ImportProgress;
 use crate::api::error::ApiError;
 use crate::domain::App;
 use crate::registry::devices;
@@ -13,40 +13,40 @@ use crate::store;
 use crate::store::SessionPool;
 
 /// Where batches come from.
-pub trait Batches: Send {
+pub trait BatchSource: Send {
     /// Why there is no next one.
     type Error: From<store::Error> + Send;
 
     /// The next one; none: that was all.
-    fn next(&mut self) -> impl Future<Output = Result<Option<Batch>, Self::Error>> + Send;
+    fn next(&mut self) -> impl Future<Output = Result<Option<ImportBatch>, Self::Error>> + Send;
 }
 
-/// Imports all batches, and keeps the tally.
+/// Imports all batches, and keeps the progress.
 ///
 /// # Errors
-/// Why it did not come to its end; the tally says how far it came, and that far everything is stored.
-pub async fn run<B: Batches>(
+/// Why it did not come to its end; the progress says how far it came, and that far everything is stored.
+pub async fn run<B: BatchSource>(
     pool: &SessionPool,
     app: &App,
     after: AfterFailure,
     batches: &mut B,
-    mut told: impl FnMut(&Tally) + Send,
-) -> (Tally, Result<(), B::Error>) {
-    let mut tally = Tally::new(after);
-    let done = import(pool, app, after, batches, &mut tally, &mut told).await;
+    mut told: impl FnMut(&ImportProgress) + Send,
+) -> (ImportProgress, Result<(), B::Error>) {
+    let mut progress = ImportProgress::new(after);
+    let done = import(pool, app, after, batches, &mut progress, &mut told).await;
     if done.is_err() {
-        tally.stop();
+        progress.stop();
     }
-    (tally, done)
+    (progress, done)
 }
 
-async fn import<B: Batches>(
+async fn import<B: BatchSource>(
     pool: &SessionPool,
     app: &App,
     after: AfterFailure,
     batches: &mut B,
-    tally: &mut Tally,
-    told: &mut (impl FnMut(&Tally) + Send),
+    progress: &mut ImportProgress,
+    told: &mut (impl FnMut(&ImportProgress) + Send),
 ) -> Result<(), B::Error> {
     let mut next = batches.next().await?;
     while let Some(mut batch) = next {
@@ -58,10 +58,10 @@ async fn import<B: Batches>(
             written = &mut writing => (written, None),
             read = &mut reading => (writing.await, Some(read)),
         };
-        tally.add(batch, written?);
-        told(tally);
+        progress.add(batch, written?);
+        told(progress);
         // Nobody waits for a line that is not to be carried out.
-        if tally.stopped_at.is_some() {
+        if progress.stopped_at.is_some() {
             return Ok(());
         }
         next = match read {

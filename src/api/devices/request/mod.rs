@@ -6,8 +6,8 @@ use chrono::{DateTime, Utc};
 
 use crate::api::json::{self, Fields, Given};
 use crate::domain::{
-    AppVersion, DeviceToken, Environment, InputCode, InputFault, Kind, Locale, Platform, TimeZone, TopicName,
-    UserId,
+    AppVersion, DeviceToken, Environment, InputCode, Kind, Locale, Platform, TimeZone, TopicName, UserId,
+    ValidationError,
 };
 use crate::registry::registration::{Caller, Change, Details, Ignored, IgnoredReason, Registration, Unfit};
 
@@ -15,7 +15,10 @@ use crate::registry::registration::{Caller, Change, Details, Ignored, IgnoredRea
 const TOPICS_MAX: usize = 1000;
 
 /// The body of `PUT /v1/devices`.
-pub(super) fn registration(body: impl Into<Vec<u8>>, who: Caller) -> Result<Registration, Vec<InputFault>> {
+pub(super) fn registration(
+    body: impl Into<Vec<u8>>,
+    who: Caller,
+) -> Result<Registration, Vec<ValidationError>> {
     json::read(body, |mut fields| {
         let addressed = addressed(&mut fields);
         let mut details = read_details(&mut fields, who);
@@ -32,7 +35,7 @@ pub(super) fn registration(body: impl Into<Vec<u8>>, who: Caller) -> Result<Regi
 }
 
 /// The body of `PATCH /v1/devices/{id}`.
-pub(super) fn details(body: impl Into<Vec<u8>>) -> Result<Details, Vec<InputFault>> {
+pub(super) fn details(body: impl Into<Vec<u8>>) -> Result<Details, Vec<ValidationError>> {
     json::read(body, |mut fields| {
         let details = read_details(&mut fields, Caller::Backend);
         fields.finish();
@@ -43,7 +46,7 @@ pub(super) fn details(body: impl Into<Vec<u8>>) -> Result<Details, Vec<InputFaul
 /// The body of `POST /v1/devices/unregister`.
 pub(super) fn platform_and_token(
     body: impl Into<Vec<u8>>,
-) -> Result<(Platform, DeviceToken), Vec<InputFault>> {
+) -> Result<(Platform, DeviceToken), Vec<ValidationError>> {
     json::read(body, one_token)
 }
 
@@ -56,12 +59,12 @@ pub(super) fn one_token(mut fields: Fields<'_>) -> Option<(Platform, DeviceToken
 }
 
 /// The fault of a detail that a platform does not know.
-pub(super) fn unfit(unfit: Unfit) -> InputFault {
+pub(super) fn unfit(unfit: Unfit) -> ValidationError {
     let (pointer, detail) = match unfit {
         Unfit::Environment => ("#/environment", "FCM has no environments"),
         Unfit::Kind => ("#/kind", "an FCM token has no kind but alert"),
     };
-    InputFault::at(pointer, InputCode::BadValue, detail)
+    ValidationError::at(pointer, InputCode::BadValue, detail)
 }
 
 /// None: the platform is missing or unknown. No token: it is missing or none of that platform.
@@ -78,7 +81,7 @@ fn platform(fields: &mut Fields<'_>) -> Option<Platform> {
     let platform = Platform::parse(text);
     if platform.is_none() {
         let at = fields.pointer("platform");
-        let fault = InputFault::at(at, InputCode::UnsupportedPlatform, "we don't send to this service");
+        let fault = ValidationError::at(at, InputCode::UnsupportedPlatform, "we don't send to this service");
         fields.faults().push(fault.with("supported", Platform::ALL.map(Platform::as_str).to_vec()));
     }
     platform
@@ -120,7 +123,7 @@ fn choice<T>(
 ) -> Change<T> {
     change(fields, name, parse, |at| {
         let detail = format!("this must be one of {}", names.join(", "));
-        InputFault::at(at, InputCode::BadValue, detail).with("supported", names.to_vec())
+        ValidationError::at(at, InputCode::BadValue, detail).with("supported", names.to_vec())
     })
 }
 
@@ -164,7 +167,7 @@ fn replaces(
 fn user(fields: &mut Fields<'_>, who: Caller) -> Change<UserId> {
     let user = change(fields, "user", UserId::parse, |at| {
         let detail = "a user id is 1 to 128 bytes without control characters";
-        InputFault::at(at, InputCode::BadUser, detail).with("limit", UserId::MAX)
+        ValidationError::at(at, InputCode::BadUser, detail).with("limit", UserId::MAX)
     });
     if who == Caller::App && matches!(user, Change::Set(_)) {
         let detail = "with this key a device is bound to a user by a user token only";
@@ -189,12 +192,12 @@ fn topics(fields: &mut Fields<'_>, who: Caller) -> Option<Vec<TopicName>> {
         match &name {
             None => {
                 let detail = "a topic is 1 to 100 of A-Z a-z 0-9 _ . ~ : -";
-                let fault = InputFault::at(at, InputCode::BadTopic, detail);
+                let fault = ValidationError::at(at, InputCode::BadTopic, detail);
                 fields.faults().push(fault.with("limit", TopicName::MAX));
             }
             Some(name) if who == Caller::App && name.is_closed() => {
                 let detail = "a topic with a colon is closed to apps";
-                fields.faults().push(InputFault::at(at, InputCode::TopicClosed, detail));
+                fields.faults().push(ValidationError::at(at, InputCode::TopicClosed, detail));
             }
             Some(_) => {}
         }
@@ -210,8 +213,8 @@ fn topics(fields: &mut Fields<'_>, who: Caller) -> Option<Vec<TopicName>> {
 }
 
 /// The fault of a request whose device, or app, would have more topics than it may.
-pub(super) fn too_many_topics(limit: usize, detail: impl Into<String>) -> InputFault {
-    InputFault::at("#/topics", InputCode::TooManyTopics, detail).with("limit", limit)
+pub(super) fn too_many_topics(limit: usize, detail: impl Into<String>) -> ValidationError {
+    ValidationError::at("#/topics", InputCode::TooManyTopics, detail).with("limit", limit)
 }
 
 /// From an app it is now.
@@ -233,7 +236,7 @@ fn change<T>(
     fields: &mut Fields<'_>,
     name: &'static str,
     parse: fn(&str) -> Option<T>,
-    fault: impl FnOnce(String) -> InputFault,
+    fault: impl FnOnce(String) -> ValidationError,
 ) -> Change<T> {
     match fields.given_string(name) {
         Given::Absent => Change::Keep,

@@ -6,8 +6,8 @@ use super::*;
 
 fn faults(body: &Value, who: Caller) -> Vec<(String, &'static str)> {
     let faults = registration(body.to_string().as_bytes(), who).expect_err("faults");
-    let place = |fault: &InputFault| match &fault.place {
-        crate::domain::Place::Pointer(pointer) => pointer.clone(),
+    let place = |fault: &ValidationError| match &fault.place {
+        crate::domain::ErrorLocation::Pointer(pointer) => pointer.clone(),
         other => panic!("{other:?}"),
     };
     faults.iter().map(|fault| (place(fault), fault.code.as_str())).collect()

@@ -9,7 +9,7 @@ use http::{HeaderMap, HeaderValue, Request, Uri};
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
-use crate::domain::{Content, DeviceToken, InputCode, InputFault, NotificationId, Platform, PushType};
+use crate::domain::{Content, DeviceToken, InputCode, NotificationId, Platform, PushType, ValidationError};
 use crate::provider::apple::{self, Alert};
 use crate::provider::merge::merge;
 use crate::provider::{Attempt, Life};
@@ -67,16 +67,16 @@ pub fn prepare(id: NotificationId, content: &Content, topic: &str) -> Prepared {
 }
 
 /// Faults of a request's `apns` part. `topics` are those that the app's configuration names.
-pub fn check_overrides(content: &Content, topics: &[String]) -> Vec<InputFault> {
+pub fn check_overrides(content: &Content, topics: &[String]) -> Vec<ValidationError> {
     apple::check_headers(&content.apns.headers, "#/apns/headers", content.push_type(), topics)
 }
 
 /// The fault of a body that is larger than APNs takes (docs/providers.md 1.3). Any id stands for the real one: all are
 /// of one length.
-pub fn check_size(content: &Content, id: NotificationId) -> Option<InputFault> {
+pub fn check_size(content: &Content, id: NotificationId) -> Option<ValidationError> {
     let (size, limit) = prepare(id, content, "").size_and_limit();
     (size > limit).then(|| {
-        InputFault::at("#", InputCode::PayloadTooLarge, "larger than APNs takes")
+        ValidationError::at("#", InputCode::PayloadTooLarge, "larger than APNs takes")
             .with("platform", Platform::Apns.as_str())
             .with("size", size)
             .with("limit", limit)

@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::message::{Overrides, has_texts};
 use crate::domain::{
-    AppleMember, Content, InputCode, InputFault, NotificationId, Place, PushType, member_of_aps,
+    AppleMember, Content, ErrorLocation, InputCode, NotificationId, PushType, ValidationError, member_of_aps,
 };
 use crate::provider::apple::{self, Alert};
 use crate::provider::merge::merge;
@@ -67,7 +67,11 @@ pub(super) fn is_for_alert_tokens(content: &Content, overrides: &Overrides) -> b
 }
 
 /// Faults of the headers in `fcm.apns`, and of those in `apns` that this part can't have.
-pub(super) fn check_headers(content: &Content, overrides: &Overrides, topics: &[String]) -> Vec<InputFault> {
+pub(super) fn check_headers(
+    content: &Content,
+    overrides: &Overrides,
+    topics: &[String],
+) -> Vec<ValidationError> {
     let push_type = push_type(content, overrides);
     let mut faults = apple::check_headers(overrides.apns_headers(), "#/fcm/apns/headers", push_type, topics);
     let inherited = content.apns.header(apple::PRIORITY);
@@ -75,8 +79,8 @@ pub(super) fn check_headers(content: &Content, overrides: &Overrides, topics: &[
     let only_here = push_type == PushType::Background && content.push_type() != PushType::Background;
     if only_here && !checked_here && inherited.is_some_and(|priority| priority != "5") {
         let detail = "to Apple devices FCM's message is a background push, which has priority 5 only";
-        let at = Place::member("#/apns/headers", apple::PRIORITY);
-        faults.push(InputFault::at(at, InputCode::BadHeader, detail));
+        let at = ErrorLocation::member("#/apns/headers", apple::PRIORITY);
+        faults.push(ValidationError::at(at, InputCode::BadHeader, detail));
     }
     faults
 }

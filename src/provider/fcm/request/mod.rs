@@ -14,7 +14,7 @@ use uuid::Uuid;
 use self::message::{Overrides, WEB_TTL, message};
 use self::template::{Draft, Slot, Template};
 use super::schema;
-use crate::domain::{Content, InputCode, InputFault, NotificationId, Platform};
+use crate::domain::{Content, InputCode, NotificationId, Platform, ValidationError};
 use crate::provider::Life;
 use crate::provider::apple;
 
@@ -105,18 +105,18 @@ pub fn prepare(id: NotificationId, content: &Content, channel: Option<&str>) -> 
 }
 
 /// Faults of a request's `fcm` part. `topics` are the APNs topics that the app's configuration names.
-pub fn check_overrides(content: &Content, topics: &[String]) -> Vec<InputFault> {
+pub fn check_overrides(content: &Content, topics: &[String]) -> Vec<ValidationError> {
     let mut faults = schema::check(&content.fcm);
     faults.extend(apple_part::check_headers(content, &Overrides::of(content), topics));
     faults
 }
 
 /// The faults of a message that is larger than FCM takes. Any id stands for the real one: all are of one length.
-pub fn check_size(content: &Content, id: NotificationId, channel: Option<&str>) -> Vec<InputFault> {
+pub fn check_size(content: &Content, id: NotificationId, channel: Option<&str>) -> Vec<ValidationError> {
     let prepared = prepare(id, content, channel);
     let parts = [("message", prepared.message_size), ("apns.payload", prepared.apns_payload_size)];
     let too_large = parts.into_iter().filter(|(_, size)| *size > SIZE_MAX).map(|(part, size)| {
-        InputFault::at("#", InputCode::PayloadTooLarge, "larger than FCM takes")
+        ValidationError::at("#", InputCode::PayloadTooLarge, "larger than FCM takes")
             .with("platform", Platform::Fcm.as_str())
             .with("part", part)
             .with("size", size)

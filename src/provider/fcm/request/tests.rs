@@ -283,7 +283,7 @@ fn what_an_apple_device_can_not_show_is_a_background_push() {
     urgent["apns"] = json!({"headers": {"apns-priority": "10"}});
     let faults = check_overrides(&content(urgent), &[]);
     let codes: Vec<_> = faults.iter().map(|fault| (&fault.place, fault.code.as_str())).collect();
-    let place = crate::domain::Place::Pointer("#/apns/headers/apns-priority".to_owned());
+    let place = crate::domain::ErrorLocation::Pointer("#/apns/headers/apns-priority".to_owned());
     assert_eq!(codes, [(&place, "bad_header")]);
 }
 

@@ -6,7 +6,7 @@
 
 use serde_json::{Map, Value};
 
-use crate::domain::{InputCode, InputFault, Place, nearest, shown_name};
+use crate::domain::{ErrorLocation, InputCode, ValidationError, nearest, shown_name};
 
 /// What a member holds.
 enum Kind {
@@ -149,7 +149,7 @@ const APNS: &[Field] = &[
 
 /// Everything in a request's `fcm` part that FCM's message doesn't have, that is of another type, or that isn't the
 /// request's to say. `null` counts as absent.
-pub(super) fn check(overrides: &Map<String, Value>) -> Vec<InputFault> {
+pub(super) fn check(overrides: &Map<String, Value>) -> Vec<ValidationError> {
     let mut faults = Vec::new();
     check_object(overrides, MESSAGE, "#/fcm", &mut faults);
     faults
@@ -174,16 +174,21 @@ fn respell(object: &Map<String, Value>, fields: &[Field]) -> Map<String, Value> 
     respelt.collect()
 }
 
-fn check_object(object: &Map<String, Value>, fields: &[Field], pointer: &str, faults: &mut Vec<InputFault>) {
+fn check_object(
+    object: &Map<String, Value>,
+    fields: &[Field],
+    pointer: &str,
+    faults: &mut Vec<ValidationError>,
+) {
     for (name, value) in object {
         if faults.len() >= FAULTS_MAX {
             return;
         }
-        let pointer = Place::member(pointer, name);
+        let pointer = ErrorLocation::member(pointer, name);
         match find(fields, name) {
             None => faults.push(unknown(fields, name, pointer)),
             Some((_, Ours)) => {
-                faults.push(InputFault::at(
+                faults.push(ValidationError::at(
                     pointer,
                     InputCode::NotOverridable,
                     "this member can't be overridden",
@@ -195,8 +200,9 @@ fn check_object(object: &Map<String, Value>, fields: &[Field], pointer: &str, fa
     }
 }
 
-fn check_value(value: &Value, kind: &Kind, pointer: &str, faults: &mut Vec<InputFault>) {
-    let mut wrong = |pointer: &str, code, detail: &str| faults.push(InputFault::at(pointer, code, detail));
+fn check_value(value: &Value, kind: &Kind, pointer: &str, faults: &mut Vec<ValidationError>) {
+    let mut wrong =
+        |pointer: &str, code, detail: &str| faults.push(ValidationError::at(pointer, code, detail));
     match (kind, value) {
         (Object(fields), Value::Object(object)) => check_object(object, fields, pointer, faults),
         (TextMap, Value::Object(object)) => {
@@ -204,18 +210,22 @@ fn check_value(value: &Value, kind: &Kind, pointer: &str, faults: &mut Vec<Input
                 object.iter().filter(|(_, value)| !value.is_string() && !value.is_null()).take(FAULTS_MAX)
             {
                 let detail = format!("a string, not {}", type_name(value));
-                wrong(&Place::member(pointer, name), InputCode::WrongType, &detail);
+                wrong(&ErrorLocation::member(pointer, name), InputCode::WrongType, &detail);
             }
         }
         (Texts, Value::Array(items)) => {
             for (index, _) in items.iter().enumerate().filter(|(_, item)| !item.is_string()).take(FAULTS_MAX)
             {
-                wrong(&Place::member(pointer, index), InputCode::WrongType, "a string");
+                wrong(&ErrorLocation::member(pointer, index), InputCode::WrongType, "a string");
             }
         }
         (Spans, Value::Array(items)) => {
             for (index, _) in items.iter().enumerate().filter(|(_, item)| !is_span(item)).take(FAULTS_MAX) {
-                wrong(&Place::member(pointer, index), InputCode::BadValue, "seconds with an s, such as 3.5s");
+                wrong(
+                    &ErrorLocation::member(pointer, index),
+                    InputCode::BadValue,
+                    "seconds with an s, such as 3.5s",
+                );
             }
         }
         (Free, Value::Object(_))
@@ -230,7 +240,7 @@ fn check_value(value: &Value, kind: &Kind, pointer: &str, faults: &mut Vec<Input
         (Whole, Value::Number(_)) => wrong(pointer, InputCode::BadValue, "a whole number of 32 bits"),
         (Word(words), Value::String(text)) if words.contains(&text.as_str()) => {}
         (Word(words), Value::String(_)) => faults.push(
-            InputFault::at(pointer, InputCode::BadValue, "not one of the words that FCM knows")
+            ValidationError::at(pointer, InputCode::BadValue, "not one of the words that FCM knows")
                 .with("supported", words.to_vec()),
         ),
         (kind, value) => {
@@ -240,11 +250,11 @@ fn check_value(value: &Value, kind: &Kind, pointer: &str, faults: &mut Vec<Input
     }
 }
 
-fn unknown(fields: &[Field], name: &str, pointer: String) -> InputFault {
+fn unknown(fields: &[Field], name: &str, pointer: String) -> ValidationError {
     let mut detail = format!("unknown field {:?} in FCM's message", shown_name(name));
     let nearest = nearest(name, fields.iter().map(|(known, _)| *known));
     nearest.into_iter().for_each(|known| detail.push_str(&format!("; did you mean {known:?}?")));
-    let fault = InputFault::at(pointer, InputCode::UnknownFcmField, detail);
+    let fault = ValidationError::at(pointer, InputCode::UnknownFcmField, detail);
     nearest.into_iter().fold(fault, |fault, known| fault.with("suggestion", known))
 }
 

@@ -11,7 +11,7 @@ fn object(json: Value) -> Map<String, Value> {
 
 fn faults(json: Value) -> Vec<(String, &'static str)> {
     let faults = check(&object(json)).into_iter().map(|fault| {
-        let Place::Pointer(pointer) = fault.place else { panic!("a pointer") };
+        let ErrorLocation::Pointer(pointer) = fault.place else { panic!("a pointer") };
         (pointer, fault.code.as_str())
     });
     faults.collect()
@@ -59,7 +59,7 @@ fn unknown_members_are_named_with_the_nearest_known_one() {
     let told: Vec<_> = found.iter().map(|f| (f.code.as_str(), f.facts.get("suggestion").cloned())).collect();
     let code = "unknown_fcm_field";
     assert_eq!(told, [(code, Some("android".into())), (code, None), (code, Some("channel_id".into()))]);
-    assert_eq!(found[2].place, Place::Pointer("#/fcm/android/notification/channelID".to_owned()));
+    assert_eq!(found[2].place, ErrorLocation::Pointer("#/fcm/android/notification/channelID".to_owned()));
 }
 
 #[test]

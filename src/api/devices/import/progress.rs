@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::batch::Batch;
+use super::batch::ImportBatch;
 use crate::api::error::ApiError;
 use crate::api::problem::Problem;
 use crate::registry::enrolment::AfterFailure;
@@ -13,13 +13,13 @@ const ERRORS_MAX: usize = 1000;
 
 /// Counts of lines, and what is wrong with the first of those that failed.
 #[derive(Debug)]
-pub struct Tally {
+pub struct ImportProgress {
     after: AfterFailure,
-    /// Lines whose token was unknown.
+    /// LineSplitter whose token was unknown.
     pub created: u64,
-    /// Lines whose token was known.
+    /// LineSplitter whose token was known.
     pub updated: u64,
-    /// Lines with a fault.
+    /// LineSplitter with a fault.
     pub failed: u64,
     /// Parts that were left out of lines that were imported.
     pub ignored: u64,
@@ -31,7 +31,7 @@ pub struct Tally {
     pub next_line: u64,
 }
 
-impl Tally {
+impl ImportProgress {
     /// Nothing so far.
     pub fn new(after: AfterFailure) -> Self {
         Self {
@@ -46,7 +46,7 @@ impl Tally {
         }
     }
 
-    /// Lines that said something and were gone through.
+    /// LineSplitter that said something and were gone through.
     pub fn lines(&self) -> u64 {
         self.created + self.updated + self.failed
     }
@@ -57,7 +57,7 @@ impl Tally {
     }
 
     /// Adds a batch that was written; `outcomes` are those of its registrations, as far as they were carried out.
-    pub(super) fn add(&mut self, batch: Batch, outcomes: Vec<Result<Done, ApiError>>) {
+    pub(super) fn add(&mut self, batch: ImportBatch, outcomes: Vec<Result<Done, ApiError>>) {
         let mut failures = batch.failures;
         for (line, outcome) in batch.lines.into_iter().zip(outcomes) {
             match outcome {
@@ -102,43 +102,46 @@ impl Tally {
 
 #[cfg(test)]
 mod tests {
-    use super::super::lines::Line;
+    use super::super::lines::ImportLine;
     use super::*;
 
-    fn batch(after: AfterFailure, numbers: std::ops::RangeInclusive<u64>) -> Batch {
-        let mut batch = Batch::new(after);
+    fn batch(after: AfterFailure, numbers: std::ops::RangeInclusive<u64>) -> ImportBatch {
+        let mut batch = ImportBatch::new(after);
         for number in numbers {
             let text = if number % 2 == 0 { r#"{"platform":"apns","token":"aa"}"# } else { "?" };
-            batch.read(&Line { number, text: Some(text.into()) });
+            batch.read(&ImportLine { number, text: Some(text.into()) });
         }
         batch
     }
 
     #[test]
     fn errors_come_by_line_and_end_at_a_thousand() {
-        let mut tally = Tally::new(AfterFailure::GoOn);
+        let mut progress = ImportProgress::new(AfterFailure::GoOn);
         let future = || Err(ApiError::NotFound);
         let done = |is_new| Ok(Done { is_new, ignored: Vec::new() });
-        tally.add(batch(AfterFailure::GoOn, 1..=6), vec![done(true), future(), done(false)]);
-        assert_eq!(tally.errors.iter().map(|(line, _)| *line).collect::<Vec<_>>(), [1, 3, 4, 5]);
-        assert_eq!((tally.created, tally.updated, tally.failed, tally.lines()), (1, 1, 4, 6));
-        tally.add(batch(AfterFailure::GoOn, 7..=2500), vec![]);
-        assert_eq!((tally.failed, tally.errors.len(), tally.next_line), (1251, 1000, 2501));
-        assert_eq!(tally.document(Some("r"))["errors"][0]["problem"]["request_id"], "r");
-        assert_eq!(tally.document(None)["stopped_at"], Value::Null);
+        progress.add(batch(AfterFailure::GoOn, 1..=6), vec![done(true), future(), done(false)]);
+        assert_eq!(progress.errors.iter().map(|(line, _)| *line).collect::<Vec<_>>(), [1, 3, 4, 5]);
+        assert_eq!((progress.created, progress.updated, progress.failed, progress.lines()), (1, 1, 4, 6));
+        progress.add(batch(AfterFailure::GoOn, 7..=2500), vec![]);
+        assert_eq!((progress.failed, progress.errors.len(), progress.next_line), (1251, 1000, 2501));
+        assert_eq!(progress.document(Some("r"))["errors"][0]["problem"]["request_id"], "r");
+        assert_eq!(progress.document(None)["stopped_at"], Value::Null);
     }
 
     #[test]
     fn a_stop_is_at_the_first_failure_wherever_it_was_found() {
-        let mut tally = Tally::new(AfterFailure::Stop);
-        let mut before = Batch::new(AfterFailure::Stop);
+        let mut progress = ImportProgress::new(AfterFailure::Stop);
+        let mut before = ImportBatch::new(AfterFailure::Stop);
         for number in [2, 4, 6] {
             let text = Some(r#"{"platform":"apns","token":"aa"}"#.into());
-            before.read(&Line { number, text });
+            before.read(&ImportLine { number, text });
         }
-        before.read(&Line { number: 7, text: None });
+        before.read(&ImportLine { number: 7, text: None });
         let done = Done { is_new: true, ignored: Vec::new() };
-        tally.add(before, vec![Ok(done), Err(ApiError::NotFound)]);
-        assert_eq!((tally.lines(), tally.failed, tally.stopped_at, tally.next_line), (2, 1, Some(4), 4));
+        progress.add(before, vec![Ok(done), Err(ApiError::NotFound)]);
+        assert_eq!(
+            (progress.lines(), progress.failed, progress.stopped_at, progress.next_line),
+            (2, 1, Some(4), 4)
+        );
     }
 }
