@@ -36,6 +36,7 @@ pub mod telemetry;
 pub mod fanout;
 pub mod provider;
 pub mod queue;
+pub mod pruning;
 pub mod registry;
 
 pub mod api;

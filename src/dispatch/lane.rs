@@ -10,55 +10,55 @@ use std::sync::atomic::AtomicU64;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::attempt;
-use super::brake::Brake;
-use super::health::{Admission, Generation, LaneGate};
-use super::ready::{Ready, ReadyQueue};
-use super::third_party::ThirdParty;
-use super::trial::Peers;
-use super::window::Window;
-use super::{LaneSetup, Shared};
+use crate::dispatch::attempt;
+use crate::pruning::PruningGuard;
+use crate::dispatch::health::{Admission, Generation, LaneGate};
+use crate::dispatch::prefetch::queue::{ReadyDevice, ReadyQueue};
+use crate::dispatch::fcm_apns_key::FcmApnsKey;
+use crate::dispatch::environment_probe::ProbePeers;
+use crate::dispatch::limits::concurrency::ConcurrencyLimit;
+use crate::dispatch::{LaneSetup, LaneContext};
 use crate::queue::intake::Intake;
 
 /// So many windows are read ahead. While one is sent the next is claimed and loaded, which on a busy machine takes about as
 /// long; of more than that, a lane that sends slowly would have to look at more again each second.
-const READ_AHEAD: usize = 2;
+const PREFETCH_LIMITS: usize = 2;
 
 /// One lane of this node.
 #[derive(Debug)]
 pub(super) struct Lane {
     pub(super) name: String,
     pub(super) setup: LaneSetup,
-    pub(super) shared: Shared,
+    pub(super) shared: LaneContext,
     pub(super) gate: Arc<LaneGate>,
-    pub(super) brake: Arc<Brake>,
-    pub(super) peers: Arc<Peers>,
+    pub(super) guard: Arc<PruningGuard>,
+    pub(super) peers: Arc<ProbePeers>,
     pub(super) intake: Arc<Intake>,
     pub(super) ready: ReadyQueue,
-    pub(super) third_party: ThirdParty,
-    pub(super) window: Arc<Window>,
+    pub(super) third_party: FcmApnsKey,
+    pub(super) limit: Arc<ConcurrencyLimit>,
     /// Attempts that have ended.
     pub(super) ended: AtomicU64,
 }
 
 impl Lane {
-    pub(super) fn new(shared: Shared, setup: LaneSetup, peers: &Arc<Peers>) -> Self {
+    pub(super) fn new(shared: LaneContext, setup: LaneSetup, peers: &Arc<ProbePeers>) -> Self {
         let name = setup.name();
-        let read_ahead = shared.max_in_flight.saturating_mul(READ_AHEAD);
+        let read_ahead = shared.max_in_flight.saturating_mul(PREFETCH_LIMITS);
         let intake = Arc::new(Intake::new(setup.id(), read_ahead));
-        let fingerprint = setup.senders.fingerprint();
+        let fingerprint = setup.credentials.fingerprint();
         let gate = LaneGate::new(setup.id(), name.clone(), fingerprint, Arc::clone(&intake));
-        let window = Arc::new(Window::new(shared.max_in_flight));
+        let limit = Arc::new(ConcurrencyLimit::new(shared.max_in_flight));
         let ready = ReadyQueue::new(Arc::clone(&intake), read_ahead);
-        let (brake, peers) = (shared.brakes.of(setup.id(), Some(&name)), Arc::clone(peers));
+        let (guard, peers) = (shared.pruning_guards.of(setup.id(), Some(&name)), Arc::clone(peers));
         let (gate, ended) = (Arc::new(gate), AtomicU64::new(0));
-        let third_party = ThirdParty::default();
-        Self { name, setup, shared, gate, brake, peers, intake, ready, third_party, window, ended }
+        let third_party = FcmApnsKey::default();
+        Self { name, setup, shared, gate, guard, peers, intake, ready, third_party, limit, ended }
     }
 
     /// The most urgent device, once there is room for it in the window and in the project's quota.
-    async fn next(&self) -> Ready {
-        self.window.room().await;
+    async fn next(&self) -> ReadyDevice {
+        self.limit.room().await;
         if let Some(quota) = &self.setup.quota {
             quota.take().await;
         }
@@ -66,9 +66,9 @@ impl Lane {
     }
 
     /// The most urgent device, for a task that keeps its place in the window; none: it has to give it up.
-    fn successor(&self) -> Option<(Ready, Generation)> {
+    fn successor(&self) -> Option<(ReadyDevice, Generation)> {
         let (Admission::Send, generation) = self.gate.phase() else { return None };
-        if self.window.is_over_full() || self.ready.is_empty() {
+        if self.limit.is_over_full() || self.ready.is_empty() {
             return None;
         }
         if self.setup.quota.as_ref().is_some_and(|quota| !quota.try_take()) {
@@ -89,16 +89,16 @@ pub(super) async fn run(lane: Arc<Lane>, tasks: TaskTracker, stop: CancellationT
         send(&lane, &tasks, ready);
     }
     lane.ready.close();
-    lane.window.drained().await;
-    lane.setup.senders.shutdown().await;
+    lane.limit.drained().await;
+    lane.setup.credentials.shutdown().await;
 }
 
-fn send(lane: &Arc<Lane>, tasks: &TaskTracker, ready: Ready) {
+fn send(lane: &Arc<Lane>, tasks: &TaskTracker, ready: ReadyDevice) {
     let (Admission::Send, generation) = lane.gate.phase() else {
         // Dropped: the device stays in its job, which is given back. The feeder sends the probe.
         return;
     };
-    let place = lane.window.enter();
+    let place = lane.limit.enter();
     let lane = Arc::clone(lane);
     tasks.spawn(async move {
         let mut next = Some((ready, generation));

@@ -1,31 +1,23 @@
 //! The lanes: claims, attempts, and what stops and starts them.
 //!
-//! Each lane runs by itself; what goes wrong in it stays in it. A [`feeder`] takes jobs (handed over, or claimed as far
-//! as there is room), loads their tokens and puts the devices into the [`ready`] queue, where they are [looked at
-//! again](renew) if they wait for long; the [`lane`] waits for room, takes the most urgent device, and spawns one
-//! [`attempt`]; how it ended goes to the recorder. What must be tried [`alone`], the feeder tries itself. The lane's
-//! [`health`] stops and starts the lane, the [`window`] and a project's [`quota`] measure how much it sends, and [`senders`] lets a new credential take the place of the old one. Two tasks serve all
-//! lanes: [`standing`] tells of them and reads what operators and other nodes decided, and [`pruner`] sets dead tokens
-//! aside, unless the lane's [`brake`] is on.
+//! Each lane runs by itself; what goes wrong in it stays in it. A prefetcher ([`prefetch`]) takes jobs (handed over, or claimed as far
+//! as there is room), loads their tokens and puts the devices into the ready queue, where they are revalidated if they wait for long; the [`lane`] waits for room, takes the most urgent device, and spawns one
+//! [`attempt`]; how it ended goes to the recorder. What must be tried alone, the prefetcher tries itself ([`isolated_attempt`]). The lane's
+//! [`health`] stops and starts the lane, its [`limits`] measure how much it sends, and [`credentials`] lets a new credential take the place of the old one. Two tasks serve all
+//! lanes: [`lane_sync`] tells of them and reads what operators and other nodes decided, and [`pruning`](crate::pruning) sets dead tokens
+//! aside, unless the guard of the lane is engaged.
 
-mod alone;
 mod attempt;
-mod brake;
-mod feeder;
+mod credentials;
+mod environment_probe;
+mod fcm_apns_key;
 mod health;
+mod isolated_attempt;
 mod lane;
-mod load;
-mod pace;
+mod lane_sync;
+mod limits;
 mod panics;
-mod pruner;
-mod quota;
-mod ready;
-mod renew;
-mod senders;
-mod standing;
-mod third_party;
-mod trial;
-mod window;
+mod prefetch;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -36,17 +28,17 @@ use tokio::sync::{Mutex, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::domain::{App, DeliveryStatus, Finding, InstallationKey, LaneId, LaneKey, Reason, RetryPolicy};
+use crate::domain::{App, DeliveryStatus, InstallationKey, LaneId, LaneKey, Reason, RetryPolicy};
 use crate::queue::intake::Intakes;
 use crate::queue::membership::Membership;
 use crate::queue::recorder::{Ending, Recorder};
+use crate::pruning::PruningGuards;
 use crate::queue::wake::Waker;
 use crate::store::SessionPool;
 
-pub use brake::Brakes;
+pub use credentials::LaneCredentials;
 pub use health::LaneGate;
-pub use quota::Quota;
-pub use senders::Senders;
+pub use limits::quota::Quota;
 
 /// A lane that this node has credentials for.
 pub struct LaneSetup {
@@ -55,7 +47,7 @@ pub struct LaneSetup {
     /// Which.
     pub key: LaneKey,
     /// How to send.
-    pub senders: Arc<Senders>,
+    pub credentials: Arc<LaneCredentials>,
     /// How much of it, where that is a project's and not a connection's affair.
     pub quota: Option<Arc<Quota>>,
 }
@@ -80,7 +72,7 @@ impl LaneSetup {
 
 /// What all lanes share.
 #[derive(Clone, Debug)]
-pub struct Shared {
+pub struct LaneContext {
     /// Connections set up for the queue's statements.
     pub pool: SessionPool,
     /// This node.
@@ -92,7 +84,7 @@ pub struct Shared {
     /// Tells when operators decided something.
     pub waker: Waker,
     /// When too many tokens are called dead.
-    pub brakes: Arc<Brakes>,
+    pub pruning_guards: Arc<PruningGuards>,
     /// `apns-id`s and public ids come from it.
     pub installation: InstallationKey,
     /// When to try again.
@@ -111,8 +103,8 @@ pub type Spawn = Arc<dyn Fn(&'static str, BoxFuture<'static, ()>) + Send + Sync>
 /// Starts lanes: those of the node's start, and later those that a reload of the configuration adds.
 #[derive(Clone)]
 pub struct Dispatcher {
-    shared: Shared,
-    peers: Arc<trial::Peers>,
+    shared: LaneContext,
+    peers: Arc<environment_probe::ProbePeers>,
     /// To the one task that tells of all lanes.
     started: mpsc::UnboundedSender<Arc<lane::Lane>>,
     attempts: TaskTracker,
@@ -122,9 +114,9 @@ pub struct Dispatcher {
 
 impl Dispatcher {
     /// No lane yet. `stop`: take nothing more, end what is in flight (as `attempts`), give back the rest.
-    pub fn new(shared: Shared, attempts: TaskTracker, stop: CancellationToken, spawn: Spawn) -> Self {
+    pub fn new(shared: LaneContext, attempts: TaskTracker, stop: CancellationToken, spawn: Spawn) -> Self {
         let (started, to_watch) = mpsc::unbounded_channel();
-        spawn("standing", standing::run(shared.clone(), to_watch, stop.clone()).boxed());
+        spawn("standing", lane_sync::run(shared.clone(), to_watch, stop.clone()).boxed());
         Self { shared, peers: Arc::default(), started, attempts, stop, spawn }
     }
 
@@ -134,8 +126,8 @@ impl Dispatcher {
             let lane = Arc::new(lane::Lane::new(self.shared.clone(), setup, &self.peers));
             self.peers.add(&lane);
             let stop = || self.stop.clone();
-            (self.spawn)("feeder", feeder::run(Arc::clone(&lane), stop()).boxed());
-            let attend = senders::attend::run(Arc::clone(&lane), self.attempts.clone(), stop());
+            (self.spawn)("feeder", prefetch::run(Arc::clone(&lane), stop()).boxed());
+            let attend = credentials::rotation::run(Arc::clone(&lane), self.attempts.clone(), stop());
             (self.spawn)("senders", attend.boxed());
             (self.spawn)("lane", lane::run(Arc::clone(&lane), self.attempts.clone(), stop()).boxed());
             self.shared.intakes.add(Arc::clone(&lane.intake));
@@ -149,11 +141,6 @@ impl std::fmt::Debug for Dispatcher {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Dispatcher").finish_non_exhaustive()
     }
-}
-
-/// Sets dead tokens aside, until the recorder that says so is gone.
-pub async fn prune(pool: SessionPool, brakes: Arc<Brakes>, findings: mpsc::Receiver<Vec<Finding>>) {
-    pruner::run(pool, &brakes, findings).await;
 }
 
 fn rejected(reason: &str, attempted: bool) -> Ending {

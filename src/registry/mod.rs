@@ -4,6 +4,5 @@ pub mod audience;
 pub mod devices;
 pub mod enrolment;
 pub mod keys;
-pub mod pruning;
 pub mod registration;
 mod subscribing;

@@ -13,7 +13,8 @@ use super::supervisor::Supervisor;
 use crate::api::health::Health;
 use crate::api::rates::Rates;
 use crate::config::Config;
-use crate::dispatch::{Brakes, Dispatcher};
+use crate::dispatch::Dispatcher;
+use crate::pruning::{self, PruningGuards};
 use crate::domain::{Class, Finding, InstallationKey, ServedApps};
 use crate::fanout::FanOuts;
 use crate::queue::accept::Acceptor;
@@ -44,7 +45,7 @@ pub(super) struct Core {
     pub(super) waker: Waker,
     pub(super) holdings: Arc<Holdings>,
     pub(super) installation: InstallationKey,
-    pub(super) brakes: Arc<Brakes>,
+    pub(super) pruning_guards: Arc<PruningGuards>,
 }
 
 impl Core {
@@ -54,7 +55,7 @@ impl Core {
         let (pool, holdings) = (database.record_pool(), Arc::clone(&self.holdings));
         let (recorder, writer) = Recorder::new(pool, holdings, self.waker.clone(), findings_out);
         stage.spawn("recorder", writer.run(stage.stop.clone()));
-        stage.spawn("pruner", dispatch::prune(self.pool.clone(), Arc::clone(&self.brakes), findings));
+        stage.spawn("pruner", pruning::run(self.pool.clone(), Arc::clone(&self.pruning_guards), findings));
         recorder
     }
 
@@ -88,13 +89,13 @@ impl Core {
 
     /// What starts lanes.
     pub(super) fn dispatcher(&self, config: &Config, recorder: &Recorder, stage: &Supervisor) -> Dispatcher {
-        let shared = dispatch::Shared {
+        let shared = dispatch::LaneContext {
             pool: self.pool.clone(),
             membership: Arc::clone(&self.membership),
             recorder: recorder.clone(),
             intakes: Arc::clone(&self.intakes),
             waker: self.waker.clone(),
-            brakes: Arc::clone(&self.brakes),
+            pruning_guards: Arc::clone(&self.pruning_guards),
             installation: self.installation.clone(),
             retry: config.delivery.retry,
             max_in_flight: in_flight(config),

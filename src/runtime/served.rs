@@ -12,7 +12,7 @@ use anyhow::Context as _;
 use super::listeners::ConnectionLimits;
 use super::{Role, senders};
 use crate::config::{Config, FcmSettings};
-use crate::dispatch::{Dispatcher, LaneSetup, Quota, Senders};
+use crate::dispatch::{Dispatcher, LaneSetup, Quota, LaneCredentials};
 use crate::domain::{Apps, LaneKey, ServedApps};
 use crate::provider::Sender;
 use crate::store::{self, SessionPool};
@@ -38,12 +38,12 @@ pub(super) struct Served {
 struct ReloadedLane {
     app: String,
     key: LaneKey,
-    senders: Arc<Senders>,
+    credentials: Arc<LaneCredentials>,
 }
 
 /// A sender that its lane is to try before it is used.
 pub(super) struct Offer {
-    senders: Arc<Senders>,
+    credentials: Arc<LaneCredentials>,
     sender: Sender,
 }
 
@@ -156,9 +156,9 @@ impl Served {
                 (Sender::Fcm(client), Some(fcm)) => Some(self.quota(client.project_id(), fcm)),
                 _ => None,
             };
-            let senders = Arc::new(Senders::new(format!("{name}/{key}"), sender));
-            self.lanes.push(ReloadedLane { app: name, key, senders: Arc::clone(&senders) });
-            setups.push(LaneSetup { app: Arc::clone(app), key, senders, quota });
+            let credentials = Arc::new(LaneCredentials::new(format!("{name}/{key}"), sender));
+            self.lanes.push(ReloadedLane { app: name, key, credentials: Arc::clone(&credentials) });
+            setups.push(LaneSetup { app: Arc::clone(app), key, credentials, quota });
         }
         if let Some(dispatcher) = &self.dispatcher {
             dispatcher.start(setups);
@@ -186,7 +186,7 @@ impl Served {
         let (in_flight_max, proxy) =
             (self.config.delivery.max_in_flight, senders::proxy(&self.config.network));
         let mut offers = Vec::new();
-        for ReloadedLane { app, key, senders } in &self.lanes {
+        for ReloadedLane { app, key, credentials } in &self.lanes {
             let (old, Some(new)) = (seen.apps.get(app), wanted.apps.get(app)) else { continue };
             let same = match key {
                 LaneKey::Apns(_) => old.is_some_and(|old| old.apns == new.apns),
@@ -195,7 +195,7 @@ impl Served {
             if !same {
                 let sender = senders::sender(app, new, *key, in_flight_max, proxy.clone()).await;
                 let sender = sender.context("a credential can't be used")?;
-                offers.extend(sender.map(|sender| Offer { senders: Arc::clone(senders), sender }));
+                offers.extend(sender.map(|sender| Offer { credentials: Arc::clone(credentials), sender }));
             }
         }
         Ok(offers)
@@ -205,6 +205,6 @@ impl Served {
 impl Offer {
     /// Gives it to its lane.
     pub(super) fn make(self) {
-        self.senders.offer(self.sender);
+        self.credentials.offer(self.sender);
     }
 }

@@ -170,7 +170,7 @@ impl Service {
             waker,
             holdings: Arc::default(),
             installation,
-            brakes: Arc::default(),
+            pruning_guards: Arc::default(),
         };
 
         let recorder = core.record(database, &stages.record);

@@ -13,6 +13,7 @@ const LAYERS: &[Layer] = &[
     Layer("telemetry", 1, &[]),
     Layer("fanout", 2, &[]),
     Layer("queue", 2, &[]),
+    Layer("pruning", 2, &[]),
     Layer("registry", 2, &[]),
     // What both providers share, and the one type over both that a lane holds.
     Layer("provider", 2, &["provider::apns", "provider::fcm"]),

@@ -7,14 +7,14 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use tokio::time::Instant;
 
-use super::brake::Said;
-use super::health::{self, Attribution, Generation};
-use super::lane::Lane;
-use super::load::Plan;
-use super::ready::Ready;
-use super::senders::candidate::{self, Heard};
-use super::trial::{self, Trial};
-use super::{panics, rejected, third_party};
+use crate::pruning::TokenSignal;
+use crate::dispatch::health::{self, Attribution, Generation};
+use crate::dispatch::lane::Lane;
+use crate::dispatch::prefetch::load::RenderedNotification;
+use crate::dispatch::prefetch::queue::ReadyDevice;
+use crate::dispatch::credentials::candidate::{self, Reply};
+use crate::dispatch::environment_probe::{self, EnvironmentProbe};
+use crate::dispatch::{fcm_apns_key, panics, rejected};
 use crate::domain::{
     Certainty, DeliveryStatus, DeviceId, DeviceToken, Fault, Finding, Floor, Job, LaneCause, Misfit,
     NotificationId, Outcome, Reason, RetryPolicy, Verdict,
@@ -24,12 +24,12 @@ use crate::queue::recorder::{Ending, Ticket};
 use crate::store;
 
 /// So many attempts of one device may end without an answer (docs/queue.md 12e).
-const MOST_UNSURE: u16 = 5;
+const UNSURE_MAX: u16 = 5;
 
 /// Sends one device, records how it ended, and tells the lane's gate what the answer says about the lane. A device whose
 /// attempt panics is rejected, and nobody else: given back, it would panic again for ever (docs/queue.md 22).
-pub(super) async fn run(lane: &Lane, ready: Ready, generation: Generation) {
-    let Ready { ticket, token, plan, .. } = ready;
+pub(super) async fn run(lane: &Lane, ready: ReadyDevice, generation: Generation) {
+    let ReadyDevice { ticket, token, plan, .. } = ready;
     let began = Instant::now();
     if !lane.shared.membership.may_start_at(ticket.held().lease, began) {
         return;
@@ -48,20 +48,20 @@ async fn make(
     lane: &Lane,
     ticket: &Ticket,
     token: &DeviceToken,
-    plan: &Plan,
+    plan: &RenderedNotification,
     began: Instant,
     generation: Generation,
 ) -> (Ending, Option<Finding>) {
     let membership = &lane.shared.membership;
     let job = &ticket.held().job;
-    let trial = Trial::of(lane, job, ticket.device(), token);
+    let trial = EnvironmentProbe::of(lane, job, ticket.device(), token);
     // Our copy of Postgres's clock may be late by a round trip; no provider is told more life than was asked for, which
     // FCM refuses beyond 28 days.
     let clock = membership.clock();
     let now = clock.at(began).max(job.due_at);
     if now >= job.expires_at {
         return match trial.filter(|_| !job.in_doubt) {
-            Some(trial) => trial.miss(),
+            Some(trial) => trial.inconclusive(),
             None => (out_of_time(job, job.last_word.clone()), None),
         };
     }
@@ -80,7 +80,7 @@ async fn make(
             still: Still(&still),
         })
     };
-    let Some(Heard { outcome, of_present, overridden }) = candidate::send(lane, plan, begin).await else {
+    let Some(Reply { outcome, of_current, overridden }) = candidate::send(lane, plan, begin).await else {
         return (Ending::Back, None);
     };
     if outcome == Outcome::Withdrawn {
@@ -90,13 +90,13 @@ async fn make(
     lane.ended.fetch_add(1, Ordering::Relaxed);
     let ended = Instant::now();
     let took = ended - began;
-    lane.window.answered(ended, took);
+    lane.limit.answered(ended, took);
     log(lane, job, &outcome, waited_ms, took);
     if let Outcome::Misconfigured { reason, about: Misfit::ThirdParty } = &outcome {
         lane.third_party.refused(&lane.name, reason);
     }
     // What a trial meets is no fault of the lane's own: a key that serves one environment only is refused in the other.
-    let of_lane = of_present && (trial.is_none() || !matches!(outcome, Outcome::Misconfigured { .. }));
+    let of_lane = of_current && (trial.is_none() || !matches!(outcome, Outcome::Misconfigured { .. }));
     let attribution = if of_lane {
         tell_gate(lane, generation, (job.notification, ticket.device()), &outcome, overridden).await
     } else {
@@ -109,8 +109,8 @@ async fn make(
     if attribution == Attribution::Lane && !plan.once {
         return (Ending::Back, None);
     }
-    if let Some(ending) = trial::elsewhere(lane, job, plan.once, now, &outcome) {
-        lane.brake.count(Said::Other);
+    if let Some(ending) = environment_probe::other_environment(lane, job, plan.once, now, &outcome) {
+        lane.guard.count(TokenSignal::Other);
         return (ending, None);
     }
     count(lane, &outcome);
@@ -133,8 +133,8 @@ async fn make(
 /// What says something about a token, or could have, counts; a fault of the provider's or ours does not.
 fn count(lane: &Lane, outcome: &Outcome) {
     match outcome {
-        Outcome::Accepted { .. } | Outcome::Rejected { .. } => lane.brake.count(Said::Other),
-        Outcome::TokenDead { certainty, .. } => lane.brake.count(Said::Dead(*certainty)),
+        Outcome::Accepted { .. } | Outcome::Rejected { .. } => lane.guard.count(TokenSignal::Other),
+        Outcome::TokenDead { certainty, .. } => lane.guard.count(TokenSignal::Dead(*certainty)),
         _ => {}
     }
 }
@@ -164,7 +164,7 @@ impl After<'_> {
                 };
                 self.again(reason, floor, false, draw)
             }
-            Outcome::Unknown if self.job.doubts() + 1 >= MOST_UNSURE => {
+            Outcome::Unknown if self.job.doubts() + 1 >= UNSURE_MAX => {
                 ended(DeliveryStatus::Unknown, Reason::new("no_answer"))
             }
             Outcome::Unknown => self.again(Reason::new("no_answer"), self.retry.initial, true, draw),
@@ -179,7 +179,7 @@ impl After<'_> {
     /// Nothing is wrong with the device: it counts as no attempt, and comes again less and less often.
     fn held_back(&self, reason: Reason, draw: f64) -> Ending {
         let age = (self.now - self.job.notification.at()).to_std().unwrap_or_default();
-        match self.again(reason, third_party::floor(self.retry, age), false, draw) {
+        match self.again(reason, fcm_apns_key::floor(self.retry, age), false, draw) {
             Ending::Again { lane, delay, unsure, reason, .. } => {
                 Ending::Again { lane, delay, attempted: false, unsure, reason }
             }
@@ -256,7 +256,7 @@ async fn tell_gate(
             if lane.gate.healthy(generation) {
                 Box::pin(agree(lane, lane.gate.fingerprint(), None)).await;
             }
-            lane.window.grow();
+            lane.limit.grow();
         }
     }
     Attribution::Device

@@ -93,7 +93,7 @@ impl LaneGate {
     }
 
     /// What operators read about the lane.
-    pub(in crate::dispatch) fn standing(&self) -> LaneReport {
+    pub(in crate::dispatch) fn report(&self) -> LaneReport {
         let accepted = match self.accepted_ms.load(Ordering::Relaxed) {
             0 => None,
             ms => Some(self.made_at + Duration::from_millis(ms)),

@@ -2,7 +2,7 @@
 
 use tokio::time::Instant;
 
-use crate::dispatch::quota::Told;
+use crate::dispatch::limits::quota::OverQuota;
 use crate::domain::{LaneState, Reason};
 
 /// A lane's state, as operators read it.
@@ -19,9 +19,9 @@ pub(in crate::dispatch) struct LaneReport {
 
 impl LaneReport {
     /// A running lane is reported as throttled while its project is over its quota.
-    pub(in crate::dispatch) fn with_quota(self, told: Option<Told>) -> Self {
+    pub(in crate::dispatch) fn with_quota(self, told: Option<OverQuota>) -> Self {
         match told {
-            Some(Told { why, since, .. }) if self.state == LaneState::Running => {
+            Some(OverQuota { why, since, .. }) if self.state == LaneState::Running => {
                 Self { state: LaneState::Throttled, why: Some(why), since, ..self }
             }
             _ => self,

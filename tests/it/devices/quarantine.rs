@@ -3,7 +3,7 @@
 use chrono::{DateTime, TimeDelta, Utc};
 use pushpost::domain::{App, Certainty, DeviceId, LaneId, Reason, TokenDigest, Verdict};
 use pushpost::registry::devices::{KnownDevice, find};
-use pushpost::registry::pruning;
+use pushpost::pruning::quarantine as pruning;
 use pushpost::store;
 use pushpost::store::SessionPool;
 

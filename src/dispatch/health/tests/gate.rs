@@ -21,7 +21,7 @@ pub(super) fn gate() -> (LaneGate, Arc<Intake>) {
 }
 
 pub(super) fn seen(gate: &LaneGate) -> (LaneState, Option<Reason>) {
-    let standing = gate.standing();
+    let standing = gate.report();
     (standing.state, standing.why)
 }
 
@@ -251,7 +251,7 @@ async fn a_provider_that_asks_for_a_day_is_tried_within_the_hour() {
 async fn the_report_has_what_the_provider_last_said_about_the_credential() {
     let (gate, _) = gate();
     gate.agree(false, None);
-    let ok = |gate: &LaneGate| gate.standing().credential.map(|(ok, _)| ok);
+    let ok = |gate: &LaneGate| gate.report().credential.map(|(ok, _)| ok);
     assert_eq!(ok(&gate), None);
     tokio::time::advance(Duration::from_secs(1)).await;
     gate.healthy(gate.phase().1);

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use pushpost::domain::{Certainty, DeviceId, LaneId, Reason, Verdict};
-use pushpost::registry::pruning;
+use pushpost::pruning::quarantine as pruning;
 use serde_json::{Value, json};
 
 use super::{fcm_with, ndjson};

@@ -10,35 +10,35 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::load::Plan;
+use crate::dispatch::prefetch::load::RenderedNotification;
 use crate::domain::{Class, DeviceId, DeviceToken, NotificationId, Priority};
 use crate::queue::intake::Intake;
 use crate::queue::recorder::Ticket;
 
 /// One device, ready to be sent.
 #[derive(Debug)]
-pub(super) struct Ready {
+pub(in crate::dispatch) struct ReadyDevice {
     /// Its place in its job.
-    pub(super) ticket: Ticket,
+    pub(in crate::dispatch) ticket: Ticket,
     /// Where to.
-    pub(super) token: DeviceToken,
+    pub(in crate::dispatch) token: DeviceToken,
     /// What.
-    pub(super) plan: Arc<Plan>,
+    pub(in crate::dispatch) plan: Arc<RenderedNotification>,
     /// It takes up room that the intake gave; gives it back when it leaves.
-    pub(super) handed: bool,
+    pub(in crate::dispatch) handed: bool,
     /// When it was read last.
-    pub(super) loaded: Instant,
+    pub(in crate::dispatch) loaded: Instant,
 }
 
-impl Ready {
+impl ReadyDevice {
     /// Which device of which notification.
-    pub(super) fn who(&self) -> (NotificationId, DeviceId) {
+    pub(in crate::dispatch) fn who(&self) -> (NotificationId, DeviceId) {
         (self.ticket.held().job.notification, self.ticket.device())
     }
 }
 
 /// What the queue must know of what stands in it.
-pub(super) trait Queued {
+pub(in crate::dispatch) trait Queued {
     /// Its class and priority.
     fn range(&self) -> (Class, Priority);
     /// Does it take up room that the intake gave?
@@ -49,7 +49,7 @@ pub(super) trait Queued {
 
 /// The queue of one lane.
 #[derive(Debug)]
-pub(super) struct ReadyQueue<T = Ready> {
+pub(in crate::dispatch) struct ReadyQueue<T = ReadyDevice> {
     inner: Mutex<Inner<T>>,
     some: Notify,
     intake: Arc<Intake>,
@@ -66,7 +66,7 @@ struct Inner<T> {
     closed: bool,
 }
 
-impl Queued for Ready {
+impl Queued for ReadyDevice {
     fn range(&self) -> (Class, Priority) {
         let job = &self.ticket.held().job;
         (job.class, job.priority)
@@ -88,26 +88,26 @@ impl<T> Default for Inner<T> {
 }
 
 impl<T: Queued> ReadyQueue<T> {
-    pub(super) fn new(intake: Arc<Intake>, cap: usize) -> Self {
+    pub(in crate::dispatch) fn new(intake: Arc<Intake>, cap: usize) -> Self {
         Self { inner: Mutex::default(), some: Notify::new(), intake, cap }
     }
 
     /// How many more devices of this range may be read ahead.
-    pub(super) fn room(&self, class: Class, priority: Priority) -> usize {
+    pub(in crate::dispatch) fn room(&self, class: Class, priority: Priority) -> usize {
         self.cap.saturating_sub(self.lock().cells[row(class)][priority.rank()].len())
     }
 
     /// Anything of this class in it?
-    pub(super) fn holds(&self, class: Class) -> bool {
+    pub(in crate::dispatch) fn holds(&self, class: Class) -> bool {
         self.lock().cells[row(class)].iter().any(|cell| !cell.is_empty())
     }
 
     /// Nothing in it?
-    pub(super) fn is_empty(&self) -> bool {
+    pub(in crate::dispatch) fn is_empty(&self) -> bool {
         self.lock().len == 0
     }
 
-    pub(super) fn push(&self, ready: impl IntoIterator<Item = T>) {
+    pub(in crate::dispatch) fn push(&self, ready: impl IntoIterator<Item = T>) {
         let mut inner = self.lock();
         if inner.closed {
             drop(inner);
@@ -123,7 +123,7 @@ impl<T: Queued> ReadyQueue<T> {
     }
 
     /// The most urgent device, when there is one.
-    pub(super) async fn pop(&self) -> T {
+    pub(in crate::dispatch) async fn pop(&self) -> T {
         loop {
             if let Some(ready) = self.try_pop() {
                 return ready;
@@ -133,7 +133,7 @@ impl<T: Queued> ReadyQueue<T> {
     }
 
     /// The most urgent device, if there is one.
-    pub(super) fn try_pop(&self) -> Option<T> {
+    pub(in crate::dispatch) fn try_pop(&self) -> Option<T> {
         let mut inner = self.lock();
         let (class, rank) = inner.choose()?;
         let ready = inner.cells[class][rank].pop_front()?;
@@ -151,7 +151,7 @@ impl<T: Queued> ReadyQueue<T> {
     }
 
     /// Drops everything: each device stays in its job, which is given back.
-    pub(super) fn clear(&self) {
+    pub(in crate::dispatch) fn clear(&self) {
         let mut inner = self.lock();
         inner.len = 0;
         let dropped = std::mem::take(&mut inner.cells);
@@ -160,7 +160,7 @@ impl<T: Queued> ReadyQueue<T> {
     }
 
     /// Drops everything, and whatever comes later.
-    pub(super) fn close(&self) {
+    pub(in crate::dispatch) fn close(&self) {
         self.lock().closed = true;
         self.clear();
     }
@@ -171,19 +171,19 @@ impl<T: Queued> ReadyQueue<T> {
     }
 
     /// When the one was read that was read first.
-    pub(super) fn oldest(&self) -> Option<Instant> {
+    pub(in crate::dispatch) fn oldest(&self) -> Option<Instant> {
         let inner = self.lock();
         // Within a cell they stand about in the order in which they were read: what was handed over, up to a second before.
         inner.cells.iter().flatten().filter_map(|cell| cell.front().map(Queued::loaded)).min()
     }
 
     /// Shows all that stands in it.
-    pub(super) fn each(&self, show: impl FnMut(&T)) {
+    pub(in crate::dispatch) fn each(&self, show: impl FnMut(&T)) {
         self.lock().cells.iter().flatten().flatten().for_each(show);
     }
 
     /// Takes out those that `judge` ends; the others keep their places.
-    pub(super) fn sift<E>(&self, mut judge: impl FnMut(&mut T) -> Option<E>) -> Vec<(T, E)> {
+    pub(in crate::dispatch) fn sift<E>(&self, mut judge: impl FnMut(&mut T) -> Option<E>) -> Vec<(T, E)> {
         let mut inner = self.lock();
         let mut out = Vec::new();
         for cell in inner.cells.iter_mut().flatten() {

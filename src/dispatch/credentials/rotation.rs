@@ -7,16 +7,16 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::{Numbered, Work};
+use super::{VersionedSender, Work};
 use crate::dispatch::lane::Lane;
 use crate::domain::{Outcome, Reason};
 
 /// How long it may take to reach a candidate: access token and connection.
 const REACH: Duration = Duration::from_secs(20);
 
-/// Runs until told to stop. Senders close as tasks of `tasks`, since what they are in use for takes its time.
+/// Runs until told to stop. LaneCredentials close as tasks of `tasks`, since what they are in use for takes its time.
 pub(in crate::dispatch) async fn run(lane: Arc<Lane>, tasks: TaskTracker, stop: CancellationToken) {
-    let senders = &lane.setup.senders;
+    let senders = &lane.setup.credentials;
     loop {
         let Work { close, reach: to_reach } = senders.work();
         for numbered in close {
@@ -39,8 +39,8 @@ pub(in crate::dispatch) async fn run(lane: Arc<Lane>, tasks: TaskTracker, stop: 
     }
 }
 
-async fn reach(lane: &Lane, candidate: &Numbered) {
-    let senders = &lane.setup.senders;
+async fn reach(lane: &Lane, candidate: &VersionedSender) {
+    let senders = &lane.setup.credentials;
     match candidate.sender.reach(Instant::now() + REACH).await {
         Ok(()) => {
             if senders.reached(candidate) {

@@ -5,10 +5,10 @@
 
 use std::time::Duration;
 
-use super::Trial;
+use super::CandidateTrial;
 use crate::dispatch::attempt;
 use crate::dispatch::lane::Lane;
-use crate::dispatch::load::Plan;
+use crate::dispatch::prefetch::load::RenderedNotification;
 use crate::domain::{Fault, Floor, Misfit, Outcome, Reason};
 use crate::provider::Attempt;
 
@@ -16,11 +16,11 @@ use crate::provider::Attempt;
 const TRIAL: Duration = Duration::from_secs(10);
 
 /// What was heard, and of whom.
-pub(in crate::dispatch) struct Heard {
+pub(in crate::dispatch) struct Reply {
     /// What the attempt came to.
     pub(in crate::dispatch) outcome: Outcome,
     /// False: of the candidate, which says nothing about the lane as it is.
-    pub(in crate::dispatch) of_present: bool,
+    pub(in crate::dispatch) of_current: bool,
     /// A header of the request's own took part in the topic or the key.
     pub(in crate::dispatch) overridden: bool,
 }
@@ -29,10 +29,10 @@ pub(in crate::dispatch) struct Heard {
 /// Then nothing has happened to the device.
 pub(in crate::dispatch) async fn send<'a>(
     lane: &Lane,
-    plan: &Plan,
+    plan: &RenderedNotification,
     begin: impl Fn(Duration) -> Option<Attempt<'a>>,
-) -> Option<Heard> {
-    match lane.setup.senders.trial(|| lane.gate.is_suspended()) {
+) -> Option<Reply> {
+    match lane.setup.credentials.trial(|| lane.gate.is_suspended()) {
         None => by_present(lane, plan, &begin).await,
         // Rare, and larger than all that is kept of other attempts.
         Some(trial) => Box::pin(try_out(lane, plan, &begin, trial)).await,
@@ -41,27 +41,27 @@ pub(in crate::dispatch) async fn send<'a>(
 
 async fn by_present<'a>(
     lane: &Lane,
-    plan: &Plan,
+    plan: &RenderedNotification,
     begin: &impl Fn(Duration) -> Option<Attempt<'a>>,
-) -> Option<Heard> {
+) -> Option<Reply> {
     let attempt = begin(lane.shared.attempt_timeout)?;
-    let present = lane.setup.senders.present();
+    let present = lane.setup.credentials.present();
     let prepared = plan.prepared(&present);
     let outcome = present.sender().send(&prepared, &attempt).await;
-    Some(Heard { outcome, of_present: true, overridden: prepared.is_overridden() })
+    Some(Reply { outcome, of_current: true, overridden: prepared.is_overridden() })
 }
 
 async fn try_out<'a>(
     lane: &Lane,
-    plan: &Plan,
+    plan: &RenderedNotification,
     begin: &impl Fn(Duration) -> Option<Attempt<'a>>,
-    trial: Trial<'_>,
-) -> Option<Heard> {
+    trial: CandidateTrial<'_>,
+) -> Option<Reply> {
     let present = async || by_present(lane, plan, begin).await;
     let prepared = plan.prepared(&trial.candidate);
     let overridden = prepared.is_overridden();
     let outcome = trial.candidate.sender().send(&prepared, &begin(TRIAL)?).await;
-    let of_candidate = |outcome| Some(Heard { outcome, of_present: false, overridden });
+    let of_candidate = |outcome| Some(Reply { outcome, of_current: false, overridden });
     match outcome {
         Outcome::Accepted { .. } => {
             take_over(lane, &trial).await;
@@ -92,7 +92,7 @@ async fn try_out<'a>(
                 return of_candidate(outcome);
             }
             let checked = present().await;
-            if matches!(checked, Some(Heard { outcome: Outcome::Accepted { .. }, .. })) {
+            if matches!(checked, Some(Reply { outcome: Outcome::Accepted { .. }, .. })) {
                 match overridden {
                     // The request may have asked for what the new key alone does not serve: another device is to try it.
                     true => trial.postpone(&reason),
@@ -106,7 +106,7 @@ async fn try_out<'a>(
 }
 
 /// A suspension for what was in use before ends, on other nodes too: they have the new one, or find out again.
-async fn take_over(lane: &Lane, trial: &Trial<'_>) {
+async fn take_over(lane: &Lane, trial: &CandidateTrial<'_>) {
     let new = &trial.candidate.numbered;
     if let Some(before) = trial.senders.promote(new, &lane.gate) {
         attempt::agree(lane, before, None).await;
@@ -114,7 +114,7 @@ async fn take_over(lane: &Lane, trial: &Trial<'_>) {
     }
 }
 
-impl Trial<'_> {
+impl CandidateTrial<'_> {
     fn refuse(&self, why: &Reason) {
         self.senders.refuse(&self.candidate.numbered, why);
     }

@@ -15,7 +15,7 @@ use crate::domain::{LaneId, Reason};
 /// So much of it may be saved up and spent at once.
 const BURST: Duration = Duration::from_secs(1);
 
-/// The part of a project's quota that this node may use. Shared by the project's lanes.
+/// The part of a project's quota that this node may use. LaneContext by the project's lanes.
 #[derive(Debug)]
 pub struct Quota {
     per_minute: u32,
@@ -32,18 +32,18 @@ struct Inner {
     /// The moment by which all that was taken so far has been earned.
     earned_by: Instant,
     /// The provider said that the project is over its quota.
-    told: Option<Told>,
+    told: Option<OverQuota>,
 }
 
 /// A project that is over its quota: all its lanes wait, whichever was told.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) struct Told {
+pub(in crate::dispatch) struct OverQuota {
     /// Provider's word.
-    pub(super) why: Reason,
+    pub(in crate::dispatch) why: Reason,
     /// When the provider said so first.
-    pub(super) since: Instant,
+    pub(in crate::dispatch) since: Instant,
     /// The end of the wait.
-    pub(super) until: Instant,
+    pub(in crate::dispatch) until: Instant,
 }
 
 impl Quota {
@@ -55,30 +55,30 @@ impl Quota {
 
     /// So many nodes send through this lane. They may be fewer than those of another lane of the project: an app that was
     /// added is not known to every node at once.
-    pub(super) fn share_among(&self, lane: LaneId, nodes: u32) {
+    pub(in crate::dispatch) fn share_among(&self, lane: LaneId, nodes: u32) {
         let mut inner = self.lock();
         inner.nodes_by_lane.insert(lane, nodes);
         inner.nodes = inner.nodes_by_lane.values().copied().max().unwrap_or(1).max(1);
     }
 
     /// Nothing more until then: the project is over its quota, whoever used it up.
-    pub(super) fn wait_until(&self, until: Instant, why: &Reason) {
+    pub(in crate::dispatch) fn wait_until(&self, until: Instant, why: &Reason) {
         let mut inner = self.lock();
         inner.earned_by = inner.earned_by.max(until);
         let now = Instant::now();
         let before = inner.told.take().filter(|told| told.until > now);
         let until = before.as_ref().map_or(until, |told| told.until.max(until));
-        inner.told = Some(Told { why: why.clone(), since: before.map_or(now, |told| told.since), until });
+        inner.told = Some(OverQuota { why: why.clone(), since: before.map_or(now, |told| told.since), until });
     }
 
     /// What the provider said, while it holds.
-    pub(super) fn told(&self) -> Option<Told> {
+    pub(in crate::dispatch) fn told(&self) -> Option<OverQuota> {
         let now = Instant::now();
         self.lock().told.clone().filter(|told| told.until > now)
     }
 
     /// An operator wants it tried now, whatever the project was told.
-    pub(super) fn try_now(&self) {
+    pub(in crate::dispatch) fn try_now(&self) {
         let mut inner = self.lock();
         inner.earned_by = inner.earned_by.min(Instant::now());
         inner.told = None;
@@ -87,7 +87,7 @@ impl Quota {
     }
 
     /// Waits until one more message may be sent, and counts it.
-    pub(super) async fn take(&self) {
+    pub(in crate::dispatch) async fn take(&self) {
         let over = self.over.notified();
         let at = {
             let mut inner = self.lock();
@@ -103,7 +103,7 @@ impl Quota {
     }
 
     /// Counts one more message if it may be sent now.
-    pub(super) fn try_take(&self) -> bool {
+    pub(in crate::dispatch) fn try_take(&self) -> bool {
         let mut inner = self.lock();
         let at = self.next(&inner);
         let now = at <= Instant::now();
@@ -177,7 +177,7 @@ mod tests {
         tokio::time::advance(Duration::from_secs(30)).await;
         quota.wait_until(Instant::now() + Duration::from_secs(60), &why);
         let until = since + Duration::from_secs(90);
-        assert_eq!(quota.told(), Some(Told { why: why.clone(), since, until }));
+        assert_eq!(quota.told(), Some(OverQuota { why: why.clone(), since, until }));
         tokio::time::advance(Duration::from_secs(60)).await;
         assert_eq!(quota.told(), None);
         quota.wait_until(Instant::now() + Duration::from_secs(60), &why);

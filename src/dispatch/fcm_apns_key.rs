@@ -13,11 +13,11 @@ const TELL_EVERY: Duration = Duration::from_secs(300);
 
 /// What one lane has told of it.
 #[derive(Debug, Default)]
-pub(super) struct ThirdParty {
+pub(super) struct FcmApnsKey {
     told: Mutex<Option<Instant>>,
 }
 
-impl ThirdParty {
+impl FcmApnsKey {
     /// FCM could not send to a device for the sake of the stored key.
     pub(super) fn refused(&self, lane: &str, why: &Reason) {
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);

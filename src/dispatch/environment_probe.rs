@@ -9,8 +9,8 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use chrono::{DateTime, Utc};
 
-use super::brake::Said;
-use super::lane::Lane;
+use crate::pruning::TokenSignal;
+use crate::dispatch::lane::Lane;
 use crate::domain::{
     Certainty, DeliveryStatus, DeviceId, DeviceToken, Environment, Finding, Job, LaneId, LaneKey, Outcome,
     Proof, Reason, TokenDigest, Verdict,
@@ -22,11 +22,11 @@ const BAD_TOKEN: &str = "BadDeviceToken";
 
 /// The lanes of this node, so that one can look at another.
 #[derive(Debug, Default)]
-pub(super) struct Peers {
+pub(super) struct ProbePeers {
     lanes: Mutex<HashMap<LaneId, Weak<Lane>>>,
 }
 
-impl Peers {
+impl ProbePeers {
     pub(super) fn add(&self, lane: &Arc<Lane>) {
         let mut lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
         lanes.insert(lane.setup.id(), Arc::downgrade(lane));
@@ -46,7 +46,7 @@ fn other_lane(lane: &Lane) -> Option<(LaneId, Environment)> {
 
 /// Where a token is tried that `outcome` of an attempt begun at `since` calls bad; none: the verdict stands. Only in a lane that is another place, that
 /// sends, and where nobody doubts the configuration of either; not twice, and not where there is to be one attempt.
-pub(super) fn elsewhere(
+pub(super) fn other_environment(
     lane: &Lane,
     job: &Job,
     once: bool,
@@ -59,9 +59,9 @@ pub(super) fn elsewhere(
     }
     let (id, _) = other_lane(lane)?;
     let other = lane.peers.get(id)?;
-    let (ours, theirs) = (lane.setup.senders.present(), other.setup.senders.present());
+    let (ours, theirs) = (lane.setup.credentials.present(), other.setup.credentials.present());
     let apart = !theirs.sender().shares_place_with(ours.sender());
-    let doubted = lane.brake.is_on() || other.brake.is_on();
+    let doubted = lane.guard.is_on() || other.guard.is_on();
     (apart && !doubted && other.gate.takes_trials()).then(|| Ending::Trial {
         lane: id,
         since,
@@ -70,7 +70,7 @@ pub(super) fn elsewhere(
 }
 
 /// A token in a trial.
-pub(super) struct Trial<'a> {
+pub(super) struct EnvironmentProbe<'a> {
     /// The lane that it is tried in.
     lane: &'a Lane,
     device: DeviceId,
@@ -81,7 +81,7 @@ pub(super) struct Trial<'a> {
     word: Reason,
 }
 
-impl<'a> Trial<'a> {
+impl<'a> EnvironmentProbe<'a> {
     /// A trial, if the job is one.
     pub(super) fn of(lane: &'a Lane, job: &Job, device: DeviceId, token: &DeviceToken) -> Option<Self> {
         let since = job.trial_since?;
@@ -94,7 +94,7 @@ impl<'a> Trial<'a> {
         let Some((first, stated)) = other_lane(self.lane) else { return (Ending::Back, None) };
         match outcome {
             Outcome::Accepted { .. } => {
-                self.lane.brake.count(Said::Other);
+                self.lane.guard.count(TokenSignal::Other);
                 let proof =
                     Proof { device: self.device, digest: self.digest, stated, proven: stated.other() };
                 (ended(DeliveryStatus::Accepted, true, None), Some(Finding::Lives(proof)))
@@ -105,7 +105,7 @@ impl<'a> Trial<'a> {
     }
 
     /// It was not made in time.
-    pub(super) fn miss(self) -> (Ending, Option<Finding>) {
+    pub(super) fn inconclusive(self) -> (Ending, Option<Finding>) {
         match other_lane(self.lane) {
             Some((first, _)) => self.stands(first, false),
             None => (Ending::Back, None),
@@ -114,7 +114,7 @@ impl<'a> Trial<'a> {
 
     /// The first verdict stands, as of the first attempt.
     fn stands(self, first: LaneId, attempted: bool) -> (Ending, Option<Finding>) {
-        self.lane.shared.brakes.of(first, None).count(Said::DeadAfterAll);
+        self.lane.shared.pruning_guards.of(first, None).count(TokenSignal::DeadAfterAll);
         let verdict = Verdict {
             device: self.device,
             lane: first,

@@ -27,12 +27,12 @@ fn sender(topic: &str) -> Sender {
     Sender::Apns(apns::Client::new(settings).expect("good settings"))
 }
 
-fn senders() -> Senders {
-    Senders::new("shop/apns-production".to_owned(), sender("present"))
+fn senders() -> LaneCredentials {
+    LaneCredentials::new("shop/apns-production".to_owned(), sender("present"))
 }
 
 /// Offers a candidate that could be reached.
-fn reached(senders: &Senders, topic: &str) -> Arc<Numbered> {
+fn reached(senders: &LaneCredentials, topic: &str) -> Arc<VersionedSender> {
     senders.offer(sender(topic));
     let (candidate, _) = senders.work().reach.expect("something to reach");
     assert!(senders.reached(&candidate));

@@ -4,21 +4,25 @@
 //! A credential or payload fault never gets here. What a braked lane says against tokens goes no further.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio::time::sleep;
 
-use super::brake::{Brake, Brakes, Errands};
+use self::guard::Errands;
+pub use self::guard::{PruningGuard, PruningGuards, TokenSignal};
 use crate::domain::{Finding, LaneId, Proof, Verdict};
-use crate::store::SessionPool;
-use crate::{registry, store};
+use crate::store::{self, SessionPool};
+
+mod guard;
+pub mod quarantine;
 
 /// After this time, what the database did not take of a brake is tried again.
 const AGAIN: Duration = Duration::from_secs(1);
 
 /// Runs until the recorder is gone and everything it sent has been applied.
-pub(super) async fn run(pool: SessionPool, brakes: &Brakes, mut findings: mpsc::Receiver<Vec<Finding>>) {
+pub async fn run(pool: SessionPool, guards: Arc<PruningGuards>, mut findings: mpsc::Receiver<Vec<Finding>>) {
     let mut behind = false;
     // The recorder, which holds the other end, ends first: what it sent is applied before this ends.
     loop {
@@ -28,19 +32,19 @@ pub(super) async fn run(pool: SessionPool, brakes: &Brakes, mut findings: mpsc::
                     while let Ok(more) = findings.try_recv() {
                         batch.extend(more);
                     }
-                    apply(&pool, brakes, batch).await;
+                    apply(&pool, &guards, batch).await;
                 }
                 None => break,
             },
-            () = brakes.errands.notified() => {}
+            () = guards.errands.notified() => {}
             () = sleep(AGAIN), if behind => {}
         }
-        behind = !settle(&pool, brakes).await;
+        behind = !settle(&pool, &guards).await;
     }
-    settle(&pool, brakes).await;
+    settle(&pool, &guards).await;
 }
 
-async fn apply(pool: &SessionPool, brakes: &Brakes, batch: Vec<Finding>) {
+async fn apply(pool: &SessionPool, guards: &PruningGuards, batch: Vec<Finding>) {
     let mut by_lane: BTreeMap<LaneId, Vec<Verdict>> = BTreeMap::new();
     let mut proofs: Vec<Proof> = Vec::new();
     for finding in batch {
@@ -49,15 +53,15 @@ async fn apply(pool: &SessionPool, brakes: &Brakes, batch: Vec<Finding>) {
             Finding::Lives(proof) => proofs.push(proof),
         }
     }
-    let sifted = by_lane.into_iter().flat_map(|(lane, verdicts)| brakes.of(lane, None).sift(verdicts));
+    let sifted = by_lane.into_iter().flat_map(|(lane, verdicts)| guards.of(lane, None).sift(verdicts));
     let verdicts: Vec<Verdict> = sifted.collect();
     if verdicts.is_empty() && proofs.is_empty() {
         return;
     }
     let done = async {
         let mut conn = pool.acquire().await.map_err(store::Error::from)?;
-        registry::pruning::quarantine(&mut conn, &verdicts).await?;
-        registry::pruning::prove(&mut conn, &proofs).await
+        quarantine::quarantine(&mut conn, &verdicts).await?;
+        quarantine::prove(&mut conn, &proofs).await
     };
     if let Err(error) = done.await {
         let (verdicts, proofs) = (verdicts.len(), proofs.len());
@@ -68,16 +72,16 @@ async fn apply(pool: &SessionPool, brakes: &Brakes, batch: Vec<Finding>) {
 }
 
 /// Does what brakes ask for. False: something is to be tried again.
-async fn settle(pool: &SessionPool, brakes: &Brakes) -> bool {
+async fn settle(pool: &SessionPool, guards: &PruningGuards) -> bool {
     let mut settled = true;
-    for brake in brakes.all() {
-        let errands = brake.take_errands();
+    for guard in guards.all() {
+        let errands = guard.take_errands();
         if errands == Errands::default() {
             continue;
         }
-        if let Err(error) = act(pool, &brake, &errands).await {
-            tracing::warn!(%error, lane = brake.name(), "other nodes are not told of a brake yet; it is tried again");
-            brake.put_back(errands);
+        if let Err(error) = act(pool, &guard, &errands).await {
+            tracing::warn!(%error, lane = guard.name(), "other nodes are not told of a brake yet; it is tried again");
+            guard.put_back(errands);
             settled = false;
         }
     }
@@ -85,19 +89,19 @@ async fn settle(pool: &SessionPool, brakes: &Brakes) -> bool {
 }
 
 /// Each step can be repeated, and nothing is restored before the lane is braked for everybody.
-async fn act(pool: &SessionPool, brake: &Brake, errands: &Errands) -> Result<(), store::Error> {
+async fn act(pool: &SessionPool, guard: &PruningGuard, errands: &Errands) -> Result<(), store::Error> {
     let mut conn = pool.acquire().await.map_err(store::Error::from)?;
-    if let Some((word, certain)) = &errands.put_on {
-        store::lanes::brake(&mut conn, brake.lane(), word, *certain).await?;
-        brake.was_put_on();
+    if let Some((word, certain)) = &errands.engaged {
+        store::lanes::brake(&mut conn, guard.lane(), word, *certain).await?;
+        guard.was_engaged();
     }
     for word in &errands.restore {
-        registry::pruning::restore(&mut conn, brake.lane(), brake.name(), word).await?;
+        quarantine::restore(&mut conn, guard.lane(), guard.name(), word).await?;
     }
-    let taken_off = (errands.hold && !store::lanes::hold_brake(&mut conn, brake.lane()).await?)
-        || (errands.release && store::lanes::release_brake(&mut conn, brake.lane()).await?);
+    let taken_off = (errands.hold && !store::lanes::hold_brake(&mut conn, guard.lane()).await?)
+        || (errands.release && store::lanes::release_brake(&mut conn, guard.lane()).await?);
     if taken_off {
-        brake.was_taken_off();
+        guard.was_released();
     }
     Ok(())
 }

@@ -10,11 +10,11 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::pace::Pace;
+use crate::dispatch::limits::adaptive::AdaptiveLimit;
 
 /// A lane's window. One task acquires; any may release.
 #[derive(Debug)]
-pub(super) struct Window {
+pub(in crate::dispatch) struct ConcurrencyLimit {
     most: usize,
     limit: AtomicUsize,
     in_flight: AtomicUsize,
@@ -23,35 +23,35 @@ pub(super) struct Window {
     /// Good answers since it last grew by one.
     good: AtomicUsize,
     /// Narrower while something urgent comes in.
-    pace: Pace,
+    pace: AdaptiveLimit,
     freed: Notify,
 }
 
 /// Room for one attempt; gives it back when dropped.
 #[derive(Debug)]
-pub(super) struct Place(Arc<Window>);
+pub(in crate::dispatch) struct Permit(Arc<ConcurrencyLimit>);
 
-impl Window {
+impl ConcurrencyLimit {
     /// All open.
-    pub(super) fn new(most: usize) -> Self {
+    pub(in crate::dispatch) fn new(most: usize) -> Self {
         Self {
             most,
             limit: AtomicUsize::new(most),
             in_flight: AtomicUsize::new(0),
             threshold: AtomicUsize::new(most),
             good: AtomicUsize::new(0),
-            pace: Pace::new(most),
+            pace: AdaptiveLimit::new(most),
             freed: Notify::new(),
         }
     }
 
     /// Attempts under way.
-    pub(super) fn in_flight(&self) -> usize {
+    pub(in crate::dispatch) fn in_flight(&self) -> usize {
         self.in_flight.load(Ordering::Acquire)
     }
 
     /// Are more under way than may be, since it shrank?
-    pub(super) fn is_over_full(&self) -> bool {
+    pub(in crate::dispatch) fn is_over_full(&self) -> bool {
         self.in_flight() > self.limit()
     }
 
@@ -60,39 +60,39 @@ impl Window {
     }
 
     /// Something came in that shall not wait.
-    pub(super) fn urge(&self) {
+    pub(in crate::dispatch) fn urge(&self) {
         self.pace.urge();
     }
 
     /// An attempt ended at `now`, after so long.
-    pub(super) fn answered(&self, now: Instant, took: Duration) {
+    pub(in crate::dispatch) fn answered(&self, now: Instant, took: Duration) {
         if self.pace.answered(now, took, self.in_flight()) {
             self.freed.notify_one();
         }
     }
 
     /// Waits for room. Only one task may call it.
-    pub(super) async fn room(&self) {
+    pub(in crate::dispatch) async fn room(&self) {
         while self.in_flight() >= self.limit() {
             self.freed.notified().await;
         }
     }
 
     /// Takes a place, whether or not there is room.
-    pub(super) fn enter(self: &Arc<Self>) -> Place {
+    pub(in crate::dispatch) fn enter(self: &Arc<Self>) -> Permit {
         self.in_flight.fetch_add(1, Ordering::AcqRel);
-        Place(Arc::clone(self))
+        Permit(Arc::clone(self))
     }
 
     /// Waits until nothing is under way.
-    pub(super) async fn drained(&self) {
+    pub(in crate::dispatch) async fn drained(&self) {
         while self.in_flight() > 0 {
             self.freed.notified().await;
         }
     }
 
     /// The provider is in trouble: start again from one.
-    pub(super) fn shrink(&self) {
+    pub(in crate::dispatch) fn shrink(&self) {
         let was = self.limit.swap(1, Ordering::AcqRel);
         if was > 1 {
             self.threshold.store((was / 2).max(1), Ordering::Release);
@@ -101,7 +101,7 @@ impl Window {
     }
 
     /// A good answer.
-    pub(super) fn grow(&self) {
+    pub(in crate::dispatch) fn grow(&self) {
         let limit = self.limit.load(Ordering::Acquire);
         if limit >= self.most {
             return;
@@ -115,7 +115,7 @@ impl Window {
     }
 }
 
-impl Drop for Place {
+impl Drop for Permit {
     fn drop(&mut self) {
         let was = self.0.in_flight.fetch_sub(1, Ordering::AcqRel);
         if was >= self.0.limit() || was == 1 {
@@ -130,13 +130,13 @@ mod tests {
 
     use super::*;
 
-    fn has_room(window: &Arc<Window>) -> bool {
+    fn has_room(window: &Arc<ConcurrencyLimit>) -> bool {
         window.room().now_or_never().is_some()
     }
 
     #[test]
     fn it_is_full_at_its_limit_and_a_place_given_back_is_room() {
-        let window = Arc::new(Window::new(2));
+        let window = Arc::new(ConcurrencyLimit::new(2));
         let one = window.enter();
         assert!(has_room(&window));
         let _two = window.enter();
@@ -148,7 +148,7 @@ mod tests {
 
     #[tokio::test]
     async fn who_waits_for_room_or_for_the_end_is_woken() {
-        let window = Arc::new(Window::new(1));
+        let window = Arc::new(ConcurrencyLimit::new(1));
         let place = window.enter();
         tokio::join!(window.room(), async { drop(place) });
         let place = window.enter();
@@ -157,7 +157,7 @@ mod tests {
 
     #[test]
     fn after_trouble_it_doubles_to_half_and_then_creeps() {
-        let window = Window::new(100);
+        let window = ConcurrencyLimit::new(100);
         window.shrink();
         window.shrink();
         let after = |answers: usize| {

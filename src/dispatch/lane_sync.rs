@@ -10,8 +10,8 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
-use super::Shared;
-use super::lane::Lane;
+use crate::dispatch::LaneContext;
+use crate::dispatch::lane::Lane;
 use crate::domain::{LaneId, Reason};
 use crate::store;
 use crate::store::lanes::{Report, Standing};
@@ -23,7 +23,7 @@ const AT_FIRST: Duration = Duration::from_millis(200);
 
 /// Tells of the lanes that were `started`, from then on until told to stop.
 pub(super) async fn run(
-    shared: Shared,
+    shared: LaneContext,
     mut started: mpsc::UnboundedReceiver<Arc<Lane>>,
     stop: CancellationToken,
 ) {
@@ -63,7 +63,7 @@ pub(super) async fn run(
 }
 
 /// Says whether any lane's pause began or ended by it.
-async fn exchange(shared: &Shared, lanes: &mut [Watched]) -> Result<bool, store::Error> {
+async fn exchange(shared: &LaneContext, lanes: &mut [Watched]) -> Result<bool, store::Error> {
     let asked_at = Instant::now();
     let reports: Vec<Report> = lanes.iter_mut().map(Watched::report).collect();
     let mut conn = shared.pool.acquire().await.map_err(store::Error::from)?;
@@ -73,8 +73,8 @@ async fn exchange(shared: &Shared, lanes: &mut [Watched]) -> Result<bool, store:
     for watched in lanes {
         if let Some(standing) = standing.get(&watched.lane.gate.lane()) {
             // Before the gate opens for the first time: what a brake forbids is known to the first attempt.
-            if watched.lane.brake.agree(standing.brake.as_ref(), asked_at) {
-                shared.brakes.errands.notify_one();
+            if watched.lane.guard.agree(standing.brake.as_ref(), asked_at) {
+                shared.pruning_guards.errands.notify_one();
             }
             changed |= watched.agree(standing);
         }
@@ -98,7 +98,7 @@ impl Watched {
 
     fn report(&mut self) -> Report {
         let told = self.lane.setup.quota.as_ref().and_then(|quota| quota.told());
-        let gate = self.lane.gate.standing().with_quota(told);
+        let gate = self.lane.gate.report().with_quota(told);
         let ended = self.lane.ended.load(Ordering::Relaxed);
         let seconds = self.reported.elapsed().as_secs_f32().max(0.001);
         let rate = (ended - self.ended) as f32 / seconds;
@@ -108,9 +108,9 @@ impl Watched {
             state: gate.state,
             why: gate.why.map(|why| why.as_str().to_owned()),
             since_ms: millis(gate.since.elapsed()),
-            in_flight: count(self.lane.window.in_flight()),
+            in_flight: count(self.lane.limit.in_flight()),
             rate,
-            connections: count(self.lane.setup.senders.present().sender().stats().connections),
+            connections: count(self.lane.setup.credentials.present().sender().stats().connections),
             credential: self.lane.gate.fingerprint().0.to_vec(),
             credential_ok: gate.credential.map(|(ok, _)| ok),
             checked_ms: gate.credential.map(|(_, at)| millis(at.elapsed())),

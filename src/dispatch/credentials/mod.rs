@@ -1,12 +1,12 @@
 //! What a lane sends with: its present sender, and perhaps a candidate that is to take its place.
 //!
 //! A candidate comes with a new key, topic or endpoint. First it is brought as far as it gets without a device: to an
-//! open connection and an access token ([`attend`]). Then one device at a time tries it ([`candidate`]) while all others go
+//! open connection and an access token ([`rotation`]). Then one device at a time tries it ([`candidate`]) while all others go
 //! on with the present one. When the provider takes a notification from it, it becomes the present one; what is under
 //! way with the old one ends there, and then the old one closes. A candidate that is refused is not tried again until
 //! another one comes, except by the probes of a lane that is suspended anyway.
 
-pub(super) mod attend;
+pub(super) mod rotation;
 pub(super) mod candidate;
 
 use std::fmt;
@@ -27,7 +27,7 @@ const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
 /// A lane's senders. Whoever configures the lane offers new ones here.
-pub struct Senders {
+pub struct LaneCredentials {
     /// The lane's.
     name: String,
     inner: Mutex<Inner>,
@@ -36,22 +36,22 @@ pub struct Senders {
 }
 
 struct Inner {
-    present: Arc<Numbered>,
+    present: Arc<VersionedSender>,
     candidate: Option<Candidate>,
     /// Out of use, and not yet told to close.
-    retired: Vec<Arc<Numbered>>,
+    retired: Vec<Arc<VersionedSender>>,
     last_number: u64,
 }
 
 /// A sender, and who uses it.
-pub(super) struct Numbered {
+pub(super) struct VersionedSender {
     number: u64,
     sender: Sender,
     users: TaskTracker,
 }
 
 struct Candidate {
-    numbered: Arc<Numbered>,
+    numbered: Arc<VersionedSender>,
     /// It must be reached first, and not before then.
     reach_at: Option<Instant>,
     pause: Duration,
@@ -63,27 +63,27 @@ struct Candidate {
 
 /// A sender in use: it isn't closed before this is dropped.
 pub(super) struct InUse {
-    numbered: Arc<Numbered>,
+    numbered: Arc<VersionedSender>,
     _user: TaskTrackerToken,
 }
 
 /// The one trial of a candidate that is under way. Dropped, it leaves the candidate to the next device.
-struct Trial<'a> {
-    senders: &'a Senders,
+struct CandidateTrial<'a> {
+    senders: &'a LaneCredentials,
     candidate: InUse,
 }
 
 /// What is to be done for a lane's senders.
 #[derive(Default)]
 struct Work {
-    close: Vec<Arc<Numbered>>,
-    reach: Option<(Arc<Numbered>, Instant)>,
+    close: Vec<Arc<VersionedSender>>,
+    reach: Option<(Arc<VersionedSender>, Instant)>,
 }
 
-impl Senders {
-    /// Senders of the lane `name`, which begins with this one.
+impl LaneCredentials {
+    /// LaneCredentials of the lane `name`, which begins with this one.
     pub fn new(name: String, present: Sender) -> Self {
-        let present = Arc::new(Numbered::new(0, present));
+        let present = Arc::new(VersionedSender::new(0, present));
         let inner = Inner { present, candidate: None, retired: Vec::new(), last_number: 0 };
         Self { name, inner: Mutex::new(inner), changed: Notify::new() }
     }
@@ -103,7 +103,7 @@ impl Senders {
             }
         } else {
             inner.last_number += 1;
-            let numbered = Arc::new(Numbered::new(inner.last_number, sender));
+            let numbered = Arc::new(VersionedSender::new(inner.last_number, sender));
             inner.candidate = Some(Candidate {
                 numbered,
                 reach_at: Some(Instant::now()),
@@ -148,7 +148,7 @@ impl Senders {
 
     /// The candidate, if it is one device's turn to try it. One that was refused is tried only where the present one
     /// is rejected too.
-    fn trial(&self, is_suspended: impl FnOnce() -> bool) -> Option<Trial<'_>> {
+    fn trial(&self, is_suspended: impl FnOnce() -> bool) -> Option<CandidateTrial<'_>> {
         let mut inner = self.lock();
         let candidate = inner.candidate.as_mut()?;
         if candidate.trying || candidate.reach_at.is_some() || candidate.refused && !is_suspended() {
@@ -156,16 +156,16 @@ impl Senders {
         }
         candidate.trying = true;
         let candidate = InUse::of(&candidate.numbered);
-        Some(Trial { senders: self, candidate })
+        Some(CandidateTrial { senders: self, candidate })
     }
 
     /// The candidate can be tried.
-    fn reached(&self, numbered: &Numbered) -> bool {
+    fn reached(&self, numbered: &VersionedSender) -> bool {
         self.with(numbered, |candidate| candidate.reach_at = None).is_some()
     }
 
     /// The candidate could not be tried, or without a result: again after a pause.
-    fn postpone(&self, numbered: &Numbered, why: &Reason) {
+    fn postpone(&self, numbered: &VersionedSender, why: &Reason) {
         let paused = self.with(numbered, |candidate| {
             let pause = candidate.pause;
             candidate.pause = (pause * 2).min(LONGEST_PAUSE);
@@ -185,7 +185,7 @@ impl Senders {
     }
 
     /// The provider refused the candidate.
-    fn refuse(&self, numbered: &Numbered, why: &Reason) {
+    fn refuse(&self, numbered: &VersionedSender, why: &Reason) {
         let before = self.with(numbered, |candidate| {
             candidate.reach_at = None;
             std::mem::replace(&mut candidate.refused, true)
@@ -202,7 +202,7 @@ impl Senders {
     }
 
     /// The candidate takes the present one's place, also at the gate. Answers what was in use before.
-    fn promote(&self, numbered: &Numbered, gate: &LaneGate) -> Option<Fingerprint> {
+    fn promote(&self, numbered: &VersionedSender, gate: &LaneGate) -> Option<Fingerprint> {
         let mut inner = self.lock();
         let candidate = inner.candidate.take_if(|known| known.numbered.number == numbered.number)?;
         let old = std::mem::replace(&mut inner.present, candidate.numbered);
@@ -220,7 +220,7 @@ impl Senders {
         Some(before)
     }
 
-    fn with<T>(&self, numbered: &Numbered, change: impl FnOnce(&mut Candidate) -> T) -> Option<T> {
+    fn with<T>(&self, numbered: &VersionedSender, change: impl FnOnce(&mut Candidate) -> T) -> Option<T> {
         let mut inner = self.lock();
         inner.candidate.as_mut().filter(|known| known.numbered.number == numbered.number).map(change)
     }
@@ -238,13 +238,13 @@ impl Senders {
     }
 }
 
-impl fmt::Debug for Senders {
+impl fmt::Debug for LaneCredentials {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Senders({})", self.name)
+        write!(f, "LaneCredentials({})", self.name)
     }
 }
 
-impl Numbered {
+impl VersionedSender {
     fn new(number: u64, sender: Sender) -> Self {
         Self { number, sender, users: TaskTracker::new() }
     }
@@ -262,7 +262,7 @@ impl Numbered {
 }
 
 impl InUse {
-    fn of(numbered: &Arc<Numbered>) -> Self {
+    fn of(numbered: &Arc<VersionedSender>) -> Self {
         Self { _user: numbered.users.token(), numbered: Arc::clone(numbered) }
     }
 
@@ -277,7 +277,7 @@ impl InUse {
     }
 }
 
-impl Drop for Trial<'_> {
+impl Drop for CandidateTrial<'_> {
     fn drop(&mut self) {
         self.senders.with(&self.candidate.numbered, |candidate| candidate.trying = false);
     }

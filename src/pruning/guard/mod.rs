@@ -5,7 +5,7 @@
 //! this node; that the brake is on all nodes agree upon in the database. It goes off after ten minutes without too much
 //! on any node, or when an admin takes it off, and then every node counts afresh.
 
-mod window;
+mod history;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -17,28 +17,28 @@ use tokio::time::Instant;
 
 use crate::domain::{Certainty, LaneId, Verdict};
 use crate::store::lanes;
-use window::{Counts, Window};
+use history::{Counts, AnswerHistory};
 
 /// While there still is too much, the database is told so again after this time.
 const SAY_AGAIN: Duration = Duration::from_secs(30);
 
 /// The brakes of all lanes.
 #[derive(Debug, Default)]
-pub struct Brakes {
-    lanes: Mutex<HashMap<LaneId, Arc<Brake>>>,
+pub struct PruningGuards {
+    lanes: Mutex<HashMap<LaneId, Arc<PruningGuard>>>,
     /// One of them has something to be done about.
-    pub(super) errands: Notify,
+    pub(crate) errands: Notify,
 }
 
-impl Brakes {
+impl PruningGuards {
     /// The lane's brake, the same for everybody who asks. `name` is how the log calls the lane, where it is known.
-    pub(super) fn of(&self, lane: LaneId, name: Option<&str>) -> Arc<Brake> {
+    pub fn of(&self, lane: LaneId, name: Option<&str>) -> Arc<PruningGuard> {
         let mut lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
         let name = || name.map_or_else(|| format!("number {}", lane.0), str::to_owned);
-        Arc::clone(lanes.entry(lane).or_insert_with(|| Arc::new(Brake::new(lane, name()))))
+        Arc::clone(lanes.entry(lane).or_insert_with(|| Arc::new(PruningGuard::new(lane, name()))))
     }
 
-    pub(super) fn all(&self) -> Vec<Arc<Brake>> {
+    pub(crate) fn all(&self) -> Vec<Arc<PruningGuard>> {
         let lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
         lanes.values().map(Arc::clone).collect()
     }
@@ -46,7 +46,7 @@ impl Brakes {
 
 /// What a lane answers about tokens.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Said {
+pub enum TokenSignal {
     /// Anything but that a token is dead.
     Other,
     /// That it is dead.
@@ -57,7 +57,7 @@ pub(super) enum Said {
 
 /// One lane's brake.
 #[derive(Debug)]
-pub(super) struct Brake {
+pub struct PruningGuard {
     lane: LaneId,
     name: String,
     answers: AtomicU64,
@@ -69,7 +69,7 @@ pub(super) struct Brake {
 
 #[derive(Debug, Default)]
 struct Inner {
-    window: Window,
+    window: AnswerHistory,
     on: Option<On>,
     errands: Errands,
     /// When our word of it was in the database: older readings know nothing of it.
@@ -90,18 +90,18 @@ struct On {
 
 /// What the database is to be told, in this order.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub(super) struct Errands {
+pub(crate) struct Errands {
     /// The brake is on, because of this word; for certain verdicts as well?
-    pub(super) put_on: Option<(String, bool)>,
+    pub(crate) engaged: Option<(String, bool)>,
     /// There still is too much.
-    pub(super) hold: bool,
+    pub(crate) hold: bool,
     /// What was set aside with these words comes back.
-    pub(super) restore: BTreeSet<String>,
+    pub(crate) restore: BTreeSet<String>,
     /// It may go off.
-    pub(super) release: bool,
+    pub(crate) release: bool,
 }
 
-impl Brake {
+impl PruningGuard {
     fn new(lane: LaneId, name: String) -> Self {
         Self {
             lane,
@@ -114,35 +114,35 @@ impl Brake {
         }
     }
 
-    pub(super) fn name(&self) -> &str {
+    pub(crate) fn name(&self) -> &str {
         &self.name
     }
 
-    pub(super) fn lane(&self) -> LaneId {
+    pub(crate) fn lane(&self) -> LaneId {
         self.lane
     }
 
     /// Counts an answer. All that an attempt costs.
-    pub(super) fn count(&self, said: Said) {
-        if said != Said::DeadAfterAll {
+    pub fn count(&self, said: TokenSignal) {
+        if said != TokenSignal::DeadAfterAll {
             self.answers.fetch_add(1, Ordering::Relaxed);
         }
         match said {
-            Said::Other => {}
-            Said::Dead(Certainty::Certain) => _ = self.certain.fetch_add(1, Ordering::Release),
-            Said::Dead(Certainty::Doubtful) | Said::DeadAfterAll => {
+            TokenSignal::Other => {}
+            TokenSignal::Dead(Certainty::Certain) => _ = self.certain.fetch_add(1, Ordering::Release),
+            TokenSignal::Dead(Certainty::Doubtful) | TokenSignal::DeadAfterAll => {
                 self.doubtful.fetch_add(1, Ordering::Release);
             }
         }
     }
 
     /// Is it on?
-    pub(super) fn is_on(&self) -> bool {
+    pub fn is_on(&self) -> bool {
         self.on.load(Ordering::Relaxed)
     }
 
     /// Keeps the verdicts that apply.
-    pub(super) fn sift(&self, verdicts: Vec<Verdict>) -> Vec<Verdict> {
+    pub(crate) fn sift(&self, verdicts: Vec<Verdict>) -> Vec<Verdict> {
         let mut inner = self.lock();
         let counts = self.look(&mut inner);
         for certainty in [Certainty::Doubtful, Certainty::Certain] {
@@ -163,7 +163,7 @@ impl Brake {
     }
 
     /// What the database said to somebody who asked at `asked_at`. Answers whether there is something to be done.
-    pub(super) fn agree(&self, said: Option<&lanes::Brake>, asked_at: Instant) -> bool {
+    pub fn agree(&self, said: Option<&lanes::Brake>, asked_at: Instant) -> bool {
         let mut inner = self.lock();
         let counts = self.look(&mut inner);
         if inner.said_at.is_some_and(|at| at >= asked_at) {
@@ -195,21 +195,21 @@ impl Brake {
     }
 
     /// Takes what is to be done.
-    pub(super) fn take_errands(&self) -> Errands {
+    pub(crate) fn take_errands(&self) -> Errands {
         std::mem::take(&mut self.lock().errands)
     }
 
     /// It could not be done: it is to be done later.
-    pub(super) fn put_back(&self, errands: Errands) {
+    pub(crate) fn put_back(&self, errands: Errands) {
         let mut inner = self.lock();
         let newer = &mut inner.errands;
-        newer.put_on = newer.put_on.take().or(errands.put_on);
+        newer.engaged = newer.engaged.take().or(errands.engaged);
         newer.hold |= errands.hold;
         newer.restore.extend(errands.restore);
     }
 
     /// The database knows that it is on.
-    pub(super) fn was_put_on(&self) {
+    pub(crate) fn was_engaged(&self) {
         let mut inner = self.lock();
         inner.said_at = Some(Instant::now());
         if let Some(on) = &mut inner.on {
@@ -218,7 +218,7 @@ impl Brake {
     }
 
     /// The database says that it is off: by an admin, or after ten quiet minutes. All is counted afresh.
-    pub(super) fn was_taken_off(&self) {
+    pub(crate) fn was_released(&self) {
         let mut inner = self.lock();
         inner.said_at = Some(Instant::now());
         self.off(&mut inner);
@@ -228,7 +228,7 @@ impl Brake {
     fn off(&self, inner: &mut Inner) {
         tracing::info!(lane = self.name, "lane {}: pruning is no longer braked", self.name);
         self.look(inner);
-        inner.window = Window::default();
+        inner.window = AnswerHistory::default();
         inner.on = None;
         let restore = std::mem::take(&mut inner.errands.restore);
         inner.errands = Errands { restore, ..Errands::default() };
@@ -273,7 +273,7 @@ impl Inner {
                 );
                 let words = on.take().map(|on| on.words).unwrap_or_default();
                 *on = Some(On { certain, agreed: false, told_at: now, words });
-                self.errands.put_on = Some((word.to_owned(), certain));
+                self.errands.engaged = Some((word.to_owned(), certain));
             }
         }
     }

@@ -6,9 +6,10 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use tokio::time::Instant;
 
-use super::ready::Ready;
-use super::senders::InUse;
-use super::{LaneSetup, Shared, panics, rejected, renew};
+use crate::dispatch::prefetch::queue::ReadyDevice;
+use crate::dispatch::credentials::InUse;
+use crate::dispatch::prefetch::revalidate;
+use crate::dispatch::{LaneContext, LaneSetup, panics, rejected};
 use crate::domain::{
     Content, DeliveryStatus, DeviceId, Job, LaneKey, NotificationId, Platform, Reason, UserId,
 };
@@ -19,24 +20,24 @@ use crate::store;
 use crate::store::tokens::{Loaded, LoadedDevice};
 
 /// Prepared notifications that are kept: a broadcast's jobs come one after the other.
-const MOST_PLANS: usize = 512;
+const RENDERED_MAX: usize = 512;
 
 /// What of a notification all its devices in this lane share.
 #[derive(Debug)]
-pub(super) struct Plan {
+pub(in crate::dispatch) struct RenderedNotification {
     id: NotificationId,
     content: Arc<Content>,
     /// As the sender of this number renders it.
     rendered: Mutex<Option<(u64, Prepared)>>,
     /// Now or never.
-    pub(super) once: bool,
+    pub(in crate::dispatch) once: bool,
     /// Users must be checked.
     by_user: bool,
     /// Whether the lane's platform is sent anything at all.
     has_something: OnceLock<bool>,
 }
 
-impl Plan {
+impl RenderedNotification {
     fn new(id: NotificationId, known: &Known) -> Self {
         let (content, once, by_user) = (Arc::clone(&known.content), known.once, known.by_user);
         Self { id, content, rendered: Mutex::default(), once, by_user, has_something: OnceLock::new() }
@@ -48,12 +49,12 @@ impl Plan {
     }
 
     /// Must users be checked?
-    pub(super) fn by_user(&self) -> bool {
+    pub(in crate::dispatch) fn by_user(&self) -> bool {
         self.by_user
     }
 
     /// As this sender sends it: another one has another topic or channel. Rendered once, unless two senders take turns.
-    pub(super) fn prepared(&self, sender: &InUse) -> Prepared {
+    pub(in crate::dispatch) fn prepared(&self, sender: &InUse) -> Prepared {
         let mut rendered = self.rendered.lock().unwrap_or_else(PoisonError::into_inner);
         match &*rendered {
             Some((number, prepared)) if *number == sender.number() => prepared.clone(),
@@ -67,24 +68,24 @@ impl Plan {
 
 /// One lane's loader, with the notifications that it has prepared.
 #[derive(Debug, Default)]
-pub(super) struct Loader {
-    plans: HashMap<NotificationId, Arc<Plan>>,
+pub(in crate::dispatch) struct JobLoader {
+    plans: HashMap<NotificationId, Arc<RenderedNotification>>,
 }
 
 /// A job with one ticket per device that is still in it.
-pub(super) struct Opened {
-    pub(super) held: Arc<Held>,
-    pub(super) tickets: Vec<Ticket>,
-    pub(super) handed: bool,
+pub(in crate::dispatch) struct OpenedJob {
+    pub(in crate::dispatch) held: Arc<Held>,
+    pub(in crate::dispatch) tickets: Vec<Ticket>,
+    pub(in crate::dispatch) handed: bool,
     /// Its devices as they were found when it was accepted, if that is as good as loading them. Whoever was addressed
     /// through a user had that user then.
     loaded: Option<Arc<Loaded>>,
 }
 
-impl Opened {
-    pub(super) fn new(held: Arc<Held>, tickets: Vec<Ticket>, handed: bool) -> Self {
+impl OpenedJob {
+    pub(in crate::dispatch) fn new(held: Arc<Held>, tickets: Vec<Ticket>, handed: bool) -> Self {
         let loaded = held.known.as_ref().and_then(|known| known.loaded.clone());
-        let loaded = loaded.filter(|loaded| loaded.at.elapsed() < renew::FRESH);
+        let loaded = loaded.filter(|loaded| loaded.at.elapsed() < revalidate::STALENESS_MAX);
         Self { held, tickets, handed, loaded }
     }
 }
@@ -96,15 +97,15 @@ struct Read {
     cancelled: HashSet<NotificationId>,
 }
 
-impl Loader {
+impl JobLoader {
     /// Loads the devices of jobs in at most three statements for all of them. What is ready is returned; the others'
     /// tickets are ended. On an error every ticket is dropped, so that the jobs go back as they were.
-    pub(super) async fn load(
+    pub(in crate::dispatch) async fn load(
         &mut self,
-        shared: &Shared,
+        shared: &LaneContext,
         setup: &LaneSetup,
-        opened: Vec<Opened>,
-    ) -> Result<Vec<Ready>, store::Error> {
+        opened: Vec<OpenedJob>,
+    ) -> Result<Vec<ReadyDevice>, store::Error> {
         let name = setup.name();
         let read = self.read(shared, &opened).await?;
         let mut ready = Vec::with_capacity(opened.iter().map(|job| job.tickets.len()).sum());
@@ -129,7 +130,7 @@ impl Loader {
                 match (ending, device, plan) {
                     (None, Some(device), Some(plan)) => {
                         let (token, plan) = (device.token.clone(), Arc::clone(plan));
-                        ready.push(Ready { ticket, token, plan, handed: job.handed, loaded: found.at });
+                        ready.push(ReadyDevice { ticket, token, plan, handed: job.handed, loaded: found.at });
                     }
                     (ending, _, _) => {
                         ticket.end(
@@ -149,8 +150,8 @@ impl Loader {
         Ok(ready)
     }
 
-    async fn read(&mut self, shared: &Shared, opened: &[Opened]) -> Result<Read, store::Error> {
-        if self.plans.len() > MOST_PLANS {
+    async fn read(&mut self, shared: &LaneContext, opened: &[OpenedJob]) -> Result<Read, store::Error> {
+        if self.plans.len() > RENDERED_MAX {
             self.plans.clear();
         }
         let mut unknown: Vec<NotificationId> = Vec::new();
@@ -158,7 +159,7 @@ impl Loader {
             let id = job.held.job.notification;
             match &job.held.known {
                 Some(known) if !self.plans.contains_key(&id) => {
-                    self.plans.insert(id, Arc::new(Plan::new(id, known)));
+                    self.plans.insert(id, Arc::new(RenderedNotification::new(id, known)));
                 }
                 None if !self.plans.contains_key(&id) => unknown.push(id),
                 _ => {}
@@ -167,7 +168,7 @@ impl Loader {
         unknown.sort_unstable();
         unknown.dedup();
         let at = Instant::now();
-        let to_load: Vec<&Opened> = opened.iter().filter(|job| job.loaded.is_none()).collect();
+        let to_load: Vec<&OpenedJob> = opened.iter().filter(|job| job.loaded.is_none()).collect();
         if to_load.is_empty() && unknown.is_empty() {
             return Ok(Read::nothing(at));
         }
@@ -189,7 +190,7 @@ impl Loader {
                         by_user: row.by_user,
                         loaded: None,
                     };
-                    self.plans.insert(row.id, Arc::new(Plan::new(row.id, &known)));
+                    self.plans.insert(row.id, Arc::new(RenderedNotification::new(row.id, &known)));
                 } else {
                     tracing::error!(notification = %row.id, "its content can't be read: its targets are rejected");
                 }
@@ -219,10 +220,10 @@ impl Read {
 }
 
 /// What has become of a device since it was addressed; none: it can be sent.
-pub(super) fn end_at_load(
+pub(in crate::dispatch) fn end_at_load(
     setup: &LaneSetup,
     job: &Job,
-    plan: &Plan,
+    plan: &RenderedNotification,
     addressed: Option<&UserId>,
     device: Option<&LoadedDevice>,
 ) -> Option<Ending> {

@@ -8,25 +8,25 @@ use tokio::time::Instant;
 use crate::domain::Certainty;
 
 /// How far back answers count.
-pub(super) const WINDOW: Duration = Duration::from_secs(600);
+pub(crate) const WINDOW: Duration = Duration::from_secs(600);
 /// They are kept in portions of so long, and leave the window by portions.
-pub(super) const PORTION: Duration = Duration::from_secs(30);
+pub(crate) const PORTION: Duration = Duration::from_secs(30);
 /// So many doubtful verdicts are few, whatever else the lane answers; and so is one in twenty.
-pub(super) const FEW: u64 = 5;
+pub(crate) const FEW: u64 = 5;
 const FEW_OF: u64 = 20;
 /// Verdicts that leave no doubt are too many above half of the answers, once there are so many.
-pub(super) const LEAST_ANSWERS: u64 = 200;
+pub(crate) const LEAST_ANSWERS: u64 = 200;
 
 /// Answers about tokens, and the verdicts among them.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub(super) struct Counts {
-    pub(super) answers: u64,
-    pub(super) doubtful: u64,
-    pub(super) certain: u64,
+pub(crate) struct Counts {
+    pub(crate) answers: u64,
+    pub(crate) doubtful: u64,
+    pub(crate) certain: u64,
 }
 
 impl Counts {
-    pub(super) fn too_many(self, certainty: Certainty) -> bool {
+    pub(crate) fn too_many(self, certainty: Certainty) -> bool {
         match certainty {
             Certainty::Doubtful => self.doubtful > FEW.max(self.answers / FEW_OF),
             Certainty::Certain => self.answers >= LEAST_ANSWERS && 2 * self.certain > self.answers,
@@ -36,13 +36,13 @@ impl Counts {
 
 /// What was answered lately, in portions, the oldest first.
 #[derive(Debug, Default)]
-pub(super) struct Window {
+pub(crate) struct AnswerHistory {
     portions: VecDeque<(Instant, Counts)>,
 }
 
-impl Window {
+impl AnswerHistory {
     /// Adds what came in since the last time, lets go of what is too old, and answers the sum.
-    pub(super) fn add(&mut self, counts: Counts) -> Counts {
+    pub(crate) fn add(&mut self, counts: Counts) -> Counts {
         while self.portions.front().is_some_and(|(begun, _)| begun.elapsed() >= WINDOW) {
             self.portions.pop_front();
         }

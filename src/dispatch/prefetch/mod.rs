@@ -1,17 +1,20 @@
 //! A lane's supply: what was handed over, then what waits in the table, as far as there is room; tokens loaded ahead, so
 //! that connections never wait for Postgres.
 
+pub(super) mod load;
+pub(super) mod queue;
+mod revalidate;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::alone;
-use super::health::Admission;
-use super::lane::Lane;
-use super::load::{Loader, Opened};
-use super::renew;
+use crate::dispatch::isolated_attempt;
+use crate::dispatch::health::Admission;
+use crate::dispatch::lane::Lane;
+use self::load::{JobLoader, OpenedJob};
 use crate::domain::{Class, Job, Priority, Suspicion};
 use crate::queue::claim::Claimer;
 use crate::queue::intake::Held;
@@ -22,14 +25,14 @@ const BLOCKED: Duration = Duration::from_millis(100);
 /// Most devices whose tokens are loaded in one statement.
 const LOAD_AT_ONCE: usize = 2_000;
 
-pub(super) async fn run(lane: Arc<Lane>, stop: CancellationToken) {
-    let mut feeder = Feeder {
+pub(in crate::dispatch) async fn run(lane: Arc<Lane>, stop: CancellationToken) {
+    let mut feeder = Prefetcher {
         claimer: Claimer::new(lane.shared.pool.clone(), lane.intake.lane()),
-        loader: Loader::default(),
+        loader: JobLoader::default(),
         lane,
     };
     loop {
-        let next = feeder.round(&stop).await.at_last(feeder.lane.ready.oldest().map(|at| at + renew::FRESH));
+        let next = feeder.round(&stop).await.at_last(feeder.lane.ready.oldest().map(|at| at + revalidate::STALENESS_MAX));
         let wait = async {
             match next {
                 Next::Change => feeder.lane.intake.changed().await,
@@ -69,13 +72,13 @@ impl Next {
     }
 }
 
-struct Feeder {
+struct Prefetcher {
     lane: Arc<Lane>,
     claimer: Claimer,
-    loader: Loader,
+    loader: JobLoader,
 }
 
-impl Feeder {
+impl Prefetcher {
     /// Takes what there is and has room.
     async fn round(&mut self, stop: &CancellationToken) -> Next {
         match self.lane.gate.phase().0 {
@@ -91,7 +94,7 @@ impl Feeder {
             }
             Admission::Send => {}
         }
-        if let Err(error) = renew::look_again(&self.lane).await {
+        if let Err(error) = revalidate::revalidate(&self.lane).await {
             return self.blocked(&error);
         }
         if let Err(error) = self.take_handed().await {
@@ -156,7 +159,7 @@ impl Feeder {
                     jobs.into_iter().map(|job| Held { job, lease: node, known: None }).collect::<Vec<_>>();
                 match held.pop() {
                     Some(alone) if alone.job.suspicion() != Suspicion::None => {
-                        alone::try_one(&self.lane, &mut self.loader, alone).await?;
+                        isolated_attempt::try_one(&self.lane, &mut self.loader, alone).await?;
                     }
                     last => {
                         held.extend(last);
@@ -189,7 +192,7 @@ impl Feeder {
                         self.lane.intake.hint(class, priority);
                         for job in jobs {
                             let held = Held { job, lease: node, known: None };
-                            if let Err(error) = alone::try_one(&self.lane, &mut self.loader, held).await {
+                            if let Err(error) = isolated_attempt::try_one(&self.lane, &mut self.loader, held).await {
                                 return self.blocked(&error);
                             }
                         }
@@ -210,13 +213,13 @@ impl Feeder {
 
     async fn open_and_load(&mut self, held: Vec<Held>, handed: bool) -> Result<(), store::Error> {
         if held.iter().any(|held| is_urgent(&held.job)) && self.lane.ready.holds(Class::Bulk) {
-            self.lane.window.urge();
+            self.lane.limit.urge();
         }
-        let opened: Vec<Opened> = held
+        let opened: Vec<OpenedJob> = held
             .into_iter()
             .map(|held| {
                 let (held, tickets) = self.lane.shared.recorder.open(held);
-                Opened::new(held, tickets, handed)
+                OpenedJob::new(held, tickets, handed)
             })
             .collect();
         let devices: usize = opened.iter().map(|opened| opened.tickets.len()).sum();

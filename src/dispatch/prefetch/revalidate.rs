@@ -6,17 +6,17 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::lane::Lane;
-use super::load::end_at_load;
-use super::ready::Ready;
-use super::{panics, rejected};
+use crate::dispatch::lane::Lane;
+use crate::dispatch::prefetch::load::end_at_load;
+use crate::dispatch::prefetch::queue::ReadyDevice;
+use crate::dispatch::{panics, rejected};
 use crate::domain::{DeviceId, NotificationId, UserId};
 use crate::queue::recorder::Ending;
 use crate::store;
 use crate::store::tokens::LoadedDevice;
 
 /// Nobody waits longer before he is looked at again.
-pub(super) const FRESH: Duration = Duration::from_secs(1);
+pub(in crate::dispatch) const STALENESS_MAX: Duration = Duration::from_secs(1);
 /// Most devices in one statement.
 const AT_ONCE: usize = 2_000;
 
@@ -33,8 +33,8 @@ struct Seen {
 ///
 /// # Errors
 /// The tables could not be read; nothing has changed.
-pub(super) async fn look_again(lane: &Lane) -> Result<(), store::Error> {
-    if lane.ready.oldest().is_none_or(|at| at.elapsed() < FRESH) {
+pub(in crate::dispatch) async fn revalidate(lane: &Lane) -> Result<(), store::Error> {
+    if lane.ready.oldest().is_none_or(|at| at.elapsed() < STALENESS_MAX) {
         return Ok(());
     }
     let seen = Seen::read(lane).await?;
@@ -72,7 +72,7 @@ impl Seen {
     }
 
     /// How it ends, if it does. Who came to the queue meanwhile was loaded meanwhile.
-    fn judge(&self, lane: &Lane, ready: &mut Ready) -> Option<Ending> {
+    fn judge(&self, lane: &Lane, ready: &mut ReadyDevice) -> Option<Ending> {
         if ready.loaded >= self.at {
             return None;
         }

@@ -32,7 +32,7 @@ const LEAST: usize = 64;
 
 /// One lane's pace.
 #[derive(Debug)]
-pub(super) struct Pace {
+pub(in crate::dispatch) struct AdaptiveLimit {
     begun: Instant,
     most: usize,
     limit: AtomicUsize,
@@ -78,9 +78,9 @@ struct Trial {
     rate_before: f64,
 }
 
-impl Pace {
+impl AdaptiveLimit {
     /// For a window of at most so many.
-    pub(super) fn new(most: usize) -> Self {
+    pub(in crate::dispatch) fn new(most: usize) -> Self {
         let begun = Instant::now();
         Self {
             begun,
@@ -96,17 +96,17 @@ impl Pace {
     }
 
     /// Something came in that shall not wait.
-    pub(super) fn urge(&self) {
+    pub(in crate::dispatch) fn urge(&self) {
         self.urgent_until_us.store(micros(self.begun.elapsed() + URGENT), Ordering::Relaxed);
     }
 
     /// How many attempts may be under way.
-    pub(super) fn limit(&self) -> usize {
+    pub(in crate::dispatch) fn limit(&self) -> usize {
         self.limit.load(Ordering::Relaxed)
     }
 
     /// An attempt was answered at `now`, one of so many under way. Returns whether more may be under way now.
-    pub(super) fn answered(&self, now: Instant, took: Duration, under_way: usize) -> bool {
+    pub(in crate::dispatch) fn answered(&self, now: Instant, took: Duration, under_way: usize) -> bool {
         let took = micros(took);
         self.answers.fetch_add(1, Ordering::Relaxed);
         self.took_us.fetch_add(took, Ordering::Relaxed);
@@ -206,14 +206,14 @@ mod tests {
 
     /// Where the window settles at a provider that answers at most so many a second, and none before `nearest`.
     fn settled(urgent: bool, per_second: f64, nearest: Duration) -> (usize, f64) {
-        let pace = Pace::new(MOST);
+        let pace = AdaptiveLimit::new(MOST);
         let rate = go_on(&pace, 0..300, urgent, per_second, nearest);
         (pace.limit(), rate)
     }
 
     /// Some steps at that provider, and its rate in the last.
     fn go_on(
-        pace: &Pace,
+        pace: &AdaptiveLimit,
         steps: std::ops::Range<u32>,
         urgent: bool,
         per_second: f64,
@@ -251,7 +251,7 @@ mod tests {
 
     #[test]
     fn what_the_urgent_itself_takes_is_not_put_down_to_the_narrower_window() {
-        let (pace, near) = (Pace::new(MOST), Duration::from_millis(1));
+        let (pace, near) = (AdaptiveLimit::new(MOST), Duration::from_millis(1));
         go_on(&pace, 0..10, false, 50_000.0, near);
         go_on(&pace, 10..20, true, 30_000.0, near);
         assert!(pace.limit() <= MOST / 4, "{}", pace.limit());
@@ -265,7 +265,7 @@ mod tests {
     /// Its answers take long whoever else is under way: a narrower window would only mean fewer answers.
     #[test]
     fn a_provider_that_takes_its_time_keeps_most_of_its_rate() {
-        let pace = Pace::new(MOST);
+        let pace = AdaptiveLimit::new(MOST);
         let mut now = pace.begun;
         let mut widths = 0;
         for _ in 0..300 {

@@ -4,11 +4,11 @@
 
 use tokio::time::Instant;
 
-use super::attempt;
-use super::health::Admission;
-use super::lane::Lane;
-use super::load::{Loader, Opened};
-use super::rejected;
+use crate::dispatch::attempt;
+use crate::dispatch::health::Admission;
+use crate::dispatch::lane::Lane;
+use crate::dispatch::prefetch::load::{JobLoader, OpenedJob};
+use crate::dispatch::rejected;
 use crate::domain::Suspicion;
 use crate::queue::intake::Held;
 use crate::queue::recorder::Ticket;
@@ -18,7 +18,7 @@ use crate::store;
 ///
 /// # Errors
 /// Its tokens could not be loaded; the whole job is given back.
-pub(super) async fn try_one(lane: &Lane, loader: &mut Loader, held: Held) -> Result<(), store::Error> {
+pub(super) async fn try_one(lane: &Lane, loader: &mut JobLoader, held: Held) -> Result<(), store::Error> {
     let suspicion = held.job.suspicion();
     let _one_at_a_time = match suspicion {
         Suspicion::None => None,
@@ -42,7 +42,7 @@ pub(super) async fn try_one(lane: &Lane, loader: &mut Loader, held: Held) -> Res
             return Ok(());
         }
     }
-    let opened = Opened::new(held, tickets, false);
+    let opened = OpenedJob::new(held, tickets, false);
     let mut ready = loader.load(&lane.shared, &lane.setup, vec![opened]).await?;
     if ready.is_empty() {
         return Ok(());
@@ -61,9 +61,9 @@ pub(super) async fn try_one(lane: &Lane, loader: &mut Loader, held: Held) -> Res
     let other = ready.iter().position(|ready| Some(ready.who()) != last);
     let first = ready.swap_remove(other.unwrap_or_default());
     if admission == Admission::Probe {
-        lane.window.shrink();
+        lane.limit.shrink();
     }
-    let _place = lane.window.enter();
+    let _place = lane.limit.enter();
     attempt::run(lane, first, generation).await;
     Ok(())
 }
