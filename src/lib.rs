@@ -35,8 +35,8 @@ pub mod telemetry;
 
 pub mod fanout;
 pub mod provider;
-pub mod queue;
 pub mod pruning;
+pub mod queue;
 pub mod registry;
 
 pub mod api;

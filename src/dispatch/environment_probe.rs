@@ -9,12 +9,12 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use chrono::{DateTime, Utc};
 
-use crate::pruning::TokenSignal;
 use crate::dispatch::lane::Lane;
 use crate::domain::{
     Certainty, DeliveryStatus, DeviceId, DeviceToken, Environment, Finding, Job, LaneId, LaneKey, Outcome,
     Proof, Reason, TokenDigest, Verdict,
 };
+use crate::pruning::TokenSignal;
 use crate::queue::recorder::Ending;
 
 /// The verdict that may mean the environment (docs/providers.md 1.7).

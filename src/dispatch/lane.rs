@@ -11,13 +11,13 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::dispatch::attempt;
-use crate::pruning::PruningGuard;
-use crate::dispatch::health::{Admission, Generation, LaneGate};
-use crate::dispatch::prefetch::queue::{ReadyDevice, ReadyQueue};
-use crate::dispatch::fcm_apns_key::FcmApnsKey;
 use crate::dispatch::environment_probe::ProbePeers;
+use crate::dispatch::fcm_apns_key::FcmApnsKey;
+use crate::dispatch::health::{Admission, Generation, LaneGate};
 use crate::dispatch::limits::concurrency::ConcurrencyLimit;
-use crate::dispatch::{LaneSetup, LaneContext};
+use crate::dispatch::prefetch::queue::{ReadyDevice, ReadyQueue};
+use crate::dispatch::{LaneContext, LaneSetup};
+use crate::pruning::PruningGuard;
 use crate::queue::intake::Intake;
 
 /// So many windows are read ahead. While one is sent the next is claimed and loaded, which on a busy machine takes about as

@@ -29,10 +29,10 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::domain::{App, DeliveryStatus, InstallationKey, LaneId, LaneKey, Reason, RetryPolicy};
+use crate::pruning::PruningGuards;
 use crate::queue::intake::Intakes;
 use crate::queue::membership::Membership;
 use crate::queue::recorder::{Ending, Recorder};
-use crate::pruning::PruningGuards;
 use crate::queue::wake::Waker;
 use crate::store::SessionPool;
 

@@ -12,7 +12,7 @@ use anyhow::Context as _;
 use super::listeners::ConnectionLimits;
 use super::{Role, senders};
 use crate::config::{Config, FcmSettings};
-use crate::dispatch::{Dispatcher, LaneSetup, Quota, LaneCredentials};
+use crate::dispatch::{Dispatcher, LaneCredentials, LaneSetup, Quota};
 use crate::domain::{Apps, LaneKey, ServedApps};
 use crate::provider::Sender;
 use crate::store::{self, SessionPool};

@@ -7,19 +7,19 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use tokio::time::Instant;
 
-use crate::pruning::TokenSignal;
+use crate::dispatch::credentials::candidate::{self, Reply};
+use crate::dispatch::environment_probe::{self, EnvironmentProbe};
 use crate::dispatch::health::{self, Attribution, Generation};
 use crate::dispatch::lane::Lane;
 use crate::dispatch::prefetch::load::RenderedNotification;
 use crate::dispatch::prefetch::queue::ReadyDevice;
-use crate::dispatch::credentials::candidate::{self, Reply};
-use crate::dispatch::environment_probe::{self, EnvironmentProbe};
 use crate::dispatch::{fcm_apns_key, panics, rejected};
 use crate::domain::{
     Certainty, DeliveryStatus, DeviceId, DeviceToken, Fault, Finding, Floor, Job, LaneCause, Misfit,
     NotificationId, Outcome, Reason, RetryPolicy, Verdict,
 };
 use crate::provider::{Attempt, Fingerprint, Still};
+use crate::pruning::TokenSignal;
 use crate::queue::recorder::{Ending, Ticket};
 use crate::store;
 

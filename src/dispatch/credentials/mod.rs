@@ -6,8 +6,8 @@
 //! way with the old one ends there, and then the old one closes. A candidate that is refused is not tried again until
 //! another one comes, except by the probes of a lane that is suspended anyway.
 
-pub(super) mod rotation;
 pub(super) mod candidate;
+pub(super) mod rotation;
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -68,7 +68,8 @@ impl Quota {
         let now = Instant::now();
         let before = inner.told.take().filter(|told| told.until > now);
         let until = before.as_ref().map_or(until, |told| told.until.max(until));
-        inner.told = Some(OverQuota { why: why.clone(), since: before.map_or(now, |told| told.since), until });
+        inner.told =
+            Some(OverQuota { why: why.clone(), since: before.map_or(now, |told| told.since), until });
     }
 
     /// What the provider said, while it holds.

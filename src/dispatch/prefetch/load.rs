@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use tokio::time::Instant;
 
-use crate::dispatch::prefetch::queue::ReadyDevice;
 use crate::dispatch::credentials::InUse;
+use crate::dispatch::prefetch::queue::ReadyDevice;
 use crate::dispatch::prefetch::revalidate;
 use crate::dispatch::{LaneContext, LaneSetup, panics, rejected};
 use crate::domain::{

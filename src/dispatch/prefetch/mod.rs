@@ -11,10 +11,10 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::dispatch::isolated_attempt;
-use crate::dispatch::health::Admission;
-use crate::dispatch::lane::Lane;
 use self::load::{JobLoader, OpenedJob};
+use crate::dispatch::health::Admission;
+use crate::dispatch::isolated_attempt;
+use crate::dispatch::lane::Lane;
 use crate::domain::{Class, Job, Priority, Suspicion};
 use crate::queue::claim::Claimer;
 use crate::queue::intake::Held;
@@ -32,7 +32,10 @@ pub(in crate::dispatch) async fn run(lane: Arc<Lane>, stop: CancellationToken) {
         lane,
     };
     loop {
-        let next = feeder.round(&stop).await.at_last(feeder.lane.ready.oldest().map(|at| at + revalidate::STALENESS_MAX));
+        let next = feeder
+            .round(&stop)
+            .await
+            .at_last(feeder.lane.ready.oldest().map(|at| at + revalidate::STALENESS_MAX));
         let wait = async {
             match next {
                 Next::Change => feeder.lane.intake.changed().await,
@@ -192,7 +195,9 @@ impl Prefetcher {
                         self.lane.intake.hint(class, priority);
                         for job in jobs {
                             let held = Held { job, lease: node, known: None };
-                            if let Err(error) = isolated_attempt::try_one(&self.lane, &mut self.loader, held).await {
+                            if let Err(error) =
+                                isolated_attempt::try_one(&self.lane, &mut self.loader, held).await
+                            {
                                 return self.blocked(&error);
                             }
                         }

@@ -17,7 +17,7 @@ use tokio::time::Instant;
 
 use crate::domain::{Certainty, LaneId, Verdict};
 use crate::store::lanes;
-use history::{Counts, AnswerHistory};
+use history::{AnswerHistory, Counts};
 
 /// While there still is too much, the database is told so again after this time.
 const SAY_AGAIN: Duration = Duration::from_secs(30);

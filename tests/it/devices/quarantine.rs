@@ -2,8 +2,8 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 use pushpost::domain::{App, Certainty, DeviceId, LaneId, Reason, TokenDigest, Verdict};
-use pushpost::registry::devices::{KnownDevice, find};
 use pushpost::pruning::quarantine as pruning;
+use pushpost::registry::devices::{KnownDevice, find};
 use pushpost::store;
 use pushpost::store::SessionPool;
 
