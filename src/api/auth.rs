@@ -9,7 +9,7 @@ use http::request::Parts;
 
 use super::State;
 use super::error::ApiError;
-use super::rates::TooFast;
+use super::rates::RateExceeded;
 use crate::domain::{App, KeyId, Scope, Scopes};
 use crate::registry::keys::Unrecognised;
 
@@ -98,8 +98,8 @@ impl<R: Right> FromRequestParts<State> for Caller<R> {
     }
 }
 
-impl From<Unrecognised<TooFast>> for ApiError {
-    fn from(unrecognised: Unrecognised<TooFast>) -> Self {
+impl From<Unrecognised<RateExceeded>> for ApiError {
+    fn from(unrecognised: Unrecognised<RateExceeded>) -> Self {
         match unrecognised {
             Unrecognised::Refused(too_fast) => too_fast.into(),
             Unrecognised::Busy => Self::Unavailable(None),

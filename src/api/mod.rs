@@ -7,9 +7,9 @@ mod cors;
 mod delivery;
 pub mod devices;
 pub mod error;
-mod front;
 pub mod health;
 pub mod json;
+mod listener_router;
 pub mod notifications;
 pub mod parse_pool;
 pub mod path;
@@ -19,7 +19,7 @@ pub mod rates;
 pub mod serve;
 pub mod time;
 
-mod leftover;
+mod drain_body;
 mod request;
 
 use std::ops::Deref;
@@ -38,9 +38,9 @@ use crate::registry::keys::Keys;
 use crate::store::SessionPool;
 use error::ApiError;
 use parse_pool::ParsePool;
-use rates::Rates;
+use rates::RateLimiter;
 
-pub use front::Front;
+pub use listener_router::ListenerRouter;
 pub use serve::serve;
 
 /// What handlers share. Cheap to clone: each request does so, on all cores.
@@ -65,7 +65,7 @@ pub struct StateParts {
     /// How much waits already.
     pub backlog: Backlog,
     /// How often may be asked.
-    pub rates: Arc<Rates>,
+    pub rates: Arc<RateLimiter>,
     /// How much may be asked.
     pub limits: ApiLimits,
     /// Origins of the pages that may make the calls of a `register` key.

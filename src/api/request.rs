@@ -15,8 +15,8 @@ use uuid::Uuid;
 
 use super::auth::CallerNote;
 use super::devices;
+use super::drain_body;
 use super::error::ApiError;
-use super::leftover;
 use super::problem::Problem;
 
 /// The header, in and out.
@@ -58,7 +58,7 @@ pub(super) async fn surround(mut request: Request, next: Next) -> Response {
 
     let (head, body) = request.into_parts();
     let refused = oversize(&head);
-    let (body, leftover) = leftover::follow(&head, body);
+    let (body, unread) = drain_body::track(&head, body);
     let request = Request::from_parts(head, body);
     let handled = async {
         match refused {
@@ -71,7 +71,7 @@ pub(super) async fn surround(mut request: Request, next: Next) -> Response {
     };
     let is_stream = route.as_ref().is_some_and(|route| STREAMS.contains(&route.as_str()));
     let handled = timeout(if is_stream { Duration::MAX } else { DEADLINE }, handled).await;
-    leftover.drain().await;
+    unread.drain().await;
     let response = match handled {
         Ok(Ok(response)) => response,
         Ok(Err(_)) => ApiError::internal(Panicked).into_response(),

@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use super::failure::Failure;
+use super::command_error::CommandError;
 use crate::config::Config;
 use crate::domain::App;
 use crate::runtime::{Database, SchemaAccess};
 
 /// A database whose schema is as this program needs it. A command that may create one works before the service ever ran.
-pub(super) async fn open(config: &Config, access: SchemaAccess) -> Result<Database, Failure> {
+pub(super) async fn open(config: &Config, access: SchemaAccess) -> Result<Database, CommandError> {
     let database = Database::open(config, access).await?;
     if let Err(refused) = database.admit(access).await {
         database.close().await?;
@@ -18,12 +18,12 @@ pub(super) async fn open(config: &Config, access: SchemaAccess) -> Result<Databa
 }
 
 /// Insists that the configuration has this app.
-pub(super) fn known_app(config: &Config, app: &str) -> Result<(), Failure> {
+pub(super) fn require_app(config: &Config, app: &str) -> Result<(), CommandError> {
     if config.apps.contains_key(app) {
         return Ok(());
     }
     let names: Vec<_> = config.apps.keys().map(String::as_str).collect();
-    let failure = Failure::failed(format_args!("the configuration has no app {app:?}"));
+    let failure = CommandError::failed(format_args!("the configuration has no app {app:?}"));
     Err(failure.hint(match names.as_slice() {
         [] => format!("it has none; name a file by --config that has a table such as [apps.{app}.apns]"),
         names => format!("it has {}", names.join(", ")),
@@ -31,26 +31,26 @@ pub(super) fn known_app(config: &Config, app: &str) -> Result<(), Failure> {
 }
 
 /// The app that is meant: the named one, else the only one.
-pub(super) fn meant_app<'a>(config: &'a Config, named: Option<&'a str>) -> Result<&'a str, Failure> {
+pub(super) fn resolve_app<'a>(config: &'a Config, named: Option<&'a str>) -> Result<&'a str, CommandError> {
     let mut apps = config.apps.keys();
     match (named, apps.next(), apps.next()) {
-        (Some(name), ..) => known_app(config, name).map(|()| name),
+        (Some(name), ..) => require_app(config, name).map(|()| name),
         (None, Some(only), None) => Ok(only),
         (None, None, _) => {
-            let failure = Failure::failed("the configuration has no app");
+            let failure = CommandError::failed("the configuration has no app");
             Err(failure.hint("name a file by --config that has a table such as [apps.shop.apns]"))
         }
         (None, Some(_), Some(_)) => {
             let names: Vec<_> = config.apps.keys().map(String::as_str).collect();
-            let failure = Failure::usage("--app is missing");
+            let failure = CommandError::usage("--app is missing");
             Err(failure.hint(format!("the configuration has {}", names.join(", "))))
         }
     }
 }
 
 /// An app with its rows, which are made if they are missing.
-pub(super) async fn app(database: &Database, config: &Config, name: &str) -> Result<Arc<App>, Failure> {
+pub(super) async fn app(database: &Database, config: &Config, name: &str) -> Result<Arc<App>, CommandError> {
     let apps = database.apps(config).await?;
     let found = apps.into_values().find(|app| app.name == name);
-    found.ok_or_else(|| Failure::failed(format_args!("the database has no app {name:?}")))
+    found.ok_or_else(|| CommandError::failed(format_args!("the database has no app {name:?}")))
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use clap::Args;
 
-use super::failure::Failure;
+use super::command_error::CommandError;
 use super::settings::ConfigArgs;
 
 /// A service that does not answer within this time is not well.
@@ -13,7 +13,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Ask the service on this machine whether it is alive: 0 if it is, else 1
 #[derive(Args, Debug)]
-pub(super) struct Healthcheck {
+pub(super) struct HealthcheckArgs {
     #[command(flatten)]
     config: ConfigArgs,
     /// Ask whether it takes work (/readyz) rather than whether it is alive (/healthz)
@@ -24,8 +24,8 @@ pub(super) struct Healthcheck {
     url: Option<String>,
 }
 
-impl Healthcheck {
-    pub(super) async fn run(self) -> Result<(), Failure> {
+impl HealthcheckArgs {
+    pub(super) async fn run(self) -> Result<(), CommandError> {
         let base = match &self.url {
             Some(url) => url.trim_end_matches('/').to_owned(),
             None => format!("http://{}", self.config.load()?.server.health_address()),
@@ -38,7 +38,7 @@ impl Healthcheck {
         if status.is_success() {
             Ok(())
         } else {
-            Err(Failure::failed(format_args!("{url} answers {status}")))
+            Err(CommandError::failed(format_args!("{url} answers {status}")))
         }
     }
 }

@@ -5,8 +5,8 @@ use chrono::SecondsFormat;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
-use super::database::{known_app, open};
-use super::failure::Failure;
+use super::command_error::CommandError;
+use super::database::{open, require_app};
 use super::output;
 use super::settings::ConfigArgs;
 use crate::domain::{BadId, BadScopes, KeyId, Scopes};
@@ -16,7 +16,7 @@ use crate::store::keys::KeyRow;
 
 /// Make, list and revoke API keys
 #[derive(Args, Debug)]
-pub(super) struct Keys {
+pub(super) struct KeysArgs {
     #[command(subcommand)]
     command: KeysCommand,
 }
@@ -71,8 +71,8 @@ struct Revoke {
     config: ConfigArgs,
 }
 
-impl Keys {
-    pub(super) async fn run(self) -> Result<(), Failure> {
+impl KeysArgs {
+    pub(super) async fn run(self) -> Result<(), CommandError> {
         match self.command {
             KeysCommand::Create(create) => create.run().await,
             KeysCommand::List(list) => list.run().await,
@@ -82,9 +82,9 @@ impl Keys {
 }
 
 impl Create {
-    async fn run(self) -> Result<(), Failure> {
+    async fn run(self) -> Result<(), CommandError> {
         let config = self.config.load()?;
-        known_app(&config, &self.app)?;
+        require_app(&config, &self.app)?;
         let database = open(&config, SchemaAccess::Create).await?;
         let created = self.make(&database).await;
         database.close().await?;
@@ -101,19 +101,19 @@ impl Create {
         Ok(())
     }
 
-    async fn make(&self, database: &Database) -> Result<(KeyId, String), Failure> {
+    async fn make(&self, database: &Database) -> Result<(KeyId, String), CommandError> {
         let mut conn = database.connection().await?;
         keys::create(&mut conn, &self.app, self.scope, self.name.as_deref()).await.map_err(
             |error| match error {
-                keys::Error::BadName => Failure::usage(error),
-                other => Failure::from(anyhow::Error::from(other).context(database.place())),
+                keys::Error::BadName => CommandError::usage(error),
+                other => CommandError::from(anyhow::Error::from(other).context(database.place())),
             },
         )
     }
 }
 
 impl List {
-    async fn run(self) -> Result<(), Failure> {
+    async fn run(self) -> Result<(), CommandError> {
         let database = open(&self.config.load()?, SchemaAccess::Use).await?;
         let all = Self::all(&database).await;
         database.close().await?;
@@ -133,16 +133,16 @@ impl List {
 }
 
 impl Revoke {
-    async fn run(self) -> Result<(), Failure> {
+    async fn run(self) -> Result<(), CommandError> {
         let id = KeyId::parse(&self.id).map_err(|BadId| {
-            Failure::usage("that is no key's id")
+            CommandError::usage("that is no key's id")
                 .hint("an id begins with key_; pushpost keys list shows all of them")
         })?;
         let database = open(&self.config.load()?, SchemaAccess::Use).await?;
         let found = Self::revoke(&database, id).await;
         database.close().await?;
         if !found? {
-            let failure = Failure::failed(format_args!("there is no key {id}"));
+            let failure = CommandError::failed(format_args!("there is no key {id}"));
             return Err(failure.hint("pushpost keys list shows all of them"));
         }
         if self.json {

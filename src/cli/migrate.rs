@@ -3,7 +3,7 @@
 use clap::Args;
 use serde_json::json;
 
-use super::failure::Failure;
+use super::command_error::CommandError;
 use super::output;
 use super::settings::ConfigArgs;
 use crate::runtime::{Database, SchemaAccess};
@@ -11,7 +11,7 @@ use crate::store::migrations::{Migrations, SchemaState};
 
 /// Bring the database's schema up to date
 #[derive(Args, Debug)]
-pub(super) struct Migrate {
+pub(super) struct MigrateArgs {
     #[command(flatten)]
     config: ConfigArgs,
     /// Only say whether anything is pending: 0 if nothing is, else 1
@@ -22,8 +22,8 @@ pub(super) struct Migrate {
     json: bool,
 }
 
-impl Migrate {
-    pub(super) async fn run(self) -> Result<(), Failure> {
+impl MigrateArgs {
+    pub(super) async fn run(self) -> Result<(), CommandError> {
         let access = if self.check { SchemaAccess::Use } else { SchemaAccess::Upgrade };
         let database = Database::open(&self.config.load()?, access).await?;
         let names = if self.check { pending(&database).await } else { database.admit(access).await };
@@ -36,7 +36,7 @@ impl Migrate {
             (false, names) => format!("{what}: {}", names.join(", ")),
         })?;
         if self.check && !names.is_empty() {
-            return Err(Failure::failed("migrations are pending").hint("run pushpost migrate"));
+            return Err(CommandError::failed("migrations are pending").hint("run pushpost migrate"));
         }
         Ok(())
     }

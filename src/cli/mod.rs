@@ -1,11 +1,11 @@
 //! The commands, one file each. Data goes to stdout, all else to stderr; wrong usage ends 64, a database that
 //! is waited for in vain 69, any other failure 1.
 
+mod command_error;
 mod database;
 mod demo;
 mod devices;
 mod environment;
-mod failure;
 mod healthcheck;
 mod keys;
 mod migrate;
@@ -25,8 +25,8 @@ use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use tokio::task::JoinSet;
 
-use crate::telemetry::{self, Reader};
-use failure::{Failure, USAGE};
+use crate::telemetry::{self, LogReader};
+use command_error::{CommandError, USAGE};
 
 /// A durable dispatcher for mobile push notifications: one HTTP API in front of APNs and FCM
 #[derive(Parser, Debug)]
@@ -38,13 +38,13 @@ struct Cli {
 
 #[derive(Subcommand, Debug)]
 enum Command {
-    Serve(serve::Serve),
-    Demo(demo::Demo),
-    Simulate(simulate::Simulate),
-    Migrate(migrate::Migrate),
-    Keys(keys::Keys),
-    Devices(devices::Devices),
-    Healthcheck(healthcheck::Healthcheck),
+    Serve(serve::ServeArgs),
+    Demo(demo::DemoArgs),
+    Simulate(simulate::SimulateArgs),
+    Migrate(migrate::MigrateArgs),
+    Keys(keys::KeysArgs),
+    Devices(devices::DevicesArgs),
+    Healthcheck(healthcheck::HealthcheckArgs),
 }
 
 /// Runs a command line, with the program's name first, and says how to end.
@@ -64,7 +64,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let log = match telemetry::start(cli.command.reader(), |name| std::env::var(name).ok()) {
         Ok(log) => log,
         Err(error) => {
-            let failure = Failure::usage(error);
+            let failure = CommandError::usage(error);
             eprintln!("{failure}");
             return failure.code();
         }
@@ -79,7 +79,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 }
 
 impl Command {
-    fn run(self) -> Result<(), Failure> {
+    fn run(self) -> Result<(), CommandError> {
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
         runtime.context("cannot start the runtime")?.block_on(async {
             let mut duties = JoinSet::new();
@@ -98,10 +98,10 @@ impl Command {
         })
     }
 
-    fn reader(&self) -> Reader {
+    fn reader(&self) -> LogReader {
         match self {
-            Self::Serve(_) => Reader::Service,
-            _ => Reader::Command,
+            Self::Serve(_) => LogReader::Service,
+            _ => LogReader::Command,
         }
     }
 }

@@ -2,16 +2,16 @@
 
 use clap::{Args, ValueEnum};
 
-use super::failure::Failure;
+use super::command_error::CommandError;
 use super::settings::ConfigArgs;
-use super::signals::{Hangup, Signals};
+use super::signals::{HangupSignal, StopSignals};
 use crate::runtime::{self, Reload, Role, Shutdown};
 
 /// Run the service: the HTTP API and the workers that send
 ///
 /// Without database.url it starts its own Postgres under database.data_dir.
 #[derive(Args, Debug)]
-pub(super) struct Serve {
+pub(super) struct ServeArgs {
     #[command(flatten)]
     config: ConfigArgs,
     /// What this node does
@@ -29,8 +29,8 @@ enum RoleName {
     Worker,
 }
 
-impl Serve {
-    pub(super) async fn run(self) -> Result<(), Failure> {
+impl ServeArgs {
+    pub(super) async fn run(self) -> Result<(), CommandError> {
         runtime::raise_descriptor_limit();
         let sources = self.config.sources();
         let config = ConfigArgs::read(&sources)?;
@@ -42,7 +42,7 @@ impl Serve {
         runtime::announce(&config, &sources, role);
         let shutdown = Shutdown::default();
         let (reload, reload_now) = Reload::new(sources);
-        let (signals, hangup) = (Signals::catch()?, Hangup::catch()?);
+        let (signals, hangup) = (StopSignals::catch()?, HangupSignal::catch()?);
         tokio::select! {
             served = runtime::serve(config, role, shutdown.clone(), reload) => Ok(served?),
             () = hangup.drive(&reload_now) => Ok(()),

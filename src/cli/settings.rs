@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
+use super::command_error::CommandError;
 use super::environment;
-use super::failure::Failure;
 use crate::config::{Config, Sources};
 
 /// Where the configuration is.
@@ -18,13 +18,13 @@ pub(super) struct ConfigArgs {
 
 impl ConfigArgs {
     /// Reads it.
-    pub(super) fn load(&self) -> Result<Config, Failure> {
+    pub(super) fn load(&self) -> Result<Config, CommandError> {
         Self::read(&self.sources())
     }
 
     /// Reads it from these. To be called before anything else is begun: with an embedded Postgres the program may
     /// begin anew, with another environment.
-    pub(super) fn read(sources: &Sources) -> Result<Config, Failure> {
+    pub(super) fn read(sources: &Sources) -> Result<Config, CommandError> {
         let config = sources.load()?;
         if config.database.url.is_none() {
             environment::drop_libpq_options()?;

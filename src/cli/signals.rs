@@ -3,18 +3,18 @@
 use anyhow::Context as _;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use crate::runtime::{ReloadNow, Shutdown};
+use crate::runtime::{ReloadHandle, Shutdown};
 
 /// Both signals that ask a process to end.
-pub(super) struct Signals {
+pub(super) struct StopSignals {
     terminate: Signal,
     interrupt: Signal,
 }
 
 /// The signal of a terminal that goes, and of whoever has changed a configuration.
-pub(super) struct Hangup(Signal);
+pub(super) struct HangupSignal(Signal);
 
-impl Signals {
+impl StopSignals {
     /// From here on they no longer kill the process.
     pub(super) fn catch() -> anyhow::Result<Self> {
         Ok(Self { terminate: catch(SignalKind::terminate())?, interrupt: catch(SignalKind::interrupt())? })
@@ -40,14 +40,14 @@ impl Signals {
     }
 }
 
-impl Hangup {
+impl HangupSignal {
     /// From here on it no longer kills the process.
     pub(super) fn catch() -> anyhow::Result<Self> {
         Ok(Self(catch(SignalKind::hangup())?))
     }
 
     /// Hands it on, for as long as it is polled.
-    pub(super) async fn drive(mut self, reload: &ReloadNow) {
+    pub(super) async fn drive(mut self, reload: &ReloadHandle) {
         while self.0.recv().await.is_some() {
             tracing::info!("SIGHUP: reading the configuration again");
             // What comes of it is in the log.

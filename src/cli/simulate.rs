@@ -6,9 +6,9 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 use serde_json::json;
 
-use super::failure::Failure;
+use super::command_error::CommandError;
 use super::output;
-use super::signals::Signals;
+use super::signals::StopSignals;
 use crate::domain::parse_duration;
 use pushpost_simulator::{ApnsSettings, FcmSettings, LedgerMode, Settings, Simulator};
 
@@ -17,7 +17,7 @@ use pushpost_simulator::{ApnsSettings, FcmSettings, LedgerMode, Settings, Simula
 /// They speak TLS and HTTP/2 and are as strict as the providers. DIR gets a CA, a .p8, a service account and a
 /// ready configuration for `pushpost serve`; the control port takes scripts and shows what was received.
 #[derive(Args, Debug)]
-pub(super) struct Simulate {
+pub(super) struct SimulateArgs {
     /// Where to write what a sender needs
     #[arg(long, value_name = "DIR", default_value = "./pushpost-simulator")]
     dir: PathBuf,
@@ -41,14 +41,14 @@ pub(super) struct Simulate {
     fcm_streams: u32,
     /// What is kept of what was received
     #[arg(long, value_enum, default_value = "full")]
-    ledger: Kept,
+    ledger: LedgerContent,
     /// Say where everything is as one line of JSON
     #[arg(long)]
     json: bool,
 }
 
 #[derive(Clone, Copy, ValueEnum, Debug)]
-enum Kept {
+enum LedgerContent {
     /// Every request with headers and body
     Full,
     /// Counters
@@ -57,9 +57,9 @@ enum Kept {
     Arrivals,
 }
 
-impl Simulate {
-    pub(super) async fn run(self) -> Result<(), Failure> {
-        let mut signals = Signals::catch()?;
+impl SimulateArgs {
+    pub(super) async fn run(self) -> Result<(), CommandError> {
+        let mut signals = StopSignals::catch()?;
         let ready = |simulator: &Simulator| {
             // Nobody to tell is no reason not to serve.
             let _ = output::line(&self.where_it_is(simulator));
@@ -77,9 +77,9 @@ impl Simulate {
             fcm: FcmSettings { streams: self.fcm_streams, ..FcmSettings::default() },
             latency: self.latency,
             ledger: match self.ledger {
-                Kept::Full => LedgerMode::Full,
-                Kept::Counts => LedgerMode::Counts,
-                Kept::Arrivals => LedgerMode::Arrivals,
+                LedgerContent::Full => LedgerMode::Full,
+                LedgerContent::Counts => LedgerMode::Counts,
+                LedgerContent::Arrivals => LedgerMode::Arrivals,
             },
             ..Settings::default()
         }

@@ -6,9 +6,9 @@
 use std::collections::BTreeSet;
 
 use super::Config;
-use super::error::{Fault, Place};
-use super::section::{Reading, Section};
-use super::sources::Marker;
+use super::error::{ConfigFault, SettingPlace};
+use super::section::{ReadContext, Section};
+use super::sources::ContentHasher;
 use super::tree::{Node, Table, Value};
 
 /// What stands before the names of variables that set a key.
@@ -28,13 +28,15 @@ const ANY_APP: &str = "*";
 /// One variable that sets a key: the key as `SERVER__LISTEN`, its place and its value.
 pub(super) struct Setting {
     pub(super) key: String,
-    pub(super) place: Place,
+    pub(super) place: SettingPlace,
     pub(super) text: String,
 }
 
 /// The settings of an environment, sorted by the names of their variables, and the variables that are wrong. An empty
 /// variable counts as not set.
-pub(super) fn settings(environment: impl Iterator<Item = (String, String)>) -> (Vec<Setting>, Vec<Fault>) {
+pub(super) fn settings(
+    environment: impl Iterator<Item = (String, String)>,
+) -> (Vec<Setting>, Vec<ConfigFault>) {
     let mut variables: Vec<_> = environment.filter(|(_, value)| !value.is_empty()).collect();
     variables.sort();
     let has_own_url = variables.iter().any(|(name, _)| {
@@ -56,7 +58,7 @@ pub(super) fn settings(environment: impl Iterator<Item = (String, String)>) -> (
         };
         match keys.misplaced(&key) {
             Some(meant) => faults.push(unknown(&name, &meant)),
-            None => settings.push(Setting { key, place: Place::Variable(name), text }),
+            None => settings.push(Setting { key, place: SettingPlace::Variable(name), text }),
         }
     }
     (settings, faults)
@@ -82,7 +84,7 @@ pub(super) fn without_effect<'a>(
 }
 
 /// A key that is written with single underscores, such as `PUSHPOST_DATABASE_URL`.
-fn misspelt(name: &str, keys: &Keys) -> Option<Fault> {
+fn misspelt(name: &str, keys: &Keys) -> Option<ConfigFault> {
     let rest = name.strip_prefix(OWN)?;
     if NOT_KEYS.contains(&rest) || is_of_kubernetes(rest) {
         return None;
@@ -90,9 +92,9 @@ fn misspelt(name: &str, keys: &Keys) -> Option<Fault> {
     keys.spelt_otherwise(rest).map(|meant| unknown(name, &meant))
 }
 
-fn unknown(name: &str, meant: &str) -> Fault {
-    Fault {
-        place: Some(Place::Variable(name.to_owned())),
+fn unknown(name: &str, meant: &str) -> ConfigFault {
+    ConfigFault {
+        place: Some(SettingPlace::Variable(name.to_owned())),
         key: String::new(),
         message: "not a configuration key".to_owned(),
         suggestion: Some(meant.to_owned()),
@@ -127,8 +129,8 @@ impl Keys {
         let app = Node { value: Value::Table(Table::from(sections)), place: None };
         let apps = Node { value: Value::Table(Table::from([(ANY_APP.to_owned(), app)])), place: None };
         let table = Table::from([("apps".to_owned(), apps)]);
-        let marker = Marker::default();
-        let reading = Reading::new(std::path::PathBuf::new(), Vec::new(), &marker);
+        let hasher = ContentHasher::default();
+        let reading = ReadContext::new(std::path::PathBuf::new(), Vec::new(), &hasher);
         let _defaults = Config::read(Section::root(&reading, &table), &[]);
         let all = reading.into_keys();
         let is_table = |key: &String| all.iter().any(|other| other.starts_with(&format!("{key}.")));

@@ -18,12 +18,12 @@ pub enum Error {
     },
     /// The file, the environment or a file that they name says something that can't be.
     #[error("{}", Listed(.0))]
-    Faults(Vec<Fault>),
+    Faults(Vec<ConfigFault>),
 }
 
 impl Error {
     /// What is wrong, one by one; empty where the file could not be read at all.
-    pub fn faults(&self) -> &[Fault] {
+    pub fn faults(&self) -> &[ConfigFault] {
         match self {
             Self::Unreadable { .. } => &[],
             Self::Faults(faults) => faults,
@@ -33,9 +33,9 @@ impl Error {
 
 /// One thing that is wrong.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Fault {
+pub struct ConfigFault {
     /// Where it was said; none where something is missing altogether.
-    pub place: Option<Place>,
+    pub place: Option<SettingPlace>,
     /// The key, with its tables: `apps.shop.apns.key_id`. Empty for a file that isn't TOML.
     pub key: String,
     /// In words.
@@ -46,7 +46,7 @@ pub struct Fault {
 
 /// Where a value comes from.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub enum Place {
+pub enum SettingPlace {
     /// A line of the configuration file, from 1.
     Line {
         /// The file.
@@ -58,7 +58,7 @@ pub enum Place {
     Variable(String),
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for SettingPlace {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Line { file, line } => write!(f, "{}:{line}", file.display()),
@@ -67,7 +67,7 @@ impl fmt::Display for Place {
     }
 }
 
-impl fmt::Display for Fault {
+impl fmt::Display for ConfigFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(place) = &self.place {
             write!(f, "{place}: ")?;
@@ -83,7 +83,7 @@ impl fmt::Display for Fault {
     }
 }
 
-struct Listed<'a>(&'a [Fault]);
+struct Listed<'a>(&'a [ConfigFault]);
 
 impl fmt::Display for Listed<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -1,6 +1,6 @@
 //! The configuration: defaults, then the file, then the environment.
 //!
-//! Reading collects every fault before it gives up. What the configuration names in other files is read with it, so
+//! ReadContext collects every fault before it gives up. What the configuration names in other files is read with it, so
 //! that two configurations are equal exactly when nothing has changed. `config.example.toml` describes every key.
 
 mod apns;
@@ -34,7 +34,7 @@ pub use app::AppSettings;
 pub use database::DatabaseSettings;
 pub use delivery::DeliverySettings;
 pub use endpoint::{BadEndpoint, Endpoint};
-pub use error::{Error, Fault, Place};
+pub use error::{ConfigFault, Error, SettingPlace};
 pub use fcm::FcmSettings;
 pub use google::GoogleCredential;
 pub use limits::LimitSettings;
@@ -42,10 +42,10 @@ pub use network::NetworkSettings;
 pub use postgres_url::{PostgresHost, PostgresUrl};
 pub use retention::RetentionSettings;
 pub use secret::{CaFile, Secret};
-use section::{Reading, Section};
+use section::{ReadContext, Section};
 pub use server::ServerSettings;
-use sources::Marker;
-pub use sources::{Content, Sources};
+use sources::ContentHasher;
+pub use sources::{ContentHash, Sources};
 use tree::Table;
 pub use user_tokens::{UserTokenAlgorithm, UserTokenKey, UserTokenSettings};
 
@@ -75,26 +75,26 @@ impl Config {
     /// `[network]` names no proxy. A key that is spelt with other
     /// underscores is a fault.
     pub fn load(path: Option<&Path>, env: impl Iterator<Item = (String, String)>) -> Result<Self, Error> {
-        Self::load_marking(path, env, &Marker::default())
+        Self::load_hashing(path, env, &ContentHasher::default())
     }
 
     /// The same, with what was read marked.
-    fn load_marking(
+    fn load_hashing(
         path: Option<&Path>,
         env: impl Iterator<Item = (String, String)>,
-        marker: &Marker,
+        hasher: &ContentHasher,
     ) -> Result<Self, Error> {
         let (mut table, mut faults) = (Table::new(), Vec::new());
         if let Some(path) = path {
             let read = std::fs::read_to_string(path);
-            marker.mark(&read);
+            hasher.mark(&read);
             let text = read.map_err(|source| Error::Unreadable { path: path.to_owned(), source })?;
             table = tree::parse(&text, path).map_err(Error::Faults)?;
         }
         let environment: Vec<_> = env.collect();
         faults.extend(tree::overlay(&mut table, environment.iter().cloned()));
         let folder = path.and_then(Path::parent).map_or_else(PathBuf::new, Path::to_owned);
-        let reading = Reading::new(folder, faults, marker);
+        let reading = ReadContext::new(folder, faults, hasher);
         let config = Self::read(Section::root(&reading, &table), &environment);
         let mut faults = reading.into_faults();
         faults.sort_by(|a, b| a.place.cmp(&b.place));

@@ -88,7 +88,7 @@ impl PostgresUrl {
             database: non_empty(decoded(database, "database")?),
             parameters: Vec::new(),
         };
-        let mut places = Places::of_authority(hosts)?;
+        let mut places = HostList::of_authority(hosts)?;
         for parameter in query.split('&').filter(|parameter| !parameter.is_empty()) {
             url.parameter(parameter, &mut places)?;
         }
@@ -96,7 +96,7 @@ impl PostgresUrl {
         Ok(url)
     }
 
-    fn parameter(&mut self, text: &str, places: &mut Places) -> Result<(), UrlFault> {
+    fn parameter(&mut self, text: &str, places: &mut HostList) -> Result<(), UrlFault> {
         let (name, value) =
             text.split_once('=').ok_or("has a parameter without a value: write name=value")?;
         let name = decoded(name, "parameter")?;
@@ -177,13 +177,13 @@ impl PostgresUrl {
 
 /// Hosts and ports, from wherever they are named.
 #[derive(Default)]
-struct Places {
+struct HostList {
     names: Option<Vec<String>>,
     addresses: Option<Vec<String>>,
     ports: Option<Vec<String>>,
 }
 
-impl Places {
+impl HostList {
     /// `a:1,[::1]:2,c`.
     fn of_authority(text: &str) -> Result<Self, UrlFault> {
         if text.is_empty() {

@@ -7,29 +7,29 @@ use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::error::{Fault, Place};
+use super::error::{ConfigFault, SettingPlace};
 use super::secret::{CaFile, Secret};
-use super::sources::Marker;
+use super::sources::ContentHasher;
 use super::tree::{Node, Table, Value};
 use crate::domain::{most_alike, parse_duration};
 use crate::provider::Fingerprint;
 
 /// What all sections of one reading share.
-pub(super) struct Reading<'a> {
-    marker: &'a Marker,
-    faults: RefCell<Vec<Fault>>,
+pub(super) struct ReadContext<'a> {
+    hasher: &'a ContentHasher,
+    faults: RefCell<Vec<ConfigFault>>,
     /// Every key that was asked for, with its tables.
     keys: RefCell<BTreeSet<String>>,
     /// The folder that relative paths in the file start from.
     folder: PathBuf,
 }
 
-impl<'a> Reading<'a> {
-    pub(super) fn new(folder: PathBuf, faults: Vec<Fault>, marker: &'a Marker) -> Self {
-        Self { marker, faults: RefCell::new(faults), keys: RefCell::default(), folder }
+impl<'a> ReadContext<'a> {
+    pub(super) fn new(folder: PathBuf, faults: Vec<ConfigFault>, hasher: &'a ContentHasher) -> Self {
+        Self { hasher, faults: RefCell::new(faults), keys: RefCell::default(), folder }
     }
 
-    pub(super) fn into_faults(self) -> Vec<Fault> {
+    pub(super) fn into_faults(self) -> Vec<ConfigFault> {
         self.faults.into_inner()
     }
 
@@ -40,16 +40,16 @@ impl<'a> Reading<'a> {
 
 /// A table, and which of its keys somebody asked for.
 pub(super) struct Section<'a> {
-    reading: &'a Reading<'a>,
+    reading: &'a ReadContext<'a>,
     path: String,
-    place: Option<Place>,
+    place: Option<SettingPlace>,
     entries: Option<&'a Table>,
     known: Vec<&'static str>,
 }
 
 impl<'a> Section<'a> {
     /// The whole configuration.
-    pub(super) fn root(reading: &'a Reading<'a>, table: &'a Table) -> Self {
+    pub(super) fn root(reading: &'a ReadContext<'a>, table: &'a Table) -> Self {
         Self { reading, path: String::new(), place: None, entries: Some(table), known: Vec::new() }
     }
 
@@ -114,7 +114,7 @@ impl<'a> Section<'a> {
     ) -> Option<Vec<T>> {
         let node = self.node(key)?;
         let texts: Vec<String> = match (&node.value, &node.place) {
-            (Value::Text(text), Some(Place::Variable(_))) => {
+            (Value::Text(text), Some(SettingPlace::Variable(_))) => {
                 text.split(',').map(|t| t.trim().to_owned()).collect()
             }
             (Value::List(items), _) => {
@@ -134,7 +134,7 @@ impl<'a> Section<'a> {
         let Some(node) = self.node(key) else { return default };
         let number = match (&node.value, &node.place) {
             (Value::Integer(number), _) => Some(*number),
-            (Value::Text(text), Some(Place::Variable(_))) => text.parse().ok(),
+            (Value::Text(text), Some(SettingPlace::Variable(_))) => text.parse().ok(),
             _ => None,
         };
         let Some(number) = number else {
@@ -155,8 +155,8 @@ impl<'a> Section<'a> {
         let Some(node) = self.node(key) else { return default };
         match (&node.value, &node.place) {
             (Value::Flag(flag), _) => *flag,
-            (Value::Text(text), Some(Place::Variable(_))) if text == "true" => true,
-            (Value::Text(text), Some(Place::Variable(_))) if text == "false" => false,
+            (Value::Text(text), Some(SettingPlace::Variable(_))) if text == "true" => true,
+            (Value::Text(text), Some(SettingPlace::Variable(_))) if text == "false" => false,
             _ => {
                 self.wrong_type(key, node, "true or false");
                 default
@@ -179,7 +179,7 @@ impl<'a> Section<'a> {
         let node = self.node(key)?;
         let path = Path::new(self.as_text(key, node)?);
         match node.place {
-            Some(Place::Variable(_)) => Some(path.to_owned()),
+            Some(SettingPlace::Variable(_)) => Some(path.to_owned()),
             _ => Some(self.reading.folder.join(path)),
         }
     }
@@ -197,7 +197,7 @@ impl<'a> Section<'a> {
     /// A secret, inline under `key` or in the file that `file_key` names. The environment's wins over the file's.
     pub(super) fn secret(&mut self, key: &'static str, file_key: &'static str) -> Option<Secret> {
         let (inline, file) = (self.node(key), self.node(file_key));
-        let from_variable = |node: &Node| matches!(node.place, Some(Place::Variable(_)));
+        let from_variable = |node: &Node| matches!(node.place, Some(SettingPlace::Variable(_)));
         match (inline, file) {
             (Some(inline), Some(file)) if from_variable(inline) == from_variable(file) => {
                 self.fault(key, format!("give either this or {file_key}, not both"));
@@ -221,7 +221,7 @@ impl<'a> Section<'a> {
     /// fault of the configuration.
     pub(super) fn content(&self, path: &Path) -> Option<Fingerprint> {
         let read = Secret::read(path);
-        self.reading.marker.mark(&read);
+        self.reading.hasher.mark(&read);
         read.ok().map(|text| Fingerprint::of(&[text.expose().as_bytes()]))
     }
 
@@ -251,7 +251,7 @@ impl<'a> Section<'a> {
 
     /// Adds a fault of an environment variable that sets no key.
     pub(super) fn fault_of_variable(&self, variable: &str, message: &str) {
-        let place = Some(Place::Variable(variable.to_owned()));
+        let place = Some(SettingPlace::Variable(variable.to_owned()));
         self.push(place, self.path.clone(), message.to_owned(), None);
     }
 
@@ -304,7 +304,7 @@ impl<'a> Section<'a> {
     }
 
     fn readable<T: AsRef<str>>(&self, key: &str, path: &Path, result: std::io::Result<T>) -> Option<T> {
-        self.reading.marker.mark(&result);
+        self.reading.hasher.mark(&result);
         result.map_err(|error| self.fault(key, format!("cannot read {}: {error}", path.display()))).ok()
     }
 
@@ -318,14 +318,14 @@ impl<'a> Section<'a> {
             Value::Other(what) => what,
         };
         let message = match &node.place {
-            Some(Place::Variable(_)) => format!("must be {expected}"),
+            Some(SettingPlace::Variable(_)) => format!("must be {expected}"),
             _ => format!("must be {expected}, not {found}"),
         };
         self.push(node.place.clone(), self.path_of(key), message, None);
     }
 
-    fn push(&self, place: Option<Place>, key: String, message: String, suggestion: Option<String>) {
-        self.reading.faults.borrow_mut().push(Fault { place, key, message, suggestion });
+    fn push(&self, place: Option<SettingPlace>, key: String, message: String, suggestion: Option<String>) {
+        self.reading.faults.borrow_mut().push(ConfigFault { place, key, message, suggestion });
     }
 
     fn path_of(&self, key: &str) -> String {

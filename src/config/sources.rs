@@ -16,11 +16,11 @@ pub struct Sources {
 
 /// Stands for all that one reading found in the file and in those that it names, right or wrong.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Content(u64);
+pub struct ContentHash(u64);
 
 /// Marks what is read.
 #[derive(Default)]
-pub(super) struct Marker(RefCell<DefaultHasher>);
+pub(super) struct ContentHasher(RefCell<DefaultHasher>);
 
 impl Sources {
     /// See [`Config::load`].
@@ -52,10 +52,10 @@ impl Sources {
     }
 
     /// Reads all of it, and says what it found: a fault that is found in the same content again is the same fault.
-    pub fn read(&self) -> (Content, Result<Config, Error>) {
-        let marker = Marker::default();
-        let config = Config::load_marking(self.file.as_deref(), self.environment.iter().cloned(), &marker);
-        (Content(marker.0.into_inner().finish()), config)
+    pub fn read(&self) -> (ContentHash, Result<Config, Error>) {
+        let hasher = ContentHasher::default();
+        let config = Config::load_hashing(self.file.as_deref(), self.environment.iter().cloned(), &hasher);
+        (ContentHash(hasher.0.into_inner().finish()), config)
     }
 }
 
@@ -65,7 +65,7 @@ impl fmt::Debug for Sources {
     }
 }
 
-impl Marker {
+impl ContentHasher {
     pub(super) fn mark<T: AsRef<str>>(&self, read: &std::io::Result<T>) {
         let mut hasher = self.0.borrow_mut();
         match read {

@@ -6,13 +6,13 @@ use std::path::Path;
 use toml::de::{DeArray, DeTable, DeValue};
 
 use super::environment::{self, Setting};
-use super::error::{Fault, Place};
+use super::error::{ConfigFault, SettingPlace};
 
 /// A value and where it was said.
 #[derive(Clone, Debug)]
 pub(super) struct Node {
     pub(super) value: Value,
-    pub(super) place: Option<Place>,
+    pub(super) place: Option<SettingPlace>,
 }
 
 /// A value of a type that TOML knows.
@@ -31,14 +31,14 @@ pub(super) enum Value {
 pub(super) type Table = BTreeMap<String, Node>;
 
 /// Reads the file's text. `file` is for messages.
-pub(super) fn parse(text: &str, file: &Path) -> Result<Table, Vec<Fault>> {
+pub(super) fn parse(text: &str, file: &Path) -> Result<Table, Vec<ConfigFault>> {
     let lines = Lines { text, file };
     let (table, errors) = DeTable::parse_recoverable(text);
     if errors.is_empty() {
         return Ok(lines.table(table.get_ref()));
     }
     // Only the parser's own words: its full text quotes the line, which may hold a secret.
-    let fault = |error: &toml::de::Error| Fault {
+    let fault = |error: &toml::de::Error| ConfigFault {
         place: error.span().map(|span| lines.place(span.start)),
         key: String::new(),
         message: error.message().to_owned(),
@@ -48,7 +48,10 @@ pub(super) fn parse(text: &str, file: &Path) -> Result<Table, Vec<Fault>> {
 }
 
 /// Lays the environment over the file.
-pub(super) fn overlay(table: &mut Table, environment: impl Iterator<Item = (String, String)>) -> Vec<Fault> {
+pub(super) fn overlay(
+    table: &mut Table,
+    environment: impl Iterator<Item = (String, String)>,
+) -> Vec<ConfigFault> {
     let (settings, mut faults) = environment::settings(environment);
     for Setting { key, place, text } in settings {
         if let Err(fault) = set(table, &key, place, text) {
@@ -65,10 +68,10 @@ struct Lines<'a> {
 }
 
 impl Lines<'_> {
-    fn place(&self, offset: usize) -> Place {
+    fn place(&self, offset: usize) -> SettingPlace {
         let before = self.text.get(..offset).unwrap_or(self.text);
         let line = 1 + before.bytes().filter(|byte| *byte == b'\n').count();
-        Place::Line { file: self.file.to_owned(), line }
+        SettingPlace::Line { file: self.file.to_owned(), line }
     }
 
     fn table(&self, table: &DeTable<'_>) -> Table {
@@ -103,8 +106,8 @@ impl Lines<'_> {
 }
 
 /// Sets one key, `SERVER__LISTEN`, from a variable.
-fn set(table: &mut Table, key: &str, place: Place, text: String) -> Result<(), Fault> {
-    let fault = |message: &str| Fault {
+fn set(table: &mut Table, key: &str, place: SettingPlace, text: String) -> Result<(), ConfigFault> {
+    let fault = |message: &str| ConfigFault {
         place: Some(place.clone()),
         key: key.replace("__", ".").to_lowercase(),
         message: message.to_owned(),
@@ -133,14 +136,14 @@ fn set(table: &mut Table, key: &str, place: Place, text: String) -> Result<(), F
 }
 
 /// A list or an inline table, written in a variable as in the file. JSON such as a service account stays a text.
-fn structured(text: &str, place: &Place) -> Option<Value> {
+fn structured(text: &str, place: &SettingPlace) -> Option<Value> {
     let value = DeValue::parse(text).ok()?;
     let mut value = Lines { text, file: Path::new("") }.value(value.get_ref());
     relabel(&mut value, place);
     Some(value)
 }
 
-fn relabel(value: &mut Value, place: &Place) {
+fn relabel(value: &mut Value, place: &SettingPlace) {
     let nodes: Vec<&mut Node> = match value {
         Value::List(list) => list.iter_mut().collect(),
         Value::Table(table) => table.values_mut().collect(),

@@ -8,10 +8,10 @@ use tokio::sync::mpsc;
 use super::Role;
 use super::database::Database;
 use super::listeners::Listeners;
-use super::service::Stages;
+use super::service::ShutdownStages;
 use super::supervisor::Supervisor;
 use crate::api::health::Health;
-use crate::api::rates::Rates;
+use crate::api::rates::RateLimiter;
 use crate::config::Config;
 use crate::dispatch::Dispatcher;
 use crate::domain::{Class, Finding, InstallationKey, ServedApps};
@@ -140,7 +140,7 @@ impl Core {
         hand_over: Option<Recorder>,
         health: Arc<Health>,
         listeners: &Listeners,
-        stages: &Stages,
+        stages: &ShutdownStages,
     ) {
         let (membership, intakes) = (Arc::clone(&self.membership), Arc::clone(&self.intakes));
         let (acceptor, committer) =
@@ -168,10 +168,10 @@ impl Core {
     }
 }
 
-fn rates(config: &Config) -> Rates {
+fn rates(config: &Config) -> RateLimiter {
     let limits = &config.limits;
     let proxies = config.server.trusted_proxies.clone();
-    Rates::new(limits.requests_per_second, limits.register_per_minute, proxies)
+    RateLimiter::new(limits.requests_per_second, limits.register_per_minute, proxies)
 }
 
 /// Of each lane.

@@ -7,7 +7,7 @@ use sqlx::Connection as _;
 use sqlx::postgres::PgConnectOptions;
 use tokio_util::sync::CancellationToken;
 
-use super::postgres::{self, Unusable};
+use super::postgres::{self, PostgresUnusable};
 use super::schema::{self, SchemaAccess};
 use crate::config::{Config, DatabaseSettings, PostgresUrl};
 use crate::domain::{Apps, InstallationKey};
@@ -19,7 +19,7 @@ use pushpost_embedded_postgres::{EmbeddedPostgres, Settings};
 const SCHEMA: Duration = Duration::from_secs(15);
 /// At the end, nobody waits longer for connections that are still in use; the process takes them along.
 const CLOSE: Duration = Duration::from_secs(5);
-/// Connections of the queue: pruner, fan-outs, and the lanes' feeders.
+/// ConnectionBudget of the queue: pruner, fan-outs, and the lanes' feeders.
 const QUEUE_CONNECTIONS: u32 = 4;
 /// The leader's duties have one to themselves: their statements may take longer.
 const MAINTENANCE_CONNECTIONS: u32 = 1;
@@ -87,7 +87,7 @@ impl Database {
     async fn of(
         config: &Config,
         embedded: Option<EmbeddedPostgres>,
-        usable: Result<Vec<PgConnectOptions>, Unusable>,
+        usable: Result<Vec<PgConnectOptions>, PostgresUnusable>,
     ) -> anyhow::Result<Self> {
         let hosts = match usable {
             Ok(hosts) => hosts,
@@ -138,7 +138,7 @@ impl Database {
         Ok(store::apps::installation_key(&mut self.connection().await?).await?)
     }
 
-    /// Connections that work the queue.
+    /// ConnectionBudget that work the queue.
     pub(super) fn queue_pool(&self) -> SessionPool {
         self.pool.sibling(Purpose::Queue, QUEUE_CONNECTIONS.min(self.most))
     }
@@ -163,7 +163,7 @@ impl Database {
         self.pool.sibling(Purpose::Heartbeat, PULSE_CONNECTIONS)
     }
 
-    /// Connections of wake-ups.
+    /// ConnectionBudget of wake-ups.
     pub(super) fn wake_pool(&self) -> SessionPool {
         self.pool.sibling(Purpose::WakeUps, WAKE_CONNECTIONS - LISTENING_CONNECTIONS)
     }

@@ -20,7 +20,7 @@ const INTERNAL_MAX: usize = 64;
 
 /// How many connections each listener may have.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Connections {
+pub(super) struct ConnectionBudget {
     clients: usize,
     internal: usize,
 }
@@ -36,7 +36,7 @@ pub fn raise_descriptor_limit() {
     }
 }
 
-impl Connections {
+impl ConnectionBudget {
     /// Shares out what the process has; warns where that is little.
     pub(super) fn share(config: &Config, role: Role) -> Self {
         // Where there is no limit, CLIENTS_MAX is the only one.

@@ -8,10 +8,10 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use super::Role;
-use super::descriptors::Connections;
+use super::descriptors::ConnectionBudget;
 use super::supervisor::Supervisor;
 use crate::api::health::Health;
-use crate::api::{self, Front, Surface};
+use crate::api::{self, ListenerRouter, Surface};
 use crate::config::Config;
 
 /// The listeners of a node, which answer from the moment they are bound: health at once, the rest when the node works.
@@ -25,7 +25,7 @@ pub(super) struct Listeners {
     pub(super) limits: api::ApiLimits,
     /// How many connections each may have.
     pub(super) connections: ConnectionLimits,
-    fronts: Vec<Front>,
+    routers: Vec<ListenerRouter>,
 }
 
 /// Tells each listener how many connections it may have. Cheap to clone.
@@ -43,7 +43,7 @@ impl ConnectionLimits {
 
     /// Shares the process's descriptors out anew: `config` has more apps, and their providers need descriptors.
     pub(super) fn share(&self, config: &Config) {
-        let connections = Connections::share(config, self.role);
+        let connections = ConnectionBudget::share(config, self.role);
         for (surface, max) in &self.listeners {
             max.send_replace(connections.of(*surface));
         }
@@ -77,16 +77,16 @@ impl Listeners {
         }
         let (first, last) = (bound[0].1, bound[bound.len() - 1].1);
         let api = role.answers().then_some(first);
-        let (shares, mut connections) = (Connections::share(config, role), ConnectionLimits::new(role));
-        let (limits, mut fronts) = (limits(config), Vec::new());
+        let (shares, mut connections) = (ConnectionBudget::share(config, role), ConnectionLimits::new(role));
+        let (limits, mut routers) = (limits(config), Vec::new());
         for (listener, address, surface) in bound {
             match surface {
                 Surface::All | Surface::Public => tracing::info!(%address, "listening on http://{address}"),
                 Surface::Internal => tracing::info!(%address, "operators' part on http://{address}"),
                 Surface::Health => tracing::info!(%address, "health checks on http://{address}"),
             }
-            let front = Front::new(health, surface);
-            let (served, stop) = (front.clone(), stage.stop.clone());
+            let router = ListenerRouter::new(health, surface);
+            let (served, stop) = (router.clone(), stage.stop.clone());
             let (max, max_now) = watch::channel(shares.of(surface));
             connections.listeners.push((surface, max));
             stage.spawn("API", async move {
@@ -94,14 +94,14 @@ impl Listeners {
                     tracing::error!(%error, "the API can't be served");
                 }
             });
-            fronts.push(front);
+            routers.push(router);
         }
-        Ok(Self { health: last, api, limits, connections, fronts })
+        Ok(Self { health: last, api, limits, connections, routers })
     }
 
     /// From now on the API is answered.
     pub(super) fn open(&self, state: &api::State) {
-        self.fronts.iter().for_each(|front| front.open(state.clone()));
+        self.routers.iter().for_each(|router| router.open(state.clone()));
     }
 }
 

@@ -25,8 +25,8 @@ use crate::config::Config;
 pub use announce::announce;
 pub use database::Database;
 pub use descriptors::raise_descriptor_limit;
-pub use postgres::Unusable;
-pub use reload::{Reload, ReloadNow};
+pub use postgres::PostgresUnusable;
+pub use reload::{Reload, ReloadHandle};
 pub use schema::{SchemaAccess, SchemaRefused};
 pub use service::Service;
 
@@ -95,7 +95,8 @@ fn hostname() -> String {
 
 /// Did a start end because Postgres, or another user of the data folder, kept it waiting for too long?
 pub fn has_timed_out(error: &anyhow::Error) -> bool {
-    let foreign = error.downcast_ref::<Unusable>();
+    let foreign = error.downcast_ref::<PostgresUnusable>();
     let embedded = error.downcast_ref::<pushpost_embedded_postgres::Error>();
-    matches!(foreign, Some(Unusable::TimedOut { .. })) || embedded.is_some_and(|error| error.has_timed_out())
+    matches!(foreign, Some(PostgresUnusable::TimedOut { .. }))
+        || embedded.is_some_and(|error| error.has_timed_out())
 }

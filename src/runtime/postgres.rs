@@ -28,7 +28,7 @@ const TRANSACTION_MODE: &str = "a connection pooler in transaction or statement 
 
 /// Why Postgres can't be used.
 #[derive(Debug, thiserror::Error)]
-pub enum Unusable {
+pub enum PostgresUnusable {
     /// Waiting would not help, or was not asked for.
     #[error("PostgreSQL at {server} can't be used: {reason}")]
     Refused {
@@ -54,15 +54,12 @@ pub enum Unusable {
 
 /// Why a try failed.
 #[derive(PartialEq, Eq, Debug)]
-enum Obstacle {
+enum ConnectFailure {
     /// It may pass: nothing listens, all connections are taken, the server starts or is a standby.
-    Passing(String),
+    Temporary(String),
     /// It stays until an operator changes something.
-    Lasting(String),
+    Permanent(String),
 }
-
-/// Where a server may be, in the order in which the hosts are tried; never empty.
-pub(super) type Hosts = [PgConnectOptions];
 
 /// The hosts that a URL names, in their order.
 ///
@@ -75,11 +72,11 @@ pub(super) fn hosts_of(url: &PostgresUrl) -> Result<Vec<PgConnectOptions>, sqlx:
 /// One try: the hosts, with the first one that can be used in front.
 ///
 /// # Errors
-/// [`Unusable::Refused`].
-pub(super) async fn check(hosts: &Hosts) -> Result<Vec<PgConnectOptions>, Unusable> {
-    try_all(hosts).await.map_err(|obstacle| {
-        let (Obstacle::Passing(reason) | Obstacle::Lasting(reason)) = obstacle;
-        Unusable::Refused { server: store::addresses(hosts), reason }
+/// [`PostgresUnusable::Refused`].
+pub(super) async fn check(hosts: &[PgConnectOptions]) -> Result<Vec<PgConnectOptions>, PostgresUnusable> {
+    try_all(hosts).await.map_err(|classify| {
+        let (ConnectFailure::Temporary(reason) | ConnectFailure::Permanent(reason)) = classify;
+        PostgresUnusable::Refused { server: store::addresses(hosts), reason }
     })
 }
 
@@ -87,29 +84,33 @@ pub(super) async fn check(hosts: &Hosts) -> Result<Vec<PgConnectOptions>, Unusab
 /// used in front.
 ///
 /// # Errors
-/// See [`Unusable`].
+/// See [`PostgresUnusable`].
 pub(super) async fn wait_until_usable(
-    hosts: &Hosts,
+    hosts: &[PgConnectOptions],
     patience: Duration,
     stop: &CancellationToken,
-) -> Result<Vec<PgConnectOptions>, Unusable> {
+) -> Result<Vec<PgConnectOptions>, PostgresUnusable> {
     let begun = Instant::now();
     let mut told: Option<Instant> = None;
     loop {
         let tried = tokio::select! {
             tried = try_all(hosts) => tried,
-            () = stop.cancelled() => return Err(Unusable::Stopped),
+            () = stop.cancelled() => return Err(PostgresUnusable::Stopped),
         };
         let reason = match tried {
             Ok(usable) => return Ok(usable),
-            Err(Obstacle::Lasting(reason)) => {
-                return Err(Unusable::Refused { server: store::addresses(hosts), reason });
+            Err(ConnectFailure::Permanent(reason)) => {
+                return Err(PostgresUnusable::Refused { server: store::addresses(hosts), reason });
             }
-            Err(Obstacle::Passing(reason)) => reason,
+            Err(ConnectFailure::Temporary(reason)) => reason,
         };
         let left = patience.saturating_sub(begun.elapsed());
         if left.is_zero() {
-            return Err(Unusable::TimedOut { server: store::addresses(hosts), waited: patience, reason });
+            return Err(PostgresUnusable::TimedOut {
+                server: store::addresses(hosts),
+                waited: patience,
+                reason,
+            });
         }
         if told.is_none_or(|at| at.elapsed() >= TOLD) {
             told = Some(Instant::now());
@@ -122,13 +123,13 @@ pub(super) async fn wait_until_usable(
         }
         tokio::select! {
             () = sleep(STEP.min(left)) => {}
-            () = stop.cancelled() => return Err(Unusable::Stopped),
+            () = stop.cancelled() => return Err(PostgresUnusable::Stopped),
         }
     }
 }
 
 /// Of several hosts, the reason names each. What is in the way stays only if it stays on every host.
-async fn try_all(hosts: &Hosts) -> Result<Vec<PgConnectOptions>, Obstacle> {
+async fn try_all(hosts: &[PgConnectOptions]) -> Result<Vec<PgConnectOptions>, ConnectFailure> {
     let (mut reasons, mut lasts) = (Vec::new(), true);
     for (place, host) in hosts.iter().enumerate() {
         let reason = match try_once(host).await {
@@ -136,8 +137,8 @@ async fn try_all(hosts: &Hosts) -> Result<Vec<PgConnectOptions>, Obstacle> {
                 let (before, usable) = hosts.split_at(place);
                 return Ok([usable, before].concat());
             }
-            Err(Obstacle::Lasting(reason)) => reason,
-            Err(Obstacle::Passing(reason)) => {
+            Err(ConnectFailure::Permanent(reason)) => reason,
+            Err(ConnectFailure::Temporary(reason)) => {
                 lasts = false;
                 reason
             }
@@ -145,26 +146,26 @@ async fn try_all(hosts: &Hosts) -> Result<Vec<PgConnectOptions>, Obstacle> {
         reasons.push(if hosts.len() > 1 { format!("{}: {reason}", store::address(host)) } else { reason });
     }
     let reasons = reasons.join("; ");
-    Err(if lasts { Obstacle::Lasting(reasons) } else { Obstacle::Passing(reasons) })
+    Err(if lasts { ConnectFailure::Permanent(reasons) } else { ConnectFailure::Temporary(reasons) })
 }
 
-async fn try_once(options: &PgConnectOptions) -> Result<(), Obstacle> {
-    let silent = |_| Obstacle::Passing(format!("no answer within {} s", CONNECT.as_secs()));
+async fn try_once(options: &PgConnectOptions) -> Result<(), ConnectFailure> {
+    let silent = |_| ConnectFailure::Temporary(format!("no answer within {} s", CONNECT.as_secs()));
     let connected = timeout(CONNECT, PgConnection::connect_with(options)).await.map_err(silent)?;
-    let mut conn = connected.map_err(|error| obstacle(&error))?;
+    let mut conn = connected.map_err(|error| classify(&error))?;
     // First, because a pooler in transaction mode fails everything else with messages that mislead.
     let pooling = timeout(CONNECT, store::check_session_pooling(options)).await.map_err(silent)?;
-    if !pooling.map_err(|error| obstacle(&error))? {
-        return Err(Obstacle::Lasting(TRANSACTION_MODE.to_owned()));
+    if !pooling.map_err(|error| classify(&error))? {
+        return Err(ConnectFailure::Permanent(TRANSACTION_MODE.to_owned()));
     }
     let described = timeout(CONNECT, store::server::describe(&mut conn)).await.map_err(silent)?;
     // All that was asked is answered; how the connection ends changes nothing.
     let _ = timeout(CONNECT, conn.close()).await;
-    judge(&described.map_err(|error| Obstacle::Passing(error.to_string()))?)
+    judge(&described.map_err(|error| ConnectFailure::Temporary(error.to_string()))?)
 }
 
 /// A refused login (class 28) and a database that is not there (3D000) are told at once: somebody has to change something.
-fn obstacle(error: &sqlx::Error) -> Obstacle {
+fn classify(error: &sqlx::Error) -> ConnectFailure {
     let reason = store::words(error);
     let code = error.as_database_error().and_then(|error| error.code());
     let lasts = match (error, code.as_deref()) {
@@ -172,25 +173,25 @@ fn obstacle(error: &sqlx::Error) -> Obstacle {
         (_, Some(code)) => code.starts_with("28") || code == "3D000",
         _ => false,
     };
-    if lasts { Obstacle::Lasting(reason) } else { Obstacle::Passing(reason) }
+    if lasts { ConnectFailure::Permanent(reason) } else { ConnectFailure::Temporary(reason) }
 }
 
-fn judge(found: &Server) -> Result<(), Obstacle> {
+fn judge(found: &Server) -> Result<(), ConnectFailure> {
     let major = found.version / 10_000;
     if major < OLDEST {
         let reason = format!("it is version {major}; PostgreSQL {OLDEST} to {NEWEST} are supported");
-        return Err(Obstacle::Lasting(reason));
+        return Err(ConnectFailure::Permanent(reason));
     }
     if found.encoding != "UTF8" {
         let encoding = &found.encoding;
         let reason = format!(
             "the database's encoding is {encoding}, and must be UTF8: create it with ENCODING 'UTF8' TEMPLATE template0"
         );
-        return Err(Obstacle::Lasting(reason));
+        return Err(ConnectFailure::Permanent(reason));
     }
     if found.is_standby || found.is_read_only {
         let what = if found.is_standby { "it is a standby" } else { "default_transaction_read_only is on" };
-        return Err(Obstacle::Passing(format!("the server takes no writes: {what}")));
+        return Err(ConnectFailure::Temporary(format!("the server takes no writes: {what}")));
     }
     if !store::is_durable(&found.synchronous_commit) {
         tracing::info!(
@@ -223,13 +224,13 @@ mod tests {
         for version in [140_000, 150_004, 180_001, 190_000] {
             assert_eq!(judge(&found(version, "UTF8")), Ok(()), "{version}");
         }
-        let lasting = |judged| matches!(judged, Err(Obstacle::Lasting(_)));
+        let lasting = |judged| matches!(judged, Err(ConnectFailure::Permanent(_)));
         assert!(lasting(judge(&found(130_011, "UTF8"))));
         assert!(lasting(judge(&found(150_000, "LATIN1"))));
         let standby = Server { is_standby: true, ..found(150_000, "UTF8") };
         let read_only = Server { is_read_only: true, ..found(150_000, "UTF8") };
         for later in [standby, read_only] {
-            assert!(matches!(judge(&later), Err(Obstacle::Passing(_))));
+            assert!(matches!(judge(&later), Err(ConnectFailure::Temporary(_))));
         }
     }
 }

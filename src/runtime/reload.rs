@@ -11,7 +11,7 @@ use tokio::task::spawn_blocking;
 use tokio_util::sync::CancellationToken;
 
 use super::served::{Offer, Served};
-use crate::config::{Config, Content, Sources};
+use crate::config::{Config, ContentHash, Sources};
 use crate::store;
 
 /// What a node reads again and again, and who asks it to do so at once.
@@ -23,17 +23,17 @@ pub struct Reload {
 
 /// Asks a node to read its configuration again.
 #[derive(Clone, Debug)]
-pub struct ReloadNow(mpsc::Sender<oneshot::Sender<anyhow::Result<()>>>);
+pub struct ReloadHandle(mpsc::Sender<oneshot::Sender<anyhow::Result<()>>>);
 
 impl Reload {
     /// Both ends.
-    pub fn new(sources: Sources) -> (Self, ReloadNow) {
+    pub fn new(sources: Sources) -> (Self, ReloadHandle) {
         let (ask, asked) = mpsc::channel(1);
-        (Self { sources, asked }, ReloadNow(ask))
+        (Self { sources, asked }, ReloadHandle(ask))
     }
 }
 
-impl ReloadNow {
+impl ReloadHandle {
     /// Returns when the configuration has been read and its changes have been taken over, or why nothing was.
     ///
     /// # Errors
@@ -58,7 +58,7 @@ pub(super) struct Reloader {
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Refused {
-    content: Content,
+    content: ContentHash,
     /// The database was in the way: the same content may be taken over at the next look.
     is_passing: bool,
 }

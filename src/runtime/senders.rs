@@ -48,7 +48,7 @@ pub(super) fn is_configured(settings: &AppSettings, platform: Platform) -> bool 
     }
 }
 
-/// Connections to APNs per lane: each takes some thousand requests a second, and APNs likes few that live long
+/// ConnectionBudget to APNs per lane: each takes some thousand requests a second, and APNs likes few that live long
 /// (docs/providers.md 1.2, 4.2).
 const APNS_CONNECTIONS: usize = 4;
 /// Streams of ours per connection to APNs, which may allow fewer.

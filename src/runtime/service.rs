@@ -14,11 +14,11 @@ use tokio_util::sync::CancellationToken;
 use super::core::Core;
 use super::database::Database;
 use super::listeners::Listeners;
-use super::postgres::Unusable;
+use super::postgres::PostgresUnusable;
 use super::reload::{Reload, Reloader};
 use super::served::{Additions, Served};
-use super::supervisor::{Failure, Supervisor};
-use super::threads::Threads;
+use super::supervisor::{Supervisor, TaskFailure};
+use super::threads::LaneThreads;
 use super::{Role, Shutdown, hostname};
 use crate::api::health::Health;
 use crate::config::Config;
@@ -40,15 +40,15 @@ pub struct Service {
     membership: Arc<Membership>,
     health: Arc<Health>,
     listeners: Listeners,
-    failure: Arc<Failure>,
-    stages: Stages,
+    failure: Arc<TaskFailure>,
+    stages: ShutdownStages,
     farewell: SessionPool,
     served: Served,
 }
 
 /// What ends when, in this order.
 #[derive(Debug)]
-pub(super) struct Stages {
+pub(super) struct ShutdownStages {
     /// Takes jobs and sends them.
     lanes: Supervisor,
     /// Answers requests.
@@ -60,7 +60,7 @@ pub(super) struct Stages {
     /// Beat, wake-ups, maintenance.
     pulse: Supervisor,
     /// The lanes' and the recorder's.
-    _threads: Threads,
+    _threads: LaneThreads,
 }
 
 impl Service {
@@ -83,8 +83,8 @@ impl Service {
         role: Role,
         stop: &CancellationToken,
     ) -> anyhow::Result<Option<Self>> {
-        let (failure, health) = (Arc::new(Failure::default()), Arc::new(Health::default()));
-        let stages = Stages::start(&failure)?;
+        let (failure, health) = (Arc::new(TaskFailure::default()), Arc::new(Health::default()));
+        let stages = ShutdownStages::start(&failure)?;
         let listeners = Listeners::bind(&config, role, &health, &stages.api).await?;
         let opened = {
             let mut opening = pin!(Database::open_until(&config, stop));
@@ -102,7 +102,7 @@ impl Service {
         };
         let assembled = tokio::select! {
             assembled = Self::assemble(&config, role, &database, &health, &listeners, &stages) => assembled,
-            () = stop.cancelled() => Err(Unusable::Stopped.into()),
+            () = stop.cancelled() => Err(PostgresUnusable::Stopped.into()),
         };
         match assembled {
             Ok(Parts { membership, farewell, served }) => Ok(Some(Self {
@@ -150,7 +150,7 @@ impl Service {
         database: &Database,
         health: &Arc<Health>,
         listeners: &Listeners,
-        stages: &Stages,
+        stages: &ShutdownStages,
     ) -> anyhow::Result<Parts> {
         database.prepare(config.database.migrate).await?;
         let pool = database.queue_pool();
@@ -271,9 +271,9 @@ struct Parts {
     served: Served,
 }
 
-impl Stages {
-    fn start(failure: &Arc<Failure>) -> anyhow::Result<Self> {
-        let threads = Threads::start().context("there are no threads for the lanes")?;
+impl ShutdownStages {
+    fn start(failure: &Arc<TaskFailure>) -> anyhow::Result<Self> {
+        let threads = LaneThreads::start().context("there are no threads for the lanes")?;
         let stage = |threads: &Handle| Supervisor::new(threads, Arc::clone(failure));
         let own = Handle::current();
         // What is recorded comes from the lanes, and as much of it.

@@ -15,17 +15,17 @@ pub(super) struct Supervisor {
     threads: Handle,
     /// Tells the tasks to end.
     pub(super) stop: CancellationToken,
-    failure: Arc<Failure>,
+    failure: Arc<TaskFailure>,
 }
 
 /// Which task died, for all stages together.
 #[derive(Debug, Default)]
-pub(super) struct Failure {
+pub(super) struct TaskFailure {
     name: OnceLock<&'static str>,
     happened: CancellationToken,
 }
 
-impl Failure {
+impl TaskFailure {
     pub(super) async fn happened(&self) {
         self.happened.cancelled().await;
     }
@@ -37,7 +37,7 @@ impl Failure {
 
 impl Supervisor {
     /// Whose tasks run on these threads.
-    pub(super) fn new(threads: &Handle, failure: Arc<Failure>) -> Self {
+    pub(super) fn new(threads: &Handle, failure: Arc<TaskFailure>) -> Self {
         Self { tasks: TaskTracker::new(), threads: threads.clone(), stop: CancellationToken::new(), failure }
     }
 
@@ -67,7 +67,7 @@ impl Supervisor {
 struct Guard {
     name: &'static str,
     stop: CancellationToken,
-    failure: Arc<Failure>,
+    failure: Arc<TaskFailure>,
 }
 
 impl Drop for Guard {

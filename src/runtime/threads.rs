@@ -1,4 +1,4 @@
-//! Threads of the lanes' own, and of the recorder's. While a broadcast runs, thousands of attempts are ready at any time, and
+//! LaneThreads of the lanes' own, and of the recorder's. While a broadcast runs, thousands of attempts are ready at any time, and
 //! as many outcomes to be recorded; requests and the beat would wait behind all of them, at each step that they take.
 
 use std::io;
@@ -11,12 +11,12 @@ const NICE: i32 = 5;
 
 /// As many threads as the machine has cores, a little behind all others in the operating system's queue.
 #[derive(Debug)]
-pub(super) struct Threads {
+pub(super) struct LaneThreads {
     handle: Handle,
     runtime: Option<Runtime>,
 }
 
-impl Threads {
+impl LaneThreads {
     /// # Errors
     /// The operating system gives no more threads.
     pub(super) fn start() -> io::Result<Self> {
@@ -41,7 +41,7 @@ fn step_back() {
     }
 }
 
-impl Drop for Threads {
+impl Drop for LaneThreads {
     /// Whatever still runs on them ends at its next await.
     fn drop(&mut self) {
         if let Some(runtime) = self.runtime.take() {

@@ -17,7 +17,7 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
 pub use levels::BadLevels;
-use queue::Queue;
+use queue::LogQueue;
 
 /// What the service logs where nobody says otherwise.
 const SERVICE: &str = "info,sqlx=warn";
@@ -27,7 +27,7 @@ const COMMAND: &str = "warn,sqlx=error";
 
 /// Who will read it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Reader {
+pub enum LogReader {
     /// The service's operator, mostly through something that collects lines.
     Service,
     /// A person (or a script) that waits for a command to end.
@@ -36,7 +36,7 @@ pub enum Reader {
 
 /// How a line looks.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Format {
+pub enum LogFormat {
     /// For people.
     Text,
     /// One JSON object a line, with the fields beside the message.
@@ -56,7 +56,7 @@ pub enum Error {
     },
     /// Not a format.
     #[error("PUSHPOST_LOG_FORMAT must be \"text\" or \"json\"")]
-    Format,
+    LogFormat,
     /// There is a log already.
     #[error("the log was set up twice")]
     Twice,
@@ -67,9 +67,9 @@ pub enum Error {
 
 /// The log. To be kept until the process ends: dropping it waits, but not for long, until all lines are written.
 #[derive(Debug)]
-pub struct Log(Option<Queue>);
+pub struct LogGuard(Option<LogQueue>);
 
-impl Log {
+impl LogGuard {
     /// Writes a line that is no event, behind all events.
     pub fn print(&self, line: impl Display) {
         let line = format!("{line}\n");
@@ -83,7 +83,7 @@ impl Log {
     }
 }
 
-impl Drop for Log {
+impl Drop for LogGuard {
     fn drop(&mut self) {
         if let Some(queue) = &self.0 {
             queue.flush();
@@ -96,25 +96,25 @@ impl Drop for Log {
 ///
 /// # Errors
 /// A variable says what can't be, or there is a log already.
-pub fn start(reader: Reader, variable: impl Fn(&str) -> Option<String>) -> Result<Log, Error> {
+pub fn start(reader: LogReader, variable: impl Fn(&str) -> Option<String>) -> Result<LogGuard, Error> {
     let variable = |name: &str| variable(name).filter(|value| !value.is_empty());
     let terminal = std::io::stderr().is_terminal();
     let levels = levels(reader, &variable)?;
     let format = format(reader, variable("PUSHPOST_LOG_FORMAT").as_deref(), terminal)?;
     let (log, writer) = match reader {
-        Reader::Service => {
-            let queue = Queue::start(std::io::stderr()).map_err(|_| Error::Thread)?;
-            (Log(Some(queue.clone())), BoxMakeWriter::new(queue))
+        LogReader::Service => {
+            let queue = LogQueue::start(std::io::stderr()).map_err(|_| Error::Thread)?;
+            (LogGuard(Some(queue.clone())), BoxMakeWriter::new(queue))
         }
         // A person waits for a command, and sees its progress on the same screen.
-        Reader::Command => (Log(None), BoxMakeWriter::new(std::io::stderr)),
+        LogReader::Command => (LogGuard(None), BoxMakeWriter::new(std::io::stderr)),
     };
     let lines = tracing_subscriber::fmt::layer().with_writer(writer);
     let all =
         tracing_subscriber::registry().with(levels).with(filter_fn(|line| !tells_secrets(line.target())));
     let started = match format {
-        Format::Json => all.with(lines.json().flatten_event(true).with_span_list(false)).try_init(),
-        Format::Text => all.with(lines.with_ansi(terminal && variable("NO_COLOR").is_none())).try_init(),
+        LogFormat::Json => all.with(lines.json().flatten_event(true).with_span_list(false)).try_init(),
+        LogFormat::Text => all.with(lines.with_ansi(terminal && variable("NO_COLOR").is_none())).try_init(),
     };
     started.map_err(|_| Error::Twice)?;
     panics::log_panics();
@@ -126,10 +126,10 @@ fn tells_secrets(target: &str) -> bool {
     ["yup_oauth2", "h2::hpack"].iter().any(|secretive| target.starts_with(secretive))
 }
 
-fn levels(reader: Reader, variable: &impl Fn(&str) -> Option<String>) -> Result<Targets, Error> {
+fn levels(reader: LogReader, variable: &impl Fn(&str) -> Option<String>) -> Result<Targets, Error> {
     let base = match reader {
-        Reader::Service => SERVICE,
-        Reader::Command => COMMAND,
+        LogReader::Service => SERVICE,
+        LogReader::Command => COMMAND,
     };
     // What stands in RUST_LOG may be meant for other programs.
     for (name, foreign) in [("PUSHPOST_LOG", false), ("RUST_LOG", true)] {
@@ -142,13 +142,13 @@ fn levels(reader: Reader, variable: &impl Fn(&str) -> Option<String>) -> Result<
 }
 
 /// A service whose lines nobody watches writes JSON; everybody else is a person.
-fn format(reader: Reader, asked: Option<&str>, terminal: bool) -> Result<Format, Error> {
+fn format(reader: LogReader, asked: Option<&str>, terminal: bool) -> Result<LogFormat, Error> {
     match (asked, reader) {
-        (Some("json"), _) => Ok(Format::Json),
-        (Some("text"), _) => Ok(Format::Text),
-        (Some(_), _) => Err(Error::Format),
-        (None, Reader::Service) if !terminal => Ok(Format::Json),
-        (None, _) => Ok(Format::Text),
+        (Some("json"), _) => Ok(LogFormat::Json),
+        (Some("text"), _) => Ok(LogFormat::Text),
+        (Some(_), _) => Err(Error::LogFormat),
+        (None, LogReader::Service) if !terminal => Ok(LogFormat::Json),
+        (None, _) => Ok(LogFormat::Text),
     }
 }
 
@@ -158,12 +158,12 @@ mod tests {
 
     #[test]
     fn the_format_is_what_is_asked_for_else_what_the_reader_can_use() {
-        assert_eq!(format(Reader::Service, None, true), Ok(Format::Text));
-        assert_eq!(format(Reader::Service, None, false), Ok(Format::Json));
-        assert_eq!(format(Reader::Command, None, false), Ok(Format::Text));
-        assert_eq!(format(Reader::Command, Some("json"), true), Ok(Format::Json));
-        assert_eq!(format(Reader::Service, Some("text"), false), Ok(Format::Text));
-        assert_eq!(format(Reader::Service, Some("xml"), false), Err(Error::Format));
+        assert_eq!(format(LogReader::Service, None, true), Ok(LogFormat::Text));
+        assert_eq!(format(LogReader::Service, None, false), Ok(LogFormat::Json));
+        assert_eq!(format(LogReader::Command, None, false), Ok(LogFormat::Text));
+        assert_eq!(format(LogReader::Command, Some("json"), true), Ok(LogFormat::Json));
+        assert_eq!(format(LogReader::Service, Some("text"), false), Ok(LogFormat::Text));
+        assert_eq!(format(LogReader::Service, Some("xml"), false), Err(Error::LogFormat));
     }
 
     #[test]
@@ -177,7 +177,7 @@ mod tests {
         let levels = |env: &[(&str, &str)]| {
             let find =
                 |name: &str| env.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned());
-            super::levels(Reader::Service, &find)
+            super::levels(LogReader::Service, &find)
         };
         let targets = |text: &str| Ok(text.parse::<Targets>().expect("levels"));
         assert_eq!(levels(&[]), targets("sqlx=warn,info"));

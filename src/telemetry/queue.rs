@@ -22,7 +22,7 @@ const PAUSE: Duration = Duration::from_millis(20);
 
 /// A queue of lines. Clones are of the same one.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Queue(Arc<Shared>);
+pub(super) struct LogQueue(Arc<Shared>);
 
 #[derive(Debug, Default)]
 struct Shared {
@@ -39,7 +39,7 @@ struct Waiting {
     is_writing: bool,
 }
 
-impl Queue {
+impl LogQueue {
     /// Starts the thread that writes.
     ///
     /// # Errors
@@ -135,9 +135,9 @@ fn write(out: &mut impl Write, mut bytes: &[u8]) -> io::Result<()> {
 
 /// Takes one event's line, which comes in one piece.
 #[derive(Debug)]
-pub(super) struct Line<'a>(&'a Queue);
+pub(super) struct LineWriter<'a>(&'a LogQueue);
 
-impl Write for Line<'_> {
+impl Write for LineWriter<'_> {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         self.0.push(line);
         Ok(line.len())
@@ -148,11 +148,11 @@ impl Write for Line<'_> {
     }
 }
 
-impl<'a> MakeWriter<'a> for Queue {
-    type Writer = Line<'a>;
+impl<'a> MakeWriter<'a> for LogQueue {
+    type Writer = LineWriter<'a>;
 
-    fn make_writer(&'a self) -> Line<'a> {
-        Line(self)
+    fn make_writer(&'a self) -> LineWriter<'a> {
+        LineWriter(self)
     }
 }
 
@@ -185,7 +185,7 @@ mod tests {
     #[test]
     fn a_reader_that_stops_costs_lines_and_no_time_and_gets_the_first_ones_in_order() {
         let ((go, may_read), (read, lines)) = (channel(), channel());
-        let queue = Queue::start(Reader { may_read, read }).expect("a thread");
+        let queue = LogQueue::start(Reader { may_read, read }).expect("a thread");
         queue.push(b"first\n");
         while !queue.waiting().is_writing {
             thread::yield_now();

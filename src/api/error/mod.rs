@@ -8,7 +8,7 @@ use http::{HeaderValue, StatusCode};
 use serde_json::{Map, Value, json};
 
 use super::problem::{Cause, Problem};
-use super::rates::TooFast;
+use super::rates::RateExceeded;
 use crate::domain::{InputCode, Scope, ValidationError};
 use crate::queue::{accept, backlog};
 use crate::store;
@@ -71,7 +71,7 @@ pub enum ApiError {
     HeadersTooLarge(usize),
     /// Too fast.
     #[error("too fast")]
-    RateLimited(TooFast),
+    RateLimited(RateExceeded),
     /// A fault of ours.
     #[error("internal")]
     Internal(Cause),
@@ -200,7 +200,7 @@ impl ApiError {
                 plain(status, "headers_too_large", "The headers are too large", detail)
                     .with("limit", json!(limit))
             }
-            Self::RateLimited(TooFast { limit, scope, .. }) => {
+            Self::RateLimited(RateExceeded { limit, scope, .. }) => {
                 let detail = format!("At most {limit} requests {}.", scope.in_words());
                 plain(StatusCode::TOO_MANY_REQUESTS, "rate_limited", "Too many requests", detail)
                     .with("limit", json!(limit))
@@ -315,8 +315,8 @@ impl From<accept::Error> for ApiError {
     }
 }
 
-impl From<TooFast> for ApiError {
-    fn from(too_fast: TooFast) -> Self {
+impl From<RateExceeded> for ApiError {
+    fn from(too_fast: RateExceeded) -> Self {
         Self::RateLimited(too_fast)
     }
 }

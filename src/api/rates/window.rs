@@ -14,7 +14,7 @@ const CLIENTS_MAX: usize = 100_000;
 
 /// A limit for each `K`.
 #[derive(Debug)]
-pub(super) struct Windows<K> {
+pub(super) struct FixedWindows<K> {
     limit: u32,
     length: Duration,
     open: Mutex<HashMap<K, Window>>,
@@ -26,7 +26,7 @@ struct Window {
     taken: u32,
 }
 
-impl<K: Eq + Hash> Windows<K> {
+impl<K: Eq + Hash> FixedWindows<K> {
     /// `limit` requests in each `length`.
     pub(super) fn new(limit: u32, length: Duration) -> Self {
         Self { limit, length, open: Mutex::default() }
@@ -76,7 +76,7 @@ mod tests {
 
     #[test]
     fn so_many_in_each_window_and_for_each_client() {
-        let (windows, start) = (Windows::new(2, MINUTE), Instant::now());
+        let (windows, start) = (FixedWindows::new(2, MINUTE), Instant::now());
         assert_eq!(windows.take("a", start), Ok(()));
         assert_eq!(windows.take("a", start + MINUTE / 4), Ok(()));
         for _ in 0..3 {
@@ -97,7 +97,7 @@ mod tests {
 
     #[test]
     fn made_up_clients_cost_no_more_memory() {
-        let (windows, start) = (Windows::new(1, MINUTE), Instant::now());
+        let (windows, start) = (FixedWindows::new(1, MINUTE), Instant::now());
         for client in 0..2 * CLIENTS_MAX {
             assert_eq!(windows.take(client, start), Ok(()));
         }
@@ -107,7 +107,7 @@ mod tests {
 
     #[test]
     fn windows_that_are_over_make_room_for_new_ones() {
-        let (windows, start) = (Windows::new(1, MINUTE), Instant::now());
+        let (windows, start) = (FixedWindows::new(1, MINUTE), Instant::now());
         for client in 0..CLIENTS_MAX - 1 {
             assert_eq!(windows.take(client, start), Ok(()));
         }

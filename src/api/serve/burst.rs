@@ -9,11 +9,11 @@ const GAP: Duration = Duration::from_secs(60);
 
 /// Events of one kind.
 #[derive(Default, Debug)]
-pub(super) struct Burst {
+pub(super) struct LogBurst {
     last: Option<Instant>,
 }
 
-impl Burst {
+impl LogBurst {
     /// Notes an event; true for the first of a burst, which is the one to log.
     pub(super) fn begins(&mut self) -> bool {
         let now = Instant::now();
@@ -28,7 +28,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_burst_ends_with_a_minute_without_an_event() {
-        let mut burst = Burst::default();
+        let mut burst = LogBurst::default();
         let mut begins = Vec::new();
         for pause in [0, 1, 59, 59, 60, 0] {
             tokio::time::advance(Duration::from_secs(pause)).await;

@@ -1,8 +1,8 @@
 //! The HTTP server: so many connections at a time, each with deadlines, and an end that waits for requests under way.
 
 mod burst;
-mod places;
-mod quiet;
+mod connection_slots;
+mod idle_timeout;
 
 use std::convert::Infallible;
 use std::io;
@@ -27,17 +27,17 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
-use super::rates::Peer;
-use super::{ApiLimits, Front};
-use burst::Burst;
-use places::{Place, Places};
-use quiet::{Deadlines, Overdue, Standing, WatchedStream};
+use super::rates::PeerAddress;
+use super::{ApiLimits, ListenerRouter};
+use burst::LogBurst;
+use connection_slots::{ConnectionSlot, ConnectionSlots};
+use idle_timeout::{ConnectionTimeout, Deadlines, IdleState, TrackedStream};
 
 /// A head has so long: from the connection's beginning, or on a kept connection from the head's first byte. A client that
 /// connects ahead of its requests connects again.
-const HEAD: Duration = Duration::from_secs(10);
+const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// What is under way without a sign of progress for so long is ended with its connection. Longer than any request may take.
-const STUCK: Duration = Duration::from_secs(75);
+const STALL_TIMEOUT: Duration = Duration::from_secs(75);
 /// Then what is half done has so long to end.
 const LINGER: Duration = Duration::from_secs(10);
 /// On a connection that makes room: a request that came at that moment goes on, and the connection ends so long after it.
@@ -61,23 +61,23 @@ const STREAMS: u32 = 200;
 /// None so far: a connection that can't be accepted is tried again.
 pub async fn serve(
     listener: TcpListener,
-    front: Front,
+    router: ListenerRouter,
     limits: ApiLimits,
     connections_max: watch::Receiver<usize>,
     shutdown: CancellationToken,
 ) -> io::Result<()> {
-    let places = Places::new(*connections_max.borrow());
+    let slots = ConnectionSlots::new(*connections_max.borrow());
     let server = Server {
-        deadlines: Deadlines { head: HEAD, idle: limits.keep_alive, stuck: STUCK },
-        service: front.service(),
+        deadlines: Deadlines { head: HEAD_TIMEOUT, idle: limits.keep_alive, stall: STALL_TIMEOUT },
+        service: router.service(),
         shutdown: shutdown.clone(),
         // Past the drain: whatever is still open is cut.
         cut: CancellationToken::new(),
     };
     let connections = TaskTracker::new();
     tokio::select! {
-        () = accept(&listener, &places, &connections, &server) => {}
-        () = follow(connections_max, &places) => {}
+        () = accept(&listener, &slots, &connections, &server) => {}
+        () = follow(connections_max, &slots) => {}
         () = shutdown.cancelled() => {}
     }
     drop(listener);
@@ -90,17 +90,22 @@ pub async fn serve(
     Ok(())
 }
 
-/// Keeps the number of places as it is to be; never returns.
-async fn follow(mut connections_max: watch::Receiver<usize>, places: &Places) {
+/// Keeps the number of slots as it is to be; never returns.
+async fn follow(mut connections_max: watch::Receiver<usize>, slots: &ConnectionSlots) {
     while connections_max.changed().await.is_ok() {
-        places.set_max(*connections_max.borrow_and_update());
+        slots.set_max(*connections_max.borrow_and_update());
     }
     std::future::pending().await
 }
 
-/// Takes connections in, each in a place of its own; never returns.
-async fn accept(listener: &TcpListener, places: &Arc<Places>, connections: &TaskTracker, server: &Server) {
-    let (mut crowds, mut failures) = (Burst::default(), Burst::default());
+/// Takes connections in, each in a slot of its own; never returns.
+async fn accept(
+    listener: &TcpListener,
+    slots: &Arc<ConnectionSlots>,
+    connections: &TaskTracker,
+    server: &Server,
+) {
+    let (mut crowds, mut failures) = (LogBurst::default(), LogBurst::default());
     loop {
         let (stream, peer) = match listener.accept().await {
             Ok(accepted) => accepted,
@@ -115,22 +120,22 @@ async fn accept(listener: &TcpListener, places: &Arc<Places>, connections: &Task
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "TCP_NODELAY could not be set");
         }
-        let place = match places.take() {
-            Some(place) => place,
+        let slot = match slots.take() {
+            Some(slot) => slot,
             None => {
                 if crowds.begins() {
                     tracing::warn!(
-                        limit = places.max(),
+                        limit = slots.max(),
                         detail =
                             "connections without a request are closed, then those that are idle the longest",
                         hint = "if these are ordinary clients, raise the process's limit of open files, or start another node",
                         "client connections are at their limit"
                     );
                 }
-                places.make_room().await
+                slots.make_room().await
             }
         };
-        connections.spawn(server.clone().connection(stream, peer.ip(), place));
+        connections.spawn(server.clone().connection(stream, peer.ip(), slot));
     }
 }
 
@@ -149,12 +154,12 @@ impl Server {
         self,
         stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
         peer: IpAddr,
-        place: Place,
+        slot: ConnectionSlot,
     ) {
-        let activity = &place.activity;
+        let activity = &slot.activity;
         let service = service_fn(|mut request: Request<Incoming>| {
             let under_way = activity.begin(request.version());
-            request.extensions_mut().insert(Peer(peer));
+            request.extensions_mut().insert(PeerAddress(peer));
             let (service, activity) = (self.service.clone(), activity.clone());
             async move {
                 let request = request.map(|body| activity.clone().watch(Body::new(body)));
@@ -164,7 +169,7 @@ impl Server {
             }
         });
         let builder = builder();
-        let stream = WatchedStream::new(stream, activity.clone());
+        let stream = TrackedStream::new(stream, activity.clone());
         let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
         let ended = tokio::select! {
             // The connection last: asked in vain, it takes one more piece of an answer, which would count.
@@ -172,15 +177,15 @@ impl Server {
             () = self.shutdown.cancelled() => {
                 end_within(connection.as_mut(), self.cut.cancelled()).await
             }
-            () = place.evicted.cancelled() => {
-                match activity.standing() {
-                    Standing::NoRequest(_) => None,
+            () = slot.evicted.cancelled() => {
+                match activity.idle_state() {
+                    IdleState::NoRequest(_) => None,
                     _ => end_within(connection.as_mut(), activity.idle_for(ROOM_LINGER)).await,
                 }
             }
             overdue = activity.overdue(self.deadlines) => match overdue {
-                Overdue::Head => None,
-                Overdue::Idle | Overdue::Stuck => end_within(connection.as_mut(), sleep(LINGER)).await,
+                ConnectionTimeout::Head => None,
+                ConnectionTimeout::Idle | ConnectionTimeout::Stalled => end_within(connection.as_mut(), sleep(LINGER)).await,
             },
             ended = connection.as_mut() => Some(ended),
         };

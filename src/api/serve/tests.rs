@@ -52,7 +52,7 @@ async fn length(NdjsonBody(mut pieces): NdjsonBody) -> Result<String, ApiError> 
 fn server() -> Server {
     Server {
         service: service(),
-        deadlines: Deadlines { head: HEAD, idle: IDLE, stuck: STUCK },
+        deadlines: Deadlines { head: HEAD_TIMEOUT, idle: IDLE, stall: STALL_TIMEOUT },
         shutdown: CancellationToken::new(),
         cut: CancellationToken::new(),
     }
@@ -61,9 +61,9 @@ fn server() -> Server {
 impl Client {
     fn connect() -> Self {
         let (stream, theirs) = duplex(1 << 16);
-        let place = Places::new(1).take().expect("a place");
+        let slot = ConnectionSlots::new(1).take().expect("a slot");
         let mut tasks = JoinSet::new();
-        tasks.spawn(server().connection(theirs, Ipv4Addr::LOCALHOST.into(), place));
+        tasks.spawn(server().connection(theirs, Ipv4Addr::LOCALHOST.into(), slot));
         Self { stream, server: tasks }
     }
 
@@ -85,7 +85,7 @@ impl Client {
     /// From now on, as long as a head may take.
     async fn assert_ended_without_a_head(&mut self) {
         let (_, time) = self.rest().await;
-        assert_eq!(time, HEAD);
+        assert_eq!(time, HEAD_TIMEOUT);
     }
 }
 
@@ -130,7 +130,7 @@ async fn a_head_that_comes_byte_by_byte_ends_the_connection() {
     client.send("GET /ok HTTP/1.1\r\nX: ").await;
     let from = Instant::now();
     while client.stream.write_all(b"x").await.is_ok() {
-        assert!(from.elapsed() <= HEAD, "still open");
+        assert!(from.elapsed() <= HEAD_TIMEOUT, "still open");
         sleep(Duration::from_secs(5)).await;
     }
 }
@@ -167,7 +167,7 @@ async fn a_second_head_that_comes_byte_by_byte_ends_the_connection() {
     let from = Instant::now();
     client.send("GET /ok HTTP/1.1\r\nX: ").await;
     while client.stream.write_all(b"x").await.is_ok() {
-        assert!(from.elapsed() <= HEAD, "still open");
+        assert!(from.elapsed() <= HEAD_TIMEOUT, "still open");
         sleep(Duration::from_secs(2)).await;
     }
 }
@@ -180,7 +180,7 @@ async fn a_client_that_does_not_take_its_answer_loses_it() {
     let ended = timeout(LONG, client.server.join_next()).await.expect("it is ended");
     ended.expect("one task").expect("no panic");
     // When its deadlines are first looked at, the connection takes one more piece, which counts.
-    assert!(from.elapsed() <= HEAD + STUCK + LINGER, "{:?}", from.elapsed());
+    assert!(from.elapsed() <= HEAD_TIMEOUT + STALL_TIMEOUT + LINGER, "{:?}", from.elapsed());
 }
 
 #[tokio::test(start_paused = true)]
@@ -190,13 +190,13 @@ async fn a_client_that_takes_its_answer_slowly_gets_on() {
     let mut buffer = vec![0; 1 << 20];
     for _ in 0..5 {
         client.stream.read_exact(&mut buffer).await.expect("it goes on");
-        sleep(STUCK - LINGER).await;
+        sleep(STALL_TIMEOUT - LINGER).await;
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_http2_connection_that_answers_pings_and_asks_nothing_is_ended() {
-    for (requests, end) in [(0, HEAD), (1, IDLE), (3, IDLE)] {
+    for (requests, end) in [(0, HEAD_TIMEOUT), (1, IDLE), (3, IDLE)] {
         let mut client = Client::connect();
         let (stream, _) = duplex(1);
         let stream = std::mem::replace(&mut client.stream, stream);
@@ -253,7 +253,7 @@ async fn a_stream_may_take_longer_than_any_request_while_its_sender_gets_on() {
         client.send([b"\n".as_slice(), &[b'x'; 99]].concat()).await;
         sleep(Duration::from_secs(25)).await;
     }
-    assert!(from.elapsed() > 2 * (STUCK + LINGER));
+    assert!(from.elapsed() > 2 * (STALL_TIMEOUT + LINGER));
     assert_eq!(client.read_until("2000 bytes").await.get(..15), Some("HTTP/1.1 200 OK"));
 }
 
@@ -272,7 +272,7 @@ async fn a_stream_without_an_end_of_a_line_is_too_slow() {
         let (from, mut answer) = (Instant::now(), [0; 12]);
         timeout(LONG, reader.read_exact(&mut answer)).await.expect("an answer").expect("readable");
         assert_eq!(&answer, b"HTTP/1.1 408");
-        assert!(from.elapsed() < STUCK, "{:?}", from.elapsed());
+        assert!(from.elapsed() < STALL_TIMEOUT, "{:?}", from.elapsed());
     }
 }
 
@@ -319,7 +319,7 @@ async fn whoever_asks_first_is_told_to_go_on_or_refused_without_sending_anything
     client.send(format!("{}Expect: 100-continue\r\n\r\n", post_of(1001))).await;
     let (answer, time) = client.rest().await;
     assert!(answer.starts_with(b"HTTP/1.1 413"), "{}", String::from_utf8_lossy(&answer));
-    assert!(time < STUCK, "closed at once, since nobody knows whether the body follows");
+    assert!(time < STALL_TIMEOUT, "closed at once, since nobody knows whether the body follows");
 }
 
 #[tokio::test(start_paused = true)]
@@ -348,7 +348,7 @@ async fn heads_without_measure_end_the_connection() {
         let _refused = client.stream.write_all(request.as_bytes()).await;
         let (answer, time) = client.rest().await;
         assert!(answer.starts_with(b"HTTP/1.1 431"), "{}", String::from_utf8_lossy(&answer));
-        assert!(time < STUCK);
+        assert!(time < STALL_TIMEOUT);
     }
 }
 
@@ -371,14 +371,14 @@ async fn shutdown_closes_idle_connections_and_cuts_stuck_ones_after_the_drain() 
     let shutdown = CancellationToken::new();
     let mut servers = JoinSet::new();
     let limits = shared.limits;
-    let front = Front::of(shared.into(), Surface::All);
-    servers.spawn(serve(listener, front, limits, watch::channel(100).1, shutdown.clone()));
+    let router = ListenerRouter::of(shared.into(), Surface::All);
+    servers.spawn(serve(listener, router, limits, watch::channel(100).1, shutdown.clone()));
 
     let mut idle = TcpStream::connect(address).await.expect("listening");
     idle.write_all(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n").await.expect("writable");
     assert!(read_until(&mut idle, "{\"status\":\"ok\"}").await.starts_with("HTTP/1.1 200"));
-    let mut stuck = TcpStream::connect(address).await.expect("listening");
-    stuck.write_all(b"POST /v1/noti").await.expect("writable");
+    let mut stall = TcpStream::connect(address).await.expect("listening");
+    stall.write_all(b"POST /v1/noti").await.expect("writable");
 
     shutdown.cancel();
     let ended = timeout(DEADLINE, servers.join_next()).await.expect("in time").expect("spawned");

@@ -2,16 +2,16 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use super::crowd::{Crowd, Device, Fate};
-use super::scenes::BREAKING;
-use super::send::{Delivery, Ended, Posted};
+use super::client::{FinishedNotification, ReportedDelivery, SentNotification};
+use super::fleet::{Behaviour, DemoDevice, Fleet};
+use super::scenarios::BREAKING;
 use pushpost_simulator::{Entry, Provider};
 
 /// Both sides' word.
 pub(super) struct Evidence<'a> {
-    pub(super) crowd: &'a Crowd,
-    pub(super) posted: &'a [Posted],
-    pub(super) ended: &'a [Ended],
+    pub(super) fleet: &'a Fleet,
+    pub(super) posted: &'a [SentNotification],
+    pub(super) ended: &'a [FinishedNotification],
     /// Ids of notifications from before things went wrong: rate and latencies are theirs.
     pub(super) calm: &'a HashSet<String>,
     pub(super) entries: &'a [Entry],
@@ -48,18 +48,18 @@ pub(super) struct Findings {
 }
 
 /// What the stand-ins know of one device and one notification.
-struct Story<'a> {
+struct DeviceHistory<'a> {
     entries: &'a [&'a Entry],
     /// Connections that the script cut.
     cut: &'a HashSet<u64>,
 }
 
 /// The devices that must be set aside: called dead at a time after their registration.
-pub(super) fn tokens_to_be_aside(crowd: &Crowd, entries: &[Entry]) -> HashSet<String> {
+pub(super) fn expected_quarantine(fleet: &Fleet, entries: &[Entry]) -> HashSet<String> {
     let named = |entry: &&Entry| entry.rule.as_deref() == Some("Dead");
     let dead: HashSet<&str> =
         entries.iter().filter(named).filter_map(|entry| entry.token.as_deref()).collect();
-    let ours = crowd.devices.iter().filter(|device| dead.contains(&*device.token));
+    let ours = fleet.devices.iter().filter(|device| dead.contains(&*device.token));
     ours.map(|device| device.id.clone()).collect()
 }
 
@@ -78,7 +78,7 @@ pub(super) fn deaths(entries: &[Entry]) -> String {
 
 /// Everything against everything.
 pub(super) fn compare(evidence: &Evidence<'_>) -> Findings {
-    let Evidence { crowd, posted, ended, entries, .. } = *evidence;
+    let Evidence { fleet, posted, ended, entries, .. } = *evidence;
     let mut findings = Findings { notifications: posted.len(), ..Findings::default() };
     let ids: HashSet<&str> = ended.iter().map(|ended| &*ended.id).collect();
     let mut stories: HashMap<(&str, &str), Vec<&Entry>> = HashMap::new();
@@ -98,7 +98,7 @@ pub(super) fn compare(evidence: &Evidence<'_>) -> Findings {
     for notification in ended {
         findings.count(notification, targets.get(&*notification.id).copied());
         for delivery in &notification.deliveries {
-            let Some(device) = crowd.by_id.get(&delivery.device).map(|number| &crowd.devices[*number]) else {
+            let Some(device) = fleet.by_id.get(&delivery.device).map(|number| &fleet.devices[*number]) else {
                 findings.differ(format!("{}: a device that nobody addressed", notification.id));
                 continue;
             };
@@ -107,7 +107,7 @@ pub(super) fn compare(evidence: &Evidence<'_>) -> Findings {
                 findings.latencies.push(first.received_ms - notification.at_ms);
                 last_arrival = last_arrival.max(first.received_ms);
             }
-            let story = Story { entries: &told, cut: &cut };
+            let story = DeviceHistory { entries: &told, cut: &cut };
             if let Err(why) = story.agrees(delivery, device, evidence.dead) {
                 findings.differ(format!("{} {}: {why}", notification.id, hint(&device.token)));
             }
@@ -116,8 +116,8 @@ pub(super) fn compare(evidence: &Evidence<'_>) -> Findings {
     for (token, id) in stories.keys() {
         findings.differ(format!("{id} {}: sent, and not on record", hint(token)));
     }
-    findings.judge_aside(evidence);
-    findings.judge_duplicates(evidence, &cut);
+    findings.check_quarantine(evidence);
+    findings.check_duplicates(evidence, &cut);
     findings.latencies.sort_unstable();
     let calm = ended.iter().filter(|ended| evidence.calm.contains(&ended.id));
     let began = calm.map(|ended| ended.at_ms).min().unwrap_or_default();
@@ -132,7 +132,7 @@ impl Findings {
     }
 
     /// Adds a notification's deliveries up, and compares them with its own counts.
-    fn count(&mut self, notification: &Ended, promised: Option<u64>) {
+    fn count(&mut self, notification: &FinishedNotification, promised: Option<u64>) {
         let found = notification.deliveries.len() as u64;
         let counted = notification.counts["targets"].as_u64();
         if promised != Some(found) || counted != Some(found) {
@@ -156,9 +156,9 @@ impl Findings {
         }
     }
 
-    fn judge_aside(&mut self, evidence: &Evidence<'_>) {
-        let Evidence { crowd, entries, dead, aside, .. } = *evidence;
-        let hinted = |id: &String| crowd.by_id.get(id).map(|number| hint(&crowd.devices[*number].token));
+    fn check_quarantine(&mut self, evidence: &Evidence<'_>) {
+        let Evidence { fleet, entries, dead, aside, .. } = *evidence;
+        let hinted = |id: &String| fleet.by_id.get(id).map(|number| hint(&fleet.devices[*number].token));
         for id in dead.difference(aside) {
             self.differ(format!("{}: dead, and not set aside", hinted(id).unwrap_or_default()));
         }
@@ -171,7 +171,7 @@ impl Findings {
     }
 
     /// A second acceptance is right only where the first one's answer was lost, and then under the same name.
-    fn judge_duplicates(&mut self, evidence: &Evidence<'_>, cut: &HashSet<u64>) {
+    fn check_duplicates(&mut self, evidence: &Evidence<'_>, cut: &HashSet<u64>) {
         self.duplicates = evidence.duplicates.len();
         let entries: HashMap<u64, &Entry> = evidence.entries.iter().map(|entry| (entry.seq, entry)).collect();
         for duplicate in evidence.duplicates {
@@ -187,8 +187,13 @@ impl Findings {
     }
 }
 
-impl Story<'_> {
-    fn agrees(&self, delivery: &Delivery, device: &Device, dead: &HashSet<String>) -> Result<(), String> {
+impl DeviceHistory<'_> {
+    fn agrees(
+        &self,
+        delivery: &ReportedDelivery,
+        device: &DemoDevice,
+        dead: &HashSet<String>,
+    ) -> Result<(), String> {
         // What was on its way through a connection that was cut may have left no trace there.
         let lost = (delivery.attempts as usize).saturating_sub(self.entries.len());
         if lost > self.cut.len() {
@@ -205,14 +210,18 @@ impl Story<'_> {
                 is_named && last.is_some_and(|last| last.accepted && last.status == Some(200))
             }
             "token_dead" if reason(delivery) == "quarantined" => !is_taken && dead.contains(&delivery.device),
-            "token_dead" => last_word.is_some() && matches!(device.fate, Fate::Dead | Fate::DeadBefore),
-            "rejected" => last_word.is_some() && matches!(device.fate, Fate::TooLarge | Fate::Malformed),
+            "token_dead" => {
+                last_word.is_some() && matches!(device.behaviour, Behaviour::Dead | Behaviour::DeadBefore)
+            }
+            "rejected" => {
+                last_word.is_some() && matches!(device.behaviour, Behaviour::TooLarge | Behaviour::Malformed)
+            }
             // What a provider in trouble answered counts as no attempt: the lane waited.
             "expired" if reason(delivery) == "ttl" => self
                 .entries
                 .iter()
                 .all(|entry| entry.status.is_none_or(|status| status == 429 || status >= 500)),
-            "expired" => last_word.is_some() && !is_taken && device.fate == Fate::NeverUp,
+            "expired" => last_word.is_some() && !is_taken && device.behaviour == Behaviour::NeverUp,
             "unknown" => lost > 0 || self.entries.iter().any(|entry| self.may_be_unanswered(entry)),
             _ => false,
         };
@@ -230,14 +239,14 @@ fn ends_connections(rule: &str) -> bool {
     matches!(rule, "CutOff" | "AlwaysCutOff") || BREAKING.contains(&rule)
 }
 
-fn reason(delivery: &Delivery) -> &str {
+fn reason(delivery: &ReportedDelivery) -> &str {
     delivery.reason.as_deref().unwrap_or_default()
 }
 
 /// What Pushpost must call this answer: where FCM passes on what APNs said, that counts.
-fn word<'a>(entry: &'a Entry, device: &Device) -> &'a str {
-    match (device.provider, device.fate) {
-        (Provider::Fcm, Fate::TooLarge) if entry.reason == "INVALID_ARGUMENT" => "PayloadTooLarge",
+fn word<'a>(entry: &'a Entry, device: &DemoDevice) -> &'a str {
+    match (device.provider, device.behaviour) {
+        (Provider::Fcm, Behaviour::TooLarge) if entry.reason == "INVALID_ARGUMENT" => "PayloadTooLarge",
         _ => &entry.reason,
     }
 }

@@ -21,14 +21,14 @@ const PLAIN: Duration = Duration::from_secs(3);
 pub(super) struct Progress {
     started: Instant,
     bar: Option<ProgressBar>,
-    act: Mutex<Act>,
+    act: Mutex<Phase>,
     /// What the act counts: devices registered, notifications accepted.
     first: AtomicUsize,
     /// Notifications whose every outcome is on record.
     done: AtomicUsize,
 }
 
-enum Act {
+enum Phase {
     Starting,
     Registering { devices: usize },
     Sending { posts: usize, ledger: Arc<Ledger>, rate: Rate },
@@ -53,7 +53,7 @@ impl Progress {
         Self {
             started: Instant::now(),
             bar,
-            act: Mutex::new(Act::Starting),
+            act: Mutex::new(Phase::Starting),
             first: AtomicUsize::new(0),
             done: AtomicUsize::new(0),
         }
@@ -61,16 +61,16 @@ impl Progress {
 
     /// From here on devices are registered.
     pub(super) fn registering(&self, devices: usize) {
-        self.begin(Act::Registering { devices });
+        self.begin(Phase::Registering { devices });
     }
 
     /// From here on notifications are sent.
     pub(super) fn sending(&self, posts: usize, ledger: Arc<Ledger>) {
         let rate = Rate { at: Instant::now(), received: ledger.received_count(), per_second: 0.0 };
-        self.begin(Act::Sending { posts, ledger, rate });
+        self.begin(Phase::Sending { posts, ledger, rate });
     }
 
-    fn begin(&self, act: Act) {
+    fn begin(&self, act: Phase) {
         self.first.store(0, Ordering::Relaxed);
         self.done.store(0, Ordering::Relaxed);
         *self.act.lock().unwrap_or_else(PoisonError::into_inner) = act;
@@ -114,11 +114,11 @@ impl Progress {
     fn text(&self) -> String {
         let first = self.first.load(Ordering::Relaxed);
         match &mut *self.act.lock().unwrap_or_else(PoisonError::into_inner) {
-            Act::Starting => "Postgres starts".to_owned(),
-            Act::Registering { devices } => {
+            Phase::Starting => "Postgres starts".to_owned(),
+            Phase::Registering { devices } => {
                 format!("registered {} of {}", grouped(first as u64), grouped(*devices as u64))
             }
-            Act::Sending { posts, ledger, rate } => {
+            Phase::Sending { posts, ledger, rate } => {
                 let counts = ledger.counts();
                 let sum = |is: fn(&Count) -> bool| -> u64 {
                     let ours = counts.iter().filter(|count| count.provider != Provider::Oauth && is(count));

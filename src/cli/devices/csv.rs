@@ -23,9 +23,9 @@ pub(super) const COLUMNS: [&str; 11] = [
 
 /// The columns of a file, in order, as its first line has them.
 #[derive(Debug)]
-pub(super) struct Header(Vec<&'static str>);
+pub(super) struct CsvHeader(Vec<&'static str>);
 
-impl Header {
+impl CsvHeader {
     /// Reads the first line.
     ///
     /// # Errors
@@ -127,7 +127,7 @@ mod tests {
     use super::*;
 
     fn line(header: &str, line: &[u8]) -> String {
-        let header = Header::read(header.as_bytes()).expect("a header");
+        let header = CsvHeader::read(header.as_bytes()).expect("a header");
         String::from_utf8_lossy(&header.line(line).expect("a line")).into_owned()
     }
 
@@ -143,13 +143,14 @@ mod tests {
         assert_eq!(line(header, b"f1,fcm,\"\",; ;"), r#"{"token":"f1","platform":"fcm","topics":[]}"#);
         assert_eq!(line(header, b"f\"1,fcm"), r#"{"token":"f\"1","platform":"fcm"}"#);
         assert_eq!(line(header, b",,,"), "{}");
-        let broken = Header::read(b"platform,token").expect("a header").line(b"fcm,f\xff").expect("a line");
+        let broken =
+            CsvHeader::read(b"platform,token").expect("a header").line(b"fcm,f\xff").expect("a line");
         assert!(serde_json::from_slice::<Value>(&broken).is_err(), "what is no text is refused later");
     }
 
     #[test]
     fn a_line_that_is_no_csv_or_too_wide_is_a_fault() {
-        let header = Header::read(b"platform,token").expect("a header");
+        let header = CsvHeader::read(b"platform,token").expect("a header");
         for wrong in [&b"fcm,\"f1"[..], b"fcm,\"f\"1", b"fcm,f1,x", b"fcm,\"f1\"\""] {
             assert!(header.line(wrong).is_err(), "{}", String::from_utf8_lossy(wrong));
         }
@@ -158,7 +159,7 @@ mod tests {
     #[test]
     fn a_header_names_columns_that_there_are_each_once() {
         assert_eq!(
-            Header::read(b" platform , token ,\"user\"").expect("a header").0,
+            CsvHeader::read(b" platform , token ,\"user\"").expect("a header").0,
             ["platform", "token", "user"]
         );
         for (wrong, says) in [
@@ -168,7 +169,7 @@ mod tests {
             ("fcm,f1", "column 1"),
             ("\"platform", "does not end"),
         ] {
-            let error = Header::read(wrong.as_bytes()).expect_err(wrong);
+            let error = CsvHeader::read(wrong.as_bytes()).expect_err(wrong);
             assert!(error.contains(says), "{wrong}: {error}");
         }
     }

@@ -7,8 +7,8 @@ use clap::Args;
 
 use super::progress;
 use crate::api::devices::export;
+use crate::cli::command_error::CommandError;
 use crate::cli::database;
-use crate::cli::failure::Failure;
 use crate::cli::settings::ConfigArgs;
 use crate::config::Config;
 use crate::domain::{App, DeviceId, InstallationKey};
@@ -45,16 +45,16 @@ struct Written {
 }
 
 impl Export {
-    pub(super) async fn run(self) -> Result<(), Failure> {
+    pub(super) async fn run(self) -> Result<(), CommandError> {
         let config = self.config.load()?;
-        let name = database::meant_app(&config, self.app.as_deref())?;
+        let name = database::resolve_app(&config, self.app.as_deref())?;
         let database = database::open(&config, SchemaAccess::Use).await?;
         let exported = self.export(&database, &config, name).await;
         database.close().await?;
         exported
     }
 
-    async fn export(&self, database: &Database, config: &Config, name: &str) -> Result<(), Failure> {
+    async fn export(&self, database: &Database, config: &Config, name: &str) -> Result<(), CommandError> {
         let app = database::app(database, config, name).await?;
         let key = database.installation_key().await?;
         let mut written = Written { after: self.after(&app, &key)?, lines: 0 };
@@ -70,19 +70,19 @@ impl Export {
         };
         bar.finish_and_clear();
         done.map_err(|error| match written.after {
-            DeviceId(0) => Failure::from(error),
+            DeviceId(0) => CommandError::from(error),
             last => {
                 let id = key.device_id(app.id, last);
-                Failure::from(error).hint(format!("--after {id} goes on from there"))
+                CommandError::from(error).hint(format!("--after {id} goes on from there"))
             }
         })
     }
 
-    fn after(&self, app: &App, key: &InstallationKey) -> Result<DeviceId, Failure> {
+    fn after(&self, app: &App, key: &InstallationKey) -> Result<DeviceId, CommandError> {
         let Some(id) = &self.after else { return Ok(DeviceId(0)) };
         let parsed = key.parse_device_id(app.id, id);
         parsed.map_err(|_| {
-            Failure::usage("that is no id of a device of this app").hint("an id begins with dev_")
+            CommandError::usage("that is no id of a device of this app").hint("an id begins with dev_")
         })
     }
 

@@ -9,14 +9,14 @@ use indicatif::ProgressBar;
 use serde_json::json;
 
 use super::progress;
-use super::source::{Format, Reading, Source};
+use super::source::{FileFormat, ReadOptions, Source};
 use crate::api::devices::import::{AfterFailure, ImportProgress, run};
 use crate::api::problem::Problem;
+use crate::cli::command_error::CommandError;
 use crate::cli::database;
-use crate::cli::failure::Failure;
 use crate::cli::output;
 use crate::cli::settings::ConfigArgs;
-use crate::cli::signals::Signals;
+use crate::cli::signals::StopSignals;
 use crate::domain::{App, ErrorLocation};
 use crate::runtime::{Database, SchemaAccess};
 
@@ -37,7 +37,7 @@ pub(super) struct Import {
     app: Option<String>,
     /// How the file is written; left out, a name that ends in .csv says CSV, any other NDJSON
     #[arg(long)]
-    format: Option<Format>,
+    format: Option<FileFormat>,
     /// The first line to import, to go on where an import has ended
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
     from_line: u64,
@@ -60,18 +60,18 @@ enum OnError {
 }
 
 /// How an import ended.
-struct Ended {
+struct ImportResult {
     progress: ImportProgress,
     done: anyhow::Result<()>,
     interrupted: bool,
 }
 
 impl Import {
-    pub(super) async fn run(self) -> Result<(), Failure> {
+    pub(super) async fn run(self) -> Result<(), CommandError> {
         let config = self.config.load()?;
-        let name = database::meant_app(&config, self.app.as_deref())?;
+        let name = database::resolve_app(&config, self.app.as_deref())?;
         let source = Source::open(&self.file, self.reading())?;
-        let mut signals = Signals::catch()?;
+        let mut signals = StopSignals::catch()?;
         let database = database::open(&config, SchemaAccess::Create).await?;
         let ended = match database::app(&database, &config, name).await {
             Ok(app) => self.import(&database, app, source, &mut signals).await,
@@ -81,10 +81,10 @@ impl Import {
         self.report(ended?)
     }
 
-    fn reading(&self) -> Reading {
+    fn reading(&self) -> ReadOptions {
         let is_csv = self.file.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("csv"));
-        Reading {
-            format: self.format.unwrap_or(if is_csv { Format::Csv } else { Format::Ndjson }),
+        ReadOptions {
+            format: self.format.unwrap_or(if is_csv { FileFormat::Csv } else { FileFormat::Ndjson }),
             from_line: self.from_line,
             after: self.after(),
         }
@@ -103,8 +103,8 @@ impl Import {
         database: &Database,
         app: Arc<App>,
         mut source: Source,
-        signals: &mut Signals,
-    ) -> Result<Ended, Failure> {
+        signals: &mut StopSignals,
+    ) -> Result<ImportResult, CommandError> {
         let bar = progress::bar(source.length, true);
         let (interrupt, position) = (source.interrupted.clone(), Arc::clone(&source.position));
         let told = |progress: &ImportProgress| show(&bar, position.load(Ordering::Relaxed), progress);
@@ -118,7 +118,7 @@ impl Import {
                     ended = &mut importing => ended,
                     () = signals.next() => {
                         bar.finish_and_clear();
-                        return Err(Failure::failed("interrupted").hint("all of it may be imported again"));
+                        return Err(CommandError::failed("interrupted").hint("all of it may be imported again"));
                     }
                 }
             }
@@ -130,10 +130,10 @@ impl Import {
         if interrupted || done.is_err() {
             progress.stop();
         }
-        Ok(Ended { progress, done, interrupted })
+        Ok(ImportResult { progress, done, interrupted })
     }
 
-    fn report(&self, Ended { progress, done, interrupted }: Ended) -> Result<(), Failure> {
+    fn report(&self, ImportResult { progress, done, interrupted }: ImportResult) -> Result<(), CommandError> {
         if self.json {
             let mut document = progress.document(None);
             document["next_line"] = json!(progress.next_line);
@@ -149,11 +149,14 @@ impl Import {
         }
         let go_on = format!("--from-line {} goes on from there", progress.next_line);
         match (done, progress.stopped_at) {
-            (Err(error), _) => Err(Failure::from(error).hint(go_on)),
-            (Ok(()), _) if interrupted => Err(Failure::failed("interrupted").hint(go_on)),
-            (Ok(()), Some(line)) => Err(Failure::failed(format_args!("stopped at line {line}")).hint(go_on)),
+            (Err(error), _) => Err(CommandError::from(error).hint(go_on)),
+            (Ok(()), _) if interrupted => Err(CommandError::failed("interrupted").hint(go_on)),
+            (Ok(()), Some(line)) => {
+                Err(CommandError::failed(format_args!("stopped at line {line}")).hint(go_on))
+            }
             (Ok(()), None) if progress.failed > 0 => {
-                let failure = Failure::failed(format_args!("{} lines were not imported", progress.failed));
+                let failure =
+                    CommandError::failed(format_args!("{} lines were not imported", progress.failed));
                 Err(failure.hint("mended, the whole file may be imported again"))
             }
             (Ok(()), None) => Ok(()),

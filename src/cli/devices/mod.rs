@@ -8,11 +8,11 @@ mod source;
 
 use clap::{Args, Subcommand};
 
-use super::failure::Failure;
+use super::command_error::CommandError;
 
 /// Import and export devices
 #[derive(Args, Debug)]
-pub(super) struct Devices {
+pub(super) struct DevicesArgs {
     #[command(subcommand)]
     command: DevicesCommand,
 }
@@ -23,8 +23,8 @@ enum DevicesCommand {
     Export(export::Export),
 }
 
-impl Devices {
-    pub(super) async fn run(self) -> Result<(), Failure> {
+impl DevicesArgs {
+    pub(super) async fn run(self) -> Result<(), CommandError> {
         match self.command {
             DevicesCommand::Import(import) => import.run().await,
             DevicesCommand::Export(export) => export.run().await,

@@ -11,7 +11,7 @@ use anyhow::{Context as _, anyhow};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::csv::{COLUMNS, Header};
+use super::csv::{COLUMNS, CsvHeader};
 use crate::api::devices::import::{
     AfterFailure, BatchSource, ImportBatch, ImportLine, LINE_MAX, LineSplitter,
 };
@@ -23,7 +23,7 @@ const PIECE: usize = 128 << 10;
 
 /// How lines are written.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
-pub(super) enum Format {
+pub(super) enum FileFormat {
     /// A JSON object a line
     Ndjson,
     /// A first line with the names of the columns, then a device a line
@@ -32,8 +32,8 @@ pub(super) enum Format {
 
 /// What is read of a file.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Reading {
-    pub(super) format: Format,
+pub(super) struct ReadOptions {
+    pub(super) format: FileFormat,
     /// The first line that counts.
     pub(super) from_line: u64,
     pub(super) after: AfterFailure,
@@ -55,7 +55,7 @@ impl Source {
     ///
     /// # Errors
     /// The file can't be read.
-    pub(super) fn open(path: &Path, reading: Reading) -> anyhow::Result<Self> {
+    pub(super) fn open(path: &Path, reading: ReadOptions) -> anyhow::Result<Self> {
         let cannot = || format!("cannot read {}", path.display());
         let (input, length): (Box<dyn Read + Send>, _) = match path.to_str() {
             Some("-") => (Box::new(std::io::stdin()), None),
@@ -108,8 +108,8 @@ impl BatchSource for Source {
 struct Reader {
     lines: LineSplitter,
     /// CSV's first line.
-    header: Option<Header>,
-    reading: Reading,
+    header: Option<CsvHeader>,
+    reading: ReadOptions,
     batch: ImportBatch,
     sender: mpsc::Sender<anyhow::Result<ImportBatch>>,
 }
@@ -141,10 +141,10 @@ impl Reader {
 
     /// False: nobody wants more.
     fn take(&mut self, line: ImportLine) -> anyhow::Result<bool> {
-        let is_csv = self.reading.format == Format::Csv;
+        let is_csv = self.reading.format == FileFormat::Csv;
         if is_csv && self.header.is_none() {
             let text = line.text.as_deref().context("its first line is too long")?;
-            let read = Header::read(text).map_err(|fault| {
+            let read = CsvHeader::read(text).map_err(|fault| {
                 anyhow!("{fault} in its first line, which holds names out of {}", COLUMNS.join(", "))
             });
             self.header = Some(read?);

@@ -7,7 +7,7 @@ use http::{HeaderMap, Method};
 use pushpost::config::Sources;
 use pushpost::domain::{Environment, LaneKey, Scopes};
 use pushpost::registry::keys;
-use pushpost::runtime::{Reload, ReloadNow, Role, Service, Shutdown};
+use pushpost::runtime::{Reload, ReloadHandle, Role, Service, Shutdown};
 use pushpost_simulator::{Entry, Ledger, Rule, Settings, Simulator};
 use serde_json::{Value, json};
 use sqlx::AssertSqlSafe;
@@ -48,7 +48,7 @@ pub(crate) struct Stage {
 struct Node {
     address: Option<SocketAddr>,
     shutdown: Shutdown,
-    reload: ReloadNow,
+    reload: ReloadHandle,
     running: JoinSet<anyhow::Result<()>>,
 }
 

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use super::crowd::{Crowd, Fate};
-use super::posts;
+use super::client::ApiClient;
+use super::fleet::{Behaviour, Fleet};
+use super::notifications;
 use super::progress::Progress;
-use super::send::Backend;
-use super::stage::Stage;
-use crate::cli::failure::Failure;
+use super::system::DemoSystem;
+use crate::cli::command_error::CommandError;
 use crate::cli::output;
 
 const EVERY: Duration = Duration::from_secs(1);
@@ -18,11 +18,11 @@ const LEDGER: usize = 10_000;
 ///
 /// # Errors
 /// A notification was not accepted.
-pub(super) async fn run(stage: &Stage, crowd: &Crowd, progress: &Progress) -> Result<(), Failure> {
-    let backend = Backend::new(stage.url(), stage.key())?;
-    let fine = crowd.devices.iter().find(|device| device.fate == Fate::Fine);
+pub(super) async fn run(system: &DemoSystem, fleet: &Fleet, progress: &Progress) -> Result<(), CommandError> {
+    let client = ApiClient::new(system.url(), system.key())?;
+    let fine = fleet.devices.iter().find(|device| device.behaviour == Behaviour::Fine);
     let user = fine.map_or(0, |device| device.user);
-    let user = &crowd.users[user].id;
+    let user = &fleet.users[user].id;
     output::line(&format!(
         "\nIt goes on, with a notification a second; Ctrl-C ends it. Send one yourself:\n\n  \
          URL={url} KEY={key}\n  \
@@ -30,17 +30,17 @@ pub(super) async fn run(stage: &Stage, crowd: &Crowd, progress: &Progress) -> Re
          -d '{{\"to\":{{\"users\":[\"{user}\"]}},\"title\":\"Hello\",\"ttl\":\"1h\"}}'\n\n\
          and see what became of it, by the id in the answer:\n\n  \
          curl $URL/v1/notifications/ntf_…/deliveries -H \"Authorization: Bearer $KEY\"\n",
-        url = stage.url(),
-        key = stage.key(),
+        url = system.url(),
+        key = system.key(),
     ))?;
-    let ledger = stage.simulator.ledger();
+    let ledger = system.simulator.ledger();
     progress.sending(0, ledger.clone());
     progress
         .during(async {
             for number in 0.. {
                 tokio::time::sleep(EVERY).await;
-                if let Some(post) = posts::gentle(crowd, number) {
-                    backend.post_one(&post).await?;
+                if let Some(post) = notifications::gentle(fleet, number) {
+                    client.post_one(&post).await?;
                     progress.counted();
                 }
                 if number % LEDGER == LEDGER - 1 {

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::crowd::{Crowd, Fate, User};
+use super::fleet::{Behaviour, DemoUser, Fleet};
 
 /// Users of a notification to many.
 const MANY: usize = 300;
@@ -12,16 +12,19 @@ const MANY_EVERY: usize = 125;
 const SHORT: &str = "4s";
 
 /// So many bodies of `POST /v1/notifications`, in the order in which they are sent.
-pub(super) fn compose(crowd: &Crowd, count: u32) -> Vec<Value> {
+pub(super) fn compose(fleet: &Fleet, count: u32) -> Vec<Value> {
     let count = count as usize;
-    let of = |user: &User, is: fn(Fate) -> bool| user.devices.iter().any(|it| is(crowd.devices[*it].fate));
-    let some: Vec<&User> = crowd.users.iter().filter(|user| !of(user, Fate::is_apart)).collect();
-    let odd: Vec<&User> = some.iter().copied().filter(|user| of(user, |it| it != Fate::Fine)).collect();
+    let of = |user: &DemoUser, is: fn(Behaviour) -> bool| {
+        user.devices.iter().any(|it| is(fleet.devices[*it].behaviour))
+    };
+    let some: Vec<&DemoUser> = fleet.users.iter().filter(|user| !of(user, Behaviour::is_apart)).collect();
+    let odd: Vec<&DemoUser> =
+        some.iter().copied().filter(|user| of(user, |it| it != Behaviour::Fine)).collect();
     // What is special must leave room for what is usual.
-    let mut short_lived = short_lived(crowd);
+    let mut short_lived = short_lived(fleet);
     short_lived.truncate(count / 4);
     // Last, since it takes others along whose answers are on their way in the same connection.
-    let mut cut_off = cut_off(crowd);
+    let mut cut_off = cut_off(fleet);
     cut_off.truncate(count / 4);
     let count = count - short_lived.len() - cut_off.len();
     let mut posts = vec![silent(&some)];
@@ -30,8 +33,8 @@ pub(super) fn compose(crowd: &Crowd, count: u32) -> Vec<Value> {
     let mut number = 0;
     while posts.len() < count {
         number += 1;
-        posts.push(if some.is_empty() || (crowd.devices.len() > 1 && number % 20 == 0) {
-            to_device(crowd, number)
+        posts.push(if some.is_empty() || (fleet.devices.len() > 1 && number % 20 == 0) {
+            to_device(fleet, number)
         } else if number % MANY_EVERY == 1 {
             to_many(&some, number)
         } else if number % 4 == 0 && !odd.is_empty() {
@@ -48,13 +51,14 @@ pub(super) fn compose(crowd: &Crowd, count: u32) -> Vec<Value> {
 }
 
 /// One for an endless stream.
-pub(super) fn gentle(crowd: &Crowd, number: usize) -> Option<Value> {
-    let is_fine = |user: &&User| user.devices.iter().all(|it| crowd.devices[*it].fate == Fate::Fine);
-    let fine: Vec<&User> = crowd.users.iter().filter(is_fine).take(1000).collect();
+pub(super) fn gentle(fleet: &Fleet, number: usize) -> Option<Value> {
+    let is_fine =
+        |user: &&DemoUser| user.devices.iter().all(|it| fleet.devices[*it].behaviour == Behaviour::Fine);
+    let fine: Vec<&DemoUser> = fleet.users.iter().filter(is_fine).take(1000).collect();
     Some(to_one(fine.get(number % fine.len().max(1))?, number))
 }
 
-fn to_one(user: &User, number: usize) -> Value {
+fn to_one(user: &DemoUser, number: usize) -> Value {
     let priority = match number % 10 {
         0 | 1 => "high",
         2 | 3 => "low",
@@ -70,7 +74,7 @@ fn to_one(user: &User, number: usize) -> Value {
     })
 }
 
-fn to_many(users: &[&User], number: usize) -> Value {
+fn to_many(users: &[&DemoUser], number: usize) -> Value {
     let few = users.len().min(MANY);
     let ids: Vec<&str> =
         users.iter().cycle().skip(number * 13 % users.len()).take(few).map(|it| &*it.id).collect();
@@ -84,14 +88,14 @@ fn to_many(users: &[&User], number: usize) -> Value {
     })
 }
 
-fn to_device(crowd: &Crowd, number: usize) -> Value {
+fn to_device(fleet: &Fleet, number: usize) -> Value {
     let hopeful: Vec<&str> =
-        crowd.devices.iter().filter(|it| !it.fate.is_apart()).map(|it| &*it.id).collect();
+        fleet.devices.iter().filter(|it| !it.behaviour.is_apart()).map(|it| &*it.id).collect();
     let Some(id) = hopeful.get(number * 17 % hopeful.len().max(1)) else { return Value::Null };
     json!({"to": {"devices": [id]}, "title": "Is this you?", "body": "Somebody signed in.", "priority": "high"})
 }
 
-fn silent(users: &[&User]) -> Value {
+fn silent(users: &[&DemoUser]) -> Value {
     let ids: Vec<&str> = users.iter().take(20).map(|it| &*it.id).collect();
     match ids.is_empty() {
         true => Value::Null,
@@ -99,31 +103,31 @@ fn silent(users: &[&User]) -> Value {
     }
 }
 
-fn now_or_never(crowd: &Crowd) -> Value {
-    let is_meant = |fate| matches!(fate, Fate::AlwaysCutOff | Fate::Fine);
-    let is_cut_off = |fate| fate == Fate::AlwaysCutOff;
-    let chosen = |is: &dyn Fn(Fate) -> bool, count| -> Vec<&str> {
-        crowd.devices.iter().filter(|it| is(it.fate)).take(count).map(|it| &*it.id).collect()
+fn now_or_never(fleet: &Fleet) -> Value {
+    let is_meant = |behaviour| matches!(behaviour, Behaviour::AlwaysCutOff | Behaviour::Fine);
+    let is_cut_off = |behaviour| behaviour == Behaviour::AlwaysCutOff;
+    let chosen = |is: &dyn Fn(Behaviour) -> bool, count| -> Vec<&str> {
+        fleet.devices.iter().filter(|it| is(it.behaviour)).take(count).map(|it| &*it.id).collect()
     };
     let mut ids = chosen(&is_cut_off, 2);
-    ids.extend(chosen(&|fate| is_meant(fate) && !is_cut_off(fate), 5));
+    ids.extend(chosen(&|behaviour| is_meant(behaviour) && !is_cut_off(behaviour), 5));
     match ids.is_empty() {
         true => Value::Null,
         false => json!({"to": {"devices": ids}, "title": "Incoming call", "priority": "high", "ttl": 0}),
     }
 }
 
-fn cut_off(crowd: &Crowd) -> Vec<Value> {
-    let once = crowd.devices.iter().filter(|it| it.fate == Fate::CutOff);
+fn cut_off(fleet: &Fleet) -> Vec<Value> {
+    let once = fleet.devices.iter().filter(|it| it.behaviour == Behaviour::CutOff);
     let post = |id: &str| json!({"to": {"devices": [id]}, "title": "You have mail", "ttl": "1h"});
     let mut posts: Vec<Value> = once.map(|it| post(&it.id)).collect();
-    posts.push(now_or_never(crowd));
+    posts.push(now_or_never(fleet));
     posts.retain(|post| *post != Value::Null);
     posts
 }
 
-fn short_lived(crowd: &Crowd) -> Vec<Value> {
-    let never_up = crowd.devices.iter().filter(|it| it.fate == Fate::NeverUp);
+fn short_lived(fleet: &Fleet) -> Vec<Value> {
+    let never_up = fleet.devices.iter().filter(|it| it.behaviour == Behaviour::NeverUp);
     let post = |id: &str| json!({"to": {"devices": [id]}, "title": "Your code is 4711", "ttl": SHORT});
     never_up.map(|it| post(&it.id)).collect()
 }

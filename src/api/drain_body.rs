@@ -19,39 +19,39 @@ use tokio::sync::oneshot;
 use tokio::time::{Duration, timeout};
 
 /// A client that sends nothing for so long is waiting for its answer.
-const QUIET: Duration = Duration::from_millis(250);
+const IDLE_TIMEOUT: Duration = Duration::from_millis(250);
 /// Longest time, and most bytes, for which an answer is kept back.
-const LONGEST: Duration = Duration::from_secs(5);
-const MOST_BYTES: usize = 64 << 20;
+const DRAIN_TIME_MAX: Duration = Duration::from_secs(5);
+const DRAIN_BYTES_MAX: usize = 64 << 20;
 
 /// The way back of a body that its handler gave up.
 #[derive(Debug)]
-pub(super) struct Leftover(Option<oneshot::Receiver<Body>>);
+pub(super) struct UnreadBody(Option<oneshot::Receiver<Body>>);
 
 /// Follows a request's body.
-pub(super) fn follow(head: &Parts, body: Body) -> (Body, Leftover) {
+pub(super) fn track(head: &Parts, body: Body) -> (Body, UnreadBody) {
     let is_http1 = head.version <= Version::HTTP_11;
     // Reading would tell a client to go on that still waits to be told.
     if !is_http1 || waits(&head.headers) || body.is_end_stream() {
-        return (body, Leftover(None));
+        return (body, UnreadBody(None));
     }
-    let (back, leftover) = oneshot::channel();
-    (Body::new(Followed { body: Some(body), back: Some(back) }), Leftover(Some(leftover)))
+    let (back, unread) = oneshot::channel();
+    (Body::new(TrackedBody { body: Some(body), back: Some(back) }), UnreadBody(Some(unread)))
 }
 
-impl Leftover {
+impl UnreadBody {
     /// Throws away what still comes. To be called when the handler is done.
     pub(super) async fn drain(self) {
-        let Some(Ok(body)) = self.0.map(|mut leftover| leftover.try_recv()) else { return };
+        let Some(Ok(body)) = self.0.map(|mut unread| unread.try_recv()) else { return };
         // What is left after that is the connection's end.
-        let _rest = timeout(LONGEST, discard(body)).await;
+        let _rest = timeout(DRAIN_TIME_MAX, discard(body)).await;
     }
 }
 
 async fn discard(mut body: Body) {
     let mut read = 0;
-    while read < MOST_BYTES {
-        match timeout(QUIET, body.frame()).await {
+    while read < DRAIN_BYTES_MAX {
+        match timeout(IDLE_TIMEOUT, body.frame()).await {
             Ok(Some(Ok(frame))) => read += frame.data_ref().map_or(0, Bytes::len),
             _ => return,
         }
@@ -62,12 +62,12 @@ fn waits(headers: &HeaderMap) -> bool {
     headers.contains_key(EXPECT)
 }
 
-struct Followed {
+struct TrackedBody {
     body: Option<Body>,
     back: Option<oneshot::Sender<Body>>,
 }
 
-impl HttpBody for Followed {
+impl HttpBody for TrackedBody {
     type Data = Bytes;
     type Error = axum::Error;
 
@@ -92,7 +92,7 @@ impl HttpBody for Followed {
     }
 }
 
-impl Drop for Followed {
+impl Drop for TrackedBody {
     fn drop(&mut self) {
         let unread = self.body.take().filter(|body| !body.is_end_stream());
         if let (Some(body), Some(back)) = (unread, self.back.take()) {

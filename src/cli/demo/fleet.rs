@@ -1,5 +1,5 @@
-//! The devices of the demo, and what is scripted to happen to each. A token begins with its fate, so the script is one
-//! rule for each fate and nothing is left to chance.
+//! The devices of the demo, and what is scripted to happen to each. A token begins with its behaviour, so the script is one
+//! rule for each behaviour and nothing is left to chance.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use pushpost_simulator::{Action, Answer, FcmFault, H2Code, LastStream, Provider,
 
 /// What happens to whoever sends to a device.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub(super) enum Fate {
+pub(super) enum Behaviour {
     /// Accepted.
     Fine,
     /// Accepted after a while.
@@ -42,34 +42,34 @@ pub(super) enum Fate {
 
 /// A device.
 #[derive(Debug)]
-pub(super) struct Device {
+pub(super) struct DemoDevice {
     pub(super) provider: Provider,
     pub(super) token: String,
-    /// Number in [`Crowd::users`].
+    /// Number in [`Fleet::users`].
     pub(super) user: usize,
-    pub(super) fate: Fate,
+    pub(super) behaviour: Behaviour,
     /// Once registered.
     pub(super) id: String,
 }
 
 /// A user.
 #[derive(Debug)]
-pub(super) struct User {
+pub(super) struct DemoUser {
     pub(super) id: String,
-    /// Numbers in [`Crowd::devices`].
+    /// Numbers in [`Fleet::devices`].
     pub(super) devices: Vec<usize>,
 }
 
 /// All of them.
 #[derive(Debug)]
-pub(super) struct Crowd {
-    pub(super) devices: Vec<Device>,
-    pub(super) users: Vec<User>,
+pub(super) struct Fleet {
+    pub(super) devices: Vec<DemoDevice>,
+    pub(super) users: Vec<DemoUser>,
     /// Numbers of devices, by id.
     pub(super) by_id: HashMap<String, usize>,
 }
 
-impl Fate {
+impl Behaviour {
     const ALL: [Self; 14] = [
         Self::Fine,
         Self::Slow,
@@ -87,7 +87,7 @@ impl Fate {
         Self::Malformed,
     ];
 
-    /// The rare ones sit in the first hundred, so that a small crowd has them too; the others have their share of each
+    /// The rare ones sit in the first hundred, so that a small fleet has them too; the others have their share of each
     /// thousand. Even numbers are APNs's.
     fn of(number: usize) -> Self {
         match (number, number % 250) {
@@ -179,49 +179,56 @@ fn throttled(apns: bool) -> Action {
     }
 }
 
-impl Crowd {
+impl Fleet {
     /// So many devices, of new users: an earlier run's are left alone. Every tenth user has two.
     pub(super) fn of(devices: u32) -> Self {
         let run: u32 = rand::random();
-        let mut crowd = Self { devices: Vec::new(), users: Vec::new(), by_id: HashMap::new() };
+        let mut fleet = Self { devices: Vec::new(), users: Vec::new(), by_id: HashMap::new() };
         for number in 0..devices as usize {
-            let fate = Fate::of(number);
-            let (prefix, noise): (_, u64) = (fate.prefix(), rand::random());
+            let behaviour = Behaviour::of(number);
+            let (prefix, noise): (_, u64) = (behaviour.prefix(), rand::random());
             let token = format!("{prefix}{run:08x}{number:022x}{noise:016x}{noise:016x}");
             let (provider, token) = match number % 2 {
                 0 => (Provider::Apns, token),
                 _ => (Provider::Fcm, format!("{token}:APA91b-{noise:x}")),
             };
             if number % 11 != 10 {
-                let id = format!("u{}-{run:08x}", crowd.users.len());
-                crowd.users.push(User { id, devices: Vec::new() });
+                let id = format!("u{}-{run:08x}", fleet.users.len());
+                fleet.users.push(DemoUser { id, devices: Vec::new() });
             }
-            let user = crowd.users.len() - 1;
-            crowd.users[user].devices.push(number);
-            crowd.devices.push(Device { provider, token, user, fate, id: String::new() });
+            let user = fleet.users.len() - 1;
+            fleet.users[user].devices.push(number);
+            fleet.devices.push(DemoDevice { provider, token, user, behaviour, id: String::new() });
         }
-        crowd
+        fleet
     }
 
     /// The script.
     pub(super) fn rules(&self) -> Vec<Rule> {
         let providers = [Provider::Apns, Provider::Fcm];
-        Fate::ALL.iter().flat_map(|fate| providers.iter().filter_map(|it| fate.rule(*it))).collect()
+        Behaviour::ALL
+            .iter()
+            .flat_map(|behaviour| providers.iter().filter_map(|it| behaviour.rule(*it)))
+            .collect()
     }
 
     /// Who is there, in words.
     pub(super) fn summary(&self) -> String {
-        let count =
-            |is: fn(&Device) -> bool| grouped(self.devices.iter().filter(|device| is(device)).count() as u64);
+        let count = |is: fn(&DemoDevice) -> bool| {
+            grouped(self.devices.iter().filter(|device| is(device)).count() as u64)
+        };
         format!(
             "{} devices of {} users ({} iPhones, {} Androids; {} with dead tokens, {} slow, {} out of order)",
             grouped(self.devices.len() as u64),
             grouped(self.users.len() as u64),
             count(|device| device.provider == Provider::Apns),
             count(|device| device.provider == Provider::Fcm),
-            count(|device| matches!(device.fate, Fate::Dead | Fate::DeadBefore)),
-            count(|device| device.fate == Fate::Slow),
-            count(|device| !matches!(device.fate, Fate::Fine | Fate::Slow | Fate::Dead | Fate::DeadBefore)),
+            count(|device| matches!(device.behaviour, Behaviour::Dead | Behaviour::DeadBefore)),
+            count(|device| device.behaviour == Behaviour::Slow),
+            count(|device| !matches!(
+                device.behaviour,
+                Behaviour::Fine | Behaviour::Slow | Behaviour::Dead | Behaviour::DeadBefore
+            )),
         )
     }
 }
@@ -232,19 +239,19 @@ mod tests {
 
     #[test]
     fn even_a_small_crowd_has_what_is_rare() {
-        let crowd = Crowd::of(200);
-        for fate in Fate::ALL {
-            assert!(crowd.devices.iter().any(|device| device.fate == fate), "{fate:?}");
+        let fleet = Fleet::of(200);
+        for behaviour in Behaviour::ALL {
+            assert!(fleet.devices.iter().any(|device| device.behaviour == behaviour), "{behaviour:?}");
         }
-        assert!(crowd.users.iter().any(|user| user.devices.len() == 2));
+        assert!(fleet.users.iter().any(|user| user.devices.len() == 2));
     }
 
     #[test]
     fn a_token_begins_with_its_fate_and_no_other() {
-        let crowd = Crowd::of(3000);
-        for device in &crowd.devices {
-            let begins = |fate: &&Fate| device.token.starts_with(&fate.prefix());
-            assert_eq!(Fate::ALL.iter().filter(begins).collect::<Vec<_>>(), [&device.fate]);
+        let fleet = Fleet::of(3000);
+        for device in &fleet.devices {
+            let begins = |behaviour: &&Behaviour| device.token.starts_with(&behaviour.prefix());
+            assert_eq!(Behaviour::ALL.iter().filter(begins).collect::<Vec<_>>(), [&device.behaviour]);
         }
     }
 }

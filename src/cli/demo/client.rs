@@ -11,7 +11,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use super::crowd::Crowd;
+use super::fleet::Fleet;
 use super::progress::Progress;
 use pushpost_simulator::Provider;
 
@@ -28,7 +28,7 @@ const LOOK: Duration = Duration::from_millis(250);
 const ASIDE: Duration = Duration::from_secs(15);
 
 /// A client of the API.
-pub(super) struct Backend {
+pub(super) struct ApiClient {
     http: Client,
     url: String,
     key: String,
@@ -36,7 +36,7 @@ pub(super) struct Backend {
 
 /// A notification that was accepted.
 #[derive(Debug)]
-pub(super) struct Posted {
+pub(super) struct SentNotification {
     pub(super) id: String,
     pub(super) targets: u64,
     /// When the request began, in milliseconds since 1970.
@@ -45,16 +45,16 @@ pub(super) struct Posted {
 
 /// A notification with every outcome.
 #[derive(Debug)]
-pub(super) struct Ended {
+pub(super) struct FinishedNotification {
     pub(super) id: String,
     pub(super) at_ms: i64,
     pub(super) counts: Value,
-    pub(super) deliveries: Vec<Delivery>,
+    pub(super) deliveries: Vec<ReportedDelivery>,
 }
 
 /// What became of one device.
 #[derive(Deserialize, Debug)]
-pub(super) struct Delivery {
+pub(super) struct ReportedDelivery {
     pub(super) device: String,
     pub(super) status: String,
     pub(super) attempts: u32,
@@ -79,7 +79,7 @@ struct Listed {
     next_cursor: Option<String>,
 }
 
-impl Backend {
+impl ApiClient {
     /// Connects with the first request.
     ///
     /// # Errors
@@ -94,8 +94,8 @@ impl Backend {
     ///
     /// # Errors
     /// A request failed or was refused.
-    pub(super) async fn register(&self, crowd: &mut Crowd, progress: &Progress) -> anyhow::Result<()> {
-        let shown: &Crowd = crowd;
+    pub(super) async fn register(&self, fleet: &mut Fleet, progress: &Progress) -> anyhow::Result<()> {
+        let shown: &Fleet = fleet;
         let requests = shown.devices.iter().map(|device| async {
             let platform = match device.provider {
                 Provider::Apns => "apns",
@@ -109,8 +109,8 @@ impl Backend {
         });
         let ids: Vec<String> = stream::iter(requests).buffered(AT_ONCE).try_collect().await?;
         for (number, id) in ids.into_iter().enumerate() {
-            crowd.devices[number].id.clone_from(&id);
-            crowd.by_id.insert(id, number);
+            fleet.devices[number].id.clone_from(&id);
+            fleet.by_id.insert(id, number);
         }
         Ok(())
     }
@@ -119,7 +119,11 @@ impl Backend {
     ///
     /// # Errors
     /// A request failed or was refused.
-    pub(super) async fn post(&self, posts: &[Value], progress: &Progress) -> anyhow::Result<Vec<Posted>> {
+    pub(super) async fn post(
+        &self,
+        posts: &[Value],
+        progress: &Progress,
+    ) -> anyhow::Result<Vec<SentNotification>> {
         let requests = posts.iter().map(|body| async {
             let posted = self.post_one(body).await?;
             progress.counted();
@@ -132,10 +136,10 @@ impl Backend {
     ///
     /// # Errors
     /// The request failed or was refused.
-    pub(super) async fn post_one(&self, body: &Value) -> anyhow::Result<Posted> {
+    pub(super) async fn post_one(&self, body: &Value) -> anyhow::Result<SentNotification> {
         let at_ms = now_ms();
         let Receipt { id, targets } = self.ask(Method::POST, "/v1/notifications", Some(body)).await?;
-        Ok(Posted { id, targets, at_ms })
+        Ok(SentNotification { id, targets, at_ms })
     }
 
     /// Asks until every notification is done, and then what became of each device. What is there already when the
@@ -145,11 +149,11 @@ impl Backend {
     /// A request failed or was refused.
     pub(super) async fn outcomes(
         &self,
-        posted: &[Posted],
-        ended: &mut Vec<Ended>,
+        posted: &[SentNotification],
+        ended: &mut Vec<FinishedNotification>,
         progress: &Progress,
     ) -> anyhow::Result<()> {
-        let mut open: Vec<&Posted> = posted.iter().collect();
+        let mut open: Vec<&SentNotification> = posted.iter().collect();
         loop {
             let looks = open.iter().map(|posted| self.outcome(posted));
             {
@@ -172,7 +176,7 @@ impl Backend {
     ///
     /// # Errors
     /// The request failed or was refused.
-    pub(super) async fn is_held(&self, posted: &Posted, state: &str) -> anyhow::Result<bool> {
+    pub(super) async fn is_held(&self, posted: &SentNotification, state: &str) -> anyhow::Result<bool> {
         let status: Value = self.ask(Method::GET, &format!("/v1/notifications/{}", posted.id), None).await?;
         Ok(status["held"].as_array().into_iter().flatten().any(|held| held["state"] == state))
     }
@@ -200,7 +204,10 @@ impl Backend {
     ///
     /// # Errors
     /// A request failed or was refused.
-    pub(super) async fn outcome(&self, posted: &Posted) -> anyhow::Result<Option<Ended>> {
+    pub(super) async fn outcome(
+        &self,
+        posted: &SentNotification,
+    ) -> anyhow::Result<Option<FinishedNotification>> {
         let path = format!("/v1/notifications/{}", posted.id);
         let status: Value = self.ask(Method::GET, &path, None).await?;
         if status["status"] != "done" {
@@ -208,7 +215,7 @@ impl Backend {
         }
         let text = self.text(Method::GET, &format!("{path}/deliveries"), None).await?;
         let deliveries = text.lines().map(serde_json::from_str).collect::<Result<_, _>>();
-        Ok(Some(Ended {
+        Ok(Some(FinishedNotification {
             id: posted.id.clone(),
             at_ms: posted.at_ms,
             counts: status["counts"].clone(),
@@ -216,13 +223,13 @@ impl Backend {
         }))
     }
 
-    /// The ids of this crowd's devices that are set aside; waits a little for as many as expected.
+    /// The ids of this fleet's devices that are set aside; waits a little for as many as expected.
     ///
     /// # Errors
     /// A request failed or was refused.
     pub(super) async fn quarantined(
         &self,
-        crowd: &Crowd,
+        fleet: &Fleet,
         expected: usize,
     ) -> anyhow::Result<HashSet<String>> {
         let give_up = tokio::time::Instant::now() + ASIDE;
@@ -233,7 +240,7 @@ impl Backend {
                 let path = format!("/v1/devices?status=quarantined&limit=1000{cursor}");
                 let Listed { items, next_cursor } = self.ask(Method::GET, &path, None).await?;
                 let ids = items.into_iter().map(|device| device.id);
-                found.extend(ids.filter(|id| crowd.by_id.contains_key(id)));
+                found.extend(ids.filter(|id| fleet.by_id.contains_key(id)));
                 match next_cursor {
                     Some(next) => cursor = format!("&cursor={next}"),
                     None => break,

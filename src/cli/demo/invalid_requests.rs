@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 
-use super::send::Backend;
+use super::client::ApiClient;
 
 /// Each is posted so often.
 const ROUNDS: usize = 5;
@@ -16,12 +16,12 @@ const HUGE: usize = 8 << 20;
 ///
 /// # Errors
 /// An answer was not a refusal, or there was none.
-pub(super) async fn post(backend: &Backend, url: &str) -> anyhow::Result<String> {
+pub(super) async fn post(client: &ApiClient, url: &str) -> anyhow::Result<String> {
     let mut answers: BTreeMap<u16, usize> = BTreeMap::new();
     for _ in 0..ROUNDS {
         for body in bodies() {
             for path in ["/v1/notifications", "/v1/devices"] {
-                let status = backend.post_raw(path, body.clone()).await;
+                let status = client.post_raw(path, body.clone()).await;
                 // Nobody has to read all of what is too long.
                 let hung_up_on = status.is_none() && body.len() == HUGE;
                 let refused = status.is_some_and(|status| (400..500).contains(&status));

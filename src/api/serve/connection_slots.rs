@@ -1,7 +1,7 @@
 //! How many connections there are at a time, and which of them goes when one more comes.
 //!
 //! A connection costs a file descriptor, which Postgres, the providers and the configuration's files need too. So a
-//! listener has a number of places. When all are taken, a connection goes that never sent a request, else the one that
+//! listener has a number of slots. When all are taken, a connection goes that never sent a request, else the one that
 //! has been idle the longest; a connection with a request under way never goes.
 
 use std::collections::BTreeMap;
@@ -13,16 +13,16 @@ use tokio::sync::Notify;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use super::quiet::{Activity, Standing};
+use super::idle_timeout::{ConnectionActivity, IdleState};
 
 /// Part of all connections that goes at once, so that a flood does not cost a look at all of them for each of its own.
 const EVICTED_PART: usize = 64;
 /// While every connection has a request under way: time to the next look.
 const RECHECK: Duration = Duration::from_millis(250);
 
-/// The places of one listener.
+/// The slots of one listener.
 #[derive(Debug)]
-pub(super) struct Places {
+pub(super) struct ConnectionSlots {
     max: AtomicUsize,
     open: Mutex<Open>,
     freed: Notify,
@@ -37,22 +37,22 @@ struct Open {
 
 #[derive(Debug)]
 struct Entry {
-    activity: Activity,
+    activity: ConnectionActivity,
     evicted: CancellationToken,
 }
 
-/// One connection's place; free again when this is dropped.
+/// One connection's slot; free again when this is dropped.
 #[derive(Debug)]
-pub(super) struct Place {
-    places: Arc<Places>,
+pub(super) struct ConnectionSlot {
+    slots: Arc<ConnectionSlots>,
     number: u64,
     /// What goes on on this connection.
-    pub(super) activity: Activity,
+    pub(super) activity: ConnectionActivity,
     /// Set when the connection is to make room.
     pub(super) evicted: CancellationToken,
 }
 
-impl Places {
+impl ConnectionSlots {
     /// At least one.
     pub(super) fn new(max: usize) -> Arc<Self> {
         Arc::new(Self { max: AtomicUsize::new(max.max(1)), open: Mutex::default(), freed: Notify::new() })
@@ -70,32 +70,32 @@ impl Places {
         self.max.load(Ordering::Relaxed)
     }
 
-    /// A place, if one is free.
-    pub(super) fn take(self: &Arc<Self>) -> Option<Place> {
+    /// A slot, if one is free.
+    pub(super) fn take(self: &Arc<Self>) -> Option<ConnectionSlot> {
         let mut open = self.open();
         if open.connections.len() >= self.max() {
             return None;
         }
-        let (activity, evicted) = (Activity::new(), CancellationToken::new());
+        let (activity, evicted) = (ConnectionActivity::new(), CancellationToken::new());
         let number = open.next;
         open.next += 1;
         open.connections.insert(number, Entry { activity: activity.clone(), evicted: evicted.clone() });
-        Some(Place { places: Arc::clone(self), number, activity, evicted })
+        Some(ConnectionSlot { slots: Arc::clone(self), number, activity, evicted })
     }
 
-    /// Evicts, and waits until a place is free. For the listener's one loop only.
-    pub(super) async fn make_room(self: &Arc<Self>) -> Place {
+    /// Evicts, and waits until a slot is free. For the listener's one loop only.
+    pub(super) async fn make_room(self: &Arc<Self>) -> ConnectionSlot {
         loop {
             let freed = self.freed.notified();
-            if let Some(place) = self.take() {
-                return place;
+            if let Some(slot) = self.take() {
+                return slot;
             }
             self.make_way();
             let _later = timeout(RECHECK, freed).await;
         }
     }
 
-    /// Tells some to go where all places are taken: what is beyond the number of places, and a part of that number.
+    /// Tells some to go where all slots are taken: what is beyond the number of slots, and a part of that number.
     fn make_way(&self) {
         let (max, open) = (self.max(), self.open());
         open.evict(open.connections.len().saturating_sub(max) + max.div_ceil(EVICTED_PART));
@@ -112,19 +112,19 @@ impl Open {
         if self.connections.values().any(|entry| entry.evicted.is_cancelled()) {
             return;
         }
-        let standings = self.connections.values().map(|entry| (entry.activity.standing(), entry));
-        let mut ready: Vec<_> = standings.filter(|(standing, _)| *standing != Standing::UnderWay).collect();
-        ready.sort_by_key(|(standing, _)| *standing);
+        let states = self.connections.values().map(|entry| (entry.activity.idle_state(), entry));
+        let mut ready: Vec<_> = states.filter(|(idle_state, _)| *idle_state != IdleState::UnderWay).collect();
+        ready.sort_by_key(|(idle_state, _)| *idle_state);
         for (_, entry) in ready.iter().take(count) {
             entry.evicted.cancel();
         }
     }
 }
 
-impl Drop for Place {
+impl Drop for ConnectionSlot {
     fn drop(&mut self) {
-        self.places.open().connections.remove(&self.number);
-        self.places.freed.notify_one();
+        self.slots.open().connections.remove(&self.number);
+        self.slots.freed.notify_one();
     }
 }
 
@@ -135,8 +135,8 @@ mod tests {
 
     use super::*;
 
-    fn evicted(places: &[Place]) -> Vec<bool> {
-        places.iter().map(|place| place.evicted.is_cancelled()).collect()
+    fn evicted(slots: &[ConnectionSlot]) -> Vec<bool> {
+        slots.iter().map(|slot| slot.evicted.is_cancelled()).collect()
     }
 
     async fn minute() {
@@ -145,13 +145,13 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn the_silent_go_first_then_the_longest_idle_and_those_under_way_never() {
-        let places = Places::new(4);
+        let slots = ConnectionSlots::new(4);
         let mut taken = Vec::new();
         for _ in 0..4 {
-            taken.push(places.take().expect("free"));
+            taken.push(slots.take().expect("free"));
             minute().await;
         }
-        assert!(places.take().is_none(), "all are taken");
+        assert!(slots.take().is_none(), "all are taken");
         // The first is under way, the second idle since the last minute, the third for longer; the fourth is silent.
         let under_way = taken[0].activity.begin(Version::HTTP_11);
         drop(taken[2].activity.begin(Version::HTTP_11));
@@ -160,48 +160,48 @@ mod tests {
         for (goes, expected) in
             [(3, [false, false, false, true].as_slice()), (2, &[false, false, true]), (1, &[false, true])]
         {
-            let room = places.make_room().now_or_never();
+            let room = slots.make_room().now_or_never();
             assert!(room.is_none(), "the connection has yet to go");
             assert_eq!(evicted(&taken), expected);
             taken.truncate(goes);
-            let place = places.make_room().await;
+            let slot = slots.make_room().await;
             // The newcomer has a request under way at once, so that it stays.
-            std::mem::forget(place.activity.begin(Version::HTTP_11));
-            std::mem::forget(place);
+            std::mem::forget(slot.activity.begin(Version::HTTP_11));
+            std::mem::forget(slot);
         }
-        let room = timeout(Duration::from_secs(3600), places.make_room()).await;
+        let room = timeout(Duration::from_secs(3600), slots.make_room()).await;
         assert!(room.is_err(), "nothing that is under way goes");
         drop(under_way);
-        assert!(timeout(Duration::from_secs(1), places.make_room()).await.is_err());
+        assert!(timeout(Duration::from_secs(1), slots.make_room()).await.is_err());
         assert_eq!(evicted(&taken), [true]);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_flood_of_silent_connections_goes_in_batches() {
-        let places = Places::new(640);
-        let taken: Vec<_> = (0..640).map(|_| places.take().expect("free")).collect();
-        assert!(places.make_room().now_or_never().is_none());
+        let slots = ConnectionSlots::new(640);
+        let taken: Vec<_> = (0..640).map(|_| slots.take().expect("free")).collect();
+        assert!(slots.make_room().now_or_never().is_none());
         assert_eq!(evicted(&taken).iter().filter(|evicted| **evicted).count(), 10);
         assert!(evicted(&taken)[..10].iter().all(|evicted| *evicted), "the oldest");
     }
 
     #[tokio::test(start_paused = true)]
     async fn where_there_are_fewer_places_than_before_the_oldest_idle_connections_go_at_once() {
-        let places = Places::new(6);
+        let slots = ConnectionSlots::new(6);
         let mut taken = Vec::new();
         for _ in 0..6 {
-            let place = places.take().expect("free");
-            drop(place.activity.begin(Version::HTTP_11));
-            taken.push(place);
+            let slot = slots.take().expect("free");
+            drop(slot.activity.begin(Version::HTTP_11));
+            taken.push(slot);
             minute().await;
         }
         let under_way = taken[0].activity.begin(Version::HTTP_11);
-        places.set_max(2);
+        slots.set_max(2);
         assert_eq!(evicted(&taken), [false, true, true, true, true, false]);
-        taken.retain(|place| !place.evicted.is_cancelled());
-        assert!(places.take().is_none(), "both places are taken");
-        places.set_max(3);
-        assert!(places.take().is_some(), "there is one place more");
+        taken.retain(|slot| !slot.evicted.is_cancelled());
+        assert!(slots.take().is_none(), "both slots are taken");
+        slots.set_max(3);
+        assert!(slots.take().is_some(), "there is one slot more");
         drop(under_way);
     }
 }

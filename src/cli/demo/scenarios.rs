@@ -15,7 +15,7 @@ const POISON: &str = "PGh0bWw+AABvb3BzIMP/PC9odG1sPg==";
 pub(super) const BREAKING: [&str; 3] = ["GOAWAY", "resets", "black hole"];
 
 /// Something that goes wrong.
-pub(super) struct Scene {
+pub(super) struct Scenario {
     /// Seconds from the timeline's beginning.
     pub(super) at: u64,
     /// Also the name of its rules.
@@ -26,27 +26,27 @@ pub(super) struct Scene {
     pub(super) who: &'static [Provider],
     /// What is done about it, and after how long; the others end by themselves.
     pub(super) mended: Option<(Duration, &'static str)>,
-    pub(super) trouble: Trouble,
+    pub(super) disturbance: Disturbance,
 }
 
-/// What a scene does.
-pub(super) enum Trouble {
+/// What a scenario does.
+pub(super) enum Disturbance {
     /// The stand-ins follow these rules.
     Script(Vec<Rule>),
     /// All connections to Postgres are cut, some times in a row.
     Postgres,
     /// A client posts what no API expects.
-    Garbage,
+    InvalidRequests,
     /// The stand-ins follow these rules until the lane is suspended and its key is corrected.
     Key(Vec<Rule>),
 }
 
-impl Scene {
+impl Scenario {
     /// The stand-ins' rules.
     pub(super) fn rules(&self) -> Vec<Rule> {
-        let rules = match &self.trouble {
-            Trouble::Script(rules) | Trouble::Key(rules) => rules.as_slice(),
-            Trouble::Postgres | Trouble::Garbage => &[],
+        let rules = match &self.disturbance {
+            Disturbance::Script(rules) | Disturbance::Key(rules) => rules.as_slice(),
+            Disturbance::Postgres | Disturbance::InvalidRequests => &[],
         };
         let named = |rule: &Rule| Rule { name: Some(self.name.to_owned()), ..rule.clone() };
         rules.iter().map(named).collect()
@@ -54,65 +54,68 @@ impl Scene {
 }
 
 /// All of them, in order.
-pub(super) fn all() -> Vec<Scene> {
+pub(super) fn all() -> Vec<Scenario> {
     vec![
-        Scene {
+        Scenario {
             at: 0,
             name: "GOAWAY",
             what: "both providers end connections: gracefully, with streams left out, with words of their own",
             who: BOTH,
             mended: None,
-            trouble: Trouble::Script(each(BOTH, &farewells())),
+            disturbance: Disturbance::Script(each(BOTH, &farewells())),
         },
-        Scene {
+        Scenario {
             at: 2,
             name: "resets",
             what: "both refuse streams, reset some they have taken, and cut a connection",
             who: BOTH,
             mended: None,
-            trouble: Trouble::Script(each(BOTH, &resets())),
+            disturbance: Disturbance::Script(each(BOTH, &resets())),
         },
-        Scene {
+        Scenario {
             at: 4,
             name: "outage",
             what: "APNs answers 503 to everything",
             who: APNS,
             mended: Some((Duration::from_secs(5), "APNs is back")),
-            trouble: Trouble::Script(each(APNS, &[(Action::answer(503, "ServiceUnavailable"), None)])),
+            disturbance: Disturbance::Script(each(
+                APNS,
+                &[(Action::answer(503, "ServiceUnavailable"), None)],
+            )),
         },
-        Scene {
+        Scenario {
             at: 6,
             name: "quota",
             what: "FCM answers 429 to the whole project: come back in 3 seconds",
             who: FCM,
             mended: Some((Duration::from_secs(3), "the quota is filled up")),
-            trouble: Trouble::Script(each(FCM, &[(quota(), None)])),
+            disturbance: Disturbance::Script(each(FCM, &[(quota(), None)])),
         },
-        Scene {
+        Scenario {
             at: 11,
             name: "poison",
             what: "FCM answers with error pages of HTML, with NUL and broken UTF-8 in them",
             who: FCM,
             mended: None,
-            trouble: Trouble::Script(each(FCM, &[(poison(), Some(20))])),
+            disturbance: Disturbance::Script(each(FCM, &[(poison(), Some(20))])),
         },
-        Scene {
+        Scenario {
             at: 12,
             name: "black hole",
             what: "a connection to APNs takes everything and answers nothing any more, not even PING",
             who: APNS,
             mended: None,
-            trouble: Trouble::Script(each(APNS, &[(Action::Stall { accepted: false }, Some(1))])),
+            disturbance: Disturbance::Script(each(APNS, &[(Action::Stall { accepted: false }, Some(1))])),
         },
-        Scene {
+        Scenario {
             at: 14,
             name: "garbage",
             what: "a client posts what no API expects",
             who: FCM,
             mended: None,
-            trouble: Trouble::Garbage,
+            disturbance: Disturbance::InvalidRequests,
         },
-        Scene {
+        Scenario {
             at: 16,
             name: "wrong key",
             what: "FCM rejects the credential with 403",
@@ -121,23 +124,23 @@ pub(super) fn all() -> Vec<Scene> {
                 Duration::from_secs(5),
                 "the key is right again, and its operator resumes the lane",
             )),
-            trouble: Trouble::Key(each(FCM, &[(Action::fcm(FcmFault::PermissionDenied), None)])),
+            disturbance: Disturbance::Key(each(FCM, &[(Action::fcm(FcmFault::PermissionDenied), None)])),
         },
-        Scene {
+        Scenario {
             at: 24,
             name: "Postgres",
             what: "every connection to Postgres is cut, three times in a row",
             who: BOTH,
             mended: None,
-            trouble: Trouble::Postgres,
+            disturbance: Disturbance::Postgres,
         },
-        Scene {
+        Scenario {
             at: 28,
             name: "TLS",
             what: "APNs moves to a server whose certificate nobody knows",
             who: APNS,
             mended: Some((Duration::from_secs(3), "it shows the right certificate")),
-            trouble: Trouble::Script(stranger()),
+            disturbance: Disturbance::Script(stranger()),
         },
     ]
 }
@@ -199,10 +202,10 @@ mod tests {
 
     #[test]
     fn scenes_come_in_order_and_each_has_a_name_of_its_own() {
-        let scenes = all();
-        assert!(scenes.is_sorted_by_key(|scene| scene.at));
-        let names: HashSet<_> = scenes.iter().map(|scene| scene.name).collect();
-        assert_eq!(names.len(), scenes.len());
+        let scenarios = all();
+        assert!(scenarios.is_sorted_by_key(|scenario| scenario.at));
+        let names: HashSet<_> = scenarios.iter().map(|scenario| scenario.name).collect();
+        assert_eq!(names.len(), scenarios.len());
         assert!(BREAKING.iter().all(|name| names.contains(name)));
     }
 }

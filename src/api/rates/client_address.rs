@@ -8,7 +8,7 @@ use crate::domain::Network;
 
 /// The address at the other end of the connection.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(in crate::api) struct Peer(pub(in crate::api) IpAddr);
+pub(in crate::api) struct PeerAddress(pub(in crate::api) IpAddr);
 
 /// Whose word a proxy adds to, the last one at the end.
 const FORWARDED_FOR: &str = "x-forwarded-for";
@@ -17,7 +17,7 @@ const IPV6_CLIENT: u128 = !0 << 64;
 
 /// The client, as counted; none where there is no connection.
 pub(super) fn address(request: &Parts, trusted: &[Network]) -> Option<IpAddr> {
-    let Peer(peer) = request.extensions.get()?;
+    let PeerAddress(peer) = request.extensions.get()?;
     let values = request.headers.get_all(FORWARDED_FOR).iter();
     // Bytes, not text: what a client put into a line must not make us skip what a proxy added to it.
     let named: Vec<&[u8]> = values.flat_map(|value| value.as_bytes().split(|byte| *byte == b',')).collect();
@@ -26,7 +26,7 @@ pub(super) fn address(request: &Parts, trusted: &[Network]) -> Option<IpAddr> {
 
 /// The peer, if it passes on a client's address and is not trusted with that.
 pub(super) fn untrusted_proxy(request: &Parts, trusted: &[Network]) -> Option<IpAddr> {
-    let Peer(peer) = request.extensions.get()?;
+    let PeerAddress(peer) = request.extensions.get()?;
     let is_trusted = || trusted.iter().any(|network| network.contains(*peer));
     (request.headers.contains_key(FORWARDED_FOR) && !is_trusted()).then(|| peer.to_canonical())
 }
@@ -74,7 +74,7 @@ mod tests {
             request = request.header("X-Forwarded-For", header);
         }
         let (mut parts, ()) = request.body(()).expect("a request").into_parts();
-        parts.extensions.insert(Peer(peer.parse().expect("an address")));
+        parts.extensions.insert(PeerAddress(peer.parse().expect("an address")));
         let trusted: Vec<_> = trusted.iter().map(|text| Network::parse(text).expect("a network")).collect();
         address(&parts, &trusted).expect("a peer").to_string()
     }

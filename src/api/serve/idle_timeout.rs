@@ -25,23 +25,23 @@ pub(super) struct Deadlines {
     /// From the end of the last answer to the next request.
     pub(super) idle: Duration,
     /// Between two signs of progress of what is under way.
-    pub(super) stuck: Duration,
+    pub(super) stall: Duration,
 }
 
 /// Why a connection is ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Overdue {
+pub(super) enum ConnectionTimeout {
     /// A head did not come to its end.
     Head,
     /// Nothing was asked.
     Idle,
     /// What is under way did not get on.
-    Stuck,
+    Stalled,
 }
 
 /// How much a connection is worth keeping, the least first; older ones first among equals.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub(super) enum Standing {
+pub(super) enum IdleState {
     /// No request has come yet, since then.
     NoRequest(Instant),
     /// No request is under way, since then.
@@ -52,7 +52,7 @@ pub(super) enum Standing {
 
 /// What goes on on one connection. Clones are of the same one.
 #[derive(Clone, Debug)]
-pub(super) struct Activity(Arc<Mutex<Progress>>);
+pub(super) struct ConnectionActivity(Arc<Mutex<Progress>>);
 
 #[derive(Debug)]
 struct Progress {
@@ -65,7 +65,7 @@ struct Progress {
     under_way: usize,
 }
 
-impl Activity {
+impl ConnectionActivity {
     /// Of a connection that has just been opened.
     pub(super) fn new() -> Self {
         let now = Instant::now();
@@ -79,14 +79,14 @@ impl Activity {
     }
 
     /// A request has come; it is under way until the answer is dropped.
-    pub(super) fn begin(&self, version: Version) -> UnderWay {
+    pub(super) fn begin(&self, version: Version) -> OpenRequest {
         let mut progress = self.progress();
         progress.last = Instant::now();
         progress.head_began = None;
         progress.has_asked = true;
         progress.is_http2 = version == Version::HTTP_2;
         progress.under_way += 1;
-        UnderWay(self.clone())
+        OpenRequest(self.clone())
     }
 
     /// Something goes on.
@@ -103,19 +103,19 @@ impl Activity {
     }
 
     /// How much it is worth keeping.
-    pub(super) fn standing(&self) -> Standing {
+    pub(super) fn idle_state(&self) -> IdleState {
         let progress = self.progress();
         match (progress.under_way, progress.has_asked) {
-            (0, false) => Standing::NoRequest(progress.last),
-            (0, true) => Standing::Idle(progress.last),
-            _ => Standing::UnderWay,
+            (0, false) => IdleState::NoRequest(progress.last),
+            (0, true) => IdleState::Idle(progress.last),
+            _ => IdleState::UnderWay,
         }
     }
 
     /// Waits until it has waited too long for something.
-    pub(super) async fn overdue(&self, deadlines: Deadlines) -> Overdue {
+    pub(super) async fn overdue(&self, deadlines: Deadlines) -> ConnectionTimeout {
         // A deadline that is set while this sleeps ends no earlier than one that is set now.
-        let step = deadlines.head.min(deadlines.idle).min(deadlines.stuck);
+        let step = deadlines.head.min(deadlines.idle).min(deadlines.stall);
         loop {
             let (end, overdue) = self.progress().deadline(deadlines);
             let now = Instant::now();
@@ -131,9 +131,9 @@ impl Activity {
         let begun = Instant::now();
         loop {
             let now = Instant::now();
-            let since = match self.standing() {
-                Standing::UnderWay => now,
-                Standing::NoRequest(since) | Standing::Idle(since) => since.max(begun),
+            let since = match self.idle_state() {
+                IdleState::UnderWay => now,
+                IdleState::NoRequest(since) | IdleState::Idle(since) => since.max(begun),
             };
             if since + time <= now {
                 return;
@@ -143,8 +143,8 @@ impl Activity {
     }
 
     /// The body with each of its pieces noted.
-    pub(super) fn watch(self, body: Body) -> Watched {
-        Watched { body, activity: self, _under_way: None }
+    pub(super) fn watch(self, body: Body) -> TrackedBody {
+        TrackedBody { body, activity: self, _under_way: None }
     }
 
     fn progress(&self) -> MutexGuard<'_, Progress> {
@@ -153,27 +153,27 @@ impl Activity {
 }
 
 impl Progress {
-    fn deadline(&self, deadlines: Deadlines) -> (Instant, Overdue) {
+    fn deadline(&self, deadlines: Deadlines) -> (Instant, ConnectionTimeout) {
         match self.head_began {
-            _ if self.under_way > 0 => (self.last + deadlines.stuck, Overdue::Stuck),
-            Some(began) => (began + deadlines.head, Overdue::Head),
-            None => (self.last + deadlines.idle, Overdue::Idle),
+            _ if self.under_way > 0 => (self.last + deadlines.stall, ConnectionTimeout::Stalled),
+            Some(began) => (began + deadlines.head, ConnectionTimeout::Head),
+            None => (self.last + deadlines.idle, ConnectionTimeout::Idle),
         }
     }
 }
 
 /// A request that is under way, until this is dropped.
 #[derive(Debug)]
-pub(super) struct UnderWay(Activity);
+pub(super) struct OpenRequest(ConnectionActivity);
 
-impl UnderWay {
+impl OpenRequest {
     /// The answer's body, with each of its pieces noted; the request ends with it.
-    pub(super) fn watch(self, body: Body) -> Watched {
-        Watched { body, activity: self.0.clone(), _under_way: Some(self) }
+    pub(super) fn watch(self, body: Body) -> TrackedBody {
+        TrackedBody { body, activity: self.0.clone(), _under_way: Some(self) }
     }
 }
 
-impl Drop for UnderWay {
+impl Drop for OpenRequest {
     fn drop(&mut self) {
         let mut progress = self.0.progress();
         progress.last = Instant::now();
@@ -183,13 +183,13 @@ impl Drop for UnderWay {
 
 /// The body of a request or an answer.
 #[derive(Debug)]
-pub(super) struct Watched {
+pub(super) struct TrackedBody {
     body: Body,
-    activity: Activity,
-    _under_way: Option<UnderWay>,
+    activity: ConnectionActivity,
+    _under_way: Option<OpenRequest>,
 }
 
-impl HttpBody for Watched {
+impl HttpBody for TrackedBody {
     type Data = Bytes;
     type Error = axum::Error;
 
@@ -215,18 +215,18 @@ impl HttpBody for Watched {
 
 /// A connection's bytes, noted as they come.
 #[derive(Debug)]
-pub(super) struct WatchedStream<S> {
+pub(super) struct TrackedStream<S> {
     stream: S,
-    activity: Activity,
+    activity: ConnectionActivity,
 }
 
-impl<S> WatchedStream<S> {
-    pub(super) fn new(stream: S, activity: Activity) -> Self {
+impl<S> TrackedStream<S> {
+    pub(super) fn new(stream: S, activity: ConnectionActivity) -> Self {
         Self { stream, activity }
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for WatchedStream<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for TrackedStream<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -241,7 +241,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for WatchedStream<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for WatchedStream<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for TrackedStream<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,

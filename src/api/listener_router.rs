@@ -14,7 +14,7 @@ use super::{State, Surface, request, router};
 
 /// The routes of a listener: health at once, the rest as soon as there is a [`State`].
 #[derive(Clone, Debug)]
-pub struct Front(Arc<Inner>);
+pub struct ListenerRouter(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
@@ -23,7 +23,7 @@ struct Inner {
     after: OnceLock<Router>,
 }
 
-impl Front {
+impl ListenerRouter {
     /// Health alone, until [`Self::open`]. Other paths are 503 `unavailable` meanwhile, or `shutting_down`; 404 where the
     /// surface never has any.
     pub fn new(health: &Arc<Health>, surface: Surface) -> Self {
@@ -44,9 +44,9 @@ impl Front {
 
     /// All of it, from the start.
     pub fn of(state: State, surface: Surface) -> Self {
-        let front = Self::new(&state.health, surface);
-        front.open(state);
-        front
+        let router = Self::new(&state.health, surface);
+        router.open(state);
+        router
     }
 
     /// From now on the routes of the surface are answered. A second call changes nothing.
@@ -56,9 +56,9 @@ impl Front {
 
     /// Answers each request with the routes of that moment, also on a connection that is older than they are.
     pub(super) fn service(&self) -> Router {
-        let front = self.clone();
+        let router = self.clone();
         Router::new().fallback_service(service_fn(move |request: Request| {
-            let routes = front.0.after.get().unwrap_or(&front.0.before);
+            let routes = router.0.after.get().unwrap_or(&router.0.before);
             routes.clone().oneshot(request)
         }))
     }

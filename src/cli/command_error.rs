@@ -14,13 +14,13 @@ const FAILED: u8 = 1;
 
 /// Why a command failed.
 #[derive(Debug)]
-pub(super) struct Failure {
+pub(super) struct CommandError {
     error: anyhow::Error,
     hint: Option<String>,
     code: u8,
 }
 
-impl Failure {
+impl CommandError {
     /// What was asked for can't be meant.
     pub(super) fn usage(message: impl fmt::Display) -> Self {
         Self { error: anyhow::anyhow!("{message}"), hint: None, code: USAGE }
@@ -44,7 +44,7 @@ impl Failure {
     }
 }
 
-impl fmt::Display for Failure {
+impl fmt::Display for CommandError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "error: {:#}", self.error)?;
         match &self.hint {
@@ -54,14 +54,14 @@ impl fmt::Display for Failure {
     }
 }
 
-impl From<anyhow::Error> for Failure {
+impl From<anyhow::Error> for CommandError {
     fn from(error: anyhow::Error) -> Self {
         let code = if runtime::has_timed_out(&error) { UNAVAILABLE } else { FAILED };
         Self { error, hint: None, code }
     }
 }
 
-impl From<config::Error> for Failure {
+impl From<config::Error> for CommandError {
     fn from(error: config::Error) -> Self {
         let hint = match &error {
             config::Error::Unreadable { .. } => "name the file by --config FILE or PUSHPOST_CONFIG",

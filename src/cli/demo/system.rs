@@ -8,8 +8,8 @@ use anyhow::Context as _;
 use tokio::task::JoinSet;
 
 use super::progress::Progress;
-use crate::cli::failure::Failure;
-use crate::cli::signals::Signals;
+use crate::cli::command_error::CommandError;
+use crate::cli::signals::StopSignals;
 use crate::config::Config;
 use crate::domain::Scopes;
 use crate::registry::keys;
@@ -34,7 +34,7 @@ const OVERRIDES: [(&str, &str); 6] = [
 const PASSED_ON: &str = "PUSHPOST__DATABASE__POSTGRES_BIN_DIR";
 
 /// What there is to play with.
-pub(super) struct Stage {
+pub(super) struct DemoSystem {
     pub(super) simulator: Simulator,
     folder: Folder,
     config: Config,
@@ -43,7 +43,7 @@ pub(super) struct Stage {
 }
 
 /// The service, which runs.
-pub(super) struct Running {
+pub(super) struct RunningService {
     service: JoinSet<anyhow::Result<()>>,
     shutdown: Shutdown,
 }
@@ -56,12 +56,15 @@ struct Folder {
     _lock: File,
 }
 
-impl Stage {
+impl DemoSystem {
     /// Starts all of it.
     ///
     /// # Errors
     /// Another demo runs in the folder, or a part does not start.
-    pub(super) async fn set_up(folder: &Path, progress: &Progress) -> Result<(Self, Running), Failure> {
+    pub(super) async fn set_up(
+        folder: &Path,
+        progress: &Progress,
+    ) -> Result<(Self, RunningService), CommandError> {
         let mut folder = Folder::take(folder)?;
         let settings = Settings { sandbox_port: None, control_port: None, ..Settings::default() };
         let simulator = Simulator::start(settings).await.map_err(anyhow::Error::from)?;
@@ -75,7 +78,7 @@ impl Stage {
         folder.database = Some(config.database.data_dir.clone());
         let service = progress.during(Service::start(config.clone(), Role::All)).await?;
         let address = service.address().context("the service does not listen")?;
-        let mut running = Running { service: JoinSet::new(), shutdown: Shutdown::default() };
+        let mut running = RunningService { service: JoinSet::new(), shutdown: Shutdown::default() };
         running.service.spawn(service.run(running.shutdown.clone()));
         let key = match make_key(&config).await {
             Ok(key) => key,
@@ -84,13 +87,13 @@ impl Stage {
                 return Err(error.into());
             }
         };
-        let stage = Self { simulator, folder, config, url: format!("http://{address}"), key };
+        let system = Self { simulator, folder, config, url: format!("http://{address}"), key };
         progress.tell(&format!(
             "Pushpost serves {}, its own Postgres is in {}",
-            stage.url,
-            stage.folder.path.display()
+            system.url,
+            system.folder.path.display()
         ))?;
-        Ok((stage, running))
+        Ok((system, running))
     }
 
     /// Where the API answers.
@@ -131,13 +134,13 @@ impl Stage {
     }
 }
 
-impl Running {
+impl RunningService {
     /// Waits until the service ends, which it should not.
-    pub(super) async fn died(&mut self) -> Failure {
+    pub(super) async fn died(&mut self) -> CommandError {
         match self.service.join_next().await {
             Some(Ok(Err(error))) => error.context("the service ended").into(),
             Some(Err(error)) => anyhow::Error::from(error).context("the service ended").into(),
-            Some(Ok(Ok(()))) | None => Failure::failed("the service ended"),
+            Some(Ok(Ok(()))) | None => CommandError::failed("the service ended"),
         }
     }
 
@@ -145,7 +148,7 @@ impl Running {
     ///
     /// # Errors
     /// It ended badly.
-    pub(super) async fn end(mut self, signals: &mut Signals) -> anyhow::Result<()> {
+    pub(super) async fn end(mut self, signals: &mut StopSignals) -> anyhow::Result<()> {
         let abort = self.shutdown.abort.clone();
         let mut stopping = std::pin::pin!(self.stop());
         tokio::select! {
@@ -167,7 +170,7 @@ impl Running {
 }
 
 impl Folder {
-    fn take(path: &Path) -> Result<Self, Failure> {
+    fn take(path: &Path) -> Result<Self, CommandError> {
         let is_new = !path.exists();
         let failed = || format!("cannot use {}", path.display());
         std::fs::create_dir_all(path).with_context(failed)?;
@@ -177,7 +180,7 @@ impl Folder {
         match file.try_lock() {
             Ok(()) => Ok(Self { path: path.to_owned(), database: None, is_new, _lock: file }),
             Err(TryLockError::WouldBlock) => {
-                let failure = Failure::failed(format_args!("another demo runs in {}", path.display()));
+                let failure = CommandError::failed(format_args!("another demo runs in {}", path.display()));
                 Err(failure.hint("end it first, or start this one in another folder"))
             }
             Err(TryLockError::Error(error)) => Err(anyhow::Error::from(error).context(failed()).into()),
