@@ -11,7 +11,7 @@ use super::State;
 use super::error::ApiError;
 use super::rates::RateExceeded;
 use crate::domain::{App, KeyId, Scope, Scopes};
-use crate::registry::keys::Unrecognised;
+use crate::registry::keys::AuthenticationError;
 
 /// What a route needs: any of these scopes, or `admin`.
 pub trait Right: Send + Sync + 'static {
@@ -98,12 +98,12 @@ impl<R: Right> FromRequestParts<State> for Caller<R> {
     }
 }
 
-impl From<Unrecognised<RateExceeded>> for ApiError {
-    fn from(unrecognised: Unrecognised<RateExceeded>) -> Self {
+impl From<AuthenticationError<RateExceeded>> for ApiError {
+    fn from(unrecognised: AuthenticationError<RateExceeded>) -> Self {
         match unrecognised {
-            Unrecognised::Refused(too_fast) => too_fast.into(),
-            Unrecognised::Busy => Self::Unavailable(None),
-            Unrecognised::Store(error) => error.into(),
+            AuthenticationError::Refused(too_fast) => too_fast.into(),
+            AuthenticationError::Busy => Self::Unavailable(None),
+            AuthenticationError::Store(error) => error.into(),
         }
     }
 }

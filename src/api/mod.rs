@@ -29,12 +29,12 @@ use std::time::Duration;
 use axum::Router;
 use axum::middleware::from_fn_with_state;
 
+use crate::audience::AudienceResolver;
 use crate::domain::{InstallationKey, Origin, ServedApps, Ttl};
 use crate::queue::accept::Acceptor;
 use crate::queue::backlog::Backlog;
 use crate::queue::wake::Waker;
-use crate::registry::audience::Finder;
-use crate::registry::keys::Keys;
+use crate::registry::keys::ApiKeys;
 use crate::store::SessionPool;
 use error::ApiError;
 use parse_pool::ParsePool;
@@ -55,11 +55,11 @@ pub struct StateParts {
     /// For reads and the registry.
     pub pool: SessionPool,
     /// Looks up audiences.
-    pub finder: Finder,
+    pub resolver: AudienceResolver,
     /// Makes public ids.
     pub installation: InstallationKey,
     /// Who may ask.
-    pub keys: Keys,
+    pub keys: ApiKeys,
     /// Where notifications go.
     pub acceptor: Acceptor,
     /// How much waits already.

@@ -38,7 +38,7 @@ pub struct PageRequest {
 impl PageRequest {
     /// The opaque cursor for what comes after this page. It opens only for the same app, list and filters.
     pub fn cursor(&self, key: &InstallationKey, last: &[u8]) -> String {
-        key.seal(&self.purpose, last)
+        key.encode_cursor_token(&self.purpose, last)
     }
 }
 
@@ -113,7 +113,7 @@ impl Parameters {
         let limit = self.limit();
         let purpose = self.purpose(list, app);
         let after = self.text("cursor").and_then(|text| {
-            let opened = key.open(&purpose, &text);
+            let opened = key.decode_cursor_token(&purpose, &text);
             if opened.is_none() {
                 let detail = "this is no cursor of this list with these filters";
                 self.fault("cursor", InputCode::InvalidCursor, detail);

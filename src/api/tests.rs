@@ -45,9 +45,9 @@ pub(super) fn shared() -> StateParts {
     StateParts {
         apps: Arc::default(),
         pool: pool.clone(),
-        finder: Finder::alone(pool.clone()),
+        resolver: AudienceResolver::unshared(pool.clone()),
         installation: InstallationKey::new([7; 32]),
-        keys: Keys::new(pool.clone()),
+        keys: ApiKeys::new(pool.clone()),
         acceptor: Acceptor::closed(),
         backlog: Backlog::new(pool, 1_000),
         rates: Arc::default(),

@@ -11,8 +11,8 @@ use chrono::{DateTime, Utc};
 
 use crate::dispatch::lane::Lane;
 use crate::domain::{
-    Certainty, DeliveryStatus, DeviceId, DeviceToken, Environment, Finding, Job, LaneId, LaneKey, Outcome,
-    Proof, Reason, TokenDigest, Verdict,
+    Certainty, DeliveryStatus, DeviceId, DeviceToken, Environment, EnvironmentProof, Finding, Job, LaneId,
+    LaneKey, Outcome, Reason, TokenDigest, TokenVerdict,
 };
 use crate::pruning::TokenSignal;
 use crate::queue::recorder::Ending;
@@ -95,9 +95,13 @@ impl<'a> EnvironmentProbe<'a> {
         match outcome {
             Outcome::Accepted { .. } => {
                 self.lane.guard.count(TokenSignal::Other);
-                let proof =
-                    Proof { device: self.device, digest: self.digest, stated, proven: stated.other() };
-                (ended(DeliveryStatus::Accepted, true, None), Some(Finding::Lives(proof)))
+                let proof = EnvironmentProof {
+                    device: self.device,
+                    digest: self.digest,
+                    stated,
+                    proven: stated.other(),
+                };
+                (ended(DeliveryStatus::Accepted, true, None), Some(Finding::EnvironmentConfirmed(proof)))
             }
             Outcome::Unknown => (ended(DeliveryStatus::Unknown, true, Some(Reason::new("no_answer"))), None),
             _ => self.stands(first, true),
@@ -115,7 +119,7 @@ impl<'a> EnvironmentProbe<'a> {
     /// The first verdict stands, as of the first attempt.
     fn stands(self, first: LaneId, attempted: bool) -> (Ending, Option<Finding>) {
         self.lane.shared.pruning_guards.of(first, None).count(TokenSignal::DeadAfterAll);
-        let verdict = Verdict {
+        let verdict = TokenVerdict {
             device: self.device,
             lane: first,
             digest: self.digest,

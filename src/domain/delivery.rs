@@ -1,8 +1,8 @@
 //! What the API says of a device of a notification, and of a notification as a whole.
 
-use super::named::named_codes;
+use super::wire_enum::wire_enum;
 
-named_codes! {
+wire_enum! {
     /// What became of one device of one notification. The number is a receipt's byte.
     DeliveryStatus {
         /// Waiting, in flight, or between two attempts.
@@ -22,7 +22,7 @@ named_codes! {
     }
 }
 
-named_codes! {
+wire_enum! {
     /// Where a notification stands.
     NotificationStatus {
         /// Its time is still to come.

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::Platform;
-use super::named::named_codes;
+use super::wire_enum::wire_enum;
 
 /// Most characters of an FCM token.
 pub const FCM_TOKEN_MAX: usize = 4096;
@@ -122,7 +122,7 @@ impl fmt::Debug for UserId {
     }
 }
 
-named_codes! {
+wire_enum! {
     /// What a token is for. A notification reaches only APNs devices of the kind that its push type needs; FCM devices
     /// have no kind but `alert`.
     Kind {
@@ -149,7 +149,7 @@ named_codes! {
     }
 }
 
-named_codes! {
+wire_enum! {
     /// How a device came to be known.
     Source {
         /// By `PUT /v1/devices`.

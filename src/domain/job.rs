@@ -3,7 +3,7 @@
 use bit_vec::BitVec;
 use chrono::{DateTime, Utc};
 
-use super::named::named_codes;
+use super::wire_enum::wire_enum;
 use super::{DeviceId, JobId, LaneId, NotificationId, Priority, Reason};
 
 /// Most devices of a job.
@@ -16,7 +16,7 @@ pub const SUSPECT: i16 = 2;
 /// Which devices of a job have left it: bit i belongs to `devices[i]`.
 pub type DoneBits = BitVec;
 
-named_codes! {
+wire_enum! {
     /// Each class has its own range of the claim index and its share of a lane (docs/queue.md 14).
     Class {
         /// Straight from a request.

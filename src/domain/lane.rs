@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::named::named_codes;
+use super::wire_enum::wire_enum;
 
 /// The service that issued a token, which is not the phone's system: an iPhone with the Firebase SDK is `fcm`.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
@@ -109,7 +109,7 @@ impl fmt::Display for Environment {
     }
 }
 
-named_codes! {
+wire_enum! {
     /// Whether a lane sends; the worse of two is the greater.
     LaneState {
         /// No node has read it since its start; whatever a node that has read it says is worse.

@@ -1,8 +1,8 @@
 //! What an API key may do.
 
-use super::named::named_codes;
+use super::wire_enum::wire_enum;
 
-named_codes! {
+wire_enum! {
     /// One permission of a key.
     Scope {
         /// Post, batch, preview, read and cancel notifications, and read their deliveries.

@@ -12,7 +12,7 @@ use tokio::time::sleep;
 
 use self::guard::Errands;
 pub use self::guard::{PruningGuard, PruningGuards, TokenSignal};
-use crate::domain::{Finding, LaneId, Proof, Verdict};
+use crate::domain::{EnvironmentProof, Finding, LaneId, TokenVerdict};
 use crate::store::{self, SessionPool};
 
 mod guard;
@@ -45,16 +45,16 @@ pub async fn run(pool: SessionPool, guards: Arc<PruningGuards>, mut findings: mp
 }
 
 async fn apply(pool: &SessionPool, guards: &PruningGuards, batch: Vec<Finding>) {
-    let mut by_lane: BTreeMap<LaneId, Vec<Verdict>> = BTreeMap::new();
-    let mut proofs: Vec<Proof> = Vec::new();
+    let mut by_lane: BTreeMap<LaneId, Vec<TokenVerdict>> = BTreeMap::new();
+    let mut proofs: Vec<EnvironmentProof> = Vec::new();
     for finding in batch {
         match finding {
             Finding::Dead(verdict) => by_lane.entry(verdict.lane).or_default().push(verdict),
-            Finding::Lives(proof) => proofs.push(proof),
+            Finding::EnvironmentConfirmed(proof) => proofs.push(proof),
         }
     }
     let sifted = by_lane.into_iter().flat_map(|(lane, verdicts)| guards.of(lane, None).sift(verdicts));
-    let verdicts: Vec<Verdict> = sifted.collect();
+    let verdicts: Vec<TokenVerdict> = sifted.collect();
     if verdicts.is_empty() && proofs.is_empty() {
         return;
     }

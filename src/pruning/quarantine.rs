@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::domain::{DeviceId, LaneId, Proof, Verdict};
+use crate::domain::{DeviceId, EnvironmentProof, LaneId, TokenVerdict};
 use crate::store;
 use crate::store::Session;
 
@@ -11,7 +11,10 @@ use crate::store::Session;
 ///
 /// # Errors
 /// The database's; nothing was set aside then.
-pub async fn quarantine(conn: &mut Session, verdicts: &[Verdict]) -> Result<Vec<DeviceId>, store::Error> {
+pub async fn quarantine(
+    conn: &mut Session,
+    verdicts: &[TokenVerdict],
+) -> Result<Vec<DeviceId>, store::Error> {
     let quarantined = store::quarantine::apply(conn, verdicts).await?;
     if !verdicts.is_empty() {
         let mut reasons: BTreeMap<&str, usize> = BTreeMap::new();
@@ -42,7 +45,7 @@ pub async fn restore(conn: &mut Session, lane: LaneId, name: &str, reason: &str)
 ///
 /// # Errors
 /// The database's; nothing was corrected then.
-pub async fn prove(conn: &mut Session, proofs: &[Proof]) -> Result<(), store::Error> {
+pub async fn prove(conn: &mut Session, proofs: &[EnvironmentProof]) -> Result<(), store::Error> {
     if !proofs.is_empty() {
         let corrected = store::environments::prove(conn, proofs).await?;
         tracing::info!(proofs = proofs.len(), corrected, "environments corrected");

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use super::enrolment::{ATTEMPTS, AfterFailure, enrol_with};
+use super::register::{ATTEMPTS, OnFailure, register_with_devices};
 use super::registration::{
-    Caller, Details, FromTheFuture, Ignored, Registration, Subscriptions, Tokens, Unfit, claimed, settle,
+    DeviceDetails, IgnoredPart, RegisteredInFuture, Registrar, Registration, RegistrationKeys,
+    SubscriptionChanges, UnsupportedDetail, claimed, settle,
 };
-use super::subscribing;
+use super::subscriptions;
 use crate::domain::{App, AppId, DeviceId, DeviceToken, Platform, TopicName};
 use crate::store;
 use crate::store::devices::{Device, Filter, Page};
@@ -14,7 +15,7 @@ use crate::store::{Session, SessionPool};
 
 /// A device with its topics.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct KnownDevice {
+pub struct DeviceWithTopics {
     /// The device.
     pub device: Device,
     /// Its own subscriptions, by name.
@@ -23,13 +24,13 @@ pub struct KnownDevice {
 
 /// What a registration came to.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Registered {
+pub struct RegisteredDevice {
     /// The device as it is now.
-    pub known: KnownDevice,
+    pub known: DeviceWithTopics,
     /// Was its token unknown?
     pub is_new: bool,
     /// The parts of the registration that were left out.
-    pub ignored: Vec<Ignored>,
+    pub ignored: Vec<IgnoredPart>,
 }
 
 /// Why a device was not registered or described. Nothing was changed.
@@ -37,10 +38,10 @@ pub struct Registered {
 pub enum Error {
     /// `registered_at` lies in the future.
     #[error(transparent)]
-    FromTheFuture(#[from] FromTheFuture),
-    /// Details that a device of its platform can't have.
+    RegisteredInFuture(#[from] RegisteredInFuture),
+    /// DeviceDetails that a device of its platform can't have.
     #[error("not for a device of this platform")]
-    Unfit(Vec<Unfit>),
+    UnsupportedDetail(Vec<UnsupportedDetail>),
     /// The app would have more topics than this.
     #[error("the app would have more than {0} topics")]
     TooManyTopics(u32),
@@ -64,19 +65,19 @@ pub async fn register(
     pool: &SessionPool,
     app: &App,
     registration: &Registration,
-    caller: Caller,
-) -> Result<Registered, Error> {
+    caller: Registrar,
+) -> Result<RegisteredDevice, Error> {
     let unfit = registration.details.unfit(registration.platform);
     if !unfit.is_empty() {
-        return Err(Error::Unfit(unfit));
+        return Err(Error::UnsupportedDetail(unfit));
     }
     let one = std::slice::from_ref(registration);
-    let mut enrolled = enrol_with(pool, app, one, caller, AfterFailure::Stop).await?;
+    let mut enrolled = register_with_devices(pool, app, one, caller, OnFailure::Stop).await?;
     let done = enrolled.outcomes.pop().expect("one registration has one outcome")?;
     let (device, topics) =
-        enrolled.roll.find(Tokens::of(registration)).expect("a device that was registered");
-    let known = KnownDevice { device: device.clone(), topics: topics.cloned().collect() };
-    Ok(Registered { known, is_new: done.is_new, ignored: done.ignored })
+        enrolled.roll.find(RegistrationKeys::of(registration)).expect("a device that was registered");
+    let known = DeviceWithTopics { device: device.clone(), topics: topics.cloned().collect() };
+    Ok(RegisteredDevice { known, is_new: done.is_new, ignored: done.ignored })
 }
 
 /// Changes what is said of a device. No registration: neither its time nor a quarantine changes. None: no such device.
@@ -87,8 +88,8 @@ pub async fn describe(
     pool: &SessionPool,
     app: &App,
     id: DeviceId,
-    details: &Details,
-) -> Result<Option<KnownDevice>, Error> {
+    details: &DeviceDetails,
+) -> Result<Option<DeviceWithTopics>, Error> {
     for _ in 1..ATTEMPTS {
         match describe_once(pool, app, id, details).await {
             Err(Error::Store(store::Error::Contended)) => {}
@@ -103,8 +104,8 @@ async fn describe_once(
     pool: &SessionPool,
     app: &App,
     id: DeviceId,
-    details: &Details,
-) -> Result<Option<KnownDevice>, Error> {
+    details: &DeviceDetails,
+) -> Result<Option<DeviceWithTopics>, Error> {
     let mut transaction = store::begin(pool).await?;
     let mut locked = store::devices::lock(&mut transaction, app.id, id).await?;
     let Some(position) = locked.iter().position(|device| device.id == id) else {
@@ -113,9 +114,9 @@ async fn describe_once(
     let mut device = locked.swap_remove(position);
     let unfit = details.unfit(device.platform);
     if !unfit.is_empty() {
-        return Err(Error::Unfit(unfit));
+        return Err(Error::UnsupportedDetail(unfit));
     }
-    details.describe(&mut device, app, Caller::Backend);
+    details.describe(&mut device, app, Registrar::Backend);
     let now = store::devices::transaction_time(&mut transaction).await?;
     if let Some(old) = claimed(&device, now) {
         match locked.iter_mut().find(|other| other.id == old) {
@@ -141,7 +142,11 @@ async fn describe_once(
 ///
 /// # Errors
 /// The database's.
-pub async fn find(pool: &SessionPool, app: AppId, id: DeviceId) -> Result<Option<KnownDevice>, store::Error> {
+pub async fn find(
+    pool: &SessionPool,
+    app: AppId,
+    id: DeviceId,
+) -> Result<Option<DeviceWithTopics>, store::Error> {
     let mut conn = pool.acquire().await?;
     let device = store::devices::find(&mut conn, app, id).await?;
     Ok(with_topics(&mut conn, device.into_iter().collect()).await?.pop())
@@ -156,7 +161,7 @@ pub async fn list(
     app: AppId,
     filter: &Filter,
     page: Page,
-) -> Result<Vec<KnownDevice>, store::Error> {
+) -> Result<Vec<DeviceWithTopics>, store::Error> {
     let mut conn = pool.acquire().await?;
     let devices = store::devices::list(&mut conn, app, filter, page).await?;
     with_topics(&mut conn, devices).await
@@ -171,7 +176,7 @@ pub async fn find_by_tokens(
     app: AppId,
     platform: Platform,
     tokens: &[DeviceToken],
-) -> Result<Vec<KnownDevice>, store::Error> {
+) -> Result<Vec<DeviceWithTopics>, store::Error> {
     let tokens: Vec<_> = tokens.iter().map(|token| (platform, token.digest())).collect();
     let mut conn = pool.acquire().await?;
     let devices = store::devices::by_tokens(&mut conn, app, &tokens).await?;
@@ -186,7 +191,7 @@ pub async fn find_by_tokens(
 pub async fn remove(pool: &SessionPool, app: AppId, id: DeviceId) -> Result<bool, store::Error> {
     let mut transaction = store::begin(pool).await?;
     let Some(topics) = store::devices::delete(&mut transaction, app, id).await? else { return Ok(false) };
-    subscribing::purge(&mut transaction, app, &topics).await?;
+    subscriptions::purge(&mut transaction, app, &topics).await?;
     store::commits::commit(pool, transaction).await?;
     Ok(true)
 }
@@ -220,15 +225,18 @@ async fn set_topics(
     let before = store::topics::of_devices(conn, &[device.id]).await?.remove(&device.id).unwrap_or_default();
     let before: BTreeSet<_> = before.iter().collect();
     let pairs = |names: Vec<_>| names.into_iter().map(|name| (device.id, name)).collect::<Vec<_>>();
-    let subscriptions = Subscriptions {
+    let subscriptions = SubscriptionChanges {
         added: pairs(names.difference(&before).copied().collect()),
         ended: pairs(before.difference(&names).copied().collect()),
     };
-    subscribing::write(conn, app, Caller::Backend, &subscriptions).await?;
+    subscriptions::write(conn, app, Registrar::Backend, &subscriptions).await?;
     Ok(())
 }
 
-async fn with_topics(conn: &mut Session, devices: Vec<Device>) -> Result<Vec<KnownDevice>, store::Error> {
+async fn with_topics(
+    conn: &mut Session,
+    devices: Vec<Device>,
+) -> Result<Vec<DeviceWithTopics>, store::Error> {
     if devices.is_empty() {
         return Ok(Vec::new());
     }
@@ -236,7 +244,7 @@ async fn with_topics(conn: &mut Session, devices: Vec<Device>) -> Result<Vec<Kno
     let mut topics = store::topics::of_devices(conn, &ids).await?;
     let known = devices.into_iter().map(|device| {
         let topics = topics.remove(&device.id).unwrap_or_default();
-        KnownDevice { device, topics }
+        DeviceWithTopics { device, topics }
     });
     Ok(known.collect())
 }

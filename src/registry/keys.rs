@@ -36,7 +36,7 @@ const NAME_MAX: usize = 100;
 
 /// A recognised key.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Key {
+pub struct ApiKey {
     /// Its id.
     pub id: KeyId,
     /// Whose.
@@ -47,14 +47,14 @@ pub struct Key {
 
 /// Recognises keys. Cheap to clone; clones share what they remember.
 #[derive(Clone)]
-pub struct Keys {
+pub struct ApiKeys {
     pool: SessionPool,
     remembered: Arc<Mutex<Remembered>>,
     look_ups: Arc<Semaphore>,
 }
 
 /// Limits look-ups of secrets that turn out to be unknown, of one client.
-pub trait UnknownKeys {
+pub trait GuessLimit {
     /// Why there may be no more.
     type Refusal;
 
@@ -69,7 +69,7 @@ pub trait UnknownKeys {
 }
 
 /// No limit.
-impl UnknownKeys for () {
+impl GuessLimit for () {
     type Refusal = std::convert::Infallible;
 
     fn check(&self) -> Result<(), Self::Refusal> {
@@ -81,7 +81,7 @@ impl UnknownKeys for () {
 
 /// Why a secret was neither recognised nor found to be unknown.
 #[derive(Debug)]
-pub enum Unrecognised<R> {
+pub enum AuthenticationError<R> {
     /// The client has had too many unknown secrets looked up.
     Refused(R),
     /// Too many clients have secrets looked up at this time.
@@ -90,7 +90,7 @@ pub enum Unrecognised<R> {
     Store(store::Error),
 }
 
-impl<R> From<store::Error> for Unrecognised<R> {
+impl<R> From<store::Error> for AuthenticationError<R> {
     fn from(error: store::Error) -> Self {
         Self::Store(error)
     }
@@ -107,7 +107,7 @@ pub enum Error {
     Store(#[from] store::Error),
 }
 
-impl Keys {
+impl ApiKeys {
     /// Remembers nothing yet.
     pub fn new(pool: SessionPool) -> Self {
         Self { pool, remembered: Arc::default(), look_ups: Arc::new(Semaphore::new(LOOK_UPS)) }
@@ -116,12 +116,12 @@ impl Keys {
     /// The key with this secret. None: there is none, or it was revoked, at the latest 10 s ago.
     ///
     /// # Errors
-    /// See [`Unrecognised`]; none while something young enough is remembered.
-    pub async fn authenticate<U: UnknownKeys>(
+    /// See [`AuthenticationError`]; none while something young enough is remembered.
+    pub async fn authenticate<U: GuessLimit>(
         &self,
         bearer: &str,
         unknown: &U,
-    ) -> Result<Option<Key>, Unrecognised<U::Refusal>> {
+    ) -> Result<Option<ApiKey>, AuthenticationError<U::Refusal>> {
         if !looks_like_a_secret(bearer) {
             return Ok(None);
         }
@@ -140,8 +140,8 @@ impl Keys {
     async fn look_up_again(
         &self,
         digest: SecretDigest,
-        known: Option<Key>,
-    ) -> Result<Option<Key>, store::Error> {
+        known: Option<ApiKey>,
+    ) -> Result<Option<ApiKey>, store::Error> {
         match self.look_up(digest).await {
             Err(error) if error.is_unavailable() => {
                 self.remembered().refresh_failed(&digest);
@@ -152,19 +152,19 @@ impl Keys {
     }
 
     /// Asks the database of a secret that may be made up. Requests that wait with the same secret share its look-up.
-    async fn look_up_unknown<U: UnknownKeys>(
+    async fn look_up_unknown<U: GuessLimit>(
         &self,
         digest: SecretDigest,
         unknown: &U,
-    ) -> Result<Option<Key>, Unrecognised<U::Refusal>> {
-        unknown.check().map_err(Unrecognised::Refused)?;
+    ) -> Result<Option<ApiKey>, AuthenticationError<U::Refusal>> {
+        unknown.check().map_err(AuthenticationError::Refused)?;
         let turn = timeout(LOOK_UP_WAIT, self.look_ups.acquire()).await;
-        let Ok(Ok(_turn)) = turn else { return Err(Unrecognised::Busy) };
+        let Ok(Ok(_turn)) = turn else { return Err(AuthenticationError::Busy) };
         if let Recall::Fresh(key) | Recall::Stale(key) = self.remembered().recall(&digest, Instant::now()) {
             return Ok(key);
         }
         // Many may have waited.
-        unknown.check().map_err(Unrecognised::Refused)?;
+        unknown.check().map_err(AuthenticationError::Refused)?;
         let key = self.look_up(digest).await?;
         if key.is_none() {
             unknown.count();
@@ -173,13 +173,13 @@ impl Keys {
     }
 
     /// Asks the database, and remembers what it says.
-    async fn look_up(&self, digest: SecretDigest) -> Result<Option<Key>, store::Error> {
+    async fn look_up(&self, digest: SecretDigest) -> Result<Option<ApiKey>, store::Error> {
         // Before the look-up, so that an entry's age counts from before its answer was made.
         let now = Instant::now();
         let mut conn = self.pool.acquire().await?;
         let found = store::keys::find_valid(&mut conn, &digest).await?;
         drop(conn);
-        let key = found.map(|key| Key { id: key.id, app: key.app, scopes: key.scopes });
+        let key = found.map(|key| ApiKey { id: key.id, app: key.app, scopes: key.scopes });
         self.remembered().remember(digest, key, now);
         Ok(key)
     }
@@ -189,9 +189,9 @@ impl Keys {
     }
 }
 
-impl fmt::Debug for Keys {
+impl fmt::Debug for ApiKeys {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Keys(…)")
+        f.write_str("ApiKeys(…)")
     }
 }
 
@@ -244,7 +244,7 @@ type SecretDigest = [u8; 32];
 struct Remembered(HashMap<SecretDigest, Entry>);
 
 struct Entry {
-    key: Option<Key>,
+    key: Option<ApiKey>,
     looked_up_at: Instant,
     refreshing: bool,
 }
@@ -253,9 +253,9 @@ struct Entry {
 #[derive(PartialEq, Eq, Debug)]
 enum Recall {
     /// Good enough.
-    Fresh(Option<Key>),
+    Fresh(Option<ApiKey>),
     /// Good enough, but the request that got this is the one to look again.
-    Stale(Option<Key>),
+    Stale(Option<ApiKey>),
     /// It was a key, too long ago.
     Expired,
     /// Nothing that could still be believed.
@@ -276,7 +276,7 @@ impl Remembered {
         }
     }
 
-    fn remember(&mut self, digest: SecretDigest, key: Option<Key>, looked_up_at: Instant) {
+    fn remember(&mut self, digest: SecretDigest, key: Option<ApiKey>, looked_up_at: Instant) {
         if self.0.len() >= CAPACITY && !self.0.contains_key(&digest) {
             self.make_room(looked_up_at);
         }
@@ -315,9 +315,9 @@ fn digest_of(secret: &str) -> SecretDigest {
 mod tests {
     use super::*;
 
-    fn key() -> Option<Key> {
+    fn key() -> Option<ApiKey> {
         let scopes = Scopes::parse("send").expect("a scope");
-        Some(Key { id: KeyId::random(), app: AppId(1), scopes })
+        Some(ApiKey { id: KeyId::random(), app: AppId(1), scopes })
     }
 
     #[test]

@@ -12,10 +12,11 @@ use super::service::ShutdownStages;
 use super::supervisor::Supervisor;
 use crate::api::health::Health;
 use crate::api::rates::RateLimiter;
+use crate::audience::AudienceResolver;
+use crate::audience::FanOutWorker;
 use crate::config::Config;
 use crate::dispatch::Dispatcher;
 use crate::domain::{Class, Finding, InstallationKey, ServedApps};
-use crate::fanout::FanOuts;
 use crate::pruning::{self, PruningGuards};
 use crate::queue::accept::Acceptor;
 use crate::queue::backlog::Backlog;
@@ -25,8 +26,7 @@ use crate::queue::membership::Membership;
 use crate::queue::pulse::Pulse;
 use crate::queue::recorder::Recorder;
 use crate::queue::wake::Waker;
-use crate::registry::audience::Finder;
-use crate::registry::keys::Keys;
+use crate::registry::keys::ApiKeys;
 use crate::store::SessionPool;
 use crate::{api, dispatch, maintenance};
 
@@ -109,11 +109,11 @@ impl Core {
     /// Finds large audiences.
     pub(super) fn expand(&self, apps: &Arc<ServedApps>, stage: &Supervisor) {
         let waker = self.waker.clone();
-        let fan_outs = FanOuts {
+        let fan_outs = FanOutWorker {
             pool: self.pool.clone(),
             apps: Arc::clone(apps),
-            some: self.waker.fan_outs(),
-            found: Box::new(move |lane, priority| waker.waits(lane, Class::Bulk, priority)),
+            wake: self.waker.fan_outs(),
+            on_jobs_added: Box::new(move |lane, priority| waker.waits(lane, Class::Bulk, priority)),
         };
         stage.spawn("fan-outs", fan_outs.run(stage.stop.clone()));
     }
@@ -146,14 +146,14 @@ impl Core {
         let (acceptor, committer) =
             Acceptor::new(database.accept_pool(), membership, intakes, hand_over, self.waker.clone());
         stages.accept.spawn("accept", committer.run(stages.accept.stop.clone()));
-        let (finder, desk) = Finder::new(database.pool().clone());
-        stages.accept.spawn("finder", desk.run(stages.accept.stop.clone()));
+        let (resolver, worker) = AudienceResolver::new(database.pool().clone());
+        stages.accept.spawn("audience resolver", worker.run(stages.accept.stop.clone()));
         let state = api::State::from(api::StateParts {
             apps,
             pool: database.pool().clone(),
-            finder,
+            resolver,
             installation: self.installation.clone(),
-            keys: Keys::new(database.pool().clone()),
+            keys: ApiKeys::new(database.pool().clone()),
             acceptor,
             backlog: Backlog::new(database.pool().clone(), config.limits.max_pending),
             rates: Arc::new(rates(config)),

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::Error;
-use crate::domain::{DeviceId, Environment, Proof};
+use crate::domain::{DeviceId, Environment, EnvironmentProof};
 use crate::store::Session;
 
 /// Sets the environment of each device that still has the token and the environment which were tried, and marks it as
@@ -11,8 +11,9 @@ use crate::store::Session;
 ///
 /// # Errors
 /// The database's.
-pub async fn prove(conn: &mut Session, proofs: &[Proof]) -> Result<u64, Error> {
-    let latest: BTreeMap<DeviceId, &Proof> = proofs.iter().map(|proof| (proof.device, proof)).collect();
+pub async fn prove(conn: &mut Session, proofs: &[EnvironmentProof]) -> Result<u64, Error> {
+    let latest: BTreeMap<DeviceId, &EnvironmentProof> =
+        proofs.iter().map(|proof| (proof.device, proof)).collect();
     let ids: Vec<i64> = latest.keys().map(|device| device.0).collect();
     let digests: Vec<Vec<u8>> = latest.values().map(|proof| proof.digest.0.to_vec()).collect();
     let stated: Vec<i16> = latest.values().map(|proof| Environment::code(Some(proof.stated))).collect();

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, Utc};
 
 use super::Error;
-use crate::domain::{DeviceId, LaneId, Verdict};
+use crate::domain::{DeviceId, LaneId, TokenVerdict};
 use crate::store::Session;
 
 /// Sets aside each device that still holds the token in question and was not registered after the evidence; answers
@@ -17,8 +17,8 @@ use crate::store::Session;
 ///
 /// # Errors
 /// The database's.
-pub async fn apply(conn: &mut Session, verdicts: &[Verdict]) -> Result<Vec<DeviceId>, Error> {
-    let mut latest: BTreeMap<DeviceId, &Verdict> = BTreeMap::new();
+pub async fn apply(conn: &mut Session, verdicts: &[TokenVerdict]) -> Result<Vec<DeviceId>, Error> {
+    let mut latest: BTreeMap<DeviceId, &TokenVerdict> = BTreeMap::new();
     for verdict in verdicts {
         let kept = latest.entry(verdict.device).or_insert(verdict);
         if kept.since < verdict.since {

@@ -26,11 +26,11 @@ const CRATES: [&str; 11] = [
 /// Modules of this crate.
 const MODULES: [&str; 13] = [
     "api",
+    "audience",
     "cli",
     "config",
     "dispatch",
     "domain",
-    "fanout",
     "maintenance",
     "provider",
     "queue",

@@ -11,13 +11,13 @@ use http_body_util::BodyExt;
 use pushpost::api::health::Health;
 use pushpost::api::parse_pool::ParsePool;
 use pushpost::api::{ApiLimits, State, StateParts, Surface, router};
+use pushpost::audience::AudienceResolver;
 use pushpost::domain::{App, Scopes, ServedApps, Ttl};
 use pushpost::queue::accept::Acceptor;
 use pushpost::queue::backlog::Backlog;
 use pushpost::queue::membership::Membership;
 use pushpost::queue::wake::Waker;
-use pushpost::registry::audience::Finder;
-use pushpost::registry::keys::{self, Keys};
+use pushpost::registry::keys::{self, ApiKeys};
 use pushpost::store;
 use serde_json::Value;
 use tower::ServiceExt;
@@ -70,9 +70,9 @@ impl Service {
         let state = State::from(StateParts {
             apps: Arc::new(ServedApps::new(apps)),
             pool: database.pool.clone(),
-            finder: Finder::alone(database.pool.clone()),
+            resolver: AudienceResolver::unshared(database.pool.clone()),
             installation,
-            keys: Keys::new(database.pool.clone()),
+            keys: ApiKeys::new(database.pool.clone()),
             acceptor: Acceptor::closed(),
             backlog: Backlog::new(database.pool.clone(), 1_000_000),
             rates: Arc::default(),

@@ -6,8 +6,8 @@ use pushpost::domain::{
     App, AppLane, DeviceId, DeviceToken, Environment, LaneKey, Platform, TopicName, UserId,
 };
 use pushpost::maintenance::Retention;
-use pushpost::registry::devices::{Registered, register};
-use pushpost::registry::registration::{Caller, Change, Details, Registration};
+use pushpost::registry::devices::{RegisteredDevice, register};
+use pushpost::registry::registration::{DeviceDetails, FieldChange, Registrar, Registration};
 use pushpost::store;
 use pushpost::store::SessionPool;
 
@@ -67,13 +67,13 @@ pub(crate) fn fcm(text: &str) -> Registration {
 
 /// The same for a user.
 pub(crate) fn of(name: &str, mut registration: Registration) -> Registration {
-    registration.details.user = Change::Set(user(name));
+    registration.details.user = FieldChange::Set(user(name));
     registration
 }
 
 /// Registers by a backend's key.
-pub(crate) async fn put(pool: &SessionPool, app: &App, registration: &Registration) -> Registered {
-    register(pool, app, registration, Caller::Backend).await.unwrap()
+pub(crate) async fn put(pool: &SessionPool, app: &App, registration: &Registration) -> RegisteredDevice {
+    register(pool, app, registration, Registrar::Backend).await.unwrap()
 }
 
 /// As [`put`], for the id alone.
@@ -82,7 +82,7 @@ pub(crate) async fn put_id(pool: &SessionPool, app: &App, registration: &Registr
 }
 
 fn registration(platform: Platform, token: DeviceToken) -> Registration {
-    Registration { platform, token, details: Details::default(), replaces: None, registered_at: None }
+    Registration { platform, token, details: DeviceDetails::default(), replaces: None, registered_at: None }
 }
 
 /// Notifications kept for so many days, and everything else for longer than any test.

@@ -11,7 +11,7 @@ const LAYERS: &[Layer] = &[
     Layer("store", 1, &[]),
     Layer("provider::transport", 1, &[]),
     Layer("telemetry", 1, &[]),
-    Layer("fanout", 2, &[]),
+    Layer("audience", 2, &[]),
     Layer("queue", 2, &[]),
     Layer("pruning", 2, &[]),
     Layer("registry", 2, &[]),

@@ -4,8 +4,8 @@ use serde_json::{Map, Value, json};
 
 use crate::api::time::rfc3339;
 use crate::domain::{AppVersion, InstallationKey, Locale, Scope, Scopes, TimeZone, UserId};
-use crate::registry::devices::KnownDevice;
-use crate::registry::registration::Ignored;
+use crate::registry::devices::DeviceWithTopics;
+use crate::registry::registration::IgnoredPart;
 
 /// What a key may see of a device.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -31,8 +31,8 @@ impl DeviceView {
     }
 
     /// The device.
-    pub(super) fn document(self, key: &InstallationKey, known: &KnownDevice) -> Value {
-        let KnownDevice { device, topics } = known;
+    pub(super) fn document(self, key: &InstallationKey, known: &DeviceWithTopics) -> Value {
+        let DeviceWithTopics { device, topics } = known;
         let mut document = Map::new();
         let mut set = |name: &str, value: Value| document.insert(name.to_owned(), value);
         set("id", json!(key.device_id(device.app, device.id)));
@@ -69,9 +69,9 @@ impl DeviceView {
 }
 
 /// The document with the parts of the request that were left out, if there are any.
-pub(super) fn with_ignored(mut document: Value, ignored: &[Ignored]) -> Value {
+pub(super) fn with_ignored(mut document: Value, ignored: &[IgnoredPart]) -> Value {
     if !ignored.is_empty() {
-        let part = |part: &Ignored| json!({"pointer": part.pointer, "reason": part.reason.as_str()});
+        let part = |part: &IgnoredPart| json!({"pointer": part.pointer, "reason": part.reason.as_str()});
         document["ignored"] = ignored.iter().map(part).collect();
     }
     document

@@ -5,12 +5,12 @@ use serde_json::{Value, json};
 
 use super::answer::DeviceView;
 use crate::domain::{AppVersion, InstallationKey, Locale, Source, TimeZone, TopicName, UserId};
-use crate::registry::devices::KnownDevice;
+use crate::registry::devices::DeviceWithTopics;
 
 /// The line of a device that makes the same of it wherever it is imported; none: one that would be more there than it is
 /// here, being set aside, or known from sends alone.
-pub fn line(known: &KnownDevice) -> Option<Value> {
-    let KnownDevice { device, topics } = known;
+pub fn line(known: &DeviceWithTopics) -> Option<Value> {
+    let DeviceWithTopics { device, topics } = known;
     if device.quarantine.is_some() || device.source == Source::Send {
         return None;
     }
@@ -30,6 +30,6 @@ pub fn line(known: &KnownDevice) -> Option<Value> {
 }
 
 /// All that is known of a device, as `GET /v1/devices/{id}` shows it to whoever may see its token.
-pub fn document(key: &InstallationKey, known: &KnownDevice) -> Value {
+pub fn document(key: &InstallationKey, known: &DeviceWithTopics) -> Value {
     DeviceView::Owner.document(key, known)
 }

@@ -49,7 +49,7 @@ async fn register(
 ) -> Result<Response, ApiError> {
     refuse_user_token(&headers)?;
     let by_app = caller.scopes.is_publishable();
-    let who = if by_app { registration::Caller::App } else { registration::Caller::Backend };
+    let who = if by_app { registration::Registrar::App } else { registration::Registrar::Backend };
     let read = state.parse_pool.run(body.len(), move || request::registration(body, who)).await;
     let registration = parameters.and(read)?;
     pace(&state, &caller, &registration.token)?;
@@ -143,11 +143,11 @@ fn refuse_user_token(headers: &HeaderMap) -> Result<(), ApiError> {
 impl From<Error> for ApiError {
     fn from(error: Error) -> Self {
         match error {
-            Error::FromTheFuture(_) => {
+            Error::RegisteredInFuture(_) => {
                 let detail = "registered_at lies in the future";
                 Self::fault(ValidationError::at("#/registered_at", InputCode::BadValue, detail))
             }
-            Error::Unfit(unfit) => Self::Invalid(unfit.into_iter().map(request::unfit).collect()),
+            Error::UnsupportedDetail(unfit) => Self::Invalid(unfit.into_iter().map(request::unfit).collect()),
             Error::TooManyTopics(limit) => {
                 let detail = format!("the app would have more than {limit} topics");
                 Self::fault(request::too_many_topics(limit as usize, detail))

@@ -3,11 +3,11 @@
 use super::request::Context;
 use crate::api::json::Fields;
 use crate::api::path::NO_DEVICE_ID;
+use crate::audience::{AddressedToken, Audience};
 use crate::domain::{
     App, Condition, DeviceId, DeviceToken, Environment, InputCode, Kind, LaneKey, Platform, UserId,
     ValidationError,
 };
-use crate::registry::audience::{AddressedToken, Audience};
 
 /// What `to` came to.
 #[derive(Debug)]

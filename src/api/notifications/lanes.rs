@@ -6,9 +6,9 @@ use uuid::Uuid;
 use super::content::Oversize;
 use crate::api::error::is_form;
 use crate::api::json::ValidationErrors;
+use crate::audience::Audience;
 use crate::domain::{App, Content, InputCode, NotificationId, Platform, ValidationError};
 use crate::provider::{apns, fcm};
-use crate::registry::audience::Audience;
 
 /// What a provider takes at the least (docs/providers.md 1.3, 3.3).
 const LEAST_LIMIT: usize = 4096;

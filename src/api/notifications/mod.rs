@@ -26,7 +26,6 @@ use super::error::ApiError;
 use super::query::Parameters;
 use crate::domain::{ErrorLocation, InputCode, NotificationStatus, ValidationError};
 use crate::queue::accept::NewNotification;
-use crate::registry;
 use request::{Context, Request};
 use unmatched::Unmatched;
 
@@ -73,7 +72,7 @@ async fn send(
     let Request { content, ttl, metadata, audience } = parameters.and(read.await)?;
     state.backlog.admit(caller.app.id, audience.named().max(usize::from(audience.all))).await?;
     let kind = content.kind();
-    let resolved = registry::audience::resolve(&state.finder, &caller.app, &audience, kind).await?;
+    let resolved = crate::audience::resolve(&state.resolver, &caller.app, &audience, kind).await?;
     let fan_out = audience.fan_out(&caller.app, &resolved, kind);
     let unmatched = Unmatched::of(&resolved);
     // How many it is for is not known before all are found.

@@ -4,8 +4,8 @@ use super::audience::{self, To};
 use super::{content, lanes};
 use crate::api::error::ApiError;
 use crate::api::json::{self, Fields};
+use crate::audience::Audience;
 use crate::domain::{App, Content, ErrorLocation, InputCode, InstallationKey, Ttl, ValidationError};
-use crate::registry::audience::Audience;
 
 /// What reading a request depends on.
 #[derive(Clone, Copy, Debug)]

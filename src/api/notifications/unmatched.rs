@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::registry::audience::Resolved;
+use crate::audience::Resolved;
 
 /// How many of each are named.
 const NAMED: usize = 100;

@@ -151,7 +151,7 @@ impl RateLimiter {
 #[derive(Debug)]
 pub(super) struct UnknownKeyLimit<'a>(Option<(&'a FixedWindows<IpAddr>, IpAddr)>);
 
-impl keys::UnknownKeys for UnknownKeyLimit<'_> {
+impl keys::GuessLimit for UnknownKeyLimit<'_> {
     type Refusal = RateExceeded;
 
     fn check(&self) -> Result<(), RateExceeded> {

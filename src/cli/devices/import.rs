@@ -10,7 +10,7 @@ use serde_json::json;
 
 use super::progress;
 use super::source::{FileFormat, ReadOptions, Source};
-use crate::api::devices::import::{AfterFailure, ImportProgress, run};
+use crate::api::devices::import::{ImportProgress, OnFailure, run};
 use crate::api::problem::Problem;
 use crate::cli::command_error::CommandError;
 use crate::cli::database;
@@ -90,10 +90,10 @@ impl Import {
         }
     }
 
-    fn after(&self) -> AfterFailure {
+    fn after(&self) -> OnFailure {
         match self.on_error {
-            OnError::Skip => AfterFailure::GoOn,
-            OnError::Stop => AfterFailure::Stop,
+            OnError::Skip => OnFailure::Continue,
+            OnError::Stop => OnFailure::Stop,
         }
     }
 

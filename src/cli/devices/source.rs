@@ -12,9 +12,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::csv::{COLUMNS, CsvHeader};
-use crate::api::devices::import::{
-    AfterFailure, BatchSource, ImportBatch, ImportLine, LINE_MAX, LineSplitter,
-};
+use crate::api::devices::import::{BatchSource, ImportBatch, ImportLine, LINE_MAX, LineSplitter, OnFailure};
 use crate::api::error::ApiError;
 use crate::domain::{InputCode, ValidationError};
 
@@ -36,7 +34,7 @@ pub(super) struct ReadOptions {
     pub(super) format: FileFormat,
     /// The first line that counts.
     pub(super) from_line: u64,
-    pub(super) after: AfterFailure,
+    pub(super) after: OnFailure,
 }
 
 /// A file that is being read.

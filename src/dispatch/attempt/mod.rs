@@ -16,7 +16,7 @@ use crate::dispatch::prefetch::queue::ReadyDevice;
 use crate::dispatch::{fcm_apns_key, panics, rejected};
 use crate::domain::{
     Certainty, DeliveryStatus, DeviceId, DeviceToken, Fault, Finding, Floor, Job, LaneCause, Misfit,
-    NotificationId, Outcome, Reason, RetryPolicy, Verdict,
+    NotificationId, Outcome, Reason, RetryPolicy, TokenVerdict,
 };
 use crate::provider::{Attempt, Fingerprint, Still};
 use crate::pruning::TokenSignal;
@@ -116,7 +116,7 @@ async fn make(
     count(lane, &outcome);
     let after = After { job, once: plan.once, now: clock.at(ended), retry: lane.shared.retry };
     let finding = match &outcome {
-        Outcome::TokenDead { reason, since, certainty } => Some(Finding::Dead(Verdict {
+        Outcome::TokenDead { reason, since, certainty } => Some(Finding::Dead(TokenVerdict {
             device: ticket.device(),
             lane: job.lane,
             digest: token.digest(),

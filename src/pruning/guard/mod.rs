@@ -15,7 +15,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use crate::domain::{Certainty, LaneId, Verdict};
+use crate::domain::{Certainty, LaneId, TokenVerdict};
 use crate::store::lanes;
 use history::{AnswerHistory, Counts};
 
@@ -142,7 +142,7 @@ impl PruningGuard {
     }
 
     /// Keeps the verdicts that apply.
-    pub(crate) fn sift(&self, verdicts: Vec<Verdict>) -> Vec<Verdict> {
+    pub(crate) fn sift(&self, verdicts: Vec<TokenVerdict>) -> Vec<TokenVerdict> {
         let mut inner = self.lock();
         let counts = self.look(&mut inner);
         for certainty in [Certainty::Doubtful, Certainty::Certain] {
@@ -279,7 +279,7 @@ impl Inner {
     }
 }
 
-fn most_frequent(verdicts: &[Verdict], certainty: Certainty) -> Option<String> {
+fn most_frequent(verdicts: &[TokenVerdict], certainty: Certainty) -> Option<String> {
     let mut words: BTreeMap<&str, usize> = BTreeMap::new();
     for verdict in verdicts.iter().filter(|verdict| verdict.certainty == certainty) {
         *words.entry(verdict.reason.as_str()).or_default() += 1;

@@ -13,8 +13,8 @@ fn guard() -> PruningGuard {
     PruningGuard::new(LaneId(1), "shop/fcm".to_owned())
 }
 
-fn verdict(word: &str, certainty: Certainty) -> Verdict {
-    Verdict {
+fn verdict(word: &str, certainty: Certainty) -> TokenVerdict {
+    TokenVerdict {
         device: DeviceId(1),
         lane: LaneId(1),
         digest: DeviceToken::parse(Platform::Apns, "aa").expect("hexadecimal").digest(),

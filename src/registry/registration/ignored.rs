@@ -4,7 +4,7 @@ use crate::domain::ErrorLocation;
 
 /// A part that was left out.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Ignored {
+pub struct IgnoredPart {
     /// Where it is in the request, as a JSON pointer: `#/locale`.
     pub pointer: String,
     /// Why.
@@ -26,7 +26,7 @@ pub enum IgnoredReason {
     TooManyTopics,
 }
 
-impl Ignored {
+impl IgnoredPart {
     /// The topic at a place of `topics` in a request.
     pub fn topic(index: usize) -> Self {
         Self { pointer: ErrorLocation::member("#/topics", index), reason: IgnoredReason::TooManyTopics }

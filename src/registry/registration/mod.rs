@@ -1,14 +1,14 @@
 //! What a registration makes of a device: pure rules, so that each can be tested by itself.
 
+mod batch;
 mod ignored;
 mod replacement;
-mod roll;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-pub use ignored::{Ignored, IgnoredReason};
+pub use batch::{RegistrationBatch, RegistrationKeys, RegistrationResult, SubscriptionChanges};
+pub use ignored::{IgnoredPart, IgnoredReason};
 pub use replacement::{REPLACED, claimed, settle};
-pub use roll::{Done, Roll, Subscriptions, Tokens};
 
 use crate::domain::{
     App, AppVersion, DeviceId, DeviceToken, Environment, Kind, Locale, Platform, Source, TimeZone, TopicName,
@@ -21,7 +21,7 @@ const CLOCK_TOLERANCE: TimeDelta = TimeDelta::seconds(5);
 
 /// What a request says of a field.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub enum Change<T> {
+pub enum FieldChange<T> {
     /// Left out: it stays as it is.
     #[default]
     Keep,
@@ -33,7 +33,7 @@ pub enum Change<T> {
 
 /// Who registers.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Caller {
+pub enum Registrar {
     /// A key with `devices` or `admin`: its word counts.
     Backend,
     /// A publishable key, in a stranger's hands for all we know. What it may not say at all is refused before.
@@ -45,23 +45,23 @@ pub enum Caller {
 
 /// What may be said of a device, whether it registers or is merely described.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct Details {
+pub struct DeviceDetails {
     /// What the token is for; cleared: `alert`.
-    pub kind: Change<Kind>,
+    pub kind: FieldChange<Kind>,
     /// APNs only; cleared: the app's default.
-    pub environment: Change<Environment>,
+    pub environment: FieldChange<Environment>,
     /// Whose.
-    pub user: Change<UserId>,
+    pub user: FieldChange<UserId>,
     /// The whole set (from an app: the open part of it); none: it stays as it is.
     pub topics: Option<Vec<TopicName>>,
     /// Language.
-    pub locale: Change<Locale>,
+    pub locale: FieldChange<Locale>,
     /// Time zone.
-    pub timezone: Change<TimeZone>,
+    pub timezone: FieldChange<TimeZone>,
     /// The app's version.
-    pub app_version: Change<AppVersion>,
+    pub app_version: FieldChange<AppVersion>,
     /// Parts of the request that can't be read and cost it nothing.
-    pub ignored: Vec<Ignored>,
+    pub ignored: Vec<IgnoredPart>,
 }
 
 /// An app's token, handed over.
@@ -72,7 +72,7 @@ pub struct Registration {
     /// The token.
     pub token: DeviceToken,
     /// What is said of it.
-    pub details: Details,
+    pub details: DeviceDetails,
     /// The token that it takes the place of, of the same platform.
     pub replaces: Option<DeviceToken>,
     /// When the app handed it over; none: now, and of an import nobody knows.
@@ -82,18 +82,18 @@ pub struct Registration {
 /// `registered_at` lies in the future.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("registered_at lies in the future")]
-pub struct FromTheFuture;
+pub struct RegisteredInFuture;
 
 /// A detail that a platform does not know.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Unfit {
+pub enum UnsupportedDetail {
     /// Only APNs has environments.
     Environment,
     /// FCM devices have no kind but `alert`.
     Kind,
 }
 
-impl Caller {
+impl Registrar {
     /// Does its word count where it is more than a hint?
     fn is_trusted(self) -> bool {
         self != Self::App
@@ -108,7 +108,7 @@ impl Caller {
     }
 }
 
-impl<T: Clone> Change<T> {
+impl<T: Clone> FieldChange<T> {
     /// What becomes of a value.
     pub fn apply(&self, old: Option<T>) -> Option<T> {
         match self {
@@ -119,28 +119,30 @@ impl<T: Clone> Change<T> {
     }
 }
 
-impl Details {
+impl DeviceDetails {
     /// Everything that does not fit a device of this platform.
-    pub fn unfit(&self, platform: Platform) -> Vec<Unfit> {
+    pub fn unfit(&self, platform: Platform) -> Vec<UnsupportedDetail> {
         if platform == Platform::Apns {
             return Vec::new();
         }
-        let environment = matches!(self.environment, Change::Set(_)).then_some(Unfit::Environment);
-        let kind = matches!(self.kind, Change::Set(kind) if kind != Kind::Alert).then_some(Unfit::Kind);
+        let environment =
+            matches!(self.environment, FieldChange::Set(_)).then_some(UnsupportedDetail::Environment);
+        let kind = matches!(self.kind, FieldChange::Set(kind) if kind != Kind::Alert)
+            .then_some(UnsupportedDetail::Kind);
         [environment, kind].into_iter().flatten().collect()
     }
 
     /// Changes a device as they say; its topics are not part of it.
-    pub fn describe(&self, device: &mut Device, app: &App, caller: Caller) {
+    pub fn describe(&self, device: &mut Device, app: &App, caller: Registrar) {
         device.kind = match self.kind {
-            Change::Keep => device.kind,
-            Change::Clear => Kind::Alert,
-            Change::Set(kind) => kind,
+            FieldChange::Keep => device.kind,
+            FieldChange::Clear => Kind::Alert,
+            FieldChange::Set(kind) => kind,
         };
         let stated = match self.environment {
-            Change::Keep => None,
-            Change::Clear => Some(app.apns_environment),
-            Change::Set(environment) => Some(environment),
+            FieldChange::Keep => None,
+            FieldChange::Clear => Some(app.apns_environment),
+            FieldChange::Set(environment) => Some(environment),
         };
         let stated = stated.filter(|_| device.platform == Platform::Apns);
         // An app's word is a hint: what APNs has proven stands against it.
@@ -161,16 +163,20 @@ impl Registration {
     ///
     /// # Errors
     /// That is yet to come.
-    pub fn time(&self, now: DateTime<Utc>, caller: Caller) -> Result<Option<DateTime<Utc>>, FromTheFuture> {
+    pub fn time(
+        &self,
+        now: DateTime<Utc>,
+        caller: Registrar,
+    ) -> Result<Option<DateTime<Utc>>, RegisteredInFuture> {
         match self.registered_at {
-            Some(stated) if stated > now + CLOCK_TOLERANCE => Err(FromTheFuture),
+            Some(stated) if stated > now + CLOCK_TOLERANCE => Err(RegisteredInFuture),
             Some(stated) => Ok(Some(stated.min(now))),
-            None => Ok((caller != Caller::Import).then_some(now)),
+            None => Ok((caller != Registrar::Import).then_some(now)),
         }
     }
 
     /// A device that was not known, registered at `at`. Its row and time of creation are the database's to give.
-    pub fn first(&self, app: &App, at: Option<DateTime<Utc>>, caller: Caller) -> Device {
+    pub fn first(&self, app: &App, at: Option<DateTime<Utc>>, caller: Registrar) -> Device {
         let mut device = Device {
             id: DeviceId(0),
             app: app.id,
@@ -195,7 +201,7 @@ impl Registration {
 
     /// A known device, registered again at `at`. The time never moves backwards, and a device that was set aside comes
     /// back only if it was registered after the evidence.
-    pub fn again(&self, device: &mut Device, app: &App, at: Option<DateTime<Utc>>, caller: Caller) {
+    pub fn again(&self, device: &mut Device, app: &App, at: Option<DateTime<Utc>>, caller: Registrar) {
         self.details.describe(device, app, caller);
         device.source = caller.source(Some(device.source));
         device.registered_at = device.registered_at.max(at);

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use super::{Caller, Change, Registration};
+use super::{FieldChange, Registrar, Registration};
 use crate::domain::{DeviceId, QuarantineReason, TopicName};
 use crate::store::devices::{Device, Quarantine, Replacement};
 
@@ -31,7 +31,7 @@ pub(super) enum Takeover {
 impl Takeover {
     /// By a caller, of a device. None: the device was replaced before, and a replay must not bring back what has changed
     /// since.
-    pub(super) fn of(old: &Device, caller: Caller) -> Option<Self> {
+    pub(super) fn of(old: &Device, caller: Registrar) -> Option<Self> {
         if old.quarantine.as_ref().is_some_and(|quarantine| quarantine.reason.0 == REPLACED) {
             return None;
         }
@@ -73,7 +73,7 @@ impl Registration {
         is_new: bool,
         now: DateTime<Utc>,
     ) {
-        if is_new && matches!(self.details.environment, Change::Keep) {
+        if is_new && matches!(self.details.environment, FieldChange::Keep) {
             device.environment = old.environment;
         }
         if takeover == Takeover::Pending {
@@ -91,8 +91,8 @@ impl Registration {
     }
 }
 
-fn fill<T: Clone>(said: &Change<T>, field: &mut Option<T>, old: &Option<T>) {
-    if matches!(said, Change::Keep) && field.is_none() {
+fn fill<T: Clone>(said: &FieldChange<T>, field: &mut Option<T>, old: &Option<T>) {
+    if matches!(said, FieldChange::Keep) && field.is_none() {
         field.clone_from(old);
     }
 }

@@ -3,10 +3,10 @@
 use std::collections::HashMap;
 
 use futures_util::future::join_all;
+use pushpost::audience::{AddressedToken, Audience, AudienceResolver, Resolved, resolve};
 use pushpost::domain::{App, DeviceId, Environment, Kind, LaneKey, Platform, Source, Target, UserId};
-use pushpost::registry::audience::{AddressedToken, Audience, Finder, Resolved, resolve};
 use pushpost::registry::devices::find_by_tokens;
-use pushpost::registry::registration::Change;
+use pushpost::registry::registration::FieldChange;
 use pushpost::store::SessionPool;
 use tokio_util::sync::CancellationToken;
 
@@ -18,7 +18,7 @@ async fn resolved(pool: &SessionPool, app: &App, audience: &Audience) -> Resolve
 }
 
 async fn resolved_for(pool: &SessionPool, app: &App, audience: &Audience, kind: Kind) -> Resolved {
-    resolve(&Finder::alone(pool.clone()), app, audience, kind).await.unwrap()
+    resolve(&AudienceResolver::unshared(pool.clone()), app, audience, kind).await.unwrap()
 }
 
 fn users(names: &[&str]) -> Audience {
@@ -127,7 +127,7 @@ async fn an_apns_token_of_another_kind_is_a_target_only_if_it_is_named_and_then_
     let database = TestDatabase::create().await;
     let (pool, app) = (&database.pool, shop(&database.pool).await);
     let mut voip = of("u1", apns("aa"));
-    voip.details.kind = Change::Set(Kind::Voip);
+    voip.details.kind = FieldChange::Set(Kind::Voip);
     let voip = put_id(pool, &app, &voip).await;
     let alert = put_id(pool, &app, &of("u1", apns("bb"))).await;
     let android = put_id(pool, &app, &of("u1", fcm("f1"))).await;
@@ -308,15 +308,15 @@ async fn audiences_that_share_statements_get_their_own_devices_each() {
         wanted.push((&shop, users(&["nobody"]), vec![]));
     }
     for poisoned in [false, true] {
-        let (finder, desk) = Finder::new(pool.clone());
+        let (resolver, worker) = AudienceResolver::new(pool.clone());
         let poison = async {
             // No request gets this far with it; Postgres stores no NUL.
             let audience = Audience { users: vec![UserId::stored("\0".to_owned())], ..Audience::default() };
             if poisoned {
-                resolve(&finder, &shop, &audience, Kind::Alert).await.unwrap_err();
+                resolve(&resolver, &shop, &audience, Kind::Alert).await.unwrap_err();
             }
         };
-        let all = wanted.iter().map(|(app, audience, _)| resolve(&finder, app, audience, Kind::Alert));
+        let all = wanted.iter().map(|(app, audience, _)| resolve(&resolver, app, audience, Kind::Alert));
         let stop = CancellationToken::new();
         let asking = async {
             let found = tokio::join!(poison, join_all(all)).1;
@@ -324,7 +324,7 @@ async fn audiences_that_share_statements_get_their_own_devices_each() {
             found
         };
         // Asked before anybody answers, so all of them share.
-        let (found, ()) = tokio::join!(asking, desk.run(stop.clone()));
+        let (found, ()) = tokio::join!(asking, worker.run(stop.clone()));
         for ((_, audience, wanted), found) in wanted.iter().zip(found) {
             let found = &found.unwrap();
             assert_eq!(ids(found), *wanted, "{audience:?}");

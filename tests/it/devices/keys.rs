@@ -1,7 +1,7 @@
 //! API keys.
 
 use pushpost::domain::{KeyId, Scopes};
-use pushpost::registry::keys::{self, Keys};
+use pushpost::registry::keys::{self, ApiKeys};
 use pushpost::store;
 
 use crate::database::TestDatabase;
@@ -16,7 +16,7 @@ async fn a_key_is_recognised_by_its_secret_until_it_is_revoked() {
     let (id, secret) = keys::create(&mut conn, "shop", scopes, Some("backend")).await.unwrap();
     assert!(secret.starts_with("pushpost_sk_"));
 
-    let recognised = Keys::new(database.pool.clone());
+    let recognised = ApiKeys::new(database.pool.clone());
     let key = recognised.authenticate(&secret, &()).await.unwrap().unwrap();
     assert_eq!((key.id, key.app, key.scopes), (id, app.id, scopes));
     let mut wrong = secret.clone();
@@ -27,7 +27,7 @@ async fn a_key_is_recognised_by_its_secret_until_it_is_revoked() {
 
     assert!(keys::revoke(&mut conn, id).await.unwrap());
     assert!(!keys::revoke(&mut conn, KeyId::random()).await.unwrap());
-    assert_eq!(Keys::new(database.pool.clone()).authenticate(&secret, &()).await.unwrap(), None);
+    assert_eq!(ApiKeys::new(database.pool.clone()).authenticate(&secret, &()).await.unwrap(), None);
     let listed = keys::list(&mut conn).await.unwrap();
     assert_eq!(listed.len(), 1);
     assert_eq!((listed[0].app.as_str(), listed[0].name.as_deref()), ("shop", Some("backend")));
@@ -41,7 +41,7 @@ async fn what_was_recognised_is_not_asked_again_at_once() {
     let scopes = Scopes::parse("register").unwrap();
     let (_, secret) = keys::create(&mut conn, "shop", scopes, None).await.unwrap();
     assert!(secret.starts_with("pushpost_pk_"));
-    let recognised = Keys::new(database.pool.clone());
+    let recognised = ApiKeys::new(database.pool.clone());
     let key = recognised.authenticate(&secret, &()).await.unwrap();
     assert!(key.is_some());
     sqlx::query("delete from api_keys").execute(&mut conn).await.unwrap();

@@ -1,16 +1,16 @@
 //! Setting devices aside: what guards it (docs/queue.md 9).
 
 use chrono::{DateTime, TimeDelta, Utc};
-use pushpost::domain::{App, Certainty, DeviceId, LaneId, Reason, TokenDigest, Verdict};
+use pushpost::domain::{App, Certainty, DeviceId, LaneId, Reason, TokenDigest, TokenVerdict};
 use pushpost::pruning::quarantine as pruning;
-use pushpost::registry::devices::{KnownDevice, find};
+use pushpost::registry::devices::{DeviceWithTopics, find};
 use pushpost::store;
 use pushpost::store::SessionPool;
 
 use crate::database::TestDatabase;
 use crate::shop::{apns, apns_token, of, put, put_id, shop};
 
-async fn device(pool: &SessionPool, app: &App, id: DeviceId) -> KnownDevice {
+async fn device(pool: &SessionPool, app: &App, id: DeviceId) -> DeviceWithTopics {
     find(pool, app.id, id).await.unwrap().unwrap()
 }
 
@@ -18,12 +18,12 @@ async fn now(pool: &SessionPool) -> DateTime<Utc> {
     store::devices::transaction_time(&mut pool.acquire().await.unwrap()).await.unwrap()
 }
 
-fn verdict(device: DeviceId, digest: TokenDigest, since: DateTime<Utc>) -> Verdict {
+fn verdict(device: DeviceId, digest: TokenDigest, since: DateTime<Utc>) -> TokenVerdict {
     let (reason, certainty) = (Reason::new("Unregistered"), Certainty::Certain);
-    Verdict { device, lane: LaneId(1), digest, since, reason, certainty }
+    TokenVerdict { device, lane: LaneId(1), digest, since, reason, certainty }
 }
 
-async fn apply(pool: &SessionPool, verdicts: &[Verdict]) -> Vec<DeviceId> {
+async fn apply(pool: &SessionPool, verdicts: &[TokenVerdict]) -> Vec<DeviceId> {
     let mut conn = pool.acquire().await.unwrap();
     let mut done = pruning::quarantine(&mut conn, verdicts).await.unwrap();
     done.sort();

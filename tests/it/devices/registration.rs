@@ -2,8 +2,10 @@
 
 use chrono::TimeDelta;
 use pushpost::domain::{App, DeviceId, Kind, Locale, Platform, QuarantineReason};
-use pushpost::registry::devices::{Error, KnownDevice, describe, find, list, register, remove, unregister};
-use pushpost::registry::registration::{Caller, Change, Details, REPLACED, Registration};
+use pushpost::registry::devices::{
+    DeviceWithTopics, Error, describe, find, list, register, remove, unregister,
+};
+use pushpost::registry::registration::{DeviceDetails, FieldChange, REPLACED, Registrar, Registration};
 use pushpost::store;
 use pushpost::store::SessionPool;
 use pushpost::store::devices::{Filter, Page};
@@ -11,7 +13,7 @@ use pushpost::store::devices::{Filter, Page};
 use crate::database::TestDatabase;
 use crate::shop::{apns, apns_token, app, fcm, of, put, put_id, shop, topics, user};
 
-async fn known(pool: &SessionPool, app: &App, id: DeviceId) -> KnownDevice {
+async fn known(pool: &SessionPool, app: &App, id: DeviceId) -> DeviceWithTopics {
     find(pool, app.id, id).await.unwrap().unwrap()
 }
 
@@ -54,7 +56,7 @@ async fn topics_are_the_whole_set_and_left_out_they_stay() {
     assert_eq!(sport.known.topics, topics(&["sport", "team:42"]));
 
     let open = with_topics(&["weather"], apns("aa"));
-    let by_app = register(pool, &shop, &open, Caller::App).await.unwrap();
+    let by_app = register(pool, &shop, &open, Registrar::App).await.unwrap();
     assert_eq!(by_app.known.topics, topics(&["team:42", "weather"]), "an app sets the open part");
     assert_eq!(put(pool, &shop, &with_topics(&[], apns("aa"))).await.known.topics, []);
 }
@@ -68,8 +70,8 @@ async fn a_stated_time_is_kept_unless_it_lies_in_the_future() {
     let past = Registration { registered_at: Some(stated), ..apns("aa") };
     assert_eq!(put(pool, &shop, &past).await.known.device.registered_at, Some(stated));
     let future = Registration { registered_at: Some(now + TimeDelta::hours(1)), ..apns("bb") };
-    let refused = register(pool, &shop, &future, Caller::Backend).await;
-    assert!(matches!(refused, Err(Error::FromTheFuture(_))), "{refused:?}");
+    let refused = register(pool, &shop, &future, Registrar::Backend).await;
+    assert!(matches!(refused, Err(Error::RegisteredInFuture(_))), "{refused:?}");
     let devices = list(pool, shop.id, &Filter::default(), Page { after: DeviceId(0), limit: 10 }).await;
     assert_eq!(devices.unwrap().len(), 1, "nothing was stored");
 }
@@ -79,7 +81,7 @@ async fn a_successor_takes_the_place_of_the_old_device_once() {
     let database = TestDatabase::create().await;
     let (pool, shop) = (&database.pool, shop(&database.pool).await);
     let mut old = with_topics(&["news"], of("u1", apns("aa")));
-    old.details.locale = Change::Set(Locale::parse("de").unwrap());
+    old.details.locale = FieldChange::Set(Locale::parse("de").unwrap());
     let old = put_id(pool, &shop, &old).await;
     let heir = put(pool, &shop, &replacing("aa", apns("bb"))).await;
     assert_eq!(heir.known.device.user, Some(user("u1")));
@@ -114,7 +116,7 @@ async fn a_nightly_replay_does_not_revive_a_dead_token_and_the_app_itself_does()
     assert_eq!((replayed.id, replayed.user), (id, Some(user("u9"))));
     assert_eq!(replayed.quarantine.unwrap().reason.0, "Unregistered");
 
-    let by_app = register(pool, &shop, &apns("cc"), Caller::App).await.unwrap().known.device;
+    let by_app = register(pool, &shop, &apns("cc"), Registrar::App).await.unwrap().known.device;
     assert!(by_app.quarantine.is_none());
     assert_eq!(by_app.user, Some(user("u9")));
     let left: i64 = sqlx::query_scalar(
@@ -148,16 +150,20 @@ async fn describing_is_no_registration() {
     let (pool, shop) = (&database.pool, shop(&database.pool).await);
     let before = put(pool, &shop, &with_topics(&["news"], of("u1", fcm("f1")))).await.known;
     sqlx::query("update devices set quarantined_at = now(), quarantine = 'x'").execute(pool).await.unwrap();
-    let details = Details { user: Change::Clear, topics: Some(topics(&["sport"])), ..Details::default() };
+    let details = DeviceDetails {
+        user: FieldChange::Clear,
+        topics: Some(topics(&["sport"])),
+        ..DeviceDetails::default()
+    };
     let after = describe(pool, &shop, before.device.id, &details).await.unwrap().unwrap();
     assert_eq!((after.device.user.clone(), after.topics.clone()), (None, topics(&["sport"])));
     assert_eq!(after.device.registered_at, before.device.registered_at);
     assert!(after.device.quarantine.is_some());
     assert_eq!(known(pool, &shop, before.device.id).await, after);
 
-    let voip = Details { kind: Change::Set(Kind::Voip), ..Details::default() };
+    let voip = DeviceDetails { kind: FieldChange::Set(Kind::Voip), ..DeviceDetails::default() };
     let refused = describe(pool, &shop, before.device.id, &voip).await;
-    assert!(matches!(refused, Err(Error::Unfit(_))), "{refused:?}");
+    assert!(matches!(refused, Err(Error::UnsupportedDetail(_))), "{refused:?}");
     assert_eq!(describe(pool, &shop, DeviceId(i64::MAX), &details).await.unwrap(), None);
 }
 

@@ -7,8 +7,8 @@ use std::collections::HashMap;
 
 use bit_vec::BitVec;
 use pushpost::domain::{
-    AppId, Certainty, Class, DeviceId, DeviceToken, Environment, FanOut, JobId, Kind, LaneId, LaneKey,
-    NodeId, NotificationId, Platform, Priority, Proof, Reason, Source, TopicName, Verdict,
+    AppId, Certainty, Class, DeviceId, DeviceToken, Environment, EnvironmentProof, FanOut, JobId, Kind,
+    LaneId, LaneKey, NodeId, NotificationId, Platform, Priority, Reason, Source, TokenVerdict, TopicName,
 };
 use pushpost::store::record::Receipt;
 use pushpost::store::{
@@ -236,7 +236,7 @@ async fn give(conn: &mut Session, id: NotificationId) {
     });
     assert!(record::record(conn, &batch).await.unwrap().is_empty());
     let token = DeviceToken::parse(Platform::Apns, &"ab".repeat(32)).unwrap();
-    let verdict = |device| Verdict {
+    let verdict = |device| TokenVerdict {
         device: DeviceId(device),
         lane: LaneId(1),
         digest: token.digest(),
@@ -247,7 +247,8 @@ async fn give(conn: &mut Session, id: NotificationId) {
     quarantine::apply(conn, &[verdict(1), verdict(2)]).await.unwrap();
     quarantine::restore(conn, LaneId(1), "BadDeviceToken").await.unwrap();
     let (stated, proven) = (Environment::Production, Environment::Sandbox);
-    let proof = |device| Proof { device: DeviceId(device), digest: token.digest(), stated, proven };
+    let proof =
+        |device| EnvironmentProof { device: DeviceId(device), digest: token.digest(), stated, proven };
     environments::prove(conn, &[proof(1), proof(2)]).await.unwrap();
 }
 

@@ -2,10 +2,10 @@
 
 use std::sync::{Arc, Mutex};
 
+use pushpost::audience::FanOutWorker;
 use pushpost::domain::{
     Class, DeviceId, FanOut, Kind, LaneId, LaneKey, NotificationId, Platform, Priority, ServedApps,
 };
-use pushpost::fanout::FanOuts;
 use pushpost::queue::accept::NewNotification;
 use pushpost::store::fan_outs::{self, Waiting};
 
@@ -77,13 +77,13 @@ impl World {
     }
 
     /// The service's own loop.
-    fn fan_outs(&self, found: &Arc<Mutex<Vec<(LaneId, Priority)>>>) -> FanOuts {
+    fn fan_outs(&self, found: &Arc<Mutex<Vec<(LaneId, Priority)>>>) -> FanOutWorker {
         let found = Arc::clone(found);
-        FanOuts {
+        FanOutWorker {
             pool: self.pool.clone(),
             apps: Arc::new(ServedApps::new([(self.app.id, Arc::clone(&self.app))].into())),
-            some: Arc::new(Notify::new()),
-            found: Box::new(move |lane, priority| found.lock().unwrap().push((lane, priority))),
+            wake: Arc::new(Notify::new()),
+            on_jobs_added: Box::new(move |lane, priority| found.lock().unwrap().push((lane, priority))),
         }
     }
 }
@@ -101,7 +101,7 @@ async fn find_all(world: &World, nodes: usize) -> Vec<(LaneId, Priority)> {
     let mut wake = Vec::new();
     for _ in 0..nodes {
         let fan_outs = world.fan_outs(&found);
-        wake.push(Arc::clone(&fan_outs.some));
+        wake.push(Arc::clone(&fan_outs.wake));
         tasks.spawn(fan_outs.run(stop.clone()));
     }
     while world.number("select count(*) from fan_outs").await > 0 {

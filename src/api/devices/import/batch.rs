@@ -7,8 +7,8 @@ use crate::api::devices::request;
 use crate::api::error::ApiError;
 use crate::api::parse_pool::ParsePool;
 use crate::domain::{InputCode, ValidationError};
-use crate::registry::enrolment::AfterFailure;
-use crate::registry::registration::{Caller, Registration};
+use crate::registry::register::OnFailure;
+use crate::registry::registration::{Registrar, Registration};
 
 /// Most lines of a batch.
 pub(super) const BATCH_LINES: usize = 1000;
@@ -22,7 +22,7 @@ const BATCH_FAULTS_MAX: usize = 1000;
 /// LineSplitter that were read, in order.
 #[derive(Debug)]
 pub struct ImportBatch {
-    after: AfterFailure,
+    after: OnFailure,
     /// The numbers of the registrations' lines.
     pub(super) lines: Vec<u64>,
     /// What the lines without a fault say.
@@ -37,7 +37,7 @@ pub struct ImportBatch {
 
 impl ImportBatch {
     /// An empty one.
-    pub fn new(after: AfterFailure) -> Self {
+    pub fn new(after: OnFailure) -> Self {
         Self {
             after,
             lines: Vec::new(),
@@ -88,21 +88,21 @@ impl ImportBatch {
 
     /// Has it a failure after which there is to be no line?
     pub fn is_last(&self) -> bool {
-        self.after == AfterFailure::Stop && !self.failures.is_empty()
+        self.after == OnFailure::Stop && !self.failures.is_empty()
     }
 }
 
 /// LineSplitter that are still to be read, as many as a batch takes.
 #[derive(Debug)]
 pub(super) struct UnreadLines {
-    after: AfterFailure,
+    after: OnFailure,
     lines: Vec<ImportLine>,
     bytes: usize,
 }
 
 impl UnreadLines {
     /// None so far.
-    pub(super) fn new(after: AfterFailure) -> Self {
+    pub(super) fn new(after: OnFailure) -> Self {
         Self { after, lines: Vec::new(), bytes: 0 }
     }
 
@@ -141,7 +141,7 @@ impl UnreadLines {
 
 /// One line, as `PUT /v1/devices` takes it.
 fn registration(text: &[u8], faults_max: usize) -> Result<Registration, ApiError> {
-    request::registration(text, Caller::Import).map_err(|mut faults| {
+    request::registration(text, Registrar::Import).map_err(|mut faults| {
         faults.truncate(faults_max);
         faults.shrink_to_fit();
         faults.iter_mut().for_each(forget_line);
@@ -169,7 +169,7 @@ mod tests {
 
     #[test]
     fn a_fault_is_said_as_of_its_own_line_and_not_without_end() {
-        let mut batch = ImportBatch::new(AfterFailure::GoOn);
+        let mut batch = ImportBatch::new(OnFailure::Continue);
         batch.read(&line(7, r#"{"platform": apns}"#));
         let unknown: serde_json::Map<_, _> = (0..999).map(|n| (format!("x{n}"), json!(1))).collect();
         batch.read(&line(8, &json!(unknown).to_string()));
@@ -191,18 +191,18 @@ mod tests {
     #[test]
     fn a_batch_is_full_of_lines_of_bytes_or_where_it_has_to_stop() {
         let right = r#"{"platform":"fcm","token":"f"}"#;
-        let mut many = ImportBatch::new(AfterFailure::Stop);
+        let mut many = ImportBatch::new(OnFailure::Stop);
         for number in 1..=BATCH_LINES as u64 {
             assert!(!many.is_full(), "{number}");
             many.read(&line(number, right));
         }
         assert!(many.is_full() && !many.is_last());
-        let mut large = ImportBatch::new(AfterFailure::GoOn);
+        let mut large = ImportBatch::new(OnFailure::Continue);
         for number in 1..=9 {
             large.read(&line(number, &format!("{right}{}", " ".repeat(LINE_MAX - 100))));
         }
         assert!(large.is_full());
-        let mut failed = ImportBatch::new(AfterFailure::Stop);
+        let mut failed = ImportBatch::new(OnFailure::Stop);
         failed.read(&line(1, "{}"));
         assert!(failed.is_full() && failed.is_last());
     }

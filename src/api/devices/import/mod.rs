@@ -14,7 +14,7 @@ use axum::{Extension, Json, extract};
 use serde_json::Value;
 use tokio::time::{Duration, timeout};
 
-pub use crate::registry::enrolment::AfterFailure;
+pub use crate::registry::register::OnFailure;
 pub use batch::ImportBatch;
 pub use lines::{ImportLine, LINE_MAX, LineSplitter};
 pub use progress::ImportProgress;
@@ -63,23 +63,23 @@ pub(super) async fn import(
     }
 }
 
-fn on_error(parameters: &mut Parameters) -> AfterFailure {
-    const ALL: [AfterFailure; 2] = [AfterFailure::GoOn, AfterFailure::Stop];
+fn on_error(parameters: &mut Parameters) -> OnFailure {
+    const ALL: [OnFailure; 2] = [OnFailure::Continue, OnFailure::Stop];
     let chosen = parameters.choices("on_error", &ALL, |after| match after {
-        AfterFailure::GoOn => "skip",
-        AfterFailure::Stop => "stop",
+        OnFailure::Continue => "skip",
+        OnFailure::Stop => "stop",
     });
     if chosen.len() > 1 {
         parameters.fault("on_error", InputCode::OutOfRange, "this parameter may be given only once");
     }
-    chosen.first().copied().unwrap_or(AfterFailure::GoOn)
+    chosen.first().copied().unwrap_or(OnFailure::Continue)
 }
 
 /// A body as it is read.
 struct Body {
     pieces: Pieces,
     lines: LineSplitter,
-    after: AfterFailure,
+    after: OnFailure,
     /// What came instead of a further piece.
     ended: Option<Result<(), ApiError>>,
     health: Arc<Health>,

@@ -5,8 +5,8 @@ use serde_json::{Value, json};
 use super::batch::ImportBatch;
 use crate::api::error::ApiError;
 use crate::api::problem::Problem;
-use crate::registry::enrolment::AfterFailure;
-use crate::registry::registration::Done;
+use crate::registry::register::OnFailure;
+use crate::registry::registration::RegistrationResult;
 
 /// Most errors that are told; more are counted.
 const ERRORS_MAX: usize = 1000;
@@ -14,7 +14,7 @@ const ERRORS_MAX: usize = 1000;
 /// Counts of lines, and what is wrong with the first of those that failed.
 #[derive(Debug)]
 pub struct ImportProgress {
-    after: AfterFailure,
+    after: OnFailure,
     /// LineSplitter whose token was unknown.
     pub created: u64,
     /// LineSplitter whose token was known.
@@ -33,7 +33,7 @@ pub struct ImportProgress {
 
 impl ImportProgress {
     /// Nothing so far.
-    pub fn new(after: AfterFailure) -> Self {
+    pub fn new(after: OnFailure) -> Self {
         Self {
             after,
             created: 0,
@@ -57,11 +57,11 @@ impl ImportProgress {
     }
 
     /// Adds a batch that was written; `outcomes` are those of its registrations, as far as they were carried out.
-    pub(super) fn add(&mut self, batch: ImportBatch, outcomes: Vec<Result<Done, ApiError>>) {
+    pub(super) fn add(&mut self, batch: ImportBatch, outcomes: Vec<Result<RegistrationResult, ApiError>>) {
         let mut failures = batch.failures;
         for (line, outcome) in batch.lines.into_iter().zip(outcomes) {
             match outcome {
-                Ok(Done { is_new, ignored }) => {
+                Ok(RegistrationResult { is_new, ignored }) => {
                     *(if is_new { &mut self.created } else { &mut self.updated }) += 1;
                     self.ignored += ignored.len() as u64;
                 }
@@ -70,7 +70,7 @@ impl ImportProgress {
         }
         failures.sort_by_key(|(line, _)| *line);
         self.next_line = batch.last + 1;
-        if self.after == AfterFailure::Stop
+        if self.after == OnFailure::Stop
             && let Some((line, _)) = failures.first()
         {
             (self.stopped_at, self.next_line) = (Some(*line), *line);
@@ -105,7 +105,7 @@ mod tests {
     use super::super::lines::ImportLine;
     use super::*;
 
-    fn batch(after: AfterFailure, numbers: std::ops::RangeInclusive<u64>) -> ImportBatch {
+    fn batch(after: OnFailure, numbers: std::ops::RangeInclusive<u64>) -> ImportBatch {
         let mut batch = ImportBatch::new(after);
         for number in numbers {
             let text = if number % 2 == 0 { r#"{"platform":"apns","token":"aa"}"# } else { "?" };
@@ -116,13 +116,13 @@ mod tests {
 
     #[test]
     fn errors_come_by_line_and_end_at_a_thousand() {
-        let mut progress = ImportProgress::new(AfterFailure::GoOn);
+        let mut progress = ImportProgress::new(OnFailure::Continue);
         let future = || Err(ApiError::NotFound);
-        let done = |is_new| Ok(Done { is_new, ignored: Vec::new() });
-        progress.add(batch(AfterFailure::GoOn, 1..=6), vec![done(true), future(), done(false)]);
+        let done = |is_new| Ok(RegistrationResult { is_new, ignored: Vec::new() });
+        progress.add(batch(OnFailure::Continue, 1..=6), vec![done(true), future(), done(false)]);
         assert_eq!(progress.errors.iter().map(|(line, _)| *line).collect::<Vec<_>>(), [1, 3, 4, 5]);
         assert_eq!((progress.created, progress.updated, progress.failed, progress.lines()), (1, 1, 4, 6));
-        progress.add(batch(AfterFailure::GoOn, 7..=2500), vec![]);
+        progress.add(batch(OnFailure::Continue, 7..=2500), vec![]);
         assert_eq!((progress.failed, progress.errors.len(), progress.next_line), (1251, 1000, 2501));
         assert_eq!(progress.document(Some("r"))["errors"][0]["problem"]["request_id"], "r");
         assert_eq!(progress.document(None)["stopped_at"], Value::Null);
@@ -130,14 +130,14 @@ mod tests {
 
     #[test]
     fn a_stop_is_at_the_first_failure_wherever_it_was_found() {
-        let mut progress = ImportProgress::new(AfterFailure::Stop);
-        let mut before = ImportBatch::new(AfterFailure::Stop);
+        let mut progress = ImportProgress::new(OnFailure::Stop);
+        let mut before = ImportBatch::new(OnFailure::Stop);
         for number in [2, 4, 6] {
             let text = Some(r#"{"platform":"apns","token":"aa"}"#.into());
             before.read(&ImportLine { number, text });
         }
         before.read(&ImportLine { number: 7, text: None });
-        let done = Done { is_new: true, ignored: Vec::new() };
+        let done = RegistrationResult { is_new: true, ignored: Vec::new() };
         progress.add(before, vec![Ok(done), Err(ApiError::NotFound)]);
         assert_eq!(
             (progress.lines(), progress.failed, progress.stopped_at, progress.next_line),

@@ -7,8 +7,8 @@ use super::progress::ImportProgress;
 use crate::api::error::ApiError;
 use crate::domain::App;
 use crate::registry::devices;
-use crate::registry::enrolment::{AfterFailure, enrol};
-use crate::registry::registration::{Caller, Done, Registration};
+use crate::registry::register::{OnFailure, register_all};
+use crate::registry::registration::{Registrar, Registration, RegistrationResult};
 use crate::store;
 use crate::store::SessionPool;
 
@@ -28,7 +28,7 @@ pub trait BatchSource: Send {
 pub async fn run<B: BatchSource>(
     pool: &SessionPool,
     app: &App,
-    after: AfterFailure,
+    after: OnFailure,
     batches: &mut B,
     mut told: impl FnMut(&ImportProgress) + Send,
 ) -> (ImportProgress, Result<(), B::Error>) {
@@ -43,7 +43,7 @@ pub async fn run<B: BatchSource>(
 async fn import<B: BatchSource>(
     pool: &SessionPool,
     app: &App,
-    after: AfterFailure,
+    after: OnFailure,
     batches: &mut B,
     progress: &mut ImportProgress,
     told: &mut (impl FnMut(&ImportProgress) + Send),
@@ -78,9 +78,9 @@ async fn write(
     pool: &SessionPool,
     app: &App,
     registrations: &[Registration],
-    after: AfterFailure,
-) -> Result<Vec<Result<Done, ApiError>>, store::Error> {
-    let fault = match enrol(pool, app, registrations, Caller::Import, after).await {
+    after: OnFailure,
+) -> Result<Vec<Result<RegistrationResult, ApiError>>, store::Error> {
+    let fault = match register_all(pool, app, registrations, Registrar::Import, after).await {
         Ok(outcomes) => {
             let told = |outcome: Result<_, _>| outcome.map_err(|future| devices::Error::from(future).into());
             return Ok(outcomes.into_iter().map(told).collect());
@@ -99,7 +99,7 @@ async fn write(
     }
     let (left, right) = registrations.split_at(registrations.len() / 2);
     let mut outcomes = Box::pin(write(pool, app, left, after)).await?;
-    let stopped = after == AfterFailure::Stop && outcomes.iter().any(Result::is_err);
+    let stopped = after == OnFailure::Stop && outcomes.iter().any(Result::is_err);
     if !stopped {
         outcomes.extend(Box::pin(write(pool, app, right, after)).await?);
     }

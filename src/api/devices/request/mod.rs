@@ -9,7 +9,9 @@ use crate::domain::{
     AppVersion, DeviceToken, Environment, InputCode, Kind, Locale, Platform, TimeZone, TopicName, UserId,
     ValidationError,
 };
-use crate::registry::registration::{Caller, Change, Details, Ignored, IgnoredReason, Registration, Unfit};
+use crate::registry::registration::{
+    DeviceDetails, FieldChange, IgnoredPart, IgnoredReason, Registrar, Registration, UnsupportedDetail,
+};
 
 /// Most topics that one request may name for a device.
 const TOPICS_MAX: usize = 1000;
@@ -17,7 +19,7 @@ const TOPICS_MAX: usize = 1000;
 /// The body of `PUT /v1/devices`.
 pub(super) fn registration(
     body: impl Into<Vec<u8>>,
-    who: Caller,
+    who: Registrar,
 ) -> Result<Registration, Vec<ValidationError>> {
     json::read(body, |mut fields| {
         let addressed = addressed(&mut fields);
@@ -35,9 +37,9 @@ pub(super) fn registration(
 }
 
 /// The body of `PATCH /v1/devices/{id}`.
-pub(super) fn details(body: impl Into<Vec<u8>>) -> Result<Details, Vec<ValidationError>> {
+pub(super) fn details(body: impl Into<Vec<u8>>) -> Result<DeviceDetails, Vec<ValidationError>> {
     json::read(body, |mut fields| {
-        let details = read_details(&mut fields, Caller::Backend);
+        let details = read_details(&mut fields, Registrar::Backend);
         fields.finish();
         Some(details)
     })
@@ -59,10 +61,10 @@ pub(super) fn one_token(mut fields: Fields<'_>) -> Option<(Platform, DeviceToken
 }
 
 /// The fault of a detail that a platform does not know.
-pub(super) fn unfit(unfit: Unfit) -> ValidationError {
+pub(super) fn unfit(unfit: UnsupportedDetail) -> ValidationError {
     let (pointer, detail) = match unfit {
-        Unfit::Environment => ("#/environment", "FCM has no environments"),
-        Unfit::Kind => ("#/kind", "an FCM token has no kind but alert"),
+        UnsupportedDetail::Environment => ("#/environment", "FCM has no environments"),
+        UnsupportedDetail::Kind => ("#/kind", "an FCM token has no kind but alert"),
     };
     ValidationError::at(pointer, InputCode::BadValue, detail)
 }
@@ -99,11 +101,11 @@ fn token(fields: &mut Fields<'_>, name: &'static str, platform: Option<Platform>
     }
 }
 
-fn read_details(fields: &mut Fields<'_>, who: Caller) -> Details {
+fn read_details(fields: &mut Fields<'_>, who: Registrar) -> DeviceDetails {
     let mut ignored = Vec::new();
     let kinds: Vec<_> = Kind::ALL.iter().map(|kind| kind.as_str()).collect();
     let environments = Environment::ALL.map(Environment::as_str);
-    Details {
+    DeviceDetails {
         kind: choice(fields, "kind", &kinds, Kind::parse),
         environment: choice(fields, "environment", &environments, Environment::parse),
         user: user(fields, who),
@@ -120,7 +122,7 @@ fn choice<T>(
     name: &'static str,
     names: &[&'static str],
     parse: fn(&str) -> Option<T>,
-) -> Change<T> {
+) -> FieldChange<T> {
     change(fields, name, parse, |at| {
         let detail = format!("this must be one of {}", names.join(", "));
         ValidationError::at(at, InputCode::BadValue, detail).with("supported", names.to_vec())
@@ -133,17 +135,17 @@ fn hint<T>(
     fields: &mut Fields<'_>,
     name: &'static str,
     parse: fn(&str) -> Option<T>,
-    ignored: &mut Vec<Ignored>,
-) -> Change<T> {
+    ignored: &mut Vec<IgnoredPart>,
+) -> FieldChange<T> {
     match fields.given(name) {
-        Given::Absent => Change::Keep,
-        Given::Null => Change::Clear,
+        Given::Absent => FieldChange::Keep,
+        Given::Null => FieldChange::Clear,
         Given::Value(value) => value.as_str().and_then(parse).map_or_else(
             || {
-                ignored.push(Ignored::member(name, IgnoredReason::BadValue));
-                Change::Keep
+                ignored.push(IgnoredPart::member(name, IgnoredReason::BadValue));
+                FieldChange::Keep
             },
-            Change::Set,
+            FieldChange::Set,
         ),
     }
 }
@@ -152,31 +154,31 @@ fn hint<T>(
 fn replaces(
     fields: &mut Fields<'_>,
     platform: Option<Platform>,
-    ignored: &mut Vec<Ignored>,
+    ignored: &mut Vec<IgnoredPart>,
 ) -> Option<DeviceToken> {
     let value = fields.value("replaces")?;
     let platform = platform?;
     let token = value.as_str().and_then(|text| DeviceToken::parse(platform, text).ok());
     if token.is_none() {
-        ignored.push(Ignored::member("replaces", IgnoredReason::BadToken));
+        ignored.push(IgnoredPart::member("replaces", IgnoredReason::BadToken));
     }
     token
 }
 
 /// An app may say of no user but nobody.
-fn user(fields: &mut Fields<'_>, who: Caller) -> Change<UserId> {
+fn user(fields: &mut Fields<'_>, who: Registrar) -> FieldChange<UserId> {
     let user = change(fields, "user", UserId::parse, |at| {
         let detail = "a user id is 1 to 128 bytes without control characters";
         ValidationError::at(at, InputCode::BadUser, detail).with("limit", UserId::MAX)
     });
-    if who == Caller::App && matches!(user, Change::Set(_)) {
+    if who == Registrar::App && matches!(user, FieldChange::Set(_)) {
         let detail = "with this key a device is bound to a user by a user token only";
         fields.fault("user", InputCode::ForbiddenField, detail);
     }
     user
 }
 
-fn topics(fields: &mut Fields<'_>, who: Caller) -> Option<Vec<TopicName>> {
+fn topics(fields: &mut Fields<'_>, who: Registrar) -> Option<Vec<TopicName>> {
     let given = match fields.given_strings("topics") {
         Given::Absent => return None,
         Given::Null => return Some(Vec::new()),
@@ -195,7 +197,7 @@ fn topics(fields: &mut Fields<'_>, who: Caller) -> Option<Vec<TopicName>> {
                 let fault = ValidationError::at(at, InputCode::BadTopic, detail);
                 fields.faults().push(fault.with("limit", TopicName::MAX));
             }
-            Some(name) if who == Caller::App && name.is_closed() => {
+            Some(name) if who == Registrar::App && name.is_closed() => {
                 let detail = "a topic with a colon is closed to apps";
                 fields.faults().push(ValidationError::at(at, InputCode::TopicClosed, detail));
             }
@@ -205,7 +207,7 @@ fn topics(fields: &mut Fields<'_>, who: Caller) -> Option<Vec<TopicName>> {
     });
     let names: Vec<TopicName> = names.collect();
     let open = names.iter().filter(|name| !name.is_closed()).collect::<BTreeSet<_>>();
-    if who == Caller::App && open.len() > TopicName::OPEN_MAX {
+    if who == Registrar::App && open.len() > TopicName::OPEN_MAX {
         let detail = format!("with this key a device has at most {} topics", TopicName::OPEN_MAX);
         fields.faults().push(too_many_topics(TopicName::OPEN_MAX, detail));
     }
@@ -218,9 +220,9 @@ pub(super) fn too_many_topics(limit: usize, detail: impl Into<String>) -> Valida
 }
 
 /// From an app it is now.
-fn registered_at(fields: &mut Fields<'_>, who: Caller) -> Option<DateTime<Utc>> {
+fn registered_at(fields: &mut Fields<'_>, who: Registrar) -> Option<DateTime<Utc>> {
     let text = fields.string("registered_at")?;
-    if who == Caller::App {
+    if who == Registrar::App {
         fields.fault("registered_at", InputCode::ForbiddenField, "from an app it is now");
         return None;
     }
@@ -237,16 +239,16 @@ fn change<T>(
     name: &'static str,
     parse: fn(&str) -> Option<T>,
     fault: impl FnOnce(String) -> ValidationError,
-) -> Change<T> {
+) -> FieldChange<T> {
     match fields.given_string(name) {
-        Given::Absent => Change::Keep,
-        Given::Null => Change::Clear,
+        Given::Absent => FieldChange::Keep,
+        Given::Null => FieldChange::Clear,
         Given::Value(text) => parse(text).map_or_else(
             || {
                 fields.faults().push(fault(fields.pointer(name)));
-                Change::Keep
+                FieldChange::Keep
             },
-            Change::Set,
+            FieldChange::Set,
         ),
     }
 }

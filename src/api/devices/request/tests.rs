@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::*;
 
-fn faults(body: &Value, who: Caller) -> Vec<(String, &'static str)> {
+fn faults(body: &Value, who: Registrar) -> Vec<(String, &'static str)> {
     let faults = registration(body.to_string().as_bytes(), who).expect_err("faults");
     let place = |fault: &ValidationError| match &fault.place {
         crate::domain::ErrorLocation::Pointer(pointer) => pointer.clone(),
@@ -20,10 +20,10 @@ fn pairs(expected: &[(&str, &'static str)]) -> Vec<(String, &'static str)> {
 #[test]
 fn left_out_null_and_set_are_three_things() {
     let body = json!({"platform": "apns", "token": "AA", "locale": "pt_BR", "user": null, "topics": null});
-    let read = registration(body.to_string().as_bytes(), Caller::Backend).expect("well formed");
+    let read = registration(body.to_string().as_bytes(), Registrar::Backend).expect("well formed");
     assert_eq!(read.token.expose(), "aa");
-    assert_eq!(read.details.locale, Change::Set(Locale::parse("pt-BR").expect("a tag")));
-    assert_eq!((read.details.user, read.details.timezone), (Change::Clear, Change::Keep));
+    assert_eq!(read.details.locale, FieldChange::Set(Locale::parse("pt-BR").expect("a tag")));
+    assert_eq!((read.details.user, read.details.timezone), (FieldChange::Clear, FieldChange::Keep));
     assert_eq!(read.details.topics, Some(vec![]));
 }
 
@@ -42,13 +42,13 @@ fn all_faults_come_at_once_in_the_bodys_order() {
         ("#/registered_at", "bad_value"),
         ("#/usr", "unknown_field"),
     ];
-    assert_eq!(faults(&body, Caller::Backend), pairs(&expected));
+    assert_eq!(faults(&body, Registrar::Backend), pairs(&expected));
     assert_eq!(
-        faults(&json!({"user": "u1"}), Caller::Backend),
+        faults(&json!({"user": "u1"}), Registrar::Backend),
         pairs(&[("#/platform", "missing_field"), ("#/token", "missing_field")])
     );
     assert_eq!(
-        faults(&json!({"platform": "hms", "token": "x"}), Caller::Backend),
+        faults(&json!({"platform": "hms", "token": "x"}), Registrar::Backend),
         pairs(&[("#/platform", "unsupported_platform")])
     );
 }
@@ -59,12 +59,12 @@ fn a_hint_that_can_not_be_read_is_left_out_and_told() {
         "replaces": "zz"});
     let of_another_type = json!({"platform": "apns", "token": "aa", "locale": 7, "timezone": ["x"], "app_version": 7.1,
         "replaces": {}});
-    let callers = [Caller::App, Caller::Backend, Caller::Import];
+    let callers = [Registrar::App, Registrar::Backend, Registrar::Import];
     for (who, body) in callers.into_iter().flat_map(|who| [(who, &unreadable), (who, &of_another_type)]) {
         let Registration { details, replaces, .. } =
             registration(body.to_string().as_bytes(), who).expect("well formed");
-        assert_eq!((details.locale, details.timezone), (Change::Keep, Change::Keep));
-        assert_eq!((details.app_version, replaces), (Change::Keep, None));
+        assert_eq!((details.locale, details.timezone), (FieldChange::Keep, FieldChange::Keep));
+        assert_eq!((details.app_version, replaces), (FieldChange::Keep, None));
         let told = details.ignored.iter().map(|part| (part.pointer.as_str(), part.reason.as_str()));
         let expected = [
             ("#/locale", "bad_value"),
@@ -80,9 +80,9 @@ fn a_hint_that_can_not_be_read_is_left_out_and_told() {
 fn fcm_has_neither_environment_nor_kind() {
     let body = json!({"platform": "fcm", "token": "x", "kind": "voip", "environment": "sandbox"});
     let expected = [("#/kind", "bad_value"), ("#/environment", "bad_value")];
-    assert_eq!(faults(&body, Caller::Backend), pairs(&expected));
+    assert_eq!(faults(&body, Registrar::Backend), pairs(&expected));
     let plain = json!({"platform": "fcm", "token": "x", "kind": "alert", "environment": null});
-    assert!(registration(plain.to_string().as_bytes(), Caller::App).is_ok());
+    assert!(registration(plain.to_string().as_bytes(), Registrar::App).is_ok());
 }
 
 #[test]
@@ -94,21 +94,21 @@ fn an_app_may_log_out_but_name_no_user_no_time_and_no_closed_topic() {
         ("#/topics/0", "topic_closed"),
         ("#/registered_at", "forbidden_field"),
     ];
-    assert_eq!(faults(&body, Caller::App), pairs(&expected));
-    assert!(registration(body.to_string().as_bytes(), Caller::Backend).is_ok());
+    assert_eq!(faults(&body, Registrar::App), pairs(&expected));
+    assert!(registration(body.to_string().as_bytes(), Registrar::Backend).is_ok());
     let log_out = json!({"platform": "fcm", "token": "x", "user": null, "registered_at": null});
-    assert!(registration(log_out.to_string().as_bytes(), Caller::App).is_ok());
+    assert!(registration(log_out.to_string().as_bytes(), Registrar::App).is_ok());
 }
 
 #[test]
 fn topics_are_limited_in_number() {
     let body = json!({"platform": "fcm", "token": "x", "topics": vec!["a"; TOPICS_MAX + 1]});
-    assert_eq!(faults(&body, Caller::Backend), pairs(&[("#/topics", "too_many_topics")]));
+    assert_eq!(faults(&body, Registrar::Backend), pairs(&[("#/topics", "too_many_topics")]));
     let names =
         |number: usize| (0..number).map(|n| format!("t{n}")).chain(["t0".to_owned()]).collect::<Vec<_>>();
     let body = |number| json!({"platform": "fcm", "token": "x", "topics": names(number)});
-    assert_eq!(faults(&body(101), Caller::App), pairs(&[("#/topics", "too_many_topics")]));
-    for (number, who) in [(100, Caller::App), (101, Caller::Backend), (101, Caller::Import)] {
+    assert_eq!(faults(&body(101), Registrar::App), pairs(&[("#/topics", "too_many_topics")]));
+    for (number, who) in [(100, Registrar::App), (101, Registrar::Backend), (101, Registrar::Import)] {
         assert!(registration(body(number).to_string().as_bytes(), who).is_ok());
     }
 }

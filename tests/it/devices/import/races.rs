@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use pushpost::domain::{Certainty, DeviceId, LaneId, Reason, Verdict};
+use pushpost::domain::{Certainty, DeviceId, LaneId, Reason, TokenVerdict};
 use pushpost::pruning::quarantine as pruning;
 use serde_json::{Value, json};
 
@@ -62,10 +62,10 @@ async fn imports_registrations_and_verdicts_pass_each_other() {
     let tokens: Vec<String> =
         sqlx::query_scalar("select token from devices order by device_id").fetch_all(pool).await.unwrap();
     assert_eq!(ids.iter().collect::<HashSet<_>>().len(), DEVICES);
-    let verdicts: Vec<Verdict> = ids
+    let verdicts: Vec<TokenVerdict> = ids
         .iter()
         .zip(&tokens)
-        .map(|(id, token)| Verdict {
+        .map(|(id, token)| TokenVerdict {
             device: DeviceId(*id),
             lane: LaneId(1),
             digest: fcm_token(token).digest(),

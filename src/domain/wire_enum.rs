@@ -1,7 +1,7 @@
 //! Enumerations that have a name in the API and a number in the database, both stated once.
 
 /// Defines an enumeration with one name in the API and one number in the database per variant.
-macro_rules! named_codes {
+macro_rules! wire_enum {
     ($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident = $code:literal $text:literal,)* }) => {
         $(#[$doc])*
         #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -52,4 +52,4 @@ macro_rules! named_codes {
         }
     };
 }
-pub(super) use named_codes;
+pub(super) use wire_enum;

@@ -6,32 +6,32 @@ use std::collections::{BTreeSet, HashMap};
 use chrono::{DateTime, Utc};
 
 use super::replacement::{Takeover, claimed, replace, settle};
-use super::{Caller, FromTheFuture, Ignored, IgnoredReason, Registration};
+use super::{IgnoredPart, IgnoredReason, RegisteredInFuture, Registrar, Registration};
 use crate::domain::{App, DeviceId, TopicName};
 use crate::store::devices::{Device, Inserted, TokenKey};
 use crate::store::topics::Subscription;
 
 /// What the tokens of a registration are found by. Digests cost something, so each is made once.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Tokens {
+pub struct RegistrationKeys {
     own: TokenKey,
     replaced: Option<TokenKey>,
 }
 
 /// A registration that was carried out.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Done {
+pub struct RegistrationResult {
     /// Its token was unknown.
     pub is_new: bool,
     /// The parts of it that were left out.
-    pub ignored: Vec<Ignored>,
+    pub ignored: Vec<IgnoredPart>,
 }
 
 /// Devices with their subscriptions, as they are stored and as they are to be.
 #[derive(Debug)]
-pub struct Roll<'a> {
+pub struct RegistrationBatch<'a> {
     app: &'a App,
-    caller: Caller,
+    caller: Registrar,
     now: DateTime<Utc>,
     entries: HashMap<TokenKey, Entry>,
     /// Of the devices that are stored.
@@ -47,16 +47,16 @@ struct Entry {
     stored_topics: BTreeSet<TopicName>,
 }
 
-/// Subscriptions that are to be written.
+/// SubscriptionChanges that are to be written.
 #[derive(Debug, Default)]
-pub struct Subscriptions<'a> {
+pub struct SubscriptionChanges<'a> {
     /// Those that are new.
     pub added: Vec<Subscription<'a>>,
     /// Those that end.
     pub ended: Vec<Subscription<'a>>,
 }
 
-impl Tokens {
+impl RegistrationKeys {
     /// Those of a registration.
     pub fn of(registration: &Registration) -> Self {
         let key = |token: &crate::domain::DeviceToken| (registration.platform, token.digest());
@@ -70,9 +70,9 @@ impl Tokens {
     }
 }
 
-impl<'a> Roll<'a> {
+impl<'a> RegistrationBatch<'a> {
     /// An empty one, at `now` by Postgres's clock.
-    pub fn new(app: &'a App, caller: Caller, now: DateTime<Utc>) -> Self {
+    pub fn new(app: &'a App, caller: Registrar, now: DateTime<Utc>) -> Self {
         Self { app, caller, now, entries: HashMap::new(), keys: HashMap::new() }
     }
 
@@ -89,7 +89,11 @@ impl<'a> Roll<'a> {
     ///
     /// # Errors
     /// Its time is yet to come; nothing was changed.
-    pub fn register(&mut self, registration: &Registration, tokens: Tokens) -> Result<Done, FromTheFuture> {
+    pub fn register(
+        &mut self,
+        registration: &Registration,
+        tokens: RegistrationKeys,
+    ) -> Result<RegistrationResult, RegisteredInFuture> {
         let at = registration.time(self.now, self.caller)?;
         let mut ignored = registration.details.ignored.clone();
         ignored.extend(self.unheard_replacement(registration, tokens));
@@ -113,7 +117,7 @@ impl<'a> Roll<'a> {
                 let room = takeover.room(&entry.topics);
                 if taken.len() > room {
                     taken.truncate(room);
-                    ignored.push(Ignored::member("replaces", IgnoredReason::TooManyTopics));
+                    ignored.push(IgnoredPart::member("replaces", IgnoredReason::TooManyTopics));
                 }
                 entry.topics.extend(taken);
             }
@@ -124,7 +128,7 @@ impl<'a> Roll<'a> {
             entry.topics.extend(names.iter().cloned());
         }
         self.settle(tokens.own);
-        Ok(Done { is_new, ignored })
+        Ok(RegistrationResult { is_new, ignored })
     }
 
     /// How the place of a device is taken, with the device and its topics as they were before.
@@ -155,14 +159,18 @@ impl<'a> Roll<'a> {
     }
 
     /// A `replaces` that names no device but its own.
-    fn unheard_replacement(&self, registration: &Registration, tokens: Tokens) -> Option<Ignored> {
+    fn unheard_replacement(
+        &self,
+        registration: &Registration,
+        tokens: RegistrationKeys,
+    ) -> Option<IgnoredPart> {
         let reason = match tokens.replaced {
             None if registration.replaces.is_none() => return None,
             None => IgnoredReason::SameToken,
             Some(old) if self.entries.contains_key(&old) => return None,
             Some(_) => IgnoredReason::UnknownToken,
         };
-        Some(Ignored::member("replaces", reason))
+        Some(IgnoredPart::member("replaces", reason))
     }
 
     /// Takes topics from every device that was to have them.
@@ -173,7 +181,7 @@ impl<'a> Roll<'a> {
     }
 
     /// A device as it is to be, with its topics by name.
-    pub fn find(&self, tokens: Tokens) -> Option<(&Device, impl Iterator<Item = &TopicName>)> {
+    pub fn find(&self, tokens: RegistrationKeys) -> Option<(&Device, impl Iterator<Item = &TopicName>)> {
         self.entries.get(&tokens.own).map(|entry| (&entry.device, entry.topics.iter()))
     }
 
@@ -202,8 +210,8 @@ impl<'a> Roll<'a> {
     }
 
     /// The subscriptions that are to be written, once each device has its number.
-    pub fn subscriptions(&self) -> Subscriptions<'_> {
-        let mut subscriptions = Subscriptions::default();
+    pub fn subscriptions(&self) -> SubscriptionChanges<'_> {
+        let mut subscriptions = SubscriptionChanges::default();
         for Entry { device, topics, stored_topics, .. } in self.entries.values() {
             let of_device = |topic| (device.id, topic);
             subscriptions.added.extend(topics.difference(stored_topics).map(of_device));

@@ -1,10 +1,10 @@
-//! Subscriptions as a transaction writes them: a topic comes with its first subscriber and goes with its last, and an app
+//! SubscriptionChanges as a transaction writes them: a topic comes with its first subscriber and goes with its last, and an app
 //! has no more topics than it may.
 
 use std::collections::{BTreeSet, HashMap};
 
 use super::devices::Error;
-use super::registration::{Caller, Subscriptions};
+use super::registration::{Registrar, SubscriptionChanges};
 use crate::domain::{App, AppId, TopicName};
 use crate::store;
 use crate::store::Session;
@@ -18,8 +18,8 @@ use crate::store::topics::TopicId;
 pub(super) async fn write(
     conn: &mut Session,
     app: &App,
-    caller: Caller,
-    subscriptions: &Subscriptions<'_>,
+    caller: Registrar,
+    subscriptions: &SubscriptionChanges<'_>,
 ) -> Result<Vec<TopicName>, Error> {
     let mut left = Vec::new();
     if !subscriptions.ended.is_empty() {
@@ -64,7 +64,7 @@ pub(super) async fn purge(conn: &mut Session, app: AppId, topics: &[TopicId]) ->
 async fn make(
     conn: &mut Session,
     app: &App,
-    caller: Caller,
+    caller: Registrar,
     names: &[TopicName],
     topics: &mut HashMap<TopicName, TopicId>,
     left: &[TopicId],
@@ -82,17 +82,17 @@ async fn make(
     let room = limit(app, caller).saturating_sub(count) as usize;
     let refused = match (new.len() > room, caller) {
         (false, _) => Vec::new(),
-        (true, Caller::App) => new.split_off(room),
-        (true, Caller::Backend | Caller::Import) => return Err(Error::TooManyTopics(app.topics_max)),
+        (true, Registrar::App) => new.split_off(room),
+        (true, Registrar::Backend | Registrar::Import) => return Err(Error::TooManyTopics(app.topics_max)),
     };
     topics.extend(store::topics::make(conn, app.id, &new).await?);
     Ok(refused)
 }
 
 /// Publishable keys leave room to the backend.
-fn limit(app: &App, caller: Caller) -> u32 {
+fn limit(app: &App, caller: Registrar) -> u32 {
     match caller {
-        Caller::App => app.topics_max / 5 * 4 + app.topics_max % 5 * 4 / 5,
-        Caller::Backend | Caller::Import => app.topics_max,
+        Registrar::App => app.topics_max / 5 * 4 + app.topics_max % 5 * 4 / 5,
+        Registrar::Backend | Registrar::Import => app.topics_max,
     }
 }

@@ -17,56 +17,56 @@ use crate::store::fan_outs::{self, Waiting};
 use crate::store::{Session, SessionPool};
 
 /// Devices that are looked at in one transaction.
-const PAGE: i64 = 10_000;
+const PAGE_DEVICES: i64 = 10_000;
 /// While Postgres is away.
-const PAUSE: Duration = Duration::from_secs(1);
+const UNAVAILABLE_PAUSE: Duration = Duration::from_secs(1);
 /// After each page, twice as long as it took, but no longer than this: finding takes no more than a third of a core from
 /// those who wait for an answer, and is several times faster than sending still.
-const BREATH: u32 = 2;
-const LONGEST_BREATH: Duration = Duration::from_millis(200);
+const PAUSE_RATIO: u32 = 2;
+const PAUSE_MAX: Duration = Duration::from_millis(200);
 /// A fan-out that failed lets the others go first for so long.
-const ASIDE: Duration = Duration::from_secs(10);
+const FAILED_PAUSE: Duration = Duration::from_secs(10);
 
 /// Told of each lane that got jobs.
-pub type Found = Box<dyn Fn(LaneId, Priority) + Send + Sync>;
+pub type OnJobsAdded = Box<dyn Fn(LaneId, Priority) + Send + Sync>;
 
 /// What finding audiences takes.
-pub struct FanOuts {
+pub struct FanOutWorker {
     /// Connections set up for the queue's statements.
     pub pool: SessionPool,
     /// The apps that this node serves. Audiences of other apps are left to other nodes.
     pub apps: Arc<ServedApps>,
     /// Notified when there may be one to be found.
-    pub some: Arc<Notify>,
+    pub wake: Arc<Notify>,
     /// Told of each lane that got jobs.
-    pub found: Found,
+    pub on_jobs_added: OnJobsAdded,
 }
 
-impl std::fmt::Debug for FanOuts {
+impl std::fmt::Debug for FanOutWorker {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("FanOuts").finish_non_exhaustive()
+        f.debug_struct("FanOutWorker").finish_non_exhaustive()
     }
 }
 
-impl FanOuts {
+impl FanOutWorker {
     /// Finds audiences until told to stop. A page that is begun is ended first.
     pub async fn run(self, stop: CancellationToken) {
         let mut aside: Vec<(NotificationId, Instant)> = Vec::new();
         while !stop.is_cancelled() {
-            aside.retain(|(_, since)| since.elapsed() < ASIDE);
+            aside.retain(|(_, since)| since.elapsed() < FAILED_PAUSE);
             let (mut at, begun) = (None, Instant::now());
             let wait = match self.page(&aside, &mut at).await {
-                Ok(true) => Some((BREATH * begun.elapsed()).min(LONGEST_BREATH)),
+                Ok(true) => Some((PAUSE_RATIO * begun.elapsed()).min(PAUSE_MAX)),
                 Ok(false) => None,
                 Err(error) => {
                     tracing::warn!(%error, notification = at.map(tracing::field::display), "no page of an audience found; it is tried again");
                     aside.extend(at.map(|id| (id, Instant::now())));
-                    Some(PAUSE)
+                    Some(UNAVAILABLE_PAUSE)
                 }
             };
             tokio::select! {
                 () = stop.cancelled() => {}
-                () = self.some.notified(), if wait.is_none() => {}
+                () = self.wake.notified(), if wait.is_none() => {}
                 () = sleep(wait.unwrap_or_default()), if wait.is_some() => {}
             }
         }
@@ -90,7 +90,7 @@ impl FanOuts {
         let lanes = self.write(&mut tx, &fan_out).await?;
         tx.commit().await?;
         for lane in lanes {
-            (self.found)(lane, fan_out.priority);
+            (self.on_jobs_added)(lane, fan_out.priority);
         }
         Ok(true)
     }
@@ -110,9 +110,9 @@ impl FanOuts {
         // The node that accepted it has said which platforms have lanes. This node may not know one of them yet, and others
         // send then.
         let lanes: Vec<(LaneKey, LaneId)> = app.lanes.iter().map(|(key, lane)| (*key, lane.id)).collect();
-        let page = fan_outs::write_page(conn, fan_out, audience, &lanes, PAGE).await?;
+        let page = fan_outs::write_page(conn, fan_out, audience, &lanes, PAGE_DEVICES).await?;
         let reached = page.reached.unwrap_or(DeviceId(i64::MAX));
-        if page.seen < PAGE || reached >= fan_out.last {
+        if page.seen < PAGE_DEVICES || reached >= fan_out.last {
             fan_outs::finish(conn, fan_out.id, page.found).await?;
             tracing::debug!(notification = %fan_out.id, "its audience is found");
         } else {

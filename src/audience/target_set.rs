@@ -14,7 +14,7 @@ use crate::store::tokens::{Loaded, LoadedDevice};
 const LOADED_MAX: usize = 100;
 
 /// Targets as they come together.
-pub(super) struct Union<'a> {
+pub(super) struct TargetSet<'a> {
     app: &'a App,
     audience: &'a Audience,
     kind: Kind,
@@ -28,7 +28,7 @@ pub(super) struct Union<'a> {
     loaded: BTreeMap<DeviceId, LoadedDevice>,
 }
 
-impl<'a> Union<'a> {
+impl<'a> TargetSet<'a> {
     pub(super) fn new(app: &'a App, audience: &'a Audience, kind: Kind) -> Self {
         Self {
             app,

@@ -7,7 +7,7 @@ use super::{Certainty, DeviceId, Environment, LaneId, Reason, TokenDigest};
 /// A provider's word that a token is dead. It applies only to the token that it was about, and only if nobody has
 /// registered that token since.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Verdict {
+pub struct TokenVerdict {
     /// Whose token.
     pub device: DeviceId,
     /// Where it was said.
@@ -25,7 +25,7 @@ pub struct Verdict {
 /// APNs took a token in another environment than the one that it was said to belong to. It counts only for the token
 /// and the environment that were tried.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Proof {
+pub struct EnvironmentProof {
     /// Whose token.
     pub device: DeviceId,
     /// The token that was tried.
@@ -40,7 +40,7 @@ pub struct Proof {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Finding {
     /// The provider calls it dead.
-    Dead(Verdict),
+    Dead(TokenVerdict),
     /// It belongs to the other environment.
-    Lives(Proof),
+    EnvironmentConfirmed(EnvironmentProof),
 }

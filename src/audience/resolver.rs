@@ -18,12 +18,12 @@ use crate::store::devices::{Addressed, TokenKey, addressed_ids, addressed_tokens
 /// Whoever names more looks for himself, so that nobody waits for the thousands of another.
 const SHARED_MAX: usize = 100;
 /// Most audiences that share their statements.
-const MOST_QUESTIONS: usize = 256;
+const QUERIES_MAX: usize = 256;
 /// Where so many share one, more come so fast that they wait for a moment, to share one statement instead of several.
 const BUSY: usize = 4;
 const MOMENT: Duration = Duration::from_millis(1);
 /// Past so many that wait, each looks for himself.
-const MOST_WAITING: usize = 4_096;
+const WAITING_MAX: usize = 4_096;
 
 /// Whom an audience names; each once, ascending.
 #[derive(Clone, Debug, Default)]
@@ -43,35 +43,35 @@ pub(super) struct Found {
 
 /// Where audiences are looked up. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Finder {
+pub struct AudienceResolver {
     pool: SessionPool,
-    questions: mpsc::Sender<Question>,
+    queries: mpsc::Sender<AudienceQuery>,
 }
 
-/// The part of a finder that runs: see [`Finder::new`].
+/// The part of a finder that runs: see [`AudienceResolver::new`].
 #[derive(Debug)]
-pub struct Desk {
+pub struct ResolverWorker {
     pool: SessionPool,
-    questions: mpsc::Receiver<Question>,
+    queries: mpsc::Receiver<AudienceQuery>,
 }
 
 #[derive(Debug)]
-struct Question {
+struct AudienceQuery {
     app: AppId,
     named: Named,
     answer: oneshot::Sender<Found>,
 }
 
-impl Finder {
-    /// A finder, and the desk that somebody must [run](Desk::run).
-    pub fn new(pool: SessionPool) -> (Self, Desk) {
-        let (sender, questions) = mpsc::channel(MOST_WAITING);
-        (Self { pool: pool.clone(), questions: sender }, Desk { pool, questions })
+impl AudienceResolver {
+    /// A finder, and the desk that somebody must [run](ResolverWorker::run).
+    pub fn new(pool: SessionPool) -> (Self, ResolverWorker) {
+        let (sender, queries) = mpsc::channel(WAITING_MAX);
+        (Self { pool: pool.clone(), queries: sender }, ResolverWorker { pool, queries })
     }
 
     /// One whose audiences share nothing.
-    pub fn alone(pool: SessionPool) -> Self {
-        Self { pool, questions: mpsc::channel(1).0 }
+    pub fn unshared(pool: SessionPool) -> Self {
+        Self { pool, queries: mpsc::channel(1).0 }
     }
 
     pub(super) fn pool(&self) -> &SessionPool {
@@ -85,8 +85,8 @@ impl Finder {
     pub(super) async fn find(&self, app: AppId, named: Named) -> Result<Found, store::Error> {
         if named.len() <= SHARED_MAX {
             let (answer, found) = oneshot::channel();
-            let question = Question { app, named: named.clone(), answer };
-            if self.questions.try_send(question).is_ok()
+            let query = AudienceQuery { app, named: named.clone(), answer };
+            if self.queries.try_send(query).is_ok()
                 && let Ok(found) = found.await
             {
                 return Ok(found);
@@ -96,26 +96,26 @@ impl Finder {
     }
 }
 
-impl Desk {
+impl ResolverWorker {
     /// Answers until told to stop; who asks later looks for himself.
     pub async fn run(mut self, stop: CancellationToken) {
-        let mut questions = Vec::with_capacity(MOST_QUESTIONS);
+        let mut queries = Vec::with_capacity(QUERIES_MAX);
         loop {
             tokio::select! {
-                _ = self.questions.recv_many(&mut questions, MOST_QUESTIONS) => {}
+                _ = self.queries.recv_many(&mut queries, QUERIES_MAX) => {}
                 () = stop.cancelled() => return,
             }
-            if questions.is_empty() {
+            if queries.is_empty() {
                 // Nobody is left who could ask.
                 return stop.cancelled().await;
             }
-            let busy = questions.len() >= BUSY;
-            let mut apps: HashMap<AppId, Vec<Question>> = HashMap::new();
-            for question in questions.drain(..) {
-                apps.entry(question.app).or_default().push(question);
+            let busy = queries.len() >= BUSY;
+            let mut apps: HashMap<AppId, Vec<AudienceQuery>> = HashMap::new();
+            for query in queries.drain(..) {
+                apps.entry(query.app).or_default().push(query);
             }
-            for (app, questions) in apps {
-                answer(&self.pool, app, questions).await;
+            for (app, queries) in apps {
+                answer(&self.pool, app, queries).await;
             }
             if busy {
                 sleep(MOMENT).await;
@@ -125,17 +125,17 @@ impl Desk {
 }
 
 /// Without an answer each asks again for himself: what Postgres dislikes about one is not the others' concern.
-async fn answer(pool: &SessionPool, app: AppId, questions: Vec<Question>) {
+async fn answer(pool: &SessionPool, app: AppId, queries: Vec<AudienceQuery>) {
     let all = Named {
-        ids: sorted(questions.iter().flat_map(|question| question.named.ids.iter().copied())),
-        tokens: sorted(questions.iter().flat_map(|question| question.named.tokens.iter().copied())),
-        users: sorted(questions.iter().flat_map(|question| question.named.users.iter().cloned())),
+        ids: sorted(queries.iter().flat_map(|query| query.named.ids.iter().copied())),
+        tokens: sorted(queries.iter().flat_map(|query| query.named.tokens.iter().copied())),
+        users: sorted(queries.iter().flat_map(|query| query.named.users.iter().cloned())),
     };
     let Ok(found) = look_up(pool, app, &all).await else { return };
     let by_id = grouped(&found.by_id, |device| Some(device.loaded.device));
     let by_token = grouped(&found.by_token, |device| Some((device.loaded.platform, device.digest)));
     let by_user = grouped(&found.by_user, |device| device.loaded.user.clone());
-    for Question { named, answer, .. } in questions {
+    for AudienceQuery { named, answer, .. } in queries {
         let found = Found {
             by_id: of(&by_id, &named.ids),
             by_token: of(&by_token, &named.tokens),

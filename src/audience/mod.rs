@@ -1,15 +1,17 @@
 //! Who a notification is for: devices, users and tokens become targets, each device once.
 
-mod finder;
-mod union;
+mod fan_out;
+mod resolver;
+mod target_set;
 
 use std::collections::{BTreeMap, HashSet};
 
 use tokio::time::Instant;
 
-use self::finder::Named;
-pub use self::finder::{Desk, Finder};
-use self::union::Union;
+pub use self::fan_out::{FanOutWorker, OnJobsAdded};
+use self::resolver::Named;
+pub use self::resolver::{AudienceResolver, ResolverWorker};
+use self::target_set::TargetSet;
 use crate::domain::{App, DeviceId, DeviceToken, Environment, FanOut, Kind, Platform, Target, UserId};
 use crate::store;
 use crate::store::SessionPool;
@@ -93,7 +95,7 @@ pub struct Resolved {
 /// # Errors
 /// The database's.
 pub async fn resolve(
-    finder: &Finder,
+    resolver: &AudienceResolver,
     app: &App,
     audience: &Audience,
     kind: Kind,
@@ -105,13 +107,13 @@ pub async fn resolve(
         tokens: tokens.keys().copied().collect(),
         users: sorted(audience.users.iter().cloned()),
     };
-    let mut union = Union::new(app, audience, kind);
+    let mut union = TargetSet::new(app, audience, kind);
     if named.is_empty() {
         return Ok(union.into_resolved(&HashSet::new(), at));
     }
-    let mut found = finder.find(app.id, named).await?;
+    let mut found = resolver.find(app.id, named).await?;
     if found.by_token.len() < tokens.len() {
-        make_missing(finder.pool(), app, &tokens, kind, &mut found.by_token).await?;
+        make_missing(resolver.pool(), app, &tokens, kind, &mut found.by_token).await?;
     }
     for device in found.by_token {
         let token = tokens.get(&(device.loaded.platform, device.digest));
@@ -126,7 +128,7 @@ pub async fn resolve(
     }
     let stale = union.take_stale();
     if !stale.is_empty() {
-        store::devices::mark_sent(&mut finder.pool().acquire().await?, &stale).await?;
+        store::devices::mark_sent(&mut resolver.pool().acquire().await?, &stale).await?;
     }
     Ok(union.into_resolved(&known_ids, at))
 }

@@ -6,8 +6,11 @@
 use std::collections::BTreeSet;
 
 use super::devices::Error;
-use super::registration::{Caller, Done, FromTheFuture, Ignored, Registration, Roll, Tokens};
-use super::subscribing;
+use super::registration::{
+    IgnoredPart, RegisteredInFuture, Registrar, Registration, RegistrationBatch, RegistrationKeys,
+    RegistrationResult,
+};
+use super::subscriptions;
 use crate::domain::{App, DeviceId, TopicName};
 use crate::store;
 use crate::store::commits::{self, TransactionMark};
@@ -19,47 +22,47 @@ pub(super) const ATTEMPTS: usize = 5;
 
 /// What goes on after a registration that can't be carried out.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum AfterFailure {
+pub enum OnFailure {
     /// The next one.
-    GoOn,
+    Continue,
     /// Nothing: those after it are not carried out.
     Stop,
 }
 
 /// What became of a registration.
-pub type Outcome = Result<Done, FromTheFuture>;
+pub type Outcome = Result<RegistrationResult, RegisteredInFuture>;
 
 /// Carries out registrations as if one after the other, in one transaction: all of them, but those that fail, or none.
 /// Outcomes are in the order given; where it stopped, there are none of those after the failure.
 ///
 /// # Errors
 /// See [`Error`]; nothing was changed, unless the outcome is unknown.
-pub async fn enrol(
+pub async fn register_all(
     pool: &SessionPool,
     app: &App,
     registrations: &[Registration],
-    caller: Caller,
-    after: AfterFailure,
+    caller: Registrar,
+    after: OnFailure,
 ) -> Result<Vec<Outcome>, Error> {
-    Ok(enrol_with(pool, app, registrations, caller, after).await?.outcomes)
+    Ok(register_with_devices(pool, app, registrations, caller, after).await?.outcomes)
 }
 
 /// Registrations that were carried out.
-pub(super) struct Enrolled<'a> {
+pub(super) struct RegisteredBatch<'a> {
     pub(super) outcomes: Vec<Outcome>,
     /// The devices in question as they are now.
-    pub(super) roll: Roll<'a>,
+    pub(super) roll: RegistrationBatch<'a>,
 }
 
-/// As [`enrol`].
-pub(super) async fn enrol_with<'a>(
+/// As [`register_all`].
+pub(super) async fn register_with_devices<'a>(
     pool: &SessionPool,
     app: &'a App,
     registrations: &[Registration],
-    caller: Caller,
-    after: AfterFailure,
-) -> Result<Enrolled<'a>, Error> {
-    let tokens: Vec<Tokens> = registrations.iter().map(Tokens::of).collect();
+    caller: Registrar,
+    after: OnFailure,
+) -> Result<RegisteredBatch<'a>, Error> {
+    let tokens: Vec<RegistrationKeys> = registrations.iter().map(RegistrationKeys::of).collect();
     let batch = Batch { app, registrations, tokens: &tokens, caller, after };
     for _ in 0..ATTEMPTS {
         let mut transaction = store::begin(pool).await?;
@@ -79,31 +82,34 @@ pub(super) async fn enrol_with<'a>(
 struct Batch<'a, 'b> {
     app: &'a App,
     registrations: &'b [Registration],
-    tokens: &'b [Tokens],
-    caller: Caller,
-    after: AfterFailure,
+    tokens: &'b [RegistrationKeys],
+    caller: Registrar,
+    after: OnFailure,
 }
 
 impl<'a> Batch<'a, '_> {
     /// In memory, on what is stored, which stays locked.
-    async fn carry_out(self, conn: &mut Session) -> Result<(Enrolled<'a>, TransactionMark), store::Error> {
+    async fn carry_out(
+        self,
+        conn: &mut Session,
+    ) -> Result<(RegisteredBatch<'a>, TransactionMark), store::Error> {
         let mark = commits::mark(conn).await?;
-        let mut roll = Roll::new(self.app, self.caller, mark.begun_at);
+        let mut roll = RegistrationBatch::new(self.app, self.caller, mark.begun_at);
         self.call(conn, &mut roll).await?;
         let mut outcomes = Vec::with_capacity(self.registrations.len());
         for (registration, tokens) in self.registrations.iter().zip(self.tokens) {
             let outcome = roll.register(registration, *tokens);
-            let ends = outcome.is_err() && self.after == AfterFailure::Stop;
+            let ends = outcome.is_err() && self.after == OnFailure::Stop;
             outcomes.push(outcome);
             if ends {
                 break;
             }
         }
-        Ok((Enrolled { outcomes, roll }, mark))
+        Ok((RegisteredBatch { outcomes, roll }, mark))
     }
 
     /// Puts on the roll whoever is there.
-    async fn call(self, conn: &mut Session, roll: &mut Roll<'_>) -> Result<(), store::Error> {
+    async fn call(self, conn: &mut Session, roll: &mut RegistrationBatch<'_>) -> Result<(), store::Error> {
         let tokens: BTreeSet<TokenKey> = self.tokens.iter().flat_map(|tokens| tokens.all()).collect();
         let tokens: Vec<TokenKey> = tokens.into_iter().collect();
         let devices = store::devices::lock_tokens(conn, self.app.id, &tokens).await?;
@@ -122,13 +128,17 @@ impl<'a> Batch<'a, '_> {
     /// Whoever registers one device is told its topics. An import reads them only where it may change them.
     fn needs_topics(self) -> bool {
         let says = |one: &Registration| one.details.topics.is_some() || one.replaces.is_some();
-        self.caller != Caller::Import || self.registrations.iter().any(says)
+        self.caller != Registrar::Import || self.registrations.iter().any(says)
     }
 }
 
 /// Has a device on the roll come to claim the place of another device while the transaction waited to lock it? The other
 /// one is not locked; all of it again, then.
-async fn is_behind(conn: &mut Session, app: &App, roll: &Roll<'_>) -> Result<bool, store::Error> {
+async fn is_behind(
+    conn: &mut Session,
+    app: &App,
+    roll: &RegistrationBatch<'_>,
+) -> Result<bool, store::Error> {
     let missing = roll.missing();
     Ok(!missing.is_empty() && store::devices::is_any(conn, app.id, &missing).await?)
 }
@@ -137,7 +147,7 @@ async fn is_behind(conn: &mut Session, app: &App, roll: &Roll<'_>) -> Result<boo
 async fn write(
     conn: &mut Session,
     batch: Batch<'_, '_>,
-    Enrolled { outcomes, roll }: &mut Enrolled<'_>,
+    RegisteredBatch { outcomes, roll }: &mut RegisteredBatch<'_>,
 ) -> Result<bool, Error> {
     let app = batch.app;
     let new = roll.new_devices();
@@ -153,7 +163,7 @@ async fn write(
         store::devices::save_all(conn, &changed).await?;
     }
     let subscriptions = roll.subscriptions();
-    let refused = subscribing::write(conn, app, batch.caller, &subscriptions).await?;
+    let refused = subscriptions::write(conn, app, batch.caller, &subscriptions).await?;
     if !refused.is_empty() {
         roll.refuse(&refused);
         for (registration, outcome) in batch.registrations.iter().zip(outcomes) {
@@ -166,9 +176,9 @@ async fn write(
 }
 
 /// The topics of a registration that were refused, each where the request names it first.
-fn refused_topics(registration: &Registration, refused: &[TopicName]) -> Vec<Ignored> {
+fn refused_topics(registration: &Registration, refused: &[TopicName]) -> Vec<IgnoredPart> {
     let topics = registration.details.topics.as_deref().unwrap_or_default();
     let place = |name| topics.iter().position(|topic| topic == name);
     let places: BTreeSet<usize> = refused.iter().filter_map(place).collect();
-    places.into_iter().map(Ignored::topic).collect()
+    places.into_iter().map(IgnoredPart::topic).collect()
 }
