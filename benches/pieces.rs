@@ -164,7 +164,7 @@ async fn leave(postgres: EmbeddedPostgres, pool: SessionPool) -> anyhow::Result<
 /// Only claims are timed; each is given back.
 async fn claims(pool: &SessionPool, times: u64) -> anyhow::Result<Duration> {
     let mut conn = pool.acquire().await?;
-    let claim = jobs::Claim {
+    let claim = jobs::ClaimRequest {
         lane: LANE,
         class: Class::Bulk,
         priority: Priority::Normal,
@@ -209,12 +209,12 @@ async fn records(pool: &SessionPool, times: u64, jobs: i64, devices: i64) -> any
     Ok(took)
 }
 
-fn batch(id: NotificationId, jobs: &[i64], devices: i16) -> record::Batch {
-    let mut batch = record::Batch::default();
+fn batch(id: NotificationId, jobs: &[i64], devices: i16) -> record::RecordBatch {
+    let mut batch = record::RecordBatch::default();
     let size = usize::try_from(devices).expect("it is positive");
     for job in jobs {
         let listed: Vec<DeviceId> = (1..=i64::from(devices)).map(DeviceId).collect();
-        batch.receipt(record::Receipt {
+        batch.receipt(record::NewReceipt {
             job: JobId(*job),
             notification: id,
             node: Some(NODE),

@@ -33,7 +33,7 @@ use crate::audience::AudienceResolver;
 use crate::domain::{InstallationKey, Origin, ServedApps, Ttl};
 use crate::queue::accept::Acceptor;
 use crate::queue::backlog::Backlog;
-use crate::queue::wake::Waker;
+use crate::queue::notifier::Notifier;
 use crate::registry::keys::ApiKeys;
 use crate::store::SessionPool;
 use error::ApiError;
@@ -77,7 +77,7 @@ pub struct StateParts {
     /// What `/readyz` says.
     pub health: Arc<health::Health>,
     /// Tells nodes what operators decided.
-    pub waker: Waker,
+    pub notifier: Notifier,
 }
 
 impl From<StateParts> for State {

@@ -61,7 +61,7 @@ pub(super) fn shared() -> StateParts {
         parse_pool: ParsePool::default(),
         default_ttl: Ttl::MAX,
         health: Arc::new(health::Health::default()),
-        waker: Waker::idle(),
+        notifier: Notifier::idle(),
     }
 }
 

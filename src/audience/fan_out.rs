@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::domain::{AppId, DeviceId, LaneId, LaneKey, NotificationId, Priority, ServedApps};
 use crate::store;
-use crate::store::fan_outs::{self, Waiting};
+use crate::store::fan_outs::{self, LockedFanOut};
 use crate::store::{Session, SessionPool};
 
 /// Devices that are looked at in one transaction.
@@ -96,7 +96,7 @@ impl FanOutWorker {
     }
 
     /// Answers the lanes that got jobs.
-    async fn write(&self, conn: &mut Session, fan_out: &Waiting) -> Result<Vec<LaneId>, store::Error> {
+    async fn write(&self, conn: &mut Session, fan_out: &LockedFanOut) -> Result<Vec<LaneId>, store::Error> {
         if fan_out.late {
             tracing::warn!(notification = %fan_out.id, "its time ran out before its whole audience was found");
             fan_outs::finish(conn, fan_out.id, 0).await?;

@@ -16,7 +16,7 @@ use crate::domain::{App, DeviceId, DeviceToken, Environment, FanOut, Kind, Platf
 use crate::store;
 use crate::store::SessionPool;
 use crate::store::devices::{Addressed, NewToken, TokenKey};
-use crate::store::tokens::Loaded;
+use crate::store::tokens::LoadedDevices;
 
 /// How often tokens may turn out to be known and then gone again before it is called contention.
 const ATTEMPTS: usize = 5;
@@ -82,7 +82,7 @@ pub struct Resolved {
     /// Ascending by device, each once.
     pub targets: Vec<Target>,
     /// The targets as they were found, if they are few: whoever sends to them soon need not read them again.
-    pub loaded: Option<Loaded>,
+    pub loaded: Option<LoadedDevices>,
     /// Users none of whose devices became a target, in the order given.
     pub unmatched_users: Vec<UserId>,
     /// Device ids that are not there, as written, in the order given.

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use super::{Audience, Resolved};
 use crate::domain::{App, DeviceId, Kind, LaneKey, Platform, Reason, Target, UserId};
 use crate::store::devices::Addressed;
-use crate::store::tokens::{Loaded, LoadedDevice};
+use crate::store::tokens::{LoadedDevice, LoadedDevices};
 
 /// Larger audiences are loaded again before they are sent: a statement for so many costs each of them little, and what is
 /// accepted must not hold the tokens of millions.
@@ -129,7 +129,7 @@ impl<'a> TargetSet<'a> {
             .collect();
         let targets: Vec<Target> = self.targets.into_values().collect();
         let few = (1..=LOADED_MAX).contains(&targets.len());
-        let loaded = few.then(|| Loaded { at, devices: self.loaded.into_values().collect() });
+        let loaded = few.then(|| LoadedDevices { at, devices: self.loaded.into_values().collect() });
         Resolved { targets, loaded, unmatched_users, unmatched_devices }
     }
 }

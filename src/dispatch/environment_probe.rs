@@ -15,7 +15,7 @@ use crate::domain::{
     LaneKey, Outcome, Reason, TokenDigest, TokenVerdict,
 };
 use crate::pruning::TokenSignal;
-use crate::queue::recorder::Ending;
+use crate::queue::recorder::Disposition;
 
 /// The verdict that may mean the environment (docs/providers.md 1.7).
 const BAD_TOKEN: &str = "BadDeviceToken";
@@ -52,7 +52,7 @@ pub(super) fn other_environment(
     once: bool,
     since: DateTime<Utc>,
     outcome: &Outcome,
-) -> Option<Ending> {
+) -> Option<Disposition> {
     let Outcome::TokenDead { reason, certainty: Certainty::Doubtful, .. } = outcome else { return None };
     if reason.as_str() != BAD_TOKEN || once || job.trial_since.is_some() {
         return None;
@@ -62,7 +62,7 @@ pub(super) fn other_environment(
     let (ours, theirs) = (lane.setup.credentials.present(), other.setup.credentials.present());
     let apart = !theirs.sender().shares_place_with(ours.sender());
     let doubted = lane.guard.is_on() || other.guard.is_on();
-    (apart && !doubted && other.gate.takes_trials()).then(|| Ending::Trial {
+    (apart && !doubted && other.gate.takes_trials()).then(|| Disposition::EnvironmentProbe {
         lane: id,
         since,
         reason: reason.clone(),
@@ -85,13 +85,13 @@ impl<'a> EnvironmentProbe<'a> {
     /// A trial, if the job is one.
     pub(super) fn of(lane: &'a Lane, job: &Job, device: DeviceId, token: &DeviceToken) -> Option<Self> {
         let since = job.trial_since?;
-        let word = job.last_word.clone().unwrap_or_else(|| Reason::new(BAD_TOKEN));
+        let word = job.last_reason.clone().unwrap_or_else(|| Reason::new(BAD_TOKEN));
         Some(Self { lane, device, digest: token.digest(), since, word })
     }
 
     /// What it came to. An attempt that may have been sent stays in doubt, and proves nothing.
-    pub(super) fn end(self, outcome: Outcome) -> (Ending, Option<Finding>) {
-        let Some((first, stated)) = other_lane(self.lane) else { return (Ending::Back, None) };
+    pub(super) fn end(self, outcome: Outcome) -> (Disposition, Option<Finding>) {
+        let Some((first, stated)) = other_lane(self.lane) else { return (Disposition::Returned, None) };
         match outcome {
             Outcome::Accepted { .. } => {
                 self.lane.guard.count(TokenSignal::Other);
@@ -109,15 +109,15 @@ impl<'a> EnvironmentProbe<'a> {
     }
 
     /// It was not made in time.
-    pub(super) fn inconclusive(self) -> (Ending, Option<Finding>) {
+    pub(super) fn inconclusive(self) -> (Disposition, Option<Finding>) {
         match other_lane(self.lane) {
             Some((first, _)) => self.stands(first, false),
-            None => (Ending::Back, None),
+            None => (Disposition::Returned, None),
         }
     }
 
     /// The first verdict stands, as of the first attempt.
-    fn stands(self, first: LaneId, attempted: bool) -> (Ending, Option<Finding>) {
+    fn stands(self, first: LaneId, attempted: bool) -> (Disposition, Option<Finding>) {
         self.lane.shared.pruning_guards.of(first, None).count(TokenSignal::DeadAfterAll);
         let verdict = TokenVerdict {
             device: self.device,
@@ -131,6 +131,6 @@ impl<'a> EnvironmentProbe<'a> {
     }
 }
 
-fn ended(status: DeliveryStatus, attempted: bool, reason: Option<Reason>) -> Ending {
-    Ending::Final { status, attempted, reason, provider_id: None }
+fn ended(status: DeliveryStatus, attempted: bool, reason: Option<Reason>) -> Disposition {
+    Disposition::Final { status, attempted, reason, provider_id: None }
 }

@@ -10,15 +10,19 @@ use crate::dispatch::lane::Lane;
 use crate::dispatch::prefetch::load::{JobLoader, OpenedJob};
 use crate::dispatch::rejected;
 use crate::domain::Suspicion;
-use crate::queue::intake::Held;
-use crate::queue::recorder::Ticket;
+use crate::queue::lane_intake::LeasedJob;
+use crate::queue::recorder::DeviceTicket;
 use crate::store;
 
 /// Tries the first device of a job that can be sent.
 ///
 /// # Errors
 /// Its tokens could not be loaded; the whole job is given back.
-pub(super) async fn try_one(lane: &Lane, loader: &mut JobLoader, held: Held) -> Result<(), store::Error> {
+pub(super) async fn try_one(
+    lane: &Lane,
+    loader: &mut JobLoader,
+    held: LeasedJob,
+) -> Result<(), store::Error> {
     let suspicion = held.job.suspicion();
     let _one_at_a_time = match suspicion {
         Suspicion::None => None,
@@ -68,9 +72,9 @@ pub(super) async fn try_one(lane: &Lane, loader: &mut JobLoader, held: Held) -> 
     Ok(())
 }
 
-fn reject(lane: &Lane, tickets: Vec<Ticket>) {
+fn reject(lane: &Lane, tickets: Vec<DeviceTicket>) {
     for ticket in tickets {
-        let job = &ticket.held().job;
+        let job = &ticket.leased_job().job;
         tracing::error!(
             lane = lane.name, notification = %job.notification, job = job.id.0, lost = job.lost,
             "a device is rejected unsent: one node after the other died while it was being tried"

@@ -18,7 +18,7 @@ use crate::dispatch::limits::concurrency::ConcurrencyLimit;
 use crate::dispatch::prefetch::queue::{ReadyDevice, ReadyQueue};
 use crate::dispatch::{LaneContext, LaneSetup};
 use crate::pruning::PruningGuard;
-use crate::queue::intake::Intake;
+use crate::queue::lane_intake::LaneIntake;
 
 /// So many windows are read ahead. While one is sent the next is claimed and loaded, which on a busy machine takes about as
 /// long; of more than that, a lane that sends slowly would have to look at more again each second.
@@ -33,7 +33,7 @@ pub(super) struct Lane {
     pub(super) gate: Arc<LaneGate>,
     pub(super) guard: Arc<PruningGuard>,
     pub(super) peers: Arc<ProbePeers>,
-    pub(super) intake: Arc<Intake>,
+    pub(super) intake: Arc<LaneIntake>,
     pub(super) ready: ReadyQueue,
     pub(super) third_party: FcmApnsKey,
     pub(super) limit: Arc<ConcurrencyLimit>,
@@ -45,7 +45,7 @@ impl Lane {
     pub(super) fn new(shared: LaneContext, setup: LaneSetup, peers: &Arc<ProbePeers>) -> Self {
         let name = setup.name();
         let read_ahead = shared.max_in_flight.saturating_mul(PREFETCH_LIMITS);
-        let intake = Arc::new(Intake::new(setup.id(), read_ahead));
+        let intake = Arc::new(LaneIntake::new(setup.id(), read_ahead));
         let fingerprint = setup.credentials.fingerprint();
         let gate = LaneGate::new(setup.id(), name.clone(), fingerprint, Arc::clone(&intake));
         let limit = Arc::new(ConcurrencyLimit::new(shared.max_in_flight));

@@ -14,7 +14,7 @@ use crate::dispatch::LaneContext;
 use crate::dispatch::lane::Lane;
 use crate::domain::{LaneId, Reason};
 use crate::store;
-use crate::store::lanes::{Report, Standing};
+use crate::store::lanes::{LaneReport, StoredLaneState};
 
 /// A decision takes effect within this time on every node, whatever becomes of its wake-up.
 const EVERY: Duration = Duration::from_secs(3);
@@ -41,7 +41,7 @@ pub(super) async fn run(
                     continue;
                 }
             }
-            () = shared.waker.decision(), if !lanes.is_empty() => {}
+            () = shared.notifier.wait_for_decision(), if !lanes.is_empty() => {}
             () = sleep(if known { EVERY } else { AT_FIRST }), if !lanes.is_empty() => {}
         }
         // What was decided has been done, or read for the first time: the next report says so at once.
@@ -65,15 +65,16 @@ pub(super) async fn run(
 /// Says whether any lane's pause began or ended by it.
 async fn exchange(shared: &LaneContext, lanes: &mut [Watched]) -> Result<bool, store::Error> {
     let asked_at = Instant::now();
-    let reports: Vec<Report> = lanes.iter_mut().map(Watched::report).collect();
+    let reports: Vec<LaneReport> = lanes.iter_mut().map(Watched::report).collect();
     let mut conn = shared.pool.acquire().await.map_err(store::Error::from)?;
-    let standing = store::lanes::report(&mut conn, shared.membership.id(), &reports).await?;
-    let standing: HashMap<LaneId, Standing> = standing.into_iter().map(|one| (one.lane, one)).collect();
+    let standing = store::lanes::report(&mut conn, shared.node_lease.id(), &reports).await?;
+    let standing: HashMap<LaneId, StoredLaneState> =
+        standing.into_iter().map(|one| (one.lane, one)).collect();
     let mut changed = false;
     for watched in lanes {
         if let Some(standing) = standing.get(&watched.lane.gate.lane()) {
             // Before the gate opens for the first time: what a brake forbids is known to the first attempt.
-            if watched.lane.guard.agree(standing.brake.as_ref(), asked_at) {
+            if watched.lane.guard.agree(standing.pruning_guard.as_ref(), asked_at) {
                 shared.pruning_guards.errands.notify_one();
             }
             changed |= watched.agree(standing);
@@ -96,14 +97,14 @@ impl Watched {
         Self { lane, reported: Instant::now(), ended: 0, paused: None, tried_at: None }
     }
 
-    fn report(&mut self) -> Report {
+    fn report(&mut self) -> LaneReport {
         let told = self.lane.setup.quota.as_ref().and_then(|quota| quota.told());
         let gate = self.lane.gate.report().with_quota(told);
         let ended = self.lane.ended.load(Ordering::Relaxed);
         let seconds = self.reported.elapsed().as_secs_f32().max(0.001);
         let rate = (ended - self.ended) as f32 / seconds;
         (self.ended, self.reported) = (ended, Instant::now());
-        Report {
+        LaneReport {
             lane: self.lane.gate.lane(),
             state: gate.state,
             why: gate.why.map(|why| why.as_str().to_owned()),
@@ -119,7 +120,7 @@ impl Watched {
 
     /// A suspension concerns only nodes that hold the credential which was rejected. Says whether the lane's pause
     /// began or ended.
-    fn agree(&mut self, standing: &Standing) -> bool {
+    fn agree(&mut self, standing: &StoredLaneState) -> bool {
         let gate = &self.lane.gate;
         let paused = standing.paused_at.is_some();
         let for_ours = standing.suspended_for.as_deref() == Some(&gate.fingerprint().0[..]);

@@ -30,10 +30,10 @@ use tokio_util::task::TaskTracker;
 
 use crate::domain::{App, DeliveryStatus, InstallationKey, LaneId, LaneKey, Reason, RetryPolicy};
 use crate::pruning::PruningGuards;
-use crate::queue::intake::Intakes;
-use crate::queue::membership::Membership;
-use crate::queue::recorder::{Ending, Recorder};
-use crate::queue::wake::Waker;
+use crate::queue::lane_intake::LaneIntakes;
+use crate::queue::node_lease::NodeLease;
+use crate::queue::notifier::Notifier;
+use crate::queue::recorder::{Disposition, OutcomeRecorder};
 use crate::store::SessionPool;
 
 pub use credentials::LaneCredentials;
@@ -76,13 +76,13 @@ pub struct LaneContext {
     /// Connections set up for the queue's statements.
     pub pool: SessionPool,
     /// This node.
-    pub membership: Arc<Membership>,
+    pub node_lease: Arc<NodeLease>,
     /// Where outcomes go.
-    pub recorder: Recorder,
+    pub recorder: OutcomeRecorder,
     /// Where jobs come from.
-    pub intakes: Arc<Intakes>,
+    pub intakes: Arc<LaneIntakes>,
     /// Tells when operators decided something.
-    pub waker: Waker,
+    pub notifier: Notifier,
     /// When too many tokens are called dead.
     pub pruning_guards: Arc<PruningGuards>,
     /// `apns-id`s and public ids come from it.
@@ -143,7 +143,7 @@ impl std::fmt::Debug for Dispatcher {
     }
 }
 
-fn rejected(reason: &str, attempted: bool) -> Ending {
+fn rejected(reason: &str, attempted: bool) -> Disposition {
     let reason = Some(Reason::new(reason));
-    Ending::Final { status: DeliveryStatus::Rejected, attempted, reason, provider_id: None }
+    Disposition::Final { status: DeliveryStatus::Rejected, attempted, reason, provider_id: None }
 }

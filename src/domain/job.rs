@@ -56,7 +56,7 @@ pub struct Job {
     /// When nothing is tried any more (Postgres's clock).
     pub expires_at: DateTime<Utc>,
     /// The provider's last word about its devices.
-    pub last_word: Option<Reason>,
+    pub last_reason: Option<Reason>,
     /// Some: its tokens are tried once in the other of Apple's environments, because theirs called them bad in an
     /// attempt that began then (Postgres's clock; docs/queue.md 10).
     pub trial_since: Option<DateTime<Utc>>,

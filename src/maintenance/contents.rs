@@ -77,7 +77,7 @@ async fn settle(
     }
     let settled: Vec<Uuid> = listed.iter().chain(&over).copied().collect();
     if !settled.is_empty() {
-        store::contents::forget(conn, &settled).await?;
+        store::contents::unlist(conn, &settled).await?;
     }
     kept.sort_unstable();
     kept.dedup();

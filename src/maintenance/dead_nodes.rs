@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use crate::domain::NodeId;
 use crate::store;
 use crate::store::Session;
-use crate::store::nodes::Watched;
+use crate::store::nodes::WatchedNode;
 
 const LEAST_READS: u32 = 4;
 const SWEEP_AT_ONCE: i64 = 1_000;
@@ -40,7 +40,7 @@ impl Watch {
     /// stood still for the node time-out, each with the count at which it stands.
     pub(super) fn stood_still(
         &mut self,
-        nodes: &[Watched],
+        nodes: &[WatchedNode],
         asked: Instant,
         timeout: Duration,
     ) -> Vec<(NodeId, i64)> {
@@ -84,12 +84,12 @@ mod tests {
 
     const TIMEOUT: Duration = Duration::from_secs(15);
 
-    fn stood_still(watch: &mut Watch, nodes: &[Watched]) -> Vec<(NodeId, i64)> {
+    fn stood_still(watch: &mut Watch, nodes: &[WatchedNode]) -> Vec<(NodeId, i64)> {
         watch.stood_still(nodes, Instant::now(), TIMEOUT)
     }
 
-    fn node(beat: i64) -> [Watched; 1] {
-        [Watched { node: NodeId(1), beat, dead: false, leads: false }]
+    fn node(beat: i64) -> [WatchedNode; 1] {
+        [WatchedNode { node: NodeId(1), beat, dead: false, leads: false }]
     }
 
     #[tokio::test(start_paused = true)]

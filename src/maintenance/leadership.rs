@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::dead_nodes::{Watch, sweep};
 use crate::domain::NodeId;
-use crate::queue::membership::Membership;
+use crate::queue::node_lease::NodeLease;
 use crate::store;
 use crate::store::Session;
 
@@ -29,8 +29,8 @@ pub(super) struct Leadership {
 
 impl Leadership {
     /// Does this node lead? No longer once its heartbeat is so old that another node may lead soon.
-    pub(super) fn is_held(&self, membership: &Membership) -> bool {
-        self.lease.is_some_and(|lease| membership.may_start(lease))
+    pub(super) fn is_held(&self, node_lease: &NodeLease) -> bool {
+        self.lease.is_some_and(|lease| node_lease.may_start(lease))
     }
 
     /// Time between two reviews.
@@ -42,10 +42,10 @@ impl Leadership {
     }
 
     /// A duty failed: what was watched before proves nothing, and another node shall lead.
-    pub(super) fn interrupt(&mut self, membership: &Membership) {
+    pub(super) fn interrupt(&mut self, node_lease: &NodeLease) {
         self.watch.interrupted();
         if self.lease.take().is_some() {
-            membership.resign();
+            node_lease.resign();
         }
     }
 
@@ -62,18 +62,18 @@ impl Leadership {
     pub(super) async fn review(
         &mut self,
         conn: &mut Session,
-        membership: &Membership,
+        node_lease: &NodeLease,
     ) -> Result<(), store::Error> {
-        let (me, asked) = (membership.id(), Instant::now());
+        let (me, asked) = (node_lease.id(), Instant::now());
         let nodes = store::nodes::watch(conn).await?;
-        let still = self.watch.stood_still(&nodes, asked, membership.timeout());
+        let still = self.watch.stood_still(&nodes, asked, node_lease.timeout());
         let mut dead: Vec<NodeId> = nodes.iter().filter(|node| node.dead).map(|node| node.node).collect();
         let leader = nodes.iter().find(|node| node.leads && !node.dead).map(|node| node.node);
         if leader != Some(me) {
             self.lease = None;
             if let Some(leader) = leader {
                 let Some((_, beat)) = still.iter().find(|(node, _)| *node == leader) else { return Ok(()) };
-                if store::nodes::bury(conn, leader, *beat).await? {
+                if store::nodes::mark_dead(conn, leader, *beat).await? {
                     tracing::warn!(node = leader.0, "the leader, node {leader}, has stopped beating");
                     dead.push(leader);
                 }
@@ -85,7 +85,7 @@ impl Leadership {
         }
         self.lease = Some(me);
         for (node, beat) in still {
-            if !dead.contains(&node) && store::nodes::bury(conn, node, beat).await? {
+            if !dead.contains(&node) && store::nodes::mark_dead(conn, node, beat).await? {
                 tracing::warn!(node = node.0, "node {node} has stopped beating: its jobs go to others");
                 dead.push(node);
             }

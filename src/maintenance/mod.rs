@@ -19,7 +19,7 @@ use std::time::Duration;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
-use crate::queue::membership::Membership;
+use crate::queue::node_lease::NodeLease;
 use crate::store;
 use crate::store::{Session, SessionPool};
 use leadership::Leadership;
@@ -40,7 +40,7 @@ pub struct Settings {
     /// Connections set up for the queue's statements.
     pub pool: SessionPool,
     /// This node.
-    pub membership: Arc<Membership>,
+    pub node_lease: Arc<NodeLease>,
     /// How long things are kept.
     pub retention: Retention,
 }
@@ -48,7 +48,7 @@ pub struct Settings {
 /// Leads if no other node does, and then does the duties when they are due, until told to stop.
 pub async fn run(settings: Settings, stop: CancellationToken) {
     let mut duties = Duties::new();
-    let mut ticks = interval(ROUND.min(duties.leadership.review_interval(settings.membership.timeout())));
+    let mut ticks = interval(ROUND.min(duties.leadership.review_interval(settings.node_lease.timeout())));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut conn: Option<Session> = None;
     loop {
@@ -106,13 +106,13 @@ impl Duties {
             match self.review(settings, conn).await {
                 Ok(()) => {
                     self.told = None;
-                    self.next_review = now + self.leadership.review_interval(settings.membership.timeout());
+                    self.next_review = now + self.leadership.review_interval(settings.node_lease.timeout());
                 }
                 Err(error) => return self.fail("review", &error, settings, conn),
             }
         }
         for (place, duty) in Self::ALL.into_iter().enumerate() {
-            let is_ours = duty == Duty::Partitions || self.leadership.is_held(&settings.membership);
+            let is_ours = duty == Duty::Partitions || self.leadership.is_held(&settings.node_lease);
             if !is_ours || !self.schedules[place].is_due(now) {
                 continue;
             }
@@ -124,7 +124,7 @@ impl Duties {
                 }
             }
         }
-        if self.leadership.is_held(&settings.membership)
+        if self.leadership.is_held(&settings.node_lease)
             && let Err((duty, error)) = self.retention.round(settings, conn).await
         {
             self.fail(duty, &error, settings, conn);
@@ -133,7 +133,7 @@ impl Duties {
 
     async fn review(&mut self, settings: &Settings, conn: &mut Option<Session>) -> Result<(), store::Error> {
         let conn = session(settings, conn).await?;
-        self.leadership.review(conn, &settings.membership).await
+        self.leadership.review(conn, &settings.node_lease).await
     }
 
     /// Where Postgres was out of reach, its nodes could not count up their heartbeats: what was watched proves nothing,
@@ -152,7 +152,7 @@ impl Duties {
         }
         self.told = Some(kind);
         if is_away {
-            self.leadership.interrupt(&settings.membership);
+            self.leadership.interrupt(&settings.node_lease);
         }
         if let Some(conn) = conn.take() {
             conn.discard();
@@ -181,7 +181,7 @@ async fn perform(duty: Duty, settings: &Settings, conn: &mut Option<Session>) ->
             if holders.is_empty() { Ok(()) } else { sweep(conn, &holders).await }
         }
         Duty::Hourly => {
-            store::nodes::forget(conn).await?;
+            store::nodes::purge(conn).await?;
             store::fan_outs::expire(conn).await.map(|_| ())
         }
     }

@@ -92,14 +92,14 @@ async fn settle(pool: &SessionPool, guards: &PruningGuards) -> bool {
 async fn act(pool: &SessionPool, guard: &PruningGuard, errands: &Errands) -> Result<(), store::Error> {
     let mut conn = pool.acquire().await.map_err(store::Error::from)?;
     if let Some((word, certain)) = &errands.engaged {
-        store::lanes::brake(&mut conn, guard.lane(), word, *certain).await?;
+        store::lanes::engage_pruning_guard(&mut conn, guard.lane(), word, *certain).await?;
         guard.was_engaged();
     }
     for word in &errands.restore {
         quarantine::restore(&mut conn, guard.lane(), guard.name(), word).await?;
     }
-    let taken_off = (errands.hold && !store::lanes::hold_brake(&mut conn, guard.lane()).await?)
-        || (errands.release && store::lanes::release_brake(&mut conn, guard.lane()).await?);
+    let taken_off = (errands.hold && !store::lanes::confirm_pruning_guard(&mut conn, guard.lane()).await?)
+        || (errands.release && store::lanes::release_pruning_guard(&mut conn, guard.lane()).await?);
     if taken_off {
         guard.was_released();
     }

@@ -28,14 +28,14 @@ pub struct Backlog {
     pool: SessionPool,
     limit: u64,
     reading: Arc<Mutex<Reading>>,
-    /// Held by the one who reads.
+    /// LeasedJob by the one who reads.
     turn: Arc<tokio::sync::Mutex<()>>,
 }
 
 /// Too much waits already.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("more than {limit} devices would wait")]
-pub struct Full {
+pub struct BacklogFull {
     /// Most devices that may wait.
     pub limit: u64,
 }
@@ -58,7 +58,7 @@ impl Backlog {
     ///
     /// # Errors
     /// Too much waits.
-    pub async fn admit(&self, app: AppId, named: usize) -> Result<(), Full> {
+    pub async fn admit(&self, app: AppId, named: usize) -> Result<(), BacklogFull> {
         let named = u64::try_from(named).unwrap_or(u64::MAX);
         if !self.is_younger(FRESH)
             && let Ok(_turn) = self.turn.try_lock()
@@ -73,7 +73,7 @@ impl Backlog {
             self.read().await;
         }
         drop(turn);
-        if self.lock().take(app, named, self.limit) { Ok(()) } else { Err(Full { limit: self.limit }) }
+        if self.lock().take(app, named, self.limit) { Ok(()) } else { Err(BacklogFull { limit: self.limit }) }
     }
 
     /// Without an answer things stay as they are: whoever asks in order to store something learns it soon enough.

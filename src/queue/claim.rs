@@ -64,7 +64,7 @@ impl Claimer {
         }
         let range = &mut self.ranges[row(class)][priority.rank()];
         let most_jobs = range.most_jobs(room);
-        let claim = store::jobs::Claim {
+        let claim = store::jobs::ClaimRequest {
             lane: self.lane,
             class,
             priority,

@@ -10,7 +10,7 @@ use super::registration::{
 use super::subscriptions;
 use crate::domain::{App, AppId, DeviceId, DeviceToken, Platform, TopicName};
 use crate::store;
-use crate::store::devices::{Device, Filter, Page};
+use crate::store::devices::{Device, DeviceFilter, DevicePage};
 use crate::store::{Session, SessionPool};
 
 /// A device with its topics.
@@ -159,8 +159,8 @@ pub async fn find(
 pub async fn list(
     pool: &SessionPool,
     app: AppId,
-    filter: &Filter,
-    page: Page,
+    filter: &DeviceFilter,
+    page: DevicePage,
 ) -> Result<Vec<DeviceWithTopics>, store::Error> {
     let mut conn = pool.acquire().await?;
     let devices = store::devices::list(&mut conn, app, filter, page).await?;

@@ -20,12 +20,12 @@ use crate::domain::{Class, Finding, InstallationKey, ServedApps};
 use crate::pruning::{self, PruningGuards};
 use crate::queue::accept::Acceptor;
 use crate::queue::backlog::Backlog;
-use crate::queue::holdings::Holdings;
-use crate::queue::intake::Intakes;
-use crate::queue::membership::Membership;
-use crate::queue::pulse::Pulse;
-use crate::queue::recorder::Recorder;
-use crate::queue::wake::Waker;
+use crate::queue::heartbeat::Heartbeat;
+use crate::queue::lane_intake::LaneIntakes;
+use crate::queue::leases::Leases;
+use crate::queue::node_lease::NodeLease;
+use crate::queue::notifier::Notifier;
+use crate::queue::recorder::OutcomeRecorder;
 use crate::registry::keys::ApiKeys;
 use crate::store::SessionPool;
 use crate::{api, dispatch, maintenance};
@@ -40,20 +40,20 @@ const HEALTH: Duration = Duration::from_millis(500);
 /// What the parts of a node share.
 pub(super) struct Core {
     pub(super) pool: SessionPool,
-    pub(super) membership: Arc<Membership>,
-    pub(super) intakes: Arc<Intakes>,
-    pub(super) waker: Waker,
-    pub(super) holdings: Arc<Holdings>,
+    pub(super) node_lease: Arc<NodeLease>,
+    pub(super) intakes: Arc<LaneIntakes>,
+    pub(super) notifier: Notifier,
+    pub(super) leases: Arc<Leases>,
     pub(super) installation: InstallationKey,
     pub(super) pruning_guards: Arc<PruningGuards>,
 }
 
 impl Core {
     /// The recorder, and the pruner that its findings go to.
-    pub(super) fn record(&self, database: &Database, stage: &Supervisor) -> Recorder {
+    pub(super) fn record(&self, database: &Database, stage: &Supervisor) -> OutcomeRecorder {
         let (findings_out, findings) = mpsc::channel::<Vec<Finding>>(FINDING_BATCHES);
-        let (pool, holdings) = (database.record_pool(), Arc::clone(&self.holdings));
-        let (recorder, writer) = Recorder::new(pool, holdings, self.waker.clone(), findings_out);
+        let (pool, leases) = (database.record_pool(), Arc::clone(&self.leases));
+        let (recorder, writer) = OutcomeRecorder::new(pool, leases, self.notifier.clone(), findings_out);
         stage.spawn("recorder", writer.run(stage.stop.clone()));
         stage.spawn("pruner", pruning::run(self.pool.clone(), Arc::clone(&self.pruning_guards), findings));
         recorder
@@ -61,23 +61,23 @@ impl Core {
 
     /// Beat, wake-ups and maintenance.
     pub(super) fn upkeep(&self, config: &Config, role: Role, database: &Database, stage: &Supervisor) {
-        let pulse = Pulse {
-            pool: database.pulse_pool(),
-            membership: Arc::clone(&self.membership),
-            holdings: Arc::clone(&self.holdings),
+        let heartbeat = Heartbeat {
+            pool: database.heartbeat_pool(),
+            node_lease: Arc::clone(&self.node_lease),
+            leases: Arc::clone(&self.leases),
             intakes: Arc::clone(&self.intakes),
-            fan_outs: self.waker.fan_outs(),
+            fan_outs: self.notifier.fan_outs(),
             tasks: stage.tracker().clone(),
         };
-        stage.spawn("pulse", pulse.run(stage.stop.clone()));
+        stage.spawn("heartbeat", heartbeat.run(stage.stop.clone()));
         let wake_pool = database.wake_pool();
-        stage.spawn("wake-ups out", self.waker.clone().run_sender(wake_pool.clone(), stage.stop.clone()));
+        stage.spawn("wake-ups out", self.notifier.clone().run_sender(wake_pool.clone(), stage.stop.clone()));
         if role.sends() {
-            stage.spawn("wake-ups in", self.waker.clone().run_listener(wake_pool, stage.stop.clone()));
+            stage.spawn("wake-ups in", self.notifier.clone().run_listener(wake_pool, stage.stop.clone()));
         }
         let duties = maintenance::Settings {
             pool: database.maintenance_pool(),
-            membership: Arc::clone(&self.membership),
+            node_lease: Arc::clone(&self.node_lease),
             retention: maintenance::Retention {
                 notifications: config.retention.notifications,
                 content: config.retention.content,
@@ -88,13 +88,18 @@ impl Core {
     }
 
     /// What starts lanes.
-    pub(super) fn dispatcher(&self, config: &Config, recorder: &Recorder, stage: &Supervisor) -> Dispatcher {
+    pub(super) fn dispatcher(
+        &self,
+        config: &Config,
+        recorder: &OutcomeRecorder,
+        stage: &Supervisor,
+    ) -> Dispatcher {
         let shared = dispatch::LaneContext {
             pool: self.pool.clone(),
-            membership: Arc::clone(&self.membership),
+            node_lease: Arc::clone(&self.node_lease),
             recorder: recorder.clone(),
             intakes: Arc::clone(&self.intakes),
-            waker: self.waker.clone(),
+            notifier: self.notifier.clone(),
             pruning_guards: Arc::clone(&self.pruning_guards),
             installation: self.installation.clone(),
             retry: config.delivery.retry,
@@ -108,12 +113,14 @@ impl Core {
 
     /// Finds large audiences.
     pub(super) fn expand(&self, apps: &Arc<ServedApps>, stage: &Supervisor) {
-        let waker = self.waker.clone();
+        let notifier = self.notifier.clone();
         let fan_outs = FanOutWorker {
             pool: self.pool.clone(),
             apps: Arc::clone(apps),
-            wake: self.waker.fan_outs(),
-            on_jobs_added: Box::new(move |lane, priority| waker.waits(lane, Class::Bulk, priority)),
+            wake: self.notifier.fan_outs(),
+            on_jobs_added: Box::new(move |lane, priority| {
+                notifier.notify_waiting(lane, Class::Bulk, priority)
+            }),
         };
         stage.spawn("fan-outs", fan_outs.run(stage.stop.clone()));
     }
@@ -121,7 +128,7 @@ impl Core {
     /// What `/readyz` says from now on.
     pub(super) fn watch(&self, database: &Database, health: &Arc<Health>, stage: &Supervisor) {
         health.migrations_applied();
-        let watch = watch_health(Arc::clone(&self.membership), Arc::clone(health), stage.stop.clone());
+        let watch = watch_health(Arc::clone(&self.node_lease), Arc::clone(health), stage.stop.clone());
         stage.spawn("health", watch);
         let pools = [database.accept_pool(), database.record_pool()];
         stage.spawn("writes", watch_writes(pools, Arc::clone(health), stage.stop.clone()));
@@ -137,14 +144,14 @@ impl Core {
         config: &Config,
         database: &Database,
         apps: Arc<ServedApps>,
-        hand_over: Option<Recorder>,
+        hand_over: Option<OutcomeRecorder>,
         health: Arc<Health>,
         listeners: &Listeners,
         stages: &ShutdownStages,
     ) {
-        let (membership, intakes) = (Arc::clone(&self.membership), Arc::clone(&self.intakes));
+        let (node_lease, intakes) = (Arc::clone(&self.node_lease), Arc::clone(&self.intakes));
         let (acceptor, committer) =
-            Acceptor::new(database.accept_pool(), membership, intakes, hand_over, self.waker.clone());
+            Acceptor::new(database.accept_pool(), node_lease, intakes, hand_over, self.notifier.clone());
         stages.accept.spawn("accept", committer.run(stages.accept.stop.clone()));
         let (resolver, worker) = AudienceResolver::new(database.pool().clone());
         stages.accept.spawn("audience resolver", worker.run(stages.accept.stop.clone()));
@@ -162,7 +169,7 @@ impl Core {
             parse_pool: api::parse_pool::ParsePool::default(),
             default_ttl: config.delivery.default_ttl,
             health,
-            waker: self.waker.clone(),
+            notifier: self.notifier.clone(),
         });
         listeners.open(&state);
     }
@@ -209,12 +216,12 @@ async fn watch_writes(
 
 /// Tells `/readyz` when Postgres answers.
 async fn watch_health(
-    membership: Arc<Membership>,
+    node_lease: Arc<NodeLease>,
     health: Arc<Health>,
     stop: tokio_util::sync::CancellationToken,
 ) {
     loop {
-        if membership.since_answer() < 2 * HEALTH {
+        if node_lease.since_answer() < 2 * HEALTH {
             health.postgres_answered();
         }
         tokio::select! {

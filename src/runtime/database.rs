@@ -159,7 +159,7 @@ impl Database {
     }
 
     /// The heartbeat's own connection.
-    pub(super) fn pulse_pool(&self) -> SessionPool {
+    pub(super) fn heartbeat_pool(&self) -> SessionPool {
         self.pool.sibling(Purpose::Heartbeat, PULSE_CONNECTIONS)
     }
 

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::PostgresUrl;
 use crate::store;
-use crate::store::server::Server;
+use crate::store::server::ServerInfo;
 
 /// The major versions that the tests know. An older one lacks what our statements use.
 const OLDEST: u32 = 14;
@@ -176,7 +176,7 @@ fn classify(error: &sqlx::Error) -> ConnectFailure {
     if lasts { ConnectFailure::Permanent(reason) } else { ConnectFailure::Temporary(reason) }
 }
 
-fn judge(found: &Server) -> Result<(), ConnectFailure> {
+fn judge(found: &ServerInfo) -> Result<(), ConnectFailure> {
     let major = found.version / 10_000;
     if major < OLDEST {
         let reason = format!("it is version {major}; PostgreSQL {OLDEST} to {NEWEST} are supported");
@@ -213,10 +213,10 @@ fn judge(found: &Server) -> Result<(), ConnectFailure> {
 mod tests {
     use super::*;
 
-    fn found(version: u32, encoding: &str) -> Server {
+    fn found(version: u32, encoding: &str) -> ServerInfo {
         let synchronous_commit = "on".to_owned();
         let encoding = encoding.to_owned();
-        Server { version, encoding, is_standby: false, is_read_only: false, synchronous_commit }
+        ServerInfo { version, encoding, is_standby: false, is_read_only: false, synchronous_commit }
     }
 
     #[test]
@@ -227,8 +227,8 @@ mod tests {
         let lasting = |judged| matches!(judged, Err(ConnectFailure::Permanent(_)));
         assert!(lasting(judge(&found(130_011, "UTF8"))));
         assert!(lasting(judge(&found(150_000, "LATIN1"))));
-        let standby = Server { is_standby: true, ..found(150_000, "UTF8") };
-        let read_only = Server { is_read_only: true, ..found(150_000, "UTF8") };
+        let standby = ServerInfo { is_standby: true, ..found(150_000, "UTF8") };
+        let read_only = ServerInfo { is_read_only: true, ..found(150_000, "UTF8") };
         for later in [standby, read_only] {
             assert!(matches!(judge(&later), Err(ConnectFailure::Temporary(_))));
         }

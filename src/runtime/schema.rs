@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use sqlx::PgConnection;
 
-use crate::store::migrations::{self, BlockingSession, Migrations, Progress, SchemaState};
+use crate::store::migrations::{self, BlockingSession, MigrationProgress, Migrations, SchemaState};
 
 /// Between two looks whether another node has finished, or whether a table is free.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -92,7 +92,9 @@ pub(super) async fn migrate(conn: &mut PgConnection, migrations: &Migrations) ->
         round += 1;
     }
     let mut round = 0;
-    while migrations.apply(conn).await.context("migrations can't be applied")? == Progress::TableInUse {
+    while migrations.apply(conn).await.context("migrations can't be applied")?
+        == MigrationProgress::TableInUse
+    {
         let oldest = migrations::oldest_transaction(conn).await?;
         tell(round, oldest.as_ref(), "a migration waits for a table that another transaction uses");
         tokio::time::sleep(PAUSE).await;

@@ -22,8 +22,8 @@ use super::threads::LaneThreads;
 use super::{Role, Shutdown, hostname};
 use crate::api::health::Health;
 use crate::config::Config;
-use crate::queue::membership::Membership;
-use crate::queue::wake::Waker;
+use crate::queue::node_lease::NodeLease;
+use crate::queue::notifier::Notifier;
 use crate::store::SessionPool;
 use crate::{maintenance, store};
 
@@ -37,7 +37,7 @@ const GIVE_UP: Duration = Duration::from_secs(1);
 pub struct Service {
     config: Config,
     database: Database,
-    membership: Arc<Membership>,
+    node_lease: Arc<NodeLease>,
     health: Arc<Health>,
     listeners: Listeners,
     failure: Arc<TaskFailure>,
@@ -58,7 +58,7 @@ pub(super) struct ShutdownStages {
     /// Puts outcomes on record, and tokens aside.
     record: Supervisor,
     /// Beat, wake-ups, maintenance.
-    pulse: Supervisor,
+    heartbeat: Supervisor,
     /// The lanes' and the recorder's.
     _threads: LaneThreads,
 }
@@ -105,10 +105,10 @@ impl Service {
             () = stop.cancelled() => Err(PostgresUnusable::Stopped.into()),
         };
         match assembled {
-            Ok(Parts { membership, farewell, served }) => Ok(Some(Self {
+            Ok(Parts { node_lease, farewell, served }) => Ok(Some(Self {
                 config,
                 database,
-                membership,
+                node_lease,
                 health,
                 listeners,
                 failure,
@@ -159,16 +159,16 @@ impl Service {
         drop(conn);
         let no_app = Config { apps: BTreeMap::new(), ..config.clone() };
         let additions = Additions::find(&no_app, config, role, &pool).await?;
-        let membership = enter(&pool, database, config).await?;
+        let node_lease = enter(&pool, database, config).await?;
 
         let intakes = Arc::default();
-        let waker = Waker::new(Arc::clone(&intakes), Arc::clone(&membership));
+        let notifier = Notifier::new(Arc::clone(&intakes), Arc::clone(&node_lease));
         let core = Core {
             pool,
-            membership,
+            node_lease,
             intakes,
-            waker,
-            holdings: Arc::default(),
+            notifier,
+            leases: Arc::default(),
             installation,
             pruning_guards: Arc::default(),
         };
@@ -183,14 +183,14 @@ impl Service {
         if role.sends() {
             core.expand(served.apps(), &stages.lanes);
         }
-        core.upkeep(config, role, database, &stages.pulse);
-        core.watch(database, health, &stages.pulse);
+        core.upkeep(config, role, database, &stages.heartbeat);
+        core.watch(database, health, &stages.heartbeat);
         if role.answers() {
             let hand_over = role.sends().then_some(recorder);
             let apps = Arc::clone(served.apps());
             core.answer(config, database, apps, hand_over, Arc::clone(health), listeners, stages);
         }
-        Ok(Parts { membership: core.membership, farewell: core.pool, served })
+        Ok(Parts { node_lease: core.node_lease, farewell: core.pool, served })
     }
 
     /// Works until told to stop, or until a part of it dies.
@@ -236,7 +236,7 @@ impl Service {
         self.stages.api.end().await;
         self.stages.accept.end().await;
         self.stages.record.end().await;
-        self.stages.pulse.end().await;
+        self.stages.heartbeat.end().await;
     }
 
     async fn farewell(self, drained: bool) {
@@ -246,14 +246,14 @@ impl Service {
             self.stages.api.stop.cancel();
             self.stages.accept.stop.cancel();
             let _late = timeout(FAREWELL, self.stages.record.end()).await;
-            self.stages.pulse.stop.cancel();
+            self.stages.heartbeat.stop.cancel();
         }
         let left = async {
             let mut conn = self.farewell.acquire().await.map_err(store::Error::from)?;
-            store::nodes::leave(&mut conn, self.membership.id()).await
+            store::nodes::deregister(&mut conn, self.node_lease.id()).await
         };
         match timeout(FAREWELL, left).await {
-            Ok(Ok(())) => tracing::info!(node = self.membership.id().0, "left"),
+            Ok(Ok(())) => tracing::info!(node = self.node_lease.id().0, "left"),
             Ok(Err(error)) => tracing::warn!(%error, "left without a farewell; others notice soon"),
             Err(_) => tracing::warn!("left without a farewell; others notice soon"),
         }
@@ -266,7 +266,7 @@ impl Service {
 
 /// What a node that works keeps for later.
 struct Parts {
-    membership: Arc<Membership>,
+    node_lease: Arc<NodeLease>,
     farewell: SessionPool,
     served: Served,
 }
@@ -278,8 +278,8 @@ impl ShutdownStages {
         let own = Handle::current();
         // What is recorded comes from the lanes, and as much of it.
         let [lanes, record] = [(); 2].map(|()| stage(threads.handle()));
-        let [api, accept, pulse] = [(); 3].map(|()| stage(&own));
-        Ok(Self { lanes, api, accept, record, pulse, _threads: threads })
+        let [api, accept, heartbeat] = [(); 3].map(|()| stage(&own));
+        Ok(Self { lanes, api, accept, record, heartbeat, _threads: threads })
     }
 
     /// Ends what a start began that came to nothing: with its reason, or without one if it was told to stop.
@@ -288,7 +288,7 @@ impl ShutdownStages {
         reason: anyhow::Error,
         stop: &CancellationToken,
     ) -> anyhow::Result<Option<Service>> {
-        let all = [&self.lanes, &self.api, &self.accept, &self.record, &self.pulse];
+        let all = [&self.lanes, &self.api, &self.accept, &self.record, &self.heartbeat];
         all.iter().for_each(|stage| stage.stop.cancel());
         let _late = timeout(GIVE_UP, self.api.end()).await;
         if stop.is_cancelled() { Ok(None) } else { Err(reason) }
@@ -297,13 +297,13 @@ impl ShutdownStages {
 
 /// Enters this node. Alone on its own database, every other node in it is a predecessor that is gone: its jobs need not
 /// wait for the node time-out.
-async fn enter(pool: &SessionPool, database: &Database, config: &Config) -> anyhow::Result<Arc<Membership>> {
+async fn enter(pool: &SessionPool, database: &Database, config: &Config) -> anyhow::Result<Arc<NodeLease>> {
     let name = format!("{}-{}", hostname(), std::process::id());
-    let membership = Membership::enter(pool, name, config.delivery.node_timeout).await?;
+    let node_lease = NodeLease::register(pool, name, config.delivery.node_timeout).await?;
     if database.was_alone() {
         let mut conn = pool.acquire().await?;
-        let dead = store::nodes::bury_predecessors(&mut conn, membership.id()).await?;
+        let dead = store::nodes::mark_others_dead(&mut conn, node_lease.id()).await?;
         maintenance::sweep(&mut conn, &dead).await?;
     }
-    Ok(Arc::new(membership))
+    Ok(Arc::new(node_lease))
 }

@@ -12,7 +12,7 @@ use crate::store::Session;
 
 /// Columns of many notifications with their jobs, targets, and receipts of targets that ended at once.
 #[derive(Debug, Default)]
-pub struct Batch {
+pub struct AcceptBatch {
     id: Vec<Uuid>,
     app: Vec<i16>,
     priority: Vec<i16>,
@@ -56,7 +56,7 @@ pub struct Batch {
 
 /// One notification's row.
 #[derive(Debug)]
-pub struct Row<'a> {
+pub struct NotificationRow<'a> {
     /// Made from Postgres's clock.
     pub id: NotificationId,
     /// Whose.
@@ -117,9 +117,9 @@ pub struct StoredJob {
     pub expires_at: DateTime<Utc>,
 }
 
-impl Batch {
+impl AcceptBatch {
     /// Adds a notification.
-    pub fn notification(&mut self, row: Row<'_>) {
+    pub fn notification(&mut self, row: NotificationRow<'_>) {
         self.id.push(row.id.0);
         self.app.push(row.app);
         self.priority.push(row.priority.code());
@@ -178,7 +178,7 @@ impl Batch {
     }
 }
 
-impl Batch {
+impl AcceptBatch {
     /// Adds an audience that is found page by page.
     pub fn fan_out(&mut self, row: FanOutRow) {
         self.fan_out_notification.push(row.id.0);
@@ -204,7 +204,10 @@ fn position(flat: &[i64]) -> i32 {
 ///
 /// # Errors
 /// A poisoned value fails the whole statement and nothing is stored.
-pub async fn insert(conn: &mut Session, batch: &Batch) -> Result<(DateTime<Utc>, Vec<StoredJob>), Error> {
+pub async fn insert(
+    conn: &mut Session,
+    batch: &AcceptBatch,
+) -> Result<(DateTime<Utc>, Vec<StoredJob>), Error> {
     let rows = sqlx::query!(
         r#"
         with n as (

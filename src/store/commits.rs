@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep, timeout};
 use super::Error;
 use crate::store::{Session, SessionPool, Transaction};
 
-/// How long it may take to find out. Ending a session takes milliseconds; the rest is for a database that comes back.
+/// How long it may take to find out. Disposition a session takes milliseconds; the rest is for a database that comes back.
 pub const FIND_OUT: Duration = Duration::from_secs(10);
 /// Between two questions.
 const STEP: Duration = Duration::from_millis(50);
@@ -106,7 +106,7 @@ pub async fn commit_marked(
         Box::pin(async move {
             let mut conn = pool.acquire().await?;
             fate(&mut conn, mark).await
-        }) as Question<'_, bool>
+        }) as Lookup<'_, bool>
     };
     match find_out(ask).await {
         Some(true) => Ok(()),
@@ -122,16 +122,16 @@ pub async fn end(pool: &SessionPool, session: &ServerSession) -> bool {
         Box::pin(async move {
             let mut conn = pool.acquire().await?;
             Ok((!told_to_end(&mut conn, session).await?).then_some(()))
-        }) as Question<'_, ()>
+        }) as Lookup<'_, ()>
     };
     find_out(ask).await.is_some()
 }
 
 /// A question to the database; none: it has no answer yet.
-pub type Question<'a, T> = BoxFuture<'a, Result<Option<T>, Error>>;
+pub type Lookup<'a, T> = BoxFuture<'a, Result<Option<T>, Error>>;
 
 /// Asks until there is an answer, for at most [`FIND_OUT`].
-pub async fn find_out<'a, T>(mut ask: impl FnMut() -> Question<'a, T>) -> Option<T> {
+pub async fn find_out<'a, T>(mut ask: impl FnMut() -> Lookup<'a, T>) -> Option<T> {
     let give_up = Instant::now() + FIND_OUT;
     loop {
         let left = give_up.saturating_duration_since(Instant::now());

@@ -145,7 +145,7 @@ pub async fn keep(conn: &mut Session, ids: &[Uuid], secs: f64) -> Result<(), Err
 ///
 /// # Errors
 /// The database's.
-pub async fn forget(conn: &mut Session, ids: &[Uuid]) -> Result<(), Error> {
+pub async fn unlist(conn: &mut Session, ids: &[Uuid]) -> Result<(), Error> {
     sqlx::query!("delete from kept_contents where notification_id = any($1)", ids).execute(conn).await?;
     Ok(())
 }

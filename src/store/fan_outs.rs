@@ -13,7 +13,7 @@ use crate::store::Session;
 
 /// A fan-out that has a page to be found.
 #[derive(Debug)]
-pub struct Waiting {
+pub struct LockedFanOut {
     /// Of which notification.
     pub id: NotificationId,
     /// Whose.
@@ -36,7 +36,7 @@ pub struct Waiting {
 
 /// What a page came to.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Page {
+pub struct FanOutPage {
     /// Devices looked at.
     pub seen: i64,
     /// The last of them.
@@ -56,7 +56,7 @@ pub async fn lock_next(
     conn: &mut Session,
     apps: &[AppId],
     not: &[NotificationId],
-) -> Result<Option<Waiting>, Error> {
+) -> Result<Option<LockedFanOut>, Error> {
     let apps: Vec<i16> = apps.iter().map(|app| app.0).collect();
     let not: Vec<Uuid> = not.iter().map(|id| id.0).collect();
     let row = sqlx::query!(
@@ -80,7 +80,7 @@ pub async fn lock_next(
     .await?;
     let Some(row) = row else { return Ok(None) };
     let odd = Error::Inconsistent { table: "fan_outs", column: "priority", row: i64::from(row.priority) };
-    Ok(Some(Waiting {
+    Ok(Some(LockedFanOut {
         id: NotificationId(row.notification_id),
         app: AppId(row.app_id),
         priority: Priority::from_code(row.priority).ok_or(odd)?,
@@ -100,11 +100,11 @@ pub async fn lock_next(
 /// The database's; nothing of the page is written then.
 pub async fn write_page(
     conn: &mut Session,
-    fan_out: &Waiting,
+    fan_out: &LockedFanOut,
     audience: &FanOut,
     lanes: &[(LaneKey, LaneId)],
     size: i64,
-) -> Result<Page, Error> {
+) -> Result<FanOutPage, Error> {
     let wanted =
         |key: &LaneKey| audience.platforms.as_ref().is_none_or(|some| some.contains(&key.platform()));
     let lanes: Vec<&(LaneKey, LaneId)> = lanes.iter().filter(|(key, _)| wanted(key)).collect();
@@ -159,7 +159,7 @@ pub async fn write_page(
     )
     .fetch_one(conn)
     .await?;
-    Ok(Page {
+    Ok(FanOutPage {
         seen: row.seen,
         reached: row.reached.map(DeviceId),
         found: row.found,

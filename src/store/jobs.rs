@@ -12,7 +12,7 @@ use crate::store::Session;
 
 /// One range of the claim index, and how much of it to take.
 #[derive(Clone, Copy, Debug)]
-pub struct Claim {
+pub struct ClaimRequest {
     /// Which lane.
     pub lane: LaneId,
     /// Which class.
@@ -31,7 +31,7 @@ pub struct Claim {
 
 /// Leases due jobs to a node, the earliest due first. Jobs that others are just taking are skipped. A job that may be
 /// what killed its nodes is taken alone (docs/queue.md 22).
-pub async fn claim(conn: &mut Session, claim: Claim) -> Result<Vec<Job>, Error> {
+pub async fn claim(conn: &mut Session, claim: ClaimRequest) -> Result<Vec<Job>, Error> {
     let rows = sqlx::query!(
         r#"
         with c as materialized (
@@ -75,7 +75,7 @@ pub async fn claim(conn: &mut Session, claim: Claim) -> Result<Vec<Job>, Error> 
             lost: row.lost.cast_unsigned(),
             due_at: row.due_at,
             expires_at: row.expires_at,
-            last_word: row.reason.as_deref().map(Reason::new),
+            last_reason: row.reason.as_deref().map(Reason::new),
             trial_since: row.trial_since,
             devices: row.devices.into_iter().map(DeviceId).collect(),
             done: row.done,
@@ -87,7 +87,7 @@ pub async fn claim(conn: &mut Session, claim: Claim) -> Result<Vec<Job>, Error> 
 
 /// A range of the claim index in which something is due, or will be within a second.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Due {
+pub struct DueRange {
     /// Which lane.
     pub lane: LaneId,
     /// Which class.
@@ -100,16 +100,16 @@ pub struct Due {
 
 /// What is due or falls due within a second.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct Tick {
+pub struct DueWork {
     /// In lanes.
-    pub due: Vec<Due>,
+    pub due: Vec<DueRange>,
     /// Time until an audience is to be found, in milliseconds; none: there is none.
     pub fan_out_in_ms: Option<u32>,
 }
 
 /// Asks for all lanes together what is due or falls due within a second, and whether an audience is to be found: all
 /// that an idle node asks (docs/queue.md 24).
-pub async fn tick(conn: &mut Session, lanes: &[LaneId]) -> Result<Tick, Error> {
+pub async fn read_due(conn: &mut Session, lanes: &[LaneId]) -> Result<DueWork, Error> {
     let lanes: Vec<i32> = lanes.iter().map(|lane| lane.0).collect();
     let rows = sqlx::query!(
         r#"
@@ -133,7 +133,7 @@ pub async fn tick(conn: &mut Session, lanes: &[LaneId]) -> Result<Tick, Error> {
     )
     .fetch_all(conn)
     .await?;
-    let mut tick = Tick::default();
+    let mut tick = DueWork::default();
     for row in rows {
         let in_ms = row.in_ms.ceil() as u32;
         if row.lane == 0 {
@@ -141,7 +141,7 @@ pub async fn tick(conn: &mut Session, lanes: &[LaneId]) -> Result<Tick, Error> {
         } else if let (Some(class), Some(priority)) =
             (Class::from_code(row.class), Priority::from_code(row.priority))
         {
-            tick.due.push(Due { lane: LaneId(row.lane), class, priority, in_ms });
+            tick.due.push(DueRange { lane: LaneId(row.lane), class, priority, in_ms });
         }
     }
     Ok(tick)
@@ -173,7 +173,7 @@ pub async fn release(conn: &mut Session, node: NodeId, jobs: &[(JobId, i32)]) ->
 
 /// The jobs that the table says this node holds, with their versions, in no particular order: asked for in that of
 /// their ids, they may be picked from all jobs in that order.
-pub async fn held_by(conn: &mut Session, node: NodeId) -> Result<Vec<(JobId, i32)>, Error> {
+pub async fn leased_by(conn: &mut Session, node: NodeId) -> Result<Vec<(JobId, i32)>, Error> {
     let rows =
         sqlx::query!("select job_id, ver from jobs where node_id = $1", node.0).fetch_all(conn).await?;
     Ok(rows.into_iter().map(|row| (JobId(row.job_id), row.ver)).collect())

@@ -38,7 +38,7 @@ pub enum SchemaState {
 
 /// What became of an attempt to apply migrations.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Progress {
+pub enum MigrationProgress {
     /// Nothing is pending any more.
     Done,
     /// A table is in use by another transaction; nothing of the migration that waited is left.
@@ -48,10 +48,10 @@ pub enum Progress {
 /// Why the schema can't be read or migrated: once, in the server's own words, with the migration if one failed.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("{0}")]
-pub struct Failure(String);
+pub struct MigrationFailure(String);
 
 /// The cause is in our own words already, so it is no source: a chain would tell it twice.
-impl From<MigrateError> for Failure {
+impl From<MigrateError> for MigrationFailure {
     fn from(error: MigrateError) -> Self {
         Self(match error {
             MigrateError::Execute(error) => words(&error),
@@ -63,7 +63,7 @@ impl From<MigrateError> for Failure {
     }
 }
 
-impl From<sqlx::Error> for Failure {
+impl From<sqlx::Error> for MigrationFailure {
     fn from(error: sqlx::Error) -> Self {
         Self(words(&error))
     }
@@ -109,7 +109,7 @@ impl Migrations {
     ///
     /// # Errors
     /// Postgres is out of reach.
-    pub async fn state(&self, conn: &mut PgConnection) -> Result<SchemaState, Failure> {
+    pub async fn state(&self, conn: &mut PgConnection) -> Result<SchemaState, MigrationFailure> {
         let table = sqlx::query_scalar!("select to_regclass('_sqlx_migrations') is not null")
             .fetch_one(&mut *conn)
             .await?;
@@ -141,15 +141,15 @@ impl Migrations {
     ///
     /// # Errors
     /// A migration failed, one that was applied has changed since, or one was applied that is unknown here.
-    pub async fn apply(&self, conn: &mut PgConnection) -> Result<Progress, Failure> {
+    pub async fn apply(&self, conn: &mut PgConnection) -> Result<MigrationProgress, MigrationFailure> {
         conn.execute(AssertSqlSafe(format!("set lock_timeout = '{LOCK_TIMEOUT}'"))).await?;
         if self.0.iter().any(|migration| migration.no_tx) {
             drop_invalid_indexes(conn).await?;
         }
         match self.0.run_direct(None, conn, false).await {
-            Ok(()) => Ok(Progress::Done),
+            Ok(()) => Ok(MigrationProgress::Done),
             Err(MigrateError::ExecuteMigration(error, _)) if is_lock_timeout(&error) => {
-                Ok(Progress::TableInUse)
+                Ok(MigrationProgress::TableInUse)
             }
             Err(error) => Err(error.into()),
         }

@@ -19,7 +19,7 @@ pub struct Beat {
 
 /// A node that has just been entered.
 #[derive(Clone, Debug)]
-pub struct Entered {
+pub struct RegisteredNode {
     /// Which.
     pub node: NodeId,
     /// Postgres's time.
@@ -30,7 +30,7 @@ pub struct Entered {
 
 /// A node as the others watch it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Watched {
+pub struct WatchedNode {
     /// Which.
     pub node: NodeId,
     /// Its count.
@@ -42,7 +42,7 @@ pub struct Watched {
 }
 
 /// Enters a new node.
-pub async fn enter(conn: &mut Session, name: &str) -> Result<Entered, Error> {
+pub async fn register(conn: &mut Session, name: &str) -> Result<RegisteredNode, Error> {
     let row = sqlx::query!(
         r#"
         insert into nodes (name) values ($1)
@@ -52,7 +52,7 @@ pub async fn enter(conn: &mut Session, name: &str) -> Result<Entered, Error> {
     )
     .fetch_one(conn)
     .await?;
-    Ok(Entered { node: NodeId(row.node_id), clock: row.clock, timeline: row.timeline })
+    Ok(RegisteredNode { node: NodeId(row.node_id), clock: row.clock, timeline: row.timeline })
 }
 
 /// Counts up. None: this node was called dead; it drops what it holds and starts again under a new id.
@@ -71,7 +71,7 @@ pub async fn beat(conn: &mut Session, node: NodeId) -> Result<Option<Beat>, Erro
 }
 
 /// Every node of the last day.
-pub async fn watch(conn: &mut Session) -> Result<Vec<Watched>, Error> {
+pub async fn watch(conn: &mut Session) -> Result<Vec<WatchedNode>, Error> {
     let rows = sqlx::query!(
         r#"
         select node_id, beat, dead_at is not null as "dead!",
@@ -81,7 +81,7 @@ pub async fn watch(conn: &mut Session) -> Result<Vec<Watched>, Error> {
     )
     .fetch_all(conn)
     .await?;
-    let watched = rows.into_iter().map(|row| Watched {
+    let watched = rows.into_iter().map(|row| WatchedNode {
         node: NodeId(row.node_id),
         beat: row.beat,
         dead: row.dead,
@@ -91,7 +91,7 @@ pub async fn watch(conn: &mut Session) -> Result<Vec<Watched>, Error> {
 }
 
 /// Calls a node dead, if its beat is still the one that was watched. Says whether it did.
-pub async fn bury(conn: &mut Session, node: NodeId, beat: i64) -> Result<bool, Error> {
+pub async fn mark_dead(conn: &mut Session, node: NodeId, beat: i64) -> Result<bool, Error> {
     let done = sqlx::query!(
         "update nodes set dead_at = now() where node_id = $1 and beat = $2 and dead_at is null",
         node.0,
@@ -103,7 +103,7 @@ pub async fn bury(conn: &mut Session, node: NodeId, beat: i64) -> Result<bool, E
 }
 
 /// Calls every living node but `except` dead: only for a process that knows itself alone on its own database.
-pub async fn bury_predecessors(conn: &mut Session, except: NodeId) -> Result<Vec<NodeId>, Error> {
+pub async fn mark_others_dead(conn: &mut Session, except: NodeId) -> Result<Vec<NodeId>, Error> {
     let rows = sqlx::query_scalar!(
         "update nodes set dead_at = now() where node_id <> $1 and dead_at is null returning node_id",
         except.0
@@ -114,7 +114,7 @@ pub async fn bury_predecessors(conn: &mut Session, except: NodeId) -> Result<Vec
 }
 
 /// A node's own farewell, after it has released what it held.
-pub async fn leave(conn: &mut Session, node: NodeId) -> Result<(), Error> {
+pub async fn deregister(conn: &mut Session, node: NodeId) -> Result<(), Error> {
     sqlx::query!("update nodes set dead_at = now() where node_id = $1 and dead_at is null", node.0)
         .execute(conn)
         .await?;
@@ -122,7 +122,7 @@ pub async fn leave(conn: &mut Session, node: NodeId) -> Result<(), Error> {
 }
 
 /// Forgets nodes that died more than a day ago and hold nothing.
-pub async fn forget(conn: &mut Session) -> Result<u64, Error> {
+pub async fn purge(conn: &mut Session) -> Result<u64, Error> {
     sqlx::query!(
         "delete from lane_reports where node_id = any(array(select node_id from nodes where dead_at is not null))"
     )

@@ -14,7 +14,7 @@ use crate::store::Session;
 
 /// Columns of the receipts of many jobs, and of the retry jobs that come with them. Jobs ascending by id.
 #[derive(Debug, Default)]
-pub struct Batch {
+pub struct RecordBatch {
     job: Vec<i64>,
     notification: Vec<Uuid>,
     node: Vec<Option<i32>>,
@@ -46,7 +46,7 @@ pub struct Batch {
 
 /// One job's part of a batch.
 #[derive(Debug)]
-pub struct Receipt<'a> {
+pub struct NewReceipt<'a> {
     /// Which job.
     pub job: JobId,
     /// Of which notification: a part of the fence. A number alone may come to name another job where a failover lost the
@@ -80,7 +80,7 @@ pub struct Receipt<'a> {
 
 /// A job of devices that go on: to another attempt, or to another lane.
 #[derive(Debug)]
-pub struct Retry<'a> {
+pub struct NewRetryJob<'a> {
     /// The job they come from, which is in the same batch.
     pub parent: JobId,
     /// None: the same.
@@ -100,14 +100,14 @@ pub struct Retry<'a> {
     pub devices: &'a [DeviceId],
 }
 
-impl Batch {
+impl RecordBatch {
     /// Nothing in it?
     pub fn is_empty(&self) -> bool {
         self.job.is_empty()
     }
 
     /// Adds a job's outcomes.
-    pub fn receipt(&mut self, receipt: Receipt<'_>) {
+    pub fn receipt(&mut self, receipt: NewReceipt<'_>) {
         self.job.push(receipt.job.0);
         self.notification.push(receipt.notification.0);
         self.node.push(receipt.node.map(|node| node.0));
@@ -129,7 +129,7 @@ impl Batch {
     }
 
     /// Adds devices that go on.
-    pub fn retry(&mut self, retry: Retry<'_>) {
+    pub fn retry(&mut self, retry: NewRetryJob<'_>) {
         self.retry_parent.push(retry.parent.0);
         self.retry_lane.push(retry.lane.map(|lane| lane.0));
         self.retry_delay_ms.push(retry.delay_ms);
@@ -154,7 +154,7 @@ fn push_slice(flat: &mut Vec<i64>, start: &mut Vec<i32>, end: &mut Vec<i32>, dev
 ///
 /// # Errors
 /// A poisoned value fails the whole statement and nothing is recorded.
-pub async fn record(conn: &mut Session, batch: &Batch) -> Result<Vec<JobId>, Error> {
+pub async fn record(conn: &mut Session, batch: &RecordBatch) -> Result<Vec<JobId>, Error> {
     let [accepted, rejected, token_dead, expired, cancelled, unknown, again] = &batch.counts;
     let rows = sqlx::query_scalar!(
         r#"

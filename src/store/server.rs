@@ -6,7 +6,7 @@ use super::Error;
 
 /// What a server says of itself.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Server {
+pub struct ServerInfo {
     /// `server_version_num`: 150004 is 15.4.
     pub version: u32,
     /// `server_encoding` of the database.
@@ -23,7 +23,7 @@ pub struct Server {
 ///
 /// # Errors
 /// Postgres is out of reach.
-pub async fn describe(conn: &mut PgConnection) -> Result<Server, Error> {
+pub async fn describe(conn: &mut PgConnection) -> Result<ServerInfo, Error> {
     let row = sqlx::query!(
         r#"
         select current_setting('server_version_num')::int as "version!", current_setting('server_encoding') as "encoding!",
@@ -34,7 +34,7 @@ pub async fn describe(conn: &mut PgConnection) -> Result<Server, Error> {
     )
     .fetch_one(conn)
     .await?;
-    Ok(Server {
+    Ok(ServerInfo {
         version: row.version.unsigned_abs(),
         encoding: row.encoding,
         is_standby: row.is_standby,

@@ -25,14 +25,14 @@ pub struct LoadedDevice {
 
 /// Devices as they were at one time.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Loaded {
+pub struct LoadedDevices {
     /// Before they were read.
     pub at: Instant,
     /// In the order of ids, each once; who is missing is gone.
     pub devices: Vec<LoadedDevice>,
 }
 
-impl Loaded {
+impl LoadedDevices {
     /// This device, if it was there.
     pub fn get(&self, id: DeviceId) -> Option<&LoadedDevice> {
         let at = self.devices.binary_search_by_key(&id, |device| device.device).ok()?;

@@ -1,7 +1,7 @@
 //! How migrations wait for each other and for tables, and what an interrupted one leaves.
 
 use pushpost::store::SessionPool;
-use pushpost::store::migrations::{self, Migrations, Progress, SchemaState};
+use pushpost::store::migrations::{self, MigrationProgress, Migrations, SchemaState};
 use sqlx::migrate::{Migration, MigrationType};
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, SqlSafeStr as _};
 
@@ -33,18 +33,18 @@ async fn is_valid(pool: &SessionPool) -> Option<bool> {
 async fn a_migration_whose_table_is_in_use_gives_up_and_is_tried_again() {
     let database = TestDatabase::empty().await;
     let mut conn = database.raw_connection().await;
-    assert_eq!(of(&[CREATE]).apply(&mut conn).await.unwrap(), Progress::Done);
+    assert_eq!(of(&[CREATE]).apply(&mut conn).await.unwrap(), MigrationProgress::Done);
     let mut other = database.raw_connection().await;
     let blocker = pid(&mut other).await;
     let mut using = other.begin().await.unwrap();
     using.execute("select from things").await.unwrap();
     let both = of(&[CREATE, ALTER]);
-    assert_eq!(both.apply(&mut conn).await.unwrap(), Progress::TableInUse);
+    assert_eq!(both.apply(&mut conn).await.unwrap(), MigrationProgress::TableInUse);
     let oldest = migrations::oldest_transaction(&mut conn).await.unwrap().expect("the other session");
     assert_eq!(oldest.pid, blocker, "{oldest}");
     assert_eq!(both.state(&mut conn).await.unwrap(), SchemaState::Older(vec!["2_a step".to_owned()]));
     using.commit().await.unwrap();
-    assert_eq!(both.apply(&mut conn).await.unwrap(), Progress::Done);
+    assert_eq!(both.apply(&mut conn).await.unwrap(), MigrationProgress::Done);
     assert_eq!(both.state(&mut conn).await.unwrap(), SchemaState::Current);
     assert_eq!(of(&[CREATE]).state(&mut conn).await.unwrap(), SchemaState::Newer(vec![2]));
 }
@@ -77,6 +77,6 @@ async fn an_index_whose_concurrent_build_broke_off_is_built_again() {
     let broken = conn.execute("create unique index concurrently things_name on things (name)").await;
     assert!(broken.is_err());
     assert_eq!(is_valid(&database.pool).await, Some(false), "Postgres keeps an index that is of no use");
-    assert_eq!(of(&[CREATE, INDEX]).apply(&mut conn).await.unwrap(), Progress::Done);
+    assert_eq!(of(&[CREATE, INDEX]).apply(&mut conn).await.unwrap(), MigrationProgress::Done);
     assert_eq!(is_valid(&database.pool).await, Some(true));
 }

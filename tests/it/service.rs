@@ -15,8 +15,8 @@ use pushpost::audience::AudienceResolver;
 use pushpost::domain::{App, Scopes, ServedApps, Ttl};
 use pushpost::queue::accept::Acceptor;
 use pushpost::queue::backlog::Backlog;
-use pushpost::queue::membership::Membership;
-use pushpost::queue::wake::Waker;
+use pushpost::queue::node_lease::NodeLease;
+use pushpost::queue::notifier::Notifier;
 use pushpost::registry::keys::{self, ApiKeys};
 use pushpost::store;
 use serde_json::Value;
@@ -64,7 +64,7 @@ impl Service {
         let installation = store::apps::installation_key(&mut conn).await.unwrap();
         drop(conn);
         let name = "requests only".to_owned();
-        let membership = Membership::enter(&database.pool, name, Duration::from_secs(15)).await.unwrap();
+        let node_lease = NodeLease::register(&database.pool, name, Duration::from_secs(15)).await.unwrap();
         let health = Arc::new(Health::default());
         let apps: HashMap<_, _> = [&shop, &other].map(|app| (app.id, Arc::new(app.clone()))).into();
         let state = State::from(StateParts {
@@ -86,7 +86,7 @@ impl Service {
             parse_pool: ParsePool::default(),
             default_ttl: Ttl::MAX,
             health: Arc::clone(&health),
-            waker: Waker::new(Arc::default(), Arc::new(membership)),
+            notifier: Notifier::new(Arc::default(), Arc::new(node_lease)),
         });
         Self { database, shop, other, health, router: router(state, Surface::All) }
     }

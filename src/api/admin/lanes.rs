@@ -16,7 +16,7 @@ use crate::api::time::rfc3339;
 use crate::domain::{App, LaneId, LaneKey, LaneState};
 use crate::store;
 use crate::store::Session;
-use crate::store::lanes::Seen;
+use crate::store::lanes::LaneSummary;
 
 /// A pause is answered once every node has stopped, or after this time: a node that has not said so by then is cut off
 /// from Postgres, and sends no more for want of a beat.
@@ -33,7 +33,7 @@ pub(super) async fn list(
 ) -> Result<Json<Value>, ApiError> {
     parameters.finish()?;
     let mut conn = state.pool.acquire().await.map_err(store::Error::from)?;
-    let seen = store::lanes::seen(&mut conn, caller.app.id).await?;
+    let seen = store::lanes::summaries(&mut conn, caller.app.id).await?;
     let items: Vec<Value> = seen.iter().filter_map(|seen| document(&caller.app, seen)).collect();
     Ok(Json(json!({"items": items, "next_cursor": null})))
 }
@@ -62,15 +62,15 @@ pub(super) async fn decide(
     let mut conn = state.pool.acquire().await.map_err(store::Error::from)?;
     match command {
         LaneCommand::Pause => store::lanes::pause(&mut conn, lane).await?,
-        LaneCommand::Resume => store::lanes::start(&mut conn, lane).await?,
-        LaneCommand::Retry => _ = store::lanes::try_now(&mut conn, lane).await?,
+        LaneCommand::Resume => store::lanes::clear_stops(&mut conn, lane).await?,
+        LaneCommand::Retry => _ = store::lanes::request_retry(&mut conn, lane).await?,
     }
-    state.waker.decided();
+    state.notifier.notify_decision();
     if command == LaneCommand::Pause {
         until_stopped(&mut conn, lane).await?;
     }
     tracing::info!(app = caller.app.name, lane = name, key = %caller.key, ?command, "an admin's command on a lane");
-    let seen = store::lanes::seen(&mut conn, caller.app.id).await?;
+    let seen = store::lanes::summaries(&mut conn, caller.app.id).await?;
     let document = seen.iter().find(|seen| seen.lane == lane).and_then(|seen| document(&caller.app, seen));
     document.map(Json).ok_or(ApiError::NotFound)
 }
@@ -94,7 +94,7 @@ fn find(app: &App, name: &str) -> Result<LaneId, ApiError> {
     lane.map(|lane| lane.id).ok_or(ApiError::NotFound)
 }
 
-fn document(app: &App, seen: &Seen) -> Option<Value> {
+fn document(app: &App, seen: &LaneSummary) -> Option<Value> {
     let key = app.lane_key(seen.lane).filter(|key| app.lane(*key).configured)?;
     let credential = seen.credential.as_deref().map(|fingerprint| {
         let id: String = fingerprint.iter().take(CREDENTIAL_ID).map(|byte| format!("{byte:02x}")).collect();

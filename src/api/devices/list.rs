@@ -12,7 +12,7 @@ use crate::api::error::ApiError;
 use crate::api::query::Parameters;
 use crate::domain::{DeviceId, InputCode, Platform, TopicName, UserId};
 use crate::registry::devices;
-use crate::store::devices::{Filter, Page};
+use crate::store::devices::{DeviceFilter, DevicePage};
 
 /// One page, in id order.
 pub(super) async fn list(
@@ -26,7 +26,7 @@ pub(super) async fn list(
     let after = asked.after.as_deref().and_then(|bytes| bytes.try_into().ok()).map_or(0, i64::from_be_bytes);
     // One more than asked for tells whether there is a next page.
     let limit = i64::try_from(asked.limit).map_or(i64::MAX, |limit| limit + 1);
-    let page = Page { after: DeviceId(after), limit };
+    let page = DevicePage { after: DeviceId(after), limit };
     let mut found = devices::list(&state.pool, caller.app.id, &filter, page).await?;
     let has_more = found.len() > asked.limit;
     found.truncate(asked.limit);
@@ -37,7 +37,7 @@ pub(super) async fn list(
     Ok(Json(json!({"items": items, "next_cursor": next})))
 }
 
-fn filter(parameters: &mut Parameters) -> Filter {
+fn filter(parameters: &mut Parameters) -> DeviceFilter {
     let users = parsed(parameters, "user", UserId::parse, InputCode::BadUser, "this is no user id");
     let topics = parsed(parameters, "topic", TopicName::parse, InputCode::BadTopic, "this is no topic");
     let platforms = parameters.choices("platform", &Platform::ALL, Platform::as_str);
@@ -47,7 +47,7 @@ fn filter(parameters: &mut Parameters) -> Filter {
     });
     let before = times(parameters, "registered_before");
     let after = times(parameters, "quarantined_after");
-    Filter {
+    DeviceFilter {
         users: some(users),
         topics: some(topics),
         platforms: some(platforms),

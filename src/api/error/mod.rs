@@ -321,8 +321,8 @@ impl From<RateExceeded> for ApiError {
     }
 }
 
-impl From<backlog::Full> for ApiError {
-    fn from(full: backlog::Full) -> Self {
+impl From<backlog::BacklogFull> for ApiError {
+    fn from(full: backlog::BacklogFull) -> Self {
         Self::QueueFull(Some(full.limit))
     }
 }

@@ -16,7 +16,7 @@ use crate::api::path::{NO_DEVICE_ID, PathPart};
 use crate::api::query::{PageRequest, Parameters};
 use crate::domain::{App, DeliveryStatus, DeviceId, InputCode, InstallationKey, NotificationId, UserId};
 use crate::store;
-use crate::store::deliveries::{Filter, Position, page};
+use crate::store::deliveries::{DeliveryFilter, DeliveryPosition, page};
 
 /// The media type of the stream.
 const NDJSON: &str = "application/x-ndjson";
@@ -49,7 +49,7 @@ pub(super) async fn get(
     Ok(Json(json!({"items": items, "next_cursor": next})).into_response())
 }
 
-fn filter(parameters: &mut Parameters, app: &App, key: &InstallationKey) -> Filter {
+fn filter(parameters: &mut Parameters, app: &App, key: &InstallationKey) -> DeliveryFilter {
     let statuses = parameters.choices("status", DeliveryStatus::ALL, DeliveryStatus::as_str);
     let mut users = Vec::new();
     for text in parameters.texts("user") {
@@ -66,32 +66,32 @@ fn filter(parameters: &mut Parameters, app: &App, key: &InstallationKey) -> Filt
     }
     // An id that is none of this app's is nobody's, and no deliveries are.
     let known = devices.iter().filter_map(|text| key.parse_device_id(app.id, text).ok()).collect();
-    Filter { statuses, users, devices: (!devices.is_empty()).then_some(known) }
+    DeliveryFilter { statuses, users, devices: (!devices.is_empty()).then_some(known) }
 }
 
-fn position(part: &PageRequest, parameters: &mut Parameters) -> Position {
-    let Some(bytes) = &part.after else { return Position::START };
+fn position(part: &PageRequest, parameters: &mut Parameters) -> DeliveryPosition {
+    let Some(bytes) = &part.after else { return DeliveryPosition::START };
     from_bytes(bytes).unwrap_or_else(|| {
         parameters.fault("cursor", InputCode::InvalidCursor, "this is no cursor of this list");
-        Position::START
+        DeliveryPosition::START
     })
 }
 
-fn to_bytes(position: Position) -> Vec<u8> {
+fn to_bytes(position: DeliveryPosition) -> Vec<u8> {
     let (phase, row, passed) = match position {
-        Position::Job { job, passed } => (0, job, passed),
-        Position::Receipt { receipt, passed } => (1, receipt, passed),
+        DeliveryPosition::Job { job, passed } => (0, job, passed),
+        DeliveryPosition::Receipt { receipt, passed } => (1, receipt, passed),
     };
     [&[phase][..], &row.to_be_bytes(), &passed.to_be_bytes()].concat()
 }
 
-fn from_bytes(bytes: &[u8]) -> Option<Position> {
+fn from_bytes(bytes: &[u8]) -> Option<DeliveryPosition> {
     let (phase, rest) = bytes.split_first()?;
     let (row, passed) = rest.split_first_chunk::<8>()?;
     let (row, passed) = (i64::from_be_bytes(*row), i32::from_be_bytes(passed.try_into().ok()?));
     match phase {
-        0 => Some(Position::Job { job: row, passed }),
-        1 => Some(Position::Receipt { receipt: row, passed }),
+        0 => Some(DeliveryPosition::Job { job: row, passed }),
+        1 => Some(DeliveryPosition::Receipt { receipt: row, passed }),
         _ => None,
     }
 }
@@ -109,8 +109,8 @@ fn stream_all(
     state: State,
     shown: DeliveryView,
     id: NotificationId,
-    filter: Filter,
-    from: Position,
+    filter: DeliveryFilter,
+    from: DeliveryPosition,
 ) -> Response {
     let pages = stream::try_unfold(Some(from), move |from| {
         let found = from.map(|from| (state.pool.clone(), filter.clone(), from));
@@ -137,9 +137,9 @@ mod tests {
     #[test]
     fn a_position_survives_its_cursor() {
         for position in [
-            Position::START,
-            Position::Job { job: 7, passed: 499 },
-            Position::Receipt { receipt: i64::MAX, passed: 1 },
+            DeliveryPosition::START,
+            DeliveryPosition::Job { job: 7, passed: 499 },
+            DeliveryPosition::Receipt { receipt: i64::MAX, passed: 1 },
         ] {
             assert_eq!(from_bytes(&to_bytes(position)), Some(position));
         }

@@ -201,7 +201,7 @@ impl DeviceHistory<'_> {
         }
         let says = |what: &str| format!("{} ({}), but {what}", delivery.status, reason(delivery));
         let last = self.entries.last();
-        let last_word = last.filter(|last| word(last, device) == reason(delivery) && !last.accepted);
+        let last_reason = last.filter(|last| word(last, device) == reason(delivery) && !last.accepted);
         let is_taken = self.entries.iter().any(|entry| entry.accepted);
         let right = match delivery.status.as_str() {
             "accepted" => {
@@ -211,17 +211,18 @@ impl DeviceHistory<'_> {
             }
             "token_dead" if reason(delivery) == "quarantined" => !is_taken && dead.contains(&delivery.device),
             "token_dead" => {
-                last_word.is_some() && matches!(device.behaviour, Behaviour::Dead | Behaviour::DeadBefore)
+                last_reason.is_some() && matches!(device.behaviour, Behaviour::Dead | Behaviour::DeadBefore)
             }
             "rejected" => {
-                last_word.is_some() && matches!(device.behaviour, Behaviour::TooLarge | Behaviour::Malformed)
+                last_reason.is_some()
+                    && matches!(device.behaviour, Behaviour::TooLarge | Behaviour::Malformed)
             }
             // What a provider in trouble answered counts as no attempt: the lane waited.
             "expired" if reason(delivery) == "ttl" => self
                 .entries
                 .iter()
                 .all(|entry| entry.status.is_none_or(|status| status == 429 || status >= 500)),
-            "expired" => last_word.is_some() && !is_taken && device.behaviour == Behaviour::NeverUp,
+            "expired" => last_reason.is_some() && !is_taken && device.behaviour == Behaviour::NeverUp,
             "unknown" => lost > 0 || self.entries.iter().any(|entry| self.may_be_unanswered(entry)),
             _ => false,
         };

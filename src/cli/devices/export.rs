@@ -14,7 +14,7 @@ use crate::config::Config;
 use crate::domain::{App, DeviceId, InstallationKey};
 use crate::registry::devices;
 use crate::runtime::{Database, SchemaAccess};
-use crate::store::devices::{Filter, Page};
+use crate::store::devices::{DeviceFilter, DevicePage};
 
 /// Devices read at a time.
 const PAGE: i64 = 1000;
@@ -95,8 +95,8 @@ impl Export {
         written: &mut Written,
         out: &mut impl Write,
     ) -> anyhow::Result<bool> {
-        let page = Page { after: written.after, limit: PAGE };
-        let devices = devices::list(database.pool(), app.id, &Filter::default(), page).await?;
+        let page = DevicePage { after: written.after, limit: PAGE };
+        let devices = devices::list(database.pool(), app.id, &DeviceFilter::default(), page).await?;
         let Some(last) = devices.last().map(|known| known.device.id) else { return Ok(false) };
         let document =
             |known| if self.all { Some(export::document(key, known)) } else { export::line(known) };

@@ -20,7 +20,7 @@ use crate::domain::{
 };
 use crate::provider::{Attempt, Fingerprint, Still};
 use crate::pruning::TokenSignal;
-use crate::queue::recorder::{Ending, Ticket};
+use crate::queue::recorder::{DeviceTicket, Disposition};
 use crate::store;
 
 /// So many attempts of one device may end without an answer (docs/queue.md 12e).
@@ -31,13 +31,13 @@ const UNSURE_MAX: u16 = 5;
 pub(super) async fn run(lane: &Lane, ready: ReadyDevice, generation: Generation) {
     let ReadyDevice { ticket, token, plan, .. } = ready;
     let began = Instant::now();
-    if !lane.shared.membership.may_start_at(ticket.held().lease, began) {
+    if !lane.shared.node_lease.may_start_at(ticket.leased_job().node, began) {
         return;
     }
     let made = {
         // Pinned here: what is moved for each device costs more than what it does.
         let made = pin!(make(lane, &ticket, &token, &plan, began, generation));
-        panics::caught_in(made, &lane.name, ticket.held().job.notification).await
+        panics::caught_in(made, &lane.name, ticket.leased_job().job.notification).await
     };
     let (ending, finding) = made.unwrap_or_else(|| (rejected("internal", true), None));
     ticket.end(ending, began, finding);
@@ -46,27 +46,27 @@ pub(super) async fn run(lane: &Lane, ready: ReadyDevice, generation: Generation)
 /// How the attempt ended, and what it showed about the token.
 async fn make(
     lane: &Lane,
-    ticket: &Ticket,
+    ticket: &DeviceTicket,
     token: &DeviceToken,
     plan: &RenderedNotification,
     began: Instant,
     generation: Generation,
-) -> (Ending, Option<Finding>) {
-    let membership = &lane.shared.membership;
-    let job = &ticket.held().job;
+) -> (Disposition, Option<Finding>) {
+    let node_lease = &lane.shared.node_lease;
+    let job = &ticket.leased_job().job;
     let trial = EnvironmentProbe::of(lane, job, ticket.device(), token);
     // Our copy of Postgres's clock may be late by a round trip; no provider is told more life than was asked for, which
     // FCM refuses beyond 28 days.
-    let clock = membership.clock();
+    let clock = node_lease.clock();
     let now = clock.at(began).max(job.due_at);
     if now >= job.expires_at {
         return match trial.filter(|_| !job.in_doubt) {
             Some(trial) => trial.inconclusive(),
-            None => (out_of_time(job, job.last_word.clone()), None),
+            None => (out_of_time(job, job.last_reason.clone()), None),
         };
     }
     // Each decision reads the clock once: for every device it costs as much as what is decided.
-    let may = |at| membership.may_start_at(ticket.held().lease, at) && clock.at(at) < job.expires_at;
+    let may = |at| node_lease.may_start_at(ticket.leased_job().node, at) && clock.at(at) < job.expires_at;
     let still = || may(Instant::now()) && lane.gate.is_as_at(generation);
     let begin = |longest| {
         let at = Instant::now();
@@ -81,10 +81,10 @@ async fn make(
         })
     };
     let Some(Reply { outcome, of_current, overridden }) = candidate::send(lane, plan, begin).await else {
-        return (Ending::Back, None);
+        return (Disposition::Returned, None);
     };
     if outcome == Outcome::Withdrawn {
-        return (Ending::Back, None);
+        return (Disposition::Returned, None);
     }
     let waited_ms = (now - job.due_at).num_milliseconds();
     lane.ended.fetch_add(1, Ordering::Relaxed);
@@ -107,7 +107,7 @@ async fn make(
     }
     // Now or never has had its one attempt.
     if attribution == Attribution::Lane && !plan.once {
-        return (Ending::Back, None);
+        return (Disposition::Returned, None);
     }
     if let Some(ending) = environment_probe::other_environment(lane, job, plan.once, now, &outcome) {
         lane.guard.count(TokenSignal::Other);
@@ -148,11 +148,14 @@ struct After<'a> {
 }
 
 impl After<'_> {
-    fn ending(&self, outcome: Outcome, draw: f64) -> Ending {
+    fn ending(&self, outcome: Outcome, draw: f64) -> Disposition {
         match outcome {
-            Outcome::Accepted { provider_id } => {
-                Ending::Final { status: DeliveryStatus::Accepted, attempted: true, reason: None, provider_id }
-            }
+            Outcome::Accepted { provider_id } => Disposition::Final {
+                status: DeliveryStatus::Accepted,
+                attempted: true,
+                reason: None,
+                provider_id,
+            },
             Outcome::Rejected { reason } => ended(DeliveryStatus::Rejected, reason),
             Outcome::TokenDead { reason, .. } => ended(DeliveryStatus::TokenDead, reason),
             Outcome::RetryTarget { reason, floor, .. } => {
@@ -172,50 +175,52 @@ impl After<'_> {
             Outcome::Misconfigured { reason, about: Misfit::ThirdParty | Misfit::Override } => {
                 self.held_back(reason, draw)
             }
-            Outcome::RetryLane { .. } | Outcome::Misconfigured { .. } | Outcome::Withdrawn => Ending::Back,
+            Outcome::RetryLane { .. } | Outcome::Misconfigured { .. } | Outcome::Withdrawn => {
+                Disposition::Returned
+            }
         }
     }
 
     /// Nothing is wrong with the device: it counts as no attempt, and comes again less and less often.
-    fn held_back(&self, reason: Reason, draw: f64) -> Ending {
+    fn held_back(&self, reason: Reason, draw: f64) -> Disposition {
         let age = (self.now - self.job.notification.at()).to_std().unwrap_or_default();
         match self.again(reason, fcm_apns_key::floor(self.retry, age), false, draw) {
-            Ending::Again { lane, delay, unsure, reason, .. } => {
-                Ending::Again { lane, delay, attempted: false, unsure, reason }
+            Disposition::Retry { lane, delay, unsure, reason, .. } => {
+                Disposition::Retry { lane, delay, attempted: false, unsure, reason }
             }
             other => other,
         }
     }
 
     /// Another attempt, unless it would come too late or there is to be only one: then it ends at once.
-    fn again(&self, reason: Reason, floor: Duration, unsure: bool, draw: f64) -> Ending {
+    fn again(&self, reason: Reason, floor: Duration, unsure: bool, draw: f64) -> Disposition {
         let delay = self.retry.delay(self.job.attempt, floor, draw);
         let left = (self.job.expires_at - self.now).to_std().unwrap_or_default();
         if self.once || delay >= left {
             let doubtful = unsure || self.job.doubts() > 0;
             return out_of_time_after(doubtful, Some(reason), true);
         }
-        Ending::Again { lane: None, delay, attempted: true, unsure, reason: Some(reason) }
+        Disposition::Retry { lane: None, delay, attempted: true, unsure, reason: Some(reason) }
     }
 }
 
-fn ended(status: DeliveryStatus, reason: Reason) -> Ending {
-    Ending::Final { status, attempted: true, reason: Some(reason), provider_id: None }
+fn ended(status: DeliveryStatus, reason: Reason) -> Disposition {
+    Disposition::Final { status, attempted: true, reason: Some(reason), provider_id: None }
 }
 
 /// Before the present attempt is made, which a node that died since may have made all the same.
-fn out_of_time(job: &Job, word: Option<Reason>) -> Ending {
+fn out_of_time(job: &Job, word: Option<Reason>) -> Disposition {
     out_of_time_after(job.doubts() > 0, word, job.in_doubt)
 }
 
 /// `expired` says that no attempt is in doubt; else it is `unknown` (docs/queue.md 12d).
-fn out_of_time_after(doubtful: bool, word: Option<Reason>, attempted: bool) -> Ending {
+fn out_of_time_after(doubtful: bool, word: Option<Reason>, attempted: bool) -> Disposition {
     let (status, reason) = if doubtful {
         (DeliveryStatus::Unknown, Reason::new("no_answer"))
     } else {
         (DeliveryStatus::Expired, word.unwrap_or_else(|| Reason::new("ttl")))
     };
-    Ending::Final { status, attempted, reason: Some(reason), provider_id: None }
+    Disposition::Final { status, attempted, reason: Some(reason), provider_id: None }
 }
 
 /// Tells what the outcome says about the lane, and hears whether it counts for the device. `overridden`: a header of
@@ -270,7 +275,7 @@ pub(super) async fn agree(lane: &Lane, fingerprint: Fingerprint, suspended: Opti
             Some(why) => {
                 store::lanes::suspend(&mut conn, lane.gate.lane(), &fingerprint.0, why.as_str()).await
             }
-            None => store::lanes::resume(&mut conn, lane.gate.lane(), &fingerprint.0).await,
+            None => store::lanes::end_suspension(&mut conn, lane.gate.lane(), &fingerprint.0).await,
         }
     };
     if let Err(error) = told.await {

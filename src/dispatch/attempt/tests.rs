@@ -25,14 +25,14 @@ fn job(unsure: u16) -> Job {
         lost: 0,
         due_at: DateTime::UNIX_EPOCH,
         expires_at: DateTime::UNIX_EPOCH + TimeDelta::hours(1),
-        last_word: None,
+        last_reason: None,
         trial_since: None,
         devices: vec![DeviceId(1)],
         done: None,
     }
 }
 
-fn ending(job: &Job, once: bool, left_secs: u64, outcome: Outcome) -> Ending {
+fn ending(job: &Job, once: bool, left_secs: u64, outcome: Outcome) -> Disposition {
     let now = job.expires_at - TimeDelta::seconds(left_secs.cast_signed());
     After { job, once, now, retry: RETRY }.ending(outcome, 0.0)
 }
@@ -41,16 +41,16 @@ fn busy(floor: Floor) -> Outcome {
     Outcome::RetryTarget { reason: Reason::new("busy"), floor, fault: Fault::Device }
 }
 
-fn status(ending: &Ending) -> Option<DeliveryStatus> {
+fn status(ending: &Disposition) -> Option<DeliveryStatus> {
     match ending {
-        Ending::Final { status, .. } => Some(*status),
+        Disposition::Final { status, .. } => Some(*status),
         _ => None,
     }
 }
 
-fn delay_secs(ending: &Ending) -> Option<u64> {
+fn delay_secs(ending: &Disposition) -> Option<u64> {
     match ending {
-        Ending::Again { delay, .. } => Some(delay.as_secs()),
+        Disposition::Retry { delay, .. } => Some(delay.as_secs()),
         _ => None,
     }
 }
@@ -71,7 +71,7 @@ fn a_retry_waits_its_floor() {
 fn a_retry_that_would_come_too_late_ends_at_once_with_the_last_word() {
     let ended = ending(&job(0), false, 10, busy(Floor::ServerError));
     assert_eq!(status(&ended), Some(DeliveryStatus::Expired));
-    assert!(matches!(ended, Ending::Final { reason: Some(reason), .. } if reason.as_str() == "busy"));
+    assert!(matches!(ended, Disposition::Final { reason: Some(reason), .. } if reason.as_str() == "busy"));
 }
 
 #[test]
@@ -84,7 +84,7 @@ fn what_may_have_been_sent_never_ends_as_expired() {
     let in_doubt = Job { in_doubt: true, ..job(0) };
     let ended = out_of_time(&in_doubt, None);
     assert!(
-        matches!(ended, Ending::Final { status: DeliveryStatus::Unknown, attempted: true, .. }),
+        matches!(ended, Disposition::Final { status: DeliveryStatus::Unknown, attempted: true, .. }),
         "{ended:?}"
     );
     assert_eq!(status(&ending(&in_doubt, false, 1, busy(Floor::ServerError))), Some(DeliveryStatus::Unknown));
@@ -98,7 +98,10 @@ fn now_or_never_is_never_retried() {
 
 #[test]
 fn five_attempts_without_an_answer_are_enough() {
-    assert!(matches!(ending(&job(3), false, 3600, Outcome::Unknown), Ending::Again { unsure: true, .. }));
+    assert!(matches!(
+        ending(&job(3), false, 3600, Outcome::Unknown),
+        Disposition::Retry { unsure: true, .. }
+    ));
     assert_eq!(status(&ending(&job(4), false, 3600, Outcome::Unknown)), Some(DeliveryStatus::Unknown));
 }
 
@@ -107,7 +110,7 @@ fn what_concerns_neither_lane_nor_device_costs_time_and_no_attempt() {
     for about in [Misfit::ThirdParty, Misfit::Override] {
         let outcome = Outcome::Misconfigured { reason: Reason::new("Forbidden"), about };
         let ended = ending(&job(0), false, 3600, outcome);
-        assert!(matches!(ended, Ending::Again { lane: None, attempted: false, .. }), "{ended:?}");
+        assert!(matches!(ended, Disposition::Retry { lane: None, attempted: false, .. }), "{ended:?}");
     }
 }
 
@@ -119,6 +122,6 @@ fn what_concerns_the_lane_is_not_recorded_against_the_device() {
         Outcome::Misconfigured { reason: reason.clone(), about: Misfit::Credential },
         Outcome::Misconfigured { reason, about: Misfit::Topic },
     ] {
-        assert_eq!(ending(&job(0), false, 3600, outcome), Ending::Back);
+        assert_eq!(ending(&job(0), false, 3600, outcome), Disposition::Returned);
     }
 }

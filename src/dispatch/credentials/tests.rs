@@ -5,7 +5,7 @@ use futures_util::FutureExt as _;
 use super::*;
 use crate::domain::{Environment, LaneId};
 use crate::provider::apns;
-use crate::queue::intake::Intake;
+use crate::queue::lane_intake::LaneIntake;
 
 fn sender(topic: &str) -> Sender {
     static KEY: std::sync::OnceLock<String> = std::sync::OnceLock::new();
@@ -40,7 +40,7 @@ fn reached(senders: &LaneCredentials, topic: &str) -> Arc<VersionedSender> {
 }
 
 fn gate() -> LaneGate {
-    let intake = Arc::new(Intake::new(LaneId(1), 10));
+    let intake = Arc::new(LaneIntake::new(LaneId(1), 10));
     let gate = LaneGate::new(LaneId(1), "shop/apns-production".to_owned(), Fingerprint([0; 32]), intake);
     gate.agree(false, None);
     gate

@@ -19,14 +19,14 @@ use super::report::LaneReport;
 use super::state::LaneHealth;
 use crate::domain::{LaneCause, LaneId, LaneState, Reason};
 use crate::provider::Fingerprint;
-use crate::queue::intake::Intake;
+use crate::queue::lane_intake::LaneIntake;
 
 /// The thread-safe holder of one lane's [`LaneHealth`].
 #[derive(Debug)]
 pub struct LaneGate {
     lane: LaneId,
     name: String,
-    intake: Arc<Intake>,
+    intake: Arc<LaneIntake>,
     held: Mutex<Held>,
     /// What attempts ask of `held`, to be read without the lock: see [`snapshot`].
     snapshot: AtomicU64,
@@ -68,7 +68,7 @@ impl LaneGate {
         lane: LaneId,
         name: String,
         fingerprint: Fingerprint,
-        intake: Arc<Intake>,
+        intake: Arc<LaneIntake>,
     ) -> Self {
         let made_at = Instant::now();
         Self {
@@ -241,11 +241,11 @@ impl LaneGate {
             Wake::No => {}
             Wake::ReadAdmission => {
                 if sends {
-                    self.intake.hint_all();
+                    self.intake.mark_all_waiting();
                 }
                 self.intake.set_open(sends);
             }
-            Wake::LookForJobs => self.intake.hint_all(),
+            Wake::LookForJobs => self.intake.mark_all_waiting(),
         }
         effects
     }

@@ -14,10 +14,10 @@ use crate::domain::{
     Content, DeliveryStatus, DeviceId, Job, LaneKey, NotificationId, Platform, Reason, UserId,
 };
 use crate::provider::{self, Prepared};
-use crate::queue::intake::{Held, Known};
-use crate::queue::recorder::{Ending, Ticket};
+use crate::queue::lane_intake::{HandoffPayload, LeasedJob};
+use crate::queue::recorder::{DeviceTicket, Disposition};
 use crate::store;
-use crate::store::tokens::{Loaded, LoadedDevice};
+use crate::store::tokens::{LoadedDevice, LoadedDevices};
 
 /// Prepared notifications that are kept: a broadcast's jobs come one after the other.
 const RENDERED_MAX: usize = 512;
@@ -38,7 +38,7 @@ pub(in crate::dispatch) struct RenderedNotification {
 }
 
 impl RenderedNotification {
-    fn new(id: NotificationId, known: &Known) -> Self {
+    fn new(id: NotificationId, known: &HandoffPayload) -> Self {
         let (content, once, by_user) = (Arc::clone(&known.content), known.once, known.by_user);
         Self { id, content, rendered: Mutex::default(), once, by_user, has_something: OnceLock::new() }
     }
@@ -74,16 +74,16 @@ pub(in crate::dispatch) struct JobLoader {
 
 /// A job with one ticket per device that is still in it.
 pub(in crate::dispatch) struct OpenedJob {
-    pub(in crate::dispatch) held: Arc<Held>,
-    pub(in crate::dispatch) tickets: Vec<Ticket>,
+    pub(in crate::dispatch) held: Arc<LeasedJob>,
+    pub(in crate::dispatch) tickets: Vec<DeviceTicket>,
     pub(in crate::dispatch) handed: bool,
     /// Its devices as they were found when it was accepted, if that is as good as loading them. Whoever was addressed
     /// through a user had that user then.
-    loaded: Option<Arc<Loaded>>,
+    loaded: Option<Arc<LoadedDevices>>,
 }
 
 impl OpenedJob {
-    pub(in crate::dispatch) fn new(held: Arc<Held>, tickets: Vec<Ticket>, handed: bool) -> Self {
+    pub(in crate::dispatch) fn new(held: Arc<LeasedJob>, tickets: Vec<DeviceTicket>, handed: bool) -> Self {
         let loaded = held.known.as_ref().and_then(|known| known.loaded.clone());
         let loaded = loaded.filter(|loaded| loaded.at.elapsed() < revalidate::STALENESS_MAX);
         Self { held, tickets, handed, loaded }
@@ -92,7 +92,7 @@ impl OpenedJob {
 
 /// What was read for a load.
 struct Read {
-    loaded: Loaded,
+    loaded: LoadedDevices,
     users: HashMap<(NotificationId, DeviceId), UserId>,
     cancelled: HashSet<NotificationId>,
 }
@@ -173,7 +173,7 @@ impl JobLoader {
             return Ok(Read::nothing(at));
         }
         let mut devices: Vec<DeviceId> =
-            to_load.iter().flat_map(|job| job.tickets.iter().map(Ticket::device)).collect();
+            to_load.iter().flat_map(|job| job.tickets.iter().map(DeviceTicket::device)).collect();
         devices.sort_unstable();
         devices.dedup();
 
@@ -184,7 +184,7 @@ impl JobLoader {
                 if row.cancelled {
                     cancelled.insert(row.id);
                 } else if let Some(content) = row.content {
-                    let known = Known {
+                    let known = HandoffPayload {
                         content: Arc::new(content),
                         once: row.once,
                         by_user: row.by_user,
@@ -208,13 +208,13 @@ impl JobLoader {
             }
         }
         let devices = store::tokens::load(&mut conn, &devices).await?;
-        Ok(Read { loaded: Loaded { at, devices }, users, cancelled })
+        Ok(Read { loaded: LoadedDevices { at, devices }, users, cancelled })
     }
 }
 
 impl Read {
     fn nothing(at: Instant) -> Self {
-        let loaded = Loaded { at, devices: Vec::new() };
+        let loaded = LoadedDevices { at, devices: Vec::new() };
         Self { loaded, users: HashMap::new(), cancelled: HashSet::new() }
     }
 }
@@ -226,7 +226,7 @@ pub(in crate::dispatch) fn end_at_load(
     plan: &RenderedNotification,
     addressed: Option<&UserId>,
     device: Option<&LoadedDevice>,
-) -> Option<Ending> {
+) -> Option<Disposition> {
     let Some(device) = device else { return Some(cancelled(job, "device_gone")) };
     if plan.by_user && addressed.is_some() && addressed != device.user.as_ref() {
         return Some(cancelled(job, "user_changed"));
@@ -246,7 +246,7 @@ pub(in crate::dispatch) fn end_at_load(
     if !lane.configured {
         return Some(rejected("platform_not_configured", false));
     }
-    Some(Ending::Again {
+    Some(Disposition::Retry {
         lane: Some(lane.id),
         delay: std::time::Duration::ZERO,
         attempted: false,
@@ -255,15 +255,15 @@ pub(in crate::dispatch) fn end_at_load(
     })
 }
 
-fn unsent(status: DeliveryStatus, reason: &str) -> Ending {
-    Ending::Final { status, attempted: false, reason: Some(Reason::new(reason)), provider_id: None }
+fn unsent(status: DeliveryStatus, reason: &str) -> Disposition {
+    Disposition::Final { status, attempted: false, reason: Some(Reason::new(reason)), provider_id: None }
 }
 
 /// `cancelled` says that no provider took it; where an attempt is in doubt it is `unknown` (docs/queue.md 12d).
-fn cancelled(job: &Job, reason: &str) -> Ending {
+fn cancelled(job: &Job, reason: &str) -> Disposition {
     if job.doubts() == 0 {
         return unsent(DeliveryStatus::Cancelled, reason);
     }
     let reason = Some(Reason::new("no_answer"));
-    Ending::Final { status: DeliveryStatus::Unknown, attempted: job.in_doubt, reason, provider_id: None }
+    Disposition::Final { status: DeliveryStatus::Unknown, attempted: job.in_doubt, reason, provider_id: None }
 }

@@ -17,7 +17,7 @@ use crate::dispatch::isolated_attempt;
 use crate::dispatch::lane::Lane;
 use crate::domain::{Class, Job, Priority, Suspicion};
 use crate::queue::claim::Claimer;
-use crate::queue::intake::Held;
+use crate::queue::lane_intake::LeasedJob;
 use crate::store;
 
 /// After a failed statement, or while records are behind or the node's beat is late.
@@ -128,18 +128,18 @@ impl Prefetcher {
     fn blocked(&mut self, error: &store::Error) -> Next {
         tracing::debug!(lane = self.lane.name, %error, "nothing taken");
         self.claimer.restart();
-        self.lane.intake.hint_all();
+        self.lane.intake.mark_all_waiting();
         Next::Pause
     }
 
     fn may_claim(&self) -> bool {
-        let membership = &self.lane.shared.membership;
-        self.lane.shared.recorder.has_room() && membership.may_start(membership.id())
+        let node_lease = &self.lane.shared.node_lease;
+        self.lane.shared.recorder.has_room() && node_lease.may_start(node_lease.id())
     }
 
     /// Claims from the first range that was hinted at and has room. False: there is none.
     async fn claim_next(&mut self) -> Result<bool, store::Error> {
-        if self.lane.intake.take_given_back() {
+        if self.lane.intake.take_released() {
             self.claimer.restart();
         }
         for priority in Priority::DESCENDING {
@@ -149,17 +149,17 @@ impl Prefetcher {
                     continue;
                 }
                 let more = self.claimer.may_have_left(class, priority);
-                let Some(looking) = self.lane.intake.take_hint(class, priority, more) else { continue };
-                let node = self.lane.shared.membership.id();
+                let Some(looking) = self.lane.intake.begin_claim(class, priority, more) else { continue };
+                let node = self.lane.shared.node_lease.id();
                 let jobs = self.claimer.claim(class, priority, room, node).await?;
                 if jobs.is_empty() {
                     continue;
                 }
                 // There may be more: whoever looks next finds out.
-                self.lane.intake.hint(class, priority);
+                self.lane.intake.mark_waiting(class, priority);
                 drop(looking);
                 let mut held =
-                    jobs.into_iter().map(|job| Held { job, lease: node, known: None }).collect::<Vec<_>>();
+                    jobs.into_iter().map(|job| LeasedJob { job, node, known: None }).collect::<Vec<_>>();
                 match held.pop() {
                     Some(alone) if alone.job.suspicion() != Suspicion::None => {
                         isolated_attempt::try_one(&self.lane, &mut self.loader, alone).await?;
@@ -182,19 +182,19 @@ impl Prefetcher {
             return Next::Pause;
         }
         self.claimer.restart();
-        let node = self.lane.shared.membership.id();
+        let node = self.lane.shared.node_lease.id();
         for priority in Priority::DESCENDING {
             for class in [Class::Direct, Class::Retry, Class::Bulk] {
                 // Only where something is known to wait: a lane that stays suspended asks nothing of its own.
-                if self.lane.intake.take_hint(class, priority, true).is_none() {
+                if self.lane.intake.begin_claim(class, priority, true).is_none() {
                     continue;
                 }
                 match self.claimer.claim(class, priority, 1, node).await {
                     Ok(jobs) if jobs.is_empty() => {}
                     Ok(jobs) => {
-                        self.lane.intake.hint(class, priority);
+                        self.lane.intake.mark_waiting(class, priority);
                         for job in jobs {
-                            let held = Held { job, lease: node, known: None };
+                            let held = LeasedJob { job, node, known: None };
                             if let Err(error) =
                                 isolated_attempt::try_one(&self.lane, &mut self.loader, held).await
                             {
@@ -216,7 +216,7 @@ impl Prefetcher {
         if handed.is_empty() { Ok(()) } else { self.open_and_load(handed, true).await }
     }
 
-    async fn open_and_load(&mut self, held: Vec<Held>, handed: bool) -> Result<(), store::Error> {
+    async fn open_and_load(&mut self, held: Vec<LeasedJob>, handed: bool) -> Result<(), store::Error> {
         if held.iter().any(|held| is_urgent(&held.job)) && self.lane.ready.holds(Class::Bulk) {
             self.lane.limit.urge();
         }
@@ -247,7 +247,7 @@ impl Prefetcher {
         self.give_back(self.lane.intake.take_handed());
     }
 
-    fn give_back(&self, jobs: Vec<Held>) {
+    fn give_back(&self, jobs: Vec<LeasedJob>) {
         for held in jobs {
             let (_, tickets) = self.lane.shared.recorder.open(held);
             self.lane.intake.free(tickets.len());

@@ -12,14 +12,14 @@ use tokio::time::Instant;
 
 use crate::dispatch::prefetch::load::RenderedNotification;
 use crate::domain::{Class, DeviceId, DeviceToken, NotificationId, Priority};
-use crate::queue::intake::Intake;
-use crate::queue::recorder::Ticket;
+use crate::queue::lane_intake::LaneIntake;
+use crate::queue::recorder::DeviceTicket;
 
 /// One device, ready to be sent.
 #[derive(Debug)]
 pub(in crate::dispatch) struct ReadyDevice {
     /// Its place in its job.
-    pub(in crate::dispatch) ticket: Ticket,
+    pub(in crate::dispatch) ticket: DeviceTicket,
     /// Where to.
     pub(in crate::dispatch) token: DeviceToken,
     /// What.
@@ -33,7 +33,7 @@ pub(in crate::dispatch) struct ReadyDevice {
 impl ReadyDevice {
     /// Which device of which notification.
     pub(in crate::dispatch) fn who(&self) -> (NotificationId, DeviceId) {
-        (self.ticket.held().job.notification, self.ticket.device())
+        (self.ticket.leased_job().job.notification, self.ticket.device())
     }
 }
 
@@ -52,7 +52,7 @@ pub(in crate::dispatch) trait Queued {
 pub(in crate::dispatch) struct ReadyQueue<T = ReadyDevice> {
     inner: Mutex<Inner<T>>,
     some: Notify,
-    intake: Arc<Intake>,
+    intake: Arc<LaneIntake>,
     /// Read-ahead per class and priority, in devices.
     cap: usize,
 }
@@ -68,7 +68,7 @@ struct Inner<T> {
 
 impl Queued for ReadyDevice {
     fn range(&self) -> (Class, Priority) {
-        let job = &self.ticket.held().job;
+        let job = &self.ticket.leased_job().job;
         (job.class, job.priority)
     }
 
@@ -88,7 +88,7 @@ impl<T> Default for Inner<T> {
 }
 
 impl<T: Queued> ReadyQueue<T> {
-    pub(in crate::dispatch) fn new(intake: Arc<Intake>, cap: usize) -> Self {
+    pub(in crate::dispatch) fn new(intake: Arc<LaneIntake>, cap: usize) -> Self {
         Self { inner: Mutex::default(), some: Notify::new(), intake, cap }
     }
 
@@ -145,7 +145,7 @@ impl<T: Queued> ReadyQueue<T> {
         }
         // The feeder reads on when half of the read-ahead is gone, not after every device.
         if left == self.cap / 2 || left == 0 {
-            self.intake.nudge();
+            self.intake.wake();
         }
         Some(ready)
     }
@@ -259,7 +259,7 @@ mod tests {
     const HANDED: u32 = u32::MAX;
 
     fn queue(cap: usize) -> ReadyQueue<Mark> {
-        let intake = Arc::new(Intake::new(LaneId(1), 10));
+        let intake = Arc::new(LaneIntake::new(LaneId(1), 10));
         intake.set_open(true);
         ReadyQueue::new(intake, cap)
     }

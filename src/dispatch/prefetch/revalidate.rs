@@ -11,7 +11,7 @@ use crate::dispatch::prefetch::load::end_at_load;
 use crate::dispatch::prefetch::queue::ReadyDevice;
 use crate::dispatch::{panics, rejected};
 use crate::domain::{DeviceId, NotificationId, UserId};
-use crate::queue::recorder::Ending;
+use crate::queue::recorder::Disposition;
 use crate::store;
 use crate::store::tokens::LoadedDevice;
 
@@ -72,11 +72,11 @@ impl Seen {
     }
 
     /// How it ends, if it does. Who came to the queue meanwhile was loaded meanwhile.
-    fn judge(&self, lane: &Lane, ready: &mut ReadyDevice) -> Option<Ending> {
+    fn judge(&self, lane: &Lane, ready: &mut ReadyDevice) -> Option<Disposition> {
         if ready.loaded >= self.at {
             return None;
         }
-        let (job, who) = (&ready.ticket.held().job, ready.who());
+        let (job, who) = (&ready.ticket.leased_job().job, ready.who());
         let device = self.devices.get(&who.1);
         let judge = || end_at_load(&lane.setup, job, &ready.plan, self.users.get(&who), device);
         let judged = panics::caught(judge, &lane.name, who.0);

@@ -163,7 +163,7 @@ impl PruningGuard {
     }
 
     /// What the database said to somebody who asked at `asked_at`. Answers whether there is something to be done.
-    pub fn agree(&self, said: Option<&lanes::Brake>, asked_at: Instant) -> bool {
+    pub fn agree(&self, said: Option<&lanes::StoredPruningGuard>, asked_at: Instant) -> bool {
         let mut inner = self.lock();
         let counts = self.look(&mut inner);
         if inner.said_at.is_some_and(|at| at >= asked_at) {

@@ -39,8 +39,8 @@ fn certain(guard: &PruningGuard, times: u64) -> usize {
     guard.sift((0..times).map(|_| verdict("Unregistered", Certainty::Certain)).collect()).len()
 }
 
-fn said(reason: &str, quiet: bool) -> lanes::Brake {
-    lanes::Brake { reason: reason.to_owned(), certain: false, quiet }
+fn said(reason: &str, quiet: bool) -> lanes::StoredPruningGuard {
+    lanes::StoredPruningGuard { reason: reason.to_owned(), certain: false, quiet }
 }
 
 fn words(words: &[&str]) -> BTreeSet<String> {

@@ -5,14 +5,14 @@ use std::collections::{BTreeMap, HashMap};
 use tokio_util::sync::CancellationToken;
 
 use super::session::CommitSession;
-use super::{Accepted, Committer, Error, NewNotification, Request};
+use super::{AcceptedNotification, Committer, Error, NewNotification, Request};
 use crate::domain::{
     Class, DeviceId, JOB_DEVICES_MAX, Job, LaneId, NodeId, NotificationId, Priority, Reason,
 };
-use crate::queue::intake::{Held, Known, Slot};
+use crate::queue::lane_intake::{HandoffPayload, LeasedJob, Reservation};
 use crate::store;
 use crate::store::SessionPool;
-use crate::store::accept::{Batch, FanOutRow, Row, StoredJob};
+use crate::store::accept::{AcceptBatch, FanOutRow, NotificationRow, StoredJob};
 use crate::store::commits::{self, ServerSession};
 
 /// Most requests, and about the most devices, of one commit.
@@ -91,9 +91,9 @@ fn refuse(requests: Vec<Request>, error: &store::Error) {
 
 /// A job that is to be handed over once it is stored.
 struct HandOver {
-    slot: Slot,
+    slot: Reservation,
     devices: Vec<DeviceId>,
-    known: Known,
+    known: HandoffPayload,
     priority: Priority,
 }
 
@@ -102,7 +102,7 @@ type JobName = (NotificationId, LaneId, DeviceId);
 struct Part {
     ids: Vec<NotificationId>,
     lease: NodeId,
-    batch: Batch,
+    batch: AcceptBatch,
     slots: HashMap<JobName, HandOver>,
 }
 
@@ -120,10 +120,10 @@ async fn commit_part(
             *kept = Some(open);
             hand_over(committer, part.slots, part.lease, jobs);
             if part.batch.has_fan_outs() {
-                committer.waker.fan_out_waits();
+                committer.notifier.notify_fan_out();
             }
             for (request, id) in requests.drain(..).zip(part.ids) {
-                let _gone = request.reply.send(Ok(Accepted { id, created_at: now }));
+                let _gone = request.reply.send(Ok(AcceptedNotification { id, created_at: now }));
             }
             Ok(())
         }
@@ -160,7 +160,7 @@ async fn answer_found(
         Box::pin(async move {
             let mut conn = pool.acquire().await?;
             Ok(Some(store::accept::find(&mut conn, ids).await?))
-        }) as commits::Question<'_, Vec<_>>
+        }) as commits::Lookup<'_, Vec<_>>
     };
     let Some(found) = commits::find_out(ask).await else { return false };
     let found: HashMap<NotificationId, _> = found.into_iter().collect();
@@ -168,7 +168,7 @@ async fn answer_found(
     for (request, id) in requests.drain(..).zip(ids) {
         match found.get(id) {
             Some(created_at) => {
-                let _gone = request.reply.send(Ok(Accepted { id: *id, created_at: *created_at }));
+                let _gone = request.reply.send(Ok(AcceptedNotification { id: *id, created_at: *created_at }));
             }
             None => missing.push(request),
         }
@@ -178,12 +178,12 @@ async fn answer_found(
 }
 
 fn prepare(committer: &Committer, requests: &[Request]) -> Part {
-    let lease = committer.membership.id();
-    let now = committer.membership.clock().now();
+    let lease = committer.node_lease.id();
+    let now = committer.node_lease.clock().now();
     let mut part = Part {
         ids: Vec::with_capacity(requests.len()),
         lease,
-        batch: Batch::default(),
+        batch: AcceptBatch::default(),
         slots: HashMap::new(),
     };
     for request in requests {
@@ -197,7 +197,7 @@ fn prepare(committer: &Committer, requests: &[Request]) -> Part {
 fn add(committer: &Committer, part: &mut Part, id: NotificationId, new: &NewNotification) {
     let priority = new.content.priority;
     let by_user = new.targets.iter().any(|target| target.user.is_some());
-    part.batch.notification(Row {
+    part.batch.notification(NotificationRow {
         id,
         app: new.app.id.0,
         priority,
@@ -243,7 +243,7 @@ fn add(committer: &Committer, part: &mut Part, id: NotificationId, new: &NewNoti
         }
     }
     let (content, loaded) = (new.content.clone(), new.loaded.clone());
-    let known = Known { content, once: new.ttl.is_once(), by_user, loaded };
+    let known = HandoffPayload { content, once: new.ttl.is_once(), by_user, loaded };
     for (lane, mut devices) in lanes {
         devices.sort_unstable();
         for devices in devices.chunks(JOB_DEVICES_MAX) {
@@ -259,9 +259,9 @@ fn add(committer: &Committer, part: &mut Part, id: NotificationId, new: &NewNoti
 }
 
 /// Room in the lane here, reserved before the insert: only while this node lives well and records are not behind.
-fn reserve(committer: &Committer, lane: LaneId, priority: Priority, devices: usize) -> Option<Slot> {
+fn reserve(committer: &Committer, lane: LaneId, priority: Priority, devices: usize) -> Option<Reservation> {
     let able = committer.recorder.as_ref().is_some_and(|recorder| recorder.has_room())
-        && committer.membership.may_start(committer.membership.id());
+        && committer.node_lease.may_start(committer.node_lease.id());
     if !able {
         return None;
     }
@@ -290,12 +290,12 @@ fn hand_over(
                     lost: 0,
                     due_at: stored.due_at,
                     expires_at: stored.expires_at,
-                    last_word: None,
+                    last_reason: None,
                     trial_since: None,
                     devices,
                     done: None,
                 };
-                let held = Held { job, lease, known: Some(known) };
+                let held = LeasedJob { job, node: lease, known: Some(known) };
                 let Some(recorder) = &committer.recorder else { continue };
                 recorder.expect(&held);
                 if let Err(held) = slot.hand_over(held) {
@@ -303,7 +303,7 @@ fn hand_over(
                     drop(recorder.open(*held));
                 }
             }
-            None => committer.waker.waits(stored.lane, Class::Direct, stored.priority),
+            None => committer.notifier.notify_waiting(stored.lane, Class::Direct, stored.priority),
         }
     }
 }

@@ -12,13 +12,13 @@ use chrono::{DateTime, Utc};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
-use super::intake::Intakes;
-use super::membership::Membership;
-use super::recorder::Recorder;
-use super::wake::Waker;
+use super::lane_intake::LaneIntakes;
+use super::node_lease::NodeLease;
+use super::notifier::Notifier;
+use super::recorder::OutcomeRecorder;
 use crate::domain::{App, Content, FanOut, NotificationId, Target, Ttl};
 use crate::store::SessionPool;
-use crate::store::tokens::Loaded;
+use crate::store::tokens::LoadedDevices;
 
 /// Most requests that wait for a commit; past it they are told to come again.
 const MOST_WAITING: usize = 4_096;
@@ -41,14 +41,14 @@ pub struct NewNotification {
     /// For whom; a device at most once.
     pub targets: Vec<Target>,
     /// They as they were found, if they are few.
-    pub loaded: Option<Arc<Loaded>>,
+    pub loaded: Option<Arc<LoadedDevices>>,
     /// And for whom else, who are found later, page by page.
     pub fan_out: Option<FanOut>,
 }
 
 /// What a 202 says.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Accepted {
+pub struct AcceptedNotification {
     /// The notification.
     pub id: NotificationId,
     /// When (Postgres's clock).
@@ -86,16 +86,16 @@ pub struct Acceptor {
 pub struct Committer {
     requests: mpsc::Receiver<Request>,
     pool: SessionPool,
-    membership: Arc<Membership>,
-    intakes: Arc<Intakes>,
-    recorder: Option<Recorder>,
-    waker: Waker,
+    node_lease: Arc<NodeLease>,
+    intakes: Arc<LaneIntakes>,
+    recorder: Option<OutcomeRecorder>,
+    notifier: Notifier,
 }
 
 #[derive(Debug)]
 struct Request {
     new: NewNotification,
-    reply: oneshot::Sender<Result<Accepted, Error>>,
+    reply: oneshot::Sender<Result<AcceptedNotification, Error>>,
 }
 
 impl Acceptor {
@@ -103,13 +103,13 @@ impl Acceptor {
     /// over: this node sends nothing.
     pub fn new(
         pool: SessionPool,
-        membership: Arc<Membership>,
-        intakes: Arc<Intakes>,
-        recorder: Option<Recorder>,
-        waker: Waker,
+        node_lease: Arc<NodeLease>,
+        intakes: Arc<LaneIntakes>,
+        recorder: Option<OutcomeRecorder>,
+        notifier: Notifier,
     ) -> (Self, Committer) {
         let (sender, requests) = mpsc::channel(MOST_WAITING);
-        (Self { requests: sender }, Committer { requests, pool, membership, intakes, recorder, waker })
+        (Self { requests: sender }, Committer { requests, pool, node_lease, intakes, recorder, notifier })
     }
 
     /// One that nobody commits for: it answers as a node does that is shutting down.
@@ -121,7 +121,7 @@ impl Acceptor {
     ///
     /// # Errors
     /// See [`Error`].
-    pub async fn accept(&self, new: NewNotification) -> Result<Accepted, Error> {
+    pub async fn accept(&self, new: NewNotification) -> Result<AcceptedNotification, Error> {
         let (reply, answer) = oneshot::channel();
         self.requests.try_send(Request { new, reply }).map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => Error::Full,

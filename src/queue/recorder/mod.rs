@@ -1,15 +1,15 @@
 //! The recorder: what became of each device of the jobs in hand goes on record in batches.
 //!
-//! Whoever takes a job hands it to [`Recorder::open`] and gets one [`Ticket`] per device that is still in it. Each
-//! ticket ends in exactly one [`Ending`]; dropped without one (a panic, a shutdown), its device stays in the job, which
+//! Whoever takes a job hands it to [`OutcomeRecorder::open`] and gets one [`DeviceTicket`] per device that is still in it. Each
+//! ticket ends in exactly one [`Disposition`]; dropped without one (a panic, a shutdown), its device stays in the job, which
 //! then is given back. So nothing is lost in silence, and nothing that was recorded is tried again.
 //!
 //! A job's outcomes are flushed when it ends, 50 ms after 100 wait, or when the oldest is 250 ms old; what ended waits up to
 //! 5 ms for others to share its statement, and 20 where many do (docs/queue.md 18). Without Postgres they are kept, while
 //! back-pressure stops claims.
 
-mod ledger;
-mod open_job;
+mod flush_schedule;
+mod pending_job;
 mod writer;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -21,9 +21,9 @@ use tokio::sync::{Notify, mpsc};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::holdings::{Holding, Holdings};
-use super::intake::Held;
-use super::wake::Waker;
+use super::lane_intake::LeasedJob;
+use super::leases::{JobLease, Leases};
+use super::notifier::Notifier;
 use crate::domain::{DeliveryStatus, DeviceId, Finding, LaneId, Reason};
 use crate::store::SessionPool;
 
@@ -32,7 +32,7 @@ const MOST_UNRECORDED: usize = 20_000;
 
 /// How a device leaves the hands of whoever took its job.
 #[derive(Clone, PartialEq, Debug)]
-pub enum Ending {
+pub enum Disposition {
     /// It has its outcome.
     Final {
         /// Which; never `pending`.
@@ -45,7 +45,7 @@ pub enum Ending {
         provider_id: Option<String>,
     },
     /// It goes on in another job.
-    Again {
+    Retry {
         /// None: the same lane.
         lane: Option<LaneId>,
         /// From now on.
@@ -58,7 +58,7 @@ pub enum Ending {
         reason: Option<Reason>,
     },
     /// Its token was called bad: it is tried once, at once, in another lane (docs/queue.md 10).
-    Trial {
+    EnvironmentProbe {
         /// The other lane.
         lane: LaneId,
         /// When the attempt began that drew the verdict (Postgres's clock).
@@ -67,18 +67,18 @@ pub enum Ending {
         reason: Reason,
     },
     /// Nothing happened to it: it stays in its job, which is given back as it was.
-    Back,
+    Returned,
 }
 
 /// What the recorder is told.
 #[derive(Debug)]
 enum Event {
-    Open(Arc<Held>),
+    Open(Arc<LeasedJob>),
     /// Something is found about few tokens: it must not make every event large.
     Ended {
-        holding: Holding,
+        lease: JobLease,
         index: usize,
-        ending: Ending,
+        ending: Disposition,
         began: Instant,
         finding: Option<Box<Finding>>,
     },
@@ -86,7 +86,7 @@ enum Event {
 
 /// Where outcomes go. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Recorder {
+pub struct OutcomeRecorder {
     shared: Arc<Shared>,
 }
 
@@ -96,60 +96,60 @@ struct Shared {
     events: Mutex<Vec<Event>>,
     some: Notify,
     unrecorded: AtomicUsize,
-    holdings: Arc<Holdings>,
+    leases: Arc<Leases>,
 }
 
 /// The right, and the duty, to say how one device of a job ended.
 #[derive(Debug)]
-pub struct Ticket {
+pub struct DeviceTicket {
     shared: Arc<Shared>,
-    held: Arc<Held>,
+    held: Arc<LeasedJob>,
     index: usize,
     ended: bool,
 }
 
-/// The part of a recorder that runs: see [`Recorder::new`].
+/// The part of a recorder that runs: see [`OutcomeRecorder::new`].
 #[derive(Debug)]
 pub struct Writer {
     shared: Arc<Shared>,
     pool: SessionPool,
-    waker: Waker,
+    notifier: Notifier,
     findings: mpsc::Sender<Vec<Finding>>,
 }
 
-impl Recorder {
+impl OutcomeRecorder {
     /// A recorder and the writer that somebody must [run](Writer::run). What was found about tokens goes out after the
     /// receipts that it belongs to are on record; where nobody takes it in time it is dropped, and found once more
     /// later.
     pub fn new(
         pool: SessionPool,
-        holdings: Arc<Holdings>,
-        waker: Waker,
+        leases: Arc<Leases>,
+        notifier: Notifier,
         findings: mpsc::Sender<Vec<Finding>>,
     ) -> (Self, Writer) {
         let shared = Arc::new(Shared {
             events: Mutex::default(),
             some: Notify::new(),
             unrecorded: AtomicUsize::new(0),
-            holdings,
+            leases,
         });
-        (Self { shared: Arc::clone(&shared) }, Writer { shared, pool, waker, findings })
+        (Self { shared: Arc::clone(&shared) }, Writer { shared, pool, notifier, findings })
     }
 
     /// A job is on its way to a lane of this node: until it is opened it counts as in hand.
-    pub fn expect(&self, held: &Held) {
-        self.shared.holdings.take(held.holding());
+    pub fn expect(&self, held: &LeasedJob) {
+        self.shared.leases.take(held.lease());
     }
 
     /// Takes responsibility for a job: one ticket per device that is still in it.
-    pub fn open(&self, held: Held) -> (Arc<Held>, Vec<Ticket>) {
+    pub fn open(&self, held: LeasedJob) -> (Arc<LeasedJob>, Vec<DeviceTicket>) {
         let held = Arc::new(held);
-        self.shared.holdings.take(held.holding());
+        self.shared.leases.take(held.lease());
         self.shared.push(Event::Open(Arc::clone(&held)));
         let tickets = held
             .job
             .open()
-            .map(|index| Ticket {
+            .map(|index| DeviceTicket {
                 shared: Arc::clone(&self.shared),
                 held: Arc::clone(&held),
                 index,
@@ -193,9 +193,9 @@ impl Shared {
     }
 }
 
-impl Ticket {
+impl DeviceTicket {
     /// The job.
-    pub fn held(&self) -> &Held {
+    pub fn leased_job(&self) -> &LeasedJob {
         &self.held
     }
 
@@ -205,22 +205,22 @@ impl Ticket {
     }
 
     /// Says how it ended. `began`: when the attempt did. `finding`: what it showed about the token.
-    pub fn end(mut self, ending: Ending, began: Instant, finding: Option<Finding>) {
+    pub fn end(mut self, ending: Disposition, began: Instant, finding: Option<Finding>) {
         self.ended = true;
         self.push(ending, began, finding);
     }
 
-    fn push(&self, ending: Ending, began: Instant, finding: Option<Finding>) {
+    fn push(&self, ending: Disposition, began: Instant, finding: Option<Finding>) {
         let finding = finding.map(Box::new);
-        let holding = self.held.holding();
-        self.shared.push(Event::Ended { holding, index: self.index, ending, began, finding });
+        let lease = self.held.lease();
+        self.shared.push(Event::Ended { lease, index: self.index, ending, began, finding });
     }
 }
 
-impl Drop for Ticket {
+impl Drop for DeviceTicket {
     fn drop(&mut self) {
         if !self.ended {
-            self.push(Ending::Back, Instant::now(), None);
+            self.push(Disposition::Returned, Instant::now(), None);
         }
     }
 }

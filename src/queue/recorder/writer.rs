@@ -7,12 +7,12 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use super::ledger::Ledger;
-use super::open_job::{Ended, Fence};
-use super::{Ending, Writer};
+use super::flush_schedule::FlushSchedule;
+use super::pending_job::{Ended, Fence};
+use super::{Disposition, Writer};
 use crate::domain::{Class, DeliveryStatus, Finding, JobId, LaneId};
-use crate::queue::holdings::Holding;
-use crate::store::record::{self, Batch};
+use crate::queue::leases::JobLease;
+use crate::store::record::{self, RecordBatch};
 use crate::store::{self, jobs};
 
 /// First pause after Postgres was out of reach; it doubles up to [`LONGEST_PAUSE`].
@@ -21,26 +21,26 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 const LAST_POLL: Duration = Duration::from_millis(20);
 
 pub(super) async fn run(writer: Writer, stop: CancellationToken) {
-    let mut ledger = Ledger::default();
+    let mut schedule = FlushSchedule::default();
     let mut pause = FIRST_PAUSE;
     let mut events = Vec::new();
     loop {
         writer.shared.take(&mut events);
-        let back = ledger.apply(events.drain(..));
+        let back = schedule.apply(events.drain(..));
         writer.shared.unrecorded.fetch_sub(back, Ordering::AcqRel);
-        if stop.is_cancelled() && ledger.open.is_empty() && ledger.next_due().is_none() {
+        if stop.is_cancelled() && schedule.open.is_empty() && schedule.next_due().is_none() {
             return;
         }
-        let due = ledger.take_due();
+        let due = schedule.take_due();
         if due.is_empty() {
-            wait(&writer, &ledger, &stop).await;
+            wait(&writer, &schedule, &stop).await;
             continue;
         }
-        match flush(&writer, &mut ledger, &due).await {
+        match flush(&writer, &mut schedule, &due).await {
             Ok(()) => pause = FIRST_PAUSE,
             Err(error) => {
                 tracing::warn!(%error, jobs = due.len(), "outcomes not on record yet; kept and tried again");
-                ledger.put_back(&due);
+                schedule.put_back(&due);
                 sleep(pause).await;
                 pause = (pause * 2).min(LONGEST_PAUSE);
             }
@@ -49,8 +49,8 @@ pub(super) async fn run(writer: Writer, stop: CancellationToken) {
 }
 
 /// Until something is reported or due. Once told to stop, a slow poll for the last tickets.
-async fn wait(writer: &Writer, ledger: &Ledger, stop: &CancellationToken) {
-    let due = ledger.next_due();
+async fn wait(writer: &Writer, schedule: &FlushSchedule, stop: &CancellationToken) {
+    let due = schedule.next_due();
     if stop.is_cancelled() {
         let poll = Instant::now() + LAST_POLL;
         tokio::select! {
@@ -73,40 +73,40 @@ async fn wait(writer: &Writer, ledger: &Ledger, stop: &CancellationToken) {
 }
 
 /// Writes what waits of these jobs, and gives back those that are over with devices left. Everything that it did is
-/// noted in the ledger at once, so a failure half-way loses and repeats nothing.
-async fn flush(writer: &Writer, ledger: &mut Ledger, due: &[Holding]) -> Result<(), store::Error> {
+/// noted in the schedule at once, so a failure half-way loses and repeats nothing.
+async fn flush(writer: &Writer, schedule: &mut FlushSchedule, due: &[JobLease]) -> Result<(), store::Error> {
     // A job that was taken again is no longer ours under its earlier taking, and stands in a statement once.
-    let taken_again = |id: &Holding| {
+    let taken_again = |id: &JobLease| {
         let next = due.partition_point(|other| other <= id);
         due.get(next).is_some_and(|other| other.job == id.job)
     };
-    let (fast, slow): (Vec<Holding>, Vec<Holding>) = due
+    let (fast, slow): (Vec<JobLease>, Vec<JobLease>) = due
         .iter()
         .copied()
-        .partition(|id| ledger.open.get(id).is_some_and(|job| !job.lost) && !taken_again(id));
-    let mut missed = write_fast(writer, ledger, &fast).await?;
+        .partition(|id| schedule.open.get(id).is_some_and(|job| !job.lost) && !taken_again(id));
+    let mut missed = write_fast(writer, schedule, &fast).await?;
     missed.extend(slow);
     for id in missed {
-        match write_slowly(writer, ledger, id).await {
-            Err(error) if error.is_poison() => drop_words(ledger, id, &error),
+        match write_slowly(writer, schedule, id).await {
+            Err(error) if error.is_poison() => drop_words(schedule, id, &error),
             written => written?,
         }
     }
-    give_back(writer, ledger, due).await
+    give_back(writer, schedule, due).await
 }
 
 /// One statement for all; a poisoned value is found by halving. Returns the jobs that were not as we knew them.
 async fn write_fast(
     writer: &Writer,
-    ledger: &mut Ledger,
-    ids: &[Holding],
-) -> Result<Vec<Holding>, store::Error> {
+    schedule: &mut FlushSchedule,
+    ids: &[JobLease],
+) -> Result<Vec<JobLease>, store::Error> {
     let mut missed = Vec::new();
     let mut parts = vec![ids];
     while let Some(part) = parts.pop() {
-        let mut batch = Batch::default();
+        let mut batch = RecordBatch::default();
         for id in part {
-            if let Some(job) = ledger.open.get_mut(id).filter(|job| !job.waiting.is_empty()) {
+            if let Some(job) = schedule.open.get_mut(id).filter(|job| !job.waiting.is_empty()) {
                 job.waiting.sort_unstable_by_key(|ended| ended.index);
                 let ended: Vec<&Ended> = job.waiting.iter().collect();
                 job.write(&mut batch, job.fence(), &job.recorded, &ended);
@@ -121,8 +121,8 @@ async fn write_fast(
                 let ours: HashSet<JobId> = ours.into_iter().collect();
                 for id in part {
                     if ours.contains(&id.job) {
-                        recorded(writer, ledger, *id);
-                    } else if ledger.open.get(id).is_some_and(|job| !job.waiting.is_empty()) {
+                        recorded(writer, schedule, *id);
+                    } else if schedule.open.get(id).is_some_and(|job| !job.waiting.is_empty()) {
                         missed.push(*id);
                     }
                 }
@@ -131,7 +131,7 @@ async fn write_fast(
                 let (left, right) = part.split_at(part.len() / 2);
                 parts.extend([right, left]);
             }
-            Err(error) if error.is_poison() => drop_words(ledger, part[0], &error),
+            Err(error) if error.is_poison() => drop_words(schedule, part[0], &error),
             Err(error) => return Err(error),
         }
     }
@@ -140,9 +140,9 @@ async fn write_fast(
 
 /// The culprit stands alone: its outcome is recorded without what the provider wrote. If even that can't be stored, it
 /// is kept and tried again now and then: the job stays ours, so nobody sends it again.
-fn drop_words(ledger: &mut Ledger, id: Holding, error: &store::Error) {
+fn drop_words(schedule: &mut FlushSchedule, id: JobLease, error: &store::Error) {
     tracing::error!(%error, job = id.job.0, "an outcome can't be stored as the provider worded it");
-    let Some(job) = ledger.open.get_mut(&id) else { return };
+    let Some(job) = schedule.open.get_mut(&id) else { return };
     let mut changed = false;
     for ended in &mut job.waiting {
         let plain = ended.ending.without_words();
@@ -150,15 +150,15 @@ fn drop_words(ledger: &mut Ledger, id: Holding, error: &store::Error) {
         ended.ending = plain;
     }
     if changed {
-        ledger.put_back(&[id]);
+        schedule.put_back(&[id]);
     } else {
-        ledger.put_aside(id);
+        schedule.put_aside(id);
     }
 }
 
 /// What waited of a job is on record: notes it, and passes on what follows from it.
-fn recorded(writer: &Writer, ledger: &mut Ledger, id: Holding) {
-    let Some(job) = ledger.open.get_mut(&id) else { return };
+fn recorded(writer: &Writer, schedule: &mut FlushSchedule, id: JobLease) {
+    let Some(job) = schedule.open.get_mut(&id) else { return };
     let ended = std::mem::take(&mut job.waiting);
     writer.shared.unrecorded.fetch_sub(ended.len(), Ordering::AcqRel);
     for e in &ended {
@@ -166,20 +166,20 @@ fn recorded(writer: &Writer, ledger: &mut Ledger, id: Holding) {
     }
     job.version += 1;
     let finished = job.recorded.all();
-    follow_up(writer, ledger, id, ended);
+    follow_up(writer, schedule, id, ended);
     if finished {
-        ledger.open.remove(&id);
-        writer.shared.holdings.let_go(id);
+        schedule.open.remove(&id);
+        writer.shared.leases.let_go(id);
     }
 }
 
 /// Retry jobs may be due at once; what was found about tokens comes after the receipts.
-fn follow_up(writer: &Writer, ledger: &Ledger, id: Holding, ended: Vec<Ended>) {
-    let Some(job) = ledger.open.get(&id) else { return };
+fn follow_up(writer: &Writer, schedule: &FlushSchedule, id: JobLease, ended: Vec<Ended>) {
+    let Some(job) = schedule.open.get(&id) else { return };
     let mut findings: Vec<Finding> = Vec::new();
     for e in ended {
         if let Some(lane) = due_at_once(&e.ending, job.held.job.lane) {
-            writer.waker.waits(lane, Class::Retry, job.held.job.priority);
+            writer.notifier.notify_waiting(lane, Class::Retry, job.held.job.priority);
         }
         findings.extend(e.finding.map(|finding| *finding));
     }
@@ -191,18 +191,22 @@ fn follow_up(writer: &Writer, ledger: &Ledger, id: Holding, ended: Vec<Ended>) {
 }
 
 /// The lane in which a device that goes on is due already.
-fn due_at_once(ending: &Ending, own: LaneId) -> Option<LaneId> {
+fn due_at_once(ending: &Disposition, own: LaneId) -> Option<LaneId> {
     match ending {
-        Ending::Again { lane, delay, .. } if delay.is_zero() => Some(lane.unwrap_or(own)),
-        Ending::Trial { lane, .. } => Some(*lane),
+        Disposition::Retry { lane, delay, .. } if delay.is_zero() => Some(lane.unwrap_or(own)),
+        Disposition::EnvironmentProbe { lane, .. } => Some(*lane),
         _ => None,
     }
 }
 
 /// In one transaction: looks at the job under its lock, then records the final outcomes of devices whose bit is clear,
 /// under the present owner and version. Others only while the lease is still ours. The first final outcome wins.
-async fn write_slowly(writer: &Writer, ledger: &mut Ledger, id: Holding) -> Result<(), store::Error> {
-    let Some(job) = ledger.open.get_mut(&id) else { return Ok(()) };
+async fn write_slowly(
+    writer: &Writer,
+    schedule: &mut FlushSchedule,
+    id: JobLease,
+) -> Result<(), store::Error> {
+    let Some(job) = schedule.open.get_mut(&id) else { return Ok(()) };
     job.waiting.sort_unstable_by_key(|ended| ended.index);
     let mut conn = writer.pool.acquire().await.map_err(store::Error::from)?;
     let mut tx = conn.begin().await.map_err(store::Error::from)?;
@@ -222,12 +226,12 @@ async fn write_slowly(writer: &Writer, ledger: &mut Ledger, id: Holding) -> Resu
         job.waiting.clear();
         job.lost = true;
         if job.is_over() {
-            ledger.open.remove(&id);
+            schedule.open.remove(&id);
         }
-        writer.shared.holdings.let_go(id);
+        writer.shared.leases.let_go(id);
         return Ok(());
     };
-    let ours = present.node == Some(job.held.lease);
+    let ours = present.node == Some(job.held.node);
     let table = present.done.unwrap_or_else(|| bit_vec::BitVec::from_elem(present.n, false));
     let news: Vec<&Ended> = job
         .waiting
@@ -237,7 +241,7 @@ async fn write_slowly(writer: &Writer, ledger: &mut Ledger, id: Holding) -> Resu
         .collect();
     let wrote = !news.is_empty();
     if wrote {
-        let mut batch = Batch::default();
+        let mut batch = RecordBatch::default();
         let fence = Fence { node: present.node, version: present.version };
         job.write(&mut batch, fence, &table, &news);
         record::record(&mut tx, &batch).await?;
@@ -253,42 +257,46 @@ async fn write_slowly(writer: &Writer, ledger: &mut Ledger, id: Holding) -> Resu
     let (lost, over) = (job.lost, job.is_over());
     let ended = std::mem::take(&mut job.waiting);
     writer.shared.unrecorded.fetch_sub(ended.len(), Ordering::AcqRel);
-    follow_up(writer, ledger, id, ended);
+    follow_up(writer, schedule, id, ended);
     if lost {
-        writer.shared.holdings.let_go(id);
+        writer.shared.leases.let_go(id);
         if over {
-            ledger.open.remove(&id);
+            schedule.open.remove(&id);
         }
     }
     Ok(())
 }
 
-fn is_final(ending: &Ending) -> bool {
-    matches!(ending, Ending::Final { status, .. } if *status != DeliveryStatus::Pending)
+fn is_final(ending: &Disposition) -> bool {
+    matches!(ending, Disposition::Final { status, .. } if *status != DeliveryStatus::Pending)
 }
 
 /// Releases the jobs that are over and still have devices, as they were.
-async fn give_back(writer: &Writer, ledger: &mut Ledger, due: &[Holding]) -> Result<(), store::Error> {
-    let over: Vec<Holding> = due
+async fn give_back(
+    writer: &Writer,
+    schedule: &mut FlushSchedule,
+    due: &[JobLease],
+) -> Result<(), store::Error> {
+    let over: Vec<JobLease> = due
         .iter()
         .copied()
-        .filter(|id| ledger.open.get(id).is_some_and(|job| job.is_over() && job.waiting.is_empty()))
+        .filter(|id| schedule.open.get(id).is_some_and(|job| job.is_over() && job.waiting.is_empty()))
         .collect();
-    let Some(first) = over.first().and_then(|id| ledger.open.get(id)) else { return Ok(()) };
-    let lease = first.held.lease;
-    let (under_it, others): (Vec<Holding>, Vec<Holding>) =
-        over.into_iter().partition(|id| ledger.open.get(id).is_some_and(|job| job.held.lease == lease));
+    let Some(first) = over.first().and_then(|id| schedule.open.get(id)) else { return Ok(()) };
+    let lease = first.held.node;
+    let (under_it, others): (Vec<JobLease>, Vec<JobLease>) =
+        over.into_iter().partition(|id| schedule.open.get(id).is_some_and(|job| job.held.node == lease));
     let versions: Vec<(JobId, i32)> =
-        under_it.iter().filter_map(|id| ledger.open.get(id).map(|job| (id.job, job.version))).collect();
+        under_it.iter().filter_map(|id| schedule.open.get(id).map(|job| (id.job, job.version))).collect();
     let mut conn = writer.pool.acquire().await.map_err(store::Error::from)?;
     jobs::release(&mut conn, lease, &versions).await?;
     for id in under_it {
-        if let Some(open) = ledger.open.remove(&id) {
+        if let Some(open) = schedule.open.remove(&id) {
             let job = &open.held.job;
-            writer.waker.given_back(job.lane, job.class, job.priority);
+            writer.notifier.notify_released(job.lane, job.class, job.priority);
         }
-        writer.shared.holdings.let_go(id);
+        writer.shared.leases.let_go(id);
     }
-    ledger.put_back(&others);
+    schedule.put_back(&others);
     Ok(())
 }

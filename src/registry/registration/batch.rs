@@ -8,7 +8,7 @@ use chrono::{DateTime, Utc};
 use super::replacement::{Takeover, claimed, replace, settle};
 use super::{IgnoredPart, IgnoredReason, RegisteredInFuture, Registrar, Registration};
 use crate::domain::{App, DeviceId, TopicName};
-use crate::store::devices::{Device, Inserted, TokenKey};
+use crate::store::devices::{Device, InsertedDevice, TokenKey};
 use crate::store::topics::Subscription;
 
 /// What the tokens of a registration are found by. Digests cost something, so each is made once.
@@ -200,8 +200,8 @@ impl<'a> RegistrationBatch<'a> {
     }
 
     /// Gives new devices the numbers of their rows.
-    pub fn number(&mut self, inserted: Vec<Inserted>) {
-        for Inserted { token, id, created_at } in inserted {
+    pub fn number(&mut self, inserted: Vec<InsertedDevice>) {
+        for InsertedDevice { token, id, created_at } in inserted {
             if let Some(entry) = self.entries.get_mut(&token) {
                 entry.device.id = id;
                 entry.device.created_at = created_at;

@@ -45,7 +45,7 @@ pub struct Delivery {
 
 /// Which deliveries.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct Filter {
+pub struct DeliveryFilter {
     /// Any of these; empty: all.
     pub statuses: Vec<DeliveryStatus>,
     /// Addressed through any of these; empty: all.
@@ -56,7 +56,7 @@ pub struct Filter {
 
 /// Where a page begins.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Position {
+pub enum DeliveryPosition {
     /// Among the jobs.
     Job {
         /// The first job that is not done with.
@@ -73,7 +73,7 @@ pub enum Position {
     },
 }
 
-impl Position {
+impl DeliveryPosition {
     /// The beginning.
     pub const START: Self = Self::Job { job: 0, passed: 0 };
 }
@@ -84,7 +84,7 @@ pub struct Deliveries {
     /// At most as many as asked for.
     pub items: Vec<Delivery>,
     /// Where the next page begins; none: there is none.
-    pub next: Option<Position>,
+    pub next: Option<DeliveryPosition>,
 }
 
 /// Jobs or receipts read at a time: few at first, each of which may fill several pages, then more.
@@ -110,8 +110,8 @@ pub async fn exists(pool: &SessionPool, app: AppId, id: NotificationId) -> Resul
 pub async fn page(
     pool: &SessionPool,
     id: NotificationId,
-    filter: &Filter,
-    from: Position,
+    filter: &DeliveryFilter,
+    from: DeliveryPosition,
     limit: usize,
 ) -> Result<Deliveries, Error> {
     let mut snapshot = begin_with(pool, "begin isolation level repeatable read read only").await?;
@@ -134,18 +134,22 @@ pub async fn page(
 /// A page as it fills.
 struct Filling<'a> {
     id: NotificationId,
-    filter: &'a Filter,
+    filter: &'a DeliveryFilter,
     limit: usize,
     items: Vec<Delivery>,
 }
 
 impl Filling<'_> {
-    async fn fill(&mut self, conn: &mut Session, from: Position) -> Result<Option<Position>, Error> {
+    async fn fill(
+        &mut self,
+        conn: &mut Session,
+        from: DeliveryPosition,
+    ) -> Result<Option<DeliveryPosition>, Error> {
         if self.filter.devices.as_ref().is_some_and(Vec::is_empty) {
             return Ok(None);
         }
         let receipts_from = match from {
-            Position::Job { job, passed } => {
+            DeliveryPosition::Job { job, passed } => {
                 if self.filter.admits(DeliveryStatus::Pending)
                     && let Some(next) = self.fill_pending(conn, job, passed).await?
                 {
@@ -153,7 +157,7 @@ impl Filling<'_> {
                 }
                 (0, 0)
             }
-            Position::Receipt { receipt, passed } => (receipt, passed),
+            DeliveryPosition::Receipt { receipt, passed } => (receipt, passed),
         };
         self.fill_final(conn, receipts_from).await
     }
@@ -163,7 +167,7 @@ impl Filling<'_> {
         conn: &mut Session,
         mut from: i64,
         mut passed: i32,
-    ) -> Result<Option<Position>, Error> {
+    ) -> Result<Option<DeliveryPosition>, Error> {
         let mut rows = ROWS.into_iter();
         loop {
             let jobs = jobs(conn, self.id, from, self.filter, rows.next().unwrap_or(MOST_ROWS)).await?;
@@ -171,7 +175,7 @@ impl Filling<'_> {
             for row in jobs {
                 let skip = if row.job_id == from { passed } else { 0 };
                 if let Some(passed) = row.unfold(skip, self.filter, self.limit, &mut self.items) {
-                    return Ok(Some(Position::Job { job: row.job_id, passed }));
+                    return Ok(Some(DeliveryPosition::Job { job: row.job_id, passed }));
                 }
             }
             (from, passed) = (last + 1, 0);
@@ -182,7 +186,7 @@ impl Filling<'_> {
         &mut self,
         conn: &mut Session,
         (mut from, mut passed): (i64, i32),
-    ) -> Result<Option<Position>, Error> {
+    ) -> Result<Option<DeliveryPosition>, Error> {
         let mut rows = ROWS.into_iter();
         loop {
             let receipts =
@@ -191,7 +195,7 @@ impl Filling<'_> {
             for row in receipts {
                 let skip = if row.receipt_id == from { passed } else { 0 };
                 if let Some(passed) = row.unfold(skip, self.filter, self.limit, &mut self.items)? {
-                    return Ok(Some(Position::Receipt { receipt: row.receipt_id, passed }));
+                    return Ok(Some(DeliveryPosition::Receipt { receipt: row.receipt_id, passed }));
                 }
             }
             (from, passed) = (last + 1, 0);
@@ -199,7 +203,7 @@ impl Filling<'_> {
     }
 }
 
-impl Filter {
+impl DeliveryFilter {
     fn admits(&self, status: DeliveryStatus) -> bool {
         self.statuses.is_empty() || self.statuses.contains(&status)
     }
@@ -220,7 +224,7 @@ async fn jobs(
     conn: &mut Session,
     id: NotificationId,
     from: i64,
-    filter: &Filter,
+    filter: &DeliveryFilter,
     most: i64,
 ) -> Result<Vec<JobRow>, Error> {
     let devices = filter.device_numbers();
@@ -250,7 +254,7 @@ async fn receipts(
     conn: &mut Session,
     id: NotificationId,
     from: i64,
-    filter: &Filter,
+    filter: &DeliveryFilter,
     most: i64,
 ) -> Result<Vec<ReceiptRow>, Error> {
     let devices = filter.device_numbers();

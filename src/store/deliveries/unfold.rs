@@ -3,7 +3,7 @@
 use bit_vec::BitVec;
 use chrono::{DateTime, Utc};
 
-use super::{Delivery, Filter};
+use super::{Delivery, DeliveryFilter};
 use crate::domain::{DeliveryStatus, DeviceId, LaneId};
 use crate::store::Error;
 
@@ -42,7 +42,7 @@ impl JobRow {
     pub(super) fn unfold(
         &self,
         passed: i32,
-        filter: &Filter,
+        filter: &DeliveryFilter,
         limit: usize,
         items: &mut Vec<Delivery>,
     ) -> Option<i32> {
@@ -76,7 +76,7 @@ impl ReceiptRow {
     pub(super) fn unfold(
         &self,
         passed: i32,
-        filter: &Filter,
+        filter: &DeliveryFilter,
         limit: usize,
         items: &mut Vec<Delivery>,
     ) -> Result<Option<i32>, Error> {
@@ -137,7 +137,7 @@ mod tests {
         }
     }
 
-    fn unfolded(filter: &Filter, passed: i32, limit: usize) -> (Vec<Delivery>, Option<i32>) {
+    fn unfolded(filter: &DeliveryFilter, passed: i32, limit: usize) -> (Vec<Delivery>, Option<i32>) {
         let mut items = Vec::new();
         let next = receipt().unfold(passed, filter, limit, &mut items).expect("known outcomes");
         (items, next)
@@ -145,7 +145,7 @@ mod tests {
 
     #[test]
     fn a_receipt_lists_what_ended_in_it_and_not_what_went_on() {
-        let (items, next) = unfolded(&Filter::default(), 0, 10);
+        let (items, next) = unfolded(&DeliveryFilter::default(), 0, 10);
         let lines: Vec<_> = items
             .iter()
             .map(|item| (item.device.0, item.status.as_str(), item.attempts, item.reason.as_deref()))
@@ -164,7 +164,7 @@ mod tests {
 
     #[test]
     fn a_page_ends_before_the_first_item_that_does_not_fit() {
-        let all = Filter::default();
+        let all = DeliveryFilter::default();
         let (items, next) = unfolded(&all, 0, 1);
         assert_eq!((items.len(), next), (1, Some(2)));
         let (items, next) = unfolded(&all, 2, 2);
@@ -173,16 +173,16 @@ mod tests {
 
     #[test]
     fn filters_hold_within_a_receipt() {
-        let dead = Filter { statuses: vec![DeliveryStatus::TokenDead], ..Filter::default() };
+        let dead = DeliveryFilter { statuses: vec![DeliveryStatus::TokenDead], ..DeliveryFilter::default() };
         assert_eq!(unfolded(&dead, 0, 9).0.len(), 1);
-        let one = Filter { devices: Some(vec![DeviceId(13)]), ..Filter::default() };
+        let one = DeliveryFilter { devices: Some(vec![DeviceId(13)]), ..DeliveryFilter::default() };
         assert_eq!(unfolded(&one, 0, 9).0[0].device, DeviceId(13));
     }
 
     #[test]
     fn an_outcome_that_nobody_writes_is_an_error() {
         let odd = ReceiptRow { outcomes: vec![9, 0, 0, 0], ..receipt() };
-        assert!(odd.unfold(0, &Filter::default(), 9, &mut Vec::new()).is_err());
+        assert!(odd.unfold(0, &DeliveryFilter::default(), 9, &mut Vec::new()).is_err());
     }
 
     #[test]
@@ -199,8 +199,8 @@ mod tests {
             next_attempt_at: None,
         };
         let mut items = Vec::new();
-        assert_eq!(job.unfold(0, &Filter::default(), 1, &mut items), Some(2));
-        assert_eq!(job.unfold(2, &Filter::default(), 2, &mut items), None);
+        assert_eq!(job.unfold(0, &DeliveryFilter::default(), 1, &mut items), Some(2));
+        assert_eq!(job.unfold(2, &DeliveryFilter::default(), 2, &mut items), None);
         let lines: Vec<_> = items.iter().map(|item| (item.device.0, item.attempts)).collect();
         assert_eq!(lines, [(5, 1), (7, 1)]);
     }

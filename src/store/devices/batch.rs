@@ -71,7 +71,7 @@ pub(super) fn token_columns(tokens: &[TokenKey]) -> (Vec<i16>, Vec<Vec<u8>>) {
 
 /// What became of a device that was stored.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Inserted {
+pub struct InsertedDevice {
     /// Its token.
     pub token: TokenKey,
     /// Its row.
@@ -89,7 +89,7 @@ pub async fn insert_all(
     conn: &mut Session,
     app: AppId,
     devices: &[(TokenKey, &Device)],
-) -> Result<Vec<Inserted>, Error> {
+) -> Result<Vec<InsertedDevice>, Error> {
     let columns = Columns::of(devices.iter().map(|(_, device)| *device));
     let platforms: Vec<i16> = devices.iter().map(|((platform, _), _)| platform.code()).collect();
     let digests: Vec<Vec<u8>> = devices.iter().map(|((_, digest), _)| digest.0.to_vec()).collect();
@@ -130,7 +130,7 @@ pub async fn insert_all(
         let digest = row.token_digest.as_slice().try_into().map_err(|_| odd("token_digest"))?;
         let platform = Platform::from_code(row.platform).ok_or_else(|| odd("platform"))?;
         let (id, created_at) = (DeviceId(row.device_id), row.created_at);
-        Ok(Inserted { token: (platform, TokenDigest(digest)), id, created_at })
+        Ok(InsertedDevice { token: (platform, TokenDigest(digest)), id, created_at })
     });
     inserted.collect()
 }

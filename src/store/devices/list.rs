@@ -12,7 +12,7 @@ use crate::store::{Error, topics};
 
 /// Which devices. What is none does not narrow; several values of one filter mean either.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct Filter {
+pub struct DeviceFilter {
     /// Those of these users.
     pub users: Option<Vec<UserId>>,
     /// Those subscribed to any of these.
@@ -29,7 +29,7 @@ pub struct Filter {
 
 /// The part of a list that is asked for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Page {
+pub struct DevicePage {
     /// The last device of the page before; 0 at the start.
     pub after: DeviceId,
     /// Most devices.
@@ -43,7 +43,12 @@ const CHUNK: i64 = 5_000;
 ///
 /// # Errors
 /// The database's.
-pub async fn list(conn: &mut Session, app: AppId, filter: &Filter, page: Page) -> Result<Vec<Device>, Error> {
+pub async fn list(
+    conn: &mut Session,
+    app: AppId,
+    filter: &DeviceFilter,
+    page: DevicePage,
+) -> Result<Vec<Device>, Error> {
     let topics = match &filter.topics {
         Some(names) => Some(topics::ids_of(conn, app, names).await?),
         None => None,
@@ -60,13 +65,13 @@ pub async fn list(conn: &mut Session, app: AppId, filter: &Filter, page: Page) -
 /// A filter as its columns hold it.
 struct Query<'a> {
     app: AppId,
-    page: Page,
-    filter: &'a Filter,
+    page: DevicePage,
+    filter: &'a DeviceFilter,
     platforms: Option<Vec<i16>>,
     topics: Option<Vec<i64>>,
 }
 
-fn platform_codes(filter: &Filter) -> Option<Vec<i16>> {
+fn platform_codes(filter: &DeviceFilter) -> Option<Vec<i16>> {
     filter.platforms.as_ref().map(|some| some.iter().map(|platform| platform.code()).collect())
 }
 

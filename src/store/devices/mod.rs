@@ -14,8 +14,8 @@ use chrono::{DateTime, Utc};
 pub use self::addressed::{
     Addressed, NewToken, addressed_ids, addressed_tokens, addressed_users, insert_sent, mark_sent,
 };
-pub use self::batch::{Inserted, TokenKey, by_tokens, insert_all, lock_tokens, save_all};
-pub use self::list::{Filter, Page, list};
+pub use self::batch::{InsertedDevice, TokenKey, by_tokens, insert_all, lock_tokens, save_all};
+pub use self::list::{DeviceFilter, DevicePage, list};
 pub use self::retention::{delete_quarantined, delete_send_only, send_only};
 use self::row::{DeviceRow, devices_where};
 use super::Error;

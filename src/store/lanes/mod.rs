@@ -8,11 +8,11 @@ use super::Error;
 use crate::domain::{Class, LaneId};
 use crate::store::Session;
 
-pub use reports::{Report, Seen, is_paused_everywhere, report, seen};
+pub use reports::{LaneReport, LaneSummary, is_paused_everywhere, report, summaries};
 
 /// A lane's standing in the database.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Standing {
+pub struct StoredLaneState {
     /// Which lane.
     pub lane: LaneId,
     /// Since when an admin has it paused.
@@ -26,12 +26,12 @@ pub struct Standing {
     /// Living nodes that have this lane.
     pub nodes: u32,
     /// Some: no more tokens are set aside in it.
-    pub brake: Option<Brake>,
+    pub pruning_guard: Option<StoredPruningGuard>,
 }
 
 /// A lane's brake on mass verdicts (docs/queue.md 9).
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Brake {
+pub struct StoredPruningGuard {
     /// The provider's word that there was too much of.
     pub reason: String,
     /// Verdicts that leave no doubt are held back too.
@@ -62,7 +62,7 @@ pub async fn suspend(
 }
 
 /// Ends a suspension that was for this credential: the provider took it after all.
-pub async fn resume(conn: &mut Session, lane: LaneId, fingerprint: &[u8]) -> Result<bool, Error> {
+pub async fn end_suspension(conn: &mut Session, lane: LaneId, fingerprint: &[u8]) -> Result<bool, Error> {
     let done = sqlx::query!(
         "
         update lanes set suspended_at = null, suspended_for = null, suspended_reason = null
@@ -77,7 +77,12 @@ pub async fn resume(conn: &mut Session, lane: LaneId, fingerprint: &[u8]) -> Res
 }
 
 /// Puts a lane's brake on, or on for verdicts that leave no doubt as well; who put it on first has named the reason.
-pub async fn brake(conn: &mut Session, lane: LaneId, reason: &str, certain: bool) -> Result<(), Error> {
+pub async fn engage_pruning_guard(
+    conn: &mut Session,
+    lane: LaneId,
+    reason: &str,
+    certain: bool,
+) -> Result<(), Error> {
     sqlx::query!(
         "
         update lanes
@@ -96,7 +101,7 @@ pub async fn brake(conn: &mut Session, lane: LaneId, reason: &str, certain: bool
 }
 
 /// Says that there still is too much of what the lane's brake is on for. False: it is off, an admin took it off.
-pub async fn hold_brake(conn: &mut Session, lane: LaneId) -> Result<bool, Error> {
+pub async fn confirm_pruning_guard(conn: &mut Session, lane: LaneId) -> Result<bool, Error> {
     let done = sqlx::query!(
         "update lanes set brake_seen_at = now() where lane_id = $1 and braked_at is not null",
         lane.0
@@ -107,7 +112,7 @@ pub async fn hold_brake(conn: &mut Session, lane: LaneId) -> Result<bool, Error>
 }
 
 /// Takes the brake off, unless some node has found too much within ten minutes. Says whether it did.
-pub async fn release_brake(conn: &mut Session, lane: LaneId) -> Result<bool, Error> {
+pub async fn release_pruning_guard(conn: &mut Session, lane: LaneId) -> Result<bool, Error> {
     let done = sqlx::query!(
         "
         update lanes set braked_at = null, brake_reason = null, brake_certain = false, brake_seen_at = null
@@ -130,7 +135,7 @@ pub async fn pause(conn: &mut Session, lane: LaneId) -> Result<(), Error> {
 }
 
 /// An admin starts a lane: whatever stopped it is forgotten, and it is tried at once.
-pub async fn start(conn: &mut Session, lane: LaneId) -> Result<(), Error> {
+pub async fn clear_stops(conn: &mut Session, lane: LaneId) -> Result<(), Error> {
     sqlx::query!(
         "
         update lanes set paused_at = null, suspended_at = null, suspended_for = null, suspended_reason = null,
@@ -147,7 +152,7 @@ pub async fn start(conn: &mut Session, lane: LaneId) -> Result<(), Error> {
 
 /// An admin wants a lane that waits tried at once, and with it whatever in it waits for another attempt. Answers how
 /// many jobs that were.
-pub async fn try_now(conn: &mut Session, lane: LaneId) -> Result<u64, Error> {
+pub async fn request_retry(conn: &mut Session, lane: LaneId) -> Result<u64, Error> {
     sqlx::query!("update lanes set tried_at = clock_timestamp() where lane_id = $1", lane.0)
         .execute(&mut *conn)
         .await?;

@@ -2,13 +2,13 @@
 
 use chrono::{DateTime, Utc};
 
-use super::{Brake, Error, Standing};
+use super::{Error, StoredLaneState, StoredPruningGuard};
 use crate::domain::{AppId, LaneId, LaneState, NodeId};
 use crate::store::Session;
 
 /// One lane of one node, as that node sees it.
 #[derive(Clone, PartialEq, Debug)]
-pub struct Report {
+pub struct LaneReport {
     /// Which lane.
     pub lane: LaneId,
     /// Whether it sends there.
@@ -37,7 +37,11 @@ pub struct Report {
 ///
 /// # Errors
 /// The database's.
-pub async fn report(conn: &mut Session, node: NodeId, reports: &[Report]) -> Result<Vec<Standing>, Error> {
+pub async fn report(
+    conn: &mut Session,
+    node: NodeId,
+    reports: &[LaneReport],
+) -> Result<Vec<StoredLaneState>, Error> {
     let lanes: Vec<i32> = reports.iter().map(|report| report.lane.0).collect();
     let states: Vec<i16> = reports.iter().map(|report| report.state.code()).collect();
     let whys: Vec<Option<String>> = reports.iter().map(|report| report.why.clone()).collect();
@@ -107,14 +111,14 @@ pub async fn report(conn: &mut Session, node: NodeId, reports: &[Report]) -> Res
     .await?;
     Ok(rows
         .into_iter()
-        .map(|row| Standing {
+        .map(|row| StoredLaneState {
             lane: LaneId(row.lane_id),
             paused_at: row.paused_at,
             suspended_for: row.suspended_for,
             suspended_reason: row.suspended_reason,
             tried_at: row.tried_at,
             nodes: row.nodes.unsigned_abs(),
-            brake: row.braked.then(|| Brake {
+            pruning_guard: row.braked.then(|| StoredPruningGuard {
                 reason: row.brake_reason.unwrap_or_default(),
                 certain: row.brake_certain,
                 quiet: row.quiet,
@@ -125,7 +129,7 @@ pub async fn report(conn: &mut Session, node: NodeId, reports: &[Report]) -> Res
 
 /// A lane as operators see it: all living nodes together, and what waits.
 #[derive(Clone, PartialEq, Debug)]
-pub struct Seen {
+pub struct LaneSummary {
     /// Which lane.
     pub lane: LaneId,
     /// The worst of what operators decided and nodes see.
@@ -158,7 +162,7 @@ pub struct Seen {
 ///
 /// # Errors
 /// The database's.
-pub async fn seen(conn: &mut Session, app: AppId) -> Result<Vec<Seen>, Error> {
+pub async fn summaries(conn: &mut Session, app: AppId) -> Result<Vec<LaneSummary>, Error> {
     let rows = sqlx::query!(
         r#"
         with mine as materialized (select * from lanes where app_id = $1),
@@ -212,7 +216,7 @@ pub async fn seen(conn: &mut Session, app: AppId) -> Result<Vec<Seen>, Error> {
         } else {
             (said, row.worst_why, row.worst_since)
         };
-        Seen {
+        LaneSummary {
             lane: LaneId(row.lane_id),
             state,
             why,

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep, timeout};
 
-use super::pool::Inner;
-use super::{Held, InTransaction, State, faults, setup};
+use super::pool::PoolInner;
+use super::{InTransaction, PooledConnection, SessionState, faults, setup};
 
 /// Between two rounds over the hosts: doubled from the first to the second.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(500));
@@ -15,10 +15,10 @@ const SETTLE_MAX: Duration = Duration::from_secs(1);
 /// One of several hosts has at least this long to answer.
 const HOST_MIN: Duration = Duration::from_secs(1);
 
-impl Inner {
+impl PoolInner {
     /// Tries each host, and all of them again until `until` where a moment may change the answer. The error is the last
     /// one.
-    pub(super) async fn connect(&self, until: Instant) -> Result<Held, sqlx::Error> {
+    pub(super) async fn connect(&self, until: Instant) -> Result<PooledConnection, sqlx::Error> {
         // A place that a lost session still has on the server may be the one that is needed.
         let _late = timeout(SETTLE_MAX, self.shared.orphans.settled()).await;
         let mut pause = PAUSES.0;
@@ -37,7 +37,7 @@ impl Inner {
 
     /// Tries each host once, the current one first. Of several hosts the error with the best prospect is returned: a host
     /// that starts, before a host that refuses.
-    async fn try_hosts(&self) -> Result<Held, sqlx::Error> {
+    async fn try_hosts(&self) -> Result<PooledConnection, sqlx::Error> {
         let mut refusal = None;
         for _ in 0..self.shared.hosts.count() {
             let (place, _) = self.shared.hosts.current();
@@ -45,7 +45,7 @@ impl Inner {
                 Ok(held) => return Ok(held),
                 Err(error) => error,
             };
-            self.shared.hosts.leave(place);
+            self.shared.hosts.skip(place);
             if refusal.as_ref().is_none_or(|before| !faults::is_passing(before)) {
                 refusal = Some(error);
             }
@@ -53,7 +53,7 @@ impl Inner {
         Err(refusal.unwrap_or_else(faults::is_gone))
     }
 
-    async fn try_current(&self) -> Result<Held, sqlx::Error> {
+    async fn try_current(&self) -> Result<PooledConnection, sqlx::Error> {
         let generation = self.shared.generation.load(Ordering::Acquire);
         let (_, host) = self.shared.hosts.current();
         let mut limit = self.limits.connect;
@@ -72,8 +72,9 @@ impl Inner {
             Ok(opened) => opened?,
             Err(_) => return Err(faults::no_answer("a connection attempt", limit)),
         };
-        let state = State { backend, generation, busy: false, transaction: InTransaction::No, broken: false };
+        let state =
+            SessionState { backend, generation, busy: false, transaction: InTransaction::No, broken: false };
         let now = Instant::now();
-        Ok(Held { conn, state, connected_at: now, idle_since: now })
+        Ok(PooledConnection { conn, state, connected_at: now, idle_since: now })
     }
 }

@@ -10,16 +10,16 @@ use sqlx::postgres::{PgQueryResult, PgRow, PgStatement, PgTypeInfo};
 use sqlx::{Describe, Either, Execute, Executor, PgConnection, Postgres, SqlStr};
 use tokio::time::{Instant, Sleep, sleep_until, timeout_at};
 
-use super::faults::{Verdict, is_gone, no_answer, verdict};
-use super::pool::Inner;
-use super::{InTransaction, Session, SessionPool, State};
+use super::faults::{ConnectionVerdict, is_gone, no_answer, verdict};
+use super::pool::PoolInner;
+use super::{InTransaction, Session, SessionPool, SessionState};
 
 type Answer = Result<Either<PgQueryResult, PgRow>, sqlx::Error>;
 
 /// Watches one statement.
 struct Watch<'e> {
-    state: &'e mut State,
-    pool: &'e Inner,
+    state: &'e mut SessionState,
+    pool: &'e PoolInner,
     deadline: Duration,
     until: Instant,
 }
@@ -81,12 +81,12 @@ impl Watch<'_> {
 
     fn failed(&mut self, error: &sqlx::Error) {
         let verdict = verdict(error);
-        if verdict == Verdict::Keep {
+        if verdict == ConnectionVerdict::Keep {
             return self.ended();
         }
         self.state.broken = true;
         self.pool.note_failure(error);
-        if verdict == Verdict::DistrustAll {
+        if verdict == ConnectionVerdict::DistrustAll {
             self.pool.shared.distrust(self.state.generation);
             self.pool.shared.end_on_server(self.state.backend.clone());
         }

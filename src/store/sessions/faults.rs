@@ -5,7 +5,7 @@ use std::time::Duration;
 
 /// What happens to a connection after an error.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Verdict {
+pub(super) enum ConnectionVerdict {
     /// A fault of the values (classes 22, 23, 54), an ordinary serialization failure, or a lock that the statement
     /// itself would not wait for.
     Keep,
@@ -17,25 +17,25 @@ pub(super) enum Verdict {
 }
 
 /// Judges the connection by an error of one of its statements.
-pub(super) fn verdict(error: &sqlx::Error) -> Verdict {
+pub(super) fn verdict(error: &sqlx::Error) -> ConnectionVerdict {
     let sqlx::Error::Database(error) = error else {
         return match error {
             // The values could not be sent, or the row not be read: nothing is wrong with the connection.
             sqlx::Error::Encode(_)
             | sqlx::Error::Decode(_)
             | sqlx::Error::ColumnDecode { .. }
-            | sqlx::Error::RowNotFound => Verdict::Keep,
-            sqlx::Error::Io(_) => Verdict::DistrustAll,
-            _ => Verdict::ThrowAway,
+            | sqlx::Error::RowNotFound => ConnectionVerdict::Keep,
+            sqlx::Error::Io(_) => ConnectionVerdict::DistrustAll,
+            _ => ConnectionVerdict::ThrowAway,
         };
     };
     let code = error.code().unwrap_or_default();
     match (code.get(..2), &*code) {
-        (Some("22" | "23" | "54"), _) | (_, "40001" | "40P01" | "55P03") => Verdict::Keep,
+        (Some("22" | "23" | "54"), _) | (_, "40001" | "40P01" | "55P03") => ConnectionVerdict::Keep,
         // One statement was cancelled, or ran longer than the server lets it.
-        (_, "57014") => Verdict::ThrowAway,
-        (Some("08" | "25" | "57"), _) => Verdict::DistrustAll,
-        _ => Verdict::ThrowAway,
+        (_, "57014") => ConnectionVerdict::ThrowAway,
+        (Some("08" | "25" | "57"), _) => ConnectionVerdict::DistrustAll,
+        _ => ConnectionVerdict::ThrowAway,
     }
 }
 
@@ -77,8 +77,11 @@ mod tests {
 
     #[test]
     fn a_broken_way_is_suspected_for_every_connection_and_a_bad_value_for_none() {
-        assert_eq!(verdict(&no_answer("a statement", Duration::from_secs(1))), Verdict::DistrustAll);
-        assert_eq!(verdict(&sqlx::Error::Decode("odd".into())), Verdict::Keep);
-        assert_eq!(verdict(&sqlx::Error::Protocol("odd".into())), Verdict::ThrowAway);
+        assert_eq!(
+            verdict(&no_answer("a statement", Duration::from_secs(1))),
+            ConnectionVerdict::DistrustAll
+        );
+        assert_eq!(verdict(&sqlx::Error::Decode("odd".into())), ConnectionVerdict::Keep);
+        assert_eq!(verdict(&sqlx::Error::Protocol("odd".into())), ConnectionVerdict::ThrowAway);
     }
 }

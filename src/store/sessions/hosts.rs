@@ -7,25 +7,25 @@ use sqlx::postgres::PgConnectOptions;
 
 /// One or more hosts of the same database.
 #[derive(Debug)]
-pub(super) struct Hosts {
+pub(super) struct DatabaseHosts {
     all: Vec<PgConnectOptions>,
     current: AtomicUsize,
 }
 
-impl Hosts {
+impl DatabaseHosts {
     pub(super) fn new(all: Vec<PgConnectOptions>) -> Self {
         assert!(!all.is_empty(), "a database has a host");
         Self { all, current: AtomicUsize::new(0) }
     }
 
-    /// The host for the next connection, and its place for [`Self::leave`].
+    /// The host for the next connection, and its place for [`Self::skip`].
     pub(super) fn current(&self) -> (usize, &PgConnectOptions) {
         let place = self.current.load(Ordering::Relaxed) % self.all.len();
         (place, &self.all[place])
     }
 
     /// The host in this place can not be used: the next one is current, unless another task has moved on already.
-    pub(super) fn leave(&self, place: usize) {
+    pub(super) fn skip(&self, place: usize) {
         let next = (place + 1) % self.all.len();
         let _moved_on = self.current.compare_exchange(place, next, Ordering::Relaxed, Ordering::Relaxed);
     }
@@ -60,14 +60,15 @@ mod tests {
 
     #[test]
     fn two_tasks_that_leave_the_same_host_move_on_once() {
-        let hosts = Hosts::new(vec![PgConnectOptions::new().host("a"), PgConnectOptions::new().host("b")]);
+        let hosts =
+            DatabaseHosts::new(vec![PgConnectOptions::new().host("a"), PgConnectOptions::new().host("b")]);
         let (place, first) = hosts.current();
         assert_eq!(first.get_host(), "a");
-        hosts.leave(place);
-        hosts.leave(place);
+        hosts.skip(place);
+        hosts.skip(place);
         let (place, second) = hosts.current();
         assert_eq!(second.get_host(), "b");
-        hosts.leave(place);
+        hosts.skip(place);
         assert_eq!(hosts.current().1.get_host(), "a");
     }
 }

@@ -6,7 +6,7 @@ use sqlx::Row as _;
 use sqlx::postgres::{PgListener, PgPoolOptions};
 use tokio::time::timeout;
 
-use super::orphans::Backend;
+use super::orphans::ServerProcess;
 use super::{SessionPool, faults};
 
 /// Without a notification for this long, the connection is asked whether it lives.
@@ -17,7 +17,7 @@ const ANSWER: Duration = Duration::from_secs(5);
 /// A connection that listens. It is not one of its pool's, and is thrown away after its first error.
 pub struct SessionListener {
     listener: PgListener,
-    backend: Backend,
+    backend: ServerProcess,
     pool: SessionPool,
 }
 
@@ -37,7 +37,7 @@ impl SessionPool {
             listener.listen(channel).await?;
             let sql = "select pid, backend_start::text from pg_stat_activity where pid = pg_backend_pid()";
             let row = sqlx::query(sql).fetch_one(&mut listener).await?;
-            let backend = Backend { pid: row.try_get(0)?, started: row.try_get(1)? };
+            let backend = ServerProcess { pid: row.try_get(0)?, started: row.try_get(1)? };
             Ok(SessionListener { listener, backend, pool: self.clone() })
         };
         match timeout(ANSWER, connecting).await {

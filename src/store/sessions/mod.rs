@@ -37,8 +37,8 @@ pub use transaction::begin;
 pub(super) use transaction::begin_with;
 
 use super::Error;
-use orphans::Backend;
-use pool::Inner;
+use orphans::ServerProcess;
+use pool::PoolInner;
 
 /// How long a session that was given back in the middle of something may take to be ready again.
 const RECOVERY: Duration = Duration::from_secs(2);
@@ -46,23 +46,23 @@ const RECOVERY: Duration = Duration::from_secs(2);
 /// A connection on loan from a [`SessionPool`]. Each statement has a deadline. It runs `sqlx` queries as a connection
 /// does.
 pub struct Session {
-    held: Option<Held>,
-    pool: Arc<Inner>,
+    held: Option<PooledConnection>,
+    pool: Arc<PoolInner>,
     permit: Option<OwnedSemaphorePermit>,
 }
 
 /// A connection and what is known about it.
-struct Held {
+struct PooledConnection {
     conn: PgConnection,
-    state: State,
+    state: SessionState,
     connected_at: Instant,
     idle_since: Instant,
 }
 
 /// What is known about a connection, apart from it, so that both can be borrowed.
-struct State {
-    backend: Backend,
-    /// See [`pool::Shared::distrust`].
+struct SessionState {
+    backend: ServerProcess,
+    /// See [`pool::SharedPoolState::distrust`].
     generation: u64,
     /// A statement has begun and has not come to its end.
     busy: bool,
@@ -80,7 +80,7 @@ enum InTransaction {
 }
 
 impl Session {
-    fn new(held: Held, pool: Arc<Inner>, permit: OwnedSemaphorePermit) -> Self {
+    fn new(held: PooledConnection, pool: Arc<PoolInner>, permit: OwnedSemaphorePermit) -> Self {
         Self { held: Some(held), pool, permit: Some(permit) }
     }
 
@@ -107,7 +107,7 @@ impl Drop for Session {
 }
 
 /// Makes a session ready for the next borrower, or throws it away. Its place in the pool stays taken meanwhile.
-async fn recover(mut held: Held, pool: Arc<Inner>, permit: OwnedSemaphorePermit) {
+async fn recover(mut held: PooledConnection, pool: Arc<PoolInner>, permit: OwnedSemaphorePermit) {
     let ready = timeout(RECOVERY, async {
         match held.state.transaction {
             InTransaction::No => sqlx::Connection::ping(&mut held.conn).await,

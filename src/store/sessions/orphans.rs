@@ -9,11 +9,11 @@ use sqlx::{Connection as _, PgConnection};
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
-use super::hosts::Hosts;
+use super::hosts::DatabaseHosts;
 
 /// The server's process of a session.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) struct Backend {
+pub(super) struct ServerProcess {
     pub(super) pid: i32,
     /// As text: process ids come again.
     pub(super) started: String,
@@ -22,7 +22,7 @@ pub(super) struct Backend {
 /// Sessions that the server is still to end.
 #[derive(Debug, Default)]
 pub(super) struct Orphans {
-    waiting: Mutex<VecDeque<Backend>>,
+    waiting: Mutex<VecDeque<ServerProcess>>,
     /// True while a task is at work on them.
     at_work: watch::Sender<bool>,
 }
@@ -41,7 +41,7 @@ const END: &str = "
 
 impl Orphans {
     /// Adds a session. True: the caller starts [`Self::run`].
-    pub(super) fn add(&self, backend: Backend) -> bool {
+    pub(super) fn add(&self, backend: ServerProcess) -> bool {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         waiting.push_back(backend);
         if waiting.len() > WAITING_MAX {
@@ -57,10 +57,10 @@ impl Orphans {
     }
 
     /// Ends the sessions that wait, over one connection of its own, and returns when none is left.
-    pub(super) async fn run(&self, hosts: &Hosts) {
+    pub(super) async fn run(&self, hosts: &DatabaseHosts) {
         let mut pause = PAUSES.0;
         loop {
-            let backends: Vec<Backend> = {
+            let backends: Vec<ServerProcess> = {
                 let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
                 if waiting.is_empty() {
                     self.at_work.send_replace(false);
@@ -80,7 +80,7 @@ impl Orphans {
     }
 }
 
-async fn end_all(hosts: &Hosts, backends: &[Backend]) -> Result<(), sqlx::Error> {
+async fn end_all(hosts: &DatabaseHosts, backends: &[ServerProcess]) -> Result<(), sqlx::Error> {
     let mut conn = PgConnection::connect_with(hosts.current().1).await?;
     let pids: Vec<i32> = backends.iter().map(|backend| backend.pid).collect();
     let started: Vec<String> = backends.iter().map(|backend| backend.started.clone()).collect();

@@ -15,10 +15,10 @@ use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::task::TaskTracker;
 
-use super::hosts::{self, Hosts};
-use super::orphans::{Backend, Orphans};
+use super::hosts::{self, DatabaseHosts};
+use super::orphans::{Orphans, ServerProcess};
 use super::setup::{self, Purpose};
-use super::{Held, Session, faults};
+use super::{PooledConnection, Session, faults};
 use crate::store::words;
 
 /// A connection attempt, with the statements that set the session up.
@@ -34,7 +34,7 @@ const CLOSE: Duration = Duration::from_secs(1);
 
 /// The time limits of a pool.
 #[derive(Clone, Copy)]
-pub(super) struct Limits {
+pub(super) struct PoolLimits {
     /// The wait for a place in the pool, and for Postgres to take connections again.
     acquire: Duration,
     /// A connection attempt, with the statements that set the session up.
@@ -45,7 +45,7 @@ pub(super) struct Limits {
     pub(super) statement: Duration,
 }
 
-impl Limits {
+impl PoolLimits {
     fn of(purpose: Purpose) -> Self {
         Self {
             acquire: Duration::from_secs(5),
@@ -59,34 +59,34 @@ impl Limits {
 /// Lends [`Session`]s to one kind of work. A clone is the same pool.
 #[derive(Clone)]
 pub struct SessionPool {
-    inner: Arc<Inner>,
+    inner: Arc<PoolInner>,
 }
 
 /// A pool's limits and idle connections. Clones of a [`SessionPool`] share it.
-pub(super) struct Inner {
-    pub(super) shared: Arc<Shared>,
-    pub(super) limits: Limits,
+pub(super) struct PoolInner {
+    pub(super) shared: Arc<SharedPoolState>,
+    pub(super) limits: PoolLimits,
     pub(super) purpose: Purpose,
     places: Arc<Semaphore>,
     places_max: u32,
-    idle: Mutex<Vec<Held>>,
-    failure: Mutex<Option<Failure>>,
+    idle: Mutex<Vec<PooledConnection>>,
+    failure: Mutex<Option<PoolFailure>>,
 }
 
 /// Every statement and connection attempt of a pool has failed since some moment.
-struct Failure {
+struct PoolFailure {
     since: Instant,
     /// What the server, or the way to it, said last.
     words: String,
 }
 
 /// What the pools of one database share.
-pub(super) struct Shared {
-    pub(super) hosts: Hosts,
+pub(super) struct SharedPoolState {
+    pub(super) hosts: DatabaseHosts,
     pub(super) generation: AtomicU64,
     pub(super) orphans: Orphans,
     tasks: TaskTracker,
-    pools: Mutex<Vec<Weak<Inner>>>,
+    pools: Mutex<Vec<Weak<PoolInner>>>,
 }
 
 impl SessionPool {
@@ -101,38 +101,43 @@ impl SessionPool {
     /// Without a host.
     pub fn over_hosts(hosts: Vec<PgConnectOptions>, purpose: Purpose, sessions_max: u32) -> Self {
         let hosts = hosts.into_iter().map(setup::without_parameters).collect();
-        let shared = Shared {
-            hosts: Hosts::new(hosts),
+        let shared = SharedPoolState {
+            hosts: DatabaseHosts::new(hosts),
             generation: AtomicU64::new(0),
             orphans: Orphans::default(),
             tasks: TaskTracker::new(),
             pools: Mutex::default(),
         };
-        Self::of(Arc::new(shared), purpose, sessions_max, Limits::of(purpose))
+        Self::of(Arc::new(shared), purpose, sessions_max, PoolLimits::of(purpose))
     }
 
     /// Another pool of the same database, for another purpose.
     pub fn sibling(&self, purpose: Purpose, sessions_max: u32) -> Self {
-        Self::of(Arc::clone(&self.inner.shared), purpose, sessions_max, Limits::of(purpose))
+        Self::of(Arc::clone(&self.inner.shared), purpose, sessions_max, PoolLimits::of(purpose))
     }
 
     /// A new pool with another deadline for each statement.
     pub fn with_statement_deadline(&self, statement: Duration) -> Self {
-        self.with_limits(Limits { statement, ..self.inner.limits })
+        self.with_limits(PoolLimits { statement, ..self.inner.limits })
     }
 
     /// A new pool with one value for all its time limits: for a clock that runs ahead of the server.
     pub fn with_patience(&self, patience: Duration) -> Self {
-        self.with_limits(Limits { acquire: patience, connect: patience, ping: patience, statement: patience })
+        self.with_limits(PoolLimits {
+            acquire: patience,
+            connect: patience,
+            ping: patience,
+            statement: patience,
+        })
     }
 
-    fn with_limits(&self, limits: Limits) -> Self {
-        let Inner { shared, purpose, places_max, .. } = &*self.inner;
+    fn with_limits(&self, limits: PoolLimits) -> Self {
+        let PoolInner { shared, purpose, places_max, .. } = &*self.inner;
         Self::of(Arc::clone(shared), *purpose, *places_max, limits)
     }
 
-    fn of(shared: Arc<Shared>, purpose: Purpose, places_max: u32, limits: Limits) -> Self {
-        let inner = Inner {
+    fn of(shared: Arc<SharedPoolState>, purpose: Purpose, places_max: u32, limits: PoolLimits) -> Self {
+        let inner = PoolInner {
             shared,
             limits,
             purpose,
@@ -189,7 +194,7 @@ impl SessionPool {
         self.inner.shared.hosts.current().1
     }
 
-    pub(super) fn end_on_server(&self, backend: Backend) {
+    pub(super) fn end_on_server(&self, backend: ServerProcess) {
         self.inner.shared.end_on_server(backend);
     }
 
@@ -219,11 +224,11 @@ impl SessionPool {
     }
 }
 
-impl Inner {
+impl PoolInner {
     pub(super) fn note_failure(&self, error: &sqlx::Error) {
         let mut failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
         let since = failure.as_ref().map_or_else(Instant::now, |failure| failure.since);
-        *failure = Some(Failure { since, words: words(error) });
+        *failure = Some(PoolFailure { since, words: words(error) });
     }
 
     pub(super) fn note_success(&self) {
@@ -239,7 +244,7 @@ impl Inner {
     }
 
     /// An idle connection that answers. One that does not is thrown away, and so are those that are as old.
-    async fn take_living(&self) -> Option<Held> {
+    async fn take_living(&self) -> Option<PooledConnection> {
         while let Some(mut held) = self.take_idle() {
             if held.idle_since.elapsed() < TRUSTED {
                 return Some(held);
@@ -256,7 +261,7 @@ impl Inner {
     }
 
     /// The connection that came back last; those behind it close when they have been idle for long.
-    fn take_idle(&self) -> Option<Held> {
+    fn take_idle(&self) -> Option<PooledConnection> {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         idle.retain(|held| held.idle_since.elapsed() < IDLE_MAX);
         idle.pop()
@@ -271,7 +276,7 @@ impl Inner {
         }
     }
 
-    pub(super) fn put_back(&self, mut held: Held) {
+    pub(super) fn put_back(&self, mut held: PooledConnection) {
         let old = held.connected_at.elapsed() > AGE_MAX;
         let suspected = held.state.generation != self.shared.generation.load(Ordering::Acquire);
         if suspected {
@@ -287,7 +292,7 @@ impl Inner {
     }
 }
 
-impl Shared {
+impl SharedPoolState {
     /// Connections of this generation are lent no more, by any pool. New ones belong to the next generation.
     pub(super) fn distrust(&self, generation: u64) {
         let (done, failed) = (Ordering::AcqRel, Ordering::Acquire);
@@ -299,7 +304,7 @@ impl Shared {
     }
 
     /// Has the server end a session whose connection was thrown away.
-    pub(super) fn end_on_server(self: &Arc<Self>, backend: Backend) {
+    pub(super) fn end_on_server(self: &Arc<Self>, backend: ServerProcess) {
         if self.orphans.add(backend) {
             let shared = Arc::clone(self);
             self.spawn(async move { shared.orphans.run(&shared.hosts).await });

@@ -10,7 +10,7 @@ use sqlx::postgres::{PgConnectOptions, PgRow};
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection, Row as _};
 use tokio::time::timeout;
 
-use super::orphans::Backend;
+use super::orphans::ServerProcess;
 use crate::store::{planner, timeline};
 
 /// What a pool's sessions are for.
@@ -106,7 +106,7 @@ pub(super) async fn open(
     options: &PgConnectOptions,
     purpose: Purpose,
     deadline: Option<Duration>,
-) -> Result<(PgConnection, Backend), sqlx::Error> {
+) -> Result<(PgConnection, ServerProcess), sqlx::Error> {
     let mut conn = PgConnection::connect_with(options).await.map_err(|error| match error {
         // sqlx takes the end of the connection in the middle of the start for an odd answer.
         sqlx::Error::Protocol(text) => io::Error::new(io::ErrorKind::UnexpectedEof, text).into(),
@@ -114,7 +114,7 @@ pub(super) async fn open(
     })?;
     let rows = sqlx::raw_sql(AssertSqlSafe(script(purpose, deadline))).fetch_all(&mut conn).await?;
     let row = rows.last().ok_or(sqlx::Error::RowNotFound)?;
-    let backend = Backend { pid: row.try_get("pid")?, started: row.try_get("started")? };
+    let backend = ServerProcess { pid: row.try_get("pid")?, started: row.try_get("started")? };
     for (name, value) in checked(purpose) {
         check(row, name, |actual| actual == value)?;
     }

@@ -8,7 +8,7 @@ use pushpost::registry::devices::{
 use pushpost::registry::registration::{DeviceDetails, FieldChange, REPLACED, Registrar, Registration};
 use pushpost::store;
 use pushpost::store::SessionPool;
-use pushpost::store::devices::{Filter, Page};
+use pushpost::store::devices::{DeviceFilter, DevicePage};
 
 use crate::database::TestDatabase;
 use crate::shop::{apns, apns_token, app, fcm, of, put, put_id, shop, topics, user};
@@ -72,7 +72,8 @@ async fn a_stated_time_is_kept_unless_it_lies_in_the_future() {
     let future = Registration { registered_at: Some(now + TimeDelta::hours(1)), ..apns("bb") };
     let refused = register(pool, &shop, &future, Registrar::Backend).await;
     assert!(matches!(refused, Err(Error::RegisteredInFuture(_))), "{refused:?}");
-    let devices = list(pool, shop.id, &Filter::default(), Page { after: DeviceId(0), limit: 10 }).await;
+    let devices =
+        list(pool, shop.id, &DeviceFilter::default(), DevicePage { after: DeviceId(0), limit: 10 }).await;
     assert_eq!(devices.unwrap().len(), 1, "nothing was stored");
 }
 
@@ -199,33 +200,46 @@ async fn every_filter_narrows_and_pages_follow_each_other() {
         .await
         .unwrap();
     let now = store::devices::transaction_time(&mut pool.acquire().await.unwrap()).await.unwrap();
-    let page = |after| Page { after, limit: 2 };
+    let page = |after| DevicePage { after, limit: 2 };
     let cases = [
-        (Filter::default(), vec![a, b]),
-        (Filter { users: Some(vec![user("u1")]), ..Filter::default() }, vec![a, c]),
-        (Filter { users: Some(vec![user("u1")]), quarantined: Some(false), ..Filter::default() }, vec![a]),
+        (DeviceFilter::default(), vec![a, b]),
+        (DeviceFilter { users: Some(vec![user("u1")]), ..DeviceFilter::default() }, vec![a, c]),
         (
-            Filter {
+            DeviceFilter {
+                users: Some(vec![user("u1")]),
+                quarantined: Some(false),
+                ..DeviceFilter::default()
+            },
+            vec![a],
+        ),
+        (
+            DeviceFilter {
                 users: Some(vec![user("u1"), user("u2")]),
                 topics: Some(topics(&["sport"])),
-                ..Filter::default()
+                ..DeviceFilter::default()
             },
             vec![b],
         ),
-        (Filter { topics: Some(topics(&["news"])), ..Filter::default() }, vec![a, b]),
-        (Filter { topics: Some(topics(&["nobody"])), ..Filter::default() }, vec![]),
-        (Filter { platforms: Some(vec![Platform::Fcm]), ..Filter::default() }, vec![b, c]),
-        (Filter { quarantined: Some(true), ..Filter::default() }, vec![c]),
-        (Filter { quarantined_after: Some(now), ..Filter::default() }, vec![]),
-        (Filter { quarantined_after: Some(now - TimeDelta::hours(1)), ..Filter::default() }, vec![c]),
-        (Filter { registered_before: Some(now - TimeDelta::hours(1)), ..Filter::default() }, vec![]),
-        (Filter { registered_before: Some(now), ..Filter::default() }, vec![a, b]),
+        (DeviceFilter { topics: Some(topics(&["news"])), ..DeviceFilter::default() }, vec![a, b]),
+        (DeviceFilter { topics: Some(topics(&["nobody"])), ..DeviceFilter::default() }, vec![]),
+        (DeviceFilter { platforms: Some(vec![Platform::Fcm]), ..DeviceFilter::default() }, vec![b, c]),
+        (DeviceFilter { quarantined: Some(true), ..DeviceFilter::default() }, vec![c]),
+        (DeviceFilter { quarantined_after: Some(now), ..DeviceFilter::default() }, vec![]),
+        (
+            DeviceFilter { quarantined_after: Some(now - TimeDelta::hours(1)), ..DeviceFilter::default() },
+            vec![c],
+        ),
+        (
+            DeviceFilter { registered_before: Some(now - TimeDelta::hours(1)), ..DeviceFilter::default() },
+            vec![],
+        ),
+        (DeviceFilter { registered_before: Some(now), ..DeviceFilter::default() }, vec![a, b]),
     ];
     for (filter, expected) in cases {
         let found = list(pool, shop.id, &filter, page(DeviceId(0))).await.unwrap();
         let found: Vec<_> = found.iter().map(|known| known.device.id).collect();
         assert_eq!(found, expected, "{filter:?}");
     }
-    let rest = list(pool, shop.id, &Filter::default(), page(b)).await.unwrap();
+    let rest = list(pool, shop.id, &DeviceFilter::default(), page(b)).await.unwrap();
     assert_eq!(rest.iter().map(|known| known.device.id).collect::<Vec<_>>(), [c]);
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use http::{Method, StatusCode};
 use pushpost::maintenance;
-use pushpost::queue::membership::Membership;
+use pushpost::queue::node_lease::NodeLease;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -157,9 +157,9 @@ async fn imports_and_registrations_at_once_keep_to_the_limit_and_the_count() {
 
     // What two of them emptied at once is left to the leader.
     let pool = &service.database.pool;
-    let membership = Membership::enter(pool, "leader".to_owned(), Duration::from_secs(15)).await.unwrap();
+    let node_lease = NodeLease::register(pool, "leader".to_owned(), Duration::from_secs(15)).await.unwrap();
     let settings =
-        maintenance::Settings { pool: pool.clone(), membership: membership.into(), retention: kept(30) };
+        maintenance::Settings { pool: pool.clone(), node_lease: node_lease.into(), retention: kept(30) };
     let (mut tasks, stop) = (JoinSet::new(), CancellationToken::new());
     tasks.spawn(maintenance::run(settings, stop.clone()));
     let empty = "select count(*) from topics where topic_id not in (select topic_id from subscriptions)";

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use pushpost::domain::{Class, JobId, LaneId, NodeId, Priority};
 use pushpost::queue::claim::Claimer;
 use pushpost::store::SessionPool;
-use pushpost::store::jobs::{self, Claim};
+use pushpost::store::jobs::{self, ClaimRequest};
 use tokio::time::timeout;
 
 use super::{GENEROUS, queue_pool, waiting};
@@ -16,8 +16,8 @@ const LANE: LaneId = LaneId(1);
 const NODE: NodeId = NodeId(7);
 const HOUR: f64 = 3_600.0;
 
-fn normal(room: i32) -> Claim {
-    Claim {
+fn normal(room: i32) -> ClaimRequest {
+    ClaimRequest {
         lane: LANE,
         class: Class::Direct,
         priority: Priority::Normal,
@@ -28,7 +28,7 @@ fn normal(room: i32) -> Claim {
     }
 }
 
-async fn claimed(pool: &SessionPool, claim: Claim) -> Vec<i64> {
+async fn claimed(pool: &SessionPool, claim: ClaimRequest) -> Vec<i64> {
     let mut conn = pool.acquire().await.unwrap();
     jobs::claim(&mut conn, claim).await.unwrap().iter().map(|job| job.id.0).collect()
 }
@@ -65,7 +65,7 @@ async fn the_earliest_due_comes_first_and_what_is_not_due_waits() {
     let early = waiting(&pool, LANE, Priority::Normal, 1, HOUR).await;
     let scheduled = waiting(&pool, LANE, Priority::High, 1, -HOUR).await;
     let other_lane = waiting(&pool, LaneId(2), Priority::Normal, 1, HOUR).await;
-    assert!(claimed(&pool, Claim { priority: Priority::High, ..normal(100) }).await.is_empty());
+    assert!(claimed(&pool, ClaimRequest { priority: Priority::High, ..normal(100) }).await.is_empty());
     assert_eq!(claimed(&pool, normal(1)).await, [early]);
     assert_eq!(claimed(&pool, normal(100)).await, [late]);
     assert!(claimed(&pool, normal(100)).await.is_empty());
@@ -85,7 +85,7 @@ async fn a_claim_passes_over_what_another_is_just_taking() {
         all.push(waiting(&pool, LANE, Priority::Normal, 1, age.into()).await);
     }
     let mut slow = pushpost::store::begin(&pool).await.unwrap();
-    let first = jobs::claim(&mut slow, Claim { most_jobs: 2, ..normal(2) }).await.unwrap();
+    let first = jobs::claim(&mut slow, ClaimRequest { most_jobs: 2, ..normal(2) }).await.unwrap();
     assert_eq!(first.iter().map(|job| job.id.0).collect::<Vec<_>>(), all[..2]);
     let rest = timeout(GENEROUS, claimed(&pool, normal(100))).await.expect("it doesn't wait");
     assert_eq!(rest, all[2..]);

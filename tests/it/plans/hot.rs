@@ -10,7 +10,7 @@ use pushpost::domain::{
     AppId, Certainty, Class, DeviceId, DeviceToken, Environment, EnvironmentProof, FanOut, JobId, Kind,
     LaneId, LaneKey, NodeId, NotificationId, Platform, Priority, Reason, Source, TokenVerdict, TopicName,
 };
-use pushpost::store::record::Receipt;
+use pushpost::store::record::NewReceipt;
 use pushpost::store::{
     Purpose, Session, SessionPool, accept, backlog, contents, deliveries, devices, environments, expiry,
     fan_outs, jobs, notifications, partitions, quarantine, record, status, tokens, topics,
@@ -88,8 +88,8 @@ async fn assert_plans(db: &TestDatabase) {
         backlog::waiting(&mut conn).await.unwrap();
         tokens_of_devices(&mut conn).await;
         drop(conn);
-        let filter = deliveries::Filter::default();
-        deliveries::page(&requests, id, &filter, deliveries::Position::START, 100).await.unwrap();
+        let filter = deliveries::DeliveryFilter::default();
+        deliveries::page(&requests, id, &filter, deliveries::DeliveryPosition::START, 100).await.unwrap();
         deliveries::timeline(&requests, DeviceId(1), None, 100).await.unwrap();
     }
     run(&db.pool, FILL).await;
@@ -108,7 +108,7 @@ async fn assert_plans(db: &TestDatabase) {
 
 /// What a node asks to get jobs, and to know of them.
 async fn take(conn: &mut Session) {
-    let claim = jobs::Claim {
+    let claim = jobs::ClaimRequest {
         lane: LaneId(1),
         class: Class::Direct,
         priority: Priority::Normal,
@@ -118,9 +118,9 @@ async fn take(conn: &mut Session) {
         node: NodeId(1),
     };
     assert!(jobs::claim(conn, claim).await.unwrap().is_empty());
-    jobs::tick(conn, &[LaneId(1), LaneId(2)]).await.unwrap();
+    jobs::read_due(conn, &[LaneId(1), LaneId(2)]).await.unwrap();
     jobs::release(conn, NodeId(1), &[(JobId(1), 0), (JobId(2), 0)]).await.unwrap();
-    jobs::held_by(conn, NodeId(1)).await.unwrap();
+    jobs::leased_by(conn, NodeId(1)).await.unwrap();
     jobs::sweep(conn, &[NodeId(1), NodeId(2)], 1_000).await.unwrap();
     expiry::expire(conn, 500).await.unwrap();
     partitions::droppable_days(conn, 30).await.unwrap();
@@ -147,7 +147,7 @@ async fn keep(conn: &mut Session, id: NotificationId) {
 /// What it asks to find an audience.
 async fn find(conn: &mut Session, id: NotificationId) {
     assert!(fan_outs::lock_next(conn, &[AppId(1)], &[]).await.unwrap().is_none());
-    let fan_out = fan_outs::Waiting {
+    let fan_out = fan_outs::LockedFanOut {
         id,
         app: AppId(1),
         priority: Priority::Normal,
@@ -213,12 +213,12 @@ async fn tokens_of_devices(conn: &mut Session) {
 
 /// What it asks to store them, and what came of them.
 async fn give(conn: &mut Session, id: NotificationId) {
-    accept::insert(conn, &accept::Batch::default()).await.unwrap();
+    accept::insert(conn, &accept::AcceptBatch::default()).await.unwrap();
     accept::find(conn, &[id]).await.unwrap();
     notifications::to_send(conn, &[id]).await.unwrap();
     record::look(conn, &[JobId(1), JobId(2)]).await.unwrap();
-    let mut batch = record::Batch::default();
-    batch.receipt(Receipt {
+    let mut batch = record::RecordBatch::default();
+    batch.receipt(NewReceipt {
         job: JobId(1),
         notification: id,
         node: Some(NodeId(1)),

@@ -6,12 +6,12 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use pushpost::domain::{LaneId, LaneState, NodeId};
-use pushpost::queue::holdings::Holdings;
-use pushpost::queue::intake::{Intake, Intakes};
-use pushpost::queue::membership::Membership;
-use pushpost::queue::pulse::Pulse;
+use pushpost::queue::heartbeat::Heartbeat;
+use pushpost::queue::lane_intake::{LaneIntake, LaneIntakes};
+use pushpost::queue::leases::Leases;
+use pushpost::queue::node_lease::NodeLease;
 use pushpost::store::SessionPool;
-use pushpost::store::lanes::Report;
+use pushpost::store::lanes::LaneReport;
 use pushpost::{maintenance, store};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
@@ -74,7 +74,7 @@ impl Visit for Summary {
 
 /// What an idle service tells of its lanes, as often as it does, and hears in return.
 async fn standing(pool: SessionPool, node: NodeId, lanes: Vec<LaneId>, stop: CancellationToken) {
-    let report = |lane: &LaneId| Report {
+    let report = |lane: &LaneId| LaneReport {
         lane: *lane,
         state: LaneState::Running,
         why: None,
@@ -86,7 +86,7 @@ async fn standing(pool: SessionPool, node: NodeId, lanes: Vec<LaneId>, stop: Can
         credential_ok: None,
         checked_ms: None,
     };
-    let reports: Vec<Report> = lanes.iter().map(report).collect();
+    let reports: Vec<LaneReport> = lanes.iter().map(report).collect();
     while !stop.is_cancelled() {
         let mut conn = pool.acquire().await.unwrap();
         let standing = store::lanes::report(&mut conn, node, &reports).await.unwrap();
@@ -103,31 +103,31 @@ async fn standing(pool: SessionPool, node: NodeId, lanes: Vec<LaneId>, stop: Can
 #[tokio::test]
 async fn an_idle_node_with_three_apps_asks_less_than_three_things_a_second() {
     let db = TestDatabase::create().await;
-    let (queue, pulse) = (queue_pool(&db, 6), queue_pool(&db, 1));
-    let membership =
-        Arc::new(Membership::enter(&queue, "idle".to_owned(), Duration::from_secs(15)).await.unwrap());
+    let (queue, heartbeat) = (queue_pool(&db, 6), queue_pool(&db, 1));
+    let node_lease =
+        Arc::new(NodeLease::register(&queue, "idle".to_owned(), Duration::from_secs(15)).await.unwrap());
     let mut lanes = Vec::new();
     for name in ["one", "two", "three"] {
         lanes.extend(app(&queue, name).await.lanes.values().map(|lane| lane.id));
     }
-    let intakes: Intakes = lanes.iter().map(|lane| Arc::new(Intake::new(*lane, 100))).collect();
+    let intakes: LaneIntakes = lanes.iter().map(|lane| Arc::new(LaneIntake::new(*lane, 100))).collect();
     let (mut tasks, stop) = (JoinSet::new(), CancellationToken::new());
     let statements = Statements::default();
     // While there is one subscriber alone, tracing asks the thread that comes first to an event whether anybody listens to
     // it, and keeps the answer for all threads: that may be another test's thread, where nobody does.
     let _second = tracing::Dispatch::new(Statements::default());
     let _counted = tracing::subscriber::set_default(statements.clone());
-    let pulse = Pulse {
-        pool: pulse,
-        membership: Arc::clone(&membership),
-        holdings: Arc::new(Holdings::default()),
+    let heartbeat = Heartbeat {
+        pool: heartbeat,
+        node_lease: Arc::clone(&node_lease),
+        leases: Arc::new(Leases::default()),
         intakes: Arc::new(intakes),
         fan_outs: Arc::default(),
         tasks: TaskTracker::new(),
     };
-    tasks.spawn(pulse.run(stop.clone()));
-    let node = membership.id();
-    let duties = maintenance::Settings { pool: queue.clone(), membership, retention: kept(30) };
+    tasks.spawn(heartbeat.run(stop.clone()));
+    let node = node_lease.id();
+    let duties = maintenance::Settings { pool: queue.clone(), node_lease, retention: kept(30) };
     tasks.spawn(maintenance::run(duties, stop.clone()));
     tasks.spawn(standing(queue, node, lanes, stop.clone()));
     sleep(START).await;

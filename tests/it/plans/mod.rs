@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pushpost::domain::{LaneId, Priority};
-use pushpost::queue::membership::Membership;
+use pushpost::queue::node_lease::NodeLease;
 use pushpost::store::{Purpose, SessionPool};
 
 use crate::database::TestDatabase;
@@ -24,8 +24,8 @@ fn queue_pool(db: &TestDatabase, sessions_max: u32) -> SessionPool {
 }
 
 /// A node that nobody calls dead while a test runs.
-async fn node(pool: &SessionPool) -> Arc<Membership> {
-    Arc::new(Membership::enter(pool, "test".to_owned(), Duration::from_secs(60)).await.unwrap())
+async fn node(pool: &SessionPool) -> Arc<NodeLease> {
+    Arc::new(NodeLease::register(pool, "test".to_owned(), Duration::from_secs(60)).await.unwrap())
 }
 
 /// A waiting job of `devices` devices that fell due `age_secs` ago.

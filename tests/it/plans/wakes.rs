@@ -12,11 +12,11 @@ use pushpost::domain::{
 };
 use pushpost::queue::accept::{Acceptor, NewNotification};
 use pushpost::queue::claim::Claimer;
-use pushpost::queue::holdings::Holdings;
-use pushpost::queue::intake::{Held, Intakes};
-use pushpost::queue::membership::Membership;
-use pushpost::queue::recorder::{Ending, Recorder};
-use pushpost::queue::wake::Waker;
+use pushpost::queue::lane_intake::{LaneIntakes, LeasedJob};
+use pushpost::queue::leases::Leases;
+use pushpost::queue::node_lease::NodeLease;
+use pushpost::queue::notifier::Notifier;
+use pushpost::queue::recorder::{Disposition, OutcomeRecorder};
 use pushpost::store;
 use pushpost::store::SessionPool;
 use sqlx::postgres::PgListener;
@@ -37,29 +37,29 @@ const EVERY: Duration = Duration::from_millis(20);
 /// A node that accepts, and sends nothing.
 struct Node {
     acceptor: Acceptor,
-    membership: Arc<Membership>,
-    waker: Waker,
+    node_lease: Arc<NodeLease>,
+    notifier: Notifier,
     tasks: JoinSet<()>,
     stop: CancellationToken,
 }
 
 impl Node {
     async fn start(pool: &SessionPool, peers: usize) -> Self {
-        let membership = node(pool).await;
+        let node_lease = node(pool).await;
         let mut conn = pool.acquire().await.unwrap();
         for _ in 0..peers {
-            store::nodes::enter(&mut conn, "peer").await.unwrap();
+            store::nodes::register(&mut conn, "peer").await.unwrap();
         }
-        membership.beat(&mut conn).await.unwrap();
-        assert_eq!(membership.has_peers(), peers > 0);
-        let intakes = Arc::new(Intakes::default());
-        let waker = Waker::new(Arc::clone(&intakes), Arc::clone(&membership));
+        node_lease.beat(&mut conn).await.unwrap();
+        assert_eq!(node_lease.has_peers(), peers > 0);
+        let intakes = Arc::new(LaneIntakes::default());
+        let notifier = Notifier::new(Arc::clone(&intakes), Arc::clone(&node_lease));
         let (acceptor, committer) =
-            Acceptor::new(pool.clone(), Arc::clone(&membership), intakes, None, waker.clone());
+            Acceptor::new(pool.clone(), Arc::clone(&node_lease), intakes, None, notifier.clone());
         let (mut tasks, stop) = (JoinSet::new(), CancellationToken::new());
         tasks.spawn(committer.run(stop.clone()));
-        tasks.spawn(waker.clone().run_sender(pool.clone(), stop.clone()));
-        Self { acceptor, membership, waker, tasks, stop }
+        tasks.spawn(notifier.clone().run_sender(pool.clone(), stop.clone()));
+        Self { acceptor, node_lease, notifier, tasks, stop }
     }
 
     async fn accept(&self, app: &Arc<App>, count: i64) {
@@ -117,15 +117,15 @@ async fn heard(listener: &mut PgListener, pool: &SessionPool) -> usize {
 async fn send_all(pool: &SessionPool, node: &Node, lane: LaneId, count: usize) {
     let (verdicts, _none) = mpsc::channel(1);
     let (recorder, writer) =
-        Recorder::new(pool.clone(), Arc::new(Holdings::default()), node.waker.clone(), verdicts);
+        OutcomeRecorder::new(pool.clone(), Arc::new(Leases::default()), node.notifier.clone(), verdicts);
     let mut claimer = Claimer::new(pool.clone(), lane);
-    let lease = node.membership.id();
+    let lease = node.node_lease.id();
     let jobs = claimer.claim(Class::Direct, Priority::Normal, count, lease).await.unwrap();
     assert_eq!(jobs.len(), count);
     for job in jobs {
-        let (_, tickets) = recorder.open(Held { job, lease, known: None });
+        let (_, tickets) = recorder.open(LeasedJob { job, node: lease, known: None });
         for ticket in tickets {
-            let ending = Ending::Final {
+            let ending = Disposition::Final {
                 status: DeliveryStatus::Accepted,
                 attempted: true,
                 reason: None,
@@ -184,13 +184,13 @@ async fn claims_and_records_notify_nobody_even_with_peers() {
     node.accept(&app, 50).await;
     let mut listener = listen(&db).await;
     // The sender may have one under way; what it has sent is over when it has ended.
-    let (membership, waker) = (Arc::clone(&node.membership), node.waker.clone());
+    let (node_lease, notifier) = (Arc::clone(&node.node_lease), node.notifier.clone());
     node.end().await;
     heard(&mut listener, &db.pool).await;
     let idle = Node {
         acceptor: Acceptor::closed(),
-        membership,
-        waker,
+        node_lease,
+        notifier,
         tasks: JoinSet::new(),
         stop: CancellationToken::new(),
     };

@@ -1,7 +1,7 @@
 //! How much waits, read without reading all of it.
 
 use pushpost::domain::{Environment, LaneKey};
-use pushpost::queue::backlog::{Backlog, Full};
+use pushpost::queue::backlog::{Backlog, BacklogFull};
 use pushpost::store;
 use pushpost::store::SessionPool;
 use sqlx::AssertSqlSafe;
@@ -55,7 +55,7 @@ async fn each_app_has_its_own_room_and_what_is_sent_makes_room_again() {
     let (shop, other) = (shop::shop(pool).await, shop::app(pool, "other").await);
     wait(pool, shop.lane(LaneKey::Fcm).id.0, 1).await;
     let backlog = Backlog::new(pool.clone(), 10);
-    let full = Err(Full { limit: 10 });
+    let full = Err(BacklogFull { limit: 10 });
     assert_eq!(backlog.admit(shop.id, 4).await, full);
     assert_eq!(backlog.admit(shop.id, 3).await, Ok(()));
     assert_eq!(backlog.admit(other.id, 100).await, Ok(()), "where nothing waits anything is taken");

@@ -125,7 +125,7 @@ async fn a_day_that_cannot_be_made_keeps_no_other_duty() {
         .await;
     let settings = maintenance::Settings {
         pool: world.pool.clone(),
-        membership: std::sync::Arc::clone(&node.membership),
+        node_lease: std::sync::Arc::clone(&node.node_lease),
         retention: kept(30),
     };
     let mut tasks = JoinSet::new();
@@ -163,7 +163,7 @@ async fn the_leader_drops_only_days_on_which_nothing_depends() {
     }
     let settings = maintenance::Settings {
         pool: world.pool.clone(),
-        membership: std::sync::Arc::clone(&node.membership),
+        node_lease: std::sync::Arc::clone(&node.node_lease),
         retention: kept(1),
     };
     let (stop, mut tasks) = (CancellationToken::new(), JoinSet::new());

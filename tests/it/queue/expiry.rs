@@ -2,7 +2,7 @@
 
 use chrono::DateTime;
 use pushpost::domain::{Counts, DeliveryStatus, Environment, LaneKey, NotificationId, Reason};
-use pushpost::queue::recorder::Ending;
+use pushpost::queue::recorder::Disposition;
 use pushpost::store;
 
 use super::held_time::until;
@@ -80,8 +80,8 @@ async fn what_may_have_been_sent_ends_as_unknown() {
     let id = node.accept(world.wanted(1..=2)).await;
     let mut tickets = node.take(world.lane).await;
     let doubtful = match again("no_answer") {
-        Ending::Again { lane, delay, attempted, reason, .. } => {
-            Ending::Again { lane, delay, attempted, reason, unsure: true }
+        Disposition::Retry { lane, delay, attempted, reason, .. } => {
+            Disposition::Retry { lane, delay, attempted, reason, unsure: true }
         }
         other => other,
     };
@@ -126,10 +126,11 @@ async fn what_a_dead_node_held_is_in_doubt_until_a_later_attempt_is_answered() {
     // A later attempt: answered for good, answered with a wish to come again, in another lane, and given back unmade.
     let mut tickets = node.take(world.lane).await;
     assert_eq!(tickets.len(), 4);
-    assert!(tickets[0].held().job.in_doubt);
+    assert!(tickets[0].leased_job().job.in_doubt);
     let other = world.app.lane(LaneKey::Apns(Environment::Sandbox)).id;
     let delay = std::time::Duration::ZERO;
-    let moved = Ending::Again { lane: Some(other), delay, attempted: false, unsure: false, reason: None };
+    let moved =
+        Disposition::Retry { lane: Some(other), delay, attempted: false, unsure: false, reason: None };
     end(tickets.remove(0), accepted());
     end(tickets.remove(0), again("Busy"));
     end(tickets.remove(0), moved);
@@ -155,8 +156,11 @@ async fn a_trial_that_nobody_makes_ends_by_the_first_word_and_leaves_others_alon
     let node = Node::enter(&world).await;
     let id = node.accept(world.wanted(1..=4)).await;
     let other = world.app.lane(LaneKey::Apns(Environment::Sandbox)).id;
-    let trial =
-        || Ending::Trial { lane: other, since: DateTime::UNIX_EPOCH, reason: Reason::new("BadDeviceToken") };
+    let trial = || Disposition::EnvironmentProbe {
+        lane: other,
+        since: DateTime::UNIX_EPOCH,
+        reason: Reason::new("BadDeviceToken"),
+    };
     let mut tickets = node.take(world.lane).await;
     end(tickets.pop().unwrap(), again("Busy"));
     end_all(tickets, &trial());
@@ -186,14 +190,17 @@ async fn a_trial_is_claimed_with_the_time_and_the_word_of_the_first_verdict() {
     let since = |secs: i64| DateTime::from_timestamp(1_800_000_000 + secs, 0).unwrap();
     for secs in [1, 2] {
         let reason = Reason::new("BadDeviceToken");
-        end(tickets.pop().unwrap(), Ending::Trial { lane: other, since: since(secs), reason });
+        end(
+            tickets.pop().unwrap(),
+            Disposition::EnvironmentProbe { lane: other, since: since(secs), reason },
+        );
     }
     node.idle().await;
     let trials = node.claim(other).await;
     assert_eq!(trials.len(), 1, "they share a job");
     let job = &trials[0].job;
     assert_eq!((job.attempt, job.devices.len(), job.trial_since), (2, 2, Some(since(1))));
-    assert_eq!(job.last_word, Some(Reason::new("BadDeviceToken")));
+    assert_eq!(job.last_reason, Some(Reason::new("BadDeviceToken")));
     let tickets: Vec<_> = trials.into_iter().flat_map(|held| node.recorder.open(held).1).collect();
     end_all(tickets, &accepted());
     node.stop().await;

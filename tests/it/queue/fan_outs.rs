@@ -7,7 +7,7 @@ use pushpost::domain::{
     Class, DeviceId, FanOut, Kind, LaneId, LaneKey, NotificationId, Platform, Priority, ServedApps,
 };
 use pushpost::queue::accept::NewNotification;
-use pushpost::store::fan_outs::{self, Waiting};
+use pushpost::store::fan_outs::{self, LockedFanOut};
 
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
@@ -64,7 +64,7 @@ impl World {
         Some((fan_out.id, found))
     }
 
-    async fn write(&self, conn: &mut pushpost::store::Session, fan_out: &Waiting, size: i64) -> i64 {
+    async fn write(&self, conn: &mut pushpost::store::Session, fan_out: &LockedFanOut, size: i64) -> i64 {
         let audience = fan_out.audience.as_ref().unwrap();
         let page = fan_outs::write_page(conn, fan_out, audience, &self.lanes(), size).await.unwrap();
         if page.seen < size {

@@ -36,7 +36,7 @@ async fn slow_outcomes_share_receipts() {
     }
     until("all is on record", async || {
         time.pass(Duration::from_millis(1)).await;
-        node.holdings.is_empty()
+        node.leases.is_empty()
     })
     .await;
     assert_eq!(world.counts(id).await, Counts { accepted: 500, ..Counts::default() });

@@ -4,7 +4,7 @@ use std::future::Future;
 use std::pin::pin;
 use std::task::{Context, Waker};
 
-use pushpost::store::deliveries::{self, Filter, Position};
+use pushpost::store::deliveries::{self, DeliveryFilter, DeliveryPosition};
 
 use super::node::Node;
 use super::world::{World, small_queue_pool};
@@ -34,8 +34,9 @@ async fn a_transaction_that_is_given_up_while_it_begins_leaves_nothing_behind() 
     let pool = small_queue_pool(proxy.options(), 1);
     let mut inserted = 1;
     for times in 1.. {
-        let filter = Filter::default();
-        let ended = give_up_after(times, deliveries::page(&pool, id, &filter, Position::START, 10)).await;
+        let filter = DeliveryFilter::default();
+        let ended =
+            give_up_after(times, deliveries::page(&pool, id, &filter, DeliveryPosition::START, 10)).await;
         sqlx::query("insert into apps (name) values ($1)")
             .bind(format!("app {times}"))
             .execute(&pool)

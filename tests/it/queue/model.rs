@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use pushpost::domain::{LaneId, LaneKey, NodeId, NotificationId, Reason};
-use pushpost::queue::recorder::{Ending, Ticket};
+use pushpost::queue::recorder::{DeviceTicket, Disposition};
 use pushpost::{maintenance, store};
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
@@ -36,7 +36,7 @@ struct Model {
 /// A node with what is in its lanes' hands.
 struct Player {
     node: Node,
-    tickets: Vec<Ticket>,
+    tickets: Vec<DeviceTicket>,
 }
 
 impl Model {
@@ -116,21 +116,21 @@ impl Model {
                 return;
             }
             let ticket = self.nodes[who].tickets.swap_remove(self.rng.random_range(0..many));
-            let ending = self.ending(ticket.held().job.attempt);
+            let ending = self.ending(ticket.leased_job().job.attempt);
             end(ticket, ending);
         }
     }
 
-    fn ending(&mut self, attempt: u16) -> Ending {
+    fn ending(&mut self, attempt: u16) -> Disposition {
         match self.rng.random_range(0..10) {
-            0..2 if attempt < MOST_ATTEMPTS => Ending::Again {
+            0..2 if attempt < MOST_ATTEMPTS => Disposition::Retry {
                 lane: self.rng.random_ratio(1, 3).then(|| *self.lanes.choose(&mut self.rng).unwrap()),
                 delay: Duration::ZERO,
                 attempted: true,
                 unsure: self.rng.random_ratio(1, 3),
                 reason: self.rng.random_ratio(1, 2).then(|| Reason::new("Busy")),
             },
-            2 => Ending::Back,
+            2 => Disposition::Returned,
             3..5 => rejected("BadRequest"),
             _ => accepted(),
         }
@@ -155,7 +155,7 @@ impl Model {
     async fn call_dead(&mut self, who: usize) {
         let player = &self.nodes[who];
         self.world.lose(player.node.id()).await;
-        player.node.membership.beat(&mut self.world.pool.acquire().await.unwrap()).await.unwrap();
+        player.node.node_lease.beat(&mut self.world.pool.acquire().await.unwrap()).await.unwrap();
     }
 
     async fn expire(&mut self) {
@@ -170,7 +170,7 @@ impl Model {
         store::expiry::expire(&mut conn, 500).await.unwrap();
     }
 
-    /// As the pulse does after two comparisons, but for what is on its way to a lane.
+    /// As the heartbeat does after two comparisons, but for what is on its way to a lane.
     async fn reconcile(&mut self, who: usize) {
         let player = &mut self.nodes[who];
         for lane in self.lanes {

@@ -8,11 +8,11 @@ use pushpost::domain::{
 };
 use pushpost::queue::accept::{Acceptor, NewNotification};
 use pushpost::queue::claim::Claimer;
-use pushpost::queue::holdings::Holdings;
-use pushpost::queue::intake::{Held, Intake, Intakes};
-use pushpost::queue::membership::Membership;
-use pushpost::queue::recorder::{Ending, Recorder, Ticket};
-use pushpost::queue::wake::Waker;
+use pushpost::queue::lane_intake::{LaneIntake, LaneIntakes, LeasedJob};
+use pushpost::queue::leases::Leases;
+use pushpost::queue::node_lease::NodeLease;
+use pushpost::queue::notifier::Notifier;
+use pushpost::queue::recorder::{DeviceTicket, Disposition, OutcomeRecorder};
 use pushpost::store;
 use pushpost::store::SessionPool;
 use tokio::sync::mpsc;
@@ -29,10 +29,10 @@ pub(super) const TIMEOUT: Duration = Duration::from_secs(15);
 pub(super) const ROOM: usize = 1_000;
 
 pub(super) struct Node {
-    pub(super) membership: Arc<Membership>,
-    pub(super) holdings: Arc<Holdings>,
-    pub(super) intakes: Arc<Intakes>,
-    pub(super) recorder: Recorder,
+    pub(super) node_lease: Arc<NodeLease>,
+    pub(super) leases: Arc<Leases>,
+    pub(super) intakes: Arc<LaneIntakes>,
+    pub(super) recorder: OutcomeRecorder,
     pub(super) acceptor: Acceptor,
     /// Kept, so that the recorder has somebody to tell.
     _verdicts: mpsc::Receiver<Vec<Finding>>,
@@ -49,30 +49,30 @@ impl Node {
 
     /// One whose acceptor and recorder reach Postgres by another way.
     pub(super) async fn over(world: &World, pool: SessionPool) -> Self {
-        let membership = Membership::enter(&world.pool, "test".to_owned(), TIMEOUT).await.unwrap();
-        let membership = Arc::new(membership);
-        let intake = |key| Arc::new(Intake::new(world.app.lane(key).id, ROOM));
-        let intakes: Arc<Intakes> = Arc::new(LaneKey::ALL.into_iter().map(intake).collect());
-        let holdings = Arc::new(Holdings::default());
-        let waker = Waker::new(Arc::clone(&intakes), Arc::clone(&membership));
+        let node_lease = NodeLease::register(&world.pool, "test".to_owned(), TIMEOUT).await.unwrap();
+        let node_lease = Arc::new(node_lease);
+        let intake = |key| Arc::new(LaneIntake::new(world.app.lane(key).id, ROOM));
+        let intakes: Arc<LaneIntakes> = Arc::new(LaneKey::ALL.into_iter().map(intake).collect());
+        let leases = Arc::new(Leases::default());
+        let notifier = Notifier::new(Arc::clone(&intakes), Arc::clone(&node_lease));
         let (verdicts_out, verdicts) = mpsc::channel(1_000);
         let (recorder, writer) =
-            Recorder::new(pool.clone(), Arc::clone(&holdings), waker.clone(), verdicts_out);
+            OutcomeRecorder::new(pool.clone(), Arc::clone(&leases), notifier.clone(), verdicts_out);
         let (acceptor, committer) = Acceptor::new(
             pool.clone(),
-            Arc::clone(&membership),
+            Arc::clone(&node_lease),
             Arc::clone(&intakes),
             Some(recorder.clone()),
-            waker,
+            notifier,
         );
         let (mut tasks, stop) = (JoinSet::new(), CancellationToken::new());
         tasks.spawn(writer.run(stop.clone()));
         tasks.spawn(committer.run(stop.clone()));
-        Self { membership, holdings, intakes, recorder, acceptor, _verdicts: verdicts, pool, tasks, stop }
+        Self { node_lease, leases, intakes, recorder, acceptor, _verdicts: verdicts, pool, tasks, stop }
     }
 
     pub(super) fn id(&self) -> NodeId {
-        self.membership.id()
+        self.node_lease.id()
     }
 
     pub(super) async fn accept(&self, new: NewNotification) -> NotificationId {
@@ -85,7 +85,7 @@ impl Node {
     }
 
     /// Claims all that is due in a lane; it is in nobody's hands yet.
-    pub(super) async fn claim(&self, lane: LaneId) -> Vec<Held> {
+    pub(super) async fn claim(&self, lane: LaneId) -> Vec<LeasedJob> {
         let (mut claimer, lease) = (Claimer::new(self.pool.clone(), lane), self.id());
         let mut claimed = Vec::new();
         for class in Class::ALL {
@@ -95,7 +95,7 @@ impl Node {
                     if jobs.is_empty() {
                         break;
                     }
-                    claimed.extend(jobs.into_iter().map(|job| Held { job, lease, known: None }));
+                    claimed.extend(jobs.into_iter().map(|job| LeasedJob { job, node: lease, known: None }));
                 }
             }
         }
@@ -103,25 +103,26 @@ impl Node {
     }
 
     /// Claims all that is due in a lane and takes it in hand: tickets in the order of jobs and devices.
-    pub(super) async fn take(&self, lane: LaneId) -> Vec<Ticket> {
+    pub(super) async fn take(&self, lane: LaneId) -> Vec<DeviceTicket> {
         let claimed = self.claim(lane).await;
         claimed.into_iter().flat_map(|held| self.recorder.open(held).1).collect()
     }
 
     /// Takes what was handed over in a lane in hand.
-    pub(super) fn take_handed(&self, lane: LaneId) -> Vec<Ticket> {
+    pub(super) fn take_handed(&self, lane: LaneId) -> Vec<DeviceTicket> {
         let intake = self.intakes.get(lane).unwrap();
         let handed = intake.take_handed();
-        let tickets: Vec<Ticket> = handed.into_iter().flat_map(|held| self.recorder.open(held).1).collect();
+        let tickets: Vec<DeviceTicket> =
+            handed.into_iter().flat_map(|held| self.recorder.open(held).1).collect();
         intake.free(tickets.len());
         tickets
     }
 
-    /// Releases what the table says it holds and it has not in hand, as its pulse does after two comparisons.
+    /// Releases what the table says it holds and it has not in hand, as its heartbeat does after two comparisons.
     pub(super) async fn release_strangers(&self, world: &World) {
         let mut conn = world.pool.acquire().await.unwrap();
-        let mut strange = store::jobs::held_by(&mut conn, self.id()).await.unwrap();
-        strange.retain(|(job, _)| !self.holdings.has(*job));
+        let mut strange = store::jobs::leased_by(&mut conn, self.id()).await.unwrap();
+        strange.retain(|(job, _)| !self.leases.has(*job));
         store::jobs::release(&mut conn, self.id(), &strange).await.unwrap();
     }
 
@@ -130,7 +131,7 @@ impl Node {
         self.open_intakes();
         self.intakes.all().iter().all(|intake| {
             Priority::DESCENDING.iter().for_each(|priority| {
-                drop(intake.take_hint(Class::Direct, *priority, false));
+                drop(intake.begin_claim(Class::Direct, *priority, false));
             });
             intake.reserve(Priority::Low, ROOM).is_some()
         })
@@ -138,11 +139,11 @@ impl Node {
 
     /// Until nothing is in its hands: all is on record, or given back.
     pub(super) async fn idle(&self) {
-        until("the node lets go of all jobs", async || self.holdings.is_empty()).await;
+        until("the node lets go of all jobs", async || self.leases.is_empty()).await;
     }
 
     pub(super) async fn lets_go(&self, job: JobId) {
-        until("the node lets go of the job", async || !self.holdings.has(job)).await;
+        until("the node lets go of the job", async || !self.leases.has(job)).await;
     }
 
     /// Ends in the middle of whatever it is doing, and its connections with it.
@@ -159,12 +160,12 @@ impl Node {
     }
 }
 
-pub(super) fn accepted() -> Ending {
-    Ending::Final { status: DeliveryStatus::Accepted, attempted: true, reason: None, provider_id: None }
+pub(super) fn accepted() -> Disposition {
+    Disposition::Final { status: DeliveryStatus::Accepted, attempted: true, reason: None, provider_id: None }
 }
 
-pub(super) fn rejected(word: &str) -> Ending {
-    Ending::Final {
+pub(super) fn rejected(word: &str) -> Disposition {
+    Disposition::Final {
         status: DeliveryStatus::Rejected,
         attempted: true,
         reason: Some(Reason::new(word)),
@@ -173,8 +174,8 @@ pub(super) fn rejected(word: &str) -> Ending {
 }
 
 /// Another attempt, due at once.
-pub(super) fn again(word: &str) -> Ending {
-    Ending::Again {
+pub(super) fn again(word: &str) -> Disposition {
+    Disposition::Retry {
         lane: None,
         delay: Duration::ZERO,
         attempted: true,
@@ -184,11 +185,11 @@ pub(super) fn again(word: &str) -> Ending {
 }
 
 /// Ends a ticket now.
-pub(super) fn end(ticket: Ticket, ending: Ending) {
+pub(super) fn end(ticket: DeviceTicket, ending: Disposition) {
     ticket.end(ending, Instant::now(), None);
 }
 
 /// Ends them all alike.
-pub(super) fn end_all(tickets: impl IntoIterator<Item = Ticket>, ending: &Ending) {
+pub(super) fn end_all(tickets: impl IntoIterator<Item = DeviceTicket>, ending: &Disposition) {
     tickets.into_iter().for_each(|ticket| end(ticket, ending.clone()));
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use pushpost::domain::{Counts, NodeId, NotificationId, Priority};
 use pushpost::maintenance;
-use pushpost::queue::pulse::Pulse;
+use pushpost::queue::heartbeat::Heartbeat;
 use pushpost::store::SessionPool;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -40,7 +40,7 @@ async fn is_dead(world: &World, node: NodeId) -> bool {
 }
 
 async fn beat(world: &World, node: &Node) {
-    node.membership.beat(&mut world.pool.acquire().await.unwrap()).await.unwrap();
+    node.node_lease.beat(&mut world.pool.acquire().await.unwrap()).await.unwrap();
 }
 
 /// docs/queue.md 3: the leader calls a node dead when it has watched it stand still for the node time-out, and not before;
@@ -67,7 +67,7 @@ async fn assert_the_jobs_of_the_dead_wait_again(world: World) {
     let of_dying = dying.take(world.lane).await;
     let settings = maintenance::Settings {
         pool: world.pool.clone(),
-        membership: Arc::clone(&leader.membership),
+        node_lease: Arc::clone(&leader.node_lease),
         retention: kept(30),
     };
     let (stop, mut tasks) = (CancellationToken::new(), JoinSet::new());
@@ -107,12 +107,12 @@ async fn a_node_that_was_called_dead_goes_on_under_another_id() {
     let id = node.accept(world.wanted([1])).await;
     let tickets = node.take(world.lane).await;
     let old = node.id();
-    assert!(node.membership.may_start(tickets[0].held().lease));
+    assert!(node.node_lease.may_start(tickets[0].leased_job().node));
     world.lose(old).await;
     beat(&world, &node).await;
     assert_ne!(node.id(), old);
-    assert!(!node.membership.may_start(tickets[0].held().lease));
-    assert!(node.membership.may_start(node.id()));
+    assert!(!node.node_lease.may_start(tickets[0].leased_job().node));
+    assert!(node.node_lease.may_start(node.id()));
     // Its lanes drop what they hold; others have the job by now, or take it.
     drop(tickets);
     node.idle().await;
@@ -137,7 +137,7 @@ async fn a_node_on_another_timeline_goes_on_under_another_id() {
     beat(&world, &node).await;
     assert_ne!(node.id(), old);
     assert!(is_dead(&world, old).await, "others free what it does not");
-    assert!(!node.membership.may_start(tickets[0].held().lease));
+    assert!(!node.node_lease.may_start(tickets[0].leased_job().node));
     let new = node.id();
     beat(&world, &node).await;
     assert_eq!(node.id(), new, "once");
@@ -163,7 +163,7 @@ async fn the_jobs_of_a_node_without_a_row_wait_again() {
         .unwrap();
     let settings = maintenance::Settings {
         pool: world.pool.clone(),
-        membership: Arc::clone(&leader.membership),
+        node_lease: Arc::clone(&leader.node_lease),
         retention: kept(30),
     };
     let mut tasks = JoinSet::new();
@@ -180,11 +180,11 @@ async fn a_node_without_a_beat_starts_nothing() {
     let time = HeldTime::hold();
     beat(&world, &node).await;
     time.pass(Duration::from_secs(9)).await;
-    assert!(node.membership.may_start(node.id()));
+    assert!(node.node_lease.may_start(node.id()));
     time.pass(Duration::from_secs(2)).await;
-    assert!(!node.membership.may_start(node.id()));
+    assert!(!node.node_lease.may_start(node.id()));
     beat(&world, &node).await;
-    assert!(node.membership.may_start(node.id()));
+    assert!(node.node_lease.may_start(node.id()));
 }
 
 /// docs/queue.md 3: the others watch a beat from its commit on, however late its answer comes.
@@ -195,9 +195,9 @@ async fn a_beat_counts_from_the_moment_at_which_it_was_asked_for() {
     let time = HeldTime::hold();
     let mut lock = pushpost::store::begin(&world.database.pool).await.unwrap();
     sqlx::query("select from nodes for update").fetch_all(&mut *lock).await.unwrap();
-    let (membership, pool) = (Arc::clone(&node.membership), world.pool.clone());
+    let (node_lease, pool) = (Arc::clone(&node.node_lease), world.pool.clone());
     let mut beating = JoinSet::new();
-    beating.spawn(async move { membership.beat(&mut pool.acquire().await.unwrap()).await });
+    beating.spawn(async move { node_lease.beat(&mut pool.acquire().await.unwrap()).await });
     until("the beat waits for the lock", async || {
         world.number("select count(*) from pg_locks where not granted").await > 0
     })
@@ -205,11 +205,11 @@ async fn a_beat_counts_from_the_moment_at_which_it_was_asked_for() {
     time.pass(Duration::from_secs(11)).await;
     lock.commit().await.unwrap();
     beating.join_next().await.unwrap().unwrap().unwrap();
-    assert!(node.membership.since_beat() >= Duration::from_secs(11), "{:?}", node.membership.since_beat());
-    assert!(!node.membership.may_start(node.id()), "others may call this node dead soon");
+    assert!(node.node_lease.since_beat() >= Duration::from_secs(11), "{:?}", node.node_lease.since_beat());
+    assert!(!node.node_lease.may_start(node.id()), "others may call this node dead soon");
 }
 
-/// A node's pulse, beaten by hand.
+/// A node's heartbeat, beaten by hand.
 struct Beating {
     node: Node,
     time: HeldTime,
@@ -218,26 +218,26 @@ struct Beating {
 
 impl Beating {
     async fn start(node: Node, pool: SessionPool) -> Self {
-        let pulse = Pulse {
+        let heartbeat = Heartbeat {
             pool,
-            membership: Arc::clone(&node.membership),
-            holdings: Arc::clone(&node.holdings),
+            node_lease: Arc::clone(&node.node_lease),
+            leases: Arc::clone(&node.leases),
             intakes: Arc::clone(&node.intakes),
             fan_outs: Arc::default(),
             tasks: TaskTracker::new(),
         };
         let (time, mut tasks) = (HeldTime::hold(), JoinSet::new());
-        tasks.spawn(pulse.run(CancellationToken::new()));
+        tasks.spawn(heartbeat.run(CancellationToken::new()));
         let beating = Self { node, time, _tasks: tasks };
         beating.round_done().await;
         beating
     }
 
     async fn round_done(&self) {
-        until("the pulse has done its round", async || {
+        until("the heartbeat has done its round", async || {
             // Timers are as exact as a millisecond.
             self.time.pass(Duration::from_millis(1)).await;
-            self.node.membership.since_answer() < SECOND / 2
+            self.node.node_lease.since_answer() < SECOND / 2
         })
         .await;
     }
@@ -302,7 +302,7 @@ async fn a_job_whose_hand_over_was_lost_waits_again() {
     end_all(tickets, &accepted());
     until("all is on record", async || {
         beating.time.pass(Duration::from_millis(1)).await;
-        beating.node.holdings.is_empty()
+        beating.node.leases.is_empty()
     })
     .await;
     assert_eq!(world.counts(id).await, Counts { accepted: 7, ..Counts::default() });
@@ -353,12 +353,12 @@ async fn the_beat_outlasts_a_connection_that_died_in_silence() {
     // The dead connection has been given up; another one takes as long as it takes.
     until("the node beats again", async || {
         beating.time.pass(Duration::from_millis(1)).await;
-        beating.node.membership.since_beat() < 3 * SECOND
+        beating.node.node_lease.since_beat() < 3 * SECOND
     })
     .await;
     assert!(
-        beating.node.membership.may_start(beating.node.id()),
+        beating.node.node_lease.may_start(beating.node.id()),
         "no beat for {:?}",
-        beating.node.membership.since_beat()
+        beating.node.node_lease.since_beat()
     );
 }

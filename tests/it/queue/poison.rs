@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use pushpost::domain::{Counts, DeliveryStatus, NotificationId, Reason};
-use pushpost::queue::accept::{Accepted, Error};
-use pushpost::queue::recorder::Ending;
+use pushpost::queue::accept::{AcceptedNotification, Error};
+use pushpost::queue::recorder::Disposition;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use tokio::task::JoinSet;
@@ -38,7 +38,7 @@ async fn a_poisoned_request_fails_alone() {
     let world = World::create().await;
     let node = Node::enter(&world).await;
     let mut requests = JoinSet::new();
-    let send = |requests: &mut JoinSet<(i64, Result<Accepted, Error>)>, device: i64| {
+    let send = |requests: &mut JoinSet<(i64, Result<AcceptedNotification, Error>)>, device: i64| {
         let (acceptor, mut new) = (node.acceptor.clone(), world.wanted([device]));
         match device {
             17 => new.targets[0].reference = Some(POISON.to_owned()),
@@ -125,9 +125,9 @@ async fn assert_recorded(seed: u64) {
         wrote.insert(ticket.device(), (reason.clone(), provider_id.is_some()));
         let ending = if rng.random_ratio(1, 5) {
             let delay = Duration::from_secs(60);
-            Ending::Again { lane: None, delay, attempted: true, unsure: false, reason }
+            Disposition::Retry { lane: None, delay, attempted: true, unsure: false, reason }
         } else {
-            Ending::Final { status: DeliveryStatus::Accepted, attempted: true, reason, provider_id }
+            Disposition::Final { status: DeliveryStatus::Accepted, attempted: true, reason, provider_id }
         };
         end(ticket, ending);
     }
@@ -230,11 +230,11 @@ async fn an_outcome_that_cannot_be_stored_is_kept_and_tried_again() {
     .await;
     assert_eq!(world.counts(ids[2]).await, Counts { pending: 1, ..Counts::default() });
     world.run("drop trigger refuse on receipts").await;
-    assert!(!node.holdings.is_empty());
+    assert!(!node.leases.is_empty());
     // Again after ten seconds.
     until("it is on record as well", async || {
         time.pass(Duration::from_secs(1)).await;
-        node.holdings.is_empty()
+        node.leases.is_empty()
     })
     .await;
     assert_eq!(world.counts(ids[2]).await, Counts { accepted: 1, ..Counts::default() });

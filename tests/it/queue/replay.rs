@@ -2,7 +2,7 @@
 
 use bit_vec::BitVec;
 use pushpost::domain::{Counts, DeviceId, Job, JobId, NodeId};
-use pushpost::store::record::{Batch, Receipt, Retry, record};
+use pushpost::store::record::{NewReceipt, NewRetryJob, RecordBatch, record};
 
 use super::held_time::until;
 use super::node::{Node, accepted, again, end, end_all};
@@ -12,14 +12,14 @@ use crate::proxy::Proxy;
 const SOMETHING_RECORDED: &str = "select exists (select from receipts where notification_id = $1)";
 
 /// `accepted` for the devices at these positions of a job, and of those at `again` another attempt.
-fn outcomes(batch: &mut Batch, job: &Job, accepted: &[usize], again: &[usize], finished: bool) {
+fn outcomes(batch: &mut RecordBatch, job: &Job, accepted: &[usize], again: &[usize], finished: bool) {
     let mut done = BitVec::from_elem(job.devices.len(), false);
     let mut all: Vec<usize> = accepted.iter().chain(again).copied().collect();
     all.sort_unstable();
     all.iter().for_each(|i| done.set(*i, true));
     let devices: Vec<DeviceId> = all.iter().map(|i| job.devices[*i]).collect();
     let count = |positions: &[usize]| i16::try_from(positions.len()).unwrap();
-    batch.receipt(Receipt {
+    batch.receipt(NewReceipt {
         job: job.id,
         notification: job.notification,
         node: Some(NodeId(1)),
@@ -37,7 +37,7 @@ fn outcomes(batch: &mut Batch, job: &Job, accepted: &[usize], again: &[usize], f
     });
     if !again.is_empty() {
         let devices: Vec<DeviceId> = again.iter().map(|i| job.devices[*i]).collect();
-        let retry = Retry {
+        let retry = NewRetryJob {
             parent: job.id,
             lane: None,
             delay_ms: 0,
@@ -51,7 +51,7 @@ fn outcomes(batch: &mut Batch, job: &Job, accepted: &[usize], again: &[usize], f
     }
 }
 
-async fn recorded(world: &World, batch: &Batch) -> Vec<JobId> {
+async fn recorded(world: &World, batch: &RecordBatch) -> Vec<JobId> {
     record(&mut world.pool.acquire().await.unwrap(), batch).await.unwrap()
 }
 
@@ -64,7 +64,7 @@ async fn the_same_record_twice_is_one() {
     let job = node.claim(world.lane).await.remove(0).job;
 
     let (ended, again): (Vec<usize>, Vec<usize>) = ((0..270).collect(), (270..300).collect());
-    let mut partly = Batch::default();
+    let mut partly = RecordBatch::default();
     outcomes(&mut partly, &job, &ended, &again, false);
     assert_eq!(recorded(&world, &partly).await, [job.id]);
     assert_eq!(recorded(&world, &partly).await, []);
@@ -72,7 +72,7 @@ async fn the_same_record_twice_is_one() {
     assert_eq!(world.number("select count(*) from jobs").await, 2, "the job and one retry job");
 
     let rest: Vec<usize> = (300..500).collect();
-    let mut all = Batch::default();
+    let mut all = RecordBatch::default();
     outcomes(&mut all, &Job { version: job.version + 1, ..job.clone() }, &rest, &[], true);
     assert_eq!(recorded(&world, &all).await, [job.id]);
     assert_eq!(recorded(&world, &all).await, []);
@@ -87,7 +87,7 @@ async fn a_job_never_goes_while_a_device_of_it_has_no_outcome() {
     let node = Node::enter(&world).await;
     let id = node.accept(world.wanted(1..=3)).await;
     let job = node.claim(world.lane).await.remove(0).job;
-    let mut wrong = Batch::default();
+    let mut wrong = RecordBatch::default();
     outcomes(&mut wrong, &job, &[0, 2], &[], true);
     assert_eq!(recorded(&world, &wrong).await, []);
     assert_eq!(world.counts(id).await, Counts { pending: 3, ..Counts::default() });
@@ -126,7 +126,7 @@ async fn an_answer_lost_after_a_partial_record_costs_nothing() {
     let (world, proxy, node) = behind_a_proxy().await;
     let id = node.accept(world.wanted(1..=500)).await;
     let mut tickets = node.take(world.lane).await;
-    let job = tickets[0].held().job.id;
+    let job = tickets[0].leased_job().job.id;
     proxy.cut_once(&world.database, SOMETHING_RECORDED, id);
     let rest = tickets.split_off(150);
     let retried = tickets.split_off(100);
@@ -144,7 +144,7 @@ async fn an_answer_lost_after_a_partial_record_costs_nothing() {
         (101..=150).collect::<Vec<_>>()
     );
     let last = retried.pop().unwrap();
-    assert_eq!(last.held().job.attempt, 2);
+    assert_eq!(last.leased_job().job.attempt, 2);
     end(last, accepted());
     end_all(retried, &accepted());
     node.idle().await;

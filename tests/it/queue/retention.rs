@@ -27,7 +27,7 @@ async fn lead(
 ) {
     let settings = maintenance::Settings {
         pool: world.pool.clone(),
-        membership: std::sync::Arc::clone(&node.membership),
+        node_lease: std::sync::Arc::clone(&node.node_lease),
         retention,
     };
     let (stop, mut tasks) = (CancellationToken::new(), JoinSet::new());

@@ -3,14 +3,14 @@
 use std::time::Duration;
 
 use pushpost::domain::{DeliveryStatus, Reason};
-use pushpost::queue::recorder::Ending;
+use pushpost::queue::recorder::Disposition;
 use pushpost::store::deliveries::Delivery;
 
 use super::node::{Node, end, rejected};
 use super::world::World;
 
-fn taken(provider_id: &str) -> Ending {
-    Ending::Final {
+fn taken(provider_id: &str) -> Disposition {
+    Disposition::Final {
         status: DeliveryStatus::Accepted,
         attempted: true,
         reason: None,
@@ -18,13 +18,13 @@ fn taken(provider_id: &str) -> Ending {
     }
 }
 
-fn untried(status: DeliveryStatus, word: &str) -> Ending {
-    Ending::Final { status, attempted: false, reason: Some(Reason::new(word)), provider_id: None }
+fn untried(status: DeliveryStatus, word: &str) -> Disposition {
+    Disposition::Final { status, attempted: false, reason: Some(Reason::new(word)), provider_id: None }
 }
 
-fn later(word: &str, attempted: bool) -> Ending {
+fn later(word: &str, attempted: bool) -> Disposition {
     let reason = Some(Reason::new(word));
-    Ending::Again { lane: None, delay: Duration::from_secs(60), attempted, unsure: false, reason }
+    Disposition::Retry { lane: None, delay: Duration::from_secs(60), attempted, unsure: false, reason }
 }
 
 type Line<'a> = (i64, &'a str, u16, Option<&'a str>, Option<&'a str>);
@@ -42,7 +42,12 @@ async fn a_mixed_receipt_gives_every_device_its_own_words_back() {
     let endings = [
         taken("projects/p/messages/1"),
         rejected("INVALID_ARGUMENT"),
-        Ending::Final { status: DeliveryStatus::Accepted, attempted: true, reason: None, provider_id: None },
+        Disposition::Final {
+            status: DeliveryStatus::Accepted,
+            attempted: true,
+            reason: None,
+            provider_id: None,
+        },
         untried(DeliveryStatus::Cancelled, "user_changed"),
         rejected("INVALID_ARGUMENT"),
         later("UNAVAILABLE", true),
@@ -86,7 +91,7 @@ async fn attempts_are_those_that_ended() {
     }
     node.idle().await;
     let mut second = node.take(world.lane).await;
-    assert_eq!(second[0].held().job.last_word.as_ref().map(Reason::as_str), Some("UNAVAILABLE"));
+    assert_eq!(second[0].leased_job().job.last_reason.as_ref().map(Reason::as_str), Some("UNAVAILABLE"));
     end(second.pop().unwrap(), untried(DeliveryStatus::TokenDead, "quarantined"));
     end(second.pop().unwrap(), taken("m"));
     node.idle().await;

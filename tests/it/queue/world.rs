@@ -7,7 +7,7 @@ use pushpost::domain::{
     App, Content, Counts, DeliveryStatus, DeviceId, LaneId, LaneKey, NodeId, NotificationId, Target, Ttl,
 };
 use pushpost::queue::accept::NewNotification;
-use pushpost::store::deliveries::{self, Delivery, Filter, Position};
+use pushpost::store::deliveries::{self, Delivery, DeliveryFilter, DeliveryPosition};
 use pushpost::store::{Purpose, SessionPool};
 use pushpost::{maintenance, store};
 use sqlx::postgres::PgConnectOptions;
@@ -79,9 +79,9 @@ impl World {
 
     /// Every delivery, page by page.
     pub(super) async fn deliveries(&self, id: NotificationId) -> Vec<Delivery> {
-        let (mut all, mut from) = (Vec::new(), Some(Position::START));
+        let (mut all, mut from) = (Vec::new(), Some(DeliveryPosition::START));
         while let Some(position) = from {
-            let all_of_them = Filter::default();
+            let all_of_them = DeliveryFilter::default();
             let page = deliveries::page(&self.database.pool, id, &all_of_them, position, 100).await.unwrap();
             all.extend(page.items);
             from = page.next;
@@ -114,7 +114,7 @@ impl World {
         let mut conn = self.pool.acquire().await.unwrap();
         let nodes = store::nodes::watch(&mut conn).await.unwrap();
         let beat = nodes.iter().find(|watched| watched.node == node).unwrap().beat;
-        assert!(store::nodes::bury(&mut conn, node, beat).await.unwrap(), "it lived");
+        assert!(store::nodes::mark_dead(&mut conn, node, beat).await.unwrap(), "it lived");
         maintenance::sweep(&mut conn, &[node]).await.unwrap();
     }
 

@@ -12,10 +12,10 @@ use crate::dispatch::health::{
 };
 use crate::domain::{LaneCause, LaneId, LaneState, Reason};
 use crate::provider::Fingerprint;
-use crate::queue::intake::Intake;
+use crate::queue::lane_intake::LaneIntake;
 
-pub(super) fn gate() -> (LaneGate, Arc<Intake>) {
-    let intake = Arc::new(Intake::new(LaneId(1), 10));
+pub(super) fn gate() -> (LaneGate, Arc<LaneIntake>) {
+    let intake = Arc::new(LaneIntake::new(LaneId(1), 10));
     let gate = LaneGate::new(LaneId(1), "shop/fcm".to_owned(), Fingerprint([1; 32]), Arc::clone(&intake));
     (gate, intake)
 }
@@ -273,7 +273,7 @@ async fn a_suspended_lane_tries_another_credential_at_once_and_runs_with_it() {
     let (admission, before) = gate.phase();
     assert_eq!(admission, Admission::Probe);
     let (class, priority) = (crate::domain::Class::Direct, crate::domain::Priority::Normal);
-    assert!(intake.take_hint(class, priority, true).is_some());
+    assert!(intake.begin_claim(class, priority, true).is_some());
     gate.credential_changed(Fingerprint([2; 32]));
     assert_eq!((gate.phase().0, gate.fingerprint()), (Admission::Send, Fingerprint([2; 32])));
     assert!(!gate.suspend(before, word()), "an answer to the old one says nothing about the new one");

@@ -11,9 +11,9 @@ use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::holdings::Holdings;
-use super::intake::Intakes;
-use super::membership::Membership;
+use super::lane_intake::LaneIntakes;
+use super::leases::Leases;
+use super::node_lease::NodeLease;
 use crate::domain::{JobId, LaneId};
 use crate::store;
 use crate::store::{Session, SessionPool};
@@ -23,24 +23,24 @@ const RECONCILE: Duration = Duration::from_secs(10);
 /// A round that takes longer is given up together with its connection.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// What the pulse works on.
+/// What the heartbeat works on.
 #[derive(Debug)]
-pub struct Pulse {
+pub struct Heartbeat {
     /// A pool of its own.
     pub pool: SessionPool,
     /// This node.
-    pub membership: Arc<Membership>,
+    pub node_lease: Arc<NodeLease>,
     /// What it holds.
-    pub holdings: Arc<Holdings>,
+    pub leases: Arc<Leases>,
     /// Whom it wakes.
-    pub intakes: Arc<Intakes>,
+    pub intakes: Arc<LaneIntakes>,
     /// Is notified when an audience is to be found.
     pub fan_outs: Arc<Notify>,
     /// For wake-ups within a tick.
     pub tasks: TaskTracker,
 }
 
-impl Pulse {
+impl Heartbeat {
     /// Runs until told to stop. Postgres's absence is logged once and outlasted.
     pub async fn run(self, stop: CancellationToken) {
         let mut ticks = interval(TICK);
@@ -89,16 +89,16 @@ impl Pulse {
         };
         let now = Instant::now();
         if now >= round.next_beat {
-            self.membership.beat(conn).await?;
-            round.next_beat = now + self.membership.timeout() / 5;
+            self.node_lease.beat(conn).await?;
+            round.next_beat = now + self.node_lease.timeout() / 5;
         }
-        self.membership.resign_if_wanted(conn).await?;
+        self.node_lease.resign_if_wanted(conn).await?;
         if now >= round.next_compare {
             round.next_compare = now + RECONCILE;
             self.reconcile(conn, round).await?;
         }
         self.tick(conn).await?;
-        self.membership.answered();
+        self.node_lease.answered();
         Ok(())
     }
 
@@ -108,14 +108,14 @@ impl Pulse {
         if lanes.is_empty() {
             return Ok(());
         }
-        let tick = store::jobs::tick(conn, &lanes).await?;
+        let tick = store::jobs::read_due(conn, &lanes).await?;
         if let Some(in_ms) = tick.fan_out_in_ms {
             let fan_outs = Arc::clone(&self.fan_outs);
             self.after(in_ms, move || fan_outs.notify_one());
         }
         for due in tick.due {
             let Some(intake) = self.intakes.get(due.lane) else { continue };
-            self.after(due.in_ms, move || intake.hint(due.class, due.priority));
+            self.after(due.in_ms, move || intake.mark_waiting(due.class, due.priority));
         }
         Ok(())
     }
@@ -133,10 +133,10 @@ impl Pulse {
     /// Releases what the table says we hold and we don't know of, in two comparisons running: a lost answer to a
     /// COMMIT, or a message lost in memory, can't strand a job on a living node.
     async fn reconcile(&self, conn: &mut Session, round: &mut Round) -> Result<(), store::Error> {
-        let node = self.membership.id();
-        let held = store::jobs::held_by(conn, node).await?;
+        let node = self.node_lease.id();
+        let held = store::jobs::leased_by(conn, node).await?;
         let strange: HashSet<(JobId, i32)> =
-            held.into_iter().filter(|(job, _)| !self.holdings.has(*job)).collect();
+            held.into_iter().filter(|(job, _)| !self.leases.has(*job)).collect();
         let mut stranded: Vec<(JobId, i32)> = strange.intersection(&round.strange).copied().collect();
         round.strange = strange;
         if stranded.is_empty() {

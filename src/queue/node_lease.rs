@@ -14,16 +14,16 @@ use crate::store::{Session, SessionPool};
 
 /// This node's standing. Shared by all that takes, sends or records jobs.
 #[derive(Debug)]
-pub struct Membership {
+pub struct NodeLease {
     name: String,
     id: AtomicI32,
     started: Instant,
     /// Milliseconds from `started` to the moment at which the last committed beat was asked for.
     last_beat: AtomicU64,
-    /// Milliseconds from `started` to Postgres's last answer to the pulse.
+    /// Milliseconds from `started` to Postgres's last answer to the heartbeat.
     last_answer: AtomicU64,
     living: AtomicI64,
-    /// The leadership is to be given up with the next round of the pulse.
+    /// The leadership is to be given up with the next round of the heartbeat.
     resigning: AtomicBool,
     timeout: Duration,
     clock: Clock,
@@ -31,20 +31,20 @@ pub struct Membership {
     timeline: Mutex<Option<String>>,
 }
 
-impl Membership {
+impl NodeLease {
     /// Enters this process as a new node. `timeout`: after so long without a beat others call it dead.
     ///
     /// # Errors
     /// Postgres is out of reach.
-    pub async fn enter(pool: &SessionPool, name: String, timeout: Duration) -> Result<Self, store::Error> {
+    pub async fn register(pool: &SessionPool, name: String, timeout: Duration) -> Result<Self, store::Error> {
         let mut conn = pool.acquire().await.map_err(store::Error::from)?;
         let asked = Instant::now();
-        let entered = store::nodes::enter(&mut conn, &name).await?;
+        let entered = store::nodes::register(&mut conn, &name).await?;
         let id = entered.node;
         tracing::info!(node = id.0, name, "entered as node {id}");
-        let membership = Self::new(name, id, timeout, Clock::new(entered.clock), asked);
-        *membership.lock_timeline() = entered.timeline;
-        Ok(membership)
+        let node_lease = Self::new(name, id, timeout, Clock::new(entered.clock), asked);
+        *node_lease.lock_timeline() = entered.timeline;
+        Ok(node_lease)
     }
 
     /// `started`: the moment at which the node's first beat was asked for.
@@ -112,12 +112,12 @@ impl Membership {
         moment.saturating_duration_since(self.started).saturating_sub(last)
     }
 
-    /// Postgres has answered the pulse.
+    /// Postgres has answered the heartbeat.
     pub fn answered(&self) {
         self.last_answer.store(self.millis(), Ordering::Release);
     }
 
-    /// Time since Postgres's last answer to the pulse.
+    /// Time since Postgres's last answer to the heartbeat.
     pub fn since_answer(&self) -> Duration {
         let last = Duration::from_millis(self.last_answer.load(Ordering::Acquire));
         self.started.elapsed().saturating_sub(last)
@@ -140,7 +140,7 @@ impl Membership {
                 self.clock.set(beat.clock);
             }
             Some(_) => {
-                store::nodes::leave(conn, self.id()).await?;
+                store::nodes::deregister(conn, self.id()).await?;
                 self.enter_again(conn, "the database is on another timeline: this node drops what it holds")
                     .await?;
             }
@@ -152,7 +152,7 @@ impl Membership {
 
     /// Goes on under a new id. Whatever was taken under the old one starts no attempt any more.
     async fn enter_again(&self, conn: &mut Session, why: &str) -> Result<(), store::Error> {
-        let entered = store::nodes::enter(conn, &self.name).await?;
+        let entered = store::nodes::register(conn, &self.name).await?;
         let id = entered.node;
         tracing::warn!(was = self.id().0, node = id.0, "{why}; going on as node {id}");
         self.id.store(id.0, Ordering::Release);
@@ -171,7 +171,7 @@ impl Membership {
         self.resigning.store(true, Ordering::Release);
     }
 
-    /// Gives the leadership up if that is wanted. On the pulse's connection: the one of the duties may be the trouble.
+    /// Gives the leadership up if that is wanted. On the heartbeat's connection: the one of the duties may be the trouble.
     pub(super) async fn resign_if_wanted(&self, conn: &mut Session) -> Result<(), store::Error> {
         if self.resigning.load(Ordering::Acquire) {
             store::leader::resign(conn, self.id()).await?;

@@ -8,7 +8,7 @@ use crate::domain::JobId;
 /// One taking of a job. A node that was called dead while it stood still may take a job again whose earlier attempts
 /// are still out; the version at which it took it, higher with each claim, tells the two apart.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub struct Holding {
+pub struct JobLease {
     /// The job.
     pub job: JobId,
     /// Its version when it was taken.
@@ -17,21 +17,21 @@ pub struct Holding {
 
 /// The jobs in this node's hands, each with its latest taking.
 #[derive(Debug, Default)]
-pub struct Holdings {
+pub struct Leases {
     jobs: Mutex<HashMap<JobId, i32>>,
 }
 
-impl Holdings {
+impl Leases {
     /// Took a job.
-    pub fn take(&self, holding: Holding) {
-        self.lock().insert(holding.job, holding.version);
+    pub fn take(&self, lease: JobLease) {
+        self.lock().insert(lease.job, lease.version);
     }
 
     /// Let go of a job: recorded, released, or lost. Changes nothing where it was taken again since.
-    pub fn let_go(&self, holding: Holding) {
+    pub fn let_go(&self, lease: JobLease) {
         let mut jobs = self.lock();
-        if jobs.get(&holding.job) == Some(&holding.version) {
-            jobs.remove(&holding.job);
+        if jobs.get(&lease.job) == Some(&lease.version) {
+            jobs.remove(&lease.job);
         }
     }
 

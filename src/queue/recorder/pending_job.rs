@@ -7,10 +7,10 @@ use bit_vec::BitVec;
 use chrono::{DateTime, Utc};
 use tokio::time::Instant;
 
-use super::Ending;
+use super::Disposition;
 use crate::domain::{DeliveryStatus, DeviceId, DoneBits, Finding, LaneId, NodeId, Reason};
-use crate::queue::intake::Held;
-use crate::store::record::{Batch, Receipt, Retry};
+use crate::queue::lane_intake::LeasedJob;
+use crate::store::record::{NewReceipt, NewRetryJob, RecordBatch};
 
 /// Outcome byte of a device that ended without an attempt: status | this.
 pub(super) const WITHOUT_ATTEMPT: u8 = 0x80;
@@ -21,15 +21,15 @@ const PROVIDER_ID_MAX: usize = 256;
 #[derive(Debug)]
 pub(super) struct Ended {
     pub(super) index: usize,
-    pub(super) ending: Ending,
+    pub(super) ending: Disposition,
     pub(super) began: Instant,
     pub(super) finding: Option<Box<Finding>>,
 }
 
 /// A job whose outcomes this recorder writes.
 #[derive(Debug)]
-pub(super) struct OpenJob {
-    pub(super) held: Arc<Held>,
+pub(super) struct PendingJob {
+    pub(super) held: Arc<LeasedJob>,
     /// As the table has it, as far as we know.
     pub(super) version: i32,
     /// What the table's bits are, as far as we know.
@@ -51,8 +51,8 @@ pub(super) struct Fence {
     pub(super) version: i32,
 }
 
-impl OpenJob {
-    pub(super) fn new(held: Arc<Held>) -> Self {
+impl PendingJob {
+    pub(super) fn new(held: Arc<LeasedJob>) -> Self {
         let n = held.job.devices.len();
         let recorded = held.job.done.clone().unwrap_or_else(|| BitVec::from_elem(n, false));
         let out = held.job.open().count();
@@ -71,7 +71,7 @@ impl OpenJob {
     /// has put an outcome of it on record, which stays.
     pub(super) fn end(&mut self, ended: Ended) -> bool {
         self.out = self.out.saturating_sub(1);
-        let to_record = ended.ending != Ending::Back && self.recorded.get(ended.index) != Some(true);
+        let to_record = ended.ending != Disposition::Returned && self.recorded.get(ended.index) != Some(true);
         if to_record {
             self.waiting.push(ended);
         }
@@ -84,11 +84,11 @@ impl OpenJob {
     }
 
     pub(super) fn fence(&self) -> Fence {
-        Fence { node: Some(self.held.lease), version: self.version }
+        Fence { node: Some(self.held.node), version: self.version }
     }
 
     /// Writes what waits (`ended`, ascending by index and none of them in `recorded`) into a batch.
-    pub(super) fn write(&self, batch: &mut Batch, fence: Fence, recorded: &DoneBits, ended: &[&Ended]) {
+    pub(super) fn write(&self, batch: &mut RecordBatch, fence: Fence, recorded: &DoneBits, ended: &[&Ended]) {
         let job = &self.held.job;
         let devices: Vec<DeviceId> = ended.iter().map(|e| job.devices[e.index]).collect();
         let mut done = BitVec::from_elem(job.devices.len(), false);
@@ -103,17 +103,17 @@ impl OpenJob {
             let code = status.code().to_le_bytes()[0];
             outcomes.push(if attempted { code } else { code | WITHOUT_ATTEMPT });
             words.push(reason);
-            if let Ending::Final { provider_id: Some(_), .. } = &e.ending {
+            if let Disposition::Final { provider_id: Some(_), .. } = &e.ending {
                 provider_ids.resize(ended.len(), String::new());
             }
         }
         for (slot, e) in provider_ids.iter_mut().zip(ended) {
-            if let Ending::Final { provider_id: Some(id), .. } = &e.ending {
+            if let Disposition::Final { provider_id: Some(id), .. } = &e.ending {
                 *slot = printable(id);
             }
         }
         let left = recorded.iter().filter(|bit| *bit).count() + ended.len();
-        batch.receipt(Receipt {
+        batch.receipt(NewReceipt {
             job: job.id,
             notification: job.notification,
             node: fence.node,
@@ -134,21 +134,21 @@ impl OpenJob {
 
     /// Devices that go on alike share a job: the longest of their delays, and of a trial the earliest evidence, which
     /// the fewest registrations precede.
-    fn write_retries(&self, batch: &mut Batch, ended: &[&Ended]) {
+    fn write_retries(&self, batch: &mut RecordBatch, ended: &[&Ended]) {
         let mut groups: BTreeMap<Alike<'_>, Group> = BTreeMap::new();
         for e in ended {
             let (key, delay_ms, since) = match &e.ending {
-                Ending::Again { lane, delay, attempted, unsure, reason } => {
+                Disposition::Retry { lane, delay, attempted, unsure, reason } => {
                     let (attempted, unsure) = (*attempted, *unsure);
                     let reason = reason.as_ref().map(Reason::as_str);
                     let delay_ms = i64::try_from(delay.as_millis()).unwrap_or(i64::MAX);
                     (Alike { lane: *lane, attempted, unsure, trial: false, reason }, delay_ms, None)
                 }
-                Ending::Trial { lane, since, reason } => {
+                Disposition::EnvironmentProbe { lane, since, reason } => {
                     let (lane, reason) = (Some(*lane), Some(reason.as_str()));
                     (Alike { lane, attempted: true, unsure: false, trial: true, reason }, 0, Some(*since))
                 }
-                Ending::Final { .. } | Ending::Back => continue,
+                Disposition::Final { .. } | Disposition::Returned => continue,
             };
             let group = groups.entry(key).or_default();
             group.delay_ms = group.delay_ms.max(delay_ms);
@@ -156,7 +156,7 @@ impl OpenJob {
             group.devices.push(self.held.job.devices[e.index]);
         }
         for (alike, group) in &groups {
-            batch.retry(Retry {
+            batch.retry(NewRetryJob {
                 parent: self.held.job.id,
                 lane: alike.lane,
                 delay_ms: group.delay_ms,
@@ -188,13 +188,13 @@ struct Alike<'a> {
     reason: Option<&'a str>,
 }
 
-impl Ending {
+impl Disposition {
     fn as_outcome(&self) -> (DeliveryStatus, bool, Option<&Reason>) {
         match self {
             Self::Final { status, attempted, reason, .. } => (*status, *attempted, reason.as_ref()),
-            Self::Again { attempted, reason, .. } => (DeliveryStatus::Pending, *attempted, reason.as_ref()),
-            Self::Trial { reason, .. } => (DeliveryStatus::Pending, true, Some(reason)),
-            Self::Back => (DeliveryStatus::Pending, false, None),
+            Self::Retry { attempted, reason, .. } => (DeliveryStatus::Pending, *attempted, reason.as_ref()),
+            Self::EnvironmentProbe { reason, .. } => (DeliveryStatus::Pending, true, Some(reason)),
+            Self::Returned => (DeliveryStatus::Pending, false, None),
         }
     }
 
@@ -209,11 +209,11 @@ impl Ending {
             Self::Final { status, attempted, .. } => {
                 Self::Final { status, attempted, reason: None, provider_id: None }
             }
-            Self::Again { lane, delay, attempted, unsure, .. } => {
-                Self::Again { lane, delay, attempted, unsure, reason: None }
+            Self::Retry { lane, delay, attempted, unsure, .. } => {
+                Self::Retry { lane, delay, attempted, unsure, reason: None }
             }
             // Its word is ASCII, and decides how it ends.
-            Self::Trial { .. } | Self::Back => self.clone(),
+            Self::EnvironmentProbe { .. } | Self::Returned => self.clone(),
         }
     }
 }

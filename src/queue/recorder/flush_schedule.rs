@@ -8,9 +8,9 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::Event;
-use super::open_job::{Ended, OpenJob};
-use crate::queue::holdings::Holding;
-use crate::queue::intake::Held;
+use super::pending_job::{Ended, PendingJob};
+use crate::queue::lane_intake::LeasedJob;
+use crate::queue::leases::JobLease;
 
 /// What ended waits so long for others to share its statement.
 const SHARE: Duration = Duration::from_millis(5);
@@ -32,21 +32,21 @@ const MOST_DEVICES: usize = 20_000;
 
 /// Every job in hand.
 #[derive(Debug, Default)]
-pub(super) struct Ledger {
-    pub(super) open: HashMap<Holding, OpenJob>,
-    soon: VecDeque<(Instant, Holding)>,
-    later: BinaryHeap<Reverse<(Instant, Holding)>>,
+pub(super) struct FlushSchedule {
+    pub(super) open: HashMap<JobLease, PendingJob>,
+    soon: VecDeque<(Instant, JobLease)>,
+    later: BinaryHeap<Reverse<(Instant, JobLease)>>,
 }
 
-impl Ledger {
+impl FlushSchedule {
     /// Takes in what was reported. Returns how many endings change nothing that must be recorded.
     pub(super) fn apply(&mut self, events: impl Iterator<Item = Event>) -> usize {
         let mut unrecordable = 0;
         for event in events {
             match event {
                 Event::Open(held) => self.open_job(held),
-                Event::Ended { holding, index, ending, began, finding } => {
-                    let to_record = self.end(holding, Ended { index, ending, began, finding });
+                Event::Ended { lease, index, ending, began, finding } => {
+                    let to_record = self.end(lease, Ended { index, ending, began, finding });
                     unrecordable += usize::from(!to_record);
                 }
             }
@@ -54,9 +54,9 @@ impl Ledger {
         unrecordable
     }
 
-    fn open_job(&mut self, held: Arc<Held>) {
-        let id = held.holding();
-        let job = OpenJob::new(held);
+    fn open_job(&mut self, held: Arc<LeasedJob>) {
+        let id = held.lease();
+        let job = PendingJob::new(held);
         let over = job.is_over();
         self.open.insert(id, job);
         if over {
@@ -65,7 +65,7 @@ impl Ledger {
     }
 
     /// Says whether there is something to record.
-    fn end(&mut self, id: Holding, ended: Ended) -> bool {
+    fn end(&mut self, id: JobLease, ended: Ended) -> bool {
         let Some(job) = self.open.get_mut(&id) else { return false };
         let to_record = job.end(ended);
         let now = Instant::now();
@@ -99,7 +99,7 @@ impl Ledger {
     }
 
     /// The jobs to flush now, ascending by job, as many as one statement takes.
-    pub(super) fn take_due(&mut self) -> Vec<Holding> {
+    pub(super) fn take_due(&mut self) -> Vec<JobLease> {
         let now = Instant::now();
         let mut due = Vec::new();
         let mut devices = 0;
@@ -128,12 +128,12 @@ impl Ledger {
     }
 
     /// This one can't be written now: it comes again in a while.
-    pub(super) fn put_aside(&mut self, id: Holding) {
+    pub(super) fn put_aside(&mut self, id: JobLease) {
         self.later.push(Reverse((Instant::now() + ASIDE, id)));
     }
 
     /// These are to be flushed again, after a pause: nothing of them was written.
-    pub(super) fn put_back(&mut self, ids: &[Holding]) {
+    pub(super) fn put_back(&mut self, ids: &[JobLease]) {
         let now = Instant::now();
         for id in ids {
             if let Some(job) = self.open.get_mut(id) {
@@ -153,9 +153,9 @@ mod tests {
     use crate::domain::{
         Class, DeliveryStatus, DeviceId, Job, JobId, LaneId, NodeId, NotificationId, Priority,
     };
-    use crate::queue::recorder::Ending;
+    use crate::queue::recorder::Disposition;
 
-    fn held(number: i64) -> Arc<Held> {
+    fn held(number: i64) -> Arc<LeasedJob> {
         let job = Job {
             id: JobId(number),
             notification: NotificationId::floor(DateTime::UNIX_EPOCH),
@@ -169,54 +169,54 @@ mod tests {
             lost: 0,
             due_at: DateTime::UNIX_EPOCH,
             expires_at: DateTime::UNIX_EPOCH,
-            last_word: None,
+            last_reason: None,
             trial_since: None,
             devices: vec![DeviceId(number)],
             done: None,
         };
-        Arc::new(Held { job, lease: NodeId(1), known: None })
+        Arc::new(LeasedJob { job, node: NodeId(1), known: None })
     }
 
     /// Jobs of one device each that have just ended.
-    fn end(ledger: &mut Ledger, numbers: std::ops::Range<i64>) {
+    fn end(schedule: &mut FlushSchedule, numbers: std::ops::Range<i64>) {
         for held in numbers.map(held) {
             let (status, began) = (DeliveryStatus::Accepted, Instant::now());
-            let ending = Ending::Final { status, attempted: true, reason: None, provider_id: None };
-            let holding = held.holding();
-            let ended = Event::Ended { holding, index: 0, ending, began, finding: None };
-            ledger.apply([Event::Open(held), ended].into_iter());
+            let ending = Disposition::Final { status, attempted: true, reason: None, provider_id: None };
+            let lease = held.lease();
+            let ended = Event::Ended { lease, index: 0, ending, began, finding: None };
+            schedule.apply([Event::Open(held), ended].into_iter());
         }
     }
 
     #[tokio::test(start_paused = true)]
     async fn what_ended_waits_a_little_for_others_that_go_with_it() {
-        let mut ledger = Ledger::default();
-        end(&mut ledger, 0..2);
-        assert_eq!(ledger.take_due(), [], "others may come");
+        let mut schedule = FlushSchedule::default();
+        end(&mut schedule, 0..2);
+        assert_eq!(schedule.take_due(), [], "others may come");
         advance(SHARE / 2).await;
-        end(&mut ledger, 2..3);
+        end(&mut schedule, 2..3);
         advance(SHARE / 2).await;
-        assert!(ledger.next_due() <= Some(Instant::now()));
-        assert_eq!(ledger.take_due().len(), 3, "the last one too");
-        assert_eq!(ledger.next_due(), None);
+        assert!(schedule.next_due() <= Some(Instant::now()));
+        assert_eq!(schedule.take_due().len(), 3, "the last one too");
+        assert_eq!(schedule.next_due(), None);
     }
 
     #[tokio::test(start_paused = true)]
     async fn where_many_end_at_once_they_wait_for_more() {
-        let mut ledger = Ledger::default();
-        end(&mut ledger, 0..BUSY as i64);
+        let mut schedule = FlushSchedule::default();
+        end(&mut schedule, 0..BUSY as i64);
         advance(SHARE).await;
-        assert_eq!(ledger.take_due(), []);
+        assert_eq!(schedule.take_due(), []);
         advance(SHARE_BUSY - SHARE).await;
-        assert!(ledger.next_due() <= Some(Instant::now()));
-        assert_eq!(ledger.take_due().len(), BUSY);
+        assert!(schedule.next_due() <= Some(Instant::now()));
+        assert_eq!(schedule.take_due().len(), BUSY);
     }
 
     #[tokio::test]
     async fn a_crowd_waits_for_nobody() {
-        let mut ledger = Ledger::default();
-        end(&mut ledger, 0..CROWD as i64);
-        assert!(ledger.next_due() <= Some(Instant::now()));
-        assert_eq!(ledger.take_due().len(), CROWD);
+        let mut schedule = FlushSchedule::default();
+        end(&mut schedule, 0..CROWD as i64);
+        assert!(schedule.next_due() <= Some(Instant::now()));
+        assert_eq!(schedule.take_due().len(), CROWD);
     }
 }

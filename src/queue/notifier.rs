@@ -11,8 +11,8 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use super::intake::Intakes;
-use super::membership::Membership;
+use super::lane_intake::LaneIntakes;
+use super::node_lease::NodeLease;
 use crate::domain::{Class, LaneId, Priority};
 use crate::store;
 use crate::store::SessionPool;
@@ -29,9 +29,9 @@ const FAN_OUT: LaneId = LaneId(-1);
 
 /// Says which lanes have work waiting, to this node's lanes at once and to others debounced.
 #[derive(Clone, Debug)]
-pub struct Waker {
-    intakes: Arc<Intakes>,
-    membership: Arc<Membership>,
+pub struct Notifier {
+    intakes: Arc<LaneIntakes>,
+    node_lease: Arc<NodeLease>,
     others: Arc<Others>,
     decision: Arc<Notify>,
     fan_outs: Arc<Notify>,
@@ -43,12 +43,12 @@ struct Others {
     some: Notify,
 }
 
-impl Waker {
+impl Notifier {
     /// Wakes `intakes` here.
-    pub fn new(intakes: Arc<Intakes>, membership: Arc<Membership>) -> Self {
+    pub fn new(intakes: Arc<LaneIntakes>, node_lease: Arc<NodeLease>) -> Self {
         Self {
             intakes,
-            membership,
+            node_lease,
             others: Arc::default(),
             decision: Arc::default(),
             fan_outs: Arc::default(),
@@ -58,27 +58,27 @@ impl Waker {
     /// One that wakes nobody.
     #[cfg(test)]
     pub fn idle() -> Self {
-        Self::new(Arc::default(), Arc::new(Membership::alone()))
+        Self::new(Arc::default(), Arc::new(NodeLease::alone()))
     }
 
     /// A job of this range waits, and may be due.
-    pub fn waits(&self, lane: LaneId, class: Class, priority: Priority) {
+    pub fn notify_waiting(&self, lane: LaneId, class: Class, priority: Priority) {
         if let Some(intake) = self.intakes.get(lane) {
-            intake.hint(class, priority);
+            intake.mark_waiting(class, priority);
         }
         self.tell_others(lane);
     }
 
     /// A job of this range was given back as it was.
-    pub fn given_back(&self, lane: LaneId, class: Class, priority: Priority) {
+    pub fn notify_released(&self, lane: LaneId, class: Class, priority: Priority) {
         if let Some(intake) = self.intakes.get(lane) {
-            intake.give_back(class, priority);
+            intake.mark_released(class, priority);
         }
         self.tell_others(lane);
     }
 
     /// An audience is to be found, page by page.
-    pub fn fan_out_waits(&self) {
+    pub fn notify_fan_out(&self) {
         self.fan_outs.notify_one();
         self.tell_others(FAN_OUT);
     }
@@ -89,18 +89,18 @@ impl Waker {
     }
 
     /// Operators decided something about lanes: every node is to look now.
-    pub fn decided(&self) {
+    pub fn notify_decision(&self) {
         self.decision.notify_one();
         self.tell_others(DECISION);
     }
 
     /// Returns when something was decided since the last call returned.
-    pub async fn decision(&self) {
+    pub async fn wait_for_decision(&self) {
         self.decision.notified().await;
     }
 
     fn tell_others(&self, lane: LaneId) {
-        if self.membership.has_peers() {
+        if self.node_lease.has_peers() {
             self.others.lanes.lock().unwrap_or_else(PoisonError::into_inner).insert(lane);
             self.others.some.notify_one();
         }
@@ -154,7 +154,7 @@ impl Waker {
             } else if lane == FAN_OUT {
                 self.fan_outs.notify_one();
             } else if let Some(intake) = self.intakes.get(lane) {
-                intake.hint_all();
+                intake.mark_all_waiting();
             }
         }
     }
