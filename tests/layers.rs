@@ -3,6 +3,8 @@
 //!
 //! The rules are `layers/rules.rs`; the cases below show that each of them can fail.
 
+#[path = "layers/documents.rs"]
+mod documents;
 #[path = "layers/lexer.rs"]
 mod lexer;
 #[path = "layers/rules.rs"]
@@ -109,6 +111,36 @@ fn every_fault_names_a_test_that_is_there() {
         "docs/faults.md names no test, or one that is not there:\n{}",
         missing.join("\n")
     );
+}
+
+#[test]
+fn every_pointer_to_a_document_leads_to_a_heading() {
+    let texts = documents::texts(root());
+    assert!(texts.len() > 300, "sources and documents are found: {}", texts.len());
+    let faults = documents::dead_pointers(&texts, |path| root().join(path).exists());
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+}
+
+#[test]
+fn dead_pointers_are_found() {
+    let faults = |code: &str, document: &str| {
+        let texts = [
+            ("src/a.rs", code),
+            ("docs/b.md", "# B\n## HTTP/2 rules\n```\n# no heading\n```\n"),
+            ("README.md", document),
+        ];
+        let texts = texts.map(|(path, text)| (path.to_owned(), text.to_owned()));
+        documents::dead_pointers(&texts, |path| path == "docs/c.svg")
+    };
+    let good = "[x](docs/b.md#b) [y](docs/c.svg) [z](https://example.com/#a)";
+    assert_eq!(faults("// docs/b.md#b, #http2-rules, and more", good), [""; 0]);
+    let dead = "src/a.rs:1: docs/b.md has no heading #";
+    assert_eq!(faults("// (docs/b.md#c)", good), [format!("{dead}c")]);
+    assert_eq!(faults("// (docs/b.md#b, #no-heading)", good), [format!("{dead}no-heading")]);
+    assert_eq!(faults("// docs/d.md#a", good), ["src/a.rs:1: docs/d.md does not exist"]);
+    assert_eq!(faults("// docs/b.md 3", good).len(), 1);
+    assert_eq!(faults("", "[x](#b)"), ["README.md:1: README.md has no heading #b"]);
+    assert_eq!(faults("", "[x](docs/e.md)"), ["README.md:1: docs/e.md does not exist"]);
 }
 
 /// What is wrong with a file of these lines, without its place.

@@ -2,7 +2,7 @@
 //!
 //! A page is one short transaction that locks the fan-out's row, so whoever dies in the middle of it leaves things as
 //! they were before, and somebody else goes on from there. Each page goes to the most urgent fan-out, so a `high` one
-//! waits for one page of a `low` one, not for all of it (docs/queue.md 17).
+//! waits for one page of a `low` one, not for all of it (docs/queue.md#fan-out).
 
 use std::sync::Arc;
 use std::time::Duration;

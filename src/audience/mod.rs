@@ -147,8 +147,8 @@ fn distinct_tokens(audience: &Audience) -> Tokens<'_> {
     distinct
 }
 
-/// Makes devices of the tokens that have none, in a transaction of its own and in order (docs/queue.md 16f), and adds them
-/// to those that were `found`.
+/// Makes devices of the tokens that have none, in a transaction of its own and in order (docs/queue.md#lock-order), and
+/// adds them to those that were `found`.
 async fn make_missing(
     pool: &SessionPool,
     app: &App,

@@ -5,7 +5,7 @@ use super::google::{self, GoogleCredential};
 use super::secret::CaFile;
 use super::section::Section;
 
-/// FCM's default quota of a project, in messages a minute (docs/providers.md 3.8).
+/// FCM's default quota of a project, in messages a minute (docs/providers.md#fcm-quotas).
 const MESSAGES_PER_MINUTE: u64 = 600_000;
 
 /// `[apps.<name>.fcm]`.

@@ -1,5 +1,5 @@
-//! A token that one of Apple's environments calls bad may belong to the other (docs/providers.md 1.1): it is tried there,
-//! once, before anything is held against it (docs/queue.md 10).
+//! A token that one of Apple's environments calls bad may belong to the other (docs/providers.md#apns-hosts-and-tls):
+//! it is tried there, once, before anything is held against it (docs/queue.md#environment-probe).
 //!
 //! The trial is a job of the other lane. Unless that takes the token, the first verdict stands as of the first attempt,
 //! and nothing that happens in a trial is held against the lane that it was made in but what concerns the way there.
@@ -17,7 +17,7 @@ use crate::domain::{
 use crate::pruning::TokenSignal;
 use crate::queue::recorder::Disposition;
 
-/// The verdict that may mean the environment (docs/providers.md 1.7).
+/// The verdict that may mean the environment (docs/providers.md#apns-reasons).
 const BAD_TOKEN: &str = "BadDeviceToken";
 
 /// The lanes of this node, so that one can look at another.

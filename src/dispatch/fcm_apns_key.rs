@@ -1,5 +1,5 @@
 //! The Apple or web key that is stored at Firebase is wrong. FCM says so device by device; it holds back the devices
-//! concerned and nobody else (docs/providers.md 3.6), and costs them nothing but time.
+//! concerned and nobody else (docs/providers.md#fcm-errors), and costs them nothing but time.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;

@@ -1,6 +1,6 @@
 //! One device at a time: the probe of a lane that stopped, and what is left of a job that may be what kills its nodes
-//! (docs/queue.md 22). The rest of the job is given back as it was, so each outcome is on record before the next device
-//! is tried, and nothing else of the job is at stake.
+//! (docs/queue.md#isolated-attempt). The rest of the job is given back as it was, so each outcome is on record before
+//! the next device is tried, and nothing else of the job is at stake.
 
 use tokio::time::Instant;
 

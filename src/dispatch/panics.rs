@@ -1,4 +1,4 @@
-//! A panic while one device is attempted, or one notification is rendered, stays with that one (docs/queue.md 22).
+//! A panic while one device is attempted, or one notification is rendered, stays with that one (docs/queue.md#panics).
 //!
 //! The panic's own line in the log has its place in the code, and not its text, which may quote what a notification says.
 

@@ -1,7 +1,7 @@
 //! What a notification says and how it is to be sent: the validated request without its audience.
 //!
-//! Stored as JSON bytes, so nothing in it can fail a statement (docs/queue.md 6). Members may be added, never renamed:
-//! a job accepted by one version is sent by the next.
+//! Stored as JSON bytes, so nothing in it can fail a statement (docs/queue.md#poisoned-values). Members may be added,
+//! never renamed: a job accepted by one version is sent by the next.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -63,7 +63,7 @@ impl Priority {
     }
 }
 
-/// Longest collapse key, in bytes: APNs's limit (docs/providers.md 1.2).
+/// Longest collapse key, in bytes: APNs's limit (docs/providers.md#apns-request).
 pub const COLLAPSE_KEY_MAX: usize = 64;
 
 /// Can it be a collapse key? It becomes the header `apns-collapse-id`, so it is what a header's value can be, and what

@@ -10,7 +10,8 @@ use super::wire_enum::wire_enum;
 
 /// Most characters of an FCM token.
 pub const FCM_TOKEN_MAX: usize = 4096;
-/// Most hexadecimal digits of an APNs token: 200 bytes, generous, since its length is not fixed (docs/providers.md 1.3).
+/// Most hexadecimal digits of an APNs token: 200 bytes, generous, since its length is not fixed
+/// (docs/providers.md#apns-request).
 const APNS_TOKEN_MAX: usize = 400;
 
 /// A device token in its stored form. Neither `Debug` nor `Display` shows it.

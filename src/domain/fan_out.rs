@@ -1,4 +1,4 @@
-//! An audience that is too large to be found before the answer: it is found page by page (docs/queue.md 17).
+//! An audience that is too large to be found before the answer: it is found page by page (docs/queue.md#fan-out).
 
 use serde::{Deserialize, Serialize};
 

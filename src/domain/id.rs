@@ -159,7 +159,8 @@ impl InstallationKey {
     }
 
     /// The `apns-id` of every attempt at this device for this notification: UUIDv8 of an HMAC, so that a resend after
-    /// a crash carries the same one, it needs no storage, and device numbers can't be searched from it (docs/queue.md 27.3).
+    /// a crash carries the same one, it needs no storage, and device numbers can't be searched from it
+    /// (docs/queue.md#notification-ids-at-providers).
     pub fn apns_id(&self, notification: NotificationId, device: DeviceId) -> Uuid {
         let mac = self.mac(&[notification.0.as_bytes(), &device.0.to_be_bytes()]);
         let mut bytes = [0; 16];

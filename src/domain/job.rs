@@ -10,14 +10,14 @@ use super::{DeviceId, JobId, LaneId, NotificationId, Priority, Reason};
 pub const JOB_DEVICES_MAX: usize = 500;
 
 /// A job that was lost with its node so often, with nothing of it recorded between, may be what kills them: it is taken
-/// alone and sent one device at a time (docs/queue.md 22).
+/// alone and sent one device at a time (docs/queue.md#isolated-attempt).
 pub const SUSPECT: i16 = 2;
 
 /// Which devices of a job have left it: bit i belongs to `devices[i]`.
 pub type DoneBits = BitVec;
 
 wire_enum! {
-    /// Each class has its own range of the claim index and its share of a lane (docs/queue.md 14).
+    /// Each class has its own range of the claim index and its share of a lane (docs/queue.md#claim).
     Class {
         /// Straight from a request.
         Direct = 0 "direct",
@@ -58,7 +58,7 @@ pub struct Job {
     /// The provider's last word about its devices.
     pub last_reason: Option<Reason>,
     /// Some: its tokens are tried once in the other of Apple's environments, because theirs called them bad in an
-    /// attempt that began then (Postgres's clock; docs/queue.md 10).
+    /// attempt that began then (Postgres's clock; docs/queue.md#environment-probe).
     pub trial_since: Option<DateTime<Utc>>,
     /// Ascending.
     pub devices: Vec<DeviceId>,

@@ -53,7 +53,8 @@ impl fmt::Display for Platform {
     }
 }
 
-/// Which of Apple's two worlds a token belongs to, fixed by how the app was signed (docs/providers.md 1.1). FCM has none.
+/// Which of Apple's two worlds a token belongs to, fixed by how the app was signed
+/// (docs/providers.md#apns-hosts-and-tls). FCM has none.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Environment {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 
 /// The provider's own word, or one of ours: at most 64 printable ASCII characters, of a transport fault 200, so that no
-/// statement can fail on what a provider wrote (docs/queue.md 6).
+/// statement can fail on what a provider wrote (docs/queue.md#poisoned-values).
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Reason(String);
 

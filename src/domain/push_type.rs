@@ -1,4 +1,5 @@
-//! APNs push types (docs/providers.md 1.4). In the domain, since the audience depends on them: each needs its kind of token.
+//! APNs push types (docs/providers.md#apns-push-types). In the domain, since the audience depends on them: each needs
+//! its kind of token.
 
 use super::Kind;
 

@@ -1,4 +1,4 @@
-//! When to try again: a floor plus full jitter (docs/queue.md 12).
+//! When to try again: a floor plus full jitter (docs/queue.md#retry-delay).
 
 use std::time::Duration;
 

@@ -72,7 +72,8 @@ impl Ttl {
     }
 }
 
-/// What remains of a life, rounded up to a second, so that a provider is never told 0 by rounding (docs/queue.md 12c).
+/// What remains of a life, rounded up to a second, so that a provider is never told 0 by rounding
+/// (docs/queue.md#time-to-live).
 pub fn remaining_secs(left: chrono::TimeDelta) -> u64 {
     let millis = left.num_milliseconds().max(1);
     u64::try_from(millis.div_euclid(1000) + i64::from(millis % 1000 != 0)).unwrap_or(1)

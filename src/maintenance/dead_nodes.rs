@@ -2,7 +2,7 @@
 //!
 //! A node is dead when its watcher has *itself seen* the same beat for the node time-out of its own monotonic clock,
 //! with at least four successful reads in that time and none failed: an outage of Postgres kills nobody, and clocks do
-//! not matter (docs/queue.md 3).
+//! not matter (docs/queue.md#node-lease).
 
 use std::collections::HashMap;
 use std::time::Duration;

@@ -1,5 +1,6 @@
 //! Which node leads. A leader leads while its node lives, as the other nodes judge it: by the rule by which jobs lose
-//! their leases (docs/queue.md 3). So a leader that hangs, or that is cut off from Postgres, is followed by another.
+//! their leases (docs/queue.md#node-lease). So a leader that hangs, or that is cut off from Postgres, is followed by
+//! another.
 //!
 //! Every node watches the heartbeats of all. The leader calls nodes dead; the others call nobody dead but the leader.
 

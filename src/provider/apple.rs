@@ -20,11 +20,11 @@ pub(super) const EXPIRATION: &str = "apns-expiration";
 pub(super) enum Alert {
     /// From us.
     Written,
-    /// FCM writes title and body from its own `notification`; ours would replace them (docs/providers.md 3.3).
+    /// FCM writes title and body from its own `notification`; ours would replace them (docs/providers.md#fcm-message).
     ByFcm,
 }
 
-/// The `aps` dictionary, before overrides (docs/providers.md 2).
+/// The `aps` dictionary, before overrides (docs/providers.md#apns-payload).
 pub(super) fn aps(content: &Content, alert: Alert) -> Map<String, Value> {
     let mut aps = Map::new();
     if content.silent {
@@ -60,7 +60,7 @@ pub(super) fn put(into: &mut Map<String, Value>, name: &str, text: Option<&str>)
     }
 }
 
-/// `apns-priority` before overrides: background pushes take 5 only (docs/providers.md 1.4).
+/// `apns-priority` before overrides: background pushes take 5 only (docs/providers.md#apns-push-types).
 pub(super) fn priority(content: &Content, push_type: PushType) -> &'static str {
     let patient = content.silent
         || push_type == PushType::Background

@@ -96,7 +96,7 @@ impl Attempt<'_> {
 
 const HTTPS: u16 = 443;
 
-/// FCM's longest `ttl`, in seconds: four weeks (docs/providers.md 3.3).
+/// FCM's longest `ttl`, in seconds: four weeks (docs/providers.md#fcm-message).
 const FCM_TTL_MAX: u64 = 28 * 86_400;
 
 /// How long a provider may keep a message, as each of them wants to be told.
@@ -150,7 +150,7 @@ pub enum Prepared {
 
 impl Prepared {
     /// Did a header of the request's own take part in the topic or the key that it is sent with? Then its answer says
-    /// nothing about the lane's (docs/queue.md 11).
+    /// nothing about the lane's (docs/queue.md#topic-override).
     pub fn is_overridden(&self) -> bool {
         match self {
             Self::Apns(prepared) => prepared.topic() != apns::TopicOrigin::Configured,

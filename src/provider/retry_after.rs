@@ -27,7 +27,7 @@ fn http_date(text: &str) -> Option<DateTime<Utc>> {
     httpdate::parse_http_date(text).ok().map(DateTime::from)
 }
 
-/// A duration as protobuf writes it in JSON, `3.5s` (docs/providers.md 3.5, RetryInfo).
+/// A duration as protobuf writes it in JSON, `3.5s` (docs/providers.md#fcm-responses, RetryInfo).
 pub(super) fn proto_duration(text: &str) -> Option<Duration> {
     let seconds: f64 = text.strip_suffix('s')?.parse().ok()?;
     Duration::try_from_secs_f64(seconds).ok().map(|wait| wait.min(LONGEST))

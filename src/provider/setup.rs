@@ -31,9 +31,9 @@ pub enum SetupError {
 
 /// Bound on name, TCP, TLS and HTTP/2 preface of a connect.
 pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// Bound on one request. FCM asks for at least 10 seconds (docs/providers.md 3.8).
+/// Bound on one request. FCM asks for at least 10 seconds (docs/providers.md#fcm-retries).
 pub(super) const REQUEST_TIMEOUT: Duration = Duration::from_secs(15);
-/// A connection that is silent while answers are due is dead after ten seconds (docs/providers.md 4.2).
+/// A connection that is silent while answers are due is dead after ten seconds (docs/providers.md#connection-failures).
 pub(super) const PING_WHILE_WAITING: PingSettings = PingSettings {
     after_silence: Duration::from_secs(5),
     deadline: Duration::from_secs(5),
@@ -42,9 +42,9 @@ pub(super) const PING_WHILE_WAITING: PingSettings = PingSettings {
 /// Streams at once on a connection that has answered nothing yet.
 pub(super) const FIRST_STREAMS: usize = 10;
 /// Longest life of a connection: the names are resolved anew now and then, and older than a week they begin to fail
-/// (docs/providers.md 4.2).
+/// (docs/providers.md#connection-failures).
 pub(super) const MAX_AGE: Duration = Duration::from_secs(24 * 3600);
-/// Requests in a row without an answer after which a connection is given up (docs/providers.md 4.2).
+/// Requests in a row without an answer after which a connection is given up (docs/providers.md#connection-failures).
 pub(super) const EVICT_AFTER_TIMEOUTS: u32 = 3;
 
 /// Where to connect, and what requests name as their authority: `endpoint`, or else port 443 of `host`. `proxy`

@@ -1,5 +1,5 @@
 //! Sets dead tokens aside and corrects environments, after the receipts that say so are on record, in transactions of
-//! its own, so that a bulk change of devices can never stall recording (docs/queue.md 9e).
+//! its own, so that a bulk change of devices can never stall recording (docs/queue.md#pruning).
 //!
 //! A credential or payload fault never gets here. What a braked lane says against tokens goes no further.
 

@@ -7,7 +7,7 @@ use crate::store;
 use crate::store::Session;
 
 /// Sets aside the devices whose verdicts hold against their registration and their token; answers which. Meant to run
-/// after the receipts, in a transaction of its own: a crash between costs one more verdict (docs/queue.md 9e).
+/// after the receipts, in a transaction of its own: a crash between costs one more verdict (docs/queue.md#pruning).
 ///
 /// # Errors
 /// The database's; nothing was set aside then.
@@ -31,7 +31,7 @@ pub async fn quarantine(
     Ok(quarantined)
 }
 
-/// Brings back what a lane set aside with this word within the last hour (docs/queue.md 9).
+/// Brings back what a lane set aside with this word within the last hour (docs/queue.md#pruning).
 ///
 /// # Errors
 /// The database's; nothing was brought back then.
@@ -41,7 +41,7 @@ pub async fn restore(conn: &mut Session, lane: LaneId, name: &str, reason: &str)
     Ok(())
 }
 
-/// Corrects the environment of devices whose tokens APNs took in the other one (docs/queue.md 10).
+/// Corrects the environment of devices whose tokens APNs took in the other one (docs/queue.md#environment-probe).
 ///
 /// # Errors
 /// The database's; nothing was corrected then.

@@ -2,7 +2,7 @@
 //!
 //! A claim starts at the due time last reached minus a second, so that it does not walk over the dead rows of earlier
 //! ones while somebody holds an old snapshot; every five seconds, and after a release, it starts from the beginning
-//! (docs/queue.md 14d).
+//! (docs/queue.md#claim).
 
 use std::time::Duration;
 

@@ -1,6 +1,6 @@
 //! The node's heartbeat: one beat each fifth of the node time-out, one tick a second over all lanes, and every ten
 //! seconds a comparison of what the table says this node holds with what is in its hands. On a pool of its own, so that
-//! API load can't take it away; 1.5 statements a second when idle (docs/queue.md 24).
+//! API load can't take it away; 1.5 statements a second when idle (docs/queue.md#idle-load).
 
 use std::collections::HashSet;
 use std::sync::Arc;

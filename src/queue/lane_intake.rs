@@ -2,7 +2,7 @@
 //!
 //! A slot is reserved *before* a job is inserted, and freed if the commit fails; only while the lane runs, has room, and
 //! no direct job of the same or a higher priority is known to wait, so that fresh jobs never jump a queue
-//! (docs/queue.md 14h).
+//! (docs/queue.md#hand-over).
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, Ordering};

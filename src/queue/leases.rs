@@ -1,4 +1,5 @@
-//! Which jobs this node has in its hands, so that what the table says it holds can be compared (docs/queue.md 3).
+//! Which jobs this node has in its hands, so that what the table says it holds can be compared
+//! (docs/queue.md#node-lease).
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};

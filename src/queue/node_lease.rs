@@ -1,5 +1,5 @@
 //! This node among the others. The lease is the node's: a job is leased while its node lives, and a node shows that it
-//! lives by counting up a beat (docs/queue.md 3).
+//! lives by counting up a beat (docs/queue.md#node-lease).
 
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};

@@ -1,8 +1,8 @@
 //! NOTIFY is a hint, polling is the truth: a lost one costs at most a second.
 //!
 //! No transaction of accept or recorder contains one, since a transaction that notifies takes a lock over the whole
-//! cluster (9,397 commits a second became 3,111, docs/queue.md 15). Instead, one debounced NOTIFY per lane goes out after the
-//! commit, from a connection of its own, and only while other nodes live.
+//! cluster (9,397 commits a second became 3,111, docs/queue.md#no-notify-in-transactions). Instead, one debounced
+//! NOTIFY per lane goes out after the commit, from a connection of its own, and only while other nodes live.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};

@@ -33,7 +33,7 @@ use crate::{api, dispatch, maintenance};
 /// Batches of what was found about tokens that wait for the pruner; past it they are dropped and found again later.
 const FINDING_BATCHES: usize = 1_024;
 /// How long an attempt may take, waiting for a stream and resends included; FCM asks for at least 10 s for one request
-/// (docs/providers.md 3.8).
+/// (docs/providers.md#fcm-retries).
 const ATTEMPT: Duration = Duration::from_secs(20);
 const HEALTH: Duration = Duration::from_millis(500);
 

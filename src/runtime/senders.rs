@@ -49,11 +49,11 @@ pub(super) fn is_configured(settings: &AppSettings, platform: Platform) -> bool 
 }
 
 /// ConnectionBudget to APNs per lane: each takes some thousand requests a second, and APNs likes few that live long
-/// (docs/providers.md 1.2, 4.2).
+/// (docs/providers.md#apns-http2, #connection-failures).
 const APNS_CONNECTIONS: usize = 4;
 /// Streams of ours per connection to APNs, which may allow fewer.
 const APNS_STREAMS: usize = 1000;
-/// FCM takes 100 streams on a connection (docs/providers.md 3.9).
+/// FCM takes 100 streams on a connection (docs/providers.md#fcm-quotas).
 const FCM_STREAMS: usize = 100;
 
 /// Least and most connections to FCM per lane.

@@ -1,7 +1,7 @@
 //! Storing accepted notifications: one statement, so one transaction and one round trip, for many requests.
 //!
 //! It touches only new rows and has no foreign keys, so that callers who share it can't wait for anybody
-//! (docs/queue.md 6, 16). It contains no NOTIFY (docs/queue.md 15).
+//! (docs/queue.md#poisoned-values, #lock-order). It contains no NOTIFY (docs/queue.md#no-notify-in-transactions).
 
 use chrono::{DateTime, Utc};
 use uuid::Uuid;

@@ -74,7 +74,7 @@ pub async fn due(conn: &mut Session, limit: i64) -> Result<Vec<Uuid>, Error> {
 }
 
 /// What is to be known of these notifications; those whose day is gone are missing. One statement, so that receipts and
-/// jobs come from one snapshot (docs/queue.md 1).
+/// jobs come from one snapshot (docs/queue.md#fenced-record).
 ///
 /// # Errors
 /// The database's.

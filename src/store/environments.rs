@@ -1,4 +1,4 @@
-//! Correcting the environment of devices whose token APNs took in the other one (docs/queue.md 10).
+//! Correcting the environment of devices whose token APNs took in the other one (docs/queue.md#environment-probe).
 
 use std::collections::BTreeMap;
 

@@ -1,5 +1,5 @@
 //! Audiences that are found page by page: one short transaction per page, which holds the row's lock, so there is no
-//! lease to renew, fence or expire; each page goes to the fan-out of the highest priority (docs/queue.md 17).
+//! lease to renew, fence or expire; each page goes to the fan-out of the highest priority (docs/queue.md#fan-out).
 
 use chrono::{DateTime, Utc};
 use uuid::Uuid;

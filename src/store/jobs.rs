@@ -1,7 +1,7 @@
 //! Claiming, releasing and comparing jobs.
 //!
 //! No join drives access to `jobs`: rows are reached by `= any` of sorted ids or by a full range of a claim index with
-//! LIMIT, so that a plan cached on an empty table never scans a full one (docs/queue.md 5).
+//! LIMIT, so that a plan cached on an empty table never scans a full one (docs/queue.md#stable-plans).
 
 use bit_vec::BitVec;
 use chrono::{DateTime, Utc};
@@ -30,7 +30,7 @@ pub struct ClaimRequest {
 }
 
 /// Leases due jobs to a node, the earliest due first. Jobs that others are just taking are skipped. A job that may be
-/// what killed its nodes is taken alone (docs/queue.md 22).
+/// what killed its nodes is taken alone (docs/queue.md#isolated-attempt).
 pub async fn claim(conn: &mut Session, claim: ClaimRequest) -> Result<Vec<Job>, Error> {
     let rows = sqlx::query!(
         r#"
@@ -108,7 +108,7 @@ pub struct DueWork {
 }
 
 /// Asks for all lanes together what is due or falls due within a second, and whether an audience is to be found: all
-/// that an idle node asks (docs/queue.md 24).
+/// that an idle node asks (docs/queue.md#idle-load).
 pub async fn read_due(conn: &mut Session, lanes: &[LaneId]) -> Result<DueWork, Error> {
     let lanes: Vec<i32> = lanes.iter().map(|lane| lane.0).collect();
     let rows = sqlx::query!(
@@ -201,8 +201,9 @@ pub async fn unknown_holders(conn: &mut Session) -> Result<Vec<NodeId>, Error> {
     Ok(rows.into_iter().map(NodeId).collect())
 }
 
-/// Sweeps up to `limit` jobs of dead nodes: they wait again. `lost` counts deaths without progress (docs/queue.md 22). A
-/// dead node did not give the jobs back, so their devices may have been sent: they are in doubt.
+/// Sweeps up to `limit` jobs of dead nodes: they wait again. `lost` counts deaths without progress
+/// (docs/queue.md#isolated-attempt). A dead node did not give the jobs back, so their devices may have been sent: they
+/// are in doubt.
 ///
 /// Found by their owners first and locked by their ids then: ordered by id in one step, the planner, which is to avoid
 /// sorts, walks over every waiting job there is, every few seconds of the day for which a dead node is swept.

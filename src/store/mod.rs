@@ -72,7 +72,8 @@ impl From<sqlx::Error> for Error {
 
 impl Error {
     /// Is it worth trying again, unchanged? The database was out of reach, short of something, or going down; nothing
-    /// is wrong with the values (docs/queue.md 6). A server that has become read-only (class 25) is out of reach for us.
+    /// is wrong with the values (docs/queue.md#poisoned-values). A server that has become read-only (class 25) is out
+    /// of reach for us.
     pub fn is_unavailable(&self) -> bool {
         match self {
             Self::Database(
@@ -103,7 +104,7 @@ impl Error {
     }
 
     /// A value that can't be stored (classes 22, 23, 54): the same batch fails for ever, so it is halved until the
-    /// culprit stands alone (docs/queue.md 6). Everything else may pass when it is tried again.
+    /// culprit stands alone (docs/queue.md#poisoned-values). Everything else may pass when it is tried again.
     pub fn is_poison(&self) -> bool {
         match self {
             Self::Database(sqlx::Error::Encode(_)) => true,

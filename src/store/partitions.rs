@@ -1,7 +1,7 @@
 //! Days: made ahead, dropped when their retention has passed.
 //!
 //! Made with LIKE and ATTACH, removed by DETACH ... CONCURRENTLY, each with a lock time-out and another try later,
-//! so that nobody's long snapshot can stop the recorder (docs/queue.md 4).
+//! so that nobody's long snapshot can stop the recorder (docs/queue.md#partition-changes).
 
 use chrono::NaiveDate;
 use uuid::Uuid;

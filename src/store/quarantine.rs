@@ -1,4 +1,4 @@
-//! Setting devices aside on a provider's verdict, and bringing them back (docs/queue.md 9).
+//! Setting devices aside on a provider's verdict, and bringing them back (docs/queue.md#pruning).
 
 use std::collections::BTreeMap;
 

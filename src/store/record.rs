@@ -1,4 +1,4 @@
-//! Recording outcomes: idempotent and fenced (docs/queue.md 1).
+//! Recording outcomes: idempotent and fenced (docs/queue.md#fenced-record).
 //!
 //! A record carries (job, notification, owner, version) and changes nothing where they do not match, so a replay after a lost COMMIT
 //! and a late record after a lost lease change nothing twice. A job goes only when every device of it has an outcome:

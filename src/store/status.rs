@@ -1,4 +1,5 @@
-//! Where a notification stands: one statement, so that receipts and jobs come from one snapshot (docs/queue.md 1).
+//! Where a notification stands: one statement, so that receipts and jobs come from one snapshot
+//! (docs/queue.md#fenced-record).
 
 use chrono::{DateTime, Utc};
 

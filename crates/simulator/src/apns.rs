@@ -1,4 +1,4 @@
-//! APNs on one connection, as strict as docs/providers.md 1 says Apple is, and stricter where Apple leaves it open.
+//! APNs on one connection, as strict as docs/providers.md#apns says Apple is, and stricter where Apple leaves it open.
 //! The order of the checks is ours (Apple documents none): path and method, headers, provider token, topic and
 //! push type, payload, then the script.
 
@@ -21,10 +21,10 @@ use super::reply::Reply;
 use super::rule::H2Code;
 use super::session::{APNS_ID, Accepting, Concerning, Plan, Received, Session, Shared};
 
-/// A device token may be any even number of hex digits; longer than this is nonsense (docs/providers.md 1.3).
+/// A device token may be any even number of hex digits; longer than this is nonsense (docs/providers.md#apns-request).
 const MAX_TOKEN_DIGITS: usize = 400;
 
-/// A refusal: status and reason of docs/providers.md 1.7.
+/// A refusal: status and reason of docs/providers.md#apns-reasons.
 pub(super) type Refusal = (StatusCode, &'static str);
 
 /// One connection to APNs.
@@ -131,7 +131,7 @@ impl ApnsSession {
         Ok(())
     }
 
-    /// Signature, algorithm, key and team (docs/providers.md 1.5); the moment of issue, in seconds.
+    /// Signature, algorithm, key and team (docs/providers.md#apns-provider-token); the moment of issue, in seconds.
     fn verify(&self, authorization: &HeaderValue) -> Result<i64, Refusal> {
         let invalid = (StatusCode::FORBIDDEN, "InvalidProviderToken");
         let text = authorization.to_str().map_err(|_| invalid)?;
@@ -146,7 +146,7 @@ impl ApnsSession {
         ours.then_some(claims.iat).ok_or(invalid)
     }
 
-    /// A topic is a bundle id of ours with the suffix of its push type (docs/providers.md 1.4).
+    /// A topic is a bundle id of ours with the suffix of its push type (docs/providers.md#apns-push-types).
     fn check_topic(&self, topic: &str, push_type: &PushType) -> Result<(), Refusal> {
         if topic.is_empty() {
             return refuse("MissingTopic");
@@ -215,7 +215,7 @@ impl Session for ApnsSession {
         };
         let plan = shared.plan(&concerning, received, verdict);
         if let (true, Some(status)) = (shared.settings.apns.streams_drop_on_rejection, plan.effect.status()) {
-            // 410 is not counted as an error (docs/providers.md 1.2).
+            // 410 is not counted as an error (docs/providers.md#apns-http2).
             self.lowered = status.is_client_error() && status != StatusCode::GONE;
         }
         plan

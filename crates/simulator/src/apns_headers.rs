@@ -1,5 +1,5 @@
-//! The headers of a request to APNs (docs/providers.md 1.3), found in one pass, and the checks that each can be put to
-//! alone.
+//! The headers of a request to APNs (docs/providers.md#apns-request), found in one pass, and the checks that each can
+//! be put to alone.
 
 use http::{HeaderMap, HeaderValue};
 
@@ -99,7 +99,7 @@ fn is_whole_seconds(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()) && text.parse::<i64>().is_ok()
 }
 
-/// 8-4-4-4-12 digits of lower-case hex (docs/providers.md 1.3).
+/// 8-4-4-4-12 digits of lower-case hex (docs/providers.md#apns-request).
 fn is_canonical_uuid(text: &str) -> bool {
     text.len() == 36
         && text.bytes().enumerate().all(|(index, byte)| match index {

@@ -1,5 +1,5 @@
-//! Whether an APNs body is what its push type promises (docs/providers.md 1.4 and 2). Apple says of a mismatch that it
-//! "may error, delay or drop"; here it always errors.
+//! Whether an APNs body is what its push type promises (docs/providers.md#apns-push-types, #apns-payload). Apple says
+//! of a mismatch that it "may error, delay or drop"; here it always errors.
 
 use serde_json::{Map, Value};
 
@@ -45,7 +45,7 @@ pub(super) fn suffixes() -> impl Iterator<Item = &'static str> {
 pub(super) type Refusal = &'static str;
 
 /// Not a JSON object, or `aps` of the wrong form: the reason is one that Apple documents for broadcasts
-/// (docs/providers.md 1.9); it documents none for device pushes.
+/// (docs/providers.md#apns-broadcast-channels); it documents none for device pushes.
 const MALFORMED: Refusal = "BadRequestPayload";
 /// The payload is of another push type than the header says.
 const MISMATCH: Refusal = "InvalidPushType";

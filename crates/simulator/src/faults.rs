@@ -1,4 +1,5 @@
-//! FCM's error bodies, one for each row of docs/providers.md 3.6 and 3.7, so that scripts name a row and not its JSON.
+//! FCM's error bodies, one for each row of docs/providers.md#fcm-errors, #fcm-invalid_argument, so that scripts name a
+//! row and not its JSON.
 
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
@@ -121,7 +122,7 @@ impl FcmFault {
     }
 }
 
-/// A 400 that names wrong fields (docs/providers.md 3.5, 3.7).
+/// A 400 that names wrong fields (docs/providers.md#fcm-responses, #fcm-invalid_argument).
 pub(super) fn bad_request(violations: &[(String, String)]) -> Reply {
     let listed: Vec<Value> = violations
         .iter()

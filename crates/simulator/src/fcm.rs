@@ -1,4 +1,4 @@
-//! FCM's HTTP v1 send call on one connection: path and project, access token, then the message (docs/providers.md 3).
+//! FCM's HTTP v1 send call on one connection: path and project, access token, then the message (docs/providers.md#fcm).
 //! Whatever gives access tokens answers on the same port.
 
 use std::borrow::Cow;

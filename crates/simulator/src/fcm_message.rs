@@ -1,4 +1,5 @@
-//! Whether a body is a message that FCM takes (docs/providers.md 3.3 to 3.5), and to whom it goes.
+//! Whether a body is a message that FCM takes (docs/providers.md#fcm-message, #fcm-android_v2, #fcm-responses), and to
+//! whom it goes.
 //!
 //! A broadcast's bodies differ in their tokens only. So the last one that passed is remembered without its token, and
 //! one that is equal but for that is not parsed again.
@@ -167,8 +168,8 @@ fn check_message(request: &Map<String, Value>) -> Vec<Violation> {
     found
 }
 
-/// Without anything to see or hear an Apple device takes priority 5 only (docs/providers.md 3.3). Push types that show
-/// nothing by their nature have rules of their own.
+/// Without anything to see or hear an Apple device takes priority 5 only (docs/providers.md#fcm-message). Push types
+/// that show nothing by their nature have rules of their own.
 fn is_urgent_data(message: &Map<String, Value>, apns: &Map<String, Value>) -> bool {
     let header = |name: &str| member(apns, "headers")?.get(name)?.as_str();
     let ordinary = matches!(header("apns-push-type"), None | Some("alert" | "background"));

@@ -1,5 +1,6 @@
-//! FCM's request schema as tables (docs/providers.md 3.3, 3.4) and the walk that compares a body with them. Unknown
-//! fields, wrong types and wrong values come out as the field violations of a `google.rpc.BadRequest`.
+//! FCM's request schema as tables (docs/providers.md#fcm-message, #fcm-android_v2) and the walk that compares a body
+//! with them. Unknown fields, wrong types and wrong values come out as the field violations of a
+//! `google.rpc.BadRequest`.
 
 use serde_json::{Map, Value};
 
@@ -226,7 +227,7 @@ fn fits(value: &Value, kind: Kind) -> Result<(), &'static str> {
     holds.then_some(()).ok_or(expected)
 }
 
-/// The wider of FCM's two wordings (docs/providers.md 3.3).
+/// The wider of FCM's two wordings (docs/providers.md#fcm-message).
 fn is_reserved(key: &str) -> bool {
     matches!(key, "from" | "gcm" | "message_type") || key.starts_with("google") || key.starts_with("gcm.")
 }

@@ -1,5 +1,5 @@
-//! Google for senders without a key (docs/providers.md 3.2): the exchange of a subject token at STS (RFC 8693), and
-//! `generateAccessToken`, which gives a service account's access token for an exchanged one.
+//! Google for senders without a key (docs/providers.md#google-access-tokens): the exchange of a subject token at STS
+//! (RFC 8693), and `generateAccessToken`, which gives a service account's access token for an exchanged one.
 
 use http::header::AUTHORIZATION;
 use http::request::Parts;

@@ -7,7 +7,8 @@ use jsonwebtoken::{Algorithm, DecodingKey};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-/// Google and Apple both take padded segments, which yup-oauth2 sends (docs/providers.md 1.5, 3.2).
+/// Google and Apple both take padded segments, which yup-oauth2 sends (docs/providers.md#apns-provider-token,
+/// #google-access-tokens).
 const LENIENT: GeneralPurpose = GeneralPurpose::new(
     &URL_SAFE,
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),

@@ -2,7 +2,8 @@
 //!
 //! It stands in for Apple and Google in the demo, the tests and the benches, and behind `pushpost simulate`.
 //! It depends on nothing of pushpost: a sender that misread a provider's rules must not find the same
-//! misreading here. What it enforces is docs/providers.md sections 1 to 4; where those leave a choice, the stricter one.
+//! misreading here. What it enforces is docs/providers.md#apns, #apns-payload, #fcm, #connections; where those leave a
+//! choice, the stricter one.
 //!
 //! | file | what it is |
 //! |---|---|

@@ -31,7 +31,7 @@ pub(super) enum Port {
 }
 
 impl Port {
-    /// APNs speaks HTTP/2 only (docs/providers.md 1.1); the token endpoint HTTP/1.1 too.
+    /// APNs speaks HTTP/2 only (docs/providers.md#apns-hosts-and-tls); the token endpoint HTTP/1.1 too.
     pub(super) fn alpn(self) -> &'static [&'static str] {
         match self {
             Self::Apns(_) => &["h2"],

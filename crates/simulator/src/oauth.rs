@@ -1,5 +1,5 @@
-//! Google's token endpoint: the JWT-bearer grant of RFC 7523 as docs/providers.md 3.2 describes it, and all access tokens
-//! that were issued. Answers over HTTP/2 and, for clients that insist, HTTP/1.1.
+//! Google's token endpoint: the JWT-bearer grant of RFC 7523 as docs/providers.md#google-access-tokens describes it,
+//! and all access tokens that were issued. Answers over HTTP/2 and, for clients that insist, HTTP/1.1.
 
 use std::collections::HashMap;
 use std::sync::Mutex;

@@ -1,4 +1,4 @@
-//! FCM's quota of a project: so many messages in a span of time (docs/providers.md 3.9).
+//! FCM's quota of a project: so many messages in a span of time (docs/providers.md#fcm-quotas).
 
 use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};

@@ -48,7 +48,7 @@ impl Reply {
         Self { status, reason: reason.into(), headers: Vec::new(), body: Bytes::new() }
     }
 
-    /// APNs' error body (docs/providers.md 1.6).
+    /// APNs' error body (docs/providers.md#apns-response).
     pub(super) fn apns(
         status: StatusCode,
         reason: impl Into<Cow<'static, str>>,

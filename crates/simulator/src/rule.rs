@@ -65,7 +65,7 @@ pub enum Action {
     Accept,
     /// This response.
     Answer(Box<Answer>),
-    /// One of FCM's error bodies, whole (docs/providers.md 3.6, 3.7).
+    /// One of FCM's error bodies, whole (docs/providers.md#fcm-errors, #fcm-invalid_argument).
     FcmFault {
         /// Which one.
         fault: FcmFault,

@@ -45,14 +45,15 @@ pub struct ApnsSettings {
     pub key_id: String,
     /// Streams per connection after the first valid provider token; before it there is one.
     pub streams: u32,
-    /// An `iat` further than this from now, either way, is `ExpiredProviderToken` (docs/providers.md 1.5).
+    /// An `iat` further than this from now, either way, is `ExpiredProviderToken`
+    /// (docs/providers.md#apns-provider-token).
     pub jwt_max_age: Duration,
     /// Two provider tokens on one connection within this time are `TooManyProviderTokenUpdates`.
     pub jwt_min_refresh: Duration,
-    /// After `ExpiredProviderToken` a connection never accepts another token (docs/providers.md 1.5, disputed: so
-    /// the worse case).
+    /// After `ExpiredProviderToken` a connection never accepts another token (docs/providers.md#apns-provider-token,
+    /// disputed: so the worse case).
     pub wedge_after_expired: bool,
-    /// A rejection lowers the stream limit to 1 until the next accepted push (docs/providers.md 1.2, observed).
+    /// A rejection lowers the stream limit to 1 until the next accepted push (docs/providers.md#apns-http2, observed).
     pub streams_drop_on_rejection: bool,
 }
 
@@ -67,7 +68,8 @@ pub struct FcmSettings {
     pub streams: u32,
     /// `expires_in` of an access token.
     pub token_life: Duration,
-    /// A connection without a request for so long gets GOAWAY `session_timed_out` (docs/providers.md 4.2).
+    /// A connection without a request for so long gets GOAWAY `session_timed_out`
+    /// (docs/providers.md#connection-failures).
     pub idle_close: Option<Duration>,
 }
 
@@ -78,7 +80,7 @@ pub enum Overflow {
     #[default]
     Refuse,
     /// GOAWAY that spares nothing new, as APNs (REFUSED_STREAM) and FCM (PROTOCOL_ERROR) have been seen to do
-    /// (docs/providers.md 1.2, 4.2).
+    /// (docs/providers.md#apns-http2, #connection-failures).
     GoAway,
 }
 

@@ -21,9 +21,9 @@ const ELSEWHERE: &str = "elsewhere.invalid";
 pub(super) struct Keys {
     /// The authority that a sender must trust (`ca_file`).
     pub(super) ca_pem: String,
-    /// APNs' provider key, PKCS#8 PEM as Apple hands it out (docs/providers.md 1.5).
+    /// APNs' provider key, PKCS#8 PEM as Apple hands it out (docs/providers.md#apns-provider-token).
     pub(super) p8_pem: String,
-    /// The service account's private key, PKCS#8 PEM (docs/providers.md 3.2).
+    /// The service account's private key, PKCS#8 PEM (docs/providers.md#google-access-tokens).
     pub(super) rsa_pem: String,
     /// Checks provider tokens.
     pub(super) apns_public: DecodingKey,

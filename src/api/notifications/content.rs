@@ -9,7 +9,8 @@ use crate::domain::{
     is_collapse_key,
 };
 
-/// Largest number that both providers take as a badge: FCM's is a signed 32-bit integer (docs/providers.md 3.3).
+/// Largest number that both providers take as a badge: FCM's is a signed 32-bit integer
+/// (docs/providers.md#fcm-message).
 const BADGE_MAX: u64 = i32::MAX as u64;
 
 /// Most bytes of the content as JSON without spaces: several times what any provider takes of all parts together. More

@@ -10,7 +10,7 @@ use crate::audience::Audience;
 use crate::domain::{App, Content, InputCode, NotificationId, Platform, ValidationError};
 use crate::provider::{apns, fcm};
 
-/// What a provider takes at the least (docs/providers.md 1.3, 3.3).
+/// What a provider takes at the least (docs/providers.md#apns-request, #fcm-message).
 const LEAST_LIMIT: usize = 4096;
 /// How much longer than in the request its values can be in a message, which has each of them once: what FCM takes as
 /// text is quoted within quotes.

@@ -125,7 +125,7 @@ fn label(fields: &mut Fields<'_>) -> Option<String> {
     Some(label.to_owned())
 }
 
-/// Kept as JSON, so what a sender writes can't fail a statement (docs/queue.md 6).
+/// Kept as JSON, so what a sender writes can't fail a statement (docs/queue.md#poisoned-values).
 fn metadata(fields: &mut Fields<'_>) -> Option<Vec<u8>> {
     let metadata = fields.object("metadata")?;
     let at = fields.pointer("metadata");

@@ -23,11 +23,11 @@ use crate::pruning::TokenSignal;
 use crate::queue::recorder::{DeviceTicket, Disposition};
 use crate::store;
 
-/// So many attempts of one device may end without an answer (docs/queue.md 12e).
+/// So many attempts of one device may end without an answer (docs/queue.md#attempts-in-doubt).
 const UNSURE_MAX: u16 = 5;
 
 /// Sends one device, records how it ended, and tells the lane's gate what the answer says about the lane. A device whose
-/// attempt panics is rejected, and nobody else: given back, it would panic again for ever (docs/queue.md 22).
+/// attempt panics is rejected, and nobody else: given back, it would panic again for ever (docs/queue.md#panics).
 pub(super) async fn run(lane: &Lane, ready: ReadyDevice, generation: Generation) {
     let ReadyDevice { ticket, token, plan, .. } = ready;
     let began = Instant::now();
@@ -213,7 +213,7 @@ fn out_of_time(job: &Job, word: Option<Reason>) -> Disposition {
     out_of_time_after(job.doubts() > 0, word, job.in_doubt)
 }
 
-/// `expired` says that no attempt is in doubt; else it is `unknown` (docs/queue.md 12d).
+/// `expired` says that no attempt is in doubt; else it is `unknown` (docs/queue.md#attempts-in-doubt).
 fn out_of_time_after(doubtful: bool, word: Option<Reason>, attempted: bool) -> Disposition {
     let (status, reason) = if doubtful {
         (DeliveryStatus::Unknown, Reason::new("no_answer"))

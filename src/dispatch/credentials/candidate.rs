@@ -12,7 +12,8 @@ use crate::dispatch::prefetch::load::RenderedNotification;
 use crate::domain::{Fault, Floor, Misfit, Outcome, Reason};
 use crate::provider::Attempt;
 
-/// How long the candidate's provider may take; FCM asks for at least 10 s for one request (docs/providers.md 3.8).
+/// How long the candidate's provider may take; FCM asks for at least 10 s for one request
+/// (docs/providers.md#fcm-retries).
 const TRIAL: Duration = Duration::from_secs(10);
 
 /// What was heard, and of whom.

@@ -1,5 +1,5 @@
 //! FCM's quota of a minute. It belongs to a project, which several apps may share, and to all nodes together, each of
-//! which takes its part (docs/queue.md 13, docs/providers.md 3.9).
+//! which takes its part (docs/queue.md#project-quota, docs/providers.md#fcm-quotas).
 //!
 //! It is spent evenly: a minute's messages in its first seconds are what Google asks not to be sent.
 

@@ -1,5 +1,5 @@
 //! Loading the devices of jobs, right before they are sent. Every device of a job gets a ticket back here: ready to be
-//! sent, or ended because of what has become of it since it was addressed (docs/queue.md 8).
+//! sent, or ended because of what has become of it since it was addressed (docs/queue.md#token-load).
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -259,7 +259,8 @@ fn unsent(status: DeliveryStatus, reason: &str) -> Disposition {
     Disposition::Final { status, attempted: false, reason: Some(Reason::new(reason)), provider_id: None }
 }
 
-/// `cancelled` says that no provider took it; where an attempt is in doubt it is `unknown` (docs/queue.md 12d).
+/// `cancelled` says that no provider took it; where an attempt is in doubt it is `unknown`
+/// (docs/queue.md#attempts-in-doubt).
 fn cancelled(job: &Job, reason: &str) -> Disposition {
     if job.doubts() == 0 {
         return unsent(DeliveryStatus::Cancelled, reason);

@@ -1,8 +1,8 @@
 //! Devices whose tokens are loaded, in the order in which they are to be sent.
 //!
 //! Priorities are strict, and within one direct jobs go first; but retries and broadcasts each get a tenth of the
-//! places while they wait (docs/queue.md 14). Room is counted per class and priority, so read-ahead of one never blocks
-//! another.
+//! places while they wait (docs/queue.md#claim). Room is counted per class and priority, so read-ahead of one never
+//! blocks another.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -1,5 +1,5 @@
 //! Looking again at devices that have waited in the read-ahead: of a lane that sends slowly it is minutes long, and what
-//! was true when they were loaded need not be when they are sent (docs/queue.md 8).
+//! was true when they were loaded need not be when they are sent (docs/queue.md#token-load).
 
 use std::collections::HashMap;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! The provider token: an ES256 JWT by a `.p8` key (docs/providers.md 1.5).
+//! The provider token: an ES256 JWT by a `.p8` key (docs/providers.md#apns-provider-token).
 //!
 //! APNs wants it renewed within 60 minutes, and refuses a second one within 20 minutes on a connection. So a new one
 //! is made every 30 minutes, for new connections; a connection keeps the one that it began with until that is 50

@@ -1,5 +1,5 @@
 //! A single-flight cache of access tokens: however many ask, one fetch is on its way, and while the old token holds,
-//! nobody waits for the new one (docs/providers.md 3.2).
+//! nobody waits for the new one (docs/providers.md#google-access-tokens).
 
 use std::future::Future;
 use std::pin::Pin;

@@ -1,7 +1,7 @@
 //! From a host name to an HTTP/2 connection.
 //!
 //! Names are resolved anew each time, and every address is tried: providers move behind their names
-//! and ask for that (docs/providers.md 1.2).
+//! and ask for that (docs/providers.md#apns-http2).
 
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -1,7 +1,7 @@
 //! The task behind a connection: moves its frames, and decides when it has lived long enough.
 //!
-//! It ends a connection that is silent (PING), unused, old, gone away or given up; docs/providers.md 4.2
-//! tells what happens to clients that don't.
+//! It ends a connection that is silent (PING), unused, old, gone away or given up;
+//! docs/providers.md#connection-failures tells what happens to clients that don't.
 
 use std::future::{Future, poll_fn};
 use std::pin::Pin;

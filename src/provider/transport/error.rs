@@ -1,6 +1,6 @@
 //! What failed, and whether the peer may have acted on it.
 //!
-//! The rules are RFC 9113's (docs/providers.md 4.1): REFUSED_STREAM, streams above GOAWAY's last id and
+//! The rules are RFC 9113's (docs/providers.md#http2-rules): REFUSED_STREAM, streams above GOAWAY's last id and
 //! whatever never left this process were not processed. How `h2` tells them apart, from its source:
 //! a remote GOAWAY reaches only those streams that are above its last id (others go on, and end in
 //! an I/O error if the connection closes first), so "GOAWAY, remote" on a stream means "not processed".

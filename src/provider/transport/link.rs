@@ -133,7 +133,7 @@ impl<S> Link<S> {
     }
 
     /// It has not shown yet that it is of use. In its first round of answers it hasn't, even if the peer allows one
-    /// stream: that limit is about to rise (docs/providers.md 1.2).
+    /// stream: that limit is about to rise (docs/providers.md#apns-http2).
     pub(super) fn is_untried(&self) -> bool {
         let settings = &self.pool.settings;
         let share = self.share.load(Ordering::Acquire);

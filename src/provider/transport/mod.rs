@@ -3,7 +3,7 @@
 //! It exists because no ready client does what pushing needs: several connections to one origin
 //! with the least loaded chosen, streams bounded by what the peer allows at the moment, a fast end
 //! for dead connections, and for every failure the answer to the one question that a caller has:
-//! may the peer have acted on this request? (`TransportError::sent`, docs/providers.md 4.1.)
+//! may the peer have acted on this request? (`TransportError::sent`, docs/providers.md#http2-rules.)
 //!
 //! # Layout
 //!
@@ -74,7 +74,7 @@ pub struct Settings {
     /// Streams at once on a fresh connection. Doubles whenever so many were answered, up to what we and the peer
     /// allow; an answer in the 500s counts for nothing. From `max_streams` on there is no such start.
     pub first_streams: usize,
-    /// One stream at a time until [`ConnectionRef::mark_proven`] (APNs token auth, docs/providers.md 1.2).
+    /// One stream at a time until [`ConnectionRef::mark_proven`] (APNs token auth, docs/providers.md#apns-http2).
     pub prove_first: bool,
     /// Bound on one connect: name, TCP, TLS and HTTP/2 preface together.
     pub connect_timeout: Duration,
@@ -90,7 +90,7 @@ pub struct Settings {
     pub evict_after_timeouts: u32,
 }
 
-/// When to test a silent connection, and for how long to wait (docs/providers.md 4.2).
+/// When to test a silent connection, and for how long to wait (docs/providers.md#connection-failures).
 #[derive(Clone, Debug)]
 pub struct PingSettings {
     /// Nothing read for so long while an answer is due: send a PING, and open no stream before something is read.
@@ -98,7 +98,7 @@ pub struct PingSettings {
     /// Nothing read for so long after the PING: the connection is dead.
     pub deadline: Duration,
     /// Also ping when no stream is open and nothing was read for so long. FCM has closed connections over that
-    /// (docs/providers.md 4.2).
+    /// (docs/providers.md#connection-failures).
     pub while_idle: Option<Duration>,
 }
 

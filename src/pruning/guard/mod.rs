@@ -1,5 +1,6 @@
-//! The brake on mass verdicts (docs/queue.md 9): when a lane calls too many tokens dead at once, its configuration is the
-//! likelier culprit. Then nothing more is set aside, and what the same word set aside within the last hour comes back.
+//! The brake on mass verdicts (docs/queue.md#pruning-guard): when a lane calls too many tokens dead at once, its
+//! configuration is the likelier culprit. Then nothing more is set aside, and what the same word set aside within the
+//! last hour comes back.
 //!
 //! Attempts only count, in three atomics. The share is judged where verdicts are applied, over the last ten minutes of
 //! this node; that the brake is on all nodes agree upon in the database. It goes off after ten minutes without too much

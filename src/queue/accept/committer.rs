@@ -52,7 +52,7 @@ fn batch_len(requests: &[Request]) -> usize {
     within.count()
 }
 
-/// Commits a batch; a poisoned request is found by halving and fails alone (docs/queue.md 6).
+/// Commits a batch; a poisoned request is found by halving and fails alone (docs/queue.md#poisoned-values).
 async fn commit(committer: &Committer, kept: &mut Option<CommitSession>, requests: Vec<Request>) {
     let mut parts = vec![requests];
     let mut may_repeat = true;

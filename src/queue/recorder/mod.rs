@@ -5,8 +5,8 @@
 //! then is given back. So nothing is lost in silence, and nothing that was recorded is tried again.
 //!
 //! A job's outcomes are flushed when it ends, 50 ms after 100 wait, or when the oldest is 250 ms old; what ended waits up to
-//! 5 ms for others to share its statement, and 20 where many do (docs/queue.md 18). Without Postgres they are kept, while
-//! back-pressure stops claims.
+//! 5 ms for others to share its statement, and 20 where many do (docs/queue.md#receipt-flush). Without Postgres they
+//! are kept, while back-pressure stops claims.
 
 mod flush_schedule;
 mod pending_job;
@@ -57,7 +57,7 @@ pub enum Disposition {
         /// The provider's word, or ours.
         reason: Option<Reason>,
     },
-    /// Its token was called bad: it is tried once, at once, in another lane (docs/queue.md 10).
+    /// Its token was called bad: it is tried once, at once, in another lane (docs/queue.md#environment-probe).
     EnvironmentProbe {
         /// The other lane.
         lane: LaneId,

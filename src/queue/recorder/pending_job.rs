@@ -203,7 +203,7 @@ impl Disposition {
         matches!(self, Self::Final { status: DeliveryStatus::Rejected, attempted: false, .. })
     }
 
-    /// The same ending without anything that a provider wrote (docs/queue.md 6).
+    /// The same ending without anything that a provider wrote (docs/queue.md#poisoned-values).
     pub(super) fn without_words(&self) -> Self {
         match self.clone() {
             Self::Final { status, attempted, .. } => {

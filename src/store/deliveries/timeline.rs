@@ -1,6 +1,6 @@
 //! What became of each notification to one device, newest first.
 //!
-//! Receipts know their devices by three indexes (docs/queue.md 19).
+//! Receipts know their devices by three indexes (docs/queue.md#receipt-indexes).
 
 use std::collections::HashMap;
 

@@ -1,6 +1,6 @@
 //! What resolving an audience reads and writes.
 //!
-//! Rows are reached by `= any(...)` over an index, never by a join (docs/queue.md 5).
+//! Rows are reached by `= any(...)` over an index, never by a join (docs/queue.md#stable-plans).
 
 use super::batch::{TokenKey, token_columns};
 use crate::domain::{AppId, DeviceId, DeviceToken, Environment, Kind, Platform, Source, TokenDigest, UserId};
@@ -114,7 +114,7 @@ pub async fn addressed_tokens(
 
 /// Makes devices of tokens on their first send, in the order given: sorted by platform and digest, so that two sends
 /// with the same tokens wait for each other rather than deadlock. Who became known meanwhile is left as they are, and
-/// not in the answer. A transaction of its own (docs/queue.md 16f), unless the caller is in one.
+/// not in the answer. A transaction of its own (docs/queue.md#lock-order), unless the caller is in one.
 ///
 /// # Errors
 /// The database's.

@@ -1,7 +1,7 @@
 //! Many devices at a time: found and locked, stored and written back, with a statement for each.
 //!
 //! Whoever changes devices in a transaction locks those that there are first, in id order, and inserts then, in the order
-//! of platform and digest. So two such transactions wait for each other but never both (docs/queue.md 16f).
+//! of platform and digest. So two such transactions wait for each other but never both (docs/queue.md#lock-order).
 
 use chrono::{DateTime, Utc};
 
@@ -20,7 +20,7 @@ pub type TokenKey = (Platform, TokenDigest);
 /// ends.
 ///
 /// Each token is looked up by itself, and what is found locked by its id. In one condition over lists, a plan that was
-/// made while there were none goes through all devices of the app (docs/queue.md 5).
+/// made while there were none goes through all devices of the app (docs/queue.md#stable-plans).
 ///
 /// # Errors
 /// The database's.

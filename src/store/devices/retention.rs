@@ -1,6 +1,7 @@
 //! Deleting devices that nothing has used for long, with their subscriptions.
 //!
-//! Devices that a transaction holds are left for the next time: whoever deletes waits for none (docs/queue.md 16).
+//! Devices that a transaction holds are left for the next time: whoever deletes waits for none
+//! (docs/queue.md#lock-order).
 
 use crate::domain::DeviceId;
 use crate::store::Error;
@@ -9,7 +10,8 @@ use crate::store::Session;
 /// Deletes up to `limit` devices of each app that have been quarantined for `secs`. Answers how many.
 ///
 /// Whether a device still is so long in quarantine is looked at again once it is locked, and not where it is locked: with
-/// the time in that condition, a plan made on an empty table reads all quarantined devices (docs/queue.md 5).
+/// the time in that condition, a plan made on an empty table reads all quarantined devices
+/// (docs/queue.md#stable-plans).
 ///
 /// # Errors
 /// The database's.

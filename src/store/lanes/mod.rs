@@ -29,7 +29,7 @@ pub struct StoredLaneState {
     pub pruning_guard: Option<StoredPruningGuard>,
 }
 
-/// A lane's brake on mass verdicts (docs/queue.md 9).
+/// A lane's brake on mass verdicts (docs/queue.md#pruning-guard).
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct StoredPruningGuard {
     /// The provider's word that there was too much of.
@@ -172,7 +172,8 @@ pub async fn request_retry(conn: &mut Session, lane: LaneId) -> Result<u64, Erro
     Ok(hastened.rows_affected())
 }
 
-/// Tells other nodes that these lanes have work waiting. Never part of another transaction (docs/queue.md 15).
+/// Tells other nodes that these lanes have work waiting. Never part of another transaction
+/// (docs/queue.md#no-notify-in-transactions).
 pub async fn notify(
     conn: &mut Session,
     channel: &str,

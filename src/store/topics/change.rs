@@ -3,7 +3,7 @@
 //! A transaction that makes or deletes topics holds the app's row, whose `topic_count` it changes. A transaction that adds
 //! a subscription holds the topic's row (`for key share`), so that the topic can't go meanwhile. Order: devices, held
 //! topics, the app's row, new topics, subscriptions. Whoever deletes topics skips those that are held, and waits for
-//! none: so no two of them wait for each other both (docs/queue.md 16).
+//! none: so no two of them wait for each other both (docs/queue.md#lock-order).
 
 use std::collections::HashMap;
 

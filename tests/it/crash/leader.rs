@@ -1,5 +1,5 @@
 //! Leaders that die, that hang, and that are cut off from Postgres: another node leads, frees their jobs, and goes on with
-//! every duty (docs/queue.md 3).
+//! every duty (docs/queue.md#node-lease).
 
 use pushpost_simulator::{Action, Provider, Rule};
 use reqwest::Method;

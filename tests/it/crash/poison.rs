@@ -1,5 +1,5 @@
 //! A job that kills its process is isolated: the device that does it is rejected, and nobody else suffers for it
-//! (docs/queue.md 22).
+//! (docs/queue.md#isolated-attempt).
 
 use std::time::Duration;
 

@@ -13,8 +13,8 @@ use super::site::{LONG, Site, providers};
 const KILLS: usize = 10;
 const IN_FLIGHT: usize = 50;
 const LANES: usize = 2;
-/// Answered but not on record yet: a job's outcomes go on record when 100 of them wait or one is 250 ms old (docs/queue.md
-/// 18), and meanwhile as many again may come in.
+/// Answered but not on record yet: a job's outcomes go on record when 100 of them wait or one is 250 ms old
+/// (docs/queue.md#receipt-flush), and meanwhile as many again may come in.
 const UNRECORDED: usize = 200;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

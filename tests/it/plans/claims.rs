@@ -1,4 +1,4 @@
-//! What a claim takes (docs/queue.md 14).
+//! What a claim takes (docs/queue.md#claim).
 
 use std::collections::HashSet;
 
@@ -93,7 +93,7 @@ async fn a_claim_passes_over_what_another_is_just_taking() {
     assert_eq!(claimed(&pool, normal(100)).await, all[..2], "given back by the rollback");
 }
 
-/// docs/queue.md 22: what else its holder has in hand would be suspected with it.
+/// docs/queue.md#isolated-attempt: what else its holder has in hand would be suspected with it.
 #[tokio::test]
 async fn a_job_that_may_kill_its_holder_is_taken_alone() {
     let db = TestDatabase::create().await;

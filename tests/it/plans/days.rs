@@ -1,4 +1,5 @@
-//! Days come and go while somebody holds an old snapshot, and nobody's recording waits for it (docs/queue.md 4).
+//! Days come and go while somebody holds an old snapshot, and nobody's recording waits for it
+//! (docs/queue.md#partition-changes).
 
 use std::cell::Cell;
 use std::time::Duration;

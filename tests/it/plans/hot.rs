@@ -1,4 +1,4 @@
-//! Plans that were made while nothing was stored still serve when much is (docs/queue.md 5).
+//! Plans that were made while nothing was stored still serve when much is (docs/queue.md#stable-plans).
 //!
 //! Every hot statement is run on one connection until Postgres keeps a plan for it; then the tables are filled, and the
 //! plans of the very statements that the connection has prepared are looked at.

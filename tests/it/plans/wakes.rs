@@ -1,4 +1,5 @@
-//! No transaction of accept, claim or record contains a NOTIFY; wake-ups for other nodes are few (docs/queue.md 15).
+//! No transaction of accept, claim or record contains a NOTIFY; wake-ups for other nodes are few
+//! (docs/queue.md#no-notify-in-transactions).
 
 use std::fs;
 use std::path::Path;

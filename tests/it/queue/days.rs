@@ -1,4 +1,5 @@
-//! Whatever the day on which it happens, a notification's records lie with it (docs/queue.md 2).
+//! Whatever the day on which it happens, a notification's records lie with it
+//! (docs/queue.md#partition-by-notification-id).
 
 use std::time::Duration;
 
@@ -54,7 +55,8 @@ async fn droppable(world: &World, retention_days: i32) -> Vec<NaiveDate> {
     store::partitions::droppable_days(&mut conn, retention_days).await.unwrap()
 }
 
-/// docs/queue.md 2: what is recorded after midnight counts, and is not handed out again after a crash.
+/// docs/queue.md#partition-by-notification-id: what is recorded after midnight counts, and is not handed out again
+/// after a crash.
 #[tokio::test]
 async fn what_is_recorded_on_a_later_day_lies_with_its_notification() {
     let world = World::create().await;
@@ -77,7 +79,7 @@ async fn what_is_recorded_on_a_later_day_lies_with_its_notification() {
     world.assert_sound().await;
 }
 
-/// docs/queue.md 2: a job still needs its content and its receipts, however old they are.
+/// docs/queue.md#partition-by-notification-id: a job still needs its content and its receipts, however old they are.
 #[tokio::test]
 async fn a_day_stays_while_a_job_of_it_is_open() {
     let world = World::create().await;
@@ -106,7 +108,8 @@ async fn a_day_stays_while_a_job_of_it_is_open() {
     node.stop().await;
 }
 
-/// docs/queue.md 4: seven days are ahead; whatever keeps the next one from being made must not keep the other duties.
+/// docs/queue.md#partition-changes: seven days are ahead; whatever keeps the next one from being made must not keep the
+/// other duties.
 #[tokio::test]
 async fn a_day_that_cannot_be_made_keeps_no_other_duty() {
     let world = World::create().await;
@@ -150,8 +153,8 @@ async fn end(world: &World, id: NotificationId, hours: Option<i32>) {
     .unwrap();
 }
 
-/// docs/queue.md 2, through the leader's own round: a day goes one retention after the last of its notifications has
-/// ended, not after the day.
+/// docs/queue.md#partition-by-notification-id, through the leader's own round: a day goes one retention after the last
+/// of its notifications has ended, not after the day.
 #[tokio::test]
 async fn the_leader_drops_only_days_on_which_nothing_depends() {
     let world = World::create().await;

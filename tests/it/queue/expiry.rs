@@ -1,4 +1,4 @@
-//! Waiting jobs whose time runs out (docs/queue.md 7e, 12d).
+//! Waiting jobs whose time runs out (docs/queue.md#expiry, #attempts-in-doubt).
 
 use chrono::DateTime;
 use pushpost::domain::{Counts, DeliveryStatus, Environment, LaneKey, NotificationId, Reason};
@@ -37,7 +37,7 @@ async fn only_what_is_out_of_time_ends() {
     node.stop().await;
 }
 
-/// docs/queue.md 7e: a leased job is its holder's to end.
+/// docs/queue.md#expiry: a leased job is its holder's to end.
 #[tokio::test]
 async fn a_leased_job_is_left_alone() {
     let world = World::create().await;
@@ -72,7 +72,7 @@ async fn what_has_left_the_job_keeps_its_outcome() {
     world.assert_sound().await;
 }
 
-/// docs/queue.md 12d: `expired` says that no attempt is in doubt.
+/// docs/queue.md#attempts-in-doubt: `expired` says that no attempt is in doubt.
 #[tokio::test]
 async fn what_may_have_been_sent_ends_as_unknown() {
     let world = World::create().await;
@@ -100,8 +100,8 @@ async fn what_may_have_been_sent_ends_as_unknown() {
     node.stop().await;
 }
 
-/// docs/queue.md 12d: what a dead node held may have been sent, until a later attempt is answered. A job that its node gave
-/// back was not.
+/// docs/queue.md#attempts-in-doubt: what a dead node held may have been sent, until a later attempt is answered. A job
+/// that its node gave back was not.
 #[tokio::test]
 async fn what_a_dead_node_held_is_in_doubt_until_a_later_attempt_is_answered() {
     let world = World::create().await;
@@ -149,7 +149,7 @@ async fn what_a_dead_node_held_is_in_doubt_until_a_later_attempt_is_answered() {
     node.stop().await;
 }
 
-/// docs/queue.md 10: nobody made the trial, so what was said first stands.
+/// docs/queue.md#environment-probe: nobody made the trial, so what was said first stands.
 #[tokio::test]
 async fn a_trial_that_nobody_makes_ends_by_the_first_word_and_leaves_others_alone() {
     let world = World::create().await;

@@ -1,4 +1,5 @@
-//! Audiences that are found page by page (docs/queue.md 17): each device once, whoever finds it and whoever dies over it.
+//! Audiences that are found page by page (docs/queue.md#fan-out): each device once, whoever finds it and whoever dies
+//! over it.
 
 use std::sync::{Arc, Mutex};
 

@@ -1,4 +1,4 @@
-//! How many receipts and statements outcomes cost, however they trickle in (docs/queue.md 18).
+//! How many receipts and statements outcomes cost, however they trickle in (docs/queue.md#receipt-flush).
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ const OLDEST_MS: u64 = 250;
 const OTHERS_AT_WORK: &str = "select count(*) from pg_stat_activity
     where datname = current_database() and state = 'active' and pid <> pg_backend_pid()";
 
-/// docs/queue.md 18: at most four receipts a second for a job whose outcomes come in one by one.
+/// docs/queue.md#receipt-flush: at most four receipts a second for a job whose outcomes come in one by one.
 #[tokio::test]
 async fn slow_outcomes_share_receipts() {
     let world = World::create().await;
@@ -46,7 +46,7 @@ async fn slow_outcomes_share_receipts() {
     assert!(receipts >= 5, "nothing waits for the job's end: {receipts}");
 }
 
-/// docs/queue.md 18: outcomes of a job that goes on are on record after a quarter of a second.
+/// docs/queue.md#receipt-flush: outcomes of a job that goes on are on record after a quarter of a second.
 #[tokio::test]
 async fn an_outcome_does_not_wait_for_its_job_to_end() {
     let world = World::create().await;
@@ -63,7 +63,7 @@ async fn an_outcome_does_not_wait_for_its_job_to_end() {
     until("they are on record", async || world.counts(id).await.accepted == 3).await;
 }
 
-/// docs/queue.md 18: a burst is written in hundreds.
+/// docs/queue.md#receipt-flush: a burst is written in hundreds.
 #[tokio::test]
 async fn a_burst_is_a_few_receipts() {
     let world = World::create().await;
@@ -76,7 +76,7 @@ async fn a_burst_is_a_few_receipts() {
     assert!(receipts <= 6, "{receipts} receipts for 500 outcomes at once");
 }
 
-/// docs/queue.md 18: jobs that end together share a transaction.
+/// docs/queue.md#receipt-flush: jobs that end together share a transaction.
 #[tokio::test]
 async fn singles_share_statements() {
     let world = World::create().await;

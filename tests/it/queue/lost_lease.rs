@@ -1,4 +1,5 @@
-//! Holders that come too late: their node was called dead, and somebody else has the job (docs/queue.md 1b, 1c, 3).
+//! Holders that come too late: their node was called dead, and somebody else has the job (docs/queue.md#fenced-record,
+//! #node-lease).
 
 use pushpost::domain::{Counts, DeliveryStatus, NotificationId};
 use pushpost::queue::recorder::DeviceTicket;
@@ -19,8 +20,8 @@ async fn ended(world: &World, id: NotificationId, many: u64) {
     .await;
 }
 
-/// docs/queue.md 1b, 1c: whose bit is set is not handed out again; of two final outcomes the first stays, whoever holds the
-/// lease; retries of the late holder are dropped.
+/// docs/queue.md#fenced-record: whose bit is set is not handed out again; of two final outcomes the first stays,
+/// whoever holds the lease; retries of the late holder are dropped.
 #[tokio::test]
 async fn the_first_final_outcome_wins_and_late_retries_are_dropped() {
     let world = World::create().await;
@@ -61,7 +62,8 @@ async fn the_first_final_outcome_wins_and_late_retries_are_dropped() {
     next.stop().await;
 }
 
-/// docs/queue.md 1b: the present holder learns from the table what the late one has recorded, and does not record it again.
+/// docs/queue.md#fenced-record: the present holder learns from the table what the late one has recorded, and does not
+/// record it again.
 #[tokio::test]
 async fn the_present_holder_adds_nothing_to_a_device_that_a_late_one_has_ended() {
     let world = World::create().await;
@@ -137,7 +139,7 @@ async fn reports_of_jobs_that_are_on_record_take_up_no_room() {
     late.stop().await;
 }
 
-/// docs/queue.md 22: deaths without progress are counted, and progress forgives them.
+/// docs/queue.md#isolated-attempt: deaths without progress are counted, and progress forgives them.
 #[tokio::test]
 async fn a_death_without_progress_is_counted() {
     let world = World::create().await;
@@ -166,8 +168,9 @@ async fn a_death_without_progress_is_counted() {
     world.assert_sound().await;
 }
 
-/// docs/queue.md 3: a node that was called dead by mistake (it stood still for a while) goes on under a new id and claims
-/// again what its own attempts are still out for. Its old tickets speak for the old lease, its new ones for the new.
+/// docs/queue.md#node-lease: a node that was called dead by mistake (it stood still for a while) goes on under a new id
+/// and claims again what its own attempts are still out for. Its old tickets speak for the old lease, its new ones for
+/// the new.
 #[tokio::test]
 async fn a_node_that_takes_its_own_job_again_keeps_the_two_holdings_apart() {
     let world = World::create().await;
@@ -202,7 +205,8 @@ async fn a_node_that_takes_its_own_job_again_keeps_the_two_holdings_apart() {
     node.stop().await;
 }
 
-/// docs/queue.md 28: where a number came again, an outcome of the one notification is not recorded as the other's.
+/// docs/queue.md#failover: where a number came again, an outcome of the one notification is not recorded as the
+/// other's.
 #[tokio::test]
 async fn an_outcome_names_its_notification() {
     let world = World::create().await;

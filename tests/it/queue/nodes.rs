@@ -1,4 +1,4 @@
-//! Nodes that die, that are called dead, and that hold what they don't know of (docs/queue.md 3).
+//! Nodes that die, that are called dead, and that hold what they don't know of (docs/queue.md#node-lease).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -43,8 +43,8 @@ async fn beat(world: &World, node: &Node) {
     node.node_lease.beat(&mut world.pool.acquire().await.unwrap()).await.unwrap();
 }
 
-/// docs/queue.md 3: the leader calls a node dead when it has watched it stand still for the node time-out, and not before;
-/// its jobs wait again. A node that beats keeps its own.
+/// docs/queue.md#node-lease: the leader calls a node dead when it has watched it stand still for the node time-out, and
+/// not before; its jobs wait again. A node that beats keeps its own.
 #[tokio::test]
 async fn the_jobs_of_a_node_that_stands_still_wait_again() {
     assert_the_jobs_of_the_dead_wait_again(World::create().await).await;
@@ -99,7 +99,7 @@ async fn assert_the_jobs_of_the_dead_wait_again(world: World) {
     drop((of_living, of_dying));
 }
 
-/// docs/queue.md 3: called dead, a node enters under a new id, and what it took before may start nothing.
+/// docs/queue.md#node-lease: called dead, a node enters under a new id, and what it took before may start nothing.
 #[tokio::test]
 async fn a_node_that_was_called_dead_goes_on_under_another_id() {
     let world = World::create().await;
@@ -123,7 +123,7 @@ async fn a_node_that_was_called_dead_goes_on_under_another_id() {
     node.stop().await;
 }
 
-/// docs/queue.md 28: on another line of history, what a node holds may not exist, or be something else.
+/// docs/queue.md#failover: on another line of history, what a node holds may not exist, or be something else.
 #[tokio::test]
 async fn a_node_on_another_timeline_goes_on_under_another_id() {
     let world = World::create().await;
@@ -147,7 +147,7 @@ async fn a_node_on_another_timeline_goes_on_under_another_id() {
     node.stop().await;
 }
 
-/// docs/queue.md 28: a failover may lose the row of a node that goes on leasing jobs until its next beat.
+/// docs/queue.md#failover: a failover may lose the row of a node that goes on leasing jobs until its next beat.
 #[tokio::test]
 async fn the_jobs_of_a_node_without_a_row_wait_again() {
     let world = World::create().await;
@@ -172,7 +172,8 @@ async fn the_jobs_of_a_node_without_a_row_wait_again() {
     until("the others wait again", async || holders(&world).await == [mine, None, None]).await;
 }
 
-/// docs/queue.md 3: without a committed beat for two thirds of the time-out, a node starts nothing: it may be called dead.
+/// docs/queue.md#node-lease: without a committed beat for two thirds of the time-out, a node starts nothing: it may be
+/// called dead.
 #[tokio::test]
 async fn a_node_without_a_beat_starts_nothing() {
     let world = World::create().await;
@@ -187,7 +188,7 @@ async fn a_node_without_a_beat_starts_nothing() {
     assert!(node.node_lease.may_start(node.id()));
 }
 
-/// docs/queue.md 3: the others watch a beat from its commit on, however late its answer comes.
+/// docs/queue.md#node-lease: the others watch a beat from its commit on, however late its answer comes.
 #[tokio::test]
 async fn a_beat_counts_from_the_moment_at_which_it_was_asked_for() {
     let world = World::create().await;
@@ -250,8 +251,8 @@ impl Beating {
     }
 }
 
-/// docs/queue.md 3: what the table says that this node holds and it does not know of in two comparisons running is
-/// released; what is in its hands is not, nor what changed hands in between.
+/// docs/queue.md#node-lease: what the table says that this node holds and it does not know of in two comparisons
+/// running is released; what is in its hands is not, nor what changed hands in between.
 #[tokio::test]
 async fn a_job_that_its_node_does_not_know_of_is_released() {
     let world = World::create().await;
@@ -278,8 +279,8 @@ async fn a_job_that_its_node_does_not_know_of_is_released() {
     drop(in_hand);
 }
 
-/// docs/queue.md 3f, 16e: the answer to the commit of a handed-over job is lost. The caller learns that it was accepted,
-/// the room that was reserved for it comes back, and the job is released.
+/// docs/queue.md#node-lease, #lost-commit-answer: the answer to the commit of a handed-over job is lost. The caller
+/// learns that it was accepted, the room that was reserved for it comes back, and the job is released.
 #[tokio::test]
 async fn a_job_whose_hand_over_was_lost_waits_again() {
     let world = World::create().await;

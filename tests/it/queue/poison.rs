@@ -1,4 +1,4 @@
-//! Values that Postgres refuses: they fail alone (docs/queue.md 6).
+//! Values that Postgres refuses: they fail alone (docs/queue.md#poisoned-values).
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -32,7 +32,7 @@ async fn somebody_waits(world: &World) {
     .await;
 }
 
-/// docs/queue.md 6a: all of them arrive during one commit, so they share the next one.
+/// docs/queue.md#poisoned-values: all of them arrive during one commit, so they share the next one.
 #[tokio::test]
 async fn a_poisoned_request_fails_alone() {
     let world = World::create().await;
@@ -104,7 +104,8 @@ fn nasty(rng: &mut StdRng) -> String {
     (0..rng.random_range(0..long)).map(|_| PARTS[rng.random_range(0..PARTS.len())]).collect()
 }
 
-/// docs/queue.md 6b: whatever a provider writes, its outcome goes on record, and with the words that can be kept.
+/// docs/queue.md#poisoned-values: whatever a provider writes, its outcome goes on record, and with the words that can
+/// be kept.
 #[tokio::test]
 async fn whatever_a_provider_writes_is_recorded() {
     for seed in seeds(&[1, 2, 3]) {
@@ -165,7 +166,8 @@ async fn words(world: &World, id: NotificationId) -> Vec<Option<String>> {
     world.deliveries(id).await.into_iter().map(|delivery| delivery.reason).collect()
 }
 
-/// docs/queue.md 6b: should a word be refused all the same, its outcome is recorded without it and the others with theirs.
+/// docs/queue.md#poisoned-values: should a word be refused all the same, its outcome is recorded without it and the
+/// others with theirs.
 #[tokio::test]
 async fn an_outcome_whose_words_are_refused_is_recorded_without_them() {
     let world = World::create().await;

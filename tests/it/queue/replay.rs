@@ -1,4 +1,4 @@
-//! Recording twice what happened once (docs/queue.md 1a, 1d, 1e).
+//! Recording twice what happened once (docs/queue.md#fenced-record).
 
 use bit_vec::BitVec;
 use pushpost::domain::{Counts, DeviceId, Job, JobId, NodeId};
@@ -55,7 +55,7 @@ async fn recorded(world: &World, batch: &RecordBatch) -> Vec<JobId> {
     record(&mut world.pool.acquire().await.unwrap(), batch).await.unwrap()
 }
 
-/// docs/queue.md 1a, 1d: the receipt and the retry job are written once, and the sum stays at `targets`.
+/// docs/queue.md#fenced-record: the receipt and the retry job are written once, and the sum stays at `targets`.
 #[tokio::test]
 async fn the_same_record_twice_is_one() {
     let world = World::create().await;
@@ -80,7 +80,7 @@ async fn the_same_record_twice_is_one() {
     world.assert_sound().await;
 }
 
-/// docs/queue.md 1e: a record that calls a job finished while a device of it has no outcome changes nothing.
+/// docs/queue.md#fenced-record: a record that calls a job finished while a device of it has no outcome changes nothing.
 #[tokio::test]
 async fn a_job_never_goes_while_a_device_of_it_has_no_outcome() {
     let world = World::create().await;
@@ -102,7 +102,7 @@ async fn behind_a_proxy() -> (World, Proxy, Node) {
     (world, proxy, node)
 }
 
-/// docs/queue.md 1a, through the recorder: the connection is cut after the commit of a job's last outcomes.
+/// docs/queue.md#fenced-record, through the recorder: the connection is cut after the commit of a job's last outcomes.
 #[tokio::test]
 async fn an_answer_lost_after_the_last_record_of_a_job_costs_nothing() {
     let (world, proxy, node) = behind_a_proxy().await;

@@ -1,4 +1,5 @@
-//! What a receipt remembers of each device: its word, its provider's id, whether it was tried (docs/queue.md 20).
+//! What a receipt remembers of each device: its word, its provider's id, whether it was tried
+//! (docs/queue.md#receipt-words).
 
 use std::time::Duration;
 

@@ -1,4 +1,5 @@
-//! When a lane calls too many tokens dead at once, its configuration is suspected, not the tokens (docs/queue.md 9).
+//! When a lane calls too many tokens dead at once, its configuration is suspected, not the tokens
+//! (docs/queue.md#pruning-guard).
 
 use pushpost::runtime::Role;
 use pushpost_simulator::{Action, FcmFault, Rule, Settings};

@@ -1,4 +1,4 @@
-//! A token that one of Apple's environments calls bad is tried once in the other (docs/queue.md 10).
+//! A token that one of Apple's environments calls bad is tried once in the other (docs/queue.md#environment-probe).
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! A lane that stops keeps its jobs as they were (docs/queue.md 13).
+//! A lane that stops keeps its jobs as they were (docs/queue.md#stopped-lane).
 
 use std::time::Duration;
 

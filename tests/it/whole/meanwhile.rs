@@ -1,4 +1,4 @@
-//! Between acceptance and attempt a device changes hands, lane or existence (docs/queue.md 8).
+//! Between acceptance and attempt a device changes hands, lane or existence (docs/queue.md#token-load).
 
 use std::collections::BTreeMap;
 use std::time::Duration;

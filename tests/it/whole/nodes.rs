@@ -1,4 +1,4 @@
-//! Several nodes on one database (docs/queue.md 3).
+//! Several nodes on one database (docs/queue.md#node-lease).
 
 use std::collections::BTreeSet;
 

@@ -1,4 +1,4 @@
-//! Who goes first (docs/queue.md 14): `high` waits for one answer, never for a job.
+//! Who goes first (docs/queue.md#claim): `high` waits for one answer, never for a job.
 
 use std::time::Duration;
 

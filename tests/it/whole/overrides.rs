@@ -1,5 +1,5 @@
 //! What one request's own headers bring about is held against that request: no token is set aside and no lane suspended
-//! over it (docs/queue.md 11).
+//! over it (docs/queue.md#topic-override).
 
 use pushpost_simulator::{Action, FcmFault, Ledger, Rule};
 use serde_json::{Value, json};

@@ -1,5 +1,5 @@
-//! What providers and clients write fails no batch (docs/queue.md 6), and what makes our own code panic fails alone
-//! (docs/queue.md 22).
+//! What providers and clients write fails no batch (docs/queue.md#poisoned-values), and what makes our own code panic
+//! fails alone (docs/queue.md#isolated-attempt).
 
 use pushpost_simulator::{Action, Answer, Rule};
 use serde_json::{Value, json};

@@ -73,7 +73,7 @@ async fn import<B: BatchSource>(
 }
 
 /// A value that Postgres does not take is the fault of one line, as is a topic too many: it is found by halves
-/// (docs/queue.md 6).
+/// (docs/queue.md#poisoned-values).
 async fn write(
     pool: &SessionPool,
     app: &App,

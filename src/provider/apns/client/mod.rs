@@ -19,7 +19,7 @@ use crate::provider::transport::{self, Kind, PingSettings, Pool, PoolStats, Resp
 use crate::provider::verdict::{Fate, Verdict};
 use crate::provider::{Attempt, Fingerprint};
 
-/// Test of a silent connection; idle ones die unseen (docs/providers.md 4.2).
+/// Test of a silent connection; idle ones die unseen (docs/providers.md#connection-failures).
 const PING: PingSettings =
     PingSettings { while_idle: Some(Duration::from_secs(45)), ..setup::PING_WHILE_WAITING };
 

@@ -18,7 +18,7 @@ const APNS_ID: HeaderName = HeaderName::from_static("apns-id");
 const EXPIRATION: HeaderName = HeaderName::from_static(apple::EXPIRATION);
 const PER_ATTEMPT: [HeaderName; 3] = [AUTHORIZATION, APNS_ID, EXPIRATION];
 
-/// Where a request's topic came from, which decides whom a verdict on it concerns (docs/queue.md 11).
+/// Where a request's topic came from, which decides whom a verdict on it concerns (docs/queue.md#topic-override).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum TopicOrigin {
     /// The configured topic, which the configured push types have: a verdict concerns the lane or the token.
@@ -71,8 +71,8 @@ pub fn check_overrides(content: &Content, topics: &[String]) -> Vec<ValidationEr
     apple::check_headers(&content.apns.headers, "#/apns/headers", content.push_type(), topics)
 }
 
-/// The fault of a body that is larger than APNs takes (docs/providers.md 1.3). Any id stands for the real one: all are
-/// of one length.
+/// The fault of a body that is larger than APNs takes (docs/providers.md#apns-request). Any id stands for the real one:
+/// all are of one length.
 pub fn check_size(content: &Content, id: NotificationId) -> Option<ValidationError> {
     let (size, limit) = prepare(id, content, "").size_and_limit();
     (size > limit).then(|| {
@@ -157,7 +157,7 @@ impl Prepared {
         let mut apns_id = [0; uuid::fmt::Hyphenated::LENGTH];
         let apns_id = attempt.apns_id.as_hyphenated().encode_lower(&mut apns_id);
         let mut apns_id = HeaderValue::from_str(apns_id).expect("a UUID is a header value");
-        // Never the same twice: kept out of the HPACK table, it can't push out what is (docs/providers.md 1.2).
+        // Never the same twice: kept out of the HPACK table, it can't push out what is (docs/providers.md#apns-http2).
         apns_id.set_sensitive(true);
         headers.insert(APNS_ID, apns_id);
         headers.insert(EXPIRATION, attempt.life().apns_expiration().into());

@@ -1,4 +1,4 @@
-//! What APNs's answers mean (docs/providers.md 1.6 to 1.8). Pure.
+//! What APNs's answers mean (docs/providers.md#apns-response, #apns-reasons, #apns-410). Pure.
 
 use chrono::{DateTime, Utc};
 use http::{HeaderMap, StatusCode};
@@ -74,7 +74,8 @@ pub fn classify(
     }
 }
 
-/// What a GOAWAY's debug text says about the credential, if it is JSON with such a reason (docs/providers.md 1.2, 1.7).
+/// What a GOAWAY's debug text says about the credential, if it is JSON with such a reason
+/// (docs/providers.md#apns-http2, #apns-reasons).
 pub(super) fn goaway_about_credential(debug: &str) -> Option<Outcome> {
     let answer: Value = serde_json::from_str(debug).ok()?;
     let reason = answer.get("reason")?.as_str().filter(|reason| is_credential(reason))?;
@@ -123,7 +124,7 @@ fn by_class(
     }
 }
 
-/// `timestamp` is in milliseconds; without a readable one the start of the attempt counts (docs/providers.md 1.8).
+/// `timestamp` is in milliseconds; without a readable one the start of the attempt counts (docs/providers.md#apns-410).
 fn gone(reason: &str, answer: &Answer<'_>, certainty: Certainty) -> Outcome {
     let since = answer.timestamp.and_then(|at| at.get().parse().ok()).filter(|millis| *millis > 0);
     let since = since.and_then(DateTime::from_timestamp_millis);

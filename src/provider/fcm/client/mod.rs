@@ -22,9 +22,10 @@ use crate::provider::transport::{self, Pool, PoolStats};
 use crate::provider::verdict::{Fate, Verdict};
 use crate::provider::{Attempt, Fingerprint};
 
-/// FCM answers more with a GOAWAY (docs/providers.md 3.9).
+/// FCM answers more with a GOAWAY (docs/providers.md#fcm-quotas).
 const STREAMS_MAX: usize = 100;
-/// FCM closes idle connections after about three minutes; ours are closed before (docs/providers.md 4.2).
+/// FCM closes idle connections after about three minutes; ours are closed before
+/// (docs/providers.md#connection-failures).
 const IDLE_CLOSE: Duration = Duration::from_secs(150);
 
 /// What a lane's configuration says, files read and paths resolved.
@@ -93,7 +94,7 @@ impl Client {
                 prove_first: false,
                 connect_timeout: setup::CONNECT_TIMEOUT,
                 request_timeout: setup::REQUEST_TIMEOUT,
-                // Never while idle: FCM has closed connections over that (docs/providers.md 4.2).
+                // Never while idle: FCM has closed connections over that (docs/providers.md#connection-failures).
                 ping: Some(setup::PING_WHILE_WAITING),
                 idle_close: Some(IDLE_CLOSE),
                 max_age: setup::MAX_AGE,
@@ -150,7 +151,7 @@ impl Client {
         self.subject_token
     }
 
-    /// Whose quota is used: two apps may share a project (docs/queue.md 13).
+    /// Whose quota is used: two apps may share a project (docs/queue.md#project-quota).
     pub fn project_id(&self) -> &str {
         &self.project_id
     }

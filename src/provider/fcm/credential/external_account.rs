@@ -1,5 +1,5 @@
 //! A workload identity: Google's JSON of the type `external_account`, which holds no key. A token of another issuer, the
-//! subject token, is exchanged for Google's (RFC 8693; docs/providers.md 3.2).
+//! subject token, is exchanged for Google's (RFC 8693; docs/providers.md#google-access-tokens).
 
 use std::collections::HashMap;
 use std::path::Path;

@@ -1,5 +1,5 @@
-//! Access tokens of Google by `yup-oauth2` (docs/providers.md 3.2): for a service account, a workload identity, or
-//! whatever account the metadata server of Google's cloud knows this machine by.
+//! Access tokens of Google by `yup-oauth2` (docs/providers.md#google-access-tokens): for a service account, a workload
+//! identity, or whatever account the metadata server of Google's cloud knows this machine by.
 
 mod external_account;
 mod refusal;

@@ -1,4 +1,4 @@
-//! Why there is no access token: is the credential wrong, or may it pass? (docs/providers.md 3.2)
+//! Why there is no access token: is the credential wrong, or may it pass? (docs/providers.md#google-access-tokens)
 
 use std::io;
 use std::path::Path;

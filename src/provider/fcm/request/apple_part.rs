@@ -1,4 +1,4 @@
-//! The `apns` part of an FCM message: what an Apple device with an FCM token gets (docs/providers.md 3.3).
+//! The `apns` part of an FCM message: what an Apple device with an FCM token gets (docs/providers.md#fcm-message).
 //!
 //! The push type follows from what the device will get in the end, so it is derived after all overrides of the payload.
 
@@ -54,7 +54,7 @@ pub(super) fn headers(content: &Content, overrides: &Overrides, id: Notification
 }
 
 /// Did a header of the request take part in the topic that FCM asks APNs for? Then a verdict on the topic says nothing
-/// about the token (docs/queue.md 11).
+/// about the token (docs/queue.md#topic-override).
 pub(super) fn topic_is_overridden(content: &Content, overrides: &Overrides) -> bool {
     let implied = implied_push_type(content, overrides);
     let named = named_push_type(content, overrides).unwrap_or(implied);
@@ -103,7 +103,7 @@ fn header<'a>(content: &'a Content, overrides: &'a Overrides, name: &str) -> Opt
 }
 
 /// The push type without any header. An Apple device that gets nothing to see or hear gets data only, which FCM takes
-/// with priority 5 alone (docs/providers.md 3.3).
+/// with priority 5 alone (docs/providers.md#fcm-message).
 pub(super) fn implied_push_type(content: &Content, overrides: &Overrides) -> PushType {
     if overrides.has_activity() {
         return PushType::LiveActivity;

@@ -14,7 +14,7 @@ use crate::provider::merge::merge;
 /// broadcast per device. `check_overrides` refuses them; what was stored must not depend on that.
 const TARGETS: [&str; 4] = ["token", "fid", "topic", "condition"];
 
-/// The header of a browser's push that says how long it may be kept, in seconds (docs/providers.md 5).
+/// The header of a browser's push that says how long it may be kept, in seconds (docs/providers.md#web-push).
 pub(super) const WEB_TTL: &str = "TTL";
 const WEB_URGENCY: &str = "Urgency";
 /// Headers of a browser's push that say nothing about the sender's key.
@@ -145,7 +145,7 @@ fn android(
     let mut android = Map::new();
     android.insert("priority".to_owned(), if urgent { "HIGH" } else { "NORMAL" }.into());
     if !shown {
-        // Never a derived one: a device keeps four, and beyond that messages vanish (docs/providers.md 3.3).
+        // Never a derived one: a device keeps four, and beyond that messages vanish (docs/providers.md#fcm-message).
         apple::put(&mut android, "collapse_key", content.collapse_key.as_deref());
         return android;
     }
@@ -192,7 +192,7 @@ fn tag(id: NotificationId, content: &Content) -> String {
     content.collapse_key.clone().unwrap_or_else(|| id.to_string())
 }
 
-/// FCM takes no other links (docs/providers.md 3.3).
+/// FCM takes no other links (docs/providers.md#fcm-message).
 fn is_https(url: &str) -> bool {
     let parsed = url.parse::<http::Uri>();
     parsed

@@ -18,7 +18,8 @@ use crate::domain::{Content, InputCode, NotificationId, Platform, ValidationErro
 use crate::provider::Life;
 use crate::provider::apple;
 
-/// Most bytes of a message without token, `apns` and `webpush`, and of its `apns.payload` (docs/providers.md 3.3).
+/// Most bytes of a message without token, `apns` and `webpush`, and of its `apns.payload`
+/// (docs/providers.md#fcm-message).
 const SIZE_MAX: usize = 4096;
 
 /// Room for what is written into a body besides its text and token: three numbers.

@@ -1,4 +1,4 @@
-//! What FCM's answers mean (docs/providers.md 3.5 to 3.8). Pure.
+//! What FCM's answers mean (docs/providers.md#fcm-responses, #fcm-errors, #fcm-invalid_argument, #fcm-retries). Pure.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -15,13 +15,14 @@ use crate::provider::members::{members, text};
 use crate::provider::retry_after::{proto_duration, retry_after};
 use crate::provider::verdict::Verdict;
 
-/// Wait where a whole project is over its quota and the answer doesn't say how long (docs/providers.md 3.8).
+/// Wait where a whole project is over its quota and the answer doesn't say how long (docs/providers.md#fcm-retries).
 const PROJECT_WAIT: Duration = Duration::from_secs(60);
 
 /// Longest message name that is kept; they have some 60 characters.
 const NAME_MAX: usize = 256;
 
-/// The only text that is looked at: nothing else tells a bad token from a bad message (docs/providers.md 3.7).
+/// The only text that is looked at: nothing else tells a bad token from a bad message
+/// (docs/providers.md#fcm-invalid_argument).
 const BAD_TOKEN_TEXT: &str = "The registration token is not a valid FCM registration token";
 
 /// What an answer says that accepts. There is one for each device, so it is read as it is written.
@@ -98,7 +99,7 @@ pub fn classify(
     }
 }
 
-/// Token or message? In the order of docs/providers.md 3.7.
+/// Token or message? In the order of docs/providers.md#fcm-invalid_argument.
 fn invalid_argument(answer: &Answer, traits: Traits) -> Verdict {
     if let Some(reason) = answer.apns.as_deref() {
         let certainty = match reason {
@@ -179,7 +180,7 @@ fn violated_fields(detail: &Value) -> Vec<String> {
     violations.into_iter().flatten().map(field).collect()
 }
 
-/// Printable and bounded, so that no statement can fail on it (docs/queue.md 6).
+/// Printable and bounded, so that no statement can fail on it (docs/queue.md#poisoned-values).
 fn message_name(name: &str) -> String {
     if name.len() <= NAME_MAX && name.bytes().all(|b| b.is_ascii_graphic()) {
         return name.to_owned();

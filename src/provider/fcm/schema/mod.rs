@@ -1,5 +1,5 @@
 //! The members of FCM's `Message`, to refuse what FCM would refuse and to bring overrides into one spelling
-//! (docs/providers.md 3.3, 3.4).
+//! (docs/providers.md#fcm-message, #fcm-android_v2).
 //!
 //! FCM reads `snake_case` and `lowerCamelCase` alike and refuses a member given in both, so an override that is
 //! merged into our message must be in ours.
