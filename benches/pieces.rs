@@ -15,7 +15,7 @@ use pushpost::domain::{
     Class, Content, DeviceId, DeviceToken, InstallationKey, JobId, LaneId, NodeId, NotificationId, Platform,
     Priority,
 };
-use pushpost::provider::{Attempt, Still, apns, fcm};
+use pushpost::provider::{Attempt, Validity, apns, fcm};
 use pushpost::store::{Purpose, SessionPool, jobs, record};
 use pushpost_embedded_postgres::{EmbeddedPostgres, Settings};
 use serde_json::json;
@@ -67,7 +67,7 @@ fn requests(c: &mut Criterion) {
         expires_at: now() + TimeDelta::days(1),
         once: false,
         deadline: tokio::time::Instant::now(),
-        still: Still(&|| true),
+        validity: Validity(&|| true),
     };
     let prepared = apns::prepare(id, &content, "com.example.shop");
     let authority = http::uri::Authority::from_static("api.push.apple.com");
@@ -77,7 +77,7 @@ fn requests(c: &mut Criterion) {
     });
     let prepared = fcm::prepare(id, &content, None);
     let token = format!("{}:APA91b{}", "a".repeat(22), "b".repeat(134));
-    group.bench_function("fcm, for each device", |b| b.iter(|| prepared.body(&token, attempt.life())));
+    group.bench_function("fcm, for each device", |b| b.iter(|| prepared.body(&token, attempt.expiry())));
 }
 
 fn answers(c: &mut Criterion) {

@@ -47,7 +47,7 @@ pub use locale::Locale;
 pub use nearest::{most_alike, nearest, nearest_by_start};
 pub use network::{BadNetwork, Network};
 pub use origin::{BadOrigin, Origin};
-pub use outcome::{Certainty, Fault, Floor, LaneCause, Misfit, Outcome, Reason};
+pub use outcome::{Certainty, FailureDomain, LaneCause, MinDelay, MisconfigurationScope, Outcome, Reason};
 pub use push_type::PushType;
 pub use retry::RetryPolicy;
 pub use scope::{BadScopes, Scope, Scopes};

@@ -78,13 +78,13 @@ pub enum Certainty {
 
 /// What a misconfiguration is about, which decides whom it stops.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Misfit {
+pub enum MisconfigurationScope {
     /// Key, certificate, service account or project: the lane.
     Credential,
     /// The topic: the lane if it is the configured one, else this notification only.
     Topic,
     /// The Apple or web key stored at Firebase: Apple and web tokens of an FCM lane only.
-    ThirdParty,
+    StoredKey,
     /// What the request's own overrides asked for, perhaps: this device only.
     Override,
 }
@@ -98,9 +98,9 @@ pub enum LaneCause {
     Throttled,
 }
 
-/// Whose fault it is that a device's turn must come again.
+/// Where the failure lies that a device must be tried again for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Fault {
+pub enum FailureDomain {
     /// A limit of this device, or of this message.
     Device,
     /// The connection's, which gets no more requests.
@@ -117,14 +117,14 @@ pub enum Outcome {
         /// FCM's message name; none for APNs, whose id is derived.
         provider_id: Option<String>,
     },
-    /// This device's turn comes again, after the floor and a random part.
+    /// This device's turn comes again, after its shortest delay and a random part.
     RetryTarget {
         /// Provider's word.
         reason: Reason,
         /// Least wait.
-        floor: Floor,
-        /// Whose fault it is: enough of the provider's in a row are an outage.
-        fault: Fault,
+        min_delay: MinDelay,
+        /// Where the failure lies: enough failures of the provider in a row are an outage.
+        failure_domain: FailureDomain,
     },
     /// Not this device's fault: nothing is recorded, the job goes back as it was, the lane waits.
     RetryLane {
@@ -154,7 +154,7 @@ pub enum Outcome {
         /// Provider's word.
         reason: Reason,
         /// What it is about.
-        about: Misfit,
+        about: MisconfigurationScope,
     },
     /// Written to a provider that never answered: it may have been sent.
     Unknown,
@@ -164,7 +164,7 @@ pub enum Outcome {
 
 /// Least wait before a device's next attempt.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Floor {
+pub enum MinDelay {
     /// The policy's, after a 5xx.
     ServerError,
     /// The policy's, after a 429.

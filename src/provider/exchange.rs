@@ -6,8 +6,8 @@ use bytes::Bytes;
 use http::Request;
 use tokio::time::{Instant, sleep_until};
 
-use super::Still;
-use super::transport::{Kind, Pool, Response, Sent, TransportError};
+use super::Validity;
+use super::transport::{Pool, Response, Sent, TransportError, TransportErrorKind};
 use crate::domain::{LaneCause, Outcome, Reason};
 
 /// How often a request that was certainly not processed is sent in all.
@@ -24,15 +24,15 @@ const REFUSED_PAUSE: Duration = Duration::from_millis(10);
 pub(super) async fn exchange<S: Default + Send + Sync + 'static>(
     pool: &Pool<S>,
     deadline: Instant,
-    still: Still<'_>,
+    validity: Validity<'_>,
     mut head: impl FnMut(&S) -> Request<()>,
     body: &Bytes,
 ) -> Result<Response<S>, TransportError> {
     let mut tried = 0;
     loop {
         let stream = pool.reserve(deadline).await?;
-        if !still.0() {
-            return Err(TransportError { sent: Sent::NotSent, kind: Kind::Withdrawn });
+        if !validity.0() {
+            return Err(TransportError { sent: Sent::NotSent, kind: TransportErrorKind::Withdrawn });
         }
         let request = head(stream.state());
         let error = match stream.send_by(deadline, request, body.clone()).await {
@@ -40,11 +40,13 @@ pub(super) async fn exchange<S: Default + Send + Sync + 'static>(
             Err(error) => error,
         };
         tried += 1;
-        let over = tried == TRIES || Instant::now() >= deadline || matches!(error.kind, Kind::Invalid(_));
+        let over = tried == TRIES
+            || Instant::now() >= deadline
+            || matches!(error.kind, TransportErrorKind::Invalid(_));
         if over || error.sent == Sent::MaybeSent {
             return Err(error);
         }
-        if error.kind == Kind::Refused {
+        if error.kind == TransportErrorKind::Refused {
             sleep_until(deadline.min(Instant::now() + REFUSED_PAUSE * 2u32.pow(tried - 1))).await;
         }
     }
@@ -56,16 +58,16 @@ pub(super) fn unanswered(error: &TransportError) -> Outcome {
         return Outcome::Unknown;
     }
     let cause = match error.kind {
-        Kind::Invalid(_) => return Outcome::Rejected { reason: Reason::new("internal") },
-        Kind::Withdrawn => return Outcome::Withdrawn,
+        TransportErrorKind::Invalid(_) => return Outcome::Rejected { reason: Reason::new("internal") },
+        TransportErrorKind::Withdrawn => return Outcome::Withdrawn,
         // There are connections, but they take no more.
-        Kind::Timeout | Kind::Refused => LaneCause::Throttled,
+        TransportErrorKind::Timeout | TransportErrorKind::Refused => LaneCause::Throttled,
         _ => LaneCause::Outage,
     };
     let text = error.kind.to_string();
     let reason = match error.kind {
         // The provider's own words.
-        Kind::GoAway { .. } => Reason::new(&text),
+        TransportErrorKind::GoAway { .. } => Reason::new(&text),
         _ => Reason::of_lane(&text),
     };
     Outcome::RetryLane { reason, cause, after: None }
@@ -78,17 +80,17 @@ mod tests {
     use h2::Reason as Code;
 
     use super::*;
-    use crate::provider::fake::{self, Fate, PATIENCE};
+    use crate::provider::fake::{self, ConnectionFate, PATIENCE};
     use crate::provider::{setup, transport};
 
     /// The answer's status or the error, and how many requests arrived.
-    async fn tried(fates: &'static [Fate]) -> (Result<u16, TransportError>, usize) {
+    async fn tried(fates: &'static [ConnectionFate]) -> (Result<u16, TransportError>, usize) {
         tried_while_wanted(fates, usize::MAX).await
     }
 
     /// The same for a request that is wanted so often.
     async fn tried_while_wanted(
-        fates: &'static [Fate],
+        fates: &'static [ConnectionFate],
         wanted: usize,
     ) -> (Result<u16, TransportError>, usize) {
         let fake = fake::serve_streams(fates).await;
@@ -112,40 +114,45 @@ mod tests {
             request.body(()).unwrap()
         };
         let asked = AtomicUsize::new(0);
-        let still = || asked.fetch_add(1, Ordering::Relaxed) < wanted;
+        let validity = || asked.fetch_add(1, Ordering::Relaxed) < wanted;
         let deadline = Instant::now() + PATIENCE;
-        let result = exchange(&pool, deadline, Still(&still), head, &Bytes::from_static(b"{}")).await;
+        let result = exchange(&pool, deadline, Validity(&validity), head, &Bytes::from_static(b"{}")).await;
         (result.map(|response| response.status.as_u16()), fake.seen().len())
     }
 
     #[tokio::test]
     async fn a_refused_stream_is_sent_again() {
-        const REFUSED: Fate = Fate::Reset(Code::REFUSED_STREAM);
-        let (result, requests) = tried(&[REFUSED, REFUSED, Fate::Answered]).await;
+        const REFUSED: ConnectionFate = ConnectionFate::Reset(Code::REFUSED_STREAM);
+        let (result, requests) = tried(&[REFUSED, REFUSED, ConnectionFate::Answered]).await;
         assert_eq!((result.unwrap(), requests), (200, 3));
     }
 
     #[tokio::test]
     async fn one_that_is_always_refused_is_given_up_as_not_sent() {
-        let (result, requests) = tried(&[Fate::Reset(Code::REFUSED_STREAM)]).await;
+        let (result, requests) = tried(&[ConnectionFate::Reset(Code::REFUSED_STREAM)]).await;
         let error = result.unwrap_err();
-        assert_eq!((error.sent, error.kind, requests), (Sent::NotSent, Kind::Refused, 5));
+        assert_eq!((error.sent, error.kind, requests), (Sent::NotSent, TransportErrorKind::Refused, 5));
     }
 
     #[tokio::test]
     async fn one_that_may_have_been_processed_is_not_sent_again() {
-        let (result, requests) = tried(&[Fate::Reset(Code::INTERNAL_ERROR), Fate::Answered]).await;
+        let (result, requests) =
+            tried(&[ConnectionFate::Reset(Code::INTERNAL_ERROR), ConnectionFate::Answered]).await;
         assert_eq!((result.unwrap_err().sent, requests), (Sent::MaybeSent, 1));
     }
 
     #[tokio::test]
     async fn one_that_is_not_wanted_any_more_is_not_sent() {
-        for (fates, requests) in
-            [(&[Fate::Answered] as &[Fate], 0), (&[Fate::Reset(Code::REFUSED_STREAM), Fate::Answered], 1)]
-        {
+        for (fates, requests) in [
+            (&[ConnectionFate::Answered] as &[ConnectionFate], 0),
+            (&[ConnectionFate::Reset(Code::REFUSED_STREAM), ConnectionFate::Answered], 1),
+        ] {
             let (result, arrived) = tried_while_wanted(fates, requests).await;
             let error = result.unwrap_err();
-            assert_eq!((error.sent, &error.kind, arrived), (Sent::NotSent, &Kind::Withdrawn, requests));
+            assert_eq!(
+                (error.sent, &error.kind, arrived),
+                (Sent::NotSent, &TransportErrorKind::Withdrawn, requests)
+            );
             assert_eq!(unanswered(&error), Outcome::Withdrawn);
         }
     }
@@ -154,27 +161,34 @@ mod tests {
     fn a_failure_before_anything_was_sent_is_the_lane_s_and_one_after_is_in_doubt() {
         let outcome = |sent, kind| unanswered(&TransportError { sent, kind });
         let lane = |text: &str, cause| Outcome::RetryLane { reason: Reason::new(text), cause, after: None };
-        assert_eq!(outcome(Sent::MaybeSent, Kind::Timeout), Outcome::Unknown);
-        assert_eq!(outcome(Sent::MaybeSent, Kind::Closed("eof".into())), Outcome::Unknown);
+        assert_eq!(outcome(Sent::MaybeSent, TransportErrorKind::Timeout), Outcome::Unknown);
+        assert_eq!(outcome(Sent::MaybeSent, TransportErrorKind::Closed("eof".into())), Outcome::Unknown);
         assert_eq!(
-            outcome(Sent::NotSent, Kind::Connect("refused".into())),
+            outcome(Sent::NotSent, TransportErrorKind::Connect("refused".into())),
             lane("connect failed: refused", LaneCause::Outage)
         );
         // The cause stands at the end; a provider's own words are cut.
         let long = format!("{} refused", "x".repeat(150));
-        let Outcome::RetryLane { reason, .. } = outcome(Sent::NotSent, Kind::Connect(long.as_str().into()))
+        let Outcome::RetryLane { reason, .. } =
+            outcome(Sent::NotSent, TransportErrorKind::Connect(long.as_str().into()))
         else {
             panic!("it is the lane's");
         };
         assert_eq!(reason.as_str(), format!("connect failed: {long}"));
-        let said = Kind::GoAway { code: 0, debug: long };
+        let said = TransportErrorKind::GoAway { code: 0, debug: long };
         let Outcome::RetryLane { reason, .. } = outcome(Sent::NotSent, said) else {
             panic!("it is the lane's");
         };
         assert_eq!(reason.as_str().len(), Reason::MAX);
-        assert_eq!(outcome(Sent::NotSent, Kind::Timeout), lane("deadline passed", LaneCause::Throttled));
-        assert_eq!(outcome(Sent::NotSent, Kind::Refused), lane("stream refused", LaneCause::Throttled));
-        let invalid = outcome(Sent::NotSent, Kind::Invalid("x".into()));
+        assert_eq!(
+            outcome(Sent::NotSent, TransportErrorKind::Timeout),
+            lane("deadline passed", LaneCause::Throttled)
+        );
+        assert_eq!(
+            outcome(Sent::NotSent, TransportErrorKind::Refused),
+            lane("stream refused", LaneCause::Throttled)
+        );
+        let invalid = outcome(Sent::NotSent, TransportErrorKind::Invalid("x".into()));
         assert_eq!(invalid, Outcome::Rejected { reason: Reason::new("internal") });
     }
 }

@@ -19,7 +19,7 @@ use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 use uuid::Uuid;
 
-use super::{Attempt, Still};
+use super::{Attempt, Validity};
 use crate::domain::DeviceToken;
 
 /// The longest that anything in a test may take; reaching it is a failure.
@@ -114,13 +114,13 @@ pub(super) async fn serve(answer: impl Fn(&Seen) -> Answer + Clone + Send + Sync
 
 /// What becomes of a stream of [`serve_streams`].
 #[derive(Clone, Copy)]
-pub(super) enum Fate {
+pub(super) enum ConnectionFate {
     Answered,
     Reset(h2::Reason),
 }
 
 /// Serves streams, the first by the first fate and so on; the last fate serves all that follow.
-pub(super) async fn serve_streams(fates: &'static [Fate]) -> Fake {
+pub(super) async fn serve_streams(fates: &'static [ConnectionFate]) -> Fake {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     let seen = Arc::new(Mutex::new(Vec::new()));
@@ -144,8 +144,8 @@ pub(super) async fn serve_streams(fates: &'static [Fate]) -> Fake {
                     ledger.len() - 1
                 };
                 match fates[number.min(fates.len() - 1)] {
-                    Fate::Answered => drop(respond.send_response(Response::new(()), true).unwrap()),
-                    Fate::Reset(reason) => respond.send_reset(reason),
+                    ConnectionFate::Answered => drop(respond.send_response(Response::new(()), true).unwrap()),
+                    ConnectionFate::Reset(reason) => respond.send_reset(reason),
                 }
             }
         }
@@ -178,7 +178,7 @@ pub(super) fn attempt(token: &DeviceToken) -> Attempt<'_> {
         expires_at: now() + TimeDelta::hours(1),
         once: false,
         deadline: Instant::now() + PATIENCE,
-        still: Still(&|| true),
+        validity: Validity(&|| true),
     }
 }
 

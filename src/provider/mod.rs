@@ -8,6 +8,7 @@ pub mod fcm;
 pub mod transport;
 
 mod apple;
+mod classification;
 mod exchange;
 #[cfg(test)]
 mod fake;
@@ -16,7 +17,6 @@ mod merge;
 pub mod proxy;
 mod retry_after;
 mod setup;
-mod verdict;
 
 use std::fmt;
 use std::sync::Arc;
@@ -29,10 +29,10 @@ use uuid::Uuid;
 
 use crate::domain::{Content, DeviceToken, NotificationId, Outcome, Platform, Reason, remaining_secs};
 
+pub use classification::{Classification, ConnectionFate};
 pub use proxy::PROXY_PORT;
 pub use setup::SetupError;
 pub use transport::PoolStats;
-pub use verdict::{Fate, Verdict};
 
 /// SHA-256 over all that a lane's configuration says of its provider, credential, topic and endpoint: names what was
 /// rejected, so that a node with something new goes on.
@@ -73,24 +73,24 @@ pub struct Attempt<'a> {
     /// By when the answer must be here.
     pub deadline: Instant,
     /// Whether it is still to be made.
-    pub still: Still<'a>,
+    pub validity: Validity<'a>,
 }
 
 /// Whether an attempt is still to be made: asked right before its request is written, which may be seconds after it began
 /// to wait for a place on a connection.
 #[derive(Clone, Copy)]
-pub struct Still<'a>(pub &'a (dyn Fn() -> bool + Sync));
+pub struct Validity<'a>(pub &'a (dyn Fn() -> bool + Sync));
 
-impl fmt::Debug for Still<'_> {
+impl fmt::Debug for Validity<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Still")
+        f.write_str("Validity")
     }
 }
 
 impl Attempt<'_> {
     /// What the provider is told of it.
-    pub fn life(&self) -> Life {
-        Life { now: self.now, expires_at: self.expires_at, once: self.once }
+    pub fn expiry(&self) -> Expiry {
+        Expiry { now: self.now, expires_at: self.expires_at, once: self.once }
     }
 }
 
@@ -101,7 +101,7 @@ const FCM_TTL_MAX: u64 = 28 * 86_400;
 
 /// How long a provider may keep a message, as each of them wants to be told.
 #[derive(Clone, Copy, Debug)]
-pub struct Life {
+pub struct Expiry {
     /// Postgres's time now.
     pub now: DateTime<Utc>,
     /// When it ends.
@@ -110,7 +110,7 @@ pub struct Life {
     pub once: bool,
 }
 
-impl Life {
+impl Expiry {
     /// `apns-expiration`: a moment in UNIX seconds, rounded up and never past; 0 for now or never.
     ///
     /// It hangs on `expires_at` alone where it can, so that all devices of a notification get the same.
@@ -134,18 +134,18 @@ impl Life {
 #[expect(clippy::large_enum_variant, reason = "there is one per lane, behind an Arc")]
 pub enum Sender {
     /// APNs in one environment.
-    Apns(apns::Client),
+    Apns(apns::ApnsClient),
     /// FCM.
-    Fcm(fcm::Client),
+    Fcm(fcm::FcmClient),
 }
 
 /// A notification, ready to go to any device of one lane. Cheap to clone.
 #[derive(Clone, Debug)]
 pub enum Prepared {
     /// For APNs.
-    Apns(Arc<apns::Prepared>),
+    Apns(Arc<apns::ApnsMessage>),
     /// For FCM.
-    Fcm(Arc<fcm::Prepared>),
+    Fcm(Arc<fcm::FcmMessage>),
 }
 
 impl Prepared {

@@ -7,7 +7,7 @@ use http::Uri;
 use http::uri::{Authority, Scheme};
 
 use super::proxy::Proxy;
-use super::transport::{self, Origin, PingSettings, TlsError};
+use super::transport::{self, Destination, PingSettings, TlsError};
 
 /// Settings that no client can be made of. Names what is wrong, never a secret.
 #[derive(Debug, thiserror::Error)]
@@ -54,7 +54,7 @@ pub(super) fn origin(
     host: &'static str,
     ca_file: Option<&Path>,
     proxy: Option<&Proxy>,
-) -> Result<(Origin, Authority), SetupError> {
+) -> Result<(Destination, Authority), SetupError> {
     let authority = match endpoint {
         None => Authority::from_static(host),
         Some(endpoint) => authority(endpoint).ok_or(SetupError::Endpoint)?,
@@ -63,7 +63,7 @@ pub(super) fn origin(
     let host = authority.host().trim_start_matches('[').trim_end_matches(']').to_owned();
     let url = Uri::builder().scheme(Scheme::HTTPS).authority(authority.clone()).path_and_query("/").build();
     let proxy = proxy.zip(url.ok()).and_then(|(proxy, url)| proxy.towards(&url));
-    Ok((Origin { host, port: authority.port_u16().unwrap_or(443), proxy, tls }, authority))
+    Ok((Destination { host, port: authority.port_u16().unwrap_or(443), proxy, tls }, authority))
 }
 
 /// The bytes of a CA file, as they count for a fingerprint: what trusts another authority is another way to send.

@@ -112,7 +112,7 @@ fn apns_sender(
     environment: Environment,
     proxy: Option<Arc<Proxy>>,
 ) -> anyhow::Result<Sender> {
-    let client = apns::Client::new(apns::Settings {
+    let client = apns::ApnsClient::new(apns::Settings {
         key: settings.key.expose().as_bytes().to_vec(),
         key_id: settings.key_id.clone(),
         team_id: settings.team_id.clone(),
@@ -146,7 +146,7 @@ async fn fcm_sender(
     proxy: Option<Arc<Proxy>>,
 ) -> anyhow::Result<Sender> {
     let (credential, source) = google_credential(settings);
-    let client = fcm::Client::new(fcm::Settings {
+    let client = fcm::FcmClient::new(fcm::Settings {
         credential,
         channel: settings.channel.clone(),
         endpoint: settings.endpoint.as_ref().map(ToString::to_string),

@@ -7,7 +7,7 @@ use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderName};
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderValue, Method, Request, Uri, Version};
 use pushpost::domain::{Content, NotificationId, Platform};
-use pushpost::provider::{Life, apns, fcm};
+use pushpost::provider::{Expiry, apns, fcm};
 use uuid::Uuid;
 
 use crate::clock;
@@ -26,7 +26,7 @@ const FCM_TOKEN_END: usize = 134;
 #[derive(Clone)]
 pub(super) struct Push {
     content: Content,
-    life: Life,
+    expiry: Expiry,
     head: Head,
     body: Body,
 }
@@ -40,18 +40,18 @@ struct Head {
 #[derive(Clone)]
 enum Body {
     Apns(Bytes),
-    Fcm(Uri, fcm::Prepared),
+    Fcm(Uri, fcm::FcmMessage),
 }
 
 impl Push {
     pub(super) fn new(platform: Platform, authority: Authority, bearer: &str) -> anyhow::Result<Self> {
         let content: Content = serde_json::from_value(notification::content())?;
         let now = clock::now();
-        let life = Life { now, expires_at: now + LIFE, once: false };
+        let expiry = Expiry { now, expires_at: now + LIFE, once: false };
         let id = NotificationId::new(now);
         let mut headers = HeaderMap::new();
         if platform == Platform::Apns {
-            for (name, value) in apns::prepare(id, &content, TOPIC).headers(life) {
+            for (name, value) in apns::prepare(id, &content, TOPIC).headers(expiry) {
                 headers.insert(HeaderName::try_from(name)?, HeaderValue::try_from(value)?);
             }
         }
@@ -61,7 +61,7 @@ impl Push {
         headers.insert(AUTHORIZATION, bearer);
         let head = Head { authority, headers };
         let body = head.body(platform, id, &content);
-        Ok(Self { content, life, head, body })
+        Ok(Self { content, expiry, head, body })
     }
 
     /// The same with another notification's id.
@@ -88,7 +88,7 @@ impl Push {
             Body::Fcm(uri, prepared) => {
                 *request.uri_mut() = uri.clone();
                 *request.headers_mut() = self.head.headers.clone();
-                prepared.body(&fcm_token(number), self.life)
+                prepared.body(&fcm_token(number), self.expiry)
             }
         };
         (request, body)

@@ -15,10 +15,10 @@ use crate::dispatch::prefetch::load::RenderedNotification;
 use crate::dispatch::prefetch::queue::ReadyDevice;
 use crate::dispatch::{fcm_apns_key, panics, rejected};
 use crate::domain::{
-    Certainty, DeliveryStatus, DeviceId, DeviceToken, Fault, Finding, Floor, Job, LaneCause, Misfit,
-    NotificationId, Outcome, Reason, RetryPolicy, TokenVerdict,
+    Certainty, DeliveryStatus, DeviceId, DeviceToken, FailureDomain, Finding, Job, LaneCause, MinDelay,
+    MisconfigurationScope, NotificationId, Outcome, Reason, RetryPolicy, TokenVerdict,
 };
-use crate::provider::{Attempt, Fingerprint, Still};
+use crate::provider::{Attempt, Fingerprint, Validity};
 use crate::pruning::TokenSignal;
 use crate::queue::recorder::{DeviceTicket, Disposition};
 use crate::store;
@@ -67,7 +67,7 @@ async fn make(
     }
     // Each decision reads the clock once: for every device it costs as much as what is decided.
     let may = |at| node_lease.may_start_at(ticket.leased_job().node, at) && clock.at(at) < job.expires_at;
-    let still = || may(Instant::now()) && lane.gate.is_as_at(generation);
+    let validity = || may(Instant::now()) && lane.gate.is_as_at(generation);
     let begin = |longest| {
         let at = Instant::now();
         may(at).then(|| Attempt {
@@ -77,7 +77,7 @@ async fn make(
             expires_at: job.expires_at,
             once: plan.once,
             deadline: at + longest,
-            still: Still(&still),
+            validity: Validity(&validity),
         })
     };
     let Some(Reply { outcome, of_current, overridden }) = candidate::send(lane, plan, begin).await else {
@@ -92,7 +92,7 @@ async fn make(
     let took = ended - began;
     lane.limit.answered(ended, took);
     log(lane, job, &outcome, waited_ms, took);
-    if let Outcome::Misconfigured { reason, about: Misfit::ThirdParty } = &outcome {
+    if let Outcome::Misconfigured { reason, about: MisconfigurationScope::StoredKey } = &outcome {
         lane.third_party.refused(&lane.name, reason);
     }
     // What a trial meets is no fault of the lane's own: a key that serves one environment only is refused in the other.
@@ -158,23 +158,24 @@ impl After<'_> {
             },
             Outcome::Rejected { reason } => ended(DeliveryStatus::Rejected, reason),
             Outcome::TokenDead { reason, .. } => ended(DeliveryStatus::TokenDead, reason),
-            Outcome::RetryTarget { reason, floor, .. } => {
-                let floor = match floor {
-                    Floor::ServerError => self.retry.initial,
-                    Floor::Throttled => self.retry.throttled,
-                    Floor::Exactly(wait) => wait,
-                    Floor::None => Duration::ZERO,
+            Outcome::RetryTarget { reason, min_delay, .. } => {
+                let min_delay = match min_delay {
+                    MinDelay::ServerError => self.retry.initial,
+                    MinDelay::Throttled => self.retry.throttled,
+                    MinDelay::Exactly(wait) => wait,
+                    MinDelay::None => Duration::ZERO,
                 };
-                self.again(reason, floor, false, draw)
+                self.again(reason, min_delay, false, draw)
             }
             Outcome::Unknown if self.job.doubts() + 1 >= UNSURE_MAX => {
                 ended(DeliveryStatus::Unknown, Reason::new("no_answer"))
             }
             Outcome::Unknown => self.again(Reason::new("no_answer"), self.retry.initial, true, draw),
             // Only tokens of Apple or the web are concerned, which FCM alone knows; or the request's overrides are.
-            Outcome::Misconfigured { reason, about: Misfit::ThirdParty | Misfit::Override } => {
-                self.held_back(reason, draw)
-            }
+            Outcome::Misconfigured {
+                reason,
+                about: MisconfigurationScope::StoredKey | MisconfigurationScope::Override,
+            } => self.held_back(reason, draw),
             Outcome::RetryLane { .. } | Outcome::Misconfigured { .. } | Outcome::Withdrawn => {
                 Disposition::Returned
             }
@@ -193,8 +194,8 @@ impl After<'_> {
     }
 
     /// Another attempt, unless it would come too late or there is to be only one: then it ends at once.
-    fn again(&self, reason: Reason, floor: Duration, unsure: bool, draw: f64) -> Disposition {
-        let delay = self.retry.delay(self.job.attempt, floor, draw);
+    fn again(&self, reason: Reason, min_delay: Duration, unsure: bool, draw: f64) -> Disposition {
+        let delay = self.retry.delay(self.job.attempt, min_delay, draw);
         let left = (self.job.expires_at - self.now).to_std().unwrap_or_default();
         if self.once || delay >= left {
             let doubtful = unsure || self.job.doubts() > 0;
@@ -241,19 +242,28 @@ async fn tell_gate(
             }
             lane.gate.wait(generation, reason.clone(), *cause, after);
         }
-        Outcome::RetryTarget { reason, floor, fault: Fault::Provider | Fault::Connection } => {
-            let asked = match floor {
-                Floor::Exactly(wait) => Some(*wait),
+        Outcome::RetryTarget {
+            reason,
+            min_delay,
+            failure_domain: FailureDomain::Provider | FailureDomain::Connection,
+        } => {
+            let asked = match min_delay {
+                MinDelay::Exactly(wait) => Some(*wait),
                 _ => None,
             };
             return lane.gate.failing(generation, who, reason.clone(), asked);
         }
-        Outcome::Misconfigured { reason, about: Misfit::Credential | Misfit::Topic } => {
+        Outcome::Misconfigured {
+            reason,
+            about: MisconfigurationScope::Credential | MisconfigurationScope::Topic,
+        } => {
             if lane.gate.suspend(generation, reason.clone()) {
                 Box::pin(agree(lane, lane.gate.fingerprint(), Some(reason))).await;
             }
         }
-        Outcome::Misconfigured { about: Misfit::Override, .. } => lane.gate.inconclusive(generation),
+        Outcome::Misconfigured { about: MisconfigurationScope::Override, .. } => {
+            lane.gate.inconclusive(generation)
+        }
         Outcome::Rejected { .. } if overridden => lane.gate.inconclusive(generation),
         Outcome::Unknown => lane.gate.silent(generation),
         Outcome::Withdrawn => {}
@@ -302,7 +312,7 @@ fn log(lane: &Lane, job: &Job, outcome: &Outcome, waited_ms: i64, took: Duration
     // Of a wrong Apple key `third_party` tells once for all devices.
     let quiet = matches!(
         outcome,
-        Outcome::Accepted { .. } | Outcome::Misconfigured { about: Misfit::ThirdParty, .. }
+        Outcome::Accepted { .. } | Outcome::Misconfigured { about: MisconfigurationScope::StoredKey, .. }
     );
     if quiet {
         tracing::debug!(lane = lane.name, notification = %id, attempt, reason, waited_ms, provider_ms, "attempt: {word}");

@@ -37,8 +37,8 @@ fn ending(job: &Job, once: bool, left_secs: u64, outcome: Outcome) -> Dispositio
     After { job, once, now, retry: RETRY }.ending(outcome, 0.0)
 }
 
-fn busy(floor: Floor) -> Outcome {
-    Outcome::RetryTarget { reason: Reason::new("busy"), floor, fault: Fault::Device }
+fn busy(min_delay: MinDelay) -> Outcome {
+    Outcome::RetryTarget { reason: Reason::new("busy"), min_delay, failure_domain: FailureDomain::Device }
 }
 
 fn status(ending: &Disposition) -> Option<DeliveryStatus> {
@@ -57,26 +57,26 @@ fn delay_secs(ending: &Disposition) -> Option<u64> {
 
 #[test]
 fn a_retry_waits_its_floor() {
-    for (floor, secs) in [
-        (Floor::ServerError, 10),
-        (Floor::Throttled, 60),
-        (Floor::Exactly(Duration::from_secs(7)), 7),
-        (Floor::None, 0),
+    for (min_delay, secs) in [
+        (MinDelay::ServerError, 10),
+        (MinDelay::Throttled, 60),
+        (MinDelay::Exactly(Duration::from_secs(7)), 7),
+        (MinDelay::None, 0),
     ] {
-        assert_eq!(delay_secs(&ending(&job(0), false, 3600, busy(floor))), Some(secs), "{floor:?}");
+        assert_eq!(delay_secs(&ending(&job(0), false, 3600, busy(min_delay))), Some(secs), "{min_delay:?}");
     }
 }
 
 #[test]
 fn a_retry_that_would_come_too_late_ends_at_once_with_the_last_word() {
-    let ended = ending(&job(0), false, 10, busy(Floor::ServerError));
+    let ended = ending(&job(0), false, 10, busy(MinDelay::ServerError));
     assert_eq!(status(&ended), Some(DeliveryStatus::Expired));
     assert!(matches!(ended, Disposition::Final { reason: Some(reason), .. } if reason.as_str() == "busy"));
 }
 
 #[test]
 fn what_may_have_been_sent_never_ends_as_expired() {
-    let ended = ending(&job(1), false, 10, busy(Floor::ServerError));
+    let ended = ending(&job(1), false, 10, busy(MinDelay::ServerError));
     assert_eq!(status(&ended), Some(DeliveryStatus::Unknown));
     assert_eq!(status(&ending(&job(0), false, 5, Outcome::Unknown)), Some(DeliveryStatus::Unknown));
     assert_eq!(status(&out_of_time(&job(1), None)), Some(DeliveryStatus::Unknown));
@@ -87,12 +87,15 @@ fn what_may_have_been_sent_never_ends_as_expired() {
         matches!(ended, Disposition::Final { status: DeliveryStatus::Unknown, attempted: true, .. }),
         "{ended:?}"
     );
-    assert_eq!(status(&ending(&in_doubt, false, 1, busy(Floor::ServerError))), Some(DeliveryStatus::Unknown));
+    assert_eq!(
+        status(&ending(&in_doubt, false, 1, busy(MinDelay::ServerError))),
+        Some(DeliveryStatus::Unknown)
+    );
 }
 
 #[test]
 fn now_or_never_is_never_retried() {
-    assert_eq!(status(&ending(&job(0), true, 3600, busy(Floor::None))), Some(DeliveryStatus::Expired));
+    assert_eq!(status(&ending(&job(0), true, 3600, busy(MinDelay::None))), Some(DeliveryStatus::Expired));
     assert_eq!(status(&ending(&job(0), true, 3600, Outcome::Unknown)), Some(DeliveryStatus::Unknown));
 }
 
@@ -107,7 +110,7 @@ fn five_attempts_without_an_answer_are_enough() {
 
 #[test]
 fn what_concerns_neither_lane_nor_device_costs_time_and_no_attempt() {
-    for about in [Misfit::ThirdParty, Misfit::Override] {
+    for about in [MisconfigurationScope::StoredKey, MisconfigurationScope::Override] {
         let outcome = Outcome::Misconfigured { reason: Reason::new("Forbidden"), about };
         let ended = ending(&job(0), false, 3600, outcome);
         assert!(matches!(ended, Disposition::Retry { lane: None, attempted: false, .. }), "{ended:?}");
@@ -119,8 +122,8 @@ fn what_concerns_the_lane_is_not_recorded_against_the_device() {
     let reason = Reason::new("InvalidProviderToken");
     for outcome in [
         Outcome::RetryLane { reason: reason.clone(), cause: LaneCause::Outage, after: None },
-        Outcome::Misconfigured { reason: reason.clone(), about: Misfit::Credential },
-        Outcome::Misconfigured { reason, about: Misfit::Topic },
+        Outcome::Misconfigured { reason: reason.clone(), about: MisconfigurationScope::Credential },
+        Outcome::Misconfigured { reason, about: MisconfigurationScope::Topic },
     ] {
         assert_eq!(ending(&job(0), false, 3600, outcome), Disposition::Returned);
     }

@@ -9,7 +9,7 @@ use super::CandidateTrial;
 use crate::dispatch::attempt;
 use crate::dispatch::lane::Lane;
 use crate::dispatch::prefetch::load::RenderedNotification;
-use crate::domain::{Fault, Floor, Misfit, Outcome, Reason};
+use crate::domain::{FailureDomain, MinDelay, MisconfigurationScope, Outcome, Reason};
 use crate::provider::Attempt;
 
 /// How long the candidate's provider may take; FCM asks for at least 10 s for one request
@@ -73,23 +73,30 @@ async fn try_out<'a>(
             trial.postpone(&Reason::new("no_answer"));
             of_candidate(outcome)
         }
-        Outcome::Misconfigured { reason, about: Misfit::Credential | Misfit::Topic } => {
+        Outcome::Misconfigured {
+            reason,
+            about: MisconfigurationScope::Credential | MisconfigurationScope::Topic,
+        } => {
             trial.refuse(&reason);
             present().await
         }
         Outcome::RetryLane { reason, .. }
         | Outcome::RetryTarget { reason, .. }
-        | Outcome::Misconfigured { reason, about: Misfit::Override } => {
+        | Outcome::Misconfigured { reason, about: MisconfigurationScope::Override } => {
             trial.postpone(&reason);
             present().await
         }
         Outcome::TokenDead { reason, .. }
         | Outcome::Rejected { reason }
-        | Outcome::Misconfigured { reason, about: Misfit::ThirdParty } => {
+        | Outcome::Misconfigured { reason, about: MisconfigurationScope::StoredKey } => {
             if lane.gate.is_suspended() {
                 // Nobody can say which of the two is to blame: another device is to try it.
                 trial.postpone(&reason);
-                let outcome = Outcome::RetryTarget { reason, floor: Floor::Throttled, fault: Fault::Device };
+                let outcome = Outcome::RetryTarget {
+                    reason,
+                    min_delay: MinDelay::Throttled,
+                    failure_domain: FailureDomain::Device,
+                };
                 return of_candidate(outcome);
             }
             let checked = present().await;

@@ -24,7 +24,7 @@ fn sender(topic: &str) -> Sender {
         connections: 1,
         max_streams: 1,
     };
-    Sender::Apns(apns::Client::new(settings).expect("good settings"))
+    Sender::Apns(apns::ApnsClient::new(settings).expect("good settings"))
 }
 
 fn senders() -> LaneCredentials {

@@ -35,17 +35,17 @@ pub enum KeyError {
 }
 
 /// One key of one team.
-pub(super) struct Credential {
+pub(super) struct ApnsCredential {
     key: EncodingKey,
     header: Header,
     team_id: String,
     fingerprint: Fingerprint,
-    current: Mutex<Option<Arc<Bearer>>>,
+    current: Mutex<Option<Arc<ProviderToken>>>,
 }
 
 /// What a connection presents: kept in the pool's state of each.
 #[derive(Default)]
-pub(super) struct Presented(Mutex<Option<Arc<Bearer>>>);
+pub(super) struct Presented(Mutex<Option<Arc<ProviderToken>>>);
 
 /// Now, by both clocks that count here.
 #[derive(Clone, Copy)]
@@ -57,7 +57,7 @@ pub(super) struct Moment {
 }
 
 /// A signed token.
-pub(super) struct Bearer {
+pub(super) struct ProviderToken {
     /// `bearer <jwt>`, marked as sensitive.
     pub(super) header: HeaderValue,
     minted: Moment,
@@ -69,7 +69,7 @@ struct Claims<'a> {
     iat: i64,
 }
 
-impl Credential {
+impl ApnsCredential {
     /// Reads the key, whose line ends may be written as `\n`, and tries it.
     pub(super) fn new(pem: &[u8], key_id: &str, team_id: &str) -> Result<Self, KeyError> {
         let is_id = |id: &str| id.len() == 10 && id.bytes().all(|b| b.is_ascii_alphanumeric());
@@ -104,7 +104,7 @@ impl Credential {
     }
 
     /// What the connection of `presented` is to present.
-    pub(super) fn bearer(&self, presented: &Presented, now: Moment) -> Arc<Bearer> {
+    pub(super) fn bearer(&self, presented: &Presented, now: Moment) -> Arc<ProviderToken> {
         let mut presented = presented.0.lock().unwrap_or_else(PoisonError::into_inner);
         match &*presented {
             Some(bearer) if bearer.age(now) < KEEP_FOR => bearer.clone(),
@@ -115,7 +115,7 @@ impl Credential {
     /// APNs calls `expired` expired: is there a newer one to try, on another connection?
     ///
     /// Never for one that is too young for that: then a clock is wrong.
-    pub(super) fn renew(&self, expired: &Arc<Bearer>, now: Moment) -> bool {
+    pub(super) fn renew(&self, expired: &Arc<ProviderToken>, now: Moment) -> bool {
         let mut current = self.lock();
         if current.as_ref().is_some_and(|current| !Arc::ptr_eq(current, expired)) {
             return true;
@@ -130,7 +130,7 @@ impl Credential {
         true
     }
 
-    fn current(&self, now: Moment) -> Arc<Bearer> {
+    fn current(&self, now: Moment) -> Arc<ProviderToken> {
         // Signing takes well under a millisecond; holding the lock meanwhile makes it one at a time.
         let mut current = self.lock();
         match &*current {
@@ -139,9 +139,9 @@ impl Credential {
         }
     }
 
-    fn mint(&self, now: Moment) -> Bearer {
+    fn mint(&self, now: Moment) -> ProviderToken {
         let header = self.sign(now.now.timestamp()).expect("the key has signed before");
-        Bearer { header, minted: now }
+        ProviderToken { header, minted: now }
     }
 
     fn sign(&self, iat: i64) -> Result<HeaderValue, jsonwebtoken::errors::Error> {
@@ -151,12 +151,12 @@ impl Credential {
         Ok(header)
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Arc<Bearer>>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Arc<ProviderToken>>> {
         self.current.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Bearer {
+impl ProviderToken {
     fn age(&self, now: Moment) -> Duration {
         now.at.saturating_duration_since(self.minted.at)
     }
@@ -176,8 +176,8 @@ mod tests {
         KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).expect("a key")
     }
 
-    fn credential(key: &KeyPair) -> Credential {
-        Credential::new(key.serialize_pem().as_bytes(), "ABC123DEFG", "DEF123GHIJ").expect("a good key")
+    fn credential(key: &KeyPair) -> ApnsCredential {
+        ApnsCredential::new(key.serialize_pem().as_bytes(), "ABC123DEFG", "DEF123GHIJ").expect("a good key")
     }
 
     fn start() -> Moment {
@@ -189,12 +189,12 @@ mod tests {
         Moment { now: start.now + passed, at: start.at + passed.to_std().expect("later") }
     }
 
-    fn part(bearer: &Bearer, index: usize) -> Vec<u8> {
+    fn part(bearer: &ProviderToken, index: usize) -> Vec<u8> {
         let jwt = bearer.header.to_str().expect("ASCII").strip_prefix("bearer ").expect("a bearer");
         URL_SAFE_NO_PAD.decode(jwt.split('.').nth(index).expect("three parts")).expect("base64url")
     }
 
-    fn iat(bearer: &Bearer) -> i64 {
+    fn iat(bearer: &ProviderToken) -> i64 {
         serde_json::from_slice::<Value>(&part(bearer, 1)).expect("JSON")["iat"].as_i64().expect("a number")
     }
 
@@ -224,7 +224,7 @@ mod tests {
     fn keys_and_ids_that_apple_would_not_issue_are_refused() {
         let good = key().serialize_pem();
         let other = KeyPair::generate_for(&PKCS_ECDSA_P384_SHA384).expect("a key").serialize_pem();
-        let refused = |pem: &str, key_id, team_id| Credential::new(pem.as_bytes(), key_id, team_id).err();
+        let refused = |pem: &str, key_id, team_id| ApnsCredential::new(pem.as_bytes(), key_id, team_id).err();
         let fault = |pem: &str| match refused(pem, "ABC123DEFG", "DEF123GHIJ") {
             Some(KeyError::Key(fault)) => fault,
             other => panic!("{:?}", other.map(|error| error.to_string())),
@@ -239,7 +239,7 @@ mod tests {
     fn a_key_whose_line_ends_are_written_out_is_the_same_key() {
         let pem = key().serialize_pem();
         let print = |pem: &str| {
-            Credential::new(pem.as_bytes(), "ABC123DEFG", "DEF123GHIJ").expect("a good key").fingerprint()
+            ApnsCredential::new(pem.as_bytes(), "ABC123DEFG", "DEF123GHIJ").expect("a good key").fingerprint()
         };
         assert_eq!(print(&pem), print(&pem.replace('\n', r"\n")));
     }
@@ -248,7 +248,7 @@ mod tests {
     fn the_fingerprint_hangs_on_key_and_both_ids() {
         let (one, two) = (key().serialize_pem(), key().serialize_pem());
         let print = |pem: &str, key_id, team_id| {
-            Credential::new(pem.as_bytes(), key_id, team_id).expect("a good key").fingerprint()
+            ApnsCredential::new(pem.as_bytes(), key_id, team_id).expect("a good key").fingerprint()
         };
         let base = print(&one, "ABC123DEFG", "DEF123GHIJ");
         assert_eq!(base, print(&one, "ABC123DEFG", "DEF123GHIJ"));

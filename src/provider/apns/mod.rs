@@ -5,10 +5,10 @@ mod credential;
 mod request;
 mod response;
 
-pub use client::{Client, Settings};
+pub use client::{ApnsClient, Settings};
 pub use credential::KeyError;
 pub use request::{
-    Prepared, TopicOrigin, check_overrides, check_size, has_something_to_send, prepare, shows_something,
+    ApnsMessage, TopicOrigin, check_overrides, check_size, has_something_to_send, prepare, shows_something,
     supplies_content,
 };
 pub use response::classify;

@@ -47,7 +47,7 @@ pub(super) type Fetch =
     Box<dyn Fn() -> Pin<Box<dyn Future<Output = Result<Fetched, TokenError>> + Send>> + Send + Sync>;
 
 /// An access token, as requests carry it.
-pub(super) struct Bearer {
+pub(super) struct AccessToken {
     /// `Bearer <token>`, marked as sensitive.
     pub(super) header: HeaderValue,
     refresh_at: Instant,
@@ -55,7 +55,7 @@ pub(super) struct Bearer {
 }
 
 /// The cache. Fetches run in tasks of its own, so that a caller who gives up stops nobody else's.
-pub(super) struct Bearers {
+pub(super) struct AccessTokens {
     shared: Arc<Shared>,
     tasks: TaskTracker,
     stop: CancellationToken,
@@ -69,20 +69,20 @@ struct Shared {
 
 #[derive(Default)]
 struct State {
-    bearer: Option<Arc<Bearer>>,
+    bearer: Option<Arc<AccessToken>>,
     fetching: bool,
     /// The last fetch's failure, and until when there is no other.
     failure: Option<(TokenError, Instant)>,
 }
 
-impl Bearers {
+impl AccessTokens {
     pub(super) fn new(fetch: Fetch) -> Self {
         let shared = Shared { fetch, state: Mutex::default(), fetched: watch::Sender::new(()) };
         Self { shared: Arc::new(shared), tasks: TaskTracker::new(), stop: CancellationToken::new() }
     }
 
     /// A token that holds, at once if there is one.
-    pub(super) async fn bearer(&self, deadline: Instant) -> Result<Arc<Bearer>, TokenError> {
+    pub(super) async fn bearer(&self, deadline: Instant) -> Result<Arc<AccessToken>, TokenError> {
         let mut fetched = self.shared.fetched.subscribe();
         loop {
             if let Some(answer) = self.look() {
@@ -95,7 +95,7 @@ impl Bearers {
     }
 
     /// The provider refused `refused`: it is not handed out again.
-    pub(super) fn refused(&self, refused: &Arc<Bearer>) {
+    pub(super) fn refused(&self, refused: &Arc<AccessToken>) {
         let mut state = self.shared.lock();
         if state.bearer.as_ref().is_some_and(|current| Arc::ptr_eq(current, refused)) {
             state.bearer = None;
@@ -110,7 +110,7 @@ impl Bearers {
     }
 
     /// What there is now; starts a fetch where one is due. `None`: wait for it.
-    fn look(&self) -> Option<Result<Arc<Bearer>, TokenError>> {
+    fn look(&self) -> Option<Result<Arc<AccessToken>, TokenError>> {
         let now = Instant::now();
         let mut state = self.shared.lock();
         let pausing = state.failure.as_ref().is_some_and(|(_, until)| now < *until);
@@ -138,13 +138,13 @@ impl Bearers {
                     Err(TokenError::Unavailable(Reason::new("token endpoint: no answer")))
                 }),
             };
-            shared.settle(result.and_then(Bearer::new));
+            shared.settle(result.and_then(AccessToken::new));
         });
     }
 }
 
 impl Shared {
-    fn settle(&self, result: Result<Bearer, TokenError>) {
+    fn settle(&self, result: Result<AccessToken, TokenError>) {
         let mut state = self.lock();
         state.fetching = false;
         match result {
@@ -166,7 +166,7 @@ impl Shared {
     }
 }
 
-impl Bearer {
+impl AccessToken {
     fn new(fetched: Fetched) -> Result<Self, TokenError> {
         let unusable = |text| TokenError::Unavailable(Reason::new(text));
         if fetched.life.is_zero() {
@@ -194,7 +194,7 @@ mod tests {
 
     /// A token endpoint that answers as often as it gets leave to, with what `answer` says of that call.
     struct Endpoint {
-        bearers: Arc<Bearers>,
+        bearers: Arc<AccessTokens>,
         calls: Arc<AtomicUsize>,
         leave: Arc<Semaphore>,
     }
@@ -212,7 +212,7 @@ mod tests {
                 answer(number).map(|life| Fetched { token: format!("t{number}"), life })
             })
         });
-        Endpoint { bearers: Arc::new(Bearers::new(fetch)), calls, leave }
+        Endpoint { bearers: Arc::new(AccessTokens::new(fetch)), calls, leave }
     }
 
     fn hour(_: usize) -> Result<Duration, TokenError> {
@@ -225,11 +225,14 @@ mod tests {
             Ok(bearer.header.to_str().expect("ASCII").to_owned())
         }
 
-        fn age(&self, change: impl FnOnce(&mut Bearer)) {
+        fn age(&self, change: impl FnOnce(&mut AccessToken)) {
             let mut state = self.bearers.shared.lock();
             let old = state.bearer.as_ref().expect("a token");
-            let mut bearer =
-                Bearer { header: old.header.clone(), refresh_at: old.refresh_at, expires_at: old.expires_at };
+            let mut bearer = AccessToken {
+                header: old.header.clone(),
+                refresh_at: old.refresh_at,
+                expires_at: old.expires_at,
+            };
             change(&mut bearer);
             state.bearer = Some(Arc::new(bearer));
         }
@@ -303,7 +306,9 @@ mod tests {
         let endpoint = endpoint(|_| Ok(Duration::ZERO));
         endpoint.leave.add_permits(1);
         assert!(matches!(endpoint.ask().await, Err(TokenError::Unavailable(_))));
-        assert!(Bearer::new(Fetched { token: "a\nb".to_owned(), life: Duration::from_secs(9) }).is_err());
+        assert!(
+            AccessToken::new(Fetched { token: "a\nb".to_owned(), life: Duration::from_secs(9) }).is_err()
+        );
     }
 
     #[tokio::test]

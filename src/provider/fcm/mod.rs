@@ -7,10 +7,10 @@ mod request;
 mod response;
 mod schema;
 
-pub use client::{Client, Settings};
+pub use client::{FcmClient, Settings};
 pub use credential::{CredentialError, CredentialSettings, ExternalAccount, ExternalAccountError};
 pub use request::{
-    Prepared, Traits, check_overrides, check_size, has_something_to_send, prepare, shows_something,
+    FcmMessage, Traits, check_overrides, check_size, has_something_to_send, prepare, shows_something,
     supplies_content,
 };
 pub use response::classify;

@@ -14,9 +14,9 @@ use tokio::time::{Instant, timeout_at};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use super::error::Kind;
+use super::error::TransportErrorKind;
 use super::wire::{Traffic, Wire};
-use super::{Origin, Settings, tunnel};
+use super::{Destination, Settings, tunnel};
 
 /// The only protocol that is offered.
 pub(super) const ALPN: &[u8] = b"h2";
@@ -49,12 +49,12 @@ pub(super) struct Dialled {
 }
 
 /// Connects once, within the connect time-out.
-pub(super) async fn dial(origin: &Origin, settings: &Settings) -> Result<Dialled, Kind> {
+pub(super) async fn dial(origin: &Destination, settings: &Settings) -> Result<Dialled, TransportErrorKind> {
     let deadline = Instant::now() + settings.connect_timeout;
     let tcp = connect(origin, deadline).await?;
     let tls = match timeout_at(deadline, handshake(origin, tcp)).await {
         Ok(done) => done?,
-        Err(_) => return Err(Kind::Tls("handshake timed out".into())),
+        Err(_) => return Err(TransportErrorKind::Tls("handshake timed out".into())),
     };
     let traffic = Arc::new(Traffic::default());
     let initial_streams = if settings.prove_first { 1 } else { STREAMS_BEFORE_SETTINGS };
@@ -69,17 +69,17 @@ pub(super) async fn dial(origin: &Origin, settings: &Settings) -> Result<Dialled
         .handshake(Wire::new(tls, traffic.clone()));
     match timeout_at(deadline, preface).await {
         Ok(Ok((sender, http2))) => Ok(Dialled { sender, http2, traffic, initial_streams }),
-        Ok(Err(error)) => Err(Kind::Connect(error.to_string().into())),
-        Err(_) => Err(Kind::Connect("preface timed out".into())),
+        Ok(Err(error)) => Err(TransportErrorKind::Connect(error.to_string().into())),
+        Err(_) => Err(TransportErrorKind::Connect("preface timed out".into())),
     }
 }
 
 /// To the origin, or through its proxy.
-async fn connect(origin: &Origin, deadline: Instant) -> Result<TcpStream, Kind> {
+async fn connect(origin: &Destination, deadline: Instant) -> Result<TcpStream, TransportErrorKind> {
     let Some(proxy) = &origin.proxy else { return reach(&origin.host, origin.port, deadline).await };
     let tcp = reach(&proxy.host, proxy.port, deadline).await;
     let tcp = tcp.map_err(|error| match error {
-        Kind::Connect(why) => tunnel::failed(proxy, &why),
+        TransportErrorKind::Connect(why) => tunnel::failed(proxy, &why),
         other => tunnel::failed(proxy, &other.to_string()),
     })?;
     match timeout_at(deadline, tunnel::open(proxy, tcp, origin)).await {
@@ -88,13 +88,13 @@ async fn connect(origin: &Origin, deadline: Instant) -> Result<TcpStream, Kind> 
     }
 }
 
-async fn reach(host: &str, port: u16, deadline: Instant) -> Result<TcpStream, Kind> {
+async fn reach(host: &str, port: u16, deadline: Instant) -> Result<TcpStream, TransportErrorKind> {
     let addresses: Vec<SocketAddr> = match timeout_at(deadline, lookup_host((host, port))).await {
         Ok(Ok(found)) => found.collect(),
-        Ok(Err(error)) => return Err(Kind::Dns(error.to_string().into())),
-        Err(_) => return Err(Kind::Dns("timed out".into())),
+        Ok(Err(error)) => return Err(TransportErrorKind::Dns(error.to_string().into())),
+        Err(_) => return Err(TransportErrorKind::Dns("timed out".into())),
     };
-    let mut last = Kind::Dns("no address".into());
+    let mut last = TransportErrorKind::Dns("no address".into());
     for (tried, address) in addresses.iter().enumerate() {
         // A silent address must leave time for the ones after it.
         let left = deadline.saturating_duration_since(Instant::now());
@@ -102,28 +102,28 @@ async fn reach(host: &str, port: u16, deadline: Instant) -> Result<TcpStream, Ki
         match timeout_at(Instant::now() + share, TcpStream::connect(address)).await {
             Ok(Ok(tcp)) => {
                 if let Err(error) = tcp.set_nodelay(true) {
-                    last = Kind::Connect(error.to_string().into());
+                    last = TransportErrorKind::Connect(error.to_string().into());
                     continue;
                 }
                 return Ok(tcp);
             }
-            Ok(Err(error)) => last = Kind::Connect(format!("{address}: {error}").into()),
-            Err(_) => last = Kind::Connect(format!("{address}: timed out").into()),
+            Ok(Err(error)) => last = TransportErrorKind::Connect(format!("{address}: {error}").into()),
+            Err(_) => last = TransportErrorKind::Connect(format!("{address}: timed out").into()),
         }
     }
     Err(last)
 }
 
-async fn handshake(origin: &Origin, tcp: TcpStream) -> Result<TlsStream<TcpStream>, Kind> {
-    let name =
-        ServerName::try_from(origin.host.clone()).map_err(|error| Kind::Tls(error.to_string().into()))?;
+async fn handshake(origin: &Destination, tcp: TcpStream) -> Result<TlsStream<TcpStream>, TransportErrorKind> {
+    let name = ServerName::try_from(origin.host.clone())
+        .map_err(|error| TransportErrorKind::Tls(error.to_string().into()))?;
     let tls = TlsConnector::from(origin.tls.clone())
         .connect(name, tcp)
         .await
-        .map_err(|error| Kind::Tls(error.to_string().into()))?;
+        .map_err(|error| TransportErrorKind::Tls(error.to_string().into()))?;
     if tls.get_ref().1.alpn_protocol() == Some(ALPN) {
         Ok(tls)
     } else {
-        Err(Kind::Tls("the peer does not speak HTTP/2 (ALPN)".into()))
+        Err(TransportErrorKind::Tls("the peer does not speak HTTP/2 (ALPN)".into()))
     }
 }

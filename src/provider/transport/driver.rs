@@ -13,9 +13,9 @@ use h2::{Ping, PingPong};
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::Settings;
+use super::connection::Connection;
 use super::dial::Http2;
-use super::error::{Kind, of_connection};
-use super::link::Link;
+use super::error::{TransportErrorKind, of_connection};
 
 /// A draining connection outlives the longest request by this at most.
 const DRAIN_GRACE: Duration = Duration::from_secs(5);
@@ -28,7 +28,7 @@ const TICK: Duration = Duration::from_millis(5);
 
 pub(super) struct Driver<S: Default + Send + Sync + 'static> {
     http2: Http2,
-    link: Arc<Link<S>>,
+    connection: Arc<Connection<S>>,
     ping: Option<PingPong>,
     /// When the PING left that is not answered yet.
     pinged: Option<Instant>,
@@ -45,9 +45,9 @@ pub(super) struct Driver<S: Default + Send + Sync + 'static> {
 }
 
 impl<S: Default + Send + Sync + 'static> Driver<S> {
-    pub(super) fn new(mut http2: Http2, link: Arc<Link<S>>) -> Self {
+    pub(super) fn new(mut http2: Http2, connection: Arc<Connection<S>>) -> Self {
         let now = Instant::now();
-        let settings = &link.pool.settings;
+        let settings = &connection.pool.settings;
         let ping = settings.ping.as_ref().and_then(|_| http2.ping_pong());
         let retire_at = now + settings.max_age.mul_f64(rand::random_range(0.9..=1.0));
         Self {
@@ -60,30 +60,32 @@ impl<S: Default + Send + Sync + 'static> Driver<S> {
             retire_at,
             end_at: None,
             timer: Box::pin(sleep_until(now)),
-            link,
+            connection,
         }
     }
 
     /// Drives the connection to its end.
     pub(super) async fn run(mut self) {
         poll_fn(|cx| self.poll(cx)).await;
-        let pool = self.link.pool.clone();
+        let pool = self.connection.pool.clone();
         drop(self);
         // Whoever waits counted on this connection, and nobody else may ever ask for another.
         pool.maintain();
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let disturbed = self.link.listen(cx.waker());
-        if self.link.is_killed() {
+        let disturbed = self.connection.listen(cx.waker());
+        if self.connection.is_killed() {
             return Poll::Ready(());
         }
         if let Poll::Ready(result) = Pin::new(&mut self.http2).poll(cx) {
             // A GOAWAY may have come with the end; it says more.
-            self.link.accepts_streams(cx);
+            self.connection.accepts_streams(cx);
             match result {
-                Err(error) => self.link.set_fate(of_connection(&error)),
-                Ok(()) if self.link.is_draining() => self.link.set_fate(Kind::Retired),
+                Err(error) => self.connection.set_fate(of_connection(&error)),
+                Ok(()) if self.connection.is_draining() => {
+                    self.connection.set_fate(TransportErrorKind::Retired)
+                }
                 Ok(()) => {}
             }
             return Poll::Ready(());
@@ -91,7 +93,7 @@ impl<S: Default + Send + Sync + 'static> Driver<S> {
         let changed = self.after_reads(cx);
         self.hear_pong(cx);
         if disturbed || changed {
-            self.link.pool.maintain();
+            self.connection.pool.maintain();
             if self.look().is_ready() {
                 return Poll::Ready(());
             }
@@ -106,7 +108,7 @@ impl<S: Default + Send + Sync + 'static> Driver<S> {
 
     /// Takes in what reads may have brought, and says whether waiters or the timer are concerned.
     fn after_reads(&mut self, cx: &mut Context<'_>) -> bool {
-        let reads = self.link.traffic.reads();
+        let reads = self.connection.traffic.reads();
         if reads == self.reads {
             return false;
         }
@@ -115,9 +117,9 @@ impl<S: Default + Send + Sync + 'static> Driver<S> {
         let streams = self.http2.max_concurrent_send_streams();
         let shut = streams == 0 && self.shut_since.is_none();
         self.shut_since = (streams == 0).then(|| self.shut_since.unwrap_or(self.last_read));
-        let more = self.link.set_peer_streams(streams) | self.link.trust() | shut;
-        if !self.link.is_draining() && !self.link.accepts_streams(cx) {
-            self.link.pool.retire(&self.link);
+        let more = self.connection.set_peer_streams(streams) | self.connection.trust() | shut;
+        if !self.connection.is_draining() && !self.connection.accepts_streams(cx) {
+            self.connection.pool.retire(&self.connection);
             return true;
         }
         more
@@ -136,21 +138,21 @@ impl<S: Default + Send + Sync + 'static> Driver<S> {
     /// to be dropped.
     fn look(&mut self) -> Poll<()> {
         let now = Instant::now();
-        let pool = self.link.pool.clone();
-        if !self.link.is_draining() {
+        let pool = self.connection.pool.clone();
+        if !self.connection.is_draining() {
             // A limit of 0 is legal, and no place to wait at for long.
             let shut = self.shut_since.is_some_and(|since| now >= since + pool.settings.request_timeout);
             if shut || now >= self.retire_at {
-                pool.retire(&self.link);
+                pool.retire(&self.connection);
             } else if let Some(idle) = pool.settings.idle_close {
-                pool.retire_if_idle(&self.link, now, idle);
+                pool.retire_if_idle(&self.connection, now, idle);
             }
         }
-        if self.link.is_draining() && self.drain(now, &pool.settings).is_ready() {
+        if self.connection.is_draining() && self.drain(now, &pool.settings).is_ready() {
             return Poll::Ready(());
         }
         if self.check_silence(now, &pool.settings).is_ready() {
-            self.link.set_fate(Kind::PingTimeout);
+            self.connection.set_fate(TransportErrorKind::PingTimeout);
             return Poll::Ready(());
         }
         let next = self.next_look(now, &pool.settings).max(now + TICK);
@@ -160,11 +162,11 @@ impl<S: Default + Send + Sync + 'static> Driver<S> {
 
     fn drain(&mut self, now: Instant, settings: &Settings) -> Poll<()> {
         let end_at = *self.end_at.get_or_insert(now + settings.request_timeout + DRAIN_GRACE);
-        if self.link.open() == 0 && self.link.forget_sender() {
+        if self.connection.open() == 0 && self.connection.forget_sender() {
             self.end_at = Some(end_at.min(now + CLOSE_GRACE));
         }
         if now >= end_at {
-            self.link.set_fate(Kind::Retired);
+            self.connection.set_fate(TransportErrorKind::Retired);
             return Poll::Ready(());
         }
         Poll::Pending
@@ -181,8 +183,8 @@ impl<S: Default + Send + Sync + 'static> Driver<S> {
             }
         } else if ping_at.is_some_and(|at| now >= at) && ping.send_ping(Ping::opaque()).is_ok() {
             self.pinged = Some(now);
-            self.link.suspect();
-            self.link.pool.maintain();
+            self.connection.suspect();
+            self.connection.pool.maintain();
         }
         Poll::Pending
     }
@@ -190,9 +192,9 @@ impl<S: Default + Send + Sync + 'static> Driver<S> {
     /// When silence is to be tested, if it lasts and no more streams are opened or closed.
     fn ping_at(&self, settings: &Settings) -> Option<Instant> {
         let rule = settings.ping.as_ref()?;
-        if self.link.open() > 0 {
+        if self.connection.open() > 0 {
             // What was read before the first of these requests was sent says nothing about them.
-            Some(self.last_read.max(self.link.waiting_since()) + rule.after_silence)
+            Some(self.last_read.max(self.connection.waiting_since()) + rule.after_silence)
         } else {
             rule.while_idle.map(|idle| self.last_read + idle)
         }
@@ -212,7 +214,7 @@ impl<S: Default + Send + Sync + 'static> Driver<S> {
             next = next.min(since + settings.request_timeout);
         }
         if let Some(idle) = settings.idle_close.filter(|_| self.end_at.is_none()) {
-            let since = if self.link.open() > 0 { now } else { self.link.last_used() };
+            let since = if self.connection.open() > 0 { now } else { self.connection.last_used() };
             next = next.min(since + idle);
         }
         next
@@ -221,7 +223,7 @@ impl<S: Default + Send + Sync + 'static> Driver<S> {
 
 impl<S: Default + Send + Sync + 'static> Drop for Driver<S> {
     fn drop(&mut self) {
-        self.link.end();
-        self.link.pool.remove(&self.link);
+        self.connection.end();
+        self.connection.pool.remove(&self.connection);
     }
 }

@@ -15,7 +15,7 @@ pub struct TransportError {
     /// Whether the peer may have processed the request.
     pub sent: Sent,
     /// What happened.
-    pub kind: Kind,
+    pub kind: TransportErrorKind,
 }
 
 /// Whether the peer may have processed a request.
@@ -29,7 +29,7 @@ pub enum Sent {
 
 /// What went wrong. Texts are for people and come from the system, TLS or the peer's GOAWAY.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Kind {
+pub enum TransportErrorKind {
     /// The host name could not be resolved.
     #[error("name resolution failed: {0}")]
     Dns(Arc<str>),
@@ -86,11 +86,11 @@ pub enum Kind {
 const DEBUG_CHARS: usize = 256;
 
 impl TransportError {
-    pub(super) fn not_sent(kind: Kind) -> Self {
+    pub(super) fn not_sent(kind: TransportErrorKind) -> Self {
         Self { sent: Sent::NotSent, kind }
     }
 
-    pub(super) fn maybe_sent(kind: Kind) -> Self {
+    pub(super) fn maybe_sent(kind: TransportErrorKind) -> Self {
         Self { sent: Sent::MaybeSent, kind }
     }
 
@@ -102,8 +102,8 @@ impl TransportError {
         }
         if error.is_reset() && error.is_remote() {
             return match error.reason() {
-                Some(h2::Reason::REFUSED_STREAM) => Self::not_sent(Kind::Refused),
-                _ => Self::maybe_sent(Kind::Reset(code)),
+                Some(h2::Reason::REFUSED_STREAM) => Self::not_sent(TransportErrorKind::Refused),
+                _ => Self::maybe_sent(TransportErrorKind::Reset(code)),
             };
         }
         Self::maybe_sent(of_connection(error))
@@ -113,7 +113,9 @@ impl TransportError {
     pub(super) fn before_send(error: &h2::Error) -> Self {
         let kind = of_connection(error);
         match kind {
-            Kind::Protocol(0) => Self::not_sent(Kind::Invalid(error.to_string().into())),
+            TransportErrorKind::Protocol(0) => {
+                Self::not_sent(TransportErrorKind::Invalid(error.to_string().into()))
+            }
             kind => Self::not_sent(kind),
         }
     }
@@ -129,19 +131,19 @@ impl fmt::Display for Sent {
 }
 
 /// What ended a connection, by the error that `h2` ended with.
-pub(super) fn of_connection(error: &h2::Error) -> Kind {
+pub(super) fn of_connection(error: &h2::Error) -> TransportErrorKind {
     if let Some(io) = error.get_io() {
-        return Kind::Closed(io.to_string().into());
+        return TransportErrorKind::Closed(io.to_string().into());
     }
     if error.is_go_away() && error.is_remote() {
         return go_away(error);
     }
-    Kind::Protocol(error.reason().map_or(0, u32::from))
+    TransportErrorKind::Protocol(error.reason().map_or(0, u32::from))
 }
 
-fn go_away(error: &h2::Error) -> Kind {
+fn go_away(error: &h2::Error) -> TransportErrorKind {
     let code = error.reason().map_or(0, u32::from);
-    Kind::GoAway { code, debug: debug_text(&error.to_string()) }
+    TransportErrorKind::GoAway { code, debug: debug_text(&error.to_string()) }
 }
 
 /// The peer's debug data out of `h2`'s message: it has no other way to it. It ends in `(b"…")`,

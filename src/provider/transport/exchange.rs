@@ -9,18 +9,18 @@ use http::{HeaderMap, StatusCode};
 use tokio::time::{Instant, timeout_at};
 
 use super::BODY_CAP;
-use super::error::{Kind, TransportError};
-use super::ledger::Slot;
-use super::link::Link;
+use super::connection::Connection;
+use super::error::{TransportError, TransportErrorKind};
+use super::pool_state::StreamSlot;
 
 /// A reserved place on a connection; dropping it unused gives the place back.
 pub struct Stream<S> {
-    slot: Slot<S>,
+    slot: StreamSlot<S>,
 }
 
 /// A connection, to be judged by what it answered. Holding it keeps no place taken.
 pub struct ConnectionRef<S> {
-    link: Arc<Link<S>>,
+    connection: Arc<Connection<S>>,
 }
 
 /// A peer's answer.
@@ -47,28 +47,28 @@ struct Arrived {
 }
 
 impl<S> Stream<S> {
-    pub(super) fn new(slot: Slot<S>) -> Self {
+    pub(super) fn new(slot: StreamSlot<S>) -> Self {
         Self { slot }
     }
 
     /// The caller's state on the connection.
     pub fn state(&self) -> &S {
-        &self.slot.link().state
+        &self.slot.connection().state
     }
 
     /// See [`ConnectionRef::mark_proven`].
     pub fn mark_proven(&self) {
-        self.slot.link().mark_proven();
+        self.slot.connection().mark_proven();
     }
 
     /// See [`ConnectionRef::retire`]; this stream can't be sent afterwards either.
     pub fn retire(&self) {
-        self.slot.link().pool.retire(self.slot.link());
+        self.slot.connection().pool.retire(self.slot.connection());
     }
 
     /// The connection that this stream is on.
     pub fn connection(&self) -> ConnectionRef<S> {
-        ConnectionRef { link: self.slot.link().clone() }
+        ConnectionRef { connection: self.slot.connection().clone() }
     }
 
     /// Sends a request (with an absolute URI) and waits for the whole answer, within the request time-out.
@@ -77,7 +77,7 @@ impl<S> Stream<S> {
     /// # Errors
     /// [`TransportError`], which says whether the peer may have processed the request.
     pub async fn send(self, head: http::Request<()>, body: Bytes) -> Result<Response<S>, TransportError> {
-        let deadline = Instant::now() + self.slot.link().pool.settings.request_timeout;
+        let deadline = Instant::now() + self.slot.connection().pool.settings.request_timeout;
         self.send_by(deadline, head, body).await
     }
 
@@ -93,33 +93,33 @@ impl<S> Stream<S> {
     ) -> Result<Response<S>, TransportError> {
         // Declared first, so dropped last: the place is free only once the stream is.
         let slot = self.slot;
-        let link = slot.link();
+        let connection = slot.connection();
         let started = Instant::now();
-        let (reads, writes) = (link.traffic.reads(), link.traffic.writes());
-        link.touch(started, reads);
-        let response = queue(link, head, body)?;
+        let (reads, writes) = (connection.traffic.reads(), connection.traffic.writes());
+        connection.touch(started, reads);
+        let response = queue(connection, head, body)?;
         let mut arrived = None;
-        let longest = link.pool.settings.request_timeout;
+        let longest = connection.pool.settings.request_timeout;
         let deadline = deadline.min(started + longest);
-        let outcome = timeout_at(deadline, receive(link, response, &mut arrived)).await;
+        let outcome = timeout_at(deadline, receive(connection, response, &mut arrived)).await;
         let begun = arrived.is_some();
         let accepted = arrived.filter(|arrived| matches!(outcome, Ok(Ok(()))) || arrived.status.is_success());
         match (accepted, outcome) {
             (Some(Arrived { status, headers, body, complete }), _) => {
-                let connection = ConnectionRef { link: link.clone() };
+                let connection = ConnectionRef { connection: connection.clone() };
                 Ok(Response { status, headers, body, complete, connection })
             }
             // Whoever began to answer has processed it, whatever else he says.
             (None, Ok(Err(error))) if begun => {
-                Err(TransportError::maybe_sent(link.explain(&error, writes).await.kind))
+                Err(TransportError::maybe_sent(connection.explain(&error, writes).await.kind))
             }
-            (None, Ok(Err(error))) => Err(link.explain(&error, writes).await),
+            (None, Ok(Err(error))) => Err(connection.explain(&error, writes).await),
             (None, _) => {
                 // Whoever had little time left proves nothing about the connection.
                 if started.elapsed() >= longest / 2 {
-                    link.note_timeout(link.traffic.reads() == reads);
+                    connection.note_timeout(connection.traffic.reads() == reads);
                 }
-                Err(TransportError::maybe_sent(Kind::Timeout))
+                Err(TransportError::maybe_sent(TransportErrorKind::Timeout))
             }
         }
     }
@@ -128,24 +128,24 @@ impl<S> Stream<S> {
 impl<S> ConnectionRef<S> {
     /// The caller's state on the connection.
     pub fn state(&self) -> &S {
-        &self.link.state
+        &self.connection.state
     }
 
     /// The peer accepted a request: `prove_first` limits this connection no longer.
     pub fn mark_proven(&self) {
-        self.link.mark_proven();
+        self.connection.mark_proven();
     }
 
     /// Opens no new streams on this connection: what is on its way ends as it may, reserved streams that
     /// were not sent fail as `NotSent`, the pool opens another connection.
     pub fn retire(&self) {
-        self.link.pool.retire(&self.link);
+        self.connection.pool.retire(&self.connection);
     }
 }
 
 impl<S> Clone for ConnectionRef<S> {
     fn clone(&self) -> Self {
-        Self { link: self.link.clone() }
+        Self { connection: self.connection.clone() }
     }
 }
 
@@ -168,8 +168,12 @@ impl<S> std::fmt::Debug for Stream<S> {
 
 /// Gives the whole request to `h2`. It keeps to the peer's windows itself and lets a body wait for them;
 /// bodies are in memory already, so waiting for capacity here would gain nothing.
-fn queue<S>(link: &Link<S>, head: http::Request<()>, body: Bytes) -> Result<ResponseFuture, TransportError> {
-    let mut sender = link.sender()?;
+fn queue<S>(
+    connection: &Connection<S>,
+    head: http::Request<()>,
+    body: Bytes,
+) -> Result<ResponseFuture, TransportError> {
+    let mut sender = connection.sender()?;
     let bodiless = body.is_empty();
     let (response, mut stream) =
         sender.send_request(head, bodiless).map_err(|error| TransportError::before_send(&error))?;
@@ -183,12 +187,12 @@ fn queue<S>(link: &Link<S>, head: http::Request<()>, body: Bytes) -> Result<Resp
 /// Receives into `arrived` what arrives. An answer of which only the head came counts as arrived; whether
 /// that is enough is the caller's to decide.
 async fn receive<S>(
-    link: &Link<S>,
+    connection: &Connection<S>,
     response: ResponseFuture,
     arrived: &mut Option<Arrived>,
 ) -> Result<(), h2::Error> {
     let (head, mut stream) = response.await?.into_parts();
-    link.note_answer(!head.status.is_server_error());
+    connection.note_answer(!head.status.is_server_error());
     let ended = stream.is_end_stream();
     let into = arrived.insert(Arrived {
         status: head.status,

@@ -10,31 +10,31 @@
 //! | file | what it is |
 //! |---|---|
 //! | `pool` | the public [`Pool`] |
-//! | `ledger` | the account of connections, open streams and waiters; the only lock |
+//! | `pool_state` | the account of connections, open streams and waiters; the only lock |
 //! | `opener` | one connect at a time, with growing pauses after failures |
 //! | `dial` | name, TCP, TLS, ALPN, HTTP/2 preface |
 //! | `tunnel` | through an HTTP proxy |
 //! | `driver` | the task that moves a connection's frames, pings it and ends it |
-//! | `link` | what streams, pool and driver share about one connection |
+//! | `connection` | what streams, pool and driver share about one connection |
 //! | `exchange` | one request and its answer |
 //! | `wire` | gathers writes; counts reads and writes, the evidence for "never left" and "dead" |
 //!
 //! # Invariants
 //!
-//! - A stream count changes only under the ledger's lock, and a freed place goes to the longest
+//! - A stream count changes only under the pool_state's lock, and a freed place goes to the longest
 //!   waiter in the same step, so no wake-up is lost and nobody is overtaken.
-//! - A link that drains never gets a new stream, and lives at most as long as a request may.
-//! - A link whose PING is unanswered gets no new stream: what waits goes to another, opened for it if need be.
+//! - A connection that drains never gets a new stream, and lives at most as long as a request may.
+//! - A connection whose PING is unanswered gets no new stream: what waits goes to another, opened for it if need be.
 //! - Every await on the network has a deadline; every task ends with the pool.
 
+mod connection;
 mod dial;
 mod driver;
 mod error;
 mod exchange;
-mod ledger;
-mod link;
 mod opener;
 mod pool;
+mod pool_state;
 mod tls;
 mod tunnel;
 mod wire;
@@ -42,7 +42,7 @@ mod wire;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use error::{Kind, Sent, TransportError};
+pub use error::{Sent, TransportError, TransportErrorKind};
 pub use exchange::{ConnectionRef, Response, Stream};
 pub use pool::{Pool, PoolStats};
 pub use tls::{TlsError, tls};
@@ -53,7 +53,7 @@ pub const BODY_CAP: usize = 64 * 1024;
 
 /// Where a pool connects to.
 #[derive(Clone, Debug)]
-pub struct Origin {
+pub struct Destination {
     /// Host name or address: resolved anew at each connect, and the name that the certificate must bear.
     pub host: String,
     /// TCP port.

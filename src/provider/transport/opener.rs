@@ -9,10 +9,10 @@ use std::time::Duration;
 
 use tokio::time::sleep_until;
 
+use super::connection::Connection;
 use super::dial::dial;
 use super::driver::Driver;
-use super::ledger::{Opening, Shared};
-use super::link::Link;
+use super::pool_state::{Opening, PoolState};
 
 /// Pause after the first failure; doubles with each.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
@@ -25,7 +25,7 @@ pub(super) fn pause(failures: u32) -> Duration {
     full.mul_f64(rand::random_range(0.5..1.0))
 }
 
-impl<S: Default + Send + Sync + 'static> Shared<S> {
+impl<S: Default + Send + Sync + 'static> PoolState<S> {
     /// Hands out free places and opens a connection if waiters are left. Called after whatever may have
     /// changed the answer.
     pub(super) fn maintain(self: &Arc<Self>) {
@@ -53,11 +53,11 @@ async fn open<S: Default + Send + Sync + 'static>(opening: Opening<S>) {
     match dialled {
         Ok(dialled) => {
             let (traffic, streams) = (dialled.traffic, dialled.initial_streams);
-            let link = Arc::new(Link::new(pool.clone(), dialled.sender, traffic, streams));
-            let driver = Driver::new(dialled.http2, link.clone());
-            pool.add(&link, opening);
+            let connection = Arc::new(Connection::new(pool.clone(), dialled.sender, traffic, streams));
+            let driver = Driver::new(dialled.http2, connection.clone());
+            pool.add(&connection, opening);
             pool.maintain();
-            drop((pool, link));
+            drop((pool, connection));
             driver.run().await;
         }
         Err(kind) => {

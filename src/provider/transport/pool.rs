@@ -4,17 +4,17 @@ use std::sync::Arc;
 
 use tokio::time::{Instant, timeout_at};
 
-use super::error::{Kind, TransportError};
+use super::error::{TransportError, TransportErrorKind};
 use super::exchange::Stream;
-use super::ledger::{Claim, Shared};
-use super::{Origin, Settings};
+use super::pool_state::{PoolState, StreamClaim};
+use super::{Destination, Settings};
 
 /// Connections to one origin. `S` is the caller's own state per connection.
 ///
 /// Connects on demand and grows while all connections are beyond half of their streams. Dropping it drops
 /// the connections as they are; requests on their way then fail.
 pub struct Pool<S> {
-    shared: Arc<Shared<S>>,
+    shared: Arc<PoolState<S>>,
 }
 
 /// What a pool is doing.
@@ -32,8 +32,8 @@ pub struct PoolStats {
 
 impl<S> Pool<S> {
     /// Makes a pool; connects nothing yet.
-    pub fn new(origin: Origin, settings: Settings) -> Self {
-        Self { shared: Arc::new(Shared::new(origin, settings)) }
+    pub fn new(origin: Destination, settings: Settings) -> Self {
+        Self { shared: Arc::new(PoolState::new(origin, settings)) }
     }
 
     /// Retires every connection there is, as when the credential changed; new ones are opened on demand.
@@ -47,7 +47,7 @@ impl<S> Pool<S> {
     }
 
     /// Opens nothing more, lets open streams end (a request time-out at most) and closes. Waiters and
-    /// later reservations fail with [`Kind::PoolClosed`].
+    /// later reservations fail with [`TransportErrorKind::PoolClosed`].
     pub async fn shutdown(&self) {
         self.shared.close();
         self.shared.tasks.wait().await;
@@ -60,20 +60,20 @@ impl<S: Default + Send + Sync + 'static> Pool<S> {
     /// # Errors
     /// All are `NotSent`. A failed connect is told to everyone who waits and has no other connection; those
     /// who come during the pause after it (5 s at most) wait for the next attempt. When `deadline` passes:
-    /// the last connect failure if there is no connection, else [`Kind::Timeout`].
+    /// the last connect failure if there is no connection, else [`TransportErrorKind::Timeout`].
     pub async fn reserve(&self, deadline: Instant) -> Result<Stream<S>, TransportError> {
         let (claim, opening) = self.shared.claim();
         if let Some(opening) = opening {
             self.shared.start(opening);
         }
         let waiting = match claim {
-            Claim::Granted(slot) => return Ok(Stream::new(slot)),
-            Claim::Closed => return Err(TransportError::not_sent(Kind::PoolClosed)),
-            Claim::Queued(waiting) => waiting,
+            StreamClaim::Granted(slot) => return Ok(Stream::new(slot)),
+            StreamClaim::Closed => return Err(TransportError::not_sent(TransportErrorKind::PoolClosed)),
+            StreamClaim::Queued(waiting) => waiting,
         };
         match timeout_at(deadline, waiting).await {
             Ok(Ok(grant)) => grant.map(Stream::new),
-            Ok(Err(_)) => Err(TransportError::not_sent(Kind::PoolClosed)),
+            Ok(Err(_)) => Err(TransportError::not_sent(TransportErrorKind::PoolClosed)),
             Err(_) => Err(TransportError::not_sent(self.shared.why_none())),
         }
     }
@@ -82,7 +82,7 @@ impl<S: Default + Send + Sync + 'static> Pool<S> {
 #[cfg(test)]
 impl<S> Pool<S> {
     /// To see whether all is freed.
-    pub(super) fn weak(&self) -> std::sync::Weak<Shared<S>> {
+    pub(super) fn weak(&self) -> std::sync::Weak<PoolState<S>> {
         Arc::downgrade(&self.shared)
     }
 

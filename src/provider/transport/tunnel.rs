@@ -8,8 +8,8 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tower::{ServiceExt as _, service_fn};
 
-use super::Origin;
-use super::error::Kind;
+use super::Destination;
+use super::error::TransportErrorKind;
 
 /// An HTTP proxy, and how to log in there.
 #[derive(Clone, Debug)]
@@ -23,7 +23,11 @@ pub struct ProxyAddress {
 }
 
 /// Asks a proxy, to which `tcp` leads, for a connection to the origin.
-pub(super) async fn open(proxy: &ProxyAddress, tcp: TcpStream, origin: &Origin) -> Result<TcpStream, Kind> {
+pub(super) async fn open(
+    proxy: &ProxyAddress,
+    tcp: TcpStream,
+    origin: &Destination,
+) -> Result<TcpStream, TransportErrorKind> {
     let host = match origin.host.contains(':') {
         true => format!("[{}]", origin.host),
         false => origin.host.clone(),
@@ -48,6 +52,6 @@ pub(super) async fn open(proxy: &ProxyAddress, tcp: TcpStream, origin: &Origin) 
 }
 
 /// Any failure at the proxy, also before CONNECT. The reason comes first, because a lane shows 200 characters of it.
-pub(super) fn failed(proxy: &ProxyAddress, why: &str) -> Kind {
-    Kind::Connect(format!("{why} (proxy {}:{})", proxy.host, proxy.port).into())
+pub(super) fn failed(proxy: &ProxyAddress, why: &str) -> TransportErrorKind {
+    TransportErrorKind::Connect(format!("{why} (proxy {}:{})", proxy.host, proxy.port).into())
 }

@@ -8,15 +8,17 @@ use http::uri::Authority;
 use http::{HeaderValue, StatusCode};
 use tokio::time::Instant;
 
-use super::credential::{Bearer, Credential, Moment, Presented};
-use super::request::{self, Prepared};
+use super::credential::{ApnsCredential, Moment, Presented, ProviderToken};
+use super::request::{self, ApnsMessage};
 use super::response::{classify, goaway_about_credential};
-use crate::domain::{Content, Environment, Floor, NotificationId, Outcome};
+use crate::domain::{Content, Environment, MinDelay, NotificationId, Outcome};
+use crate::provider::classification::{Classification, ConnectionFate};
 use crate::provider::exchange::{exchange, unanswered};
 use crate::provider::proxy::Proxy;
 use crate::provider::setup::{self, SetupError};
-use crate::provider::transport::{self, Kind, PingSettings, Pool, PoolStats, Response, Sent, TransportError};
-use crate::provider::verdict::{Fate, Verdict};
+use crate::provider::transport::{
+    self, PingSettings, Pool, PoolStats, Response, Sent, TransportError, TransportErrorKind,
+};
 use crate::provider::{Attempt, Fingerprint};
 
 /// Test of a silent connection; idle ones die unseen (docs/providers.md#connection-failures).
@@ -48,21 +50,21 @@ pub struct Settings {
 }
 
 /// Connections to APNs, with the key that they present.
-pub struct Client {
+pub struct ApnsClient {
     pool: Pool<Presented>,
-    credential: Credential,
+    credential: ApnsCredential,
     authority: Authority,
     topic: String,
     fingerprint: Fingerprint,
 }
 
-impl Client {
+impl ApnsClient {
     /// Checks the settings; connects nothing yet.
     ///
     /// # Errors
     /// [`SetupError`] for a key, topic, endpoint or CA file that can't be used.
     pub fn new(settings: Settings) -> Result<Self, SetupError> {
-        let credential = Credential::new(&settings.key, &settings.key_id, &settings.team_id)?;
+        let credential = ApnsCredential::new(&settings.key, &settings.key_id, &settings.team_id)?;
         if settings.topic.is_empty() || HeaderValue::from_str(&settings.topic).is_err() {
             return Err(SetupError::Topic);
         }
@@ -101,20 +103,20 @@ impl Client {
     }
 
     /// Renders what all attempts at `content` share.
-    pub fn prepare(&self, id: NotificationId, content: &Content) -> Prepared {
+    pub fn prepare(&self, id: NotificationId, content: &Content) -> ApnsMessage {
         request::prepare(id, content, &self.topic)
     }
 
     /// One attempt at one device.
-    pub async fn send(&self, prepared: &Prepared, attempt: &Attempt<'_>) -> Outcome {
+    pub async fn send(&self, prepared: &ApnsMessage, attempt: &Attempt<'_>) -> Outcome {
         let (verdict, bearer) = match self.ask(prepared, attempt).await {
             Ok(answered) => answered,
             Err(outcome) => return outcome,
         };
         let renewed = verdict.renew && self.credential.renew(&bearer, moment(attempt));
         // The connection was at fault, and takes no more requests: the device need not wait for its next turn.
-        let elsewhere = verdict.connection == Fate::Retire
-            && matches!(verdict.outcome, Outcome::RetryTarget { floor: Floor::None, .. });
+        let elsewhere = verdict.connection == ConnectionFate::Retire
+            && matches!(verdict.outcome, Outcome::RetryTarget { min_delay: MinDelay::None, .. });
         if !renewed && !elsewhere {
             return verdict.outcome;
         }
@@ -154,9 +156,9 @@ impl Client {
 
     async fn ask(
         &self,
-        prepared: &Prepared,
+        prepared: &ApnsMessage,
         attempt: &Attempt<'_>,
-    ) -> Result<(Verdict, Arc<Bearer>), Outcome> {
+    ) -> Result<(Classification, Arc<ProviderToken>), Outcome> {
         let mut used = None;
         let head = |presented: &Presented| {
             let bearer = self.credential.bearer(presented, moment(attempt));
@@ -164,7 +166,7 @@ impl Client {
             used = Some(bearer);
             head
         };
-        let response = exchange(&self.pool, attempt.deadline, attempt.still, head, prepared.body()).await;
+        let response = exchange(&self.pool, attempt.deadline, attempt.validity, head, prepared.body()).await;
         let response = response.map_err(|error| without_answer(&error))?;
         let verdict =
             classify(response.status, &response.headers, &response.body, prepared.topic(), attempt.now);
@@ -178,19 +180,21 @@ fn moment(attempt: &Attempt<'_>) -> Moment {
 }
 
 /// Only an answer that shows that the token was accepted opens the connection's other streams.
-fn judge_connection(response: &Response<Presented>, verdict: &Verdict) {
+fn judge_connection(response: &Response<Presented>, verdict: &Classification) {
     match verdict.connection {
-        Fate::Retire => response.connection.retire(),
-        Fate::Keep if response.status != StatusCode::FORBIDDEN && !response.status.is_server_error() => {
+        ConnectionFate::Retire => response.connection.retire(),
+        ConnectionFate::Keep
+            if response.status != StatusCode::FORBIDDEN && !response.status.is_server_error() =>
+        {
             response.connection.mark_proven();
         }
-        Fate::Keep => {}
+        ConnectionFate::Keep => {}
     }
 }
 
 fn without_answer(error: &TransportError) -> Outcome {
     match (&error.kind, error.sent) {
-        (Kind::GoAway { debug, .. }, Sent::NotSent) => goaway_about_credential(debug),
+        (TransportErrorKind::GoAway { debug, .. }, Sent::NotSent) => goaway_about_credential(debug),
         _ => None,
     }
     .unwrap_or_else(|| unanswered(error))

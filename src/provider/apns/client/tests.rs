@@ -6,12 +6,12 @@ use chrono::TimeDelta;
 use uuid::Uuid;
 
 use super::*;
-use crate::domain::{Certainty, DeviceToken, LaneCause, Misfit, Platform, Reason};
+use crate::domain::{Certainty, DeviceToken, LaneCause, MisconfigurationScope, Platform, Reason};
 use crate::provider::fake::{self, Fake, Seen, attempt};
 
-fn client_at(endpoint: String) -> Client {
+fn client_at(endpoint: String) -> ApnsClient {
     let key = rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).unwrap();
-    Client::new(Settings {
+    ApnsClient::new(Settings {
         key: key.serialize_pem().into_bytes(),
         key_id: "ABC123DEFG".to_owned(),
         team_id: "DEF123GHIJ".to_owned(),
@@ -26,7 +26,7 @@ fn client_at(endpoint: String) -> Client {
     .unwrap()
 }
 
-fn client(fake: &Fake) -> Client {
+fn client(fake: &Fake) -> ApnsClient {
     client_at(fake.url())
 }
 
@@ -34,7 +34,7 @@ fn token() -> DeviceToken {
     DeviceToken::parse(Platform::Apns, "abcdef").unwrap()
 }
 
-fn prepared(client: &Client) -> Prepared {
+fn prepared(client: &ApnsClient) -> ApnsMessage {
     let content = Content { title: Some("Hi".to_owned()), ..Content::default() };
     client.prepare(NotificationId(Uuid::from_u128(7)), &content)
 }
@@ -86,7 +86,7 @@ async fn an_answer_is_judged_with_the_request_s_own_topic() {
     let expected = Outcome::TokenDead { reason, since: None, certainty };
     assert_eq!(client.send(&prepared(&client), &attempt(&dead)).await, expected);
     let reason = Reason::new("TopicDisallowed");
-    let expected = Outcome::Misconfigured { reason: reason.clone(), about: Misfit::Topic };
+    let expected = Outcome::Misconfigured { reason: reason.clone(), about: MisconfigurationScope::Topic };
     assert_eq!(client.send(&prepared(&client), &attempt(&token())).await, expected);
     let mut content = Content { title: Some("Hi".to_owned()), ..Content::default() };
     content.apns.headers.insert("apns-push-type".to_owned(), "voip".into());
@@ -124,7 +124,7 @@ async fn a_young_jwt_is_not_replaced_since_a_clock_must_be_wrong() {
     let fake = fake::serve(|_| Some((403, r#"{"reason":"ExpiredProviderToken"}"#.to_owned()))).await;
     let (client, token) = (client(&fake), token());
     let reason = Reason::new("ExpiredProviderToken");
-    let expected = Outcome::Misconfigured { reason, about: Misfit::Credential };
+    let expected = Outcome::Misconfigured { reason, about: MisconfigurationScope::Credential };
     assert_eq!(client.send(&prepared(&client), &attempt(&token)).await, expected);
     assert_eq!(fake.seen().len(), 1);
     client.send(&prepared(&client), &attempt(&token)).await;
@@ -167,7 +167,7 @@ fn settings_that_can_t_work_are_refused() {
         connections: 1,
         max_streams: 10,
     };
-    let refused = |settings| Client::new(settings).err().unwrap();
+    let refused = |settings| ApnsClient::new(settings).err().unwrap();
     assert!(matches!(refused(Settings { topic: String::new(), ..settings() }), SetupError::Topic));
     assert!(matches!(refused(Settings { topic: "a\nb".to_owned(), ..settings() }), SetupError::Topic));
     assert!(matches!(refused(Settings { key: Vec::new(), ..settings() }), SetupError::ApnsKey(_)));

@@ -12,7 +12,7 @@ use uuid::Uuid;
 use crate::domain::{Content, DeviceToken, InputCode, NotificationId, Platform, PushType, ValidationError};
 use crate::provider::apple::{self, Alert};
 use crate::provider::merge::merge;
-use crate::provider::{Attempt, Life};
+use crate::provider::{Attempt, Expiry};
 
 const APNS_ID: HeaderName = HeaderName::from_static("apns-id");
 const EXPIRATION: HeaderName = HeaderName::from_static(apple::EXPIRATION);
@@ -31,7 +31,7 @@ pub enum TopicOrigin {
 
 /// A notification, ready to go to any device of an APNs lane. Cloning shares the body.
 #[derive(Clone)]
-pub struct Prepared {
+pub struct ApnsMessage {
     body: Bytes,
     headers: HeaderMap,
     topic: TopicOrigin,
@@ -39,7 +39,7 @@ pub struct Prepared {
 }
 
 /// Renders what all attempts at `content` share. `topic` is the configured one, without suffix.
-pub fn prepare(id: NotificationId, content: &Content, topic: &str) -> Prepared {
+pub fn prepare(id: NotificationId, content: &Content, topic: &str) -> ApnsMessage {
     let push_type = content.push_type();
     let derived = format!("{topic}{}", push_type.topic_suffix());
     let overridden = content.apns.header(apple::TOPIC).unwrap_or(&derived);
@@ -63,7 +63,7 @@ pub fn prepare(id: NotificationId, content: &Content, topic: &str) -> Prepared {
         set(&mut headers, apple::COLLAPSE_ID, &collapse_id);
     }
     let body = serde_json::to_vec(&payload(id, content)).expect("a JSON value is always writable");
-    Prepared { body: body.into(), headers, topic: origin, push_type }
+    ApnsMessage { body: body.into(), headers, topic: origin, push_type }
 }
 
 /// Faults of a request's `apns` part. `topics` are those that the app's configuration names.
@@ -120,7 +120,7 @@ pub fn has_something_to_send(content: &Content) -> bool {
     }
 }
 
-impl Prepared {
+impl ApnsMessage {
     /// The JSON body, the same for every device.
     pub fn body(&self) -> &Bytes {
         &self.body
@@ -131,13 +131,13 @@ impl Prepared {
         (self.body.len(), self.push_type.payload_limit())
     }
 
-    /// The headers that all devices get with so much life left, in no particular order. For previews.
-    pub fn headers(&self, life: Life) -> Vec<(String, String)> {
+    /// The headers that all devices get with so much expiry left, in no particular order. For previews.
+    pub fn headers(&self, expiry: Expiry) -> Vec<(String, String)> {
         let shared =
             self.headers.iter().filter(|(name, _)| !PER_ATTEMPT.contains(name)).map(|(name, value)| {
                 (name.as_str().to_owned(), String::from_utf8_lossy(value.as_bytes()).into_owned())
             });
-        shared.chain([(apple::EXPIRATION.to_owned(), life.apns_expiration().to_string())]).collect()
+        shared.chain([(apple::EXPIRATION.to_owned(), expiry.apns_expiration().to_string())]).collect()
     }
 
     /// Where the topic came from.
@@ -160,15 +160,15 @@ impl Prepared {
         // Never the same twice: kept out of the HPACK table, it can't push out what is (docs/providers.md#apns-http2).
         apns_id.set_sensitive(true);
         headers.insert(APNS_ID, apns_id);
-        headers.insert(EXPIRATION, attempt.life().apns_expiration().into());
+        headers.insert(EXPIRATION, attempt.expiry().apns_expiration().into());
         request
     }
 }
 
-impl fmt::Debug for Prepared {
+impl fmt::Debug for ApnsMessage {
     /// Nothing of what the notification says.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Prepared").field("bytes", &self.body.len()).finish_non_exhaustive()
+        f.debug_struct("ApnsMessage").field("bytes", &self.body.len()).finish_non_exhaustive()
     }
 }
 

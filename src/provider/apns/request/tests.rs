@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::*;
 use crate::domain::{ApnsOverrides, Priority};
-use crate::provider::Still;
+use crate::provider::Validity;
 
 const TOPIC: &str = "com.example.shop";
 
@@ -150,7 +150,7 @@ fn only_path_id_expiration_and_bearer_differ_per_attempt() {
         expires_at: now + TimeDelta::milliseconds(400),
         once: false,
         deadline: Instant::now(),
-        still: Still(&|| true),
+        validity: Validity(&|| true),
     };
     let head = |attempt: &Attempt<'_>| {
         let authority = Authority::from_static("api.push.apple.com");

@@ -7,10 +7,10 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::request::TopicOrigin;
-use crate::domain::{Certainty, Floor, Misfit, Outcome, Reason};
+use crate::domain::{Certainty, MinDelay, MisconfigurationScope, Outcome, Reason};
+use crate::provider::classification::Classification;
 use crate::provider::members::{members, text};
 use crate::provider::retry_after::retry_after;
-use crate::provider::verdict::Verdict;
 
 /// What any answer but 200 says.
 #[derive(Default, Deserialize)]
@@ -32,9 +32,9 @@ pub fn classify(
     body: &[u8],
     topic: TopicOrigin,
     now: DateTime<Utc>,
-) -> Verdict {
+) -> Classification {
     if status == StatusCode::OK {
-        return Verdict::accepted(None);
+        return Classification::accepted(None);
     }
     let answer: Answer<'_> = members(body).unwrap_or_default();
     let asked = retry_after(headers, now);
@@ -45,30 +45,30 @@ pub fn classify(
     match reason {
         "BadCollapseId" | "BadExpirationDate" | "BadMessageId" | "BadPath" | "BadPriority"
         | "DuplicateHeaders" | "InvalidPushType" | "MethodNotAllowed" | "MissingDeviceToken"
-        | "PayloadEmpty" | "PayloadTooLarge" => Verdict::rejected(reason),
+        | "PayloadEmpty" | "PayloadTooLarge" => Classification::rejected(reason),
         "BadTopic" | "MissingTopic" | "TopicDisallowed" => match topic {
-            TopicOrigin::Configured => Verdict::misconfigured(reason, Misfit::Topic),
-            TopicOrigin::PushType | TopicOrigin::Override => Verdict::rejected(reason),
+            TopicOrigin::Configured => Classification::misconfigured(reason, MisconfigurationScope::Topic),
+            TopicOrigin::PushType | TopicOrigin::Override => Classification::rejected(reason),
         },
         // For a topic that does not belong to the push type no word about the token counts.
         "BadDeviceToken" | "ExpiredToken" | "Unregistered" if topic == TopicOrigin::Override => {
-            Verdict::rejected(reason)
+            Classification::rejected(reason)
         }
-        "BadDeviceToken" => Verdict::dead(reason, Certainty::Doubtful),
+        "BadDeviceToken" => Classification::dead(reason, Certainty::Doubtful),
         "DeviceTokenNotForTopic" => match topic {
-            TopicOrigin::Configured => Verdict::dead(reason, Certainty::Doubtful),
+            TopicOrigin::Configured => Classification::dead(reason, Certainty::Doubtful),
             // Another topic was asked for: that this token isn't its is no word about the token.
-            TopicOrigin::PushType | TopicOrigin::Override => Verdict::rejected(reason),
+            TopicOrigin::PushType | TopicOrigin::Override => Classification::rejected(reason),
         },
-        "ExpiredToken" | "Unregistered" => Verdict::keep(gone(reason, &answer, Certainty::Certain)),
-        "ExpiredProviderToken" => Verdict::misconfigured(reason, credential(topic)).retire().renew(),
-        reason if is_credential(reason) => Verdict::misconfigured(reason, credential(topic)),
+        "ExpiredToken" | "Unregistered" => Classification::keep(gone(reason, &answer, Certainty::Certain)),
+        "ExpiredProviderToken" => Classification::misconfigured(reason, credential(topic)).retire().renew(),
+        reason if is_credential(reason) => Classification::misconfigured(reason, credential(topic)),
         "IdleTimeout" | "Shutdown" | "TooManyProviderTokenUpdates" | "UnrelatedKeyIdInToken" => {
-            Verdict::retry_after(reason, asked, Floor::None).retire()
+            Classification::retry_after(reason, asked, MinDelay::None).retire()
         }
-        "TooManyRequests" => Verdict::retry_after(reason, asked, Floor::Throttled),
+        "TooManyRequests" => Classification::retry_after(reason, asked, MinDelay::Throttled),
         "InternalServerError" | "ServiceUnavailable" => {
-            Verdict::retry_after(reason, asked, Floor::ServerError)
+            Classification::retry_after(reason, asked, MinDelay::ServerError)
         }
         unknown => by_class(status, unknown, &answer, asked, topic),
     }
@@ -79,7 +79,7 @@ pub fn classify(
 pub(super) fn goaway_about_credential(debug: &str) -> Option<Outcome> {
     let answer: Value = serde_json::from_str(debug).ok()?;
     let reason = answer.get("reason")?.as_str().filter(|reason| is_credential(reason))?;
-    Some(Outcome::Misconfigured { reason: Reason::new(reason), about: Misfit::Credential })
+    Some(Outcome::Misconfigured { reason: Reason::new(reason), about: MisconfigurationScope::Credential })
 }
 
 /// Key, certificate or team is wrong. The environment reason has been documented in one spelling and seen in another.
@@ -98,10 +98,10 @@ fn is_credential(reason: &str) -> bool {
 
 /// What a verdict on the credential concerns. Some keys serve some topics only, so one that came to a topic of the
 /// request's choosing says nothing about the lane.
-fn credential(topic: TopicOrigin) -> Misfit {
+fn credential(topic: TopicOrigin) -> MisconfigurationScope {
     match topic {
-        TopicOrigin::Configured => Misfit::Credential,
-        TopicOrigin::PushType | TopicOrigin::Override => Misfit::Override,
+        TopicOrigin::Configured => MisconfigurationScope::Credential,
+        TopicOrigin::PushType | TopicOrigin::Override => MisconfigurationScope::Override,
     }
 }
 
@@ -111,16 +111,16 @@ fn by_class(
     answer: &Answer<'_>,
     asked: Option<std::time::Duration>,
     topic: TopicOrigin,
-) -> Verdict {
+) -> Classification {
     match status.as_u16() {
-        401 | 403 => Verdict::misconfigured(word, credential(topic)),
-        408 | 425 => Verdict::retry_after(word, asked, Floor::ServerError),
-        410 if topic == TopicOrigin::Override => Verdict::rejected(word),
-        410 => Verdict::keep(gone(word, answer, Certainty::Doubtful)),
-        429 => Verdict::retry_after(word, asked, Floor::Throttled),
-        400..=499 => Verdict::rejected(word),
+        401 | 403 => Classification::misconfigured(word, credential(topic)),
+        408 | 425 => Classification::retry_after(word, asked, MinDelay::ServerError),
+        410 if topic == TopicOrigin::Override => Classification::rejected(word),
+        410 => Classification::keep(gone(word, answer, Certainty::Doubtful)),
+        429 => Classification::retry_after(word, asked, MinDelay::Throttled),
+        400..=499 => Classification::rejected(word),
         // 5xx, and what no push service answers at all.
-        _ => Verdict::retry_after(word, asked, Floor::ServerError),
+        _ => Classification::retry_after(word, asked, MinDelay::ServerError),
     }
 }
 

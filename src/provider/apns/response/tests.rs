@@ -3,20 +3,20 @@
 use std::time::Duration;
 
 use super::*;
-use crate::provider::verdict::Fate;
+use crate::provider::classification::ConnectionFate;
 
 const NOW: i64 = 1_000_000_000;
 
-fn judge_from(status: u16, headers: &HeaderMap, body: &str, topic: TopicOrigin) -> Verdict {
+fn judge_from(status: u16, headers: &HeaderMap, body: &str, topic: TopicOrigin) -> Classification {
     let now = DateTime::from_timestamp(NOW, 0).expect("in range");
     classify(StatusCode::from_u16(status).expect("a status"), headers, body.as_bytes(), topic, now)
 }
 
-fn judge(status: u16, body: &str) -> Verdict {
+fn judge(status: u16, body: &str) -> Classification {
     judge_from(status, &HeaderMap::new(), body, TopicOrigin::Configured)
 }
 
-fn reasoned(status: u16, reason: &str) -> Verdict {
+fn reasoned(status: u16, reason: &str) -> Classification {
     judge(status, &format!(r#"{{"reason":"{reason}"}}"#))
 }
 
@@ -28,12 +28,12 @@ fn dead(reason: &str, since_millis: Option<i64>, certainty: Certainty) -> Outcom
 #[test]
 fn every_row_of_the_reason_table() {
     use Certainty::{Certain, Doubtful};
-    use Misfit::{Credential, Topic};
-    let drop_msg: fn(&str) -> Verdict = Verdict::rejected;
-    let credential = |reason: &str| Verdict::misconfigured(reason, Credential);
-    let topic = |reason: &str| Verdict::misconfigured(reason, Topic);
-    let elsewhere = |reason: &str| Verdict::retry(reason, Floor::None).retire();
-    type Expected<'a> = &'a dyn Fn(&str) -> Verdict;
+    use MisconfigurationScope::{Credential, Topic};
+    let drop_msg: fn(&str) -> Classification = Classification::rejected;
+    let credential = |reason: &str| Classification::misconfigured(reason, Credential);
+    let topic = |reason: &str| Classification::misconfigured(reason, Topic);
+    let elsewhere = |reason: &str| Classification::retry(reason, MinDelay::None).retire();
+    type Expected<'a> = &'a dyn Fn(&str) -> Classification;
     let rows: &[(u16, &str, Expected<'_>)] = &[
         (400, "BadCollapseId", &drop_msg),
         (400, "BadExpirationDate", &drop_msg),
@@ -46,8 +46,8 @@ fn every_row_of_the_reason_table() {
         (400, "BadTopic", &topic),
         (400, "MissingTopic", &topic),
         (400, "TopicDisallowed", &topic),
-        (400, "BadDeviceToken", &|r| Verdict::dead(r, Doubtful)),
-        (400, "DeviceTokenNotForTopic", &|r| Verdict::dead(r, Doubtful)),
+        (400, "BadDeviceToken", &|r| Classification::dead(r, Doubtful)),
+        (400, "DeviceTokenNotForTopic", &|r| Classification::dead(r, Doubtful)),
         (400, "IdleTimeout", &elsewhere),
         (403, "BadCertificate", &credential),
         (403, "BadCertificateEnvironment", &credential),
@@ -61,25 +61,25 @@ fn every_row_of_the_reason_table() {
         (404, "BadPath", &drop_msg),
         (405, "MethodNotAllowed", &drop_msg),
         (413, "PayloadTooLarge", &drop_msg),
-        (410, "ExpiredToken", &|r| Verdict::dead(r, Certain)),
-        (410, "Unregistered", &|r| Verdict::dead(r, Certain)),
+        (410, "ExpiredToken", &|r| Classification::dead(r, Certain)),
+        (410, "Unregistered", &|r| Classification::dead(r, Certain)),
         (429, "TooManyProviderTokenUpdates", &elsewhere),
-        (429, "TooManyRequests", &|r| Verdict::retry(r, Floor::Throttled)),
-        (500, "InternalServerError", &|r| Verdict::retry(r, Floor::ServerError)),
-        (503, "ServiceUnavailable", &|r| Verdict::retry(r, Floor::ServerError)),
+        (429, "TooManyRequests", &|r| Classification::retry(r, MinDelay::Throttled)),
+        (500, "InternalServerError", &|r| Classification::retry(r, MinDelay::ServerError)),
+        (503, "ServiceUnavailable", &|r| Classification::retry(r, MinDelay::ServerError)),
         (503, "Shutdown", &elsewhere),
         // Unknown reasons go by the status's class.
         (400, "NewReason", &drop_msg),
         (401, "NewReason", &credential),
         (403, "NewReason", &credential),
         (404, "NewReason", &drop_msg),
-        (408, "NewReason", &|r| Verdict::retry(r, Floor::ServerError)),
-        (410, "NewReason", &|r| Verdict::dead(r, Doubtful)),
+        (408, "NewReason", &|r| Classification::retry(r, MinDelay::ServerError)),
+        (410, "NewReason", &|r| Classification::dead(r, Doubtful)),
         (418, "NewReason", &drop_msg),
-        (429, "NewReason", &|r| Verdict::retry(r, Floor::Throttled)),
-        (500, "NewReason", &|r| Verdict::retry(r, Floor::ServerError)),
-        (503, "Service Unavailable", &|r| Verdict::retry(r, Floor::ServerError)),
-        (302, "NewReason", &|r| Verdict::retry(r, Floor::ServerError)),
+        (429, "NewReason", &|r| Classification::retry(r, MinDelay::Throttled)),
+        (500, "NewReason", &|r| Classification::retry(r, MinDelay::ServerError)),
+        (503, "Service Unavailable", &|r| Classification::retry(r, MinDelay::ServerError)),
+        (302, "NewReason", &|r| Classification::retry(r, MinDelay::ServerError)),
     ];
     for (status, reason, expected) in rows {
         assert_eq!(reasoned(*status, reason), expected(reason), "{status} {reason}");
@@ -89,7 +89,7 @@ fn every_row_of_the_reason_table() {
 #[test]
 fn accepted_is_200_whatever_the_body() {
     for body in ["", "{}", "<html>"] {
-        assert_eq!(judge(200, body), Verdict::accepted(None));
+        assert_eq!(judge(200, body), Classification::accepted(None));
     }
 }
 
@@ -98,10 +98,14 @@ fn bodies_that_are_not_apns_s_go_by_the_status() {
     for body in
         ["", "<html><body>Bad Gateway</body></html>", "[]", "null", r#"{"reason":7}"#, r#"{"reason":""}"#]
     {
-        assert_eq!(judge(502, body), Verdict::retry("502", Floor::ServerError), "{body}");
-        assert_eq!(judge(400, body), Verdict::rejected("400"), "{body}");
-        assert_eq!(judge(403, body), Verdict::misconfigured("403", Misfit::Credential), "{body}");
-        assert_eq!(judge(410, body), Verdict::dead("410", Certainty::Doubtful), "{body}");
+        assert_eq!(judge(502, body), Classification::retry("502", MinDelay::ServerError), "{body}");
+        assert_eq!(judge(400, body), Classification::rejected("400"), "{body}");
+        assert_eq!(
+            judge(403, body),
+            Classification::misconfigured("403", MisconfigurationScope::Credential),
+            "{body}"
+        );
+        assert_eq!(judge(410, body), Classification::dead("410", Certainty::Doubtful), "{body}");
     }
 }
 
@@ -124,10 +128,10 @@ fn a_topic_that_the_request_brought_about_is_held_against_no_lane_and_no_token()
     };
     for origin in [TopicOrigin::PushType, TopicOrigin::Override] {
         for reason in ["BadTopic", "MissingTopic", "TopicDisallowed", "DeviceTokenNotForTopic"] {
-            assert_eq!(from(400, reason, origin), Verdict::rejected(reason), "{reason} {origin:?}");
+            assert_eq!(from(400, reason, origin), Classification::rejected(reason), "{reason} {origin:?}");
         }
         for reason in ["InvalidProviderToken", "Forbidden", "BadEnvironmentKeyInToken", "NewReason"] {
-            let held_back = Verdict::misconfigured(reason, Misfit::Override);
+            let held_back = Classification::misconfigured(reason, MisconfigurationScope::Override);
             assert_eq!(from(403, reason, origin), held_back, "{reason} {origin:?}");
         }
     }
@@ -136,7 +140,7 @@ fn a_topic_that_the_request_brought_about_is_held_against_no_lane_and_no_token()
         [(400, "BadDeviceToken"), (410, "Unregistered"), (410, "ExpiredToken"), (410, "NewReason")]
     {
         assert_eq!(from(status, reason, TopicOrigin::PushType), reasoned(status, reason), "{reason}");
-        assert_eq!(from(status, reason, TopicOrigin::Override), Verdict::rejected(reason), "{reason}");
+        assert_eq!(from(status, reason, TopicOrigin::Override), Classification::rejected(reason), "{reason}");
     }
 }
 
@@ -147,17 +151,19 @@ fn retry_after_is_honoured_in_both_forms() {
         headers.insert("retry-after", value.parse().expect("a header value"));
         judge_from(status, &headers, &format!(r#"{{"reason":"{reason}"}}"#), TopicOrigin::Configured)
     };
-    let exactly = |reason, secs, floor| Verdict::retry_after(reason, Some(Duration::from_secs(secs)), floor);
-    assert_eq!(with("7", 503, "ServiceUnavailable"), exactly("ServiceUnavailable", 7, Floor::ServerError));
-    assert_eq!(with("7", 429, "TooManyRequests"), exactly("TooManyRequests", 7, Floor::Throttled));
-    assert_eq!(with("7", 503, "Shutdown"), exactly("Shutdown", 7, Floor::None).retire());
+    let exactly = |reason, secs, min_delay| {
+        Classification::retry_after(reason, Some(Duration::from_secs(secs)), min_delay)
+    };
+    assert_eq!(with("7", 503, "ServiceUnavailable"), exactly("ServiceUnavailable", 7, MinDelay::ServerError));
+    assert_eq!(with("7", 429, "TooManyRequests"), exactly("TooManyRequests", 7, MinDelay::Throttled));
+    assert_eq!(with("7", 503, "Shutdown"), exactly("Shutdown", 7, MinDelay::None).retire());
     assert_eq!(
         with("Sun, 09 Sep 2001 01:47:10 GMT", 500, "InternalServerError"),
-        exactly("InternalServerError", 30, Floor::ServerError)
+        exactly("InternalServerError", 30, MinDelay::ServerError)
     );
     assert_eq!(
         with("soon", 503, "ServiceUnavailable"),
-        Verdict::retry("ServiceUnavailable", Floor::ServerError)
+        Classification::retry("ServiceUnavailable", MinDelay::ServerError)
     );
 }
 
@@ -170,15 +176,17 @@ fn a_reason_is_kept_printable_and_short() {
 
 #[test]
 fn only_an_outdated_jwt_is_renewed_and_only_faults_of_the_connection_retire_it() {
-    assert_eq!(reasoned(403, "InvalidProviderToken").connection, Fate::Keep);
+    assert_eq!(reasoned(403, "InvalidProviderToken").connection, ConnectionFate::Keep);
     assert!(!reasoned(403, "InvalidProviderToken").renew);
     assert!(reasoned(403, "ExpiredProviderToken").renew);
 }
 
 #[test]
 fn a_goaway_speaks_of_the_credential_only_in_json() {
-    let credential =
-        Outcome::Misconfigured { reason: Reason::new("BadCertificate"), about: Misfit::Credential };
+    let credential = Outcome::Misconfigured {
+        reason: Reason::new("BadCertificate"),
+        about: MisconfigurationScope::Credential,
+    };
     assert_eq!(goaway_about_credential(r#"{"reason":"BadCertificate"}"#), Some(credential));
     for other in ["", "Maximum active streams violated for this endpoint.", r#"{"reason":"Shutdown"}"#, "{}"]
     {

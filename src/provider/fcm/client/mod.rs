@@ -10,16 +10,16 @@ use http::uri::Authority;
 use http::{HeaderValue, Method, Request, Uri, Version};
 use tokio::time::Instant;
 
-use super::bearer::{Bearer, Bearers, TokenError};
-use super::credential::{Credential, CredentialError, CredentialSettings};
-use super::request::{self, Prepared};
+use super::bearer::{AccessToken, AccessTokens, TokenError};
+use super::credential::{CredentialError, CredentialSettings, FcmCredential};
+use super::request::{self, FcmMessage};
 use super::response::classify;
-use crate::domain::{Content, LaneCause, Misfit, NotificationId, Outcome};
+use crate::domain::{Content, LaneCause, MisconfigurationScope, NotificationId, Outcome};
+use crate::provider::classification::{Classification, ConnectionFate};
 use crate::provider::exchange::{exchange, unanswered};
 use crate::provider::proxy::Proxy;
 use crate::provider::setup::{self, SetupError};
 use crate::provider::transport::{self, Pool, PoolStats};
-use crate::provider::verdict::{Fate, Verdict};
 use crate::provider::{Attempt, Fingerprint};
 
 /// FCM answers more with a GOAWAY (docs/providers.md#fcm-quotas).
@@ -47,9 +47,9 @@ pub struct Settings {
 }
 
 /// Connections to FCM, with the access token that they present.
-pub struct Client {
+pub struct FcmClient {
     pool: Pool<()>,
-    bearers: Bearers,
+    bearers: AccessTokens,
     uri: Uri,
     project_id: String,
     channel: Option<String>,
@@ -57,13 +57,13 @@ pub struct Client {
     subject_token: Option<Fingerprint>,
 }
 
-impl Client {
+impl FcmClient {
     /// Checks the settings; connects nothing yet.
     ///
     /// # Errors
     /// [`SetupError`] for a credential, endpoint or CA file that can't be used.
     pub async fn new(settings: Settings) -> Result<Self, SetupError> {
-        let credential = Credential::new(settings.credential, settings.ca_file.is_some())?;
+        let credential = FcmCredential::new(settings.credential, settings.ca_file.is_some())?;
         let (project_id, subject_token) = (credential.project_id.clone(), credential.subject_token);
         let (origin, authority) = setup::origin(
             settings.endpoint.as_deref(),
@@ -101,18 +101,18 @@ impl Client {
                 evict_after_timeouts: setup::EVICT_AFTER_TIMEOUTS,
             },
         );
-        let bearers = Bearers::new(fetch);
+        let bearers = AccessTokens::new(fetch);
         Ok(Self { pool, bearers, uri, project_id, channel: settings.channel, fingerprint, subject_token })
     }
 
     /// Renders what all attempts at `content` share.
-    pub fn prepare(&self, id: NotificationId, content: &Content) -> Prepared {
+    pub fn prepare(&self, id: NotificationId, content: &Content) -> FcmMessage {
         request::prepare(id, content, self.channel.as_deref())
     }
 
     /// One attempt at one device.
-    pub async fn send(&self, prepared: &Prepared, attempt: &Attempt<'_>) -> Outcome {
-        let body = prepared.body(attempt.token.expose(), attempt.life());
+    pub async fn send(&self, prepared: &FcmMessage, attempt: &Attempt<'_>) -> Outcome {
+        let body = prepared.body(attempt.token.expose(), attempt.expiry());
         let mut renewed = false;
         loop {
             let bearer = match self.bearers.bearer(attempt.deadline).await {
@@ -174,11 +174,11 @@ impl Client {
 
     async fn ask(
         &self,
-        bearer: &Bearer,
+        bearer: &AccessToken,
         body: &Bytes,
-        prepared: &Prepared,
+        prepared: &FcmMessage,
         attempt: &Attempt<'_>,
-    ) -> Result<Verdict, Outcome> {
+    ) -> Result<Classification, Outcome> {
         let head = |(): &()| {
             let mut request = Request::new(());
             *request.method_mut() = Method::POST;
@@ -188,12 +188,12 @@ impl Client {
             request.headers_mut().insert(AUTHORIZATION, bearer.header.clone());
             request
         };
-        let response = exchange(&self.pool, attempt.deadline, attempt.still, head, body)
+        let response = exchange(&self.pool, attempt.deadline, attempt.validity, head, body)
             .await
             .map_err(|error| unanswered(&error))?;
         let verdict =
             classify(response.status, &response.headers, &response.body, prepared.traits(), attempt.now);
-        if verdict.connection == Fate::Retire {
+        if verdict.connection == ConnectionFate::Retire {
             response.connection.retire();
         }
         Ok(verdict)
@@ -202,7 +202,9 @@ impl Client {
 
 fn without_token(error: TokenError) -> Outcome {
     match error {
-        TokenError::Rejected(reason) => Outcome::Misconfigured { reason, about: Misfit::Credential },
+        TokenError::Rejected(reason) => {
+            Outcome::Misconfigured { reason, about: MisconfigurationScope::Credential }
+        }
         TokenError::Unavailable(reason) => {
             Outcome::RetryLane { reason, cause: LaneCause::Outage, after: None }
         }

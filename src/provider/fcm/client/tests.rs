@@ -16,7 +16,7 @@ fn private_key() -> &'static str {
     KEY.get_or_init(|| rcgen::KeyPair::generate_for(&rcgen::PKCS_RSA_SHA256).unwrap().serialize_pem())
 }
 
-async fn client_with(token_uri: String, endpoint: String) -> Client {
+async fn client_with(token_uri: String, endpoint: String) -> FcmClient {
     let account = json!({
         "type": "service_account", "project_id": "shop-1", "private_key": private_key(),
         "client_email": "push@shop-1.iam.gserviceaccount.com", "token_uri": token_uri
@@ -30,7 +30,7 @@ async fn client_with(token_uri: String, endpoint: String) -> Client {
         connections: 1,
         max_streams: 1000,
     };
-    Client::new(settings).await.unwrap()
+    FcmClient::new(settings).await.unwrap()
 }
 
 /// FCM and its token endpoint in one; tokens are `t0`, `t1` and so on.
@@ -39,7 +39,7 @@ async fn google(fcm: impl Fn(&Seen) -> Answer + Clone + Send + Sync + 'static) -
     fake::serve(move |seen| match seen.path.as_str() {
         "/token" => {
             let token = format!("t{}", issued.fetch_add(1, Ordering::SeqCst));
-            let answer = json!({"access_token": token, "expires_in": 3599, "token_type": "Bearer"});
+            let answer = json!({"access_token": token, "expires_in": 3599, "token_type": "AccessToken"});
             Some((200, answer.to_string()))
         }
         _ => fcm(seen),
@@ -47,7 +47,7 @@ async fn google(fcm: impl Fn(&Seen) -> Answer + Clone + Send + Sync + 'static) -
     .await
 }
 
-async fn client(fake: &Fake) -> Client {
+async fn client(fake: &Fake) -> FcmClient {
     client_with(format!("{}/token", fake.url()), fake.url()).await
 }
 
@@ -55,7 +55,7 @@ fn token() -> DeviceToken {
     DeviceToken::parse(Platform::Fcm, "fcm-token-7").unwrap()
 }
 
-async fn send(client: &Client) -> Outcome {
+async fn send(client: &FcmClient) -> Outcome {
     let content = Content { title: Some("Hi".to_owned()), ..Content::default() };
     let prepared = client.prepare(NotificationId(Uuid::from_u128(7)), &content);
     client.send(&prepared, &attempt(&token())).await
@@ -70,7 +70,7 @@ fn unauthenticated() -> Answer {
 }
 
 fn misconfigured(reason: &str) -> Outcome {
-    Outcome::Misconfigured { reason: Reason::new(reason), about: Misfit::Credential }
+    Outcome::Misconfigured { reason: Reason::new(reason), about: MisconfigurationScope::Credential }
 }
 
 fn tokens_fetched(fake: &Fake) -> usize {

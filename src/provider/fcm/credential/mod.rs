@@ -97,7 +97,7 @@ pub enum CredentialError {
 }
 
 /// A credential, checked.
-pub(super) struct Credential {
+pub(super) struct FcmCredential {
     /// The Firebase project.
     pub(super) project_id: String,
     /// Names the credential.
@@ -117,7 +117,7 @@ enum Kind {
 /// HTTP with and without TLS.
 type Connections = Noting<HttpsConnector<Connector>>;
 
-impl Credential {
+impl FcmCredential {
     /// Checks the settings. `any_host`: Google may be elsewhere than on Google's hosts.
     pub(super) fn new(settings: CredentialSettings, any_host: bool) -> Result<Self, CredentialError> {
         match settings {

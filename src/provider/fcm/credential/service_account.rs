@@ -42,7 +42,7 @@ mod tests {
 
     use super::*;
     use crate::domain::pem::PemFault;
-    use crate::provider::fcm::credential::{Credential, CredentialSettings};
+    use crate::provider::fcm::credential::{CredentialSettings, FcmCredential};
 
     fn file(change: impl FnOnce(&mut Value)) -> String {
         let mut json = json!({
@@ -90,7 +90,7 @@ mod tests {
     async fn a_private_key_that_is_none_is_found_out_at_once() {
         let tls = crate::provider::transport::tls(None).expect("roots");
         let settings = CredentialSettings::ServiceAccount(file(|_| {}));
-        let credential = Credential::new(settings, false).expect("a usable file");
+        let credential = FcmCredential::new(settings, false).expect("a usable file");
         let error = credential.fetch(&tls, None).await.err().expect("refused");
         assert!(matches!(error, CredentialError::Key(PemFault::Missing(_))), "{error}");
     }

@@ -1,5 +1,5 @@
 //! What FCM is sent: a body prepared once per notification, into which each attempt's token and what remains of its
-//! life are spliced. Pure.
+//! expiry are spliced. Pure.
 
 mod apple_part;
 mod message;
@@ -15,7 +15,7 @@ use self::message::{Overrides, WEB_TTL, message};
 use self::template::{Draft, Slot, Template};
 use super::schema;
 use crate::domain::{Content, InputCode, NotificationId, Platform, ValidationError};
-use crate::provider::Life;
+use crate::provider::Expiry;
 use crate::provider::apple;
 
 /// Most bytes of a message without token, `apns` and `webpush`, and of its `apns.payload`
@@ -27,7 +27,7 @@ const NUMBERS: usize = 40;
 
 /// A notification, ready to go to any device of an FCM lane. Cloning shares the bytes.
 #[derive(Clone)]
-pub struct Prepared {
+pub struct FcmMessage {
     after_token: Template,
     message_size: usize,
     apns_payload_size: usize,
@@ -64,7 +64,7 @@ impl Traits {
 
 /// Renders what all attempts at `content` share. `channel` is the configured Android channel, for content that names
 /// none.
-pub fn prepare(id: NotificationId, content: &Content, channel: Option<&str>) -> Prepared {
+pub fn prepare(id: NotificationId, content: &Content, channel: Option<&str>) -> FcmMessage {
     let overrides = Overrides::of(content);
     let mut message = message(id, content, &overrides, channel);
     let mut draft = Draft::default();
@@ -93,7 +93,7 @@ pub fn prepare(id: NotificationId, content: &Content, channel: Option<&str>) -> 
     let message = rest(&message);
     draft = draft.text(&format!(r#","apns":{{"headers":{{"{}":""#, apple::EXPIRATION)).slot(Slot::Expiration);
     draft = draft.text(&format!(r#""{}}}{}}}{message}}}}}"#, rest(&headers), rest(&apns)));
-    Prepared {
+    FcmMessage {
         after_token: draft.finish(),
         message_size: message_size + message.len(),
         apns_payload_size,
@@ -174,14 +174,14 @@ fn is_filled_activity(content: &Content, overrides: &Overrides) -> bool {
     overrides.has_activity() && filled
 }
 
-impl Prepared {
+impl FcmMessage {
     /// The body for one token.
-    pub fn body(&self, token: &str, life: Life) -> Bytes {
+    pub fn body(&self, token: &str, expiry: Expiry) -> Bytes {
         const START: &[u8] = br#"{"message":{"token":"#;
         let mut body = BytesMut::with_capacity(START.len() + self.after_token.len() + token.len() + NUMBERS);
         body.put_slice(START);
         serde_json::to_writer((&mut body).writer(), token).expect("a string is always writable");
-        self.after_token.write(life, &mut body);
+        self.after_token.write(expiry, &mut body);
         body.freeze()
     }
 
@@ -196,10 +196,10 @@ impl Prepared {
     }
 }
 
-impl fmt::Debug for Prepared {
+impl fmt::Debug for FcmMessage {
     /// Nothing of what the notification says.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Prepared").field("bytes", &self.message_size).finish_non_exhaustive()
+        f.debug_struct("FcmMessage").field("bytes", &self.message_size).finish_non_exhaustive()
     }
 }
 

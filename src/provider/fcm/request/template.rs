@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use bytes::{Bytes, BytesMut};
 
-use crate::provider::Life;
+use crate::provider::Expiry;
 
 /// What is written in a place of a [`Template`]. All are numbers, so none needs escaping.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -63,12 +63,12 @@ impl Template {
     }
 
     /// Writes it for one attempt.
-    pub(super) fn write(&self, life: Life, into: &mut BytesMut) {
+    pub(super) fn write(&self, expiry: Expiry, into: &mut BytesMut) {
         into.extend_from_slice(&self.start);
         for (slot, text) in &self.places {
             let number = match slot {
-                Slot::Ttl => life.ttl_secs(),
-                Slot::Expiration => life.apns_expiration(),
+                Slot::Ttl => expiry.ttl_secs(),
+                Slot::Expiration => expiry.apns_expiration(),
             };
             write!(into, "{number}").expect("a buffer grows");
             into.extend_from_slice(text);

@@ -10,21 +10,21 @@ fn id() -> NotificationId {
     NotificationId(Uuid::from_u128(7))
 }
 
-fn life() -> Life {
+fn expiry() -> Expiry {
     let now = DateTime::from_timestamp_millis(1_000_000_000_600).expect("in range");
-    Life { now, expires_at: now + TimeDelta::milliseconds(3_599_500), once: false }
+    Expiry { now, expires_at: now + TimeDelta::milliseconds(3_599_500), once: false }
 }
 
 fn content(json: Value) -> Content {
     serde_json::from_value(json).expect("content")
 }
 
-fn sent(content: &Content, token: &str, life: Life) -> Value {
-    serde_json::from_slice(&prepare(id(), content, None).body(token, life)).expect("JSON")
+fn sent(content: &Content, token: &str, expiry: Expiry) -> Value {
+    serde_json::from_slice(&prepare(id(), content, None).body(token, expiry)).expect("JSON")
 }
 
 fn message_of(json: Value) -> Value {
-    sent(&content(json), "t", life())["message"].take()
+    sent(&content(json), "t", expiry())["message"].take()
 }
 
 /// The order message to a user with two phones.
@@ -53,7 +53,7 @@ fn the_order_message_as_the_ledger_has_it() {
                 "mutable-content": 1, "interruption-level": "time-sensitive"}},
             "fcm_options": {"image": "https://cdn.example.com/789.jpg"}}
     }});
-    assert_eq!(sent(&content, "fcm-token-7", life()), expected);
+    assert_eq!(sent(&content, "fcm-token-7", expiry()), expected);
 }
 
 #[test]
@@ -105,7 +105,7 @@ fn a_subtitle_brings_the_whole_alert_since_it_replaces_fcm_s() {
 #[test]
 fn the_configured_channel_serves_content_that_names_none() {
     let channel = |json: Value| {
-        let body = prepare(id(), &content(json), Some("default")).body("t", life());
+        let body = prepare(id(), &content(json), Some("default")).body("t", expiry());
         let body: Value = serde_json::from_slice(&body).expect("JSON");
         body["message"]["android"]["notification"]["channel_id"].clone()
     };
@@ -140,7 +140,7 @@ fn overrides_come_last_but_never_over_token_and_life() {
 #[test]
 fn a_target_that_slipped_through_is_still_not_sent() {
     let content = content(json!({"title": "Hi", "fcm": {"token": "other", "topic": "all"}}));
-    let body = prepare(id(), &content, None).body("t", life());
+    let body = prepare(id(), &content, None).body("t", expiry());
     let text = std::str::from_utf8(&body).expect("UTF-8");
     assert_eq!(text.matches("\"token\"").count(), 1);
     assert!(!text.contains("topic"));
@@ -150,20 +150,20 @@ fn a_target_that_slipped_through_is_still_not_sent() {
 fn tokens_are_escaped_and_what_remains_is_spliced() {
     let content = content(json!({"title": "\"}}"}));
     let token = r#"a"b\c"#;
-    let end = life();
-    let message = sent(&content, token, Life { now: end.expires_at - TimeDelta::milliseconds(400), ..end });
+    let end = expiry();
+    let message = sent(&content, token, Expiry { now: end.expires_at - TimeDelta::milliseconds(400), ..end });
     assert_eq!(message["message"]["token"], token);
     assert_eq!(message["message"]["android"]["ttl"], "1s");
     assert_eq!(message["message"]["apns"]["headers"]["apns-expiration"], "1000003601");
-    let once = sent(&content, token, Life { once: true, ..end });
+    let once = sent(&content, token, Expiry { once: true, ..end });
     assert_eq!(once["message"]["android"]["ttl"], "0s");
     assert_eq!(once["message"]["apns"]["headers"]["apns-expiration"], "0");
 }
 
 #[test]
 fn a_clock_behind_postgres_asks_for_no_more_than_fcm_takes() {
-    let longest = life().now + TimeDelta::days(28);
-    let behind = Life { expires_at: longest + TimeDelta::milliseconds(2), ..life() };
+    let longest = expiry().now + TimeDelta::days(28);
+    let behind = Expiry { expires_at: longest + TimeDelta::milliseconds(2), ..expiry() };
     let message = sent(&content(json!({"title": "a"})), "t", behind);
     assert_eq!(message["message"]["android"]["ttl"], "2419200s");
 }
@@ -173,7 +173,7 @@ fn message_and_apns_payload_are_measured_apart() {
     let empty = content(json!({"title": "x", "url": "https://example.com/"}));
     let (base, limit) = prepare(id(), &empty, None).size_and_limit();
     assert_eq!(limit, 4096);
-    let largest = Life { expires_at: life().now + TimeDelta::days(28), ..life() };
+    let largest = Expiry { expires_at: expiry().now + TimeDelta::days(28), ..expiry() };
     let mut message = sent(&empty, "t", largest)["message"].take();
     let object = message.as_object_mut().expect("an object");
     object.shift_remove("token");

@@ -10,10 +10,10 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::request::Traits;
-use crate::domain::{Certainty, Floor, LaneCause, Misfit, Outcome, Reason};
+use crate::domain::{Certainty, LaneCause, MinDelay, MisconfigurationScope, Outcome, Reason};
+use crate::provider::classification::Classification;
 use crate::provider::members::{members, text};
 use crate::provider::retry_after::{proto_duration, retry_after};
-use crate::provider::verdict::Verdict;
 
 /// Wait where a whole project is over its quota and the answer doesn't say how long (docs/providers.md#fcm-retries).
 const PROJECT_WAIT: Duration = Duration::from_secs(60);
@@ -72,27 +72,31 @@ pub fn classify(
     body: &[u8],
     traits: Traits,
     now: DateTime<Utc>,
-) -> Verdict {
+) -> Classification {
     if status.is_success() {
         let name = serde_json::from_slice::<Accepted<'_>>(body).ok().and_then(|accepted| accepted.name);
-        return Verdict::accepted(name.map(|name| message_name(&name)));
+        return Classification::accepted(name.map(|name| message_name(&name)));
     }
     let mut answer = Answer::read(body);
     answer.asked = retry_after(headers, now).or(answer.asked);
     match answer.fcm.as_deref() {
         Some(word @ ("THIRD_PARTY_AUTH_ERROR" | "APNS_AUTH_ERROR")) => {
             // Which key is used follows from the topic, or from a header for the browser.
-            let about = if traits.overridden { Misfit::Override } else { Misfit::ThirdParty };
-            Verdict::misconfigured(word, about)
+            let about = if traits.overridden {
+                MisconfigurationScope::Override
+            } else {
+                MisconfigurationScope::StoredKey
+            };
+            Classification::misconfigured(word, about)
         }
-        Some(word @ "SENDER_ID_MISMATCH") => Verdict::dead(word, Certainty::Doubtful),
+        Some(word @ "SENDER_ID_MISMATCH") => Classification::dead(word, Certainty::Doubtful),
         Some("UNREGISTERED") if answer.apns.is_some() && traits.is_of_another_token() => {
-            Verdict::rejected(answer.apns.as_deref().unwrap_or_default())
+            Classification::rejected(answer.apns.as_deref().unwrap_or_default())
         }
-        Some(word @ "UNREGISTERED") => Verdict::dead(word, Certainty::Certain),
-        Some(word @ "QUOTA_EXCEEDED") => Verdict::retry_after(word, answer.asked, Floor::Throttled),
+        Some(word @ "UNREGISTERED") => Classification::dead(word, Certainty::Certain),
+        Some(word @ "QUOTA_EXCEEDED") => Classification::retry_after(word, answer.asked, MinDelay::Throttled),
         Some(word @ ("INTERNAL" | "UNAVAILABLE")) => {
-            Verdict::retry_after(word, answer.asked, Floor::ServerError)
+            Classification::retry_after(word, answer.asked, MinDelay::ServerError)
         }
         Some("INVALID_ARGUMENT") => invalid_argument(&answer, traits),
         _ => by_class(status, &answer, traits),
@@ -100,50 +104,50 @@ pub fn classify(
 }
 
 /// Token or message? In the order of docs/providers.md#fcm-invalid_argument.
-fn invalid_argument(answer: &Answer, traits: Traits) -> Verdict {
+fn invalid_argument(answer: &Answer, traits: Traits) -> Classification {
     if let Some(reason) = answer.apns.as_deref() {
         let certainty = match reason {
             "Unregistered" | "ExpiredToken" => Certainty::Certain,
             "BadDeviceToken" | "DeviceTokenNotForTopic" => Certainty::Doubtful,
-            _ => return Verdict::rejected(reason),
+            _ => return Classification::rejected(reason),
         };
         return if traits.is_of_another_token() {
-            Verdict::rejected(reason)
+            Classification::rejected(reason)
         } else {
-            Verdict::dead(reason, certainty)
+            Classification::dead(reason, certainty)
         };
     }
     if let Some(fields) = &answer.fields {
         let token_only = !fields.is_empty() && fields.iter().all(|field| field == "message.token");
-        return if token_only { bad_token() } else { Verdict::rejected("INVALID_ARGUMENT") };
+        return if token_only { bad_token() } else { Classification::rejected("INVALID_ARGUMENT") };
     }
     if answer.fcm.as_deref() == Some("INVALID_ARGUMENT") && answer.message.contains(BAD_TOKEN_TEXT) {
         return bad_token();
     }
-    Verdict::rejected("INVALID_ARGUMENT")
+    Classification::rejected("INVALID_ARGUMENT")
 }
 
-fn bad_token() -> Verdict {
-    Verdict::dead("INVALID_ARGUMENT", Certainty::Doubtful)
+fn bad_token() -> Classification {
+    Classification::dead("INVALID_ARGUMENT", Certainty::Doubtful)
 }
 
 /// Without a verdict of FCM's own, or with one that says nothing.
-fn by_class(status: StatusCode, answer: &Answer, traits: Traits) -> Verdict {
+fn by_class(status: StatusCode, answer: &Answer, traits: Traits) -> Classification {
     let said = answer.fcm.as_deref().or(answer.status.as_deref());
     let word = said.unwrap_or(status.as_str());
     match status.as_u16() {
         400 if answer.status.as_deref() == Some("INVALID_ARGUMENT") => invalid_argument(answer, traits),
-        401 => Verdict::misconfigured(word, Misfit::Credential).renew(),
-        403 | 404 => Verdict::misconfigured(word, Misfit::Credential),
-        408 | 425 => Verdict::retry_after(word, answer.asked, Floor::ServerError),
-        429 => Verdict::keep(Outcome::RetryLane {
+        401 => Classification::misconfigured(word, MisconfigurationScope::Credential).renew(),
+        403 | 404 => Classification::misconfigured(word, MisconfigurationScope::Credential),
+        408 | 425 => Classification::retry_after(word, answer.asked, MinDelay::ServerError),
+        429 => Classification::keep(Outcome::RetryLane {
             reason: Reason::of_provider(word),
             cause: LaneCause::Throttled,
             after: Some(answer.asked.unwrap_or(PROJECT_WAIT)),
         }),
-        400..=499 => Verdict::rejected(word),
+        400..=499 => Classification::rejected(word),
         // 5xx, and what no push service answers at all.
-        _ => Verdict::retry_after(word, answer.asked, Floor::ServerError),
+        _ => Classification::retry_after(word, answer.asked, MinDelay::ServerError),
     }
 }
 

@@ -3,12 +3,12 @@
 use serde_json::json;
 
 use super::*;
-use crate::provider::verdict::Fate;
+use crate::provider::classification::ConnectionFate;
 
 const FCM: &str = "type.googleapis.com/google.firebase.fcm.v1.FcmError";
 const APNS: &str = "type.googleapis.com/google.firebase.fcm.v1.ApnsError";
 
-fn judge_with(status: u16, headers: &[(&'static str, &str)], body: &str, activity: bool) -> Verdict {
+fn judge_with(status: u16, headers: &[(&'static str, &str)], body: &str, activity: bool) -> Classification {
     let now = DateTime::from_timestamp(1_000_000_000, 0).expect("in range");
     let headers = headers
         .iter()
@@ -21,49 +21,68 @@ fn error(status: &str, message: &str, details: Value) -> String {
     json!({"error": {"code": 0, "status": status, "message": message, "details": details}}).to_string()
 }
 
-fn judge(http: u16, status: &str, details: Value) -> Verdict {
+fn judge(http: u16, status: &str, details: Value) -> Classification {
     judge_with(http, &[], &error(status, "Some text.", details), false)
 }
 
-fn fcm(http: u16, code: &str) -> Verdict {
+fn fcm(http: u16, code: &str) -> Classification {
     judge(http, "WHATEVER", json!([{"@type": FCM, "errorCode": code}]))
 }
 
-fn throttled(word: &str, secs: u64) -> Verdict {
+fn throttled(word: &str, secs: u64) -> Classification {
     let after = Some(Duration::from_secs(secs));
-    Verdict::keep(Outcome::RetryLane { reason: Reason::new(word), cause: LaneCause::Throttled, after })
+    Classification::keep(Outcome::RetryLane { reason: Reason::new(word), cause: LaneCause::Throttled, after })
 }
 
 #[test]
 fn success_carries_the_message_name() {
     let accepted = |body: &str| judge_with(200, &[], body, false);
     let name = "projects/shop-1/messages/0:15%31bd";
-    assert_eq!(accepted(&json!({ "name": name }).to_string()), Verdict::accepted(Some(name.to_owned())));
-    assert_eq!(accepted("{}"), Verdict::accepted(None));
-    assert_eq!(accepted("<html>"), Verdict::accepted(None));
-    assert_eq!(accepted(r#"{"name":"a\u0000b\n"}"#), Verdict::accepted(Some("ab".to_owned())));
+    assert_eq!(
+        accepted(&json!({ "name": name }).to_string()),
+        Classification::accepted(Some(name.to_owned()))
+    );
+    assert_eq!(accepted("{}"), Classification::accepted(None));
+    assert_eq!(accepted("<html>"), Classification::accepted(None));
+    assert_eq!(accepted(r#"{"name":"a\u0000b\n"}"#), Classification::accepted(Some("ab".to_owned())));
 }
 
 #[test]
 fn every_row_with_fcm_s_own_verdict() {
     use Certainty::{Certain, Doubtful};
     for (http, code, expected) in [
-        (400, "INVALID_ARGUMENT", Verdict::rejected("INVALID_ARGUMENT")),
-        (401, "THIRD_PARTY_AUTH_ERROR", Verdict::misconfigured("THIRD_PARTY_AUTH_ERROR", Misfit::ThirdParty)),
-        (401, "APNS_AUTH_ERROR", Verdict::misconfigured("APNS_AUTH_ERROR", Misfit::ThirdParty)),
-        (403, "SENDER_ID_MISMATCH", Verdict::dead("SENDER_ID_MISMATCH", Doubtful)),
-        (404, "UNREGISTERED", Verdict::dead("UNREGISTERED", Certain)),
-        (429, "QUOTA_EXCEEDED", Verdict::retry("QUOTA_EXCEEDED", Floor::Throttled)),
-        (500, "INTERNAL", Verdict::retry("INTERNAL", Floor::ServerError)),
-        (503, "UNAVAILABLE", Verdict::retry("UNAVAILABLE", Floor::ServerError)),
+        (400, "INVALID_ARGUMENT", Classification::rejected("INVALID_ARGUMENT")),
+        (
+            401,
+            "THIRD_PARTY_AUTH_ERROR",
+            Classification::misconfigured("THIRD_PARTY_AUTH_ERROR", MisconfigurationScope::StoredKey),
+        ),
+        (
+            401,
+            "APNS_AUTH_ERROR",
+            Classification::misconfigured("APNS_AUTH_ERROR", MisconfigurationScope::StoredKey),
+        ),
+        (403, "SENDER_ID_MISMATCH", Classification::dead("SENDER_ID_MISMATCH", Doubtful)),
+        (404, "UNREGISTERED", Classification::dead("UNREGISTERED", Certain)),
+        (429, "QUOTA_EXCEEDED", Classification::retry("QUOTA_EXCEEDED", MinDelay::Throttled)),
+        (500, "INTERNAL", Classification::retry("INTERNAL", MinDelay::ServerError)),
+        (503, "UNAVAILABLE", Classification::retry("UNAVAILABLE", MinDelay::ServerError)),
         // Says nothing: by the HTTP class.
-        (400, "UNSPECIFIED_ERROR", Verdict::rejected("UNSPECIFIED_ERROR")),
-        (401, "UNSPECIFIED_ERROR", Verdict::misconfigured("UNSPECIFIED_ERROR", Misfit::Credential).renew()),
-        (403, "UNSPECIFIED_ERROR", Verdict::misconfigured("UNSPECIFIED_ERROR", Misfit::Credential)),
+        (400, "UNSPECIFIED_ERROR", Classification::rejected("UNSPECIFIED_ERROR")),
+        (
+            401,
+            "UNSPECIFIED_ERROR",
+            Classification::misconfigured("UNSPECIFIED_ERROR", MisconfigurationScope::Credential).renew(),
+        ),
+        (
+            403,
+            "UNSPECIFIED_ERROR",
+            Classification::misconfigured("UNSPECIFIED_ERROR", MisconfigurationScope::Credential),
+        ),
         (429, "UNSPECIFIED_ERROR", throttled("UNSPECIFIED_ERROR", 60)),
-        (500, "UNSPECIFIED_ERROR", Verdict::retry("UNSPECIFIED_ERROR", Floor::ServerError)),
-        (400, "NEW_CODE", Verdict::rejected("NEW_CODE")),
-        (503, "NEW_CODE", Verdict::retry("NEW_CODE", Floor::ServerError)),
+        (500, "UNSPECIFIED_ERROR", Classification::retry("UNSPECIFIED_ERROR", MinDelay::ServerError)),
+        (400, "NEW_CODE", Classification::rejected("NEW_CODE")),
+        (503, "NEW_CODE", Classification::retry("NEW_CODE", MinDelay::ServerError)),
     ] {
         assert_eq!(fcm(http, code), expected, "{http} {code}");
     }
@@ -71,18 +90,18 @@ fn every_row_with_fcm_s_own_verdict() {
 
 #[test]
 fn every_row_without_one() {
-    let credential = |word| Verdict::misconfigured(word, Misfit::Credential);
-    let server = |word| Verdict::retry(word, Floor::ServerError);
+    let credential = |word| Classification::misconfigured(word, MisconfigurationScope::Credential);
+    let server = |word| Classification::retry(word, MinDelay::ServerError);
     let quota = json!([{
         "@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": "RATE_LIMIT_EXCEEDED",
         "metadata": {"quota_limit": "SendsPerMinutePerProject"}
     }]);
     for (http, status, details, expected) in [
-        (400, "INVALID_ARGUMENT", json!([]), Verdict::rejected("INVALID_ARGUMENT")),
+        (400, "INVALID_ARGUMENT", json!([]), Classification::rejected("INVALID_ARGUMENT")),
         (401, "UNAUTHENTICATED", json!([]), credential("UNAUTHENTICATED").renew()),
         (403, "PERMISSION_DENIED", json!([]), credential("PERMISSION_DENIED")),
         (404, "NOT_FOUND", json!([]), credential("NOT_FOUND")),
-        (413, "OUT_OF_RANGE", json!([]), Verdict::rejected("OUT_OF_RANGE")),
+        (413, "OUT_OF_RANGE", json!([]), Classification::rejected("OUT_OF_RANGE")),
         (429, "RESOURCE_EXHAUSTED", quota, throttled("RESOURCE_EXHAUSTED", 60)),
         (500, "INTERNAL", json!([]), server("INTERNAL")),
         (503, "UNAVAILABLE", json!([]), server("UNAVAILABLE")),
@@ -97,22 +116,22 @@ fn bodies_that_are_not_google_s_go_by_the_status() {
     for body in ["", "<html><title>Error 404 (Not Found)!!1</title></html>", "[]", r#"{"error":"nope"}"#] {
         assert_eq!(
             judge_with(404, &[], body, false),
-            Verdict::misconfigured("404", Misfit::Credential),
+            Classification::misconfigured("404", MisconfigurationScope::Credential),
             "{body}"
         );
         assert_eq!(
             judge_with(403, &[], body, false),
-            Verdict::misconfigured("403", Misfit::Credential),
+            Classification::misconfigured("403", MisconfigurationScope::Credential),
             "{body}"
         );
         assert_eq!(
             judge_with(401, &[], body, false),
-            Verdict::misconfigured("401", Misfit::Credential).renew()
+            Classification::misconfigured("401", MisconfigurationScope::Credential).renew()
         );
-        assert_eq!(judge_with(400, &[], body, false), Verdict::rejected("400"), "{body}");
+        assert_eq!(judge_with(400, &[], body, false), Classification::rejected("400"), "{body}");
         assert_eq!(judge_with(429, &[], body, false), throttled("429", 60), "{body}");
         for gateway in [500, 502, 504] {
-            let expected = Verdict::retry(&gateway.to_string(), Floor::ServerError);
+            let expected = Classification::retry(&gateway.to_string(), MinDelay::ServerError);
             assert_eq!(judge_with(gateway, &[], body, false), expected, "{body}");
         }
     }
@@ -135,21 +154,21 @@ fn invalid_argument_asks_apple_s_word_first() {
         ("BadDeviceToken", Doubtful),
         ("DeviceTokenNotForTopic", Doubtful),
     ] {
-        assert_eq!(said(reason, false), Verdict::dead(reason, certainty));
+        assert_eq!(said(reason, false), Classification::dead(reason, certainty));
         assert_eq!(
             said(reason, true),
-            Verdict::rejected(reason),
+            Classification::rejected(reason),
             "the Live Activity's token, not the device's"
         );
     }
-    assert_eq!(said("PayloadTooLarge", false), Verdict::rejected("PayloadTooLarge"));
+    assert_eq!(said("PayloadTooLarge", false), Classification::rejected("PayloadTooLarge"));
 }
 
 #[test]
 fn invalid_argument_then_asks_which_field_then_the_text() {
     const TEXT: &str = "The registration token is not a valid FCM registration token";
-    let dead = || Verdict::dead("INVALID_ARGUMENT", Certainty::Doubtful);
-    let rejected = || Verdict::rejected("INVALID_ARGUMENT");
+    let dead = || Classification::dead("INVALID_ARGUMENT", Certainty::Doubtful);
+    let rejected = || Classification::rejected("INVALID_ARGUMENT");
     let fields = |names: &[&str], text: &str| {
         let violations: Vec<_> =
             names.iter().map(|name| json!({"field": name, "description": "Invalid"})).collect();
@@ -173,13 +192,14 @@ fn invalid_argument_then_asks_which_field_then_the_text() {
 #[test]
 fn an_answer_may_say_how_long_to_wait() {
     let own = |code: &str| error("X", "", json!([{"@type": FCM, "errorCode": code}]));
-    let after_secs = |word, secs, floor| Verdict::retry_after(word, Some(Duration::from_secs(secs)), floor);
-    let exactly = |word, secs| after_secs(word, secs, Floor::ServerError);
+    let after_secs =
+        |word, secs, min_delay| Classification::retry_after(word, Some(Duration::from_secs(secs)), min_delay);
+    let exactly = |word, secs| after_secs(word, secs, MinDelay::ServerError);
     let after = [("retry-after", "30")];
     assert_eq!(judge_with(503, &after, &own("UNAVAILABLE"), false), exactly("UNAVAILABLE", 30));
     assert_eq!(
         judge_with(429, &after, &own("QUOTA_EXCEEDED"), false),
-        after_secs("QUOTA_EXCEEDED", 30, Floor::Throttled)
+        after_secs("QUOTA_EXCEEDED", 30, MinDelay::Throttled)
     );
     assert_eq!(judge_with(429, &after, "", false), throttled("429", 30));
     assert_eq!(judge_with(502, &after, "<html>", false), exactly("502", 30));
@@ -203,7 +223,7 @@ fn an_answer_may_say_how_long_to_wait() {
 #[test]
 fn no_answer_condemns_a_connection() {
     for status in [400, 401, 403, 404, 429, 500, 503] {
-        assert_eq!(judge_with(status, &[], "", false).connection, Fate::Keep);
+        assert_eq!(judge_with(status, &[], "", false).connection, ConnectionFate::Keep);
     }
 }
 
@@ -218,15 +238,15 @@ fn what_the_request_s_own_headers_brought_about_is_held_against_no_token_and_no_
     for reason in ["DeviceTokenNotForTopic", "Unregistered", "BadDeviceToken", "TopicDisallowed"] {
         for (http, code) in [(400, "INVALID_ARGUMENT"), (404, "UNREGISTERED")] {
             let details = json!([{"@type": FCM, "errorCode": code}, {"@type": APNS, "reason": reason}]);
-            assert_eq!(said(http, details), Verdict::rejected(reason), "{code} {reason}");
+            assert_eq!(said(http, details), Classification::rejected(reason), "{code} {reason}");
         }
     }
     for code in ["THIRD_PARTY_AUTH_ERROR", "APNS_AUTH_ERROR"] {
         let details = json!([{"@type": FCM, "errorCode": code}]);
-        assert_eq!(said(401, details), Verdict::misconfigured(code, Misfit::Override));
+        assert_eq!(said(401, details), Classification::misconfigured(code, MisconfigurationScope::Override));
     }
     // FCM's own word about its token, and about our account, has nothing to do with them.
     let gone = said(404, json!([{"@type": FCM, "errorCode": "UNREGISTERED"}]));
-    assert_eq!(gone, Verdict::dead("UNREGISTERED", Certainty::Certain));
-    assert_eq!(said(403, json!([])), Verdict::misconfigured("X", Misfit::Credential));
+    assert_eq!(gone, Classification::dead("UNREGISTERED", Certainty::Certain));
+    assert_eq!(said(403, json!([])), Classification::misconfigured("X", MisconfigurationScope::Credential));
 }

@@ -1,6 +1,6 @@
 //! Everything that goes wrong, and whether the peer may have acted on the request.
 
-use super::super::{BODY_CAP, Kind, Sent};
+use super::super::{BODY_CAP, Sent, TransportErrorKind};
 use super::*;
 
 #[tokio::test]
@@ -12,7 +12,7 @@ async fn a_refused_stream_was_not_sent_and_the_connection_lives() {
     raw.respond(3).await;
     let (ok, errors) = outcomes(requests).await;
     assert_eq!(ok, 1);
-    assert_eq!((errors[0].sent, &errors[0].kind), (Sent::NotSent, &Kind::Refused));
+    assert_eq!((errors[0].sent, &errors[0].kind), (Sent::NotSent, &TransportErrorKind::Refused));
     assert_eq!((pool.stats().connections, pool.stats().open_streams), (1, 0));
 }
 
@@ -23,7 +23,7 @@ async fn any_other_reset_may_have_been_sent() {
     let (mut raw, requests) = in_flight(&server, &pool, 1).await;
     raw.reset(1, 2).await;
     let error = one_error(requests).await;
-    assert_eq!((error.sent, error.kind), (Sent::MaybeSent, Kind::Reset(2)));
+    assert_eq!((error.sent, error.kind), (Sent::MaybeSent, TransportErrorKind::Reset(2)));
 }
 
 #[tokio::test]
@@ -36,7 +36,7 @@ async fn go_away_spares_what_is_below_its_last_stream_and_moves_the_rest() {
     for _ in 0..2 {
         let error = soon(requests.join_next()).await.unwrap().unwrap().unwrap_err();
         assert_eq!(error.sent, Sent::NotSent);
-        assert_eq!(error.kind, Kind::GoAway { code: 7, debug: told.clone() });
+        assert_eq!(error.kind, TransportErrorKind::GoAway { code: 7, debug: told.clone() });
     }
     // New streams go elsewhere while the old ones are still open.
     let elsewhere = pool.clone();
@@ -82,7 +82,7 @@ async fn go_away_then_close_leaves_the_processed_ones_in_doubt_with_its_reason()
     let (ok, mut errors) = outcomes(requests).await;
     assert_eq!(ok, 0);
     errors.sort_by_key(|error| error.sent == Sent::MaybeSent);
-    let told = Kind::GoAway { code: 0, debug: r#"{"reason":"Shutdown"}"#.to_owned() };
+    let told = TransportErrorKind::GoAway { code: 0, debug: r#"{"reason":"Shutdown"}"#.to_owned() };
     assert_eq!((errors[0].sent, &errors[0].kind), (Sent::NotSent, &told));
     assert_eq!((errors[1].sent, &errors[1].kind), (Sent::MaybeSent, &told));
 }
@@ -95,7 +95,7 @@ async fn a_connection_cut_in_mid_request_may_have_been_sent() {
     drop(raw);
     let error = one_error(requests).await;
     assert_eq!(error.sent, Sent::MaybeSent);
-    assert!(matches!(error.kind, Kind::Closed(_)), "{error}");
+    assert!(matches!(error.kind, TransportErrorKind::Closed(_)), "{error}");
 }
 
 #[tokio::test]
@@ -165,7 +165,7 @@ async fn a_broken_answer_counts_if_it_was_an_acceptance() {
     raw.write(HEADERS, 0x4, 3, &[0x8d]).await;
     raw.reset(3, 7).await;
     let error = one_error(requests).await;
-    assert_eq!((error.sent, error.kind), (Sent::MaybeSent, Kind::Refused));
+    assert_eq!((error.sent, error.kind), (Sent::MaybeSent, TransportErrorKind::Refused));
 }
 
 #[tokio::test]
@@ -176,7 +176,7 @@ async fn a_peer_that_breaks_the_protocol_may_have_acted() {
     // DATA before HEADERS.
     raw.write(DATA, 0, 1, b"?").await;
     let error = one_error(requests).await;
-    assert_eq!((error.sent, error.kind), (Sent::MaybeSent, Kind::Protocol(1)));
+    assert_eq!((error.sent, error.kind), (Sent::MaybeSent, TransportErrorKind::Protocol(1)));
 }
 
 #[tokio::test]
@@ -187,6 +187,6 @@ async fn an_impossible_request_is_the_callers_mistake() {
     let mut head = head("/");
     head.headers_mut().insert("connection", "close".parse().unwrap());
     let error = soon(stream.send(head, Bytes::new())).await.unwrap_err();
-    assert!(matches!((error.sent, error.kind), (Sent::NotSent, Kind::Invalid(_))));
+    assert!(matches!((error.sent, error.kind), (Sent::NotSent, TransportErrorKind::Invalid(_))));
     assert_eq!(pool.stats().open_streams, 0);
 }

@@ -1,6 +1,6 @@
 //! Peers that send without end: each costs bounded memory, one request or the connection, and never the process.
 
-use super::super::{BODY_CAP, Kind, Sent};
+use super::super::{BODY_CAP, Sent, TransportErrorKind};
 use super::*;
 
 const CONTINUATION: u8 = 9;
@@ -68,7 +68,7 @@ async fn headers_without_end_cost_the_connection() {
     assert!(raw.flood(&piece).await < FLOOD);
     let error = one_error(requests).await;
     assert_eq!(error.sent, Sent::MaybeSent);
-    assert!(matches!(error.kind, Kind::Protocol(_)), "{error}");
+    assert!(matches!(error.kind, TransportErrorKind::Protocol(_)), "{error}");
     until("it is given up", || pool.stats() == Default::default()).await;
 }
 
@@ -105,7 +105,7 @@ async fn provisional_answers_without_end_are_no_answer() {
         error = one_error(requests) => error,
         () = async { flood.await; std::future::pending().await } => unreachable!(),
     };
-    assert_eq!((error.sent, error.kind), (Sent::MaybeSent, Kind::Timeout));
+    assert_eq!((error.sent, error.kind), (Sent::MaybeSent, TransportErrorKind::Timeout));
 }
 
 /// Frames that each ask for an answer, sent by one who reads none: we stop reading, and find him dead.

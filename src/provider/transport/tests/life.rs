@@ -1,6 +1,6 @@
 //! Connecting, ageing, retiring and closing.
 
-use super::super::{Kind, Sent};
+use super::super::{Sent, TransportErrorKind};
 use super::*;
 
 async fn echo_server() -> Server {
@@ -29,7 +29,7 @@ async fn a_refused_connect_is_told_to_all_waiters_at_once() {
     }
     for error in soon(waiters.join_all()).await {
         assert_eq!(error.sent, Sent::NotSent);
-        assert!(matches!(error.kind, Kind::Connect(_)), "{error}");
+        assert!(matches!(error.kind, TransportErrorKind::Connect(_)), "{error}");
     }
 }
 
@@ -46,7 +46,7 @@ async fn failing_connects_come_one_at_a_time_and_ever_slower() {
             while Instant::now() < until {
                 let error = pool.reserve(until).await.map(|_| ()).unwrap_err();
                 assert_eq!(error.sent, Sent::NotSent);
-                assert!(matches!(error.kind, Kind::Tls(_)), "{error}");
+                assert!(matches!(error.kind, TransportErrorKind::Tls(_)), "{error}");
             }
         });
     }
@@ -72,24 +72,27 @@ async fn a_deadline_during_the_pause_tells_the_failure() {
         reserve_error(&pool).await;
     }
     let error = pool.reserve(Instant::now()).await.map(|_| ()).unwrap_err();
-    assert!(matches!((error.sent, &error.kind), (Sent::NotSent, Kind::Connect(_))), "{error}");
+    assert!(matches!((error.sent, &error.kind), (Sent::NotSent, TransportErrorKind::Connect(_))), "{error}");
 }
 
 #[tokio::test]
 async fn an_unknown_name_a_foreign_certificate_and_a_silent_peer_are_told_apart() {
     let server = echo_server().await;
-    let stranger = |host: &str| Origin { host: host.to_owned(), ..origin(server.port) };
+    let stranger = |host: &str| Destination { host: host.to_owned(), ..origin(server.port) };
     let hurried = Settings { connect_timeout: Duration::from_secs(5), ..settings() };
     let pool = Arc::new(Pool::<State>::new(stranger("no-such-host.invalid"), hurried));
-    assert!(matches!(reserve_error(&pool).await.kind, Kind::Dns(_)));
+    assert!(matches!(reserve_error(&pool).await.kind, TransportErrorKind::Dns(_)));
     let pool = Arc::new(Pool::<State>::new(stranger("127.0.0.1"), settings()));
-    assert!(matches!(reserve_error(&pool).await.kind, Kind::Tls(_)), "the certificate is localhost's");
+    assert!(
+        matches!(reserve_error(&pool).await.kind, TransportErrorKind::Tls(_)),
+        "the certificate is localhost's"
+    );
 
     let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let impatient = Settings { connect_timeout: Duration::from_secs(2), ..settings() };
     let pool = super::pool(silent.local_addr().unwrap().port(), impatient);
     let error = reserve_error(&pool).await;
-    assert!(matches!((error.sent, &error.kind), (Sent::NotSent, Kind::Tls(_))), "{error}");
+    assert!(matches!((error.sent, &error.kind), (Sent::NotSent, TransportErrorKind::Tls(_))), "{error}");
 }
 
 #[tokio::test]
@@ -106,7 +109,7 @@ async fn a_peer_without_http2_is_refused() {
         drop(tls);
     });
     let error = reserve_error(&pool(port, settings())).await;
-    assert!(matches!(&error.kind, Kind::Tls(why) if why.contains("ALPN")), "{error}");
+    assert!(matches!(&error.kind, TransportErrorKind::Tls(why) if why.contains("ALPN")), "{error}");
 }
 
 #[tokio::test]
@@ -180,7 +183,7 @@ async fn a_retired_connection_takes_no_reserved_stream() {
     let other = soon(pool.reserve(far)).await.unwrap();
     other.retire();
     let error = soon(reserved.send(head("/"), Bytes::new())).await.unwrap_err();
-    assert_eq!((error.sent, error.kind), (Sent::NotSent, Kind::Retired));
+    assert_eq!((error.sent, error.kind), (Sent::NotSent, TransportErrorKind::Retired));
     soon(send(&pool, "/", b"")).await.unwrap();
     drop(other);
     until("the old one is gone", || pool.stats().draining == 0).await;
@@ -204,14 +207,14 @@ async fn shutdown_lets_requests_end_and_refuses_new_ones() {
     let mut shutdown = JoinSet::new();
     shutdown.spawn(async move { closing.shutdown().await });
     let refused = soon(waiter.join_next()).await.unwrap().unwrap().unwrap_err();
-    assert_eq!((refused.sent, refused.kind), (Sent::NotSent, Kind::PoolClosed));
+    assert_eq!((refused.sent, refused.kind), (Sent::NotSent, TransportErrorKind::PoolClosed));
     assert!(shutdown.try_join_next().is_none(), "a request is open");
     raw.respond(1).await;
     soon(request.join_next()).await.unwrap().unwrap().unwrap();
     raw.next(GOAWAY).await;
     raw.close().await;
     soon(shutdown.join_next()).await.unwrap().unwrap();
-    assert_eq!(reserve_error(&pool).await.kind, Kind::PoolClosed);
+    assert_eq!(reserve_error(&pool).await.kind, TransportErrorKind::PoolClosed);
     assert_eq!(pool.stats(), Default::default());
 }
 
@@ -230,9 +233,9 @@ async fn a_dropped_pool_fails_its_requests_and_frees_everything() {
     raw.requests(1).await;
     drop(pool);
     let error = soon(request.join_next()).await.unwrap().unwrap().unwrap_err();
-    assert_eq!((error.sent, error.kind), (Sent::MaybeSent, Kind::PoolClosed));
+    assert_eq!((error.sent, error.kind), (Sent::MaybeSent, TransportErrorKind::PoolClosed));
     let error = soon(unused.send(head("/"), Bytes::new())).await.unwrap_err();
-    assert_eq!((error.sent, error.kind), (Sent::NotSent, Kind::PoolClosed));
+    assert_eq!((error.sent, error.kind), (Sent::NotSent, TransportErrorKind::PoolClosed));
     until("nothing is left", || shared.strong_count() == 0).await;
 }
 

@@ -4,7 +4,7 @@ use std::sync::Mutex;
 
 use tokio::sync::{Semaphore, mpsc};
 
-use super::super::{Kind, Sent};
+use super::super::{Sent, TransportErrorKind};
 use super::*;
 
 /// A server that counts its open requests and keeps each until it gets a permit.
@@ -219,7 +219,7 @@ async fn waiters_are_served_in_order_and_a_leaver_loses_no_place() {
     assert_eq!(*order.lock().unwrap(), expected);
     let late = pool.reserve(Instant::now()).await.unwrap();
     let error = pool.reserve(Instant::now() + Duration::from_millis(20)).await.unwrap_err();
-    assert_eq!((error.sent, error.kind), (Sent::NotSent, Kind::Timeout));
+    assert_eq!((error.sent, error.kind), (Sent::NotSent, TransportErrorKind::Timeout));
     drop(late);
     assert_eq!(pool.stats().open_streams, 0);
 }

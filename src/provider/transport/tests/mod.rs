@@ -25,7 +25,7 @@ use tokio::time::{Instant, timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-use super::{Origin, PingSettings, Pool, Response, Settings, TransportError, tls};
+use super::{Destination, PingSettings, Pool, Response, Settings, TransportError, tls};
 
 /// The longest that anything in a test may take; reaching it is a failure.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -56,8 +56,8 @@ fn pki() -> &'static Pki {
     })
 }
 
-fn origin(port: u16) -> Origin {
-    Origin { host: "localhost".to_owned(), port, proxy: None, tls: pki().client.clone() }
+fn origin(port: u16) -> Destination {
+    Destination { host: "localhost".to_owned(), port, proxy: None, tls: pki().client.clone() }
 }
 
 fn settings() -> Settings {

@@ -1,6 +1,6 @@
 //! Connections that say nothing: what it costs, and when they are given up.
 
-use super::super::{Kind, Sent};
+use super::super::{Sent, TransportErrorKind};
 use super::*;
 
 #[tokio::test]
@@ -10,12 +10,12 @@ async fn a_black_hole_costs_a_time_out_then_the_connection() {
     let pool = pool(server.port, quick);
     let (mut raw, requests) = warm(&server, &pool).await;
     let error = one_error(requests).await;
-    assert_eq!((error.sent, error.kind), (Sent::MaybeSent, Kind::Timeout));
+    assert_eq!((error.sent, error.kind), (Sent::MaybeSent, TransportErrorKind::Timeout));
     assert_eq!(raw.next(RST_STREAM).await.payload, 8u32.to_be_bytes(), "CANCEL");
     assert_eq!(pool.stats().connections, 1, "one time-out is not enough");
 
     let error = soon(send(&pool, "/", b"")).await.unwrap_err();
-    assert_eq!((error.sent, error.kind), (Sent::MaybeSent, Kind::Timeout));
+    assert_eq!((error.sent, error.kind), (Sent::MaybeSent, TransportErrorKind::Timeout));
     until("it is given up", || pool.stats() == Default::default()).await;
     let (mut raw, requests) = in_flight(&server, &pool, 1).await;
     raw.respond(1).await;
@@ -31,7 +31,7 @@ async fn a_callers_own_deadline_ends_the_request_but_proves_nothing() {
         let stream = pool.reserve(Instant::now()).await.unwrap();
         let hurried = stream.send_by(Instant::now() + Duration::from_millis(20), head("/"), Bytes::new());
         let error = soon(hurried).await.unwrap_err();
-        assert_eq!((error.sent, error.kind), (Sent::MaybeSent, Kind::Timeout));
+        assert_eq!((error.sent, error.kind), (Sent::MaybeSent, TransportErrorKind::Timeout));
     }
     raw.respond(1).await;
     assert_eq!(outcomes(requests).await.0, 1);
@@ -44,7 +44,7 @@ async fn answers_between_time_outs_keep_the_connection() {
     let quick = Settings { request_timeout: Duration::from_secs(2), evict_after_timeouts: 2, ..settings() };
     let pool = pool(server.port, quick);
     let (mut raw, requests) = warm(&server, &pool).await;
-    assert_eq!(one_error(requests).await.kind, Kind::Timeout);
+    assert_eq!(one_error(requests).await.kind, TransportErrorKind::Timeout);
     for round in 0..3 {
         let (answered, timed_out) = (5 + round * 4, 7 + round * 4);
         let (first, respond) = tokio::join!(send(&pool, "/", b""), async {
@@ -53,7 +53,7 @@ async fn answers_between_time_outs_keep_the_connection() {
         });
         let () = respond;
         first.unwrap();
-        assert_eq!(soon(send(&pool, "/", b"")).await.unwrap_err().kind, Kind::Timeout);
+        assert_eq!(soon(send(&pool, "/", b"")).await.unwrap_err().kind, TransportErrorKind::Timeout);
         while raw.next(HEADERS).await.stream != timed_out {}
     }
     assert_eq!(pool.stats().connections, 1);
@@ -76,7 +76,7 @@ async fn a_ping_without_answer_ends_the_connection() {
     assert_eq!(pool.stats().connections, 1);
     let (_, errors) = outcomes(requests).await;
     for error in errors {
-        assert_eq!((error.sent, error.kind), (Sent::MaybeSent, Kind::PingTimeout));
+        assert_eq!((error.sent, error.kind), (Sent::MaybeSent, TransportErrorKind::PingTimeout));
     }
     until("it is dropped", || pool.stats() == Default::default()).await;
 }
@@ -96,7 +96,7 @@ async fn a_window_of_zero_ends_at_the_deadline() {
     let mut requests = JoinSet::new();
     requests.spawn(async move { send(&second, "/", b"stalled").await });
     let error = one_error(requests).await;
-    assert_eq!((error.sent, error.kind), (Sent::MaybeSent, Kind::Timeout));
+    assert_eq!((error.sent, error.kind), (Sent::MaybeSent, TransportErrorKind::Timeout));
     assert_eq!(raw.next(RST_STREAM).await.stream, 3);
     // A window that opens late enough lets the body through.
     let third = pool.clone();
@@ -265,7 +265,7 @@ async fn a_connection_that_never_answered_is_left_after_one_time_out() {
     let server = RawServer::bind().await;
     let pool = pool(server.port, Settings { request_timeout: Duration::from_secs(2), ..settings() });
     let (raw, requests) = in_flight(&server, &pool, 1).await;
-    assert_eq!(one_error(requests).await.kind, Kind::Timeout);
+    assert_eq!(one_error(requests).await.kind, TransportErrorKind::Timeout);
     until("it is given up", || pool.stats().connections == 0).await;
     drop(raw);
 }
@@ -291,7 +291,7 @@ async fn what_nobody_reads_was_not_sent() {
         let stream = soon(pool.reserve(Instant::now() + PATIENCE)).await.unwrap();
         let hurried = stream.send_by(Instant::now() + Duration::from_millis(100), head("/"), Bytes::new());
         let error = hurried.await.unwrap_err();
-        assert_eq!((error.sent, error.kind), (Sent::MaybeSent, Kind::Timeout));
+        assert_eq!((error.sent, error.kind), (Sent::MaybeSent, TransportErrorKind::Timeout));
         writes = pool.writes();
     }
     let held = pool.clone();
@@ -300,6 +300,12 @@ async fn what_nobody_reads_was_not_sent() {
     assert_eq!(ok, 0);
     errors.sort_by_key(|error| error.sent == Sent::MaybeSent);
     let ended: Vec<_> = errors.iter().map(|error| (error.sent, &error.kind)).collect();
-    assert_eq!(ended, [(Sent::NotSent, &Kind::PingTimeout), (Sent::MaybeSent, &Kind::PingTimeout)]);
+    assert_eq!(
+        ended,
+        [
+            (Sent::NotSent, &TransportErrorKind::PingTimeout),
+            (Sent::MaybeSent, &TransportErrorKind::PingTimeout)
+        ]
+    );
     drop(raw);
 }

@@ -11,8 +11,8 @@ use h2::client::SendRequest;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::error::{Kind, Sent, TransportError, of_connection};
-use super::ledger::Shared;
+use super::error::{Sent, TransportError, TransportErrorKind, of_connection};
+use super::pool_state::PoolState;
 use super::wire::Traffic;
 
 /// How long a failed request waits for its connection's last words (GOAWAY's text, a dead PING), which
@@ -20,16 +20,16 @@ use super::wire::Traffic;
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// One connection, seen from outside its driver.
-pub(super) struct Link<S> {
+pub(super) struct Connection<S> {
     /// The caller's state.
     pub(super) state: S,
-    pub(super) pool: Arc<Shared<S>>,
+    pub(super) pool: Arc<PoolState<S>>,
     pub(super) traffic: Arc<Traffic>,
-    /// Taken when the last stream of a draining link is done: `h2` closes when nobody can send any more.
+    /// Taken when the last stream of a draining connection is done: `h2` closes when nobody can send any more.
     sender: Mutex<Option<SendRequest<Bytes>>>,
-    /// Places taken. Written under the ledger's lock only.
+    /// Places taken. Written under the pool_state's lock only.
     open: AtomicUsize,
-    /// Takes no new streams. Written under the ledger's lock only, and never undone.
+    /// Takes no new streams. Written under the pool_state's lock only, and never undone.
     draining: AtomicBool,
     /// To be dropped as it is.
     killed: AtomicBool,
@@ -51,22 +51,22 @@ pub(super) struct Link<S> {
     waiting_since: AtomicU64,
     waiting_reads: AtomicU64,
     /// Why the connection ended, or will.
-    fate: OnceLock<Kind>,
+    fate: OnceLock<TransportErrorKind>,
     ended: CancellationToken,
     /// Set when the driver has more to look at than frames.
     disturbed: AtomicBool,
     driver: AtomicWaker,
 }
 
-impl<S: Default> Link<S> {
+impl<S: Default> Connection<S> {
     pub(super) fn new(
-        pool: Arc<Shared<S>>,
+        pool: Arc<PoolState<S>>,
         sender: SendRequest<Bytes>,
         traffic: Arc<Traffic>,
         initial_streams: usize,
     ) -> Self {
         let share = pool.settings.first_streams.max(1);
-        let link = Self {
+        let connection = Self {
             state: S::default(),
             pool,
             traffic,
@@ -89,13 +89,13 @@ impl<S: Default> Link<S> {
             disturbed: AtomicBool::new(false),
             driver: AtomicWaker::new(),
         };
-        link.touch(Instant::now(), 0);
-        link
+        connection.touch(Instant::now(), 0);
+        connection
     }
 }
 
-/// The account. What changes it is called by the ledger, under its lock.
-impl<S> Link<S> {
+/// The account. What changes it is called by the pool_state, under its lock.
+impl<S> Connection<S> {
     pub(super) fn open(&self) -> usize {
         self.open.load(Ordering::Acquire)
     }
@@ -161,13 +161,15 @@ impl<S> Link<S> {
 }
 
 /// What streams tell.
-impl<S> Link<S> {
+impl<S> Connection<S> {
     /// A handle to send with, or why there is none.
     pub(super) fn sender(&self) -> Result<SendRequest<Bytes>, TransportError> {
         let sender = self.sender.lock().unwrap_or_else(PoisonError::into_inner);
         match &*sender {
             Some(sender) if !self.is_draining() => Ok(sender.clone()),
-            _ => Err(TransportError::not_sent(self.fate.get().cloned().unwrap_or(Kind::Retired))),
+            _ => {
+                Err(TransportError::not_sent(self.fate.get().cloned().unwrap_or(TransportErrorKind::Retired)))
+            }
         }
     }
 
@@ -229,9 +231,9 @@ impl<S> Link<S> {
         self.answered.load(Ordering::Relaxed)
     }
 
-    /// A request timed out; `silent` if nothing at all was read while it waited. After too many the link
+    /// A request timed out; `silent` if nothing at all was read while it waited. After too many the connection
     /// is given up: dropped if it is silent, else left to finish what may still be answered. One is too many
-    /// for a link that never answered: its window may be shut, or nobody is behind it.
+    /// for a connection that never answered: its window may be shut, or nobody is behind it.
     pub(super) fn note_timeout(self: &Arc<Self>, silent: bool) {
         let allowed = self.pool.settings.evict_after_timeouts;
         let most = if self.has_answered() { allowed } else { allowed.min(1) };
@@ -240,17 +242,17 @@ impl<S> Link<S> {
             return;
         }
         if silent {
-            self.kill(Kind::Evicted);
+            self.kill(TransportErrorKind::Evicted);
         } else {
             self.pool.retire(self);
         }
     }
 
-    /// The transport error for `error`, which a stream of this link met that was queued when `writes` had
+    /// The transport error for `error`, which a stream of this connection met that was queued when `writes` had
     /// been tried.
     pub(super) async fn explain(&self, error: &h2::Error, writes: u64) -> TransportError {
         let mut explained = TransportError::of_stream(error);
-        if matches!(explained.kind, Kind::Closed(_)) {
+        if matches!(explained.kind, TransportErrorKind::Closed(_)) {
             // Bounded; only the wording depends on it.
             let _ = timeout(LAST_WORDS, self.ended.cancelled()).await;
             if let Some(fate) = self.fate.get() {
@@ -265,9 +267,9 @@ impl<S> Link<S> {
 }
 
 /// What the driver hears and does.
-impl<S> Link<S> {
+impl<S> Connection<S> {
     /// Ends the connection as it is: its streams end with `why`.
-    pub(super) fn kill(self: &Arc<Self>, why: Kind) {
+    pub(super) fn kill(self: &Arc<Self>, why: TransportErrorKind) {
         let _ = self.fate.set(why);
         self.killed.store(true, Ordering::Release);
         self.pool.retire(self);
@@ -295,7 +297,7 @@ impl<S> Link<S> {
         self.suspect.store(true, Ordering::Release);
     }
 
-    /// Something was read. Says whether the link was suspect.
+    /// Something was read. Says whether the connection was suspect.
     pub(super) fn trust(&self) -> bool {
         self.is_suspect() && self.suspect.swap(false, Ordering::AcqRel)
     }
@@ -325,17 +327,17 @@ impl<S> Link<S> {
     }
 
     /// The first word holds.
-    pub(super) fn set_fate(&self, fate: Kind) {
+    pub(super) fn set_fate(&self, fate: TransportErrorKind) {
         let _ = self.fate.set(fate);
     }
 
-    pub(super) fn fate(&self) -> Option<&Kind> {
+    pub(super) fn fate(&self) -> Option<&TransportErrorKind> {
         self.fate.get()
     }
 
     /// The driver is gone.
     pub(super) fn end(&self) {
-        self.set_fate(Kind::Closed("the connection ended".into()));
+        self.set_fate(TransportErrorKind::Closed("the connection ended".into()));
         self.forget_sender();
         self.ended.cancel();
     }
