@@ -1,6 +1,7 @@
 //! Integration tests: the whole service against a real Postgres and the simulator.
 //!
-//! One binary, so that they share one Postgres server ([`database`]); a database for each test.
+//! One binary, so that the tests share one Postgres server; each test has a database of its own. What they share is the crate
+//! `pushpost-testkit`.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -11,12 +12,9 @@ mod input;
 mod migrations;
 mod notifications;
 mod plans;
+mod postgres_proxy;
 mod process;
-mod proxy;
 mod queue;
-mod seeds;
-mod service;
 mod sessions;
-mod shop;
 mod start;
 mod whole;

@@ -5,7 +5,7 @@ use pushpost::store::migrations::{self, MigrationProgress, Migrations, SchemaSta
 use sqlx::migrate::{Migration, MigrationType};
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, SqlSafeStr as _};
 
-use crate::database::TestDatabase;
+use pushpost_testkit::database::TestDatabase;
 
 const CREATE: (&str, bool) = ("create table things (name text, size int)", false);
 const ALTER: (&str, bool) = ("alter table things add column colour text", false);

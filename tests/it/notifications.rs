@@ -5,10 +5,11 @@
 use http::{HeaderMap, Method};
 use pushpost::domain::{Environment, InstallationKey, LaneKey, NotificationId};
 use pushpost::store;
+use pushpost_testkit::json::assert_has;
 use serde_json::{Value, json};
 use sqlx::AssertSqlSafe;
 
-use crate::service::{Service, assert_has};
+use pushpost_testkit::api::TestApi;
 
 /// A notification of seven devices: in a paused APNs lane 1 and 3 wait, 2 went on to another job and waits there, 5 is
 /// accepted; by FCM 7 is refused unsent and 8 accepted; 9 ended when it was accepted.
@@ -17,7 +18,7 @@ struct Sent {
     key: InstallationKey,
 }
 
-async fn sent(service: &Service) -> Sent {
+async fn sent(service: &TestApi) -> Sent {
     let mut conn = service.database.pool.acquire().await.unwrap();
     let now = sqlx::query_scalar("select now()").fetch_one(&mut conn).await.unwrap();
     let id = NotificationId::new(now);
@@ -53,13 +54,13 @@ impl Sent {
         format!("/v1/notifications/{}{rest}", self.id)
     }
 
-    fn device(&self, service: &Service, number: i64) -> String {
+    fn device(&self, service: &TestApi, number: i64) -> String {
         self.key.device_id(service.shop.id, pushpost::domain::DeviceId(number))
     }
 }
 
 /// Number and status of each item.
-fn lines(sent: &Sent, service: &Service, items: &Value) -> Vec<(i64, String)> {
+fn lines(sent: &Sent, service: &TestApi, items: &Value) -> Vec<(i64, String)> {
     let items = items.as_array().unwrap().iter().map(|item| {
         let device = sent.key.parse_device_id(service.shop.id, item["device"].as_str().unwrap()).unwrap();
         (device.0, item["status"].as_str().unwrap().to_owned())
@@ -83,7 +84,7 @@ const ALL: [(i64, &str); 7] = [
 
 #[tokio::test]
 async fn a_status_sums_jobs_and_receipts() {
-    let service = Service::start().await;
+    let service = TestApi::start().await;
     let sent = sent(&service).await;
     let answer = service.client("read").await.get(&sent.path("")).await;
     assert_eq!(answer.status, 200);
@@ -102,7 +103,7 @@ async fn a_status_sums_jobs_and_receipts() {
 
 #[tokio::test]
 async fn deliveries_say_what_became_of_each_device() {
-    let service = Service::start().await;
+    let service = TestApi::start().await;
     let sent = sent(&service).await;
     let answer = service.client("send").await.get(&sent.path("/deliveries")).await;
     assert_eq!(lines(&sent, &service, &answer.body["items"]), expected(&ALL));
@@ -124,7 +125,7 @@ async fn deliveries_say_what_became_of_each_device() {
 
 #[tokio::test]
 async fn pages_of_any_size_together_are_the_list() {
-    let service = Service::start().await;
+    let service = TestApi::start().await;
     let sent = sent(&service).await;
     let client = service.client("read").await;
     for limit in 1..=7 {
@@ -144,7 +145,7 @@ async fn pages_of_any_size_together_are_the_list() {
 
 #[tokio::test]
 async fn filters_narrow_and_a_filter_given_twice_means_either() {
-    let service = Service::start().await;
+    let service = TestApi::start().await;
     let sent = sent(&service).await;
     let client = service.client("read").await;
     let (one, three, eight) = (sent.device(&service, 1), sent.device(&service, 3), sent.device(&service, 8));
@@ -168,7 +169,7 @@ async fn filters_narrow_and_a_filter_given_twice_means_either() {
 
 #[tokio::test]
 async fn the_stream_has_a_line_for_each_device() {
-    let service = Service::start().await;
+    let service = TestApi::start().await;
     let sent = sent(&service).await;
     let mut headers = HeaderMap::new();
     headers.insert("accept", "application/x-ndjson".parse().unwrap());
@@ -183,7 +184,7 @@ async fn the_stream_has_a_line_for_each_device() {
 
 #[tokio::test]
 async fn what_is_anothers_or_unknown_is_not_found() {
-    let service = Service::start().await;
+    let service = TestApi::start().await;
     let sent = sent(&service).await;
     let unknown = NotificationId(uuid::Uuid::from_u128(1));
     let ours = service.client("read").await;
@@ -202,7 +203,7 @@ async fn what_is_anothers_or_unknown_is_not_found() {
 
 #[tokio::test]
 async fn each_scope_reaches_as_far_as_it_should() {
-    let service = Service::start().await;
+    let service = TestApi::start().await;
     let sent = sent(&service).await;
     for (scopes, reads, sends) in [
         ("send", 200, 415),
@@ -221,7 +222,7 @@ async fn each_scope_reaches_as_far_as_it_should() {
 
 #[tokio::test]
 async fn e5_over_http() {
-    let service = Service::start().await;
+    let service = TestApi::start().await;
     let sent = sent(&service).await;
     let client = service.client("send").await;
     let faulty =

@@ -48,6 +48,7 @@ impl Source {
     /// Is this line part of a test?
     pub(crate) fn is_test(&self, line: usize) -> bool {
         let file = self.path.starts_with("tests/")
+            || self.path.starts_with("crates/testkit/")
             || self.path.contains("/tests/")
             || self.path.ends_with("/tests.rs");
         file || self.test_lines.iter().any(|lines| lines.contains(&line))

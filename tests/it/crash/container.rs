@@ -1,4 +1,4 @@
-//! A container as the kernel makes one: processes, host name and mounts of its own, an ordinary user, and the site's
+//! A container as the kernel makes one: processes, host name and mounts of its own, an ordinary user, and the machine's
 //! folder as the only one that it shares with others. The network is the machine's, so each has its own port.
 //!
 //! Made by root with `unshare`; a test that needs it fails where it can't be had.
@@ -13,12 +13,12 @@ use reqwest::Client;
 use tokio::process::{Child, Command};
 use tokio::time::{Instant, sleep, timeout};
 
-use super::site::{LONG, Site, free_port, providers, signal};
+use pushpost_testkit::processes::{LONG, TestMachine, free_port, providers, signal};
 
 /// The user in the container; the machine has none of this number.
 const USER: u32 = 12_000;
 const STEP: Duration = Duration::from_millis(20);
-/// Runs in the new namespaces. `$1` is the host name, `$2` the site's folder, `$3` the program, `$4` the user,
+/// Runs in the new namespaces. `$1` is the host name, `$2` the machine's folder, `$3` the program, `$4` the user,
 /// `$5` the umask, `$6` what is hidden; what follows is the command line, in which `pushpost` is the program. The
 /// container ends with the test's process: a change of user clears what `unshare` has arranged for that.
 const SET_UP: &str = r#"
@@ -54,7 +54,7 @@ pub(crate) struct Image {
 
 /// A container in which `pushpost serve` runs; killed when dropped.
 pub(crate) struct Container<'a> {
-    site: &'a Site,
+    machine: &'a TestMachine,
     image: Image,
     port: u16,
     http: Client,
@@ -74,42 +74,42 @@ impl Image {
     }
 
     /// Starts the service in a container.
-    pub(crate) fn start(self, site: &Site) -> Container<'_> {
+    pub(crate) fn start(self, machine: &TestMachine) -> Container<'_> {
         let port = free_port();
-        let log = File::options().create(true).append(true).open(log_of(site, self.host)).unwrap();
-        let config = site.folder().join("pushpost.toml");
+        let log = File::options().create(true).append(true).open(log_of(machine, self.host)).unwrap();
+        let config = machine.folder().join("pushpost.toml");
         let mut serve = vec!["pushpost", "serve", "--config", config.to_str().unwrap()];
         if self.has_shell {
             serve.splice(0..0, ["sh", "-c", r#""$@" & wait "$!"; exec sleep 3600"#, "sh"]);
         }
-        let mut command = self.command(site, &serve);
+        let mut command = self.command(machine, &serve);
         command.env("PUSHPOST__SERVER__LISTEN", format!("127.0.0.1:{port}"));
         let outside = command.stdout(Stdio::null()).stderr(log).spawn().expect("unshare is there");
-        site.watch_over(&outside);
+        machine.watch_over(&outside);
         let http = Client::builder().no_proxy().timeout(Duration::from_secs(30)).build().unwrap();
-        Container { site, image: self, port, http, outside }
+        Container { machine, image: self, port, http, outside }
     }
 
     /// Starts the service in a container and waits until it is ready.
-    pub(crate) async fn serve(self, site: &Site) -> Container<'_> {
-        let mut container = self.start(site);
+    pub(crate) async fn serve(self, machine: &TestMachine) -> Container<'_> {
+        let mut container = self.start(machine);
         container.until_ready().await;
         container
     }
 
     /// Runs a command in a container of its own.
-    pub(crate) async fn run(self, site: &Site, arguments: &[&str]) -> Output {
-        let config = site.folder().join("pushpost.toml");
+    pub(crate) async fn run(self, machine: &TestMachine, arguments: &[&str]) -> Output {
+        let config = machine.folder().join("pushpost.toml");
         let line = [&["pushpost"], arguments, &["--config", config.to_str().unwrap()]].concat();
-        timeout(LONG, self.command(site, &line).output()).await.expect("a command ends").unwrap()
+        timeout(LONG, self.command(machine, &line).output()).await.expect("a command ends").unwrap()
     }
 
-    fn command(self, site: &Site, line: &[&str]) -> Command {
+    fn command(self, machine: &TestMachine, line: &[&str]) -> Command {
         let mut command = Command::new("unshare");
         command.args(["--pid", "--ipc", "--uts", "--mount", "--fork", "--kill-child", "--mount-proc"]);
-        command.args(["sh", "-c", SET_UP, "sh", self.host]).arg(site.folder());
+        command.args(["sh", "-c", SET_UP, "sh", self.host]).arg(machine.folder());
         command
-            .args([env!("CARGO_BIN_EXE_pushpost"), &self.user.to_string(), self.umask, self.hidden])
+            .args([pushpost_testkit::processes::program(), &self.user.to_string(), self.umask, self.hidden])
             .args(line);
         command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
         command.envs(self.env.iter().copied());
@@ -147,7 +147,7 @@ impl Container<'_> {
     }
 
     pub(crate) fn log(&self) -> String {
-        fs::read_to_string(log_of(self.site, self.image.host)).unwrap_or_default()
+        fs::read_to_string(log_of(self.machine, self.image.host)).unwrap_or_default()
     }
 
     pub(crate) fn url(&self) -> String {
@@ -161,8 +161,8 @@ impl Container<'_> {
     /// Runs a command in this container, as its user.
     pub(crate) async fn run(&self, arguments: &[&str]) -> Output {
         let mut command = self.inside();
-        command.arg(self.site.folder().join("bin/pushpost")).args(arguments);
-        command.arg("--config").arg(self.site.folder().join("pushpost.toml"));
+        command.arg(self.machine.folder().join("bin/pushpost")).args(arguments);
+        command.arg("--config").arg(self.machine.folder().join("pushpost.toml"));
         timeout(LONG, command.output()).await.expect("a command ends").unwrap()
     }
 
@@ -206,21 +206,21 @@ impl Container<'_> {
     }
 }
 
-/// A site whose folder belongs to the containers' user and that containers see.
-pub(crate) async fn shared_site(delivery: &str) -> Site {
+/// A machine whose folder belongs to the containers' user and that containers see.
+pub(crate) async fn shared_machine(delivery: &str) -> TestMachine {
     let unshare =
         Command::new("unshare").args(["--pid", "--mount", "--uts", "--ipc", "--fork", "true"]).output();
     let output = unshare.await.expect("unshare is installed (Debian: util-linux)");
     assert!(output.status.success(), "containers need root: {output:?}");
     // Not below /tmp: a container has its own.
-    let site = Site::below(Path::new("/var/tmp"), 0o755, providers(Duration::ZERO), delivery).await;
-    let bin = site.folder().join("bin");
+    let machine = TestMachine::below(Path::new("/var/tmp"), 0o755, providers(Duration::ZERO), delivery).await;
+    let bin = machine.folder().join("bin");
     fs::create_dir(&bin).unwrap();
     File::create(bin.join("pushpost")).unwrap();
     let users = fs::read_to_string("/etc/passwd").unwrap();
-    site.write("passwd", &format!("{users}pushpost:x:{USER}:{USER}::/nonexistent:/bin/false\n"));
-    give(site.folder(), USER);
-    site
+    machine.write("passwd", &format!("{users}pushpost:x:{USER}:{USER}::/nonexistent:/bin/false\n"));
+    give(machine.folder(), USER);
+    machine
 }
 
 /// Makes a user the owner of the folder and of what is in it.
@@ -231,6 +231,6 @@ pub(crate) fn give(folder: &Path, user: u32) {
     chown(folder, Some(user), Some(user)).unwrap();
 }
 
-fn log_of(site: &Site, host: &str) -> PathBuf {
-    site.folder().join(format!("{host}.log"))
+fn log_of(machine: &TestMachine, host: &str) -> PathBuf {
+    machine.folder().join(format!("{host}.log"))
 }

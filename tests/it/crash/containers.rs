@@ -9,8 +9,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
-use super::container::{Container, Image, give, shared_site};
-use super::site::{LONG, Site};
+use super::container::{Container, Image, give, shared_machine};
+use pushpost_testkit::processes::{LONG, TestMachine};
 
 const CREATE_KEY: [&str; 6] = ["keys", "create", "--app", "shop", "--scope", "send,read"];
 
@@ -50,18 +50,18 @@ async fn assert_kept(container: &Container<'_>, key: &str, promised: &BTreeSet<S
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_second_container_waits_for_the_first_and_takes_over_what_it_accepted() {
-    let site = shared_site("").await;
-    let mut first = Image::named("one").serve(&site).await;
+    let machine = shared_machine("").await;
+    let mut first = Image::named("one").serve(&machine).await;
     let key = key(&first).await;
     let mut promised = BTreeSet::from([post(&first, &key).await]);
 
-    let refused = Image::named("three").run(&site, &CREATE_KEY).await;
+    let refused = Image::named("three").run(&machine, &CREATE_KEY).await;
     let words = String::from_utf8(refused.stderr).unwrap();
     assert_eq!(refused.status.code(), Some(1), "{words}");
     assert!(words.contains("is used by another container (host one, since 20"), "{words}");
     assert!(words.contains("run the command there"), "{words}");
 
-    let mut second = Image::named("two").start(&site);
+    let mut second = Image::named("two").start(&machine);
     second.until_logged("another container uses the data folder").await;
     for _ in 0..20 {
         promised.insert(post(&first, &key).await);
@@ -75,7 +75,7 @@ async fn a_second_container_waits_for_the_first_and_takes_over_what_it_accepted(
     assert_kept(&second, &key, &promised).await;
 
     // The same when the first one is killed.
-    let mut third = Image::named("three").start(&site);
+    let mut third = Image::named("three").start(&machine);
     third.until_logged("another container uses the data folder").await;
     promised.insert(post(&second, &key).await);
     second.kill().await;
@@ -85,38 +85,38 @@ async fn a_second_container_waits_for_the_first_and_takes_over_what_it_accepted(
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_that_outlives_its_service_in_another_container_is_left_alone() {
-    let site = shared_site("").await;
+    let machine = shared_machine("").await;
     let with_shell = Image { has_shell: true, ..Image::named("one") };
-    let first = with_shell.serve(&site).await;
+    let first = with_shell.serve(&machine).await;
     let key = key(&first).await;
     let mut promised = BTreeSet::from([post(&first, &key).await]);
     promised.insert(post(&first, &key).await);
     first.shell("kill -KILL $(pidof pushpost)").await;
 
     let image = Image { env: &[("PUSHPOST__DATABASE__START_TIMEOUT", "3s")], ..Image::named("two") };
-    let mut second = image.start(&site);
+    let mut second = image.start(&machine);
     assert_eq!(second.ended().await.code(), Some(69), "{}", second.log());
     let log = second.log();
     assert!(log.contains("is still used by another container after 3 s (host one, since 20"), "{log}");
     assert_ne!(first.shell("pidof postgres").await, "", "the server of the first still runs");
 
     first.kill().await;
-    let second = Image::named("two").serve(&site).await;
+    let second = Image::named("two").serve(&machine).await;
     assert_kept(&second, &key, &promised).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn below_process_1_a_postgres_that_is_killed_or_loses_its_socket_comes_back() {
-    let site = shared_site("").await;
-    let container = Image::named("one").serve(&site).await;
+    let machine = shared_machine("").await;
+    let container = Image::named("one").serve(&machine).await;
     let key = key(&container).await;
     let mut promised = BTreeSet::from([post(&container, &key).await]);
     for harm in ["kill -KILL $(sed -n 1p postmaster.pid)", "rm -r /tmp/pushpost-*"] {
-        let before = postmaster(&site);
+        let before = postmaster(&machine);
         assert!(before.is_some());
-        let data = site.data_dir().join("postgres/data");
+        let data = machine.data_dir().join("postgres/data");
         container.shell(&format!("cd {} && {harm}", data.display())).await;
-        promised.insert(until_posted_under_another(&container, &site, &key, before).await);
+        promised.insert(until_posted_under_another(&container, &machine, &key, before).await);
     }
     assert_kept(&container, &key, &promised).await;
     let zombies = container.shell("grep -l '^State:.Z' /proc/[0-9]*/status").await;
@@ -125,9 +125,9 @@ async fn below_process_1_a_postgres_that_is_killed_or_loses_its_socket_comes_bac
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_volume_that_adds_rights_of_a_group_is_used_again() {
-    let site = shared_site("").await;
+    let machine = shared_machine("").await;
     let image = Image::named("one");
-    let mut container = image.serve(&site).await;
+    let mut container = image.serve(&machine).await;
     let key = key(&container).await;
     let promised = BTreeSet::from([post(&container, &key).await]);
     container.terminate().await;
@@ -135,19 +135,19 @@ async fn a_volume_that_adds_rights_of_a_group_is_used_again() {
 
     // As Kubernetes does it for fsGroup.
     let script = r#"find "$1" -type d -exec chmod 2770 {} + -o -type f -exec chmod g+rw {} +"#;
-    let status = Command::new("sh").args(["-c", script, "sh"]).arg(site.data_dir()).status();
+    let status = Command::new("sh").args(["-c", script, "sh"]).arg(machine.data_dir()).status();
     assert!(status.unwrap().success());
-    let container = image.serve(&site).await;
+    let container = image.serve(&machine).await;
     assert_kept(&container, &key, &promised).await;
     for (path, mode) in [("postgres", 0o700), ("postgres/data", 0o700), ("postgres/password", 0o600)] {
-        let found = fs::metadata(site.data_dir().join(path)).unwrap();
+        let found = fs::metadata(machine.data_dir().join(path)).unwrap();
         assert_eq!(found.permissions().mode() & 0o777, mode, "{path}");
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn variables_of_libpq_do_not_reach_the_embedded_postgres() {
-    let site = shared_site("").await;
+    let machine = shared_machine("").await;
     let env = &[
         ("PGSSLMODE", "verify-full"),
         ("PGSSLROOTCERT", "/nonexistent"),
@@ -163,10 +163,10 @@ async fn variables_of_libpq_do_not_reach_the_embedded_postgres() {
         ("PGSERVICE", "none"),
     ];
     let image = Image { env, ..Image::named("one") };
-    let made = image.run(&site, &CREATE_KEY).await;
+    let made = image.run(&machine, &CREATE_KEY).await;
     assert!(made.status.success(), "{made:?}");
     let key = String::from_utf8(made.stdout).unwrap().trim_end().to_owned();
-    let mut container = image.serve(&site).await;
+    let mut container = image.serve(&machine).await;
     assert_kept(&container, &key, &BTreeSet::from([post(&container, &key).await])).await;
     container.terminate().await;
     assert_eq!(container.ended().await.code(), Some(0), "process 1 is still the service");
@@ -176,16 +176,16 @@ async fn variables_of_libpq_do_not_reach_the_embedded_postgres() {
 async fn a_user_id_without_a_name_works_with_nss_wrapper_and_is_refused_in_one_line_without() {
     let wrapper = Command::new("sh").args(["-c", &format!("ls {NSS_WRAPPER}")]).output().unwrap();
     assert!(wrapper.status.success(), "libnss-wrapper is needed (scripts/ensure-postgres --tests)");
-    let site = shared_site("").await;
-    give(site.folder(), NAMELESS);
+    let machine = shared_machine("").await;
+    give(machine.folder(), NAMELESS);
     let nameless = Image { user: NAMELESS, ..Image::named("one") };
     let without = Image { hidden: NSS_WRAPPER, ..nameless };
-    let refused = without.run(&site, &CREATE_KEY).await;
+    let refused = without.run(&machine, &CREATE_KEY).await;
     let words = String::from_utf8(refused.stderr).unwrap();
     assert_eq!(refused.status.code(), Some(1), "{words}");
     assert!(words.contains("the user id 12345 has no name in /etc/passwd"), "{words}");
 
-    let container = nameless.serve(&site).await;
+    let container = nameless.serve(&machine).await;
     let key = key(&container).await;
     assert_kept(&container, &key, &BTreeSet::from([post(&container, &key).await])).await;
     let dockerfile = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/Dockerfile")).unwrap();
@@ -194,16 +194,16 @@ async fn a_user_id_without_a_name_works_with_nss_wrapper_and_is_refused_in_one_l
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn as_root_a_narrow_umask_leaves_the_database_in_its_data_folder() {
-    let site = shared_site("").await;
+    let machine = shared_machine("").await;
     let root = Image { user: 0, umask: "027", ..Image::named("one") };
     // With a folder that is made, and with an empty one that is there.
-    let nested = site.folder().join("a/b");
+    let nested = machine.folder().join("a/b");
     let nested_env: &'static str = Box::leak(nested.to_string_lossy().into_owned().into_boxed_str());
-    fs::create_dir(site.data_dir()).unwrap();
-    fs::set_permissions(site.data_dir(), Permissions::from_mode(0o750)).unwrap();
+    fs::create_dir(machine.data_dir()).unwrap();
+    fs::set_permissions(machine.data_dir(), Permissions::from_mode(0o750)).unwrap();
     let env = Box::leak(Box::new([("PUSHPOST__DATABASE__DATA_DIR", nested_env)]));
-    for (image, data_dir) in [(Image { env, ..root }, nested), (root, site.data_dir())] {
-        let made = image.run(&site, &CREATE_KEY).await;
+    for (image, data_dir) in [(Image { env, ..root }, nested), (root, machine.data_dir())] {
+        let made = image.run(&machine, &CREATE_KEY).await;
         assert!(made.status.success(), "{made:?}");
         assert!(data_dir.join("postgres/data/PG_VERSION").exists(), "{}", data_dir.display());
         assert!(!data_dir.join("postgres-is-at").exists(), "{}", data_dir.display());
@@ -212,42 +212,42 @@ async fn as_root_a_narrow_umask_leaves_the_database_in_its_data_folder() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn as_root_postgres_never_runs_as_nobody() {
-    let site = shared_site("").await;
-    let users = site.read("passwd");
+    let machine = shared_machine("").await;
+    let users = machine.read("passwd");
     let without = users.lines().filter(|line| !line.starts_with("postgres:"));
-    site.write("passwd", &without.map(|line| format!("{line}\n")).collect::<String>());
+    machine.write("passwd", &without.map(|line| format!("{line}\n")).collect::<String>());
     let root = Image { user: 0, ..Image::named("one") };
-    let refused = root.run(&site, &CREATE_KEY).await;
+    let refused = root.run(&machine, &CREATE_KEY).await;
     let words = String::from_utf8(refused.stderr).unwrap();
     assert_eq!(refused.status.code(), Some(1), "{words}");
     assert!(words.contains("there is no user postgres"), "{words}");
-    assert!(!site.data_dir().join("postgres").exists(), "nothing is made");
+    assert!(!machine.data_dir().join("postgres").exists(), "nothing is made");
 
     // Data that nobody owns already.
-    let data = site.data_dir().join("postgres/data");
+    let data = machine.data_dir().join("postgres/data");
     fs::create_dir_all(&data).unwrap();
     fs::write(data.join("PG_VERSION"), "15\n").unwrap();
     chown(&data, Some(NOBODY), Some(NOBODY)).unwrap();
-    let refused = root.run(&site, &CREATE_KEY).await;
+    let refused = root.run(&machine, &CREATE_KEY).await;
     let words = String::from_utf8(refused.stderr).unwrap();
     assert!(words.contains("belongs to nobody"), "{words}");
 }
 
-fn postmaster(site: &Site) -> Option<u32> {
-    let file = fs::read_to_string(site.data_dir().join("postgres/data/postmaster.pid")).ok()?;
+fn postmaster(machine: &TestMachine) -> Option<u32> {
+    let file = fs::read_to_string(machine.data_dir().join("postgres/data/postmaster.pid")).ok()?;
     file.lines().next()?.parse().ok()
 }
 
 /// Waits until the service takes a notification with another server process.
 async fn until_posted_under_another(
     container: &Container<'_>,
-    site: &Site,
+    machine: &TestMachine,
     key: &str,
     before: Option<u32>,
 ) -> String {
     let begun = Instant::now();
     loop {
-        let now = postmaster(site);
+        let now = postmaster(machine);
         if now.is_some()
             && now != before
             && let Ok(id) = try_post(container, key).await

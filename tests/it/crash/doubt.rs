@@ -5,8 +5,8 @@ use pushpost_simulator::{Action, Ledger, Provider, Rule};
 use serde_json::json;
 use sqlx::AssertSqlSafe;
 
-use super::cluster::{TestCluster, TestNode};
-use super::site::LONG;
+use pushpost_testkit::processes::LONG;
+use pushpost_testkit::processes::{TestCluster, TestNode};
 
 const DEVICES: usize = 5;
 

@@ -16,9 +16,9 @@ use tempfile::TempDir;
 use tokio::process::{Child, Command};
 use tokio::time::{Duration, Instant, sleep};
 
-use super::cluster::{TestCluster, TestNode};
-use super::site::{LONG, free_port, signal};
-use crate::database::{MIGRATIONS, TestDatabase};
+use pushpost_testkit::database::{MIGRATIONS, TestDatabase};
+use pushpost_testkit::processes::{LONG, free_port, signal};
+use pushpost_testkit::processes::{TestCluster, TestNode};
 
 const DEVICES: usize = 3;
 const STEP: Duration = Duration::from_millis(50);

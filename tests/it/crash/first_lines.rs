@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::site::{Site, providers};
+use pushpost_testkit::processes::{TestMachine, providers};
 
 /// What Kubernetes sets in a pod beside services that are called `pushpost` and `pushpost-server`.
 const OF_KUBERNETES: [(&str, &str); 5] = [
@@ -21,18 +21,18 @@ fn line<'a>(lines: &'a [Value], message: &str) -> Option<&'a Value> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_first_lines_say_what_runs_with_which_file_database_and_apps() {
-    let site = Site::new(providers(Duration::ZERO), "").await;
+    let machine = TestMachine::new(providers(Duration::ZERO), "").await;
     let mut variables = OF_KUBERNETES.to_vec();
     variables.push(("PUSHPOST_COLOUR", "green"));
     variables.push(("DB_URL", "postgres://elsewhere/x"));
-    let _node = site.serve_with(&variables).await;
-    let lines = site.log_lines();
+    let _node = machine.serve_with(&variables).await;
+    let lines = machine.log_lines();
     let start = line(&lines, "pushpost starts").expect("the program is named");
     assert_eq!((&start["version"], &start["role"]), (&env!("CARGO_PKG_VERSION").into(), &"all".into()));
     let file = line(&lines, "configuration file is read").expect("the file is named");
     assert!(file["file"].as_str().unwrap().ends_with("/pushpost.toml"), "{file}");
     let database = line(&lines, "database is an embedded Postgres").expect("the database is named");
-    assert_eq!(database["data_dir"].as_str().unwrap(), site.data_dir().to_str().unwrap());
+    assert_eq!(database["data_dir"].as_str().unwrap(), machine.data_dir().to_str().unwrap());
     let apps = line(&lines, "apps are configured").expect("the apps are named");
     assert_eq!(
         (&apps["apps"], &apps["lanes"]),
@@ -45,10 +45,10 @@ async fn the_first_lines_say_what_runs_with_which_file_database_and_apps() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_database_in_a_misspelt_variable_is_refused_and_nothing_is_made() {
-    let site = Site::new(providers(Duration::ZERO), "").await;
+    let machine = TestMachine::new(providers(Duration::ZERO), "").await;
     let misspelt = [("PUSHPOST_DATABASE_URL", "postgres://u:hunter2@db/x")];
     for command in [&["serve"][..], &["migrate"], &["keys", "list"]] {
-        let output = site.run_with(command, &misspelt).await;
+        let output = machine.run_with(command, &misspelt).await;
         let said = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(1), "{said}");
         assert!(
@@ -57,7 +57,7 @@ async fn a_database_in_a_misspelt_variable_is_refused_and_nothing_is_made() {
         );
         assert!(!said.contains("hunter2"), "{said}");
     }
-    assert!(!site.data_dir().exists());
+    assert!(!machine.data_dir().exists());
 }
 
 /// Runs `pushpost serve` in a folder, without `--config` and without programs of Postgres: it ends after its first lines.
@@ -65,7 +65,7 @@ async fn a_database_in_a_misspelt_variable_is_refused_and_nothing_is_made() {
 async fn first_lines_in(folder: &std::path::Path, prepare: &str) -> Vec<Value> {
     let script = format!("{prepare} && exec \"$0\" serve");
     let mut command = tokio::process::Command::new("unshare");
-    command.args(["--mount", "bash", "-ec", &script, env!("CARGO_BIN_EXE_pushpost")]).env_clear();
+    command.args(["--mount", "bash", "-ec", &script, pushpost_testkit::processes::program()]).env_clear();
     command.env("PATH", std::env::var_os("PATH").unwrap_or_default());
     command.env("PUSHPOST__DATABASE__POSTGRES_BIN_DIR", "/nowhere").current_dir(folder);
     let output = command.output().await.unwrap();

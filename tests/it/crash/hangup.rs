@@ -6,7 +6,7 @@ use pushpost_simulator::{Ledger, Provider};
 use serde_json::json;
 use tokio::time::{Instant, sleep};
 
-use super::site::{LONG, Site, providers};
+use pushpost_testkit::processes::{LONG, TestMachine, providers};
 
 /// Accepted with the key in use first, and with another one.
 fn accepted(ledger: &Ledger) -> (usize, usize) {
@@ -19,45 +19,45 @@ fn accepted(ledger: &Ledger) -> (usize, usize) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_service_that_is_hung_up_on_takes_over_its_new_key_and_goes_on() {
-    let site = Site::new(providers(Duration::ZERO), "").await;
+    let machine = TestMachine::new(providers(Duration::ZERO), "").await;
     // Nothing is found without the signal.
-    let config = site.read("pushpost.toml").replace("[server]", "[server]\nreload_interval = \"1h\"");
-    site.write("pushpost.toml", &config);
-    let mut node = site.serve().await;
-    let key = site.key("send,read").await;
+    let config = machine.read("pushpost.toml").replace("[server]", "[server]\nreload_interval = \"1h\"");
+    machine.write("pushpost.toml", &config);
+    let mut node = machine.serve().await;
+    let key = machine.key("send,read").await;
     let mut number = 0;
     let mut post = async || {
         number += 1;
         let token = format!("{number:064x}");
         let push = json!({"to": {"tokens": [{"platform": "apns", "token": token}]}, "title": "A"});
-        assert_eq!(site.post(&key, "/v1/notifications", &push).await.unwrap().0, 202);
+        assert_eq!(machine.post(&key, "/v1/notifications", &push).await.unwrap().0, 202);
     };
     post().await;
-    assert!(site.ledger().wait_until(LONG, |ledger| accepted(ledger).0 == 1).await);
+    assert!(machine.ledger().wait_until(LONG, |ledger| accepted(ledger).0 == 1).await);
 
-    let old = site.simulator.settings().apns.key_id.clone();
-    site.write("pushpost.toml", &config.replace("[delivery]", "[delivery]\nmax_in_fligt = 5"));
+    let old = machine.simulator.settings().apns.key_id.clone();
+    machine.write("pushpost.toml", &config.replace("[delivery]", "[delivery]\nmax_in_fligt = 5"));
     node.hang_up().await;
-    site.until_logged("delivery.max_in_fligt: unknown key; the nearest known key is").await;
+    machine.until_logged("delivery.max_in_fligt: unknown key; the nearest known key is").await;
 
-    site.write("new.p8", &site.simulator.issue_provider_key("NEW4567890").unwrap());
+    machine.write("new.p8", &machine.simulator.issue_provider_key("NEW4567890").unwrap());
     let lines = config.lines().map(|line| match line.split_once(" = ") {
         Some(("key_file", _)) => "key_file = \"new.p8\"\n".to_owned(),
         Some(("key_id", _)) => "key_id = \"NEW4567890\"\n".to_owned(),
         _ => format!("{line}\n"),
     });
-    site.write("pushpost.toml", &lines.collect::<String>());
+    machine.write("pushpost.toml", &lines.collect::<String>());
     node.hang_up().await;
     let begun = Instant::now();
-    while accepted(&site.ledger()).1 < 2 {
+    while accepted(&machine.ledger()).1 < 2 {
         assert!(begun.elapsed() < LONG, "the new key is used");
         post().await;
         sleep(Duration::from_millis(20)).await;
     }
-    site.simulator.revoke_provider_key(&old);
-    let before = site.ledger().accepted_count();
+    machine.simulator.revoke_provider_key(&old);
+    let before = machine.ledger().accepted_count();
     post().await;
-    assert!(site.ledger().wait_until(LONG, |ledger| ledger.accepted_count() > before).await);
-    assert_eq!(site.ledger().count(Provider::Apns, 403, "InvalidProviderToken"), 0);
+    assert!(machine.ledger().wait_until(LONG, |ledger| ledger.accepted_count() > before).await);
+    assert_eq!(machine.ledger().count(Provider::Apns, 403, "InvalidProviderToken"), 0);
     assert!(node.is_running());
 }

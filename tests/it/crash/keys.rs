@@ -5,39 +5,39 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
-use super::site::{Site, providers};
+use pushpost_testkit::processes::{TestMachine, providers};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn keys_are_made_before_the_first_start_and_beside_the_service() {
-    let site = Site::new(providers(Duration::ZERO), "").await;
+    let machine = TestMachine::new(providers(Duration::ZERO), "").await;
     let first =
-        site.run(&["keys", "create", "--app", "shop", "--scope", "send,read", "--name", "first"]).await;
+        machine.run(&["keys", "create", "--app", "shop", "--scope", "send,read", "--name", "first"]).await;
     assert!(first.status.success(), "{first:?}");
     let first = String::from_utf8(first.stdout).unwrap();
     let secret = first.strip_suffix('\n').expect("one line");
     assert!(secret.starts_with("pushpost_sk_") && !secret.contains('\n'), "the secret alone is on stdout");
-    assert_eq!(site.postmaster(), None, "the command stops the Postgres that it started");
+    assert_eq!(machine.postmaster(), None, "the command stops the Postgres that it started");
 
-    let mut node = site.serve().await;
-    let postmaster = site.postmaster().expect("Postgres runs");
+    let mut node = machine.serve().await;
+    let postmaster = machine.postmaster().expect("Postgres runs");
     let push = json!({"to": {"tokens": [{"platform": "apns", "token": "aa".repeat(32)}]}, "title": "A"});
-    let (status, answer) = site.post(secret, "/v1/notifications", &push).await.unwrap();
+    let (status, answer) = machine.post(secret, "/v1/notifications", &push).await.unwrap();
     assert_eq!(status, 202, "{answer}");
-    let second = site.key("read").await;
-    assert_eq!(site.get(&second, "/v1/notifications/ntf_x").await.unwrap().0, 404);
+    let second = machine.key("read").await;
+    assert_eq!(machine.get(&second, "/v1/notifications/ntf_x").await.unwrap().0, 404);
 
-    let list = site.run(&["keys", "list", "--json"]).await;
+    let list = machine.run(&["keys", "list", "--json"]).await;
     let list: Vec<Value> = serde_json::from_slice(&list.stdout).unwrap();
     let names: Vec<_> = list.iter().map(|key| (&key["name"], &key["revoked_at"])).collect();
     assert_eq!(names, [(&json!("first"), &Value::Null), (&Value::Null, &Value::Null)]);
-    let shown = site.run(&["keys", "list"]).await;
+    let shown = machine.run(&["keys", "list"]).await;
     assert!(!String::from_utf8(shown.stdout).unwrap().contains("pushpost_sk_"), "no secret is shown again");
 
     let id = list[0]["id"].as_str().unwrap();
-    assert!(site.run(&["keys", "revoke", id]).await.status.success());
+    assert!(machine.run(&["keys", "revoke", id]).await.status.success());
     let begun = Instant::now();
     loop {
-        let (status, answer) = site.get(secret, "/v1/notifications/ntf_x").await.unwrap();
+        let (status, answer) = machine.get(secret, "/v1/notifications/ntf_x").await.unwrap();
         if status == 401 {
             assert_eq!(answer["code"], "unauthenticated");
             break;
@@ -46,7 +46,7 @@ async fn keys_are_made_before_the_first_start_and_beside_the_service() {
         assert!(begun.elapsed() < Duration::from_secs(60), "a revoked key still works");
         sleep(Duration::from_millis(100)).await;
     }
-    assert_eq!(site.get(&second, "/v1/notifications/ntf_x").await.unwrap().0, 404);
+    assert_eq!(machine.get(&second, "/v1/notifications/ntf_x").await.unwrap().0, 404);
     assert!(node.is_running());
-    assert_eq!(site.postmaster(), Some(postmaster), "the commands left the service's Postgres running");
+    assert_eq!(machine.postmaster(), Some(postmaster), "the commands left the service's Postgres running");
 }

@@ -2,20 +2,20 @@
 //! every duty (docs/queue.md#node-lease).
 
 use pushpost_simulator::{Action, Provider, Rule};
+use pushpost_testkit::json::{apns_targets, fcm_targets};
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::cluster::{TestCluster, TestNode};
-use super::site::LONG;
-use crate::proxy::Proxy;
-use crate::whole::stage::{apns_targets, fcm_targets};
+use pushpost_testkit::postgres_proxy::PostgresProxy;
+use pushpost_testkit::processes::LONG;
+use pushpost_testkit::processes::{TestCluster, TestNode};
 
 const IN_FLIGHT: usize = 30;
 
 /// Two processes of which the first leads and holds jobs whose provider does not answer.
 struct Led {
     cluster: TestCluster,
-    proxy: Proxy,
+    proxy: PostgresProxy,
     first: TestNode,
     second: TestNode,
     held: String,
@@ -24,7 +24,7 @@ struct Led {
 impl Led {
     async fn create() -> Self {
         let cluster = TestCluster::create(&[("node_timeout", "5s"), ("retry_initial", "20ms")]).await;
-        let proxy = Proxy::of(cluster.database()).await;
+        let proxy = PostgresProxy::of(cluster.database()).await;
         let first = cluster.node(proxy.url()).await;
         cluster.until("the first process leads", &[&first], async || cluster.is_led_by(&first).await).await;
         let second = cluster.node(&cluster.url).await;

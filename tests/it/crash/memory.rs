@@ -5,7 +5,7 @@ use std::fs;
 use http::Method;
 use serde_json::Value;
 
-use super::site::{Site, providers};
+use pushpost_testkit::processes::{TestMachine, providers};
 
 /// `limits.body_bytes` by default.
 const BODY_BYTES: usize = 8 << 20;
@@ -71,11 +71,11 @@ fn memory(pid: u32, name: &str) -> usize {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_refused_body_takes_less_than_eight_times_its_size() {
-    let site = Site::new(providers(std::time::Duration::ZERO), "").await;
+    let machine = TestMachine::new(providers(std::time::Duration::ZERO), "").await;
     // The allocator gives freed memory back at once, so that what it keeps for later counts with no body.
-    let node = site.serve_with(&[("MIMALLOC_PURGE_DELAY", "0")]).await;
+    let node = machine.serve_with(&[("MIMALLOC_PURGE_DELAY", "0")]).await;
     let pid = node.pid();
-    let (send, devices) = (site.key("send").await, site.key("devices").await);
+    let (send, devices) = (machine.key("send").await, machine.key("devices").await);
     let mut asked: Vec<_> = shapes()
         .into_iter()
         .map(|(what, status, body)| (what, Method::POST, "/v1/notifications", &send, status, body))
@@ -84,7 +84,7 @@ async fn a_refused_body_takes_less_than_eight_times_its_size() {
     asked.push(("a look-up", Method::POST, "/v1/devices/lookup", &devices, 413, lookup));
     let registration = repeated(r#"{"platform":"fcm","token":"f","topics":["#, unit("[],"), "[]]}");
     asked.push(("a registration", Method::PUT, "/v1/devices", &devices, 413, registration));
-    let warm = site.raw(Method::POST, &send, "/v1/notifications", b"{}".to_vec()).await.unwrap();
+    let warm = machine.raw(Method::POST, &send, "/v1/notifications", b"{}".to_vec()).await.unwrap();
     assert_eq!(warm.0, 400);
     let idle = memory(pid, "VmRSS");
     for (what, method, path, key, status, body) in asked {
@@ -92,7 +92,7 @@ async fn a_refused_body_takes_less_than_eight_times_its_size() {
         assert!(size > BODY_BYTES - 1_000, "{what}");
         // Sets the peak back to what is used now (proc(5)).
         fs::write(format!("/proc/{pid}/clear_refs"), "5").unwrap();
-        let (answered, answer) = site.raw(method, key, path, body).await.unwrap();
+        let (answered, answer) = machine.raw(method, key, path, body).await.unwrap();
         let times = memory(pid, "VmHWM").saturating_sub(idle) as f64 / size as f64;
         println!("{what}: {times:.1} times its size");
         assert_eq!(answered, status, "{what}: {}", first_faults(&answer));

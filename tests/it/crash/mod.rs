@@ -1,7 +1,6 @@
 //! What a crash may cost: the real binary and its embedded Postgres, killed in mid-send and started again, against the
 //! simulator in this process. Each test has a data folder, a port and providers of its own.
 
-mod cluster;
 mod container;
 mod containers;
 mod doubt;
@@ -14,9 +13,7 @@ mod memory;
 mod node_killed;
 mod poison;
 mod postgres_killed;
-mod posts;
 mod root_folder;
 mod schema;
 mod service_killed;
-pub(crate) mod site;
 mod terminated;

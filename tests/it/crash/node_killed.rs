@@ -6,34 +6,35 @@ use std::time::Duration;
 
 use pushpost_simulator::{Action, Rule};
 
-use super::posts::{Posts, duplicates, register};
-use super::site::{LONG, Site, providers};
+use pushpost_testkit::processes::{LONG, TestMachine, providers};
+use pushpost_testkit::processes::{Posts, duplicates, register};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_restart_waits_for_no_time_out_of_its_predecessor() {
-    let site = Site::new(providers(Duration::ZERO), "node_timeout = \"10m\"\nmax_in_flight = 20").await;
-    let site = Arc::new(site);
-    let node = site.serve().await;
-    let key = site.key("send,read,devices").await;
-    register(&site, &key).await;
+    let machine =
+        TestMachine::new(providers(Duration::ZERO), "node_timeout = \"10m\"\nmax_in_flight = 20").await;
+    let machine = Arc::new(machine);
+    let node = machine.serve().await;
+    let key = machine.key("send,read,devices").await;
+    register(&machine, &key).await;
     let silence = Rule { action: Action::NoAnswer { accepted: false }, ..Rule::default() };
     let untouched = Rule { provider: Some(pushpost_simulator::Provider::Oauth), ..Rule::default() };
-    site.simulator.add_rule(untouched);
-    site.simulator.add_rule(silence);
+    machine.simulator.add_rule(untouched);
+    machine.simulator.add_rule(silence);
     let posts = Posts::default();
     for _ in 0..16 {
-        assert_eq!(posts.post(&site, &key).await, Some(202));
+        assert_eq!(posts.post(&machine, &key).await, Some(202));
     }
-    let ledger = site.ledger();
+    let ledger = machine.ledger();
     assert!(
         ledger.wait_until(LONG, |ledger| ledger.received_count() >= 20).await,
         "as many are under way as may be"
     );
     node.kill().await;
-    site.settled().await;
-    site.simulator.clear_rules();
-    let node = site.serve().await;
-    let receptions = posts.assert_kept(&site, &key).await;
+    machine.settled().await;
+    machine.simulator.clear_rules();
+    let node = machine.serve().await;
+    let receptions = posts.assert_kept(&machine, &key).await;
     assert_eq!(duplicates(&receptions), 0, "no provider had taken any");
     drop(node);
 }

@@ -3,18 +3,19 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::posts::{Posts, duplicates, register};
-use super::site::{LONG, Site, providers, signal};
+use pushpost_testkit::processes::{LONG, TestMachine, providers, signal};
+use pushpost_testkit::processes::{Posts, duplicates, register};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_accepted_outlives_a_kill_of_postgres() {
-    let site = Arc::new(Site::new(providers(Duration::from_millis(60)), "max_in_flight = 50").await);
-    let ledger = site.ledger();
-    let mut node = site.serve().await;
-    let key = site.key("send,read,devices").await;
-    register(&site, &key).await;
+    let machine =
+        Arc::new(TestMachine::new(providers(Duration::from_millis(60)), "max_in_flight = 50").await);
+    let ledger = machine.ledger();
+    let mut node = machine.serve().await;
+    let key = machine.key("send,read,devices").await;
+    register(&machine, &key).await;
     let posts = Arc::new(Posts::default());
-    let posting = posts.keep_posting(&site, &key);
+    let posting = posts.keep_posting(&machine, &key);
 
     for kill in 0..2 {
         let before = ledger.accepted_count();
@@ -22,12 +23,12 @@ async fn what_was_accepted_outlives_a_kill_of_postgres() {
             .wait_until(LONG, |ledger| ledger.accepted_count() >= before + 100 && posts.unsent(ledger) > 100)
             .await;
         assert!(in_mid_send, "nothing is under way after {kill} kills: {:?}", posts.answers());
-        let postmaster = site.postmaster().expect("Postgres runs");
+        let postmaster = machine.postmaster().expect("Postgres runs");
         signal("-KILL", postmaster).await;
         let promised = posts.answers().get(&Some(202)).copied().unwrap_or_default();
         let begun = tokio::time::Instant::now();
         while posts.answers().get(&Some(202)).copied().unwrap_or_default() < promised + 20
-            || site.postmaster().is_none_or(|pid| pid == postmaster)
+            || machine.postmaster().is_none_or(|pid| pid == postmaster)
         {
             assert!(node.is_running(), "the service outlives Postgres");
             assert!(begun.elapsed() < LONG, "not accepting again: {:?}", posts.answers());
@@ -35,7 +36,7 @@ async fn what_was_accepted_outlives_a_kill_of_postgres() {
         }
     }
     posting.stop().await;
-    let receptions = posts.assert_kept(&site, &key).await;
+    let receptions = posts.assert_kept(&machine, &key).await;
     let answers = posts.answers();
     eprintln!("answers: {answers:?}");
     assert!(answers.keys().all(|status| matches!(status, Some(202 | 503))), "{answers:?}");

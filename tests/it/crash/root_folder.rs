@@ -6,8 +6,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::posts::{Posts, duplicates, register};
-use super::site::{Site, providers};
+use pushpost_testkit::processes::{Posts, duplicates, register};
+use pushpost_testkit::processes::{TestMachine, providers};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_service_works_below_a_folder_that_only_root_may_enter() {
@@ -15,17 +15,18 @@ async fn the_service_works_below_a_folder_that_only_root_may_enter() {
         eprintln!("not root: there is no folder that only we may enter");
         return;
     }
-    let site = Arc::new(Site::below(Path::new("/root"), 0o700, providers(Duration::ZERO), "").await);
-    let mut node = site.serve().await;
-    let key = site.key("send,read,devices").await;
-    register(&site, &key).await;
+    let machine =
+        Arc::new(TestMachine::below(Path::new("/root"), 0o700, providers(Duration::ZERO), "").await);
+    let mut node = machine.serve().await;
+    let key = machine.key("send,read,devices").await;
+    register(&machine, &key).await;
     let posts = Posts::default();
     for _ in 0..16 {
-        posts.post(&site, &key).await;
+        posts.post(&machine, &key).await;
     }
     assert_eq!(posts.answers().keys().copied().collect::<Vec<_>>(), [Some(202)]);
-    assert_eq!(duplicates(&posts.assert_kept(&site, &key).await), 0);
+    assert_eq!(duplicates(&posts.assert_kept(&machine, &key).await), 0);
     node.terminate().await;
     assert_eq!(node.ended().await.code(), Some(0));
-    assert_eq!(site.postmaster(), None);
+    assert_eq!(machine.postmaster(), None);
 }

@@ -3,8 +3,8 @@
 use std::process::Output;
 use std::time::Duration;
 
-use super::site::{Site, providers};
-use crate::database::TestDatabase;
+use pushpost_testkit::database::TestDatabase;
+use pushpost_testkit::processes::{TestMachine, providers};
 
 /// Commands that neither create nor upgrade anything.
 const USE: [&[&str]; 4] = [
@@ -26,37 +26,37 @@ async fn tables(database: &TestDatabase) -> i64 {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_command_that_reads_makes_no_embedded_database() {
-    let site = Site::new(providers(Duration::ZERO), "").await;
+    let machine = TestMachine::new(providers(Duration::ZERO), "").await;
     for command in USE {
-        let output = site.run(command).await;
+        let output = machine.run(command).await;
         assert_eq!(output.status.code(), Some(1), "{command:?}: {}", said(&output));
         assert!(said(&output).contains("there is no database in"), "{command:?}: {}", said(&output));
-        assert!(!site.data_dir().exists(), "{command:?}");
+        assert!(!machine.data_dir().exists(), "{command:?}");
     }
-    let created = site.run(CREATE).await;
+    let created = machine.run(CREATE).await;
     assert!(created.status.success(), "{}", said(&created));
     for command in [&["keys", "list"][..], &["migrate", "--check"]] {
-        assert!(site.run(command).await.status.success(), "{command:?}");
+        assert!(machine.run(command).await.status.success(), "{command:?}");
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn only_what_may_creates_or_upgrades_a_schema() {
-    let site = Site::new(providers(Duration::ZERO), "").await;
+    let machine = TestMachine::new(providers(Duration::ZERO), "").await;
     let database = TestDatabase::empty().await;
     let variables = [("DATABASE_URL", database.url())];
     for command in USE {
-        let output = site.run_with(command, &variables).await;
+        let output = machine.run_with(command, &variables).await;
         assert_eq!(output.status.code(), Some(1), "{command:?}: {}", said(&output));
         assert_eq!(tables(&database).await, 0, "{command:?}");
     }
-    assert!(site.run_with(CREATE, &variables).await.status.success(), "an empty database gets its schema");
+    assert!(machine.run_with(CREATE, &variables).await.status.success(), "an empty database gets its schema");
 
     let newest = "delete from _sqlx_migrations where version = (select max(version) from _sqlx_migrations)";
     sqlx::query(newest).execute(&database.pool).await.unwrap();
     let older = tables(&database).await;
     for command in USE.into_iter().chain([CREATE]) {
-        let output = site.run_with(command, &variables).await;
+        let output = machine.run_with(command, &variables).await;
         assert_eq!(output.status.code(), Some(1), "{command:?}: {}", said(&output));
         assert!(said(&output).contains("run pushpost migrate"), "{command:?}: {}", said(&output));
     }
@@ -65,14 +65,14 @@ async fn only_what_may_creates_or_upgrades_a_schema() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_older_program_refuses_a_newer_schema() {
-    let site = Site::new(providers(Duration::ZERO), "").await;
+    let machine = TestMachine::new(providers(Duration::ZERO), "").await;
     let database = TestDatabase::create().await;
     let newer = "insert into _sqlx_migrations (version, description, success, checksum, execution_time)
                  values (20991231235959, 'of tomorrow', true, '\\x00', 0)";
     sqlx::query(newer).execute(&database.pool).await.unwrap();
     let variables = [("DATABASE_URL", database.url())];
     for command in USE.into_iter().chain([CREATE, &["serve"], &["migrate"]]) {
-        let output = site.run_with(command, &variables).await;
+        let output = machine.run_with(command, &variables).await;
         assert_eq!(output.status.code(), Some(1), "{command:?}: {}", said(&output));
         assert!(said(&output).contains("newer than this program"), "{command:?}: {}", said(&output));
     }

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use pushpost_simulator::{Ended, Provider};
 
-use super::posts::{Posts, duplicates, register};
-use super::site::{LONG, Site, providers};
+use pushpost_testkit::processes::{LONG, TestMachine, providers};
+use pushpost_testkit::processes::{Posts, duplicates, register};
 
 const KILLS: usize = 10;
 const IN_FLIGHT: usize = 50;
@@ -19,15 +19,16 @@ const UNRECORDED: usize = 200;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_accepted_outlives_ten_kills_of_the_service() {
-    let site =
-        Site::new(providers(Duration::from_millis(100)), &format!("max_in_flight = {IN_FLIGHT}")).await;
-    let site = Arc::new(site);
-    let ledger = site.ledger();
-    let mut node = site.serve().await;
-    let key = site.key("send,read,devices").await;
-    register(&site, &key).await;
+    let machine =
+        TestMachine::new(providers(Duration::from_millis(100)), &format!("max_in_flight = {IN_FLIGHT}"))
+            .await;
+    let machine = Arc::new(machine);
+    let ledger = machine.ledger();
+    let mut node = machine.serve().await;
+    let key = machine.key("send,read,devices").await;
+    register(&machine, &key).await;
     let posts = Arc::new(Posts::default());
-    let posting = posts.keep_posting(&site, &key);
+    let posting = posts.keep_posting(&machine, &key);
 
     // What each life of the service was the last to have asked, and how much of it was left without an answer.
     let mut lives = Vec::new();
@@ -40,12 +41,12 @@ async fn what_was_accepted_outlives_ten_kills_of_the_service() {
             .await;
         assert!(in_mid_send, "nothing is under way after {kill} kills: {:?}", posts.answers());
         node.kill().await;
-        site.settled().await;
+        machine.settled().await;
         lives.push(ledger.entries().last().unwrap().seq);
-        node = site.serve().await;
+        node = machine.serve().await;
     }
     posting.stop().await;
-    let receptions = posts.assert_kept(&site, &key).await;
+    let receptions = posts.assert_kept(&machine, &key).await;
 
     let entries = ledger.entries();
     let mut life_of = BTreeMap::new();

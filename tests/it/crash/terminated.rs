@@ -7,18 +7,19 @@ use pushpost_embedded_postgres::{EmbeddedPostgres, Settings};
 use pushpost_simulator::Ended;
 use sqlx::{Connection, PgConnection};
 
-use super::posts::{Posts, duplicates, register};
-use super::site::{LONG, Site, providers};
+use pushpost_testkit::processes::{LONG, TestMachine, providers};
+use pushpost_testkit::processes::{Posts, duplicates, register};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_service_that_is_told_to_stop_ends_what_it_began_and_leaves_the_rest() {
-    let site = Arc::new(Site::new(providers(Duration::from_millis(60)), "max_in_flight = 20").await);
-    let ledger = site.ledger();
-    let mut node = site.serve().await;
-    let key = site.key("send,read,devices").await;
-    register(&site, &key).await;
+    let machine =
+        Arc::new(TestMachine::new(providers(Duration::from_millis(60)), "max_in_flight = 20").await);
+    let ledger = machine.ledger();
+    let mut node = machine.serve().await;
+    let key = machine.key("send,read,devices").await;
+    register(&machine, &key).await;
     let posts = Arc::new(Posts::default());
-    let posting = posts.keep_posting(&site, &key);
+    let posting = posts.keep_posting(&machine, &key);
     let in_mid_send =
         ledger.wait_until(LONG, |ledger| ledger.accepted_count() >= 100 && posts.unsent(ledger) > 400).await;
     assert!(in_mid_send, "nothing is under way: {:?}", posts.answers());
@@ -26,24 +27,24 @@ async fn a_service_that_is_told_to_stop_ends_what_it_began_and_leaves_the_rest()
     node.terminate().await;
     assert_eq!(node.ended().await.code(), Some(0));
     posting.stop().await;
-    assert_eq!(site.postmaster(), None, "Postgres stopped with the service");
-    site.settled().await;
+    assert_eq!(machine.postmaster(), None, "Postgres stopped with the service");
+    machine.settled().await;
     let entries = ledger.entries();
     assert!(entries.iter().all(|entry| entry.ended == Ended::Answered), "whatever was begun was ended");
     assert!(posts.unsent(&ledger) > 0, "there is a rest");
-    let (living, leased, waiting) = left_in(&site).await;
+    let (living, leased, waiting) = left_in(&machine).await;
     assert_eq!((living, leased), (0, 0), "nobody holds anything");
     assert!(waiting > 0, "the rest waits");
 
-    let node = site.serve().await;
-    let receptions = posts.assert_kept(&site, &key).await;
+    let node = machine.serve().await;
+    let receptions = posts.assert_kept(&machine, &key).await;
     assert_eq!(duplicates(&receptions), 0);
     drop(node);
 }
 
 /// Living nodes, jobs that somebody holds, and jobs that nobody holds, read beside a stopped service.
-async fn left_in(site: &Site) -> (i64, i64, i64) {
-    let settings = Settings { data_dir: site.data_dir(), postgres_bin_dir: None, max_connections: 100 };
+async fn left_in(machine: &TestMachine) -> (i64, i64, i64) {
+    let settings = Settings { data_dir: machine.data_dir(), postgres_bin_dir: None, max_connections: 100 };
     let postgres = EmbeddedPostgres::start(&settings).await.unwrap();
     let mut conn = PgConnection::connect_with(&postgres.connect_options()).await.unwrap();
     let left = sqlx::query_as(

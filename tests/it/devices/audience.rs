@@ -10,8 +10,10 @@ use pushpost::registry::registration::FieldChange;
 use pushpost::store::SessionPool;
 use tokio_util::sync::CancellationToken;
 
-use crate::database::TestDatabase;
-use crate::shop::{apns, apns_token, app, fcm, fcm_token, of, put, put_id, shop, user, without_credentials};
+use pushpost_testkit::apps::{
+    apns, apns_token, app, fcm, fcm_token, of, put, put_id, shop, user, without_credentials,
+};
+use pushpost_testkit::database::TestDatabase;
 
 async fn resolved(pool: &SessionPool, app: &App, audience: &Audience) -> Resolved {
     resolved_for(pool, app, audience, Kind::Alert).await

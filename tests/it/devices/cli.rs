@@ -1,5 +1,6 @@
 //! `pushpost devices`: tables of devices in and out, by the real program.
 
+use pushpost_testkit::json::assert_has;
 use std::fs;
 use std::process::{Output, Stdio};
 use std::time::Duration;
@@ -10,9 +11,8 @@ use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
 use tokio::time::timeout;
 
-use crate::crash::site::signal;
-use crate::database::TestDatabase;
-use crate::service::assert_has;
+use pushpost_testkit::database::TestDatabase;
+use pushpost_testkit::processes::signal;
 
 /// Longer than any command takes.
 const LONG: Duration = Duration::from_secs(120);
@@ -36,7 +36,7 @@ impl Place {
     }
 
     fn command(&self, line: &str) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_pushpost"));
+        let mut command = Command::new(pushpost_testkit::processes::program());
         for (name, _) in
             std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("PUSHPOST"))
         {

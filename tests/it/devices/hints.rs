@@ -1,9 +1,10 @@
 //! What phones report about themselves never costs a registration: it is read as what it means, or left out and told.
 
 use http::Method;
+use pushpost_testkit::json::assert_has;
 use serde_json::{Value, json};
 
-use crate::service::{Answer, Client, Service, assert_has};
+use pushpost_testkit::api::{Answer, ApiClient, TestApi};
 
 /// Locales as phones report them, and what is stored of each; null: nothing.
 const LOCALES: [(&str, Option<&str>); 12] = [
@@ -39,7 +40,7 @@ fn phone(token: &str, more: Value) -> Value {
     body
 }
 
-async fn shown(backend: &Client<'_>, answer: &Answer) -> Value {
+async fn shown(backend: &ApiClient<'_>, answer: &Answer) -> Value {
     backend.get(&format!("/v1/devices/{}", answer.body["id"].as_str().unwrap())).await.body
 }
 
@@ -49,7 +50,7 @@ fn ignored(parts: &[(&str, &str)]) -> Value {
 
 #[tokio::test]
 async fn a_phone_is_registered_whatever_it_reports_about_itself() {
-    let service = Service::start().await;
+    let service = TestApi::start().await;
     let (app, backend) = (service.client("register").await, service.client("devices").await);
     let locales = LOCALES.iter().map(|(text, read)| ("locale", *text, *read));
     let zones = TIME_ZONES.iter().map(|(text, read)| ("timezone", *text, *read));
@@ -73,7 +74,7 @@ async fn a_phone_is_registered_whatever_it_reports_about_itself() {
 
 #[tokio::test]
 async fn on_a_known_device_what_can_not_be_read_leaves_what_is_stored() {
-    let service = Service::start().await;
+    let service = TestApi::start().await;
     let (app, backend) = (service.client("register").await, service.client("devices").await);
     let known = json!({"locale": "de", "timezone": "Europe/Berlin", "app_version": "1"});
     let device = backend.put("/v1/devices", phone("f1", known.clone())).await;
@@ -93,7 +94,7 @@ async fn on_a_known_device_what_can_not_be_read_leaves_what_is_stored() {
 
 #[tokio::test]
 async fn a_hint_of_another_json_type_is_left_out_and_told() {
-    let service = Service::start().await;
+    let service = TestApi::start().await;
     let (app, backend) = (service.client("register").await, service.client("devices").await);
     let odd = json!({"app_version": 7.1, "locale": 5, "timezone": ["x"], "replaces": {"token": "f2"}});
     let hints = [("#/locale", "bad_value"), ("#/timezone", "bad_value"), ("#/app_version", "bad_value")];
@@ -115,7 +116,7 @@ async fn a_hint_of_another_json_type_is_left_out_and_told() {
 
 #[tokio::test]
 async fn a_replaced_token_that_names_no_other_device_is_left_out() {
-    let service = Service::start().await;
+    let service = TestApi::start().await;
     let (app, backend) = (service.client("register").await, service.client("devices").await);
     for (client, who) in [(&app, "app"), (&backend, "backend")] {
         for (replaces, reason) in
@@ -133,7 +134,7 @@ async fn a_replaced_token_that_names_no_other_device_is_left_out() {
 
 #[tokio::test]
 async fn an_import_counts_what_it_leaves_out() {
-    let service = Service::start().await;
+    let service = TestApi::start().await;
     let backend = service.client("devices").await;
     let lines = [
         phone("f1", json!({"locale": "C", "timezone": "PST"})),

@@ -1,9 +1,10 @@
 //! The endpoints under `/v1/devices`.
 
 use http::{HeaderMap, Method, StatusCode};
+use pushpost_testkit::json::assert_has;
 use serde_json::{Value, json};
 
-use crate::service::{Answer, Service, assert_has};
+use pushpost_testkit::api::{Answer, TestApi};
 
 /// 64 hexadecimal digits of two.
 fn hex(two: &str) -> String {
@@ -37,7 +38,7 @@ fn assert_refused(answer: &Answer, status: u16, code: &str, places: &[(&str, &st
 
 #[tokio::test]
 async fn a_phones_life_as_its_app_tells_it() {
-    let service = Service::start().await;
+    let service = TestApi::start().await;
     let (app, backend, reader) = (
         service.client("register").await,
         service.client("devices,send,read").await,
@@ -80,7 +81,7 @@ async fn a_phones_life_as_its_app_tells_it() {
 
 #[tokio::test]
 async fn the_publishable_key_in_the_wrong_hands() {
-    let service = Service::start().await;
+    let service = TestApi::start().await;
     let (app, backend) = (service.client("register").await, service.client("devices").await);
     let put = "/v1/devices";
     let mine = backend
@@ -121,7 +122,7 @@ async fn the_publishable_key_in_the_wrong_hands() {
 
 #[tokio::test]
 async fn a_user_token_is_refused_where_none_can_be_checked() {
-    let service = Service::start().await;
+    let service = TestApi::start().await;
     let app = service.client("register").await;
     let headers = HeaderMap::from_iter([("pushpost-user-token".parse().unwrap(), "x.y.z".parse().unwrap())]);
     let body = json!({"platform": "fcm", "token": "f1"});
@@ -131,7 +132,7 @@ async fn a_user_token_is_refused_where_none_can_be_checked() {
 
 #[tokio::test]
 async fn another_apps_device_is_answered_like_one_that_does_not_exist() {
-    let service = Service::start().await;
+    let service = TestApi::start().await;
     let backend = service.client("devices").await;
     let stranger = service.client_of(&service.other, "devices").await;
     let mine = backend.put("/v1/devices", json!({"platform": "fcm", "token": "f1"})).await;
@@ -147,7 +148,7 @@ async fn another_apps_device_is_answered_like_one_that_does_not_exist() {
 
 #[tokio::test]
 async fn a_device_is_read_described_and_deleted() {
-    let service = Service::start().await;
+    let service = TestApi::start().await;
     let backend = service.client("admin").await;
     let made = backend.put("/v1/devices", json!({"platform": "fcm", "token": "f1", "user": "u1"})).await;
     assert_has(&made.body, &json!({"environment": null, "kind": "alert", "token": "f1"}));
@@ -171,7 +172,7 @@ async fn a_device_is_read_described_and_deleted() {
 
 #[tokio::test]
 async fn a_time_in_the_future_is_refused() {
-    let service = Service::start().await;
+    let service = TestApi::start().await;
     let backend = service.client("devices").await;
     let body = json!({"platform": "fcm", "token": "f1", "registered_at": "2999-01-01T00:00:00Z"});
     let answer = backend.put("/v1/devices", body).await;
@@ -183,7 +184,7 @@ async fn a_time_in_the_future_is_refused() {
 
 #[tokio::test]
 async fn pages_follow_each_other_and_filters_narrow() {
-    let service = Service::start().await;
+    let service = TestApi::start().await;
     let backend = service.client("devices").await;
     for n in 0..5 {
         let body = json!({"platform": "fcm", "token": format!("f{n}"), "topics": ["news"]});
@@ -222,7 +223,7 @@ async fn pages_follow_each_other_and_filters_narrow() {
 
 #[tokio::test]
 async fn a_faulty_query_lists_its_faults_and_returns_nothing() {
-    let service = Service::start().await;
+    let service = TestApi::start().await;
     let backend = service.client("devices").await;
     let answer =
         backend.get("/v1/devices?usr=u1&platform=hms&limit=0&registered_before=today&cursor=00").await;
@@ -237,7 +238,7 @@ async fn a_faulty_query_lists_its_faults_and_returns_nothing() {
 
 #[tokio::test]
 async fn a_lookup_answers_in_the_order_asked() {
-    let service = Service::start().await;
+    let service = TestApi::start().await;
     let backend = service.client("devices").await;
     let a = backend.put("/v1/devices", json!({"platform": "apns", "token": hex("aa")})).await;
     let f = backend.put("/v1/devices", json!({"platform": "fcm", "token": hex("aa")})).await;
@@ -254,7 +255,7 @@ async fn a_lookup_answers_in_the_order_asked() {
 
 #[tokio::test]
 async fn an_unregistered_device_is_gone() {
-    let service = Service::start().await;
+    let service = TestApi::start().await;
     let (app, backend) = (service.client("register").await, service.client("devices").await);
     let made = app.put("/v1/devices", json!({"platform": "fcm", "token": "f1"})).await;
     let body = json!({"platform": "fcm", "token": "f1"});

@@ -4,8 +4,8 @@ use pushpost::domain::{KeyId, Scopes};
 use pushpost::registry::keys::{self, ApiKeys};
 use pushpost::store;
 
-use crate::database::TestDatabase;
-use crate::shop::shop;
+use pushpost_testkit::apps::shop;
+use pushpost_testkit::database::TestDatabase;
 
 #[tokio::test]
 async fn a_key_is_recognised_by_its_secret_until_it_is_revoked() {

@@ -7,8 +7,8 @@ use pushpost::registry::devices::{DeviceWithTopics, find};
 use pushpost::store;
 use pushpost::store::SessionPool;
 
-use crate::database::TestDatabase;
-use crate::shop::{apns, apns_token, of, put, put_id, shop};
+use pushpost_testkit::apps::{apns, apns_token, of, put, put_id, shop};
+use pushpost_testkit::database::TestDatabase;
 
 async fn device(pool: &SessionPool, app: &App, id: DeviceId) -> DeviceWithTopics {
     find(pool, app.id, id).await.unwrap().unwrap()

@@ -10,8 +10,8 @@ use pushpost::store;
 use pushpost::store::SessionPool;
 use pushpost::store::devices::{DeviceFilter, DevicePage};
 
-use crate::database::TestDatabase;
-use crate::shop::{apns, apns_token, app, fcm, of, put, put_id, shop, topics, user};
+use pushpost_testkit::apps::{apns, apns_token, app, fcm, of, put, put_id, shop, topics, user};
+use pushpost_testkit::database::TestDatabase;
 
 async fn known(pool: &SessionPool, app: &App, id: DeviceId) -> DeviceWithTopics {
     find(pool, app.id, id).await.unwrap().unwrap()

@@ -2,9 +2,10 @@
 //! changed must not be sent to twice.
 
 use http::Method;
+use pushpost_testkit::json::assert_has;
 use serde_json::{Value, json};
 
-use crate::service::{Answer, Client, Service, assert_has};
+use pushpost_testkit::api::{Answer, ApiClient, TestApi};
 
 const PUT: &str = "/v1/devices";
 
@@ -15,7 +16,7 @@ fn apns(two: &str, more: Value) -> Value {
 }
 
 /// An app's claim that a device of `two` takes the place of a device of `old`.
-async fn claim(app: &Client<'_>, two: &str, old: &str) -> Answer {
+async fn claim(app: &ApiClient<'_>, two: &str, old: &str) -> Answer {
     let answer = app.put(PUT, apns(two, json!({"replaces": old.repeat(32)}))).await;
     assert!(answer.status.is_success(), "{answer:?}");
     assert_eq!(answer.body.get("ignored"), None);
@@ -23,23 +24,23 @@ async fn claim(app: &Client<'_>, two: &str, old: &str) -> Answer {
 }
 
 /// What the backend sees of the device with this token.
-async fn device(backend: &Client<'_>, two: &str) -> Value {
+async fn device(backend: &ApiClient<'_>, two: &str) -> Value {
     let answer = backend.post("/v1/devices/lookup", json!({"tokens": [apns(two, json!({}))]})).await;
     answer.body["items"][0].clone()
 }
 
-async fn assert_replaced(backend: &Client<'_>, two: &str) {
+async fn assert_replaced(backend: &ApiClient<'_>, two: &str) {
     let replaced = json!({"status": "quarantined", "quarantine": {"reason": "replaced", "at": "<time>"}});
     assert_has(&device(backend, two).await, &replaced);
 }
 
-async fn assert_active(backend: &Client<'_>, two: &str) {
+async fn assert_active(backend: &ApiClient<'_>, two: &str) {
     assert_has(&device(backend, two).await, &json!({"status": "active", "quarantine": null}));
 }
 
 #[tokio::test]
 async fn a_device_with_a_user_stays_until_its_successor_has_that_user() {
-    let service = Service::start().await;
+    let service = TestApi::start().await;
     let (app, backend) = (service.client("register").await, service.client("devices").await);
     let old = json!({"user": "u7", "topics": ["news", "team:42"], "environment": "sandbox", "locale": "de",
                      "app_version": "1"});
@@ -66,7 +67,7 @@ async fn a_device_with_a_user_stays_until_its_successor_has_that_user() {
 
 #[tokio::test]
 async fn every_way_to_bind_a_user_settles_a_claim() {
-    let service = Service::start().await;
+    let service = TestApi::start().await;
     let (app, backend) = (service.client("register").await, service.client("devices").await);
     for (old, new) in [("a1", "b1"), ("a2", "b2"), ("a3", "b3")] {
         backend.put(PUT, apns(old, json!({"user": "u7"}))).await;
@@ -92,7 +93,7 @@ async fn every_way_to_bind_a_user_settles_a_claim() {
 
 #[tokio::test]
 async fn a_device_without_a_user_is_replaced_and_its_open_part_taken_over() {
-    let service = Service::start().await;
+    let service = TestApi::start().await;
     let (app, backend) = (service.client("register").await, service.client("devices").await);
     let old = json!({"topics": ["news", "team:42"], "environment": "sandbox", "locale": "de",
                      "timezone": "Europe/Berlin", "app_version": "1"});
@@ -109,7 +110,7 @@ async fn a_device_without_a_user_is_replaced_and_its_open_part_taken_over() {
 
 #[tokio::test]
 async fn a_claim_goes_on_to_the_next_token_and_ends_after_thirty_days() {
-    let service = Service::start().await;
+    let service = TestApi::start().await;
     let (app, backend) = (service.client("register").await, service.client("devices").await);
     for (first, second, third, days) in [("a1", "b1", "c1", 29), ("a2", "b2", "c2", 31)] {
         backend.put(PUT, apns(first, json!({"user": "u7"}))).await;
@@ -128,7 +129,7 @@ async fn a_claim_goes_on_to_the_next_token_and_ends_after_thirty_days() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_claim_and_a_binding_at_once_end_as_one_after_the_other() {
-    let service = Service::start().await;
+    let service = TestApi::start().await;
     let (app, backend) = (service.client("register").await, service.client("devices").await);
     for n in 0..20 {
         let (old, new) = (format!("a{n:03}"), format!("b{n:03}"));

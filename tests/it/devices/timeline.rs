@@ -4,12 +4,13 @@ use http::Method;
 use pushpost::domain::{DeviceId, Environment, InstallationKey, LaneKey, NotificationId};
 use pushpost::store;
 use pushpost::store::SessionPool;
+use pushpost_testkit::json::assert_has;
 use serde_json::{Value, json};
 use sqlx::AssertSqlSafe;
 use sqlx::types::Uuid;
 
-use crate::service::{Service, assert_has};
-use crate::shop::{apns, put_id};
+use pushpost_testkit::api::TestApi;
+use pushpost_testkit::apps::{apns, put_id};
 
 /// A device, and who writes receipts about it.
 struct Past {
@@ -19,7 +20,7 @@ struct Past {
 }
 
 impl Past {
-    async fn of(service: &Service) -> Self {
+    async fn of(service: &TestApi) -> Self {
         let pool = &service.database.pool;
         let device = put_id(pool, &service.shop, &apns("aa")).await;
         let key = store::apps::installation_key(&mut pool.acquire().await.unwrap()).await.unwrap();
@@ -27,7 +28,7 @@ impl Past {
         Self { device, key, apns }
     }
 
-    fn path(&self, service: &Service, rest: &str) -> String {
+    fn path(&self, service: &TestApi, rest: &str) -> String {
         format!("/v1/devices/{}/deliveries{rest}", self.key.device_id(service.shop.id, self.device))
     }
 
@@ -85,7 +86,7 @@ fn ids(items: &Value) -> Vec<Uuid> {
 
 #[tokio::test]
 async fn every_receipt_of_a_device_is_found_newest_first_whatever_its_shape_and_day() {
-    let service = Service::start().await;
+    let service = TestApi::start().await;
     let (pool, past) = (&service.database.pool, Past::of(&service).await);
     let client = service.client("devices").await;
     for days in [3, 20] {
@@ -137,7 +138,7 @@ async fn every_receipt_of_a_device_is_found_newest_first_whatever_its_shape_and_
 
 #[tokio::test]
 async fn a_notification_is_there_once_as_it_stands() {
-    let service = Service::start().await;
+    let service = TestApi::start().await;
     let (pool, past) = (&service.database.pool, Past::of(&service).await);
     let client = service.client("read").await;
     let me = past.device.0;
@@ -172,7 +173,7 @@ async fn a_notification_is_there_once_as_it_stands() {
 
 #[tokio::test]
 async fn nobody_else_sees_it() {
-    let service = Service::start().await;
+    let service = TestApi::start().await;
     let past = Past::of(&service).await;
     past.receipt(&service.database.pool, 0, 1, 1, 1, &[past.device.0]).await;
     let path = past.path(&service, "");

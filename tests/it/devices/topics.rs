@@ -1,5 +1,6 @@
 //! Topics come with their first subscriber and go with their last; devices and apps have no more of them than they may.
 
+use pushpost_testkit::json::assert_has;
 use std::time::Duration;
 
 use http::{Method, StatusCode};
@@ -9,8 +10,8 @@ use serde_json::{Value, json};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::service::{Answer, Client, Service, assert_has};
-use crate::shop::kept;
+use pushpost_testkit::api::{Answer, ApiClient, TestApi};
+use pushpost_testkit::apps::kept;
 
 const PUT: &str = "/v1/devices";
 
@@ -23,19 +24,19 @@ fn names(numbers: std::ops::Range<usize>) -> Vec<String> {
     numbers.map(|number| format!("t{number}")).collect()
 }
 
-async fn put(client: &Client<'_>, token: &str, topics: &[String]) -> Answer {
+async fn put(client: &ApiClient<'_>, token: &str, topics: &[String]) -> Answer {
     let topics: Vec<&str> = topics.iter().map(String::as_str).collect();
     client.put(PUT, phone(token, &topics)).await
 }
 
-async fn registered(client: &Client<'_>, token: &str, topics: &[String]) -> Value {
+async fn registered(client: &ApiClient<'_>, token: &str, topics: &[String]) -> Value {
     let answer = put(client, token, topics).await;
     assert!(answer.status.is_success(), "{answer:?}");
     answer.body
 }
 
 /// The names of all topics, which are as many as their count says.
-async fn topics(service: &Service) -> Vec<String> {
+async fn topics(service: &TestApi) -> Vec<String> {
     let sql = "select array(select name from topics order by name collate \"C\"),
                       (select sum(topic_count) from apps)";
     let (names, count): (Vec<String>, i64) =
@@ -53,7 +54,7 @@ fn assert_too_many(answer: &Answer, limit: u64) {
 
 #[tokio::test]
 async fn a_topic_goes_with_its_last_subscriber() {
-    let service = Service::start().await;
+    let service = TestApi::start().await;
     let backend = service.client("devices").await;
     let id = |body: &Value| body["id"].as_str().unwrap().to_owned();
     let f1 = id(&registered(&backend, "f1", &names(0..4)).await);
@@ -77,7 +78,7 @@ async fn a_topic_goes_with_its_last_subscriber() {
 
 #[tokio::test]
 async fn an_app_has_no_more_topics_than_it_may() {
-    let service = Service::start_with(|app| app.topics_max = 10).await;
+    let service = TestApi::start_with(|app| app.topics_max = 10).await;
     let (app, backend) = (service.client("register").await, service.client("devices").await);
     registered(&backend, "f1", &names(0..7)).await;
 
@@ -104,7 +105,7 @@ async fn an_app_has_no_more_topics_than_it_may() {
 
 #[tokio::test]
 async fn a_line_of_an_import_with_a_topic_too_many_fails_alone() {
-    let service = Service::start_with(|app| app.topics_max = 10).await;
+    let service = TestApi::start_with(|app| app.topics_max = 10).await;
     let backend = service.client("devices").await;
     let lines = (0..40).map(|n| phone(&format!("f{n}"), &["all", &format!("t{}", n % 20)]));
     let answer = backend.import("", lines.map(|line| format!("{line}\n")).collect::<String>()).await;
@@ -119,7 +120,7 @@ async fn a_line_of_an_import_with_a_topic_too_many_fails_alone() {
 
 #[tokio::test]
 async fn a_publishable_key_names_at_most_a_hundred_open_topics_of_a_device() {
-    let service = Service::start().await;
+    let service = TestApi::start().await;
     let (app, backend) = (service.client("register").await, service.client("devices").await);
     assert_eq!(put(&app, "f1", &names(0..100)).await.status, 201);
     assert_too_many(&put(&app, "f1", &names(0..101)).await, 100);
@@ -132,7 +133,7 @@ async fn a_publishable_key_names_at_most_a_hundred_open_topics_of_a_device() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn imports_and_registrations_at_once_keep_to_the_limit_and_the_count() {
-    let service = Service::start_with(|app| app.topics_max = 50).await;
+    let service = TestApi::start_with(|app| app.topics_max = 50).await;
     let (app, backend) = (service.client("register").await, service.client("devices").await);
     let import = async |first: usize| {
         for round in 0..4 {
@@ -174,7 +175,7 @@ async fn imports_and_registrations_at_once_keep_to_the_limit_and_the_count() {
 
 #[tokio::test]
 async fn numbers_of_topics_do_not_run_out() {
-    let service = Service::start().await;
+    let service = TestApi::start().await;
     let sql = "select format_type(seqtypid, null) from pg_sequence
                where seqrelid = pg_get_serial_sequence('topics', 'topic_id')::regclass";
     let kind: String = sqlx::query_scalar(sql).fetch_one(&service.database.pool).await.unwrap();

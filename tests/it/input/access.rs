@@ -3,20 +3,21 @@
 use http::Method;
 use pushpost::runtime::Role;
 use pushpost_simulator::Settings;
+use pushpost_testkit::json::{assert_problem, hex};
 use serde_json::json;
 
-use super::ask::{Ask, DEVICES, SEND, assert_problem, deaf, hex, key, key_of, stored};
-use crate::whole::stage::Stage;
+use pushpost_testkit::request::{ApiRequest, DEVICES, SEND, key, key_of, service_without_workers, stored};
+use pushpost_testkit::service::TestService;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_key_is_one_bearer_or_none() {
-    let stage = deaf(&[]).await;
-    let revoked = key(&stage, "send").await;
-    stage.execute("update api_keys set revoked_at = now()").await;
-    let s = key(&stage, "send").await;
-    let before = stored(&stage).await;
+    let service = service_without_workers(&[]).await;
+    let revoked = key(&service, "send").await;
+    service.execute("update api_keys set revoked_at = now()").await;
+    let s = key(&service, "send").await;
+    let before = stored(&service).await;
     let body = json!({"to": {"users": ["u"]}, "title": "A"});
-    let ask = || Ask::post(SEND, &body);
+    let ask = || ApiRequest::post(SEND, &body);
     let unknown = format!("pushpost_sk_{}", "0a".repeat(32));
     for (what, ask) in [
         ("none", ask()),
@@ -32,31 +33,31 @@ async fn a_key_is_one_bearer_or_none() {
         ("cut off", ask().key(&s[..s.len() - 1])),
         ("in capitals", ask().key(&s.to_uppercase())),
         ("in another header", ask().header("x-api-key", &s)),
-        ("in the URL", Ask::post(&format!("{SEND}?key={s}"), &body)),
+        ("in the URL", ApiRequest::post(&format!("{SEND}?key={s}"), &body)),
     ] {
-        let answer = ask.of(&stage).await;
+        let answer = ask.of(&service).await;
         assert_eq!(answer.status, 401, "{what}: {answer:?}");
         assert_problem(&answer, 401, "unauthenticated", &json!([]));
         assert_eq!(answer.headers["www-authenticate"], "Bearer", "{what}");
     }
-    assert_eq!(stored(&stage).await, before);
+    assert_eq!(stored(&service).await, before);
     for scheme in ["bearer", "BEARER", "Bearer "] {
-        let answer = ask().header("authorization", &format!("{scheme} {s}")).of(&stage).await;
+        let answer = ask().header("authorization", &format!("{scheme} {s}")).of(&service).await;
         assert_eq!(answer.status, 202, "{scheme}: {answer:?}");
     }
-    stage.stop_undecided().await;
+    service.stop_undecided().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_key_does_what_its_scopes_say_and_nothing_else() {
-    let stage = deaf(&[]).await;
+    let service = service_without_workers(&[]).await;
     let keys = [
-        ("send", key(&stage, "send").await),
-        ("read", key(&stage, "read").await),
-        ("devices", key(&stage, "devices").await),
-        ("register", key(&stage, "register").await),
+        ("send", key(&service, "send").await),
+        ("read", key(&service, "read").await),
+        ("devices", key(&service, "devices").await),
+        ("register", key(&service, "register").await),
     ];
-    let before = stored(&stage).await;
+    let before = stored(&service).await;
     for (method, path, able) in [
         (Method::POST, SEND, &["send"][..]),
         (Method::GET, "/v1/notifications/ntf_x", &["send", "read"]),
@@ -70,7 +71,7 @@ async fn a_key_does_what_its_scopes_say_and_nothing_else() {
         (Method::POST, "/v1/devices/unregister", &["devices", "register"]),
     ] {
         for (scope, key) in &keys {
-            let answer = Ask::json(method.clone(), path, "no JSON").key(key).of(&stage).await;
+            let answer = ApiRequest::json(method.clone(), path, "no JSON").key(key).of(&service).await;
             if able.contains(scope) {
                 assert_ne!(answer.status, 403, "{scope} may {method} {path}");
                 continue;
@@ -81,19 +82,19 @@ async fn a_key_does_what_its_scopes_say_and_nothing_else() {
             assert_eq!(answer.body["scopes"], would_do, "{method} {path}");
         }
     }
-    assert_eq!(stored(&stage).await, before);
-    stage.stop_undecided().await;
+    assert_eq!(stored(&service).await, before);
+    service.stop_undecided().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_publishable_key_says_nothing_of_users_closed_topics_and_times() {
-    let stage = deaf(&[]).await;
-    let p = key(&stage, "register").await;
-    let before = stored(&stage).await;
+    let service = service_without_workers(&[]).await;
+    let p = key(&service, "register").await;
+    let before = stored(&service).await;
     let put = async |more: serde_json::Value| {
         let mut body = json!({"platform": "apns", "token": hex("ee")});
         body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-        Ask::put(DEVICES, &body).key(&p).of(&stage).await
+        ApiRequest::put(DEVICES, &body).key(&p).of(&service).await
     };
     let user = json!([{"pointer": "#/user", "code": "forbidden_field"}]);
     assert_problem(&put(json!({"user": "u7"})).await, 403, "forbidden_field", &user);
@@ -106,25 +107,25 @@ async fn a_publishable_key_says_nothing_of_users_closed_topics_and_times() {
     // What the request means isn't looked at before its form is right.
     let form = json!([{"pointer": "#/user", "code": "forbidden_field"}, {"pointer": "#/lcale", "code": "unknown_field", "suggestion": "locale"}]);
     assert_problem(&put(json!({"user": "u7", "lcale": "de"})).await, 400, "invalid_request", &form);
-    let proven = Ask::put(DEVICES, &json!({"platform": "apns", "token": hex("ee")})).key(&p);
-    let proven = proven.header("pushpost-user-token", "eyJhbGciOiJub25lIn0.e30.").of(&stage).await;
+    let proven = ApiRequest::put(DEVICES, &json!({"platform": "apns", "token": hex("ee")})).key(&p);
+    let proven = proven.header("pushpost-user-token", "eyJhbGciOiJub25lIn0.e30.").of(&service).await;
     assert_problem(&proven, 403, "user_tokens_not_configured", &json!([]));
-    assert_eq!(stored(&stage).await, before);
-    stage.stop_undecided().await;
+    assert_eq!(stored(&service).await, before);
+    service.stop_undecided().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_anothers_is_answered_like_what_is_not_there() {
-    let mut stage = Stage::set(Settings::default()).await;
-    stage.with_another_app("other");
-    stage.node(Role::Api).await;
-    let s = key(&stage, "send,devices").await;
-    let x = key_of(&stage, "other", "send,read,devices").await;
+    let mut service = TestService::set(Settings::default()).await;
+    service.with_another_app("other");
+    service.node(Role::Api).await;
+    let s = key(&service, "send,devices").await;
+    let x = key_of(&service, "other", "send,read,devices").await;
     let to = json!({"to": {"tokens": [{"platform": "apns", "token": hex("aa")}]}, "title": "A"});
-    let sent = Ask::post(SEND, &to).key(&s).of(&stage).await;
-    let listed = Ask::get(DEVICES).key(&s).of(&stage).await;
+    let sent = ApiRequest::post(SEND, &to).key(&s).of(&service).await;
+    let listed = ApiRequest::get(DEVICES).key(&s).of(&service).await;
     let (n, d) = (sent.body["id"].as_str().unwrap(), listed.body["items"][0]["id"].as_str().unwrap());
-    let before = stored(&stage).await;
+    let before = stored(&service).await;
     for (method, theirs, nobodys) in [
         (Method::GET, format!("{SEND}/{n}"), format!("{SEND}/ntf_doesnotexist")),
         (Method::GET, format!("{SEND}/{n}/deliveries"), format!("{SEND}/ntf_doesnotexist/deliveries")),
@@ -132,14 +133,15 @@ async fn what_is_anothers_is_answered_like_what_is_not_there() {
         (Method::DELETE, format!("{DEVICES}/{d}"), format!("{DEVICES}/dev_doesnotexist")),
         (Method::PATCH, format!("{DEVICES}/{d}"), format!("{DEVICES}/dev_doesnotexist")),
     ] {
-        let ask = |path: &str| Ask::json(method.clone(), path, "{}").key(&x).header("request-id", "same");
-        let (theirs, nobodys) = (ask(&theirs).of(&stage).await, ask(&nobodys).of(&stage).await);
+        let ask =
+            |path: &str| ApiRequest::json(method.clone(), path, "{}").key(&x).header("request-id", "same");
+        let (theirs, nobodys) = (ask(&theirs).of(&service).await, ask(&nobodys).of(&service).await);
         assert_problem(&theirs, 404, "not_found", &json!([]));
         assert_eq!(theirs.body, nobodys.body, "{method}");
     }
     let looked_up = json!({"tokens": [{"platform": "apns", "token": hex("aa")}]});
-    let found = Ask::post("/v1/devices/lookup", &looked_up).key(&x).of(&stage).await;
+    let found = ApiRequest::post("/v1/devices/lookup", &looked_up).key(&x).of(&service).await;
     assert_eq!(found.body, json!({"items": [null]}));
-    assert_eq!(stored(&stage).await, before);
-    stage.stop_undecided().await;
+    assert_eq!(stored(&service).await, before);
+    service.stop_undecided().await;
 }

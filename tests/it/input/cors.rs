@@ -1,11 +1,12 @@
 //! Web pages that call the API.
 
 use http::{HeaderMap, Method};
+use pushpost_testkit::json::assert_problem;
 use serde_json::json;
 
-use super::ask::{Ask, DEVICES, SEND, assert_problem, deaf, key};
-use crate::service::Answer;
-use crate::whole::stage::Stage;
+use pushpost_testkit::api::Answer;
+use pushpost_testkit::request::{ApiRequest, DEVICES, SEND, key, service_without_workers};
+use pushpost_testkit::service::TestService;
 
 const UNREGISTER: &str = "/v1/devices/unregister";
 const PAGE: &str = "capacitor://localhost";
@@ -27,21 +28,23 @@ const READABLE: [&str; 3] = [
     "vary: Origin",
 ];
 
-async fn preflight(stage: &Stage, path: &str, origin: &str, method: &str) -> Answer {
-    let ask = Ask::new(Method::OPTIONS, path).header("origin", origin);
+async fn preflight(service: &TestService, path: &str, origin: &str, method: &str) -> Answer {
+    let ask = ApiRequest::new(Method::OPTIONS, path).header("origin", origin);
     let ask = ask.header("access-control-request-method", method);
-    ask.header("access-control-request-headers", "authorization,content-type").of(stage).await
+    ask.header("access-control-request-headers", "authorization,content-type").of(service).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn only_listed_pages_may_make_the_calls_of_an_app() {
     let listed = "capacitor://localhost, https://app.example.com";
-    let stage = deaf(&[("SERVER__CORS_ORIGINS", listed), ("LIMITS__REGISTER_PER_MINUTE", "3")]).await;
+    let service =
+        service_without_workers(&[("SERVER__CORS_ORIGINS", listed), ("LIMITS__REGISTER_PER_MINUTE", "3")])
+            .await;
     let (app, backend, admin) =
-        (key(&stage, "register").await, key(&stage, "devices").await, key(&stage, "admin").await);
+        (key(&service, "register").await, key(&service, "devices").await, key(&service, "admin").await);
 
     for (path, method) in [(DEVICES, "PUT"), (UNREGISTER, "POST")] {
-        let answer = preflight(&stage, path, PAGE, method).await;
+        let answer = preflight(&service, path, PAGE, method).await;
         assert_eq!(answer.status, 204, "{answer:?}");
         assert!(answer.headers.contains_key("request-id"));
         let expected = [
@@ -58,7 +61,7 @@ async fn only_listed_pages_may_make_the_calls_of_an_app() {
     for origin in
         [STRANGER, "https://app.example.com:8443", "http://app.example.com", "null", "capacitor://localhost/"]
     {
-        let answer = preflight(&stage, DEVICES, origin, "PUT").await;
+        let answer = preflight(&service, DEVICES, origin, "PUT").await;
         assert_eq!(
             (answer.status.as_u16(), cors(&answer.headers)),
             (405, vec!["vary: Origin".to_owned()]),
@@ -72,23 +75,24 @@ async fn only_listed_pages_may_make_the_calls_of_an_app() {
         (SEND, "POST"),
         ("/v1/devices/lookup", "POST"),
     ] {
-        let answer = preflight(&stage, path, PAGE, method).await;
+        let answer = preflight(&service, path, PAGE, method).await;
         assert_eq!((answer.status.as_u16(), cors(&answer.headers)), (405, vec![]), "{method} {path}");
     }
 
-    let phone = |n: u8| Ask::put(DEVICES, &json!({"platform": "fcm", "token": format!("f{n}")}));
-    let made = phone(1).key(&app).header("origin", PAGE).of(&stage).await;
+    let phone = |n: u8| ApiRequest::put(DEVICES, &json!({"platform": "fcm", "token": format!("f{n}")}));
+    let made = phone(1).key(&app).header("origin", PAGE).of(&service).await;
     assert_eq!((made.status.as_u16(), cors(&made.headers)), (201, READABLE.map(str::to_owned).into()));
-    let made = phone(1).key(&app).header("origin", "https://app.example.com").of(&stage).await;
+    let made = phone(1).key(&app).header("origin", "https://app.example.com").of(&service).await;
     assert!(cors(&made.headers).contains(&"access-control-allow-origin: https://app.example.com".to_owned()));
     // Errors of every kind can be read.
-    let invalid = Ask::json(Method::PUT, DEVICES, "{").key(&app).header("origin", PAGE).of(&stage).await;
+    let invalid =
+        ApiRequest::json(Method::PUT, DEVICES, "{").key(&app).header("origin", PAGE).of(&service).await;
     assert_problem(&invalid, 400, "invalid_request", &json!([{"code": "malformed_json"}]));
-    let hasty = phone(2).key(&app).header("origin", PAGE).of(&stage).await;
+    let hasty = phone(2).key(&app).header("origin", PAGE).of(&service).await;
     assert_problem(&hasty, 429, "rate_limited", &json!([]));
-    let stranger = phone(3).key("pushpost_pk_wrong").header("origin", PAGE).of(&stage).await;
+    let stranger = phone(3).key("pushpost_pk_wrong").header("origin", PAGE).of(&service).await;
     assert_problem(&stranger, 401, "unauthenticated", &json!([]));
-    let large = phone(3).key(&app).header("x", &"x".repeat(17_000)).header("origin", PAGE).of(&stage).await;
+    let large = phone(3).key(&app).header("x", &"x".repeat(17_000)).header("origin", PAGE).of(&service).await;
     assert_problem(&large, 431, "headers_too_large", &json!([]));
     for answer in [invalid, hasty, stranger, large] {
         assert_eq!(cors(&answer.headers), READABLE, "{answer:?}");
@@ -101,27 +105,27 @@ async fn only_listed_pages_may_make_the_calls_of_an_app() {
         (phone(4).key("pushpost_pk_wrong").header("origin", STRANGER), &["vary: Origin"]),
         (phone(4).key(&backend).header("origin", PAGE), &none),
         (phone(4).key(&admin).header("origin", PAGE), &none),
-        (Ask::get(DEVICES).key(&backend).header("origin", PAGE), &none),
-        (Ask::get(DEVICES).key(&app).header("origin", PAGE), &none),
-        (Ask::get("/healthz").header("origin", PAGE), &none),
+        (ApiRequest::get(DEVICES).key(&backend).header("origin", PAGE), &none),
+        (ApiRequest::get(DEVICES).key(&app).header("origin", PAGE), &none),
+        (ApiRequest::get("/healthz").header("origin", PAGE), &none),
     ];
     for (ask, expected) in unmarked {
-        let answer = ask.of(&stage).await;
+        let answer = ask.of(&service).await;
         assert_eq!(cors(&answer.headers), expected, "{answer:?}");
         assert!(!answer.headers.contains_key("access-control-allow-credentials"));
     }
-    stage.stop_undecided().await;
+    service.stop_undecided().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_listed_origins_no_page_is_told_anything() {
-    let stage = deaf(&[]).await;
-    let app = key(&stage, "register").await;
-    let asked = preflight(&stage, DEVICES, PAGE, "PUT").await;
+    let service = service_without_workers(&[]).await;
+    let app = key(&service, "register").await;
+    let asked = preflight(&service, DEVICES, PAGE, "PUT").await;
     assert_eq!((asked.status.as_u16(), cors(&asked.headers)), (405, vec![]));
     let phone =
-        Ask::put(DEVICES, &json!({"platform": "fcm", "token": "f1"})).key(&app).header("origin", PAGE);
-    let made = phone.of(&stage).await;
+        ApiRequest::put(DEVICES, &json!({"platform": "fcm", "token": "f1"})).key(&app).header("origin", PAGE);
+    let made = phone.of(&service).await;
     assert_eq!((made.status.as_u16(), cors(&made.headers)), (201, vec![]));
-    stage.stop_undecided().await;
+    service.stop_undecided().await;
 }

@@ -1,9 +1,10 @@
 //! 400: what is no JSON, and what is JSON of the wrong form.
 
 use http::Method;
+use pushpost_testkit::json::{assert_problem, hex};
 use serde_json::{Value, json};
 
-use super::ask::{Ask, DEVICES, SEND, assert_problem, deaf, hex, key, stored};
+use pushpost_testkit::request::{ApiRequest, DEVICES, SEND, key, service_without_workers, stored};
 
 fn malformed() -> Vec<(&'static str, Vec<u8>)> {
     vec![
@@ -42,11 +43,12 @@ fn malformed() -> Vec<(&'static str, Vec<u8>)> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_no_json_is_malformed_everywhere() {
-    let stage = deaf(&[]).await;
-    let (s, p) = (key(&stage, "send,devices").await, key(&stage, "register").await);
-    let made = Ask::put(DEVICES, &json!({"platform": "fcm", "token": "f1"})).key(&s).of(&stage).await;
+    let service = service_without_workers(&[]).await;
+    let (s, p) = (key(&service, "send,devices").await, key(&service, "register").await);
+    let made =
+        ApiRequest::put(DEVICES, &json!({"platform": "fcm", "token": "f1"})).key(&s).of(&service).await;
     let device = format!("{DEVICES}/{}", made.body["id"].as_str().unwrap());
-    let before = stored(&stage).await;
+    let before = stored(&service).await;
     for (what, body) in malformed() {
         for (method, path, key) in [
             (Method::POST, SEND, &s),
@@ -55,15 +57,15 @@ async fn what_is_no_json_is_malformed_everywhere() {
             (Method::POST, "/v1/devices/lookup", &s),
             (Method::PATCH, &device, &s),
         ] {
-            let answer = Ask::json(method, path, body.clone()).key(key).of(&stage).await;
+            let answer = ApiRequest::json(method, path, body.clone()).key(key).of(&service).await;
             assert_eq!(answer.body["errors"][0]["code"], "malformed_json", "{what}: {answer:?}");
             let fault = &answer.body["errors"][0];
             assert!(fault["line"].is_u64() && fault["column"].is_u64(), "{what}: {fault}");
             assert_problem(&answer, 400, "invalid_request", &json!([{"pointer": "#"}]));
         }
     }
-    assert_eq!(stored(&stage).await, before);
-    stage.stop_undecided().await;
+    assert_eq!(stored(&service).await, before);
+    service.stop_undecided().await;
 }
 
 /// A body, and the places and codes of its faults.
@@ -126,25 +128,25 @@ fn faulty_sends() -> Vec<(&'static str, Value)> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_send_of_the_wrong_form_lists_all_its_faults() {
-    let stage = deaf(&[]).await;
-    let s = key(&stage, "send").await;
-    let before = stored(&stage).await;
+    let service = service_without_workers(&[]).await;
+    let s = key(&service, "send").await;
+    let before = stored(&service).await;
     for (body, expected) in faulty_sends() {
-        let answer = Ask::json(Method::POST, SEND, body).key(&s).of(&stage).await;
+        let answer = ApiRequest::json(Method::POST, SEND, body).key(&s).of(&service).await;
         assert_problem(&answer, 400, "invalid_request", &expected);
     }
-    let unknown = Ask::json(Method::POST, SEND, r#"{"to":{"users":["u"]},"title":"A","zzzzzz":1}"#);
-    let unknown = unknown.key(&s).of(&stage).await;
+    let unknown = ApiRequest::json(Method::POST, SEND, r#"{"to":{"users":["u"]},"title":"A","zzzzzz":1}"#);
+    let unknown = unknown.key(&s).of(&service).await;
     assert_eq!(unknown.body["errors"][0].get("suggestion"), None, "nothing is near");
-    assert_eq!(stored(&stage).await, before);
-    stage.stop_undecided().await;
+    assert_eq!(stored(&service).await, before);
+    service.stop_undecided().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn names_of_other_apis_are_told_with_ours() {
-    let stage = deaf(&[]).await;
-    let s = key(&stage, "send,devices").await;
-    let before = stored(&stage).await;
+    let service = service_without_workers(&[]).await;
+    let s = key(&service, "send,devices").await;
+    let before = stored(&service).await;
     for (path, method, body, meant) in [
         (SEND, Method::POST, r#"{"to":{"users":["u"]},"message":"A"}"#, "body"),
         (SEND, Method::POST, r#"{"to":{"users":["u"]},"alert":"A"}"#, "body"),
@@ -156,14 +158,14 @@ async fn names_of_other_apis_are_told_with_ours() {
         (DEVICES, Method::PUT, r#"{"platform":"fcm","token":"f","user_id":"u"}"#, "user"),
         (DEVICES, Method::PUT, r#"{"platform":"fcm","token":"f","language":"de"}"#, "locale"),
     ] {
-        let answer = Ask::json(method, path, body).key(&s).of(&stage).await;
+        let answer = ApiRequest::json(method, path, body).key(&s).of(&service).await;
         let expected = json!([{"code": "unknown_field", "suggestion": meant}]);
         assert_problem(&answer, 400, "invalid_request", &expected);
         let said = answer.body["detail"].as_str().unwrap();
         assert!(said.ends_with(&format!("; did you mean {meant:?}?")), "{said}");
     }
     let said = async |body: &str| {
-        let answer = Ask::json(Method::POST, SEND, body).key(&s).of(&stage).await;
+        let answer = ApiRequest::json(Method::POST, SEND, body).key(&s).of(&service).await;
         (answer.status.as_u16(), answer.body["detail"].as_str().unwrap().to_owned())
     };
     let detail =
@@ -174,17 +176,18 @@ async fn names_of_other_apis_are_told_with_ours() {
     let (_, token) = said(&format!(r#"{{"to":{{"users":["u"]}},"title":"A","{}":1}}"#, hex("aa"))).await;
     assert!(!token.contains(&hex("aa")), "a name that may be a token is cut: {token}");
     assert!(said(r#"{"to":"/topics/news","title":"A"}"#).await.1.contains("such as {\"users\":[\"u42\"]}"));
-    assert_eq!(stored(&stage).await, before);
-    stage.stop_undecided().await;
+    assert_eq!(stored(&service).await, before);
+    service.stop_undecided().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn devices_of_the_wrong_form_list_all_their_faults() {
-    let stage = deaf(&[]).await;
-    let s = key(&stage, "devices").await;
-    let made = Ask::put(DEVICES, &json!({"platform": "fcm", "token": "f1"})).key(&s).of(&stage).await;
+    let service = service_without_workers(&[]).await;
+    let s = key(&service, "devices").await;
+    let made =
+        ApiRequest::put(DEVICES, &json!({"platform": "fcm", "token": "f1"})).key(&s).of(&service).await;
     let device = format!("{DEVICES}/{}", made.body["id"].as_str().unwrap());
-    let before = stored(&stage).await;
+    let before = stored(&service).await;
     for (method, path, body, expected) in [
         (
             Method::PUT,
@@ -233,21 +236,21 @@ async fn devices_of_the_wrong_form_list_all_their_faults() {
                 {"pointer": "#/local", "code": "unknown_field", "suggestion": "locale"}]),
         ),
     ] {
-        let answer = Ask::json(method, path, body).key(&s).of(&stage).await;
+        let answer = ApiRequest::json(method, path, body).key(&s).of(&service).await;
         assert_problem(&answer, 400, "invalid_request", &expected);
     }
-    assert_eq!(stored(&stage).await, before);
-    stage.stop_undecided().await;
+    assert_eq!(stored(&service).await, before);
+    service.stop_undecided().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn parameters_are_known_and_right_or_refused() {
-    let stage = deaf(&[]).await;
-    let s = key(&stage, "send,devices").await;
+    let service = service_without_workers(&[]).await;
+    let s = key(&service, "send,devices").await;
     let to = json!({"to": {"tokens": [{"platform": "apns", "token": hex("aa")}]}, "title": "A"});
-    let sent = Ask::post(SEND, &to).key(&s).of(&stage).await;
+    let sent = ApiRequest::post(SEND, &to).key(&s).of(&service).await;
     let one = format!("{SEND}/{}", sent.body["id"].as_str().unwrap());
-    let before = stored(&stage).await;
+    let before = stored(&service).await;
     for (path, expected) in [
         (format!("{one}?x=1"), json!([{"parameter": "x", "code": "unknown_parameter"}])),
         (
@@ -268,33 +271,34 @@ async fn parameters_are_known_and_right_or_refused() {
                 {"parameter": "pltform", "code": "unknown_parameter", "suggestion": "platform"}]),
         ),
     ] {
-        let answer = Ask::get(&path).key(&s).of(&stage).await;
+        let answer = ApiRequest::get(&path).key(&s).of(&service).await;
         assert_problem(&answer, 400, "invalid_request", &expected);
     }
-    let cursor = Ask::get(&format!("{DEVICES}?limit=1")).key(&s).of(&stage).await.body["next_cursor"].clone();
+    let cursor =
+        ApiRequest::get(&format!("{DEVICES}?limit=1")).key(&s).of(&service).await.body["next_cursor"].clone();
     assert_eq!(cursor, Value::Null, "one device is one page");
 
     // What might be meant as a rehearsal is never carried out.
-    let misspelt = Ask::post(&format!("{SEND}?dry_runn=true"), &to).key(&s).of(&stage).await;
+    let misspelt = ApiRequest::post(&format!("{SEND}?dry_runn=true"), &to).key(&s).of(&service).await;
     let expected = json!([{"parameter": "dry_runn", "code": "unknown_parameter", "suggestion": "dry_run"}]);
     assert_problem(&misspelt, 400, "invalid_request", &expected);
-    let asked = Ask::post(&format!("{SEND}?dry_run=true"), &to).key(&s).of(&stage).await;
+    let asked = ApiRequest::post(&format!("{SEND}?dry_run=true"), &to).key(&s).of(&service).await;
     assert_problem(
         &asked,
         422,
         "unprocessable",
         &json!([{"parameter": "dry_run", "code": "not_supported_yet"}]),
     );
-    let unclear = Ask::post(&format!("{SEND}?dry_run=1"), &to).key(&s).of(&stage).await;
+    let unclear = ApiRequest::post(&format!("{SEND}?dry_run=1"), &to).key(&s).of(&service).await;
     let expected = json!([{"parameter": "dry_run", "code": "out_of_range", "supported": ["true", "false"]}]);
     assert_problem(&unclear, 400, "invalid_request", &expected);
-    let both = Ask::post(&format!("{SEND}?dry_runn=true"), &json!({"to": {}, "titel": "A"}))
+    let both = ApiRequest::post(&format!("{SEND}?dry_runn=true"), &json!({"to": {}, "titel": "A"}))
         .key(&s)
-        .of(&stage)
+        .of(&service)
         .await;
     let expected = json!([{"parameter": "dry_runn", "code": "unknown_parameter"},
                           {"pointer": "#/to", "code": "missing_field"}, {"pointer": "#/titel", "code": "unknown_field"}]);
     assert_problem(&both, 400, "invalid_request", &expected);
-    assert_eq!(stored(&stage).await, before);
-    stage.stop_undecided().await;
+    assert_eq!(stored(&service).await, before);
+    service.stop_undecided().await;
 }

@@ -1,6 +1,7 @@
 //! Documents that are nearly right: whatever is done to them, nothing breaks, nothing refused is stored, and every
 //! refusal says why.
 
+use pushpost_testkit::json::hex;
 use std::collections::BTreeMap;
 
 use http::Method;
@@ -9,9 +10,9 @@ use rand::seq::IndexedRandom;
 use rand::{RngExt, SeedableRng};
 use serde_json::{Map, Value, json};
 
-use super::ask::{Ask, DEVICES, SEND, deaf, hex, key, stored};
-use crate::seeds::seeds;
-use crate::whole::stage::Stage;
+use pushpost_testkit::request::{ApiRequest, DEVICES, SEND, key, service_without_workers, stored};
+use pushpost_testkit::seeds::seeds;
+use pushpost_testkit::service::TestService;
 
 /// For each seed.
 const ROUNDS: usize = 50;
@@ -132,33 +133,33 @@ fn written(value: &Value, rng: &mut StdRng) -> Vec<u8> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nearly_right_documents_break_nothing_and_what_is_refused_leaves_nothing() {
-    let stage = deaf(&[("LIMITS__TARGETS", "50")]).await;
-    let s = key(&stage, "admin").await;
-    let made = Ask::put(DEVICES, &json!({"platform": "apns", "token": hex("dd"), "user": "u7"}))
+    let service = service_without_workers(&[("LIMITS__TARGETS", "50")]).await;
+    let s = key(&service, "admin").await;
+    let made = ApiRequest::put(DEVICES, &json!({"platform": "apns", "token": hex("dd"), "user": "u7"}))
         .key(&s)
-        .of(&stage)
+        .of(&service)
         .await;
     let device = made.body["id"].as_str().unwrap().to_owned();
     let mut statuses = BTreeMap::new();
     for seed in seeds(&[1, 2, 3]) {
-        ask_at_random(&stage, &s, &device, seed, &mut statuses).await;
+        ask_at_random(&service, &s, &device, seed, &mut statuses).await;
     }
     for status in [200, 202, 400, 422] {
         assert!(statuses.contains_key(&status), "{statuses:?}");
     }
-    stage.stop_undecided().await;
+    service.stop_undecided().await;
 }
 
 /// Counts what was answered.
 async fn ask_at_random(
-    stage: &Stage,
+    service: &TestService,
     key: &str,
     device: &str,
     seed: u64,
     statuses: &mut BTreeMap<u16, usize>,
 ) {
     let mut rng = StdRng::seed_from_u64(seed);
-    let mut before = stored(stage).await;
+    let mut before = stored(service).await;
     for round in 0..ROUNDS {
         for (method, path, mut document) in documents(device) {
             for _ in 0..rng.random_range(0..4) {
@@ -167,10 +168,10 @@ async fn ask_at_random(
             let body = written(&document, &mut rng);
             let what =
                 format!("seed {seed} round {round}: {method} {path} {}", String::from_utf8_lossy(&body));
-            let answer = Ask::json(method, &path, body).key(key).of(stage).await;
+            let answer = ApiRequest::json(method, &path, body).key(key).of(service).await;
             let status = answer.status.as_u16();
             *statuses.entry(status).or_insert(0) += 1;
-            let after = stored(stage).await;
+            let after = stored(service).await;
             assert!(status < 500, "{what}\n{answer:?}");
             if status >= 400 {
                 assert_eq!(after, before, "{what}\n{answer:?}");

@@ -1,14 +1,15 @@
 //! What is wrong before a body is read: path, method, types, request ids.
 
 use http::Method;
+use pushpost_testkit::json::assert_problem;
 use serde_json::json;
 
-use super::ask::{Ask, DEVICES, SEND, assert_problem, deaf, key, stored};
+use pushpost_testkit::request::{ApiRequest, DEVICES, SEND, key, service_without_workers, stored};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn unknown_paths_and_ids_are_not_found() {
-    let stage = deaf(&[]).await;
-    let s = key(&stage, "admin").await;
+    let service = service_without_workers(&[]).await;
+    let s = key(&service, "admin").await;
     for path in [
         "/",
         "/v1",
@@ -27,15 +28,15 @@ async fn unknown_paths_and_ids_are_not_found() {
         "/v1/devices/..%2f..%2fetc",
         "/v1/devices/dev_x/nothing",
     ] {
-        assert_problem(&Ask::get(path).key(&s).of(&stage).await, 404, "not_found", &json!([]));
+        assert_problem(&ApiRequest::get(path).key(&s).of(&service).await, 404, "not_found", &json!([]));
     }
-    stage.stop_undecided().await;
+    service.stop_undecided().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_method_that_a_path_does_not_take_names_those_that_it_does() {
-    let stage = deaf(&[]).await;
-    let s = key(&stage, "admin").await;
+    let service = service_without_workers(&[]).await;
+    let s = key(&service, "admin").await;
     for (method, path, allow) in [
         (Method::DELETE, SEND, "POST"),
         (Method::OPTIONS, SEND, "POST"),
@@ -46,29 +47,34 @@ async fn a_method_that_a_path_does_not_take_names_those_that_it_does() {
         (Method::TRACE, "/v1/devices/unregister", "POST"),
         (Method::POST, "/healthz", "GET,HEAD"),
     ] {
-        let answer = Ask::new(method.clone(), path).key(&s).of(&stage).await;
+        let answer = ApiRequest::new(method.clone(), path).key(&s).of(&service).await;
         assert_problem(&answer, 405, "method_not_allowed", &json!([]));
         let mut allowed: Vec<_> = answer.headers["allow"].to_str().unwrap().split(',').collect();
         allowed.sort_unstable();
         assert_eq!(allowed.join(","), allow, "{method} {path}");
     }
     let odd = Method::from_bytes(b"PURGE").unwrap();
-    assert_problem(&Ask::new(odd, DEVICES).key(&s).of(&stage).await, 405, "method_not_allowed", &json!([]));
+    assert_problem(
+        &ApiRequest::new(odd, DEVICES).key(&s).of(&service).await,
+        405,
+        "method_not_allowed",
+        &json!([]),
+    );
     for (path, status) in [("/healthz", 200), (DEVICES, 200), ("/v1/devices/dev_x", 404)] {
-        let answer = Ask::new(Method::HEAD, path).key(&s).of(&stage).await;
+        let answer = ApiRequest::new(Method::HEAD, path).key(&s).of(&service).await;
         assert_eq!((answer.status.as_u16(), answer.body), (status, json!(null)), "HEAD {path}");
         assert!(answer.headers.contains_key("request-id"));
     }
-    stage.stop_undecided().await;
+    service.stop_undecided().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn only_json_is_read_and_whatever_is_accepted_json_is_answered() {
-    let stage = deaf(&[]).await;
-    let s = key(&stage, "send,devices,read").await;
-    let before = stored(&stage).await;
+    let service = service_without_workers(&[]).await;
+    let s = key(&service, "send,devices,read").await;
+    let before = stored(&service).await;
     let body = json!({"to": {"tokens": [{"platform": "fcm", "token": "f1"}]}, "title": "A"});
-    let ask = || Ask::post(SEND, &body).key(&s).without("content-type");
+    let ask = || ApiRequest::post(SEND, &body).key(&s).without("content-type");
     for wrong in [
         "",
         "text/plain",
@@ -78,14 +84,15 @@ async fn only_json_is_read_and_whatever_is_accepted_json_is_answered() {
         "multipart/form-data; boundary=x",
         "json",
     ] {
-        let answer = ask().header("content-type", wrong).of(&stage).await;
+        let answer = ask().header("content-type", wrong).of(&service).await;
         assert_eq!(answer.status, 415, "{wrong}");
         assert_problem(&answer, 415, "unsupported_media_type", &json!([]));
     }
-    assert_problem(&ask().of(&stage).await, 415, "unsupported_media_type", &json!([]));
-    let compressed = Ask::post(SEND, &body).key(&s).header("content-encoding", "gzip").of(&stage).await;
+    assert_problem(&ask().of(&service).await, 415, "unsupported_media_type", &json!([]));
+    let compressed =
+        ApiRequest::post(SEND, &body).key(&s).header("content-encoding", "gzip").of(&service).await;
     assert_problem(&compressed, 415, "unsupported_media_type", &json!([]));
-    assert_eq!(stored(&stage).await, before);
+    assert_eq!(stored(&service).await, before);
     for right in [
         "application/json",
         "Application/JSON",
@@ -93,29 +100,29 @@ async fn only_json_is_read_and_whatever_is_accepted_json_is_answered() {
         "application/json;charset=\"UTF-8\"",
         "application/vnd.shop+json",
     ] {
-        assert_eq!(ask().header("content-type", right).of(&stage).await.status, 202, "{right}");
+        assert_eq!(ask().header("content-type", right).of(&service).await.status, 202, "{right}");
     }
     for accept in ["text/html", "application/xml", "image/*;q=0.1", ";;", "*/*"] {
-        let answer = Ask::get(DEVICES).key(&s).header("accept", accept).of(&stage).await;
+        let answer = ApiRequest::get(DEVICES).key(&s).header("accept", accept).of(&service).await;
         assert_eq!(
             (answer.status.as_u16(), &answer.headers["content-type"]),
             (200, &"application/json".parse().unwrap())
         );
-        let refused = Ask::get("/v1/nothing").key(&s).header("accept", accept).of(&stage).await;
+        let refused = ApiRequest::get("/v1/nothing").key(&s).header("accept", accept).of(&service).await;
         assert_problem(&refused, 404, "not_found", &json!([]));
     }
-    stage.stop_undecided().await;
+    service.stop_undecided().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_answer_has_a_request_id() {
-    let stage = deaf(&[]).await;
+    let service = service_without_workers(&[]).await;
     let longest = "x".repeat(64);
     for (given, kept) in
         [("abc-1", true), (&longest, true), (&"x".repeat(65), false), ("a b", false), ("", false)]
     {
         for path in ["/healthz", "/v1/nothing", DEVICES] {
-            let answer = Ask::get(path).header("request-id", given).of(&stage).await;
+            let answer = ApiRequest::get(path).header("request-id", given).of(&service).await;
             let id = answer.headers["request-id"].to_str().unwrap();
             assert_eq!(id == given, kept, "{path} {given}");
             assert!((1..=64).contains(&id.len()));
@@ -124,5 +131,5 @@ async fn every_answer_has_a_request_id() {
             }
         }
     }
-    stage.stop_undecided().await;
+    service.stop_undecided().await;
 }

@@ -2,13 +2,14 @@
 
 use http::Method;
 use pushpost::runtime::Role;
+use pushpost_testkit::json::assert_problem;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 use tokio::time::{Duration, Instant, sleep};
 
-use super::ask::{Ask, DEVICES, SEND, assert_problem, deaf, key, stored};
-use crate::service::Answer;
-use crate::whole::stage::PATIENCE;
+use pushpost_testkit::api::Answer;
+use pushpost_testkit::request::{ApiRequest, DEVICES, SEND, key, service_without_workers, stored};
+use pushpost_testkit::service::PATIENCE;
 
 fn to(tokens: std::ops::Range<usize>) -> Value {
     let tokens: Vec<_> = tokens.map(|n| json!({"platform": "fcm", "token": format!("f{n}")})).collect();
@@ -17,20 +18,20 @@ fn to(tokens: std::ops::Range<usize>) -> Value {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn too_much_in_one_request() {
-    let stage = deaf(&[("LIMITS__BODY_BYTES", "1000000")]).await;
-    let s = key(&stage, "send,devices").await;
-    let before = stored(&stage).await;
+    let service = service_without_workers(&[("LIMITS__BODY_BYTES", "1000000")]).await;
+    let s = key(&service, "send,devices").await;
+    let before = stored(&service).await;
     let large = [&br#"{"to":{"users":["u"]},"title":""#[..], &b"x".repeat(1_000_000)].concat();
-    let answer = Ask::json(Method::POST, SEND, large).key(&s).of(&stage).await;
+    let answer = ApiRequest::json(Method::POST, SEND, large).key(&s).of(&service).await;
     assert_problem(&answer, 413, "body_too_large", &json!([]));
     assert_eq!(answer.body["limit"], 1_000_000);
 
     // Not read any further, so that its other faults cost nothing.
     let users = |count: usize| json!({"to": {"users": vec![""; count]}, "title": "A"});
-    let answer = Ask::post(SEND, &users(10_001)).key(&s).of(&stage).await;
+    let answer = ApiRequest::post(SEND, &users(10_001)).key(&s).of(&service).await;
     assert_problem(&answer, 413, "too_many_targets", &json!([]));
     assert_eq!(answer.body["limit"], 10_000);
-    let many = Ask::post(SEND, &users(10_000)).key(&s).of(&stage).await;
+    let many = ApiRequest::post(SEND, &users(10_000)).key(&s).of(&service).await;
     assert_eq!(
         (many.status.as_u16(), many.body["errors"].as_array().unwrap().len()),
         (422, 1000),
@@ -38,28 +39,29 @@ async fn too_much_in_one_request() {
     );
 
     let tokens = json!({"tokens": vec![json!({"platform": "fcm"}); 1001]});
-    let answer = Ask::post("/v1/devices/lookup", &tokens).key(&s).of(&stage).await;
+    let answer = ApiRequest::post("/v1/devices/lookup", &tokens).key(&s).of(&service).await;
     assert_problem(&answer, 413, "too_many_items", &json!([]));
     assert_eq!(answer.body["limit"], 1000);
 
     let long = format!("{DEVICES}?user={}", "x".repeat(9_000));
-    let answer = Ask::get(&long).key(&s).of(&stage).await;
+    let answer = ApiRequest::get(&long).key(&s).of(&service).await;
     assert_problem(&answer, 414, "url_too_long", &json!([]));
     assert_eq!(answer.body["limit"], 8192);
-    let answer = Ask::get(DEVICES).key(&s).header("x-large", &"x".repeat(17_000)).of(&stage).await;
+    let answer = ApiRequest::get(DEVICES).key(&s).header("x-large", &"x".repeat(17_000)).of(&service).await;
     assert_problem(&answer, 431, "headers_too_large", &json!([]));
     assert_eq!(answer.body["limit"], 16_384);
-    assert_eq!(stored(&stage).await, before);
-    stage.stop_undecided().await;
+    assert_eq!(stored(&service).await, before);
+    service.stop_undecided().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_body_about_one_device_has_a_limit_of_its_own() {
-    let stage = deaf(&[]).await;
-    let (s, p) = (key(&stage, "devices").await, key(&stage, "register").await);
-    let made = Ask::put(DEVICES, &json!({"platform": "fcm", "token": "f1"})).key(&s).of(&stage).await;
+    let service = service_without_workers(&[]).await;
+    let (s, p) = (key(&service, "devices").await, key(&service, "register").await);
+    let made =
+        ApiRequest::put(DEVICES, &json!({"platform": "fcm", "token": "f1"})).key(&s).of(&service).await;
     let device = format!("{DEVICES}/{}", made.body["id"].as_str().unwrap());
-    let before = stored(&stage).await;
+    let before = stored(&service).await;
     let padded = |body: &str, bytes: usize| format!("{body}{}", " ".repeat(bytes - body.len()));
     let body = r#"{"platform":"fcm","token":"f2"}"#;
     for (method, path, key, body, fits) in [
@@ -67,25 +69,27 @@ async fn a_body_about_one_device_has_a_limit_of_its_own() {
         (Method::PATCH, device.as_str(), &s, "{}", 200),
         (Method::POST, "/v1/devices/unregister", &p, body, 204),
     ] {
-        let large = Ask::json(method.clone(), path, padded(body, (256 << 10) + 1)).key(key).of(&stage).await;
+        let large =
+            ApiRequest::json(method.clone(), path, padded(body, (256 << 10) + 1)).key(key).of(&service).await;
         assert_problem(&large, 413, "body_too_large", &json!([]));
         assert_eq!(large.body["limit"], 262_144, "{method} {path}");
-        let answer = Ask::json(method.clone(), path, padded(body, 256 << 10)).key(key).of(&stage).await;
+        let answer =
+            ApiRequest::json(method.clone(), path, padded(body, 256 << 10)).key(key).of(&service).await;
         assert_eq!(answer.status, fits, "{method} {path}: {answer:?}");
     }
     let tokens = padded(r#"{"tokens":[]}"#, 1 << 20);
-    let lookup = |key| Ask::json(Method::POST, "/v1/devices/lookup", tokens.clone()).key(key);
-    assert_eq!(lookup(&s).of(&stage).await.status, 200, "a look-up is about many");
-    assert_problem(&lookup(&p).of(&stage).await, 403, "missing_scope", &json!([]));
-    assert_eq!(stored(&stage).await, before);
-    stage.stop_undecided().await;
+    let lookup = |key| ApiRequest::json(Method::POST, "/v1/devices/lookup", tokens.clone()).key(key);
+    assert_eq!(lookup(&s).of(&service).await.status, 200, "a look-up is about many");
+    assert_problem(&lookup(&p).of(&service).await, 403, "missing_scope", &json!([]));
+    assert_eq!(stored(&service).await, before);
+    service.stop_undecided().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn exceptions_count_as_targets() {
-    let stage = deaf(&[("LIMITS__TARGETS", "10")]).await;
-    let s = key(&stage, "send").await;
-    let before = stored(&stage).await;
+    let service = service_without_workers(&[("LIMITS__TARGETS", "10")]).await;
+    let s = key(&service, "send").await;
+    let before = stored(&service).await;
     let names = |count: usize| (0..count).map(|n| format!("u{n}")).collect::<Vec<_>>();
     let to = |except: Value| json!({"to": {"users": names(4), "except": except}, "title": "A"});
     for except in [
@@ -93,14 +97,14 @@ async fn exceptions_count_as_targets() {
         json!({"devices": vec!["dev_x"; 7]}),
         json!({"users": names(3), "devices": vec!["dev_x"; 3], "topics": ["news"]}),
     ] {
-        let answer = Ask::post(SEND, &to(except)).key(&s).of(&stage).await;
+        let answer = ApiRequest::post(SEND, &to(except)).key(&s).of(&service).await;
         assert_problem(&answer, 413, "too_many_targets", &json!([]));
         assert_eq!(answer.body["limit"], 10);
     }
-    assert_eq!(stored(&stage).await, before);
+    assert_eq!(stored(&service).await, before);
     let fits = to(json!({"users": names(3), "devices": vec!["dev_x"; 3]}));
-    assert_eq!(Ask::post(SEND, &fits).key(&s).of(&stage).await.status, 202);
-    stage.stop_undecided().await;
+    assert_eq!(ApiRequest::post(SEND, &fits).key(&s).of(&service).await.status, 202);
+    service.stop_undecided().await;
 }
 
 /// The seconds after which the client is to come again.
@@ -113,12 +117,12 @@ fn assert_rate_limited(answer: &Answer, limit: u32, per: &str) -> u64 {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_backend_that_is_too_fast_is_held_back_by_its_key() {
-    let stage = std::sync::Arc::new(deaf(&[("LIMITS__REQUESTS_PER_SECOND", "3")]).await);
-    let (hasty, patient) = (key(&stage, "devices").await, key(&stage, "devices").await);
+    let service = std::sync::Arc::new(service_without_workers(&[("LIMITS__REQUESTS_PER_SECOND", "3")]).await);
+    let (hasty, patient) = (key(&service, "devices").await, key(&service, "devices").await);
     let mut asked = JoinSet::new();
     for _ in 0..60 {
-        let (stage, hasty) = (std::sync::Arc::clone(&stage), hasty.clone());
-        asked.spawn(async move { Ask::get(DEVICES).key(&hasty).of(&stage).await });
+        let (service, hasty) = (std::sync::Arc::clone(&service), hasty.clone());
+        asked.spawn(async move { ApiRequest::get(DEVICES).key(&hasty).of(&service).await });
     }
     let answers = asked.join_all().await;
     let refused: Vec<_> = answers.iter().filter(|answer| answer.status != 200).collect();
@@ -126,89 +130,92 @@ async fn a_backend_that_is_too_fast_is_held_back_by_its_key() {
     for answer in refused {
         assert_eq!(assert_rate_limited(answer, 3, "key"), 1);
     }
-    assert_eq!(Ask::get(DEVICES).key(&patient).of(&stage).await.status, 200, "each key for itself");
-    std::sync::Arc::into_inner(stage).unwrap().stop_undecided().await;
+    assert_eq!(ApiRequest::get(DEVICES).key(&patient).of(&service).await.status, 200, "each key for itself");
+    std::sync::Arc::into_inner(service).unwrap().stop_undecided().await;
 }
 
-async fn put(stage: &crate::whole::stage::Stage, p: &str, token: &str, from: &str) -> Answer {
-    let ask = Ask::put(DEVICES, &json!({"platform": "fcm", "token": token})).key(p);
-    ask.header("x-forwarded-for", from).of(stage).await
+async fn put(service: &pushpost_testkit::service::TestService, p: &str, token: &str, from: &str) -> Answer {
+    let ask = ApiRequest::put(DEVICES, &json!({"platform": "fcm", "token": token})).key(p);
+    ask.header("x-forwarded-for", from).of(service).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn apps_are_held_back_by_their_address_whatever_they_say_it_is() {
-    let stage = deaf(&[("LIMITS__REGISTER_PER_MINUTE", "2")]).await;
-    let (p, s) = (key(&stage, "register").await, key(&stage, "devices").await);
+    let service = service_without_workers(&[("LIMITS__REGISTER_PER_MINUTE", "2")]).await;
+    let (p, s) = (key(&service, "register").await, key(&service, "devices").await);
     for n in 0..2 {
-        let answer = put(&stage, &p, &format!("f{n}"), &format!("192.0.2.{n}")).await;
+        let answer = put(&service, &p, &format!("f{n}"), &format!("192.0.2.{n}")).await;
         assert_eq!(answer.status, 201, "{answer:?}");
     }
-    let before = stored(&stage).await;
-    let answer = put(&stage, &p, "f2", "192.0.2.2").await;
+    let before = stored(&service).await;
+    let answer = put(&service, &p, "f2", "192.0.2.2").await;
     assert!((1..=60).contains(&assert_rate_limited(&answer, 2, "address")));
-    let unregister = Ask::post("/v1/devices/unregister", &json!({"platform": "fcm", "token": "f1"}));
-    assert_rate_limited(&unregister.key(&p).of(&stage).await, 2, "address");
-    assert_eq!(stored(&stage).await, before);
+    let unregister = ApiRequest::post("/v1/devices/unregister", &json!({"platform": "fcm", "token": "f1"}));
+    assert_rate_limited(&unregister.key(&p).of(&service).await, 2, "address");
+    assert_eq!(stored(&service).await, before);
     for _ in 0..5 {
-        let answer = put(&stage, &s, "f3", "192.0.2.2").await;
+        let answer = put(&service, &s, "f3", "192.0.2.2").await;
         assert!(answer.status.is_success(), "a backend is not held back: {answer:?}");
     }
-    stage.stop_undecided().await;
+    service.stop_undecided().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn behind_a_trusted_proxy_each_client_counts_and_each_token() {
-    let stage =
-        deaf(&[("LIMITS__REGISTER_PER_MINUTE", "2"), ("SERVER__TRUSTED_PROXIES", "127.0.0.0/8")]).await;
-    let p = key(&stage, "register").await;
+    let service = service_without_workers(&[
+        ("LIMITS__REGISTER_PER_MINUTE", "2"),
+        ("SERVER__TRUSTED_PROXIES", "127.0.0.0/8"),
+    ])
+    .await;
+    let p = key(&service, "register").await;
     for n in 0..2 {
         let forged = format!("203.0.113.{n}, 198.51.100.7");
-        assert_eq!(put(&stage, &p, &format!("f{n}"), &forged).await.status, 201);
+        assert_eq!(put(&service, &p, &format!("f{n}"), &forged).await.status, 201);
     }
-    assert_rate_limited(&put(&stage, &p, "f2", "203.0.113.9, 198.51.100.7").await, 2, "address");
-    assert_eq!(put(&stage, &p, "f2", "198.51.100.8").await.status, 201);
+    assert_rate_limited(&put(&service, &p, "f2", "203.0.113.9, 198.51.100.7").await, 2, "address");
+    assert_eq!(put(&service, &p, "f2", "198.51.100.8").await.status, 201);
     // All of 2001:db8:1:2::/64 is one client.
     for n in 0..2 {
-        assert_eq!(put(&stage, &p, &format!("g{n}"), &format!("2001:db8:1:2::{n}")).await.status, 201);
+        assert_eq!(put(&service, &p, &format!("g{n}"), &format!("2001:db8:1:2::{n}")).await.status, 201);
     }
-    assert_rate_limited(&put(&stage, &p, "g2", "2001:db8:1:2:3::4").await, 2, "address");
-    assert_eq!(put(&stage, &p, "g2", "2001:db8:1:3::1").await.status, 201);
+    assert_rate_limited(&put(&service, &p, "g2", "2001:db8:1:2:3::4").await, 2, "address");
+    assert_eq!(put(&service, &p, "g2", "2001:db8:1:3::1").await.status, 201);
     // A token from here, there and everywhere.
-    assert_eq!(put(&stage, &p, "f0", "198.51.100.20").await.status, 200);
-    assert_rate_limited(&put(&stage, &p, "f0", "198.51.100.21").await, 2, "token");
-    stage.stop_undecided().await;
+    assert_eq!(put(&service, &p, "f0", "198.51.100.20").await.status, 200);
+    assert_rate_limited(&put(&service, &p, "f0", "198.51.100.21").await, 2, "token");
+    service.stop_undecided().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_more_is_taken_than_may_wait() {
-    let mut stage = deaf(&[("LIMITS__MAX_PENDING", "5")]).await;
-    let s = key(&stage, "send").await;
-    assert_eq!(Ask::post(SEND, &to(0..3)).key(&s).of(&stage).await.status, 202);
-    assert_eq!(Ask::post(SEND, &to(3..5)).key(&s).of(&stage).await.status, 202);
-    let before = stored(&stage).await;
+    let mut service = service_without_workers(&[("LIMITS__MAX_PENDING", "5")]).await;
+    let s = key(&service, "send").await;
+    assert_eq!(ApiRequest::post(SEND, &to(0..3)).key(&s).of(&service).await.status, 202);
+    assert_eq!(ApiRequest::post(SEND, &to(3..5)).key(&s).of(&service).await.status, 202);
+    let before = stored(&service).await;
     for _ in 0..3 {
-        let answer = Ask::post(SEND, &to(5..6)).key(&s).of(&stage).await;
+        let answer = ApiRequest::post(SEND, &to(5..6)).key(&s).of(&service).await;
         assert_problem(&answer, 503, "queue_full", &json!([]));
         assert_eq!(answer.body["limit"], 5);
         assert!(answer.headers["retry-after"].to_str().unwrap().parse::<u64>().unwrap() >= 1);
     }
-    assert_eq!(stored(&stage).await, before, "not even the token's device");
-    stage.node(Role::Worker).await;
+    assert_eq!(stored(&service).await, before, "not even the token's device");
+    service.node(Role::Worker).await;
     let until = Instant::now() + PATIENCE;
-    while Ask::post(SEND, &to(5..6)).key(&s).of(&stage).await.status != 202 {
+    while ApiRequest::post(SEND, &to(5..6)).key(&s).of(&service).await.status != 202 {
         assert!(Instant::now() < until, "what was sent waits no more");
         sleep(Duration::from_millis(50)).await;
     }
-    stage.until_count("select count(*) from jobs", 0).await;
-    stage.stop().await;
+    service.until_count("select count(*) from jobs", 0).await;
+    service.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn made_up_keys_are_looked_up_so_often_and_hold_nobody_else_back() {
-    let stage = deaf(&[("SERVER__TRUSTED_PROXIES", "127.0.0.0/8")]).await;
-    let s = key(&stage, "devices").await;
+    let service = service_without_workers(&[("SERVER__TRUSTED_PROXIES", "127.0.0.0/8")]).await;
+    let s = key(&service, "devices").await;
     let ask = async |secret: &str, from: &str| {
-        Ask::get(DEVICES).key(secret).header("x-forwarded-for", from).of(&stage).await
+        ApiRequest::get(DEVICES).key(secret).header("x-forwarded-for", from).of(&service).await
     };
     assert_eq!(ask(&s, "192.0.2.1").await.status, 200);
     let guess = |n: usize| format!("pushpost_sk_{n:064x}");
@@ -224,21 +231,21 @@ async fn made_up_keys_are_looked_up_so_often_and_hold_nobody_else_back() {
     assert_eq!(ask(&s, "192.0.2.1").await.status, 200, "a key that is known");
     assert_eq!(ask(&guess(0), "192.0.2.1").await.status, 401, "a guess that is remembered");
     assert_eq!(ask(&guess(99), "192.0.2.2").await.status, 401, "another client");
-    stage.stop_undecided().await;
+    service.stop_undecided().await;
 }
 
 /// A burst of requests with a key that is new to the node is no burst of guesses.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn many_requests_at_once_with_a_new_key_share_its_look_up() {
-    let stage = std::sync::Arc::new(deaf(&[]).await);
-    let (s, bad) = (key(&stage, "devices").await, format!("pushpost_sk_{}", "0b".repeat(32)));
+    let service = std::sync::Arc::new(service_without_workers(&[]).await);
+    let (s, bad) = (key(&service, "devices").await, format!("pushpost_sk_{}", "0b".repeat(32)));
     let mut asked = JoinSet::new();
     for (secret, status) in [(&s, 200), (&bad, 401)].into_iter().cycle().take(300) {
-        let (stage, secret) = (std::sync::Arc::clone(&stage), secret.clone());
-        asked.spawn(async move { (Ask::get(DEVICES).key(&secret).of(&stage).await.status, status) });
+        let (service, secret) = (std::sync::Arc::clone(&service), secret.clone());
+        asked.spawn(async move { (ApiRequest::get(DEVICES).key(&secret).of(&service).await.status, status) });
     }
     for (found, expected) in asked.join_all().await {
         assert_eq!(found, expected);
     }
-    std::sync::Arc::into_inner(stage).unwrap().stop_undecided().await;
+    std::sync::Arc::into_inner(service).unwrap().stop_undecided().await;
 }

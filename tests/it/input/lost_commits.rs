@@ -3,13 +3,14 @@
 use http::Method;
 use pushpost::runtime::Role;
 use pushpost_simulator::Settings;
+use pushpost_testkit::json::assert_problem;
 use serde_json::{Value, json};
 use sqlx::AssertSqlSafe;
 
-use super::ask::{Ask, DEVICES, SEND, assert_problem, key};
-use crate::crash::site::signal;
-use crate::proxy::Proxy;
-use crate::whole::stage::Stage;
+use pushpost_testkit::postgres_proxy::PostgresProxy;
+use pushpost_testkit::processes::signal;
+use pushpost_testkit::request::{ApiRequest, DEVICES, SEND, key};
+use pushpost_testkit::service::TestService;
 
 /// The first transaction that comes there sleeps until its session is ended.
 const SLOW: &str = "
@@ -35,25 +36,25 @@ const OTHERS: &str = "select count(*) from pg_stat_activity where datname = curr
                       and application_name = 'pushpost' and wait_event is distinct from 'PgSleep'";
 
 /// A node behind a proxy, and a database that sleeps in one place.
-async fn slow(place: &str) -> (Stage, Proxy, String) {
-    let mut stage = Stage::set(Settings::default()).await;
-    let proxy = Proxy::of(&stage.database).await;
-    stage.configure("DATABASE__URL", proxy.url());
-    stage.node(Role::All).await;
-    let key = key(&stage, "send,devices").await;
-    sqlx::raw_sql(AssertSqlSafe(format!("{SLOW}; {place}"))).execute(&stage.database.pool).await.unwrap();
-    (stage, proxy, key)
+async fn slow(place: &str) -> (TestService, PostgresProxy, String) {
+    let mut service = TestService::set(Settings::default()).await;
+    let proxy = PostgresProxy::of(&service.database).await;
+    service.configure("DATABASE__URL", proxy.url());
+    service.node(Role::All).await;
+    let key = key(&service, "send,devices").await;
+    sqlx::raw_sql(AssertSqlSafe(format!("{SLOW}; {place}"))).execute(&service.database.pool).await.unwrap();
+    (service, proxy, key)
 }
 
 /// Cuts all connections once something sleeps, which does not notice. New ones work.
-async fn cut(stage: &Stage, proxy: &Proxy) {
-    stage.until_count(SLEEPING, 1).await;
-    cut_all(stage, proxy).await;
+async fn cut(service: &TestService, proxy: &PostgresProxy) {
+    service.until_count(SLEEPING, 1).await;
+    cut_all(service, proxy).await;
 }
 
-async fn cut_all(stage: &Stage, proxy: &Proxy) {
+async fn cut_all(service: &TestService, proxy: &PostgresProxy) {
     proxy.set_away(true);
-    stage.until_count(OTHERS, 0).await;
+    service.until_count(OTHERS, 0).await;
     proxy.set_away(false);
 }
 
@@ -63,46 +64,46 @@ fn notification() -> Value {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_notification_whose_transaction_still_runs_is_stored_once_and_sent_once() {
-    let (stage, proxy, key) = slow(NOTIFICATIONS).await;
-    let post = Ask::post(SEND, &notification()).key(&key);
-    let (answer, ()) = tokio::join!(post.of(&stage), cut(&stage, &proxy));
+    let (service, proxy, key) = slow(NOTIFICATIONS).await;
+    let post = ApiRequest::post(SEND, &notification()).key(&key);
+    let (answer, ()) = tokio::join!(post.of(&service), cut(&service, &proxy));
     assert_eq!(answer.status, 202, "{answer:?}");
-    stage.done(answer.body["id"].as_str().unwrap()).await;
-    assert_eq!(stage.count("select count(*) from notifications").await, 1);
-    assert_eq!(stage.count(SLEEPING).await, 0, "the first transaction has ended");
-    stage.stop().await;
+    service.done(answer.body["id"].as_str().unwrap()).await;
+    assert_eq!(service.count("select count(*) from notifications").await, 1);
+    assert_eq!(service.count(SLEEPING).await, 0, "the first transaction has ended");
+    service.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_device_write_whose_commit_still_runs_has_not_happened_and_does_not_happen_later() {
     let device = json!({"platform": "fcm", "token": "f1"});
-    let (stage, proxy, key) = slow(REGISTRATIONS).await;
-    let put = Ask::put(DEVICES, &device).key(&key);
-    let (answer, ()) = tokio::join!(put.of(&stage), cut(&stage, &proxy));
+    let (service, proxy, key) = slow(REGISTRATIONS).await;
+    let put = ApiRequest::put(DEVICES, &device).key(&key);
+    let (answer, ()) = tokio::join!(put.of(&service), cut(&service, &proxy));
     assert_problem(&answer, 503, "unavailable", &json!([]));
-    assert_eq!(stage.count("select count(*) from devices").await, 0);
-    assert_eq!(stage.count(SLEEPING).await, 0, "its transaction has ended");
-    assert_eq!(Ask::put(DEVICES, &device).key(&key).of(&stage).await.status, 201);
-    stage.stop_undecided().await;
+    assert_eq!(service.count("select count(*) from devices").await, 0);
+    assert_eq!(service.count(SLEEPING).await, 0, "its transaction has ended");
+    assert_eq!(ApiRequest::put(DEVICES, &device).key(&key).of(&service).await.status, 201);
+    service.stop_undecided().await;
 
-    let (stage, proxy, key) = slow(REMOVALS).await;
-    let registered = Ask::put(DEVICES, &device).key(&key).of(&stage).await;
+    let (service, proxy, key) = slow(REMOVALS).await;
+    let registered = ApiRequest::put(DEVICES, &device).key(&key).of(&service).await;
     let path = format!("{DEVICES}/{}", registered.body["id"].as_str().unwrap());
-    let delete = Ask::new(Method::DELETE, &path).key(&key);
-    let (answer, ()) = tokio::join!(delete.of(&stage), cut(&stage, &proxy));
+    let delete = ApiRequest::new(Method::DELETE, &path).key(&key);
+    let (answer, ()) = tokio::join!(delete.of(&service), cut(&service, &proxy));
     assert_problem(&answer, 503, "unavailable", &json!([]));
-    assert_eq!(stage.count("select count(*) from devices").await, 1);
-    assert_eq!(Ask::new(Method::DELETE, &path).key(&key).of(&stage).await.status, 204);
-    stage.stop_undecided().await;
+    assert_eq!(service.count("select count(*) from devices").await, 1);
+    assert_eq!(ApiRequest::new(Method::DELETE, &path).key(&key).of(&service).await.status, 204);
+    service.stop_undecided().await;
 }
 
 /// The server's process is stopped, so that it can't be ended either.
-async fn cut_and_stop(stage: &Stage, proxy: &Proxy) -> u32 {
-    stage.until_count(SLEEPING, 1).await;
-    let pid = stage.count(&SLEEPING.replace("count(*)", "pid::bigint")).await;
+async fn cut_and_stop(service: &TestService, proxy: &PostgresProxy) -> u32 {
+    service.until_count(SLEEPING, 1).await;
+    let pid = service.count(&SLEEPING.replace("count(*)", "pid::bigint")).await;
     let pid = u32::try_from(pid).unwrap();
     signal("-STOP", pid).await;
-    cut_all(stage, proxy).await;
+    cut_all(service, proxy).await;
     pid
 }
 
@@ -112,15 +113,15 @@ async fn what_can_not_be_found_out_is_said_to_be_unknown_and_what_a_repeat_does(
         (NOTIFICATIONS, SEND, notification(), "A repeat may send the notification twice."),
         (REGISTRATIONS, DEVICES, json!({"platform": "fcm", "token": "f1"}), "may be repeated"),
     ] {
-        let (stage, proxy, key) = slow(place).await;
-        let ask = if path == SEND { Ask::post(path, &body) } else { Ask::put(path, &body) };
+        let (service, proxy, key) = slow(place).await;
+        let ask = if path == SEND { ApiRequest::post(path, &body) } else { ApiRequest::put(path, &body) };
         let ask = ask.key(&key);
-        let (answer, pid) = tokio::join!(ask.of(&stage), cut_and_stop(&stage, &proxy));
+        let (answer, pid) = tokio::join!(ask.of(&service), cut_and_stop(&service, &proxy));
         signal("-CONT", pid).await;
         assert_problem(&answer, 503, "outcome_unknown", &json!([]));
         assert!(answer.body["detail"].as_str().unwrap().contains(repeat), "{answer:?}");
         assert!(answer.headers.contains_key("retry-after"));
-        stage.until_count(SLEEPING, 0).await;
-        stage.stop_undecided().await;
+        service.until_count(SLEEPING, 0).await;
+        service.stop_undecided().await;
     }
 }

@@ -1,9 +1,10 @@
 //! 422: well formed, but it can't be sent or stored.
 
 use http::Method;
+use pushpost_testkit::json::{assert_problem, hex};
 use serde_json::{Value, json};
 
-use super::ask::{Ask, DEVICES, SEND, assert_problem, deaf, hex, key, stored};
+use pushpost_testkit::request::{ApiRequest, DEVICES, SEND, key, service_without_workers, stored};
 
 /// What is added to a request that is fine, and the faults that come of it.
 fn meaningless() -> Vec<(Value, Value)> {
@@ -89,26 +90,27 @@ fn meaningless() -> Vec<(Value, Value)> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_send_that_can_not_be_carried_out_says_why() {
-    let stage = deaf(&[]).await;
-    let s = key(&stage, "send").await;
-    let before = stored(&stage).await;
+    let service = service_without_workers(&[]).await;
+    let s = key(&service, "send").await;
+    let before = stored(&service).await;
     for (more, expected) in meaningless() {
         let mut body = json!({"to": {"users": ["u7"]}, "title": "A"});
         body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-        let answer = Ask::post(SEND, &body).key(&s).of(&stage).await;
+        let answer = ApiRequest::post(SEND, &body).key(&s).of(&service).await;
         assert_problem(&answer, 422, "unprocessable", &expected);
     }
-    assert_eq!(stored(&stage).await, before);
-    stage.stop_undecided().await;
+    assert_eq!(stored(&service).await, before);
+    service.stop_undecided().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_too_large_says_for_whom_and_by_how_much() {
-    let stage = deaf(&[]).await;
-    let s = key(&stage, "send").await;
-    let before = stored(&stage).await;
+    let service = service_without_workers(&[]).await;
+    let s = key(&service, "send").await;
+    let before = stored(&service).await;
     let to_all = || json!({"users": ["u"], "tokens": [{"platform": "apns", "token": hex("aa")}]});
-    let answer = Ask::post(SEND, &json!({"to": to_all(), "body": "x".repeat(4096)})).key(&s).of(&stage).await;
+    let answer =
+        ApiRequest::post(SEND, &json!({"to": to_all(), "body": "x".repeat(4096)})).key(&s).of(&service).await;
     let expected = json!([
         {"pointer": "#", "code": "payload_too_large", "platform": "apns", "limit": 4096},
         {"pointer": "#", "code": "payload_too_large", "platform": "fcm", "limit": 4096}]);
@@ -117,7 +119,7 @@ async fn what_is_too_large_says_for_whom_and_by_how_much() {
     assert!(sizes.iter().all(|size| (4097..5000).contains(size)), "{sizes:?}");
     // Never built as a tree, and told all the same.
     let many = json!({"to": to_all(), "title": "A", "data": {"k": vec![json!([]); 20_000]}});
-    let answer = Ask::post(SEND, &many).key(&s).of(&stage).await;
+    let answer = ApiRequest::post(SEND, &many).key(&s).of(&service).await;
     let expected = json!([
         {"pointer": "#", "code": "payload_too_large", "platform": "apns", "limit": 4096},
         {"pointer": "#", "code": "payload_too_large", "platform": "fcm", "limit": 4096}]);
@@ -125,21 +127,21 @@ async fn what_is_too_large_says_for_whom_and_by_how_much() {
     assert!(answer.body["errors"][0]["size"].as_u64().is_some_and(|size| size > 60_000), "{answer:?}");
     let voip = json!({"to": {"tokens": [{"platform": "apns", "token": hex("aa")}]}, "data": {"a": "x".repeat(5200)},
                       "apns": {"headers": {"apns-push-type": "voip"}}, "title": "A"});
-    let answer = Ask::post(SEND, &voip).key(&s).of(&stage).await;
+    let answer = ApiRequest::post(SEND, &voip).key(&s).of(&service).await;
     let expected = json!([{"code": "payload_too_large", "platform": "apns", "limit": 5120}]);
     assert_problem(&answer, 422, "unprocessable", &expected);
-    assert_eq!(stored(&stage).await, before);
-    stage.stop_undecided().await;
+    assert_eq!(stored(&service).await, before);
+    service.stop_undecided().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_can_not_be_an_id_is_neither_stored_nor_repeated() {
-    let stage = deaf(&[]).await;
-    let s = key(&stage, "send,read").await;
-    let before = stored(&stage).await;
+    let service = service_without_workers(&[]).await;
+    let s = key(&service, "send,read").await;
+    let before = stored(&service).await;
     let token = hex("5ecre7");
     let raw = json!({"to": {"devices": [token]}, "title": "A"});
-    let answer = Ask::post(SEND, &raw).key(&s).of(&stage).await;
+    let answer = ApiRequest::post(SEND, &raw).key(&s).of(&service).await;
     assert_problem(
         &answer,
         422,
@@ -147,47 +149,48 @@ async fn what_can_not_be_an_id_is_neither_stored_nor_repeated() {
         &json!([{"pointer": "#/to/devices/0", "code": "bad_device_id"}]),
     );
     assert!(!answer.body.to_string().contains("5ecre7"), "{}", answer.body);
-    assert_eq!(stored(&stage).await, before);
+    assert_eq!(stored(&service).await, before);
     let unknown = json!({"to": {"devices": ["dev_doesnotexist"]}, "title": "A"});
-    let sent = Ask::post(SEND, &unknown).key(&s).of(&stage).await;
+    let sent = ApiRequest::post(SEND, &unknown).key(&s).of(&service).await;
     assert_eq!(
         (sent.status.as_u16(), &sent.body["unmatched"]["devices"]),
         (202, &json!(["dev_doesnotexist"]))
     );
     let deliveries = format!("{SEND}/{}/deliveries?device=", sent.body["id"].as_str().unwrap());
-    let answer = Ask::get(&format!("{deliveries}{token}")).key(&s).of(&stage).await;
+    let answer = ApiRequest::get(&format!("{deliveries}{token}")).key(&s).of(&service).await;
     assert_problem(&answer, 422, "unprocessable", &json!([{"parameter": "device", "code": "bad_device_id"}]));
     assert!(!answer.body.to_string().contains("5ecre7"), "{}", answer.body);
-    let answer = Ask::get(&format!("{deliveries}dev_doesnotexist")).key(&s).of(&stage).await;
+    let answer = ApiRequest::get(&format!("{deliveries}dev_doesnotexist")).key(&s).of(&service).await;
     assert_eq!((answer.status.as_u16(), &answer.body["items"]), (200, &json!([])));
-    stage.stop_undecided().await;
+    service.stop_undecided().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_idempotency_key_is_refused_wherever_it_stands() {
-    let stage = deaf(&[]).await;
-    let s = key(&stage, "send").await;
-    let before = stored(&stage).await;
+    let service = service_without_workers(&[]).await;
+    let s = key(&service, "send").await;
+    let before = stored(&service).await;
     let body = json!({"to": {"tokens": [{"platform": "apns", "token": hex("aa")}]}, "title": "A"});
-    let in_header = Ask::post(SEND, &body).key(&s).header("idempotency-key", "k1").of(&stage).await;
+    let in_header = ApiRequest::post(SEND, &body).key(&s).header("idempotency-key", "k1").of(&service).await;
     let header = json!({"header": "Idempotency-Key", "code": "not_supported_yet"});
     assert_problem(&in_header, 422, "unprocessable", &json!([header]));
     let mut both = body.clone();
     both["idempotency_key"] = json!("k1");
-    let both = Ask::post(SEND, &both).key(&s).header("Idempotency-Key", "").of(&stage).await;
+    let both = ApiRequest::post(SEND, &both).key(&s).header("Idempotency-Key", "").of(&service).await;
     let member = json!({"pointer": "#/idempotency_key", "code": "not_supported_yet"});
     assert_problem(&both, 422, "unprocessable", &json!([header, member]));
-    assert_eq!(stored(&stage).await, before);
-    stage.stop_undecided().await;
+    assert_eq!(stored(&service).await, before);
+    service.stop_undecided().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_device_that_can_not_be_stored_says_why() {
-    let stage = deaf(&[]).await;
-    let s = key(&stage, "devices").await;
-    let made = Ask::put(DEVICES, &json!({"platform": "fcm", "token": "f1"})).key(&s).of(&stage).await;
+    let service = service_without_workers(&[]).await;
+    let s = key(&service, "devices").await;
+    let made =
+        ApiRequest::put(DEVICES, &json!({"platform": "fcm", "token": "f1"})).key(&s).of(&service).await;
     let device = format!("{DEVICES}/{}", made.body["id"].as_str().unwrap());
-    let before = stored(&stage).await;
+    let before = stored(&service).await;
     for (method, path, body, expected) in [
         (
             Method::PUT,
@@ -241,9 +244,9 @@ async fn a_device_that_can_not_be_stored_says_why() {
             json!([{"pointer": "#/environment", "code": "bad_value"}]),
         ),
     ] {
-        let answer = Ask::json(method, path, body.to_string()).key(&s).of(&stage).await;
+        let answer = ApiRequest::json(method, path, body.to_string()).key(&s).of(&service).await;
         assert_problem(&answer, 422, "unprocessable", &expected);
     }
-    assert_eq!(stored(&stage).await, before);
-    stage.stop_undecided().await;
+    assert_eq!(stored(&service).await, before);
+    service.stop_undecided().await;
 }

@@ -2,7 +2,6 @@
 //! stored. One file for each group of the contract's table.
 
 mod access;
-pub(crate) mod ask;
 mod cors;
 mod examples;
 mod form;

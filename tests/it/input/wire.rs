@@ -8,12 +8,12 @@ use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::{Duration, timeout};
 
-use super::ask::{Ask, DEVICES, SEND, deaf, key, stored};
 use super::log::Log;
-use crate::whole::stage::Stage;
+use pushpost_testkit::request::{ApiRequest, DEVICES, SEND, key, service_without_workers, stored};
+use pushpost_testkit::service::TestService;
 
-async fn connect(stage: &Stage) -> TcpStream {
-    let url = stage.url("");
+async fn connect(service: &TestService) -> TcpStream {
+    let url = service.url("");
     TcpStream::connect(url.strip_prefix("http://").unwrap()).await.unwrap()
 }
 
@@ -21,9 +21,9 @@ async fn connect(stage: &Stage) -> TcpStream {
 async fn a_client_that_breaks_off_leaves_nothing_and_is_no_fault_of_ours() {
     let log = Log::default();
     let logging = log.start();
-    let stage = deaf(&[]).await;
-    let s = key(&stage, "send").await;
-    let before = stored(&stage).await;
+    let service = service_without_workers(&[]).await;
+    let s = key(&service, "send").await;
+    let before = stored(&service).await;
     let body = json!({"to": {"tokens": [{"platform": "fcm", "token": "f1"}]}, "title": "A"}).to_string();
     let head = |length: &str| {
         format!(
@@ -39,7 +39,7 @@ async fn a_client_that_breaks_off_leaves_nothing_and_is_no_fault_of_ours() {
         format!("{chunked}no size\r\n"),
         announced.clone(),
     ] {
-        let mut stream = connect(&stage).await;
+        let mut stream = connect(&service).await;
         stream.write_all(begun.as_bytes()).await.unwrap();
         stream.shutdown().await.unwrap();
         // Until the service has noticed, whatever it says to nobody.
@@ -51,13 +51,13 @@ async fn a_client_that_breaks_off_leaves_nothing_and_is_no_fault_of_ours() {
             String::from_utf8_lossy(&rest)
         );
     }
-    assert_eq!(stored(&stage).await, before);
+    assert_eq!(stored(&service).await, before);
     assert_eq!(
-        Ask::json(http::Method::POST, SEND, body).key(&s).of(&stage).await.status,
+        ApiRequest::json(http::Method::POST, SEND, body).key(&s).of(&service).await.status,
         202,
         "others are served"
     );
-    stage.stop_undecided().await;
+    service.stop_undecided().await;
     drop(logging);
     let logged = log.text();
     assert!(!logged.contains("ERROR") && !logged.contains("status=5"), "{logged}");
@@ -84,15 +84,17 @@ async fn over_http2(
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn http2_gets_the_same_answers() {
-    let stage = deaf(&[("LIMITS__BODY_BYTES", "100000")]).await;
-    let s = key(&stage, "send,devices").await;
-    let before = stored(&stage).await;
-    let (mut send, connection) = h2::client::handshake(connect(&stage).await).await.unwrap();
+    let service = service_without_workers(&[("LIMITS__BODY_BYTES", "100000")]).await;
+    let s = key(&service, "send,devices").await;
+    let before = stored(&service).await;
+    let (mut send, connection) = h2::client::handshake(connect(&service).await).await.unwrap();
     let mut running = JoinSet::new();
     running.spawn(connection);
     let request = |method: &str, path: &str| {
-        let request =
-            Request::builder().method(method).uri(stage.url(path)).header("content-type", "application/json");
+        let request = Request::builder()
+            .method(method)
+            .uri(service.url(path))
+            .header("content-type", "application/json");
         request.header("authorization", format!("Bearer {s}")).body(()).unwrap()
     };
     for (method, path, body, status, code) in [
@@ -112,8 +114,8 @@ async fn http2_gets_the_same_answers() {
         let (found, _, bytes) = over_http2(&mut send, request("HEAD", path), Vec::new()).await;
         assert_eq!((found.as_u16(), bytes.len()), (status, 0), "HEAD {path}");
     }
-    assert_eq!(stored(&stage).await, before);
-    stage.stop_undecided().await;
+    assert_eq!(stored(&service).await, before);
+    service.stop_undecided().await;
 }
 
 /// Long enough for a busy machine, and shorter than the default of `server.keep_alive`.
@@ -121,10 +123,10 @@ const SOON: Duration = Duration::from_secs(60);
 
 #[tokio::test]
 async fn a_connection_is_ended_when_it_is_idle_or_its_head_does_not_come() {
-    let stage = deaf(&[("SERVER__KEEP_ALIVE", "1s")]).await;
+    let service = service_without_workers(&[("SERVER__KEEP_ALIVE", "1s")]).await;
     let mut ended = JoinSet::new();
     for head in ["", "GET /healthz HT", "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"] {
-        let mut stream = connect(&stage).await;
+        let mut stream = connect(&service).await;
         ended.spawn(async move {
             stream.write_all(head.as_bytes()).await.unwrap();
             let mut answer = Vec::new();
@@ -136,5 +138,5 @@ async fn a_connection_is_ended_when_it_is_idle_or_its_head_does_not_come() {
     while let Some(ended) = ended.join_next().await {
         ended.unwrap();
     }
-    stage.stop_undecided().await;
+    service.stop_undecided().await;
 }

@@ -9,8 +9,8 @@ use pushpost::store::jobs::{self, ClaimRequest};
 use tokio::time::timeout;
 
 use super::{GENEROUS, queue_pool, waiting};
-use crate::database::TestDatabase;
-use crate::queue::held_time::HeldTime;
+use pushpost_testkit::database::TestDatabase;
+use pushpost_testkit::held_time::HeldTime;
 
 const LANE: LaneId = LaneId(1);
 const NODE: NodeId = NodeId(7);

@@ -10,7 +10,7 @@ use pushpost::store::partitions::{create_day, drop_day, droppable_days, missing_
 use tokio::time::{Instant, sleep, timeout};
 
 use super::GENEROUS;
-use crate::database::TestDatabase;
+use pushpost_testkit::database::TestDatabase;
 
 async fn today(pool: &SessionPool) -> NaiveDate {
     sqlx::query_scalar("select (now() at time zone 'UTC')::date").fetch_one(pool).await.unwrap()

@@ -18,7 +18,7 @@ use pushpost::store::{
 use serde_json::Value;
 use sqlx::{AssertSqlSafe, Row};
 
-use crate::database::TestDatabase;
+use pushpost_testkit::database::TestDatabase;
 
 /// After five Postgres compares, and keeps one.
 const OFTEN: usize = 7;

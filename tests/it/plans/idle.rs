@@ -22,8 +22,8 @@ use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Metadata, Subscriber};
 
 use super::queue_pool;
-use crate::database::TestDatabase;
-use crate::shop::{app, kept};
+use pushpost_testkit::apps::{app, kept};
+use pushpost_testkit::database::TestDatabase;
 
 /// Until everything has started and done its first round.
 const START: Duration = Duration::from_secs(3);

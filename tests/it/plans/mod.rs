@@ -13,7 +13,7 @@ use pushpost::domain::{LaneId, Priority};
 use pushpost::queue::node_lease::NodeLease;
 use pushpost::store::{Purpose, SessionPool};
 
-use crate::database::TestDatabase;
+use pushpost_testkit::database::TestDatabase;
 
 /// Long enough for anything that nothing holds up, on a busy machine.
 const GENEROUS: Duration = Duration::from_secs(60);

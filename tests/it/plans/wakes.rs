@@ -27,8 +27,8 @@ use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::{GENEROUS, node, queue_pool};
-use crate::database::TestDatabase;
-use crate::shop::shop;
+use pushpost_testkit::apps::shop;
+use pushpost_testkit::database::TestDatabase;
 
 const CHANNEL: &str = "pushpost_lane";
 const LAST: &str = "last";

@@ -6,8 +6,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::child::{PATIENCE, TestProcess};
 use super::reloads::{take_over, with_market};
+use pushpost_testkit::processes::{PATIENCE, TestProcess};
 
 const POLL: std::time::Duration = std::time::Duration::from_millis(50);
 
@@ -61,7 +61,7 @@ async fn silent_connections_take_no_descriptor_that_anything_else_needs() {
     assert!(healthz(&mut kept).await.unwrap().starts_with("HTTP/1.1 200"));
     let config = process.read("pushpost.toml");
     process.write("pushpost.toml", &format!("{config}\n[limits]\ntargets = 9\n"));
-    crate::crash::site::signal("-HUP", process.pid()).await;
+    pushpost_testkit::processes::signal("-HUP", process.pid()).await;
     process.until_logged("limits.targets").await;
 
     let mut ended = 0;

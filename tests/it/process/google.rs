@@ -1,6 +1,6 @@
 //! The environment of the whole process, where it could lead to another credential of Google's than the configured one.
 
-use super::child::TestProcess;
+use pushpost_testkit::processes::TestProcess;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_credential_in_the_environment_is_never_taken_for_the_metadata_server_s() {

@@ -6,7 +6,7 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::ChildStderr;
 use tokio::time::timeout;
 
-use super::child::{PATIENCE, TestProcess};
+use pushpost_testkit::processes::{PATIENCE, TestProcess};
 
 const LOSS: &str = "log lines were dropped";
 

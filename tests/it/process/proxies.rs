@@ -3,7 +3,7 @@
 use http::Method;
 use serde_json::json;
 
-use super::child::TestProcess;
+use pushpost_testkit::processes::TestProcess;
 
 const MESSAGE: &str = "X-Forwarded-For comes from an address that is not in server.trusted_proxies";
 

@@ -5,8 +5,8 @@ use pushpost_simulator::Ledger;
 use serde_json::json;
 use tokio::time::{Instant, sleep};
 
-use super::child::{PATIENCE, TestProcess};
-use crate::crash::site::signal;
+use pushpost_testkit::processes::signal;
+use pushpost_testkit::processes::{PATIENCE, TestProcess};
 
 const POLL: std::time::Duration = std::time::Duration::from_millis(50);
 const TAKEN_OVER: &str = "the configuration has changed";

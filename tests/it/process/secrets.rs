@@ -7,8 +7,8 @@ use reqwest::RequestBuilder;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
-use super::child::{PATIENCE, TestProcess};
-use crate::crash::site::signal;
+use pushpost_testkit::processes::signal;
+use pushpost_testkit::processes::{PATIENCE, TestProcess};
 
 const SEND: &str = "/v1/notifications";
 const DEVICES: &str = "/v1/devices";

@@ -7,8 +7,8 @@ use pushpost::store::SessionPool;
 use sqlx::AssertSqlSafe;
 use tokio::time::{Duration, sleep, timeout};
 
-use crate::database::TestDatabase;
-use crate::shop;
+use pushpost_testkit::apps;
+use pushpost_testkit::database::TestDatabase;
 
 /// So many jobs of seven devices each; rows so large that 15 fill a page.
 async fn wait(pool: &SessionPool, lane: i32, jobs: u32) {
@@ -24,7 +24,7 @@ async fn wait(pool: &SessionPool, lane: i32, jobs: u32) {
 async fn what_waits_is_counted_exactly_while_it_is_little_and_estimated_when_it_is_much() {
     let database = TestDatabase::create().await;
     let pool = &database.pool;
-    let (shop, other) = (shop::shop(pool).await, shop::app(pool, "other").await);
+    let (shop, other) = (apps::shop(pool).await, apps::app(pool, "other").await);
     let mut conn = pool.acquire().await.unwrap();
     assert_eq!(store::backlog::waiting(&mut conn).await.unwrap().len(), 0);
     let lane = |app: &pushpost::domain::App, key| app.lane(key).id.0;
@@ -52,7 +52,7 @@ async fn what_waits_is_counted_exactly_while_it_is_little_and_estimated_when_it_
 async fn each_app_has_its_own_room_and_what_is_sent_makes_room_again() {
     let database = TestDatabase::create().await;
     let pool = &database.pool;
-    let (shop, other) = (shop::shop(pool).await, shop::app(pool, "other").await);
+    let (shop, other) = (apps::shop(pool).await, apps::app(pool, "other").await);
     wait(pool, shop.lane(LaneKey::Fcm).id.0, 1).await;
     let backlog = Backlog::new(pool.clone(), 10);
     let full = Err(BacklogFull { limit: 10 });

@@ -9,20 +9,20 @@ use pushpost::{maintenance, store};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::held_time::until;
-use super::node::{Node, accepted, end_all};
-use super::world::World;
-use crate::shop::kept;
+use pushpost_testkit::apps::kept;
+use pushpost_testkit::held_time::until;
+use pushpost_testkit::queue::TestQueue;
+use pushpost_testkit::queue::{QueueNode, accepted, end_all};
 
-async fn now(world: &World) -> DateTime<Utc> {
-    sqlx::query_scalar("select now()").fetch_one(&world.database.pool).await.unwrap()
+async fn now(queue: &TestQueue) -> DateTime<Utc> {
+    sqlx::query_scalar("select now()").fetch_one(&queue.database.pool).await.unwrap()
 }
 
 /// A notification with one waiting job of these devices, as if it had been accepted `days` ago.
-async fn accepted_days_ago(world: &World, days: i64, devices: &[i64]) -> (NotificationId, NaiveDate) {
-    let then = now(world).await - TimeDelta::days(days);
+async fn accepted_days_ago(queue: &TestQueue, days: i64, devices: &[i64]) -> (NotificationId, NaiveDate) {
+    let then = now(queue).await - TimeDelta::days(days);
     let id = NotificationId::new(then);
-    let mut conn = world.pool.acquire().await.unwrap();
+    let mut conn = queue.pool.acquire().await.unwrap();
     store::partitions::create_day(&mut conn, then.date_naive()).await.unwrap();
     sqlx::query(
         "with n as (insert into notifications (notification_id, app_id, priority, created_at, due_at, expires_at, targets)
@@ -31,10 +31,10 @@ async fn accepted_days_ago(world: &World, days: i64, devices: &[i64]) -> (Notifi
          values ($1, $5, 5, $3, now() + interval '1 day', $4, $6)",
     )
     .bind(id.0)
-    .bind(world.app.id.0)
+    .bind(queue.app.id.0)
     .bind(then)
     .bind(i16::try_from(devices.len()).unwrap())
-    .bind(world.lane.0)
+    .bind(queue.lane.0)
     .bind(devices)
     .execute(&mut conn)
     .await
@@ -42,16 +42,16 @@ async fn accepted_days_ago(world: &World, days: i64, devices: &[i64]) -> (Notifi
     (id, then.date_naive())
 }
 
-async fn tables_of(world: &World, id: NotificationId) -> Vec<String> {
+async fn tables_of(queue: &TestQueue, id: NotificationId) -> Vec<String> {
     sqlx::query_scalar("select distinct tableoid::regclass::text from receipts where notification_id = $1")
         .bind(id.0)
-        .fetch_all(&world.database.pool)
+        .fetch_all(&queue.database.pool)
         .await
         .unwrap()
 }
 
-async fn droppable(world: &World, retention_days: i32) -> Vec<NaiveDate> {
-    let mut conn = world.pool.acquire().await.unwrap();
+async fn droppable(queue: &TestQueue, retention_days: i32) -> Vec<NaiveDate> {
+    let mut conn = queue.pool.acquire().await.unwrap();
     store::partitions::droppable_days(&mut conn, retention_days).await.unwrap()
 }
 
@@ -59,52 +59,52 @@ async fn droppable(world: &World, retention_days: i32) -> Vec<NaiveDate> {
 /// after a crash.
 #[tokio::test]
 async fn what_is_recorded_on_a_later_day_lies_with_its_notification() {
-    let world = World::create().await;
-    let (first, second) = (Node::enter(&world).await, Node::enter(&world).await);
-    let (id, day) = accepted_days_ago(&world, 1, &[1, 2, 3]).await;
-    let mut tickets = first.take(world.lane).await;
+    let queue = TestQueue::create().await;
+    let (first, second) = (QueueNode::enter(&queue).await, QueueNode::enter(&queue).await);
+    let (id, day) = accepted_days_ago(&queue, 1, &[1, 2, 3]).await;
+    let mut tickets = first.take(queue.lane).await;
     end_all(tickets.drain(..2), &accepted());
-    until("two are on record", async || world.counts(id).await.accepted == 2).await;
-    assert_eq!(tables_of(&world, id).await, [format!("receipts_{}", day.format("%Y%m%d"))]);
+    until("two are on record", async || queue.counts(id).await.accepted == 2).await;
+    assert_eq!(tables_of(&queue, id).await, [format!("receipts_{}", day.format("%Y%m%d"))]);
 
-    world.lose(first.id()).await;
-    let rest = second.take(world.lane).await;
+    queue.lose(first.id()).await;
+    let rest = second.take(queue.lane).await;
     assert_eq!(rest.iter().map(|ticket| ticket.device().0).collect::<Vec<_>>(), [3]);
     end_all(rest, &accepted());
     second.idle().await;
-    assert_eq!(world.counts(id).await, Counts { accepted: 3, ..Counts::default() });
-    let outcomes: Vec<_> = world.outcomes(id).await.into_iter().collect();
+    assert_eq!(queue.counts(id).await, Counts { accepted: 3, ..Counts::default() });
+    let outcomes: Vec<_> = queue.outcomes(id).await.into_iter().collect();
     assert_eq!(outcomes, [1, 2, 3].map(|device| (device, DeliveryStatus::Accepted)));
-    assert_eq!(tables_of(&world, id).await.len(), 1);
-    world.assert_sound().await;
+    assert_eq!(tables_of(&queue, id).await.len(), 1);
+    queue.assert_sound().await;
 }
 
 /// docs/queue.md#partition-by-notification-id: a job still needs its content and its receipts, however old they are.
 #[tokio::test]
 async fn a_day_stays_while_a_job_of_it_is_open() {
-    let world = World::create().await;
-    let node = Node::enter(&world).await;
-    let (id, day) = accepted_days_ago(&world, 5, &[1, 2]).await;
-    let yesterday = now(&world).await.date_naive() - TimeDelta::days(1);
-    assert_eq!(droppable(&world, 0).await, [yesterday], "a job waits on the older day");
-    let mut tickets = node.take(world.lane).await;
-    assert_eq!(droppable(&world, 0).await, [yesterday], "a leased job counts as well");
-    assert_eq!(droppable(&world, 1).await, [], "the retention has not passed");
+    let queue = TestQueue::create().await;
+    let node = QueueNode::enter(&queue).await;
+    let (id, day) = accepted_days_ago(&queue, 5, &[1, 2]).await;
+    let yesterday = now(&queue).await.date_naive() - TimeDelta::days(1);
+    assert_eq!(droppable(&queue, 0).await, [yesterday], "a job waits on the older day");
+    let mut tickets = node.take(queue.lane).await;
+    assert_eq!(droppable(&queue, 0).await, [yesterday], "a leased job counts as well");
+    assert_eq!(droppable(&queue, 1).await, [], "the retention has not passed");
 
     end_all(tickets.drain(..), &accepted());
     node.idle().await;
     let fan_out =
         "insert into fan_outs (notification_id, app_id, priority, due_at, expires_at, targets, audience)
                    values ($1, 1, 5, now(), now(), 0, '')";
-    sqlx::query(fan_out).bind(id.0).execute(&world.database.pool).await.unwrap();
-    assert_eq!(droppable(&world, 4).await, [], "nor while others may be found for it");
-    world.run("delete from fan_outs").await;
-    assert_eq!(droppable(&world, 4).await, [day]);
-    let mut conn = world.pool.acquire().await.unwrap();
+    sqlx::query(fan_out).bind(id.0).execute(&queue.database.pool).await.unwrap();
+    assert_eq!(droppable(&queue, 4).await, [], "nor while others may be found for it");
+    queue.run("delete from fan_outs").await;
+    assert_eq!(droppable(&queue, 4).await, [day]);
+    let mut conn = queue.pool.acquire().await.unwrap();
     store::partitions::drop_day(&mut conn, day).await.unwrap();
     drop(conn);
-    assert_eq!(droppable(&world, 0).await, [yesterday]);
-    assert_eq!(world.number("select count(*) from receipts").await, 0);
+    assert_eq!(droppable(&queue, 0).await, [yesterday]);
+    assert_eq!(queue.number("select count(*) from receipts").await, 0);
     node.stop().await;
 }
 
@@ -112,14 +112,14 @@ async fn a_day_stays_while_a_job_of_it_is_open() {
 /// other duties.
 #[tokio::test]
 async fn a_day_that_cannot_be_made_keeps_no_other_duty() {
-    let world = World::create().await;
-    let node = Node::enter(&world).await;
-    let id = node.accept(world.wanted([1])).await;
-    let last = now(&world).await.date_naive() + TimeDelta::days(7);
-    let mut conn = world.pool.acquire().await.unwrap();
+    let queue = TestQueue::create().await;
+    let node = QueueNode::enter(&queue).await;
+    let id = node.accept(queue.wanted([1])).await;
+    let last = now(&queue).await.date_naive() + TimeDelta::days(7);
+    let mut conn = queue.pool.acquire().await.unwrap();
     store::partitions::drop_day(&mut conn, last).await.unwrap();
     drop(conn);
-    world
+    queue
         .run(
             "create or replace procedure create_day(day date) language plpgsql as $$
              begin raise exception 'not allowed' using errcode = '42501'; end $$;
@@ -127,18 +127,18 @@ async fn a_day_that_cannot_be_made_keeps_no_other_duty() {
         )
         .await;
     let settings = maintenance::Settings {
-        pool: world.pool.clone(),
+        pool: queue.pool.clone(),
         node_lease: std::sync::Arc::clone(&node.node_lease),
         retention: kept(30),
     };
     let mut tasks = JoinSet::new();
     tasks.spawn(maintenance::run(settings, CancellationToken::new()));
-    until("what is out of time ends", async || world.counts(id).await.expired == 1).await;
+    until("what is out of time ends", async || queue.counts(id).await.expired == 1).await;
     node.stop().await;
 }
 
 /// Ends what waits of a notification, with a receipt if it is said how many hours ago.
-async fn end(world: &World, id: NotificationId, hours: Option<i32>) {
+async fn end(queue: &TestQueue, id: NotificationId, hours: Option<i32>) {
     sqlx::query(
         "with gone as (delete from jobs where notification_id = $1)
          insert into receipts (notification_id, job_id, lane_id, at, attempt, accepted, shape, first_device, last_device,
@@ -148,7 +148,7 @@ async fn end(world: &World, id: NotificationId, hours: Option<i32>) {
     )
     .bind(id.0)
     .bind(hours)
-    .execute(&world.pool)
+    .execute(&queue.pool)
     .await
     .unwrap();
 }
@@ -157,29 +157,29 @@ async fn end(world: &World, id: NotificationId, hours: Option<i32>) {
 /// of its notifications has ended, not after the day.
 #[tokio::test]
 async fn the_leader_drops_only_days_on_which_nothing_depends() {
-    let world = World::create().await;
-    let node = Node::enter(&world).await;
-    let (waits, _) = accepted_days_ago(&world, 6, &[1]).await;
+    let queue = TestQueue::create().await;
+    let node = QueueNode::enter(&queue).await;
+    let (waits, _) = accepted_days_ago(&queue, 6, &[1]).await;
     for (days, hours) in [(5, None), (7, Some(25)), (8, Some(23))] {
-        let (done, _) = accepted_days_ago(&world, days, &[2]).await;
-        end(&world, done, hours).await;
+        let (done, _) = accepted_days_ago(&queue, days, &[2]).await;
+        end(&queue, done, hours).await;
     }
     let settings = maintenance::Settings {
-        pool: world.pool.clone(),
+        pool: queue.pool.clone(),
         node_lease: std::sync::Arc::clone(&node.node_lease),
         retention: kept(1),
     };
     let (stop, mut tasks) = (CancellationToken::new(), JoinSet::new());
     tasks.spawn(maintenance::run(settings, stop.clone()));
     until("the days that are over are gone", async || {
-        world.number("select count(*) from notifications").await == 2
+        queue.number("select count(*) from notifications").await == 2
     })
     .await;
     stop.cancel();
     let ended = async { while tasks.join_next().await.is_some() {} };
     tokio::time::timeout(Duration::from_secs(120), ended).await.unwrap();
     let left: Vec<uuid::Uuid> =
-        sqlx::query_scalar("select notification_id from notifications").fetch_all(&world.pool).await.unwrap();
+        sqlx::query_scalar("select notification_id from notifications").fetch_all(&queue.pool).await.unwrap();
     let times = left.iter().map(|id| NotificationId(*id)).collect::<Vec<_>>();
     assert_eq!(times.len(), 2);
     assert!(

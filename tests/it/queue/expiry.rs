@@ -5,80 +5,80 @@ use pushpost::domain::{Counts, DeliveryStatus, Environment, LaneKey, Notificatio
 use pushpost::queue::recorder::Disposition;
 use pushpost::store;
 
-use super::held_time::until;
-use super::node::{Node, accepted, again, end, end_all};
-use super::world::World;
+use pushpost_testkit::held_time::until;
+use pushpost_testkit::queue::TestQueue;
+use pushpost_testkit::queue::{QueueNode, accepted, again, end, end_all};
 
-async fn expire(world: &World) -> u64 {
-    store::expiry::expire(&mut world.pool.acquire().await.unwrap(), 500).await.unwrap()
+async fn expire(queue: &TestQueue) -> u64 {
+    store::expiry::expire(&mut queue.pool.acquire().await.unwrap(), 500).await.unwrap()
 }
 
-async fn run_out_of_time(world: &World, id: NotificationId) {
+async fn run_out_of_time(queue: &TestQueue, id: NotificationId) {
     sqlx::query("update jobs set expires_at = now() - interval '1 second' where notification_id = $1")
         .bind(id.0)
-        .execute(&world.pool)
+        .execute(&queue.pool)
         .await
         .unwrap();
 }
 
 #[tokio::test]
 async fn only_what_is_out_of_time_ends() {
-    let world = World::create().await;
-    let node = Node::enter(&world).await;
-    let (late, early) = (node.accept(world.wanted(1..=3)).await, node.accept(world.wanted(4..=5)).await);
-    run_out_of_time(&world, late).await;
-    assert_eq!(expire(&world).await, 1);
-    assert_eq!(world.counts(late).await, Counts { expired: 3, ..Counts::default() });
-    assert_eq!(world.counts(early).await, Counts { pending: 2, ..Counts::default() });
-    let of_late = world.deliveries(late).await;
+    let queue = TestQueue::create().await;
+    let node = QueueNode::enter(&queue).await;
+    let (late, early) = (node.accept(queue.wanted(1..=3)).await, node.accept(queue.wanted(4..=5)).await);
+    run_out_of_time(&queue, late).await;
+    assert_eq!(expire(&queue).await, 1);
+    assert_eq!(queue.counts(late).await, Counts { expired: 3, ..Counts::default() });
+    assert_eq!(queue.counts(early).await, Counts { pending: 2, ..Counts::default() });
+    let of_late = queue.deliveries(late).await;
     assert!(of_late.iter().all(|d| (d.attempts, d.reason.as_deref()) == (0, Some("ttl"))), "{of_late:?}");
-    assert_eq!(expire(&world).await, 0);
-    world.assert_sound().await;
+    assert_eq!(expire(&queue).await, 0);
+    queue.assert_sound().await;
     node.stop().await;
 }
 
 /// docs/queue.md#expiry: a leased job is its holder's to end.
 #[tokio::test]
 async fn a_leased_job_is_left_alone() {
-    let world = World::create().await;
-    let node = Node::enter(&world).await;
-    let id = node.accept(world.wanted(1..=2)).await;
-    let tickets = node.take(world.lane).await;
-    run_out_of_time(&world, id).await;
-    assert_eq!(expire(&world).await, 0);
+    let queue = TestQueue::create().await;
+    let node = QueueNode::enter(&queue).await;
+    let id = node.accept(queue.wanted(1..=2)).await;
+    let tickets = node.take(queue.lane).await;
+    run_out_of_time(&queue, id).await;
+    assert_eq!(expire(&queue).await, 0);
     end_all(tickets, &accepted());
     node.idle().await;
-    assert_eq!(world.counts(id).await, Counts { accepted: 2, ..Counts::default() });
+    assert_eq!(queue.counts(id).await, Counts { accepted: 2, ..Counts::default() });
     node.stop().await;
 }
 
 /// Only what is left of a job expires.
 #[tokio::test]
 async fn what_has_left_the_job_keeps_its_outcome() {
-    let world = World::create().await;
-    let node = Node::enter(&world).await;
-    let id = node.accept(world.wanted(1..=5)).await;
-    let mut tickets = node.take(world.lane).await;
+    let queue = TestQueue::create().await;
+    let node = QueueNode::enter(&queue).await;
+    let id = node.accept(queue.wanted(1..=5)).await;
+    let mut tickets = node.take(queue.lane).await;
     end(tickets.remove(3), accepted());
     end(tickets.remove(0), accepted());
-    until("two are on record", async || world.counts(id).await.accepted == 2).await;
-    world.lose(node.id()).await;
-    run_out_of_time(&world, id).await;
-    assert_eq!(expire(&world).await, 1);
-    let outcomes: Vec<_> = world.outcomes(id).await.into_values().collect();
+    until("two are on record", async || queue.counts(id).await.accepted == 2).await;
+    queue.lose(node.id()).await;
+    run_out_of_time(&queue, id).await;
+    assert_eq!(expire(&queue).await, 1);
+    let outcomes: Vec<_> = queue.outcomes(id).await.into_values().collect();
     let (accepted, unknown) = (DeliveryStatus::Accepted, DeliveryStatus::Unknown);
     assert_eq!(outcomes, [accepted, unknown, unknown, accepted, unknown], "its node may have sent the rest");
-    assert_eq!(world.number("select count(*) from jobs").await, 0);
-    world.assert_sound().await;
+    assert_eq!(queue.number("select count(*) from jobs").await, 0);
+    queue.assert_sound().await;
 }
 
 /// docs/queue.md#attempts-in-doubt: `expired` says that no attempt is in doubt.
 #[tokio::test]
 async fn what_may_have_been_sent_ends_as_unknown() {
-    let world = World::create().await;
-    let node = Node::enter(&world).await;
-    let id = node.accept(world.wanted(1..=2)).await;
-    let mut tickets = node.take(world.lane).await;
+    let queue = TestQueue::create().await;
+    let node = QueueNode::enter(&queue).await;
+    let id = node.accept(queue.wanted(1..=2)).await;
+    let mut tickets = node.take(queue.lane).await;
     let doubtful = match again("no_answer") {
         Disposition::Retry { lane, delay, attempted, reason, .. } => {
             Disposition::Retry { lane, delay, attempted, reason, unsure: true }
@@ -88,15 +88,15 @@ async fn what_may_have_been_sent_ends_as_unknown() {
     end(tickets.pop().unwrap(), doubtful);
     end(tickets.pop().unwrap(), again("Busy"));
     node.idle().await;
-    run_out_of_time(&world, id).await;
-    assert_eq!(expire(&world).await, 2);
-    assert_eq!(world.counts(id).await, Counts { expired: 1, unknown: 1, ..Counts::default() });
-    let mut deliveries = world.deliveries(id).await;
+    run_out_of_time(&queue, id).await;
+    assert_eq!(expire(&queue).await, 2);
+    assert_eq!(queue.counts(id).await, Counts { expired: 1, unknown: 1, ..Counts::default() });
+    let mut deliveries = queue.deliveries(id).await;
     deliveries.sort_by_key(|delivery| delivery.device);
     let lines: Vec<_> =
         deliveries.iter().map(|d| (d.status.as_str(), d.attempts, d.reason.as_deref().unwrap())).collect();
     assert_eq!(lines, [("expired", 1, "Busy"), ("unknown", 1, "no_answer")]);
-    world.assert_sound().await;
+    queue.assert_sound().await;
     node.stop().await;
 }
 
@@ -104,30 +104,30 @@ async fn what_may_have_been_sent_ends_as_unknown() {
 /// that its node gave back was not.
 #[tokio::test]
 async fn what_a_dead_node_held_is_in_doubt_until_a_later_attempt_is_answered() {
-    let world = World::create().await;
-    let (dying, node) = (Node::enter(&world).await, Node::enter(&world).await);
-    let given_back = dying.accept(world.wanted(1..=2)).await;
-    drop(dying.take(world.lane).await);
+    let queue = TestQueue::create().await;
+    let (dying, node) = (QueueNode::enter(&queue).await, QueueNode::enter(&queue).await);
+    let given_back = dying.accept(queue.wanted(1..=2)).await;
+    drop(dying.take(queue.lane).await);
     dying.idle().await;
-    let held = dying.accept(world.wanted(3..=6)).await;
-    let in_hand: Vec<_> = dying.claim(world.lane).await;
+    let held = dying.accept(queue.wanted(3..=6)).await;
+    let in_hand: Vec<_> = dying.claim(queue.lane).await;
     assert_eq!(in_hand.len(), 2);
     let (of_held, rest): (Vec<_>, Vec<_>) = in_hand.into_iter().partition(|one| one.job.notification == held);
     for one in rest {
         drop(dying.recorder.open(one));
     }
     dying.idle().await;
-    world.lose(dying.id()).await;
+    queue.lose(dying.id()).await;
     drop(of_held);
 
-    run_out_of_time(&world, given_back).await;
-    assert_eq!(expire(&world).await, 1);
-    assert_eq!(world.counts(given_back).await, Counts { expired: 2, ..Counts::default() });
+    run_out_of_time(&queue, given_back).await;
+    assert_eq!(expire(&queue).await, 1);
+    assert_eq!(queue.counts(given_back).await, Counts { expired: 2, ..Counts::default() });
     // A later attempt: answered for good, answered with a wish to come again, in another lane, and given back unmade.
-    let mut tickets = node.take(world.lane).await;
+    let mut tickets = node.take(queue.lane).await;
     assert_eq!(tickets.len(), 4);
     assert!(tickets[0].leased_job().job.in_doubt);
-    let other = world.app.lane(LaneKey::Apns(Environment::Sandbox)).id;
+    let other = queue.app.lane(LaneKey::Apns(Environment::Sandbox)).id;
     let delay = std::time::Duration::ZERO;
     let moved =
         Disposition::Retry { lane: Some(other), delay, attempted: false, unsure: false, reason: None };
@@ -136,57 +136,57 @@ async fn what_a_dead_node_held_is_in_doubt_until_a_later_attempt_is_answered() {
     end(tickets.remove(0), moved);
     drop(tickets);
     node.idle().await;
-    run_out_of_time(&world, held).await;
-    assert_eq!(expire(&world).await, 3);
-    assert_eq!(world.counts(held).await, Counts { accepted: 1, unknown: 3, ..Counts::default() });
-    let mut deliveries = world.deliveries(held).await;
+    run_out_of_time(&queue, held).await;
+    assert_eq!(expire(&queue).await, 3);
+    assert_eq!(queue.counts(held).await, Counts { accepted: 1, unknown: 3, ..Counts::default() });
+    let mut deliveries = queue.deliveries(held).await;
     deliveries.sort_by_key(|delivery| delivery.device);
     for delivery in deliveries.iter().skip(1) {
         let line = (delivery.status.as_str(), delivery.attempts, delivery.reason.as_deref().unwrap());
         assert_eq!(line, ("unknown", 1, "no_answer"), "device {}", delivery.device);
     }
-    world.assert_sound().await;
+    queue.assert_sound().await;
     node.stop().await;
 }
 
 /// docs/queue.md#environment-probe: nobody made the trial, so what was said first stands.
 #[tokio::test]
 async fn a_trial_that_nobody_makes_ends_by_the_first_word_and_leaves_others_alone() {
-    let world = World::create().await;
-    let node = Node::enter(&world).await;
-    let id = node.accept(world.wanted(1..=4)).await;
-    let other = world.app.lane(LaneKey::Apns(Environment::Sandbox)).id;
+    let queue = TestQueue::create().await;
+    let node = QueueNode::enter(&queue).await;
+    let id = node.accept(queue.wanted(1..=4)).await;
+    let other = queue.app.lane(LaneKey::Apns(Environment::Sandbox)).id;
     let trial = || Disposition::EnvironmentProbe {
         lane: other,
         since: DateTime::UNIX_EPOCH,
         reason: Reason::new("BadDeviceToken"),
     };
-    let mut tickets = node.take(world.lane).await;
+    let mut tickets = node.take(queue.lane).await;
     end(tickets.pop().unwrap(), again("Busy"));
     end_all(tickets, &trial());
     node.idle().await;
-    assert_eq!(world.counts(id).await, Counts { pending: 4, ..Counts::default() });
-    assert_eq!(expire(&world).await, 0, "it has a minute");
-    world.run("update jobs set due_at = due_at - interval '1 minute'").await;
-    assert_eq!(expire(&world).await, 1, "not the other retry, which is due as long");
+    assert_eq!(queue.counts(id).await, Counts { pending: 4, ..Counts::default() });
+    assert_eq!(expire(&queue).await, 0, "it has a minute");
+    queue.run("update jobs set due_at = due_at - interval '1 minute'").await;
+    assert_eq!(expire(&queue).await, 1, "not the other retry, which is due as long");
     let dead = Counts { token_dead: 3, pending: 1, ..Counts::default() };
-    assert_eq!(world.counts(id).await, dead);
-    for delivery in world.deliveries(id).await.iter().filter(|d| d.status != DeliveryStatus::Pending) {
+    assert_eq!(queue.counts(id).await, dead);
+    for delivery in queue.deliveries(id).await.iter().filter(|d| d.status != DeliveryStatus::Pending) {
         assert_eq!((delivery.attempts, delivery.reason.as_deref()), (1, Some("BadDeviceToken")));
         assert_eq!(delivery.lane, other);
     }
-    world.assert_sound().await;
+    queue.assert_sound().await;
     node.stop().await;
 }
 
 /// What is to be known of a trial survives the way through the table: the claim gives it back.
 #[tokio::test]
 async fn a_trial_is_claimed_with_the_time_and_the_word_of_the_first_verdict() {
-    let world = World::create().await;
-    let node = Node::enter(&world).await;
-    node.accept(world.wanted(1..=2)).await;
-    let other = world.app.lane(LaneKey::Apns(Environment::Sandbox)).id;
-    let mut tickets = node.take(world.lane).await;
+    let queue = TestQueue::create().await;
+    let node = QueueNode::enter(&queue).await;
+    node.accept(queue.wanted(1..=2)).await;
+    let other = queue.app.lane(LaneKey::Apns(Environment::Sandbox)).id;
+    let mut tickets = node.take(queue.lane).await;
     let since = |secs: i64| DateTime::from_timestamp(1_800_000_000 + secs, 0).unwrap();
     for secs in [1, 2] {
         let reason = Reason::new("BadDeviceToken");

@@ -3,109 +3,32 @@
 
 use std::sync::{Arc, Mutex};
 
-use pushpost::audience::FanOutWorker;
-use pushpost::domain::{
-    Class, DeviceId, FanOut, Kind, LaneId, LaneKey, NotificationId, Platform, Priority, ServedApps,
-};
+use pushpost::domain::{Class, FanOut, Kind, LaneId, Platform, Priority};
 use pushpost::queue::accept::NewNotification;
-use pushpost::store::fan_outs::{self, LockedFanOut};
+use pushpost::store::fan_outs;
 
-use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::node::Node;
-use super::world::World;
-
-/// Everybody but these.
-fn all_but(devices: impl IntoIterator<Item = i64>) -> FanOut {
-    FanOut {
-        kind: Kind::Alert,
-        platforms: None,
-        except_users: Vec::new(),
-        except_devices: devices.into_iter().map(DeviceId).collect(),
-    }
-}
-
-impl World {
-    /// A request for everybody.
-    fn wanted_by_all(&self, priority: Priority) -> NewNotification {
-        let mut new = self.wanted([]);
-        Arc::make_mut(&mut new.content).priority = priority;
-        NewNotification { fan_out: Some(all_but([])), ..new }
-    }
-
-    /// So many registered FCM devices; answers the numbers of the first and the last.
-    async fn crowd(&self, count: i64) -> (i64, i64) {
-        sqlx::query_as(
-            "with made as (
-               insert into devices (app_id, platform, environment, token, token_digest, registered_at)
-               select $1, 2, 0, gen_random_uuid()::text, substr(sha256(gen_random_uuid()::text::bytea), 1, 16), now()
-               from generate_series(1, $2) returning device_id)
-             select min(device_id), max(device_id) from made",
-        )
-        .bind(self.app.id.0)
-        .bind(count)
-        .fetch_one(&self.database.pool)
-        .await
-        .unwrap()
-    }
-
-    fn lanes(&self) -> Vec<(LaneKey, LaneId)> {
-        self.app.lanes.iter().map(|(key, lane)| (*key, lane.id)).collect()
-    }
-
-    /// One page of a size of ours; answers what was found. None: there was nothing to do.
-    async fn page(&self, size: i64) -> Option<(NotificationId, i64)> {
-        let mut conn = self.pool.acquire().await.unwrap();
-        let mut tx = conn.begin().await.unwrap();
-        let fan_out = fan_outs::lock_next(&mut tx, &[self.app.id], &[]).await.unwrap()?;
-        let found = self.write(&mut tx, &fan_out, size).await;
-        tx.commit().await.unwrap();
-        Some((fan_out.id, found))
-    }
-
-    async fn write(&self, conn: &mut pushpost::store::Session, fan_out: &LockedFanOut, size: i64) -> i64 {
-        let audience = fan_out.audience.as_ref().unwrap();
-        let page = fan_outs::write_page(conn, fan_out, audience, &self.lanes(), size).await.unwrap();
-        if page.seen < size {
-            fan_outs::finish(conn, fan_out.id, page.found).await.unwrap();
-        } else {
-            let reached = page.reached.unwrap();
-            fan_outs::advance(conn, fan_out.id, reached, fan_out.last, page.found).await.unwrap();
-        }
-        page.found
-    }
-
-    /// The service's own loop.
-    fn fan_outs(&self, found: &Arc<Mutex<Vec<(LaneId, Priority)>>>) -> FanOutWorker {
-        let found = Arc::clone(found);
-        FanOutWorker {
-            pool: self.pool.clone(),
-            apps: Arc::new(ServedApps::new([(self.app.id, Arc::clone(&self.app))].into())),
-            wake: Arc::new(Notify::new()),
-            on_jobs_added: Box::new(move |lane, priority| found.lock().unwrap().push((lane, priority))),
-        }
-    }
-}
+use pushpost_testkit::queue::{QueueNode, TestQueue, all_but};
 
 /// Changes one device behind everybody's back.
-async fn change(world: &World, sql: &'static str, device: i64) {
-    let changed = sqlx::query(sql).bind(device).execute(&world.database.pool).await.unwrap();
+async fn change(queue: &TestQueue, sql: &'static str, device: i64) {
+    let changed = sqlx::query(sql).bind(device).execute(&queue.database.pool).await.unwrap();
     assert_eq!(changed.rows_affected(), 1);
 }
 
 /// Several nodes that find audiences, until there is nothing left to be found.
-async fn find_all(world: &World, nodes: usize) -> Vec<(LaneId, Priority)> {
+async fn find_all(queue: &TestQueue, nodes: usize) -> Vec<(LaneId, Priority)> {
     let (found, stop) = (Arc::new(Mutex::new(Vec::new())), CancellationToken::new());
     let mut tasks = JoinSet::new();
     let mut wake = Vec::new();
     for _ in 0..nodes {
-        let fan_outs = world.fan_outs(&found);
+        let fan_outs = queue.fan_outs(&found);
         wake.push(Arc::clone(&fan_outs.wake));
         tasks.spawn(fan_outs.run(stop.clone()));
     }
-    while world.number("select count(*) from fan_outs").await > 0 {
+    while queue.number("select count(*) from fan_outs").await > 0 {
         wake.iter().for_each(|some| some.notify_one());
         tokio::task::yield_now().await;
     }
@@ -118,98 +41,98 @@ async fn find_all(world: &World, nodes: usize) -> Vec<(LaneId, Priority)> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn several_nodes_find_each_device_once_in_full_lists() {
-    let world = World::create().await;
-    world.crowd(25_250).await;
-    let node = Node::enter(&world).await;
-    let (high, low) = (world.wanted_by_all(Priority::High), world.wanted_by_all(Priority::Low));
+    let queue = TestQueue::create().await;
+    queue.crowd(25_250).await;
+    let node = QueueNode::enter(&queue).await;
+    let (high, low) = (queue.wanted_by_all(Priority::High), queue.wanted_by_all(Priority::Low));
     let mut ids = Vec::new();
     for new in [low, high] {
         ids.push(node.accept(new).await);
     }
-    let found = find_all(&world, 3).await;
-    world.assert_sound().await;
+    let found = find_all(&queue, 3).await;
+    queue.assert_sound().await;
     for id in ids {
-        let counts = world.counts(id).await;
+        let counts = queue.counts(id).await;
         assert_eq!((counts.targets(), counts.pending), (25_250, 25_250));
     }
     // 10,000 are 20 lists, 5,250 are 11.
-    assert_eq!(world.number("select count(*) from jobs").await, 2 * (20 + 20 + 11));
+    assert_eq!(queue.number("select count(*) from jobs").await, 2 * (20 + 20 + 11));
     let bulk = i64::from(Class::Bulk.code());
-    assert_eq!(world.number("select (max(class) + 10 * min(class))::bigint from jobs").await, 11 * bulk);
-    assert_eq!(found.iter().filter(|found| **found == (world.lane, Priority::High)).count(), 3, "{found:?}");
+    assert_eq!(queue.number("select (max(class) + 10 * min(class))::bigint from jobs").await, 11 * bulk);
+    assert_eq!(found.iter().filter(|found| **found == (queue.lane, Priority::High)).count(), 3, "{found:?}");
 }
 
 #[tokio::test]
 async fn the_more_urgent_gets_the_next_page_and_two_nodes_never_share_one() {
-    let world = World::create().await;
-    world.crowd(30).await;
-    let node = Node::enter(&world).await;
-    let low = node.accept(world.wanted_by_all(Priority::Low)).await;
-    assert_eq!(world.page(10).await, Some((low, 10)));
-    let high = node.accept(world.wanted_by_all(Priority::High)).await;
-    assert_eq!(world.page(10).await, Some((high, 10)), "it waits for one page, not for all of the other");
+    let queue = TestQueue::create().await;
+    queue.crowd(30).await;
+    let node = QueueNode::enter(&queue).await;
+    let low = node.accept(queue.wanted_by_all(Priority::Low)).await;
+    assert_eq!(queue.page(10).await, Some((low, 10)));
+    let high = node.accept(queue.wanted_by_all(Priority::High)).await;
+    assert_eq!(queue.page(10).await, Some((high, 10)), "it waits for one page, not for all of the other");
 
-    let mut one = world.pool.acquire().await.unwrap();
+    let mut one = queue.pool.acquire().await.unwrap();
     let mut tx = one.begin().await.unwrap();
-    let locked = fan_outs::lock_next(&mut tx, &[world.app.id], &[]).await.unwrap().unwrap();
+    let locked = fan_outs::lock_next(&mut tx, &[queue.app.id], &[]).await.unwrap().unwrap();
     assert_eq!(locked.id, high);
-    assert_eq!(world.page(10).await, Some((low, 10)), "another node passes over what is being found");
-    let none = fan_outs::lock_next(&mut tx, &[world.app.id], &[high, low]).await.unwrap();
+    assert_eq!(queue.page(10).await, Some((low, 10)), "another node passes over what is being found");
+    let none = fan_outs::lock_next(&mut tx, &[queue.app.id], &[high, low]).await.unwrap();
     assert!(none.is_none(), "and what it put aside");
     tx.rollback().await.unwrap();
-    while world.page(10).await.is_some() {}
-    assert_eq!(world.counts(high).await.targets(), 30);
-    assert_eq!(world.counts(low).await.targets(), 30);
-    world.assert_sound().await;
+    while queue.page(10).await.is_some() {}
+    assert_eq!(queue.counts(high).await.targets(), 30);
+    assert_eq!(queue.counts(low).await.targets(), 30);
+    queue.assert_sound().await;
 }
 
 #[tokio::test]
 async fn a_page_whose_node_dies_is_as_if_it_had_not_begun() {
-    let world = World::create().await;
-    world.crowd(25).await;
-    let node = Node::enter(&world).await;
-    let id = node.accept(world.wanted_by_all(Priority::Normal)).await;
-    assert_eq!(world.page(10).await, Some((id, 10)));
-    let mut one = world.pool.acquire().await.unwrap();
+    let queue = TestQueue::create().await;
+    queue.crowd(25).await;
+    let node = QueueNode::enter(&queue).await;
+    let id = node.accept(queue.wanted_by_all(Priority::Normal)).await;
+    assert_eq!(queue.page(10).await, Some((id, 10)));
+    let mut one = queue.pool.acquire().await.unwrap();
     let mut tx = one.begin().await.unwrap();
-    let fan_out = fan_outs::lock_next(&mut tx, &[world.app.id], &[]).await.unwrap().unwrap();
-    assert_eq!(world.write(&mut tx, &fan_out, 10).await, 10);
+    let fan_out = fan_outs::lock_next(&mut tx, &[queue.app.id], &[]).await.unwrap().unwrap();
+    assert_eq!(queue.write(&mut tx, &fan_out, 10).await, 10);
     tx.rollback().await.unwrap();
-    let counts = world.counts(id).await;
+    let counts = queue.counts(id).await;
     assert_eq!((counts.targets(), counts.pending), (10, 10), "what is found so far, and no more");
-    assert_eq!(world.page(10).await, Some((id, 10)));
-    assert_eq!(world.page(10).await, Some((id, 5)));
-    assert_eq!(world.page(10).await, None);
-    assert_eq!(world.counts(id).await.targets(), 25);
-    world.assert_sound().await;
+    assert_eq!(queue.page(10).await, Some((id, 10)));
+    assert_eq!(queue.page(10).await, Some((id, 5)));
+    assert_eq!(queue.page(10).await, None);
+    assert_eq!(queue.counts(id).await.targets(), 25);
+    queue.assert_sound().await;
 }
 
 #[tokio::test]
 async fn who_comes_or_goes_before_the_page_is_read_is_judged_by_then() {
-    let world = World::create().await;
-    let (first, last) = world.crowd(30).await;
-    let node = Node::enter(&world).await;
-    let named = world.wanted([first, first + 15]);
+    let queue = TestQueue::create().await;
+    let (first, last) = queue.crowd(30).await;
+    let node = QueueNode::enter(&queue).await;
+    let named = queue.wanted([first, first + 15]);
     let new = NewNotification { fan_out: Some(all_but([first, first + 15, first + 16])), ..named };
     let id = node.accept(new).await;
-    assert_eq!(world.page(10).await, Some((id, 9)), "one of the ten was addressed by name");
+    assert_eq!(queue.page(10).await, Some((id, 9)), "one of the ten was addressed by name");
     // In what follows: one is deleted, one set aside; others come, and one that nobody registered.
-    change(&world, "delete from devices where device_id = $1", first + 20).await;
-    change(&world, "update devices set quarantined_at = now() where device_id = $1", first + 21).await;
-    change(&world, "update devices set source = 1 where device_id = $1", first + 22).await;
-    let (_, newest) = world.crowd(5).await;
-    while world.page(10).await.is_some() {}
-    let outcomes = world.outcomes(id).await;
+    change(&queue, "delete from devices where device_id = $1", first + 20).await;
+    change(&queue, "update devices set quarantined_at = now() where device_id = $1", first + 21).await;
+    change(&queue, "update devices set source = 1 where device_id = $1", first + 22).await;
+    let (_, newest) = queue.crowd(5).await;
+    while queue.page(10).await.is_some() {}
+    let outcomes = queue.outcomes(id).await;
     let expected: Vec<i64> =
         (first..=last).filter(|device| ![16, 20, 21, 22].contains(&(device - first))).collect();
     assert_eq!(outcomes.into_keys().collect::<Vec<_>>(), expected, "nobody up to {newest} who came later");
-    world.assert_sound().await;
+    queue.assert_sound().await;
 }
 
 #[tokio::test]
 async fn an_audience_is_narrowed_by_service_user_and_what_tokens_are_for() {
-    let world = World::create().await;
-    world
+    let queue = TestQueue::create().await;
+    queue
         .run(
             "insert into devices (app_id, platform, environment, kind, user_id, token, token_digest)
              select 1, p, e, k, u, g::text, substr(sha256(g::text::bytea), 1, 16)
@@ -217,44 +140,46 @@ async fn an_audience_is_narrowed_by_service_user_and_what_tokens_are_for() {
                as x(g, p, e, k, u)",
         )
         .await;
-    let node = Node::enter(&world).await;
+    let node = QueueNode::enter(&queue).await;
     let mut found = Vec::new();
     for narrow in [
         |_: &mut FanOut| {},
         |audience: &mut FanOut| audience.platforms = Some(vec![Platform::Apns]),
-        |audience: &mut FanOut| audience.except_users = vec![crate::shop::user("a"), crate::shop::user("b")],
+        |audience: &mut FanOut| {
+            audience.except_users = vec![pushpost_testkit::apps::user("a"), pushpost_testkit::apps::user("b")]
+        },
         |audience: &mut FanOut| audience.kind = Kind::Voip,
     ] {
         let mut audience = all_but([]);
         narrow(&mut audience);
-        let id = node.accept(NewNotification { fan_out: Some(audience), ..world.wanted([]) }).await;
-        while world.page(10).await.is_some() {}
-        found.push(world.outcomes(id).await.into_keys().collect::<Vec<_>>());
+        let id = node.accept(NewNotification { fan_out: Some(audience), ..queue.wanted([]) }).await;
+        while queue.page(10).await.is_some() {}
+        found.push(queue.outcomes(id).await.into_keys().collect::<Vec<_>>());
     }
     assert_eq!(found, [vec![1, 2, 4, 5], vec![1, 2], vec![1, 5], vec![3, 4, 5]]);
     let lanes = "select count(distinct lane_id) from jobs where devices && array[1, 2, 4]::bigint[]";
-    assert_eq!(world.number(lanes).await, 3, "each in its lane");
+    assert_eq!(queue.number(lanes).await, 3, "each in its lane");
 }
 
 #[tokio::test]
 async fn one_that_can_not_be_found_in_time_or_read_ends_and_one_that_nobody_serves_is_ended() {
-    let world = World::create().await;
-    world.crowd(5).await;
-    let node = Node::enter(&world).await;
-    let late = node.accept(world.wanted_by_all(Priority::Normal)).await;
-    world.run("update fan_outs set expires_at = now()").await;
-    let unreadable = node.accept(world.wanted_by_all(Priority::Normal)).await;
-    world.run("update fan_outs set audience = '{}' where expires_at > now()").await;
-    find_all(&world, 1).await;
-    let foreign = node.accept(world.wanted_by_all(Priority::Normal)).await;
-    let mut conn = world.pool.acquire().await.unwrap();
+    let queue = TestQueue::create().await;
+    queue.crowd(5).await;
+    let node = QueueNode::enter(&queue).await;
+    let late = node.accept(queue.wanted_by_all(Priority::Normal)).await;
+    queue.run("update fan_outs set expires_at = now()").await;
+    let unreadable = node.accept(queue.wanted_by_all(Priority::Normal)).await;
+    queue.run("update fan_outs set audience = '{}' where expires_at > now()").await;
+    find_all(&queue, 1).await;
+    let foreign = node.accept(queue.wanted_by_all(Priority::Normal)).await;
+    let mut conn = queue.pool.acquire().await.unwrap();
     fan_outs::expire(&mut conn).await.unwrap();
-    assert_eq!(world.number("select count(*) from fan_outs").await, 1, "it has time left");
-    world.run("update fan_outs set expires_at = now()").await;
+    assert_eq!(queue.number("select count(*) from fan_outs").await, 1, "it has time left");
+    queue.run("update fan_outs set expires_at = now()").await;
     fan_outs::expire(&mut conn).await.unwrap();
     for id in [late, unreadable, foreign] {
-        assert_eq!(world.counts(id).await.targets(), 0);
+        assert_eq!(queue.counts(id).await.targets(), 0);
     }
-    assert_eq!(world.number("select count(*) from notifications where targets = 0").await, 3, "all are done");
-    assert_eq!(world.number("select count(*) from fan_outs").await, 0);
+    assert_eq!(queue.number("select count(*) from notifications where targets = 0").await, 3, "all are done");
+    assert_eq!(queue.number("select count(*) from fan_outs").await, 0);
 }

@@ -6,9 +6,9 @@ use std::task::{Context, Waker};
 
 use pushpost::store::deliveries::{self, DeliveryFilter, DeliveryPosition};
 
-use super::node::Node;
-use super::world::{World, small_queue_pool};
-use crate::proxy::Proxy;
+use pushpost_testkit::postgres_proxy::PostgresProxy;
+use pushpost_testkit::queue::QueueNode;
+use pushpost_testkit::queue::{TestQueue, small_queue_pool};
 
 /// Polls a future up to `times` times, with time for Postgres in between, and drops it. Says whether it had ended.
 async fn give_up_after(times: usize, future: impl Future) -> bool {
@@ -26,11 +26,11 @@ async fn give_up_after(times: usize, future: impl Future) -> bool {
 /// be acknowledged and never committed.
 #[tokio::test]
 async fn a_transaction_that_is_given_up_while_it_begins_leaves_nothing_behind() {
-    let world = World::create().await;
-    let node = Node::enter(&world).await;
-    let id = node.accept(world.wanted([1])).await;
+    let queue = TestQueue::create().await;
+    let node = QueueNode::enter(&queue).await;
+    let id = node.accept(queue.wanted([1])).await;
     // The proxy runs on this thread, so that no answer comes while the future is polled: a poll is one round trip at most.
-    let proxy = Proxy::of(&world.database).await;
+    let proxy = PostgresProxy::of(&queue.database).await;
     let pool = small_queue_pool(proxy.options(), 1);
     let mut inserted = 1;
     for times in 1.. {
@@ -43,7 +43,7 @@ async fn a_transaction_that_is_given_up_while_it_begins_leaves_nothing_behind() 
             .await
             .unwrap();
         inserted += 1;
-        assert_eq!(world.number("select count(*) from apps").await, inserted, "given up after {times} polls");
+        assert_eq!(queue.number("select count(*) from apps").await, inserted, "given up after {times} polls");
         if ended {
             break;
         }

@@ -4,17 +4,17 @@
 use pushpost::domain::{Counts, DeliveryStatus, NotificationId};
 use pushpost::queue::recorder::DeviceTicket;
 
-use super::held_time::until;
-use super::node::{Node, accepted, again, end, end_all, rejected};
-use super::world::World;
+use pushpost_testkit::held_time::until;
+use pushpost_testkit::queue::TestQueue;
+use pushpost_testkit::queue::{QueueNode, accepted, again, end, end_all, rejected};
 
 fn devices(tickets: &[DeviceTicket]) -> Vec<i64> {
     tickets.iter().map(|ticket| ticket.device().0).collect()
 }
 
-async fn ended(world: &World, id: NotificationId, many: u64) {
+async fn ended(queue: &TestQueue, id: NotificationId, many: u64) {
     until("outcomes go on record", async || {
-        let counts = world.counts(id).await;
+        let counts = queue.counts(id).await;
         counts.targets() - counts.pending == many
     })
     .await;
@@ -24,19 +24,19 @@ async fn ended(world: &World, id: NotificationId, many: u64) {
 /// whoever holds the lease; retries of the late holder are dropped.
 #[tokio::test]
 async fn the_first_final_outcome_wins_and_late_retries_are_dropped() {
-    let world = World::create().await;
-    let (late, next) = (Node::enter(&world).await, Node::enter(&world).await);
-    let id = late.accept(world.wanted(1..=10)).await;
-    let mut of_late = late.take(world.lane).await;
+    let queue = TestQueue::create().await;
+    let (late, next) = (QueueNode::enter(&queue).await, QueueNode::enter(&queue).await);
+    let id = late.accept(queue.wanted(1..=10)).await;
+    let mut of_late = late.take(queue.lane).await;
     let job = of_late[0].leased_job().job.id;
     end_all(of_late.drain(..2), &accepted());
-    ended(&world, id, 2).await;
+    ended(&queue, id, 2).await;
 
-    world.lose(late.id()).await;
-    let mut of_next = next.take(world.lane).await;
+    queue.lose(late.id()).await;
+    let mut of_next = next.take(queue.lane).await;
     assert_eq!(devices(&of_next), [3, 4, 5, 6, 7, 8, 9, 10]);
     end_all(of_next.drain(..2), &rejected("BadRequest"));
-    ended(&world, id, 4).await;
+    ended(&queue, id, 4).await;
 
     // Late: accepted for device 3, which was rejected, and 5, which is open; another attempt for 6; nothing of the rest.
     let mut of_late: Vec<Option<DeviceTicket>> = of_late.into_iter().map(Some).collect();
@@ -45,19 +45,19 @@ async fn the_first_final_outcome_wins_and_late_retries_are_dropped() {
     end(of_late[3].take().unwrap(), again("Busy"));
     drop(of_late);
     late.lets_go(job).await;
-    ended(&world, id, 5).await;
-    assert_eq!(world.number("select count(*) from jobs").await, 1, "no retry job of the late holder");
-    world.assert_sound().await;
+    ended(&queue, id, 5).await;
+    assert_eq!(queue.number("select count(*) from jobs").await, 1, "no retry job of the late holder");
+    queue.assert_sound().await;
 
     end_all(of_next, &rejected("BadRequest"));
     next.idle().await;
-    let outcomes = world.outcomes(id).await;
+    let outcomes = queue.outcomes(id).await;
     let of = |device: i64| outcomes[&device];
     assert_eq!([of(1), of(2), of(5)], [DeliveryStatus::Accepted; 3]);
     assert_eq!([of(3), of(4), of(6), of(10)], [DeliveryStatus::Rejected; 4]);
-    assert_eq!(world.counts(id).await, Counts { accepted: 3, rejected: 7, ..Counts::default() });
-    assert_eq!(world.number("select count(*) from jobs").await, 0);
-    world.assert_sound().await;
+    assert_eq!(queue.counts(id).await, Counts { accepted: 3, rejected: 7, ..Counts::default() });
+    assert_eq!(queue.number("select count(*) from jobs").await, 0);
+    queue.assert_sound().await;
     late.stop().await;
     next.stop().await;
 }
@@ -66,26 +66,26 @@ async fn the_first_final_outcome_wins_and_late_retries_are_dropped() {
 /// record it again.
 #[tokio::test]
 async fn the_present_holder_adds_nothing_to_a_device_that_a_late_one_has_ended() {
-    let world = World::create().await;
-    let (late, next) = (Node::enter(&world).await, Node::enter(&world).await);
-    let id = late.accept(world.wanted(1..=4)).await;
-    let of_late = late.take(world.lane).await;
-    world.lose(late.id()).await;
-    let mut of_next = next.take(world.lane).await;
+    let queue = TestQueue::create().await;
+    let (late, next) = (QueueNode::enter(&queue).await, QueueNode::enter(&queue).await);
+    let id = late.accept(queue.wanted(1..=4)).await;
+    let of_late = late.take(queue.lane).await;
+    queue.lose(late.id()).await;
+    let mut of_next = next.take(queue.lane).await;
     end_all(of_late.into_iter().take(1), &accepted());
-    ended(&world, id, 1).await;
+    ended(&queue, id, 1).await;
     // Its version is stale: the slow path.
     end(of_next.pop().unwrap(), rejected("BadRequest"));
-    ended(&world, id, 2).await;
+    ended(&queue, id, 2).await;
     // Now it knows the job again. Devices 1 and 2 share a statement.
     end_all(of_next.drain(..2), &rejected("BadRequest"));
-    ended(&world, id, 3).await;
-    world.assert_sound().await;
+    ended(&queue, id, 3).await;
+    queue.assert_sound().await;
     end_all(of_next, &rejected("BadRequest"));
     next.idle().await;
-    world.assert_sound().await;
-    assert_eq!(world.counts(id).await, Counts { accepted: 1, rejected: 3, ..Counts::default() });
-    assert_eq!(world.outcomes(id).await[&1], DeliveryStatus::Accepted);
+    queue.assert_sound().await;
+    assert_eq!(queue.counts(id).await, Counts { accepted: 1, rejected: 3, ..Counts::default() });
+    assert_eq!(queue.outcomes(id).await[&1], DeliveryStatus::Accepted);
     late.stop().await;
     next.stop().await;
 }
@@ -93,22 +93,22 @@ async fn the_present_holder_adds_nothing_to_a_device_that_a_late_one_has_ended()
 /// The late holder's outcome may be the last that was missing, while tickets of it are still out.
 #[tokio::test]
 async fn a_late_outcome_may_finish_a_job() {
-    let world = World::create().await;
-    let (late, next) = (Node::enter(&world).await, Node::enter(&world).await);
-    let id = late.accept(world.wanted(1..=3)).await;
-    let mut of_late = late.take(world.lane).await;
-    world.lose(late.id()).await;
-    let mut of_next = next.take(world.lane).await;
+    let queue = TestQueue::create().await;
+    let (late, next) = (QueueNode::enter(&queue).await, QueueNode::enter(&queue).await);
+    let id = late.accept(queue.wanted(1..=3)).await;
+    let mut of_late = late.take(queue.lane).await;
+    queue.lose(late.id()).await;
+    let mut of_next = next.take(queue.lane).await;
     end_all(of_next.drain(..2), &rejected("BadRequest"));
-    ended(&world, id, 2).await;
+    ended(&queue, id, 2).await;
     end(of_late.pop().unwrap(), accepted());
-    ended(&world, id, 3).await;
+    ended(&queue, id, 3).await;
     end_all(of_late, &accepted());
     end_all(of_next, &rejected("BadRequest"));
     late.idle().await;
     next.idle().await;
-    assert_eq!(world.counts(id).await, Counts { accepted: 1, rejected: 2, ..Counts::default() });
-    world.assert_sound().await;
+    assert_eq!(queue.counts(id).await, Counts { accepted: 1, rejected: 2, ..Counts::default() });
+    queue.assert_sound().await;
     late.stop().await;
     next.stop().await;
 }
@@ -116,19 +116,19 @@ async fn a_late_outcome_may_finish_a_job() {
 /// Outcomes that are not on record yet stop claims (20,000 of them); those that never will be must not.
 #[tokio::test]
 async fn reports_of_jobs_that_are_on_record_take_up_no_room() {
-    let world = World::create().await;
-    let (late, next) = (Node::enter(&world).await, Node::enter(&world).await);
+    let queue = TestQueue::create().await;
+    let (late, next) = (QueueNode::enter(&queue).await, QueueNode::enter(&queue).await);
     for job in 0..41 {
-        late.accept(world.wanted(job * 500 + 1..=job * 500 + 500)).await;
+        late.accept(queue.wanted(job * 500 + 1..=job * 500 + 500)).await;
     }
-    let of_late = late.take(world.lane).await;
-    world.lose(late.id()).await;
+    let of_late = late.take(queue.lane).await;
+    queue.lose(late.id()).await;
     let is_last = |ticket: &DeviceTicket| ticket.device().0 % 500 == 0;
     let (_kept, of_next): (Vec<_>, Vec<_>) =
-        next.take(world.lane).await.into_iter().partition(|ticket| is_last(ticket));
+        next.take(queue.lane).await.into_iter().partition(|ticket| is_last(ticket));
     end_all(of_next, &rejected("BadRequest"));
     until("all but one of each are on record", async || {
-        world.number("select coalesce(sum(rejected), 0) from receipts").await == 41 * 499
+        queue.number("select coalesce(sum(rejected), 0) from receipts").await == 41 * 499
     })
     .await;
     let (lasts, rest): (Vec<_>, Vec<_>) = of_late.into_iter().partition(|ticket| is_last(ticket));
@@ -142,30 +142,30 @@ async fn reports_of_jobs_that_are_on_record_take_up_no_room() {
 /// docs/queue.md#isolated-attempt: deaths without progress are counted, and progress forgives them.
 #[tokio::test]
 async fn a_death_without_progress_is_counted() {
-    let world = World::create().await;
+    let queue = TestQueue::create().await;
     let mut lost = Vec::new();
     let mut id = None;
     for round in 0..5 {
-        let node = Node::enter(&world).await;
+        let node = QueueNode::enter(&queue).await;
         if id.is_none() {
-            id = Some(node.accept(world.wanted(1..=4)).await);
+            id = Some(node.accept(queue.wanted(1..=4)).await);
         }
-        let mut tickets = node.take(world.lane).await;
+        let mut tickets = node.take(queue.lane).await;
         lost.push(tickets[0].leased_job().job.lost);
         if let Some(ended_so_far) =
             [(1, 1), (3, 2)].into_iter().find_map(|(at, n)| (at == round).then_some(n))
         {
             end(tickets.remove(0), accepted());
-            ended(&world, id.unwrap(), ended_so_far).await;
+            ended(&queue, id.unwrap(), ended_so_far).await;
         }
-        world.lose(node.id()).await;
+        queue.lose(node.id()).await;
     }
     assert_eq!(
         lost,
         [0, 1, 1, 2, 3],
         "progress clears a job, but not of a suspicion that it is under already"
     );
-    world.assert_sound().await;
+    queue.assert_sound().await;
 }
 
 /// docs/queue.md#node-lease: a node that was called dead by mistake (it stood still for a while) goes on under a new id
@@ -173,35 +173,35 @@ async fn a_death_without_progress_is_counted() {
 /// the new.
 #[tokio::test]
 async fn a_node_that_takes_its_own_job_again_keeps_the_two_holdings_apart() {
-    let world = World::create().await;
-    let node = Node::enter(&world).await;
-    let id = node.accept(world.wanted(1..=3)).await;
-    let mut old = node.take(world.lane).await;
+    let queue = TestQueue::create().await;
+    let node = QueueNode::enter(&queue).await;
+    let id = node.accept(queue.wanted(1..=3)).await;
+    let mut old = node.take(queue.lane).await;
     let job = old[0].leased_job().job.id;
-    world.lose(node.id()).await;
-    node.node_lease.beat(&mut world.pool.acquire().await.unwrap()).await.unwrap();
-    let mut new = node.take(world.lane).await;
+    queue.lose(node.id()).await;
+    node.node_lease.beat(&mut queue.pool.acquire().await.unwrap()).await.unwrap();
+    let mut new = node.take(queue.lane).await;
     assert_eq!(devices(&new), [1, 2, 3]);
 
     end(old.remove(0), accepted());
     end(new.remove(0), rejected("BadRequest"));
     end(old.remove(0), accepted());
-    ended(&world, id, 2).await;
+    ended(&queue, id, 2).await;
     drop(old);
     // The old holding is over; the new one is in hand until its tickets have ended.
     until("the old holding is over", async || {
-        world.assert_sound().await;
-        world.counts(id).await.pending == 1
+        queue.assert_sound().await;
+        queue.counts(id).await.pending == 1
     })
     .await;
     assert!(node.leases.has(job), "device 3 is under way");
     end_all(new, &rejected("BadRequest"));
     node.idle().await;
-    world.assert_sound().await;
-    let counts = world.counts(id).await;
+    queue.assert_sound().await;
+    let counts = queue.counts(id).await;
     assert_eq!((counts.targets(), counts.pending), (3, 0));
-    assert_eq!(world.outcomes(id).await[&3], DeliveryStatus::Rejected);
-    assert_eq!(world.number("select count(*) from jobs").await, 0);
+    assert_eq!(queue.outcomes(id).await[&3], DeliveryStatus::Rejected);
+    assert_eq!(queue.number("select count(*) from jobs").await, 0);
     node.stop().await;
 }
 
@@ -209,32 +209,32 @@ async fn a_node_that_takes_its_own_job_again_keeps_the_two_holdings_apart() {
 /// other's.
 #[tokio::test]
 async fn an_outcome_names_its_notification() {
-    let world = World::create().await;
-    let node = Node::enter(&world).await;
-    let one = node.accept(world.wanted([1])).await;
-    let tickets = node.take(world.lane).await;
-    let other = node.accept(world.wanted([1])).await;
-    node.claim(world.lane).await;
+    let queue = TestQueue::create().await;
+    let node = QueueNode::enter(&queue).await;
+    let one = node.accept(queue.wanted([1])).await;
+    let tickets = node.take(queue.lane).await;
+    let other = node.accept(queue.wanted([1])).await;
+    node.claim(queue.lane).await;
     // The failover lost the one, and the other got its number.
     sqlx::query("delete from notifications where notification_id = $1")
         .bind(one.0)
-        .execute(&world.pool)
+        .execute(&queue.pool)
         .await
         .unwrap();
     sqlx::query("delete from jobs where job_id = $1")
         .bind(tickets[0].leased_job().job.id.0)
-        .execute(&world.pool)
+        .execute(&queue.pool)
         .await
         .unwrap();
-    world.run("alter table jobs alter job_id set generated by default").await;
+    queue.run("alter table jobs alter job_id set generated by default").await;
     sqlx::query("update jobs set job_id = $1")
         .bind(tickets[0].leased_job().job.id.0)
-        .execute(&world.pool)
+        .execute(&queue.pool)
         .await
         .unwrap();
     end_all(tickets, &accepted());
     node.idle().await;
-    assert_eq!(world.counts(other).await, Counts { pending: 1, ..Counts::default() });
-    world.assert_sound().await;
+    assert_eq!(queue.counts(other).await, Counts { pending: 1, ..Counts::default() });
+    queue.assert_sound().await;
     node.stop().await;
 }

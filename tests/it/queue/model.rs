@@ -12,10 +12,10 @@ use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{RngExt, SeedableRng};
 
-use super::held_time::until;
-use super::node::{Node, accepted, end, rejected};
-use super::world::World;
-use crate::seeds::seeds;
+use pushpost_testkit::held_time::until;
+use pushpost_testkit::queue::TestQueue;
+use pushpost_testkit::queue::{QueueNode, accepted, end, rejected};
+use pushpost_testkit::seeds::seeds;
 
 const PHASES: usize = 12;
 const STEPS: usize = 40;
@@ -25,7 +25,7 @@ const MOST_ATTEMPTS: u16 = 4;
 struct Model {
     seed: u64,
     rng: StdRng,
-    world: World,
+    queue: TestQueue,
     lanes: [LaneId; 2],
     nodes: Vec<Player>,
     /// Who was addressed by what.
@@ -35,18 +35,18 @@ struct Model {
 
 /// A node with what is in its lanes' hands.
 struct Player {
-    node: Node,
+    node: QueueNode,
     tickets: Vec<DeviceTicket>,
 }
 
 impl Model {
     async fn start(seed: u64) -> Self {
-        let world = World::create().await;
-        let lanes = [LaneKey::Fcm, LaneKey::ALL[0]].map(|key| world.app.lane(key).id);
+        let queue = TestQueue::create().await;
+        let lanes = [LaneKey::Fcm, LaneKey::ALL[0]].map(|key| queue.app.lane(key).id);
         let mut model = Self {
             seed,
             rng: StdRng::seed_from_u64(seed),
-            world,
+            queue,
             lanes,
             nodes: Vec::new(),
             addressed: BTreeMap::new(),
@@ -60,7 +60,7 @@ impl Model {
     }
 
     async fn enter(&mut self) -> Player {
-        let node = Node::enter(&self.world).await;
+        let node = QueueNode::enter(&self.queue).await;
         if self.rng.random_ratio(2, 3) {
             node.open_intakes();
         }
@@ -91,7 +91,7 @@ impl Model {
         let many = if self.rng.random_ratio(1, 4) { self.rng.random_range(1..=700) } else { 1 };
         let devices = self.next_device..self.next_device + many;
         self.next_device = devices.end;
-        let mut new = self.world.wanted(devices.clone());
+        let mut new = self.queue.wanted(devices.clone());
         for target in &mut new.targets {
             target.lane = *self.lanes.choose(&mut self.rng).unwrap();
             target.refused = self.rng.random_ratio(1, 20).then(|| Reason::new("platform_not_configured"));
@@ -148,18 +148,18 @@ impl Model {
         let dead = std::mem::replace(&mut self.nodes[who], successor);
         let id = dead.node.id();
         dead.node.crash().await;
-        self.world.lose(id).await;
+        self.queue.lose(id).await;
     }
 
     /// It stood still for a while: its jobs are others', and it goes on under a new id with its old tickets.
     async fn call_dead(&mut self, who: usize) {
         let player = &self.nodes[who];
-        self.world.lose(player.node.id()).await;
-        player.node.node_lease.beat(&mut self.world.pool.acquire().await.unwrap()).await.unwrap();
+        self.queue.lose(player.node.id()).await;
+        player.node.node_lease.beat(&mut self.queue.pool.acquire().await.unwrap()).await.unwrap();
     }
 
     async fn expire(&mut self) {
-        let mut conn = self.world.pool.acquire().await.unwrap();
+        let mut conn = self.queue.pool.acquire().await.unwrap();
         sqlx::query(
             "update jobs set expires_at = now() where job_id in
                (select job_id from jobs where node_id is null order by random() limit 2 for update skip locked)",
@@ -176,14 +176,14 @@ impl Model {
         for lane in self.lanes {
             player.tickets.extend(player.node.take_handed(lane));
         }
-        player.node.release_strangers(&self.world).await;
+        player.node.release_strangers(&self.queue).await;
     }
 
     async fn check(&self, when: &str) {
-        let faults = self.world.faults().await;
+        let faults = self.queue.faults().await;
         assert!(faults.is_empty(), "seed {}, {when}: {faults:#?}", self.seed);
         for (id, devices) in &self.addressed {
-            let targets = self.world.counts(*id).await.targets();
+            let targets = self.queue.counts(*id).await.targets();
             assert_eq!(targets, devices.len() as u64, "seed {}, {when}: sum of {id}", self.seed);
         }
     }
@@ -203,7 +203,7 @@ impl Model {
                 }
                 self.nodes[who].node.idle().await;
             }
-            if self.world.number("select count(*) from jobs").await == 0 {
+            if self.queue.number("select count(*) from jobs").await == 0 {
                 return;
             }
         }
@@ -211,7 +211,7 @@ impl Model {
     }
 
     async fn sweep_the_dead(&self) {
-        let mut conn = self.world.pool.acquire().await.unwrap();
+        let mut conn = self.queue.pool.acquire().await.unwrap();
         let nodes = store::nodes::watch(&mut conn).await.unwrap();
         let dead: Vec<NodeId> = nodes.iter().filter(|node| node.dead).map(|node| node.node).collect();
         maintenance::sweep(&mut conn, &dead).await.unwrap();
@@ -227,9 +227,9 @@ impl Model {
         self.finish().await;
         self.check("the end").await;
         for (id, devices) in &self.addressed {
-            let counts = self.world.counts(*id).await;
+            let counts = self.queue.counts(*id).await;
             assert_eq!(counts.pending, 0, "seed {}: {id}", self.seed);
-            let ended: BTreeSet<i64> = self.world.outcomes(*id).await.into_keys().collect();
+            let ended: BTreeSet<i64> = self.queue.outcomes(*id).await.into_keys().collect();
             assert_eq!(&ended, devices, "seed {}: {id}", self.seed);
         }
         let room = std::mem::take(&mut self.nodes);

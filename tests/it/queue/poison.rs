@@ -10,18 +10,18 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use tokio::task::JoinSet;
 
-use super::held_time::{HeldTime, until};
-use super::node::{Node, accepted, end, end_all, rejected};
-use super::world::World;
-use crate::seeds::seeds;
+use pushpost_testkit::held_time::{HeldTime, until};
+use pushpost_testkit::queue::TestQueue;
+use pushpost_testkit::queue::{QueueNode, accepted, end, end_all, rejected};
+use pushpost_testkit::seeds::seeds;
 
 /// Postgres has no text with a NUL in it; the API refuses it, and the queue copes even if it did not.
 const POISON: &str = "row\0 1";
 
 /// Until Postgres keeps somebody waiting for a lock.
-async fn somebody_waits(world: &World) {
+async fn somebody_waits(queue: &TestQueue) {
     until("the first commit waits for the lock", async || {
-        world
+        queue
             .number(
                 "select count(*) from pg_stat_activity
                  where datname = current_database() and wait_event_type = 'Lock'",
@@ -35,11 +35,11 @@ async fn somebody_waits(world: &World) {
 /// docs/queue.md#poisoned-values: all of them arrive during one commit, so they share the next one.
 #[tokio::test]
 async fn a_poisoned_request_fails_alone() {
-    let world = World::create().await;
-    let node = Node::enter(&world).await;
+    let queue = TestQueue::create().await;
+    let node = QueueNode::enter(&queue).await;
     let mut requests = JoinSet::new();
     let send = |requests: &mut JoinSet<(i64, Result<AcceptedNotification, Error>)>, device: i64| {
-        let (acceptor, mut new) = (node.acceptor.clone(), world.wanted([device]));
+        let (acceptor, mut new) = (node.acceptor.clone(), queue.wanted([device]));
         match device {
             17 => new.targets[0].reference = Some(POISON.to_owned()),
             30 => new.label = Some(POISON.to_owned()),
@@ -47,11 +47,11 @@ async fn a_poisoned_request_fails_alone() {
         }
         requests.spawn(async move { (device, acceptor.accept(new).await) });
     };
-    let mut conn = world.database.pool.acquire().await.unwrap();
+    let mut conn = queue.database.pool.acquire().await.unwrap();
     let mut busy = conn.begin().await.unwrap();
     sqlx::query("lock table notifications in access exclusive mode").execute(&mut *busy).await.unwrap();
     send(&mut requests, 1);
-    somebody_waits(&world).await;
+    somebody_waits(&queue).await;
     (2..=40).for_each(|device| send(&mut requests, device));
     // All of them are in the acceptor's hands before the first commit ends.
     for _ in 0..100 {
@@ -71,12 +71,12 @@ async fn a_poisoned_request_fails_alone() {
     }
     refused.sort_unstable();
     assert_eq!(refused, [17, 30]);
-    assert_eq!(world.number("select count(*) from notifications").await, 38);
-    assert_eq!(world.number("select count(*) from targets").await, 38);
-    assert_eq!(world.number("select count(*) from jobs").await, 38);
-    let transactions = world.number("select count(distinct xmin::text) from notifications").await;
+    assert_eq!(queue.number("select count(*) from notifications").await, 38);
+    assert_eq!(queue.number("select count(*) from targets").await, 38);
+    assert_eq!(queue.number("select count(*) from jobs").await, 38);
+    let transactions = queue.number("select count(distinct xmin::text) from notifications").await;
     assert!(transactions < 20, "they shared commits: {transactions} for 38");
-    world.assert_sound().await;
+    queue.assert_sound().await;
     node.stop().await;
 }
 
@@ -114,12 +114,12 @@ async fn whatever_a_provider_writes_is_recorded() {
 }
 
 async fn assert_recorded(seed: u64) {
-    let world = World::create().await;
-    let node = Node::enter(&world).await;
+    let queue = TestQueue::create().await;
+    let node = QueueNode::enter(&queue).await;
     let mut rng = StdRng::seed_from_u64(seed);
-    let id = node.accept(world.wanted(1..=400)).await;
+    let id = node.accept(queue.wanted(1..=400)).await;
     let mut wrote = HashMap::new();
-    for ticket in node.take(world.lane).await {
+    for ticket in node.take(queue.lane).await {
         let reason = rng.random_ratio(1, 2).then(|| Reason::new(&nasty(&mut rng)));
         let provider_id =
             rng.random_ratio(1, 2).then(|| format!("message-{}{}", ticket.device(), nasty(&mut rng)));
@@ -133,8 +133,8 @@ async fn assert_recorded(seed: u64) {
         end(ticket, ending);
     }
     node.idle().await;
-    assert_eq!(world.number("select count(*) from jobs where class = 0").await, 0, "seed {seed}");
-    for delivery in world.deliveries(id).await {
+    assert_eq!(queue.number("select count(*) from jobs where class = 0").await, 0, "seed {seed}");
+    for delivery in queue.deliveries(id).await {
         let (reason, has_id) = wrote.remove(&delivery.device).unwrap();
         assert_eq!(delivery.reason.as_deref(), reason.as_ref().map(Reason::as_str), "seed {seed}");
         if delivery.status == DeliveryStatus::Accepted {
@@ -143,12 +143,12 @@ async fn assert_recorded(seed: u64) {
             assert_eq!(kept, has_id.then_some(true), "seed {seed}: {:?}", delivery.provider_id);
         }
     }
-    world.assert_sound().await;
+    queue.assert_sound().await;
     node.stop().await;
 }
 
 /// Makes Postgres refuse receipts as it refuses bad bytes, where `condition` holds.
-async fn refuse_receipts(world: &World, condition: &str) {
+async fn refuse_receipts(queue: &TestQueue, condition: &str) {
     let sql = format!(
         "create function refuse() returns trigger language plpgsql as $$
          begin
@@ -157,34 +157,34 @@ async fn refuse_receipts(world: &World, condition: &str) {
          end $$;
          create trigger refuse before insert on receipts for each row execute function refuse()"
     );
-    sqlx::raw_sql(sqlx::AssertSqlSafe(sql)).execute(&world.database.pool).await.unwrap();
+    sqlx::raw_sql(sqlx::AssertSqlSafe(sql)).execute(&queue.database.pool).await.unwrap();
 }
 
 const NO_POISONED_WORDS: &str = "'poison' = any(new.reasons)";
 
-async fn words(world: &World, id: NotificationId) -> Vec<Option<String>> {
-    world.deliveries(id).await.into_iter().map(|delivery| delivery.reason).collect()
+async fn words(queue: &TestQueue, id: NotificationId) -> Vec<Option<String>> {
+    queue.deliveries(id).await.into_iter().map(|delivery| delivery.reason).collect()
 }
 
 /// docs/queue.md#poisoned-values: should a word be refused all the same, its outcome is recorded without it and the
 /// others with theirs.
 #[tokio::test]
 async fn an_outcome_whose_words_are_refused_is_recorded_without_them() {
-    let world = World::create().await;
-    let node = Node::enter(&world).await;
-    refuse_receipts(&world, NO_POISONED_WORDS).await;
+    let queue = TestQueue::create().await;
+    let node = QueueNode::enter(&queue).await;
+    refuse_receipts(&queue, NO_POISONED_WORDS).await;
     let mut ids = Vec::new();
     for device in 1..=20 {
-        ids.push(node.accept(world.wanted([device])).await);
+        ids.push(node.accept(queue.wanted([device])).await);
     }
-    for ticket in node.take(world.lane).await {
+    for ticket in node.take(queue.lane).await {
         let word = if ticket.device().0 % 7 == 0 { "poison" } else { "BadRequest" };
         end(ticket, rejected(word));
     }
     node.idle().await;
     for (id, device) in ids.into_iter().zip(1..) {
         let word = (device % 7 != 0).then(|| "BadRequest".to_owned());
-        assert_eq!(words(&world, id).await, [word], "device {device}");
+        assert_eq!(words(&queue, id).await, [word], "device {device}");
     }
     node.stop().await;
 }
@@ -192,46 +192,46 @@ async fn an_outcome_whose_words_are_refused_is_recorded_without_them() {
 /// The same on the slow path: a late outcome that is refused must not hold up what shares its flush.
 #[tokio::test]
 async fn a_late_outcome_whose_words_are_refused_holds_nobody_up() {
-    let world = World::create().await;
-    let node = Node::enter(&world).await;
-    refuse_receipts(&world, NO_POISONED_WORDS).await;
+    let queue = TestQueue::create().await;
+    let node = QueueNode::enter(&queue).await;
+    refuse_receipts(&queue, NO_POISONED_WORDS).await;
     let mut ids = Vec::new();
     for device in 1..=6 {
-        ids.push(node.accept(world.wanted([device])).await);
+        ids.push(node.accept(queue.wanted([device])).await);
     }
-    let tickets = node.take(world.lane).await;
-    world.lose(node.id()).await;
+    let tickets = node.take(queue.lane).await;
+    queue.lose(node.id()).await;
     for ticket in tickets {
         let word = if ticket.device().0 == 1 { "poison" } else { "BadRequest" };
         end(ticket, rejected(word));
     }
     node.idle().await;
-    assert_eq!(words(&world, ids[0]).await, [None]);
-    assert_eq!(words(&world, ids[5]).await, [Some("BadRequest".to_owned())]);
-    world.assert_sound().await;
+    assert_eq!(words(&queue, ids[0]).await, [None]);
+    assert_eq!(words(&queue, ids[5]).await, [Some("BadRequest".to_owned())]);
+    queue.assert_sound().await;
     node.stop().await;
 }
 
 /// What can't be stored at all is kept, and holds nobody up: its job stays leased, so nobody sends it again.
 #[tokio::test]
 async fn an_outcome_that_cannot_be_stored_is_kept_and_tried_again() {
-    let world = World::create().await;
-    let node = Node::enter(&world).await;
-    refuse_receipts(&world, "new.devices[1] = 3").await;
+    let queue = TestQueue::create().await;
+    let node = QueueNode::enter(&queue).await;
+    refuse_receipts(&queue, "new.devices[1] = 3").await;
     let mut ids = Vec::new();
     for device in 1..=5 {
-        ids.push(node.accept(world.wanted([device])).await);
+        ids.push(node.accept(queue.wanted([device])).await);
     }
-    let tickets = node.take(world.lane).await;
+    let tickets = node.take(queue.lane).await;
     let time = HeldTime::hold();
     end_all(tickets, &accepted());
     until("the others are on record", async || {
         time.pass(Duration::from_millis(1)).await;
-        world.number("select count(*) from receipts").await == 4
+        queue.number("select count(*) from receipts").await == 4
     })
     .await;
-    assert_eq!(world.counts(ids[2]).await, Counts { pending: 1, ..Counts::default() });
-    world.run("drop trigger refuse on receipts").await;
+    assert_eq!(queue.counts(ids[2]).await, Counts { pending: 1, ..Counts::default() });
+    queue.run("drop trigger refuse on receipts").await;
     assert!(!node.leases.is_empty());
     // Again after ten seconds.
     until("it is on record as well", async || {
@@ -239,5 +239,5 @@ async fn an_outcome_that_cannot_be_stored_is_kept_and_tried_again() {
         node.leases.is_empty()
     })
     .await;
-    assert_eq!(world.counts(ids[2]).await, Counts { accepted: 1, ..Counts::default() });
+    assert_eq!(queue.counts(ids[2]).await, Counts { accepted: 1, ..Counts::default() });
 }

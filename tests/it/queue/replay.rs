@@ -4,10 +4,10 @@ use bit_vec::BitVec;
 use pushpost::domain::{Counts, DeviceId, Job, JobId, NodeId};
 use pushpost::store::record::{NewReceipt, NewRetryJob, RecordBatch, record};
 
-use super::held_time::until;
-use super::node::{Node, accepted, again, end, end_all};
-use super::world::{World, small_queue_pool};
-use crate::proxy::Proxy;
+use pushpost_testkit::held_time::until;
+use pushpost_testkit::postgres_proxy::PostgresProxy;
+use pushpost_testkit::queue::{QueueNode, accepted, again, end, end_all};
+use pushpost_testkit::queue::{TestQueue, small_queue_pool};
 
 const SOMETHING_RECORDED: &str = "select exists (select from receipts where notification_id = $1)";
 
@@ -51,83 +51,83 @@ fn outcomes(batch: &mut RecordBatch, job: &Job, accepted: &[usize], again: &[usi
     }
 }
 
-async fn recorded(world: &World, batch: &RecordBatch) -> Vec<JobId> {
-    record(&mut world.pool.acquire().await.unwrap(), batch).await.unwrap()
+async fn recorded(queue: &TestQueue, batch: &RecordBatch) -> Vec<JobId> {
+    record(&mut queue.pool.acquire().await.unwrap(), batch).await.unwrap()
 }
 
 /// docs/queue.md#fenced-record: the receipt and the retry job are written once, and the sum stays at `targets`.
 #[tokio::test]
 async fn the_same_record_twice_is_one() {
-    let world = World::create().await;
-    let node = Node::enter(&world).await;
-    let id = node.accept(world.wanted(1..=500)).await;
-    let job = node.claim(world.lane).await.remove(0).job;
+    let queue = TestQueue::create().await;
+    let node = QueueNode::enter(&queue).await;
+    let id = node.accept(queue.wanted(1..=500)).await;
+    let job = node.claim(queue.lane).await.remove(0).job;
 
     let (ended, again): (Vec<usize>, Vec<usize>) = ((0..270).collect(), (270..300).collect());
     let mut partly = RecordBatch::default();
     outcomes(&mut partly, &job, &ended, &again, false);
-    assert_eq!(recorded(&world, &partly).await, [job.id]);
-    assert_eq!(recorded(&world, &partly).await, []);
-    assert_eq!(world.counts(id).await, Counts { accepted: 270, pending: 230, ..Counts::default() });
-    assert_eq!(world.number("select count(*) from jobs").await, 2, "the job and one retry job");
+    assert_eq!(recorded(&queue, &partly).await, [job.id]);
+    assert_eq!(recorded(&queue, &partly).await, []);
+    assert_eq!(queue.counts(id).await, Counts { accepted: 270, pending: 230, ..Counts::default() });
+    assert_eq!(queue.number("select count(*) from jobs").await, 2, "the job and one retry job");
 
     let rest: Vec<usize> = (300..500).collect();
     let mut all = RecordBatch::default();
     outcomes(&mut all, &Job { version: job.version + 1, ..job.clone() }, &rest, &[], true);
-    assert_eq!(recorded(&world, &all).await, [job.id]);
-    assert_eq!(recorded(&world, &all).await, []);
-    assert_eq!(world.counts(id).await, Counts { accepted: 470, pending: 30, ..Counts::default() });
-    world.assert_sound().await;
+    assert_eq!(recorded(&queue, &all).await, [job.id]);
+    assert_eq!(recorded(&queue, &all).await, []);
+    assert_eq!(queue.counts(id).await, Counts { accepted: 470, pending: 30, ..Counts::default() });
+    queue.assert_sound().await;
 }
 
 /// docs/queue.md#fenced-record: a record that calls a job finished while a device of it has no outcome changes nothing.
 #[tokio::test]
 async fn a_job_never_goes_while_a_device_of_it_has_no_outcome() {
-    let world = World::create().await;
-    let node = Node::enter(&world).await;
-    let id = node.accept(world.wanted(1..=3)).await;
-    let job = node.claim(world.lane).await.remove(0).job;
+    let queue = TestQueue::create().await;
+    let node = QueueNode::enter(&queue).await;
+    let id = node.accept(queue.wanted(1..=3)).await;
+    let job = node.claim(queue.lane).await.remove(0).job;
     let mut wrong = RecordBatch::default();
     outcomes(&mut wrong, &job, &[0, 2], &[], true);
-    assert_eq!(recorded(&world, &wrong).await, []);
-    assert_eq!(world.counts(id).await, Counts { pending: 3, ..Counts::default() });
-    world.assert_sound().await;
+    assert_eq!(recorded(&queue, &wrong).await, []);
+    assert_eq!(queue.counts(id).await, Counts { pending: 3, ..Counts::default() });
+    queue.assert_sound().await;
 }
 
-/// A world whose node reaches Postgres through a proxy: by the connection that accepts, and by one for all else.
-async fn behind_a_proxy() -> (World, Proxy, Node) {
-    let world = World::create().await;
-    let proxy = Proxy::of(&world.database).await;
-    let node = Node::over(&world, small_queue_pool(proxy.options(), 2)).await;
-    (world, proxy, node)
+/// A queue whose node reaches Postgres through a proxy: by the connection that accepts, and by one for all else.
+async fn behind_a_proxy() -> (TestQueue, PostgresProxy, QueueNode) {
+    let queue = TestQueue::create().await;
+    let proxy = PostgresProxy::of(&queue.database).await;
+    let node = QueueNode::over(&queue, small_queue_pool(proxy.options(), 2)).await;
+    (queue, proxy, node)
 }
 
 /// docs/queue.md#fenced-record, through the recorder: the connection is cut after the commit of a job's last outcomes.
 #[tokio::test]
 async fn an_answer_lost_after_the_last_record_of_a_job_costs_nothing() {
-    let (world, proxy, node) = behind_a_proxy().await;
-    let id = node.accept(world.wanted(1..=500)).await;
-    let mut tickets = node.take(world.lane).await;
-    proxy.cut_once(&world.database, SOMETHING_RECORDED, id);
+    let (queue, proxy, node) = behind_a_proxy().await;
+    let id = node.accept(queue.wanted(1..=500)).await;
+    let mut tickets = node.take(queue.lane).await;
+    proxy.cut_once(&queue.database, SOMETHING_RECORDED, id);
     let retried = tickets.split_off(470);
     end_all(retried, &again("Busy"));
     end_all(tickets, &accepted());
     node.idle().await;
     assert!(proxy.has_cut());
-    assert_eq!(world.counts(id).await, Counts { accepted: 470, pending: 30, ..Counts::default() });
-    assert_eq!(world.number("select count(*) from jobs").await, 1, "one retry job");
-    world.assert_sound().await;
+    assert_eq!(queue.counts(id).await, Counts { accepted: 470, pending: 30, ..Counts::default() });
+    assert_eq!(queue.number("select count(*) from jobs").await, 1, "one retry job");
+    queue.assert_sound().await;
     node.stop().await;
 }
 
 /// The same for a record that leaves devices in the job: what is reported later still finds the job.
 #[tokio::test]
 async fn an_answer_lost_after_a_partial_record_costs_nothing() {
-    let (world, proxy, node) = behind_a_proxy().await;
-    let id = node.accept(world.wanted(1..=500)).await;
-    let mut tickets = node.take(world.lane).await;
+    let (queue, proxy, node) = behind_a_proxy().await;
+    let id = node.accept(queue.wanted(1..=500)).await;
+    let mut tickets = node.take(queue.lane).await;
     let job = tickets[0].leased_job().job.id;
-    proxy.cut_once(&world.database, SOMETHING_RECORDED, id);
+    proxy.cut_once(&queue.database, SOMETHING_RECORDED, id);
     let rest = tickets.split_off(150);
     let retried = tickets.split_off(100);
     end_all(tickets, &accepted());
@@ -135,10 +135,10 @@ async fn an_answer_lost_after_a_partial_record_costs_nothing() {
     until("the answer is lost", async || proxy.has_cut()).await;
     end_all(rest, &accepted());
     node.lets_go(job).await;
-    assert_eq!(world.counts(id).await, Counts { accepted: 450, pending: 50, ..Counts::default() });
-    world.assert_sound().await;
+    assert_eq!(queue.counts(id).await, Counts { accepted: 450, pending: 50, ..Counts::default() });
+    queue.assert_sound().await;
     // The retry jobs hold exactly the retried devices, once each.
-    let mut retried = node.take(world.lane).await;
+    let mut retried = node.take(queue.lane).await;
     assert_eq!(
         retried.iter().map(|ticket| ticket.device().0).collect::<Vec<_>>(),
         (101..=150).collect::<Vec<_>>()
@@ -148,6 +148,6 @@ async fn an_answer_lost_after_a_partial_record_costs_nothing() {
     end(last, accepted());
     end_all(retried, &accepted());
     node.idle().await;
-    assert_eq!(world.counts(id).await, Counts { accepted: 500, ..Counts::default() });
+    assert_eq!(queue.counts(id).await, Counts { accepted: 500, ..Counts::default() });
     node.stop().await;
 }

@@ -9,24 +9,24 @@ use sqlx::{Connection, PgConnection};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::held_time::until;
-use super::node::{Node, accepted, end_all};
-use super::world::World;
-use crate::shop::kept;
+use pushpost_testkit::apps::kept;
+use pushpost_testkit::held_time::until;
+use pushpost_testkit::queue::TestQueue;
+use pushpost_testkit::queue::{QueueNode, accepted, end_all};
 
 const HOUR: Duration = Duration::from_secs(3600);
 const DAY: Duration = Duration::from_secs(86_400);
 
 /// The leader's rounds while something is waited for.
 async fn lead(
-    world: &World,
-    node: &Node,
+    queue: &TestQueue,
+    node: &QueueNode,
     retention: Retention,
     what: &str,
     condition: impl AsyncFn() -> bool,
 ) {
     let settings = maintenance::Settings {
-        pool: world.pool.clone(),
+        pool: queue.pool.clone(),
         node_lease: std::sync::Arc::clone(&node.node_lease),
         retention,
     };
@@ -38,52 +38,52 @@ async fn lead(
     tokio::time::timeout(Duration::from_secs(120), ended).await.unwrap();
 }
 
-async fn has_content(world: &World, id: NotificationId) -> bool {
+async fn has_content(queue: &TestQueue, id: NotificationId) -> bool {
     let sql = "select content is not null from notifications where notification_id = $1";
-    sqlx::query_scalar(sql).bind(id.0).fetch_one(&world.pool).await.unwrap()
+    sqlx::query_scalar(sql).bind(id.0).fetch_one(&queue.pool).await.unwrap()
 }
 
 #[tokio::test]
 async fn a_content_goes_once_its_notification_is_done() {
-    let world = World::create().await;
-    let node = Node::enter(&world).await;
-    let mut new = world.wanted([1]);
+    let queue = TestQueue::create().await;
+    let node = QueueNode::enter(&queue).await;
+    let mut new = queue.wanted([1]);
     let unmatched = json!({"users": ["u1"], "users_total": 1, "devices": [], "devices_total": 0});
     (new.unmatched, new.metadata) = (Some(unmatched.to_string().into()), Some(b"{}".to_vec()));
     let done = node.accept(new).await;
-    end_all(node.take(world.lane).await, &accepted());
+    end_all(node.take(queue.lane).await, &accepted());
     node.idle().await;
-    let waits = node.accept(world.wanted([2])).await;
-    let nothing = node.accept(world.wanted([])).await;
+    let waits = node.accept(queue.wanted([2])).await;
+    let nothing = node.accept(queue.wanted([])).await;
     let retention = Retention { content: Duration::ZERO, ..kept(30) };
-    lead(&world, &node, retention, "the contents of what is done are gone", async || {
-        !has_content(&world, done).await && !has_content(&world, nothing).await
+    lead(&queue, &node, retention, "the contents of what is done are gone", async || {
+        !has_content(&queue, done).await && !has_content(&queue, nothing).await
     })
     .await;
-    assert!(has_content(&world, waits).await);
+    assert!(has_content(&queue, waits).await);
     let stored = "select convert_from(unmatched, 'UTF8')::jsonb, metadata is not null from notifications
                   where notification_id = $1";
     let (names, metadata): (serde_json::Value, bool) =
-        sqlx::query_as(stored).bind(done.0).fetch_one(&world.pool).await.unwrap();
+        sqlx::query_as(stored).bind(done.0).fetch_one(&queue.pool).await.unwrap();
     assert_eq!(names, json!({"users": [], "users_total": 1, "devices": [], "devices_total": 0}));
     assert!(metadata, "metadata is no content");
-    assert_eq!(world.counts(done).await.accepted, 1);
+    assert_eq!(queue.counts(done).await.accepted, 1);
 
-    end_all(node.take(world.lane).await, &accepted());
+    end_all(node.take(queue.lane).await, &accepted());
     node.idle().await;
-    lead(&world, &node, retention, "and so does what was passed too early", async || {
-        !has_content(&world, waits).await
+    lead(&queue, &node, retention, "and so does what was passed too early", async || {
+        !has_content(&queue, waits).await
     })
     .await;
-    assert_eq!(world.number("select count(*) from kept_contents").await, 0);
+    assert_eq!(queue.number("select count(*) from kept_contents").await, 0);
     node.stop().await;
 }
 
 /// Notifications that were accepted two days ago, and whose only device ended so many hours ago.
-async fn ended(world: &World, hours: &[i32]) -> Vec<NotificationId> {
+async fn ended(queue: &TestQueue, hours: &[i32]) -> Vec<NotificationId> {
     let then: chrono::DateTime<chrono::Utc> =
-        sqlx::query_scalar("select now() - interval '2 days'").fetch_one(&world.pool).await.unwrap();
-    let mut conn = world.pool.acquire().await.unwrap();
+        sqlx::query_scalar("select now() - interval '2 days'").fetch_one(&queue.pool).await.unwrap();
+    let mut conn = queue.pool.acquire().await.unwrap();
     pushpost::store::partitions::create_day(&mut conn, then.date_naive()).await.unwrap();
     let mut ids = Vec::new();
     for hours in hours {
@@ -109,24 +109,24 @@ async fn ended(world: &World, hours: &[i32]) -> Vec<NotificationId> {
 
 #[tokio::test]
 async fn a_content_stays_for_its_retention_after_the_last_device_has_ended() {
-    let world = World::create().await;
-    let node = Node::enter(&world).await;
-    let ids = ended(&world, &[5, 3, 30]).await;
+    let queue = TestQueue::create().await;
+    let node = QueueNode::enter(&queue).await;
+    let ids = ended(&queue, &[5, 3, 30]).await;
     let retention = Retention { content: 4 * HOUR, ..kept(30) };
-    lead(&world, &node, retention, "what ended longer ago has no content", async || {
-        !has_content(&world, ids[0]).await && !has_content(&world, ids[2]).await
+    lead(&queue, &node, retention, "what ended longer ago has no content", async || {
+        !has_content(&queue, ids[0]).await && !has_content(&queue, ids[2]).await
     })
     .await;
-    assert!(has_content(&world, ids[1]).await);
-    assert_eq!(world.number("select count(*) from kept_contents where look_at > now()").await, 1);
+    assert!(has_content(&queue, ids[1]).await);
+    assert_eq!(queue.number("select count(*) from kept_contents where look_at > now()").await, 1);
     node.stop().await;
 }
 
 #[tokio::test]
 async fn devices_go_that_nothing_has_used_for_long_enough() {
-    let world = World::create().await;
-    let node = Node::enter(&world).await;
-    world
+    let queue = TestQueue::create().await;
+    let node = QueueNode::enter(&queue).await;
+    queue
         .run(
             "insert into devices (app_id, platform, environment, source, token, token_digest, quarantined_at, last_sent_on)
              select 1, 2, 0, source, token, substr(sha256(token::bytea), 1, 16), now() - make_interval(days => quarantined),
@@ -140,29 +140,29 @@ async fn devices_go_that_nothing_has_used_for_long_enough() {
              where (name = 'dead' and token = 'dead for 91 days') or (name = 'news' and quarantined_at is not null)",
         )
         .await;
-    let mut other = PgConnection::connect(world.database.url()).await.unwrap();
+    let mut other = PgConnection::connect(queue.database.url()).await.unwrap();
     let mut holder = other.begin().await.unwrap();
     sqlx::query("select from devices where token = 'held' for no key update")
         .execute(&mut *holder)
         .await
         .unwrap();
     let retention = Retention { quarantine: 90 * DAY, ..kept(30) };
-    lead(&world, &node, retention, "two devices and a topic are gone", async || {
-        world.number("select (select count(*) from devices) + (select count(*) from topics)").await == 6
+    lead(&queue, &node, retention, "two devices and a topic are gone", async || {
+        queue.number("select (select count(*) from devices) + (select count(*) from topics)").await == 6
     })
     .await;
     let left: Vec<String> =
-        sqlx::query_scalar("select token from devices order by token").fetch_all(&world.pool).await.unwrap();
+        sqlx::query_scalar("select token from devices order by token").fetch_all(&queue.pool).await.unwrap();
     assert_eq!(left, ["active", "dead for 89 days", "held", "imported", "sent 30 days ago"]);
     assert_eq!(
-        world.number("select count(*) from subscriptions").await,
+        queue.number("select count(*) from subscriptions").await,
         2,
         "those of devices that are there"
     );
-    assert_eq!(world.number("select topic_count::bigint from apps").await, 1);
+    assert_eq!(queue.number("select topic_count::bigint from apps").await, 1);
     holder.rollback().await.unwrap();
-    lead(&world, &node, retention, "what was held goes the next time", async || {
-        world.number("select count(*) from devices").await == 4
+    lead(&queue, &node, retention, "what was held goes the next time", async || {
+        queue.number("select count(*) from devices").await == 4
     })
     .await;
     node.stop().await;

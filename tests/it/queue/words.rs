@@ -7,8 +7,8 @@ use pushpost::domain::{DeliveryStatus, Reason};
 use pushpost::queue::recorder::Disposition;
 use pushpost::store::deliveries::Delivery;
 
-use super::node::{Node, end, rejected};
-use super::world::World;
+use pushpost_testkit::queue::TestQueue;
+use pushpost_testkit::queue::{QueueNode, end, rejected};
 
 fn taken(provider_id: &str) -> Disposition {
     Disposition::Final {
@@ -37,9 +37,9 @@ fn line(delivery: &Delivery) -> Line<'_> {
 
 #[tokio::test]
 async fn a_mixed_receipt_gives_every_device_its_own_words_back() {
-    let world = World::create().await;
-    let node = Node::enter(&world).await;
-    let id = node.accept(world.wanted(1..=7)).await;
+    let queue = TestQueue::create().await;
+    let node = QueueNode::enter(&queue).await;
+    let id = node.accept(queue.wanted(1..=7)).await;
     let endings = [
         taken("projects/p/messages/1"),
         rejected("INVALID_ARGUMENT"),
@@ -54,13 +54,13 @@ async fn a_mixed_receipt_gives_every_device_its_own_words_back() {
         later("UNAVAILABLE", true),
         later("moved", false),
     ];
-    for (ticket, ending) in node.take(world.lane).await.into_iter().zip(endings) {
+    for (ticket, ending) in node.take(queue.lane).await.into_iter().zip(endings) {
         end(ticket, ending);
     }
     node.idle().await;
-    assert_eq!(world.number("select count(*) from receipts").await, 1, "it is one receipt that is read");
+    assert_eq!(queue.number("select count(*) from receipts").await, 1, "it is one receipt that is read");
 
-    let mut deliveries = world.deliveries(id).await;
+    let mut deliveries = queue.deliveries(id).await;
     deliveries.sort_by_key(|delivery| delivery.device);
     let lines: Vec<Line<'_>> = deliveries.iter().map(line).collect();
     let message = Some("projects/p/messages/1");
@@ -84,19 +84,19 @@ async fn a_mixed_receipt_gives_every_device_its_own_words_back() {
 /// The attempt comes from the job; one that ended without an attempt does not count the present one.
 #[tokio::test]
 async fn attempts_are_those_that_ended() {
-    let world = World::create().await;
-    let node = Node::enter(&world).await;
-    let id = node.accept(world.wanted(1..=2)).await;
-    for ticket in node.take(world.lane).await {
-        end(ticket, super::node::again("UNAVAILABLE"));
+    let queue = TestQueue::create().await;
+    let node = QueueNode::enter(&queue).await;
+    let id = node.accept(queue.wanted(1..=2)).await;
+    for ticket in node.take(queue.lane).await {
+        end(ticket, pushpost_testkit::queue::again("UNAVAILABLE"));
     }
     node.idle().await;
-    let mut second = node.take(world.lane).await;
+    let mut second = node.take(queue.lane).await;
     assert_eq!(second[0].leased_job().job.last_reason.as_ref().map(Reason::as_str), Some("UNAVAILABLE"));
     end(second.pop().unwrap(), untried(DeliveryStatus::TokenDead, "quarantined"));
     end(second.pop().unwrap(), taken("m"));
     node.idle().await;
-    let deliveries = world.deliveries(id).await;
+    let deliveries = queue.deliveries(id).await;
     let lines: Vec<Line<'_>> = deliveries.iter().map(line).collect();
     assert_eq!(lines, [(1, "accepted", 2, None, Some("m")), (2, "token_dead", 1, Some("quarantined"), None)]);
     node.stop().await;

@@ -6,9 +6,9 @@ use pushpost::store::{self, Purpose, SessionPool};
 use sqlx::Executor;
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::database::TestDatabase;
-use crate::proxy::Proxy;
-use crate::queue::held_time::until;
+use pushpost_testkit::database::TestDatabase;
+use pushpost_testkit::held_time::until;
+use pushpost_testkit::postgres_proxy::PostgresProxy;
 
 /// Longer than a second: a connection that was idle for so long is asked before it is lent.
 const DEADLINE: Duration = Duration::from_millis(1_200);
@@ -33,7 +33,7 @@ async fn waiting(database: &TestDatabase) -> i64 {
 #[tokio::test]
 async fn statements_that_freeze_behind_a_row_lock_leave_no_place_and_no_server_process() {
     let database = TestDatabase::create().await;
-    let proxy = Proxy::of(&database).await;
+    let proxy = PostgresProxy::of(&database).await;
     database.pool.execute("create table counter (n int)").await.unwrap();
     database.pool.execute("insert into counter values (0)").await.unwrap();
     let mut holder = database.raw_connection().await;
@@ -76,7 +76,7 @@ async fn statements_that_freeze_behind_a_row_lock_leave_no_place_and_no_server_p
 async fn sessions_that_die_idle_are_ended_on_the_server() {
     const SESSIONS: u32 = 4;
     let database = TestDatabase::create().await;
-    let proxy = Proxy::of(&database).await;
+    let proxy = PostgresProxy::of(&database).await;
     let requests = pool(proxy.url(), SESSIONS);
     // A pool that is not used again.
     let others = requests.sibling(Purpose::Queue, SESSIONS);
@@ -135,7 +135,7 @@ async fn pid_of(mut session: store::Session) -> i32 {
 #[tokio::test]
 async fn one_silent_connection_warns_of_all_that_are_as_old() {
     let database = TestDatabase::create().await;
-    let proxy = Proxy::of(&database).await;
+    let proxy = PostgresProxy::of(&database).await;
     let pool = pool(proxy.url(), 4);
     let all = futures_util::future::join_all((0..4).map(|_| pool.acquire())).await;
     drop(all);
@@ -153,7 +153,7 @@ async fn one_silent_connection_warns_of_all_that_are_as_old() {
 #[tokio::test]
 async fn sessions_that_turn_read_only_fail_once_and_count_as_unavailable() {
     let database = TestDatabase::create().await;
-    let proxy = Proxy::of(&database).await;
+    let proxy = PostgresProxy::of(&database).await;
     let pool = pool(proxy.url(), 4);
     pool.execute("create table things (n int)").await.unwrap();
     drop(futures_util::future::join_all((0..4).map(|_| pool.acquire())).await);

@@ -4,8 +4,8 @@ use pushpost::store::{self, Purpose, SessionPool};
 use sqlx::Executor;
 use sqlx::postgres::PgConnectOptions;
 
-use crate::database::TestDatabase;
-use crate::proxy::Proxy;
+use pushpost_testkit::database::TestDatabase;
+use pushpost_testkit::postgres_proxy::PostgresProxy;
 
 fn over(hosts: Vec<PgConnectOptions>) -> SessionPool {
     SessionPool::over_hosts(hosts, Purpose::Requests, 2)
@@ -14,7 +14,7 @@ fn over(hosts: Vec<PgConnectOptions>) -> SessionPool {
 #[tokio::test]
 async fn a_host_that_goes_away_is_left_for_the_next_one() {
     let database = TestDatabase::create().await;
-    let (one, other) = (Proxy::of(&database).await, Proxy::of(&database).await);
+    let (one, other) = (PostgresProxy::of(&database).await, PostgresProxy::of(&database).await);
     let pool = over(vec![one.options(), other.options()]);
     pool.execute("create table things (n int)").await.unwrap();
     assert_eq!((one.connections(), other.connections()), (1, 0));
@@ -32,7 +32,7 @@ async fn a_host_that_goes_away_is_left_for_the_next_one() {
 #[tokio::test]
 async fn a_host_that_takes_no_writes_is_passed_over() {
     let database = TestDatabase::create().await;
-    let (standby, primary) = (Proxy::of(&database).await, Proxy::of(&database).await);
+    let (standby, primary) = (PostgresProxy::of(&database).await, PostgresProxy::of(&database).await);
     let read_only = standby.options().options([("default_transaction_read_only", "on")]);
     let pool = over(vec![read_only.clone(), primary.options()]);
     pool.execute("create table things (n int)").await.unwrap();
@@ -61,7 +61,7 @@ async fn a_proxy_that_accepts_and_hangs_up_is_a_server_out_of_reach() {
 #[tokio::test]
 async fn a_wait_in_vain_ends_with_the_words_of_the_failure() {
     let database = TestDatabase::create().await;
-    let proxy = Proxy::of(&database).await;
+    let proxy = PostgresProxy::of(&database).await;
     proxy.set_away(true);
     let pool = SessionPool::new(proxy.options(), Purpose::Requests, 1);
     let (one, other) = tokio::join!(pool.acquire(), pool.acquire());

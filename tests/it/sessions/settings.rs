@@ -3,7 +3,7 @@
 use pushpost::store::{Purpose, SessionPool};
 use sqlx::{AssertSqlSafe, Executor};
 
-use crate::database::TestDatabase;
+use pushpost_testkit::database::TestDatabase;
 
 async fn setting(pool: &SessionPool, name: &'static str) -> String {
     sqlx::query_scalar("select current_setting($1)").bind(name).fetch_one(pool).await.unwrap()

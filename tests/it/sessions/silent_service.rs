@@ -7,17 +7,17 @@ use pushpost_simulator::Settings;
 use serde_json::json;
 use tokio::time::{Instant, sleep};
 
-use crate::input::ask::{Ask, DEVICES, SEND, key};
-use crate::proxy::Proxy;
-use crate::whole::stage::Stage;
+use pushpost_testkit::postgres_proxy::PostgresProxy;
+use pushpost_testkit::request::{ApiRequest, DEVICES, SEND, key};
+use pushpost_testkit::service::TestService;
 
 /// From the cut to an answer 202: the product's promise.
 const RECOVERY: Duration = Duration::from_secs(15);
 
 /// Asks until the answer is a success, within the promise; nothing but 503 may come before.
-async fn succeeds(stage: &Stage, cut: Instant, ask: impl Fn() -> Ask) {
+async fn succeeds(service: &TestService, cut: Instant, ask: impl Fn() -> ApiRequest) {
     loop {
-        let status = ask().of(stage).await.status;
+        let status = ask().of(service).await.status;
         if matches!(status.as_u16(), 200..300) {
             assert!(cut.elapsed() < RECOVERY, "after {:?}", cut.elapsed());
             return;
@@ -28,25 +28,26 @@ async fn succeeds(stage: &Stage, cut: Instant, ask: impl Fn() -> Ask) {
     }
 }
 
-async fn node_behind_a_proxy() -> (Stage, Proxy, String) {
-    let mut stage = Stage::set(Settings::default()).await;
-    let proxy = Proxy::of(&stage.database).await;
-    stage.configure("DATABASE__URL", proxy.url());
-    stage.node(Role::All).await;
-    let secret = key(&stage, "send,read,devices").await;
-    (stage, proxy, secret)
+async fn node_behind_a_proxy() -> (TestService, PostgresProxy, String) {
+    let mut service = TestService::set(Settings::default()).await;
+    let proxy = PostgresProxy::of(&service.database).await;
+    service.configure("DATABASE__URL", proxy.url());
+    service.node(Role::All).await;
+    let secret = key(&service, "send,read,devices").await;
+    (service, proxy, secret)
 }
 
 /// Everything works again: what is accepted is claimed, sent and recorded, and devices are registered.
-async fn assert_goes_on(stage: &Stage, secret: &str, cut: Instant, round: usize) {
+async fn assert_goes_on(service: &TestService, secret: &str, cut: Instant, round: usize) {
     let to = json!({"tokens": [{"platform": "fcm", "token": format!("f{round}")}]});
-    let post = || Ask::post(SEND, &json!({"to": to, "title": "Hi"})).key(secret);
-    let put = || Ask::put(DEVICES, &json!({"platform": "fcm", "token": format!("g{round}")})).key(secret);
-    tokio::join!(succeeds(stage, cut, post), succeeds(stage, cut, put));
-    let id = stage.notify(json!({"to": to, "title": "Again"})).await;
-    assert_eq!(stage.outcome(&id).await["status"], "accepted");
-    let ready = || Ask::get("/readyz");
-    while ready().of(stage).await.status != 200 {
+    let post = || ApiRequest::post(SEND, &json!({"to": to, "title": "Hi"})).key(secret);
+    let put =
+        || ApiRequest::put(DEVICES, &json!({"platform": "fcm", "token": format!("g{round}")})).key(secret);
+    tokio::join!(succeeds(service, cut, post), succeeds(service, cut, put));
+    let id = service.notify(json!({"to": to, "title": "Again"})).await;
+    assert_eq!(service.outcome(&id).await["status"], "accepted");
+    let ready = || ApiRequest::get("/readyz");
+    while ready().of(service).await.status != 200 {
         assert!(cut.elapsed() < 4 * RECOVERY, "the node is not ready again");
         sleep(Duration::from_millis(100)).await;
     }
@@ -54,20 +55,20 @@ async fn assert_goes_on(stage: &Stage, secret: &str, cut: Instant, round: usize)
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sessions_that_die_in_silence_cost_seconds() {
-    let (stage, proxy, secret) = node_behind_a_proxy().await;
-    assert_goes_on(&stage, &secret, Instant::now(), 0).await;
+    let (service, proxy, secret) = node_behind_a_proxy().await;
+    assert_goes_on(&service, &secret, Instant::now(), 0).await;
     for round in 1..=2 {
         proxy.silence();
-        assert_goes_on(&stage, &secret, Instant::now(), round).await;
+        assert_goes_on(&service, &secret, Instant::now(), round).await;
     }
-    stage.stop_with_duplicates().await;
+    service.stop_with_duplicates().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sessions_that_turn_read_only_cost_seconds() {
-    let (stage, proxy, secret) = node_behind_a_proxy().await;
-    assert_goes_on(&stage, &secret, Instant::now(), 0).await;
+    let (service, proxy, secret) = node_behind_a_proxy().await;
+    assert_goes_on(&service, &secret, Instant::now(), 0).await;
     proxy.make_read_only().await;
-    assert_goes_on(&stage, &secret, Instant::now(), 1).await;
-    stage.stop_with_duplicates().await;
+    assert_goes_on(&service, &secret, Instant::now(), 1).await;
+    service.stop_with_duplicates().await;
 }

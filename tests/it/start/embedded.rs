@@ -5,47 +5,47 @@ use std::fs;
 use pushpost_simulator::Settings;
 
 use super::{answer, assert_starting};
-use crate::crash::site::{Node, Site};
+use pushpost_testkit::processes::{ServiceProcess, TestMachine};
 
 const TIMEOUT: &str = "PUSHPOST__DATABASE__START_TIMEOUT";
 
 /// A data folder whose server recovers without end, since each segment of its log is fetched by a command that sleeps.
-async fn site_that_recovers() -> Site {
-    let site = Site::new(Settings::default(), "").await;
-    let node = site.serve().await;
+async fn site_that_recovers() -> TestMachine {
+    let machine = TestMachine::new(Settings::default(), "").await;
+    let node = machine.serve().await;
     ended_well(node).await;
-    let data = site.postgres_data();
+    let data = machine.postgres_data();
     let conf = data.join("postgresql.auto.conf");
     let text = fs::read_to_string(&conf).unwrap();
     fs::write(&conf, format!("{text}\nrestore_command = 'sleep 3600'\n")).unwrap();
     fs::write(data.join("recovery.signal"), "").unwrap();
-    site
+    machine
 }
 
-async fn ended_well(mut node: Node) {
+async fn ended_well(mut node: ServiceProcess) {
     node.terminate().await;
     assert_eq!(node.ended().await.code(), Some(0));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_start_in_mid_recovery_answers_probes_and_ends_with_sigterm_and_with_its_postmaster() {
-    let site = site_that_recovers().await;
-    let node = site.start_as(&["serve"], &[(TIMEOUT, "1h")]);
-    assert_starting(&site).await;
-    site.until_postmaster().await;
-    assert_starting(&site).await;
+    let machine = site_that_recovers().await;
+    let node = machine.start_as(&["serve"], &[(TIMEOUT, "1h")]);
+    assert_starting(&machine).await;
+    machine.until_postmaster().await;
+    assert_starting(&machine).await;
     ended_well(node).await;
-    assert_eq!(site.postmaster(), None, "no postmaster is left behind");
-    assert!(site.log_text().contains("stopped before the start was done"));
+    assert_eq!(machine.postmaster(), None, "no postmaster is left behind");
+    assert!(machine.log_text().contains("stopped before the start was done"));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_start_that_takes_too_long_ends_with_69_and_leaves_no_postmaster() {
-    let site = site_that_recovers().await;
-    let mut node = site.start_as(&["serve"], &[(TIMEOUT, "2s")]);
-    assert_eq!(answer(&site, "/healthz").await.0, 200);
+    let machine = site_that_recovers().await;
+    let mut node = machine.start_as(&["serve"], &[(TIMEOUT, "2s")]);
+    assert_eq!(answer(&machine, "/healthz").await.0, 200);
     assert_eq!(node.ended().await.code(), Some(69));
-    assert_eq!(site.postmaster(), None, "no postmaster is left behind");
-    let log = site.log_text();
+    assert_eq!(machine.postmaster(), None, "no postmaster is left behind");
+    let log = machine.log_text();
     assert!(log.contains("was not ready within 2 s"), "{log}");
 }

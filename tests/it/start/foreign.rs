@@ -6,15 +6,15 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 use super::{answer, assert_starting};
-use crate::crash::site::{LONG, Site};
-use crate::database::TestDatabase;
-use crate::proxy::Proxy;
+use pushpost_testkit::database::TestDatabase;
+use pushpost_testkit::postgres_proxy::PostgresProxy;
+use pushpost_testkit::processes::{LONG, TestMachine};
 
 const URL: &str = "PUSHPOST__DATABASE__URL";
 const TIMEOUT: &str = "PUSHPOST__DATABASE__START_TIMEOUT";
 
-async fn site() -> Site {
-    Site::new(Settings::default(), "").await
+async fn machine() -> TestMachine {
+    TestMachine::new(Settings::default(), "").await
 }
 
 /// A statement of names of our own.
@@ -34,12 +34,12 @@ fn url_of(database: &TestDatabase, user: Option<&str>, name: Option<&str>) -> St
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_port_on_which_nothing_listens_is_waited_for_and_named_with_the_reason() {
-    let site = site().await;
+    let machine = machine().await;
     let url = "postgres://me:hunter2@127.0.0.1:1/d";
-    let mut node = site.start_as(&["serve"], &[(URL, url), (TIMEOUT, "3s")]);
-    assert_starting(&site).await;
+    let mut node = machine.start_as(&["serve"], &[(URL, url), (TIMEOUT, "3s")]);
+    assert_starting(&machine).await;
     assert_eq!(node.ended().await.code(), Some(69));
-    let log = site.log_text();
+    let log = machine.log_text();
     assert!(log.contains("waiting for PostgreSQL: connection refused"), "{log}");
     let last = "PostgreSQL at 127.0.0.1:1 is not available after 3 s: connection refused";
     assert!(log.contains(last), "{log}");
@@ -48,13 +48,13 @@ async fn a_port_on_which_nothing_listens_is_waited_for_and_named_with_the_reason
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_that_refuses_one_connection_too_many_is_quoted() {
-    let (site, database) = (site().await, TestDatabase::create().await);
+    let (machine, database) = (machine().await, TestDatabase::create().await);
     let role = format!("r_{:08x}", rand::random::<u32>());
     execute(&database, &format!("create role {role} login password 'secret' connection limit 0")).await;
     let url = url_of(&database, Some(&role), None);
-    let mut node = site.start_as(&["serve"], &[(URL, &url), (TIMEOUT, "1s")]);
+    let mut node = machine.start_as(&["serve"], &[(URL, &url), (TIMEOUT, "1s")]);
     assert_eq!(node.ended().await.code(), Some(69));
-    let log = site.log_text();
+    let log = machine.log_text();
     assert!(log.contains(&format!("too many connections for role \"{role}\"")), "{log}");
     assert!(!log.contains("pool"), "{log}");
     execute(&database, &format!("drop role {role}")).await;
@@ -62,39 +62,39 @@ async fn a_server_that_refuses_one_connection_too_many_is_quoted() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_that_comes_late_is_used_and_one_that_never_comes_ends_with_sigterm() {
-    let (site, database) = (site().await, TestDatabase::create().await);
-    let proxy = Proxy::of(&database).await;
+    let (machine, database) = (machine().await, TestDatabase::create().await);
+    let proxy = PostgresProxy::of(&database).await;
     proxy.set_away(true);
-    let node = site.start_as(&["serve"], &[(URL, proxy.url())]);
-    assert_starting(&site).await;
-    site.until_logged("waiting for PostgreSQL").await;
+    let node = machine.start_as(&["serve"], &[(URL, proxy.url())]);
+    assert_starting(&machine).await;
+    machine.until_logged("waiting for PostgreSQL").await;
     proxy.set_away(false);
-    let mut node = site.until_ready(node).await;
+    let mut node = machine.until_ready(node).await;
     node.terminate().await;
     assert_eq!(node.ended().await.code(), Some(0));
 
     proxy.set_away(true);
-    let mut node = site.start_as(&["serve"], &[(URL, proxy.url()), (TIMEOUT, "1h")]);
-    assert_starting(&site).await;
+    let mut node = machine.start_as(&["serve"], &[(URL, proxy.url()), (TIMEOUT, "1h")]);
+    assert_starting(&machine).await;
     node.terminate().await;
     assert_eq!(node.ended().await.code(), Some(0));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_database_that_may_lose_commits_is_told() {
-    let (site, database) = (site().await, TestDatabase::create().await);
+    let (machine, database) = (machine().await, TestDatabase::create().await);
     let sql = "do $$ begin execute format('alter database %I set synchronous_commit = off', current_database()); end $$";
     execute(&database, sql).await;
-    let node = site.start_as(&["serve"], &[(URL, database.url())]);
-    site.until_logged("pushpost sets synchronous_commit to on for its own sessions").await;
-    let mut node = site.until_ready(node).await;
+    let node = machine.start_as(&["serve"], &[(URL, database.url())]);
+    machine.until_logged("pushpost sets synchronous_commit to on for its own sessions").await;
+    let mut node = machine.until_ready(node).await;
     node.terminate().await;
     assert_eq!(node.ended().await.code(), Some(0));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_waiting_does_not_change_is_told_at_once() {
-    let (site, database) = (site().await, TestDatabase::create().await);
+    let (machine, database) = (machine().await, TestDatabase::create().await);
     let latin = format!("it_latin_{:08x}", rand::random::<u32>());
     let template = "template template0 lc_collate 'C' lc_ctype 'C'";
     execute(&database, &format!("create database {latin} encoding 'LATIN1' {template}")).await;
@@ -104,11 +104,11 @@ async fn what_waiting_does_not_change_is_told_at_once() {
         (url_of(&database, None, Some("it_none")), "database \"it_none\" does not exist"),
         (url_of(&database, Some("nemo"), None), "password authentication failed for user \"nemo\""),
     ] {
-        let mut node = site.start_as(&["serve"], &[(URL, &url), (TIMEOUT, "1h")]);
+        let mut node = machine.start_as(&["serve"], &[(URL, &url), (TIMEOUT, "1h")]);
         assert_eq!(node.ended().await.code(), Some(1), "{reason}");
-        let log = site.log_text();
+        let log = machine.log_text();
         assert_eq!(log.matches(reason).count(), 1, "told once: {log}");
-        let told = site.run_with(&["keys", "list"], &[(URL, &url)]).await;
+        let told = machine.run_with(&["keys", "list"], &[(URL, &url)]).await;
         assert!(String::from_utf8_lossy(&told.stderr).contains(reason), "{told:?}");
         assert_eq!(told.status.code(), Some(1));
     }
@@ -118,19 +118,19 @@ async fn what_waiting_does_not_change_is_told_at_once() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_that_goes_away_is_told_once_with_host_and_port_in_plain_words() {
-    let (site, database) = (site().await, TestDatabase::create().await);
-    let proxy = Proxy::of(&database).await;
-    let node = site.start_as(&["serve"], &[(URL, proxy.url())]);
-    let _node = site.until_ready(node).await;
+    let (machine, database) = (machine().await, TestDatabase::create().await);
+    let proxy = PostgresProxy::of(&database).await;
+    let node = machine.start_as(&["serve"], &[(URL, proxy.url())]);
+    let _node = machine.until_ready(node).await;
     proxy.set_away(true);
     // Ten seconds without an answer: maintenance has tried several times.
-    while answer(&site, "/readyz").await.0 != 503 {
+    while answer(&machine, "/readyz").await.0 != 503 {
         sleep(Duration::from_millis(100)).await;
     }
-    site.until_logged("maintenance failed").await;
+    machine.until_logged("maintenance failed").await;
     proxy.set_away(false);
-    site.until_logged("Postgres is back").await;
-    let (lines, log) = (site.log_lines(), site.log_text());
+    machine.until_logged("Postgres is back").await;
+    let (lines, log) = (machine.log_lines(), machine.log_text());
     let (_, place) = proxy.url().rsplit_once('@').unwrap();
     for message in
         ["Postgres is out of reach: claims and beats wait", "maintenance failed; it is tried again"]

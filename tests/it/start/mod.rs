@@ -13,14 +13,14 @@ use serde_json::Value;
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
-use crate::crash::site::{LONG, Site};
+use pushpost_testkit::processes::{LONG, TestMachine};
 
 /// What a path of the service answers: status and `code`, as soon as it listens.
-async fn answer(site: &Site, path: &str) -> (u16, Value) {
+async fn answer(machine: &TestMachine, path: &str) -> (u16, Value) {
     let http = Client::builder().no_proxy().build().unwrap();
     let begun = Instant::now();
     loop {
-        match http.get(site.url(path)).send().await {
+        match http.get(machine.url(path)).send().await {
             Ok(answer) => {
                 let status = answer.status().as_u16();
                 let body: Value = answer.json().await.unwrap();
@@ -33,8 +33,8 @@ async fn answer(site: &Site, path: &str) -> (u16, Value) {
 }
 
 /// Every path answers as it does while the service starts.
-async fn assert_starting(site: &Site) {
-    assert_eq!(answer(site, "/healthz").await, (200, Value::Null));
-    assert_eq!(answer(site, "/readyz").await, (503, "unavailable".into()));
-    assert_eq!(answer(site, "/v1/notifications/ntf_1").await, (503, "unavailable".into()));
+async fn assert_starting(machine: &TestMachine) {
+    assert_eq!(answer(machine, "/healthz").await, (200, Value::Null));
+    assert_eq!(answer(machine, "/readyz").await, (503, "unavailable".into()));
+    assert_eq!(answer(machine, "/v1/notifications/ntf_1").await, (503, "unavailable".into()));
 }

@@ -2,11 +2,11 @@
 
 use pushpost_simulator::Settings;
 
-use crate::crash::site::Site;
+use pushpost_testkit::processes::TestMachine;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_proxy_that_can_not_be_meant_is_refused_without_its_password() {
-    let site = Site::new(Settings::default(), "").await;
+    let machine = TestMachine::new(Settings::default(), "").await;
     let proxy = ("HTTPS_PROXY", "http://me:hunter2@127.0.0.1:3128");
     let port = "a port that is no number from 1 to 65535";
     for (variables, told_by, reason) in [
@@ -20,7 +20,7 @@ async fn a_proxy_that_can_not_be_meant_is_refused_without_its_password() {
         ([proxy, ("NO_PROXY", "10.0.0.0/99")], "$NO_PROXY", "networks such as \"10.0.0.0/8\""),
         ([proxy, ("PUSHPOST__NETWORK__NO_PROXY", "http://x")], "network.no_proxy", "without scheme"),
     ] {
-        let output = site.run_with(&["keys", "list"], &variables).await;
+        let output = machine.run_with(&["keys", "list"], &variables).await;
         let told = String::from_utf8_lossy(&output.stderr).into_owned();
         assert_eq!(output.status.code(), Some(1), "{told}");
         assert!(told.contains(told_by) && told.contains(reason) && !told.contains("hunter2"), "{told}");
@@ -29,13 +29,14 @@ async fn a_proxy_that_can_not_be_meant_is_refused_without_its_password() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_proxy_without_a_port_is_shown_with_the_port_that_is_used() {
-    let site = Site::new(Settings::default(), "").await;
+    let machine = TestMachine::new(Settings::default(), "").await;
     let nowhere = ("PUSHPOST__DATABASE__URL", "postgres://me@127.0.0.1:1/d");
     let proxy = ("PUSHPOST__NETWORK__PROXY", "http://me:hunter2@proxy.invalid");
-    let mut node = site.start_as(&["serve"], &[nowhere, proxy, ("PUSHPOST__DATABASE__START_TIMEOUT", "0s")]);
+    let mut node =
+        machine.start_as(&["serve"], &[nowhere, proxy, ("PUSHPOST__DATABASE__START_TIMEOUT", "0s")]);
     assert_eq!(node.ended().await.code(), Some(69));
-    let lines = site.log_lines();
+    let lines = machine.log_lines();
     let line = lines.iter().find(|line| line["message"] == "providers are reached through a proxy");
     assert_eq!(line.expect("the proxy is named")["proxy"], "http://proxy.invalid:1080");
-    assert!(!site.log_text().contains("hunter2"));
+    assert!(!machine.log_text().contains("hunter2"));
 }

@@ -11,9 +11,9 @@ use sqlx::postgres::PgConnectOptions;
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
 
-use crate::crash::site::{Site, free_port};
-use crate::database::TestDatabase;
-use crate::whole::stage::Stage;
+use pushpost_testkit::database::TestDatabase;
+use pushpost_testkit::processes::{TestMachine, free_port};
+use pushpost_testkit::service::TestService;
 
 const SESSIONS: u32 = 30;
 const TRANSACTION_MODE: &str = "a connection pooler in transaction or statement mode is in front of it";
@@ -62,28 +62,28 @@ impl Pooler {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_pooler_in_session_mode_is_as_good_as_postgres() {
-    let mut stage = Stage::set(Settings::default()).await;
-    let pooler = Pooler::start(&stage.database, "session", SESSIONS).await;
-    stage.configure("DATABASE__URL", &pooler.url);
-    stage.node(Role::All).await;
+    let mut service = TestService::set(Settings::default()).await;
+    let pooler = Pooler::start(&service.database, "session", SESSIONS).await;
+    service.configure("DATABASE__URL", &pooler.url);
+    service.node(Role::All).await;
     for token in ["one", "two"] {
-        let id = stage
+        let id = service
             .notify(json!({"to": {"tokens": [{"platform": "fcm", "token": token}]}, "title": "Hi"}))
             .await;
-        assert_eq!(stage.outcome(&id).await["status"], "accepted");
+        assert_eq!(service.outcome(&id).await["status"], "accepted");
     }
-    stage.stop().await;
+    service.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_pooler_in_another_mode_is_refused_in_one_line() {
     let database = TestDatabase::create().await;
     for (mode, sessions_max) in [("transaction", SESSIONS), ("transaction", 1), ("statement", SESSIONS)] {
-        let site = Site::new(Settings::default(), "").await;
+        let machine = TestMachine::new(Settings::default(), "").await;
         let pooler = Pooler::start(&database, mode, sessions_max).await;
-        let mut node = site.start_as(&["serve"], &[("PUSHPOST__DATABASE__URL", &pooler.url)]);
+        let mut node = machine.start_as(&["serve"], &[("PUSHPOST__DATABASE__URL", &pooler.url)]);
         assert_eq!(node.ended().await.code(), Some(1), "{mode}");
-        let log = site.log_text();
+        let log = machine.log_text();
         assert_eq!(log.matches(TRANSACTION_MODE).count(), 1, "{mode} {sessions_max}: {log}");
         assert!(!log.contains("prepared statement"), "{log}");
         drop(pooler);

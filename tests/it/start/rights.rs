@@ -3,9 +3,9 @@
 use pushpost_simulator::Settings;
 use sqlx::AssertSqlSafe;
 
-use crate::crash::site::Site;
-use crate::database::TestDatabase;
-use crate::proxy::Proxy;
+use pushpost_testkit::database::TestDatabase;
+use pushpost_testkit::postgres_proxy::PostgresProxy;
+use pushpost_testkit::processes::TestMachine;
 
 const URL: &str = "PUSHPOST__DATABASE__URL";
 
@@ -15,7 +15,8 @@ async fn execute(database: &TestDatabase, sql: &str) {
 
 /// Runs a command as a new role that has these rights. `$role` in `grants` is the role.
 async fn assert_told(database: &TestDatabase, grants: &str, command: &[&str], reason: &str) {
-    let (site, proxy) = (Site::new(Settings::default(), "").await, Proxy::of(database).await);
+    let (machine, proxy) =
+        (TestMachine::new(Settings::default(), "").await, PostgresProxy::of(database).await);
     let role = format!("r_{:08x}", rand::random::<u32>());
     execute(database, "revoke create on schema public from public").await;
     execute(database, &format!("create role {role} login password 'hunter2'")).await;
@@ -23,7 +24,7 @@ async fn assert_told(database: &TestDatabase, grants: &str, command: &[&str], re
     let (_, place) = proxy.url().rsplit_once('@').unwrap();
     let (server, _) = place.split_once('/').unwrap();
     let url = format!("postgres://{role}:hunter2@{place}");
-    let output = site.run_with(command, &[(URL, &url)]).await;
+    let output = machine.run_with(command, &[(URL, &url)]).await;
     execute(database, &format!("drop owned by {role}; drop role {role}")).await;
     let told = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(1), "{told}");

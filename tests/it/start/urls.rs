@@ -4,9 +4,9 @@ use pushpost_simulator::Settings;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
-use crate::crash::site::Site;
-use crate::database::TestDatabase;
-use crate::proxy::Proxy;
+use pushpost_testkit::database::TestDatabase;
+use pushpost_testkit::postgres_proxy::PostgresProxy;
+use pushpost_testkit::processes::TestMachine;
 
 const URL: &str = "PUSHPOST__DATABASE__URL";
 
@@ -37,8 +37,8 @@ async fn by_ipv6(to: String, tasks: &mut JoinSet<()>) -> Option<u16> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_psql_takes_leads_to_the_database() {
-    let (site, database) = (Site::new(Settings::default(), "").await, TestDatabase::create().await);
-    let (proxy, mut tasks) = (Proxy::of(&database).await, JoinSet::new());
+    let (machine, database) = (TestMachine::new(Settings::default(), "").await, TestDatabase::create().await);
+    let (proxy, mut tasks) = (PostgresProxy::of(&database).await, JoinSet::new());
     let (login, server, name) = parts(proxy.url());
     let (host, port) = server.split_once(':').unwrap();
     let mut urls = vec![
@@ -58,14 +58,14 @@ async fn what_psql_takes_leads_to_the_database() {
         urls.push(format!("postgres://{login}@[::1]:{port}/{name}?sslmode=disable"));
     }
     for url in urls {
-        let listed = site.run_with(&["keys", "list"], &[(URL, &url)]).await;
+        let listed = machine.run_with(&["keys", "list"], &[(URL, &url)]).await;
         assert!(listed.status.success(), "{url}: {listed:?}");
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_url_that_can_not_be_read_is_told_by_its_wrong_part() {
-    let site = Site::new(Settings::default(), "").await;
+    let machine = TestMachine::new(Settings::default(), "").await;
     for (url, fault) in [
         ("postgres://me:hunter2@db:54x/d", "database.url: has a port that is no number from 1 to 65535"),
         ("postgres://me:hunter2@db/d?sslmod=require", "database.url: has an unknown parameter \"sslmod\""),
@@ -75,12 +75,12 @@ async fn a_url_that_can_not_be_read_is_told_by_its_wrong_part() {
             "database.url: the user is missing: write postgres://user:password@host:5432/database",
         ),
     ] {
-        let told = site.run_with(&["keys", "list"], &[(URL, url)]).await;
+        let told = machine.run_with(&["keys", "list"], &[(URL, url)]).await;
         let told = String::from_utf8_lossy(&told.stderr).into_owned();
         assert!(told.contains(fault) && !told.contains("hunter2"), "{told}");
     }
     let url = "postgres://me:hunter2@127.0.0.1:1,127.0.0.1:2/d";
-    let told = site.run_with(&["keys", "list"], &[(URL, url)]).await;
+    let told = machine.run_with(&["keys", "list"], &[(URL, url)]).await;
     let told = String::from_utf8_lossy(&told.stderr).into_owned();
     let each = "127.0.0.1:1: connection refused; 127.0.0.1:2: connection refused";
     assert!(told.contains(each), "{told}");
@@ -98,17 +98,17 @@ async fn the_first_lines_name_every_host_of_every_form_and_no_parameter_is_repea
         ("postgres://me:hunter2#x@127.0.0.1:1/d".to_owned(), "127.0.0.1:1"),
         (format!("postgres://me:hunter2@127.0.0.1:1/d?{without_effect}"), "127.0.0.1:1"),
     ] {
-        let site = Site::new(Settings::default(), "").await;
+        let machine = TestMachine::new(Settings::default(), "").await;
         let variables = [(URL, url.as_str()), ("PUSHPOST__DATABASE__START_TIMEOUT", "0s")];
-        assert_eq!(site.start_as(&["serve"], &variables).ended().await.code(), Some(69));
-        let lines = site.log_lines();
+        assert_eq!(machine.start_as(&["serve"], &variables).ended().await.code(), Some(69));
+        let lines = machine.log_lines();
         let line = lines.iter().find(|line| line["message"] == "database is on a Postgres server");
-        let line = line.unwrap_or_else(|| panic!("no line for {url}: {}", site.log_text()));
+        let line = line.unwrap_or_else(|| panic!("no line for {url}: {}", machine.log_text()));
         assert_eq!(
             (&line["server"], &line["database"], &line["user"]),
             (&server.into(), &"d".into(), &"me".into())
         );
-        let log = site.log_text();
+        let log = machine.log_text();
         assert!(!log.contains("sqlx") && !log.contains("hunter2") && !log.contains("7777"), "{log}");
     }
 }

@@ -4,18 +4,18 @@ use pushpost_simulator::Settings;
 use serde_json::Value;
 
 use super::answer;
-use crate::crash::site::Site;
+use pushpost_testkit::processes::TestMachine;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_worker_answers_probes_where_it_listens_and_404_elsewhere() {
-    let site = Site::new(Settings::default(), "").await;
-    let node = site.start_as(&["serve", "--role", "worker"], &[]);
-    let mut node = site.until_ready(node).await;
-    assert_eq!(answer(&site, "/healthz").await, (200, Value::Null));
+    let machine = TestMachine::new(Settings::default(), "").await;
+    let node = machine.start_as(&["serve", "--role", "worker"], &[]);
+    let mut node = machine.until_ready(node).await;
+    assert_eq!(answer(&machine, "/healthz").await, (200, Value::Null));
     for path in ["/", "/v1/notifications/ntf_1", "/v1/devices", "/v1/admin/lanes"] {
-        assert_eq!(answer(&site, path).await, (404, "not_found".into()), "{path}");
+        assert_eq!(answer(&machine, path).await, (404, "not_found".into()), "{path}");
     }
-    let asked = site.run(&["healthcheck", "--ready"]).await;
+    let asked = machine.run(&["healthcheck", "--ready"]).await;
     assert!(asked.status.success(), "{asked:?}");
     node.terminate().await;
     assert_eq!(node.ended().await.code(), Some(0));
@@ -23,16 +23,16 @@ async fn a_worker_answers_probes_where_it_listens_and_404_elsewhere() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_worker_with_a_listener_for_operators_answers_probes_only_there() {
-    let site = Site::new(Settings::default(), "").await;
-    let own = format!("127.0.0.1:{}", site.port());
+    let machine = TestMachine::new(Settings::default(), "").await;
+    let own = format!("127.0.0.1:{}", machine.port());
     // The port of clients is not listened on: that it is taken does no harm.
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let listen = taken.local_addr().unwrap().to_string();
     let variables =
         [("PUSHPOST__SERVER__LISTEN", listen.as_str()), ("PUSHPOST__SERVER__INTERNAL_LISTEN", &own)];
-    let node = site.start_as(&["serve", "--role", "worker"], &variables);
-    let mut node = site.until_ready(node).await;
-    let asked = site.run_with(&["healthcheck"], &variables).await;
+    let node = machine.start_as(&["serve", "--role", "worker"], &variables);
+    let mut node = machine.until_ready(node).await;
+    let asked = machine.run_with(&["healthcheck"], &variables).await;
     assert!(asked.status.success(), "{asked:?}");
     node.terminate().await;
     assert_eq!(node.ended().await.code(), Some(0));

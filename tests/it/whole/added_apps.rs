@@ -1,6 +1,7 @@
 //! Apps and platforms that a reload of the configuration adds: they are served at once, and no node fails what it does not
 //! know yet.
 
+use pushpost_testkit::json::{apns_targets, assert_ended, fcm_targets, hex, text};
 use std::time::Duration;
 
 use http::Method;
@@ -10,33 +11,33 @@ use pushpost_simulator::{Action, FcmFault, Provider, Rule, Settings};
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
-use super::stage::{PATIENCE, Stage, apns_targets, assert_ended, fcm_targets, hex, key, sent, text};
-use crate::service::Answer;
+use pushpost_testkit::api::Answer;
+use pushpost_testkit::service::{PATIENCE, TestService, key, sent};
 
 const POLL: Duration = Duration::from_millis(25);
 const MARKET: &str = "select count(*) from apps where name = 'market'";
 
 /// A key of one app, used at one node.
 struct Client<'a> {
-    stage: &'a Stage,
+    service: &'a TestService,
     node: usize,
     secret: String,
 }
 
 impl<'a> Client<'a> {
     /// With a new key.
-    async fn of(stage: &'a Stage, app: &str) -> Self {
-        let secret = key(&stage.database, app, "send,read,devices,admin").await;
-        Self { stage, node: 0, secret }
+    async fn of(service: &'a TestService, app: &str) -> Self {
+        let secret = key(&service.database, app, "send,read,devices,admin").await;
+        Self { service, node: 0, secret }
     }
 
     /// The same key at another node.
     fn at(&self, node: usize) -> Self {
-        Self { stage: self.stage, node, secret: self.secret.clone() }
+        Self { service: self.service, node, secret: self.secret.clone() }
     }
 
     async fn ask(&self, method: Method, path: &str, body: Option<Value>) -> Answer {
-        self.stage.ask_node(self.node, &self.secret, method, path, body).await
+        self.service.ask_node(self.node, &self.secret, method, path, body).await
     }
 
     async fn register(&self, device: Value) -> u16 {
@@ -103,9 +104,9 @@ fn table<'a>(toml: &'a str, head: &str) -> &'a str {
     table.split("\n[").next().unwrap()
 }
 
-/// The stage's configuration with an app `market`, which has the credentials of `shop`.
-fn with_market(stage: &Stage) -> String {
-    let toml = stage.read("pushpost.toml");
+/// The service's configuration with an app `market`, which has the credentials of `shop`.
+fn with_market(service: &TestService) -> String {
+    let toml = service.read("pushpost.toml");
     let (apns, fcm) = (table(&toml, "[apps.shop.apns]"), table(&toml, "[apps.shop.fcm]"));
     format!("{toml}\n[apps.market.apns]{apns}\n[apps.market.fcm]{fcm}\n")
 }
@@ -115,25 +116,25 @@ fn both(prefix: &str, count: usize) -> Value {
     json!({"tokens": tokens})
 }
 
-/// A stage on which configurations are read again only when a test asks for it.
-async fn unhurried(settings: Settings) -> Stage {
-    let mut stage = Stage::set(settings).await;
-    stage.configure("SERVER__RELOAD_INTERVAL", "1h");
-    stage
+/// A service on which configurations are read again only when a test asks for it.
+async fn unhurried(settings: Settings) -> TestService {
+    let mut service = TestService::set(settings).await;
+    service.configure("SERVER__RELOAD_INTERVAL", "1h");
+    service
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_app_that_a_reload_adds_registers_sends_and_has_lanes() {
-    let mut stage = unhurried(Settings::default()).await;
-    stage.node(Role::All).await;
-    let early = Client::of(&stage, "market").await;
+    let mut service = unhurried(Settings::default()).await;
+    service.node(Role::All).await;
+    let early = Client::of(&service, "market").await;
     let device = json!({"platform": "apns", "token": hex("a1")});
     assert_eq!(early.register(device.clone()).await, 401, "the app is unknown");
 
-    stage.write("pushpost.toml", &with_market(&stage));
-    stage.reload().await.unwrap();
+    service.write("pushpost.toml", &with_market(&service));
+    service.reload().await.unwrap();
     assert_eq!(early.register(device).await, 201, "a key that was refused before");
-    let late = Client::of(&stage, "market").await;
+    let late = Client::of(&service, "market").await;
     assert_eq!(late.register(json!({"platform": "fcm", "token": "f1"})).await, 201);
     late.until_running(&["apns-production", "apns-sandbox", "fcm"]).await;
     let direct = early.send(both("b", 100)).await;
@@ -141,47 +142,48 @@ async fn an_app_that_a_reload_adds_registers_sends_and_has_lanes() {
     let broadcast = late.send(json!({"all": true})).await;
     late.until_accepted(&broadcast, 2).await;
 
-    let shop = stage.notify(json!({"to": both("c", 20), "title": "Hi"})).await;
-    stage.outcomes(&shop).await.iter().for_each(|outcome| assert_ended(outcome, "accepted", 1, None));
-    assert_eq!(sent(&stage.ledger()).len(), 242);
+    let shop = service.notify(json!({"to": both("c", 20), "title": "Hi"})).await;
+    service.outcomes(&shop).await.iter().for_each(|outcome| assert_ended(outcome, "accepted", 1, None));
+    assert_eq!(sent(&service.ledger()).len(), 242);
     let other = late.ask(Method::GET, &format!("/v1/notifications/{shop}"), None).await;
     assert_eq!(other.status, 404, "another app's");
-    stage.stop().await;
+    service.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_lanes_of_an_added_app_are_drained_when_the_node_stops() {
     const DEVICES: usize = 400;
-    let mut stage = unhurried(Settings { latency: Duration::from_millis(100), ..Settings::default() }).await;
-    stage.configure("DELIVERY__MAX_IN_FLIGHT", "10");
-    stage.node(Role::All).await;
-    stage.write("pushpost.toml", &with_market(&stage));
-    stage.reload().await.unwrap();
-    let secret = Client::of(&stage, "market").await.secret;
-    let market = Client { stage: &stage, node: 0, secret: secret.clone() };
+    let mut service =
+        unhurried(Settings { latency: Duration::from_millis(100), ..Settings::default() }).await;
+    service.configure("DELIVERY__MAX_IN_FLIGHT", "10");
+    service.node(Role::All).await;
+    service.write("pushpost.toml", &with_market(&service));
+    service.reload().await.unwrap();
+    let secret = Client::of(&service, "market").await.secret;
+    let market = Client { service: &service, node: 0, secret: secret.clone() };
     let id = market.send(json!({"tokens": fcm_targets("f", DEVICES)})).await;
-    stage.until_received(20).await;
+    service.until_received(20).await;
     // Checks that nothing stays leased.
-    stage.end_nodes().await;
-    let taken = sent(&stage.ledger()).len();
+    service.end_nodes().await;
+    let taken = sent(&service.ledger()).len();
     assert!(taken < DEVICES, "it was stopped in the middle");
-    let recorded = stage.count("select coalesce(sum(accepted), 0)::bigint from receipts").await;
+    let recorded = service.count("select coalesce(sum(accepted), 0)::bigint from receipts").await;
     assert_eq!(recorded, i64::try_from(taken).unwrap(), "what was in flight is on record");
 
-    stage.node(Role::All).await;
-    let market = Client { stage: &stage, node: 0, secret };
+    service.node(Role::All).await;
+    let market = Client { service: &service, node: 0, secret };
     market.until_accepted(&id, DEVICES).await;
-    stage.stop().await;
+    service.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_platform_that_a_configuration_adds_is_found_without_a_signal_and_sent_through() {
-    let mut stage = Stage::set(Settings::default()).await;
-    stage.configure("SERVER__RELOAD_INTERVAL", "100ms");
-    let whole = stage.read("pushpost.toml");
-    stage.without_fcm();
-    stage.node(Role::All).await;
-    let shop = Client::of(&stage, "shop").await;
+    let mut service = TestService::set(Settings::default()).await;
+    service.configure("SERVER__RELOAD_INTERVAL", "100ms");
+    let whole = service.read("pushpost.toml");
+    service.without_fcm();
+    service.node(Role::All).await;
+    let shop = Client::of(&service, "shop").await;
     assert_eq!(shop.register(json!({"platform": "apns", "token": hex("a1")})).await, 201);
     let to_fcm = json!({"tokens": fcm_targets("f", 1)});
     assert_eq!(shop.notify(to_fcm.clone()).await.body["errors"][0]["code"], "platform_not_configured");
@@ -189,83 +191,83 @@ async fn a_platform_that_a_configuration_adds_is_found_without_a_signal_and_sent
     let connected = shop.send(json!({"tokens": apns_targets("b", 1)})).await;
     shop.until_accepted(&connected, 1).await;
 
-    stage.write("pushpost.toml", &whole);
+    service.write("pushpost.toml", &whole);
     shop.until_running(&["apns-production", "apns-sandbox", "fcm"]).await;
     assert_eq!(shop.register(json!({"platform": "fcm", "token": "f1"})).await, 201);
     let broadcast = shop.send(json!({"all": true})).await;
     shop.until_accepted(&broadcast, 2).await;
     let direct = shop.send(both("c", 50)).await;
     shop.until_accepted(&direct, 100).await;
-    stage.stop().await;
+    service.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_app_that_can_not_be_used_changes_nothing_until_it_can() {
-    let mut stage = unhurried(Settings::default()).await;
-    stage.node(Role::All).await;
-    let good = stage.read("service-account.json");
+    let mut service = unhurried(Settings::default()).await;
+    service.node(Role::All).await;
+    let good = service.read("service-account.json");
     let broken = good.replace("BEGIN PRIVATE KEY-----\\nMI", "BEGIN PRIVATE KEY-----\\nXX");
-    stage.write("market.json", &broken);
-    let fcm = table(&stage.read("pushpost.toml"), "[apps.shop.fcm]").to_owned();
+    service.write("market.json", &broken);
+    let fcm = table(&service.read("pushpost.toml"), "[apps.shop.fcm]").to_owned();
     let lines = fcm.lines().map(|line| match line.split_once(" = ") {
         Some(("service_account_file", _)) => "service_account_file = \"market.json\"\n".to_owned(),
         _ => format!("{line}\n"),
     });
     let market = format!("\n[apps.market.fcm]{}", lines.collect::<String>());
     // The first of three apps in order, and the last, are right.
-    let toml = stage.read("pushpost.toml");
+    let toml = service.read("pushpost.toml");
     let apples = format!("\n[apps.apples.fcm]{fcm}");
-    stage.write("pushpost.toml", &format!("{toml}{apples}{market}"));
-    let why = stage.reload().await.unwrap_err();
+    service.write("pushpost.toml", &format!("{toml}{apples}{market}"));
+    let why = service.reload().await.unwrap_err();
     assert!(why.contains("lane market/fcm can't be set up"), "{why}");
-    assert_eq!(stage.count("select count(*) from apps where name <> 'shop'").await, 0, "no app has a row");
-    let apples = Client::of(&stage, "apples").await;
+    assert_eq!(service.count("select count(*) from apps where name <> 'shop'").await, 0, "no app has a row");
+    let apples = Client::of(&service, "apples").await;
     assert_eq!(apples.notify(both("a", 1)).await.status, 401);
-    let shop = stage.notify(json!({"to": both("b", 20), "title": "Hi"})).await;
-    stage.outcomes(&shop).await.iter().for_each(|outcome| assert_ended(outcome, "accepted", 1, None));
+    let shop = service.notify(json!({"to": both("b", 20), "title": "Hi"})).await;
+    service.outcomes(&shop).await.iter().for_each(|outcome| assert_ended(outcome, "accepted", 1, None));
 
-    stage.write("market.json", &good);
-    stage.reload().await.unwrap();
-    for client in [apples, Client::of(&stage, "market").await] {
+    service.write("market.json", &good);
+    service.reload().await.unwrap();
+    for client in [apples, Client::of(&service, "market").await] {
         let id = client.send(json!({"tokens": fcm_targets("f", 20)})).await;
         client.until_accepted(&id, 20).await;
     }
-    stage.stop().await;
+    service.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_app_whose_row_can_not_be_made_is_added_as_soon_as_it_can() {
-    let mut stage = Stage::set(Settings::default()).await;
-    stage.configure("SERVER__RELOAD_INTERVAL", "100ms");
-    stage.node(Role::All).await;
-    stage.execute("alter table apps rename to elsewhere").await;
-    stage.write("pushpost.toml", &with_market(&stage));
-    let why = stage.reload().await.unwrap_err();
+    let mut service = TestService::set(Settings::default()).await;
+    service.configure("SERVER__RELOAD_INTERVAL", "100ms");
+    service.node(Role::All).await;
+    service.execute("alter table apps rename to elsewhere").await;
+    service.write("pushpost.toml", &with_market(&service));
+    let why = service.reload().await.unwrap_err();
     assert!(why.contains("apps can't be entered"), "{why}");
-    stage.execute("alter table elsewhere rename to apps").await;
+    service.execute("alter table elsewhere rename to apps").await;
     // The configuration stays as it was, and is not asked for.
-    stage.until_count(MARKET, 1).await;
-    let market = Client::of(&stage, "market").await;
+    service.until_count(MARKET, 1).await;
+    let market = Client::of(&service, "market").await;
     market.until_running(&["apns-production", "apns-sandbox", "fcm"]).await;
     let id = market.send(both("a", 20)).await;
     market.until_accepted(&id, 40).await;
-    stage.stop().await;
+    service.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_a_node_accepts_that_knows_more_is_failed_by_no_node_that_knows_less() {
-    let mut stage = unhurried(Settings::default()).await;
-    let whole = stage.read("pushpost.toml");
-    stage.without_fcm();
-    stage.node(Role::Api).await;
-    stage.node(Role::All).await;
-    let shop = Client::of(&stage, "shop").await;
-    let market = Client::of(&stage, "market").await;
-    stage.write("pushpost.toml", &whole);
-    stage.write("pushpost.toml", &with_market(&stage));
+    let mut service = unhurried(Settings::default()).await;
+    let whole = service.read("pushpost.toml");
+    service.without_fcm();
+    service.node(Role::Api).await;
+    service.node(Role::All).await;
+    let shop = Client::of(&service, "shop").await;
+    let market = Client::of(&service, "market").await;
+    service.write("pushpost.toml", &whole);
+    service.write("pushpost.toml", &with_market(&service));
     // The first node accepts for the new app and the new platform; the second, which sends and finds audiences, does not
     // know of them.
-    stage.reload_node(0).await;
+    service.reload_node(0).await;
     assert_eq!(shop.register(json!({"platform": "apns", "token": hex("a1")})).await, 201);
     assert_eq!(shop.register(json!({"platform": "fcm", "token": "f1"})).await, 201);
     assert_eq!(market.register(json!({"platform": "fcm", "token": "f2"})).await, 201);
@@ -279,39 +281,39 @@ async fn what_a_node_accepts_that_knows_more_is_failed_by_no_node_that_knows_les
         (&market, market.send(json!({"all": true})).await, 1, 0),
     ];
     // The second node has done what it can do: it sends to APNs for `shop` and no more, and loses nothing.
-    stage.until_count("select count(*) from fan_outs", 1).await;
+    service.until_count("select count(*) from fan_outs", 1).await;
     let known = shop.at(1).send(json!({"all": true, "platforms": ["apns"]})).await;
     shop.until_accepted(&known, 1).await;
     for (client, id, targets, accepted) in &waiting[..3] {
         client.until_counted(id, *targets, *accepted).await;
     }
-    assert!(sent(&stage.ledger()).iter().all(|entry| entry.provider == Provider::Apns));
+    assert!(sent(&service.ledger()).iter().all(|entry| entry.provider == Provider::Apns));
 
-    stage.reload_node(1).await;
+    service.reload_node(1).await;
     for (client, id, targets, _) in &waiting {
         client.at(1).until_accepted(id, *targets).await;
     }
-    stage.stop().await;
+    service.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_added_app_shares_the_quota_of_its_project() {
-    let mut stage = unhurried(Settings::default()).await;
-    stage.node(Role::All).await;
-    stage.with_another_app_of_the_project("market");
-    stage.reload().await.unwrap();
+    let mut service = unhurried(Settings::default()).await;
+    service.node(Role::All).await;
+    service.with_another_app_of_the_project("market");
+    service.reload().await.unwrap();
     let quota = Action::FcmFault {
         fault: FcmFault::ProjectQuota,
         retry_after: Some("86400".to_owned()),
         retry_after_date_seconds: None,
     };
-    stage.rule(Rule::provider(Provider::Fcm, quota));
-    let id = stage.notify(json!({"to": {"tokens": fcm_targets("f", 1)}, "title": "Hi"})).await;
+    service.rule(Rule::provider(Provider::Fcm, quota));
+    let id = service.notify(json!({"to": {"tokens": fcm_targets("f", 1)}, "title": "Hi"})).await;
     let waits = "select count(*) from lane_reports r join lanes l using (lane_id)
                  where l.platform = 2 and r.state = 1 and r.why = 'RESOURCE_EXHAUSTED'";
-    stage.until_count(waits, 2).await;
-    stage.simulator.clear_rules();
-    stage.resume(LaneKey::Fcm).await;
-    assert_ended(&stage.outcome(&id).await, "accepted", 1, None);
-    stage.stop().await;
+    service.until_count(waits, 2).await;
+    service.simulator.clear_rules();
+    service.resume(LaneKey::Fcm).await;
+    assert_ended(&service.outcome(&id).await, "accepted", 1, None);
+    service.stop().await;
 }

@@ -4,10 +4,10 @@ use http::Method;
 use pushpost::domain::{Environment, LaneKey};
 use pushpost::runtime::Role;
 use pushpost_simulator::{Action, FcmFault, Provider, Rule, Settings};
+use pushpost_testkit::json::{apns_targets, assert_ended, assert_has, fcm_targets, hex};
 use serde_json::{Value, json};
 
-use super::stage::{PRODUCTION, Stage, apns_targets, assert_ended, fcm_targets, hex, sent};
-use crate::service::assert_has;
+use pushpost_testkit::service::{PRODUCTION, TestService, sent};
 
 const SANDBOX: LaneKey = LaneKey::Apns(Environment::Sandbox);
 
@@ -18,11 +18,11 @@ fn hello(targets: Vec<Value>) -> Value {
 /// Example E1, from the pause on: once a pause is answered nothing is sent, and who logs out meanwhile gets nothing.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_phone_logs_out_while_its_message_waits_in_a_paused_lane() {
-    let stage = Stage::start().await;
-    let device = stage
+    let service = TestService::start().await;
+    let device = service
         .device(json!({"platform": "apns", "token": hex("aa"), "environment": "sandbox", "user": "u42"}))
         .await;
-    let paused = stage.by_admin(Method::POST, "/v1/admin/lanes/apns-sandbox/pause").await;
+    let paused = service.by_admin(Method::POST, "/v1/admin/lanes/apns-sandbox/pause").await;
     assert_eq!(paused.status, 200);
     assert_has(
         &paused.body,
@@ -30,137 +30,137 @@ async fn a_phone_logs_out_while_its_message_waits_in_a_paused_lane() {
     );
     let code = json!({"to": {"users": ["u42"]}, "title": "Your code", "body": "123456", "ttl": "5m",
                       "priority": "high"});
-    let id = stage.notify(code).await;
-    let status = stage.get(&format!("/v1/notifications/{id}")).await.body;
+    let id = service.notify(code).await;
+    let status = service.get(&format!("/v1/notifications/{id}")).await.body;
     assert_has(&status["held"][0], &json!({"lane": "apns-sandbox", "state": "paused", "why": "lane_paused"}));
-    stage.until_lane_has(SANDBOX, &json!({"depth": 1})).await;
-    stage.put_by_phone("/v1/devices", json!({"platform": "apns", "token": hex("aa"), "user": null})).await;
-    stage.resume(SANDBOX).await;
-    let delivery = stage.outcome(&id).await;
+    service.until_lane_has(SANDBOX, &json!({"depth": 1})).await;
+    service.put_by_phone("/v1/devices", json!({"platform": "apns", "token": hex("aa"), "user": null})).await;
+    service.resume(SANDBOX).await;
+    let delivery = service.outcome(&id).await;
     assert_ended(&delivery, "cancelled", 0, Some("user_changed"));
     assert_has(
         &delivery,
         &json!({"device": device, "user": "u42", "ref": null, "environment": "sandbox", "provider_id": null,
                 "next_attempt_at": null}),
     );
-    assert_eq!(sent(&stage.ledger()).len(), 0);
-    stage.stop().await;
+    assert_eq!(sent(&service.ledger()).len(), 0);
+    service.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_pause_holds_on_every_node_once_it_is_answered() {
-    let mut stage = Stage::set(Settings::default()).await;
+    let mut service = TestService::set(Settings::default()).await;
     for _ in 0..3 {
-        stage.node(Role::All).await;
+        service.node(Role::All).await;
     }
-    let warm_up = stage.notify(hello(fcm_targets("w", 300))).await;
-    stage.done(&warm_up).await;
-    stage.pause(LaneKey::Fcm).await;
-    let before = sent(&stage.ledger()).len();
-    let id = stage.notify(hello(fcm_targets("f", 300))).await;
-    let other = stage.notify(hello(apns_targets("a", 300))).await;
-    stage.done(&other).await;
-    assert_eq!(sent(&stage.ledger()).len(), before + 300, "only the other lane has sent");
-    stage.resume(LaneKey::Fcm).await;
-    stage.outcomes(&id).await.iter().for_each(|delivery| assert_ended(delivery, "accepted", 1, None));
-    stage.stop().await;
+    let warm_up = service.notify(hello(fcm_targets("w", 300))).await;
+    service.done(&warm_up).await;
+    service.pause(LaneKey::Fcm).await;
+    let before = sent(&service.ledger()).len();
+    let id = service.notify(hello(fcm_targets("f", 300))).await;
+    let other = service.notify(hello(apns_targets("a", 300))).await;
+    service.done(&other).await;
+    assert_eq!(sent(&service.ledger()).len(), before + 300, "only the other lane has sent");
+    service.resume(LaneKey::Fcm).await;
+    service.outcomes(&id).await.iter().for_each(|delivery| assert_ended(delivery, "accepted", 1, None));
+    service.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn operators_see_each_lane_and_nobody_else_does() {
-    let mut stage = Stage::set(Settings::default()).await;
-    stage.without_fcm();
-    stage.node(Role::All).await;
-    let id = stage.notify(hello(apns_targets("a", 10))).await;
-    stage.done(&id).await;
+    let mut service = TestService::set(Settings::default()).await;
+    service.without_fcm();
+    service.node(Role::All).await;
+    let id = service.notify(hello(apns_targets("a", 10))).await;
+    service.done(&id).await;
     let quiet = json!({"platform": "apns", "environment": "production", "state": "running", "why": null, "depth": 0,
                        "oldest_seconds": null, "in_flight": 0});
-    stage.until_lane_has(PRODUCTION, &quiet).await;
-    let lanes = stage.by_admin(Method::GET, "/v1/admin/lanes").await;
+    service.until_lane_has(PRODUCTION, &quiet).await;
+    let lanes = service.by_admin(Method::GET, "/v1/admin/lanes").await;
     let names: Vec<_> =
         lanes.body["items"].as_array().unwrap().iter().map(|lane| lane["lane"].clone()).collect();
     assert_eq!(names, ["apns-production", "apns-sandbox"], "lanes without credentials are none");
     for path in ["apns-production/pause", "fcm/pause", "web/pause"] {
-        let answer = stage.post(&format!("/v1/admin/lanes/{path}"), json!({})).await;
+        let answer = service.post(&format!("/v1/admin/lanes/{path}"), json!({})).await;
         assert_eq!((answer.status.as_u16(), &answer.body["code"]), (403, &json!("missing_scope")));
     }
-    assert_eq!(stage.get("/v1/admin/lanes").await.status, 403);
+    assert_eq!(service.get("/v1/admin/lanes").await.status, 403);
     for path in ["fcm/pause", "web/resume", "apns/retry"] {
-        let answer = stage.by_admin(Method::POST, &format!("/v1/admin/lanes/{path}")).await;
+        let answer = service.by_admin(Method::POST, &format!("/v1/admin/lanes/{path}")).await;
         assert_eq!((answer.status.as_u16(), &answer.body["code"]), (404, &json!("not_found")));
     }
-    assert_eq!(stage.by_admin(Method::GET, "/v1/admin/lanes?state=x").await.status, 400);
-    assert_eq!(stage.by_admin(Method::GET, "/v1/admin/lanes/fcm/pause").await.status, 405);
-    stage.stop().await;
+    assert_eq!(service.by_admin(Method::GET, "/v1/admin/lanes?state=x").await.status, 400);
+    assert_eq!(service.by_admin(Method::GET, "/v1/admin/lanes/fcm/pause").await.status, 405);
+    service.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_suspended_lane_shows_its_credential_and_resumes_at_an_operator_s_word() {
-    let stage = Stage::start().await;
-    stage.rule(Rule::provider(Provider::Fcm, Action::fcm(FcmFault::PermissionDenied)).times(1));
-    let id = stage.notify(hello(fcm_targets("f", 1))).await;
-    let lane = stage.until_lane(LaneKey::Fcm, "suspended").await;
+    let service = TestService::start().await;
+    service.rule(Rule::provider(Provider::Fcm, Action::fcm(FcmFault::PermissionDenied)).times(1));
+    let id = service.notify(hello(fcm_targets("f", 1))).await;
+    let lane = service.until_lane(LaneKey::Fcm, "suspended").await;
     assert_has(&lane, &json!({"why": "PERMISSION_DENIED", "depth": 1, "credential": {"ok": false}}));
-    assert_eq!(stage.until_lane(PRODUCTION, "running").await["why"], Value::Null);
+    assert_eq!(service.until_lane(PRODUCTION, "running").await["why"], Value::Null);
     // Long before the next probe.
-    stage.resume(LaneKey::Fcm).await;
-    assert_ended(&stage.outcome(&id).await, "accepted", 1, None);
-    let lane = stage.until_lane(LaneKey::Fcm, "running").await;
+    service.resume(LaneKey::Fcm).await;
+    assert_ended(&service.outcome(&id).await, "accepted", 1, None);
+    let lane = service.until_lane(LaneKey::Fcm, "running").await;
     assert_has(&lane, &json!({"why": null, "depth": 0}));
-    stage.stop().await;
+    service.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_waits_for_another_attempt_is_due_at_an_operator_s_word() {
-    let stage = Stage::start().await;
+    let service = TestService::start().await;
     let later = Action::FcmFault {
         fault: FcmFault::QuotaExceeded,
         retry_after: Some("3600".to_owned()),
         retry_after_date_seconds: None,
     };
-    stage.rule(Rule::prefix("f", later).times_per_token(1));
-    let id = stage.notify(hello(fcm_targets("f", 20))).await;
+    service.rule(Rule::prefix("f", later).times_per_token(1));
+    let id = service.notify(hello(fcm_targets("f", 20))).await;
     let late = "select coalesce(sum(n), 0)::bigint from jobs where class = 1 and due_at > now() + interval '50 minutes'";
-    stage.until_count(late, 20).await;
-    let answer = stage.by_admin(Method::POST, "/v1/admin/lanes/fcm/retry").await;
+    service.until_count(late, 20).await;
+    let answer = service.by_admin(Method::POST, "/v1/admin/lanes/fcm/retry").await;
     assert_eq!((answer.status.as_u16(), &answer.body["state"]), (200, &json!("running")));
-    stage.outcomes(&id).await.iter().for_each(|delivery| assert_ended(delivery, "accepted", 2, None));
-    stage.stop().await;
+    service.outcomes(&id).await.iter().for_each(|delivery| assert_ended(delivery, "accepted", 2, None));
+    service.stop().await;
 }
 
 /// Until a node has read what operators and other nodes decided about a lane, it claims nothing of it and attempts nothing;
 /// what it finds then is as old as it was.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_lane_is_unknown_until_it_has_been_read_and_since_survives_a_restart() {
-    let mut stage = Stage::start().await;
-    stage.rule(Rule::provider(Provider::Fcm, Action::fcm(FcmFault::PermissionDenied)).times(1));
-    stage.notify(hello(fcm_targets("f", 1))).await;
-    let suspended = stage.until_lane(LaneKey::Fcm, "suspended").await;
-    let running = stage.until_lane(PRODUCTION, "running").await;
+    let mut service = TestService::start().await;
+    service.rule(Rule::provider(Provider::Fcm, Action::fcm(FcmFault::PermissionDenied)).times(1));
+    service.notify(hello(fcm_targets("f", 1))).await;
+    let suspended = service.until_lane(LaneKey::Fcm, "suspended").await;
+    let running = service.until_lane(PRODUCTION, "running").await;
     assert!(running["since"].is_string(), "{running}");
-    stage.end_nodes().await;
+    service.end_nodes().await;
     // The node can write no report, and with it reads nothing.
-    let mut lock = pushpost::store::begin(&stage.database.pool).await.unwrap();
+    let mut lock = pushpost::store::begin(&service.database.pool).await.unwrap();
     sqlx::query("lock table lane_reports in exclusive mode").execute(&mut *lock).await.unwrap();
-    stage.node(Role::All).await;
-    let id = stage.notify(hello(apns_targets("a", 3))).await;
+    service.node(Role::All).await;
+    let id = service.notify(hello(apns_targets("a", 3))).await;
     let unread =
         "select least(count(*), 1) from pg_locks where relation = 'lane_reports'::regclass and not granted";
-    stage.until_count(unread, 1).await;
-    assert_eq!(stage.lane(PRODUCTION).await["state"], "unknown");
-    assert_ne!(stage.lane(LaneKey::Fcm).await["state"], "running");
-    assert_eq!(sent(&stage.ledger()).len(), 1, "nothing is attempted before");
+    service.until_count(unread, 1).await;
+    assert_eq!(service.lane(PRODUCTION).await["state"], "unknown");
+    assert_ne!(service.lane(LaneKey::Fcm).await["state"], "running");
+    assert_eq!(sent(&service.ledger()).len(), 1, "nothing is attempted before");
     lock.rollback().await.unwrap();
     let since = |lane: &Value| json!({"state": lane["state"], "since": lane["since"]});
-    stage.until_lane_has(PRODUCTION, &since(&running)).await;
-    stage.until_lane_has(LaneKey::Fcm, &since(&suspended)).await;
-    assert_eq!(stage.done(&id).await["counts"]["accepted"], 3);
-    stage.stop_undecided().await;
+    service.until_lane_has(PRODUCTION, &since(&running)).await;
+    service.until_lane_has(LaneKey::Fcm, &since(&suspended)).await;
+    assert_eq!(service.done(&id).await["counts"]["accepted"], 3);
+    service.stop_undecided().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_lane_is_found_by_the_name_that_log_and_metrics_write() {
-    let stage = Stage::start().await;
+    let service = TestService::start().await;
     for (name, status) in [
         ("fcm", 200),
         ("shop/fcm", 200),
@@ -173,7 +173,7 @@ async fn a_lane_is_found_by_the_name_that_log_and_metrics_write() {
         ("shop/", 404),
     ] {
         for word in ["pause", "resume", "retry"] {
-            let answer = stage.by_admin(Method::POST, &format!("/v1/admin/lanes/{name}/{word}")).await;
+            let answer = service.by_admin(Method::POST, &format!("/v1/admin/lanes/{name}/{word}")).await;
             assert_eq!(answer.status, status, "{name} {word}: {answer:?}");
             if status == 200 {
                 assert_eq!(answer.body["lane"], "fcm", "{name} {word}");
@@ -181,5 +181,5 @@ async fn a_lane_is_found_by_the_name_that_log_and_metrics_write() {
             }
         }
     }
-    stage.stop().await;
+    service.stop().await;
 }

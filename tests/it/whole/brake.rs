@@ -3,11 +3,11 @@
 
 use pushpost::runtime::Role;
 use pushpost_simulator::{Action, FcmFault, Rule, Settings};
+use pushpost_testkit::json::{apns_targets, assert_ended, assert_has, fcm_targets, hex};
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
-use super::stage::{PATIENCE, PRODUCTION, Stage, apns_targets, assert_ended, fcm_targets, hex, sent};
-use crate::service::assert_has;
+use pushpost_testkit::service::{PATIENCE, PRODUCTION, TestService, sent};
 
 const ASIDE: &str = "select count(*) from devices where quarantined_at is not null";
 const BRAKED: &str = "select count(*) from lanes where braked_at is not null";
@@ -25,12 +25,12 @@ fn hello(targets: Vec<Value>) -> Value {
     json!({"to": {"tokens": targets}, "title": "Hi"})
 }
 
-async fn assert_brake(stage: &Stage, environment: i16, word: &str, certain: bool) {
-    stage.until_count(BRAKED, 1).await;
+async fn assert_brake(service: &TestService, environment: i16, word: &str, certain: bool) {
+    service.until_count(BRAKED, 1).await;
     let brake: (i16, String, bool) = sqlx::query_as(
         "select environment, brake_reason, brake_certain from lanes where braked_at is not null",
     )
-    .fetch_one(&stage.database.pool)
+    .fetch_one(&service.database.pool)
     .await
     .unwrap();
     assert_eq!(brake, (environment, word.to_owned(), certain));
@@ -38,26 +38,26 @@ async fn assert_brake(stage: &Stage, environment: i16, word: &str, certain: bool
 
 /// The lane's word about all tokens costs nobody more than a moment.
 async fn assert_all_spared(rule: Rule, targets: Vec<Value>, environment: i16, word: &str) {
-    let mut stage = Stage::start().await;
-    stage.execute(REMEMBER).await;
-    stage.rule(rule);
-    let id = stage.notify(hello(targets.clone())).await;
-    let outcomes = stage.outcomes(&id).await;
+    let mut service = TestService::start().await;
+    service.execute(REMEMBER).await;
+    service.rule(rule);
+    let id = service.notify(hello(targets.clone())).await;
+    let outcomes = service.outcomes(&id).await;
     assert_eq!(outcomes.len(), 50);
     for outcome in outcomes {
         assert_has(&outcome, &json!({"status": "token_dead", "reason": word}));
     }
-    assert_brake(&stage, environment, word, false).await;
+    assert_brake(&service, environment, word, false).await;
     // Ends the pruner: whatever it was told is done.
-    stage.end_nodes().await;
-    assert!(stage.count(EVER_ASIDE).await <= 5);
-    assert_eq!(stage.count(ASIDE).await, 0);
+    service.end_nodes().await;
+    assert!(service.count(EVER_ASIDE).await <= 5);
+    assert_eq!(service.count(ASIDE).await, 0);
 
-    stage.simulator.clear_rules();
-    stage.node(Role::All).await;
-    let again = stage.notify(hello(targets)).await;
-    stage.outcomes(&again).await.iter().for_each(|outcome| assert_ended(outcome, "accepted", 1, None));
-    stage.stop().await;
+    service.simulator.clear_rules();
+    service.node(Role::All).await;
+    let again = service.notify(hello(targets)).await;
+    service.outcomes(&again).await.iter().for_each(|outcome| assert_ended(outcome, "accepted", 1, None));
+    service.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -74,134 +74,134 @@ async fn a_wrong_project_prunes_nobody() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_first_few_come_back_when_more_follow_and_others_stay_aside() {
-    let mut stage = Stage::start().await;
-    stage.rule(Rule::token("f-gone", Action::fcm(FcmFault::Unregistered)));
-    stage.rule(Rule::prefix("f", Action::fcm(FcmFault::SenderIdMismatch)));
+    let mut service = TestService::start().await;
+    service.rule(Rule::token("f-gone", Action::fcm(FcmFault::Unregistered)));
+    service.rule(Rule::prefix("f", Action::fcm(FcmFault::SenderIdMismatch)));
     let fcm = |token: &str| json!({"platform": "fcm", "token": token});
-    stage.device(fcm("old")).await;
+    service.device(fcm("old")).await;
     let mut newer = fcm("new");
     newer["replaces"] = json!("old");
-    stage.device(newer).await;
+    service.device(newer).await;
     // As a clean-up would have left it, and as a day ago.
-    let inactive = stage.device(fcm("inactive")).await;
-    stage
+    let inactive = service.device(fcm("inactive")).await;
+    service
         .execute(
             "update devices set quarantined_at = now(), quarantine = 'SENDER_ID_MISMATCH', quarantine_run = 1
              where token = 'inactive'",
         )
         .await;
-    stage.device(fcm("long-ago")).await;
-    stage
+    service.device(fcm("long-ago")).await;
+    service
         .execute(
             "update devices set quarantined_at = now() - interval '2 hours', quarantine = 'SENDER_ID_MISMATCH'
              where token = 'long-ago'",
         )
         .await;
-    let first = stage.notify(hello(fcm_targets("f", 5))).await;
-    stage.outcomes(&first).await;
-    stage.until_count(ASIDE, 3 + 5).await;
-    assert_eq!(stage.count(BRAKED).await, 0);
-    assert_ended(&stage.outcome_of("fcm", "f-gone", "1h").await, "token_dead", 1, Some("UNREGISTERED"));
-    stage.until_count(ASIDE, 3 + 5 + 1).await;
+    let first = service.notify(hello(fcm_targets("f", 5))).await;
+    service.outcomes(&first).await;
+    service.until_count(ASIDE, 3 + 5).await;
+    assert_eq!(service.count(BRAKED).await, 0);
+    assert_ended(&service.outcome_of("fcm", "f-gone", "1h").await, "token_dead", 1, Some("UNREGISTERED"));
+    service.until_count(ASIDE, 3 + 5 + 1).await;
 
-    let more = stage.notify(hello(fcm_targets("f-more", 1))).await;
-    stage.outcomes(&more).await;
-    assert_brake(&stage, 0, "SENDER_ID_MISMATCH", false).await;
-    stage.until_count(ASIDE, 3 + 1).await;
-    let found = stage.get(&format!("/v1/devices/{inactive}")).await.body;
+    let more = service.notify(hello(fcm_targets("f-more", 1))).await;
+    service.outcomes(&more).await;
+    assert_brake(&service, 0, "SENDER_ID_MISMATCH", false).await;
+    service.until_count(ASIDE, 3 + 1).await;
+    let found = service.get(&format!("/v1/devices/{inactive}")).await.body;
     assert_has(&found, &json!({"status": "quarantined"}));
     // A word that leaves no doubt still counts.
-    stage.rule(Rule::token("x", Action::fcm(FcmFault::Unregistered)));
-    assert_ended(&stage.outcome_of("fcm", "x", "1h").await, "token_dead", 1, Some("UNREGISTERED"));
-    stage.until_count(ASIDE, 3 + 2).await;
-    stage.end_nodes().await;
-    assert_eq!(stage.count(ASIDE).await, 3 + 2);
-    stage.stop().await;
+    service.rule(Rule::token("x", Action::fcm(FcmFault::Unregistered)));
+    assert_ended(&service.outcome_of("fcm", "x", "1h").await, "token_dead", 1, Some("UNREGISTERED"));
+    service.until_count(ASIDE, 3 + 2).await;
+    service.end_nodes().await;
+    assert_eq!(service.count(ASIDE).await, 3 + 2);
+    service.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn too_many_tokens_that_are_gone_at_once_are_not_believed_either() {
-    let mut stage = Stage::start().await;
-    stage.rule(Rule::prefix("dead", Action::Dead { timestamp_ms: None, timestamp_ago_ms: None }));
+    let mut service = TestService::start().await;
+    service.rule(Rule::prefix("dead", Action::Dead { timestamp_ms: None, timestamp_ago_ms: None }));
     let mut targets = apns_targets("dead", 300);
     targets.extend(apns_targets("a", 100));
     // So few answers prove nothing, and are believed.
-    let few = stage.notify(hello(targets[..150].to_vec())).await;
-    assert_has(&stage.done(&few).await["counts"], &json!({"targets": 150, "token_dead": 150}));
-    stage.until_count(ASIDE, 150).await;
-    assert_eq!(stage.count(BRAKED).await, 0);
-    let more = stage.notify(hello(targets[150..].to_vec())).await;
-    let counts = &stage.done(&more).await["counts"];
+    let few = service.notify(hello(targets[..150].to_vec())).await;
+    assert_has(&service.done(&few).await["counts"], &json!({"targets": 150, "token_dead": 150}));
+    service.until_count(ASIDE, 150).await;
+    assert_eq!(service.count(BRAKED).await, 0);
+    let more = service.notify(hello(targets[150..].to_vec())).await;
+    let counts = &service.done(&more).await["counts"];
     assert_has(counts, &json!({"targets": 250, "token_dead": 150, "accepted": 100}));
-    assert_brake(&stage, 1, "Unregistered", true).await;
-    stage.end_nodes().await;
-    assert_eq!(stage.count(ASIDE).await, 0);
-    stage.simulator.clear_rules();
-    stage.node(Role::All).await;
-    let again = stage.notify(hello(targets)).await;
-    assert_has(&stage.done(&again).await["counts"], &json!({"targets": 400, "accepted": 400}));
-    stage.stop().await;
+    assert_brake(&service, 1, "Unregistered", true).await;
+    service.end_nodes().await;
+    assert_eq!(service.count(ASIDE).await, 0);
+    service.simulator.clear_rules();
+    service.node(Role::All).await;
+    let again = service.notify(hello(targets)).await;
+    assert_has(&service.done(&again).await["counts"], &json!({"targets": 400, "accepted": 400}));
+    service.stop().await;
 }
 
 /// Sends to a bad token until it is set aside: a node learns within seconds that a brake is off.
-async fn until_pruned(stage: &Stage, token: &str) {
+async fn until_pruned(service: &TestService, token: &str) {
     let until = Instant::now() + PATIENCE;
-    while stage.count(ASIDE).await == 0 {
+    while service.count(ASIDE).await == 0 {
         assert!(Instant::now() < until, "pruning does not work again");
-        stage.outcome_of("apns", token, "1h").await;
+        service.outcome_of("apns", token, "1h").await;
         sleep(std::time::Duration::from_millis(100)).await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn after_a_resume_pruning_works_again() {
-    let stage = Stage::start().await;
-    stage.rule(Rule::prefix("a", Action::answer(400, "DeviceTokenNotForTopic")));
-    let id = stage.notify(hello(apns_targets("a", 50))).await;
-    stage.outcomes(&id).await;
-    assert_brake(&stage, 1, "DeviceTokenNotForTopic", false).await;
+    let service = TestService::start().await;
+    service.rule(Rule::prefix("a", Action::answer(400, "DeviceTokenNotForTopic")));
+    let id = service.notify(hello(apns_targets("a", 50))).await;
+    service.outcomes(&id).await;
+    assert_brake(&service, 1, "DeviceTokenNotForTopic", false).await;
     let braked = json!({"state": "braked", "why": "DeviceTokenNotForTopic"});
-    stage.until_lane_has(PRODUCTION, &json!({"state": "running", "pruning": braked})).await;
-    stage.resume(PRODUCTION).await;
-    stage.until_lane_has(PRODUCTION, &json!({"pruning": {"state": "on", "why": null}})).await;
-    until_pruned(&stage, &hex("a1")).await;
-    assert_eq!(stage.count(BRAKED).await, 0);
-    stage.stop().await;
+    service.until_lane_has(PRODUCTION, &json!({"state": "running", "pruning": braked})).await;
+    service.resume(PRODUCTION).await;
+    service.until_lane_has(PRODUCTION, &json!({"pruning": {"state": "on", "why": null}})).await;
+    until_pruned(&service, &hex("a1")).await;
+    assert_eq!(service.count(BRAKED).await, 0);
+    service.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_brake_outlives_its_node_holds_on_others_and_goes_off_after_ten_quiet_minutes() {
-    let mut stage = Stage::set(Settings::default()).await;
+    let mut service = TestService::set(Settings::default()).await;
     // Some node put it on and fell before it could bring back what it had set aside.
-    stage
+    service
         .execute(
             "update lanes set braked_at = now(), brake_reason = 'DeviceTokenNotForTopic', brake_seen_at = now()
              where platform = 1 and environment = 1",
         )
         .await;
-    stage.node(Role::All).await;
-    let device = stage.device(json!({"platform": "apns", "token": hex("a2")})).await;
-    stage.end_nodes().await;
-    stage.execute("update devices set quarantined_at = now(), quarantine = 'DeviceTokenNotForTopic'").await;
-    stage.node(Role::All).await;
-    stage.until_count(ASIDE, 0).await;
-    let found = stage.get(&format!("/v1/devices/{device}")).await.body;
+    service.node(Role::All).await;
+    let device = service.device(json!({"platform": "apns", "token": hex("a2")})).await;
+    service.end_nodes().await;
+    service.execute("update devices set quarantined_at = now(), quarantine = 'DeviceTokenNotForTopic'").await;
+    service.node(Role::All).await;
+    service.until_count(ASIDE, 0).await;
+    let found = service.get(&format!("/v1/devices/{device}")).await.body;
     assert_has(&found, &json!({"status": "active", "quarantine": null}));
 
-    stage.rule(Rule::token(hex("a1"), Action::answer(400, "DeviceTokenNotForTopic")));
+    service.rule(Rule::token(hex("a1"), Action::answer(400, "DeviceTokenNotForTopic")));
     // Nor is it the time to try tokens in the other environment.
-    stage.rule(Rule::token(hex("a3"), Action::answer(400, "BadDeviceToken")).times(1));
-    let outcome = stage.outcome_of("apns", &hex("a1"), "1h").await;
+    service.rule(Rule::token(hex("a3"), Action::answer(400, "BadDeviceToken")).times(1));
+    let outcome = service.outcome_of("apns", &hex("a1"), "1h").await;
     assert_ended(&outcome, "token_dead", 1, Some("DeviceTokenNotForTopic"));
-    let outcome = stage.outcome_of("apns", &hex("a3"), "1h").await;
+    let outcome = service.outcome_of("apns", &hex("a3"), "1h").await;
     assert_ended(&outcome, "token_dead", 1, Some("BadDeviceToken"));
-    stage.end_nodes().await;
-    assert_eq!((stage.count(ASIDE).await, stage.count(BRAKED).await), (0, 1));
-    assert_eq!(sent(&stage.ledger()).len(), 2);
+    service.end_nodes().await;
+    assert_eq!((service.count(ASIDE).await, service.count(BRAKED).await), (0, 1));
+    assert_eq!(sent(&service.ledger()).len(), 2);
 
-    stage.execute("update lanes set brake_seen_at = brake_seen_at - interval '10 minutes'").await;
-    stage.node(Role::All).await;
-    stage.until_count(BRAKED, 0).await;
-    until_pruned(&stage, &hex("a1")).await;
-    stage.stop().await;
+    service.execute("update lanes set brake_seen_at = brake_seen_at - interval '10 minutes'").await;
+    service.node(Role::All).await;
+    service.until_count(BRAKED, 0).await;
+    until_pruned(&service, &hex("a1")).await;
+    service.stop().await;
 }

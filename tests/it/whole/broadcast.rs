@@ -1,26 +1,27 @@
 //! `all`: everybody who is registered, found page by page while the first are being sent to.
 
 use pushpost::domain::{Environment, LaneKey};
+use pushpost_testkit::json::{fcm_targets, hex, text};
 use serde_json::{Value, json};
 
-use super::stage::{Stage, fcm_targets, hex, sent, text};
+use pushpost_testkit::service::{TestService, sent};
 
 /// Registers a device of each sort; answers the ids of those that a visible broadcast is for.
-async fn crowd(stage: &Stage) -> Vec<String> {
+async fn crowd(service: &TestService) -> Vec<String> {
     let mut ids = Vec::new();
     for (two, environment, user) in [("a1", "production", "ann"), ("a2", "sandbox", "bob")] {
         let device = json!({"platform": "apns", "token": hex(two), "environment": environment, "user": user});
-        ids.push(stage.device(device).await);
+        ids.push(service.device(device).await);
     }
     for number in 0..20 {
-        ids.push(stage.device(json!({"platform": "fcm", "token": format!("f{number}")})).await);
+        ids.push(service.device(json!({"platform": "fcm", "token": format!("f{number}")})).await);
     }
-    stage.device(json!({"platform": "apns", "token": hex("a3"), "kind": "voip"})).await;
-    let gone = stage.device(json!({"platform": "fcm", "token": "gone"})).await;
-    stage.execute("update devices set quarantined_at = now(), quarantine = 'x' where token = 'gone'").await;
+    service.device(json!({"platform": "apns", "token": hex("a3"), "kind": "voip"})).await;
+    let gone = service.device(json!({"platform": "fcm", "token": "gone"})).await;
+    service.execute("update devices set quarantined_at = now(), quarantine = 'x' where token = 'gone'").await;
     assert!(!ids.contains(&gone));
     // Known from a send alone.
-    stage.outcome_of("fcm", "stranger", "1h").await;
+    service.outcome_of("fcm", "stranger", "1h").await;
     ids
 }
 
@@ -32,33 +33,33 @@ fn devices(deliveries: &[Value]) -> Vec<String> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_broadcast_reaches_each_active_device_once_and_says_so() {
-    let stage = Stage::start().await;
-    let mut ids = crowd(&stage).await;
+    let service = TestService::start().await;
+    let mut ids = crowd(&service).await;
     ids.sort_unstable();
-    let before = sent(&stage.ledger()).len();
-    let answer = stage.post("/v1/notifications", json!({"to": {"all": true}, "title": "Hi"})).await;
+    let before = sent(&service.ledger()).len();
+    let answer = service.post("/v1/notifications", json!({"to": {"all": true}, "title": "Hi"})).await;
     assert_eq!(answer.status, 202, "{answer:?}");
     let id = text(&answer.body["id"]);
     let expected = json!({"id": id, "status": "queued", "targets": null, "unmatched": null});
     assert_eq!(answer.body, expected, "how many there are isn't known yet");
-    let outcomes = stage.outcomes(&id).await;
+    let outcomes = service.outcomes(&id).await;
     assert_eq!(devices(&outcomes), ids);
     assert!(outcomes.iter().all(|delivery| delivery["status"] == "accepted"), "{outcomes:?}");
     assert!(
         outcomes.iter().all(|delivery| delivery["user"].is_null()),
         "nobody was addressed through a user"
     );
-    assert_eq!(sent(&stage.ledger()).len() - before, ids.len());
-    let status = stage.done(&id).await;
+    assert_eq!(sent(&service.ledger()).len() - before, ids.len());
+    let status = service.done(&id).await;
     assert_eq!(status["counts"]["targets"], ids.len());
     assert_eq!(status["unmatched"]["users_total"], 0);
-    stage.stop().await;
+    service.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_is_named_as_well_gets_it_once_and_who_is_excepted_not_at_all() {
-    let stage = Stage::start().await;
-    let ids = crowd(&stage).await;
+    let service = TestService::start().await;
+    let ids = crowd(&service).await;
     let mut tokens = fcm_targets("f", 1);
     tokens[0]["ref"] = json!("mine");
     tokens.extend(fcm_targets("new", 1));
@@ -66,77 +67,77 @@ async fn who_is_named_as_well_gets_it_once_and_who_is_excepted_not_at_all() {
         "all": true, "tokens": tokens, "users": ["ann", "nobody"],
         "except": {"devices": [ids[3]], "users": ["bob"]},
     });
-    let id = stage.notify(json!({"to": to, "title": "Hi"})).await;
-    let outcomes = stage.outcomes(&id).await;
+    let id = service.notify(json!({"to": to, "title": "Hi"})).await;
+    let outcomes = service.outcomes(&id).await;
     // All but the excepted device and bob's, and one that was not known before.
     assert_eq!(outcomes.len(), ids.len() - 2 + 1);
     assert!(!devices(&outcomes).contains(&ids[3]) && !devices(&outcomes).contains(&ids[1]));
     let of = |field: &str, value: &str| outcomes.iter().filter(|one| one[field] == value).count();
     assert_eq!((of("ref", "mine"), of("user", "ann")), (1, 1));
-    assert_eq!(stage.done(&id).await["unmatched"]["users"], json!(["nobody"]));
-    let few = stage.notify(json!({"to": {"all": true, "platforms": ["apns"]}, "title": "Hi"})).await;
-    assert_eq!(devices(&stage.outcomes(&few).await), {
+    assert_eq!(service.done(&id).await["unmatched"]["users"], json!(["nobody"]));
+    let few = service.notify(json!({"to": {"all": true, "platforms": ["apns"]}, "title": "Hi"})).await;
+    assert_eq!(devices(&service.outcomes(&few).await), {
         let mut apns = ids[..2].to_vec();
         apns.sort_unstable();
         apns
     });
-    stage.stop().await;
+    service.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_service_without_credentials_has_no_part_in_it_and_nobody_is_no_fault() {
-    let mut stage = Stage::set(pushpost_simulator::Settings::default()).await;
-    stage.without_fcm();
-    stage.node(pushpost::runtime::Role::All).await;
-    let nobody = stage.notify(json!({"to": {"all": true}, "title": "Hi"})).await;
-    assert_eq!(stage.done(&nobody).await["counts"]["targets"], 0);
-    stage.device(json!({"platform": "fcm", "token": "f"})).await;
-    let apns = stage.device(json!({"platform": "apns", "token": hex("a1")})).await;
-    let id = stage.notify(json!({"to": {"all": true}, "title": "Hi"})).await;
-    assert_eq!(devices(&stage.outcomes(&id).await), [apns]);
-    stage.stop().await;
+    let mut service = TestService::set(pushpost_simulator::Settings::default()).await;
+    service.without_fcm();
+    service.node(pushpost::runtime::Role::All).await;
+    let nobody = service.notify(json!({"to": {"all": true}, "title": "Hi"})).await;
+    assert_eq!(service.done(&nobody).await["counts"]["targets"], 0);
+    service.device(json!({"platform": "fcm", "token": "f"})).await;
+    let apns = service.device(json!({"platform": "apns", "token": hex("a1")})).await;
+    let id = service.notify(json!({"to": {"all": true}, "title": "Hi"})).await;
+    assert_eq!(devices(&service.outcomes(&id).await), [apns]);
+    service.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_that_has_fewer_platforms_finds_the_same_audience() {
-    let mut stage = Stage::set(pushpost_simulator::Settings::default()).await;
-    let whole = stage.read("pushpost.toml");
-    stage.node(pushpost::runtime::Role::Api).await;
-    stage.without_fcm();
-    stage.node(pushpost::runtime::Role::Worker).await;
-    stage.device(json!({"platform": "fcm", "token": "f"})).await;
-    stage.device(json!({"platform": "apns", "token": hex("a1")})).await;
-    let id = stage.notify(json!({"to": {"all": true}, "title": "Hi"})).await;
-    stage.until_count("select count(*) from fan_outs", 0).await;
-    let status = stage.get(&format!("/v1/notifications/{id}")).await.body;
+    let mut service = TestService::set(pushpost_simulator::Settings::default()).await;
+    let whole = service.read("pushpost.toml");
+    service.node(pushpost::runtime::Role::Api).await;
+    service.without_fcm();
+    service.node(pushpost::runtime::Role::Worker).await;
+    service.device(json!({"platform": "fcm", "token": "f"})).await;
+    service.device(json!({"platform": "apns", "token": hex("a1")})).await;
+    let id = service.notify(json!({"to": {"all": true}, "title": "Hi"})).await;
+    service.until_count("select count(*) from fan_outs", 0).await;
+    let status = service.get(&format!("/v1/notifications/{id}")).await.body;
     assert_eq!(status["counts"]["targets"], 2, "{status}");
-    stage.write("pushpost.toml", &whole);
-    stage.node(pushpost::runtime::Role::Worker).await;
-    assert_eq!(stage.done(&id).await["counts"]["accepted"], 2);
-    stage.stop().await;
+    service.write("pushpost.toml", &whole);
+    service.node(pushpost::runtime::Role::Worker).await;
+    assert_eq!(service.done(&id).await["counts"]["accepted"], 2);
+    service.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_broadcast_that_is_cut_off_by_a_restart_goes_on_and_adds_up_meanwhile() {
-    let mut stage = Stage::start().await;
-    stage.pause(LaneKey::Fcm).await;
-    stage.pause(LaneKey::Apns(Environment::Production)).await;
-    stage
+    let mut service = TestService::start().await;
+    service.pause(LaneKey::Fcm).await;
+    service.pause(LaneKey::Apns(Environment::Production)).await;
+    service
         .execute(
             "insert into devices (app_id, platform, environment, token, token_digest, registered_at)
              select 1, 2, 0, 'b' || g, substr(sha256(('b' || g)::bytea), 1, 16), now() from generate_series(1, 12000) g",
         )
         .await;
-    let id = stage.notify(json!({"to": {"all": true}, "title": "Hi"})).await;
-    stage.until_count("select count(*) from fan_outs", 0).await;
-    let status = stage.get(&format!("/v1/notifications/{id}")).await.body;
+    let id = service.notify(json!({"to": {"all": true}, "title": "Hi"})).await;
+    service.until_count("select count(*) from fan_outs", 0).await;
+    let status = service.get(&format!("/v1/notifications/{id}")).await.body;
     assert_eq!((&status["counts"]["targets"], &status["counts"]["pending"]), (&json!(12000), &json!(12000)));
     assert_eq!(status["held"][0]["state"], "paused");
-    stage.resume(LaneKey::Fcm).await;
-    stage.until_received(1000).await;
-    stage.end_nodes().await;
-    stage.node(pushpost::runtime::Role::All).await;
-    let status = stage.done(&id).await;
+    service.resume(LaneKey::Fcm).await;
+    service.until_received(1000).await;
+    service.end_nodes().await;
+    service.node(pushpost::runtime::Role::All).await;
+    let status = service.done(&id).await;
     assert_eq!(status["counts"]["accepted"], 12000);
-    stage.stop().await;
+    service.stop().await;
 }

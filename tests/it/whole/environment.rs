@@ -1,5 +1,6 @@
 //! A token that one of Apple's environments calls bad is tried once in the other (docs/queue.md#environment-probe).
 
+use pushpost_testkit::json::{assert_ended, assert_has, hex};
 use std::time::Duration;
 
 use pushpost::domain::{Environment, LaneKey};
@@ -7,8 +8,7 @@ use pushpost::runtime::Role;
 use pushpost_simulator::{Action, H2Code, Rule, Settings};
 use serde_json::json;
 
-use super::stage::{Stage, assert_ended, hex};
-use crate::service::assert_has;
+use pushpost_testkit::service::TestService;
 
 const SANDBOX: LaneKey = LaneKey::Apns(Environment::Sandbox);
 const AT_PRODUCTION: Option<pushpost_simulator::Environment> =
@@ -18,106 +18,106 @@ const ASIDE: &str = "select count(*) from devices where quarantined_at is not nu
 const SUSPENDED: &str = "select count(*) from lanes where suspended_at is not null";
 
 /// The token is bad at production; in the sandbox `action` happens to it.
-fn bad_at_production(stage: &Stage, two: &str, action: Action) {
+fn bad_at_production(service: &TestService, two: &str, action: Action) {
     let bad = Rule::token(hex(two), Action::answer(400, "BadDeviceToken"));
-    stage.rule(Rule { environment: AT_PRODUCTION, ..bad });
-    stage.rule(Rule { environment: AT_SANDBOX, ..Rule::token(hex(two), action) });
+    service.rule(Rule { environment: AT_PRODUCTION, ..bad });
+    service.rule(Rule { environment: AT_SANDBOX, ..Rule::token(hex(two), action) });
 }
 
 /// Where the requests for a token arrived, in order.
-fn places(stage: &Stage, two: &str) -> Vec<Option<pushpost_simulator::Environment>> {
-    stage.received(&hex(two)).iter().map(|entry| entry.environment).collect()
+fn places(service: &TestService, two: &str) -> Vec<Option<pushpost_simulator::Environment>> {
+    service.received(&hex(two)).iter().map(|entry| entry.environment).collect()
 }
 
-async fn send_to(stage: &Stage, device: &str, ttl: &str) -> String {
-    stage.notify(json!({"to": {"devices": [device]}, "title": "Hi", "ttl": ttl})).await
+async fn send_to(service: &TestService, device: &str, ttl: &str) -> String {
+    service.notify(json!({"to": {"devices": [device]}, "title": "Hi", "ttl": ttl})).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_sandbox_token_that_was_registered_for_production_is_delivered_and_corrected() {
-    let stage = Stage::start().await;
-    stage.rule(Rule::token(
+    let service = TestService::start().await;
+    service.rule(Rule::token(
         hex("a1"),
         Action::Environment { environment: pushpost_simulator::Environment::Sandbox },
     ));
     let phone = json!({"platform": "apns", "token": hex("a1"), "environment": "production"});
-    let device = stage.device(phone.clone()).await;
-    let id = send_to(&stage, &device, "1h").await;
-    let outcome = stage.outcome(&id).await;
+    let device = service.device(phone.clone()).await;
+    let id = send_to(&service, &device, "1h").await;
+    let outcome = service.outcome(&id).await;
     assert_ended(&outcome, "accepted", 2, None);
     assert_eq!(outcome["environment"], "sandbox");
-    assert_eq!(places(&stage, "a1"), [AT_PRODUCTION, AT_SANDBOX]);
-    let received = stage.received(&hex("a1"));
+    assert_eq!(places(&service, "a1"), [AT_PRODUCTION, AT_SANDBOX]);
+    let received = service.received(&hex("a1"));
     for header in ["apns-id", "apns-collapse-id", "apns-expiration"] {
         assert_eq!(received[0].header(header), received[1].header(header), "{header}");
     }
 
-    stage.until_count("select count(*) from devices where environment = 2 and environment_proven", 1).await;
+    service.until_count("select count(*) from devices where environment = 2 and environment_proven", 1).await;
     // What an app says stands against what APNs has proven.
-    stage.put_by_phone("/v1/devices", phone).await;
-    let found = stage.get(&format!("/v1/devices/{device}")).await.body;
+    service.put_by_phone("/v1/devices", phone).await;
+    let found = service.get(&format!("/v1/devices/{device}")).await.body;
     assert_has(&found, &json!({"environment": "sandbox", "status": "active"}));
-    let again = send_to(&stage, &device, "1h").await;
-    assert_ended(&stage.outcome(&again).await, "accepted", 1, None);
-    assert_eq!(places(&stage, "a1"), [AT_PRODUCTION, AT_SANDBOX, AT_SANDBOX]);
-    stage.stop().await;
+    let again = send_to(&service, &device, "1h").await;
+    assert_ended(&service.outcome(&again).await, "accepted", 1, None);
+    assert_eq!(places(&service, "a1"), [AT_PRODUCTION, AT_SANDBOX, AT_SANDBOX]);
+    service.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_token_that_is_bad_in_both_is_dead_by_the_first_word() {
-    let mut stage = Stage::start().await;
+    let mut service = TestService::start().await;
     let bad = || Action::answer(400, "BadDeviceToken");
-    bad_at_production(&stage, "a1", bad());
+    bad_at_production(&service, "a1", bad());
     // Its second answer comes after a registration; its first came before.
     let slow = Rule::token(hex("a2"), bad()).delayed(Duration::from_secs(4));
-    stage.rule(Rule { environment: AT_PRODUCTION, ..Rule::token(hex("a2"), bad()) });
-    stage.rule(Rule { environment: AT_SANDBOX, ..slow });
-    let dead = stage.device(json!({"platform": "apns", "token": hex("a1")})).await;
-    let kept = stage.device(json!({"platform": "apns", "token": hex("a2")})).await;
-    let first = send_to(&stage, &dead, "1h").await;
-    let second = send_to(&stage, &kept, "1h").await;
-    stage.until_received(4).await;
-    stage.put_by_phone("/v1/devices", json!({"platform": "apns", "token": hex("a2")})).await;
-    assert_ended(&stage.outcome(&first).await, "token_dead", 2, Some("BadDeviceToken"));
-    assert_ended(&stage.outcome(&second).await, "token_dead", 2, Some("BadDeviceToken"));
-    stage.until_count(ASIDE, 1).await;
-    let found = stage.get(&format!("/v1/devices/{dead}")).await.body;
+    service.rule(Rule { environment: AT_PRODUCTION, ..Rule::token(hex("a2"), bad()) });
+    service.rule(Rule { environment: AT_SANDBOX, ..slow });
+    let dead = service.device(json!({"platform": "apns", "token": hex("a1")})).await;
+    let kept = service.device(json!({"platform": "apns", "token": hex("a2")})).await;
+    let first = send_to(&service, &dead, "1h").await;
+    let second = send_to(&service, &kept, "1h").await;
+    service.until_received(4).await;
+    service.put_by_phone("/v1/devices", json!({"platform": "apns", "token": hex("a2")})).await;
+    assert_ended(&service.outcome(&first).await, "token_dead", 2, Some("BadDeviceToken"));
+    assert_ended(&service.outcome(&second).await, "token_dead", 2, Some("BadDeviceToken"));
+    service.until_count(ASIDE, 1).await;
+    let found = service.get(&format!("/v1/devices/{dead}")).await.body;
     assert_has(
         &found,
         &json!({"environment": "production", "status": "quarantined", "quarantine": {"reason": "BadDeviceToken"}}),
     );
-    let found = stage.get(&format!("/v1/devices/{kept}")).await.body;
+    let found = service.get(&format!("/v1/devices/{kept}")).await.body;
     assert_has(&found, &json!({"environment": "production", "status": "active"}));
     // Ends the pruner: whatever it was told is done.
-    stage.end_nodes().await;
-    assert_eq!(stage.count(ASIDE).await, 1, "a registration after the first answer protects");
-    assert_eq!(stage.count("select count(*) from devices where environment_proven").await, 0);
-    assert_eq!(places(&stage, "a1"), [AT_PRODUCTION, AT_SANDBOX]);
-    assert_eq!(places(&stage, "a2"), [AT_PRODUCTION, AT_SANDBOX]);
-    stage.stop().await;
+    service.end_nodes().await;
+    assert_eq!(service.count(ASIDE).await, 1, "a registration after the first answer protects");
+    assert_eq!(service.count("select count(*) from devices where environment_proven").await, 0);
+    assert_eq!(places(&service, "a1"), [AT_PRODUCTION, AT_SANDBOX]);
+    assert_eq!(places(&service, "a2"), [AT_PRODUCTION, AT_SANDBOX]);
+    service.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_key_that_is_refused_in_the_other_environment_suspends_nothing_there() {
-    let stage = Stage::start().await;
+    let service = TestService::start().await;
     for (count, two) in [(1, "a1"), (2, "a2")] {
-        bad_at_production(&stage, two, Action::answer(403, "BadEnvironmentKeyInToken"));
-        let outcome = stage.outcome_of("apns", &hex(two), "1h").await;
+        bad_at_production(&service, two, Action::answer(403, "BadEnvironmentKeyInToken"));
+        let outcome = service.outcome_of("apns", &hex(two), "1h").await;
         assert_ended(&outcome, "token_dead", 2, Some("BadDeviceToken"));
-        assert_eq!(places(&stage, two), [AT_PRODUCTION, AT_SANDBOX]);
-        stage.until_count(ASIDE, count).await;
+        assert_eq!(places(&service, two), [AT_PRODUCTION, AT_SANDBOX]);
+        service.until_count(ASIDE, count).await;
     }
-    assert_eq!(stage.count(SUSPENDED).await, 0);
+    assert_eq!(service.count(SUSPENDED).await, 0);
     let own = json!({"platform": "apns", "token": hex("a3"), "environment": "sandbox"});
-    let own = stage.device(own).await;
-    let id = send_to(&stage, &own, "1h").await;
-    assert_ended(&stage.outcome(&id).await, "accepted", 1, None);
-    stage.stop().await;
+    let own = service.device(own).await;
+    let id = send_to(&service, &own, "1h").await;
+    assert_ended(&service.outcome(&id).await, "accepted", 1, None);
+    service.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whatever_else_a_trial_meets_the_first_word_stands_and_doubt_stays_doubt() {
-    let mut stage = Stage::start().await;
+    let mut service = TestService::start().await;
     let reset = Action::Reset { code: H2Code::InternalError, accepted: false };
     let cases = [
         ("a1", Action::answer(503, "ServiceUnavailable"), "token_dead", "BadDeviceToken"),
@@ -127,95 +127,97 @@ async fn whatever_else_a_trial_meets_the_first_word_stands_and_doubt_stays_doubt
         ("a5", reset, "unknown", "no_answer"),
     ];
     for (two, action, status, reason) in cases {
-        bad_at_production(&stage, two, action);
-        let outcome = stage.outcome_of("apns", &hex(two), "1h").await;
+        bad_at_production(&service, two, action);
+        let outcome = service.outcome_of("apns", &hex(two), "1h").await;
         assert_ended(&outcome, status, 2, Some(reason));
-        assert_eq!(places(&stage, two), [AT_PRODUCTION, AT_SANDBOX]);
+        assert_eq!(places(&service, two), [AT_PRODUCTION, AT_SANDBOX]);
     }
-    stage.end_nodes().await;
+    service.end_nodes().await;
     let words = "select count(*) from devices where quarantine = 'BadDeviceToken' and environment = 1";
-    assert_eq!((stage.count(ASIDE).await, stage.count(words).await), (4, 4));
-    stage.stop_undecided().await;
+    assert_eq!((service.count(ASIDE).await, service.count(words).await), (4, 4));
+    service.stop_undecided().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn there_is_no_trial_where_the_other_lane_is_paused_or_the_same_place_or_there_is_one_attempt() {
-    let mut stage = Stage::set(Settings::default()).await;
-    stage.pause(SANDBOX).await;
-    stage.node(Role::All).await;
+    let mut service = TestService::set(Settings::default()).await;
+    service.pause(SANDBOX).await;
+    service.node(Role::All).await;
     for two in ["a1", "a2", "a3"] {
-        bad_at_production(&stage, two, Action::Accept);
+        bad_at_production(&service, two, Action::Accept);
     }
-    let outcome = stage.outcome_of("apns", &hex("a1"), "1h").await;
+    let outcome = service.outcome_of("apns", &hex("a1"), "1h").await;
     assert_ended(&outcome, "token_dead", 1, Some("BadDeviceToken"));
     assert_eq!(outcome["environment"], "production");
-    stage.until_count(ASIDE, 1).await;
-    stage.end_nodes().await;
-    stage.resume(SANDBOX).await;
-    stage.node(Role::All).await;
-    let outcome = stage.outcome_of("apns", &hex("a2"), "0s").await;
+    service.until_count(ASIDE, 1).await;
+    service.end_nodes().await;
+    service.resume(SANDBOX).await;
+    service.node(Role::All).await;
+    let outcome = service.outcome_of("apns", &hex("a2"), "0s").await;
     assert_ended(&outcome, "token_dead", 1, Some("BadDeviceToken"));
-    stage.until_count(ASIDE, 2).await;
-    stage.end_nodes().await;
-    stage.configure("APPS__SHOP__APNS__SANDBOX_ENDPOINT", &stage.simulator.apns_endpoint());
-    stage.node(Role::All).await;
-    let outcome = stage.outcome_of("apns", &hex("a3"), "1h").await;
+    service.until_count(ASIDE, 2).await;
+    service.end_nodes().await;
+    service.configure("APPS__SHOP__APNS__SANDBOX_ENDPOINT", &service.simulator.apns_endpoint());
+    service.node(Role::All).await;
+    let outcome = service.outcome_of("apns", &hex("a3"), "1h").await;
     assert_ended(&outcome, "token_dead", 1, Some("BadDeviceToken"));
-    stage.until_count(ASIDE, 3).await;
+    service.until_count(ASIDE, 3).await;
     for two in ["a1", "a2", "a3"] {
-        assert_eq!(places(&stage, two), [AT_PRODUCTION]);
+        assert_eq!(places(&service, two), [AT_PRODUCTION]);
     }
-    stage.stop().await;
+    service.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_trial_whose_lane_stops_before_it_is_made_does_not_wait_for_it() {
-    let mut stage = Stage::set(Settings::default()).await;
-    stage.configure("DELIVERY__MAX_IN_FLIGHT", "1");
-    stage.node(Role::All).await;
+    let mut service = TestService::set(Settings::default()).await;
+    service.configure("DELIVERY__MAX_IN_FLIGHT", "1");
+    service.node(Role::All).await;
     // Keeps the sandbox's only permit until its pause has been read.
-    stage.rule(Rule::token(hex("b1"), Action::Accept).delayed(Duration::from_secs(10)));
-    bad_at_production(&stage, "a1", Action::Accept);
+    service.rule(Rule::token(hex("b1"), Action::Accept).delayed(Duration::from_secs(10)));
+    bad_at_production(&service, "a1", Action::Accept);
     let slow = json!({"platform": "apns", "token": hex("b1"), "environment": "sandbox"});
-    let slow = stage.device(slow).await;
-    let ahead = send_to(&stage, &slow, "1h").await;
-    stage.until_received(1).await;
+    let slow = service.device(slow).await;
+    let ahead = send_to(&service, &slow, "1h").await;
+    service.until_received(1).await;
     let to = json!({"tokens": [{"platform": "apns", "token": hex("a1")}]});
-    let id = stage.notify(json!({"to": to, "title": "Hi"})).await;
-    stage.until_count("select count(*) from jobs where trial_since is not null", 1).await;
-    stage.pause(SANDBOX).await;
-    assert_ended(&stage.outcome(&ahead).await, "accepted", 1, None);
-    stage.until_count("select count(*) from jobs where trial_since is not null and node_id is null", 1).await;
-    let waiting = &stage.deliveries(&id).await[0];
+    let id = service.notify(json!({"to": to, "title": "Hi"})).await;
+    service.until_count("select count(*) from jobs where trial_since is not null", 1).await;
+    service.pause(SANDBOX).await;
+    assert_ended(&service.outcome(&ahead).await, "accepted", 1, None);
+    service
+        .until_count("select count(*) from jobs where trial_since is not null and node_id is null", 1)
+        .await;
+    let waiting = &service.deliveries(&id).await[0];
     assert_ended(waiting, "pending", 1, Some("lane_paused"));
-    stage.execute("update jobs set due_at = due_at - interval '1 minute'").await;
-    assert_ended(&stage.outcome(&id).await, "token_dead", 1, Some("BadDeviceToken"));
-    assert_eq!(places(&stage, "a1"), [AT_PRODUCTION]);
-    assert_eq!(stage.count(ASIDE).await, 0, "nobody knows whether it is dead or of the sandbox");
-    stage.resume(SANDBOX).await;
-    let again = stage.notify(json!({"to": {"devices": [slow]}, "title": "Hi"})).await;
-    assert_ended(&stage.outcome(&again).await, "accepted", 1, None);
-    stage.stop().await;
+    service.execute("update jobs set due_at = due_at - interval '1 minute'").await;
+    assert_ended(&service.outcome(&id).await, "token_dead", 1, Some("BadDeviceToken"));
+    assert_eq!(places(&service, "a1"), [AT_PRODUCTION]);
+    assert_eq!(service.count(ASIDE).await, 0, "nobody knows whether it is dead or of the sandbox");
+    service.resume(SANDBOX).await;
+    let again = service.notify(json!({"to": {"devices": [slow]}, "title": "Hi"})).await;
+    assert_ended(&service.outcome(&again).await, "accepted", 1, None);
+    service.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_production_token_that_was_registered_for_the_sandbox_is_found_too() {
-    let stage = Stage::start().await;
+    let service = TestService::start().await;
     let good_at = pushpost_simulator::Environment::Production;
-    stage.rule(Rule::prefix("a", Action::Environment { environment: good_at }));
+    service.rule(Rule::prefix("a", Action::Environment { environment: good_at }));
     let phone =
         |two: &str| json!({"platform": "apns", "token": hex(two), "environment": "sandbox", "user": "u1"});
-    let devices = [stage.device(phone("a1")).await, stage.device(phone("a2")).await];
-    let id = stage.notify(json!({"to": {"users": ["u1"]}, "title": "Hi"})).await;
-    for delivery in stage.outcomes(&id).await {
+    let devices = [service.device(phone("a1")).await, service.device(phone("a2")).await];
+    let id = service.notify(json!({"to": {"users": ["u1"]}, "title": "Hi"})).await;
+    for delivery in service.outcomes(&id).await {
         assert_ended(&delivery, "accepted", 2, None);
         assert_eq!((&delivery["environment"], &delivery["user"]), (&json!("production"), &json!("u1")));
     }
     let corrected = "select count(*) from devices where environment = 1 and environment_proven";
-    stage.until_count(corrected, 2).await;
+    service.until_count(corrected, 2).await;
     for device in devices {
-        let found = stage.get(&format!("/v1/devices/{device}")).await.body;
+        let found = service.get(&format!("/v1/devices/{device}")).await.body;
         assert_has(&found, &json!({"environment": "production"}));
     }
-    stage.stop().await;
+    service.stop().await;
 }

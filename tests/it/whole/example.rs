@@ -1,10 +1,10 @@
 //! EXAMPLES E2: one order message to a user with two phones, compared field by field on both sides.
 
 use chrono::DateTime;
+use pushpost_testkit::json::{assert_has, hex, of, text};
 use serde_json::{Value, json};
 
-use super::stage::{Stage, hex, of, text};
-use crate::service::assert_has;
+use pushpost_testkit::service::TestService;
 
 fn order() -> Value {
     json!({
@@ -19,23 +19,23 @@ fn order() -> Value {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_order_message_reaches_both_phones_of_its_user_as_each_provider_wants_it() {
-    let stage = Stage::start().await;
+    let service = TestService::start().await;
     let iphone =
-        stage.put("/v1/devices", json!({"platform": "apns", "token": hex("bb"), "user": "u7"})).await;
+        service.put("/v1/devices", json!({"platform": "apns", "token": hex("bb"), "user": "u7"})).await;
     assert_eq!((iphone.status.as_u16(), &iphone.body["environment"]), (201, &json!("production")));
     let android =
-        stage.put("/v1/devices", json!({"platform": "fcm", "token": "fcm-token-7", "user": "u7"})).await;
+        service.put("/v1/devices", json!({"platform": "fcm", "token": "fcm-token-7", "user": "u7"})).await;
     assert_eq!((android.status.as_u16(), &android.body["environment"]), (201, &Value::Null));
     let (iphone, android) = (text(&iphone.body["id"]), text(&android.body["id"]));
 
-    let accepted = stage.post("/v1/notifications", order()).await;
+    let accepted = service.post("/v1/notifications", order()).await;
     assert_eq!(accepted.status, 202);
     let id = text(&accepted.body["id"]);
     assert_eq!(accepted.headers["location"], format!("/v1/notifications/{id}"));
     let unmatched = json!({"users": ["u8"], "users_total": 1, "devices": [], "devices_total": 0});
     assert_has(&accepted.body, &json!({"status": "queued", "targets": 2, "unmatched": unmatched}));
 
-    let status = stage.done(&id).await;
+    let status = service.done(&id).await;
     assert_has(
         &status,
         &json!({
@@ -49,7 +49,7 @@ async fn an_order_message_reaches_both_phones_of_its_user_as_each_provider_wants
     let expires_at = time("expires_at");
     assert_eq!(expires_at - time("created_at"), chrono::TimeDelta::hours(1));
 
-    let answer = stage.get(&format!("/v1/notifications/{id}/deliveries?status=accepted")).await;
+    let answer = service.get(&format!("/v1/notifications/{id}/deliveries?status=accepted")).await;
     assert_eq!(answer.body["next_cursor"], Value::Null);
     let deliveries = answer.body["items"].as_array().unwrap();
     assert_eq!(deliveries.len(), 2);
@@ -62,14 +62,14 @@ async fn an_order_message_reaches_both_phones_of_its_user_as_each_provider_wants
     assert_has(to_android, &json!({"platform": "fcm", "environment": null}));
     assert!(text(&to_android["provider_id"]).starts_with("projects/shop-1/messages/"));
 
-    let expiration = assert_apns(&stage, &id, &text(&to_iphone["provider_id"]), expires_at.timestamp());
-    assert_fcm(&stage, &id, &expiration);
-    stage.stop().await;
+    let expiration = assert_apns(&service, &id, &text(&to_iphone["provider_id"]), expires_at.timestamp());
+    assert_fcm(&service, &id, &expiration);
+    service.stop().await;
 }
 
 /// Answers `apns-expiration`.
-fn assert_apns(stage: &Stage, id: &str, provider_id: &str, expires_at: i64) -> String {
-    let received = stage.received(&hex("bb"));
+fn assert_apns(service: &TestService, id: &str, provider_id: &str, expires_at: i64) -> String {
+    let received = service.received(&hex("bb"));
     assert_eq!(received.len(), 1);
     let request = &received[0];
     assert_eq!(request.path, format!("/3/device/{}", hex("bb")));
@@ -95,8 +95,8 @@ fn assert_apns(stage: &Stage, id: &str, provider_id: &str, expires_at: i64) -> S
     expiration.to_owned()
 }
 
-fn assert_fcm(stage: &Stage, id: &str, expiration: &str) {
-    let received = stage.received("fcm-token-7");
+fn assert_fcm(service: &TestService, id: &str, expiration: &str) {
+    let received = service.received("fcm-token-7");
     assert_eq!(received.len(), 1);
     let body = received[0].body.clone().unwrap();
     let ttl = text(&body["message"]["android"]["ttl"]);

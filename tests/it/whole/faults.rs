@@ -1,36 +1,37 @@
 //! Connections that end in mid-send: what nobody can have seen is resent at once, what somebody may have seen is an
 //! attempt of its own with the same id, and nothing is lost.
 
+use pushpost_testkit::json::{apns_targets, assert_ended, fcm_targets};
 use std::collections::BTreeSet;
 
 use pushpost_simulator::{Action, Answer, Ended, Entry, H2Code, LastStream, Provider, Rule};
 use serde_json::{Value, json};
 
-use super::stage::{Stage, apns_targets, assert_ended, fcm_targets, sent};
+use pushpost_testkit::service::{TestService, sent};
 
 const EACH: usize = 200;
 /// The rule's name.
 const FAULT: &str = "fault";
 
-async fn send_to_all(stage: &Stage) -> Vec<Value> {
+async fn send_to_all(service: &TestService) -> Vec<Value> {
     let mut targets = apns_targets("a", EACH);
     targets.extend(fcm_targets("f", EACH));
-    let id = stage.notify(json!({"to": {"tokens": targets}, "title": "Hi"})).await;
-    let outcomes = stage.outcomes(&id).await;
+    let id = service.notify(json!({"to": {"tokens": targets}, "title": "Hi"})).await;
+    let outcomes = service.outcomes(&id).await;
     assert_eq!(outcomes.len(), 2 * EACH);
     outcomes
 }
 
-fn each_provider(stage: &Stage, action: &Action, times: u64) {
+fn each_provider(service: &TestService, action: &Action, times: u64) {
     for provider in [Provider::Apns, Provider::Fcm] {
         let rule = Rule { name: Some(FAULT.to_owned()), ..Rule::provider(provider, action.clone()) };
-        stage.rule(rule.times(times));
+        service.rule(rule.times(times));
     }
 }
 
 /// Each provider's requests that met the fault.
-fn assert_happened(stage: &Stage) {
-    let entries = sent(&stage.ledger());
+fn assert_happened(service: &TestService) {
+    let entries = sent(&service.ledger());
     for provider in [Provider::Apns, Provider::Fcm] {
         let met = |entry: &Entry| entry.provider == provider && entry.rule.as_deref() == Some(FAULT);
         assert!(entries.iter().any(met), "the fault has happened at {provider:?}");
@@ -39,19 +40,19 @@ fn assert_happened(stage: &Stage) {
 
 /// Nobody can have seen what was not taken: everything is accepted at the first attempt, and once.
 async fn assert_unseen(action: Action, times: u64) {
-    let stage = Stage::start().await;
-    each_provider(&stage, &action, times);
-    for outcome in send_to_all(&stage).await {
+    let service = TestService::start().await;
+    each_provider(&service, &action, times);
+    for outcome in send_to_all(&service).await {
         assert_ended(&outcome, "accepted", 1, None);
     }
-    assert_happened(&stage);
-    assert_same_ids(&stage);
-    stage.stop().await;
+    assert_happened(&service);
+    assert_same_ids(&service);
+    service.stop().await;
 }
 
 /// Every device had one `apns-id`, however often it was sent.
-fn assert_same_ids(stage: &Stage) {
-    let entries = sent(&stage.ledger());
+fn assert_same_ids(service: &TestService) {
+    let entries = sent(&service.ledger());
     let ids: BTreeSet<_> = entries
         .iter()
         .filter(|entry| entry.provider == Provider::Apns)
@@ -93,37 +94,37 @@ async fn a_goaway_with_an_error_in_plain_text_is_survived() {
 /// APNs says that it shuts down, in an answer and in the GOAWAY behind it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_503_that_takes_its_connection_along_costs_no_attempt() {
-    let stage = Stage::start().await;
+    let service = TestService::start().await;
     let shutdown =
         Answer { status: 503, reason: Some("Shutdown".to_owned()), then_go_away: true, ..Answer::default() };
     let rule = Rule::provider(Provider::Apns, Action::Answer(Box::new(shutdown)));
-    stage.rule(Rule { name: Some(FAULT.to_owned()), ..rule }.times(1));
-    let id = stage.notify(json!({"to": {"tokens": apns_targets("a", EACH)}, "title": "Hi"})).await;
-    stage.outcomes(&id).await.iter().for_each(|outcome| assert_ended(outcome, "accepted", 1, None));
-    let entries = sent(&stage.ledger());
+    service.rule(Rule { name: Some(FAULT.to_owned()), ..rule }.times(1));
+    let id = service.notify(json!({"to": {"tokens": apns_targets("a", EACH)}, "title": "Hi"})).await;
+    service.outcomes(&id).await.iter().for_each(|outcome| assert_ended(outcome, "accepted", 1, None));
+    let entries = sent(&service.ledger());
     let met = entries.iter().find(|entry| entry.rule.as_deref() == Some(FAULT)).unwrap();
     assert_eq!(met.status, Some(503));
-    let again = stage.received(met.token.as_deref().unwrap());
+    let again = service.received(met.token.as_deref().unwrap());
     assert_eq!(again.len(), 2);
     assert_ne!(again[0].connection, again[1].connection, "sent again elsewhere, at once");
-    assert_same_ids(&stage);
-    stage.stop().await;
+    assert_same_ids(&service);
+    service.stop().await;
 }
 
 /// Somebody may have seen it: accepted in the end, twice at most where an attempt had no answer, with the same id.
 async fn assert_doubtful(action: Action, times: u64) {
-    let stage = Stage::start().await;
-    each_provider(&stage, &action, times);
-    let outcomes = send_to_all(&stage).await;
+    let service = TestService::start().await;
+    each_provider(&service, &action, times);
+    let outcomes = send_to_all(&service).await;
     let most = times + 1;
     for outcome in &outcomes {
         assert_eq!(outcome["status"], "accepted", "{outcome}");
         assert!((1..=most).contains(&outcome["attempts"].as_u64().unwrap()), "{outcome}");
     }
-    assert_happened(&stage);
+    assert_happened(&service);
     assert!(outcomes.iter().any(|outcome| outcome["attempts"] != 1), "an attempt is in doubt");
-    assert_same_ids(&stage);
-    let (ledger, entries) = (stage.ledger(), stage.ledger().entries());
+    assert_same_ids(&service);
+    let (ledger, entries) = (service.ledger(), service.ledger().entries());
     // A system that drops a connection drops what its peer had not read yet.
     let cut: BTreeSet<_> =
         entries.iter().filter(|entry| entry.ended == Ended::Closed).map(|entry| entry.connection).collect();
@@ -132,7 +133,7 @@ async fn assert_doubtful(action: Action, times: u64) {
         let unanswered = first.status.is_none() || cut.contains(&first.connection);
         assert!(unanswered, "an answered request was sent again: {duplicate:?}");
     }
-    stage.stop_with_duplicates().await;
+    service.stop_with_duplicates().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

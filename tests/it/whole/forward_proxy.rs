@@ -3,6 +3,7 @@
 //! The providers are called `simulator.test` here: a name that only the proxy can reach, because what is called
 //! `localhost` never goes through a proxy.
 
+use pushpost_testkit::json::{apns_targets, assert_ended, assert_has, fcm_targets};
 use std::sync::{Arc, Mutex};
 
 use pushpost::runtime::Role;
@@ -12,8 +13,7 @@ use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, copy_bidire
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
-use super::stage::{PATIENCE, PRODUCTION, Stage, apns_targets, assert_ended, fcm_targets, sent};
-use crate::service::assert_has;
+use pushpost_testkit::service::{PATIENCE, PRODUCTION, TestService, sent};
 
 const DEVICES: usize = 20;
 const NAME: &str = "simulator.test";
@@ -99,23 +99,23 @@ async fn serve(client: TcpStream, manner: Manner, log: Arc<Mutex<Vec<String>>>) 
     let _ended = copy_bidirectional(&mut client, &mut server).await;
 }
 
-/// A stage whose providers have a name that only the proxy can reach.
-async fn behind(proxy: &str) -> Stage {
-    let mut stage = Stage::set(Settings::default()).await;
+/// A service whose providers have a name that only the proxy can reach.
+async fn behind(proxy: &str) -> TestService {
+    let mut service = TestService::set(Settings::default()).await;
     for name in ["pushpost.toml", "service-account.json"] {
-        stage.write(name, &stage.read(name).replace("https://localhost:", &format!("https://{NAME}:")));
+        service.write(name, &service.read(name).replace("https://localhost:", &format!("https://{NAME}:")));
     }
-    stage.configure("NETWORK__PROXY", proxy);
-    stage.node(Role::All).await;
-    stage
+    service.configure("NETWORK__PROXY", proxy);
+    service.node(Role::All).await;
+    service
 }
 
-async fn notify(stage: &Stage, targets: Vec<Value>) -> String {
-    stage.notify(json!({"to": {"tokens": targets}, "title": "Hi"})).await
+async fn notify(service: &TestService, targets: Vec<Value>) -> String {
+    service.notify(json!({"to": {"tokens": targets}, "title": "Hi"})).await
 }
 
-async fn assert_accepted(stage: &Stage, id: &str) {
-    let outcomes = stage.outcomes(id).await;
+async fn assert_accepted(service: &TestService, id: &str) {
+    let outcomes = service.outcomes(id).await;
     assert_eq!(outcomes.len(), DEVICES);
     outcomes.iter().for_each(|outcome| assert_ended(outcome, "accepted", 1, None));
 }
@@ -123,66 +123,66 @@ async fn assert_accepted(stage: &Stage, id: &str) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn both_providers_and_the_token_endpoint_are_reached_through_a_proxy_with_a_login() {
     let proxy = ForwardProxy::start(Manner::WantsLogin).await;
-    let stage = behind(&format!("http://name:secret-word@127.0.0.1:{}", proxy.port)).await;
+    let service = behind(&format!("http://name:secret-word@127.0.0.1:{}", proxy.port)).await;
     for targets in [apns_targets("aa", DEVICES), fcm_targets("f", DEVICES)] {
-        let id = notify(&stage, targets).await;
-        assert_accepted(&stage, &id).await;
+        let id = notify(&service, targets).await;
+        assert_accepted(&service, &id).await;
     }
     let port_of = |url: &str| url.rsplit_once(':').unwrap().1.split('/').next().unwrap().to_owned();
-    let mut expected = [stage.simulator.apns_endpoint(), stage.simulator.fcm_endpoint()]
+    let mut expected = [service.simulator.apns_endpoint(), service.simulator.fcm_endpoint()]
         .map(|endpoint| format!("{NAME}:{}", port_of(&endpoint)));
     expected.sort();
     assert_eq!(proxy.asked(), expected, "the token endpoint has FCM's port");
-    stage.stop().await;
+    service.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_proxy_that_refuses_makes_its_lanes_wait_and_burns_nothing() {
     let proxy = ForwardProxy::start(Manner::Refuses).await;
-    let stage = behind(&format!("http://127.0.0.1:{}", proxy.port)).await;
-    let waiting = notify(&stage, apns_targets("aa", DEVICES)).await;
+    let service = behind(&format!("http://127.0.0.1:{}", proxy.port)).await;
+    let waiting = notify(&service, apns_targets("aa", DEVICES)).await;
     for (manner, cause) in
         [(Manner::Refuses, "unsuccessful"), (Manner::WantsLogin, "proxy authorization required")]
     {
         proxy.turn(manner);
         let begun = tokio::time::Instant::now();
         let why = format!("connect failed: CONNECT: {cause} (proxy 127.0.0.1:{})", proxy.port);
-        while stage.until_lane(PRODUCTION, "broken").await["why"] != why {
-            assert!(begun.elapsed() < PATIENCE, "{manner:?}: {}", stage.lane(PRODUCTION).await);
+        while service.until_lane(PRODUCTION, "broken").await["why"] != why {
+            assert!(begun.elapsed() < PATIENCE, "{manner:?}: {}", service.lane(PRODUCTION).await);
             tokio::time::sleep(std::time::Duration::from_millis(25)).await;
         }
     }
-    for delivery in stage.deliveries(&waiting).await {
+    for delivery in service.deliveries(&waiting).await {
         assert_has(&delivery, &json!({"status": "pending", "attempts": 0}));
     }
-    assert_eq!(sent(&stage.ledger()).len(), 0);
+    assert_eq!(sent(&service.ledger()).len(), 0);
     proxy.turn(Manner::Connects);
-    assert_accepted(&stage, &waiting).await;
-    stage.stop().await;
+    assert_accepted(&service, &waiting).await;
+    service.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_proxy_that_says_nothing_costs_a_connect_time_out_and_burns_nothing() {
     let proxy = ForwardProxy::start(Manner::Silent).await;
-    let stage = behind(&format!("http://127.0.0.1:{}", proxy.port)).await;
-    let waiting = notify(&stage, apns_targets("aa", DEVICES)).await;
-    let lane = stage.until_lane(PRODUCTION, "broken").await;
+    let service = behind(&format!("http://127.0.0.1:{}", proxy.port)).await;
+    let waiting = notify(&service, apns_targets("aa", DEVICES)).await;
+    let lane = service.until_lane(PRODUCTION, "broken").await;
     assert!(lane["why"].as_str().unwrap().contains("no answer"), "{lane}");
     proxy.turn(Manner::Connects);
-    assert_accepted(&stage, &waiting).await;
-    stage.stop().await;
+    assert_accepted(&service, &waiting).await;
+    service.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_on_this_machine_or_left_out_needs_no_proxy() {
     let proxy = ForwardProxy::start(Manner::Refuses).await;
-    let mut stage = Stage::set(Settings::default()).await;
-    stage.configure("NETWORK__PROXY", &format!("http://127.0.0.1:{}", proxy.port));
-    stage.node(Role::All).await;
-    let id = notify(&stage, apns_targets("aa", DEVICES)).await;
-    assert_accepted(&stage, &id).await;
-    let id = notify(&stage, fcm_targets("f", DEVICES)).await;
-    assert_accepted(&stage, &id).await;
+    let mut service = TestService::set(Settings::default()).await;
+    service.configure("NETWORK__PROXY", &format!("http://127.0.0.1:{}", proxy.port));
+    service.node(Role::All).await;
+    let id = notify(&service, apns_targets("aa", DEVICES)).await;
+    assert_accepted(&service, &id).await;
+    let id = notify(&service, fcm_targets("f", DEVICES)).await;
+    assert_accepted(&service, &id).await;
     assert!(proxy.asked().is_empty(), "{:?}", proxy.asked());
-    stage.stop().await;
+    service.stop().await;
 }

@@ -1,5 +1,6 @@
 //! A lane that stops keeps its jobs as they were (docs/queue.md#stopped-lane).
 
+use pushpost_testkit::json::{apns_targets, assert_ended, fcm_targets};
 use std::time::Duration;
 
 use pushpost::domain::LaneKey;
@@ -7,7 +8,7 @@ use pushpost::runtime::Role;
 use pushpost_simulator::{Action, FcmFault, Provider, Rule, Settings};
 use serde_json::{Value, json};
 
-use super::stage::{PRODUCTION, Stage, apns_targets, assert_ended, fcm_targets, sent};
+use pushpost_testkit::service::{PRODUCTION, TestService, sent};
 
 const SUSPENDED: &str = "select count(*) from lanes where suspended_for is not null";
 /// A node has read the lanes' standing since.
@@ -17,8 +18,8 @@ fn hello(targets: Vec<Value>) -> Value {
     json!({"to": {"tokens": targets}, "title": "Hi"})
 }
 
-async fn assert_nothing_lost(stage: &Stage, id: &str, devices: usize) {
-    let outcomes = stage.outcomes(id).await;
+async fn assert_nothing_lost(service: &TestService, id: &str, devices: usize) {
+    let outcomes = service.outcomes(id).await;
     assert_eq!(outcomes.len(), devices);
     outcomes.iter().for_each(|outcome| assert_ended(outcome, "accepted", 1, None));
 }
@@ -26,108 +27,108 @@ async fn assert_nothing_lost(stage: &Stage, id: &str, devices: usize) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_rejected_credential_suspends_its_lane_and_nothing_else() {
     const DEVICES: usize = 300;
-    let stage = Stage::start().await;
-    stage.rule(Rule::provider(Provider::Apns, Action::answer(403, "InvalidProviderToken")));
-    let waiting = stage.notify(hello(apns_targets("a", DEVICES))).await;
-    stage.until_count(SUSPENDED, 1).await;
+    let service = TestService::start().await;
+    service.rule(Rule::provider(Provider::Apns, Action::answer(403, "InvalidProviderToken")));
+    let waiting = service.notify(hello(apns_targets("a", DEVICES))).await;
+    service.until_count(SUSPENDED, 1).await;
     let reason: String =
         sqlx::query_scalar("select suspended_reason from lanes where suspended_for is not null")
-            .fetch_one(&stage.database.pool)
+            .fetch_one(&service.database.pool)
             .await
             .unwrap();
     assert_eq!(reason, "InvalidProviderToken");
-    let other = stage.notify(hello(fcm_targets("f", DEVICES))).await;
-    assert_nothing_lost(&stage, &other, DEVICES).await;
+    let other = service.notify(hello(fcm_targets("f", DEVICES))).await;
+    assert_nothing_lost(&service, &other, DEVICES).await;
 
-    stage.until_count("select count(*) from jobs where node_id is not null", 0).await;
-    let deliveries = stage.deliveries(&waiting).await;
+    service.until_count("select count(*) from jobs where node_id is not null", 0).await;
+    let deliveries = service.deliveries(&waiting).await;
     assert_eq!(deliveries.len(), DEVICES);
     deliveries.iter().for_each(|delivery| assert_ended(delivery, "pending", 0, Some("lane_suspended")));
-    let status = stage.get(&format!("/v1/notifications/{waiting}")).await.body;
+    let status = service.get(&format!("/v1/notifications/{waiting}")).await.body;
     assert_eq!(status["held"][0]["lane"], "apns-production");
     assert_eq!(status["held"][0]["state"], "suspended");
-    assert_eq!(stage.count("select count(*) from devices where quarantined_at is not null").await, 0);
-    assert_eq!(stage.count("select count(*) from jobs where attempt <> 1 or class <> 0").await, 0);
+    assert_eq!(service.count("select count(*) from devices where quarantined_at is not null").await, 0);
+    assert_eq!(service.count("select count(*) from jobs where attempt <> 1 or class <> 0").await, 0);
 
     // What a node decided it takes back only after it has seen it in the database.
     tokio::time::sleep(STANDING_READ).await;
-    stage.simulator.clear_rules();
-    stage.resume(PRODUCTION).await;
-    assert_nothing_lost(&stage, &waiting, DEVICES).await;
-    assert_eq!(stage.count(SUSPENDED).await, 0);
-    stage.stop().await;
+    service.simulator.clear_rules();
+    service.resume(PRODUCTION).await;
+    assert_nothing_lost(&service, &waiting, DEVICES).await;
+    assert_eq!(service.count(SUSPENDED).await, 0);
+    service.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_suspension_outlives_a_restart_and_an_operator_ends_it() {
-    let mut stage = Stage::start().await;
-    stage.rule(Rule::provider(Provider::Fcm, Action::fcm(FcmFault::PermissionDenied)));
-    let id = stage.notify(hello(fcm_targets("f", 20))).await;
-    stage.until_count(SUSPENDED, 1).await;
-    stage.end_nodes().await;
-    stage.simulator.clear_rules();
-    let before = sent(&stage.ledger()).len();
-    stage.node(Role::All).await;
-    let apns = stage.notify(hello(apns_targets("a", 1))).await;
-    assert_nothing_lost(&stage, &apns, 1).await;
-    assert_eq!(sent(&stage.ledger()).len(), before + 1, "the suspended lane sends nothing");
+    let mut service = TestService::start().await;
+    service.rule(Rule::provider(Provider::Fcm, Action::fcm(FcmFault::PermissionDenied)));
+    let id = service.notify(hello(fcm_targets("f", 20))).await;
+    service.until_count(SUSPENDED, 1).await;
+    service.end_nodes().await;
+    service.simulator.clear_rules();
+    let before = sent(&service.ledger()).len();
+    service.node(Role::All).await;
+    let apns = service.notify(hello(apns_targets("a", 1))).await;
+    assert_nothing_lost(&service, &apns, 1).await;
+    assert_eq!(sent(&service.ledger()).len(), before + 1, "the suspended lane sends nothing");
     // At once: a suspension that was read from the database is ended by the next reading that has none.
-    stage.resume(LaneKey::Fcm).await;
-    assert_nothing_lost(&stage, &id, 20).await;
-    stage.stop().await;
+    service.resume(LaneKey::Fcm).await;
+    assert_nothing_lost(&service, &id, 20).await;
+    service.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_paused_lane_sends_nothing_and_then_everything() {
-    let mut stage = Stage::set(Settings::default()).await;
-    stage.pause(PRODUCTION).await;
-    stage.node(Role::All).await;
-    let waiting = stage.notify(hello(apns_targets("a", 600))).await;
-    let other = stage.notify(hello(fcm_targets("f", 50))).await;
-    assert_nothing_lost(&stage, &other, 50).await;
-    assert_eq!(sent(&stage.ledger()).len(), 50, "the paused lane sends nothing");
-    let status = stage.get(&format!("/v1/notifications/{waiting}")).await.body;
+    let mut service = TestService::set(Settings::default()).await;
+    service.pause(PRODUCTION).await;
+    service.node(Role::All).await;
+    let waiting = service.notify(hello(apns_targets("a", 600))).await;
+    let other = service.notify(hello(fcm_targets("f", 50))).await;
+    assert_nothing_lost(&service, &other, 50).await;
+    assert_eq!(sent(&service.ledger()).len(), 50, "the paused lane sends nothing");
+    let status = service.get(&format!("/v1/notifications/{waiting}")).await.body;
     assert_eq!(status["held"][0]["state"], "paused");
-    stage.resume(PRODUCTION).await;
-    assert_nothing_lost(&stage, &waiting, 600).await;
-    assert_eq!(sent(&stage.ledger()).len(), 650);
-    stage.stop().await;
+    service.resume(PRODUCTION).await;
+    assert_nothing_lost(&service, &waiting, 600).await;
+    assert_eq!(sent(&service.ledger()).len(), 650);
+    service.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_lane_that_is_paused_while_it_sends_gives_back_the_rest_untouched() {
     const DEVICES: usize = 1_000;
     let settings = Settings { latency: Duration::from_millis(200), ..Settings::default() };
-    let mut stage = Stage::set(settings).await;
-    stage.configure("DELIVERY__MAX_IN_FLIGHT", "10");
-    stage.node(Role::All).await;
-    let id = stage.notify(hello(fcm_targets("f", DEVICES))).await;
-    stage.until_received(20).await;
-    stage.pause(LaneKey::Fcm).await;
-    stage.until_count("select count(*) from jobs where node_id is not null", 0).await;
-    let sent_so_far = sent(&stage.ledger()).len();
+    let mut service = TestService::set(settings).await;
+    service.configure("DELIVERY__MAX_IN_FLIGHT", "10");
+    service.node(Role::All).await;
+    let id = service.notify(hello(fcm_targets("f", DEVICES))).await;
+    service.until_received(20).await;
+    service.pause(LaneKey::Fcm).await;
+    service.until_count("select count(*) from jobs where node_id is not null", 0).await;
+    let sent_so_far = sent(&service.ledger()).len();
     assert!(sent_so_far < DEVICES, "it was stopped in the middle");
-    let pending = stage.deliveries(&id).await.into_iter().filter(|one| one["status"] == "pending");
+    let pending = service.deliveries(&id).await.into_iter().filter(|one| one["status"] == "pending");
     let pending: Vec<_> = pending.collect();
     assert_eq!(pending.len(), DEVICES - sent_so_far);
     pending.iter().for_each(|delivery| assert_ended(delivery, "pending", 0, Some("lane_paused")));
-    stage.resume(LaneKey::Fcm).await;
-    assert_nothing_lost(&stage, &id, DEVICES).await;
-    assert_eq!(sent(&stage.ledger()).len(), DEVICES);
-    stage.stop().await;
+    service.resume(LaneKey::Fcm).await;
+    assert_nothing_lost(&service, &id, DEVICES).await;
+    assert_eq!(sent(&service.ledger()).len(), DEVICES);
+    service.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_throttled_project_waits_as_long_as_it_was_told_and_burns_no_attempt() {
-    let stage = Stage::start().await;
+    let service = TestService::start().await;
     let quota = Action::FcmFault {
         fault: FcmFault::ProjectQuota,
         retry_after: Some("1".to_owned()),
         retry_after_date_seconds: None,
     };
-    stage.rule(Rule::provider(Provider::Fcm, quota).times(3));
-    let id = stage.notify(hello(fcm_targets("f", 100))).await;
-    assert_nothing_lost(&stage, &id, 100).await;
-    assert_eq!(sent(&stage.ledger()).len(), 103);
-    stage.stop().await;
+    service.rule(Rule::provider(Provider::Fcm, quota).times(3));
+    let id = service.notify(hello(fcm_targets("f", 100))).await;
+    assert_nothing_lost(&service, &id, 100).await;
+    assert_eq!(sent(&service.ledger()).len(), 103);
+    service.stop().await;
 }

@@ -25,6 +25,5 @@ mod restart;
 mod retention;
 mod settings;
 mod silence;
-pub(crate) mod stage;
 mod throttles;
 mod time;

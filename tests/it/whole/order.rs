@@ -1,5 +1,6 @@
 //! Who goes first (docs/queue.md#claim): `high` waits for one answer, never for a job.
 
+use pushpost_testkit::json::fcm_targets;
 use std::time::Duration;
 
 use pushpost::domain::LaneKey;
@@ -7,18 +8,18 @@ use pushpost::runtime::Role;
 use pushpost_simulator::Settings;
 use serde_json::{Value, json};
 
-use super::stage::{Stage, fcm_targets, sent};
+use pushpost_testkit::service::{TestService, sent};
 
 const IN_FLIGHT: usize = 20;
 const WAITING: usize = 2_000;
 /// So many answers may come while the system lets a thread wait: 20 streams, 20 rounds of 40 ms.
 const SOME: usize = 400;
 
-async fn stage() -> Stage {
+async fn service() -> TestService {
     let settings = Settings { latency: Duration::from_millis(40), ..Settings::default() };
-    let mut stage = Stage::set(settings).await;
-    stage.configure("DELIVERY__MAX_IN_FLIGHT", &IN_FLIGHT.to_string());
-    stage
+    let mut service = TestService::set(settings).await;
+    service.configure("DELIVERY__MAX_IN_FLIGHT", &IN_FLIGHT.to_string());
+    service
 }
 
 fn message(priority: &str, targets: Vec<Value>) -> Value {
@@ -26,65 +27,65 @@ fn message(priority: &str, targets: Vec<Value>) -> Value {
 }
 
 /// Of so many requests, which is a token's?
-fn place(stage: &Stage, token: &str) -> usize {
-    let entries = sent(&stage.ledger());
+fn place(service: &TestService, token: &str) -> usize {
+    let entries = sent(&service.ledger());
     entries.iter().position(|entry| entry.token.as_deref() == Some(token)).unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn high_overtakes_what_is_being_sent() {
-    let mut stage = stage().await;
-    stage.node(Role::All).await;
-    let normal = stage.notify(message("normal", fcm_targets("normal-", WAITING))).await;
-    stage.until_received(IN_FLIGHT).await;
-    let high = stage.notify(message("high", fcm_targets("high-", 1))).await;
-    let before = sent(&stage.ledger()).len();
-    stage.done(&high).await;
+    let mut service = service().await;
+    service.node(Role::All).await;
+    let normal = service.notify(message("normal", fcm_targets("normal-", WAITING))).await;
+    service.until_received(IN_FLIGHT).await;
+    let high = service.notify(message("high", fcm_targets("high-", 1))).await;
+    let before = sent(&service.ledger()).len();
+    service.done(&high).await;
     // It waits for one answer; behind a job of `normal`, it would wait for 500.
-    let place = place(&stage, "high-0");
+    let place = place(&service, "high-0");
     assert!(place < before + SOME, "{place}, {before} were before it");
-    stage.done(&normal).await;
-    stage.stop().await;
+    service.done(&normal).await;
+    service.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_has_waited_goes_by_priority() {
-    let mut stage = stage().await;
-    stage.pause(LaneKey::Fcm).await;
-    stage.node(Role::All).await;
-    let low = stage.notify(message("low", fcm_targets("low-", 1))).await;
-    let normal = stage.notify(message("normal", fcm_targets("normal-", WAITING))).await;
-    let high = stage.notify(message("high", fcm_targets("high-", 1))).await;
-    stage.resume(LaneKey::Fcm).await;
+    let mut service = service().await;
+    service.pause(LaneKey::Fcm).await;
+    service.node(Role::All).await;
+    let low = service.notify(message("low", fcm_targets("low-", 1))).await;
+    let normal = service.notify(message("normal", fcm_targets("normal-", WAITING))).await;
+    let high = service.notify(message("high", fcm_targets("high-", 1))).await;
+    service.resume(LaneKey::Fcm).await;
     for id in [&low, &normal, &high] {
-        stage.done(id).await;
+        service.done(id).await;
     }
     // It is the first to begin; a job, of which `normal` has four, would be 500.
-    assert!(place(&stage, "high-0") < SOME, "{}", place(&stage, "high-0"));
+    assert!(place(&service, "high-0") < SOME, "{}", place(&service, "high-0"));
     // At least the first job of `normal` was claimed before it.
-    assert!(place(&stage, "low-0") > 400, "{}", place(&stage, "low-0"));
-    stage.stop().await;
+    assert!(place(&service, "low-0") > 400, "{}", place(&service, "low-0"));
+    service.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_single_overtakes_no_waiting_one_of_its_own_priority() {
     const SINGLES: usize = 200;
-    let mut stage = stage().await;
-    stage.pause(LaneKey::Fcm).await;
-    stage.node(Role::All).await;
+    let mut service = service().await;
+    service.pause(LaneKey::Fcm).await;
+    service.node(Role::All).await;
     let mut ids = Vec::new();
     for i in 0..SINGLES {
         let target = json!({"platform": "fcm", "token": format!("early-{i}")});
-        ids.push(stage.notify(message("normal", vec![target])).await);
+        ids.push(service.notify(message("normal", vec![target])).await);
     }
-    stage.resume(LaneKey::Fcm).await;
-    stage.until_received(1).await;
-    ids.push(stage.notify(message("normal", fcm_targets("late-", 1))).await);
+    service.resume(LaneKey::Fcm).await;
+    service.until_received(1).await;
+    ids.push(service.notify(message("normal", fcm_targets("late-", 1))).await);
     for id in &ids {
-        stage.done(id).await;
+        service.done(id).await;
     }
     // Whoever is claimed or in flight with the last of them may come in beside it, and more if a thread has to wait. Of
     // those that waited first, it would be the 20th or so.
-    assert!(place(&stage, "late-0") >= SINGLES / 2, "{}", place(&stage, "late-0"));
-    stage.stop().await;
+    assert!(place(&service, "late-0") >= SINGLES / 2, "{}", place(&service, "late-0"));
+    service.stop().await;
 }

@@ -2,11 +2,11 @@
 
 use pushpost::domain::LaneKey;
 use pushpost_simulator::{Action, FcmFault, Ledger, Provider, Rule};
+use pushpost_testkit::json::{apns_targets, assert_ended, assert_has, fcm_targets, of};
 use serde_json::{Value, json};
 use tokio::time::{Duration, Instant, sleep};
 
-use super::stage::{PRODUCTION, Stage, apns_targets, assert_ended, fcm_targets, of, sent};
-use crate::service::assert_has;
+use pushpost_testkit::service::{PRODUCTION, TestService, sent};
 
 /// 5xx in a row that are an outage.
 const OUTAGE: usize = 10;
@@ -20,44 +20,45 @@ fn attempted(outcomes: &[Value], attempts: u64) -> usize {
 }
 
 /// Until what was under way has arrived: nothing more comes for half a second.
-async fn until_quiet(stage: &Stage) {
+async fn until_quiet(service: &TestService) {
     let more = |count| move |ledger: &Ledger| sent(ledger).len() > count;
-    while stage.ledger().wait_until(Duration::from_millis(500), more(sent(&stage.ledger()).len())).await {}
+    while service.ledger().wait_until(Duration::from_millis(500), more(sent(&service.ledger()).len())).await {
+    }
 }
 
 async fn assert_outlasted(provider: Provider, lane: LaneKey, action: Action, word: &str) {
     const DEVICES: usize = 600;
-    let stage = Stage::start().await;
+    let service = TestService::start().await;
     let (targets, others) = match provider {
         Provider::Fcm => (fcm_targets("f", DEVICES), apns_targets("a", 50)),
         _ => (apns_targets("a", DEVICES), fcm_targets("f", 50)),
     };
-    stage.rule(Rule::provider(provider, action));
-    let id = stage.notify(hello(targets)).await;
-    let seen = stage.until_lane(lane, "broken").await;
+    service.rule(Rule::provider(provider, action));
+    let id = service.notify(hello(targets)).await;
+    let seen = service.until_lane(lane, "broken").await;
     assert_has(&seen, &json!({"why": word}));
-    let status = stage.get(&format!("/v1/notifications/{id}")).await.body;
+    let status = service.get(&format!("/v1/notifications/{id}")).await.body;
     assert_has(&status["held"][0], &json!({"lane": lane.to_string(), "state": "broken", "why": word}));
-    let other = stage.notify(hello(others)).await;
-    stage.outcomes(&other).await.iter().for_each(|outcome| assert_ended(outcome, "accepted", 1, None));
+    let other = service.notify(hello(others)).await;
+    service.outcomes(&other).await.iter().for_each(|outcome| assert_ended(outcome, "accepted", 1, None));
 
     // Nothing but probes: after 1, 2, 4 … seconds.
-    stage.until_count("select count(*) from jobs where node_id is not null", 0).await;
-    until_quiet(&stage).await;
-    let (before, began) = (sent(&stage.ledger()).len(), Instant::now());
+    service.until_count("select count(*) from jobs where node_id is not null", 0).await;
+    until_quiet(&service).await;
+    let (before, began) = (sent(&service.ledger()).len(), Instant::now());
     sleep(Duration::from_secs(3)).await;
-    let probes = sent(&stage.ledger()).len() - before;
+    let probes = sent(&service.ledger()).len() - before;
     let seconds = usize::try_from(began.elapsed().as_secs()).unwrap();
     assert!(probes <= 2 * seconds, "{probes} requests in {seconds} s at a provider that is out of order");
 
-    stage.simulator.clear_rules();
-    let outcomes = stage.outcomes(&id).await;
+    service.simulator.clear_rules();
+    let outcomes = service.outcomes(&id).await;
     assert_eq!(outcomes.len(), DEVICES);
     assert!(outcomes.iter().all(|outcome| outcome["status"] == "accepted"));
     let burnt = DEVICES - attempted(&outcomes, 1);
     assert!(burnt < OUTAGE, "{burnt} devices were charged for the outage");
-    stage.until_lane(lane, "running").await;
-    stage.stop().await;
+    service.until_lane(lane, "running").await;
+    service.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -79,44 +80,44 @@ async fn front_ends_that_answer_in_html_are_an_outage_too() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn now_or_never_is_sent_once_in_an_outage_too() {
     const DEVICES: usize = 100;
-    let stage = Stage::start().await;
-    stage.rule(Rule::provider(Provider::Fcm, Action::fcm(FcmFault::Unavailable)));
+    let service = TestService::start().await;
+    service.rule(Rule::provider(Provider::Fcm, Action::fcm(FcmFault::Unavailable)));
     let mut code = hello(fcm_targets("f", DEVICES));
     code["ttl"] = json!(0);
-    let id = stage.notify(code).await;
-    stage.until_lane(LaneKey::Fcm, "broken").await;
-    stage.simulator.clear_rules();
-    let outcomes = stage.outcomes(&id).await;
+    let id = service.notify(code).await;
+    service.until_lane(LaneKey::Fcm, "broken").await;
+    service.simulator.clear_rules();
+    let outcomes = service.outcomes(&id).await;
     let (sent_in_vain, others): (Vec<_>, Vec<_>) =
         outcomes.iter().partition(|outcome| outcome["status"] == "expired");
     assert!(sent_in_vain.len() >= OUTAGE);
     sent_in_vain.iter().for_each(|outcome| assert_ended(outcome, "expired", 1, Some("UNAVAILABLE")));
     others.iter().for_each(|outcome| assert_ended(outcome, "accepted", 1, None));
-    for entry in sent(&stage.ledger()) {
-        assert_eq!(stage.received(entry.token.as_deref().unwrap()).len(), 1);
+    for entry in sent(&service.ledger()) {
+        assert_eq!(service.received(entry.token.as_deref().unwrap()).len(), 1);
     }
-    stage.stop().await;
+    service.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_message_that_the_provider_stumbles_over_stops_nobody_for_long() {
-    let stage = Stage::start().await;
-    stage.rule(Rule::token("bad", Action::fcm(FcmFault::Internal)));
+    let service = TestService::start().await;
+    service.rule(Rule::token("bad", Action::fcm(FcmFault::Internal)));
     let bad = json!({"platform": "fcm", "token": "bad", "ref": "bad"});
-    let poison = stage.notify(hello(vec![bad.clone()])).await;
+    let poison = service.notify(hello(vec![bad.clone()])).await;
     // Nobody else sends: it alone looks like an outage.
-    stage.until_lane(LaneKey::Fcm, "broken").await;
+    service.until_lane(LaneKey::Fcm, "broken").await;
     let mut targets = fcm_targets("f", 100);
     targets.push(bad);
-    let id = stage.notify(hello(targets)).await;
-    stage.until_count("select coalesce(sum(accepted), 0)::bigint from receipts", 100).await;
-    let deliveries = stage.deliveries(&id).await;
+    let id = service.notify(hello(targets)).await;
+    service.until_count("select coalesce(sum(accepted), 0)::bigint from receipts", 100).await;
+    let deliveries = service.deliveries(&id).await;
     let stumbled = of(&deliveries, "ref", "bad");
     assert_eq!(stumbled["status"], "pending");
     let others = deliveries.iter().filter(|delivery| delivery["ref"] != "bad");
     others.for_each(|delivery| assert_ended(delivery, "accepted", 1, None));
-    stage.simulator.clear_rules();
-    assert_eq!(stage.outcome(&poison).await["status"], "accepted");
-    stage.done(&id).await;
-    stage.stop().await;
+    service.simulator.clear_rules();
+    assert_eq!(service.outcome(&poison).await["status"], "accepted");
+    service.done(&id).await;
+    service.stop().await;
 }

@@ -1,5 +1,6 @@
 //! Reading deliveries in pages and as a stream.
 
+use pushpost_testkit::json::{apns_targets, fcm_targets, text};
 use std::collections::{BTreeMap, BTreeSet};
 
 use pushpost::domain::LaneKey;
@@ -7,7 +8,7 @@ use pushpost::runtime::Role;
 use pushpost_simulator::{Action, FcmFault, Rule, Settings};
 use serde_json::{Value, json};
 
-use super::stage::{PRODUCTION, Stage, apns_targets, fcm_targets, text};
+use pushpost_testkit::service::{PRODUCTION, TestService};
 
 const EACH: usize = 150;
 
@@ -21,17 +22,17 @@ fn message() -> Value {
 }
 
 /// A page, and where the next one begins.
-async fn page(stage: &Stage, id: &str, query: &str, cursor: &Value) -> (Vec<Value>, Value) {
+async fn page(service: &TestService, id: &str, query: &str, cursor: &Value) -> (Vec<Value>, Value) {
     let cursor = cursor.as_str().map(|cursor| format!("&cursor={cursor}")).unwrap_or_default();
-    let answer = stage.get(&format!("/v1/notifications/{id}/deliveries?{query}{cursor}")).await;
+    let answer = service.get(&format!("/v1/notifications/{id}/deliveries?{query}{cursor}")).await;
     assert_eq!(answer.status, 200, "{answer:?}");
     (answer.body["items"].as_array().unwrap().clone(), answer.body["next_cursor"].clone())
 }
 
-async fn all_pages(stage: &Stage, id: &str, query: &str, limit: usize) -> Vec<Value> {
+async fn all_pages(service: &TestService, id: &str, query: &str, limit: usize) -> Vec<Value> {
     let (mut found, mut cursor) = (Vec::new(), Value::Null);
     loop {
-        let (items, next) = page(stage, id, &format!("limit={limit}{query}"), &cursor).await;
+        let (items, next) = page(service, id, &format!("limit={limit}{query}"), &cursor).await;
         assert!(items.len() <= limit);
         found.extend(items);
         if next.is_null() {
@@ -47,52 +48,52 @@ fn refs(items: &[Value]) -> BTreeSet<String> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn pages_of_any_size_and_the_stream_have_each_device_once() {
-    let stage = Stage::start().await;
+    let service = TestService::start().await;
     let fault = Action::fcm(FcmFault::Unavailable);
-    stage.rule(
+    service.rule(
         Rule { share: Some(0.3), action: fault, ..Rule::prefix("f", Action::Accept) }.times_per_token(1),
     );
-    stage.rule(Rule::prefix("f1", Action::fcm(FcmFault::InvalidArgument)));
-    let id = stage.notify(message()).await;
-    stage.done(&id).await;
+    service.rule(Rule::prefix("f1", Action::fcm(FcmFault::InvalidArgument)));
+    let id = service.notify(message()).await;
+    service.done(&id).await;
     for limit in [1, 37, 100, 299, 300, 1000] {
-        let found = all_pages(&stage, &id, "", limit).await;
+        let found = all_pages(&service, &id, "", limit).await;
         assert_eq!((found.len(), refs(&found).len()), (2 * EACH, 2 * EACH), "limit {limit}");
     }
-    let stream = stage.deliveries(&id).await;
+    let stream = service.deliveries(&id).await;
     assert_eq!((stream.len(), refs(&stream).len()), (2 * EACH, 2 * EACH));
-    assert_eq!(stream, all_pages(&stage, &id, "", 37).await);
+    assert_eq!(stream, all_pages(&service, &id, "", 37).await);
 
-    let rejected = all_pages(&stage, &id, "&status=rejected", 10).await;
+    let rejected = all_pages(&service, &id, "&status=rejected", 10).await;
     let expected = (0..EACH).filter(|i| i.to_string().starts_with('1')).count();
     assert!(rejected.iter().all(|item| item["status"] == "rejected"));
     assert_eq!(refs(&rejected).len(), expected);
-    let accepted = all_pages(&stage, &id, "&status=accepted", 10).await;
+    let accepted = all_pages(&service, &id, "&status=accepted", 10).await;
     assert_eq!(refs(&accepted).len(), 2 * EACH - expected);
     assert!(refs(&accepted).is_disjoint(&refs(&rejected)));
-    stage.stop().await;
+    service.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_reader_whom_the_sending_overtakes_misses_nobody_and_sees_the_end_last() {
-    let mut stage = Stage::set(Settings::default()).await;
-    stage.pause(PRODUCTION).await;
-    stage.pause(LaneKey::Fcm).await;
-    stage.node(Role::All).await;
-    let id = stage.notify(message()).await;
-    let (first, cursor) = page(&stage, &id, "limit=70", &Value::Null).await;
+    let mut service = TestService::set(Settings::default()).await;
+    service.pause(PRODUCTION).await;
+    service.pause(LaneKey::Fcm).await;
+    service.node(Role::All).await;
+    let id = service.notify(message()).await;
+    let (first, cursor) = page(&service, &id, "limit=70", &Value::Null).await;
     assert!(first.iter().all(|item| item["status"] == "pending"));
-    stage.resume(PRODUCTION).await;
-    stage.resume(LaneKey::Fcm).await;
-    stage.done(&id).await;
+    service.resume(PRODUCTION).await;
+    service.resume(LaneKey::Fcm).await;
+    service.done(&id).await;
     let (mut seen, mut cursor) = (first, cursor);
     while !cursor.is_null() {
-        let (items, next) = page(&stage, &id, "limit=70", &cursor).await;
+        let (items, next) = page(&service, &id, "limit=70", &cursor).await;
         seen.extend(items);
         cursor = next;
     }
     let last: BTreeMap<_, _> = seen.iter().map(|item| (text(&item["ref"]), text(&item["status"]))).collect();
     assert_eq!(last.len(), 2 * EACH);
     assert!(last.values().all(|status| status == "accepted"), "{last:?}");
-    stage.stop().await;
+    service.stop().await;
 }

@@ -1,47 +1,48 @@
 //! What reaches the phone, where fields and overrides leave it to Pushpost to say how.
 
 use pushpost::domain::LaneKey;
+use pushpost_testkit::json::{assert_ended, hex};
 use serde_json::{Value, json};
 
-use super::stage::{PRODUCTION, Stage, assert_ended, hex};
+use pushpost_testkit::service::{PRODUCTION, TestService};
 
 /// Sends a notification to one FCM token; answers the message that FCM accepted.
-async fn message_to(stage: &Stage, token: &str, mut body: Value) -> Value {
+async fn message_to(service: &TestService, token: &str, mut body: Value) -> Value {
     body["to"] = json!({"tokens": [{"platform": "fcm", "token": token}]});
-    let id = stage.notify(body).await;
-    assert_ended(&stage.outcome(&id).await, "accepted", 1, None);
-    stage.received(token)[0].body.clone().unwrap()["message"].take()
+    let id = service.notify(body).await;
+    assert_ended(&service.outcome(&id).await, "accepted", 1, None);
+    service.received(token)[0].body.clone().unwrap()["message"].take()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_title_and_body_an_android_phone_gets_data_only() {
-    let stage = Stage::start().await;
-    let counted = message_to(&stage, "f1", json!({"badge": 3, "data": {"k": "v"}})).await;
+    let service = TestService::start().await;
+    let counted = message_to(&service, "f1", json!({"badge": 3, "data": {"k": "v"}})).await;
     assert!(counted.get("notification").is_none(), "{counted}");
     assert!(counted["android"].get("notification").is_none(), "{counted}");
     assert_eq!(counted["apns"]["payload"]["aps"], json!({"badge": 3}));
     assert_eq!(counted["data"]["k"], "v");
 
     let fcm = json!({"android": {"notification": {"title_loc_key": "NEWS"}}});
-    let set = message_to(&stage, "f2", json!({"sound": "default", "fcm": fcm})).await;
+    let set = message_to(&service, "f2", json!({"sound": "default", "fcm": fcm})).await;
     assert_eq!(set["android"]["notification"]["title_loc_key"], "NEWS");
     assert_eq!(set["android"]["notification"]["sound"], "default");
-    stage.stop().await;
+    service.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_payload_that_only_wakes_the_app_is_sent_as_a_background_push() {
-    let stage = Stage::start().await;
+    let service = TestService::start().await;
     let wakes = json!({"payload": {"aps": {"content-available": 1}}});
     let to = json!({"tokens": [{"platform": "apns", "token": hex("a1")}]});
-    let id = stage.notify(json!({"to": to, "data": {"sync": true}, "apns": wakes})).await;
-    assert_ended(&stage.outcome(&id).await, "accepted", 1, None);
-    let request = &stage.received(&hex("a1"))[0];
+    let id = service.notify(json!({"to": to, "data": {"sync": true}, "apns": wakes})).await;
+    assert_ended(&service.outcome(&id).await, "accepted", 1, None);
+    let request = &service.received(&hex("a1"))[0];
     let headers = ["apns-push-type", "apns-priority", "apns-collapse-id"].map(|name| request.header(name));
     assert_eq!(headers, [Some("background"), Some("5"), None]);
 
     for (token, body) in [("f1", json!({"apns": wakes})), ("f2", json!({"fcm": {"apns": wakes}}))] {
-        let message = message_to(&stage, token, body).await;
+        let message = message_to(&service, token, body).await;
         let headers = &message["apns"]["headers"];
         assert_eq!(
             (&headers["apns-push-type"], &headers["apns-priority"]),
@@ -52,20 +53,20 @@ async fn a_payload_that_only_wakes_the_app_is_sent_as_a_background_push() {
 
     let urgent = json!({"headers": {"apns-priority": "10"}, "payload": {"aps": {"content-available": 1}}});
     let to = json!({"tokens": [{"platform": "apns", "token": hex("a1")}]});
-    let refused = stage.post("/v1/notifications", json!({"to": to, "apns": urgent})).await;
+    let refused = service.post("/v1/notifications", json!({"to": to, "apns": urgent})).await;
     assert_eq!(refused.status, 422);
     assert_eq!(refused.body["errors"][0]["pointer"], "#/apns/headers/apns-priority");
-    stage.stop().await;
+    service.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_live_activity_of_an_fcm_token_is_sent_as_one() {
-    let stage = Stage::start().await;
+    let service = TestService::start().await;
     let payload =
         json!({"aps": {"timestamp": 1_700_000_000, "event": "update", "content-state": {"eta": 5}}});
     let fcm = json!({"apns": {"live_activity_token": "la-token", "payload": payload,
         "headers": {"apns-topic": "com.example.shop.push-type.liveactivity"}}});
-    let message = message_to(&stage, "f1", json!({"fcm": fcm})).await;
+    let message = message_to(&service, "f1", json!({"fcm": fcm})).await;
     let headers = &message["apns"]["headers"];
     assert_eq!(
         (&headers["apns-push-type"], &headers["apns-priority"]),
@@ -77,17 +78,17 @@ async fn a_live_activity_of_an_fcm_token_is_sent_as_one() {
     // A token without anything to show.
     let to = json!({"tokens": [{"platform": "fcm", "token": "f1"}]});
     let empty = json!({"to": to, "fcm": {"apns": {"live_activity_token": "la-token"}}});
-    let refused = stage.post("/v1/notifications", empty).await;
+    let refused = service.post("/v1/notifications", empty).await;
     assert_eq!(
         (refused.status.as_u16(), &refused.body["errors"][0]["code"]),
         (422, &json!("nothing_to_send"))
     );
-    stage.stop().await;
+    service.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_platform_that_a_notification_has_nothing_for_is_sent_nothing() {
-    let stage = Stage::start().await;
+    let service = TestService::start().await;
     let wakes = json!({"aps": {"content-available": 1}});
     let activity =
         json!({"aps": {"timestamp": 1_700_000_000, "event": "update", "content-state": {"eta": 5}}});
@@ -104,12 +105,12 @@ async fn a_platform_that_a_notification_has_nothing_for_is_sent_nothing() {
         for (platform, token) in [("apns", hex(&format!("a{number}"))), ("fcm", format!("f{number}"))] {
             let kind = if platform == "apns" { kind } else { "alert" };
             let device = json!({"platform": platform, "token": token, "kind": kind, "user": user});
-            stage.device(device).await;
+            service.device(device).await;
         }
         let mut body = content.clone();
         body["to"] = json!({"users": [user]});
-        let id = stage.notify(body).await;
-        let outcomes = stage.outcomes(&id).await;
+        let id = service.notify(body).await;
+        let outcomes = service.outcomes(&id).await;
         assert_eq!(outcomes.len(), 2, "{content}");
         for outcome in &outcomes {
             match outcome["platform"] == sent_by {
@@ -118,11 +119,11 @@ async fn a_platform_that_a_notification_has_nothing_for_is_sent_nothing() {
             }
         }
         let unsent = if sent_by == "fcm" { hex(&format!("a{number}")) } else { format!("f{number}") };
-        assert!(stage.received(&unsent).is_empty(), "{content}");
-        let counts = stage.get(&format!("/v1/notifications/{id}")).await.body["counts"].take();
+        assert!(service.received(&unsent).is_empty(), "{content}");
+        let counts = service.get(&format!("/v1/notifications/{id}")).await.body["counts"].take();
         assert_eq!((&counts["accepted"], &counts["rejected"]), (&json!(1), &json!(1)), "{counts}");
     }
-    stage.stop().await;
+    service.stop().await;
 }
 
 const NUMBERS: [&str; 7] =
@@ -135,23 +136,23 @@ fn with_number(number: &str) -> String {
 }
 
 /// Sends a number wherever a phone may find one; answers the notification's id.
-async fn send_number(stage: &Stage, number: &str, apns: &str, fcm: &str) -> String {
+async fn send_number(service: &TestService, number: &str, apns: &str, fcm: &str) -> String {
     let written = with_number(number);
     let text = format!(
         r#"{{"to":{{"tokens":[{{"platform":"apns","token":"{apns}"}},{{"platform":"fcm","token":"{fcm}"}}]}},
             "title":"Hi","metadata":{MEMBER},"data":{{"d":{written}}},"apns":{{"payload":{{"a":{written}}}}},
             "fcm":{{"apns":{{"payload":{{"f":{written}}}}},"webpush":{{"notification":{{"w":{written}}}}}}}}}"#
     );
-    let answer = stage.post_text("/v1/notifications", text).await;
+    let answer = service.post_text("/v1/notifications", text).await;
     assert_eq!(answer.status, 202, "{answer:?}");
     answer.body["id"].as_str().unwrap().to_owned()
 }
 
-async fn assert_number_arrived(stage: &Stage, id: &str, number: &str, apns: &str, fcm: &str) {
-    for outcome in stage.outcomes(id).await {
+async fn assert_number_arrived(service: &TestService, id: &str, number: &str, apns: &str, fcm: &str) {
+    for outcome in service.outcomes(id).await {
         assert_ended(&outcome, "accepted", 1, None);
     }
-    let received = |token: &str| stage.received(token)[0].body.clone().unwrap();
+    let received = |token: &str| service.received(token)[0].body.clone().unwrap();
     let (apns, fcm) = (received(apns), received(fcm)["message"].take());
     let of_apns = [&apns["d"], &apns["a"]];
     let of_fcm = ["/apns/payload/a", "/apns/payload/f", "/webpush/notification/w"];
@@ -164,49 +165,49 @@ async fn assert_number_arrived(stage: &Stage, id: &str, number: &str, apns: &str
     assert!(of_fcm.iter().all(|place| fcm.pointer(place).is_some()), "{fcm}");
     // The test reads JSON by serde_json too, which takes the object for a number: only texts tell.
     assert_eq!(fcm["data"]["d"], with_number(number));
-    let status = stage.get_as(&format!("/v1/notifications/{id}"), "application/json").await;
+    let status = service.get_as(&format!("/v1/notifications/{id}"), "application/json").await;
     assert!(status.contains(&format!(r#""metadata":{MEMBER}"#)), "{status}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn numbers_and_names_reach_the_phone_as_they_were_written() {
-    let stage = Stage::start().await;
+    let service = TestService::start().await;
     // From memory; and from the database, because a paused lane gives back its jobs.
     for (way, lanes) in [("a", &[][..]), ("b", &[PRODUCTION, LaneKey::Fcm])] {
         for lane in lanes {
-            stage.pause(*lane).await;
+            service.pause(*lane).await;
         }
         let mut sent = Vec::new();
         for (count, number) in NUMBERS.into_iter().enumerate() {
             let (apns, fcm) = (hex(&format!("{way}{count}")), format!("{way}{count}"));
-            let id = send_number(&stage, number, &apns, &fcm).await;
+            let id = send_number(&service, number, &apns, &fcm).await;
             sent.push((id, number, apns, fcm));
         }
         for lane in lanes {
-            stage.resume(*lane).await;
+            service.resume(*lane).await;
         }
         for (id, number, apns, fcm) in sent {
-            assert_number_arrived(&stage, &id, number, &apns, &fcm).await;
+            assert_number_arrived(&service, &id, number, &apns, &fcm).await;
         }
     }
-    stage.stop().await;
+    service.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn null_in_data_reaches_no_android_phone_and_every_message_has_its_part_for_browsers() {
-    let stage = Stage::start().await;
+    let service = TestService::start().await;
     let body = json!({"title": "Hi", "ttl": "1h", "priority": "high", "url": "https://example.com/orders",
         "data": {"gone": null, "kept": [null]}});
-    let message = message_to(&stage, "f1", body).await;
+    let message = message_to(&service, "f1", body).await;
     assert!(message["data"].get("gone").is_none(), "{message}");
     assert_eq!(message["data"]["kept"], "[null]");
     let ttl = message["android"]["ttl"].as_str().unwrap().strip_suffix('s').unwrap();
     let expected = json!({"headers": {"TTL": ttl, "Urgency": "high"},
         "notification": {"tag": message["data"]["pushpost"]}, "fcm_options": {"link": "https://example.com/orders"}});
     assert_eq!(message["webpush"], expected);
-    let silent = message_to(&stage, "f2", json!({"silent": true})).await;
+    let silent = message_to(&service, "f2", json!({"silent": true})).await;
     assert!(
         silent["webpush"]["headers"]["TTL"].is_string() && silent["webpush"].get("notification").is_none()
     );
-    stage.stop().await;
+    service.stop().await;
 }

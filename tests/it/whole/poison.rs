@@ -2,9 +2,10 @@
 //! fails alone (docs/queue.md#isolated-attempt).
 
 use pushpost_simulator::{Action, Answer, Rule};
+use pushpost_testkit::json::{apns_targets, assert_ended, fcm_targets, hex, of};
 use serde_json::{Value, json};
 
-use super::stage::{Stage, apns_targets, assert_ended, fcm_targets, hex, of, sent};
+use pushpost_testkit::service::{TestService, sent};
 
 fn answered(status: u16, body: Value) -> Action {
     Action::Answer(Box::new(Answer { status, body: Some(body), ..Answer::default() }))
@@ -13,7 +14,7 @@ fn answered(status: u16, body: Value) -> Action {
 /// Words that no column would take as they are, each for one device of a job with many others.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn words_that_no_column_takes_are_cut_and_fail_nobody() {
-    let stage = Stage::start().await;
+    let service = TestService::start().await;
     let long = "x".repeat(60_000);
     let kept = "x".repeat(64);
     let broken =
@@ -30,14 +31,14 @@ async fn words_that_no_column_takes_are_cut_and_fail_nobody() {
     ];
     let mut targets = apns_targets("b", 300);
     for (two, action, _) in &cases {
-        stage.rule(Rule::token(hex(two), action.clone()));
+        service.rule(Rule::token(hex(two), action.clone()));
         targets.push(json!({"platform": "apns", "token": hex(two), "ref": two}));
     }
     // FCM's names of messages go on record as they are.
-    stage.rule(Rule::prefix("named", answered(200, json!({"name": format!("projects/\u{0}\n{long}")}))));
+    service.rule(Rule::prefix("named", answered(200, json!({"name": format!("projects/\u{0}\n{long}")}))));
     targets.extend(fcm_targets("named", 5));
-    let id = stage.notify(json!({"to": {"tokens": targets}, "title": "Hi"})).await;
-    let outcomes = stage.outcomes(&id).await;
+    let id = service.notify(json!({"to": {"tokens": targets}, "title": "Hi"})).await;
+    let outcomes = service.outcomes(&id).await;
     assert_eq!(outcomes.len(), 300 + cases.len() + 5);
     for (two, _, word) in &cases {
         let status = if *two == "a8" { "token_dead" } else { "rejected" };
@@ -45,13 +46,13 @@ async fn words_that_no_column_takes_are_cut_and_fail_nobody() {
     }
     let others = outcomes.iter().filter(|outcome| outcome["ref"].is_null());
     others.for_each(|outcome| assert_ended(outcome, "accepted", 1, None));
-    stage.stop().await;
+    service.stop().await;
 }
 
 /// The same from a client: what JSON allows goes through, to the last character.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_a_client_wrote_arrives_as_it_was_written() {
-    let stage = Stage::start().await;
+    let service = TestService::start().await;
     let odd = "'; drop table jobs; -- \\ \" \t \u{7f} \u{202e} \u{1f4a3}\u{200d} \u{fffd} %00 ${x} {{y}}";
     // A reference has no control characters, and is short.
     let mild = "'; drop table jobs; -- \u{1f4a3} %00 ${x} {{y}}";
@@ -59,32 +60,32 @@ async fn what_a_client_wrote_arrives_as_it_was_written() {
         "to": {"tokens": [{"platform": "apns", "token": hex("a1"), "ref": mild}]},
         "title": odd, "body": odd, "data": {"key": odd}, "metadata": {"note": odd},
     });
-    let id = stage.notify(body).await;
-    let delivery = stage.outcome(&id).await;
+    let id = service.notify(body).await;
+    let delivery = service.outcome(&id).await;
     assert_ended(&delivery, "accepted", 1, None);
     assert_eq!(delivery["ref"], mild);
-    let arrived = stage.received(&hex("a1"))[0].body.clone().unwrap();
+    let arrived = service.received(&hex("a1"))[0].body.clone().unwrap();
     assert_eq!((&arrived["aps"]["alert"]["title"], &arrived["key"]), (&json!(odd), &json!(odd)));
-    let status = stage.get(&format!("/v1/notifications/{id}")).await.body;
+    let status = service.get(&format!("/v1/notifications/{id}")).await.body;
     assert_eq!(status["metadata"]["note"], odd);
-    stage.stop().await;
+    service.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_device_whose_attempt_panics_is_rejected_and_nobody_else() {
-    let stage = Stage::start().await;
+    let service = TestService::start().await;
     let mut devices: Vec<String> = Vec::new();
     for n in 0..20 {
         let phone = json!({"platform": "apns", "token": hex(&format!("{n:02x}")), "user": "u1"});
-        devices.push(stage.device(phone).await);
+        devices.push(service.device(phone).await);
     }
     // No registration lets such a token in, and the code that makes a path of it relies on that; a row that was damaged
     // from outside has one all the same.
     let damaged = format!("update devices set token = 'not a token' where token = '{}'", hex("07"));
-    assert_eq!(stage.execute(&damaged).await, 1);
+    assert_eq!(service.execute(&damaged).await, 1);
     for round in 1..=2 {
-        let id = stage.notify(json!({"to": {"users": ["u1"]}, "title": "Hi"})).await;
-        let outcomes: Vec<Value> = stage.outcomes(&id).await;
+        let id = service.notify(json!({"to": {"users": ["u1"]}, "title": "Hi"})).await;
+        let outcomes: Vec<Value> = service.outcomes(&id).await;
         assert_eq!(outcomes.len(), 20);
         for (n, device) in devices.iter().enumerate() {
             let outcome = of(&outcomes, "device", device);
@@ -93,8 +94,8 @@ async fn a_device_whose_attempt_panics_is_rejected_and_nobody_else() {
                 _ => assert_ended(outcome, "accepted", 1, None),
             }
         }
-        assert_eq!(sent(&stage.ledger()).len(), 19 * round);
+        assert_eq!(sent(&service.ledger()).len(), 19 * round);
     }
-    assert_eq!(stage.count("select count(*) from devices where quarantined_at is not null").await, 0);
-    stage.stop().await;
+    assert_eq!(service.count("select count(*) from devices where quarantined_at is not null").await, 0);
+    service.stop().await;
 }

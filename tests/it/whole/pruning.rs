@@ -1,12 +1,12 @@
 //! Dead tokens, and who is set aside on whose word: a sender with its own token table, results matched by `ref`.
 
+use pushpost_testkit::json::{assert_ended, assert_has, hex, of, text};
 use std::time::Duration;
 
 use pushpost_simulator::{Action, Answer, FcmFault, Rule};
 use serde_json::{Value, json};
 
-use super::stage::{Stage, assert_ended, hex, of, text};
-use crate::service::assert_has;
+use pushpost_testkit::service::TestService;
 
 const HOUR_MS: i64 = 3_600_000;
 
@@ -19,16 +19,16 @@ fn to(two: &str, reference: &str) -> Value {
 }
 
 /// The pruner works behind the recorder.
-async fn until_quarantined(stage: &Stage, device: &str) -> Value {
-    stage.until_count("select count(*) from devices where quarantined_at is not null", 1).await;
-    stage.get(&format!("/v1/devices/{device}")).await.body
+async fn until_quarantined(service: &TestService, device: &str) -> Value {
+    service.until_count("select count(*) from devices where quarantined_at is not null", 1).await;
+    service.get(&format!("/v1/devices/{device}")).await.body
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_dead_token_is_not_revived_by_a_nightly_sync_but_by_the_app_itself() {
-    let stage = Stage::start().await;
-    stage.rule(dead_since_an_hour("cc"));
-    let answer = stage
+    let service = TestService::start().await;
+    service.rule(dead_since_an_hour("cc"));
+    let answer = service
         .post(
             "/v1/notifications",
             json!({"to": {"tokens": [{"platform": "apns", "token": hex("bc"), "ref": "row-1"},
@@ -41,7 +41,7 @@ async fn a_dead_token_is_not_revived_by_a_nightly_sync_but_by_the_app_itself() {
         &json!({"status": "queued", "targets": 2,
                 "unmatched": {"users": [], "users_total": 0, "devices": [], "devices_total": 0}}),
     );
-    let outcomes = stage.outcomes(&text(&answer.body["id"])).await;
+    let outcomes = service.outcomes(&text(&answer.body["id"])).await;
     let (living, dead) = (of(&outcomes, "ref", "row-1"), of(&outcomes, "ref", "row-2"));
     assert_ended(living, "accepted", 1, None);
     assert_ended(dead, "token_dead", 1, Some("Unregistered"));
@@ -49,18 +49,18 @@ async fn a_dead_token_is_not_revived_by_a_nightly_sync_but_by_the_app_itself() {
 
     let device = text(&dead["device"]);
     assert_has(
-        &until_quarantined(&stage, &device).await,
+        &until_quarantined(&service, &device).await,
         &json!({"id": device, "source": "send", "registered_at": null, "status": "quarantined",
                 "quarantine": {"reason": "Unregistered", "at": "<time>"}}),
     );
 
-    let again = stage.notify(json!({"to": to("cc", "row-2"), "title": "Hi again"})).await;
-    let delivery = stage.outcome(&again).await;
+    let again = service.notify(json!({"to": to("cc", "row-2"), "title": "Hi again"})).await;
+    let delivery = service.outcome(&again).await;
     assert_ended(&delivery, "token_dead", 0, Some("quarantined"));
     assert_has(&delivery, &json!({"device": device, "ref": "row-2", "provider_id": null}));
-    assert_eq!(stage.received(&hex("cc")).len(), 1, "nothing more was sent to it");
+    assert_eq!(service.received(&hex("cc")).len(), 1, "nothing more was sent to it");
 
-    let synced = stage
+    let synced = service
         .put(
             "/v1/devices",
             json!({"platform": "apns", "token": hex("cc"), "user": "u9", "registered_at": "2026-01-01T00:00:00Z"}),
@@ -69,38 +69,38 @@ async fn a_dead_token_is_not_revived_by_a_nightly_sync_but_by_the_app_itself() {
     assert_eq!(synced.status, 200);
     assert_has(&synced.body, &json!({"id": device, "user": "u9", "status": "quarantined"}));
     // Registered, and set aside as before: it is none of all.
-    let other = stage.device(json!({"platform": "fcm", "token": "other"})).await;
-    let everybody = stage.notify(json!({"to": {"all": true}, "title": "Hi everybody"})).await;
-    let reached = stage.outcome(&everybody).await;
+    let other = service.device(json!({"platform": "fcm", "token": "other"})).await;
+    let everybody = service.notify(json!({"to": {"all": true}, "title": "Hi everybody"})).await;
+    let reached = service.outcome(&everybody).await;
     assert_ended(&reached, "accepted", 1, None);
     assert_eq!(reached["device"], other);
-    let back = stage.put_by_phone("/v1/devices", json!({"platform": "apns", "token": hex("cc")})).await;
+    let back = service.put_by_phone("/v1/devices", json!({"platform": "apns", "token": hex("cc")})).await;
     assert_eq!(back.status, 200);
     assert_has(&back.body, &json!({"id": device, "status": "active", "bound": true}));
 
-    stage.simulator.clear_rules();
-    let last = stage.notify(json!({"to": to("cc", "row-2"), "title": "Welcome back"})).await;
-    assert_ended(&stage.outcome(&last).await, "accepted", 1, None);
-    stage.stop().await;
+    service.simulator.clear_rules();
+    let last = service.notify(json!({"to": to("cc", "row-2"), "title": "Welcome back"})).await;
+    assert_ended(&service.outcome(&last).await, "accepted", 1, None);
+    service.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_410_that_is_older_than_the_registration_ends_the_delivery_and_spares_the_device() {
-    let mut stage = Stage::start().await;
-    stage.rule(dead_since_an_hour("cc"));
-    let device = stage.device(json!({"platform": "apns", "token": hex("cc")})).await;
-    let id = stage.notify(json!({"to": {"devices": [device]}, "title": "Hi"})).await;
-    assert_ended(&stage.outcome(&id).await, "token_dead", 1, Some("Unregistered"));
+    let mut service = TestService::start().await;
+    service.rule(dead_since_an_hour("cc"));
+    let device = service.device(json!({"platform": "apns", "token": hex("cc")})).await;
+    let id = service.notify(json!({"to": {"devices": [device]}, "title": "Hi"})).await;
+    assert_ended(&service.outcome(&id).await, "token_dead", 1, Some("Unregistered"));
     // Ends the pruner: whatever it was told is done.
-    stage.end_nodes().await;
-    assert_eq!(stage.count("select count(*) from devices where quarantined_at is not null").await, 0);
-    assert_eq!(stage.received(&hex("cc")).len(), 1);
-    stage.stop_undecided().await;
+    service.end_nodes().await;
+    assert_eq!(service.count("select count(*) from devices where quarantined_at is not null").await, 0);
+    assert_eq!(service.received(&hex("cc")).len(), 1);
+    service.stop_undecided().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn each_provider_s_word_that_a_token_is_dead_sets_it_aside_with_that_word() {
-    let stage = Stage::start().await;
+    let service = TestService::start().await;
     let apns = |word: &str, status| Action::answer(status, word);
     let cases = [
         ("apns", hex("a1"), Action::Dead { timestamp_ms: None, timestamp_ago_ms: None }, "Unregistered"),
@@ -114,27 +114,27 @@ async fn each_provider_s_word_that_a_token_is_dead_sets_it_aside_with_that_word(
     ];
     let mut devices = Vec::new();
     for (platform, token, action, word) in &cases {
-        stage.rule(Rule::token(token.clone(), action.clone()));
-        let device = stage.device(json!({"platform": platform, "token": token, "user": "u1"})).await;
+        service.rule(Rule::token(token.clone(), action.clone()));
+        let device = service.device(json!({"platform": platform, "token": token, "user": "u1"})).await;
         devices.push((device, *word));
     }
-    let id = stage.notify(json!({"to": {"users": ["u1"]}, "title": "Hi"})).await;
-    let outcomes = stage.outcomes(&id).await;
+    let id = service.notify(json!({"to": {"users": ["u1"]}, "title": "Hi"})).await;
+    let outcomes = service.outcomes(&id).await;
     let aside = "select count(*) from devices where quarantined_at is not null";
-    stage.until_count(aside, i64::try_from(cases.len()).unwrap()).await;
+    service.until_count(aside, i64::try_from(cases.len()).unwrap()).await;
     for (device, word) in &devices {
         // It was tried in the other environment too.
         let attempts = if *word == "BadDeviceToken" { 2 } else { 1 };
         assert_ended(of(&outcomes, "device", device), "token_dead", attempts, Some(word));
-        let found = stage.get(&format!("/v1/devices/{device}")).await.body;
+        let found = service.get(&format!("/v1/devices/{device}")).await.body;
         assert_has(&found, &json!({"status": "quarantined", "quarantine": {"reason": word, "at": "<time>"}}));
     }
-    stage.stop().await;
+    service.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_fault_of_the_payload_or_of_ours_sets_no_token_aside() {
-    let mut stage = Stage::start().await;
+    let mut service = TestService::start().await;
     let apns = |status: u16, word: &str| {
         Action::Answer(Box::new(Answer { status, reason: Some(word.to_owned()), ..Answer::default() }))
     };
@@ -150,34 +150,34 @@ async fn a_fault_of_the_payload_or_of_ours_sets_no_token_aside() {
         ("fcm", "g3".to_owned(), Action::fcm(FcmFault::ApnsPayloadTooLarge), "PayloadTooLarge"),
     ];
     for (_, token, action, _) in &cases {
-        stage.rule(Rule::token(token.clone(), action.clone()));
+        service.rule(Rule::token(token.clone(), action.clone()));
     }
     let targets: Vec<Value> = cases
         .iter()
         .map(|(platform, token, ..)| json!({"platform": platform, "token": token, "ref": token}))
         .collect();
-    let id = stage.notify(json!({"to": {"tokens": targets}, "title": "Hi"})).await;
-    let outcomes = stage.outcomes(&id).await;
+    let id = service.notify(json!({"to": {"tokens": targets}, "title": "Hi"})).await;
+    let outcomes = service.outcomes(&id).await;
     for (_, token, _, word) in &cases {
         assert_ended(of(&outcomes, "ref", token), "rejected", 1, Some(word));
     }
-    stage.end_nodes().await;
-    assert_eq!(stage.count("select count(*) from devices where quarantined_at is not null").await, 0);
-    assert_eq!(stage.count("select count(*) from devices").await, i64::try_from(cases.len()).unwrap());
-    stage.stop().await;
+    service.end_nodes().await;
+    assert_eq!(service.count("select count(*) from devices where quarantined_at is not null").await, 0);
+    assert_eq!(service.count("select count(*) from devices").await, i64::try_from(cases.len()).unwrap());
+    service.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_registration_during_the_attempt_protects_the_device_from_its_answer() {
-    let mut stage = Stage::start().await;
+    let mut service = TestService::start().await;
     let slow = Rule::token("f1", Action::fcm(FcmFault::Unregistered)).delayed(Duration::from_secs(4));
-    stage.rule(slow);
-    let device = stage.device(json!({"platform": "fcm", "token": "f1"})).await;
-    let id = stage.notify(json!({"to": {"devices": [device]}, "title": "Hi"})).await;
-    stage.until_received(1).await;
-    stage.put_by_phone("/v1/devices", json!({"platform": "fcm", "token": "f1"})).await;
-    assert_ended(&stage.outcome(&id).await, "token_dead", 1, Some("UNREGISTERED"));
-    stage.end_nodes().await;
-    assert_eq!(stage.count("select count(*) from devices where quarantined_at is not null").await, 0);
-    stage.stop_undecided().await;
+    service.rule(slow);
+    let device = service.device(json!({"platform": "fcm", "token": "f1"})).await;
+    let id = service.notify(json!({"to": {"devices": [device]}, "title": "Hi"})).await;
+    service.until_received(1).await;
+    service.put_by_phone("/v1/devices", json!({"platform": "fcm", "token": "f1"})).await;
+    assert_ended(&service.outcome(&id).await, "token_dead", 1, Some("UNREGISTERED"));
+    service.end_nodes().await;
+    assert_eq!(service.count("select count(*) from devices where quarantined_at is not null").await, 0);
+    service.stop_undecided().await;
 }

@@ -1,5 +1,6 @@
 //! Providers that can't be reached, or are not who they should be: nothing is sent, so nothing is burnt.
 
+use pushpost_testkit::json::{apns_targets, assert_ended, assert_has, fcm_targets};
 use std::net::SocketAddr;
 
 use pushpost::runtime::Role;
@@ -9,62 +10,61 @@ use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::task::JoinSet;
 
-use super::stage::{PRODUCTION, Stage, apns_targets, assert_ended, fcm_targets, sent};
-use crate::service::assert_has;
+use pushpost_testkit::service::{PRODUCTION, TestService, sent};
 
 const DEVICES: usize = 60;
 
-async fn notify(stage: &Stage, targets: Vec<Value>) -> String {
-    stage.notify(json!({"to": {"tokens": targets}, "title": "Hi"})).await
+async fn notify(service: &TestService, targets: Vec<Value>) -> String {
+    service.notify(json!({"to": {"tokens": targets}, "title": "Hi"})).await
 }
 
-async fn assert_accepted_at_first(stage: &Stage, id: &str) {
-    let outcomes = stage.outcomes(id).await;
+async fn assert_accepted_at_first(service: &TestService, id: &str) {
+    let outcomes = service.outcomes(id).await;
     assert_eq!(outcomes.len(), DEVICES);
     outcomes.iter().for_each(|outcome| assert_ended(outcome, "accepted", 1, None));
 }
 
 /// The other lane goes on, the jobs of this one are as they were, and operators and the caller are told why.
-async fn assert_only_apns_waits(stage: &Stage, waiting: &str, why: &str) {
-    let seen = stage.until_lane(PRODUCTION, "broken").await;
+async fn assert_only_apns_waits(service: &TestService, waiting: &str, why: &str) {
+    let seen = service.until_lane(PRODUCTION, "broken").await;
     assert!(seen["why"].as_str().unwrap().starts_with(why), "{seen}");
-    let status = stage.get(&format!("/v1/notifications/{waiting}")).await.body;
+    let status = service.get(&format!("/v1/notifications/{waiting}")).await.body;
     let held = &status["held"][0];
     assert_has(held, &json!({"lane": PRODUCTION.to_string(), "state": "broken"}));
     assert!(held["why"].as_str().unwrap().starts_with(why), "{held}");
-    let other = notify(stage, fcm_targets("f", DEVICES)).await;
-    assert_accepted_at_first(stage, &other).await;
-    for delivery in stage.deliveries(waiting).await {
+    let other = notify(service, fcm_targets("f", DEVICES)).await;
+    assert_accepted_at_first(service, &other).await;
+    for delivery in service.deliveries(waiting).await {
         assert_eq!(
             (&delivery["status"], &delivery["attempts"]),
             (&json!("pending"), &json!(0)),
             "{delivery}"
         );
     }
-    assert_eq!(sent(&stage.ledger()).len(), DEVICES, "nothing else was sent");
-    assert_eq!(stage.count("select count(*) from jobs where attempt <> 1 or class <> 0").await, 0);
+    assert_eq!(sent(&service.ledger()).len(), DEVICES, "nothing else was sent");
+    assert_eq!(service.count("select count(*) from jobs where attempt <> 1 or class <> 0").await, 0);
 }
 
-async fn assert_mended(stage: Stage, waiting: &str) {
-    assert_accepted_at_first(&stage, waiting).await;
-    assert_eq!(sent(&stage.ledger()).len(), 2 * DEVICES);
-    stage.stop().await;
+async fn assert_mended(service: TestService, waiting: &str) {
+    assert_accepted_at_first(&service, waiting).await;
+    assert_eq!(sent(&service.ledger()).len(), 2 * DEVICES);
+    service.stop().await;
 }
 
 const APNS: &str = "APPS__SHOP__APNS__ENDPOINT";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_name_that_does_not_resolve_leaves_its_jobs_as_they_are() {
-    let mut stage = Stage::set(Settings::default()).await;
-    stage.configure(APNS, "https://push.invalid:443");
-    stage.node(Role::All).await;
-    let waiting = notify(&stage, apns_targets("a", DEVICES)).await;
-    assert_only_apns_waits(&stage, &waiting, "name resolution failed").await;
-    stage.end_nodes().await;
-    let mended = stage.simulator.apns_endpoint();
-    stage.configure(APNS, &mended);
-    stage.node(Role::All).await;
-    assert_mended(stage, &waiting).await;
+    let mut service = TestService::set(Settings::default()).await;
+    service.configure(APNS, "https://push.invalid:443");
+    service.node(Role::All).await;
+    let waiting = notify(&service, apns_targets("a", DEVICES)).await;
+    assert_only_apns_waits(&service, &waiting, "name resolution failed").await;
+    service.end_nodes().await;
+    let mended = service.simulator.apns_endpoint();
+    service.configure(APNS, &mended);
+    service.node(Role::All).await;
+    assert_mended(service, &waiting).await;
 }
 
 /// Passes everything on, from now on.
@@ -85,25 +85,25 @@ fn relay(listener: TcpListener, to: SocketAddr) -> JoinSet<()> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_port_that_begins_to_listen_gets_what_has_waited() {
-    let mut stage = Stage::set(Settings::default()).await;
+    let mut service = TestService::set(Settings::default()).await;
     // Bound, it is nobody else's; but nobody listens.
     let port = TcpSocket::new_v4().unwrap();
     port.bind("127.0.0.1:0".parse().unwrap()).unwrap();
-    stage.configure(APNS, &format!("https://localhost:{}", port.local_addr().unwrap().port()));
-    stage.node(Role::All).await;
-    let waiting = notify(&stage, apns_targets("a", DEVICES)).await;
-    assert_only_apns_waits(&stage, &waiting, "connect failed").await;
-    let _relay = relay(port.listen(1024).unwrap(), stage.simulator.addresses().apns);
-    assert_mended(stage, &waiting).await;
+    service.configure(APNS, &format!("https://localhost:{}", port.local_addr().unwrap().port()));
+    service.node(Role::All).await;
+    let waiting = notify(&service, apns_targets("a", DEVICES)).await;
+    assert_only_apns_waits(&service, &waiting, "connect failed").await;
+    let _relay = relay(port.listen(1024).unwrap(), service.simulator.addresses().apns);
+    assert_mended(service, &waiting).await;
 }
 
 async fn assert_survived(fault: ConnectionFault, why: &str) {
-    let stage = Stage::start().await;
-    stage.rule(Rule::provider(Provider::Apns, Action::Connection { fault }));
-    let waiting = notify(&stage, apns_targets("a", DEVICES)).await;
-    assert_only_apns_waits(&stage, &waiting, why).await;
-    stage.simulator.clear_rules();
-    assert_mended(stage, &waiting).await;
+    let service = TestService::start().await;
+    service.rule(Rule::provider(Provider::Apns, Action::Connection { fault }));
+    let waiting = notify(&service, apns_targets("a", DEVICES)).await;
+    assert_only_apns_waits(&service, &waiting, why).await;
+    service.simulator.clear_rules();
+    assert_mended(service, &waiting).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

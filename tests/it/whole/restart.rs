@@ -1,5 +1,6 @@
 //! A node that is told to stop finishes what is in flight and gives back the rest, for whoever comes next.
 
+use pushpost_testkit::json::{apns_targets, assert_ended, fcm_targets};
 use std::time::Duration;
 
 use pushpost::domain::LaneKey;
@@ -7,7 +8,7 @@ use pushpost::runtime::Role;
 use pushpost_simulator::{Action, FcmFault, Rule, Settings};
 use serde_json::json;
 
-use super::stage::{Stage, apns_targets, assert_ended, fcm_targets, sent};
+use pushpost_testkit::service::{TestService, sent};
 
 const EACH: usize = 600;
 const RECORDED: &str = "select coalesce(sum(accepted), 0)::bigint from receipts";
@@ -15,74 +16,74 @@ const RECORDED: &str = "select coalesce(sum(accepted), 0)::bigint from receipts"
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stop_in_mid_send_loses_nothing_and_repeats_nothing() {
     let settings = Settings { latency: Duration::from_millis(200), ..Settings::default() };
-    let mut stage = Stage::set(settings).await;
-    stage.configure("DELIVERY__MAX_IN_FLIGHT", "10");
-    stage.node(Role::All).await;
+    let mut service = TestService::set(settings).await;
+    service.configure("DELIVERY__MAX_IN_FLIGHT", "10");
+    service.node(Role::All).await;
     let mut targets = apns_targets("a", EACH);
     targets.extend(fcm_targets("f", EACH));
-    let id = stage.notify(json!({"to": {"tokens": targets}, "title": "Hi"})).await;
+    let id = service.notify(json!({"to": {"tokens": targets}, "title": "Hi"})).await;
     for round in 1..=3 {
-        stage.until_received(round * 40).await;
-        stage.end_nodes().await;
-        let received = sent(&stage.ledger()).len();
+        service.until_received(round * 40).await;
+        service.end_nodes().await;
+        let received = sent(&service.ledger()).len();
         assert!(received < 2 * EACH, "it was stopped in the middle");
         assert_eq!(
-            stage.count(RECORDED).await,
+            service.count(RECORDED).await,
             i64::try_from(received).unwrap(),
             "all that was in flight has ended and is on record"
         );
-        stage.node(Role::All).await;
+        service.node(Role::All).await;
     }
-    let outcomes = stage.outcomes(&id).await;
+    let outcomes = service.outcomes(&id).await;
     assert_eq!(outcomes.len(), 2 * EACH);
     outcomes.iter().for_each(|outcome| assert_ended(outcome, "accepted", 1, None));
-    assert_eq!(sent(&stage.ledger()).len(), 2 * EACH);
-    stage.stop().await;
+    assert_eq!(sent(&service.ledger()).len(), 2 * EACH);
+    service.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn retries_that_wait_survive_a_restart() {
-    let mut stage = Stage::start().await;
+    let mut service = TestService::start().await;
     let fault = Action::FcmFault {
         fault: FcmFault::QuotaExceeded,
         retry_after: Some("3600".to_owned()),
         retry_after_date_seconds: None,
     };
-    stage.rule(Rule { action: fault, ..Rule::default() }.times_per_token(1));
-    let id = stage.notify(json!({"to": {"tokens": fcm_targets("f", 50)}, "title": "Hi"})).await;
+    service.rule(Rule { action: fault, ..Rule::default() }.times_per_token(1));
+    let id = service.notify(json!({"to": {"tokens": fcm_targets("f", 50)}, "title": "Hi"})).await;
     let waiting = "select coalesce(sum(n), 0)::bigint from jobs where class = 1 and attempt = 2";
-    stage.until_count(waiting, 50).await;
-    stage.end_nodes().await;
-    assert_eq!(stage.count(waiting).await, 50);
-    stage.node(Role::All).await;
-    stage.hasten(LaneKey::Fcm).await;
-    let outcomes = stage.outcomes(&id).await;
+    service.until_count(waiting, 50).await;
+    service.end_nodes().await;
+    assert_eq!(service.count(waiting).await, 50);
+    service.node(Role::All).await;
+    service.hasten(LaneKey::Fcm).await;
+    let outcomes = service.outcomes(&id).await;
     assert_eq!(outcomes.len(), 50);
     outcomes.iter().for_each(|outcome| assert_ended(outcome, "accepted", 2, None));
-    stage.stop().await;
+    service.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_that_is_going_away_says_so_and_still_takes_what_others_will_send() {
-    let mut stage = Stage::start().await;
+    let mut service = TestService::start().await;
     // The node ends when this is answered.
-    stage.rule(Rule::token("slow0", Action::Accept).delayed(Duration::from_secs(10)));
-    let slow = stage.notify(json!({"to": {"tokens": fcm_targets("slow", 1)}, "title": "Hi"})).await;
-    stage.until_received(1).await;
-    assert_eq!(stage.get("/readyz").await.status, 200);
-    stage.drain_nodes();
-    let mut ready = stage.get("/readyz").await;
+    service.rule(Rule::token("slow0", Action::Accept).delayed(Duration::from_secs(10)));
+    let slow = service.notify(json!({"to": {"tokens": fcm_targets("slow", 1)}, "title": "Hi"})).await;
+    service.until_received(1).await;
+    assert_eq!(service.get("/readyz").await.status, 200);
+    service.drain_nodes();
+    let mut ready = service.get("/readyz").await;
     while ready.status == 200 {
-        ready = stage.get("/readyz").await;
+        ready = service.get("/readyz").await;
     }
     assert_eq!((ready.status.as_u16(), &ready.body["code"]), (503, &json!("shutting_down")));
     assert!(ready.headers.contains_key("retry-after"));
-    let late = stage.notify(json!({"to": {"tokens": fcm_targets("late", 1)}, "title": "Hi"})).await;
-    stage.end_nodes().await;
-    assert_eq!(sent(&stage.ledger()).len(), 1, "it begins nothing more");
-    stage.node(Role::All).await;
+    let late = service.notify(json!({"to": {"tokens": fcm_targets("late", 1)}, "title": "Hi"})).await;
+    service.end_nodes().await;
+    assert_eq!(sent(&service.ledger()).len(), 1, "it begins nothing more");
+    service.node(Role::All).await;
     for id in [&slow, &late] {
-        assert_ended(&stage.outcome(id).await, "accepted", 1, None);
+        assert_ended(&service.outcome(id).await, "accepted", 1, None);
     }
-    stage.stop().await;
+    service.stop().await;
 }

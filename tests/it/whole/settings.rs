@@ -1,12 +1,13 @@
 //! The peer's limit of streams, which changes whenever the peer likes.
 
+use pushpost_testkit::json::{apns_targets, assert_ended, fcm_targets};
 use std::time::Duration;
 
 use pushpost::runtime::Role;
 use pushpost_simulator::{Action, ApnsSettings, FcmSettings, Overflow, Rule, Settings};
 use serde_json::json;
 
-use super::stage::{Stage, apns_targets, assert_ended, fcm_targets};
+use pushpost_testkit::service::TestService;
 
 /// Exceeding a limit ends the connection, as both providers have been seen to do it.
 fn strict() -> Settings {
@@ -18,17 +19,17 @@ async fn a_limit_that_falls_to_one_with_each_rejection_is_kept_to() {
     const GOOD: usize = 200;
     const BAD: usize = 20;
     let apns = ApnsSettings { streams: 50, streams_drop_on_rejection: true, ..ApnsSettings::default() };
-    let mut stage = Stage::set(Settings { apns, ..strict() }).await;
-    stage.node(Role::All).await;
-    stage.rule(Rule::prefix("bad", Action::answer(400, "BadCollapseId")));
+    let mut service = TestService::set(Settings { apns, ..strict() }).await;
+    service.node(Role::All).await;
+    service.rule(Rule::prefix("bad", Action::answer(400, "BadCollapseId")));
     let mut targets = Vec::new();
     let mut bad = apns_targets("bad", BAD).into_iter();
     for (number, good) in apns_targets("a", GOOD).into_iter().enumerate() {
         targets.push(good);
         targets.extend(bad.next().filter(|_| number < GOOD));
     }
-    let id = stage.notify(json!({"to": {"tokens": targets}, "title": "Hi"})).await;
-    let outcomes = stage.outcomes(&id).await;
+    let id = service.notify(json!({"to": {"tokens": targets}, "title": "Hi"})).await;
+    let outcomes = service.outcomes(&id).await;
     assert_eq!(outcomes.len(), GOOD + BAD);
     for outcome in &outcomes {
         match outcome["status"].as_str() {
@@ -37,23 +38,23 @@ async fn a_limit_that_falls_to_one_with_each_rejection_is_kept_to() {
         }
     }
     assert_eq!(outcomes.iter().filter(|outcome| outcome["status"] == "rejected").count(), BAD);
-    stage.stop().await;
+    service.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_limit_that_is_lowered_and_raised_in_mid_send_loses_nothing() {
     const EACH: usize = 400;
     let fcm = FcmSettings { streams: 40, ..FcmSettings::default() };
-    let mut stage = Stage::set(Settings { fcm, ..strict() }).await;
-    stage.node(Role::All).await;
+    let mut service = TestService::set(Settings { fcm, ..strict() }).await;
+    service.node(Role::All).await;
     let targets = [apns_targets("a", EACH), fcm_targets("f", EACH)].concat();
-    let id = stage.notify(json!({"to": {"tokens": targets}, "title": "Hi"})).await;
+    let id = service.notify(json!({"to": {"tokens": targets}, "title": "Hi"})).await;
     for (received, streams) in [(50, 1), (80, 60), (300, 1), (330, 5), (400, 1000)] {
-        stage.until_received(received).await;
-        stage.simulator.set_streams(streams);
+        service.until_received(received).await;
+        service.simulator.set_streams(streams);
     }
-    let outcomes = stage.outcomes(&id).await;
+    let outcomes = service.outcomes(&id).await;
     assert_eq!(outcomes.len(), 2 * EACH);
     outcomes.iter().for_each(|outcome| assert_ended(outcome, "accepted", 1, None));
-    stage.stop().await;
+    service.stop().await;
 }

@@ -1,5 +1,6 @@
 //! Providers that fall silent: a connection, a window, one request.
 
+use pushpost_testkit::json::{apns_targets, assert_ended, fcm_targets};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -7,130 +8,134 @@ use pushpost::runtime::Role;
 use pushpost_simulator::{Action, ConnectionFault, FcmSettings, Provider, Rule, Settings};
 use serde_json::{Value, json};
 
-use super::stage::{PATIENCE, Stage, apns_targets, assert_ended, fcm_targets, sent};
+use pushpost_testkit::service::{PATIENCE, TestService, sent};
 
-async fn send_to_each(stage: &Stage, prefix: &str, count: usize) -> Vec<Value> {
+async fn send_to_each(service: &TestService, prefix: &str, count: usize) -> Vec<Value> {
     let mut targets = apns_targets(&format!("a{prefix}"), count);
     targets.extend(fcm_targets(&format!("f{prefix}"), count));
-    let id = stage.notify(json!({"to": {"tokens": targets}, "title": "Hi"})).await;
-    let outcomes = stage.outcomes(&id).await;
+    let id = service.notify(json!({"to": {"tokens": targets}, "title": "Hi"})).await;
+    let outcomes = service.outcomes(&id).await;
     assert_eq!(outcomes.len(), 2 * count);
     outcomes
 }
 
-fn each_provider(stage: &Stage, action: &Action) {
+fn each_provider(service: &TestService, action: &Action) {
     for provider in [Provider::Apns, Provider::Fcm] {
-        stage.rule(Rule::provider(provider, action.clone()).times(1));
+        service.rule(Rule::provider(provider, action.clone()).times(1));
     }
 }
 
 /// The simulator's connections that took requests of notifications.
-fn connections(stage: &Stage) -> BTreeSet<u64> {
-    sent(&stage.ledger()).iter().map(|entry| entry.connection).collect()
+fn connections(service: &TestService) -> BTreeSet<u64> {
+    sent(&service.ledger()).iter().map(|entry| entry.connection).collect()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_black_hole_takes_what_was_on_its_way_and_nothing_else() {
     const EACH: usize = 300;
-    let stage = Stage::start().await;
-    send_to_each(&stage, "0", 50).await;
-    each_provider(&stage, &Action::Stall { accepted: true });
-    let outcomes = send_to_each(&stage, "1", EACH).await;
+    let service = TestService::start().await;
+    send_to_each(&service, "0", 50).await;
+    each_provider(&service, &Action::Stall { accepted: true });
+    let outcomes = send_to_each(&service, "1", EACH).await;
     for outcome in &outcomes {
         assert_eq!(outcome["status"], "accepted", "{outcome}");
         assert!(outcome["attempts"].as_u64().unwrap() <= 2, "{outcome}");
     }
     let again = outcomes.iter().filter(|outcome| outcome["attempts"] == 2).count();
     assert!(again >= 2, "at least what the holes swallowed knowingly");
-    assert_eq!(stage.ledger().duplicates().len(), 2, "the others were never taken");
+    assert_eq!(service.ledger().duplicates().len(), 2, "the others were never taken");
     let mut first = BTreeMap::new();
-    for entry in sent(&stage.ledger()) {
+    for entry in sent(&service.ledger()) {
         let began = *first.entry(entry.token).or_insert(entry.received_ms);
         assert!(entry.received_ms - began < 40_000, "sent again {} ms later", entry.received_ms - began);
     }
-    stage.stop_with_duplicates().await;
+    service.stop_with_duplicates().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_request_without_an_answer_times_out_alone() {
-    let stage = Stage::start().await;
-    send_to_each(&stage, "0", 20).await;
+    let service = TestService::start().await;
+    send_to_each(&service, "0", 20).await;
     let (apns, fcm) = (format!("a1{:062x}", 7), "f17".to_owned());
     for token in [&apns, &fcm] {
-        stage.rule(Rule::token(token, Action::NoAnswer { accepted: false }).times(1));
+        service.rule(Rule::token(token, Action::NoAnswer { accepted: false }).times(1));
     }
     let targets = [apns_targets("a1", 50), fcm_targets("f1", 50)].concat();
-    let id = stage.notify(json!({"to": {"tokens": targets}, "title": "Hi"})).await;
-    stage.done(&id).await;
-    let outcomes = stage.deliveries(&id).await;
+    let id = service.notify(json!({"to": {"tokens": targets}, "title": "Hi"})).await;
+    service.done(&id).await;
+    let outcomes = service.deliveries(&id).await;
     let twice = outcomes.iter().filter(|outcome| outcome["attempts"] == 2);
     assert_eq!(twice.count(), 2);
     outcomes.iter().for_each(|outcome| assert_eq!(outcome["status"], "accepted"));
-    let requests = |token: &str| stage.received(token).len();
+    let requests = |token: &str| service.received(token).len();
     assert_eq!((requests(&apns), requests(&fcm)), (2, 2));
-    let swallowed = [&apns, &fcm].map(|token| stage.received(token)[0].connection);
+    let swallowed = [&apns, &fcm].map(|token| service.received(token)[0].connection);
     // The connections live on: each takes requests again, whatever others there may be by now.
-    stage.ledger().clear();
+    service.ledger().clear();
     let until = tokio::time::Instant::now() + PATIENCE;
     let mut number = 0;
-    while !swallowed.iter().all(|connection| connections(&stage).contains(connection)) {
-        assert!(tokio::time::Instant::now() < until, "{swallowed:?} are not among {:?}", connections(&stage));
-        send_to_each(&stage, &format!("2{number:04}"), 20).await;
+    while !swallowed.iter().all(|connection| connections(&service).contains(connection)) {
+        assert!(
+            tokio::time::Instant::now() < until,
+            "{swallowed:?} are not among {:?}",
+            connections(&service)
+        );
+        send_to_each(&service, &format!("2{number:04}"), 20).await;
         number += 1;
     }
-    stage.stop_undecided().await;
+    service.stop_undecided().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_window_that_never_opens_costs_one_time_out() {
-    let stage = Stage::start().await;
-    each_provider(&stage, &Action::Connection { fault: ConnectionFault::ZeroWindow });
-    let outcomes = send_to_each(&stage, "0", 100).await;
+    let service = TestService::start().await;
+    each_provider(&service, &Action::Connection { fault: ConnectionFault::ZeroWindow });
+    let outcomes = send_to_each(&service, "0", 100).await;
     for outcome in &outcomes {
         assert_eq!(outcome["status"], "accepted", "{outcome}");
         assert!(outcome["attempts"].as_u64().unwrap() <= 2, "{outcome}");
     }
     assert!(outcomes.iter().any(|outcome| outcome["attempts"] == 2), "the fault has happened");
-    stage.stop().await;
+    service.stop().await;
 }
 
 /// Until the lane has said, later than an idle connection lives, that it has none.
-async fn until_left(stage: &Stage) {
-    let now = stage.now_ms().await;
+async fn until_left(service: &TestService) {
+    let now = service.now_ms().await;
     let left = format!(
         "select count(*) from lane_reports join lanes using (lane_id)
          where platform = 2 and connections = 0 and extract(epoch from reported_at) * 1000 > {now} + 500"
     );
-    stage.until_count(&left, 1).await;
+    service.until_count(&left, 1).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_connection_that_fcm_closed_while_it_was_idle_costs_nothing() {
     let fcm = FcmSettings { idle_close: Some(Duration::from_millis(300)), ..FcmSettings::default() };
-    let mut stage = Stage::set(Settings { fcm, ..Settings::default() }).await;
-    stage.node(Role::All).await;
+    let mut service = TestService::set(Settings { fcm, ..Settings::default() }).await;
+    service.node(Role::All).await;
     for round in 0..3 {
         let token = format!("f{round}");
-        assert_ended(&stage.outcome_of("fcm", &token, "1h").await, "accepted", 1, None);
-        until_left(&stage).await;
+        assert_ended(&service.outcome_of("fcm", &token, "1h").await, "accepted", 1, None);
+        until_left(&service).await;
     }
-    assert!(connections(&stage).len() >= 3, "each was closed");
-    stage.stop().await;
+    assert!(connections(&service).len() >= 3, "each was closed");
+    service.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_answer_that_never_ends_is_cut_off() {
-    let stage = Stage::start().await;
+    let service = TestService::start().await;
     let endless = "x".repeat(1 << 20);
     for (token, status) in [("f1", 503), ("f2", 200)] {
         let answer = json!({"token": token, "times": 1,
             "action": {"type": "answer", "status": status, "body": endless}});
-        stage.rule(serde_json::from_value(answer).unwrap());
+        service.rule(serde_json::from_value(answer).unwrap());
     }
-    let id = stage.notify(json!({"to": {"tokens": fcm_targets("f", 20)}, "title": "Hi"})).await;
-    let outcomes = stage.outcomes(&id).await;
+    let id = service.notify(json!({"to": {"tokens": fcm_targets("f", 20)}, "title": "Hi"})).await;
+    let outcomes = service.outcomes(&id).await;
     assert_eq!(outcomes.iter().filter(|outcome| outcome["attempts"] == 2).count(), 1);
     outcomes.iter().for_each(|outcome| assert_eq!(outcome["status"], "accepted"));
     assert_eq!(outcomes.iter().filter(|outcome| outcome["provider_id"].is_null()).count(), 1, "cut off");
-    stage.stop().await;
+    service.stop().await;
 }

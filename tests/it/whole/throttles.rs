@@ -1,5 +1,6 @@
 //! Too many requests: of one device, of a project, of a minute. Each stops what it concerns and no more.
 
+use pushpost_testkit::json::{apns_targets, assert_ended, assert_has, fcm_targets, of};
 use std::time::Duration;
 
 use pushpost::domain::LaneKey;
@@ -7,8 +8,7 @@ use pushpost::runtime::Role;
 use pushpost_simulator::{Action, FcmFault, FcmSettings, Provider, Rule, Settings};
 use serde_json::{Value, json};
 
-use super::stage::{PRODUCTION, Stage, apns_targets, assert_ended, fcm_targets, of, sent};
-use crate::service::assert_has;
+use pushpost_testkit::service::{PRODUCTION, TestService, sent};
 
 fn hello(targets: Vec<Value>) -> Value {
     json!({"to": {"tokens": targets}, "title": "Hi"})
@@ -20,124 +20,124 @@ fn throttled(fault: FcmFault, retry_after: &str) -> Action {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_limit_of_one_device_holds_back_that_device() {
-    let stage = Stage::start().await;
+    let service = TestService::start().await;
     for (token, platform, action) in [
         ("ee".repeat(32), "apns", Action::answer(429, "TooManyRequests")),
         ("limited".to_owned(), "fcm", throttled(FcmFault::QuotaExceeded, "1")),
     ] {
-        stage.rule(Rule::token(token.clone(), action).times(2));
+        service.rule(Rule::token(token.clone(), action).times(2));
         let mut targets = match platform {
             "apns" => apns_targets("a", 200),
             _ => fcm_targets("f", 200),
         };
         targets.push(json!({"platform": platform, "token": token, "ref": "limited"}));
-        let id = stage.notify(hello(targets)).await;
-        let outcomes = stage.outcomes(&id).await;
+        let id = service.notify(hello(targets)).await;
+        let outcomes = service.outcomes(&id).await;
         assert_ended(of(&outcomes, "ref", "limited"), "accepted", 3, None);
         let others = outcomes.iter().filter(|outcome| outcome["ref"] != "limited");
         others.for_each(|outcome| assert_ended(outcome, "accepted", 1, None));
     }
     for lane in [PRODUCTION, LaneKey::Fcm] {
-        assert_eq!(stage.lane(lane).await["state"], "running");
+        assert_eq!(service.lane(lane).await["state"], "running");
     }
-    stage.stop().await;
+    service.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_moment_to_come_back_at_is_understood_too() {
-    let stage = Stage::start().await;
+    let service = TestService::start().await;
     let later = Action::FcmFault {
         fault: FcmFault::QuotaExceeded,
         retry_after: None,
         retry_after_date_seconds: Some(3600),
     };
-    stage.rule(Rule::prefix("f", later).times_per_token(1));
-    let id = stage.notify(hello(fcm_targets("f", 20))).await;
+    service.rule(Rule::prefix("f", later).times_per_token(1));
+    let id = service.notify(hello(fcm_targets("f", 20))).await;
     // An hour from the answer, by the provider's own clock, and some jitter.
     let late = "select coalesce(sum(n), 0)::bigint from jobs where class = 1
                 and due_at between now() + interval '50 minutes' and now() + interval '2 hours'";
-    stage.until_count(late, 20).await;
-    stage.hasten(LaneKey::Fcm).await;
-    stage.outcomes(&id).await.iter().for_each(|outcome| assert_ended(outcome, "accepted", 2, None));
-    stage.stop().await;
+    service.until_count(late, 20).await;
+    service.hasten(LaneKey::Fcm).await;
+    service.outcomes(&id).await.iter().for_each(|outcome| assert_ended(outcome, "accepted", 2, None));
+    service.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_project_over_its_quota_waits_as_long_as_it_was_told_and_says_so() {
-    let stage = Stage::start().await;
-    stage.rule(Rule::provider(Provider::Fcm, throttled(FcmFault::ProjectQuota, "6")));
-    let id = stage.notify(hello(fcm_targets("f", 20))).await;
-    let seen = stage.until_lane(LaneKey::Fcm, "throttled").await;
+    let service = TestService::start().await;
+    service.rule(Rule::provider(Provider::Fcm, throttled(FcmFault::ProjectQuota, "6")));
+    let id = service.notify(hello(fcm_targets("f", 20))).await;
+    let seen = service.until_lane(LaneKey::Fcm, "throttled").await;
     assert_has(&seen, &json!({"why": "RESOURCE_EXHAUSTED"}));
-    let status = stage.get(&format!("/v1/notifications/{id}")).await.body;
+    let status = service.get(&format!("/v1/notifications/{id}")).await.body;
     assert_has(&status["held"][0], &json!({"lane": "fcm", "state": "throttled"}));
-    stage.simulator.clear_rules();
-    let other = stage.notify(hello(apns_targets("a", 50))).await;
-    stage.outcomes(&other).await.iter().for_each(|outcome| assert_ended(outcome, "accepted", 1, None));
-    let outcomes = stage.outcomes(&id).await;
+    service.simulator.clear_rules();
+    let other = service.notify(hello(apns_targets("a", 50))).await;
+    service.outcomes(&other).await.iter().for_each(|outcome| assert_ended(outcome, "accepted", 1, None));
+    let outcomes = service.outcomes(&id).await;
     outcomes.iter().for_each(|outcome| assert_ended(outcome, "accepted", 1, None));
-    let entries = sent(&stage.ledger());
+    let entries = sent(&service.ledger());
     let fcm: Vec<_> = entries.iter().filter(|entry| entry.provider == Provider::Fcm).collect();
     let told = fcm.iter().find(|entry| !entry.accepted).unwrap().received_ms;
     let resumed = fcm.iter().find(|entry| entry.accepted).unwrap().received_ms;
     assert!(resumed - told >= 5_900, "asked again after {} ms", resumed - told);
-    stage.stop().await;
+    service.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_lane_of_a_project_over_its_quota_says_that_it_waits() {
-    let mut stage = Stage::set(Settings::default()).await;
-    stage.with_another_app_of_the_project("market");
-    stage.node(Role::All).await;
+    let mut service = TestService::set(Settings::default()).await;
+    service.with_another_app_of_the_project("market");
+    service.node(Role::All).await;
     // Longer than a lane waits between two probes.
-    stage.rule(Rule::provider(Provider::Fcm, throttled(FcmFault::ProjectQuota, "86400")));
-    let id = stage.notify(hello(fcm_targets("f", 1))).await;
+    service.rule(Rule::provider(Provider::Fcm, throttled(FcmFault::ProjectQuota, "86400")));
+    let id = service.notify(hello(fcm_targets("f", 1))).await;
     let reported =
         "select count(*) from lane_reports r join lanes l using (lane_id) join apps a using (app_id)
                     where l.platform = 2 and r.state = 1 and r.why = 'RESOURCE_EXHAUSTED'";
-    stage.until_count(reported, 2).await;
-    stage.simulator.clear_rules();
-    stage.resume(LaneKey::Fcm).await;
-    assert_ended(&stage.outcome(&id).await, "accepted", 1, None);
-    stage.until_count(reported, 0).await;
-    stage.stop().await;
+    service.until_count(reported, 2).await;
+    service.simulator.clear_rules();
+    service.resume(LaneKey::Fcm).await;
+    assert_ended(&service.outcome(&id).await, "accepted", 1, None);
+    service.until_count(reported, 0).await;
+    service.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_waits_for_a_stream_when_its_lane_stops_is_not_sent() {
     const DEVICES: usize = 600;
     let fcm = FcmSettings { streams: 1, ..FcmSettings::default() };
-    let mut stage =
-        Stage::set(Settings { fcm, latency: Duration::from_millis(20), ..Settings::default() }).await;
-    stage.node(Role::All).await;
-    stage.rule(Rule::provider(Provider::Fcm, throttled(FcmFault::ProjectQuota, "3600")));
-    let id = stage.notify(hello(fcm_targets("f", DEVICES))).await;
-    stage.until_lane(LaneKey::Fcm, "throttled").await;
-    stage.until_count("select count(*) from jobs where node_id is not null", 0).await;
-    let told = sent(&stage.ledger()).len();
+    let mut service =
+        TestService::set(Settings { fcm, latency: Duration::from_millis(20), ..Settings::default() }).await;
+    service.node(Role::All).await;
+    service.rule(Rule::provider(Provider::Fcm, throttled(FcmFault::ProjectQuota, "3600")));
+    let id = service.notify(hello(fcm_targets("f", DEVICES))).await;
+    service.until_lane(LaneKey::Fcm, "throttled").await;
+    service.until_count("select count(*) from jobs where node_id is not null", 0).await;
+    let told = sent(&service.ledger()).len();
     // One for each connection, and whoever was written in the moment between.
     assert!(told < DEVICES / 4, "{told} of {DEVICES} were sent to a provider that had said no");
-    stage.simulator.clear_rules();
+    service.simulator.clear_rules();
     // Long before the hour that it was told.
-    stage.hasten(LaneKey::Fcm).await;
-    stage.outcomes(&id).await.iter().for_each(|outcome| assert_ended(outcome, "accepted", 1, None));
-    stage.stop().await;
+    service.hasten(LaneKey::Fcm).await;
+    service.outcomes(&id).await.iter().for_each(|outcome| assert_ended(outcome, "accepted", 1, None));
+    service.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_minute_s_quota_is_spent_evenly() {
     const A_SECOND: usize = 20;
-    let mut stage = Stage::set(Settings::default()).await;
-    stage.configure("APPS__SHOP__FCM__MESSAGES_PER_MINUTE", &(60 * A_SECOND).to_string());
-    stage.node(Role::All).await;
+    let mut service = TestService::set(Settings::default()).await;
+    service.configure("APPS__SHOP__FCM__MESSAGES_PER_MINUTE", &(60 * A_SECOND).to_string());
+    service.node(Role::All).await;
     // What a lane does once, as to get an access token, is done.
-    let first = stage.notify(hello(fcm_targets("w", 1))).await;
-    stage.done(&first).await;
-    let began = stage.now_ms().await;
-    let id = stage.notify(hello(fcm_targets("f", 4 * A_SECOND))).await;
-    stage.outcomes(&id).await.iter().for_each(|outcome| assert_ended(outcome, "accepted", 1, None));
-    let last = sent(&stage.ledger()).iter().map(|entry| entry.received_ms).max().unwrap();
+    let first = service.notify(hello(fcm_targets("w", 1))).await;
+    service.done(&first).await;
+    let began = service.now_ms().await;
+    let id = service.notify(hello(fcm_targets("f", 4 * A_SECOND))).await;
+    service.outcomes(&id).await.iter().for_each(|outcome| assert_ended(outcome, "accepted", 1, None));
+    let last = sent(&service.ledger()).iter().map(|entry| entry.received_ms).max().unwrap();
     // A second's worth may have been saved up.
     assert!(last - began >= 2_900, "{} messages in {} ms", 4 * A_SECOND, last - began);
-    stage.stop().await;
+    service.stop().await;
 }

@@ -3,9 +3,10 @@
 use pushpost::domain::LaneKey;
 use pushpost::runtime::Role;
 use pushpost_simulator::{Action, Answer, FcmFault, H2Code, Provider, Rule, Settings};
+use pushpost_testkit::json::{assert_ended, hex};
 use serde_json::{Value, json};
 
-use super::stage::{PRODUCTION, Stage, assert_ended, hex, sent};
+use pushpost_testkit::service::{PRODUCTION, TestService, sent};
 
 fn reset(accepted: bool) -> Action {
     Action::Reset { code: H2Code::InternalError, accepted }
@@ -13,71 +14,71 @@ fn reset(accepted: bool) -> Action {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn now_or_never_is_sent_with_no_time_to_live() {
-    let stage = Stage::start().await;
-    assert_ended(&stage.outcome_of("apns", &hex("a1"), "0s").await, "accepted", 1, None);
-    assert_ended(&stage.outcome_of("fcm", "f1", "0s").await, "accepted", 1, None);
-    assert_eq!(stage.received(&hex("a1"))[0].header("apns-expiration"), Some("0"));
-    let body = stage.received("f1")[0].body.clone().unwrap();
+    let service = TestService::start().await;
+    assert_ended(&service.outcome_of("apns", &hex("a1"), "0s").await, "accepted", 1, None);
+    assert_ended(&service.outcome_of("fcm", "f1", "0s").await, "accepted", 1, None);
+    assert_eq!(service.received(&hex("a1"))[0].header("apns-expiration"), Some("0"));
+    let body = service.received("f1")[0].body.clone().unwrap();
     assert_eq!(body["message"]["android"]["ttl"], "0s");
     assert_eq!(body["message"]["apns"]["headers"]["apns-expiration"], "0");
-    stage.stop().await;
+    service.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn now_or_never_has_one_attempt_whatever_comes_of_it() {
-    let stage = Stage::start().await;
-    stage.rule(Rule::token(hex("a1"), Action::answer(503, "ServiceUnavailable")));
-    stage.rule(Rule::token(hex("a2"), reset(false)));
-    stage.rule(Rule::token("f1", Action::fcm(FcmFault::Unavailable)));
-    stage.rule(Rule::token("f2", reset(false)));
-    let outcome = stage.outcome_of("apns", &hex("a1"), "0s").await;
+    let service = TestService::start().await;
+    service.rule(Rule::token(hex("a1"), Action::answer(503, "ServiceUnavailable")));
+    service.rule(Rule::token(hex("a2"), reset(false)));
+    service.rule(Rule::token("f1", Action::fcm(FcmFault::Unavailable)));
+    service.rule(Rule::token("f2", reset(false)));
+    let outcome = service.outcome_of("apns", &hex("a1"), "0s").await;
     assert_ended(&outcome, "expired", 1, Some("ServiceUnavailable"));
-    let outcome = stage.outcome_of("apns", &hex("a2"), "0s").await;
+    let outcome = service.outcome_of("apns", &hex("a2"), "0s").await;
     assert_ended(&outcome, "unknown", 1, Some("no_answer"));
-    assert_ended(&stage.outcome_of("fcm", "f1", "0s").await, "expired", 1, Some("UNAVAILABLE"));
-    assert_ended(&stage.outcome_of("fcm", "f2", "0s").await, "unknown", 1, Some("no_answer"));
-    assert_eq!(sent(&stage.ledger()).len(), 4);
-    stage.stop().await;
+    assert_ended(&service.outcome_of("fcm", "f1", "0s").await, "expired", 1, Some("UNAVAILABLE"));
+    assert_ended(&service.outcome_of("fcm", "f2", "0s").await, "unknown", 1, Some("no_answer"));
+    assert_eq!(sent(&service.ledger()).len(), 4);
+    service.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn now_or_never_is_resent_while_nobody_can_have_seen_it() {
-    let stage = Stage::start().await;
+    let service = TestService::start().await;
     let refused = Action::Reset { code: H2Code::RefusedStream, accepted: false };
-    stage.rule(Rule { action: refused, ..Rule::default() }.times_per_token(2));
-    assert_ended(&stage.outcome_of("apns", &hex("a1"), "0s").await, "accepted", 1, None);
-    assert_eq!(stage.received(&hex("a1")).len(), 3);
-    stage.stop().await;
+    service.rule(Rule { action: refused, ..Rule::default() }.times_per_token(2));
+    assert_ended(&service.outcome_of("apns", &hex("a1"), "0s").await, "accepted", 1, None);
+    assert_eq!(service.received(&hex("a1")).len(), 3);
+    service.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_waits_in_a_paused_lane_until_its_time_runs_out_is_never_sent() {
-    let mut stage = Stage::set(Settings::default()).await;
-    stage.pause(PRODUCTION).await;
-    stage.pause(LaneKey::Fcm).await;
-    stage.node(Role::All).await;
-    let expiring = stage
+    let mut service = TestService::set(Settings::default()).await;
+    service.pause(PRODUCTION).await;
+    service.pause(LaneKey::Fcm).await;
+    service.node(Role::All).await;
+    let expiring = service
         .notify(json!({"to": {"tokens": [{"platform": "apns", "token": hex("a1")},
                                          {"platform": "fcm", "token": "f1"}]}, "title": "Hi", "ttl": "2s"}))
         .await;
-    let lasting = stage
+    let lasting = service
         .notify(
             json!({"to": {"tokens": [{"platform": "apns", "token": hex("a2")}]}, "title": "Hi", "ttl": "1h"}),
         )
         .await;
-    for outcome in stage.outcomes(&expiring).await {
+    for outcome in service.outcomes(&expiring).await {
         assert_ended(&outcome, "expired", 0, Some("ttl"));
     }
-    stage.resume(PRODUCTION).await;
-    stage.resume(LaneKey::Fcm).await;
-    assert_ended(&stage.outcome(&lasting).await, "accepted", 1, None);
-    assert_eq!(sent(&stage.ledger()).len(), 1);
-    stage.stop().await;
+    service.resume(PRODUCTION).await;
+    service.resume(LaneKey::Fcm).await;
+    assert_ended(&service.outcome(&lasting).await, "accepted", 1, None);
+    assert_eq!(sent(&service.ledger()).len(), 1);
+    service.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_retry_is_told_what_remains_and_keeps_its_id_and_its_end() {
-    let stage = Stage::start().await;
+    let service = TestService::start().await;
     let later = Some("3".to_owned());
     let answer = Answer {
         status: 503,
@@ -85,27 +86,27 @@ async fn a_retry_is_told_what_remains_and_keeps_its_id_and_its_end() {
         retry_after: later.clone(),
         ..Answer::default()
     };
-    stage.rule(Rule::provider(Provider::Apns, Action::Answer(Box::new(answer))).times_per_token(1));
+    service.rule(Rule::provider(Provider::Apns, Action::Answer(Box::new(answer))).times_per_token(1));
     let fault =
         Action::FcmFault { fault: FcmFault::Unavailable, retry_after: later, retry_after_date_seconds: None };
-    stage.rule(Rule::provider(Provider::Fcm, fault).times_per_token(1));
-    let id = stage
+    service.rule(Rule::provider(Provider::Fcm, fault).times_per_token(1));
+    let id = service
         .notify(json!({"to": {"tokens": [{"platform": "apns", "token": hex("a1")},
                                          {"platform": "fcm", "token": "f1"}]}, "title": "Hi", "ttl": "10m"}))
         .await;
-    for outcome in stage.outcomes(&id).await {
+    for outcome in service.outcomes(&id).await {
         assert_ended(&outcome, "accepted", 2, None);
     }
-    let apns = stage.received(&hex("a1"));
+    let apns = service.received(&hex("a1"));
     assert_eq!(apns.len(), 2);
     for name in ["apns-id", "apns-expiration", "apns-collapse-id"] {
         assert!(apns[0].header(name).is_some(), "{name}");
         assert_eq!(apns[0].header(name), apns[1].header(name), "{name}");
     }
-    let ttls: Vec<u32> = stage.received("f1").iter().map(|entry| seconds(entry.body.as_ref())).collect();
+    let ttls: Vec<u32> = service.received("f1").iter().map(|entry| seconds(entry.body.as_ref())).collect();
     assert_eq!(ttls.len(), 2);
     assert!(ttls[0] <= 600 && ttls[1] <= ttls[0] - 2, "{ttls:?}");
-    stage.stop().await;
+    service.stop().await;
 }
 
 fn seconds(body: Option<&Value>) -> u32 {
@@ -115,59 +116,59 @@ fn seconds(body: Option<&Value>) -> u32 {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_attempt_without_an_answer_is_made_again_with_the_same_id() {
-    let stage = Stage::start().await;
-    stage.rule(Rule { action: reset(true), ..Rule::default() }.times_per_token(1));
-    let outcome = stage.outcome_of("apns", &hex("a1"), "1h").await;
+    let service = TestService::start().await;
+    service.rule(Rule { action: reset(true), ..Rule::default() }.times_per_token(1));
+    let outcome = service.outcome_of("apns", &hex("a1"), "1h").await;
     assert_ended(&outcome, "accepted", 2, None);
-    let received = stage.received(&hex("a1"));
+    let received = service.received(&hex("a1"));
     assert_eq!(received.len(), 2);
     assert_eq!(received[0].header("apns-id"), outcome["provider_id"].as_str());
     assert_eq!(received[1].header("apns-id"), outcome["provider_id"].as_str());
-    stage.stop_with_duplicates().await;
+    service.stop_with_duplicates().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn five_attempts_without_an_answer_are_enough() {
-    let stage = Stage::start().await;
-    stage.rule(Rule::token(hex("a1"), reset(false)));
-    stage.rule(Rule::token("f1", reset(false)));
-    let outcome = stage.outcome_of("apns", &hex("a1"), "28d").await;
+    let service = TestService::start().await;
+    service.rule(Rule::token(hex("a1"), reset(false)));
+    service.rule(Rule::token("f1", reset(false)));
+    let outcome = service.outcome_of("apns", &hex("a1"), "28d").await;
     assert_ended(&outcome, "unknown", 5, Some("no_answer"));
     assert_eq!(outcome["provider_id"], Value::Null);
-    let outcome = stage.outcome_of("fcm", "f1", "28d").await;
+    let outcome = service.outcome_of("fcm", "f1", "28d").await;
     assert_ended(&outcome, "unknown", 5, Some("no_answer"));
-    assert_eq!(sent(&stage.ledger()).len(), 10);
-    stage.stop().await;
+    assert_eq!(sent(&service.ledger()).len(), 10);
+    service.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_retry_that_would_come_too_late_is_not_waited_for() {
-    let stage = Stage::start().await;
+    let service = TestService::start().await;
     let answer = Answer {
         status: 429,
         reason: Some("TooManyRequests".to_owned()),
         retry_after: Some("3600".to_owned()),
         ..Answer::default()
     };
-    stage.rule(Rule::token(hex("a1"), Action::Answer(Box::new(answer))));
-    let outcome = stage.outcome_of("apns", &hex("a1"), "30m").await;
+    service.rule(Rule::token(hex("a1"), Action::Answer(Box::new(answer))));
+    let outcome = service.outcome_of("apns", &hex("a1"), "30m").await;
     assert_ended(&outcome, "expired", 1, Some("TooManyRequests"));
-    stage.stop().await;
+    service.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn expired_is_said_only_where_no_attempt_is_in_doubt() {
-    let stage = Stage::start().await;
+    let service = TestService::start().await;
     // In doubt once, then refused until the time is over; which says nothing about the lane, so that it goes on.
-    stage.rule(Rule::token(hex("a1"), reset(false)).times(1));
-    stage.rule(Rule::prefix("a", Action::answer(429, "TooManyRequests")));
+    service.rule(Rule::token(hex("a1"), reset(false)).times(1));
+    service.rule(Rule::prefix("a", Action::answer(429, "TooManyRequests")));
     let (first, second) = (hex("a1"), hex("a2"));
     let (doubtful, sure) =
-        tokio::join!(stage.outcome_of("apns", &first, "10s"), stage.outcome_of("apns", &second, "10s"));
+        tokio::join!(service.outcome_of("apns", &first, "10s"), service.outcome_of("apns", &second, "10s"));
     assert_eq!((&doubtful["status"], &doubtful["reason"]), (&json!("unknown"), &json!("no_answer")));
     assert_eq!((&sure["status"], &sure["reason"]), (&json!("expired"), &json!("TooManyRequests")));
     assert!(sure["attempts"].as_u64().unwrap() >= 2);
-    let received = stage.received(&hex("a2")).len();
+    let received = service.received(&hex("a2")).len();
     assert_eq!(json!(received), sure["attempts"]);
-    stage.stop().await;
+    service.stop().await;
 }

@@ -1,5 +1,6 @@
 //! Imports that do not come to their end, and lines that Postgres does not take.
 
+use pushpost_testkit::json::assert_has;
 use std::convert::Infallible;
 
 use axum::body::Body;
@@ -7,7 +8,7 @@ use futures_util::{StreamExt, stream};
 use serde_json::{Value, json};
 
 use super::{device, fcm, ndjson};
-use crate::service::{Service, assert_has};
+use pushpost_testkit::api::TestApi;
 
 /// Two lines, the second after something has happened; then nothing more comes.
 fn two_lines(happens: impl Future<Output = ()> + Send + 'static) -> Body {
@@ -21,7 +22,7 @@ fn two_lines(happens: impl Future<Output = ()> + Send + 'static) -> Body {
 
 #[tokio::test]
 async fn a_node_that_goes_away_says_how_far_it_came() {
-    let service = Service::start().await;
+    let service = TestApi::start().await;
     let backend = service.client("devices").await;
     let health = service.health.clone();
     let answer = backend.import("", two_lines(async move { health.start_draining() })).await;
@@ -34,7 +35,7 @@ async fn a_node_that_goes_away_says_how_far_it_came() {
 
 #[tokio::test]
 async fn without_a_database_it_says_how_far_it_came() {
-    let service = Service::start().await;
+    let service = TestApi::start().await;
     let backend = service.client("devices").await;
     let pool = service.database.pool.clone();
     let known = "select count(*) from devices";
@@ -52,7 +53,7 @@ async fn without_a_database_it_says_how_far_it_came() {
 
 #[tokio::test]
 async fn a_line_that_postgres_does_not_take_fails_alone() {
-    let service = Service::start().await;
+    let service = TestApi::start().await;
     let backend = service.client("devices").await;
     let check = "alter table devices add check (token not in ('f3', 'f8'))";
     sqlx::query(check).execute(&service.database.pool).await.unwrap();

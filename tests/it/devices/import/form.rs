@@ -1,5 +1,6 @@
 //! What an import takes and what it refuses: line by line, and as a whole.
 
+use pushpost_testkit::json::assert_has;
 use std::convert::Infallible;
 
 use axum::body::Body;
@@ -8,7 +9,7 @@ use http::{HeaderMap, Method};
 use serde_json::{Value, json};
 
 use super::{Faults, assert_imported, device, errors, fcm, fcm_with, lookup, ndjson};
-use crate::service::{Answer, Service, assert_has};
+use pushpost_testkit::api::{Answer, TestApi};
 
 /// Most bytes of a line.
 const LINE_MAX: usize = 256 << 10;
@@ -19,7 +20,7 @@ fn fault(pointer: &str, code: &str) -> Faults {
 
 #[tokio::test]
 async fn lines_become_devices_and_again_they_change_nothing() {
-    let service = Service::start().await;
+    let service = TestApi::start().await;
     let backend = service.client("devices").await;
     let body = ndjson(&[
         json!({"platform": "apns", "token": "AB".repeat(32), "environment": "sandbox", "kind": "voip"}),
@@ -53,7 +54,7 @@ async fn lines_become_devices_and_again_they_change_nothing() {
 
 #[tokio::test]
 async fn bad_lines_are_told_by_number_and_the_others_imported() {
-    let service = Service::start().await;
+    let service = TestApi::start().await;
     let backend = service.client("admin").await;
     let lines: Vec<Vec<u8>> = vec![
         fcm("f1").to_string().into(),
@@ -100,7 +101,7 @@ async fn bad_lines_are_told_by_number_and_the_others_imported() {
 
 #[tokio::test]
 async fn a_stop_is_at_the_first_failure_and_keeps_what_was_before() {
-    let service = Service::start().await;
+    let service = TestApi::start().await;
     let backend = service.client("devices").await;
     let future = json!({"registered_at": "2999-01-01T00:00:00Z"});
     for (bad, status) in [(json!({"platform": "fcm"}), 400), (fcm_with("f3", future), 422)] {
@@ -117,7 +118,7 @@ async fn a_stop_is_at_the_first_failure_and_keeps_what_was_before() {
 
 #[tokio::test]
 async fn a_stop_reads_no_further() {
-    let service = Service::start().await;
+    let service = TestApi::start().await;
     let backend = service.client("devices").await;
     // Whoever waited for more would wait for ever.
     let begun = stream::iter([Ok::<_, Infallible>("{}\n")]);
@@ -128,7 +129,7 @@ async fn a_stop_reads_no_further() {
 
 #[tokio::test]
 async fn what_came_is_imported_while_more_is_to_come() {
-    let service = Service::start().await;
+    let service = TestApi::start().await;
     let backend = service.client("devices").await;
     let (more, rest) = tokio::sync::oneshot::channel::<()>();
     let begun = stream::iter([Ok::<_, Infallible>(format!("{}\n", fcm("f1")))]);
@@ -149,7 +150,7 @@ async fn what_came_is_imported_while_more_is_to_come() {
 
 #[tokio::test]
 async fn a_body_that_breaks_off_keeps_what_was_before_and_says_where_to_go_on() {
-    let service = Service::start().await;
+    let service = TestApi::start().await;
     let backend = service.client("devices").await;
     let pieces =
         [Ok(format!("{}\n?\n{}\n{{\"platf", fcm("f1"), fcm("f2"))), Err(std::io::Error::other("gone"))];
@@ -162,7 +163,7 @@ async fn a_body_that_breaks_off_keeps_what_was_before_and_says_where_to_go_on() 
 
 #[tokio::test]
 async fn a_body_may_be_larger_than_any_other_and_only_the_first_errors_are_told() {
-    let service = Service::start().await;
+    let service = TestApi::start().await;
     let backend = service.client("devices").await;
     // The service takes bodies of 1 MiB.
     let lines = (0..2_500).map(|n| fcm_with(&format!("f{n}"), json!({"user": format!("u{n}")})));
@@ -178,7 +179,7 @@ async fn a_body_may_be_larger_than_any_other_and_only_the_first_errors_are_told(
 
 #[tokio::test]
 async fn an_empty_body_is_an_import_of_nothing() {
-    let service = Service::start().await;
+    let service = TestApi::start().await;
     let backend = service.client("devices").await;
     for body in ["", "\n", "\r\n\r\n", "\u{feff}"] {
         assert_imported(&backend.import("", body).await, 0, 0);
@@ -196,7 +197,7 @@ fn assert_refused(answer: &Answer, status: u16, code: &str, errors: &[(&str, &st
 
 #[tokio::test]
 async fn what_is_no_import_is_refused_as_a_whole() {
-    let service = Service::start().await;
+    let service = TestApi::start().await;
     let backend = service.client("devices").await;
     let line = fcm("f1").to_string();
     for scopes in ["register", "send,read"] {
@@ -237,7 +238,7 @@ async fn what_is_no_import_is_refused_as_a_whole() {
 
 #[tokio::test]
 async fn no_answer_repeats_a_token() {
-    let service = Service::start().await;
+    let service = TestApi::start().await;
     let backend = service.client("devices").await;
     let token = "5ec7e7".repeat(10);
     let lines = [

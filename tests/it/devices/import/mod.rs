@@ -7,7 +7,7 @@ mod rules;
 
 use serde_json::{Value, json};
 
-use crate::service::{Answer, Client};
+use pushpost_testkit::api::{Answer, ApiClient};
 
 /// Lines of NDJSON, each with its end.
 fn ndjson(lines: &[Value]) -> String {
@@ -52,13 +52,13 @@ fn errors(answer: &Answer) -> Vec<(u64, u64, String, Faults)> {
 }
 
 /// What the API says of the devices with these FCM tokens; null where there is none.
-async fn lookup(client: &Client<'_>, tokens: &[&str]) -> Vec<Value> {
+async fn lookup(client: &ApiClient<'_>, tokens: &[&str]) -> Vec<Value> {
     let tokens: Vec<_> = tokens.iter().map(|token| fcm(token)).collect();
     let answer = client.post("/v1/devices/lookup", json!({"tokens": tokens})).await;
     answer.body["items"].as_array().unwrap().clone()
 }
 
 /// The device with this FCM token.
-async fn device(client: &Client<'_>, token: &str) -> Value {
+async fn device(client: &ApiClient<'_>, token: &str) -> Value {
     lookup(client, &[token]).await.remove(0)
 }

@@ -7,8 +7,8 @@ use pushpost::pruning::quarantine as pruning;
 use serde_json::{Value, json};
 
 use super::{fcm_with, ndjson};
-use crate::service::{Client, Service};
-use crate::shop::fcm_token;
+use pushpost_testkit::api::{ApiClient, TestApi};
+use pushpost_testkit::apps::fcm_token;
 
 const DEVICES: usize = 1_500;
 
@@ -25,7 +25,7 @@ fn table(user: &str, reverse: bool) -> String {
     ndjson(&lines)
 }
 
-async fn import(client: &Client<'_>, body: String) -> (u64, u64) {
+async fn import(client: &ApiClient<'_>, body: String) -> (u64, u64) {
     let answer = client.import("", body).await;
     assert_eq!((answer.status.as_u16(), &answer.body["failed"]), (200, &json!(0)), "{}", answer.body);
     (answer.body["created"].as_u64().unwrap(), answer.body["updated"].as_u64().unwrap())
@@ -33,7 +33,7 @@ async fn import(client: &Client<'_>, body: String) -> (u64, u64) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn imports_of_the_same_tokens_at_once_make_each_device_once() {
-    let service = Service::start().await;
+    let service = TestApi::start().await;
     let client = service.client("devices").await;
     let (a, b, c) = tokio::join!(
         import(&client, table("a", false)),
@@ -53,7 +53,7 @@ async fn imports_of_the_same_tokens_at_once_make_each_device_once() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn imports_registrations_and_verdicts_pass_each_other() {
-    let service = Service::start().await;
+    let service = TestApi::start().await;
     let client = service.client("devices").await;
     import(&client, table("a", false)).await;
     let pool = &service.database.pool;

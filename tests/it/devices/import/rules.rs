@@ -1,21 +1,22 @@
 //! That the rules of `PUT /v1/devices` hold, line after line.
 
+use pushpost_testkit::json::assert_has;
 use serde_json::{Value, json};
 
 use super::{assert_imported, device, fcm, fcm_with, lookup, ndjson};
-use crate::service::{Client, Service, assert_has};
+use pushpost_testkit::api::{ApiClient, TestApi};
 
-async fn imported(client: &Client<'_>, lines: &[Value], created: u64, updated: u64) {
+async fn imported(client: &ApiClient<'_>, lines: &[Value], created: u64, updated: u64) {
     assert_imported(&client.import("?on_error=stop", ndjson(lines)).await, created, updated);
 }
 
-async fn registered(client: &Client<'_>, line: Value) {
+async fn registered(client: &ApiClient<'_>, line: Value) {
     assert!(client.put("/v1/devices", line).await.status.is_success());
 }
 
 #[tokio::test]
 async fn a_field_left_out_stays_null_clears_it_and_topics_are_the_whole_set() {
-    let service = Service::start().await;
+    let service = TestApi::start().await;
     let backend = service.client("devices").await;
     let all =
         json!({"user": "u1", "topics": ["a", "b"], "locale": "de", "timezone": "UTC", "app_version": "1"});
@@ -43,7 +44,7 @@ async fn a_field_left_out_stays_null_clears_it_and_topics_are_the_whole_set() {
 
 #[tokio::test]
 async fn the_same_token_again_is_as_if_sent_again() {
-    let service = Service::start().await;
+    let service = TestApi::start().await;
     let backend = service.client("devices").await;
     let lines = [
         fcm_with("f1", json!({"user": "u1", "topics": ["a"], "locale": "de"})),
@@ -60,7 +61,7 @@ async fn the_same_token_again_is_as_if_sent_again() {
 
 #[tokio::test]
 async fn an_import_says_nothing_of_when_an_app_was_there() {
-    let service = Service::start().await;
+    let service = TestApi::start().await;
     let backend = service.client("devices").await;
     registered(&backend, fcm_with("f1", json!({"registered_at": "2025-01-02T00:00:00Z"}))).await;
     imported(&backend, &[fcm_with("f1", json!({"user": "u1"})), fcm("f2")], 1, 1).await;
@@ -88,7 +89,7 @@ async fn an_import_says_nothing_of_when_an_app_was_there() {
 
 #[tokio::test]
 async fn a_device_known_from_sends_becomes_an_imported_one() {
-    let service = Service::start().await;
+    let service = TestApi::start().await;
     let backend = service.client("devices").await;
     imported(&backend, &[fcm("f1")], 1, 0).await;
     let sent = "update devices set source = 1, last_sent_on = current_date";
@@ -102,7 +103,7 @@ async fn a_device_known_from_sends_becomes_an_imported_one() {
 
 #[tokio::test]
 async fn only_a_stated_registration_after_the_evidence_brings_a_device_back() {
-    let service = Service::start().await;
+    let service = TestApi::start().await;
     let backend = service.client("devices").await;
     imported(&backend, &[fcm("f1"), fcm("f2"), fcm("f3")], 3, 0).await;
     let aside =
@@ -123,7 +124,7 @@ async fn only_a_stated_registration_after_the_evidence_brings_a_device_back() {
 
 #[tokio::test]
 async fn a_successor_takes_over_within_a_batch_and_beyond_it() {
-    let service = Service::start().await;
+    let service = TestApi::start().await;
     let backend = service.client("devices").await;
     let old = json!({"user": "u1", "topics": ["news"], "locale": "de", "app_version": "1"});
     registered(&backend, fcm_with("a", old)).await;
@@ -152,7 +153,7 @@ async fn a_successor_takes_over_within_a_batch_and_beyond_it() {
 
 #[tokio::test]
 async fn an_environment_that_apns_has_proven_changes_by_a_backends_word() {
-    let service = Service::start().await;
+    let service = TestApi::start().await;
     let backend = service.client("devices").await;
     let token = "ab".repeat(32);
     let line = |environment: Value| json!({"platform": "apns", "token": token, "environment": environment});
@@ -167,7 +168,7 @@ async fn an_environment_that_apns_has_proven_changes_by_a_backends_word() {
 
 #[tokio::test]
 async fn both_platforms_in_one_batch_even_with_one_token() {
-    let service = Service::start().await;
+    let service = TestApi::start().await;
     let backend = service.client("devices").await;
     let lines =
         [json!({"platform": "apns", "token": "aa"}), json!({"platform": "fcm", "token": "aa", "user": "u1"})];
@@ -183,7 +184,7 @@ async fn both_platforms_in_one_batch_even_with_one_token() {
 
 #[tokio::test]
 async fn another_apps_devices_stay_as_they_are() {
-    let service = Service::start().await;
+    let service = TestApi::start().await;
     let (ours, theirs) =
         (service.client("devices").await, service.client_of(&service.other, "devices").await);
     let line = |user: &str| fcm_with("f1", json!({"user": user, "topics": ["news"]}));

@@ -8,12 +8,13 @@ mod renewal;
 mod third_party;
 mod workload;
 
+use pushpost_testkit::json::assert_ended;
 use std::collections::BTreeSet;
 
 use pushpost_simulator::{Entry, Ledger, Provider, Settings};
 use serde_json::{Value, json};
 
-use super::stage::{PATIENCE, Stage, assert_ended, sent};
+use pushpost_testkit::service::{PATIENCE, TestService, sent};
 
 pub(crate) const SUSPENDED: &str = "select count(*) from lanes where suspended_for is not null";
 pub(crate) const QUARANTINED: &str = "select count(*) from devices where quarantined_at is not null";
@@ -25,8 +26,8 @@ fn hello(targets: Vec<Value>) -> Value {
 }
 
 /// Every device of it was accepted at its first attempt.
-async fn assert_untouched(stage: &Stage, id: &str, devices: usize) {
-    let outcomes = stage.outcomes(id).await;
+async fn assert_untouched(service: &TestService, id: &str, devices: usize) {
+    let outcomes = service.outcomes(id).await;
     assert_eq!(outcomes.len(), devices);
     outcomes.iter().for_each(|outcome| assert_ended(outcome, "accepted", 1, None));
 }
@@ -39,39 +40,39 @@ fn shown(ledger: &Ledger, provider: Provider) -> Vec<String> {
 
 /// Waits until a provider has taken two notifications with a credential that it had not been shown before: the first is
 /// the trial, the second comes when that is over.
-async fn until_renewed(stage: &Stage, provider: Provider, before: &BTreeSet<String>) {
+async fn until_renewed(service: &TestService, provider: Provider, before: &BTreeSet<String>) {
     let renewed = |ledger: &Ledger| {
         shown(ledger, provider).iter().filter(|credential| !before.contains(*credential)).count() >= 2
     };
-    assert!(stage.ledger().wait_until(PATIENCE, renewed).await, "{provider:?} gets the new credential");
+    assert!(service.ledger().wait_until(PATIENCE, renewed).await, "{provider:?} gets the new credential");
 }
 
 /// A second key of the team stands in the configuration.
-fn write_new_key(stage: &Stage) {
-    let pem = stage.simulator.issue_provider_key(NEW_KEY).unwrap();
-    stage.write("new.p8", &pem);
-    configure_key(stage, "new.p8", NEW_KEY);
+fn write_new_key(service: &TestService) {
+    let pem = service.simulator.issue_provider_key(NEW_KEY).unwrap();
+    service.write("new.p8", &pem);
+    configure_key(service, "new.p8", NEW_KEY);
 }
 
-fn configure_key(stage: &Stage, file: &str, id: &str) {
-    let text = stage.read("pushpost.toml");
+fn configure_key(service: &TestService, file: &str, id: &str) {
+    let text = service.read("pushpost.toml");
     let lines = text.lines().map(|line| match line.split_once(" = ").map(|(key, _)| key) {
         Some("key_file") => format!("key_file = {file:?}\n"),
         Some("key_id") => format!("key_id = {id:?}\n"),
         _ => format!("{line}\n"),
     });
-    stage.write("pushpost.toml", &lines.collect::<String>());
+    service.write("pushpost.toml", &lines.collect::<String>());
 }
 
 /// A second service account of the project stands in the place of the first.
-fn write_new_account(stage: &Stage) {
-    stage.write("service-account.json", &stage.simulator.issue_service_account(NEW_ACCOUNT));
+fn write_new_account(service: &TestService) {
+    service.write("service-account.json", &service.simulator.issue_service_account(NEW_ACCOUNT));
 }
 
-/// A stage whose one node reads its configuration again only when it is asked to.
-async fn unhurried(settings: Settings) -> Stage {
-    let mut stage = Stage::set(settings).await;
-    stage.configure("SERVER__RELOAD_INTERVAL", "1h");
-    stage.node(pushpost::runtime::Role::All).await;
-    stage
+/// A service whose one node reads its configuration again only when it is asked to.
+async fn unhurried(settings: Settings) -> TestService {
+    let mut service = TestService::set(settings).await;
+    service.configure("SERVER__RELOAD_INTERVAL", "1h");
+    service.node(pushpost::runtime::Role::All).await;
+    service
 }

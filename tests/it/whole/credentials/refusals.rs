@@ -1,14 +1,15 @@
 //! What providers say of a credential, told apart: what stops the lane, what makes it wait, and what is nobody's affair
 //! but one notification's. No word of theirs here costs a device an attempt, or its token.
 
+use pushpost_testkit::json::{apns_targets, assert_ended, fcm_targets, hex};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use pushpost_simulator::{Action, FcmFault, Provider, Rule, Settings};
 use serde_json::{Value, json};
 
-use super::super::stage::{Stage, apns_targets, assert_ended, fcm_targets, hex, sent};
 use super::{QUARANTINED, SUSPENDED, assert_untouched, hello, unhurried};
+use pushpost_testkit::service::{TestService, sent};
 
 const DEVICES: usize = 20;
 
@@ -39,60 +40,60 @@ fn devices(provider: Provider, number: usize) -> (Vec<Value>, Vec<Value>) {
 }
 
 /// The same server by another name is another credential to try.
-fn rename_endpoint(stage: &Stage, provider: Provider) {
-    let addresses = stage.simulator.addresses();
+fn rename_endpoint(service: &TestService, provider: Provider) {
+    let addresses = service.simulator.addresses();
     let port = if provider == Provider::Apns { addresses.apns } else { addresses.fcm }.port();
     let names = [format!("https://localhost:{port}"), format!("https://127.0.0.1:{port}")];
-    let now = usize::from(stage.read("pushpost.toml").contains(&names[1]));
-    stage.edit(&names[now], &names[1 - now]);
+    let now = usize::from(service.read("pushpost.toml").contains(&names[1]));
+    service.edit(&names[now], &names[1 - now]);
 }
 
-async fn reason(stage: &Stage) -> String {
+async fn reason(service: &TestService) -> String {
     sqlx::query_scalar("select suspended_reason from lanes where suspended_for is not null")
-        .fetch_one(&stage.database.pool)
+        .fetch_one(&service.database.pool)
         .await
         .unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whatever_says_that_the_credential_is_wrong_stops_its_lane_and_costs_nothing() {
-    let stage = unhurried(Settings::default()).await;
+    let service = unhurried(Settings::default()).await;
     for (number, (provider, action, word)) in refusals().into_iter().enumerate() {
         if provider == Provider::Oauth {
-            stage.simulator.revoke_access_tokens();
+            service.simulator.revoke_access_tokens();
         }
-        stage.rule(Rule::provider(provider, action));
+        service.rule(Rule::provider(provider, action));
         let (stopped, others) = devices(provider, number);
-        let id = stage.notify(hello(stopped)).await;
-        stage.until_count(SUSPENDED, 1).await;
-        assert_eq!(reason(&stage).await, word);
-        stage.until_count("select count(*) from jobs where node_id is not null", 0).await;
-        let deliveries = stage.deliveries(&id).await;
+        let id = service.notify(hello(stopped)).await;
+        service.until_count(SUSPENDED, 1).await;
+        assert_eq!(reason(&service).await, word);
+        service.until_count("select count(*) from jobs where node_id is not null", 0).await;
+        let deliveries = service.deliveries(&id).await;
         assert_eq!(deliveries.len(), DEVICES);
         deliveries.iter().for_each(|one| assert_ended(one, "pending", 0, Some("lane_suspended")));
-        let status = stage.get(&format!("/v1/notifications/{id}")).await.body;
+        let status = service.get(&format!("/v1/notifications/{id}")).await.body;
         assert_eq!(
             (&status["held"][0]["state"], &status["held"][0]["why"]),
             (&json!("suspended"), &json!(word))
         );
-        let other = stage.notify(hello(others)).await;
-        assert_untouched(&stage, &other, DEVICES).await;
-        assert_eq!(stage.count(QUARANTINED).await, 0, "{word}");
+        let other = service.notify(hello(others)).await;
+        assert_untouched(&service, &other, DEVICES).await;
+        assert_eq!(service.count(QUARANTINED).await, 0, "{word}");
 
-        stage.simulator.clear_rules();
-        rename_endpoint(&stage, provider);
-        stage.reload().await.unwrap();
-        assert_untouched(&stage, &id, DEVICES).await;
-        stage.until_count(SUSPENDED, 0).await;
+        service.simulator.clear_rules();
+        rename_endpoint(&service, provider);
+        service.reload().await.unwrap();
+        assert_untouched(&service, &id, DEVICES).await;
+        service.until_count(SUSPENDED, 0).await;
     }
-    assert_one_token_each(&stage);
-    stage.stop().await;
+    assert_one_token_each(&service);
+    service.stop().await;
 }
 
 /// No connection to APNs was shown two provider tokens.
-fn assert_one_token_each(stage: &Stage) {
+fn assert_one_token_each(service: &TestService) {
     let mut shown: BTreeMap<u64, BTreeSet<String>> = BTreeMap::new();
-    for entry in sent(&stage.ledger()).into_iter().filter(|entry| entry.provider == Provider::Apns) {
+    for entry in sent(&service.ledger()).into_iter().filter(|entry| entry.provider == Provider::Apns) {
         shown.entry(entry.connection).or_default().extend(entry.credential);
     }
     assert!(shown.values().all(|tokens| tokens.len() == 1), "{shown:?}");
@@ -100,36 +101,36 @@ fn assert_one_token_each(stage: &Stage) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_access_token_that_was_withdrawn_is_renewed_once_for_all() {
-    let stage = unhurried(Settings::default()).await;
-    let first = stage.notify(hello(fcm_targets("a", DEVICES))).await;
-    assert_untouched(&stage, &first, DEVICES).await;
-    stage.simulator.revoke_access_tokens();
-    let second = stage.notify(hello(fcm_targets("b", DEVICES))).await;
-    assert_untouched(&stage, &second, DEVICES).await;
-    assert_eq!(stage.ledger().count(Provider::Oauth, 200, ""), 2, "access tokens");
-    assert_eq!(stage.count(SUSPENDED).await, 0);
-    stage.stop().await;
+    let service = unhurried(Settings::default()).await;
+    let first = service.notify(hello(fcm_targets("a", DEVICES))).await;
+    assert_untouched(&service, &first, DEVICES).await;
+    service.simulator.revoke_access_tokens();
+    let second = service.notify(hello(fcm_targets("b", DEVICES))).await;
+    assert_untouched(&service, &second, DEVICES).await;
+    assert_eq!(service.ledger().count(Provider::Oauth, 200, ""), 2, "access tokens");
+    assert_eq!(service.count(SUSPENDED).await, 0);
+    service.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_access_token_that_stays_refused_is_renewed_once_and_then_suspends() {
-    let stage = unhurried(Settings::default()).await;
-    stage.rule(Rule::provider(Provider::Fcm, Action::fcm(FcmFault::Unauthenticated)));
-    stage.notify(hello(fcm_targets("a", 1))).await;
-    stage.until_count(SUSPENDED, 1).await;
-    assert_eq!(stage.ledger().count(Provider::Oauth, 200, ""), 2, "access tokens");
-    assert_eq!(sent(&stage.ledger()).len(), 2);
-    stage.stop_undecided().await;
+    let service = unhurried(Settings::default()).await;
+    service.rule(Rule::provider(Provider::Fcm, Action::fcm(FcmFault::Unauthenticated)));
+    service.notify(hello(fcm_targets("a", 1))).await;
+    service.until_count(SUSPENDED, 1).await;
+    assert_eq!(service.ledger().count(Provider::Oauth, 200, ""), 2, "access tokens");
+    assert_eq!(sent(&service.ledger()).len(), 2);
+    service.stop_undecided().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_token_endpoint_that_is_out_of_order_makes_the_lane_wait_and_suspends_nothing() {
     let mut settings = Settings::default();
     settings.fcm.token_life = Duration::from_secs(3);
-    let stage = unhurried(settings).await;
-    let first = stage.notify(hello(fcm_targets("a", 1))).await;
-    assert_untouched(&stage, &first, 1).await;
-    stage.rule(Rule::provider(Provider::Oauth, Action::answer(503, "backend_error")));
+    let service = unhurried(settings).await;
+    let first = service.notify(hello(fcm_targets("a", 1))).await;
+    assert_untouched(&service, &first, 1).await;
+    service.rule(Rule::provider(Provider::Oauth, Action::answer(503, "backend_error")));
     let down = |times| {
         move |ledger: &pushpost_simulator::Ledger| {
             ledger.count(Provider::Oauth, 503, "backend_error") >= times
@@ -137,58 +138,58 @@ async fn a_token_endpoint_that_is_out_of_order_makes_the_lane_wait_and_suspends_
     };
     // Sent while the token holds, while it is due, and when it has run out.
     let mut ids = Vec::new();
-    while !down(2)(&stage.ledger()) {
-        ids.push(stage.notify(hello(fcm_targets(&format!("b{}-", ids.len()), 1))).await);
-        stage.ledger().wait_until(Duration::from_millis(50), down(2)).await;
+    while !down(2)(&service.ledger()) {
+        ids.push(service.notify(hello(fcm_targets(&format!("b{}-", ids.len()), 1))).await);
+        service.ledger().wait_until(Duration::from_millis(50), down(2)).await;
     }
-    let waiting = stage.deliveries(ids.last().unwrap()).await;
+    let waiting = service.deliveries(ids.last().unwrap()).await;
     assert_ended(&waiting[0], "pending", 0, None);
-    assert_eq!(stage.count(SUSPENDED).await, 0);
-    let other = stage.notify(hello(apns_targets("a", 1))).await;
-    assert_untouched(&stage, &other, 1).await;
-    stage.simulator.clear_rules();
+    assert_eq!(service.count(SUSPENDED).await, 0);
+    let other = service.notify(hello(apns_targets("a", 1))).await;
+    assert_untouched(&service, &other, 1).await;
+    service.simulator.clear_rules();
     for id in &ids {
-        assert_untouched(&stage, id, 1).await;
+        assert_untouched(&service, id, 1).await;
     }
     // The first, and at least one after the outage; more, if the machine was slower than their life.
-    assert!(stage.ledger().count(Provider::Oauth, 200, "") >= 2, "access tokens");
-    stage.stop().await;
+    assert!(service.ledger().count(Provider::Oauth, 200, "") >= 2, "access tokens");
+    service.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn too_many_token_updates_cost_the_connection_its_place_and_nobody_else_anything() {
-    let stage = unhurried(Settings::default()).await;
+    let service = unhurried(Settings::default()).await;
     let refusal = Action::answer(429, "TooManyProviderTokenUpdates");
-    stage.rule(Rule::provider(Provider::Apns, refusal).times(1));
+    service.rule(Rule::provider(Provider::Apns, refusal).times(1));
     // Now or never: a device that had to take another turn would be lost.
     let body = json!({"to": {"tokens": apns_targets("a", 1)}, "title": "Hi", "ttl": 0});
-    let id = stage.notify(body).await;
-    assert_untouched(&stage, &id, 1).await;
-    let later = stage.notify(hello(apns_targets("b", DEVICES))).await;
-    assert_untouched(&stage, &later, DEVICES).await;
-    let entries = sent(&stage.ledger());
+    let id = service.notify(body).await;
+    assert_untouched(&service, &id, 1).await;
+    let later = service.notify(hello(apns_targets("b", DEVICES))).await;
+    assert_untouched(&service, &later, DEVICES).await;
+    let entries = sent(&service.ledger());
     assert_eq!(entries[0].status, Some(429));
     assert!(entries[1..].iter().all(|entry| entry.connection != entries[0].connection));
     assert!(entries.iter().all(|entry| entry.credential == entries[0].credential), "no new token was made");
-    assert_eq!(stage.count(SUSPENDED).await, 0);
-    stage.stop().await;
+    assert_eq!(service.count(SUSPENDED).await, 0);
+    service.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_topic_that_one_notification_chose_is_that_notification_s_affair() {
-    let stage = unhurried(Settings::default()).await;
-    stage.rule(Rule::token(hex("a1"), Action::answer(400, "TopicDisallowed")));
+    let service = unhurried(Settings::default()).await;
+    service.rule(Rule::token(hex("a1"), Action::answer(400, "TopicDisallowed")));
     let calling = json!({
         "to": {"tokens": [{"platform": "apns", "token": hex("a1"), "kind": "voip"}]},
         "apns": {"headers": {"apns-push-type": "voip"}, "payload": {"call": 1}}, "title": "Hi",
     });
-    let id = stage.notify(calling).await;
-    assert_ended(&stage.outcome(&id).await, "rejected", 1, Some("TopicDisallowed"));
-    assert_eq!(stage.received(&hex("a1"))[0].header("apns-topic"), Some("com.example.shop.voip"));
-    let other = stage.notify(hello(apns_targets("b", DEVICES))).await;
-    assert_untouched(&stage, &other, DEVICES).await;
-    assert_eq!((stage.count(SUSPENDED).await, stage.count(QUARANTINED).await), (0, 0));
-    stage.stop().await;
+    let id = service.notify(calling).await;
+    assert_ended(&service.outcome(&id).await, "rejected", 1, Some("TopicDisallowed"));
+    assert_eq!(service.received(&hex("a1"))[0].header("apns-topic"), Some("com.example.shop.voip"));
+    let other = service.notify(hello(apns_targets("b", DEVICES))).await;
+    assert_untouched(&service, &other, DEVICES).await;
+    assert_eq!((service.count(SUSPENDED).await, service.count(QUARANTINED).await), (0, 0));
+    service.stop().await;
 }
 
 /// Postgres's time, as nodes learn it, can be moved.
@@ -204,28 +205,28 @@ const MOVABLE_CLOCK: &str = "
 async fn an_expired_provider_token_is_renewed_once_on_another_connection() {
     let mut settings = Settings::default();
     settings.apns.jwt_max_age = Duration::from_secs(4 * 3600);
-    let mut stage = Stage::set(settings).await;
-    stage.execute(MOVABLE_CLOCK).await;
-    stage.configure("SERVER__RELOAD_INTERVAL", "1h");
-    stage.node(pushpost::runtime::Role::All).await;
-    let first = stage.notify(hello(apns_targets("a", 1))).await;
-    assert_untouched(&stage, &first, 1).await;
+    let mut service = TestService::set(settings).await;
+    service.execute(MOVABLE_CLOCK).await;
+    service.configure("SERVER__RELOAD_INTERVAL", "1h");
+    service.node(pushpost::runtime::Role::All).await;
+    let first = service.notify(hello(apns_targets("a", 1))).await;
+    assert_untouched(&service, &first, 1).await;
     // A machine that slept for two hours.
-    stage.execute("update ahead set by = '2 hours'").await;
+    service.execute("update ahead set by = '2 hours'").await;
     let expired = Action::answer(403, "ExpiredProviderToken");
-    stage.rule(Rule::provider(Provider::Apns, expired).times(1));
+    service.rule(Rule::provider(Provider::Apns, expired).times(1));
     // Two beats later the node has learnt the time.
-    let beats = stage.count("select beat::bigint from nodes").await;
-    stage.until_count(&format!("select count(*) from nodes where beat >= {}", beats + 2), 1).await;
-    let second = stage.notify(hello(apns_targets("b", DEVICES))).await;
-    assert_untouched(&stage, &second, DEVICES).await;
-    let entries = sent(&stage.ledger());
+    let beats = service.count("select beat::bigint from nodes").await;
+    service.until_count(&format!("select count(*) from nodes where beat >= {}", beats + 2), 1).await;
+    let second = service.notify(hello(apns_targets("b", DEVICES))).await;
+    assert_untouched(&service, &second, DEVICES).await;
+    let entries = sent(&service.ledger());
     let expired = entries.iter().find(|entry| entry.status == Some(403)).unwrap();
     let again = entries.iter().rfind(|entry| entry.token == expired.token).unwrap();
     assert_ne!(again.connection, expired.connection);
     let tokens: BTreeSet<_> = entries.iter().map(|entry| &entry.credential).collect();
     assert_eq!(tokens.len(), 2, "renewed once");
-    assert_one_token_each(&stage);
-    assert_eq!(stage.count(SUSPENDED).await, 0);
-    stage.stop().await;
+    assert_one_token_each(&service);
+    assert_eq!(service.count(SUSPENDED).await, 0);
+    service.stop().await;
 }

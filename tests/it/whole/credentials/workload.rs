@@ -1,6 +1,7 @@
 //! Google without a service account's key: workload identities with a subject token in a file or at a URL, and the
 //! metadata server.
 
+use pushpost_testkit::json::{assert_ended, fcm_targets};
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -16,8 +17,8 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
-use super::super::stage::{PATIENCE, Stage, assert_ended, fcm_targets};
 use super::{NEW_ACCOUNT, SUSPENDED, assert_untouched, hello, shown, until_renewed};
+use pushpost_testkit::service::{PATIENCE, TestService};
 
 const DEVICES: usize = 20;
 const EXCHANGE: &str = "/v1/token";
@@ -35,9 +36,9 @@ enum Way {
 
 const WAYS: [Way; 5] = [Way::File, Way::FileAsAccount, Way::Url, Way::JsonUrlAsAccount, Way::MetadataServer];
 
-/// A stage without a node, and an issuer of subject tokens that answers at a URL.
+/// A service without a node, and an issuer of subject tokens that answers at a URL.
 struct Workload {
-    stage: Stage,
+    service: TestService,
     /// The configuration with the service account.
     toml: String,
     issuer: String,
@@ -47,8 +48,8 @@ struct Workload {
 
 impl Workload {
     async fn set() -> Self {
-        let mut stage = Stage::set(Settings::default()).await;
-        stage.configure("SERVER__RELOAD_INTERVAL", "1h");
+        let mut service = TestService::set(Settings::default()).await;
+        service.configure("SERVER__RELOAD_INTERVAL", "1h");
         let answer = Arc::new(Mutex::new((StatusCode::OK, String::new())));
         let said = Arc::clone(&answer);
         let handler = async move |headers: HeaderMap| {
@@ -62,7 +63,7 @@ impl Workload {
         tasks.spawn(async move {
             axum::serve(listener, Router::new().route("/token", get(handler))).await.unwrap();
         });
-        Self { toml: stage.read("pushpost.toml"), stage, issuer, answer, _tasks: tasks }
+        Self { toml: service.read("pushpost.toml"), service, issuer, answer, _tasks: tasks }
     }
 
     /// What the issuer says from now on.
@@ -72,8 +73,8 @@ impl Workload {
 
     /// The subject token from now on, in every place where one is looked for.
     fn show(&self, subject_token: &str) {
-        self.stage.write("subject-token", subject_token);
-        let text = if self.stage.read("external.json").contains("\"json\"") {
+        self.service.write("subject-token", subject_token);
+        let text = if self.service.read("external.json").contains("\"json\"") {
             json!({"value": subject_token}).to_string()
         } else {
             subject_token.to_owned()
@@ -82,14 +83,14 @@ impl Workload {
     }
 
     fn account(&self) -> &str {
-        &self.stage.simulator.settings().fcm.client_email
+        &self.service.simulator.settings().fcm.client_email
     }
 
     /// Writes the configuration; the subject token is good.
     fn configure(&self, way: Way) {
         let account = (way != Way::File && way != Way::Url).then(|| self.account());
         self.configure_as(way, account);
-        self.show(&self.stage.simulator.issue_subject_token());
+        self.show(&self.service.simulator.issue_subject_token());
     }
 
     fn configure_as(&self, way: Way, account: Option<&str>) {
@@ -98,11 +99,11 @@ impl Workload {
         let source = match way {
             Way::Url => url(json!({"type": "text"})),
             Way::JsonUrlAsAccount => url(json!({"type": "json", "subject_token_field_name": "value"})),
-            _ => json!({"file": self.stage.path("subject-token")}),
+            _ => json!({"file": self.service.path("subject-token")}),
         };
-        self.stage.write("external.json", &self.stage.simulator.external_account(&source, account));
+        self.service.write("external.json", &self.service.simulator.external_account(&source, account));
         if way == Way::MetadataServer {
-            self.configure_metadata(&self.stage.simulator.metadata_endpoint().unwrap());
+            self.configure_metadata(&self.service.simulator.metadata_endpoint().unwrap());
         } else {
             self.configure_lines("service_account_file = \"external.json\"\nproject_id = \"shop-1\"");
         }
@@ -120,18 +121,18 @@ impl Workload {
             true => format!("{lines}\n"),
             false => format!("{line}\n"),
         });
-        self.stage.write("pushpost.toml", &changed.collect::<String>());
+        self.service.write("pushpost.toml", &changed.collect::<String>());
     }
 
     /// Paths of all requests for access tokens.
     fn asked(&self) -> Vec<String> {
-        let entries = self.stage.ledger().entries().into_iter();
+        let entries = self.service.ledger().entries().into_iter();
         entries.filter(|entry| entry.provider == Provider::Oauth).map(|entry| entry.path).collect()
     }
 
     /// Sends to so many devices; answers the notification's id.
     async fn send(&self, prefix: &str) -> String {
-        self.stage.notify(hello(fcm_targets(prefix, DEVICES))).await
+        self.service.notify(hello(fcm_targets(prefix, DEVICES))).await
     }
 }
 
@@ -141,19 +142,19 @@ async fn each_way_without_a_key_sends() {
     let impersonation = format!("/v1/projects/-/serviceAccounts/{}:generateAccessToken", workload.account());
     for way in WAYS {
         workload.configure(way);
-        workload.stage.node(Role::All).await;
+        workload.service.node(Role::All).await;
         let id = workload.send(&format!("{way:?}-")).await;
-        assert_untouched(&workload.stage, &id, DEVICES).await;
+        assert_untouched(&workload.service, &id, DEVICES).await;
         let expected = match way {
             Way::File | Way::Url => vec![EXCHANGE],
             Way::FileAsAccount | Way::JsonUrlAsAccount => vec![EXCHANGE, &impersonation],
             Way::MetadataServer => vec![METADATA],
         };
         assert_eq!(workload.asked(), expected, "{way:?}");
-        workload.stage.end_nodes().await;
-        workload.stage.ledger().clear();
+        workload.service.end_nodes().await;
+        workload.service.ledger().clear();
     }
-    workload.stage.stop_undecided().await;
+    workload.service.stop_undecided().await;
 }
 
 /// What goes wrong, what the lane says of it, and what mends it.
@@ -166,7 +167,7 @@ struct Fault {
 }
 
 fn show_another(workload: &Workload) {
-    workload.show(&workload.stage.simulator.issue_subject_token());
+    workload.show(&workload.service.simulator.issue_subject_token());
 }
 
 const FAULTS: [Fault; 8] = [
@@ -182,11 +183,11 @@ const FAULTS: [Fault; 8] = [
         breaks: |workload| workload.configure_as(Way::FileAsAccount, Some(NEW_ACCOUNT)),
         state: "suspended",
         why: "impersonation: status 403",
-        mend: |workload| drop(workload.stage.simulator.issue_service_account(NEW_ACCOUNT)),
+        mend: |workload| drop(workload.service.simulator.issue_service_account(NEW_ACCOUNT)),
     },
     Fault {
         way: Way::File,
-        breaks: |workload| std::fs::remove_file(workload.stage.path("subject-token")).unwrap(),
+        breaks: |workload| std::fs::remove_file(workload.service.path("subject-token")).unwrap(),
         state: "suspended",
         why: "subject token file: not found",
         mend: show_another,
@@ -214,10 +215,10 @@ const FAULTS: [Fault; 8] = [
     },
     Fault {
         way: Way::MetadataServer,
-        breaks: |workload| workload.stage.simulator.revoke_service_account(workload.account()),
+        breaks: |workload| workload.service.simulator.revoke_service_account(workload.account()),
         state: "suspended",
         why: "metadata server: status 404",
-        mend: |workload| drop(workload.stage.simulator.issue_service_account(workload.account())),
+        mend: |workload| drop(workload.service.simulator.issue_service_account(workload.account())),
     },
     Fault {
         way: Way::MetadataServer,
@@ -235,65 +236,65 @@ async fn a_fault_on_the_way_stops_the_lane_and_costs_nothing() {
     for (number, fault) in FAULTS.into_iter().enumerate() {
         workload.configure(fault.way);
         (fault.breaks)(&workload);
-        workload.stage.node(Role::All).await;
+        workload.service.node(Role::All).await;
         let id = workload.send(&format!("{number}-")).await;
-        workload.stage.until_lane_has(LaneKey::Fcm, &json!({"state": fault.state, "why": fault.why})).await;
+        workload.service.until_lane_has(LaneKey::Fcm, &json!({"state": fault.state, "why": fault.why})).await;
         let waiting = format!("lane_{}", fault.state);
-        for delivery in workload.stage.deliveries(&id).await {
+        for delivery in workload.service.deliveries(&id).await {
             assert_eq!((&delivery["status"], &delivery["attempts"]), (&json!("pending"), &json!(0)));
             let reason = delivery["reason"].as_str();
             assert!(reason.is_none_or(|reason| reason == waiting || reason == fault.why), "{delivery}");
         }
         (fault.mend)(&workload);
-        workload.stage.reload().await.unwrap();
-        until_sent(&workload.stage, &id).await;
-        workload.stage.end_nodes().await;
+        workload.service.reload().await.unwrap();
+        until_sent(&workload.service, &id).await;
+        workload.service.end_nodes().await;
     }
-    workload.stage.stop_undecided().await;
+    workload.service.stop_undecided().await;
 }
 
 /// An operator has the lane tried until it sends.
-async fn until_sent(stage: &Stage, id: &str) {
+async fn until_sent(service: &TestService, id: &str) {
     let until = Instant::now() + PATIENCE;
-    while stage.get(&format!("/v1/notifications/{id}")).await.body["status"] != "done" {
-        assert!(Instant::now() < until, "not sent: {}", stage.lane(LaneKey::Fcm).await);
-        stage.hasten(LaneKey::Fcm).await;
+    while service.get(&format!("/v1/notifications/{id}")).await.body["status"] != "done" {
+        assert!(Instant::now() < until, "not sent: {}", service.lane(LaneKey::Fcm).await);
+        service.hasten(LaneKey::Fcm).await;
         sleep(Duration::from_millis(200)).await;
     }
-    assert_untouched(stage, id, DEVICES).await;
+    assert_untouched(service, id, DEVICES).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_new_subject_token_is_tried_before_the_old_one_goes() {
     let mut workload = Workload::set().await;
     workload.configure(Way::File);
-    workload.stage.node(Role::All).await;
-    let stage = &workload.stage;
+    workload.service.node(Role::All).await;
+    let service = &workload.service;
     let first = workload.send("first-").await;
-    assert_untouched(stage, &first, DEVICES).await;
-    let before: BTreeSet<_> = shown(&stage.ledger(), Provider::Fcm).into_iter().collect();
+    assert_untouched(service, &first, DEVICES).await;
+    let before: BTreeSet<_> = shown(&service.ledger(), Provider::Fcm).into_iter().collect();
 
     // One that Google refuses is told, and costs nothing.
     workload.show("eyJhbGciOiJSUzI1NiJ9.unknown.x");
-    stage.reload().await.unwrap();
+    service.reload().await.unwrap();
     let refused = |ledger: &Ledger| ledger.count(Provider::Oauth, 400, "invalid_grant") > 0;
-    assert!(stage.ledger().wait_until(PATIENCE, refused).await, "it is tried");
+    assert!(service.ledger().wait_until(PATIENCE, refused).await, "it is tried");
     let second = workload.send("second-").await;
-    assert_untouched(stage, &second, DEVICES).await;
-    assert!(shown(&stage.ledger(), Provider::Fcm).iter().all(|shown| before.contains(shown)));
+    assert_untouched(service, &second, DEVICES).await;
+    assert!(shown(&service.ledger(), Provider::Fcm).iter().all(|shown| before.contains(shown)));
 
     show_another(&workload);
-    stage.reload().await.unwrap();
+    service.reload().await.unwrap();
     let sent = async {
         for number in 0.. {
-            let id = stage.notify(hello(fcm_targets(&format!("third-{number}-"), 1))).await;
-            assert_ended(&stage.outcome(&id).await, "accepted", 1, None);
+            let id = service.notify(hello(fcm_targets(&format!("third-{number}-"), 1))).await;
+            assert_ended(&service.outcome(&id).await, "accepted", 1, None);
         }
     };
     tokio::select! {
         () = sent => unreachable!("it goes on"),
-        () = until_renewed(stage, Provider::Fcm, &before) => {}
+        () = until_renewed(service, Provider::Fcm, &before) => {}
     }
-    assert_eq!(stage.count(SUSPENDED).await, 0);
-    workload.stage.stop_undecided().await;
+    assert_eq!(service.count(SUSPENDED).await, 0);
+    workload.service.stop_undecided().await;
 }

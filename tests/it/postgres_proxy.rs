@@ -6,14 +6,14 @@ use sqlx::postgres::PgConnection;
 use sqlx::{Connection, Executor};
 use tokio::time::timeout;
 
-use super::Proxy;
-use crate::database::TestDatabase;
-use crate::queue::held_time::until;
+use pushpost_testkit::database::TestDatabase;
+use pushpost_testkit::held_time::until;
+use pushpost_testkit::postgres_proxy::PostgresProxy;
 
 /// Long enough to see that nothing comes, where the opposite would come at once.
 const NOTHING_COMES: Duration = Duration::from_millis(300);
 
-async fn connect(proxy: &Proxy) -> PgConnection {
+async fn connect(proxy: &PostgresProxy) -> PgConnection {
     PgConnection::connect_with(&proxy.options()).await.unwrap()
 }
 
@@ -33,7 +33,7 @@ async fn sessions(database: &TestDatabase, like: &'static str) -> i64 {
 #[tokio::test]
 async fn a_silent_connection_neither_answers_nor_ends_and_a_new_one_works() {
     let database = TestDatabase::create().await;
-    let proxy = Proxy::of(&database).await;
+    let proxy = PostgresProxy::of(&database).await;
     let (mut one, mut other) = (connect(&proxy).await, connect(&proxy).await);
     one.execute("select 'chosen'").await.unwrap();
     other.execute("select 'spared'").await.unwrap();
@@ -52,7 +52,7 @@ async fn a_silent_connection_neither_answers_nor_ends_and_a_new_one_works() {
 #[tokio::test]
 async fn a_connection_is_cut_while_its_statement_still_runs() {
     let database = TestDatabase::create().await;
-    let proxy = Proxy::of(&database).await;
+    let proxy = PostgresProxy::of(&database).await;
     let mut conn = connect(&proxy).await;
     database.pool.execute("create table cut (n int primary key)").await.unwrap();
     let mut lock = pushpost::store::begin(&database.pool).await.unwrap();
@@ -77,7 +77,7 @@ async fn a_connection_is_cut_while_its_statement_still_runs() {
 #[tokio::test]
 async fn open_sessions_turn_read_only_once_and_new_ones_are_writable() {
     let database = TestDatabase::create().await;
-    let proxy = Proxy::of(&database).await;
+    let proxy = PostgresProxy::of(&database).await;
     let (mut idle, mut busy) = (connect(&proxy).await, connect(&proxy).await);
     assert!(!is_read_only(&mut idle).await);
     let mut transaction = busy.begin().await.unwrap();

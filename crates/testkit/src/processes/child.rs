@@ -16,20 +16,20 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, ChildStderr, Command};
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::crash::site::signal;
+use crate::api::Answer;
+use crate::apps;
 use crate::database::TestDatabase;
-use crate::service::Answer;
-use crate::shop;
+use crate::processes::signal;
 
 /// No test waits longer for anything, on a machine however busy.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
+pub const PATIENCE: Duration = Duration::from_secs(120);
 const STEP: Duration = Duration::from_millis(25);
 
 /// What a process runs with. The folder is removed, and the process killed, when this is dropped.
-pub(crate) struct TestProcess {
-    pub(crate) simulator: Simulator,
-    pub(crate) database: TestDatabase,
-    pub(crate) http: Client,
+pub struct TestProcess {
+    pub simulator: Simulator,
+    pub database: TestDatabase,
+    pub http: Client,
     folder: TempDir,
     variables: Vec<(String, String)>,
     descriptors: Option<[u32; 2]>,
@@ -39,12 +39,12 @@ pub(crate) struct TestProcess {
 
 impl TestProcess {
     /// Not started yet.
-    pub(crate) async fn set() -> Self {
+    pub async fn set() -> Self {
         let database = TestDatabase::create().await;
         let simulator = Simulator::start(Settings::default()).await.unwrap();
         let folder = tempfile::tempdir().unwrap();
         simulator.write_files(folder.path()).unwrap();
-        shop::shop(&database.pool).await;
+        apps::shop(&database.pool).await;
         let http = Client::builder().no_proxy().pool_max_idle_per_host(0).timeout(PATIENCE).build().unwrap();
         let variables = vec![
             ("PUSHPOST__SERVER__LISTEN".to_owned(), "127.0.0.1:0".to_owned()),
@@ -54,29 +54,29 @@ impl TestProcess {
     }
 
     /// Sets a variable of the process.
-    pub(crate) fn variable(&mut self, name: &str, value: &str) {
+    pub fn variable(&mut self, name: &str, value: &str) {
         self.variables.retain(|(known, _)| known != name);
         self.variables.push((name.to_owned(), value.to_owned()));
     }
 
     /// The process may have so many descriptors: at first, and at most.
-    pub(crate) fn descriptors(&mut self, soft: u32, hard: u32) {
+    pub fn descriptors(&mut self, soft: u32, hard: u32) {
         self.descriptors = Some([soft, hard]);
     }
 
     /// A new key's secret.
-    pub(crate) async fn key(&self, scopes: &str) -> String {
+    pub async fn key(&self, scopes: &str) -> String {
         self.key_of("shop", scopes).await
     }
 
     /// The secret of an app's new key.
-    pub(crate) async fn key_of(&self, app: &str, scopes: &str) -> String {
+    pub async fn key_of(&self, app: &str, scopes: &str) -> String {
         let mut conn = self.database.pool.acquire().await.unwrap();
         keys::create(&mut conn, app, Scopes::parse(scopes).unwrap(), None).await.unwrap().1
     }
 
     /// Starts the process with its log in a file, and waits until it is ready.
-    pub(crate) async fn serve(&mut self) {
+    pub async fn serve(&mut self) {
         let log = fs::File::options().create(true).append(true).open(self.log_path()).unwrap();
         self.spawn(log.into());
         let line = self.until_logged("listening on http://").await;
@@ -86,7 +86,7 @@ impl TestProcess {
 
     /// Starts the process with its log in a pipe, reads it as far as the service's address, and waits until it is ready.
     /// What comes behind stays unread in the pipe.
-    pub(crate) async fn serve_into_pipe(&mut self) -> BufReader<ChildStderr> {
+    pub async fn serve_into_pipe(&mut self) -> BufReader<ChildStderr> {
         self.spawn(Stdio::piped());
         let stderr = self.child.as_mut().unwrap().stderr.take().unwrap();
         let mut stderr = BufReader::new(stderr);
@@ -108,7 +108,7 @@ impl TestProcess {
         });
         // The shell becomes the service.
         command.arg("-c").arg(format!("{limits}exec \"$@\"")).arg("sh");
-        command.arg(env!("CARGO_BIN_EXE_pushpost")).args(["serve", "--config"]);
+        command.arg(super::program()).args(["serve", "--config"]);
         command.arg(self.folder.path().join("pushpost.toml"));
         for (name, _) in std::env::vars_os() {
             let text = name.to_string_lossy();
@@ -139,21 +139,21 @@ impl TestProcess {
         }
     }
 
-    pub(crate) fn pid(&self) -> u32 {
+    pub fn pid(&self) -> u32 {
         self.child.as_ref().unwrap().id().unwrap()
     }
 
     /// `host:port`.
-    pub(crate) fn address(&self) -> &str {
+    pub fn address(&self) -> &str {
         self.address.as_deref().expect("it was started")
     }
 
-    pub(crate) fn url(&self, path: &str) -> String {
+    pub fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.address())
     }
 
     /// One request on a connection of its own.
-    pub(crate) async fn ask(&self, method: Method, path: &str, key: &str, body: Option<&Value>) -> Answer {
+    pub async fn ask(&self, method: Method, path: &str, key: &str, body: Option<&Value>) -> Answer {
         let mut request = self.http.request(method, self.url(path)).bearer_auth(key);
         if let Some(body) = body {
             request = request.json(body);
@@ -165,29 +165,29 @@ impl TestProcess {
     }
 
     /// Puts a file beside the configuration, or into the place of another, all of it at one moment.
-    pub(crate) fn write(&self, name: &str, text: &str) {
+    pub fn write(&self, name: &str, text: &str) {
         let path = self.folder.path().join(name);
         let new = path.with_extension("new");
         fs::write(&new, text).unwrap();
         fs::rename(new, path).unwrap();
     }
 
-    pub(crate) fn read(&self, name: &str) -> String {
+    pub fn read(&self, name: &str) -> String {
         fs::read_to_string(self.path(name)).unwrap()
     }
 
     /// Of a file beside the configuration.
-    pub(crate) fn path(&self, name: &str) -> String {
+    pub fn path(&self, name: &str) -> String {
         self.folder.path().join(name).to_str().unwrap().to_owned()
     }
 
     /// All that was logged so far.
-    pub(crate) fn log(&self) -> String {
+    pub fn log(&self) -> String {
         String::from_utf8_lossy(&fs::read(self.log_path()).unwrap_or_default()).into_owned()
     }
 
     /// Waits until a line with this text was logged; answers the line.
-    pub(crate) async fn until_logged(&mut self, text: &str) -> String {
+    pub async fn until_logged(&mut self, text: &str) -> String {
         let until = Instant::now() + PATIENCE;
         loop {
             let log = self.log();
@@ -203,13 +203,13 @@ impl TestProcess {
     }
 
     /// SIGTERM; waits for the end.
-    pub(crate) async fn stop(&mut self) -> ExitStatus {
+    pub async fn stop(&mut self) -> ExitStatus {
         signal("-TERM", self.pid()).await;
         self.ended().await
     }
 
     /// Starts the process where it is to end by itself; answers how, and what it said.
-    pub(crate) async fn refuse(&mut self) -> (ExitStatus, String) {
+    pub async fn refuse(&mut self) -> (ExitStatus, String) {
         let log = fs::File::options().create(true).append(true).open(self.log_path()).unwrap();
         self.spawn(log.into());
         (self.ended().await, self.log())

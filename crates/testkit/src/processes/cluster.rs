@@ -16,19 +16,19 @@ use tempfile::TempDir;
 use tokio::process::{Child, Command};
 use tokio::time::{Instant, sleep};
 
-use super::site::{LONG, free_port, providers, signal};
+use crate::apps;
 use crate::database::TestDatabase;
-use crate::shop;
+use crate::processes::{LONG, free_port, providers, signal};
 
 const STEP: Duration = Duration::from_millis(50);
 
 /// A database, providers, and what its processes have in common.
-pub(crate) struct TestCluster {
-    pub(crate) simulator: Simulator,
+pub struct TestCluster {
+    pub simulator: Simulator,
     /// Connected to the database that all processes share.
-    pub(crate) pool: SessionPool,
+    pub pool: SessionPool,
     /// Where that database is.
-    pub(crate) url: String,
+    pub url: String,
     /// Dropped with the cluster.
     database: Option<TestDatabase>,
     delivery: Vec<(String, String)>,
@@ -38,7 +38,7 @@ pub(crate) struct TestCluster {
 }
 
 /// A process of a cluster; killed when dropped.
-pub(crate) struct TestNode {
+pub struct TestNode {
     child: Child,
     pid: u32,
     port: u16,
@@ -47,18 +47,18 @@ pub(crate) struct TestNode {
 
 impl TestCluster {
     /// No process yet. `delivery`: keys of that section of the configuration.
-    pub(crate) async fn create(delivery: &[(&str, &str)]) -> Self {
+    pub async fn create(delivery: &[(&str, &str)]) -> Self {
         let database = TestDatabase::create().await;
         let (pool, url) = (database.pool.clone(), database.url().to_owned());
         Self { database: Some(database), ..Self::over(pool, url, delivery).await }
     }
 
     /// On a migrated database of the test's own.
-    pub(crate) async fn over(pool: SessionPool, url: String, delivery: &[(&str, &str)]) -> Self {
+    pub async fn over(pool: SessionPool, url: String, delivery: &[(&str, &str)]) -> Self {
         let simulator = Simulator::start(providers(Duration::ZERO)).await.unwrap();
         let folder = tempfile::tempdir().unwrap();
         simulator.write_files(folder.path()).unwrap();
-        shop::shop(&pool).await;
+        apps::shop(&pool).await;
         let mut conn = pool.acquire().await.unwrap();
         let scopes = Scopes::parse("send,read,devices,admin").unwrap();
         let (_, key) = keys::create(&mut conn, "shop", scopes, None).await.unwrap();
@@ -69,15 +69,15 @@ impl TestCluster {
     }
 
     /// The database, where the cluster made it.
-    pub(crate) fn database(&self) -> &TestDatabase {
+    pub fn database(&self) -> &TestDatabase {
         self.database.as_ref().unwrap()
     }
 
     /// Starts a process that reaches Postgres by this URL, and waits until it is ready.
-    pub(crate) async fn node(&self, database_url: &str) -> TestNode {
+    pub async fn node(&self, database_url: &str) -> TestNode {
         let port = free_port();
         let log = self.folder.path().join(format!("{port}.log"));
-        let mut command = Command::new(env!("CARGO_BIN_EXE_pushpost"));
+        let mut command = Command::new(super::program());
         for (name, _) in std::env::vars_os() {
             let text = name.to_string_lossy();
             if text.starts_with("PUSHPOST") || text == "DATABASE_URL" {
@@ -99,7 +99,7 @@ impl TestCluster {
     }
 
     /// Asks a process with a key that may do everything. No status: there was no answer.
-    pub(crate) async fn ask(
+    pub async fn ask(
         &self,
         node: &TestNode,
         method: Method,
@@ -118,7 +118,7 @@ impl TestCluster {
     }
 
     /// Hands a notification in, again where the process asks to come again; answers its id.
-    pub(crate) async fn notify(&self, node: &TestNode, body: &Value) -> String {
+    pub async fn notify(&self, node: &TestNode, body: &Value) -> String {
         let begun = Instant::now();
         loop {
             let (status, answer) = self.ask(node, Method::POST, "/v1/notifications", Some(body)).await;
@@ -131,12 +131,12 @@ impl TestCluster {
     }
 
     /// How many devices of a notification ended how.
-    pub(crate) async fn counts(&self, node: &TestNode, id: &str) -> Value {
+    pub async fn counts(&self, node: &TestNode, id: &str) -> Value {
         self.ask(node, Method::GET, &format!("/v1/notifications/{id}"), None).await.1["counts"].take()
     }
 
     /// Does this process lead, and live?
-    pub(crate) async fn is_led_by(&self, node: &TestNode) -> bool {
+    pub async fn is_led_by(&self, node: &TestNode) -> bool {
         let leader: Option<String> =
             sqlx::query_scalar("select name from leader join nodes using (node_id) where dead_at is null")
                 .fetch_optional(&self.pool)
@@ -146,7 +146,7 @@ impl TestCluster {
     }
 
     /// Waits until something is so.
-    pub(crate) async fn until(&self, what: &str, nodes: &[&TestNode], is_so: impl AsyncFn() -> bool) {
+    pub async fn until(&self, what: &str, nodes: &[&TestNode], is_so: impl AsyncFn() -> bool) {
         let begun = Instant::now();
         while !is_so().await {
             let logs = || nodes.iter().map(|node| node.end_of_log()).collect::<Vec<_>>().join("\n\n");
@@ -158,17 +158,17 @@ impl TestCluster {
 
 impl TestNode {
     /// `kill -9`, and waits until the process is gone.
-    pub(crate) async fn kill(&mut self) {
+    pub async fn kill(&mut self) {
         self.child.kill().await.unwrap();
     }
 
     /// The process does nothing any more and does not end: its sessions and connections stay open.
-    pub(crate) async fn hang(&self) {
+    pub async fn hang(&self) {
         signal("-STOP", self.pid).await;
     }
 
     /// Ends a hang.
-    pub(crate) async fn go_on(&self) {
+    pub async fn go_on(&self) {
         signal("-CONT", self.pid).await;
     }
 

@@ -1,5 +1,8 @@
 //! One database with an app, and what a test asks about its queue.
 
+mod fan_outs;
+mod node;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -12,8 +15,11 @@ use pushpost::store::{Purpose, SessionPool};
 use pushpost::{maintenance, store};
 use sqlx::postgres::PgConnectOptions;
 
+pub use fan_outs::all_but;
+pub use node::{QueueNode, ROOM, TIMEOUT, accepted, again, end, end_all, rejected};
+
+use crate::apps::shop;
 use crate::database::{PATIENCE, TestDatabase};
-use crate::shop::shop;
 
 /// What one snapshot shows of devices that stand in no place, or in more than one.
 const FAULTS: &str = "
@@ -32,17 +38,17 @@ const FAULTS: &str = "
     from notifications n left join places p using (notification_id)
     group by n.notification_id, n.targets having count(distinct device) <> n.targets";
 
-pub(super) struct World {
-    pub(super) database: TestDatabase,
+pub struct TestQueue {
+    pub database: TestDatabase,
     /// Set up as the service's.
-    pub(super) pool: SessionPool,
-    pub(super) app: Arc<App>,
-    /// Where notifications of this world go unless a test says otherwise.
-    pub(super) lane: LaneId,
+    pub pool: SessionPool,
+    pub app: Arc<App>,
+    /// Where notifications of this queue go unless a test says otherwise.
+    pub lane: LaneId,
 }
 
-impl World {
-    pub(super) async fn create() -> Self {
+impl TestQueue {
+    pub async fn create() -> Self {
         let database = TestDatabase::create().await;
         let app = Arc::new(shop(&database.pool).await);
         let lane = app.lane(LaneKey::Fcm).id;
@@ -51,7 +57,7 @@ impl World {
     }
 
     /// A request for these devices, which need no rows: the queue knows only their numbers.
-    pub(super) fn wanted(&self, devices: impl IntoIterator<Item = i64>) -> NewNotification {
+    pub fn wanted(&self, devices: impl IntoIterator<Item = i64>) -> NewNotification {
         let target = |device| Target {
             device: DeviceId(device),
             lane: self.lane,
@@ -72,13 +78,13 @@ impl World {
         }
     }
 
-    pub(super) async fn counts(&self, id: NotificationId) -> Counts {
+    pub async fn counts(&self, id: NotificationId) -> Counts {
         let mut conn = self.database.pool.acquire().await.unwrap();
         store::status::read(&mut conn, self.app.id, id).await.unwrap().unwrap().counts
     }
 
     /// Every delivery, page by page.
-    pub(super) async fn deliveries(&self, id: NotificationId) -> Vec<Delivery> {
+    pub async fn deliveries(&self, id: NotificationId) -> Vec<Delivery> {
         let (mut all, mut from) = (Vec::new(), Some(DeliveryPosition::START));
         while let Some(position) = from {
             let all_of_them = DeliveryFilter::default();
@@ -90,7 +96,7 @@ impl World {
     }
 
     /// How each device stands; fails if one stands twice.
-    pub(super) async fn outcomes(&self, id: NotificationId) -> BTreeMap<i64, DeliveryStatus> {
+    pub async fn outcomes(&self, id: NotificationId) -> BTreeMap<i64, DeliveryStatus> {
         let mut outcomes = BTreeMap::new();
         for delivery in self.deliveries(id).await {
             let before = outcomes.insert(delivery.device.0, delivery.status);
@@ -100,17 +106,17 @@ impl World {
     }
 
     /// A number from the database.
-    pub(super) async fn number(&self, sql: &'static str) -> i64 {
+    pub async fn number(&self, sql: &'static str) -> i64 {
         sqlx::query_scalar(sql).fetch_one(&self.database.pool).await.unwrap()
     }
 
     /// Changes something behind the queue's back.
-    pub(super) async fn run(&self, sql: &'static str) {
+    pub async fn run(&self, sql: &'static str) {
         sqlx::raw_sql(sql).execute(&self.database.pool).await.unwrap();
     }
 
     /// What the leader does when a node stands still: its jobs wait again.
-    pub(super) async fn lose(&self, node: NodeId) {
+    pub async fn lose(&self, node: NodeId) {
         let mut conn = self.pool.acquire().await.unwrap();
         let nodes = store::nodes::watch(&mut conn).await.unwrap();
         let beat = nodes.iter().find(|watched| watched.node == node).unwrap().beat;
@@ -119,20 +125,20 @@ impl World {
     }
 
     /// Every device of every notification stands in exactly one place: with a final outcome, or in one job.
-    pub(super) async fn faults(&self) -> Vec<String> {
+    pub async fn faults(&self) -> Vec<String> {
         sqlx::query_scalar(FAULTS).fetch_all(&self.database.pool).await.unwrap()
     }
 
-    pub(super) async fn assert_sound(&self) {
+    pub async fn assert_sound(&self) {
         assert_eq!(self.faults().await, Vec::<String>::new());
     }
 }
 
 /// A few connections set up as the service's.
-pub(super) fn queue_pool(options: PgConnectOptions) -> SessionPool {
+pub fn queue_pool(options: PgConnectOptions) -> SessionPool {
     small_queue_pool(options, 4)
 }
 
-pub(super) fn small_queue_pool(options: PgConnectOptions, connections: u32) -> SessionPool {
+pub fn small_queue_pool(options: PgConnectOptions, connections: u32) -> SessionPool {
     SessionPool::new(options, Purpose::Queue, connections).with_patience(PATIENCE)
 }

@@ -20,20 +20,20 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::held_time::until;
-use super::world::{World, queue_pool};
+use super::{TestQueue, queue_pool};
+use crate::held_time::until;
 
 /// As the service's default.
-pub(super) const TIMEOUT: Duration = Duration::from_secs(15);
+pub const TIMEOUT: Duration = Duration::from_secs(15);
 /// Devices that each lane's intake takes.
-pub(super) const ROOM: usize = 1_000;
+pub const ROOM: usize = 1_000;
 
-pub(super) struct Node {
-    pub(super) node_lease: Arc<NodeLease>,
-    pub(super) leases: Arc<Leases>,
-    pub(super) intakes: Arc<LaneIntakes>,
-    pub(super) recorder: OutcomeRecorder,
-    pub(super) acceptor: Acceptor,
+pub struct QueueNode {
+    pub node_lease: Arc<NodeLease>,
+    pub leases: Arc<Leases>,
+    pub intakes: Arc<LaneIntakes>,
+    pub recorder: OutcomeRecorder,
+    pub acceptor: Acceptor,
     /// Kept, so that the recorder has somebody to tell.
     _verdicts: mpsc::Receiver<Vec<Finding>>,
     pool: SessionPool,
@@ -42,16 +42,16 @@ pub(super) struct Node {
     stop: CancellationToken,
 }
 
-impl Node {
-    pub(super) async fn enter(world: &World) -> Self {
-        Self::over(world, queue_pool(world.database.url().parse().unwrap())).await
+impl QueueNode {
+    pub async fn enter(queue: &TestQueue) -> Self {
+        Self::over(queue, queue_pool(queue.database.url().parse().unwrap())).await
     }
 
     /// One whose acceptor and recorder reach Postgres by another way.
-    pub(super) async fn over(world: &World, pool: SessionPool) -> Self {
-        let node_lease = NodeLease::register(&world.pool, "test".to_owned(), TIMEOUT).await.unwrap();
+    pub async fn over(queue: &TestQueue, pool: SessionPool) -> Self {
+        let node_lease = NodeLease::register(&queue.pool, "test".to_owned(), TIMEOUT).await.unwrap();
         let node_lease = Arc::new(node_lease);
-        let intake = |key| Arc::new(LaneIntake::new(world.app.lane(key).id, ROOM));
+        let intake = |key| Arc::new(LaneIntake::new(queue.app.lane(key).id, ROOM));
         let intakes: Arc<LaneIntakes> = Arc::new(LaneKey::ALL.into_iter().map(intake).collect());
         let leases = Arc::new(Leases::default());
         let notifier = Notifier::new(Arc::clone(&intakes), Arc::clone(&node_lease));
@@ -71,21 +71,21 @@ impl Node {
         Self { node_lease, leases, intakes, recorder, acceptor, _verdicts: verdicts, pool, tasks, stop }
     }
 
-    pub(super) fn id(&self) -> NodeId {
+    pub fn id(&self) -> NodeId {
         self.node_lease.id()
     }
 
-    pub(super) async fn accept(&self, new: NewNotification) -> NotificationId {
+    pub async fn accept(&self, new: NewNotification) -> NotificationId {
         self.acceptor.accept(new).await.unwrap().id
     }
 
     /// Its lanes take jobs without a claim.
-    pub(super) fn open_intakes(&self) {
+    pub fn open_intakes(&self) {
         self.intakes.all().iter().for_each(|intake| intake.set_open(true));
     }
 
     /// Claims all that is due in a lane; it is in nobody's hands yet.
-    pub(super) async fn claim(&self, lane: LaneId) -> Vec<LeasedJob> {
+    pub async fn claim(&self, lane: LaneId) -> Vec<LeasedJob> {
         let (mut claimer, lease) = (Claimer::new(self.pool.clone(), lane), self.id());
         let mut claimed = Vec::new();
         for class in Class::ALL {
@@ -103,13 +103,13 @@ impl Node {
     }
 
     /// Claims all that is due in a lane and takes it in hand: tickets in the order of jobs and devices.
-    pub(super) async fn take(&self, lane: LaneId) -> Vec<DeviceTicket> {
+    pub async fn take(&self, lane: LaneId) -> Vec<DeviceTicket> {
         let claimed = self.claim(lane).await;
         claimed.into_iter().flat_map(|held| self.recorder.open(held).1).collect()
     }
 
     /// Takes what was handed over in a lane in hand.
-    pub(super) fn take_handed(&self, lane: LaneId) -> Vec<DeviceTicket> {
+    pub fn take_handed(&self, lane: LaneId) -> Vec<DeviceTicket> {
         let intake = self.intakes.get(lane).unwrap();
         let handed = intake.take_handed();
         let tickets: Vec<DeviceTicket> =
@@ -119,15 +119,15 @@ impl Node {
     }
 
     /// Releases what the table says it holds and it has not in hand, as its heartbeat does after two comparisons.
-    pub(super) async fn release_strangers(&self, world: &World) {
-        let mut conn = world.pool.acquire().await.unwrap();
+    pub async fn release_strangers(&self, queue: &TestQueue) {
+        let mut conn = queue.pool.acquire().await.unwrap();
         let mut strange = store::jobs::leased_by(&mut conn, self.id()).await.unwrap();
         strange.retain(|(job, _)| !self.leases.has(*job));
         store::jobs::release(&mut conn, self.id(), &strange).await.unwrap();
     }
 
     /// Nothing of any intake's room is taken. The intakes are open and forget what they know to be waiting.
-    pub(super) fn has_all_room(&self) -> bool {
+    pub fn has_all_room(&self) -> bool {
         self.open_intakes();
         self.intakes.all().iter().all(|intake| {
             Priority::DESCENDING.iter().for_each(|priority| {
@@ -138,33 +138,33 @@ impl Node {
     }
 
     /// Until nothing is in its hands: all is on record, or given back.
-    pub(super) async fn idle(&self) {
+    pub async fn idle(&self) {
         until("the node lets go of all jobs", async || self.leases.is_empty()).await;
     }
 
-    pub(super) async fn lets_go(&self, job: JobId) {
+    pub async fn lets_go(&self, job: JobId) {
         until("the node lets go of the job", async || !self.leases.has(job)).await;
     }
 
     /// Ends in the middle of whatever it is doing, and its connections with it.
-    pub(super) async fn crash(mut self) {
+    pub async fn crash(mut self) {
         self.tasks.shutdown().await;
         self.pool.close().await;
     }
 
     /// Ends as the service does: everything that was handed in is committed and on record.
-    pub(super) async fn stop(mut self) {
+    pub async fn stop(mut self) {
         self.stop.cancel();
         let ended = async { while self.tasks.join_next().await.is_some() {} };
         tokio::time::timeout(Duration::from_secs(60), ended).await.expect("it ends when all tickets have");
     }
 }
 
-pub(super) fn accepted() -> Disposition {
+pub fn accepted() -> Disposition {
     Disposition::Final { status: DeliveryStatus::Accepted, attempted: true, reason: None, provider_id: None }
 }
 
-pub(super) fn rejected(word: &str) -> Disposition {
+pub fn rejected(word: &str) -> Disposition {
     Disposition::Final {
         status: DeliveryStatus::Rejected,
         attempted: true,
@@ -174,7 +174,7 @@ pub(super) fn rejected(word: &str) -> Disposition {
 }
 
 /// Another attempt, due at once.
-pub(super) fn again(word: &str) -> Disposition {
+pub fn again(word: &str) -> Disposition {
     Disposition::Retry {
         lane: None,
         delay: Duration::ZERO,
@@ -185,11 +185,11 @@ pub(super) fn again(word: &str) -> Disposition {
 }
 
 /// Ends a ticket now.
-pub(super) fn end(ticket: DeviceTicket, ending: Disposition) {
+pub fn end(ticket: DeviceTicket, ending: Disposition) {
     ticket.end(ending, Instant::now(), None);
 }
 
 /// Ends them all alike.
-pub(super) fn end_all(tickets: impl IntoIterator<Item = DeviceTicket>, ending: &Disposition) {
+pub fn end_all(tickets: impl IntoIterator<Item = DeviceTicket>, ending: &Disposition) {
     tickets.into_iter().for_each(|ticket| end(ticket, ending.clone()));
 }

@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
-use super::site::{LONG, Site};
+use crate::processes::{LONG, TestMachine};
 
 /// Each has an iPhone and an Android phone.
 const USERS: usize = 150;
@@ -22,7 +22,7 @@ const PAUSE: Duration = Duration::from_millis(20);
 
 /// What was posted so far. Each notification carries its number in `data`.
 #[derive(Default)]
-pub(crate) struct Posts {
+pub struct Posts {
     posted: Mutex<Vec<Post>>,
     numbers: AtomicUsize,
     promised: AtomicUsize,
@@ -38,14 +38,14 @@ struct Post {
 }
 
 /// Posters at work.
-pub(crate) struct Posting {
+pub struct Posting {
     tasks: JoinSet<()>,
     stop: CancellationToken,
 }
 
 /// All times that a provider took one notification for one device.
-pub(crate) struct Reception {
-    pub(crate) entries: Vec<Entry>,
+pub struct Reception {
+    pub entries: Vec<Entry>,
 }
 
 fn apns(user: usize) -> String {
@@ -57,15 +57,15 @@ fn fcm(user: usize) -> String {
 }
 
 /// Registers everybody's phones.
-pub(crate) async fn register(site: &Arc<Site>, key: &str) {
+pub async fn register(machine: &Arc<TestMachine>, key: &str) {
     let mut tasks = JoinSet::new();
     for part in 0..POSTERS {
-        let (site, key) = (Arc::clone(site), key.to_owned());
+        let (machine, key) = (Arc::clone(machine), key.to_owned());
         tasks.spawn(async move {
             for user in (part..USERS).step_by(POSTERS) {
                 for (platform, token) in [("apns", apns(user)), ("fcm", fcm(user))] {
                     let body = json!({"platform": platform, "token": token, "user": format!("u{user}")});
-                    let (status, answer) = site.put(&key, "/v1/devices", &body).await.unwrap();
+                    let (status, answer) = machine.put(&key, "/v1/devices", &body).await.unwrap();
                     assert_eq!(status, 201, "{answer}");
                 }
             }
@@ -105,11 +105,11 @@ fn audience(number: usize) -> (Value, BTreeSet<String>) {
 
 impl Posts {
     /// Posts the next notification and notes how that went. Returns the answer's status.
-    pub(crate) async fn post(&self, site: &Site, key: &str) -> Option<u16> {
+    pub async fn post(&self, machine: &TestMachine, key: &str) -> Option<u16> {
         let number = self.numbers.fetch_add(1, Ordering::Relaxed);
         let (to, devices) = audience(number);
         let body = json!({"to": to, "title": "Order shipped", "body": "On its way", "data": {"n": number.to_string()}});
-        let answer = site.post(key, "/v1/notifications", &body).await.ok();
+        let answer = machine.post(key, "/v1/notifications", &body).await.ok();
         let id = answer.as_ref().filter(|(status, _)| *status == 202).map(|(_, body)| {
             assert_eq!(body["targets"], devices.len(), "{body}");
             body["id"].as_str().unwrap().to_owned()
@@ -123,16 +123,17 @@ impl Posts {
     }
 
     /// Posts from several sides, no faster than the providers take it, until stopped.
-    pub(crate) fn keep_posting(self: &Arc<Self>, site: &Arc<Site>, key: &str) -> Posting {
+    pub fn keep_posting(self: &Arc<Self>, machine: &Arc<TestMachine>, key: &str) -> Posting {
         let stop = CancellationToken::new();
         let mut tasks = JoinSet::new();
         for _ in 0..POSTERS {
-            let (posts, site, key) = (Arc::clone(self), Arc::clone(site), key.to_owned());
+            let (posts, machine, key) = (Arc::clone(self), Arc::clone(machine), key.to_owned());
             let stop = stop.clone();
             tasks.spawn(async move {
-                let ledger = site.ledger();
+                let ledger = machine.ledger();
                 while !stop.is_cancelled() {
-                    let sent = posts.unsent(&ledger) < BACKLOG && posts.post(&site, &key).await == Some(202);
+                    let sent =
+                        posts.unsent(&ledger) < BACKLOG && posts.post(&machine, &key).await == Some(202);
                     if !sent {
                         sleep(PAUSE).await;
                     }
@@ -143,13 +144,13 @@ impl Posts {
     }
 
     /// Devices that were promised and that no provider has taken yet (at least).
-    pub(crate) fn unsent(&self, ledger: &Ledger) -> usize {
+    pub fn unsent(&self, ledger: &Ledger) -> usize {
         let taken = usize::try_from(ledger.accepted_count()).unwrap();
         self.promised.load(Ordering::Relaxed).saturating_sub(taken)
     }
 
     /// How often each answer was given; none: there was no answer.
-    pub(crate) fn answers(&self) -> BTreeMap<Option<u16>, usize> {
+    pub fn answers(&self) -> BTreeMap<Option<u16>, usize> {
         self.posted.lock().unwrap().iter().fold(BTreeMap::new(), |mut answers, post| {
             *answers.entry(post.status).or_default() += 1;
             answers
@@ -158,28 +159,32 @@ impl Posts {
 
     /// Waits until all that was promised is done, and asserts that each promise was kept, that nothing else was sent
     /// by halves, and that the records say so. Returns what reached each device, by notification.
-    pub(crate) async fn assert_kept(&self, site: &Site, key: &str) -> BTreeMap<(usize, String), Reception> {
+    pub async fn assert_kept(
+        &self,
+        machine: &TestMachine,
+        key: &str,
+    ) -> BTreeMap<(usize, String), Reception> {
         let posted = self.posted.lock().unwrap().clone();
         for post in &posted {
             if let Some(id) = &post.id {
-                assert_done(site, key, id, post.devices.len()).await;
+                assert_done(machine, key, id, post.devices.len()).await;
             }
         }
         // What got no answer may have been accepted all the same.
         let by_number: BTreeMap<usize, &Post> = posted.iter().map(|post| (post.number, post)).collect();
         let mut begun = BTreeMap::new();
-        for entry in taken(&site.ledger()) {
+        for entry in taken(&machine.ledger()) {
             begun.insert(number(&entry), entry.notification().unwrap().to_owned());
         }
         for (number, id) in &begun {
             let post = by_number[number];
             assert!(post.id.as_ref().is_none_or(|told| told == id), "one notification for a request");
             if post.id.is_none() {
-                assert_done(site, key, id, post.devices.len()).await;
+                assert_done(machine, key, id, post.devices.len()).await;
             }
         }
         let mut receptions: BTreeMap<(usize, String), Reception> = BTreeMap::new();
-        for entry in taken(&site.ledger()) {
+        for entry in taken(&machine.ledger()) {
             let device = (number(&entry), entry.token.clone().unwrap());
             assert!(by_number[&device.0].devices.contains(&device.1), "sent to a device that was not meant");
             receptions.entry(device).or_insert_with(|| Reception { entries: Vec::new() }).entries.push(entry);
@@ -196,7 +201,7 @@ impl Posts {
 
 impl Posting {
     /// Lets every poster finish what it is at.
-    pub(crate) async fn stop(mut self) {
+    pub async fn stop(mut self) {
         self.stop.cancel();
         while let Some(ended) = self.tasks.join_next().await {
             ended.unwrap();
@@ -207,7 +212,7 @@ impl Posting {
 impl Reception {
     /// A later one is the same notification to a phone: it has the first one's `apns-id`, and what makes it replace the
     /// first one on the screen.
-    pub(crate) fn assert_alike(&self) {
+    pub fn assert_alike(&self) {
         let name = |entry: &Entry| {
             let tag = entry.body.as_ref().and_then(|body| body.pointer("/message/android/notification/tag"));
             let notification = entry.notification().map(str::to_owned);
@@ -223,7 +228,7 @@ impl Reception {
 }
 
 /// How many receptions were not the first of their notification and device.
-pub(crate) fn duplicates(receptions: &BTreeMap<(usize, String), Reception>) -> usize {
+pub fn duplicates(receptions: &BTreeMap<(usize, String), Reception>) -> usize {
     receptions.values().map(|reception| reception.entries.len() - 1).sum()
 }
 
@@ -241,10 +246,10 @@ fn number(entry: &Entry) -> usize {
 }
 
 /// Waits until a notification is done, with every device accepted.
-async fn assert_done(site: &Site, key: &str, id: &str, devices: usize) {
+async fn assert_done(machine: &TestMachine, key: &str, id: &str, devices: usize) {
     let begun = Instant::now();
     loop {
-        let (status, answer) = site.get(key, &format!("/v1/notifications/{id}")).await.unwrap();
+        let (status, answer) = machine.get(key, &format!("/v1/notifications/{id}")).await.unwrap();
         if status == 200 && answer["status"] == "done" {
             assert_eq!(answer["counts"]["targets"], devices, "{answer}");
             assert_eq!(answer["counts"]["accepted"], devices, "{answer}");

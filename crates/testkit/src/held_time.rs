@@ -6,13 +6,13 @@ use tokio::task::JoinHandle;
 
 /// Holds the clock. Tokio moves a paused clock by itself while nothing but I/O is awaited, which would run every
 /// time-out out; it does not while a blocking task runs.
-pub(crate) struct HeldTime {
+pub struct HeldTime {
     let_go: Option<std::sync::mpsc::Sender<()>>,
     _inhibitor: JoinHandle<bool>,
 }
 
 impl HeldTime {
-    pub(crate) fn hold() -> Self {
+    pub fn hold() -> Self {
         tokio::time::pause();
         let (let_go, wait) = std::sync::mpsc::channel::<()>();
         // Ends when the sender is dropped.
@@ -21,7 +21,7 @@ impl HeldTime {
     }
 
     /// Moves the clock, after every task that is ready has set the timers that it waits for.
-    pub(crate) async fn pass(&self, time: Duration) {
+    pub async fn pass(&self, time: Duration) {
         for _ in 0..64 {
             tokio::task::yield_now().await;
         }
@@ -36,7 +36,7 @@ impl Drop for HeldTime {
 }
 
 /// Waits for something that is to come without the clock's help; gives up after two minutes of real time.
-pub(crate) async fn until(what: &str, condition: impl AsyncFn() -> bool) {
+pub async fn until(what: &str, condition: impl AsyncFn() -> bool) {
     let began = std::time::Instant::now();
     while !condition().await {
         assert!(began.elapsed() < Duration::from_secs(120), "in vain: {what}");

@@ -12,12 +12,12 @@ use pushpost::store;
 use pushpost::store::SessionPool;
 
 /// Its rows are made, and APNs devices belong to production by default.
-pub(crate) async fn shop(pool: &SessionPool) -> App {
+pub async fn shop(pool: &SessionPool) -> App {
     app(pool, "shop").await
 }
 
 /// Another app like it.
-pub(crate) async fn app(pool: &SessionPool, name: &str) -> App {
+pub async fn app(pool: &SessionPool, name: &str) -> App {
     let mut conn = pool.acquire().await.unwrap();
     let rows = store::apps::ensure(&mut conn, &[name.to_owned()]).await.unwrap().remove(0);
     let lanes = rows.lanes.into_iter();
@@ -33,51 +33,51 @@ pub(crate) async fn app(pool: &SessionPool, name: &str) -> App {
 }
 
 /// Takes a lane's credentials away.
-pub(crate) fn without_credentials(mut app: App, key: LaneKey) -> App {
+pub fn without_credentials(mut app: App, key: LaneKey) -> App {
     app.lanes.get_mut(&key).unwrap().configured = false;
     app
 }
 
 /// 64 hexadecimal digits of two.
-pub(crate) fn apns_token(two: &str) -> DeviceToken {
+pub fn apns_token(two: &str) -> DeviceToken {
     DeviceToken::parse(Platform::Apns, &two.repeat(32)).unwrap()
 }
 
-pub(crate) fn fcm_token(text: &str) -> DeviceToken {
+pub fn fcm_token(text: &str) -> DeviceToken {
     DeviceToken::parse(Platform::Fcm, text).unwrap()
 }
 
-pub(crate) fn user(name: &str) -> UserId {
+pub fn user(name: &str) -> UserId {
     UserId::parse(name).unwrap()
 }
 
-pub(crate) fn topics(names: &[&str]) -> Vec<TopicName> {
+pub fn topics(names: &[&str]) -> Vec<TopicName> {
     names.iter().map(|name| TopicName::parse(name).unwrap()).collect()
 }
 
 /// A bare registration of an APNs token.
-pub(crate) fn apns(two: &str) -> Registration {
+pub fn apns(two: &str) -> Registration {
     registration(Platform::Apns, apns_token(two))
 }
 
 /// A bare registration of an FCM token.
-pub(crate) fn fcm(text: &str) -> Registration {
+pub fn fcm(text: &str) -> Registration {
     registration(Platform::Fcm, fcm_token(text))
 }
 
 /// The same for a user.
-pub(crate) fn of(name: &str, mut registration: Registration) -> Registration {
+pub fn of(name: &str, mut registration: Registration) -> Registration {
     registration.details.user = FieldChange::Set(user(name));
     registration
 }
 
 /// Registers by a backend's key.
-pub(crate) async fn put(pool: &SessionPool, app: &App, registration: &Registration) -> RegisteredDevice {
+pub async fn put(pool: &SessionPool, app: &App, registration: &Registration) -> RegisteredDevice {
     register(pool, app, registration, Registrar::Backend).await.unwrap()
 }
 
 /// As [`put`], for the id alone.
-pub(crate) async fn put_id(pool: &SessionPool, app: &App, registration: &Registration) -> DeviceId {
+pub async fn put_id(pool: &SessionPool, app: &App, registration: &Registration) -> DeviceId {
     put(pool, app, registration).await.known.device.id
 }
 
@@ -86,7 +86,7 @@ fn registration(platform: Platform, token: DeviceToken) -> Registration {
 }
 
 /// Notifications kept for so many days, and everything else for longer than any test.
-pub(crate) fn kept(days: u64) -> Retention {
+pub fn kept(days: u64) -> Retention {
     const DAY: u64 = 86_400;
     let long = Duration::from_secs(1_000 * DAY);
     Retention { notifications: Duration::from_secs(days * DAY), content: long, quarantine: long }

@@ -17,13 +17,13 @@ use tokio::process::Command;
 use tokio::time::{Instant, sleep, timeout};
 
 /// Nothing here takes so long on a machine that is not hopelessly busy.
-pub(crate) const LONG: Duration = Duration::from_secs(180);
+pub const LONG: Duration = Duration::from_secs(180);
 const STEP: Duration = Duration::from_millis(20);
 /// Below the ports that the kernel gives to outgoing connections: nobody takes ours between two starts.
 const PORTS: std::ops::Range<u16> = 15_000..30_000;
 
-/// As soon as its input ends, which it does when the site is dropped or the test process dies: ends the service if it
-/// still runs, then Postgres, and removes what is left of them. `$1` is the site's folder, `$2` the data folder.
+/// As soon as its input ends, which it does when the machine is dropped or the test process dies: ends the service if it
+/// still runs, then Postgres, and removes what is left of them. `$1` is the machine's folder, `$2` the data folder.
 const WATCHDOG: &str = r#"
 cat > /dev/null
 while read -r service; do
@@ -45,8 +45,8 @@ case "$socket" in */pushpost*) rm -rf "$socket" ;; esac
 "#;
 
 /// A machine.
-pub(crate) struct Site {
-    pub(crate) simulator: Simulator,
+pub struct TestMachine {
+    pub simulator: Simulator,
     folder: PathBuf,
     port: u16,
     http: Client,
@@ -54,23 +54,23 @@ pub(crate) struct Site {
 }
 
 /// A running `pushpost serve`; killed when dropped.
-pub(crate) struct Node {
+pub struct ServiceProcess {
     child: tokio::process::Child,
 }
 
 /// The providers, answering after `latency`.
-pub(crate) fn providers(latency: Duration) -> Settings {
+pub fn providers(latency: Duration) -> Settings {
     Settings { latency, latency_spread: latency / 2, ledger: LedgerMode::Full, ..Settings::default() }
 }
 
-impl Site {
+impl TestMachine {
     /// A machine whose configuration has these lines under `[delivery]`.
-    pub(crate) async fn new(providers: Settings, delivery: &str) -> Self {
+    pub async fn new(providers: Settings, delivery: &str) -> Self {
         Self::below(&std::env::temp_dir(), 0o755, providers, delivery).await
     }
 
     /// The same with its folder elsewhere and of another mode.
-    pub(crate) async fn below(parent: &Path, mode: u32, providers: Settings, delivery: &str) -> Self {
+    pub async fn below(parent: &Path, mode: u32, providers: Settings, delivery: &str) -> Self {
         let folder = tempfile::Builder::new().prefix("pushpost-crash-").tempdir_in(parent).unwrap();
         fs::set_permissions(folder.path(), Permissions::from_mode(mode)).unwrap();
         let folder = folder.keep();
@@ -87,59 +87,59 @@ impl Site {
     }
 
     /// Where the service listens, on the loopback address.
-    pub(crate) fn port(&self) -> u16 {
+    pub fn port(&self) -> u16 {
         self.port
     }
 
-    pub(crate) fn ledger(&self) -> std::sync::Arc<Ledger> {
+    pub fn ledger(&self) -> std::sync::Arc<Ledger> {
         self.simulator.ledger()
     }
 
     /// `database.data_dir`.
-    pub(crate) fn data_dir(&self) -> PathBuf {
+    pub fn data_dir(&self) -> PathBuf {
         self.folder.join("pushpost-data")
     }
 
     /// Runs a command to its end.
-    pub(crate) async fn run(&self, arguments: &[&str]) -> Output {
+    pub async fn run(&self, arguments: &[&str]) -> Output {
         let mut command = self.command(arguments);
         timeout(LONG, command.output()).await.expect("a command ends").unwrap()
     }
 
     /// The same with these environment variables.
-    pub(crate) async fn run_with(&self, arguments: &[&str], variables: &[(&str, &str)]) -> Output {
+    pub async fn run_with(&self, arguments: &[&str], variables: &[(&str, &str)]) -> Output {
         let mut command = self.command(arguments);
         command.envs(variables.iter().copied());
         timeout(LONG, command.output()).await.expect("a command ends").unwrap()
     }
 
     /// The lines of the service's log, each a JSON object.
-    pub(crate) fn log_lines(&self) -> Vec<Value> {
+    pub fn log_lines(&self) -> Vec<Value> {
         let log = fs::read_to_string(self.log()).unwrap_or_default();
         log.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
     }
 
     /// A new key's secret.
-    pub(crate) async fn key(&self, scopes: &str) -> String {
+    pub async fn key(&self, scopes: &str) -> String {
         let output = self.run(&["keys", "create", "--app", "shop", "--scope", scopes]).await;
         assert!(output.status.success(), "{output:?}");
         String::from_utf8(output.stdout).unwrap().trim_end().to_owned()
     }
 
     /// Starts the service and waits until it is ready.
-    pub(crate) async fn serve(&self) -> Node {
+    pub async fn serve(&self) -> ServiceProcess {
         self.until_ready(self.start()).await
     }
 
     /// The same with these environment variables.
-    pub(crate) async fn serve_with(&self, variables: &[(&str, &str)]) -> Node {
+    pub async fn serve_with(&self, variables: &[(&str, &str)]) -> ServiceProcess {
         let mut command = self.command(&["serve"]);
         command.envs(variables.iter().copied());
         self.until_ready(self.spawn(command)).await
     }
 
     /// Waits until the service is ready.
-    pub(crate) async fn until_ready(&self, mut node: Node) -> Node {
+    pub async fn until_ready(&self, mut node: ServiceProcess) -> ServiceProcess {
         let begun = Instant::now();
         loop {
             let ready = self.http.get(self.url("/readyz")).send().await;
@@ -153,46 +153,46 @@ impl Site {
     }
 
     /// Starts the service.
-    pub(crate) fn start(&self) -> Node {
+    pub fn start(&self) -> ServiceProcess {
         self.spawn(self.command(&["serve"]))
     }
 
     /// Starts a command that runs on, with these environment variables.
-    pub(crate) fn start_as(&self, arguments: &[&str], variables: &[(&str, &str)]) -> Node {
+    pub fn start_as(&self, arguments: &[&str], variables: &[(&str, &str)]) -> ServiceProcess {
         let mut command = self.command(arguments);
         command.envs(variables.iter().copied());
         self.spawn(command)
     }
 
-    fn spawn(&self, mut command: Command) -> Node {
+    fn spawn(&self, mut command: Command) -> ServiceProcess {
         let log = File::options().create(true).append(true).open(self.log()).unwrap();
         let child = command.stdout(Stdio::null()).stderr(log).spawn().unwrap();
         self.watch_over(&child);
-        Node { child }
+        ServiceProcess { child }
     }
 
     /// The watchdog ends this process too.
-    pub(super) fn watch_over(&self, child: &tokio::process::Child) {
+    pub fn watch_over(&self, child: &tokio::process::Child) {
         let mut pids =
             File::options().create(true).append(true).open(self.folder.join("service.pid")).unwrap();
         writeln!(pids, "{}", child.id().unwrap()).unwrap();
     }
 
-    pub(super) fn folder(&self) -> &Path {
+    pub fn folder(&self) -> &Path {
         &self.folder
     }
 
     /// Answer to a request; an error if there was none.
-    pub(crate) async fn post(&self, key: &str, path: &str, body: &Value) -> reqwest::Result<(u16, Value)> {
+    pub async fn post(&self, key: &str, path: &str, body: &Value) -> reqwest::Result<(u16, Value)> {
         answer(self.http.post(self.url(path)).bearer_auth(key).json(body).send().await?).await
     }
 
-    pub(crate) async fn put(&self, key: &str, path: &str, body: &Value) -> reqwest::Result<(u16, Value)> {
+    pub async fn put(&self, key: &str, path: &str, body: &Value) -> reqwest::Result<(u16, Value)> {
         answer(self.http.put(self.url(path)).bearer_auth(key).json(body).send().await?).await
     }
 
     /// As [`Self::post`], with a body that is said to be JSON.
-    pub(crate) async fn raw(
+    pub async fn raw(
         &self,
         method: Method,
         key: &str,
@@ -203,23 +203,23 @@ impl Site {
         answer(request.header("content-type", "application/json").body(body).send().await?).await
     }
 
-    pub(crate) async fn get(&self, key: &str, path: &str) -> reqwest::Result<(u16, Value)> {
+    pub async fn get(&self, key: &str, path: &str) -> reqwest::Result<(u16, Value)> {
         answer(self.http.get(self.url(path)).bearer_auth(key).send().await?).await
     }
 
-    pub(crate) fn read(&self, name: &str) -> String {
+    pub fn read(&self, name: &str) -> String {
         fs::read_to_string(self.folder.join(name)).unwrap()
     }
 
     /// Puts a file into the place of another, all of it at one moment.
-    pub(crate) fn write(&self, name: &str, text: &str) {
+    pub fn write(&self, name: &str, text: &str) {
         let new = self.folder.join(format!("{name}.new"));
         fs::write(&new, text).unwrap();
         fs::rename(new, self.folder.join(name)).unwrap();
     }
 
     /// Waits until the service has logged this.
-    pub(crate) async fn until_logged(&self, text: &str) {
+    pub async fn until_logged(&self, text: &str) {
         let begun = Instant::now();
         while !fs::read_to_string(self.log()).unwrap().contains(text) {
             assert!(begun.elapsed() < LONG, "not logged: {text}");
@@ -228,12 +228,12 @@ impl Site {
     }
 
     /// All that the service has logged.
-    pub(crate) fn log_text(&self) -> String {
+    pub fn log_text(&self) -> String {
         fs::read_to_string(self.log()).unwrap_or_default()
     }
 
     /// The folder that Postgres itself has.
-    pub(crate) fn postgres_data(&self) -> PathBuf {
+    pub fn postgres_data(&self) -> PathBuf {
         let home = match fs::read_to_string(self.data_dir().join("postgres-is-at")) {
             Ok(path) => PathBuf::from(path.trim_end()),
             Err(_) => self.data_dir().join("postgres"),
@@ -242,7 +242,7 @@ impl Site {
     }
 
     /// Waits until Postgres runs on the data folder, ready or not.
-    pub(crate) async fn until_postmaster(&self) {
+    pub async fn until_postmaster(&self) {
         let begun = Instant::now();
         while self.postmaster().is_none() {
             assert!(begun.elapsed() < LONG, "Postgres does not start: {}", self.end_of_log());
@@ -251,14 +251,14 @@ impl Site {
     }
 
     /// The number of the Postgres that runs on the data folder.
-    pub(crate) fn postmaster(&self) -> Option<u32> {
+    pub fn postmaster(&self) -> Option<u32> {
         let pid_file = fs::read_to_string(self.postgres_data().join("postmaster.pid")).ok()?;
         let pid: u32 = pid_file.lines().next()?.trim().parse().ok()?;
         Path::new(&format!("/proc/{pid}")).exists().then_some(pid)
     }
 
     /// No provider works on a request any more: after a kill, that all that was written has been read.
-    pub(crate) async fn settled(&self) {
+    pub async fn settled(&self) {
         let ledger = self.ledger();
         let begun = Instant::now();
         loop {
@@ -273,7 +273,7 @@ impl Site {
     }
 
     fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_pushpost"));
+        let mut command = Command::new(super::program());
         for (name, _) in std::env::vars_os() {
             let text = name.to_string_lossy();
             if text.starts_with("PUSHPOST") || text == "DATABASE_URL" {
@@ -285,7 +285,7 @@ impl Site {
         command
     }
 
-    pub(crate) fn url(&self, path: &str) -> String {
+    pub fn url(&self, path: &str) -> String {
         format!("http://127.0.0.1:{}{path}", self.port)
     }
 
@@ -300,7 +300,7 @@ impl Site {
     }
 }
 
-impl Drop for Site {
+impl Drop for TestMachine {
     fn drop(&mut self) {
         if std::thread::panicking() {
             eprintln!("the service's log ends:\n{}", self.end_of_log());
@@ -310,39 +310,39 @@ impl Drop for Site {
     }
 }
 
-impl Node {
-    pub(crate) fn is_running(&mut self) -> bool {
+impl ServiceProcess {
+    pub fn is_running(&mut self) -> bool {
         self.child.try_wait().unwrap().is_none()
     }
 
-    pub(crate) fn pid(&self) -> u32 {
+    pub fn pid(&self) -> u32 {
         self.child.id().expect("it runs")
     }
 
     /// `kill -9`, and waits until it is gone.
-    pub(crate) async fn kill(mut self) {
+    pub async fn kill(mut self) {
         assert!(self.is_running(), "it ended before it was killed");
         timeout(LONG, self.child.kill()).await.expect("a killed process ends").unwrap();
     }
 
     /// SIGTERM, without waiting.
-    pub(crate) async fn terminate(&self) {
+    pub async fn terminate(&self) {
         signal("-TERM", self.child.id().unwrap()).await;
     }
 
     /// SIGHUP.
-    pub(crate) async fn hang_up(&self) {
+    pub async fn hang_up(&self) {
         signal("-HUP", self.child.id().unwrap()).await;
     }
 
     /// How it ended.
-    pub(crate) async fn ended(&mut self) -> ExitStatus {
+    pub async fn ended(&mut self) -> ExitStatus {
         timeout(LONG, self.child.wait()).await.expect("a service that was told to stop ends").unwrap()
     }
 }
 
 /// Sends a signal to a process that this test started.
-pub(crate) async fn signal(which: &str, pid: u32) {
+pub async fn signal(which: &str, pid: u32) {
     let status = Command::new("kill").arg(which).arg(pid.to_string()).status().await.unwrap();
     assert!(status.success(), "kill {which} {pid}");
 }
@@ -353,7 +353,7 @@ async fn answer(response: reqwest::Response) -> reqwest::Result<(u16, Value)> {
     Ok((status, serde_json::from_slice(&bytes).unwrap_or(Value::Null)))
 }
 
-pub(crate) fn free_port() -> u16 {
+pub fn free_port() -> u16 {
     let mut tries = (0..1_000).map(|_| rand::random_range(PORTS));
     tries.find(|port| std::net::TcpListener::bind(("127.0.0.1", *port)).is_ok()).expect("a free port")
 }

@@ -3,7 +3,6 @@
 //! The proxy reads the messages of the protocol (without TLS), so that a test can choose a connection by its statements.
 
 mod link;
-mod tests;
 mod wire;
 
 use std::sync::{Arc, Mutex};
@@ -36,14 +35,14 @@ struct Shared {
 }
 
 /// A TCP address that leads to the Postgres of a [`TestDatabase`].
-pub(crate) struct Proxy {
+pub struct PostgresProxy {
     url: String,
     shared: Arc<Shared>,
     _tasks: JoinSet<()>,
 }
 
-impl Proxy {
-    pub(crate) async fn of(database: &TestDatabase) -> Self {
+impl PostgresProxy {
+    pub async fn of(database: &TestDatabase) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let server: PgConnectOptions = database.url().parse().unwrap();
@@ -59,50 +58,50 @@ impl Proxy {
     }
 
     /// The URL of the way through the proxy.
-    pub(crate) fn url(&self) -> &str {
+    pub fn url(&self) -> &str {
         &self.url
     }
 
     /// How to reach Postgres through the proxy.
-    pub(crate) fn options(&self) -> PgConnectOptions {
+    pub fn options(&self) -> PgConnectOptions {
         self.url.parse().unwrap()
     }
 
     /// Postgres is out of reach until it is in reach again.
-    pub(crate) fn set_away(&self, away: bool) {
+    pub fn set_away(&self, away: bool) {
         self.shared.away.send_replace(away);
     }
 
     /// Cuts a connection once, as soon as `sql` (one boolean, `$1` the notification) is true and before the server's
     /// next answer is passed on: what the client asked for is done, and the client does not know.
-    pub(crate) fn cut_once(&self, database: &TestDatabase, sql: &'static str, id: NotificationId) {
+    pub fn cut_once(&self, database: &TestDatabase, sql: &'static str, id: NotificationId) {
         *self.shared.trap.lock().unwrap() = Some(Trap { pool: database.pool.clone(), sql, id });
     }
 
     /// Cuts a connection once, as soon as a statement that contains `sql` has been passed on, while the server still
     /// runs the statement. The client sees an end of the connection. The server's side stays open and hears nothing.
-    pub(crate) fn cut_at(&self, sql: &'static str) {
+    pub fn cut_at(&self, sql: &'static str) {
         *self.shared.cut_at.lock().unwrap() = Some(sql);
     }
 
     /// Has the cut of [`Self::cut_once`] or [`Self::cut_at`] happened?
-    pub(crate) fn has_cut(&self) -> bool {
+    pub fn has_cut(&self) -> bool {
         self.shared.trap.lock().unwrap().is_none() && self.shared.cut_at.lock().unwrap().is_none()
     }
 
     /// How many connections are open.
-    pub(crate) fn connections(&self) -> usize {
+    pub fn connections(&self) -> usize {
         self.shared.links.lock().unwrap().len()
     }
 
     /// The connections that are open now pass nothing on in either direction, no end of a connection either. New ones
     /// work.
-    pub(crate) fn silence(&self) {
+    pub fn silence(&self) {
         self.silence_if(|_| true);
     }
 
     /// As [`Self::silence`], for the connections that have carried a statement that contains `sql`. Says how many.
-    pub(crate) fn silence_users_of(&self, sql: &str) -> usize {
+    pub fn silence_users_of(&self, sql: &str) -> usize {
         self.silence_if(|link| link.has_carried(sql))
     }
 
@@ -113,7 +112,7 @@ impl Proxy {
 
     /// The sessions that are open now are read-only from their next idle moment on, as after a failover. New ones are
     /// writable. Says how many.
-    pub(crate) async fn make_read_only(&self) -> usize {
+    pub async fn make_read_only(&self) -> usize {
         let links = self.shared.links.lock().unwrap().clone();
         for link in &links {
             link.make_read_only().await;

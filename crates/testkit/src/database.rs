@@ -1,0 +1,202 @@
+//! One Postgres server for a test run, one database for each test, copied from a migrated template.
+//!
+//! The server is `PUSHPOST_TEST_POSTGRES` (a superuser's URL that names a database) if that is set, else a private one
+//! that ends with this process, however that ends.
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use pushpost::store::{Purpose, SessionPool};
+use pushpost_embedded_postgres::{EmbeddedPostgres, Settings};
+use sqlx::postgres::PgConnectOptions;
+use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
+use tokio::sync::OnceCell;
+
+pub static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("../../migrations");
+/// The time limits of a test's own statements: tests hold the clock, and move it by minutes while statements run.
+pub const PATIENCE: Duration = Duration::from_secs(10 * 86_400);
+static SERVER: OnceCell<Server> = OnceCell::const_new();
+
+/// Ends the private server and removes what is left of it as soon as its input ends, which it does when the test
+/// process does. `$1` is the data folder.
+const WATCHDOG: &str = r#"
+cat > /dev/null
+home="$1/postgres"
+if [ -f "$1/postgres-is-at" ]; then home=$(cat "$1/postgres-is-at"); fi
+pid=$(sed -n 1p "$home/data/postmaster.pid")
+socket=$(sed -n 5p "$home/data/postmaster.pid")
+kill -QUIT "$pid"
+for _ in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
+  kill -0 "$pid" 2> /dev/null || break
+  sleep 0.2
+done
+rm -rf "$home" "$1"
+case "$socket" in */pushpost*) rm -rf "$socket" ;; esac
+"#;
+
+/// A database of its own for one test; dropped with it.
+pub struct TestDatabase {
+    /// Connected to it.
+    pub pool: SessionPool,
+    name: String,
+    url: String,
+}
+
+struct Server {
+    url: String,
+    template: String,
+    private: Option<Private>,
+}
+
+/// Kept until the process ends; nothing in a static is ever dropped.
+struct Private {
+    _postgres: EmbeddedPostgres,
+    _watchdog: Child,
+}
+
+impl TestDatabase {
+    /// A fresh, migrated database.
+    pub async fn create() -> Self {
+        let server = SERVER.get_or_init(Server::start).await;
+        let name = format!("it_{:016x}", rand::random::<u64>());
+        run(&server.url, &format!("create database {name} template {}", server.template)).await;
+        Self::connect(server, name).await
+    }
+
+    /// A database without a schema.
+    pub async fn empty() -> Self {
+        let server = SERVER.get_or_init(Server::start).await;
+        let name = format!("it_{:016x}", rand::random::<u64>());
+        run(&server.url, &format!("create database {name}")).await;
+        Self::connect(server, name).await
+    }
+
+    async fn connect(server: &Server, name: String) -> Self {
+        let url = with_database(&server.url, &name);
+        let options: PgConnectOptions = url.parse().unwrap();
+        let pool = SessionPool::new(options, Purpose::Requests, 8).with_patience(PATIENCE);
+        Self { pool, name, url }
+    }
+
+    /// Set up as the service's for this purpose.
+    pub fn pool_for(&self, purpose: Purpose, sessions_max: u32) -> SessionPool {
+        self.pool.sibling(purpose, sessions_max).with_patience(PATIENCE)
+    }
+
+    /// A connection of sqlx. Its statements have no deadline.
+    pub async fn raw_connection(&self) -> PgConnection {
+        PgConnection::connect(&self.url).await.unwrap()
+    }
+
+    /// How a process of its own reaches it.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+}
+
+impl Drop for TestDatabase {
+    /// Best effort, and on a thread of its own, since the test's runtime may be on its way out.
+    fn drop(&mut self) {
+        let Some(server) = SERVER.get() else { return };
+        let (url, sql) = (server.url.clone(), format!("drop database if exists {} with (force)", self.name));
+        let drop = move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(run(&url, &sql));
+        };
+        let _ = std::thread::spawn(drop).join();
+    }
+}
+
+impl Server {
+    async fn start() -> Self {
+        let (url, private) = match std::env::var("PUSHPOST_TEST_POSTGRES") {
+            Ok(url) => (url, None),
+            Err(_) => {
+                let (url, private) = Private::start().await;
+                (url, Some(private))
+            }
+        };
+        let template = template(&url).await;
+        let server = Self { url, template, private };
+        if server.private.is_some() {
+            // The data needs to outlive no power cut.
+            run(&server.url, "alter system set fsync = off").await;
+            // A connection that falls silent while it is opened keeps every `drop database` waiting for so long.
+            run(&server.url, "alter system set authentication_timeout = '5s'").await;
+            run(&server.url, "select pg_reload_conf()").await;
+        }
+        server
+    }
+}
+
+impl Private {
+    async fn start() -> (String, Self) {
+        let folder = tempfile::Builder::new().prefix("pushpost-it-").tempdir().unwrap();
+        // Its user is another one where we are root.
+        fs::set_permissions(folder.path(), Permissions::from_mode(0o755)).unwrap();
+        let data_dir = folder.keep();
+        let watchdog = watch(&data_dir);
+        let settings = Settings { data_dir, postgres_bin_dir: None, max_connections: 300 };
+        let postgres = EmbeddedPostgres::start(&settings).await.unwrap();
+        (postgres.url(), Self { _postgres: postgres, _watchdog: watchdog })
+    }
+}
+
+/// A group of its own, so that a Ctrl-C for the tests leaves it to its work.
+fn watch(data_dir: &Path) -> Child {
+    let mut command = Command::new("sh");
+    command.args(["-c", WATCHDOG, "sh"]).arg(data_dir).process_group(0);
+    command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+    command.spawn().unwrap()
+}
+
+/// The migrated database that the others are copies of; named after the migrations, so that a server that stays keeps
+/// it for the next run.
+async fn template(url: &str) -> String {
+    let checksums = MIGRATIONS.iter().flat_map(|migration| migration.checksum.iter().copied());
+    let hash = checksums.fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    });
+    let name = format!("it_template_{hash:016x}");
+    let mut conn = PgConnection::connect(url).await.unwrap();
+    // Test runs side by side on one server: one of them makes it.
+    conn.execute("select pg_advisory_lock(727383)").await.unwrap();
+    let exists: bool = sqlx::query_scalar("select exists (select from pg_database where datname = $1)")
+        .bind(&name)
+        .fetch_one(&mut conn)
+        .await
+        .unwrap();
+    if !exists {
+        let half = format!("{name}_half");
+        run(url, &format!("drop database if exists {half} with (force)")).await;
+        run(url, &format!("create database {half}")).await;
+        let mut inside = PgConnection::connect(&with_database(url, &half)).await.unwrap();
+        MIGRATIONS.run(&mut inside).await.unwrap();
+        inside.close().await.unwrap();
+        run(url, &format!("alter database {half} rename to {name}")).await;
+    }
+    conn.close().await.unwrap();
+    name
+}
+
+/// The statements are made of names of our own.
+async fn run(url: &str, sql: &str) {
+    let mut conn = PgConnection::connect(url).await.unwrap();
+    let done = tokio::time::timeout(Duration::from_secs(60), conn.execute(AssertSqlSafe(sql))).await;
+    done.expect("an answer within a minute").unwrap();
+    conn.close().await.unwrap();
+}
+
+/// The URL with another database.
+fn with_database(url: &str, name: &str) -> String {
+    let (path, query) = url.split_once('?').map_or((url, None), |(path, query)| (path, Some(query)));
+    let (server, _) = path.rsplit_once('/').unwrap();
+    match query {
+        Some(query) => format!("{server}/{name}?{query}"),
+        None => format!("{server}/{name}"),
+    }
+}

@@ -1,0 +1,83 @@
+//! Fan-outs of a [`TestQueue`]: notifications for all devices, resolved page by page.
+
+use std::sync::{Arc, Mutex};
+
+use pushpost::audience::FanOutWorker;
+use pushpost::domain::{DeviceId, FanOut, Kind, LaneId, LaneKey, NotificationId, Priority, ServedApps};
+use pushpost::queue::accept::NewNotification;
+use pushpost::store::fan_outs::{self, LockedFanOut};
+use tokio::sync::Notify;
+
+use super::TestQueue;
+
+/// All devices except these.
+pub fn all_but(devices: impl IntoIterator<Item = i64>) -> FanOut {
+    FanOut {
+        kind: Kind::Alert,
+        platforms: None,
+        except_users: Vec::new(),
+        except_devices: devices.into_iter().map(DeviceId).collect(),
+    }
+}
+
+impl TestQueue {
+    /// A notification for all devices.
+    pub fn wanted_by_all(&self, priority: Priority) -> NewNotification {
+        let mut new = self.wanted([]);
+        Arc::make_mut(&mut new.content).priority = priority;
+        NewNotification { fan_out: Some(all_but([])), ..new }
+    }
+
+    /// So many registered FCM devices; answers the numbers of the first and the last.
+    pub async fn crowd(&self, count: i64) -> (i64, i64) {
+        sqlx::query_as(
+            "with made as (
+               insert into devices (app_id, platform, environment, token, token_digest, registered_at)
+               select $1, 2, 0, gen_random_uuid()::text, substr(sha256(gen_random_uuid()::text::bytea), 1, 16), now()
+               from generate_series(1, $2) returning device_id)
+             select min(device_id), max(device_id) from made",
+        )
+        .bind(self.app.id.0)
+        .bind(count)
+        .fetch_one(&self.database.pool)
+        .await
+        .unwrap()
+    }
+
+    pub fn lanes(&self) -> Vec<(LaneKey, LaneId)> {
+        self.app.lanes.iter().map(|(key, lane)| (*key, lane.id)).collect()
+    }
+
+    /// One page of a size of ours; answers what was found. None: there was nothing to do.
+    pub async fn page(&self, size: i64) -> Option<(NotificationId, i64)> {
+        let mut conn = self.pool.acquire().await.unwrap();
+        let mut tx = conn.begin().await.unwrap();
+        let fan_out = fan_outs::lock_next(&mut tx, &[self.app.id], &[]).await.unwrap()?;
+        let found = self.write(&mut tx, &fan_out, size).await;
+        tx.commit().await.unwrap();
+        Some((fan_out.id, found))
+    }
+
+    pub async fn write(&self, conn: &mut pushpost::store::Session, fan_out: &LockedFanOut, size: i64) -> i64 {
+        let audience = fan_out.audience.as_ref().unwrap();
+        let page = fan_outs::write_page(conn, fan_out, audience, &self.lanes(), size).await.unwrap();
+        if page.seen < size {
+            fan_outs::finish(conn, fan_out.id, page.found).await.unwrap();
+        } else {
+            let reached = page.reached.unwrap();
+            fan_outs::advance(conn, fan_out.id, reached, fan_out.last, page.found).await.unwrap();
+        }
+        page.found
+    }
+
+    /// The service's own loop.
+    pub fn fan_outs(&self, found: &Arc<Mutex<Vec<(LaneId, Priority)>>>) -> FanOutWorker {
+        let found = Arc::clone(found);
+        FanOutWorker {
+            pool: self.pool.clone(),
+            apps: Arc::new(ServedApps::new([(self.app.id, Arc::clone(&self.app))].into())),
+            wake: Arc::new(Notify::new()),
+            on_jobs_added: Box::new(move |lane, priority| found.lock().unwrap().push((lane, priority))),
+        }
+    }
+}

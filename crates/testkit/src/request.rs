@@ -1,0 +1,102 @@
+//! Asking the service exactly as a test wants to, and what a refusal must look like.
+
+use http::{HeaderMap, Method};
+use pushpost::domain::Scopes;
+use pushpost::registry::keys;
+use pushpost::runtime::Role;
+use pushpost_simulator::Settings;
+use serde_json::Value;
+
+use crate::api::Answer;
+use crate::service::TestService;
+
+pub const SEND: &str = "/v1/notifications";
+pub const DEVICES: &str = "/v1/devices";
+
+/// A service that takes everything and sends nothing, so that what is stored stays as it is.
+pub async fn service_without_workers(overrides: &[(&str, &str)]) -> TestService {
+    let mut service = TestService::set(Settings::default()).await;
+    for (key, value) in overrides {
+        service.configure(key, value);
+    }
+    service.node(Role::Api).await;
+    service
+}
+
+/// A new key of `shop`.
+pub async fn key(service: &TestService, scopes: &str) -> String {
+    key_of(service, "shop", scopes).await
+}
+
+pub async fn key_of(service: &TestService, app: &str, scopes: &str) -> String {
+    let mut conn = service.database.pool.acquire().await.unwrap();
+    keys::create(&mut conn, app, Scopes::parse(scopes).unwrap(), None).await.unwrap().1
+}
+
+/// One request, to be changed before it is sent.
+pub struct ApiRequest {
+    method: Method,
+    path: String,
+    headers: Vec<(String, String)>,
+    body: Option<Vec<u8>>,
+}
+
+impl ApiRequest {
+    pub fn new(method: Method, path: &str) -> Self {
+        Self { method, path: path.to_owned(), headers: Vec::new(), body: None }
+    }
+
+    pub fn get(path: &str) -> Self {
+        Self::new(Method::GET, path)
+    }
+
+    /// With a body that is said to be JSON.
+    pub fn json(method: Method, path: &str, body: impl Into<Vec<u8>>) -> Self {
+        Self { body: Some(body.into()), ..Self::new(method, path) }.header("content-type", "application/json")
+    }
+
+    pub fn post(path: &str, body: &Value) -> Self {
+        Self::json(Method::POST, path, body.to_string())
+    }
+
+    pub fn put(path: &str, body: &Value) -> Self {
+        Self::json(Method::PUT, path, body.to_string())
+    }
+
+    pub fn header(mut self, name: &str, value: &str) -> Self {
+        self.headers.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    pub fn without(mut self, name: &str) -> Self {
+        self.headers.retain(|(given, _)| given != name);
+        self
+    }
+
+    pub fn key(self, secret: &str) -> Self {
+        self.header("authorization", &format!("Bearer {secret}"))
+    }
+
+    pub async fn of(self, service: &TestService) -> Answer {
+        let mut request = service.http.request(self.method, service.url(&self.path));
+        for (name, value) in self.headers {
+            request = request.header(name, value);
+        }
+        if let Some(body) = self.body {
+            request = request.body(body);
+        }
+        let response = request.send().await.unwrap();
+        let (status, headers): (_, HeaderMap) = (response.status(), response.headers().clone());
+        let bytes = response.bytes().await.unwrap();
+        let body = if bytes.is_empty() { Value::Null } else { serde_json::from_slice(&bytes).unwrap() };
+        Answer { status, headers, body }
+    }
+}
+
+/// All that a request could leave behind.
+pub async fn stored(service: &TestService) -> String {
+    let sql = "select concat_ws(' ', (select count(*) from notifications), (select count(*) from targets),
+        (select count(*) from jobs), (select count(*) from receipts), (select count(*) from subscriptions),
+        (select md5(string_agg(d::text, ' ' order by device_id)) from devices d))";
+    sqlx::query_scalar(sql).fetch_one(&service.database.pool).await.unwrap()
+}

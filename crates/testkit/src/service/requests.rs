@@ -1,0 +1,91 @@
+//! Requests to a [`TestService`] over HTTP, with the keys that it has made.
+
+use http::{HeaderMap, Method};
+use serde_json::Value;
+
+use super::TestService;
+use crate::api::Answer;
+
+impl TestService {
+    pub async fn get(&self, path: &str) -> Answer {
+        self.ask(&self.backend, Method::GET, path, None).await
+    }
+
+    pub async fn post(&self, path: &str, body: Value) -> Answer {
+        self.ask(&self.backend, Method::POST, path, Some(body)).await
+    }
+
+    /// Posts a text as it is.
+    pub async fn post_text(&self, path: &str, body: String) -> Answer {
+        self.ask_with(&self.backend, Method::POST, path, Some(body)).await
+    }
+
+    pub async fn put(&self, path: &str, body: Value) -> Answer {
+        self.ask(&self.backend, Method::PUT, path, Some(body)).await
+    }
+
+    pub async fn delete(&self, path: &str) -> Answer {
+        self.ask(&self.backend, Method::DELETE, path, None).await
+    }
+
+    /// Asks with an operator's key.
+    pub async fn by_admin(&self, method: Method, path: &str) -> Answer {
+        self.ask(&self.admin, method, path, None).await
+    }
+
+    /// Asks with the key that phones have.
+    pub async fn put_by_phone(&self, path: &str, body: Value) -> Answer {
+        self.ask(&self.phone, Method::PUT, path, Some(body)).await
+    }
+
+    /// The text of an answer to another media type.
+    pub async fn get_as(&self, path: &str, accept: &str) -> String {
+        let request = self.http.get(self.url(path)).bearer_auth(&self.backend).header("accept", accept);
+        let response = request.send().await.unwrap();
+        assert_eq!(response.headers()["content-type"], accept);
+        response.text().await.unwrap()
+    }
+
+    pub(super) fn has_api(&self) -> bool {
+        self.nodes.iter().any(|node| node.address.is_some())
+    }
+
+    pub fn url(&self, path: &str) -> String {
+        let address = self.nodes.iter().find_map(|node| node.address).expect("a node with an API");
+        format!("http://{address}{path}")
+    }
+
+    async fn ask(&self, secret: &str, method: Method, path: &str, body: Option<Value>) -> Answer {
+        self.ask_with(secret, method, path, body.map(|body| body.to_string())).await
+    }
+
+    /// Asks one node with any key.
+    pub async fn ask_node(
+        &self,
+        node: usize,
+        secret: &str,
+        method: Method,
+        path: &str,
+        body: Option<Value>,
+    ) -> Answer {
+        let address = self.nodes[node].address.expect("it has an API");
+        self.ask_url(format!("http://{address}{path}"), secret, method, body.map(|body| body.to_string()))
+            .await
+    }
+
+    async fn ask_with(&self, secret: &str, method: Method, path: &str, body: Option<String>) -> Answer {
+        self.ask_url(self.url(path), secret, method, body).await
+    }
+
+    async fn ask_url(&self, url: String, secret: &str, method: Method, body: Option<String>) -> Answer {
+        let mut request = self.http.request(method, url).bearer_auth(secret);
+        if let Some(body) = body {
+            request = request.header("content-type", "application/json").body(body);
+        }
+        let response = request.send().await.unwrap();
+        let (status, headers): (_, HeaderMap) = (response.status(), response.headers().clone());
+        let bytes = response.bytes().await.unwrap();
+        let body = if bytes.is_empty() { Value::Null } else { serde_json::from_slice(&bytes).unwrap() };
+        Answer { status, headers, body }
+    }
+}
