@@ -13,7 +13,7 @@
 //! | 1 | [`telemetry`] | the log |
 //! | 2 | [`provider::apns`], [`provider::fcm`] | credentials, request bytes, what an answer means |
 //! | 2 | [`queue`] | accept, claim, lease, record |
-//! | 2 | [`audience`] | the targets of a notification: small audiences at once, large ones page by page |
+//! | 2 | [`audience`] | from the selectors of a request to devices: small audiences at once, large ones page by page |
 //! | 2 | [`registry`] | devices, API keys, pruning |
 //! | 3 | [`api`], [`dispatch`], [`maintenance`] | HTTP in; the lanes; the leader's duties |
 //! | 4 | [`config`], [`runtime`] | wiring |

@@ -1,9 +1,11 @@
-//! From a large audience to jobs: page by page, restartable, on as many nodes as there are.
+//! Fan-outs: the devices of a large audience are found page by page and become jobs. It can be interrupted at any page,
+//! and all nodes share the work. The runtime starts one [`FanOutWorker`] per node.
 //!
-//! A page is one short transaction that locks the fan-out's row, so whoever dies in the middle of it leaves things as
-//! they were before, and somebody else goes on from there. Each page goes to the most urgent fan-out, so a `high` one
-//! waits for one page of a `low` one, not for all of it (docs/queue.md#fan-out).
+//! A page is one short transaction that locks the fan-out's row. If a node dies within a page, the page is rolled back and
+//! another node repeats it. Each page goes to the most urgent fan-out: a `high` one waits for one page of a `low` one, not
+//! for all its pages (docs/queue.md#fan-out).
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,78 +18,81 @@ use crate::store;
 use crate::store::fan_outs::{self, LockedFanOut};
 use crate::store::{Session, SessionPool};
 
-/// Devices that are looked at in one transaction.
+/// Devices that one transaction reads.
 const PAGE_DEVICES: i64 = 10_000;
-/// While Postgres is away.
-const UNAVAILABLE_PAUSE: Duration = Duration::from_secs(1);
-/// After each page, twice as long as it took, but no longer than this: finding takes no more than a third of a core from
-/// those who wait for an answer, and is several times faster than sending still.
+/// The wait after an error: Postgres may be out of reach.
+const ERROR_PAUSE: Duration = Duration::from_secs(1);
+/// The wait after a page, as a multiple of the time that the page took. So fan-outs take at most a third of one Postgres
+/// core from requests, and still find devices several times faster than lanes send.
 const PAUSE_RATIO: u32 = 2;
+/// The longest wait after a page.
 const PAUSE_MAX: Duration = Duration::from_millis(200);
-/// A fan-out that failed lets the others go first for so long.
+/// A fan-out whose page failed is left out for this long, so that others are not held up by it.
 const FAILED_PAUSE: Duration = Duration::from_secs(10);
 
-/// Told of each lane that got jobs.
+/// Called for each lane that got jobs, with their priority.
 pub type OnJobsAdded = Box<dyn Fn(LaneId, Priority) + Send + Sync>;
 
-/// What finding audiences takes.
+/// The task that finds the pages of fan-outs.
 pub struct FanOutWorker {
     /// Connections set up for the queue's statements.
     pub pool: SessionPool,
-    /// The apps that this node serves. Audiences of other apps are left to other nodes.
+    /// The apps that this node serves. Fan-outs of other apps are left to other nodes.
     pub apps: Arc<ServedApps>,
-    /// Notified when there may be one to be found.
+    /// Notified when there may be a new fan-out.
     pub wake: Arc<Notify>,
-    /// Told of each lane that got jobs.
+    /// Called after the commit of a page.
     pub on_jobs_added: OnJobsAdded,
 }
 
-impl std::fmt::Debug for FanOutWorker {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for FanOutWorker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("FanOutWorker").finish_non_exhaustive()
     }
 }
 
 impl FanOutWorker {
-    /// Finds audiences until told to stop. A page that is begun is ended first.
+    /// Finds pages until told to stop. A page that has begun is completed first.
     pub async fn run(self, stop: CancellationToken) {
-        let mut aside: Vec<(NotificationId, Instant)> = Vec::new();
+        let mut failed: Vec<(NotificationId, Instant)> = Vec::new();
         while !stop.is_cancelled() {
-            aside.retain(|(_, since)| since.elapsed() < FAILED_PAUSE);
-            let (mut at, begun) = (None, Instant::now());
-            let wait = match self.page(&aside, &mut at).await {
+            failed.retain(|(_, at)| at.elapsed() < FAILED_PAUSE);
+            let (mut current, begun) = (None, Instant::now());
+            let pause = match self.process_page(&failed, &mut current).await {
                 Ok(true) => Some((PAUSE_RATIO * begun.elapsed()).min(PAUSE_MAX)),
                 Ok(false) => None,
                 Err(error) => {
-                    tracing::warn!(%error, notification = at.map(tracing::field::display), "no page of an audience found; it is tried again");
-                    aside.extend(at.map(|id| (id, Instant::now())));
-                    Some(UNAVAILABLE_PAUSE)
+                    let notification = current.map(tracing::field::display);
+                    tracing::warn!(%error, notification, "a page of an audience was not found and will be tried again");
+                    failed.extend(current.map(|id| (id, Instant::now())));
+                    Some(ERROR_PAUSE)
                 }
             };
             tokio::select! {
                 () = stop.cancelled() => {}
-                () = self.wake.notified(), if wait.is_none() => {}
-                () = sleep(wait.unwrap_or_default()), if wait.is_some() => {}
+                () = self.wake.notified(), if pause.is_none() => {}
+                () = sleep(pause.unwrap_or_default()), if pause.is_some() => {}
             }
         }
     }
 
-    /// One page of the most urgent fan-out; `at` tells which. False: there is none.
-    async fn page(
+    /// Finds one page of the most urgent fan-out that is not in `failed`, and stores its notification in `current`. False:
+    /// there is no fan-out.
+    async fn process_page(
         &self,
-        aside: &[(NotificationId, Instant)],
-        at: &mut Option<NotificationId>,
+        failed: &[(NotificationId, Instant)],
+        current: &mut Option<NotificationId>,
     ) -> Result<bool, store::Error> {
         let apps: Vec<AppId> = self.apps.all().keys().copied().collect();
-        let aside: Vec<NotificationId> = aside.iter().map(|(id, _)| *id).collect();
+        let failed: Vec<NotificationId> = failed.iter().map(|(id, _)| *id).collect();
         let mut conn = self.pool.acquire().await?;
         let mut tx = conn.begin().await?;
-        let Some(fan_out) = fan_outs::lock_next(&mut tx, &apps, &aside).await? else {
+        let Some(fan_out) = fan_outs::lock_next(&mut tx, &apps, &failed).await? else {
             tx.rollback().await?;
             return Ok(false);
         };
-        *at = Some(fan_out.id);
-        let lanes = self.write(&mut tx, &fan_out).await?;
+        *current = Some(fan_out.id);
+        let lanes = self.write_page(&mut tx, &fan_out).await?;
         tx.commit().await?;
         for lane in lanes {
             (self.on_jobs_added)(lane, fan_out.priority);
@@ -95,26 +100,32 @@ impl FanOutWorker {
         Ok(true)
     }
 
-    /// Answers the lanes that got jobs.
-    async fn write(&self, conn: &mut Session, fan_out: &LockedFanOut) -> Result<Vec<LaneId>, store::Error> {
+    /// Writes the jobs of the next page, and ends the fan-out after its last page. Returns the lanes that got jobs.
+    async fn write_page(
+        &self,
+        conn: &mut Session,
+        fan_out: &LockedFanOut,
+    ) -> Result<Vec<LaneId>, store::Error> {
         if fan_out.late {
-            tracing::warn!(notification = %fan_out.id, "its time ran out before its whole audience was found");
+            let detail = "devices that were not found get nothing";
+            tracing::warn!(notification = %fan_out.id, detail, "the time to live ended before the whole audience was found");
             fan_outs::finish(conn, fan_out.id, 0).await?;
             return Ok(Vec::new());
         }
         let (Some(audience), Some(app)) = (&fan_out.audience, self.apps.get(fan_out.app)) else {
-            tracing::error!(notification = %fan_out.id, "its audience can't be read: nobody else is found");
+            let detail = "devices that were not found get nothing";
+            tracing::error!(notification = %fan_out.id, detail, "the stored audience cannot be read");
             fan_outs::finish(conn, fan_out.id, 0).await?;
             return Ok(Vec::new());
         };
-        // The node that accepted it has said which platforms have lanes. This node may not know one of them yet, and others
-        // send then.
+        // The accepting node has stored which platforms have lanes. Where this node does not know one of them yet, its jobs
+        // are written all the same and other nodes send them.
         let lanes: Vec<(LaneKey, LaneId)> = app.lanes.iter().map(|(key, lane)| (*key, lane.id)).collect();
         let page = fan_outs::write_page(conn, fan_out, audience, &lanes, PAGE_DEVICES).await?;
         let reached = page.reached.unwrap_or(DeviceId(i64::MAX));
         if page.seen < PAGE_DEVICES || reached >= fan_out.last {
             fan_outs::finish(conn, fan_out.id, page.found).await?;
-            tracing::debug!(notification = %fan_out.id, "its audience is found");
+            tracing::debug!(notification = %fan_out.id, "the whole audience is found");
         } else {
             fan_outs::advance(conn, fan_out.id, reached, fan_out.last, page.found).await?;
         }

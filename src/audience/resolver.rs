@@ -1,5 +1,5 @@
-//! Finding the devices that audiences name. As many small audiences as arrive while others are looked up share their
-//! statements, as they share their commit later: a statement for each would cost Postgres more than storing what is sent.
+//! Look-ups of the devices that audiences name. Small audiences that arrive while others are looked up share their
+//! statements: one statement each would cost Postgres more than storing the notifications.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -15,40 +15,40 @@ use crate::store;
 use crate::store::SessionPool;
 use crate::store::devices::{Addressed, TokenKey, addressed_ids, addressed_tokens, addressed_users};
 
-/// Whoever names more looks for himself, so that nobody waits for the thousands of another.
-const SHARED_MAX: usize = 100;
-/// Most audiences that share their statements.
-const QUERIES_MAX: usize = 256;
-/// Where so many share one, more come so fast that they wait for a moment, to share one statement instead of several.
-const BUSY: usize = 4;
-const MOMENT: Duration = Duration::from_millis(1);
-/// Past so many that wait, each looks for himself.
-const WAITING_MAX: usize = 4_096;
+/// Larger audiences get a query of their own, so that small ones are not delayed by them.
+const SHARED_NAMES_MAX: usize = 100;
+/// Audiences that share their statements.
+const SHARED_QUERIES_MAX: usize = 256;
+/// From so many queries at once on, more arrive so fast that the worker waits for [`GATHER_TIME`] to take them together.
+const BUSY_QUERIES: usize = 4;
+const GATHER_TIME: Duration = Duration::from_millis(1);
+/// While so many queries wait, further ones run statements of their own.
+const WAITING_QUERIES_MAX: usize = 4_096;
 
-/// Whom an audience names; each once, ascending.
+/// What an audience names, each key once, ascending.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Named {
+pub(super) struct LookupKeys {
     pub(super) ids: Vec<DeviceId>,
     pub(super) tokens: Vec<TokenKey>,
     pub(super) users: Vec<UserId>,
 }
 
-/// The devices of those who are known.
+/// The devices that exist, by the kind of key that found them.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Found {
+pub(super) struct FoundDevices {
     pub(super) by_id: Vec<Addressed>,
     pub(super) by_token: Vec<Addressed>,
     pub(super) by_user: Vec<Addressed>,
 }
 
-/// Where audiences are looked up. Cheap to clone.
+/// Looks up the devices of audiences. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct AudienceResolver {
     pool: SessionPool,
     queries: mpsc::Sender<AudienceQuery>,
 }
 
-/// The part of a finder that runs: see [`AudienceResolver::new`].
+/// The task that runs the shared statements of an [`AudienceResolver`].
 #[derive(Debug)]
 pub struct ResolverWorker {
     pool: SessionPool,
@@ -58,18 +58,18 @@ pub struct ResolverWorker {
 #[derive(Debug)]
 struct AudienceQuery {
     app: AppId,
-    named: Named,
-    answer: oneshot::Sender<Found>,
+    keys: LookupKeys,
+    reply: oneshot::Sender<FoundDevices>,
 }
 
 impl AudienceResolver {
-    /// A finder, and the desk that somebody must [run](ResolverWorker::run).
+    /// A resolver, and its worker, which the caller must [run](ResolverWorker::run).
     pub fn new(pool: SessionPool) -> (Self, ResolverWorker) {
-        let (sender, queries) = mpsc::channel(WAITING_MAX);
+        let (sender, queries) = mpsc::channel(WAITING_QUERIES_MAX);
         (Self { pool: pool.clone(), queries: sender }, ResolverWorker { pool, queries })
     }
 
-    /// One whose audiences share nothing.
+    /// A resolver without a worker: each audience gets statements of its own.
     pub fn unshared(pool: SessionPool) -> Self {
         Self { pool, queries: mpsc::channel(1).0 }
     }
@@ -78,71 +78,72 @@ impl AudienceResolver {
         &self.pool
     }
 
-    /// A statement for each way of addressing that is used.
+    /// Finds the devices with these keys, by one statement for each kind of key.
     ///
     /// # Errors
-    /// The database's.
-    pub(super) async fn find(&self, app: AppId, named: Named) -> Result<Found, store::Error> {
-        if named.len() <= SHARED_MAX {
-            let (answer, found) = oneshot::channel();
-            let query = AudienceQuery { app, named: named.clone(), answer };
+    /// Postgres is out of reach or refuses a key.
+    pub(super) async fn look_up(&self, app: AppId, keys: LookupKeys) -> Result<FoundDevices, store::Error> {
+        if keys.len() <= SHARED_NAMES_MAX {
+            let (reply, found) = oneshot::channel();
+            let query = AudienceQuery { app, keys: keys.clone(), reply };
             if self.queries.try_send(query).is_ok()
                 && let Ok(found) = found.await
             {
                 return Ok(found);
             }
         }
-        look_up(&self.pool, app, &named).await
+        look_up(&self.pool, app, &keys).await
     }
 }
 
 impl ResolverWorker {
-    /// Answers until told to stop; who asks later looks for himself.
+    /// Answers queries until told to stop. Later queries run statements of their own.
     pub async fn run(mut self, stop: CancellationToken) {
-        let mut queries = Vec::with_capacity(QUERIES_MAX);
+        let mut queries = Vec::with_capacity(SHARED_QUERIES_MAX);
         loop {
             tokio::select! {
-                _ = self.queries.recv_many(&mut queries, QUERIES_MAX) => {}
+                _ = self.queries.recv_many(&mut queries, SHARED_QUERIES_MAX) => {}
                 () = stop.cancelled() => return,
             }
             if queries.is_empty() {
-                // Nobody is left who could ask.
+                // All resolvers are dropped.
                 return stop.cancelled().await;
             }
-            let busy = queries.len() >= BUSY;
-            let mut apps: HashMap<AppId, Vec<AudienceQuery>> = HashMap::new();
+            let is_busy = queries.len() >= BUSY_QUERIES;
+            let mut by_app: HashMap<AppId, Vec<AudienceQuery>> = HashMap::new();
             for query in queries.drain(..) {
-                apps.entry(query.app).or_default().push(query);
+                by_app.entry(query.app).or_default().push(query);
             }
-            for (app, queries) in apps {
+            for (app, queries) in by_app {
                 answer(&self.pool, app, queries).await;
             }
-            if busy {
-                sleep(MOMENT).await;
+            if is_busy {
+                sleep(GATHER_TIME).await;
             }
         }
     }
 }
 
-/// Without an answer each asks again for himself: what Postgres dislikes about one is not the others' concern.
+/// Runs the statements for all queries and gives each its own devices. On an error no query gets a reply, and each runs
+/// statements of its own: Postgres may have refused a key of one of them only.
 async fn answer(pool: &SessionPool, app: AppId, queries: Vec<AudienceQuery>) {
-    let all = Named {
-        ids: sorted(queries.iter().flat_map(|query| query.named.ids.iter().copied())),
-        tokens: sorted(queries.iter().flat_map(|query| query.named.tokens.iter().copied())),
-        users: sorted(queries.iter().flat_map(|query| query.named.users.iter().cloned())),
+    let all = LookupKeys {
+        ids: sorted(queries.iter().flat_map(|query| query.keys.ids.iter().copied())),
+        tokens: sorted(queries.iter().flat_map(|query| query.keys.tokens.iter().copied())),
+        users: sorted(queries.iter().flat_map(|query| query.keys.users.iter().cloned())),
     };
     let Ok(found) = look_up(pool, app, &all).await else { return };
     let by_id = grouped(&found.by_id, |device| Some(device.loaded.device));
     let by_token = grouped(&found.by_token, |device| Some((device.loaded.platform, device.digest)));
     let by_user = grouped(&found.by_user, |device| device.loaded.user.clone());
-    for AudienceQuery { named, answer, .. } in queries {
-        let found = Found {
-            by_id: of(&by_id, &named.ids),
-            by_token: of(&by_token, &named.tokens),
-            by_user: of(&by_user, &named.users),
+    for AudienceQuery { keys, reply, .. } in queries {
+        let found = FoundDevices {
+            by_id: select(&by_id, &keys.ids),
+            by_token: select(&by_token, &keys.tokens),
+            by_user: select(&by_user, &keys.users),
         };
-        // Who has hung up needs no answer.
-        let _gone = answer.send(found);
+        // A request that was dropped does not receive it.
+        let _dropped = reply.send(found);
     }
 }
 
@@ -159,26 +160,26 @@ fn grouped<K: Eq + Hash>(
     groups
 }
 
-fn of<K: Eq + Hash>(groups: &HashMap<K, Vec<&Addressed>>, keys: &[K]) -> Vec<Addressed> {
+fn select<K: Eq + Hash>(groups: &HashMap<K, Vec<&Addressed>>, keys: &[K]) -> Vec<Addressed> {
     keys.iter().filter_map(|key| groups.get(key)).flatten().map(|device| (*device).clone()).collect()
 }
 
-async fn look_up(pool: &SessionPool, app: AppId, named: &Named) -> Result<Found, store::Error> {
-    let mut found = Found::default();
+async fn look_up(pool: &SessionPool, app: AppId, keys: &LookupKeys) -> Result<FoundDevices, store::Error> {
+    let mut found = FoundDevices::default();
     let mut conn = pool.acquire().await?;
-    if !named.tokens.is_empty() {
-        found.by_token = addressed_tokens(&mut conn, app, &named.tokens).await?;
+    if !keys.tokens.is_empty() {
+        found.by_token = addressed_tokens(&mut conn, app, &keys.tokens).await?;
     }
-    if !named.ids.is_empty() {
-        found.by_id = addressed_ids(&mut conn, app, &named.ids).await?;
+    if !keys.ids.is_empty() {
+        found.by_id = addressed_ids(&mut conn, app, &keys.ids).await?;
     }
-    if !named.users.is_empty() {
-        found.by_user = addressed_users(&mut conn, app, &named.users).await?;
+    if !keys.users.is_empty() {
+        found.by_user = addressed_users(&mut conn, app, &keys.users).await?;
     }
     Ok(found)
 }
 
-impl Named {
+impl LookupKeys {
     pub(super) fn is_empty(&self) -> bool {
         self.len() == 0
     }

@@ -1,4 +1,4 @@
-//! Targets as they come together from the ways of addressing, each device once.
+//! The targets of one audience while they are collected: each device once, with the rules of who may be a target.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -9,22 +9,23 @@ use crate::domain::{App, DeviceId, Kind, LaneKey, Platform, Reason, Target, User
 use crate::store::devices::Addressed;
 use crate::store::tokens::{LoadedDevice, LoadedDevices};
 
-/// Larger audiences are loaded again before they are sent: a statement for so many costs each of them little, and what is
-/// accepted must not hold the tokens of millions.
+/// The devices of larger audiences are loaded again before they are sent to: one statement for many devices costs little
+/// per device, and accepted jobs must not hold the tokens of millions in memory.
 const LOADED_MAX: usize = 100;
 
-/// Targets as they come together.
+/// The targets of one audience.
 pub(super) struct TargetSet<'a> {
     app: &'a App,
     audience: &'a Audience,
+    /// The kind of APNs token that the notification needs.
     kind: Kind,
     targets: BTreeMap<DeviceId, Target>,
     matched_users: HashSet<UserId>,
     except_users: HashSet<&'a UserId>,
     except_devices: HashSet<DeviceId>,
-    /// Known from sends alone, and today's is not noted yet.
-    stale: Vec<DeviceId>,
-    /// Those of the targets, while they are few.
+    /// Devices that are known from sends alone, and whose send of today is not noted yet.
+    unmarked: Vec<DeviceId>,
+    /// The devices of `targets`, as long as there are at most [`LOADED_MAX`].
     loaded: BTreeMap<DeviceId, LoadedDevice>,
 }
 
@@ -38,36 +39,39 @@ impl<'a> TargetSet<'a> {
             matched_users: HashSet::new(),
             except_users: audience.except_users.iter().collect(),
             except_devices: audience.except_devices.iter().copied().collect(),
-            stale: Vec::new(),
+            unmarked: Vec::new(),
             loaded: BTreeMap::new(),
         }
     }
 
-    /// Addressed by id or token: a target whatever its state, so that its outcome says what is wrong with it.
+    /// Adds a device that was named by id or token. It becomes a target whatever its state is, so that its delivery says
+    /// what is wrong with it.
     pub(super) fn add_explicit(&mut self, device: Addressed, reference: Option<String>) {
-        if !self.is_wanted(&device.loaded) {
+        if !self.is_included(&device.loaded) {
             return;
         }
         let id = device.loaded.device;
-        let refused =
-            if self.takes(&device) { self.refusal(&device.loaded) } else { Some(Reason::new("wrong_kind")) };
+        let refused = match self.accepts_kind(&device) {
+            true => self.refusal(&device.loaded),
+            false => Some(Reason::new("wrong_kind")),
+        };
         if device.sent_before_today {
-            self.stale.push(id);
+            self.unmarked.push(id);
         }
         let target = self.target(&device.loaded, refused);
         let target = self.targets.entry(id).or_insert(target);
         target.reference = target.reference.take().or(reference);
-        self.keep(device.loaded);
+        self.keep_loaded(device.loaded);
     }
 
-    /// Found through its user: one that can't take it is no target.
+    /// Adds a device of a user that was named. A device that can't get the notification becomes no target.
     pub(super) fn add_of_user(&mut self, device: Addressed) {
-        if !self.is_wanted(&device.loaded) {
+        if !self.is_included(&device.loaded) {
             return;
         }
         let id = device.loaded.device;
         let is_target = self.targets.contains_key(&id);
-        if !is_target && (device.loaded.quarantined || !self.takes(&device)) {
+        if !is_target && (device.loaded.quarantined || !self.accepts_kind(&device)) {
             return;
         }
         self.matched_users.extend(device.loaded.user.clone());
@@ -75,11 +79,11 @@ impl<'a> TargetSet<'a> {
             let refused = self.refusal(&device.loaded);
             let target = Target { user: device.loaded.user.clone(), ..self.target(&device.loaded, refused) };
             self.targets.insert(id, target);
-            self.keep(device.loaded);
+            self.keep_loaded(device.loaded);
         }
     }
 
-    fn keep(&mut self, device: LoadedDevice) {
+    fn keep_loaded(&mut self, device: LoadedDevice) {
         if self.targets.len() <= LOADED_MAX {
             self.loaded.insert(device.device, device);
         }
@@ -95,41 +99,42 @@ impl<'a> TargetSet<'a> {
         (!lane.configured).then(|| Reason::new("platform_not_configured"))
     }
 
-    /// FCM tokens take everything; an APNs token what it was made for.
-    fn takes(&self, device: &Addressed) -> bool {
+    /// An FCM token takes every notification, an APNs token only those of its kind.
+    fn accepts_kind(&self, device: &Addressed) -> bool {
         device.loaded.platform != Platform::Apns || device.kind == self.kind
     }
 
-    fn is_wanted(&self, device: &LoadedDevice) -> bool {
-        self.audience.platforms.as_ref().is_none_or(|some| some.contains(&device.platform))
+    fn is_included(&self, device: &LoadedDevice) -> bool {
+        self.audience.includes(device.platform)
             && !self.except_devices.contains(&device.device)
             && !device.user.as_ref().is_some_and(|user| self.except_users.contains(user))
     }
 
-    /// Those that are known from sends alone and whose day is to be noted.
-    pub(super) fn take_stale(&mut self) -> Vec<DeviceId> {
-        let mut stale = std::mem::take(&mut self.stale);
-        stale.sort_unstable();
-        stale.dedup();
-        stale
+    /// Takes the devices whose send of today is to be noted: ascending, each once.
+    pub(super) fn take_unmarked(&mut self) -> Vec<DeviceId> {
+        super::sorted(std::mem::take(&mut self.unmarked).into_iter())
     }
 
-    /// `known_ids`: those of the named ids that are there. `at`: before the first of them was read.
+    /// The result. `known_ids` are the named ids that exist; `at` is a time before the first device was read.
     pub(super) fn into_resolved(self, known_ids: &HashSet<DeviceId>, at: Instant) -> Resolved {
         let mut seen = HashSet::new();
-        let users = self.audience.users.iter();
-        let unmatched_users =
-            users.filter(|user| !self.matched_users.contains(*user) && seen.insert(*user)).cloned().collect();
+        let unmatched_users = self
+            .audience
+            .users()
+            .filter(|user| !self.matched_users.contains(*user) && seen.insert(*user))
+            .cloned()
+            .collect();
         let mut seen = HashSet::new();
         let is_unknown = |id: &Option<DeviceId>| id.is_none_or(|id| !known_ids.contains(&id));
-        let devices = self.audience.devices.iter();
-        let unmatched_devices = devices
-            .filter(|(public, id)| is_unknown(id) && seen.insert(public))
-            .map(|(public, _)| public.clone())
+        let unmatched_devices = self
+            .audience
+            .devices()
+            .filter(|device| is_unknown(&device.id) && seen.insert(&device.public_id))
+            .map(|device| device.public_id.clone())
             .collect();
         let targets: Vec<Target> = self.targets.into_values().collect();
-        let few = (1..=LOADED_MAX).contains(&targets.len());
-        let loaded = few.then(|| LoadedDevices { at, devices: self.loaded.into_values().collect() });
+        let are_few = (1..=LOADED_MAX).contains(&targets.len());
+        let loaded = are_few.then(|| LoadedDevices { at, devices: self.loaded.into_values().collect() });
         Resolved { targets, loaded, unmatched_users, unmatched_devices }
     }
 }

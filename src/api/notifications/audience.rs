@@ -3,7 +3,7 @@
 use super::request::Context;
 use crate::api::json::Fields;
 use crate::api::path::NO_DEVICE_ID;
-use crate::audience::{AddressedToken, Audience};
+use crate::audience::{AddressedToken, Audience, AudienceSelector, NamedDevice};
 use crate::domain::{
     App, Condition, DeviceId, DeviceToken, Environment, InputCode, Kind, LaneKey, Platform, UserId,
     ValidationError,
@@ -33,19 +33,20 @@ pub(super) fn read(mut to: Fields<'_>, context: Context<'_>) -> To {
         return To::TooMany;
     }
     let names_no_way = WAYS.iter().all(|way| to.value(way).is_none());
-    let mut audience = Audience {
-        devices: devices(&mut to, context),
-        users: users(&mut to),
-        tokens: tokens(&mut to, context.app),
-        platforms: platforms(&mut to),
-        all: to.boolean("all").unwrap_or_default(),
-        ..Audience::default()
-    };
+    let mut selectors = vec![
+        AudienceSelector::Devices(devices(&mut to, context)),
+        AudienceSelector::Users(users(&mut to)),
+        AudienceSelector::Tokens(tokens(&mut to, context.app)),
+    ];
+    if to.boolean("all").unwrap_or_default() {
+        selectors.push(AudienceSelector::All);
+    }
+    let mut audience = Audience { selectors, platforms: platforms(&mut to), ..Audience::default() };
     later(&mut to);
     if let Some(mut except) = to.fields("except") {
         audience.except_users = users(&mut except);
         audience.except_devices =
-            devices(&mut except, context).into_iter().filter_map(|(_, id)| id).collect();
+            devices(&mut except, context).into_iter().filter_map(|device| device.id).collect();
         if except.strings("topics").map(Iterator::count).is_some() {
             except.fault("topics", InputCode::NotSupportedYet, LATER);
         }
@@ -62,14 +63,15 @@ pub(super) fn read(mut to: Fields<'_>, context: Context<'_>) -> To {
 
 /// What has the form of an id and is none of this app is unmatched, which is no fault. Anything else may be a token, and
 /// is neither stored nor repeated.
-fn devices(fields: &mut Fields<'_>, context: Context<'_>) -> Vec<(String, Option<DeviceId>)> {
+fn devices(fields: &mut Fields<'_>, context: Context<'_>) -> Vec<NamedDevice> {
     let given = fields.strings("devices").into_iter().flatten();
     let devices = given.filter_map(|(at, text)| {
         if !DeviceId::is_public_form(text) {
             fields.faults().push(ValidationError::at(at, InputCode::BadDeviceId, NO_DEVICE_ID));
             return None;
         }
-        Some((text.to_owned(), context.installation.parse_device_id(context.app.id, text).ok()))
+        let id = context.installation.parse_device_id(context.app.id, text).ok();
+        Some(NamedDevice { public_id: text.to_owned(), id })
     });
     devices.collect()
 }

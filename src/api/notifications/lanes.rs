@@ -88,12 +88,7 @@ fn fits_surely(asked: usize, app: &App) -> bool {
 
 /// May a device of this service be among the targets?
 fn may_go(to: &Audience, app: &App, platform: Platform) -> bool {
-    let wanted = to.platforms.as_ref().is_none_or(|some| some.contains(&platform));
-    let addressed = to.all
-        || !to.users.is_empty()
-        || to.devices.iter().any(|(_, id)| id.is_some())
-        || to.tokens.iter().any(|token| token.platform == platform);
-    wanted && app.has_platform(platform) && addressed
+    app.has_platform(platform) && to.may_reach(platform)
 }
 
 fn check_overrides(content: &Content, app: &App) -> Vec<ValidationError> {

@@ -70,7 +70,7 @@ async fn send(
         request::read(body, context)
     });
     let Request { content, ttl, metadata, audience } = parameters.and(read.await)?;
-    state.backlog.admit(caller.app.id, audience.named().max(usize::from(audience.all))).await?;
+    state.backlog.admit(caller.app.id, audience.expected_devices()).await?;
     let kind = content.kind();
     let resolved = crate::audience::resolve(&state.resolver, &caller.app, &audience, kind).await?;
     let fan_out = audience.fan_out(&caller.app, &resolved, kind);

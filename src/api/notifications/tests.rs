@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use super::request::{Context, Request, read};
 use crate::api::error::ApiError;
 use crate::api::tests::app;
+use crate::audience::AudienceSelector;
 use crate::domain::{
     DeviceId, ErrorLocation, InstallationKey, Platform, Priority, PushType, Ttl, ValidationError,
 };
@@ -88,7 +89,7 @@ fn e2_is_read_whole() {
             "fcm":{"android":{"notification":{"channel_id":"orders"}}}}"#,
     )
     .expect("valid");
-    assert_eq!(request.audience.users.len(), 2);
+    assert_eq!(request.audience.users().count(), 2);
     assert_eq!(request.ttl.as_secs(), 3600);
     assert_eq!(request.content.badge, Some(1));
     assert_eq!(request.content.data["lines"], 3);
@@ -289,7 +290,11 @@ fn tokens_with_all_that_they_may_say() {
         {"platform": "fcm", "token": "t:1"},
     ]);
     let request = send(&body(json!({"to": {"tokens": tokens}}))).expect("valid");
-    let first = &request.audience.tokens[0];
+    let tokens = request.audience.selectors.iter().find_map(|selector| match selector {
+        AudienceSelector::Tokens(tokens) => Some(tokens),
+        _ => None,
+    });
+    let first = &tokens.expect("a selector of tokens")[0];
     assert_eq!((first.platform, first.token.expose()), (Platform::Apns, "aabb"));
     assert_eq!(first.reference.as_deref(), Some("row-1"));
     assert_codes(
@@ -317,7 +322,8 @@ fn device_ids_of_nobody_are_kept_to_be_named() {
     let ours = key().device_id(app().id, DeviceId(5));
     let to = json!({"devices": [ours, "dev_nonsense"], "except": {"devices": [ours], "users": ["u"]}});
     let audience = send(&body(json!({"to": to}))).expect("valid").audience;
-    assert_eq!(audience.devices, [(ours, Some(DeviceId(5))), ("dev_nonsense".to_owned(), None)]);
+    let devices: Vec<_> = audience.devices().map(|device| (device.public_id.as_str(), device.id)).collect();
+    assert_eq!(devices, [(&*ours, Some(DeviceId(5))), ("dev_nonsense", None)]);
     assert_eq!((audience.except_devices.len(), audience.except_users.len()), (1, 1));
 }
 

@@ -3,7 +3,9 @@
 use std::collections::HashMap;
 
 use futures_util::future::join_all;
-use pushpost::audience::{AddressedToken, Audience, AudienceResolver, Resolved, resolve};
+use pushpost::audience::{
+    AddressedToken, Audience, AudienceResolver, AudienceSelector, NamedDevice, Resolved, resolve,
+};
 use pushpost::domain::{App, DeviceId, Environment, Kind, LaneKey, Platform, Source, Target, UserId};
 use pushpost::registry::devices::find_by_tokens;
 use pushpost::registry::registration::FieldChange;
@@ -24,12 +26,12 @@ async fn resolved_for(pool: &SessionPool, app: &App, audience: &Audience, kind: 
 }
 
 fn users(names: &[&str]) -> Audience {
-    Audience { users: names.iter().map(|name| user(name)).collect(), ..Audience::default() }
+    AudienceSelector::Users(names.iter().map(|name| user(name)).collect()).into()
 }
 
 fn devices(ids: &[DeviceId]) -> Audience {
-    let devices = ids.iter().map(|id| (format!("dev_{id}"), Some(*id))).collect();
-    Audience { devices, ..Audience::default() }
+    let named = |id: &DeviceId| NamedDevice { public_id: format!("dev_{id}"), id: Some(*id) };
+    AudienceSelector::Devices(ids.iter().map(named).collect()).into()
 }
 
 fn token(two: &str, reference: &str) -> AddressedToken {
@@ -43,7 +45,12 @@ fn token(two: &str, reference: &str) -> AddressedToken {
 }
 
 fn tokens(tokens: Vec<AddressedToken>) -> Audience {
-    Audience { tokens, ..Audience::default() }
+    AudienceSelector::Tokens(tokens).into()
+}
+
+fn both(mut one: Audience, other: Audience) -> Audience {
+    one.selectors.extend(other.selectors);
+    one
 }
 
 fn ids(resolved: &Resolved) -> Vec<DeviceId> {
@@ -69,7 +76,8 @@ async fn nothing_addressed_is_nobody() {
     let database = TestDatabase::create().await;
     let app = shop(&database.pool).await;
     assert_eq!(resolved(&database.pool, &app, &Audience::default()).await, Resolved::default());
-    let invented = Audience { devices: vec![("dev_x".to_owned(), None)], ..Audience::default() };
+    let invented = vec![NamedDevice { public_id: "dev_x".to_owned(), id: None }];
+    let invented = AudienceSelector::Devices(invented).into();
     let found = resolved(&database.pool, &app, &invented).await;
     assert_eq!((found.targets, found.unmatched_devices), (vec![], vec!["dev_x".to_owned()]));
 }
@@ -80,11 +88,10 @@ async fn each_device_is_one_target_and_explicit_wins_over_its_user() {
     let (pool, app) = (&database.pool, shop(&database.pool).await);
     let a = put_id(pool, &app, &of("u1", apns("aa"))).await;
     let b = put_id(pool, &app, &of("u1", fcm("f1"))).await;
-    let audience = Audience {
-        users: vec![user("u1"), user("nobody"), user("u1"), user("nobody")],
-        tokens: vec![token("aa", "row-1"), token("aa", "row-2")],
-        ..devices(&[a])
-    };
+    let audience = both(
+        both(users(&["u1", "nobody", "u1", "nobody"]), devices(&[a])),
+        tokens(vec![token("aa", "row-1"), token("aa", "row-2")]),
+    );
     let found = resolved(pool, &app, &audience).await;
     let lane = |key| app.lane(key).id;
     let by_token = Target {
@@ -153,7 +160,8 @@ async fn platforms_and_except_narrow() {
     assert_eq!(ids(&resolved(pool, &app, &only_apns).await), [a, c]);
     let but_a = Audience { except_devices: vec![a], ..all.clone() };
     assert_eq!(ids(&resolved(pool, &app, &but_a).await), [b, c]);
-    let but_u1 = Audience { except_users: vec![user("u1")], tokens: vec![token("aa", "r")], ..all };
+    let with_token = both(all, tokens(vec![token("aa", "r")]));
+    let but_u1 = Audience { except_users: vec![user("u1")], ..with_token };
     let found = resolved(pool, &app, &but_u1).await;
     assert_eq!((ids(&found), found.unmatched_users), (vec![c], vec![user("u1")]));
 
@@ -285,7 +293,7 @@ async fn another_apps_devices_are_not_there() {
     let (pool, shop) = (&database.pool, shop(&database.pool).await);
     let other = app(pool, "other").await;
     let id = put_id(pool, &other, &of("u1", apns("aa"))).await;
-    let found = resolved(pool, &shop, &Audience { users: vec![user("u1")], ..devices(&[id]) }).await;
+    let found = resolved(pool, &shop, &both(users(&["u1"]), devices(&[id]))).await;
     assert_eq!(found.targets, []);
     assert_eq!((found.unmatched_users, found.unmatched_devices.len()), (vec![user("u1")], 1));
 }
@@ -313,7 +321,7 @@ async fn audiences_that_share_statements_get_their_own_devices_each() {
         let (resolver, worker) = AudienceResolver::new(pool.clone());
         let poison = async {
             // No request gets this far with it; Postgres stores no NUL.
-            let audience = Audience { users: vec![UserId::stored("\0".to_owned())], ..Audience::default() };
+            let audience = AudienceSelector::Users(vec![UserId::stored("\0".to_owned())]).into();
             if poisoned {
                 resolve(&resolver, &shop, &audience, Kind::Alert).await.unwrap_err();
             }

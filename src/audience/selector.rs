@@ -1,0 +1,174 @@
+//! The audience of a request: the selectors of `to`, and what narrows them. The API reads it; [`super::resolve`] finds its
+//! devices.
+//!
+//! A new kind of audience is a variant of [`AudienceSelector`]. The compiler then asks how many names it has, which services
+//! it may reach, and how its devices are found: by keys at once, or page by page as a [`FanOut`].
+
+use super::{Resolved, sorted};
+use crate::domain::{App, DeviceId, DeviceToken, Environment, FanOut, Kind, Platform, UserId};
+
+/// One way in which `to` names devices.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum AudienceSelector {
+    /// Devices by their ids.
+    Devices(Vec<NamedDevice>),
+    /// The devices of these users.
+    Users(Vec<UserId>),
+    /// Tokens. One that is unknown becomes a device.
+    Tokens(Vec<AddressedToken>),
+    /// All active devices that were registered or imported. They are found page by page.
+    All,
+}
+
+/// A device id as a request wrote it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct NamedDevice {
+    /// As written, for the answer.
+    pub public_id: String,
+    /// The id that it stands for; none: it can't be an id of this app.
+    pub id: Option<DeviceId>,
+}
+
+/// A token in an audience.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct AddressedToken {
+    /// The service that issued it.
+    pub platform: Platform,
+    /// The token.
+    pub token: DeviceToken,
+    /// The environment of a token that is unknown; none: the app's default.
+    pub environment: Option<Environment>,
+    /// The kind of a token that is unknown; none: the kind that the notification needs.
+    pub kind: Option<Kind>,
+    /// The sender's own name for the token, repeated in its delivery.
+    pub reference: Option<String>,
+}
+
+/// A validated `to`. The audience is the union of its selectors, narrowed by the other fields.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Audience {
+    /// In no particular order; a selector may be there more than once.
+    pub selectors: Vec<AudienceSelector>,
+    /// Only devices of these services; none: of all services.
+    pub platforms: Option<Vec<Platform>>,
+    /// The devices of these users are left out.
+    pub except_users: Vec<UserId>,
+    /// These devices are left out.
+    pub except_devices: Vec<DeviceId>,
+}
+
+/// What a request names and what can be looked up at once. A name may be there more than once.
+#[derive(Debug, Default)]
+pub(super) struct Names<'a> {
+    pub(super) devices: Vec<DeviceId>,
+    pub(super) users: Vec<UserId>,
+    pub(super) tokens: Vec<&'a AddressedToken>,
+}
+
+impl AudienceSelector {
+    /// Names that `limits.targets` counts.
+    fn name_count(&self) -> usize {
+        match self {
+            Self::Devices(devices) => devices.len(),
+            Self::Users(users) => users.len(),
+            Self::Tokens(tokens) => tokens.len(),
+            Self::All => 0,
+        }
+    }
+
+    /// Can it name a device of this service, as far as its names tell?
+    fn may_reach(&self, platform: Platform) -> bool {
+        match self {
+            Self::Devices(devices) => devices.iter().any(|device| device.id.is_some()),
+            Self::Users(users) => !users.is_empty(),
+            Self::Tokens(tokens) => tokens.iter().any(|token| token.platform == platform),
+            Self::All => true,
+        }
+    }
+
+    /// Are its devices found page by page, after the answer?
+    fn is_paged(&self) -> bool {
+        match self {
+            Self::Devices(_) | Self::Users(_) | Self::Tokens(_) => false,
+            Self::All => true,
+        }
+    }
+}
+
+impl From<AudienceSelector> for Audience {
+    fn from(selector: AudienceSelector) -> Self {
+        Self { selectors: vec![selector], ..Self::default() }
+    }
+}
+
+impl Audience {
+    /// The devices that the backlog must have room for before any of them is looked up: one for each name, and at least
+    /// one for an audience that is found page by page.
+    pub fn expected_devices(&self) -> usize {
+        let named: usize = self.selectors.iter().map(AudienceSelector::name_count).sum();
+        named.max(usize::from(self.is_paged()))
+    }
+
+    /// Devices by id, as written, in the order given.
+    pub fn devices(&self) -> impl Iterator<Item = &NamedDevice> {
+        self.selectors.iter().flat_map(|selector| match selector {
+            AudienceSelector::Devices(devices) => devices.as_slice(),
+            _ => &[],
+        })
+    }
+
+    /// Users, in the order given.
+    pub fn users(&self) -> impl Iterator<Item = &UserId> {
+        self.selectors.iter().flat_map(|selector| match selector {
+            AudienceSelector::Users(users) => users.as_slice(),
+            _ => &[],
+        })
+    }
+
+    /// May a device of this service be a target?
+    pub fn includes(&self, platform: Platform) -> bool {
+        self.platforms.as_ref().is_none_or(|some| some.contains(&platform))
+    }
+
+    /// Could a device of this service be a target, as far as can be told without the database?
+    pub fn may_reach(&self, platform: Platform) -> bool {
+        self.includes(platform) && self.selectors.iter().any(|selector| selector.may_reach(platform))
+    }
+
+    /// What [`super::resolve`] looks up.
+    pub(super) fn names(&self) -> Names<'_> {
+        let mut names = Names::default();
+        for selector in &self.selectors {
+            match selector {
+                AudienceSelector::Devices(devices) => {
+                    names.devices.extend(devices.iter().filter_map(|device| device.id));
+                }
+                AudienceSelector::Users(users) => names.users.extend_from_slice(users),
+                AudienceSelector::Tokens(tokens) => names.tokens.extend(tokens),
+                AudienceSelector::All => {}
+            }
+        }
+        names
+    }
+
+    /// The part of the audience that is found page by page, once the named devices are `resolved`; none if there is no such
+    /// part. APNs devices need tokens of `kind`. The platforms are those that have lanes at this moment on this node: a
+    /// node that reads a page later may know others.
+    pub fn fan_out(&self, app: &App, resolved: &Resolved, kind: Kind) -> Option<FanOut> {
+        let platforms = Platform::ALL.into_iter().filter(|platform| app.has_platform(*platform));
+        let targets = resolved.targets.iter().map(|target| target.device);
+        self.selectors.iter().find_map(|selector| match selector {
+            AudienceSelector::Devices(_) | AudienceSelector::Users(_) | AudienceSelector::Tokens(_) => None,
+            AudienceSelector::All => Some(FanOut {
+                kind,
+                platforms: Some(platforms.clone().filter(|platform| self.includes(*platform)).collect()),
+                except_users: self.except_users.clone(),
+                except_devices: sorted(self.except_devices.iter().copied().chain(targets.clone())),
+            }),
+        })
+    }
+
+    fn is_paged(&self) -> bool {
+        self.selectors.iter().any(AudienceSelector::is_paged)
+    }
+}
