@@ -24,7 +24,7 @@ const CRATES: [&str; 11] = [
     "tower_http",
 ];
 /// Modules of this crate.
-const MODULES: [&str; 13] = [
+const MODULES: [&str; 14] = [
     "api",
     "audience",
     "cli",
@@ -33,6 +33,7 @@ const MODULES: [&str; 13] = [
     "domain",
     "maintenance",
     "provider",
+    "pruning",
     "queue",
     "registry",
     "runtime",

@@ -25,7 +25,7 @@ const TOLD: usize = 20;
 
 /// Import devices from a file, by the rules of POST /v1/devices/import
 ///
-/// LineSplitter are written as they are read, so that what came before an interruption stays; it says from where to go on. To
+/// Lines are written as they are read, so that what came before an interruption stays; it says from where to go on. To
 /// send lines again is harmless. With --json the result has the members of the API's answer, and next_line.
 #[derive(Args, Debug)]
 pub(super) struct Import {
