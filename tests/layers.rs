@@ -17,7 +17,7 @@ mod source;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use pushpost::domain::InputCode;
+use pushpost::domain::{InputCode, PushpostReason};
 use source::Source;
 
 /// Codes of whole problems, besides those of single faults.
@@ -115,6 +115,16 @@ fn every_error_code_is_documented() {
     let codes = InputCode::ALL.iter().map(|code| code.as_str()).chain(PROBLEMS.iter().copied());
     let missing: Vec<_> = codes.filter(|code| !documented.contains(code)).collect();
     assert!(missing.is_empty(), "docs/errors.md has no ### heading for {missing:?}");
+}
+
+#[test]
+fn the_documented_reasons_are_those_that_pushpost_gives() {
+    let text = fs::read_to_string(root().join("docs/reasons.md")).expect("docs/reasons.md is there");
+    let section = text.split("\n## ").find(|section| section.starts_with("Pushpost's reasons"));
+    let rows = section.expect("a section for them").lines().filter_map(|line| line.strip_prefix("| `"));
+    let documented: Vec<_> = rows.filter_map(|row| row.split('`').next()).collect();
+    let given: Vec<_> = PushpostReason::ALL.iter().map(|reason| reason.as_str()).collect();
+    assert_eq!(documented, given);
 }
 
 #[test]

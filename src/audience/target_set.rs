@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashSet};
 use tokio::time::Instant;
 
 use super::{Audience, Resolved};
-use crate::domain::{App, DeviceId, Kind, LaneKey, Platform, Reason, Target, UserId};
+use crate::domain::{App, DeviceId, Kind, LaneKey, Platform, PushpostReason, Reason, Target, UserId};
 use crate::store::devices::Addressed;
 use crate::store::tokens::{LoadedDevice, LoadedDevices};
 
@@ -53,7 +53,7 @@ impl<'a> TargetSet<'a> {
         let id = device.loaded.device;
         let refused = match self.accepts_kind(&device) {
             true => self.refusal(&device.loaded),
-            false => Some(Reason::new("wrong_kind")),
+            false => Some(Reason::from(PushpostReason::WrongKind)),
         };
         if device.sent_before_today {
             self.unmarked.push(id);
@@ -96,7 +96,7 @@ impl<'a> TargetSet<'a> {
 
     fn refusal(&self, device: &LoadedDevice) -> Option<Reason> {
         let lane = self.app.lane(LaneKey::of(device.platform, device.environment));
-        (!lane.configured).then(|| Reason::new("platform_not_configured"))
+        (!lane.configured).then(|| Reason::from(PushpostReason::PlatformNotConfigured))
     }
 
     /// An FCM token takes every notification, an APNs token only those of its kind.

@@ -12,7 +12,7 @@ use chrono::{DateTime, Utc};
 use crate::dispatch::lane::Lane;
 use crate::domain::{
     Certainty, DeliveryStatus, DeviceId, DeviceToken, Environment, EnvironmentProof, Finding, Job, LaneId,
-    LaneKey, Outcome, Reason, TokenDigest, TokenVerdict,
+    LaneKey, Outcome, PushpostReason, Reason, TokenDigest, TokenVerdict,
 };
 use crate::pruning::TokenSignal;
 use crate::queue::recorder::Disposition;
@@ -103,7 +103,9 @@ impl<'a> EnvironmentProbe<'a> {
                 };
                 (ended(DeliveryStatus::Accepted, true, None), Some(Finding::EnvironmentConfirmed(proof)))
             }
-            Outcome::Unknown => (ended(DeliveryStatus::Unknown, true, Some(Reason::new("no_answer"))), None),
+            Outcome::Unknown => {
+                (ended(DeliveryStatus::Unknown, true, Some(Reason::from(PushpostReason::NoAnswer))), None)
+            }
             _ => self.stands(first, true),
         }
     }

@@ -9,7 +9,7 @@ use crate::dispatch::health::Admission;
 use crate::dispatch::lane::Lane;
 use crate::dispatch::prefetch::load::{JobLoader, OpenedJob};
 use crate::dispatch::rejected;
-use crate::domain::Suspicion;
+use crate::domain::{PushpostReason, Suspicion};
 use crate::queue::lane_intake::LeasedJob;
 use crate::queue::recorder::DeviceTicket;
 use crate::store;
@@ -79,6 +79,6 @@ fn reject(lane: &Lane, tickets: Vec<DeviceTicket>) {
             lane = lane.name, notification = %job.notification, job = job.id.0, lost = job.lost,
             "a device is rejected unsent: one node after the other died while it was being tried"
         );
-        ticket.end(rejected("internal", false), Instant::now(), None);
+        ticket.end(rejected(PushpostReason::Internal, false), Instant::now(), None);
     }
 }

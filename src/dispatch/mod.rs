@@ -28,7 +28,7 @@ use tokio::sync::{Mutex, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::domain::{App, DeliveryStatus, InstallationKey, LaneId, LaneKey, Reason, RetryPolicy};
+use crate::domain::{App, DeliveryStatus, InstallationKey, LaneId, LaneKey, PushpostReason, RetryPolicy};
 use crate::pruning::PruningGuards;
 use crate::queue::lane_intake::LaneIntakes;
 use crate::queue::node_lease::NodeLease;
@@ -143,7 +143,7 @@ impl std::fmt::Debug for Dispatcher {
     }
 }
 
-fn rejected(reason: &str, attempted: bool) -> Disposition {
-    let reason = Some(Reason::new(reason));
+fn rejected(reason: PushpostReason, attempted: bool) -> Disposition {
+    let reason = Some(reason.into());
     Disposition::Final { status: DeliveryStatus::Rejected, attempted, reason, provider_id: None }
 }

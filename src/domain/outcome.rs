@@ -1,71 +1,10 @@
 //! What an attempt came to. An outcome is data, not an error: `classify` of each provider makes it from an answer.
 
-use std::fmt;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
-/// The provider's own word, or one of ours: at most 64 printable ASCII characters, of a transport fault 200, so that no
-/// statement can fail on what a provider wrote (docs/queue.md#poisoned-values).
-#[derive(Clone, PartialEq, Eq, Hash)]
-pub struct Reason(String);
-
-/// In place of a word that can't be kept.
-const UNSPECIFIED: &str = "unspecified";
-
-impl Reason {
-    /// Longest reason kept of what is said of a device.
-    pub const MAX: usize = 64;
-    /// Longest reason kept of what is said of a lane: the cause of a transport fault stands at its end, after the host
-    /// or the proxy.
-    pub const OF_LANE_MAX: usize = 200;
-    /// Most digits of a provider's word.
-    const DIGITS_MAX: usize = 4;
-
-    /// Keeps what is printable ASCII, cut at 64 characters.
-    pub fn new(text: &str) -> Self {
-        Self::cut(text, Self::MAX)
-    }
-
-    /// The same for why a lane stops, in our own words: cut at 200 characters. No delivery stores it.
-    pub fn of_lane(text: &str) -> Self {
-        Self::cut(text, Self::OF_LANE_MAX)
-    }
-
-    fn cut(text: &str, max: usize) -> Self {
-        let kept: String = text.chars().filter(|c| matches!(c, ' '..='~')).take(max).collect();
-        Self(if kept.is_empty() { UNSPECIFIED.to_owned() } else { kept })
-    }
-
-    /// The same for what a provider wrote. A word is letters, `_` and few digits; all else may repeat a token, or what a
-    /// notification says, which must not be logged.
-    pub fn of_provider(text: &str) -> Self {
-        let reason = Self::new(text);
-        let is_word = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
-        let digits = reason.0.bytes().filter(u8::is_ascii_digit).count();
-        match reason.0.bytes().all(is_word) && digits <= Self::DIGITS_MAX {
-            true => reason,
-            false => Self(UNSPECIFIED.to_owned()),
-        }
-    }
-
-    /// The word.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Display for Reason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl fmt::Debug for Reason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?}", self.0)
-    }
-}
+use super::Reason;
 
 /// How far a verdict about a token can be trusted.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -173,23 +112,4 @@ pub enum MinDelay {
     Exactly(Duration),
     /// None: the connection was at fault.
     None,
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_reason_is_printable_ascii_of_bounded_length() {
-        assert_eq!(Reason::new("Bad\u{0}De\u{e9}vice\nToken").as_str(), "BadDeviceToken");
-        assert_eq!(Reason::new(&"x".repeat(500)).as_str().len(), Reason::MAX);
-        assert_eq!(Reason::of_lane(&"x\u{e9}".repeat(500)).as_str(), "x".repeat(Reason::OF_LANE_MAX));
-        assert_eq!(Reason::new("\u{0}").as_str(), "unspecified");
-        for word in ["BadDevice\u{0}Token", "SENDER_ID_MISMATCH", "invalid_grant", "503", "Http2Error"] {
-            assert_eq!(Reason::of_provider(word), Reason::new(word));
-        }
-        for other in ["c0ffee15c0ffee15", "Your code is 4938", "fcm:token", "a-b", ""] {
-            assert_eq!(Reason::of_provider(other).as_str(), "unspecified", "{other}");
-        }
-    }
 }

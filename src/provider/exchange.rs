@@ -8,7 +8,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::Validity;
 use super::transport::{Pool, Response, Sent, TransportError, TransportErrorKind};
-use crate::domain::{LaneCause, Outcome, Reason};
+use crate::domain::{LaneCause, Outcome, PushpostReason, Reason};
 
 /// How often a request that was certainly not processed is sent in all.
 const TRIES: u32 = 5;
@@ -58,7 +58,9 @@ pub(super) fn unanswered(error: &TransportError) -> Outcome {
         return Outcome::Unknown;
     }
     let cause = match error.kind {
-        TransportErrorKind::Invalid(_) => return Outcome::Rejected { reason: Reason::new("internal") },
+        TransportErrorKind::Invalid(_) => {
+            return Outcome::Rejected { reason: Reason::from(PushpostReason::Internal) };
+        }
         TransportErrorKind::Withdrawn => return Outcome::Withdrawn,
         // There are connections, but they take no more.
         TransportErrorKind::Timeout | TransportErrorKind::Refused => LaneCause::Throttled,
@@ -189,6 +191,6 @@ mod tests {
             lane("stream refused", LaneCause::Throttled)
         );
         let invalid = outcome(Sent::NotSent, TransportErrorKind::Invalid("x".into()));
-        assert_eq!(invalid, Outcome::Rejected { reason: Reason::new("internal") });
+        assert_eq!(invalid, Outcome::Rejected { reason: Reason::from(PushpostReason::Internal) });
     }
 }

@@ -27,7 +27,9 @@ use sha2::{Digest, Sha256};
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use crate::domain::{Content, DeviceToken, NotificationId, Outcome, Platform, Reason, remaining_secs};
+use crate::domain::{
+    Content, DeviceToken, NotificationId, Outcome, Platform, PushpostReason, Reason, remaining_secs,
+};
 
 pub use classification::{Classification, ConnectionFate};
 pub use proxy::PROXY_PORT;
@@ -182,7 +184,7 @@ impl Sender {
             (Self::Apns(client), Prepared::Apns(prepared)) => client.send(prepared, attempt).await,
             (Self::Fcm(client), Prepared::Fcm(prepared)) => client.send(prepared, attempt).await,
             // Only a fault of ours could bring another provider's message here; the device is not to blame for it.
-            _ => Outcome::Rejected { reason: Reason::new("internal") },
+            _ => Outcome::Rejected { reason: Reason::from(PushpostReason::Internal) },
         }
     }
 

@@ -16,7 +16,7 @@ use crate::dispatch::prefetch::queue::ReadyDevice;
 use crate::dispatch::{fcm_apns_key, panics, rejected};
 use crate::domain::{
     Certainty, DeliveryStatus, DeviceId, DeviceToken, FailureDomain, Finding, Job, LaneCause, MinDelay,
-    MisconfigurationScope, NotificationId, Outcome, Reason, RetryPolicy, TokenVerdict,
+    MisconfigurationScope, NotificationId, Outcome, PushpostReason, Reason, RetryPolicy, TokenVerdict,
 };
 use crate::provider::{Attempt, Fingerprint, Validity};
 use crate::pruning::TokenSignal;
@@ -39,7 +39,7 @@ pub(super) async fn run(lane: &Lane, ready: ReadyDevice, generation: Generation)
         let made = pin!(make(lane, &ticket, &token, &plan, began, generation));
         panics::caught_in(made, &lane.name, ticket.leased_job().job.notification).await
     };
-    let (ending, finding) = made.unwrap_or_else(|| (rejected("internal", true), None));
+    let (ending, finding) = made.unwrap_or_else(|| (rejected(PushpostReason::Internal, true), None));
     ticket.end(ending, began, finding);
 }
 
@@ -168,9 +168,11 @@ impl After<'_> {
                 self.again(reason, min_delay, false, draw)
             }
             Outcome::Unknown if self.job.doubts() + 1 >= UNSURE_MAX => {
-                ended(DeliveryStatus::Unknown, Reason::new("no_answer"))
+                ended(DeliveryStatus::Unknown, Reason::from(PushpostReason::NoAnswer))
             }
-            Outcome::Unknown => self.again(Reason::new("no_answer"), self.retry.initial, true, draw),
+            Outcome::Unknown => {
+                self.again(Reason::from(PushpostReason::NoAnswer), self.retry.initial, true, draw)
+            }
             // Only tokens of Apple or the web are concerned, which FCM alone knows; or the request's overrides are.
             Outcome::Misconfigured {
                 reason,
@@ -217,9 +219,9 @@ fn out_of_time(job: &Job, word: Option<Reason>) -> Disposition {
 /// `expired` says that no attempt is in doubt; else it is `unknown` (docs/queue.md#attempts-in-doubt).
 fn out_of_time_after(doubtful: bool, word: Option<Reason>, attempted: bool) -> Disposition {
     let (status, reason) = if doubtful {
-        (DeliveryStatus::Unknown, Reason::new("no_answer"))
+        (DeliveryStatus::Unknown, Reason::from(PushpostReason::NoAnswer))
     } else {
-        (DeliveryStatus::Expired, word.unwrap_or_else(|| Reason::new("ttl")))
+        (DeliveryStatus::Expired, word.unwrap_or_else(|| Reason::from(PushpostReason::Ttl)))
     };
     Disposition::Final { status, attempted, reason: Some(reason), provider_id: None }
 }

@@ -9,7 +9,7 @@ use super::CandidateTrial;
 use crate::dispatch::attempt;
 use crate::dispatch::lane::Lane;
 use crate::dispatch::prefetch::load::RenderedNotification;
-use crate::domain::{FailureDomain, MinDelay, MisconfigurationScope, Outcome, Reason};
+use crate::domain::{FailureDomain, MinDelay, MisconfigurationScope, Outcome, PushpostReason, Reason};
 use crate::provider::Attempt;
 
 /// How long the candidate's provider may take; FCM asks for at least 10 s for one request
@@ -70,7 +70,7 @@ async fn try_out<'a>(
         }
         Outcome::Withdrawn => of_candidate(outcome),
         Outcome::Unknown => {
-            trial.postpone(&Reason::new("no_answer"));
+            trial.postpone(&Reason::from(PushpostReason::NoAnswer));
             of_candidate(outcome)
         }
         Outcome::Misconfigured {

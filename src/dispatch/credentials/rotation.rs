@@ -9,7 +9,7 @@ use tokio_util::task::TaskTracker;
 
 use super::{VersionedSender, Work};
 use crate::dispatch::lane::Lane;
-use crate::domain::{Outcome, Reason};
+use crate::domain::{Outcome, PushpostReason, Reason};
 
 /// How long it may take to reach a candidate: access token and connection.
 const REACH: Duration = Duration::from_secs(20);
@@ -49,6 +49,6 @@ async fn reach(lane: &Lane, candidate: &VersionedSender) {
         }
         Err(Outcome::Misconfigured { reason, .. }) => senders.refuse(candidate, &reason),
         Err(Outcome::RetryLane { reason, .. }) => senders.postpone(candidate, &reason),
-        Err(_) => senders.postpone(candidate, &Reason::new("no_answer")),
+        Err(_) => senders.postpone(candidate, &Reason::from(PushpostReason::NoAnswer)),
     }
 }

@@ -11,7 +11,7 @@ use crate::dispatch::prefetch::queue::ReadyDevice;
 use crate::dispatch::prefetch::revalidate;
 use crate::dispatch::{LaneContext, LaneSetup, panics, rejected};
 use crate::domain::{
-    Content, DeliveryStatus, DeviceId, Job, LaneKey, NotificationId, Platform, Reason, UserId,
+    Content, DeliveryStatus, DeviceId, Job, LaneKey, NotificationId, Platform, PushpostReason, Reason, UserId,
 };
 use crate::provider::{self, Prepared};
 use crate::queue::lane_intake::{HandoffPayload, LeasedJob};
@@ -117,14 +117,14 @@ impl JobLoader {
                 let device = found.get(ticket.device());
                 let ending = match plan {
                     _ if read.cancelled.contains(&notification) => {
-                        Some(cancelled(&job.held.job, "requested"))
+                        Some(cancelled(&job.held.job, PushpostReason::Requested))
                     }
-                    None => Some(rejected("internal", false)),
+                    None => Some(rejected(PushpostReason::Internal, false)),
                     Some(plan) => {
                         let addressed = read.users.get(&(notification, ticket.device()));
                         let judge = || end_at_load(setup, &job.held.job, plan, addressed, device);
                         let judged = panics::caught(judge, &name, notification);
-                        judged.unwrap_or_else(|| Some(rejected("internal", false)))
+                        judged.unwrap_or_else(|| Some(rejected(PushpostReason::Internal, false)))
                     }
                 };
                 match (ending, device, plan) {
@@ -134,7 +134,7 @@ impl JobLoader {
                     }
                     (ending, _, _) => {
                         ticket.end(
-                            ending.unwrap_or_else(|| rejected("internal", false)),
+                            ending.unwrap_or_else(|| rejected(PushpostReason::Internal, false)),
                             read.loaded.at,
                             None,
                         );
@@ -227,15 +227,15 @@ pub(in crate::dispatch) fn end_at_load(
     addressed: Option<&UserId>,
     device: Option<&LoadedDevice>,
 ) -> Option<Disposition> {
-    let Some(device) = device else { return Some(cancelled(job, "device_gone")) };
+    let Some(device) = device else { return Some(cancelled(job, PushpostReason::DeviceGone)) };
     if plan.by_user && addressed.is_some() && addressed != device.user.as_ref() {
-        return Some(cancelled(job, "user_changed"));
+        return Some(cancelled(job, PushpostReason::UserChanged));
     }
     if device.quarantined {
-        return Some(unsent(DeliveryStatus::TokenDead, "quarantined"));
+        return Some(unsent(DeliveryStatus::TokenDead, PushpostReason::Quarantined));
     }
     if !plan.has_something_for(setup.key.platform()) {
-        return Some(rejected("nothing_to_send", false));
+        return Some(rejected(PushpostReason::NothingToSend, false));
     }
     let key = LaneKey::of(device.platform, device.environment);
     // A trial is made in the lane that isn't the device's; if that has become its own, it is an attempt like any other.
@@ -244,7 +244,7 @@ pub(in crate::dispatch) fn end_at_load(
     }
     let lane = setup.app.lane(key);
     if !lane.configured {
-        return Some(rejected("platform_not_configured", false));
+        return Some(rejected(PushpostReason::PlatformNotConfigured, false));
     }
     Some(Disposition::Retry {
         lane: Some(lane.id),
@@ -255,16 +255,16 @@ pub(in crate::dispatch) fn end_at_load(
     })
 }
 
-fn unsent(status: DeliveryStatus, reason: &str) -> Disposition {
-    Disposition::Final { status, attempted: false, reason: Some(Reason::new(reason)), provider_id: None }
+fn unsent(status: DeliveryStatus, reason: PushpostReason) -> Disposition {
+    Disposition::Final { status, attempted: false, reason: Some(reason.into()), provider_id: None }
 }
 
 /// `cancelled` says that no provider took it; where an attempt is in doubt it is `unknown`
 /// (docs/queue.md#attempts-in-doubt).
-fn cancelled(job: &Job, reason: &str) -> Disposition {
+fn cancelled(job: &Job, reason: PushpostReason) -> Disposition {
     if job.doubts() == 0 {
         return unsent(DeliveryStatus::Cancelled, reason);
     }
-    let reason = Some(Reason::new("no_answer"));
+    let reason = Some(Reason::from(PushpostReason::NoAnswer));
     Disposition::Final { status: DeliveryStatus::Unknown, attempted: job.in_doubt, reason, provider_id: None }
 }

@@ -10,7 +10,7 @@ use crate::dispatch::lane::Lane;
 use crate::dispatch::prefetch::load::end_at_load;
 use crate::dispatch::prefetch::queue::ReadyDevice;
 use crate::dispatch::{panics, rejected};
-use crate::domain::{DeviceId, NotificationId, UserId};
+use crate::domain::{DeviceId, NotificationId, PushpostReason, UserId};
 use crate::queue::recorder::Disposition;
 use crate::store;
 use crate::store::tokens::LoadedDevice;
@@ -80,7 +80,7 @@ impl Seen {
         let device = self.devices.get(&who.1);
         let judge = || end_at_load(&lane.setup, job, &ready.plan, self.users.get(&who), device);
         let judged = panics::caught(judge, &lane.name, who.0);
-        let ending = judged.unwrap_or_else(|| Some(rejected("internal", false)));
+        let ending = judged.unwrap_or_else(|| Some(rejected(PushpostReason::Internal, false)));
         if let (None, Some(device)) = (&ending, device) {
             ready.token = device.token.clone();
             ready.loaded = self.at;

@@ -8,14 +8,12 @@ use chrono::{DateTime, Utc};
 use tokio::time::Instant;
 
 use super::Disposition;
-use crate::domain::{DeliveryStatus, DeviceId, DoneBits, Finding, LaneId, NodeId, Reason};
+use crate::domain::{
+    DeliveryStatus, DeviceId, DoneBits, Finding, LaneId, NodeId, OutcomeByte, Reason, ReceiptReasons,
+    storable_provider_id,
+};
 use crate::queue::lane_intake::LeasedJob;
 use crate::store::record::{NewReceipt, NewRetryJob, RecordBatch};
-
-/// Outcome byte of a device that ended without an attempt: status | this.
-pub(super) const WITHOUT_ATTEMPT: u8 = 0x80;
-/// Most characters of a provider's id.
-const PROVIDER_ID_MAX: usize = 256;
 
 /// A device that has ended and is not on record yet.
 #[derive(Debug)]
@@ -94,22 +92,21 @@ impl PendingJob {
         let mut done = BitVec::from_elem(job.devices.len(), false);
         let mut counts = [0; 7];
         let mut outcomes = Vec::with_capacity(ended.len());
-        let mut words = Words::default();
+        let mut reasons = ReceiptReasons::default();
         let mut provider_ids = Vec::new();
         for e in ended {
             done.set(e.index, true);
             let (status, attempted, reason) = e.ending.as_outcome();
             counts[column(status)] += 1;
-            let code = status.code().to_le_bytes()[0];
-            outcomes.push(if attempted { code } else { code | WITHOUT_ATTEMPT });
-            words.push(reason);
+            outcomes.push(OutcomeByte { status, attempted }.encode());
+            reasons.push(reason);
             if let Disposition::Final { provider_id: Some(_), .. } = &e.ending {
                 provider_ids.resize(ended.len(), String::new());
             }
         }
         for (slot, e) in provider_ids.iter_mut().zip(ended) {
             if let Disposition::Final { provider_id: Some(id), .. } = &e.ending {
-                *slot = printable(id);
+                *slot = storable_provider_id(id);
             }
         }
         let left = recorded.iter().filter(|bit| *bit).count() + ended.len();
@@ -123,8 +120,8 @@ impl PendingJob {
             counts,
             devices: &devices,
             outcomes,
-            reasons: words.reasons,
-            reason_of: words.reason_of,
+            reasons: reasons.texts,
+            reason_of: reasons.positions,
             provider_ids,
             began_ms: ended.iter().map(|e| millis(e.began)).max().unwrap_or_default(),
             progress: ended.iter().any(|e| !e.ending.is_unseen()),
@@ -218,29 +215,6 @@ impl Disposition {
     }
 }
 
-/// The receipt's dictionary of words.
-#[derive(Default)]
-struct Words {
-    reasons: Vec<String>,
-    reason_of: Vec<u8>,
-}
-
-impl Words {
-    fn push(&mut self, reason: Option<&Reason>) {
-        let Some(reason) = reason else {
-            self.reason_of.push(0);
-            return;
-        };
-        let known = self.reasons.iter().position(|word| word == reason.as_str());
-        let index = known.unwrap_or_else(|| {
-            self.reasons.push(reason.as_str().to_owned());
-            self.reasons.len() - 1
-        });
-        // More than 254 different words in 500 answers is no provider we know; the rest go without.
-        self.reason_of.push(u8::try_from(index + 1).unwrap_or(0));
-    }
-}
-
 /// Position of a status in a receipt's counts.
 fn column(status: DeliveryStatus) -> usize {
     match status {
@@ -252,14 +226,6 @@ fn column(status: DeliveryStatus) -> usize {
         DeliveryStatus::Unknown => 5,
         DeliveryStatus::Pending => 6,
     }
-}
-
-/// A provider's id, as it may stand in a statement: printable ASCII, bounded.
-fn printable(id: &str) -> String {
-    if id.len() <= PROVIDER_ID_MAX && id.bytes().all(|b| b.is_ascii_graphic()) {
-        return id.to_owned();
-    }
-    id.chars().filter(char::is_ascii_graphic).take(PROVIDER_ID_MAX).collect()
 }
 
 fn millis(began: Instant) -> i32 {

@@ -8,7 +8,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 pub use batch::{RegistrationBatch, RegistrationKeys, RegistrationResult, SubscriptionChanges};
 pub use ignored::{IgnoredPart, IgnoredReason};
-pub use replacement::{REPLACED, claimed, settle};
+pub use replacement::{claimed, settle};
 
 use crate::domain::{
     App, AppVersion, DeviceId, DeviceToken, Environment, Kind, Locale, Platform, Source, TimeZone, TopicName,

@@ -8,11 +8,8 @@ use std::collections::BTreeSet;
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::{FieldChange, Registrar, Registration};
-use crate::domain::{DeviceId, QuarantineReason, TopicName};
+use crate::domain::{DeviceId, PushpostReason, QuarantineReason, TopicName};
 use crate::store::devices::{Device, Quarantine, Replacement};
-
-/// Why a device was set aside whose app has a newer token.
-pub const REPLACED: &str = "replaced";
 
 /// How long a claim waits for the new device to be bound to the old device's user (PRODUCT.md, `replaces`).
 const CLAIM_LIFE: TimeDelta = TimeDelta::days(30);
@@ -32,7 +29,11 @@ impl Takeover {
     /// By a caller, of a device. None: the device was replaced before, and a replay must not bring back what has changed
     /// since.
     pub(super) fn of(old: &Device, caller: Registrar) -> Option<Self> {
-        if old.quarantine.as_ref().is_some_and(|quarantine| quarantine.reason.0 == REPLACED) {
+        if old
+            .quarantine
+            .as_ref()
+            .is_some_and(|quarantine| quarantine.reason.0 == PushpostReason::Replaced.as_str())
+        {
             return None;
         }
         Some(match caller.is_trusted() {
@@ -117,6 +118,9 @@ pub fn settle(device: &mut Device, old: &mut Device, now: DateTime<Utc>) {
 
 /// Sets a device aside whose app has a newer token; whatever it was set aside for before is past.
 pub(super) fn replace(device: &mut Device, now: DateTime<Utc>) {
-    device.quarantine =
-        Some(Quarantine { at: now, reason: QuarantineReason(REPLACED.to_owned()), evidence_at: None });
+    device.quarantine = Some(Quarantine {
+        at: now,
+        reason: QuarantineReason(PushpostReason::Replaced.as_str().to_owned()),
+        evidence_at: None,
+    });
 }

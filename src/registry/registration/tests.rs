@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::replacement::Takeover;
 use super::*;
-use crate::domain::{AppId, AppLane, LaneId, LaneKey, QuarantineReason};
+use crate::domain::{AppId, AppLane, LaneId, LaneKey, PushpostReason, QuarantineReason};
 
 fn app() -> App {
     let lanes = LaneKey::ALL.into_iter().zip(1..);
@@ -229,7 +229,10 @@ fn a_claim_takes_over_the_environment_and_waits_for_the_same_user() {
     assert_eq!(dead.quarantine, quarantined(None).quarantine, "the provider's word stays");
     let mut old = Device { user: Some(user("u1")), ..known() };
     settle(&mut device, &mut old, second(3));
-    assert_eq!((device.replaces, old.quarantine.expect("set aside").reason.0.as_str()), (None, REPLACED));
+    assert_eq!(
+        (device.replaces, old.quarantine.expect("set aside").reason.0.as_str()),
+        (None, PushpostReason::Replaced.as_str())
+    );
 }
 
 #[test]

@@ -7,9 +7,9 @@ use std::collections::HashMap;
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
-use super::unfold::{NO_ATTEMPT, attempts};
+use super::unfold::attempts;
 use super::{Delivery, Error, begin_with};
-use crate::domain::{DeliveryStatus, DeviceId, LaneId, NotificationId, UserId};
+use crate::domain::{DeliveryStatus, DeviceId, LaneId, NotificationId, OutcomeByte, UserId};
 use crate::store::{Session, SessionPool};
 
 /// Planning for every partition takes longer than reading: it is done once a connection, not for each device anew.
@@ -88,7 +88,7 @@ impl Row {
     fn into_delivery(self, device: DeviceId) -> Result<Delivery, Error> {
         let odd = Error::Inconsistent { table: "receipts", column: "outcomes", row: device.0 };
         let byte = u8::try_from(self.outcome).unwrap_or(u8::MAX);
-        let status = DeliveryStatus::from_code(i16::from(byte & !NO_ATTEMPT)).ok_or(odd)?;
+        let OutcomeByte { status, attempted } = OutcomeByte::decode(byte).ok_or(odd)?;
         let is_pending = status == DeliveryStatus::Pending;
         Ok(Delivery {
             device,
@@ -96,7 +96,7 @@ impl Row {
             reference: None,
             lane: LaneId(self.lane_id),
             status,
-            attempts: attempts(self.attempt, byte & NO_ATTEMPT != 0),
+            attempts: attempts(self.attempt, !attempted),
             reason: self.reason,
             provider_id: self.provider_id,
             at: (!is_pending).then_some(self.at),

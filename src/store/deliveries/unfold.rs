@@ -4,11 +4,8 @@ use bit_vec::BitVec;
 use chrono::{DateTime, Utc};
 
 use super::{Delivery, DeliveryFilter};
-use crate::domain::{DeliveryStatus, DeviceId, LaneId};
+use crate::domain::{DeliveryStatus, DeviceId, LaneId, OutcomeByte, ReceiptReasons};
 use crate::store::Error;
-
-/// Set in a receipt's byte: it ended without an attempt.
-pub(super) const NO_ATTEMPT: u8 = 0x80;
 
 /// A job with what is left of it.
 #[derive(Debug)]
@@ -83,7 +80,7 @@ impl ReceiptRow {
         let rows = self.devices.iter().zip(&self.outcomes).enumerate();
         for (i, (device, byte)) in rows.skip(usize::try_from(passed).unwrap_or_default()) {
             let odd = Error::Inconsistent { table: "receipts", column: "outcomes", row: self.receipt_id };
-            let status = DeliveryStatus::from_code(i16::from(byte & !NO_ATTEMPT)).ok_or(odd)?;
+            let OutcomeByte { status, attempted } = OutcomeByte::decode(*byte).ok_or(odd)?;
             if status == DeliveryStatus::Pending || !filter.admits(status) || !filter.admits_device(*device) {
                 continue;
             }
@@ -96,7 +93,7 @@ impl ReceiptRow {
                 reference: None,
                 lane: LaneId(self.lane_id),
                 status,
-                attempts: attempts(self.attempt, byte & NO_ATTEMPT != 0),
+                attempts: attempts(self.attempt, !attempted),
                 reason: self.reason(i),
                 provider_id: self.provider_ids.as_ref().and_then(|ids| ids.get(i).cloned().flatten()),
                 at: Some(self.at),
@@ -108,8 +105,8 @@ impl ReceiptRow {
 
     /// The byte is the word's index plus 1; 0 is none.
     fn reason(&self, i: usize) -> Option<String> {
-        let index = usize::from(*self.reason_of.as_ref()?.get(i)?).checked_sub(1)?;
-        self.reasons.as_ref()?.get(index).cloned().flatten()
+        let position = ReceiptReasons::position(*self.reason_of.as_ref()?.get(i)?)?;
+        self.reasons.as_ref()?.get(position).cloned().flatten()
     }
 }
 

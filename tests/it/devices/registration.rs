@@ -1,11 +1,11 @@
 //! Registrations on a real Postgres: what the pure rules can't show.
 
 use chrono::TimeDelta;
-use pushpost::domain::{App, DeviceId, Kind, Locale, Platform, QuarantineReason};
+use pushpost::domain::{App, DeviceId, Kind, Locale, Platform, PushpostReason, QuarantineReason};
 use pushpost::registry::devices::{
     DeviceWithTopics, Error, describe, find, list, register, remove, unregister,
 };
-use pushpost::registry::registration::{DeviceDetails, FieldChange, REPLACED, Registrar, Registration};
+use pushpost::registry::registration::{DeviceDetails, FieldChange, Registrar, Registration};
 use pushpost::store;
 use pushpost::store::SessionPool;
 use pushpost::store::devices::{DeviceFilter, DevicePage};
@@ -89,7 +89,7 @@ async fn a_successor_takes_the_place_of_the_old_device_once() {
     assert_eq!(heir.known.device.locale, Locale::parse("de"));
     assert_eq!(heir.known.topics, topics(&["news"]));
     let retired = known(pool, &shop, old).await.device.quarantine.unwrap();
-    assert_eq!(retired.reason, QuarantineReason(REPLACED.to_owned()));
+    assert_eq!(retired.reason, QuarantineReason(PushpostReason::Replaced.as_str().to_owned()));
 
     put(pool, &shop, &with_topics(&[], apns("bb"))).await;
     let replayed = put(pool, &shop, &replacing("aa", apns("bb"))).await;

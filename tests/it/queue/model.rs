@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use pushpost::domain::{LaneId, LaneKey, NodeId, NotificationId, Reason};
+use pushpost::domain::{LaneId, LaneKey, NodeId, NotificationId, PushpostReason, Reason};
 use pushpost::queue::recorder::{DeviceTicket, Disposition};
 use pushpost::{maintenance, store};
 use rand::rngs::StdRng;
@@ -94,7 +94,8 @@ impl Model {
         let mut new = self.queue.wanted(devices.clone());
         for target in &mut new.targets {
             target.lane = *self.lanes.choose(&mut self.rng).unwrap();
-            target.refused = self.rng.random_ratio(1, 20).then(|| Reason::new("platform_not_configured"));
+            target.refused =
+                self.rng.random_ratio(1, 20).then(|| Reason::from(PushpostReason::PlatformNotConfigured));
         }
         let id = self.nodes[who].node.accept(new).await;
         self.addressed.insert(id, devices.collect());

@@ -12,7 +12,7 @@ use crate::dispatch::health::{
     OUTAGE_FAILURES, PAUSE_MAX, PAUSE_MIN, RETRY_AFTER_MAX, SETTLE_TIME, SUSPENDED_PROBE_INTERVAL,
     TIMEOUT_SPAN_MIN, bounded_retry_after,
 };
-use crate::domain::{LaneCause, Reason};
+use crate::domain::{LaneCause, PushpostReason, Reason};
 
 impl LaneHealth {
     /// Takes an event in.
@@ -105,7 +105,7 @@ impl LaneHealth {
                 return Effects::default();
             }
         }
-        self.stop(LaneCause::Outage, Reason::new("no_answer"), None, now)
+        self.stop(LaneCause::Outage, Reason::from(PushpostReason::NoAnswer), None, now)
     }
 
     /// Many attempts at once may be told to wait. The first of them stops the lane; the latest moment that the others

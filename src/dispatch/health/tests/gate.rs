@@ -10,7 +10,7 @@ use crate::dispatch::health::{
     Admission, Attribution, LaneGate, OUTAGE_FAILURES, PAUSE_MIN, RETRY_AFTER_MAX, SUSPENDED_PROBE_INTERVAL,
     TIMEOUT_SPAN_MIN,
 };
-use crate::domain::{LaneCause, LaneId, LaneState, Reason};
+use crate::domain::{LaneCause, LaneId, LaneState, PushpostReason, Reason};
 use crate::provider::Fingerprint;
 use crate::queue::lane_intake::LaneIntake;
 
@@ -184,7 +184,7 @@ async fn a_crowd_without_answers_is_no_outage_but_a_second_one_is() {
     assert_eq!(gate.phase().0, Admission::Send, "one connection broke");
     tokio::time::advance(TIMEOUT_SPAN_MIN).await;
     gate.silent(generation);
-    assert_eq!(seen(&gate), (LaneState::Broken, Some(Reason::new("no_answer"))));
+    assert_eq!(seen(&gate), (LaneState::Broken, Some(Reason::from(PushpostReason::NoAnswer))));
 }
 
 #[tokio::test(start_paused = true)]
