@@ -137,7 +137,7 @@ async fn database() -> anyhow::Result<(EmbeddedPostgres, SessionPool)> {
     let pool = SessionPool::new(options, Purpose::Queue, 1);
     // The pool has one session, which keeps this: what is measured is the statements, not the disk.
     pool.execute("set synchronous_commit = off").await?;
-    let waiting = "insert into jobs (notification_id, lane_id, priority, class, due_at, expires_at, n, devices)
+    let waiting = "insert into jobs (notification_id, lane_id, priority, class, due_at, expires_at, device_count, devices)
          select $1, $2, 5, 2, now(), now() + interval '1 day', $3, array(select generate_series(i * $4 + 1, i * $4 + $4))
          from generate_series(1, $5) i";
     let id = NotificationId::new(now()).0;
@@ -188,7 +188,7 @@ async fn claims(pool: &SessionPool, times: u64) -> anyhow::Result<Duration> {
 /// Only records are timed: of so many jobs of so many devices, all accepted.
 async fn records(pool: &SessionPool, times: u64, jobs: i64, devices: i64) -> anyhow::Result<Duration> {
     let mut conn = pool.acquire().await?;
-    let held = "insert into jobs (notification_id, lane_id, priority, due_at, expires_at, node_id, ver, n, devices)
+    let held = "insert into jobs (notification_id, lane_id, priority, due_at, expires_at, node_id, version, device_count, devices)
          select $1, $2, 5, now(), now() + interval '1 day', $3, 1, $4, array(select generate_series(i + 1, i + $5))
          from generate_series(1, $6) i returning job_id";
     let n = i16::try_from(devices)?;
@@ -225,7 +225,7 @@ fn batch(id: NotificationId, jobs: &[i64], devices: i16) -> record::RecordBatch 
             devices: &listed,
             outcomes: vec![1; size],
             reasons: Vec::new(),
-            reason_of: Vec::new(),
+            reason_indexes: Vec::new(),
             provider_ids: Vec::new(),
             began_ms: 5,
             progress: true,

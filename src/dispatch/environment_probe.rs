@@ -54,7 +54,7 @@ pub(super) fn other_environment(
     outcome: &Outcome,
 ) -> Option<Disposition> {
     let Outcome::TokenDead { reason, certainty: Certainty::Doubtful, .. } = outcome else { return None };
-    if reason.as_str() != BAD_TOKEN || once || job.trial_since.is_some() {
+    if reason.as_str() != BAD_TOKEN || once || job.environment_probe_since.is_some() {
         return None;
     }
     let (id, _) = other_lane(lane)?;
@@ -84,7 +84,7 @@ pub(super) struct EnvironmentProbe<'a> {
 impl<'a> EnvironmentProbe<'a> {
     /// A trial, if the job is one.
     pub(super) fn of(lane: &'a Lane, job: &Job, device: DeviceId, token: &DeviceToken) -> Option<Self> {
-        let since = job.trial_since?;
+        let since = job.environment_probe_since?;
         let word = job.last_reason.clone().unwrap_or_else(|| Reason::new(BAD_TOKEN));
         Some(Self { lane, device, digest: token.digest(), since, word })
     }

@@ -33,7 +33,7 @@ pub(super) async fn try_one(
     match suspicion {
         Suspicion::None => {}
         Suspicion::Isolated => tracing::warn!(
-            lane = lane.name, notification = %job.notification, job = job.id.0, lost = job.lost,
+            lane = lane.name, notification = %job.notification, job = job.id.0, lost = job.node_deaths,
             "a job was lost with its node more than once: its devices are tried one at a time"
         ),
         Suspicion::NextIsGuilty => {
@@ -76,7 +76,7 @@ fn reject(lane: &Lane, tickets: Vec<DeviceTicket>) {
     for ticket in tickets {
         let job = &ticket.leased_job().job;
         tracing::error!(
-            lane = lane.name, notification = %job.notification, job = job.id.0, lost = job.lost,
+            lane = lane.name, notification = %job.notification, job = job.id.0, lost = job.node_deaths,
             "a device is rejected unsent: one node after the other died while it was being tried"
         );
         ticket.end(rejected(PushpostReason::Internal, false), Instant::now(), None);

@@ -89,12 +89,12 @@ struct Watched {
     reported: Instant,
     ended: u64,
     paused: Option<bool>,
-    tried_at: Option<DateTime<Utc>>,
+    retry_requested_at: Option<DateTime<Utc>>,
 }
 
 impl Watched {
     fn new(lane: Arc<Lane>) -> Self {
-        Self { lane, reported: Instant::now(), ended: 0, paused: None, tried_at: None }
+        Self { lane, reported: Instant::now(), ended: 0, paused: None, retry_requested_at: None }
     }
 
     fn report(&mut self) -> LaneReport {
@@ -123,7 +123,7 @@ impl Watched {
     fn agree(&mut self, standing: &StoredLaneState) -> bool {
         let gate = &self.lane.gate;
         let paused = standing.paused_at.is_some();
-        let for_ours = standing.suspended_for.as_deref() == Some(&gate.fingerprint().0[..]);
+        let for_ours = standing.suspended_fingerprint.as_deref() == Some(&gate.fingerprint().0[..]);
         let why = Reason::of_lane(standing.suspended_reason.as_deref().unwrap_or_default());
         gate.agree(paused, for_ours.then_some(why));
         if let Some(quota) = &self.lane.setup.quota {
@@ -131,7 +131,10 @@ impl Watched {
         }
         let before = self.paused.replace(paused);
         // What was wanted before this node came is no business of its.
-        if std::mem::replace(&mut self.tried_at, standing.tried_at) != standing.tried_at && before.is_some() {
+        if std::mem::replace(&mut self.retry_requested_at, standing.retry_requested_at)
+            != standing.retry_requested_at
+            && before.is_some()
+        {
             gate.try_now();
             if let Some(quota) = &self.lane.setup.quota {
                 quota.try_now();

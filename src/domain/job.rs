@@ -46,11 +46,11 @@ pub struct Job {
     /// Which attempt of its devices this is; 1 is the first.
     pub attempt: u16,
     /// How many of the attempts so far may have been sent without an answer.
-    pub unsure: u16,
+    pub unanswered: u16,
     /// The present attempt may have been made already, by a node that died with the job in hand.
     pub in_doubt: bool,
     /// How often its node died with it and nothing of it recorded: see [`Suspicion`].
-    pub lost: u16,
+    pub node_deaths: u16,
     /// Since when it could be sent (Postgres's clock).
     pub due_at: DateTime<Utc>,
     /// When nothing is tried any more (Postgres's clock).
@@ -59,7 +59,7 @@ pub struct Job {
     pub last_reason: Option<Reason>,
     /// Some: its tokens are tried once in the other of Apple's environments, because theirs called them bad in an
     /// attempt that began then (Postgres's clock; docs/queue.md#environment-probe).
-    pub trial_since: Option<DateTime<Utc>>,
+    pub environment_probe_since: Option<DateTime<Utc>>,
     /// Ascending.
     pub devices: Vec<DeviceId>,
     /// None: all are still in it.
@@ -84,12 +84,12 @@ impl Job {
     /// How many attempts may have been sent without an answer, the present one among them. While there is any, no device of
     /// the job ends as `expired` or `cancelled`.
     pub fn doubts(&self) -> u16 {
-        self.unsure.saturating_add(u16::from(self.in_doubt))
+        self.unanswered.saturating_add(u16::from(self.in_doubt))
     }
 
     /// What its losses say about it.
     pub fn suspicion(&self) -> Suspicion {
-        match self.lost {
+        match self.node_deaths {
             0 | 1 => Suspicion::None,
             2..=4 | 6 | 8 => Suspicion::Isolated,
             5 | 7 => Suspicion::NextIsGuilty,

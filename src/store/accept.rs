@@ -210,41 +210,44 @@ pub async fn insert(
 ) -> Result<(DateTime<Utc>, Vec<StoredJob>), Error> {
     let rows = sqlx::query!(
         r#"
-        with n as (
-          insert into notifications (notification_id, app_id, priority, due_at, expires_at, once, by_user, targets,
+        with new_notifications as (
+          insert into notifications (notification_id, app_id, priority, due_at, expires_at, once, by_user, target_count,
                                      label, metadata, unmatched, content)
-          select id, app, priority, now(), now() + make_interval(secs => life), once, by_user, targets,
+          select id, app, priority, now(), now() + make_interval(secs => ttl_secs), once, by_user, target_count,
                  label, metadata, unmatched, content
           from unnest($1::uuid[], $2::smallint[], $3::smallint[], $4::int[], $5::boolean[], $6::boolean[], $7::int[],
                       $8::text[], $9::bytea[], $10::bytea[], $11::bytea[])
-            as x(id, app, priority, life, once, by_user, targets, label, metadata, unmatched, content)),
-        t as (
+            as incoming(id, app, priority, ttl_secs, once, by_user, target_count, label, metadata, unmatched, content)),
+        new_targets as (
           insert into targets (notification_id, device_id, user_id, reference)
           select * from unnest($20::uuid[], $21::bigint[], $22::text[], $23::text[])),
-        r as (
+        -- Devices that end at once: each is rejected (2) without an attempt (bit 7), all of a receipt for one reason.
+        new_receipts as (
           insert into receipts (notification_id, job_id, lane_id, attempt, rejected, shape, first_device, last_device,
-                                devices, outcomes, reasons, reason_of)
-          select id, 0, lane, 1, k, shape_of(first_device, last_device, k), first_device, last_device, devices,
-                 decode(repeat('82', k), 'hex'), array[reason], decode(repeat('01', k), 'hex')
-          from (select id, lane, reason, first, last, last - first + 1 as k, ($29::bigint[])[first] as first_device,
+                                devices, outcomes, reasons, reason_indexes)
+          select id, 0, lane, 1, device_count, shape_of(first_device, last_device, device_count), first_device,
+                 last_device, devices, decode(repeat('82', device_count), 'hex'), array[reason],
+                 decode(repeat('01', device_count), 'hex')
+          from (select id, lane, reason, last - first + 1 as device_count, ($29::bigint[])[first] as first_device,
                        ($29::bigint[])[last] as last_device, ($29::bigint[])[first:last] as devices
                 from unnest($24::uuid[], $25::int[], $26::text[], $27::int[], $28::int[])
-                  as x(id, lane, reason, first, last)) x),
-        f as (
-          insert into fan_outs (notification_id, app_id, priority, due_at, expires_at, targets, audience)
-          select id, app, priority, now(), now() + make_interval(secs => life), targets, audience
+                  as incoming(id, lane, reason, first, last)) refused),
+        new_fan_outs as (
+          insert into fan_outs (notification_id, app_id, priority, due_at, expires_at, target_count, audience)
+          select id, app, priority, now(), now() + make_interval(secs => window_secs), target_count, audience
           from unnest($30::uuid[], $31::smallint[], $32::smallint[], $33::int[], $34::int[], $35::bytea[])
-            as x(id, app, priority, life, targets, audience)),
-        j as (
-          insert into jobs (notification_id, lane_id, priority, due_at, expires_at, node_id, n, devices)
-          select id, lane, priority, now(), now() + make_interval(secs => life), node,
+            as incoming(id, app, priority, window_secs, target_count, audience)),
+        new_jobs as (
+          insert into jobs (notification_id, lane_id, priority, due_at, expires_at, node_id, device_count, devices)
+          select id, lane, priority, now(), now() + make_interval(secs => window_secs), node,
                  (last - first + 1)::smallint, ($19::bigint[])[first:last]
           from unnest($12::uuid[], $13::int[], $14::smallint[], $15::int[], $16::int[], $17::int[], $18::int[])
-            as x(id, lane, priority, life, node, first, last)
+            as incoming(id, lane, priority, window_secs, node, first, last)
           returning job_id, notification_id, lane_id, priority, devices[1] as first_device, due_at, expires_at)
+        -- One row without a job where there are no jobs: the caller needs the time of the transaction.
         select now() as "now!", j.job_id as "job_id?", j.notification_id as "notification_id?", j.lane_id as "lane_id?",
                j.priority as "priority?", j.first_device, j.due_at as "due_at?", j.expires_at as "expires_at?"
-        from (select 1) one left join j on true
+        from (select 1) one_row left join new_jobs j on true
         "#,
         &batch.id,
         &batch.app,

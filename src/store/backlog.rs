@@ -20,7 +20,7 @@ const PAGES_MAX: f64 = 1_000.0;
 pub async fn waiting(conn: &mut Session) -> Result<HashMap<AppId, u64>, Error> {
     let rows = sqlx::query!(
         r#"with waiting as materialized (
-             select lane_id, sum(n - coalesce(bit_count(done), 0)) as devices
+             select lane_id, sum(device_count - coalesce(bit_count(done), 0)) as devices
              from jobs tablesample system (
                least(100, 100 * $1::float8 / greatest(1, pg_relation_size('jobs') / current_setting('block_size')::int)))
              group by lane_id)

@@ -26,7 +26,7 @@ pub struct Facts {
 /// # Errors
 /// The database's.
 pub async fn cursor(conn: &mut Session) -> Result<Uuid, Error> {
-    Ok(sqlx::query_scalar!("select reached from content_cursor").fetch_one(conn).await?)
+    Ok(sqlx::query_scalar!("select reached_id from content_cursor").fetch_one(conn).await?)
 }
 
 /// Moves the cursor, but not past notifications that are younger than `settled_secs`: an acceptance that is under way may
@@ -36,7 +36,8 @@ pub async fn cursor(conn: &mut Session) -> Result<Uuid, Error> {
 /// The database's.
 pub async fn move_cursor(conn: &mut Session, reached: Uuid, settled_secs: f64) -> Result<(), Error> {
     sqlx::query!(
-        "update content_cursor set reached = greatest(reached, least($1, id_floor(now() - make_interval(secs => $2))))",
+        "update content_cursor
+         set reached_id = greatest(reached_id, least($1, id_floor(now() - make_interval(secs => $2))))",
         reached,
         settled_secs
     )
@@ -67,7 +68,7 @@ pub async fn next(conn: &mut Session, after: Uuid, age_secs: f64, limit: i64) ->
 /// The database's.
 pub async fn due(conn: &mut Session, limit: i64) -> Result<Vec<Uuid>, Error> {
     let ids = sqlx::query_scalar!(
-        "select notification_id from kept_contents where look_at <= now() order by look_at limit $1",
+        "select notification_id from kept_contents where recheck_at <= now() order by recheck_at limit $1",
         limit
     );
     Ok(ids.fetch_all(conn).await?)
@@ -82,9 +83,10 @@ pub async fn facts(conn: &mut Session, ids: &[Uuid], content_secs: f64) -> Resul
     let (Some(first), Some(last)) = (ids.iter().min(), ids.iter().max()) else { return Ok(Vec::new()) };
     let rows = sqlx::query!(
         r#"select notification_id, content is not null as "has_content!", unmatched,
-                  targets is not null
+                  target_count is not null
                   and (select true from jobs j where j.notification_id = n.notification_id limit 1) is null
-                  and coalesce((select max(at) from receipts r where r.notification_id = n.notification_id), created_at)
+                  and coalesce((select max(recorded_at) from receipts r where r.notification_id = n.notification_id),
+                               created_at)
                       <= now() - make_interval(secs => $4) as "is_over!"
            from notifications n
            where notification_id = any($1) and notification_id >= $2 and notification_id <= $3"#,
@@ -130,9 +132,9 @@ pub async fn drop_all(conn: &mut Session, ids: &[Uuid], unmatched: &[Option<Vec<
 /// The database's.
 pub async fn keep(conn: &mut Session, ids: &[Uuid], secs: f64) -> Result<(), Error> {
     sqlx::query!(
-        "insert into kept_contents (notification_id, look_at)
+        "insert into kept_contents (notification_id, recheck_at)
          select id, now() + make_interval(secs => $2) from unnest($1::uuid[]) as k(id)
-         on conflict (notification_id) do update set look_at = excluded.look_at",
+         on conflict (notification_id) do update set recheck_at = excluded.recheck_at",
         ids,
         secs
     )

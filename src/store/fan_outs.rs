@@ -62,9 +62,10 @@ pub async fn lock_next(
     let row = sqlx::query!(
         r#"
         select f.notification_id as "notification_id!", f.app_id as "app_id!", f.priority as "priority!",
-               f.due_at as "due_at!", f.expires_at as "expires_at!", f.expires_at <= now() as "late!", f.reached as "reached!",
+               f.due_at as "due_at!", f.expires_at as "expires_at!", f.expires_at <= now() as "late!",
+               f.reached_device_id as "reached!",
                f.audience as "audience!",
-               coalesce(f.last_device, (select max(device_id) from devices
+               coalesce(f.last_device_id, (select max(device_id) from devices
                                         where app_id = f.app_id and quarantined_at is null and source <> 1), 0) as "last!"
         from unnest(array[10, 5, 1]::smallint[]) p
         cross join lateral (
@@ -116,28 +117,29 @@ pub async fn write_page(
     let except_devices: Vec<i64> = audience.except_devices.iter().map(|device| device.0).collect();
     let row = sqlx::query!(
         r#"
-        with seen as materialized (
+        with page as materialized (
           select device_id, platform, environment, kind, user_id from devices
           where app_id = $1 and quarantined_at is null and source <> 1 and device_id > $2 and device_id <= $3
           order by device_id limit $4),
-        wanted as materialized (
+        devices_by_lane as materialized (
           select l.lane_id, array(
-            select device_id from seen d
+            select device_id from page d
             where d.platform = l.platform and d.environment = l.environment
               and (d.platform <> $8 or d.kind = $9)
               and (d.user_id is null or d.user_id <> all($10::text[]))
               and d.device_id <> all($11::bigint[])
             order by device_id) as devices
           from unnest($5::smallint[], $6::smallint[], $7::int[]) as l(platform, environment, lane_id)),
-        written as (
-          insert into jobs (notification_id, lane_id, priority, class, due_at, expires_at, n, devices)
+        -- Lists of at most $17 devices.
+        new_jobs as (
+          insert into jobs (notification_id, lane_id, priority, class, due_at, expires_at, device_count, devices)
           select $12, lane_id, $13, $14, $15, $16, cardinality(part)::smallint, part
-          from (select lane_id, devices[s : s + $17::int - 1] as part
-                from wanted, generate_series(1, cardinality(devices), $17::int) s) x
-          returning lane_id, n)
-        select s.seen as "seen!", s.reached, (select coalesce(sum(n), 0) from written) as "found!",
-               array(select distinct lane_id from written) as "lanes!"
-        from (select count(*) as seen, max(device_id) as reached from seen) s
+          from (select lane_id, devices[start : start + $17::int - 1] as part
+                from devices_by_lane, generate_series(1, cardinality(devices), $17::int) start) parts
+          returning lane_id, device_count)
+        select s.seen as "seen!", s.reached, (select coalesce(sum(device_count), 0) from new_jobs) as "found!",
+               array(select distinct lane_id from new_jobs) as "lanes!"
+        from (select count(*) as seen, max(device_id) as reached from page) s
         "#,
         fan_out.app.0,
         fan_out.reached.0,
@@ -179,7 +181,9 @@ pub async fn advance(
     found: i64,
 ) -> Result<(), Error> {
     sqlx::query!(
-        "update fan_outs set reached = $2, last_device = $3, targets = targets + $4::bigint where notification_id = $1",
+        "update fan_outs
+         set reached_device_id = $2, last_device_id = $3, target_count = target_count + $4::bigint
+         where notification_id = $1",
         id.0,
         reached.0,
         last.0,
@@ -196,12 +200,13 @@ pub async fn advance(
 /// The database's.
 pub async fn expire(conn: &mut Session) -> Result<(), Error> {
     sqlx::query!(
-        "with late as materialized (
+        "with expired as materialized (
            select notification_id from fan_outs where expires_at <= now() for update skip locked),
          ended as (
-           delete from fan_outs where notification_id = any(array(select notification_id from late))
-           returning notification_id, targets)
-         update notifications n set targets = e.targets from ended e where n.notification_id = e.notification_id"
+           delete from fan_outs where notification_id = any(array(select notification_id from expired))
+           returning notification_id, target_count)
+         update notifications n set target_count = e.target_count
+         from ended e where n.notification_id = e.notification_id"
     )
     .execute(conn)
     .await?;
@@ -214,8 +219,9 @@ pub async fn expire(conn: &mut Session) -> Result<(), Error> {
 /// The database's.
 pub async fn finish(conn: &mut Session, id: NotificationId, found: i64) -> Result<(), Error> {
     sqlx::query!(
-        "with ended as (delete from fan_outs where notification_id = $1 returning targets)
-         update notifications set targets = (select targets from ended) + $2::bigint where notification_id = $1",
+        "with ended as (delete from fan_outs where notification_id = $1 returning target_count)
+         update notifications set target_count = (select target_count from ended) + $2::bigint
+         where notification_id = $1",
         id.0,
         found
     )

@@ -34,20 +34,23 @@ pub struct ClaimRequest {
 pub async fn claim(conn: &mut Session, claim: ClaimRequest) -> Result<Vec<Job>, Error> {
     let rows = sqlx::query!(
         r#"
-        with c as materialized (
-          select job_id, n, due_at, lost >= $8 as suspect from jobs
+        -- The first due jobs of the range, locked.
+        with candidates as materialized (
+          select job_id, device_count, node_deaths >= $8 as suspect from jobs
           where lane_id = $1 and node_id is null and class = $2 and priority = $3
             and due_at <= now() and due_at >= coalesce($6::timestamptz, '-infinity')
           order by due_at, job_id limit $5 for update skip locked),
-        pick as (
-          select job_id, sum(n) over (rows unbounded preceding) - n as before,
+        -- Jobs are taken while the devices of those before them leave room. A suspect job is taken only as the first one, and
+        -- alone.
+        chosen as (
+          select job_id, sum(device_count) over (rows unbounded preceding) - device_count as devices_before,
                  row_number() over (rows unbounded preceding) = 1 or not bool_or(suspect) over (rows unbounded preceding)
-                   as free
-          from c)
-        update jobs j set node_id = $7, ver = ver + 1
-        where j.job_id = any(array(select job_id from pick where before < $4 and free))
-        returning j.job_id, j.notification_id, j.ver, j.attempt, j.unsure, j.in_doubt, j.lost, j.due_at, j.expires_at, j.reason,
-                  j.trial_since, j.devices, j.done as "done: BitVec"
+                   as is_free
+          from candidates)
+        update jobs j set node_id = $7, version = version + 1
+        where j.job_id = any(array(select job_id from chosen where devices_before < $4 and is_free))
+        returning j.job_id, j.notification_id, j.version, j.attempt, j.unanswered, j.in_doubt, j.node_deaths, j.due_at,
+                  j.expires_at, j.last_reason, j.environment_probe_since, j.devices, j.done as "done: BitVec"
         "#,
         claim.lane.0,
         claim.class.code(),
@@ -68,15 +71,15 @@ pub async fn claim(conn: &mut Session, claim: ClaimRequest) -> Result<Vec<Job>, 
             lane: claim.lane,
             priority: claim.priority,
             class: claim.class,
-            version: row.ver,
+            version: row.version,
             attempt: row.attempt.cast_unsigned(),
-            unsure: row.unsure.cast_unsigned(),
+            unanswered: row.unanswered.cast_unsigned(),
             in_doubt: row.in_doubt,
-            lost: row.lost.cast_unsigned(),
+            node_deaths: row.node_deaths.cast_unsigned(),
             due_at: row.due_at,
             expires_at: row.expires_at,
-            last_reason: row.reason.as_deref().map(Reason::new),
-            trial_since: row.trial_since,
+            last_reason: row.last_reason.as_deref().map(Reason::new),
+            environment_probe_since: row.environment_probe_since,
             devices: row.devices.into_iter().map(DeviceId).collect(),
             done: row.done,
         })
@@ -113,21 +116,24 @@ pub async fn read_due(conn: &mut Session, lanes: &[LaneId]) -> Result<DueWork, E
     let lanes: Vec<i32> = lanes.iter().map(|lane| lane.0).collect();
     let rows = sqlx::query!(
         r#"
-        select l as "lane!", c as "class!", p as "priority!",
-               greatest(0, extract(epoch from w.due_at - now()) * 1000)::float8 as "in_ms!"
-        from unnest($1::int[]) l
-        cross join unnest(array[0, 1, 2]::smallint[]) c
-        cross join unnest(array[10, 5, 1]::smallint[]) p
+        -- The first waiting job of each range of the claim index.
+        select lane as "lane!", range_class as "class!", range_priority as "priority!",
+               greatest(0, extract(epoch from first_job.due_at - now()) * 1000)::float8 as "in_ms!"
+        from unnest($1::int[]) lane
+        cross join unnest(array[0, 1, 2]::smallint[]) range_class
+        cross join unnest(array[10, 5, 1]::smallint[]) range_priority
         cross join lateral (
           select due_at from jobs
-          where lane_id = l and class = c and priority = p and node_id is null and due_at <= now() + interval '1 second'
-          order by due_at limit 1) w
+          where lane_id = lane and class = range_class and priority = range_priority and node_id is null
+            and due_at <= now() + interval '1 second'
+          order by due_at limit 1) first_job
         union all
-        select 0, 0::smallint, p, greatest(0, extract(epoch from f.due_at - now()) * 1000)::float8
-        from unnest(array[10, 5, 1]::smallint[]) p
+        -- The first fan-out of each priority, told by lane 0.
+        select 0, 0::smallint, range_priority, greatest(0, extract(epoch from first_fan_out.due_at - now()) * 1000)::float8
+        from unnest(array[10, 5, 1]::smallint[]) range_priority
         cross join lateral (
-          select due_at from fan_outs where priority = p and due_at <= now() + interval '1 second'
-          order by due_at limit 1) f
+          select due_at from fan_outs where priority = range_priority and due_at <= now() + interval '1 second'
+          order by due_at limit 1) first_fan_out
         "#,
         &lanes
     )
@@ -154,13 +160,14 @@ pub async fn release(conn: &mut Session, node: NodeId, jobs: &[(JobId, i32)]) ->
     let versions: Vec<i32> = jobs.iter().map(|(_, version)| *version).collect();
     let rows = sqlx::query_scalar!(
         r#"
-        with i as (select * from unnest($2::bigint[], $3::int[]) as i(job_id, ver)),
-        locked as materialized (
-          select job_id, node_id, ver from jobs where job_id = any($2) order by job_id for update),
-        ours as materialized (
-          select l.job_id from i join locked l on l.job_id = i.job_id and l.node_id = $1 and l.ver = i.ver)
-        update jobs set node_id = null, ver = ver + 1
-        where job_id = any(array(select job_id from ours)) returning job_id
+        with incoming as (select * from unnest($2::bigint[], $3::int[]) as i(job_id, version)),
+        locked_jobs as materialized (
+          select job_id, node_id, version from jobs where job_id = any($2) order by job_id for update),
+        owned as materialized (
+          select l.job_id from incoming i
+          join locked_jobs l on l.job_id = i.job_id and l.node_id = $1 and l.version = i.version)
+        update jobs set node_id = null, version = version + 1
+        where job_id = any(array(select job_id from owned)) returning job_id
         "#,
         node.0,
         &ids,
@@ -175,8 +182,8 @@ pub async fn release(conn: &mut Session, node: NodeId, jobs: &[(JobId, i32)]) ->
 /// their ids, they may be picked from all jobs in that order.
 pub async fn leased_by(conn: &mut Session, node: NodeId) -> Result<Vec<(JobId, i32)>, Error> {
     let rows =
-        sqlx::query!("select job_id, ver from jobs where node_id = $1", node.0).fetch_all(conn).await?;
-    Ok(rows.into_iter().map(|row| (JobId(row.job_id), row.ver)).collect())
+        sqlx::query!("select job_id, version from jobs where node_id = $1", node.0).fetch_all(conn).await?;
+    Ok(rows.into_iter().map(|row| (JobId(row.job_id), row.version)).collect())
 }
 
 /// Nodes that hold jobs and have no row, in ascending order: rows that a failover lost, or that were forgotten before a late
@@ -212,11 +219,11 @@ pub async fn sweep(conn: &mut Session, dead: &[NodeId], limit: i64) -> Result<u6
     let swept = sqlx::query!(
         "
         with found as materialized (select job_id from jobs where node_id = any($1) limit $2),
-        dead as materialized (
+        locked_jobs as materialized (
           select job_id from jobs
           where job_id = any(array(select job_id from found)) and node_id = any($1) order by job_id for update)
-        update jobs set node_id = null, ver = ver + 1, lost = lost + 1, in_doubt = true
-        where job_id = any(array(select job_id from dead))
+        update jobs set node_id = null, version = version + 1, node_deaths = node_deaths + 1, in_doubt = true
+        where job_id = any(array(select job_id from locked_jobs))
         ",
         &dead,
         limit

@@ -16,7 +16,7 @@ pub async fn try_lead(conn: &mut Session, node: NodeId) -> Result<bool, Error> {
     let done = sqlx::query!(
         "
         insert into leader (node_id) select node_id from nodes where node_id = $1 and dead_at is null
-        on conflict (one) do update set node_id = excluded.node_id, since = now()
+        on conflict (singleton) do update set node_id = excluded.node_id, since = now()
         where leader.node_id <> excluded.node_id
           and not exists (select from nodes n where n.node_id = leader.node_id and n.dead_at is null)
         ",

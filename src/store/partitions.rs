@@ -89,13 +89,13 @@ pub async fn day_page(
 ) -> Result<DayPage, Error> {
     let row = sqlx::query!(
         r#"with page as materialized (
-             select notification_id, receipt_id, at from receipts
+             select notification_id, receipt_id, recorded_at from receipts
              where notification_id >= day_floor($1) and notification_id < day_floor($1 + 1)
                and (notification_id, receipt_id) > ($2, $3)
              order by notification_id, receipt_id limit $4)
            select count(*) as "count!", (array_agg(notification_id))[count(*)] as last_notification,
                   (array_agg(receipt_id))[count(*)] as last_receipt,
-                  extract(epoch from max(at) + make_interval(days => $5) - now())::float8 as kept_secs
+                  extract(epoch from max(recorded_at) + make_interval(days => $5) - now())::float8 as kept_secs
            from page"#,
         day,
         after.0,

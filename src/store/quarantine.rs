@@ -44,7 +44,7 @@ pub async fn apply(conn: &mut Session, verdicts: &[TokenVerdict]) -> Result<Vec<
                         and (l.registered_at is null or l.registered_at <= v.since))
          update devices
          set quarantined_at = now(),
-             quarantine = ($4::text[])[array_position($1, device_id)],
+             quarantine_reason = ($4::text[])[array_position($1, device_id)],
              evidence_at = least(($3)[array_position($1, device_id)], now())
          where device_id = any(array(select device_id from ours))
          returning device_id",
@@ -73,14 +73,14 @@ pub async fn restore(conn: &mut Session, lane: LaneId, reason: &str) -> Result<u
            select device_id from devices
            where app_id = (select app_id from lane)
              and quarantined_at is not null and quarantined_at > now() - interval '1 hour'
-             and quarantine = $2 and quarantine_run is null
+             and quarantine_reason = $2 and quarantine_run is null
              and platform = (select platform from lane) and environment = (select environment from lane)),
          locked as materialized (
            select device_id from devices
            where device_id = any(array(select device_id from found))
-             and quarantine = $2 and quarantine_run is null
+             and quarantine_reason = $2 and quarantine_run is null
            order by device_id for no key update)
-         update devices set quarantined_at = null, quarantine = null, evidence_at = null
+         update devices set quarantined_at = null, quarantine_reason = null, evidence_at = null
          where device_id = any(array(select device_id from locked))",
         lane.0,
         reason

@@ -24,7 +24,7 @@ pub struct RecordBatch {
     counts: [Vec<i16>; 7],
     outcomes: Vec<Vec<u8>>,
     reasons: Vec<Option<String>>,
-    reason_of: Vec<Option<Vec<u8>>>,
+    reason_indexes: Vec<Option<Vec<u8>>>,
     provider_ids: Vec<Option<String>>,
     began_ms: Vec<i32>,
     progress: Vec<bool>,
@@ -36,9 +36,9 @@ pub struct RecordBatch {
     retry_lane: Vec<Option<i32>>,
     retry_delay_ms: Vec<i64>,
     retry_step: Vec<i16>,
-    retry_unsure: Vec<i16>,
+    retry_unanswered: Vec<i16>,
     retry_reason: Vec<Option<String>>,
-    retry_trial_since: Vec<Option<DateTime<Utc>>>,
+    retry_environment_probe_since: Vec<Option<DateTime<Utc>>>,
     retry_start: Vec<i32>,
     retry_end: Vec<i32>,
     retry_devices: Vec<i64>,
@@ -60,7 +60,7 @@ pub struct NewReceipt<'a> {
     pub finished: bool,
     /// A bit per device of the job: those that leave it with this.
     pub done: BitVec,
-    /// accepted, rejected, token_dead, expired, cancelled, unknown, again.
+    /// accepted, rejected, token_dead, expired, cancelled, unknown, retried.
     pub counts: [i16; 7],
     /// Ascending.
     pub devices: &'a [DeviceId],
@@ -69,7 +69,7 @@ pub struct NewReceipt<'a> {
     /// The words that occur, printable ASCII.
     pub reasons: Vec<String>,
     /// Index into `reasons` plus 1, a byte per device; empty where there are no reasons.
-    pub reason_of: Vec<u8>,
+    pub reason_indexes: Vec<u8>,
     /// A name per device, empty where there is none; empty where there are none at all. Printable ASCII.
     pub provider_ids: Vec<String>,
     /// How long ago the first attempt in it began, in milliseconds.
@@ -91,11 +91,11 @@ pub struct NewRetryJob<'a> {
     pub step: i16,
     /// How many attempts in doubt this adds. Where the job's own attempt is in doubt since its node died, another attempt
     /// counts it, and the same attempt elsewhere stays in doubt.
-    pub unsure: i16,
+    pub unanswered: i16,
     /// The last word about them.
     pub reason: Option<&'a str>,
     /// Some: a trial of tokens that were called bad in an attempt that began then.
-    pub trial_since: Option<DateTime<Utc>>,
+    pub environment_probe_since: Option<DateTime<Utc>>,
     /// Ascending.
     pub devices: &'a [DeviceId],
 }
@@ -120,7 +120,7 @@ impl RecordBatch {
         self.outcomes.push(receipt.outcomes);
         let some = !receipt.reasons.is_empty();
         self.reasons.push(some.then(|| receipt.reasons.join("\n")));
-        self.reason_of.push(some.then_some(receipt.reason_of));
+        self.reason_indexes.push(some.then_some(receipt.reason_indexes));
         let some = !receipt.provider_ids.is_empty();
         self.provider_ids.push(some.then(|| receipt.provider_ids.join("\n")));
         self.began_ms.push(receipt.began_ms);
@@ -134,9 +134,9 @@ impl RecordBatch {
         self.retry_lane.push(retry.lane.map(|lane| lane.0));
         self.retry_delay_ms.push(retry.delay_ms);
         self.retry_step.push(retry.step);
-        self.retry_unsure.push(retry.unsure);
+        self.retry_unanswered.push(retry.unanswered);
         self.retry_reason.push(retry.reason.map(str::to_owned));
-        self.retry_trial_since.push(retry.trial_since);
+        self.retry_environment_probe_since.push(retry.environment_probe_since);
         push_slice(&mut self.retry_devices, &mut self.retry_start, &mut self.retry_end, retry.devices);
     }
 }
@@ -155,57 +155,63 @@ fn push_slice(flat: &mut Vec<i64>, start: &mut Vec<i32>, end: &mut Vec<i32>, dev
 /// # Errors
 /// A poisoned value fails the whole statement and nothing is recorded.
 pub async fn record(conn: &mut Session, batch: &RecordBatch) -> Result<Vec<JobId>, Error> {
-    let [accepted, rejected, token_dead, expired, cancelled, unknown, again] = &batch.counts;
+    let [accepted, rejected, token_dead, expired, cancelled, unknown, retried] = &batch.counts;
     let rows = sqlx::query_scalar!(
         r#"
-        with i as (
+        with incoming as (
           select * from unnest($1::bigint[], $2::int[], $3::int[], $4::boolean[],
                                $6::smallint[], $7::smallint[], $8::smallint[], $9::smallint[], $10::smallint[],
                                $11::smallint[], $12::smallint[], $13::bytea[], $14::text[], $15::bytea[], $16::text[],
                                $17::int[], $18::int[], $19::int[], $33::uuid[])
-            as i(job_id, node_id, ver, finished, accepted, rejected, token_dead, expired, cancelled, unknown, again,
-                 outcomes, reasons, reason_of, provider_ids, began_ms, first, last, notification_id)),
-        locked as materialized (select * from jobs where job_id = any($1) order by job_id for update),
-        ours as materialized (
-          select l.job_id, l.notification_id, l.lane_id, l.priority, l.expires_at, l.attempt as l_attempt,
-                 l.unsure as l_unsure, l.in_doubt as l_in_doubt, i.*
-          from (select job_id as i_job_id, notification_id as i_notification_id, node_id as i_node_id, ver as i_ver, finished, accepted, rejected, token_dead,
-                       expired, cancelled, unknown, again, outcomes, reasons, reason_of, provider_ids, began_ms, first,
-                       last from i) i
-          join locked l on l.job_id = i.i_job_id and l.notification_id = i.i_notification_id
-            and l.node_id is not distinct from i.i_node_id and l.ver = i.i_ver
-            and (not i.finished or l.n = coalesce(bit_count(l.done), 0) + i.last - i.first + 1)),
-        finished as (delete from jobs where job_id = any(array(select job_id from ours where finished))),
-        partly as (
-          update jobs set ver = ver + 1,
-                 lost = case when lost < $31 then 0
-                             when ($30::boolean[])[array_position($1, job_id)] then $31 else lost + 1 end,
+            as i(job_id, node_id, version, finished, accepted, rejected, token_dead, expired, cancelled, unknown, retried,
+                 outcomes, reasons, reason_indexes, provider_ids, began_ms, first, last, notification_id)),
+        locked_jobs as materialized (select * from jobs where job_id = any($1) order by job_id for update),
+        -- The fence: job, notification, node and version are as the batch says. A job that the batch calls finished has
+        -- no device left then.
+        owned as materialized (
+          select l.job_id, l.notification_id, l.lane_id, l.priority, l.expires_at, l.attempt, l.unanswered, l.in_doubt,
+                 i.finished, i.accepted, i.rejected, i.token_dead, i.expired, i.cancelled, i.unknown, i.retried,
+                 i.outcomes, i.reasons, i.reason_indexes, i.provider_ids, i.began_ms, i.first, i.last
+          from incoming i
+          join locked_jobs l on l.job_id = i.job_id and l.notification_id = i.notification_id
+            and l.node_id is not distinct from i.node_id and l.version = i.version
+            and (not i.finished or l.device_count = coalesce(bit_count(l.done), 0) + i.last - i.first + 1)),
+        finished_jobs as (delete from jobs where job_id = any(array(select job_id from owned where finished))),
+        -- Progress clears a job of deaths of its nodes, down to the limit of suspicion where it is a suspect. A device of a
+        -- suspect that was rejected unseen counts as one more death, so that the next device is tried.
+        partly_done_jobs as (
+          update jobs set version = version + 1,
+                 node_deaths = case when node_deaths < $31 then 0
+                                    when ($30::boolean[])[array_position($1, job_id)] then $31
+                                    else node_deaths + 1 end,
                  done = coalesce(done | ($5::varbit[])[array_position($1, job_id)],
                                  ($5::varbit[])[array_position($1, job_id)])
-          where job_id = any(array(select job_id from ours where not finished))),
-        appended as (
+          where job_id = any(array(select job_id from owned where not finished))),
+        new_receipts as (
           insert into receipts (notification_id, job_id, lane_id, attempt, accepted, rejected, token_dead, expired,
-                                cancelled, unknown, again, shape, first_device, last_device, devices, outcomes,
-                                reasons, reason_of, provider_ids, began_at)
-          select notification_id, job_id, lane_id, l_attempt, accepted, rejected, token_dead, expired, cancelled,
-                 unknown, again, shape_of(($20::bigint[])[first], ($20::bigint[])[last], last - first + 1),
+                                cancelled, unknown, retried, shape, first_device, last_device, devices, outcomes,
+                                reasons, reason_indexes, provider_ids, began_at)
+          select notification_id, job_id, lane_id, attempt, accepted, rejected, token_dead, expired, cancelled,
+                 unknown, retried, shape_of(($20::bigint[])[first], ($20::bigint[])[last], last - first + 1),
                  ($20::bigint[])[first], ($20::bigint[])[last], ($20::bigint[])[first:last], outcomes,
-                 string_to_array(reasons, E'\n'), reason_of, string_to_array(provider_ids, E'\n', ''),
+                 string_to_array(reasons, E'\n'), reason_indexes, string_to_array(provider_ids, E'\n', ''),
                  now() - make_interval(secs => began_ms / 1000.0)
-          from ours),
+          from owned),
+        -- An attempt in doubt counts as unanswered if another attempt follows; the same attempt in another lane stays in
+        -- doubt.
         retries as (
-          insert into jobs (notification_id, lane_id, priority, class, due_at, expires_at, attempt, unsure,
-                            in_doubt, reason, trial_since, n, devices)
+          insert into jobs (notification_id, lane_id, priority, class, due_at, expires_at, attempt, unanswered,
+                            in_doubt, last_reason, environment_probe_since, device_count, devices)
           select o.notification_id, coalesce(r.lane, o.lane_id), o.priority, 1,
-                 now() + make_interval(secs => r.delay_ms / 1000.0), o.expires_at, (o.l_attempt + r.step)::smallint,
-                 (o.l_unsure + r.unsure + case when o.l_in_doubt then r.step else 0 end)::smallint,
-                 o.l_in_doubt and r.step = 0, r.reason, r.trial_since, (r.last - r.first + 1)::smallint,
+                 now() + make_interval(secs => r.delay_ms / 1000.0), o.expires_at, (o.attempt + r.step)::smallint,
+                 (o.unanswered + r.unanswered + case when o.in_doubt then r.step else 0 end)::smallint,
+                 o.in_doubt and r.step = 0, r.reason, r.environment_probe_since, (r.last - r.first + 1)::smallint,
                  ($29::bigint[])[r.first:r.last]
           from unnest($21::bigint[], $22::int[], $23::bigint[], $24::smallint[], $25::smallint[], $26::text[],
                       $32::timestamptz[], $27::int[], $28::int[])
-            as r(parent, lane, delay_ms, step, unsure, reason, trial_since, first, last)
-          join ours o on o.job_id = r.parent)
-        select job_id from ours
+            as r(parent, lane, delay_ms, step, unanswered, reason, environment_probe_since, first, last)
+          join owned o on o.job_id = r.parent)
+        select job_id from owned
         "#,
         &batch.job,
         &batch.node as &[Option<i32>],
@@ -218,10 +224,10 @@ pub async fn record(conn: &mut Session, batch: &RecordBatch) -> Result<Vec<JobId
         expired,
         cancelled,
         unknown,
-        again,
+        retried,
         &batch.outcomes,
         &batch.reasons as &[Option<String>],
-        &batch.reason_of as &[Option<Vec<u8>>],
+        &batch.reason_indexes as &[Option<Vec<u8>>],
         &batch.provider_ids as &[Option<String>],
         &batch.began_ms,
         &batch.start,
@@ -231,14 +237,14 @@ pub async fn record(conn: &mut Session, batch: &RecordBatch) -> Result<Vec<JobId
         &batch.retry_lane as &[Option<i32>],
         &batch.retry_delay_ms,
         &batch.retry_step,
-        &batch.retry_unsure,
+        &batch.retry_unanswered,
         &batch.retry_reason as &[Option<String>],
         &batch.retry_start,
         &batch.retry_end,
         &batch.retry_devices,
         &batch.progress,
         SUSPECT,
-        &batch.retry_trial_since as &[Option<DateTime<Utc>>],
+        &batch.retry_environment_probe_since as &[Option<DateTime<Utc>>],
         &batch.notification,
     )
     .fetch_all(conn)
@@ -258,7 +264,7 @@ pub struct Present {
     /// Its version.
     pub version: i32,
     /// How many devices it was made of.
-    pub n: usize,
+    pub device_count: usize,
     /// Which have left it.
     pub done: Option<BitVec>,
 }
@@ -269,7 +275,8 @@ pub async fn look(conn: &mut Session, jobs: &[JobId]) -> Result<Vec<Present>, Er
     let ids: Vec<i64> = jobs.iter().map(|job| job.0).collect();
     let rows = sqlx::query!(
         r#"
-        select job_id, notification_id, node_id, ver, n, done as "done: BitVec" from jobs where job_id = any($1) order by job_id for update
+        select job_id, notification_id, node_id, version, device_count, done as "done: BitVec" from jobs
+        where job_id = any($1) order by job_id for update
         "#,
         &ids
     )
@@ -281,8 +288,8 @@ pub async fn look(conn: &mut Session, jobs: &[JobId]) -> Result<Vec<Present>, Er
             job: JobId(row.job_id),
             notification: NotificationId(row.notification_id),
             node: row.node_id.map(NodeId),
-            version: row.ver,
-            n: usize::try_from(row.n).unwrap_or_default(),
+            version: row.version,
+            device_count: usize::try_from(row.device_count).unwrap_or_default(),
             done: row.done,
         })
         .collect())

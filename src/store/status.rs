@@ -63,41 +63,41 @@ struct Facts {
 /// The database's.
 pub async fn read(conn: &mut Session, app: AppId, id: NotificationId) -> Result<Option<Status>, Error> {
     let row = sqlx::query!(
-        r#"with r as (
+        r#"with recorded as (
              select sum(accepted) as accepted, sum(rejected) as rejected, sum(token_dead) as token_dead,
-                    sum(expired) as expired, sum(cancelled) as cancelled, sum(unknown) as unknown, max(at) as last_at,
+                    sum(expired) as expired, sum(cancelled) as cancelled, sum(unknown) as unknown, max(recorded_at) as last_at,
                     min(began_at) filter (
-                      where job_id <> 0 and accepted + rejected + token_dead + unknown + again > 0) as began_at
+                      where job_id <> 0 and accepted + rejected + token_dead + unknown + retried > 0) as began_at
              from receipts where notification_id = $1
-           ), j as materialized (
-             select lane_id, sum(n - coalesce(bit_count(done), 0)) as pending,
+           ), pending_by_lane as materialized (
+             select lane_id, sum(device_count - coalesce(bit_count(done), 0)) as pending,
                     bool_or(node_id is not null or attempt > 1 or in_doubt) as begun
              from jobs where notification_id = $1 group by lane_id
-           ), h as (
+           ), stopped_lanes as (
              select j.lane_id,
                     case when l.paused_at is not null then $3 when l.suspended_at is not null then $4 else s.state end
                       as state,
                     case when l.paused_at is not null then null when l.suspended_at is not null then l.suspended_reason
-                         else s.why end as why
-             from j join lanes l using (lane_id)
-             left join lateral (select r.state, r.why from lane_reports r join nodes using (node_id)
+                         else s.reason end as reason
+             from pending_by_lane j join lanes l using (lane_id)
+             left join lateral (select r.state, r.reason from lane_reports r join nodes using (node_id)
                                 where r.lane_id = j.lane_id and dead_at is null and r.state in ($5, $6)
                                 order by r.state desc limit 1) s on true
              where l.paused_at is not null or l.suspended_at is not null or s.state is not null
            )
            select n.priority, n.label, n.metadata, n.unmatched, n.created_at, n.send_at, n.expires_at,
-                  n.due_at <= now() as "due!", n.targets is not null as "expanded!",
+                  n.due_at <= now() as "due!", n.target_count is not null as "expanded!",
                   n.cancelled_at is not null as "cancelled_by_request!",
                   coalesce(r.accepted, 0) as "accepted!", coalesce(r.rejected, 0) as "rejected!",
                   coalesce(r.token_dead, 0) as "token_dead!", coalesce(r.expired, 0) as "expired!",
                   coalesce(r.cancelled, 0) as "cancelled!", coalesce(r.unknown, 0) as "unknown!",
                   r.last_at, r.began_at,
-                  coalesce((select sum(pending) from j), 0)::bigint as "pending!",
-                  coalesce((select bool_or(begun) from j), false) as "begun!",
-                  array(select lane_id from h order by lane_id) as "held!",
-                  array(select state from h order by lane_id) as "held_state!",
-                  array(select why from h order by lane_id) as "held_reason!: Vec<Option<String>>"
-           from notifications n cross join r
+                  coalesce((select sum(pending) from pending_by_lane), 0)::bigint as "pending!",
+                  coalesce((select bool_or(begun) from pending_by_lane), false) as "begun!",
+                  array(select lane_id from stopped_lanes order by lane_id) as "held!",
+                  array(select state from stopped_lanes order by lane_id) as "held_state!",
+                  array(select reason from stopped_lanes order by lane_id) as "held_reason!: Vec<Option<String>>"
+           from notifications n cross join recorded r
            where n.notification_id = $1 and n.app_id = $2"#,
         id.0,
         app.0,

@@ -27,21 +27,21 @@ async fn sent(service: &TestApi) -> Sent {
     let (uuid, app) = (id.0, service.shop.id);
     let script = format!(
         r"update lanes set paused_at = now() where lane_id = {apns};
-        insert into notifications (notification_id, app_id, priority, due_at, expires_at, targets, label)
+        insert into notifications (notification_id, app_id, priority, due_at, expires_at, target_count, label)
           values ('{uuid}', {app}, 10, now(), now() + interval '1h', 7, 'orders');
-        insert into jobs (notification_id, lane_id, priority, due_at, expires_at, n, devices, done)
+        insert into jobs (notification_id, lane_id, priority, due_at, expires_at, device_count, devices, done)
           values ('{uuid}', {apns}, 10, now(), now() + interval '1h', 4, '{{1,2,3,5}}', b'0101');
-        insert into jobs (notification_id, lane_id, priority, class, due_at, expires_at, attempt, n, devices)
+        insert into jobs (notification_id, lane_id, priority, class, due_at, expires_at, attempt, device_count, devices)
           values ('{uuid}', {apns}, 10, 1, now() + interval '1m', now() + interval '1h', 2, 1, '{{2}}');
-        insert into receipts (notification_id, job_id, lane_id, attempt, accepted, again, shape, first_device,
-                              last_device, devices, outcomes, reasons, reason_of)
+        insert into receipts (notification_id, job_id, lane_id, attempt, accepted, retried, shape, first_device,
+                              last_device, devices, outcomes, reasons, reason_indexes)
           values ('{uuid}', 1, {apns}, 1, 1, 1, 'r', 2, 5, '{{2,5}}', '\x0001', '{{InternalServerError}}', '\x0100');
         insert into receipts (notification_id, job_id, lane_id, attempt, accepted, rejected, shape, first_device,
-                              last_device, devices, outcomes, reasons, reason_of, provider_ids)
+                              last_device, devices, outcomes, reasons, reason_indexes, provider_ids)
           values ('{uuid}', 2, {fcm}, 1, 1, 1, 'r', 7, 8, '{{7,8}}', '\x8201', '{{internal}}', '\x0100',
                   '{{null,projects/shop-1/messages/8}}');
         insert into receipts (notification_id, job_id, lane_id, attempt, token_dead, shape, first_device, last_device,
-                              devices, outcomes, reasons, reason_of)
+                              devices, outcomes, reasons, reason_indexes)
           values ('{uuid}', 0, {fcm}, 1, 1, '1', 9, 9, '{{9}}', '\x83', '{{quarantined}}', '\x01');
         insert into targets values ('{uuid}', 5, 'u7', null), ('{uuid}', 8, null, 'row-8');"
     );

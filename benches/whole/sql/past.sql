@@ -21,13 +21,13 @@ select number, 1 + number % 7 as days_ago, pg_temp.id_of((1 + number % 7)::int, 
        least(:devices: / 500, :deliveries: * 92 / 100 / 500 - number * (:devices: / 500)) as lists
 from generate_series(0, (:deliveries: * 92 / 100 / 500 - 1) / (:devices: / 500)) number;
 
-insert into notifications (notification_id, app_id, priority, created_at, due_at, expires_at, targets, content)
+insert into notifications (notification_id, app_id, priority, created_at, due_at, expires_at, target_count, content)
 select id, :app:, 5, now() - make_interval(days => days_ago::int), now() - make_interval(days => days_ago::int),
        now() + interval '21 days', lists * 500,
        convert_to('{"title":"To everyone","body":"A broadcast of last week.","sound":"default"}', 'UTF8')
 from broadcasts;
 
-insert into receipts (notification_id, job_id, lane_id, at, began_at, attempt, accepted, shape, first_device,
+insert into receipts (notification_id, job_id, lane_id, recorded_at, began_at, attempt, accepted, shape, first_device,
                       last_device, devices, outcomes)
 select id, 1 + number * (:devices: / 500) + list, :lane:, now() - make_interval(days => days_ago::int),
        now() - make_interval(days => days_ago::int), 1, 500, shape_of(first, first + 499, 500), first, first + 499,
@@ -39,13 +39,13 @@ create temp table lists as
 select number, 1 + number % 7 as days_ago, pg_temp.id_of((1 + number % 7)::int, 1000000 + number) as id
 from generate_series(1, :deliveries: * 4 / 100 / 500) number;
 
-insert into notifications (notification_id, app_id, priority, created_at, due_at, expires_at, targets, content)
+insert into notifications (notification_id, app_id, priority, created_at, due_at, expires_at, target_count, content)
 select id, :app:, 5, now() - make_interval(days => days_ago::int), now() - make_interval(days => days_ago::int),
        now() + interval '21 days', 500,
        convert_to('{"title":"To some","body":"A list of last week.","sound":"default"}', 'UTF8')
 from lists;
 
-insert into receipts (notification_id, job_id, lane_id, at, began_at, attempt, accepted, shape, first_device,
+insert into receipts (notification_id, job_id, lane_id, recorded_at, began_at, attempt, accepted, shape, first_device,
                       last_device, devices, outcomes)
 select id, 100000000 + number, :lane:, now() - make_interval(days => days_ago::int),
        now() - make_interval(days => days_ago::int), 1, 500, shape_of(devices[1], devices[500], 500), devices[1],
@@ -60,13 +60,13 @@ select number, 1 + number % 7 as days_ago, pg_temp.id_of((1 + number % 7)::int, 
        1 + (number * 7919) % :devices: as device
 from generate_series(1, :deliveries: * 4 / 100) number;
 
-insert into notifications (notification_id, app_id, priority, created_at, due_at, expires_at, targets, content)
+insert into notifications (notification_id, app_id, priority, created_at, due_at, expires_at, target_count, content)
 select id, :app:, 10, now() - make_interval(days => days_ago::int), now() - make_interval(days => days_ago::int),
        now() + interval '21 days', 1,
        convert_to('{"title":"Order shipped","body":"Your order #' || number || ' has been dispatched.","sound":"default"}', 'UTF8')
 from singles;
 
-insert into receipts (notification_id, job_id, lane_id, at, began_at, attempt, accepted, shape, first_device,
+insert into receipts (notification_id, job_id, lane_id, recorded_at, began_at, attempt, accepted, shape, first_device,
                       last_device, devices, outcomes)
 select id, 200000000 + number, :lane:, now() - make_interval(days => days_ago::int),
        now() - make_interval(days => days_ago::int), 1, 1, '1', device, device, array[device], decode('01', 'hex')

@@ -188,22 +188,22 @@ impl After<'_> {
     fn held_back(&self, reason: Reason, draw: f64) -> Disposition {
         let age = (self.now - self.job.notification.at()).to_std().unwrap_or_default();
         match self.again(reason, fcm_apns_key::floor(self.retry, age), false, draw) {
-            Disposition::Retry { lane, delay, unsure, reason, .. } => {
-                Disposition::Retry { lane, delay, attempted: false, unsure, reason }
+            Disposition::Retry { lane, delay, unanswered, reason, .. } => {
+                Disposition::Retry { lane, delay, attempted: false, unanswered, reason }
             }
             other => other,
         }
     }
 
     /// Another attempt, unless it would come too late or there is to be only one: then it ends at once.
-    fn again(&self, reason: Reason, min_delay: Duration, unsure: bool, draw: f64) -> Disposition {
+    fn again(&self, reason: Reason, min_delay: Duration, unanswered: bool, draw: f64) -> Disposition {
         let delay = self.retry.delay(self.job.attempt, min_delay, draw);
         let left = (self.job.expires_at - self.now).to_std().unwrap_or_default();
         if self.once || delay >= left {
-            let doubtful = unsure || self.job.doubts() > 0;
+            let doubtful = unanswered || self.job.doubts() > 0;
             return out_of_time_after(doubtful, Some(reason), true);
         }
-        Disposition::Retry { lane: None, delay, attempted: true, unsure, reason: Some(reason) }
+        Disposition::Retry { lane: None, delay, attempted: true, unanswered, reason: Some(reason) }
     }
 }
 

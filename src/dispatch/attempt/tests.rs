@@ -11,7 +11,7 @@ const RETRY: RetryPolicy = RetryPolicy {
     max: Duration::from_secs(900),
 };
 
-fn job(unsure: u16) -> Job {
+fn job(unanswered: u16) -> Job {
     Job {
         id: JobId(1),
         notification: NotificationId::floor(DateTime::UNIX_EPOCH),
@@ -20,13 +20,13 @@ fn job(unsure: u16) -> Job {
         class: Class::Direct,
         version: 0,
         attempt: 1,
-        unsure,
+        unanswered,
         in_doubt: false,
-        lost: 0,
+        node_deaths: 0,
         due_at: DateTime::UNIX_EPOCH,
         expires_at: DateTime::UNIX_EPOCH + TimeDelta::hours(1),
         last_reason: None,
-        trial_since: None,
+        environment_probe_since: None,
         devices: vec![DeviceId(1)],
         done: None,
     }
@@ -103,7 +103,7 @@ fn now_or_never_is_never_retried() {
 fn five_attempts_without_an_answer_are_enough() {
     assert!(matches!(
         ending(&job(3), false, 3600, Outcome::Unknown),
-        Disposition::Retry { unsure: true, .. }
+        Disposition::Retry { unanswered: true, .. }
     ));
     assert_eq!(status(&ending(&job(4), false, 3600, Outcome::Unknown)), Some(DeliveryStatus::Unknown));
 }

@@ -239,7 +239,7 @@ pub(in crate::dispatch) fn end_at_load(
     }
     let key = LaneKey::of(device.platform, device.environment);
     // A trial is made in the lane that isn't the device's; if that has become its own, it is an attempt like any other.
-    if (key == setup.key) != job.trial_since.is_some() {
+    if (key == setup.key) != job.environment_probe_since.is_some() {
         return None;
     }
     let lane = setup.app.lane(key);
@@ -250,7 +250,7 @@ pub(in crate::dispatch) fn end_at_load(
         lane: Some(lane.id),
         delay: std::time::Duration::ZERO,
         attempted: false,
-        unsure: false,
+        unanswered: false,
         reason: None,
     })
 }

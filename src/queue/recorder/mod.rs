@@ -53,7 +53,7 @@ pub enum Disposition {
         /// Another attempt, or the same one elsewhere?
         attempted: bool,
         /// May the attempt have been sent?
-        unsure: bool,
+        unanswered: bool,
         /// The provider's word, or ours.
         reason: Option<Reason>,
     },

@@ -121,7 +121,7 @@ impl PendingJob {
             devices: &devices,
             outcomes,
             reasons: reasons.texts,
-            reason_of: reasons.positions,
+            reason_indexes: reasons.positions,
             provider_ids,
             began_ms: ended.iter().map(|e| millis(e.began)).max().unwrap_or_default(),
             progress: ended.iter().any(|e| !e.ending.is_unseen()),
@@ -135,21 +135,22 @@ impl PendingJob {
         let mut groups: BTreeMap<Alike<'_>, Group> = BTreeMap::new();
         for e in ended {
             let (key, delay_ms, since) = match &e.ending {
-                Disposition::Retry { lane, delay, attempted, unsure, reason } => {
-                    let (attempted, unsure) = (*attempted, *unsure);
+                Disposition::Retry { lane, delay, attempted, unanswered, reason } => {
+                    let (attempted, unanswered) = (*attempted, *unanswered);
                     let reason = reason.as_ref().map(Reason::as_str);
                     let delay_ms = i64::try_from(delay.as_millis()).unwrap_or(i64::MAX);
-                    (Alike { lane: *lane, attempted, unsure, trial: false, reason }, delay_ms, None)
+                    (Alike { lane: *lane, attempted, unanswered, trial: false, reason }, delay_ms, None)
                 }
                 Disposition::EnvironmentProbe { lane, since, reason } => {
                     let (lane, reason) = (Some(*lane), Some(reason.as_str()));
-                    (Alike { lane, attempted: true, unsure: false, trial: true, reason }, 0, Some(*since))
+                    (Alike { lane, attempted: true, unanswered: false, trial: true, reason }, 0, Some(*since))
                 }
                 Disposition::Final { .. } | Disposition::Returned => continue,
             };
             let group = groups.entry(key).or_default();
             group.delay_ms = group.delay_ms.max(delay_ms);
-            group.trial_since = [group.trial_since, since].into_iter().flatten().min();
+            group.environment_probe_since =
+                [group.environment_probe_since, since].into_iter().flatten().min();
             group.devices.push(self.held.job.devices[e.index]);
         }
         for (alike, group) in &groups {
@@ -158,9 +159,9 @@ impl PendingJob {
                 lane: alike.lane,
                 delay_ms: group.delay_ms,
                 step: i16::from(alike.attempted),
-                unsure: i16::from(alike.unsure),
+                unanswered: i16::from(alike.unanswered),
                 reason: alike.reason,
-                trial_since: group.trial_since,
+                environment_probe_since: group.environment_probe_since,
                 devices: &group.devices,
             });
         }
@@ -171,7 +172,7 @@ impl PendingJob {
 #[derive(Default)]
 struct Group {
     delay_ms: i64,
-    trial_since: Option<DateTime<Utc>>,
+    environment_probe_since: Option<DateTime<Utc>>,
     devices: Vec<DeviceId>,
 }
 
@@ -180,7 +181,7 @@ struct Group {
 struct Alike<'a> {
     lane: Option<LaneId>,
     attempted: bool,
-    unsure: bool,
+    unanswered: bool,
     trial: bool,
     reason: Option<&'a str>,
 }
@@ -206,8 +207,8 @@ impl Disposition {
             Self::Final { status, attempted, .. } => {
                 Self::Final { status, attempted, reason: None, provider_id: None }
             }
-            Self::Retry { lane, delay, attempted, unsure, .. } => {
-                Self::Retry { lane, delay, attempted, unsure, reason: None }
+            Self::Retry { lane, delay, attempted, unanswered, .. } => {
+                Self::Retry { lane, delay, attempted, unanswered, reason: None }
             }
             // Its word is ASCII, and decides how it ends.
             Self::EnvironmentProbe { .. } | Self::Returned => self.clone(),

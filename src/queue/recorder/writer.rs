@@ -232,7 +232,7 @@ async fn write_slowly(
         return Ok(());
     };
     let ours = present.node == Some(job.held.node);
-    let table = present.done.unwrap_or_else(|| bit_vec::BitVec::from_elem(present.n, false));
+    let table = present.done.unwrap_or_else(|| bit_vec::BitVec::from_elem(present.device_count, false));
     let news: Vec<&Ended> = job
         .waiting
         .iter()

@@ -230,13 +230,13 @@ async fn jobs(
     let devices = filter.device_numbers();
     let rows = sqlx::query_as!(
         JobRow,
-        r#"with theirs as materialized (select job_id from jobs where notification_id = $1)
+        r#"with own_jobs as materialized (select job_id from jobs where notification_id = $1)
            select job_id, lane_id, attempt, devices, done,
                   case when paused_at is not null then 'lane_paused'
-                       when suspended_at is not null then 'lane_suspended' else reason end as reason,
+                       when suspended_at is not null then 'lane_suspended' else last_reason end as reason,
                   case when due_at > now() then due_at end as next_attempt_at
            from jobs join lanes using (lane_id)
-           where job_id = any(array(select job_id from theirs where job_id >= $2))
+           where job_id = any(array(select job_id from own_jobs where job_id >= $2))
              and ($3::bigint[] is null or devices && $3)
            order by job_id limit $4"#,
         id.0,
@@ -260,8 +260,8 @@ async fn receipts(
     let devices = filter.device_numbers();
     let rows = sqlx::query_as!(
         ReceiptRow,
-        r#"select receipt_id, lane_id, at, attempt, devices, outcomes, reasons as "reasons: Vec<Option<String>>",
-                  reason_of, provider_ids as "provider_ids: Vec<Option<String>>"
+        r#"select receipt_id, lane_id, recorded_at, attempt, devices, outcomes, reasons as "reasons: Vec<Option<String>>",
+                  reason_indexes, provider_ids as "provider_ids: Vec<Option<String>>"
            from receipts
            where notification_id = $1 and receipt_id >= $2 and ($3::bigint[] is null or devices && $3)
              and ($5 and accepted > 0 or $6 and rejected > 0 or $7 and token_dead > 0

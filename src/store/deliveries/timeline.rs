@@ -19,7 +19,7 @@ const SNAPSHOT: &str =
 struct Row {
     notification_id: Uuid,
     lane_id: i32,
-    at: DateTime<Utc>,
+    recorded_at: DateTime<Utc>,
     attempt: i16,
     outcome: i32,
     reason: Option<String>,
@@ -55,24 +55,27 @@ async fn latest(conn: &mut Session, device: DeviceId, before: Uuid, limit: usize
         Row,
         r#"with latest as (
              select distinct on (notification_id) * from (
-               select notification_id, receipt_id, lane_id, at, attempt, devices, outcomes, reasons, reason_of,
-                      provider_ids
+               -- Receipts of this device alone.
+               select notification_id, receipt_id, lane_id, recorded_at, attempt, devices, outcomes, reasons,
+                      reason_indexes, provider_ids
                from receipts where shape = '1' and first_device = $1 and notification_id < $2
                union all
                select * from (
-                 select notification_id, receipt_id, lane_id, at, attempt, devices, outcomes, reasons, reason_of,
-                        provider_ids
+                 -- Dense ranges.
+                 select notification_id, receipt_id, lane_id, recorded_at, attempt, devices, outcomes, reasons,
+                        reason_indexes, provider_ids
                  from receipts
                  where shape = 'r' and int8range(first_device, last_device, '[]') @> $1 and devices @> array[$1]
                  union all
-                 select notification_id, receipt_id, lane_id, at, attempt, devices, outcomes, reasons, reason_of,
-                        provider_ids
+                 -- Wide lists.
+                 select notification_id, receipt_id, lane_id, recorded_at, attempt, devices, outcomes, reasons,
+                        reason_indexes, provider_ids
                  from receipts where shape = 'w' and devices @> array[$1] offset 0) lists
                where notification_id < $2) of_device
              order by notification_id desc, receipt_id desc limit $3)
-           select notification_id as "notification_id!", lane_id as "lane_id!", at as "at!", attempt as "attempt!",
-                  get_byte(outcomes, place - 1) as "outcome!", reasons[get_byte(reason_of, place - 1)] as reason,
-                  nullif(provider_ids[place], '') as provider_id
+           select notification_id as "notification_id!", lane_id as "lane_id!", recorded_at as "recorded_at!",
+                  attempt as "attempt!", get_byte(outcomes, place - 1) as "outcome!",
+                  reasons[get_byte(reason_indexes, place - 1)] as reason, nullif(provider_ids[place], '') as provider_id
            from latest cross join lateral (select array_position(devices, $1) as place) found
            order by notification_id desc"#,
         device.0,
@@ -99,7 +102,7 @@ impl Row {
             attempts: attempts(self.attempt, !attempted),
             reason: self.reason,
             provider_id: self.provider_id,
-            at: (!is_pending).then_some(self.at),
+            at: (!is_pending).then_some(self.recorded_at),
             next_attempt_at: None,
         })
     }

@@ -24,12 +24,12 @@ pub(super) struct JobRow {
 pub(super) struct ReceiptRow {
     pub(super) receipt_id: i64,
     pub(super) lane_id: i32,
-    pub(super) at: DateTime<Utc>,
+    pub(super) recorded_at: DateTime<Utc>,
     pub(super) attempt: i16,
     pub(super) devices: Vec<i64>,
     pub(super) outcomes: Vec<u8>,
     pub(super) reasons: Option<Vec<Option<String>>>,
-    pub(super) reason_of: Option<Vec<u8>>,
+    pub(super) reason_indexes: Option<Vec<u8>>,
     pub(super) provider_ids: Option<Vec<Option<String>>>,
 }
 
@@ -96,7 +96,7 @@ impl ReceiptRow {
                 attempts: attempts(self.attempt, !attempted),
                 reason: self.reason(i),
                 provider_id: self.provider_ids.as_ref().and_then(|ids| ids.get(i).cloned().flatten()),
-                at: Some(self.at),
+                at: Some(self.recorded_at),
                 next_attempt_at: None,
             });
         }
@@ -105,7 +105,7 @@ impl ReceiptRow {
 
     /// The byte is the word's index plus 1; 0 is none.
     fn reason(&self, i: usize) -> Option<String> {
-        let position = ReceiptReasons::position(*self.reason_of.as_ref()?.get(i)?)?;
+        let position = ReceiptReasons::position(*self.reason_indexes.as_ref()?.get(i)?)?;
         self.reasons.as_ref()?.get(position).cloned().flatten()
     }
 }
@@ -123,13 +123,13 @@ mod tests {
         ReceiptRow {
             receipt_id: 1,
             lane_id: 3,
-            at: DateTime::UNIX_EPOCH,
+            recorded_at: DateTime::UNIX_EPOCH,
             attempt: 2,
             devices: vec![10, 11, 12, 13],
             // accepted, again, token dead, cancelled without an attempt
             outcomes: vec![1, 0, 3, 0x85],
             reasons: Some(vec![Some("Unregistered".to_owned()), Some("requested".to_owned())]),
-            reason_of: Some(vec![0, 0, 1, 2]),
+            reason_indexes: Some(vec![0, 0, 1, 2]),
             provider_ids: Some(vec![Some("projects/p/messages/1".to_owned()), None, None, None]),
         }
     }

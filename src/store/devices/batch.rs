@@ -96,8 +96,8 @@ pub async fn insert_all(
     let tokens: Vec<String> = devices.iter().map(|(_, device)| device.token.expose().to_owned()).collect();
     let rows = sqlx::query!(
         "insert into devices (app_id, platform, token, token_digest, environment, environment_proven, kind, source,
-                              user_id, locale, timezone, app_version, registered_at, quarantined_at, quarantine,
-                              evidence_at, replaces_id, replaces_at)
+                              user_id, locale, timezone, app_version, registered_at, quarantined_at,
+                              quarantine_reason, evidence_at, replaces_id, replaces_at)
          select $1, v.*
          from unnest($2::smallint[], $3::text[], $4::bytea[], $5::smallint[], $6::boolean[], $7::smallint[],
                      $8::smallint[], $9::text[], $10::text[], $11::text[], $12::text[], $13::timestamptz[],
@@ -148,7 +148,7 @@ pub async fn save_all(conn: &mut Session, devices: &[&Device]) -> Result<(), Err
          set environment = v.environment, environment_proven = v.environment_proven, kind = v.kind,
              source = v.source, user_id = v.user_id, locale = v.locale, timezone = v.timezone,
              app_version = v.app_version, registered_at = v.registered_at, quarantined_at = v.quarantined_at,
-             quarantine = v.quarantine, evidence_at = v.evidence_at,
+             quarantine_reason = v.quarantine_reason, evidence_at = v.evidence_at,
              replaces_id = v.replaces_id, replaces_at = v.replaces_at,
              quarantine_run = case when d.quarantined_at = v.quarantined_at then d.quarantine_run end,
              last_sent_on = case when v.source = 1 then d.last_sent_on end
@@ -156,7 +156,7 @@ pub async fn save_all(conn: &mut Session, devices: &[&Device]) -> Result<(), Err
                      $7::text[], $8::text[], $9::text[], $10::timestamptz[], $11::timestamptz[], $12::text[],
                      $13::timestamptz[], $14::bigint[], $15::timestamptz[])
            as v(device_id, environment, environment_proven, kind, source, user_id, locale, timezone, app_version,
-                registered_at, quarantined_at, quarantine, evidence_at, replaces_id, replaces_at)
+                registered_at, quarantined_at, quarantine_reason, evidence_at, replaces_id, replaces_at)
          where d.device_id = v.device_id and d.device_id = any($1)",
         &ids,
         &columns.environments,

@@ -15,8 +15,8 @@ macro_rules! devices_where {
         sqlx::query_as!(
             DeviceRow,
             "select device_id, app_id, platform, environment, environment_proven, kind, source, token, user_id,
-                    locale, timezone, app_version, created_at, registered_at, quarantined_at, quarantine, evidence_at,
-                    replaces_id, replaces_at
+                    locale, timezone, app_version, created_at, registered_at, quarantined_at, quarantine_reason,
+                    evidence_at, replaces_id, replaces_at
              from devices where " + $condition,
             $($argument),+
         )
@@ -41,7 +41,7 @@ pub(super) struct DeviceRow {
     pub(super) created_at: DateTime<Utc>,
     pub(super) registered_at: Option<DateTime<Utc>>,
     pub(super) quarantined_at: Option<DateTime<Utc>>,
-    pub(super) quarantine: Option<String>,
+    pub(super) quarantine_reason: Option<String>,
     pub(super) evidence_at: Option<DateTime<Utc>>,
     pub(super) replaces_id: Option<i64>,
     pub(super) replaces_at: Option<DateTime<Utc>>,
@@ -69,7 +69,7 @@ impl TryFrom<DeviceRow> for Device {
             registered_at: row.registered_at,
             quarantine: row.quarantined_at.map(|at| Quarantine {
                 at,
-                reason: QuarantineReason(row.quarantine.unwrap_or_default()),
+                reason: QuarantineReason(row.quarantine_reason.unwrap_or_default()),
                 evidence_at: row.evidence_at,
             }),
             replaces: row

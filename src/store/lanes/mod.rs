@@ -18,11 +18,11 @@ pub struct StoredLaneState {
     /// Since when an admin has it paused.
     pub paused_at: Option<DateTime<Utc>>,
     /// Fingerprint of the credential that was rejected.
-    pub suspended_for: Option<Vec<u8>>,
+    pub suspended_fingerprint: Option<Vec<u8>>,
     /// What the provider said of it.
     pub suspended_reason: Option<String>,
     /// When an operator last wanted it tried at once.
-    pub tried_at: Option<DateTime<Utc>>,
+    pub retry_requested_at: Option<DateTime<Utc>>,
     /// Living nodes that have this lane.
     pub nodes: u32,
     /// Some: no more tokens are set aside in it.
@@ -49,8 +49,8 @@ pub async fn suspend(
 ) -> Result<bool, Error> {
     let done = sqlx::query!(
         "
-        update lanes set suspended_at = now(), suspended_for = $2, suspended_reason = $3
-        where lane_id = $1 and suspended_for is distinct from $2
+        update lanes set suspended_at = now(), suspended_fingerprint = $2, suspended_reason = $3
+        where lane_id = $1 and suspended_fingerprint is distinct from $2
         ",
         lane.0,
         fingerprint,
@@ -65,8 +65,8 @@ pub async fn suspend(
 pub async fn end_suspension(conn: &mut Session, lane: LaneId, fingerprint: &[u8]) -> Result<bool, Error> {
     let done = sqlx::query!(
         "
-        update lanes set suspended_at = null, suspended_for = null, suspended_reason = null
-        where lane_id = $1 and suspended_for = $2
+        update lanes set suspended_at = null, suspended_fingerprint = null, suspended_reason = null
+        where lane_id = $1 and suspended_fingerprint = $2
         ",
         lane.0,
         fingerprint
@@ -86,9 +86,9 @@ pub async fn engage_pruning_guard(
     sqlx::query!(
         "
         update lanes
-        set braked_at = coalesce(braked_at, now()), brake_seen_at = now(),
-            brake_reason = case when braked_at is null then $2 else brake_reason end,
-            brake_certain = $3 or (braked_at is not null and brake_certain)
+        set guard_engaged_at = coalesce(guard_engaged_at, now()), guard_confirmed_at = now(),
+            guard_reason = case when guard_engaged_at is null then $2 else guard_reason end,
+            guard_covers_certain = $3 or (guard_engaged_at is not null and guard_covers_certain)
         where lane_id = $1
         ",
         lane.0,
@@ -103,7 +103,7 @@ pub async fn engage_pruning_guard(
 /// Says that there still is too much of what the lane's brake is on for. False: it is off, an admin took it off.
 pub async fn confirm_pruning_guard(conn: &mut Session, lane: LaneId) -> Result<bool, Error> {
     let done = sqlx::query!(
-        "update lanes set brake_seen_at = now() where lane_id = $1 and braked_at is not null",
+        "update lanes set guard_confirmed_at = now() where lane_id = $1 and guard_engaged_at is not null",
         lane.0
     )
     .execute(conn)
@@ -115,9 +115,9 @@ pub async fn confirm_pruning_guard(conn: &mut Session, lane: LaneId) -> Result<b
 pub async fn release_pruning_guard(conn: &mut Session, lane: LaneId) -> Result<bool, Error> {
     let done = sqlx::query!(
         "
-        update lanes set braked_at = null, brake_reason = null, brake_certain = false, brake_seen_at = null
-        where lane_id = $1 and braked_at is not null
-          and coalesce(brake_seen_at <= now() - interval '10 minutes', true)
+        update lanes set guard_engaged_at = null, guard_reason = null, guard_covers_certain = false, guard_confirmed_at = null
+        where lane_id = $1 and guard_engaged_at is not null
+          and coalesce(guard_confirmed_at <= now() - interval '10 minutes', true)
         ",
         lane.0
     )
@@ -138,9 +138,9 @@ pub async fn pause(conn: &mut Session, lane: LaneId) -> Result<(), Error> {
 pub async fn clear_stops(conn: &mut Session, lane: LaneId) -> Result<(), Error> {
     sqlx::query!(
         "
-        update lanes set paused_at = null, suspended_at = null, suspended_for = null, suspended_reason = null,
-                         braked_at = null, brake_reason = null, brake_certain = false, brake_seen_at = null,
-                         tried_at = clock_timestamp()
+        update lanes set paused_at = null, suspended_at = null, suspended_fingerprint = null, suspended_reason = null,
+                         guard_engaged_at = null, guard_reason = null, guard_covers_certain = false, guard_confirmed_at = null,
+                         retry_requested_at = clock_timestamp()
         where lane_id = $1
         ",
         lane.0
@@ -153,7 +153,7 @@ pub async fn clear_stops(conn: &mut Session, lane: LaneId) -> Result<(), Error> 
 /// An admin wants a lane that waits tried at once, and with it whatever in it waits for another attempt. Answers how
 /// many jobs that were.
 pub async fn request_retry(conn: &mut Session, lane: LaneId) -> Result<u64, Error> {
-    sqlx::query!("update lanes set tried_at = clock_timestamp() where lane_id = $1", lane.0)
+    sqlx::query!("update lanes set retry_requested_at = clock_timestamp() where lane_id = $1", lane.0)
         .execute(&mut *conn)
         .await?;
     let hastened = sqlx::query!(

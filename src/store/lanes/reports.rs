@@ -54,42 +54,47 @@ pub async fn report(
     let checked: Vec<Option<i64>> = reports.iter().map(|report| report.checked_ms).collect();
     let rows = sqlx::query!(
         r#"
-        with said as (
-          insert into lane_reports (lane_id, node_id, state, why, since, in_flight, rate, connections, credential,
-                                    credential_ok, checked_at, reported_at)
-          select lane, $1, state, why, now() - make_interval(secs => since_ms / 1000.0), in_flight, rate, connections,
-                 credential, ok, now() - make_interval(secs => checked_ms / 1000.0), now()
+        with new_reports as (
+          insert into lane_reports (lane_id, node_id, state, reason, since, in_flight, answers_per_second, connections,
+                                    credential, credential_ok, checked_at, reported_at)
+          select lane, $1, state, reason, now() - make_interval(secs => since_ms / 1000.0), in_flight,
+                 answers_per_second, connections, credential, ok, now() - make_interval(secs => checked_ms / 1000.0),
+                 now()
           from unnest($2::int[], $3::smallint[], $4::text[], $5::bigint[], $6::int[], $7::real[], $8::int[],
                       $9::bytea[], $10::boolean[], $11::bigint[])
-            as r(lane, state, why, since_ms, in_flight, rate, connections, credential, ok, checked_ms)
+            as incoming(lane, state, reason, since_ms, in_flight, answers_per_second, connections, credential, ok,
+                        checked_ms)
           on conflict (lane_id, node_id) do update set
-            state = excluded.state, why = excluded.why, since = excluded.since, in_flight = excluded.in_flight,
-            rate = excluded.rate, connections = excluded.connections, credential = excluded.credential,
-            credential_ok = excluded.credential_ok, checked_at = excluded.checked_at,
-            reported_at = excluded.reported_at),
+            state = excluded.state, reason = excluded.reason, since = excluded.since, in_flight = excluded.in_flight,
+            answers_per_second = excluded.answers_per_second, connections = excluded.connections,
+            credential = excluded.credential, credential_ok = excluded.credential_ok,
+            checked_at = excluded.checked_at, reported_at = excluded.reported_at),
         own as (select * from unnest($2::int[], $3::smallint[], $5::bigint[]) as own(lane_id, state, since_ms)),
+        -- The worst state that this node and the other living nodes report. The new reports are not visible to this
+        -- statement yet, so this node's own come from the parameters.
         worst as materialized (
-          select l.lane_id, l.state as was, own.since_ms, own.state as own,
+          select l.lane_id, l.state as stored_state, own.since_ms, own.state as own_state,
                  greatest(case when own.state >= $12 then own.state end,
                           (select max(r.state) from lane_reports r join nodes n using (node_id)
                            where r.lane_id = l.lane_id and r.node_id <> $1 and n.dead_at is null and r.state >= $12))
                    as state
           from lanes l join own using (lane_id) where l.lane_id = any($2)),
-        changed as materialized (
+        locked_lanes as materialized (
           select lane_id from lanes
-          where lane_id = any(array(select lane_id from worst where state is distinct from was and state is not null))
+          where lane_id = any(array(
+            select lane_id from worst where state is distinct from stored_state and state is not null))
           order by lane_id for update),
-        entered as (
+        changed_lanes as (
           update lanes l
           set state = w.state,
-              state_since = case when w.own = w.state then now() - make_interval(secs => w.since_ms / 1000.0)
+              state_since = case when w.own_state = w.state then now() - make_interval(secs => w.since_ms / 1000.0)
                                  else now() end
           from worst w
-          where l.lane_id = any(array(select lane_id from changed)) and w.lane_id = l.lane_id
+          where l.lane_id = any(array(select lane_id from locked_lanes)) and w.lane_id = l.lane_id
             and l.state is distinct from w.state)
-        select l.lane_id, l.paused_at, l.suspended_for, l.suspended_reason, l.tried_at,
-               l.braked_at is not null as "braked!", l.brake_reason, l.brake_certain,
-               coalesce(l.brake_seen_at <= now() - interval '10 minutes', true) as "quiet!",
+        select l.lane_id, l.paused_at, l.suspended_fingerprint, l.suspended_reason, l.retry_requested_at,
+               l.guard_engaged_at is not null as "is_guarded!", l.guard_reason, l.guard_covers_certain,
+               coalesce(l.guard_confirmed_at <= now() - interval '10 minutes', true) as "is_quiet!",
                (select count(*) from lane_reports r join nodes n using (node_id)
                 where r.lane_id = l.lane_id and n.dead_at is null)::int as "nodes!"
         from lanes l where l.lane_id = any($2)
@@ -114,14 +119,14 @@ pub async fn report(
         .map(|row| StoredLaneState {
             lane: LaneId(row.lane_id),
             paused_at: row.paused_at,
-            suspended_for: row.suspended_for,
+            suspended_fingerprint: row.suspended_fingerprint,
             suspended_reason: row.suspended_reason,
-            tried_at: row.tried_at,
+            retry_requested_at: row.retry_requested_at,
             nodes: row.nodes.unsigned_abs(),
-            pruning_guard: row.braked.then(|| StoredPruningGuard {
-                reason: row.brake_reason.unwrap_or_default(),
-                certain: row.brake_certain,
-                quiet: row.quiet,
+            pruning_guard: row.is_guarded.then(|| StoredPruningGuard {
+                reason: row.guard_reason.unwrap_or_default(),
+                certain: row.guard_covers_certain,
+                quiet: row.is_quiet,
             }),
         })
         .collect())
@@ -165,37 +170,38 @@ pub struct LaneSummary {
 pub async fn summaries(conn: &mut Session, app: AppId) -> Result<Vec<LaneSummary>, Error> {
     let rows = sqlx::query!(
         r#"
-        with mine as materialized (select * from lanes where app_id = $1),
+        with app_lanes as materialized (select * from lanes where app_id = $1),
         waiting as (
-          select w.* from mine m cross join lateral (
-            select lane_id, sum(n - coalesce(bit_count(done), 0))::bigint as devices,
+          select w.* from app_lanes l cross join lateral (
+            select lane_id, sum(device_count - coalesce(bit_count(done), 0))::bigint as devices,
                    min(due_at) filter (where due_at <= now()) as oldest
-            from jobs where lane_id = m.lane_id and node_id is null group by lane_id) w),
+            from jobs where lane_id = l.lane_id and node_id is null group by lane_id) w),
         leased as (
-          select lane_id, sum(n - coalesce(bit_count(done), 0))::bigint as devices, min(due_at) as oldest
+          select lane_id, sum(device_count - coalesce(bit_count(done), 0))::bigint as devices, min(due_at) as oldest
           from jobs where node_id = any(array(select node_id from nodes)) group by lane_id),
-        said as (
-          select lane_id, r.state, r.why, r.since, r.in_flight, r.rate, r.connections, r.credential, r.credential_ok,
-                 r.checked_at
+        reports as (
+          select lane_id, r.state, r.reason, r.since, r.in_flight, r.answers_per_second, r.connections, r.credential,
+                 r.credential_ok, r.checked_at
           from lane_reports r join nodes n using (node_id) where n.dead_at is null)
-        select m.lane_id, m.paused_at, m.suspended_at, m.suspended_for, m.suspended_reason, m.tried_at, m.braked_at,
-               m.brake_reason, m.state as entered, m.state_since,
-               coalesce(w.devices, 0) + coalesce(d.devices, 0) as "depth!",
-               extract(epoch from now() - least(w.oldest, d.oldest))::float8 as oldest_seconds,
-               (select coalesce(sum(in_flight), 0) from said s where s.lane_id = m.lane_id) as "in_flight!",
-               (select coalesce(sum(rate), 0) from said s where s.lane_id = m.lane_id)::float8 as "rate!",
-               (select coalesce(sum(connections), 0) from said s where s.lane_id = m.lane_id) as "connections!",
-               worst.state as "worst_state?", worst.why as "worst_why?", worst.since as "worst_since?",
+        select l.lane_id, l.paused_at, l.suspended_at, l.suspended_fingerprint, l.suspended_reason,
+               l.retry_requested_at, l.guard_engaged_at, l.guard_reason, l.state as stored_state, l.state_since,
+               coalesce(waiting.devices, 0) + coalesce(leased.devices, 0) as "depth!",
+               extract(epoch from now() - least(waiting.oldest, leased.oldest))::float8 as oldest_seconds,
+               (select coalesce(sum(in_flight), 0) from reports r where r.lane_id = l.lane_id) as "in_flight!",
+               (select coalesce(sum(answers_per_second), 0) from reports r where r.lane_id = l.lane_id)::float8 as "rate!",
+               (select coalesce(sum(connections), 0) from reports r where r.lane_id = l.lane_id) as "connections!",
+               worst.state as "worst_state?", worst.reason as "worst_reason?", worst.since as "worst_since?",
                known.credential as "credential?", known.credential_ok as "credential_ok?",
                known.checked_at as "checked_at?"
-        from mine m
-        left join waiting w on w.lane_id = m.lane_id
-        left join leased d on d.lane_id = m.lane_id
-        left join lateral (select state, why, since from said s where s.lane_id = m.lane_id
+        from app_lanes l
+        left join waiting on waiting.lane_id = l.lane_id
+        left join leased on leased.lane_id = l.lane_id
+        left join lateral (select state, reason, since from reports r where r.lane_id = l.lane_id
                            order by state desc, since limit 1) worst on true
-        left join lateral (select credential, credential_ok, checked_at from said s where s.lane_id = m.lane_id
+        -- Where nodes differ: the credential that was rejected.
+        left join lateral (select credential, credential_ok, checked_at from reports r where r.lane_id = l.lane_id
                            order by credential_ok nulls last, checked_at desc nulls last limit 1) known on true
-        order by m.lane_id
+        order by l.lane_id
         "#,
         app.0
     )
@@ -203,18 +209,18 @@ pub async fn summaries(conn: &mut Session, app: AppId) -> Result<Vec<LaneSummary
     .await?;
     let seen = rows.into_iter().map(|row| {
         let said = row.worst_state.and_then(LaneState::from_code).unwrap_or(LaneState::Unknown);
-        let entered = row.entered.and_then(LaneState::from_code);
+        let entered = row.stored_state.and_then(LaneState::from_code);
         let (state, why, since) = if row.paused_at.is_some() {
             (LaneState::Paused, None, row.paused_at)
         } else if said == LaneState::Paused {
-            // Resumed just now, at `tried_at`, and a node has not heard of it yet.
-            (LaneState::Running, None, row.tried_at)
-        } else if row.suspended_for.is_some() && row.worst_state.is_none() {
+            // Resumed just now, at `retry_requested_at`, and a node has not heard of it yet.
+            (LaneState::Running, None, row.retry_requested_at)
+        } else if row.suspended_fingerprint.is_some() && row.worst_state.is_none() {
             (LaneState::Suspended, row.suspended_reason, row.suspended_at)
         } else if entered == Some(said) {
-            (said, row.worst_why, row.state_since)
+            (said, row.worst_reason, row.state_since)
         } else {
-            (said, row.worst_why, row.worst_since)
+            (said, row.worst_reason, row.worst_since)
         };
         LaneSummary {
             lane: LaneId(row.lane_id),
@@ -229,7 +235,7 @@ pub async fn summaries(conn: &mut Session, app: AppId) -> Result<Vec<LaneSummary
             credential: row.credential,
             credential_ok: row.credential_ok,
             checked_at: row.checked_at,
-            braked: row.braked_at.map(|_| row.brake_reason.unwrap_or_default()),
+            braked: row.guard_engaged_at.map(|_| row.guard_reason.unwrap_or_default()),
         }
     });
     Ok(seen.collect())

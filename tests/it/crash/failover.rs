@@ -184,7 +184,7 @@ async fn no_number_comes_again_after_a_failover_to_a_server_that_lagged_behind()
     }
     let gone = cluster.ask(&node, Method::GET, &format!("/v1/notifications/{lost}"), None).await;
     assert_eq!(gone.0, Some(404), "the failover lost it, and nothing of it is another's: {}", gone.1);
-    let recorded: i64 = sqlx::query_scalar("select sum(accepted + unknown + again)::bigint from receipts")
+    let recorded: i64 = sqlx::query_scalar("select sum(accepted + unknown + retried)::bigint from receipts")
         .fetch_one(&mut server.connect().await)
         .await
         .unwrap();

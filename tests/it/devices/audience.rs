@@ -64,7 +64,7 @@ fn refusals(resolved: &Resolved) -> HashMap<DeviceId, &str> {
 }
 
 async fn quarantine(pool: &SessionPool, id: DeviceId) {
-    sqlx::query("update devices set quarantined_at = now(), quarantine = 'x' where device_id = $1")
+    sqlx::query("update devices set quarantined_at = now(), quarantine_reason = 'x' where device_id = $1")
         .bind(id.0)
         .execute(pool)
         .await

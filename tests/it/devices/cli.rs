@@ -113,7 +113,7 @@ async fn what_is_exported_is_imported_as_it_was() {
     here.write("t.ndjson", table.iter().map(|line| format!("{line}\n")).collect::<String>());
     let imported = here.run("import t.ndjson").await;
     assert_ended(&imported, 0, "3 lines: 3 created, 0 updated, 0 failed", &[]);
-    sqlx::query("update devices set quarantined_at = now(), quarantine = 'x' where token = 'dead'")
+    sqlx::query("update devices set quarantined_at = now(), quarantine_reason = 'x' where token = 'dead'")
         .execute(&here.database.pool)
         .await
         .unwrap();

@@ -105,7 +105,7 @@ async fn a_nightly_replay_does_not_revive_a_dead_token_and_the_app_itself_does()
     let (pool, shop) = (&database.pool, shop(&database.pool).await);
     let id = put_id(pool, &shop, &apns("cc")).await;
     sqlx::query(
-        "update devices set source = 1, registered_at = null, quarantined_at = now(), quarantine = 'Unregistered',
+        "update devices set source = 1, registered_at = null, quarantined_at = now(), quarantine_reason = 'Unregistered',
          evidence_at = now() - interval '1 hour', quarantine_run = 7",
     )
     .execute(pool)
@@ -150,7 +150,10 @@ async fn describing_is_no_registration() {
     let database = TestDatabase::create().await;
     let (pool, shop) = (&database.pool, shop(&database.pool).await);
     let before = put(pool, &shop, &with_topics(&["news"], of("u1", fcm("f1")))).await.known;
-    sqlx::query("update devices set quarantined_at = now(), quarantine = 'x'").execute(pool).await.unwrap();
+    sqlx::query("update devices set quarantined_at = now(), quarantine_reason = 'x'")
+        .execute(pool)
+        .await
+        .unwrap();
     let details = DeviceDetails {
         user: FieldChange::Clear,
         topics: Some(topics(&["sport"])),
@@ -194,7 +197,7 @@ async fn every_filter_narrows_and_pages_follow_each_other() {
     let b = put_id(pool, &shop, &with_topics(&["news", "sport"], of("u2", fcm("f2")))).await;
     let c = put_id(pool, &shop, &of("u1", fcm("f3"))).await;
     put(pool, &app(pool, "other").await, &with_topics(&["news"], of("u1", apns("aa")))).await;
-    sqlx::query("update devices set quarantined_at = now(), quarantine = 'x' where device_id = $1")
+    sqlx::query("update devices set quarantined_at = now(), quarantine_reason = 'x' where device_id = $1")
         .bind(c.0)
         .execute(pool)
         .await

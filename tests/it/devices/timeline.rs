@@ -56,14 +56,14 @@ impl Past {
         let (first, last, n) = (of[0], of[of.len() - 1], of.len());
         let list: Vec<String> = of.iter().map(i64::to_string).collect();
         let column = match outcome & 0x7f {
-            0 => "again",
+            0 => "retried",
             1 => "accepted",
             3 => "token_dead",
             other => panic!("outcome {other}"),
         };
         let script = format!(
             r"insert into receipts (notification_id, job_id, lane_id, attempt, {column}, shape, first_device, last_device,
-                                    devices, outcomes, reasons, reason_of)
+                                    devices, outcomes, reasons, reason_indexes)
               select '{id}', 1, {lane}, {attempt}, {n}, shape_of({first}, {last}, {n}), {first}, {last},
                      '{{{list}}}', '\x{bytes}', case when {outcome} <> 1 then array['word'] end,
                      case when {outcome} <> 1 then decode(repeat('01', {n}), 'hex') end",
@@ -148,7 +148,7 @@ async fn a_notification_is_there_once_as_it_stands() {
     run(
         pool,
         format!(
-            "insert into jobs (notification_id, lane_id, priority, class, due_at, expires_at, attempt, n, devices)
+            "insert into jobs (notification_id, lane_id, priority, class, due_at, expires_at, attempt, device_count, devices)
              values ('{waiting}', {}, 5, 1, now() + interval '1 minute', now() + interval '1 hour', 2, 2, '{{{},{me}}}')",
             past.apns,
             me - 1

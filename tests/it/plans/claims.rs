@@ -103,7 +103,8 @@ async fn a_job_that_may_kill_its_holder_is_taken_alone() {
         all.push(waiting(&pool, LANE, Priority::Normal, 1, age.into()).await);
     }
     for (job, lost) in [(all[0], 1), (all[2], 2), (all[3], 7)] {
-        let lost_so_often = sqlx::query("update jobs set lost = $2 where job_id = $1").bind(job).bind(lost);
+        let lost_so_often =
+            sqlx::query("update jobs set node_deaths = $2 where job_id = $1").bind(job).bind(lost);
         lost_so_often.execute(&pool).await.unwrap();
     }
     for expected in [&all[..2], &all[2..3], &all[3..4], &all[4..]] {
@@ -147,7 +148,7 @@ async fn equal_due_times_hide_nothing_behind_the_cursor() {
     let db = TestDatabase::create().await;
     let pool = queue_pool(&db, 2);
     let ids: Vec<i64> = sqlx::query_scalar(
-        "insert into jobs (notification_id, lane_id, priority, due_at, expires_at, n, devices)
+        "insert into jobs (notification_id, lane_id, priority, due_at, expires_at, device_count, devices)
          select gen_random_uuid(), 1, 5, now() - interval '10 seconds', now() + interval '1 day', 1, array[1]
          from generate_series(1, 5) returning job_id",
     )
@@ -179,7 +180,11 @@ async fn a_claim_says_whether_it_may_have_left_something() {
     assert!(left(&claimer), "nothing is known any more");
     let suspect = waiting(&pool, LANE, Priority::Normal, 1, 10.0).await;
     waiting(&pool, LANE, Priority::Normal, 1, 5.0).await;
-    sqlx::query("update jobs set lost = 2 where job_id = $1").bind(suspect).execute(&pool).await.unwrap();
+    sqlx::query("update jobs set node_deaths = 2 where job_id = $1")
+        .bind(suspect)
+        .execute(&pool)
+        .await
+        .unwrap();
     assert_eq!(next(&mut claimer, 3).await, [suspect]);
     assert!(left(&claimer), "it is taken alone");
 }

@@ -197,7 +197,7 @@ async fn days_go_when_they_are_old_and_nothing_waits_on_them() {
         create_day(&mut conn, day).await.unwrap();
     }
     sqlx::query(
-        "insert into jobs (notification_id, lane_id, priority, due_at, expires_at, n, devices)
+        "insert into jobs (notification_id, lane_id, priority, due_at, expires_at, device_count, devices)
          values (day_floor($1), 1, 5, now(), now(), 1, array[1])",
     )
     .bind(old)

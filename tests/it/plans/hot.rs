@@ -25,10 +25,10 @@ const OFTEN: usize = 7;
 
 /// 100,000 jobs of one device in another lane and 2,000 here, 100,000 devices, 20,000 receipts, 50,000 subscriptions.
 const FILL: &str = "
-    insert into jobs (notification_id, lane_id, priority, due_at, expires_at, n, devices)
+    insert into jobs (notification_id, lane_id, priority, due_at, expires_at, device_count, devices)
     select gen_random_uuid(), 2, 5, now() - interval '1 minute', now() + interval '1 day', 1, array[g]
     from generate_series(1, 100000) g;
-    insert into jobs (notification_id, lane_id, priority, due_at, expires_at, n, devices)
+    insert into jobs (notification_id, lane_id, priority, due_at, expires_at, device_count, devices)
     select day_floor((now() at time zone 'UTC')::date), 1, 5, now() - interval '1 minute', now() + interval '1 day', 1,
            array[g]
     from generate_series(1, 2000) g;
@@ -229,7 +229,7 @@ async fn give(conn: &mut Session, id: NotificationId) {
         devices: &[DeviceId(1)],
         outcomes: vec![1],
         reasons: Vec::new(),
-        reason_of: Vec::new(),
+        reason_indexes: Vec::new(),
         provider_ids: Vec::new(),
         began_ms: 0,
         progress: true,

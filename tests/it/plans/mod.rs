@@ -31,7 +31,7 @@ async fn node(pool: &SessionPool) -> Arc<NodeLease> {
 /// A waiting job of `devices` devices that fell due `age_secs` ago.
 async fn waiting(pool: &SessionPool, lane: LaneId, priority: Priority, devices: i32, age_secs: f64) -> i64 {
     sqlx::query_scalar(
-        "insert into jobs (notification_id, lane_id, priority, due_at, expires_at, n, devices)
+        "insert into jobs (notification_id, lane_id, priority, due_at, expires_at, device_count, devices)
          select gen_random_uuid(), $1, $2, now() - make_interval(secs => $4), now() + interval '1 day', $3,
                 array(select d::bigint from generate_series(1, $3) d)
          returning job_id",

@@ -13,7 +13,7 @@ use pushpost_testkit::database::TestDatabase;
 /// So many jobs of seven devices each; rows so large that 15 fill a page.
 async fn wait(pool: &SessionPool, lane: i32, jobs: u32) {
     let sql = format!(
-        "insert into jobs (notification_id, lane_id, priority, due_at, expires_at, n, devices, reason)
+        "insert into jobs (notification_id, lane_id, priority, due_at, expires_at, device_count, devices, last_reason)
          select gen_random_uuid(), {lane}, 5, now(), now() + interval '1 day', 7, '{{1,2,3,4,5,6,7}}', repeat(md5(g::text), 12)
          from generate_series(1, {jobs}) g"
     );

@@ -25,9 +25,9 @@ async fn accepted_days_ago(queue: &TestQueue, days: i64, devices: &[i64]) -> (No
     let mut conn = queue.pool.acquire().await.unwrap();
     store::partitions::create_day(&mut conn, then.date_naive()).await.unwrap();
     sqlx::query(
-        "with n as (insert into notifications (notification_id, app_id, priority, created_at, due_at, expires_at, targets)
+        "with n as (insert into notifications (notification_id, app_id, priority, created_at, due_at, expires_at, target_count)
                     values ($1, $2, 5, $3, $3, now() + interval '1 day', $4))
-         insert into jobs (notification_id, lane_id, priority, due_at, expires_at, n, devices)
+         insert into jobs (notification_id, lane_id, priority, due_at, expires_at, device_count, devices)
          values ($1, $5, 5, $3, now() + interval '1 day', $4, $6)",
     )
     .bind(id.0)
@@ -94,7 +94,7 @@ async fn a_day_stays_while_a_job_of_it_is_open() {
     end_all(tickets.drain(..), &accepted());
     node.idle().await;
     let fan_out =
-        "insert into fan_outs (notification_id, app_id, priority, due_at, expires_at, targets, audience)
+        "insert into fan_outs (notification_id, app_id, priority, due_at, expires_at, target_count, audience)
                    values ($1, 1, 5, now(), now(), 0, '')";
     sqlx::query(fan_out).bind(id.0).execute(&queue.database.pool).await.unwrap();
     assert_eq!(droppable(&queue, 4).await, [], "nor while others may be found for it");
@@ -141,7 +141,7 @@ async fn a_day_that_cannot_be_made_keeps_no_other_duty() {
 async fn end(queue: &TestQueue, id: NotificationId, hours: Option<i32>) {
     sqlx::query(
         "with gone as (delete from jobs where notification_id = $1)
-         insert into receipts (notification_id, job_id, lane_id, at, attempt, accepted, shape, first_device, last_device,
+         insert into receipts (notification_id, job_id, lane_id, recorded_at, attempt, accepted, shape, first_device, last_device,
                                devices, outcomes)
          select $1, 1, 1, now() - make_interval(hours => $2), 1, 1, '1', 2, 2, array[2], '\\x01'
          where $2 is not null",

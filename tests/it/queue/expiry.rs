@@ -81,7 +81,7 @@ async fn what_may_have_been_sent_ends_as_unknown() {
     let mut tickets = node.take(queue.lane).await;
     let doubtful = match again("no_answer") {
         Disposition::Retry { lane, delay, attempted, reason, .. } => {
-            Disposition::Retry { lane, delay, attempted, reason, unsure: true }
+            Disposition::Retry { lane, delay, attempted, reason, unanswered: true }
         }
         other => other,
     };
@@ -130,7 +130,7 @@ async fn what_a_dead_node_held_is_in_doubt_until_a_later_attempt_is_answered() {
     let other = queue.app.lane(LaneKey::Apns(Environment::Sandbox)).id;
     let delay = std::time::Duration::ZERO;
     let moved =
-        Disposition::Retry { lane: Some(other), delay, attempted: false, unsure: false, reason: None };
+        Disposition::Retry { lane: Some(other), delay, attempted: false, unanswered: false, reason: None };
     end(tickets.remove(0), accepted());
     end(tickets.remove(0), again("Busy"));
     end(tickets.remove(0), moved);
@@ -199,7 +199,7 @@ async fn a_trial_is_claimed_with_the_time_and_the_word_of_the_first_verdict() {
     let trials = node.claim(other).await;
     assert_eq!(trials.len(), 1, "they share a job");
     let job = &trials[0].job;
-    assert_eq!((job.attempt, job.devices.len(), job.trial_since), (2, 2, Some(since(1))));
+    assert_eq!((job.attempt, job.devices.len(), job.environment_probe_since), (2, 2, Some(since(1))));
     assert_eq!(job.last_reason, Some(Reason::new("BadDeviceToken")));
     let tickets: Vec<_> = trials.into_iter().flat_map(|held| node.recorder.open(held).1).collect();
     end_all(tickets, &accepted());

@@ -180,6 +180,10 @@ async fn one_that_can_not_be_found_in_time_or_read_ends_and_one_that_nobody_serv
     for id in [late, unreadable, foreign] {
         assert_eq!(queue.counts(id).await.targets(), 0);
     }
-    assert_eq!(queue.number("select count(*) from notifications where targets = 0").await, 3, "all are done");
+    assert_eq!(
+        queue.number("select count(*) from notifications where target_count = 0").await,
+        3,
+        "all are done"
+    );
     assert_eq!(queue.number("select count(*) from fan_outs").await, 0);
 }

@@ -151,7 +151,7 @@ async fn a_death_without_progress_is_counted() {
             id = Some(node.accept(queue.wanted(1..=4)).await);
         }
         let mut tickets = node.take(queue.lane).await;
-        lost.push(tickets[0].leased_job().job.lost);
+        lost.push(tickets[0].leased_job().job.node_deaths);
         if let Some(ended_so_far) =
             [(1, 1), (3, 2)].into_iter().find_map(|(at, n)| (at == round).then_some(n))
         {

@@ -128,7 +128,7 @@ impl Model {
                 lane: self.rng.random_ratio(1, 3).then(|| *self.lanes.choose(&mut self.rng).unwrap()),
                 delay: Duration::ZERO,
                 attempted: true,
-                unsure: self.rng.random_ratio(1, 3),
+                unanswered: self.rng.random_ratio(1, 3),
                 reason: self.rng.random_ratio(1, 2).then(|| Reason::new("Busy")),
             },
             2 => Disposition::Returned,

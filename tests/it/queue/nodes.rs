@@ -267,7 +267,7 @@ async fn a_job_that_its_node_does_not_know_of_is_released() {
     let me = Some(beating.node.id().0);
     beating.pass(COMPARISON + 1).await;
     assert_eq!(holders(&queue).await, [me, me, me], "one comparison proves nothing: it may be on its way");
-    sqlx::query("update jobs set ver = ver + 2 where job_id = $1")
+    sqlx::query("update jobs set version = version + 2 where job_id = $1")
         .bind(changing.0)
         .execute(&queue.pool)
         .await

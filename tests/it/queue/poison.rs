@@ -126,7 +126,7 @@ async fn assert_recorded(seed: u64) {
         wrote.insert(ticket.device(), (reason.clone(), provider_id.is_some()));
         let ending = if rng.random_ratio(1, 5) {
             let delay = Duration::from_secs(60);
-            Disposition::Retry { lane: None, delay, attempted: true, unsure: false, reason }
+            Disposition::Retry { lane: None, delay, attempted: true, unanswered: false, reason }
         } else {
             Disposition::Final { status: DeliveryStatus::Accepted, attempted: true, reason, provider_id }
         };

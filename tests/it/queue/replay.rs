@@ -30,7 +30,7 @@ fn outcomes(batch: &mut RecordBatch, job: &Job, accepted: &[usize], again: &[usi
         devices: &devices,
         outcomes: all.iter().map(|i| u8::from(accepted.contains(i))).collect(),
         reasons: Vec::new(),
-        reason_of: Vec::new(),
+        reason_indexes: Vec::new(),
         provider_ids: Vec::new(),
         began_ms: 0,
         progress: true,
@@ -42,9 +42,9 @@ fn outcomes(batch: &mut RecordBatch, job: &Job, accepted: &[usize], again: &[usi
             lane: None,
             delay_ms: 0,
             step: 1,
-            unsure: 0,
+            unanswered: 0,
             reason: None,
-            trial_since: None,
+            environment_probe_since: None,
             devices: &devices,
         };
         batch.retry(retry);

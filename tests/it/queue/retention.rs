@@ -90,9 +90,9 @@ async fn ended(queue: &TestQueue, hours: &[i32]) -> Vec<NotificationId> {
         let id = NotificationId::new(then);
         sqlx::query(
             "with n as (
-               insert into notifications (notification_id, app_id, priority, created_at, due_at, expires_at, targets, content)
+               insert into notifications (notification_id, app_id, priority, created_at, due_at, expires_at, target_count, content)
                values ($1, 1, 5, $2, $2, $2, 1, '{}'))
-             insert into receipts (notification_id, job_id, lane_id, at, attempt, accepted, shape, first_device, last_device,
+             insert into receipts (notification_id, job_id, lane_id, recorded_at, attempt, accepted, shape, first_device, last_device,
                                    devices, outcomes)
              values ($1, 1, 1, now() - make_interval(hours => $3), 1, 1, '1', 1, 1, array[1], '\\x01')",
         )
@@ -118,7 +118,7 @@ async fn a_content_stays_for_its_retention_after_the_last_device_has_ended() {
     })
     .await;
     assert!(has_content(&queue, ids[1]).await);
-    assert_eq!(queue.number("select count(*) from kept_contents where look_at > now()").await, 1);
+    assert_eq!(queue.number("select count(*) from kept_contents where recheck_at > now()").await, 1);
     node.stop().await;
 }
 

@@ -25,7 +25,7 @@ fn untried(status: DeliveryStatus, word: &str) -> Disposition {
 
 fn later(word: &str, attempted: bool) -> Disposition {
     let reason = Some(Reason::new(word));
-    Disposition::Retry { lane: None, delay: Duration::from_secs(60), attempted, unsure: false, reason }
+    Disposition::Retry { lane: None, delay: Duration::from_secs(60), attempted, unanswered: false, reason }
 }
 
 type Line<'a> = (i64, &'a str, u16, Option<&'a str>, Option<&'a str>);

@@ -310,7 +310,7 @@ async fn an_added_app_shares_the_quota_of_its_project() {
     service.rule(Rule::provider(Provider::Fcm, quota));
     let id = service.notify(json!({"to": {"tokens": fcm_targets("f", 1)}, "title": "Hi"})).await;
     let waits = "select count(*) from lane_reports r join lanes l using (lane_id)
-                 where l.platform = 2 and r.state = 1 and r.why = 'RESOURCE_EXHAUSTED'";
+                 where l.platform = 2 and r.state = 1 and r.reason = 'RESOURCE_EXHAUSTED'";
     service.until_count(waits, 2).await;
     service.simulator.clear_rules();
     service.resume(LaneKey::Fcm).await;

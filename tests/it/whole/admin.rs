@@ -120,7 +120,7 @@ async fn what_waits_for_another_attempt_is_due_at_an_operator_s_word() {
     };
     service.rule(Rule::prefix("f", later).times_per_token(1));
     let id = service.notify(hello(fcm_targets("f", 20))).await;
-    let late = "select coalesce(sum(n), 0)::bigint from jobs where class = 1 and due_at > now() + interval '50 minutes'";
+    let late = "select coalesce(sum(device_count), 0)::bigint from jobs where class = 1 and due_at > now() + interval '50 minutes'";
     service.until_count(late, 20).await;
     let answer = service.by_admin(Method::POST, "/v1/admin/lanes/fcm/retry").await;
     assert_eq!((answer.status.as_u16(), &answer.body["state"]), (200, &json!("running")));

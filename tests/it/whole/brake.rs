@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep};
 use pushpost_testkit::service::{PATIENCE, PRODUCTION, TestService, sent};
 
 const ASIDE: &str = "select count(*) from devices where quarantined_at is not null";
-const BRAKED: &str = "select count(*) from lanes where braked_at is not null";
+const BRAKED: &str = "select count(*) from lanes where guard_engaged_at is not null";
 
 /// Remembers every device that was ever set aside, whatever comes back.
 const REMEMBER: &str = "
@@ -28,7 +28,7 @@ fn hello(targets: Vec<Value>) -> Value {
 async fn assert_brake(service: &TestService, environment: i16, word: &str, certain: bool) {
     service.until_count(BRAKED, 1).await;
     let brake: (i16, String, bool) = sqlx::query_as(
-        "select environment, brake_reason, brake_certain from lanes where braked_at is not null",
+        "select environment, guard_reason, guard_covers_certain from lanes where guard_engaged_at is not null",
     )
     .fetch_one(&service.database.pool)
     .await
@@ -86,14 +86,14 @@ async fn the_first_few_come_back_when_more_follow_and_others_stay_aside() {
     let inactive = service.device(fcm("inactive")).await;
     service
         .execute(
-            "update devices set quarantined_at = now(), quarantine = 'SENDER_ID_MISMATCH', quarantine_run = 1
+            "update devices set quarantined_at = now(), quarantine_reason = 'SENDER_ID_MISMATCH', quarantine_run = 1
              where token = 'inactive'",
         )
         .await;
     service.device(fcm("long-ago")).await;
     service
         .execute(
-            "update devices set quarantined_at = now() - interval '2 hours', quarantine = 'SENDER_ID_MISMATCH'
+            "update devices set quarantined_at = now() - interval '2 hours', quarantine_reason = 'SENDER_ID_MISMATCH'
              where token = 'long-ago'",
         )
         .await;
@@ -175,14 +175,16 @@ async fn a_brake_outlives_its_node_holds_on_others_and_goes_off_after_ten_quiet_
     // Some node put it on and fell before it could bring back what it had set aside.
     service
         .execute(
-            "update lanes set braked_at = now(), brake_reason = 'DeviceTokenNotForTopic', brake_seen_at = now()
+            "update lanes set guard_engaged_at = now(), guard_reason = 'DeviceTokenNotForTopic', guard_confirmed_at = now()
              where platform = 1 and environment = 1",
         )
         .await;
     service.node(Role::All).await;
     let device = service.device(json!({"platform": "apns", "token": hex("a2")})).await;
     service.end_nodes().await;
-    service.execute("update devices set quarantined_at = now(), quarantine = 'DeviceTokenNotForTopic'").await;
+    service
+        .execute("update devices set quarantined_at = now(), quarantine_reason = 'DeviceTokenNotForTopic'")
+        .await;
     service.node(Role::All).await;
     service.until_count(ASIDE, 0).await;
     let found = service.get(&format!("/v1/devices/{device}")).await.body;
@@ -199,7 +201,7 @@ async fn a_brake_outlives_its_node_holds_on_others_and_goes_off_after_ten_quiet_
     assert_eq!((service.count(ASIDE).await, service.count(BRAKED).await), (0, 1));
     assert_eq!(sent(&service.ledger()).len(), 2);
 
-    service.execute("update lanes set brake_seen_at = brake_seen_at - interval '10 minutes'").await;
+    service.execute("update lanes set guard_confirmed_at = guard_confirmed_at - interval '10 minutes'").await;
     service.node(Role::All).await;
     service.until_count(BRAKED, 0).await;
     until_pruned(&service, &hex("a1")).await;

@@ -18,7 +18,9 @@ async fn crowd(service: &TestService) -> Vec<String> {
     }
     service.device(json!({"platform": "apns", "token": hex("a3"), "kind": "voip"})).await;
     let gone = service.device(json!({"platform": "fcm", "token": "gone"})).await;
-    service.execute("update devices set quarantined_at = now(), quarantine = 'x' where token = 'gone'").await;
+    service
+        .execute("update devices set quarantined_at = now(), quarantine_reason = 'x' where token = 'gone'")
+        .await;
     assert!(!ids.contains(&gone));
     // Known from a send alone.
     service.outcome_of("fcm", "stranger", "1h").await;

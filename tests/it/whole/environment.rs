@@ -133,7 +133,7 @@ async fn whatever_else_a_trial_meets_the_first_word_stands_and_doubt_stays_doubt
         assert_eq!(places(&service, two), [AT_PRODUCTION, AT_SANDBOX]);
     }
     service.end_nodes().await;
-    let words = "select count(*) from devices where quarantine = 'BadDeviceToken' and environment = 1";
+    let words = "select count(*) from devices where quarantine_reason = 'BadDeviceToken' and environment = 1";
     assert_eq!((service.count(ASIDE).await, service.count(words).await), (4, 4));
     service.stop_undecided().await;
 }
@@ -182,11 +182,14 @@ async fn a_trial_whose_lane_stops_before_it_is_made_does_not_wait_for_it() {
     service.until_received(1).await;
     let to = json!({"tokens": [{"platform": "apns", "token": hex("a1")}]});
     let id = service.notify(json!({"to": to, "title": "Hi"})).await;
-    service.until_count("select count(*) from jobs where trial_since is not null", 1).await;
+    service.until_count("select count(*) from jobs where environment_probe_since is not null", 1).await;
     service.pause(SANDBOX).await;
     assert_ended(&service.outcome(&ahead).await, "accepted", 1, None);
     service
-        .until_count("select count(*) from jobs where trial_since is not null and node_id is null", 1)
+        .until_count(
+            "select count(*) from jobs where environment_probe_since is not null and node_id is null",
+            1,
+        )
         .await;
     let waiting = &service.deliveries(&id).await[0];
     assert_ended(waiting, "pending", 1, Some("lane_paused"));

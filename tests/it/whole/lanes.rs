@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use pushpost_testkit::service::{PRODUCTION, TestService, sent};
 
-const SUSPENDED: &str = "select count(*) from lanes where suspended_for is not null";
+const SUSPENDED: &str = "select count(*) from lanes where suspended_fingerprint is not null";
 /// A node has read the lanes' standing since.
 const STANDING_READ: Duration = Duration::from_secs(4);
 
@@ -32,7 +32,7 @@ async fn a_rejected_credential_suspends_its_lane_and_nothing_else() {
     let waiting = service.notify(hello(apns_targets("a", DEVICES))).await;
     service.until_count(SUSPENDED, 1).await;
     let reason: String =
-        sqlx::query_scalar("select suspended_reason from lanes where suspended_for is not null")
+        sqlx::query_scalar("select suspended_reason from lanes where suspended_fingerprint is not null")
             .fetch_one(&service.database.pool)
             .await
             .unwrap();

@@ -63,7 +63,8 @@ async fn what_became_of_a_device_while_its_lane_was_paused_decides() {
 }
 
 /// Retries that wait, for longer than any test takes.
-const WAITING: &str = "select coalesce(sum(n), 0)::bigint from jobs where class = 1 and node_id is null";
+const WAITING: &str =
+    "select coalesce(sum(device_count), 0)::bigint from jobs where class = 1 and node_id is null";
 const LATER: &str = "3600";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

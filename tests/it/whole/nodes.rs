@@ -59,7 +59,7 @@ async fn the_jobs_of_a_node_that_fell_silent_are_sent_by_another_once() {
             .fetch_one(&service.database.pool)
             .await
             .unwrap();
-    let leased = format!("update jobs set node_id = {silent}, ver = ver + 1");
+    let leased = format!("update jobs set node_id = {silent}, version = version + 1");
     assert_eq!(service.execute(&leased).await, 2);
     service.node(Role::Worker).await;
     let other = service.notify(json!({"to": {"tokens": fcm_targets("f", 10)}, "title": "Hi"})).await;
@@ -81,7 +81,7 @@ async fn a_job_leased_to_a_living_node_without_its_knowledge_is_not_stranded() {
     service.node(Role::All).await;
     let id = service.notify(json!({"to": {"tokens": fcm_targets("f", 3)}, "title": "Hi"})).await;
     // As after a COMMIT whose answer was lost.
-    let leased = "update jobs set node_id = (select max(node_id) from nodes), ver = ver + 1";
+    let leased = "update jobs set node_id = (select max(node_id) from nodes), version = version + 1";
     assert_eq!(service.execute(leased).await, 1);
     service.resume(LaneKey::Fcm).await;
     for outcome in service.outcomes(&id).await {

@@ -51,7 +51,7 @@ async fn retries_that_wait_survive_a_restart() {
     };
     service.rule(Rule { action: fault, ..Rule::default() }.times_per_token(1));
     let id = service.notify(json!({"to": {"tokens": fcm_targets("f", 50)}, "title": "Hi"})).await;
-    let waiting = "select coalesce(sum(n), 0)::bigint from jobs where class = 1 and attempt = 2";
+    let waiting = "select coalesce(sum(device_count), 0)::bigint from jobs where class = 1 and attempt = 2";
     service.until_count(waiting, 50).await;
     service.end_nodes().await;
     assert_eq!(service.count(waiting).await, 50);

@@ -54,7 +54,7 @@ async fn a_moment_to_come_back_at_is_understood_too() {
     service.rule(Rule::prefix("f", later).times_per_token(1));
     let id = service.notify(hello(fcm_targets("f", 20))).await;
     // An hour from the answer, by the provider's own clock, and some jitter.
-    let late = "select coalesce(sum(n), 0)::bigint from jobs where class = 1
+    let late = "select coalesce(sum(device_count), 0)::bigint from jobs where class = 1
                 and due_at between now() + interval '50 minutes' and now() + interval '2 hours'";
     service.until_count(late, 20).await;
     service.hasten(LaneKey::Fcm).await;
@@ -94,7 +94,7 @@ async fn every_lane_of_a_project_over_its_quota_says_that_it_waits() {
     let id = service.notify(hello(fcm_targets("f", 1))).await;
     let reported =
         "select count(*) from lane_reports r join lanes l using (lane_id) join apps a using (app_id)
-                    where l.platform = 2 and r.state = 1 and r.why = 'RESOURCE_EXHAUSTED'";
+                    where l.platform = 2 and r.state = 1 and r.reason = 'RESOURCE_EXHAUSTED'";
     service.until_count(reported, 2).await;
     service.simulator.clear_rules();
     service.resume(LaneKey::Fcm).await;

@@ -34,9 +34,9 @@ const FAULTS: &str = "
     select notification_id || ': device ' || device || ' stands in ' || string_agg(place, ', ')
     from places group by notification_id, device having count(*) > 1
     union all
-    select n.notification_id || ': ' || count(distinct device) || ' devices of ' || n.targets
+    select n.notification_id || ': ' || count(distinct device) || ' devices of ' || n.target_count
     from notifications n left join places p using (notification_id)
-    group by n.notification_id, n.targets having count(distinct device) <> n.targets";
+    group by n.notification_id, n.target_count having count(distinct device) <> n.target_count";
 
 pub struct TestQueue {
     pub database: TestDatabase,

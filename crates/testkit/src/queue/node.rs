@@ -179,7 +179,7 @@ pub fn again(word: &str) -> Disposition {
         lane: None,
         delay: Duration::ZERO,
         attempted: true,
-        unsure: false,
+        unanswered: false,
         reason: Some(Reason::new(word)),
     }
 }

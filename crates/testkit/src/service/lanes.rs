@@ -28,7 +28,7 @@ impl TestService {
         }
         self.set_lane(
             lane,
-            "paused_at = null, suspended_at = null, suspended_for = null, suspended_reason = null",
+            "paused_at = null, suspended_at = null, suspended_fingerprint = null, suspended_reason = null",
         )
         .await;
     }

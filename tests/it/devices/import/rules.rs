@@ -106,8 +106,7 @@ async fn only_a_stated_registration_after_the_evidence_brings_a_device_back() {
     let service = TestApi::start().await;
     let backend = service.client("devices").await;
     imported(&backend, &[fcm("f1"), fcm("f2"), fcm("f3")], 3, 0).await;
-    let aside =
-        "update devices set quarantined_at = now(), quarantine = 'UNREGISTERED', evidence_at = '2025-06-01Z'";
+    let aside = "update devices set quarantined_at = now(), quarantine_reason = 'UNREGISTERED', evidence_at = '2025-06-01Z'";
     sqlx::query(aside).execute(&service.database.pool).await.unwrap();
     let lines = [
         fcm_with("f1", json!({"user": "u1"})),

@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 
 use pushpost_testkit::service::{PATIENCE, TestService, sent};
 
-pub(crate) const SUSPENDED: &str = "select count(*) from lanes where suspended_for is not null";
+pub(crate) const SUSPENDED: &str = "select count(*) from lanes where suspended_fingerprint is not null";
 pub(crate) const QUARANTINED: &str = "select count(*) from devices where quarantined_at is not null";
 const NEW_KEY: &str = "NEW4567890";
 const NEW_ACCOUNT: &str = "second@shop-1.iam.gserviceaccount.com";

@@ -49,7 +49,7 @@ fn rename_endpoint(service: &TestService, provider: Provider) {
 }
 
 async fn reason(service: &TestService) -> String {
-    sqlx::query_scalar("select suspended_reason from lanes where suspended_for is not null")
+    sqlx::query_scalar("select suspended_reason from lanes where suspended_fingerprint is not null")
         .fetch_one(&service.database.pool)
         .await
         .unwrap()
