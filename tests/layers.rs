@@ -14,10 +14,12 @@ mod rules;
 #[path = "layers/source.rs"]
 mod source;
 
+use std::collections::HashSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use pushpost::domain::{InputCode, PushpostReason};
+use pushpost_simulator::Rule;
 use source::Source;
 
 /// Codes of whole problems, besides those of single faults.
@@ -162,6 +164,51 @@ fn every_pointer_to_a_document_leads_to_a_heading() {
     assert!(texts.len() > 300, "sources and documents are found: {}", texts.len());
     let faults = documents::dead_pointers(&texts, |path| root().join(path).exists());
     assert!(faults.is_empty(), "{}", faults.join("\n"));
+}
+
+#[test]
+fn every_setting_is_in_the_example_and_in_the_documentation() {
+    let text = |file: &str| fs::read_to_string(root().join(file)).expect("the file is there");
+    let example = documents::example_keys(&text("config.example.toml"));
+    let documented = documents::documented_keys(&text("docs/configuration.md"));
+    assert!(example.len() > 40, "the example is read: {example:?}");
+    let missing: Vec<_> = example.difference(&documented).collect();
+    assert!(missing.is_empty(), "docs/configuration.md lacks {missing:?}");
+    let unknown: Vec<_> = documented.difference(&example).collect();
+    assert!(unknown.is_empty(), "docs/configuration.md has keys that config.example.toml lacks: {unknown:?}");
+}
+
+#[test]
+fn the_script_format_of_the_simulator_is_documented() {
+    let text = fs::read_to_string(root().join("docs/simulator.md")).expect("docs/simulator.md is there");
+    let (_, json) = text.split_once("```json\n").expect("it has an example of rules");
+    let example = json.split_once("```").expect("the example ends").0;
+    let rules: Vec<Rule> = serde_json::from_str(example).expect("the example is a script");
+    assert!(rules.len() > 1, "{rules:?}");
+    let rule = serde_json::to_value(Rule::default()).expect("a rule is JSON");
+    for field in rule.as_object().expect("a rule is an object").keys() {
+        assert!(text.contains(&format!("`{field}`")), "docs/simulator.md lacks the field {field}");
+    }
+}
+
+#[test]
+fn the_glossary_is_sorted_and_names_what_is_there() {
+    let text = fs::read_to_string(root().join("docs/glossary.md")).expect("docs/glossary.md is there");
+    let terms = documents::glossary(&text);
+    assert!(terms.len() > 60, "the glossary is read: {}", terms.len());
+    assert!(terms.windows(2).all(|pair| pair[0].0.to_lowercase() < pair[1].0.to_lowercase()), "it is sorted");
+    let mut words: HashSet<String> = HashSet::new();
+    for source in sources().iter().filter(|source| !source.path.starts_with("tests/")) {
+        words.extend(source.tokens.iter().map(|token| token.text.clone()));
+        words.extend(source.path.split(['/', '.']).map(str::to_owned));
+    }
+    let sql = documents::sql(root());
+    let exists = |name: &str| words.contains(name) || sql.contains(name);
+    for (term, names) in terms {
+        assert!(!names.is_empty(), "{term}: no place in the code");
+        let unknown: Vec<_> = names.iter().filter(|name| !name.split("::").all(exists)).collect();
+        assert!(unknown.is_empty(), "{term}: the code has no {unknown:?}");
+    }
 }
 
 #[test]

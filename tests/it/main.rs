@@ -15,6 +15,7 @@ mod plans;
 mod postgres_proxy;
 mod process;
 mod queue;
+mod readme;
 mod sessions;
 mod start;
 mod whole;

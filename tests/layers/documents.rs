@@ -153,3 +153,65 @@ fn resolve(folder: &str, target: &str) -> String {
     }
     parts.join("/")
 }
+
+/// The keys of `config.example.toml`, each after its table's name: `server.listen`. Keys that are commented out count.
+pub(crate) fn example_keys(example: &str) -> HashSet<String> {
+    let mut keys = HashSet::new();
+    let mut table = String::new();
+    for line in example.lines() {
+        // A setting that is commented out begins right after `#`; text has a space there.
+        let line = line.strip_prefix('#').unwrap_or(line);
+        if let Some(name) = line.strip_prefix('[') {
+            table = table_name(name.trim_matches(['[', ']']));
+        } else if let Some((key, _)) = line.split_once(" = ")
+            && word(key) == key
+        {
+            keys.insert(format!("{table}.{key}"));
+        }
+    }
+    keys
+}
+
+/// The keys of `docs/configuration.md`: first cells of the tables below a heading that is a table's name.
+pub(crate) fn documented_keys(document: &str) -> HashSet<String> {
+    let mut keys = HashSet::new();
+    let mut table = None;
+    for line in document.lines() {
+        if let Some(heading) = line.strip_prefix("## ") {
+            let name = heading.strip_prefix("`[").and_then(|name| name.strip_suffix("]`"));
+            table = name.map(|name| table_name(name.trim_matches(['[', ']'])));
+        } else if let Some(table) = &table
+            && let Some((key, _)) = line.strip_prefix("| `").and_then(|row| row.split_once('`'))
+        {
+            keys.insert(format!("{table}.{key}"));
+        }
+    }
+    keys
+}
+
+/// `apps.shop.apns` and `apps.<app>.apns` are the same table.
+fn table_name(name: &str) -> String {
+    match name.strip_prefix("apps.").and_then(|rest| rest.split_once('.')) {
+        Some((_, rest)) => format!("apps.<app>.{rest}"),
+        None => name.to_owned(),
+    }
+}
+
+/// The lines of the glossary: each term with the names in code that its last column has.
+pub(crate) fn glossary(document: &str) -> Vec<(String, Vec<String>)> {
+    let rows = document.lines().filter_map(|line| line.strip_prefix("| ")?.strip_suffix(" |"));
+    let rows = rows.map(|row| row.split(" | ").collect::<Vec<_>>());
+    let terms = rows.filter(|cells| cells.len() == 3 && cells[0] != "term");
+    terms
+        .map(|cells| {
+            (cells[0].to_owned(), cells[2].split('`').skip(1).step_by(2).map(str::to_owned).collect())
+        })
+        .collect()
+}
+
+/// All migrations, as one text.
+pub(crate) fn sql(root: &Path) -> String {
+    let mut paths = Vec::new();
+    collect(&root.join("migrations"), &mut paths);
+    paths.iter().filter_map(|path| fs::read_to_string(path).ok()).collect()
+}
