@@ -212,6 +212,33 @@ fn the_glossary_is_sorted_and_names_what_is_there() {
 }
 
 #[test]
+fn every_path_in_a_document_exists() {
+    let exists = |path: &str| root().join(path).exists();
+    let documents = documents::texts(root()).into_iter().filter(|(path, _)| path.ends_with(".md"));
+    let faults = documents.flat_map(|(path, text)| {
+        let found = documents::dead_paths(&text, exists).into_iter();
+        found.map(|fault| format!("{path}:{fault}")).collect::<Vec<_>>()
+    });
+    let faults: Vec<_> = faults.collect();
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+    assert_eq!(
+        documents::dead_paths("`src/lib.rs` `src/x.rs` `src/y.rs` (new) `src/*` `x/y`", exists),
+        ["1: src/x.rs does not exist"]
+    );
+}
+
+#[test]
+fn every_module_is_on_the_map() {
+    let text = fs::read_to_string(root().join("ARCHITECTURE.md")).expect("ARCHITECTURE.md is there");
+    let rows: Vec<&str> = text.lines().filter(|line| line.starts_with("| `")).collect();
+    let on_the_map = |name: &str| {
+        rows.iter().any(|row| row.split(" |").next().is_some_and(|cell| cell.contains(&format!("`{name}`"))))
+    };
+    let missing: Vec<_> = rules::module_names().filter(|name| *name != "main" && !on_the_map(name)).collect();
+    assert!(missing.is_empty(), "the map in ARCHITECTURE.md lacks {missing:?}");
+}
+
+#[test]
 fn dead_pointers_are_found() {
     let faults = |code: &str, document: &str| {
         let texts = [

@@ -72,6 +72,25 @@ pub(crate) fn dead_pointers(texts: &[(String, String)], exists: impl Fn(&str) ->
     faults
 }
 
+/// Paths of this repository that a document has in backticks and that don't exist; `(new)` behind one says so.
+pub(crate) fn dead_paths(document: &str, exists: impl Fn(&str) -> bool) -> Vec<String> {
+    let mut faults = Vec::new();
+    for (line, text) in (1..).zip(document.lines()) {
+        let parts: Vec<&str> = text.split('`').collect();
+        for (at, part) in parts.iter().enumerate().filter(|(at, _)| at % 2 == 1) {
+            let is_path = FOLDERS
+                .iter()
+                .any(|folder| part.strip_prefix(folder).is_some_and(|rest| rest.starts_with('/')));
+            let is_plain = !part.contains(['*', '<', ' ', '{', '#']);
+            let is_new = parts.get(at + 1).is_some_and(|after| after.starts_with(" (new)"));
+            if is_path && is_plain && !is_new && !exists(part) {
+                faults.push(format!("{line}: {part} does not exist"));
+            }
+        }
+    }
+    faults
+}
+
 /// The anchors of a document's headings, as GitHub makes them.
 fn headings(text: &str) -> HashSet<String> {
     let mut in_block = false;

@@ -93,6 +93,11 @@ const SUCCESS: &[&str] = &["OK", "CREATED", "ACCEPTED", "NO_CONTENT"];
 const FILE_LINES: usize = 500;
 const FUNCTION_LINES: usize = 100;
 
+/// The modules of the table.
+pub(crate) fn module_names() -> impl Iterator<Item = &'static str> {
+    LAYERS.iter().map(|layer| layer.0)
+}
+
 /// Every rule, over one file.
 pub(crate) fn faults(source: &Source) -> Vec<String> {
     let mut faults = Vec::new();
