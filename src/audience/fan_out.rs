@@ -1,9 +1,9 @@
 //! Fan-outs: the devices of a large audience are found page by page and become jobs. It can be interrupted at any page,
 //! and all nodes share the work. The runtime starts one [`FanOutWorker`] per node.
 //!
-//! A page is one short transaction that locks the fan-out's row. If a node dies within a page, the page is rolled back and
-//! another node repeats it. Each page goes to the most urgent fan-out: a `high` one waits for one page of a `low` one, not
-//! for all its pages (docs/queue.md#fan-out).
+//! A page is one short transaction that locks the fan-out's row. If a node dies within a page, the page is rolled back
+//! and another node repeats it. Each page goes to the most urgent fan-out: a `high` one waits for one page of a `low`
+//! one, not for all its pages (docs/queue.md#fan-out).
 
 use std::fmt;
 use std::sync::Arc;
@@ -22,12 +22,12 @@ use crate::store::{Session, SessionPool};
 const PAGE_DEVICES: i64 = 10_000;
 /// The wait after an error: Postgres may be out of reach.
 const ERROR_PAUSE: Duration = Duration::from_secs(1);
-/// The wait after a page, as a multiple of the time that the page took. So fan-outs take at most a third of one Postgres
-/// core from requests, and still find devices several times faster than lanes send.
+/// The wait after a page, as a multiple of the time that the page took. So fan-outs take at most a third of one
+/// Postgres core from requests, and still find devices several times faster than lanes send.
 const PAUSE_RATIO: u32 = 2;
 /// The longest wait after a page.
 const PAUSE_MAX: Duration = Duration::from_millis(200);
-/// A fan-out whose page failed is left out for this long, so that others are not held up by it.
+/// After a failed page a fan-out is left out for this long, so that others are not held up by it.
 const FAILED_PAUSE: Duration = Duration::from_secs(10);
 
 /// Called for each lane that got jobs, with their priority.
@@ -76,8 +76,8 @@ impl FanOutWorker {
         }
     }
 
-    /// Finds one page of the most urgent fan-out that is not in `failed`, and stores its notification in `current`. False:
-    /// there is no fan-out.
+    /// Finds one page of the most urgent fan-out that is not in `failed`, and stores its notification in `current`.
+    /// False: there is no fan-out.
     async fn process_page(
         &self,
         failed: &[(NotificationId, Instant)],
@@ -118,8 +118,8 @@ impl FanOutWorker {
             fan_outs::finish(conn, fan_out.id, 0).await?;
             return Ok(Vec::new());
         };
-        // The accepting node has stored which platforms have lanes. Where this node does not know one of them yet, its jobs
-        // are written all the same and other nodes send them.
+        // The accepting node has stored which platforms have lanes. Where this node does not know one of them yet, its
+        // jobs are written all the same and other nodes send them.
         let lanes: Vec<(LaneKey, LaneId)> = app.lanes.iter().map(|(key, lane)| (*key, lane.id)).collect();
         let page = fan_outs::write_page(conn, fan_out, audience, &lanes, PAGE_DEVICES).await?;
         let reached = page.reached.unwrap_or(DeviceId(i64::MAX));

@@ -1,4 +1,5 @@
-//! Finding the devices of an audience that are named by id, user or token. The API calls it before a notification is stored.
+//! Finding the devices of an audience that are named by id, user or token. The API calls it before a notification is
+//! stored.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -89,8 +90,8 @@ fn distinct_tokens<'a>(audience: &Audience, tokens: Vec<&'a AddressedToken>) -> 
     distinct
 }
 
-/// Makes devices of the tokens that have none, and adds them to `found`. The rows are inserted in the order of their keys
-/// and in a transaction of their own (docs/queue.md#lock-order).
+/// Makes devices of the tokens that have none, and adds them to `found`. The rows are inserted in the order of their
+/// keys and in a transaction of their own (docs/queue.md#lock-order).
 async fn insert_missing(
     pool: &SessionPool,
     app: &App,

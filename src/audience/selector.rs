@@ -1,8 +1,8 @@
-//! The audience of a request: the selectors of `to`, and what narrows them. The API reads it; [`super::resolve`] finds its
-//! devices.
+//! The audience of a request: the selectors of `to`, and what narrows them. The API reads it; [`super::resolve`] finds
+//! its devices.
 //!
-//! A new kind of audience is a variant of [`AudienceSelector`]. The compiler then asks how many names it has, which services
-//! it may reach, and how its devices are found: by keys at once, or page by page as a [`FanOut`].
+//! A new kind of audience is a variant of [`AudienceSelector`]. The compiler then asks how many names it has, which
+//! services it may reach, and how its devices are found: by keys at once, or page by page as a [`FanOut`].
 
 use super::{Resolved, sorted};
 use crate::domain::{App, DeviceId, DeviceToken, Environment, FanOut, Kind, Platform, UserId};
@@ -34,7 +34,7 @@ pub struct NamedDevice {
 pub struct AddressedToken {
     /// The service that issued it.
     pub platform: Platform,
-    /// The token.
+    /// The token at that service.
     pub token: DeviceToken,
     /// The environment of a token that is unknown; none: the app's default.
     pub environment: Option<Environment>,
@@ -151,9 +151,9 @@ impl Audience {
         names
     }
 
-    /// The part of the audience that is found page by page, once the named devices are `resolved`; none if there is no such
-    /// part. APNs devices need tokens of `kind`. The platforms are those that have lanes at this moment on this node: a
-    /// node that reads a page later may know others.
+    /// The part of the audience that is found page by page, once the named devices are `resolved`; none if there is no
+    /// such part. APNs devices need tokens of `kind`. The platforms are those that have lanes at this moment on this
+    /// node: a node that reads a page later may know others.
     pub fn fan_out(&self, app: &App, resolved: &Resolved, kind: Kind) -> Option<FanOut> {
         let platforms = Platform::ALL.into_iter().filter(|platform| app.has_platform(*platform));
         let targets = resolved.targets.iter().map(|target| target.device);

@@ -1,4 +1,5 @@
-//! The targets of one audience while they are collected: each device once, with the rules of who may be a target.
+//! The targets of one audience while they are collected: each device once, with the rules of which devices may be
+//! targets.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -9,8 +10,8 @@ use crate::domain::{App, DeviceId, Kind, LaneKey, Platform, PushpostReason, Reas
 use crate::store::devices::Addressed;
 use crate::store::tokens::{LoadedDevice, LoadedDevices};
 
-/// The devices of larger audiences are loaded again before they are sent to: one statement for many devices costs little
-/// per device, and accepted jobs must not hold the tokens of millions in memory.
+/// The devices of larger audiences are loaded again before they are sent to: one statement for many devices costs
+/// little per device, and accepted jobs must not hold the tokens of millions in memory.
 const LOADED_MAX: usize = 100;
 
 /// The targets of one audience.
@@ -23,7 +24,7 @@ pub(super) struct TargetSet<'a> {
     matched_users: HashSet<UserId>,
     except_users: HashSet<&'a UserId>,
     except_devices: HashSet<DeviceId>,
-    /// Devices that are known from sends alone, and whose send of today is not noted yet.
+    /// Devices that are known from sends alone, and for which the send of today is not noted yet.
     unmarked: Vec<DeviceId>,
     /// The devices of `targets`, as long as there are at most [`LOADED_MAX`].
     loaded: BTreeMap<DeviceId, LoadedDevice>,
@@ -44,8 +45,8 @@ impl<'a> TargetSet<'a> {
         }
     }
 
-    /// Adds a device that was named by id or token. It becomes a target whatever its state is, so that its delivery says
-    /// what is wrong with it.
+    /// Adds a device that was named by id or token. It becomes a target whatever its state is, so that its delivery
+    /// says what is wrong with it.
     pub(super) fn add_explicit(&mut self, device: Addressed, reference: Option<String>) {
         if !self.is_included(&device.loaded) {
             return;
@@ -110,7 +111,7 @@ impl<'a> TargetSet<'a> {
             && !device.user.as_ref().is_some_and(|user| self.except_users.contains(user))
     }
 
-    /// Takes the devices whose send of today is to be noted: ascending, each once.
+    /// Takes the devices for which the send of today is to be noted: ascending, each once.
     pub(super) fn take_unmarked(&mut self) -> Vec<DeviceId> {
         super::sorted(std::mem::take(&mut self.unmarked).into_iter())
     }

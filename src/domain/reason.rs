@@ -1,7 +1,8 @@
-//! Reasons: why a delivery ended as it did, why a lane waits, why a device is quarantined. Answers of the API show them.
+//! Reasons: why a delivery ended as it did, why a lane waits, why a device is quarantined. Answers of the API show
+//! them.
 //!
-//! A provider's reason is open text, kept as far as it is harmless. Pushpost's own reasons are [`PushpostReason`], a closed
-//! list that `docs/reasons.md` explains.
+//! A provider's reason is open text, kept as far as it is harmless. Pushpost's own reasons are [`PushpostReason`], a
+//! closed list that `docs/reasons.md` explains.
 
 use std::fmt;
 

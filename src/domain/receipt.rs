@@ -1,5 +1,6 @@
-//! The codec of receipts. A receipt stores the outcomes of many devices of one job in a few columns: one byte per device for
-//! the outcome, each reason once, and one byte per device for the index of its reason (docs/queue.md#receipt-words).
+//! The codec of receipts. A receipt stores the outcomes of many devices of one job in a few columns: one byte per
+//! device for the outcome, each reason once, and one byte per device for the index of its reason
+//! (docs/queue.md#receipt-words).
 //!
 //! `queue::recorder` encodes, `store::deliveries` decodes.
 
@@ -43,8 +44,8 @@ pub struct ReceiptReasons {
 }
 
 impl ReceiptReasons {
-    /// Adds the reason of the next device. A receipt holds 255 different reasons: with 500 answers of one provider there
-    /// are never more, and a device whose reason does not fit has none.
+    /// Adds the reason of the next device. A receipt holds 255 different reasons: with 500 answers of one provider
+    /// there are never more, and a device whose reason does not fit has none.
     pub fn push(&mut self, reason: Option<&Reason>) {
         let Some(reason) = reason else {
             self.positions.push(0);

@@ -1,4 +1,8 @@
-//! Dropping title, body, data and the names in `unmatched` once a notification has been done for `retention.content`.
+//! Duty: deletes the content of notifications that have been done for `retention.content`: title, body, data, and the
+//! names in `unmatched`.
+//!
+//! A pass visits the notifications in the order of their ids. A notification that is not done yet is listed, and is
+//! checked again after [`recheck_interval`].
 
 use std::time::Duration;
 
@@ -9,36 +13,36 @@ use crate::store;
 use crate::store::Session;
 
 /// Notifications of one transaction.
-const AT_ONCE: i64 = 200;
-/// No acceptance takes longer from making an id to its commit.
-const SETTLED: Duration = Duration::from_secs(600);
-/// Longest time between two looks at a notification that is not done yet.
-const LOOK_MAX: Duration = Duration::from_secs(3600);
-const LOOK_MIN: Duration = Duration::from_secs(5);
+const BATCH_NOTIFICATIONS: i64 = 200;
+/// A notification is committed at most this long after its id was made, so no older notification can still appear.
+const SETTLE_TIME: Duration = Duration::from_secs(600);
+/// The longest time between two checks of a notification that is not done yet.
+const RECHECK_MAX: Duration = Duration::from_secs(3600);
+const RECHECK_MIN: Duration = Duration::from_secs(5);
 
-/// How far the present pass over the notifications has come. None: it has not begun.
+/// The position of the present pass: the id that was visited last. None: the pass has not begun.
 #[derive(Debug, Default)]
 pub(super) struct Contents(Option<Uuid>);
 
 impl Contents {
-    /// One transaction. True: there is more to do at once.
+    /// Runs one transaction. True: the pass is not complete.
     pub(super) async fn step(&mut self, conn: &mut Session, content: Duration) -> Result<bool, store::Error> {
         let mut tx = conn.begin().await?;
-        let listed = store::contents::due(&mut tx, AT_ONCE).await?;
+        let listed = store::contents::due(&mut tx, BATCH_NOTIFICATIONS).await?;
         let after = match self.0 {
             Some(after) => after,
             None => store::contents::cursor(&mut tx).await?,
         };
-        // A little later than the first could be over, so that few are passed too early.
-        let age = content + look_interval(content);
-        let passed = store::contents::next(&mut tx, after, age.as_secs_f64(), AT_ONCE).await?;
+        // Notifications are visited a little after they can be over, so that few of them must be checked again.
+        let age = content + recheck_interval(content);
+        let passed = store::contents::next(&mut tx, after, age.as_secs_f64(), BATCH_NOTIFICATIONS).await?;
         self.0 = passed.last().copied();
         settle(&mut tx, &listed, &passed, content).await?;
         if let Some(last) = passed.last() {
-            store::contents::move_cursor(&mut tx, *last, content.max(SETTLED).as_secs_f64()).await?;
+            store::contents::move_cursor(&mut tx, *last, content.max(SETTLE_TIME).as_secs_f64()).await?;
         }
         tx.commit().await?;
-        let is_full = |ids: &[Uuid]| ids.len() as i64 == AT_ONCE;
+        let is_full = |ids: &[Uuid]| ids.len() as i64 == BATCH_NOTIFICATIONS;
         if !is_full(&passed) {
             self.0 = None;
         }
@@ -46,12 +50,12 @@ impl Contents {
     }
 }
 
-/// How long a notification that is not done yet is left alone.
-pub(super) fn look_interval(content: Duration) -> Duration {
-    (content / 10).clamp(LOOK_MIN, LOOK_MAX)
+/// The time until a notification that is not done yet is checked again: a tenth of its retention, within limits.
+pub(super) fn recheck_interval(content: Duration) -> Duration {
+    (content / 10).clamp(RECHECK_MIN, RECHECK_MAX)
 }
 
-/// Drops the contents that are over, and lists those that are not.
+/// Deletes the contents that have been kept long enough, and lists the other notifications for a later check.
 async fn settle(
     conn: &mut Session,
     listed: &[Uuid],
@@ -82,12 +86,13 @@ async fn settle(
     kept.sort_unstable();
     kept.dedup();
     if !kept.is_empty() {
-        store::contents::keep(conn, &kept, look_interval(content).as_secs_f64()).await?;
+        store::contents::keep(conn, &kept, recheck_interval(content).as_secs_f64()).await?;
     }
     Ok(())
 }
 
-/// What is stored of those who were addressed in vain, with numbers only. What can't be read goes as a whole.
+/// `unmatched` with its numbers and without its names. None: the stored document can't be read, so all of it is
+/// deleted.
 fn without_names(unmatched: &[u8]) -> Option<Vec<u8>> {
     let mut document: Value = serde_json::from_slice(unmatched).ok()?;
     for names in document.as_object_mut()?.values_mut().filter_map(Value::as_array_mut) {
@@ -101,7 +106,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_go_and_numbers_stay() {
+    fn names_are_deleted_and_numbers_are_kept() {
         let stored = br#"{"users":["u1"],"users_total":1,"devices":["dev_x"],"devices_total":7}"#;
         let kept = without_names(stored).expect("an object");
         assert_eq!(kept, br#"{"users":[],"users_total":1,"devices":[],"devices_total":7}"#);
@@ -109,9 +114,9 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_done_is_looked_at_at_least_hourly() {
+    fn a_notification_that_is_not_done_is_checked_at_least_hourly() {
         for (content, interval) in [(0, 5), (100, 10), (7 * 86_400, 3_600)] {
-            assert_eq!(look_interval(Duration::from_secs(content)), Duration::from_secs(interval));
+            assert_eq!(recheck_interval(Duration::from_secs(content)), Duration::from_secs(interval));
         }
     }
 }

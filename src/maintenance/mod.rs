@@ -1,17 +1,23 @@
-//! The duties that keep the queue healthy, one file each. One node leads and does them while its heartbeat is fresh; two
-//! leaders would be harmless.
-//! Partitions any node makes that finds tomorrow's missing.
+//! Maintenance: the duties that keep the database in order, one file each. One node leads and performs them while its
+//! heartbeat is fresh. Two leaders at the same time do no harm. The runtime starts [`run`] on each node.
+//!
+//! A new duty is a file, a variant of [`Duty`] with its name and period, and a line in [`perform`]; a duty that deletes
+//! much goes in steps, as those in [`retention`].
 
 mod contents;
-mod days;
-mod dead_nodes;
-mod expiry;
+mod dead_node_rows;
+mod empty_topics;
+mod expired_fan_outs;
+mod expired_jobs;
+mod heartbeat_watch;
 mod leadership;
-mod quarantined;
+mod old_partitions;
+mod orphaned_jobs;
+mod partitions;
+mod quarantined_devices;
 mod retention;
 mod schedule;
-mod send_only;
-mod topics;
+mod send_only_devices;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,30 +31,31 @@ use crate::store::{Session, SessionPool};
 use leadership::Leadership;
 use schedule::Schedule;
 
-pub use dead_nodes::sweep;
+pub use orphaned_jobs::sweep;
 pub use retention::Retention;
 
-/// At most so long between two looks at what is due.
-const ROUND: Duration = Duration::from_secs(1);
-const EXPIRE: Duration = Duration::from_secs(2);
-const ORPHANS: Duration = Duration::from_secs(60);
-const HOURLY: Duration = Duration::from_secs(3600);
+/// The longest time between two rounds. In each round the duties that are due are performed.
+const ROUND_MAX: Duration = Duration::from_secs(1);
+/// Expired jobs end at most this long after their time.
+const EXPIRY_PERIOD: Duration = Duration::from_secs(2);
+const ORPHANED_JOBS_PERIOD: Duration = Duration::from_secs(60);
+const HOUR: Duration = Duration::from_secs(3600);
 
-/// What maintenance needs.
+/// The settings of maintenance.
 #[derive(Debug)]
 pub struct Settings {
     /// Connections set up for the queue's statements.
     pub pool: SessionPool,
-    /// This node.
+    /// The lease of this node.
     pub node_lease: Arc<NodeLease>,
-    /// How long things are kept.
+    /// How long data is kept.
     pub retention: Retention,
 }
 
-/// Leads if no other node does, and then does the duties when they are due, until told to stop.
+/// Runs until told to stop: leads if no other node does, and then performs the duties that are due.
 pub async fn run(settings: Settings, stop: CancellationToken) {
     let mut duties = Duties::new();
-    let mut ticks = interval(ROUND.min(duties.leadership.review_interval(settings.node_lease.timeout())));
+    let mut ticks = interval(ROUND_MAX.min(duties.leadership.review_interval(settings.node_lease.timeout())));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut conn: Option<Session> = None;
     loop {
@@ -56,78 +63,82 @@ pub async fn run(settings: Settings, stop: CancellationToken) {
             () = stop.cancelled() => break,
             _ = ticks.tick() => {}
         }
-        // Each statement has its deadline, so that a round as a whole needs none.
+        // Each statement has a deadline, so a round needs none.
         duties.round(&settings, &mut conn).await;
     }
     if let Some(mut conn) = conn {
-        // The node leaves at once: its leadership would end then as well.
+        // If it fails, the leadership ends when the node deregisters.
         let _resigned = duties.leadership.resign(&mut conn).await;
     }
 }
 
-/// What is done besides the reviews. Only a leader does them; partitions are made by every node.
+/// A duty that is performed as a whole. Every node creates partitions; only the leader performs the other duties.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Duty {
     Partitions,
-    Expiry,
-    UnknownHolders,
-    Hourly,
+    ExpiredJobs,
+    OrphanedJobs,
+    DeadNodeRows,
+    ExpiredFanOuts,
 }
 
-/// When each duty is due next.
+/// The duties and when each is due.
 struct Duties {
     next_review: Instant,
+    /// In the order of [`Duties::ALL`].
     schedules: [Schedule; Self::ALL.len()],
-    retention: retention::Duties,
+    retention: retention::RetentionDuties,
     leadership: Leadership,
-    /// The failure that was logged last. While Postgres is out of reach each round fails, and the heartbeat reports that.
-    told: Option<String>,
+    /// The failure that was logged last. During an outage of Postgres every round fails, and the heartbeat logs the
+    /// outage.
+    logged_failure: Option<String>,
 }
 
 impl Duties {
-    const ALL: [Duty; 4] = [Duty::Partitions, Duty::Expiry, Duty::UnknownHolders, Duty::Hourly];
+    const ALL: [Duty; 5] =
+        [Duty::Partitions, Duty::ExpiredJobs, Duty::OrphanedJobs, Duty::DeadNodeRows, Duty::ExpiredFanOuts];
 
     fn new() -> Self {
         let now = Instant::now();
-        let leadership = Leadership::default();
         Self {
             next_review: now,
             schedules: [Schedule::new(now); Self::ALL.len()],
-            retention: retention::Duties::new(now),
-            leadership,
-            told: None,
+            retention: retention::RetentionDuties::new(now),
+            leadership: Leadership::default(),
+            logged_failure: None,
         }
     }
 
-    /// A duty that fails waits, and the others go on: what dead nodes hold can't wait for a table that is locked.
+    /// Performs what is due. A duty that fails is paused and the others continue: the jobs of dead nodes must not wait
+    /// for a table that is locked.
     async fn round(&mut self, settings: &Settings, conn: &mut Option<Session>) {
         let now = Instant::now();
         if now >= self.next_review {
             match self.review(settings, conn).await {
                 Ok(()) => {
-                    self.told = None;
+                    self.logged_failure = None;
                     self.next_review = now + self.leadership.review_interval(settings.node_lease.timeout());
                 }
-                Err(error) => return self.fail("review", &error, settings, conn),
+                Err(error) => return self.failed("review", &error, settings, conn),
             }
         }
-        for (place, duty) in Self::ALL.into_iter().enumerate() {
+        for (position, duty) in Self::ALL.into_iter().enumerate() {
             let is_ours = duty == Duty::Partitions || self.leadership.is_held(&settings.node_lease);
-            if !is_ours || !self.schedules[place].is_due(now) {
+            if !is_ours || !self.schedules[position].is_due(now) {
                 continue;
             }
             match perform(duty, settings, conn).await {
-                Ok(()) => self.schedules[place].done(now, period(duty)),
+                Ok(()) => self.schedules[position].succeeded(now, duty.period()),
                 Err(error) => {
-                    self.schedules[place].failed(now);
-                    self.fail(duty.name(), &error, settings, conn);
+                    self.schedules[position].failed(now);
+                    self.failed(duty.name(), &error, settings, conn);
                 }
             }
         }
         if self.leadership.is_held(&settings.node_lease)
             && let Err((duty, error)) = self.retention.round(settings, conn).await
         {
-            self.fail(duty, &error, settings, conn);
+            self.failed(duty, &error, settings, conn);
         }
     }
 
@@ -136,22 +147,25 @@ impl Duties {
         self.leadership.review(conn, &settings.node_lease).await
     }
 
-    /// Where Postgres was out of reach, its nodes could not count up their heartbeats: what was watched proves nothing,
-    /// and another node may lead.
-    fn fail(&mut self, duty: &str, error: &store::Error, settings: &Settings, conn: &mut Option<Session>) {
-        let is_away = error.is_unavailable() && !error.is_lock_timeout();
-        let kind = if is_away { "Postgres is out of reach".to_owned() } else { format!("{duty}: {error}") };
+    /// Logs a failure and closes the session. If Postgres is out of reach, no node can write its heartbeat: the
+    /// heartbeats seen so far prove nothing, and another node may lead.
+    fn failed(&mut self, duty: &str, error: &store::Error, settings: &Settings, conn: &mut Option<Session>) {
+        let is_unavailable = error.is_unavailable() && !error.is_lock_timeout();
+        let failure = match is_unavailable {
+            true => "Postgres is out of reach".to_owned(),
+            false => format!("{duty}: {error}"),
+        };
         let server = settings.pool.addresses();
-        if self.told.as_ref() == Some(&kind) {
-            tracing::debug!(server, %error, duty, "maintenance fails still");
+        if self.logged_failure.as_ref() == Some(&failure) {
+            tracing::debug!(server, %error, duty, "maintenance still fails");
         } else if duty == Duty::Partitions.name() {
-            // They are made a week ahead. Without them nothing is accepted.
-            tracing::error!(server, %error, "the next days' partitions can't be made");
+            let detail = "they are made a week ahead; without them nothing can be accepted";
+            tracing::error!(server, %error, detail, "the next days' partitions can't be made");
         } else {
             tracing::warn!(server, %error, duty, "maintenance failed; it is tried again");
         }
-        self.told = Some(kind);
-        if is_away {
+        self.logged_failure = Some(failure);
+        if is_unavailable {
             self.leadership.interrupt(&settings.node_lease);
         }
         if let Some(conn) = conn.take() {
@@ -161,12 +175,22 @@ impl Duties {
 }
 
 impl Duty {
+    /// The name in the log.
     fn name(self) -> &'static str {
         match self {
             Self::Partitions => "partitions",
-            Self::Expiry => "expiry",
-            Self::UnknownHolders => "unknown holders",
-            Self::Hourly => "hourly",
+            Self::ExpiredJobs => "expired jobs",
+            Self::OrphanedJobs => "orphaned jobs",
+            Self::DeadNodeRows => "dead node rows",
+            Self::ExpiredFanOuts => "expired fan-outs",
+        }
+    }
+
+    fn period(self) -> Duration {
+        match self {
+            Self::ExpiredJobs => EXPIRY_PERIOD,
+            Self::OrphanedJobs => ORPHANED_JOBS_PERIOD,
+            Self::Partitions | Self::DeadNodeRows | Self::ExpiredFanOuts => HOUR,
         }
     }
 }
@@ -174,28 +198,15 @@ impl Duty {
 async fn perform(duty: Duty, settings: &Settings, conn: &mut Option<Session>) -> Result<(), store::Error> {
     let conn = session(settings, conn).await?;
     match duty {
-        Duty::Partitions => days::make(conn).await,
-        Duty::Expiry => expiry::run(conn).await,
-        Duty::UnknownHolders => {
-            let holders = store::jobs::unknown_holders(conn).await?;
-            if holders.is_empty() { Ok(()) } else { sweep(conn, &holders).await }
-        }
-        Duty::Hourly => {
-            store::nodes::purge(conn).await?;
-            store::fan_outs::expire(conn).await.map(|_| ())
-        }
+        Duty::Partitions => partitions::run(conn).await,
+        Duty::ExpiredJobs => expired_jobs::run(conn).await,
+        Duty::OrphanedJobs => orphaned_jobs::run(conn).await,
+        Duty::DeadNodeRows => dead_node_rows::run(conn).await,
+        Duty::ExpiredFanOuts => expired_fan_outs::run(conn).await,
     }
 }
 
-fn period(duty: Duty) -> Duration {
-    match duty {
-        Duty::Expiry => EXPIRE,
-        Duty::UnknownHolders => ORPHANS,
-        Duty::Partitions | Duty::Hourly => HOURLY,
-    }
-}
-
-/// The session is kept from round to round.
+/// The session of maintenance. It is kept from round to round.
 async fn session<'c>(
     settings: &Settings,
     conn: &'c mut Option<Session>,

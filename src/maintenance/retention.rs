@@ -1,90 +1,95 @@
-//! When what has been kept long enough goes: contents, devices, topics, days. Each duty goes in steps, each step a short
-//! transaction, so that no lock is held for long and no other duty waits.
+//! The duties that delete what has been kept long enough: contents, devices, topics and partitions. Each goes in steps.
+//! A step is a short transaction, so no lock is held for long and no other duty is delayed.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use super::contents::{self, Contents};
-use super::days::OldDays;
-use super::quarantined;
+use super::empty_topics::EmptyTopics;
+use super::old_partitions::OldPartitions;
+use super::quarantined_devices;
 use super::schedule::Schedule;
-use super::send_only::SendOnly;
-use super::topics::Topics;
-use super::{Settings, session};
+use super::send_only_devices::SendOnlyDevices;
+use super::{HOUR, Settings, session};
 use crate::store;
 use crate::store::Session;
 
-/// How long things are kept.
+/// How long data is kept.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Retention {
-    /// A day of notifications with what became of them, after the last of them has ended.
+    /// The notifications of a day with their deliveries, after the last of them has ended.
     pub notifications: Duration,
-    /// Contents, after the notification is done.
+    /// The content of a notification, after the notification is done.
     pub content: Duration,
-    /// Quarantined devices.
+    /// A quarantined device, after it was quarantined.
     pub quarantine: Duration,
 }
 
-/// A duty ends its steps of one round after this long: the round has other duties too.
-const BUDGET: Duration = Duration::from_millis(50);
-const HOURLY: Duration = Duration::from_secs(3600);
-/// Topics that are left are few, and count towards `limits.topics` until they go.
-const TOPICS: Duration = Duration::from_secs(600);
+/// A duty stops its steps of one round after this time, because the round has other duties.
+const ROUND_TIME_MAX: Duration = Duration::from_millis(50);
+/// Empty topics are few, but count towards `limits.topics` until they are deleted.
+const TOPICS_PERIOD: Duration = Duration::from_secs(600);
 
-/// The duties, with how far each has come.
+/// The duties, each with its position in its present pass.
 #[derive(Debug)]
-pub(super) struct Duties {
+pub(super) struct RetentionDuties {
     contents: Contents,
-    send_only: SendOnly,
-    topics: Topics,
-    days: OldDays,
-    /// When each is due, in the order of [`Duties::DUTIES`].
-    schedules: [Schedule; 5],
+    send_only_devices: SendOnlyDevices,
+    empty_topics: EmptyTopics,
+    old_partitions: OldPartitions,
+    /// In the order of [`RetentionDuties::ALL`].
+    schedules: [Schedule; Self::ALL.len()],
 }
 
 #[derive(Clone, Copy, Debug)]
-enum Duty {
+enum RetentionDuty {
     Contents,
-    Quarantined,
-    SendOnly,
-    Topics,
-    Days,
+    QuarantinedDevices,
+    SendOnlyDevices,
+    EmptyTopics,
+    OldPartitions,
 }
 
-impl Duties {
-    const DUTIES: [Duty; 5] = [Duty::Contents, Duty::Quarantined, Duty::SendOnly, Duty::Topics, Duty::Days];
+impl RetentionDuties {
+    const ALL: [RetentionDuty; 5] = [
+        RetentionDuty::Contents,
+        RetentionDuty::QuarantinedDevices,
+        RetentionDuty::SendOnlyDevices,
+        RetentionDuty::EmptyTopics,
+        RetentionDuty::OldPartitions,
+    ];
 
     pub(super) fn new(now: Instant) -> Self {
         Self {
             contents: Contents::default(),
-            send_only: SendOnly::new(),
-            topics: Topics::default(),
-            days: OldDays::default(),
-            schedules: [Schedule::new(now); 5],
+            send_only_devices: SendOnlyDevices::new(),
+            empty_topics: EmptyTopics::default(),
+            old_partitions: OldPartitions::default(),
+            schedules: [Schedule::new(now); Self::ALL.len()],
         }
     }
 
-    /// The steps that are due. A duty that is not at its end goes on in the next round.
+    /// Performs the steps that are due. A pass that is not complete continues in the next round.
     ///
     /// # Errors
-    /// The duty that failed, by its name. It waits; the others are done in the next round.
+    /// The name of the duty that failed. It is paused, and the other duties run in the next round.
     pub(super) async fn round(
         &mut self,
         settings: &Settings,
         conn: &mut Option<Session>,
     ) -> Result<(), (&'static str, store::Error)> {
         let retention = &settings.retention;
-        for (position, duty) in Self::DUTIES.into_iter().enumerate() {
+        for (position, duty) in Self::ALL.into_iter().enumerate() {
             let start = Instant::now();
-            while self.schedules[position].is_due(start) && start.elapsed() < BUDGET {
+            while self.schedules[position].is_due(start) && start.elapsed() < ROUND_TIME_MAX {
                 let stepped = match session(settings, conn).await {
                     Ok(conn) => self.step(conn, retention, duty).await,
                     Err(error) => Err(error),
                 };
                 match stepped {
                     Ok(true) => {}
-                    Ok(false) => self.schedules[position].done(start, period(duty, retention)),
+                    Ok(false) => self.schedules[position].succeeded(start, duty.period(retention)),
                     Err(error) => {
                         self.schedules[position].failed(start);
                         return Err((duty.name(), error));
@@ -95,40 +100,42 @@ impl Duties {
         Ok(())
     }
 
+    /// Performs one step. True: the pass is not complete.
     async fn step(
         &mut self,
         conn: &mut Session,
         retention: &Retention,
-        duty: Duty,
+        duty: RetentionDuty,
     ) -> Result<bool, store::Error> {
         match duty {
-            Duty::Contents => self.contents.step(conn, retention.content).await,
-            Duty::Quarantined => quarantined::step(conn, retention.quarantine).await,
-            Duty::SendOnly => self.send_only.step(conn).await,
-            Duty::Topics => self.topics.step(conn).await,
-            Duty::Days => self.days.step(conn, retention.notifications).await,
+            RetentionDuty::Contents => self.contents.step(conn, retention.content).await,
+            RetentionDuty::QuarantinedDevices => quarantined_devices::step(conn, retention.quarantine).await,
+            RetentionDuty::SendOnlyDevices => self.send_only_devices.step(conn).await,
+            RetentionDuty::EmptyTopics => self.empty_topics.step(conn).await,
+            RetentionDuty::OldPartitions => self.old_partitions.step(conn, retention.notifications).await,
         }
     }
 }
 
-impl Duty {
+impl RetentionDuty {
+    /// The name in the log.
     fn name(self) -> &'static str {
         match self {
             Self::Contents => "contents",
-            Self::Quarantined => "quarantined devices",
-            Self::SendOnly => "send-only devices",
-            Self::Topics => "topics",
-            Self::Days => "old partitions",
+            Self::QuarantinedDevices => "quarantined devices",
+            Self::SendOnlyDevices => "send-only devices",
+            Self::EmptyTopics => "topics",
+            Self::OldPartitions => "old partitions",
         }
     }
-}
 
-/// From the end of a pass to the next one: short retentions are looked after more often.
-fn period(duty: Duty, retention: &Retention) -> Duration {
-    match duty {
-        Duty::Contents => contents::look_interval(retention.content),
-        Duty::Quarantined => contents::look_interval(retention.quarantine),
-        Duty::Topics => TOPICS,
-        Duty::SendOnly | Duty::Days => HOURLY,
+    /// The time from the end of a pass to the next pass. It is shorter for a short retention.
+    fn period(self, retention: &Retention) -> Duration {
+        match self {
+            Self::Contents => contents::recheck_interval(retention.content),
+            Self::QuarantinedDevices => contents::recheck_interval(retention.quarantine),
+            Self::EmptyTopics => TOPICS_PERIOD,
+            Self::SendOnlyDevices | Self::OldPartitions => HOUR,
+        }
     }
 }

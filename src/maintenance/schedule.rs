@@ -4,10 +4,12 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// After the first failure, and at most.
-const PAUSES: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(300));
+/// The pause after the first failure.
+const PAUSE_MIN: Duration = Duration::from_secs(2);
+/// The longest pause after a failure.
+const PAUSE_MAX: Duration = Duration::from_secs(300);
 
-/// One duty's next time.
+/// The next time of one duty.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Schedule {
     next: Instant,
@@ -15,23 +17,23 @@ pub(super) struct Schedule {
 }
 
 impl Schedule {
-    /// Due at once.
+    /// The duty is due at once.
     pub(super) fn new(now: Instant) -> Self {
-        Self { next: now, pause: PAUSES.0 }
+        Self { next: now, pause: PAUSE_MIN }
     }
 
     pub(super) fn is_due(&self, now: Instant) -> bool {
         self.next <= now
     }
 
-    /// The duty came to its end.
-    pub(super) fn done(&mut self, now: Instant, period: Duration) {
-        *self = Self { next: now + period, pause: PAUSES.0 };
+    /// The duty was completed.
+    pub(super) fn succeeded(&mut self, now: Instant, period: Duration) {
+        *self = Self { next: now + period, pause: PAUSE_MIN };
     }
 
-    /// The duty failed. Other duties are done meanwhile.
+    /// The duty failed. Other duties run during its pause.
     pub(super) fn failed(&mut self, now: Instant) {
-        *self = Self { next: now + self.pause, pause: (self.pause * 2).min(PAUSES.1) };
+        *self = Self { next: now + self.pause, pause: (self.pause * 2).min(PAUSE_MAX) };
     }
 }
 
@@ -40,7 +42,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_duty_that_keeps_failing_leaves_more_and_more_time_to_others() {
+    async fn the_pause_of_a_failing_duty_doubles_up_to_five_minutes() {
         let now = Instant::now();
         let mut schedule = Schedule::new(now);
         assert!(schedule.is_due(now));
@@ -49,9 +51,9 @@ mod tests {
             let due = now + Duration::from_secs(secs);
             assert!(schedule.is_due(due) && !schedule.is_due(due - Duration::from_millis(1)), "{secs} s");
         }
-        schedule.done(now, Duration::from_secs(60));
+        schedule.succeeded(now, Duration::from_secs(60));
         assert!(!schedule.is_due(now + Duration::from_secs(59)));
         schedule.failed(now);
-        assert!(schedule.is_due(now + PAUSES.0), "a success counts");
+        assert!(schedule.is_due(now + PAUSE_MIN), "a success resets the pause");
     }
 }

@@ -1,11 +1,11 @@
-//! Devices as their callers know them: registered, described, listed, removed.
+//! Devices as the API shows them: registering, updating, finding, listing and removing them, each with its topics.
 
 use std::collections::BTreeSet;
 
-use super::register::{ATTEMPTS, OnFailure, register_with_devices};
+use super::register::{ATTEMPTS_MAX, OnFailure, register_with_devices};
 use super::registration::{
     DeviceDetails, IgnoredPart, RegisteredInFuture, Registrar, Registration, RegistrationKeys,
-    SubscriptionChanges, UnsupportedDetail, claimed, settle,
+    SubscriptionChanges, UnsupportedDetail, claimed_device, settle_claim,
 };
 use super::subscriptions;
 use crate::domain::{App, AppId, DeviceId, DeviceToken, Platform, TopicName};
@@ -13,39 +13,39 @@ use crate::store;
 use crate::store::devices::{Device, DeviceFilter, DevicePage};
 use crate::store::{Session, SessionPool};
 
-/// A device with its topics.
+/// A device with its own subscriptions.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct DeviceWithTopics {
-    /// The device.
+    /// The stored device.
     pub device: Device,
-    /// Its own subscriptions, by name.
+    /// The names of the topics, ascending.
     pub topics: Vec<TopicName>,
 }
 
-/// What a registration came to.
+/// The result of a registration.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct RegisteredDevice {
-    /// The device as it is now.
+    /// The device as it is stored now.
     pub known: DeviceWithTopics,
-    /// Was its token unknown?
+    /// Was the token unknown before?
     pub is_new: bool,
-    /// The parts of the registration that were left out.
+    /// The parts of the registration that were ignored.
     pub ignored: Vec<IgnoredPart>,
 }
 
-/// Why a device was not registered or described. Nothing was changed.
+/// Why a device was not registered or updated. Nothing was changed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// `registered_at` lies in the future.
     #[error(transparent)]
     RegisteredInFuture(#[from] RegisteredInFuture),
-    /// DeviceDetails that a device of its platform can't have.
+    /// Details that a device of its platform can't have.
     #[error("not for a device of this platform")]
     UnsupportedDetail(Vec<UnsupportedDetail>),
-    /// The app would have more topics than this.
+    /// The app would have more topics than this limit.
     #[error("the app would have more than {0} topics")]
     TooManyTopics(u32),
-    /// The database.
+    /// Postgres is out of reach or refused the statement.
     #[error(transparent)]
     Store(#[from] store::Error),
 }
@@ -56,8 +56,8 @@ impl From<sqlx::Error> for Error {
     }
 }
 
-/// Registers a token: an upsert by platform and token, in one transaction. What the caller may not say at all has been
-/// refused before.
+/// Registers a token: an upsert by platform and token, in one transaction. The API has refused fields that the caller
+/// may not set.
 ///
 /// # Errors
 /// See [`Error`].
@@ -67,40 +67,42 @@ pub async fn register(
     registration: &Registration,
     caller: Registrar,
 ) -> Result<RegisteredDevice, Error> {
-    let unfit = registration.details.unfit(registration.platform);
-    if !unfit.is_empty() {
-        return Err(Error::UnsupportedDetail(unfit));
+    let unsupported = registration.details.unsupported(registration.platform);
+    if !unsupported.is_empty() {
+        return Err(Error::UnsupportedDetail(unsupported));
     }
     let one = std::slice::from_ref(registration);
-    let mut enrolled = register_with_devices(pool, app, one, caller, OnFailure::Stop).await?;
-    let done = enrolled.outcomes.pop().expect("one registration has one outcome")?;
+    let mut batch = register_with_devices(pool, app, one, caller, OnFailure::Stop).await?;
+    let result = batch.results.pop().expect("one registration has one result")?;
     let (device, topics) =
-        enrolled.roll.find(RegistrationKeys::of(registration)).expect("a device that was registered");
+        batch.devices.find(RegistrationKeys::of(registration)).expect("a device that was registered");
     let known = DeviceWithTopics { device: device.clone(), topics: topics.cloned().collect() };
-    Ok(RegisteredDevice { known, is_new: done.is_new, ignored: done.ignored })
+    Ok(RegisteredDevice { known, is_new: result.is_new, ignored: result.ignored })
 }
 
-/// Changes what is said of a device. No registration: neither its time nor a quarantine changes. None: no such device.
+/// Changes the details of a device. It is no registration, so neither the registration time nor a quarantine changes.
+/// None: there is no such device.
 ///
 /// # Errors
 /// See [`Error`].
-pub async fn describe(
+pub async fn update(
     pool: &SessionPool,
     app: &App,
     id: DeviceId,
     details: &DeviceDetails,
 ) -> Result<Option<DeviceWithTopics>, Error> {
-    for _ in 1..ATTEMPTS {
-        match describe_once(pool, app, id, details).await {
+    for _ in 1..ATTEMPTS_MAX {
+        match update_once(pool, app, id, details).await {
             Err(Error::Store(store::Error::Contended)) => {}
             done => return done,
         }
     }
-    describe_once(pool, app, id, details).await
+    update_once(pool, app, id, details).await
 }
 
-/// As [`describe`]; [`store::Error::Contended`] if the device came to claim the place of another one meanwhile.
-async fn describe_once(
+/// One transaction of [`update`]. It fails with [`store::Error::Contended`] if the device got a claim to replace
+/// another device while the transaction waited for its lock.
+async fn update_once(
     pool: &SessionPool,
     app: &App,
     id: DeviceId,
@@ -112,16 +114,16 @@ async fn describe_once(
         return Ok(None);
     };
     let mut device = locked.swap_remove(position);
-    let unfit = details.unfit(device.platform);
-    if !unfit.is_empty() {
-        return Err(Error::UnsupportedDetail(unfit));
+    let unsupported = details.unsupported(device.platform);
+    if !unsupported.is_empty() {
+        return Err(Error::UnsupportedDetail(unsupported));
     }
-    details.describe(&mut device, app, Registrar::Backend);
+    details.apply_to(&mut device, app, Registrar::Backend);
     let now = store::devices::transaction_time(&mut transaction).await?;
-    if let Some(old) = claimed(&device, now) {
+    if let Some(old) = claimed_device(&device, now) {
         match locked.iter_mut().find(|other| other.id == old) {
-            Some(old) => settle(&mut device, old, now),
-            // The claim was made while the transaction waited for the device.
+            Some(old) => settle_claim(&mut device, old, now),
+            // The claim was made while the transaction waited for the lock of the device.
             None if store::devices::is_any(&mut transaction, app.id, &[old]).await? => {
                 return Err(store::Error::Contended.into());
             }
@@ -138,10 +140,10 @@ async fn describe_once(
     Ok(known)
 }
 
-/// Finds a device.
+/// Finds a device by its id.
 ///
 /// # Errors
-/// The database's.
+/// Postgres is out of reach.
 pub async fn find(
     pool: &SessionPool,
     app: AppId,
@@ -152,10 +154,10 @@ pub async fn find(
     Ok(with_topics(&mut conn, device.into_iter().collect()).await?.pop())
 }
 
-/// One page of an app's devices, in id order.
+/// Returns one page of an app's devices, ascending by id.
 ///
 /// # Errors
-/// The database's.
+/// Postgres is out of reach.
 pub async fn list(
     pool: &SessionPool,
     app: AppId,
@@ -167,10 +169,10 @@ pub async fn list(
     with_topics(&mut conn, devices).await
 }
 
-/// The devices with these tokens of one platform, in no particular order; unknown tokens are missing.
+/// Finds the devices with these tokens of one platform, in no particular order. Unknown tokens are left out.
 ///
 /// # Errors
-/// The database's.
+/// Postgres is out of reach.
 pub async fn find_by_tokens(
     pool: &SessionPool,
     app: AppId,
@@ -183,11 +185,11 @@ pub async fn find_by_tokens(
     with_topics(&mut conn, devices).await
 }
 
-/// Deletes a device with its subscriptions; what is pending for it ends `cancelled`, reason `device_gone`, when its
-/// turn comes. False: no such device.
+/// Deletes a device with its subscriptions. Its pending deliveries end `cancelled` with the reason `device_gone` when
+/// they are due. False: there is no such device.
 ///
 /// # Errors
-/// The database's.
+/// Postgres is out of reach.
 pub async fn remove(pool: &SessionPool, app: AppId, id: DeviceId) -> Result<bool, store::Error> {
     let mut transaction = store::begin(pool).await?;
     let Some(topics) = store::devices::delete(&mut transaction, app, id).await? else { return Ok(false) };
@@ -196,10 +198,10 @@ pub async fn remove(pool: &SessionPool, app: AppId, id: DeviceId) -> Result<bool
     Ok(true)
 }
 
-/// Deletes the device with this token, if there is one.
+/// Deletes the device with this token, if it exists.
 ///
 /// # Errors
-/// The database's.
+/// Postgres is out of reach.
 pub async fn unregister(
     pool: &SessionPool,
     app: AppId,
@@ -215,7 +217,7 @@ pub async fn unregister(
     Ok(())
 }
 
-/// The whole set of a device's own topics, as a backend names it.
+/// Replaces the topics of a device by `names`, on behalf of a backend.
 async fn set_topics(
     conn: &mut Session,
     app: &App,
@@ -227,7 +229,7 @@ async fn set_topics(
     let pairs = |names: Vec<_>| names.into_iter().map(|name| (device.id, name)).collect::<Vec<_>>();
     let subscriptions = SubscriptionChanges {
         added: pairs(names.difference(&before).copied().collect()),
-        ended: pairs(before.difference(&names).copied().collect()),
+        removed: pairs(before.difference(&names).copied().collect()),
     };
     subscriptions::write(conn, app, Registrar::Backend, &subscriptions).await?;
     Ok(())

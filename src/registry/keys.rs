@@ -1,4 +1,5 @@
-//! API keys: made, listed, revoked, and recognised on every request without asking the database each time.
+//! API keys: creating, listing and revoking them, and recognising them on each request. Keys are cached for a few
+//! seconds, so that not every request needs a look-up in the database.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -14,22 +15,21 @@ use crate::store;
 use crate::store::keys::{KeyRow, ValidKey};
 use crate::store::{Session, SessionPool};
 
-/// How long an answer of the database is believed: a revocation holds on every node by then.
-const LIFE: Duration = Duration::from_secs(10);
-/// From this age on the first who asks looks again, while others go on with what is known.
-const FRESH: Duration = Duration::from_secs(5);
-/// Most secrets remembered, known or not.
-const CAPACITY: usize = 10_000;
-/// Look-ups at a time of secrets of which nothing is known: a client that makes secrets up leaves the other connections
-/// alone.
-const LOOK_UPS: usize = 2;
-/// Longest wait for one of them; as long as for a connection.
-const LOOK_UP_WAIT: Duration = Duration::from_secs(5);
-/// How secrets of secret keys begin.
+/// How long a look-up is valid. After this time a revocation is in force on every node.
+const CACHE_AGE_MAX: Duration = Duration::from_secs(10);
+/// From this age on, the next request repeats the look-up, while other requests still use the cached one.
+const REREFRESH_AGE_AGE: Duration = Duration::from_secs(5);
+/// Cached secrets, known and unknown ones.
+const CACHE_ENTRIES_MAX: usize = 10_000;
+/// Concurrent look-ups of secrets that are not cached. A client that guesses secrets can't occupy more connections.
+const UNCACHED_LOOKUPS_MAX: usize = 2;
+/// The longest wait for one of these look-ups: as long as for a connection.
+const LOOKUP_WAIT_MAX: Duration = Duration::from_secs(5);
+/// The start of the secret of a secret key.
 const SECRET_PREFIX: &str = "pushpost_sk_";
-/// How secrets of publishable keys begin.
+/// The start of the secret of a publishable key.
 const PUBLISHABLE_PREFIX: &str = "pushpost_pk_";
-/// Hexadecimal digits after the prefix: 256 random bits.
+/// Hexadecimal digits after the prefix; they stand for 256 random bits.
 const SECRET_DIGITS: usize = 64;
 /// Longest name of a key, in bytes.
 const NAME_MAX: usize = 100;
@@ -37,38 +37,38 @@ const NAME_MAX: usize = 100;
 /// A recognised key.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct ApiKey {
-    /// Its id.
+    /// The id that the `keys` commands show.
     pub id: KeyId,
-    /// Whose.
+    /// The app that the key belongs to.
     pub app: AppId,
-    /// What it may do.
+    /// What the key may do.
     pub scopes: Scopes,
 }
 
-/// Recognises keys. Cheap to clone; clones share what they remember.
+/// Recognises API keys by their secrets. Cheap to clone; clones share the cache.
 #[derive(Clone)]
 pub struct ApiKeys {
     pool: SessionPool,
-    remembered: Arc<Mutex<Remembered>>,
-    look_ups: Arc<Semaphore>,
+    cache: Arc<Mutex<KeyCache>>,
+    uncached_lookups: Arc<Semaphore>,
 }
 
-/// Limits look-ups of secrets that turn out to be unknown, of one client.
+/// Limits how many unknown secrets one client may try.
 pub trait GuessLimit {
-    /// Why there may be no more.
+    /// The error of a client that has tried too many.
     type Refusal;
 
-    /// May this client have one more secret looked up?
+    /// Checks whether this client may try one more secret.
     ///
     /// # Errors
-    /// There were too many unknown ones.
+    /// The client has tried too many unknown secrets.
     fn check(&self) -> Result<(), Self::Refusal>;
 
-    /// The secret was unknown.
+    /// Counts an unknown secret.
     fn count(&self);
 }
 
-/// No limit.
+/// Without a limit, for callers that are not clients.
 impl GuessLimit for () {
     type Refusal = std::convert::Infallible;
 
@@ -79,14 +79,14 @@ impl GuessLimit for () {
     fn count(&self) {}
 }
 
-/// Why a secret was neither recognised nor found to be unknown.
+/// Why a secret could not be checked.
 #[derive(Debug)]
 pub enum AuthenticationError<R> {
-    /// The client has had too many unknown secrets looked up.
+    /// The client has tried too many unknown secrets.
     Refused(R),
-    /// Too many clients have secrets looked up at this time.
+    /// Too many secrets are being looked up.
     Busy,
-    /// The database's.
+    /// Postgres is out of reach.
     Store(store::Error),
 }
 
@@ -96,96 +96,97 @@ impl<R> From<store::Error> for AuthenticationError<R> {
     }
 }
 
-/// Why a key was not made.
+/// Why a key was not created.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// A name is 1 to 100 bytes without control characters.
     #[error("a key's name is 1 to {NAME_MAX} bytes without control characters")]
     BadName,
-    /// The database.
+    /// Postgres is out of reach.
     #[error(transparent)]
     Store(#[from] store::Error),
 }
 
 impl ApiKeys {
-    /// Remembers nothing yet.
+    /// Starts with an empty cache.
     pub fn new(pool: SessionPool) -> Self {
-        Self { pool, remembered: Arc::default(), look_ups: Arc::new(Semaphore::new(LOOK_UPS)) }
+        Self { pool, cache: Arc::default(), uncached_lookups: Arc::new(Semaphore::new(UNCACHED_LOOKUPS_MAX)) }
     }
 
-    /// The key with this secret. None: there is none, or it was revoked, at the latest 10 s ago.
+    /// Finds the key with this secret. None: there is no such key, or it is revoked. A revocation takes at most 10 s to
+    /// be noticed.
     ///
     /// # Errors
-    /// See [`AuthenticationError`]; none while something young enough is remembered.
+    /// See [`AuthenticationError`]. There is no error while a valid look-up is cached.
     pub async fn authenticate<U: GuessLimit>(
         &self,
         bearer: &str,
-        unknown: &U,
+        limit: &U,
     ) -> Result<Option<ApiKey>, AuthenticationError<U::Refusal>> {
-        if !looks_like_a_secret(bearer) {
+        if !is_well_formed(bearer) {
             return Ok(None);
         }
         let digest = digest_of(bearer);
-        let recalled = self.remembered().recall(&digest, Instant::now());
-        match recalled {
-            Recall::Fresh(key) => Ok(key),
-            Recall::Stale(key) => Ok(self.look_up_again(digest, key).await?),
-            // It was a key a while ago: its look-up is no guess.
-            Recall::Expired => Ok(self.look_up(digest).await?),
-            Recall::Nothing => self.look_up_unknown(digest, unknown).await,
+        let cached = self.cache().get(&digest, Instant::now());
+        match cached {
+            CachedKey::Fresh(key) => Ok(key),
+            CachedKey::Stale(key) => Ok(self.refresh(digest, key).await?),
+            // The secret belonged to a key before, so this look-up is no guess.
+            CachedKey::Expired => Ok(self.look_up(digest).await?),
+            CachedKey::Missing => self.look_up_uncached(digest, limit).await,
         }
     }
 
-    /// Asks the database while something is known that holds without it too.
-    async fn look_up_again(
+    /// Repeats a look-up. The cached one stays valid if Postgres is out of reach.
+    async fn refresh(
         &self,
         digest: SecretDigest,
-        known: Option<ApiKey>,
+        cached: Option<ApiKey>,
     ) -> Result<Option<ApiKey>, store::Error> {
         match self.look_up(digest).await {
             Err(error) if error.is_unavailable() => {
-                self.remembered().refresh_failed(&digest);
-                Ok(known)
+                self.cache().refresh_failed(&digest);
+                Ok(cached)
             }
             looked_up => looked_up,
         }
     }
 
-    /// Asks the database of a secret that may be made up. Requests that wait with the same secret share its look-up.
-    async fn look_up_unknown<U: GuessLimit>(
+    /// Looks up a secret that may be a guess. Requests that wait with the same secret share one look-up.
+    async fn look_up_uncached<U: GuessLimit>(
         &self,
         digest: SecretDigest,
-        unknown: &U,
+        limit: &U,
     ) -> Result<Option<ApiKey>, AuthenticationError<U::Refusal>> {
-        unknown.check().map_err(AuthenticationError::Refused)?;
-        let turn = timeout(LOOK_UP_WAIT, self.look_ups.acquire()).await;
-        let Ok(Ok(_turn)) = turn else { return Err(AuthenticationError::Busy) };
-        if let Recall::Fresh(key) | Recall::Stale(key) = self.remembered().recall(&digest, Instant::now()) {
+        limit.check().map_err(AuthenticationError::Refused)?;
+        let permit = timeout(LOOKUP_WAIT_MAX, self.uncached_lookups.acquire()).await;
+        let Ok(Ok(_permit)) = permit else { return Err(AuthenticationError::Busy) };
+        if let CachedKey::Fresh(key) | CachedKey::Stale(key) = self.cache().get(&digest, Instant::now()) {
             return Ok(key);
         }
-        // Many may have waited.
-        unknown.check().map_err(AuthenticationError::Refused)?;
+        // Many requests may have waited, and the limit may be reached meanwhile.
+        limit.check().map_err(AuthenticationError::Refused)?;
         let key = self.look_up(digest).await?;
         if key.is_none() {
-            unknown.count();
+            limit.count();
         }
         Ok(key)
     }
 
-    /// Asks the database, and remembers what it says.
+    /// Looks the key up in the database and caches the result.
     async fn look_up(&self, digest: SecretDigest) -> Result<Option<ApiKey>, store::Error> {
-        // Before the look-up, so that an entry's age counts from before its answer was made.
+        // The age of the entry counts from before the look-up.
         let now = Instant::now();
         let mut conn = self.pool.acquire().await?;
         let found = store::keys::find_valid(&mut conn, &digest).await?;
         drop(conn);
         let key = found.map(|key| ApiKey { id: key.id, app: key.app, scopes: key.scopes });
-        self.remembered().remember(digest, key, now);
+        self.cache().insert(digest, key, now);
         Ok(key)
     }
 
-    fn remembered(&self) -> std::sync::MutexGuard<'_, Remembered> {
-        self.remembered.lock().unwrap_or_else(PoisonError::into_inner)
+    fn cache(&self) -> std::sync::MutexGuard<'_, KeyCache> {
+        self.cache.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -195,8 +196,8 @@ impl fmt::Debug for ApiKeys {
     }
 }
 
-/// Makes a key for an app of the configuration (whose row is made if this is the first time that it is needed). The
-/// second part of the answer is the secret, which nothing shows again.
+/// Creates a key for an app of the configuration. The app's row is created if it does not exist yet. Returns the key's
+/// id and its secret, which is not stored and can't be shown again.
 ///
 /// # Errors
 /// See [`Error`].
@@ -214,94 +215,94 @@ pub async fn create(
     let app = apps.first().expect("an app that was ensured is there").id;
     let prefix = if scopes.is_publishable() { PUBLISHABLE_PREFIX } else { SECRET_PREFIX };
     let random: [u8; SECRET_DIGITS / 2] = rand::random();
-    let secret = random.iter().fold(prefix.to_owned(), |secret, byte| format!("{secret}{byte:02x}"));
+    let secret = format!("{prefix}{}", hex::encode(random));
     let key = ValidKey { id: KeyId::random(), app, scopes };
     store::keys::insert(conn, key, name, &digest_of(&secret)).await?;
     Ok((key.id, secret))
 }
 
-/// Every key, revoked ones too, oldest first.
+/// Lists all keys, oldest first. Revoked keys are included.
 ///
 /// # Errors
-/// The database's.
+/// Postgres is out of reach.
 pub async fn list(conn: &mut Session) -> Result<Vec<KeyRow>, store::Error> {
     store::keys::list(conn).await
 }
 
-/// Revokes a key; every node has noticed after 10 s. False: there is none with this id.
+/// Revokes a key. Every node refuses it after 10 s. False: there is no key with this id.
 ///
 /// # Errors
-/// The database's.
+/// Postgres is out of reach.
 pub async fn revoke(conn: &mut Session, id: KeyId) -> Result<bool, store::Error> {
     store::keys::revoke(conn, id).await
 }
 
-/// SHA-256 of a whole secret, prefix and all.
+/// SHA-256 of a secret with its prefix.
 type SecretDigest = [u8; 32];
 
-/// Digests of secrets that were looked up in the last seconds.
+/// The look-ups of the last seconds, by the digest of the secret.
 #[derive(Default)]
-struct Remembered(HashMap<SecretDigest, Entry>);
+struct KeyCache(HashMap<SecretDigest, Entry>);
 
 struct Entry {
     key: Option<ApiKey>,
     looked_up_at: Instant,
-    refreshing: bool,
+    is_refreshing: bool,
 }
 
-/// What is remembered of a secret.
+/// The cached look-up of a secret. `None` in a variant: the secret was unknown.
 #[derive(PartialEq, Eq, Debug)]
-enum Recall {
-    /// Good enough.
+enum CachedKey {
+    /// The look-up is valid.
     Fresh(Option<ApiKey>),
-    /// Good enough, but the request that got this is the one to look again.
+    /// Valid, but the request that gets this must repeat the look-up.
     Stale(Option<ApiKey>),
-    /// It was a key, too long ago.
+    /// No longer valid; the secret belonged to a key.
     Expired,
-    /// Nothing that could still be believed.
-    Nothing,
+    /// Not cached, or no longer valid.
+    Missing,
 }
 
-impl Remembered {
-    fn recall(&mut self, digest: &SecretDigest, now: Instant) -> Recall {
-        let Some(entry) = self.0.get_mut(digest) else { return Recall::Nothing };
+impl KeyCache {
+    fn get(&mut self, digest: &SecretDigest, now: Instant) -> CachedKey {
+        let Some(entry) = self.0.get_mut(digest) else { return CachedKey::Missing };
         match now.saturating_duration_since(entry.looked_up_at) {
-            age if age >= LIFE && entry.key.is_some() => Recall::Expired,
-            age if age >= LIFE => Recall::Nothing,
-            age if age >= FRESH && !entry.refreshing => {
-                entry.refreshing = true;
-                Recall::Stale(entry.key)
+            age if age >= CACHE_AGE_MAX && entry.key.is_some() => CachedKey::Expired,
+            age if age >= CACHE_AGE_MAX => CachedKey::Missing,
+            age if age >= REFRESH_AGE && !entry.is_refreshing => {
+                entry.is_refreshing = true;
+                CachedKey::Stale(entry.key)
             }
-            _ => Recall::Fresh(entry.key),
+            _ => CachedKey::Fresh(entry.key),
         }
     }
 
-    fn remember(&mut self, digest: SecretDigest, key: Option<ApiKey>, looked_up_at: Instant) {
-        if self.0.len() >= CAPACITY && !self.0.contains_key(&digest) {
+    fn insert(&mut self, digest: SecretDigest, key: Option<ApiKey>, looked_up_at: Instant) {
+        if self.0.len() >= CACHE_ENTRIES_MAX && !self.0.contains_key(&digest) {
             self.make_room(looked_up_at);
         }
-        self.0.insert(digest, Entry { key, looked_up_at, refreshing: false });
+        self.0.insert(digest, Entry { key, looked_up_at, is_refreshing: false });
     }
 
     fn refresh_failed(&mut self, digest: &SecretDigest) {
         if let Some(entry) = self.0.get_mut(digest) {
-            entry.refreshing = false;
+            entry.is_refreshing = false;
         }
     }
 
-    /// Forgets what is too old, then what somebody guessed in vain, then everything: all of it can be looked up again.
+    /// Removes expired entries, then unknown secrets, then all entries. All of them can be looked up again.
     fn make_room(&mut self, now: Instant) {
-        self.0.retain(|_, entry| now.saturating_duration_since(entry.looked_up_at) < LIFE);
-        if self.0.len() >= CAPACITY {
+        self.0.retain(|_, entry| now.saturating_duration_since(entry.looked_up_at) < CACHE_AGE_MAX);
+        if self.0.len() >= CACHE_ENTRIES_MAX {
             self.0.retain(|_, entry| entry.key.is_some());
         }
-        if self.0.len() >= CAPACITY {
+        if self.0.len() >= CACHE_ENTRIES_MAX {
             self.0.clear();
         }
     }
 }
 
-fn looks_like_a_secret(bearer: &str) -> bool {
+fn is_well_formed(bearer: &str) -> bool {
     let rest = bearer.strip_prefix(SECRET_PREFIX).or_else(|| bearer.strip_prefix(PUBLISHABLE_PREFIX));
     let is_digit = |b: u8| matches!(b, b'0'..=b'9' | b'a'..=b'f');
     rest.is_some_and(|rest| rest.len() == SECRET_DIGITS && rest.bytes().all(is_digit))
@@ -321,43 +322,43 @@ mod tests {
     }
 
     #[test]
-    fn only_what_looks_like_a_secret_is_looked_up() {
+    fn only_well_formed_secrets_are_looked_up() {
         let digits = "0a".repeat(32);
-        assert!(looks_like_a_secret(&format!("pushpost_sk_{digits}")));
-        assert!(looks_like_a_secret(&format!("pushpost_pk_{digits}")));
+        assert!(is_well_formed(&format!("pushpost_sk_{digits}")));
+        assert!(is_well_formed(&format!("pushpost_pk_{digits}")));
         for wrong in [&digits, "pushpost_sk_", &format!("pushpost_sk_{digits}0"), "pushpost_sk_é"] {
-            assert!(!looks_like_a_secret(wrong), "{wrong}");
+            assert!(!is_well_formed(wrong), "{wrong}");
         }
     }
 
     #[test]
-    fn nothing_is_believed_for_longer_than_ten_seconds() {
-        let (mut remembered, key, start) = (Remembered::default(), key(), Instant::now());
-        remembered.remember([1; 32], key, start);
-        assert_eq!(remembered.recall(&[1; 32], start + FRESH / 2), Recall::Fresh(key));
-        assert_eq!(remembered.recall(&[1; 32], start + FRESH), Recall::Stale(key));
+    fn a_look_up_is_valid_for_ten_seconds() {
+        let (mut cache, key, start) = (KeyCache::default(), key(), Instant::now());
+        cache.insert([1; 32], key, start);
+        assert_eq!(cache.get(&[1; 32], start + REFRESH_AGE / 2), CachedKey::Fresh(key));
+        assert_eq!(cache.get(&[1; 32], start + REFRESH_AGE), CachedKey::Stale(key));
         assert_eq!(
-            remembered.recall(&[1; 32], start + FRESH),
-            Recall::Fresh(key),
-            "one looks again, not all"
+            cache.get(&[1; 32], start + REFRESH_AGE),
+            CachedKey::Fresh(key),
+            "one request repeats the look-up"
         );
-        assert_eq!(remembered.recall(&[1; 32], start + LIFE), Recall::Expired);
-        remembered.remember([3; 32], None, start);
-        assert_eq!(remembered.recall(&[3; 32], start + FRESH / 2), Recall::Fresh(None));
-        assert_eq!(remembered.recall(&[3; 32], start + LIFE), Recall::Nothing);
-        assert_eq!(remembered.recall(&[2; 32], start), Recall::Nothing);
+        assert_eq!(cache.get(&[1; 32], start + CACHE_AGE_MAX), CachedKey::Expired);
+        cache.insert([3; 32], None, start);
+        assert_eq!(cache.get(&[3; 32], start + REFRESH_AGE / 2), CachedKey::Fresh(None));
+        assert_eq!(cache.get(&[3; 32], start + CACHE_AGE_MAX), CachedKey::Missing);
+        assert_eq!(cache.get(&[2; 32], start), CachedKey::Missing);
     }
 
     #[test]
-    fn guesses_do_not_grow_memory_nor_push_out_keys() {
-        let (mut remembered, key, start) = (Remembered::default(), key(), Instant::now());
-        remembered.remember([255; 32], key, start);
-        for guess in 0..2 * CAPACITY as u64 {
+    fn guesses_neither_grow_the_cache_nor_displace_keys() {
+        let (mut cache, key, start) = (KeyCache::default(), key(), Instant::now());
+        cache.insert([255; 32], key, start);
+        for guess in 0..2 * CACHE_ENTRIES_MAX as u64 {
             let mut digest = [0; 32];
             digest[..8].copy_from_slice(&guess.to_be_bytes());
-            remembered.remember(digest, None, start);
+            cache.insert(digest, None, start);
         }
-        assert!(remembered.0.len() <= CAPACITY);
-        assert_eq!(remembered.recall(&[255; 32], start), Recall::Fresh(key));
+        assert!(cache.0.len() <= CACHE_ENTRIES_MAX);
+        assert_eq!(cache.get(&[255; 32], start), CachedKey::Fresh(key));
     }
 }

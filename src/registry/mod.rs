@@ -1,4 +1,4 @@
-//! Devices, API keys, and the pruning of dead tokens.
+//! The registry: devices with their registrations and subscriptions, and API keys.
 
 pub mod devices;
 pub mod keys;

@@ -1,7 +1,7 @@
-//! Registrations in one transaction: of one device, or of as many as an import has at a time.
+//! Storing registrations: one of `PUT /v1/devices`, or a batch of an import, in one transaction.
 //!
-//! What there is is locked, the rules are carried out in memory in the order given, and what has changed is written: for
-//! devices that are all new or as they were that is two statements, however many there are.
+//! The stored devices are locked, the rules are carried out in memory, and the changes are written. Where all devices
+//! are new or unchanged, that takes two statements for the whole batch.
 
 use std::collections::BTreeSet;
 
@@ -17,23 +17,20 @@ use crate::store::commits::{self, TransactionMark};
 use crate::store::devices::TokenKey;
 use crate::store::{Session, SessionPool};
 
-/// How often registrations may lose a race against others for the same tokens.
-pub(super) const ATTEMPTS: usize = 5;
+/// How often a transaction may lose a race for the same tokens before it fails as contended.
+pub(super) const ATTEMPTS_MAX: usize = 5;
 
-/// What goes on after a registration that can't be carried out.
+/// What to do after a registration that fails.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum OnFailure {
-    /// The next one.
+    /// Carry out the next one.
     Continue,
-    /// Nothing: those after it are not carried out.
+    /// Carry out no more of them.
     Stop,
 }
 
-/// What became of a registration.
-pub type Outcome = Result<RegistrationResult, RegisteredInFuture>;
-
-/// Carries out registrations as if one after the other, in one transaction: all of them, but those that fail, or none.
-/// Outcomes are in the order given; where it stopped, there are none of those after the failure.
+/// Carries out registrations one after the other, in one transaction. All of them are stored, except those that fail.
+/// The results are in the order given; after a stop there are none for the registrations that follow the failure.
 ///
 /// # Errors
 /// See [`Error`]; nothing was changed, unless the outcome is unknown.
@@ -42,36 +39,36 @@ pub async fn register_all(
     app: &App,
     registrations: &[Registration],
     caller: Registrar,
-    after: OnFailure,
-) -> Result<Vec<Outcome>, Error> {
-    Ok(register_with_devices(pool, app, registrations, caller, after).await?.outcomes)
+    on_failure: OnFailure,
+) -> Result<Vec<Result<RegistrationResult, RegisteredInFuture>>, Error> {
+    Ok(register_with_devices(pool, app, registrations, caller, on_failure).await?.results)
 }
 
 /// Registrations that were carried out.
 pub(super) struct RegisteredBatch<'a> {
-    pub(super) outcomes: Vec<Outcome>,
-    /// The devices in question as they are now.
-    pub(super) roll: RegistrationBatch<'a>,
+    pub(super) results: Vec<Result<RegistrationResult, RegisteredInFuture>>,
+    /// The devices as they are now.
+    pub(super) devices: RegistrationBatch<'a>,
 }
 
-/// As [`register_all`].
+/// Like [`register_all`], and returns the devices as well.
 pub(super) async fn register_with_devices<'a>(
     pool: &SessionPool,
     app: &'a App,
     registrations: &[Registration],
     caller: Registrar,
-    after: OnFailure,
+    on_failure: OnFailure,
 ) -> Result<RegisteredBatch<'a>, Error> {
-    let tokens: Vec<RegistrationKeys> = registrations.iter().map(RegistrationKeys::of).collect();
-    let batch = Batch { app, registrations, tokens: &tokens, caller, after };
-    for _ in 0..ATTEMPTS {
+    let keys: Vec<RegistrationKeys> = registrations.iter().map(RegistrationKeys::of).collect();
+    let work = Work { app, registrations, keys: &keys, caller, on_failure };
+    for _ in 0..ATTEMPTS_MAX {
         let mut transaction = store::begin(pool).await?;
-        let (mut enrolled, mark) = batch.carry_out(&mut transaction).await?;
-        if !is_behind(&mut transaction, app, &enrolled.roll).await?
-            && write(&mut transaction, batch, &mut enrolled).await?
+        let (mut batch, mark) = work.carry_out(&mut transaction).await?;
+        if !has_missing_devices(&mut transaction, app, &batch.devices).await?
+            && write(&mut transaction, work, &mut batch).await?
         {
             commits::commit_marked(pool, transaction, &mark).await?;
-            return Ok(enrolled);
+            return Ok(batch);
         }
         transaction.rollback().await?;
     }
@@ -79,38 +76,38 @@ pub(super) async fn register_with_devices<'a>(
 }
 
 #[derive(Clone, Copy)]
-struct Batch<'a, 'b> {
+struct Work<'a, 'b> {
     app: &'a App,
     registrations: &'b [Registration],
-    tokens: &'b [RegistrationKeys],
+    keys: &'b [RegistrationKeys],
     caller: Registrar,
-    after: OnFailure,
+    on_failure: OnFailure,
 }
 
-impl<'a> Batch<'a, '_> {
-    /// In memory, on what is stored, which stays locked.
+impl<'a> Work<'a, '_> {
+    /// Carries out the registrations in memory. The devices stay locked.
     async fn carry_out(
         self,
         conn: &mut Session,
     ) -> Result<(RegisteredBatch<'a>, TransactionMark), store::Error> {
         let mark = commits::mark(conn).await?;
-        let mut roll = RegistrationBatch::new(self.app, self.caller, mark.begun_at);
-        self.call(conn, &mut roll).await?;
-        let mut outcomes = Vec::with_capacity(self.registrations.len());
-        for (registration, tokens) in self.registrations.iter().zip(self.tokens) {
-            let outcome = roll.register(registration, *tokens);
-            let ends = outcome.is_err() && self.after == OnFailure::Stop;
-            outcomes.push(outcome);
-            if ends {
+        let mut devices = RegistrationBatch::new(self.app, self.caller, mark.begun_at);
+        self.load(conn, &mut devices).await?;
+        let mut results = Vec::with_capacity(self.registrations.len());
+        for (registration, keys) in self.registrations.iter().zip(self.keys) {
+            let result = devices.register(registration, *keys);
+            let is_last = result.is_err() && self.on_failure == OnFailure::Stop;
+            results.push(result);
+            if is_last {
                 break;
             }
         }
-        Ok((RegisteredBatch { outcomes, roll }, mark))
+        Ok((RegisteredBatch { results, devices }, mark))
     }
 
-    /// Puts on the roll whoever is there.
-    async fn call(self, conn: &mut Session, roll: &mut RegistrationBatch<'_>) -> Result<(), store::Error> {
-        let tokens: BTreeSet<TokenKey> = self.tokens.iter().flat_map(|tokens| tokens.all()).collect();
+    /// Locks and reads the devices that are stored already.
+    async fn load(self, conn: &mut Session, batch: &mut RegistrationBatch<'_>) -> Result<(), store::Error> {
+        let tokens: BTreeSet<TokenKey> = self.keys.iter().flat_map(|keys| keys.all()).collect();
         let tokens: Vec<TokenKey> = tokens.into_iter().collect();
         let devices = store::devices::lock_tokens(conn, self.app.id, &tokens).await?;
         let ids: Vec<DeviceId> = devices.iter().map(|device| device.id).collect();
@@ -120,65 +117,66 @@ impl<'a> Batch<'a, '_> {
         };
         for device in devices {
             let topics = topics.remove(&device.id).unwrap_or_default();
-            roll.put(device, topics);
+            batch.add_stored(device, topics);
         }
         Ok(())
     }
 
-    /// Whoever registers one device is told its topics. An import reads them only where it may change them.
+    /// The answer to a single registration shows the topics. An import reads topics only if it may change them.
     fn needs_topics(self) -> bool {
-        let says = |one: &Registration| one.details.topics.is_some() || one.replaces.is_some();
-        self.caller != Registrar::Import || self.registrations.iter().any(says)
+        let concerns_topics = |one: &Registration| one.details.topics.is_some() || one.replaces.is_some();
+        self.caller != Registrar::Import || self.registrations.iter().any(concerns_topics)
     }
 }
 
-/// Has a device on the roll come to claim the place of another device while the transaction waited to lock it? The other
-/// one is not locked; all of it again, then.
-async fn is_behind(
+/// Did a device get a claim to replace another device, while the transaction waited for its lock? The other device is
+/// not locked then, and the transaction must be repeated.
+async fn has_missing_devices(
     conn: &mut Session,
     app: &App,
-    roll: &RegistrationBatch<'_>,
+    batch: &RegistrationBatch<'_>,
 ) -> Result<bool, store::Error> {
-    let missing = roll.missing();
+    let missing = batch.missing_claimed_devices();
     Ok(!missing.is_empty() && store::devices::is_any(conn, app.id, &missing).await?)
 }
 
-/// False: somebody else made one of the devices meanwhile; all of it again, then.
+/// Writes the changes. False: another transaction has inserted one of the devices meanwhile, and this one must be
+/// repeated.
 async fn write(
     conn: &mut Session,
-    batch: Batch<'_, '_>,
-    RegisteredBatch { outcomes, roll }: &mut RegisteredBatch<'_>,
+    work: Work<'_, '_>,
+    RegisteredBatch { results, devices }: &mut RegisteredBatch<'_>,
 ) -> Result<bool, Error> {
-    let app = batch.app;
-    let new = roll.new_devices();
+    let app = work.app;
+    let new = devices.new_devices();
     if !new.is_empty() {
         let inserted = store::devices::insert_all(conn, app.id, &new).await?;
         if inserted.len() < new.len() {
             return Ok(false);
         }
-        roll.number(inserted);
+        devices.set_ids(inserted);
     }
-    let changed = roll.changed_devices();
+    let changed = devices.changed_devices();
     if !changed.is_empty() {
         store::devices::save_all(conn, &changed).await?;
     }
-    let subscriptions = roll.subscriptions();
-    let refused = subscriptions::write(conn, app, batch.caller, &subscriptions).await?;
+    let changes = devices.subscription_changes();
+    let refused = subscriptions::write(conn, app, work.caller, &changes).await?;
     if !refused.is_empty() {
-        roll.refuse(&refused);
-        for (registration, outcome) in batch.registrations.iter().zip(outcomes) {
-            if let Ok(done) = outcome {
-                done.ignored.extend(refused_topics(registration, &refused));
+        devices.remove_topics(&refused);
+        for (registration, result) in work.registrations.iter().zip(results) {
+            if let Ok(result) = result {
+                result.ignored.extend(refused_topics(registration, &refused));
             }
         }
     }
     Ok(true)
 }
 
-/// The topics of a registration that were refused, each where the request names it first.
+/// The refused topics of a registration. A topic that the request names twice is listed once, at its first place.
 fn refused_topics(registration: &Registration, refused: &[TopicName]) -> Vec<IgnoredPart> {
     let topics = registration.details.topics.as_deref().unwrap_or_default();
-    let place = |name| topics.iter().position(|topic| topic == name);
-    let places: BTreeSet<usize> = refused.iter().filter_map(place).collect();
-    places.into_iter().map(IgnoredPart::topic).collect()
+    let position = |name| topics.iter().position(|topic| topic == name);
+    let positions: BTreeSet<usize> = refused.iter().filter_map(position).collect();
+    positions.into_iter().map(IgnoredPart::topic).collect()
 }

@@ -1,5 +1,5 @@
-//! SubscriptionChanges as a transaction writes them: a topic comes with its first subscriber and goes with its last, and an app
-//! has no more topics than it may.
+//! Writing subscriptions within a transaction. A topic is created with its first subscriber and deleted with its last,
+//! and an app has at most `limits.topics` topics.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -10,44 +10,44 @@ use crate::store;
 use crate::store::Session;
 use crate::store::topics::TopicId;
 
-/// Writes what changes for devices that the transaction has locked or made. Answers the topics that an app's own word
-/// does not make, because the app has too many: nothing is subscribed to them.
+/// Writes the changes for devices that the transaction has locked or inserted. Returns the topics that an app asked for
+/// and that were not created, because its app has too many: nothing is subscribed to them.
 ///
 /// # Errors
-/// See [`Error`]: a backend's word fails as a whole.
+/// See [`Error`]. A backend's request for too many topics fails as a whole.
 pub(super) async fn write(
     conn: &mut Session,
     app: &App,
     caller: Registrar,
-    subscriptions: &SubscriptionChanges<'_>,
+    changes: &SubscriptionChanges<'_>,
 ) -> Result<Vec<TopicName>, Error> {
-    let mut left = Vec::new();
-    if !subscriptions.ended.is_empty() {
-        left = store::topics::unsubscribe_all(conn, app.id, &subscriptions.ended).await?;
+    let mut unsubscribed = Vec::new();
+    if !changes.removed.is_empty() {
+        unsubscribed = store::topics::unsubscribe_all(conn, app.id, &changes.removed).await?;
     }
     let mut refused = Vec::new();
-    if !subscriptions.added.is_empty() {
-        let names: BTreeSet<&TopicName> = subscriptions.added.iter().map(|(_, name)| *name).collect();
+    if !changes.added.is_empty() {
+        let names: BTreeSet<&TopicName> = changes.added.iter().map(|(_, name)| *name).collect();
         let names: Vec<TopicName> = names.into_iter().cloned().collect();
         let mut topics = store::topics::hold(conn, app.id, &names).await?;
-        left.retain(|topic| !topics.values().any(|held| held == topic));
+        unsubscribed.retain(|topic| !topics.values().any(|held| held == topic));
         if topics.len() < names.len() {
-            let all = std::mem::take(&mut left);
-            refused = make(conn, app, caller, &names, &mut topics, &all).await?;
+            let candidates = std::mem::take(&mut unsubscribed);
+            refused = create_missing(conn, app, caller, &names, &mut topics, &candidates).await?;
         }
-        let number = |(device, name): &(_, &TopicName)| Some((*topics.get(*name)?, *device));
-        let pairs: Vec<_> = subscriptions.added.iter().filter_map(number).collect();
-        store::topics::subscribe_all(conn, &pairs).await?;
+        let to_row = |(device, name): &(_, &TopicName)| Some((*topics.get(*name)?, *device));
+        let rows: Vec<_> = changes.added.iter().filter_map(to_row).collect();
+        store::topics::subscribe_all(conn, &rows).await?;
     }
-    purge(conn, app.id, &left).await?;
+    purge(conn, app.id, &unsubscribed).await?;
     Ok(refused)
 }
 
-/// Deletes those of these topics that have lost their last subscriber, unless another transaction counts topics just
-/// now: maintenance finds what is left.
+/// Deletes those of `topics` that have no subscriber left. Does nothing while another transaction counts the app's
+/// topics: maintenance deletes them later.
 ///
 /// # Errors
-/// The database's.
+/// Postgres is out of reach.
 pub(super) async fn purge(conn: &mut Session, app: AppId, topics: &[TopicId]) -> Result<(), store::Error> {
     if topics.is_empty() {
         return Ok(());
@@ -59,38 +59,41 @@ pub(super) async fn purge(conn: &mut Session, app: AppId, topics: &[TopicId]) ->
     Ok(())
 }
 
-/// Makes those of `names` that are not among `topics`, as far as the app may have them; `left` are topics that may have
-/// lost their last subscriber.
-async fn make(
+/// Creates those of `names` that are not in `topics` and adds them to `topics`, as many as the app may have.
+/// `unsubscribed` are topics that may have lost their last subscriber; they are deleted first. Returns the names that
+/// were refused.
+async fn create_missing(
     conn: &mut Session,
     app: &App,
     caller: Registrar,
     names: &[TopicName],
     topics: &mut HashMap<TopicName, TopicId>,
-    left: &[TopicId],
+    unsubscribed: &[TopicId],
 ) -> Result<Vec<TopicName>, Error> {
     let mut count = store::topics::lock_count(conn, app.id).await?;
-    if !left.is_empty() {
-        count = count.saturating_sub(store::topics::purge(conn, app.id, left).await?);
+    if !unsubscribed.is_empty() {
+        count = count.saturating_sub(store::topics::purge(conn, app.id, unsubscribed).await?);
     }
     let missing = |topics: &HashMap<TopicName, TopicId>| {
         names.iter().filter(|name| !topics.contains_key(*name)).cloned().collect::<Vec<_>>()
     };
-    // Another transaction may have made some before this one locked the count.
+    // Another transaction may have created some before this one locked the count.
     topics.extend(store::topics::hold(conn, app.id, &missing(topics)).await?);
     let mut new = missing(topics);
-    let room = limit(app, caller).saturating_sub(count) as usize;
+    let room = topics_max(app, caller).saturating_sub(count) as usize;
     let refused = match (new.len() > room, caller) {
         (false, _) => Vec::new(),
         (true, Registrar::App) => new.split_off(room),
-        (true, Registrar::Backend | Registrar::Import) => return Err(Error::TooManyTopics(app.topics_max)),
+        (true, Registrar::Backend | Registrar::Import) => {
+            return Err(Error::TooManyTopics(app.topics_max));
+        }
     };
     topics.extend(store::topics::make(conn, app.id, &new).await?);
     Ok(refused)
 }
 
-/// Publishable keys leave room to the backend.
-fn limit(app: &App, caller: Registrar) -> u32 {
+/// Publishable keys may use 80 % of the limit, so that the backend can still create topics.
+fn topics_max(app: &App, caller: Registrar) -> u32 {
     match caller {
         Registrar::App => app.topics_max / 5 * 4 + app.topics_max % 5 * 4 / 5,
         Registrar::Backend | Registrar::Import => app.topics_max,

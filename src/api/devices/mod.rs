@@ -100,7 +100,7 @@ async fn describe(
 ) -> Result<Json<Value>, ApiError> {
     let id = device_id(&state, caller.app.id, id)?;
     let details = parameters.and(state.parse_pool.run(body.len(), || request::details(body)).await)?;
-    let known = devices::describe(&state.pool, &caller.app, id, &details).await?;
+    let known = devices::update(&state.pool, &caller.app, id, &details).await?;
     let known = known.ok_or(ApiError::NotFound)?;
     let document = answer::DeviceView::of(caller.scopes).document(&state.installation, &known);
     Ok(Json(answer::with_ignored(document, &details.ignored)))

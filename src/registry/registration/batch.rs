@@ -1,40 +1,40 @@
-//! Registrations carried out one after the other on devices that a transaction has locked, so that it can write what
-//! comes of all of them at once.
+//! A batch of registrations, carried out one after the other on devices that a transaction has locked. The transaction
+//! then writes the result of the whole batch with a few statements. `registry::register` loads and stores it.
 
 use std::collections::{BTreeSet, HashMap};
 
 use chrono::{DateTime, Utc};
 
-use super::replacement::{Takeover, claimed, replace, settle};
+use super::replacement::{Takeover, claimed_device, quarantine_replaced, settle_claim};
 use super::{IgnoredPart, IgnoredReason, RegisteredInFuture, Registrar, Registration};
-use crate::domain::{App, DeviceId, TopicName};
+use crate::domain::{App, DeviceId, DeviceToken, TopicName};
 use crate::store::devices::{Device, InsertedDevice, TokenKey};
 use crate::store::topics::Subscription;
 
-/// What the tokens of a registration are found by. Digests cost something, so each is made once.
+/// The keys that find the tokens of a registration. They are computed once, because digests cost time.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct RegistrationKeys {
     own: TokenKey,
     replaced: Option<TokenKey>,
 }
 
-/// A registration that was carried out.
+/// The result of a registration that was carried out.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct RegistrationResult {
-    /// Its token was unknown.
+    /// Was the token unknown before?
     pub is_new: bool,
-    /// The parts of it that were left out.
+    /// The parts of the registration that were ignored.
     pub ignored: Vec<IgnoredPart>,
 }
 
-/// Devices with their subscriptions, as they are stored and as they are to be.
+/// Devices with their subscriptions: as they are stored, and as they will be stored.
 #[derive(Debug)]
 pub struct RegistrationBatch<'a> {
     app: &'a App,
     caller: Registrar,
     now: DateTime<Utc>,
     entries: HashMap<TokenKey, Entry>,
-    /// Of the devices that are stored.
+    /// The keys of the devices that are stored already.
     keys: HashMap<DeviceId, TokenKey>,
 }
 
@@ -42,42 +42,42 @@ pub struct RegistrationBatch<'a> {
 struct Entry {
     device: Device,
     topics: BTreeSet<TopicName>,
-    /// None: it is new.
+    /// None: the device is new.
     stored: Option<Device>,
     stored_topics: BTreeSet<TopicName>,
 }
 
-/// SubscriptionChanges that are to be written.
+/// The subscriptions that a transaction adds and removes.
 #[derive(Debug, Default)]
 pub struct SubscriptionChanges<'a> {
-    /// Those that are new.
+    /// The subscriptions that are new.
     pub added: Vec<Subscription<'a>>,
-    /// Those that end.
-    pub ended: Vec<Subscription<'a>>,
+    /// Subscriptions that end.
+    pub removed: Vec<Subscription<'a>>,
 }
 
 impl RegistrationKeys {
-    /// Those of a registration.
+    /// Computes the keys of a registration. A `replaces` that equals the token is left out.
     pub fn of(registration: &Registration) -> Self {
-        let key = |token: &crate::domain::DeviceToken| (registration.platform, token.digest());
+        let key = |token: &DeviceToken| (registration.platform, token.digest());
         let replaces = registration.replaces.as_ref().filter(|old| **old != registration.token);
         Self { own: key(&registration.token), replaced: replaces.map(key) }
     }
 
-    /// Each of them.
+    /// The key of the token, and of the token that it replaces.
     pub fn all(self) -> impl Iterator<Item = TokenKey> {
         [Some(self.own), self.replaced].into_iter().flatten()
     }
 }
 
 impl<'a> RegistrationBatch<'a> {
-    /// An empty one, at `now` by Postgres's clock.
+    /// An empty batch; `now` is the time of the transaction by Postgres's clock.
     pub fn new(app: &'a App, caller: Registrar, now: DateTime<Utc>) -> Self {
         Self { app, caller, now, entries: HashMap::new(), keys: HashMap::new() }
     }
 
-    /// Puts a device that is stored on the roll, with those of its topics that are known.
-    pub fn put(&mut self, device: Device, topics: Vec<TopicName>) {
+    /// Adds a stored device, with those of its topics that were read.
+    pub fn add_stored(&mut self, device: Device, topics: Vec<TopicName>) {
         let topics: BTreeSet<_> = topics.into_iter().collect();
         let key = (device.platform, device.token.digest());
         self.keys.insert(device.id, key);
@@ -88,29 +88,29 @@ impl<'a> RegistrationBatch<'a> {
     /// Carries out one registration.
     ///
     /// # Errors
-    /// Its time is yet to come; nothing was changed.
+    /// Its time lies in the future. Nothing was changed.
     pub fn register(
         &mut self,
         registration: &Registration,
-        tokens: RegistrationKeys,
+        keys: RegistrationKeys,
     ) -> Result<RegistrationResult, RegisteredInFuture> {
-        let at = registration.time(self.now, self.caller)?;
+        let at = registration.effective_time(self.now, self.caller)?;
         let mut ignored = registration.details.ignored.clone();
-        ignored.extend(self.unheard_replacement(registration, tokens));
-        let heir_to = tokens.replaced.and_then(|old| self.take_place(old));
-        let is_new = !self.entries.contains_key(&tokens.own);
+        ignored.extend(self.ignored_replacement(registration, keys));
+        let replaced = keys.replaced.and_then(|old| self.replace_device(old));
+        let is_new = !self.entries.contains_key(&keys.own);
         let (app, caller) = (self.app, self.caller);
-        let entry = self.entries.entry(tokens.own).or_insert_with(|| Entry {
-            device: registration.first(app, at, caller),
+        let entry = self.entries.entry(keys.own).or_insert_with(|| Entry {
+            device: registration.new_device(app, at, caller),
             topics: BTreeSet::new(),
             stored: None,
             stored_topics: BTreeSet::new(),
         });
         if !is_new {
-            registration.again(&mut entry.device, app, at, caller);
+            registration.update_device(&mut entry.device, app, at, caller);
         }
-        if let Some((takeover, old, topics)) = heir_to {
-            registration.inherit(&mut entry.device, &old, takeover, is_new, self.now);
+        if let Some((takeover, old, topics)) = replaced {
+            registration.take_over(&mut entry.device, &old, takeover, is_new, self.now);
             if registration.details.topics.is_none() {
                 let is_wanted = |topic: &TopicName| takeover.includes(topic) && !entry.topics.contains(topic);
                 let mut taken: Vec<_> = topics.into_iter().filter(is_wanted).collect();
@@ -123,48 +123,49 @@ impl<'a> RegistrationBatch<'a> {
             }
         }
         if let Some(names) = &registration.details.topics {
-            // An app sets the open part of them.
+            // An app states its open topics only: the closed ones stay.
             entry.topics.retain(|topic| !caller.is_trusted() && topic.is_closed());
             entry.topics.extend(names.iter().cloned());
         }
-        self.settle(tokens.own);
+        self.settle_claim(keys.own);
         Ok(RegistrationResult { is_new, ignored })
     }
 
-    /// How the place of a device is taken, with the device and its topics as they were before.
-    fn take_place(&mut self, old: TokenKey) -> Option<(Takeover, Device, BTreeSet<TopicName>)> {
+    /// Quarantines the replaced device, unless the claim must wait. Returns how much is taken over, and the device and
+    /// its topics as they were before.
+    fn replace_device(&mut self, old: TokenKey) -> Option<(Takeover, Device, BTreeSet<TopicName>)> {
         let entry = self.entries.get_mut(&old)?;
         let takeover = Takeover::of(&entry.device, self.caller)?;
         let before = (takeover, entry.device.clone(), entry.topics.clone());
         if takeover != Takeover::Pending {
-            replace(&mut entry.device, self.now);
+            quarantine_replaced(&mut entry.device, self.now);
         }
         Some(before)
     }
 
-    /// Sets the device aside whose place a registered device claims, if both have the same user now.
-    fn settle(&mut self, own: TokenKey) {
+    /// Quarantines the device that a registered device claims to replace, if both have the same user now.
+    fn settle_claim(&mut self, own: TokenKey) {
         let Some(mut device) = self.entries.get(&own).map(|entry| entry.device.clone()) else { return };
-        let old = claimed(&device, self.now).and_then(|id| self.keys.get(&id));
+        let old = claimed_device(&device, self.now).and_then(|id| self.keys.get(&id));
         if let Some(old) = old.and_then(|key| self.entries.get_mut(key)) {
-            settle(&mut device, &mut old.device, self.now);
+            settle_claim(&mut device, &mut old.device, self.now);
             self.entries.entry(own).and_modify(|entry| entry.device = device);
         }
     }
 
-    /// The devices whose places are claimed by devices on the roll, and that are not on it.
-    pub fn missing(&self) -> Vec<DeviceId> {
-        let claimed = self.entries.values().filter_map(|entry| claimed(&entry.device, self.now));
+    /// Devices that devices of the batch claim to replace, and that are not in the batch, so that they are not locked.
+    pub fn missing_claimed_devices(&self) -> Vec<DeviceId> {
+        let claimed = self.entries.values().filter_map(|entry| claimed_device(&entry.device, self.now));
         claimed.filter(|id| !self.keys.contains_key(id)).collect()
     }
 
-    /// A `replaces` that names no device but its own.
-    fn unheard_replacement(
+    /// Says why `replaces` is ignored, if it is.
+    fn ignored_replacement(
         &self,
         registration: &Registration,
-        tokens: RegistrationKeys,
+        keys: RegistrationKeys,
     ) -> Option<IgnoredPart> {
-        let reason = match tokens.replaced {
+        let reason = match keys.replaced {
             None if registration.replaces.is_none() => return None,
             None => IgnoredReason::SameToken,
             Some(old) if self.entries.contains_key(&old) => return None,
@@ -173,19 +174,19 @@ impl<'a> RegistrationBatch<'a> {
         Some(IgnoredPart::member("replaces", reason))
     }
 
-    /// Takes topics from every device that was to have them.
-    pub fn refuse(&mut self, names: &[TopicName]) {
+    /// Removes these topics from all devices of the batch.
+    pub fn remove_topics(&mut self, names: &[TopicName]) {
         for entry in self.entries.values_mut() {
             entry.topics.retain(|topic| !names.contains(topic));
         }
     }
 
-    /// A device as it is to be, with its topics by name.
-    pub fn find(&self, tokens: RegistrationKeys) -> Option<(&Device, impl Iterator<Item = &TopicName>)> {
-        self.entries.get(&tokens.own).map(|entry| (&entry.device, entry.topics.iter()))
+    /// The registered device with its topics, as they will be stored.
+    pub fn find(&self, keys: RegistrationKeys) -> Option<(&Device, impl Iterator<Item = &TopicName>)> {
+        self.entries.get(&keys.own).map(|entry| (&entry.device, entry.topics.iter()))
     }
 
-    /// The devices that are to be stored, in the order in which they may be.
+    /// The devices to insert, in the order in which their rows may be locked.
     pub fn new_devices(&self) -> Vec<(TokenKey, &Device)> {
         let new = self.entries.iter().filter(|(_, entry)| entry.stored.is_none());
         let mut new: Vec<_> = new.map(|(key, entry)| (*key, &entry.device)).collect();
@@ -193,14 +194,14 @@ impl<'a> RegistrationBatch<'a> {
         new
     }
 
-    /// The devices that were stored and are to be written back.
+    /// The stored devices to update.
     pub fn changed_devices(&self) -> Vec<&Device> {
-        let changed = |entry: &&Entry| entry.stored.as_ref().is_some_and(|before| *before != entry.device);
-        self.entries.values().filter(changed).map(|entry| &entry.device).collect()
+        let is_changed = |entry: &&Entry| entry.stored.as_ref().is_some_and(|before| *before != entry.device);
+        self.entries.values().filter(is_changed).map(|entry| &entry.device).collect()
     }
 
-    /// Gives new devices the numbers of their rows.
-    pub fn number(&mut self, inserted: Vec<InsertedDevice>) {
+    /// Sets the ids and creation times of new devices, once they are inserted.
+    pub fn set_ids(&mut self, inserted: Vec<InsertedDevice>) {
         for InsertedDevice { token, id, created_at } in inserted {
             if let Some(entry) = self.entries.get_mut(&token) {
                 entry.device.id = id;
@@ -209,14 +210,14 @@ impl<'a> RegistrationBatch<'a> {
         }
     }
 
-    /// The subscriptions that are to be written, once each device has its number.
-    pub fn subscriptions(&self) -> SubscriptionChanges<'_> {
-        let mut subscriptions = SubscriptionChanges::default();
+    /// The subscriptions to write. New devices must have their ids.
+    pub fn subscription_changes(&self) -> SubscriptionChanges<'_> {
+        let mut changes = SubscriptionChanges::default();
         for Entry { device, topics, stored_topics, .. } in self.entries.values() {
             let of_device = |topic| (device.id, topic);
-            subscriptions.added.extend(topics.difference(stored_topics).map(of_device));
-            subscriptions.ended.extend(stored_topics.difference(topics).map(of_device));
+            changes.added.extend(topics.difference(stored_topics).map(of_device));
+            changes.removed.extend(stored_topics.difference(topics).map(of_device));
         }
-        subscriptions
+        changes
     }
 }

@@ -1,20 +1,21 @@
-//! Parts of a registration that are left out because they can't be read or carried out. The rest of it holds.
+//! Parts of a registration that were ignored because they could not be read or carried out. The rest of the
+//! registration is carried out, and the answer lists the ignored parts (`docs/errors.md`).
 
 use crate::domain::ErrorLocation;
 
-/// A part that was left out.
+/// A part of a registration that was ignored.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct IgnoredPart {
-    /// Where it is in the request, as a JSON pointer: `#/locale`.
+    /// Its place in the request, as a JSON pointer: `#/locale`.
     pub pointer: String,
-    /// Why.
+    /// Why it was ignored.
     pub reason: IgnoredReason,
 }
 
-/// Why a part was left out. The words in answers are stable.
+/// Why a part was ignored. The texts are public API.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum IgnoredReason {
-    /// A hint that can't be read. What is stored of it stays.
+    /// The value could not be read. The stored value stays.
     BadValue,
     /// `replaces` is no token of the platform.
     BadToken,
@@ -22,24 +23,24 @@ pub enum IgnoredReason {
     UnknownToken,
     /// `replaces` is the token that is registered.
     SameToken,
-    /// A topic that would be one too many.
+    /// The device or the app would have too many topics.
     TooManyTopics,
 }
 
 impl IgnoredPart {
-    /// The topic at a place of `topics` in a request.
+    /// The topic at position `index` of `topics` in the request.
     pub fn topic(index: usize) -> Self {
         Self { pointer: ErrorLocation::member("#/topics", index), reason: IgnoredReason::TooManyTopics }
     }
 
-    /// The member `name` of a request.
+    /// The member `name` of the request.
     pub fn member(name: &str, reason: IgnoredReason) -> Self {
         Self { pointer: ErrorLocation::member("#", name), reason }
     }
 }
 
 impl IgnoredReason {
-    /// The word in answers.
+    /// The text in answers.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::BadValue => "bad_value",

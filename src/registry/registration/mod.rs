@@ -1,4 +1,5 @@
-//! What a registration makes of a device: pure rules, so that each can be tested by itself.
+//! The rules of a registration: how it changes a device. They are pure functions over a [`Device`];
+//! `registry::register` loads and stores the devices.
 
 mod batch;
 mod ignored;
@@ -8,7 +9,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 pub use batch::{RegistrationBatch, RegistrationKeys, RegistrationResult, SubscriptionChanges};
 pub use ignored::{IgnoredPart, IgnoredReason};
-pub use replacement::{claimed, settle};
+pub use replacement::{claimed_device, settle_claim};
 
 use crate::domain::{
     App, AppVersion, DeviceId, DeviceToken, Environment, Kind, Locale, Platform, Source, TimeZone, TopicName,
@@ -16,90 +17,92 @@ use crate::domain::{
 };
 use crate::store::devices::{Device, Quarantine};
 
-/// How far a caller's clock may be ahead of Postgres's: what it calls now is taken as now.
+/// How far a caller's clock may be ahead of Postgres's. A `registered_at` within this time counts as now.
 const CLOCK_TOLERANCE: TimeDelta = TimeDelta::seconds(5);
 
-/// What a request says of a field.
+/// What a request says about one field of a device.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub enum FieldChange<T> {
-    /// Left out: it stays as it is.
+    /// The field is left out, so its value stays.
     #[default]
     Keep,
-    /// `null`: back to nothing, or to the default.
+    /// The field is `null`: the value is removed, or set to its default.
     Clear,
-    /// This.
+    /// The field has a new value.
     Set(T),
 }
 
-/// Who registers.
+/// The kind of caller that registers a device. It decides which statements are trusted.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Registrar {
-    /// A key with `devices` or `admin`: its word counts.
+    /// A key with the scope `devices` or `admin`: trusted.
     Backend,
-    /// A publishable key, in a stranger's hands for all we know. What it may not say at all is refused before.
+    /// A publishable key, which anybody may have extracted from an app: not trusted. The API refuses fields that such a
+    /// key may not set.
     App,
-    /// A backend that hands over its whole table: its word counts, but that it says something now says nothing of when
-    /// an app did.
+    /// A backend that hands over its whole table of devices: trusted. The time of the import says nothing about when an
+    /// app registered.
     Import,
 }
 
-/// What may be said of a device, whether it registers or is merely described.
+/// What a request may state about a device, in a registration or an update.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct DeviceDetails {
-    /// What the token is for; cleared: `alert`.
+    /// What the token is for. Cleared, it is `alert`.
     pub kind: FieldChange<Kind>,
-    /// APNs only; cleared: the app's default.
+    /// APNs only. Cleared, it is the app's default.
     pub environment: FieldChange<Environment>,
-    /// Whose.
+    /// The user of the device.
     pub user: FieldChange<UserId>,
-    /// The whole set (from an app: the open part of it); none: it stays as it is.
+    /// The complete set of topics; from an app, the complete set of open ones. None: they stay as they are.
     pub topics: Option<Vec<TopicName>>,
-    /// Language.
+    /// The language that the device is set to.
     pub locale: FieldChange<Locale>,
-    /// Time zone.
+    /// The time zone that the device is set to.
     pub timezone: FieldChange<TimeZone>,
-    /// The app's version.
+    /// The version of the app on the device.
     pub app_version: FieldChange<AppVersion>,
-    /// Parts of the request that can't be read and cost it nothing.
+    /// Parts of the request that could not be read. They do not make the request fail.
     pub ignored: Vec<IgnoredPart>,
 }
 
-/// An app's token, handed over.
+/// A request to register a token.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Registration {
     /// The service that issued it.
     pub platform: Platform,
-    /// The token.
+    /// The token at that service.
     pub token: DeviceToken,
-    /// What is said of it.
+    /// What is stated about the device.
     pub details: DeviceDetails,
-    /// The token that it takes the place of, of the same platform.
+    /// The token of the same platform that this token replaces.
     pub replaces: Option<DeviceToken>,
-    /// When the app handed it over; none: now, and of an import nobody knows.
+    /// When the app registered. None: now, or unknown for an import.
     pub registered_at: Option<DateTime<Utc>>,
 }
 
-/// `registered_at` lies in the future.
+/// The error that `registered_at` lies in the future.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("registered_at lies in the future")]
 pub struct RegisteredInFuture;
 
-/// A detail that a platform does not know.
+/// A detail that devices of a platform do not have.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum UnsupportedDetail {
-    /// Only APNs has environments.
+    /// The environment: only APNs has environments.
     Environment,
-    /// FCM devices have no kind but `alert`.
+    /// The kind: FCM devices have no kind but `alert`.
     Kind,
 }
 
 impl Registrar {
-    /// Does its word count where it is more than a hint?
+    /// May it set what an untrusted caller may only suggest?
     fn is_trusted(self) -> bool {
         self != Self::App
     }
 
-    /// Where a device comes from that was known from `before`. What an app has registered no import makes less of.
+    /// The source of a device after its registration; `before` is its source until now. A registered device stays
+    /// `registered` when it is imported.
     fn source(self, before: Option<Source>) -> Source {
         match (self, before) {
             (Self::Import, None | Some(Source::Send | Source::Import)) => Source::Import,
@@ -109,8 +112,8 @@ impl Registrar {
 }
 
 impl<T: Clone> FieldChange<T> {
-    /// What becomes of a value.
-    pub fn apply(&self, old: Option<T>) -> Option<T> {
+    /// The value after the change.
+    pub fn applied_to(&self, old: Option<T>) -> Option<T> {
         match self {
             Self::Keep => old,
             Self::Clear => None,
@@ -120,8 +123,8 @@ impl<T: Clone> FieldChange<T> {
 }
 
 impl DeviceDetails {
-    /// Everything that does not fit a device of this platform.
-    pub fn unfit(&self, platform: Platform) -> Vec<UnsupportedDetail> {
+    /// The details that a device of this platform can't have.
+    pub fn unsupported(&self, platform: Platform) -> Vec<UnsupportedDetail> {
         if platform == Platform::Apns {
             return Vec::new();
         }
@@ -132,8 +135,8 @@ impl DeviceDetails {
         [environment, kind].into_iter().flatten().collect()
     }
 
-    /// Changes a device as they say; its topics are not part of it.
-    pub fn describe(&self, device: &mut Device, app: &App, caller: Registrar) {
+    /// Changes a device as the details state. Its topics are stored elsewhere and are not changed.
+    pub fn apply_to(&self, device: &mut Device, app: &App, caller: Registrar) {
         device.kind = match self.kind {
             FieldChange::Keep => device.kind,
             FieldChange::Clear => Kind::Alert,
@@ -145,25 +148,25 @@ impl DeviceDetails {
             FieldChange::Set(environment) => Some(environment),
         };
         let stated = stated.filter(|_| device.platform == Platform::Apns);
-        // An app's word is a hint: what APNs has proven stands against it.
-        let counts = caller.is_trusted() || !device.environment_proven;
-        if stated.is_some() && stated != device.environment && counts {
+        // What APNs has proven outweighs the statement of an untrusted app.
+        let is_accepted = caller.is_trusted() || !device.environment_proven;
+        if stated.is_some() && stated != device.environment && is_accepted {
             device.environment = stated;
             device.environment_proven = false;
         }
-        device.user = self.user.apply(device.user.take());
-        device.locale = self.locale.apply(device.locale.take());
-        device.timezone = self.timezone.apply(device.timezone.take());
-        device.app_version = self.app_version.apply(device.app_version.take());
+        device.user = self.user.applied_to(device.user.take());
+        device.locale = self.locale.applied_to(device.locale.take());
+        device.timezone = self.timezone.applied_to(device.timezone.take());
+        device.app_version = self.app_version.applied_to(device.app_version.take());
     }
 }
 
 impl Registration {
-    /// When the app handed the token over, told at `now`; none: nobody knows.
+    /// When the app registered, by a request that arrives at `now`. None: unknown.
     ///
     /// # Errors
-    /// That is yet to come.
-    pub fn time(
+    /// `registered_at` lies in the future.
+    pub fn effective_time(
         &self,
         now: DateTime<Utc>,
         caller: Registrar,
@@ -175,8 +178,8 @@ impl Registration {
         }
     }
 
-    /// A device that was not known, registered at `at`. Its row and time of creation are the database's to give.
-    pub fn first(&self, app: &App, at: Option<DateTime<Utc>>, caller: Registrar) -> Device {
+    /// A new device that was registered at `at`. Its id and its time of creation are set when it is inserted.
+    pub fn new_device(&self, app: &App, at: Option<DateTime<Utc>>, caller: Registrar) -> Device {
         let mut device = Device {
             id: DeviceId(0),
             app: app.id,
@@ -195,18 +198,24 @@ impl Registration {
             quarantine: None,
             replaces: None,
         };
-        self.details.describe(&mut device, app, caller);
+        self.details.apply_to(&mut device, app, caller);
         device
     }
 
-    /// A known device, registered again at `at`. The time never moves backwards, and a device that was set aside comes
-    /// back only if it was registered after the evidence.
-    pub fn again(&self, device: &mut Device, app: &App, at: Option<DateTime<Utc>>, caller: Registrar) {
-        self.details.describe(device, app, caller);
+    /// Registers a known device again, at `at`. Its registration time never moves backwards. A quarantined device
+    /// becomes active only if it was registered after the evidence against its token.
+    pub fn update_device(
+        &self,
+        device: &mut Device,
+        app: &App,
+        at: Option<DateTime<Utc>>,
+        caller: Registrar,
+    ) {
+        self.details.apply_to(device, app, caller);
         device.source = caller.source(Some(device.source));
         device.registered_at = device.registered_at.max(at);
-        let refuted = |quarantine: &Quarantine| at > Some(quarantine.evidence_at.unwrap_or(quarantine.at));
-        if device.quarantine.as_ref().is_some_and(refuted) {
+        let is_refuted = |quarantine: &Quarantine| at > Some(quarantine.evidence_at.unwrap_or(quarantine.at));
+        if device.quarantine.as_ref().is_some_and(is_refuted) {
             device.quarantine = None;
         }
     }

@@ -1,7 +1,7 @@
-//! What `replaces` does: a phone has a new token, and its old device is to go.
+//! The rules of `replaces`: a phone has a new token, and its old device is to be quarantined.
 //!
-//! Any phone can claim the place of any device whose token it knows. So a claim by a publishable key does nothing to a
-//! device that has a user until the backend binds the new device to the same user.
+//! Any app can claim to replace any device if it knows the token of that device. So a claim by a publishable key
+//! changes nothing on a device that has a user, until the backend gives the new device the same user.
 
 use std::collections::BTreeSet;
 
@@ -11,29 +11,26 @@ use super::{FieldChange, Registrar, Registration};
 use crate::domain::{DeviceId, PushpostReason, QuarantineReason, TopicName};
 use crate::store::devices::{Device, Quarantine, Replacement};
 
-/// How long a claim waits for the new device to be bound to the old device's user (PRODUCT.md, `replaces`).
-const CLAIM_LIFE: TimeDelta = TimeDelta::days(30);
+/// How long a claim waits until the new device has the user of the old one (PRODUCT.md, `replaces`).
+const CLAIM_AGE_MAX: TimeDelta = TimeDelta::days(30);
 
-/// What the new device takes over, and what becomes of the old one.
+/// How much the new device takes over from the old one.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Takeover {
-    /// Everything. The old device is set aside.
+    /// Everything. The old device is quarantined.
     Whole,
-    /// What an app may set. The old device, which has no user, is set aside.
+    /// What an app may set itself. The old device, which has no user, is quarantined.
     OpenPart,
-    /// The environment only. The old device stays until both have the same user.
+    /// The environment only. The old device stays active until both devices have the same user.
     Pending,
 }
 
 impl Takeover {
-    /// By a caller, of a device. None: the device was replaced before, and a replay must not bring back what has changed
-    /// since.
+    /// How much a device of this caller takes over from `old`. None: `old` was replaced before, and a repeated request
+    /// must not undo what has changed since.
     pub(super) fn of(old: &Device, caller: Registrar) -> Option<Self> {
-        if old
-            .quarantine
-            .as_ref()
-            .is_some_and(|quarantine| quarantine.reason.0 == PushpostReason::Replaced.as_str())
-        {
+        let is_replaced = |old: &Quarantine| old.reason.0 == PushpostReason::Replaced.as_str();
+        if old.quarantine.as_ref().is_some_and(is_replaced) {
             return None;
         }
         Some(match caller.is_trusted() {
@@ -43,7 +40,7 @@ impl Takeover {
         })
     }
 
-    /// Does the new device have a subscription of the old one?
+    /// Does the new device take over this subscription?
     pub(super) fn includes(self, topic: &TopicName) -> bool {
         match self {
             Self::Whole => true,
@@ -52,7 +49,7 @@ impl Takeover {
         }
     }
 
-    /// How many subscriptions the new device may take over beside its own.
+    /// How many subscriptions the new device may take over in addition to its `own`.
     pub(super) fn room(self, own: &BTreeSet<TopicName>) -> usize {
         match self {
             Self::Whole => usize::MAX,
@@ -64,9 +61,9 @@ impl Takeover {
 }
 
 impl Registration {
-    /// Fills what neither this registration nor an earlier one said from the device whose place is taken. Only a new
-    /// device takes over the environment: a known one has its own.
-    pub(super) fn inherit(
+    /// Copies from the `old` device what neither this registration nor an earlier one stated. Only a new device takes
+    /// over the environment: a known device has its own.
+    pub(super) fn take_over(
         &self,
         device: &mut Device,
         old: &Device,
@@ -87,37 +84,37 @@ impl Registration {
         fill(&self.details.locale, &mut device.locale, &old.locale);
         fill(&self.details.timezone, &mut device.timezone, &old.timezone);
         fill(&self.details.app_version, &mut device.app_version, &old.app_version);
-        // What waits for the old device's binding waits for the new one's.
+        // A claim that waits for the user of the old device now waits for the user of the new one.
         device.replaces = device.replaces.or(old.replaces).filter(|replaces| replaces.device != device.id);
     }
 }
 
-fn fill<T: Clone>(said: &FieldChange<T>, field: &mut Option<T>, old: &Option<T>) {
-    if matches!(said, FieldChange::Keep) && field.is_none() {
+fn fill<T: Clone>(stated: &FieldChange<T>, field: &mut Option<T>, old: &Option<T>) {
+    if matches!(stated, FieldChange::Keep) && field.is_none() {
         field.clone_from(old);
     }
 }
 
-/// The device whose place `device` takes as soon as both have the same user. None: no claim waits, or `device` has no
+/// The device that `device` replaces as soon as both have the same user. None: there is no claim, or `device` has no
 /// user.
-pub fn claimed(device: &Device, now: DateTime<Utc>) -> Option<DeviceId> {
-    let claim = device.replaces.filter(|claim| claim.at + CLAIM_LIFE > now);
+pub fn claimed_device(device: &Device, now: DateTime<Utc>) -> Option<DeviceId> {
+    let claim = device.replaces.filter(|claim| claim.at + CLAIM_AGE_MAX > now);
     claim.filter(|_| device.user.is_some()).map(|claim| claim.device)
 }
 
-/// Sets `old` aside if it has the user of `device`, which claims its place.
-pub fn settle(device: &mut Device, old: &mut Device, now: DateTime<Utc>) {
+/// Quarantines `old` if it has the same user as `device`, which claims to replace it.
+pub fn settle_claim(device: &mut Device, old: &mut Device, now: DateTime<Utc>) {
     if device.user.is_some() && old.user == device.user {
         device.replaces = None;
-        // A provider's verdict says more than an app's claim.
+        // A quarantine by a provider's verdict keeps its reason.
         if old.quarantine.is_none() {
-            replace(old, now);
+            quarantine_replaced(old, now);
         }
     }
 }
 
-/// Sets a device aside whose app has a newer token; whatever it was set aside for before is past.
-pub(super) fn replace(device: &mut Device, now: DateTime<Utc>) {
+/// Quarantines a device because the app has a newer token. An earlier reason is overwritten.
+pub(super) fn quarantine_replaced(device: &mut Device, now: DateTime<Utc>) {
     device.quarantine = Some(Quarantine {
         at: now,
         reason: QuarantineReason(PushpostReason::Replaced.as_str().to_owned()),

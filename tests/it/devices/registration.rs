@@ -3,7 +3,7 @@
 use chrono::TimeDelta;
 use pushpost::domain::{App, DeviceId, Kind, Locale, Platform, PushpostReason, QuarantineReason};
 use pushpost::registry::devices::{
-    DeviceWithTopics, Error, describe, find, list, register, remove, unregister,
+    DeviceWithTopics, Error, find, list, register, remove, unregister, update,
 };
 use pushpost::registry::registration::{DeviceDetails, FieldChange, Registrar, Registration};
 use pushpost::store;
@@ -159,16 +159,16 @@ async fn describing_is_no_registration() {
         topics: Some(topics(&["sport"])),
         ..DeviceDetails::default()
     };
-    let after = describe(pool, &shop, before.device.id, &details).await.unwrap().unwrap();
+    let after = update(pool, &shop, before.device.id, &details).await.unwrap().unwrap();
     assert_eq!((after.device.user.clone(), after.topics.clone()), (None, topics(&["sport"])));
     assert_eq!(after.device.registered_at, before.device.registered_at);
     assert!(after.device.quarantine.is_some());
     assert_eq!(known(pool, &shop, before.device.id).await, after);
 
     let voip = DeviceDetails { kind: FieldChange::Set(Kind::Voip), ..DeviceDetails::default() };
-    let refused = describe(pool, &shop, before.device.id, &voip).await;
+    let refused = update(pool, &shop, before.device.id, &voip).await;
     assert!(matches!(refused, Err(Error::UnsupportedDetail(_))), "{refused:?}");
-    assert_eq!(describe(pool, &shop, DeviceId(i64::MAX), &details).await.unwrap(), None);
+    assert_eq!(update(pool, &shop, DeviceId(i64::MAX), &details).await.unwrap(), None);
 }
 
 #[tokio::test]

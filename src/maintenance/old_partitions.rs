@@ -1,4 +1,4 @@
-//! The days' partitions: a week ahead, and gone when their retention has passed.
+//! Duty: drops the partitions of a day when its retention has passed.
 
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
@@ -11,38 +11,22 @@ use crate::store;
 use crate::store::Session;
 
 const SECONDS_PER_DAY: u64 = 86_400;
-/// A few milliseconds' worth.
-const RECEIPTS_AT_ONCE: i64 = 2_000;
+/// Receipts that one step reads; that takes a few milliseconds.
+const PAGE_RECEIPTS: i64 = 2_000;
 
-/// Makes the days that are missing. A lock time-out is no fault: the next hour, or the next node, tries again, and a
-/// week is ahead.
-pub(super) async fn make(conn: &mut Session) -> Result<(), store::Error> {
-    for day in store::partitions::missing_days(conn).await? {
-        match store::partitions::create_day(conn, day).await {
-            Ok(()) => tracing::info!(%day, "partitions made"),
-            Err(error) if error.is_lock_timeout() => {
-                tracing::warn!(%day, "partitions not made yet: somebody holds the tables");
-                return Ok(());
-            }
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(())
-}
-
-/// Days whose retention has passed, on their way to be dropped: a day goes once the last of its notifications has ended so
-/// long ago too. Its receipts tell, and are read page by page.
+/// Days that are candidates. A day is dropped when its last notification ended that long ago. Its receipts show
+/// that, and are read page by page.
 #[derive(Debug, Default)]
-pub(super) struct OldDays {
+pub(super) struct OldPartitions {
     queue: VecDeque<NaiveDate>,
-    /// The last receipt of the first day that was read.
+    /// The last receipt that was read of the first day in `queue`.
     after: Option<(Uuid, i64)>,
-    /// Days that have receipts which are to be kept until then.
+    /// Days with receipts that must be kept, and until when.
     kept: HashMap<NaiveDate, Instant>,
 }
 
-impl OldDays {
-    /// One page of receipts, or the end of a day. True: there is more.
+impl OldPartitions {
+    /// Reads one page of receipts, or drops a day after its last page. True: there is more to do.
     pub(super) async fn step(
         &mut self,
         conn: &mut Session,
@@ -57,7 +41,7 @@ impl OldDays {
             return Ok(!self.queue.is_empty());
         };
         let after = self.after.unwrap_or_default();
-        let page = store::partitions::day_page(conn, day, after, days, RECEIPTS_AT_ONCE).await?;
+        let page = store::partitions::day_page(conn, day, after, days, PAGE_RECEIPTS).await?;
         self.after = page.next.filter(|_| page.kept_secs.is_none());
         if self.after.is_some() {
             return Ok(true);
@@ -73,7 +57,7 @@ impl OldDays {
     }
 }
 
-/// A day that is held is left for the next pass.
+/// Drops a day. If another session holds its tables, the next pass tries again.
 async fn drop_day(conn: &mut Session, day: NaiveDate) -> Result<(), store::Error> {
     match store::partitions::drop_day(conn, day).await {
         Ok(()) => tracing::info!(%day, "partitions dropped: their retention has passed"),

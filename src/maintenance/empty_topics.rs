@@ -1,5 +1,5 @@
-//! Deleting topics without subscribers that the transactions which emptied them left: those of deleted devices, and those
-//! that two transactions emptied at once.
+//! Duty: deletes topics without subscribers that their last transaction could not delete: topics of deleted devices,
+//! and topics that two transactions emptied at the same time.
 
 use std::collections::BTreeMap;
 
@@ -8,16 +8,17 @@ use crate::store;
 use crate::store::Session;
 use crate::store::topics::TopicId;
 
-const AT_ONCE: i64 = 1_000;
+/// Topics that one step reads.
+const PAGE_TOPICS: i64 = 1_000;
 
-/// How far the present pass over the topics has come.
+/// The position of the present pass over the topics.
 #[derive(Debug, Default)]
-pub(super) struct Topics(TopicId);
+pub(super) struct EmptyTopics(TopicId);
 
-impl Topics {
-    /// One page. True: there is more.
+impl EmptyTopics {
+    /// Reads one page and deletes its empty topics. True: there are more pages.
     pub(super) async fn step(&mut self, conn: &mut Session) -> Result<bool, store::Error> {
-        let page = store::topics::page(conn, self.0, AT_ONCE).await?;
+        let page = store::topics::page(conn, self.0, PAGE_TOPICS).await?;
         let mut empty: BTreeMap<AppId, Vec<TopicId>> = BTreeMap::new();
         for (app, topic, _) in page.iter().filter(|(_, _, is_empty)| *is_empty) {
             empty.entry(*app).or_default().push(*topic);
@@ -29,7 +30,7 @@ impl Topics {
             }
             tx.commit().await?;
         }
-        let is_full = page.len() as i64 == AT_ONCE;
+        let is_full = page.len() as i64 == PAGE_TOPICS;
         self.0 = page.last().filter(|_| is_full).map_or(0, |(_, topic, _)| *topic);
         Ok(is_full)
     }
