@@ -84,8 +84,8 @@ impl NotificationId {
 
     /// Reads the public form, `ntf_` and 32 hexadecimal digits.
     pub fn parse(public: &str) -> Result<Self, BadId> {
-        let hex = public.strip_prefix("ntf_").ok_or(BadId)?;
-        lower_hex::<16>(hex).map(|bytes| Self(Uuid::from_bytes(bytes))).ok_or(BadId)
+        let digits = public.strip_prefix("ntf_").ok_or(BadId)?;
+        lower_hex::<16>(digits).map(|bytes| Self(Uuid::from_bytes(bytes))).ok_or(BadId)
     }
 }
 
@@ -113,8 +113,8 @@ impl KeyId {
 
     /// Reads the public form, `key_` and 32 hexadecimal digits.
     pub fn parse(public: &str) -> Result<Self, BadId> {
-        let hex = public.strip_prefix("key_").ok_or(BadId)?;
-        lower_hex::<16>(hex).map(|bytes| Self(Uuid::from_bytes(bytes))).ok_or(BadId)
+        let digits = public.strip_prefix("key_").ok_or(BadId)?;
+        lower_hex::<16>(digits).map(|bytes| Self(Uuid::from_bytes(bytes))).ok_or(BadId)
     }
 }
 
@@ -193,13 +193,11 @@ fn first_8(mac: &[u8; 32]) -> [u8; 8] {
 
 /// Exactly `2 * N` lower-case hexadecimal digits: one spelling per id.
 fn lower_hex<const N: usize>(text: &str) -> Option<[u8; N]> {
-    if text.len() != 2 * N || !text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')) {
+    if text.bytes().any(|b| b.is_ascii_uppercase()) {
         return None;
     }
     let mut out = [0; N];
-    for (byte, pair) in out.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
-        *byte = u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()?;
-    }
+    hex::decode_to_slice(text, &mut out).ok()?;
     Some(out)
 }
 

@@ -18,7 +18,7 @@ use crate::store::{Session, SessionPool};
 /// How long a look-up is valid. After this time a revocation is in force on every node.
 const CACHE_AGE_MAX: Duration = Duration::from_secs(10);
 /// From this age on, the next request repeats the look-up, while other requests still use the cached one.
-const REREFRESH_AGE_AGE: Duration = Duration::from_secs(5);
+const REFRESH_AGE: Duration = Duration::from_secs(5);
 /// Cached secrets, known and unknown ones.
 const CACHE_ENTRIES_MAX: usize = 10_000;
 /// Concurrent look-ups of secrets that are not cached. A client that guesses secrets can't occupy more connections.

@@ -17,7 +17,6 @@
 //! | `start.lock`, `users.lock`, `server.lock` | see `locks` | we |
 //! | `holder` | the container that uses the home, see `holder` | we |
 
-use std::fmt::Write as _;
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, ErrorKind, Write as _};
 use std::os::unix::ffi::OsStrExt;
@@ -150,11 +149,7 @@ pub(super) fn random_hex() -> String {
 
 /// A short name for a folder.
 pub(super) fn hash_of(folder: &Path) -> String {
-    let digest = Sha256::digest(folder.as_os_str().as_bytes());
-    digest[..8].iter().fold(String::new(), |mut hex, byte| {
-        let _ = write!(hex, "{byte:02x}");
-        hex
-    })
+    hex::encode(&Sha256::digest(folder.as_os_str().as_bytes())[..8])
 }
 
 /// The home that a data folder already has.

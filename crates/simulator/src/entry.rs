@@ -183,7 +183,7 @@ impl End {
 
 /// The beginning of the SHA-256, in hexadecimal.
 pub(super) fn mark(secret: &[u8]) -> String {
-    Sha256::digest(secret).iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+    hex::encode(&Sha256::digest(secret)[..8])
 }
 
 impl Record {

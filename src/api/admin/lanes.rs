@@ -97,7 +97,7 @@ fn find(app: &App, name: &str) -> Result<LaneId, ApiError> {
 fn document(app: &App, seen: &LaneSummary) -> Option<Value> {
     let key = app.lane_key(seen.lane).filter(|key| app.lane(*key).configured)?;
     let credential = seen.credential.as_deref().map(|fingerprint| {
-        let id: String = fingerprint.iter().take(CREDENTIAL_ID).map(|byte| format!("{byte:02x}")).collect();
+        let id = hex::encode(&fingerprint[..fingerprint.len().min(CREDENTIAL_ID)]);
         json!({"id": id, "ok": seen.credential_ok, "checked_at": seen.checked_at.map(rfc3339)})
     });
     let stopped = seen.state != LaneState::Running;

@@ -25,7 +25,7 @@ pub(super) fn registration(
         let addressed = addressed(&mut fields);
         let mut details = read_details(&mut fields, who);
         let platform = addressed.as_ref().map(|(platform, _)| *platform);
-        for unfit in platform.map(|platform| details.unfit(platform)).unwrap_or_default() {
+        for unfit in platform.map(|platform| details.unsupported(platform)).unwrap_or_default() {
             fields.faults().push(self::unfit(unfit));
         }
         let replaces = replaces(&mut fields, platform, &mut details.ignored);
