@@ -1,135 +1,164 @@
-//! A token that one of Apple's environments calls bad may belong to the other (docs/providers.md#apns-hosts-and-tls):
-//! it is tried there, once, before anything is held against it (docs/queue.md#environment-probe).
+//! A token that one of Apple's environments calls bad may belong to the other one (docs/providers.md#apns-hosts-and-tls):
+//! it is tried there once before the verdict counts (docs/queue.md#environment-probe).
 //!
-//! The trial is a job of the other lane. Unless that takes the token, the first verdict stands as of the first attempt,
-//! and nothing that happens in a trial is held against the lane that it was made in but what concerns the way there.
+//! The probe is a job of the other lane. Unless the other environment takes the token, the first verdict stands as of the
+//! first attempt. A credential that the other environment refuses says nothing about the other lane.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use chrono::{DateTime, Utc};
 
-use crate::dispatch::lane::Lane;
+use super::credentials::LaneCredentials;
+use super::credentials::send::Reply;
+use super::disposition::Conclusion;
+use super::health::LaneGate;
 use crate::domain::{
-    Certainty, DeliveryStatus, DeviceId, DeviceToken, Environment, EnvironmentProof, Finding, Job, LaneId,
-    LaneKey, Outcome, PushpostReason, Reason, TokenDigest, TokenVerdict,
+    App, Certainty, DeliveryStatus, DeviceId, DeviceToken, Environment, EnvironmentProof, Finding, Job,
+    LaneId, LaneKey, Outcome, PushpostReason, Reason, TokenDigest, TokenVerdict,
 };
-use crate::pruning::TokenSignal;
+use crate::pruning::{PruningGuard, PruningGuards, TokenSignal};
 use crate::queue::recorder::Disposition;
 
 /// The verdict that may mean the environment (docs/providers.md#apns-reasons).
 const BAD_TOKEN: &str = "BadDeviceToken";
 
-/// The lanes of this node, so that one can look at another.
+/// What is asked of a lane, and of the lane in the other environment, before a token is tried there.
+#[derive(Debug)]
+pub(super) struct ProbedLane {
+    pub(super) gate: Arc<LaneGate>,
+    pub(super) credentials: Arc<LaneCredentials>,
+    pub(super) guard: Arc<PruningGuard>,
+}
+
+/// The lanes of this node. A reload of the configuration adds lanes; none goes before a restart.
 #[derive(Debug, Default)]
-pub(super) struct ProbePeers {
-    lanes: Mutex<HashMap<LaneId, Weak<Lane>>>,
-}
+pub(super) struct ProbedLanes(Mutex<HashMap<LaneId, Arc<ProbedLane>>>);
 
-impl ProbePeers {
-    pub(super) fn add(&self, lane: &Arc<Lane>) {
-        let mut lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
-        lanes.insert(lane.setup.id(), Arc::downgrade(lane));
+impl ProbedLanes {
+    pub(super) fn add(&self, lane: Arc<ProbedLane>) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(lane.gate.lane(), lane);
     }
 
-    fn get(&self, lane: LaneId) -> Option<Arc<Lane>> {
-        let lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
-        lanes.get(&lane)?.upgrade()
+    fn get(&self, lane: LaneId) -> Option<Arc<ProbedLane>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&lane).map(Arc::clone)
     }
 }
 
-/// The same app's lane in the other environment.
-fn other_lane(lane: &Lane) -> Option<(LaneId, Environment)> {
-    let other = lane.setup.key.environment()?.other();
-    Some((lane.setup.app.lane(LaneKey::Apns(other)).id, other))
+/// The environment probes from and to one lane.
+#[derive(Debug)]
+pub(super) struct EnvironmentProbes {
+    lane: Arc<ProbedLane>,
+    /// The same app's lane in the other environment; none: the provider has one environment.
+    other: Option<(LaneId, Environment)>,
+    lanes: Arc<ProbedLanes>,
+    guards: Arc<PruningGuards>,
 }
 
-/// Where a token is tried that `outcome` of an attempt begun at `since` calls bad; none: the verdict stands. Only in a lane that is another place, that
-/// sends, and where nobody doubts the configuration of either; not twice, and not where there is to be one attempt.
-pub(super) fn other_environment(
-    lane: &Lane,
-    job: &Job,
-    once: bool,
-    since: DateTime<Utc>,
-    outcome: &Outcome,
-) -> Option<Disposition> {
-    let Outcome::TokenDead { reason, certainty: Certainty::Doubtful, .. } = outcome else { return None };
-    if reason.as_str() != BAD_TOKEN || once || job.environment_probe_since.is_some() {
-        return None;
+impl EnvironmentProbes {
+    /// `lane` is the app's lane of this key.
+    pub(super) fn new(
+        lane: Arc<ProbedLane>,
+        app: &App,
+        key: LaneKey,
+        lanes: Arc<ProbedLanes>,
+        guards: Arc<PruningGuards>,
+    ) -> Self {
+        let other = key.environment().map(Environment::other);
+        let other = other.map(|other| (app.lane(LaneKey::Apns(other)).id, other));
+        Self { lane, other, lanes, guards }
     }
-    let (id, _) = other_lane(lane)?;
-    let other = lane.peers.get(id)?;
-    let (ours, theirs) = (lane.setup.credentials.present(), other.setup.credentials.present());
-    let apart = !theirs.sender().shares_place_with(ours.sender());
-    let doubted = lane.guard.is_on() || other.guard.is_on();
-    (apart && !doubted && other.gate.takes_trials()).then(|| Disposition::EnvironmentProbe {
-        lane: id,
-        since,
-        reason: reason.clone(),
-    })
+
+    /// Moves a device to the other lane if its token may belong to the other environment; none: the outcome of the
+    /// attempt stands. The other lane has to be another place and has to send, and neither lane's configuration may be in
+    /// doubt. A token is not tried twice, and not where there is only one attempt.
+    pub(super) fn other_environment(
+        &self,
+        job: &Job,
+        once: bool,
+        attempted_at: DateTime<Utc>,
+        outcome: &Outcome,
+    ) -> Option<Disposition> {
+        let Outcome::TokenDead { reason, certainty: Certainty::Doubtful, .. } = outcome else { return None };
+        if reason.as_str() != BAD_TOKEN || once || job.environment_probe_since.is_some() {
+            return None;
+        }
+        let (id, _) = self.other?;
+        let other = self.lanes.get(id)?;
+        let (ours, theirs) = (self.lane.credentials.current(), other.credentials.current());
+        let is_elsewhere = !theirs.sender().shares_place_with(ours.sender());
+        let is_doubted = self.lane.guard.is_on() || other.guard.is_on();
+        (is_elsewhere && !is_doubted && other.gate.accepts_environment_probes())
+            .then(|| Disposition::EnvironmentProbe { lane: id, since: attempted_at, reason: reason.clone() })
+    }
+
+    /// The probe that this job is; none: the job is an ordinary one.
+    pub(super) fn probe(
+        &self,
+        job: &Job,
+        device: DeviceId,
+        token: &DeviceToken,
+    ) -> Option<EnvironmentProbe<'_>> {
+        let since = job.environment_probe_since?;
+        let reason = job.last_reason.clone().unwrap_or_else(|| Reason::new(BAD_TOKEN));
+        Some(EnvironmentProbe { probes: self, device, digest: token.digest(), since, reason })
+    }
 }
 
-/// A token in a trial.
+/// A token that is tried in the environment which is not its device's.
 pub(super) struct EnvironmentProbe<'a> {
-    /// The lane that it is tried in.
-    lane: &'a Lane,
+    probes: &'a EnvironmentProbes,
     device: DeviceId,
     digest: TokenDigest,
     /// When the attempt began that drew the first verdict.
     since: DateTime<Utc>,
-    /// The first verdict's word.
-    word: Reason,
+    /// Of the first verdict.
+    reason: Reason,
 }
 
-impl<'a> EnvironmentProbe<'a> {
-    /// A trial, if the job is one.
-    pub(super) fn of(lane: &'a Lane, job: &Job, device: DeviceId, token: &DeviceToken) -> Option<Self> {
-        let since = job.environment_probe_since?;
-        let word = job.last_reason.clone().unwrap_or_else(|| Reason::new(BAD_TOKEN));
-        Some(Self { lane, device, digest: token.digest(), since, word })
+impl EnvironmentProbe<'_> {
+    /// A credential may serve one environment only: that the other one refuses it says nothing about the lane.
+    pub(super) fn attribute(&self, reply: &mut Reply) {
+        reply.concerns_lane &= !matches!(reply.outcome, Outcome::Misconfigured { .. });
     }
 
-    /// What it came to. An attempt that may have been sent stays in doubt, and proves nothing.
-    pub(super) fn end(self, outcome: Outcome) -> (Disposition, Option<Finding>) {
-        let Some((first, stated)) = other_lane(self.lane) else { return (Disposition::Returned, None) };
+    /// What the outcome means for the device. An attempt that may have been sent stays in doubt, and proves nothing.
+    pub(super) fn conclude(self, outcome: Outcome) -> Conclusion {
+        let Some((first, stated)) = self.probes.other else { return (Disposition::Returned, None) };
         match outcome {
             Outcome::Accepted { .. } => {
-                self.lane.guard.count(TokenSignal::Other);
-                let proof = EnvironmentProof {
-                    device: self.device,
-                    digest: self.digest,
-                    stated,
-                    proven: stated.other(),
-                };
+                self.probes.lane.guard.count(TokenSignal::Other);
+                let (device, digest) = (self.device, self.digest);
+                let proof = EnvironmentProof { device, digest, stated, proven: stated.other() };
                 (ended(DeliveryStatus::Accepted, true, None), Some(Finding::EnvironmentConfirmed(proof)))
             }
             Outcome::Unknown => {
                 (ended(DeliveryStatus::Unknown, true, Some(Reason::from(PushpostReason::NoAnswer))), None)
             }
-            _ => self.stands(first, true),
+            _ => self.keep_first_verdict(first, true),
         }
     }
 
-    /// It was not made in time.
-    pub(super) fn inconclusive(self) -> (Disposition, Option<Finding>) {
-        match other_lane(self.lane) {
-            Some((first, _)) => self.stands(first, false),
+    /// The probe was not made before the device's time ran out.
+    pub(super) fn expire(self) -> Conclusion {
+        match self.probes.other {
+            Some((first, _)) => self.keep_first_verdict(first, false),
             None => (Disposition::Returned, None),
         }
     }
 
-    /// The first verdict stands, as of the first attempt.
-    fn stands(self, first: LaneId, attempted: bool) -> (Disposition, Option<Finding>) {
-        self.lane.shared.pruning_guards.of(first, None).count(TokenSignal::DeadAfterAll);
+    /// The first verdict stands, as of the first attempt, and counts in the first lane.
+    fn keep_first_verdict(self, first: LaneId, attempted: bool) -> Conclusion {
+        self.probes.guards.of(first, None).count(TokenSignal::DeadAfterAll);
         let verdict = TokenVerdict {
             device: self.device,
             lane: first,
             digest: self.digest,
             since: self.since,
-            reason: self.word.clone(),
+            reason: self.reason.clone(),
             certainty: Certainty::Doubtful,
         };
-        (ended(DeliveryStatus::TokenDead, attempted, Some(self.word)), Some(Finding::Dead(verdict)))
+        (ended(DeliveryStatus::TokenDead, attempted, Some(self.reason)), Some(Finding::Dead(verdict)))
     }
 }
 

@@ -1,5 +1,5 @@
-//! The Apple or web key that is stored at Firebase is wrong. FCM says so device by device; it holds back the devices
-//! concerned and nobody else (docs/providers.md#fcm-errors), and costs them nothing but time.
+//! The Apple or web key that is stored at Firebase is wrong. FCM says so device by device: only Apple and web devices wait
+//! until the key is corrected, and the attempts meanwhile do not count (docs/providers.md#fcm-errors).
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -8,35 +8,36 @@ use tokio::time::Instant;
 
 use crate::domain::{Reason, RetryPolicy};
 
-/// An operator is told so often.
-const TELL_EVERY: Duration = Duration::from_secs(300);
+/// Time between two log lines of a lane about it: enough for an operator to see that it goes on.
+const LOG_INTERVAL: Duration = Duration::from_secs(300);
 
-/// What one lane has told of it.
+/// What one lane has logged about the stored key.
 #[derive(Debug, Default)]
 pub(super) struct FcmApnsKey {
-    told: Mutex<Option<Instant>>,
+    logged_at: Mutex<Option<Instant>>,
 }
 
 impl FcmApnsKey {
-    /// FCM could not send to a device for the sake of the stored key.
-    pub(super) fn refused(&self, lane: &str, why: &Reason) {
-        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        if told.is_some_and(|told| told.elapsed() < TELL_EVERY) {
+    /// FCM could not send to a device because of the stored key.
+    pub(super) fn report_refusal(&self, lane: &str, reason: &Reason) {
+        let mut logged_at = self.logged_at.lock().unwrap_or_else(PoisonError::into_inner);
+        if logged_at.is_some_and(|at| at.elapsed() < LOG_INTERVAL) {
             return;
         }
-        *told = Some(Instant::now());
+        *logged_at = Some(Instant::now());
         tracing::error!(
             lane,
-            reason = why.as_str(),
-            "the Apple or web push key in the Firebase project of lane {lane} is wrong: its Apple and web devices wait \
-             until it is corrected in the Firebase console. Android devices go on"
+            reason = reason.as_str(),
+            detail = "Apple and web devices wait; Android devices go on",
+            hint = "correct the key in the Firebase console",
+            "Apple or web push key in the Firebase project is wrong"
         );
     }
 }
 
-/// Least wait before the next try of a device whose notification is so old: it grows with the wait so far, since such
-/// tries count as no attempts.
-pub(super) fn floor(retry: RetryPolicy, age: Duration) -> Duration {
+/// Least wait before the next try of a device whose notification has this age. The wait grows with the age, because such
+/// tries do not count as attempts.
+pub(super) fn retry_delay_min(retry: RetryPolicy, age: Duration) -> Duration {
     (age / 4).clamp(retry.throttled, retry.max.max(retry.throttled))
 }
 
@@ -48,8 +49,8 @@ mod tests {
     fn the_wait_grows_with_what_has_been_waited() {
         let secs = Duration::from_secs;
         let retry = RetryPolicy { initial: secs(10), throttled: secs(60), max: secs(900) };
-        let waits = [0, 60, 600, 3_000, 86_400].map(|age| floor(retry, secs(age)).as_secs());
+        let waits = [0, 60, 600, 3_000, 86_400].map(|age| retry_delay_min(retry, secs(age)).as_secs());
         assert_eq!(waits, [60, 60, 150, 750, 900]);
-        assert_eq!(floor(RetryPolicy { throttled: secs(2_000), ..retry }, secs(0)), secs(2_000));
+        assert_eq!(retry_delay_min(RetryPolicy { throttled: secs(2_000), ..retry }, secs(0)), secs(2_000));
     }
 }

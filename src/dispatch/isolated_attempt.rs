@@ -1,84 +1,92 @@
-//! One device at a time: the probe of a lane that stopped, and what is left of a job that may be what kills its nodes
-//! (docs/queue.md#isolated-attempt). The rest of the job is given back as it was, so each outcome is on record before
-//! the next device is tried, and nothing else of the job is at stake.
+//! One device at a time: the probe of a lane that stopped, and a job that may kill its nodes
+//! (docs/queue.md#isolated-attempt).
+//!
+//! The rest of the job is given back as it was, so each outcome is on record before the next device is tried, and nothing
+//! else of the job is at stake. The prefetcher runs these attempts itself. So each lane has one at a time, and no lane
+//! waits for another: a suspect that waits is leased all the same, so the death of its node counts against it whether or
+//! not its attempt has begun.
+
+use std::sync::Arc;
 
 use tokio::time::Instant;
 
-use crate::dispatch::attempt;
-use crate::dispatch::health::Admission;
-use crate::dispatch::lane::Lane;
-use crate::dispatch::prefetch::load::{JobLoader, OpenedJob};
-use crate::dispatch::rejected;
+use super::attempt::Attempter;
+use super::disposition::rejected;
+use super::health::{Admission, LaneGate};
+use super::limits::concurrency::ConcurrencyLimit;
+use super::ready_device::ReadyDevice;
 use crate::domain::{PushpostReason, Suspicion};
 use crate::queue::lane_intake::LeasedJob;
-use crate::queue::recorder::DeviceTicket;
-use crate::store;
+use crate::queue::recorder::{DeviceTicket, OutcomeRecorder};
 
-/// Tries the first device of a job that can be sent.
-///
-/// # Errors
-/// Its tokens could not be loaded; the whole job is given back.
-pub(super) async fn try_one(
-    lane: &Lane,
-    loader: &mut JobLoader,
-    held: LeasedJob,
-) -> Result<(), store::Error> {
-    let suspicion = held.job.suspicion();
-    let _one_at_a_time = match suspicion {
-        Suspicion::None => None,
-        _ => Some(lane.shared.isolation.lock().await),
-    };
-    let (held, mut tickets) = lane.shared.recorder.open(held);
-    let job = &held.job;
-    match suspicion {
-        Suspicion::None => {}
-        Suspicion::Isolated => tracing::warn!(
-            lane = lane.name, notification = %job.notification, job = job.id.0, lost = job.node_deaths,
-            "a job was lost with its node more than once: its devices are tried one at a time"
-        ),
-        Suspicion::NextIsGuilty => {
-            tickets.truncate(1);
-            reject(lane, tickets);
-            return Ok(());
-        }
-        Suspicion::AllAreGuilty => {
-            reject(lane, tickets);
-            return Ok(());
-        }
-    }
-    let opened = OpenedJob::new(held, tickets, false);
-    let mut ready = loader.load(&lane.shared, &lane.setup, vec![opened]).await?;
-    if ready.is_empty() {
-        return Ok(());
-    }
-    let (admission, generation) = lane.gate.phase();
-    let _probe = match admission {
-        Admission::Send => None,
-        Admission::Probe => match lane.gate.begin_probe(generation) {
-            Some(probe) => Some(probe),
-            None => return Ok(()),
-        },
-        Admission::Wait(_) => return Ok(()),
-    };
-    // Not the device of the last failed probe, if the job has another: that device itself may have been the cause.
-    let last = lane.gate.last_probe();
-    let other = ready.iter().position(|ready| Some(ready.who()) != last);
-    let first = ready.swap_remove(other.unwrap_or_default());
-    if admission == Admission::Probe {
-        lane.limit.shrink();
-    }
-    let _place = lane.limit.enter();
-    attempt::run(lane, first, generation).await;
-    Ok(())
+/// Makes the isolated attempts of one lane.
+#[derive(Debug)]
+pub(super) struct IsolatedAttempts {
+    pub(super) gate: Arc<LaneGate>,
+    pub(super) limit: Arc<ConcurrencyLimit>,
+    pub(super) recorder: OutcomeRecorder,
+    pub(super) attempter: Arc<Attempter>,
 }
 
-fn reject(lane: &Lane, tickets: Vec<DeviceTicket>) {
-    for ticket in tickets {
-        let job = &ticket.leased_job().job;
-        tracing::error!(
-            lane = lane.name, notification = %job.notification, job = job.id.0, lost = job.node_deaths,
-            "a device is rejected unsent: one node after the other died while it was being tried"
-        );
-        ticket.end(rejected(PushpostReason::Internal, false), Instant::now(), None);
+impl IsolatedAttempts {
+    /// Opens a job of which one device is to be tried. Devices that are convicted of killing their nodes are rejected
+    /// unsent; none: there is nothing else to do with the job for now.
+    pub(super) fn open(&self, held: LeasedJob) -> Option<(Arc<LeasedJob>, Vec<DeviceTicket>)> {
+        let suspicion = held.job.suspicion();
+        let (held, mut tickets) = self.recorder.open(held);
+        let job = &held.job;
+        match suspicion {
+            Suspicion::None => {}
+            Suspicion::Isolated => tracing::warn!(
+                lane = self.gate.name(), notification = %job.notification, job = job.id.0, lost = job.node_deaths,
+                "a job was lost with its node more than once: its devices are tried one at a time"
+            ),
+            Suspicion::NextIsGuilty => {
+                tickets.truncate(1);
+                self.reject(tickets);
+                return None;
+            }
+            Suspicion::AllAreGuilty => {
+                self.reject(tickets);
+                return None;
+            }
+        }
+        Some((held, tickets))
+    }
+
+    /// Tries one of these devices of one job, and gives back the others.
+    pub(super) async fn attempt_one(&self, mut devices: Vec<ReadyDevice>) {
+        if devices.is_empty() {
+            return;
+        }
+        let (admission, generation) = self.gate.admission();
+        let _probe = match admission {
+            Admission::Send => None,
+            Admission::Probe => match self.gate.begin_probe(generation) {
+                Some(probe) => Some(probe),
+                None => return,
+            },
+            Admission::Wait(_) => return,
+        };
+        // Not the device of the last failed probe, if the job has another: that device itself may have been the cause.
+        let last = self.gate.last_failed_probe();
+        let other = devices.iter().position(|device| Some(device.target()) != last);
+        let device = devices.swap_remove(other.unwrap_or_default());
+        if admission == Admission::Probe {
+            self.limit.shrink();
+        }
+        let _permit = self.limit.enter();
+        self.attempter.run(device, generation).await;
+    }
+
+    fn reject(&self, tickets: Vec<DeviceTicket>) {
+        for ticket in tickets {
+            let job = &ticket.leased_job().job;
+            tracing::error!(
+                lane = self.gate.name(), notification = %job.notification, job = job.id.0, lost = job.node_deaths,
+                "a device is rejected unsent because one node after the other died while trying it"
+            );
+            ticket.end(rejected(PushpostReason::Internal, false), Instant::now(), None);
+        }
     }
 }

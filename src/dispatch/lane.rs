@@ -1,111 +1,133 @@
-//! A lane: waits for room, then takes the most urgent device that is ready, and spawns its attempt. So `high` waits for
-//! one answer, never for a job.
-//!
-//! A task that has ended its attempt takes the next device itself while there is one to take: under load nobody is woken
-//! and nothing is spawned for a device.
+//! A lane of this node: owns the parts of the lane, and starts them.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 
+use futures_util::FutureExt;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::dispatch::attempt;
-use crate::dispatch::environment_probe::ProbePeers;
-use crate::dispatch::fcm_apns_key::FcmApnsKey;
-use crate::dispatch::health::{Admission, Generation, LaneGate};
-use crate::dispatch::limits::concurrency::ConcurrencyLimit;
-use crate::dispatch::prefetch::queue::{ReadyDevice, ReadyQueue};
-use crate::dispatch::{LaneContext, LaneSetup};
+use super::attempt::Attempter;
+use super::credentials::{LaneCredentials, rotation};
+use super::environment_probe::{EnvironmentProbes, ProbedLane, ProbedLanes};
+use super::fcm_apns_key::FcmApnsKey;
+use super::health::{LaneGate, suspension};
+use super::isolated_attempt::IsolatedAttempts;
+use super::lane_sync::SyncedLane;
+use super::limits::concurrency::ConcurrencyLimit;
+use super::limits::quota::Quota;
+use super::prefetch::judge::DeviceJudge;
+use super::prefetch::queue::ReadyQueue;
+use super::prefetch::{PrefetchParts, Prefetcher};
+use super::worker::{Supply, Worker};
+use super::{LaneContext, LaneSetup, Spawn};
 use crate::pruning::PruningGuard;
 use crate::queue::lane_intake::LaneIntake;
+use crate::store::SessionPool;
 
-/// So many windows are read ahead. While one is sent the next is claimed and loaded, which on a busy machine takes about as
-/// long; of more than that, a lane that sends slowly would have to look at more again each second.
+/// Devices are loaded ahead up to this many times what may be in flight. While one such batch is sent the next one is
+/// claimed and loaded, which on a busy machine takes about as long. A lane that sends slowly would have to revalidate more
+/// than that each second.
 const PREFETCH_LIMITS: usize = 2;
 
-/// One lane of this node.
+/// The parts of one lane, before they run.
 #[derive(Debug)]
 pub(super) struct Lane {
-    pub(super) name: String,
-    pub(super) setup: LaneSetup,
-    pub(super) shared: LaneContext,
-    pub(super) gate: Arc<LaneGate>,
-    pub(super) guard: Arc<PruningGuard>,
-    pub(super) peers: Arc<ProbePeers>,
-    pub(super) intake: Arc<LaneIntake>,
-    pub(super) ready: ReadyQueue,
-    pub(super) third_party: FcmApnsKey,
-    pub(super) limit: Arc<ConcurrencyLimit>,
-    /// Attempts that have ended.
-    pub(super) ended: AtomicU64,
+    pool: SessionPool,
+    gate: Arc<LaneGate>,
+    guard: Arc<PruningGuard>,
+    intake: Arc<LaneIntake>,
+    limit: Arc<ConcurrencyLimit>,
+    credentials: Arc<LaneCredentials>,
+    quota: Option<Arc<Quota>>,
+    prefetcher: Prefetcher,
+    worker: Worker,
 }
 
 impl Lane {
-    pub(super) fn new(shared: LaneContext, setup: LaneSetup, peers: &Arc<ProbePeers>) -> Self {
+    pub(super) fn new(context: &LaneContext, setup: LaneSetup, lanes: &Arc<ProbedLanes>) -> Self {
         let name = setup.name();
-        let read_ahead = shared.max_in_flight.saturating_mul(PREFETCH_LIMITS);
-        let intake = Arc::new(LaneIntake::new(setup.id(), read_ahead));
-        let fingerprint = setup.credentials.fingerprint();
-        let gate = LaneGate::new(setup.id(), name.clone(), fingerprint, Arc::clone(&intake));
-        let limit = Arc::new(ConcurrencyLimit::new(shared.max_in_flight));
-        let ready = ReadyQueue::new(Arc::clone(&intake), read_ahead);
-        let (guard, peers) = (shared.pruning_guards.of(setup.id(), Some(&name)), Arc::clone(peers));
-        let (gate, ended) = (Arc::new(gate), AtomicU64::new(0));
-        let third_party = FcmApnsKey::default();
-        Self { name, setup, shared, gate, guard, peers, intake, ready, third_party, limit, ended }
-    }
+        let LaneSetup { app, key, credentials, quota } = setup;
+        let id = app.lane(key).id;
+        let prefetch_max = context.max_in_flight.saturating_mul(PREFETCH_LIMITS);
+        let intake = Arc::new(LaneIntake::new(id, prefetch_max));
+        let gate = LaneGate::new(id, name.clone(), credentials.fingerprint(), Arc::clone(&intake));
+        let gate = Arc::new(gate);
+        let guard = context.pruning_guards.of(id, Some(&name));
+        let limit = Arc::new(ConcurrencyLimit::new(context.max_in_flight));
+        let queue = Arc::new(ReadyQueue::new(Arc::clone(&intake), prefetch_max));
 
-    /// The most urgent device, once there is room for it in the window and in the project's quota.
-    async fn next(&self) -> ReadyDevice {
-        self.limit.room().await;
-        if let Some(quota) = &self.setup.quota {
-            quota.take().await;
-        }
-        self.ready.pop().await
-    }
-
-    /// The most urgent device, for a task that keeps its place in the window; none: it has to give it up.
-    fn successor(&self) -> Option<(ReadyDevice, Generation)> {
-        let (Admission::Send, generation) = self.gate.phase() else { return None };
-        if self.limit.is_over_full() || self.ready.is_empty() {
-            return None;
-        }
-        if self.setup.quota.as_ref().is_some_and(|quota| !quota.try_take()) {
-            return None;
-        }
-        self.ready.try_pop().map(|ready| (ready, generation))
-    }
-}
-
-/// Sends until told to stop, then waits for what is in flight and drops the rest: it stays in its jobs.
-pub(super) async fn run(lane: Arc<Lane>, tasks: TaskTracker, stop: CancellationToken) {
-    loop {
-        let ready = tokio::select! {
-            biased;
-            () = stop.cancelled() => break,
-            ready = lane.next() => ready,
+        let probed = ProbedLane {
+            gate: Arc::clone(&gate),
+            credentials: Arc::clone(&credentials),
+            guard: Arc::clone(&guard),
         };
-        send(&lane, &tasks, ready);
+        let probed = Arc::new(probed);
+        lanes.add(Arc::clone(&probed));
+        let guards = Arc::clone(&context.pruning_guards);
+        let attempter = Arc::new(Attempter {
+            lane: name.clone(),
+            node_lease: Arc::clone(&context.node_lease),
+            installation: context.installation.clone(),
+            retry: context.retry,
+            timeout: context.attempt_timeout,
+            gate: Arc::clone(&gate),
+            credentials: Arc::clone(&credentials),
+            limit: Arc::clone(&limit),
+            quota: quota.clone(),
+            guard: Arc::clone(&guard),
+            environments: EnvironmentProbes::new(probed, &app, key, Arc::clone(lanes), guards),
+            fcm_apns_key: FcmApnsKey::default(),
+        });
+        let isolated = IsolatedAttempts {
+            gate: Arc::clone(&gate),
+            limit: Arc::clone(&limit),
+            recorder: context.recorder.clone(),
+            attempter: Arc::clone(&attempter),
+        };
+        let parts = PrefetchParts {
+            gate: Arc::clone(&gate),
+            intake: Arc::clone(&intake),
+            queue: Arc::clone(&queue),
+            limit: Arc::clone(&limit),
+            node_lease: Arc::clone(&context.node_lease),
+            recorder: context.recorder.clone(),
+            isolated,
+            judge: Arc::new(DeviceJudge { lane: name, app, key }),
+        };
+        let prefetcher = Prefetcher::new(context.pool.clone(), parts);
+        let supply = Supply { queue, limit: Arc::clone(&limit), quota: quota.clone() };
+        let worker =
+            Worker { gate: Arc::clone(&gate), supply, attempter, credentials: Arc::clone(&credentials) };
+        let pool = context.pool.clone();
+        Self { pool, gate, guard, intake, limit, credentials, quota, prefetcher, worker }
     }
-    lane.ready.close();
-    lane.limit.drained().await;
-    lane.setup.credentials.shutdown().await;
-}
 
-fn send(lane: &Arc<Lane>, tasks: &TaskTracker, ready: ReadyDevice) {
-    let (Admission::Send, generation) = lane.gate.phase() else {
-        // Dropped: the device stays in its job, which is given back. The feeder sends the probe.
-        return;
-    };
-    let place = lane.limit.enter();
-    let lane = Arc::clone(lane);
-    tasks.spawn(async move {
-        let mut next = Some((ready, generation));
-        while let Some((ready, generation)) = next {
-            attempt::run(&lane, ready, generation).await;
-            next = lane.successor();
-        }
-        drop(place);
-    });
+    /// Where jobs are handed over to the lane.
+    pub(super) fn intake(&self) -> Arc<LaneIntake> {
+        Arc::clone(&self.intake)
+    }
+
+    /// Starts the parts. Attempts, and senders that close, run as `attempts`. Returns what is synchronised with the
+    /// database.
+    pub(super) fn start(self, spawn: &Spawn, attempts: &TaskTracker, stop: &CancellationToken) -> SyncedLane {
+        let rotation = rotation::run(
+            Arc::clone(&self.credentials),
+            Arc::clone(&self.gate),
+            attempts.clone(),
+            stop.clone(),
+        );
+        // An attempt that ends after the stop may still find the credential rejected.
+        let drained = CancellationToken::new();
+        let suspension = suspension::run(Arc::clone(&self.gate), self.pool, drained.clone());
+        let worker = Arc::new(self.worker).run(attempts.clone(), stop.clone());
+        let worker = async move {
+            worker.await;
+            drained.cancel();
+        };
+        spawn("prefetcher", self.prefetcher.run(stop.clone()).boxed());
+        spawn("credential rotation", rotation.boxed());
+        spawn("suspensions", suspension.boxed());
+        spawn("worker", worker.boxed());
+        SyncedLane::new(self.gate, self.guard, self.limit, self.credentials, self.quota)
+    }
 }

@@ -1,14 +1,19 @@
-//! The lanes: claims, attempts, and what stops and starts them.
+//! Sends notifications: one lane per app, provider and environment that this node has credentials for.
 //!
-//! Each lane runs by itself; what goes wrong in it stays in it. A prefetcher ([`prefetch`]) takes jobs (handed over, or claimed as far
-//! as there is room), loads their tokens and puts the devices into the ready queue, where they are revalidated if they wait for long; the [`lane`] waits for room, takes the most urgent device, and spawns one
-//! [`attempt`]; how it ended goes to the recorder. What must be tried alone, the prefetcher tries itself ([`isolated_attempt`]). The lane's
-//! [`health`] stops and starts the lane, its [`limits`] measure how much it sends, and [`credentials`] lets a new credential take the place of the old one. Two tasks serve all
-//! lanes: [`lane_sync`] tells of them and reads what operators and other nodes decided, and [`pruning`](crate::pruning) sets dead tokens
-//! aside, unless the guard of the lane is engaged.
+//! Each lane runs by itself, and what goes wrong in a lane stays in it. [`lane`] owns the parts of a lane and starts them:
+//!
+//! - [`prefetch`] takes jobs, handed over or claimed, and loads their devices into a queue ahead of sending;
+//! - [`worker`] takes the most urgent device as soon as the [`limits`] allow, and runs an [`attempt`];
+//! - [`health`] decides whether the lane may send, from what attempts meet;
+//! - [`credentials`] has the sender in use, and tries a new one beside it;
+//! - [`environment_probe`], [`isolated_attempt`] and [`fcm_apns_key`] are for devices, jobs and keys out of the ordinary.
+//!
+//! [`lane_sync`] reports all lanes to the database, and reads there what operators and other nodes decided. Verdicts about
+//! tokens go by way of the recorder to [`pruning`](crate::pruning). `docs/lane_states.md` draws the states of a lane.
 
 mod attempt;
 mod credentials;
+mod disposition;
 mod environment_probe;
 mod fcm_apns_key;
 mod health;
@@ -18,23 +23,30 @@ mod lane_sync;
 mod limits;
 mod panics;
 mod prefetch;
+mod ready_device;
+mod rendered;
+mod worker;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use tokio::sync::{Mutex, mpsc};
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::domain::{App, DeliveryStatus, InstallationKey, LaneId, LaneKey, PushpostReason, RetryPolicy};
+use crate::domain::{App, InstallationKey, LaneKey, RetryPolicy};
 use crate::pruning::PruningGuards;
 use crate::queue::lane_intake::LaneIntakes;
 use crate::queue::node_lease::NodeLease;
 use crate::queue::notifier::Notifier;
-use crate::queue::recorder::{Disposition, OutcomeRecorder};
+use crate::queue::recorder::OutcomeRecorder;
 use crate::store::SessionPool;
+
+use environment_probe::ProbedLanes;
+use lane::Lane;
+use lane_sync::SyncedLane;
 
 pub use credentials::LaneCredentials;
 pub use health::LaneGate;
@@ -42,13 +54,13 @@ pub use limits::quota::Quota;
 
 /// A lane that this node has credentials for.
 pub struct LaneSetup {
-    /// Whose.
+    /// The app that the lane belongs to.
     pub app: Arc<App>,
-    /// Which.
+    /// The lane within the app.
     pub key: LaneKey,
-    /// How to send.
+    /// What the lane sends with.
     pub credentials: Arc<LaneCredentials>,
-    /// How much of it, where that is a project's and not a connection's affair.
+    /// The provider's quota for the lane's project, shared with the project's other lanes; none: the provider has none.
     pub quota: Option<Arc<Quota>>,
 }
 
@@ -59,80 +71,69 @@ impl std::fmt::Debug for LaneSetup {
 }
 
 impl LaneSetup {
-    /// The lane's row.
-    pub fn id(&self) -> LaneId {
-        self.app.lane(self.key).id
-    }
-
     /// As logs and metrics name it: `shop/apns-production`.
     pub fn name(&self) -> String {
         format!("{}/{}", self.app.name, self.key)
     }
 }
 
-/// What all lanes share.
+/// What all lanes of a node share.
 #[derive(Clone, Debug)]
 pub struct LaneContext {
     /// Connections set up for the queue's statements.
     pub pool: SessionPool,
-    /// This node.
+    /// This node's lease, on which its jobs depend.
     pub node_lease: Arc<NodeLease>,
-    /// Where outcomes go.
+    /// Takes the outcome of each device.
     pub recorder: OutcomeRecorder,
-    /// Where jobs come from.
+    /// Where requests hand jobs over to lanes.
     pub intakes: Arc<LaneIntakes>,
-    /// Tells when operators decided something.
+    /// Wakes [`lane_sync`] when an operator decided something.
     pub notifier: Notifier,
-    /// When too many tokens are called dead.
+    /// Count verdicts about tokens, and say when too many tokens are called dead.
     pub pruning_guards: Arc<PruningGuards>,
-    /// `apns-id`s and public ids come from it.
+    /// The `apns-id` of each attempt is derived from it.
     pub installation: InstallationKey,
-    /// When to try again.
+    /// When a device is tried again.
     pub retry: RetryPolicy,
-    /// Most attempts under way, per lane.
+    /// Most attempts in flight, per lane.
     pub max_in_flight: usize,
-    /// How long one attempt may take.
+    /// Time that a provider has to answer one attempt.
     pub attempt_timeout: Duration,
-    /// Held while a job that may kill this process is tried: one at a time in all lanes.
-    pub isolation: Arc<Mutex<()>>,
 }
 
-/// Where tasks run that last as long as their lane, each under its name.
+/// Starts a task that lasts as long as its lane, under a name for the log.
 pub type Spawn = Arc<dyn Fn(&'static str, BoxFuture<'static, ()>) + Send + Sync>;
 
 /// Starts lanes: those of the node's start, and later those that a reload of the configuration adds.
 #[derive(Clone)]
 pub struct Dispatcher {
-    shared: LaneContext,
-    peers: Arc<environment_probe::ProbePeers>,
-    /// To the one task that tells of all lanes.
-    started: mpsc::UnboundedSender<Arc<lane::Lane>>,
+    context: LaneContext,
+    probed_lanes: Arc<ProbedLanes>,
+    /// To [`lane_sync`].
+    started: mpsc::UnboundedSender<SyncedLane>,
     attempts: TaskTracker,
     stop: CancellationToken,
     spawn: Spawn,
 }
 
 impl Dispatcher {
-    /// No lane yet. `stop`: take nothing more, end what is in flight (as `attempts`), give back the rest.
-    pub fn new(shared: LaneContext, attempts: TaskTracker, stop: CancellationToken, spawn: Spawn) -> Self {
-        let (started, to_watch) = mpsc::unbounded_channel();
-        spawn("standing", lane_sync::run(shared.clone(), to_watch, stop.clone()).boxed());
-        Self { shared, peers: Arc::default(), started, attempts, stop, spawn }
+    /// No lane yet. After `stop` lanes take no more jobs, end what is in flight (as `attempts`) and give back the rest.
+    pub fn new(context: LaneContext, attempts: TaskTracker, stop: CancellationToken, spawn: Spawn) -> Self {
+        let (started, to_sync) = mpsc::unbounded_channel();
+        spawn("lane sync", lane_sync::run(context.clone(), to_sync, stop.clone()).boxed());
+        Self { context, probed_lanes: Arc::default(), started, attempts, stop, spawn }
     }
 
-    /// Starts these lanes beside those that run: jobs are handed over and claimed from here on.
+    /// Starts these lanes beside those that run. From here on jobs are handed over to them and claimed for them.
     pub fn start(&self, lanes: Vec<LaneSetup>) {
         for setup in lanes {
-            let lane = Arc::new(lane::Lane::new(self.shared.clone(), setup, &self.peers));
-            self.peers.add(&lane);
-            let stop = || self.stop.clone();
-            (self.spawn)("feeder", prefetch::run(Arc::clone(&lane), stop()).boxed());
-            let attend = credentials::rotation::run(Arc::clone(&lane), self.attempts.clone(), stop());
-            (self.spawn)("senders", attend.boxed());
-            (self.spawn)("lane", lane::run(Arc::clone(&lane), self.attempts.clone(), stop()).boxed());
-            self.shared.intakes.add(Arc::clone(&lane.intake));
-            // That task ends only when the node stops.
-            let _stopping = self.started.send(lane);
+            let lane = Lane::new(&self.context, setup, &self.probed_lanes);
+            let intake = lane.intake();
+            let synced = lane.start(&self.spawn, &self.attempts, &self.stop);
+            self.context.intakes.add(intake);
+            // The other end goes only when the node stops.
+            let _stopping = self.started.send(synced);
         }
     }
 }
@@ -141,9 +142,4 @@ impl std::fmt::Debug for Dispatcher {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Dispatcher").finish_non_exhaustive()
     }
-}
-
-fn rejected(reason: PushpostReason, attempted: bool) -> Disposition {
-    let reason = Some(reason.into());
-    Disposition::Final { status: DeliveryStatus::Rejected, attempted, reason, provider_id: None }
 }

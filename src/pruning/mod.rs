@@ -36,7 +36,7 @@ pub async fn run(pool: SessionPool, guards: Arc<PruningGuards>, mut findings: mp
                 }
                 None => break,
             },
-            () = guards.errands.notified() => {}
+            () = guards.changed() => {}
             () = sleep(AGAIN), if behind => {}
         }
         behind = !settle(&pool, &guards).await;

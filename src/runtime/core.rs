@@ -105,7 +105,6 @@ impl Core {
             retry: config.delivery.retry,
             max_in_flight: in_flight(config),
             attempt_timeout: ATTEMPT,
-            isolation: Arc::default(),
         };
         let (attempts, stop, stage) = (stage.tracker().clone(), stage.stop.clone(), stage.clone());
         Dispatcher::new(shared, attempts, stop, Arc::new(move |name, task| stage.spawn(name, task)))

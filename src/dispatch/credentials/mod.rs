@@ -1,13 +1,14 @@
-//! What a lane sends with: its present sender, and perhaps a candidate that is to take its place.
+//! What a lane sends with: its current sender, and perhaps a candidate that is to take its place
+//! (docs/queue.md#credential-rotation).
 //!
-//! A candidate comes with a new key, topic or endpoint. First it is brought as far as it gets without a device: to an
-//! open connection and an access token ([`rotation`]). Then one device at a time tries it ([`candidate`]) while all others go
-//! on with the present one. When the provider takes a notification from it, it becomes the present one; what is under
-//! way with the old one ends there, and then the old one closes. A candidate that is refused is not tried again until
-//! another one comes, except by the probes of a lane that is suspended anyway.
+//! A candidate comes with a new key, topic or endpoint. First it is reached without a device: it opens a connection and
+//! gets an access token ([`rotation`]). Then one device at a time tries it ([`send`]) while all other devices go with the
+//! current sender. When the provider takes a notification from the candidate, the candidate becomes the current sender.
+//! The old sender closes when its last attempt has ended. A candidate that is refused is not tried again until another
+//! one comes, except by the probes of a lane that is suspended anyway.
 
-pub(super) mod candidate;
 pub(super) mod rotation;
+pub(super) mod send;
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -19,16 +20,18 @@ use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::health::LaneGate;
+use super::rendered::SenderNumber;
 use crate::domain::Reason;
 use crate::provider::{Fingerprint, Sender};
 
 /// First pause before a candidate that could not be tried is tried again; it doubles each time.
-const FIRST_PAUSE: Duration = Duration::from_secs(1);
-const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+const PAUSE_MIN: Duration = Duration::from_secs(1);
+/// A candidate that works again is found within a minute.
+const PAUSE_MAX: Duration = Duration::from_secs(60);
 
-/// A lane's senders. Whoever configures the lane offers new ones here.
+/// A lane's senders. A reload of the configuration offers new ones here.
 pub struct LaneCredentials {
-    /// The lane's.
+    /// As logs name the lane.
     name: String,
     inner: Mutex<Inner>,
     /// A candidate has come or must be reached again, or a sender is to be closed.
@@ -36,60 +39,60 @@ pub struct LaneCredentials {
 }
 
 struct Inner {
-    present: Arc<VersionedSender>,
+    current: Arc<NumberedSender>,
     candidate: Option<Candidate>,
     /// Out of use, and not yet told to close.
-    retired: Vec<Arc<VersionedSender>>,
-    last_number: u64,
+    retired: Vec<Arc<NumberedSender>>,
+    last_number: SenderNumber,
 }
 
-/// A sender, and who uses it.
-pub(super) struct VersionedSender {
-    number: u64,
+/// A sender, with the attempts that use it.
+struct NumberedSender {
+    number: SenderNumber,
     sender: Sender,
     users: TaskTracker,
 }
 
 struct Candidate {
-    numbered: Arc<VersionedSender>,
-    /// It must be reached first, and not before then.
+    numbered: Arc<NumberedSender>,
+    /// Some: it must be reached first, at this time.
     reach_at: Option<Instant>,
     pause: Duration,
-    /// A device is trying it.
-    trying: bool,
-    /// The provider refused it.
-    refused: bool,
+    /// A device is trying it: no other device may.
+    is_on_trial: bool,
+    /// By the provider.
+    is_refused: bool,
 }
 
 /// A sender in use: it isn't closed before this is dropped.
-pub(super) struct InUse {
-    numbered: Arc<VersionedSender>,
+pub(super) struct SenderInUse {
+    numbered: Arc<NumberedSender>,
     _user: TaskTrackerToken,
 }
 
 /// The one trial of a candidate that is under way. Dropped, it leaves the candidate to the next device.
 struct CandidateTrial<'a> {
-    senders: &'a LaneCredentials,
-    candidate: InUse,
+    credentials: &'a LaneCredentials,
+    candidate: SenderInUse,
 }
 
-/// What is to be done for a lane's senders.
+/// What [`rotation`] has to do.
 #[derive(Default)]
 struct Work {
-    close: Vec<Arc<VersionedSender>>,
-    reach: Option<(Arc<VersionedSender>, Instant)>,
+    close: Vec<Arc<NumberedSender>>,
+    reach: Option<(Arc<NumberedSender>, Instant)>,
 }
 
 impl LaneCredentials {
     /// LaneCredentials of the lane `name`, which begins with this one.
-    pub fn new(name: String, present: Sender) -> Self {
-        let present = Arc::new(VersionedSender::new(0, present));
-        let inner = Inner { present, candidate: None, retired: Vec::new(), last_number: 0 };
+    pub fn new(name: String, current: Sender) -> Self {
+        let current = Arc::new(NumberedSender::new(SenderNumber(0), current));
+        let inner = Inner { current, candidate: None, retired: Vec::new(), last_number: SenderNumber(0) };
         Self { name, inner: Mutex::new(inner), changed: Notify::new() }
     }
 
-    /// The configuration says this now: it is tried before it is used. One that is what is in use already withdraws
-    /// the candidate there may be.
+    /// Makes a sender from the present configuration the candidate. If it is what is in use already, the candidate that
+    /// there may be is withdrawn.
     pub fn offer(&self, sender: Sender) {
         let fingerprint = sender.fingerprint();
         let mut inner = self.lock();
@@ -97,48 +100,52 @@ impl LaneCredentials {
             return;
         }
         let withdrawn = inner.candidate.take().map(|old| inner.retired.push(old.numbered));
-        if inner.present.sender.is_same(&sender) {
+        if inner.current.sender.is_same(&sender) {
             if withdrawn.is_some() {
-                tracing::info!(lane = self.name, "lane {} keeps its present credential after all", self.name);
+                tracing::info!(
+                    lane = self.name,
+                    "candidate withdrawn: the configuration has the credential in use again"
+                );
             }
         } else {
-            inner.last_number += 1;
-            let numbered = Arc::new(VersionedSender::new(inner.last_number, sender));
+            inner.last_number.0 += 1;
+            let numbered = Arc::new(NumberedSender::new(inner.last_number, sender));
             inner.candidate = Some(Candidate {
                 numbered,
                 reach_at: Some(Instant::now()),
-                pause: FIRST_PAUSE,
-                trying: false,
-                refused: false,
+                pause: PAUSE_MIN,
+                is_on_trial: false,
+                is_refused: false,
             });
             tracing::info!(
                 lane = self.name,
                 ?fingerprint,
-                "lane {} has a new credential, topic or endpoint to try; until the provider takes it, it goes on as before",
-                self.name
+                detail =
+                    "the current one stays in use until the provider takes a notification from the new one",
+                "lane has a new credential, topic or endpoint to try"
             );
         }
         drop(inner);
         self.changed.notify_one();
     }
 
-    /// Names what is in use.
+    /// Of the sender in use.
     pub(super) fn fingerprint(&self) -> Fingerprint {
-        self.lock().present.fingerprint()
+        self.lock().current.fingerprint()
     }
 
-    /// What to send with.
-    pub(super) fn present(&self) -> InUse {
-        InUse::of(&self.lock().present)
+    /// The sender to use for one attempt.
+    pub(super) fn current(&self) -> SenderInUse {
+        SenderInUse::of(&self.lock().current)
     }
 
-    /// Closes all, once nobody uses them any more.
+    /// Closes all senders, each when its last attempt has ended.
     pub(super) async fn shutdown(&self) {
         let mut all = {
             let mut inner = self.lock();
             let mut all = std::mem::take(&mut inner.retired);
             all.extend(inner.candidate.take().map(|candidate| candidate.numbered));
-            all.push(Arc::clone(&inner.present));
+            all.push(Arc::clone(&inner.current));
             all
         };
         for numbered in all.drain(..) {
@@ -146,29 +153,29 @@ impl LaneCredentials {
         }
     }
 
-    /// The candidate, if it is one device's turn to try it. One that was refused is tried only where the present one
-    /// is rejected too.
+    /// The candidate, if it is the caller's turn to try it. A refused candidate is tried only where the current sender is
+    /// rejected too.
     fn trial(&self, is_suspended: impl FnOnce() -> bool) -> Option<CandidateTrial<'_>> {
         let mut inner = self.lock();
         let candidate = inner.candidate.as_mut()?;
-        if candidate.trying || candidate.reach_at.is_some() || candidate.refused && !is_suspended() {
+        if candidate.is_on_trial || candidate.reach_at.is_some() || candidate.is_refused && !is_suspended() {
             return None;
         }
-        candidate.trying = true;
-        let candidate = InUse::of(&candidate.numbered);
-        Some(CandidateTrial { senders: self, candidate })
+        candidate.is_on_trial = true;
+        let candidate = SenderInUse::of(&candidate.numbered);
+        Some(CandidateTrial { credentials: self, candidate })
     }
 
-    /// The candidate can be tried.
-    fn reached(&self, numbered: &VersionedSender) -> bool {
+    /// From now on the candidate can be tried. False: it is the candidate no more.
+    fn mark_reached(&self, numbered: &NumberedSender) -> bool {
         self.with(numbered, |candidate| candidate.reach_at = None).is_some()
     }
 
-    /// The candidate could not be tried, or without a result: again after a pause.
-    fn postpone(&self, numbered: &VersionedSender, why: &Reason) {
+    /// The candidate could not be reached, or its trial had no result: it is tried again after a pause.
+    fn postpone(&self, numbered: &NumberedSender, why: &Reason) {
         let paused = self.with(numbered, |candidate| {
             let pause = candidate.pause;
-            candidate.pause = (pause * 2).min(LONGEST_PAUSE);
+            candidate.pause = (pause * 2).min(PAUSE_MAX);
             candidate.reach_at = Some(Instant::now() + pause);
             pause
         });
@@ -177,55 +184,53 @@ impl LaneCredentials {
                 lane = self.name,
                 reason = why.as_str(),
                 pause_ms = pause.as_millis(),
-                "the new credential of lane {} could not be tried; the present one goes on",
-                self.name
+                detail = "the current one stays in use",
+                "new credential could not be tried"
             );
             self.changed.notify_one();
         }
     }
 
     /// The provider refused the candidate.
-    fn refuse(&self, numbered: &VersionedSender, why: &Reason) {
+    fn refuse(&self, numbered: &NumberedSender, why: &Reason) {
         let before = self.with(numbered, |candidate| {
             candidate.reach_at = None;
-            std::mem::replace(&mut candidate.refused, true)
+            std::mem::replace(&mut candidate.is_refused, true)
         });
         if before == Some(false) {
             tracing::error!(
                 lane = self.name,
                 reason = why.as_str(),
-                "the provider refused the new credential, topic or endpoint of lane {}: the present one stays in use. \
-                 Correct it; nothing was failed and no token pruned",
-                self.name
+                detail = "the current one stays in use; no notification failed and no token was pruned",
+                hint = "correct the configuration",
+                "provider refuses the new credential, topic or endpoint"
             );
         }
     }
 
-    /// The candidate takes the present one's place, also at the gate. Answers what was in use before.
-    fn promote(&self, numbered: &VersionedSender, gate: &LaneGate) -> Option<Fingerprint> {
+    /// The candidate becomes the current sender, also at the gate. False: it is the candidate no more.
+    fn promote(&self, numbered: &NumberedSender, gate: &LaneGate) -> bool {
         let mut inner = self.lock();
-        let candidate = inner.candidate.take_if(|known| known.numbered.number == numbered.number)?;
-        let old = std::mem::replace(&mut inner.present, candidate.numbered);
-        let before = old.fingerprint();
+        let Some(candidate) = inner.candidate.take_if(|known| known.numbered.number == numbered.number)
+        else {
+            return false;
+        };
+        let old = std::mem::replace(&mut inner.current, candidate.numbered);
         inner.retired.push(old);
-        // Under the lock, so that users of the new sender have a newer generation than all answers to the old one.
-        gate.credential_changed(inner.present.fingerprint());
+        // Under the lock, so that attempts with the new sender have a later generation than all answers to the old one.
+        gate.credential_changed(inner.current.fingerprint());
         drop(inner);
-        tracing::info!(
-            lane = self.name,
-            "lane {} sends with its new credential: the provider took it",
-            self.name
-        );
+        tracing::info!(lane = self.name, "lane sends with its new credential, which the provider took");
         self.changed.notify_one();
-        Some(before)
+        true
     }
 
-    fn with<T>(&self, numbered: &VersionedSender, change: impl FnOnce(&mut Candidate) -> T) -> Option<T> {
+    fn with<T>(&self, numbered: &NumberedSender, change: impl FnOnce(&mut Candidate) -> T) -> Option<T> {
         let mut inner = self.lock();
         inner.candidate.as_mut().filter(|known| known.numbered.number == numbered.number).map(change)
     }
 
-    fn work(&self) -> Work {
+    fn take_work(&self) -> Work {
         let mut inner = self.lock();
         let close = std::mem::take(&mut inner.retired);
         let reach = inner.candidate.as_ref();
@@ -244,8 +249,8 @@ impl fmt::Debug for LaneCredentials {
     }
 }
 
-impl VersionedSender {
-    fn new(number: u64, sender: Sender) -> Self {
+impl NumberedSender {
+    fn new(number: SenderNumber, sender: Sender) -> Self {
         Self { number, sender, users: TaskTracker::new() }
     }
 
@@ -253,7 +258,7 @@ impl VersionedSender {
         self.sender.fingerprint()
     }
 
-    /// Closing it earlier would turn away who is about to send, as if the provider were out of reach.
+    /// Waits for the attempts that use it. Closed earlier, it would turn them away as if the provider were out of reach.
     async fn close(&self) {
         self.users.close();
         self.users.wait().await;
@@ -261,17 +266,16 @@ impl VersionedSender {
     }
 }
 
-impl InUse {
-    fn of(numbered: &Arc<VersionedSender>) -> Self {
+impl SenderInUse {
+    fn of(numbered: &Arc<NumberedSender>) -> Self {
         Self { _user: numbered.users.token(), numbered: Arc::clone(numbered) }
     }
 
-    /// Tells it from its lane's other senders.
-    pub(super) fn number(&self) -> u64 {
+    /// Tells it from the lane's other senders.
+    fn number(&self) -> SenderNumber {
         self.numbered.number
     }
 
-    /// The sender.
     pub(super) fn sender(&self) -> &Sender {
         &self.numbered.sender
     }
@@ -279,7 +283,7 @@ impl InUse {
 
 impl Drop for CandidateTrial<'_> {
     fn drop(&mut self) {
-        self.senders.with(&self.candidate.numbered, |candidate| candidate.trying = false);
+        self.credentials.with(&self.candidate.numbered, |candidate| candidate.is_on_trial = false);
     }
 }
 

@@ -1,4 +1,4 @@
-//! What is done for a lane's senders without a device: candidates are reached, and what was replaced is closed.
+//! What is done for a lane's senders without a device: candidates are reached, and senders out of use are closed.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,48 +7,51 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::{VersionedSender, Work};
-use crate::dispatch::lane::Lane;
+use super::{LaneCredentials, NumberedSender, Work};
+use crate::dispatch::health::LaneGate;
 use crate::domain::{Outcome, PushpostReason, Reason};
 
-/// How long it may take to reach a candidate: access token and connection.
-const REACH: Duration = Duration::from_secs(20);
+/// Time to reach a candidate: an access token and a connection take a few round trips each.
+const REACH_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// Runs until told to stop. LaneCredentials close as tasks of `tasks`, since what they are in use for takes its time.
-pub(in crate::dispatch) async fn run(lane: Arc<Lane>, tasks: TaskTracker, stop: CancellationToken) {
-    let senders = &lane.setup.credentials;
+/// Runs until told to stop. Senders close as tasks of `tasks`, because each waits for the attempts that use it.
+pub(in crate::dispatch) async fn run(
+    credentials: Arc<LaneCredentials>,
+    gate: Arc<LaneGate>,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+) {
     loop {
-        let Work { close, reach: to_reach } = senders.work();
-        for numbered in close {
-            tasks.spawn(async move { numbered.close().await });
+        let Work { close, reach: to_reach } = credentials.take_work();
+        for sender in close {
+            tasks.spawn(async move { sender.close().await });
         }
         let reached = async {
             match to_reach {
                 Some((candidate, at)) => {
                     sleep_until(at).await;
-                    reach(&lane, &candidate).await;
+                    reach(&credentials, &gate, &candidate).await;
                 }
                 None => std::future::pending().await,
             }
         };
         tokio::select! {
             () = stop.cancelled() => return,
-            () = senders.changed.notified() => {}
+            () = credentials.changed.notified() => {}
             () = reached => {}
         }
     }
 }
 
-async fn reach(lane: &Lane, candidate: &VersionedSender) {
-    let senders = &lane.setup.credentials;
-    match candidate.sender.reach(Instant::now() + REACH).await {
+async fn reach(credentials: &LaneCredentials, gate: &LaneGate, candidate: &NumberedSender) {
+    match candidate.sender.reach(Instant::now() + REACH_TIMEOUT).await {
         Ok(()) => {
-            if senders.reached(candidate) {
-                lane.gate.candidate_ready();
+            if credentials.mark_reached(candidate) {
+                gate.candidate_ready();
             }
         }
-        Err(Outcome::Misconfigured { reason, .. }) => senders.refuse(candidate, &reason),
-        Err(Outcome::RetryLane { reason, .. }) => senders.postpone(candidate, &reason),
-        Err(_) => senders.postpone(candidate, &Reason::from(PushpostReason::NoAnswer)),
+        Err(Outcome::Misconfigured { reason, .. }) => credentials.refuse(candidate, &reason),
+        Err(Outcome::RetryLane { reason, .. }) => credentials.postpone(candidate, &reason),
+        Err(_) => credentials.postpone(candidate, &Reason::from(PushpostReason::NoAnswer)),
     }
 }

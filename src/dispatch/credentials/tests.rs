@@ -3,6 +3,7 @@
 use futures_util::FutureExt as _;
 
 use super::*;
+use crate::dispatch::health::LaneEvent;
 use crate::domain::{Environment, LaneId};
 use crate::provider::apns;
 use crate::queue::lane_intake::LaneIntake;
@@ -32,17 +33,17 @@ fn senders() -> LaneCredentials {
 }
 
 /// Offers a candidate that could be reached.
-fn reached(senders: &LaneCredentials, topic: &str) -> Arc<VersionedSender> {
+fn reached(senders: &LaneCredentials, topic: &str) -> Arc<NumberedSender> {
     senders.offer(sender(topic));
-    let (candidate, _) = senders.work().reach.expect("something to reach");
-    assert!(senders.reached(&candidate));
+    let (candidate, _) = senders.take_work().reach.expect("something to reach");
+    assert!(senders.mark_reached(&candidate));
     candidate
 }
 
 fn gate() -> LaneGate {
     let intake = Arc::new(LaneIntake::new(LaneId(1), 10));
-    let gate = LaneGate::new(LaneId(1), "shop/apns-production".to_owned(), Fingerprint([0; 32]), intake);
-    gate.agree(false, None);
+    let gate = LaneGate::new(LaneId(1), "shop/apns-production".to_owned(), senders().fingerprint(), intake);
+    gate.on(LaneEvent::RemoteState { paused: false, suspended: None });
     gate
 }
 
@@ -65,13 +66,13 @@ async fn one_device_at_a_time_tries_a_candidate_once_it_was_reached() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_refused_candidate_is_tried_only_where_the_present_one_is_rejected_too() {
+async fn a_refused_candidate_is_tried_only_where_the_current_sender_is_rejected_too() {
     let senders = senders();
     let candidate = reached(&senders, "new");
     senders.refuse(&candidate, &word());
     assert!(senders.trial(|| false).is_none());
     assert!(senders.trial(|| true).is_some());
-    assert!(senders.work().reach.is_none());
+    assert!(senders.take_work().reach.is_none());
     let other = reached(&senders, "newer");
     assert!(senders.trial(|| false).is_some(), "another one is another matter");
     senders.refuse(&candidate, &word());
@@ -86,26 +87,28 @@ async fn a_candidate_that_could_not_be_tried_waits_longer_each_time() {
     for pause in [1, 2, 4, 8, 16, 32, 60, 60] {
         senders.postpone(&candidate, &word());
         assert!(senders.trial(|| true).is_none());
-        let (_, at) = senders.work().reach.expect("to be reached again");
+        let (_, at) = senders.take_work().reach.expect("to be reached again");
         assert_eq!(at, Instant::now() + Duration::from_secs(pause));
     }
     senders.offer(sender("new"));
-    assert_eq!(senders.work().reach.expect("the same").1, Instant::now() + Duration::from_secs(60));
+    assert_eq!(senders.take_work().reach.expect("the same").1, Instant::now() + Duration::from_secs(60));
     senders.offer(sender("newer"));
-    assert_eq!(senders.work().reach.expect("another").1, Instant::now());
+    assert_eq!(senders.take_work().reach.expect("another").1, Instant::now());
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_promoted_candidate_is_the_present_one_and_the_old_one_closes_when_nobody_uses_it() {
+async fn a_promoted_candidate_is_current_and_the_old_sender_closes_after_its_last_attempt() {
     let (senders, gate) = (senders(), gate());
-    let (old, user) = (senders.fingerprint(), senders.present());
+    let (old, user) = (senders.fingerprint(), senders.current());
     let candidate = reached(&senders, "new");
-    assert_eq!(senders.promote(&candidate, &gate), Some(old));
-    assert_eq!(senders.promote(&candidate, &gate), None, "once");
+    assert!(senders.promote(&candidate, &gate));
+    let ended = std::iter::from_fn(|| gate.take_unstored()).collect::<Vec<_>>();
+    assert!(ended.iter().any(|decision| decision.fingerprint == old && decision.rejected.is_none()));
+    assert!(!senders.promote(&candidate, &gate), "once");
     assert_eq!(senders.fingerprint(), candidate.fingerprint());
     assert_eq!(gate.fingerprint(), candidate.fingerprint());
-    assert_eq!(senders.present().number(), candidate.number);
-    let closing = senders.work().close;
+    assert_eq!(senders.current().number(), candidate.number);
+    let closing = senders.take_work().close;
     assert_eq!(closing.len(), 1);
     let mut closed = std::pin::pin!(closing[0].close());
     assert!(closed.as_mut().now_or_never().is_none(), "a device is under way");
@@ -120,9 +123,9 @@ async fn the_configuration_as_it_was_withdraws_the_candidate() {
     let trial = senders.trial(|| false).expect("a trial");
     senders.offer(sender("present"));
     assert!(senders.trial(|| true).is_none());
-    assert_eq!(senders.promote(&trial.candidate.numbered, &gate), None, "nobody wants it any more");
+    assert!(!senders.promote(&trial.candidate.numbered, &gate), "it was withdrawn");
     drop(trial);
-    let work = senders.work();
+    let work = senders.take_work();
     assert!(work.reach.is_none());
     assert_eq!(work.close.iter().map(|old| old.number).collect::<Vec<_>>(), [candidate.number]);
 }

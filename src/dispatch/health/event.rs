@@ -37,7 +37,7 @@ pub(in crate::dispatch) type ProbeTarget = (NotificationId, DeviceId);
 
 /// What happens to a lane. An event that carries a generation comes from an attempt that started in that generation.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) enum Event {
+pub(in crate::dispatch) enum LaneEvent {
     /// The provider answered as a working provider does, whatever it said about the device.
     Succeeded(Generation),
     /// The provider answered about a header that the request itself overrode. The provider works, but the answer says

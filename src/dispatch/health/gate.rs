@@ -5,19 +5,21 @@
 //!
 //! Memory order: the snapshot is written only under the lock, after each event, with `Release`, and read with `Acquire`.
 //! A reader may get a snapshot from just before an event, as if it had asked that much earlier. That is safe, because an
-//! attempt keeps the generation of the snapshot that it read, and asks [`LaneGate::is_as_at`] once more when its request
+//! attempt keeps the generation of the snapshot that it read, and asks [`LaneGate::is_current`] once more when its request
 //! is written. No other memory is published through the snapshot.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::event::{Admission, Attribution, Effects, Event, Generation, Log, Persist, ProbeTarget, Wake};
-use super::report::LaneReport;
+use super::event::{Admission, Attribution, Effects, Generation, LaneEvent, Log, ProbeTarget, Wake};
+use super::report::HealthReport;
 use super::state::LaneHealth;
-use crate::domain::{LaneCause, LaneId, LaneState, Reason};
+use super::suspension::SuspensionDecision;
+use crate::domain::{LaneId, LaneState, Reason};
 use crate::provider::Fingerprint;
 use crate::queue::lane_intake::LaneIntake;
 
@@ -34,6 +36,8 @@ pub struct LaneGate {
     /// because every accepted push writes it; nothing is decided by it, so its order does not matter.
     accepted_ms: AtomicU64,
     made_at: Instant,
+    /// `unstored` is not empty.
+    suspension_decided: Notify,
 }
 
 #[derive(Debug)]
@@ -41,6 +45,8 @@ struct Held {
     health: LaneHealth,
     /// Of the credential in use. Changes in one step with the generation.
     fingerprint: Fingerprint,
+    /// Credentials about which the database may not have this node's latest decision.
+    unstored: Vec<Fingerprint>,
 }
 
 /// Four times the generation, plus 2 in a run of failures, plus 1 while the lane sends.
@@ -58,12 +64,12 @@ pub(in crate::dispatch) struct Probe<'a> {
 
 impl Drop for Probe<'_> {
     fn drop(&mut self) {
-        self.gate.handle(Event::ProbeEnded(self.generation));
+        self.gate.handle(LaneEvent::ProbeEnded(self.generation));
     }
 }
 
 impl LaneGate {
-    /// Admits nothing until [`Self::agree`] is called for the first time.
+    /// Admits nothing before the first [`LaneEvent::RemoteState`].
     pub(in crate::dispatch) fn new(
         lane: LaneId,
         name: String,
@@ -75,10 +81,11 @@ impl LaneGate {
             lane,
             name,
             intake,
-            held: Mutex::new(Held { health: LaneHealth::new(made_at), fingerprint }),
+            held: Mutex::new(Held { health: LaneHealth::new(made_at), fingerprint, unstored: Vec::new() }),
             snapshot: AtomicU64::new(0),
             accepted_ms: AtomicU64::new(0),
             made_at,
+            suspension_decided: Notify::new(),
         }
     }
 
@@ -87,13 +94,18 @@ impl LaneGate {
         self.lane
     }
 
+    /// As logs name the lane: `shop/apns-production`.
+    pub(in crate::dispatch) fn name(&self) -> &str {
+        &self.name
+    }
+
     /// Fingerprint of the credential in use on this node.
     pub fn fingerprint(&self) -> Fingerprint {
         self.lock().fingerprint
     }
 
     /// What operators read about the lane.
-    pub(in crate::dispatch) fn report(&self) -> LaneReport {
+    pub(in crate::dispatch) fn report(&self) -> HealthReport {
         let accepted = match self.accepted_ms.load(Ordering::Relaxed) {
             0 => None,
             ms => Some(self.made_at + Duration::from_millis(ms)),
@@ -109,11 +121,11 @@ impl LaneGate {
             (None, Some(rejected)) => Some((false, rejected)),
             (accepted, _) => accepted.map(|at| (true, at)),
         };
-        LaneReport { state, why, since: health.since(), credential }
+        HealthReport { state, why, since: health.since(), credential }
     }
 
     /// What the lane may do now, and the generation that an attempt keeps.
-    pub(in crate::dispatch) fn phase(&self) -> (Admission, Generation) {
+    pub(in crate::dispatch) fn admission(&self) -> (Admission, Generation) {
         let snapshot = self.snapshot.load(Ordering::Acquire);
         if snapshot & 1 == 1 {
             return (Admission::Send, Generation(snapshot >> 2));
@@ -123,72 +135,36 @@ impl LaneGate {
     }
 
     /// Is the lane's generation still this one? Each attempt asks this once more when its request is written.
-    pub(in crate::dispatch) fn is_as_at(&self, generation: Generation) -> bool {
+    pub(in crate::dispatch) fn is_current(&self, generation: Generation) -> bool {
         self.snapshot.load(Ordering::Acquire) >> 2 == generation.0
     }
 
-    /// Starts the probe that [`Self::phase`] admitted; none: the state has changed since, or a probe is under way.
+    /// Starts the probe that [`Self::admission`] admitted; none: the state has changed since, or a probe is under way.
     pub(in crate::dispatch) fn begin_probe(&self, generation: Generation) -> Option<Probe<'_>> {
-        let granted = self.handle(Event::ProbeStarted(generation)).probe_granted;
+        let granted = self.handle(LaneEvent::ProbeStarted(generation)).probe_granted;
         granted.then_some(Probe { gate: self, generation })
     }
 
     /// May tokens of the other APNs environment be tried here?
-    pub(in crate::dispatch) fn takes_trials(&self) -> bool {
-        self.lock().health.takes_trials(Instant::now())
+    pub(in crate::dispatch) fn accepts_environment_probes(&self) -> bool {
+        self.lock().health.accepts_environment_probes(Instant::now())
     }
 
     /// What the last probe was for, if that probe failed.
-    pub(in crate::dispatch) fn last_probe(&self) -> Option<ProbeTarget> {
+    pub(in crate::dispatch) fn last_failed_probe(&self) -> Option<ProbeTarget> {
         self.lock().health.last_failed_probe()
     }
 
-    /// The provider answered as a working provider does. True: the caller has to store the end of a suspension.
-    pub(in crate::dispatch) fn healthy(&self, generation: Generation) -> bool {
-        self.note_acceptance();
-        // Nearly every attempt ends here: the lane sends, and there is no run of failures to end.
-        if self.snapshot.load(Ordering::Acquire) == snapshot(generation, false, true) {
-            return false;
+    /// Takes in what happened to the lane. The answer is meaningful after a [`LaneEvent::ServerError`].
+    pub(in crate::dispatch) fn on(&self, event: LaneEvent) -> Attribution {
+        if let LaneEvent::Succeeded(generation) = event {
+            self.note_acceptance();
+            // Nearly every attempt ends here: the lane sends, and there is no run of failures to end.
+            if self.snapshot.load(Ordering::Acquire) == snapshot(generation, false, true) {
+                return Attribution::Device;
+            }
         }
-        self.handle(Event::Succeeded(generation)).persist == Some(Persist::Recovery)
-    }
-
-    /// The provider answered about a header that the request itself overrode.
-    pub(in crate::dispatch) fn inconclusive(&self, generation: Generation) {
-        self.handle(Event::Inconclusive(generation));
-    }
-
-    /// The whole lane has to wait: for as long as the provider asks, else for a growing pause.
-    pub(in crate::dispatch) fn wait(
-        &self,
-        generation: Generation,
-        reason: Reason,
-        cause: LaneCause,
-        retry_after: Option<Duration>,
-    ) {
-        self.handle(Event::MustWait { generation, cause, reason, retry_after });
-    }
-
-    /// The provider answered with a fault of its own, mostly a 5xx, or of the connection.
-    pub(in crate::dispatch) fn failing(
-        &self,
-        generation: Generation,
-        target: ProbeTarget,
-        reason: Reason,
-        retry_after: Option<Duration>,
-    ) -> Attribution {
-        self.handle(Event::ServerError { generation, target, reason, retry_after }).attribution
-    }
-
-    /// No answer came in time.
-    pub(in crate::dispatch) fn silent(&self, generation: Generation) {
-        self.handle(Event::TimedOut(generation));
-    }
-
-    /// The provider rejected the credential or the topic. True: the caller has to store the suspension.
-    pub(in crate::dispatch) fn suspend(&self, generation: Generation, reason: Reason) -> bool {
-        let effects = self.handle(Event::CredentialRejected { generation, reason });
-        effects.persist == Some(Persist::Suspension)
+        self.handle(event).attribution
     }
 
     /// Is the credential in use rejected?
@@ -199,36 +175,64 @@ impl LaneGate {
     /// Another credential waits for its trial. A suspended lane starts the trial at once.
     pub(in crate::dispatch) fn candidate_ready(&self) {
         if self.is_suspended() {
-            self.try_now();
+            self.on(LaneEvent::RetryNow);
         }
     }
 
-    /// The provider accepted another credential, which is in use from now on.
+    /// The provider accepted another credential, which is in use from now on. Suspensions for both credentials end, also
+    /// on other nodes: they have the new one, or find out again.
     pub(in crate::dispatch) fn credential_changed(&self, fingerprint: Fingerprint) {
         self.note_acceptance();
         let mut held = self.lock();
-        held.fingerprint = fingerprint;
-        self.handle_locked(held, Event::CredentialChanged);
+        let before = std::mem::replace(&mut held.fingerprint, fingerprint);
+        self.mark_unstored(&mut held, before);
+        self.mark_unstored(&mut held, fingerprint);
+        self.handle_locked(held, LaneEvent::CredentialChanged);
     }
 
-    /// An operator asks for a probe now.
-    pub(in crate::dispatch) fn try_now(&self) {
-        self.handle(Event::RetryNow);
+    /// Returns when there is something for [`Self::take_unstored`]. Only one task may wait.
+    pub(in crate::dispatch) async fn suspension_decided(&self) {
+        self.suspension_decided.notified().await;
     }
 
-    /// Takes over what the database says: paused by an operator; suspended by some node for the credential in use.
-    pub(in crate::dispatch) fn agree(&self, paused: bool, suspended: Option<Reason>) {
-        self.handle(Event::RemoteState { paused, suspended });
+    /// What the database may not know yet, as this node sees it now. The caller stores it before it takes the next one.
+    pub(in crate::dispatch) fn take_unstored(&self) -> Option<SuspensionDecision> {
+        let mut held = self.lock();
+        let fingerprint = held.unstored.pop()?;
+        let health = &held.health;
+        let is_rejected = fingerprint == held.fingerprint && health.is_suspended();
+        let rejected = if is_rejected { health.state().1.cloned() } else { None };
+        Some(SuspensionDecision { fingerprint, rejected })
     }
 
-    fn handle(&self, event: Event) -> Effects {
+    /// The database did not take the decision about this credential. Wakes no task: the caller tries again by itself.
+    pub(in crate::dispatch) fn put_back_unstored(&self, fingerprint: Fingerprint) {
+        let mut held = self.lock();
+        if !held.unstored.contains(&fingerprint) {
+            held.unstored.push(fingerprint);
+        }
+    }
+
+    fn mark_unstored(&self, held: &mut Held, fingerprint: Fingerprint) {
+        if !held.unstored.contains(&fingerprint) {
+            held.unstored.push(fingerprint);
+        }
+        self.suspension_decided.notify_one();
+    }
+
+    fn handle(&self, event: LaneEvent) -> Effects {
         self.handle_locked(self.lock(), event)
     }
 
-    /// Tells the state machine, and carries out its effects except `persist`, which is the caller's.
-    fn handle_locked(&self, mut held: MutexGuard<'_, Held>, event: Event) -> Effects {
+    /// Tells the state machine, and carries out its effects. What has to be stored is left to the lane's task for it
+    /// ([`super::suspension`]).
+    fn handle_locked(&self, mut held: MutexGuard<'_, Held>, event: LaneEvent) -> Effects {
         let now = Instant::now();
         let effects = held.health.on(event, now);
+        if effects.persist.is_some() {
+            let fingerprint = held.fingerprint;
+            self.mark_unstored(&mut held, fingerprint);
+        }
         let health = &held.health;
         let sends = health.admission(now) == Admission::Send;
         let snapshot = snapshot(health.generation(), health.has_failures(), sends);

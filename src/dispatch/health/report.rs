@@ -7,7 +7,7 @@ use crate::domain::{LaneState, Reason};
 
 /// A lane's state, as operators read it.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(in crate::dispatch) struct LaneReport {
+pub(in crate::dispatch) struct HealthReport {
     pub(in crate::dispatch) state: LaneState,
     /// The provider's word, if the provider is the cause.
     pub(in crate::dispatch) why: Option<Reason>,
@@ -17,7 +17,7 @@ pub(in crate::dispatch) struct LaneReport {
     pub(in crate::dispatch) credential: Option<(bool, Instant)>,
 }
 
-impl LaneReport {
+impl HealthReport {
     /// A running lane is reported as throttled while its project is over its quota.
     pub(in crate::dispatch) fn with_quota(self, told: Option<OverQuota>) -> Self {
         match told {

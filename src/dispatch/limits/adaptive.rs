@@ -96,7 +96,7 @@ impl AdaptiveLimit {
     }
 
     /// Something came in that shall not wait.
-    pub(in crate::dispatch) fn urge(&self) {
+    pub(in crate::dispatch) fn note_urgent(&self) {
         self.urgent_until_us.store(micros(self.begun.elapsed() + URGENT), Ordering::Relaxed);
     }
 

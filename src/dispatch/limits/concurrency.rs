@@ -4,7 +4,7 @@
 //! Like a TCP window: it doubles with each round of good answers up to half of what it was, then grows by one a round.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::sync::Notify;
@@ -22,6 +22,8 @@ pub(in crate::dispatch) struct ConcurrencyLimit {
     threshold: AtomicUsize,
     /// Good answers since it last grew by one.
     good: AtomicUsize,
+    /// Attempts that have ended since the start.
+    answered: AtomicU64,
     /// Narrower while something urgent comes in.
     pace: AdaptiveLimit,
     freed: Notify,
@@ -40,6 +42,7 @@ impl ConcurrencyLimit {
             in_flight: AtomicUsize::new(0),
             threshold: AtomicUsize::new(most),
             good: AtomicUsize::new(0),
+            answered: AtomicU64::new(0),
             pace: AdaptiveLimit::new(most),
             freed: Notify::new(),
         }
@@ -60,15 +63,21 @@ impl ConcurrencyLimit {
     }
 
     /// Something came in that shall not wait.
-    pub(in crate::dispatch) fn urge(&self) {
-        self.pace.urge();
+    pub(in crate::dispatch) fn note_urgent(&self) {
+        self.pace.note_urgent();
     }
 
     /// An attempt ended at `now`, after so long.
     pub(in crate::dispatch) fn answered(&self, now: Instant, took: Duration) {
+        self.answered.fetch_add(1, Ordering::Relaxed);
         if self.pace.answered(now, took, self.in_flight()) {
             self.freed.notify_one();
         }
+    }
+
+    /// Attempts that have ended since the start.
+    pub(in crate::dispatch) fn answered_total(&self) -> u64 {
+        self.answered.load(Ordering::Relaxed)
     }
 
     /// Waits for room. Only one task may call it.

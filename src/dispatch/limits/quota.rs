@@ -79,7 +79,7 @@ impl Quota {
     }
 
     /// An operator wants it tried now, whatever the project was told.
-    pub(in crate::dispatch) fn try_now(&self) {
+    pub(in crate::dispatch) fn end_wait(&self) {
         let mut inner = self.lock();
         inner.earned_by = inner.earned_by.min(Instant::now());
         inner.told = None;
@@ -87,13 +87,14 @@ impl Quota {
         self.over.notify_waiters();
     }
 
-    /// Waits until one more message may be sent, and counts it.
-    pub(in crate::dispatch) async fn take(&self) {
+    /// Reserves one message and waits until it may be sent. Dropped before that, the message is given back.
+    pub(in crate::dispatch) async fn take(&self) -> QuotaUnit<'_> {
         let over = self.over.notified();
-        let at = {
+        let (unit, at) = {
             let mut inner = self.lock();
-            inner.earned_by = self.next(&inner);
-            inner.earned_by
+            let cost = self.cost(&inner);
+            inner.earned_by = self.earned_by(&inner) + cost;
+            (QuotaUnit { quota: self, cost: Some(cost) }, inner.earned_by)
         };
         if at > Instant::now() {
             tokio::select! {
@@ -101,28 +102,66 @@ impl Quota {
                 () = over => {}
             }
         }
+        unit
     }
 
-    /// Counts one more message if it may be sent now.
-    pub(in crate::dispatch) fn try_take(&self) -> bool {
+    /// Reserves one message if it may be sent now.
+    pub(in crate::dispatch) fn try_take(&self) -> Option<QuotaUnit<'_>> {
         let mut inner = self.lock();
-        let at = self.next(&inner);
-        let now = at <= Instant::now();
-        if now {
+        let cost = self.cost(&inner);
+        let at = self.earned_by(&inner) + cost;
+        let is_earned = at <= Instant::now();
+        if is_earned {
             inner.earned_by = at;
         }
-        now
+        is_earned.then(|| QuotaUnit { quota: self, cost: Some(cost) })
     }
 
-    /// When one more will have been earned.
-    fn next(&self, inner: &Inner) -> Instant {
-        let each = Duration::from_secs(60) * inner.nodes / self.per_minute;
+    /// How long it takes to earn one message.
+    fn cost(&self, inner: &Inner) -> Duration {
+        Duration::from_secs(60) * inner.nodes / self.per_minute
+    }
+
+    /// When all messages reserved so far have been earned, less what may be saved up.
+    fn earned_by(&self, inner: &Inner) -> Instant {
         let saved = Instant::now().checked_sub(BURST);
-        saved.map_or(inner.earned_by, |saved| inner.earned_by.max(saved)) + each
+        saved.map_or(inner.earned_by, |saved| inner.earned_by.max(saved))
+    }
+
+    /// Another lane may send the message, but none before the end of the wait that the provider asked for.
+    fn give_back(&self, cost: Duration) {
+        let mut inner = self.lock();
+        let earned_by = inner.earned_by.checked_sub(cost).unwrap_or(inner.earned_by);
+        let wait_until = inner.told.as_ref().map(|told| told.until);
+        inner.earned_by = wait_until.map_or(earned_by, |until| earned_by.max(until.min(inner.earned_by)));
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// One message of the quota, reserved for one lane. Dropped unspent, it is given back.
+#[derive(Debug)]
+#[must_use]
+pub(in crate::dispatch) struct QuotaUnit<'a> {
+    quota: &'a Quota,
+    /// None: it is spent.
+    cost: Option<Duration>,
+}
+
+impl QuotaUnit<'_> {
+    /// The message is sent.
+    pub(in crate::dispatch) fn spend(mut self) {
+        self.cost = None;
+    }
+}
+
+impl Drop for QuotaUnit<'_> {
+    fn drop(&mut self) {
+        if let Some(cost) = self.cost {
+            self.quota.give_back(cost);
+        }
     }
 }
 
@@ -133,7 +172,7 @@ mod tests {
     async fn took(quota: &Quota, messages: u32) -> Duration {
         let began = Instant::now();
         for _ in 0..messages {
-            quota.take().await;
+            quota.take().await.spend();
         }
         began.elapsed()
     }
@@ -151,6 +190,28 @@ mod tests {
         tokio::time::advance(Duration::from_secs(3600)).await;
         assert_eq!(took(&quota, 10).await, Duration::ZERO);
         assert!(took(&quota, 10).await >= Duration::from_millis(990));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_message_that_is_not_sent_is_given_back() {
+        let quota = Quota::new(60);
+        quota.take().await.spend();
+        drop(quota.take().await);
+        let unit = quota.try_take();
+        assert!(unit.is_some(), "the same message once more");
+        assert!(quota.try_take().is_none(), "it is reserved");
+        drop(unit);
+        drop(tokio::time::timeout(Duration::ZERO, quota.take()).await);
+        assert!(quota.try_take().is_some(), "nor does a lane keep one that it gave up waiting for");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_message_that_is_given_back_ends_no_wait_that_the_provider_asked_for() {
+        let quota = Quota::new(600_000);
+        let units = [quota.try_take(), quota.try_take()];
+        quota.wait_until(Instant::now() + Duration::from_secs(60), &Reason::new("429"));
+        drop(units);
+        assert!(took(&quota, 1).await >= Duration::from_secs(60));
     }
 
     #[tokio::test(start_paused = true)]
@@ -182,7 +243,7 @@ mod tests {
         tokio::time::advance(Duration::from_secs(60)).await;
         assert_eq!(quota.told(), None);
         quota.wait_until(Instant::now() + Duration::from_secs(60), &why);
-        quota.try_now();
+        quota.end_wait();
         assert_eq!(quota.told(), None, "an operator's word ends it");
     }
 
@@ -192,7 +253,7 @@ mod tests {
         quota.wait_until(Instant::now() + Duration::from_secs(3600), &Reason::new("429"));
         let wanted = async {
             tokio::time::sleep(Duration::from_secs(5)).await;
-            quota.try_now();
+            quota.end_wait();
         };
         let (took, ()) = tokio::join!(took(&quota, 10), wanted);
         assert!((5..6).contains(&took.as_secs()), "{took:?}");

@@ -1,6 +1,9 @@
-//! A lane's supply: what was handed over, then what waits in the table, as far as there is room; tokens loaded ahead, so
-//! that connections never wait for Postgres.
+//! Gets a lane's jobs and loads their devices ahead of sending, so that connections to the provider never wait for Postgres.
+//!
+//! Jobs are handed over by requests on this node, or claimed from the table as far as the queue has room. While the lane
+//! has stopped, nothing is loaded ahead; when a probe is due, the prefetcher makes it with one device.
 
+pub(super) mod judge;
 pub(super) mod load;
 pub(super) mod queue;
 mod revalidate;
@@ -11,50 +14,27 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use self::judge::DeviceJudge;
 use self::load::{JobLoader, OpenedJob};
-use crate::dispatch::health::Admission;
-use crate::dispatch::isolated_attempt;
-use crate::dispatch::lane::Lane;
+use self::queue::ReadyQueue;
+use self::revalidate::Revalidator;
+use super::health::{Admission, LaneGate};
+use super::isolated_attempt::IsolatedAttempts;
+use super::limits::concurrency::ConcurrencyLimit;
 use crate::domain::{Class, Job, Priority, Suspicion};
 use crate::queue::claim::Claimer;
-use crate::queue::lane_intake::LeasedJob;
+use crate::queue::lane_intake::{LaneIntake, LeasedJob};
+use crate::queue::node_lease::NodeLease;
+use crate::queue::recorder::OutcomeRecorder;
 use crate::store;
+use crate::store::SessionPool;
 
-/// After a failed statement, or while records are behind or the node's beat is late.
-const BLOCKED: Duration = Duration::from_millis(100);
+/// Pause after a failed statement, or while records are behind or the node's heartbeat is late.
+const BLOCKED_PAUSE: Duration = Duration::from_millis(100);
 /// Most devices whose tokens are loaded in one statement.
-const LOAD_AT_ONCE: usize = 2_000;
+const LOAD_MAX: usize = 2_000;
 
-pub(in crate::dispatch) async fn run(lane: Arc<Lane>, stop: CancellationToken) {
-    let mut feeder = Prefetcher {
-        claimer: Claimer::new(lane.shared.pool.clone(), lane.intake.lane()),
-        loader: JobLoader::default(),
-        lane,
-    };
-    loop {
-        let next = feeder
-            .round(&stop)
-            .await
-            .at_last(feeder.lane.ready.oldest().map(|at| at + revalidate::STALENESS_MAX));
-        let wait = async {
-            match next {
-                Next::Change => feeder.lane.intake.changed().await,
-                Next::ChangeOr(at) => tokio::select! {
-                    () = feeder.lane.intake.changed() => {}
-                    () = tokio::time::sleep_until(at) => {}
-                },
-                Next::Pause => tokio::time::sleep(BLOCKED).await,
-            }
-        };
-        tokio::select! {
-            () = stop.cancelled() => break,
-            () = wait => {}
-        }
-    }
-    feeder.give_back(feeder.lane.intake.end());
-}
-
-/// When to go round again.
+/// When to look for jobs again.
 enum Next {
     /// When something changes.
     Change,
@@ -65,8 +45,7 @@ enum Next {
 }
 
 impl Next {
-    /// Not later than this either.
-    fn at_last(self, at: Option<Instant>) -> Self {
+    fn not_later_than(self, at: Option<Instant>) -> Self {
         match (self, at) {
             (Self::Change, Some(at)) => Self::ChangeOr(at),
             (Self::ChangeOr(other), Some(at)) => Self::ChangeOr(other.min(at)),
@@ -75,184 +54,238 @@ impl Next {
     }
 }
 
-struct Prefetcher {
-    lane: Arc<Lane>,
+/// Fills the queue of one lane.
+#[derive(Debug)]
+pub(super) struct Prefetcher {
+    gate: Arc<LaneGate>,
+    intake: Arc<LaneIntake>,
+    queue: Arc<ReadyQueue>,
+    limit: Arc<ConcurrencyLimit>,
+    node_lease: Arc<NodeLease>,
+    recorder: OutcomeRecorder,
+    isolated: IsolatedAttempts,
     claimer: Claimer,
     loader: JobLoader,
+    revalidator: Revalidator,
+}
+
+/// What a prefetcher shares with the other parts of its lane.
+#[derive(Debug)]
+pub(super) struct PrefetchParts {
+    pub(super) gate: Arc<LaneGate>,
+    pub(super) intake: Arc<LaneIntake>,
+    pub(super) queue: Arc<ReadyQueue>,
+    pub(super) limit: Arc<ConcurrencyLimit>,
+    pub(super) node_lease: Arc<NodeLease>,
+    pub(super) recorder: OutcomeRecorder,
+    pub(super) isolated: IsolatedAttempts,
+    pub(super) judge: Arc<DeviceJudge>,
 }
 
 impl Prefetcher {
-    /// Takes what there is and has room.
+    pub(super) fn new(pool: SessionPool, parts: PrefetchParts) -> Self {
+        let PrefetchParts { gate, intake, queue, limit, node_lease, recorder, isolated, judge } = parts;
+        Self {
+            claimer: Claimer::new(pool.clone(), intake.lane()),
+            loader: JobLoader::new(pool.clone(), Arc::clone(&intake), Arc::clone(&judge)),
+            revalidator: Revalidator::new(pool, Arc::clone(&queue), judge),
+            gate,
+            intake,
+            queue,
+            limit,
+            node_lease,
+            recorder,
+            isolated,
+        }
+    }
+
+    /// Runs until told to stop.
+    pub(super) async fn run(mut self, stop: CancellationToken) {
+        loop {
+            let next = self.round(&stop).await.not_later_than(self.revalidator.due_at());
+            let wait = async {
+                match next {
+                    Next::Change => self.intake.changed().await,
+                    Next::ChangeOr(at) => tokio::select! {
+                        () = self.intake.changed() => {}
+                        () = tokio::time::sleep_until(at) => {}
+                    },
+                    Next::Pause => tokio::time::sleep(BLOCKED_PAUSE).await,
+                }
+            };
+            tokio::select! {
+                () = stop.cancelled() => break,
+                () = wait => {}
+            }
+        }
+        self.give_back(self.intake.end());
+    }
+
     async fn round(&mut self, stop: &CancellationToken) -> Next {
-        match self.lane.gate.phase().0 {
+        match self.gate.admission().0 {
             Admission::Wait(until) => {
                 self.give_back_handed();
-                self.lane.ready.clear();
+                self.queue.clear();
                 self.claimer.restart();
                 return until.map_or(Next::Change, Next::ChangeOr);
             }
             Admission::Probe => {
                 self.give_back_handed();
-                return self.probe().await;
+                self.queue.clear();
+                return self.probe().await.unwrap_or_else(|error| self.blocked(&error));
             }
             Admission::Send => {}
         }
-        if let Err(error) = revalidate::revalidate(&self.lane).await {
-            return self.blocked(&error);
-        }
-        if let Err(error) = self.take_handed().await {
-            return self.blocked(&error);
-        }
+        self.fill(stop).await.unwrap_or_else(|error| self.blocked(&error))
+    }
+
+    /// Takes the jobs that there are, as far as the queue has room.
+    async fn fill(&mut self, stop: &CancellationToken) -> Result<Next, store::Error> {
+        self.revalidator.revalidate().await?;
+        self.take_handed().await?;
         loop {
             if stop.is_cancelled() {
-                return Next::Change;
+                return Ok(Next::Change);
             }
             if !self.may_claim() {
-                return Next::Pause;
+                return Ok(Next::Pause);
             }
-            match self.claim_next().await {
-                Ok(true) => {
-                    if let Err(error) = self.take_handed().await {
-                        return self.blocked(&error);
-                    }
-                }
-                Ok(false) => return Next::Change,
-                Err(error) => return self.blocked(&error),
+            if !self.claim_next().await? {
+                return Ok(Next::Change);
             }
-            if self.lane.gate.phase().0 != Admission::Send {
-                return Next::ChangeOr(Instant::now());
+            self.take_handed().await?;
+            if self.gate.admission().0 != Admission::Send {
+                return Ok(Next::ChangeOr(Instant::now()));
             }
         }
     }
 
     fn blocked(&mut self, error: &store::Error) -> Next {
-        tracing::debug!(lane = self.lane.name, %error, "nothing taken");
+        tracing::debug!(lane = self.gate.name(), %error, "no jobs taken");
         self.claimer.restart();
-        self.lane.intake.mark_all_waiting();
+        self.intake.mark_all_waiting();
         Next::Pause
     }
 
     fn may_claim(&self) -> bool {
-        let node_lease = &self.lane.shared.node_lease;
-        self.lane.shared.recorder.has_room() && node_lease.may_start(node_lease.id())
+        self.recorder.has_room() && self.node_lease.may_start(self.node_lease.id())
     }
 
-    /// Claims from the first range that was hinted at and has room. False: there is none.
+    /// Claims from the first range that is known to wait and has room. False: there is none.
     async fn claim_next(&mut self) -> Result<bool, store::Error> {
-        if self.lane.intake.take_released() {
+        if self.intake.take_released() {
             self.claimer.restart();
         }
-        for priority in Priority::DESCENDING {
-            for class in [Class::Direct, Class::Retry, Class::Bulk] {
-                let room = self.lane.ready.room(class, priority).min(LOAD_AT_ONCE);
-                if room == 0 {
-                    continue;
-                }
-                let more = self.claimer.may_have_left(class, priority);
-                let Some(looking) = self.lane.intake.begin_claim(class, priority, more) else { continue };
-                let node = self.lane.shared.node_lease.id();
-                let jobs = self.claimer.claim(class, priority, room, node).await?;
-                if jobs.is_empty() {
-                    continue;
-                }
-                // There may be more: whoever looks next finds out.
-                self.lane.intake.mark_waiting(class, priority);
-                drop(looking);
-                let mut held =
-                    jobs.into_iter().map(|job| LeasedJob { job, node, known: None }).collect::<Vec<_>>();
-                match held.pop() {
-                    Some(alone) if alone.job.suspicion() != Suspicion::None => {
-                        isolated_attempt::try_one(&self.lane, &mut self.loader, alone).await?;
-                    }
-                    last => {
-                        held.extend(last);
-                        self.open_and_load(held, false).await?;
-                    }
-                }
-                return Ok(true);
+        for (priority, class) in ranges() {
+            let room = self.queue.room(class, priority).min(LOAD_MAX);
+            if room == 0 {
+                continue;
             }
+            let more = self.claimer.may_have_left(class, priority);
+            let Some(claiming) = self.intake.begin_claim(class, priority, more) else { continue };
+            let node = self.node_lease.id();
+            let jobs = self.claimer.claim(class, priority, room, node).await?;
+            if jobs.is_empty() {
+                continue;
+            }
+            // There may be more: the next claim finds out.
+            self.intake.mark_waiting(class, priority);
+            drop(claiming);
+            let mut leased: Vec<LeasedJob> =
+                jobs.into_iter().map(|job| LeasedJob { job, node, known: None }).collect();
+            // A suspect is claimed alone.
+            match leased.pop() {
+                Some(suspect) if suspect.job.suspicion() != Suspicion::None => self.isolate(suspect).await?,
+                last => {
+                    leased.extend(last);
+                    self.open_and_load(leased, false).await?;
+                }
+            }
+            return Ok(true);
         }
         Ok(false)
     }
 
-    /// One device of one job.
-    async fn probe(&mut self) -> Next {
-        self.lane.ready.clear();
+    /// Claims one job and makes the probe with one of its devices.
+    async fn probe(&mut self) -> Result<Next, store::Error> {
         if !self.may_claim() {
-            return Next::Pause;
+            return Ok(Next::Pause);
         }
         self.claimer.restart();
-        let node = self.lane.shared.node_lease.id();
-        for priority in Priority::DESCENDING {
-            for class in [Class::Direct, Class::Retry, Class::Bulk] {
-                // Only where something is known to wait: a lane that stays suspended asks nothing of its own.
-                if self.lane.intake.begin_claim(class, priority, true).is_none() {
-                    continue;
-                }
-                match self.claimer.claim(class, priority, 1, node).await {
-                    Ok(jobs) if jobs.is_empty() => {}
-                    Ok(jobs) => {
-                        self.lane.intake.mark_waiting(class, priority);
-                        for job in jobs {
-                            let held = LeasedJob { job, node, known: None };
-                            if let Err(error) =
-                                isolated_attempt::try_one(&self.lane, &mut self.loader, held).await
-                            {
-                                return self.blocked(&error);
-                            }
-                        }
-                        return Next::ChangeOr(Instant::now());
-                    }
-                    Err(error) => return self.blocked(&error),
-                }
+        let node = self.node_lease.id();
+        for (priority, class) in ranges() {
+            // Only where something is known to wait: a lane that stays suspended issues no claims of its own.
+            if self.intake.begin_claim(class, priority, true).is_none() {
+                continue;
             }
+            let jobs = self.claimer.claim(class, priority, 1, node).await?;
+            if jobs.is_empty() {
+                continue;
+            }
+            self.intake.mark_waiting(class, priority);
+            for job in jobs {
+                self.isolate(LeasedJob { job, node, known: None }).await?;
+            }
+            return Ok(Next::ChangeOr(Instant::now()));
         }
-        // Nothing to probe with: the tick tells when there is.
-        Next::Change
+        // Nothing to probe with: the intake tells when there is.
+        Ok(Next::Change)
+    }
+
+    /// Tries one device of the job, and gives back the others.
+    async fn isolate(&mut self, leased: LeasedJob) -> Result<(), store::Error> {
+        let Some((leased, tickets)) = self.isolated.open(leased) else { return Ok(()) };
+        let devices = self.loader.load(vec![OpenedJob::new(leased, tickets, false)]).await?;
+        self.isolated.attempt_one(devices).await;
+        Ok(())
     }
 
     async fn take_handed(&mut self) -> Result<(), store::Error> {
-        let handed = self.lane.intake.take_handed();
+        let handed = self.intake.take_handed();
         if handed.is_empty() { Ok(()) } else { self.open_and_load(handed, true).await }
     }
 
-    async fn open_and_load(&mut self, held: Vec<LeasedJob>, handed: bool) -> Result<(), store::Error> {
-        if held.iter().any(|held| is_urgent(&held.job)) && self.lane.ready.holds(Class::Bulk) {
-            self.lane.limit.urge();
+    async fn open_and_load(&mut self, leased: Vec<LeasedJob>, handed: bool) -> Result<(), store::Error> {
+        if leased.iter().any(|leased| is_urgent(&leased.job)) && self.queue.holds(Class::Bulk) {
+            self.limit.note_urgent();
         }
-        let opened: Vec<OpenedJob> = held
-            .into_iter()
-            .map(|held| {
-                let (held, tickets) = self.lane.shared.recorder.open(held);
-                OpenedJob::new(held, tickets, handed)
-            })
-            .collect();
+        let open = |leased| {
+            let (leased, tickets) = self.recorder.open(leased);
+            OpenedJob::new(leased, tickets, handed)
+        };
+        let opened: Vec<OpenedJob> = leased.into_iter().map(open).collect();
         let devices: usize = opened.iter().map(|opened| opened.tickets.len()).sum();
-        match self.loader.load(&self.lane.shared, &self.lane.setup, opened).await {
+        match self.loader.load(opened).await {
             Ok(ready) => {
-                self.lane.ready.push(ready);
+                self.queue.push(ready);
                 Ok(())
             }
             Err(error) => {
                 if handed {
-                    self.lane.intake.free(devices);
+                    self.intake.free(devices);
                 }
                 Err(error)
             }
         }
     }
 
-    /// What was handed over to a lane that stopped: given back by way of the recorder.
     fn give_back_handed(&self) {
-        self.give_back(self.lane.intake.take_handed());
+        self.give_back(self.intake.take_handed());
     }
 
+    /// Gives back jobs that were handed over to a lane that stopped: by way of the recorder.
     fn give_back(&self, jobs: Vec<LeasedJob>) {
-        for held in jobs {
-            let (_, tickets) = self.lane.shared.recorder.open(held);
-            self.lane.intake.free(tickets.len());
+        for leased in jobs {
+            let (_, tickets) = self.recorder.open(leased);
+            self.intake.free(tickets.len());
         }
     }
+}
+
+/// The ranges of a claim, the most urgent first.
+fn ranges() -> impl Iterator<Item = (Priority, Class)> {
+    let classes = [Class::Direct, Class::Retry, Class::Bulk];
+    Priority::DESCENDING.into_iter().flat_map(move |priority| classes.map(|class| (priority, class)))
 }
 
 fn is_urgent(job: &Job) -> bool {

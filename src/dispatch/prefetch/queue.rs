@@ -10,32 +10,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use crate::dispatch::prefetch::load::RenderedNotification;
-use crate::domain::{Class, DeviceId, DeviceToken, NotificationId, Priority};
+use crate::dispatch::ready_device::ReadyDevice;
+use crate::domain::{Class, Priority};
 use crate::queue::lane_intake::LaneIntake;
-use crate::queue::recorder::DeviceTicket;
-
-/// One device, ready to be sent.
-#[derive(Debug)]
-pub(in crate::dispatch) struct ReadyDevice {
-    /// Its place in its job.
-    pub(in crate::dispatch) ticket: DeviceTicket,
-    /// Where to.
-    pub(in crate::dispatch) token: DeviceToken,
-    /// What.
-    pub(in crate::dispatch) plan: Arc<RenderedNotification>,
-    /// It takes up room that the intake gave; gives it back when it leaves.
-    pub(in crate::dispatch) handed: bool,
-    /// When it was read last.
-    pub(in crate::dispatch) loaded: Instant,
-}
-
-impl ReadyDevice {
-    /// Which device of which notification.
-    pub(in crate::dispatch) fn who(&self) -> (NotificationId, DeviceId) {
-        (self.ticket.leased_job().job.notification, self.ticket.device())
-    }
-}
 
 /// What the queue must know of what stands in it.
 pub(in crate::dispatch) trait Queued {
@@ -77,7 +54,7 @@ impl Queued for ReadyDevice {
     }
 
     fn loaded(&self) -> Instant {
-        self.loaded
+        self.loaded_at
     }
 }
 
@@ -122,12 +99,9 @@ impl<T: Queued> ReadyQueue<T> {
         self.some.notify_one();
     }
 
-    /// The most urgent device, when there is one.
-    pub(in crate::dispatch) async fn pop(&self) -> T {
-        loop {
-            if let Some(ready) = self.try_pop() {
-                return ready;
-            }
+    /// Returns when there is a device. Only one task may wait; another may take the device first.
+    pub(in crate::dispatch) async fn wait(&self) {
+        while self.is_empty() {
             self.some.notified().await;
         }
     }
@@ -183,7 +157,10 @@ impl<T: Queued> ReadyQueue<T> {
     }
 
     /// Takes out those that `judge` ends; the others keep their places.
-    pub(in crate::dispatch) fn sift<E>(&self, mut judge: impl FnMut(&mut T) -> Option<E>) -> Vec<(T, E)> {
+    pub(in crate::dispatch) fn remove_ended<E>(
+        &self,
+        mut judge: impl FnMut(&mut T) -> Option<E>,
+    ) -> Vec<(T, E)> {
         let mut inner = self.lock();
         let mut out = Vec::new();
         for cell in inner.cells.iter_mut().flatten() {
@@ -343,7 +320,7 @@ mod tests {
         for number in [1, HANDED, 2, 3] {
             queue.push([Mark(Class::Direct, Priority::High, number)]);
         }
-        let out = queue.sift(|mark| (mark.2 == HANDED || mark.2 == 3).then_some(mark.2));
+        let out = queue.remove_ended(|mark| (mark.2 == HANDED || mark.2 == 3).then_some(mark.2));
         assert_eq!(out.iter().map(|(_, number)| *number).collect::<Vec<_>>(), [HANDED, 3]);
         assert!(queue.intake.reserve(Priority::High, 1).is_some(), "one of them was handed over");
         let mut left = Vec::new();

@@ -1,65 +1,83 @@
-//! Looking again at devices that have waited in the read-ahead: of a lane that sends slowly it is minutes long, and what
-//! was true when they were loaded need not be when they are sent (docs/queue.md#token-load).
+//! Reloads devices that have waited in the queue. Of a lane that sends slowly the queue is minutes long, and what was true
+//! when a device was loaded need not be true when it is sent (docs/queue.md#token-load).
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::dispatch::lane::Lane;
-use crate::dispatch::prefetch::load::end_at_load;
-use crate::dispatch::prefetch::queue::ReadyDevice;
-use crate::dispatch::{panics, rejected};
-use crate::domain::{DeviceId, NotificationId, PushpostReason, UserId};
+use super::judge::DeviceJudge;
+use super::queue::ReadyQueue;
+use crate::dispatch::ready_device::ReadyDevice;
+use crate::domain::{DeviceId, NotificationId, UserId};
 use crate::queue::recorder::Disposition;
 use crate::store;
+use crate::store::SessionPool;
 use crate::store::tokens::LoadedDevice;
 
-/// Nobody waits longer before he is looked at again.
-pub(in crate::dispatch) const STALENESS_MAX: Duration = Duration::from_secs(1);
+/// A prefetched device is revalidated after this long.
+pub(super) const STALENESS_MAX: Duration = Duration::from_secs(1);
 /// Most devices in one statement.
-const AT_ONCE: usize = 2_000;
+const DEVICES_MAX: usize = 2_000;
 
-/// Everybody in the queue, as the tables say now.
-struct Seen {
+/// Revalidates the queue of one lane.
+#[derive(Debug)]
+pub(super) struct Revalidator {
+    pool: SessionPool,
+    queue: Arc<ReadyQueue>,
+    judge: Arc<DeviceJudge>,
+}
+
+/// All devices of the queue, as the database has them now.
+struct Snapshot {
     devices: HashMap<DeviceId, LoadedDevice>,
     users: HashMap<(NotificationId, DeviceId), UserId>,
-    /// Before the tables were read.
+    /// Before the database was read.
     at: Instant,
 }
 
-/// Reads all that waits anew, if some of it has waited for long. Who is not to be sent any more leaves the queue with his
-/// outcome; the others keep their places.
-///
-/// # Errors
-/// The tables could not be read; nothing has changed.
-pub(in crate::dispatch) async fn revalidate(lane: &Lane) -> Result<(), store::Error> {
-    if lane.ready.oldest().is_none_or(|at| at.elapsed() < STALENESS_MAX) {
-        return Ok(());
+impl Revalidator {
+    pub(super) fn new(pool: SessionPool, queue: Arc<ReadyQueue>, judge: Arc<DeviceJudge>) -> Self {
+        Self { pool, queue, judge }
     }
-    let seen = Seen::read(lane).await?;
-    for (ready, ending) in lane.ready.sift(|ready| seen.judge(lane, ready)) {
-        ready.ticket.end(ending, seen.at, None);
-    }
-    Ok(())
-}
 
-impl Seen {
-    async fn read(lane: &Lane) -> Result<Self, store::Error> {
+    /// When a device of the queue has waited too long; none: the queue is empty.
+    pub(super) fn due_at(&self) -> Option<Instant> {
+        self.queue.oldest().map(|at| at + STALENESS_MAX)
+    }
+
+    /// Reads all devices of the queue anew, if it is due. A device that is not to be sent any more leaves the queue with
+    /// its outcome; the others keep their places.
+    ///
+    /// # Errors
+    /// The database could not be read; nothing has changed.
+    pub(super) async fn revalidate(&self) -> Result<(), store::Error> {
+        if self.due_at().is_none_or(|at| at > Instant::now()) {
+            return Ok(());
+        }
+        let snapshot = self.read().await?;
+        for (ready, disposition) in self.queue.remove_ended(|ready| self.judge(&snapshot, ready)) {
+            ready.ticket.end(disposition, snapshot.at, None);
+        }
+        Ok(())
+    }
+
+    async fn read(&self) -> Result<Snapshot, store::Error> {
         let at = Instant::now();
         let (mut ids, mut by_user) = (Vec::new(), Vec::new());
-        lane.ready.each(|ready| {
-            let (notification, device) = ready.who();
+        self.queue.each(|ready| {
+            let (notification, device) = ready.target();
             ids.push(device);
-            by_user.extend(ready.plan.by_user().then_some(notification));
+            by_user.extend(ready.notification.by_user.then_some(notification));
         });
         ids.sort_unstable();
         ids.dedup();
         by_user.sort_unstable();
         by_user.dedup();
-        let mut conn = lane.shared.pool.acquire().await.map_err(store::Error::from)?;
+        let mut conn = self.pool.acquire().await.map_err(store::Error::from)?;
         let (mut devices, mut users) = (HashMap::new(), HashMap::new());
-        for part in ids.chunks(AT_ONCE) {
+        for part in ids.chunks(DEVICES_MAX) {
             let loaded = store::tokens::load(&mut conn, part).await?;
             devices.extend(loaded.into_iter().map(|device| (device.device, device)));
             if !by_user.is_empty() {
@@ -68,23 +86,21 @@ impl Seen {
                     .extend(found.into_iter().map(|(id, device, user)| ((id, device), UserId::stored(user))));
             }
         }
-        Ok(Self { devices, users, at })
+        Ok(Snapshot { devices, users, at })
     }
 
-    /// How it ends, if it does. Who came to the queue meanwhile was loaded meanwhile.
-    fn judge(&self, lane: &Lane, ready: &mut ReadyDevice) -> Option<Disposition> {
-        if ready.loaded >= self.at {
+    /// How the device ends; none: it stays. A device that came to the queue after the reading was loaded after it.
+    fn judge(&self, snapshot: &Snapshot, ready: &mut ReadyDevice) -> Option<Disposition> {
+        if ready.loaded_at >= snapshot.at {
             return None;
         }
-        let (job, who) = (&ready.ticket.leased_job().job, ready.who());
-        let device = self.devices.get(&who.1);
-        let judge = || end_at_load(&lane.setup, job, &ready.plan, self.users.get(&who), device);
-        let judged = panics::caught(judge, &lane.name, who.0);
-        let ending = judged.unwrap_or_else(|| Some(rejected(PushpostReason::Internal, false)));
-        if let (None, Some(device)) = (&ending, device) {
+        let (job, target) = (&ready.ticket.leased_job().job, ready.target());
+        let device = snapshot.devices.get(&target.1);
+        let disposition = self.judge.judge(job, &ready.notification, snapshot.users.get(&target), device);
+        if let (None, Some(device)) = (&disposition, device) {
             ready.token = device.token.clone();
-            ready.loaded = self.at;
+            ready.loaded_at = snapshot.at;
         }
-        ending
+        disposition
     }
 }

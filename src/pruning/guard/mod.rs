@@ -28,7 +28,7 @@ const SAY_AGAIN: Duration = Duration::from_secs(30);
 pub struct PruningGuards {
     lanes: Mutex<HashMap<LaneId, Arc<PruningGuard>>>,
     /// One of them has something to be done about.
-    pub(crate) errands: Notify,
+    errands: Notify,
 }
 
 impl PruningGuards {
@@ -37,6 +37,16 @@ impl PruningGuards {
         let mut lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
         let name = || name.map_or_else(|| format!("number {}", lane.0), str::to_owned);
         Arc::clone(lanes.entry(lane).or_insert_with(|| Arc::new(PruningGuard::new(lane, name()))))
+    }
+
+    /// Wakes the task that does what guards ask for.
+    pub fn wake(&self) {
+        self.errands.notify_one();
+    }
+
+    /// Returns after [`Self::wake`]. Only one task may wait.
+    pub(super) async fn changed(&self) {
+        self.errands.notified().await;
     }
 
     pub(crate) fn all(&self) -> Vec<Arc<PruningGuard>> {
@@ -164,7 +174,7 @@ impl PruningGuard {
     }
 
     /// What the database said to somebody who asked at `asked_at`. Answers whether there is something to be done.
-    pub fn agree(&self, said: Option<&lanes::StoredPruningGuard>, asked_at: Instant) -> bool {
+    pub fn read(&self, said: Option<&lanes::StoredPruningGuard>, asked_at: Instant) -> bool {
         let mut inner = self.lock();
         let counts = self.look(&mut inner);
         if inner.said_at.is_some_and(|at| at >= asked_at) {

@@ -125,7 +125,7 @@ async fn a_word_that_comes_later_is_restored_once_too() {
 async fn another_node_s_brake_holds_here_and_restores_what_was_set_aside_here() {
     let guard = guard();
     doubtful(&guard, "BadDeviceToken", 1);
-    assert!(guard.agree(Some(&said("BadDeviceToken", false)), Instant::now()));
+    assert!(guard.read(Some(&said("BadDeviceToken", false)), Instant::now()));
     assert!(guard.is_on());
     assert_eq!(guard.take_errands().restore, words(&["BadDeviceToken"]));
     assert_eq!(doubtful(&guard, "BadDeviceToken", 1), 0);
@@ -136,15 +136,15 @@ async fn a_resume_that_is_seen_after_the_brake_was_agreed_counts_afresh() {
     let guard = guard();
     doubtful(&guard, "BadDeviceToken", 50);
     let before = Instant::now();
-    assert!(guard.agree(None, before), "not agreed yet: it stays on, and is still to be said");
+    assert!(guard.read(None, before), "not agreed yet: it stays on, and is still to be said");
     assert!(guard.is_on());
     guard.take_errands();
     advance(Duration::from_secs(1)).await;
     guard.was_engaged();
-    guard.agree(None, before);
+    guard.read(None, before);
     assert!(guard.is_on(), "asked before it was said");
     advance(Duration::from_secs(1)).await;
-    assert!(!guard.agree(None, Instant::now()));
+    assert!(!guard.read(None, Instant::now()));
     assert!(!guard.is_on());
     assert_eq!(doubtful(&guard, "BadDeviceToken", FEW), 5);
 }
@@ -157,12 +157,12 @@ async fn it_may_go_off_after_ten_minutes_without_too_much_on_any_node() {
     guard.take_errands();
     advance(WINDOW - PORTION).await;
     assert!(
-        !guard.agree(Some(&said("BadDeviceToken", true)), Instant::now()),
+        !guard.read(Some(&said("BadDeviceToken", true)), Instant::now()),
         "too much within ten minutes here"
     );
     advance(PORTION).await;
-    assert!(!guard.agree(Some(&said("BadDeviceToken", false)), Instant::now()), "too much elsewhere");
-    assert!(guard.agree(Some(&said("BadDeviceToken", true)), Instant::now()));
+    assert!(!guard.read(Some(&said("BadDeviceToken", false)), Instant::now()), "too much elsewhere");
+    assert!(guard.read(Some(&said("BadDeviceToken", true)), Instant::now()));
     assert!(guard.take_errands().release);
     guard.was_released();
     assert!(!guard.is_on());

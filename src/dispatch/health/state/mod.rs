@@ -101,7 +101,7 @@ impl LaneHealth {
 
     /// May tokens of the other APNs environment be tried here? Such an attempt is a fair probe of a lane that waits, but
     /// not of a credential.
-    pub(super) fn takes_trials(&self, now: Instant) -> bool {
+    pub(super) fn accepts_environment_probes(&self, now: Instant) -> bool {
         match &self.state {
             _ if self.is_paused => false,
             State::Unknown | State::Suspended { .. } => false,

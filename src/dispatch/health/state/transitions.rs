@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 use super::{FailureRun, LaneHealth, State, Stop};
 use crate::dispatch::health::event::{
-    Admission, Attribution, Effects, Event, Generation, Log, Persist, ProbeTarget, Wake,
+    Admission, Attribution, Effects, Generation, LaneEvent, Log, Persist, ProbeTarget, Wake,
 };
 use crate::dispatch::health::{
     OUTAGE_FAILURES, PAUSE_MAX, PAUSE_MIN, RETRY_AFTER_MAX, SETTLE_TIME, SUSPENDED_PROBE_INTERVAL,
@@ -16,23 +16,25 @@ use crate::domain::{LaneCause, PushpostReason, Reason};
 
 impl LaneHealth {
     /// Takes an event in.
-    pub(in crate::dispatch::health) fn on(&mut self, event: Event, now: Instant) -> Effects {
+    pub(in crate::dispatch::health) fn on(&mut self, event: LaneEvent, now: Instant) -> Effects {
         match event {
-            Event::Succeeded(generation) => self.on_success(generation, now),
-            Event::Inconclusive(generation) => self.on_inconclusive(generation, now),
-            Event::ServerError { generation, target, reason, retry_after } => {
+            LaneEvent::Succeeded(generation) => self.on_success(generation, now),
+            LaneEvent::Inconclusive(generation) => self.on_inconclusive(generation, now),
+            LaneEvent::ServerError { generation, target, reason, retry_after } => {
                 self.on_server_error(generation, target, reason, retry_after, now)
             }
-            Event::TimedOut(generation) => self.on_time_out(generation, now),
-            Event::MustWait { generation, cause, reason, retry_after } => {
+            LaneEvent::TimedOut(generation) => self.on_time_out(generation, now),
+            LaneEvent::MustWait { generation, cause, reason, retry_after } => {
                 self.on_must_wait(generation, cause, reason, retry_after, now)
             }
-            Event::CredentialRejected { generation, reason } => self.on_rejection(generation, reason, now),
-            Event::CredentialChanged => self.on_new_credential(now),
-            Event::RemoteState { paused, suspended } => self.on_remote_state(paused, suspended, now),
-            Event::ProbeStarted(generation) => self.on_probe_start(generation, now),
-            Event::ProbeEnded(generation) => self.on_probe_end(generation),
-            Event::RetryNow => self.on_retry_now(now),
+            LaneEvent::CredentialRejected { generation, reason } => {
+                self.on_rejection(generation, reason, now)
+            }
+            LaneEvent::CredentialChanged => self.on_new_credential(now),
+            LaneEvent::RemoteState { paused, suspended } => self.on_remote_state(paused, suspended, now),
+            LaneEvent::ProbeStarted(generation) => self.on_probe_start(generation, now),
+            LaneEvent::ProbeEnded(generation) => self.on_probe_end(generation),
+            LaneEvent::RetryNow => self.on_retry_now(now),
         }
     }
 

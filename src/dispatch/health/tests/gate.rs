@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::gate_events::{fail_once, meet_override, read, reject, succeed, time_out, wait};
 use super::{target, word};
 use crate::dispatch::health::{
-    Admission, Attribution, LaneGate, OUTAGE_FAILURES, PAUSE_MIN, RETRY_AFTER_MAX, SUSPENDED_PROBE_INTERVAL,
-    TIMEOUT_SPAN_MIN,
+    Admission, Attribution, LaneEvent, LaneGate, OUTAGE_FAILURES, PAUSE_MIN, RETRY_AFTER_MAX,
+    SUSPENDED_PROBE_INTERVAL, TIMEOUT_SPAN_MIN,
 };
 use crate::domain::{LaneCause, LaneId, LaneState, PushpostReason, Reason};
 use crate::provider::Fingerprint;
@@ -28,106 +29,107 @@ pub(super) fn seen(gate: &LaneGate) -> (LaneState, Option<Reason>) {
 #[tokio::test(start_paused = true)]
 async fn a_lane_admits_nothing_until_its_state_is_known() {
     let (gate, _) = gate();
-    assert_eq!(gate.phase().0, Admission::Wait(None));
+    assert_eq!(gate.admission().0, Admission::Wait(None));
     assert_eq!(seen(&gate), (LaneState::Unknown, None));
     // Not even a new credential opens a lane that an operator may have paused.
     gate.credential_changed(Fingerprint([2; 32]));
-    assert_eq!(gate.phase().0, Admission::Wait(None));
-    assert!(!gate.takes_trials());
-    gate.agree(false, None);
-    assert_eq!(gate.phase().0, Admission::Send);
+    assert_eq!(gate.admission().0, Admission::Wait(None));
+    assert!(!gate.accepts_environment_probes());
+    read(&gate, false, None);
+    assert_eq!(gate.admission().0, Admission::Send);
     assert_eq!(seen(&gate), (LaneState::Running, None));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_crowd_of_failures_at_once_costs_one_pause() {
     let (gate, _) = gate();
-    gate.agree(false, None);
-    let (_, generation) = gate.phase();
+    read(&gate, false, None);
+    let (_, generation) = gate.admission();
     for _ in 0..1000 {
-        gate.wait(generation, word(), LaneCause::Outage, None);
+        wait(&gate, generation, word(), LaneCause::Outage, None);
     }
     tokio::time::advance(PAUSE_MIN).await;
-    assert_eq!(gate.phase().0, Admission::Probe);
+    assert_eq!(gate.admission().0, Admission::Probe);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_probe_that_succeeds_opens_and_one_that_fails_waits_longer() {
     let (gate, _) = gate();
-    gate.agree(false, None);
-    gate.wait(gate.phase().1, word(), LaneCause::Outage, None);
+    read(&gate, false, None);
+    wait(&gate, gate.admission().1, word(), LaneCause::Outage, None);
     tokio::time::advance(PAUSE_MIN).await;
-    gate.wait(gate.phase().1, word(), LaneCause::Outage, None);
+    wait(&gate, gate.admission().1, word(), LaneCause::Outage, None);
     tokio::time::advance(PAUSE_MIN).await;
-    assert!(matches!(gate.phase().0, Admission::Wait(Some(_))), "the pause has doubled");
+    assert!(matches!(gate.admission().0, Admission::Wait(Some(_))), "the pause has doubled");
     tokio::time::advance(PAUSE_MIN).await;
-    assert_eq!(gate.phase().0, Admission::Probe);
-    gate.healthy(gate.phase().1);
-    assert_eq!(gate.phase().0, Admission::Send);
+    assert_eq!(gate.admission().0, Admission::Probe);
+    succeed(&gate, gate.admission().1);
+    assert_eq!(gate.admission().0, Admission::Send);
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_answer_to_overrides_ends_no_suspension_and_an_outage_all_the_same() {
     let (gate, _) = gate();
-    gate.agree(false, None);
-    gate.suspend(gate.phase().1, word());
+    read(&gate, false, None);
+    reject(&gate, gate.admission().1, word());
     tokio::time::advance(SUSPENDED_PROBE_INTERVAL).await;
-    assert_eq!(gate.phase().0, Admission::Probe);
-    gate.inconclusive(gate.phase().1);
+    assert_eq!(gate.admission().0, Admission::Probe);
+    meet_override(&gate, gate.admission().1);
     assert_eq!(seen(&gate), (LaneState::Suspended, Some(word())));
-    assert!(matches!(gate.phase().0, Admission::Wait(Some(_))), "one probe a minute, whatever it meets");
+    assert!(matches!(gate.admission().0, Admission::Wait(Some(_))), "one probe a minute, whatever it meets");
     tokio::time::advance(SUSPENDED_PROBE_INTERVAL).await;
-    gate.healthy(gate.phase().1);
-    assert_eq!(gate.phase().0, Admission::Send);
+    succeed(&gate, gate.admission().1);
+    assert_eq!(gate.admission().0, Admission::Send);
 
-    gate.wait(gate.phase().1, word(), LaneCause::Outage, None);
+    wait(&gate, gate.admission().1, word(), LaneCause::Outage, None);
     tokio::time::advance(PAUSE_MIN).await;
-    gate.inconclusive(gate.phase().1);
-    assert_eq!(gate.phase().0, Admission::Send);
+    meet_override(&gate, gate.admission().1);
+    assert_eq!(gate.admission().0, Admission::Send);
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_answer_from_before_the_suspension_does_not_end_it() {
     let (gate, _) = gate();
-    gate.agree(false, None);
-    let (_, before) = gate.phase();
-    assert!(gate.suspend(before, word()));
-    assert!(!gate.healthy(before));
+    read(&gate, false, None);
+    let (_, before) = gate.admission();
+    assert!(reject(&gate, before, word()));
+    assert!(!succeed(&gate, before));
     assert_eq!(seen(&gate), (LaneState::Suspended, Some(word())));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_suspension_that_others_agreed_upon_ends_with_the_first_reading_that_has_none() {
     let (gate, _) = gate();
-    gate.agree(false, Some(word()));
+    read(&gate, false, Some(word()));
     assert_eq!(seen(&gate), (LaneState::Suspended, Some(word())));
-    gate.agree(false, None);
-    assert_eq!(gate.phase().0, Admission::Send);
+    read(&gate, false, None);
+    assert_eq!(gate.admission().0, Admission::Send);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_pause_by_an_admin_outlasts_everything_else() {
     let (gate, _) = gate();
-    gate.agree(true, None);
-    gate.healthy(gate.phase().1);
-    assert_eq!(gate.phase().0, Admission::Wait(None));
-    gate.agree(false, None);
-    assert_eq!(gate.phase().0, Admission::Send);
+    read(&gate, true, None);
+    succeed(&gate, gate.admission().1);
+    assert_eq!(gate.admission().0, Admission::Wait(None));
+    read(&gate, false, None);
+    assert_eq!(gate.admission().0, Admission::Send);
 }
 
 /// So many 5xx in a row, each for another device; what the last one is blamed on.
 fn fail(gate: &LaneGate, times: u64) -> Attribution {
-    let fail = |i: u64| gate.failing(gate.phase().1, target(i.cast_signed()), Reason::new("503"), None);
+    let fail =
+        |i: u64| fail_once(gate, gate.admission().1, target(i.cast_signed()), Reason::new("503"), None);
     (0..times).map(fail).last().expect("at least one")
 }
 
 #[tokio::test(start_paused = true)]
 async fn enough_failures_in_a_row_are_an_outage_and_the_late_ones_burn_nothing() {
     let (gate, intake) = gate();
-    gate.agree(false, None);
-    let (_, before) = gate.phase();
+    read(&gate, false, None);
+    let (_, before) = gate.admission();
     assert_eq!(fail(&gate, OUTAGE_FAILURES - 1), Attribution::Device);
-    gate.healthy(before);
+    succeed(&gate, before);
     assert_eq!(
         fail(&gate, OUTAGE_FAILURES - 1),
         Attribution::Device,
@@ -136,40 +138,40 @@ async fn enough_failures_in_a_row_are_an_outage_and_the_late_ones_burn_nothing()
     assert_eq!(fail(&gate, 1), Attribution::Lane);
     assert_eq!(seen(&gate), (LaneState::Broken, Some(Reason::new("503"))));
     assert!(intake.reserve(crate::domain::Priority::High, 1).is_none(), "nothing is handed over");
-    let late = |generation| gate.failing(generation, target(99), Reason::new("503"), None);
+    let late = |generation| fail_once(&gate, generation, target(99), Reason::new("503"), None);
     assert_eq!(late(before), Attribution::Lane, "sent before the outage");
-    gate.healthy(gate.phase().1);
+    succeed(&gate, gate.admission().1);
     assert_eq!(seen(&gate).0, LaneState::Running);
     assert_eq!(late(before), Attribution::Lane, "the outage is over, but that is what it met");
-    let (_, after) = gate.phase();
-    gate.wait(after, word(), LaneCause::Throttled, None);
-    gate.healthy(gate.phase().1);
+    let (_, after) = gate.admission();
+    wait(&gate, after, word(), LaneCause::Throttled, None);
+    succeed(&gate, gate.admission().1);
     assert_eq!(late(after), Attribution::Device, "no outage since it was sent");
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_attempt_learns_that_the_lane_has_stopped_since_the_attempt_started() {
     let (gate, _) = gate();
-    gate.agree(false, None);
-    let (_, begun) = gate.phase();
-    assert!(gate.is_as_at(begun));
-    gate.agree(false, None);
-    assert!(gate.is_as_at(begun), "nothing has changed");
-    gate.wait(begun, word(), LaneCause::Throttled, None);
-    assert!(!gate.is_as_at(begun));
+    read(&gate, false, None);
+    let (_, begun) = gate.admission();
+    assert!(gate.is_current(begun));
+    read(&gate, false, None);
+    assert!(gate.is_current(begun), "nothing has changed");
+    wait(&gate, begun, word(), LaneCause::Throttled, None);
+    assert!(!gate.is_current(begun));
     tokio::time::advance(PAUSE_MIN).await;
-    let (admission, probe) = gate.phase();
-    assert!(admission == Admission::Probe && gate.is_as_at(probe), "the probe is sent");
-    gate.agree(true, None);
-    assert!(!gate.is_as_at(probe), "an operator's pause stops that too");
+    let (admission, probe) = gate.admission();
+    assert!(admission == Admission::Probe && gate.is_current(probe), "the probe is sent");
+    read(&gate, true, None);
+    assert!(!gate.is_current(probe), "an operator's pause stops that too");
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_probe_that_fails_burns_nothing_unless_it_is_the_same_device_again() {
     let (gate, _) = gate();
-    gate.agree(false, None);
+    read(&gate, false, None);
     fail(&gate, OUTAGE_FAILURES);
-    let probe = |device| gate.failing(gate.phase().1, target(device), Reason::new("500"), None);
+    let probe = |device| fail_once(&gate, gate.admission().1, target(device), Reason::new("500"), None);
     assert_eq!(probe(1), Attribution::Lane);
     assert_eq!(probe(1), Attribution::Device, "it may be the cause: another device is to be the next probe");
     assert_eq!(probe(2), Attribution::Lane);
@@ -178,31 +180,31 @@ async fn a_probe_that_fails_burns_nothing_unless_it_is_the_same_device_again() {
 #[tokio::test(start_paused = true)]
 async fn a_crowd_without_answers_is_no_outage_but_a_second_one_is() {
     let (gate, _) = gate();
-    gate.agree(false, None);
-    let (_, generation) = gate.phase();
-    (0..1000).for_each(|_| gate.silent(generation));
-    assert_eq!(gate.phase().0, Admission::Send, "one connection broke");
+    read(&gate, false, None);
+    let (_, generation) = gate.admission();
+    (0..1000).for_each(|_| time_out(&gate, generation));
+    assert_eq!(gate.admission().0, Admission::Send, "one connection broke");
     tokio::time::advance(TIMEOUT_SPAN_MIN).await;
-    gate.silent(generation);
+    time_out(&gate, generation);
     assert_eq!(seen(&gate), (LaneState::Broken, Some(Reason::from(PushpostReason::NoAnswer))));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_suspended_lane_stays_so_whatever_else_goes_wrong() {
     let (gate, _) = gate();
-    gate.agree(false, None);
-    gate.suspend(gate.phase().1, word());
+    read(&gate, false, None);
+    reject(&gate, gate.admission().1, word());
     for fail in [
         |gate: &LaneGate| {
-            gate.failing(gate.phase().1, target(1), Reason::new("503"), None);
+            fail_once(gate, gate.admission().1, target(1), Reason::new("503"), None);
         },
-        |gate: &LaneGate| gate.silent(gate.phase().1),
-        |gate: &LaneGate| gate.wait(gate.phase().1, Reason::new("refused"), LaneCause::Outage, None),
+        |gate: &LaneGate| time_out(gate, gate.admission().1),
+        |gate: &LaneGate| wait(gate, gate.admission().1, Reason::new("refused"), LaneCause::Outage, None),
     ] {
         fail(&gate);
         assert_eq!(seen(&gate), (LaneState::Suspended, Some(word())));
         assert!(
-            matches!(gate.phase().0, Admission::Wait(Some(at)) if at >= Instant::now() + SUSPENDED_PROBE_INTERVAL)
+            matches!(gate.admission().0, Admission::Wait(Some(at)) if at >= Instant::now() + SUSPENDED_PROBE_INTERVAL)
         );
     }
 }
@@ -210,72 +212,76 @@ async fn a_suspended_lane_stays_so_whatever_else_goes_wrong() {
 #[tokio::test(start_paused = true)]
 async fn an_operator_s_retry_makes_the_probe_due_at_once() {
     let (gate, _) = gate();
-    gate.agree(false, None);
-    gate.wait(gate.phase().1, word(), LaneCause::Throttled, Some(Duration::from_secs(600)));
-    gate.try_now();
-    assert_eq!(gate.phase().0, Admission::Probe);
+    read(&gate, false, None);
+    wait(&gate, gate.admission().1, word(), LaneCause::Throttled, Some(Duration::from_secs(600)));
+    gate.on(LaneEvent::RetryNow);
+    assert_eq!(gate.admission().0, Admission::Probe);
 }
 
 #[tokio::test(start_paused = true)]
 async fn of_many_attempts_told_to_wait_the_latest_moment_holds() {
     let (gate, _) = gate();
-    gate.agree(false, None);
-    let (_, generation) = gate.phase();
+    read(&gate, false, None);
+    let (_, generation) = gate.admission();
     let told = |seconds| {
-        gate.wait(generation, word(), LaneCause::Throttled, Some(Duration::from_secs(seconds)));
+        wait(&gate, generation, word(), LaneCause::Throttled, Some(Duration::from_secs(seconds)));
     };
     told(6);
     tokio::time::advance(Duration::from_secs(3)).await;
     told(6);
     told(1);
     let until = Instant::now() + Duration::from_secs(6);
-    assert_eq!(gate.phase().0, Admission::Wait(Some(until)));
+    assert_eq!(gate.admission().0, Admission::Wait(Some(until)));
     tokio::time::advance(Duration::from_secs(6)).await;
-    let (admission, probe) = gate.phase();
+    let (admission, probe) = gate.admission();
     assert_eq!(admission, Admission::Probe);
-    gate.healthy(probe);
+    succeed(&gate, probe);
     told(6);
-    assert_eq!(gate.phase().0, Admission::Send, "the lane sends again, and an old answer does not stop it");
+    assert_eq!(
+        gate.admission().0,
+        Admission::Send,
+        "the lane sends again, and an old answer does not stop it"
+    );
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_provider_that_asks_for_a_day_is_tried_within_the_hour() {
     let (gate, _) = gate();
-    gate.agree(false, None);
-    gate.wait(gate.phase().1, word(), LaneCause::Throttled, Some(Duration::from_secs(86_400)));
+    read(&gate, false, None);
+    wait(&gate, gate.admission().1, word(), LaneCause::Throttled, Some(Duration::from_secs(86_400)));
     tokio::time::advance(RETRY_AFTER_MAX).await;
-    assert_eq!(gate.phase().0, Admission::Probe);
+    assert_eq!(gate.admission().0, Admission::Probe);
 }
 
 #[tokio::test(start_paused = true)]
 async fn the_report_has_what_the_provider_last_said_about_the_credential() {
     let (gate, _) = gate();
-    gate.agree(false, None);
+    read(&gate, false, None);
     let ok = |gate: &LaneGate| gate.report().credential.map(|(ok, _)| ok);
     assert_eq!(ok(&gate), None);
     tokio::time::advance(Duration::from_secs(1)).await;
-    gate.healthy(gate.phase().1);
+    succeed(&gate, gate.admission().1);
     assert_eq!(ok(&gate), Some(true));
     tokio::time::advance(Duration::from_secs(1)).await;
-    gate.suspend(gate.phase().1, word());
+    reject(&gate, gate.admission().1, word());
     assert_eq!(ok(&gate), Some(false));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_suspended_lane_tries_another_credential_at_once_and_runs_with_it() {
     let (gate, intake) = gate();
-    gate.agree(false, None);
+    read(&gate, false, None);
     gate.candidate_ready();
-    assert_eq!(gate.phase().0, Admission::Send, "nothing to try it for");
-    gate.suspend(gate.phase().1, word());
-    assert!(matches!(gate.phase().0, Admission::Wait(Some(_))));
+    assert_eq!(gate.admission().0, Admission::Send, "nothing to try it for");
+    reject(&gate, gate.admission().1, word());
+    assert!(matches!(gate.admission().0, Admission::Wait(Some(_))));
     gate.candidate_ready();
-    let (admission, before) = gate.phase();
+    let (admission, before) = gate.admission();
     assert_eq!(admission, Admission::Probe);
     let (class, priority) = (crate::domain::Class::Direct, crate::domain::Priority::Normal);
     assert!(intake.begin_claim(class, priority, true).is_some());
     gate.credential_changed(Fingerprint([2; 32]));
-    assert_eq!((gate.phase().0, gate.fingerprint()), (Admission::Send, Fingerprint([2; 32])));
-    assert!(!gate.suspend(before, word()), "an answer to the old one says nothing about the new one");
-    assert_eq!(gate.phase().0, Admission::Send);
+    assert_eq!((gate.admission().0, gate.fingerprint()), (Admission::Send, Fingerprint([2; 32])));
+    assert!(!reject(&gate, before, word()), "an answer to the old one says nothing about the new one");
+    assert_eq!(gate.admission().0, Admission::Send);
 }

@@ -1,6 +1,7 @@
 //! The state machine by table and by property, and the holder around it.
 
 mod gate;
+mod gate_events;
 mod page;
 mod probes;
 mod properties;
@@ -11,7 +12,7 @@ use std::time::Duration;
 use chrono::DateTime;
 use tokio::time::Instant;
 
-use super::event::{Event, Generation, ProbeTarget};
+use super::event::{Generation, LaneEvent, ProbeTarget};
 use super::state::LaneHealth;
 use super::{OUTAGE_FAILURES, TIMEOUT_SPAN_MIN};
 use crate::domain::{DeviceId, LaneCause, NotificationId, Reason};
@@ -25,20 +26,20 @@ fn target(device: i64) -> ProbeTarget {
     (NotificationId::floor(DateTime::UNIX_EPOCH), DeviceId(device))
 }
 
-fn server_error(generation: Generation, device: i64) -> Event {
-    Event::ServerError { generation, target: target(device), reason: word(), retry_after: None }
+fn server_error(generation: Generation, device: i64) -> LaneEvent {
+    LaneEvent::ServerError { generation, target: target(device), reason: word(), retry_after: None }
 }
 
-fn must_wait(generation: Generation, cause: LaneCause, retry_after: Option<Duration>) -> Event {
-    Event::MustWait { generation, cause, reason: word(), retry_after }
+fn must_wait(generation: Generation, cause: LaneCause, retry_after: Option<Duration>) -> LaneEvent {
+    LaneEvent::MustWait { generation, cause, reason: word(), retry_after }
 }
 
-fn rejected(generation: Generation) -> Event {
-    Event::CredentialRejected { generation, reason: word() }
+fn rejected(generation: Generation) -> LaneEvent {
+    LaneEvent::CredentialRejected { generation, reason: word() }
 }
 
-fn remote(paused: bool, is_suspended: bool) -> Event {
-    Event::RemoteState { paused, suspended: is_suspended.then(word) }
+fn remote(paused: bool, is_suspended: bool) -> LaneEvent {
+    LaneEvent::RemoteState { paused, suspended: is_suspended.then(word) }
 }
 
 /// A lane that sends.
@@ -51,9 +52,9 @@ fn running(now: Instant) -> LaneHealth {
 /// Time-outs that are too many and too far apart for one broken connection.
 fn outage_of_time_outs(health: &mut LaneHealth, generation: Generation, now: Instant) -> Instant {
     for _ in 0..OUTAGE_FAILURES {
-        health.on(Event::TimedOut(generation), now);
+        health.on(LaneEvent::TimedOut(generation), now);
     }
     let later = now + TIMEOUT_SPAN_MIN;
-    health.on(Event::TimedOut(generation), later);
+    health.on(LaneEvent::TimedOut(generation), later);
     later
 }

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use tokio::time::Instant;
 
 use super::{must_wait, rejected, remote, server_error};
-use crate::dispatch::health::event::{Admission, Event, Generation};
+use crate::dispatch::health::event::{Admission, Generation, LaneEvent};
 use crate::dispatch::health::state::LaneHealth;
 use crate::dispatch::health::{RETRY_AFTER_MAX, SUSPENDED_PROBE_INTERVAL};
 use crate::domain::{LaneCause, LaneState};
@@ -59,12 +59,12 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     proptest::collection::vec(step, 0..80)
 }
 
-fn of_attempt(kind: u8, generation: Generation, device: i64, retry_after: Option<Duration>) -> Event {
+fn of_attempt(kind: u8, generation: Generation, device: i64, retry_after: Option<Duration>) -> LaneEvent {
     match kind {
-        0 => Event::Succeeded(generation),
-        1 => Event::Inconclusive(generation),
+        0 => LaneEvent::Succeeded(generation),
+        1 => LaneEvent::Inconclusive(generation),
         2 => server_error(generation, device),
-        3 => Event::TimedOut(generation),
+        3 => LaneEvent::TimedOut(generation),
         4 => must_wait(generation, LaneCause::Throttled, retry_after),
         5 => must_wait(generation, LaneCause::Outage, retry_after),
         _ => rejected(generation),
@@ -99,18 +99,18 @@ impl Observed {
             Step::Attempt { kind, age, device, retry_after } => {
                 of_attempt(kind, self.generation(age), device, retry_after)
             }
-            Step::CredentialChanged => Event::CredentialChanged,
+            Step::CredentialChanged => LaneEvent::CredentialChanged,
             Step::RemoteState { paused, suspended } => {
                 (self.has_been_read, self.is_paused) = (true, paused);
                 remote(paused, suspended)
             }
-            Step::StartProbe { age } => Event::ProbeStarted(self.generation(age)),
+            Step::StartProbe { age } => LaneEvent::ProbeStarted(self.generation(age)),
             Step::EndProbe if self.probes.is_empty() => return,
-            Step::EndProbe => Event::ProbeEnded(self.probes.remove(0)),
-            Step::RetryNow => Event::RetryNow,
+            Step::EndProbe => LaneEvent::ProbeEnded(self.probes.remove(0)),
+            Step::RetryNow => LaneEvent::RetryNow,
         };
         let started = match &event {
-            Event::ProbeStarted(generation) => Some(*generation),
+            LaneEvent::ProbeStarted(generation) => Some(*generation),
             _ => None,
         };
         if self.lane.on(event, self.now).probe_granted {
@@ -131,7 +131,7 @@ fn check(seen: &Observed) -> Result<(), TestCaseError> {
     prop_assert_eq!(lane.is_paused(), seen.is_paused);
     if state == LaneState::Unknown || seen.is_paused {
         prop_assert_eq!(admission, Admission::Wait(None));
-        prop_assert!(!lane.takes_trials(seen.now));
+        prop_assert!(!lane.accepts_environment_probes(seen.now));
     } else {
         prop_assert_eq!(admission == Admission::Send, state == LaneState::Running);
     }

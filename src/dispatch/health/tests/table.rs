@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::{must_wait, outage_of_time_outs, rejected, remote, running, server_error};
-use crate::dispatch::health::event::{Admission, Attribution, Event, Generation, Persist};
+use crate::dispatch::health::event::{Admission, Attribution, Generation, LaneEvent, Persist};
 use crate::dispatch::health::state::LaneHealth;
 use crate::dispatch::health::{OUTAGE_FAILURES, RETRY_AFTER_MAX};
 use crate::domain::{LaneCause, LaneState};
@@ -77,7 +77,7 @@ pub(super) fn lane_in(state: &str, now: Instant) -> LaneHealth {
         }
         "broken (probing)" => {
             lane.on(must_wait(generation, LaneCause::Outage, Some(Duration::ZERO)), now);
-            let probe = lane.on(Event::ProbeStarted(lane.generation()), now);
+            let probe = lane.on(LaneEvent::ProbeStarted(lane.generation()), now);
             assert!(probe.probe_granted);
         }
         "suspended" => {
@@ -92,12 +92,12 @@ pub(super) fn lane_in(state: &str, now: Instant) -> LaneHealth {
 }
 
 /// Every event that an attempt causes.
-fn of_attempt(generation: Generation) -> Vec<Event> {
+fn of_attempt(generation: Generation) -> Vec<LaneEvent> {
     vec![
-        Event::Succeeded(generation),
-        Event::Inconclusive(generation),
+        LaneEvent::Succeeded(generation),
+        LaneEvent::Inconclusive(generation),
         server_error(generation, 1),
-        Event::TimedOut(generation),
+        LaneEvent::TimedOut(generation),
         must_wait(generation, LaneCause::Throttled, None),
         must_wait(generation, LaneCause::Outage, None),
         rejected(generation),
@@ -111,11 +111,11 @@ fn happen(lane: &mut LaneHealth, row: &str, now: Instant) -> Instant {
         lane.on(event, now);
     };
     match row {
-        "`Succeeded`" => on(Event::Succeeded(generation)),
-        "`Inconclusive`" => on(Event::Inconclusive(generation)),
+        "`Succeeded`" => on(LaneEvent::Succeeded(generation)),
+        "`Inconclusive`" => on(LaneEvent::Inconclusive(generation)),
         "`ServerError`, once" => on(server_error(generation, 1)),
         "`ServerError`, 10 in a row" => (0..10).for_each(|device| on(server_error(generation, device))),
-        "`TimedOut`, once" => on(Event::TimedOut(generation)),
+        "`TimedOut`, once" => on(LaneEvent::TimedOut(generation)),
         "`TimedOut`, 10 in a row over 1 s or more" => return outage_of_time_outs(lane, generation, now),
         "`MustWait`, throttled" => on(must_wait(generation, LaneCause::Throttled, None)),
         "`MustWait`, outage" => on(must_wait(generation, LaneCause::Outage, None)),
@@ -124,17 +124,17 @@ fn happen(lane: &mut LaneHealth, row: &str, now: Instant) -> Instant {
             let earlier = Generation(generation.0.wrapping_sub(1));
             of_attempt(earlier).into_iter().for_each(on);
         }
-        "`CredentialChanged`" => on(Event::CredentialChanged),
+        "`CredentialChanged`" => on(LaneEvent::CredentialChanged),
         "`RemoteState`, no suspension" => on(remote(false, false)),
         "`RemoteState`, suspended" => on(remote(false, true)),
-        "`RetryNow`" => on(Event::RetryNow),
+        "`RetryNow`" => on(LaneEvent::RetryNow),
         "an hour passes" => return now + RETRY_AFTER_MAX,
         "`ProbeStarted`, once due" => {
             let due = now + RETRY_AFTER_MAX;
-            lane.on(Event::ProbeStarted(generation), due);
+            lane.on(LaneEvent::ProbeStarted(generation), due);
             return due;
         }
-        "`ProbeEnded`" => on(Event::ProbeEnded(generation)),
+        "`ProbeEnded`" => on(LaneEvent::ProbeEnded(generation)),
         other => panic!("{other} is no row"),
     }
     now
@@ -197,10 +197,10 @@ fn what_other_nodes_have_to_learn_is_a_new_suspension_and_its_end() {
             let mut lane = lane_in(state, now);
             let expected = match (&event, state) {
                 (
-                    Event::CredentialRejected { .. },
+                    LaneEvent::CredentialRejected { .. },
                     "running" | "throttled" | "broken" | "broken (probing)",
                 ) => Some(Persist::Suspension),
-                (Event::Succeeded(_), "suspended" | "suspended (stored)") => Some(Persist::Recovery),
+                (LaneEvent::Succeeded(_), "suspended" | "suspended (stored)") => Some(Persist::Recovery),
                 _ => None,
             };
             assert_eq!(lane.on(event.clone(), now).persist, expected, "{event:?} in {state}");

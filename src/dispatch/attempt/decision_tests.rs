@@ -3,7 +3,7 @@
 use chrono::{DateTime, TimeDelta};
 
 use super::*;
-use crate::domain::{Class, DeviceId, JobId, LaneCause, LaneId, NotificationId, Priority};
+use crate::domain::{Class, DeviceId, FailureDomain, JobId, LaneCause, LaneId, NotificationId, Priority};
 
 const RETRY: RetryPolicy = RetryPolicy {
     initial: Duration::from_secs(10),
@@ -34,7 +34,7 @@ fn job(unanswered: u16) -> Job {
 
 fn ending(job: &Job, once: bool, left_secs: u64, outcome: Outcome) -> Disposition {
     let now = job.expires_at - TimeDelta::seconds(left_secs.cast_signed());
-    After { job, once, now, retry: RETRY }.ending(outcome, 0.0)
+    DeviceState { job, once, now, retry: RETRY }.disposition(outcome, 0.0)
 }
 
 fn busy(min_delay: MinDelay) -> Outcome {
@@ -79,10 +79,10 @@ fn what_may_have_been_sent_never_ends_as_expired() {
     let ended = ending(&job(1), false, 10, busy(MinDelay::ServerError));
     assert_eq!(status(&ended), Some(DeliveryStatus::Unknown));
     assert_eq!(status(&ending(&job(0), false, 5, Outcome::Unknown)), Some(DeliveryStatus::Unknown));
-    assert_eq!(status(&out_of_time(&job(1), None)), Some(DeliveryStatus::Unknown));
-    assert_eq!(status(&out_of_time(&job(0), None)), Some(DeliveryStatus::Expired));
+    assert_eq!(status(&expired_before_attempt(&job(1))), Some(DeliveryStatus::Unknown));
+    assert_eq!(status(&expired_before_attempt(&job(0))), Some(DeliveryStatus::Expired));
     let in_doubt = Job { in_doubt: true, ..job(0) };
-    let ended = out_of_time(&in_doubt, None);
+    let ended = expired_before_attempt(&in_doubt);
     assert!(
         matches!(ended, Disposition::Final { status: DeliveryStatus::Unknown, attempted: true, .. }),
         "{ended:?}"
