@@ -39,7 +39,7 @@ async fn google(fcm: impl Fn(&Seen) -> Answer + Clone + Send + Sync + 'static) -
     fake::serve(move |seen| match seen.path.as_str() {
         "/token" => {
             let token = format!("t{}", issued.fetch_add(1, Ordering::SeqCst));
-            let answer = json!({"access_token": token, "expires_in": 3599, "token_type": "AccessToken"});
+            let answer = json!({"access_token": token, "expires_in": 3599, "token_type": "Bearer"});
             Some((200, answer.to_string()))
         }
         _ => fcm(seen),
