@@ -1,44 +1,44 @@
-//! Conditions over topics: `news && (sport || !finance)`. Names, `!`, `&&`, `||` and parentheses, binding in that order;
-//! FCM's way of writing a name, `'news' in topics`, is understood too.
+//! Conditions over topics, such as `news && (sport || !finance)`. A condition consists of topic names, `!`, `&&`, `||`
+//! and parentheses, which bind in that order. FCM's form of a name, `'news' in topics`, is understood too.
 
 use std::collections::HashSet;
 use std::fmt;
 
 use super::TopicName;
 
-/// Most names in one condition, each mention counted.
+/// Names in one condition; a name that occurs twice counts twice.
 const NAMES_MAX: usize = 20;
-/// Most `!` and `(` within each other: reading and evaluating go as deep.
+/// Depth of `!` and `(`. Parsing and evaluation recurse as deep.
 const DEPTH_MAX: usize = 50;
 
-/// Which devices are meant, by their topics.
+/// A condition that selects devices by their topics.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Condition {
-    /// Subscribed to it.
+    /// The device is subscribed to this topic.
     Topic(TopicName),
-    /// Not so.
+    /// The inner condition does not hold.
     Not(Box<Self>),
-    /// All of them; two or more.
+    /// All of the conditions hold; there are two or more.
     All(Vec<Self>),
-    /// One of them at least; two or more.
+    /// At least one of the conditions holds; there are two or more.
     Any(Vec<Self>),
 }
 
-/// Where a text stops being a condition. Says nothing of what stands there.
+/// The place where a text is not a condition. It does not repeat the text.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("at byte {offset} a condition would go on with {expected}")]
 pub struct BadCondition {
-    /// In bytes.
+    /// The place, in bytes from the start.
     pub offset: usize,
-    /// What could stand there.
+    /// What would be accepted at that place.
     pub expected: &'static str,
 }
 
 impl Condition {
-    /// Reads a condition.
+    /// Parses a condition.
     ///
     /// # Errors
-    /// The first place at which it can't be one.
+    /// The first place where the text is not a condition.
     pub fn parse(text: &str) -> Result<Self, BadCondition> {
         let mut parser = Parser { text, at: 0, names: 0, depth: 0 };
         let condition = parser.any()?;
@@ -48,7 +48,7 @@ impl Condition {
         Ok(condition)
     }
 
-    /// Does it hold for a device with these topics?
+    /// Does the condition hold for a device with these topics?
     pub fn holds(&self, topics: &HashSet<TopicName>) -> bool {
         match self {
             Self::Topic(name) => topics.contains(name),
@@ -58,7 +58,7 @@ impl Condition {
         }
     }
 
-    /// Every topic that it names, each once: what must be known of a device to tell whether it holds.
+    /// The topics that the condition names, each once. Whether it holds depends on no other topic.
     pub fn topics(&self) -> HashSet<&TopicName> {
         match self {
             Self::Topic(name) => HashSet::from([name]),
@@ -67,7 +67,7 @@ impl Condition {
         }
     }
 
-    /// How firmly its outermost operator binds.
+    /// How strongly the outermost operator binds.
     fn rank(&self) -> u8 {
         match self {
             Self::Topic(_) => 3,
@@ -78,7 +78,7 @@ impl Condition {
     }
 }
 
-/// As [`Condition::parse`] reads it, with parentheses only where they are needed.
+/// The text that [`Condition::parse`] parses to an equal condition, with as few parentheses as possible.
 impl fmt::Display for Condition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let part = |f: &mut fmt::Formatter<'_>, part: &Self, least| match part.rank() >= least {
@@ -106,7 +106,7 @@ impl fmt::Display for Condition {
 
 struct Parser<'a> {
     text: &'a str,
-    /// The next byte, never within a character.
+    /// The position of the next byte, always at the start of a character.
     at: usize,
     names: usize,
     depth: usize,
@@ -203,7 +203,7 @@ impl Parser<'_> {
         Ok(Condition::Topic(topic))
     }
 
-    /// What a topic could be, from here on.
+    /// Takes the longest text that consists of characters of a topic.
     fn word(&mut self) -> &str {
         let rest = &self.text[self.at..];
         let end =
@@ -212,7 +212,7 @@ impl Parser<'_> {
         &rest[..end]
     }
 
-    /// Goes past `token` if it comes next.
+    /// Takes `token` if it comes next.
     fn take(&mut self, token: &str) -> bool {
         self.skip_space();
         let comes = self.rest().starts_with(token);
@@ -274,17 +274,17 @@ mod tests {
     }
 
     #[test]
-    fn fcms_way_of_writing_a_name_is_understood() {
+    fn names_in_fcms_form_are_understood() {
         let theirs = "'news' in topics && ('sport' in topics || !('a-b' in topics))";
         assert_eq!(Condition::parse(theirs), Condition::parse("news && (sport || !a-b)"));
         assert!(
             holds("in && topics", &["in", "topics"]),
-            "words of theirs are names where they are no such words"
+            "in and topics are names where FCM's form does not have them"
         );
     }
 
     #[test]
-    fn names_are_topics_and_their_case_counts() {
+    fn names_are_case_sensitive_topics() {
         assert!(holds("  team:42 ", &["team:42"]));
         assert!(!holds("News", &["news"]));
         let condition = Condition::parse("a && (b || !a)").expect("sound");
@@ -292,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn a_fault_says_where_it_is_and_what_could_be_there() {
+    fn an_error_has_the_place_and_what_was_expected() {
         const OPERAND: &str = "a topic, `!` or `(`";
         for (text, offset, expected) in [
             ("news && (sport", 14, "`&&`, `||` or `)`"),
@@ -345,7 +345,7 @@ mod tests {
         })
     }
 
-    /// Every operator with its parentheses.
+    /// The condition with parentheses around each operator.
     fn in_full(condition: &Condition) -> String {
         let join =
             |parts: &[Condition], operator| parts.iter().map(in_full).collect::<Vec<_>>().join(operator);
@@ -359,13 +359,13 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_written_is_read_as_it_was(condition in condition()) {
+        fn a_displayed_condition_is_parsed_to_an_equal_one(condition in condition()) {
             prop_assert_eq!(Condition::parse(&condition.to_string()), Ok(condition.clone()));
             prop_assert_eq!(Condition::parse(&in_full(&condition)), Ok(condition));
         }
 
         #[test]
-        fn any_text_is_a_condition_or_has_its_fault_within(text in "[ab!&|()' é\n]{0,40}|'a' in topics.{0,9}|.{0,20}") {
+        fn any_text_is_a_condition_or_has_an_error_within(text in "[ab!&|()' é\n]{0,40}|'a' in topics.{0,9}|.{0,20}") {
             match Condition::parse(&text) {
                 Ok(condition) => prop_assert_eq!(Condition::parse(&condition.to_string()), Ok(condition)),
                 Err(bad) => prop_assert!(text.is_char_boundary(bad.offset), "{} in {text:?}", bad.offset),

@@ -1,28 +1,28 @@
-//! What a notification says and how it is to be sent: the validated request without its audience.
+//! The content of a notification: the validated request without its audience.
 //!
-//! Stored as JSON bytes, so nothing in it can fail a statement (docs/queue.md#poisoned-values). Members may be added,
-//! never renamed: a job accepted by one version is sent by the next.
+//! It is stored as JSON bytes, so no value in it can make a statement fail (docs/queue.md#poisoned-values). Members may
+//! be added, never renamed: a job accepted by one version is sent by the next.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::{Kind, PushType, exact_json};
 
-/// The order of our queue; what the provider is told follows from it.
+/// The order of the queue. The priority that the provider gets follows from it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Priority {
-    /// After everything else.
+    /// Sent after everything else.
     Low,
-    /// The default.
+    /// The default priority.
     #[default]
     Normal,
-    /// Overtakes a running broadcast of any size.
+    /// Sent before the rest of a running broadcast of any size.
     High,
 }
 
 impl Priority {
-    /// Highest first, the order in which they are served.
+    /// All priorities, in the order in which they are served.
     pub const DESCENDING: [Self; 3] = [Self::High, Self::Normal, Self::Low];
 
     /// The name in the API.
@@ -34,7 +34,7 @@ impl Priority {
         }
     }
 
-    /// Reads the name in the API.
+    /// Parses the name in the API.
     pub fn parse(name: &str) -> Option<Self> {
         Self::DESCENDING.into_iter().find(|priority| priority.as_str() == name)
     }
@@ -48,7 +48,7 @@ impl Priority {
         }
     }
 
-    /// Reads the number in the database.
+    /// The priority of a number in the database.
     pub fn from_code(code: i16) -> Option<Self> {
         Self::DESCENDING.into_iter().find(|priority| priority.code() == code)
     }
@@ -66,8 +66,8 @@ impl Priority {
 /// Longest collapse key, in bytes: APNs's limit (docs/providers.md#apns-request).
 pub const COLLAPSE_KEY_MAX: usize = 64;
 
-/// Can it be a collapse key? It becomes the header `apns-collapse-id`, so it is what a header's value can be, and what
-/// reaches APNs as it was written: printable ASCII without spaces at its ends.
+/// Can the text be a collapse key? The key becomes the header `apns-collapse-id` and must reach APNs unchanged, so it
+/// is printable ASCII without spaces at its ends.
 pub fn is_collapse_key(text: &str) -> bool {
     let printable = text.bytes().all(|b| matches!(b, b' '..=b'~')) && text.trim() == text;
     (1..=COLLAPSE_KEY_MAX).contains(&text.len()) && printable
@@ -77,82 +77,82 @@ pub fn is_collapse_key(text: &str) -> bool {
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Content {
-    /// Headline.
+    /// The first line, in bold.
     pub title: Option<String>,
-    /// Text.
+    /// The text below the title.
     pub body: Option<String>,
-    /// Second headline (Apple only).
+    /// A second title line (Apple only).
     pub subtitle: Option<String>,
-    /// Picture, an https URL.
+    /// An https URL of a picture.
     pub image: Option<String>,
-    /// Name of a sound; `default` is the system's.
+    /// The name of a sound; `default` is the sound of the system.
     pub sound: Option<String>,
-    /// Number on the app's icon; 0 clears it.
+    /// The number on the app's icon; 0 removes it.
     pub badge: Option<u32>,
-    /// Registered category (Apple only).
+    /// A category that the app has registered (Apple only).
     pub category: Option<String>,
-    /// Grouping (Apple only).
+    /// The group in which the notification is shown (Apple only).
     pub thread: Option<String>,
-    /// Android channel.
+    /// The Android notification channel.
     pub channel: Option<String>,
-    /// Where a tap leads.
+    /// The URL that a tap opens.
     pub url: Option<String>,
-    /// The sender's own members.
+    /// Values for the app itself.
     #[serde(deserialize_with = "exact_json::object")]
     pub data: Map<String, Value>,
-    /// No sign to the user; wakes the app.
+    /// The notification shows nothing and wakes the app.
     pub silent: bool,
-    /// Order of our queue.
+    /// The order of the queue.
     pub priority: Priority,
-    /// Replaces what carries the same key, at most 64 bytes.
+    /// A notification replaces an earlier one with the same key. At most 64 bytes.
     pub collapse_key: Option<String>,
-    /// For the sender's statistics; also FCM's `analytics_label`.
+    /// A name for the sender's statistics; also FCM's `analytics_label`.
     pub label: Option<String>,
-    /// What the request overrides for APNs.
+    /// Overrides for APNs.
     pub apns: ApnsOverrides,
-    /// What the request overrides in FCM's message, merged last (RFC 7396).
+    /// Overrides of FCM's message, merged last (RFC 7396).
     #[serde(deserialize_with = "exact_json::object")]
     pub fcm: Map<String, Value>,
 }
 
-/// The request's `apns` part: the headers that may be overridden, and the payload, merged last (RFC 7396).
+/// The field `apns` of a request: overrides of headers and of the payload.
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ApnsOverrides {
     /// `apns-push-type`, `apns-priority`, `apns-collapse-id`, `apns-topic` as given.
     #[serde(deserialize_with = "exact_json::object")]
     pub headers: Map<String, Value>,
-    /// Merged into the payload.
+    /// Overrides of the payload, merged last (RFC 7396).
     #[serde(deserialize_with = "exact_json::object")]
     pub payload: Map<String, Value>,
 }
 
 impl ApnsOverrides {
-    /// An overridden header.
+    /// The value of an overridden header.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name).and_then(Value::as_str)
     }
 
-    /// Nothing overridden?
+    /// Does it override nothing?
     pub fn is_empty(&self) -> bool {
         self.headers.is_empty() && self.payload.is_empty()
     }
 }
 
 impl Content {
-    /// Do the fields, without any override, bring something to see or hear?
+    /// Do the fields show or play something, without regard to overrides?
     pub fn shows_something(&self) -> bool {
         let given = |text: &Option<String>| text.as_deref().is_some_and(|text| !text.is_empty());
         given(&self.title) || given(&self.body) || given(&self.sound) || self.badge.is_some()
     }
 
-    /// The push type that APNs is told: the override's, else the one that fields and payload imply.
+    /// The push type that APNs gets: that of the override, else the one that fields and payload imply.
     pub fn push_type(&self) -> PushType {
         let named = self.apns.header("apns-push-type").and_then(PushType::parse);
         named.unwrap_or_else(|| self.implied_push_type())
     }
 
-    /// The push type that follows from the fields and from the override of the payload, without any header.
+    /// The push type that follows from the fields and from the override of the payload, without the headers.
     pub fn implied_push_type(&self) -> PushType {
         let own = |given: bool| given && !self.silent;
         let alert = self.title.is_some() || self.subtitle.is_some() || self.body.is_some();
@@ -164,25 +164,25 @@ impl Content {
         if self.silent || wakes && !visible { PushType::Background } else { PushType::Alert }
     }
 
-    /// The kind of APNs token that this needs.
+    /// The kind of APNs token that the content needs.
     pub fn kind(&self) -> Kind {
         let event = self.apns.payload.get("aps").and_then(|aps| aps.get("event"));
         self.push_type().kind(event.and_then(Value::as_str) == Some("start"))
     }
 }
 
-/// What an override of the payload says about one member of `aps` (RFC 7396).
+/// What an override of the payload does to one member of `aps` (RFC 7396).
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub enum AppleMember<'a> {
-    /// Nothing: the member stays as it is.
+    /// The member stays as it is.
     Untouched,
-    /// The member is taken away.
+    /// The member is removed.
     Removed,
-    /// The member has this value.
+    /// The member gets this value.
     Given(&'a Value),
 }
 
-/// Finds what the patch of an APNs payload says about the member `name` of its `aps`.
+/// What the override of an APNs payload does to the member `name` of its `aps`.
 pub fn member_of_aps<'a>(patch: &'a Map<String, Value>, name: &str) -> AppleMember<'a> {
     match patch.get("aps") {
         None => AppleMember::Untouched,
@@ -196,7 +196,7 @@ pub fn member_of_aps<'a>(patch: &'a Map<String, Value>, name: &str) -> AppleMemb
 }
 
 impl AppleMember<'_> {
-    /// Is the member there after the patch, if it was there before only where `before` says so?
+    /// Is the member there after the override? `before`: was it there before?
     pub fn is_present(self, before: bool) -> bool {
         match self {
             Self::Untouched => before,
@@ -205,7 +205,7 @@ impl AppleMember<'_> {
         }
     }
 
-    /// Does the patch set the member to this number?
+    /// Does the override set the member to this number?
     pub fn is_number(self, number: i64) -> bool {
         matches!(self, Self::Given(value) if value.as_i64() == Some(number))
     }
@@ -233,7 +233,7 @@ mod tests {
             (json!({"title": "Hi", "apns": wakes(json!({}))}), Alert),
             (json!({"badge": 1, "apns": wakes(json!({}))}), Alert),
             (json!({"apns": wakes(json!({"sound": "default"}))}), Alert),
-            // What the override takes away is not shown.
+            // A title that the override removes is not shown.
             (json!({"title": "Hi", "apns": wakes(json!({"alert": null}))}), Background),
             (json!({"apns": {"payload": {"aps": {"content-available": 0}}}}), Alert),
             (json!({"apns": {"payload": {"aps": null}}}), Alert),

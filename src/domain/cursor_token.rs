@@ -1,5 +1,5 @@
-//! Cursor tokens: opaque texts that an answer hands out and a later request brings back, such as the cursor of a list. They
-//! hold row numbers, so they are masked and authenticated: a client can neither read nor change them.
+//! Cursor tokens: opaque texts that an answer hands out and a later request brings back, such as the cursor of a list.
+//! They hold row numbers, so they are masked and authenticated: a client can neither read nor change them.
 
 use super::InstallationKey;
 

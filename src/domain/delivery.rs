@@ -1,64 +1,65 @@
-//! What the API says of a device of a notification, and of a notification as a whole.
+//! The statuses of deliveries and notifications, and how many deliveries of a notification have which status.
 
 use super::wire_enum::wire_enum;
 
 wire_enum! {
-    /// What became of one device of one notification. The number is a receipt's byte.
+    /// The status of one device of one notification. The number stands in receipts
+    /// ([`OutcomeByte`](super::OutcomeByte)).
     DeliveryStatus {
-        /// Waiting, in flight, or between two attempts.
+        /// The device waits for an attempt, or one is in flight.
         Pending = 0 "pending",
-        /// The provider took it.
+        /// The provider accepted the notification. That is no proof of delivery.
         Accepted = 1 "accepted",
-        /// Refused for this device; the token stays.
+        /// The provider or Pushpost refused it for this device. The token stays valid.
         Rejected = 2 "rejected",
-        /// The provider calls the token dead, or it already was set aside.
+        /// The provider says that the token is dead, or the device was quarantined already.
         TokenDead = 3 "token_dead",
-        /// Time ran out before a provider took it, and no attempt is in doubt.
+        /// The time to live ended before a provider accepted it, and no attempt is in doubt.
         Expired = 4 "expired",
-        /// Stopped before a provider took it.
+        /// It was stopped before a provider accepted it.
         Cancelled = 5 "cancelled",
-        /// Written to a provider that never answered, and time or tries were used up.
+        /// It was written to a provider that never answered, and the time to live or the attempts were used up.
         Unknown = 6 "unknown",
     }
 }
 
 wire_enum! {
-    /// Where a notification stands.
+    /// The status of a notification.
     NotificationStatus {
-        /// Its time is still to come.
+        /// It will be sent at a later time.
         Scheduled = 0 "scheduled",
-        /// Nothing of it was tried yet.
+        /// No attempt has begun.
         Queued = 1 "queued",
-        /// Some of it was.
+        /// At least one attempt has begun.
         Sending = 2 "sending",
-        /// Every target has its outcome.
+        /// Every target has its final status.
         Done = 3 "done",
-        /// Stopped on request, and something of it was.
+        /// It was cancelled by a request, and at least one delivery was stopped.
         Cancelled = 4 "cancelled",
     }
 }
 
-/// How many devices of a notification ended how. `targets` is the sum of the others, always.
+/// The number of deliveries of a notification in each status.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Counts {
-    /// Not ended yet.
+    /// Deliveries that are not final.
     pub pending: u64,
-    /// Taken by the provider.
+    /// Deliveries that a provider accepted.
     pub accepted: u64,
-    /// Never answered.
+    /// Deliveries without an answer.
     pub unknown: u64,
-    /// Refused.
+    /// Deliveries that were refused.
     pub rejected: u64,
-    /// Dead tokens.
+    /// Deliveries to dead tokens.
     pub token_dead: u64,
-    /// Out of time.
+    /// Deliveries that expired.
     pub expired: u64,
-    /// Stopped.
+    /// Deliveries that were stopped.
     pub cancelled: u64,
 }
 
 impl Counts {
-    /// The sum.
+    /// The number of devices: the sum of all statuses.
     pub fn targets(&self) -> u64 {
         self.pending
             + self.accepted

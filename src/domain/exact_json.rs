@@ -1,18 +1,18 @@
-//! JSON as it was written: numbers keep all their digits, and no name of a member is special. Of an exponent serde_json
-//! changes the spelling, `1E15` to `1e+15`.
+//! Reading JSON exactly: numbers keep all their digits, and no member name is special. Only the spelling of an exponent
+//! changes: serde_json writes `1E15` as `1e+15`.
 //!
-//! serde_json hands on a number that 64 bits don't hold as an object with one member of a reserved name. Its own
-//! [`Value`] takes every object with that name for a number; what a client wrote must not depend on that.
+//! serde_json passes a number that does not fit into 64 bits as an object with one member of a reserved name. Its own
+//! [`Value`] takes every object with that name for a number, so a client could not send such an object as data.
 
 use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 
-/// Reads an object; for `#[serde(deserialize_with)]`. From text it is exact; a tree of serde_json hands on `-0` as `0`.
+/// Reads an object, for `#[serde(deserialize_with)]`. From text it is exact; from a [`Value`], `-0` becomes `0`.
 ///
 /// # Errors
-/// Anything but an object.
+/// The input is not an object.
 pub fn object<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Map<String, Value>, D::Error> {
     match deserializer.deserialize_map(Exact)? {
         Value::Object(object) => Ok(object),
@@ -20,10 +20,10 @@ pub fn object<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Map<String, 
     }
 }
 
-/// Reads a text that is an object and nothing else.
+/// Reads a text that consists of one object.
 ///
 /// # Errors
-/// Anything but an object.
+/// The text is not one object.
 pub fn read(text: &[u8]) -> Result<Map<String, Value>, serde_json::Error> {
     let mut document = serde_json::Deserializer::from_slice(text);
     let object = object(&mut document)?;
@@ -31,7 +31,7 @@ pub fn read(text: &[u8]) -> Result<Map<String, Value>, serde_json::Error> {
     Ok(object)
 }
 
-/// Is it a number that a double can hold, if not with all its digits? Then every phone reads it somehow.
+/// Is the number within the range of a double? Then every phone can read it, perhaps with fewer digits.
 pub fn is_in_range(number: &str) -> bool {
     number.parse::<f64>().is_ok_and(f64::is_finite)
 }
@@ -113,8 +113,8 @@ impl<'de> Visitor<'de> for Exact {
     }
 }
 
-/// The name of a member; none where it stands for a number. serde_json offers a member's name as a value that may be
-/// asked for as an option, and the reserved name as a text whatever is asked for.
+/// The name of a member; none if the object stands for a number. serde_json passes a member name to `visit_some` if it
+/// is read as an option, and the reserved name to `visit_str`.
 struct Name;
 
 impl<'de> DeserializeSeed<'de> for Name {
@@ -145,8 +145,8 @@ impl<'de> Visitor<'de> for Name {
 mod tests {
     use super::*;
 
-    /// As text, read, written, read once more and written.
-    fn again(text: &str) -> String {
+    /// The text after it was read and written twice.
+    fn rewritten(text: &str) -> String {
         let once = read(text.as_bytes()).expect("an object");
         let twice = read(Value::Object(once.clone()).to_string().as_bytes()).expect("an object");
         assert_eq!(once, twice);
@@ -168,19 +168,19 @@ mod tests {
             "0",
         ] {
             let text = format!(r#"{{"n":{number},"in":[{{"n":{number}}}]}}"#);
-            assert_eq!(again(&text), text);
+            assert_eq!(rewritten(&text), text);
         }
-        assert_eq!(again(r#"{"n":1E15}"#), r#"{"n":1e+15}"#);
+        assert_eq!(rewritten(r#"{"n":1E15}"#), r#"{"n":1e+15}"#);
     }
 
     #[test]
-    fn no_name_is_special() {
+    fn no_member_name_is_special() {
         for name in ["$serde_json::private::Number", "$serde_json::private::RawValue", ""] {
             for value in [r#""1""#, r#""x""#, "[]", "1.50"] {
                 let text = format!(r#"{{"{name}":{value},"in":{{"{name}":{value}}}}}"#);
-                assert_eq!(again(&text), text);
+                assert_eq!(rewritten(&text), text);
                 let read = read(text.as_bytes()).expect("an object");
-                assert_eq!(object(Value::Object(read.clone())).expect("an object"), read, "from a tree too");
+                assert_eq!(object(Value::Object(read.clone())).expect("an object"), read, "from a value too");
             }
         }
     }

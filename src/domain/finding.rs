@@ -1,46 +1,46 @@
-//! What an attempt showed about a token, with all that decides whether it may be believed.
+//! What an attempt shows about a token. `pruning` stores it after the outcome is recorded.
 
 use chrono::{DateTime, Utc};
 
 use super::{Certainty, DeviceId, Environment, LaneId, Reason, TokenDigest};
 
-/// A provider's word that a token is dead. It applies only to the token that it was about, and only if nobody has
-/// registered that token since.
+/// A provider's verdict that a token is dead. It applies only to that token, and only if the token was not registered
+/// again since.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct TokenVerdict {
-    /// Whose token.
+    /// The device of the token.
     pub device: DeviceId,
-    /// Where it was said.
+    /// The lane of the attempt.
     pub lane: LaneId,
     /// The token that was tried.
     pub digest: TokenDigest,
-    /// The provider's timestamp, else when the attempt began (Postgres's clock).
+    /// The provider's time of the token's death, else the start of the attempt, by Postgres's clock.
     pub since: DateTime<Utc>,
-    /// Provider's word.
+    /// The reason that the provider gave.
     pub reason: Reason,
-    /// Whether configuration could be the cause.
+    /// Whether the configuration could be the cause.
     pub certainty: Certainty,
 }
 
-/// APNs took a token in another environment than the one that it was said to belong to. It counts only for the token
-/// and the environment that were tried.
+/// The proof that a token belongs to another APNs environment than stated: APNs accepted it there. It applies only to
+/// the token and the stated environment of the attempt.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct EnvironmentProof {
-    /// Whose token.
+    /// The device of the token.
     pub device: DeviceId,
     /// The token that was tried.
     pub digest: TokenDigest,
-    /// What it was said to be.
+    /// The environment that was stated.
     pub stated: Environment,
-    /// What it is.
+    /// The environment that accepted the token.
     pub proven: Environment,
 }
 
-/// What is to be noted about a token after an attempt is on record.
+/// What an attempt showed about a token.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Finding {
-    /// The provider calls it dead.
+    /// The provider says that the token is dead.
     Dead(TokenVerdict),
-    /// It belongs to the other environment.
+    /// The token belongs to the other environment.
     EnvironmentConfirmed(EnvironmentProof),
 }

@@ -1,7 +1,7 @@
-//! Ids: small integers and UUIDs inside, opaque strings outside.
+//! Ids: small integers and UUIDs within Pushpost, opaque texts in the API.
 //!
-//! Public device ids are the row's number under a keyed cipher with a tag over app and number, so they can be
-//! neither guessed nor counted, need no column, and one app's id means nothing to another app.
+//! A public device id is the row's number, encrypted with a key of the installation and authenticated together with the
+//! app. So it can be neither guessed nor counted, needs no column, and is invalid for another app.
 
 use std::fmt;
 
@@ -33,7 +33,7 @@ integer_id!(
     LaneId(i32)
 );
 integer_id!(
-    /// One start of one process. Jobs are leased to it.
+    /// A node: one run of one process. Jobs are leased to it.
     NodeId(i32)
 );
 integer_id!(
@@ -41,48 +41,48 @@ integer_id!(
     JobId(i64)
 );
 integer_id!(
-    /// A device's row number. Outside it is shown only through [`InstallationKey::device_id`].
+    /// A device's row number. The API shows it only as [`InstallationKey::device_id`].
     #[derive(serde::Serialize, serde::Deserialize)]
     DeviceId(i64)
 );
 
 impl DeviceId {
-    /// Can `public` be the public form of an id: `dev_` and 1 to 60 letters and digits? A token has another form.
+    /// Can `public` be the public form of an id: `dev_` and 1 to 60 letters and digits? A token never has this form.
     pub fn is_public_form(public: &str) -> bool {
         let id = public.strip_prefix("dev_");
         id.is_some_and(|id| (1..=60).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_alphanumeric()))
     }
 }
 
-/// A public id that is not one of ours, or not this app's.
+/// The error of a public id that does not exist, or belongs to another app.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("no such id")]
 pub struct BadId;
 
-/// A notification: a UUIDv7, whose time (Postgres's clock) gives the day's partition that holds everything about it.
+/// A notification: a UUIDv7. Its time, by Postgres's clock, determines the partition that holds all rows about it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NotificationId(pub Uuid);
 
 impl NotificationId {
-    /// A new id for something accepted at `now` (Postgres's clock).
+    /// Creates an id for a notification accepted at `now`, by Postgres's clock.
     pub fn new(now: DateTime<Utc>) -> Self {
         let millis = u64::try_from(now.timestamp_millis()).unwrap_or_default();
         Self(uuid::Builder::from_unix_timestamp_millis(millis, &rand::random()).into_uuid())
     }
 
-    /// The lowest id of a moment: a bound for ranges and partitions.
+    /// The lowest id of a time: a bound for ranges and partitions.
     pub fn floor(at: DateTime<Utc>) -> Self {
         let millis = u128::try_from(at.timestamp_millis()).unwrap_or_default();
         Self(Uuid::from_u128(millis << 80))
     }
 
-    /// When it was accepted, to the millisecond.
+    /// The time when it was accepted, to the millisecond.
     pub fn at(&self) -> DateTime<Utc> {
         let millis = i64::try_from(self.0.as_u128() >> 80).unwrap_or_default();
         DateTime::from_timestamp_millis(millis).unwrap_or_default()
     }
 
-    /// Reads the public form, `ntf_` and 32 hexadecimal digits.
+    /// Parses the public form, `ntf_` and 32 hexadecimal digits.
     pub fn parse(public: &str) -> Result<Self, BadId> {
         let digits = public.strip_prefix("ntf_").ok_or(BadId)?;
         lower_hex::<16>(digits).map(|bytes| Self(Uuid::from_bytes(bytes))).ok_or(BadId)
@@ -101,17 +101,17 @@ impl fmt::Debug for NotificationId {
     }
 }
 
-/// An API key's id (`key_…`); the secret is something else.
+/// An API key's id (`key_…`). It is not the key's secret.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct KeyId(pub Uuid);
 
 impl KeyId {
-    /// A new random id.
+    /// Creates a random id.
     pub fn random() -> Self {
         Self(Uuid::from_bytes(rand::random()))
     }
 
-    /// Reads the public form, `key_` and 32 hexadecimal digits.
+    /// Parses the public form, `key_` and 32 hexadecimal digits.
     pub fn parse(public: &str) -> Result<Self, BadId> {
         let digits = public.strip_prefix("key_").ok_or(BadId)?;
         lower_hex::<16>(digits).map(|bytes| Self(Uuid::from_bytes(bytes))).ok_or(BadId)
@@ -124,7 +124,7 @@ impl fmt::Display for KeyId {
     }
 }
 
-/// The installation's secret: made once, kept in the database, and never changed, since public device ids and
+/// The installation's secret. It is created once, kept in the database and never changed, because public device ids and
 /// `apns-id`s are derived from it.
 #[derive(Clone)]
 pub struct InstallationKey(Hmac<Sha256>);
@@ -149,7 +149,10 @@ impl InstallationKey {
         format!("dev_{:016x}{masked:016x}", u64::from_be_bytes(tag))
     }
 
-    /// Reads a public device id of this app. Another app's is as wrong as an invented one.
+    /// Parses a public device id of this app.
+    ///
+    /// # Errors
+    /// The id does not exist, or belongs to another app.
     pub fn parse_device_id(&self, app: AppId, public: &str) -> Result<DeviceId, BadId> {
         let bytes: [u8; 16] = public.strip_prefix("dev_").and_then(lower_hex).ok_or(BadId)?;
         let (tag, masked) = bytes.split_first_chunk::<8>().ok_or(BadId)?;
@@ -158,8 +161,8 @@ impl InstallationKey {
         if self.device_tag(app, device) == *tag { Ok(device) } else { Err(BadId) }
     }
 
-    /// The `apns-id` of every attempt at this device for this notification: UUIDv8 of an HMAC, so that a resend after
-    /// a crash carries the same one, it needs no storage, and device numbers can't be searched from it
+    /// The `apns-id` of every attempt for this notification and device: a UUIDv8 of an HMAC. So a repeated attempt
+    /// after a crash has the same id, it needs no storage, and device numbers can't be derived from it
     /// (docs/queue.md#notification-ids-at-providers).
     pub fn apns_id(&self, notification: NotificationId, device: DeviceId) -> Uuid {
         let mac = self.mac(&[notification.0.as_bytes(), &device.0.to_be_bytes()]);
@@ -191,7 +194,7 @@ fn first_8(mac: &[u8; 32]) -> [u8; 8] {
     out
 }
 
-/// Exactly `2 * N` lower-case hexadecimal digits: one spelling per id.
+/// Parses exactly `2 * N` lower-case hexadecimal digits. Upper case is refused, so that an id has one spelling.
 fn lower_hex<const N: usize>(text: &str) -> Option<[u8; N]> {
     if text.bytes().any(|b| b.is_ascii_uppercase()) {
         return None;
@@ -210,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn a_device_id_is_read_back_by_its_own_app_only() {
+    fn a_device_id_is_valid_for_its_own_app_only() {
         let public = key().device_id(AppId(1), DeviceId(42));
         assert_eq!(key().parse_device_id(AppId(1), &public), Ok(DeviceId(42)));
         assert_eq!(key().parse_device_id(AppId(2), &public), Err(BadId));
@@ -247,12 +250,12 @@ mod tests {
         assert_eq!(apns_id, key().apns_id(id, DeviceId(42)));
         assert_ne!(apns_id, key().apns_id(id, DeviceId(43)));
         assert_eq!(apns_id.get_version_num(), 8);
-        // Must survive upgrades: a resend after one has to carry the same id.
+        // The id must survive upgrades: an attempt that is repeated after an upgrade must have the same id.
         assert_eq!(apns_id.to_string(), "333db8c5-2ce6-8fce-9e5b-9e7e2cab17bb");
     }
 
     #[test]
-    fn a_notification_id_carries_its_time_and_reads_back() {
+    fn a_notification_id_holds_its_time_and_is_parsed_back() {
         let at = DateTime::from_timestamp_millis(1_795_000_000_123).expect("in range");
         let id = NotificationId::new(at);
         assert_eq!(NotificationId::parse(&id.to_string()), Ok(id));

@@ -1,17 +1,18 @@
-//! Faults in what a request says. Codes are public API; which reply status each leads to is `api::error`'s to say.
+//! Errors in the input of a request: places, codes and details. The codes are public API (`docs/errors.md`);
+//! `api::error` maps them to reply statuses.
 
 use std::fmt::{self, Write as _};
 
 use serde_json::{Map, Value};
 
-/// Where in a request a fault is.
+/// The place of an error in a request.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum ErrorLocation {
     /// A JSON pointer as a URI fragment: `#/to/users/0`.
     Pointer(String),
-    /// A query parameter.
+    /// The name of a query parameter.
     Parameter(String),
-    /// A header.
+    /// The name of a header.
     Header(&'static str),
 }
 
@@ -25,29 +26,30 @@ impl fmt::Display for ErrorLocation {
     }
 }
 
-/// Longest name that a place shows, in bytes: longer than any of ours, shorter than any token or key, so that none that
-/// was written where a name belongs comes back.
+/// Longest name that a place shows, in bytes. It is longer than any name of the API and shorter than any token or key,
+/// so that a token written in the place of a name is not repeated.
 const NAME_MAX: usize = 48;
-/// What is left of a longer one.
+/// Bytes that are shown of a longer name.
 const NAME_START: usize = 24;
 
 impl ErrorLocation {
-    /// The member `name` (or index) of the object or array at `parent`, a pointer such as `#/to`. A long name is cut.
+    /// The pointer to the member `name` (or index) of the object or array at `parent`, such as `#/to`. A long name is
+    /// cut.
     pub fn member(parent: &str, name: impl fmt::Display) -> String {
         let name = shown_name(name).replace('~', "~0").replace('/', "~1");
         format!("{parent}/{name}")
     }
 
-    /// A query parameter. A long name is cut.
+    /// The place of a query parameter. A long name is cut.
     pub fn parameter(name: &str) -> Self {
         Self::Parameter(shown_name(name))
     }
 }
 
-/// A name that a client chose, as an answer may show it: a long one is cut.
+/// A client's name as an answer may show it: a long name is cut.
 pub fn shown_name(name: impl fmt::Display) -> String {
     let mut start = Start(String::new());
-    // It stops where it has enough.
+    // Writing stops with an error when there is enough.
     let _enough = write!(start, "{name}");
     if start.0.len() <= NAME_MAX {
         return start.0;
@@ -55,7 +57,7 @@ pub fn shown_name(name: impl fmt::Display) -> String {
     format!("{}…", &start.0[..start.0.floor_char_boundary(NAME_START)])
 }
 
-/// The start of a name, so much of it that a long one is recognised: a name may have megabytes, and many faults.
+/// Collects just enough of a name to see whether it is long: a name may have megabytes and many errors.
 struct Start(String);
 
 impl fmt::Write for Start {
@@ -68,26 +70,26 @@ impl fmt::Write for Start {
     }
 }
 
-/// One fault: a request is answered with all of its faults at once.
+/// One error in a request. The answer to a request lists all of its errors.
 #[derive(Clone, PartialEq, Debug)]
 pub struct ValidationError {
-    /// Where.
+    /// The place in the request.
     pub place: ErrorLocation,
-    /// What.
+    /// The code of the answer.
     pub code: InputCode,
-    /// In words, for people. Never repeats a token, a key or a text of the notification.
+    /// A sentence for people. It never repeats a token, a key or the content of the notification.
     pub detail: String,
-    /// For programs: `limit`, `size`, `platform`, `suggestion`, `offset`, `supported`.
+    /// Facts for programs: `limit`, `size`, `platform`, `suggestion`, `offset`, `supported`.
     pub facts: Map<String, Value>,
 }
 
 impl ValidationError {
-    /// A fault at a pointer.
+    /// Creates an error at a pointer.
     pub fn at(pointer: impl Into<String>, code: InputCode, detail: impl Into<String>) -> Self {
         Self { place: ErrorLocation::Pointer(pointer.into()), code, detail: detail.into(), facts: Map::new() }
     }
 
-    /// Adds a fact.
+    /// Adds a fact for programs.
     #[must_use]
     pub fn with(mut self, name: &str, value: impl Into<Value>) -> Self {
         self.facts.insert(name.to_owned(), value.into());
@@ -97,15 +99,15 @@ impl ValidationError {
 
 macro_rules! input_codes {
     ($($(#[$doc:meta])* $variant:ident $text:literal,)*) => {
-        /// What is wrong. The words are stable.
+        /// The codes of errors in requests. The texts are public API.
         #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
         pub enum InputCode { $($(#[$doc])* $variant,)* }
 
         impl InputCode {
-            /// Every code.
+            /// All codes, in the order of the declaration.
             pub const ALL: &[Self] = &[$(Self::$variant,)*];
 
-            /// The word in the answer.
+            /// The text in answers.
             pub fn as_str(self) -> &'static str {
                 match self { $(Self::$variant => $text,)* }
             }
@@ -114,65 +116,65 @@ macro_rules! input_codes {
 }
 
 input_codes! {
-    /// Not JSON at all. Form.
+    /// The body is not JSON. Form.
     MalformedJson "malformed_json",
-    /// Not a line of CSV. Form.
+    /// The line is not CSV. Form.
     MalformedCsv "malformed_csv",
-    /// The same member twice. Form.
+    /// An object has the same member twice. Form.
     DuplicateField "duplicate_field",
-    /// A member that nothing reads. Form.
+    /// A member that does not exist in the API. Form.
     UnknownField "unknown_field",
-    /// A query parameter that nothing reads. Form.
+    /// A query parameter that does not exist in the API. Form.
     UnknownParameter "unknown_parameter",
-    /// Another JSON type. Form.
+    /// The value has another JSON type. Form.
     WrongType "wrong_type",
-    /// A member that must be there. Form.
+    /// A required member is missing. Form.
     MissingField "missing_field",
-    /// Not a cursor of this list. Form.
+    /// The value is not a cursor of this list. Form.
     InvalidCursor "invalid_cursor",
-    /// Outside its range. Form.
+    /// The value is out of range. Form.
     OutOfRange "out_of_range",
-    /// A field that this key may not set. Forbidden.
+    /// The key may not set this field. Permission.
     ForbiddenField "forbidden_field",
-    /// A topic that apps may not set. Forbidden.
+    /// Apps may not set this topic. Permission.
     TopicClosed "topic_closed",
-    /// Larger than the provider takes. Meaning.
+    /// The payload is larger than the provider accepts. Meaning.
     PayloadTooLarge "payload_too_large",
-    /// A `data` key that the provider or we use. Meaning.
+    /// The provider or Pushpost uses this key of `data`. Meaning.
     ReservedKey "reserved_key",
-    /// Not to be overridden. Meaning.
+    /// The value can't be overridden. Meaning.
     NotOverridable "not_overridable",
-    /// A header with a value that the provider refuses. Meaning.
+    /// The provider refuses this value of a header. Meaning.
     BadHeader "bad_header",
-    /// Not a topic name. Meaning.
+    /// The text is not a topic. Meaning.
     BadTopic "bad_topic",
-    /// Not a condition. Meaning.
+    /// The text is not a condition. Meaning.
     BadCondition "bad_condition",
-    /// Not a time to live. Meaning.
+    /// The value is not a time to live. Meaning.
     BadTtl "bad_ttl",
-    /// Not a time to send at. Meaning.
+    /// The value is not a time at which to send. Meaning.
     BadSendAt "bad_send_at",
-    /// Not an id of a device. Meaning.
+    /// The text is not the id of a device. Meaning.
     BadDeviceId "bad_device_id",
-    /// Not a token of its platform. Meaning.
+    /// The text is not a token of its platform. Meaning.
     BadToken "bad_token",
-    /// Not a user id. Meaning.
+    /// The text is not a user id. Meaning.
     BadUser "bad_user",
-    /// A value that can't be what the field is for. Meaning.
+    /// The value is not valid for this field. Meaning.
     BadValue "bad_value",
-    /// Nothing that a phone could show or do. Meaning.
+    /// The content has nothing that a phone could show or do. Meaning.
     NothingToSend "nothing_to_send",
-    /// Silent, and yet with something to see or hear. Meaning.
+    /// A silent notification has something to see or hear. Meaning.
     SilentWithContent "silent_with_content",
-    /// More topics than a device or an app may have. Meaning.
+    /// The device or the app would have too many topics. Meaning.
     TooManyTopics "too_many_topics",
-    /// A service that we don't send to. Meaning.
+    /// Pushpost does not send to this service. Meaning.
     UnsupportedPlatform "unsupported_platform",
-    /// A member of `fcm` that FCM's message has not. Meaning.
+    /// FCM's message has no such member. Meaning.
     UnknownFcmField "unknown_fcm_field",
-    /// A lane without credentials. Meaning.
+    /// The app has no credentials for this platform. Meaning.
     PlatformNotConfigured "platform_not_configured",
-    /// A field of the API that this version does not serve yet. Meaning.
+    /// This version does not serve this field of the API yet. Meaning.
     NotSupportedYet "not_supported_yet",
 }
 
@@ -181,7 +183,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_place_is_a_pointer_with_its_names_escaped_and_long_ones_cut() {
+    fn pointers_have_escaped_names_and_long_names_are_cut() {
         assert_eq!(ErrorLocation::member("#/data", "a/b~c"), "#/data/a~1b~0c");
         assert_eq!(ErrorLocation::member("#/to/users", 7), "#/to/users/7");
         let longest = "x".repeat(48);

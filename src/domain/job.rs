@@ -1,4 +1,4 @@
-//! Jobs: a list of devices of one notification in one lane, the unit of claiming, leasing and retrying.
+//! Jobs: a list of devices of one notification in one lane. A job is what a node claims, leases and retries.
 
 use bit_vec::BitVec;
 use chrono::{DateTime, Utc};
@@ -6,88 +6,90 @@ use chrono::{DateTime, Utc};
 use super::wire_enum::wire_enum;
 use super::{DeviceId, JobId, LaneId, NotificationId, Priority, Reason};
 
-/// Most devices of a job.
+/// Devices of one job.
 pub const JOB_DEVICES_MAX: usize = 500;
 
-/// A job that was lost with its node so often, with nothing of it recorded between, may be what kills them: it is taken
-/// alone and sent one device at a time (docs/queue.md#isolated-attempt).
+/// From so many deaths of its node on, without a recorded outcome in between, a job may be the cause of the deaths. It
+/// is then claimed alone and sent one device at a time (docs/queue.md#isolated-attempt).
 pub const SUSPECT: i16 = 2;
 
-/// Which devices of a job have left it: bit i belongs to `devices[i]`.
+/// The devices of a job that have an outcome: bit i belongs to `devices[i]`.
 pub type DoneBits = BitVec;
 
 wire_enum! {
-    /// Each class has its own range of the claim index and its share of a lane (docs/queue.md#claim).
+    /// The class of a job. Each class has its own range of the claim index and its share of a lane
+    /// (docs/queue.md#claim).
     Class {
-        /// Straight from a request.
+        /// The job was made by a request.
         Direct = 0 "direct",
-        /// Tried before.
+        /// The job repeats failed attempts.
         Retry = 1 "retry",
-        /// From a fan-out.
+        /// The job was made by a fan-out.
         Bulk = 2 "bulk",
     }
 }
 
-/// A job as its holder knows it.
+/// A job as the node knows it that holds its lease.
 #[derive(Clone, Debug)]
 pub struct Job {
-    /// Its row.
+    /// The id of its row.
     pub id: JobId,
-    /// What is to be sent.
+    /// The notification that is sent.
     pub notification: NotificationId,
-    /// Where.
+    /// The lane that sends it.
     pub lane: LaneId,
-    /// Order.
+    /// The order in which jobs are claimed.
     pub priority: Priority,
-    /// Share.
+    /// The share of the lane that it belongs to.
     pub class: Class,
-    /// Fence: goes up with each claim, release and partial record.
+    /// The fence: it grows with each claim, release and partial record.
     pub version: i32,
-    /// Which attempt of its devices this is; 1 is the first.
+    /// The number of the present attempt of its devices; 1 is the first.
     pub attempt: u16,
-    /// How many of the attempts so far may have been sent without an answer.
+    /// Earlier attempts that may have been sent and had no answer.
     pub unanswered: u16,
-    /// The present attempt may have been made already, by a node that died with the job in hand.
+    /// The present attempt may have been made already, by a node that died while it held the job.
     pub in_doubt: bool,
-    /// How often its node died with it and nothing of it recorded: see [`Suspicion`].
+    /// How often a node died while it held the job, without a recorded outcome: see [`Suspicion`].
     pub node_deaths: u16,
-    /// Since when it could be sent (Postgres's clock).
+    /// When it may be sent, by Postgres's clock.
     pub due_at: DateTime<Utc>,
-    /// When nothing is tried any more (Postgres's clock).
+    /// When no more attempts begin, by Postgres's clock.
     pub expires_at: DateTime<Utc>,
-    /// The provider's last word about its devices.
+    /// The last reason that the provider gave for its devices.
     pub last_reason: Option<Reason>,
-    /// Some: its tokens are tried once in the other of Apple's environments, because theirs called them bad in an
-    /// attempt that began then (Postgres's clock; docs/queue.md#environment-probe).
+    /// Some: the job is an environment probe. An attempt that began at this time, by Postgres's clock, found its tokens
+    /// bad, and they are tried once in the other APNs environment (docs/queue.md#environment-probe).
     pub environment_probe_since: Option<DateTime<Utc>>,
-    /// Ascending.
+    /// The devices, in ascending order.
     pub devices: Vec<DeviceId>,
-    /// None: all are still in it.
+    /// None: no device has an outcome.
     pub done: Option<DoneBits>,
 }
 
-/// What a job's losses say about it. One that is isolated and makes progress is back at [`SUSPECT`]; each device that
-/// is rejected unseen adds a loss, so that the next one gets its try.
+/// Whether a job is suspected to be the cause of the deaths of its nodes, judged by their number. Progress of an
+/// isolated job resets the number to [`SUSPECT`]. A device that is rejected without an attempt adds one, so that the
+/// next device gets its attempt.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Suspicion {
-    /// Nothing to speak of.
+    /// The job is not suspected.
     None,
-    /// Its next device is tried alone.
+    /// The next device is sent to alone.
     Isolated,
-    /// Its next device was the one that was being tried when the last nodes died: it is rejected unseen.
+    /// The last nodes died while they tried the next device: it is rejected without an attempt.
     NextIsGuilty,
-    /// One device after the other kills its node: what they share does.
+    /// Nodes die with one device after the other, so the cause is what the devices share: all are rejected.
     AllAreGuilty,
 }
 
 impl Job {
-    /// How many attempts may have been sent without an answer, the present one among them. While there is any, no device of
-    /// the job ends as `expired` or `cancelled`.
+    /// The number of attempts that may have been sent and had no answer, including the present one. If there is any, a
+    /// device of the job ends `unknown` instead of `expired` or `cancelled`.
     pub fn doubts(&self) -> u16 {
         self.unanswered.saturating_add(u16::from(self.in_doubt))
     }
 
-    /// What its losses say about it.
+    /// Judges the job by the number of deaths.
     pub fn suspicion(&self) -> Suspicion {
         match self.node_deaths {
             0 | 1 => Suspicion::None,
@@ -97,7 +99,7 @@ impl Job {
         }
     }
 
-    /// Positions of the devices that are still in it.
+    /// The positions of the devices without an outcome.
     pub fn open(&self) -> impl Iterator<Item = usize> + '_ {
         (0..self.devices.len()).filter(|i| self.done.as_ref().is_none_or(|bits| bits.get(*i) != Some(true)))
     }

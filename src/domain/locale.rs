@@ -1,4 +1,4 @@
-//! Locales as phones report them.
+//! Locales, in the forms in which phones report them.
 
 use oxilangtag::LanguageTag;
 
@@ -6,21 +6,21 @@ use oxilangtag::LanguageTag;
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Locale(Box<str>);
 
-/// Longest text that is read, in bytes: an identifier of ICU may carry several keywords.
+/// Longest text that is parsed, in bytes: an ICU identifier may have several keywords.
 const TEXT_MAX: usize = 256;
-/// Longest language tag that is kept, in bytes; registered ones stay far below.
+/// Longest language tag that is stored, in bytes; registered tags are much shorter.
 const TAG_MAX: usize = 64;
 
-/// Language codes that Java still writes, and the codes that replaced them in ISO 639
+/// Language codes that Java still writes, with the codes that replaced them in ISO 639
 /// (<https://docs.oracle.com/en/java/javase/21/docs/api/java.base/java/util/Locale.html>).
 const FORMER_LANGUAGES: [(&str, &str); 3] = [("iw", "he"), ("in", "id"), ("ji", "yi")];
 
 impl Locale {
-    /// Reads a language tag, or an identifier as phones write them, and brings it into canonical case.
+    /// Parses a language tag, or an identifier as phones write it, and converts it to canonical case.
     ///
-    /// Understood beside BCP 47: underscores (`pt_BR`), a code set (`de_DE.UTF-8`), keywords of ICU
-    /// (`en_US@rg=gbzzzz`), and scripts where Java writes them (`zh_CN_#Hans`). Code set and keywords are left out. Where
-    /// the whole is no tag, its language, script and region are. None: there is no language, as in `C` and `POSIX`.
+    /// Beside BCP 47 it accepts underscores (`pt_BR`), a code set (`de_DE.UTF-8`), ICU keywords (`en_US@rg=gbzzzz`),
+    /// and scripts where Java writes them (`zh_CN_#Hans`). Code set and keywords are dropped. If the whole text is no
+    /// tag, only language, script and region are used. None: the text names no language, such as `C` and `POSIX`.
     pub fn parse(text: &str) -> Option<Self> {
         if text.len() > TEXT_MAX {
             return None;
@@ -42,18 +42,18 @@ impl Locale {
         (tag.as_str().len() <= TAG_MAX).then(|| Self(tag.as_str().into()))
     }
 
-    /// Wraps one that was checked when it was stored.
+    /// Wraps a stored tag without checking it again.
     pub fn stored(text: String) -> Self {
         Self(text.into())
     }
 
-    /// The tag.
+    /// The language tag.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
-/// Language, script and region, as far as they are there.
+/// Language, and script and region if there are any.
 fn core<'a>(tag: &'a [&'a str]) -> &'a [&'a str] {
     let mut end = 1;
     end += usize::from(tag.get(end).is_some_and(|subtag| is_script(subtag)));
@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn what_phones_report_is_read_as_the_tag_that_it_means() {
+    fn the_forms_that_phones_report_are_parsed() {
         for (text, tag) in [
             ("pt_BR", "pt-BR"),
             ("zh_hans_cn", "zh-Hans-CN"),
@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn what_names_no_language_is_none() {
+    fn a_text_without_a_language_is_refused() {
         let long = format!("en-{}", "a1b2c3d4-".repeat(40));
         for wrong in
             ["", "C", "C.UTF-8", "POSIX", "x", "root", "_US", "en US", "en\0", "12", "é", "@rg=gbzzzz", &long]

@@ -1,7 +1,6 @@
-//! Values and rules of the field: ids, notifications, devices, lanes, jobs, outcomes. No I/O.
+//! Values and rules that all other modules share: ids, content, devices, lanes, jobs, outcomes, reasons. No I/O.
 
 mod app;
-mod app_version;
 mod condition;
 mod content;
 mod cursor_token;
@@ -25,6 +24,7 @@ mod reason;
 mod receipt;
 mod retry;
 mod scope;
+mod short_text;
 mod target;
 mod time_zone;
 mod topic;
@@ -32,7 +32,6 @@ mod ttl;
 mod wire_enum;
 
 pub use app::{App, AppLane, Apps, ServedApps};
-pub use app_version::AppVersion;
 pub use condition::{BadCondition, Condition};
 pub use content::{
     ApnsOverrides, AppleMember, COLLAPSE_KEY_MAX, Content, Priority, is_collapse_key, member_of_aps,
@@ -55,6 +54,7 @@ pub use reason::{PushpostReason, Reason};
 pub use receipt::{OutcomeByte, ReceiptReasons, storable_provider_id};
 pub use retry::RetryPolicy;
 pub use scope::{BadScopes, Scope, Scopes};
+pub use short_text::AppVersion;
 pub use target::Target;
 pub use time_zone::TimeZone;
 pub use topic::TopicName;

@@ -1,10 +1,10 @@
-//! The known name that a misspelt one was probably meant to be. The only place that compares names by likeness.
+//! Suggestions for misspelt names (`did you mean …`). All comparisons of names by similarity are here.
 
-/// Longest name that is compared, in bytes: any known name is shorter by far, and comparing takes time and memory that
-/// grow with the product of both lengths.
+/// Longest name that is compared, in bytes. All known names are much shorter, and a comparison takes time and memory in
+/// proportion to the product of both lengths.
 const NAME_BYTES_MAX: usize = 64;
 
-/// The known name nearest to `name`, if it is near: one slip in three letters, whatever the case.
+/// The known name nearest to `name`, ignoring case. None if more than one letter in three differs.
 pub fn nearest<'k>(name: &str, known: impl IntoIterator<Item = &'k str>) -> Option<&'k str> {
     if name.len() > NAME_BYTES_MAX {
         return None;
@@ -19,19 +19,19 @@ pub fn nearest<'k>(name: &str, known: impl IntoIterator<Item = &'k str>) -> Opti
         .map(|(_, candidate)| candidate)
 }
 
-/// The known name that is most like `name`, however far; none for a name that is too long to be compared.
+/// The known name that is most similar to `name`, even if it is not near. None if `name` is too long to compare.
 pub fn most_alike<'k>(name: &str, known: impl IntoIterator<Item = &'k str>) -> Option<&'k str> {
     if name.len() > NAME_BYTES_MAX {
         return None;
     }
-    let likeness = |candidate: &str| strsim::normalized_damerau_levenshtein(name, candidate);
-    known.into_iter().max_by(|one, other| likeness(one).total_cmp(&likeness(other)))
+    let similarity = |candidate: &str| strsim::normalized_damerau_levenshtein(name, candidate);
+    known.into_iter().max_by(|one, other| similarity(one).total_cmp(&similarity(other)))
 }
 
-/// The known name that begins most like `name`, if it is near: `warn` for `warning`.
+/// The known name with the most similar start, such as `warn` for `warning`. None if no name is near.
 pub fn nearest_by_start<'k>(name: &str, known: impl IntoIterator<Item = &'k str>) -> Option<&'k str> {
-    /// Least likeness by Jaro and Winkler, of 1.
-    const LIKENESS_MIN: f64 = 0.8;
+    /// The least Jaro-Winkler similarity, from 0 to 1.
+    const SIMILARITY_MIN: f64 = 0.8;
     if name.len() > NAME_BYTES_MAX {
         return None;
     }
@@ -39,7 +39,7 @@ pub fn nearest_by_start<'k>(name: &str, known: impl IntoIterator<Item = &'k str>
     known
         .into_iter()
         .map(|candidate| (strsim::jaro_winkler(&name, candidate), candidate))
-        .filter(|(likeness, _)| *likeness > LIKENESS_MIN)
+        .filter(|(similarity, _)| *similarity > SIMILARITY_MIN)
         .max_by(|(one, _), (other, _)| one.total_cmp(other))
         .map(|(_, candidate)| candidate)
 }
@@ -51,7 +51,7 @@ mod tests {
     const KNOWN: [&str; 4] = ["title", "body", "ttl", "collapse_key"];
 
     #[test]
-    fn a_slip_is_recognised_and_another_word_is_not() {
+    fn a_misspelling_is_recognised_and_another_word_is_not() {
         assert_eq!(nearest("titel", KNOWN), Some("title"));
         assert_eq!(nearest("collapseKey", KNOWN), Some("collapse_key"));
         assert_eq!(nearest("TTL", KNOWN), Some("ttl"));
@@ -60,10 +60,10 @@ mod tests {
     }
 
     #[test]
-    fn a_long_name_is_compared_with_nothing() {
+    fn a_long_name_is_not_compared() {
         let longest = "t".repeat(NAME_BYTES_MAX);
         assert!(most_alike(&longest, KNOWN).is_some());
-        // Compared, the megabytes of this one would take a terabyte of steps.
+        // A comparison of names of megabytes would take 10^13 steps.
         for long in [NAME_BYTES_MAX + 1, 8 << 20] {
             let name = "t".repeat(long);
             let known = [name.as_str()];

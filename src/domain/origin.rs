@@ -1,4 +1,4 @@
-//! Origins of web pages and web-view apps, as browsers write them into `Origin`.
+//! Origins of web pages and web-view apps, as browsers send them in the header `Origin`.
 
 use std::fmt;
 
@@ -6,28 +6,28 @@ use std::fmt;
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Origin(String);
 
-/// Not an origin that a browser would send.
+/// Why a text is not an origin that a browser sends.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum BadOrigin {
-    /// `*`, or `null`.
+    /// The text is `*` or `null`.
     #[error("must be exact origins: neither \"*\" nor \"null\"")]
     Any,
-    /// Not of the form.
+    /// The text does not have the form of an origin.
     #[error("must be origins such as \"https://app.example.com\" or \"capacitor://localhost\"")]
     Form,
-    /// It could be meant, and a browser writes it in another way.
+    /// The text is an origin, but a browser spells it in this other way.
     #[error("must be written as browsers send it: {0:?}")]
     Spelling(String),
 }
 
 impl Origin {
-    /// Reads an origin, which must be written as browsers write it, since it is compared as text.
+    /// Parses an origin. It must be spelt as browsers spell it, because origins are compared as texts.
     pub fn parse(text: &str) -> Result<Self, BadOrigin> {
         if text == "*" || text == "null" {
             return Err(BadOrigin::Any);
         }
         let (scheme, rest) = text.split_once("://").ok_or(BadOrigin::Form)?;
-        // A path says nothing, and most often it is a slash too many.
+        // A path is dropped and reported as a wrong spelling: most often it is one slash.
         let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
         let (scheme, authority) = (scheme.to_ascii_lowercase(), authority.to_ascii_lowercase());
         let (host, port) = host_and_port(&authority).ok_or(BadOrigin::Form)?;
@@ -42,7 +42,7 @@ impl Origin {
         if sent == text { Ok(Self(sent)) } else { Err(BadOrigin::Spelling(sent)) }
     }
 
-    /// As browsers send it.
+    /// The text that browsers send.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -71,7 +71,7 @@ fn is_scheme(scheme: &str) -> bool {
         && scheme.bytes().all(|b| b.is_ascii_alphanumeric() || b"+-.".contains(&b))
 }
 
-/// A name in its ASCII form, or an address.
+/// Is it a host name in ASCII form, or an address?
 fn is_host(host: &str) -> bool {
     match host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
         Some(address) => address.parse::<std::net::Ipv6Addr>().is_ok(),
@@ -84,7 +84,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_browsers_and_web_views_send_is_an_origin() {
+    fn origins_of_browsers_and_web_views_are_parsed() {
         for origin in [
             "https://app.example.com",
             "http://localhost",
@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_browser_would_send_is_refused_with_what_it_would() {
+    fn other_texts_are_refused_with_the_right_spelling() {
         for (text, sent) in [
             ("https://app.example.com/", "https://app.example.com"),
             ("https://app.example.com/path?x", "https://app.example.com"),

@@ -1,40 +1,40 @@
-//! Keys and certificates as text (PEM, RFC 7468), as platforms hand them over: in a variable the line ends are often the
-//! two characters `\n`.
+//! Keys and certificates in PEM (RFC 7468). In environment variables their line ends are often written as the two
+//! characters `\n`.
 
 use std::borrow::Cow;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 
-/// Why a text is not the PEM that is needed. Never quotes the text.
+/// Why a text is not the PEM that is needed. The messages never quote the text.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum PemFault {
-    /// There is no such thing in the text.
+    /// The text has no such PEM block.
     #[error("there is no line -----BEGIN {0}-----")]
     Missing(&'static str),
-    /// The text holds something else.
+    /// The text holds another PEM block.
     #[error("it holds a {found}, not a {wanted}")]
     Other {
-        /// What the text says that it holds.
+        /// The label of the block in the text.
         found: String,
-        /// What is needed.
+        /// The label that is needed.
         wanted: &'static str,
     },
-    /// The text ends before its last line.
+    /// The last line of the block is missing.
     #[error("it is cut off: there is no line -----END {0}-----")]
     CutOff(&'static str),
-    /// What stands between the first and the last line is no base64.
+    /// The content of the block is not base64.
     #[error("what stands between its first and its last line is no base64")]
     Base64,
-    /// The text is PEM, and its content is of another kind.
+    /// The content is not of the kind that the label says.
     #[error("its content is not {0}")]
     Content(&'static str),
 }
 
-/// Longest name of a thing in PEM that a message repeats; `ENCRYPTED PRIVATE KEY` has 21 characters.
+/// Longest label that a message repeats; `ENCRYPTED PRIVATE KEY` has 21 characters.
 const LABEL_MAX: usize = 32;
 
-/// The text with real line ends in the place of a written `\n` or `\r\n`. PEM has no other use for a backslash.
+/// Replaces a written `\n` or `\r\n` by a real line end. PEM has no other use for a backslash.
 pub fn with_line_ends(pem: &str) -> Cow<'_, str> {
     if !pem.contains('\\') {
         return Cow::Borrowed(pem);
@@ -43,7 +43,7 @@ pub fn with_line_ends(pem: &str) -> Cow<'_, str> {
     let mut rest = pem;
     while let Some(at) = rest.find('\\') {
         out.push_str(&rest[..at]);
-        // Escaped twice, there are several.
+        // A text that was escaped twice has several backslashes.
         let escaped = rest[at..].trim_start_matches('\\');
         rest = match escaped.as_bytes().first() {
             Some(b'n') => {
@@ -58,10 +58,10 @@ pub fn with_line_ends(pem: &str) -> Cow<'_, str> {
     Cow::Owned(out)
 }
 
-/// Says what is wrong with a text, with real line ends, that should hold a `wanted`, such as a `PRIVATE KEY`.
+/// Checks that a text with real line ends holds a block with the label `wanted`, such as `PRIVATE KEY`.
 ///
 /// # Errors
-/// The first fault. What the content itself is, nobody looks at here.
+/// The first fault. The decoded content is not checked.
 pub fn check(pem: &str, wanted: &'static str) -> Result<(), PemFault> {
     let (begin, end) = (format!("-----BEGIN {wanted}-----"), format!("-----END {wanted}-----"));
     let Some((_, after)) = pem.split_once(&begin) else {
@@ -75,7 +75,7 @@ pub fn check(pem: &str, wanted: &'static str) -> Result<(), PemFault> {
     }
 }
 
-/// What a text in PEM says that it holds: capital letters and spaces, or it is repeated nowhere.
+/// The label of a PEM text. None unless it consists of capital letters and spaces, so that no secret is repeated.
 fn label(pem: &str) -> Option<String> {
     let (label, _) = pem.split_once("-----BEGIN ")?.1.split_once("-----")?;
     let harmless = label.len() <= LABEL_MAX && label.bytes().all(|b| b.is_ascii_uppercase() || b == b' ');
@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_said_without_the_secret() {
+    fn faults_are_described_without_the_secret() {
         let fault = |pem: &str| check(pem, "PRIVATE KEY").map_err(|fault| fault.to_string());
         assert_eq!(fault(GOOD), Ok(()));
         for (pem, said) in [

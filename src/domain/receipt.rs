@@ -59,7 +59,8 @@ impl ReceiptReasons {
         self.positions.push(u8::try_from(index + 1).unwrap_or(0));
     }
 
-    /// The position in the column `reasons` of a device's reason, from its byte in `reason_indexes`. None: it has no reason.
+    /// The position in the column `reasons` of a device's reason, from its byte in `reason_indexes`. None: it has no
+    /// reason.
     pub fn position(byte: u8) -> Option<usize> {
         usize::from(byte).checked_sub(1)
     }

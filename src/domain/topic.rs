@@ -1,35 +1,35 @@
-//! Topic names.
+//! The names of topics, and which of them apps may set.
 
 use std::fmt;
 
-/// A topic: `[A-Za-z0-9_.~:-]{1,100}`, case counts.
+/// The name of a topic: `[A-Za-z0-9_.~:-]{1,100}`. It is case-sensitive.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct TopicName(Box<str>);
 
 impl TopicName {
     /// Longest name, in characters.
     pub const MAX: usize = 100;
-    /// Most open topics of a device that a publishable key may name: such a key is in strangers' hands.
+    /// Open topics that a publishable key may set on one device. Such a key can be extracted from an app.
     pub const OPEN_MAX: usize = 100;
 
-    /// Checks the form.
+    /// Parses a name. None: it does not have the form.
     pub fn parse(text: &str) -> Option<Self> {
         let allowed = |b: u8| b.is_ascii_alphanumeric() || b"_.~:-".contains(&b);
         let fits = (1..=Self::MAX).contains(&text.len()) && text.bytes().all(allowed);
         fits.then(|| Self(text.into()))
     }
 
-    /// Wraps one that was checked when it was stored.
+    /// Wraps a stored name without checking it again.
     pub fn stored(text: String) -> Self {
         Self(text.into())
     }
 
-    /// The name.
+    /// The name as it is shown in the API.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// Closed to apps, because of a colon in its name (`team:42`)?
+    /// Does the name have a colon (`team:42`)? Then only backends may set it.
     pub fn is_closed(&self) -> bool {
         self.0.contains(':')
     }
@@ -46,7 +46,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_topic_is_1_to_100_of_its_characters() {
+    fn a_topic_has_1_to_100_of_the_allowed_characters() {
         let longest = "x".repeat(100);
         for right in ["news", "team:42", "A_b.c~d-e", &longest] {
             assert!(TopicName::parse(right).is_some(), "{right}");

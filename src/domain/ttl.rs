@@ -1,19 +1,19 @@
-//! Durations as requests and the configuration write them, and the time to live.
+//! Durations in requests and in the configuration, and the time to live.
 
 use std::time::Duration;
 
-/// A duration that can't be read, or is out of range.
+/// Why a text is not a duration.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum BadDuration {
-    /// Digits and one of `ms s m h d w`.
+    /// The text is not digits and one of `ms s m h d w`.
     #[error("a duration is digits and one of ms, s, m, h, d, w")]
     Form,
-    /// More than it may be.
+    /// The duration is too long.
     #[error("the duration is too long")]
     TooLong,
 }
 
-/// Reads digits and one of `ms s m h d w`.
+/// Parses digits and one of `ms s m h d w`.
 pub fn parse_duration(text: &str) -> Result<Duration, BadDuration> {
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     let (number, unit) = text.split_at(digits);
@@ -33,22 +33,23 @@ pub fn parse_duration(text: &str) -> Result<Duration, BadDuration> {
     number.checked_mul(millis).map(Duration::from_millis).ok_or(BadDuration::TooLong)
 }
 
-/// How long a provider may take to get and to deliver a notification: whole seconds, 0 to 28 days.
+/// The time to live: how long after its due time a notification may still be sent and delivered. Whole seconds, 0 to 28
+/// days.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct Ttl(u32);
 
 impl Ttl {
-    /// The providers' own maximum, 28 days.
+    /// 28 days, the maximum of the providers.
     pub const MAX: Self = Self(28 * 86_400);
-    /// Within this time the one attempt of a `ttl: 0` notification must begin.
+    /// The single attempt of a notification with `ttl: 0` must begin within this time.
     pub const ONCE_WINDOW: Duration = Duration::from_secs(30);
 
-    /// Whole seconds, at most [`Self::MAX`].
+    /// A time to live of whole seconds, at most [`Self::MAX`].
     pub fn from_secs(secs: u64) -> Result<Self, BadDuration> {
         u32::try_from(secs).ok().filter(|s| *s <= Self::MAX.0).map(Self).ok_or(BadDuration::TooLong)
     }
 
-    /// Digits and one of `s m h d w`.
+    /// Parses digits and one of `s m h d w`.
     pub fn parse(text: &str) -> Result<Self, BadDuration> {
         if text.ends_with("ms") {
             return Err(BadDuration::Form);
@@ -56,23 +57,23 @@ impl Ttl {
         Self::from_secs(parse_duration(text)?.as_secs())
     }
 
-    /// In seconds.
+    /// The time to live in seconds.
     pub fn as_secs(self) -> u32 {
         self.0
     }
 
-    /// Now or never: one attempt.
+    /// Is it 0, so that there is only one attempt?
     pub fn is_once(self) -> bool {
         self.0 == 0
     }
 
-    /// From when it is due until nothing is tried any more. A `ttl: 0` attempt has [`Self::ONCE_WINDOW`] to begin.
+    /// The time from when the notification is due until no more attempts begin.
     pub fn window(self) -> Duration {
         if self.is_once() { Self::ONCE_WINDOW } else { Duration::from_secs(self.0.into()) }
     }
 }
 
-/// What remains of a life, rounded up to a second, so that a provider is never told 0 by rounding
+/// The remaining time in seconds, rounded up and at least 1, so that rounding never gives a provider 0
 /// (docs/queue.md#time-to-live).
 pub fn remaining_secs(left: chrono::TimeDelta) -> u64 {
     let millis = left.num_milliseconds().max(1);
@@ -104,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn what_remains_is_rounded_up() {
+    fn the_remaining_time_is_rounded_up() {
         assert_eq!(remaining_secs(TimeDelta::milliseconds(400)), 1);
         assert_eq!(remaining_secs(TimeDelta::milliseconds(1000)), 1);
         assert_eq!(remaining_secs(TimeDelta::milliseconds(1001)), 2);

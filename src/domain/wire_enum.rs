@@ -1,4 +1,4 @@
-//! Enumerations that have a name in the API and a number in the database, both stated once.
+//! A macro for enumerations that have a name in the API and a number in the database. Both are stated once.
 
 /// Defines an enumeration with one name in the API and one number in the database per variant.
 macro_rules! wire_enum {
@@ -8,7 +8,7 @@ macro_rules! wire_enum {
         pub enum $name { $($(#[$vdoc])* $variant,)* }
 
         impl $name {
-            /// Every value.
+            /// All values, in the order of the declaration.
             pub const ALL: &[Self] = &[$(Self::$variant,)*];
 
             /// The name in the API.
@@ -16,7 +16,7 @@ macro_rules! wire_enum {
                 match self { $(Self::$variant => $text,)* }
             }
 
-            /// Reads the name in the API.
+            /// Parses the name in the API.
             pub fn parse(name: &str) -> Option<Self> {
                 match name { $($text => Some(Self::$variant),)* _ => None }
             }
@@ -26,7 +26,7 @@ macro_rules! wire_enum {
                 match self { $(Self::$variant => $code,)* }
             }
 
-            /// Reads the number in the database.
+            /// The value of a number in the database.
             pub fn from_code(code: i16) -> Option<Self> {
                 match code { $($code => Some(Self::$variant),)* _ => None }
             }
