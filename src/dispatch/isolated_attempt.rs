@@ -41,12 +41,12 @@ impl IsolatedAttempts {
                 lane = self.gate.name(), notification = %job.notification, job = job.id.0, lost = job.node_deaths,
                 "a job was lost with its node more than once: its devices are tried one at a time"
             ),
-            Suspicion::NextIsGuilty => {
+            Suspicion::NextDeviceIsCause => {
                 tickets.truncate(1);
                 self.reject(tickets);
                 return None;
             }
-            Suspicion::AllAreGuilty => {
+            Suspicion::AllDevicesAreCause => {
                 self.reject(tickets);
                 return None;
             }

@@ -41,7 +41,7 @@ wire_enum! {
 
 /// The number of deliveries of a notification in each status.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Counts {
+pub struct DeliveryCounts {
     /// Deliveries that are not final.
     pub pending: u64,
     /// Deliveries that a provider accepted.
@@ -58,7 +58,7 @@ pub struct Counts {
     pub cancelled: u64,
 }
 
-impl Counts {
+impl DeliveryCounts {
     /// The number of devices: the sum of all statuses.
     pub fn targets(&self) -> u64 {
         self.pending

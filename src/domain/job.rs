@@ -11,7 +11,7 @@ pub const JOB_DEVICES_MAX: usize = 500;
 
 /// From so many deaths of its node on, without a recorded outcome in between, a job may be the cause of the deaths. It
 /// is then claimed alone and sent one device at a time (docs/queue.md#isolated-attempt).
-pub const SUSPECT: i16 = 2;
+pub const SUSPECT_NODE_DEATHS: i16 = 2;
 
 /// The devices of a job that have an outcome: bit i belongs to `devices[i]`.
 pub type DoneBits = BitVec;
@@ -68,7 +68,7 @@ pub struct Job {
 }
 
 /// Whether a job is suspected to be the cause of the deaths of its nodes, judged by their number. Progress of an
-/// isolated job resets the number to [`SUSPECT`]. A device that is rejected without an attempt adds one, so that the
+/// isolated job resets the number to [`SUSPECT_NODE_DEATHS`]. A device that is rejected without an attempt adds one, so that the
 /// next device gets its attempt.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Suspicion {
@@ -77,15 +77,15 @@ pub enum Suspicion {
     /// The next device is sent to alone.
     Isolated,
     /// The last nodes died while they tried the next device: it is rejected without an attempt.
-    NextIsGuilty,
+    NextDeviceIsCause,
     /// Nodes die with one device after the other, so the cause is what the devices share: all are rejected.
-    AllAreGuilty,
+    AllDevicesAreCause,
 }
 
 impl Job {
     /// The number of attempts that may have been sent and had no answer, including the present one. If there is any, a
     /// device of the job ends `unknown` instead of `expired` or `cancelled`.
-    pub fn doubts(&self) -> u16 {
+    pub fn attempts_in_doubt(&self) -> u16 {
         self.unanswered.saturating_add(u16::from(self.in_doubt))
     }
 
@@ -94,13 +94,13 @@ impl Job {
         match self.node_deaths {
             0 | 1 => Suspicion::None,
             2..=4 | 6 | 8 => Suspicion::Isolated,
-            5 | 7 => Suspicion::NextIsGuilty,
-            9.. => Suspicion::AllAreGuilty,
+            5 | 7 => Suspicion::NextDeviceIsCause,
+            9.. => Suspicion::AllDevicesAreCause,
         }
     }
 
     /// The positions of the devices without an outcome.
-    pub fn open(&self) -> impl Iterator<Item = usize> + '_ {
+    pub fn open_positions(&self) -> impl Iterator<Item = usize> + '_ {
         (0..self.devices.len()).filter(|i| self.done.as_ref().is_none_or(|bits| bits.get(*i) != Some(true)))
     }
 }

@@ -36,13 +36,13 @@ pub use condition::{BadCondition, Condition};
 pub use content::{
     ApnsOverrides, AppleMember, COLLAPSE_KEY_MAX, Content, Priority, is_collapse_key, member_of_aps,
 };
-pub use delivery::{Counts, DeliveryStatus, NotificationStatus};
+pub use delivery::{DeliveryCounts, DeliveryStatus, NotificationStatus};
 pub use device::{BadToken, DeviceToken, FCM_TOKEN_MAX, Kind, QuarantineReason, Source, TokenDigest, UserId};
 pub use fan_out::FanOut;
 pub use finding::{EnvironmentProof, Finding, TokenVerdict};
 pub use id::{AppId, BadId, DeviceId, InstallationKey, JobId, KeyId, LaneId, NodeId, NotificationId};
 pub use input::{ErrorLocation, InputCode, ValidationError, shown_name};
-pub use job::{Class, DoneBits, JOB_DEVICES_MAX, Job, SUSPECT, Suspicion};
+pub use job::{Class, DoneBits, JOB_DEVICES_MAX, Job, SUSPECT_NODE_DEATHS, Suspicion};
 pub use lane::{Environment, LaneKey, LaneState, Platform};
 pub use locale::Locale;
 pub use nearest::{most_alike, nearest, nearest_by_start};

@@ -7,7 +7,9 @@ use bit_vec::BitVec;
 use chrono::{DateTime, Utc};
 
 use super::Error;
-use crate::domain::{Class, DeviceId, Job, JobId, LaneId, NodeId, NotificationId, Priority, Reason, SUSPECT};
+use crate::domain::{
+    Class, DeviceId, Job, JobId, LaneId, NodeId, NotificationId, Priority, Reason, SUSPECT_NODE_DEATHS,
+};
 use crate::store::Session;
 
 /// One range of the claim index, and how much of it to take.
@@ -59,7 +61,7 @@ pub async fn claim(conn: &mut Session, claim: ClaimRequest) -> Result<Vec<Job>, 
         i64::from(claim.most_jobs),
         claim.since,
         claim.node.0,
-        SUSPECT,
+        SUSPECT_NODE_DEATHS,
     )
     .fetch_all(conn)
     .await?;

@@ -9,7 +9,7 @@ use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 use super::Error;
-use crate::domain::{DeviceId, JobId, LaneId, NodeId, NotificationId, SUSPECT};
+use crate::domain::{DeviceId, JobId, LaneId, NodeId, NotificationId, SUSPECT_NODE_DEATHS};
 use crate::store::Session;
 
 /// Columns of the receipts of many jobs, and of the retry jobs that come with them. Jobs ascending by id.
@@ -243,7 +243,7 @@ pub async fn record(conn: &mut Session, batch: &RecordBatch) -> Result<Vec<JobId
         &batch.retry_end,
         &batch.retry_devices,
         &batch.progress,
-        SUSPECT,
+        SUSPECT_NODE_DEATHS,
         &batch.retry_environment_probe_since as &[Option<DateTime<Utc>>],
         &batch.notification,
     )

@@ -4,7 +4,7 @@
 use chrono::{DateTime, Utc};
 
 use super::Error;
-use crate::domain::{AppId, Counts, LaneId, LaneState, NotificationId, NotificationStatus, Priority};
+use crate::domain::{AppId, DeliveryCounts, LaneId, LaneState, NotificationId, NotificationStatus, Priority};
 use crate::store::Session;
 
 /// A notification as a whole.
@@ -31,7 +31,7 @@ pub struct Status {
     /// When the last target ended.
     pub done_at: Option<DateTime<Utc>>,
     /// How many devices ended how.
-    pub counts: Counts,
+    pub counts: DeliveryCounts,
     /// Lanes that hold pending devices back.
     pub held: Vec<HeldLane>,
 }
@@ -109,7 +109,7 @@ pub async fn read(conn: &mut Session, app: AppId, id: NotificationId) -> Result<
     .fetch_optional(conn)
     .await?;
     let Some(row) = row else { return Ok(None) };
-    let counts = Counts {
+    let counts = DeliveryCounts {
         pending: count(row.pending),
         accepted: count(row.accepted),
         unknown: count(row.unknown),
@@ -151,12 +151,12 @@ pub async fn read(conn: &mut Session, app: AppId, id: NotificationId) -> Result<
 }
 
 impl Facts {
-    fn ended(&self, counts: Counts) -> bool {
+    fn ended(&self, counts: DeliveryCounts) -> bool {
         self.expanded && counts.pending == 0
     }
 
     /// Cancelled only if something was stopped: one that came too late is done.
-    fn status(&self, counts: Counts) -> NotificationStatus {
+    fn status(&self, counts: DeliveryCounts) -> NotificationStatus {
         if self.cancelled && counts.cancelled > 0 {
             NotificationStatus::Cancelled
         } else if self.ended(counts) {
@@ -171,7 +171,7 @@ impl Facts {
     }
 
     /// Without a target it is done as soon as it is accepted.
-    fn done_at(&self, counts: Counts) -> Option<DateTime<Utc>> {
+    fn done_at(&self, counts: DeliveryCounts) -> Option<DateTime<Utc>> {
         self.ended(counts).then(|| self.last_at.unwrap_or(self.created_at))
     }
 }
@@ -198,10 +198,10 @@ mod tests {
 
     #[test]
     fn a_status_follows_from_what_is_recorded() {
-        let none = Counts::default();
-        let pending = Counts { pending: 1, ..none };
-        let stopped = Counts { cancelled: 1, ..none };
-        let accepted = Counts { accepted: 1, ..none };
+        let none = DeliveryCounts::default();
+        let pending = DeliveryCounts { pending: 1, ..none };
+        let stopped = DeliveryCounts { cancelled: 1, ..none };
+        let accepted = DeliveryCounts { accepted: 1, ..none };
         for (facts, counts, expected) in [
             (facts(), none, NotificationStatus::Done),
             (facts(), accepted, NotificationStatus::Done),
@@ -220,8 +220,8 @@ mod tests {
     #[test]
     fn done_at_is_the_last_receipt_s_time_or_that_of_acceptance() {
         let later = DateTime::from_timestamp_millis(5);
-        assert_eq!(facts().done_at(Counts::default()), Some(DateTime::UNIX_EPOCH));
-        assert_eq!(Facts { last_at: later, ..facts() }.done_at(Counts::default()), later);
-        assert_eq!(facts().done_at(Counts { pending: 1, ..Counts::default() }), None);
+        assert_eq!(facts().done_at(DeliveryCounts::default()), Some(DateTime::UNIX_EPOCH));
+        assert_eq!(Facts { last_at: later, ..facts() }.done_at(DeliveryCounts::default()), later);
+        assert_eq!(facts().done_at(DeliveryCounts { pending: 1, ..DeliveryCounts::default() }), None);
     }
 }

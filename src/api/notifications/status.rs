@@ -10,7 +10,7 @@ use crate::api::error::ApiError;
 use crate::api::path::PathPart;
 use crate::api::query::Parameters;
 use crate::api::time::rfc3339;
-use crate::domain::{App, Counts, NotificationId, exact_json};
+use crate::domain::{App, DeliveryCounts, NotificationId, exact_json};
 use crate::store;
 use crate::store::status::{HeldLane, Status};
 
@@ -49,7 +49,7 @@ fn document(app: &App, id: NotificationId, status: &Status) -> Result<Value, Api
     }))
 }
 
-fn counts(counts: &Counts) -> Value {
+fn counts(counts: &DeliveryCounts) -> Value {
     json!({
         "targets": counts.targets(),
         "pending": counts.pending,
@@ -90,7 +90,7 @@ mod tests {
             expires_at: DateTime::UNIX_EPOCH + TimeDelta::hours(1),
             started_at: None,
             done_at: None,
-            counts: Counts { pending: 2, accepted: 3, ..Counts::default() },
+            counts: DeliveryCounts { pending: 2, accepted: 3, ..DeliveryCounts::default() },
             held: vec![HeldLane {
                 lane: LaneId(1),
                 state: LaneState::Suspended,

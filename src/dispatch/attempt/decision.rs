@@ -44,7 +44,7 @@ impl DeviceState<'_> {
                 };
                 self.retry(reason, min_delay, false, draw)
             }
-            Outcome::Unknown if self.job.doubts() + 1 >= UNANSWERED_MAX => {
+            Outcome::Unknown if self.job.attempts_in_doubt() + 1 >= UNANSWERED_MAX => {
                 answered(DeliveryStatus::Unknown, Reason::from(PushpostReason::NoAnswer))
             }
             Outcome::Unknown => {
@@ -77,7 +77,7 @@ impl DeviceState<'_> {
         let delay = self.retry.delay(self.job.attempt, min_delay, draw);
         let left = (self.job.expires_at - self.now).to_std().unwrap_or_default();
         if self.once || delay >= left {
-            let doubtful = unanswered || self.job.doubts() > 0;
+            let doubtful = unanswered || self.job.attempts_in_doubt() > 0;
             return expired(doubtful, Some(reason), true);
         }
         Disposition::Retry { lane: None, delay, attempted: true, unanswered, reason: Some(reason) }
@@ -86,7 +86,7 @@ impl DeviceState<'_> {
 
 /// Ends a device whose time ran out before the present attempt. A node that died since may have made that attempt.
 pub(super) fn expired_before_attempt(job: &Job) -> Disposition {
-    expired(job.doubts() > 0, job.last_reason.clone(), job.in_doubt)
+    expired(job.attempts_in_doubt() > 0, job.last_reason.clone(), job.in_doubt)
 }
 
 /// `expired` says that no attempt is in doubt; otherwise the status is `unknown` (docs/queue.md#attempts-in-doubt).

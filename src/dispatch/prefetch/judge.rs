@@ -75,7 +75,7 @@ impl DeviceJudge {
 /// `cancelled` says that no provider took the push; where an attempt is in doubt the status is `unknown`
 /// (docs/queue.md#attempts-in-doubt).
 pub(super) fn cancelled(job: &Job, reason: PushpostReason) -> Disposition {
-    if job.doubts() == 0 {
+    if job.attempts_in_doubt() == 0 {
         return unsent(DeliveryStatus::Cancelled, reason);
     }
     let reason = Some(Reason::from(PushpostReason::NoAnswer));

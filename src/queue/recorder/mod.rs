@@ -148,7 +148,7 @@ impl OutcomeRecorder {
         self.shared.push(Event::Open(Arc::clone(&held)));
         let tickets = held
             .job
-            .open()
+            .open_positions()
             .map(|index| DeviceTicket {
                 shared: Arc::clone(&self.shared),
                 held: Arc::clone(&held),

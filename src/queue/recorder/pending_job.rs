@@ -53,7 +53,7 @@ impl PendingJob {
     pub(super) fn new(held: Arc<LeasedJob>) -> Self {
         let n = held.job.devices.len();
         let recorded = held.job.done.clone().unwrap_or_else(|| BitVec::from_elem(n, false));
-        let out = held.job.open().count();
+        let out = held.job.open_positions().count();
         Self {
             version: held.job.version,
             held,

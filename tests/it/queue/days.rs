@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
-use pushpost::domain::{Counts, DeliveryStatus, NotificationId};
+use pushpost::domain::{DeliveryCounts, DeliveryStatus, NotificationId};
 use pushpost::{maintenance, store};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -72,7 +72,7 @@ async fn what_is_recorded_on_a_later_day_lies_with_its_notification() {
     assert_eq!(rest.iter().map(|ticket| ticket.device().0).collect::<Vec<_>>(), [3]);
     end_all(rest, &accepted());
     second.idle().await;
-    assert_eq!(queue.counts(id).await, Counts { accepted: 3, ..Counts::default() });
+    assert_eq!(queue.counts(id).await, DeliveryCounts { accepted: 3, ..DeliveryCounts::default() });
     let outcomes: Vec<_> = queue.outcomes(id).await.into_iter().collect();
     assert_eq!(outcomes, [1, 2, 3].map(|device| (device, DeliveryStatus::Accepted)));
     assert_eq!(tables_of(&queue, id).await.len(), 1);

@@ -1,7 +1,7 @@
 //! Waiting jobs whose time runs out (docs/queue.md#expiry, #attempts-in-doubt).
 
 use chrono::DateTime;
-use pushpost::domain::{Counts, DeliveryStatus, Environment, LaneKey, NotificationId, Reason};
+use pushpost::domain::{DeliveryCounts, DeliveryStatus, Environment, LaneKey, NotificationId, Reason};
 use pushpost::queue::recorder::Disposition;
 use pushpost::store;
 
@@ -28,8 +28,8 @@ async fn only_what_is_out_of_time_ends() {
     let (late, early) = (node.accept(queue.wanted(1..=3)).await, node.accept(queue.wanted(4..=5)).await);
     run_out_of_time(&queue, late).await;
     assert_eq!(expire(&queue).await, 1);
-    assert_eq!(queue.counts(late).await, Counts { expired: 3, ..Counts::default() });
-    assert_eq!(queue.counts(early).await, Counts { pending: 2, ..Counts::default() });
+    assert_eq!(queue.counts(late).await, DeliveryCounts { expired: 3, ..DeliveryCounts::default() });
+    assert_eq!(queue.counts(early).await, DeliveryCounts { pending: 2, ..DeliveryCounts::default() });
     let of_late = queue.deliveries(late).await;
     assert!(of_late.iter().all(|d| (d.attempts, d.reason.as_deref()) == (0, Some("ttl"))), "{of_late:?}");
     assert_eq!(expire(&queue).await, 0);
@@ -48,7 +48,7 @@ async fn a_leased_job_is_left_alone() {
     assert_eq!(expire(&queue).await, 0);
     end_all(tickets, &accepted());
     node.idle().await;
-    assert_eq!(queue.counts(id).await, Counts { accepted: 2, ..Counts::default() });
+    assert_eq!(queue.counts(id).await, DeliveryCounts { accepted: 2, ..DeliveryCounts::default() });
     node.stop().await;
 }
 
@@ -90,7 +90,10 @@ async fn what_may_have_been_sent_ends_as_unknown() {
     node.idle().await;
     run_out_of_time(&queue, id).await;
     assert_eq!(expire(&queue).await, 2);
-    assert_eq!(queue.counts(id).await, Counts { expired: 1, unknown: 1, ..Counts::default() });
+    assert_eq!(
+        queue.counts(id).await,
+        DeliveryCounts { expired: 1, unknown: 1, ..DeliveryCounts::default() }
+    );
     let mut deliveries = queue.deliveries(id).await;
     deliveries.sort_by_key(|delivery| delivery.device);
     let lines: Vec<_> =
@@ -122,7 +125,7 @@ async fn what_a_dead_node_held_is_in_doubt_until_a_later_attempt_is_answered() {
 
     run_out_of_time(&queue, given_back).await;
     assert_eq!(expire(&queue).await, 1);
-    assert_eq!(queue.counts(given_back).await, Counts { expired: 2, ..Counts::default() });
+    assert_eq!(queue.counts(given_back).await, DeliveryCounts { expired: 2, ..DeliveryCounts::default() });
     // A later attempt: answered for good, answered with a wish to come again, in another lane, and given back unmade.
     let mut tickets = node.take(queue.lane).await;
     assert_eq!(tickets.len(), 4);
@@ -138,7 +141,10 @@ async fn what_a_dead_node_held_is_in_doubt_until_a_later_attempt_is_answered() {
     node.idle().await;
     run_out_of_time(&queue, held).await;
     assert_eq!(expire(&queue).await, 3);
-    assert_eq!(queue.counts(held).await, Counts { accepted: 1, unknown: 3, ..Counts::default() });
+    assert_eq!(
+        queue.counts(held).await,
+        DeliveryCounts { accepted: 1, unknown: 3, ..DeliveryCounts::default() }
+    );
     let mut deliveries = queue.deliveries(held).await;
     deliveries.sort_by_key(|delivery| delivery.device);
     for delivery in deliveries.iter().skip(1) {
@@ -165,11 +171,11 @@ async fn a_trial_that_nobody_makes_ends_by_the_first_word_and_leaves_others_alon
     end(tickets.pop().unwrap(), again("Busy"));
     end_all(tickets, &trial());
     node.idle().await;
-    assert_eq!(queue.counts(id).await, Counts { pending: 4, ..Counts::default() });
+    assert_eq!(queue.counts(id).await, DeliveryCounts { pending: 4, ..DeliveryCounts::default() });
     assert_eq!(expire(&queue).await, 0, "it has a minute");
     queue.run("update jobs set due_at = due_at - interval '1 minute'").await;
     assert_eq!(expire(&queue).await, 1, "not the other retry, which is due as long");
-    let dead = Counts { token_dead: 3, pending: 1, ..Counts::default() };
+    let dead = DeliveryCounts { token_dead: 3, pending: 1, ..DeliveryCounts::default() };
     assert_eq!(queue.counts(id).await, dead);
     for delivery in queue.deliveries(id).await.iter().filter(|d| d.status != DeliveryStatus::Pending) {
         assert_eq!((delivery.attempts, delivery.reason.as_deref()), (1, Some("BadDeviceToken")));

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use pushpost::domain::Counts;
+use pushpost::domain::DeliveryCounts;
 
 use pushpost_testkit::held_time::{HeldTime, until};
 use pushpost_testkit::queue::TestQueue;
@@ -39,7 +39,7 @@ async fn slow_outcomes_share_receipts() {
         node.leases.is_empty()
     })
     .await;
-    assert_eq!(queue.counts(id).await, Counts { accepted: 500, ..Counts::default() });
+    assert_eq!(queue.counts(id).await, DeliveryCounts { accepted: 500, ..DeliveryCounts::default() });
     let receipts = queue.number("select count(*) from receipts").await.unsigned_abs() - 1;
     let most = passed_ms / OLDEST_MS + 500 / 100 + 1;
     assert!(receipts <= most, "{receipts} receipts in {passed_ms} ms");
@@ -58,7 +58,11 @@ async fn an_outcome_does_not_wait_for_its_job_to_end() {
     for _ in 0..20 {
         queue.number("select 1::bigint").await;
     }
-    assert_eq!(queue.counts(id).await, Counts { pending: 500, ..Counts::default() }, "others may join them");
+    assert_eq!(
+        queue.counts(id).await,
+        DeliveryCounts { pending: 500, ..DeliveryCounts::default() },
+        "others may join them"
+    );
     time.pass(Duration::from_millis(OLDEST_MS + 1)).await;
     until("they are on record", async || queue.counts(id).await.accepted == 3).await;
 }

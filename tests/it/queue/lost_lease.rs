@@ -1,7 +1,7 @@
 //! Holders that come too late: their node was called dead, and somebody else has the job (docs/queue.md#fenced-record,
 //! #node-lease).
 
-use pushpost::domain::{Counts, DeliveryStatus, NotificationId};
+use pushpost::domain::{DeliveryCounts, DeliveryStatus, NotificationId};
 use pushpost::queue::recorder::DeviceTicket;
 
 use pushpost_testkit::held_time::until;
@@ -55,7 +55,10 @@ async fn the_first_final_outcome_wins_and_late_retries_are_dropped() {
     let of = |device: i64| outcomes[&device];
     assert_eq!([of(1), of(2), of(5)], [DeliveryStatus::Accepted; 3]);
     assert_eq!([of(3), of(4), of(6), of(10)], [DeliveryStatus::Rejected; 4]);
-    assert_eq!(queue.counts(id).await, Counts { accepted: 3, rejected: 7, ..Counts::default() });
+    assert_eq!(
+        queue.counts(id).await,
+        DeliveryCounts { accepted: 3, rejected: 7, ..DeliveryCounts::default() }
+    );
     assert_eq!(queue.number("select count(*) from jobs").await, 0);
     queue.assert_sound().await;
     late.stop().await;
@@ -84,7 +87,10 @@ async fn the_present_holder_adds_nothing_to_a_device_that_a_late_one_has_ended()
     end_all(of_next, &rejected("BadRequest"));
     next.idle().await;
     queue.assert_sound().await;
-    assert_eq!(queue.counts(id).await, Counts { accepted: 1, rejected: 3, ..Counts::default() });
+    assert_eq!(
+        queue.counts(id).await,
+        DeliveryCounts { accepted: 1, rejected: 3, ..DeliveryCounts::default() }
+    );
     assert_eq!(queue.outcomes(id).await[&1], DeliveryStatus::Accepted);
     late.stop().await;
     next.stop().await;
@@ -107,7 +113,10 @@ async fn a_late_outcome_may_finish_a_job() {
     end_all(of_next, &rejected("BadRequest"));
     late.idle().await;
     next.idle().await;
-    assert_eq!(queue.counts(id).await, Counts { accepted: 1, rejected: 2, ..Counts::default() });
+    assert_eq!(
+        queue.counts(id).await,
+        DeliveryCounts { accepted: 1, rejected: 2, ..DeliveryCounts::default() }
+    );
     queue.assert_sound().await;
     late.stop().await;
     next.stop().await;
@@ -234,7 +243,7 @@ async fn an_outcome_names_its_notification() {
         .unwrap();
     end_all(tickets, &accepted());
     node.idle().await;
-    assert_eq!(queue.counts(other).await, Counts { pending: 1, ..Counts::default() });
+    assert_eq!(queue.counts(other).await, DeliveryCounts { pending: 1, ..DeliveryCounts::default() });
     queue.assert_sound().await;
     node.stop().await;
 }

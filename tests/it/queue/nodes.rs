@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use pushpost::domain::{Counts, NodeId, NotificationId, Priority};
+use pushpost::domain::{DeliveryCounts, NodeId, NotificationId, Priority};
 use pushpost::maintenance;
 use pushpost::queue::heartbeat::Heartbeat;
 use pushpost::store::SessionPool;
@@ -119,7 +119,7 @@ async fn a_node_that_was_called_dead_goes_on_under_another_id() {
     assert_eq!(holders(&queue).await, [None]);
     end_all(node.take(queue.lane).await, &accepted());
     node.idle().await;
-    assert_eq!(queue.counts(id).await, Counts { accepted: 1, ..Counts::default() });
+    assert_eq!(queue.counts(id).await, DeliveryCounts { accepted: 1, ..DeliveryCounts::default() });
     node.stop().await;
 }
 
@@ -306,7 +306,7 @@ async fn a_job_whose_hand_over_was_lost_waits_again() {
         beating.node.leases.is_empty()
     })
     .await;
-    assert_eq!(queue.counts(id).await, Counts { accepted: 7, ..Counts::default() });
+    assert_eq!(queue.counts(id).await, DeliveryCounts { accepted: 7, ..DeliveryCounts::default() });
 }
 
 /// A lane stops between the reservation and the commit of a job: the node keeps no lease of it.
@@ -332,7 +332,7 @@ async fn a_job_whose_commit_ends_after_its_lane_goes_back_to_the_queue() {
     assert_eq!(tickets.len(), 3);
     end_all(tickets, &accepted());
     node.idle().await;
-    assert_eq!(queue.counts(id).await, Counts { accepted: 3, ..Counts::default() });
+    assert_eq!(queue.counts(id).await, DeliveryCounts { accepted: 3, ..DeliveryCounts::default() });
     node.stop().await;
 }
 

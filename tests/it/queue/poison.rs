@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use pushpost::domain::{Counts, DeliveryStatus, NotificationId, Reason};
+use pushpost::domain::{DeliveryCounts, DeliveryStatus, NotificationId, Reason};
 use pushpost::queue::accept::{AcceptedNotification, Error};
 use pushpost::queue::recorder::Disposition;
 use rand::rngs::StdRng;
@@ -230,7 +230,7 @@ async fn an_outcome_that_cannot_be_stored_is_kept_and_tried_again() {
         queue.number("select count(*) from receipts").await == 4
     })
     .await;
-    assert_eq!(queue.counts(ids[2]).await, Counts { pending: 1, ..Counts::default() });
+    assert_eq!(queue.counts(ids[2]).await, DeliveryCounts { pending: 1, ..DeliveryCounts::default() });
     queue.run("drop trigger refuse on receipts").await;
     assert!(!node.leases.is_empty());
     // Again after ten seconds.
@@ -239,5 +239,5 @@ async fn an_outcome_that_cannot_be_stored_is_kept_and_tried_again() {
         node.leases.is_empty()
     })
     .await;
-    assert_eq!(queue.counts(ids[2]).await, Counts { accepted: 1, ..Counts::default() });
+    assert_eq!(queue.counts(ids[2]).await, DeliveryCounts { accepted: 1, ..DeliveryCounts::default() });
 }

@@ -1,7 +1,7 @@
 //! Recording twice what happened once (docs/queue.md#fenced-record).
 
 use bit_vec::BitVec;
-use pushpost::domain::{Counts, DeviceId, Job, JobId, NodeId};
+use pushpost::domain::{DeliveryCounts, DeviceId, Job, JobId, NodeId};
 use pushpost::store::record::{NewReceipt, NewRetryJob, RecordBatch, record};
 
 use pushpost_testkit::held_time::until;
@@ -68,7 +68,10 @@ async fn the_same_record_twice_is_one() {
     outcomes(&mut partly, &job, &ended, &again, false);
     assert_eq!(recorded(&queue, &partly).await, [job.id]);
     assert_eq!(recorded(&queue, &partly).await, []);
-    assert_eq!(queue.counts(id).await, Counts { accepted: 270, pending: 230, ..Counts::default() });
+    assert_eq!(
+        queue.counts(id).await,
+        DeliveryCounts { accepted: 270, pending: 230, ..DeliveryCounts::default() }
+    );
     assert_eq!(queue.number("select count(*) from jobs").await, 2, "the job and one retry job");
 
     let rest: Vec<usize> = (300..500).collect();
@@ -76,7 +79,10 @@ async fn the_same_record_twice_is_one() {
     outcomes(&mut all, &Job { version: job.version + 1, ..job.clone() }, &rest, &[], true);
     assert_eq!(recorded(&queue, &all).await, [job.id]);
     assert_eq!(recorded(&queue, &all).await, []);
-    assert_eq!(queue.counts(id).await, Counts { accepted: 470, pending: 30, ..Counts::default() });
+    assert_eq!(
+        queue.counts(id).await,
+        DeliveryCounts { accepted: 470, pending: 30, ..DeliveryCounts::default() }
+    );
     queue.assert_sound().await;
 }
 
@@ -90,7 +96,7 @@ async fn a_job_never_goes_while_a_device_of_it_has_no_outcome() {
     let mut wrong = RecordBatch::default();
     outcomes(&mut wrong, &job, &[0, 2], &[], true);
     assert_eq!(recorded(&queue, &wrong).await, []);
-    assert_eq!(queue.counts(id).await, Counts { pending: 3, ..Counts::default() });
+    assert_eq!(queue.counts(id).await, DeliveryCounts { pending: 3, ..DeliveryCounts::default() });
     queue.assert_sound().await;
 }
 
@@ -114,7 +120,10 @@ async fn an_answer_lost_after_the_last_record_of_a_job_costs_nothing() {
     end_all(tickets, &accepted());
     node.idle().await;
     assert!(proxy.has_cut());
-    assert_eq!(queue.counts(id).await, Counts { accepted: 470, pending: 30, ..Counts::default() });
+    assert_eq!(
+        queue.counts(id).await,
+        DeliveryCounts { accepted: 470, pending: 30, ..DeliveryCounts::default() }
+    );
     assert_eq!(queue.number("select count(*) from jobs").await, 1, "one retry job");
     queue.assert_sound().await;
     node.stop().await;
@@ -135,7 +144,10 @@ async fn an_answer_lost_after_a_partial_record_costs_nothing() {
     until("the answer is lost", async || proxy.has_cut()).await;
     end_all(rest, &accepted());
     node.lets_go(job).await;
-    assert_eq!(queue.counts(id).await, Counts { accepted: 450, pending: 50, ..Counts::default() });
+    assert_eq!(
+        queue.counts(id).await,
+        DeliveryCounts { accepted: 450, pending: 50, ..DeliveryCounts::default() }
+    );
     queue.assert_sound().await;
     // The retry jobs hold exactly the retried devices, once each.
     let mut retried = node.take(queue.lane).await;
@@ -148,6 +160,6 @@ async fn an_answer_lost_after_a_partial_record_costs_nothing() {
     end(last, accepted());
     end_all(retried, &accepted());
     node.idle().await;
-    assert_eq!(queue.counts(id).await, Counts { accepted: 500, ..Counts::default() });
+    assert_eq!(queue.counts(id).await, DeliveryCounts { accepted: 500, ..DeliveryCounts::default() });
     node.stop().await;
 }

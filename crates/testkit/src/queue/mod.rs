@@ -7,7 +7,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use pushpost::domain::{
-    App, Content, Counts, DeliveryStatus, DeviceId, LaneId, LaneKey, NodeId, NotificationId, Target, Ttl,
+    App, Content, DeliveryCounts, DeliveryStatus, DeviceId, LaneId, LaneKey, NodeId, NotificationId, Target,
+    Ttl,
 };
 use pushpost::queue::accept::NewNotification;
 use pushpost::store::deliveries::{self, Delivery, DeliveryFilter, DeliveryPosition};
@@ -78,7 +79,7 @@ impl TestQueue {
         }
     }
 
-    pub async fn counts(&self, id: NotificationId) -> Counts {
+    pub async fn counts(&self, id: NotificationId) -> DeliveryCounts {
         let mut conn = self.database.pool.acquire().await.unwrap();
         store::status::read(&mut conn, self.app.id, id).await.unwrap().unwrap().counts
     }
