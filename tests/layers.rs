@@ -3,6 +3,8 @@
 //!
 //! The rules are `layers/rules.rs`; the cases below show that each of them can fail.
 
+#[path = "layers/circles.rs"]
+mod circles;
 #[path = "layers/documents.rs"]
 mod documents;
 #[path = "layers/language.rs"]
@@ -108,6 +110,36 @@ fn public_types_have_names_of_their_own() {
     let not_yet = not_yet();
     faults.retain(|fault| !not_yet.iter().any(|part| fault.contains(&format!("{part}/"))));
     assert!(faults.is_empty(), "{}", faults.join("\n"));
+}
+
+/// Modules of which each part can be read without those that use it.
+const WITHOUT_CIRCLES: &[&str] = &["dispatch"];
+
+#[test]
+fn parts_of_a_module_import_each_other_without_a_circle() {
+    let sources = sources();
+    for module in WITHOUT_CIRCLES {
+        let imports = circles::imports(module, &sources);
+        assert!(imports.len() > 3, "the imports of {module} are found: {imports:?}");
+        assert_eq!(circles::circle(&imports), None, "{module}: {imports:?}");
+    }
+}
+
+#[test]
+fn a_circle_is_found() {
+    let part = |name: &str, text: &str| Source::read(&format!("src/dispatch/{name}"), text);
+    let lane = part("lane.rs", "//! x\nuse super::worker::Worker;\n");
+    let worker = part("worker/mod.rs", "//! x\nuse crate::dispatch::limits::Limit;\n");
+    let limits = part("limits.rs", "//! x\nuse crate::domain::Job;\n");
+    let without = circles::imports("dispatch", &[lane, worker, limits]);
+    assert_eq!(circles::circle(&without), None);
+    let lane = part("lane.rs", "//! x\nuse super::worker::Worker;\n");
+    let worker = part("worker/mod.rs", "//! x\nfn f() { crate::dispatch::lane::start() }\n");
+    let with = circles::imports("dispatch", &[lane, worker]);
+    assert_eq!(circles::circle(&with), Some(["lane", "worker", "lane"].map(str::to_owned).to_vec()));
+    let own = part("mod.rs", "//! x\nmod lane;\nuse lane::Lane;\n");
+    let lane = part("lane.rs", "//! x\nuse super::Setup;\n");
+    assert!(circles::circle(&circles::imports("dispatch", &[own, lane])).is_some());
 }
 
 #[test]

@@ -87,7 +87,7 @@ impl EnvironmentProbes {
         let other = self.lanes.get(id)?;
         let (ours, theirs) = (self.lane.credentials.current(), other.credentials.current());
         let is_elsewhere = !theirs.sender().shares_place_with(ours.sender());
-        let is_doubted = self.lane.guard.is_on() || other.guard.is_on();
+        let is_doubted = self.lane.guard.is_engaged() || other.guard.is_engaged();
         (is_elsewhere && !is_doubted && other.gate.accepts_environment_probes())
             .then(|| Disposition::EnvironmentProbe { lane: id, since: attempted_at, reason: reason.clone() })
     }

@@ -35,7 +35,7 @@ impl FcmApnsKey {
     }
 }
 
-/// Least wait before the next try of a device whose notification has this age. The wait grows with the age, because such
+/// Least wait before the next try of a device, by the age of its notification. The wait grows with the age, because such
 /// tries do not count as attempts.
 pub(super) fn retry_delay_min(retry: RetryPolicy, age: Duration) -> Duration {
     (age / 4).clamp(retry.throttled, retry.max.max(retry.throttled))
@@ -46,7 +46,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_wait_grows_with_what_has_been_waited() {
+    fn the_wait_grows_with_the_age_of_the_notification() {
         let secs = Duration::from_secs;
         let retry = RetryPolicy { initial: secs(10), throttled: secs(60), max: secs(900) };
         let waits = [0, 60, 600, 3_000, 86_400].map(|age| retry_delay_min(retry, secs(age)).as_secs());

@@ -7,6 +7,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::attempt::Attempter;
+use super::context::{LaneContext, LaneSetup, Spawn};
 use super::credentials::{LaneCredentials, rotation};
 use super::environment_probe::{EnvironmentProbes, ProbedLane, ProbedLanes};
 use super::fcm_apns_key::FcmApnsKey;
@@ -19,7 +20,6 @@ use super::prefetch::judge::DeviceJudge;
 use super::prefetch::queue::ReadyQueue;
 use super::prefetch::{PrefetchParts, Prefetcher};
 use super::worker::{Supply, Worker};
-use super::{LaneContext, LaneSetup, Spawn};
 use crate::pruning::PruningGuard;
 use crate::queue::lane_intake::LaneIntake;
 use crate::store::SessionPool;

@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
-use super::LaneContext;
+use super::context::LaneContext;
 use super::credentials::LaneCredentials;
 use super::health::{LaneEvent, LaneGate};
 use super::limits::concurrency::ConcurrencyLimit;
@@ -125,7 +125,7 @@ impl SyncedLane {
     }
 
     fn report(&mut self) -> LaneReport {
-        let over_quota = self.quota.as_ref().and_then(|quota| quota.told());
+        let over_quota = self.quota.as_ref().and_then(|quota| quota.over_quota());
         let health = self.gate.report().with_quota(over_quota);
         let answered = self.limit.answered_total();
         let seconds = self.reported_at.elapsed().as_secs_f32().max(0.001);

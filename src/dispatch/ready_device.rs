@@ -1,4 +1,4 @@
-//! A device whose token is loaded, on its way from the prefetcher to an attempt.
+//! A device with its token, on its way from the prefetcher to an attempt.
 
 use std::sync::Arc;
 

@@ -115,3 +115,86 @@ impl Worker {
         self.supply.try_next().map(|device| (device, generation))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt as _;
+    use tokio::time::{Duration, Instant, advance};
+
+    use super::*;
+    use crate::domain::{Class, LaneId, Priority};
+    use crate::queue::lane_intake::LaneIntake;
+
+    #[derive(Debug)]
+    struct Device;
+
+    impl Queued for Device {
+        fn range(&self) -> (Class, Priority) {
+            (Class::Direct, Priority::Normal)
+        }
+
+        fn handed(&self) -> bool {
+            false
+        }
+
+        fn loaded(&self) -> Instant {
+            Instant::now()
+        }
+    }
+
+    /// A lane of a project with this quota.
+    fn supply(quota: &Arc<Quota>) -> Supply<Device> {
+        let queue = ReadyQueue::new(Arc::new(LaneIntake::new(LaneId(1), 10)), 10);
+        let limit = Arc::new(ConcurrencyLimit::new(10));
+        Supply { queue: Arc::new(queue), limit, quota: Some(Arc::clone(quota)) }
+    }
+
+    /// One message a second, of which one may be saved up.
+    fn quota() -> Arc<Quota> {
+        Arc::new(Quota::new(60))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_idle_lane_holds_nothing_of_the_quota_of_its_project() {
+        let quota = quota();
+        let (idle, busy) = (supply(&quota), supply(&quota));
+        advance(Duration::from_secs(1)).await;
+        let mut waiting = std::pin::pin!(idle.next());
+        assert!(waiting.as_mut().now_or_never().is_none(), "it has no device");
+        busy.queue.push([Device]);
+        let (_, unit) = busy.next().now_or_never().expect("the message is there for the busy lane");
+        unit.expect("a project with a quota").spend();
+        idle.queue.push([Device]);
+        assert!(waiting.as_mut().now_or_never().is_none(), "the next message is a second away");
+        advance(Duration::from_secs(1)).await;
+        assert!(waiting.now_or_never().is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_device_that_leaves_while_its_lane_waits_for_the_quota_costs_nothing() {
+        let quota = quota();
+        let (stopped, busy) = (supply(&quota), supply(&quota));
+        stopped.queue.push([Device]);
+        let mut waiting = std::pin::pin!(stopped.next());
+        assert!(waiting.as_mut().now_or_never().is_none(), "nothing is saved up");
+        stopped.queue.clear();
+        advance(Duration::from_secs(1)).await;
+        assert!(waiting.as_mut().now_or_never().is_none(), "it has no device any more");
+        busy.queue.push([Device]);
+        assert!(busy.next().now_or_never().is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_message_without_an_attempt_is_left_to_other_lanes() {
+        let quota = quota();
+        let (stopped, busy) = (supply(&quota), supply(&quota));
+        advance(Duration::from_secs(1)).await;
+        stopped.queue.push([Device]);
+        drop(stopped.next().await);
+        busy.queue.push([Device]);
+        assert!(busy.try_next().is_some());
+        busy.queue.push([Device]);
+        assert!(busy.try_next().is_none(), "it is spent");
+        assert!(!busy.queue.is_empty(), "the device waits");
+    }
+}

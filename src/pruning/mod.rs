@@ -1,7 +1,12 @@
-//! Sets dead tokens aside and corrects environments, after the receipts that say so are on record, in transactions of
-//! its own, so that a bulk change of devices can never stall recording (docs/queue.md#pruning).
+//! Quarantines devices that have tokens which the provider calls dead, and corrects environments. A task of its own does it after
+//! the receipts are on record, in transactions of its own, so that changing many devices never delays recording
+//! (docs/queue.md#pruning).
 //!
-//! A credential or payload fault never gets here. What a braked lane says against tokens goes no further.
+//! Verdicts about a credential or a payload do not come here. While the [`guard`] of a lane is engaged, its doubtful
+//! verdicts do not apply.
+
+mod guard;
+pub mod quarantine;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,21 +15,17 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::sleep;
 
-use self::guard::Errands;
+use self::guard::PendingActions;
 pub use self::guard::{PruningGuard, PruningGuards, TokenSignal};
 use crate::domain::{EnvironmentProof, Finding, LaneId, TokenVerdict};
 use crate::store::{self, SessionPool};
 
-mod guard;
-pub mod quarantine;
+/// Time before actions that the database did not take are tried again.
+const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
-/// After this time, what the database did not take of a brake is tried again.
-const AGAIN: Duration = Duration::from_secs(1);
-
-/// Runs until the recorder is gone and everything it sent has been applied.
+/// Runs until the recorder has ended and everything that it sent has been applied.
 pub async fn run(pool: SessionPool, guards: Arc<PruningGuards>, mut findings: mpsc::Receiver<Vec<Finding>>) {
     let mut behind = false;
-    // The recorder, which holds the other end, ends first: what it sent is applied before this ends.
     loop {
         tokio::select! {
             batch = findings.recv() => match batch {
@@ -37,11 +38,11 @@ pub async fn run(pool: SessionPool, guards: Arc<PruningGuards>, mut findings: mp
                 None => break,
             },
             () = guards.changed() => {}
-            () = sleep(AGAIN), if behind => {}
+            () = sleep(RETRY_INTERVAL), if behind => {}
         }
-        behind = !settle(&pool, &guards).await;
+        behind = !carry_out_all(&pool, &guards).await;
     }
-    settle(&pool, &guards).await;
+    carry_out_all(&pool, &guards).await;
 }
 
 async fn apply(pool: &SessionPool, guards: &PruningGuards, batch: Vec<Finding>) {
@@ -53,8 +54,8 @@ async fn apply(pool: &SessionPool, guards: &PruningGuards, batch: Vec<Finding>) 
             Finding::EnvironmentConfirmed(proof) => proofs.push(proof),
         }
     }
-    let sifted = by_lane.into_iter().flat_map(|(lane, verdicts)| guards.of(lane, None).sift(verdicts));
-    let verdicts: Vec<TokenVerdict> = sifted.collect();
+    let applicable = by_lane.into_iter().flat_map(|(lane, verdicts)| guards.of(lane, None).filter(verdicts));
+    let verdicts: Vec<TokenVerdict> = applicable.collect();
     if verdicts.is_empty() && proofs.is_empty() {
         return;
     }
@@ -66,42 +67,52 @@ async fn apply(pool: &SessionPool, guards: &PruningGuards, batch: Vec<Finding>) 
     if let Err(error) = done.await {
         let (verdicts, proofs) = (verdicts.len(), proofs.len());
         tracing::warn!(
-            %error, verdicts, proofs, "not all that was found about tokens is noted; their next attempt finds it again"
+            %error,
+            verdicts,
+            proofs,
+            detail = "the next attempts at the devices find it again",
+            "verdicts about tokens not stored"
         );
     }
 }
 
-/// Does what brakes ask for. False: something is to be tried again.
-async fn settle(pool: &SessionPool, guards: &PruningGuards) -> bool {
-    let mut settled = true;
+/// Carries out pending actions. False: some have to be tried again.
+async fn carry_out_all(pool: &SessionPool, guards: &PruningGuards) -> bool {
+    let mut is_done = true;
     for guard in guards.all() {
-        let errands = guard.take_errands();
-        if errands == Errands::default() {
+        let actions = guard.take_actions();
+        if actions == PendingActions::default() {
             continue;
         }
-        if let Err(error) = act(pool, &guard, &errands).await {
-            tracing::warn!(%error, lane = guard.name(), "other nodes are not told of a brake yet; it is tried again");
-            guard.put_back(errands);
-            settled = false;
+        if let Err(error) = carry_out(pool, &guard, &actions).await {
+            let detail = "other nodes do not know of it yet; it is tried again each second";
+            tracing::warn!(%error, lane = guard.name(), detail, "change of a pruning guard not stored");
+            guard.put_back(actions);
+            is_done = false;
         }
     }
-    settled
+    is_done
 }
 
-/// Each step can be repeated, and nothing is restored before the lane is braked for everybody.
-async fn act(pool: &SessionPool, guard: &PruningGuard, errands: &Errands) -> Result<(), store::Error> {
+/// Each step can be repeated. Nothing is restored before the guard is engaged on all nodes.
+async fn carry_out(
+    pool: &SessionPool,
+    guard: &PruningGuard,
+    actions: &PendingActions,
+) -> Result<(), store::Error> {
     let mut conn = pool.acquire().await.map_err(store::Error::from)?;
-    if let Some((word, certain)) = &errands.engaged {
-        store::lanes::engage_pruning_guard(&mut conn, guard.lane(), word, *certain).await?;
-        guard.was_engaged();
+    if let Some((reason, certain)) = &actions.engage {
+        store::lanes::engage_pruning_guard(&mut conn, guard.lane(), reason, *certain).await?;
+        guard.mark_stored();
     }
-    for word in &errands.restore {
-        quarantine::restore(&mut conn, guard.lane(), guard.name(), word).await?;
+    for reason in &actions.restore {
+        quarantine::restore(&mut conn, guard.lane(), guard.name(), reason).await?;
     }
-    let taken_off = (errands.hold && !store::lanes::confirm_pruning_guard(&mut conn, guard.lane()).await?)
-        || (errands.release && store::lanes::release_pruning_guard(&mut conn, guard.lane()).await?);
-    if taken_off {
-        guard.was_released();
+    let is_released = (actions.confirm
+        && !store::lanes::confirm_pruning_guard(&mut conn, guard.lane()).await?)
+        || (actions.release && store::lanes::release_pruning_guard(&mut conn, guard.lane()).await?);
+    if is_released {
+        guard.mark_released();
     }
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! Setting devices aside on a provider's verdict, bringing them back, correcting environments; and saying so in the log.
+//! Quarantines devices on a provider's verdict, brings them back, and corrects environments.
 
 use std::collections::BTreeMap;
 
@@ -6,11 +6,12 @@ use crate::domain::{DeviceId, EnvironmentProof, LaneId, TokenVerdict};
 use crate::store;
 use crate::store::Session;
 
-/// Sets aside the devices whose verdicts hold against their registration and their token; answers which. Meant to run
-/// after the receipts, in a transaction of its own: a crash between costs one more verdict (docs/queue.md#pruning).
+/// Quarantines devices with verdicts that are later than their registration and about their present token. Returns the
+/// devices that were quarantined. Call it after the receipts are stored, in a transaction of its own: a crash between the
+/// two costs one more attempt (docs/queue.md#pruning).
 ///
 /// # Errors
-/// The database's; nothing was set aside then.
+/// The database did not take it; no device was quarantined.
 pub async fn quarantine(
     conn: &mut Session,
     verdicts: &[TokenVerdict],
@@ -25,26 +26,26 @@ pub async fn quarantine(
             verdicts = verdicts.len(),
             quarantined = quarantined.len(),
             ?reasons,
-            "dead tokens set aside"
+            "devices with dead tokens quarantined"
         );
     }
     Ok(quarantined)
 }
 
-/// Brings back what a lane set aside with this word within the last hour (docs/queue.md#pruning).
+/// Brings back devices that a lane quarantined for this reason within the last hour (docs/queue.md#pruning-guard).
 ///
 /// # Errors
-/// The database's; nothing was brought back then.
+/// The database did not take it; no device came back.
 pub async fn restore(conn: &mut Session, lane: LaneId, name: &str, reason: &str) -> Result<(), store::Error> {
     let restored = store::quarantine::restore(conn, lane, reason).await?;
-    tracing::warn!(lane = name, reason, restored, "what the braked lane {name} set aside came back");
+    tracing::warn!(lane = name, reason, restored, "quarantined devices restored");
     Ok(())
 }
 
-/// Corrects the environment of devices whose tokens APNs took in the other one (docs/queue.md#environment-probe).
+/// Corrects the environment of devices with tokens that APNs took in the other one (docs/queue.md#environment-probe).
 ///
 /// # Errors
-/// The database's; nothing was corrected then.
+/// The database did not take it; no device was corrected.
 pub async fn prove(conn: &mut Session, proofs: &[EnvironmentProof]) -> Result<(), store::Error> {
     if !proofs.is_empty() {
         let corrected = store::environments::prove(conn, proofs).await?;

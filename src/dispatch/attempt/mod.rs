@@ -55,8 +55,8 @@ pub(super) struct Attempter {
 }
 
 impl Attempter {
-    /// Sends one device and records how the attempt ended. A device whose attempt panics is rejected alone: given back,
-    /// the device would panic again for ever (docs/queue.md#panics).
+    /// Sends one device and records how the attempt ended. If the attempt panics, this device alone is rejected: given
+    /// back, the device would panic again for ever (docs/queue.md#panics).
     pub(super) async fn run(&self, device: ReadyDevice, generation: Generation) {
         let began = Instant::now();
         let leased = device.ticket.leased_job();

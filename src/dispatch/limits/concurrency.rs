@@ -1,7 +1,8 @@
-//! How many attempts of a lane may be under way: all that the configuration allows, but few at first after an outage or
-//! a throttle, so that a provider that recovers is not knocked over again.
+//! How many attempts of a lane may be in flight: all that the configuration allows, but few at first after an outage or a
+//! throttle, so that a provider that recovers is not overloaded again.
 //!
-//! Like a TCP window: it doubles with each round of good answers up to half of what it was, then grows by one a round.
+//! The limit grows like the congestion window of TCP: it doubles with each round of good answers up to half of what it
+//! was, then grows by one a round.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -12,65 +13,65 @@ use tokio::time::Instant;
 
 use crate::dispatch::limits::adaptive::AdaptiveLimit;
 
-/// A lane's window. One task acquires; any may release.
+/// The limit of one lane. One task waits for room; any may give a permit back.
 #[derive(Debug)]
 pub(in crate::dispatch) struct ConcurrencyLimit {
-    most: usize,
+    limit_max: usize,
     limit: AtomicUsize,
     in_flight: AtomicUsize,
-    /// Up to here it doubles.
+    /// Up to this the limit doubles.
     threshold: AtomicUsize,
-    /// Good answers since it last grew by one.
+    /// Good answers since the limit last grew by one.
     good: AtomicUsize,
     /// Attempts that have ended since the start.
     answered: AtomicU64,
-    /// Narrower while something urgent comes in.
-    pace: AdaptiveLimit,
+    /// Lower while urgent work comes in.
+    adaptive: AdaptiveLimit,
     freed: Notify,
 }
 
-/// Room for one attempt; gives it back when dropped.
+/// One attempt in flight. Dropped, it is room for another.
 #[derive(Debug)]
 pub(in crate::dispatch) struct Permit(Arc<ConcurrencyLimit>);
 
 impl ConcurrencyLimit {
-    /// All open.
-    pub(in crate::dispatch) fn new(most: usize) -> Self {
+    /// Starts at its maximum.
+    pub(in crate::dispatch) fn new(limit_max: usize) -> Self {
         Self {
-            most,
-            limit: AtomicUsize::new(most),
+            limit_max,
+            limit: AtomicUsize::new(limit_max),
             in_flight: AtomicUsize::new(0),
-            threshold: AtomicUsize::new(most),
+            threshold: AtomicUsize::new(limit_max),
             good: AtomicUsize::new(0),
             answered: AtomicU64::new(0),
-            pace: AdaptiveLimit::new(most),
+            adaptive: AdaptiveLimit::new(limit_max),
             freed: Notify::new(),
         }
     }
 
-    /// Attempts under way.
+    /// Attempts in flight.
     pub(in crate::dispatch) fn in_flight(&self) -> usize {
         self.in_flight.load(Ordering::Acquire)
     }
 
-    /// Are more under way than may be, since it shrank?
+    /// True: the limit shrank below what is in flight.
     pub(in crate::dispatch) fn is_over_full(&self) -> bool {
         self.in_flight() > self.limit()
     }
 
     fn limit(&self) -> usize {
-        self.limit.load(Ordering::Acquire).min(self.pace.limit())
+        self.limit.load(Ordering::Acquire).min(self.adaptive.limit())
     }
 
-    /// Something came in that shall not wait.
+    /// Urgent work came in.
     pub(in crate::dispatch) fn note_urgent(&self) {
-        self.pace.note_urgent();
+        self.adaptive.note_urgent();
     }
 
-    /// An attempt ended at `now`, after so long.
+    /// An attempt has ended at `now`, `took` after it began.
     pub(in crate::dispatch) fn answered(&self, now: Instant, took: Duration) {
         self.answered.fetch_add(1, Ordering::Relaxed);
-        if self.pace.answered(now, took, self.in_flight()) {
+        if self.adaptive.answered(now, took, self.in_flight()) {
             self.freed.notify_one();
         }
     }
@@ -87,20 +88,20 @@ impl ConcurrencyLimit {
         }
     }
 
-    /// Takes a place, whether or not there is room.
+    /// Starts an attempt, whether or not there is room.
     pub(in crate::dispatch) fn enter(self: &Arc<Self>) -> Permit {
         self.in_flight.fetch_add(1, Ordering::AcqRel);
         Permit(Arc::clone(self))
     }
 
-    /// Waits until nothing is under way.
+    /// Waits until nothing is in flight.
     pub(in crate::dispatch) async fn drained(&self) {
         while self.in_flight() > 0 {
             self.freed.notified().await;
         }
     }
 
-    /// The provider is in trouble: start again from one.
+    /// For a provider that is in trouble: the limit starts again at one.
     pub(in crate::dispatch) fn shrink(&self) {
         let was = self.limit.swap(1, Ordering::AcqRel);
         if was > 1 {
@@ -109,10 +110,10 @@ impl ConcurrencyLimit {
         self.good.store(0, Ordering::Release);
     }
 
-    /// A good answer.
+    /// For each good answer.
     pub(in crate::dispatch) fn grow(&self) {
         let limit = self.limit.load(Ordering::Acquire);
-        if limit >= self.most {
+        if limit >= self.limit_max {
             return;
         }
         let fast = limit < self.threshold.load(Ordering::Acquire);
@@ -139,39 +140,39 @@ mod tests {
 
     use super::*;
 
-    fn has_room(window: &Arc<ConcurrencyLimit>) -> bool {
-        window.room().now_or_never().is_some()
+    fn has_room(limit: &Arc<ConcurrencyLimit>) -> bool {
+        limit.room().now_or_never().is_some()
     }
 
     #[test]
-    fn it_is_full_at_its_limit_and_a_place_given_back_is_room() {
-        let window = Arc::new(ConcurrencyLimit::new(2));
-        let one = window.enter();
-        assert!(has_room(&window));
-        let _two = window.enter();
-        assert!(!has_room(&window));
+    fn a_permit_given_back_at_the_limit_is_room() {
+        let limit = Arc::new(ConcurrencyLimit::new(2));
+        let one = limit.enter();
+        assert!(has_room(&limit));
+        let _two = limit.enter();
+        assert!(!has_room(&limit));
         drop(one);
-        assert!(has_room(&window));
-        assert_eq!(window.in_flight(), 1);
+        assert!(has_room(&limit));
+        assert_eq!(limit.in_flight(), 1);
     }
 
     #[tokio::test]
-    async fn who_waits_for_room_or_for_the_end_is_woken() {
-        let window = Arc::new(ConcurrencyLimit::new(1));
-        let place = window.enter();
-        tokio::join!(window.room(), async { drop(place) });
-        let place = window.enter();
-        tokio::join!(window.drained(), async { drop(place) });
+    async fn a_task_that_waits_for_room_or_for_the_end_is_woken() {
+        let limit = Arc::new(ConcurrencyLimit::new(1));
+        let permit = limit.enter();
+        tokio::join!(limit.room(), async { drop(permit) });
+        let permit = limit.enter();
+        tokio::join!(limit.drained(), async { drop(permit) });
     }
 
     #[test]
-    fn after_trouble_it_doubles_to_half_and_then_creeps() {
-        let window = ConcurrencyLimit::new(100);
-        window.shrink();
-        window.shrink();
+    fn after_trouble_the_limit_doubles_to_half_and_then_grows_by_one() {
+        let limit = ConcurrencyLimit::new(100);
+        limit.shrink();
+        limit.shrink();
         let after = |answers: usize| {
-            (0..answers).for_each(|_| window.grow());
-            window.limit.load(Ordering::Relaxed)
+            (0..answers).for_each(|_| limit.grow());
+            limit.limit.load(Ordering::Relaxed)
         };
         assert_eq!(after(0), 1);
         assert_eq!(after(49), 50, "one more for each answer: it doubles each round");

@@ -1,7 +1,7 @@
-//! FCM's quota of a minute. It belongs to a project, which several apps may share, and to all nodes together, each of
-//! which takes its part (docs/queue.md#project-quota, docs/providers.md#fcm-quotas).
+//! A provider's quota of messages per minute. It belongs to a project, which several apps may share, and to all nodes
+//! together: each node takes its part (docs/queue.md#project-quota, docs/providers.md#fcm-quotas).
 //!
-//! It is spent evenly: a minute's messages in its first seconds are what Google asks not to be sent.
+//! It is spent evenly, because Google asks not to send a minute's messages within its first seconds.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::domain::{LaneId, Reason};
 
-/// So much of it may be saved up and spent at once.
+/// The messages of this time may be saved up and sent at once.
 const BURST: Duration = Duration::from_secs(1);
 
 /// The part of a project's quota that this node may use. LaneContext by the project's lanes.
@@ -20,76 +20,77 @@ const BURST: Duration = Duration::from_secs(1);
 pub struct Quota {
     per_minute: u32,
     inner: Mutex<Inner>,
-    /// Whoever waits need not wait any longer.
-    over: Notify,
+    /// Ends all waits, because an operator asked for a retry.
+    wait_ended: Notify,
 }
 
 #[derive(Debug)]
 struct Inner {
-    /// How many nodes send through each of the project's lanes, and the most of these.
+    /// How many nodes send through each of the project's lanes. `nodes` is the greatest of them.
     nodes_by_lane: HashMap<LaneId, u32>,
     nodes: u32,
-    /// The moment by which all that was taken so far has been earned.
+    /// When all messages reserved so far have been earned.
     earned_by: Instant,
-    /// The provider said that the project is over its quota.
-    told: Option<OverQuota>,
+    /// Some: the provider said so.
+    over_quota: Option<OverQuota>,
 }
 
-/// A project that is over its quota: all its lanes wait, whichever was told.
+/// A project that is over its quota: all its lanes wait, whichever lane got the answer.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(in crate::dispatch) struct OverQuota {
-    /// Provider's word.
+    /// As the provider called it.
     pub(in crate::dispatch) why: Reason,
-    /// When the provider said so first.
+    /// When the provider first said so.
     pub(in crate::dispatch) since: Instant,
-    /// The end of the wait.
+    /// When the wait ends.
     pub(in crate::dispatch) until: Instant,
 }
 
 impl Quota {
-    /// A whole project's messages a minute; at least one.
+    /// The quota of a whole project, in messages per minute; at least one.
     pub fn new(per_minute: u32) -> Self {
-        let inner = Inner { nodes_by_lane: HashMap::new(), nodes: 1, earned_by: Instant::now(), told: None };
-        Self { per_minute: per_minute.max(1), inner: Mutex::new(inner), over: Notify::new() }
+        let inner =
+            Inner { nodes_by_lane: HashMap::new(), nodes: 1, earned_by: Instant::now(), over_quota: None };
+        Self { per_minute: per_minute.max(1), inner: Mutex::new(inner), wait_ended: Notify::new() }
     }
 
-    /// So many nodes send through this lane. They may be fewer than those of another lane of the project: an app that was
-    /// added is not known to every node at once.
+    /// Tells how many nodes send through a lane. Another lane of the project may have more nodes, because not every node
+    /// learns of a new app at once.
     pub(in crate::dispatch) fn share_among(&self, lane: LaneId, nodes: u32) {
         let mut inner = self.lock();
         inner.nodes_by_lane.insert(lane, nodes);
         inner.nodes = inner.nodes_by_lane.values().copied().max().unwrap_or(1).max(1);
     }
 
-    /// Nothing more until then: the project is over its quota, whoever used it up.
+    /// No message is sent before then, because the project is over its quota.
     pub(in crate::dispatch) fn wait_until(&self, until: Instant, why: &Reason) {
         let mut inner = self.lock();
         inner.earned_by = inner.earned_by.max(until);
         let now = Instant::now();
-        let before = inner.told.take().filter(|told| told.until > now);
+        let before = inner.over_quota.take().filter(|told| told.until > now);
         let until = before.as_ref().map_or(until, |told| told.until.max(until));
-        inner.told =
+        inner.over_quota =
             Some(OverQuota { why: why.clone(), since: before.map_or(now, |told| told.since), until });
     }
 
-    /// What the provider said, while it holds.
-    pub(in crate::dispatch) fn told(&self) -> Option<OverQuota> {
+    /// What the provider said, until the wait ends.
+    pub(in crate::dispatch) fn over_quota(&self) -> Option<OverQuota> {
         let now = Instant::now();
-        self.lock().told.clone().filter(|told| told.until > now)
+        self.lock().over_quota.clone().filter(|told| told.until > now)
     }
 
-    /// An operator wants it tried now, whatever the project was told.
+    /// An operator asks for a retry now.
     pub(in crate::dispatch) fn end_wait(&self) {
         let mut inner = self.lock();
         inner.earned_by = inner.earned_by.min(Instant::now());
-        inner.told = None;
+        inner.over_quota = None;
         drop(inner);
-        self.over.notify_waiters();
+        self.wait_ended.notify_waiters();
     }
 
     /// Reserves one message and waits until it may be sent. Dropped before that, the message is given back.
     pub(in crate::dispatch) async fn take(&self) -> QuotaUnit<'_> {
-        let over = self.over.notified();
+        let wait_ended = self.wait_ended.notified();
         let (unit, at) = {
             let mut inner = self.lock();
             let cost = self.cost(&inner);
@@ -99,7 +100,7 @@ impl Quota {
         if at > Instant::now() {
             tokio::select! {
                 () = sleep_until(at) => {}
-                () = over => {}
+                () = wait_ended => {}
             }
         }
         unit
@@ -132,7 +133,7 @@ impl Quota {
     fn give_back(&self, cost: Duration) {
         let mut inner = self.lock();
         let earned_by = inner.earned_by.checked_sub(cost).unwrap_or(inner.earned_by);
-        let wait_until = inner.told.as_ref().map(|told| told.until);
+        let wait_until = inner.over_quota.as_ref().map(|told| told.until);
         inner.earned_by = wait_until.map_or(earned_by, |until| earned_by.max(until.min(inner.earned_by)));
     }
 
@@ -233,18 +234,18 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn what_the_project_was_told_is_known_while_it_holds() {
         let quota = Quota::new(600_000);
-        assert_eq!(quota.told(), None);
+        assert_eq!(quota.over_quota(), None);
         let (since, why) = (Instant::now(), Reason::new("429"));
         quota.wait_until(since + Duration::from_secs(60), &why);
         tokio::time::advance(Duration::from_secs(30)).await;
         quota.wait_until(Instant::now() + Duration::from_secs(60), &why);
         let until = since + Duration::from_secs(90);
-        assert_eq!(quota.told(), Some(OverQuota { why: why.clone(), since, until }));
+        assert_eq!(quota.over_quota(), Some(OverQuota { why: why.clone(), since, until }));
         tokio::time::advance(Duration::from_secs(60)).await;
-        assert_eq!(quota.told(), None);
+        assert_eq!(quota.over_quota(), None);
         quota.wait_until(Instant::now() + Duration::from_secs(60), &why);
         quota.end_wait();
-        assert_eq!(quota.told(), None, "an operator's word ends it");
+        assert_eq!(quota.over_quota(), None, "an operator's word ends it");
     }
 
     #[tokio::test(start_paused = true)]

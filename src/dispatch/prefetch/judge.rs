@@ -21,7 +21,8 @@ pub(in crate::dispatch) struct DeviceJudge {
 }
 
 impl DeviceJudge {
-    /// How the device leaves the lane unsent; none: it can be sent. `addressed`: the user through whom it was addressed.
+    /// How the device leaves the lane unsent; none: it can be sent. `addressed`: the user that it was addressed
+    /// through.
     /// A device or notification that makes this panic is rejected.
     pub(super) fn judge(
         &self,

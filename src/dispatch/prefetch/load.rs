@@ -52,7 +52,7 @@ impl OpenedJob {
 /// What the database said.
 struct Loaded {
     devices: LoadedDevices,
-    /// Through whom devices were addressed.
+    /// The users that devices were addressed through.
     users: HashMap<(NotificationId, DeviceId), UserId>,
     cancelled: HashSet<NotificationId>,
 }

@@ -31,7 +31,7 @@ use crate::store::SessionPool;
 
 /// Pause after a failed statement, or while records are behind or the node's heartbeat is late.
 const BLOCKED_PAUSE: Duration = Duration::from_millis(100);
-/// Most devices whose tokens are loaded in one statement.
+/// Most devices that are loaded in one statement.
 const LOAD_MAX: usize = 2_000;
 
 /// When to look for jobs again.

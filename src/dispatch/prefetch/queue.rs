@@ -1,8 +1,8 @@
-//! Devices whose tokens are loaded, in the order in which they are to be sent.
+//! Devices with their tokens, in the order in which they are to be sent.
 //!
 //! Priorities are strict, and within one direct jobs go first; but retries and broadcasts each get a tenth of the
-//! places while they wait (docs/queue.md#claim). Room is counted per class and priority, so read-ahead of one never
-//! blocks another.
+//! permits while they wait (docs/queue.md#claim). Room is counted per class and priority, so devices of one range never
+//! block those of another.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -18,9 +18,9 @@ use crate::queue::lane_intake::LaneIntake;
 pub(in crate::dispatch) trait Queued {
     /// Its class and priority.
     fn range(&self) -> (Class, Priority);
-    /// Does it take up room that the intake gave?
+    /// True: it takes up room of the intake until it leaves the queue.
     fn handed(&self) -> bool;
-    /// When it was read last.
+    /// When the database was last asked about it.
     fn loaded(&self) -> Instant;
 }
 
@@ -30,8 +30,8 @@ pub(in crate::dispatch) struct ReadyQueue<T = ReadyDevice> {
     inner: Mutex<Inner<T>>,
     some: Notify,
     intake: Arc<LaneIntake>,
-    /// Read-ahead per class and priority, in devices.
-    cap: usize,
+    /// Most devices per class and priority.
+    devices_max: usize,
 }
 
 #[derive(Debug)]
@@ -39,7 +39,7 @@ struct Inner<T> {
     cells: [[VecDeque<T>; 3]; 3],
     len: usize,
     turn: u8,
-    /// Nothing is to be sent any more.
+    /// Nothing is sent any more.
     closed: bool,
 }
 
@@ -65,21 +65,20 @@ impl<T> Default for Inner<T> {
 }
 
 impl<T: Queued> ReadyQueue<T> {
-    pub(in crate::dispatch) fn new(intake: Arc<LaneIntake>, cap: usize) -> Self {
-        Self { inner: Mutex::default(), some: Notify::new(), intake, cap }
+    pub(in crate::dispatch) fn new(intake: Arc<LaneIntake>, devices_max: usize) -> Self {
+        Self { inner: Mutex::default(), some: Notify::new(), intake, devices_max }
     }
 
-    /// How many more devices of this range may be read ahead.
+    /// How many more devices of this range may be loaded ahead.
     pub(in crate::dispatch) fn room(&self, class: Class, priority: Priority) -> usize {
-        self.cap.saturating_sub(self.lock().cells[row(class)][priority.rank()].len())
+        self.devices_max.saturating_sub(self.lock().cells[row(class)][priority.rank()].len())
     }
 
-    /// Anything of this class in it?
+    /// Is there a device of this class?
     pub(in crate::dispatch) fn holds(&self, class: Class) -> bool {
         self.lock().cells[row(class)].iter().any(|cell| !cell.is_empty())
     }
 
-    /// Nothing in it?
     pub(in crate::dispatch) fn is_empty(&self) -> bool {
         self.lock().len == 0
     }
@@ -117,8 +116,8 @@ impl<T: Queued> ReadyQueue<T> {
         if ready.handed() {
             self.intake.free(1);
         }
-        // The feeder reads on when half of the read-ahead is gone, not after every device.
-        if left == self.cap / 2 || left == 0 {
+        // The prefetcher goes on when half of the range is gone, not after every device.
+        if left == self.devices_max / 2 || left == 0 {
             self.intake.wake();
         }
         Some(ready)
@@ -133,30 +132,30 @@ impl<T: Queued> ReadyQueue<T> {
         self.give_back(dropped.into_iter().flatten().flatten());
     }
 
-    /// Drops everything, and whatever comes later.
+    /// Drops everything, and every device that comes later.
     pub(in crate::dispatch) fn close(&self) {
         self.lock().closed = true;
         self.clear();
     }
 
-    /// Dropped, a device stays in its job.
+    /// Gives the room of handed-over devices back. Dropped, a device stays in its job.
     fn give_back(&self, ready: impl IntoIterator<Item = T>) {
         self.intake.free(ready.into_iter().filter(Queued::handed).count());
     }
 
-    /// When the one was read that was read first.
+    /// When the database was asked about the device that has waited longest; none: the queue is empty.
     pub(in crate::dispatch) fn oldest(&self) -> Option<Instant> {
         let inner = self.lock();
-        // Within a cell they stand about in the order in which they were read: what was handed over, up to a second before.
+        // The first device of a cell is nearly the oldest: handed-over devices may have been read up to a second before.
         inner.cells.iter().flatten().filter_map(|cell| cell.front().map(Queued::loaded)).min()
     }
 
-    /// Shows all that stands in it.
+    /// Shows each device.
     pub(in crate::dispatch) fn each(&self, show: impl FnMut(&T)) {
         self.lock().cells.iter().flatten().flatten().for_each(show);
     }
 
-    /// Takes out those that `judge` ends; the others keep their places.
+    /// Takes out the devices that `judge` ends; the others keep their places.
     pub(in crate::dispatch) fn remove_ended<E>(
         &self,
         mut judge: impl FnMut(&mut T) -> Option<E>,
@@ -183,7 +182,7 @@ impl<T: Queued> ReadyQueue<T> {
 }
 
 impl<T> Inner<T> {
-    /// Which cell is next.
+    /// The class and rank of the cell to take from; none: all cells are empty.
     fn choose(&mut self) -> Option<(usize, usize)> {
         if self.len == 0 {
             return None;

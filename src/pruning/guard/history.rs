@@ -1,4 +1,4 @@
-//! What a lane answered lately, and what is too much of it.
+//! What a lane answered in the last ten minutes, and how many verdicts are too many.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -8,14 +8,15 @@ use tokio::time::Instant;
 use crate::domain::Certainty;
 
 /// How far back answers count.
-pub(crate) const WINDOW: Duration = Duration::from_secs(600);
-/// They are kept in portions of so long, and leave the window by portions.
-pub(crate) const PORTION: Duration = Duration::from_secs(30);
-/// So many doubtful verdicts are few, whatever else the lane answers; and so is one in twenty.
-pub(crate) const FEW: u64 = 5;
-const FEW_OF: u64 = 20;
-/// Verdicts that leave no doubt are too many above half of the answers, once there are so many.
-pub(crate) const LEAST_ANSWERS: u64 = 200;
+pub(crate) const HISTORY_SPAN: Duration = Duration::from_secs(600);
+/// Answers are counted in portions of this length, and forgotten by portions.
+pub(crate) const PORTION_SPAN: Duration = Duration::from_secs(30);
+/// So many doubtful verdicts are few, however few answers there are.
+pub(crate) const DOUBTFUL_FEW: u64 = 5;
+/// One doubtful verdict in this many answers is few, too.
+const ANSWERS_PER_DOUBTFUL: u64 = 20;
+/// Certain verdicts are judged only once there are so many answers. Then more than half is too many.
+pub(crate) const CERTAIN_ANSWERS_MIN: u64 = 200;
 
 /// Answers about tokens, and the verdicts among them.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -28,25 +29,25 @@ pub(crate) struct Counts {
 impl Counts {
     pub(crate) fn too_many(self, certainty: Certainty) -> bool {
         match certainty {
-            Certainty::Doubtful => self.doubtful > FEW.max(self.answers / FEW_OF),
-            Certainty::Certain => self.answers >= LEAST_ANSWERS && 2 * self.certain > self.answers,
+            Certainty::Doubtful => self.doubtful > DOUBTFUL_FEW.max(self.answers / ANSWERS_PER_DOUBTFUL),
+            Certainty::Certain => self.answers >= CERTAIN_ANSWERS_MIN && 2 * self.certain > self.answers,
         }
     }
 }
 
-/// What was answered lately, in portions, the oldest first.
+/// What was answered in the last ten minutes, in portions, the oldest first.
 #[derive(Debug, Default)]
 pub(crate) struct AnswerHistory {
     portions: VecDeque<(Instant, Counts)>,
 }
 
 impl AnswerHistory {
-    /// Adds what came in since the last time, lets go of what is too old, and answers the sum.
+    /// Adds what was counted since the last call, forgets what is too old, and returns the sum.
     pub(crate) fn add(&mut self, counts: Counts) -> Counts {
-        while self.portions.front().is_some_and(|(begun, _)| begun.elapsed() >= WINDOW) {
+        while self.portions.front().is_some_and(|(begun, _)| begun.elapsed() >= HISTORY_SPAN) {
             self.portions.pop_front();
         }
-        if self.portions.back().is_none_or(|(begun, _)| begun.elapsed() >= PORTION) {
+        if self.portions.back().is_none_or(|(begun, _)| begun.elapsed() >= PORTION_SPAN) {
             self.portions.push_back((Instant::now(), Counts::default()));
         }
         if let Some((_, last)) = self.portions.back_mut() {

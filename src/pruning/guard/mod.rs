@@ -1,10 +1,10 @@
-//! The brake on mass verdicts (docs/queue.md#pruning-guard): when a lane calls too many tokens dead at once, its
-//! configuration is the likelier culprit. Then nothing more is set aside, and what the same word set aside within the
-//! last hour comes back.
+//! Stops pruning when a lane calls too many tokens dead at once (docs/queue.md#pruning-guard), because then the lane's
+//! configuration is the likelier cause. While the guard is engaged nothing more is quarantined, and what the lane
+//! quarantined with the same reason within the last hour comes back.
 //!
-//! Attempts only count, in three atomics. The share is judged where verdicts are applied, over the last ten minutes of
-//! this node; that the brake is on all nodes agree upon in the database. It goes off after ten minutes without too much
-//! on any node, or when an admin takes it off, and then every node counts afresh.
+//! Attempts only count, in three atomics. The share of verdicts is judged where verdicts are applied, over the last ten
+//! minutes of this node. Nodes agree in the database that the guard is engaged. It is released after ten minutes without
+//! too many verdicts on any node, or by an operator; then every node counts from zero.
 
 mod history;
 
@@ -20,33 +20,33 @@ use crate::domain::{Certainty, LaneId, TokenVerdict};
 use crate::store::lanes;
 use history::{AnswerHistory, Counts};
 
-/// While there still is too much, the database is told so again after this time.
-const SAY_AGAIN: Duration = Duration::from_secs(30);
+/// Time between two confirmations to the database that there still are too many verdicts.
+const CONFIRM_INTERVAL: Duration = Duration::from_secs(30);
 
-/// The brakes of all lanes.
+/// The guards of all lanes.
 #[derive(Debug, Default)]
 pub struct PruningGuards {
     lanes: Mutex<HashMap<LaneId, Arc<PruningGuard>>>,
-    /// One of them has something to be done about.
-    errands: Notify,
+    /// Some guard has pending actions.
+    has_actions: Notify,
 }
 
 impl PruningGuards {
-    /// The lane's brake, the same for everybody who asks. `name` is how the log calls the lane, where it is known.
+    /// The guard of a lane, made by the first call. `name`: as logs name the lane, where the caller knows it.
     pub fn of(&self, lane: LaneId, name: Option<&str>) -> Arc<PruningGuard> {
         let mut lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
         let name = || name.map_or_else(|| format!("number {}", lane.0), str::to_owned);
         Arc::clone(lanes.entry(lane).or_insert_with(|| Arc::new(PruningGuard::new(lane, name()))))
     }
 
-    /// Wakes the task that does what guards ask for.
+    /// Wakes the task that carries out pending actions.
     pub fn wake(&self) {
-        self.errands.notify_one();
+        self.has_actions.notify_one();
     }
 
     /// Returns after [`Self::wake`]. Only one task may wait.
     pub(super) async fn changed(&self) {
-        self.errands.notified().await;
+        self.has_actions.notified().await;
     }
 
     pub(crate) fn all(&self) -> Vec<Arc<PruningGuard>> {
@@ -55,18 +55,18 @@ impl PruningGuards {
     }
 }
 
-/// What a lane answers about tokens.
+/// What an answer of the provider says about a token.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum TokenSignal {
-    /// Anything but that a token is dead.
+    /// The token may be alive.
     Other,
-    /// That it is dead.
+    /// The token is dead.
     Dead(Certainty),
-    /// Of a token whose answer was counted before, and which no other environment took: it was a doubtful verdict.
+    /// A doubtful verdict about a token that was counted as `Other` before: the other environment did not take it either.
     DeadAfterAll,
 }
 
-/// One lane's brake.
+/// The guard of one lane.
 #[derive(Debug)]
 pub struct PruningGuard {
     lane: LaneId,
@@ -74,41 +74,42 @@ pub struct PruningGuard {
     answers: AtomicU64,
     doubtful: AtomicU64,
     certain: AtomicU64,
-    on: AtomicBool,
+    /// Whether `inner.engagement` is some, to be read without the lock.
+    is_engaged: AtomicBool,
     inner: Mutex<Inner>,
 }
 
 #[derive(Debug, Default)]
 struct Inner {
-    window: AnswerHistory,
-    on: Option<On>,
-    errands: Errands,
-    /// When our word of it was in the database: older readings know nothing of it.
-    said_at: Option<Instant>,
+    history: AnswerHistory,
+    engagement: Option<Engagement>,
+    actions: PendingActions,
+    /// When the database last took a decision of this node. Older readings do not have it.
+    stored_at: Option<Instant>,
 }
 
 #[derive(Debug)]
-struct On {
-    /// For verdicts that leave no doubt as well.
+struct Engagement {
+    /// Verdicts that leave no doubt are held back too.
     certain: bool,
-    /// The database has said so too.
-    agreed: bool,
-    /// When the database was last told, or is to be.
-    told_at: Instant,
-    /// The words whose devices have been brought back, or are to be.
-    words: BTreeSet<String>,
+    /// The database has it.
+    is_stored: bool,
+    /// When the database was last told of too many verdicts, or is to be.
+    confirmed_at: Instant,
+    /// Devices quarantined with these reasons have come back, or are to.
+    reasons: BTreeSet<String>,
 }
 
-/// What the database is to be told, in this order.
+/// What has to be done in the database, in this order.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub(crate) struct Errands {
-    /// The brake is on, because of this word; for certain verdicts as well?
-    pub(crate) engaged: Option<(String, bool)>,
-    /// There still is too much.
-    pub(crate) hold: bool,
-    /// What was set aside with these words comes back.
+pub(crate) struct PendingActions {
+    /// Store that the guard is engaged, for this reason; true: for certain verdicts too.
+    pub(crate) engage: Option<(String, bool)>,
+    /// Store that there still are too many verdicts.
+    pub(crate) confirm: bool,
+    /// Bring back what was quarantined with these reasons.
     pub(crate) restore: BTreeSet<String>,
-    /// It may go off.
+    /// Release the guard, unless another node disagrees.
     pub(crate) release: bool,
 }
 
@@ -120,7 +121,7 @@ impl PruningGuard {
             answers: AtomicU64::new(0),
             doubtful: AtomicU64::new(0),
             certain: AtomicU64::new(0),
-            on: AtomicBool::new(false),
+            is_engaged: AtomicBool::new(false),
             inner: Mutex::default(),
         }
     }
@@ -133,12 +134,12 @@ impl PruningGuard {
         self.lane
     }
 
-    /// Counts an answer. All that an attempt costs.
-    pub fn count(&self, said: TokenSignal) {
-        if said != TokenSignal::DeadAfterAll {
+    /// Counts an answer: one or two atomic additions, since every attempt does it.
+    pub fn count(&self, signal: TokenSignal) {
+        if signal != TokenSignal::DeadAfterAll {
             self.answers.fetch_add(1, Ordering::Relaxed);
         }
-        match said {
+        match signal {
             TokenSignal::Other => {}
             TokenSignal::Dead(Certainty::Certain) => _ = self.certain.fetch_add(1, Ordering::Release),
             TokenSignal::Dead(Certainty::Doubtful) | TokenSignal::DeadAfterAll => {
@@ -147,111 +148,117 @@ impl PruningGuard {
         }
     }
 
-    /// Is it on?
-    pub fn is_on(&self) -> bool {
-        self.on.load(Ordering::Relaxed)
+    /// True: doubtful verdicts do not apply.
+    pub fn is_engaged(&self) -> bool {
+        self.is_engaged.load(Ordering::Relaxed)
     }
 
-    /// Keeps the verdicts that apply.
-    pub(crate) fn sift(&self, verdicts: Vec<TokenVerdict>) -> Vec<TokenVerdict> {
+    /// Returns the verdicts that apply, and engages the guard if there are too many.
+    pub(crate) fn filter(&self, verdicts: Vec<TokenVerdict>) -> Vec<TokenVerdict> {
         let mut inner = self.lock();
-        let counts = self.look(&mut inner);
+        let counts = self.collect(&mut inner);
         for certainty in [Certainty::Doubtful, Certainty::Certain] {
-            if let Some(word) = most_frequent(&verdicts, certainty)
+            if let Some(reason) = most_frequent(&verdicts, certainty)
                 && counts.too_many(certainty)
             {
-                inner.too_much(&self.name, &word, certainty, counts);
+                inner.engage_or_confirm(&self.name, &reason, certainty, counts);
             }
         }
-        self.on.store(inner.on.is_some(), Ordering::Relaxed);
-        let Some(on) = &mut inner.on else { return verdicts };
-        let (kept, held): (Vec<_>, Vec<_>) =
-            verdicts.into_iter().partition(|verdict| verdict.certainty == Certainty::Certain && !on.certain);
-        let words = held.iter().map(|verdict| verdict.reason.as_str().to_owned());
-        let news: BTreeSet<String> = words.filter(|word| on.words.insert(word.clone())).collect();
-        inner.errands.restore.extend(news);
-        kept
+        self.is_engaged.store(inner.engagement.is_some(), Ordering::Relaxed);
+        let Some(engagement) = &mut inner.engagement else { return verdicts };
+        let applies = |verdict: &TokenVerdict| verdict.certainty == Certainty::Certain && !engagement.certain;
+        let (applicable, held): (Vec<_>, Vec<_>) = verdicts.into_iter().partition(applies);
+        let reasons = held.iter().map(|verdict| verdict.reason.as_str().to_owned());
+        let new: BTreeSet<String> =
+            reasons.filter(|reason| engagement.reasons.insert(reason.clone())).collect();
+        inner.actions.restore.extend(new);
+        applicable
     }
 
-    /// What the database said to somebody who asked at `asked_at`. Answers whether there is something to be done.
-    pub fn read(&self, said: Option<&lanes::StoredPruningGuard>, asked_at: Instant) -> bool {
+    /// Takes over what the database said about the guard; `asked_at`: before it was read. True: there are pending actions.
+    pub fn read(&self, stored: Option<&lanes::StoredPruningGuard>, asked_at: Instant) -> bool {
         let mut inner = self.lock();
-        let counts = self.look(&mut inner);
-        if inner.said_at.is_some_and(|at| at >= asked_at) {
+        let counts = self.collect(&mut inner);
+        if inner.stored_at.is_some_and(|at| at >= asked_at) {
             return false;
         }
-        match (&mut inner.on, said) {
-            (None, Some(said)) => {
-                let (name, reason) = (&self.name, &said.reason);
-                tracing::warn!(lane = name, reason, "lane {name}: pruning is braked, as agreed");
-                inner.errands.restore.insert(said.reason.clone());
-                inner.on = Some(On {
-                    certain: said.certain,
-                    agreed: true,
-                    told_at: Instant::now(),
-                    words: BTreeSet::from([said.reason.clone()]),
+        match (&mut inner.engagement, stored) {
+            (None, Some(stored)) => {
+                tracing::warn!(
+                    lane = self.name,
+                    reason = stored.reason,
+                    detail = "another node met too many verdicts about tokens",
+                    "pruning guard engaged"
+                );
+                inner.actions.restore.insert(stored.reason.clone());
+                inner.engagement = Some(Engagement {
+                    certain: stored.certain,
+                    is_stored: true,
+                    confirmed_at: Instant::now(),
+                    reasons: BTreeSet::from([stored.reason.clone()]),
                 });
             }
-            (Some(on), Some(said)) => {
-                on.agreed = true;
-                on.certain |= said.certain;
-                let healthy = [Certainty::Doubtful, Certainty::Certain].map(|c| !counts.too_many(c));
-                inner.errands.release = said.quiet && healthy == [true; 2];
+            (Some(engagement), Some(stored)) => {
+                engagement.is_stored = true;
+                engagement.certain |= stored.certain;
+                let has_too_many = [Certainty::Doubtful, Certainty::Certain].map(|c| counts.too_many(c));
+                inner.actions.release = stored.quiet && has_too_many == [false; 2];
             }
-            (Some(on), None) if on.agreed => self.off(&mut inner),
+            (Some(engagement), None) if engagement.is_stored => self.release(&mut inner),
             (_, None) => {}
         }
-        self.on.store(inner.on.is_some(), Ordering::Relaxed);
-        inner.errands != Errands::default()
+        self.is_engaged.store(inner.engagement.is_some(), Ordering::Relaxed);
+        inner.actions != PendingActions::default()
     }
 
-    /// Takes what is to be done.
-    pub(crate) fn take_errands(&self) -> Errands {
-        std::mem::take(&mut self.lock().errands)
+    /// The caller carries them out, or puts them back.
+    pub(crate) fn take_actions(&self) -> PendingActions {
+        std::mem::take(&mut self.lock().actions)
     }
 
-    /// It could not be done: it is to be done later.
-    pub(crate) fn put_back(&self, errands: Errands) {
+    /// For actions that could not be carried out: a later call of [`Self::take_actions`] returns them again.
+    pub(crate) fn put_back(&self, actions: PendingActions) {
         let mut inner = self.lock();
-        let newer = &mut inner.errands;
-        newer.engaged = newer.engaged.take().or(errands.engaged);
-        newer.hold |= errands.hold;
-        newer.restore.extend(errands.restore);
+        let newer = &mut inner.actions;
+        newer.engage = newer.engage.take().or(actions.engage);
+        newer.confirm |= actions.confirm;
+        newer.restore.extend(actions.restore);
     }
 
-    /// The database knows that it is on.
-    pub(crate) fn was_engaged(&self) {
+    /// The database has it that the guard is engaged.
+    pub(crate) fn mark_stored(&self) {
         let mut inner = self.lock();
-        inner.said_at = Some(Instant::now());
-        if let Some(on) = &mut inner.on {
-            on.agreed = true;
+        inner.stored_at = Some(Instant::now());
+        if let Some(engagement) = &mut inner.engagement {
+            engagement.is_stored = true;
         }
     }
 
-    /// The database says that it is off: by an admin, or after ten quiet minutes. All is counted afresh.
-    pub(crate) fn was_released(&self) {
+    /// The database has it that the guard is released: by an operator, or after ten minutes without too many verdicts.
+    pub(crate) fn mark_released(&self) {
         let mut inner = self.lock();
-        inner.said_at = Some(Instant::now());
-        self.off(&mut inner);
-        self.on.store(false, Ordering::Relaxed);
+        inner.stored_at = Some(Instant::now());
+        self.release(&mut inner);
+        self.is_engaged.store(false, Ordering::Relaxed);
     }
 
-    fn off(&self, inner: &mut Inner) {
-        tracing::info!(lane = self.name, "lane {}: pruning is no longer braked", self.name);
-        self.look(inner);
-        inner.window = AnswerHistory::default();
-        inner.on = None;
-        let restore = std::mem::take(&mut inner.errands.restore);
-        inner.errands = Errands { restore, ..Errands::default() };
+    /// Counts from zero. Devices that are to come back still do.
+    fn release(&self, inner: &mut Inner) {
+        tracing::info!(lane = self.name, "pruning guard released");
+        self.collect(inner);
+        inner.history = AnswerHistory::default();
+        inner.engagement = None;
+        let restore = std::mem::take(&mut inner.actions.restore);
+        inner.actions = PendingActions { restore, ..PendingActions::default() };
     }
 
-    /// The window with what was counted since.
-    fn look(&self, inner: &mut Inner) -> Counts {
+    /// Moves what attempts have counted into the history, and sums the history up.
+    fn collect(&self, inner: &mut Inner) -> Counts {
         // Verdicts first: none is seen without its answer.
         let doubtful = self.doubtful.swap(0, Ordering::Acquire);
         let certain = self.certain.swap(0, Ordering::Acquire);
         let answers = self.answers.swap(0, Ordering::Relaxed);
-        inner.window.add(Counts { answers, doubtful, certain })
+        inner.history.add(Counts { answers, doubtful, certain })
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -260,42 +267,45 @@ impl PruningGuard {
 }
 
 impl Inner {
-    fn too_much(&mut self, name: &str, word: &str, certainty: Certainty, counts: Counts) {
+    /// There are too many verdicts of this certainty.
+    fn engage_or_confirm(&mut self, lane: &str, reason: &str, certainty: Certainty, counts: Counts) {
         let certain = certainty == Certainty::Certain;
         let now = Instant::now();
-        match &mut self.on {
-            Some(on) if on.certain || !certain => {
-                if on.told_at.elapsed() >= SAY_AGAIN {
-                    on.told_at = now;
-                    self.errands.hold = true;
+        match &mut self.engagement {
+            Some(engagement) if engagement.certain || !certain => {
+                if engagement.confirmed_at.elapsed() >= CONFIRM_INTERVAL {
+                    engagement.confirmed_at = now;
+                    self.actions.confirm = true;
                 }
             }
-            on => {
+            engagement => {
                 let Counts { answers, doubtful, certain: certain_verdicts } = counts;
                 tracing::error!(
-                    lane = name,
-                    reason = word,
+                    lane,
+                    reason,
                     answers,
                     doubtful,
                     certain = certain_verdicts,
-                    "lane {name} calls too many tokens dead: its topic, project, environment or credential is suspected. \
-                     Pruning is braked, and what {word} set aside within the last hour comes back. It is released after \
-                     ten minutes without too many such answers, or when the lane is resumed"
+                    detail = "no token of the lane is pruned, and devices that were quarantined for the reason within the \
+                              last hour come back",
+                    hint = "check the topic, project, environment and credential of the lane; the guard is released after \
+                            ten minutes without too many such answers, or when the lane is resumed",
+                    "pruning guard engaged because the provider calls too many tokens dead"
                 );
-                let words = on.take().map(|on| on.words).unwrap_or_default();
-                *on = Some(On { certain, agreed: false, told_at: now, words });
-                self.errands.engaged = Some((word.to_owned(), certain));
+                let reasons = engagement.take().map(|before| before.reasons).unwrap_or_default();
+                *engagement = Some(Engagement { certain, is_stored: false, confirmed_at: now, reasons });
+                self.actions.engage = Some((reason.to_owned(), certain));
             }
         }
     }
 }
 
 fn most_frequent(verdicts: &[TokenVerdict], certainty: Certainty) -> Option<String> {
-    let mut words: BTreeMap<&str, usize> = BTreeMap::new();
+    let mut reasons: BTreeMap<&str, usize> = BTreeMap::new();
     for verdict in verdicts.iter().filter(|verdict| verdict.certainty == certainty) {
-        *words.entry(verdict.reason.as_str()).or_default() += 1;
+        *reasons.entry(verdict.reason.as_str()).or_default() += 1;
     }
-    words.into_iter().max_by_key(|(_, count)| *count).map(|(word, _)| word.to_owned())
+    reasons.into_iter().max_by_key(|(_, count)| *count).map(|(reason, _)| reason.to_owned())
 }
 
 #[cfg(test)]

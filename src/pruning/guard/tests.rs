@@ -1,8 +1,8 @@
-//! When a brake goes on and off, on paused time.
+//! When a guard is engaged and released, on paused time.
 
 use tokio::time::advance;
 
-use super::history::{FEW, LEAST_ANSWERS, PORTION, WINDOW};
+use super::history::{CERTAIN_ANSWERS_MIN, DOUBTFUL_FEW, HISTORY_SPAN, PORTION_SPAN};
 use super::*;
 use crate::domain::{DeviceId, DeviceToken, Platform, Reason};
 
@@ -31,45 +31,45 @@ fn count(guard: &PruningGuard, said: TokenSignal, times: u64) {
 /// So many doubtful verdicts come from attempts and then to be applied; answers how many are.
 fn doubtful(guard: &PruningGuard, word: &str, times: u64) -> usize {
     count(guard, DOUBTFUL, times);
-    guard.sift((0..times).map(|_| verdict(word, Certainty::Doubtful)).collect()).len()
+    guard.filter((0..times).map(|_| verdict(word, Certainty::Doubtful)).collect()).len()
 }
 
 fn certain(guard: &PruningGuard, times: u64) -> usize {
     count(guard, CERTAIN, times);
-    guard.sift((0..times).map(|_| verdict("Unregistered", Certainty::Certain)).collect()).len()
+    guard.filter((0..times).map(|_| verdict("Unregistered", Certainty::Certain)).collect()).len()
 }
 
 fn said(reason: &str, quiet: bool) -> lanes::StoredPruningGuard {
     lanes::StoredPruningGuard { reason: reason.to_owned(), certain: false, quiet }
 }
 
-fn words(words: &[&str]) -> BTreeSet<String> {
-    words.iter().map(|word| (*word).to_owned()).collect()
+fn reasons(reasons: &[&str]) -> BTreeSet<String> {
+    reasons.iter().map(|reason| (*reason).to_owned()).collect()
 }
 
 #[tokio::test(start_paused = true)]
 async fn doubtful_verdicts_apply_while_they_are_few() {
     let guard = guard();
-    for _ in 0..FEW {
+    for _ in 0..DOUBTFUL_FEW {
         assert_eq!(doubtful(&guard, "BadDeviceToken", 1), 1);
     }
-    assert!(!guard.is_on());
-    assert_eq!(guard.take_errands(), Errands::default());
+    assert!(!guard.is_engaged());
+    assert_eq!(guard.take_actions(), PendingActions::default());
     assert_eq!(doubtful(&guard, "BadDeviceToken", 1), 0);
-    assert!(guard.is_on());
-    let errands = guard.take_errands();
-    assert_eq!(errands.engaged, Some(("BadDeviceToken".to_owned(), false)));
-    assert_eq!(errands.restore, words(&["BadDeviceToken"]));
+    assert!(guard.is_engaged());
+    let actions = guard.take_actions();
+    assert_eq!(actions.engage, Some(("BadDeviceToken".to_owned(), false)));
+    assert_eq!(actions.restore, reasons(&["BadDeviceToken"]));
 }
 
 #[tokio::test(start_paused = true)]
-async fn of_many_at_once_none_applies() {
+async fn none_of_many_doubtful_verdicts_at_once_applies() {
     let guard = guard();
-    assert_eq!(doubtful(&guard, "SENDER_ID_MISMATCH", FEW + 1), 0);
+    assert_eq!(doubtful(&guard, "SENDER_ID_MISMATCH", DOUBTFUL_FEW + 1), 0);
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_in_twenty_is_few_in_a_busy_lane() {
+async fn one_doubtful_verdict_in_twenty_answers_applies() {
     let guard = guard();
     count(&guard, TokenSignal::Other, 1_900);
     assert_eq!(doubtful(&guard, "BadDeviceToken", 100), 100, "100 of 2,000");
@@ -77,22 +77,22 @@ async fn one_in_twenty_is_few_in_a_busy_lane() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_was_answered_ten_minutes_ago_no_longer_counts() {
+async fn answers_count_for_ten_minutes() {
     let guard = guard();
-    assert_eq!(doubtful(&guard, "BadDeviceToken", FEW), 5);
-    advance(WINDOW - PORTION).await;
+    assert_eq!(doubtful(&guard, "BadDeviceToken", DOUBTFUL_FEW), 5);
+    advance(HISTORY_SPAN - PORTION_SPAN).await;
     assert_eq!(doubtful(&guard, "BadDeviceToken", 0), 0);
-    advance(PORTION).await;
-    assert_eq!(doubtful(&guard, "BadDeviceToken", FEW), 5);
-    assert!(!guard.is_on());
+    advance(PORTION_SPAN).await;
+    assert_eq!(doubtful(&guard, "BadDeviceToken", DOUBTFUL_FEW), 5);
+    assert!(!guard.is_engaged());
 }
 
 #[tokio::test(start_paused = true)]
-async fn verdicts_that_leave_no_doubt_brake_above_half_of_two_hundred_answers() {
+async fn certain_verdicts_engage_the_guard_above_half_of_two_hundred_answers() {
     let guard = guard();
-    assert_eq!(certain(&guard, LEAST_ANSWERS - 1), 199, "too few answers to say anything");
+    assert_eq!(certain(&guard, CERTAIN_ANSWERS_MIN - 1), 199, "too few answers to say anything");
     assert_eq!(certain(&guard, 1), 0, "200 of 200");
-    assert_eq!(guard.take_errands().engaged, Some(("Unregistered".to_owned(), true)));
+    assert_eq!(guard.take_actions().engage, Some(("Unregistered".to_owned(), true)));
     assert_eq!(doubtful(&guard, "BadDeviceToken", 1), 0, "nothing applies");
 
     let half = self::guard();
@@ -101,7 +101,7 @@ async fn verdicts_that_leave_no_doubt_brake_above_half_of_two_hundred_answers() 
 }
 
 #[tokio::test(start_paused = true)]
-async fn verdicts_that_leave_no_doubt_apply_while_others_are_braked() {
+async fn certain_verdicts_apply_while_doubtful_ones_are_held_back() {
     let guard = guard();
     doubtful(&guard, "BadDeviceToken", 6);
     assert_eq!(certain(&guard, 1), 1);
@@ -110,95 +110,95 @@ async fn verdicts_that_leave_no_doubt_apply_while_others_are_braked() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_word_that_comes_later_is_restored_once_too() {
+async fn a_later_reason_is_restored_once_too() {
     let guard = guard();
     doubtful(&guard, "BadDeviceToken", 6);
-    guard.take_errands();
+    guard.take_actions();
     doubtful(&guard, "DeviceTokenNotForTopic", 1);
-    assert_eq!(guard.take_errands().restore, words(&["DeviceTokenNotForTopic"]));
+    assert_eq!(guard.take_actions().restore, reasons(&["DeviceTokenNotForTopic"]));
     doubtful(&guard, "DeviceTokenNotForTopic", 1);
     doubtful(&guard, "BadDeviceToken", 1);
-    assert_eq!(guard.take_errands(), Errands::default());
+    assert_eq!(guard.take_actions(), PendingActions::default());
 }
 
 #[tokio::test(start_paused = true)]
-async fn another_node_s_brake_holds_here_and_restores_what_was_set_aside_here() {
+async fn a_guard_engaged_by_another_node_holds_here_and_restores_devices_quarantined_here() {
     let guard = guard();
     doubtful(&guard, "BadDeviceToken", 1);
     assert!(guard.read(Some(&said("BadDeviceToken", false)), Instant::now()));
-    assert!(guard.is_on());
-    assert_eq!(guard.take_errands().restore, words(&["BadDeviceToken"]));
+    assert!(guard.is_engaged());
+    assert_eq!(guard.take_actions().restore, reasons(&["BadDeviceToken"]));
     assert_eq!(doubtful(&guard, "BadDeviceToken", 1), 0);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_resume_that_is_seen_after_the_brake_was_agreed_counts_afresh() {
+async fn a_release_read_after_the_guard_was_stored_starts_a_new_count() {
     let guard = guard();
     doubtful(&guard, "BadDeviceToken", 50);
     let before = Instant::now();
     assert!(guard.read(None, before), "not agreed yet: it stays on, and is still to be said");
-    assert!(guard.is_on());
-    guard.take_errands();
+    assert!(guard.is_engaged());
+    guard.take_actions();
     advance(Duration::from_secs(1)).await;
-    guard.was_engaged();
+    guard.mark_stored();
     guard.read(None, before);
-    assert!(guard.is_on(), "asked before it was said");
+    assert!(guard.is_engaged(), "asked before it was said");
     advance(Duration::from_secs(1)).await;
     assert!(!guard.read(None, Instant::now()));
-    assert!(!guard.is_on());
-    assert_eq!(doubtful(&guard, "BadDeviceToken", FEW), 5);
+    assert!(!guard.is_engaged());
+    assert_eq!(doubtful(&guard, "BadDeviceToken", DOUBTFUL_FEW), 5);
 }
 
 #[tokio::test(start_paused = true)]
-async fn it_may_go_off_after_ten_minutes_without_too_much_on_any_node() {
+async fn the_guard_is_released_after_ten_minutes_without_too_many_verdicts_on_any_node() {
     let guard = guard();
     doubtful(&guard, "BadDeviceToken", 50);
-    guard.was_engaged();
-    guard.take_errands();
-    advance(WINDOW - PORTION).await;
+    guard.mark_stored();
+    guard.take_actions();
+    advance(HISTORY_SPAN - PORTION_SPAN).await;
     assert!(
         !guard.read(Some(&said("BadDeviceToken", true)), Instant::now()),
         "too much within ten minutes here"
     );
-    advance(PORTION).await;
+    advance(PORTION_SPAN).await;
     assert!(!guard.read(Some(&said("BadDeviceToken", false)), Instant::now()), "too much elsewhere");
     assert!(guard.read(Some(&said("BadDeviceToken", true)), Instant::now()));
-    assert!(guard.take_errands().release);
-    guard.was_released();
-    assert!(!guard.is_on());
+    assert!(guard.take_actions().release);
+    guard.mark_released();
+    assert!(!guard.is_engaged());
 }
 
 #[tokio::test(start_paused = true)]
-async fn while_there_is_too_much_the_others_are_told_so_now_and_then() {
+async fn too_many_verdicts_are_confirmed_to_other_nodes_at_intervals() {
     let guard = guard();
     doubtful(&guard, "BadDeviceToken", 50);
-    guard.take_errands();
+    guard.take_actions();
     doubtful(&guard, "BadDeviceToken", 1);
-    assert!(!guard.take_errands().hold);
-    advance(SAY_AGAIN).await;
+    assert!(!guard.take_actions().confirm);
+    advance(CONFIRM_INTERVAL).await;
     doubtful(&guard, "BadDeviceToken", 1);
-    let errands = guard.take_errands();
-    assert!(errands.hold && errands.engaged.is_none());
-    assert!(!errands.release);
+    let actions = guard.take_actions();
+    assert!(actions.confirm && actions.engage.is_none());
+    assert!(!actions.release);
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_could_not_be_done_is_still_to_be_done() {
+async fn actions_that_failed_stay_pending() {
     let guard = guard();
     doubtful(&guard, "BadDeviceToken", 6);
-    let errands = guard.take_errands();
+    let actions = guard.take_actions();
     doubtful(&guard, "DeviceTokenNotForTopic", 1);
-    guard.put_back(errands);
-    let errands = guard.take_errands();
-    assert_eq!(errands.engaged, Some(("BadDeviceToken".to_owned(), false)));
-    assert_eq!(errands.restore, words(&["BadDeviceToken", "DeviceTokenNotForTopic"]));
+    guard.put_back(actions);
+    let actions = guard.take_actions();
+    assert_eq!(actions.engage, Some(("BadDeviceToken".to_owned(), false)));
+    assert_eq!(actions.restore, reasons(&["BadDeviceToken", "DeviceTokenNotForTopic"]));
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_token_that_no_environment_took_is_one_answer_and_one_verdict() {
+async fn a_token_refused_by_both_environments_counts_as_one_answer_and_one_verdict() {
     let guard = guard();
     count(&guard, TokenSignal::Other, 1);
     count(&guard, TokenSignal::DeadAfterAll, 1);
-    let counts = guard.look(&mut guard.lock());
+    let counts = guard.collect(&mut guard.lock());
     assert_eq!(counts, Counts { answers: 1, doubtful: 1, certain: 0 });
 }

@@ -1,6 +1,9 @@
 //! What providers and clients write fails no batch (docs/queue.md#poisoned-values), and what makes our own code panic
 //! fails alone (docs/queue.md#isolated-attempt).
 
+use std::time::Duration;
+
+use pushpost::domain::{Environment, LaneKey};
 use pushpost_simulator::{Action, Answer, Rule};
 use pushpost_testkit::json::{apns_targets, assert_ended, fcm_targets, hex, of};
 use serde_json::{Value, json};
@@ -97,5 +100,28 @@ async fn a_device_whose_attempt_panics_is_rejected_and_nobody_else() {
         assert_eq!(sent(&service.ledger()).len(), 19 * round);
     }
     assert_eq!(service.count("select count(*) from devices where quarantined_at is not null").await, 0);
+    service.stop().await;
+}
+
+/// docs/queue.md#isolated-attempt: suspects of two lanes at once, and the provider of one takes its time.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_isolated_attempt_does_not_delay_one_of_another_lane() {
+    let service = TestService::start().await;
+    let apns = LaneKey::Apns(Environment::Production);
+    for lane in [apns, LaneKey::Fcm] {
+        service.pause(lane).await;
+    }
+    service.rule(Rule::token(hex("a1"), Action::Accept).delayed(Duration::from_secs(8)));
+    let phone = json!({"platform": "apns", "token": hex("a1")});
+    let slow = service.notify(json!({"to": {"tokens": [phone]}, "title": "Hi"})).await;
+    let fast = service.notify(json!({"to": {"tokens": fcm_targets("f", 1)}, "title": "Hi"})).await;
+    assert_eq!(service.execute("update jobs set node_deaths = 2").await, 2);
+    service.resume(apns).await;
+    service.until_received(1).await;
+    service.resume(LaneKey::Fcm).await;
+    assert_ended(&service.outcome(&fast).await, "accepted", 1, None);
+    let delivery = &service.deliveries(&slow).await[0];
+    assert_eq!(delivery["status"], "pending", "its attempt is still under way");
+    assert_ended(&service.outcome(&slow).await, "accepted", 1, None);
     service.stop().await;
 }

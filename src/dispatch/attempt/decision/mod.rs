@@ -84,7 +84,7 @@ impl DeviceState<'_> {
     }
 }
 
-/// Ends a device whose time ran out before the present attempt. A node that died since may have made that attempt.
+/// For a device that ran out of time before the present attempt. A node that died since may have made that attempt.
 pub(super) fn expired_before_attempt(job: &Job) -> Disposition {
     expired(job.attempts_in_doubt() > 0, job.last_reason.clone(), job.in_doubt)
 }
@@ -100,5 +100,4 @@ fn expired(doubtful: bool, last_reason: Option<Reason>, attempted: bool) -> Disp
 }
 
 #[cfg(test)]
-#[path = "decision_tests.rs"]
 mod tests;
