@@ -6,22 +6,23 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
-use http::{HeaderMap, Method, Request, StatusCode};
+use http::{HeaderMap, Method, Request};
 use http_body_util::BodyExt;
 use pushpost::api::health::Health;
 use pushpost::api::parse_pool::ParsePool;
 use pushpost::api::{ApiLimits, State, StateParts, Surface, router};
 use pushpost::audience::AudienceResolver;
-use pushpost::domain::{App, Scopes, ServedApps, Ttl};
+use pushpost::domain::{App, ServedApps, Ttl};
 use pushpost::queue::accept::Acceptor;
 use pushpost::queue::backlog::Backlog;
 use pushpost::queue::node_lease::NodeLease;
 use pushpost::queue::notifier::Notifier;
-use pushpost::registry::keys::{self, ApiKeys};
+use pushpost::registry::keys::ApiKeys;
 use pushpost::store;
 use serde_json::Value;
 use tower::ServiceExt;
 
+use crate::answer::Answer;
 use crate::apps;
 use crate::database::TestDatabase;
 
@@ -38,15 +39,6 @@ pub struct TestApi {
 pub struct ApiClient<'a> {
     service: &'a TestApi,
     secret: String,
-}
-
-/// An answer, read.
-#[derive(Debug)]
-pub struct Answer {
-    pub status: StatusCode,
-    pub headers: HeaderMap,
-    /// Null where there is no body.
-    pub body: Value,
 }
 
 impl TestApi {
@@ -98,9 +90,7 @@ impl TestApi {
 
     /// A client with a new key of an app.
     pub async fn client_of(&self, app: &App, scopes: &str) -> ApiClient<'_> {
-        let mut conn = self.database.pool.acquire().await.unwrap();
-        let scopes = Scopes::parse(scopes).unwrap();
-        let (_, secret) = keys::create(&mut conn, &app.name, scopes, None).await.unwrap();
+        let secret = self.database.create_key(&app.name, scopes).await;
         ApiClient { service: self, secret }
     }
 }

@@ -10,15 +10,20 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use pushpost::domain::Scopes;
+use pushpost::registry::keys;
 use pushpost::store::{Purpose, SessionPool};
 use pushpost_embedded_postgres::{EmbeddedPostgres, Settings};
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
 use tokio::sync::OnceCell;
+use tokio::time::{Instant, sleep};
+
+use crate::wait::{POLL_INTERVAL, WAIT_MAX};
 
 pub static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("../../migrations");
 /// The time limits of a test's own statements: tests hold the clock, and move it by minutes while statements run.
-pub const PATIENCE: Duration = Duration::from_secs(10 * 86_400);
+pub const STATEMENT_TIME_MAX: Duration = Duration::from_secs(10 * 86_400);
 static SERVER: OnceCell<Server> = OnceCell::const_new();
 
 /// Ends the private server and removes what is left of it as soon as its input ends, which it does when the test
@@ -42,7 +47,8 @@ case "$socket" in */pushpost*) rm -rf "$socket" ;; esac
 pub struct TestDatabase {
     /// Connected to it.
     pub pool: SessionPool,
-    name: String,
+    /// None: the database was there before.
+    name: Option<String>,
     url: String,
 }
 
@@ -76,15 +82,27 @@ impl TestDatabase {
     }
 
     async fn connect(server: &Server, name: String) -> Self {
-        let url = with_database(&server.url, &name);
+        let mut database = Self::existing(with_database(&server.url, &name));
+        database.name = Some(name);
+        database
+    }
+
+    /// A database on a server of the test's own, which is not dropped.
+    pub fn existing(url: String) -> Self {
         let options: PgConnectOptions = url.parse().unwrap();
-        let pool = SessionPool::new(options, Purpose::Requests, 8).with_patience(PATIENCE);
-        Self { pool, name, url }
+        let pool = SessionPool::new(options, Purpose::Requests, 8).with_patience(STATEMENT_TIME_MAX);
+        Self { pool, name: None, url }
+    }
+
+    /// Creates a key of an app, which has a row; answers its secret.
+    pub async fn create_key(&self, app: &str, scopes: &str) -> String {
+        let mut conn = self.pool.acquire().await.unwrap();
+        keys::create(&mut conn, app, Scopes::parse(scopes).unwrap(), None).await.unwrap().1
     }
 
     /// Set up as the service's for this purpose.
     pub fn pool_for(&self, purpose: Purpose, sessions_max: u32) -> SessionPool {
-        self.pool.sibling(purpose, sessions_max).with_patience(PATIENCE)
+        self.pool.sibling(purpose, sessions_max).with_patience(STATEMENT_TIME_MAX)
     }
 
     /// A connection of sqlx. Its statements have no deadline.
@@ -96,13 +114,38 @@ impl TestDatabase {
     pub fn url(&self) -> &str {
         &self.url
     }
+
+    /// Runs statements; answers how many rows the last one changed.
+    pub async fn execute(&self, sql: &str) -> u64 {
+        sqlx::raw_sql(AssertSqlSafe(sql)).execute(&self.pool).await.unwrap().rows_affected()
+    }
+
+    pub async fn count(&self, sql: &str) -> i64 {
+        sqlx::query_scalar(AssertSqlSafe(sql)).fetch_one(&self.pool).await.unwrap()
+    }
+
+    /// Milliseconds since 1970.
+    pub async fn now_ms(&self) -> i64 {
+        self.count("select (extract(epoch from clock_timestamp()) * 1000)::bigint").await
+    }
+
+    /// Waits until a count is what it should be.
+    pub async fn until_count(&self, sql: &str, wanted: i64) {
+        let until = Instant::now() + WAIT_MAX;
+        let mut found = self.count(sql).await;
+        while found != wanted {
+            assert!(Instant::now() < until, "{sql}: {found}");
+            sleep(POLL_INTERVAL).await;
+            found = self.count(sql).await;
+        }
+    }
 }
 
 impl Drop for TestDatabase {
     /// Best effort, and on a thread of its own, since the test's runtime may be on its way out.
     fn drop(&mut self) {
-        let Some(server) = SERVER.get() else { return };
-        let (url, sql) = (server.url.clone(), format!("drop database if exists {} with (force)", self.name));
+        let (Some(server), Some(name)) = (SERVER.get(), &self.name) else { return };
+        let (url, sql) = (server.url.clone(), format!("drop database if exists {name} with (force)"));
         let drop = move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(run(&url, &sql));

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::api::Answer;
+use crate::answer::Answer;
 
 pub fn text(value: &Value) -> String {
     value.as_str().unwrap_or_else(|| panic!("no string: {value}")).to_owned()

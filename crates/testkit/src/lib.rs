@@ -6,23 +6,27 @@
 //! |---|---|
 //! | [`database`] | one Postgres for a test run, one migrated database for each test |
 //! | [`apps`] | the app `shop`, its devices and registrations |
+//! | [`installation`] | a database, the simulator and a configuration: what a service stands on |
 //! | [`service`] | the whole service in this process, with the simulator: [`service::TestService`] |
 //! | [`api`] | the HTTP API alone, asked through its router: [`api::TestApi`] |
-//! | [`request`] | one HTTP request, exactly as a test wants it |
+//! | [`request`], [`answer`] | one HTTP request, exactly as a test wants it, and its answer |
 //! | [`queue`] | the queue without providers and HTTP: [`queue::TestQueue`] |
 //! | [`processes`] | `pushpost` as child processes: on one machine, as a cluster |
 //! | [`postgres_proxy`] | a way to Postgres that is cut, falls silent, or becomes read-only |
 //! | [`held_time`] | a clock that moves only when a test says so |
 //! | [`json`] | what an answer must contain |
+//! | [`wait`] | waiting for a state, never for a time |
 //! | [`seeds`] | seeds of random tests |
 
 #![expect(missing_docs, reason = "a helper whose name says all has no comment")]
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+pub mod answer;
 pub mod api;
 pub mod apps;
 pub mod database;
 pub mod held_time;
+pub mod installation;
 pub mod json;
 pub mod postgres_proxy;
 pub mod processes;
@@ -30,3 +34,4 @@ pub mod queue;
 pub mod request;
 pub mod seeds;
 pub mod service;
+pub mod wait;

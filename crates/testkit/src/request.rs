@@ -1,13 +1,10 @@
 //! Asking the service exactly as a test wants to, and what a refusal must look like.
 
-use http::{HeaderMap, Method};
-use pushpost::domain::Scopes;
-use pushpost::registry::keys;
+use http::Method;
 use pushpost::runtime::Role;
-use pushpost_simulator::Settings;
 use serde_json::Value;
 
-use crate::api::Answer;
+use crate::answer::Answer;
 use crate::service::TestService;
 
 pub const SEND: &str = "/v1/notifications";
@@ -15,22 +12,8 @@ pub const DEVICES: &str = "/v1/devices";
 
 /// A service that takes everything and sends nothing, so that what is stored stays as it is.
 pub async fn service_without_workers(overrides: &[(&str, &str)]) -> TestService {
-    let mut service = TestService::set(Settings::default()).await;
-    for (key, value) in overrides {
-        service.configure(key, value);
-    }
-    service.node(Role::Api).await;
-    service
-}
-
-/// A new key of `shop`.
-pub async fn key(service: &TestService, scopes: &str) -> String {
-    key_of(service, "shop", scopes).await
-}
-
-pub async fn key_of(service: &TestService, app: &str, scopes: &str) -> String {
-    let mut conn = service.database.pool.acquire().await.unwrap();
-    keys::create(&mut conn, app, Scopes::parse(scopes).unwrap(), None).await.unwrap().1
+    let builder = TestService::builder().node(Role::Api);
+    overrides.iter().fold(builder, |builder, (key, value)| builder.config(key, value)).build().await
 }
 
 /// One request, to be changed before it is sent.
@@ -85,11 +68,7 @@ impl ApiRequest {
         if let Some(body) = self.body {
             request = request.body(body);
         }
-        let response = request.send().await.unwrap();
-        let (status, headers): (_, HeaderMap) = (response.status(), response.headers().clone());
-        let bytes = response.bytes().await.unwrap();
-        let body = if bytes.is_empty() { Value::Null } else { serde_json::from_slice(&bytes).unwrap() };
-        Answer { status, headers, body }
+        Answer::read(request.send().await.unwrap()).await.unwrap()
     }
 }
 

@@ -13,7 +13,8 @@ use reqwest::Client;
 use tokio::process::{Child, Command};
 use tokio::time::{Instant, sleep, timeout};
 
-use pushpost_testkit::processes::{LONG, TestMachine, free_port, providers, signal};
+use pushpost_testkit::processes::{TestMachine, free_port, providers, signal};
+use pushpost_testkit::wait::WAIT_MAX;
 
 /// The user in the container; the machine has none of this number.
 const USER: u32 = 12_000;
@@ -85,7 +86,7 @@ impl Image {
         let mut command = self.command(machine, &serve);
         command.env("PUSHPOST__SERVER__LISTEN", format!("127.0.0.1:{port}"));
         let outside = command.stdout(Stdio::null()).stderr(log).spawn().expect("unshare is there");
-        machine.watch_over(&outside);
+        machine.watch_over(outside.id().unwrap());
         let http = Client::builder().no_proxy().timeout(Duration::from_secs(30)).build().unwrap();
         Container { machine, image: self, port, http, outside }
     }
@@ -101,7 +102,7 @@ impl Image {
     pub(crate) async fn run(self, machine: &TestMachine, arguments: &[&str]) -> Output {
         let config = machine.folder().join("pushpost.toml");
         let line = [&["pushpost"], arguments, &["--config", config.to_str().unwrap()]].concat();
-        timeout(LONG, self.command(machine, &line).output()).await.expect("a command ends").unwrap()
+        timeout(WAIT_MAX, self.command(machine, &line).output()).await.expect("a command ends").unwrap()
     }
 
     fn command(self, machine: &TestMachine, line: &[&str]) -> Command {
@@ -129,7 +130,7 @@ impl Container<'_> {
         let begun = Instant::now();
         while !self.is_ready().await {
             assert!(self.is_running(), "the service ended: {}", self.log());
-            assert!(begun.elapsed() < LONG, "the service is not ready: {}", self.log());
+            assert!(begun.elapsed() < WAIT_MAX, "the service is not ready: {}", self.log());
             sleep(STEP).await;
         }
     }
@@ -137,7 +138,7 @@ impl Container<'_> {
     pub(crate) async fn until_logged(&self, text: &str) {
         let begun = Instant::now();
         while !self.log().contains(text) {
-            assert!(begun.elapsed() < LONG, "not logged: {text}: {}", self.log());
+            assert!(begun.elapsed() < WAIT_MAX, "not logged: {text}: {}", self.log());
             sleep(STEP).await;
         }
     }
@@ -163,12 +164,12 @@ impl Container<'_> {
         let mut command = self.inside();
         command.arg(self.machine.folder().join("bin/pushpost")).args(arguments);
         command.arg("--config").arg(self.machine.folder().join("pushpost.toml"));
-        timeout(LONG, command.output()).await.expect("a command ends").unwrap()
+        timeout(WAIT_MAX, command.output()).await.expect("a command ends").unwrap()
     }
 
     /// Runs a shell's script in this container, as its user.
     pub(crate) async fn shell(&self, script: &str) -> String {
-        let output = timeout(LONG, self.inside().args(["sh", "-c", script]).output()).await;
+        let output = timeout(WAIT_MAX, self.inside().args(["sh", "-c", script]).output()).await;
         String::from_utf8(output.expect("a script ends").unwrap().stdout).unwrap()
     }
 
@@ -185,7 +186,7 @@ impl Container<'_> {
 
     /// How it ended.
     pub(crate) async fn ended(&mut self) -> ExitStatus {
-        timeout(LONG, self.outside.wait()).await.expect("a container ends").unwrap()
+        timeout(WAIT_MAX, self.outside.wait()).await.expect("a container ends").unwrap()
     }
 
     fn inside(&self) -> Command {

@@ -10,7 +10,8 @@ use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
 use super::container::{Container, Image, give, shared_machine};
-use pushpost_testkit::processes::{LONG, TestMachine};
+use pushpost_testkit::processes::TestMachine;
+use pushpost_testkit::wait::WAIT_MAX;
 
 const CREATE_KEY: [&str; 6] = ["keys", "create", "--app", "shop", "--scope", "send,read"];
 
@@ -254,7 +255,7 @@ async fn until_posted_under_another(
         {
             return id;
         }
-        assert!(begun.elapsed() < LONG, "Postgres does not come back: {}", container.log());
+        assert!(begun.elapsed() < WAIT_MAX, "Postgres does not come back: {}", container.log());
         sleep(Duration::from_millis(50)).await;
     }
 }

@@ -5,15 +5,15 @@ use pushpost_simulator::{Action, Ledger, Provider, Rule};
 use serde_json::json;
 use sqlx::AssertSqlSafe;
 
-use pushpost_testkit::processes::LONG;
 use pushpost_testkit::processes::{TestCluster, TestNode};
+use pushpost_testkit::wait::WAIT_MAX;
 
 const DEVICES: usize = 5;
 
 /// A notification that the provider took and whose process was killed before the answer; its lane is paused, and another
 /// process runs.
 async fn taken_and_not_recorded(cluster: &TestCluster) -> (TestNode, String) {
-    let mut first = cluster.node(&cluster.url).await;
+    let mut first = cluster.node(cluster.database.url()).await;
     for number in 0..DEVICES {
         let device = json!({"platform": "fcm", "token": format!("f{number}"), "user": "ann"});
         let (status, answer) = cluster.ask(&first, http::Method::PUT, "/v1/devices", Some(&device)).await;
@@ -26,14 +26,14 @@ async fn taken_and_not_recorded(cluster: &TestCluster) -> (TestNode, String) {
         let entries = ledger.entries().into_iter();
         entries.filter(|entry| entry.token.is_some() && entry.accepted).count() >= DEVICES
     };
-    assert!(ledger.wait_until(LONG, taken).await, "the provider takes them");
+    assert!(ledger.wait_until(WAIT_MAX, taken).await, "the provider takes them");
     first.kill().await;
     cluster.simulator.clear_rules();
     execute(cluster, "update lanes set paused_at = now() where platform = 2").await;
-    let second = cluster.node(&cluster.url).await;
+    let second = cluster.node(cluster.database.url()).await;
     let swept = async || {
         let waiting: i64 = sqlx::query_scalar("select count(*) from jobs where node_id is null and in_doubt")
-            .fetch_one(&cluster.pool)
+            .fetch_one(&cluster.database.pool)
             .await
             .unwrap();
         waiting == 1
@@ -43,7 +43,7 @@ async fn taken_and_not_recorded(cluster: &TestCluster) -> (TestNode, String) {
 }
 
 async fn execute(cluster: &TestCluster, sql: &str) {
-    sqlx::raw_sql(AssertSqlSafe(sql)).execute(&cluster.pool).await.unwrap();
+    sqlx::raw_sql(AssertSqlSafe(sql)).execute(&cluster.database.pool).await.unwrap();
 }
 
 async fn assert_unknown(cluster: &TestCluster, node: &TestNode, id: &str) {

@@ -7,7 +7,6 @@ use std::os::unix::fs::{MetadataExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
-use pushpost::store::{Purpose, SessionPool};
 use pushpost_simulator::{Action, Ledger, Provider, Rule};
 use reqwest::Method;
 use serde_json::json;
@@ -17,8 +16,9 @@ use tokio::process::{Child, Command};
 use tokio::time::{Duration, Instant, sleep};
 
 use pushpost_testkit::database::{MIGRATIONS, TestDatabase};
-use pushpost_testkit::processes::{LONG, free_port, signal};
 use pushpost_testkit::processes::{TestCluster, TestNode};
+use pushpost_testkit::processes::{free_port, signal};
+use pushpost_testkit::wait::WAIT_MAX;
 
 const DEVICES: usize = 3;
 const STEP: Duration = Duration::from_millis(50);
@@ -84,7 +84,7 @@ impl Server {
         self.running = Some(child);
         let begun = Instant::now();
         while PgConnection::connect(&self.url()).await.is_err() {
-            assert!(begun.elapsed() < LONG, "the server does not start");
+            assert!(begun.elapsed() < WAIT_MAX, "the server does not start");
             sleep(STEP).await;
         }
     }
@@ -152,21 +152,20 @@ async fn no_number_comes_again_after_a_failover_to_a_server_that_lagged_behind()
     let mut server = Server::create().await;
     server.start("primary").await;
     MIGRATIONS.run(&mut server.connect().await).await.unwrap();
-    let pool = SessionPool::new(server.url().parse().unwrap(), Purpose::Requests, 4);
     let delivery = [("node_timeout", "5s"), ("retry_initial", "20ms")];
-    let cluster = TestCluster::over(pool, server.url(), &delivery).await;
+    let cluster = TestCluster::on(TestDatabase::existing(server.url()), &delivery).await;
     server.stop("-INT").await;
     server.replicate().await;
     server.start("primary").await;
 
-    let node = cluster.node(&cluster.url).await;
+    let node = cluster.node(cluster.database.url()).await;
     let lost_devices = register(&cluster, &node, "lost").await;
     cluster.simulator.add_rule(Rule::provider(Provider::Fcm, Action::NoAnswer { accepted: false }));
     let lost = cluster.notify(&node, &json!({"to": {"users": ["lost"]}, "title": "Hi"})).await;
     let under_way = |ledger: &Ledger| {
         ledger.entries().into_iter().filter(|entry| entry.token.is_some()).count() >= DEVICES
     };
-    assert!(cluster.simulator.ledger().wait_until(LONG, under_way).await, "its attempts are under way");
+    assert!(cluster.simulator.ledger().wait_until(WAIT_MAX, under_way).await, "its attempts are under way");
     let before = numbers(&server).await;
 
     server.fail_over().await;

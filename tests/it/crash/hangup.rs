@@ -6,7 +6,8 @@ use pushpost_simulator::{Ledger, Provider};
 use serde_json::json;
 use tokio::time::{Instant, sleep};
 
-use pushpost_testkit::processes::{LONG, TestMachine, providers};
+use pushpost_testkit::processes::{TestMachine, providers};
+use pushpost_testkit::wait::WAIT_MAX;
 
 /// Accepted with the key in use first, and with another one.
 fn accepted(ledger: &Ledger) -> (usize, usize) {
@@ -33,7 +34,7 @@ async fn a_service_that_is_hung_up_on_takes_over_its_new_key_and_goes_on() {
         assert_eq!(machine.post(&key, "/v1/notifications", &push).await.unwrap().0, 202);
     };
     post().await;
-    assert!(machine.ledger().wait_until(LONG, |ledger| accepted(ledger).0 == 1).await);
+    assert!(machine.ledger().wait_until(WAIT_MAX, |ledger| accepted(ledger).0 == 1).await);
 
     let old = machine.simulator.settings().apns.key_id.clone();
     machine.write("pushpost.toml", &config.replace("[delivery]", "[delivery]\nmax_in_fligt = 5"));
@@ -50,14 +51,14 @@ async fn a_service_that_is_hung_up_on_takes_over_its_new_key_and_goes_on() {
     node.hang_up().await;
     let begun = Instant::now();
     while accepted(&machine.ledger()).1 < 2 {
-        assert!(begun.elapsed() < LONG, "the new key is used");
+        assert!(begun.elapsed() < WAIT_MAX, "the new key is used");
         post().await;
         sleep(Duration::from_millis(20)).await;
     }
     machine.simulator.revoke_provider_key(&old);
     let before = machine.ledger().accepted_count();
     post().await;
-    assert!(machine.ledger().wait_until(LONG, |ledger| ledger.accepted_count() > before).await);
+    assert!(machine.ledger().wait_until(WAIT_MAX, |ledger| ledger.accepted_count() > before).await);
     assert_eq!(machine.ledger().count(Provider::Apns, 403, "InvalidProviderToken"), 0);
     assert!(node.is_running());
 }

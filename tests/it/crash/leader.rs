@@ -7,8 +7,8 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use pushpost_testkit::postgres_proxy::PostgresProxy;
-use pushpost_testkit::processes::LONG;
 use pushpost_testkit::processes::{TestCluster, TestNode};
+use pushpost_testkit::wait::WAIT_MAX;
 
 const IN_FLIGHT: usize = 30;
 
@@ -24,10 +24,10 @@ struct Led {
 impl Led {
     async fn create() -> Self {
         let cluster = TestCluster::create(&[("node_timeout", "5s"), ("retry_initial", "20ms")]).await;
-        let proxy = PostgresProxy::of(cluster.database()).await;
+        let proxy = PostgresProxy::of(&cluster.database).await;
         let first = cluster.node(proxy.url()).await;
         cluster.until("the first process leads", &[&first], async || cluster.is_led_by(&first).await).await;
-        let second = cluster.node(&cluster.url).await;
+        let second = cluster.node(cluster.database.url()).await;
         let pause = cluster.ask(&second, Method::POST, "/v1/admin/lanes/apns-production/pause", None).await;
         assert_eq!(pause.0, Some(200), "{pause:?}");
         let silence = Rule::provider(Provider::Fcm, Action::NoAnswer { accepted: false });
@@ -39,7 +39,10 @@ impl Led {
             let of_fcm = ledger.entries().into_iter().filter(|entry| entry.token.is_some());
             of_fcm.count() >= IN_FLIGHT
         };
-        assert!(ledger.wait_until(LONG, under_way).await, "the attempts of the first process are under way");
+        assert!(
+            ledger.wait_until(WAIT_MAX, under_way).await,
+            "the attempts of the first process are under way"
+        );
         Self { cluster, proxy, first, second, held }
     }
 
@@ -61,7 +64,7 @@ impl Led {
         let Self { cluster, first, second, held, .. } = self;
         let lives = async || {
             let living: i64 = sqlx::query_scalar("select count(*) from nodes where dead_at is null")
-                .fetch_one(&cluster.pool)
+                .fetch_one(&cluster.database.pool)
                 .await
                 .unwrap();
             living == 2
@@ -88,7 +91,7 @@ async fn a_leader_that_hangs_is_followed_by_another() {
     let led = Led::create().await;
     led.first.hang().await;
     led.assert_succeeded().await;
-    led.first.go_on().await;
+    led.first.resume().await;
     led.assert_first_follows().await;
 }
 

@@ -6,15 +6,16 @@ use std::time::Duration;
 
 use pushpost_simulator::{Action, Rule};
 
-use pushpost_testkit::processes::{LONG, TestMachine, providers};
 use pushpost_testkit::processes::{Posts, duplicates, register};
+use pushpost_testkit::processes::{TestMachine, providers};
+use pushpost_testkit::wait::WAIT_MAX;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_restart_waits_for_no_time_out_of_its_predecessor() {
     let machine =
         TestMachine::new(providers(Duration::ZERO), "node_timeout = \"10m\"\nmax_in_flight = 20").await;
     let machine = Arc::new(machine);
-    let node = machine.serve().await;
+    let mut node = machine.serve().await;
     let key = machine.key("send,read,devices").await;
     register(&machine, &key).await;
     let silence = Rule { action: Action::NoAnswer { accepted: false }, ..Rule::default() };
@@ -27,7 +28,7 @@ async fn a_restart_waits_for_no_time_out_of_its_predecessor() {
     }
     let ledger = machine.ledger();
     assert!(
-        ledger.wait_until(LONG, |ledger| ledger.received_count() >= 20).await,
+        ledger.wait_until(WAIT_MAX, |ledger| ledger.received_count() >= 20).await,
         "as many are under way as may be"
     );
     node.kill().await;

@@ -7,7 +7,8 @@ use pushpost_simulator::{Action, Rule};
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
-use pushpost_testkit::processes::{LONG, TestMachine, providers};
+use pushpost_testkit::processes::{TestMachine, providers};
+use pushpost_testkit::wait::WAIT_MAX;
 
 /// Where the poison has been told from what stands beside it.
 const MOST_KILLS: usize = 9;
@@ -41,7 +42,7 @@ async fn a_device_whose_push_kills_the_process_is_rejected_and_no_other() {
         if found.iter().all(|delivery| delivery["status"] != "pending") {
             break;
         }
-        assert!(began.elapsed() < LONG, "nothing more after {kills} kills: {found:?}");
+        assert!(began.elapsed() < WAIT_MAX, "nothing more after {kills} kills: {found:?}");
         if machine.ledger().by_token(&poison).len() > kills {
             kills += 1;
             assert!(kills <= MOST_KILLS, "it goes on killing: {found:?}");

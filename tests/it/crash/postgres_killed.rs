@@ -3,8 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use pushpost_testkit::processes::{LONG, TestMachine, providers, signal};
 use pushpost_testkit::processes::{Posts, duplicates, register};
+use pushpost_testkit::processes::{TestMachine, providers, signal};
+use pushpost_testkit::wait::WAIT_MAX;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_accepted_outlives_a_kill_of_postgres() {
@@ -20,7 +21,9 @@ async fn what_was_accepted_outlives_a_kill_of_postgres() {
     for kill in 0..2 {
         let before = ledger.accepted_count();
         let in_mid_send = ledger
-            .wait_until(LONG, |ledger| ledger.accepted_count() >= before + 100 && posts.unsent(ledger) > 100)
+            .wait_until(WAIT_MAX, |ledger| {
+                ledger.accepted_count() >= before + 100 && posts.unsent(ledger) > 100
+            })
             .await;
         assert!(in_mid_send, "nothing is under way after {kill} kills: {:?}", posts.answers());
         let postmaster = machine.postmaster().expect("Postgres runs");
@@ -31,7 +34,7 @@ async fn what_was_accepted_outlives_a_kill_of_postgres() {
             || machine.postmaster().is_none_or(|pid| pid == postmaster)
         {
             assert!(node.is_running(), "the service outlives Postgres");
-            assert!(begun.elapsed() < LONG, "not accepting again: {:?}", posts.answers());
+            assert!(begun.elapsed() < WAIT_MAX, "not accepting again: {:?}", posts.answers());
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }

@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use pushpost_simulator::{Ended, Provider};
 
-use pushpost_testkit::processes::{LONG, TestMachine, providers};
 use pushpost_testkit::processes::{Posts, duplicates, register};
+use pushpost_testkit::processes::{TestMachine, providers};
+use pushpost_testkit::wait::WAIT_MAX;
 
 const KILLS: usize = 10;
 const IN_FLIGHT: usize = 50;
@@ -35,7 +36,7 @@ async fn what_was_accepted_outlives_ten_kills_of_the_service() {
     for kill in 0..KILLS {
         let (before, more) = (ledger.accepted_count(), 30 + 17 * u64::try_from(kill).unwrap());
         let in_mid_send = ledger
-            .wait_until(LONG, |ledger| {
+            .wait_until(WAIT_MAX, |ledger| {
                 ledger.accepted_count() >= before + more && posts.unsent(ledger) > 2 * IN_FLIGHT
             })
             .await;

@@ -7,8 +7,9 @@ use pushpost_embedded_postgres::{EmbeddedPostgres, Settings};
 use pushpost_simulator::Ended;
 use sqlx::{Connection, PgConnection};
 
-use pushpost_testkit::processes::{LONG, TestMachine, providers};
 use pushpost_testkit::processes::{Posts, duplicates, register};
+use pushpost_testkit::processes::{TestMachine, providers};
+use pushpost_testkit::wait::WAIT_MAX;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_service_that_is_told_to_stop_ends_what_it_began_and_leaves_the_rest() {
@@ -20,8 +21,9 @@ async fn a_service_that_is_told_to_stop_ends_what_it_began_and_leaves_the_rest()
     register(&machine, &key).await;
     let posts = Arc::new(Posts::default());
     let posting = posts.keep_posting(&machine, &key);
-    let in_mid_send =
-        ledger.wait_until(LONG, |ledger| ledger.accepted_count() >= 100 && posts.unsent(ledger) > 400).await;
+    let in_mid_send = ledger
+        .wait_until(WAIT_MAX, |ledger| ledger.accepted_count() >= 100 && posts.unsent(ledger) > 400)
+        .await;
     assert!(in_mid_send, "nothing is under way: {:?}", posts.answers());
 
     node.terminate().await;

@@ -4,7 +4,8 @@ use http::Method;
 use pushpost_testkit::json::assert_has;
 use serde_json::{Value, json};
 
-use pushpost_testkit::api::{Answer, ApiClient, TestApi};
+use pushpost_testkit::answer::Answer;
+use pushpost_testkit::api::{ApiClient, TestApi};
 
 /// Locales as phones report them, and what is stored of each; null: nothing.
 const LOCALES: [(&str, Option<&str>); 12] = [

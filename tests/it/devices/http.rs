@@ -4,7 +4,8 @@ use http::{HeaderMap, Method, StatusCode};
 use pushpost_testkit::json::assert_has;
 use serde_json::{Value, json};
 
-use pushpost_testkit::api::{Answer, TestApi};
+use pushpost_testkit::answer::Answer;
+use pushpost_testkit::api::TestApi;
 
 /// 64 hexadecimal digits of two.
 fn hex(two: &str) -> String {

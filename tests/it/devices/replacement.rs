@@ -5,7 +5,8 @@ use http::Method;
 use pushpost_testkit::json::assert_has;
 use serde_json::{Value, json};
 
-use pushpost_testkit::api::{Answer, ApiClient, TestApi};
+use pushpost_testkit::answer::Answer;
+use pushpost_testkit::api::{ApiClient, TestApi};
 
 const PUT: &str = "/v1/devices";
 

@@ -10,7 +10,8 @@ use serde_json::{Value, json};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use pushpost_testkit::api::{Answer, ApiClient, TestApi};
+use pushpost_testkit::answer::Answer;
+use pushpost_testkit::api::{ApiClient, TestApi};
 use pushpost_testkit::apps::kept;
 
 const PUT: &str = "/v1/devices";

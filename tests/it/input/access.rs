@@ -2,19 +2,18 @@
 
 use http::Method;
 use pushpost::runtime::Role;
-use pushpost_simulator::Settings;
 use pushpost_testkit::json::{assert_problem, hex};
 use serde_json::json;
 
-use pushpost_testkit::request::{ApiRequest, DEVICES, SEND, key, key_of, service_without_workers, stored};
+use pushpost_testkit::request::{ApiRequest, DEVICES, SEND, service_without_workers, stored};
 use pushpost_testkit::service::TestService;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_key_is_one_bearer_or_none() {
     let service = service_without_workers(&[]).await;
-    let revoked = key(&service, "send").await;
-    service.execute("update api_keys set revoked_at = now()").await;
-    let s = key(&service, "send").await;
+    let revoked = service.key("send").await;
+    service.database.execute("update api_keys set revoked_at = now()").await;
+    let s = service.key("send").await;
     let before = stored(&service).await;
     let body = json!({"to": {"users": ["u"]}, "title": "A"});
     let ask = || ApiRequest::post(SEND, &body);
@@ -52,10 +51,10 @@ async fn a_key_is_one_bearer_or_none() {
 async fn a_key_does_what_its_scopes_say_and_nothing_else() {
     let service = service_without_workers(&[]).await;
     let keys = [
-        ("send", key(&service, "send").await),
-        ("read", key(&service, "read").await),
-        ("devices", key(&service, "devices").await),
-        ("register", key(&service, "register").await),
+        ("send", service.key("send").await),
+        ("read", service.key("read").await),
+        ("devices", service.key("devices").await),
+        ("register", service.key("register").await),
     ];
     let before = stored(&service).await;
     for (method, path, able) in [
@@ -89,7 +88,7 @@ async fn a_key_does_what_its_scopes_say_and_nothing_else() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_publishable_key_says_nothing_of_users_closed_topics_and_times() {
     let service = service_without_workers(&[]).await;
-    let p = key(&service, "register").await;
+    let p = service.key("register").await;
     let before = stored(&service).await;
     let put = async |more: serde_json::Value| {
         let mut body = json!({"platform": "apns", "token": hex("ee")});
@@ -116,11 +115,9 @@ async fn a_publishable_key_says_nothing_of_users_closed_topics_and_times() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_anothers_is_answered_like_what_is_not_there() {
-    let mut service = TestService::set(Settings::default()).await;
-    service.with_another_app("other");
-    service.node(Role::Api).await;
-    let s = key(&service, "send,devices").await;
-    let x = key_of(&service, "other", "send,read,devices").await;
+    let service = TestService::builder().app("other").node(Role::Api).build().await;
+    let s = service.key("send,devices").await;
+    let x = service.key_of("other", "send,read,devices").await;
     let to = json!({"to": {"tokens": [{"platform": "apns", "token": hex("aa")}]}, "title": "A"});
     let sent = ApiRequest::post(SEND, &to).key(&s).of(&service).await;
     let listed = ApiRequest::get(DEVICES).key(&s).of(&service).await;

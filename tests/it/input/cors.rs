@@ -4,8 +4,8 @@ use http::{HeaderMap, Method};
 use pushpost_testkit::json::assert_problem;
 use serde_json::json;
 
-use pushpost_testkit::api::Answer;
-use pushpost_testkit::request::{ApiRequest, DEVICES, SEND, key, service_without_workers};
+use pushpost_testkit::answer::Answer;
+use pushpost_testkit::request::{ApiRequest, DEVICES, SEND, service_without_workers};
 use pushpost_testkit::service::TestService;
 
 const UNREGISTER: &str = "/v1/devices/unregister";
@@ -41,7 +41,7 @@ async fn only_listed_pages_may_make_the_calls_of_an_app() {
         service_without_workers(&[("SERVER__CORS_ORIGINS", listed), ("LIMITS__REGISTER_PER_MINUTE", "3")])
             .await;
     let (app, backend, admin) =
-        (key(&service, "register").await, key(&service, "devices").await, key(&service, "admin").await);
+        (service.key("register").await, service.key("devices").await, service.key("admin").await);
 
     for (path, method) in [(DEVICES, "PUT"), (UNREGISTER, "POST")] {
         let answer = preflight(&service, path, PAGE, method).await;
@@ -120,7 +120,7 @@ async fn only_listed_pages_may_make_the_calls_of_an_app() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_listed_origins_no_page_is_told_anything() {
     let service = service_without_workers(&[]).await;
-    let app = key(&service, "register").await;
+    let app = service.key("register").await;
     let asked = preflight(&service, DEVICES, PAGE, "PUT").await;
     assert_eq!((asked.status.as_u16(), cors(&asked.headers)), (405, vec![]));
     let phone =

@@ -4,12 +4,12 @@ use http::Method;
 use pushpost_testkit::json::assert_problem;
 use serde_json::json;
 
-use pushpost_testkit::request::{ApiRequest, SEND, key, service_without_workers, stored};
+use pushpost_testkit::request::{ApiRequest, SEND, service_without_workers, stored};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn e5_bad_input_all_faults_at_once() {
     let service = service_without_workers(&[]).await;
-    let s = key(&service, "send,read,devices").await;
+    let s = service.key("send,read,devices").await;
     let to = json!({"to": {"tokens": [{"platform": "fcm", "token": "f1"}]}, "title": "A"});
     let sent = ApiRequest::post(SEND, &to).key(&s).of(&service).await;
     let n = sent.body["id"].as_str().unwrap();

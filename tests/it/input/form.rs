@@ -4,7 +4,7 @@ use http::Method;
 use pushpost_testkit::json::{assert_problem, hex};
 use serde_json::{Value, json};
 
-use pushpost_testkit::request::{ApiRequest, DEVICES, SEND, key, service_without_workers, stored};
+use pushpost_testkit::request::{ApiRequest, DEVICES, SEND, service_without_workers, stored};
 
 fn malformed() -> Vec<(&'static str, Vec<u8>)> {
     vec![
@@ -44,7 +44,7 @@ fn malformed() -> Vec<(&'static str, Vec<u8>)> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_no_json_is_malformed_everywhere() {
     let service = service_without_workers(&[]).await;
-    let (s, p) = (key(&service, "send,devices").await, key(&service, "register").await);
+    let (s, p) = (service.key("send,devices").await, service.key("register").await);
     let made =
         ApiRequest::put(DEVICES, &json!({"platform": "fcm", "token": "f1"})).key(&s).of(&service).await;
     let device = format!("{DEVICES}/{}", made.body["id"].as_str().unwrap());
@@ -129,7 +129,7 @@ fn faulty_sends() -> Vec<(&'static str, Value)> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_send_of_the_wrong_form_lists_all_its_faults() {
     let service = service_without_workers(&[]).await;
-    let s = key(&service, "send").await;
+    let s = service.key("send").await;
     let before = stored(&service).await;
     for (body, expected) in faulty_sends() {
         let answer = ApiRequest::json(Method::POST, SEND, body).key(&s).of(&service).await;
@@ -145,7 +145,7 @@ async fn a_send_of_the_wrong_form_lists_all_its_faults() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn names_of_other_apis_are_told_with_ours() {
     let service = service_without_workers(&[]).await;
-    let s = key(&service, "send,devices").await;
+    let s = service.key("send,devices").await;
     let before = stored(&service).await;
     for (path, method, body, meant) in [
         (SEND, Method::POST, r#"{"to":{"users":["u"]},"message":"A"}"#, "body"),
@@ -183,7 +183,7 @@ async fn names_of_other_apis_are_told_with_ours() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn devices_of_the_wrong_form_list_all_their_faults() {
     let service = service_without_workers(&[]).await;
-    let s = key(&service, "devices").await;
+    let s = service.key("devices").await;
     let made =
         ApiRequest::put(DEVICES, &json!({"platform": "fcm", "token": "f1"})).key(&s).of(&service).await;
     let device = format!("{DEVICES}/{}", made.body["id"].as_str().unwrap());
@@ -246,7 +246,7 @@ async fn devices_of_the_wrong_form_list_all_their_faults() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn parameters_are_known_and_right_or_refused() {
     let service = service_without_workers(&[]).await;
-    let s = key(&service, "send,devices").await;
+    let s = service.key("send,devices").await;
     let to = json!({"to": {"tokens": [{"platform": "apns", "token": hex("aa")}]}, "title": "A"});
     let sent = ApiRequest::post(SEND, &to).key(&s).of(&service).await;
     let one = format!("{SEND}/{}", sent.body["id"].as_str().unwrap());

@@ -10,7 +10,7 @@ use rand::seq::IndexedRandom;
 use rand::{RngExt, SeedableRng};
 use serde_json::{Map, Value, json};
 
-use pushpost_testkit::request::{ApiRequest, DEVICES, SEND, key, service_without_workers, stored};
+use pushpost_testkit::request::{ApiRequest, DEVICES, SEND, service_without_workers, stored};
 use pushpost_testkit::seeds::seeds;
 use pushpost_testkit::service::TestService;
 
@@ -134,7 +134,7 @@ fn written(value: &Value, rng: &mut StdRng) -> Vec<u8> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nearly_right_documents_break_nothing_and_what_is_refused_leaves_nothing() {
     let service = service_without_workers(&[("LIMITS__TARGETS", "50")]).await;
-    let s = key(&service, "admin").await;
+    let s = service.key("admin").await;
     let made = ApiRequest::put(DEVICES, &json!({"platform": "apns", "token": hex("dd"), "user": "u7"}))
         .key(&s)
         .of(&service)

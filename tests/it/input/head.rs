@@ -4,12 +4,12 @@ use http::Method;
 use pushpost_testkit::json::assert_problem;
 use serde_json::json;
 
-use pushpost_testkit::request::{ApiRequest, DEVICES, SEND, key, service_without_workers, stored};
+use pushpost_testkit::request::{ApiRequest, DEVICES, SEND, service_without_workers, stored};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn unknown_paths_and_ids_are_not_found() {
     let service = service_without_workers(&[]).await;
-    let s = key(&service, "admin").await;
+    let s = service.key("admin").await;
     for path in [
         "/",
         "/v1",
@@ -36,7 +36,7 @@ async fn unknown_paths_and_ids_are_not_found() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_method_that_a_path_does_not_take_names_those_that_it_does() {
     let service = service_without_workers(&[]).await;
-    let s = key(&service, "admin").await;
+    let s = service.key("admin").await;
     for (method, path, allow) in [
         (Method::DELETE, SEND, "POST"),
         (Method::OPTIONS, SEND, "POST"),
@@ -71,7 +71,7 @@ async fn a_method_that_a_path_does_not_take_names_those_that_it_does() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn only_json_is_read_and_whatever_is_accepted_json_is_answered() {
     let service = service_without_workers(&[]).await;
-    let s = key(&service, "send,devices,read").await;
+    let s = service.key("send,devices,read").await;
     let before = stored(&service).await;
     let body = json!({"to": {"tokens": [{"platform": "fcm", "token": "f1"}]}, "title": "A"});
     let ask = || ApiRequest::post(SEND, &body).key(&s).without("content-type");

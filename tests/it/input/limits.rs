@@ -7,9 +7,9 @@ use serde_json::{Value, json};
 use tokio::task::JoinSet;
 use tokio::time::{Duration, Instant, sleep};
 
-use pushpost_testkit::api::Answer;
-use pushpost_testkit::request::{ApiRequest, DEVICES, SEND, key, service_without_workers, stored};
-use pushpost_testkit::service::PATIENCE;
+use pushpost_testkit::answer::Answer;
+use pushpost_testkit::request::{ApiRequest, DEVICES, SEND, service_without_workers, stored};
+use pushpost_testkit::wait::WAIT_MAX;
 
 fn to(tokens: std::ops::Range<usize>) -> Value {
     let tokens: Vec<_> = tokens.map(|n| json!({"platform": "fcm", "token": format!("f{n}")})).collect();
@@ -19,7 +19,7 @@ fn to(tokens: std::ops::Range<usize>) -> Value {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn too_much_in_one_request() {
     let service = service_without_workers(&[("LIMITS__BODY_BYTES", "1000000")]).await;
-    let s = key(&service, "send,devices").await;
+    let s = service.key("send,devices").await;
     let before = stored(&service).await;
     let large = [&br#"{"to":{"users":["u"]},"title":""#[..], &b"x".repeat(1_000_000)].concat();
     let answer = ApiRequest::json(Method::POST, SEND, large).key(&s).of(&service).await;
@@ -57,7 +57,7 @@ async fn too_much_in_one_request() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_body_about_one_device_has_a_limit_of_its_own() {
     let service = service_without_workers(&[]).await;
-    let (s, p) = (key(&service, "devices").await, key(&service, "register").await);
+    let (s, p) = (service.key("devices").await, service.key("register").await);
     let made =
         ApiRequest::put(DEVICES, &json!({"platform": "fcm", "token": "f1"})).key(&s).of(&service).await;
     let device = format!("{DEVICES}/{}", made.body["id"].as_str().unwrap());
@@ -88,7 +88,7 @@ async fn a_body_about_one_device_has_a_limit_of_its_own() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn exceptions_count_as_targets() {
     let service = service_without_workers(&[("LIMITS__TARGETS", "10")]).await;
-    let s = key(&service, "send").await;
+    let s = service.key("send").await;
     let before = stored(&service).await;
     let names = |count: usize| (0..count).map(|n| format!("u{n}")).collect::<Vec<_>>();
     let to = |except: Value| json!({"to": {"users": names(4), "except": except}, "title": "A"});
@@ -118,7 +118,7 @@ fn assert_rate_limited(answer: &Answer, limit: u32, per: &str) -> u64 {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_backend_that_is_too_fast_is_held_back_by_its_key() {
     let service = std::sync::Arc::new(service_without_workers(&[("LIMITS__REQUESTS_PER_SECOND", "3")]).await);
-    let (hasty, patient) = (key(&service, "devices").await, key(&service, "devices").await);
+    let (hasty, patient) = (service.key("devices").await, service.key("devices").await);
     let mut asked = JoinSet::new();
     for _ in 0..60 {
         let (service, hasty) = (std::sync::Arc::clone(&service), hasty.clone());
@@ -142,7 +142,7 @@ async fn put(service: &pushpost_testkit::service::TestService, p: &str, token: &
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn apps_are_held_back_by_their_address_whatever_they_say_it_is() {
     let service = service_without_workers(&[("LIMITS__REGISTER_PER_MINUTE", "2")]).await;
-    let (p, s) = (key(&service, "register").await, key(&service, "devices").await);
+    let (p, s) = (service.key("register").await, service.key("devices").await);
     for n in 0..2 {
         let answer = put(&service, &p, &format!("f{n}"), &format!("192.0.2.{n}")).await;
         assert_eq!(answer.status, 201, "{answer:?}");
@@ -167,7 +167,7 @@ async fn behind_a_trusted_proxy_each_client_counts_and_each_token() {
         ("SERVER__TRUSTED_PROXIES", "127.0.0.0/8"),
     ])
     .await;
-    let p = key(&service, "register").await;
+    let p = service.key("register").await;
     for n in 0..2 {
         let forged = format!("203.0.113.{n}, 198.51.100.7");
         assert_eq!(put(&service, &p, &format!("f{n}"), &forged).await.status, 201);
@@ -189,7 +189,7 @@ async fn behind_a_trusted_proxy_each_client_counts_and_each_token() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_more_is_taken_than_may_wait() {
     let mut service = service_without_workers(&[("LIMITS__MAX_PENDING", "5")]).await;
-    let s = key(&service, "send").await;
+    let s = service.key("send").await;
     assert_eq!(ApiRequest::post(SEND, &to(0..3)).key(&s).of(&service).await.status, 202);
     assert_eq!(ApiRequest::post(SEND, &to(3..5)).key(&s).of(&service).await.status, 202);
     let before = stored(&service).await;
@@ -201,19 +201,19 @@ async fn no_more_is_taken_than_may_wait() {
     }
     assert_eq!(stored(&service).await, before, "not even the token's device");
     service.node(Role::Worker).await;
-    let until = Instant::now() + PATIENCE;
+    let until = Instant::now() + WAIT_MAX;
     while ApiRequest::post(SEND, &to(5..6)).key(&s).of(&service).await.status != 202 {
         assert!(Instant::now() < until, "what was sent waits no more");
         sleep(Duration::from_millis(50)).await;
     }
-    service.until_count("select count(*) from jobs", 0).await;
+    service.database.until_count("select count(*) from jobs", 0).await;
     service.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn made_up_keys_are_looked_up_so_often_and_hold_nobody_else_back() {
     let service = service_without_workers(&[("SERVER__TRUSTED_PROXIES", "127.0.0.0/8")]).await;
-    let s = key(&service, "devices").await;
+    let s = service.key("devices").await;
     let ask = async |secret: &str, from: &str| {
         ApiRequest::get(DEVICES).key(secret).header("x-forwarded-for", from).of(&service).await
     };
@@ -238,7 +238,7 @@ async fn made_up_keys_are_looked_up_so_often_and_hold_nobody_else_back() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn many_requests_at_once_with_a_new_key_share_its_look_up() {
     let service = std::sync::Arc::new(service_without_workers(&[]).await);
-    let (s, bad) = (key(&service, "devices").await, format!("pushpost_sk_{}", "0b".repeat(32)));
+    let (s, bad) = (service.key("devices").await, format!("pushpost_sk_{}", "0b".repeat(32)));
     let mut asked = JoinSet::new();
     for (secret, status) in [(&s, 200), (&bad, 401)].into_iter().cycle().take(300) {
         let (service, secret) = (std::sync::Arc::clone(&service), secret.clone());

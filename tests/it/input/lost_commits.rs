@@ -2,14 +2,13 @@
 
 use http::Method;
 use pushpost::runtime::Role;
-use pushpost_simulator::Settings;
 use pushpost_testkit::json::assert_problem;
 use serde_json::{Value, json};
 use sqlx::AssertSqlSafe;
 
 use pushpost_testkit::postgres_proxy::PostgresProxy;
 use pushpost_testkit::processes::signal;
-use pushpost_testkit::request::{ApiRequest, DEVICES, SEND, key};
+use pushpost_testkit::request::{ApiRequest, DEVICES, SEND};
 use pushpost_testkit::service::TestService;
 
 /// The first transaction that comes there sleeps until its session is ended.
@@ -37,24 +36,24 @@ const OTHERS: &str = "select count(*) from pg_stat_activity where datname = curr
 
 /// A node behind a proxy, and a database that sleeps in one place.
 async fn slow(place: &str) -> (TestService, PostgresProxy, String) {
-    let mut service = TestService::set(Settings::default()).await;
+    let mut service = TestService::builder().build().await;
     let proxy = PostgresProxy::of(&service.database).await;
     service.configure("DATABASE__URL", proxy.url());
     service.node(Role::All).await;
-    let key = key(&service, "send,devices").await;
+    let key = service.key("send,devices").await;
     sqlx::raw_sql(AssertSqlSafe(format!("{SLOW}; {place}"))).execute(&service.database.pool).await.unwrap();
     (service, proxy, key)
 }
 
 /// Cuts all connections once something sleeps, which does not notice. New ones work.
 async fn cut(service: &TestService, proxy: &PostgresProxy) {
-    service.until_count(SLEEPING, 1).await;
+    service.database.until_count(SLEEPING, 1).await;
     cut_all(service, proxy).await;
 }
 
 async fn cut_all(service: &TestService, proxy: &PostgresProxy) {
     proxy.set_away(true);
-    service.until_count(OTHERS, 0).await;
+    service.database.until_count(OTHERS, 0).await;
     proxy.set_away(false);
 }
 
@@ -68,9 +67,9 @@ async fn a_notification_whose_transaction_still_runs_is_stored_once_and_sent_onc
     let post = ApiRequest::post(SEND, &notification()).key(&key);
     let (answer, ()) = tokio::join!(post.of(&service), cut(&service, &proxy));
     assert_eq!(answer.status, 202, "{answer:?}");
-    service.done(answer.body["id"].as_str().unwrap()).await;
-    assert_eq!(service.count("select count(*) from notifications").await, 1);
-    assert_eq!(service.count(SLEEPING).await, 0, "the first transaction has ended");
+    service.notifications().until_done(answer.body["id"].as_str().unwrap()).await;
+    assert_eq!(service.database.count("select count(*) from notifications").await, 1);
+    assert_eq!(service.database.count(SLEEPING).await, 0, "the first transaction has ended");
     service.stop().await;
 }
 
@@ -81,8 +80,8 @@ async fn a_device_write_whose_commit_still_runs_has_not_happened_and_does_not_ha
     let put = ApiRequest::put(DEVICES, &device).key(&key);
     let (answer, ()) = tokio::join!(put.of(&service), cut(&service, &proxy));
     assert_problem(&answer, 503, "unavailable", &json!([]));
-    assert_eq!(service.count("select count(*) from devices").await, 0);
-    assert_eq!(service.count(SLEEPING).await, 0, "its transaction has ended");
+    assert_eq!(service.database.count("select count(*) from devices").await, 0);
+    assert_eq!(service.database.count(SLEEPING).await, 0, "its transaction has ended");
     assert_eq!(ApiRequest::put(DEVICES, &device).key(&key).of(&service).await.status, 201);
     service.stop_undecided().await;
 
@@ -92,15 +91,15 @@ async fn a_device_write_whose_commit_still_runs_has_not_happened_and_does_not_ha
     let delete = ApiRequest::new(Method::DELETE, &path).key(&key);
     let (answer, ()) = tokio::join!(delete.of(&service), cut(&service, &proxy));
     assert_problem(&answer, 503, "unavailable", &json!([]));
-    assert_eq!(service.count("select count(*) from devices").await, 1);
+    assert_eq!(service.database.count("select count(*) from devices").await, 1);
     assert_eq!(ApiRequest::new(Method::DELETE, &path).key(&key).of(&service).await.status, 204);
     service.stop_undecided().await;
 }
 
 /// The server's process is stopped, so that it can't be ended either.
 async fn cut_and_stop(service: &TestService, proxy: &PostgresProxy) -> u32 {
-    service.until_count(SLEEPING, 1).await;
-    let pid = service.count(&SLEEPING.replace("count(*)", "pid::bigint")).await;
+    service.database.until_count(SLEEPING, 1).await;
+    let pid = service.database.count(&SLEEPING.replace("count(*)", "pid::bigint")).await;
     let pid = u32::try_from(pid).unwrap();
     signal("-STOP", pid).await;
     cut_all(service, proxy).await;
@@ -121,7 +120,7 @@ async fn what_can_not_be_found_out_is_said_to_be_unknown_and_what_a_repeat_does(
         assert_problem(&answer, 503, "outcome_unknown", &json!([]));
         assert!(answer.body["detail"].as_str().unwrap().contains(repeat), "{answer:?}");
         assert!(answer.headers.contains_key("retry-after"));
-        service.until_count(SLEEPING, 0).await;
+        service.database.until_count(SLEEPING, 0).await;
         service.stop_undecided().await;
     }
 }

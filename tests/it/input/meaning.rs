@@ -4,7 +4,7 @@ use http::Method;
 use pushpost_testkit::json::{assert_problem, hex};
 use serde_json::{Value, json};
 
-use pushpost_testkit::request::{ApiRequest, DEVICES, SEND, key, service_without_workers, stored};
+use pushpost_testkit::request::{ApiRequest, DEVICES, SEND, service_without_workers, stored};
 
 /// What is added to a request that is fine, and the faults that come of it.
 fn meaningless() -> Vec<(Value, Value)> {
@@ -91,7 +91,7 @@ fn meaningless() -> Vec<(Value, Value)> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_send_that_can_not_be_carried_out_says_why() {
     let service = service_without_workers(&[]).await;
-    let s = key(&service, "send").await;
+    let s = service.key("send").await;
     let before = stored(&service).await;
     for (more, expected) in meaningless() {
         let mut body = json!({"to": {"users": ["u7"]}, "title": "A"});
@@ -106,7 +106,7 @@ async fn a_send_that_can_not_be_carried_out_says_why() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_too_large_says_for_whom_and_by_how_much() {
     let service = service_without_workers(&[]).await;
-    let s = key(&service, "send").await;
+    let s = service.key("send").await;
     let before = stored(&service).await;
     let to_all = || json!({"users": ["u"], "tokens": [{"platform": "apns", "token": hex("aa")}]});
     let answer =
@@ -137,7 +137,7 @@ async fn what_is_too_large_says_for_whom_and_by_how_much() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_can_not_be_an_id_is_neither_stored_nor_repeated() {
     let service = service_without_workers(&[]).await;
-    let s = key(&service, "send,read").await;
+    let s = service.key("send,read").await;
     let before = stored(&service).await;
     let token = hex("5ecre7");
     let raw = json!({"to": {"devices": [token]}, "title": "A"});
@@ -168,7 +168,7 @@ async fn what_can_not_be_an_id_is_neither_stored_nor_repeated() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_idempotency_key_is_refused_wherever_it_stands() {
     let service = service_without_workers(&[]).await;
-    let s = key(&service, "send").await;
+    let s = service.key("send").await;
     let before = stored(&service).await;
     let body = json!({"to": {"tokens": [{"platform": "apns", "token": hex("aa")}]}, "title": "A"});
     let in_header = ApiRequest::post(SEND, &body).key(&s).header("idempotency-key", "k1").of(&service).await;
@@ -186,7 +186,7 @@ async fn an_idempotency_key_is_refused_wherever_it_stands() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_device_that_can_not_be_stored_says_why() {
     let service = service_without_workers(&[]).await;
-    let s = key(&service, "devices").await;
+    let s = service.key("devices").await;
     let made =
         ApiRequest::put(DEVICES, &json!({"platform": "fcm", "token": "f1"})).key(&s).of(&service).await;
     let device = format!("{DEVICES}/{}", made.body["id"].as_str().unwrap());

@@ -9,7 +9,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Duration, timeout};
 
 use super::log::Log;
-use pushpost_testkit::request::{ApiRequest, DEVICES, SEND, key, service_without_workers, stored};
+use pushpost_testkit::request::{ApiRequest, DEVICES, SEND, service_without_workers, stored};
 use pushpost_testkit::service::TestService;
 
 async fn connect(service: &TestService) -> TcpStream {
@@ -22,7 +22,7 @@ async fn a_client_that_breaks_off_leaves_nothing_and_is_no_fault_of_ours() {
     let log = Log::default();
     let logging = log.start();
     let service = service_without_workers(&[]).await;
-    let s = key(&service, "send").await;
+    let s = service.key("send").await;
     let before = stored(&service).await;
     let body = json!({"to": {"tokens": [{"platform": "fcm", "token": "f1"}]}, "title": "A"}).to_string();
     let head = |length: &str| {
@@ -85,7 +85,7 @@ async fn over_http2(
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn http2_gets_the_same_answers() {
     let service = service_without_workers(&[("LIMITS__BODY_BYTES", "100000")]).await;
-    let s = key(&service, "send,devices").await;
+    let s = service.key("send,devices").await;
     let before = stored(&service).await;
     let (mut send, connection) = h2::client::handshake(connect(&service).await).await.unwrap();
     let mut running = JoinSet::new();

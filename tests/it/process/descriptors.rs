@@ -7,7 +7,8 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::reloads::{take_over, with_market};
-use pushpost_testkit::processes::{PATIENCE, TestProcess};
+use pushpost_testkit::processes::TestProcess;
+use pushpost_testkit::wait::WAIT_MAX;
 
 const POLL: std::time::Duration = std::time::Duration::from_millis(50);
 
@@ -22,7 +23,7 @@ fn limits(process: &TestProcess) -> Vec<String> {
 async fn healthz(stream: &mut TcpStream) -> std::io::Result<String> {
     stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n").await?;
     let mut answer = [0; 512];
-    let read = timeout(PATIENCE, stream.read(&mut answer)).await.expect("an answer or an end")?;
+    let read = timeout(WAIT_MAX, stream.read(&mut answer)).await.expect("an answer or an end")?;
     Ok(String::from_utf8_lossy(&answer[..read]).into_owned())
 }
 
@@ -34,8 +35,8 @@ async fn is_ended(stream: &mut TcpStream) -> bool {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn silent_connections_take_no_descriptor_that_anything_else_needs() {
-    let mut process = TestProcess::set().await;
-    process.descriptors(64, 96);
+    let mut process = TestProcess::create().await;
+    process.limit_descriptors(64, 96);
     process.variable("PUSHPOST__SERVER__RELOAD_INTERVAL", "1h");
     process.serve().await;
     assert_eq!(limits(&process), ["96", "96"], "the soft limit is raised to the hard one");
@@ -52,7 +53,7 @@ async fn silent_connections_take_no_descriptor_that_anything_else_needs() {
     let sent = process.ask(Method::POST, "/v1/notifications", &backend, Some(&to)).await;
     assert_eq!(sent.status, 202, "{sent:?}");
     let path = format!("/v1/notifications/{}", sent.body["id"].as_str().unwrap());
-    let until = Instant::now() + PATIENCE;
+    let until = Instant::now() + WAIT_MAX;
     while process.ask(Method::GET, &path, &backend, None).await.body["counts"]["accepted"] != 2 {
         assert!(Instant::now() < until, "not sent: {}", process.log());
         sleep(POLL).await;
@@ -61,7 +62,7 @@ async fn silent_connections_take_no_descriptor_that_anything_else_needs() {
     assert!(healthz(&mut kept).await.unwrap().starts_with("HTTP/1.1 200"));
     let config = process.read("pushpost.toml");
     process.write("pushpost.toml", &format!("{config}\n[limits]\ntargets = 9\n"));
-    pushpost_testkit::processes::signal("-HUP", process.pid()).await;
+    process.hang_up().await;
     process.until_logged("limits.targets").await;
 
     let mut ended = 0;
@@ -80,8 +81,8 @@ async fn silent_connections_take_no_descriptor_that_anything_else_needs() {
 /// All connections are in use: the next one waits for its turn instead of taking another's.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn idle_connections_make_room_and_those_under_way_do_not() {
-    let mut process = TestProcess::set().await;
-    process.descriptors(64, 64);
+    let mut process = TestProcess::create().await;
+    process.limit_descriptors(64, 64);
     process.serve().await;
     process.until_logged("the limit of open files is low").await;
     let backend = process.key("devices").await;
@@ -108,7 +109,7 @@ async fn idle_connections_make_room_and_those_under_way_do_not() {
         let mut stream = TcpStream::connect(process.address()).await.unwrap();
         stream.write_all(head.as_bytes()).await.unwrap();
         let mut answer = [0; 25];
-        timeout(PATIENCE, stream.read_exact(&mut answer)).await.expect("it is under way").unwrap();
+        timeout(WAIT_MAX, stream.read_exact(&mut answer)).await.expect("it is under way").unwrap();
         assert_eq!(&answer, b"HTTP/1.1 100 Continue\r\n\r\n");
         imports.push(stream);
     }
@@ -118,11 +119,11 @@ async fn idle_connections_make_room_and_those_under_way_do_not() {
     for stream in &mut imports {
         stream.write_all(b"{}\n").await.unwrap();
         let mut answer = [0; 15];
-        timeout(PATIENCE, stream.read_exact(&mut answer)).await.expect("it is answered").unwrap();
+        timeout(WAIT_MAX, stream.read_exact(&mut answer)).await.expect("it is answered").unwrap();
         assert_eq!(&answer, b"HTTP/1.1 200 OK");
     }
     let mut answer = [0; 15];
-    timeout(PATIENCE, next.read_exact(&mut answer)).await.expect("it has a turn").unwrap();
+    timeout(WAIT_MAX, next.read_exact(&mut answer)).await.expect("it has a turn").unwrap();
     assert_eq!(&answer, b"HTTP/1.1 200 OK");
     assert!(process.stop().await.success());
 }
@@ -131,8 +132,8 @@ async fn idle_connections_make_room_and_those_under_way_do_not() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_added_app_takes_its_descriptors_from_the_clients() {
     const CLIENTS: usize = 60;
-    let mut process = TestProcess::set().await;
-    process.descriptors(160, 160);
+    let mut process = TestProcess::create().await;
+    process.limit_descriptors(160, 160);
     process.variable("PUSHPOST__SERVER__RELOAD_INTERVAL", "1h");
     process.serve().await;
     let mut clients = Vec::new();
@@ -149,7 +150,7 @@ async fn an_added_app_takes_its_descriptors_from_the_clients() {
 
     take_over(&process, &with_market(&process.read("pushpost.toml"))).await;
     // Two lanes of APNs and one of FCM have up to 37 connections, and 75 were the clients' before.
-    let until = Instant::now() + PATIENCE;
+    let until = Instant::now() + WAIT_MAX;
     while ended.iter().filter(|ended| **ended).count() < CLIENTS - 38 {
         assert!(Instant::now() < until, "they keep their connections: {ended:?}");
         for (stream, ended) in clients.iter_mut().zip(&mut ended) {

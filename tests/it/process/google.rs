@@ -4,7 +4,7 @@ use pushpost_testkit::processes::TestProcess;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_credential_in_the_environment_is_never_taken_for_the_metadata_server_s() {
-    let mut process = TestProcess::set().await;
+    let mut process = TestProcess::create().await;
     let toml = process.read("pushpost.toml");
     let toml = toml.lines().map(|line| match line.starts_with("service_account_file = ") {
         true => "credentials = \"default\"\nproject_id = \"shop-1\"\n".to_owned(),

@@ -6,7 +6,8 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::ChildStderr;
 use tokio::time::timeout;
 
-use pushpost_testkit::processes::{PATIENCE, TestProcess};
+use pushpost_testkit::processes::TestProcess;
+use pushpost_testkit::wait::WAIT_MAX;
 
 const LOSS: &str = "log lines were dropped";
 
@@ -24,7 +25,7 @@ async fn until_lost(log: &mut BufReader<ChildStderr>) -> String {
     let mut line = Vec::new();
     loop {
         line.clear();
-        let read = timeout(PATIENCE, log.read_until(b'\n', &mut line)).await.expect("it goes on").unwrap();
+        let read = timeout(WAIT_MAX, log.read_until(b'\n', &mut line)).await.expect("it goes on").unwrap();
         assert_ne!(read, 0, "the process is there");
         let text = String::from_utf8_lossy(&line);
         if text.contains(LOSS) {
@@ -35,7 +36,7 @@ async fn until_lost(log: &mut BufReader<ChildStderr>) -> String {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_log_that_is_not_read_holds_up_nothing_and_its_loss_is_told_once() {
-    let mut process = TestProcess::set().await;
+    let mut process = TestProcess::create().await;
     process.variable("PUSHPOST_LOG", "trace");
     let mut log = process.serve_into_pipe().await;
     let backend = process.key("devices").await;
@@ -53,7 +54,7 @@ async fn a_log_that_is_not_read_holds_up_nothing_and_its_loss_is_told_once() {
     assert!(process.stop().await.success());
     // What was in the pipe: nothing was told in between.
     let mut rest = Vec::new();
-    timeout(PATIENCE, tokio::io::AsyncReadExt::read_to_end(&mut log, &mut rest))
+    timeout(WAIT_MAX, tokio::io::AsyncReadExt::read_to_end(&mut log, &mut rest))
         .await
         .expect("an end")
         .unwrap();
@@ -69,7 +70,7 @@ async fn a_level_that_there_is_not_is_an_error_at_the_start() {
         ),
         ("pushpots=debug", r#"PUSHPOST_LOG: "pushpots" is no target (did you mean "pushpost"?)"#),
     ] {
-        let mut process = TestProcess::set().await;
+        let mut process = TestProcess::create().await;
         process.variable("PUSHPOST_LOG", levels);
         let (ended, log) = process.refuse().await;
         assert_eq!(ended.code(), Some(64), "{log}");

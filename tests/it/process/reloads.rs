@@ -5,8 +5,9 @@ use pushpost_simulator::Ledger;
 use serde_json::json;
 use tokio::time::{Instant, sleep};
 
+use pushpost_testkit::processes::TestProcess;
 use pushpost_testkit::processes::signal;
-use pushpost_testkit::processes::{PATIENCE, TestProcess};
+use pushpost_testkit::wait::WAIT_MAX;
 
 const POLL: std::time::Duration = std::time::Duration::from_millis(50);
 const TAKEN_OVER: &str = "the configuration has changed";
@@ -23,7 +24,7 @@ pub(super) async fn take_over(process: &TestProcess, toml: &str) {
     let before = process.log().matches(TAKEN_OVER).count();
     process.write("pushpost.toml", toml);
     signal("-HUP", process.pid()).await;
-    let until = Instant::now() + PATIENCE;
+    let until = Instant::now() + WAIT_MAX;
     while process.log().matches(TAKEN_OVER).count() == before {
         assert!(Instant::now() < until, "not taken over: {}", process.log());
         sleep(POLL).await;
@@ -32,7 +33,7 @@ pub(super) async fn take_over(process: &TestProcess, toml: &str) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_added_is_told_and_what_is_removed_is_told_once_and_stays_until_a_restart() {
-    let mut process = TestProcess::set().await;
+    let mut process = TestProcess::create().await;
     let toml = process.read("pushpost.toml").replace("[server]", "[server]\nreload_interval = \"1h\"");
     process.write("pushpost.toml", &toml);
     process.serve().await;
@@ -55,7 +56,7 @@ async fn what_is_added_is_told_and_what_is_removed_is_told_once_and_stays_until_
         assert_eq!(answer.status, 202, "{answer:?}");
     }
     let both = |ledger: &Ledger| ledger.accepted_count() == 2;
-    assert!(process.simulator.ledger().wait_until(PATIENCE, both).await, "both are sent");
+    assert!(process.simulator.ledger().wait_until(WAIT_MAX, both).await, "both are sent");
     assert!(process.stop().await.success());
     let log = process.log();
     assert_eq!(log.lines().filter(|line| line.contains(RESTART)).count(), 1, "told once: {log}");

@@ -7,8 +7,9 @@ use reqwest::RequestBuilder;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
+use pushpost_testkit::processes::TestProcess;
 use pushpost_testkit::processes::signal;
-use pushpost_testkit::processes::{PATIENCE, TestProcess};
+use pushpost_testkit::wait::WAIT_MAX;
 
 const SEND: &str = "/v1/notifications";
 const DEVICES: &str = "/v1/devices";
@@ -184,7 +185,7 @@ async fn send(process: &TestProcess, secrets: &Secrets) {
     let sent = process.ask(Method::POST, SEND, &secrets.backend, Some(&body)).await;
     assert_eq!(sent.status, 202, "{sent:?}");
     let path = format!("{SEND}/{}", sent.body["id"].as_str().unwrap());
-    let until = Instant::now() + PATIENCE;
+    let until = Instant::now() + WAIT_MAX;
     loop {
         let status = process.ask(Method::GET, &path, &secrets.backend, None).await;
         if status.body["status"] == "done" {
@@ -228,10 +229,10 @@ async fn use_workload_identity(process: &TestProcess) {
     let taken = |ledger: &Ledger| ledger.entries().iter().any(is_impersonation);
     process.write("subject-token", "eyJhbGciOiJSUzI1NiJ9.unknown.x");
     signal("-HUP", process.pid()).await;
-    assert!(ledger.wait_until(PATIENCE, refused).await, "the subject token is shown");
+    assert!(ledger.wait_until(WAIT_MAX, refused).await, "the subject token is shown");
     process.write("subject-token", &simulator.issue_subject_token());
     signal("-HUP", process.pid()).await;
-    assert!(ledger.wait_until(PATIENCE, taken).await, "the subject token is exchanged");
+    assert!(ledger.wait_until(WAIT_MAX, taken).await, "the subject token is exchanged");
 }
 
 /// Sources that break while the process runs.
@@ -249,7 +250,7 @@ async fn break_sources(process: &mut TestProcess) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_token_no_key_and_no_text_comes_back_or_is_logged() {
-    let mut process = TestProcess::set().await;
+    let mut process = TestProcess::create().await;
     process.variable("PUSHPOST_LOG", "trace");
     process.variable("RUST_BACKTRACE", "1");
     for (name, value) in [("RETRY_INITIAL", "20ms"), ("RETRY_THROTTLED", "40ms"), ("RETRY_MAX", "40ms")] {

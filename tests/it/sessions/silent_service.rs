@@ -3,12 +3,11 @@
 use std::time::Duration;
 
 use pushpost::runtime::Role;
-use pushpost_simulator::Settings;
 use serde_json::json;
 use tokio::time::{Instant, sleep};
 
 use pushpost_testkit::postgres_proxy::PostgresProxy;
-use pushpost_testkit::request::{ApiRequest, DEVICES, SEND, key};
+use pushpost_testkit::request::{ApiRequest, DEVICES, SEND};
 use pushpost_testkit::service::TestService;
 
 /// From the cut to an answer 202: the product's promise.
@@ -29,11 +28,11 @@ async fn succeeds(service: &TestService, cut: Instant, ask: impl Fn() -> ApiRequ
 }
 
 async fn node_behind_a_proxy() -> (TestService, PostgresProxy, String) {
-    let mut service = TestService::set(Settings::default()).await;
+    let mut service = TestService::builder().build().await;
     let proxy = PostgresProxy::of(&service.database).await;
     service.configure("DATABASE__URL", proxy.url());
     service.node(Role::All).await;
-    let secret = key(&service, "send,read,devices").await;
+    let secret = service.key("send,read,devices").await;
     (service, proxy, secret)
 }
 
@@ -44,8 +43,8 @@ async fn assert_goes_on(service: &TestService, secret: &str, cut: Instant, round
     let put =
         || ApiRequest::put(DEVICES, &json!({"platform": "fcm", "token": format!("g{round}")})).key(secret);
     tokio::join!(succeeds(service, cut, post), succeeds(service, cut, put));
-    let id = service.notify(json!({"to": to, "title": "Again"})).await;
-    assert_eq!(service.outcome(&id).await["status"], "accepted");
+    let id = service.notifications().send(json!({"to": to, "title": "Again"})).await;
+    assert_eq!(service.notifications().outcome(&id).await["status"], "accepted");
     let ready = || ApiRequest::get("/readyz");
     while ready().of(service).await.status != 200 {
         assert!(cut.elapsed() < 4 * RECOVERY, "the node is not ready again");

@@ -5,7 +5,7 @@ use std::fs;
 use pushpost_simulator::Settings;
 
 use super::{answer, assert_starting};
-use pushpost_testkit::processes::{ServiceProcess, TestMachine};
+use pushpost_testkit::processes::{TestMachine, TestNode};
 
 const TIMEOUT: &str = "PUSHPOST__DATABASE__START_TIMEOUT";
 
@@ -22,7 +22,7 @@ async fn site_that_recovers() -> TestMachine {
     machine
 }
 
-async fn ended_well(mut node: ServiceProcess) {
+async fn ended_well(mut node: TestNode) {
     node.terminate().await;
     assert_eq!(node.ended().await.code(), Some(0));
 }

@@ -8,7 +8,8 @@ use tokio::time::{Instant, sleep};
 use super::{answer, assert_starting};
 use pushpost_testkit::database::TestDatabase;
 use pushpost_testkit::postgres_proxy::PostgresProxy;
-use pushpost_testkit::processes::{LONG, TestMachine};
+use pushpost_testkit::processes::TestMachine;
+use pushpost_testkit::wait::WAIT_MAX;
 
 const URL: &str = "PUSHPOST__DATABASE__URL";
 const TIMEOUT: &str = "PUSHPOST__DATABASE__START_TIMEOUT";
@@ -112,7 +113,7 @@ async fn what_waiting_does_not_change_is_told_at_once() {
         assert!(String::from_utf8_lossy(&told.stderr).contains(reason), "{told:?}");
         assert_eq!(told.status.code(), Some(1));
     }
-    assert!(begun.elapsed() < LONG, "nothing was waited for");
+    assert!(begun.elapsed() < WAIT_MAX, "nothing was waited for");
     execute(&database, &format!("drop database {latin}")).await;
 }
 

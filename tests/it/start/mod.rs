@@ -13,7 +13,8 @@ use serde_json::Value;
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
-use pushpost_testkit::processes::{LONG, TestMachine};
+use pushpost_testkit::processes::TestMachine;
+use pushpost_testkit::wait::WAIT_MAX;
 
 /// What a path of the service answers: status and `code`, as soon as it listens.
 async fn answer(machine: &TestMachine, path: &str) -> (u16, Value) {
@@ -26,7 +27,7 @@ async fn answer(machine: &TestMachine, path: &str) -> (u16, Value) {
                 let body: Value = answer.json().await.unwrap();
                 return (status, body["code"].clone());
             }
-            Err(error) => assert!(begun.elapsed() < LONG, "{error}"),
+            Err(error) => assert!(begun.elapsed() < WAIT_MAX, "{error}"),
         }
         sleep(Duration::from_millis(20)).await;
     }

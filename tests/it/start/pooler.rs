@@ -62,15 +62,16 @@ impl Pooler {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_pooler_in_session_mode_is_as_good_as_postgres() {
-    let mut service = TestService::set(Settings::default()).await;
+    let mut service = TestService::builder().build().await;
     let pooler = Pooler::start(&service.database, "session", SESSIONS).await;
     service.configure("DATABASE__URL", &pooler.url);
     service.node(Role::All).await;
     for token in ["one", "two"] {
         let id = service
-            .notify(json!({"to": {"tokens": [{"platform": "fcm", "token": token}]}, "title": "Hi"}))
+            .notifications()
+            .send(json!({"to": {"tokens": [{"platform": "fcm", "token": token}]}, "title": "Hi"}))
             .await;
-        assert_eq!(service.outcome(&id).await["status"], "accepted");
+        assert_eq!(service.notifications().outcome(&id).await["status"], "accepted");
     }
     service.stop().await;
 }

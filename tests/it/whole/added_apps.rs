@@ -11,8 +11,9 @@ use pushpost_simulator::{Action, FcmFault, Provider, Rule, Settings};
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
-use pushpost_testkit::api::Answer;
-use pushpost_testkit::service::{PATIENCE, TestService, key, sent};
+use pushpost_testkit::answer::Answer;
+use pushpost_testkit::service::{TestService, sent};
+use pushpost_testkit::wait::WAIT_MAX;
 
 const POLL: Duration = Duration::from_millis(25);
 const MARKET: &str = "select count(*) from apps where name = 'market'";
@@ -27,7 +28,7 @@ struct Client<'a> {
 impl<'a> Client<'a> {
     /// With a new key.
     async fn of(service: &'a TestService, app: &str) -> Self {
-        let secret = key(&service.database, app, "send,read,devices,admin").await;
+        let secret = service.key_of(app, "send,read,devices,admin").await;
         Self { service, node: 0, secret }
     }
 
@@ -57,7 +58,7 @@ impl<'a> Client<'a> {
 
     /// Waits until a notification has so many targets, so many of them are accepted, and the others wait.
     async fn until_counted(&self, id: &str, targets: usize, accepted: usize) {
-        let until = Instant::now() + PATIENCE;
+        let until = Instant::now() + WAIT_MAX;
         let wanted = [targets, accepted, targets - accepted].map(|count| json!(count));
         loop {
             let status = self.ask(Method::GET, &format!("/v1/notifications/{id}"), None).await.body;
@@ -90,7 +91,7 @@ impl<'a> Client<'a> {
     /// Waits until operators see these lanes run, and no other ones.
     async fn until_running(&self, lanes: &[&str]) {
         let wanted: Vec<_> = lanes.iter().map(|lane| ((*lane).to_owned(), "running".to_owned())).collect();
-        let until = Instant::now() + PATIENCE;
+        let until = Instant::now() + WAIT_MAX;
         while self.lanes().await != wanted {
             assert!(Instant::now() < until, "not {wanted:?}: {:?}", self.lanes().await);
             sleep(POLL).await;
@@ -118,9 +119,7 @@ fn both(prefix: &str, count: usize) -> Value {
 
 /// A service on which configurations are read again only when a test asks for it.
 async fn unhurried(settings: Settings) -> TestService {
-    let mut service = TestService::set(settings).await;
-    service.configure("SERVER__RELOAD_INTERVAL", "1h");
-    service
+    TestService::builder().simulator(settings).config("SERVER__RELOAD_INTERVAL", "1h").build().await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -142,8 +141,13 @@ async fn an_app_that_a_reload_adds_registers_sends_and_has_lanes() {
     let broadcast = late.send(json!({"all": true})).await;
     late.until_accepted(&broadcast, 2).await;
 
-    let shop = service.notify(json!({"to": both("c", 20), "title": "Hi"})).await;
-    service.outcomes(&shop).await.iter().for_each(|outcome| assert_ended(outcome, "accepted", 1, None));
+    let shop = service.notifications().send(json!({"to": both("c", 20), "title": "Hi"})).await;
+    service
+        .notifications()
+        .outcomes(&shop)
+        .await
+        .iter()
+        .for_each(|outcome| assert_ended(outcome, "accepted", 1, None));
     assert_eq!(sent(&service.ledger()).len(), 242);
     let other = late.ask(Method::GET, &format!("/v1/notifications/{shop}"), None).await;
     assert_eq!(other.status, 404, "another app's");
@@ -167,7 +171,7 @@ async fn the_lanes_of_an_added_app_are_drained_when_the_node_stops() {
     service.end_nodes().await;
     let taken = sent(&service.ledger()).len();
     assert!(taken < DEVICES, "it was stopped in the middle");
-    let recorded = service.count("select coalesce(sum(accepted), 0)::bigint from receipts").await;
+    let recorded = service.database.count("select coalesce(sum(accepted), 0)::bigint from receipts").await;
     assert_eq!(recorded, i64::try_from(taken).unwrap(), "what was in flight is on record");
 
     service.node(Role::All).await;
@@ -178,8 +182,7 @@ async fn the_lanes_of_an_added_app_are_drained_when_the_node_stops() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_platform_that_a_configuration_adds_is_found_without_a_signal_and_sent_through() {
-    let mut service = TestService::set(Settings::default()).await;
-    service.configure("SERVER__RELOAD_INTERVAL", "100ms");
+    let mut service = TestService::builder().config("SERVER__RELOAD_INTERVAL", "100ms").build().await;
     let whole = service.read("pushpost.toml");
     service.without_fcm();
     service.node(Role::All).await;
@@ -220,11 +223,20 @@ async fn an_app_that_can_not_be_used_changes_nothing_until_it_can() {
     service.write("pushpost.toml", &format!("{toml}{apples}{market}"));
     let why = service.reload().await.unwrap_err();
     assert!(why.contains("lane market/fcm can't be set up"), "{why}");
-    assert_eq!(service.count("select count(*) from apps where name <> 'shop'").await, 0, "no app has a row");
+    assert_eq!(
+        service.database.count("select count(*) from apps where name <> 'shop'").await,
+        0,
+        "no app has a row"
+    );
     let apples = Client::of(&service, "apples").await;
     assert_eq!(apples.notify(both("a", 1)).await.status, 401);
-    let shop = service.notify(json!({"to": both("b", 20), "title": "Hi"})).await;
-    service.outcomes(&shop).await.iter().for_each(|outcome| assert_ended(outcome, "accepted", 1, None));
+    let shop = service.notifications().send(json!({"to": both("b", 20), "title": "Hi"})).await;
+    service
+        .notifications()
+        .outcomes(&shop)
+        .await
+        .iter()
+        .for_each(|outcome| assert_ended(outcome, "accepted", 1, None));
 
     service.write("market.json", &good);
     service.reload().await.unwrap();
@@ -237,16 +249,15 @@ async fn an_app_that_can_not_be_used_changes_nothing_until_it_can() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_app_whose_row_can_not_be_made_is_added_as_soon_as_it_can() {
-    let mut service = TestService::set(Settings::default()).await;
-    service.configure("SERVER__RELOAD_INTERVAL", "100ms");
-    service.node(Role::All).await;
-    service.execute("alter table apps rename to elsewhere").await;
+    let service =
+        TestService::builder().config("SERVER__RELOAD_INTERVAL", "100ms").node(Role::All).build().await;
+    service.database.execute("alter table apps rename to elsewhere").await;
     service.write("pushpost.toml", &with_market(&service));
     let why = service.reload().await.unwrap_err();
     assert!(why.contains("apps can't be entered"), "{why}");
-    service.execute("alter table elsewhere rename to apps").await;
+    service.database.execute("alter table elsewhere rename to apps").await;
     // The configuration stays as it was, and is not asked for.
-    service.until_count(MARKET, 1).await;
+    service.database.until_count(MARKET, 1).await;
     let market = Client::of(&service, "market").await;
     market.until_running(&["apns-production", "apns-sandbox", "fcm"]).await;
     let id = market.send(both("a", 20)).await;
@@ -281,7 +292,7 @@ async fn what_a_node_accepts_that_knows_more_is_failed_by_no_node_that_knows_les
         (&market, market.send(json!({"all": true})).await, 1, 0),
     ];
     // The second node has done what it can do: it sends to APNs for `shop` and no more, and loses nothing.
-    service.until_count("select count(*) from fan_outs", 1).await;
+    service.database.until_count("select count(*) from fan_outs", 1).await;
     let known = shop.at(1).send(json!({"all": true, "platforms": ["apns"]})).await;
     shop.until_accepted(&known, 1).await;
     for (client, id, targets, accepted) in &waiting[..3] {
@@ -308,12 +319,13 @@ async fn an_added_app_shares_the_quota_of_its_project() {
         retry_after_date_seconds: None,
     };
     service.rule(Rule::provider(Provider::Fcm, quota));
-    let id = service.notify(json!({"to": {"tokens": fcm_targets("f", 1)}, "title": "Hi"})).await;
+    let id =
+        service.notifications().send(json!({"to": {"tokens": fcm_targets("f", 1)}, "title": "Hi"})).await;
     let waits = "select count(*) from lane_reports r join lanes l using (lane_id)
                  where l.platform = 2 and r.state = 1 and r.reason = 'RESOURCE_EXHAUSTED'";
-    service.until_count(waits, 2).await;
+    service.database.until_count(waits, 2).await;
     service.simulator.clear_rules();
-    service.resume(LaneKey::Fcm).await;
-    assert_ended(&service.outcome(&id).await, "accepted", 1, None);
+    service.lanes().resume(LaneKey::Fcm).await;
+    assert_ended(&service.notifications().outcome(&id).await, "accepted", 1, None);
     service.stop().await;
 }

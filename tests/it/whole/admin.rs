@@ -3,7 +3,7 @@
 use http::Method;
 use pushpost::domain::{Environment, LaneKey};
 use pushpost::runtime::Role;
-use pushpost_simulator::{Action, FcmFault, Provider, Rule, Settings};
+use pushpost_simulator::{Action, FcmFault, Provider, Rule};
 use pushpost_testkit::json::{apns_targets, assert_ended, assert_has, fcm_targets, hex};
 use serde_json::{Value, json};
 
@@ -20,7 +20,8 @@ fn hello(targets: Vec<Value>) -> Value {
 async fn a_phone_logs_out_while_its_message_waits_in_a_paused_lane() {
     let service = TestService::start().await;
     let device = service
-        .device(json!({"platform": "apns", "token": hex("aa"), "environment": "sandbox", "user": "u42"}))
+        .devices()
+        .register(json!({"platform": "apns", "token": hex("aa"), "environment": "sandbox", "user": "u42"}))
         .await;
     let paused = service.by_admin(Method::POST, "/v1/admin/lanes/apns-sandbox/pause").await;
     assert_eq!(paused.status, 200);
@@ -30,13 +31,13 @@ async fn a_phone_logs_out_while_its_message_waits_in_a_paused_lane() {
     );
     let code = json!({"to": {"users": ["u42"]}, "title": "Your code", "body": "123456", "ttl": "5m",
                       "priority": "high"});
-    let id = service.notify(code).await;
+    let id = service.notifications().send(code).await;
     let status = service.get(&format!("/v1/notifications/{id}")).await.body;
     assert_has(&status["held"][0], &json!({"lane": "apns-sandbox", "state": "paused", "why": "lane_paused"}));
-    service.until_lane_has(SANDBOX, &json!({"depth": 1})).await;
+    service.lanes().until(SANDBOX, &json!({"depth": 1})).await;
     service.put_by_phone("/v1/devices", json!({"platform": "apns", "token": hex("aa"), "user": null})).await;
-    service.resume(SANDBOX).await;
-    let delivery = service.outcome(&id).await;
+    service.lanes().resume(SANDBOX).await;
+    let delivery = service.notifications().outcome(&id).await;
     assert_ended(&delivery, "cancelled", 0, Some("user_changed"));
     assert_has(
         &delivery,
@@ -49,33 +50,36 @@ async fn a_phone_logs_out_while_its_message_waits_in_a_paused_lane() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_pause_holds_on_every_node_once_it_is_answered() {
-    let mut service = TestService::set(Settings::default()).await;
+    let mut service = TestService::builder().build().await;
     for _ in 0..3 {
         service.node(Role::All).await;
     }
-    let warm_up = service.notify(hello(fcm_targets("w", 300))).await;
-    service.done(&warm_up).await;
-    service.pause(LaneKey::Fcm).await;
+    let warm_up = service.notifications().send(hello(fcm_targets("w", 300))).await;
+    service.notifications().until_done(&warm_up).await;
+    service.lanes().pause(LaneKey::Fcm).await;
     let before = sent(&service.ledger()).len();
-    let id = service.notify(hello(fcm_targets("f", 300))).await;
-    let other = service.notify(hello(apns_targets("a", 300))).await;
-    service.done(&other).await;
+    let id = service.notifications().send(hello(fcm_targets("f", 300))).await;
+    let other = service.notifications().send(hello(apns_targets("a", 300))).await;
+    service.notifications().until_done(&other).await;
     assert_eq!(sent(&service.ledger()).len(), before + 300, "only the other lane has sent");
-    service.resume(LaneKey::Fcm).await;
-    service.outcomes(&id).await.iter().for_each(|delivery| assert_ended(delivery, "accepted", 1, None));
+    service.lanes().resume(LaneKey::Fcm).await;
+    service
+        .notifications()
+        .outcomes(&id)
+        .await
+        .iter()
+        .for_each(|delivery| assert_ended(delivery, "accepted", 1, None));
     service.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn operators_see_each_lane_and_nobody_else_does() {
-    let mut service = TestService::set(Settings::default()).await;
-    service.without_fcm();
-    service.node(Role::All).await;
-    let id = service.notify(hello(apns_targets("a", 10))).await;
-    service.done(&id).await;
+    let service = TestService::builder().without_fcm().node(Role::All).build().await;
+    let id = service.notifications().send(hello(apns_targets("a", 10))).await;
+    service.notifications().until_done(&id).await;
     let quiet = json!({"platform": "apns", "environment": "production", "state": "running", "why": null, "depth": 0,
                        "oldest_seconds": null, "in_flight": 0});
-    service.until_lane_has(PRODUCTION, &quiet).await;
+    service.lanes().until(PRODUCTION, &quiet).await;
     let lanes = service.by_admin(Method::GET, "/v1/admin/lanes").await;
     let names: Vec<_> =
         lanes.body["items"].as_array().unwrap().iter().map(|lane| lane["lane"].clone()).collect();
@@ -98,14 +102,14 @@ async fn operators_see_each_lane_and_nobody_else_does() {
 async fn a_suspended_lane_shows_its_credential_and_resumes_at_an_operator_s_word() {
     let service = TestService::start().await;
     service.rule(Rule::provider(Provider::Fcm, Action::fcm(FcmFault::PermissionDenied)).times(1));
-    let id = service.notify(hello(fcm_targets("f", 1))).await;
-    let lane = service.until_lane(LaneKey::Fcm, "suspended").await;
+    let id = service.notifications().send(hello(fcm_targets("f", 1))).await;
+    let lane = service.lanes().until_state(LaneKey::Fcm, "suspended").await;
     assert_has(&lane, &json!({"why": "PERMISSION_DENIED", "depth": 1, "credential": {"ok": false}}));
-    assert_eq!(service.until_lane(PRODUCTION, "running").await["why"], Value::Null);
+    assert_eq!(service.lanes().until_state(PRODUCTION, "running").await["why"], Value::Null);
     // Long before the next probe.
-    service.resume(LaneKey::Fcm).await;
-    assert_ended(&service.outcome(&id).await, "accepted", 1, None);
-    let lane = service.until_lane(LaneKey::Fcm, "running").await;
+    service.lanes().resume(LaneKey::Fcm).await;
+    assert_ended(&service.notifications().outcome(&id).await, "accepted", 1, None);
+    let lane = service.lanes().until_state(LaneKey::Fcm, "running").await;
     assert_has(&lane, &json!({"why": null, "depth": 0}));
     service.stop().await;
 }
@@ -119,12 +123,17 @@ async fn what_waits_for_another_attempt_is_due_at_an_operator_s_word() {
         retry_after_date_seconds: None,
     };
     service.rule(Rule::prefix("f", later).times_per_token(1));
-    let id = service.notify(hello(fcm_targets("f", 20))).await;
+    let id = service.notifications().send(hello(fcm_targets("f", 20))).await;
     let late = "select coalesce(sum(device_count), 0)::bigint from jobs where class = 1 and due_at > now() + interval '50 minutes'";
-    service.until_count(late, 20).await;
+    service.database.until_count(late, 20).await;
     let answer = service.by_admin(Method::POST, "/v1/admin/lanes/fcm/retry").await;
     assert_eq!((answer.status.as_u16(), &answer.body["state"]), (200, &json!("running")));
-    service.outcomes(&id).await.iter().for_each(|delivery| assert_ended(delivery, "accepted", 2, None));
+    service
+        .notifications()
+        .outcomes(&id)
+        .await
+        .iter()
+        .for_each(|delivery| assert_ended(delivery, "accepted", 2, None));
     service.stop().await;
 }
 
@@ -134,27 +143,27 @@ async fn what_waits_for_another_attempt_is_due_at_an_operator_s_word() {
 async fn a_lane_is_unknown_until_it_has_been_read_and_since_survives_a_restart() {
     let mut service = TestService::start().await;
     service.rule(Rule::provider(Provider::Fcm, Action::fcm(FcmFault::PermissionDenied)).times(1));
-    service.notify(hello(fcm_targets("f", 1))).await;
-    let suspended = service.until_lane(LaneKey::Fcm, "suspended").await;
-    let running = service.until_lane(PRODUCTION, "running").await;
+    service.notifications().send(hello(fcm_targets("f", 1))).await;
+    let suspended = service.lanes().until_state(LaneKey::Fcm, "suspended").await;
+    let running = service.lanes().until_state(PRODUCTION, "running").await;
     assert!(running["since"].is_string(), "{running}");
     service.end_nodes().await;
     // The node can write no report, and with it reads nothing.
     let mut lock = pushpost::store::begin(&service.database.pool).await.unwrap();
     sqlx::query("lock table lane_reports in exclusive mode").execute(&mut *lock).await.unwrap();
     service.node(Role::All).await;
-    let id = service.notify(hello(apns_targets("a", 3))).await;
+    let id = service.notifications().send(hello(apns_targets("a", 3))).await;
     let unread =
         "select least(count(*), 1) from pg_locks where relation = 'lane_reports'::regclass and not granted";
-    service.until_count(unread, 1).await;
-    assert_eq!(service.lane(PRODUCTION).await["state"], "unknown");
-    assert_ne!(service.lane(LaneKey::Fcm).await["state"], "running");
+    service.database.until_count(unread, 1).await;
+    assert_eq!(service.lanes().get(PRODUCTION).await["state"], "unknown");
+    assert_ne!(service.lanes().get(LaneKey::Fcm).await["state"], "running");
     assert_eq!(sent(&service.ledger()).len(), 1, "nothing is attempted before");
     lock.rollback().await.unwrap();
     let since = |lane: &Value| json!({"state": lane["state"], "since": lane["since"]});
-    service.until_lane_has(PRODUCTION, &since(&running)).await;
-    service.until_lane_has(LaneKey::Fcm, &since(&suspended)).await;
-    assert_eq!(service.done(&id).await["counts"]["accepted"], 3);
+    service.lanes().until(PRODUCTION, &since(&running)).await;
+    service.lanes().until(LaneKey::Fcm, &since(&suspended)).await;
+    assert_eq!(service.notifications().until_done(&id).await["counts"]["accepted"], 3);
     service.stop_undecided().await;
 }
 

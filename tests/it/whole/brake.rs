@@ -2,12 +2,13 @@
 //! (docs/queue.md#pruning-guard).
 
 use pushpost::runtime::Role;
-use pushpost_simulator::{Action, FcmFault, Rule, Settings};
+use pushpost_simulator::{Action, FcmFault, Rule};
 use pushpost_testkit::json::{apns_targets, assert_ended, assert_has, fcm_targets, hex};
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
-use pushpost_testkit::service::{PATIENCE, PRODUCTION, TestService, sent};
+use pushpost_testkit::service::{PRODUCTION, TestService, sent};
+use pushpost_testkit::wait::WAIT_MAX;
 
 const ASIDE: &str = "select count(*) from devices where quarantined_at is not null";
 const BRAKED: &str = "select count(*) from lanes where guard_engaged_at is not null";
@@ -26,7 +27,7 @@ fn hello(targets: Vec<Value>) -> Value {
 }
 
 async fn assert_brake(service: &TestService, environment: i16, word: &str, certain: bool) {
-    service.until_count(BRAKED, 1).await;
+    service.database.until_count(BRAKED, 1).await;
     let brake: (i16, String, bool) = sqlx::query_as(
         "select environment, guard_reason, guard_covers_certain from lanes where guard_engaged_at is not null",
     )
@@ -39,10 +40,10 @@ async fn assert_brake(service: &TestService, environment: i16, word: &str, certa
 /// The lane's word about all tokens costs nobody more than a moment.
 async fn assert_all_spared(rule: Rule, targets: Vec<Value>, environment: i16, word: &str) {
     let mut service = TestService::start().await;
-    service.execute(REMEMBER).await;
+    service.database.execute(REMEMBER).await;
     service.rule(rule);
-    let id = service.notify(hello(targets.clone())).await;
-    let outcomes = service.outcomes(&id).await;
+    let id = service.notifications().send(hello(targets.clone())).await;
+    let outcomes = service.notifications().outcomes(&id).await;
     assert_eq!(outcomes.len(), 50);
     for outcome in outcomes {
         assert_has(&outcome, &json!({"status": "token_dead", "reason": word}));
@@ -50,13 +51,18 @@ async fn assert_all_spared(rule: Rule, targets: Vec<Value>, environment: i16, wo
     assert_brake(&service, environment, word, false).await;
     // Ends the pruner: whatever it was told is done.
     service.end_nodes().await;
-    assert!(service.count(EVER_ASIDE).await <= 5);
-    assert_eq!(service.count(ASIDE).await, 0);
+    assert!(service.database.count(EVER_ASIDE).await <= 5);
+    assert_eq!(service.database.count(ASIDE).await, 0);
 
     service.simulator.clear_rules();
     service.node(Role::All).await;
-    let again = service.notify(hello(targets)).await;
-    service.outcomes(&again).await.iter().for_each(|outcome| assert_ended(outcome, "accepted", 1, None));
+    let again = service.notifications().send(hello(targets)).await;
+    service
+        .notifications()
+        .outcomes(&again)
+        .await
+        .iter()
+        .for_each(|outcome| assert_ended(outcome, "accepted", 1, None));
     service.stop().await;
 }
 
@@ -78,44 +84,55 @@ async fn the_first_few_come_back_when_more_follow_and_others_stay_aside() {
     service.rule(Rule::token("f-gone", Action::fcm(FcmFault::Unregistered)));
     service.rule(Rule::prefix("f", Action::fcm(FcmFault::SenderIdMismatch)));
     let fcm = |token: &str| json!({"platform": "fcm", "token": token});
-    service.device(fcm("old")).await;
+    service.devices().register(fcm("old")).await;
     let mut newer = fcm("new");
     newer["replaces"] = json!("old");
-    service.device(newer).await;
+    service.devices().register(newer).await;
     // As a clean-up would have left it, and as a day ago.
-    let inactive = service.device(fcm("inactive")).await;
+    let inactive = service.devices().register(fcm("inactive")).await;
     service
+        .database
         .execute(
             "update devices set quarantined_at = now(), quarantine_reason = 'SENDER_ID_MISMATCH', quarantine_run = 1
              where token = 'inactive'",
         )
         .await;
-    service.device(fcm("long-ago")).await;
+    service.devices().register(fcm("long-ago")).await;
     service
-        .execute(
+        .database.execute(
             "update devices set quarantined_at = now() - interval '2 hours', quarantine_reason = 'SENDER_ID_MISMATCH'
              where token = 'long-ago'",
         )
         .await;
-    let first = service.notify(hello(fcm_targets("f", 5))).await;
-    service.outcomes(&first).await;
-    service.until_count(ASIDE, 3 + 5).await;
-    assert_eq!(service.count(BRAKED).await, 0);
-    assert_ended(&service.outcome_of("fcm", "f-gone", "1h").await, "token_dead", 1, Some("UNREGISTERED"));
-    service.until_count(ASIDE, 3 + 5 + 1).await;
+    let first = service.notifications().send(hello(fcm_targets("f", 5))).await;
+    service.notifications().outcomes(&first).await;
+    service.database.until_count(ASIDE, 3 + 5).await;
+    assert_eq!(service.database.count(BRAKED).await, 0);
+    assert_ended(
+        &service.notifications().send_to_token("fcm", "f-gone", "1h").await,
+        "token_dead",
+        1,
+        Some("UNREGISTERED"),
+    );
+    service.database.until_count(ASIDE, 3 + 5 + 1).await;
 
-    let more = service.notify(hello(fcm_targets("f-more", 1))).await;
-    service.outcomes(&more).await;
+    let more = service.notifications().send(hello(fcm_targets("f-more", 1))).await;
+    service.notifications().outcomes(&more).await;
     assert_brake(&service, 0, "SENDER_ID_MISMATCH", false).await;
-    service.until_count(ASIDE, 3 + 1).await;
+    service.database.until_count(ASIDE, 3 + 1).await;
     let found = service.get(&format!("/v1/devices/{inactive}")).await.body;
     assert_has(&found, &json!({"status": "quarantined"}));
     // A word that leaves no doubt still counts.
     service.rule(Rule::token("x", Action::fcm(FcmFault::Unregistered)));
-    assert_ended(&service.outcome_of("fcm", "x", "1h").await, "token_dead", 1, Some("UNREGISTERED"));
-    service.until_count(ASIDE, 3 + 2).await;
+    assert_ended(
+        &service.notifications().send_to_token("fcm", "x", "1h").await,
+        "token_dead",
+        1,
+        Some("UNREGISTERED"),
+    );
+    service.database.until_count(ASIDE, 3 + 2).await;
     service.end_nodes().await;
-    assert_eq!(service.count(ASIDE).await, 3 + 2);
+    assert_eq!(service.database.count(ASIDE).await, 3 + 2);
     service.stop().await;
 }
 
@@ -126,29 +143,35 @@ async fn too_many_tokens_that_are_gone_at_once_are_not_believed_either() {
     let mut targets = apns_targets("dead", 300);
     targets.extend(apns_targets("a", 100));
     // So few answers prove nothing, and are believed.
-    let few = service.notify(hello(targets[..150].to_vec())).await;
-    assert_has(&service.done(&few).await["counts"], &json!({"targets": 150, "token_dead": 150}));
-    service.until_count(ASIDE, 150).await;
-    assert_eq!(service.count(BRAKED).await, 0);
-    let more = service.notify(hello(targets[150..].to_vec())).await;
-    let counts = &service.done(&more).await["counts"];
+    let few = service.notifications().send(hello(targets[..150].to_vec())).await;
+    assert_has(
+        &service.notifications().until_done(&few).await["counts"],
+        &json!({"targets": 150, "token_dead": 150}),
+    );
+    service.database.until_count(ASIDE, 150).await;
+    assert_eq!(service.database.count(BRAKED).await, 0);
+    let more = service.notifications().send(hello(targets[150..].to_vec())).await;
+    let counts = &service.notifications().until_done(&more).await["counts"];
     assert_has(counts, &json!({"targets": 250, "token_dead": 150, "accepted": 100}));
     assert_brake(&service, 1, "Unregistered", true).await;
     service.end_nodes().await;
-    assert_eq!(service.count(ASIDE).await, 0);
+    assert_eq!(service.database.count(ASIDE).await, 0);
     service.simulator.clear_rules();
     service.node(Role::All).await;
-    let again = service.notify(hello(targets)).await;
-    assert_has(&service.done(&again).await["counts"], &json!({"targets": 400, "accepted": 400}));
+    let again = service.notifications().send(hello(targets)).await;
+    assert_has(
+        &service.notifications().until_done(&again).await["counts"],
+        &json!({"targets": 400, "accepted": 400}),
+    );
     service.stop().await;
 }
 
 /// Sends to a bad token until it is set aside: a node learns within seconds that a brake is off.
 async fn until_pruned(service: &TestService, token: &str) {
-    let until = Instant::now() + PATIENCE;
-    while service.count(ASIDE).await == 0 {
+    let until = Instant::now() + WAIT_MAX;
+    while service.database.count(ASIDE).await == 0 {
         assert!(Instant::now() < until, "pruning does not work again");
-        service.outcome_of("apns", token, "1h").await;
+        service.notifications().send_to_token("apns", token, "1h").await;
         sleep(std::time::Duration::from_millis(100)).await;
     }
 }
@@ -157,53 +180,57 @@ async fn until_pruned(service: &TestService, token: &str) {
 async fn after_a_resume_pruning_works_again() {
     let service = TestService::start().await;
     service.rule(Rule::prefix("a", Action::answer(400, "DeviceTokenNotForTopic")));
-    let id = service.notify(hello(apns_targets("a", 50))).await;
-    service.outcomes(&id).await;
+    let id = service.notifications().send(hello(apns_targets("a", 50))).await;
+    service.notifications().outcomes(&id).await;
     assert_brake(&service, 1, "DeviceTokenNotForTopic", false).await;
     let braked = json!({"state": "braked", "why": "DeviceTokenNotForTopic"});
-    service.until_lane_has(PRODUCTION, &json!({"state": "running", "pruning": braked})).await;
-    service.resume(PRODUCTION).await;
-    service.until_lane_has(PRODUCTION, &json!({"pruning": {"state": "on", "why": null}})).await;
+    service.lanes().until(PRODUCTION, &json!({"state": "running", "pruning": braked})).await;
+    service.lanes().resume(PRODUCTION).await;
+    service.lanes().until(PRODUCTION, &json!({"pruning": {"state": "on", "why": null}})).await;
     until_pruned(&service, &hex("a1")).await;
-    assert_eq!(service.count(BRAKED).await, 0);
+    assert_eq!(service.database.count(BRAKED).await, 0);
     service.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_brake_outlives_its_node_holds_on_others_and_goes_off_after_ten_quiet_minutes() {
-    let mut service = TestService::set(Settings::default()).await;
+    let mut service = TestService::builder().build().await;
     // Some node put it on and fell before it could bring back what it had set aside.
     service
-        .execute(
+        .database.execute(
             "update lanes set guard_engaged_at = now(), guard_reason = 'DeviceTokenNotForTopic', guard_confirmed_at = now()
              where platform = 1 and environment = 1",
         )
         .await;
     service.node(Role::All).await;
-    let device = service.device(json!({"platform": "apns", "token": hex("a2")})).await;
+    let device = service.devices().register(json!({"platform": "apns", "token": hex("a2")})).await;
     service.end_nodes().await;
     service
+        .database
         .execute("update devices set quarantined_at = now(), quarantine_reason = 'DeviceTokenNotForTopic'")
         .await;
     service.node(Role::All).await;
-    service.until_count(ASIDE, 0).await;
+    service.database.until_count(ASIDE, 0).await;
     let found = service.get(&format!("/v1/devices/{device}")).await.body;
     assert_has(&found, &json!({"status": "active", "quarantine": null}));
 
     service.rule(Rule::token(hex("a1"), Action::answer(400, "DeviceTokenNotForTopic")));
     // Nor is it the time to try tokens in the other environment.
     service.rule(Rule::token(hex("a3"), Action::answer(400, "BadDeviceToken")).times(1));
-    let outcome = service.outcome_of("apns", &hex("a1"), "1h").await;
+    let outcome = service.notifications().send_to_token("apns", &hex("a1"), "1h").await;
     assert_ended(&outcome, "token_dead", 1, Some("DeviceTokenNotForTopic"));
-    let outcome = service.outcome_of("apns", &hex("a3"), "1h").await;
+    let outcome = service.notifications().send_to_token("apns", &hex("a3"), "1h").await;
     assert_ended(&outcome, "token_dead", 1, Some("BadDeviceToken"));
     service.end_nodes().await;
-    assert_eq!((service.count(ASIDE).await, service.count(BRAKED).await), (0, 1));
+    assert_eq!((service.database.count(ASIDE).await, service.database.count(BRAKED).await), (0, 1));
     assert_eq!(sent(&service.ledger()).len(), 2);
 
-    service.execute("update lanes set guard_confirmed_at = guard_confirmed_at - interval '10 minutes'").await;
+    service
+        .database
+        .execute("update lanes set guard_confirmed_at = guard_confirmed_at - interval '10 minutes'")
+        .await;
     service.node(Role::All).await;
-    service.until_count(BRAKED, 0).await;
+    service.database.until_count(BRAKED, 0).await;
     until_pruned(&service, &hex("a1")).await;
     service.stop().await;
 }

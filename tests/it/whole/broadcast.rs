@@ -11,19 +11,20 @@ async fn crowd(service: &TestService) -> Vec<String> {
     let mut ids = Vec::new();
     for (two, environment, user) in [("a1", "production", "ann"), ("a2", "sandbox", "bob")] {
         let device = json!({"platform": "apns", "token": hex(two), "environment": environment, "user": user});
-        ids.push(service.device(device).await);
+        ids.push(service.devices().register(device).await);
     }
     for number in 0..20 {
-        ids.push(service.device(json!({"platform": "fcm", "token": format!("f{number}")})).await);
+        ids.push(service.devices().register(json!({"platform": "fcm", "token": format!("f{number}")})).await);
     }
-    service.device(json!({"platform": "apns", "token": hex("a3"), "kind": "voip"})).await;
-    let gone = service.device(json!({"platform": "fcm", "token": "gone"})).await;
+    service.devices().register(json!({"platform": "apns", "token": hex("a3"), "kind": "voip"})).await;
+    let gone = service.devices().register(json!({"platform": "fcm", "token": "gone"})).await;
     service
+        .database
         .execute("update devices set quarantined_at = now(), quarantine_reason = 'x' where token = 'gone'")
         .await;
     assert!(!ids.contains(&gone));
     // Known from a send alone.
-    service.outcome_of("fcm", "stranger", "1h").await;
+    service.notifications().send_to_token("fcm", "stranger", "1h").await;
     ids
 }
 
@@ -44,7 +45,7 @@ async fn a_broadcast_reaches_each_active_device_once_and_says_so() {
     let id = text(&answer.body["id"]);
     let expected = json!({"id": id, "status": "queued", "targets": null, "unmatched": null});
     assert_eq!(answer.body, expected, "how many there are isn't known yet");
-    let outcomes = service.outcomes(&id).await;
+    let outcomes = service.notifications().outcomes(&id).await;
     assert_eq!(devices(&outcomes), ids);
     assert!(outcomes.iter().all(|delivery| delivery["status"] == "accepted"), "{outcomes:?}");
     assert!(
@@ -52,7 +53,7 @@ async fn a_broadcast_reaches_each_active_device_once_and_says_so() {
         "nobody was addressed through a user"
     );
     assert_eq!(sent(&service.ledger()).len() - before, ids.len());
-    let status = service.done(&id).await;
+    let status = service.notifications().until_done(&id).await;
     assert_eq!(status["counts"]["targets"], ids.len());
     assert_eq!(status["unmatched"]["users_total"], 0);
     service.stop().await;
@@ -69,16 +70,19 @@ async fn who_is_named_as_well_gets_it_once_and_who_is_excepted_not_at_all() {
         "all": true, "tokens": tokens, "users": ["ann", "nobody"],
         "except": {"devices": [ids[3]], "users": ["bob"]},
     });
-    let id = service.notify(json!({"to": to, "title": "Hi"})).await;
-    let outcomes = service.outcomes(&id).await;
+    let id = service.notifications().send(json!({"to": to, "title": "Hi"})).await;
+    let outcomes = service.notifications().outcomes(&id).await;
     // All but the excepted device and bob's, and one that was not known before.
     assert_eq!(outcomes.len(), ids.len() - 2 + 1);
     assert!(!devices(&outcomes).contains(&ids[3]) && !devices(&outcomes).contains(&ids[1]));
     let of = |field: &str, value: &str| outcomes.iter().filter(|one| one[field] == value).count();
     assert_eq!((of("ref", "mine"), of("user", "ann")), (1, 1));
-    assert_eq!(service.done(&id).await["unmatched"]["users"], json!(["nobody"]));
-    let few = service.notify(json!({"to": {"all": true, "platforms": ["apns"]}, "title": "Hi"})).await;
-    assert_eq!(devices(&service.outcomes(&few).await), {
+    assert_eq!(service.notifications().until_done(&id).await["unmatched"]["users"], json!(["nobody"]));
+    let few = service
+        .notifications()
+        .send(json!({"to": {"all": true, "platforms": ["apns"]}, "title": "Hi"}))
+        .await;
+    assert_eq!(devices(&service.notifications().outcomes(&few).await), {
         let mut apns = ids[..2].to_vec();
         apns.sort_unstable();
         apns
@@ -88,58 +92,56 @@ async fn who_is_named_as_well_gets_it_once_and_who_is_excepted_not_at_all() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_service_without_credentials_has_no_part_in_it_and_nobody_is_no_fault() {
-    let mut service = TestService::set(pushpost_simulator::Settings::default()).await;
-    service.without_fcm();
-    service.node(pushpost::runtime::Role::All).await;
-    let nobody = service.notify(json!({"to": {"all": true}, "title": "Hi"})).await;
-    assert_eq!(service.done(&nobody).await["counts"]["targets"], 0);
-    service.device(json!({"platform": "fcm", "token": "f"})).await;
-    let apns = service.device(json!({"platform": "apns", "token": hex("a1")})).await;
-    let id = service.notify(json!({"to": {"all": true}, "title": "Hi"})).await;
-    assert_eq!(devices(&service.outcomes(&id).await), [apns]);
+    let service = TestService::builder().without_fcm().node(pushpost::runtime::Role::All).build().await;
+    let nobody = service.notifications().send(json!({"to": {"all": true}, "title": "Hi"})).await;
+    assert_eq!(service.notifications().until_done(&nobody).await["counts"]["targets"], 0);
+    service.devices().register(json!({"platform": "fcm", "token": "f"})).await;
+    let apns = service.devices().register(json!({"platform": "apns", "token": hex("a1")})).await;
+    let id = service.notifications().send(json!({"to": {"all": true}, "title": "Hi"})).await;
+    assert_eq!(devices(&service.notifications().outcomes(&id).await), [apns]);
     service.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_that_has_fewer_platforms_finds_the_same_audience() {
-    let mut service = TestService::set(pushpost_simulator::Settings::default()).await;
+    let mut service = TestService::builder().build().await;
     let whole = service.read("pushpost.toml");
     service.node(pushpost::runtime::Role::Api).await;
     service.without_fcm();
     service.node(pushpost::runtime::Role::Worker).await;
-    service.device(json!({"platform": "fcm", "token": "f"})).await;
-    service.device(json!({"platform": "apns", "token": hex("a1")})).await;
-    let id = service.notify(json!({"to": {"all": true}, "title": "Hi"})).await;
-    service.until_count("select count(*) from fan_outs", 0).await;
+    service.devices().register(json!({"platform": "fcm", "token": "f"})).await;
+    service.devices().register(json!({"platform": "apns", "token": hex("a1")})).await;
+    let id = service.notifications().send(json!({"to": {"all": true}, "title": "Hi"})).await;
+    service.database.until_count("select count(*) from fan_outs", 0).await;
     let status = service.get(&format!("/v1/notifications/{id}")).await.body;
     assert_eq!(status["counts"]["targets"], 2, "{status}");
     service.write("pushpost.toml", &whole);
     service.node(pushpost::runtime::Role::Worker).await;
-    assert_eq!(service.done(&id).await["counts"]["accepted"], 2);
+    assert_eq!(service.notifications().until_done(&id).await["counts"]["accepted"], 2);
     service.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_broadcast_that_is_cut_off_by_a_restart_goes_on_and_adds_up_meanwhile() {
     let mut service = TestService::start().await;
-    service.pause(LaneKey::Fcm).await;
-    service.pause(LaneKey::Apns(Environment::Production)).await;
+    service.lanes().pause(LaneKey::Fcm).await;
+    service.lanes().pause(LaneKey::Apns(Environment::Production)).await;
     service
-        .execute(
+        .database.execute(
             "insert into devices (app_id, platform, environment, token, token_digest, registered_at)
              select 1, 2, 0, 'b' || g, substr(sha256(('b' || g)::bytea), 1, 16), now() from generate_series(1, 12000) g",
         )
         .await;
-    let id = service.notify(json!({"to": {"all": true}, "title": "Hi"})).await;
-    service.until_count("select count(*) from fan_outs", 0).await;
+    let id = service.notifications().send(json!({"to": {"all": true}, "title": "Hi"})).await;
+    service.database.until_count("select count(*) from fan_outs", 0).await;
     let status = service.get(&format!("/v1/notifications/{id}")).await.body;
     assert_eq!((&status["counts"]["targets"], &status["counts"]["pending"]), (&json!(12000), &json!(12000)));
     assert_eq!(status["held"][0]["state"], "paused");
-    service.resume(LaneKey::Fcm).await;
+    service.lanes().resume(LaneKey::Fcm).await;
     service.until_received(1000).await;
     service.end_nodes().await;
     service.node(pushpost::runtime::Role::All).await;
-    let status = service.done(&id).await;
+    let status = service.notifications().until_done(&id).await;
     assert_eq!(status["counts"]["accepted"], 12000);
     service.stop().await;
 }

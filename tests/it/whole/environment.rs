@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use pushpost::domain::{Environment, LaneKey};
 use pushpost::runtime::Role;
-use pushpost_simulator::{Action, H2Code, Rule, Settings};
+use pushpost_simulator::{Action, H2Code, Rule};
 use serde_json::json;
 
 use pushpost_testkit::service::TestService;
@@ -30,7 +30,7 @@ fn places(service: &TestService, two: &str) -> Vec<Option<pushpost_simulator::En
 }
 
 async fn send_to(service: &TestService, device: &str, ttl: &str) -> String {
-    service.notify(json!({"to": {"devices": [device]}, "title": "Hi", "ttl": ttl})).await
+    service.notifications().send(json!({"to": {"devices": [device]}, "title": "Hi", "ttl": ttl})).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -41,9 +41,9 @@ async fn a_sandbox_token_that_was_registered_for_production_is_delivered_and_cor
         Action::Environment { environment: pushpost_simulator::Environment::Sandbox },
     ));
     let phone = json!({"platform": "apns", "token": hex("a1"), "environment": "production"});
-    let device = service.device(phone.clone()).await;
+    let device = service.devices().register(phone.clone()).await;
     let id = send_to(&service, &device, "1h").await;
-    let outcome = service.outcome(&id).await;
+    let outcome = service.notifications().outcome(&id).await;
     assert_ended(&outcome, "accepted", 2, None);
     assert_eq!(outcome["environment"], "sandbox");
     assert_eq!(places(&service, "a1"), [AT_PRODUCTION, AT_SANDBOX]);
@@ -52,13 +52,16 @@ async fn a_sandbox_token_that_was_registered_for_production_is_delivered_and_cor
         assert_eq!(received[0].header(header), received[1].header(header), "{header}");
     }
 
-    service.until_count("select count(*) from devices where environment = 2 and environment_proven", 1).await;
+    service
+        .database
+        .until_count("select count(*) from devices where environment = 2 and environment_proven", 1)
+        .await;
     // What an app says stands against what APNs has proven.
     service.put_by_phone("/v1/devices", phone).await;
     let found = service.get(&format!("/v1/devices/{device}")).await.body;
     assert_has(&found, &json!({"environment": "sandbox", "status": "active"}));
     let again = send_to(&service, &device, "1h").await;
-    assert_ended(&service.outcome(&again).await, "accepted", 1, None);
+    assert_ended(&service.notifications().outcome(&again).await, "accepted", 1, None);
     assert_eq!(places(&service, "a1"), [AT_PRODUCTION, AT_SANDBOX, AT_SANDBOX]);
     service.stop().await;
 }
@@ -72,15 +75,15 @@ async fn a_token_that_is_bad_in_both_is_dead_by_the_first_word() {
     let slow = Rule::token(hex("a2"), bad()).delayed(Duration::from_secs(4));
     service.rule(Rule { environment: AT_PRODUCTION, ..Rule::token(hex("a2"), bad()) });
     service.rule(Rule { environment: AT_SANDBOX, ..slow });
-    let dead = service.device(json!({"platform": "apns", "token": hex("a1")})).await;
-    let kept = service.device(json!({"platform": "apns", "token": hex("a2")})).await;
+    let dead = service.devices().register(json!({"platform": "apns", "token": hex("a1")})).await;
+    let kept = service.devices().register(json!({"platform": "apns", "token": hex("a2")})).await;
     let first = send_to(&service, &dead, "1h").await;
     let second = send_to(&service, &kept, "1h").await;
     service.until_received(4).await;
     service.put_by_phone("/v1/devices", json!({"platform": "apns", "token": hex("a2")})).await;
-    assert_ended(&service.outcome(&first).await, "token_dead", 2, Some("BadDeviceToken"));
-    assert_ended(&service.outcome(&second).await, "token_dead", 2, Some("BadDeviceToken"));
-    service.until_count(ASIDE, 1).await;
+    assert_ended(&service.notifications().outcome(&first).await, "token_dead", 2, Some("BadDeviceToken"));
+    assert_ended(&service.notifications().outcome(&second).await, "token_dead", 2, Some("BadDeviceToken"));
+    service.database.until_count(ASIDE, 1).await;
     let found = service.get(&format!("/v1/devices/{dead}")).await.body;
     assert_has(
         &found,
@@ -90,8 +93,8 @@ async fn a_token_that_is_bad_in_both_is_dead_by_the_first_word() {
     assert_has(&found, &json!({"environment": "production", "status": "active"}));
     // Ends the pruner: whatever it was told is done.
     service.end_nodes().await;
-    assert_eq!(service.count(ASIDE).await, 1, "a registration after the first answer protects");
-    assert_eq!(service.count("select count(*) from devices where environment_proven").await, 0);
+    assert_eq!(service.database.count(ASIDE).await, 1, "a registration after the first answer protects");
+    assert_eq!(service.database.count("select count(*) from devices where environment_proven").await, 0);
     assert_eq!(places(&service, "a1"), [AT_PRODUCTION, AT_SANDBOX]);
     assert_eq!(places(&service, "a2"), [AT_PRODUCTION, AT_SANDBOX]);
     service.stop().await;
@@ -102,16 +105,16 @@ async fn a_key_that_is_refused_in_the_other_environment_suspends_nothing_there()
     let service = TestService::start().await;
     for (count, two) in [(1, "a1"), (2, "a2")] {
         bad_at_production(&service, two, Action::answer(403, "BadEnvironmentKeyInToken"));
-        let outcome = service.outcome_of("apns", &hex(two), "1h").await;
+        let outcome = service.notifications().send_to_token("apns", &hex(two), "1h").await;
         assert_ended(&outcome, "token_dead", 2, Some("BadDeviceToken"));
         assert_eq!(places(&service, two), [AT_PRODUCTION, AT_SANDBOX]);
-        service.until_count(ASIDE, count).await;
+        service.database.until_count(ASIDE, count).await;
     }
-    assert_eq!(service.count(SUSPENDED).await, 0);
+    assert_eq!(service.database.count(SUSPENDED).await, 0);
     let own = json!({"platform": "apns", "token": hex("a3"), "environment": "sandbox"});
-    let own = service.device(own).await;
+    let own = service.devices().register(own).await;
     let id = send_to(&service, &own, "1h").await;
-    assert_ended(&service.outcome(&id).await, "accepted", 1, None);
+    assert_ended(&service.notifications().outcome(&id).await, "accepted", 1, None);
     service.stop().await;
 }
 
@@ -128,40 +131,40 @@ async fn whatever_else_a_trial_meets_the_first_word_stands_and_doubt_stays_doubt
     ];
     for (two, action, status, reason) in cases {
         bad_at_production(&service, two, action);
-        let outcome = service.outcome_of("apns", &hex(two), "1h").await;
+        let outcome = service.notifications().send_to_token("apns", &hex(two), "1h").await;
         assert_ended(&outcome, status, 2, Some(reason));
         assert_eq!(places(&service, two), [AT_PRODUCTION, AT_SANDBOX]);
     }
     service.end_nodes().await;
     let words = "select count(*) from devices where quarantine_reason = 'BadDeviceToken' and environment = 1";
-    assert_eq!((service.count(ASIDE).await, service.count(words).await), (4, 4));
+    assert_eq!((service.database.count(ASIDE).await, service.database.count(words).await), (4, 4));
     service.stop_undecided().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn there_is_no_trial_where_the_other_lane_is_paused_or_the_same_place_or_there_is_one_attempt() {
-    let mut service = TestService::set(Settings::default()).await;
-    service.pause(SANDBOX).await;
+    let mut service = TestService::builder().build().await;
+    service.lanes().pause(SANDBOX).await;
     service.node(Role::All).await;
     for two in ["a1", "a2", "a3"] {
         bad_at_production(&service, two, Action::Accept);
     }
-    let outcome = service.outcome_of("apns", &hex("a1"), "1h").await;
+    let outcome = service.notifications().send_to_token("apns", &hex("a1"), "1h").await;
     assert_ended(&outcome, "token_dead", 1, Some("BadDeviceToken"));
     assert_eq!(outcome["environment"], "production");
-    service.until_count(ASIDE, 1).await;
+    service.database.until_count(ASIDE, 1).await;
     service.end_nodes().await;
-    service.resume(SANDBOX).await;
+    service.lanes().resume(SANDBOX).await;
     service.node(Role::All).await;
-    let outcome = service.outcome_of("apns", &hex("a2"), "0s").await;
+    let outcome = service.notifications().send_to_token("apns", &hex("a2"), "0s").await;
     assert_ended(&outcome, "token_dead", 1, Some("BadDeviceToken"));
-    service.until_count(ASIDE, 2).await;
+    service.database.until_count(ASIDE, 2).await;
     service.end_nodes().await;
     service.configure("APPS__SHOP__APNS__SANDBOX_ENDPOINT", &service.simulator.apns_endpoint());
     service.node(Role::All).await;
-    let outcome = service.outcome_of("apns", &hex("a3"), "1h").await;
+    let outcome = service.notifications().send_to_token("apns", &hex("a3"), "1h").await;
     assert_ended(&outcome, "token_dead", 1, Some("BadDeviceToken"));
-    service.until_count(ASIDE, 3).await;
+    service.database.until_count(ASIDE, 3).await;
     for two in ["a1", "a2", "a3"] {
         assert_eq!(places(&service, two), [AT_PRODUCTION]);
     }
@@ -170,36 +173,38 @@ async fn there_is_no_trial_where_the_other_lane_is_paused_or_the_same_place_or_t
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_trial_whose_lane_stops_before_it_is_made_does_not_wait_for_it() {
-    let mut service = TestService::set(Settings::default()).await;
-    service.configure("DELIVERY__MAX_IN_FLIGHT", "1");
-    service.node(Role::All).await;
+    let service = TestService::builder().config("DELIVERY__MAX_IN_FLIGHT", "1").node(Role::All).build().await;
     // Keeps the sandbox's only permit until its pause has been read.
     service.rule(Rule::token(hex("b1"), Action::Accept).delayed(Duration::from_secs(10)));
     bad_at_production(&service, "a1", Action::Accept);
     let slow = json!({"platform": "apns", "token": hex("b1"), "environment": "sandbox"});
-    let slow = service.device(slow).await;
+    let slow = service.devices().register(slow).await;
     let ahead = send_to(&service, &slow, "1h").await;
     service.until_received(1).await;
     let to = json!({"tokens": [{"platform": "apns", "token": hex("a1")}]});
-    let id = service.notify(json!({"to": to, "title": "Hi"})).await;
-    service.until_count("select count(*) from jobs where environment_probe_since is not null", 1).await;
-    service.pause(SANDBOX).await;
-    assert_ended(&service.outcome(&ahead).await, "accepted", 1, None);
+    let id = service.notifications().send(json!({"to": to, "title": "Hi"})).await;
     service
+        .database
+        .until_count("select count(*) from jobs where environment_probe_since is not null", 1)
+        .await;
+    service.lanes().pause(SANDBOX).await;
+    assert_ended(&service.notifications().outcome(&ahead).await, "accepted", 1, None);
+    service
+        .database
         .until_count(
             "select count(*) from jobs where environment_probe_since is not null and node_id is null",
             1,
         )
         .await;
-    let waiting = &service.deliveries(&id).await[0];
+    let waiting = &service.notifications().deliveries(&id).await[0];
     assert_ended(waiting, "pending", 1, Some("lane_paused"));
-    service.execute("update jobs set due_at = due_at - interval '1 minute'").await;
-    assert_ended(&service.outcome(&id).await, "token_dead", 1, Some("BadDeviceToken"));
+    service.database.execute("update jobs set due_at = due_at - interval '1 minute'").await;
+    assert_ended(&service.notifications().outcome(&id).await, "token_dead", 1, Some("BadDeviceToken"));
     assert_eq!(places(&service, "a1"), [AT_PRODUCTION]);
-    assert_eq!(service.count(ASIDE).await, 0, "nobody knows whether it is dead or of the sandbox");
-    service.resume(SANDBOX).await;
-    let again = service.notify(json!({"to": {"devices": [slow]}, "title": "Hi"})).await;
-    assert_ended(&service.outcome(&again).await, "accepted", 1, None);
+    assert_eq!(service.database.count(ASIDE).await, 0, "nobody knows whether it is dead or of the sandbox");
+    service.lanes().resume(SANDBOX).await;
+    let again = service.notifications().send(json!({"to": {"devices": [slow]}, "title": "Hi"})).await;
+    assert_ended(&service.notifications().outcome(&again).await, "accepted", 1, None);
     service.stop().await;
 }
 
@@ -210,14 +215,15 @@ async fn a_production_token_that_was_registered_for_the_sandbox_is_found_too() {
     service.rule(Rule::prefix("a", Action::Environment { environment: good_at }));
     let phone =
         |two: &str| json!({"platform": "apns", "token": hex(two), "environment": "sandbox", "user": "u1"});
-    let devices = [service.device(phone("a1")).await, service.device(phone("a2")).await];
-    let id = service.notify(json!({"to": {"users": ["u1"]}, "title": "Hi"})).await;
-    for delivery in service.outcomes(&id).await {
+    let devices =
+        [service.devices().register(phone("a1")).await, service.devices().register(phone("a2")).await];
+    let id = service.notifications().send(json!({"to": {"users": ["u1"]}, "title": "Hi"})).await;
+    for delivery in service.notifications().outcomes(&id).await {
         assert_ended(&delivery, "accepted", 2, None);
         assert_eq!((&delivery["environment"], &delivery["user"]), (&json!("production"), &json!("u1")));
     }
     let corrected = "select count(*) from devices where environment = 1 and environment_proven";
-    service.until_count(corrected, 2).await;
+    service.database.until_count(corrected, 2).await;
     for device in devices {
         let found = service.get(&format!("/v1/devices/{device}")).await.body;
         assert_has(&found, &json!({"environment": "production"}));

@@ -35,7 +35,7 @@ async fn an_order_message_reaches_both_phones_of_its_user_as_each_provider_wants
     let unmatched = json!({"users": ["u8"], "users_total": 1, "devices": [], "devices_total": 0});
     assert_has(&accepted.body, &json!({"status": "queued", "targets": 2, "unmatched": unmatched}));
 
-    let status = service.done(&id).await;
+    let status = service.notifications().until_done(&id).await;
     assert_has(
         &status,
         &json!({

@@ -16,8 +16,8 @@ const FAULT: &str = "fault";
 async fn send_to_all(service: &TestService) -> Vec<Value> {
     let mut targets = apns_targets("a", EACH);
     targets.extend(fcm_targets("f", EACH));
-    let id = service.notify(json!({"to": {"tokens": targets}, "title": "Hi"})).await;
-    let outcomes = service.outcomes(&id).await;
+    let id = service.notifications().send(json!({"to": {"tokens": targets}, "title": "Hi"})).await;
+    let outcomes = service.notifications().outcomes(&id).await;
     assert_eq!(outcomes.len(), 2 * EACH);
     outcomes
 }
@@ -99,8 +99,14 @@ async fn a_503_that_takes_its_connection_along_costs_no_attempt() {
         Answer { status: 503, reason: Some("Shutdown".to_owned()), then_go_away: true, ..Answer::default() };
     let rule = Rule::provider(Provider::Apns, Action::Answer(Box::new(shutdown)));
     service.rule(Rule { name: Some(FAULT.to_owned()), ..rule }.times(1));
-    let id = service.notify(json!({"to": {"tokens": apns_targets("a", EACH)}, "title": "Hi"})).await;
-    service.outcomes(&id).await.iter().for_each(|outcome| assert_ended(outcome, "accepted", 1, None));
+    let id =
+        service.notifications().send(json!({"to": {"tokens": apns_targets("a", EACH)}, "title": "Hi"})).await;
+    service
+        .notifications()
+        .outcomes(&id)
+        .await
+        .iter()
+        .for_each(|outcome| assert_ended(outcome, "accepted", 1, None));
     let entries = sent(&service.ledger());
     let met = entries.iter().find(|entry| entry.rule.as_deref() == Some(FAULT)).unwrap();
     assert_eq!(met.status, Some(503));

@@ -7,13 +7,13 @@ use pushpost_testkit::json::{apns_targets, assert_ended, assert_has, fcm_targets
 use std::sync::{Arc, Mutex};
 
 use pushpost::runtime::Role;
-use pushpost_simulator::Settings;
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
-use pushpost_testkit::service::{PATIENCE, PRODUCTION, TestService, sent};
+use pushpost_testkit::service::{PRODUCTION, TestService, sent};
+use pushpost_testkit::wait::WAIT_MAX;
 
 const DEVICES: usize = 20;
 const NAME: &str = "simulator.test";
@@ -101,7 +101,7 @@ async fn serve(client: TcpStream, manner: Manner, log: Arc<Mutex<Vec<String>>>) 
 
 /// A service whose providers have a name that only the proxy can reach.
 async fn behind(proxy: &str) -> TestService {
-    let mut service = TestService::set(Settings::default()).await;
+    let mut service = TestService::builder().build().await;
     for name in ["pushpost.toml", "service-account.json"] {
         service.write(name, &service.read(name).replace("https://localhost:", &format!("https://{NAME}:")));
     }
@@ -111,11 +111,11 @@ async fn behind(proxy: &str) -> TestService {
 }
 
 async fn notify(service: &TestService, targets: Vec<Value>) -> String {
-    service.notify(json!({"to": {"tokens": targets}, "title": "Hi"})).await
+    service.notifications().send(json!({"to": {"tokens": targets}, "title": "Hi"})).await
 }
 
 async fn assert_accepted(service: &TestService, id: &str) {
-    let outcomes = service.outcomes(id).await;
+    let outcomes = service.notifications().outcomes(id).await;
     assert_eq!(outcomes.len(), DEVICES);
     outcomes.iter().for_each(|outcome| assert_ended(outcome, "accepted", 1, None));
 }
@@ -147,12 +147,12 @@ async fn a_proxy_that_refuses_makes_its_lanes_wait_and_burns_nothing() {
         proxy.turn(manner);
         let begun = tokio::time::Instant::now();
         let why = format!("connect failed: CONNECT: {cause} (proxy 127.0.0.1:{})", proxy.port);
-        while service.until_lane(PRODUCTION, "broken").await["why"] != why {
-            assert!(begun.elapsed() < PATIENCE, "{manner:?}: {}", service.lane(PRODUCTION).await);
+        while service.lanes().until_state(PRODUCTION, "broken").await["why"] != why {
+            assert!(begun.elapsed() < WAIT_MAX, "{manner:?}: {}", service.lanes().get(PRODUCTION).await);
             tokio::time::sleep(std::time::Duration::from_millis(25)).await;
         }
     }
-    for delivery in service.deliveries(&waiting).await {
+    for delivery in service.notifications().deliveries(&waiting).await {
         assert_has(&delivery, &json!({"status": "pending", "attempts": 0}));
     }
     assert_eq!(sent(&service.ledger()).len(), 0);
@@ -166,7 +166,7 @@ async fn a_proxy_that_says_nothing_costs_a_connect_time_out_and_burns_nothing() 
     let proxy = ForwardProxy::start(Manner::Silent).await;
     let service = behind(&format!("http://127.0.0.1:{}", proxy.port)).await;
     let waiting = notify(&service, apns_targets("aa", DEVICES)).await;
-    let lane = service.until_lane(PRODUCTION, "broken").await;
+    let lane = service.lanes().until_state(PRODUCTION, "broken").await;
     assert!(lane["why"].as_str().unwrap().contains("no answer"), "{lane}");
     proxy.turn(Manner::Connects);
     assert_accepted(&service, &waiting).await;
@@ -176,9 +176,11 @@ async fn a_proxy_that_says_nothing_costs_a_connect_time_out_and_burns_nothing() 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_on_this_machine_or_left_out_needs_no_proxy() {
     let proxy = ForwardProxy::start(Manner::Refuses).await;
-    let mut service = TestService::set(Settings::default()).await;
-    service.configure("NETWORK__PROXY", &format!("http://127.0.0.1:{}", proxy.port));
-    service.node(Role::All).await;
+    let service = TestService::builder()
+        .config("NETWORK__PROXY", &format!("http://127.0.0.1:{}", proxy.port))
+        .node(Role::All)
+        .build()
+        .await;
     let id = notify(&service, apns_targets("aa", DEVICES)).await;
     assert_accepted(&service, &id).await;
     let id = notify(&service, fcm_targets("f", DEVICES)).await;

@@ -6,45 +6,47 @@ use std::time::Duration;
 
 use pushpost::domain::LaneKey;
 use pushpost::runtime::Role;
-use pushpost_simulator::{Action, Answer, FcmFault, Rule, Settings};
+use pushpost_simulator::{Action, Answer, FcmFault, Rule};
 use serde_json::json;
 
 use pushpost_testkit::service::{PRODUCTION, TestService, sent};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_became_of_a_device_while_its_lane_was_paused_decides() {
-    let mut service = TestService::set(Settings::default()).await;
-    service.pause(PRODUCTION).await;
+    let mut service = TestService::builder().build().await;
+    service.lanes().pause(PRODUCTION).await;
     service.node(Role::All).await;
     let phone = |two: &str, user: &str| json!({"platform": "apns", "token": hex(two), "user": user});
-    let logged_out = service.device(phone("a1", "u1")).await;
-    let sold = service.device(phone("a2", "u1")).await;
-    let deleted = service.device(phone("a3", "u1")).await;
-    let replaced = service.device(phone("a4", "u1")).await;
-    let moved = service.device(phone("a5", "u1")).await;
-    let same = service.device(phone("a6", "u1")).await;
-    let returned = service.device(phone("a7", "u1")).await;
-    let id = service.notify(json!({"to": {"users": ["u1"]}, "title": "For u1's eyes only"})).await;
-    let direct = service.notify(json!({"to": {"devices": [sold]}, "title": "For this phone"})).await;
-    for delivery in service.deliveries(&id).await {
+    let logged_out = service.devices().register(phone("a1", "u1")).await;
+    let sold = service.devices().register(phone("a2", "u1")).await;
+    let deleted = service.devices().register(phone("a3", "u1")).await;
+    let replaced = service.devices().register(phone("a4", "u1")).await;
+    let moved = service.devices().register(phone("a5", "u1")).await;
+    let same = service.devices().register(phone("a6", "u1")).await;
+    let returned = service.devices().register(phone("a7", "u1")).await;
+    let id =
+        service.notifications().send(json!({"to": {"users": ["u1"]}, "title": "For u1's eyes only"})).await;
+    let direct =
+        service.notifications().send(json!({"to": {"devices": [sold]}, "title": "For this phone"})).await;
+    for delivery in service.notifications().deliveries(&id).await {
         assert_ended(&delivery, "pending", 0, Some("lane_paused"));
     }
 
     service.put_by_phone("/v1/devices", json!({"platform": "apns", "token": hex("a1"), "user": null})).await;
-    service.device(phone("a2", "u2")).await;
+    service.devices().register(phone("a2", "u2")).await;
     assert!(service.delete(&format!("/v1/devices/{deleted}")).await.status.is_success());
     let mut replacement = phone("b4", "u2");
     replacement["replaces"] = json!(hex("a4"));
-    service.device(replacement).await;
+    service.devices().register(replacement).await;
     let mut corrected = phone("a5", "u1");
     corrected["environment"] = json!("sandbox");
-    service.device(corrected).await;
-    service.device(phone("a7", "u2")).await;
-    service.device(phone("a7", "u1")).await;
+    service.devices().register(corrected).await;
+    service.devices().register(phone("a7", "u2")).await;
+    service.devices().register(phone("a7", "u1")).await;
     assert_eq!(sent(&service.ledger()).len(), 0);
-    service.resume(PRODUCTION).await;
+    service.lanes().resume(PRODUCTION).await;
 
-    let outcomes = service.outcomes(&id).await;
+    let outcomes = service.notifications().outcomes(&id).await;
     assert_eq!(outcomes.len(), 7);
     assert_ended(of(&outcomes, "device", &logged_out), "cancelled", 0, Some("user_changed"));
     assert_ended(of(&outcomes, "device", &sold), "cancelled", 0, Some("user_changed"));
@@ -55,7 +57,7 @@ async fn what_became_of_a_device_while_its_lane_was_paused_decides() {
     assert_ended(of(&outcomes, "device", &same), "accepted", 1, None);
     assert_eq!(of(&outcomes, "device", &same)["environment"], "production");
     assert_ended(of(&outcomes, "device", &returned), "accepted", 1, None);
-    assert_ended(&service.outcome(&direct).await, "accepted", 1, None);
+    assert_ended(&service.notifications().outcome(&direct).await, "accepted", 1, None);
     let mut tokens: Vec<_> = sent(&service.ledger()).into_iter().filter_map(|entry| entry.token).collect();
     tokens.sort();
     assert_eq!(tokens, ["a2", "a5", "a6", "a7"].map(hex));
@@ -78,16 +80,17 @@ async fn a_device_that_changes_hands_between_two_attempts_does_not_get_the_secon
         retry_after_date_seconds: None,
     };
     service.rule(Rule::prefix("f", fault).times_per_token(1));
-    let iphone = service.device(json!({"platform": "apns", "token": hex("a1"), "user": "u1"})).await;
-    let gone = service.device(json!({"platform": "fcm", "token": "f1", "user": "u1"})).await;
-    let kept = service.device(json!({"platform": "fcm", "token": "f2", "user": "u1"})).await;
-    let id = service.notify(json!({"to": {"users": ["u1"]}, "title": "Hi"})).await;
-    service.until_count(WAITING, 3).await;
-    service.device(json!({"platform": "apns", "token": hex("a1"), "user": "u2"})).await;
+    let iphone =
+        service.devices().register(json!({"platform": "apns", "token": hex("a1"), "user": "u1"})).await;
+    let gone = service.devices().register(json!({"platform": "fcm", "token": "f1", "user": "u1"})).await;
+    let kept = service.devices().register(json!({"platform": "fcm", "token": "f2", "user": "u1"})).await;
+    let id = service.notifications().send(json!({"to": {"users": ["u1"]}, "title": "Hi"})).await;
+    service.database.until_count(WAITING, 3).await;
+    service.devices().register(json!({"platform": "apns", "token": hex("a1"), "user": "u2"})).await;
     assert!(service.delete(&format!("/v1/devices/{gone}")).await.status.is_success());
-    service.hasten(PRODUCTION).await;
-    service.hasten(LaneKey::Fcm).await;
-    let outcomes = service.outcomes(&id).await;
+    service.lanes().retry(PRODUCTION).await;
+    service.lanes().retry(LaneKey::Fcm).await;
+    let outcomes = service.notifications().outcomes(&id).await;
     assert_ended(of(&outcomes, "device", &iphone), "cancelled", 1, Some("user_changed"));
     assert_ended(of(&outcomes, "device", &gone), "cancelled", 1, Some("device_gone"));
     assert_ended(of(&outcomes, "device", &kept), "accepted", 2, None);
@@ -98,24 +101,24 @@ async fn a_device_that_changes_hands_between_two_attempts_does_not_get_the_secon
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_device_that_changes_hands_while_it_waits_in_a_slow_lane_gets_nothing() {
-    let mut service = TestService::set(Settings::default()).await;
-    service.configure("DELIVERY__MAX_IN_FLIGHT", "1");
-    service.node(Role::All).await;
+    let service = TestService::builder().config("DELIVERY__MAX_IN_FLIGHT", "1").node(Role::All).build().await;
     // Whoever is first holds the others up: loaded with it, they wait for their turn.
     service.rule(Rule::prefix("f", Action::Accept).delayed(Duration::from_secs(10)).times(1));
     let mut devices = BTreeMap::new();
     for token in ["f1", "f2", "f3", "f4"] {
-        let device = service.device(json!({"platform": "fcm", "token": token, "user": "u1"})).await;
+        let device =
+            service.devices().register(json!({"platform": "fcm", "token": token, "user": "u1"})).await;
         devices.insert(token.to_owned(), device);
     }
-    let id = service.notify(json!({"to": {"users": ["u1"]}, "title": "For u1's eyes only"})).await;
+    let id =
+        service.notifications().send(json!({"to": {"users": ["u1"]}, "title": "For u1's eyes only"})).await;
     service.until_received(1).await;
     let first = devices.remove(sent(&service.ledger())[0].token.as_deref().unwrap()).unwrap();
     let [(sold, to_u2), (_, gone), (_, same)] = devices.into_iter().collect::<Vec<_>>().try_into().unwrap();
-    service.device(json!({"platform": "fcm", "token": sold, "user": "u2"})).await;
+    service.devices().register(json!({"platform": "fcm", "token": sold, "user": "u2"})).await;
     assert!(service.delete(&format!("/v1/devices/{gone}")).await.status.is_success());
     assert_eq!(sent(&service.ledger()).len(), 1, "all of them wait");
-    let outcomes = service.outcomes(&id).await;
+    let outcomes = service.notifications().outcomes(&id).await;
     assert_ended(of(&outcomes, "device", &first), "accepted", 1, None);
     assert_ended(of(&outcomes, "device", &to_u2), "cancelled", 0, Some("user_changed"));
     assert_ended(of(&outcomes, "device", &gone), "cancelled", 0, Some("device_gone"));
@@ -129,12 +132,15 @@ async fn an_environment_corrected_between_two_attempts_moves_the_retry_to_the_ot
     let service = TestService::start().await;
     let busy = Answer { status: 503, retry_after: Some(LATER.to_owned()), ..Answer::default() };
     service.rule(Rule::token(hex("a1"), Action::Answer(Box::new(busy))).times(1));
-    let device = service.device(json!({"platform": "apns", "token": hex("a1")})).await;
-    let id = service.notify(json!({"to": {"devices": [device]}, "title": "Hi"})).await;
-    service.until_count(WAITING, 1).await;
-    service.device(json!({"platform": "apns", "token": hex("a1"), "environment": "sandbox"})).await;
-    service.hasten(PRODUCTION).await;
-    let outcome = service.outcome(&id).await;
+    let device = service.devices().register(json!({"platform": "apns", "token": hex("a1")})).await;
+    let id = service.notifications().send(json!({"to": {"devices": [device]}, "title": "Hi"})).await;
+    service.database.until_count(WAITING, 1).await;
+    service
+        .devices()
+        .register(json!({"platform": "apns", "token": hex("a1"), "environment": "sandbox"}))
+        .await;
+    service.lanes().retry(PRODUCTION).await;
+    let outcome = service.notifications().outcome(&id).await;
     assert_ended(&outcome, "accepted", 2, None);
     assert_eq!(outcome["environment"], "sandbox");
     let received = service.received(&hex("a1"));

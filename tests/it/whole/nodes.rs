@@ -5,21 +5,21 @@ use std::collections::BTreeSet;
 
 use pushpost::domain::LaneKey;
 use pushpost::runtime::Role;
-use pushpost_simulator::Settings;
 use serde_json::json;
 
 use pushpost_testkit::service::{TestService, sent};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_one_node_takes_another_sends() {
-    let mut service = TestService::set(Settings::default()).await;
-    service.node(Role::Api).await;
-    let early = service.notify(json!({"to": {"tokens": apns_targets("a", 300)}, "title": "Hi"})).await;
-    assert_eq!(service.count("select count(*) from jobs where node_id is null").await, 1);
+    let mut service = TestService::builder().node(Role::Api).build().await;
+    let early =
+        service.notifications().send(json!({"to": {"tokens": apns_targets("a", 300)}, "title": "Hi"})).await;
+    assert_eq!(service.database.count("select count(*) from jobs where node_id is null").await, 1);
     service.node(Role::Worker).await;
-    let late = service.notify(json!({"to": {"tokens": fcm_targets("f", 300)}, "title": "Hi"})).await;
+    let late =
+        service.notifications().send(json!({"to": {"tokens": fcm_targets("f", 300)}, "title": "Hi"})).await;
     for id in [&early, &late] {
-        let outcomes = service.outcomes(id).await;
+        let outcomes = service.notifications().outcomes(id).await;
         assert_eq!(outcomes.len(), 300);
         outcomes.iter().for_each(|outcome| assert_ended(outcome, "accepted", 1, None));
     }
@@ -29,20 +29,19 @@ async fn what_one_node_takes_another_sends() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn workers_share_what_waits_and_send_each_once() {
-    let mut service = TestService::set(Settings::default()).await;
-    service.configure("DELIVERY__MAX_IN_FLIGHT", "20");
-    service.pause(LaneKey::Fcm).await;
+    let mut service = TestService::builder().config("DELIVERY__MAX_IN_FLIGHT", "20").build().await;
+    service.lanes().pause(LaneKey::Fcm).await;
     service.node(Role::Api).await;
     service.node(Role::Worker).await;
     service.node(Role::Worker).await;
     let mut ids = Vec::new();
     for part in 0..20 {
         let targets = fcm_targets(&format!("f{part}-"), 100);
-        ids.push(service.notify(json!({"to": {"tokens": targets}, "title": "Hi"})).await);
+        ids.push(service.notifications().send(json!({"to": {"tokens": targets}, "title": "Hi"})).await);
     }
-    service.resume(LaneKey::Fcm).await;
+    service.lanes().resume(LaneKey::Fcm).await;
     for id in &ids {
-        assert_eq!(service.done(id).await["counts"]["accepted"], 100);
+        assert_eq!(service.notifications().until_done(id).await["counts"]["accepted"], 100);
     }
     let tokens: BTreeSet<_> = sent(&service.ledger()).into_iter().filter_map(|entry| entry.token).collect();
     assert_eq!((tokens.len(), sent(&service.ledger()).len()), (2_000, 2_000));
@@ -51,40 +50,42 @@ async fn workers_share_what_waits_and_send_each_once() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_jobs_of_a_node_that_fell_silent_are_sent_by_another_once() {
-    let mut service = TestService::set(Settings::default()).await;
-    service.node(Role::Api).await;
-    let id = service.notify(json!({"to": {"tokens": apns_targets("a", 700)}, "title": "Hi"})).await;
+    let mut service = TestService::builder().node(Role::Api).build().await;
+    let id =
+        service.notifications().send(json!({"to": {"tokens": apns_targets("a", 700)}, "title": "Hi"})).await;
     let silent: i32 =
         sqlx::query_scalar("insert into nodes (name, beat) values ('silent', 7) returning node_id")
             .fetch_one(&service.database.pool)
             .await
             .unwrap();
     let leased = format!("update jobs set node_id = {silent}, version = version + 1");
-    assert_eq!(service.execute(&leased).await, 2);
+    assert_eq!(service.database.execute(&leased).await, 2);
     service.node(Role::Worker).await;
-    let other = service.notify(json!({"to": {"tokens": fcm_targets("f", 10)}, "title": "Hi"})).await;
-    service.done(&other).await;
+    let other =
+        service.notifications().send(json!({"to": {"tokens": fcm_targets("f", 10)}, "title": "Hi"})).await;
+    service.notifications().until_done(&other).await;
     assert_eq!(sent(&service.ledger()).len(), 10, "a living node's jobs are its own");
-    let outcomes = service.outcomes(&id).await;
+    let outcomes = service.notifications().outcomes(&id).await;
     assert_eq!(outcomes.len(), 700);
     outcomes.iter().for_each(|outcome| assert_ended(outcome, "accepted", 1, None));
     assert_eq!(sent(&service.ledger()).len(), 710);
     let dead = format!("select count(*) from nodes where node_id = {silent} and dead_at is not null");
-    assert_eq!(service.count(&dead).await, 1);
+    assert_eq!(service.database.count(&dead).await, 1);
     service.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_job_leased_to_a_living_node_without_its_knowledge_is_not_stranded() {
-    let mut service = TestService::set(Settings::default()).await;
-    service.pause(LaneKey::Fcm).await;
+    let mut service = TestService::builder().build().await;
+    service.lanes().pause(LaneKey::Fcm).await;
     service.node(Role::All).await;
-    let id = service.notify(json!({"to": {"tokens": fcm_targets("f", 3)}, "title": "Hi"})).await;
+    let id =
+        service.notifications().send(json!({"to": {"tokens": fcm_targets("f", 3)}, "title": "Hi"})).await;
     // As after a COMMIT whose answer was lost.
     let leased = "update jobs set node_id = (select max(node_id) from nodes), version = version + 1";
-    assert_eq!(service.execute(leased).await, 1);
-    service.resume(LaneKey::Fcm).await;
-    for outcome in service.outcomes(&id).await {
+    assert_eq!(service.database.execute(leased).await, 1);
+    service.lanes().resume(LaneKey::Fcm).await;
+    for outcome in service.notifications().outcomes(&id).await {
         assert_ended(&outcome, "accepted", 1, None);
     }
     service.stop().await;

@@ -17,9 +17,11 @@ const SOME: usize = 400;
 
 async fn service() -> TestService {
     let settings = Settings { latency: Duration::from_millis(40), ..Settings::default() };
-    let mut service = TestService::set(settings).await;
-    service.configure("DELIVERY__MAX_IN_FLIGHT", &IN_FLIGHT.to_string());
-    service
+    TestService::builder()
+        .simulator(settings)
+        .config("DELIVERY__MAX_IN_FLIGHT", &IN_FLIGHT.to_string())
+        .build()
+        .await
 }
 
 fn message(priority: &str, targets: Vec<Value>) -> Value {
@@ -36,29 +38,29 @@ fn place(service: &TestService, token: &str) -> usize {
 async fn high_overtakes_what_is_being_sent() {
     let mut service = service().await;
     service.node(Role::All).await;
-    let normal = service.notify(message("normal", fcm_targets("normal-", WAITING))).await;
+    let normal = service.notifications().send(message("normal", fcm_targets("normal-", WAITING))).await;
     service.until_received(IN_FLIGHT).await;
-    let high = service.notify(message("high", fcm_targets("high-", 1))).await;
+    let high = service.notifications().send(message("high", fcm_targets("high-", 1))).await;
     let before = sent(&service.ledger()).len();
-    service.done(&high).await;
+    service.notifications().until_done(&high).await;
     // It waits for one answer; behind a job of `normal`, it would wait for 500.
     let place = place(&service, "high-0");
     assert!(place < before + SOME, "{place}, {before} were before it");
-    service.done(&normal).await;
+    service.notifications().until_done(&normal).await;
     service.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_has_waited_goes_by_priority() {
     let mut service = service().await;
-    service.pause(LaneKey::Fcm).await;
+    service.lanes().pause(LaneKey::Fcm).await;
     service.node(Role::All).await;
-    let low = service.notify(message("low", fcm_targets("low-", 1))).await;
-    let normal = service.notify(message("normal", fcm_targets("normal-", WAITING))).await;
-    let high = service.notify(message("high", fcm_targets("high-", 1))).await;
-    service.resume(LaneKey::Fcm).await;
+    let low = service.notifications().send(message("low", fcm_targets("low-", 1))).await;
+    let normal = service.notifications().send(message("normal", fcm_targets("normal-", WAITING))).await;
+    let high = service.notifications().send(message("high", fcm_targets("high-", 1))).await;
+    service.lanes().resume(LaneKey::Fcm).await;
     for id in [&low, &normal, &high] {
-        service.done(id).await;
+        service.notifications().until_done(id).await;
     }
     // It is the first to begin; a job, of which `normal` has four, would be 500.
     assert!(place(&service, "high-0") < SOME, "{}", place(&service, "high-0"));
@@ -71,18 +73,18 @@ async fn what_has_waited_goes_by_priority() {
 async fn a_single_overtakes_no_waiting_one_of_its_own_priority() {
     const SINGLES: usize = 200;
     let mut service = service().await;
-    service.pause(LaneKey::Fcm).await;
+    service.lanes().pause(LaneKey::Fcm).await;
     service.node(Role::All).await;
     let mut ids = Vec::new();
     for i in 0..SINGLES {
         let target = json!({"platform": "fcm", "token": format!("early-{i}")});
-        ids.push(service.notify(message("normal", vec![target])).await);
+        ids.push(service.notifications().send(message("normal", vec![target])).await);
     }
-    service.resume(LaneKey::Fcm).await;
+    service.lanes().resume(LaneKey::Fcm).await;
     service.until_received(1).await;
-    ids.push(service.notify(message("normal", fcm_targets("late-", 1))).await);
+    ids.push(service.notifications().send(message("normal", fcm_targets("late-", 1))).await);
     for id in &ids {
-        service.done(id).await;
+        service.notifications().until_done(id).await;
     }
     // Whoever is claimed or in flight with the last of them may come in beside it, and more if a thread has to wait. Of
     // those that waited first, it would be the 20th or so.

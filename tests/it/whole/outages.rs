@@ -34,16 +34,21 @@ async fn assert_outlasted(provider: Provider, lane: LaneKey, action: Action, wor
         _ => (apns_targets("a", DEVICES), fcm_targets("f", 50)),
     };
     service.rule(Rule::provider(provider, action));
-    let id = service.notify(hello(targets)).await;
-    let seen = service.until_lane(lane, "broken").await;
+    let id = service.notifications().send(hello(targets)).await;
+    let seen = service.lanes().until_state(lane, "broken").await;
     assert_has(&seen, &json!({"why": word}));
     let status = service.get(&format!("/v1/notifications/{id}")).await.body;
     assert_has(&status["held"][0], &json!({"lane": lane.to_string(), "state": "broken", "why": word}));
-    let other = service.notify(hello(others)).await;
-    service.outcomes(&other).await.iter().for_each(|outcome| assert_ended(outcome, "accepted", 1, None));
+    let other = service.notifications().send(hello(others)).await;
+    service
+        .notifications()
+        .outcomes(&other)
+        .await
+        .iter()
+        .for_each(|outcome| assert_ended(outcome, "accepted", 1, None));
 
     // Nothing but probes: after 1, 2, 4 … seconds.
-    service.until_count("select count(*) from jobs where node_id is not null", 0).await;
+    service.database.until_count("select count(*) from jobs where node_id is not null", 0).await;
     until_quiet(&service).await;
     let (before, began) = (sent(&service.ledger()).len(), Instant::now());
     sleep(Duration::from_secs(3)).await;
@@ -52,12 +57,12 @@ async fn assert_outlasted(provider: Provider, lane: LaneKey, action: Action, wor
     assert!(probes <= 2 * seconds, "{probes} requests in {seconds} s at a provider that is out of order");
 
     service.simulator.clear_rules();
-    let outcomes = service.outcomes(&id).await;
+    let outcomes = service.notifications().outcomes(&id).await;
     assert_eq!(outcomes.len(), DEVICES);
     assert!(outcomes.iter().all(|outcome| outcome["status"] == "accepted"));
     let burnt = DEVICES - attempted(&outcomes, 1);
     assert!(burnt < OUTAGE, "{burnt} devices were charged for the outage");
-    service.until_lane(lane, "running").await;
+    service.lanes().until_state(lane, "running").await;
     service.stop().await;
 }
 
@@ -84,10 +89,10 @@ async fn now_or_never_is_sent_once_in_an_outage_too() {
     service.rule(Rule::provider(Provider::Fcm, Action::fcm(FcmFault::Unavailable)));
     let mut code = hello(fcm_targets("f", DEVICES));
     code["ttl"] = json!(0);
-    let id = service.notify(code).await;
-    service.until_lane(LaneKey::Fcm, "broken").await;
+    let id = service.notifications().send(code).await;
+    service.lanes().until_state(LaneKey::Fcm, "broken").await;
     service.simulator.clear_rules();
-    let outcomes = service.outcomes(&id).await;
+    let outcomes = service.notifications().outcomes(&id).await;
     let (sent_in_vain, others): (Vec<_>, Vec<_>) =
         outcomes.iter().partition(|outcome| outcome["status"] == "expired");
     assert!(sent_in_vain.len() >= OUTAGE);
@@ -104,20 +109,20 @@ async fn a_message_that_the_provider_stumbles_over_stops_nobody_for_long() {
     let service = TestService::start().await;
     service.rule(Rule::token("bad", Action::fcm(FcmFault::Internal)));
     let bad = json!({"platform": "fcm", "token": "bad", "ref": "bad"});
-    let poison = service.notify(hello(vec![bad.clone()])).await;
+    let poison = service.notifications().send(hello(vec![bad.clone()])).await;
     // Nobody else sends: it alone looks like an outage.
-    service.until_lane(LaneKey::Fcm, "broken").await;
+    service.lanes().until_state(LaneKey::Fcm, "broken").await;
     let mut targets = fcm_targets("f", 100);
     targets.push(bad);
-    let id = service.notify(hello(targets)).await;
-    service.until_count("select coalesce(sum(accepted), 0)::bigint from receipts", 100).await;
-    let deliveries = service.deliveries(&id).await;
+    let id = service.notifications().send(hello(targets)).await;
+    service.database.until_count("select coalesce(sum(accepted), 0)::bigint from receipts", 100).await;
+    let deliveries = service.notifications().deliveries(&id).await;
     let stumbled = of(&deliveries, "ref", "bad");
     assert_eq!(stumbled["status"], "pending");
     let others = deliveries.iter().filter(|delivery| delivery["ref"] != "bad");
     others.for_each(|delivery| assert_ended(delivery, "accepted", 1, None));
     service.simulator.clear_rules();
-    assert_eq!(service.outcome(&poison).await["status"], "accepted");
-    service.done(&id).await;
+    assert_eq!(service.notifications().outcome(&poison).await["status"], "accepted");
+    service.notifications().until_done(&id).await;
     service.stop().await;
 }

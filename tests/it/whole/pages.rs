@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use pushpost::domain::LaneKey;
 use pushpost::runtime::Role;
-use pushpost_simulator::{Action, FcmFault, Rule, Settings};
+use pushpost_simulator::{Action, FcmFault, Rule};
 use serde_json::{Value, json};
 
 use pushpost_testkit::service::{PRODUCTION, TestService};
@@ -54,13 +54,13 @@ async fn pages_of_any_size_and_the_stream_have_each_device_once() {
         Rule { share: Some(0.3), action: fault, ..Rule::prefix("f", Action::Accept) }.times_per_token(1),
     );
     service.rule(Rule::prefix("f1", Action::fcm(FcmFault::InvalidArgument)));
-    let id = service.notify(message()).await;
-    service.done(&id).await;
+    let id = service.notifications().send(message()).await;
+    service.notifications().until_done(&id).await;
     for limit in [1, 37, 100, 299, 300, 1000] {
         let found = all_pages(&service, &id, "", limit).await;
         assert_eq!((found.len(), refs(&found).len()), (2 * EACH, 2 * EACH), "limit {limit}");
     }
-    let stream = service.deliveries(&id).await;
+    let stream = service.notifications().deliveries(&id).await;
     assert_eq!((stream.len(), refs(&stream).len()), (2 * EACH, 2 * EACH));
     assert_eq!(stream, all_pages(&service, &id, "", 37).await);
 
@@ -76,16 +76,16 @@ async fn pages_of_any_size_and_the_stream_have_each_device_once() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_reader_whom_the_sending_overtakes_misses_nobody_and_sees_the_end_last() {
-    let mut service = TestService::set(Settings::default()).await;
-    service.pause(PRODUCTION).await;
-    service.pause(LaneKey::Fcm).await;
+    let mut service = TestService::builder().build().await;
+    service.lanes().pause(PRODUCTION).await;
+    service.lanes().pause(LaneKey::Fcm).await;
     service.node(Role::All).await;
-    let id = service.notify(message()).await;
+    let id = service.notifications().send(message()).await;
     let (first, cursor) = page(&service, &id, "limit=70", &Value::Null).await;
     assert!(first.iter().all(|item| item["status"] == "pending"));
-    service.resume(PRODUCTION).await;
-    service.resume(LaneKey::Fcm).await;
-    service.done(&id).await;
+    service.lanes().resume(PRODUCTION).await;
+    service.lanes().resume(LaneKey::Fcm).await;
+    service.notifications().until_done(&id).await;
     let (mut seen, mut cursor) = (first, cursor);
     while !cursor.is_null() {
         let (items, next) = page(&service, &id, "limit=70", &cursor).await;

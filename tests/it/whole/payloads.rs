@@ -9,8 +9,8 @@ use pushpost_testkit::service::{PRODUCTION, TestService};
 /// Sends a notification to one FCM token; answers the message that FCM accepted.
 async fn message_to(service: &TestService, token: &str, mut body: Value) -> Value {
     body["to"] = json!({"tokens": [{"platform": "fcm", "token": token}]});
-    let id = service.notify(body).await;
-    assert_ended(&service.outcome(&id).await, "accepted", 1, None);
+    let id = service.notifications().send(body).await;
+    assert_ended(&service.notifications().outcome(&id).await, "accepted", 1, None);
     service.received(token)[0].body.clone().unwrap()["message"].take()
 }
 
@@ -35,8 +35,8 @@ async fn a_payload_that_only_wakes_the_app_is_sent_as_a_background_push() {
     let service = TestService::start().await;
     let wakes = json!({"payload": {"aps": {"content-available": 1}}});
     let to = json!({"tokens": [{"platform": "apns", "token": hex("a1")}]});
-    let id = service.notify(json!({"to": to, "data": {"sync": true}, "apns": wakes})).await;
-    assert_ended(&service.outcome(&id).await, "accepted", 1, None);
+    let id = service.notifications().send(json!({"to": to, "data": {"sync": true}, "apns": wakes})).await;
+    assert_ended(&service.notifications().outcome(&id).await, "accepted", 1, None);
     let request = &service.received(&hex("a1"))[0];
     let headers = ["apns-push-type", "apns-priority", "apns-collapse-id"].map(|name| request.header(name));
     assert_eq!(headers, [Some("background"), Some("5"), None]);
@@ -105,12 +105,12 @@ async fn a_platform_that_a_notification_has_nothing_for_is_sent_nothing() {
         for (platform, token) in [("apns", hex(&format!("a{number}"))), ("fcm", format!("f{number}"))] {
             let kind = if platform == "apns" { kind } else { "alert" };
             let device = json!({"platform": platform, "token": token, "kind": kind, "user": user});
-            service.device(device).await;
+            service.devices().register(device).await;
         }
         let mut body = content.clone();
         body["to"] = json!({"users": [user]});
-        let id = service.notify(body).await;
-        let outcomes = service.outcomes(&id).await;
+        let id = service.notifications().send(body).await;
+        let outcomes = service.notifications().outcomes(&id).await;
         assert_eq!(outcomes.len(), 2, "{content}");
         for outcome in &outcomes {
             match outcome["platform"] == sent_by {
@@ -149,7 +149,7 @@ async fn send_number(service: &TestService, number: &str, apns: &str, fcm: &str)
 }
 
 async fn assert_number_arrived(service: &TestService, id: &str, number: &str, apns: &str, fcm: &str) {
-    for outcome in service.outcomes(id).await {
+    for outcome in service.notifications().outcomes(id).await {
         assert_ended(&outcome, "accepted", 1, None);
     }
     let received = |token: &str| service.received(token)[0].body.clone().unwrap();
@@ -175,7 +175,7 @@ async fn numbers_and_names_reach_the_phone_as_they_were_written() {
     // From memory; and from the database, because a paused lane gives back its jobs.
     for (way, lanes) in [("a", &[][..]), ("b", &[PRODUCTION, LaneKey::Fcm])] {
         for lane in lanes {
-            service.pause(*lane).await;
+            service.lanes().pause(*lane).await;
         }
         let mut sent = Vec::new();
         for (count, number) in NUMBERS.into_iter().enumerate() {
@@ -184,7 +184,7 @@ async fn numbers_and_names_reach_the_phone_as_they_were_written() {
             sent.push((id, number, apns, fcm));
         }
         for lane in lanes {
-            service.resume(*lane).await;
+            service.lanes().resume(*lane).await;
         }
         for (id, number, apns, fcm) in sent {
             assert_number_arrived(&service, &id, number, &apns, &fcm).await;

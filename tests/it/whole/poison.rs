@@ -40,8 +40,8 @@ async fn words_that_no_column_takes_are_cut_and_fail_nobody() {
     // FCM's names of messages go on record as they are.
     service.rule(Rule::prefix("named", answered(200, json!({"name": format!("projects/\u{0}\n{long}")}))));
     targets.extend(fcm_targets("named", 5));
-    let id = service.notify(json!({"to": {"tokens": targets}, "title": "Hi"})).await;
-    let outcomes = service.outcomes(&id).await;
+    let id = service.notifications().send(json!({"to": {"tokens": targets}, "title": "Hi"})).await;
+    let outcomes = service.notifications().outcomes(&id).await;
     assert_eq!(outcomes.len(), 300 + cases.len() + 5);
     for (two, _, word) in &cases {
         let status = if *two == "a8" { "token_dead" } else { "rejected" };
@@ -63,8 +63,8 @@ async fn what_a_client_wrote_arrives_as_it_was_written() {
         "to": {"tokens": [{"platform": "apns", "token": hex("a1"), "ref": mild}]},
         "title": odd, "body": odd, "data": {"key": odd}, "metadata": {"note": odd},
     });
-    let id = service.notify(body).await;
-    let delivery = service.outcome(&id).await;
+    let id = service.notifications().send(body).await;
+    let delivery = service.notifications().outcome(&id).await;
     assert_ended(&delivery, "accepted", 1, None);
     assert_eq!(delivery["ref"], mild);
     let arrived = service.received(&hex("a1"))[0].body.clone().unwrap();
@@ -80,15 +80,15 @@ async fn a_device_whose_attempt_panics_is_rejected_and_nobody_else() {
     let mut devices: Vec<String> = Vec::new();
     for n in 0..20 {
         let phone = json!({"platform": "apns", "token": hex(&format!("{n:02x}")), "user": "u1"});
-        devices.push(service.device(phone).await);
+        devices.push(service.devices().register(phone).await);
     }
     // No registration lets such a token in, and the code that makes a path of it relies on that; a row that was damaged
     // from outside has one all the same.
     let damaged = format!("update devices set token = 'not a token' where token = '{}'", hex("07"));
-    assert_eq!(service.execute(&damaged).await, 1);
+    assert_eq!(service.database.execute(&damaged).await, 1);
     for round in 1..=2 {
-        let id = service.notify(json!({"to": {"users": ["u1"]}, "title": "Hi"})).await;
-        let outcomes: Vec<Value> = service.outcomes(&id).await;
+        let id = service.notifications().send(json!({"to": {"users": ["u1"]}, "title": "Hi"})).await;
+        let outcomes: Vec<Value> = service.notifications().outcomes(&id).await;
         assert_eq!(outcomes.len(), 20);
         for (n, device) in devices.iter().enumerate() {
             let outcome = of(&outcomes, "device", device);
@@ -99,7 +99,10 @@ async fn a_device_whose_attempt_panics_is_rejected_and_nobody_else() {
         }
         assert_eq!(sent(&service.ledger()).len(), 19 * round);
     }
-    assert_eq!(service.count("select count(*) from devices where quarantined_at is not null").await, 0);
+    assert_eq!(
+        service.database.count("select count(*) from devices where quarantined_at is not null").await,
+        0
+    );
     service.stop().await;
 }
 

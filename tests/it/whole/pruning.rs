@@ -20,7 +20,7 @@ fn to(two: &str, reference: &str) -> Value {
 
 /// The pruner works behind the recorder.
 async fn until_quarantined(service: &TestService, device: &str) -> Value {
-    service.until_count("select count(*) from devices where quarantined_at is not null", 1).await;
+    service.database.until_count("select count(*) from devices where quarantined_at is not null", 1).await;
     service.get(&format!("/v1/devices/{device}")).await.body
 }
 
@@ -41,7 +41,7 @@ async fn a_dead_token_is_not_revived_by_a_nightly_sync_but_by_the_app_itself() {
         &json!({"status": "queued", "targets": 2,
                 "unmatched": {"users": [], "users_total": 0, "devices": [], "devices_total": 0}}),
     );
-    let outcomes = service.outcomes(&text(&answer.body["id"])).await;
+    let outcomes = service.notifications().outcomes(&text(&answer.body["id"])).await;
     let (living, dead) = (of(&outcomes, "ref", "row-1"), of(&outcomes, "ref", "row-2"));
     assert_ended(living, "accepted", 1, None);
     assert_ended(dead, "token_dead", 1, Some("Unregistered"));
@@ -54,8 +54,8 @@ async fn a_dead_token_is_not_revived_by_a_nightly_sync_but_by_the_app_itself() {
                 "quarantine": {"reason": "Unregistered", "at": "<time>"}}),
     );
 
-    let again = service.notify(json!({"to": to("cc", "row-2"), "title": "Hi again"})).await;
-    let delivery = service.outcome(&again).await;
+    let again = service.notifications().send(json!({"to": to("cc", "row-2"), "title": "Hi again"})).await;
+    let delivery = service.notifications().outcome(&again).await;
     assert_ended(&delivery, "token_dead", 0, Some("quarantined"));
     assert_has(&delivery, &json!({"device": device, "ref": "row-2", "provider_id": null}));
     assert_eq!(service.received(&hex("cc")).len(), 1, "nothing more was sent to it");
@@ -69,9 +69,9 @@ async fn a_dead_token_is_not_revived_by_a_nightly_sync_but_by_the_app_itself() {
     assert_eq!(synced.status, 200);
     assert_has(&synced.body, &json!({"id": device, "user": "u9", "status": "quarantined"}));
     // Registered, and set aside as before: it is none of all.
-    let other = service.device(json!({"platform": "fcm", "token": "other"})).await;
-    let everybody = service.notify(json!({"to": {"all": true}, "title": "Hi everybody"})).await;
-    let reached = service.outcome(&everybody).await;
+    let other = service.devices().register(json!({"platform": "fcm", "token": "other"})).await;
+    let everybody = service.notifications().send(json!({"to": {"all": true}, "title": "Hi everybody"})).await;
+    let reached = service.notifications().outcome(&everybody).await;
     assert_ended(&reached, "accepted", 1, None);
     assert_eq!(reached["device"], other);
     let back = service.put_by_phone("/v1/devices", json!({"platform": "apns", "token": hex("cc")})).await;
@@ -79,8 +79,8 @@ async fn a_dead_token_is_not_revived_by_a_nightly_sync_but_by_the_app_itself() {
     assert_has(&back.body, &json!({"id": device, "status": "active", "bound": true}));
 
     service.simulator.clear_rules();
-    let last = service.notify(json!({"to": to("cc", "row-2"), "title": "Welcome back"})).await;
-    assert_ended(&service.outcome(&last).await, "accepted", 1, None);
+    let last = service.notifications().send(json!({"to": to("cc", "row-2"), "title": "Welcome back"})).await;
+    assert_ended(&service.notifications().outcome(&last).await, "accepted", 1, None);
     service.stop().await;
 }
 
@@ -88,12 +88,15 @@ async fn a_dead_token_is_not_revived_by_a_nightly_sync_but_by_the_app_itself() {
 async fn a_410_that_is_older_than_the_registration_ends_the_delivery_and_spares_the_device() {
     let mut service = TestService::start().await;
     service.rule(dead_since_an_hour("cc"));
-    let device = service.device(json!({"platform": "apns", "token": hex("cc")})).await;
-    let id = service.notify(json!({"to": {"devices": [device]}, "title": "Hi"})).await;
-    assert_ended(&service.outcome(&id).await, "token_dead", 1, Some("Unregistered"));
+    let device = service.devices().register(json!({"platform": "apns", "token": hex("cc")})).await;
+    let id = service.notifications().send(json!({"to": {"devices": [device]}, "title": "Hi"})).await;
+    assert_ended(&service.notifications().outcome(&id).await, "token_dead", 1, Some("Unregistered"));
     // Ends the pruner: whatever it was told is done.
     service.end_nodes().await;
-    assert_eq!(service.count("select count(*) from devices where quarantined_at is not null").await, 0);
+    assert_eq!(
+        service.database.count("select count(*) from devices where quarantined_at is not null").await,
+        0
+    );
     assert_eq!(service.received(&hex("cc")).len(), 1);
     service.stop_undecided().await;
 }
@@ -115,13 +118,14 @@ async fn each_provider_s_word_that_a_token_is_dead_sets_it_aside_with_that_word(
     let mut devices = Vec::new();
     for (platform, token, action, word) in &cases {
         service.rule(Rule::token(token.clone(), action.clone()));
-        let device = service.device(json!({"platform": platform, "token": token, "user": "u1"})).await;
+        let device =
+            service.devices().register(json!({"platform": platform, "token": token, "user": "u1"})).await;
         devices.push((device, *word));
     }
-    let id = service.notify(json!({"to": {"users": ["u1"]}, "title": "Hi"})).await;
-    let outcomes = service.outcomes(&id).await;
+    let id = service.notifications().send(json!({"to": {"users": ["u1"]}, "title": "Hi"})).await;
+    let outcomes = service.notifications().outcomes(&id).await;
     let aside = "select count(*) from devices where quarantined_at is not null";
-    service.until_count(aside, i64::try_from(cases.len()).unwrap()).await;
+    service.database.until_count(aside, i64::try_from(cases.len()).unwrap()).await;
     for (device, word) in &devices {
         // It was tried in the other environment too.
         let attempts = if *word == "BadDeviceToken" { 2 } else { 1 };
@@ -156,14 +160,20 @@ async fn a_fault_of_the_payload_or_of_ours_sets_no_token_aside() {
         .iter()
         .map(|(platform, token, ..)| json!({"platform": platform, "token": token, "ref": token}))
         .collect();
-    let id = service.notify(json!({"to": {"tokens": targets}, "title": "Hi"})).await;
-    let outcomes = service.outcomes(&id).await;
+    let id = service.notifications().send(json!({"to": {"tokens": targets}, "title": "Hi"})).await;
+    let outcomes = service.notifications().outcomes(&id).await;
     for (_, token, _, word) in &cases {
         assert_ended(of(&outcomes, "ref", token), "rejected", 1, Some(word));
     }
     service.end_nodes().await;
-    assert_eq!(service.count("select count(*) from devices where quarantined_at is not null").await, 0);
-    assert_eq!(service.count("select count(*) from devices").await, i64::try_from(cases.len()).unwrap());
+    assert_eq!(
+        service.database.count("select count(*) from devices where quarantined_at is not null").await,
+        0
+    );
+    assert_eq!(
+        service.database.count("select count(*) from devices").await,
+        i64::try_from(cases.len()).unwrap()
+    );
     service.stop().await;
 }
 
@@ -172,12 +182,15 @@ async fn a_registration_during_the_attempt_protects_the_device_from_its_answer()
     let mut service = TestService::start().await;
     let slow = Rule::token("f1", Action::fcm(FcmFault::Unregistered)).delayed(Duration::from_secs(4));
     service.rule(slow);
-    let device = service.device(json!({"platform": "fcm", "token": "f1"})).await;
-    let id = service.notify(json!({"to": {"devices": [device]}, "title": "Hi"})).await;
+    let device = service.devices().register(json!({"platform": "fcm", "token": "f1"})).await;
+    let id = service.notifications().send(json!({"to": {"devices": [device]}, "title": "Hi"})).await;
     service.until_received(1).await;
     service.put_by_phone("/v1/devices", json!({"platform": "fcm", "token": "f1"})).await;
-    assert_ended(&service.outcome(&id).await, "token_dead", 1, Some("UNREGISTERED"));
+    assert_ended(&service.notifications().outcome(&id).await, "token_dead", 1, Some("UNREGISTERED"));
     service.end_nodes().await;
-    assert_eq!(service.count("select count(*) from devices where quarantined_at is not null").await, 0);
+    assert_eq!(
+        service.database.count("select count(*) from devices where quarantined_at is not null").await,
+        0
+    );
     service.stop_undecided().await;
 }

@@ -4,7 +4,7 @@ use pushpost_testkit::json::{apns_targets, assert_ended, assert_has, fcm_targets
 use std::net::SocketAddr;
 
 use pushpost::runtime::Role;
-use pushpost_simulator::{Action, ConnectionFault, Provider, Rule, Settings};
+use pushpost_simulator::{Action, ConnectionFault, Provider, Rule};
 use serde_json::{Value, json};
 use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
@@ -15,18 +15,18 @@ use pushpost_testkit::service::{PRODUCTION, TestService, sent};
 const DEVICES: usize = 60;
 
 async fn notify(service: &TestService, targets: Vec<Value>) -> String {
-    service.notify(json!({"to": {"tokens": targets}, "title": "Hi"})).await
+    service.notifications().send(json!({"to": {"tokens": targets}, "title": "Hi"})).await
 }
 
 async fn assert_accepted_at_first(service: &TestService, id: &str) {
-    let outcomes = service.outcomes(id).await;
+    let outcomes = service.notifications().outcomes(id).await;
     assert_eq!(outcomes.len(), DEVICES);
     outcomes.iter().for_each(|outcome| assert_ended(outcome, "accepted", 1, None));
 }
 
 /// The other lane goes on, the jobs of this one are as they were, and operators and the caller are told why.
 async fn assert_only_apns_waits(service: &TestService, waiting: &str, why: &str) {
-    let seen = service.until_lane(PRODUCTION, "broken").await;
+    let seen = service.lanes().until_state(PRODUCTION, "broken").await;
     assert!(seen["why"].as_str().unwrap().starts_with(why), "{seen}");
     let status = service.get(&format!("/v1/notifications/{waiting}")).await.body;
     let held = &status["held"][0];
@@ -34,7 +34,7 @@ async fn assert_only_apns_waits(service: &TestService, waiting: &str, why: &str)
     assert!(held["why"].as_str().unwrap().starts_with(why), "{held}");
     let other = notify(service, fcm_targets("f", DEVICES)).await;
     assert_accepted_at_first(service, &other).await;
-    for delivery in service.deliveries(waiting).await {
+    for delivery in service.notifications().deliveries(waiting).await {
         assert_eq!(
             (&delivery["status"], &delivery["attempts"]),
             (&json!("pending"), &json!(0)),
@@ -42,7 +42,7 @@ async fn assert_only_apns_waits(service: &TestService, waiting: &str, why: &str)
         );
     }
     assert_eq!(sent(&service.ledger()).len(), DEVICES, "nothing else was sent");
-    assert_eq!(service.count("select count(*) from jobs where attempt <> 1 or class <> 0").await, 0);
+    assert_eq!(service.database.count("select count(*) from jobs where attempt <> 1 or class <> 0").await, 0);
 }
 
 async fn assert_mended(service: TestService, waiting: &str) {
@@ -55,9 +55,8 @@ const APNS: &str = "APPS__SHOP__APNS__ENDPOINT";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_name_that_does_not_resolve_leaves_its_jobs_as_they_are() {
-    let mut service = TestService::set(Settings::default()).await;
-    service.configure(APNS, "https://push.invalid:443");
-    service.node(Role::All).await;
+    let mut service =
+        TestService::builder().config(APNS, "https://push.invalid:443").node(Role::All).build().await;
     let waiting = notify(&service, apns_targets("a", DEVICES)).await;
     assert_only_apns_waits(&service, &waiting, "name resolution failed").await;
     service.end_nodes().await;
@@ -85,7 +84,7 @@ fn relay(listener: TcpListener, to: SocketAddr) -> JoinSet<()> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_port_that_begins_to_listen_gets_what_has_waited() {
-    let mut service = TestService::set(Settings::default()).await;
+    let mut service = TestService::builder().build().await;
     // Bound, it is nobody else's; but nobody listens.
     let port = TcpSocket::new_v4().unwrap();
     port.bind("127.0.0.1:0".parse().unwrap()).unwrap();

@@ -19,8 +19,8 @@ async fn a_limit_that_falls_to_one_with_each_rejection_is_kept_to() {
     const GOOD: usize = 200;
     const BAD: usize = 20;
     let apns = ApnsSettings { streams: 50, streams_drop_on_rejection: true, ..ApnsSettings::default() };
-    let mut service = TestService::set(Settings { apns, ..strict() }).await;
-    service.node(Role::All).await;
+    let service =
+        TestService::builder().simulator(Settings { apns, ..strict() }).node(Role::All).build().await;
     service.rule(Rule::prefix("bad", Action::answer(400, "BadCollapseId")));
     let mut targets = Vec::new();
     let mut bad = apns_targets("bad", BAD).into_iter();
@@ -28,8 +28,8 @@ async fn a_limit_that_falls_to_one_with_each_rejection_is_kept_to() {
         targets.push(good);
         targets.extend(bad.next().filter(|_| number < GOOD));
     }
-    let id = service.notify(json!({"to": {"tokens": targets}, "title": "Hi"})).await;
-    let outcomes = service.outcomes(&id).await;
+    let id = service.notifications().send(json!({"to": {"tokens": targets}, "title": "Hi"})).await;
+    let outcomes = service.notifications().outcomes(&id).await;
     assert_eq!(outcomes.len(), GOOD + BAD);
     for outcome in &outcomes {
         match outcome["status"].as_str() {
@@ -45,15 +45,15 @@ async fn a_limit_that_falls_to_one_with_each_rejection_is_kept_to() {
 async fn a_limit_that_is_lowered_and_raised_in_mid_send_loses_nothing() {
     const EACH: usize = 400;
     let fcm = FcmSettings { streams: 40, ..FcmSettings::default() };
-    let mut service = TestService::set(Settings { fcm, ..strict() }).await;
-    service.node(Role::All).await;
+    let service =
+        TestService::builder().simulator(Settings { fcm, ..strict() }).node(Role::All).build().await;
     let targets = [apns_targets("a", EACH), fcm_targets("f", EACH)].concat();
-    let id = service.notify(json!({"to": {"tokens": targets}, "title": "Hi"})).await;
+    let id = service.notifications().send(json!({"to": {"tokens": targets}, "title": "Hi"})).await;
     for (received, streams) in [(50, 1), (80, 60), (300, 1), (330, 5), (400, 1000)] {
         service.until_received(received).await;
         service.simulator.set_streams(streams);
     }
-    let outcomes = service.outcomes(&id).await;
+    let outcomes = service.notifications().outcomes(&id).await;
     assert_eq!(outcomes.len(), 2 * EACH);
     outcomes.iter().for_each(|outcome| assert_ended(outcome, "accepted", 1, None));
     service.stop().await;

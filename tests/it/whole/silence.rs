@@ -8,13 +8,14 @@ use pushpost::runtime::Role;
 use pushpost_simulator::{Action, ConnectionFault, FcmSettings, Provider, Rule, Settings};
 use serde_json::{Value, json};
 
-use pushpost_testkit::service::{PATIENCE, TestService, sent};
+use pushpost_testkit::service::{TestService, sent};
+use pushpost_testkit::wait::WAIT_MAX;
 
 async fn send_to_each(service: &TestService, prefix: &str, count: usize) -> Vec<Value> {
     let mut targets = apns_targets(&format!("a{prefix}"), count);
     targets.extend(fcm_targets(&format!("f{prefix}"), count));
-    let id = service.notify(json!({"to": {"tokens": targets}, "title": "Hi"})).await;
-    let outcomes = service.outcomes(&id).await;
+    let id = service.notifications().send(json!({"to": {"tokens": targets}, "title": "Hi"})).await;
+    let outcomes = service.notifications().outcomes(&id).await;
     assert_eq!(outcomes.len(), 2 * count);
     outcomes
 }
@@ -61,9 +62,9 @@ async fn a_request_without_an_answer_times_out_alone() {
         service.rule(Rule::token(token, Action::NoAnswer { accepted: false }).times(1));
     }
     let targets = [apns_targets("a1", 50), fcm_targets("f1", 50)].concat();
-    let id = service.notify(json!({"to": {"tokens": targets}, "title": "Hi"})).await;
-    service.done(&id).await;
-    let outcomes = service.deliveries(&id).await;
+    let id = service.notifications().send(json!({"to": {"tokens": targets}, "title": "Hi"})).await;
+    service.notifications().until_done(&id).await;
+    let outcomes = service.notifications().deliveries(&id).await;
     let twice = outcomes.iter().filter(|outcome| outcome["attempts"] == 2);
     assert_eq!(twice.count(), 2);
     outcomes.iter().for_each(|outcome| assert_eq!(outcome["status"], "accepted"));
@@ -72,7 +73,7 @@ async fn a_request_without_an_answer_times_out_alone() {
     let swallowed = [&apns, &fcm].map(|token| service.received(token)[0].connection);
     // The connections live on: each takes requests again, whatever others there may be by now.
     service.ledger().clear();
-    let until = tokio::time::Instant::now() + PATIENCE;
+    let until = tokio::time::Instant::now() + WAIT_MAX;
     let mut number = 0;
     while !swallowed.iter().all(|connection| connections(&service).contains(connection)) {
         assert!(
@@ -101,22 +102,25 @@ async fn a_window_that_never_opens_costs_one_time_out() {
 
 /// Until the lane has said, later than an idle connection lives, that it has none.
 async fn until_left(service: &TestService) {
-    let now = service.now_ms().await;
+    let now = service.database.now_ms().await;
     let left = format!(
         "select count(*) from lane_reports join lanes using (lane_id)
          where platform = 2 and connections = 0 and extract(epoch from reported_at) * 1000 > {now} + 500"
     );
-    service.until_count(&left, 1).await;
+    service.database.until_count(&left, 1).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_connection_that_fcm_closed_while_it_was_idle_costs_nothing() {
     let fcm = FcmSettings { idle_close: Some(Duration::from_millis(300)), ..FcmSettings::default() };
-    let mut service = TestService::set(Settings { fcm, ..Settings::default() }).await;
-    service.node(Role::All).await;
+    let service = TestService::builder()
+        .simulator(Settings { fcm, ..Settings::default() })
+        .node(Role::All)
+        .build()
+        .await;
     for round in 0..3 {
         let token = format!("f{round}");
-        assert_ended(&service.outcome_of("fcm", &token, "1h").await, "accepted", 1, None);
+        assert_ended(&service.notifications().send_to_token("fcm", &token, "1h").await, "accepted", 1, None);
         until_left(&service).await;
     }
     assert!(connections(&service).len() >= 3, "each was closed");
@@ -132,8 +136,9 @@ async fn an_answer_that_never_ends_is_cut_off() {
             "action": {"type": "answer", "status": status, "body": endless}});
         service.rule(serde_json::from_value(answer).unwrap());
     }
-    let id = service.notify(json!({"to": {"tokens": fcm_targets("f", 20)}, "title": "Hi"})).await;
-    let outcomes = service.outcomes(&id).await;
+    let id =
+        service.notifications().send(json!({"to": {"tokens": fcm_targets("f", 20)}, "title": "Hi"})).await;
+    let outcomes = service.notifications().outcomes(&id).await;
     assert_eq!(outcomes.iter().filter(|outcome| outcome["attempts"] == 2).count(), 1);
     outcomes.iter().for_each(|outcome| assert_eq!(outcome["status"], "accepted"));
     assert_eq!(outcomes.iter().filter(|outcome| outcome["provider_id"].is_null()).count(), 1, "cut off");

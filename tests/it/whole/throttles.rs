@@ -31,14 +31,14 @@ async fn a_limit_of_one_device_holds_back_that_device() {
             _ => fcm_targets("f", 200),
         };
         targets.push(json!({"platform": platform, "token": token, "ref": "limited"}));
-        let id = service.notify(hello(targets)).await;
-        let outcomes = service.outcomes(&id).await;
+        let id = service.notifications().send(hello(targets)).await;
+        let outcomes = service.notifications().outcomes(&id).await;
         assert_ended(of(&outcomes, "ref", "limited"), "accepted", 3, None);
         let others = outcomes.iter().filter(|outcome| outcome["ref"] != "limited");
         others.for_each(|outcome| assert_ended(outcome, "accepted", 1, None));
     }
     for lane in [PRODUCTION, LaneKey::Fcm] {
-        assert_eq!(service.lane(lane).await["state"], "running");
+        assert_eq!(service.lanes().get(lane).await["state"], "running");
     }
     service.stop().await;
 }
@@ -52,13 +52,18 @@ async fn a_moment_to_come_back_at_is_understood_too() {
         retry_after_date_seconds: Some(3600),
     };
     service.rule(Rule::prefix("f", later).times_per_token(1));
-    let id = service.notify(hello(fcm_targets("f", 20))).await;
+    let id = service.notifications().send(hello(fcm_targets("f", 20))).await;
     // An hour from the answer, by the provider's own clock, and some jitter.
     let late = "select coalesce(sum(device_count), 0)::bigint from jobs where class = 1
                 and due_at between now() + interval '50 minutes' and now() + interval '2 hours'";
-    service.until_count(late, 20).await;
-    service.hasten(LaneKey::Fcm).await;
-    service.outcomes(&id).await.iter().for_each(|outcome| assert_ended(outcome, "accepted", 2, None));
+    service.database.until_count(late, 20).await;
+    service.lanes().retry(LaneKey::Fcm).await;
+    service
+        .notifications()
+        .outcomes(&id)
+        .await
+        .iter()
+        .for_each(|outcome| assert_ended(outcome, "accepted", 2, None));
     service.stop().await;
 }
 
@@ -66,15 +71,20 @@ async fn a_moment_to_come_back_at_is_understood_too() {
 async fn a_project_over_its_quota_waits_as_long_as_it_was_told_and_says_so() {
     let service = TestService::start().await;
     service.rule(Rule::provider(Provider::Fcm, throttled(FcmFault::ProjectQuota, "6")));
-    let id = service.notify(hello(fcm_targets("f", 20))).await;
-    let seen = service.until_lane(LaneKey::Fcm, "throttled").await;
+    let id = service.notifications().send(hello(fcm_targets("f", 20))).await;
+    let seen = service.lanes().until_state(LaneKey::Fcm, "throttled").await;
     assert_has(&seen, &json!({"why": "RESOURCE_EXHAUSTED"}));
     let status = service.get(&format!("/v1/notifications/{id}")).await.body;
     assert_has(&status["held"][0], &json!({"lane": "fcm", "state": "throttled"}));
     service.simulator.clear_rules();
-    let other = service.notify(hello(apns_targets("a", 50))).await;
-    service.outcomes(&other).await.iter().for_each(|outcome| assert_ended(outcome, "accepted", 1, None));
-    let outcomes = service.outcomes(&id).await;
+    let other = service.notifications().send(hello(apns_targets("a", 50))).await;
+    service
+        .notifications()
+        .outcomes(&other)
+        .await
+        .iter()
+        .for_each(|outcome| assert_ended(outcome, "accepted", 1, None));
+    let outcomes = service.notifications().outcomes(&id).await;
     outcomes.iter().for_each(|outcome| assert_ended(outcome, "accepted", 1, None));
     let entries = sent(&service.ledger());
     let fcm: Vec<_> = entries.iter().filter(|entry| entry.provider == Provider::Fcm).collect();
@@ -86,20 +96,20 @@ async fn a_project_over_its_quota_waits_as_long_as_it_was_told_and_says_so() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_lane_of_a_project_over_its_quota_says_that_it_waits() {
-    let mut service = TestService::set(Settings::default()).await;
+    let mut service = TestService::builder().build().await;
     service.with_another_app_of_the_project("market");
     service.node(Role::All).await;
     // Longer than a lane waits between two probes.
     service.rule(Rule::provider(Provider::Fcm, throttled(FcmFault::ProjectQuota, "86400")));
-    let id = service.notify(hello(fcm_targets("f", 1))).await;
+    let id = service.notifications().send(hello(fcm_targets("f", 1))).await;
     let reported =
         "select count(*) from lane_reports r join lanes l using (lane_id) join apps a using (app_id)
                     where l.platform = 2 and r.state = 1 and r.reason = 'RESOURCE_EXHAUSTED'";
-    service.until_count(reported, 2).await;
+    service.database.until_count(reported, 2).await;
     service.simulator.clear_rules();
-    service.resume(LaneKey::Fcm).await;
-    assert_ended(&service.outcome(&id).await, "accepted", 1, None);
-    service.until_count(reported, 0).await;
+    service.lanes().resume(LaneKey::Fcm).await;
+    assert_ended(&service.notifications().outcome(&id).await, "accepted", 1, None);
+    service.database.until_count(reported, 0).await;
     service.stop().await;
 }
 
@@ -107,35 +117,49 @@ async fn every_lane_of_a_project_over_its_quota_says_that_it_waits() {
 async fn who_waits_for_a_stream_when_its_lane_stops_is_not_sent() {
     const DEVICES: usize = 600;
     let fcm = FcmSettings { streams: 1, ..FcmSettings::default() };
-    let mut service =
-        TestService::set(Settings { fcm, latency: Duration::from_millis(20), ..Settings::default() }).await;
+    let mut service = TestService::builder()
+        .simulator(Settings { fcm, latency: Duration::from_millis(20), ..Settings::default() })
+        .build()
+        .await;
     service.node(Role::All).await;
     service.rule(Rule::provider(Provider::Fcm, throttled(FcmFault::ProjectQuota, "3600")));
-    let id = service.notify(hello(fcm_targets("f", DEVICES))).await;
-    service.until_lane(LaneKey::Fcm, "throttled").await;
-    service.until_count("select count(*) from jobs where node_id is not null", 0).await;
+    let id = service.notifications().send(hello(fcm_targets("f", DEVICES))).await;
+    service.lanes().until_state(LaneKey::Fcm, "throttled").await;
+    service.database.until_count("select count(*) from jobs where node_id is not null", 0).await;
     let told = sent(&service.ledger()).len();
     // One for each connection, and whoever was written in the moment between.
     assert!(told < DEVICES / 4, "{told} of {DEVICES} were sent to a provider that had said no");
     service.simulator.clear_rules();
     // Long before the hour that it was told.
-    service.hasten(LaneKey::Fcm).await;
-    service.outcomes(&id).await.iter().for_each(|outcome| assert_ended(outcome, "accepted", 1, None));
+    service.lanes().retry(LaneKey::Fcm).await;
+    service
+        .notifications()
+        .outcomes(&id)
+        .await
+        .iter()
+        .for_each(|outcome| assert_ended(outcome, "accepted", 1, None));
     service.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_minute_s_quota_is_spent_evenly() {
     const A_SECOND: usize = 20;
-    let mut service = TestService::set(Settings::default()).await;
-    service.configure("APPS__SHOP__FCM__MESSAGES_PER_MINUTE", &(60 * A_SECOND).to_string());
-    service.node(Role::All).await;
+    let service = TestService::builder()
+        .config("APPS__SHOP__FCM__MESSAGES_PER_MINUTE", &(60 * A_SECOND).to_string())
+        .node(Role::All)
+        .build()
+        .await;
     // What a lane does once, as to get an access token, is done.
-    let first = service.notify(hello(fcm_targets("w", 1))).await;
-    service.done(&first).await;
-    let began = service.now_ms().await;
-    let id = service.notify(hello(fcm_targets("f", 4 * A_SECOND))).await;
-    service.outcomes(&id).await.iter().for_each(|outcome| assert_ended(outcome, "accepted", 1, None));
+    let first = service.notifications().send(hello(fcm_targets("w", 1))).await;
+    service.notifications().until_done(&first).await;
+    let began = service.database.now_ms().await;
+    let id = service.notifications().send(hello(fcm_targets("f", 4 * A_SECOND))).await;
+    service
+        .notifications()
+        .outcomes(&id)
+        .await
+        .iter()
+        .for_each(|outcome| assert_ended(outcome, "accepted", 1, None));
     let last = sent(&service.ledger()).iter().map(|entry| entry.received_ms).max().unwrap();
     // A second's worth may have been saved up.
     assert!(last - began >= 2_900, "{} messages in {} ms", 4 * A_SECOND, last - began);

@@ -2,7 +2,7 @@
 
 use pushpost::domain::LaneKey;
 use pushpost::runtime::Role;
-use pushpost_simulator::{Action, Answer, FcmFault, H2Code, Provider, Rule, Settings};
+use pushpost_simulator::{Action, Answer, FcmFault, H2Code, Provider, Rule};
 use pushpost_testkit::json::{assert_ended, hex};
 use serde_json::{Value, json};
 
@@ -15,8 +15,8 @@ fn reset(accepted: bool) -> Action {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn now_or_never_is_sent_with_no_time_to_live() {
     let service = TestService::start().await;
-    assert_ended(&service.outcome_of("apns", &hex("a1"), "0s").await, "accepted", 1, None);
-    assert_ended(&service.outcome_of("fcm", "f1", "0s").await, "accepted", 1, None);
+    assert_ended(&service.notifications().send_to_token("apns", &hex("a1"), "0s").await, "accepted", 1, None);
+    assert_ended(&service.notifications().send_to_token("fcm", "f1", "0s").await, "accepted", 1, None);
     assert_eq!(service.received(&hex("a1"))[0].header("apns-expiration"), Some("0"));
     let body = service.received("f1")[0].body.clone().unwrap();
     assert_eq!(body["message"]["android"]["ttl"], "0s");
@@ -31,12 +31,22 @@ async fn now_or_never_has_one_attempt_whatever_comes_of_it() {
     service.rule(Rule::token(hex("a2"), reset(false)));
     service.rule(Rule::token("f1", Action::fcm(FcmFault::Unavailable)));
     service.rule(Rule::token("f2", reset(false)));
-    let outcome = service.outcome_of("apns", &hex("a1"), "0s").await;
+    let outcome = service.notifications().send_to_token("apns", &hex("a1"), "0s").await;
     assert_ended(&outcome, "expired", 1, Some("ServiceUnavailable"));
-    let outcome = service.outcome_of("apns", &hex("a2"), "0s").await;
+    let outcome = service.notifications().send_to_token("apns", &hex("a2"), "0s").await;
     assert_ended(&outcome, "unknown", 1, Some("no_answer"));
-    assert_ended(&service.outcome_of("fcm", "f1", "0s").await, "expired", 1, Some("UNAVAILABLE"));
-    assert_ended(&service.outcome_of("fcm", "f2", "0s").await, "unknown", 1, Some("no_answer"));
+    assert_ended(
+        &service.notifications().send_to_token("fcm", "f1", "0s").await,
+        "expired",
+        1,
+        Some("UNAVAILABLE"),
+    );
+    assert_ended(
+        &service.notifications().send_to_token("fcm", "f2", "0s").await,
+        "unknown",
+        1,
+        Some("no_answer"),
+    );
     assert_eq!(sent(&service.ledger()).len(), 4);
     service.stop().await;
 }
@@ -46,32 +56,34 @@ async fn now_or_never_is_resent_while_nobody_can_have_seen_it() {
     let service = TestService::start().await;
     let refused = Action::Reset { code: H2Code::RefusedStream, accepted: false };
     service.rule(Rule { action: refused, ..Rule::default() }.times_per_token(2));
-    assert_ended(&service.outcome_of("apns", &hex("a1"), "0s").await, "accepted", 1, None);
+    assert_ended(&service.notifications().send_to_token("apns", &hex("a1"), "0s").await, "accepted", 1, None);
     assert_eq!(service.received(&hex("a1")).len(), 3);
     service.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_waits_in_a_paused_lane_until_its_time_runs_out_is_never_sent() {
-    let mut service = TestService::set(Settings::default()).await;
-    service.pause(PRODUCTION).await;
-    service.pause(LaneKey::Fcm).await;
+    let mut service = TestService::builder().build().await;
+    service.lanes().pause(PRODUCTION).await;
+    service.lanes().pause(LaneKey::Fcm).await;
     service.node(Role::All).await;
     let expiring = service
-        .notify(json!({"to": {"tokens": [{"platform": "apns", "token": hex("a1")},
+        .notifications()
+        .send(json!({"to": {"tokens": [{"platform": "apns", "token": hex("a1")},
                                          {"platform": "fcm", "token": "f1"}]}, "title": "Hi", "ttl": "2s"}))
         .await;
     let lasting = service
-        .notify(
+        .notifications()
+        .send(
             json!({"to": {"tokens": [{"platform": "apns", "token": hex("a2")}]}, "title": "Hi", "ttl": "1h"}),
         )
         .await;
-    for outcome in service.outcomes(&expiring).await {
+    for outcome in service.notifications().outcomes(&expiring).await {
         assert_ended(&outcome, "expired", 0, Some("ttl"));
     }
-    service.resume(PRODUCTION).await;
-    service.resume(LaneKey::Fcm).await;
-    assert_ended(&service.outcome(&lasting).await, "accepted", 1, None);
+    service.lanes().resume(PRODUCTION).await;
+    service.lanes().resume(LaneKey::Fcm).await;
+    assert_ended(&service.notifications().outcome(&lasting).await, "accepted", 1, None);
     assert_eq!(sent(&service.ledger()).len(), 1);
     service.stop().await;
 }
@@ -91,10 +103,11 @@ async fn a_retry_is_told_what_remains_and_keeps_its_id_and_its_end() {
         Action::FcmFault { fault: FcmFault::Unavailable, retry_after: later, retry_after_date_seconds: None };
     service.rule(Rule::provider(Provider::Fcm, fault).times_per_token(1));
     let id = service
-        .notify(json!({"to": {"tokens": [{"platform": "apns", "token": hex("a1")},
+        .notifications()
+        .send(json!({"to": {"tokens": [{"platform": "apns", "token": hex("a1")},
                                          {"platform": "fcm", "token": "f1"}]}, "title": "Hi", "ttl": "10m"}))
         .await;
-    for outcome in service.outcomes(&id).await {
+    for outcome in service.notifications().outcomes(&id).await {
         assert_ended(&outcome, "accepted", 2, None);
     }
     let apns = service.received(&hex("a1"));
@@ -118,7 +131,7 @@ fn seconds(body: Option<&Value>) -> u32 {
 async fn an_attempt_without_an_answer_is_made_again_with_the_same_id() {
     let service = TestService::start().await;
     service.rule(Rule { action: reset(true), ..Rule::default() }.times_per_token(1));
-    let outcome = service.outcome_of("apns", &hex("a1"), "1h").await;
+    let outcome = service.notifications().send_to_token("apns", &hex("a1"), "1h").await;
     assert_ended(&outcome, "accepted", 2, None);
     let received = service.received(&hex("a1"));
     assert_eq!(received.len(), 2);
@@ -132,10 +145,10 @@ async fn five_attempts_without_an_answer_are_enough() {
     let service = TestService::start().await;
     service.rule(Rule::token(hex("a1"), reset(false)));
     service.rule(Rule::token("f1", reset(false)));
-    let outcome = service.outcome_of("apns", &hex("a1"), "28d").await;
+    let outcome = service.notifications().send_to_token("apns", &hex("a1"), "28d").await;
     assert_ended(&outcome, "unknown", 5, Some("no_answer"));
     assert_eq!(outcome["provider_id"], Value::Null);
-    let outcome = service.outcome_of("fcm", "f1", "28d").await;
+    let outcome = service.notifications().send_to_token("fcm", "f1", "28d").await;
     assert_ended(&outcome, "unknown", 5, Some("no_answer"));
     assert_eq!(sent(&service.ledger()).len(), 10);
     service.stop().await;
@@ -151,7 +164,7 @@ async fn a_retry_that_would_come_too_late_is_not_waited_for() {
         ..Answer::default()
     };
     service.rule(Rule::token(hex("a1"), Action::Answer(Box::new(answer))));
-    let outcome = service.outcome_of("apns", &hex("a1"), "30m").await;
+    let outcome = service.notifications().send_to_token("apns", &hex("a1"), "30m").await;
     assert_ended(&outcome, "expired", 1, Some("TooManyRequests"));
     service.stop().await;
 }
@@ -163,8 +176,10 @@ async fn expired_is_said_only_where_no_attempt_is_in_doubt() {
     service.rule(Rule::token(hex("a1"), reset(false)).times(1));
     service.rule(Rule::prefix("a", Action::answer(429, "TooManyRequests")));
     let (first, second) = (hex("a1"), hex("a2"));
-    let (doubtful, sure) =
-        tokio::join!(service.outcome_of("apns", &first, "10s"), service.outcome_of("apns", &second, "10s"));
+    let (doubtful, sure) = tokio::join!(
+        service.notifications().send_to_token("apns", &first, "10s"),
+        service.notifications().send_to_token("apns", &second, "10s")
+    );
     assert_eq!((&doubtful["status"], &doubtful["reason"]), (&json!("unknown"), &json!("no_answer")));
     assert_eq!((&sure["status"], &sure["reason"]), (&json!("expired"), &json!("TooManyRequests")));
     assert!(sure["attempts"].as_u64().unwrap() >= 2);

@@ -6,7 +6,7 @@ use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ExitStatus, Output, Stdio};
+use std::process::{Child, Output, Stdio};
 use std::time::Duration;
 
 use http::Method;
@@ -16,11 +16,10 @@ use serde_json::Value;
 use tokio::process::Command;
 use tokio::time::{Instant, sleep, timeout};
 
-/// Nothing here takes so long on a machine that is not hopelessly busy.
-pub const LONG: Duration = Duration::from_secs(180);
-const STEP: Duration = Duration::from_millis(20);
-/// Below the ports that the kernel gives to outgoing connections: nobody takes ours between two starts.
-const PORTS: std::ops::Range<u16> = 15_000..30_000;
+use super::node::{TestNode, command, end_of_log, free_port, program};
+use crate::answer::Answer;
+use crate::installation::replace_file;
+use crate::wait::{POLL_INTERVAL, WAIT_MAX};
 
 /// As soon as its input ends, which it does when the machine is dropped or the test process dies: ends the service if it
 /// still runs, then Postgres, and removes what is left of them. `$1` is the machine's folder, `$2` the data folder.
@@ -51,11 +50,6 @@ pub struct TestMachine {
     port: u16,
     http: Client,
     watchdog: Child,
-}
-
-/// A running `pushpost serve`; killed when dropped.
-pub struct ServiceProcess {
-    child: tokio::process::Child,
 }
 
 /// The providers, answering after `latency`.
@@ -103,14 +97,14 @@ impl TestMachine {
     /// Runs a command to its end.
     pub async fn run(&self, arguments: &[&str]) -> Output {
         let mut command = self.command(arguments);
-        timeout(LONG, command.output()).await.expect("a command ends").unwrap()
+        timeout(WAIT_MAX, command.output()).await.expect("a command ends").unwrap()
     }
 
     /// The same with these environment variables.
     pub async fn run_with(&self, arguments: &[&str], variables: &[(&str, &str)]) -> Output {
         let mut command = self.command(arguments);
         command.envs(variables.iter().copied());
-        timeout(LONG, command.output()).await.expect("a command ends").unwrap()
+        timeout(WAIT_MAX, command.output()).await.expect("a command ends").unwrap()
     }
 
     /// The lines of the service's log, each a JSON object.
@@ -127,55 +121,47 @@ impl TestMachine {
     }
 
     /// Starts the service and waits until it is ready.
-    pub async fn serve(&self) -> ServiceProcess {
+    pub async fn serve(&self) -> TestNode {
         self.until_ready(self.start()).await
     }
 
     /// The same with these environment variables.
-    pub async fn serve_with(&self, variables: &[(&str, &str)]) -> ServiceProcess {
+    pub async fn serve_with(&self, variables: &[(&str, &str)]) -> TestNode {
         let mut command = self.command(&["serve"]);
         command.envs(variables.iter().copied());
         self.until_ready(self.spawn(command)).await
     }
 
     /// Waits until the service is ready.
-    pub async fn until_ready(&self, mut node: ServiceProcess) -> ServiceProcess {
-        let begun = Instant::now();
-        loop {
-            let ready = self.http.get(self.url("/readyz")).send().await;
-            if ready.is_ok_and(|answer| answer.status() == 200) {
-                return node;
-            }
-            assert!(node.is_running(), "the service ended at its start: {}", self.end_of_log());
-            assert!(begun.elapsed() < LONG, "the service is not ready: {}", self.end_of_log());
-            sleep(STEP).await;
-        }
+    pub async fn until_ready(&self, mut node: TestNode) -> TestNode {
+        node.until_ready(&self.http).await;
+        node
     }
 
     /// Starts the service.
-    pub fn start(&self) -> ServiceProcess {
+    pub fn start(&self) -> TestNode {
         self.spawn(self.command(&["serve"]))
     }
 
     /// Starts a command that runs on, with these environment variables.
-    pub fn start_as(&self, arguments: &[&str], variables: &[(&str, &str)]) -> ServiceProcess {
+    pub fn start_as(&self, arguments: &[&str], variables: &[(&str, &str)]) -> TestNode {
         let mut command = self.command(arguments);
         command.envs(variables.iter().copied());
         self.spawn(command)
     }
 
-    fn spawn(&self, mut command: Command) -> ServiceProcess {
-        let log = File::options().create(true).append(true).open(self.log()).unwrap();
-        let child = command.stdout(Stdio::null()).stderr(log).spawn().unwrap();
-        self.watch_over(&child);
-        ServiceProcess { child }
+    fn spawn(&self, command: Command) -> TestNode {
+        let mut node = TestNode::spawn(command, &self.log());
+        node.set_address(&format!("127.0.0.1:{}", self.port));
+        self.watch_over(node.pid());
+        node
     }
 
     /// The watchdog ends this process too.
-    pub fn watch_over(&self, child: &tokio::process::Child) {
+    pub fn watch_over(&self, pid: u32) {
         let mut pids =
             File::options().create(true).append(true).open(self.folder.join("service.pid")).unwrap();
-        writeln!(pids, "{}", child.id().unwrap()).unwrap();
+        writeln!(pids, "{pid}").unwrap();
     }
 
     pub fn folder(&self) -> &Path {
@@ -213,17 +199,15 @@ impl TestMachine {
 
     /// Puts a file into the place of another, all of it at one moment.
     pub fn write(&self, name: &str, text: &str) {
-        let new = self.folder.join(format!("{name}.new"));
-        fs::write(&new, text).unwrap();
-        fs::rename(new, self.folder.join(name)).unwrap();
+        replace_file(&self.folder.join(name), text);
     }
 
     /// Waits until the service has logged this.
     pub async fn until_logged(&self, text: &str) {
         let begun = Instant::now();
         while !fs::read_to_string(self.log()).unwrap().contains(text) {
-            assert!(begun.elapsed() < LONG, "not logged: {text}");
-            sleep(STEP).await;
+            assert!(begun.elapsed() < WAIT_MAX, "not logged: {text}");
+            sleep(POLL_INTERVAL).await;
         }
     }
 
@@ -245,8 +229,8 @@ impl TestMachine {
     pub async fn until_postmaster(&self) {
         let begun = Instant::now();
         while self.postmaster().is_none() {
-            assert!(begun.elapsed() < LONG, "Postgres does not start: {}", self.end_of_log());
-            sleep(STEP).await;
+            assert!(begun.elapsed() < WAIT_MAX, "Postgres does not start: {}", self.end_of_log());
+            sleep(POLL_INTERVAL).await;
         }
     }
 
@@ -268,20 +252,14 @@ impl TestMachine {
             if quiet && ledger.entries().iter().all(|entry| entry.ended != Ended::Open) {
                 return;
             }
-            assert!(begun.elapsed() < LONG, "requests stay open though their sender is gone");
+            assert!(begun.elapsed() < WAIT_MAX, "requests stay open though their sender is gone");
         }
     }
 
     fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(super::program());
-        for (name, _) in std::env::vars_os() {
-            let text = name.to_string_lossy();
-            if text.starts_with("PUSHPOST") || text == "DATABASE_URL" {
-                command.env_remove(&name);
-            }
-        }
+        let mut command = command(program());
         command.args(arguments).arg("--config").arg(self.folder.join("pushpost.toml"));
-        command.stdin(Stdio::null()).current_dir("/").kill_on_drop(true);
+        command.current_dir("/");
         command
     }
 
@@ -294,9 +272,7 @@ impl TestMachine {
     }
 
     fn end_of_log(&self) -> String {
-        let log = fs::read_to_string(self.log()).unwrap_or_default();
-        let lines: Vec<&str> = log.lines().collect();
-        lines[lines.len().saturating_sub(40)..].join("\n")
+        end_of_log(&self.log())
     }
 }
 
@@ -310,52 +286,9 @@ impl Drop for TestMachine {
     }
 }
 
-impl ServiceProcess {
-    pub fn is_running(&mut self) -> bool {
-        self.child.try_wait().unwrap().is_none()
-    }
-
-    pub fn pid(&self) -> u32 {
-        self.child.id().expect("it runs")
-    }
-
-    /// `kill -9`, and waits until it is gone.
-    pub async fn kill(mut self) {
-        assert!(self.is_running(), "it ended before it was killed");
-        timeout(LONG, self.child.kill()).await.expect("a killed process ends").unwrap();
-    }
-
-    /// SIGTERM, without waiting.
-    pub async fn terminate(&self) {
-        signal("-TERM", self.child.id().unwrap()).await;
-    }
-
-    /// SIGHUP.
-    pub async fn hang_up(&self) {
-        signal("-HUP", self.child.id().unwrap()).await;
-    }
-
-    /// How it ended.
-    pub async fn ended(&mut self) -> ExitStatus {
-        timeout(LONG, self.child.wait()).await.expect("a service that was told to stop ends").unwrap()
-    }
-}
-
-/// Sends a signal to a process that this test started.
-pub async fn signal(which: &str, pid: u32) {
-    let status = Command::new("kill").arg(which).arg(pid.to_string()).status().await.unwrap();
-    assert!(status.success(), "kill {which} {pid}");
-}
-
 async fn answer(response: reqwest::Response) -> reqwest::Result<(u16, Value)> {
-    let status = response.status().as_u16();
-    let bytes = response.bytes().await?;
-    Ok((status, serde_json::from_slice(&bytes).unwrap_or(Value::Null)))
-}
-
-pub fn free_port() -> u16 {
-    let mut tries = (0..1_000).map(|_| rand::random_range(PORTS));
-    tries.find(|port| std::net::TcpListener::bind(("127.0.0.1", *port)).is_ok()).expect("a free port")
+    let answer = Answer::read(response).await?;
+    Ok((answer.status.as_u16(), answer.body))
 }
 
 /// A group of its own, so that a Ctrl-C for the tests leaves it to its work.

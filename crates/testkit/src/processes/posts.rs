@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use pushpost_simulator::{Entry, Ledger, Provider};
 use serde_json::{Value, json};
@@ -11,14 +10,14 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
-use crate::processes::{LONG, TestMachine};
+use crate::processes::TestMachine;
+use crate::wait::{POLL_INTERVAL, WAIT_MAX};
 
 /// Each has an iPhone and an Android phone.
 const USERS: usize = 150;
 const POSTERS: usize = 4;
 /// Devices that were promised and not yet sent; past it posters wait.
 const BACKLOG: usize = 1_200;
-const PAUSE: Duration = Duration::from_millis(20);
 
 /// What was posted so far. Each notification carries its number in `data`.
 #[derive(Default)]
@@ -135,7 +134,7 @@ impl Posts {
                     let sent =
                         posts.unsent(&ledger) < BACKLOG && posts.post(&machine, &key).await == Some(202);
                     if !sent {
-                        sleep(PAUSE).await;
+                        sleep(POLL_INTERVAL).await;
                     }
                 }
             });
@@ -256,7 +255,7 @@ async fn assert_done(machine: &TestMachine, key: &str, id: &str, devices: usize)
             return;
         }
         assert!([200, 503].contains(&status), "{status} {answer}");
-        assert!(begun.elapsed() < LONG, "a notification is not done: {answer}");
-        sleep(PAUSE).await;
+        assert!(begun.elapsed() < WAIT_MAX, "a notification is not done: {answer}");
+        sleep(POLL_INTERVAL).await;
     }
 }

@@ -20,7 +20,7 @@ pub use fan_outs::all_but;
 pub use node::{QueueNode, ROOM, TIMEOUT, accepted, again, end, end_all, rejected};
 
 use crate::apps::shop;
-use crate::database::{PATIENCE, TestDatabase};
+use crate::database::{STATEMENT_TIME_MAX, TestDatabase};
 
 /// What one snapshot shows of devices that stand in no place, or in more than one.
 const FAULTS: &str = "
@@ -141,5 +141,5 @@ pub fn queue_pool(options: PgConnectOptions) -> SessionPool {
 }
 
 pub fn small_queue_pool(options: PgConnectOptions, connections: u32) -> SessionPool {
-    SessionPool::new(options, Purpose::Queue, connections).with_patience(PATIENCE)
+    SessionPool::new(options, Purpose::Queue, connections).with_patience(STATEMENT_TIME_MAX)
 }

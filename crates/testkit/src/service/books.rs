@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use pushpost_simulator::{Entry, Ledger, Rule};
 
-use super::{PATIENCE, TestService};
+use super::TestService;
+use crate::wait::WAIT_MAX;
 
 impl TestService {
     /// Ends everything where all is done, and checks the books: no job is left, and what is on record as accepted is
@@ -18,20 +19,20 @@ impl TestService {
     /// The same where the provider may have got something twice: then with the same `apns-id`.
     pub async fn stop_with_duplicates(mut self) {
         self.end_nodes().await;
-        assert_eq!(self.count("select count(*) from jobs").await, 0, "jobs");
-        let recorded = self.count("select coalesce(sum(accepted), 0)::bigint from receipts").await;
+        assert_eq!(self.database.count("select count(*) from jobs").await, 0, "jobs");
+        let recorded = self.database.count("select coalesce(sum(accepted), 0)::bigint from receipts").await;
         let ledger = self.simulator.ledger();
         let duplicates = ledger.duplicates();
         assert!(duplicates.iter().all(|duplicate| duplicate.same_apns_id != Some(false)), "{duplicates:?}");
         let taken = ledger.accepted_count() - u64::try_from(duplicates.len()).unwrap();
         assert_eq!(recorded.cast_unsigned(), taken, "on record as accepted, and taken by the provider");
-        self.simulator.stop().await;
+        self.installation.simulator.stop().await;
     }
 
     /// Without the books: where something stays undecided, or is in doubt.
     pub async fn stop_undecided(mut self) {
         self.end_nodes().await;
-        self.simulator.stop().await;
+        self.installation.simulator.stop().await;
     }
 
     pub fn ledger(&self) -> Arc<Ledger> {
@@ -50,7 +51,7 @@ impl TestService {
     /// Waits until the provider has received so many requests of notifications.
     pub async fn until_received(&self, count: usize) {
         let came = |ledger: &Ledger| sent(ledger).len() >= count;
-        assert!(self.ledger().wait_until(PATIENCE, came).await, "{count} requests");
+        assert!(self.ledger().wait_until(WAIT_MAX, came).await, "{count} requests");
     }
 }
 

@@ -1,52 +1,40 @@
-//! The whole service in this process: a database, a simulator, and as many nodes as a test starts.
+//! The whole service in this process: an installation, and as many nodes as a test starts.
 
 mod books;
-mod deliveries;
-mod files;
+mod builder;
+mod devices;
 mod lanes;
+mod notifications;
 mod requests;
-mod statements;
 
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::ops::Deref;
 
 use pushpost::config::Sources;
-use pushpost::domain::{Environment, LaneKey, Scopes};
-use pushpost::registry::keys;
-use pushpost::runtime::{Reload, ReloadHandle, Role, Shutdown};
-use pushpost_simulator::{Settings, Simulator};
-use tempfile::TempDir;
+use pushpost::domain::{Environment, LaneKey};
+use pushpost::runtime::{Reload, ReloadHandle, Role, Service, Shutdown};
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 
 pub use books::sent;
+pub use builder::TestServiceBuilder;
 
-use crate::apps;
-use crate::database::TestDatabase;
+use crate::installation::{CONFIG, Installation};
+use crate::wait::WAIT_MAX;
 
-/// No test waits longer for anything; how long it takes is nobody's concern here.
-pub const PATIENCE: Duration = Duration::from_secs(120);
-const POLL: Duration = Duration::from_millis(25);
 pub const PRODUCTION: LaneKey = LaneKey::Apns(Environment::Production);
 
-/// Retries follow at once, so that what follows is seen soon.
-const SHORT: [(&str, &str); 5] = [
-    ("SERVER__LISTEN", "127.0.0.1:0"),
-    ("DELIVERY__RETRY_INITIAL", "20ms"),
-    ("DELIVERY__RETRY_THROTTLED", "40ms"),
-    ("DELIVERY__RETRY_MAX", "40ms"),
-    ("DELIVERY__NODE_TIMEOUT", "15s"),
-];
-
+/// An installation with nodes in this process, and keys of its app `shop`. End it with one of the `stop…` functions, which
+/// check the books.
 pub struct TestService {
+    installation: Installation,
     nodes: Vec<Node>,
-    pub http: reqwest::Client,
+    /// Secrets of a backend's, a phone's and an operator's key.
     backend: String,
     phone: String,
     admin: String,
+    /// Environment variables that configure nodes, without `PUSHPOST__`.
     overrides: Vec<(String, String)>,
-    pub simulator: Simulator,
-    folder: TempDir,
-    pub database: TestDatabase,
 }
 
 struct Node {
@@ -57,32 +45,41 @@ struct Node {
 }
 
 impl TestService {
+    /// A service as a test describes it.
+    pub fn builder() -> TestServiceBuilder {
+        TestServiceBuilder::default()
+    }
+
     /// One node that does everything.
     pub async fn start() -> Self {
-        let mut service = Self::set(Settings::default()).await;
-        service.node(Role::All).await;
-        service
+        Self::builder().node(Role::All).build().await
     }
 
-    /// No node yet; the app and its lanes have rows, so that a lane can be paused before anybody sends.
-    pub async fn set(settings: Settings) -> Self {
-        let database = TestDatabase::create().await;
-        let simulator = Simulator::start(settings).await.unwrap();
-        let folder = tempfile::tempdir().unwrap();
-        simulator.write_files(folder.path()).unwrap();
-        apps::shop(&database.pool).await;
-        let backend = key(&database, "shop", "send,read,devices").await;
-        let phone = key(&database, "shop", "register").await;
-        let admin = key(&database, "shop", "admin").await;
-        let overrides = SHORT.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
-        let http = reqwest::Client::builder().no_proxy().build().unwrap();
-        Self { nodes: Vec::new(), http, backend, phone, admin, overrides, simulator, folder, database }
-    }
-
-    /// Configures nodes that start from now on.
+    /// Configures nodes that start from now on: `DELIVERY__RETRY_MAX`.
     pub fn configure(&mut self, key: &str, value: &str) {
         self.overrides.retain(|(known, _)| known != key);
         self.overrides.push((key.to_owned(), value.to_owned()));
+    }
+
+    /// Nodes that start from now on have no FCM.
+    pub fn without_fcm(&self) {
+        let text = self.read(CONFIG);
+        let (rest, _) = text.split_once("[apps.shop.fcm]").unwrap();
+        self.write(CONFIG, rest);
+    }
+
+    /// Nodes that start from now on serve one more app, which has no credentials.
+    pub fn with_another_app(&self, name: &str) {
+        let text = self.read(CONFIG);
+        self.write(CONFIG, &format!("{text}\n[apps.{name}]\n"));
+    }
+
+    /// Nodes that start from now on serve one more app, which sends through the same FCM project.
+    pub fn with_another_app_of_the_project(&self, name: &str) {
+        let text = self.read(CONFIG);
+        let (_, fcm) = text.split_once("[apps.shop.fcm]").unwrap();
+        let fcm = fcm.split("\n[").next().unwrap();
+        self.write(CONFIG, &format!("{text}\n[apps.{name}.fcm]{fcm}\n"));
     }
 
     /// Starts one more node.
@@ -91,9 +88,8 @@ impl TestService {
         let database = ("PUSHPOST__DATABASE__URL".to_owned(), self.database.url().to_owned());
         let database = (!elsewhere).then_some(database);
         let overrides = self.overrides.iter().map(|(key, value)| (format!("PUSHPOST__{key}"), value.clone()));
-        let path = self.folder.path().join("pushpost.toml");
-        let sources = Sources::new(Some(&path), database.into_iter().chain(overrides));
-        let service = pushpost::runtime::Service::start(sources.load().unwrap(), role).await.unwrap();
+        let sources = Sources::new(Some(&self.config_path()), database.into_iter().chain(overrides));
+        let service = Service::start(sources.load().unwrap(), role).await.unwrap();
         let (sources, reload) = Reload::new(sources);
         service.reload(sources);
         let (address, shutdown) = (service.address(), Shutdown::default());
@@ -102,7 +98,7 @@ impl TestService {
         self.nodes.push(Node { address, shutdown, reload, running });
     }
 
-    /// All nodes read their configuration again; the first that finds something wrong says what.
+    /// All nodes read their configuration again; answers the first error.
     pub async fn reload(&self) -> Result<(), String> {
         for node in &self.nodes {
             node.reload.ask().await.map_err(|error| format!("{error:#}"))?;
@@ -115,25 +111,27 @@ impl TestService {
         self.nodes[node].reload.ask().await.unwrap();
     }
 
-    /// Tells all nodes to stop, and does not wait for it.
+    /// Tells all nodes to stop; does not wait.
     pub fn drain_nodes(&self) {
         self.nodes.iter().for_each(|node| node.shutdown.drain.cancel());
     }
 
-    /// Drains all nodes and checks that they leave nothing leased. The service can start others.
+    /// Drains all nodes, and checks that no job is leased afterwards. Other nodes can be started.
     pub async fn end_nodes(&mut self) {
         self.drain_nodes();
         for mut node in self.nodes.drain(..) {
-            let ended = tokio::time::timeout(PATIENCE, node.running.join_next()).await;
+            let ended = timeout(WAIT_MAX, node.running.join_next()).await;
             ended.expect("a node ends").unwrap().unwrap().unwrap();
         }
-        assert_eq!(self.count("select count(*) from jobs where node_id is not null").await, 0, "leased jobs");
+        let leased = "select count(*) from jobs where node_id is not null";
+        assert_eq!(self.database.count(leased).await, 0, "leased jobs");
     }
 }
 
-/// A new key's secret.
-pub async fn key(database: &TestDatabase, app: &str, scopes: &str) -> String {
-    let mut conn = database.pool.acquire().await.unwrap();
-    let (_, secret) = keys::create(&mut conn, app, Scopes::parse(scopes).unwrap(), None).await.unwrap();
-    secret
+impl Deref for TestService {
+    type Target = Installation;
+
+    fn deref(&self) -> &Installation {
+        &self.installation
+    }
 }

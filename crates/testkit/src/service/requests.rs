@@ -1,12 +1,16 @@
 //! Requests to a [`TestService`] over HTTP, with the keys that it has made.
 
-use http::{HeaderMap, Method};
+use http::Method;
 use serde_json::Value;
 
 use super::TestService;
-use crate::api::Answer;
+use crate::answer::Answer;
 
 impl TestService {
+    pub(super) async fn ask_as_backend(&self, method: Method, path: &str) -> Answer {
+        self.ask(&self.backend, method, path, None).await
+    }
+
     pub async fn get(&self, path: &str) -> Answer {
         self.ask(&self.backend, Method::GET, path, None).await
     }
@@ -82,10 +86,6 @@ impl TestService {
         if let Some(body) = body {
             request = request.header("content-type", "application/json").body(body);
         }
-        let response = request.send().await.unwrap();
-        let (status, headers): (_, HeaderMap) = (response.status(), response.headers().clone());
-        let bytes = response.bytes().await.unwrap();
-        let body = if bytes.is_empty() { Value::Null } else { serde_json::from_slice(&bytes).unwrap() };
-        Answer { status, headers, body }
+        Answer::read(request.send().await.unwrap()).await.unwrap()
     }
 }

@@ -9,7 +9,8 @@ use http::{HeaderMap, Method};
 use serde_json::{Value, json};
 
 use super::{Faults, assert_imported, device, errors, fcm, fcm_with, lookup, ndjson};
-use pushpost_testkit::api::{Answer, TestApi};
+use pushpost_testkit::answer::Answer;
+use pushpost_testkit::api::TestApi;
 
 /// Most bytes of a line.
 const LINE_MAX: usize = 256 << 10;

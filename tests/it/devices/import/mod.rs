@@ -7,7 +7,8 @@ mod rules;
 
 use serde_json::{Value, json};
 
-use pushpost_testkit::api::{Answer, ApiClient};
+use pushpost_testkit::answer::Answer;
+use pushpost_testkit::api::ApiClient;
 
 /// Lines of NDJSON, each with its end.
 fn ndjson(lines: &[Value]) -> String {

@@ -14,7 +14,8 @@ use super::{
     NEW_ACCOUNT, QUARANTINED, SUSPENDED, assert_untouched, configure_key, hello, shown, unhurried,
     until_renewed, write_new_account, write_new_key,
 };
-use pushpost_testkit::service::{PATIENCE, TestService, sent};
+use pushpost_testkit::service::{TestService, sent};
+use pushpost_testkit::wait::WAIT_MAX;
 
 /// What is wrong with the new credential, how it gets into the configuration, and what the provider says of it.
 struct Wrong {
@@ -89,7 +90,7 @@ async fn a_refused_credential_is_tried_with_one_device_and_costs_it_nothing() {
         number += 1;
         let mut targets = apns_targets(&format!("{number:08x}"), count);
         targets.extend(fcm_targets(&format!("f{number}-"), count));
-        let id = service.notify(hello(targets)).await;
+        let id = service.notifications().send(hello(targets)).await;
         assert_untouched(&service, &id, 2 * count).await;
     };
     send(20).await;
@@ -98,7 +99,7 @@ async fn a_refused_credential_is_tried_with_one_device_and_costs_it_nothing() {
         (wrong.write)(&service);
         service.ledger().clear();
         service.reload().await.unwrap();
-        let until = Instant::now() + PATIENCE;
+        let until = Instant::now() + WAIT_MAX;
         while service.ledger().count(provider, status, reason) == 0 {
             assert!(Instant::now() < until, "{}: it is tried", wrong.what);
             send(1).await;
@@ -107,7 +108,7 @@ async fn a_refused_credential_is_tried_with_one_device_and_costs_it_nothing() {
         let refused = sent(&service.ledger()).into_iter().filter(|entry| !entry.accepted).count();
         assert_eq!(refused, usize::from(provider != Provider::Oauth), "{}: one device tries it", wrong.what);
         assert_eq!(service.ledger().count(provider, status, reason), 1, "{}", wrong.what);
-        assert_eq!(service.count(SUSPENDED).await, 0, "{}", wrong.what);
+        assert_eq!(service.database.count(SUSPENDED).await, 0, "{}", wrong.what);
         // Back to what is in use: nothing to try.
         good.iter().for_each(|(name, text)| service.write(name, text));
         service.simulator.clear_rules();
@@ -118,7 +119,7 @@ async fn a_refused_credential_is_tried_with_one_device_and_costs_it_nothing() {
             assert_eq!(shown.len(), 1, "{}: the old credential stays", wrong.what);
         }
     }
-    assert_eq!(service.count(QUARANTINED).await, 0);
+    assert_eq!(service.database.count(QUARANTINED).await, 0);
     service.stop_undecided().await;
 }
 
@@ -142,7 +143,8 @@ async fn a_credential_that_can_not_be_tried_waits_without_a_device_until_it_can(
     let mut tasks = JoinSet::new();
     let (apns_port, apns_tried) = nobody(&mut tasks).await;
     let (oauth_port, oauth_tried) = nobody(&mut tasks).await;
-    let first = service.notify(hello([apns_targets("a", 20), fcm_targets("a", 20)].concat())).await;
+    let first =
+        service.notifications().send(hello([apns_targets("a", 20), fcm_targets("a", 20)].concat())).await;
     assert_untouched(&service, &first, 40).await;
     let before =
         [Provider::Apns, Provider::Fcm].map(|one| shown(&service.ledger(), one).into_iter().collect());
@@ -153,14 +155,14 @@ async fn a_credential_that_can_not_be_tried_waits_without_a_device_until_it_can(
     let nowhere = format!("https://localhost:{oauth_port}/token");
     service.write("service-account.json", &account.replace(service.simulator.token_uri(), &nowhere));
     service.reload().await.unwrap();
-    let until = Instant::now() + PATIENCE;
+    let until = Instant::now() + WAIT_MAX;
     let mut sent_meanwhile = Vec::new();
     // Twice: it is tried again after a pause.
     while apns_tried.load(Ordering::Relaxed) < 2 || oauth_tried.load(Ordering::Relaxed) < 2 {
         assert!(Instant::now() < until, "the candidates are tried again");
         let number = sent_meanwhile.len();
         let targets = [apns_targets(&format!("b{number:07x}"), 1), fcm_targets(&format!("b{number}-"), 1)];
-        let id = service.notify(hello(targets.concat())).await;
+        let id = service.notifications().send(hello(targets.concat())).await;
         assert_untouched(&service, &id, 2).await;
         sent_meanwhile.push(id);
     }
@@ -177,7 +179,7 @@ async fn a_credential_that_can_not_be_tried_waits_without_a_device_until_it_can(
         while !over.load(Ordering::Relaxed) {
             let targets =
                 [apns_targets(&format!("c{number:07x}"), 1), fcm_targets(&format!("c{number}-"), 1)];
-            let id = service.notify(hello(targets.concat())).await;
+            let id = service.notifications().send(hello(targets.concat())).await;
             assert_untouched(&service, &id, 2).await;
             number += 1;
         }
@@ -188,14 +190,14 @@ async fn a_credential_that_can_not_be_tried_waits_without_a_device_until_it_can(
         over.store(true, Ordering::Relaxed);
     };
     tokio::join!(later, renewed);
-    assert_eq!(service.count(SUSPENDED).await, 0);
+    assert_eq!(service.database.count(SUSPENDED).await, 0);
     service.stop_undecided().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_trial_that_may_have_been_sent_is_an_attempt_and_is_not_sent_by_both() {
     let service = unhurried(Settings::default()).await;
-    let first = service.notify(hello(apns_targets("a", 20))).await;
+    let first = service.notifications().send(hello(apns_targets("a", 20))).await;
     assert_untouched(&service, &first, 20).await;
     let before = shown(&service.ledger(), Provider::Apns).into_iter().collect();
     service.rule(of_the_new_one(&service, Provider::Apns, Action::Close { accepted: true }).times(1));
@@ -209,8 +211,11 @@ async fn a_trial_that_may_have_been_sent_is_an_attempt_and_is_not_sent_by_both()
     let post = async {
         let mut attempts = Vec::new();
         while !over.load(Ordering::Relaxed) {
-            let id = service.notify(hello(apns_targets(&format!("b{:07x}", attempts.len()), 1))).await;
-            let outcome = service.outcome(&id).await;
+            let id = service
+                .notifications()
+                .send(hello(apns_targets(&format!("b{:07x}", attempts.len()), 1)))
+                .await;
+            let outcome = service.notifications().outcome(&id).await;
             assert_eq!(outcome["status"], "accepted", "{outcome}");
             attempts.push(outcome["attempts"].as_u64().unwrap());
         }
@@ -220,6 +225,6 @@ async fn a_trial_that_may_have_been_sent_is_an_attempt_and_is_not_sent_by_both()
     assert_eq!(attempts.iter().filter(|attempts| **attempts == 2).count(), 1, "{attempts:?}");
     assert!(attempts.iter().all(|attempts| *attempts <= 2), "{attempts:?}");
     assert_eq!(service.ledger().duplicates().len(), 1);
-    assert_eq!(service.count(SUSPENDED).await, 0);
+    assert_eq!(service.database.count(SUSPENDED).await, 0);
     service.stop_undecided().await;
 }

@@ -14,7 +14,8 @@ use std::collections::BTreeSet;
 use pushpost_simulator::{Entry, Ledger, Provider, Settings};
 use serde_json::{Value, json};
 
-use pushpost_testkit::service::{PATIENCE, TestService, sent};
+use pushpost_testkit::service::{TestService, sent};
+use pushpost_testkit::wait::WAIT_MAX;
 
 pub(crate) const SUSPENDED: &str = "select count(*) from lanes where suspended_fingerprint is not null";
 pub(crate) const QUARANTINED: &str = "select count(*) from devices where quarantined_at is not null";
@@ -27,7 +28,7 @@ fn hello(targets: Vec<Value>) -> Value {
 
 /// Every device of it was accepted at its first attempt.
 async fn assert_untouched(service: &TestService, id: &str, devices: usize) {
-    let outcomes = service.outcomes(id).await;
+    let outcomes = service.notifications().outcomes(id).await;
     assert_eq!(outcomes.len(), devices);
     outcomes.iter().for_each(|outcome| assert_ended(outcome, "accepted", 1, None));
 }
@@ -44,7 +45,7 @@ async fn until_renewed(service: &TestService, provider: Provider, before: &BTree
     let renewed = |ledger: &Ledger| {
         shown(ledger, provider).iter().filter(|credential| !before.contains(*credential)).count() >= 2
     };
-    assert!(service.ledger().wait_until(PATIENCE, renewed).await, "{provider:?} gets the new credential");
+    assert!(service.ledger().wait_until(WAIT_MAX, renewed).await, "{provider:?} gets the new credential");
 }
 
 /// A second key of the team stands in the configuration.
@@ -71,8 +72,10 @@ fn write_new_account(service: &TestService) {
 
 /// A service whose one node reads its configuration again only when it is asked to.
 async fn unhurried(settings: Settings) -> TestService {
-    let mut service = TestService::set(settings).await;
-    service.configure("SERVER__RELOAD_INTERVAL", "1h");
-    service.node(pushpost::runtime::Role::All).await;
-    service
+    TestService::builder()
+        .simulator(settings)
+        .config("SERVER__RELOAD_INTERVAL", "1h")
+        .node(pushpost::runtime::Role::All)
+        .build()
+        .await
 }

@@ -16,14 +16,14 @@ fn file_of(service: &TestService, key: &str) -> String {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn keys_whose_line_ends_are_written_out_are_used() {
-    let mut service = TestService::set(Settings::default()).await;
+    let mut service = TestService::builder().build().await;
     let p8 = service.read(&file_of(&service, "key_file"));
     service.configure("APPS__SHOP__APNS__KEY", &p8.replace('\n', r"\n"));
     let (account, ca) = (file_of(&service, "service_account_file"), file_of(&service, "ca_file"));
     service.write(&account, &service.read(&account).replace(r"\n", r"\\n"));
     service.write(&ca, &service.read(&ca).replace('\n', r"\n"));
     service.node(Role::All).await;
-    let id = service.notify(hello([apns_targets("a", 1), fcm_targets("f", 1)].concat())).await;
+    let id = service.notifications().send(hello([apns_targets("a", 1), fcm_targets("f", 1)].concat())).await;
     assert_untouched(&service, &id, 2).await;
     service.stop().await;
 }

@@ -64,11 +64,11 @@ async fn whatever_says_that_the_credential_is_wrong_stops_its_lane_and_costs_not
         }
         service.rule(Rule::provider(provider, action));
         let (stopped, others) = devices(provider, number);
-        let id = service.notify(hello(stopped)).await;
-        service.until_count(SUSPENDED, 1).await;
+        let id = service.notifications().send(hello(stopped)).await;
+        service.database.until_count(SUSPENDED, 1).await;
         assert_eq!(reason(&service).await, word);
-        service.until_count("select count(*) from jobs where node_id is not null", 0).await;
-        let deliveries = service.deliveries(&id).await;
+        service.database.until_count("select count(*) from jobs where node_id is not null", 0).await;
+        let deliveries = service.notifications().deliveries(&id).await;
         assert_eq!(deliveries.len(), DEVICES);
         deliveries.iter().for_each(|one| assert_ended(one, "pending", 0, Some("lane_suspended")));
         let status = service.get(&format!("/v1/notifications/{id}")).await.body;
@@ -76,15 +76,15 @@ async fn whatever_says_that_the_credential_is_wrong_stops_its_lane_and_costs_not
             (&status["held"][0]["state"], &status["held"][0]["why"]),
             (&json!("suspended"), &json!(word))
         );
-        let other = service.notify(hello(others)).await;
+        let other = service.notifications().send(hello(others)).await;
         assert_untouched(&service, &other, DEVICES).await;
-        assert_eq!(service.count(QUARANTINED).await, 0, "{word}");
+        assert_eq!(service.database.count(QUARANTINED).await, 0, "{word}");
 
         service.simulator.clear_rules();
         rename_endpoint(&service, provider);
         service.reload().await.unwrap();
         assert_untouched(&service, &id, DEVICES).await;
-        service.until_count(SUSPENDED, 0).await;
+        service.database.until_count(SUSPENDED, 0).await;
     }
     assert_one_token_each(&service);
     service.stop().await;
@@ -102,13 +102,13 @@ fn assert_one_token_each(service: &TestService) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_access_token_that_was_withdrawn_is_renewed_once_for_all() {
     let service = unhurried(Settings::default()).await;
-    let first = service.notify(hello(fcm_targets("a", DEVICES))).await;
+    let first = service.notifications().send(hello(fcm_targets("a", DEVICES))).await;
     assert_untouched(&service, &first, DEVICES).await;
     service.simulator.revoke_access_tokens();
-    let second = service.notify(hello(fcm_targets("b", DEVICES))).await;
+    let second = service.notifications().send(hello(fcm_targets("b", DEVICES))).await;
     assert_untouched(&service, &second, DEVICES).await;
     assert_eq!(service.ledger().count(Provider::Oauth, 200, ""), 2, "access tokens");
-    assert_eq!(service.count(SUSPENDED).await, 0);
+    assert_eq!(service.database.count(SUSPENDED).await, 0);
     service.stop().await;
 }
 
@@ -116,8 +116,8 @@ async fn an_access_token_that_was_withdrawn_is_renewed_once_for_all() {
 async fn an_access_token_that_stays_refused_is_renewed_once_and_then_suspends() {
     let service = unhurried(Settings::default()).await;
     service.rule(Rule::provider(Provider::Fcm, Action::fcm(FcmFault::Unauthenticated)));
-    service.notify(hello(fcm_targets("a", 1))).await;
-    service.until_count(SUSPENDED, 1).await;
+    service.notifications().send(hello(fcm_targets("a", 1))).await;
+    service.database.until_count(SUSPENDED, 1).await;
     assert_eq!(service.ledger().count(Provider::Oauth, 200, ""), 2, "access tokens");
     assert_eq!(sent(&service.ledger()).len(), 2);
     service.stop_undecided().await;
@@ -128,7 +128,7 @@ async fn a_token_endpoint_that_is_out_of_order_makes_the_lane_wait_and_suspends_
     let mut settings = Settings::default();
     settings.fcm.token_life = Duration::from_secs(3);
     let service = unhurried(settings).await;
-    let first = service.notify(hello(fcm_targets("a", 1))).await;
+    let first = service.notifications().send(hello(fcm_targets("a", 1))).await;
     assert_untouched(&service, &first, 1).await;
     service.rule(Rule::provider(Provider::Oauth, Action::answer(503, "backend_error")));
     let down = |times| {
@@ -139,13 +139,13 @@ async fn a_token_endpoint_that_is_out_of_order_makes_the_lane_wait_and_suspends_
     // Sent while the token holds, while it is due, and when it has run out.
     let mut ids = Vec::new();
     while !down(2)(&service.ledger()) {
-        ids.push(service.notify(hello(fcm_targets(&format!("b{}-", ids.len()), 1))).await);
+        ids.push(service.notifications().send(hello(fcm_targets(&format!("b{}-", ids.len()), 1))).await);
         service.ledger().wait_until(Duration::from_millis(50), down(2)).await;
     }
-    let waiting = service.deliveries(ids.last().unwrap()).await;
+    let waiting = service.notifications().deliveries(ids.last().unwrap()).await;
     assert_ended(&waiting[0], "pending", 0, None);
-    assert_eq!(service.count(SUSPENDED).await, 0);
-    let other = service.notify(hello(apns_targets("a", 1))).await;
+    assert_eq!(service.database.count(SUSPENDED).await, 0);
+    let other = service.notifications().send(hello(apns_targets("a", 1))).await;
     assert_untouched(&service, &other, 1).await;
     service.simulator.clear_rules();
     for id in &ids {
@@ -163,15 +163,15 @@ async fn too_many_token_updates_cost_the_connection_its_place_and_nobody_else_an
     service.rule(Rule::provider(Provider::Apns, refusal).times(1));
     // Now or never: a device that had to take another turn would be lost.
     let body = json!({"to": {"tokens": apns_targets("a", 1)}, "title": "Hi", "ttl": 0});
-    let id = service.notify(body).await;
+    let id = service.notifications().send(body).await;
     assert_untouched(&service, &id, 1).await;
-    let later = service.notify(hello(apns_targets("b", DEVICES))).await;
+    let later = service.notifications().send(hello(apns_targets("b", DEVICES))).await;
     assert_untouched(&service, &later, DEVICES).await;
     let entries = sent(&service.ledger());
     assert_eq!(entries[0].status, Some(429));
     assert!(entries[1..].iter().all(|entry| entry.connection != entries[0].connection));
     assert!(entries.iter().all(|entry| entry.credential == entries[0].credential), "no new token was made");
-    assert_eq!(service.count(SUSPENDED).await, 0);
+    assert_eq!(service.database.count(SUSPENDED).await, 0);
     service.stop().await;
 }
 
@@ -183,12 +183,12 @@ async fn a_topic_that_one_notification_chose_is_that_notification_s_affair() {
         "to": {"tokens": [{"platform": "apns", "token": hex("a1"), "kind": "voip"}]},
         "apns": {"headers": {"apns-push-type": "voip"}, "payload": {"call": 1}}, "title": "Hi",
     });
-    let id = service.notify(calling).await;
-    assert_ended(&service.outcome(&id).await, "rejected", 1, Some("TopicDisallowed"));
+    let id = service.notifications().send(calling).await;
+    assert_ended(&service.notifications().outcome(&id).await, "rejected", 1, Some("TopicDisallowed"));
     assert_eq!(service.received(&hex("a1"))[0].header("apns-topic"), Some("com.example.shop.voip"));
-    let other = service.notify(hello(apns_targets("b", DEVICES))).await;
+    let other = service.notifications().send(hello(apns_targets("b", DEVICES))).await;
     assert_untouched(&service, &other, DEVICES).await;
-    assert_eq!((service.count(SUSPENDED).await, service.count(QUARANTINED).await), (0, 0));
+    assert_eq!((service.database.count(SUSPENDED).await, service.database.count(QUARANTINED).await), (0, 0));
     service.stop().await;
 }
 
@@ -205,20 +205,20 @@ const MOVABLE_CLOCK: &str = "
 async fn an_expired_provider_token_is_renewed_once_on_another_connection() {
     let mut settings = Settings::default();
     settings.apns.jwt_max_age = Duration::from_secs(4 * 3600);
-    let mut service = TestService::set(settings).await;
-    service.execute(MOVABLE_CLOCK).await;
+    let mut service = TestService::builder().simulator(settings).build().await;
+    service.database.execute(MOVABLE_CLOCK).await;
     service.configure("SERVER__RELOAD_INTERVAL", "1h");
     service.node(pushpost::runtime::Role::All).await;
-    let first = service.notify(hello(apns_targets("a", 1))).await;
+    let first = service.notifications().send(hello(apns_targets("a", 1))).await;
     assert_untouched(&service, &first, 1).await;
     // A machine that slept for two hours.
-    service.execute("update ahead set by = '2 hours'").await;
+    service.database.execute("update ahead set by = '2 hours'").await;
     let expired = Action::answer(403, "ExpiredProviderToken");
     service.rule(Rule::provider(Provider::Apns, expired).times(1));
     // Two beats later the node has learnt the time.
-    let beats = service.count("select beat::bigint from nodes").await;
-    service.until_count(&format!("select count(*) from nodes where beat >= {}", beats + 2), 1).await;
-    let second = service.notify(hello(apns_targets("b", DEVICES))).await;
+    let beats = service.database.count("select beat::bigint from nodes").await;
+    service.database.until_count(&format!("select count(*) from nodes where beat >= {}", beats + 2), 1).await;
+    let second = service.notifications().send(hello(apns_targets("b", DEVICES))).await;
     assert_untouched(&service, &second, DEVICES).await;
     let entries = sent(&service.ledger());
     let expired = entries.iter().find(|entry| entry.status == Some(403)).unwrap();
@@ -227,6 +227,6 @@ async fn an_expired_provider_token_is_renewed_once_on_another_connection() {
     let tokens: BTreeSet<_> = entries.iter().map(|entry| &entry.credential).collect();
     assert_eq!(tokens.len(), 2, "renewed once");
     assert_one_token_each(&service);
-    assert_eq!(service.count(SUSPENDED).await, 0);
+    assert_eq!(service.database.count(SUSPENDED).await, 0);
     service.stop().await;
 }

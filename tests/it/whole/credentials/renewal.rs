@@ -29,7 +29,7 @@ async fn post(service: &TestService, stop: &AtomicBool) -> Vec<String> {
         let number = ids.len();
         let mut targets = apns_targets(&format!("{number:08x}"), 1);
         targets.extend(fcm_targets(&format!("f{number}-"), 1));
-        ids.push(service.notify(hello(targets)).await);
+        ids.push(service.notifications().send(hello(targets)).await);
     }
     ids
 }
@@ -48,8 +48,8 @@ async fn assert_nothing_happened(service: TestService, ids: &[String]) {
     for id in ids {
         assert_untouched(&service, id, 2).await;
     }
-    assert_eq!(service.count(SUSPENDED).await, 0);
-    assert_eq!(service.count(QUARANTINED).await, 0);
+    assert_eq!(service.database.count(SUSPENDED).await, 0);
+    assert_eq!(service.database.count(QUARANTINED).await, 0);
     service.stop().await;
 }
 
@@ -85,16 +85,20 @@ async fn credentials_are_replaced_while_hundreds_are_sent_and_broken_files_chang
         renewed.store(true, Ordering::Relaxed);
     };
     let (ids, ()) = tokio::join!(post(&service, &renewed), renew);
-    let later = service.notify(hello([apns_targets("e", 50), fcm_targets("e", 50)].concat())).await;
+    let later =
+        service.notifications().send(hello([apns_targets("e", 50), fcm_targets("e", 50)].concat())).await;
     assert_untouched(&service, &later, 100).await;
     assert_nothing_happened(service, &ids).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn files_that_change_are_found_without_a_signal() {
-    let mut service = TestService::set(slow()).await;
-    service.configure("SERVER__RELOAD_INTERVAL", "100ms");
-    service.node(Role::All).await;
+    let service = TestService::builder()
+        .simulator(slow())
+        .config("SERVER__RELOAD_INTERVAL", "100ms")
+        .node(Role::All)
+        .build()
+        .await;
     let renewed = AtomicBool::new(false);
     let renew = async {
         service.until_received(100).await;
@@ -112,12 +116,12 @@ async fn files_that_change_are_found_without_a_signal() {
 async fn what_was_prepared_for_the_old_topic_goes_out_with_the_new_one() {
     let mut settings = slow();
     settings.apns.bundles.push("com.example.other".to_owned());
-    let mut service = TestService::set(settings).await;
-    service.configure("SERVER__RELOAD_INTERVAL", "1h");
+    let mut service =
+        TestService::builder().simulator(settings).config("SERVER__RELOAD_INTERVAL", "1h").build().await;
     // One after the other, so that most of them wait, prepared, in the lane.
     service.configure("DELIVERY__MAX_IN_FLIGHT", "2");
     service.node(Role::All).await;
-    let id = service.notify(hello(apns_targets("a", 400))).await;
+    let id = service.notifications().send(hello(apns_targets("a", 400))).await;
     service.until_received(20).await;
     service.edit("topic = \"com.example.shop\"", "topic = \"com.example.other\"");
     service.reload().await.unwrap();
@@ -142,16 +146,16 @@ async fn what_was_prepared_for_the_old_topic_goes_out_with_the_new_one() {
 async fn a_suspended_lane_goes_on_with_a_new_key_at_once_and_other_nodes_know() {
     let service = unhurried(Settings::default()).await;
     service.simulator.revoke_provider_key(&service.simulator.settings().apns.key_id);
-    let waiting = service.notify(hello(apns_targets("a", 300))).await;
-    service.until_count(SUSPENDED, 1).await;
-    service.until_count("select count(*) from jobs where node_id is not null", 0).await;
+    let waiting = service.notifications().send(hello(apns_targets("a", 300))).await;
+    service.database.until_count(SUSPENDED, 1).await;
+    service.database.until_count("select count(*) from jobs where node_id is not null", 0).await;
     write_new_key(&service);
     service.reload().await.unwrap();
     // A lane that is suspended probes once a minute: it does not wait for that.
     let resumed =
         tokio::time::timeout(Duration::from_secs(50), assert_untouched(&service, &waiting, 300)).await;
     assert!(resumed.is_ok(), "it waits for the next probe of the old key");
-    service.until_count(SUSPENDED, 0).await;
+    service.database.until_count(SUSPENDED, 0).await;
     let refused = service.ledger().count(Provider::Apns, 403, "InvalidProviderToken");
     assert!(refused > 0, "{NEW_KEY} was needed");
     service.stop().await;
@@ -161,17 +165,17 @@ async fn a_suspended_lane_goes_on_with_a_new_key_at_once_and_other_nodes_know() 
 async fn a_node_with_a_new_key_sends_while_one_with_the_rejected_key_stays_suspended() {
     let mut service = unhurried(Settings::default()).await;
     service.simulator.revoke_provider_key(&service.simulator.settings().apns.key_id);
-    let waiting = service.notify(hello(apns_targets("a", 300))).await;
-    service.until_count(SUSPENDED, 1).await;
-    service.until_count("select count(*) from jobs where node_id is not null", 0).await;
+    let waiting = service.notifications().send(hello(apns_targets("a", 300))).await;
+    service.database.until_count(SUSPENDED, 1).await;
+    service.database.until_count("select count(*) from jobs where node_id is not null", 0).await;
     let refused = sent(&service.ledger()).len();
     write_new_key(&service);
     // The first node does not look at its files again.
     service.node(Role::Worker).await;
     assert_untouched(&service, &waiting, 300).await;
-    assert_eq!(service.count(SUSPENDED).await, 1, "the old key is as wrong as before");
+    assert_eq!(service.database.count(SUSPENDED).await, 1, "the old key is as wrong as before");
     let states = "select count(*) from lane_reports where state = 3";
-    service.until_count(states, 1).await;
+    service.database.until_count(states, 1).await;
     assert!(refused > 0 && shown(&service.ledger(), Provider::Apns).len() == 300);
     service.stop().await;
 }

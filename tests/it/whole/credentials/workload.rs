@@ -11,14 +11,15 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::routing::get;
 use pushpost::domain::LaneKey;
 use pushpost::runtime::Role;
-use pushpost_simulator::{Ledger, Provider, Settings};
+use pushpost_simulator::{Ledger, Provider};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
 use super::{NEW_ACCOUNT, SUSPENDED, assert_untouched, hello, shown, until_renewed};
-use pushpost_testkit::service::{PATIENCE, TestService};
+use pushpost_testkit::service::TestService;
+use pushpost_testkit::wait::WAIT_MAX;
 
 const DEVICES: usize = 20;
 const EXCHANGE: &str = "/v1/token";
@@ -48,8 +49,7 @@ struct Workload {
 
 impl Workload {
     async fn set() -> Self {
-        let mut service = TestService::set(Settings::default()).await;
-        service.configure("SERVER__RELOAD_INTERVAL", "1h");
+        let service = TestService::builder().config("SERVER__RELOAD_INTERVAL", "1h").build().await;
         let answer = Arc::new(Mutex::new((StatusCode::OK, String::new())));
         let said = Arc::clone(&answer);
         let handler = async move |headers: HeaderMap| {
@@ -132,7 +132,7 @@ impl Workload {
 
     /// Sends to so many devices; answers the notification's id.
     async fn send(&self, prefix: &str) -> String {
-        self.service.notify(hello(fcm_targets(prefix, DEVICES))).await
+        self.service.notifications().send(hello(fcm_targets(prefix, DEVICES))).await
     }
 }
 
@@ -238,9 +238,9 @@ async fn a_fault_on_the_way_stops_the_lane_and_costs_nothing() {
         (fault.breaks)(&workload);
         workload.service.node(Role::All).await;
         let id = workload.send(&format!("{number}-")).await;
-        workload.service.until_lane_has(LaneKey::Fcm, &json!({"state": fault.state, "why": fault.why})).await;
+        workload.service.lanes().until(LaneKey::Fcm, &json!({"state": fault.state, "why": fault.why})).await;
         let waiting = format!("lane_{}", fault.state);
-        for delivery in workload.service.deliveries(&id).await {
+        for delivery in workload.service.notifications().deliveries(&id).await {
             assert_eq!((&delivery["status"], &delivery["attempts"]), (&json!("pending"), &json!(0)));
             let reason = delivery["reason"].as_str();
             assert!(reason.is_none_or(|reason| reason == waiting || reason == fault.why), "{delivery}");
@@ -255,10 +255,10 @@ async fn a_fault_on_the_way_stops_the_lane_and_costs_nothing() {
 
 /// An operator has the lane tried until it sends.
 async fn until_sent(service: &TestService, id: &str) {
-    let until = Instant::now() + PATIENCE;
+    let until = Instant::now() + WAIT_MAX;
     while service.get(&format!("/v1/notifications/{id}")).await.body["status"] != "done" {
-        assert!(Instant::now() < until, "not sent: {}", service.lane(LaneKey::Fcm).await);
-        service.hasten(LaneKey::Fcm).await;
+        assert!(Instant::now() < until, "not sent: {}", service.lanes().get(LaneKey::Fcm).await);
+        service.lanes().retry(LaneKey::Fcm).await;
         sleep(Duration::from_millis(200)).await;
     }
     assert_untouched(service, id, DEVICES).await;
@@ -278,7 +278,7 @@ async fn a_new_subject_token_is_tried_before_the_old_one_goes() {
     workload.show("eyJhbGciOiJSUzI1NiJ9.unknown.x");
     service.reload().await.unwrap();
     let refused = |ledger: &Ledger| ledger.count(Provider::Oauth, 400, "invalid_grant") > 0;
-    assert!(service.ledger().wait_until(PATIENCE, refused).await, "it is tried");
+    assert!(service.ledger().wait_until(WAIT_MAX, refused).await, "it is tried");
     let second = workload.send("second-").await;
     assert_untouched(service, &second, DEVICES).await;
     assert!(shown(&service.ledger(), Provider::Fcm).iter().all(|shown| before.contains(shown)));
@@ -287,14 +287,14 @@ async fn a_new_subject_token_is_tried_before_the_old_one_goes() {
     service.reload().await.unwrap();
     let sent = async {
         for number in 0.. {
-            let id = service.notify(hello(fcm_targets(&format!("third-{number}-"), 1))).await;
-            assert_ended(&service.outcome(&id).await, "accepted", 1, None);
+            let id = service.notifications().send(hello(fcm_targets(&format!("third-{number}-"), 1))).await;
+            assert_ended(&service.notifications().outcome(&id).await, "accepted", 1, None);
         }
     };
     tokio::select! {
         () = sent => unreachable!("it goes on"),
         () = until_renewed(service, Provider::Fcm, &before) => {}
     }
-    assert_eq!(service.count(SUSPENDED).await, 0);
+    assert_eq!(service.database.count(SUSPENDED).await, 0);
     workload.service.stop_undecided().await;
 }
