@@ -1,4 +1,4 @@
-//! Checks of the structure: who imports whom, where SQL and reply statuses are, the length and headers of files, and
+//! Checks of the structure: which module imports which, where SQL and reply statuses are, the length and headers of files, and
 //! that what is public API is documented.
 //!
 //! The rules are `layers/rules.rs`; the cases below show that each of them can fail.
@@ -78,7 +78,7 @@ fn sources() -> Vec<Source> {
     files.iter().map(read).collect()
 }
 
-/// Modules whose language is not checked yet: a file in `tests/layers/not_yet` for each, its path with `.` for `/`.
+/// Modules with language that is not checked yet: a file in `tests/layers/not_yet` for each, its path with `.` for `/`.
 fn not_yet() -> Vec<String> {
     let folder = fs::read_dir(root().join("tests/layers/not_yet")).into_iter().flatten();
     let names =

@@ -93,7 +93,7 @@ impl Child {
 
 impl Drop for Child {
     fn drop(&mut self) {
-        // Nobody waits for it any more; the runtime reaps it.
+        // Nothing waits for the process any more; the runtime reaps it.
         let _ = self.child.start_kill();
         self.watchdog.forget(Ward::child(self.pid));
     }

@@ -64,7 +64,7 @@ impl Cluster {
         self.postmaster
     }
 
-    /// `15.18`
+    /// The server's version, such as `15.18`.
     pub(crate) fn version(&self) -> String {
         format!("{}.{}", self.version / 10_000, self.version % 10_000)
     }
@@ -107,7 +107,7 @@ impl Cluster {
         Ok(self.names(database).await?.iter().any(|name| name == database))
     }
 
-    /// Databases whose names begin so.
+    /// The databases with names that begin so.
     pub(crate) async fn names(&self, beginning: &str) -> anyhow::Result<Vec<String>> {
         let mut conn = self.connect("postgres").await?;
         let names =
@@ -136,12 +136,12 @@ impl Cluster {
         self.run("postgres", &format!("create database {name} template {template} {strategy}"), LONG).await
     }
 
-    /// Drops it, whoever is connected.
+    /// Drops a database and ends its connections.
     pub(crate) async fn drop_database(&self, name: &str) -> anyhow::Result<()> {
         self.run("postgres", &format!("drop database if exists {name} with (force)"), LONG).await
     }
 
-    /// Stops it.
+    /// Stops the server, and takes it off the watchdog's list.
     pub(crate) async fn stop(self, watchdog: &Watchdog) -> anyhow::Result<()> {
         let postmaster = self.postmaster;
         self.postgres.stop().await.context("Postgres does not stop")?;

@@ -30,7 +30,7 @@ impl Latencies {
         self.sorted.get(rank.saturating_sub(1)).copied().unwrap_or_default()
     }
 
-    /// The largest.
+    /// The largest of all samples.
     pub(crate) fn worst(&self) -> Duration {
         self.sorted.last().copied().unwrap_or_default()
     }
@@ -53,7 +53,7 @@ impl Latencies {
     }
 }
 
-/// `12.3 ms`
+/// A duration as `12.3 ms`.
 pub(crate) fn millis(duration: Duration) -> String {
     format!("{:.1} ms", duration.as_secs_f64() * 1000.0)
 }

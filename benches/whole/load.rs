@@ -20,7 +20,7 @@ const PATH: &str = "/v1/notifications";
 /// Stands for a device's id until there is one.
 const PLACE: &str = "dev_";
 
-/// Who posts what, and where.
+/// Which notifications are posted, by how many connections, and where.
 #[derive(Clone)]
 pub(crate) struct Load {
     address: SocketAddr,

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-/// Its content.
+/// The content of the notification that every row sends.
 pub(crate) fn content() -> Value {
     json!({
         "title": "Order shipped",

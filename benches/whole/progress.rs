@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-/// A line that moves, or lines where nobody watches.
+/// A line that is redrawn on a terminal; plain lines elsewhere.
 pub(crate) struct Progress {
     bar: ProgressBar,
 }

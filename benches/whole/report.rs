@@ -82,7 +82,7 @@ impl Report {
         self.rows.insert(row.to_owned(), findings.facts);
     }
 
-    /// Markdown, whose columns are aligned for whoever reads it as it is.
+    /// A Markdown table with aligned columns, readable as it is.
     pub(crate) fn table(&self) -> String {
         let titles = ["row", "measured", "ratio", "target", "holds"].map(str::to_owned);
         let cells: Vec<[String; 5]> = self.lines.iter().map(Line::cells).collect();
@@ -107,12 +107,12 @@ impl Report {
     }
 }
 
-/// `52,100/s`
+/// A rate as `52,100/s`.
 pub(crate) fn per_second(rate: f64) -> String {
     format!("{}/s", grouped(rate.round() as u64))
 }
 
-/// `1,000,000`
+/// A number as `1,000,000`.
 pub(crate) fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::new();
@@ -125,7 +125,7 @@ pub(crate) fn grouped(number: u64) -> String {
     text
 }
 
-/// `120 MB`
+/// A size as `120 MB`.
 pub(crate) fn megabytes(bytes: u64) -> String {
     format!("{} MB", bytes.div_ceil(1 << 20))
 }

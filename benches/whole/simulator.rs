@@ -39,15 +39,15 @@ impl Manner {
 /// Where everything is, as it says itself.
 #[derive(Clone, Debug, Deserialize)]
 pub(crate) struct Places {
-    /// `https://localhost:PORT`
+    /// The endpoint of APNs: `https://localhost:PORT`.
     pub(crate) apns: String,
-    /// The same.
+    /// The endpoint of FCM: `https://localhost:PORT`.
     pub(crate) fcm: String,
-    /// `http://127.0.0.1:PORT`
+    /// The control port: `http://127.0.0.1:PORT`.
     control: String,
     /// The configuration that it wrote for `pushpost serve`.
     pub(crate) config: PathBuf,
-    /// Its files.
+    /// The folder of its files.
     pub(crate) dir: PathBuf,
 }
 

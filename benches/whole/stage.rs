@@ -69,7 +69,7 @@ impl<'a> Stage<'a> {
         Ok(Self { bench, database, app, installation, simulator, service })
     }
 
-    /// Whose CPU is counted.
+    /// The processes that are measured.
     pub(crate) fn meter(&self) -> Meter {
         Meter {
             service: self.service.pid(),
@@ -83,7 +83,7 @@ impl<'a> Stage<'a> {
         peak_memory(self.service.pid())
     }
 
-    /// The public id of a device of the template, whose numbers begin with 1.
+    /// The public id of a device of the template; numbers begin with 1.
     pub(crate) fn device(&self, number: u64) -> String {
         self.installation.device_id(self.app, DeviceId(number.cast_signed()))
     }

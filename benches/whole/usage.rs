@@ -12,7 +12,7 @@ const TICK: Duration = Duration::from_millis(10);
 /// CPU seconds by process.
 #[derive(Clone, Copy, Default, Debug)]
 pub(crate) struct Cpu {
-    /// The service.
+    /// CPU of the service.
     pub(crate) dispatcher: Duration,
     /// Postmaster, backends and all that it ever started.
     pub(crate) postgres: Duration,
@@ -22,7 +22,7 @@ pub(crate) struct Cpu {
     pub(crate) harness: Duration,
 }
 
-/// Whose CPU is counted.
+/// The processes that are measured.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Meter {
     pub(crate) service: u32,

@@ -1,5 +1,5 @@
-//! Ends what this process started, should it end without doing so itself: a shell that reads who is to be ended, and
-//! ends them once there is nobody left to tell it more.
+//! Ends what this process started if this process ends without doing so: a shell reads what is to be ended, and ends it
+//! as soon as its input ends.
 
 use std::io::Write as _;
 use std::os::unix::process::CommandExt as _;
@@ -22,7 +22,7 @@ done
 for one in $alive; do kill -"${one%/*}" "${one#*/}"; done
 "#;
 
-/// What is sent to whom.
+/// A process, and the signal that ends it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Ward {
     signal: &'static str,
@@ -41,7 +41,7 @@ impl Ward {
     }
 }
 
-/// The shell.
+/// The shell that ends the processes.
 pub(crate) struct Watchdog {
     shell: Mutex<Child>,
 }
@@ -61,9 +61,9 @@ impl Watchdog {
         self.tell('+', ward)
     }
 
-    /// This one has gone: its number may become somebody else's.
+    /// Takes a process that has ended off the list: another process may get its number.
     pub(crate) fn forget(&self, ward: Ward) {
-        // A watchdog that is gone can't hurt anybody.
+        // A watchdog that is gone can end nothing.
         let _ = self.tell('-', ward);
     }
 

@@ -1,4 +1,4 @@
-//! `/v1/notifications` as far as it is read from the database: status, deliveries, and who may see them.
+//! `/v1/notifications` as far as it is read from the database: status, deliveries, and the keys that may see them.
 //!
 //! The rows are written here, not by the queue, so that every shape of them is met.
 

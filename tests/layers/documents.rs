@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Folders whose files may point to documents.
+/// Folders with files that may point to documents.
 const FOLDERS: &[&str] = &["src", "tests", "benches", "crates", "docs", "scripts"];
 const FILES: &[&str] =
     &["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "config.example.toml", "Makefile"];

@@ -25,7 +25,7 @@ pub(super) struct Origin {
 }
 
 impl Origin {
-    /// `https://localhost:PORT`
+    /// The origin of an endpoint such as `https://localhost:PORT`.
     pub(super) fn new(endpoint: &str, tls: Arc<rustls::ClientConfig>) -> anyhow::Result<Self> {
         let uri: Uri = endpoint.parse()?;
         let authority = uri.authority().context("an endpoint has an authority")?.clone();
@@ -37,7 +37,7 @@ impl Origin {
     }
 }
 
-/// A connection that its owner moves: nobody else does.
+/// A connection that only its owner drives.
 pub(super) struct Link {
     pub(super) sender: SendRequest<Bytes>,
     pub(super) connection: Connection<Gather<TlsStream<TcpStream>>, Bytes>,

@@ -58,7 +58,7 @@ async fn drive(mut link: Link, push: Push, work: Arc<Work>, in_flight: usize) ->
     let mut answers = FuturesUnordered::new();
     poll_fn(|cx| {
         loop {
-            // New ones are asked once here too, so that they know whom to wake.
+            // New answers are polled once here too, so that they know which task to wake.
             while let Poll::Ready(Some(answer)) = answers.poll_next_unpin(cx) {
                 answer?;
             }

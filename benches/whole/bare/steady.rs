@@ -14,7 +14,7 @@ use super::push::Push;
 use super::rush::answer_of;
 use crate::clock;
 
-/// One request.
+/// Times of one request.
 #[derive(Clone, Debug)]
 pub(crate) struct Sample {
     /// The notification's id, which the simulator has seen too.

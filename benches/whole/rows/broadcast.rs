@@ -1,4 +1,4 @@
-//! A notification to everybody: from its POST to the last outcome on record.
+//! A notification to all devices: from its POST to the last outcome on record.
 
 use std::time::Duration;
 
@@ -23,10 +23,10 @@ const ASK: Duration = Duration::from_millis(20);
 const PATIENCE: Duration = Duration::from_secs(60);
 const LEAST_RATIO: f64 = 0.65;
 const MOST_CPU: f64 = 24.0;
-/// In bytes.
+/// The target of the service's memory, in bytes.
 pub(super) const MOST_MEMORY: u64 = 150 << 20;
 
-/// One broadcast.
+/// What one broadcast took.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Broadcast {
     pub(super) devices: u64,
@@ -36,7 +36,7 @@ pub(super) struct Broadcast {
 }
 
 impl Broadcast {
-    /// Sends to everybody who is registered, `devices` in all, and waits until that is on record.
+    /// Sends to all registered devices, `devices` in number, and waits until every outcome is on record.
     pub(super) async fn run(stage: &Stage<'_>, devices: u64) -> anyhow::Result<Self> {
         stage.simulator.forget().await?;
         let (meter, before, begun) = (stage.meter(), stage.meter().read()?, Instant::now());

@@ -1,4 +1,4 @@
-//! `high` notifications while a broadcast to everybody runs.
+//! `high` notifications while a broadcast to all devices runs.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Many devices by one request, whose body is as long as it is.
+//! Many devices by one request with a long body.
 
 use std::fmt::Write as _;
 use std::time::Duration;

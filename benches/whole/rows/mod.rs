@@ -22,9 +22,9 @@ use pushpost::domain::Platform;
 pub(crate) enum Row {
     /// The bare client alone.
     Bare,
-    /// Everybody, by APNs.
+    /// A broadcast by APNs.
     Apns,
-    /// Everybody, by FCM.
+    /// A broadcast by FCM.
     Fcm,
     /// Broadcasts of different sizes.
     Memory,

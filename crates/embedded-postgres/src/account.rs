@@ -1,9 +1,9 @@
-//! The user that Postgres runs as: ourselves, or `postgres` when we are root, since Postgres refuses root.
+//! The user that Postgres runs as: the user of this process, or `postgres` if that is root, since Postgres refuses root.
 //!
 //! The change of user is left to `std::process::Command`, which sets the group, drops root's supplementary groups
 //! (`setgroups` with none) and sets the user, in that order, and only then changes folder. `setpriv` and `runuser`
 //! would do no more and are not everywhere. Because the folder is entered last, starting a program in a folder
-//! is also the test whether that user may enter it, whatever modes and access lists stand on the way.
+//! is also the test whether that user may enter it, whatever modes and access lists there are on the path.
 //!
 //! Programs get a process group of their own, so that Ctrl-C on a terminal, which goes to the foreground group,
 //! does not reach Postgres before the service has drained; the server besides gets a session of its own, by
@@ -21,26 +21,26 @@ use std::process::Command;
 use super::error::Error;
 use super::run;
 
-/// Debian's and other packages make it.
+/// The user that Debian's and other packages create.
 const USER: &str = "postgres";
 /// Other programs run as this user too, and could read and change the data.
 const SHARED: &str = "nobody";
-/// All that Postgres's programs need of our environment; secrets of the service are not theirs.
+/// The environment variables that Postgres's programs get: none that may hold a secret of the service.
 const INHERITED: [&str; 3] = ["PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH"];
 
-/// Who runs Postgres and owns its data.
+/// The user that runs Postgres and owns its data.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Account {
     uid: u32,
     gid: u32,
-    /// We are root and become this user; false: it is ourselves.
+    /// This process is root and becomes this user; false: it is the user of this process.
     other: bool,
     /// More environment for its programs.
     variables: Vec<(&'static str, OsString)>,
 }
 
 impl Account {
-    /// Ourselves, or if we are root the owner of data that is already there, else `postgres`.
+    /// The user of this process. If that is root: the owner of data that is already there, else `postgres`.
     pub(super) async fn choose(data: Option<&Path>) -> Result<Self, Error> {
         let (uid, gid) = (own_id("-u").await?, own_id("-g").await?);
         if uid != 0 {
@@ -62,13 +62,13 @@ impl Account {
         ids_of(&users, USER).map(other).ok_or(Error::NoAccount)
     }
 
-    /// The same user, whose programs find these in their environment too.
+    /// The same user; its programs get these environment variables too.
     pub(super) fn with_variables(mut self, variables: [(&'static str, OsString); 3]) -> Self {
         self.variables = variables.into();
         self
     }
 
-    /// True if we are root and this is somebody else.
+    /// True if this process is root and Postgres runs as another user.
     pub(super) fn is_other(&self) -> bool {
         self.other
     }
@@ -128,7 +128,7 @@ async fn own_id(which: &str) -> Result<u32, Error> {
     words.trim().parse().map_err(|_| Error::Program { program: "id".into(), detail: words })
 }
 
-/// The ids of a user in the text of `/etc/passwd`. macOS writes those of `nobody` as -2.
+/// The ids of a user in the text of `/etc/passwd`. macOS writes some of them as negative numbers.
 fn ids_of(users: &str, name: &str) -> Option<(u32, u32)> {
     let fields = users.lines().map(|line| line.split(':').collect::<Vec<_>>()).find(|f| f[0] == name)?;
     let id = |index: usize| fields.get(index)?.parse::<i64>().ok().map(|id| id as u32);

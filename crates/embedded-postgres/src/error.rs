@@ -41,7 +41,7 @@ pub enum Error {
         "{path} belongs to nobody, an account that other programs share: give it to postgres (chown -R postgres)"
     )]
     SharedAccount {
-        /// The data.
+        /// The folder of the data.
         path: PathBuf,
     },
     /// initdb refuses a user without a name.
@@ -61,7 +61,7 @@ pub enum Error {
         /// The folder or file.
         path: PathBuf,
     },
-    /// The user who runs Postgres may not enter the folder where its data already is.
+    /// The user that runs Postgres may not enter the folder where its data already is.
     #[error("the user {account} may not enter {path}, where the database is: allow it, or move the data")]
     Closed {
         /// Name or id of the user.
@@ -129,9 +129,9 @@ pub enum Error {
     /// One of Postgres's programs failed.
     #[error("{program} failed: {detail}")]
     Program {
-        /// Its name.
+        /// Name of the program.
         program: String,
-        /// The end of what it said.
+        /// The end of the program's output.
         detail: String,
     },
     /// The server did not take a connection in time.
@@ -155,9 +155,9 @@ pub enum Error {
     Io {
         /// What was tried, as a verb.
         action: &'static str,
-        /// With what.
+        /// The file or folder that it was tried with.
         path: PathBuf,
-        /// Why not.
+        /// Why that failed.
         source: io::Error,
     },
 }

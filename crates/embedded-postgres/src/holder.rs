@@ -2,8 +2,8 @@
 //!
 //! Inside one container a server is found among the processes (`processes`). Another container's processes can't be
 //! seen, so locks decide (`locks`): `flock` holds between all containers of one kernel, and between hosts on a file
-//! system that passes locks on, as NFS does. The first user of a folder writes down its container; who finds the
-//! folder in use compares. Both happen under the start lock.
+//! system that passes locks on, as NFS does. The first process that uses a folder writes down its container; a process
+//! that finds the folder in use compares. Both happen under the start lock.
 //!
 //! A container is told by the kernel's boot and the namespace of its process numbers: processes that share both see
 //! each other. Where there is no `/proc` (macOS) there are no containers either.
@@ -23,7 +23,7 @@ const FILE: &str = "holder";
 const STEP: Duration = Duration::from_millis(50);
 /// Two lines about one holder that is waited for are at least so far apart.
 const TELL: Duration = Duration::from_secs(5);
-/// A start lock that is taken says whose it is after this time at most: its holder writes itself down first.
+/// After this time a start lock that is taken names its holder: the holder writes itself down first.
 const SETTLE: Duration = Duration::from_secs(2);
 /// Longer than a start and a stop of another process in this container may take together.
 const BUSY: Duration = Duration::from_secs(180);
@@ -47,7 +47,7 @@ struct Holder {
     since: String,
 }
 
-/// What is in the way.
+/// Why the folder cannot be used now.
 enum Obstacle {
     /// Another container uses the folder.
     Elsewhere(Holder),

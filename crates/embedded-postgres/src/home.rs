@@ -4,18 +4,18 @@
 //! root's home, say), or its file system keeps no owners, it is `/var/lib/pushpost/<hash of data_dir>` instead, and a
 //! pointer in `data_dir` says so. A `data_dir` that is made here, or is empty, is first made passable.
 //!
-//! The home itself stays ours, also as root: that user owns only what Postgres writes, so it cannot lead us astray by
-//! links.
+//! The home belongs to the user of this process, also if that is root. The user that runs Postgres owns only what Postgres
+//! writes, so it cannot redirect this process by links.
 //!
 //! | in the home | what | owner |
 //! |---|---|---|
 //! | `data` | what initdb made | the user |
 //! | `data.new-*` | an initdb that runs or was killed | the user |
 //! | `password` | of the superuser, mode 0600 | the user |
-//! | `server.conf` | our parameters, written at each start | we |
+//! | `server.conf` | our parameters, written at each start | this process |
 //! | `server.log`, `server.log.1` | Postgres's log | the user |
-//! | `start.lock`, `users.lock`, `server.lock` | see `locks` | we |
-//! | `holder` | the container that uses the home, see `holder` | we |
+//! | `start.lock`, `users.lock`, `server.lock` | see `locks` | this process |
+//! | `holder` | the container that uses the home, see `holder` | this process |
 
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, ErrorKind, Write as _};
@@ -32,7 +32,7 @@ const BESIDE: &str = "postgres";
 const POINTER: &str = "postgres-is-at";
 const ELSEWHERE: &str = "/var/lib/pushpost";
 
-/// The folder of a database and who runs it.
+/// The folder of a database, and the user that runs it.
 #[derive(Debug, Clone)]
 pub(super) struct Home {
     folder: PathBuf,
@@ -235,7 +235,7 @@ fn restrict(path: &Path, mode: u32) -> Result<(), Error> {
     Ok(())
 }
 
-/// The home: closed to others, but as root the user who runs Postgres must pass through.
+/// Makes the home. It is closed to other users; if this process is root, the user that runs Postgres may pass through.
 fn make_folder(folder: &Path, account: &Account) -> Result<(), Error> {
     let mode = if account.is_other() { 0o711 } else { 0o700 };
     make_passable(folder).map_err(Error::io("make", folder))?;

@@ -1,14 +1,14 @@
 //! A private Postgres under a data folder: found, initialised, started, stopped.
 //!
-//! So that `pushpost serve` and `pushpost demo` need no database to be set up first. It never downloads anything:
-//! it runs the newest installed server programs (`programs`), as another user when we are root (`account`), and
-//! talks to them over a Unix socket in a short folder (`socket`).
+//! With it `pushpost serve` and `pushpost demo` need no database to be set up first; the tests and benches use it too. It
+//! downloads nothing. It runs the newest installed server programs (`programs`), as another user if this process is root
+//! (`account`), and connects over a Unix socket in a folder with a short path (`socket`).
 //!
 //! Several processes of one container may use one data folder at once (`serve`, and `keys create` beside it). Each
 //! holds a shared lock while it does (`locks`); the first starts the server, the last stops it. Another container is
-//! refused until all of them and the server have ended (`holder`). Nothing depends on a process
-//! ending in order: after `kill -9` of ours the server runs on and the next process attaches to it, after
-//! `kill -9` of the server the next start clears away what it left (`processes`, `server`).
+//! refused until all of them and the server have ended (`holder`). A process need not
+//! end in order. After `kill -9` of this process the server runs on, and the next process attaches to it. After `kill -9`
+//! of the server the next start removes what it left (`processes`, `server`).
 
 #![cfg_attr(not(test), warn(unused_crate_dependencies))]
 
@@ -65,7 +65,7 @@ pub struct Settings {
 
 /// A running private Postgres that this process uses.
 ///
-/// Dropping it lets go without stopping the server, as a crash would; end with [`EmbeddedPostgres::stop`].
+/// Dropping it leaves the server running, as a crash would; end it with [`EmbeddedPostgres::stop`].
 pub struct EmbeddedPostgres {
     server: Server,
     password: String,
@@ -183,12 +183,12 @@ impl EmbeddedPostgres {
         self.server.ensure_running(&self.password, Users::WeAlone, start, &starting).await.map(drop)
     }
 
-    /// Stops the server if this is its last user, else only lets go.
+    /// Stops the server if no other process uses it, else leaves it running.
     ///
     /// Connections still open are ended; transactions not committed are rolled back.
     ///
     /// # Errors
-    /// The lock is not to be had, or the server does not end within two minutes.
+    /// The lock could not be taken, or the server does not end within two minutes.
     pub async fn stop(self) -> Result<(), Error> {
         let starting = StartLock::take(self.server.home().folder()).await?;
         if self.users.is_alone(&starting)? {
@@ -200,7 +200,7 @@ impl EmbeddedPostgres {
     }
 }
 
-/// Removes what a data folder keeps, wherever it is. Nobody may be using it.
+/// Removes the database of a data folder, wherever it is. No process may be using it.
 ///
 /// # Errors
 /// Something of it can't be removed.

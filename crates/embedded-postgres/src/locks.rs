@@ -1,4 +1,4 @@
-//! Lock files in the home, locked with `flock`, which the kernel lets go when a process ends in whatever way.
+//! Lock files in the home, locked with `flock`: the kernel releases them however a process ends.
 //!
 //! - `users.lock` is held shared by each process for as long as it uses the server. A process that can have it alone
 //!   is the only user: on coming that means that no predecessor lives, on leaving that the server may be stopped.
@@ -24,7 +24,7 @@ const START: &str = "start.lock";
 const PATIENCE: Duration = Duration::from_secs(180);
 const STEP: Duration = Duration::from_millis(50);
 
-/// The right to start or stop the server; let go when dropped.
+/// The right to start or stop the server; released when dropped.
 #[derive(Debug)]
 pub(super) struct StartLock {
     file: File,

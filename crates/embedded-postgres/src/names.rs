@@ -1,5 +1,5 @@
 //! A name for a user that the system does not know. initdb refuses a user id without an entry in the system's list of
-//! users, and some platforms (OpenShift) give containers just such ids. nss_wrapper shows a program another list.
+//! users, and some platforms (OpenShift) give containers such ids. nss_wrapper shows a program another list.
 
 use std::ffi::OsString;
 use std::path::Path;

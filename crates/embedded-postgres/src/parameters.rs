@@ -1,4 +1,4 @@
-//! The server's parameters. They stand in a file of ours that is written at each start and includes initdb's, so
+//! The server's parameters. They are in a file of their own, which is written at each start and includes initdb's, so
 //! that an upgrade of pushpost changes them; what a person sets with `ALTER SYSTEM` still wins.
 
 use std::fs;
@@ -9,7 +9,7 @@ use super::PORT;
 const MEBI: u64 = 1 << 20;
 /// Enough for the queue and the devices in use; more helps little while the system's cache stands behind it.
 const BUFFERS_MEBI: u64 = 256;
-/// What a small machine gets at least.
+/// The least that a small machine gets.
 const BUFFERS_LEAST_MEBI: u64 = 32;
 
 /// The text of `server.conf`, which lies beside the folder `data`.
@@ -60,7 +60,7 @@ fn shared_buffers_mebi(memory: Option<u64>) -> u64 {
     memory.map_or(BUFFERS_MEBI / 2, |bytes| (bytes / MEBI / 8).clamp(BUFFERS_LEAST_MEBI, BUFFERS_MEBI))
 }
 
-/// The memory of the machine or, if less, of our container. Unknown outside Linux.
+/// The memory of the machine or, if less, of this container. Unknown outside Linux.
 fn memory_bytes() -> Option<u64> {
     let info = fs::read_to_string("/proc/meminfo").ok()?;
     let line = info.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;

@@ -6,9 +6,9 @@
 //! folder: every process of a server enters it, a dead one has none. Processes of another container are not seen:
 //! for these there is the server's lock (`locks`).
 //!
-//! The looking is done by a shell running as Postgres's user: a root without `CAP_SYS_PTRACE`, as containers have
-//! it, may not read the working folder of somebody else's process. Where there is no `/proc` (macOS) we ask
-//! `pg_ctl status`; there orphans end by themselves with their statement, and the start is tried again until then.
+//! The search is done by a shell running as Postgres's user: a root without `CAP_SYS_PTRACE`, as containers have
+//! it, may not read the working folder of another user's process. Where there is no `/proc` (macOS), `pg_ctl status`
+//! is asked; there orphans end by themselves with their statement, and the start is tried again until then.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -24,7 +24,7 @@ use super::run::{self, Runner};
 
 const END_DEADLINE: Duration = Duration::from_secs(20);
 const STEP: Duration = Duration::from_millis(20);
-/// Prints the number of each process whose working folder is `$1`.
+/// Prints the number of each process that works in the folder `$1`.
 const SCAN: &str =
     r#"for p in /proc/[0-9]*; do [ "$p/cwd" -ef "$1" ] && echo "${p#/proc/}"; done 2>/dev/null"#;
 
@@ -65,8 +65,8 @@ pub(super) async fn look(home: &Home, runner: &Runner) -> Result<Presence, Error
 
 /// Ends the orphans. To be called under the start lock, right after [`look`] has found no postmaster.
 ///
-/// They are killed outright: their postmaster is gone, so their shared memory and all in it is lost anyhow, and
-/// a busy one would heed nothing milder. What they committed is in the write-ahead log.
+/// They are killed: without their postmaster their shared memory is lost, and a busy one would not react to a milder
+/// signal. What they committed is in the write-ahead log.
 pub(super) async fn end_orphans(orphans: Vec<u32>, home: &Home, runner: &Runner) -> Result<(), Error> {
     if !has_proc() {
         return Ok(());

@@ -23,7 +23,7 @@ pub(super) const FOLDERS: [&str; 8] = [
     "/home/linuxbrew/.linuxbrew/opt/postgresql@*/bin",
     "/Applications/Postgres.app/Contents/Versions/*/bin",
 ];
-/// The programs we run; a folder that lacks one is no candidate (client packages bring `pg_ctl`-less folders).
+/// The programs that are run; a folder that lacks one is no candidate (client packages bring `pg_ctl`-less folders).
 const NEEDED: [&str; 3] = ["postgres", "initdb", "pg_ctl"];
 /// `DETACH PARTITION … CONCURRENTLY` came with 14.
 const LEAST_MAJOR: u32 = 14;
@@ -124,7 +124,7 @@ fn matching(folder: &Path, before: &str, after: &str) -> Vec<PathBuf> {
 
 async fn version_of(folder: &Path) -> Result<Version, Error> {
     let mut command = Command::new(folder.join("postgres"));
-    // What the service's environment holds is no business of other programs.
+    // Other programs do not get the service's environment, which may hold secrets.
     command.arg("--version").env_clear().env("LC_ALL", "C");
     let output = run::output("postgres --version", command, VERSION_DEADLINE).await?;
     let words = String::from_utf8_lossy(&output.stdout).into_owned();

@@ -1,5 +1,5 @@
-//! Runs Postgres's programs: as the right user, from a folder, with a small environment, a deadline and their
-//! words kept for the error.
+//! Runs Postgres's programs: as the right user, from a folder, with a small environment and a deadline. The end of their
+//! output goes into the error.
 
 use std::ffi::OsStr;
 use std::path::Path;
@@ -11,9 +11,9 @@ use super::error::Error;
 use super::locks::ServerLock;
 use super::programs::Programs;
 
-/// How much of a program's words goes into an error, in bytes: its end, where the cause stands.
+/// How much of a program's output goes into an error, in bytes: its end, where the cause is.
 const DETAIL_BYTES: usize = 600;
-/// For what ought to take milliseconds: `sh`, `pg_ctl kill`.
+/// Deadline of programs that take milliseconds: `sh`, `pg_ctl kill`.
 pub(super) const SHORT: Duration = Duration::from_secs(20);
 
 /// Gives a program its standard input as file 9, and nothing to read. Shells and `pg_ctl` leave file 9 open for
@@ -107,7 +107,7 @@ fn succeeded(program: &str, output: Output) -> Result<(), Error> {
     Err(Error::Program { program: program.to_owned(), detail })
 }
 
-/// The end of a program's words or of a log, on one line.
+/// The end of a program's output or of a log, on one line.
 pub(super) fn one_line(words: &[u8]) -> String {
     let words = &words[words.len().saturating_sub(DETAIL_BYTES)..];
     let words = String::from_utf8_lossy(words);

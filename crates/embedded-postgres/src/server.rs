@@ -60,15 +60,15 @@ pub(super) struct Start<'a> {
 pub(super) enum Users {
     /// No other process uses it.
     WeAlone,
-    /// Others do, and may well see a socket that we do not (a service with a private `/tmp`).
+    /// Other processes use it, and may see a socket that this process does not (a service with a private `/tmp`).
     Others,
 }
 
-/// Why a connection cannot be had now.
+/// Why there is no connection now.
 enum Unready {
-    /// It may come: not there yet, starting, stopping.
+    /// There may be one later: the server starts or stops.
     Yet(String),
-    /// It will not come by waiting.
+    /// Waiting does not help.
     Ever(sqlx::Error),
 }
 
@@ -98,7 +98,7 @@ impl Server {
         }
     }
 
-    /// A start that fails leaves no server behind. Why it failed is worth more than why its server does not stop.
+    /// A start that fails leaves no server behind. If the server does not stop either, the error of the start is answered.
     async fn stop_what_was_started(&self) {
         let stopped = match processes::look(&self.home, &self.runner).await {
             Ok(Presence::Postmaster(found)) => self.stop_soon(found.socket.as_deref()).await,
@@ -183,8 +183,8 @@ impl Server {
         Err(Error::NotReady { seconds: start.timeout.as_secs(), detail, log: self.home.log() })
     }
 
-    /// Starts a postmaster that outlives us. `pg_ctl` gives it a session of its own, `/dev/null` as its input and
-    /// the log as its output, and is not its parent for long, so it never becomes a zombie of ours. All names are
+    /// Starts a postmaster that outlives this process. `pg_ctl` gives it a session of its own, `/dev/null` as its input and
+    /// the log as its output, and is not its parent for long, so it never becomes a zombie of this process. All names are
     /// relative to the home, since `pg_ctl` puts them into a shell command.
     ///
     /// `pg_ctl` is never abandoned before the postmaster can be found by its file, so that none is left behind.
@@ -237,7 +237,7 @@ impl Server {
         Ok(())
     }
 
-    /// The same for a server that nobody has used yet: there is little to write down, and someone waits for our end.
+    /// As [`Self::stop`], faster: for a server that was not used yet, which has little to write, while a caller waits.
     async fn stop_soon(&self, socket: Option<&Path>) -> Result<(), Error> {
         if self.pg_ctl_stop("fast", STOP_SOON_SECONDS).await.is_err()
             && let Presence::Postmaster(_) = processes::look(&self.home, &self.runner).await?

@@ -2,8 +2,8 @@
 //! and not every file system that holds data can hold a socket.
 //!
 //! Nor under `$XDG_RUNTIME_DIR`: that goes when its user logs out, and processes with other environments would
-//! not agree on it. As root it is below `/run`, where only root makes folders; else below `/tmp`, where anybody
-//! could have made ours before us, so its owner and mode are checked.
+//! not agree on it. As root it is below `/run`, where only root makes folders; else below `/tmp`, where any
+//! user could have made the folder before, so its owner and mode are checked.
 
 use std::fs::{self, DirBuilder};
 use std::io::{self, ErrorKind};
@@ -15,7 +15,8 @@ use super::error::Error;
 use super::locks::ServerLock;
 use super::{PORT, home};
 
-/// The socket's folder for a home: the first candidate that is ours or can be made so. The same at each call.
+/// The socket's folder for a home: the first candidate that belongs to the right user or can be made so. The same at
+/// each call.
 ///
 /// It comes without what a dead server left in it. Postgres reads the process number in the left lock file and
 /// refuses to start while a process has this number, though the process may be a zombie or another program. That no

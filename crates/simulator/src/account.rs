@@ -72,7 +72,7 @@ pub(super) struct Streams<S> {
 }
 
 impl<S: Session> Streams<S> {
-    /// The account of a new connection, whose first SETTINGS announce the session's limit.
+    /// The streams of a new connection; its first SETTINGS announce the session's limit.
     pub(super) fn new(wire: Arc<Wire>, session: S, overflow: Overflow, live: Live) -> Self {
         Self {
             limit: session.streams(live.streams),

@@ -3,7 +3,7 @@
 
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-/// Microseconds since 1970, for who measures how long something took to arrive.
+/// Microseconds since 1970, to measure how long a request took to arrive.
 #[expect(
     clippy::disallowed_methods,
     reason = "a provider checks iat and exp against its own clock, not Postgres's"

@@ -95,7 +95,7 @@ async fn run<T, S>(
         }
     }
     flush(&mut h2).await;
-    // Stalled: the socket stays open and unread until somebody closes it.
+    // Stalled: the socket stays open and unread until one side closes it.
     let closes = streams.live.closes;
     tokio::select! {
         () = &mut stopped => {}

@@ -1,5 +1,5 @@
-//! The control port: plain HTTP on loopback for whoever scripts a running simulator and reads its ledger, and for senders
-//! that ask the metadata server.
+//! The control port: plain HTTP on loopback. Over it a running simulator gets its script and shows its ledger, and senders
+//! ask the metadata server.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -35,7 +35,7 @@ struct Named {
     name: Option<String>,
 }
 
-/// All routes.
+/// All routes of the control port.
 pub(super) fn router(shared: Arc<Shared>) -> Router {
     Router::new()
         .route(metadata::PATH, get(metadata::token))

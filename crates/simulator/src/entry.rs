@@ -25,9 +25,9 @@ pub enum Provider {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Environment {
-    /// `api.push.apple.com`.
+    /// The host `api.push.apple.com`.
     Production,
-    /// `api.sandbox.push.apple.com`.
+    /// The host `api.sandbox.push.apple.com`.
     Sandbox,
 }
 
@@ -35,7 +35,7 @@ pub enum Environment {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Ended {
-    /// Not yet.
+    /// Not ended yet.
     Open,
     /// With a response.
     Answered,
@@ -58,7 +58,7 @@ pub struct Entry {
     pub seq: u64,
     /// The server that received it.
     pub provider: Provider,
-    /// APNs only.
+    /// Absent for FCM and OAuth.
     pub environment: Option<Environment>,
     /// Numbers connections from 1 over all ports.
     pub connection: u64,
@@ -66,7 +66,7 @@ pub struct Entry {
     pub stream: u32,
     /// Milliseconds since 1970.
     pub received_ms: i64,
-    /// `:path`.
+    /// The request's `:path`.
     pub path: String,
     /// Device token, where one could be read.
     pub token: Option<String>,
@@ -111,13 +111,13 @@ impl Entry {
 /// How often a provider gave one answer.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Count {
-    /// The server.
+    /// The server that answered.
     pub provider: Provider,
-    /// HTTP status.
+    /// The HTTP status.
     pub status: u16,
     /// As in [`Entry::reason`].
     pub reason: String,
-    /// How many.
+    /// Number of such responses.
     pub count: u64,
 }
 
@@ -149,7 +149,7 @@ pub struct Filter {
     pub limit: Option<usize>,
 }
 
-/// An entry with its parts as they came; readable forms are made only when somebody reads.
+/// An entry with its parts as they came; readable forms are made only when the entry is read.
 #[derive(Debug)]
 pub(super) struct Record {
     pub(super) provider: Provider,

@@ -35,11 +35,11 @@ pub enum FcmFault {
     ThirdPartyAuthError,
     /// The same by its old name, with ApnsError `BadEnvironmentKeyInToken`.
     ApnsAuthError,
-    /// 403 `SENDER_ID_MISMATCH`.
+    /// Answers 403 `SENDER_ID_MISMATCH`.
     SenderIdMismatch,
     /// 403 without FcmError.
     PermissionDenied,
-    /// 404 `UNREGISTERED`.
+    /// Answers 404 `UNREGISTERED`.
     Unregistered,
     /// 404 without FcmError.
     NotFound,
@@ -51,11 +51,11 @@ pub enum FcmFault {
     ProjectQuota,
     /// 429 without any details.
     ResourceExhausted,
-    /// 500 `INTERNAL`.
+    /// Answers 500 `INTERNAL`.
     Internal,
-    /// 503 `UNAVAILABLE`.
+    /// Answers 503 `UNAVAILABLE`.
     Unavailable,
-    /// 500 `UNSPECIFIED_ERROR`.
+    /// Answers 500 `UNSPECIFIED_ERROR`.
     UnspecifiedError,
     /// 502 with an HTML body.
     BadGatewayHtml,

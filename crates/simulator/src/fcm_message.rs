@@ -1,5 +1,5 @@
-//! Whether a body is a message that FCM takes (docs/providers.md#fcm-message, #fcm-android_v2, #fcm-responses), and to
-//! whom it goes.
+//! Whether a body is a message that FCM takes (docs/providers.md#fcm-message, #fcm-android_v2, #fcm-responses), and the
+//! token that it goes to.
 //!
 //! A broadcast's bodies differ in their tokens only. So the last one that passed is remembered without its token, and
 //! one that is equal but for that is not parsed again.

@@ -23,7 +23,7 @@ pub(super) enum Kind {
     Durations,
     /// RFC 3339 in UTC.
     Timestamp,
-    /// `#rrggbb`.
+    /// A color as `#rrggbb`.
     Color,
     /// Strings by name.
     TextMap,

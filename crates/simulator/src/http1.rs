@@ -1,5 +1,5 @@
-//! What gives access tokens, for clients that speak HTTP/1.1 only. FCM's send call is HTTP/2 here: whoever sends
-//! pushes over HTTP/1.1 has misconfigured ALPN and is told so.
+//! The token endpoint for clients that speak HTTP/1.1 only. FCM's send call is HTTP/2 here: a client that
+//! sends pushes over HTTP/1.1 has misconfigured ALPN, and the answer says so.
 
 use std::sync::Arc;
 

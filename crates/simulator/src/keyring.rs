@@ -33,7 +33,7 @@ impl Keyring {
         }
     }
 
-    /// Counts revocations of provider keys, so that nobody trusts what they remember from before one.
+    /// Counts revocations of provider keys: what was remembered under an earlier number is checked again.
     pub(super) fn round(&self) -> u64 {
         self.round.load(Ordering::Acquire)
     }

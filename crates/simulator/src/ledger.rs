@@ -194,7 +194,7 @@ impl Ledger {
         self.inner().arrivals.iter().map(|(notification, at_us)| (notification.clone(), *at_us)).collect()
     }
 
-    /// Accepted entries whose notification had been accepted for the same token before (by notification id,
+    /// Accepted entries of a notification that had been accepted for the same token before (by notification id,
     /// else by `apns-id`). Empty in [`LedgerMode::Counts`].
     pub fn duplicates(&self) -> Vec<Duplicate> {
         let entries = self.entries();

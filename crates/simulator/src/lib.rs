@@ -85,7 +85,7 @@ pub enum Error {
     Bind {
         /// The address asked for.
         address: SocketAddr,
-        /// Why.
+        /// Why that failed.
         source: std::io::Error,
     },
     /// The cryptographic library made no key or certificate.
@@ -100,9 +100,9 @@ pub enum Error {
     /// A file could not be written.
     #[error("cannot write {}", path.display())]
     File {
-        /// Which.
+        /// The file or folder.
         path: PathBuf,
-        /// Why.
+        /// Why that failed.
         source: std::io::Error,
     },
     /// The thread that makes keys died.
@@ -121,11 +121,11 @@ pub struct Simulator {
 /// Where the servers listen.
 #[derive(Debug, Clone, Copy)]
 pub struct Addresses {
-    /// Production APNs.
+    /// The port of production APNs.
     pub apns: SocketAddr,
-    /// Sandbox APNs.
+    /// The port of sandbox APNs.
     pub sandbox: Option<SocketAddr>,
-    /// FCM and OAuth.
+    /// The port of FCM and OAuth.
     pub fcm: SocketAddr,
     /// The control port.
     pub control: Option<SocketAddr>,
@@ -206,7 +206,7 @@ impl Simulator {
         endpoint(self.addresses.fcm)
     }
 
-    /// `https://localhost:PORT/token`.
+    /// The token endpoint: `https://localhost:PORT/token`.
     pub fn token_uri(&self) -> &str {
         &self.shared.token_uri
     }
@@ -226,7 +226,7 @@ impl Simulator {
         &self.shared.keys.ca_pem
     }
 
-    /// The `.p8`.
+    /// The text of the `.p8` file.
     pub fn p8_pem(&self) -> &str {
         &self.shared.keys.p8_pem
     }
@@ -318,8 +318,8 @@ impl Simulator {
         self.shared.keyring.revoke_subject_token(token);
     }
 
-    /// The file of a workload identity whose subject token comes from `source`, a `credential_source`; it sends as the
-    /// service account `impersonated`, or by itself.
+    /// The file of a workload identity. Its subject token comes from `source`, a `credential_source`. It sends as the
+    /// service account `impersonated`, or as itself.
     pub fn external_account(&self, source: &serde_json::Value, impersonated: Option<&str>) -> String {
         files::external_account(self, source, impersonated)
     }

@@ -54,7 +54,7 @@ impl AccessTokens {
         issued.get(token).filter(|(_, known)| *known == usage).map(|(ends_ms, _)| *ends_ms)
     }
 
-    /// Counts revocations, so that nobody trusts what they remember from before one.
+    /// Counts revocations: what was remembered under an earlier number is checked again.
     pub(super) fn round(&self) -> u64 {
         self.round.load(Ordering::Acquire)
     }

@@ -3,7 +3,7 @@
 use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
-/// Counts messages.
+/// Counts the messages of a minute.
 #[derive(Debug, Default)]
 pub(super) struct Quota(Mutex<Count>);
 

@@ -1,5 +1,5 @@
-//! A rule of a script: what a provider does to whom, when, how often and with what. The same JSON drives Rust
-//! callers and the control port.
+//! A rule of a script: which requests it matches, when and how often, and what the provider does to them. Rust callers and
+//! the control port use the same JSON.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -41,7 +41,7 @@ pub struct Rule {
     pub delay_ms: u64,
     /// And a part of so many more, drawn from the seed.
     pub delay_spread_ms: u64,
-    /// What happens.
+    /// What happens to a request that matches.
     pub action: Action,
 }
 
@@ -63,13 +63,13 @@ pub enum Action {
     /// Nothing special: accepted (after the rule's delay).
     #[default]
     Accept,
-    /// This response.
+    /// Answer with this response.
     Answer(Box<Answer>),
     /// One of FCM's error bodies, whole (docs/providers.md#fcm-errors, #fcm-invalid_argument).
     FcmFault {
-        /// Which one.
+        /// The error that is answered.
         fault: FcmFault,
-        /// `Retry-After`, verbatim.
+        /// The header `Retry-After`, verbatim.
         #[serde(default)]
         retry_after: Option<String>,
         /// `Retry-After` as an HTTP date so many seconds ahead.
@@ -131,7 +131,7 @@ pub enum Action {
     /// The connection itself is at fault, before any request: of the rule's conditions, those about tokens can't
     /// hold. At the FCM port it concerns the token endpoint's connections too.
     Connection {
-        /// How.
+        /// How the connection fails.
         fault: ConnectionFault,
     },
 }
@@ -146,7 +146,7 @@ pub enum ConnectionFault {
     Silence,
     /// The certificate is another host's.
     WrongName,
-    /// The certificate is of an authority that nobody knows.
+    /// The certificate is of an authority that no client trusts.
     UnknownAuthority,
     /// The window of each stream is zero and stays so: no body gets through (HTTP/2 only).
     ZeroWindow,
@@ -156,7 +156,7 @@ pub enum ConnectionFault {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Answer {
-    /// HTTP status.
+    /// The HTTP status.
     pub status: u16,
     /// APNs' `reason`, FCM's `errorCode`, OAuth's `error`: the body is made of it.
     pub reason: Option<String>,
@@ -168,11 +168,11 @@ pub struct Answer {
     pub timestamp_ago_ms: Option<i64>,
     /// Leaves `timestamp` out of a 410.
     pub without_timestamp: bool,
-    /// `Retry-After`, verbatim.
+    /// The header `Retry-After`, verbatim.
     pub retry_after: Option<String>,
     /// `Retry-After` as an HTTP date so many seconds ahead.
     pub retry_after_date_seconds: Option<u64>,
-    /// More headers.
+    /// Further headers of the response.
     pub headers: BTreeMap<String, String>,
     /// The whole body instead of one made from `reason`: a string is sent as it is, anything else as JSON.
     pub body: Option<Value>,
@@ -180,7 +180,7 @@ pub struct Answer {
     pub body_base64: Option<String>,
     /// Instead of `application/json`.
     pub content_type: Option<String>,
-    /// A GOAWAY follows whose debug data is the body; streams already open are still answered (APNs' 503
+    /// A GOAWAY follows, with the body as its debug data; streams already open are still answered (APNs' 503
     /// `Shutdown`).
     pub then_go_away: bool,
 }
@@ -204,18 +204,18 @@ pub enum LastStream {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum H2Code {
-    /// 0.
+    /// The HTTP/2 error code 0.
     #[default]
     NoError,
-    /// 1.
+    /// The HTTP/2 error code 1.
     ProtocolError,
-    /// 2.
+    /// The HTTP/2 error code 2.
     InternalError,
-    /// 7.
+    /// The HTTP/2 error code 7.
     RefusedStream,
-    /// 8.
+    /// The HTTP/2 error code 8.
     Cancel,
-    /// 11.
+    /// The HTTP/2 error code 11.
     EnhanceYourCalm,
 }
 

@@ -51,7 +51,7 @@ pub(super) struct Plan {
 pub(super) enum Effect {
     /// The response; `accepted` goes to the ledger.
     Reply { reply: Reply, accepted: bool },
-    /// RST_STREAM.
+    /// The stream is reset by RST_STREAM.
     Reset { code: H2Code, accepted: bool },
     /// GOAWAY; streams that it spares are answered, this one with `reply`.
     GoAway { code: H2Code, last: LastStream, debug: String, reply: Reply, accepted: bool },
@@ -292,7 +292,7 @@ fn dead(provider: Provider, timestamp_ms: Option<i64>) -> Reply {
 }
 
 impl End {
-    /// A request whose response was handed to the connection.
+    /// The end of a request that was answered: the response was handed to the connection.
     pub(super) fn answered(reply: &Reply, accepted: bool) -> Self {
         let answer = Some((reply.status.as_u16(), reply.reason.clone()));
         Self { ended: Ended::Answered, accepted, answer }

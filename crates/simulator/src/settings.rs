@@ -34,7 +34,7 @@ pub struct Settings {
     pub ledger: LedgerMode,
 }
 
-/// APNs: whose notifications it takes.
+/// APNs: the keys and topics that it takes.
 #[derive(Debug, Clone)]
 pub struct ApnsSettings {
     /// Bundle ids that the key may send for.
@@ -57,7 +57,7 @@ pub struct ApnsSettings {
     pub streams_drop_on_rejection: bool,
 }
 
-/// FCM and OAuth: whose messages they take.
+/// FCM and OAuth: the project and accounts that they take.
 #[derive(Debug, Clone)]
 pub struct FcmSettings {
     /// The project of the service account.

@@ -41,7 +41,7 @@ pub(super) enum Step {
     Forgotten,
 }
 
-/// Waits.
+/// Waits for the next step of a stream.
 pub(super) async fn advance(wait: Wait) -> Step {
     match wait {
         Wait::Body { parts, mut body, respond, stream } => {
@@ -62,7 +62,7 @@ pub(super) async fn advance(wait: Wait) -> Step {
             Step::Due { stream, ticket, effect, respond }
         }
         Wait::Never { mut respond } => {
-            // Whatever ends it, a reset or the connection's end, nobody waits any more.
+            // A reset or the end of the connection ends the wait.
             let _ended = poll_fn(|cx| respond.poll_reset(cx)).await;
             Step::Forgotten
         }

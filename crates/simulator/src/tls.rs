@@ -32,11 +32,11 @@ pub(super) struct Keys {
     own: Identity,
     /// Of the same authority, for another host.
     elsewhere: Identity,
-    /// For the right host, of an authority that nobody trusts.
+    /// For the right host, of an authority that no client trusts.
     stranger: Identity,
 }
 
-/// Whom a server says it is.
+/// The certificate that a server shows.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Face {
     Own,
@@ -143,7 +143,7 @@ fn server_params(names: Vec<SanType>) -> CertificateParams {
 fn here() -> Vec<SanType> {
     vec![
         SanType::DnsName("localhost".try_into().expect("an ASCII name")),
-        // Another name, for clients that reach this machine by a proxy; `.test` is nobody's (RFC 6761 6.2).
+        // Another name, for clients that reach this machine by a proxy; `.test` is reserved (RFC 6761, 6.2).
         SanType::DnsName("simulator.test".try_into().expect("an ASCII name")),
         SanType::IpAddress(IpAddr::V4(Ipv4Addr::LOCALHOST)),
         SanType::IpAddress(IpAddr::V6(Ipv6Addr::LOCALHOST)),

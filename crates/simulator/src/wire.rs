@@ -33,7 +33,7 @@ pub(super) struct Wire {
 }
 
 impl Wire {
-    /// A wire whose first SETTINGS announces `streams`.
+    /// A wire that announces `streams` in its first SETTINGS.
     pub(super) fn new(streams: u32) -> Arc<Self> {
         Arc::new(Self { announced: AtomicU32::new(streams), inserted: Mutex::default() })
     }

@@ -35,7 +35,7 @@ pub struct TestApi {
     router: Router,
 }
 
-/// Whoever holds a key.
+/// A client with a key.
 pub struct ApiClient<'a> {
     service: &'a TestApi,
     secret: String,
@@ -123,7 +123,7 @@ impl ApiClient<'_> {
         self.send(method, path, headers, Body::from(body.to_string())).await
     }
 
-    /// Imports devices.
+    /// Posts to `/v1/devices/import`; `query` begins with `?`.
     pub async fn import(&self, query: &str, body: impl Into<Body>) -> Answer {
         let mut headers = HeaderMap::new();
         headers.insert("content-type", "application/x-ndjson".parse().unwrap());

@@ -49,7 +49,7 @@ pub(crate) struct Image {
     pub(crate) has_shell: bool,
     /// Files that the container lacks, as a pattern of the shell.
     pub(crate) hidden: &'static str,
-    /// More environment.
+    /// Further environment variables.
     pub(crate) env: &'static [(&'static str, &'static str)],
 }
 
@@ -207,7 +207,7 @@ impl Container<'_> {
     }
 }
 
-/// A machine whose folder belongs to the containers' user and that containers see.
+/// A machine with a folder that belongs to the containers' user and that containers see.
 pub(crate) async fn shared_machine(delivery: &str) -> TestMachine {
     let unshare =
         Command::new("unshare").args(["--pid", "--mount", "--uts", "--ipc", "--fork", "true"]).output();

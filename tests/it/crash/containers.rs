@@ -224,7 +224,7 @@ async fn as_root_postgres_never_runs_as_nobody() {
     assert!(words.contains("there is no user postgres"), "{words}");
     assert!(!machine.data_dir().join("postgres").exists(), "nothing is made");
 
-    // Data that nobody owns already.
+    // Data of a user that other programs share.
     let data = machine.data_dir().join("postgres/data");
     fs::create_dir_all(&data).unwrap();
     fs::write(data.join("PG_VERSION"), "15\n").unwrap();

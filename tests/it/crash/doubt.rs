@@ -10,7 +10,7 @@ use pushpost_testkit::wait::WAIT_MAX;
 
 const DEVICES: usize = 5;
 
-/// A notification that the provider took and whose process was killed before the answer; its lane is paused, and another
+/// A notification that the provider took; its process was killed before the answer. Its lane is paused, and another
 /// process runs.
 async fn taken_and_not_recorded(cluster: &TestCluster) -> (TestNode, String) {
     let mut first = cluster.node(cluster.database.url()).await;

@@ -12,7 +12,7 @@ use pushpost_testkit::wait::WAIT_MAX;
 
 const IN_FLIGHT: usize = 30;
 
-/// Two processes of which the first leads and holds jobs whose provider does not answer.
+/// Two processes. The first leads, and has jobs in flight that the provider does not answer.
 struct Led {
     cluster: TestCluster,
     proxy: PostgresProxy,

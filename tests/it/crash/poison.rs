@@ -1,4 +1,4 @@
-//! A job that kills its process is isolated: the device that does it is rejected, and nobody else suffers for it
+//! A job that kills its process is isolated: the device that does it is rejected, and no other device
 //! (docs/queue.md#isolated-attempt).
 
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! A checkout in root's home, which the user who runs Postgres may not enter (docs/queue.md#embedded-postgres).
+//! A checkout in root's home, which the user that runs Postgres may not enter (docs/queue.md#embedded-postgres).
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;

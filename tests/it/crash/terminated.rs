@@ -44,7 +44,7 @@ async fn a_service_that_is_told_to_stop_ends_what_it_began_and_leaves_the_rest()
     drop(node);
 }
 
-/// Living nodes, jobs that somebody holds, and jobs that nobody holds, read beside a stopped service.
+/// Living nodes, leased jobs and waiting jobs, read beside a stopped service.
 async fn left_in(machine: &TestMachine) -> (i64, i64, i64) {
     let settings = Settings { data_dir: machine.data_dir(), postgres_bin_dir: None, max_connections: 100 };
     let postgres = EmbeddedPostgres::start(&settings).await.unwrap();

@@ -1,4 +1,4 @@
-//! Audiences: who becomes a target, through whom, and who is unmatched.
+//! Audiences: which devices become targets, through which selector, and what is unmatched.
 
 use std::collections::HashMap;
 

@@ -1,5 +1,5 @@
-//! `replaces` as publishable keys say it: whoever knows a token must not silence its owner, and an app whose token has
-//! changed must not be sent to twice.
+//! `replaces` by publishable keys: a caller that knows a token must not silence its owner, and an app with a changed token
+//! must not be sent to twice.
 
 use http::Method;
 use pushpost_testkit::json::assert_has;
@@ -85,7 +85,7 @@ async fn every_way_to_bind_a_user_settles_a_claim() {
     backend.put(PUT, apns("c3", json!({"user": "u7"}))).await;
     backend.put(PUT, apns("b3", json!({"replaces": "c3".repeat(32)}))).await;
     assert_replaced(&backend, "a3").await;
-    // A successor that is bound before the app says whose place it takes.
+    // A successor that is bound before the app says which device it replaces.
     backend.put(PUT, apns("a4", json!({"user": "u7"}))).await;
     backend.put(PUT, apns("b4", json!({"user": "u7"}))).await;
     claim(&app, "b4", "a4").await;

@@ -12,7 +12,7 @@ use sqlx::types::Uuid;
 use pushpost_testkit::api::TestApi;
 use pushpost_testkit::apps::{apns, put_id};
 
-/// A device, and who writes receipts about it.
+/// A device, and a node that writes receipts about it.
 struct Past {
     device: DeviceId,
     key: InstallationKey,

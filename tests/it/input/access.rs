@@ -1,4 +1,4 @@
-//! 401, 403 and 404: who asks, what its key may do, and whose things these are.
+//! 401, 403 and 404: keys, their scopes, and things of other apps.
 
 use http::Method;
 use pushpost::runtime::Role;

@@ -21,8 +21,8 @@ pub(super) struct Logging {
 impl Log {
     /// Until the guard is dropped, on this thread, which is the only one of these tests.
     pub(super) fn start(&self) -> Logging {
-        // While there is one subscriber alone, tracing asks the thread that comes first to an event whether anybody
-        // listens to it, and keeps the answer for all threads: that may be another test's thread, where nobody does.
+        // While there is one subscriber alone, tracing asks the thread that comes first to an event whether there is a
+        // listener, and keeps the answer for all threads: that may be another test's thread, which has none.
         let second = Dispatch::new(tracing_subscriber::registry());
         let log = self.clone();
         let levels: Targets = "info,sqlx=warn,pushpost=trace".parse().unwrap();

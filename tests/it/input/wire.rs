@@ -42,7 +42,7 @@ async fn a_client_that_breaks_off_leaves_nothing_and_is_no_fault_of_ours() {
         let mut stream = connect(&service).await;
         stream.write_all(begun.as_bytes()).await.unwrap();
         stream.shutdown().await.unwrap();
-        // Until the service has noticed, whatever it says to nobody.
+        // Until the service has noticed; what it still writes is not read.
         let mut rest = Vec::new();
         let _reset = stream.read_to_end(&mut rest).await;
         assert!(

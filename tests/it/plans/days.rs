@@ -1,4 +1,4 @@
-//! Days come and go while somebody holds an old snapshot, and nobody's recording waits for it
+//! Days come and go while a session holds an old snapshot, and no recording waits for it
 //! (docs/queue.md#partition-changes).
 
 use std::cell::Cell;
@@ -37,7 +37,7 @@ async fn tables_of(pool: &SessionPool, day: NaiveDate) -> i64 {
         .unwrap()
 }
 
-/// What the recorder does, by a session that would rather fail than wait behind somebody's lock.
+/// What the recorder does, by a session that fails rather than wait behind a lock.
 async fn append_receipt(pool: &SessionPool, day: NaiveDate) -> Result<(), pushpost::store::Error> {
     let mut tx = pushpost::store::begin(pool).await?;
     sqlx::query("set local lock_timeout = '1500ms'").execute(&mut *tx).await?;
@@ -120,8 +120,8 @@ async fn a_day_is_made_while_somebody_holds_a_snapshot() {
     snapshot.commit().await.unwrap();
 }
 
-/// Records once it waits: for transactions, not with a lock on the parent behind which everybody queues. False: it gave
-/// up before anybody had looked.
+/// Records while a change of partitions waits: it waits for transactions, and holds no lock on the parent behind which
+/// others queue. False: the change gave up before it was seen to wait.
 async fn record_while_it_waits(
     pool: &SessionPool,
     backend: i32,

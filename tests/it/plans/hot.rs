@@ -42,8 +42,8 @@ const FILL: &str = "
     insert into subscriptions (topic_id, device_id)
     select topic_id, g from topics, generate_series(1, 50000) g where name = 'all';";
 
-/// A service that has just been set up, and one whose tables have emptied again. Without autovacuum, whose analysis
-/// throws the kept plans away, sooner or later.
+/// A service that has just been set up, and one with tables that have emptied again. Without autovacuum: its analysis
+/// would throw the kept plans away, sooner or later.
 const SET_UP: &str = "alter table jobs set (autovacuum_enabled = off);
     alter table devices set (autovacuum_enabled = off);
     alter table subscriptions set (autovacuum_enabled = off);

@@ -113,8 +113,8 @@ async fn an_idle_node_with_three_apps_asks_less_than_three_things_a_second() {
     let intakes: LaneIntakes = lanes.iter().map(|lane| Arc::new(LaneIntake::new(*lane, 100))).collect();
     let (mut tasks, stop) = (JoinSet::new(), CancellationToken::new());
     let statements = Statements::default();
-    // While there is one subscriber alone, tracing asks the thread that comes first to an event whether anybody listens to
-    // it, and keeps the answer for all threads: that may be another test's thread, where nobody does.
+    // While there is one subscriber alone, tracing asks the thread that comes first to an event whether there is a listener,
+    // and keeps the answer for all threads: that may be another test's thread, which has none.
     let _second = tracing::Dispatch::new(Statements::default());
     let _counted = tracing::subscriber::set_default(statements.clone());
     let heartbeat = Heartbeat {

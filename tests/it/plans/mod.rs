@@ -23,7 +23,7 @@ fn queue_pool(db: &TestDatabase, sessions_max: u32) -> SessionPool {
     db.pool_for(Purpose::Queue, sessions_max)
 }
 
-/// A node that nobody calls dead while a test runs.
+/// A node that is not declared dead while a test runs.
 async fn node(pool: &SessionPool) -> Arc<NodeLease> {
     Arc::new(NodeLease::register(pool, "test".to_owned(), Duration::from_secs(60)).await.unwrap())
 }

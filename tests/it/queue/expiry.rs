@@ -1,4 +1,4 @@
-//! Waiting jobs whose time runs out (docs/queue.md#expiry, #attempts-in-doubt).
+//! Waiting jobs that expire (docs/queue.md#expiry, #attempts-in-doubt).
 
 use chrono::DateTime;
 use pushpost::domain::{DeliveryCounts, DeliveryStatus, Environment, LaneKey, NotificationId, Reason};
@@ -155,7 +155,7 @@ async fn what_a_dead_node_held_is_in_doubt_until_a_later_attempt_is_answered() {
     node.stop().await;
 }
 
-/// docs/queue.md#environment-probe: nobody made the trial, so what was said first stands.
+/// docs/queue.md#environment-probe: the probe was not made, so the first reason stays.
 #[tokio::test]
 async fn a_trial_that_nobody_makes_ends_by_the_first_word_and_leaves_others_alone() {
     let queue = TestQueue::create().await;

@@ -1,5 +1,5 @@
-//! Audiences that are found page by page (docs/queue.md#fan-out): each device once, whoever finds it and whoever dies
-//! over it.
+//! Audiences that are found page by page (docs/queue.md#fan-out): each device once, whichever node
+//! finds it, and though nodes die.
 
 use std::sync::{Arc, Mutex};
 
@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use pushpost_testkit::queue::{QueueNode, TestQueue, all_but};
 
-/// Changes one device behind everybody's back.
+/// Changes one device without the queue's knowledge.
 async fn change(queue: &TestQueue, sql: &'static str, device: i64) {
     let changed = sqlx::query(sql).bind(device).execute(&queue.database.pool).await.unwrap();
     assert_eq!(changed.rows_affected(), 1);
@@ -116,7 +116,7 @@ async fn who_comes_or_goes_before_the_page_is_read_is_judged_by_then() {
     let new = NewNotification { fan_out: Some(all_but([first, first + 15, first + 16])), ..named };
     let id = node.accept(new).await;
     assert_eq!(queue.page(10).await, Some((id, 9)), "one of the ten was addressed by name");
-    // In what follows: one is deleted, one set aside; others come, and one that nobody registered.
+    // In what follows: one is deleted, one set aside; others come, and one that was never registered.
     change(&queue, "delete from devices where device_id = $1", first + 20).await;
     change(&queue, "update devices set quarantined_at = now() where device_id = $1", first + 21).await;
     change(&queue, "update devices set source = 1 where device_id = $1", first + 22).await;

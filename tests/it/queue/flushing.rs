@@ -14,7 +14,7 @@ const OLDEST_MS: u64 = 250;
 const OTHERS_AT_WORK: &str = "select count(*) from pg_stat_activity
     where datname = current_database() and state = 'active' and pid <> pg_backend_pid()";
 
-/// docs/queue.md#receipt-flush: at most four receipts a second for a job whose outcomes come in one by one.
+/// docs/queue.md#receipt-flush: at most four receipts a second for a job with outcomes that come in one by one.
 #[tokio::test]
 async fn slow_outcomes_share_receipts() {
     let queue = TestQueue::create().await;

@@ -22,8 +22,8 @@ async fn give_up_after(times: usize, future: impl Future) -> bool {
     false
 }
 
-/// The connection of a transaction that was given up is used by others, whose statements must not join it: they would
-/// be acknowledged and never committed.
+/// The connection of a transaction that was given up is used again. Later statements must not join that transaction: they
+/// would be acknowledged and never committed.
 #[tokio::test]
 async fn a_transaction_that_is_given_up_while_it_begins_leaves_nothing_behind() {
     let queue = TestQueue::create().await;

@@ -1,4 +1,4 @@
-//! Holders that come too late: their node was called dead, and somebody else has the job (docs/queue.md#fenced-record,
+//! Outcomes that come too late: their node was declared dead, and another node has the job (docs/queue.md#fenced-record,
 //! #node-lease).
 
 use pushpost::domain::{DeliveryCounts, DeliveryStatus, NotificationId};
@@ -20,8 +20,8 @@ async fn ended(queue: &TestQueue, id: NotificationId, many: u64) {
     .await;
 }
 
-/// docs/queue.md#fenced-record: whose bit is set is not handed out again; of two final outcomes the first stays,
-/// whoever holds the lease; retries of the late holder are dropped.
+/// docs/queue.md#fenced-record: a device with its bit set is not handed out again. Of two final outcomes the first
+/// stays, whichever node has the lease. Retries of the late node are dropped.
 #[tokio::test]
 async fn the_first_final_outcome_wins_and_late_retries_are_dropped() {
     let queue = TestQueue::create().await;

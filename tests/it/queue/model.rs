@@ -28,7 +28,7 @@ struct Model {
     queue: TestQueue,
     lanes: [LaneId; 2],
     nodes: Vec<Player>,
-    /// Who was addressed by what.
+    /// The devices of each notification.
     addressed: BTreeMap<NotificationId, BTreeSet<i64>>,
     next_device: i64,
 }
@@ -189,7 +189,7 @@ impl Model {
         }
     }
 
-    /// Everybody goes on until nothing is left.
+    /// All nodes go on until no job is left.
     async fn finish(&mut self) {
         for _ in 0..100 {
             for who in 0..self.nodes.len() {

@@ -23,7 +23,7 @@ const PATIENCE: Duration = Duration::from_secs(120);
 /// A node compares what it holds with the table so often.
 const COMPARISON: u64 = 10;
 
-/// Whose the jobs of the table are.
+/// The node of each job, in the order of jobs.
 async fn holders(queue: &TestQueue) -> Vec<Option<i32>> {
     sqlx::query_scalar("select node_id from jobs order by job_id")
         .fetch_all(&queue.database.pool)

@@ -18,7 +18,7 @@ use pushpost_testkit::seeds::seeds;
 /// Postgres has no text with a NUL in it; the API refuses it, and the queue copes even if it did not.
 const POISON: &str = "row\0 1";
 
-/// Until Postgres keeps somebody waiting for a lock.
+/// Waits until a session waits for a lock.
 async fn somebody_waits(queue: &TestQueue) {
     until("the first commit waits for the lock", async || {
         queue
@@ -212,7 +212,7 @@ async fn a_late_outcome_whose_words_are_refused_holds_nobody_up() {
     node.stop().await;
 }
 
-/// What can't be stored at all is kept, and holds nobody up: its job stays leased, so nobody sends it again.
+/// An outcome that can't be stored is kept, and holds no other up. Its job stays leased, so it is not sent again.
 #[tokio::test]
 async fn an_outcome_that_cannot_be_stored_is_kept_and_tried_again() {
     let queue = TestQueue::create().await;

@@ -100,7 +100,7 @@ async fn a_job_never_goes_while_a_device_of_it_has_no_outcome() {
     queue.assert_sound().await;
 }
 
-/// A queue whose node reaches Postgres through a proxy: by the connection that accepts, and by one for all else.
+/// A queue with a node that reaches Postgres through a proxy: by one connection to accept, and by one for all else.
 async fn behind_a_proxy() -> (TestQueue, PostgresProxy, QueueNode) {
     let queue = TestQueue::create().await;
     let proxy = PostgresProxy::of(&queue.database).await;

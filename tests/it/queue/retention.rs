@@ -79,7 +79,7 @@ async fn a_content_goes_once_its_notification_is_done() {
     node.stop().await;
 }
 
-/// Notifications that were accepted two days ago, and whose only device ended so many hours ago.
+/// Notifications of two days ago, with one device each, which has ended so many hours ago.
 async fn ended(queue: &TestQueue, hours: &[i32]) -> Vec<NotificationId> {
     let then: chrono::DateTime<chrono::Utc> =
         sqlx::query_scalar("select now() - interval '2 days'").fetch_one(&queue.pool).await.unwrap();

@@ -42,7 +42,7 @@ async fn a_host_that_takes_no_writes_is_passed_over() {
     assert!(store::Error::from(lost).is_unavailable());
 }
 
-/// A load balancer whose server is away: sqlx asks for TLS first, and takes the end of the connection for an odd answer.
+/// A load balancer without a server behind it: sqlx asks for TLS first, and takes the end of the connection for an odd answer.
 #[tokio::test]
 async fn a_proxy_that_accepts_and_hangs_up_is_a_server_out_of_reach() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -9,7 +9,8 @@ use pushpost_testkit::processes::{TestMachine, TestNode};
 
 const TIMEOUT: &str = "PUSHPOST__DATABASE__START_TIMEOUT";
 
-/// A data folder whose server recovers without end, since each segment of its log is fetched by a command that sleeps.
+/// A data folder with a server that recovers without end, since each segment of its log is fetched by a command that
+/// sleeps.
 async fn site_that_recovers() -> TestMachine {
     let machine = TestMachine::new(Settings::default(), "").await;
     let node = machine.serve().await;

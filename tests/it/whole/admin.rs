@@ -15,7 +15,7 @@ fn hello(targets: Vec<Value>) -> Value {
     json!({"to": {"tokens": targets}, "title": "Hi"})
 }
 
-/// Example E1, from the pause on: once a pause is answered nothing is sent, and who logs out meanwhile gets nothing.
+/// Example E1, from the pause on: once a pause is answered nothing is sent, and a user that logs out meanwhile gets nothing.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_phone_logs_out_while_its_message_waits_in_a_paused_lane() {
     let service = TestService::start().await;

@@ -37,7 +37,7 @@ async fn assert_brake(service: &TestService, environment: i16, word: &str, certa
     assert_eq!(brake, (environment, word.to_owned(), certain));
 }
 
-/// The lane's word about all tokens costs nobody more than a moment.
+/// A verdict on all tokens of a lane sets no device aside for longer than a moment.
 async fn assert_all_spared(rule: Rule, targets: Vec<Value>, environment: i16, word: &str) {
     let mut service = TestService::start().await;
     service.database.execute(REMEMBER).await;

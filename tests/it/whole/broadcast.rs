@@ -1,4 +1,4 @@
-//! `all`: everybody who is registered, found page by page while the first are being sent to.
+//! `all`: every registered device, found page by page while the first are being sent to.
 
 use pushpost::domain::{Environment, LaneKey};
 use pushpost_testkit::json::{fcm_targets, hex, text};

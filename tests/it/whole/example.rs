@@ -67,7 +67,7 @@ async fn an_order_message_reaches_both_phones_of_its_user_as_each_provider_wants
     service.stop().await;
 }
 
-/// Answers `apns-expiration`.
+/// Checks what APNs got; answers its `apns-expiration`.
 fn assert_apns(service: &TestService, id: &str, provider_id: &str, expires_at: i64) -> String {
     let received = service.received(&hex("bb"));
     assert_eq!(received.len(), 1);

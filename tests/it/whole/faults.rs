@@ -1,5 +1,5 @@
-//! Connections that end in mid-send: what nobody can have seen is resent at once, what somebody may have seen is an
-//! attempt of its own with the same id, and nothing is lost.
+//! Connections that end in mid-send: a request that the provider cannot have processed is resent at once; one that it may
+//! have processed is another attempt with the same id. Nothing is lost.
 
 use pushpost_testkit::json::{apns_targets, assert_ended, fcm_targets};
 use std::collections::BTreeSet;
@@ -38,7 +38,7 @@ fn assert_happened(service: &TestService) {
     }
 }
 
-/// Nobody can have seen what was not taken: everything is accepted at the first attempt, and once.
+/// The provider cannot have processed what it refused: everything is accepted at the first attempt, and once.
 async fn assert_unseen(action: Action, times: u64) {
     let service = TestService::start().await;
     each_provider(&service, &action, times);
@@ -117,7 +117,7 @@ async fn a_503_that_takes_its_connection_along_costs_no_attempt() {
     service.stop().await;
 }
 
-/// Somebody may have seen it: accepted in the end, twice at most where an attempt had no answer, with the same id.
+/// The provider may have processed the request: accepted in the end, twice at most where an attempt had no answer, with the same id.
 async fn assert_doubtful(action: Action, times: u64) {
     let service = TestService::start().await;
     each_provider(&service, &action, times);

@@ -25,7 +25,7 @@ enum Manner {
     Connects,
     /// Connects only clients that show `name:secret-word`.
     WantsLogin,
-    /// Answers 403.
+    /// Answers every CONNECT with 403.
     Refuses,
     /// Takes the request and answers nothing.
     Silent,
@@ -99,7 +99,7 @@ async fn serve(client: TcpStream, manner: Manner, log: Arc<Mutex<Vec<String>>>) 
     let _ended = copy_bidirectional(&mut client, &mut server).await;
 }
 
-/// A service whose providers have a name that only the proxy can reach.
+/// A service with providers under a name that only the proxy can reach.
 async fn behind(proxy: &str) -> TestService {
     let mut service = TestService::builder().build().await;
     for name in ["pushpost.toml", "service-account.json"] {

@@ -102,7 +102,7 @@ async fn a_device_that_changes_hands_between_two_attempts_does_not_get_the_secon
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_device_that_changes_hands_while_it_waits_in_a_slow_lane_gets_nothing() {
     let service = TestService::builder().config("DELIVERY__MAX_IN_FLIGHT", "1").node(Role::All).build().await;
-    // Whoever is first holds the others up: loaded with it, they wait for their turn.
+    // The first device holds the others up: they are loaded with it, and wait for their turn.
     service.rule(Rule::prefix("f", Action::Accept).delayed(Duration::from_secs(10)).times(1));
     let mut devices = BTreeMap::new();
     for token in ["f1", "f2", "f3", "f4"] {

@@ -81,7 +81,7 @@ async fn a_job_leased_to_a_living_node_without_its_knowledge_is_not_stranded() {
     service.node(Role::All).await;
     let id =
         service.notifications().send(json!({"to": {"tokens": fcm_targets("f", 3)}, "title": "Hi"})).await;
-    // As after a COMMIT whose answer was lost.
+    // As after a COMMIT with a lost answer.
     let leased = "update jobs set node_id = (select max(node_id) from nodes), version = version + 1";
     assert_eq!(service.database.execute(leased).await, 1);
     service.lanes().resume(LaneKey::Fcm).await;

@@ -1,4 +1,4 @@
-//! Who goes first (docs/queue.md#claim): `high` waits for one answer, never for a job.
+//! The order of sending (docs/queue.md#claim): `high` waits for one answer, never for a job.
 
 use pushpost_testkit::json::fcm_targets;
 use std::time::Duration;
@@ -86,7 +86,7 @@ async fn a_single_overtakes_no_waiting_one_of_its_own_priority() {
     for id in &ids {
         service.notifications().until_done(id).await;
     }
-    // Whoever is claimed or in flight with the last of them may come in beside it, and more if a thread has to wait. Of
+    // Jobs that are claimed or in flight with the last of them may come in beside it, and more if a thread has to wait. Of
     // those that waited first, it would be the 20th or so.
     assert!(place(&service, "late-0") >= SINGLES / 2, "{}", place(&service, "late-0"));
     service.stop().await;

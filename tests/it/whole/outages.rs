@@ -110,7 +110,7 @@ async fn a_message_that_the_provider_stumbles_over_stops_nobody_for_long() {
     service.rule(Rule::token("bad", Action::fcm(FcmFault::Internal)));
     let bad = json!({"platform": "fcm", "token": "bad", "ref": "bad"});
     let poison = service.notifications().send(hello(vec![bad.clone()])).await;
-    // Nobody else sends: it alone looks like an outage.
+    // No other device sends: this one alone looks like an outage.
     service.lanes().until_state(LaneKey::Fcm, "broken").await;
     let mut targets = fcm_targets("f", 100);
     targets.push(bad);

@@ -1,4 +1,4 @@
-//! Providers that can't be reached, or are not who they should be: nothing is sent, so nothing is burnt.
+//! Providers that can't be reached, or that show a wrong certificate: nothing is sent, so no attempt is counted.
 
 use pushpost_testkit::json::{apns_targets, assert_ended, assert_has, fcm_targets};
 use std::net::SocketAddr;
@@ -85,7 +85,7 @@ fn relay(listener: TcpListener, to: SocketAddr) -> JoinSet<()> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_port_that_begins_to_listen_gets_what_has_waited() {
     let mut service = TestService::builder().build().await;
-    // Bound, it is nobody else's; but nobody listens.
+    // The port is bound, so no other process gets it; but nothing listens.
     let port = TcpSocket::new_v4().unwrap();
     port.bind("127.0.0.1:0".parse().unwrap()).unwrap();
     service.configure(APNS, &format!("https://localhost:{}", port.local_addr().unwrap().port()));

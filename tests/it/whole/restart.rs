@@ -1,4 +1,4 @@
-//! A node that is told to stop finishes what is in flight and gives back the rest, for whoever comes next.
+//! A node that is told to stop finishes what is in flight and gives back the rest for the next node.
 
 use pushpost_testkit::json::{apns_targets, assert_ended, fcm_targets};
 use std::time::Duration;

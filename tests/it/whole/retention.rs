@@ -1,4 +1,4 @@
-//! What the API says of a notification whose content is gone.
+//! What the API says of a notification without its content.
 
 use pushpost::runtime::Role;
 use pushpost_testkit::json::{assert_has, fcm_targets};

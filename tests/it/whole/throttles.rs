@@ -127,7 +127,7 @@ async fn who_waits_for_a_stream_when_its_lane_stops_is_not_sent() {
     service.lanes().until_state(LaneKey::Fcm, "throttled").await;
     service.database.until_count("select count(*) from jobs where node_id is not null", 0).await;
     let told = sent(&service.ledger()).len();
-    // One for each connection, and whoever was written in the moment between.
+    // One for each connection, and those that were written in the moment between.
     assert!(told < DEVICES / 4, "{told} of {DEVICES} were sent to a provider that had said no");
     service.simulator.clear_rules();
     // Long before the hour that it was told.

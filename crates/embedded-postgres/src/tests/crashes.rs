@@ -1,4 +1,4 @@
-//! `kill -9` of either side.
+//! `kill -9` of this process and of the server.
 
 use std::fs;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! The private Postgres against the one installed here. As root, these also exercise the change of user.
+//! The private Postgres against the one installed here. Run as root, these tests also change the user.
 
 mod choosing;
 mod crashes;

@@ -1,4 +1,4 @@
-//! A data folder for one test, whose server does not outlive it.
+//! A data folder for one test; its server does not outlive the test.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -20,12 +20,12 @@ pub(super) struct Scratch {
 }
 
 impl Scratch {
-    /// Anybody may enter it.
+    /// A folder that every user may enter.
     pub(super) fn open() -> Self {
         Self::with_mode(0o755)
     }
 
-    /// Only its owner may enter it, as root's home.
+    /// A folder that only its owner may enter, as root's home.
     pub(super) fn closed() -> Self {
         Self::with_mode(0o700)
     }
@@ -37,7 +37,7 @@ impl Scratch {
         Self { folder, data_dir }
     }
 
-    /// Open, with a data folder whose path alone is longer than a socket's may be.
+    /// As [`Self::open`], with a path that is longer than a socket's may be.
     pub(super) fn long() -> Self {
         let mut scratch = Self::open();
         scratch.data_dir = scratch.folder.path().join("long/".repeat(30));
@@ -109,7 +109,7 @@ impl Drop for Scratch {
     }
 }
 
-/// The processes whose working folder this is.
+/// The processes that work in this folder.
 fn inside(folder: &Path) -> Vec<u32> {
     let numbers = fs::read_dir("/proc").into_iter().flatten().flatten();
     let numbers = numbers.filter_map(|entry| entry.file_name().to_string_lossy().parse::<u32>().ok());
@@ -151,7 +151,7 @@ pub(super) async fn ask(postgres: &EmbeddedPostgres, sql: &'static str) -> Strin
     row.get(0)
 }
 
-/// Whether this test runs as root, and so Postgres as somebody else.
+/// Whether this test runs as root, and Postgres as another user.
 pub(super) fn are_root(scratch: &Scratch) -> bool {
     fs::metadata(scratch.path()).unwrap().uid() == 0
 }

@@ -243,7 +243,7 @@ async fn stop_ends_connections_and_listeners() {
     client.send(push(&provider_token(&simulator, 0), TOKEN)).await.unwrap();
     simulator.stop().await;
     client.ended().await.ok();
-    // Somebody else may have got the port since, but has another certificate.
+    // Another process may have got the port since, but has another certificate.
     let again = async {
         let socket = tokio::net::TcpStream::connect(address).await?;
         connector.connect(ServerName::try_from("localhost").unwrap(), socket).await

@@ -1,4 +1,4 @@
-//! Rules: whom they concern, how often, when, and what they answer.
+//! Rules: which requests they match, how often, when, and what they answer.
 
 use std::time::Duration;
 

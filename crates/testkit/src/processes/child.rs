@@ -30,7 +30,7 @@ pub struct TestProcess {
 }
 
 impl TestProcess {
-    /// An installation whose process is not started yet.
+    /// A new installation; the process is not started yet.
     pub async fn create() -> Self {
         let installation = Installation::create(Settings::default()).await;
         let http = Client::builder().no_proxy().pool_max_idle_per_host(0).timeout(WAIT_MAX).build().unwrap();
@@ -124,7 +124,7 @@ impl TestProcess {
         self.node().pid()
     }
 
-    /// `host:port`.
+    /// `host:port` of the API.
     pub fn address(&self) -> &str {
         self.node().address()
     }

@@ -43,7 +43,8 @@ rm -rf "$home" "$1"
 case "$socket" in */pushpost*) rm -rf "$socket" ;; esac
 "#;
 
-/// A machine.
+/// A folder with configuration and data, providers, and the processes that run on them. What is left is removed when this
+/// is dropped.
 pub struct TestMachine {
     pub simulator: Simulator,
     folder: PathBuf,
@@ -58,7 +59,7 @@ pub fn providers(latency: Duration) -> Settings {
 }
 
 impl TestMachine {
-    /// A machine whose configuration has these lines under `[delivery]`.
+    /// A machine with these lines under `[delivery]` in its configuration.
     pub async fn new(providers: Settings, delivery: &str) -> Self {
         Self::below(&std::env::temp_dir(), 0o755, providers, delivery).await
     }
@@ -89,7 +90,7 @@ impl TestMachine {
         self.simulator.ledger()
     }
 
-    /// `database.data_dir`.
+    /// The folder that is configured as `database.data_dir`.
     pub fn data_dir(&self) -> PathBuf {
         self.folder.join("pushpost-data")
     }

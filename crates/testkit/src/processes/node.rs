@@ -28,13 +28,13 @@ pub struct TestNode {
 }
 
 impl TestNode {
-    /// Starts a command whose log is appended to a file.
+    /// Starts a command; its log is appended to a file.
     pub(super) fn spawn(mut command: Command, log: &Path) -> Self {
         command.stderr(File::options().create(true).append(true).open(log).unwrap());
         Self::spawn_as_it_is(command, log)
     }
 
-    /// Starts a command whose log goes where the command says.
+    /// Starts a command; its log goes where the command says.
     pub(super) fn spawn_as_it_is(mut command: Command, log: &Path) -> Self {
         let child = command.stdin(Stdio::null()).stdout(Stdio::null()).kill_on_drop(true).spawn().unwrap();
         Self { pid: child.id().unwrap(), child, log: log.to_owned(), address: None }
@@ -126,7 +126,7 @@ impl TestNode {
         signal("-STOP", self.pid).await;
     }
 
-    /// Ends [`Self::hang`].
+    /// SIGCONT: the process goes on after [`Self::hang`].
     pub async fn resume(&self) {
         signal("-CONT", self.pid).await;
     }

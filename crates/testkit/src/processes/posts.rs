@@ -55,7 +55,7 @@ fn fcm(user: usize) -> String {
     format!("fcm-token-{user}")
 }
 
-/// Registers everybody's phones.
+/// Registers the phones of all users.
 pub async fn register(machine: &Arc<TestMachine>, key: &str) {
     let mut tasks = JoinSet::new();
     for part in 0..POSTERS {
@@ -73,7 +73,7 @@ pub async fn register(machine: &Arc<TestMachine>, key: &str) {
     tasks.join_all().await;
 }
 
-/// Whom a notification is for, by its number: one device, one user, lists of tokens, or everybody.
+/// The audience of a notification, by its number: one device, one user, lists of tokens, or all users.
 fn audience(number: usize) -> (Value, BTreeSet<String>) {
     let user = number * 7 % USERS;
     let names = |users: &[usize]| json!({"users": users.iter().map(|u| format!("u{u}")).collect::<Vec<_>>()});

@@ -34,7 +34,7 @@ pub struct QueueNode {
     pub intakes: Arc<LaneIntakes>,
     pub recorder: OutcomeRecorder,
     pub acceptor: Acceptor,
-    /// Kept, so that the recorder has somebody to tell.
+    /// Kept open, so that the recorder can send.
     _verdicts: mpsc::Receiver<Vec<Finding>>,
     pool: SessionPool,
     /// Aborted when the node is dropped: that is a crash.
@@ -47,7 +47,7 @@ impl QueueNode {
         Self::over(queue, queue_pool(queue.database.url().parse().unwrap())).await
     }
 
-    /// One whose acceptor and recorder reach Postgres by another way.
+    /// A node with an acceptor and a recorder that use another pool.
     pub async fn over(queue: &TestQueue, pool: SessionPool) -> Self {
         let node_lease = NodeLease::register(&queue.pool, "test".to_owned(), TIMEOUT).await.unwrap();
         let node_lease = Arc::new(node_lease);
@@ -84,7 +84,7 @@ impl QueueNode {
         self.intakes.all().iter().for_each(|intake| intake.set_open(true));
     }
 
-    /// Claims all that is due in a lane; it is in nobody's hands yet.
+    /// Claims all due jobs of a lane; no ticket of them is taken yet.
     pub async fn claim(&self, lane: LaneId) -> Vec<LeasedJob> {
         let (mut claimer, lease) = (Claimer::new(self.pool.clone(), lane), self.id());
         let mut claimed = Vec::new();

@@ -121,7 +121,7 @@ async fn a_stop_is_at_the_first_failure_and_keeps_what_was_before() {
 async fn a_stop_reads_no_further() {
     let service = TestApi::start().await;
     let backend = service.client("devices").await;
-    // Whoever waited for more would wait for ever.
+    // A service that waited for more would wait for ever.
     let begun = stream::iter([Ok::<_, Infallible>("{}\n")]);
     let body = Body::from_stream(futures_util::StreamExt::chain(begun, stream::pending()));
     let answer = backend.import("?on_error=stop", body).await;

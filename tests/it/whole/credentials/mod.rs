@@ -70,7 +70,7 @@ fn write_new_account(service: &TestService) {
     service.write("service-account.json", &service.simulator.issue_service_account(NEW_ACCOUNT));
 }
 
-/// A service whose one node reads its configuration again only when it is asked to.
+/// A service with one node, which reads its configuration again only when it is asked to.
 async fn unhurried(settings: Settings) -> TestService {
     TestService::builder()
         .simulator(settings)

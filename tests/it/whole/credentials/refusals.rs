@@ -1,5 +1,5 @@
-//! What providers say of a credential, told apart: what stops the lane, what makes it wait, and what is nobody's affair
-//! but one notification's. No word of theirs here costs a device an attempt, or its token.
+//! What providers say of a credential, told apart: what stops the lane, what makes it wait, and what concerns
+//! one notification only. None of these answers costs a device an attempt, or its token.
 
 use pushpost_testkit::json::{apns_targets, assert_ended, fcm_targets, hex};
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,7 +13,7 @@ use pushpost_testkit::service::{TestService, sent};
 
 const DEVICES: usize = 20;
 
-/// What is answered to everybody, by which server, and the reason that the lane is suspended for.
+/// What is answered to all requests, by which server, and the reason that the lane is suspended for.
 fn refusals() -> Vec<(Provider, Action, &'static str)> {
     let apns = |status, reason: &'static str| (Provider::Apns, Action::answer(status, reason), reason);
     let fcm = |fault, reason| (Provider::Fcm, Action::fcm(fault), reason);

@@ -1,4 +1,4 @@
-//! The Apple key that is stored at Firebase is wrong: it holds back Apple devices and nobody else.
+//! The Apple key that is stored at Firebase is wrong: it holds back Apple devices and no others.
 
 use pushpost_simulator::{Action, Entry, FcmFault, Ledger, Rule, Settings};
 use pushpost_testkit::json::{assert_ended, fcm_targets};
