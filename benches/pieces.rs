@@ -20,6 +20,7 @@ use pushpost::store::{Purpose, SessionPool, jobs, record};
 use pushpost_embedded_postgres::{EmbeddedPostgres, Settings};
 use serde_json::json;
 
+use pushpost_testkit::database::MIGRATIONS;
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection};
 use uuid::Uuid;
 
@@ -133,7 +134,7 @@ async fn database() -> anyhow::Result<(EmbeddedPostgres, SessionPool)> {
     let postgres = EmbeddedPostgres::start(&settings).await?;
     remake(&postgres, &format!("create database {SCRATCH}")).await?;
     let options = postgres.connect_options().database(SCRATCH);
-    sqlx::migrate!().run(&mut PgConnection::connect_with(&options).await?).await?;
+    MIGRATIONS.run(&mut PgConnection::connect_with(&options).await?).await?;
     let pool = SessionPool::new(options, Purpose::Queue, 1);
     // The pool has one session, which keeps this: what is measured is the statements, not the disk.
     pool.execute("set synchronous_commit = off").await?;

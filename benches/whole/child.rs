@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use tokio::process::{ChildStdout, Command};
+use pushpost_testkit::processes::{command, program};
+use tokio::process::ChildStdout;
 
 use crate::wait::within;
 use crate::watchdog::{Ward, Watchdog};
@@ -34,15 +35,9 @@ impl Child {
         watchdog: &Arc<Watchdog>,
     ) -> anyhow::Result<Self> {
         let stderr = File::create(log).with_context(|| format!("cannot write {}", log.display()))?;
-        let mut command = Command::new(env!("CARGO_BIN_EXE_pushpost"));
-        for (name, _) in std::env::vars_os() {
-            let text = name.to_string_lossy();
-            if text.starts_with("PUSHPOST") || text == "DATABASE_URL" || text == "RUST_LOG" {
-                command.env_remove(&name);
-            }
-        }
+        let mut command = command(program());
         command.args(arguments).envs(variables.iter().cloned());
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(stderr).kill_on_drop(true);
+        command.stdout(Stdio::piped()).stderr(stderr);
         let child = command.spawn().context("cannot start pushpost")?;
         let pid = child.id().context("it has a number until it is waited for")?;
         watchdog.guard(Ward::child(pid))?;

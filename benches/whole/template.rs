@@ -5,13 +5,11 @@ use std::time::Duration;
 use anyhow::{Context as _, ensure};
 use pushpost::domain::{LaneKey, Platform};
 use pushpost::store;
+use pushpost_testkit::database::{MIGRATIONS, content_hash};
 use sqlx::Connection as _;
-use sqlx::migrate::Migrator;
 
 use crate::cluster::Cluster;
 use crate::progress::Progress;
-
-static MIGRATIONS: Migrator = sqlx::migrate!();
 
 /// Templates; the hash of what they are made by follows.
 const PREFIX: &str = "template_";
@@ -141,5 +139,5 @@ fn with(script: &str, parameters: &[(&str, i64)]) -> String {
 fn made_by() -> u64 {
     let migrations = MIGRATIONS.iter().flat_map(|migration| migration.checksum.iter().copied());
     let all = migrations.chain(DEVICES.bytes()).chain(PAST.bytes()).chain(SETTLE.bytes());
-    all.fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3))
+    content_hash(all)
 }

@@ -50,7 +50,7 @@ async fn a_migration_whose_table_is_in_use_gives_up_and_is_tried_again() {
 }
 
 #[tokio::test]
-async fn one_session_migrates_and_the_others_know_which() {
+async fn one_session_migrates_and_the_others_name_it() {
     let database = TestDatabase::empty().await;
     let (mut one, mut other) = (database.raw_connection().await, database.raw_connection().await);
     one.execute("set application_name = 'pushpost migrates on host-7, process 42'").await.unwrap();
@@ -69,7 +69,7 @@ async fn one_session_migrates_and_the_others_know_which() {
 }
 
 #[tokio::test]
-async fn an_index_whose_concurrent_build_broke_off_is_built_again() {
+async fn an_index_with_an_interrupted_build_is_built_again() {
     let database = TestDatabase::empty().await;
     let mut conn = database.raw_connection().await;
     of(&[CREATE]).apply(&mut conn).await.unwrap();

@@ -183,7 +183,7 @@ async fn the_stream_has_a_line_for_each_device() {
 }
 
 #[tokio::test]
-async fn what_is_anothers_or_unknown_is_not_found() {
+async fn notifications_of_another_app_are_not_found() {
     let service = TestApi::start().await;
     let sent = sent(&service).await;
     let unknown = NotificationId(uuid::Uuid::from_u128(1));
@@ -202,7 +202,7 @@ async fn what_is_anothers_or_unknown_is_not_found() {
 }
 
 #[tokio::test]
-async fn each_scope_reaches_as_far_as_it_should() {
+async fn each_scope_allows_what_it_should() {
     let service = TestApi::start().await;
     let sent = sent(&service).await;
     for (scopes, reads, sends) in [

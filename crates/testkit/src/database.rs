@@ -201,10 +201,7 @@ fn watch(data_dir: &Path) -> Child {
 /// it for the next run.
 async fn template(url: &str) -> String {
     let checksums = MIGRATIONS.iter().flat_map(|migration| migration.checksum.iter().copied());
-    let hash = checksums.fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
-    });
-    let name = format!("it_template_{hash:016x}");
+    let name = format!("it_template_{:016x}", content_hash(checksums));
     let mut conn = PgConnection::connect(url).await.unwrap();
     // Test runs side by side on one server: one of them makes it.
     conn.execute("select pg_advisory_lock(727383)").await.unwrap();
@@ -224,6 +221,13 @@ async fn template(url: &str) -> String {
     }
     conn.close().await.unwrap();
     name
+}
+
+/// A short name for a content: the 64-bit FNV-1a hash.
+pub fn content_hash(content: impl Iterator<Item = u8>) -> u64 {
+    content.fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    })
 }
 
 /// The statements are made of names of our own.

@@ -212,7 +212,7 @@ async fn as_root_a_narrow_umask_leaves_the_database_in_its_data_folder() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn as_root_postgres_never_runs_as_nobody() {
+async fn as_root_postgres_never_runs_as_a_shared_user() {
     let machine = shared_machine("").await;
     let users = machine.read("passwd");
     let without = users.lines().filter(|line| !line.starts_with("postgres:"));

@@ -148,7 +148,7 @@ async fn numbers(server: &Server) -> [(i64, i64); 3] {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn no_number_comes_again_after_a_failover_to_a_server_that_lagged_behind() {
+async fn no_id_is_given_twice_after_a_failover_to_a_lagging_server() {
     let mut server = Server::create().await;
     server.start("primary").await;
     MIGRATIONS.run(&mut server.connect().await).await.unwrap();

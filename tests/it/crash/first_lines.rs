@@ -20,7 +20,7 @@ fn line<'a>(lines: &'a [Value], message: &str) -> Option<&'a Value> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_first_lines_say_what_runs_with_which_file_database_and_apps() {
+async fn the_first_log_lines_name_version_file_database_and_apps() {
     let machine = TestMachine::new(providers(Duration::ZERO), "").await;
     let mut variables = OF_KUBERNETES.to_vec();
     variables.push(("PUSHPOST_COLOUR", "green"));

@@ -103,7 +103,7 @@ async fn a_leader_that_is_killed_is_followed_by_another() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_leader_that_is_cut_off_from_postgres_is_followed_by_another() {
+async fn a_leader_without_postgres_is_followed_by_another() {
     let led = Led::create().await;
     led.proxy.set_away(true);
     led.assert_succeeded().await;

@@ -1,12 +1,11 @@
 //! What a crash may cost: the real binary and its embedded Postgres, killed in mid-send and started again, against the
 //! simulator in this process. Each test has a data folder, a port and providers of its own.
 
+mod attempts_in_doubt;
 mod container;
 mod containers;
-mod doubt;
 mod failover;
 mod first_lines;
-mod hangup;
 mod keys;
 mod leader;
 mod memory;
@@ -16,4 +15,5 @@ mod postgres_killed;
 mod root_folder;
 mod schema;
 mod service_killed;
+mod sighup;
 mod terminated;

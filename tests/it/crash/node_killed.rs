@@ -11,7 +11,7 @@ use pushpost_testkit::processes::{TestMachine, providers};
 use pushpost_testkit::wait::WAIT_MAX;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_restart_waits_for_no_time_out_of_its_predecessor() {
+async fn a_restart_does_not_wait_for_the_node_timeout_of_its_predecessor() {
     let machine =
         TestMachine::new(providers(Duration::ZERO), "node_timeout = \"10m\"\nmax_in_flight = 20").await;
     let machine = Arc::new(machine);

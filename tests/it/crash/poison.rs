@@ -19,7 +19,7 @@ async fn deliveries(machine: &TestMachine, key: &str, id: &str) -> Vec<Value> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_device_whose_push_kills_the_process_is_rejected_and_no_other() {
+async fn a_device_that_kills_the_process_is_rejected_and_no_other() {
     let machine = TestMachine::new(providers(Duration::from_millis(5)), "").await;
     let poison = "ee".repeat(32);
     // The process dies when this one is being sent, before there is an answer.

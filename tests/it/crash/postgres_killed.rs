@@ -8,7 +8,7 @@ use pushpost_testkit::processes::{TestMachine, providers, signal};
 use pushpost_testkit::wait::WAIT_MAX;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_was_accepted_outlives_a_kill_of_postgres() {
+async fn accepted_notifications_survive_a_kill_of_postgres() {
     let machine =
         Arc::new(TestMachine::new(providers(Duration::from_millis(60)), "max_in_flight = 50").await);
     let ledger = machine.ledger();

@@ -41,7 +41,7 @@ async fn a_command_that_reads_makes_no_embedded_database() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn only_what_may_creates_or_upgrades_a_schema() {
+async fn only_some_commands_create_a_schema_and_none_upgrades_it() {
     let machine = TestMachine::new(providers(Duration::ZERO), "").await;
     let database = TestDatabase::empty().await;
     let variables = [("DATABASE_URL", database.url())];

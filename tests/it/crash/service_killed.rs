@@ -19,7 +19,7 @@ const LANES: usize = 2;
 const UNRECORDED: usize = 200;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_was_accepted_outlives_ten_kills_of_the_service() {
+async fn accepted_notifications_survive_ten_kills_of_the_service() {
     let machine =
         TestMachine::new(providers(Duration::from_millis(100)), &format!("max_in_flight = {IN_FLIGHT}"))
             .await;

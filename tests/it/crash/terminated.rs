@@ -12,7 +12,7 @@ use pushpost_testkit::processes::{TestMachine, providers};
 use pushpost_testkit::wait::WAIT_MAX;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_service_that_is_told_to_stop_ends_what_it_began_and_leaves_the_rest() {
+async fn sigterm_finishes_what_is_in_flight_and_releases_the_rest() {
     let machine =
         Arc::new(TestMachine::new(providers(Duration::from_millis(60)), "max_in_flight = 20").await);
     let ledger = machine.ledger();

@@ -72,7 +72,7 @@ async fn quarantine(pool: &SessionPool, id: DeviceId) {
 }
 
 #[tokio::test]
-async fn nothing_addressed_is_nobody() {
+async fn an_audience_without_selectors_is_empty() {
     let database = TestDatabase::create().await;
     let app = shop(&database.pool).await;
     assert_eq!(resolved(&database.pool, &app, &Audience::default()).await, Resolved::default());
@@ -83,7 +83,7 @@ async fn nothing_addressed_is_nobody() {
 }
 
 #[tokio::test]
-async fn each_device_is_one_target_and_explicit_wins_over_its_user() {
+async fn each_device_is_one_target_and_a_device_selector_wins_over_its_user() {
     let database = TestDatabase::create().await;
     let (pool, app) = (&database.pool, shop(&database.pool).await);
     let a = put_id(pool, &app, &of("u1", apns("aa"))).await;
@@ -149,7 +149,7 @@ async fn an_apns_token_of_another_kind_is_a_target_only_if_it_is_named_and_then_
 }
 
 #[tokio::test]
-async fn platforms_and_except_narrow() {
+async fn platforms_and_except_narrow_an_audience() {
     let database = TestDatabase::create().await;
     let (pool, app) = (&database.pool, shop(&database.pool).await);
     let a = put_id(pool, &app, &of("u1", apns("aa"))).await;
@@ -270,7 +270,7 @@ async fn the_day_of_the_last_send_is_kept_for_what_is_known_from_sends_alone() {
 }
 
 #[tokio::test]
-async fn sends_to_the_same_new_tokens_at_once_agree_on_the_devices() {
+async fn concurrent_sends_to_the_same_new_tokens_agree_on_the_devices() {
     let database = TestDatabase::create().await;
     let (pool, app) = (&database.pool, shop(&database.pool).await);
     let forth: Vec<_> = (0..200).map(|n| token(&format!("{n:02x}"), "r")).collect();
@@ -288,7 +288,7 @@ async fn sends_to_the_same_new_tokens_at_once_agree_on_the_devices() {
 }
 
 #[tokio::test]
-async fn another_apps_devices_are_not_there() {
+async fn devices_of_another_app_are_unmatched() {
     let database = TestDatabase::create().await;
     let (pool, shop) = (&database.pool, shop(&database.pool).await);
     let other = app(pool, "other").await;

@@ -100,7 +100,7 @@ fn assert_ended(output: &Output, code: i32, stdout: &str, stderr: &[&str]) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_exported_is_imported_as_it_was() {
+async fn an_export_can_be_imported_unchanged() {
     let (here, there) = (Place::new(&["shop"]).await, Place::new(&["shop"]).await);
     let table = [
         json!({"platform": "apns", "token": "ab".repeat(32), "kind": "voip", "environment": "sandbox", "user": null,
@@ -220,7 +220,7 @@ async fn an_interrupted_import_says_where_to_go_on() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn whose_devices_are_meant_must_be_clear() {
+async fn the_app_of_an_import_must_be_clear() {
     let place = Place::new(&["shop", "other"]).await;
     place.write("t.ndjson", json!({"platform": "fcm", "token": "f1"}).to_string());
     for line in ["import t.ndjson", "export"] {

@@ -74,7 +74,7 @@ async fn a_phone_is_registered_whatever_it_reports_about_itself() {
 }
 
 #[tokio::test]
-async fn on_a_known_device_what_can_not_be_read_leaves_what_is_stored() {
+async fn unreadable_hints_do_not_change_a_known_device() {
     let service = TestApi::start().await;
     let (app, backend) = (service.client("register").await, service.client("devices").await);
     let known = json!({"locale": "de", "timezone": "Europe/Berlin", "app_version": "1"});
@@ -94,7 +94,7 @@ async fn on_a_known_device_what_can_not_be_read_leaves_what_is_stored() {
 }
 
 #[tokio::test]
-async fn a_hint_of_another_json_type_is_left_out_and_told() {
+async fn a_hint_of_another_json_type_is_left_out_and_reported() {
     let service = TestApi::start().await;
     let (app, backend) = (service.client("register").await, service.client("devices").await);
     let odd = json!({"app_version": 7.1, "locale": 5, "timezone": ["x"], "replaces": {"token": "f2"}});

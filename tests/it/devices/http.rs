@@ -38,7 +38,7 @@ fn assert_refused(answer: &Answer, status: u16, code: &str, places: &[(&str, &st
 }
 
 #[tokio::test]
-async fn a_phones_life_as_its_app_tells_it() {
+async fn an_app_registers_updates_and_deletes_its_device() {
     let service = TestApi::start().await;
     let (app, backend, reader) = (
         service.client("register").await,
@@ -81,7 +81,7 @@ async fn a_phones_life_as_its_app_tells_it() {
 }
 
 #[tokio::test]
-async fn the_publishable_key_in_the_wrong_hands() {
+async fn a_publishable_key_cannot_be_abused() {
     let service = TestApi::start().await;
     let (app, backend) = (service.client("register").await, service.client("devices").await);
     let put = "/v1/devices";

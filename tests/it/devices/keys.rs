@@ -35,7 +35,7 @@ async fn a_key_is_recognised_by_its_secret_until_it_is_revoked() {
 }
 
 #[tokio::test]
-async fn what_was_recognised_is_not_asked_again_at_once() {
+async fn a_recognised_key_is_cached() {
     let database = TestDatabase::create().await;
     let mut conn = database.pool.acquire().await.unwrap();
     let scopes = Scopes::parse("register").unwrap();
@@ -62,7 +62,7 @@ async fn the_secret_is_not_in_the_database() {
 }
 
 #[tokio::test]
-async fn apps_and_lanes_are_made_once_and_starts_use_up_no_numbers() {
+async fn apps_and_lanes_are_made_once_and_starts_use_up_no_ids() {
     let database = TestDatabase::create().await;
     let mut conn = database.pool.acquire().await.unwrap();
     let names = ["b".to_owned(), "a".to_owned(), "b".to_owned()];

@@ -31,7 +31,7 @@ async fn apply(pool: &SessionPool, verdicts: &[TokenVerdict]) -> Vec<DeviceId> {
 }
 
 #[tokio::test]
-async fn a_verdict_sets_aside_what_was_registered_before_its_evidence() {
+async fn a_verdict_quarantines_a_device_registered_before_its_evidence() {
     let database = TestDatabase::create().await;
     let (pool, app) = (&database.pool, shop(&database.pool).await);
     let id = put_id(pool, &app, &apns("aa")).await;
@@ -55,7 +55,7 @@ async fn a_verdict_sets_aside_what_was_registered_before_its_evidence() {
 }
 
 #[tokio::test]
-async fn any_evidence_counts_against_what_nobody_registered() {
+async fn any_evidence_counts_against_a_device_that_was_never_registered() {
     let database = TestDatabase::create().await;
     let (pool, app) = (&database.pool, shop(&database.pool).await);
     let id = put_id(pool, &app, &apns("aa")).await;
@@ -65,7 +65,7 @@ async fn any_evidence_counts_against_what_nobody_registered() {
 }
 
 #[tokio::test]
-async fn evidence_from_the_future_does_not_keep_a_device_aside_for_ever() {
+async fn evidence_from_the_future_does_not_quarantine_a_device_for_ever() {
     let database = TestDatabase::create().await;
     let (pool, app) = (&database.pool, shop(&database.pool).await);
     let id = put_id(pool, &app, &apns("aa")).await;
@@ -90,7 +90,7 @@ async fn of_two_verdicts_on_one_device_the_later_counts() {
 }
 
 #[tokio::test]
-async fn recorders_with_the_same_devices_in_opposite_order_wait_and_do_not_deadlock() {
+async fn recorders_with_the_same_devices_in_opposite_order_do_not_deadlock() {
     let database = TestDatabase::create().await;
     let (pool, app) = (&database.pool, shop(&database.pool).await);
     let mut verdicts = Vec::new();
@@ -137,7 +137,7 @@ async fn a_verdict_waits_for_a_registration_under_way_and_then_respects_it() {
 }
 
 #[tokio::test]
-async fn what_the_dispatcher_loads_says_whose_a_device_is_and_whether_it_is_aside() {
+async fn loaded_devices_have_their_user_and_their_quarantine() {
     let database = TestDatabase::create().await;
     let (pool, app) = (&database.pool, shop(&database.pool).await);
     let ids = [

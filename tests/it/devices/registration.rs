@@ -46,7 +46,7 @@ async fn a_registration_is_an_upsert_by_app_platform_and_token() {
 }
 
 #[tokio::test]
-async fn topics_are_the_whole_set_and_left_out_they_stay() {
+async fn topics_replace_the_whole_set_and_stay_if_left_out() {
     let database = TestDatabase::create().await;
     let (pool, shop) = (&database.pool, shop(&database.pool).await);
     let first = put(pool, &shop, &with_topics(&["news", "team:42", "news"], apns("aa"))).await;
@@ -146,7 +146,7 @@ async fn registrations_of_one_new_token_at_once_make_one_device() {
 }
 
 #[tokio::test]
-async fn describing_is_no_registration() {
+async fn describing_a_device_is_not_a_registration() {
     let database = TestDatabase::create().await;
     let (pool, shop) = (&database.pool, shop(&database.pool).await);
     let before = put(pool, &shop, &with_topics(&["news"], of("u1", fcm("f1")))).await.known;

@@ -137,7 +137,7 @@ async fn every_receipt_of_a_device_is_found_newest_first_whatever_its_shape_and_
 }
 
 #[tokio::test]
-async fn a_notification_is_there_once_as_it_stands() {
+async fn a_timeline_has_each_notification_once_with_its_present_status() {
     let service = TestApi::start().await;
     let (pool, past) = (&service.database.pool, Past::of(&service).await);
     let client = service.client("read").await;
@@ -172,7 +172,7 @@ async fn a_notification_is_there_once_as_it_stands() {
 }
 
 #[tokio::test]
-async fn nobody_else_sees_it() {
+async fn another_app_does_not_see_the_timeline() {
     let service = TestApi::start().await;
     let past = Past::of(&service).await;
     past.receipt(&service.database.pool, 0, 1, 1, 1, &[past.device.0]).await;

@@ -175,7 +175,7 @@ async fn imports_and_registrations_at_once_keep_to_the_limit_and_the_count() {
 }
 
 #[tokio::test]
-async fn numbers_of_topics_do_not_run_out() {
+async fn ids_of_topics_do_not_run_out() {
     let service = TestApi::start().await;
     let sql = "select format_type(seqtypid, null) from pg_sequence
                where seqrelid = pg_get_serial_sequence('topics', 'topic_id')::regclass";

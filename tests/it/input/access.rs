@@ -9,7 +9,7 @@ use pushpost_testkit::request::{ApiRequest, DEVICES, SEND, service_without_worke
 use pushpost_testkit::service::TestService;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_key_is_one_bearer_or_none() {
+async fn a_key_is_exactly_one_bearer_token() {
     let service = service_without_workers(&[]).await;
     let revoked = service.key("send").await;
     service.database.execute("update api_keys set revoked_at = now()").await;
@@ -86,7 +86,7 @@ async fn a_key_does_what_its_scopes_say_and_nothing_else() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_publishable_key_says_nothing_of_users_closed_topics_and_times() {
+async fn a_publishable_key_may_not_set_users_closed_topics_and_times() {
     let service = service_without_workers(&[]).await;
     let p = service.key("register").await;
     let before = stored(&service).await;
@@ -114,7 +114,7 @@ async fn a_publishable_key_says_nothing_of_users_closed_topics_and_times() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_anothers_is_answered_like_what_is_not_there() {
+async fn things_of_another_app_are_answered_like_missing_ones() {
     let service = TestService::builder().app("other").node(Role::Api).build().await;
     let s = service.key("send,devices").await;
     let x = service.key_of("other", "send,read,devices").await;

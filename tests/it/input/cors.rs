@@ -118,7 +118,7 @@ async fn only_listed_pages_may_make_the_calls_of_an_app() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn without_listed_origins_no_page_is_told_anything() {
+async fn without_listed_origins_no_cors_header_is_sent() {
     let service = service_without_workers(&[]).await;
     let app = service.key("register").await;
     let asked = preflight(&service, DEVICES, PAGE, "PUT").await;

@@ -42,7 +42,7 @@ fn malformed() -> Vec<(&'static str, Vec<u8>)> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_no_json_is_malformed_everywhere() {
+async fn a_body_that_is_not_json_is_malformed_json_everywhere() {
     let service = service_without_workers(&[]).await;
     let (s, p) = (service.key("send,devices").await, service.key("register").await);
     let made =
@@ -143,7 +143,7 @@ async fn a_send_of_the_wrong_form_lists_all_its_faults() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn names_of_other_apis_are_told_with_ours() {
+async fn field_names_of_other_apis_get_a_suggestion() {
     let service = service_without_workers(&[]).await;
     let s = service.key("send,devices").await;
     let before = stored(&service).await;
@@ -244,7 +244,7 @@ async fn devices_of_the_wrong_form_list_all_their_faults() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn parameters_are_known_and_right_or_refused() {
+async fn unknown_and_wrong_parameters_are_refused() {
     let service = service_without_workers(&[]).await;
     let s = service.key("send,devices").await;
     let to = json!({"to": {"tokens": [{"platform": "apns", "token": hex("aa")}]}, "title": "A"});

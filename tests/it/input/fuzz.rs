@@ -132,7 +132,7 @@ fn written(value: &Value, rng: &mut StdRng) -> Vec<u8> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nearly_right_documents_break_nothing_and_what_is_refused_leaves_nothing() {
+async fn mutated_documents_break_nothing_and_refused_ones_store_nothing() {
     let service = service_without_workers(&[("LIMITS__TARGETS", "50")]).await;
     let s = service.key("admin").await;
     let made = ApiRequest::put(DEVICES, &json!({"platform": "apns", "token": hex("dd"), "user": "u7"}))

@@ -17,7 +17,7 @@ fn to(tokens: std::ops::Range<usize>) -> Value {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn too_much_in_one_request() {
+async fn a_request_beyond_a_limit_is_refused() {
     let service = service_without_workers(&[("LIMITS__BODY_BYTES", "1000000")]).await;
     let s = service.key("send,devices").await;
     let before = stored(&service).await;
@@ -116,7 +116,7 @@ fn assert_rate_limited(answer: &Answer, limit: u32, per: &str) -> u64 {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_backend_that_is_too_fast_is_held_back_by_its_key() {
+async fn a_backend_is_rate_limited_by_its_key() {
     let service = std::sync::Arc::new(service_without_workers(&[("LIMITS__REQUESTS_PER_SECOND", "3")]).await);
     let (hasty, patient) = (service.key("devices").await, service.key("devices").await);
     let mut asked = JoinSet::new();
@@ -140,7 +140,7 @@ async fn put(service: &pushpost_testkit::service::TestService, p: &str, token: &
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn apps_are_held_back_by_their_address_whatever_they_say_it_is() {
+async fn publishable_keys_are_rate_limited_by_the_real_address() {
     let service = service_without_workers(&[("LIMITS__REGISTER_PER_MINUTE", "2")]).await;
     let (p, s) = (service.key("register").await, service.key("devices").await);
     for n in 0..2 {
@@ -187,7 +187,7 @@ async fn behind_a_trusted_proxy_each_client_counts_and_each_token() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn no_more_is_taken_than_may_wait() {
+async fn a_full_backlog_refuses_notifications() {
     let mut service = service_without_workers(&[("LIMITS__MAX_PENDING", "5")]).await;
     let s = service.key("send").await;
     assert_eq!(ApiRequest::post(SEND, &to(0..3)).key(&s).of(&service).await.status, 202);
@@ -211,7 +211,7 @@ async fn no_more_is_taken_than_may_wait() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn made_up_keys_are_looked_up_so_often_and_hold_nobody_else_back() {
+async fn unknown_keys_are_rate_limited_and_delay_no_known_key() {
     let service = service_without_workers(&[("SERVER__TRUSTED_PROXIES", "127.0.0.0/8")]).await;
     let s = service.key("devices").await;
     let ask = async |secret: &str, from: &str| {

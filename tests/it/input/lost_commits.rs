@@ -62,7 +62,7 @@ fn notification() -> Value {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_notification_whose_transaction_still_runs_is_stored_once_and_sent_once() {
+async fn a_notification_with_a_running_transaction_is_stored_and_sent_once() {
     let (service, proxy, key) = slow(NOTIFICATIONS).await;
     let post = ApiRequest::post(SEND, &notification()).key(&key);
     let (answer, ()) = tokio::join!(post.of(&service), cut(&service, &proxy));
@@ -74,7 +74,7 @@ async fn a_notification_whose_transaction_still_runs_is_stored_once_and_sent_onc
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_device_write_whose_commit_still_runs_has_not_happened_and_does_not_happen_later() {
+async fn a_device_write_with_a_running_commit_never_takes_effect() {
     let device = json!({"platform": "fcm", "token": "f1"});
     let (service, proxy, key) = slow(REGISTRATIONS).await;
     let put = ApiRequest::put(DEVICES, &device).key(&key);
@@ -107,7 +107,7 @@ async fn cut_and_stop(service: &TestService, proxy: &PostgresProxy) -> u32 {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_can_not_be_found_out_is_said_to_be_unknown_and_what_a_repeat_does() {
+async fn an_unknown_commit_is_reported_with_what_a_repeat_does() {
     for (place, path, body, repeat) in [
         (NOTIFICATIONS, SEND, notification(), "A repeat may send the notification twice."),
         (REGISTRATIONS, DEVICES, json!({"platform": "fcm", "token": "f1"}), "may be repeated"),

@@ -89,7 +89,7 @@ fn meaningless() -> Vec<(Value, Value)> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_send_that_can_not_be_carried_out_says_why() {
+async fn an_impossible_send_says_why() {
     let service = service_without_workers(&[]).await;
     let s = service.key("send").await;
     let before = stored(&service).await;
@@ -104,7 +104,7 @@ async fn a_send_that_can_not_be_carried_out_says_why() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_too_large_says_for_whom_and_by_how_much() {
+async fn a_too_large_payload_names_its_platform_and_the_excess() {
     let service = service_without_workers(&[]).await;
     let s = service.key("send").await;
     let before = stored(&service).await;
@@ -135,7 +135,7 @@ async fn what_is_too_large_says_for_whom_and_by_how_much() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_can_not_be_an_id_is_neither_stored_nor_repeated() {
+async fn an_invalid_id_is_neither_stored_nor_repeated() {
     let service = service_without_workers(&[]).await;
     let s = service.key("send,read").await;
     let before = stored(&service).await;
@@ -184,7 +184,7 @@ async fn an_idempotency_key_is_refused_wherever_it_stands() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_device_that_can_not_be_stored_says_why() {
+async fn an_impossible_device_says_why() {
     let service = service_without_workers(&[]).await;
     let s = service.key("devices").await;
     let made =

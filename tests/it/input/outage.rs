@@ -12,7 +12,7 @@ use pushpost_testkit::service::TestService;
 use pushpost_testkit::wait::WAIT_MAX;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn without_the_database_nothing_is_half_stored_and_clients_are_asked_to_come_again() {
+async fn without_the_database_nothing_is_half_stored_and_clients_get_503() {
     let mut service = TestService::builder().build().await;
     let proxy = PostgresProxy::of(&service.database).await;
     service.configure("DATABASE__URL", proxy.url());

@@ -18,7 +18,7 @@ async fn connect(service: &TestService) -> TcpStream {
 }
 
 #[tokio::test]
-async fn a_client_that_breaks_off_leaves_nothing_and_is_no_fault_of_ours() {
+async fn a_client_that_breaks_off_stores_nothing_and_logs_no_error() {
     let log = Log::default();
     let logging = log.start();
     let service = service_without_workers(&[]).await;

@@ -58,7 +58,7 @@ async fn a_claim_is_limited_by_devices_and_takes_at_least_one_job() {
 }
 
 #[tokio::test]
-async fn the_earliest_due_comes_first_and_what_is_not_due_waits() {
+async fn jobs_are_claimed_by_due_time_and_future_jobs_wait() {
     let db = TestDatabase::create().await;
     let pool = queue_pool(&db, 2);
     let late = waiting(&pool, LANE, Priority::Normal, 1, 1.0).await;
@@ -77,7 +77,7 @@ async fn the_earliest_due_comes_first_and_what_is_not_due_waits() {
 }
 
 #[tokio::test]
-async fn a_claim_passes_over_what_another_is_just_taking() {
+async fn a_claim_skips_jobs_that_another_session_has_locked() {
     let db = TestDatabase::create().await;
     let pool = queue_pool(&db, 3);
     let mut all = Vec::new();
@@ -95,7 +95,7 @@ async fn a_claim_passes_over_what_another_is_just_taking() {
 
 /// docs/queue.md#isolated-attempt: what else its holder has in hand would be suspected with it.
 #[tokio::test]
-async fn a_job_that_may_kill_its_holder_is_taken_alone() {
+async fn a_suspected_job_is_claimed_alone() {
     let db = TestDatabase::create().await;
     let pool = queue_pool(&db, 2);
     let mut all = Vec::new();
@@ -190,7 +190,7 @@ async fn a_claim_says_whether_it_may_have_left_something() {
 }
 
 #[tokio::test]
-async fn what_was_given_back_behind_the_cursor_is_found_from_the_start() {
+async fn a_job_released_behind_the_cursor_is_found_from_the_start() {
     let db = TestDatabase::create().await;
     let pool = queue_pool(&db, 2);
     let old = waiting(&pool, LANE, Priority::Normal, 1, HOUR).await;
@@ -208,7 +208,7 @@ async fn what_was_given_back_behind_the_cursor_is_found_from_the_start() {
 }
 
 #[tokio::test]
-async fn a_claim_of_lists_locks_about_what_it_takes() {
+async fn a_claim_of_large_jobs_locks_few_more_than_it_takes() {
     let db = TestDatabase::create().await;
     let pool = queue_pool(&db, 2);
     for _ in 0..4 {

@@ -101,7 +101,7 @@ async fn standing(pool: SessionPool, node: NodeId, lanes: Vec<LaneId>, stop: Can
 }
 
 #[tokio::test]
-async fn an_idle_node_with_three_apps_asks_less_than_three_things_a_second() {
+async fn an_idle_node_with_three_apps_runs_fewer_than_three_statements_a_second() {
     let db = TestDatabase::create().await;
     let (queue, heartbeat) = (queue_pool(&db, 6), queue_pool(&db, 1));
     let node_lease =

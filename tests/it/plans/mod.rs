@@ -1,10 +1,10 @@
 //! The rules of docs/queue.md that a real Postgres alone can show to hold: days, plans, claims, wake-ups, and the idle budget.
 
 mod claims;
-mod days;
-mod hot;
 mod idle;
-mod wakes;
+mod kept_plans;
+mod notify;
+mod partitions;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -34,7 +34,7 @@ async fn is_ended(stream: &mut TcpStream) -> bool {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn silent_connections_take_no_descriptor_that_anything_else_needs() {
+async fn silent_connections_leave_descriptors_for_everything_else() {
     let mut process = TestProcess::create().await;
     process.limit_descriptors(64, 96);
     process.variable("PUSHPOST__SERVER__RELOAD_INTERVAL", "1h");
@@ -80,7 +80,7 @@ async fn silent_connections_take_no_descriptor_that_anything_else_needs() {
 
 /// All connections are in use: the next one waits for its turn instead of taking another's.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn idle_connections_make_room_and_those_under_way_do_not() {
+async fn idle_connections_are_closed_for_new_ones_and_busy_ones_are_not() {
     let mut process = TestProcess::create().await;
     process.limit_descriptors(64, 64);
     process.serve().await;

@@ -35,7 +35,7 @@ async fn until_lost(log: &mut BufReader<ChildStderr>) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_log_that_is_not_read_holds_up_nothing_and_its_loss_is_told_once() {
+async fn a_log_that_is_not_read_delays_nothing_and_its_loss_is_reported_once() {
     let mut process = TestProcess::create().await;
     process.variable("PUSHPOST_LOG", "trace");
     let mut log = process.serve_into_pipe().await;
@@ -62,7 +62,7 @@ async fn a_log_that_is_not_read_holds_up_nothing_and_its_loss_is_told_once() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_level_that_there_is_not_is_an_error_at_the_start() {
+async fn an_unknown_log_level_is_an_error_at_the_start() {
     for (levels, said) in [
         (
             "warning",

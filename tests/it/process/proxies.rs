@@ -8,7 +8,7 @@ use pushpost_testkit::processes::TestProcess;
 const MESSAGE: &str = "X-Forwarded-For comes from an address that is not in server.trusted_proxies";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_proxy_that_is_not_trusted_is_told_once_with_its_address() {
+async fn an_untrusted_proxy_is_reported_once_with_its_address() {
     for (trusted, lines) in [("", 1), ("127.0.0.1", 0)] {
         let mut process = TestProcess::create().await;
         process.variable("PUSHPOST__SERVER__TRUSTED_PROXIES", trusted);

@@ -32,7 +32,7 @@ pub(super) async fn take_over(process: &TestProcess, toml: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_added_is_told_and_what_is_removed_is_told_once_and_stays_until_a_restart() {
+async fn a_reload_reports_added_apps_and_keeps_removed_ones_until_a_restart() {
     let mut process = TestProcess::create().await;
     let toml = process.read("pushpost.toml").replace("[server]", "[server]\nreload_interval = \"1h\"");
     process.write("pushpost.toml", &toml);

@@ -249,7 +249,7 @@ async fn break_sources(process: &mut TestProcess) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn no_token_no_key_and_no_text_comes_back_or_is_logged() {
+async fn no_token_key_or_text_is_answered_or_logged() {
     let mut process = TestProcess::create().await;
     process.variable("PUSHPOST_LOG", "trace");
     process.variable("RUST_BACKTRACE", "1");

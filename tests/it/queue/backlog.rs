@@ -21,7 +21,7 @@ async fn wait(pool: &SessionPool, lane: i32, jobs: u32) {
 }
 
 #[tokio::test]
-async fn what_waits_is_counted_exactly_while_it_is_little_and_estimated_when_it_is_much() {
+async fn a_small_backlog_is_counted_and_a_large_one_estimated() {
     let database = TestDatabase::create().await;
     let pool = &database.pool;
     let (shop, other) = (apps::shop(pool).await, apps::app(pool, "other").await);
@@ -49,7 +49,7 @@ async fn what_waits_is_counted_exactly_while_it_is_little_and_estimated_when_it_
 }
 
 #[tokio::test]
-async fn each_app_has_its_own_room_and_what_is_sent_makes_room_again() {
+async fn each_app_has_its_own_backlog_limit() {
     let database = TestDatabase::create().await;
     let pool = &database.pool;
     let (shop, other) = (apps::shop(pool).await, apps::app(pool, "other").await);

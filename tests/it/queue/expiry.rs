@@ -22,7 +22,7 @@ async fn run_out_of_time(queue: &TestQueue, id: NotificationId) {
 }
 
 #[tokio::test]
-async fn only_what_is_out_of_time_ends() {
+async fn only_expired_jobs_end() {
     let queue = TestQueue::create().await;
     let node = QueueNode::enter(&queue).await;
     let (late, early) = (node.accept(queue.wanted(1..=3)).await, node.accept(queue.wanted(4..=5)).await);
@@ -54,7 +54,7 @@ async fn a_leased_job_is_left_alone() {
 
 /// Only what is left of a job expires.
 #[tokio::test]
-async fn what_has_left_the_job_keeps_its_outcome() {
+async fn a_device_that_left_the_job_keeps_its_outcome() {
     let queue = TestQueue::create().await;
     let node = QueueNode::enter(&queue).await;
     let id = node.accept(queue.wanted(1..=5)).await;
@@ -68,13 +68,13 @@ async fn what_has_left_the_job_keeps_its_outcome() {
     let outcomes: Vec<_> = queue.outcomes(id).await.into_values().collect();
     let (accepted, unknown) = (DeliveryStatus::Accepted, DeliveryStatus::Unknown);
     assert_eq!(outcomes, [accepted, unknown, unknown, accepted, unknown], "its node may have sent the rest");
-    assert_eq!(queue.number("select count(*) from jobs").await, 0);
+    assert_eq!(queue.database.count("select count(*) from jobs").await, 0);
     queue.assert_sound().await;
 }
 
 /// docs/queue.md#attempts-in-doubt: `expired` says that no attempt is in doubt.
 #[tokio::test]
-async fn what_may_have_been_sent_ends_as_unknown() {
+async fn a_device_in_doubt_ends_as_unknown() {
     let queue = TestQueue::create().await;
     let node = QueueNode::enter(&queue).await;
     let id = node.accept(queue.wanted(1..=2)).await;
@@ -106,7 +106,7 @@ async fn what_may_have_been_sent_ends_as_unknown() {
 /// docs/queue.md#attempts-in-doubt: what a dead node held may have been sent, until a later attempt is answered. A job
 /// that its node gave back was not.
 #[tokio::test]
-async fn what_a_dead_node_held_is_in_doubt_until_a_later_attempt_is_answered() {
+async fn a_dead_nodes_devices_are_in_doubt_until_a_later_attempt_is_answered() {
     let queue = TestQueue::create().await;
     let (dying, node) = (QueueNode::enter(&queue).await, QueueNode::enter(&queue).await);
     let given_back = dying.accept(queue.wanted(1..=2)).await;
@@ -157,7 +157,7 @@ async fn what_a_dead_node_held_is_in_doubt_until_a_later_attempt_is_answered() {
 
 /// docs/queue.md#environment-probe: the probe was not made, so the first reason stays.
 #[tokio::test]
-async fn a_trial_that_nobody_makes_ends_by_the_first_word_and_leaves_others_alone() {
+async fn an_expired_environment_probe_ends_with_the_first_reason() {
     let queue = TestQueue::create().await;
     let node = QueueNode::enter(&queue).await;
     let id = node.accept(queue.wanted(1..=4)).await;
@@ -173,7 +173,7 @@ async fn a_trial_that_nobody_makes_ends_by_the_first_word_and_leaves_others_alon
     node.idle().await;
     assert_eq!(queue.counts(id).await, DeliveryCounts { pending: 4, ..DeliveryCounts::default() });
     assert_eq!(expire(&queue).await, 0, "it has a minute");
-    queue.run("update jobs set due_at = due_at - interval '1 minute'").await;
+    queue.database.execute("update jobs set due_at = due_at - interval '1 minute'").await;
     assert_eq!(expire(&queue).await, 1, "not the other retry, which is due as long");
     let dead = DeliveryCounts { token_dead: 3, pending: 1, ..DeliveryCounts::default() };
     assert_eq!(queue.counts(id).await, dead);
@@ -187,7 +187,7 @@ async fn a_trial_that_nobody_makes_ends_by_the_first_word_and_leaves_others_alon
 
 /// What is to be known of a trial survives the way through the table: the claim gives it back.
 #[tokio::test]
-async fn a_trial_is_claimed_with_the_time_and_the_word_of_the_first_verdict() {
+async fn an_environment_probe_is_claimed_with_time_and_reason_of_the_first_verdict() {
     let queue = TestQueue::create().await;
     let node = QueueNode::enter(&queue).await;
     node.accept(queue.wanted(1..=2)).await;

@@ -28,7 +28,7 @@ async fn find_all(queue: &TestQueue, nodes: usize) -> Vec<(LaneId, Priority)> {
         wake.push(Arc::clone(&fan_outs.wake));
         tasks.spawn(fan_outs.run(stop.clone()));
     }
-    while queue.number("select count(*) from fan_outs").await > 0 {
+    while queue.database.count("select count(*) from fan_outs").await > 0 {
         wake.iter().for_each(|some| some.notify_one());
         tokio::task::yield_now().await;
     }
@@ -40,7 +40,7 @@ async fn find_all(queue: &TestQueue, nodes: usize) -> Vec<(LaneId, Priority)> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn several_nodes_find_each_device_once_in_full_lists() {
+async fn several_nodes_resolve_each_device_once_in_full_jobs() {
     let queue = TestQueue::create().await;
     queue.crowd(25_250).await;
     let node = QueueNode::enter(&queue).await;
@@ -56,14 +56,17 @@ async fn several_nodes_find_each_device_once_in_full_lists() {
         assert_eq!((counts.targets(), counts.pending), (25_250, 25_250));
     }
     // 10,000 are 20 lists, 5,250 are 11.
-    assert_eq!(queue.number("select count(*) from jobs").await, 2 * (20 + 20 + 11));
+    assert_eq!(queue.database.count("select count(*) from jobs").await, 2 * (20 + 20 + 11));
     let bulk = i64::from(Class::Bulk.code());
-    assert_eq!(queue.number("select (max(class) + 10 * min(class))::bigint from jobs").await, 11 * bulk);
+    assert_eq!(
+        queue.database.count("select (max(class) + 10 * min(class))::bigint from jobs").await,
+        11 * bulk
+    );
     assert_eq!(found.iter().filter(|found| **found == (queue.lane, Priority::High)).count(), 3, "{found:?}");
 }
 
 #[tokio::test]
-async fn the_more_urgent_gets_the_next_page_and_two_nodes_never_share_one() {
+async fn the_more_urgent_fan_out_gets_the_next_page_and_no_page_is_shared() {
     let queue = TestQueue::create().await;
     queue.crowd(30).await;
     let node = QueueNode::enter(&queue).await;
@@ -87,7 +90,7 @@ async fn the_more_urgent_gets_the_next_page_and_two_nodes_never_share_one() {
 }
 
 #[tokio::test]
-async fn a_page_whose_node_dies_is_as_if_it_had_not_begun() {
+async fn a_page_of_a_dead_node_is_resolved_again() {
     let queue = TestQueue::create().await;
     queue.crowd(25).await;
     let node = QueueNode::enter(&queue).await;
@@ -108,7 +111,7 @@ async fn a_page_whose_node_dies_is_as_if_it_had_not_begun() {
 }
 
 #[tokio::test]
-async fn who_comes_or_goes_before_the_page_is_read_is_judged_by_then() {
+async fn a_page_is_resolved_with_the_devices_present_at_its_reading() {
     let queue = TestQueue::create().await;
     let (first, last) = queue.crowd(30).await;
     let node = QueueNode::enter(&queue).await;
@@ -133,7 +136,7 @@ async fn who_comes_or_goes_before_the_page_is_read_is_judged_by_then() {
 async fn an_audience_is_narrowed_by_service_user_and_what_tokens_are_for() {
     let queue = TestQueue::create().await;
     queue
-        .run(
+        .database.execute(
             "insert into devices (app_id, platform, environment, kind, user_id, token, token_digest)
              select 1, p, e, k, u, g::text, substr(sha256(g::text::bytea), 1, 16)
              from (values (1, 1, 1, 0, null), (2, 1, 2, 0, 'a'), (3, 1, 1, 1, null), (4, 2, 0, 0, 'b'), (5, 2, 0, 0, null))
@@ -158,32 +161,32 @@ async fn an_audience_is_narrowed_by_service_user_and_what_tokens_are_for() {
     }
     assert_eq!(found, [vec![1, 2, 4, 5], vec![1, 2], vec![1, 5], vec![3, 4, 5]]);
     let lanes = "select count(distinct lane_id) from jobs where devices && array[1, 2, 4]::bigint[]";
-    assert_eq!(queue.number(lanes).await, 3, "each in its lane");
+    assert_eq!(queue.database.count(lanes).await, 3, "each in its lane");
 }
 
 #[tokio::test]
-async fn one_that_can_not_be_found_in_time_or_read_ends_and_one_that_nobody_serves_is_ended() {
+async fn a_fan_out_that_expires_cannot_be_read_or_has_no_app_ends() {
     let queue = TestQueue::create().await;
     queue.crowd(5).await;
     let node = QueueNode::enter(&queue).await;
     let late = node.accept(queue.wanted_by_all(Priority::Normal)).await;
-    queue.run("update fan_outs set expires_at = now()").await;
+    queue.database.execute("update fan_outs set expires_at = now()").await;
     let unreadable = node.accept(queue.wanted_by_all(Priority::Normal)).await;
-    queue.run("update fan_outs set audience = '{}' where expires_at > now()").await;
+    queue.database.execute("update fan_outs set audience = '{}' where expires_at > now()").await;
     find_all(&queue, 1).await;
     let foreign = node.accept(queue.wanted_by_all(Priority::Normal)).await;
     let mut conn = queue.pool.acquire().await.unwrap();
     fan_outs::expire(&mut conn).await.unwrap();
-    assert_eq!(queue.number("select count(*) from fan_outs").await, 1, "it has time left");
-    queue.run("update fan_outs set expires_at = now()").await;
+    assert_eq!(queue.database.count("select count(*) from fan_outs").await, 1, "it has time left");
+    queue.database.execute("update fan_outs set expires_at = now()").await;
     fan_outs::expire(&mut conn).await.unwrap();
     for id in [late, unreadable, foreign] {
         assert_eq!(queue.counts(id).await.targets(), 0);
     }
     assert_eq!(
-        queue.number("select count(*) from notifications where target_count = 0").await,
+        queue.database.count("select count(*) from notifications where target_count = 0").await,
         3,
         "all are done"
     );
-    assert_eq!(queue.number("select count(*) from fan_outs").await, 0);
+    assert_eq!(queue.database.count("select count(*) from fan_outs").await, 0);
 }

@@ -32,7 +32,7 @@ async fn slow_outcomes_share_receipts() {
         time.pass(Duration::from_millis(4)).await;
         passed_ms += 4;
         // The clock stands still while the recorder writes.
-        until("the recorder has written", async || queue.number(OTHERS_AT_WORK).await == 0).await;
+        until("the recorder has written", async || queue.database.count(OTHERS_AT_WORK).await == 0).await;
     }
     until("all is on record", async || {
         time.pass(Duration::from_millis(1)).await;
@@ -40,7 +40,7 @@ async fn slow_outcomes_share_receipts() {
     })
     .await;
     assert_eq!(queue.counts(id).await, DeliveryCounts { accepted: 500, ..DeliveryCounts::default() });
-    let receipts = queue.number("select count(*) from receipts").await.unsigned_abs() - 1;
+    let receipts = queue.database.count("select count(*) from receipts").await.unsigned_abs() - 1;
     let most = passed_ms / OLDEST_MS + 500 / 100 + 1;
     assert!(receipts <= most, "{receipts} receipts in {passed_ms} ms");
     assert!(receipts >= 5, "nothing waits for the job's end: {receipts}");
@@ -56,7 +56,7 @@ async fn an_outcome_does_not_wait_for_its_job_to_end() {
     let time = HeldTime::hold();
     end_all(tickets.drain(..3), &accepted());
     for _ in 0..20 {
-        queue.number("select 1::bigint").await;
+        queue.database.count("select 1::bigint").await;
     }
     assert_eq!(
         queue.counts(id).await,
@@ -76,7 +76,7 @@ async fn a_burst_is_a_few_receipts() {
     let tickets = node.take(queue.lane).await;
     end_all(tickets, &accepted());
     node.idle().await;
-    let receipts = queue.number("select count(*) from receipts").await;
+    let receipts = queue.database.count("select count(*) from receipts").await;
     assert!(receipts <= 6, "{receipts} receipts for 500 outcomes at once");
 }
 
@@ -92,7 +92,7 @@ async fn singles_share_statements() {
     assert_eq!(tickets.len(), 100);
     end_all(tickets, &accepted());
     node.idle().await;
-    assert_eq!(queue.number("select count(*) from receipts").await, 100);
-    let transactions = queue.number("select count(distinct xmin::text) from receipts").await;
+    assert_eq!(queue.database.count("select count(*) from receipts").await, 100);
+    let transactions = queue.database.count("select count(distinct xmin::text) from receipts").await;
     assert!(transactions <= 10, "{transactions} transactions for 100 singles at once");
 }

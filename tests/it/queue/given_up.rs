@@ -43,7 +43,11 @@ async fn a_transaction_that_is_given_up_while_it_begins_leaves_nothing_behind() 
             .await
             .unwrap();
         inserted += 1;
-        assert_eq!(queue.number("select count(*) from apps").await, inserted, "given up after {times} polls");
+        assert_eq!(
+            queue.database.count("select count(*) from apps").await,
+            inserted,
+            "given up after {times} polls"
+        );
         if ended {
             break;
         }

@@ -2,7 +2,6 @@
 //! (docs/queue.md in the comments below) with a test that fails without its rule, and a random model test over all of them.
 
 mod backlog;
-mod days;
 mod expiry;
 mod fan_outs;
 mod flushing;
@@ -10,7 +9,8 @@ mod given_up;
 mod lost_lease;
 mod model;
 mod nodes;
+mod partitions;
 mod poison;
+mod receipt_words;
 mod replay;
 mod retention;
-mod words;

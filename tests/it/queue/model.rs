@@ -204,7 +204,7 @@ impl Model {
                 }
                 self.nodes[who].node.idle().await;
             }
-            if self.queue.number("select count(*) from jobs").await == 0 {
+            if self.queue.database.count("select count(*) from jobs").await == 0 {
                 return;
             }
         }

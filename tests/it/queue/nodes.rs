@@ -46,7 +46,7 @@ async fn beat(queue: &TestQueue, node: &QueueNode) {
 /// docs/queue.md#node-lease: the leader calls a node dead when it has watched it stand still for the node time-out, and
 /// not before; its jobs wait again. A node that beats keeps its own.
 #[tokio::test]
-async fn the_jobs_of_a_node_that_stands_still_wait_again() {
+async fn the_jobs_of_a_node_without_heartbeat_wait_again() {
     assert_the_jobs_of_the_dead_wait_again(TestQueue::create().await).await;
 }
 
@@ -54,7 +54,7 @@ async fn the_jobs_of_a_node_that_stands_still_wait_again() {
 #[tokio::test]
 async fn the_jobs_of_a_dead_node_wait_again_while_another_duty_fails() {
     let queue = TestQueue::create().await;
-    queue.run("alter table topics rename to topics_elsewhere").await;
+    queue.database.execute("alter table topics rename to topics_elsewhere").await;
     assert_the_jobs_of_the_dead_wait_again(queue).await;
 }
 
@@ -101,7 +101,7 @@ async fn assert_the_jobs_of_the_dead_wait_again(queue: TestQueue) {
 
 /// docs/queue.md#node-lease: called dead, a node enters under a new id, and what it took before may start nothing.
 #[tokio::test]
-async fn a_node_that_was_called_dead_goes_on_under_another_id() {
+async fn a_node_declared_dead_goes_on_under_another_id() {
     let queue = TestQueue::create().await;
     let node = QueueNode::enter(&queue).await;
     let id = node.accept(queue.wanted([1])).await;
@@ -133,7 +133,7 @@ async fn a_node_on_another_timeline_goes_on_under_another_id() {
     let old = node.id();
     beat(&queue, &node).await;
     assert_eq!(node.id(), old);
-    queue.run("update installation set timeline = 'another'").await;
+    queue.database.execute("update installation set timeline = 'another'").await;
     beat(&queue, &node).await;
     assert_ne!(node.id(), old);
     assert!(is_dead(&queue, old).await, "others free what it does not");
@@ -175,7 +175,7 @@ async fn the_jobs_of_a_node_without_a_row_wait_again() {
 /// docs/queue.md#node-lease: without a committed beat for two thirds of the time-out, a node starts nothing: it may be
 /// called dead.
 #[tokio::test]
-async fn a_node_without_a_beat_starts_nothing() {
+async fn a_node_without_a_heartbeat_starts_nothing() {
     let queue = TestQueue::create().await;
     let node = QueueNode::enter(&queue).await;
     let time = HeldTime::hold();
@@ -190,7 +190,7 @@ async fn a_node_without_a_beat_starts_nothing() {
 
 /// docs/queue.md#node-lease: the others watch a beat from its commit on, however late its answer comes.
 #[tokio::test]
-async fn a_beat_counts_from_the_moment_at_which_it_was_asked_for() {
+async fn a_heartbeat_counts_from_the_moment_of_its_request() {
     let queue = TestQueue::create().await;
     let node = QueueNode::enter(&queue).await;
     let time = HeldTime::hold();
@@ -200,7 +200,7 @@ async fn a_beat_counts_from_the_moment_at_which_it_was_asked_for() {
     let mut beating = JoinSet::new();
     beating.spawn(async move { node_lease.beat(&mut pool.acquire().await.unwrap()).await });
     until("the beat waits for the lock", async || {
-        queue.number("select count(*) from pg_locks where not granted").await > 0
+        queue.database.count("select count(*) from pg_locks where not granted").await > 0
     })
     .await;
     time.pass(Duration::from_secs(11)).await;
@@ -254,7 +254,7 @@ impl Beating {
 /// docs/queue.md#node-lease: what the table says that this node holds and it does not know of in two comparisons
 /// running is released; what is in its hands is not, nor what changed hands in between.
 #[tokio::test]
-async fn a_job_that_its_node_does_not_know_of_is_released() {
+async fn a_lease_unknown_to_its_node_is_released() {
     let queue = TestQueue::create().await;
     let node = QueueNode::enter(&queue).await;
     for device in 1..=3 {
@@ -282,7 +282,7 @@ async fn a_job_that_its_node_does_not_know_of_is_released() {
 /// docs/queue.md#node-lease, #lost-commit-answer: the answer to the commit of a handed-over job is lost. The caller
 /// learns that it was accepted, the room that was reserved for it comes back, and the job is released.
 #[tokio::test]
-async fn a_job_whose_hand_over_was_lost_waits_again() {
+async fn a_job_with_a_lost_hand_over_waits_again() {
     let queue = TestQueue::create().await;
     let proxy = PostgresProxy::of(&queue.database).await;
     let node = QueueNode::over(&queue, small_queue_pool(proxy.options(), 1)).await;
@@ -311,7 +311,7 @@ async fn a_job_whose_hand_over_was_lost_waits_again() {
 
 /// A lane stops between the reservation and the commit of a job: the node keeps no lease of it.
 #[tokio::test]
-async fn a_job_whose_commit_ends_after_its_lane_goes_back_to_the_queue() {
+async fn a_job_committed_after_its_lane_ended_goes_back_to_the_queue() {
     let queue = TestQueue::create().await;
     let node = QueueNode::enter(&queue).await;
     node.open_intakes();
@@ -319,7 +319,7 @@ async fn a_job_whose_commit_ends_after_its_lane_goes_back_to_the_queue() {
     sqlx::query("lock table jobs in exclusive mode").execute(&mut *lock).await.unwrap();
     let stop = async {
         until("the job waits for the lock", async || {
-            queue.number("select count(*) from pg_locks where not granted").await > 0
+            queue.database.count("select count(*) from pg_locks where not granted").await > 0
         })
         .await;
         assert!(node.intakes.get(queue.lane).unwrap().end().is_empty());
@@ -338,7 +338,7 @@ async fn a_job_whose_commit_ends_after_its_lane_goes_back_to_the_queue() {
 
 /// A connection that neither answers nor ends must not take the beat away for as long as TCP hopes.
 #[tokio::test]
-async fn the_beat_outlasts_a_connection_that_died_in_silence() {
+async fn the_heartbeat_survives_a_connection_that_died_in_silence() {
     let queue = TestQueue::create().await;
     let proxy = PostgresProxy::of(&queue.database).await;
     let node = QueueNode::enter(&queue).await;
@@ -348,7 +348,7 @@ async fn the_beat_outlasts_a_connection_that_died_in_silence() {
     for _ in 0..8 {
         beating.time.pass(SECOND).await;
         for _ in 0..20 {
-            queue.number("select 1::bigint").await;
+            queue.database.count("select 1::bigint").await;
         }
     }
     // The dead connection has been given up; another one takes as long as it takes.

@@ -19,10 +19,11 @@ use pushpost_testkit::seeds::seeds;
 const POISON: &str = "row\0 1";
 
 /// Waits until a session waits for a lock.
-async fn somebody_waits(queue: &TestQueue) {
+async fn until_a_session_waits(queue: &TestQueue) {
     until("the first commit waits for the lock", async || {
         queue
-            .number(
+            .database
+            .count(
                 "select count(*) from pg_stat_activity
                  where datname = current_database() and wait_event_type = 'Lock'",
             )
@@ -51,7 +52,7 @@ async fn a_poisoned_request_fails_alone() {
     let mut busy = conn.begin().await.unwrap();
     sqlx::query("lock table notifications in access exclusive mode").execute(&mut *busy).await.unwrap();
     send(&mut requests, 1);
-    somebody_waits(&queue).await;
+    until_a_session_waits(&queue).await;
     (2..=40).for_each(|device| send(&mut requests, device));
     // All of them are in the acceptor's hands before the first commit ends.
     for _ in 0..100 {
@@ -71,10 +72,10 @@ async fn a_poisoned_request_fails_alone() {
     }
     refused.sort_unstable();
     assert_eq!(refused, [17, 30]);
-    assert_eq!(queue.number("select count(*) from notifications").await, 38);
-    assert_eq!(queue.number("select count(*) from targets").await, 38);
-    assert_eq!(queue.number("select count(*) from jobs").await, 38);
-    let transactions = queue.number("select count(distinct xmin::text) from notifications").await;
+    assert_eq!(queue.database.count("select count(*) from notifications").await, 38);
+    assert_eq!(queue.database.count("select count(*) from targets").await, 38);
+    assert_eq!(queue.database.count("select count(*) from jobs").await, 38);
+    let transactions = queue.database.count("select count(distinct xmin::text) from notifications").await;
     assert!(transactions < 20, "they shared commits: {transactions} for 38");
     queue.assert_sound().await;
     node.stop().await;
@@ -133,7 +134,7 @@ async fn assert_recorded(seed: u64) {
         end(ticket, ending);
     }
     node.idle().await;
-    assert_eq!(queue.number("select count(*) from jobs where class = 0").await, 0, "seed {seed}");
+    assert_eq!(queue.database.count("select count(*) from jobs where class = 0").await, 0, "seed {seed}");
     for delivery in queue.deliveries(id).await {
         let (reason, has_id) = wrote.remove(&delivery.device).unwrap();
         assert_eq!(delivery.reason.as_deref(), reason.as_ref().map(Reason::as_str), "seed {seed}");
@@ -169,7 +170,7 @@ async fn words(queue: &TestQueue, id: NotificationId) -> Vec<Option<String>> {
 /// docs/queue.md#poisoned-values: should a word be refused all the same, its outcome is recorded without it and the
 /// others with theirs.
 #[tokio::test]
-async fn an_outcome_whose_words_are_refused_is_recorded_without_them() {
+async fn an_outcome_with_refused_reason_is_recorded_without_it() {
     let queue = TestQueue::create().await;
     let node = QueueNode::enter(&queue).await;
     refuse_receipts(&queue, NO_POISONED_WORDS).await;
@@ -191,7 +192,7 @@ async fn an_outcome_whose_words_are_refused_is_recorded_without_them() {
 
 /// The same on the slow path: a late outcome that is refused must not hold up what shares its flush.
 #[tokio::test]
-async fn a_late_outcome_whose_words_are_refused_holds_nobody_up() {
+async fn a_late_outcome_with_refused_reason_delays_no_other() {
     let queue = TestQueue::create().await;
     let node = QueueNode::enter(&queue).await;
     refuse_receipts(&queue, NO_POISONED_WORDS).await;
@@ -227,11 +228,11 @@ async fn an_outcome_that_cannot_be_stored_is_kept_and_tried_again() {
     end_all(tickets, &accepted());
     until("the others are on record", async || {
         time.pass(Duration::from_millis(1)).await;
-        queue.number("select count(*) from receipts").await == 4
+        queue.database.count("select count(*) from receipts").await == 4
     })
     .await;
     assert_eq!(queue.counts(ids[2]).await, DeliveryCounts { pending: 1, ..DeliveryCounts::default() });
-    queue.run("drop trigger refuse on receipts").await;
+    queue.database.execute("drop trigger refuse on receipts").await;
     assert!(!node.leases.is_empty());
     // Again after ten seconds.
     until("it is on record as well", async || {

@@ -72,7 +72,7 @@ async fn the_same_record_twice_is_one() {
         queue.counts(id).await,
         DeliveryCounts { accepted: 270, pending: 230, ..DeliveryCounts::default() }
     );
-    assert_eq!(queue.number("select count(*) from jobs").await, 2, "the job and one retry job");
+    assert_eq!(queue.database.count("select count(*) from jobs").await, 2, "the job and one retry job");
 
     let rest: Vec<usize> = (300..500).collect();
     let mut all = RecordBatch::default();
@@ -88,7 +88,7 @@ async fn the_same_record_twice_is_one() {
 
 /// docs/queue.md#fenced-record: a record that calls a job finished while a device of it has no outcome changes nothing.
 #[tokio::test]
-async fn a_job_never_goes_while_a_device_of_it_has_no_outcome() {
+async fn a_job_is_not_deleted_while_a_device_has_no_outcome() {
     let queue = TestQueue::create().await;
     let node = QueueNode::enter(&queue).await;
     let id = node.accept(queue.wanted(1..=3)).await;
@@ -124,7 +124,7 @@ async fn an_answer_lost_after_the_last_record_of_a_job_costs_nothing() {
         queue.counts(id).await,
         DeliveryCounts { accepted: 470, pending: 30, ..DeliveryCounts::default() }
     );
-    assert_eq!(queue.number("select count(*) from jobs").await, 1, "one retry job");
+    assert_eq!(queue.database.count("select count(*) from jobs").await, 1, "one retry job");
     queue.assert_sound().await;
     node.stop().await;
 }

@@ -44,7 +44,7 @@ async fn has_content(queue: &TestQueue, id: NotificationId) -> bool {
 }
 
 #[tokio::test]
-async fn a_content_goes_once_its_notification_is_done() {
+async fn content_is_deleted_once_its_notification_is_done() {
     let queue = TestQueue::create().await;
     let node = QueueNode::enter(&queue).await;
     let mut new = queue.wanted([1]);
@@ -75,7 +75,7 @@ async fn a_content_goes_once_its_notification_is_done() {
         !has_content(&queue, waits).await
     })
     .await;
-    assert_eq!(queue.number("select count(*) from kept_contents").await, 0);
+    assert_eq!(queue.database.count("select count(*) from kept_contents").await, 0);
     node.stop().await;
 }
 
@@ -108,7 +108,7 @@ async fn ended(queue: &TestQueue, hours: &[i32]) -> Vec<NotificationId> {
 }
 
 #[tokio::test]
-async fn a_content_stays_for_its_retention_after_the_last_device_has_ended() {
+async fn content_stays_for_its_retention_after_the_last_outcome() {
     let queue = TestQueue::create().await;
     let node = QueueNode::enter(&queue).await;
     let ids = ended(&queue, &[5, 3, 30]).await;
@@ -118,16 +118,16 @@ async fn a_content_stays_for_its_retention_after_the_last_device_has_ended() {
     })
     .await;
     assert!(has_content(&queue, ids[1]).await);
-    assert_eq!(queue.number("select count(*) from kept_contents where recheck_at > now()").await, 1);
+    assert_eq!(queue.database.count("select count(*) from kept_contents where recheck_at > now()").await, 1);
     node.stop().await;
 }
 
 #[tokio::test]
-async fn devices_go_that_nothing_has_used_for_long_enough() {
+async fn unused_devices_are_deleted_after_their_retention() {
     let queue = TestQueue::create().await;
     let node = QueueNode::enter(&queue).await;
     queue
-        .run(
+        .database.execute(
             "insert into devices (app_id, platform, environment, source, token, token_digest, quarantined_at, last_sent_on)
              select 1, 2, 0, source, token, substr(sha256(token::bytea), 1, 16), now() - make_interval(days => quarantined),
                     current_date - sent
@@ -148,21 +148,22 @@ async fn devices_go_that_nothing_has_used_for_long_enough() {
         .unwrap();
     let retention = Retention { quarantine: 90 * DAY, ..kept(30) };
     lead(&queue, &node, retention, "two devices and a topic are gone", async || {
-        queue.number("select (select count(*) from devices) + (select count(*) from topics)").await == 6
+        queue.database.count("select (select count(*) from devices) + (select count(*) from topics)").await
+            == 6
     })
     .await;
     let left: Vec<String> =
         sqlx::query_scalar("select token from devices order by token").fetch_all(&queue.pool).await.unwrap();
     assert_eq!(left, ["active", "dead for 89 days", "held", "imported", "sent 30 days ago"]);
     assert_eq!(
-        queue.number("select count(*) from subscriptions").await,
+        queue.database.count("select count(*) from subscriptions").await,
         2,
         "those of devices that are there"
     );
-    assert_eq!(queue.number("select topic_count::bigint from apps").await, 1);
+    assert_eq!(queue.database.count("select topic_count::bigint from apps").await, 1);
     holder.rollback().await.unwrap();
     lead(&queue, &node, retention, "what was held goes the next time", async || {
-        queue.number("select count(*) from devices").await == 4
+        queue.database.count("select count(*) from devices").await == 4
     })
     .await;
     node.stop().await;

@@ -31,7 +31,7 @@ async fn waiting(database: &TestDatabase) -> i64 {
 
 /// 24 statements freeze behind a row lock, two at a time.
 #[tokio::test]
-async fn statements_that_freeze_behind_a_row_lock_leave_no_place_and_no_server_process() {
+async fn statements_stuck_behind_a_row_lock_free_their_permit_and_backend() {
     let database = TestDatabase::create().await;
     let proxy = PostgresProxy::of(&database).await;
     database.pool.execute("create table counter (n int)").await.unwrap();
@@ -133,7 +133,7 @@ async fn pid_of(mut session: store::Session) -> i32 {
 }
 
 #[tokio::test]
-async fn one_silent_connection_warns_of_all_that_are_as_old() {
+async fn after_one_silent_connection_equally_old_ones_are_not_used() {
     let database = TestDatabase::create().await;
     let proxy = PostgresProxy::of(&database).await;
     let pool = pool(proxy.url(), 4);
@@ -167,7 +167,7 @@ async fn sessions_that_turn_read_only_fail_once_and_count_as_unavailable() {
 }
 
 #[tokio::test]
-async fn a_session_stays_after_a_fault_of_values_and_goes_after_any_other() {
+async fn a_session_survives_errors_of_values_and_no_others() {
     let database = TestDatabase::create().await;
     let pool = pool(database.url(), 1);
     let first = pid(&pool).await;

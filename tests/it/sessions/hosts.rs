@@ -12,7 +12,7 @@ fn over(hosts: Vec<PgConnectOptions>) -> SessionPool {
 }
 
 #[tokio::test]
-async fn a_host_that_goes_away_is_left_for_the_next_one() {
+async fn an_unreachable_host_is_left_for_the_next_one() {
     let database = TestDatabase::create().await;
     let (one, other) = (PostgresProxy::of(&database).await, PostgresProxy::of(&database).await);
     let pool = over(vec![one.options(), other.options()]);
@@ -30,7 +30,7 @@ async fn a_host_that_goes_away_is_left_for_the_next_one() {
 }
 
 #[tokio::test]
-async fn a_host_that_takes_no_writes_is_passed_over() {
+async fn a_read_only_host_is_skipped() {
     let database = TestDatabase::create().await;
     let (standby, primary) = (PostgresProxy::of(&database).await, PostgresProxy::of(&database).await);
     let read_only = standby.options().options([("default_transaction_read_only", "on")]);
@@ -59,7 +59,7 @@ async fn a_proxy_that_accepts_and_hangs_up_is_a_server_out_of_reach() {
 
 /// One waits for a connection, and one for its place in the pool: both say what is wrong.
 #[tokio::test]
-async fn a_wait_in_vain_ends_with_the_words_of_the_failure() {
+async fn a_failed_wait_ends_with_the_message_of_the_failure() {
     let database = TestDatabase::create().await;
     let proxy = PostgresProxy::of(&database).await;
     proxy.set_away(true);

@@ -18,7 +18,7 @@ async fn set(database: &TestDatabase, assignment: &str) {
 }
 
 #[tokio::test]
-async fn a_value_that_waits_for_more_than_on_stays() {
+async fn a_stricter_synchronous_commit_stays() {
     let database = TestDatabase::create().await;
     set(&database, "synchronous_commit = remote_apply").await;
     let pool = SessionPool::new(database.url().parse().unwrap(), Purpose::Accept, 1);
@@ -26,7 +26,7 @@ async fn a_value_that_waits_for_more_than_on_stays() {
 }
 
 #[tokio::test]
-async fn what_durability_and_plans_rest_on_holds_whatever_is_set_for_the_database() {
+async fn settings_for_durability_and_plans_override_the_databases() {
     let database = TestDatabase::create().await;
     for assignment in [
         "synchronous_commit = off",

@@ -53,7 +53,7 @@ async fn assert_goes_on(service: &TestService, secret: &str, cut: Instant, round
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn sessions_that_die_in_silence_cost_seconds() {
+async fn silent_sessions_delay_sending_by_seconds() {
     let (service, proxy, secret) = node_behind_a_proxy().await;
     assert_goes_on(&service, &secret, Instant::now(), 0).await;
     for round in 1..=2 {
@@ -64,7 +64,7 @@ async fn sessions_that_die_in_silence_cost_seconds() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn sessions_that_turn_read_only_cost_seconds() {
+async fn read_only_sessions_delay_sending_by_seconds() {
     let (service, proxy, secret) = node_behind_a_proxy().await;
     assert_goes_on(&service, &secret, Instant::now(), 0).await;
     proxy.make_read_only().await;

@@ -11,7 +11,7 @@ const TIMEOUT: &str = "PUSHPOST__DATABASE__START_TIMEOUT";
 
 /// A data folder with a server that recovers without end, since each segment of its log is fetched by a command that
 /// sleeps.
-async fn site_that_recovers() -> TestMachine {
+async fn recovering_machine() -> TestMachine {
     let machine = TestMachine::new(Settings::default(), "").await;
     let node = machine.serve().await;
     ended_well(node).await;
@@ -30,7 +30,7 @@ async fn ended_well(mut node: TestNode) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_start_in_mid_recovery_answers_probes_and_ends_with_sigterm_and_with_its_postmaster() {
-    let machine = site_that_recovers().await;
+    let machine = recovering_machine().await;
     let node = machine.start_as(&["serve"], &[(TIMEOUT, "1h")]);
     assert_starting(&machine).await;
     machine.until_postmaster().await;
@@ -42,7 +42,7 @@ async fn a_start_in_mid_recovery_answers_probes_and_ends_with_sigterm_and_with_i
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_start_that_takes_too_long_ends_with_69_and_leaves_no_postmaster() {
-    let machine = site_that_recovers().await;
+    let machine = recovering_machine().await;
     let mut node = machine.start_as(&["serve"], &[(TIMEOUT, "2s")]);
     assert_eq!(answer(&machine, "/healthz").await.0, 200);
     assert_eq!(node.ended().await.code(), Some(69));

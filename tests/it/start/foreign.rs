@@ -34,7 +34,7 @@ fn url_of(database: &TestDatabase, user: Option<&str>, name: Option<&str>) -> St
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_port_on_which_nothing_listens_is_waited_for_and_named_with_the_reason() {
+async fn a_closed_port_is_waited_for_and_named_with_the_reason() {
     let machine = machine().await;
     let url = "postgres://me:hunter2@127.0.0.1:1/d";
     let mut node = machine.start_as(&["serve"], &[(URL, url), (TIMEOUT, "3s")]);
@@ -82,7 +82,7 @@ async fn a_server_that_comes_late_is_used_and_one_that_never_comes_ends_with_sig
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_database_that_may_lose_commits_is_told() {
+async fn a_database_that_may_lose_commits_is_reported() {
     let (machine, database) = (machine().await, TestDatabase::create().await);
     let sql = "do $$ begin execute format('alter database %I set synchronous_commit = off', current_database()); end $$";
     execute(&database, sql).await;
@@ -94,7 +94,7 @@ async fn a_database_that_may_lose_commits_is_told() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_waiting_does_not_change_is_told_at_once() {
+async fn a_permanent_failure_ends_the_start_at_once() {
     let (machine, database) = (machine().await, TestDatabase::create().await);
     let latin = format!("it_latin_{:08x}", rand::random::<u32>());
     let template = "template template0 lc_collate 'C' lc_ctype 'C'";
@@ -118,7 +118,7 @@ async fn what_waiting_does_not_change_is_told_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_server_that_goes_away_is_told_once_with_host_and_port_in_plain_words() {
+async fn an_unreachable_server_is_reported_once_with_host_and_port() {
     let (machine, database) = (machine().await, TestDatabase::create().await);
     let proxy = PostgresProxy::of(&database).await;
     let node = machine.start_as(&["serve"], &[(URL, proxy.url())]);

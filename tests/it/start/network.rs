@@ -5,7 +5,7 @@ use pushpost_simulator::Settings;
 use pushpost_testkit::processes::TestMachine;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_proxy_that_can_not_be_meant_is_refused_without_its_password() {
+async fn an_invalid_proxy_is_refused_without_showing_its_password() {
     let machine = TestMachine::new(Settings::default(), "").await;
     let proxy = ("HTTPS_PROXY", "http://me:hunter2@127.0.0.1:3128");
     let port = "a port that is no number from 1 to 65535";

@@ -34,14 +34,14 @@ async fn assert_told(database: &TestDatabase, grants: &str, command: &[&str], re
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_role_that_may_not_migrate_is_told_once_with_host_and_port() {
+async fn a_role_that_may_not_migrate_is_reported_once_with_host_and_port() {
     let database = TestDatabase::empty().await;
     let reason = "migrations can't be applied: permission denied for schema public";
     assert_told(&database, "", &["migrate"], reason).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_role_that_may_not_read_is_told_once_with_host_and_port() {
+async fn a_role_that_may_not_read_is_reported_once_with_host_and_port() {
     let database = TestDatabase::create().await;
     let reason = "the schema can't be read: permission denied for table _sqlx_migrations";
     assert_told(&database, "", &["keys", "list"], reason).await;

@@ -36,7 +36,7 @@ async fn by_ipv6(to: String, tasks: &mut JoinSet<()>) -> Option<u16> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_psql_takes_leads_to_the_database() {
+async fn urls_of_psql_are_accepted() {
     let (machine, database) = (TestMachine::new(Settings::default(), "").await, TestDatabase::create().await);
     let (proxy, mut tasks) = (PostgresProxy::of(&database).await, JoinSet::new());
     let (login, server, name) = parts(proxy.url());
@@ -64,7 +64,7 @@ async fn what_psql_takes_leads_to_the_database() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_url_that_can_not_be_read_is_told_by_its_wrong_part() {
+async fn an_invalid_url_is_reported_with_its_wrong_part() {
     let machine = TestMachine::new(Settings::default(), "").await;
     for (url, fault) in [
         ("postgres://me:hunter2@db:54x/d", "database.url: has a port that is no number from 1 to 65535"),

@@ -181,7 +181,7 @@ async fn the_lanes_of_an_added_app_are_drained_when_the_node_stops() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_platform_that_a_configuration_adds_is_found_without_a_signal_and_sent_through() {
+async fn an_added_platform_is_found_without_a_signal_and_sent_through() {
     let mut service = TestService::builder().config("SERVER__RELOAD_INTERVAL", "100ms").build().await;
     let whole = service.read("pushpost.toml");
     service.without_fcm();
@@ -266,7 +266,7 @@ async fn an_app_whose_row_can_not_be_made_is_added_as_soon_as_it_can() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_a_node_accepts_that_knows_more_is_failed_by_no_node_that_knows_less() {
+async fn a_node_with_an_older_configuration_fails_no_job_of_a_newer_one() {
     let mut service = unhurried(Settings::default()).await;
     let whole = service.read("pushpost.toml");
     service.without_fcm();

@@ -73,7 +73,7 @@ async fn a_pause_holds_on_every_node_once_it_is_answered() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn operators_see_each_lane_and_nobody_else_does() {
+async fn only_operators_see_lanes() {
     let service = TestService::builder().without_fcm().node(Role::All).build().await;
     let id = service.notifications().send(hello(apns_targets("a", 10))).await;
     service.notifications().until_done(&id).await;
@@ -99,7 +99,7 @@ async fn operators_see_each_lane_and_nobody_else_does() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_suspended_lane_shows_its_credential_and_resumes_at_an_operator_s_word() {
+async fn a_suspended_lane_shows_its_credential_and_an_operator_resumes_it() {
     let service = TestService::start().await;
     service.rule(Rule::provider(Provider::Fcm, Action::fcm(FcmFault::PermissionDenied)).times(1));
     let id = service.notifications().send(hello(fcm_targets("f", 1))).await;
@@ -115,7 +115,7 @@ async fn a_suspended_lane_shows_its_credential_and_resumes_at_an_operator_s_word
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_waits_for_another_attempt_is_due_at_an_operator_s_word() {
+async fn an_operator_makes_retries_due() {
     let service = TestService::start().await;
     let later = Action::FcmFault {
         fault: FcmFault::QuotaExceeded,
@@ -168,7 +168,7 @@ async fn a_lane_is_unknown_until_it_has_been_read_and_since_survives_a_restart()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_lane_is_found_by_the_name_that_log_and_metrics_write() {
+async fn a_lane_is_found_by_the_name_in_log_and_metrics() {
     let service = TestService::start().await;
     for (name, status) in [
         ("fcm", 200),

@@ -35,7 +35,7 @@ fn devices(deliveries: &[Value]) -> Vec<String> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_broadcast_reaches_each_active_device_once_and_says_so() {
+async fn a_broadcast_reaches_each_active_device_once() {
     let service = TestService::start().await;
     let mut ids = crowd(&service).await;
     ids.sort_unstable();
@@ -60,7 +60,7 @@ async fn a_broadcast_reaches_each_active_device_once_and_says_so() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn who_is_named_as_well_gets_it_once_and_who_is_excepted_not_at_all() {
+async fn a_device_also_named_gets_a_broadcast_once_and_an_excepted_one_does_not() {
     let service = TestService::start().await;
     let ids = crowd(&service).await;
     let mut tokens = fcm_targets("f", 1);
@@ -91,7 +91,7 @@ async fn who_is_named_as_well_gets_it_once_and_who_is_excepted_not_at_all() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_service_without_credentials_has_no_part_in_it_and_nobody_is_no_fault() {
+async fn a_broadcast_skips_platforms_without_credentials_and_may_be_empty() {
     let service = TestService::builder().without_fcm().node(pushpost::runtime::Role::All).build().await;
     let nobody = service.notifications().send(json!({"to": {"all": true}, "title": "Hi"})).await;
     assert_eq!(service.notifications().until_done(&nobody).await["counts"]["targets"], 0);
@@ -122,7 +122,7 @@ async fn a_node_that_has_fewer_platforms_finds_the_same_audience() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_broadcast_that_is_cut_off_by_a_restart_goes_on_and_adds_up_meanwhile() {
+async fn a_broadcast_goes_on_after_a_restart_and_its_counts_add_up() {
     let mut service = TestService::start().await;
     service.lanes().pause(LaneKey::Fcm).await;
     service.lanes().pause(LaneKey::Apns(Environment::Production)).await;

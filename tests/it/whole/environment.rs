@@ -67,7 +67,7 @@ async fn a_sandbox_token_that_was_registered_for_production_is_delivered_and_cor
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_token_that_is_bad_in_both_is_dead_by_the_first_word() {
+async fn a_token_bad_in_both_environments_is_dead_by_the_first_reason() {
     let mut service = TestService::start().await;
     let bad = || Action::answer(400, "BadDeviceToken");
     bad_at_production(&service, "a1", bad());
@@ -101,7 +101,7 @@ async fn a_token_that_is_bad_in_both_is_dead_by_the_first_word() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_key_that_is_refused_in_the_other_environment_suspends_nothing_there() {
+async fn a_key_refused_by_an_environment_probe_suspends_no_lane() {
     let service = TestService::start().await;
     for (count, two) in [(1, "a1"), (2, "a2")] {
         bad_at_production(&service, two, Action::answer(403, "BadEnvironmentKeyInToken"));
@@ -119,7 +119,7 @@ async fn a_key_that_is_refused_in_the_other_environment_suspends_nothing_there()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn whatever_else_a_trial_meets_the_first_word_stands_and_doubt_stays_doubt() {
+async fn an_inconclusive_environment_probe_keeps_the_first_reason_and_doubt() {
     let mut service = TestService::start().await;
     let reset = Action::Reset { code: H2Code::InternalError, accepted: false };
     let cases = [
@@ -142,7 +142,7 @@ async fn whatever_else_a_trial_meets_the_first_word_stands_and_doubt_stays_doubt
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn there_is_no_trial_where_the_other_lane_is_paused_or_the_same_place_or_there_is_one_attempt() {
+async fn no_environment_probe_without_another_usable_lane_or_a_second_attempt() {
     let mut service = TestService::builder().build().await;
     service.lanes().pause(SANDBOX).await;
     service.node(Role::All).await;
@@ -172,7 +172,7 @@ async fn there_is_no_trial_where_the_other_lane_is_paused_or_the_same_place_or_t
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_trial_whose_lane_stops_before_it_is_made_does_not_wait_for_it() {
+async fn an_environment_probe_does_not_wait_for_a_stopped_lane() {
     let service = TestService::builder().config("DELIVERY__MAX_IN_FLIGHT", "1").node(Role::All).build().await;
     // Keeps the sandbox's only permit until its pause has been read.
     service.rule(Rule::token(hex("b1"), Action::Accept).delayed(Duration::from_secs(10)));

@@ -67,13 +67,13 @@ async fn refused_streams_are_resent() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_a_goaway_leaves_out_is_resent() {
+async fn streams_above_the_last_id_of_a_goaway_are_resent() {
     let debug = r#"{"reason":"Shutdown"}"#.to_owned();
     assert_unseen(Action::GoAway { code: H2Code::NoError, last: LastStream::Before, debug }, 5).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_a_goaway_spares_is_waited_for() {
+async fn streams_below_the_last_id_of_a_goaway_are_waited_for() {
     let debug = "session_timed_out".to_owned();
     assert_unseen(Action::GoAway { code: H2Code::NoError, last: LastStream::This, debug }, 5).await;
 }
@@ -93,7 +93,7 @@ async fn a_goaway_with_an_error_in_plain_text_is_survived() {
 
 /// APNs says that it shuts down, in an answer and in the GOAWAY behind it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_503_that_takes_its_connection_along_costs_no_attempt() {
+async fn a_503_with_a_goaway_counts_no_attempt() {
     let service = TestService::start().await;
     let shutdown =
         Answer { status: 503, reason: Some("Shutdown".to_owned()), then_go_away: true, ..Answer::default() };
@@ -148,11 +148,11 @@ async fn a_stream_that_was_reset_is_in_doubt() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_stream_that_was_reset_after_the_fact_may_be_a_duplicate_with_the_same_id() {
+async fn a_stream_reset_after_acceptance_may_be_a_duplicate_with_the_same_id() {
     assert_doubtful(Action::Reset { code: H2Code::Cancel, accepted: true }, 3).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_connection_that_was_closed_leaves_its_streams_in_doubt() {
+async fn a_closed_connection_leaves_its_streams_in_doubt() {
     assert_doubtful(Action::Close { accepted: true }, 3).await;
 }

@@ -137,7 +137,7 @@ async fn both_providers_and_the_token_endpoint_are_reached_through_a_proxy_with_
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_proxy_that_refuses_makes_its_lanes_wait_and_burns_nothing() {
+async fn a_proxy_that_refuses_makes_its_lanes_wait_and_counts_no_attempt() {
     let proxy = ForwardProxy::start(Manner::Refuses).await;
     let service = behind(&format!("http://127.0.0.1:{}", proxy.port)).await;
     let waiting = notify(&service, apns_targets("aa", DEVICES)).await;
@@ -162,7 +162,7 @@ async fn a_proxy_that_refuses_makes_its_lanes_wait_and_burns_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_proxy_that_says_nothing_costs_a_connect_time_out_and_burns_nothing() {
+async fn a_silent_proxy_costs_a_connect_timeout_and_counts_no_attempt() {
     let proxy = ForwardProxy::start(Manner::Silent).await;
     let service = behind(&format!("http://127.0.0.1:{}", proxy.port)).await;
     let waiting = notify(&service, apns_targets("aa", DEVICES)).await;
@@ -174,7 +174,7 @@ async fn a_proxy_that_says_nothing_costs_a_connect_time_out_and_burns_nothing() 
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_on_this_machine_or_left_out_needs_no_proxy() {
+async fn loopback_and_excepted_hosts_need_no_proxy() {
     let proxy = ForwardProxy::start(Manner::Refuses).await;
     let service = TestService::builder()
         .config("NETWORK__PROXY", &format!("http://127.0.0.1:{}", proxy.port))

@@ -126,7 +126,7 @@ async fn a_lane_that_is_paused_while_it_sends_gives_back_the_rest_untouched() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_throttled_project_waits_as_long_as_it_was_told_and_burns_no_attempt() {
+async fn a_throttled_project_waits_for_retry_after_and_counts_no_attempt() {
     let service = TestService::start().await;
     let quota = Action::FcmFault {
         fault: FcmFault::ProjectQuota,

@@ -10,7 +10,7 @@ use serde_json::json;
 use pushpost_testkit::service::{TestService, sent};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_one_node_takes_another_sends() {
+async fn a_notification_accepted_by_one_node_is_sent_by_another() {
     let mut service = TestService::builder().node(Role::Api).build().await;
     let early =
         service.notifications().send(json!({"to": {"tokens": apns_targets("a", 300)}, "title": "Hi"})).await;
@@ -49,7 +49,7 @@ async fn workers_share_what_waits_and_send_each_once() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_jobs_of_a_node_that_fell_silent_are_sent_by_another_once() {
+async fn the_jobs_of_a_silent_node_are_sent_once_by_another() {
     let mut service = TestService::builder().node(Role::Api).build().await;
     let id =
         service.notifications().send(json!({"to": {"tokens": apns_targets("a", 700)}, "title": "Hi"})).await;
@@ -75,7 +75,7 @@ async fn the_jobs_of_a_node_that_fell_silent_are_sent_by_another_once() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_job_leased_to_a_living_node_without_its_knowledge_is_not_stranded() {
+async fn a_lease_unknown_to_its_living_node_is_not_stranded() {
     let mut service = TestService::builder().build().await;
     service.lanes().pause(LaneKey::Fcm).await;
     service.node(Role::All).await;

@@ -35,7 +35,7 @@ fn place(service: &TestService, token: &str) -> usize {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn high_overtakes_what_is_being_sent() {
+async fn high_priority_overtakes_what_is_being_sent() {
     let mut service = service().await;
     service.node(Role::All).await;
     let normal = service.notifications().send(message("normal", fcm_targets("normal-", WAITING))).await;
@@ -51,7 +51,7 @@ async fn high_overtakes_what_is_being_sent() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_has_waited_goes_by_priority() {
+async fn waiting_jobs_are_sent_by_priority() {
     let mut service = service().await;
     service.lanes().pause(LaneKey::Fcm).await;
     service.node(Role::All).await;

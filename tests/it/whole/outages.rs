@@ -67,23 +67,23 @@ async fn assert_outlasted(provider: Provider, lane: LaneKey, action: Action, wor
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_outage_of_fcm_stops_its_lane_and_burns_no_attempts() {
+async fn an_outage_of_fcm_stops_its_lane_and_counts_no_attempts() {
     assert_outlasted(Provider::Fcm, LaneKey::Fcm, Action::fcm(FcmFault::Unavailable), "UNAVAILABLE").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_outage_of_apns_stops_its_lane_and_burns_no_attempts() {
+async fn an_outage_of_apns_stops_its_lane_and_counts_no_attempts() {
     let action = Action::answer(503, "ServiceUnavailable");
     assert_outlasted(Provider::Apns, PRODUCTION, action, "ServiceUnavailable").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn front_ends_that_answer_in_html_are_an_outage_too() {
+async fn html_errors_are_an_outage_too() {
     assert_outlasted(Provider::Fcm, LaneKey::Fcm, Action::fcm(FcmFault::BadGatewayHtml), "502").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn now_or_never_is_sent_once_in_an_outage_too() {
+async fn a_zero_ttl_is_sent_once_in_an_outage_too() {
     const DEVICES: usize = 100;
     let service = TestService::start().await;
     service.rule(Rule::provider(Provider::Fcm, Action::fcm(FcmFault::Unavailable)));
@@ -105,7 +105,7 @@ async fn now_or_never_is_sent_once_in_an_outage_too() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_message_that_the_provider_stumbles_over_stops_nobody_for_long() {
+async fn a_message_that_only_fails_itself_stops_its_lane_briefly() {
     let service = TestService::start().await;
     service.rule(Rule::token("bad", Action::fcm(FcmFault::Internal)));
     let bad = json!({"platform": "fcm", "token": "bad", "ref": "bad"});

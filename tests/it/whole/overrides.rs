@@ -39,7 +39,7 @@ async fn assert_untouched(service: &mut TestService, token: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_override_of_push_type_and_topic_sets_no_token_aside() {
+async fn an_override_of_push_type_and_topic_quarantines_no_device() {
     let mut service = TestService::start().await;
     // As the provider itself judges it: the plain bundle id is not the topic of a call.
     let device = voip(&service, "a1").await;

@@ -75,7 +75,7 @@ async fn pages_of_any_size_and_the_stream_have_each_device_once() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_reader_whom_the_sending_overtakes_misses_nobody_and_sees_the_end_last() {
+async fn paging_while_sending_misses_no_device() {
     let mut service = TestService::builder().build().await;
     service.lanes().pause(PRODUCTION).await;
     service.lanes().pause(LaneKey::Fcm).await;

@@ -16,7 +16,7 @@ fn answered(status: u16, body: Value) -> Action {
 
 /// Words that no column would take as they are, each for one device of a job with many others.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn words_that_no_column_takes_are_cut_and_fail_nobody() {
+async fn reasons_that_no_column_takes_are_cut() {
     let service = TestService::start().await;
     let long = "x".repeat(60_000);
     let kept = "x".repeat(64);
@@ -54,7 +54,7 @@ async fn words_that_no_column_takes_are_cut_and_fail_nobody() {
 
 /// The same from a client: what JSON allows goes through, to the last character.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_a_client_wrote_arrives_as_it_was_written() {
+async fn unusual_text_arrives_unchanged() {
     let service = TestService::start().await;
     let odd = "'; drop table jobs; -- \\ \" \t \u{7f} \u{202e} \u{1f4a3}\u{200d} \u{fffd} %00 ${x} {{y}}";
     // A reference has no control characters, and is short.
@@ -75,7 +75,7 @@ async fn what_a_client_wrote_arrives_as_it_was_written() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_device_whose_attempt_panics_is_rejected_and_nobody_else() {
+async fn a_device_with_a_panicking_attempt_is_rejected_and_no_other() {
     let service = TestService::start().await;
     let mut devices: Vec<String> = Vec::new();
     for n in 0..20 {

@@ -102,7 +102,7 @@ async fn a_410_that_is_older_than_the_registration_ends_the_delivery_and_spares_
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn each_provider_s_word_that_a_token_is_dead_sets_it_aside_with_that_word() {
+async fn each_dead_token_reason_quarantines_the_device_with_that_reason() {
     let service = TestService::start().await;
     let apns = |word: &str, status| Action::answer(status, word);
     let cases = [
@@ -137,7 +137,7 @@ async fn each_provider_s_word_that_a_token_is_dead_sets_it_aside_with_that_word(
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_fault_of_the_payload_or_of_ours_sets_no_token_aside() {
+async fn errors_of_payload_or_configuration_quarantine_no_device() {
     let mut service = TestService::start().await;
     let apns = |status: u16, word: &str| {
         Action::Answer(Box::new(Answer { status, reason: Some(word.to_owned()), ..Answer::default() }))

@@ -39,7 +39,7 @@ async fn a_device_found_through_its_user_is_rejected_where_its_platform_has_no_c
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn credentials_that_went_away_meanwhile_reject_nobody() {
+async fn removed_credentials_reject_no_waiting_device() {
     let mut service = TestService::builder().node(Role::Api).build().await;
     let id = service
         .notifications()

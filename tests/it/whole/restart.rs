@@ -14,7 +14,7 @@ const EACH: usize = 600;
 const RECORDED: &str = "select coalesce(sum(accepted), 0)::bigint from receipts";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_stop_in_mid_send_loses_nothing_and_repeats_nothing() {
+async fn a_stop_while_sending_loses_and_repeats_nothing() {
     let settings = Settings { latency: Duration::from_millis(200), ..Settings::default() };
     let mut service = TestService::builder()
         .simulator(settings)
@@ -68,7 +68,7 @@ async fn retries_that_wait_survive_a_restart() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_node_that_is_going_away_says_so_and_still_takes_what_others_will_send() {
+async fn a_draining_node_says_so_and_still_accepts_notifications() {
     let mut service = TestService::start().await;
     // The node ends when this is answered.
     service.rule(Rule::token("slow0", Action::Accept).delayed(Duration::from_secs(10)));

@@ -7,7 +7,7 @@ use serde_json::json;
 use pushpost_testkit::service::TestService;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_notification_without_its_content_is_answered_as_before_but_for_names() {
+async fn without_its_content_a_notification_is_answered_without_names() {
     let service = TestService::builder().config("RETENTION__CONTENT", "0s").node(Role::All).build().await;
     service.devices().register(json!({"platform": "fcm", "token": "f-u1", "user": "u1"})).await;
     let to = json!({"users": ["u1", "nobody"], "tokens": fcm_targets("f", 2)});

@@ -42,7 +42,7 @@ async fn a_limit_that_falls_to_one_with_each_rejection_is_kept_to() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_limit_that_is_lowered_and_raised_in_mid_send_loses_nothing() {
+async fn a_changing_stream_limit_loses_nothing() {
     const EACH: usize = 400;
     let fcm = FcmSettings { streams: 40, ..FcmSettings::default() };
     let service =

@@ -44,7 +44,7 @@ async fn a_limit_of_one_device_holds_back_that_device() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_moment_to_come_back_at_is_understood_too() {
+async fn a_retry_after_date_is_understood() {
     let service = TestService::start().await;
     let later = Action::FcmFault {
         fault: FcmFault::QuotaExceeded,
@@ -68,7 +68,7 @@ async fn a_moment_to_come_back_at_is_understood_too() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_project_over_its_quota_waits_as_long_as_it_was_told_and_says_so() {
+async fn a_project_over_its_quota_waits_for_retry_after_and_shows_it() {
     let service = TestService::start().await;
     service.rule(Rule::provider(Provider::Fcm, throttled(FcmFault::ProjectQuota, "6")));
     let id = service.notifications().send(hello(fcm_targets("f", 20))).await;
@@ -95,7 +95,7 @@ async fn a_project_over_its_quota_waits_as_long_as_it_was_told_and_says_so() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_lane_of_a_project_over_its_quota_says_that_it_waits() {
+async fn every_lane_of_a_project_over_its_quota_shows_the_wait() {
     let mut service = TestService::builder().build().await;
     service.with_another_app_of_the_project("market");
     service.node(Role::All).await;
@@ -114,7 +114,7 @@ async fn every_lane_of_a_project_over_its_quota_says_that_it_waits() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn who_waits_for_a_stream_when_its_lane_stops_is_not_sent() {
+async fn a_device_that_waits_for_a_stream_when_its_lane_stops_is_not_sent() {
     const DEVICES: usize = 600;
     let fcm = FcmSettings { streams: 1, ..FcmSettings::default() };
     let mut service = TestService::builder()

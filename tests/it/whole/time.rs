@@ -13,7 +13,7 @@ fn reset(accepted: bool) -> Action {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn now_or_never_is_sent_with_no_time_to_live() {
+async fn a_zero_ttl_is_sent_with_no_time_to_live() {
     let service = TestService::start().await;
     assert_ended(&service.notifications().send_to_token("apns", &hex("a1"), "0s").await, "accepted", 1, None);
     assert_ended(&service.notifications().send_to_token("fcm", "f1", "0s").await, "accepted", 1, None);
@@ -25,7 +25,7 @@ async fn now_or_never_is_sent_with_no_time_to_live() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn now_or_never_has_one_attempt_whatever_comes_of_it() {
+async fn a_zero_ttl_has_one_attempt() {
     let service = TestService::start().await;
     service.rule(Rule::token(hex("a1"), Action::answer(503, "ServiceUnavailable")));
     service.rule(Rule::token(hex("a2"), reset(false)));
@@ -52,7 +52,7 @@ async fn now_or_never_has_one_attempt_whatever_comes_of_it() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn now_or_never_is_resent_while_nobody_can_have_seen_it() {
+async fn a_zero_ttl_is_resent_while_the_provider_cannot_have_processed_it() {
     let service = TestService::start().await;
     let refused = Action::Reset { code: H2Code::RefusedStream, accepted: false };
     service.rule(Rule { action: refused, ..Rule::default() }.times_per_token(2));
@@ -62,7 +62,7 @@ async fn now_or_never_is_resent_while_nobody_can_have_seen_it() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_waits_in_a_paused_lane_until_its_time_runs_out_is_never_sent() {
+async fn a_device_that_expires_in_a_paused_lane_is_never_sent() {
     let mut service = TestService::builder().build().await;
     service.lanes().pause(PRODUCTION).await;
     service.lanes().pause(LaneKey::Fcm).await;
@@ -89,7 +89,7 @@ async fn what_waits_in_a_paused_lane_until_its_time_runs_out_is_never_sent() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_retry_is_told_what_remains_and_keeps_its_id_and_its_end() {
+async fn a_retry_has_the_remaining_ttl_and_keeps_id_and_expiry() {
     let service = TestService::start().await;
     let later = Some("3".to_owned());
     let answer = Answer {
@@ -155,7 +155,7 @@ async fn five_attempts_without_an_answer_are_enough() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_retry_that_would_come_too_late_is_not_waited_for() {
+async fn a_retry_after_the_expiry_is_not_waited_for() {
     let service = TestService::start().await;
     let answer = Answer {
         status: 429,
@@ -170,7 +170,7 @@ async fn a_retry_that_would_come_too_late_is_not_waited_for() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn expired_is_said_only_where_no_attempt_is_in_doubt() {
+async fn expired_is_reported_only_without_an_attempt_in_doubt() {
     let service = TestService::start().await;
     // In doubt once, then refused until the time is over; which says nothing about the lane, so that it goes on.
     service.rule(Rule::token(hex("a1"), reset(false)).times(1));

@@ -106,16 +106,6 @@ impl TestQueue {
         outcomes
     }
 
-    /// A number from the database.
-    pub async fn number(&self, sql: &'static str) -> i64 {
-        sqlx::query_scalar(sql).fetch_one(&self.database.pool).await.unwrap()
-    }
-
-    /// Changes something behind the queue's back.
-    pub async fn run(&self, sql: &'static str) {
-        sqlx::raw_sql(sql).execute(&self.database.pool).await.unwrap();
-    }
-
     /// What the leader does when a node stands still: its jobs wait again.
     pub async fn lose(&self, node: NodeId) {
         let mut conn = self.pool.acquire().await.unwrap();

@@ -21,7 +21,7 @@ fn two_lines(happens: impl Future<Output = ()> + Send + 'static) -> Body {
 }
 
 #[tokio::test]
-async fn a_node_that_goes_away_says_how_far_it_came() {
+async fn an_import_on_a_stopping_node_says_how_far_it_came() {
     let service = TestApi::start().await;
     let backend = service.client("devices").await;
     let health = service.health.clone();
@@ -34,7 +34,7 @@ async fn a_node_that_goes_away_says_how_far_it_came() {
 }
 
 #[tokio::test]
-async fn without_a_database_it_says_how_far_it_came() {
+async fn an_import_without_a_database_says_how_far_it_came() {
     let service = TestApi::start().await;
     let backend = service.client("devices").await;
     let pool = service.database.pool.clone();

@@ -20,7 +20,7 @@ fn fault(pointer: &str, code: &str) -> Faults {
 }
 
 #[tokio::test]
-async fn lines_become_devices_and_again_they_change_nothing() {
+async fn an_import_is_idempotent() {
     let service = TestApi::start().await;
     let backend = service.client("devices").await;
     let body = ndjson(&[
@@ -54,7 +54,7 @@ async fn lines_become_devices_and_again_they_change_nothing() {
 }
 
 #[tokio::test]
-async fn bad_lines_are_told_by_number_and_the_others_imported() {
+async fn bad_lines_are_reported_by_number_and_the_others_imported() {
     let service = TestApi::start().await;
     let backend = service.client("admin").await;
     let lines: Vec<Vec<u8>> = vec![
@@ -101,7 +101,7 @@ async fn bad_lines_are_told_by_number_and_the_others_imported() {
 }
 
 #[tokio::test]
-async fn a_stop_is_at_the_first_failure_and_keeps_what_was_before() {
+async fn on_error_stop_ends_at_the_first_failure_and_keeps_earlier_lines() {
     let service = TestApi::start().await;
     let backend = service.client("devices").await;
     let future = json!({"registered_at": "2999-01-01T00:00:00Z"});
@@ -118,7 +118,7 @@ async fn a_stop_is_at_the_first_failure_and_keeps_what_was_before() {
 }
 
 #[tokio::test]
-async fn a_stop_reads_no_further() {
+async fn on_error_stop_reads_no_further() {
     let service = TestApi::start().await;
     let backend = service.client("devices").await;
     // A service that waited for more would wait for ever.
@@ -129,7 +129,7 @@ async fn a_stop_reads_no_further() {
 }
 
 #[tokio::test]
-async fn what_came_is_imported_while_more_is_to_come() {
+async fn lines_are_imported_before_the_body_ends() {
     let service = TestApi::start().await;
     let backend = service.client("devices").await;
     let (more, rest) = tokio::sync::oneshot::channel::<()>();
@@ -150,7 +150,7 @@ async fn what_came_is_imported_while_more_is_to_come() {
 }
 
 #[tokio::test]
-async fn a_body_that_breaks_off_keeps_what_was_before_and_says_where_to_go_on() {
+async fn a_broken_body_keeps_earlier_lines_and_says_where_to_go_on() {
     let service = TestApi::start().await;
     let backend = service.client("devices").await;
     let pieces =
@@ -163,7 +163,7 @@ async fn a_body_that_breaks_off_keeps_what_was_before_and_says_where_to_go_on() 
 }
 
 #[tokio::test]
-async fn a_body_may_be_larger_than_any_other_and_only_the_first_errors_are_told() {
+async fn an_import_may_be_large_and_reports_only_the_first_errors() {
     let service = TestApi::start().await;
     let backend = service.client("devices").await;
     // The service takes bodies of 1 MiB.
@@ -179,7 +179,7 @@ async fn a_body_may_be_larger_than_any_other_and_only_the_first_errors_are_told(
 }
 
 #[tokio::test]
-async fn an_empty_body_is_an_import_of_nothing() {
+async fn an_empty_body_imports_nothing() {
     let service = TestApi::start().await;
     let backend = service.client("devices").await;
     for body in ["", "\n", "\r\n\r\n", "\u{feff}"] {
@@ -197,7 +197,7 @@ fn assert_refused(answer: &Answer, status: u16, code: &str, errors: &[(&str, &st
 }
 
 #[tokio::test]
-async fn what_is_no_import_is_refused_as_a_whole() {
+async fn a_request_that_is_no_import_is_refused_as_a_whole() {
     let service = TestApi::start().await;
     let backend = service.client("devices").await;
     let line = fcm("f1").to_string();

@@ -52,7 +52,7 @@ async fn imports_of_the_same_tokens_at_once_make_each_device_once() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn imports_registrations_and_verdicts_pass_each_other() {
+async fn concurrent_imports_registrations_and_verdicts_do_not_deadlock() {
     let service = TestApi::start().await;
     let client = service.client("devices").await;
     import(&client, table("a", false)).await;

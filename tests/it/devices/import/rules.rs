@@ -43,7 +43,7 @@ async fn a_field_left_out_stays_null_clears_it_and_topics_are_the_whole_set() {
 }
 
 #[tokio::test]
-async fn the_same_token_again_is_as_if_sent_again() {
+async fn a_token_twice_in_an_import_acts_like_two_imports() {
     let service = TestApi::start().await;
     let backend = service.client("devices").await;
     let lines = [
@@ -60,7 +60,7 @@ async fn the_same_token_again_is_as_if_sent_again() {
 }
 
 #[tokio::test]
-async fn an_import_says_nothing_of_when_an_app_was_there() {
+async fn an_import_does_not_change_the_registration_time() {
     let service = TestApi::start().await;
     let backend = service.client("devices").await;
     registered(&backend, fcm_with("f1", json!({"registered_at": "2025-01-02T00:00:00Z"}))).await;
@@ -102,7 +102,7 @@ async fn a_device_known_from_sends_becomes_an_imported_one() {
 }
 
 #[tokio::test]
-async fn only_a_stated_registration_after_the_evidence_brings_a_device_back() {
+async fn only_a_registration_stated_after_the_evidence_ends_a_quarantine() {
     let service = TestApi::start().await;
     let backend = service.client("devices").await;
     imported(&backend, &[fcm("f1"), fcm("f2"), fcm("f3")], 3, 0).await;
@@ -151,7 +151,7 @@ async fn a_successor_takes_over_within_a_batch_and_beyond_it() {
 }
 
 #[tokio::test]
-async fn an_environment_that_apns_has_proven_changes_by_a_backends_word() {
+async fn a_backend_may_change_an_environment_that_apns_has_proven() {
     let service = TestApi::start().await;
     let backend = service.client("devices").await;
     let token = "ab".repeat(32);
@@ -182,7 +182,7 @@ async fn both_platforms_in_one_batch_even_with_one_token() {
 }
 
 #[tokio::test]
-async fn another_apps_devices_stay_as_they_are() {
+async fn devices_of_another_app_do_not_change() {
     let service = TestApi::start().await;
     let (ours, theirs) =
         (service.client("devices").await, service.client_of(&service.other, "devices").await);

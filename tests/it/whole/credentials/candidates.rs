@@ -195,7 +195,7 @@ async fn a_credential_that_can_not_be_tried_waits_without_a_device_until_it_can(
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_trial_that_may_have_been_sent_is_an_attempt_and_is_not_sent_by_both() {
+async fn a_credential_trial_in_doubt_is_an_attempt_and_is_not_sent_twice() {
     let service = unhurried(Settings::default()).await;
     let first = service.notifications().send(hello(apns_targets("a", 20))).await;
     assert_untouched(&service, &first, 20).await;

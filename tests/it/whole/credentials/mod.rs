@@ -2,10 +2,10 @@
 //! no token pruned over it (docs/queue.md#credential-rotation).
 
 mod candidates;
+mod fcm_apns_key;
 mod pem;
 mod refusals;
 mod renewal;
-mod third_party;
 mod workload;
 
 use pushpost_testkit::json::assert_ended;

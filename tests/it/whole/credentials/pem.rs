@@ -15,7 +15,7 @@ fn file_of(service: &TestService, key: &str) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn keys_whose_line_ends_are_written_out_are_used() {
+async fn keys_with_escaped_line_ends_are_used() {
     let mut service = TestService::builder().build().await;
     let p8 = service.read(&file_of(&service, "key_file"));
     service.configure("APPS__SHOP__APNS__KEY", &p8.replace('\n', r"\n"));

@@ -56,7 +56,7 @@ async fn reason(service: &TestService) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn whatever_says_that_the_credential_is_wrong_stops_its_lane_and_costs_nothing() {
+async fn every_credential_rejection_suspends_its_lane_and_counts_no_attempt() {
     let service = unhurried(Settings::default()).await;
     for (number, (provider, action, word)) in refusals().into_iter().enumerate() {
         if provider == Provider::Oauth {
@@ -124,7 +124,7 @@ async fn an_access_token_that_stays_refused_is_renewed_once_and_then_suspends() 
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_token_endpoint_that_is_out_of_order_makes_the_lane_wait_and_suspends_nothing() {
+async fn a_failing_token_endpoint_makes_the_lane_wait_and_suspends_nothing() {
     let mut settings = Settings::default();
     settings.fcm.token_life = Duration::from_secs(3);
     let service = unhurried(settings).await;
@@ -157,7 +157,7 @@ async fn a_token_endpoint_that_is_out_of_order_makes_the_lane_wait_and_suspends_
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn too_many_token_updates_cost_the_connection_its_place_and_nobody_else_anything() {
+async fn too_many_token_updates_replace_the_connection_and_count_no_attempt() {
     let service = unhurried(Settings::default()).await;
     let refusal = Action::answer(429, "TooManyProviderTokenUpdates");
     service.rule(Rule::provider(Provider::Apns, refusal).times(1));
@@ -176,7 +176,7 @@ async fn too_many_token_updates_cost_the_connection_its_place_and_nobody_else_an
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_topic_that_one_notification_chose_is_that_notification_s_affair() {
+async fn a_disallowed_topic_of_one_notification_rejects_only_that_one() {
     let service = unhurried(Settings::default()).await;
     service.rule(Rule::token(hex("a1"), Action::answer(400, "TopicDisallowed")));
     let calling = json!({

@@ -113,7 +113,7 @@ async fn files_that_change_are_found_without_a_signal() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_was_prepared_for_the_old_topic_goes_out_with_the_new_one() {
+async fn prefetched_jobs_are_sent_with_the_new_topic() {
     let mut settings = slow();
     settings.apns.bundles.push("com.example.other".to_owned());
     let mut service =

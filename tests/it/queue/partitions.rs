@@ -58,7 +58,7 @@ async fn droppable(queue: &TestQueue, retention_days: i32) -> Vec<NaiveDate> {
 /// docs/queue.md#partition-by-notification-id: what is recorded after midnight counts, and is not handed out again
 /// after a crash.
 #[tokio::test]
-async fn what_is_recorded_on_a_later_day_lies_with_its_notification() {
+async fn a_late_receipt_is_stored_in_its_notifications_partition() {
     let queue = TestQueue::create().await;
     let (first, second) = (QueueNode::enter(&queue).await, QueueNode::enter(&queue).await);
     let (id, day) = accepted_days_ago(&queue, 1, &[1, 2, 3]).await;
@@ -81,7 +81,7 @@ async fn what_is_recorded_on_a_later_day_lies_with_its_notification() {
 
 /// docs/queue.md#partition-by-notification-id: a job still needs its content and its receipts, however old they are.
 #[tokio::test]
-async fn a_day_stays_while_a_job_of_it_is_open() {
+async fn a_partition_stays_while_one_of_its_jobs_is_open() {
     let queue = TestQueue::create().await;
     let node = QueueNode::enter(&queue).await;
     let (id, day) = accepted_days_ago(&queue, 5, &[1, 2]).await;
@@ -98,20 +98,20 @@ async fn a_day_stays_while_a_job_of_it_is_open() {
                    values ($1, 1, 5, now(), now(), 0, '')";
     sqlx::query(fan_out).bind(id.0).execute(&queue.database.pool).await.unwrap();
     assert_eq!(droppable(&queue, 4).await, [], "nor while others may be found for it");
-    queue.run("delete from fan_outs").await;
+    queue.database.execute("delete from fan_outs").await;
     assert_eq!(droppable(&queue, 4).await, [day]);
     let mut conn = queue.pool.acquire().await.unwrap();
     store::partitions::drop_day(&mut conn, day).await.unwrap();
     drop(conn);
     assert_eq!(droppable(&queue, 0).await, [yesterday]);
-    assert_eq!(queue.number("select count(*) from receipts").await, 0);
+    assert_eq!(queue.database.count("select count(*) from receipts").await, 0);
     node.stop().await;
 }
 
 /// docs/queue.md#partition-changes: seven days are ahead; whatever keeps the next one from being made must not keep the
 /// other duties.
 #[tokio::test]
-async fn a_day_that_cannot_be_made_keeps_no_other_duty() {
+async fn a_partition_that_cannot_be_made_delays_no_other_duty() {
     let queue = TestQueue::create().await;
     let node = QueueNode::enter(&queue).await;
     let id = node.accept(queue.wanted([1])).await;
@@ -120,7 +120,8 @@ async fn a_day_that_cannot_be_made_keeps_no_other_duty() {
     store::partitions::drop_day(&mut conn, last).await.unwrap();
     drop(conn);
     queue
-        .run(
+        .database
+        .execute(
             "create or replace procedure create_day(day date) language plpgsql as $$
              begin raise exception 'not allowed' using errcode = '42501'; end $$;
              update jobs set expires_at = now()",
@@ -156,7 +157,7 @@ async fn end(queue: &TestQueue, id: NotificationId, hours: Option<i32>) {
 /// docs/queue.md#partition-by-notification-id, through the leader's own round: a day goes one retention after the last
 /// of its notifications has ended, not after the day.
 #[tokio::test]
-async fn the_leader_drops_only_days_on_which_nothing_depends() {
+async fn the_leader_drops_only_partitions_without_open_jobs() {
     let queue = TestQueue::create().await;
     let node = QueueNode::enter(&queue).await;
     let (waits, _) = accepted_days_ago(&queue, 6, &[1]).await;
@@ -172,7 +173,7 @@ async fn the_leader_drops_only_days_on_which_nothing_depends() {
     let (stop, mut tasks) = (CancellationToken::new(), JoinSet::new());
     tasks.spawn(maintenance::run(settings, stop.clone()));
     until("the days that are over are gone", async || {
-        queue.number("select count(*) from notifications").await == 2
+        queue.database.count("select count(*) from notifications").await == 2
     })
     .await;
     stop.cancel();

@@ -69,7 +69,7 @@ async fn a_method_that_a_path_does_not_take_names_those_that_it_does() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn only_json_is_read_and_whatever_is_accepted_json_is_answered() {
+async fn only_json_is_read_and_json_is_answered_whatever_is_accepted() {
     let service = service_without_workers(&[]).await;
     let s = service.key("send,devices,read").await;
     let before = stored(&service).await;

@@ -54,7 +54,7 @@ async fn assert_mended(service: TestService, waiting: &str) {
 const APNS: &str = "APPS__SHOP__APNS__ENDPOINT";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_name_that_does_not_resolve_leaves_its_jobs_as_they_are() {
+async fn an_unresolvable_host_leaves_its_jobs_unchanged() {
     let mut service =
         TestService::builder().config(APNS, "https://push.invalid:443").node(Role::All).build().await;
     let waiting = notify(&service, apns_targets("a", DEVICES)).await;
@@ -83,7 +83,7 @@ fn relay(listener: TcpListener, to: SocketAddr) -> JoinSet<()> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_port_that_begins_to_listen_gets_what_has_waited() {
+async fn a_port_that_begins_to_listen_gets_the_waiting_jobs() {
     let mut service = TestService::builder().build().await;
     // The port is bound, so no other process gets it; but nothing listens.
     let port = TcpSocket::new_v4().unwrap();
@@ -125,6 +125,6 @@ async fn a_peer_that_hangs_up_is_tried_again() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_handshake_that_never_ends_costs_seconds() {
+async fn a_handshake_that_never_ends_times_out_within_seconds() {
     assert_survived(ConnectionFault::Silence, "TLS failed").await;
 }

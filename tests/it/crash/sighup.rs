@@ -19,7 +19,7 @@ fn accepted(ledger: &Ledger) -> (usize, usize) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_service_that_is_hung_up_on_takes_over_its_new_key_and_goes_on() {
+async fn sighup_makes_the_service_use_its_new_key() {
     let machine = TestMachine::new(providers(Duration::ZERO), "").await;
     // Nothing is found without the signal.
     let config = machine.read("pushpost.toml").replace("[server]", "[server]\nreload_interval = \"1h\"");

@@ -36,7 +36,7 @@ fn line(delivery: &Delivery) -> Line<'_> {
 }
 
 #[tokio::test]
-async fn a_mixed_receipt_gives_every_device_its_own_words_back() {
+async fn a_mixed_receipt_keeps_every_devices_own_reason() {
     let queue = TestQueue::create().await;
     let node = QueueNode::enter(&queue).await;
     let id = node.accept(queue.wanted(1..=7)).await;
@@ -58,7 +58,11 @@ async fn a_mixed_receipt_gives_every_device_its_own_words_back() {
         end(ticket, ending);
     }
     node.idle().await;
-    assert_eq!(queue.number("select count(*) from receipts").await, 1, "it is one receipt that is read");
+    assert_eq!(
+        queue.database.count("select count(*) from receipts").await,
+        1,
+        "it is one receipt that is read"
+    );
 
     let mut deliveries = queue.deliveries(id).await;
     deliveries.sort_by_key(|delivery| delivery.device);
@@ -83,7 +87,7 @@ async fn a_mixed_receipt_gives_every_device_its_own_words_back() {
 
 /// The attempt comes from the job; one that ended without an attempt does not count the present one.
 #[tokio::test]
-async fn attempts_are_those_that_ended() {
+async fn only_ended_attempts_are_counted() {
     let queue = TestQueue::create().await;
     let node = QueueNode::enter(&queue).await;
     let id = node.accept(queue.wanted(1..=2)).await;

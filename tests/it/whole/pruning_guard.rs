@@ -67,19 +67,19 @@ async fn assert_all_spared(rule: Rule, targets: Vec<Value>, environment: i16, wo
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_wrong_topic_prunes_nobody() {
+async fn a_wrong_topic_prunes_no_device() {
     let rule = Rule::prefix("a", Action::answer(400, "BadDeviceToken"));
     assert_all_spared(rule, apns_targets("a", 50), 1, "BadDeviceToken").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_wrong_project_prunes_nobody() {
+async fn a_wrong_project_prunes_no_device() {
     let rule = Rule::prefix("f", Action::fcm(FcmFault::SenderIdMismatch));
     assert_all_spared(rule, fcm_targets("f", 50), 0, "SENDER_ID_MISMATCH").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_first_few_come_back_when_more_follow_and_others_stay_aside() {
+async fn the_first_quarantined_come_back_when_the_guard_engages() {
     let mut service = TestService::start().await;
     service.rule(Rule::token("f-gone", Action::fcm(FcmFault::Unregistered)));
     service.rule(Rule::prefix("f", Action::fcm(FcmFault::SenderIdMismatch)));
@@ -137,7 +137,7 @@ async fn the_first_few_come_back_when_more_follow_and_others_stay_aside() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn too_many_tokens_that_are_gone_at_once_are_not_believed_either() {
+async fn too_many_unregistered_tokens_at_once_engage_the_guard() {
     let mut service = TestService::start().await;
     service.rule(Rule::prefix("dead", Action::Dead { timestamp_ms: None, timestamp_ago_ms: None }));
     let mut targets = apns_targets("dead", 300);
@@ -193,7 +193,7 @@ async fn after_a_resume_pruning_works_again() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_brake_outlives_its_node_holds_on_others_and_goes_off_after_ten_quiet_minutes() {
+async fn the_pruning_guard_is_shared_and_released_after_ten_quiet_minutes() {
     let mut service = TestService::builder().build().await;
     // Some node put it on and fell before it could bring back what it had set aside.
     service

@@ -60,7 +60,7 @@ async fn assert_unknown(cluster: &TestCluster, node: &TestNode, id: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_was_taken_and_not_recorded_does_not_expire() {
+async fn an_attempt_without_a_record_does_not_expire() {
     let cluster = TestCluster::create(&[("node_timeout", "2s")]).await;
     let (node, id) = taken_and_not_recorded(&cluster).await;
     execute(&cluster, "update jobs set expires_at = now()").await;
@@ -68,7 +68,7 @@ async fn what_was_taken_and_not_recorded_does_not_expire() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_was_taken_and_not_recorded_is_not_cancelled() {
+async fn an_attempt_without_a_record_is_not_cancelled() {
     let cluster = TestCluster::create(&[("node_timeout", "2s")]).await;
     let (node, id) = taken_and_not_recorded(&cluster).await;
     execute(&cluster, "update devices set user_id = 'bob'").await;
@@ -79,7 +79,7 @@ async fn what_was_taken_and_not_recorded_is_not_cancelled() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_was_taken_and_not_recorded_is_accepted_once_a_later_attempt_is_answered() {
+async fn an_attempt_without_a_record_is_accepted_once_a_later_attempt_is_answered() {
     let cluster = TestCluster::create(&[("node_timeout", "2s")]).await;
     let (node, id) = taken_and_not_recorded(&cluster).await;
     let (status, answer) = cluster.ask(&node, http::Method::POST, "/v1/admin/lanes/fcm/resume", None).await;

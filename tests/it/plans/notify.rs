@@ -143,7 +143,7 @@ async fn send_all(pool: &SessionPool, node: &Node, lane: LaneId, count: usize) {
 }
 
 #[tokio::test]
-async fn a_node_without_peers_notifies_nobody_of_anything() {
+async fn a_node_without_peers_sends_no_notify() {
     let db = TestDatabase::create().await;
     let pool = queue_pool(&db, 6);
     let app = Arc::new(shop(&pool).await);
@@ -177,7 +177,7 @@ async fn a_burst_wakes_other_nodes_a_few_times() {
 }
 
 #[tokio::test]
-async fn claims_and_records_notify_nobody_even_with_peers() {
+async fn claims_and_records_send_no_notify_even_with_peers() {
     let db = TestDatabase::create().await;
     let pool = queue_pool(&db, 6);
     let app = Arc::new(shop(&pool).await);

@@ -12,7 +12,7 @@ use serde_json::json;
 use pushpost_testkit::service::{PRODUCTION, TestService, sent};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_became_of_a_device_while_its_lane_was_paused_decides() {
+async fn a_resumed_lane_uses_the_present_state_of_its_devices() {
     let mut service = TestService::builder().build().await;
     service.lanes().pause(PRODUCTION).await;
     service.node(Role::All).await;

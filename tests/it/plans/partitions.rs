@@ -53,7 +53,7 @@ async fn append_receipt(pool: &SessionPool, day: NaiveDate) -> Result<(), pushpo
 }
 
 #[tokio::test]
-async fn a_week_ahead_exists_after_migration_and_what_is_missing_is_made() {
+async fn partitions_exist_a_week_ahead_and_missing_ones_are_made() {
     let db = database().await;
     let mut conn = db.pool.acquire().await.unwrap();
     assert!(missing_days(&mut conn).await.unwrap().is_empty());
@@ -90,7 +90,7 @@ async fn columns(which: &str) -> Vec<(String, String)> {
 /// Lists are most of what is stored: counting what occurs in them would keep a core busy every few seconds. Of the rest few
 /// rows tell enough.
 #[tokio::test]
-async fn no_lists_are_sampled_in_any_day_and_little_of_the_rest() {
+async fn no_partition_samples_its_lists_and_little_of_the_rest() {
     let sampled = columns(
         "(relname ~ '^(notifications|receipts)' or relname = 'jobs') and coalesce(attstattarget, -1) <>
          case when typcategory = 'A' or typname in ('bytea', 'varbit') then 0 else 10 end",
@@ -100,7 +100,7 @@ async fn no_lists_are_sampled_in_any_day_and_little_of_the_rest() {
 
 /// Lists are compressed with lz4 where the server has it: pglz takes several times as long.
 #[tokio::test]
-async fn lists_are_compressed_fast_in_any_day() {
+async fn every_partition_compresses_its_lists_with_lz4() {
     let slow = columns(
         "(relname ~ '^receipts' or relname = 'jobs') and attstorage = 'x' and attcompression <> 'l'
          and (select 'lz4' = any(enumvals) from pg_settings where name = 'default_toast_compression')",
@@ -109,7 +109,7 @@ async fn lists_are_compressed_fast_in_any_day() {
 }
 
 #[tokio::test]
-async fn a_day_is_made_while_somebody_holds_a_snapshot() {
+async fn a_partition_is_made_while_a_session_holds_a_snapshot() {
     let db = database().await;
     let mut snapshot = pushpost::store::begin(&db.pool).await.unwrap();
     sqlx::query("select count(*) from receipts").execute(&mut *snapshot).await.unwrap();
@@ -149,7 +149,7 @@ async fn record_while_it_waits(
 }
 
 #[tokio::test]
-async fn dropping_a_day_waits_for_a_snapshot_alone_gives_up_and_is_finished_later() {
+async fn dropping_a_partition_waits_only_for_snapshots_and_is_finished_later() {
     let db = database().await;
     let today = today(&db.pool).await;
     let day = today - Days::new(1);
@@ -188,7 +188,7 @@ async fn dropping_a_day_waits_for_a_snapshot_alone_gives_up_and_is_finished_late
 }
 
 #[tokio::test]
-async fn days_go_when_they_are_old_and_nothing_waits_on_them() {
+async fn old_partitions_without_open_jobs_are_dropped() {
     let db = database().await;
     let mut conn = db.pool.acquire().await.unwrap();
     let today = today(&db.pool).await;
@@ -210,7 +210,7 @@ async fn days_go_when_they_are_old_and_nothing_waits_on_them() {
 }
 
 #[tokio::test]
-async fn a_table_that_was_detached_and_not_dropped_is_not_forgotten() {
+async fn a_detached_partition_is_dropped_later() {
     let db = database().await;
     let mut conn = db.pool.acquire().await.unwrap();
     let day = today(&db.pool).await - Days::new(40);

@@ -32,7 +32,7 @@ fn connections(service: &TestService) -> BTreeSet<u64> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_black_hole_takes_what_was_on_its_way_and_nothing_else() {
+async fn a_black_hole_leaves_only_its_own_requests_in_doubt() {
     const EACH: usize = 300;
     let service = TestService::start().await;
     send_to_each(&service, "0", 50).await;
@@ -88,7 +88,7 @@ async fn a_request_without_an_answer_times_out_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_window_that_never_opens_costs_one_time_out() {
+async fn a_flow_control_window_that_never_opens_costs_one_timeout() {
     let service = TestService::start().await;
     each_provider(&service, &Action::Connection { fault: ConnectionFault::ZeroWindow });
     let outcomes = send_to_each(&service, "0", 100).await;
