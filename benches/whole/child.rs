@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use pushpost_testkit::processes::{command, program};
-use tokio::process::ChildStdout;
+use tokio::process::{ChildStdout, Command};
 
 use crate::wait::within;
 use crate::watchdog::{Ward, Watchdog};
