@@ -112,19 +112,20 @@ async fn an_isolated_attempt_does_not_delay_one_of_another_lane() {
     let service = TestService::start().await;
     let apns = LaneKey::Apns(Environment::Production);
     for lane in [apns, LaneKey::Fcm] {
-        service.pause(lane).await;
+        service.lanes().pause(lane).await;
     }
     service.rule(Rule::token(hex("a1"), Action::Accept).delayed(Duration::from_secs(8)));
     let phone = json!({"platform": "apns", "token": hex("a1")});
-    let slow = service.notify(json!({"to": {"tokens": [phone]}, "title": "Hi"})).await;
-    let fast = service.notify(json!({"to": {"tokens": fcm_targets("f", 1)}, "title": "Hi"})).await;
-    assert_eq!(service.execute("update jobs set node_deaths = 2").await, 2);
-    service.resume(apns).await;
+    let slow = service.notifications().send(json!({"to": {"tokens": [phone]}, "title": "Hi"})).await;
+    let fast =
+        service.notifications().send(json!({"to": {"tokens": fcm_targets("f", 1)}, "title": "Hi"})).await;
+    assert_eq!(service.database.execute("update jobs set node_deaths = 2").await, 2);
+    service.lanes().resume(apns).await;
     service.until_received(1).await;
-    service.resume(LaneKey::Fcm).await;
-    assert_ended(&service.outcome(&fast).await, "accepted", 1, None);
-    let delivery = &service.deliveries(&slow).await[0];
+    service.lanes().resume(LaneKey::Fcm).await;
+    assert_ended(&service.notifications().outcome(&fast).await, "accepted", 1, None);
+    let delivery = &service.notifications().deliveries(&slow).await[0];
     assert_eq!(delivery["status"], "pending", "its attempt is still under way");
-    assert_ended(&service.outcome(&slow).await, "accepted", 1, None);
+    assert_ended(&service.notifications().outcome(&slow).await, "accepted", 1, None);
     service.stop().await;
 }
