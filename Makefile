@@ -1,6 +1,6 @@
 # Everything that is done with this repository. Needs a Rust toolchain; PostgreSQL's programs are installed if missing.
 
-.PHONY: demo test bench check sqlx fmt
+.PHONY: demo test bench check sqlx openapi fmt
 
 # A build reads the committed .sqlx, whatever database the surroundings name.
 export SQLX_OFFLINE := true
@@ -28,11 +28,16 @@ check:
 	cargo clippy --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items
 	scripts/sqlx-prepare --check
+	scripts/openapi --check
 
 # Writes .sqlx anew, after a statement in src/store or a migration has changed.
 sqlx:
 	@scripts/ensure-postgres
 	scripts/sqlx-prepare
+
+# Writes docs/openapi.json anew, after a route, a request or an answer has changed.
+openapi:
+	scripts/openapi
 
 # Formats the sources.
 fmt:

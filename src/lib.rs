@@ -15,7 +15,8 @@
 //! | 2 | [`queue`] | accept, claim, lease, record |
 //! | 2 | [`audience`] | from the selectors of a request to devices: small audiences at once, large ones page by page |
 //! | 2 | [`registry`] | devices, API keys, pruning |
-//! | 3 | [`api`], [`dispatch`], [`maintenance`] | HTTP in; the lanes; the leader's duties |
+//! | 3 | [`notifications`] | sending, status and deliveries: the rules below the handlers |
+//! | 3 | [`api`], [`dispatch`], [`maintenance`] | HTTP in (above `notifications`); the lanes; the leader's duties |
 //! | 4 | [`config`], [`runtime`] | wiring |
 //! | 5 | [`cli`] | commands |
 //!
@@ -42,6 +43,7 @@ pub mod registry;
 pub mod api;
 pub mod dispatch;
 pub mod maintenance;
+pub mod notifications;
 
 pub mod config;
 pub mod runtime;

@@ -1,4 +1,4 @@
-//! Reading a request's body: of the right type, within the limit, in time.
+//! Reads the body of a request, and checks its type, its size and its speed.
 
 use axum::body::Body;
 use axum::extract::FromRequest;
@@ -13,15 +13,15 @@ use super::State;
 use super::error::ApiError;
 use crate::domain::{InputCode, ValidationError};
 
-/// For the whole body: at the largest size some 280 kB/s.
+/// The time that a whole body may take: at the largest size about 280 kB/s.
 const BODY_DEADLINE: Duration = Duration::from_secs(30);
-/// Of a stream, so much has to come in that time, or the end of a line.
+/// The bytes of a stream that have to arrive in that time, unless a line ends.
 const STREAM_BYTES: usize = 64 << 10;
 
-/// Most bytes of a body about one device: room for two of the longest tokens and the most topics, escaped.
+/// The most bytes of a body about one device: room for two of the longest tokens and the most topics, escaped.
 pub const DEVICE_BYTES_MAX: usize = 256 << 10;
 
-/// The bytes of a body that is said to be JSON, at most `limits.body_bytes`.
+/// The bytes of a body with a JSON `Content-Type`, at most `limits.body_bytes`.
 #[derive(Debug)]
 pub struct JsonBody(pub Vec<u8>);
 
@@ -33,7 +33,7 @@ impl FromRequest<State> for JsonBody {
     }
 }
 
-/// The bytes of a body that is said to be JSON and is about one device, at most [`DEVICE_BYTES_MAX`].
+/// The bytes of a body about one device with a JSON `Content-Type`, at most [`DEVICE_BYTES_MAX`].
 #[derive(Debug)]
 pub struct DeviceBody(pub Vec<u8>);
 
@@ -59,7 +59,7 @@ async fn read_json(request: Request, limit: usize) -> Result<Vec<u8>, ApiError> 
     }
 }
 
-/// A body that is said to be NDJSON, as a stream of any size.
+/// A body with an NDJSON `Content-Type`, as a stream of any size.
 #[derive(Debug)]
 pub struct NdjsonBody(pub Pieces);
 
@@ -75,26 +75,26 @@ impl FromRequest<State> for NdjsonBody {
     }
 }
 
-/// The pieces of a stream, whose sender has to get on.
+/// The pieces of a stream. Its sender has to keep a least speed.
 #[derive(Debug)]
 pub struct Pieces {
     body: Body,
-    /// How long it may still be waited for the next end of a line.
+    /// The time left until a line has to end or [`STREAM_BYTES`] have to arrive.
     patience: Duration,
-    /// What came since the last one.
+    /// Bytes since a line ended.
     bytes: usize,
 }
 
 impl Pieces {
-    /// The next piece; none: that was all. The future may be dropped.
+    /// The next piece; none at the end. The future may be dropped.
     ///
     /// # Errors
-    /// It is too slow or broke off.
+    /// The stream is too slow or broke off.
     pub async fn next(&mut self) -> Result<Option<Bytes>, ApiError> {
         loop {
             let from = Instant::now();
             let frame = timeout(self.patience, self.body.frame()).await;
-            // Only waiting counts: how fast we take what comes is not the sender's to answer for.
+            // Only waiting counts: the sender is not responsible for how fast pieces are taken.
             self.patience = self.patience.saturating_sub(from.elapsed());
             let Some(frame) = frame.map_err(|_| ApiError::BodyTooSlow)? else { return Ok(None) };
             let Ok(data) = frame.map_err(|_| broke_off())?.into_data() else { continue };
@@ -107,8 +107,8 @@ impl Pieces {
     }
 }
 
-/// Room for what is `announced` is taken at once, since a buffer that grows is copied. The system gives memory only to
-/// what is written.
+/// Room for the `announced` bytes is allocated at once, because a buffer that grows is copied. The system gives memory
+/// only to pages that are written.
 async fn collect(mut body: Body, announced: usize, limit: usize) -> Result<Vec<u8>, ApiError> {
     let mut all = Vec::with_capacity(announced);
     while let Some(frame) = body.frame().await {
@@ -138,7 +138,7 @@ fn essence(headers: &HeaderMap) -> Option<String> {
     Some(essence.trim().to_ascii_lowercase())
 }
 
-/// Compressed, a small body could be a very large one.
+/// A compressed body is refused, because a small one could decompress to a very large one.
 fn is_encoded(headers: &HeaderMap) -> bool {
     let mut codings = headers.get_all(CONTENT_ENCODING).iter();
     codings.any(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"identity"))

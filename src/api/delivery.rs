@@ -1,70 +1,111 @@
-//! A delivery as the API shows it.
+//! A delivery as answers show it: in the list of a notification's deliveries and in the timeline of a device.
 
 use std::sync::Arc;
 
-use serde_json::{Value, json};
+use serde::Serialize;
+use utoipa::ToSchema;
 
-use super::time::rfc3339;
-use crate::domain::{App, DeliveryStatus, InstallationKey, LaneKey, NotificationId, Platform, UserId};
-use crate::store::deliveries::Delivery;
+use super::time::Timestamp;
+use super::words;
+use crate::domain::{App, InstallationKey, LaneKey, NotificationId, UserId};
+use crate::notifications::deliveries;
+use crate::store;
 
-/// Whose deliveries are shown, and what makes their public ids. Cheap to clone.
+/// What became of one device of a notification.
+#[derive(Serialize, ToSchema, Debug)]
+#[schema(example = json!({
+    "device": "dev_5bf4acbbbcffe5d67fbfee43320f88a6", "user": "u7", "ref": null, "platform": "apns",
+    "environment": "production", "status": "accepted", "attempts": 1, "reason": null,
+    "provider_id": "920fd88d-9385-86ff-9e94-b353a8252030", "at": "2026-11-28T09:00:00.120Z", "next_attempt_at": null
+}))]
+pub(super) struct Delivery<'a> {
+    /// The device's id.
+    device: String,
+    /// The user through which the device was addressed; null if it was addressed otherwise.
+    #[schema(required)]
+    user: Option<&'a str>,
+    /// The sender's own word for a token in `to.tokens`.
+    #[serde(rename = "ref")]
+    #[schema(required)]
+    reference: Option<&'a str>,
+    /// The service that issued the token; null if the lane is not configured any more.
+    #[schema(required, value_type = Option<words::Platform>)]
+    platform: Option<&'static str>,
+    /// APNs's environment; null for FCM.
+    #[schema(required, value_type = Option<words::Environment>)]
+    environment: Option<&'static str>,
+    /// `pending` until the outcome is final. `accepted`: the provider took it. `unknown`: it was sent and never answered.
+    #[schema(value_type = words::DeliveryStatus)]
+    status: &'static str,
+    /// Attempts that ended.
+    attempts: u16,
+    /// Why it is not accepted: the provider's word, or one of Pushpost's own.
+    #[schema(required)]
+    reason: Option<&'a str>,
+    /// The provider's id of the message: APNs's `apns-id`, FCM's message name.
+    #[schema(required)]
+    provider_id: Option<String>,
+    /// When it ended.
+    #[schema(required)]
+    at: Option<Timestamp>,
+    /// When the next attempt is due, if there is to be one.
+    #[schema(required)]
+    next_attempt_at: Option<Timestamp>,
+}
+
+/// What is needed to show deliveries of an app. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(super) struct DeliveryView {
-    /// Whose.
+    /// The app of the notifications.
     pub(super) app: Arc<App>,
     /// Makes public ids.
     pub(super) key: InstallationKey,
 }
 
 impl DeliveryView {
-    /// One device of a notification.
-    pub(super) fn document(&self, id: NotificationId, delivery: &Delivery) -> Value {
+    /// One delivery of the notification `id`.
+    pub(super) fn show<'a>(
+        &self,
+        id: NotificationId,
+        delivery: &'a store::deliveries::Delivery,
+    ) -> Delivery<'a> {
         let lane = self.app.lane_key(delivery.lane);
-        json!({
-            "device": self.key.device_id(self.app.id, delivery.device),
-            "user": delivery.user.as_ref().map(UserId::as_str),
-            "ref": delivery.reference,
-            "platform": lane.map(|lane| lane.platform().as_str()),
-            "environment": lane.and_then(LaneKey::environment).map(|environment| environment.as_str()),
-            "status": delivery.status.as_str(),
-            "attempts": delivery.attempts,
-            "reason": delivery.reason,
-            "provider_id": self.provider_id(id, delivery, lane),
-            "at": delivery.at.map(rfc3339),
-            "next_attempt_at": delivery.next_attempt_at.map(rfc3339),
-        })
-    }
-
-    /// FCM names its message; APNs keeps the id that we gave, which is derived and not stored.
-    fn provider_id(&self, id: NotificationId, delivery: &Delivery, lane: Option<LaneKey>) -> Option<String> {
-        let is_apns = lane.is_some_and(|lane| lane.platform() == Platform::Apns);
-        if delivery.provider_id.is_some() || !is_apns || delivery.status != DeliveryStatus::Accepted {
-            return delivery.provider_id.clone();
+        Delivery {
+            device: self.key.device_id(self.app.id, delivery.device).to_string(),
+            user: delivery.user.as_ref().map(UserId::as_str),
+            reference: delivery.reference.as_deref(),
+            platform: lane.map(|lane| lane.platform().as_str()),
+            environment: lane.and_then(LaneKey::environment).map(|environment| environment.as_str()),
+            status: delivery.status.as_str(),
+            attempts: delivery.attempts,
+            reason: delivery.reason.as_deref(),
+            provider_id: deliveries::provider_id(&self.key, id, delivery, lane),
+            at: delivery.at.map(Timestamp),
+            next_attempt_at: delivery.next_attempt_at.map(Timestamp),
         }
-        Some(self.key.apns_id(id, delivery.device).hyphenated().to_string())
     }
 }
 
 #[cfg(test)]
 mod tests {
     use chrono::DateTime;
+    use serde_json::{Value, json};
     use uuid::Uuid;
 
     use super::*;
     use crate::api::tests::app;
-    use crate::domain::{DeviceId, LaneId};
+    use crate::domain::{DeliveryStatus, DeviceId, LaneId};
 
     fn shown() -> DeliveryView {
         DeliveryView { app: app(), key: InstallationKey::new([7; 32]) }
     }
 
-    fn shown_as(delivery: &Delivery) -> Value {
-        shown().document(NotificationId(Uuid::nil()), delivery)
+    fn shown_as(delivery: &store::deliveries::Delivery) -> Value {
+        json!(shown().show(NotificationId(Uuid::nil()), delivery))
     }
 
-    fn delivery(lane: i32) -> Delivery {
-        Delivery {
+    fn delivery(lane: i32) -> store::deliveries::Delivery {
+        store::deliveries::Delivery {
             device: DeviceId(42),
             user: UserId::parse("u7"),
             reference: Some("row-1".to_owned()),
@@ -80,7 +121,8 @@ mod tests {
 
     #[test]
     fn an_accepted_apns_delivery_shows_the_derived_id() {
-        let text = shown_as(&delivery(1)).to_string();
+        let text =
+            serde_json::to_string(&shown().show(NotificationId(Uuid::nil()), &delivery(1))).expect("plain");
         insta::assert_snapshot!(
             text,
             @r#"{"device":"dev_5bf4acbbbcffe5d67fbfee43320f88a6","user":"u7","ref":"row-1","platform":"apns","environment":"production","status":"accepted","attempts":1,"reason":null,"provider_id":"920fd88d-9385-86ff-9e94-b353a8252030","at":"1970-01-01T00:00:00.000Z","next_attempt_at":null}"#
@@ -89,7 +131,10 @@ mod tests {
 
     #[test]
     fn fcm_has_no_environment_and_its_own_message_name() {
-        let named = Delivery { provider_id: Some("projects/p/messages/1".to_owned()), ..delivery(3) };
+        let named = store::deliveries::Delivery {
+            provider_id: Some("projects/p/messages/1".to_owned()),
+            ..delivery(3)
+        };
         let document = shown_as(&named);
         assert_eq!(document["platform"], "fcm");
         assert_eq!(document["environment"], Value::Null);
@@ -98,8 +143,8 @@ mod tests {
     }
 
     #[test]
-    fn what_was_not_accepted_has_no_provider_id() {
-        let dead = Delivery { status: DeliveryStatus::TokenDead, ..delivery(1) };
+    fn a_delivery_that_was_not_accepted_has_no_provider_id() {
+        let dead = store::deliveries::Delivery { status: DeliveryStatus::TokenDead, ..delivery(1) };
         assert_eq!(shown_as(&dead)["provider_id"], Value::Null);
     }
 }

@@ -1,21 +1,23 @@
-//! Whether the process turns (`/healthz`) and whether it should be given requests (`/readyz`).
+//! `GET /healthz`: is the process alive? `GET /readyz`: should the node be given requests?
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
-use axum::routing::get;
-use axum::{Router, extract};
-use serde_json::{Value, json};
+use axum::{Json, extract};
+use serde::Serialize;
 use tokio::time::{Duration, Instant};
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
-use super::error::ApiError;
+use super::error::{ApiError, NoKeyProblems, ReadyProblems};
 
-/// Longer silent, and Postgres counts as out of reach.
-const POSTGRES_SILENT: Duration = Duration::from_secs(10);
-/// Writes that have failed for longer count: a retry has had its time.
-const WRITES_FAIL: Duration = Duration::from_secs(15);
+/// Postgres counts as out of reach when it has not answered for this long.
+const POSTGRES_SILENCE_MAX: Duration = Duration::from_secs(10);
+/// Writes that have failed for longer make the node unready: a retry has had its time.
+const WRITE_FAILURE_MAX: Duration = Duration::from_secs(15);
 
-/// What readiness depends on, told by the runtime. Lanes never count: a rejected credential must not take the API away.
+/// What readiness depends on. The runtime reports it. Lanes never count: a rejected credential must not take the API away.
 #[derive(Debug, Default)]
 pub struct Health {
     draining: AtomicBool,
@@ -25,27 +27,27 @@ pub struct Health {
 }
 
 impl Health {
-    /// Every migration is applied.
+    /// Notes that every migration is applied.
     pub fn migrations_applied(&self) {
         self.migrated.store(true, Ordering::Relaxed);
     }
 
-    /// Postgres has just answered.
+    /// Notes that Postgres has just answered.
     pub fn postgres_answered(&self) {
         *self.postgres.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(Instant::now());
     }
 
-    /// Since when every statement that accepts or records has failed; none if the last one succeeded.
+    /// Notes since when every statement that accepts or records has failed; none if the last one succeeded.
     pub fn writes_fail_since(&self, since: Option<Instant>) {
         *self.writes_fail_since.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = since;
     }
 
-    /// From now on not ready, while requests are still served.
+    /// Makes the node unready, while requests are still served.
     pub fn start_draining(&self) {
         self.draining.store(true, Ordering::Relaxed);
     }
 
-    /// Is the node on its way out?
+    /// Is the node being shut down?
     pub fn is_draining(&self) -> bool {
         self.draining.load(Ordering::Relaxed)
     }
@@ -66,27 +68,45 @@ impl Health {
             return Err(ApiError::Starting);
         }
         let answered = *self.postgres.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let in_reach = answered.is_some_and(|at| now.duration_since(at) < POSTGRES_SILENT);
+        let in_reach = answered.is_some_and(|at| now.duration_since(at) < POSTGRES_SILENCE_MAX);
         let failing = *self.writes_fail_since.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let writes = failing.is_none_or(|since| now.duration_since(since) < WRITES_FAIL);
+        let writes = failing.is_none_or(|since| now.duration_since(since) < WRITE_FAILURE_MAX);
         if in_reach && writes { Ok(()) } else { Err(ApiError::Unavailable(None)) }
     }
 }
 
+/// A node's own view of itself.
+#[derive(Serialize, ToSchema, Debug)]
+#[schema(example = json!({"status": "ok"}))]
+pub(super) struct HealthAnswer {
+    /// `ok` or `ready`.
+    status: &'static str,
+}
+
 /// The routes, for a router of any state.
-pub(super) fn routes<S: Clone + Send + Sync + 'static>(health: Arc<Health>) -> Router<S> {
-    Router::new().route("/healthz", get(healthz)).route("/readyz", get(readyz)).with_state(health)
+pub(super) fn routes<S: Clone + Send + Sync + 'static>(health: Arc<Health>) -> OpenApiRouter<S> {
+    OpenApiRouter::new().routes(routes!(healthz)).routes(routes!(readyz)).with_state(health)
 }
 
-/// `GET /healthz`.
-async fn healthz() -> axum::Json<Value> {
-    axum::Json(json!({"status": "ok"}))
+/// Is the process alive?
+#[utoipa::path(
+    get, path = "/healthz", operation_id = "healthz", tag = "operation", security(()),
+    responses((status = 200, description = "The process is alive.", body = HealthAnswer), NoKeyProblems)
+)]
+async fn healthz() -> Json<HealthAnswer> {
+    Json(HealthAnswer { status: "ok" })
 }
 
-/// `GET /readyz`.
-async fn readyz(extract::State(health): extract::State<Arc<Health>>) -> Result<axum::Json<Value>, ApiError> {
+/// Should the node be given requests?
+///
+/// 503 while the node starts, is shut down, or can't reach its database.
+#[utoipa::path(
+    get, path = "/readyz", operation_id = "readyz", tag = "operation", security(()),
+    responses((status = 200, description = "The node takes requests.", body = HealthAnswer), ReadyProblems)
+)]
+async fn readyz(extract::State(health): extract::State<Arc<Health>>) -> Result<Json<HealthAnswer>, ApiError> {
     health.ready()?;
-    Ok(axum::Json(json!({"status": "ready"})))
+    Ok(Json(HealthAnswer { status: "ready" }))
 }
 
 #[cfg(test)]
@@ -115,7 +135,10 @@ mod tests {
         assert!(matches!(health.ready(), Err(ApiError::Starting)));
         health.migrations_applied();
         assert!(health.ready().is_ok());
-        assert!(matches!(health.ready_at(Instant::now() + POSTGRES_SILENT), Err(ApiError::Unavailable(_))));
+        assert!(matches!(
+            health.ready_at(Instant::now() + POSTGRES_SILENCE_MAX),
+            Err(ApiError::Unavailable(_))
+        ));
         health.postgres_answered();
         health.start_draining();
         assert!(matches!(health.ready(), Err(ApiError::ShuttingDown)));

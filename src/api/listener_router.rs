@@ -27,7 +27,7 @@ impl ListenerRouter {
     /// Health alone, until [`Self::open`]. Other paths are 503 `unavailable` meanwhile, or `shutting_down`; 404 where the
     /// surface never has any.
     pub fn new(health: &Arc<Health>, surface: Surface) -> Self {
-        let routes = health::routes(Arc::clone(health));
+        let routes = Router::from(health::routes(Arc::clone(health)));
         let routes = match surface {
             Surface::Health => routes.fallback(|| async { ApiError::NotFound }),
             Surface::All | Surface::Public | Surface::Internal => {

@@ -1,4 +1,5 @@
-//! HTTP in, domain out; the only place that chooses a reply status.
+//! The HTTP API. Handlers read requests into domain types, call the modules below, and answer. A new endpoint is a file with
+//! a handler, its `#[utoipa::path]`, and a line in the `routes` of its folder.
 
 mod admin;
 pub mod auth;
@@ -11,13 +12,15 @@ pub mod health;
 pub mod json;
 mod listener_router;
 pub mod notifications;
+pub mod openapi;
 pub mod parse_pool;
 pub mod path;
 pub mod problem;
 pub mod query;
 pub mod rates;
 pub mod serve;
-pub mod time;
+mod time;
+mod words;
 
 mod drain_body;
 mod request;
@@ -28,6 +31,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::middleware::from_fn_with_state;
+use utoipa_axum::router::OpenApiRouter;
 
 use crate::audience::AudienceResolver;
 use crate::domain::{InstallationKey, Origin, ServedApps, Ttl};
@@ -43,40 +47,40 @@ use rates::RateLimiter;
 pub use listener_router::ListenerRouter;
 pub use serve::serve;
 
-/// What handlers share. Cheap to clone: each request does so, on all cores.
+/// What handlers share. Cheap to clone, because each request clones it.
 #[derive(Clone, Debug)]
 pub struct State(Arc<StateParts>);
 
-/// What is in a [`State`].
+/// The parts of a [`State`].
 #[derive(Debug)]
 pub struct StateParts {
-    /// The apps that this node serves. A key of another app is 401.
+    /// The apps that this node serves. A key of another app is answered 401.
     pub apps: Arc<ServedApps>,
-    /// For reads and the registry.
+    /// The connections of reads and of the registry.
     pub pool: SessionPool,
-    /// Looks up audiences.
+    /// Finds the devices of audiences.
     pub resolver: AudienceResolver,
     /// Makes public ids.
     pub installation: InstallationKey,
-    /// Who may ask.
+    /// Recognises API keys.
     pub keys: ApiKeys,
-    /// Where notifications go.
+    /// Stores accepted notifications.
     pub acceptor: Acceptor,
-    /// How much waits already.
+    /// Limits how many devices of an app may wait.
     pub backlog: Backlog,
-    /// How often may be asked.
+    /// Limits the rate of requests.
     pub rates: Arc<RateLimiter>,
-    /// How much may be asked.
+    /// Limits of single requests and of the server.
     pub limits: ApiLimits,
-    /// Origins of the pages that may make the calls of a `register` key.
+    /// Origins of the web pages that may make the calls of a `register` key.
     pub cors_origins: Arc<[Origin]>,
-    /// Where long bodies are read.
+    /// Parses long bodies on threads of their own.
     pub parse_pool: ParsePool,
-    /// How long a notification lives that does not say.
+    /// The time to live of notifications that state none.
     pub default_ttl: Ttl,
-    /// What `/readyz` says.
+    /// What `/readyz` answers.
     pub health: Arc<health::Health>,
-    /// Tells nodes what operators decided.
+    /// Tells other nodes that an operator decided something.
     pub notifier: Notifier,
 }
 
@@ -97,39 +101,32 @@ impl Deref for State {
 /// Which part of the API a listener answers.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Surface {
-    /// Everything.
+    /// The routes for clients and operators.
     All,
-    /// What clients may reach, where operators have a listener of their own.
+    /// The routes for clients, if operators have a listener of their own.
     Public,
-    /// What only operators may reach.
+    /// The routes for operators alone.
     Internal,
-    /// `/healthz` and `/readyz` alone: a node that only sends.
+    /// `/healthz` and `/readyz` alone, for a node that only sends.
     Health,
 }
 
-/// ApiLimits of requests and of the server.
+/// Limits of requests and of the server.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct ApiLimits {
-    /// Most bytes of a body.
+    /// The most bytes of a body.
     pub body_bytes: usize,
-    /// Most devices, users and tokens together in one `to`.
+    /// The most devices, users and tokens together in one `to`.
     pub targets: usize,
-    /// How long requests under way may take to end at shutdown.
+    /// How long requests may take to end at shutdown.
     pub drain: Duration,
     /// How long a connection without a request is kept after its last answer.
     pub keep_alive: Duration,
 }
 
-/// The routes of a surface.
+/// The router of a surface, with its outer layers.
 pub fn router(state: State, surface: Surface) -> Router {
-    let health = health::routes(Arc::clone(&state.health));
-    let public = || notifications::routes().merge(devices::routes());
-    let routes = match surface {
-        Surface::All => health.merge(public()).merge(admin::routes()),
-        Surface::Public => health.merge(public()),
-        Surface::Internal => health.merge(admin::routes()),
-        Surface::Health => health,
-    };
+    let routes = Router::from(documented_routes(Arc::clone(&state.health), surface));
     let origins = Arc::clone(&state.cors_origins);
     let routes = routes.fallback(|| async { ApiError::NotFound }).with_state(state);
     if origins.is_empty() {
@@ -137,6 +134,19 @@ pub fn router(state: State, surface: Surface) -> Router {
     }
     let preflight = from_fn_with_state(Arc::clone(&origins), cors::preflight);
     request::surrounded(routes.layer(preflight)).layer(from_fn_with_state(origins, cors::mark))
+}
+
+/// The one list of routes: the router and the OpenAPI document are made of it.
+fn documented_routes(health: Arc<health::Health>, surface: Surface) -> OpenApiRouter<State> {
+    let health = health::routes(health);
+    let public = || notifications::routes().merge(devices::routes());
+    let internal = || admin::routes().merge(openapi::routes());
+    match surface {
+        Surface::All => health.merge(public()).merge(internal()),
+        Surface::Public => health.merge(public()),
+        Surface::Internal => health.merge(internal()),
+        Surface::Health => health,
+    }
 }
 
 #[cfg(test)]

@@ -1,19 +1,38 @@
-//! The variable parts of a path, and what is said of an id that can't be one.
+//! The variable parts of a path. This is the one way in which handlers read them.
 
 use axum::extract::{FromRequestParts, Path};
 use http::request::Parts;
 
 use super::State;
 use super::error::ApiError;
+use crate::domain::{AppId, DeviceId, InstallationKey, NotificationId};
 
-/// Of a text that stands where a device's id belongs.
+/// The detail of a fault where a text stands in place of a device's id.
 pub const NO_DEVICE_ID: &str = "this is no id of a device, which is `dev_` and up to 60 letters and digits";
 
-/// The one variable part, decoded. What can't be decoded names nothing.
+/// The one variable part of a path, decoded: an id. What can't be decoded is answered as an unknown id.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct PathPart(pub String);
+pub struct PathId(pub String);
 
-impl FromRequestParts<State> for PathPart {
+impl PathId {
+    /// The device that the id names.
+    ///
+    /// # Errors
+    /// `NotFound` if it can't be an id of a device of this app.
+    pub fn device(&self, key: &InstallationKey, app: AppId) -> Result<DeviceId, ApiError> {
+        key.parse_device_id(app, &self.0).map_err(|_| ApiError::NotFound)
+    }
+
+    /// The notification that the id names, which may be another app's.
+    ///
+    /// # Errors
+    /// `NotFound` if it can't be an id of a notification.
+    pub fn notification(&self) -> Result<NotificationId, ApiError> {
+        NotificationId::parse(&self.0).map_err(|_| ApiError::NotFound)
+    }
+}
+
+impl FromRequestParts<State> for PathId {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, state: &State) -> Result<Self, ApiError> {
@@ -22,7 +41,7 @@ impl FromRequestParts<State> for PathPart {
     }
 }
 
-/// A lane's name in one part (`fcm`, `shop%2Ffcm`) or in two (`shop/fcm`), as the log and metrics write it.
+/// A lane's name in one part (`fcm`, `shop%2Ffcm`) or in two (`shop/fcm`), as log lines and metrics write it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct LaneName(pub String);
 

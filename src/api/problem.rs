@@ -1,49 +1,62 @@
-//! Problem documents (RFC 9457). A handler's error travels in the answer's extensions, and the outermost layer writes
-//! the document, since only that one knows the request id.
+//! Problem documents (RFC 9457). A handler's error travels in the answer's extensions. The outermost layer writes the
+//! document, because only that layer knows the request's id.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
 use axum::body::Body;
 use axum::response::Response;
+use http::HeaderValue;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
-use http::{HeaderValue, StatusCode};
 use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::{Map, Value};
+use utoipa::openapi::{RefOr, Schema};
+use utoipa::{PartialSchema, ToSchema};
 
+use super::error::ProblemCode;
+use super::words;
 use crate::domain::{ErrorLocation, ValidationError};
 
-/// What goes wrong inside, for the log only.
+/// The cause of a problem inside Pushpost, for the log only.
 pub type Cause = Arc<dyn std::error::Error + Send + Sync>;
 
-/// A problem document before it knows its request.
+/// A problem document without the request's id.
 #[derive(Clone, Debug)]
 pub struct Problem {
-    /// Reply status.
-    pub status: StatusCode,
-    /// Stable word.
-    pub code: &'static str,
-    /// The code in words, the same each time.
-    pub title: &'static str,
+    /// What kind of problem it is; decides on status and title.
+    pub code: ProblemCode,
     /// This case in words.
     pub detail: String,
     /// Facts for programs.
     pub facts: Map<String, Value>,
     /// Every fault of the request.
     pub errors: Vec<ValidationError>,
-    /// For the log only.
+    /// The cause, for the log only.
     pub cause: Option<Cause>,
 }
 
 impl Problem {
-    /// The document.
-    pub fn document<'a>(&'a self, request_id: Option<&'a str>) -> Document<'a> {
-        Document { problem: self, request_id }
+    /// A problem of this kind, without facts.
+    pub fn new(code: ProblemCode, detail: impl Into<String>) -> Self {
+        Self { code, detail: detail.into(), facts: Map::new(), errors: Vec::new(), cause: None }
+    }
+
+    /// Adds a fact for programs.
+    #[must_use]
+    pub fn with(mut self, name: &str, value: impl Into<Value>) -> Self {
+        self.facts.insert(name.to_owned(), value.into());
+        self
+    }
+
+    /// The document as it is answered to a request.
+    pub fn document<'a>(&'a self, request_id: Option<&'a str>) -> ProblemDocument<'a> {
+        ProblemDocument { problem: self, request_id }
     }
 
     /// Writes the document into the answer that carries it.
     pub fn write(&self, mut response: Response, request_id: &str) -> Response {
-        *response.status_mut() = self.status;
+        *response.status_mut() = self.code.status();
         response.headers_mut().remove(CONTENT_LENGTH);
         let json = HeaderValue::from_static("application/problem+json");
         response.headers_mut().insert(CONTENT_TYPE, json);
@@ -66,26 +79,26 @@ impl Problem {
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.code, self.detail)
+        write!(f, "{}: {}", self.code.as_str(), self.detail)
     }
 }
 
-/// A problem as an answer has it. It is written member by member, since a thousand faults as a tree take megabytes.
+/// A problem as it is answered. It is written member by member, because a thousand faults as a tree take megabytes.
 #[derive(Clone, Copy, Debug)]
-pub struct Document<'a> {
+pub struct ProblemDocument<'a> {
     problem: &'a Problem,
-    /// None where there is no request.
+    /// None if there is no request, as for a line that the command line imports.
     request_id: Option<&'a str>,
 }
 
-impl Serialize for Document<'_> {
+impl Serialize for ProblemDocument<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let Self { problem, request_id } = self;
         let mut document = serializer.serialize_map(None)?;
-        document.serialize_entry("type", &format_args!("/docs/errors#{}", problem.code))?;
-        document.serialize_entry("title", problem.title)?;
-        document.serialize_entry("status", &problem.status.as_u16())?;
-        document.serialize_entry("code", problem.code)?;
+        document.serialize_entry("type", &format_args!("/docs/errors#{}", problem.code.as_str()))?;
+        document.serialize_entry("title", problem.code.title())?;
+        document.serialize_entry("status", &problem.code.status().as_u16())?;
+        document.serialize_entry("code", problem.code.as_str())?;
         document.serialize_entry("detail", &problem.detail)?;
         if let Some(request_id) = request_id {
             document.serialize_entry("request_id", request_id)?;
@@ -94,23 +107,23 @@ impl Serialize for Document<'_> {
             document.serialize_entry(name, fact)?;
         }
         if !problem.errors.is_empty() {
-            document.serialize_entry("errors", &Entries(&problem.errors))?;
+            document.serialize_entry("errors", &ErrorEntries(&problem.errors))?;
         }
         document.end()
     }
 }
 
-struct Entries<'a>(&'a [ValidationError]);
+struct ErrorEntries<'a>(&'a [ValidationError]);
 
-impl Serialize for Entries<'_> {
+impl Serialize for ErrorEntries<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_seq(self.0.iter().map(Entry))
+        serializer.collect_seq(self.0.iter().map(ErrorEntry))
     }
 }
 
-struct Entry<'a>(&'a ValidationError);
+struct ErrorEntry<'a>(&'a ValidationError);
 
-impl Serialize for Entry<'_> {
+impl Serialize for ErrorEntry<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let Self(fault) = self;
         let (name, place) = match &fault.place {
@@ -127,4 +140,90 @@ impl Serialize for Entry<'_> {
         }
         entry.end()
     }
+}
+
+impl PartialSchema for ProblemDocument<'_> {
+    fn schema() -> RefOr<Schema> {
+        ProblemSchema::schema()
+    }
+}
+
+impl ToSchema for ProblemDocument<'_> {
+    fn name() -> Cow<'static, str> {
+        "Problem".into()
+    }
+
+    fn schemas(schemas: &mut Vec<(String, RefOr<Schema>)>) {
+        ProblemSchema::schemas(schemas);
+    }
+}
+
+/// Why a request was not carried out (RFC 9457). Facts for programs are members of their own.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "describes what `ProblemDocument` writes")]
+#[schema(example = json!({
+    "type": "/docs/errors#invalid_request", "title": "The request is not well formed", "status": 400,
+    "code": "invalid_request", "detail": "There are 2 faults in the request; `errors` lists them.",
+    "request_id": "0198a2f1c3d47e5f8a9b0c1d2e3f4a5b",
+    "errors": [
+        {"pointer": "#/to/users", "code": "wrong_type", "detail": "this must be an array", "expected": "array"},
+        {
+            "pointer": "#/titel", "code": "unknown_field", "detail": "unknown field \"titel\"; did you mean \"title\"?",
+            "suggestion": "title"
+        }
+    ]
+}))]
+struct ProblemSchema {
+    /// `/docs/errors#` and the code.
+    r#type: String,
+    /// The code in words, for people.
+    title: String,
+    /// The reply status.
+    #[schema(minimum = 400, maximum = 599)]
+    status: u16,
+    /// What kind of problem it is. The words are stable.
+    #[schema(value_type = words::ProblemWord)]
+    code: String,
+    /// This case in words, for people.
+    detail: String,
+    /// The request's id, which is in the log too. Absent where there is no request.
+    request_id: Option<String>,
+    /// The limit that was exceeded.
+    limit: Option<u64>,
+    /// What a rate limit counts: `key`, `address` or `token`.
+    per: Option<String>,
+    /// The scopes of which one would be enough.
+    scopes: Option<Vec<String>>,
+    /// What an import that did not come to its end has imported.
+    #[schema(value_type = Option<Object>)]
+    import: Option<Value>,
+    /// Every fault of the request, in the order of the body; at most 1,000.
+    #[schema(inline, max_items = 1000)]
+    errors: Option<Vec<ValidationErrorSchema>>,
+}
+
+/// One fault of a request. It has one of `pointer`, `parameter` and `header`; facts for programs are members of their own.
+#[derive(ToSchema)]
+#[schema(as = ValidationError)]
+#[expect(dead_code, reason = "describes what `ProblemDocument` writes")]
+struct ValidationErrorSchema {
+    /// The place in the body, as a JSON pointer.
+    pointer: Option<String>,
+    /// The query parameter.
+    parameter: Option<String>,
+    /// The header's name.
+    header: Option<String>,
+    /// What is wrong. The words are stable.
+    #[schema(value_type = words::FaultWord)]
+    code: String,
+    /// In words, for people.
+    detail: String,
+    /// The known name that was probably meant.
+    suggestion: Option<String>,
+    /// The values that there are.
+    supported: Option<Vec<String>>,
+    /// The limit that was exceeded.
+    limit: Option<u64>,
+    /// The size that was too large.
+    size: Option<u64>,
 }

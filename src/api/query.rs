@@ -1,4 +1,4 @@
-//! Query parameters. Unknown ones are refused: a misspelt filter must not return everything.
+//! Reads query parameters. Unknown ones are refused, because a misspelt filter must not return everything.
 
 use std::convert::Infallible;
 
@@ -11,12 +11,12 @@ use super::error::ApiError;
 use super::json::unknown_name;
 use crate::domain::{AppId, ErrorLocation, InputCode, InstallationKey, ValidationError, nearest};
 
-/// Items of a page where the request names no `limit`.
+/// Items of a page if the request names no `limit`.
 const PAGE_DEFAULT: usize = 100;
-/// Most items of a page.
+/// The most items of a page.
 const PAGE_MAX: usize = 1000;
 
-/// The parameters of a request. Take what you know, then [`Self::finish`], also where nothing is known.
+/// The parameters of a request. A handler takes those that it knows and then calls [`Self::finish`], also if it knows none.
 #[derive(Debug)]
 #[must_use = "finish() reports unknown parameters"]
 pub struct Parameters {
@@ -28,15 +28,15 @@ pub struct Parameters {
 /// Which part of a list is asked for.
 #[derive(Debug)]
 pub struct PageRequest {
-    /// Most items, 1 to 1,000.
+    /// The most items, 1 to 1,000.
     pub limit: usize,
-    /// What [`Self::cursor`] was given for the page before.
+    /// The bytes that [`Self::cursor`] was given for the page before.
     pub after: Option<Vec<u8>>,
     purpose: Vec<u8>,
 }
 
 impl PageRequest {
-    /// The opaque cursor for what comes after this page. It opens only for the same app, list and filters.
+    /// The opaque cursor for the next page. It can be opened only for the same app, list and filters.
     pub fn cursor(&self, key: &InstallationKey, last: &[u8]) -> String {
         key.encode_cursor_token(&self.purpose, last)
     }
@@ -54,6 +54,12 @@ impl FromRequestParts<State> for Parameters {
 }
 
 impl Parameters {
+    /// The names that were asked for so far, for tests that compare them with the OpenAPI document.
+    #[cfg(test)]
+    pub(super) fn asked(&self) -> std::collections::BTreeSet<String> {
+        self.known.iter().map(|name| (*name).to_owned()).collect()
+    }
+
     /// Decoded pairs of name and value.
     pub fn new(pairs: Vec<(String, String)>) -> Self {
         Self { pairs, known: Vec::new(), faults: Vec::new() }
@@ -71,13 +77,13 @@ impl Parameters {
         self.faults.push(fault);
     }
 
-    /// Every value of a filter: given twice it means either.
+    /// Every value of a filter. A filter given twice means either.
     pub fn texts(&mut self, name: &'static str) -> Vec<String> {
         self.known.push(name);
         self.pairs.iter().filter(|(given, _)| given == name).map(|(_, value)| value.clone()).collect()
     }
 
-    /// The value of what can be given only once.
+    /// The value of a parameter that may be given only once.
     pub fn text(&mut self, name: &'static str) -> Option<String> {
         let mut values = self.texts(name);
         if values.len() > 1 {
@@ -123,7 +129,7 @@ impl Parameters {
         PageRequest { limit, after, purpose }
     }
 
-    /// Reports every parameter that nobody asked for.
+    /// Reports every parameter that was not asked for.
     ///
     /// # Errors
     /// All faults of the parameters.
@@ -132,10 +138,10 @@ impl Parameters {
         if faults.is_empty() { Ok(()) } else { Err(ApiError::Invalid(faults)) }
     }
 
-    /// As [`Self::finish`], with the faults of the body: all at once.
+    /// As [`Self::finish`], together with the faults of the body.
     ///
     /// # Errors
-    /// All faults of both; else what went wrong with the body.
+    /// All faults of both; if there are none, the error of the body.
     pub fn and<T>(self, read: Result<T, impl Into<ApiError>>) -> Result<T, ApiError> {
         let mut faults = self.into_faults();
         match read.map_err(Into::into) {
@@ -148,7 +154,7 @@ impl Parameters {
         }
     }
 
-    /// As [`Self::finish`], for those who have more to add.
+    /// As [`Self::finish`], for a caller that adds more faults.
     pub fn into_faults(mut self) -> Vec<ValidationError> {
         let known = std::mem::take(&mut self.known);
         for (name, _) in std::mem::take(&mut self.pairs) {
@@ -162,7 +168,7 @@ impl Parameters {
         self.faults
     }
 
-    /// The decoder puts a replacement character where there was no text, which is not what was asked for.
+    /// Reports values that are not UTF-8, in which the decoder has put replacement characters.
     fn refuse_what_is_no_text(&mut self, raw: &str) {
         let raw = raw.split('&').filter(|pair| !pair.is_empty());
         let wrong: Vec<String> = raw
@@ -187,7 +193,7 @@ impl Parameters {
         })
     }
 
-    /// What a cursor is bound to: app, list and filters, in whatever order these are given.
+    /// What a cursor is bound to: app, list and filters. The order of the filters does not matter.
     fn purpose(&self, list: &str, app: AppId) -> Vec<u8> {
         let mut filters: Vec<_> =
             self.pairs.iter().filter(|(name, _)| !matches!(name.as_str(), "limit" | "cursor")).collect();

@@ -115,7 +115,7 @@ fn with_problem(mut response: Response, id: &str) -> Response {
         None => return response,
     };
     if let Some(cause) = problem.causes() {
-        tracing::error!(request_id = id, code = problem.code, cause, "a request failed on our side");
+        tracing::error!(request_id = id, code = problem.code.as_str(), cause, "a request failed on our side");
     }
     problem.write(response, id)
 }

@@ -30,12 +30,12 @@ pub(super) fn app() -> Arc<App> {
     })
 }
 
-/// A state whose database is nowhere.
+/// A state without a reachable database.
 pub(super) fn state() -> State {
     shared().into()
 }
 
-/// What is in it.
+/// The parts of [`state`].
 pub(super) fn shared() -> StateParts {
     let pool = SessionPool::new(
         "postgres://nobody@127.0.0.1:1/nothing".parse().expect("a URL"),

@@ -1,18 +1,43 @@
 //! Times as answers write them.
 
 use chrono::{DateTime, SecondsFormat, Utc};
+use serde::{Serialize, Serializer};
+use utoipa::openapi::{KnownFormat, ObjectBuilder, RefOr, Schema, SchemaFormat, Type};
+use utoipa::{PartialSchema, ToSchema};
 
-/// RFC 3339 in UTC with milliseconds.
-pub fn rfc3339(at: DateTime<Utc>) -> String {
-    at.to_rfc3339_opts(SecondsFormat::Millis, true)
+/// A time in an answer: RFC 3339 in UTC with milliseconds.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Timestamp(pub(super) DateTime<Utc>);
+
+impl Serialize for Timestamp {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.0.to_rfc3339_opts(SecondsFormat::Millis, true))
+    }
 }
+
+impl PartialSchema for Timestamp {
+    fn schema() -> RefOr<Schema> {
+        let date_time = SchemaFormat::KnownFormat(KnownFormat::DateTime);
+        let example = Some(serde_json::Value::from("2026-12-01T09:00:00.000Z"));
+        ObjectBuilder::new()
+            .schema_type(Type::String)
+            .format(Some(date_time))
+            .examples(example)
+            .build()
+            .into()
+    }
+}
+
+impl ToSchema for Timestamp {}
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]
     fn times_have_milliseconds_and_a_z() {
-        assert_eq!(rfc3339(DateTime::UNIX_EPOCH), "1970-01-01T00:00:00.000Z");
+        assert_eq!(json!(Timestamp(DateTime::UNIX_EPOCH)), "1970-01-01T00:00:00.000Z");
     }
 }

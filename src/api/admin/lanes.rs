@@ -1,62 +1,205 @@
-//! `/v1/admin/lanes`: whether each lane sends, why not, and the operator's command on it.
+//! `/v1/admin/lanes`: whether each lane sends, why not, and an operator's commands to lanes.
 
 use std::time::Duration;
 
-use axum::Json;
-use axum::extract;
-use serde_json::{Value, json};
+use axum::response::{IntoResponse, Response};
+use axum::{Json, extract};
+use serde::Serialize;
 use tokio::time::{Instant, sleep};
+use utoipa::ToSchema;
 
 use crate::api::State;
 use crate::api::auth::{Administer, Caller};
-use crate::api::error::ApiError;
+use crate::api::error::{ApiError, ChangeProblems, ListProblems};
 use crate::api::path::LaneName;
 use crate::api::query::Parameters;
-use crate::api::time::rfc3339;
+use crate::api::time::Timestamp;
+use crate::api::words;
 use crate::domain::{App, LaneId, LaneKey, LaneState};
 use crate::store;
 use crate::store::Session;
 use crate::store::lanes::LaneSummary;
 
-/// A pause is answered once every node has stopped, or after this time: a node that has not said so by then is cut off
-/// from Postgres, and sends no more for want of a beat.
-const UNTIL_STOPPED: Duration = Duration::from_secs(5);
-const LOOK: Duration = Duration::from_millis(25);
-/// A credential is named by so many bytes of its fingerprint.
-const CREDENTIAL_ID: usize = 8;
+/// How long a pause waits for every node to stop. A node that has not stopped by then is cut off from Postgres, and its
+/// own heartbeat ends its sending.
+const PAUSE_WAIT_MAX: Duration = Duration::from_secs(5);
+/// How often a pause asks whether every node has stopped.
+const POLL_INTERVAL: Duration = Duration::from_millis(25);
+/// How many bytes of its fingerprint name a credential.
+const CREDENTIAL_ID_BYTES: usize = 8;
 
-/// `GET /v1/admin/lanes`: those that the app has credentials for.
+/// A lane: one app's connection to one provider and environment.
+#[derive(Serialize, ToSchema, Debug)]
+#[schema(example = json!({
+    "lane": "apns-production", "platform": "apns", "environment": "production", "state": "running", "why": null,
+    "since": "2026-11-28T09:00:00.000Z", "depth": 120, "oldest_seconds": 0.4, "in_flight": 80, "rate": 812.5,
+    "connections": 2,
+    "credential": {"id": "7f83b1657ff1fc53", "ok": true, "checked_at": "2026-11-28T09:00:00.000Z"},
+    "pruning": {"state": "on", "why": null}
+}))]
+pub(super) struct Lane<'a> {
+    /// The lane's name, as paths take it.
+    lane: String,
+    /// The service that it sends to.
+    #[schema(value_type = words::Platform)]
+    platform: &'static str,
+    /// APNs's environment; null for FCM.
+    #[schema(required, value_type = Option<words::Environment>)]
+    environment: Option<&'static str>,
+    /// The worst that operators decided or nodes see. `unknown`: no node has read the lane since its start.
+    #[schema(value_type = words::LaneState)]
+    state: &'static str,
+    /// Why the lane is not running.
+    #[schema(required)]
+    why: Option<&'a str>,
+    /// Since when the lane is in this state.
+    #[schema(required)]
+    since: Option<Timestamp>,
+    /// Devices that wait or are in flight.
+    depth: i64,
+    /// For how long the device that waits longest has been due, in seconds.
+    #[schema(required)]
+    oldest_seconds: Option<f64>,
+    /// Requests at the provider.
+    in_flight: i64,
+    /// Answers per second.
+    rate: f64,
+    /// Open connections to the provider.
+    connections: i64,
+    /// The credential in use; null if no node has reported one.
+    #[schema(required)]
+    credential: Option<LaneCredential>,
+    /// Whether dead tokens are pruned.
+    pruning: LanePruning<'a>,
+}
+
+/// A lane's credential.
+#[derive(Serialize, ToSchema, Debug)]
+pub(super) struct LaneCredential {
+    /// The first bytes of its fingerprint, in hex.
+    id: String,
+    /// Did the provider take it last? Null: it has not been tried.
+    #[schema(required)]
+    ok: Option<bool>,
+    /// When the provider last said so.
+    #[schema(required)]
+    checked_at: Option<Timestamp>,
+}
+
+/// Whether a lane prunes the tokens that its provider calls dead.
+#[derive(Serialize, ToSchema, Debug)]
+pub(super) struct LanePruning<'a> {
+    /// `braked`: too many tokens were called dead at once, so none is pruned.
+    #[schema(value_type = words::PruningState)]
+    state: &'static str,
+    /// The verdict of which there was too much.
+    #[schema(required)]
+    why: Option<&'a str>,
+}
+
+/// The lanes of an app.
+#[derive(Serialize, ToSchema, Debug)]
+pub(super) struct LaneList<'a> {
+    /// The lanes that have credentials.
+    items: Vec<Lane<'a>>,
+    /// Always null: all lanes are on one page.
+    #[schema(required)]
+    next_cursor: Option<String>,
+}
+
+/// List lanes
+///
+/// The lanes that the app has credentials for. Figures are summed over the nodes.
+#[utoipa::path(
+    get, path = "/v1/admin/lanes", operation_id = "listLanes", tag = "admin",
+    security(("key" = ["admin"])),
+    responses((status = 200, description = "All lanes.", body = LaneList), ListProblems)
+)]
 pub(super) async fn list(
     extract::State(state): extract::State<State>,
     caller: Caller<Administer>,
     parameters: Parameters,
-) -> Result<Json<Value>, ApiError> {
+) -> Result<Response, ApiError> {
     parameters.finish()?;
     let mut conn = state.pool.acquire().await.map_err(store::Error::from)?;
     let seen = store::lanes::summaries(&mut conn, caller.app.id).await?;
-    let items: Vec<Value> = seen.iter().filter_map(|seen| document(&caller.app, seen)).collect();
-    Ok(Json(json!({"items": items, "next_cursor": null})))
+    let items = seen.iter().filter_map(|seen| Lane::of(&caller.app, seen)).collect();
+    Ok(Json(LaneList { items, next_cursor: None }).into_response())
 }
 
-/// What an operator may say of a lane.
+/// What an operator may tell a lane.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum LaneCommand {
+enum LaneCommand {
     /// Once it is answered, no attempt begins any more.
     Pause,
-    /// Ends a pause, a suspension and a brake; what waits is tried at once.
+    /// Ends a pause, a suspension and a brake; devices that wait are tried at once.
     Resume,
-    /// What waits for another attempt is due now, and a lane that waits is tried now.
+    /// Devices that wait for another attempt are due now, and a lane that waits is tried now.
     Retry,
 }
 
-/// `POST /v1/admin/lanes/{lane}/pause`, `resume`, `retry`.
-pub(super) async fn decide(
+/// Pause a lane
+///
+/// Once it is answered, no attempt begins any more. The app's name may stand before the lane's: `shop/fcm`.
+#[utoipa::path(
+    post, path = "/v1/admin/lanes/{lane}/pause", operation_id = "pauseLane", tag = "admin",
+    security(("key" = ["admin"])),
+    params(("lane" = String, Path, description = "The lane's name.", example = "apns-production")),
+    responses((status = 200, description = "The lane as it is now.", body = Lane), ChangeProblems)
+)]
+pub(super) async fn pause(
+    state: extract::State<State>,
+    caller: Caller<Administer>,
+    lane: LaneName,
+    parameters: Parameters,
+) -> Result<Response, ApiError> {
+    command(LaneCommand::Pause, state, caller, lane, parameters).await
+}
+
+/// Resume a lane
+///
+/// Ends a pause, a suspension and a brake; devices that wait are tried at once. The app's name may stand before the lane's.
+#[utoipa::path(
+    post, path = "/v1/admin/lanes/{lane}/resume", operation_id = "resumeLane", tag = "admin",
+    security(("key" = ["admin"])),
+    params(("lane" = String, Path, description = "The lane's name.", example = "apns-production")),
+    responses((status = 200, description = "The lane as it is now.", body = Lane), ChangeProblems)
+)]
+pub(super) async fn resume(
+    state: extract::State<State>,
+    caller: Caller<Administer>,
+    lane: LaneName,
+    parameters: Parameters,
+) -> Result<Response, ApiError> {
+    command(LaneCommand::Resume, state, caller, lane, parameters).await
+}
+
+/// Retry a lane
+///
+/// Devices that wait for another attempt are due now, and a lane that waits is tried now. The app's name may stand before
+/// the lane's.
+#[utoipa::path(
+    post, path = "/v1/admin/lanes/{lane}/retry", operation_id = "retryLane", tag = "admin",
+    security(("key" = ["admin"])),
+    params(("lane" = String, Path, description = "The lane's name.", example = "apns-production")),
+    responses((status = 200, description = "The lane as it is now.", body = Lane), ChangeProblems)
+)]
+pub(super) async fn retry(
+    state: extract::State<State>,
+    caller: Caller<Administer>,
+    lane: LaneName,
+    parameters: Parameters,
+) -> Result<Response, ApiError> {
+    command(LaneCommand::Retry, state, caller, lane, parameters).await
+}
+
+async fn command(
     command: LaneCommand,
     extract::State(state): extract::State<State>,
     caller: Caller<Administer>,
     LaneName(name): LaneName,
     parameters: Parameters,
-) -> Result<Json<Value>, ApiError> {
+) -> Result<Response, ApiError> {
     parameters.finish()?;
     let lane = find(&caller.app, &name)?;
     let mut conn = state.pool.acquire().await.map_err(store::Error::from)?;
@@ -69,21 +212,21 @@ pub(super) async fn decide(
     if command == LaneCommand::Pause {
         until_stopped(&mut conn, lane).await?;
     }
-    tracing::info!(app = caller.app.name, lane = name, key = %caller.key, ?command, "an admin's command on a lane");
+    tracing::info!(app = caller.app.name, lane = name, key = %caller.key, ?command, "an operator commanded a lane");
     let seen = store::lanes::summaries(&mut conn, caller.app.id).await?;
-    let document = seen.iter().find(|seen| seen.lane == lane).and_then(|seen| document(&caller.app, seen));
-    document.map(Json).ok_or(ApiError::NotFound)
+    let found = seen.iter().find(|seen| seen.lane == lane).and_then(|seen| Lane::of(&caller.app, seen));
+    found.map(|lane| Json(lane).into_response()).ok_or(ApiError::NotFound)
 }
 
 async fn until_stopped(conn: &mut Session, lane: LaneId) -> Result<(), store::Error> {
     let asked = Instant::now();
-    while !store::lanes::is_paused_everywhere(conn, lane).await? && asked.elapsed() < UNTIL_STOPPED {
-        sleep(LOOK).await;
+    while !store::lanes::is_paused_everywhere(conn, lane).await? && asked.elapsed() < PAUSE_WAIT_MAX {
+        sleep(POLL_INTERVAL).await;
     }
     Ok(())
 }
 
-/// A lane that the app has no credentials for is none, and so is another app's. The app may stand before the name.
+/// Finds a lane by its name, before which the app's name may stand. A lane without credentials counts as unknown.
 fn find(app: &App, name: &str) -> Result<LaneId, ApiError> {
     let name = match name.split_once('/') {
         Some((named, lane)) if named == app.name => lane,
@@ -94,26 +237,32 @@ fn find(app: &App, name: &str) -> Result<LaneId, ApiError> {
     lane.map(|lane| lane.id).ok_or(ApiError::NotFound)
 }
 
-fn document(app: &App, seen: &LaneSummary) -> Option<Value> {
-    let key = app.lane_key(seen.lane).filter(|key| app.lane(*key).configured)?;
-    let credential = seen.credential.as_deref().map(|fingerprint| {
-        let id = hex::encode(&fingerprint[..fingerprint.len().min(CREDENTIAL_ID)]);
-        json!({"id": id, "ok": seen.credential_ok, "checked_at": seen.checked_at.map(rfc3339)})
-    });
-    let stopped = seen.state != LaneState::Running;
-    Some(json!({
-        "lane": key.to_string(),
-        "platform": key.platform().as_str(),
-        "environment": key.environment().map(|environment| environment.as_str()),
-        "state": seen.state.as_str(),
-        "why": seen.why.as_deref().filter(|_| stopped),
-        "since": seen.since.map(rfc3339),
-        "depth": seen.depth,
-        "oldest_seconds": seen.oldest_seconds,
-        "in_flight": seen.in_flight,
-        "rate": (seen.rate * 10.0).round() / 10.0,
-        "connections": seen.connections,
-        "credential": credential,
-        "pruning": {"state": if seen.braked.is_some() { "braked" } else { "on" }, "why": seen.braked},
-    }))
+impl<'a> Lane<'a> {
+    /// None if the app has no credentials for the lane.
+    fn of(app: &App, seen: &'a LaneSummary) -> Option<Self> {
+        let key = app.lane_key(seen.lane).filter(|key| app.lane(*key).configured)?;
+        let is_stopped = seen.state != LaneState::Running;
+        Some(Self {
+            lane: key.to_string(),
+            platform: key.platform().as_str(),
+            environment: key.environment().map(|environment| environment.as_str()),
+            state: seen.state.as_str(),
+            why: seen.why.as_deref().filter(|_| is_stopped),
+            since: seen.since.map(Timestamp),
+            depth: seen.depth,
+            oldest_seconds: seen.oldest_seconds,
+            in_flight: seen.in_flight,
+            rate: (seen.rate * 10.0).round() / 10.0,
+            connections: seen.connections,
+            credential: seen.credential.as_deref().map(|fingerprint| LaneCredential {
+                id: hex::encode(&fingerprint[..fingerprint.len().min(CREDENTIAL_ID_BYTES)]),
+                ok: seen.credential_ok,
+                checked_at: seen.checked_at.map(Timestamp),
+            }),
+            pruning: LanePruning {
+                state: words::PRUNING_STATES[usize::from(seen.braked.is_some())],
+                why: seen.braked.as_deref(),
+            },
+        })
+    }
 }

@@ -2,24 +2,21 @@
 
 mod lanes;
 
-use axum::Router;
-use axum::routing::{get, post};
+use axum::routing::post;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use super::State;
-use lanes::{LaneCommand, decide};
 
-/// The routes.
-pub(super) fn routes() -> Router<State> {
-    let decision =
-        |command| post(move |state, caller, lane, query| decide(command, state, caller, lane, query));
-    let commands =
-        [("pause", LaneCommand::Pause), ("resume", LaneCommand::Resume), ("retry", LaneCommand::Retry)];
-    commands.into_iter().fold(
-        Router::new().route("/v1/admin/lanes", get(lanes::list)),
-        |routes, (name, command)| {
-            routes
-                .route(&format!("/v1/admin/lanes/{{lane}}/{name}"), decision(command))
-                .route(&format!("/v1/admin/lanes/{{lane}}/{{name}}/{name}"), decision(command))
-        },
-    )
+/// The routes of `/v1/admin`.
+pub(super) fn routes() -> OpenApiRouter<State> {
+    OpenApiRouter::new()
+        .routes(routes!(lanes::list))
+        .routes(routes!(lanes::pause))
+        .routes(routes!(lanes::resume))
+        .routes(routes!(lanes::retry))
+        // A lane's name as log lines and metrics write it, without percent-encoding: `shop/fcm`.
+        .route("/v1/admin/lanes/{app}/{lane}/pause", post(lanes::pause))
+        .route("/v1/admin/lanes/{app}/{lane}/resume", post(lanes::resume))
+        .route("/v1/admin/lanes/{app}/{lane}/retry", post(lanes::retry))
 }

@@ -1,25 +1,43 @@
-//! `GET /v1/devices`.
+//! `GET /v1/devices`: a page of the devices that match the filters.
 
 use axum::Json;
 use axum::extract;
+use axum::response::{IntoResponse, Response};
 use chrono::{DateTime, Utc};
-use serde_json::{Value, json};
 
-use super::answer::DeviceView;
+use super::answer::{DeviceList, DeviceView};
 use crate::api::State;
 use crate::api::auth::{Caller, ReadDevices};
-use crate::api::error::ApiError;
+use crate::api::error::{ApiError, ListProblems};
 use crate::api::query::Parameters;
+use crate::api::words;
 use crate::domain::{DeviceId, InputCode, Platform, TopicName, UserId};
 use crate::registry::devices;
 use crate::store::devices::{DeviceFilter, DevicePage};
 
-/// One page, in id order.
+/// List devices
+///
+/// Ordered by when they became known. A filter given twice means either.
+#[utoipa::path(
+    get, path = "/v1/devices", operation_id = "listDevices", tag = "devices",
+    security(("key" = ["devices", "read"])),
+    params(
+        ("user" = Option<Vec<String>>, Query, description = "Only devices of this user.", example = json!(["u42"])),
+        ("topic" = Option<Vec<String>>, Query, description = "Only devices with this topic.", example = json!(["news"])),
+        ("platform" = Option<Vec<String>>, Query, description = "`apns` or `fcm`."),
+        ("status" = Option<Vec<String>>, Query, description = "`active` or `quarantined`."),
+        ("registered_before" = Option<String>, Query, description = "RFC 3339, with `Z` or an offset."),
+        ("quarantined_after" = Option<String>, Query, description = "RFC 3339, with `Z` or an offset."),
+        ("limit" = Option<u16>, Query, minimum = 1, maximum = 1000, description = "Items of a page; 100 if left out."),
+        ("cursor" = Option<String>, Query, description = "`next_cursor` of the page before, with the same filters."),
+    ),
+    responses((status = 200, description = "A page of devices.", body = DeviceList), ListProblems)
+)]
 pub(super) async fn list(
     extract::State(state): extract::State<State>,
     caller: Caller<ReadDevices>,
     mut parameters: Parameters,
-) -> Result<Json<Value>, ApiError> {
+) -> Result<Response, ApiError> {
     let filter = filter(&mut parameters);
     let asked = parameters.page("devices", caller.app.id, &state.installation);
     parameters.finish()?;
@@ -31,20 +49,18 @@ pub(super) async fn list(
     let has_more = found.len() > asked.limit;
     found.truncate(asked.limit);
     let last = found.last().filter(|_| has_more);
-    let next = last.map(|last| asked.cursor(&state.installation, &last.device.id.0.to_be_bytes()));
+    let next_cursor = last.map(|last| asked.cursor(&state.installation, &last.device.id.0.to_be_bytes()));
     let view = DeviceView::of(caller.scopes);
-    let items: Vec<Value> = found.iter().map(|known| view.document(&state.installation, known)).collect();
-    Ok(Json(json!({"items": items, "next_cursor": next})))
+    let items = found.iter().map(|known| view.show(&state.installation, known, &[])).collect();
+    Ok(Json(DeviceList { items, next_cursor }).into_response())
 }
 
 fn filter(parameters: &mut Parameters) -> DeviceFilter {
     let users = parsed(parameters, "user", UserId::parse, InputCode::BadUser, "this is no user id");
     let topics = parsed(parameters, "topic", TopicName::parse, InputCode::BadTopic, "this is no topic");
     let platforms = parameters.choices("platform", &Platform::ALL, Platform::as_str);
-    let statuses = parameters.choices("status", &[false, true], |quarantined| match quarantined {
-        false => "active",
-        true => "quarantined",
-    });
+    let statuses = parameters
+        .choices("status", &[false, true], |quarantined| words::DEVICE_STATUSES[usize::from(quarantined)]);
     let before = times(parameters, "registered_before");
     let after = times(parameters, "quarantined_after");
     DeviceFilter {
@@ -52,7 +68,7 @@ fn filter(parameters: &mut Parameters) -> DeviceFilter {
         topics: some(topics),
         platforms: some(platforms),
         quarantined: statuses.first().copied().filter(|first| statuses.iter().all(|status| status == first)),
-        // Either of two bounds: the wider one.
+        // A filter given twice means either, so the wider bound counts.
         registered_before: before.into_iter().max(),
         quarantined_after: after.into_iter().min(),
     }
@@ -83,4 +99,19 @@ fn parsed<T>(
         }
     }
     values
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::openapi::tests::query_parameters;
+    use crate::domain::{AppId, InstallationKey};
+
+    #[test]
+    fn the_documented_parameters_are_those_that_are_read() {
+        let mut parameters = Parameters::new(Vec::new());
+        filter(&mut parameters);
+        parameters.page("devices", AppId(1), &InstallationKey::new([7; 32]));
+        assert_eq!(query_parameters("listDevices"), parameters.asked());
+    }
 }

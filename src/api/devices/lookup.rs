@@ -1,50 +1,63 @@
-//! `POST /v1/devices/lookup`: what is known of tokens that the caller holds.
+//! `POST /v1/devices/lookup`: the devices of tokens that the caller holds.
 
 use std::collections::{BTreeMap, HashMap};
 
 use axum::Json;
 use axum::extract;
-use serde_json::{Value, json};
+use axum::response::{IntoResponse, Response};
 
-use super::answer::DeviceView;
+use super::answer::{DeviceAnswer, DeviceView, LookupAnswer};
+use super::body::LookupRequest;
 use super::request::one_token;
 use crate::api::State;
 use crate::api::auth::{Caller, ManageDevices};
 use crate::api::body::JsonBody;
-use crate::api::error::ApiError;
+use crate::api::error::{ApiError, LookupProblems};
 use crate::api::json;
 use crate::api::query::Parameters;
 use crate::domain::{DeviceToken, Platform};
 use crate::registry::devices;
 
-/// Most tokens of one request.
+/// The most tokens of one request.
 const TOKENS_MAX: usize = 1000;
 
-/// One item for each token, in the order given; `null` where none is known.
+/// Look up devices by their tokens
+///
+/// One item for each token, in the order given; `null` where the token is not known.
+#[utoipa::path(
+    post, path = "/v1/devices/lookup", operation_id = "lookUpDevices", tag = "devices",
+    security(("key" = ["devices"])),
+    request_body = LookupRequest,
+    responses((status = 200, description = "The devices, in the order of the tokens.", body = LookupAnswer), LookupProblems)
+)]
 pub(super) async fn lookup(
     extract::State(state): extract::State<State>,
     caller: Caller<ManageDevices>,
     parameters: Parameters,
     JsonBody(body): JsonBody,
-) -> Result<Json<Value>, ApiError> {
+) -> Result<Response, ApiError> {
     let tokens = parameters.and(state.parse_pool.run(body.len(), || read(body)).await)?;
     let mut by_platform: BTreeMap<Platform, Vec<DeviceToken>> = BTreeMap::new();
     for (platform, token) in &tokens {
         by_platform.entry(*platform).or_default().push(token.clone());
     }
     let view = DeviceView::of(caller.scopes);
-    let mut found: HashMap<(Platform, DeviceToken), Value> = HashMap::new();
+    let mut found = Vec::new();
     for (platform, tokens) in by_platform {
-        for known in devices::find_by_tokens(&state.pool, caller.app.id, platform, &tokens).await? {
-            let document = view.document(&state.installation, &known);
-            found.insert((platform, known.device.token), document);
-        }
+        found.extend(devices::find_by_tokens(&state.pool, caller.app.id, platform, &tokens).await?);
     }
-    let items: Vec<_> = tokens.iter().map(|token| found.get(token)).collect();
-    Ok(Json(json!({ "items": items })))
+    let by_token: HashMap<(Platform, &DeviceToken), DeviceAnswer<'_>> = found
+        .iter()
+        .map(|known| {
+            let key = (known.device.platform, &known.device.token);
+            (key, view.show(&state.installation, known, &[]))
+        })
+        .collect();
+    let items = tokens.iter().map(|(platform, token)| by_token.get(&(*platform, token))).collect();
+    Ok(Json(LookupAnswer { items }).into_response())
 }
 
-fn read(body: Vec<u8>) -> Result<Vec<(Platform, DeviceToken)>, ApiError> {
+pub(super) fn read(body: Vec<u8>) -> Result<Vec<(Platform, DeviceToken)>, ApiError> {
     let tokens = json::read(body, |mut fields| {
         if fields.length("tokens") > TOKENS_MAX {
             fields.into_unread();

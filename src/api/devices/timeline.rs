@@ -1,32 +1,73 @@
-//! `GET /v1/devices/{id}/deliveries`: the timeline of one phone.
+//! `GET /v1/devices/{id}/deliveries`: the notifications of one device.
 
 use axum::Json;
-use axum::extract::rejection::PathRejection;
-use axum::extract::{self, Path};
-use serde_json::{Value, json};
+use axum::extract;
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::device_id;
 use crate::api::State;
 use crate::api::auth::{Caller, ReadDevices};
-use crate::api::delivery::DeliveryView;
-use crate::api::error::ApiError;
+use crate::api::delivery::{Delivery, DeliveryView};
+use crate::api::error::{ApiError, ReadProblems};
+use crate::api::path::PathId;
 use crate::api::query::Parameters;
 use crate::domain::NotificationId;
 use crate::registry::devices;
 use crate::store::deliveries::timeline;
 
-/// The latest of each notification that is on record, newest first. What waits for its first attempt is not in it.
+/// A delivery in the timeline of its device.
+#[derive(Serialize, ToSchema, Debug)]
+pub(super) struct TimelineEntry<'a> {
+    #[serde(flatten)]
+    delivery: Delivery<'a>,
+    /// The notification's id.
+    #[schema(example = "ntf_0198a2f1c3d47e5f8a9b0c1d2e3f4a5b")]
+    notification: String,
+}
+
+/// A page of a device's timeline, the newest notification first.
+#[derive(Serialize, ToSchema, Debug)]
+#[schema(example = json!({
+    "items": [{
+        "device": "dev_5bf4acbbbcffe5d67fbfee43320f88a6", "user": "u7", "ref": null, "platform": "apns",
+        "environment": "production", "status": "accepted", "attempts": 1, "reason": null,
+        "provider_id": "920fd88d-9385-86ff-9e94-b353a8252030", "at": "2026-11-28T09:00:00.120Z",
+        "next_attempt_at": null, "notification": "ntf_0198a2f1c3d47e5f8a9b0c1d2e3f4a5b"
+    }],
+    "next_cursor": null
+}))]
+pub(super) struct Timeline<'a> {
+    /// The latest state of each notification to the device.
+    items: Vec<TimelineEntry<'a>>,
+    /// What to send as `cursor` for the next page; null: this is the last one.
+    #[schema(required)]
+    next_cursor: Option<String>,
+}
+
+/// List the notifications of a device
+///
+/// Newest first. A notification that waits for its first attempt is not listed yet.
+#[utoipa::path(
+    get, path = "/v1/devices/{id}/deliveries", operation_id = "listDeviceDeliveries", tag = "devices",
+    security(("key" = ["devices", "read"])),
+    params(
+        ("id" = String, Path, description = "The device's id.", example = "dev_5bf4acbbbcffe5d67fbfee43320f88a6"),
+        ("limit" = Option<u16>, Query, minimum = 1, maximum = 1000, description = "Items of a page; 100 if left out."),
+        ("cursor" = Option<String>, Query, description = "`next_cursor` of the page before."),
+    ),
+    responses((status = 200, description = "A page of the timeline.", body = Timeline), ReadProblems)
+)]
 pub(super) async fn list(
     extract::State(state): extract::State<State>,
     caller: Caller<ReadDevices>,
     mut parameters: Parameters,
-    id: Result<Path<String>, PathRejection>,
-) -> Result<Json<Value>, ApiError> {
-    let name = id.as_ref().map(|Path(id)| format!("timeline {id}")).unwrap_or_default();
-    let asked = parameters.page(&name, caller.app.id, &state.installation);
+    id: PathId,
+) -> Result<Response, ApiError> {
+    let asked = parameters.page(&format!("timeline {}", id.0), caller.app.id, &state.installation);
     parameters.finish()?;
-    let device = device_id(&state, caller.app.id, id)?;
+    let device = id.device(&state.installation, caller.app.id)?;
     let before = asked.after.as_deref().and_then(|bytes| Uuid::from_slice(bytes).ok()).map(NotificationId);
     // One more than asked for tells whether there is a next page.
     let found = timeline(&state.pool, device, before, asked.limit + 1);
@@ -36,15 +77,12 @@ pub(super) async fn list(
     let has_more = found.len() > asked.limit;
     found.truncate(asked.limit);
     let last = found.last().filter(|_| has_more);
-    let next = last.map(|(id, _)| asked.cursor(&state.installation, id.0.as_bytes()));
-    let shown = DeliveryView { app: caller.app, key: state.installation.clone() };
-    let items: Vec<Value> = found
-        .iter()
-        .map(|(id, delivery)| {
-            let mut document = shown.document(*id, delivery);
-            document["notification"] = json!(id.to_string());
-            document
-        })
-        .collect();
-    Ok(Json(json!({"items": items, "next_cursor": next})))
+    let next_cursor = last.map(|(id, _)| asked.cursor(&state.installation, id.0.as_bytes()));
+    let view = DeliveryView { app: caller.app, key: state.installation.clone() };
+    let entries = found.iter().map(|(id, delivery)| TimelineEntry {
+        delivery: view.show(*id, delivery),
+        notification: id.to_string(),
+    });
+    let items = entries.collect();
+    Ok(Json(Timeline { items, next_cursor }).into_response())
 }

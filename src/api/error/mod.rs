@@ -1,11 +1,17 @@
-//! Every way in which a request can fail. The only place that chooses a reply status.
+//! Every way in which a request can fail. This is the only place that chooses reply statuses.
+
+mod code;
+mod responses;
 
 use std::sync::Arc;
 
 use axum::response::{IntoResponse, Response};
+use http::HeaderValue;
 use http::header::{RETRY_AFTER, WWW_AUTHENTICATE};
-use http::{HeaderValue, StatusCode};
-use serde_json::{Map, Value, json};
+use serde_json::Value;
+
+pub use code::ProblemCode;
+pub(super) use responses::*;
 
 use super::problem::{Cause, Problem};
 use super::rates::RateExceeded;
@@ -13,22 +19,22 @@ use crate::domain::{InputCode, Scope, ValidationError};
 use crate::queue::{accept, backlog};
 use crate::store;
 
-/// Why a request is not answered as asked.
+/// Why a request is not carried out. [`ApiError::problem`] makes the answer of it.
 #[derive(Debug, thiserror::Error)]
 pub enum ApiError {
-    /// ValidationErrors in what the request says; never empty.
+    /// Faults in the request; never empty.
     #[error("faults in the request")]
     Invalid(Vec<ValidationError>),
     /// No key, or an unknown or revoked one.
     #[error("no valid key")]
     Unauthenticated,
-    /// A key without any of the scopes that would do.
+    /// The key has none of the scopes of which one would be enough.
     #[error("the key's scopes do not reach so far")]
     MissingScope(&'static [Scope]),
-    /// Unknown path, or an id that is unknown or another app's.
+    /// An unknown path, or an id that is unknown or another app's.
     #[error("not found")]
     NotFound,
-    /// The path exists, the method does not.
+    /// The path exists, but not with this method.
     #[error("method not allowed")]
     MethodNotAllowed,
     /// The body took too long to arrive.
@@ -43,24 +49,24 @@ pub enum ApiError {
     /// More items than one request may name.
     #[error("too many items")]
     TooManyItems(usize),
-    /// A user token for an app whose configuration has no keys to check it with.
+    /// A user token, but the app's configuration has no keys to check it with.
     #[error("no user tokens here")]
     UserTokensNotConfigured,
-    /// The body is not said to be JSON.
+    /// The `Content-Type` is not JSON, or the body is compressed.
     #[error("not JSON")]
     UnsupportedMediaType,
-    /// The body is not said to be NDJSON.
+    /// The `Content-Type` is not NDJSON, or the body is compressed.
     #[error("not NDJSON")]
     NotNdjson,
     /// A line of a stream is over the limit, in bytes.
     #[error("the line is too large")]
     LineTooLarge(usize),
-    /// An import did not come to its end. What it came to is stored, and is as the answer of one that did.
+    /// An import did not come to its end. The lines that it imported are stored.
     #[error("an import did not come to its end: {why}")]
     Unfinished {
-        /// Why not.
+        /// Why it ended early.
         why: Box<ApiError>,
-        /// How far it came.
+        /// The report on the lines that were gone through.
         import: Box<Value>,
     },
     /// The path and query are over the limit, in bytes.
@@ -69,33 +75,33 @@ pub enum ApiError {
     /// Names and values of the headers together are over the limit, in bytes.
     #[error("the headers are too large")]
     HeadersTooLarge(usize),
-    /// Too fast.
+    /// More requests than a rate limit.
     #[error("too fast")]
     RateLimited(RateExceeded),
-    /// A fault of ours.
+    /// A fault of Pushpost.
     #[error("internal")]
     Internal(Cause),
     /// The database is out of reach.
     #[error("unavailable")]
     Unavailable(Option<Cause>),
-    /// The answer of a commit was lost, and what became of it could not be found out in time.
+    /// The answer of a commit was lost, and its outcome could not be found out in time.
     #[error("outcome unknown")]
     OutcomeUnknown(Repeat),
-    /// The answer took too long. What was asked may have been done all the same.
+    /// The answer took too long. The request may have been carried out all the same.
     #[error("overdue")]
     Overdue(Cause),
-    /// Too much is waiting already; with the limit where one was set.
+    /// Too many devices or requests wait already; with the limit if one was exceeded.
     #[error("the queue is full")]
     QueueFull(Option<u64>),
     /// This node is not ready yet: it waits for its database.
     #[error("starting")]
     Starting,
-    /// This node is going away.
+    /// This node is being shut down.
     #[error("shutting down")]
     ShuttingDown,
 }
 
-/// What it does to send a request again whose outcome is unknown.
+/// What repeating a request does if its outcome is unknown.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Repeat {
     /// A notification may be sent twice.
@@ -104,128 +110,100 @@ pub enum Repeat {
     Harmless,
 }
 
-/// Seconds that a client is asked to wait.
+/// Seconds of `Retry-After`.
 const RETRY_UNAVAILABLE: u16 = 2;
 const RETRY_QUEUE_FULL: u16 = 30;
 const RETRY_SHUTTING_DOWN: u16 = 1;
 
 impl ApiError {
-    /// A fault of ours, from its cause.
+    /// A fault of Pushpost, from its cause.
     pub fn internal(cause: impl std::error::Error + Send + Sync + 'static) -> Self {
         Self::Internal(Arc::new(cause))
     }
 
-    /// One fault.
+    /// A request with one fault.
     pub fn fault(fault: ValidationError) -> Self {
         Self::Invalid(vec![fault])
     }
 
-    /// The problem document, but for the request id.
+    /// The problem document, without the request's id.
     pub fn problem(self) -> Problem {
         match self {
             Self::Invalid(faults) => invalid(faults),
-            Self::Unauthenticated => plain(
-                StatusCode::UNAUTHORIZED,
-                "unauthenticated",
-                "No valid key",
+            Self::Unauthenticated => Problem::new(
+                ProblemCode::Unauthenticated,
                 "Send a valid key as `Authorization: Bearer <key>`.",
             ),
             Self::MissingScope(needs) => {
                 let names: Vec<_> = needs.iter().map(|scope| scope.as_str()).collect();
                 let detail = format!("This needs a key with one of the scopes {}.", names.join(", "));
-                plain(StatusCode::FORBIDDEN, "missing_scope", "The key may not do this", detail)
-                    .with("scopes", json!(names))
+                Problem::new(ProblemCode::MissingScope, detail).with("scopes", names)
             }
-            Self::NotFound => {
-                plain(StatusCode::NOT_FOUND, "not_found", "Not found", "There is nothing of this name here.")
+            Self::NotFound => Problem::new(ProblemCode::NotFound, "There is nothing of this name here."),
+            Self::MethodNotAllowed => {
+                Problem::new(ProblemCode::MethodNotAllowed, "This path takes only the methods in `Allow`.")
             }
-            Self::MethodNotAllowed => plain(
-                StatusCode::METHOD_NOT_ALLOWED,
-                "method_not_allowed",
-                "Method not allowed",
-                "This path takes only the methods in `Allow`.",
-            ),
-            Self::UserTokensNotConfigured => plain(
-                StatusCode::FORBIDDEN,
-                "user_tokens_not_configured",
-                "No user tokens here",
+            Self::UserTokensNotConfigured => Problem::new(
+                ProblemCode::UserTokensNotConfigured,
                 "The configuration has no keys to check this app's user tokens with.",
             ),
             other => other.body(),
         }
     }
 
-    /// What is wrong with the body as a whole.
+    /// The problems of a request's size, type and rate.
     fn body(self) -> Problem {
         match self {
-            Self::BodyTooSlow => plain(
-                StatusCode::REQUEST_TIMEOUT,
-                "body_too_slow",
-                "The body took too long",
-                "The body did not arrive in time.",
-            ),
+            Self::BodyTooSlow => Problem::new(ProblemCode::BodyTooSlow, "The body did not arrive in time."),
             Self::BodyTooLarge(limit) => {
                 let detail = format!("A body may have at most {limit} bytes.");
-                plain(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", "The body is too large", detail)
-                    .with("limit", json!(limit))
+                Problem::new(ProblemCode::BodyTooLarge, detail).with("limit", limit)
             }
             Self::TooManyTargets(limit) => {
                 let detail = format!(
                     "`to` may name at most {limit} devices, users and tokens together, those in `except` included."
                 );
-                plain(StatusCode::PAYLOAD_TOO_LARGE, "too_many_targets", "Too many targets", detail)
-                    .with("limit", json!(limit))
+                Problem::new(ProblemCode::TooManyTargets, detail).with("limit", limit)
             }
             Self::TooManyItems(limit) => {
                 let detail = format!("One request may name at most {limit} items.");
-                plain(StatusCode::PAYLOAD_TOO_LARGE, "too_many_items", "Too many items", detail)
-                    .with("limit", json!(limit))
+                Problem::new(ProblemCode::TooManyItems, detail).with("limit", limit)
             }
             Self::LineTooLarge(limit) => {
                 let detail = format!("A line may have at most {limit} bytes.");
-                plain(StatusCode::PAYLOAD_TOO_LARGE, "line_too_large", "The line is too large", detail)
-                    .with("limit", json!(limit))
+                Problem::new(ProblemCode::LineTooLarge, detail).with("limit", limit)
             }
             Self::UnsupportedMediaType => unsupported_media_type("JSON", "application/json"),
             Self::NotNdjson => unsupported_media_type("NDJSON", "application/x-ndjson"),
             Self::UrlTooLong(limit) => {
                 let detail = format!("Path and query may have at most {limit} bytes together.");
-                plain(StatusCode::URI_TOO_LONG, "url_too_long", "The URL is too long", detail)
-                    .with("limit", json!(limit))
+                Problem::new(ProblemCode::UrlTooLong, detail).with("limit", limit)
             }
             Self::HeadersTooLarge(limit) => {
-                let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
                 let detail =
                     format!("The headers may have at most {limit} bytes, names and values together.");
-                plain(status, "headers_too_large", "The headers are too large", detail)
-                    .with("limit", json!(limit))
+                Problem::new(ProblemCode::HeadersTooLarge, detail).with("limit", limit)
             }
             Self::RateLimited(RateExceeded { limit, scope, .. }) => {
                 let detail = format!("At most {limit} requests {}.", scope.in_words());
-                plain(StatusCode::TOO_MANY_REQUESTS, "rate_limited", "Too many requests", detail)
-                    .with("limit", json!(limit))
-                    .with("per", json!(scope.as_str()))
+                Problem::new(ProblemCode::RateLimited, detail)
+                    .with("limit", limit)
+                    .with("per", scope.as_str())
             }
             other => other.ours(),
         }
     }
 
-    /// What is not the client's fault.
+    /// The problems that are not the client's fault.
     fn ours(self) -> Problem {
-        let later = StatusCode::SERVICE_UNAVAILABLE;
         match self {
             Self::Unavailable(cause) => Problem {
                 cause,
-                ..plain(
-                    later,
-                    "unavailable",
-                    "Unavailable",
-                    "The database is out of reach. Nothing was stored.",
-                )
+                ..Problem::new(ProblemCode::Unavailable, "The database is out of reach. Nothing was stored.")
             },
             Self::Overdue(cause) => {
                 let detail = "This took too long. What was asked may have been done all the same.";
-                Problem { cause: Some(cause), ..plain(later, "unavailable", "Unavailable", detail) }
+                Problem { cause: Some(cause), ..Problem::new(ProblemCode::Unavailable, detail) }
             }
             Self::OutcomeUnknown(repeat) => {
                 let repeat = match repeat {
@@ -235,23 +213,18 @@ impl ApiError {
                 let detail = format!(
                     "The database's answer was lost, and it could not be found out whether this was stored. {repeat}"
                 );
-                plain(later, "outcome_unknown", "Outcome unknown", detail)
+                Problem::new(ProblemCode::OutcomeUnknown, detail)
             }
             Self::QueueFull(limit) => {
-                let full = plain(
-                    later,
-                    "queue_full",
-                    "The queue is full",
-                    "Too much is waiting. Nothing was stored.",
-                );
-                limit.into_iter().fold(full, |full, limit| full.with("limit", json!(limit)))
+                let full = Problem::new(ProblemCode::QueueFull, "Too much is waiting. Nothing was stored.");
+                limit.into_iter().fold(full, |full, limit| full.with("limit", limit))
             }
             Self::Starting => {
                 let detail = "This node is starting and waits for its database. Nothing was stored.";
-                plain(later, "unavailable", "Unavailable", detail)
+                Problem::new(ProblemCode::Unavailable, detail)
             }
             Self::ShuttingDown => {
-                plain(later, "shutting_down", "Shutting down", "This node is going away. Nothing was stored.")
+                Problem::new(ProblemCode::ShuttingDown, "This node is going away. Nothing was stored.")
             }
             Self::Unfinished { why, import } => unfinished(why.problem(), *import),
             Self::Internal(cause) => Problem { cause: Some(cause), ..internal() },
@@ -282,7 +255,7 @@ impl IntoResponse for ApiError {
             response.headers_mut().insert(name, value);
         }
         let problem = self.problem();
-        *response.status_mut() = problem.status;
+        *response.status_mut() = problem.code.status();
         response.extensions_mut().insert(problem);
         response
     }
@@ -327,7 +300,7 @@ impl From<backlog::BacklogFull> for ApiError {
     }
 }
 
-/// What a fault says about its request, the gravest first.
+/// How grave a fault is, the gravest first: it decides on the reply status.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
 enum Severity {
     Form,
@@ -335,7 +308,7 @@ enum Severity {
     Meaning,
 }
 
-/// Is it a fault of form, so that what the request means is not known?
+/// Is it a fault of form? Then the meaning of the request is not known.
 pub fn is_form(code: InputCode) -> bool {
     severity(code) == Severity::Form
 }
@@ -365,26 +338,21 @@ fn invalid(errors: Vec<ValidationError>) -> Problem {
         all => format!("There are {} faults in the request; `errors` lists them.", all.len()),
     };
     let gravest = errors.iter().map(|fault| fault.code).min_by_key(|code| severity(*code));
-    let (status, code, title) = match gravest.map(|code| (severity(code), code)) {
-        Some((Severity::Form, _)) | None => {
-            (StatusCode::BAD_REQUEST, "invalid_request", "The request is not well formed")
-        }
-        Some((Severity::Forbidden, code)) => {
-            (StatusCode::FORBIDDEN, code.as_str(), "The key may not set this")
-        }
-        Some((Severity::Meaning, _)) => {
-            (StatusCode::UNPROCESSABLE_ENTITY, "unprocessable", "The request can't be carried out")
-        }
+    let code = match gravest.map(|code| (severity(code), code)) {
+        Some((Severity::Form, _)) | None => ProblemCode::InvalidRequest,
+        Some((Severity::Forbidden, InputCode::TopicClosed)) => ProblemCode::TopicClosed,
+        Some((Severity::Forbidden, _)) => ProblemCode::ForbiddenField,
+        Some((Severity::Meaning, _)) => ProblemCode::Unprocessable,
     };
-    Problem { errors, ..plain(status, code, title, detail) }
+    Problem { errors, ..Problem::new(code, detail) }
 }
 
 fn unsupported_media_type(what: &str, media_type: &str) -> Problem {
     let detail = format!("Send {what} as `Content-Type: {media_type}`, without a content encoding.");
-    plain(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", "Unsupported media type", detail)
+    Problem::new(ProblemCode::UnsupportedMediaType, detail)
 }
 
-/// What the other endpoints say of a failure, nothing was stored, is not so here.
+/// Other endpoints store nothing when they fail; an import has stored the lines before.
 fn unfinished(why: Problem, import: Value) -> Problem {
     let reason = why.detail.trim_end_matches(" Nothing was stored.");
     let line = import.get("stopped_at").cloned().unwrap_or_default();
@@ -393,23 +361,7 @@ fn unfinished(why: Problem, import: Value) -> Problem {
 }
 
 fn internal() -> Problem {
-    plain(
-        StatusCode::INTERNAL_SERVER_ERROR,
-        "internal",
-        "Internal fault",
-        "Something went wrong on our side.",
-    )
-}
-
-fn plain(status: StatusCode, code: &'static str, title: &'static str, detail: impl Into<String>) -> Problem {
-    Problem { status, code, title, detail: detail.into(), facts: Map::new(), errors: Vec::new(), cause: None }
-}
-
-impl Problem {
-    fn with(mut self, name: &str, value: Value) -> Self {
-        self.facts.insert(name.to_owned(), value);
-        self
-    }
+    Problem::new(ProblemCode::Internal, "Something went wrong on our side.")
 }
 
 #[cfg(test)]

@@ -1,5 +1,7 @@
 //! Every error as its problem document.
 
+use serde_json::json;
+
 use super::*;
 
 fn document(error: ApiError) -> Value {
@@ -43,7 +45,7 @@ fn form_comes_before_what_is_forbidden_and_that_before_meaning() {
     let fault = |code| ValidationError::at("#/x", code, "x");
     let status = |codes: &[InputCode]| {
         let problem = ApiError::Invalid(codes.iter().map(|code| fault(*code)).collect()).problem();
-        (problem.status.as_u16(), problem.code)
+        (problem.code.status().as_u16(), problem.code.as_str())
     };
     assert_eq!(status(&[InputCode::BadTtl]), (422, "unprocessable"));
     assert_eq!(status(&[InputCode::BadTtl, InputCode::TopicClosed]), (403, "topic_closed"));

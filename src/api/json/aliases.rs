@@ -1,13 +1,13 @@
-//! What other push APIs call our fields: FCM (legacy and v1), OneSignal, Expo, Airship, gorush, Pusher and APNs itself.
+//! The names of our fields in other push APIs: FCM (legacy and v1), OneSignal, Expo, Airship, gorush, Pusher and APNs.
 //!
-//! A sender that moves here from one of them writes the names that it knows, which are too far from ours to be found by
+//! A sender that moves here from another API writes that API's names, which are too different from ours to be found by
 //! likeness.
 
-/// Longest of the names, in bytes.
+/// The most bytes of a name in [`ALIASES`].
 const NAME_BYTES_MAX: usize = 40;
 
-/// What is to be written instead, and the other names in lower case without `_` and `-`. Of several fields the first is
-/// meant that the object knows; `to.users` is `users` in the object `to`.
+/// Our fields, and their names in other APIs in lower case without `_` and `-`. Of several fields the first that the object
+/// knows is meant; `to.users` is `users` in the object `to`.
 const ALIASES: &[(&[&str], &[&str])] = &[
     (&["title"], &["heading", "headings", "notification", "notificationtitle", "headline"]),
     (&["body"], &["message", "alert", "text", "msg", "content", "contents", "notificationbody", "bodytext"]),
@@ -116,8 +116,7 @@ const ALIASES: &[(&[&str], &[&str])] = &[
     (&["registered_at"], &["lastseen", "lastactive", "updatedat", "tokenupdatedat"]),
 ];
 
-/// The field that is meant by the unknown name `name` in an object that knows the fields `known`: its name, or the way
-/// to it.
+/// The field that the unknown name `name` means in an object with the fields `known`, such as `body` or `to.users`.
 pub(super) fn field_meant(name: &str, known: &[&str]) -> Option<&'static str> {
     if name.len() > NAME_BYTES_MAX {
         return None;

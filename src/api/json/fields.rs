@@ -1,4 +1,4 @@
-//! One object of a request: its known members are taken one by one, and what is left over is unknown.
+//! Reads one object of a request: known members are taken one by one, and members that are left over are unknown.
 
 use std::iter::Enumerate;
 use std::ops::RangeInclusive;
@@ -10,21 +10,21 @@ use super::aliases::field_meant;
 use super::tape::{Element, Items};
 use crate::domain::{ErrorLocation, InputCode, ValidationError, nearest, shown_name};
 
-/// A member where leaving it out and `null` mean different things.
+/// A member for which leaving it out and `null` mean different things.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Given<T> {
-    /// Left out (or faulty): stays as it is.
+    /// Left out, or faulty: the stored value stays.
     Absent,
-    /// `null`: is cleared.
+    /// `null`: the stored value is cleared.
     Null,
-    /// Set.
+    /// A new value.
     Value(T),
 }
 
-/// An object being read. `null` counts as absent, except for the `given` readers. A member of another type than asked
-/// for becomes a fault and reads as absent.
+/// An object that is being read. `null` counts as absent, except for the `given` readers. A member of another type than
+/// asked for becomes a fault and reads as absent.
 #[derive(Debug)]
-#[must_use = "finish() reports the members that nobody asked for"]
+#[must_use = "finish() reports the members that were not asked for"]
 pub struct Fields<'a> {
     at: String,
     object: Element<'a>,
@@ -52,7 +52,7 @@ impl<'a> Fields<'a> {
         ErrorLocation::member(&self.at, name)
     }
 
-    /// Where faults go.
+    /// The list that faults are added to.
     pub fn faults(&self) -> &'a ValidationErrors {
         self.faults
     }
@@ -62,7 +62,7 @@ impl<'a> Fields<'a> {
         self.faults.push(ValidationError::at(self.pointer(name), code, detail));
     }
 
-    /// A member of any type; `null` tells itself from absent.
+    /// A member of any type; `null` differs from absent.
     pub fn given(&mut self, name: &'static str) -> Given<Element<'a>> {
         self.known.push(name);
         match self.object.get(name) {
@@ -80,19 +80,19 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// Reports a member that must be there and is not (or is `null`).
+    /// Reports a required member that is absent or `null`.
     pub fn require(&mut self, name: &'static str) {
         if self.value(name).is_none() {
             self.fault(name, InputCode::MissingField, format!("missing field {name:?}"));
         }
     }
 
-    /// A string.
+    /// A member that is a string.
     pub fn string(&mut self, name: &'static str) -> Option<&'a str> {
         self.typed(name, "string", Element::as_str)
     }
 
-    /// A string; `null` tells itself from absent.
+    /// A string; `null` differs from absent.
     pub fn given_string(&mut self, name: &'static str) -> Given<&'a str> {
         match self.given(name) {
             Given::Absent => Given::Absent,
@@ -103,7 +103,7 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// `true` or `false`.
+    /// A member that is `true` or `false`.
     pub fn boolean(&mut self, name: &'static str) -> Option<bool> {
         self.typed(name, "boolean", Element::as_bool)
     }
@@ -125,12 +125,12 @@ impl<'a> Fields<'a> {
         number
     }
 
-    /// An object as it is.
+    /// An object with members that are the sender's own.
     pub fn object(&mut self, name: &'static str) -> Option<Element<'a>> {
         self.typed(name, "object", |value| value.as_object().map(|_| value))
     }
 
-    /// An object as a tree, which takes many times the bytes of its text: for bodies whose size was checked.
+    /// An object as a tree. A tree takes many times the bytes of its text, so this is for bodies of a checked size.
     pub fn map(&mut self, name: &'static str) -> Option<Map<String, Value>> {
         self.object(name).map(Element::to_map)
     }
@@ -148,7 +148,7 @@ impl<'a> Fields<'a> {
         Some(Strings { parent: self.pointer(name), items: items.enumerate(), faults: self.faults })
     }
 
-    /// An array of strings; `null` tells itself from absent.
+    /// An array of strings; `null` differs from absent.
     pub fn given_strings(&mut self, name: &'static str) -> Given<Strings<'a>> {
         match self.given(name) {
             Given::Absent => Given::Absent,
@@ -164,18 +164,18 @@ impl<'a> Fields<'a> {
         Some(Objects { parent: self.pointer(name), items: items.enumerate(), faults: self.faults })
     }
 
-    /// How many items an array has; 0 for anything else.
+    /// The number of items of an array; 0 for a member that is none.
     pub fn length(&self, name: &str) -> usize {
         self.object.get(name).and_then(Element::as_array).map_or(0, Iterator::count)
     }
 
-    /// As [`Self::length`], of a member of the object `outer`.
+    /// As [`Self::length`], for a member of the object `outer`.
     pub fn length_within(&self, outer: &str, name: &str) -> usize {
         let inner = self.object.get(outer).and_then(|outer| outer.get(name));
         inner.and_then(Element::as_array).map_or(0, Iterator::count)
     }
 
-    /// Bytes of a member as JSON without spaces, 0 if it is absent; past `max` it is not counted any further.
+    /// Bytes of a member as JSON without spaces, 0 if it is absent. Counting ends past `max`.
     pub fn written_bytes(&self, name: &str, max: usize) -> usize {
         self.object.get(name).map_or(0, |value| value.written_bytes(max))
     }
@@ -185,7 +185,7 @@ impl<'a> Fields<'a> {
         self.faults.push(wrong_type(&self.pointer(name), expected));
     }
 
-    /// Was a member that nothing asked for probably meant to be one of `names`? Asked when every member was taken.
+    /// Was an unknown member probably meant to be one of `names`? To be called when every known member was taken.
     pub fn misspells_one_of(&self, names: &[&str]) -> bool {
         let mut members = self.object.as_object().into_iter().flatten().map(|(name, _)| name);
         members.any(|name| {
@@ -199,11 +199,13 @@ impl<'a> Fields<'a> {
         field_meant(name, &self.known).or_else(|| nearest(name, self.known.iter().copied()))
     }
 
-    /// Ends the reading before everything was asked for.
+    /// Ends the reading early, without reporting unknown members.
     pub fn into_unread(self) {}
 
-    /// Reports every member that nobody asked for, with the known name that it was probably meant to be.
+    /// Reports every member that was not asked for, with the known name that was probably meant.
     pub fn finish(self) {
+        #[cfg(test)]
+        super::asked::note(&self.at, &self.known);
         let members = self.object.as_object().into_iter().flatten().map(|(name, _)| name);
         for name in members.filter(|name| !self.known.contains(name)) {
             if self.faults.is_full() {
@@ -269,7 +271,7 @@ impl<'a> Iterator for Strings<'a> {
 }
 
 impl Drop for Strings<'_> {
-    /// Reports what a reader that stopped did not come to.
+    /// Reports the faulty items that a reader did not come to.
     fn drop(&mut self) {
         self.for_each(drop);
     }
@@ -296,7 +298,7 @@ impl<'a> Iterator for Objects<'a> {
     }
 }
 
-/// A name that nothing reads, of a field or a parameter, with the known one that was probably meant.
+/// The fault of an unknown field or parameter, with the known name that was probably meant.
 pub fn unknown_name(
     place: ErrorLocation,
     code: InputCode,
@@ -313,7 +315,7 @@ pub fn unknown_name(
     suggestion.into_iter().fold(fault, |fault, suggestion| fault.with("suggestion", suggestion))
 }
 
-/// A value of another JSON type than `expected`.
+/// The fault of a value that has another JSON type than `expected`.
 pub fn wrong_type(at: &str, expected: &'static str) -> ValidationError {
     let article = if expected.starts_with(['a', 'e', 'i', 'o', 'u']) { "an" } else { "a" };
     ValidationError::at(at, InputCode::WrongType, format!("this must be {article} {expected}"))

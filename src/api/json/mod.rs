@@ -1,6 +1,6 @@
 //! Strict JSON reading: every fault of a body at once, each with the pointer of its place, in the body's own order.
 //!
-//! Not serde's derive, since that stops at the first fault, keeps the last of two members of one name, and knows no
+//! serde's derive would not do: it stops at the first fault, keeps the last of two members of one name, and knows no
 //! pointers.
 
 mod aliases;
@@ -18,44 +18,49 @@ pub use fields::{Fields, Given, Objects, Strings, unknown_name, wrong_type};
 pub use parse::parse;
 pub use tape::{Element, Tape};
 
-/// Most faults that an answer lists. Without it a small body could ask for a very large answer.
+/// The most faults that an answer lists, because a small body could ask for a very large answer.
 const FAULTS_MAX: usize = 1000;
 
-/// The faults found so far.
+/// The faults of a body that were found so far.
 #[derive(Debug, Default)]
 pub struct ValidationErrors(RefCell<Vec<ValidationError>>);
 
 impl ValidationErrors {
-    /// Adds one, if there is room.
+    /// Adds a fault, if there is room.
     pub fn push(&self, fault: ValidationError) {
         if !self.is_full() {
             self.0.borrow_mut().push(fault);
         }
     }
 
-    /// Is there no room for more? Whoever would look for many need not.
+    /// Adds several faults, as far as there is room.
+    pub fn extend(&self, faults: impl IntoIterator<Item = ValidationError>) {
+        faults.into_iter().for_each(|fault| self.push(fault));
+    }
+
+    /// Is there no room for more? Then a reader need not look for any.
     pub fn is_full(&self) -> bool {
         self.0.borrow().len() >= FAULTS_MAX
     }
 
-    /// None so far?
+    /// Was no fault found so far?
     pub fn is_empty(&self) -> bool {
         self.0.borrow().is_empty()
     }
 
-    /// Is one of them of this sort?
+    /// Is there a fault with a code of this sort?
     pub fn any(&self, of_sort: fn(InputCode) -> bool) -> bool {
         self.0.borrow().iter().any(|fault| of_sort(fault.code))
     }
 
-    /// In the order of the places that they are about.
+    /// The faults in the order of their places in the document.
     pub fn into_sorted(self, document: &Tape) -> Vec<ValidationError> {
         order::sorted(self.0.into_inner(), document)
     }
 }
 
-/// Reads a body that is one JSON object. `read` takes what it knows, calls [`Fields::finish`] on each object, and may
-/// return `None` only after a fault.
+/// Reads a body that is one JSON object. `read` takes the members that it knows and calls [`Fields::finish`] on each
+/// object. It may return `None` only after a fault.
 ///
 /// # Errors
 /// All faults, in the body's order.
@@ -69,6 +74,29 @@ pub fn read<T>(
     match found {
         Some(found) if faults.is_empty() => Ok(found),
         _ => Err(faults.into_sorted(&document)),
+    }
+}
+
+/// Notes which members the readers ask for: tests compare them with the OpenAPI document.
+#[cfg(test)]
+pub(in crate::api) mod asked {
+    use std::cell::RefCell;
+    use std::collections::{BTreeMap, BTreeSet};
+
+    /// Names of members by the pointer of their object.
+    pub(in crate::api) type Names = BTreeMap<String, BTreeSet<&'static str>>;
+
+    thread_local! {
+        static NAMES: RefCell<Names> = RefCell::default();
+    }
+
+    pub(super) fn note(at: &str, names: &[&'static str]) {
+        NAMES.with_borrow_mut(|all| all.entry(at.to_owned()).or_default().extend(names));
+    }
+
+    /// The names that were asked for in this thread since the last call.
+    pub(in crate::api) fn take() -> Names {
+        NAMES.take()
     }
 }
 

@@ -1,13 +1,13 @@
-//! ValidationErrors in the order of the places that they are about.
+//! Sorts faults by their places in the document.
 
 use std::collections::HashMap;
 
 use super::tape::{Element, Tape};
 use crate::domain::{ErrorLocation, ValidationError};
 
-/// ValidationErrors by where their places are in the document. A missing member comes after the members of its object.
+/// Sorts faults by their places in the document. A missing member comes after the members of its object.
 ///
-/// Each object and array on the way to a place is gone through once: many faults may lie in a large one.
+/// Each object and array on the way to a place is gone through once, because many faults may lie in a large one.
 pub(super) fn sorted(faults: Vec<ValidationError>, document: &Tape) -> Vec<ValidationError> {
     let steps: Vec<Vec<String>> = faults.iter().map(|fault| steps(&fault.place)).collect();
     let mut positions = vec![Vec::new(); faults.len()];

@@ -1,4 +1,4 @@
-//! From bytes to a [`Tape`], with what serde_json lets pass: a member given twice.
+//! Parses bytes to a [`Tape`]. Unlike serde_json it reports members that are given twice.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
@@ -7,15 +7,15 @@ use super::tape::{self, Tape, TapeEntry};
 use super::{ValidationErrors, syntax};
 use crate::domain::{ErrorLocation, InputCode, ValidationError};
 
-/// Objects with so many members are searched for repeated names pair by pair.
+/// Objects with at most this many members are searched for repeated names pair by pair.
 const FEW: usize = 8;
-/// About so many names are compared in one round of a larger object.
+/// About this many names are compared in one round over a larger object.
 const ROUND_MEMBERS: usize = 1 << 17;
 
 /// Reads one JSON document. Members given twice go to `faults`, and the first is kept.
 ///
 /// # Errors
-/// What is no JSON at all, with `line` and `column`.
+/// The text is not JSON; the fault has `line` and `column`.
 pub fn parse(text: Vec<u8>, faults: &ValidationErrors) -> Result<Tape, Box<ValidationError>> {
     syntax::check(&text).map_err(|error| Box::new(malformed(&error)))?;
     let entries = Vec::with_capacity(syntax::count(&text));
@@ -25,16 +25,16 @@ pub fn parse(text: Vec<u8>, faults: &ValidationErrors) -> Result<Tape, Box<Valid
     Ok(Tape::new(text, writer.entries))
 }
 
-/// serde_json's own words for a fault of syntax say what was expected and never repeat what was there.
+/// serde_json's messages say what was expected and never repeat the text.
 fn malformed(error: &serde_json::Error) -> ValidationError {
     ValidationError::at("#", InputCode::MalformedJson, format!("not JSON: {error}"))
         .with("line", error.line())
         .with("column", error.column())
 }
 
-/// A container whose end is still to come.
+/// An array or object that has not ended yet.
 struct Open {
-    /// Its entry.
+    /// The number of its entry.
     at: usize,
     is_object: bool,
     /// Names and values so far.
@@ -43,7 +43,7 @@ struct Open {
     name: usize,
 }
 
-/// Writes the tape of a text whose syntax was checked.
+/// Writes the tape of a text of checked syntax.
 struct Writer<'f> {
     text: Vec<u8>,
     entries: Vec<TapeEntry>,
@@ -111,13 +111,13 @@ impl Writer<'_> {
         }
     }
 
-    /// Marks the members of an object whose names it has already. Were there any?
+    /// Marks members with a name that an earlier member of the object has. Were there any?
     fn mark_repeated(&mut self, first: usize, members: usize) -> bool {
         if members <= FEW {
             return self.mark_among_few(first);
         }
         let hash = RandomState::new();
-        // A round looks at a part of the names, so that what it notes of them stays small beside the tape.
+        // A round looks at a part of the names, so that its notes stay small beside the tape.
         let rounds = members.div_ceil(ROUND_MEMBERS) as u64;
         let mut any = false;
         for round in 0..rounds {
@@ -129,10 +129,10 @@ impl Writer<'_> {
         any
     }
 
-    /// Looks at the names for which there is a hash.
+    /// Marks repeated names among those for which `hash` returns a hash.
     fn mark_in_round(&mut self, first: usize, hash: impl Fn(&[u8]) -> Option<u32>) -> bool {
         let mut seen: HashMap<u32, u32> = HashMap::new();
-        // Names whose hash another name has: one in billions.
+        // Different names with the same hash: one in billions.
         let mut colliding: Vec<usize> = Vec::new();
         let mut any = false;
         let mut at = first;
@@ -190,7 +190,7 @@ impl Writer<'_> {
         tape::next(&self.entries, &self.text, at + 1)
     }
 
-    /// Where the value is that was closed last.
+    /// The pointer of the container that was closed last.
     fn pointer(&self) -> String {
         self.open.iter().fold("#".to_owned(), |parent, open| match open.is_object {
             true => ErrorLocation::member(&parent, String::from_utf8_lossy(self.name(open.name))),

@@ -1,4 +1,4 @@
-//! Is it JSON? serde_json says so, without building anything, and afterwards the text can be read by simple rules.
+//! Checks that a text is JSON. serde_json does it without building anything; afterwards simple rules can read the text.
 
 use std::fmt;
 
@@ -6,17 +6,17 @@ use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess,
 
 use crate::domain::exact_json;
 
-/// Checks all of a text: its form, its encoding, how deep it goes (128 levels), and that each number is one.
+/// Checks all of a text: its syntax, its encoding, its depth (at most 127 levels), and its numbers.
 ///
 /// # Errors
-/// What is wrong first, with its line and column.
+/// The first fault, with its line and column.
 pub(super) fn check(text: &[u8]) -> Result<(), serde_json::Error> {
     let mut document = serde_json::Deserializer::from_slice(text);
     Check.deserialize(&mut document)?;
     document.end()
 }
 
-/// How many values and names of members there are in a text that was checked.
+/// The number of values and of members' names in a text of checked syntax.
 pub(super) fn count(text: &[u8]) -> usize {
     let (mut at, mut count) = (0, 0);
     while let Some(byte) = text.get(at) {
@@ -35,7 +35,7 @@ pub(super) fn count(text: &[u8]) -> usize {
     count
 }
 
-/// Where the closing quotation mark of the string is that begins at `start`.
+/// The offset of the closing quotation mark of the string that begins at `start`.
 pub(super) fn end_of_string(text: &[u8], start: usize) -> usize {
     let mut at = start + 1;
     while let Some(byte) = text.get(at) {
@@ -48,7 +48,7 @@ pub(super) fn end_of_string(text: &[u8], start: usize) -> usize {
     at
 }
 
-/// Where a number, or one of the words that JSON knows, ends.
+/// The offset after a number, `true`, `false` or `null` that begins at `start`.
 pub(super) fn end_of_word(text: &[u8], start: usize) -> usize {
     let is_end = |byte: &u8| matches!(byte, b' ' | b'\n' | b'\r' | b'\t' | b',' | b']' | b'}');
     text[start..].iter().position(is_end).map_or(text.len(), |length| start + length)
@@ -102,7 +102,7 @@ impl<'de> Visitor<'de> for Check {
         Ok(())
     }
 
-    /// Numbers that 64 bits don't hold come as an object too, with a name that is not asked for as others are.
+    /// serde_json hands over a number that 64 bits don't hold as an object with a special name.
     fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<(), A::Error> {
         while let Some(is_number) = members.next_key_seed(Name)? {
             if is_number {
@@ -116,7 +116,7 @@ impl<'de> Visitor<'de> for Check {
     }
 }
 
-/// The name of a member. True: it stands for a number (`domain::exact_json`).
+/// The name of a member. True: the object stands for a number (`domain::exact_json`).
 struct Name;
 
 impl<'de> DeserializeSeed<'de> for Name {

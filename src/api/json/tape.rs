@@ -6,10 +6,10 @@
 
 use serde_json::{Map, Number, Value};
 
-/// A member whose name its object has already. It is reported when the tape is written, and read by nothing.
+/// Marks a member with a name that an earlier member has. It is reported when the tape is written, and never read.
 const REPEATED: u32 = 1 << 31;
 
-/// A document. Made by [`super::parse()`].
+/// A JSON document. [`super::parse()`] makes it.
 #[derive(Debug)]
 pub struct Tape {
     text: String,
@@ -42,7 +42,7 @@ impl TapeEntry {
         Self { start: offset(start), end: offset(end) }
     }
 
-    /// A container whose end is not known yet.
+    /// An array or object with an end that is not known yet.
     pub(super) fn container(start: usize) -> Self {
         Self { start: offset(start), end: 0 }
     }
@@ -91,7 +91,7 @@ impl Tape {
         Self { text, entries }
     }
 
-    /// Bytes that it takes, its text included.
+    /// Bytes that the tape takes, its text included.
     #[cfg(test)]
     pub(super) fn bytes(&self) -> usize {
         self.text.capacity() + self.entries.capacity() * size_of::<TapeEntry>()
@@ -137,7 +137,7 @@ impl<'a> Element<'a> {
         (self.kind() == Type::Text).then(|| &self.tape.text[entry.first() + 1..entry.end as usize])
     }
 
-    /// `true` or `false`.
+    /// The value of `true` or `false`.
     pub fn as_bool(self) -> Option<bool> {
         (self.kind() == Type::Boolean).then(|| self.tape.text.as_bytes()[self.entry().first()] == b't')
     }
@@ -163,14 +163,14 @@ impl<'a> Element<'a> {
         self.as_object()?.find(|(found, _)| *found == name).map(|(_, value)| value)
     }
 
-    /// Bytes of the value as JSON without spaces; past `max` it is not counted any further. An escape counts as what it
+    /// Bytes of the value as JSON without spaces; counting ends past `max`. An escape counts as the character that it
     /// stands for.
     pub fn written_bytes(self, max: usize) -> usize {
         let mut bytes: usize = 0;
         for at in self.at..next(&self.tape.entries, self.tape.text.as_bytes(), self.at) {
             let element = Self { at, ..self };
             let entry = element.entry();
-            // Each is followed by a comma, a colon, or the end of what it is in.
+            // Each value is followed by a comma, a colon, or the end of its container.
             bytes += 1 + match element.kind() {
                 Type::Array | Type::Object => 2 - usize::from(entry.end as usize > at + 1),
                 Type::Text => entry.end as usize - entry.first() + 1,
@@ -183,7 +183,7 @@ impl<'a> Element<'a> {
         bytes - 1
     }
 
-    /// The value as a tree, which takes many times the bytes of its text: for values whose size is checked.
+    /// The value as a tree. A tree takes many times the bytes of its text, so this is for values of a checked size.
     pub fn to_value(self) -> Value {
         match self.kind() {
             Type::Null => Value::Null,

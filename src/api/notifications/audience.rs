@@ -1,4 +1,4 @@
-//! `to`: for whom, as far as it can be read without the database.
+//! Reads `to`: the devices that a notification is for, as far as they can be named without the database.
 
 use super::request::Context;
 use crate::api::json::Fields;
@@ -9,28 +9,28 @@ use crate::domain::{
     ValidationError,
 };
 
-/// What `to` came to.
+/// What was read of `to`.
 #[derive(Debug)]
-pub(super) enum To {
-    /// Over the limit, and not read any further: else a small body could ask for a great deal of work.
+pub(super) enum ReadAudience {
+    /// It names more than the limit. The rest was not read, because a small body could ask for a great deal of work.
     TooMany,
-    /// All of it; faults are reported.
+    /// All of it. Faults are reported.
     Whole(Audience),
 }
 
-/// Longest reference, in bytes.
+/// The most bytes of a `ref`.
 const REFERENCE_MAX: usize = 128;
-/// The ways of addressing.
+/// The members that name devices, of which there must be at least one.
 const WAYS: [&str; 6] = ["devices", "users", "tokens", "topics", "condition", "all"];
 const LATER: &str = "this version does not serve this yet";
 
-/// Reads `to`.
-pub(super) fn read(mut to: Fields<'_>, context: Context<'_>) -> To {
+/// Reads `to`, and reports its faults.
+pub(super) fn read(mut to: Fields<'_>, context: Context<'_>) -> ReadAudience {
     let counted = ["devices", "users", "tokens"].map(|way| to.length(way));
     let excepted = ["devices", "users", "topics"].map(|way| to.length_within("except", way));
     if counted.iter().chain(&excepted).sum::<usize>() > context.targets_max {
         to.into_unread();
-        return To::TooMany;
+        return ReadAudience::TooMany;
     }
     let names_no_way = WAYS.iter().all(|way| to.value(way).is_none());
     let mut selectors = vec![
@@ -52,17 +52,17 @@ pub(super) fn read(mut to: Fields<'_>, context: Context<'_>) -> To {
         }
         except.finish();
     }
-    // A misspelt way is told with the name that was meant; that a way is missing only follows from the misspelling.
+    // A misspelt member is reported with the name that was meant; the missing member only follows from that.
     if names_no_way && !to.misspells_one_of(&WAYS) {
         let detail = format!("`to` needs one of {}", WAYS.join(", "));
         to.faults().push(ValidationError::at(to.at(), InputCode::MissingField, detail));
     }
     to.finish();
-    To::Whole(audience)
+    ReadAudience::Whole(audience)
 }
 
-/// What has the form of an id and is none of this app is unmatched, which is no fault. Anything else may be a token, and
-/// is neither stored nor repeated.
+/// A text with the form of an id that is not an id of this app is unmatched, which is no fault. Any other text may be a
+/// token, so it is neither stored nor repeated.
 fn devices(fields: &mut Fields<'_>, context: Context<'_>) -> Vec<NamedDevice> {
     let given = fields.strings("devices").into_iter().flatten();
     let devices = given.filter_map(|(at, text)| {
@@ -94,7 +94,7 @@ fn users(fields: &mut Fields<'_>) -> Vec<UserId> {
 fn platforms(to: &mut Fields<'_>) -> Option<Vec<Platform>> {
     let given = to.strings("platforms")?;
     if to.length("platforms") == 0 {
-        to.fault("platforms", InputCode::BadValue, "this names no platform, so nobody would be left");
+        to.fault("platforms", InputCode::BadValue, "this names no platform, so no device would be left");
     }
     let mut platforms: Vec<_> = given.filter_map(|(at, text)| platform(to, at, text)).collect();
     platforms.sort_unstable();
@@ -161,7 +161,7 @@ fn check_configured(fields: &Fields<'_>, platform: Platform, environment: Enviro
     }
 }
 
-/// Stored as text, which takes no NUL.
+/// A `ref` is stored as text, which takes no NUL.
 fn reference(fields: &mut Fields<'_>) -> Option<String> {
     let reference = fields.string("ref")?;
     if reference.len() > REFERENCE_MAX || reference.chars().any(char::is_control) {
@@ -189,7 +189,7 @@ fn choice<T>(
     parsed
 }
 
-/// Ways of addressing that come later: their types are checked already.
+/// Members that a later version serves. Their types are checked already.
 fn later(to: &mut Fields<'_>) {
     let topics = to.strings("topics").map(Iterator::count).is_some();
     let condition = to.string("condition").is_some_and(|text| is_condition(to, text));

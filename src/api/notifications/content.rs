@@ -1,4 +1,4 @@
-//! What a request says: its fields but for whom and how long.
+//! Reads the content of a notification: the members of a request that decide what phones get.
 
 use http::Uri;
 use serde_json::{Map, Value};
@@ -8,15 +8,15 @@ use crate::domain::{
     ApnsOverrides, COLLAPSE_KEY_MAX, Content, ErrorLocation, InputCode, Priority, PushType, ValidationError,
     is_collapse_key,
 };
+use crate::notifications::rules::Oversize;
 
-/// Largest number that both providers take as a badge: FCM's is a signed 32-bit integer
-/// (docs/providers.md#fcm-message).
+/// The largest number that both providers take as a badge: FCM's is a signed 32-bit integer (docs/providers.md#fcm-message).
 const BADGE_MAX: u64 = i32::MAX as u64;
 
-/// Most bytes of the content as JSON without spaces: several times what any provider takes of all parts together. More
-/// is refused before it is built as a tree.
+/// The most bytes of the content as JSON without spaces: several times what any provider takes of all parts together.
+/// Larger content is refused before it is built as a tree, which takes many times the bytes of its text.
 const BYTES_MAX: usize = 32 << 10;
-/// The members that are the content.
+/// The members of a request that are the content.
 const MEMBERS: [&str; 16] = [
     "title",
     "body",
@@ -36,16 +36,7 @@ const MEMBERS: [&str; 16] = [
     "data",
 ];
 
-/// The content of a request that has more than any provider could take.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Oversize {
-    /// Bytes of the content; there may be more.
-    pub(super) size: usize,
-    /// How it was to be sent through APNs.
-    pub(super) push_type: PushType,
-}
-
-/// Checks the size of the content. Content that is too large is not read any further.
+/// Checks the size of the content. The members of content that is too large are not read.
 pub(super) fn oversize(fields: &mut Fields<'_>, body_bytes: usize) -> Option<Oversize> {
     if body_bytes <= BYTES_MAX {
         return None;
@@ -62,7 +53,7 @@ pub(super) fn oversize(fields: &mut Fields<'_>, body_bytes: usize) -> Option<Ove
     Some(Oversize { size, push_type: fields.value("apns").and_then(header).unwrap_or(PushType::Alert) })
 }
 
-/// Reads the content. What is faulty reads as absent.
+/// Reads the content. A faulty member reads as absent.
 pub(super) fn read(fields: &mut Fields<'_>) -> Content {
     let text = |fields: &mut Fields<'_>, name| fields.string(name).map(str::to_owned);
     let content = Content {
@@ -123,7 +114,7 @@ fn collapse_key(fields: &mut Fields<'_>) -> Option<String> {
     Some(key.to_owned())
 }
 
-/// Which headers and payloads may be there is the provider's to say ([`super::lanes`]).
+/// Which headers and payloads are allowed is checked later ([`crate::notifications::rules`]).
 fn apns(fields: &mut Fields<'_>) -> ApnsOverrides {
     let Some(mut apns) = fields.fields("apns") else { return ApnsOverrides::default() };
     let headers = apns.map("headers").unwrap_or_default();
@@ -132,7 +123,7 @@ fn apns(fields: &mut Fields<'_>) -> ApnsOverrides {
     ApnsOverrides { headers, payload }
 }
 
-/// Names that the providers or we put beside them are not the sender's.
+/// Reports names that the providers or Pushpost use themselves.
 fn data(fields: &mut Fields<'_>, has_url: bool) -> Map<String, Value> {
     let Some(data) = fields.map("data") else { return Map::new() };
     let at = fields.pointer("data");

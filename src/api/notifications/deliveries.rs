@@ -3,50 +3,79 @@
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use axum::{Json, extract};
-use futures_util::stream;
+use futures_util::TryStreamExt;
 use http::HeaderMap;
 use http::header::{ACCEPT, CONTENT_TYPE};
-use serde_json::json;
+use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::api::State;
 use crate::api::auth::{Caller, ReadNotifications};
-use crate::api::delivery::DeliveryView;
-use crate::api::error::ApiError;
-use crate::api::path::{NO_DEVICE_ID, PathPart};
+use crate::api::delivery::{Delivery, DeliveryView};
+use crate::api::error::{ApiError, ReadProblems};
+use crate::api::path::{NO_DEVICE_ID, PathId};
 use crate::api::query::{PageRequest, Parameters};
 use crate::domain::{App, DeliveryStatus, DeviceId, InputCode, InstallationKey, NotificationId, UserId};
-use crate::store;
-use crate::store::deliveries::{DeliveryFilter, DeliveryPosition, page};
+use crate::notifications::deliveries;
+use crate::store::deliveries::{DeliveryFilter, DeliveryPosition};
 
 /// The media type of the stream.
 const NDJSON: &str = "application/x-ndjson";
-/// Deliveries read at a time for the stream.
-const STREAM_PAGE: usize = 1000;
 
-/// The handler.
-pub(super) async fn get(
+/// A page of a notification's deliveries.
+#[derive(Serialize, ToSchema, Debug)]
+pub(super) struct DeliveryList<'a> {
+    /// The deliveries of this page.
+    items: Vec<Delivery<'a>>,
+    /// What to send as `cursor` for the next page; null: this is the last one.
+    #[schema(required)]
+    next_cursor: Option<String>,
+}
+
+/// List the deliveries of a notification
+///
+/// With `Accept: application/x-ndjson` all of them come as a stream, one per line. A stream that is cut off was not all.
+#[utoipa::path(
+    get, path = "/v1/notifications/{id}/deliveries", operation_id = "listDeliveries", tag = "notifications",
+    security(("key" = ["send", "read"])),
+    params(
+        ("id" = String, Path, description = "The notification's id.", example = "ntf_0198a2f1c3d47e5f8a9b0c1d2e3f4a5b"),
+        ("status" = Option<Vec<String>>, Query, description = "Only deliveries with this status.", example = json!(["accepted"])),
+        ("user" = Option<Vec<String>>, Query, description = "Only devices that were addressed through this user."),
+        ("device" = Option<Vec<String>>, Query, description = "Only this device."),
+        ("limit" = Option<u16>, Query, minimum = 1, maximum = 1000, description = "Items of a page; 100 if left out."),
+        ("cursor" = Option<String>, Query, description = "`next_cursor` of the page before, with the same filters."),
+    ),
+    responses(
+        (status = 200, description = "A page of deliveries, or a stream of all.", content(
+            (DeliveryList = "application/json"), (Delivery = "application/x-ndjson"),
+        )),
+        ReadProblems,
+    )
+)]
+pub(super) async fn list(
     extract::State(state): extract::State<State>,
     caller: Caller<ReadNotifications>,
     mut parameters: Parameters,
-    PathPart(id): PathPart,
+    id: PathId,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     let filter = filter(&mut parameters, &caller.app, &state.installation);
-    let part = parameters.page(&format!("deliveries {id}"), caller.app.id, &state.installation);
-    let from = position(&part, &mut parameters);
+    let asked = parameters.page(&format!("deliveries {}", id.0), caller.app.id, &state.installation);
+    let from = position(&asked, &mut parameters);
     parameters.finish()?;
-    let id = NotificationId::parse(&id).map_err(|_| ApiError::NotFound)?;
-    if !store::deliveries::exists(&state.pool, caller.app.id, id).await? {
+    let id = id.notification()?;
+    if !deliveries::is_of_app(&state.pool, caller.app.id, id).await? {
         return Err(ApiError::NotFound);
     }
-    let shown = DeliveryView { app: caller.app, key: state.installation.clone() };
+    let view = DeliveryView { app: caller.app, key: state.installation.clone() };
     if wants_stream(&headers) {
-        return Ok(stream_all(state, shown, id, filter, from));
+        return Ok(stream_all(&state, view, id, filter, from));
     }
-    let found = page(&state.pool, id, &filter, from, part.limit).await?;
-    let items: Vec<_> = found.items.iter().map(|delivery| shown.document(id, delivery)).collect();
-    let next = found.next.map(|next| part.cursor(&state.installation, &to_bytes(next)));
-    Ok(Json(json!({"items": items, "next_cursor": next})).into_response())
+    let found = deliveries::page(&state.pool, id, &filter, from, asked.limit).await?;
+    let items = found.items.iter().map(|delivery| view.show(id, delivery)).collect();
+    let next_cursor = found.next.map(|next| asked.cursor(&state.installation, &to_bytes(next)));
+    Ok(Json(DeliveryList { items, next_cursor }).into_response())
 }
 
 fn filter(parameters: &mut Parameters, app: &App, key: &InstallationKey) -> DeliveryFilter {
@@ -64,13 +93,13 @@ fn filter(parameters: &mut Parameters, app: &App, key: &InstallationKey) -> Deli
     for _ in devices.iter().filter(|text| !DeviceId::is_public_form(text)) {
         parameters.fault("device", InputCode::BadDeviceId, NO_DEVICE_ID);
     }
-    // An id that is none of this app's is nobody's, and no deliveries are.
+    // An id that is not this app's matches no delivery.
     let known = devices.iter().filter_map(|text| key.parse_device_id(app.id, text).ok()).collect();
     DeliveryFilter { statuses, users, devices: (!devices.is_empty()).then_some(known) }
 }
 
-fn position(part: &PageRequest, parameters: &mut Parameters) -> DeliveryPosition {
-    let Some(bytes) = &part.after else { return DeliveryPosition::START };
+fn position(asked: &PageRequest, parameters: &mut Parameters) -> DeliveryPosition {
+    let Some(bytes) = &asked.after else { return DeliveryPosition::START };
     from_bytes(bytes).unwrap_or_else(|| {
         parameters.fault("cursor", InputCode::InvalidCursor, "this is no cursor of this list");
         DeliveryPosition::START
@@ -103,29 +132,25 @@ fn wants_stream(headers: &HeaderMap) -> bool {
     })
 }
 
-/// PageRequest by page as fast as the client reads; no connection of the pool is held in between. An error cuts the answer
-/// off, so that what is not all is not taken for all.
+/// An error cuts the answer off, so that a part is not taken for all.
 fn stream_all(
-    state: State,
-    shown: DeliveryView,
+    state: &State,
+    view: DeliveryView,
     id: NotificationId,
     filter: DeliveryFilter,
     from: DeliveryPosition,
 ) -> Response {
-    let pages = stream::try_unfold(Some(from), move |from| {
-        let found = from.map(|from| (state.pool.clone(), filter.clone(), from));
-        let shown = shown.clone();
-        async move {
-            let Some((pool, filter, from)) = found else { return Ok(None) };
-            let found = page(&pool, id, &filter, from, STREAM_PAGE).await.inspect_err(|error| {
-                tracing::error!(%error, notification = %id, "a stream of deliveries was cut off");
-            })?;
-            let lines: String =
-                found.items.iter().map(|delivery| format!("{}\n", shown.document(id, delivery))).collect();
-            Ok::<_, store::Error>(Some((lines, found.next)))
+    let pages = deliveries::pages(state.pool.clone(), id, filter, from);
+    let lines = pages.map_ok(move |page| {
+        let mut lines = Vec::new();
+        for delivery in &page {
+            serde_json::to_writer(&mut lines, &view.show(id, delivery))
+                .expect("a delivery is always writable");
+            lines.push(b'\n');
         }
+        lines
     });
-    ([(CONTENT_TYPE, NDJSON)], Body::from_stream(pages)).into_response()
+    ([(CONTENT_TYPE, NDJSON)], Body::from_stream(lines)).into_response()
 }
 
 #[cfg(test)]
@@ -133,6 +158,16 @@ mod tests {
     use http::HeaderValue;
 
     use super::*;
+    use crate::api::openapi::tests::query_parameters;
+
+    #[test]
+    fn the_documented_parameters_are_those_that_are_read() {
+        let (key, app) = (InstallationKey::new([7; 32]), crate::api::tests::app());
+        let mut parameters = Parameters::new(Vec::new());
+        filter(&mut parameters, &app, &key);
+        parameters.page("deliveries", app.id, &key);
+        assert_eq!(query_parameters("listDeliveries"), parameters.asked());
+    }
 
     #[test]
     fn a_position_survives_its_cursor() {

@@ -1,70 +1,60 @@
-//! `POST /v1/notifications`, from JSON to a validated request: everything that can be said without the database.
+//! Reads the body of `POST /v1/notifications` into a [`Submission`], and reports all faults that can be found without the
+//! database.
 
-use super::audience::{self, To};
-use super::{content, lanes};
-use crate::api::error::ApiError;
-use crate::api::json::{self, Fields};
+use super::audience::{self, ReadAudience};
+use super::content;
+use crate::api::error::{ApiError, is_form};
+use crate::api::json::{self, Fields, ValidationErrors};
 use crate::audience::Audience;
 use crate::domain::{App, Content, ErrorLocation, InputCode, InstallationKey, Ttl, ValidationError};
+use crate::notifications::rules;
+use crate::notifications::send::Submission;
 
-/// What reading a request depends on.
+/// What reading a request depends on, besides its body.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Context<'a> {
     /// The caller's app.
     pub(super) app: &'a App,
     /// Reads public device ids.
     pub(super) installation: &'a InstallationKey,
-    /// Most devices, users and tokens together.
+    /// The most devices, users and tokens together.
     pub(super) targets_max: usize,
-    /// For requests that name none.
+    /// The time to live of requests that name none.
     pub(super) default_ttl: Ttl,
 }
 
-/// A validated request.
-#[derive(Debug)]
-pub(super) struct Request {
-    /// What.
-    pub(super) content: Content,
-    /// How long.
-    pub(super) ttl: Ttl,
-    /// Kept and returned: JSON object of strings.
-    pub(super) metadata: Option<Vec<u8>>,
-    /// For whom.
-    pub(super) audience: Audience,
-}
-
-/// Most strings in `metadata`.
-const METADATA_MAX: usize = 16;
-/// Most bytes of `metadata`, names and values together.
-const METADATA_BYTES: usize = 2048;
-/// Longest label.
+/// The most strings in `metadata`.
+const METADATA_ITEMS_MAX: usize = 16;
+/// The most bytes of `metadata`, names and values together.
+const METADATA_BYTES_MAX: usize = 2048;
+/// The most characters of a label.
 const LABEL_MAX: usize = 50;
 
 /// Reads and checks a body.
 ///
 /// # Errors
-/// All faults at once, or that `to` names too many.
-pub(super) fn read(body: impl Into<Vec<u8>>, context: Context<'_>) -> Result<Request, ApiError> {
+/// All faults at once, or `TooManyTargets`.
+pub(super) fn read(body: impl Into<Vec<u8>>, context: Context<'_>) -> Result<Submission, ApiError> {
     let body = body.into();
-    let asked = body.len();
-    match json::read(body, |fields| request(fields, asked, context))? {
-        Some(request) => Ok(request),
+    let request_bytes = body.len();
+    match json::read(body, |fields| request(fields, request_bytes, context))? {
+        Some(submission) => Ok(submission),
         None => Err(ApiError::TooManyTargets(context.targets_max)),
     }
 }
 
-/// `Some(None)`: too many targets, not read any further. `asked`: bytes of the whole.
-fn request(mut fields: Fields<'_>, asked: usize, context: Context<'_>) -> Option<Option<Request>> {
+/// `Some(None)`: there are too many targets, and the rest was not read.
+fn request(mut fields: Fields<'_>, request_bytes: usize, context: Context<'_>) -> Option<Option<Submission>> {
     fields.require("to");
     let to = match to(&mut fields).map(|to| audience::read(to, context)) {
-        Some(To::TooMany) => {
+        Some(ReadAudience::TooMany) => {
             fields.into_unread();
             return Some(None);
         }
-        Some(To::Whole(audience)) => Some(audience),
+        Some(ReadAudience::Whole(audience)) => Some(audience),
         None => None,
     };
-    let oversize = content::oversize(&mut fields, asked);
+    let oversize = content::oversize(&mut fields, request_bytes);
     let mut content = match oversize {
         Some(_) => Content::default(),
         None => content::read(&mut fields),
@@ -80,13 +70,33 @@ fn request(mut fields: Fields<'_>, asked: usize, context: Context<'_>) -> Option
     let faults = fields.faults();
     fields.finish();
     match oversize {
-        Some(oversize) => lanes::refuse(oversize, to.as_ref(), context.app, faults),
-        None => lanes::check(&content, asked, to.as_ref(), context.app, faults),
+        Some(oversize) => faults.extend(rules::refuse_oversize(oversize, to.as_ref(), context.app)),
+        None => check(&content, request_bytes, to.as_ref(), context.app, faults),
     }
-    to.map(|audience| Some(Request { content, ttl, metadata, audience }))
+    to.map(|audience| Some(Submission { content, ttl, metadata, audience }))
 }
 
-/// Other APIs have a token or a topic here.
+/// Adds the faults of meaning that depend on the providers. Later checks are left out where earlier faults make them
+/// meaningless.
+fn check(
+    content: &Content,
+    request_bytes: usize,
+    to: Option<&Audience>,
+    app: &App,
+    faults: &ValidationErrors,
+) {
+    faults.extend(rules::check_overrides(content, app));
+    if faults.any(is_form) {
+        return;
+    }
+    faults.extend(rules::check_content(content));
+    // Content that is faulty already may be too large only because of that.
+    if let Some(to) = to.filter(|_| faults.is_empty()) {
+        faults.extend(rules::check_size(content, request_bytes, to, app));
+    }
+}
+
+/// In other APIs `to` is a token or a topic, so the fault says what it is here.
 fn to<'a>(fields: &mut Fields<'a>) -> Option<Fields<'a>> {
     if fields.value("to").is_some_and(|to| to.as_object().is_none()) {
         let detail = r#"this must be an object that says for whom, such as {"users":["u42"]}"#;
@@ -97,7 +107,7 @@ fn to<'a>(fields: &mut Fields<'a>) -> Option<Fields<'a>> {
     fields.fields("to")
 }
 
-/// Whole seconds, or digits and a unit.
+/// A time to live: whole seconds, or digits and a unit.
 fn ttl(fields: &mut Fields<'_>, default: Ttl) -> Ttl {
     let Some(value) = fields.value("ttl") else { return default };
     let read = match (value.as_str(), value.as_number()) {
@@ -142,11 +152,15 @@ fn metadata(fields: &mut Fields<'_>) -> Option<Vec<u8>> {
         fields.faults().push(fault.with("limit", limit).with("size", size));
         None
     };
-    if count > METADATA_MAX {
-        return too_much("metadata has at most 16 strings", METADATA_MAX, count);
+    if count > METADATA_ITEMS_MAX {
+        return too_much("metadata has at most 16 strings", METADATA_ITEMS_MAX, count);
     }
-    if bytes > METADATA_BYTES {
-        return too_much("metadata has at most 2048 bytes, names and values together", METADATA_BYTES, bytes);
+    if bytes > METADATA_BYTES_MAX {
+        return too_much(
+            "metadata has at most 2048 bytes, names and values together",
+            METADATA_BYTES_MAX,
+            bytes,
+        );
     }
     serde_json::to_vec(&metadata.to_map()).ok()
 }

@@ -1,71 +1,183 @@
 //! `GET /v1/notifications/{id}`: where a notification stands.
 
-use axum::{Json, extract};
-use serde_json::{Value, json};
+use std::borrow::Cow;
 
-use super::unmatched::Unmatched;
+use axum::response::{IntoResponse, Response};
+use axum::{Json, extract};
+use serde::Serialize;
+use serde_json::{Map, Value};
+use utoipa::ToSchema;
+
+use super::unmatched::UnmatchedAnswer;
 use crate::api::State;
 use crate::api::auth::{Caller, ReadNotifications};
-use crate::api::error::ApiError;
-use crate::api::path::PathPart;
+use crate::api::error::{ApiError, ReadProblems};
+use crate::api::path::PathId;
 use crate::api::query::Parameters;
-use crate::api::time::rfc3339;
-use crate::domain::{App, DeliveryCounts, NotificationId, exact_json};
-use crate::store;
-use crate::store::status::{HeldLane, Status};
+use crate::api::time::Timestamp;
+use crate::api::words;
+use crate::domain::{App, DeliveryCounts, NotificationId};
+use crate::notifications::status::{self, NotificationState};
+use crate::store::status::HeldLane;
 
-/// The handler.
+/// A notification as it stands.
+#[derive(Serialize, ToSchema, Debug)]
+#[schema(example = json!({
+    "id": "ntf_0198a2f1c3d47e5f8a9b0c1d2e3f4a5b", "status": "done", "priority": "normal", "label": "order-updates",
+    "metadata": {"order": "789"}, "created_at": "2026-11-28T09:00:00.000Z", "send_at": null,
+    "expires_at": "2026-11-28T10:00:00.000Z", "started_at": "2026-11-28T09:00:00.010Z",
+    "done_at": "2026-11-28T09:00:00.120Z",
+    "counts": {
+        "targets": 2, "pending": 0, "accepted": 2, "unknown": 0, "rejected": 0, "token_dead": 0, "expired": 0,
+        "cancelled": 0
+    },
+    "unmatched": {"users": ["u8"], "users_total": 1, "devices": [], "devices_total": 0}, "held": []
+}))]
+pub(super) struct Notification<'a> {
+    /// The notification's id.
+    id: String,
+    /// `queued` until the first attempt, `done` when every device has its final outcome.
+    #[schema(value_type = words::NotificationStatus)]
+    status: &'static str,
+    /// Its place in the queue.
+    #[schema(value_type = words::Priority)]
+    priority: &'static str,
+    /// The sender's label.
+    #[schema(required)]
+    label: Option<&'a str>,
+    /// The sender's own strings.
+    #[schema(required, value_type = Option<BTreeMap<String, String>>)]
+    metadata: Option<&'a Map<String, Value>>,
+    /// When it was accepted.
+    created_at: Timestamp,
+    /// When it is to be sent; null: at once.
+    #[schema(required)]
+    send_at: Option<Timestamp>,
+    /// When its time to live ends.
+    expires_at: Timestamp,
+    /// When its first attempt began.
+    #[schema(required)]
+    started_at: Option<Timestamp>,
+    /// When its last device had its outcome.
+    #[schema(required)]
+    done_at: Option<Timestamp>,
+    /// Devices by outcome.
+    counts: CountsAnswer,
+    /// Users and devices of the audience that were not found.
+    #[schema(inline = false)]
+    unmatched: UnmatchedAnswer<'a>,
+    /// Lanes that hold its devices back at the moment.
+    held: Vec<LaneHold<'a>>,
+}
+
+/// Devices of a notification by outcome.
+#[derive(Serialize, ToSchema, Debug)]
+#[schema(as = DeliveryCounts)]
+pub(super) struct CountsAnswer {
+    /// The sum of the others: the devices found so far.
+    targets: u64,
+    /// Without a final outcome.
+    pending: u64,
+    /// The provider took it.
+    accepted: u64,
+    /// Sent, and never answered.
+    unknown: u64,
+    /// Refused for this device.
+    rejected: u64,
+    /// The provider calls the token dead, or it was quarantined.
+    token_dead: u64,
+    /// Time ran out before a provider took it.
+    expired: u64,
+    /// Stopped before a provider took it.
+    cancelled: u64,
+}
+
+/// A lane that holds devices of a notification back.
+#[derive(Serialize, ToSchema, Debug)]
+pub(super) struct LaneHold<'a> {
+    /// The lane's name.
+    #[schema(required, example = "apns-production")]
+    lane: Option<String>,
+    /// The lane's state.
+    #[schema(value_type = words::LaneState)]
+    state: &'static str,
+    /// Why: the provider's word, or Pushpost's own.
+    #[schema(value_type = String, example = "InvalidProviderToken")]
+    why: Cow<'a, str>,
+}
+
+/// Read a notification
+#[utoipa::path(
+    get, path = "/v1/notifications/{id}", operation_id = "getNotification", tag = "notifications",
+    security(("key" = ["send", "read"])),
+    params(("id" = String, Path, description = "The notification's id.", example = "ntf_0198a2f1c3d47e5f8a9b0c1d2e3f4a5b")),
+    responses((status = 200, description = "The notification.", body = Notification), ReadProblems)
+)]
 pub(super) async fn get(
     extract::State(state): extract::State<State>,
     caller: Caller<ReadNotifications>,
     parameters: Parameters,
-    PathPart(id): PathPart,
-) -> Result<Json<Value>, ApiError> {
+    id: PathId,
+) -> Result<Response, ApiError> {
     parameters.finish()?;
-    let id = NotificationId::parse(&id).map_err(|_| ApiError::NotFound)?;
-    let mut conn = state.pool.acquire().await.map_err(store::Error::from)?;
-    let status = store::status::read(&mut conn, caller.app.id, id).await?.ok_or(ApiError::NotFound)?;
-    document(&caller.app, id, &status).map(Json)
+    let id = id.notification()?;
+    let found = status::find(&state.pool, caller.app.id, id).await?.ok_or(ApiError::NotFound)?;
+    Ok(Json(Notification::of(&caller.app, id, &found)).into_response())
 }
 
-fn document(app: &App, id: NotificationId, status: &Status) -> Result<Value, ApiError> {
-    let unmatched = Unmatched::read(status.unmatched.as_deref()).map_err(ApiError::internal)?;
-    let metadata =
-        status.metadata.as_deref().map(exact_json::read).transpose().map_err(ApiError::internal)?;
-    Ok(json!({
-        "id": id.to_string(),
-        "status": status.status.as_str(),
-        "priority": status.priority.as_str(),
-        "label": status.label,
-        "metadata": metadata,
-        "created_at": rfc3339(status.created_at),
-        "send_at": status.send_at.map(rfc3339),
-        "expires_at": rfc3339(status.expires_at),
-        "started_at": status.started_at.map(rfc3339),
-        "done_at": status.done_at.map(rfc3339),
-        "counts": counts(&status.counts),
-        "unmatched": unmatched.document(),
-        "held": status.held.iter().map(|lane| held(app, lane)).collect::<Vec<_>>(),
-    }))
+impl<'a> Notification<'a> {
+    fn of(app: &App, id: NotificationId, state: &'a NotificationState) -> Self {
+        let NotificationState { stored, metadata, unmatched } = state;
+        Self {
+            id: id.to_string(),
+            status: stored.status.as_str(),
+            priority: stored.priority.as_str(),
+            label: stored.label.as_deref(),
+            metadata: metadata.as_ref(),
+            created_at: Timestamp(stored.created_at),
+            send_at: stored.send_at.map(Timestamp),
+            expires_at: Timestamp(stored.expires_at),
+            started_at: stored.started_at.map(Timestamp),
+            done_at: stored.done_at.map(Timestamp),
+            counts: CountsAnswer::from(&stored.counts),
+            unmatched: unmatched.into(),
+            held: stored.held.iter().map(|lane| LaneHold::of(app, lane)).collect(),
+        }
+    }
 }
 
-fn counts(counts: &DeliveryCounts) -> Value {
-    json!({
-        "targets": counts.targets(),
-        "pending": counts.pending,
-        "accepted": counts.accepted,
-        "unknown": counts.unknown,
-        "rejected": counts.rejected,
-        "token_dead": counts.token_dead,
-        "expired": counts.expired,
-        "cancelled": counts.cancelled,
-    })
+impl From<&DeliveryCounts> for CountsAnswer {
+    fn from(counts: &DeliveryCounts) -> Self {
+        Self {
+            targets: counts.targets(),
+            pending: counts.pending,
+            accepted: counts.accepted,
+            unknown: counts.unknown,
+            rejected: counts.rejected,
+            token_dead: counts.token_dead,
+            expired: counts.expired,
+            cancelled: counts.cancelled,
+        }
+    }
 }
 
-fn held(app: &App, held: &HeldLane) -> Value {
-    let ours = format!("lane_{}", held.state);
-    let why = held.reason.as_deref().unwrap_or(&ours);
-    json!({"lane": app.lane_key(held.lane).map(|key| key.to_string()), "state": held.state.as_str(), "why": why})
+impl<'a> LaneHold<'a> {
+    fn of(app: &App, held: &'a HeldLane) -> Self {
+        Self {
+            lane: app.lane_key(held.lane).map(|key| key.to_string()),
+            state: held.state.as_str(),
+            why: held.reason.as_deref().map_or_else(|| format!("lane_{}", held.state).into(), Cow::from),
+        }
+    }
+}
+
+impl From<status::Error> for ApiError {
+    fn from(error: status::Error) -> Self {
+        match error {
+            status::Error::Store(error) => error.into(),
+            status::Error::Json(error) => Self::internal(error),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -76,6 +188,7 @@ mod tests {
     use super::*;
     use crate::api::tests::app;
     use crate::domain::{LaneId, LaneState, NotificationStatus, Priority};
+    use crate::store::status::Status;
 
     #[test]
     fn a_status_has_every_member_even_where_there_is_nothing_to_say() {
@@ -97,8 +210,9 @@ mod tests {
                 reason: Some("InvalidProviderToken".to_owned()),
             }],
         };
-        let document = document(&app(), NotificationId(Uuid::nil()), &status).expect("as stored");
-        let text = serde_json::to_string(&document).expect("plain");
+        let state = NotificationState::read(status).expect("as stored");
+        let answer = Notification::of(&app(), NotificationId(Uuid::nil()), &state);
+        let text = serde_json::to_string(&answer).expect("plain");
         insta::assert_snapshot!(
             text,
             @r#"{"id":"ntf_00000000000000000000000000000000","status":"sending","priority":"high","label":"orders","metadata":{"order":"789"},"created_at":"1970-01-01T00:00:00.000Z","send_at":null,"expires_at":"1970-01-01T01:00:00.000Z","started_at":null,"done_at":null,"counts":{"targets":5,"pending":2,"accepted":3,"unknown":0,"rejected":0,"token_dead":0,"expired":0,"cancelled":0},"unmatched":{"users":[],"users_total":0,"devices":[],"devices_total":0},"held":[{"lane":"apns-production","state":"suspended","why":"InvalidProviderToken"}]}"#

@@ -2,19 +2,22 @@
 
 use serde_json::{Value, json};
 
-use super::request::{Context, Request, read};
+use super::request::{Context, read};
 use crate::api::error::ApiError;
 use crate::api::tests::app;
 use crate::audience::AudienceSelector;
 use crate::domain::{
     DeviceId, ErrorLocation, InstallationKey, Platform, Priority, PushType, Ttl, ValidationError,
 };
+use crate::notifications::send::Submission;
+
+mod size;
 
 fn key() -> InstallationKey {
     InstallationKey::new([7; 32])
 }
 
-fn send(body: &str) -> Result<Request, ApiError> {
+fn send(body: &str) -> Result<Submission, ApiError> {
     let app = app();
     read(body.as_bytes(), Context { app: &app, installation: &key(), targets_max: 5, default_ttl: Ttl::MAX })
 }

@@ -98,10 +98,10 @@ impl Export {
         let page = DevicePage { after: written.after, limit: PAGE };
         let devices = devices::list(database.pool(), app.id, &DeviceFilter::default(), page).await?;
         let Some(last) = devices.last().map(|known| known.device.id) else { return Ok(false) };
-        let document =
-            |known| if self.all { Some(export::document(key, known)) } else { export::line(known) };
-        let lines: Vec<String> =
-            devices.iter().filter_map(document).map(|document| format!("{document}\n")).collect();
+        let line = |known| {
+            if self.all { Some(export::full_line(key, known)) } else { export::importable_line(known) }
+        };
+        let lines: Vec<String> = devices.iter().filter_map(line).map(|line| line + "\n").collect();
         match out.write_all(lines.concat().as_bytes()).and_then(|()| out.flush()) {
             Ok(()) => {}
             // A reader that went away, as `head` does, is no failure.

@@ -6,11 +6,10 @@ use std::sync::atomic::Ordering;
 
 use clap::Args;
 use indicatif::ProgressBar;
-use serde_json::json;
 
 use super::progress;
 use super::source::{FileFormat, ReadOptions, Source};
-use crate::api::devices::import::{ImportProgress, OnFailure, run};
+use crate::api::devices::import::{ImportProgress, ImportReport, OnFailure, run};
 use crate::api::problem::Problem;
 use crate::cli::command_error::CommandError;
 use crate::cli::database;
@@ -49,6 +48,14 @@ pub(super) struct Import {
     json: bool,
     #[command(flatten)]
     config: ConfigArgs,
+}
+
+/// The answer's members, and where to go on.
+#[derive(serde::Serialize)]
+struct JsonReport<'a> {
+    #[serde(flatten)]
+    report: ImportReport<'a>,
+    next_line: u64,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
@@ -135,9 +142,8 @@ impl Import {
 
     fn report(&self, ImportResult { progress, done, interrupted }: ImportResult) -> Result<(), CommandError> {
         if self.json {
-            let mut document = progress.document(None);
-            document["next_line"] = json!(progress.next_line);
-            output::line(&document.to_string())?;
+            let report = JsonReport { report: progress.report(None), next_line: progress.next_line };
+            output::line(&serde_json::to_string(&report).expect("a report is always writable"))?;
         } else {
             for (line, problem) in progress.errors.iter().take(TOLD) {
                 eprintln!("line {line}: {}", in_words(problem));

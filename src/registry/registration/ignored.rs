@@ -27,6 +27,12 @@ pub enum IgnoredReason {
     TooManyTopics,
 }
 
+impl IgnoredReason {
+    /// Every reason.
+    pub const ALL: [Self; 5] =
+        [Self::BadValue, Self::BadToken, Self::UnknownToken, Self::SameToken, Self::TooManyTopics];
+}
+
 impl IgnoredPart {
     /// The topic at position `index` of `topics` in the request.
     pub fn topic(index: usize) -> Self {

@@ -1,4 +1,4 @@
-//! So many lines as are written at a time.
+//! A batch of lines: they are read together and written in one statement.
 
 use bytes::Bytes;
 
@@ -10,33 +10,33 @@ use crate::domain::{InputCode, ValidationError};
 use crate::registry::register::OnFailure;
 use crate::registry::registration::{Registrar, Registration};
 
-/// Most lines of a batch.
+/// The most lines of a batch.
 pub(super) const BATCH_LINES: usize = 1000;
-/// Past so many bytes no line is added to a batch.
+/// A batch with this many bytes takes no further line.
 const BATCH_BYTES: usize = 2 << 20;
-/// Most faults that are told of one line; a line with sense in it has fewer.
+/// The most faults that are reported of one line; a line that is meant as a device has fewer.
 const FAULTS_MAX: usize = 32;
-/// Past so many faults of a batch, of each further line only the first is told.
+/// Once a batch has this many faults, only the first of each further line is reported.
 const BATCH_FAULTS_MAX: usize = 1000;
 
-/// LineSplitter that were read, in order.
+/// Lines that were read, in order.
 #[derive(Debug)]
 pub struct ImportBatch {
     after: OnFailure,
-    /// The numbers of the registrations' lines.
+    /// The line numbers of `registrations`.
     pub(super) lines: Vec<u64>,
-    /// What the lines without a fault say.
+    /// The lines without a fault.
     pub(super) registrations: Vec<Registration>,
-    /// What is wrong with the others, by number.
+    /// What is wrong with the other lines, by line number.
     pub(super) failures: Vec<(u64, ApiError)>,
-    /// The last line, whether or not it says anything.
+    /// The number of the last line.
     pub(super) last: u64,
     bytes: usize,
     faults: usize,
 }
 
 impl ImportBatch {
-    /// An empty one.
+    /// A batch without lines.
     pub fn new(after: OnFailure) -> Self {
         Self {
             after,
@@ -49,7 +49,7 @@ impl ImportBatch {
         }
     }
 
-    /// Reads a line.
+    /// Reads a line, and keeps its registration or its faults.
     pub fn read(&mut self, line: &ImportLine) {
         let read = match &line.text {
             None => Err(ApiError::LineTooLarge(LINE_MAX)),
@@ -76,23 +76,23 @@ impl ImportBatch {
         self.failures.push((line, failure));
     }
 
-    /// Nothing in it?
+    /// Has the batch no line?
     pub fn is_empty(&self) -> bool {
         self.lines.is_empty() && self.failures.is_empty()
     }
 
-    /// No line should be added.
+    /// Should no further line be added?
     pub fn is_full(&self) -> bool {
         self.lines.len() + self.failures.len() >= BATCH_LINES || self.bytes >= BATCH_BYTES || self.is_last()
     }
 
-    /// Has it a failure after which there is to be no line?
+    /// Has the batch a failure that ends the import?
     pub fn is_last(&self) -> bool {
         self.after == OnFailure::Stop && !self.failures.is_empty()
     }
 }
 
-/// LineSplitter that are still to be read, as many as a batch takes.
+/// Lines that are still to be read, as many as a batch takes.
 #[derive(Debug)]
 pub(super) struct UnreadLines {
     after: OnFailure,
@@ -101,23 +101,23 @@ pub(super) struct UnreadLines {
 }
 
 impl UnreadLines {
-    /// None so far.
+    /// No lines so far.
     pub(super) fn new(after: OnFailure) -> Self {
         Self { after, lines: Vec::new(), bytes: 0 }
     }
 
-    /// Adds a line.
+    /// Adds a line to be read.
     pub(super) fn add(&mut self, line: ImportLine) {
         self.bytes += line.text.as_ref().map_or(0, Bytes::len);
         self.lines.push(line);
     }
 
-    /// No line should be added.
+    /// Should no further line be added?
     pub(super) fn is_full(&self) -> bool {
         self.lines.len() >= BATCH_LINES || self.bytes >= BATCH_BYTES
     }
 
-    /// Nothing in it?
+    /// Has the batch no line?
     pub(super) fn is_empty(&self) -> bool {
         self.lines.is_empty()
     }
@@ -139,7 +139,7 @@ impl UnreadLines {
     }
 }
 
-/// One line, as `PUT /v1/devices` takes it.
+/// Reads a line as `PUT /v1/devices` reads its body.
 fn registration(text: &[u8], faults_max: usize) -> Result<Registration, ApiError> {
     request::registration(text, Registrar::Import).map_err(|mut faults| {
         faults.truncate(faults_max);
@@ -149,7 +149,7 @@ fn registration(text: &[u8], faults_max: usize) -> Result<Registration, ApiError
     })
 }
 
-/// To the reader of JSON each line is the first.
+/// Removes the line number from a fault of JSON, because each line is line 1 to the reader of JSON.
 fn forget_line(fault: &mut ValidationError) {
     if fault.code == InputCode::MalformedJson {
         fault.facts.remove("line");

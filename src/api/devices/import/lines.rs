@@ -1,33 +1,32 @@
-//! LineSplitter out of the pieces of a stream, numbered, and each with its limit: however long one is, no more than the limit of
-//! it is kept.
+//! Splits the pieces of a stream into numbered lines. Of a line that is too long no more than the limit is kept.
 
 use bytes::{Buf, Bytes, BytesMut};
 
-/// Most bytes of a line: room for two of the longest tokens and the most topics, escaped.
+/// The most bytes of a line: room for two of the longest tokens and the most topics, escaped.
 pub const LINE_MAX: usize = 256 << 10;
-/// What some programs write before anything else.
+/// Some programs write it at the beginning of a file.
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
-/// A line that says something.
+/// A line that is not blank.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ImportLine {
-    /// Its number, from 1 on; those that say nothing count.
+    /// The line's number, from 1; blank lines count.
     pub number: u64,
-    /// Without its end; none: it has more than [`LINE_MAX`] bytes.
+    /// The line without its end; none if it has more than [`LINE_MAX`] bytes.
     pub text: Option<Bytes>,
 }
 
-/// Takes pieces and gives lines.
+/// Takes the pieces of a stream and gives its lines.
 #[derive(Debug, Default)]
 pub struct LineSplitter {
     unread: BytesMut,
-    /// So much of it has no end of a line.
+    /// The bytes at the start of `unread` that are known to have no end of a line.
     searched: usize,
-    /// LineSplitter whose end was seen.
+    /// The number of lines that have ended.
     ended: u64,
-    /// The line under way is too long, and that was said.
+    /// The present line is too long, and that was reported.
     overlong: bool,
-    /// Nothing more comes.
+    /// There are no more pieces.
     complete: bool,
 }
 
@@ -37,17 +36,17 @@ impl LineSplitter {
         self.unread.extend_from_slice(piece);
     }
 
-    /// There are no more pieces: what has no end is a line too.
+    /// There are no more pieces: the rest without an end is a line too.
     pub fn finish(&mut self) {
         self.complete = true;
     }
 
-    /// How many lines came to their end, whether or not they say anything.
+    /// The number of lines that have ended; blank lines count.
     pub fn ended(&self) -> u64 {
         self.ended
     }
 
-    /// The next line that says something, if all of it is there.
+    /// The next line that is not blank, if all of it is there.
     pub fn next_line(&mut self) -> Option<ImportLine> {
         loop {
             let text = match self.unread[self.searched..].iter().position(|byte| *byte == b'\n') {
@@ -76,7 +75,7 @@ impl LineSplitter {
         }
     }
 
-    /// Without an end in sight: says once that the line is too long, and forgets of it what has come.
+    /// Reports once that a line without an end is too long, and drops the part of it that has come.
     fn overlong(&mut self) -> Option<ImportLine> {
         self.searched = self.unread.len();
         if self.searched <= LINE_MAX && !self.overlong {

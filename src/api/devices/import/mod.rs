@@ -1,7 +1,7 @@
 //! `POST /v1/devices/import`: devices line by line, from a stream of any length.
 //!
-//! Memory holds one batch that is being written and one that is being read, and the first errors; a client that is faster
-//! than the database waits for its next piece to be taken.
+//! Memory holds one batch that is being written, one that is being read, and the first errors. A client that is faster than
+//! the database has to wait: its next piece is not read from the connection before.
 
 mod batch;
 mod lines;
@@ -10,41 +10,55 @@ mod run;
 
 use std::sync::Arc;
 
+use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json, extract};
-use serde_json::Value;
 use tokio::time::{Duration, timeout};
 
 pub use crate::registry::register::OnFailure;
 pub use batch::ImportBatch;
 pub use lines::{ImportLine, LINE_MAX, LineSplitter};
-pub use progress::ImportProgress;
+pub use progress::{ImportError, ImportProgress, ImportReport};
 pub use run::{BatchSource, run};
 
 use batch::UnreadLines;
 
+use super::body::DeviceRegistration;
+
 use crate::api::State;
 use crate::api::auth::{Caller, ManageDevices};
 use crate::api::body::{NdjsonBody, Pieces};
-use crate::api::error::ApiError;
+use crate::api::error::{ApiError, ImportProblems};
 use crate::api::health::Health;
 use crate::api::parse_pool::ParsePool;
 use crate::api::query::Parameters;
 use crate::api::request::RequestId;
 use crate::domain::InputCode;
 
-/// Where it is.
+/// The path of the endpoint. It is a stream, so no deadline holds for it.
 pub(in crate::api) const PATH: &str = "/v1/devices/import";
-/// What has come is written when nothing more comes for so long.
+/// Lines that have come are written when nothing more comes for this long.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// The handler.
+/// Import devices
+///
+/// A line of NDJSON is a body as `PUT /v1/devices` takes it. The stream may have any length.
+#[utoipa::path(
+    post, path = PATH, operation_id = "importDevices", tag = "devices",
+    security(("key" = ["devices"])),
+    params((
+        "on_error" = Option<String>, Query, description = "`skip` (the default) goes on after a failure, `stop` ends there.",
+        example = "skip",
+    )),
+    request_body(content = DeviceRegistration, content_type = "application/x-ndjson", description = "One device per line."),
+    responses((status = 200, description = "How the import went.", body = ImportReport), ImportProblems)
+)]
 pub(super) async fn import(
     extract::State(state): extract::State<State>,
     caller: Caller<ManageDevices>,
     mut parameters: Parameters,
     Extension(RequestId(id)): Extension<RequestId>,
     NdjsonBody(pieces): NdjsonBody,
-) -> Result<Json<Value>, ApiError> {
+) -> Result<Response, ApiError> {
     let after = on_error(&mut parameters);
     parameters.finish()?;
     let mut body = Body {
@@ -56,10 +70,13 @@ pub(super) async fn import(
         parse_pool: state.parse_pool.clone(),
     };
     let (progress, done) = run(&state.pool, &caller.app, after, &mut body, |_| {}).await;
-    let document = progress.document(Some(&id));
+    let report = progress.report(Some(&id));
     match done {
-        Ok(()) => Ok(Json(document)),
-        Err(why) => Err(ApiError::Unfinished { why: Box::new(why), import: Box::new(document) }),
+        Ok(()) => Ok(Json(report).into_response()),
+        Err(why) => {
+            let import = serde_json::to_value(report).map_err(ApiError::internal)?;
+            Err(ApiError::Unfinished { why: Box::new(why), import: Box::new(import) })
+        }
     }
 }
 
@@ -75,12 +92,12 @@ fn on_error(parameters: &mut Parameters) -> OnFailure {
     chosen.first().copied().unwrap_or(OnFailure::Continue)
 }
 
-/// A body as it is read.
+/// A request's body as a source of batches.
 struct Body {
     pieces: Pieces,
     lines: LineSplitter,
     after: OnFailure,
-    /// What came instead of a further piece.
+    /// The end of the stream, once it has come.
     ended: Option<Result<(), ApiError>>,
     health: Arc<Health>,
     parse_pool: ParsePool,
@@ -120,9 +137,9 @@ impl BatchSource for Body {
 }
 
 impl Body {
-    /// Takes the next piece. False: none came for a while, and something else has come before.
+    /// Takes the next piece. False: none came for [`PAUSE`], and there are lines that can be written meanwhile.
     async fn read_on(&mut self, wait: bool) -> bool {
-        // A node that goes away says how far it came rather than be cut off.
+        // A node that is shut down answers how far the import came, before it is cut off.
         if self.health.is_draining() {
             self.ended = Some(Err(ApiError::ShuttingDown));
             return true;

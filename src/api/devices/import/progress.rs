@@ -1,38 +1,39 @@
-//! What an import came to so far.
+//! The progress of an import, and the report that is its answer.
 
-use serde_json::{Value, json};
+use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::batch::ImportBatch;
 use crate::api::error::ApiError;
-use crate::api::problem::Problem;
+use crate::api::problem::{Problem, ProblemDocument};
 use crate::registry::register::OnFailure;
 use crate::registry::registration::RegistrationResult;
 
-/// Most errors that are told; more are counted.
+/// The most errors that are reported; more are counted.
 const ERRORS_MAX: usize = 1000;
 
-/// Counts of lines, and what is wrong with the first of those that failed.
+/// Counts of lines, and what is wrong with the first lines that failed.
 #[derive(Debug)]
 pub struct ImportProgress {
     after: OnFailure,
-    /// LineSplitter whose token was unknown.
+    /// Lines with a token that was unknown.
     pub created: u64,
-    /// LineSplitter whose token was known.
+    /// Lines with a token that was known.
     pub updated: u64,
-    /// LineSplitter with a fault.
+    /// Lines with a fault.
     pub failed: u64,
     /// Parts that were left out of lines that were imported.
     pub ignored: u64,
-    /// What is wrong with the first of them, by their numbers.
+    /// What is wrong with the first 1,000 lines that failed, by line number.
     pub errors: Vec<(u64, Problem)>,
-    /// The first line that was not carried out, where that ended the import.
+    /// The first line that was not imported, if the import ended before its last line.
     pub stopped_at: Option<u64>,
-    /// The first line that is still to come.
+    /// The line to go on from.
     pub next_line: u64,
 }
 
 impl ImportProgress {
-    /// Nothing so far.
+    /// The progress before the first line.
     pub fn new(after: OnFailure) -> Self {
         Self {
             after,
@@ -46,7 +47,7 @@ impl ImportProgress {
         }
     }
 
-    /// LineSplitter that said something and were gone through.
+    /// Lines that were gone through; blank lines do not count.
     pub fn lines(&self) -> u64 {
         self.created + self.updated + self.failed
     }
@@ -56,7 +57,7 @@ impl ImportProgress {
         self.stopped_at = Some(self.next_line);
     }
 
-    /// Adds a batch that was written; `outcomes` are those of its registrations, as far as they were carried out.
+    /// Adds a batch that was written, with the outcomes of those of its registrations that were carried out.
     pub(super) fn add(&mut self, batch: ImportBatch, outcomes: Vec<Result<RegistrationResult, ApiError>>) {
         let mut failures = batch.failures;
         for (line, outcome) in batch.lines.into_iter().zip(outcomes) {
@@ -81,27 +82,75 @@ impl ImportProgress {
         self.errors.extend(failures.into_iter().take(room).map(|(line, failure)| (line, failure.problem())));
     }
 
-    /// The answer's body; without an id where there is no request.
-    pub fn document(&self, request_id: Option<&str>) -> Value {
-        let error =
-            |(line, problem): &(u64, Problem)| json!({"line": line, "problem": problem.document(request_id)});
-        let mut document = json!({
-            "lines": self.lines(),
-            "created": self.created,
-            "updated": self.updated,
-            "failed": self.failed,
-            "errors": self.errors.iter().map(error).collect::<Vec<_>>(),
-            "stopped_at": self.stopped_at,
-        });
-        if self.ignored > 0 {
-            document["ignored"] = json!(self.ignored);
+    /// The answer's body; without a request id where there is no request.
+    pub fn report<'a>(&'a self, request_id: Option<&'a str>) -> ImportReport<'a> {
+        let error = |(line, problem): &'a (u64, Problem)| ImportError {
+            line: *line,
+            problem: problem.document(request_id),
+        };
+        ImportReport {
+            lines: self.lines(),
+            created: self.created,
+            updated: self.updated,
+            failed: self.failed,
+            errors: self.errors.iter().map(error).collect(),
+            stopped_at: self.stopped_at,
+            ignored: self.ignored,
         }
-        document
     }
+}
+
+/// How an import went. Lines before a failure stay imported; sending them again is harmless.
+#[derive(Serialize, ToSchema, Debug)]
+#[schema(example = json!({
+    "lines": 3, "created": 1, "updated": 1, "failed": 1,
+    "errors": [{"line": 3, "problem": {
+        "type": "/docs/errors#unprocessable", "title": "The request can't be carried out", "status": 422,
+        "code": "unprocessable", "detail": "There is a fault in the request, at #/token: a token is hex digits.",
+        "request_id": "0198a2f1c3d47e5f8a9b0c1d2e3f4a5b",
+        "errors": [{"pointer": "#/token", "code": "bad_token", "detail": "a token is hex digits"}]
+    }}],
+    "stopped_at": null
+}))]
+pub struct ImportReport<'a> {
+    /// Lines that were gone through; blank ones do not count.
+    lines: u64,
+    /// Lines with a token that was unknown.
+    created: u64,
+    /// Lines with a token that was known.
+    updated: u64,
+    /// Lines with a fault.
+    failed: u64,
+    /// What is wrong with the first 1,000 lines that failed.
+    #[schema(max_items = 1000)]
+    errors: Vec<ImportError<'a>>,
+    /// The first line that was not imported, where the import ended before its last line.
+    #[schema(required)]
+    stopped_at: Option<u64>,
+    /// Parts of lines that were left out, if there are any.
+    #[serde(skip_serializing_if = "is_zero")]
+    #[schema(required = false)]
+    ignored: u64,
+}
+
+/// What is wrong with a line of an import.
+#[derive(Serialize, ToSchema, Debug)]
+pub struct ImportError<'a> {
+    /// The line's number, from 1; blank lines count.
+    line: u64,
+    /// The problem that `PUT /v1/devices` would answer this line with.
+    problem: ProblemDocument<'a>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::{Value, json};
+
     use super::super::lines::ImportLine;
     use super::*;
 
@@ -124,8 +173,8 @@ mod tests {
         assert_eq!((progress.created, progress.updated, progress.failed, progress.lines()), (1, 1, 4, 6));
         progress.add(batch(OnFailure::Continue, 7..=2500), vec![]);
         assert_eq!((progress.failed, progress.errors.len(), progress.next_line), (1251, 1000, 2501));
-        assert_eq!(progress.document(Some("r"))["errors"][0]["problem"]["request_id"], "r");
-        assert_eq!(progress.document(None)["stopped_at"], Value::Null);
+        assert_eq!(json!(progress.report(Some("r")))["errors"][0]["problem"]["request_id"], "r");
+        assert_eq!(json!(progress.report(None))["stopped_at"], Value::Null);
     }
 
     #[test]

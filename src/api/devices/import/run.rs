@@ -1,4 +1,4 @@
-//! Writing batch after batch, reading one while the one before is written.
+//! Runs an import: writes batch after batch, and reads the next one while a batch is written.
 
 use std::pin::pin;
 
@@ -12,19 +12,19 @@ use crate::registry::registration::{Registrar, Registration, RegistrationResult}
 use crate::store;
 use crate::store::SessionPool;
 
-/// Where batches come from.
+/// A source of batches: a request's body, or a file.
 pub trait BatchSource: Send {
-    /// Why there is no next one.
+    /// Why there is no next batch.
     type Error: From<store::Error> + Send;
 
-    /// The next one; none: that was all.
+    /// The next batch; none at the end.
     fn next(&mut self) -> impl Future<Output = Result<Option<ImportBatch>, Self::Error>> + Send;
 }
 
-/// Imports all batches, and keeps the progress.
+/// Imports all batches, and reports the progress after each.
 ///
 /// # Errors
-/// Why it did not come to its end; the progress says how far it came, and that far everything is stored.
+/// Why the import did not come to its end. The progress says how far it came; everything up to there is stored.
 pub async fn run<B: BatchSource>(
     pool: &SessionPool,
     app: &App,
@@ -60,7 +60,7 @@ async fn import<B: BatchSource>(
         };
         progress.add(batch, written?);
         told(progress);
-        // Nobody waits for a line that is not to be carried out.
+        // Lines after the one that ended the import are not waited for.
         if progress.stopped_at.is_some() {
             return Ok(());
         }
@@ -72,7 +72,7 @@ async fn import<B: BatchSource>(
     Ok(())
 }
 
-/// A value that Postgres does not take is the fault of one line, as is a topic too many: it is found by halves
+/// A value that Postgres refuses, or a topic too many, is the fault of one line: bisection finds it
 /// (docs/queue.md#poisoned-values).
 async fn write(
     pool: &SessionPool,

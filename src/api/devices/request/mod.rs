@@ -1,4 +1,4 @@
-//! What requests say of devices.
+//! Reads the bodies of requests about devices. `devices::body` describes them for the OpenAPI document.
 
 use std::collections::BTreeSet;
 
@@ -13,7 +13,7 @@ use crate::registry::registration::{
     DeviceDetails, FieldChange, IgnoredPart, IgnoredReason, Registrar, Registration, UnsupportedDetail,
 };
 
-/// Most topics that one request may name for a device.
+/// The most topics that one request may name for a device.
 const TOPICS_MAX: usize = 1000;
 
 /// The body of `PUT /v1/devices`.
@@ -52,7 +52,7 @@ pub(super) fn platform_and_token(
     json::read(body, one_token)
 }
 
-/// An object that is a platform and a token and nothing else.
+/// Reads an object that has a platform and a token and nothing else.
 pub(super) fn one_token(mut fields: Fields<'_>) -> Option<(Platform, DeviceToken)> {
     let addressed = addressed(&mut fields);
     fields.finish();
@@ -60,7 +60,7 @@ pub(super) fn one_token(mut fields: Fields<'_>) -> Option<(Platform, DeviceToken
     Some((platform, token?))
 }
 
-/// The fault of a detail that a platform does not know.
+/// The fault of a detail that the platform does not have.
 pub(super) fn unfit(unfit: UnsupportedDetail) -> ValidationError {
     let (pointer, detail) = match unfit {
         UnsupportedDetail::Environment => ("#/environment", "FCM has no environments"),
@@ -69,7 +69,7 @@ pub(super) fn unfit(unfit: UnsupportedDetail) -> ValidationError {
     ValidationError::at(pointer, InputCode::BadValue, detail)
 }
 
-/// None: the platform is missing or unknown. No token: it is missing or none of that platform.
+/// None: the platform is missing or unknown. No token: it is missing, or not a token of that platform.
 fn addressed(fields: &mut Fields<'_>) -> Option<(Platform, Option<DeviceToken>)> {
     fields.require("platform");
     fields.require("token");
@@ -89,7 +89,7 @@ fn platform(fields: &mut Fields<'_>) -> Option<Platform> {
     platform
 }
 
-/// Without a platform it can't be said what is wrong with a token.
+/// A token is checked only if its platform is known.
 fn token(fields: &mut Fields<'_>, name: &'static str, platform: Option<Platform>) -> Option<DeviceToken> {
     let text = fields.string(name)?;
     match DeviceToken::parse(platform?, text) {
@@ -129,8 +129,8 @@ fn choice<T>(
     })
 }
 
-/// A value that a phone reports as it happens to have it. One that can't be read, or has another JSON type than a string,
-/// costs the request nothing: what is stored stays, and the answer says so.
+/// A value that a phone reports. If it can't be read, or has another JSON type than a string, the stored value stays and the
+/// answer says so: a hint never costs a registration.
 fn hint<T>(
     fields: &mut Fields<'_>,
     name: &'static str,
@@ -150,7 +150,7 @@ fn hint<T>(
     }
 }
 
-/// The token of the device whose place is taken. A hint too: a token that no service can have issued replaces nothing.
+/// The token of the device that is replaced. It is a hint too: a token that no service can have issued replaces nothing.
 fn replaces(
     fields: &mut Fields<'_>,
     platform: Option<Platform>,
@@ -165,7 +165,7 @@ fn replaces(
     token
 }
 
-/// An app may say of no user but nobody.
+/// A publishable key may clear `user`, not set it.
 fn user(fields: &mut Fields<'_>, who: Registrar) -> FieldChange<UserId> {
     let user = change(fields, "user", UserId::parse, |at| {
         let detail = "a user id is 1 to 128 bytes without control characters";
@@ -214,12 +214,12 @@ fn topics(fields: &mut Fields<'_>, who: Registrar) -> Option<Vec<TopicName>> {
     Some(names)
 }
 
-/// The fault of a request whose device, or app, would have more topics than it may.
+/// The fault of a request that would give a device, or the app, more topics than the limit.
 pub(super) fn too_many_topics(limit: usize, detail: impl Into<String>) -> ValidationError {
     ValidationError::at("#/topics", InputCode::TooManyTopics, detail).with("limit", limit)
 }
 
-/// From an app it is now.
+/// When the app handed over the token. A publishable key may not state it.
 fn registered_at(fields: &mut Fields<'_>, who: Registrar) -> Option<DateTime<Utc>> {
     let text = fields.string("registered_at")?;
     if who == Registrar::App {

@@ -1,4 +1,4 @@
-//! What a registration may say, and who may say it.
+//! What a registration may say, and which caller may say it.
 
 use serde_json::{Value, json};
 

@@ -1,0 +1,81 @@
+//! The codes of whole problems, each with the reply status and the title that it always has. Codes of single faults in a
+//! request are [`crate::domain::InputCode`]. `docs/errors.md` describes both; `tests/layers.rs` compares it with them.
+
+use http::StatusCode;
+
+macro_rules! problem_codes {
+    ($($(#[$doc:meta])* $variant:ident $text:literal $status:ident $title:literal,)*) => {
+        /// What kind of problem ended a request. The words are public and stable.
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+        pub enum ProblemCode { $($(#[$doc])* $variant,)* }
+
+        impl ProblemCode {
+            /// Every code, ordered by status.
+            pub const ALL: &[Self] = &[$(Self::$variant,)*];
+
+            /// The word in the answer's `code`.
+            pub fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $text,)* }
+            }
+
+            /// The reply status.
+            pub fn status(self) -> StatusCode {
+                match self { $(Self::$variant => StatusCode::$status,)* }
+            }
+
+            /// The answer's `title`: the code in words for people.
+            pub fn title(self) -> &'static str {
+                match self { $(Self::$variant => $title,)* }
+            }
+        }
+    };
+}
+
+problem_codes! {
+    /// Faults of form; `errors` lists them.
+    InvalidRequest "invalid_request" BAD_REQUEST "The request is not well formed",
+    /// No key, or a key that is unknown or revoked.
+    Unauthenticated "unauthenticated" UNAUTHORIZED "No valid key",
+    /// The key has none of the scopes that the operation needs.
+    MissingScope "missing_scope" FORBIDDEN "The key may not do this",
+    /// A field that the key may not set.
+    ForbiddenField "forbidden_field" FORBIDDEN "The key may not set this",
+    /// A topic that apps may not subscribe to.
+    TopicClosed "topic_closed" FORBIDDEN "The key may not set this",
+    /// A user token, but the app's configuration has no keys to check it with.
+    UserTokensNotConfigured "user_tokens_not_configured" FORBIDDEN "No user tokens here",
+    /// An unknown path, or an id that is unknown or belongs to another app.
+    NotFound "not_found" NOT_FOUND "Not found",
+    /// The path exists, but not with this method.
+    MethodNotAllowed "method_not_allowed" METHOD_NOT_ALLOWED "Method not allowed",
+    /// The body did not arrive in time.
+    BodyTooSlow "body_too_slow" REQUEST_TIMEOUT "The body took too long",
+    /// The body has more bytes than the limit.
+    BodyTooLarge "body_too_large" PAYLOAD_TOO_LARGE "The body is too large",
+    /// A line of an import has more bytes than the limit.
+    LineTooLarge "line_too_large" PAYLOAD_TOO_LARGE "The line is too large",
+    /// `to` names more devices, users and tokens than the limit.
+    TooManyTargets "too_many_targets" PAYLOAD_TOO_LARGE "Too many targets",
+    /// The request names more items than the limit.
+    TooManyItems "too_many_items" PAYLOAD_TOO_LARGE "Too many items",
+    /// Path and query have more bytes than the limit.
+    UrlTooLong "url_too_long" URI_TOO_LONG "The URL is too long",
+    /// The body's `Content-Type` is not the expected one, or the body is compressed.
+    UnsupportedMediaType "unsupported_media_type" UNSUPPORTED_MEDIA_TYPE "Unsupported media type",
+    /// Well formed, but it can't be sent or stored; `errors` lists why.
+    Unprocessable "unprocessable" UNPROCESSABLE_ENTITY "The request can't be carried out",
+    /// More requests than the rate limit.
+    RateLimited "rate_limited" TOO_MANY_REQUESTS "Too many requests",
+    /// The headers have more bytes than the limit.
+    HeadersTooLarge "headers_too_large" REQUEST_HEADER_FIELDS_TOO_LARGE "The headers are too large",
+    /// A fault of Pushpost.
+    Internal "internal" INTERNAL_SERVER_ERROR "Internal fault",
+    /// The database is out of reach, or the node is starting.
+    Unavailable "unavailable" SERVICE_UNAVAILABLE "Unavailable",
+    /// A commit's answer was lost: it may have been stored.
+    OutcomeUnknown "outcome_unknown" SERVICE_UNAVAILABLE "Outcome unknown",
+    /// Too many devices, or too many requests, wait already.
+    QueueFull "queue_full" SERVICE_UNAVAILABLE "The queue is full",
+    /// This node is being shut down.
+    ShuttingDown "shutting_down" SERVICE_UNAVAILABLE "Shutting down",
+}

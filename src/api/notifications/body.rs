@@ -1,0 +1,157 @@
+//! The body of `POST /v1/notifications`, as the OpenAPI document describes it. It is read by [`super::request`], which reports
+//! all faults at once; `api::openapi`'s tests compare both.
+
+#![expect(dead_code, reason = "these types only describe; nothing constructs them")]
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+use utoipa::ToSchema;
+
+use crate::api::words;
+
+/// A notification and the devices that it is for. A member that is `null` counts as left out.
+#[derive(ToSchema, Debug)]
+#[schema(example = json!({
+    "to": {"users": ["u7", "u8"]},
+    "title": "Order shipped", "body": "Your order #789 has been dispatched.", "subtitle": "Two parcels",
+    "image": "https://cdn.example.com/789.jpg", "sound": "default", "badge": 1, "category": "ORDER", "thread": "orders",
+    "channel": "orders", "url": "myapp://orders/789", "data": {"order_id": "789", "lines": 3}, "silent": false,
+    "priority": "high", "ttl": "1h", "collapse_key": "order-789", "label": "order-updates", "metadata": {"order": "789"},
+    "apns": {"headers": {"apns-push-type": "alert"}, "payload": {"aps": {"interruption-level": "time-sensitive"}}},
+    "fcm": {"android": {"notification": {"channel_id": "orders"}}}
+}))]
+pub(in crate::api) struct SendRequest {
+    /// The devices that get it.
+    to: AudienceBody,
+    /// The title, for people.
+    title: Option<String>,
+    /// The text, for people.
+    body: Option<String>,
+    /// A line below the title; Android has none.
+    subtitle: Option<String>,
+    /// An https URL.
+    image: Option<String>,
+    /// The sound's name; `default` for the system's.
+    sound: Option<String>,
+    /// The number on the app's icon.
+    #[schema(minimum = 0, maximum = 2147483647)]
+    badge: Option<u32>,
+    /// The category that decides on the notification's actions; Android has none.
+    category: Option<String>,
+    /// Groups notifications; Android has none.
+    thread: Option<String>,
+    /// The Android channel.
+    channel: Option<String>,
+    /// What a tap opens: `url` at the root of APNs's payload, `data.url` for FCM.
+    url: Option<String>,
+    /// For the app: at the root of APNs's payload; FCM takes strings, so that other values become their JSON text.
+    data: Option<BTreeMap<String, Value>>,
+    /// Wakes the app without showing anything.
+    silent: Option<bool>,
+    /// Its place in the queue; `normal` if left out.
+    #[schema(value_type = Option<words::Priority>)]
+    priority: Option<String>,
+    /// How long a provider may take to deliver it: whole seconds, or digits and one of `s m h d w`; at most 28 days.
+    #[schema(value_type = Option<words::TimeToLive>)]
+    ttl: Option<String>,
+    /// A later notification with this key replaces an earlier one on the phone.
+    #[schema(min_length = 1, max_length = 64)]
+    collapse_key: Option<String>,
+    /// Refused: this version does not serve it yet. When to send it: RFC 3339 with `Z` or an offset.
+    #[schema(deprecated)]
+    send_at: Option<String>,
+    /// Kept and returned, never sent to a phone; also FCM's `analytics_label`.
+    #[schema(pattern = "^[A-Za-z0-9_.~%-]{1,50}$")]
+    label: Option<String>,
+    /// At most 16 strings, 2 KB together. Kept and returned, never sent to a phone.
+    metadata: Option<BTreeMap<String, String>>,
+    /// Refused: this version does not serve it yet.
+    #[schema(deprecated)]
+    idempotency_key: Option<String>,
+    /// What only APNs gets, merged last (RFC 7396).
+    apns: Option<ApnsOverridesBody>,
+    /// What only FCM gets: members of its message, merged last (RFC 7396).
+    fcm: Option<BTreeMap<String, Value>>,
+}
+
+/// The devices that a notification is for: the union of all that is named, each device once.
+#[derive(ToSchema, Debug)]
+#[schema(as = Audience, min_properties = 1)]
+#[schema(example = json!({
+    "devices": ["dev_5bf4acbbbcffe5d67fbfee43320f88a6"], "users": ["u7"],
+    "tokens": [{"platform": "fcm", "token": "fcm-token-7", "ref": "row-1"}], "all": false,
+    "platforms": ["apns", "fcm"], "except": {"users": ["u9"], "devices": ["dev_00000000000000000000000000000000"]}
+}))]
+pub(in crate::api) struct AudienceBody {
+    /// Ids of devices.
+    devices: Option<Vec<String>>,
+    /// Users: all of their devices.
+    users: Option<Vec<String>>,
+    /// Tokens, known to Pushpost or not.
+    tokens: Option<Vec<AddressedTokenBody>>,
+    /// Refused: this version does not serve it yet. Devices with any of these topics.
+    #[schema(deprecated)]
+    topics: Option<Vec<String>>,
+    /// Refused: this version does not serve it yet. `news && (sport || !finance)`.
+    #[schema(deprecated)]
+    condition: Option<String>,
+    /// Every active device that was registered or imported.
+    all: Option<bool>,
+    /// Only devices of these services.
+    #[schema(value_type = Option<Vec<words::Platform>>)]
+    platforms: Option<Vec<String>>,
+    /// Devices that do not get it.
+    except: Option<AudienceExceptBody>,
+}
+
+/// A token that the sender holds.
+#[derive(ToSchema, Debug)]
+#[schema(as = AddressedToken)]
+#[schema(example = json!({
+    "platform": "apns", "token": "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
+    "environment": "production", "kind": "alert", "ref": "row-1"
+}))]
+pub(in crate::api) struct AddressedTokenBody {
+    /// The service that issued the token.
+    #[schema(value_type = words::Platform)]
+    platform: String,
+    /// The token, as `PUT /v1/devices` takes it.
+    token: String,
+    /// APNs's environment, if Pushpost does not know the token yet; the app's default if left out.
+    #[schema(value_type = Option<words::Environment>)]
+    environment: Option<String>,
+    /// What the token is for, if Pushpost does not know it yet.
+    #[schema(value_type = Option<words::Kind>)]
+    kind: Option<String>,
+    /// The sender's own word for the token, which its delivery repeats: at most 128 bytes.
+    #[schema(max_length = 128)]
+    r#ref: Option<String>,
+}
+
+/// Devices that do not get a notification.
+#[derive(ToSchema, Debug)]
+#[schema(as = AudienceExcept)]
+#[schema(example = json!({"users": ["u9"], "devices": ["dev_00000000000000000000000000000000"]}))]
+pub(in crate::api) struct AudienceExceptBody {
+    /// Ids of devices.
+    devices: Option<Vec<String>>,
+    /// Users: all of their devices.
+    users: Option<Vec<String>>,
+    /// Refused: this version does not serve it yet.
+    #[schema(deprecated)]
+    topics: Option<Vec<String>>,
+}
+
+/// What only APNs gets.
+#[derive(ToSchema, Debug)]
+#[schema(as = ApnsOverrides)]
+#[schema(example = json!({
+    "headers": {"apns-push-type": "alert"}, "payload": {"aps": {"interruption-level": "time-sensitive"}}
+}))]
+pub(in crate::api) struct ApnsOverridesBody {
+    /// `apns-push-type`, `apns-priority`, `apns-collapse-id`, `apns-topic`.
+    headers: Option<BTreeMap<String, Value>>,
+    /// Members of the payload.
+    payload: Option<BTreeMap<String, Value>>,
+}

@@ -1,0 +1,52 @@
+//! Requests that are too small to be rendered for a check of their size.
+
+use crate::api::notifications::request::{Context, read};
+use crate::api::tests::app;
+use crate::domain::{InstallationKey, Platform, Ttl};
+use crate::notifications::rules::{FITTING_REQUEST_MAX, check_size_for, fits_every_provider};
+
+/// Places that values of a request can be in, a unit to be repeated there, and how that is written.
+const LONG: &[(&str, &str, &str)] = &[
+    (r#""title":""#, "a", r#"""#),
+    (r#""body":""#, r"\u0001", r#"""#),
+    (r#""body":""#, r#"\""#, r#"""#),
+    (r#""title":"A","data":{"k":""#, r#"\""#, r#""}"#),
+    (r#""title":"A","data":{"k":["a""#, r#","\\""#, "]}"),
+    (r#""title":"A","data":{"k":[0"#, ",1e15", "]}"),
+    (r#""title":"A","data":{"k":[0"#, ",1e-7", "]}"),
+    (r#""title":"A","data":{"k":[{}"#, r#",{"":1e15}"#, "]}"),
+    (r#""title":"A","apns":{"payload":{"k":[0"#, ",1e15", "]}}"),
+    (r#""title":"A","fcm":{"apns":{"payload":{"k":[0"#, ",1e15", "]}}}"),
+    (r#""title":"A","fcm":{"data":{"k":""#, r"\\", r#""}}"#),
+    (r#""title":"A","fcm":{"android_v2":{"data":{"k":""#, r#"\""#, r#""}}}"#),
+    (r#""title":"A","image":"https://example.com/"#, "a", r#"""#),
+    (r#""title":"A","url":"https://example.com/"#, "a", r#"""#),
+];
+
+#[test]
+fn whatever_fits_every_provider_is_not_too_large_for_any_provider() {
+    let app = app();
+    let most = FITTING_REQUEST_MAX;
+    let context = Context {
+        app: &app,
+        installation: &InstallationKey::new([7; 32]),
+        targets_max: 5,
+        default_ttl: Ttl::MAX,
+    };
+    for (before, unit, after) in LONG {
+        let around = format!(r#"{{"to":{{"users":["u"]}},{before}"#);
+        let times = (most - around.len() - after.len() - 1) / unit.len();
+        let body = format!("{around}{}{after}}}", unit.repeat(times));
+        assert!(fits_every_provider(body.len(), &app), "{body}");
+        let content =
+            read(body.as_bytes(), context).unwrap_or_else(|error| panic!("{body}: {error}")).content;
+        for platform in Platform::ALL {
+            assert_eq!(check_size_for(&content, platform, &app), [], "{body}");
+        }
+    }
+}
+
+#[test]
+fn what_may_be_too_large_is_rendered() {
+    assert!(!fits_every_provider(4096 / 4, &app()));
+}

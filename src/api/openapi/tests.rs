@@ -1,0 +1,167 @@
+//! The document against what the API does: the committed file, the routes, the scopes and, in `bodies`, the readers of
+//! bodies.
+
+mod bodies;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::{env, fs};
+
+use serde_json::{Value, json};
+
+use super::*;
+use crate::api::auth::{
+    Administer, ManageDevices, ReadDevices, ReadNotifications, RegisterDevice, Right, SendNotifications,
+};
+use crate::api::error::ProblemCode;
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// The document as JSON.
+pub(in crate::api) fn document_json() -> Value {
+    serde_json::from_str(&json()).expect("JSON")
+}
+
+fn operations() -> Vec<(String, Value)> {
+    let document = document_json();
+    let paths = document["paths"].as_object().expect("paths").clone();
+    let operations = paths.into_iter().flat_map(|(path, item)| {
+        let item = item.as_object().expect("an item").clone();
+        item.into_iter().map(move |(method, operation)| (format!("{method} {path}"), operation))
+    });
+    operations.collect()
+}
+
+/// The query parameters of an operation.
+pub(in crate::api) fn query_parameters(operation_id: &str) -> BTreeSet<String> {
+    let all = operations();
+    let operation = all.iter().find(|(_, operation)| operation["operationId"] == operation_id);
+    let parameters = operation.expect("the operation is there").1["parameters"].as_array().cloned();
+    let query = parameters.into_iter().flatten().filter(|parameter| parameter["in"] == "query");
+    query.map(|parameter| parameter["name"].as_str().expect("a name").to_owned()).collect()
+}
+
+/// `make openapi` sets the variable.
+#[test]
+fn the_committed_document_is_up_to_date() {
+    let path = root().join("docs/openapi.json");
+    if env::var_os("OPENAPI_WRITE").is_some() {
+        fs::write(&path, json()).expect("docs/ can be written to");
+    }
+    let committed = fs::read_to_string(&path).unwrap_or_default();
+    assert!(
+        committed == json(),
+        "docs/openapi.json is not what the code says: run make openapi and commit it"
+    );
+}
+
+#[test]
+fn every_operation_has_an_id_a_tag_security_and_its_problems() {
+    let document = document_json();
+    let mut ids = BTreeSet::new();
+    let mut codes = BTreeSet::new();
+    for (name, operation) in operations() {
+        let id = operation["operationId"].as_str().unwrap_or_else(|| panic!("{name} has no id"));
+        assert!(ids.insert(id.to_owned()), "{id} twice");
+        assert!(operation["tags"][0].is_string() && operation["summary"].is_string(), "{name}");
+        let is_public = operation["tags"][0] == "operation";
+        assert_eq!(operation["security"][0] == json!({}), is_public, "{name}");
+        let replies = operation["responses"].as_object().expect("responses");
+        assert!(replies.keys().any(|status| status.starts_with('2')), "{name}");
+        for (status, reply) in replies.iter().filter(|(status, _)| !status.starts_with('2')) {
+            let examples = &reply["content"]["application/problem+json"]["examples"];
+            for (code, example) in examples.as_object().unwrap_or_else(|| panic!("{name} {status}")) {
+                let example =
+                    example["$ref"].as_str().and_then(|to| document.pointer(to.trim_start_matches('#')));
+                let example = example.unwrap_or_else(|| panic!("{name} {code}"));
+                assert_eq!(example["value"]["status"].to_string(), *status, "{name} {code}");
+                codes.insert(code.clone());
+            }
+        }
+    }
+    // One is the answer to operations that there are not, the other stands in the report of an import.
+    let elsewhere = [ProblemCode::MethodNotAllowed, ProblemCode::LineTooLarge];
+    let all = ProblemCode::ALL.iter().filter(|code| !elsewhere.contains(code));
+    assert_eq!(codes, all.map(|code| code.as_str().to_owned()).collect());
+}
+
+/// Routes are added by `routes!`, which takes them from the documented handlers. The one other way is for names of lanes
+/// that are written in two parts.
+#[test]
+fn every_route_is_documented() {
+    for (path, text) in sources() {
+        let undocumented = text.matches(".route(").count();
+        let allowed = if path.ends_with("api/admin/mod.rs") { 3 } else { 0 };
+        assert_eq!(undocumented, allowed, "{path}: use .routes(routes!(…))");
+    }
+    let paths: BTreeSet<_> = operations().into_iter().map(|(name, _)| name).collect();
+    assert!(paths.contains("post /v1/notifications") && paths.contains("get /openapi.json"), "{paths:?}");
+}
+
+#[test]
+fn documented_scopes_are_those_that_the_handlers_ask_for() {
+    let rights: BTreeMap<&str, &[crate::domain::Scope]> = BTreeMap::from([
+        ("Administer", Administer::SCOPES),
+        ("ManageDevices", ManageDevices::SCOPES),
+        ("ReadDevices", ReadDevices::SCOPES),
+        ("ReadNotifications", ReadNotifications::SCOPES),
+        ("RegisterDevice", RegisterDevice::SCOPES),
+        ("SendNotifications", SendNotifications::SCOPES),
+    ]);
+    let mut checked = 0;
+    for (path, text) in sources() {
+        for handler in text.split("#[utoipa::path(").skip(1) {
+            let Some(security) = handler.split("security((\"key\" = [").nth(1) else { continue };
+            let scopes = security.split(']').next().unwrap_or_default();
+            let documented: Vec<_> = scopes.split(", ").map(|scope| scope.trim_matches('"')).collect();
+            let right = handler.split("Caller<").nth(1).and_then(|right| right.split('>').next());
+            let asked = rights[right.expect("a caller")].iter().map(|scope| scope.as_str());
+            // `admin` is always enough, so it is listed only where nothing else is.
+            let asked: Vec<_> = asked.filter(|scope| documented == ["admin"] || *scope != "admin").collect();
+            assert_eq!(documented, asked, "{path}");
+            checked += 1;
+        }
+    }
+    assert_eq!(checked, operations().iter().filter(|(_, one)| one["tags"][0] != "operation").count());
+}
+
+/// The sources of the API, without their tests.
+fn sources() -> Vec<(String, String)> {
+    let mut folders = vec![root().join("src/api")];
+    let mut sources = Vec::new();
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).expect("a folder") {
+            let path = entry.expect("an entry").path();
+            let name = path.to_string_lossy().into_owned();
+            if path.is_dir() {
+                folders.push(path);
+            } else if !name.contains("tests") {
+                let text = fs::read_to_string(&path).expect("UTF-8");
+                let own = text.split("#[cfg(test)]").next().unwrap_or_default().to_owned();
+                sources.push((name, own));
+            }
+        }
+    }
+    sources
+}
+
+#[test]
+fn examples_have_the_members_of_their_schemas() {
+    let document = document_json();
+    let schemas = document["components"]["schemas"].as_object().expect("schemas");
+    let mut checked = 0;
+    for (name, schema) in schemas {
+        let Some(example) = schema["example"].as_object() else { continue };
+        let properties = schema["properties"].as_object().expect("an object");
+        for member in example.keys() {
+            assert!(properties.contains_key(member), "{name} has no {member}");
+        }
+        for required in schema["required"].as_array().into_iter().flatten() {
+            assert!(example.contains_key(required.as_str().expect("a name")), "{name} lacks {required}");
+        }
+        checked += 1;
+    }
+    assert!(checked > 12, "{checked}");
+}

@@ -1,0 +1,80 @@
+//! Enumerations in the OpenAPI document. Their words are taken from the domain's own lists, so that the document can't
+//! name other words than requests and answers have.
+
+use std::borrow::Cow;
+
+use serde_json::Value;
+use utoipa::openapi::schema::SchemaType;
+use utoipa::openapi::{ObjectBuilder, RefOr, Schema, Type};
+use utoipa::{PartialSchema, ToSchema};
+
+use super::error::ProblemCode;
+use crate::domain;
+use crate::registry::registration;
+
+/// States of a device: not quarantined, quarantined.
+pub(super) const DEVICE_STATUSES: [&str; 2] = ["active", "quarantined"];
+/// States of a lane's pruning: not braked, braked.
+pub(super) const PRUNING_STATES: [&str; 2] = ["on", "braked"];
+
+macro_rules! enumerations {
+    ($($(#[$doc:meta])* $name:ident: $words:expr;)*) => {$(
+        $(#[$doc])*
+        pub(super) enum $name {}
+
+        impl PartialSchema for $name {
+            fn schema() -> RefOr<Schema> {
+                ObjectBuilder::new().schema_type(Type::String).enum_values(Some($words)).build().into()
+            }
+        }
+
+        impl ToSchema for $name {
+            fn name() -> Cow<'static, str> {
+                stringify!($name).into()
+            }
+        }
+    )*};
+}
+
+enumerations! {
+    /// A service that issues tokens.
+    Platform: domain::Platform::ALL.map(domain::Platform::as_str);
+    /// An environment of APNs.
+    Environment: domain::Environment::ALL.map(domain::Environment::as_str);
+    /// What a token is for.
+    Kind: domain::Kind::ALL.iter().map(|kind| kind.as_str());
+    /// A place in the queue.
+    Priority: domain::Priority::DESCENDING.map(domain::Priority::as_str);
+    /// Where a notification stands.
+    NotificationStatus: domain::NotificationStatus::ALL.iter().map(|status| status.as_str());
+    /// What became of a device of a notification.
+    DeliveryStatus: domain::DeliveryStatus::ALL.iter().map(|status| status.as_str());
+    /// Whether a device is sent to.
+    DeviceStatus: DEVICE_STATUSES;
+    /// How a device became known.
+    Source: domain::Source::ALL.iter().map(|source| source.as_str());
+    /// Why a part of a registration was left out.
+    IgnoredReason: registration::IgnoredReason::ALL.iter().map(|reason| reason.as_str());
+    /// Whether a lane sends.
+    LaneState: domain::LaneState::ALL.iter().map(|state| state.as_str());
+    /// Whether a lane prunes dead tokens.
+    PruningState: PRUNING_STATES;
+    /// The code of a problem.
+    ProblemWord: ProblemCode::ALL.iter().map(|code| code.as_str());
+    /// The code of a fault in a request.
+    FaultWord: domain::InputCode::ALL.iter().map(|code| code.as_str());
+}
+
+/// A time to live: whole seconds, or digits and a unit.
+pub(super) enum TimeToLive {}
+
+impl PartialSchema for TimeToLive {
+    fn schema() -> RefOr<Schema> {
+        let types = SchemaType::from_iter([Type::Integer, Type::String]);
+        let examples = Some(Value::from("1h"));
+        let builder = ObjectBuilder::new().schema_type(types).pattern(Some("^[0-9]+[smhdw]$"));
+        builder.examples(examples).build().into()
+    }
+}
+
+impl ToSchema for TimeToLive {}

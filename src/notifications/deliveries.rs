@@ -1,0 +1,69 @@
+//! What became of each device of a notification, page by page.
+
+use futures_util::Stream;
+use futures_util::stream;
+
+use crate::domain::{AppId, DeliveryStatus, InstallationKey, LaneKey, NotificationId, Platform};
+use crate::store;
+use crate::store::SessionPool;
+use crate::store::deliveries::{Deliveries, Delivery, DeliveryFilter, DeliveryPosition};
+
+/// Deliveries that a stream reads at a time.
+const STREAM_PAGE: usize = 1000;
+
+/// Is this a notification of the app? Deliveries of another app's notification must not be shown.
+///
+/// # Errors
+/// The database can't be read.
+pub async fn is_of_app(pool: &SessionPool, app: AppId, id: NotificationId) -> Result<bool, store::Error> {
+    store::deliveries::exists(pool, app, id).await
+}
+
+/// Reads at most `limit` deliveries, beginning at `from`. The caller has asked [`is_of_app`].
+///
+/// # Errors
+/// The database can't be read.
+pub async fn page(
+    pool: &SessionPool,
+    id: NotificationId,
+    filter: &DeliveryFilter,
+    from: DeliveryPosition,
+    limit: usize,
+) -> Result<Deliveries, store::Error> {
+    store::deliveries::page(pool, id, filter, from, limit).await
+}
+
+/// Reads all deliveries, page by page as fast as the pages are taken. No connection is held in between. The caller has
+/// asked [`is_of_app`].
+pub fn pages(
+    pool: SessionPool,
+    id: NotificationId,
+    filter: DeliveryFilter,
+    from: DeliveryPosition,
+) -> impl Stream<Item = Result<Vec<Delivery>, store::Error>> + Send {
+    stream::try_unfold(Some(from), move |from| {
+        let next = from.map(|from| (pool.clone(), filter.clone(), from));
+        async move {
+            let Some((pool, filter, from)) = next else { return Ok(None) };
+            let found = page(&pool, id, &filter, from, STREAM_PAGE).await.inspect_err(|error| {
+                tracing::error!(%error, notification = %id, "a stream of deliveries was cut off");
+            })?;
+            Ok(Some((found.items, found.next)))
+        }
+    })
+}
+
+/// The provider's id of the message that was sent. FCM names its messages. APNs keeps the id that Pushpost chose, which is
+/// derived from notification and device, and not stored.
+pub fn provider_id(
+    key: &InstallationKey,
+    id: NotificationId,
+    delivery: &Delivery,
+    lane: Option<LaneKey>,
+) -> Option<String> {
+    let is_apns = lane.is_some_and(|lane| lane.platform() == Platform::Apns);
+    if delivery.provider_id.is_some() || !is_apns || delivery.status != DeliveryStatus::Accepted {
+        return delivery.provider_id.clone();
+    }
+    Some(key.apns_id(id, delivery.device).hyphenated().to_string())
+}

@@ -1,0 +1,10 @@
+//! Notifications: sending them, their status and their deliveries. These are the rules below the HTTP handlers of
+//! `api::notifications`; other ways in (a queue consumer, gRPC) call the same functions.
+
+pub mod deliveries;
+pub mod rules;
+pub mod send;
+pub mod status;
+mod unmatched;
+
+pub use unmatched::Unmatched;
