@@ -170,7 +170,7 @@ async fn claims(pool: &SessionPool, times: u64) -> anyhow::Result<Duration> {
         class: Class::Bulk,
         priority: Priority::Normal,
         room: i32::try_from(LIST)?,
-        most_jobs: 1,
+        jobs_max: 1,
         since: None,
         node: NODE,
     };

@@ -1,8 +1,8 @@
-//! Taking waiting jobs for a lane, range by range.
+//! Claims waiting jobs for a lane. Used by the lane's prefetcher.
 //!
-//! A claim starts at the due time last reached minus a second, so that it does not walk over the dead rows of earlier
-//! ones while somebody holds an old snapshot; every five seconds, and after a release, it starts from the beginning
-//! (docs/queue.md#claim).
+//! Each claim reads one range of the claim index: one class and one priority. It starts at the due time last reached
+//! minus a second. Otherwise it would walk over the dead rows of earlier claims, which stay as long as any transaction
+//! has an old snapshot. Every 5 s, and after a release, a claim starts from the beginning (docs/queue.md#claim).
 
 use std::time::Duration;
 
@@ -13,11 +13,12 @@ use crate::domain::{Class, Job, LaneId, NodeId, Priority, Suspicion};
 use crate::store;
 use crate::store::SessionPool;
 
-const FROM_THE_START_EVERY: Duration = Duration::from_secs(5);
-/// Most jobs in one claim: enough singles to fill a lane, few enough to keep the statement short.
-const MOST_JOBS: usize = 512;
+/// Jobs that another transaction commits late, with an earlier due time, wait at most this long.
+const RESTART_INTERVAL: Duration = Duration::from_secs(5);
+/// Most jobs of one claim: enough jobs of one device to fill a lane, few enough to keep the statement short.
+const JOBS_MAX: usize = 512;
 
-/// One lane's claims, with how far each range was read.
+/// Claims jobs for one lane, and remembers how far each range was read.
 #[derive(Debug)]
 pub struct Claimer {
     pool: SessionPool,
@@ -29,29 +30,30 @@ pub struct Claimer {
 /// What earlier claims of a range have shown.
 #[derive(Debug, Default)]
 struct Range {
+    /// Due time of the last claimed job.
     reached: Option<DateTime<Utc>>,
     /// Devices per job in the last claim that took any.
-    size: usize,
-    /// The last claim took all that there was.
-    drained: bool,
+    devices_per_job: usize,
+    /// The last claim took all due jobs of the range.
+    is_drained: bool,
 }
 
 impl Claimer {
-    /// Nothing read yet.
+    /// A claimer that has read nothing yet.
     pub fn new(pool: SessionPool, lane: LaneId) -> Self {
         Self { pool, lane, ranges: Default::default(), restarted: Instant::now() }
     }
 
-    /// The next claims start from the beginning: something was given back behind them.
+    /// Makes the next claims start from the beginning: a job was released that may lie before the due time reached.
     pub fn restart(&mut self) {
-        self.ranges.iter_mut().flatten().for_each(|range| (range.reached, range.drained) = (None, false));
+        self.ranges.iter_mut().flatten().for_each(|range| (range.reached, range.is_drained) = (None, false));
         self.restarted = Instant::now();
     }
 
-    /// Claims due jobs of one range for `room` devices, at least one job if any is due.
+    /// Claims due jobs of one range for `room` devices; at least one job if any is due.
     ///
     /// # Errors
-    /// Postgres is out of reach; what it may have committed all the same is released by the node's reconciliation.
+    /// Postgres is out of reach. If the claim was committed all the same, the heartbeat's comparison releases the jobs.
     pub async fn claim(
         &mut self,
         class: Class,
@@ -59,17 +61,17 @@ impl Claimer {
         room: usize,
         node: NodeId,
     ) -> Result<Vec<Job>, store::Error> {
-        if self.restarted.elapsed() >= FROM_THE_START_EVERY {
+        if self.restarted.elapsed() >= RESTART_INTERVAL {
             self.restart();
         }
         let range = &mut self.ranges[row(class)][priority.rank()];
-        let most_jobs = range.most_jobs(room);
+        let jobs_max = range.jobs_max(room);
         let claim = store::jobs::ClaimRequest {
             lane: self.lane,
             class,
             priority,
             room: i32::try_from(room).unwrap_or(i32::MAX),
-            most_jobs: i32::try_from(most_jobs).unwrap_or(i32::MAX),
+            jobs_max: i32::try_from(jobs_max).unwrap_or(i32::MAX),
             since: range.reached.map(|at| at - TimeDelta::seconds(1)),
             node,
         };
@@ -78,17 +80,17 @@ impl Claimer {
         let devices: usize = jobs.iter().map(|job| job.devices.len()).sum();
         if let Some(last) = jobs.last() {
             range.reached = Some(last.due_at);
-            range.size = devices / jobs.len();
+            range.devices_per_job = devices / jobs.len();
         }
-        // One that is suspect is taken alone, whatever waits behind it.
+        // A suspect job is claimed alone, whatever waits behind it.
         let trusted = jobs.iter().all(|job| job.suspicion() == Suspicion::None);
-        range.drained = trusted && devices < room && jobs.len() < most_jobs;
+        range.is_drained = trusted && devices < room && jobs.len() < jobs_max;
         Ok(jobs)
     }
 
-    /// May more of a range wait than the last claim took?
+    /// True if more jobs of the range may be due than the last claim took.
     pub fn may_have_left(&self, class: Class, priority: Priority) -> bool {
-        !self.ranges[row(class)][priority.rank()].drained
+        !self.ranges[row(class)][priority.rank()].is_drained
     }
 }
 
@@ -97,9 +99,9 @@ fn row(class: Class) -> usize {
 }
 
 impl Range {
-    /// Every job that a claim looks at is locked by it and invisible to other nodes' claims, whether it is taken or
-    /// not: of lists, look at no more than there is room for.
-    fn most_jobs(&self, room: usize) -> usize {
-        room.div_ceil(self.size.max(1)).clamp(1, MOST_JOBS)
+    /// Number of jobs to lock. A claim locks each job that it looks at, taken or not, and claims of other nodes skip
+    /// it. So a claim looks at no more jobs than probably fit into the room.
+    fn jobs_max(&self, room: usize) -> usize {
+        room.div_ceil(self.devices_per_job.max(1)).clamp(1, JOBS_MAX)
     }
 }

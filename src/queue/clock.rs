@@ -1,12 +1,14 @@
-//! Postgres's time, as this node knows it. All stored times are made and compared by Postgres; what a node derives from
-//! them (remaining life, `apns-expiration`, ids) comes from here, so a wrong clock on a node harms nothing.
+//! Postgres's time, as this node knows it.
+//!
+//! All stored times are made and compared by Postgres. What a node computes from them (time to live, `apns-expiration`,
+//! ids) uses this clock, so a wrong clock on a node does no harm.
 
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use chrono::{DateTime, Utc};
 use tokio::time::Instant;
 
-/// Postgres's time, learnt with each beat and counted on by the monotonic clock.
+/// Postgres's time, read with each heartbeat and continued by the node's monotonic clock.
 #[derive(Debug)]
 pub struct Clock {
     base: Instant,
@@ -15,22 +17,22 @@ pub struct Clock {
 }
 
 impl Clock {
-    /// A clock that stands at `at` now.
+    /// A clock that shows `at` at this moment.
     pub fn new(at: DateTime<Utc>) -> Self {
         Self { base: Instant::now(), epoch_at_base: AtomicI64::new(at.timestamp_micros()) }
     }
 
-    /// Learns Postgres's time anew.
+    /// Sets the clock to Postgres's time.
     pub fn set(&self, at: DateTime<Utc>) {
         self.epoch_at_base.store(at.timestamp_micros() - self.micros_to(Instant::now()), Ordering::Relaxed);
     }
 
-    /// Postgres's time now.
+    /// Postgres's time at this moment.
     pub fn now(&self) -> DateTime<Utc> {
         self.at(Instant::now())
     }
 
-    /// Postgres's time at a moment of this node's.
+    /// Postgres's time at a moment of the node's monotonic clock.
     pub fn at(&self, moment: Instant) -> DateTime<Utc> {
         let micros = self.epoch_at_base.load(Ordering::Relaxed) + self.micros_to(moment);
         DateTime::from_timestamp_micros(micros).unwrap_or_default()

@@ -1,6 +1,10 @@
-//! The node's heartbeat: one beat each fifth of the node time-out, one tick a second over all lanes, and every ten
-//! seconds a comparison of what the table says this node holds with what is in its hands. On a pool of its own, so that
-//! API load can't take it away; 1.5 statements a second when idle (docs/queue.md#idle-load).
+//! The node's heartbeat task, which runs on every node:
+//! - each fifth of the node time-out it counts up the node's heartbeat;
+//! - each second it asks which lanes have due jobs, and wakes them;
+//! - every 10 s it compares the jobs that the table says are leased to this node with those in memory.
+//!
+//! It has a pool of its own, so that requests can't take its connection. An idle node makes 1.5 statements a second
+//! here (docs/queue.md#idle-load).
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -18,46 +22,48 @@ use crate::domain::{JobId, LaneId};
 use crate::store;
 use crate::store::{Session, SessionPool};
 
+/// A lane learns of a due job at most this late if the notification is lost.
 const TICK: Duration = Duration::from_secs(1);
-const RECONCILE: Duration = Duration::from_secs(10);
+/// Two comparisons in a row must find a job before it is released, so a stranded job waits 10 s to 20 s.
+const COMPARE_INTERVAL: Duration = Duration::from_secs(10);
 /// A round that takes longer is given up together with its connection.
-const PATIENCE: Duration = Duration::from_secs(5);
+const ROUND_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// What the heartbeat works on.
+/// What the heartbeat task needs.
 #[derive(Debug)]
 pub struct Heartbeat {
-    /// A pool of its own.
+    /// A pool that nothing else uses.
     pub pool: SessionPool,
-    /// This node.
+    /// The lease that it renews.
     pub node_lease: Arc<NodeLease>,
-    /// What it holds.
+    /// The jobs that this node has in memory.
     pub leases: Arc<Leases>,
-    /// Whom it wakes.
+    /// The lanes that it wakes.
     pub intakes: Arc<LaneIntakes>,
-    /// Is notified when an audience is to be found.
+    /// Is notified when a fan-out is due.
     pub fan_outs: Arc<Notify>,
-    /// For wake-ups within a tick.
+    /// Runs the timers of jobs that fall due before the next tick.
     pub tasks: TaskTracker,
 }
 
 impl Heartbeat {
-    /// Runs until told to stop. Postgres's absence is logged once and outlasted.
+    /// Runs until told to stop. An outage of Postgres is logged once, and outlasted.
     pub async fn run(self, stop: CancellationToken) {
         let mut ticks = interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut round = Round {
             next_beat: Instant::now(),
-            next_compare: Instant::now() + RECONCILE,
-            strange: HashSet::new(),
+            next_compare: Instant::now() + COMPARE_INTERVAL,
+            unknown_jobs: HashSet::new(),
         };
-        let mut away = false;
+        let mut is_away = false;
         let mut conn = None;
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,
                 _ = ticks.tick() => {}
             }
-            let result = timeout(PATIENCE, self.beat_once(&mut conn, &mut round)).await;
+            let result = timeout(ROUND_TIMEOUT, self.run_round(&mut conn, &mut round)).await;
             let failed = match result {
                 Ok(Ok(())) => None,
                 Ok(Err(error)) => Some(error.to_string()),
@@ -66,23 +72,23 @@ impl Heartbeat {
             if failed.is_some()
                 && let Some(conn) = conn.take()
             {
-                // Back in the pool it would be waited for: a connection may die without a word.
+                // Not given back: the pool would wait for a connection that may never answer again.
                 conn.discard();
             }
-            match (&failed, away) {
+            match (&failed, is_away) {
                 (Some(error), false) => {
                     let server = self.pool.addresses();
-                    tracing::error!(server, error, "Postgres is out of reach: claims and beats wait")
+                    tracing::error!(server, error, "Postgres is out of reach: claims and heartbeats wait")
                 }
                 (None, true) => tracing::info!("Postgres is back"),
                 _ => {}
             }
-            away = failed.is_some();
+            is_away = failed.is_some();
         }
     }
 
-    /// The connection is kept from round to round.
-    async fn beat_once(&self, conn: &mut Option<Session>, round: &mut Round) -> Result<(), store::Error> {
+    /// One round. The connection is kept from round to round.
+    async fn run_round(&self, conn: &mut Option<Session>, round: &mut Round) -> Result<(), store::Error> {
         let conn = match conn {
             Some(conn) => conn,
             None => conn.insert(self.pool.acquire().await.map_err(store::Error::from)?),
@@ -92,35 +98,35 @@ impl Heartbeat {
             self.node_lease.beat(conn).await?;
             round.next_beat = now + self.node_lease.timeout() / 5;
         }
-        self.node_lease.resign_if_wanted(conn).await?;
+        self.node_lease.resign_if_asked(conn).await?;
         if now >= round.next_compare {
-            round.next_compare = now + RECONCILE;
-            self.reconcile(conn, round).await?;
+            round.next_compare = now + COMPARE_INTERVAL;
+            self.release_unknown_jobs(conn, round).await?;
         }
-        self.tick(conn).await?;
-        self.node_lease.answered();
+        self.wake_due_lanes(conn).await?;
+        self.node_lease.note_answer();
         Ok(())
     }
 
-    /// Wakes each lane in which something is due, and sets a timer for what falls due before the next tick.
-    async fn tick(&self, conn: &mut Session) -> Result<(), store::Error> {
+    /// Wakes each lane that has a due job, and sets a timer for jobs that fall due before the next tick.
+    async fn wake_due_lanes(&self, conn: &mut Session) -> Result<(), store::Error> {
         let lanes: Vec<LaneId> = self.intakes.all().iter().map(|intake| intake.lane()).collect();
         if lanes.is_empty() {
             return Ok(());
         }
-        let tick = store::jobs::read_due(conn, &lanes).await?;
-        if let Some(in_ms) = tick.fan_out_in_ms {
+        let work = store::jobs::read_due(conn, &lanes).await?;
+        if let Some(in_ms) = work.fan_out_in_ms {
             let fan_outs = Arc::clone(&self.fan_outs);
-            self.after(in_ms, move || fan_outs.notify_one());
+            self.run_after(in_ms, move || fan_outs.notify_one());
         }
-        for due in tick.due {
-            let Some(intake) = self.intakes.get(due.lane) else { continue };
-            self.after(due.in_ms, move || intake.mark_waiting(due.class, due.priority));
+        for range in work.ranges {
+            let Some(intake) = self.intakes.get(range.lane) else { continue };
+            self.run_after(range.in_ms, move || intake.mark_waiting(range.class, range.priority));
         }
         Ok(())
     }
 
-    fn after(&self, ms: u32, wake: impl FnOnce() + Send + 'static) {
+    fn run_after(&self, ms: u32, wake: impl FnOnce() + Send + 'static) {
         if ms == 0 {
             return wake();
         }
@@ -130,15 +136,15 @@ impl Heartbeat {
         });
     }
 
-    /// Releases what the table says we hold and we don't know of, in two comparisons running: a lost answer to a
-    /// COMMIT, or a message lost in memory, can't strand a job on a living node.
-    async fn reconcile(&self, conn: &mut Session, round: &mut Round) -> Result<(), store::Error> {
+    /// Releases jobs that are leased to this node in the table and not in its memory, if two comparisons in a row found
+    /// them. So neither a lost answer to a COMMIT nor a fault in this process can strand a job on a living node.
+    async fn release_unknown_jobs(&self, conn: &mut Session, round: &mut Round) -> Result<(), store::Error> {
         let node = self.node_lease.id();
-        let held = store::jobs::leased_by(conn, node).await?;
-        let strange: HashSet<(JobId, i32)> =
-            held.into_iter().filter(|(job, _)| !self.leases.has(*job)).collect();
-        let mut stranded: Vec<(JobId, i32)> = strange.intersection(&round.strange).copied().collect();
-        round.strange = strange;
+        let leased = store::jobs::leased_by(conn, node).await?;
+        let unknown: HashSet<(JobId, i32)> =
+            leased.into_iter().filter(|(job, _)| !self.leases.has(*job)).collect();
+        let mut stranded: Vec<(JobId, i32)> = unknown.intersection(&round.unknown_jobs).copied().collect();
+        round.unknown_jobs = unknown;
         if stranded.is_empty() {
             return Ok(());
         }
@@ -146,16 +152,18 @@ impl Heartbeat {
         let released = store::jobs::release(conn, node, &stranded).await?;
         tracing::warn!(
             jobs = released.len(),
+            detail = "the answer to their claim was probably lost",
             "released jobs that were leased to this node without its knowledge"
         );
         Ok(())
     }
 }
 
-/// What carries over from second to second.
+/// What is kept from round to round.
 #[derive(Debug)]
 struct Round {
     next_beat: Instant,
     next_compare: Instant,
-    strange: HashSet<(JobId, i32)>,
+    /// Jobs that the last comparison found in the table and not in memory.
+    unknown_jobs: HashSet<(JobId, i32)>,
 }

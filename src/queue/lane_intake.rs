@@ -1,7 +1,8 @@
-//! A lane's side towards the queue: what it may be handed without a claim, and where it should look.
+//! The jobs that a lane of this node is handed without a claim, and what the lane knows of waiting jobs.
 //!
-//! A slot is reserved *before* a job is inserted, and freed if the commit fails; only while the lane runs, has room, and
-//! no direct job of the same or a higher priority is known to wait, so that fresh jobs never jump a queue
+//! The committer of new notifications hands jobs over, the lane's prefetcher takes them. Room is reserved *before* a
+//! job is inserted, and freed if the commit fails. It is reserved only while the lane runs and has room, and no direct
+//! job of the same or a higher priority is known to wait: new jobs never overtake waiting ones
 //! (docs/queue.md#hand-over).
 
 use std::collections::HashMap;
@@ -14,22 +15,22 @@ use super::leases::JobLease;
 use crate::domain::{Class, Content, Job, LaneId, NodeId, Priority};
 use crate::store::tokens::LoadedDevices;
 
-/// The intakes of the lanes that this node runs. A reload of the configuration adds lanes; none goes before a restart.
+/// The intakes of the lanes that this node runs. A reload of the configuration adds lanes; only a restart removes them.
 #[derive(Debug, Default)]
 pub struct LaneIntakes(RwLock<HashMap<LaneId, Arc<LaneIntake>>>);
 
 impl LaneIntakes {
-    /// The intake of a lane; none: this node does not run it.
+    /// The intake of a lane. None: this node does not run the lane.
     pub fn get(&self, lane: LaneId) -> Option<Arc<LaneIntake>> {
         self.0.read().unwrap_or_else(PoisonError::into_inner).get(&lane).map(Arc::clone)
     }
 
-    /// This node runs the intake's lane from now on.
+    /// Adds the intake of a lane that this node runs from now on.
     pub fn add(&self, intake: Arc<LaneIntake>) {
         self.0.write().unwrap_or_else(PoisonError::into_inner).insert(intake.lane(), intake);
     }
 
-    /// All of them, as of now.
+    /// All intakes that there are at this moment.
     pub fn all(&self) -> Vec<Arc<LaneIntake>> {
         self.0.read().unwrap_or_else(PoisonError::into_inner).values().map(Arc::clone).collect()
     }
@@ -42,92 +43,93 @@ impl FromIterator<Arc<LaneIntake>> for LaneIntakes {
     }
 }
 
-/// A job leased to this node, in its hands.
+/// A job that is leased to this node, in its memory.
 #[derive(Debug)]
 pub struct LeasedJob {
-    /// The job.
+    /// The job as it was claimed or stored.
     pub job: Job,
-    /// The id under which this node took it.
+    /// The id under which this node leased the job.
     pub node: NodeId,
-    /// What it says, where that is known already.
+    /// What the job says, if it was handed over and need not be read.
     pub known: Option<HandoffPayload>,
 }
 
 impl LeasedJob {
-    /// Which taking of the job this is.
+    /// The lease: which claim of the job this is.
     pub fn lease(&self) -> JobLease {
         JobLease { job: self.job.id, version: self.job.version }
     }
 }
 
-/// What a handed-over job brings along, so that it need not be read back.
+/// What a job that is handed over brings along, so that the lane need not read it from the database.
 #[derive(Clone, Debug)]
 pub struct HandoffPayload {
-    /// What it says.
+    /// The notification's content.
     pub content: Arc<Content>,
-    /// Now or never.
+    /// The request had a `ttl` of 0: one attempt, at once or never.
     pub once: bool,
     /// Some targets were addressed through a user.
     pub by_user: bool,
-    /// Its devices as they were found, if they are few; each has the user through whom it was addressed.
+    /// The devices already loaded, if they are few, each with the user that it was addressed through.
     pub loaded: Option<Arc<LoadedDevices>>,
 }
 
-/// Something is known to wait.
-const HINTED: u8 = 1;
-/// Somebody looks where more is known to wait, and has not said yet what is left.
-const LOOKING: u8 = 2;
+/// Flag: a job is known to wait.
+const WAITING: u8 = 1;
+/// Flag: a claim is under way where more is known to wait than it may take.
+const CLAIMING: u8 = 2;
 
-/// One lane's intake.
+/// The intake of one lane.
 #[derive(Debug)]
 pub struct LaneIntake {
     lane: LaneId,
-    open: AtomicBool,
-    /// Devices that may still be handed over.
+    is_open: AtomicBool,
+    /// Number of devices that may still be handed over.
     room: AtomicI64,
-    /// [`HINTED`] and [`LOOKING`], by class and priority.
-    waiting: [[AtomicU8; 3]; 3],
-    /// A job was given back behind what has been read.
-    given_back: AtomicBool,
-    handed: Mutex<Handed>,
+    /// [`WAITING`] and [`CLAIMING`], by class and priority.
+    flags: [[AtomicU8; 3]; 3],
+    /// A job was released, which may lie before the due time that claims have reached.
+    has_released: AtomicBool,
+    handed: Mutex<HandedJobs>,
     wake: Notify,
 }
 
 #[derive(Debug, Default)]
-struct Handed {
+struct HandedJobs {
     jobs: Vec<LeasedJob>,
     /// The lane has stopped for good.
-    ended: bool,
+    has_ended: bool,
 }
 
 impl LaneIntake {
-    /// An intake that takes up to `room` devices at a time. Closed until the lane opens it.
+    /// An intake with room for `room` devices. Closed until the lane opens it.
     pub fn new(lane: LaneId, room: usize) -> Self {
         Self {
             lane,
-            open: AtomicBool::new(false),
+            is_open: AtomicBool::new(false),
             room: AtomicI64::new(i64::try_from(room).unwrap_or(i64::MAX)),
-            waiting: Default::default(),
-            given_back: AtomicBool::new(false),
+            flags: Default::default(),
+            has_released: AtomicBool::new(false),
             handed: Mutex::default(),
             wake: Notify::new(),
         }
     }
 
-    /// The lane.
+    /// The lane that takes the jobs.
     pub fn lane(&self) -> LaneId {
         self.lane
     }
 
-    /// The lane takes, or stops taking, jobs without a claim.
+    /// Opens or closes the intake for jobs that are handed over.
     pub fn set_open(&self, open: bool) {
-        self.open.store(open, Ordering::Release);
+        self.is_open.store(open, Ordering::Release);
         self.wake.notify_one();
     }
 
-    /// Reserves a slot for a direct job of `devices` devices.
+    /// Reserves room for a direct job of `devices` devices. None: closed, full, or a direct job of this priority or a
+    /// higher one waits.
     pub fn reserve(self: &Arc<Self>, priority: Priority, devices: usize) -> Option<Reservation> {
-        if !self.open.load(Ordering::Acquire) || self.direct_waits(priority) {
+        if !self.is_open.load(Ordering::Acquire) || self.direct_job_waits(priority) {
             return None;
         }
         let devices = i64::try_from(devices).ok()?;
@@ -137,95 +139,99 @@ impl LaneIntake {
         taken.ok().map(|_| Reservation { intake: Arc::clone(self), devices })
     }
 
-    fn direct_waits(&self, priority: Priority) -> bool {
-        let row = &self.waiting[usize::from(Class::Direct.code().cast_unsigned())];
+    fn direct_job_waits(&self, priority: Priority) -> bool {
+        let row = &self.flags[usize::from(Class::Direct.code().cast_unsigned())];
         row[..=priority.rank()].iter().any(|flags| flags.load(Ordering::Acquire) != 0)
     }
 
-    /// Something of this class and priority waits in the table.
+    /// Notes that a job of this class and priority waits in the table, and wakes the lane.
     pub fn mark_waiting(&self, class: Class, priority: Priority) {
-        self.flags(class, priority).fetch_or(HINTED, Ordering::AcqRel);
+        self.flags(class, priority).fetch_or(WAITING, Ordering::AcqRel);
         self.wake.notify_one();
     }
 
-    /// A job of this class and priority was given back: it waits where claims may have passed already.
+    /// As [`Self::mark_waiting`], for a job that was released: claims may have passed its due time already.
     pub fn mark_released(&self, class: Class, priority: Priority) {
-        self.given_back.store(true, Ordering::Release);
+        self.has_released.store(true, Ordering::Release);
         self.mark_waiting(class, priority);
     }
 
-    /// Was anything given back since this was last asked?
+    /// True if a job was released since the last call.
     pub fn take_released(&self) -> bool {
-        self.given_back.swap(false, Ordering::AcqRel)
+        self.has_released.swap(false, Ordering::AcqRel)
     }
 
-    /// Anything may wait.
+    /// Notes that jobs of any class and priority may wait, and wakes the lane.
     pub fn mark_all_waiting(&self) {
         for class in Class::ALL {
             for priority in Priority::DESCENDING {
-                self.flags(*class, priority).fetch_or(HINTED, Ordering::AcqRel);
+                self.flags(*class, priority).fetch_or(WAITING, Ordering::AcqRel);
             }
         }
         self.wake.notify_one();
     }
 
-    /// Takes the hint, if there is one. The caller looks now, hints again if it leaves something, and drops what it got
-    /// here only then. Where `more` is known to wait than was taken last, nothing is handed over ahead of it meanwhile;
-    /// elsewhere the look may be for nothing, and whoever comes need not wait for its end.
+    /// Begins a claim of a range if a job of it is known to wait, and clears that mark. The caller claims now, marks
+    /// the range again if the claim leaves jobs, and only then drops the guard.
+    ///
+    /// `more`: more jobs are known to wait than the claim before took. Then no job is handed over ahead of them while
+    /// the guard lives. Otherwise the claim may find nothing, and new jobs need not wait for its end.
     pub fn begin_claim(&self, class: Class, priority: Priority, more: bool) -> Option<ClaimGuard<'_>> {
-        let (flags, looking) = (self.flags(class, priority), if more { LOOKING } else { 0 });
-        let taken = flags
-            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |was| (was & HINTED != 0).then_some(looking));
+        let (flags, claiming) = (self.flags(class, priority), if more { CLAIMING } else { 0 });
+        let taken = flags.fetch_update(Ordering::AcqRel, Ordering::Acquire, |was| {
+            (was & WAITING != 0).then_some(claiming)
+        });
         taken.ok().map(|_| ClaimGuard(flags))
     }
 
     fn flags(&self, class: Class, priority: Priority) -> &AtomicU8 {
-        &self.waiting[usize::from(class.code().cast_unsigned())][priority.rank()]
+        &self.flags[usize::from(class.code().cast_unsigned())][priority.rank()]
     }
 
-    /// Takes what was handed over. The caller gives the room back with [`Self::free`] once the devices have left its
-    /// read-ahead.
+    /// Takes the jobs that were handed over. The caller gives their room back with [`Self::free`] once the devices have
+    /// left its queue.
     pub fn take_handed(&self) -> Vec<LeasedJob> {
         std::mem::take(&mut self.handed.lock().unwrap_or_else(PoisonError::into_inner).jobs)
     }
 
-    /// The lane stops for good. Returns the jobs that were handed over last; a job whose commit ends later goes back to the
-    /// caller of [`Reservation::hand_over`].
+    /// Closes the intake for good, when the lane stops. Returns the jobs that were handed over last. If the commit
+    /// of a job ends later, the job goes back to the caller of [`Reservation::hand_over`].
     pub fn end(&self) -> Vec<LeasedJob> {
         self.set_open(false);
         let mut handed = self.handed.lock().unwrap_or_else(PoisonError::into_inner);
-        handed.ended = true;
+        handed.has_ended = true;
         std::mem::take(&mut handed.jobs)
     }
 
-    /// Room for `devices` more.
+    /// Gives back room for `devices` devices.
     pub fn free(&self, devices: usize) {
         self.room.fetch_add(i64::try_from(devices).unwrap_or_default(), Ordering::AcqRel);
     }
 
-    /// Returns when something was handed over, hinted at, opened or closed since the last call returned.
+    /// Returns when a job was handed over or marked as waiting, or the intake opened, closed or woken, since the last
+    /// call returned.
     pub async fn changed(&self) {
         self.wake.notified().await;
     }
 
-    /// Wakes the lane without a hint.
+    /// Wakes the lane without a mark.
     pub fn wake(&self) {
         self.wake.notify_one();
     }
 }
 
-/// Somebody looks for what waits, until this is dropped.
+/// A claim is under way until this is dropped. See [`LaneIntake::begin_claim`].
 #[derive(Debug)]
 #[must_use]
 pub struct ClaimGuard<'a>(&'a AtomicU8);
 
 impl Drop for ClaimGuard<'_> {
     fn drop(&mut self) {
-        self.0.fetch_and(!LOOKING, Ordering::AcqRel);
+        self.0.fetch_and(!CLAIMING, Ordering::AcqRel);
     }
 }
 
-/// Room for one job. Dropped unused, it gives its room back.
+/// Room for one job. If it is dropped unused, the room is free again.
 #[derive(Debug)]
 #[must_use]
 pub struct Reservation {
@@ -237,14 +243,14 @@ impl Reservation {
     /// Hands the job over, after its commit.
     ///
     /// # Errors
-    /// The job: the lane stopped for good meanwhile. The caller gives the job back to the queue.
-    pub fn hand_over(mut self, held: LeasedJob) -> Result<(), Box<LeasedJob>> {
+    /// The job, if the lane stopped for good meanwhile. The caller releases it.
+    pub fn hand_over(mut self, leased_job: LeasedJob) -> Result<(), Box<LeasedJob>> {
         {
             let mut handed = self.intake.handed.lock().unwrap_or_else(PoisonError::into_inner);
-            if handed.ended {
-                return Err(Box::new(held));
+            if handed.has_ended {
+                return Err(Box::new(leased_job));
             }
-            handed.jobs.push(held);
+            handed.jobs.push(leased_job);
         }
         self.devices = 0;
         self.intake.wake.notify_one();
@@ -271,23 +277,23 @@ mod tests {
     }
 
     #[test]
-    fn a_closed_lane_takes_nothing() {
+    fn a_closed_intake_reserves_nothing() {
         let intake = Arc::new(LaneIntake::new(LaneId(1), 10));
         assert!(intake.reserve(Priority::High, 1).is_none());
     }
 
     #[test]
-    fn an_unused_slot_gives_its_room_back() {
+    fn an_unused_reservation_frees_its_room() {
         let intake = open(10);
-        let slot = intake.reserve(Priority::Normal, 10);
-        assert!(slot.is_some());
+        let reservation = intake.reserve(Priority::Normal, 10);
+        assert!(reservation.is_some());
         assert!(intake.reserve(Priority::Normal, 1).is_none());
-        drop(slot);
+        drop(reservation);
         assert!(intake.reserve(Priority::Normal, 10).is_some());
     }
 
     #[test]
-    fn fresh_jobs_do_not_jump_ahead_of_waiting_ones_of_their_priority_or_above() {
+    fn new_jobs_do_not_overtake_waiting_ones_of_the_same_or_a_higher_priority() {
         let intake = open(10);
         intake.mark_waiting(Class::Direct, Priority::Normal);
         assert!(intake.reserve(Priority::High, 1).is_some(), "nothing above it waits");
@@ -298,21 +304,21 @@ mod tests {
     }
 
     #[test]
-    fn while_more_is_looked_for_nothing_overtakes_it() {
-        let look = |intake: &Arc<LaneIntake>, more| {
-            let looking = intake.begin_claim(Class::Direct, Priority::Normal, more);
-            assert!(looking.is_some());
+    fn new_jobs_do_not_overtake_those_that_are_being_claimed() {
+        let overtakes_claim = |intake: &Arc<LaneIntake>, more| {
+            let claim = intake.begin_claim(Class::Direct, Priority::Normal, more);
+            assert!(claim.is_some());
             let overtakes = intake.reserve(Priority::Normal, 1).is_some();
             assert!(intake.reserve(Priority::High, 1).is_some(), "nothing above it waits");
             overtakes
         };
         let intake = open(10);
-        assert!(intake.begin_claim(Class::Direct, Priority::Normal, true).is_none(), "nothing to look for");
+        assert!(intake.begin_claim(Class::Direct, Priority::Normal, true).is_none(), "nothing to claim");
         intake.mark_waiting(Class::Direct, Priority::Normal);
-        assert!(!look(&intake, true), "what is being claimed goes first");
-        assert!(intake.reserve(Priority::Normal, 1).is_some(), "it left nothing");
+        assert!(!overtakes_claim(&intake, true), "the claim goes first");
+        assert!(intake.reserve(Priority::Normal, 1).is_some(), "the claim left nothing");
         intake.mark_waiting(Class::Direct, Priority::Normal);
-        assert!(look(&intake, false), "all that was known to wait was taken");
+        assert!(overtakes_claim(&intake, false), "all that was known to wait was taken");
     }
 
     #[test]

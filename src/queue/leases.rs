@@ -1,57 +1,58 @@
-//! Which jobs this node has in its hands, so that what the table says it holds can be compared
-//! (docs/queue.md#node-lease).
+//! The jobs that this node has in memory.
+//!
+//! The heartbeat compares them with the jobs that the table says are leased to this node (docs/queue.md#node-lease).
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::domain::JobId;
 
-/// One taking of a job. A node that was called dead while it stood still may take a job again whose earlier attempts
-/// are still out; the version at which it took it, higher with each claim, tells the two apart.
+/// One lease of a job. A node that was declared dead while it was suspended may claim a job again while its own earlier
+/// attempts are under way. The version rises with each claim, so it tells the two leases apart.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct JobLease {
-    /// The job.
+    /// The leased job's number.
     pub job: JobId,
-    /// Its version when it was taken.
+    /// The job's version after the claim.
     pub version: i32,
 }
 
-/// The jobs in this node's hands, each with its latest taking.
+/// The jobs that this node has in memory, each with its latest lease.
 #[derive(Debug, Default)]
 pub struct Leases {
     jobs: Mutex<HashMap<JobId, i32>>,
 }
 
 impl Leases {
-    /// Took a job.
-    pub fn take(&self, lease: JobLease) {
+    /// Adds a lease, in place of an earlier one of the same job.
+    pub fn add(&self, lease: JobLease) {
         self.lock().insert(lease.job, lease.version);
     }
 
-    /// Let go of a job: recorded, released, or lost. Changes nothing where it was taken again since.
-    pub fn let_go(&self, lease: JobLease) {
+    /// Removes a lease, once its job is recorded, released or lost. A later lease of the same job stays.
+    pub fn remove(&self, lease: JobLease) {
         let mut jobs = self.lock();
         if jobs.get(&lease.job) == Some(&lease.version) {
             jobs.remove(&lease.job);
         }
     }
 
-    /// Is it in hand?
+    /// True if this node has the job in memory, under any lease.
     pub fn has(&self, job: JobId) -> bool {
         self.lock().contains_key(&job)
     }
 
-    /// How many are.
+    /// Number of jobs in memory.
     pub fn len(&self) -> usize {
         self.lock().len()
     }
 
-    /// None at all?
+    /// True without any job in memory.
     pub fn is_empty(&self) -> bool {
         self.lock().is_empty()
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<JobId, i32>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<JobId, i32>> {
         self.jobs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

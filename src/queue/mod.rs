@@ -1,9 +1,14 @@
-//! Accept, claim, lease and record: the durable queue.
+//! The durable queue: accepting, claiming, leasing and recording jobs. docs/queue.md has its rules.
 //!
-//! A notification comes in through [`accept`], which either hands its jobs to this node's lanes ([`lane_intake`]) or leaves
-//! them waiting. Lanes take waiting jobs through [`claim`]. What a job holds is leased to the node ([`node_lease`]),
-//! never locked. What became of its devices goes through the [`recorder`]. [`heartbeat`] keeps the node alive and asks
-//! what is due; [`notifier`] tells other nodes. [`backlog`] keeps out what would be too much.
+//! - [`accept`] stores a notification. Its jobs are handed to a lane of this node ([`lane_intake`]) or wait in the
+//!   table.
+//! - [`claim`] takes waiting jobs for a lane. A claimed job is leased to the node ([`node_lease`]), never locked.
+//! - [`leases`] lists the jobs that this node has in memory.
+//! - [`recorder`] records the outcomes of devices.
+//! - [`heartbeat`] keeps the node's lease and asks which jobs are due.
+//! - [`notifier`] tells lanes, here and on other nodes, that jobs wait.
+//! - [`backlog`] refuses notifications of an app for which too many devices wait.
+//! - [`clock`] is Postgres's time.
 
 pub mod accept;
 pub mod backlog;

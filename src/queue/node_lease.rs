@@ -1,5 +1,7 @@
-//! This node among the others. The lease is the node's: a job is leased while its node lives, and a node shows that it
-//! lives by counting up a beat (docs/queue.md#node-lease).
+//! This node's lease. A job is leased to a node for as long as the node lives, and a node shows that it lives by
+//! counting up its heartbeat (docs/queue.md#node-lease).
+//!
+//! Everything that claims, sends or records jobs asks here whether the node may still do so.
 
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -12,51 +14,51 @@ use crate::domain::NodeId;
 use crate::store;
 use crate::store::{Session, SessionPool};
 
-/// This node's standing. Shared by all that takes, sends or records jobs.
+/// This node's id, the age of its last heartbeat, and Postgres's time.
 #[derive(Debug)]
 pub struct NodeLease {
     name: String,
     id: AtomicI32,
     started: Instant,
-    /// Milliseconds from `started` to the moment at which the last committed beat was asked for.
-    last_beat: AtomicU64,
-    /// Milliseconds from `started` to Postgres's last answer to the heartbeat.
-    last_answer: AtomicU64,
-    living: AtomicI64,
-    /// The leadership is to be given up with the next round of the heartbeat.
-    resigning: AtomicBool,
+    /// Milliseconds from `started` to the moment at which the last committed heartbeat was asked for.
+    beat_at_ms: AtomicU64,
+    /// Milliseconds from `started` to Postgres's last answer to the heartbeat task.
+    answered_at_ms: AtomicU64,
+    living_nodes: AtomicI64,
+    /// The next round of the heartbeat gives the leadership up.
+    is_resigning: AtomicBool,
     timeout: Duration,
     clock: Clock,
-    /// The line of history on which this node's id, and the jobs leased under it, were made.
+    /// The server and timeline on which this node's id, and the leases under it, were made.
     timeline: Mutex<Option<String>>,
 }
 
 impl NodeLease {
-    /// Enters this process as a new node. `timeout`: after so long without a beat others call it dead.
+    /// Registers this process as a new node. Other nodes declare it dead after `timeout` without a heartbeat.
     ///
     /// # Errors
     /// Postgres is out of reach.
     pub async fn register(pool: &SessionPool, name: String, timeout: Duration) -> Result<Self, store::Error> {
         let mut conn = pool.acquire().await.map_err(store::Error::from)?;
-        let asked = Instant::now();
-        let entered = store::nodes::register(&mut conn, &name).await?;
-        let id = entered.node;
-        tracing::info!(node = id.0, name, "entered as node {id}");
-        let node_lease = Self::new(name, id, timeout, Clock::new(entered.clock), asked);
-        *node_lease.lock_timeline() = entered.timeline;
+        let asked_at = Instant::now();
+        let registered = store::nodes::register(&mut conn, &name).await?;
+        let id = registered.node;
+        tracing::info!(node = id.0, name, "registered as node {id}");
+        let node_lease = Self::new(name, id, timeout, Clock::new(registered.clock), asked_at);
+        *node_lease.lock_timeline() = registered.timeline;
         Ok(node_lease)
     }
 
-    /// `started`: the moment at which the node's first beat was asked for.
+    /// `started`: the moment at which the registration, which is the first heartbeat, was asked for.
     fn new(name: String, id: NodeId, timeout: Duration, clock: Clock, started: Instant) -> Self {
         Self {
             name,
             id: AtomicI32::new(id.0),
             started,
-            last_beat: AtomicU64::new(0),
-            last_answer: AtomicU64::new(0),
-            living: AtomicI64::new(1),
-            resigning: AtomicBool::new(false),
+            beat_at_ms: AtomicU64::new(0),
+            answered_at_ms: AtomicU64::new(0),
+            living_nodes: AtomicI64::new(1),
+            is_resigning: AtomicBool::new(false),
             timeout,
             clock,
             timeline: Mutex::default(),
@@ -70,94 +72,94 @@ impl NodeLease {
         Self::new("alone".to_owned(), NodeId(1), Duration::from_secs(15), clock, Instant::now())
     }
 
-    /// The present id: it changes when others have called this node dead.
+    /// The present id. It changes when other nodes have declared this node dead.
     pub fn id(&self) -> NodeId {
         NodeId(self.id.load(Ordering::Acquire))
     }
 
-    /// Postgres's time.
+    /// Postgres's time, as of the last heartbeat.
     pub fn clock(&self) -> &Clock {
         &self.clock
     }
 
-    /// After so long without a beat a node is called dead.
+    /// A node is declared dead after this long without a heartbeat.
     pub fn timeout(&self) -> Duration {
         self.timeout
     }
 
-    /// May an attempt begin for a job that was taken under `lease`? Not if this node has been called dead since, nor
-    /// if its last beat is so old that it may be called dead soon.
-    pub fn may_start(&self, lease: NodeId) -> bool {
-        self.may_start_at(lease, Instant::now())
+    /// True if an attempt may begin for a job that was leased to `node`. False if this node has been declared dead
+    /// since, or if its last heartbeat is so old that it may be declared dead soon.
+    pub fn may_start(&self, node: NodeId) -> bool {
+        self.may_start_at(node, Instant::now())
     }
 
-    /// The same at a moment that has just been.
-    pub fn may_start_at(&self, lease: NodeId, moment: Instant) -> bool {
-        self.id() == lease && self.since_beat_at(moment) < self.timeout * 2 / 3
+    /// As [`Self::may_start`], at a moment that the caller has read already.
+    pub fn may_start_at(&self, node: NodeId, moment: Instant) -> bool {
+        self.id() == node && self.since_beat_at(moment) < self.timeout * 2 / 3
     }
 
-    /// Do other nodes live?
+    /// True if other nodes live.
     pub fn has_peers(&self) -> bool {
-        self.living.load(Ordering::Relaxed) > 1
+        self.living_nodes.load(Ordering::Relaxed) > 1
     }
 
-    /// Time since the last committed beat was asked for. The answer may come later by any time, and others watch the
-    /// beat from its commit on.
+    /// Time since the last committed heartbeat was asked for. It counts from the request, because the answer may be
+    /// late, and other nodes watch the heartbeat from its commit on.
     pub fn since_beat(&self) -> Duration {
         self.since_beat_at(Instant::now())
     }
 
     fn since_beat_at(&self, moment: Instant) -> Duration {
-        let last = Duration::from_millis(self.last_beat.load(Ordering::Acquire));
+        let last = Duration::from_millis(self.beat_at_ms.load(Ordering::Acquire));
         moment.saturating_duration_since(self.started).saturating_sub(last)
     }
 
-    /// Postgres has answered the heartbeat.
-    pub fn answered(&self) {
-        self.last_answer.store(self.millis(), Ordering::Release);
+    /// Notes that Postgres has answered the heartbeat task.
+    pub fn note_answer(&self) {
+        self.answered_at_ms.store(self.elapsed_ms(), Ordering::Release);
     }
 
-    /// Time since Postgres's last answer to the heartbeat.
+    /// Time since Postgres's last answer to the heartbeat task.
     pub fn since_answer(&self) -> Duration {
-        let last = Duration::from_millis(self.last_answer.load(Ordering::Acquire));
+        let last = Duration::from_millis(self.answered_at_ms.load(Ordering::Acquire));
         self.started.elapsed().saturating_sub(last)
     }
 
-    fn millis(&self) -> u64 {
+    fn elapsed_ms(&self) -> u64 {
         u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
-    /// Counts up once, and learns Postgres's time. Called dead, it enters under a new id; likewise where the database is on
-    /// another line of history than before: what this node holds may not exist there.
+    /// Counts the heartbeat up once, and reads Postgres's time. A node that was declared dead registers again under a
+    /// new id. So does a node that finds the database on another timeline, because its jobs may not exist there.
     ///
     /// # Errors
     /// Postgres is out of reach.
     pub async fn beat(&self, conn: &mut Session) -> Result<(), store::Error> {
-        let asked = self.millis();
+        let asked_at_ms = self.elapsed_ms();
         match store::nodes::beat(conn, self.id()).await? {
             Some(beat) if beat.timeline == *self.lock_timeline() => {
-                self.living.store(beat.living, Ordering::Relaxed);
+                self.living_nodes.store(beat.living_nodes, Ordering::Relaxed);
                 self.clock.set(beat.clock);
             }
             Some(_) => {
                 store::nodes::deregister(conn, self.id()).await?;
-                self.enter_again(conn, "the database is on another timeline: this node drops what it holds")
+                self.register_again(conn, "the database is on another timeline: this node drops what it holds")
                     .await?;
             }
-            None => self.enter_again(conn, "called dead by the leader").await?,
+            None => self.register_again(conn, "declared dead by the leader").await?,
         }
-        self.last_beat.store(asked, Ordering::Release);
+        self.beat_at_ms.store(asked_at_ms, Ordering::Release);
         Ok(())
     }
 
-    /// Goes on under a new id. Whatever was taken under the old one starts no attempt any more.
-    async fn enter_again(&self, conn: &mut Session, why: &str) -> Result<(), store::Error> {
-        let entered = store::nodes::register(conn, &self.name).await?;
-        let id = entered.node;
-        tracing::warn!(was = self.id().0, node = id.0, "{why}; going on as node {id}");
+    /// Goes on under a new id. What was leased under the old one starts no attempt any more.
+    async fn register_again(&self, conn: &mut Session, cause: &str) -> Result<(), store::Error> {
+        let registered = store::nodes::register(conn, &self.name).await?;
+        let id = registered.node;
+        tracing::warn!(was = self.id().0, node = id.0, "{cause}; going on as node {id}");
         self.id.store(id.0, Ordering::Release);
-        self.clock.set(entered.clock);
-        *self.lock_timeline() = entered.timeline;
+        self.clock.set(registered.clock);
+        *self.lock_timeline() = registered.timeline;
         Ok(())
     }
 
@@ -165,17 +167,18 @@ impl NodeLease {
         self.timeline.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The duties of the leader fail on this node though its heartbeat may go on: another node shall lead, if this one
-    /// does.
+    /// Asks the heartbeat to give the leadership up, if this node has it. Called when the leader's duties fail on this
+    /// node while its heartbeat goes on, so that another node leads.
     pub fn resign(&self) {
-        self.resigning.store(true, Ordering::Release);
+        self.is_resigning.store(true, Ordering::Release);
     }
 
-    /// Gives the leadership up if that is wanted. On the heartbeat's connection: the one of the duties may be the trouble.
-    pub(super) async fn resign_if_wanted(&self, conn: &mut Session) -> Result<(), store::Error> {
-        if self.resigning.load(Ordering::Acquire) {
+    /// Gives the leadership up if [`Self::resign`] asked for it. On the heartbeat's connection, because the connection
+    /// of the duties may be the one that fails.
+    pub(super) async fn resign_if_asked(&self, conn: &mut Session) -> Result<(), store::Error> {
+        if self.is_resigning.load(Ordering::Acquire) {
             store::leader::resign(conn, self.id()).await?;
-            self.resigning.store(false, Ordering::Release);
+            self.is_resigning.store(false, Ordering::Release);
         }
         Ok(())
     }

@@ -1,8 +1,11 @@
-//! NOTIFY is a hint, polling is the truth: a lost one costs at most a second.
+//! Tells lanes that jobs wait: those of this node at once, those of other nodes by NOTIFY.
 //!
-//! No transaction of accept or recorder contains one, since a transaction that notifies takes a lock over the whole
-//! cluster (9,397 commits a second became 3,111, docs/queue.md#no-notify-in-transactions). Instead, one debounced
-//! NOTIFY per lane goes out after the commit, from a connection of its own, and only while other nodes live.
+//! A notification may be lost without harm, because each node also asks once a second which jobs are due.
+//!
+//! No transaction that accepts or records contains a NOTIFY, because such a transaction takes a lock over the whole
+//! cluster until after its flush (9,397 commits a second became 3,111, docs/queue.md#no-notify-in-transactions).
+//! Instead one debounced NOTIFY per lane is sent after the commit, on a connection of its own, and only while other
+//! nodes live.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -17,51 +20,53 @@ use crate::domain::{Class, LaneId, Priority};
 use crate::store;
 use crate::store::SessionPool;
 
-/// At most one NOTIFY per lane in this time; the first goes at once.
+/// At most one NOTIFY per lane in this time; the first one is sent at once.
 const DEBOUNCE: Duration = Duration::from_millis(20);
+/// Pause before a listening connection that was lost is opened again.
 const RECONNECT: Duration = Duration::from_secs(2);
 const CHANNEL: &str = "pushpost_lane";
 
-/// Says instead of a lane that operators decided something about lanes.
+/// In place of a lane: an operator decided something about lanes.
 const DECISION: LaneId = LaneId(0);
-/// Says instead of a lane that an audience is to be found.
+/// In place of a lane: a fan-out waits.
 const FAN_OUT: LaneId = LaneId(-1);
 
-/// Says which lanes have work waiting, to this node's lanes at once and to others debounced.
+/// Tells this node's lanes and other nodes what waits. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Notifier {
     intakes: Arc<LaneIntakes>,
     node_lease: Arc<NodeLease>,
-    others: Arc<Others>,
+    outgoing: Arc<Outgoing>,
     decision: Arc<Notify>,
     fan_outs: Arc<Notify>,
 }
 
+/// The lanes that other nodes are to be told of.
 #[derive(Debug, Default)]
-struct Others {
+struct Outgoing {
     lanes: Mutex<BTreeSet<LaneId>>,
-    some: Notify,
+    is_filled: Notify,
 }
 
 impl Notifier {
-    /// Wakes `intakes` here.
+    /// A notifier for the lanes of this node. Other nodes are told by [`Self::run_sender`].
     pub fn new(intakes: Arc<LaneIntakes>, node_lease: Arc<NodeLease>) -> Self {
         Self {
             intakes,
             node_lease,
-            others: Arc::default(),
+            outgoing: Arc::default(),
             decision: Arc::default(),
             fan_outs: Arc::default(),
         }
     }
 
-    /// One that wakes nobody.
+    /// A notifier without lanes and without other nodes.
     #[cfg(test)]
     pub fn idle() -> Self {
         Self::new(Arc::default(), Arc::new(NodeLease::alone()))
     }
 
-    /// A job of this range waits, and may be due.
+    /// Tells that a job of this range waits and may be due.
     pub fn notify_waiting(&self, lane: LaneId, class: Class, priority: Priority) {
         if let Some(intake) = self.intakes.get(lane) {
             intake.mark_waiting(class, priority);
@@ -69,7 +74,7 @@ impl Notifier {
         self.tell_others(lane);
     }
 
-    /// A job of this range was given back as it was.
+    /// Tells that a job of this range was released: it may lie before the due time that claims have reached.
     pub fn notify_released(&self, lane: LaneId, class: Class, priority: Priority) {
         if let Some(intake) = self.intakes.get(lane) {
             intake.mark_released(class, priority);
@@ -77,44 +82,44 @@ impl Notifier {
         self.tell_others(lane);
     }
 
-    /// An audience is to be found, page by page.
+    /// Tells that a fan-out waits for its next page.
     pub fn notify_fan_out(&self) {
         self.fan_outs.notify_one();
         self.tell_others(FAN_OUT);
     }
 
-    /// Is notified when an audience is to be found.
+    /// Is notified when a fan-out waits.
     pub fn fan_outs(&self) -> Arc<Notify> {
         Arc::clone(&self.fan_outs)
     }
 
-    /// Operators decided something about lanes: every node is to look now.
+    /// Tells that an operator decided something about lanes, so that every node reads its lanes now.
     pub fn notify_decision(&self) {
         self.decision.notify_one();
         self.tell_others(DECISION);
     }
 
-    /// Returns when something was decided since the last call returned.
+    /// Returns when an operator has decided something since the last call returned.
     pub async fn wait_for_decision(&self) {
         self.decision.notified().await;
     }
 
     fn tell_others(&self, lane: LaneId) {
         if self.node_lease.has_peers() {
-            self.others.lanes.lock().unwrap_or_else(PoisonError::into_inner).insert(lane);
-            self.others.some.notify_one();
+            self.outgoing.lanes.lock().unwrap_or_else(PoisonError::into_inner).insert(lane);
+            self.outgoing.is_filled.notify_one();
         }
     }
 
-    /// Sends the notifications, until told to stop.
+    /// Sends the notifications to other nodes, until told to stop.
     pub async fn run_sender(self, pool: SessionPool, stop: CancellationToken) {
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,
-                () = self.others.some.notified() => {}
+                () = self.outgoing.is_filled.notified() => {}
             }
             let lanes =
-                std::mem::take(&mut *self.others.lanes.lock().unwrap_or_else(PoisonError::into_inner));
+                std::mem::take(&mut *self.outgoing.lanes.lock().unwrap_or_else(PoisonError::into_inner));
             let sent = async {
                 let mut conn = pool.acquire().await.map_err(store::Error::from)?;
                 store::lanes::notify(&mut conn, CHANNEL, lanes).await
@@ -126,7 +131,7 @@ impl Notifier {
         }
     }
 
-    /// Wakes this node's lanes when other nodes say so, until told to stop.
+    /// Wakes this node's lanes when other nodes send notifications, until told to stop.
     pub async fn run_listener(self, pool: SessionPool, stop: CancellationToken) {
         loop {
             tokio::select! {

@@ -1,7 +1,8 @@
-//! Storing accepted notifications: one statement, so one transaction and one round trip, for many requests.
+//! Stores accepted notifications: one statement, so one transaction and one round trip, for many requests.
 //!
-//! It touches only new rows and has no foreign keys, so that callers who share it can't wait for anybody
-//! (docs/queue.md#poisoned-values, #lock-order). It contains no NOTIFY (docs/queue.md#no-notify-in-transactions).
+//! The statement touches only new rows and no foreign keys, so that requests that share it wait for no other
+//! transaction (docs/queue.md#poisoned-values, #lock-order). It contains no NOTIFY
+//! (docs/queue.md#no-notify-in-transactions).
 
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
@@ -10,16 +11,16 @@ use super::Error;
 use crate::domain::{DeviceId, JobId, LaneId, NodeId, NotificationId, Priority, Reason};
 use crate::store::Session;
 
-/// Columns of many notifications with their jobs, targets, and receipts of targets that ended at once.
+/// Many notifications, with their jobs, targets, fan-outs, and receipts of devices that end at once: as columns.
 #[derive(Debug, Default)]
 pub struct AcceptBatch {
     id: Vec<Uuid>,
     app: Vec<i16>,
     priority: Vec<i16>,
-    life_secs: Vec<i32>,
+    ttl_secs: Vec<i32>,
     once: Vec<bool>,
     by_user: Vec<bool>,
-    targets: Vec<Option<i32>>,
+    target_count: Vec<Option<i32>>,
     label: Vec<Option<String>>,
     metadata: Vec<Option<Vec<u8>>>,
     unmatched: Vec<Option<Vec<u8>>>,
@@ -50,70 +51,70 @@ pub struct AcceptBatch {
     fan_out_app: Vec<i16>,
     fan_out_priority: Vec<i16>,
     fan_out_window_secs: Vec<i32>,
-    fan_out_targets: Vec<i32>,
+    fan_out_target_count: Vec<i32>,
     fan_out_audience: Vec<Vec<u8>>,
 }
 
-/// One notification's row.
+/// The row of a new notification.
 #[derive(Debug)]
 pub struct NotificationRow<'a> {
-    /// Made from Postgres's clock.
+    /// The id, made from Postgres's clock.
     pub id: NotificationId,
-    /// Whose.
+    /// The app that sends it.
     pub app: i16,
-    /// Order.
+    /// The priority of its jobs.
     pub priority: Priority,
-    /// Seconds from now until it expires, as the API says it.
-    pub life_secs: u32,
-    /// Now or never.
+    /// Seconds from now until it expires.
+    pub ttl_secs: u32,
+    /// The request had a `ttl` of 0: one attempt, at once or never.
     pub once: bool,
-    /// Has targets that were addressed through a user.
+    /// Some targets were addressed through a user.
     pub by_user: bool,
-    /// How many devices; none: not all are found yet.
-    pub targets: Option<usize>,
-    /// Kept and returned.
+    /// Number of target devices. None: not all are found yet.
+    pub target_count: Option<usize>,
+    /// The sender's label, kept and returned.
     pub label: Option<&'a str>,
-    /// JSON.
+    /// The sender's metadata as JSON, kept and returned.
     pub metadata: Option<&'a [u8]>,
-    /// JSON.
+    /// What was addressed in vain, as JSON.
     pub unmatched: Option<&'a [u8]>,
-    /// JSON.
+    /// The validated request as JSON.
     pub content: Vec<u8>,
 }
 
-/// What of a notification's audience is still to be found.
+/// The part of a notification's audience that is resolved page by page.
 #[derive(Debug)]
 pub struct FanOutRow {
-    /// Of which notification.
+    /// The notification that is sent to it.
     pub id: NotificationId,
-    /// Whose.
+    /// The app that sends it.
     pub app: i16,
-    /// Order.
+    /// The priority of its jobs.
     pub priority: Priority,
-    /// Seconds from now until nothing is tried any more.
+    /// Seconds from now until its jobs expire.
     pub window_secs: u32,
-    /// How many devices are targets already.
-    pub targets: usize,
-    /// Who else is: JSON.
+    /// Number of devices that are targets already.
+    pub target_count: usize,
+    /// The audience as JSON.
     pub audience: Vec<u8>,
 }
 
 /// A job as it was stored.
 #[derive(Debug)]
 pub struct StoredJob {
-    /// Its row.
+    /// The number it got.
     pub id: JobId,
-    /// Of which notification.
+    /// The notification that it sends.
     pub notification: NotificationId,
-    /// In which lane.
+    /// The lane that sends it.
     pub lane: LaneId,
-    /// Its order.
+    /// The notification's priority.
     pub priority: Priority,
-    /// Its first device, which with the two above names it.
+    /// The first of its devices. With notification and lane it identifies the job.
     pub first_device: DeviceId,
-    /// Since when it may be sent.
+    /// When it may be sent (Postgres's clock).
     pub due_at: DateTime<Utc>,
-    /// When nothing is tried any more.
+    /// When no attempt may begin any more (Postgres's clock).
     pub expires_at: DateTime<Utc>,
 }
 
@@ -123,17 +124,17 @@ impl AcceptBatch {
         self.id.push(row.id.0);
         self.app.push(row.app);
         self.priority.push(row.priority.code());
-        self.life_secs.push(row.life_secs.cast_signed());
+        self.ttl_secs.push(row.ttl_secs.cast_signed());
         self.once.push(row.once);
         self.by_user.push(row.by_user);
-        self.targets.push(row.targets.map(|targets| i32::try_from(targets).unwrap_or(i32::MAX)));
+        self.target_count.push(row.target_count.map(|count| i32::try_from(count).unwrap_or(i32::MAX)));
         self.label.push(row.label.map(str::to_owned));
         self.metadata.push(row.metadata.map(<[u8]>::to_vec));
         self.unmatched.push(row.unmatched.map(<[u8]>::to_vec));
         self.content.push(row.content);
     }
 
-    /// Adds a job of ascending devices, leased to `node` or waiting. `window_secs`: from now until nothing is tried.
+    /// Adds a job of ascending devices: leased to `node`, or waiting. It expires `window_secs` from now.
     pub fn job(
         &mut self,
         id: NotificationId,
@@ -153,7 +154,7 @@ impl AcceptBatch {
         self.job_end.push(position(&self.job_devices));
     }
 
-    /// Adds who a device was addressed through.
+    /// Adds how a device was addressed: through a user, or with a reference of the sender.
     pub fn target(
         &mut self,
         id: NotificationId,
@@ -167,7 +168,7 @@ impl AcceptBatch {
         self.target_reference.push(reference.map(str::to_owned));
     }
 
-    /// Adds ascending devices of one lane that end `rejected` at once.
+    /// Adds ascending devices of one lane that end at once: rejected, without an attempt.
     pub fn refused(&mut self, id: NotificationId, lane: LaneId, reason: &Reason, devices: &[DeviceId]) {
         self.refused_notification.push(id.0);
         self.refused_lane.push(lane.0);
@@ -176,34 +177,32 @@ impl AcceptBatch {
         self.refused_devices.extend(devices.iter().map(|device| device.0));
         self.refused_end.push(position(&self.refused_devices));
     }
-}
 
-impl AcceptBatch {
-    /// Adds an audience that is found page by page.
+    /// Adds an audience that is resolved page by page.
     pub fn fan_out(&mut self, row: FanOutRow) {
         self.fan_out_notification.push(row.id.0);
         self.fan_out_app.push(row.app);
         self.fan_out_priority.push(row.priority.code());
         self.fan_out_window_secs.push(row.window_secs.cast_signed());
-        self.fan_out_targets.push(i32::try_from(row.targets).unwrap_or(i32::MAX));
+        self.fan_out_target_count.push(i32::try_from(row.target_count).unwrap_or(i32::MAX));
         self.fan_out_audience.push(row.audience);
     }
 
-    /// Is an audience among it that is found page by page?
+    /// True if the batch has an audience that is resolved page by page.
     pub fn has_fan_outs(&self) -> bool {
         !self.fan_out_notification.is_empty()
     }
 }
 
-/// Lengths of flat arrays; a batch is bounded far below what an `i32` holds.
+/// The length of a flat array as Postgres takes it. A batch is bounded far below 2^31 devices.
 fn position(flat: &[i64]) -> i32 {
     i32::try_from(flat.len()).expect("a batch holds fewer than 2^31 devices")
 }
 
-/// Stores a batch. Returns the time of its transaction and its jobs.
+/// Stores a batch. Returns the time of its transaction, and its jobs.
 ///
 /// # Errors
-/// A poisoned value fails the whole statement and nothing is stored.
+/// Nothing is stored: Postgres is out of reach, or one value of the batch is poisoned.
 pub async fn insert(
     conn: &mut Session,
     batch: &AcceptBatch,
@@ -252,10 +251,10 @@ pub async fn insert(
         &batch.id,
         &batch.app,
         &batch.priority,
-        &batch.life_secs,
+        &batch.ttl_secs,
         &batch.once,
         &batch.by_user,
-        &batch.targets as &[Option<i32>],
+        &batch.target_count as &[Option<i32>],
         &batch.label as &[Option<String>],
         &batch.metadata as &[Option<Vec<u8>>],
         &batch.unmatched as &[Option<Vec<u8>>],
@@ -282,7 +281,7 @@ pub async fn insert(
         &batch.fan_out_app,
         &batch.fan_out_priority,
         &batch.fan_out_window_secs,
-        &batch.fan_out_targets,
+        &batch.fan_out_target_count,
         &batch.fan_out_audience,
     )
     .fetch_all(conn)
@@ -305,7 +304,7 @@ pub async fn insert(
     Ok((now, jobs))
 }
 
-/// Which of these notifications exist, and since when: asked when the answer to a commit was lost.
+/// Which of these notifications exist, and when each was accepted. Asked when the answer to a commit was lost.
 pub async fn find(
     conn: &mut Session,
     ids: &[NotificationId],

@@ -12,8 +12,8 @@ const PAGES_MAX: f64 = 1_000.0;
 /// Devices that wait or are under way, per app; apps without any are missing. Exact for a table of up to 1,000 pages,
 /// about 60,000 jobs; beyond that estimated from as many pages, drawn at random.
 ///
-/// A sample of pages, since every exact way reads all of the table or an index of it, and since the planner's statistics
-/// are as old as they are. A page count needs none.
+/// A sample of pages, since every exact way reads all of the table or an index of it, and since the planner's
+/// statistics are as old as they are. A page count needs none.
 ///
 /// # Errors
 /// The database's.

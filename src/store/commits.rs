@@ -1,8 +1,8 @@
 //! What became of a commit whose answer was lost.
 //!
-//! The server may still run the transaction, or may not even have read the statement: it was on its way when the connection
-//! broke. To look for the rows tells nothing then, since they may come later. So the server is told to end the session, and
-//! only a session that has ended has a last word.
+//! The server may still run the transaction, or may not even have read the statement: it was on its way when the
+//! connection broke. To look for the rows tells nothing then, since they may come later. So the server is told to end
+//! the session, and only a session that has ended has a last word.
 
 use std::time::Duration;
 
@@ -13,7 +13,8 @@ use tokio::time::{Instant, sleep, timeout};
 use super::Error;
 use crate::store::{Session, SessionPool, Transaction};
 
-/// How long it may take to find out. Disposition a session takes milliseconds; the rest is for a database that comes back.
+/// How long it may take to find out. Disposition a session takes milliseconds; the rest is for a database that comes
+/// back.
 pub const FIND_OUT: Duration = Duration::from_secs(10);
 /// Between two questions.
 const STEP: Duration = Duration::from_millis(50);
@@ -25,7 +26,8 @@ pub struct ServerSession {
     started_at: DateTime<Utc>,
 }
 
-/// A transaction of a server; after a restart of the server, or on another one, the number may mean another transaction.
+/// A transaction of a server; after a restart of the server, or on another one, the number may mean another
+/// transaction.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct TransactionMark {
     xid: i64,

@@ -29,8 +29,8 @@ pub async fn cursor(conn: &mut Session) -> Result<Uuid, Error> {
     Ok(sqlx::query_scalar!("select reached_id from content_cursor").fetch_one(conn).await?)
 }
 
-/// Moves the cursor, but not past notifications that are younger than `settled_secs`: an acceptance that is under way may
-/// still commit one.
+/// Moves the cursor, but not past notifications that are younger than `settled_secs`: an acceptance that is under way
+/// may still commit one.
 ///
 /// # Errors
 /// The database's.

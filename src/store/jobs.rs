@@ -1,7 +1,7 @@
-//! Claiming, releasing and comparing jobs.
+//! Claims, releases and lists jobs.
 //!
-//! No join drives access to `jobs`: rows are reached by `= any` of sorted ids or by a full range of a claim index with
-//! LIMIT, so that a plan cached on an empty table never scans a full one (docs/queue.md#stable-plans).
+//! No join drives access to `jobs`: rows are reached by `= any` of sorted ids, or by a full range of a claim index with
+//! LIMIT. So a plan that is cached while the table is empty never scans a full one (docs/queue.md#stable-plans).
 
 use bit_vec::BitVec;
 use chrono::{DateTime, Utc};
@@ -12,27 +12,27 @@ use crate::domain::{
 };
 use crate::store::Session;
 
-/// One range of the claim index, and how much of it to take.
+/// One range of the claim index, and how many jobs of it to take.
 #[derive(Clone, Copy, Debug)]
 pub struct ClaimRequest {
-    /// Which lane.
+    /// The lane of the range.
     pub lane: LaneId,
-    /// Which class.
+    /// The class of the range.
     pub class: Class,
-    /// Which priority.
+    /// The priority of the range.
     pub priority: Priority,
-    /// Room in devices; at least one job is taken if any is due.
+    /// Room in devices. At least one job is taken if any is due.
     pub room: i32,
-    /// Most jobs to look at.
-    pub most_jobs: i32,
-    /// Only what fell due at or after this time: skips the dead rows of earlier claims. None: from the start.
+    /// Most jobs to lock and look at.
+    pub jobs_max: i32,
+    /// Only jobs that fell due at or after this time, which skips the dead rows of earlier claims. None: all.
     pub since: Option<DateTime<Utc>>,
-    /// Who claims.
+    /// The node that claims.
     pub node: NodeId,
 }
 
-/// Leases due jobs to a node, the earliest due first. Jobs that others are just taking are skipped. A job that may be
-/// what killed its nodes is taken alone (docs/queue.md#isolated-attempt).
+/// Leases due jobs to a node, the earliest due first. Jobs that other transactions have locked are skipped. A job that
+/// may have killed its nodes is taken alone (docs/queue.md#isolated-attempt).
 pub async fn claim(conn: &mut Session, claim: ClaimRequest) -> Result<Vec<Job>, Error> {
     let rows = sqlx::query!(
         r#"
@@ -42,12 +42,12 @@ pub async fn claim(conn: &mut Session, claim: ClaimRequest) -> Result<Vec<Job>, 
           where lane_id = $1 and node_id is null and class = $2 and priority = $3
             and due_at <= now() and due_at >= coalesce($6::timestamptz, '-infinity')
           order by due_at, job_id limit $5 for update skip locked),
-        -- Jobs are taken while the devices of those before them leave room. A suspect job is taken only as the first one, and
-        -- alone.
+        -- Jobs are taken while the devices of the jobs before them leave room. A suspect job is taken only as the first one,
+        -- and alone.
         chosen as (
           select job_id, sum(device_count) over (rows unbounded preceding) - device_count as devices_before,
-                 row_number() over (rows unbounded preceding) = 1 or not bool_or(suspect) over (rows unbounded preceding)
-                   as is_free
+                 row_number() over (rows unbounded preceding) = 1
+                   or not bool_or(suspect) over (rows unbounded preceding) as is_free
           from candidates)
         update jobs j set node_id = $7, version = version + 1
         where j.job_id = any(array(select job_id from chosen where devices_before < $4 and is_free))
@@ -58,7 +58,7 @@ pub async fn claim(conn: &mut Session, claim: ClaimRequest) -> Result<Vec<Job>, 
         claim.class.code(),
         claim.priority.code(),
         i64::from(claim.room.max(1)) as _,
-        i64::from(claim.most_jobs),
+        i64::from(claim.jobs_max),
         claim.since,
         claim.node.0,
         SUSPECT_NODE_DEATHS,
@@ -90,30 +90,30 @@ pub async fn claim(conn: &mut Session, claim: ClaimRequest) -> Result<Vec<Job>, 
     Ok(jobs)
 }
 
-/// A range of the claim index in which something is due, or will be within a second.
+/// A range of the claim index with a job that is due or falls due within a second.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct DueRange {
-    /// Which lane.
+    /// The lane of the range.
     pub lane: LaneId,
-    /// Which class.
+    /// The class of the range.
     pub class: Class,
-    /// Which priority.
+    /// The priority of the range.
     pub priority: Priority,
-    /// Time until the first of it is due, in milliseconds; 0 if it is.
+    /// Milliseconds until its first job is due; 0 if it is due.
     pub in_ms: u32,
 }
 
-/// What is due or falls due within a second.
+/// What is due, or falls due within a second.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct DueWork {
-    /// In lanes.
-    pub due: Vec<DueRange>,
-    /// Time until an audience is to be found, in milliseconds; none: there is none.
+    /// Ranges of the claim index.
+    pub ranges: Vec<DueRange>,
+    /// Milliseconds until a fan-out is due. None: no fan-out is.
     pub fan_out_in_ms: Option<u32>,
 }
 
-/// Asks for all lanes together what is due or falls due within a second, and whether an audience is to be found: all
-/// that an idle node asks (docs/queue.md#idle-load).
+/// Reads for all lanes together what is due or falls due within a second, fan-outs included. An idle node asks this
+/// once a second and little else (docs/queue.md#idle-load).
 pub async fn read_due(conn: &mut Session, lanes: &[LaneId]) -> Result<DueWork, Error> {
     let lanes: Vec<i32> = lanes.iter().map(|lane| lane.0).collect();
     let rows = sqlx::query!(
@@ -131,7 +131,8 @@ pub async fn read_due(conn: &mut Session, lanes: &[LaneId]) -> Result<DueWork, E
           order by due_at limit 1) first_job
         union all
         -- The first fan-out of each priority, told by lane 0.
-        select 0, 0::smallint, range_priority, greatest(0, extract(epoch from first_fan_out.due_at - now()) * 1000)::float8
+        select 0, 0::smallint, range_priority,
+               greatest(0, extract(epoch from first_fan_out.due_at - now()) * 1000)::float8
         from unnest(array[10, 5, 1]::smallint[]) range_priority
         cross join lateral (
           select due_at from fan_outs where priority = range_priority and due_at <= now() + interval '1 second'
@@ -141,22 +142,22 @@ pub async fn read_due(conn: &mut Session, lanes: &[LaneId]) -> Result<DueWork, E
     )
     .fetch_all(conn)
     .await?;
-    let mut tick = DueWork::default();
+    let mut work = DueWork::default();
     for row in rows {
         let in_ms = row.in_ms.ceil() as u32;
         if row.lane == 0 {
-            tick.fan_out_in_ms = Some(tick.fan_out_in_ms.map_or(in_ms, |known| known.min(in_ms)));
+            work.fan_out_in_ms = Some(work.fan_out_in_ms.map_or(in_ms, |known| known.min(in_ms)));
         } else if let (Some(class), Some(priority)) =
             (Class::from_code(row.class), Priority::from_code(row.priority))
         {
-            tick.due.push(DueRange { lane: LaneId(row.lane), class, priority, in_ms });
+            work.ranges.push(DueRange { lane: LaneId(row.lane), class, priority, in_ms });
         }
     }
-    Ok(tick)
+    Ok(work)
 }
 
-/// Gives jobs back as they were: owner none, place, attempt and what has left them unchanged. Fenced by owner and
-/// version. Returns those that were given back. `jobs` ascending by id.
+/// Releases jobs: they wait again, with place, attempt and done bits unchanged. Fenced by owner and version. `jobs`
+/// ascend by id. Returns the jobs that were released.
 pub async fn release(conn: &mut Session, node: NodeId, jobs: &[(JobId, i32)]) -> Result<Vec<JobId>, Error> {
     let ids: Vec<i64> = jobs.iter().map(|(id, _)| id.0).collect();
     let versions: Vec<i32> = jobs.iter().map(|(_, version)| *version).collect();
@@ -180,16 +181,16 @@ pub async fn release(conn: &mut Session, node: NodeId, jobs: &[(JobId, i32)]) ->
     Ok(rows.into_iter().map(JobId).collect())
 }
 
-/// The jobs that the table says this node holds, with their versions, in no particular order: asked for in that of
-/// their ids, they may be picked from all jobs in that order.
+/// The jobs that are leased to this node, with their versions, in no particular order. With an order by id, the planner
+/// might walk over all jobs in that order.
 pub async fn leased_by(conn: &mut Session, node: NodeId) -> Result<Vec<(JobId, i32)>, Error> {
     let rows =
         sqlx::query!("select job_id, version from jobs where node_id = $1", node.0).fetch_all(conn).await?;
     Ok(rows.into_iter().map(|row| (JobId(row.job_id), row.version)).collect())
 }
 
-/// Nodes that hold jobs and have no row, in ascending order: rows that a failover lost, or that were forgotten before a late
-/// commit. Steps from holder to holder along the index of leased jobs, however many jobs there are.
+/// Nodes that have leased jobs and no row, ascending: a failover lost the row, or it was purged before a late commit.
+/// Steps from node to node along the index of leased jobs, so the number of jobs does not matter.
 ///
 /// # Errors
 /// Postgres is out of reach.
@@ -210,12 +211,12 @@ pub async fn unknown_holders(conn: &mut Session) -> Result<Vec<NodeId>, Error> {
     Ok(rows.into_iter().map(NodeId).collect())
 }
 
-/// Sweeps up to `limit` jobs of dead nodes: they wait again. `lost` counts deaths without progress
+/// Sweeps up to `limit` jobs of dead nodes: they wait again. `node_deaths` counts deaths without progress
 /// (docs/queue.md#isolated-attempt). A dead node did not give the jobs back, so their devices may have been sent: they
 /// are in doubt.
 ///
-/// Found by their owners first and locked by their ids then: ordered by id in one step, the planner, which is to avoid
-/// sorts, walks over every waiting job there is, every few seconds of the day for which a dead node is swept.
+/// In two steps: found by their nodes, then locked by their ids. In one step ordered by id, the planner, which avoids
+/// sorts, walks over all waiting jobs, every few seconds for the day for which a dead node is swept.
 pub async fn sweep(conn: &mut Session, dead: &[NodeId], limit: i64) -> Result<u64, Error> {
     let dead: Vec<i32> = dead.iter().map(|node| node.0).collect();
     let swept = sqlx::query!(

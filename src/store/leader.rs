@@ -1,8 +1,8 @@
 //! The node that does the periodic duties. Two leaders would be harmless: every duty is idempotent or takes its rows by
 //! lock.
 //!
-//! Leadership is a row, not a lock of a session. A process that hangs keeps its sessions and their locks for ever, but its
-//! heartbeat stops.
+//! Leadership is a row, not a lock of a session. A process that hangs keeps its sessions and their locks for ever, but
+//! its heartbeat stops.
 
 use super::Error;
 use crate::domain::NodeId;

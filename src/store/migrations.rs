@@ -184,7 +184,8 @@ pub async fn lock_holder(conn: &mut PgConnection) -> Result<Option<BlockingSessi
     Ok(holder)
 }
 
-/// The other session whose transaction in this database has been open for longest: what a migration most likely waits for.
+/// The other session whose transaction in this database has been open for longest: what a migration most likely waits
+/// for.
 pub async fn oldest_transaction(conn: &mut PgConnection) -> Result<Option<BlockingSession>, Error> {
     let oldest = sqlx::query_as!(
         BlockingSession,
@@ -202,8 +203,8 @@ pub async fn oldest_transaction(conn: &mut PgConnection) -> Result<Option<Blocki
     Ok(oldest)
 }
 
-/// What a concurrent build that was interrupted left behind: `if not exists` would take it for an index. An index that a
-/// session builds at this moment stays.
+/// What a concurrent build that was interrupted left behind: `if not exists` would take it for an index. An index that
+/// a session builds at this moment stays.
 async fn drop_invalid_indexes(conn: &mut PgConnection) -> Result<(), sqlx::Error> {
     let invalid = sqlx::query_scalar!(
         r#"
@@ -233,8 +234,8 @@ fn name(migration: &Migration) -> String {
 mod tests {
     use super::*;
 
-    /// Postgres wraps several statements of one message in a transaction, where no index can be built concurrently; and a
-    /// process may die between such a statement and its entry in the table of migrations.
+    /// Postgres wraps several statements of one message in a transaction, where no index can be built concurrently; and
+    /// a process may die between such a statement and its entry in the table of migrations.
     #[test]
     fn what_runs_outside_a_transaction_is_one_statement_that_may_be_repeated() {
         for migration in Migrations::of_this_program().0.iter() {

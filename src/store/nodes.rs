@@ -1,4 +1,4 @@
-//! Nodes: one row per start of a process. A job is leased while its node lives.
+//! Nodes: one row per start of a process. A job is leased to a node for as long as the node lives.
 
 use chrono::{DateTime, Utc};
 
@@ -6,42 +6,42 @@ use super::Error;
 use crate::domain::NodeId;
 use crate::store::Session;
 
-/// What a beat brings back.
+/// What a heartbeat reads.
 #[derive(Clone, Debug)]
 pub struct Beat {
-    /// How many nodes live, this one among them.
-    pub living: i64,
-    /// Postgres's time.
+    /// Number of living nodes, with this one.
+    pub living_nodes: i64,
+    /// Postgres's time, read within the statement.
     pub clock: DateTime<Utc>,
-    /// The line of history that the database is on: see [`super::timeline`].
+    /// The server and timeline of the database: see [`super::timeline`].
     pub timeline: Option<String>,
 }
 
-/// A node that has just been entered.
+/// A node that has just been registered.
 #[derive(Clone, Debug)]
 pub struct RegisteredNode {
-    /// Which.
+    /// The id that the node got.
     pub node: NodeId,
-    /// Postgres's time.
+    /// Postgres's time, read within the statement.
     pub clock: DateTime<Utc>,
-    /// The line of history that the database is on.
+    /// The server and timeline of the database.
     pub timeline: Option<String>,
 }
 
-/// A node as the others watch it.
+/// A node as the leader and the other nodes watch it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct WatchedNode {
-    /// Which.
+    /// The node's id.
     pub node: NodeId,
-    /// Its count.
+    /// Its heartbeat counter.
     pub beat: i64,
-    /// Has it been called dead?
+    /// It was declared dead.
     pub dead: bool,
-    /// Is it the leader, or was it the last one?
+    /// It is the leader, or was the last one.
     pub leads: bool,
 }
 
-/// Enters a new node.
+/// Registers a new node.
 pub async fn register(conn: &mut Session, name: &str) -> Result<RegisteredNode, Error> {
     let row = sqlx::query!(
         r#"
@@ -55,22 +55,23 @@ pub async fn register(conn: &mut Session, name: &str) -> Result<RegisteredNode, 
     Ok(RegisteredNode { node: NodeId(row.node_id), clock: row.clock, timeline: row.timeline })
 }
 
-/// Counts up. None: this node was called dead; it drops what it holds and starts again under a new id.
+/// Counts a node's heartbeat up. None: the node was declared dead, so it must drop what it has leased and register
+/// again.
 pub async fn beat(conn: &mut Session, node: NodeId) -> Result<Option<Beat>, Error> {
     let row = sqlx::query!(
         r#"
         update nodes set beat = beat + 1 where node_id = $1 and dead_at is null
-        returning (select count(*) from nodes where dead_at is null) as "living!", clock_timestamp() as "clock!",
+        returning (select count(*) from nodes where dead_at is null) as "living_nodes!", clock_timestamp() as "clock!",
                   (select timeline from installation) as timeline
         "#,
         node.0
     )
     .fetch_optional(conn)
     .await?;
-    Ok(row.map(|row| Beat { living: row.living, clock: row.clock, timeline: row.timeline }))
+    Ok(row.map(|row| Beat { living_nodes: row.living_nodes, clock: row.clock, timeline: row.timeline }))
 }
 
-/// Every node of the last day.
+/// Every living node, and every node that died within the last day.
 pub async fn watch(conn: &mut Session) -> Result<Vec<WatchedNode>, Error> {
     let rows = sqlx::query!(
         r#"
@@ -90,7 +91,7 @@ pub async fn watch(conn: &mut Session) -> Result<Vec<WatchedNode>, Error> {
     Ok(watched.collect())
 }
 
-/// Calls a node dead, if its beat is still the one that was watched. Says whether it did.
+/// Declares a node dead if its heartbeat still has the value that was watched. Returns whether it did.
 pub async fn mark_dead(conn: &mut Session, node: NodeId, beat: i64) -> Result<bool, Error> {
     let done = sqlx::query!(
         "update nodes set dead_at = now() where node_id = $1 and beat = $2 and dead_at is null",
@@ -102,7 +103,7 @@ pub async fn mark_dead(conn: &mut Session, node: NodeId, beat: i64) -> Result<bo
     Ok(done.rows_affected() == 1)
 }
 
-/// Calls every living node but `except` dead: only for a process that knows itself alone on its own database.
+/// Declares every living node but `except` dead. Only for a process that is alone on its embedded database.
 pub async fn mark_others_dead(conn: &mut Session, except: NodeId) -> Result<Vec<NodeId>, Error> {
     let rows = sqlx::query_scalar!(
         "update nodes set dead_at = now() where node_id <> $1 and dead_at is null returning node_id",
@@ -113,7 +114,7 @@ pub async fn mark_others_dead(conn: &mut Session, except: NodeId) -> Result<Vec<
     Ok(rows.into_iter().map(NodeId).collect())
 }
 
-/// A node's own farewell, after it has released what it held.
+/// Declares this node dead itself, after it has released what it had leased.
 pub async fn deregister(conn: &mut Session, node: NodeId) -> Result<(), Error> {
     sqlx::query!("update nodes set dead_at = now() where node_id = $1 and dead_at is null", node.0)
         .execute(conn)
@@ -121,7 +122,7 @@ pub async fn deregister(conn: &mut Session, node: NodeId) -> Result<(), Error> {
     Ok(())
 }
 
-/// Forgets nodes that died more than a day ago and hold nothing.
+/// Deletes the rows of nodes that died more than a day ago and have no job. Returns how many.
 pub async fn purge(conn: &mut Session) -> Result<u64, Error> {
     sqlx::query!(
         "delete from lane_reports where node_id = any(array(select node_id from nodes where dead_at is not null))"

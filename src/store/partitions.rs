@@ -75,8 +75,8 @@ pub struct DayPage {
     pub kept_secs: Option<f64>,
 }
 
-/// The receipts of a day after the given one, at most `limit`, and how long they are to be kept: `days` from their time.
-/// In pages, since nothing finds the last one of a day.
+/// The receipts of a day after the given one, at most `limit`, and how long they are to be kept: `days` from their
+/// time. In pages, since nothing finds the last one of a day.
 ///
 /// # Errors
 /// The database's.
@@ -109,8 +109,8 @@ pub async fn day_page(
     Ok(DayPage { next, kept_secs: row.kept_secs.filter(|secs| *secs > 0.0) })
 }
 
-/// Drops a day's partitions: detached without blocking other sessions, then dropped. Stops at the first that can't be had
-/// within the session's lock time-out; calling it again goes on from there.
+/// Drops a day's partitions: detached without blocking other sessions, then dropped. Stops at the first that can't be
+/// had within the session's lock time-out; calling it again goes on from there.
 ///
 /// # Errors
 /// A lock time-out (55P03) while somebody still reads the day, or an old snapshot lives: try again later.

@@ -1,8 +1,8 @@
-//! Recording outcomes: idempotent and fenced (docs/queue.md#fenced-record).
+//! Records outcomes: idempotent and fenced (docs/queue.md#fenced-record).
 //!
-//! A record carries (job, notification, owner, version) and changes nothing where they do not match, so a replay after a lost COMMIT
-//! and a late record after a lost lease change nothing twice. A job goes only when every device of it has an outcome:
-//! the statement checks it.
+//! A record names job, notification, owner and version, and changes nothing where they do not match. So a repetition
+//! after a lost COMMIT, and a late record after a lost lease, change nothing. A job is deleted only when each of its
+//! devices has an outcome: the statement checks it.
 
 use bit_vec::BitVec;
 use chrono::{DateTime, Utc};
@@ -12,7 +12,7 @@ use super::Error;
 use crate::domain::{DeviceId, JobId, LaneId, NodeId, NotificationId, SUSPECT_NODE_DEATHS};
 use crate::store::Session;
 
-/// Columns of the receipts of many jobs, and of the retry jobs that come with them. Jobs ascending by id.
+/// The receipts of many jobs, and the retry jobs that come with them: as columns. Jobs ascend by id.
 #[derive(Debug, Default)]
 pub struct RecordBatch {
     job: Vec<i64>,
@@ -44,69 +44,69 @@ pub struct RecordBatch {
     retry_devices: Vec<i64>,
 }
 
-/// One job's part of a batch.
+/// The outcomes of devices of one job.
 #[derive(Debug)]
 pub struct NewReceipt<'a> {
-    /// Which job.
+    /// The job's number.
     pub job: JobId,
-    /// Of which notification: a part of the fence. A number alone may come to name another job where a failover lost the
-    /// last ones.
+    /// The job's notification, as a part of the fence. After a failover that lost the last jobs, the number alone may
+    /// be that of another job.
     pub notification: NotificationId,
-    /// Who holds it.
+    /// The node that has leased the job. None: it waits.
     pub node: Option<NodeId>,
-    /// The version that the holder knows.
+    /// The job's version, as far as that node knows.
     pub version: i32,
-    /// Does this leave no device in the job?
+    /// No device is left in the job after this.
     pub finished: bool,
-    /// A bit per device of the job: those that leave it with this.
+    /// A bit per device of the job, set for those that leave it with this.
     pub done: BitVec,
-    /// accepted, rejected, token_dead, expired, cancelled, unknown, retried.
+    /// Numbers of devices: accepted, rejected, token_dead, expired, cancelled, unknown, retried.
     pub counts: [i16; 7],
-    /// Ascending.
+    /// The devices that leave the job, ascending.
     pub devices: &'a [DeviceId],
-    /// A byte per device.
+    /// One byte per device.
     pub outcomes: Vec<u8>,
-    /// The words that occur, printable ASCII.
+    /// The reasons that occur, each once, printable ASCII.
     pub reasons: Vec<String>,
-    /// Index into `reasons` plus 1, a byte per device; empty where there are no reasons.
+    /// One byte per device: index into `reasons` plus 1, or 0 for none. Empty if there are no reasons.
     pub reason_indexes: Vec<u8>,
-    /// A name per device, empty where there is none; empty where there are none at all. Printable ASCII.
+    /// FCM's message name per device, empty where there is none. Empty if there are none at all. Printable ASCII.
     pub provider_ids: Vec<String>,
-    /// How long ago the first attempt in it began, in milliseconds.
+    /// Milliseconds since the first attempt in the receipt began.
     pub began_ms: i32,
-    /// Does it clear the job of the suspicion that it kills its nodes?
+    /// Clears the job of the suspicion that it kills its nodes.
     pub progress: bool,
 }
 
-/// A job of devices that go on: to another attempt, or to another lane.
+/// A job of devices that go on: with another attempt, or with the same attempt in another lane.
 #[derive(Debug)]
 pub struct NewRetryJob<'a> {
-    /// The job they come from, which is in the same batch.
+    /// The job that they come from, which is in the same batch.
     pub parent: JobId,
-    /// None: the same.
+    /// The new job's lane. None: the same lane.
     pub lane: Option<LaneId>,
-    /// From now on, in milliseconds.
+    /// Milliseconds from now until the job is due.
     pub delay_ms: i64,
-    /// 1: another attempt; 0: the same one elsewhere.
+    /// 1: another attempt; 0: the same attempt in another lane.
     pub step: i16,
-    /// How many attempts in doubt this adds. Where the job's own attempt is in doubt since its node died, another attempt
-    /// counts it, and the same attempt elsewhere stays in doubt.
+    /// Number of unanswered attempts that this adds. An attempt of the parent that is in doubt is added by the
+    /// statement.
     pub unanswered: i16,
-    /// The last word about them.
+    /// The last reason given about the devices.
     pub reason: Option<&'a str>,
-    /// Some: a trial of tokens that were called bad in an attempt that began then.
+    /// Some: an environment probe of tokens that were called bad in an attempt that began then.
     pub environment_probe_since: Option<DateTime<Utc>>,
-    /// Ascending.
+    /// The devices of the new job, ascending.
     pub devices: &'a [DeviceId],
 }
 
 impl RecordBatch {
-    /// Nothing in it?
+    /// True without any receipt.
     pub fn is_empty(&self) -> bool {
         self.job.is_empty()
     }
 
-    /// Adds a job's outcomes.
+    /// Adds the outcomes of a job.
     pub fn receipt(&mut self, receipt: NewReceipt<'_>) {
         self.job.push(receipt.job.0);
         self.notification.push(receipt.notification.0);
@@ -128,7 +128,7 @@ impl RecordBatch {
         push_slice(&mut self.devices, &mut self.start, &mut self.end, receipt.devices);
     }
 
-    /// Adds devices that go on.
+    /// Adds a job of devices that go on.
     pub fn retry(&mut self, retry: NewRetryJob<'_>) {
         self.retry_parent.push(retry.parent.0);
         self.retry_lane.push(retry.lane.map(|lane| lane.0));
@@ -141,7 +141,7 @@ impl RecordBatch {
     }
 }
 
-/// Postgres's arrays count from 1 and their slices include both ends.
+/// Appends a slice. Postgres's arrays count from 1, and their slices include both ends.
 fn push_slice(flat: &mut Vec<i64>, start: &mut Vec<i32>, end: &mut Vec<i32>, devices: &[DeviceId]) {
     let at = |len: usize| i32::try_from(len).expect("a batch holds fewer than 2^31 devices");
     start.push(at(flat.len()) + 1);
@@ -149,11 +149,11 @@ fn push_slice(flat: &mut Vec<i64>, start: &mut Vec<i32>, end: &mut Vec<i32>, dev
     end.push(at(flat.len()));
 }
 
-/// Appends the receipts, writes the retry jobs, and marks or deletes the jobs. Returns the jobs that were as the batch
-/// said; nothing happened for the others, which take the slow path.
+/// Appends the receipts, writes the retry jobs, and marks or deletes the jobs. Returns the jobs that matched their
+/// fence. Nothing happened to the others, which take the slow path.
 ///
 /// # Errors
-/// A poisoned value fails the whole statement and nothing is recorded.
+/// Nothing is recorded: Postgres is out of reach, or one value of the batch is poisoned.
 pub async fn record(conn: &mut Session, batch: &RecordBatch) -> Result<Vec<JobId>, Error> {
     let [accepted, rejected, token_dead, expired, cancelled, unknown, retried] = &batch.counts;
     let rows = sqlx::query_scalar!(
@@ -163,8 +163,8 @@ pub async fn record(conn: &mut Session, batch: &RecordBatch) -> Result<Vec<JobId
                                $6::smallint[], $7::smallint[], $8::smallint[], $9::smallint[], $10::smallint[],
                                $11::smallint[], $12::smallint[], $13::bytea[], $14::text[], $15::bytea[], $16::text[],
                                $17::int[], $18::int[], $19::int[], $33::uuid[])
-            as i(job_id, node_id, version, finished, accepted, rejected, token_dead, expired, cancelled, unknown, retried,
-                 outcomes, reasons, reason_indexes, provider_ids, began_ms, first, last, notification_id)),
+            as i(job_id, node_id, version, finished, accepted, rejected, token_dead, expired, cancelled, unknown,
+                 retried, outcomes, reasons, reason_indexes, provider_ids, began_ms, first, last, notification_id)),
         locked_jobs as materialized (select * from jobs where job_id = any($1) order by job_id for update),
         -- The fence: job, notification, node and version are as the batch says. A job that the batch calls finished has
         -- no device left then.
@@ -177,8 +177,8 @@ pub async fn record(conn: &mut Session, batch: &RecordBatch) -> Result<Vec<JobId
             and l.node_id is not distinct from i.node_id and l.version = i.version
             and (not i.finished or l.device_count = coalesce(bit_count(l.done), 0) + i.last - i.first + 1)),
         finished_jobs as (delete from jobs where job_id = any(array(select job_id from owned where finished))),
-        -- Progress clears a job of deaths of its nodes, down to the limit of suspicion where it is a suspect. A device of a
-        -- suspect that was rejected unseen counts as one more death, so that the next device is tried.
+        -- Progress clears a job of the deaths of its nodes; a suspect job goes back to the limit of suspicion. A device of a
+        -- suspect job that was rejected without an attempt counts as one more death, so that the next device is tried.
         partly_done_jobs as (
           update jobs set version = version + 1,
                  node_deaths = case when node_deaths < $31 then 0
@@ -197,7 +197,7 @@ pub async fn record(conn: &mut Session, batch: &RecordBatch) -> Result<Vec<JobId
                  string_to_array(reasons, E'\n'), reason_indexes, string_to_array(provider_ids, E'\n', ''),
                  now() - make_interval(secs => began_ms / 1000.0)
           from owned),
-        -- An attempt in doubt counts as unanswered if another attempt follows; the same attempt in another lane stays in
+        -- An attempt in doubt counts as unanswered if another attempt follows. The same attempt in another lane stays in
         -- doubt.
         retries as (
           insert into jobs (notification_id, lane_id, priority, class, due_at, expires_at, attempt, unanswered,
@@ -252,26 +252,26 @@ pub async fn record(conn: &mut Session, batch: &RecordBatch) -> Result<Vec<JobId
     Ok(rows.into_iter().map(JobId).collect())
 }
 
-/// A job as it is now, locked.
+/// A locked job as it is in the table.
 #[derive(Debug)]
-pub struct Present {
-    /// Which.
+pub struct LockedJob {
+    /// The job's number.
     pub job: JobId,
-    /// Of which notification.
+    /// The notification that it sends.
     pub notification: NotificationId,
-    /// Who holds it now.
+    /// The node that has leased it. None: it waits.
     pub node: Option<NodeId>,
-    /// Its version.
+    /// Its present version.
     pub version: i32,
-    /// How many devices it was made of.
+    /// Number of its devices, done or not.
     pub device_count: usize,
-    /// Which have left it.
+    /// A bit per device, set for those that have left it. None: no device has.
     pub done: Option<BitVec>,
 }
 
-/// Locks jobs and says how they are: the first statement of the slow path, whose second is [`record`] in the same
-/// transaction. Those that are gone are left out. `jobs` ascending.
-pub async fn look(conn: &mut Session, jobs: &[JobId]) -> Result<Vec<Present>, Error> {
+/// Locks jobs and reads them: the first statement of the slow path. The second one is [`record`], in the same
+/// transaction. `jobs` ascend. Deleted jobs are left out.
+pub async fn lock(conn: &mut Session, jobs: &[JobId]) -> Result<Vec<LockedJob>, Error> {
     let ids: Vec<i64> = jobs.iter().map(|job| job.0).collect();
     let rows = sqlx::query!(
         r#"
@@ -284,7 +284,7 @@ pub async fn look(conn: &mut Session, jobs: &[JobId]) -> Result<Vec<Present>, Er
     .await?;
     Ok(rows
         .into_iter()
-        .map(|row| Present {
+        .map(|row| LockedJob {
             job: JobId(row.job_id),
             notification: NotificationId(row.notification_id),
             node: row.node_id.map(NodeId),

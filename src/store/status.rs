@@ -65,8 +65,8 @@ pub async fn read(conn: &mut Session, app: AppId, id: NotificationId) -> Result<
     let row = sqlx::query!(
         r#"with recorded as (
              select sum(accepted) as accepted, sum(rejected) as rejected, sum(token_dead) as token_dead,
-                    sum(expired) as expired, sum(cancelled) as cancelled, sum(unknown) as unknown, max(recorded_at) as last_at,
-                    min(began_at) filter (
+                    sum(expired) as expired, sum(cancelled) as cancelled, sum(unknown) as unknown,
+                    max(recorded_at) as last_at, min(began_at) filter (
                       where job_id <> 0 and accepted + rejected + token_dead + unknown + retried > 0) as began_at
              from receipts where notification_id = $1
            ), pending_by_lane as materialized (

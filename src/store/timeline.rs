@@ -1,12 +1,13 @@
 //! The server's line of history, which changes with each promotion of a standby and each recovery to a point in time.
 //!
-//! The new server may lack the last moments of the old one. Its identities then begin at numbers that the old one gave out
-//! already, to callers and to nodes that are still at work with them. They are skipped ahead before anything is stored.
+//! The new server may lack the last moments of the old one. Its identities then begin at numbers that the old one gave
+//! out already, to callers and to nodes that are still at work with them. They are skipped ahead before anything is
+//! stored.
 
 use sqlx::{Connection, PgConnection};
 
-/// Compares a new connection's server with the one for which identities have been skipped ahead, and skips them where that
-/// is another one. Before the first migration there is nothing to compare.
+/// Compares a new connection's server with the one for which identities have been skipped ahead, and skips them where
+/// that is another one. Before the first migration there is nothing to compare.
 ///
 /// # Errors
 /// Postgres is out of reach, or a standby. Nothing may be done over the connection then.

@@ -40,8 +40,8 @@ impl LoadedDevices {
     }
 }
 
-/// Ids that are nobody's, or not asked for, per id that is: up to here all between the first and the last are read, which
-/// costs Postgres half of what finding each does.
+/// Ids that are nobody's, or not asked for, per id that is: up to here all between the first and the last are read,
+/// which costs Postgres half of what finding each does.
 const STRANGERS: i64 = 1;
 
 struct Row {

@@ -2,8 +2,8 @@
 
 use std::io;
 
-/// One line without a prefix: the server's message with its SQLSTATE, or what the system says of the connection. Never a
-/// `DETAIL`, which quotes rows.
+/// One line without a prefix: the server's message with its SQLSTATE, or what the system says of the connection. Never
+/// a `DETAIL`, which quotes rows.
 pub fn words(error: &sqlx::Error) -> String {
     match error {
         sqlx::Error::Database(error) => match error.code() {

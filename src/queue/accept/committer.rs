@@ -1,4 +1,4 @@
-//! The loop that commits: as many requests as arrived during the previous commit, in one statement.
+//! The loop that commits: all requests that arrived during the commit before, in one statement.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -15,9 +15,10 @@ use crate::store::SessionPool;
 use crate::store::accept::{AcceptBatch, FanOutRow, NotificationRow, StoredJob};
 use crate::store::commits::{self, ServerSession};
 
-/// Most requests, and about the most devices, of one commit.
-const MOST_REQUESTS: usize = 256;
-const MOST_DEVICES: usize = 20_000;
+/// Most requests of one commit.
+const REQUESTS_MAX: usize = 256;
+/// Most devices of one commit, unless one request alone has more.
+const DEVICES_MAX: usize = 20_000;
 
 pub(super) async fn run(mut committer: Committer, stop: CancellationToken) {
     let mut waiting: Vec<Request> = Vec::new();
@@ -26,9 +27,9 @@ pub(super) async fn run(mut committer: Committer, stop: CancellationToken) {
         if waiting.is_empty() {
             tokio::select! {
                 biased;
-                taken = committer.requests.recv_many(&mut waiting, MOST_REQUESTS) => {
+                taken = committer.requests.recv_many(&mut waiting, REQUESTS_MAX) => {
                     if taken == 0 {
-                        // Whoever could hand in more is gone: the API ends before this task is told to.
+                        // No acceptor is left: the API ends before this task is told to stop.
                         stop.cancelled().await;
                         return;
                     }
@@ -47,12 +48,12 @@ fn batch_len(requests: &[Request]) -> usize {
     let within = requests.iter().take_while(|request| {
         let first = devices == 0;
         devices += request.new.targets.len();
-        first || devices <= MOST_DEVICES
+        first || devices <= DEVICES_MAX
     });
     within.count()
 }
 
-/// Commits a batch; a poisoned request is found by halving and fails alone (docs/queue.md#poisoned-values).
+/// Commits a batch. A poisoned request is found by halving the batch and fails alone (docs/queue.md#poisoned-values).
 async fn commit(committer: &Committer, kept: &mut Option<CommitSession>, requests: Vec<Request>) {
     let mut parts = vec![requests];
     let mut may_repeat = true;
@@ -62,7 +63,7 @@ async fn commit(committer: &Committer, kept: &mut Option<CommitSession>, request
             let right = part.split_off(part.len() / 2);
             parts.extend([right, part]);
         } else if error.is_lost_answer() && std::mem::take(&mut may_repeat) {
-            // Nothing of it is stored, and a new connection may work.
+            // Nothing of the part is stored, and a new connection may work.
             parts.push(part);
         } else {
             refuse(part, &error);
@@ -84,30 +85,33 @@ fn refuse(requests: Vec<Request>, error: &store::Error) {
             _ if matches!(error, store::Error::OutcomeUnknown) => Error::OutcomeUnknown,
             _ => Error::Unavailable,
         };
-        // A caller that has gone away needs no answer.
+        // The caller may have gone away: a client that hung up.
         let _gone = request.reply.send(Err(answer));
     }
 }
 
-/// A job that is to be handed over once it is stored.
+/// A job that is handed over once it is stored.
 struct HandOver {
-    slot: Reservation,
+    reservation: Reservation,
     devices: Vec<DeviceId>,
-    known: HandoffPayload,
+    payload: HandoffPayload,
     priority: Priority,
 }
 
+/// Identifies a job before it has a number, by its first device.
 type JobName = (NotificationId, LaneId, DeviceId);
 
+/// The part of a batch that one statement stores.
 struct Part {
+    /// One id per request, in the same order.
     ids: Vec<NotificationId>,
-    lease: NodeId,
+    node: NodeId,
     batch: AcceptBatch,
-    slots: HashMap<JobName, HandOver>,
+    hand_overs: HashMap<JobName, HandOver>,
 }
 
-/// Stores and answers a part of a batch. On an error nothing of it is stored and the requests are still there, except
-/// those that turn out to be stored after all.
+/// Stores a part of a batch and answers its requests. On an error nothing of it is stored and the requests are still in
+/// `requests`, except those that turned out to be stored after all: they are answered.
 async fn commit_part(
     committer: &Committer,
     kept: &mut Option<CommitSession>,
@@ -118,7 +122,7 @@ async fn commit_part(
     match store::accept::insert(open.conn(), &part.batch).await {
         Ok((now, jobs)) => {
             *kept = Some(open);
-            hand_over(committer, part.slots, part.lease, jobs);
+            hand_over(committer, part.hand_overs, part.node, jobs);
             if part.batch.has_fan_outs() {
                 committer.notifier.notify_fan_out();
             }
@@ -134,7 +138,8 @@ async fn commit_part(
             Err(error)
         }
         Err(error) => {
-            tracing::warn!(%error, requests = requests.len(), "the answer to a commit was lost; asking what became of it");
+            let lost = requests.len();
+            tracing::warn!(%error, requests = lost, "the answer to a commit was lost; asking what became of it");
             let session = open.discard();
             if !answer_found(&committer.pool, &session, requests, &part.ids).await {
                 return Err(store::Error::OutcomeUnknown);
@@ -144,9 +149,11 @@ async fn commit_part(
     }
 }
 
-/// The answer to a COMMIT may have been lost, not the commit. The session is ended first, so that what is not found is not
-/// stored later either. Requests that are found were accepted; their jobs are leased to this node without its knowledge, and
-/// the node's reconciliation releases them. False: it could not be found out.
+/// Finds out which requests of a commit are stored after its answer was lost, and answers them. False: this could not
+/// be found out.
+///
+/// The session is ended first, so that what is not found is not stored later either. The jobs of the stored requests
+/// are leased to this node, which does not have them in memory: the heartbeat's comparison releases them.
 async fn answer_found(
     pool: &SessionPool,
     session: &ServerSession,
@@ -178,13 +185,13 @@ async fn answer_found(
 }
 
 fn prepare(committer: &Committer, requests: &[Request]) -> Part {
-    let lease = committer.node_lease.id();
+    let node = committer.node_lease.id();
     let now = committer.node_lease.clock().now();
     let mut part = Part {
         ids: Vec::with_capacity(requests.len()),
-        lease,
+        node,
         batch: AcceptBatch::default(),
-        slots: HashMap::new(),
+        hand_overs: HashMap::new(),
     };
     for request in requests {
         let id = NotificationId::new(now);
@@ -201,10 +208,10 @@ fn add(committer: &Committer, part: &mut Part, id: NotificationId, new: &NewNoti
         id,
         app: new.app.id.0,
         priority,
-        life_secs: new.ttl.as_secs(),
+        ttl_secs: new.ttl.as_secs(),
         once: new.ttl.is_once(),
         by_user,
-        targets: new.fan_out.is_none().then_some(new.targets.len()),
+        target_count: new.fan_out.is_none().then_some(new.targets.len()),
         label: new.label.as_deref(),
         metadata: new.metadata.as_deref(),
         unmatched: new.unmatched.as_deref(),
@@ -217,7 +224,7 @@ fn add(committer: &Committer, part: &mut Part, id: NotificationId, new: &NewNoti
             app: new.app.id.0,
             priority,
             window_secs,
-            targets: new.targets.len(),
+            target_count: new.targets.len(),
             audience: serde_json::to_vec(fan_out).unwrap_or_default(),
         });
     }
@@ -243,26 +250,28 @@ fn add(committer: &Committer, part: &mut Part, id: NotificationId, new: &NewNoti
         }
     }
     let (content, loaded) = (new.content.clone(), new.loaded.clone());
-    let known = HandoffPayload { content, once: new.ttl.is_once(), by_user, loaded };
+    let payload = HandoffPayload { content, once: new.ttl.is_once(), by_user, loaded };
     for (lane, mut devices) in lanes {
         devices.sort_unstable();
         for devices in devices.chunks(JOB_DEVICES_MAX) {
-            let slot = reserve(committer, lane, priority, devices.len());
-            let node = slot.is_some().then_some(part.lease);
+            let reservation = reserve(committer, lane, priority, devices.len());
+            let node = reservation.is_some().then_some(part.node);
             part.batch.job(id, lane, priority, window_secs, node, devices);
-            if let Some(slot) = slot {
-                let hand_over = HandOver { slot, devices: devices.to_vec(), known: known.clone(), priority };
-                part.slots.insert((id, lane, devices[0]), hand_over);
+            if let Some(reservation) = reservation {
+                let (devices, payload) = (devices.to_vec(), payload.clone());
+                let name = (id, lane, devices[0]);
+                part.hand_overs.insert(name, HandOver { reservation, devices, payload, priority });
             }
         }
     }
 }
 
-/// Room in the lane here, reserved before the insert: only while this node lives well and records are not behind.
+/// Reserves room in the lane of this node, before the insert. None also if this node may be declared dead soon, or if
+/// its records are behind.
 fn reserve(committer: &Committer, lane: LaneId, priority: Priority, devices: usize) -> Option<Reservation> {
-    let able = committer.recorder.as_ref().is_some_and(|recorder| recorder.has_room())
+    let may_send = committer.recorder.as_ref().is_some_and(|recorder| recorder.has_room())
         && committer.node_lease.may_start(committer.node_lease.id());
-    if !able {
+    if !may_send {
         return None;
     }
     committer.intakes.get(lane)?.reserve(priority, devices)
@@ -270,13 +279,13 @@ fn reserve(committer: &Committer, lane: LaneId, priority: Priority, devices: usi
 
 fn hand_over(
     committer: &Committer,
-    mut slots: HashMap<JobName, HandOver>,
-    lease: NodeId,
+    mut hand_overs: HashMap<JobName, HandOver>,
+    node: NodeId,
     jobs: Vec<StoredJob>,
 ) {
     for stored in jobs {
-        match slots.remove(&(stored.notification, stored.lane, stored.first_device)) {
-            Some(HandOver { slot, devices, known, priority }) => {
+        match hand_overs.remove(&(stored.notification, stored.lane, stored.first_device)) {
+            Some(HandOver { reservation, devices, payload, priority }) => {
                 let job = Job {
                     id: stored.id,
                     notification: stored.notification,
@@ -295,12 +304,12 @@ fn hand_over(
                     devices,
                     done: None,
                 };
-                let held = LeasedJob { job, node: lease, known: Some(known) };
+                let leased_job = LeasedJob { job, node, known: Some(payload) };
                 let Some(recorder) = &committer.recorder else { continue };
-                recorder.expect(&held);
-                if let Err(held) = slot.hand_over(held) {
-                    // Its tickets are dropped, which releases the job.
-                    drop(recorder.open(*held));
+                recorder.expect(&leased_job);
+                if let Err(leased_job) = reservation.hand_over(leased_job) {
+                    // The lane has stopped. Dropping the tickets releases the job.
+                    drop(recorder.open(*leased_job));
                 }
             }
             None => committer.notifier.notify_waiting(stored.lane, Class::Direct, stored.priority),

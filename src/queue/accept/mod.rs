@@ -1,7 +1,7 @@
-//! Accepting notifications: durable before the answer, many requests to a commit.
+//! Stores accepted notifications. The API answers 202 only after the commit; many requests share one commit.
 //!
-//! There is no timer: the next batch is what arrived during the previous commit. A job whose lane has room here is
-//! inserted already leased to this node and handed over after the commit; the others wait in the table.
+//! There is no timer: a batch is what arrived during the commit before. If a job's lane has room on this node, the job
+//! is inserted as leased to this node, and handed over to the lane after the commit. The other jobs wait in the table.
 
 mod committer;
 mod session;
@@ -20,68 +20,68 @@ use crate::domain::{App, Content, FanOut, NotificationId, Target, Ttl};
 use crate::store::SessionPool;
 use crate::store::tokens::LoadedDevices;
 
-/// Most requests that wait for a commit; past it they are told to come again.
-const MOST_WAITING: usize = 4_096;
+/// Most requests that wait for a commit. Further ones are refused with [`Error::Full`].
+const WAITING_MAX: usize = 4_096;
 
 /// A validated request with its audience resolved.
 #[derive(Clone, Debug)]
 pub struct NewNotification {
-    /// Whose.
+    /// The app that sends it.
     pub app: Arc<App>,
-    /// What.
+    /// What is sent, before it is rendered per provider.
     pub content: Arc<Content>,
-    /// How long.
+    /// How long it may be tried.
     pub ttl: Ttl,
-    /// Kept and returned.
+    /// The sender's label, kept and returned.
     pub label: Option<String>,
-    /// Kept and returned: JSON object of strings.
+    /// The sender's metadata, kept and returned: a JSON object of strings.
     pub metadata: Option<Vec<u8>>,
-    /// Kept and returned: the `unmatched` member as JSON; none if nobody was.
+    /// What was addressed in vain: the `unmatched` member of the answer as JSON. None: everything was found.
     pub unmatched: Option<Vec<u8>>,
-    /// For whom; a device at most once.
+    /// The target devices that are known already, each at most once.
     pub targets: Vec<Target>,
-    /// They as they were found, if they are few.
+    /// The devices already loaded, when there are few.
     pub loaded: Option<Arc<LoadedDevices>>,
-    /// And for whom else, who are found later, page by page.
+    /// The part of the audience that is resolved later, page by page.
     pub fan_out: Option<FanOut>,
 }
 
-/// What a 202 says.
+/// The content of a 202 answer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct AcceptedNotification {
-    /// The notification.
+    /// The new notification's id.
     pub id: NotificationId,
-    /// When (Postgres's clock).
+    /// When it was accepted (Postgres's clock).
     pub created_at: DateTime<Utc>,
 }
 
-/// Why a notification was not accepted. Nothing of it is stored, unless the outcome is unknown.
+/// Why a notification was not accepted. Nothing of it is stored, except perhaps with [`Self::OutcomeUnknown`].
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The database is out of reach or refuses work: try again.
+    /// The database is out of reach or refuses work. A repetition may succeed.
     #[error("the database is out of reach")]
     Unavailable,
-    /// The answer of the commit was lost, and it could not be found out whether the notification is stored.
+    /// The answer to the commit was lost, and whether the notification is stored could not be found out in time.
     #[error("the outcome of the commit is unknown")]
     OutcomeUnknown,
-    /// Too much is waiting already.
+    /// Too many requests wait for a commit.
     #[error("the queue is full")]
     Full,
-    /// This node is shutting down.
+    /// The node is shutting down.
     #[error("shutting down")]
     ShuttingDown,
-    /// This one can't be stored, whatever it is that Postgres dislikes about it.
+    /// Postgres refuses a value of this notification, with this SQLSTATE. A repetition would fail too.
     #[error("not storable: {0}")]
     Poisoned(String),
 }
 
-/// Where requests hand in what they want accepted. Cheap to clone.
+/// The side of the committer that requests use. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Acceptor {
     requests: mpsc::Sender<Request>,
 }
 
-/// The part of an acceptor that runs: see [`Acceptor::new`].
+/// The task that commits: see [`Acceptor::new`].
 #[derive(Debug)]
 pub struct Committer {
     requests: mpsc::Receiver<Request>,
@@ -99,7 +99,7 @@ struct Request {
 }
 
 impl Acceptor {
-    /// An acceptor and the committer that somebody must [run](Committer::run). Without a recorder nothing is handed
+    /// An acceptor and its committer, which the caller must [run](Committer::run). Without a recorder nothing is handed
     /// over: this node sends nothing.
     pub fn new(
         pool: SessionPool,
@@ -108,19 +108,19 @@ impl Acceptor {
         recorder: Option<OutcomeRecorder>,
         notifier: Notifier,
     ) -> (Self, Committer) {
-        let (sender, requests) = mpsc::channel(MOST_WAITING);
+        let (sender, requests) = mpsc::channel(WAITING_MAX);
         (Self { requests: sender }, Committer { requests, pool, node_lease, intakes, recorder, notifier })
     }
 
-    /// One that nobody commits for: it answers as a node does that is shutting down.
+    /// An acceptor without a committer. It answers as a node that is shutting down.
     pub fn closed() -> Self {
         Self { requests: mpsc::channel(1).0 }
     }
 
-    /// Returns after the commit that made it durable.
+    /// Returns after the commit that made the notification durable.
     ///
     /// # Errors
-    /// See [`Error`].
+    /// The notification is not stored, or its outcome is unknown: see [`Error`].
     pub async fn accept(&self, new: NewNotification) -> Result<AcceptedNotification, Error> {
         let (reply, answer) = oneshot::channel();
         self.requests.try_send(Request { new, reply }).map_err(|error| match error {
@@ -132,7 +132,7 @@ impl Acceptor {
 }
 
 impl Committer {
-    /// Commits until told to stop; what was handed in until then is still committed.
+    /// Commits until told to stop. What was handed in until then is still committed.
     pub async fn run(self, stop: CancellationToken) {
         committer::run(self, stop).await;
     }

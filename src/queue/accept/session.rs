@@ -1,4 +1,4 @@
-//! The connection that commits.
+//! The connection of the committer, with its session on the server.
 
 use std::time::Duration;
 
@@ -8,12 +8,13 @@ use crate::store;
 use crate::store::commits::{self, ServerSession};
 use crate::store::{Session, SessionPool};
 
-/// A connection that was used so lately lives.
+/// A connection that was used within this time is used again without a ping.
 const TRUSTED: Duration = Duration::from_secs(1);
-/// A connection that lives answers a ping within this time.
-const PING: Duration = Duration::from_secs(2);
+/// A connection that does not answer a ping within this time is thrown away.
+const PING_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// A connection, and its session on the server: asked for once, so that a commit costs one round trip.
+/// A connection and the identity of its session on the server. The identity is read once, so that a commit costs one
+/// round trip.
 pub(super) struct CommitSession {
     conn: Session,
     session: ServerSession,
@@ -27,25 +28,25 @@ impl CommitSession {
         Ok(Self { conn, session, used_at: Instant::now() })
     }
 
-    /// The kept one, or a new one. A connection that was idle may have ended meanwhile: asked before it is used, it costs no
-    /// request its answer.
+    /// The kept connection, or a new one. A connection that was idle may have ended meanwhile. It is pinged before it
+    /// is used, so that no request loses its answer by it.
     pub(super) async fn take(kept: &mut Option<Self>, pool: &SessionPool) -> Result<Self, store::Error> {
         if let Some(mut kept) = kept.take()
             && (kept.used_at.elapsed() < TRUSTED
-                || matches!(timeout(PING, kept.conn.ping()).await, Ok(Ok(()))))
+                || matches!(timeout(PING_TIMEOUT, kept.conn.ping()).await, Ok(Ok(()))))
         {
             return Ok(kept);
         }
         Self::open(pool).await
     }
 
-    /// For a statement now.
+    /// The connection, for a statement now.
     pub(super) fn conn(&mut self) -> &mut Session {
         self.used_at = Instant::now();
         &mut self.conn
     }
 
-    /// Throws the connection away, since its place in the pool is needed; the session may live on.
+    /// Throws the connection away, because its place in the pool is needed. The session on the server may live on.
     pub(super) fn discard(self) -> ServerSession {
         self.conn.discard();
         self.session

@@ -1,4 +1,4 @@
-//! The jobs in hand and the order in which they are to be flushed.
+//! The opened jobs, and when the outcomes of each are written.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, VecDeque};
@@ -8,117 +8,118 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::Event;
-use super::pending_job::{Ended, PendingJob};
+use super::pending_job::{EndedDevice, PendingJob};
 use crate::queue::lane_intake::LeasedJob;
 use crate::queue::leases::JobLease;
 
-/// What ended waits so long for others to share its statement.
-const SHARE: Duration = Duration::from_millis(5);
-/// Where so many do within that time, most of a statement's cost is the statement: they wait for more.
-const BUSY: usize = 16;
-const SHARE_BUSY: Duration = Duration::from_millis(20);
-/// An outcome of a job that goes on is at most so old when it is flushed.
-const OLDEST: Duration = Duration::from_millis(250);
-/// What can't be stored at all is tried again after so long.
-const ASIDE: Duration = Duration::from_secs(10);
-/// So many outcomes of one job are flushed soon.
-const MANY: usize = 100;
-/// They wait so long for the rest of their job: under load it ends within that time, and is one receipt instead of three.
-const REST: Duration = Duration::from_millis(50);
-/// So many jobs are flushed at once.
-const CROWD: usize = 256;
+/// A job that ended waits this long for others to share its statement.
+const SHARE_TIME: Duration = Duration::from_millis(5);
+/// With this many ended jobs, most of a statement's cost is the statement itself: they wait longer for more.
+const BUSY_JOBS: usize = 16;
+/// The wait of ended jobs, counted from the first one, while there are [`BUSY_JOBS`] or more.
+const SHARE_TIME_BUSY: Duration = Duration::from_millis(20);
+/// With this many ended jobs they are written at once.
+const FULL_JOBS: usize = 256;
+/// Greatest age of an unrecorded outcome of a job that has not ended.
+const AGE_MAX: Duration = Duration::from_millis(250);
+/// This many outcomes of a job that has not ended are written after [`REST_TIME`].
+const MANY_OUTCOMES: usize = 100;
+/// Many outcomes wait this long for the rest of their job. Under load the job ends within this time, and is one receipt
+/// instead of three.
+const REST_TIME: Duration = Duration::from_millis(50);
+/// A job that can't be stored is tried again after this long.
+const SET_ASIDE_TIME: Duration = Duration::from_secs(10);
 /// Most devices of one statement.
-const MOST_DEVICES: usize = 20_000;
+const DEVICES_MAX: usize = 20_000;
 
-/// Every job in hand.
+/// The opened jobs, and two queues of those with something to write.
 #[derive(Debug, Default)]
 pub(super) struct FlushSchedule {
-    pub(super) open: HashMap<JobLease, PendingJob>,
-    soon: VecDeque<(Instant, JobLease)>,
-    later: BinaryHeap<Reverse<(Instant, JobLease)>>,
+    pub(super) jobs: HashMap<JobLease, PendingJob>,
+    /// Ended jobs, with the time at which they may be written.
+    ended: VecDeque<(Instant, JobLease)>,
+    /// Jobs that go on, with the time at which their outcomes are written.
+    timed: BinaryHeap<Reverse<(Instant, JobLease)>>,
 }
 
 impl FlushSchedule {
-    /// Takes in what was reported. Returns how many endings change nothing that must be recorded.
-    pub(super) fn apply(&mut self, events: impl Iterator<Item = Event>) -> usize {
+    /// Takes in events. Returns how many ended devices need no record.
+    pub(super) fn take_in(&mut self, events: impl Iterator<Item = Event>) -> usize {
         let mut unrecordable = 0;
         for event in events {
             match event {
-                Event::Open(held) => self.open_job(held),
-                Event::Ended { lease, index, ending, began, finding } => {
-                    let to_record = self.end(lease, Ended { index, ending, began, finding });
-                    unrecordable += usize::from(!to_record);
-                }
+                Event::Opened(leased_job) => self.open_job(leased_job),
+                Event::Ended(lease, ended) => unrecordable += usize::from(!self.end_device(lease, ended)),
             }
         }
         unrecordable
     }
 
-    fn open_job(&mut self, held: Arc<LeasedJob>) {
-        let id = held.lease();
-        let job = PendingJob::new(held);
-        let over = job.is_over();
-        self.open.insert(id, job);
-        if over {
-            self.soon.push_back((Instant::now(), id));
+    fn open_job(&mut self, leased_job: Arc<LeasedJob>) {
+        let lease = leased_job.lease();
+        let job = PendingJob::new(leased_job);
+        let has_ended = job.has_ended();
+        self.jobs.insert(lease, job);
+        if has_ended {
+            self.ended.push_back((Instant::now(), lease));
         }
     }
 
-    /// Says whether there is something to record.
-    fn end(&mut self, id: JobLease, ended: Ended) -> bool {
-        let Some(job) = self.open.get_mut(&id) else { return false };
-        let to_record = job.end(ended);
+    /// Ends a device. Returns whether there is something to record.
+    fn end_device(&mut self, lease: JobLease, ended: EndedDevice) -> bool {
+        let Some(job) = self.jobs.get_mut(&lease) else { return false };
+        let to_record = job.end_device(ended);
         let now = Instant::now();
-        if job.is_over() {
-            if !job.queued {
-                job.queued = true;
-                self.soon.push_back((now + SHARE, id));
+        if job.has_ended() {
+            if !job.is_queued {
+                job.is_queued = true;
+                self.ended.push_back((now + SHARE_TIME, lease));
             }
-        } else if to_record && job.waiting.len() == 1 {
-            self.later.push(Reverse((now + OLDEST, id)));
-        } else if to_record && job.waiting.len() == MANY {
-            self.later.push(Reverse((now + REST, id)));
+        } else if to_record && job.unrecorded.len() == 1 {
+            self.timed.push(Reverse((now + AGE_MAX, lease)));
+        } else if to_record && job.unrecorded.len() == MANY_OUTCOMES {
+            self.timed.push(Reverse((now + REST_TIME, lease)));
         }
         to_record
     }
 
-    /// When something is due next; none: nothing waits.
+    /// When something is due next. None: nothing waits.
     pub(super) fn next_due(&self) -> Option<Instant> {
-        let later = self.later.peek().map(|Reverse((at, _))| *at);
-        self.soon_due(Instant::now()).into_iter().chain(later).min()
+        let timed = self.timed.peek().map(|Reverse((at, _))| *at);
+        self.ended_due(Instant::now()).into_iter().chain(timed).min()
     }
 
-    /// When those that ended are due, all together.
-    fn soon_due(&self, now: Instant) -> Option<Instant> {
-        let (first, _) = *self.soon.front()?;
-        Some(match self.soon.len() {
-            ..BUSY => first,
-            BUSY..CROWD => first + (SHARE_BUSY - SHARE),
-            CROWD.. => now,
+    /// When the ended jobs are due, all together.
+    fn ended_due(&self, now: Instant) -> Option<Instant> {
+        let (first, _) = *self.ended.front()?;
+        Some(match self.ended.len() {
+            ..BUSY_JOBS => first,
+            BUSY_JOBS..FULL_JOBS => first + (SHARE_TIME_BUSY - SHARE_TIME),
+            FULL_JOBS.. => now,
         })
     }
 
-    /// The jobs to flush now, ascending by job, as many as one statement takes.
+    /// Takes the jobs to write now, ascending by job, as many as one statement takes.
     pub(super) fn take_due(&mut self) -> Vec<JobLease> {
         let now = Instant::now();
         let mut due = Vec::new();
         let mut devices = 0;
-        let together = self.soon_due(now).is_some_and(|at| at <= now);
-        while devices < MOST_DEVICES && due.len() < 2 * CROWD {
-            let soon = together && !self.soon.is_empty();
-            let next = if soon {
-                self.soon.pop_front()
-            } else if self.later.peek().is_some_and(|Reverse((at, _))| *at <= now) {
-                self.later.pop().map(|Reverse(entry)| entry)
+        let ended_are_due = self.ended_due(now).is_some_and(|at| at <= now);
+        while devices < DEVICES_MAX && due.len() < 2 * FULL_JOBS {
+            let is_ended = ended_are_due && !self.ended.is_empty();
+            let next = if is_ended {
+                self.ended.pop_front()
+            } else if self.timed.peek().is_some_and(|Reverse((at, _))| *at <= now) {
+                self.timed.pop().map(|Reverse(entry)| entry)
             } else {
                 None
             };
-            let Some((_, id)) = next else { break };
-            if let Some(job) = self.open.get_mut(&id) {
-                job.queued &= !soon;
-                if job.is_over() || !job.waiting.is_empty() {
-                    devices += job.waiting.len();
-                    due.push(id);
+            let Some((_, lease)) = next else { break };
+            if let Some(job) = self.jobs.get_mut(&lease) {
+                job.is_queued &= !is_ended;
+                if job.has_ended() || !job.unrecorded.is_empty() {
+                    devices += job.unrecorded.len();
+                    due.push(lease);
                 }
             }
         }
@@ -127,18 +128,18 @@ impl FlushSchedule {
         due
     }
 
-    /// This one can't be written now: it comes again in a while.
-    pub(super) fn put_aside(&mut self, id: JobLease) {
-        self.later.push(Reverse((Instant::now() + ASIDE, id)));
+    /// Sets a job aside that can't be stored now: it is due again after [`SET_ASIDE_TIME`].
+    pub(super) fn set_aside(&mut self, lease: JobLease) {
+        self.timed.push(Reverse((Instant::now() + SET_ASIDE_TIME, lease)));
     }
 
-    /// These are to be flushed again, after a pause: nothing of them was written.
-    pub(super) fn put_back(&mut self, ids: &[JobLease]) {
+    /// Puts jobs back of which nothing was written: they are due again at once.
+    pub(super) fn put_back(&mut self, leases: &[JobLease]) {
         let now = Instant::now();
-        for id in ids {
-            if let Some(job) = self.open.get_mut(id) {
-                job.queued = true;
-                self.soon.push_back((now, *id));
+        for lease in leases {
+            if let Some(job) = self.jobs.get_mut(lease) {
+                job.is_queued = true;
+                self.ended.push_back((now, *lease));
             }
         }
     }
@@ -155,7 +156,7 @@ mod tests {
     };
     use crate::queue::recorder::Disposition;
 
-    fn held(number: i64) -> Arc<LeasedJob> {
+    fn leased_job(number: i64) -> Arc<LeasedJob> {
         let job = Job {
             id: JobId(number),
             notification: NotificationId::floor(DateTime::UNIX_EPOCH),
@@ -179,44 +180,44 @@ mod tests {
 
     /// Jobs of one device each that have just ended.
     fn end(schedule: &mut FlushSchedule, numbers: std::ops::Range<i64>) {
-        for held in numbers.map(held) {
+        for leased_job in numbers.map(leased_job) {
             let (status, began) = (DeliveryStatus::Accepted, Instant::now());
-            let ending = Disposition::Final { status, attempted: true, reason: None, provider_id: None };
-            let lease = held.lease();
-            let ended = Event::Ended { lease, index: 0, ending, began, finding: None };
-            schedule.apply([Event::Open(held), ended].into_iter());
+            let disposition = Disposition::Final { status, attempted: true, reason: None, provider_id: None };
+            let ended = EndedDevice { index: 0, disposition, began, finding: None };
+            let ended = Event::Ended(leased_job.lease(), ended);
+            schedule.take_in([Event::Opened(leased_job), ended].into_iter());
         }
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_ended_waits_a_little_for_others_that_go_with_it() {
+    async fn ended_jobs_wait_a_little_for_others_to_share_a_statement() {
         let mut schedule = FlushSchedule::default();
         end(&mut schedule, 0..2);
         assert_eq!(schedule.take_due(), [], "others may come");
-        advance(SHARE / 2).await;
+        advance(SHARE_TIME / 2).await;
         end(&mut schedule, 2..3);
-        advance(SHARE / 2).await;
+        advance(SHARE_TIME / 2).await;
         assert!(schedule.next_due() <= Some(Instant::now()));
         assert_eq!(schedule.take_due().len(), 3, "the last one too");
         assert_eq!(schedule.next_due(), None);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn where_many_end_at_once_they_wait_for_more() {
+    async fn many_ended_jobs_wait_longer_for_more() {
         let mut schedule = FlushSchedule::default();
-        end(&mut schedule, 0..BUSY as i64);
-        advance(SHARE).await;
+        end(&mut schedule, 0..BUSY_JOBS as i64);
+        advance(SHARE_TIME).await;
         assert_eq!(schedule.take_due(), []);
-        advance(SHARE_BUSY - SHARE).await;
+        advance(SHARE_TIME_BUSY - SHARE_TIME).await;
         assert!(schedule.next_due() <= Some(Instant::now()));
-        assert_eq!(schedule.take_due().len(), BUSY);
+        assert_eq!(schedule.take_due().len(), BUSY_JOBS);
     }
 
     #[tokio::test]
-    async fn a_crowd_waits_for_nobody() {
+    async fn a_full_statement_is_due_at_once() {
         let mut schedule = FlushSchedule::default();
-        end(&mut schedule, 0..CROWD as i64);
+        end(&mut schedule, 0..FULL_JOBS as i64);
         assert!(schedule.next_due() <= Some(Instant::now()));
-        assert_eq!(schedule.take_due().len(), CROWD);
+        assert_eq!(schedule.take_due().len(), FULL_JOBS);
     }
 }

@@ -1,12 +1,14 @@
-//! The recorder: what became of each device of the jobs in hand goes on record in batches.
+//! Records the outcomes of devices, in batches.
 //!
-//! Whoever takes a job hands it to [`OutcomeRecorder::open`] and gets one [`DeviceTicket`] per device that is still in it. Each
-//! ticket ends in exactly one [`Disposition`]; dropped without one (a panic, a shutdown), its device stays in the job, which
-//! then is given back. So nothing is lost in silence, and nothing that was recorded is tried again.
+//! A lane that has leased a job calls [`OutcomeRecorder::open`] and gets one [`DeviceTicket`] per device that is still
+//! in the job. Each ticket ends with exactly one [`Disposition`]. A ticket that is dropped without one (a panic, a
+//! shutdown) returns its device to the job, and the job is released. So no device is lost in silence, and no recorded
+//! device is tried again.
 //!
-//! A job's outcomes are flushed when it ends, 50 ms after 100 wait, or when the oldest is 250 ms old; what ended waits up to
-//! 5 ms for others to share its statement, and 20 where many do (docs/queue.md#receipt-flush). Without Postgres they
-//! are kept, while back-pressure stops claims.
+//! A job's outcomes are written when the job ends, 50 ms after 100 of them wait, or when the oldest is 250 ms old. A
+//! job that ended waits up to 5 ms for others to share its statement, and up to 20 ms where many end
+//! (docs/queue.md#receipt-flush). While Postgres is away outcomes are kept in memory, and lanes claim nothing past
+//! [`UNRECORDED_MAX`].
 
 mod flush_schedule;
 mod pending_job;
@@ -22,204 +24,198 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::lane_intake::LeasedJob;
+use self::pending_job::EndedDevice;
 use super::leases::{JobLease, Leases};
 use super::notifier::Notifier;
 use crate::domain::{DeliveryStatus, DeviceId, Finding, LaneId, Reason};
 use crate::store::SessionPool;
 
-/// Past so many outcomes that are not on record yet, lanes claim nothing more.
-const MOST_UNRECORDED: usize = 20_000;
+/// While this many outcomes are not recorded yet, lanes claim nothing more.
+const UNRECORDED_MAX: usize = 20_000;
 
-/// How a device leaves the hands of whoever took its job.
+/// How a device leaves the lease of its job.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Disposition {
-    /// It has its outcome.
+    /// The device has its final outcome.
     Final {
-        /// Which; never `pending`.
+        /// The outcome; never `pending`.
         status: DeliveryStatus,
-        /// False if it came about without an attempt.
+        /// False if there was no attempt.
         attempted: bool,
-        /// The provider's word, or ours.
+        /// The provider's reason, or ours.
         reason: Option<Reason>,
-        /// FCM's message name.
+        /// FCM's message name; APNs's ids are derived.
         provider_id: Option<String>,
     },
-    /// It goes on in another job.
+    /// The device goes on in another job.
     Retry {
-        /// None: the same lane.
+        /// The lane of that job. None: the same lane.
         lane: Option<LaneId>,
-        /// From now on.
+        /// Time from now until that job is due.
         delay: Duration,
-        /// Another attempt, or the same one elsewhere?
+        /// True: an attempt was made, and that job is another attempt. False: it is the same attempt.
         attempted: bool,
-        /// May the attempt have been sent?
+        /// The attempt may have been sent, and had no answer.
         unanswered: bool,
-        /// The provider's word, or ours.
+        /// The provider's reason, or ours.
         reason: Option<Reason>,
     },
-    /// Its token was called bad: it is tried once, at once, in another lane (docs/queue.md#environment-probe).
+    /// The provider called the token bad: it is tried once, at once, in another lane (docs/queue.md#environment-probe).
     EnvironmentProbe {
-        /// The other lane.
+        /// The lane of the other environment.
         lane: LaneId,
-        /// When the attempt began that drew the verdict (Postgres's clock).
+        /// When the attempt began that got the verdict (Postgres's clock).
         since: DateTime<Utc>,
-        /// The verdict's word, which stands unless the other lane takes it.
+        /// The verdict's reason, which stands unless the other environment accepts the token.
         reason: Reason,
     },
-    /// Nothing happened to it: it stays in its job, which is given back as it was.
+    /// Nothing happened to the device: it stays in its job, which is released.
     Returned,
 }
 
-/// What the recorder is told.
+/// What the writer is told.
 #[derive(Debug)]
 enum Event {
-    Open(Arc<LeasedJob>),
-    /// Something is found about few tokens: it must not make every event large.
-    Ended {
-        lease: JobLease,
-        index: usize,
-        ending: Disposition,
-        began: Instant,
-        finding: Option<Box<Finding>>,
-    },
+    Opened(Arc<LeasedJob>),
+    Ended(JobLease, EndedDevice),
 }
 
-/// Where outcomes go. Cheap to clone.
+/// Takes outcomes of devices. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct OutcomeRecorder {
-    shared: Arc<Shared>,
+    inbox: Arc<RecorderInbox>,
 }
 
+/// What recorder, tickets and writer share.
 #[derive(Debug)]
-struct Shared {
-    /// Bounded by what lanes hold: one event per job and one per device in hand.
+struct RecorderInbox {
+    /// Bounded by what lanes have leased: one event per job and one per device.
     events: Mutex<Vec<Event>>,
-    some: Notify,
+    is_filled: Notify,
     unrecorded: AtomicUsize,
     leases: Arc<Leases>,
 }
 
-/// The right, and the duty, to say how one device of a job ended.
+/// One device of a leased job. Its owner must say how the device ended, once.
 #[derive(Debug)]
 pub struct DeviceTicket {
-    shared: Arc<Shared>,
-    held: Arc<LeasedJob>,
+    inbox: Arc<RecorderInbox>,
+    leased_job: Arc<LeasedJob>,
     index: usize,
-    ended: bool,
+    has_ended: bool,
 }
 
-/// The part of a recorder that runs: see [`OutcomeRecorder::new`].
+/// The task that writes outcomes: see [`OutcomeRecorder::new`].
 #[derive(Debug)]
-pub struct Writer {
-    shared: Arc<Shared>,
+pub struct OutcomeWriter {
+    inbox: Arc<RecorderInbox>,
     pool: SessionPool,
     notifier: Notifier,
     findings: mpsc::Sender<Vec<Finding>>,
 }
 
 impl OutcomeRecorder {
-    /// A recorder and the writer that somebody must [run](Writer::run). What was found about tokens goes out after the
-    /// receipts that it belongs to are on record; where nobody takes it in time it is dropped, and found once more
-    /// later.
+    /// A recorder and its writer, which the caller must [run](OutcomeWriter::run). Findings about tokens are sent to
+    /// `findings` once the receipts that they belong to are recorded. If the channel is full they are dropped: a later
+    /// attempt finds them again.
     pub fn new(
         pool: SessionPool,
         leases: Arc<Leases>,
         notifier: Notifier,
         findings: mpsc::Sender<Vec<Finding>>,
-    ) -> (Self, Writer) {
-        let shared = Arc::new(Shared {
+    ) -> (Self, OutcomeWriter) {
+        let inbox = Arc::new(RecorderInbox {
             events: Mutex::default(),
-            some: Notify::new(),
+            is_filled: Notify::new(),
             unrecorded: AtomicUsize::new(0),
             leases,
         });
-        (Self { shared: Arc::clone(&shared) }, Writer { shared, pool, notifier, findings })
+        (Self { inbox: Arc::clone(&inbox) }, OutcomeWriter { inbox, pool, notifier, findings })
     }
 
-    /// A job is on its way to a lane of this node: until it is opened it counts as in hand.
-    pub fn expect(&self, held: &LeasedJob) {
-        self.shared.leases.take(held.lease());
+    /// Notes a job that is on its way to a lane of this node, so that the heartbeat's comparison does not release it.
+    pub fn expect(&self, leased_job: &LeasedJob) {
+        self.inbox.leases.add(leased_job.lease());
     }
 
-    /// Takes responsibility for a job: one ticket per device that is still in it.
-    pub fn open(&self, held: LeasedJob) -> (Arc<LeasedJob>, Vec<DeviceTicket>) {
-        let held = Arc::new(held);
-        self.shared.leases.take(held.lease());
-        self.shared.push(Event::Open(Arc::clone(&held)));
-        let tickets = held
+    /// Takes responsibility for a job. Returns one ticket per device that is still in it.
+    pub fn open(&self, leased_job: LeasedJob) -> (Arc<LeasedJob>, Vec<DeviceTicket>) {
+        let leased_job = Arc::new(leased_job);
+        self.inbox.leases.add(leased_job.lease());
+        self.inbox.push(Event::Opened(Arc::clone(&leased_job)));
+        let tickets = leased_job
             .job
             .open_positions()
             .map(|index| DeviceTicket {
-                shared: Arc::clone(&self.shared),
-                held: Arc::clone(&held),
+                inbox: Arc::clone(&self.inbox),
+                leased_job: Arc::clone(&leased_job),
                 index,
-                ended: false,
+                has_ended: false,
             })
             .collect();
-        (held, tickets)
+        (leased_job, tickets)
     }
 
-    /// May lanes take more, or must Postgres catch up first?
+    /// True if lanes may lease more jobs. False while [`UNRECORDED_MAX`] outcomes wait for Postgres.
     pub fn has_room(&self) -> bool {
-        self.shared.unrecorded.load(Ordering::Acquire) < MOST_UNRECORDED
+        self.inbox.unrecorded.load(Ordering::Acquire) < UNRECORDED_MAX
     }
 }
 
-impl Writer {
-    /// Writes until told to stop, and then until every job that was opened has ended and is on record. Whoever stops
-    /// it first ends all tickets.
+impl OutcomeWriter {
+    /// Writes until told to stop, and then until every opened job has ended and is recorded. The caller ends all
+    /// tickets before it stops the writer.
     pub async fn run(self, stop: CancellationToken) {
         writer::run(self, stop).await;
     }
 }
 
-impl Shared {
+impl RecorderInbox {
     fn push(&self, event: Event) {
-        if matches!(event, Event::Ended { .. }) {
+        if matches!(event, Event::Ended(..)) {
             self.unrecorded.fetch_add(1, Ordering::AcqRel);
         }
         let mut events = self.events.lock().unwrap_or_else(PoisonError::into_inner);
-        let first = events.is_empty();
+        let is_first = events.is_empty();
         events.push(event);
         drop(events);
-        if first {
-            self.some.notify_one();
+        if is_first {
+            self.is_filled.notify_one();
         }
     }
 
-    /// Takes all that was reported into an empty buffer, whose room serves for what is reported next.
+    /// Takes all events into an empty buffer. The buffer's memory is used for the next events.
     fn take(&self, into: &mut Vec<Event>) {
         std::mem::swap(&mut *self.events.lock().unwrap_or_else(PoisonError::into_inner), into);
     }
 }
 
 impl DeviceTicket {
-    /// The job.
+    /// The leased job that the device belongs to.
     pub fn leased_job(&self) -> &LeasedJob {
-        &self.held
+        &self.leased_job
     }
 
-    /// The device.
+    /// The id of the device.
     pub fn device(&self) -> DeviceId {
-        self.held.job.devices[self.index]
+        self.leased_job.job.devices[self.index]
     }
 
-    /// Says how it ended. `began`: when the attempt did. `finding`: what it showed about the token.
-    pub fn end(mut self, ending: Disposition, began: Instant, finding: Option<Finding>) {
-        self.ended = true;
-        self.push(ending, began, finding);
+    /// Ends the ticket. `began`: when the attempt began. `finding`: what the attempt showed about the token.
+    pub fn end(mut self, disposition: Disposition, began: Instant, finding: Option<Finding>) {
+        self.has_ended = true;
+        self.push(disposition, began, finding);
     }
 
-    fn push(&self, ending: Disposition, began: Instant, finding: Option<Finding>) {
-        let finding = finding.map(Box::new);
-        let lease = self.held.lease();
-        self.shared.push(Event::Ended { lease, index: self.index, ending, began, finding });
+    fn push(&self, disposition: Disposition, began: Instant, finding: Option<Finding>) {
+        let ended = EndedDevice { index: self.index, disposition, began, finding: finding.map(Box::new) };
+        self.inbox.push(Event::Ended(self.leased_job.lease(), ended));
     }
 }
 
 impl Drop for DeviceTicket {
     fn drop(&mut self) {
-        if !self.ended {
+        if !self.has_ended {
             self.push(Disposition::Returned, Instant::now(), None);
         }
     }

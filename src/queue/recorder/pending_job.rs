@@ -1,4 +1,4 @@
-//! One job in hand: which of its devices have ended, and what of that is not on record yet.
+//! One opened job: which of its devices have ended, which outcomes are not recorded yet, and how they are written.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,34 +15,36 @@ use crate::domain::{
 use crate::queue::lane_intake::LeasedJob;
 use crate::store::record::{NewReceipt, NewRetryJob, RecordBatch};
 
-/// A device that has ended and is not on record yet.
+/// A device that has ended and is not recorded yet.
 #[derive(Debug)]
-pub(super) struct Ended {
+pub(super) struct EndedDevice {
+    /// Its position in the job.
     pub(super) index: usize,
-    pub(super) ending: Disposition,
+    pub(super) disposition: Disposition,
     pub(super) began: Instant,
+    /// Boxed, because few devices have one.
     pub(super) finding: Option<Box<Finding>>,
 }
 
-/// A job whose outcomes this recorder writes.
+/// An opened job.
 #[derive(Debug)]
 pub(super) struct PendingJob {
-    pub(super) held: Arc<LeasedJob>,
-    /// As the table has it, as far as we know.
+    pub(super) leased_job: Arc<LeasedJob>,
+    /// The job's version in the table, as far as this node knows.
     pub(super) version: i32,
-    /// What the table's bits are, as far as we know.
+    /// The job's done bits in the table, as far as this node knows.
     pub(super) recorded: DoneBits,
-    /// Tickets still out.
-    pub(super) out: usize,
-    /// Waiting to be recorded.
-    pub(super) waiting: Vec<Ended>,
-    /// The table didn't know it as ours: what comes now takes the slow path.
-    pub(super) lost: bool,
-    /// It stands in one of the writer's queues already.
-    pub(super) queued: bool,
+    /// Number of tickets that have not ended.
+    pub(super) open_tickets: usize,
+    /// The devices that have ended and wait to be recorded.
+    pub(super) unrecorded: Vec<EndedDevice>,
+    /// The table had another owner or version: outcomes take the slow path from now on.
+    pub(super) is_lost: bool,
+    /// The job is in the queue of ended jobs already.
+    pub(super) is_queued: bool,
 }
 
-/// Who holds a job, and its version, as a record is to find them.
+/// Owner and version that a job must have when its outcomes are recorded (docs/queue.md#fenced-record).
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Fence {
     pub(super) node: Option<NodeId>,
@@ -50,44 +52,50 @@ pub(super) struct Fence {
 }
 
 impl PendingJob {
-    pub(super) fn new(held: Arc<LeasedJob>) -> Self {
-        let n = held.job.devices.len();
-        let recorded = held.job.done.clone().unwrap_or_else(|| BitVec::from_elem(n, false));
-        let out = held.job.open_positions().count();
+    pub(super) fn new(leased_job: Arc<LeasedJob>) -> Self {
+        let job = &leased_job.job;
+        let recorded = job.done.clone().unwrap_or_else(|| BitVec::from_elem(job.devices.len(), false));
         Self {
-            version: held.job.version,
-            held,
+            version: job.version,
             recorded,
-            out,
-            waiting: Vec::new(),
-            lost: false,
-            queued: false,
+            open_tickets: job.open_positions().count(),
+            leased_job,
+            unrecorded: Vec::new(),
+            is_lost: false,
+            is_queued: false,
         }
     }
 
-    /// A ticket came back. Says whether there is something to record: not if its device stays, nor if somebody else
-    /// has put an outcome of it on record, which stays.
-    pub(super) fn end(&mut self, ended: Ended) -> bool {
-        self.out = self.out.saturating_sub(1);
-        let to_record = ended.ending != Disposition::Returned && self.recorded.get(ended.index) != Some(true);
+    /// Takes the end of a ticket. Returns whether there is something to record. There is not if the device stays in the
+    /// job, or if another node has recorded an outcome of it, which stands.
+    pub(super) fn end_device(&mut self, ended: EndedDevice) -> bool {
+        self.open_tickets = self.open_tickets.saturating_sub(1);
+        let to_record =
+            ended.disposition != Disposition::Returned && self.recorded.get(ended.index) != Some(true);
         if to_record {
-            self.waiting.push(ended);
+            self.unrecorded.push(ended);
         }
         to_record
     }
 
-    /// All tickets are back?
-    pub(super) fn is_over(&self) -> bool {
-        self.out == 0
+    /// True once all tickets have ended.
+    pub(super) fn has_ended(&self) -> bool {
+        self.open_tickets == 0
     }
 
     pub(super) fn fence(&self) -> Fence {
-        Fence { node: Some(self.held.node), version: self.version }
+        Fence { node: Some(self.leased_job.node), version: self.version }
     }
 
-    /// Writes what waits (`ended`, ascending by index and none of them in `recorded`) into a batch.
-    pub(super) fn write(&self, batch: &mut RecordBatch, fence: Fence, recorded: &DoneBits, ended: &[&Ended]) {
-        let job = &self.held.job;
+    /// Adds the outcomes of `ended` to a batch: its devices ascend, and none of them is in `recorded`.
+    pub(super) fn write(
+        &self,
+        batch: &mut RecordBatch,
+        fence: Fence,
+        recorded: &DoneBits,
+        ended: &[&EndedDevice],
+    ) {
+        let job = &self.leased_job.job;
         let devices: Vec<DeviceId> = ended.iter().map(|e| job.devices[e.index]).collect();
         let mut done = BitVec::from_elem(job.devices.len(), false);
         let mut counts = [0; 7];
@@ -96,26 +104,26 @@ impl PendingJob {
         let mut provider_ids = Vec::new();
         for e in ended {
             done.set(e.index, true);
-            let (status, attempted, reason) = e.ending.as_outcome();
+            let (status, attempted, reason) = e.disposition.as_outcome();
             counts[column(status)] += 1;
             outcomes.push(OutcomeByte { status, attempted }.encode());
             reasons.push(reason);
-            if let Disposition::Final { provider_id: Some(_), .. } = &e.ending {
+            if let Disposition::Final { provider_id: Some(_), .. } = &e.disposition {
                 provider_ids.resize(ended.len(), String::new());
             }
         }
-        for (slot, e) in provider_ids.iter_mut().zip(ended) {
-            if let Disposition::Final { provider_id: Some(id), .. } = &e.ending {
-                *slot = storable_provider_id(id);
+        for (place, e) in provider_ids.iter_mut().zip(ended) {
+            if let Disposition::Final { provider_id: Some(id), .. } = &e.disposition {
+                *place = storable_provider_id(id);
             }
         }
-        let left = recorded.iter().filter(|bit| *bit).count() + ended.len();
+        let done_count = recorded.iter().filter(|bit| *bit).count() + ended.len();
         batch.receipt(NewReceipt {
             job: job.id,
             notification: job.notification,
             node: fence.node,
             version: fence.version,
-            finished: left == job.devices.len(),
+            finished: done_count == job.devices.len(),
             done,
             counts,
             devices: &devices,
@@ -123,27 +131,28 @@ impl PendingJob {
             reasons: reasons.texts,
             reason_indexes: reasons.positions,
             provider_ids,
-            began_ms: ended.iter().map(|e| millis(e.began)).max().unwrap_or_default(),
-            progress: ended.iter().any(|e| !e.ending.is_unseen()),
+            began_ms: ended.iter().map(|e| elapsed_ms(e.began)).max().unwrap_or_default(),
+            progress: ended.iter().any(|e| !e.disposition.is_rejected_unsent()),
         });
         self.write_retries(batch, ended);
     }
 
-    /// Devices that go on alike share a job: the longest of their delays, and of a trial the earliest evidence, which
-    /// the fewest registrations precede.
-    fn write_retries(&self, batch: &mut RecordBatch, ended: &[&Ended]) {
-        let mut groups: BTreeMap<Alike<'_>, Group> = BTreeMap::new();
+    /// Devices that go on alike share a job. It is due after the longest of their delays. The evidence of an
+    /// environment probe is the earliest one, because the fewest registrations precede it.
+    fn write_retries(&self, batch: &mut RecordBatch, ended: &[&EndedDevice]) {
+        let mut groups: BTreeMap<RetryKey<'_>, RetryGroup> = BTreeMap::new();
         for e in ended {
-            let (key, delay_ms, since) = match &e.ending {
+            let (key, delay_ms, since) = match &e.disposition {
                 Disposition::Retry { lane, delay, attempted, unanswered, reason } => {
                     let (attempted, unanswered) = (*attempted, *unanswered);
                     let reason = reason.as_ref().map(Reason::as_str);
                     let delay_ms = i64::try_from(delay.as_millis()).unwrap_or(i64::MAX);
-                    (Alike { lane: *lane, attempted, unanswered, trial: false, reason }, delay_ms, None)
+                    (RetryKey { lane: *lane, attempted, unanswered, is_probe: false, reason }, delay_ms, None)
                 }
                 Disposition::EnvironmentProbe { lane, since, reason } => {
                     let (lane, reason) = (Some(*lane), Some(reason.as_str()));
-                    (Alike { lane, attempted: true, unanswered: false, trial: true, reason }, 0, Some(*since))
+                    let key = RetryKey { lane, attempted: true, unanswered: false, is_probe: true, reason };
+                    (key, 0, Some(*since))
                 }
                 Disposition::Final { .. } | Disposition::Returned => continue,
             };
@@ -151,16 +160,16 @@ impl PendingJob {
             group.delay_ms = group.delay_ms.max(delay_ms);
             group.environment_probe_since =
                 [group.environment_probe_since, since].into_iter().flatten().min();
-            group.devices.push(self.held.job.devices[e.index]);
+            group.devices.push(self.leased_job.job.devices[e.index]);
         }
-        for (alike, group) in &groups {
+        for (key, group) in &groups {
             batch.retry(NewRetryJob {
-                parent: self.held.job.id,
-                lane: alike.lane,
+                parent: self.leased_job.job.id,
+                lane: key.lane,
                 delay_ms: group.delay_ms,
-                step: i16::from(alike.attempted),
-                unanswered: i16::from(alike.unanswered),
-                reason: alike.reason,
+                step: i16::from(key.attempted),
+                unanswered: i16::from(key.unanswered),
+                reason: key.reason,
                 environment_probe_since: group.environment_probe_since,
                 devices: &group.devices,
             });
@@ -168,25 +177,26 @@ impl PendingJob {
     }
 }
 
-/// The devices of one other job, and when it is due.
+/// What devices have in common that go on in one job.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct RetryKey<'a> {
+    lane: Option<LaneId>,
+    attempted: bool,
+    unanswered: bool,
+    is_probe: bool,
+    reason: Option<&'a str>,
+}
+
+/// The devices of one such job, and when it is due.
 #[derive(Default)]
-struct Group {
+struct RetryGroup {
     delay_ms: i64,
     environment_probe_since: Option<DateTime<Utc>>,
     devices: Vec<DeviceId>,
 }
 
-/// What devices of a job have in common that go on in one other job.
-#[derive(PartialEq, Eq, PartialOrd, Ord)]
-struct Alike<'a> {
-    lane: Option<LaneId>,
-    attempted: bool,
-    unanswered: bool,
-    trial: bool,
-    reason: Option<&'a str>,
-}
-
 impl Disposition {
+    /// Status, whether there was an attempt, and the reason, as a receipt has them.
     fn as_outcome(&self) -> (DeliveryStatus, bool, Option<&Reason>) {
         match self {
             Self::Final { status, attempted, reason, .. } => (*status, *attempted, reason.as_ref()),
@@ -196,13 +206,14 @@ impl Disposition {
         }
     }
 
-    /// Rejected by us without an attempt, which shows nothing about what an attempt would do.
-    fn is_unseen(&self) -> bool {
+    /// True if Pushpost rejected the device without an attempt. That does not show whether an attempt would kill the
+    /// process.
+    fn is_rejected_unsent(&self) -> bool {
         matches!(self, Self::Final { status: DeliveryStatus::Rejected, attempted: false, .. })
     }
 
-    /// The same ending without anything that a provider wrote (docs/queue.md#poisoned-values).
-    pub(super) fn without_words(&self) -> Self {
+    /// The same disposition without any text that a provider wrote (docs/queue.md#poisoned-values).
+    pub(super) fn without_provider_text(&self) -> Self {
         match self.clone() {
             Self::Final { status, attempted, .. } => {
                 Self::Final { status, attempted, reason: None, provider_id: None }
@@ -210,13 +221,13 @@ impl Disposition {
             Self::Retry { lane, delay, attempted, unanswered, .. } => {
                 Self::Retry { lane, delay, attempted, unanswered, reason: None }
             }
-            // Its word is ASCII, and decides how it ends.
+            // The reason of a probe is ASCII, and is needed if the probe fails.
             Self::EnvironmentProbe { .. } | Self::Returned => self.clone(),
         }
     }
 }
 
-/// Position of a status in a receipt's counts.
+/// Position of a status in [`NewReceipt::counts`].
 fn column(status: DeliveryStatus) -> usize {
     match status {
         DeliveryStatus::Accepted => 0,
@@ -229,6 +240,7 @@ fn column(status: DeliveryStatus) -> usize {
     }
 }
 
-fn millis(began: Instant) -> i32 {
+/// Milliseconds since an attempt began.
+fn elapsed_ms(began: Instant) -> i32 {
     i32::try_from(began.elapsed().as_millis()).unwrap_or(i32::MAX)
 }

@@ -1,4 +1,5 @@
-//! The loop that writes: one statement for many jobs; what the table no longer knows as ours takes the slow path.
+//! The loop that writes outcomes: one statement for many jobs. A job that has another owner or version in the table
+//! takes the slow path, a transaction of its own (docs/queue.md#fenced-record).
 
 use std::collections::HashSet;
 use std::sync::atomic::Ordering;
@@ -8,27 +9,28 @@ use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::flush_schedule::FlushSchedule;
-use super::pending_job::{Ended, Fence};
-use super::{Disposition, Writer};
+use super::pending_job::{EndedDevice, Fence};
+use super::{Disposition, OutcomeWriter};
 use crate::domain::{Class, DeliveryStatus, Finding, JobId, LaneId};
 use crate::queue::leases::JobLease;
 use crate::store::record::{self, RecordBatch};
 use crate::store::{self, jobs};
 
-/// First pause after Postgres was out of reach; it doubles up to [`LONGEST_PAUSE`].
-const FIRST_PAUSE: Duration = Duration::from_millis(50);
-const LONGEST_PAUSE: Duration = Duration::from_secs(2);
-const LAST_POLL: Duration = Duration::from_millis(20);
+/// Pause after a write that failed; it doubles with each failure up to [`PAUSE_MAX`].
+const PAUSE_MIN: Duration = Duration::from_millis(50);
+const PAUSE_MAX: Duration = Duration::from_secs(2);
+/// How often the writer looks for the last tickets once it was told to stop.
+const STOP_POLL: Duration = Duration::from_millis(20);
 
-pub(super) async fn run(writer: Writer, stop: CancellationToken) {
+pub(super) async fn run(writer: OutcomeWriter, stop: CancellationToken) {
     let mut schedule = FlushSchedule::default();
-    let mut pause = FIRST_PAUSE;
+    let mut pause = PAUSE_MIN;
     let mut events = Vec::new();
     loop {
-        writer.shared.take(&mut events);
-        let back = schedule.apply(events.drain(..));
-        writer.shared.unrecorded.fetch_sub(back, Ordering::AcqRel);
-        if stop.is_cancelled() && schedule.open.is_empty() && schedule.next_due().is_none() {
+        writer.inbox.take(&mut events);
+        let unrecordable = schedule.take_in(events.drain(..));
+        writer.inbox.unrecorded.fetch_sub(unrecordable, Ordering::AcqRel);
+        if stop.is_cancelled() && schedule.jobs.is_empty() && schedule.next_due().is_none() {
             return;
         }
         let due = schedule.take_due();
@@ -37,24 +39,24 @@ pub(super) async fn run(writer: Writer, stop: CancellationToken) {
             continue;
         }
         match flush(&writer, &mut schedule, &due).await {
-            Ok(()) => pause = FIRST_PAUSE,
+            Ok(()) => pause = PAUSE_MIN,
             Err(error) => {
-                tracing::warn!(%error, jobs = due.len(), "outcomes not on record yet; kept and tried again");
+                tracing::warn!(%error, jobs = due.len(), "outcomes not recorded yet; kept and tried again");
                 schedule.put_back(&due);
                 sleep(pause).await;
-                pause = (pause * 2).min(LONGEST_PAUSE);
+                pause = (pause * 2).min(PAUSE_MAX);
             }
         }
     }
 }
 
-/// Until something is reported or due. Once told to stop, a slow poll for the last tickets.
-async fn wait(writer: &Writer, schedule: &FlushSchedule, stop: &CancellationToken) {
+/// Waits until something is reported or due. Once told to stop, it looks for the last tickets every [`STOP_POLL`].
+async fn wait(writer: &OutcomeWriter, schedule: &FlushSchedule, stop: &CancellationToken) {
     let due = schedule.next_due();
     if stop.is_cancelled() {
-        let poll = Instant::now() + LAST_POLL;
+        let poll = Instant::now() + STOP_POLL;
         tokio::select! {
-            () = writer.shared.some.notified() => {}
+            () = writer.inbox.is_filled.notified() => {}
             () = sleep_until(due.map_or(poll, |due| due.min(poll))) => {}
         }
         return;
@@ -66,49 +68,53 @@ async fn wait(writer: &Writer, schedule: &FlushSchedule, stop: &CancellationToke
         }
     };
     tokio::select! {
-        () = writer.shared.some.notified() => {}
+        () = writer.inbox.is_filled.notified() => {}
         () = timer => {}
         () = stop.cancelled() => {}
     }
 }
 
-/// Writes what waits of these jobs, and gives back those that are over with devices left. Everything that it did is
-/// noted in the schedule at once, so a failure half-way loses and repeats nothing.
-async fn flush(writer: &Writer, schedule: &mut FlushSchedule, due: &[JobLease]) -> Result<(), store::Error> {
-    // A job that was taken again is no longer ours under its earlier taking, and stands in a statement once.
-    let taken_again = |id: &JobLease| {
-        let next = due.partition_point(|other| other <= id);
-        due.get(next).is_some_and(|other| other.job == id.job)
+/// Records what waits of these jobs, and releases those that have ended with devices left. Each step is noted in the
+/// schedule at once, so a failure half-way loses and repeats nothing.
+async fn flush(
+    writer: &OutcomeWriter,
+    schedule: &mut FlushSchedule,
+    due: &[JobLease],
+) -> Result<(), store::Error> {
+    // A job that this node has claimed again is no longer ours under its earlier lease. A statement names a job once.
+    let is_claimed_again = |lease: &JobLease| {
+        let next = due.partition_point(|other| other <= lease);
+        due.get(next).is_some_and(|other| other.job == lease.job)
     };
-    let (fast, slow): (Vec<JobLease>, Vec<JobLease>) = due
-        .iter()
-        .copied()
-        .partition(|id| schedule.open.get(id).is_some_and(|job| !job.lost) && !taken_again(id));
-    let mut missed = write_fast(writer, schedule, &fast).await?;
+    let (fast, slow): (Vec<JobLease>, Vec<JobLease>) = due.iter().copied().partition(|lease| {
+        schedule.jobs.get(lease).is_some_and(|job| !job.is_lost) && !is_claimed_again(lease)
+    });
+    let mut missed = record_all(writer, schedule, &fast).await?;
     missed.extend(slow);
-    for id in missed {
-        match write_slowly(writer, schedule, id).await {
-            Err(error) if error.is_poison() => drop_words(schedule, id, &error),
-            written => written?,
+    for lease in missed {
+        match record_slowly(writer, schedule, lease).await {
+            Err(error) if error.is_poison() => drop_provider_text(schedule, lease, &error),
+            recorded => recorded?,
         }
     }
-    give_back(writer, schedule, due).await
+    release_ended(writer, schedule, due).await
 }
 
-/// One statement for all; a poisoned value is found by halving. Returns the jobs that were not as we knew them.
-async fn write_fast(
-    writer: &Writer,
+/// Records jobs in one statement. A poisoned value is found by halving. Returns the jobs that had another owner or
+/// version.
+async fn record_all(
+    writer: &OutcomeWriter,
     schedule: &mut FlushSchedule,
-    ids: &[JobLease],
+    leases: &[JobLease],
 ) -> Result<Vec<JobLease>, store::Error> {
     let mut missed = Vec::new();
-    let mut parts = vec![ids];
+    let mut parts = vec![leases];
     while let Some(part) = parts.pop() {
         let mut batch = RecordBatch::default();
-        for id in part {
-            if let Some(job) = schedule.open.get_mut(id).filter(|job| !job.waiting.is_empty()) {
-                job.waiting.sort_unstable_by_key(|ended| ended.index);
-                let ended: Vec<&Ended> = job.waiting.iter().collect();
+        for lease in part {
+            if let Some(job) = schedule.jobs.get_mut(lease).filter(|job| !job.unrecorded.is_empty()) {
+                job.unrecorded.sort_unstable_by_key(|ended| ended.index);
+                let ended: Vec<&EndedDevice> = job.unrecorded.iter().collect();
                 job.write(&mut batch, job.fence(), &job.recorded, &ended);
             }
         }
@@ -117,13 +123,13 @@ async fn write_fast(
         }
         let mut conn = writer.pool.acquire().await.map_err(store::Error::from)?;
         match record::record(&mut conn, &batch).await {
-            Ok(ours) => {
-                let ours: HashSet<JobId> = ours.into_iter().collect();
-                for id in part {
-                    if ours.contains(&id.job) {
-                        recorded(writer, schedule, *id);
-                    } else if schedule.open.get(id).is_some_and(|job| !job.waiting.is_empty()) {
-                        missed.push(*id);
+            Ok(owned) => {
+                let owned: HashSet<JobId> = owned.into_iter().collect();
+                for lease in part {
+                    if owned.contains(&lease.job) {
+                        note_recorded(writer, schedule, *lease);
+                    } else if schedule.jobs.get(lease).is_some_and(|job| !job.unrecorded.is_empty()) {
+                        missed.push(*lease);
                     }
                 }
             }
@@ -131,171 +137,185 @@ async fn write_fast(
                 let (left, right) = part.split_at(part.len() / 2);
                 parts.extend([right, left]);
             }
-            Err(error) if error.is_poison() => drop_words(schedule, part[0], &error),
+            Err(error) if error.is_poison() => drop_provider_text(schedule, part[0], &error),
             Err(error) => return Err(error),
         }
     }
     Ok(missed)
 }
 
-/// The culprit stands alone: its outcome is recorded without what the provider wrote. If even that can't be stored, it
-/// is kept and tried again now and then: the job stays ours, so nobody sends it again.
-fn drop_words(schedule: &mut FlushSchedule, id: JobLease, error: &store::Error) {
-    tracing::error!(%error, job = id.job.0, "an outcome can't be stored as the provider worded it");
-    let Some(job) = schedule.open.get_mut(&id) else { return };
-    let mut changed = false;
-    for ended in &mut job.waiting {
-        let plain = ended.ending.without_words();
-        changed |= plain != ended.ending;
-        ended.ending = plain;
+/// The outcomes of a poisoned job are recorded without what the provider wrote. If even that can't be stored, they are
+/// kept and tried again now and then: the job stays leased to this node, so it is not sent again.
+fn drop_provider_text(schedule: &mut FlushSchedule, lease: JobLease, error: &store::Error) {
+    tracing::error!(%error, job = lease.job.0, "an outcome can't be stored as the provider worded it");
+    let Some(job) = schedule.jobs.get_mut(&lease) else { return };
+    let mut has_changed = false;
+    for ended in &mut job.unrecorded {
+        let plain = ended.disposition.without_provider_text();
+        has_changed |= plain != ended.disposition;
+        ended.disposition = plain;
     }
-    if changed {
-        schedule.put_back(&[id]);
+    if has_changed {
+        schedule.put_back(&[lease]);
     } else {
-        schedule.put_aside(id);
+        schedule.set_aside(lease);
     }
 }
 
-/// What waited of a job is on record: notes it, and passes on what follows from it.
-fn recorded(writer: &Writer, schedule: &mut FlushSchedule, id: JobLease) {
-    let Some(job) = schedule.open.get_mut(&id) else { return };
-    let ended = std::mem::take(&mut job.waiting);
-    writer.shared.unrecorded.fetch_sub(ended.len(), Ordering::AcqRel);
+/// Notes that the waiting outcomes of a job are recorded, and passes on what follows from them.
+fn note_recorded(writer: &OutcomeWriter, schedule: &mut FlushSchedule, lease: JobLease) {
+    let Some(job) = schedule.jobs.get_mut(&lease) else { return };
+    let ended = std::mem::take(&mut job.unrecorded);
+    writer.inbox.unrecorded.fetch_sub(ended.len(), Ordering::AcqRel);
     for e in &ended {
         job.recorded.set(e.index, true);
     }
     job.version += 1;
-    let finished = job.recorded.all();
-    follow_up(writer, schedule, id, ended);
-    if finished {
-        schedule.open.remove(&id);
-        writer.shared.leases.let_go(id);
+    let is_finished = job.recorded.all();
+    follow_up(writer, schedule, lease, ended);
+    if is_finished {
+        schedule.jobs.remove(&lease);
+        writer.inbox.leases.remove(lease);
     }
 }
 
-/// Retry jobs may be due at once; what was found about tokens comes after the receipts.
-fn follow_up(writer: &Writer, schedule: &FlushSchedule, id: JobLease, ended: Vec<Ended>) {
-    let Some(job) = schedule.open.get(&id) else { return };
+/// Wakes lanes for retry jobs that are due at once, and sends findings about tokens, which must come after the
+/// receipts.
+fn follow_up(writer: &OutcomeWriter, schedule: &FlushSchedule, lease: JobLease, ended: Vec<EndedDevice>) {
+    let Some(job) = schedule.jobs.get(&lease).map(|job| &job.leased_job.job) else { return };
     let mut findings: Vec<Finding> = Vec::new();
     for e in ended {
-        if let Some(lane) = due_at_once(&e.ending, job.held.job.lane) {
-            writer.notifier.notify_waiting(lane, Class::Retry, job.held.job.priority);
+        if let Some(lane) = due_at_once(&e.disposition, job.lane) {
+            writer.notifier.notify_waiting(lane, Class::Retry, job.priority);
         }
         findings.extend(e.finding.map(|finding| *finding));
     }
     if !findings.is_empty()
         && let Err(error) = writer.findings.try_send(findings)
     {
-        tracing::warn!(%error, "what was found about tokens was dropped; the next attempt finds it again");
+        tracing::warn!(%error, "findings about tokens were dropped; the next attempt finds them again");
     }
 }
 
 /// The lane in which a device that goes on is due already.
-fn due_at_once(ending: &Disposition, own: LaneId) -> Option<LaneId> {
-    match ending {
+fn due_at_once(disposition: &Disposition, own: LaneId) -> Option<LaneId> {
+    match disposition {
         Disposition::Retry { lane, delay, .. } if delay.is_zero() => Some(lane.unwrap_or(own)),
         Disposition::EnvironmentProbe { lane, .. } => Some(*lane),
         _ => None,
     }
 }
 
-/// In one transaction: looks at the job under its lock, then records the final outcomes of devices whose bit is clear,
-/// under the present owner and version. Others only while the lease is still ours. The first final outcome wins.
-async fn write_slowly(
-    writer: &Writer,
+/// The slow path, in one transaction: locks the job and reads it. Then it records the final outcomes of devices that
+/// have none, under the present owner and version. Other outcomes are recorded only while the lease is still ours. The
+/// first final outcome of a device stands.
+async fn record_slowly(
+    writer: &OutcomeWriter,
     schedule: &mut FlushSchedule,
-    id: JobLease,
+    lease: JobLease,
 ) -> Result<(), store::Error> {
-    let Some(job) = schedule.open.get_mut(&id) else { return Ok(()) };
-    job.waiting.sort_unstable_by_key(|ended| ended.index);
+    let Some(job) = schedule.jobs.get_mut(&lease) else { return Ok(()) };
+    job.unrecorded.sort_unstable_by_key(|ended| ended.index);
     let mut conn = writer.pool.acquire().await.map_err(store::Error::from)?;
     let mut tx = conn.begin().await.map_err(store::Error::from)?;
-    let present = record::look(&mut tx, &[id.job]).await?.pop();
-    let present = present.filter(|present| present.notification == job.held.job.notification);
+    let present = record::lock(&mut tx, &[lease.job]).await?.pop();
+    let present = present.filter(|present| present.notification == job.leased_job.job.notification);
     let Some(present) = present else {
         drop(tx);
-        let dropped = job.waiting.len();
-        if dropped > 0 {
-            tracing::info!(
-                job = id.job.0,
-                outcomes = dropped,
-                "outcomes of a job that is on record already: dropped"
-            );
-        }
-        writer.shared.unrecorded.fetch_sub(dropped, Ordering::AcqRel);
-        job.waiting.clear();
-        job.lost = true;
-        if job.is_over() {
-            schedule.open.remove(&id);
-        }
-        writer.shared.leases.let_go(id);
+        drop_outcomes(writer, schedule, lease);
         return Ok(());
     };
-    let ours = present.node == Some(job.held.node);
-    let table = present.done.unwrap_or_else(|| bit_vec::BitVec::from_elem(present.device_count, false));
-    let news: Vec<&Ended> = job
-        .waiting
+    let is_ours = present.node == Some(job.leased_job.node);
+    let mut recorded =
+        present.done.unwrap_or_else(|| bit_vec::BitVec::from_elem(present.device_count, false));
+    let new: Vec<&EndedDevice> = job
+        .unrecorded
         .iter()
-        .filter(|e| table.get(e.index) == Some(false))
-        .filter(|e| ours || is_final(&e.ending))
+        .filter(|e| recorded.get(e.index) == Some(false))
+        .filter(|e| is_ours || is_final(&e.disposition))
         .collect();
-    let wrote = !news.is_empty();
-    if wrote {
+    let has_new = !new.is_empty();
+    if has_new {
         let mut batch = RecordBatch::default();
         let fence = Fence { node: present.node, version: present.version };
-        job.write(&mut batch, fence, &table, &news);
+        job.write(&mut batch, fence, &recorded, &new);
         record::record(&mut tx, &batch).await?;
     }
-    let mut now_recorded = table;
-    for e in &news {
-        now_recorded.set(e.index, true);
+    for e in &new {
+        recorded.set(e.index, true);
     }
     tx.commit().await.map_err(store::Error::from)?;
-    job.version = present.version + i32::from(wrote);
-    job.recorded = now_recorded;
-    job.lost = !ours || job.recorded.all();
-    let (lost, over) = (job.lost, job.is_over());
-    let ended = std::mem::take(&mut job.waiting);
-    writer.shared.unrecorded.fetch_sub(ended.len(), Ordering::AcqRel);
-    follow_up(writer, schedule, id, ended);
-    if lost {
-        writer.shared.leases.let_go(id);
-        if over {
-            schedule.open.remove(&id);
+    job.version = present.version + i32::from(has_new);
+    job.recorded = recorded;
+    job.is_lost = !is_ours || job.recorded.all();
+    let (is_lost, has_ended) = (job.is_lost, job.has_ended());
+    let ended = std::mem::take(&mut job.unrecorded);
+    writer.inbox.unrecorded.fetch_sub(ended.len(), Ordering::AcqRel);
+    follow_up(writer, schedule, lease, ended);
+    if is_lost {
+        writer.inbox.leases.remove(lease);
+        if has_ended {
+            schedule.jobs.remove(&lease);
         }
     }
     Ok(())
 }
 
-fn is_final(ending: &Disposition) -> bool {
-    matches!(ending, Disposition::Final { status, .. } if *status != DeliveryStatus::Pending)
+/// Drops the outcomes of a job that is no longer in the table: all its devices are recorded already.
+fn drop_outcomes(writer: &OutcomeWriter, schedule: &mut FlushSchedule, lease: JobLease) {
+    let Some(job) = schedule.jobs.get_mut(&lease) else { return };
+    let dropped = job.unrecorded.len();
+    if dropped > 0 {
+        tracing::info!(
+            job = lease.job.0,
+            outcomes = dropped,
+            "outcomes of a job that is recorded already: dropped"
+        );
+    }
+    writer.inbox.unrecorded.fetch_sub(dropped, Ordering::AcqRel);
+    job.unrecorded.clear();
+    job.is_lost = true;
+    if job.has_ended() {
+        schedule.jobs.remove(&lease);
+    }
+    writer.inbox.leases.remove(lease);
 }
 
-/// Releases the jobs that are over and still have devices, as they were.
-async fn give_back(
-    writer: &Writer,
+fn is_final(disposition: &Disposition) -> bool {
+    matches!(disposition, Disposition::Final { status, .. } if *status != DeliveryStatus::Pending)
+}
+
+/// Releases the jobs that have ended and still have devices.
+async fn release_ended(
+    writer: &OutcomeWriter,
     schedule: &mut FlushSchedule,
     due: &[JobLease],
 ) -> Result<(), store::Error> {
-    let over: Vec<JobLease> = due
+    let ended: Vec<JobLease> = due
         .iter()
         .copied()
-        .filter(|id| schedule.open.get(id).is_some_and(|job| job.is_over() && job.waiting.is_empty()))
+        .filter(|lease| {
+            schedule.jobs.get(lease).is_some_and(|job| job.has_ended() && job.unrecorded.is_empty())
+        })
         .collect();
-    let Some(first) = over.first().and_then(|id| schedule.open.get(id)) else { return Ok(()) };
-    let lease = first.held.node;
-    let (under_it, others): (Vec<JobLease>, Vec<JobLease>) =
-        over.into_iter().partition(|id| schedule.open.get(id).is_some_and(|job| job.held.node == lease));
-    let versions: Vec<(JobId, i32)> =
-        under_it.iter().filter_map(|id| schedule.open.get(id).map(|job| (id.job, job.version))).collect();
+    let Some(first) = ended.first().and_then(|lease| schedule.jobs.get(lease)) else { return Ok(()) };
+    // One statement releases the jobs of one node id. Those leased under another one come next.
+    let node = first.leased_job.node;
+    let (same_node, others): (Vec<JobLease>, Vec<JobLease>) = ended
+        .into_iter()
+        .partition(|lease| schedule.jobs.get(lease).is_some_and(|job| job.leased_job.node == node));
+    let versions: Vec<(JobId, i32)> = same_node
+        .iter()
+        .filter_map(|lease| schedule.jobs.get(lease).map(|job| (lease.job, job.version)))
+        .collect();
     let mut conn = writer.pool.acquire().await.map_err(store::Error::from)?;
-    jobs::release(&mut conn, lease, &versions).await?;
-    for id in under_it {
-        if let Some(open) = schedule.open.remove(&id) {
-            let job = &open.held.job;
+    jobs::release(&mut conn, node, &versions).await?;
+    for lease in same_node {
+        if let Some(released) = schedule.jobs.remove(&lease) {
+            let job = &released.leased_job.job;
             writer.notifier.notify_released(job.lane, job.class, job.priority);
         }
-        writer.shared.leases.let_go(id);
+        writer.inbox.leases.remove(lease);
     }
     schedule.put_back(&others);
     Ok(())

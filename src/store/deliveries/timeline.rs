@@ -26,8 +26,9 @@ struct Row {
     provider_id: Option<String>,
 }
 
-/// The latest that is on record of each of up to `limit` notifications before `before`: its outcome, or `pending` if more
-/// attempts are to follow. What waits for its first attempt is not on record yet. The caller knows whose device it is.
+/// The latest that is on record of each of up to `limit` notifications before `before`: its outcome, or `pending` if
+/// more attempts are to follow. What waits for its first attempt is not on record yet. The caller knows whose device it
+/// is.
 ///
 /// # Errors
 /// The database's.
@@ -49,7 +50,8 @@ pub async fn timeline(
     Ok(found)
 }
 
-/// OFFSET 0 keeps the bound from lists: with it, the planner reads all of a day's keys for each device that it looks up.
+/// OFFSET 0 keeps the bound from lists: with it, the planner reads all of a day's keys for each device that it looks
+/// up.
 async fn latest(conn: &mut Session, device: DeviceId, before: Uuid, limit: usize) -> Result<Vec<Row>, Error> {
     let rows = sqlx::query_as!(
         Row,

@@ -1,7 +1,8 @@
 //! Many devices at a time: found and locked, stored and written back, with a statement for each.
 //!
-//! Whoever changes devices in a transaction locks those that there are first, in id order, and inserts then, in the order
-//! of platform and digest. So two such transactions wait for each other but never both (docs/queue.md#lock-order).
+//! Whoever changes devices in a transaction locks those that there are first, in id order, and inserts then, in the
+//! order of platform and digest. So two such transactions wait for each other but never both
+//! (docs/queue.md#lock-order).
 
 use chrono::{DateTime, Utc};
 
@@ -80,8 +81,8 @@ pub struct InsertedDevice {
     pub created_at: DateTime<Utc>,
 }
 
-/// Stores new devices of one app, in the order given: that of [`TokenKey`]. Their `id` and `created_at` are ignored. Who
-/// is missing in the answer has become known meanwhile, and is left as they are.
+/// Stores new devices of one app, in the order given: that of [`TokenKey`]. Their `id` and `created_at` are ignored.
+/// Who is missing in the answer has become known meanwhile, and is left as they are.
 ///
 /// # Errors
 /// The database's.

@@ -1,7 +1,7 @@
 //! Devices: one token of one app at one provider, perhaps a user's.
 //!
-//! Where a statement names a device by its number, `app_id + 0` keeps the planner from indexes that begin with the app: a
-//! plan made on an empty table would read all devices of an app (docs/queue.md#stable-plans).
+//! Where a statement names a device by its number, `app_id + 0` keeps the planner from indexes that begin with the app:
+//! a plan made on an empty table would read all devices of an app (docs/queue.md#stable-plans).
 
 mod addressed;
 mod batch;

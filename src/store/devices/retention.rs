@@ -9,8 +9,8 @@ use crate::store::Session;
 
 /// Deletes up to `limit` devices of each app that have been quarantined for `secs`. Answers how many.
 ///
-/// Whether a device still is so long in quarantine is looked at again once it is locked, and not where it is locked: with
-/// the time in that condition, a plan made on an empty table reads all quarantined devices
+/// Whether a device still is so long in quarantine is looked at again once it is locked, and not where it is locked:
+/// with the time in that condition, a plan made on an empty table reads all quarantined devices
 /// (docs/queue.md#stable-plans).
 ///
 /// # Errors

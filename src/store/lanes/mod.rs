@@ -115,7 +115,8 @@ pub async fn confirm_pruning_guard(conn: &mut Session, lane: LaneId) -> Result<b
 pub async fn release_pruning_guard(conn: &mut Session, lane: LaneId) -> Result<bool, Error> {
     let done = sqlx::query!(
         "
-        update lanes set guard_engaged_at = null, guard_reason = null, guard_covers_certain = false, guard_confirmed_at = null
+        update lanes set guard_engaged_at = null, guard_reason = null, guard_covers_certain = false,
+                         guard_confirmed_at = null
         where lane_id = $1 and guard_engaged_at is not null
           and coalesce(guard_confirmed_at <= now() - interval '10 minutes', true)
         ",
@@ -139,8 +140,8 @@ pub async fn clear_stops(conn: &mut Session, lane: LaneId) -> Result<(), Error> 
     sqlx::query!(
         "
         update lanes set paused_at = null, suspended_at = null, suspended_fingerprint = null, suspended_reason = null,
-                         guard_engaged_at = null, guard_reason = null, guard_covers_certain = false, guard_confirmed_at = null,
-                         retry_requested_at = clock_timestamp()
+                         guard_engaged_at = null, guard_reason = null, guard_covers_certain = false,
+                         guard_confirmed_at = null, retry_requested_at = clock_timestamp()
         where lane_id = $1
         ",
         lane.0

@@ -32,8 +32,8 @@ pub struct LaneReport {
 }
 
 /// Stores a node's reports and answers the standing of the lanes that they are about: one statement, since each node
-/// makes it every few seconds. Where the worst of what living nodes say has changed, the lane is in its state since then;
-/// nodes that have not read a lane yet say nothing of it.
+/// makes it every few seconds. Where the worst of what living nodes say has changed, the lane is in its state since
+/// then; nodes that have not read a lane yet say nothing of it.
 ///
 /// # Errors
 /// The database's.

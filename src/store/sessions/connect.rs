@@ -35,8 +35,8 @@ impl PoolInner {
         }
     }
 
-    /// Tries each host once, the current one first. Of several hosts the error with the best prospect is returned: a host
-    /// that starts, before a host that refuses.
+    /// Tries each host once, the current one first. Of several hosts the error with the best prospect is returned: a
+    /// host that starts, before a host that refuses.
     async fn try_hosts(&self) -> Result<PooledConnection, sqlx::Error> {
         let mut refusal = None;
         for _ in 0..self.shared.hosts.count() {

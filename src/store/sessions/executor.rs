@@ -92,8 +92,8 @@ impl Watch<'_> {
         }
     }
 
-    /// The connection died in silence, or the statement waits for something on the server. Other connections are judged by
-    /// themselves: each that was idle for a moment is asked before it is lent.
+    /// The connection died in silence, or the statement waits for something on the server. Other connections are judged
+    /// by themselves: each that was idle for a moment is asked before it is lent.
     fn give_up(&mut self) -> sqlx::Error {
         let error = no_answer("a statement", self.deadline);
         self.state.broken = true;

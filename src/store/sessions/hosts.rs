@@ -1,5 +1,5 @@
-//! The hosts of a database: new connections go to the host that was used last, and to the next one where that host can not
-//! be used.
+//! The hosts of a database: new connections go to the host that was used last, and to the next one where that host can
+//! not be used.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 

@@ -267,8 +267,8 @@ impl PoolInner {
         idle.pop()
     }
 
-    /// Throws away what is idle of this generation and older ones, and has the server end it: places there are free before
-    /// new connections are opened.
+    /// Throws away what is idle of this generation and older ones, and has the server end it: places there are free
+    /// before new connections are opened.
     fn throw_away(&self, generation: u64) {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         for held in idle.extract_if(.., |held| held.state.generation <= generation) {
@@ -311,7 +311,8 @@ impl SharedPoolState {
         }
     }
 
-    /// Each task ends by a deadline of its own. At the end of the runtime they are dropped, and their connections close.
+    /// Each task ends by a deadline of its own. At the end of the runtime they are dropped, and their connections
+    /// close.
     pub(super) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         if let Ok(runtime) = Handle::try_current() {
             self.tasks.spawn_on(task, &runtime);

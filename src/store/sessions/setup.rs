@@ -35,8 +35,8 @@ pub enum Purpose {
 }
 
 impl Purpose {
-    /// How long a statement may take. A client has its 202 within 15 s of a silent loss of all connections; the heartbeat
-    /// goes on within 10 s, and with it `/readyz`.
+    /// How long a statement may take. A client has its 202 within 15 s of a silent loss of all connections; the
+    /// heartbeat goes on within 10 s, and with it `/readyz`.
     pub(super) fn statement_deadline(self) -> Duration {
         Duration::from_secs(match self {
             Self::Heartbeat => 4,
@@ -85,9 +85,9 @@ const GRACE: Duration = Duration::from_secs(2);
 /// The largest value of `statement_timeout`.
 const TIMEOUT_MS_MAX: u128 = i32::MAX as u128;
 
-/// A wait behind a lock of another session ends before the deadline, so that one locked row takes no more than moments of a
-/// session that others wait for, and the leader goes on with its other duties. Statements of the other purposes skip rows
-/// that are locked, or wait for them by their deadline.
+/// A wait behind a lock of another session ends before the deadline, so that one locked row takes no more than moments
+/// of a session that others wait for, and the leader goes on with its other duties. Statements of the other purposes
+/// skip rows that are locked, or wait for them by their deadline.
 fn lock_timeout(purpose: Purpose) -> &'static str {
     match purpose {
         Purpose::Requests => "3s",

@@ -1,9 +1,9 @@
 //! Topics come with their first subscriber and go with their last.
 //!
-//! A transaction that makes or deletes topics holds the app's row, whose `topic_count` it changes. A transaction that adds
-//! a subscription holds the topic's row (`for key share`), so that the topic can't go meanwhile. Order: devices, held
-//! topics, the app's row, new topics, subscriptions. Whoever deletes topics skips those that are held, and waits for
-//! none: so no two of them wait for each other both (docs/queue.md#lock-order).
+//! A transaction that makes or deletes topics holds the app's row, whose `topic_count` it changes. A transaction that
+//! adds a subscription holds the topic's row (`for key share`), so that the topic can't go meanwhile. Order: devices,
+//! held topics, the app's row, new topics, subscriptions. Whoever deletes topics skips those that are held, and waits
+//! for none: so no two of them wait for each other both (docs/queue.md#lock-order).
 
 use std::collections::HashMap;
 
@@ -145,10 +145,11 @@ pub async fn without_subscribers(conn: &mut Session, topics: &[TopicId]) -> Resu
     Ok(found.fetch_all(conn).await?)
 }
 
-/// Deletes those of these topics that have no subscriber and are not held, once the transaction has locked their number.
-/// Answers how many.
+/// Deletes those of these topics that have no subscriber and are not held, once the transaction has locked their
+/// number. Answers how many.
 ///
-/// Two statements: what was held may have got a subscriber by the time that it is locked, which only a new snapshot shows.
+/// Two statements: what was held may have got a subscriber by the time that it is locked, which only a new snapshot
+/// shows.
 ///
 /// # Errors
 /// The database's.

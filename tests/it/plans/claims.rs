@@ -22,7 +22,7 @@ fn normal(room: i32) -> ClaimRequest {
         class: Class::Direct,
         priority: Priority::Normal,
         room,
-        most_jobs: 512,
+        jobs_max: 512,
         since: None,
         node: NODE,
     }
@@ -85,7 +85,7 @@ async fn a_claim_skips_jobs_that_another_session_has_locked() {
         all.push(waiting(&pool, LANE, Priority::Normal, 1, age.into()).await);
     }
     let mut slow = pushpost::store::begin(&pool).await.unwrap();
-    let first = jobs::claim(&mut slow, ClaimRequest { most_jobs: 2, ..normal(2) }).await.unwrap();
+    let first = jobs::claim(&mut slow, ClaimRequest { jobs_max: 2, ..normal(2) }).await.unwrap();
     assert_eq!(first.iter().map(|job| job.id.0).collect::<Vec<_>>(), all[..2]);
     let rest = timeout(GENEROUS, claimed(&pool, normal(100))).await.expect("it doesn't wait");
     assert_eq!(rest, all[2..]);

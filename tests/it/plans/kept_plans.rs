@@ -113,7 +113,7 @@ async fn take(conn: &mut Session) {
         class: Class::Direct,
         priority: Priority::Normal,
         room: 2_000,
-        most_jobs: 512,
+        jobs_max: 512,
         since: None,
         node: NodeId(1),
     };

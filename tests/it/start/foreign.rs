@@ -134,7 +134,7 @@ async fn an_unreachable_server_is_reported_once_with_host_and_port() {
     let (lines, log) = (machine.log_lines(), machine.log_text());
     let (_, place) = proxy.url().rsplit_once('@').unwrap();
     for message in
-        ["Postgres is out of reach: claims and beats wait", "maintenance failed; it is tried again"]
+        ["Postgres is out of reach: claims and heartbeats wait", "maintenance failed; it is tried again"]
     {
         let told: Vec<_> = lines.iter().filter(|line| line["message"] == message).collect();
         assert_eq!(told.len(), 1, "{log}");
