@@ -64,14 +64,14 @@ async fn settle(
 ) -> Result<(), store::Error> {
     let (mut over, mut unmatched, mut kept) = (Vec::new(), Vec::new(), Vec::new());
     for ids in [listed, passed] {
-        for facts in store::contents::facts(conn, ids, content.as_secs_f64()).await? {
-            match (facts.has_content, facts.is_over) {
+        for state in store::contents::states(conn, ids, content.as_secs_f64()).await? {
+            match (state.has_content, state.is_over) {
                 (false, _) => {}
-                (true, false) => kept.push(facts.id),
-                (true, true) if over.contains(&facts.id) => {}
+                (true, false) => kept.push(state.id),
+                (true, true) if over.contains(&state.id) => {}
                 (true, true) => {
-                    over.push(facts.id);
-                    unmatched.push(facts.unmatched.as_deref().and_then(without_names));
+                    over.push(state.id);
+                    unmatched.push(state.unmatched.as_deref().and_then(without_names));
                 }
             }
         }

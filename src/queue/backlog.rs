@@ -73,7 +73,11 @@ impl Backlog {
             self.read().await;
         }
         drop(turn);
-        if self.lock().admit(app, named, self.limit) { Ok(()) } else { Err(BacklogFull { limit: self.limit }) }
+        if self.lock().admit(app, named, self.limit) {
+            Ok(())
+        } else {
+            Err(BacklogFull { limit: self.limit })
+        }
     }
 
     /// Reads the backlog. If Postgres does not answer, the last reading stays: a request that is admitted finds out

@@ -143,8 +143,11 @@ impl NodeLease {
             }
             Some(_) => {
                 store::nodes::deregister(conn, self.id()).await?;
-                self.register_again(conn, "the database is on another timeline: this node drops what it holds")
-                    .await?;
+                self.register_again(
+                    conn,
+                    "the database is on another timeline: this node drops what it holds",
+                )
+                .await?;
             }
             None => self.register_again(conn, "declared dead by the leader").await?,
         }

@@ -88,7 +88,7 @@ async fn create_missing(
             return Err(Error::TooManyTopics(app.topics_max));
         }
     };
-    topics.extend(store::topics::make(conn, app.id, &new).await?);
+    topics.extend(store::topics::create(conn, app.id, &new).await?);
     Ok(refused)
 }
 

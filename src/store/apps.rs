@@ -1,4 +1,4 @@
-//! Apps, their lanes, and the installation's secret: read once at start.
+//! Apps, their lanes, and the installation's secret key: read when a node starts, and when its configuration adds apps.
 
 use std::collections::BTreeMap;
 
@@ -6,24 +6,24 @@ use super::Error;
 use crate::domain::{AppId, Environment, InstallationKey, LaneId, LaneKey, Platform};
 use crate::store::Session;
 
-/// The rows of an app.
+/// An app with its lanes.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct AppRows {
-    /// The app.
+    /// The app's number.
     pub id: AppId,
-    /// Its name in the configuration.
+    /// The app's name in the configuration.
     pub name: String,
     /// Its lanes: always all of [`LaneKey::ALL`].
     pub lanes: BTreeMap<LaneKey, LaneId>,
 }
 
-/// Makes what is missing of the named apps and their lanes, and reads them; in order of names, each once.
+/// Makes the named apps and lanes that are missing, and reads all named ones: in order of names, each once.
 ///
-/// Nodes that start together may call it together. What exists is left alone, so that a start uses up no numbers of
-/// the small identity columns.
+/// Nodes that start together may call this together. Existing rows are left alone, so that a start uses up no numbers
+/// of the small identity columns.
 ///
 /// # Errors
-/// The database's.
+/// Postgres is out of reach, or a row holds an unknown value.
 pub async fn ensure(conn: &mut Session, names: &[String]) -> Result<Vec<AppRows>, Error> {
     let mut names = names.to_vec();
     names.sort_unstable();
@@ -58,10 +58,10 @@ pub async fn ensure(conn: &mut Session, names: &[String]) -> Result<Vec<AppRows>
     read(conn, &names).await
 }
 
-/// Reads the installation's secret.
+/// Reads the installation's secret key.
 ///
 /// # Errors
-/// The database's.
+/// Postgres is out of reach, or a row holds an unknown value.
 pub async fn installation_key(conn: &mut Session) -> Result<InstallationKey, Error> {
     let key = sqlx::query_scalar!("select key from installation").fetch_one(conn).await?;
     let bytes = <[u8; 32]>::try_from(key.as_slice());

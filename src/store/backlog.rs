@@ -1,4 +1,4 @@
-//! How many devices wait, per app.
+//! Counts the waiting devices of each app, for `limits.max_pending`.
 
 use std::collections::HashMap;
 
@@ -6,17 +6,17 @@ use super::Error;
 use crate::domain::AppId;
 use crate::store::Session;
 
-/// Most pages of `jobs` that a reading looks at: 8 MB. A table of more pages is sampled.
+/// Most pages of `jobs` that one count reads: 8 MB. A larger table is sampled.
 const PAGES_MAX: f64 = 1_000.0;
 
-/// Devices that wait or are under way, per app; apps without any are missing. Exact for a table of up to 1,000 pages,
-/// about 60,000 jobs; beyond that estimated from as many pages, drawn at random.
+/// Devices that wait or are under way, per app. Apps without any are missing. Exact for a table of up to 1,000 pages,
+/// about 60,000 jobs; a larger table is estimated from as many pages, drawn at random.
 ///
-/// A sample of pages, since every exact way reads all of the table or an index of it, and since the planner's
-/// statistics are as old as they are. A page count needs none.
+/// Pages are sampled, because every exact way reads the whole table or a whole index, and because the planner's
+/// statistics may be old. The table's number of pages is always known.
 ///
 /// # Errors
-/// The database's.
+/// Postgres is out of reach, or a row holds an unknown value.
 pub async fn waiting(conn: &mut Session) -> Result<HashMap<AppId, u64>, Error> {
     let rows = sqlx::query!(
         r#"with waiting as materialized (

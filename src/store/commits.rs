@@ -1,8 +1,8 @@
-//! What became of a commit whose answer was lost.
+//! Finds out the outcome of a commit after its answer was lost.
 //!
-//! The server may still run the transaction, or may not even have read the statement: it was on its way when the
-//! connection broke. To look for the rows tells nothing then, since they may come later. So the server is told to end
-//! the session, and only a session that has ended has a last word.
+//! The server may still run the transaction, or may not have read the statement yet. Looking for the rows proves
+//! nothing then, because they may come later. So the server is told to end the session first. Once the session has
+//! ended, the outcome is final.
 
 use std::time::Duration;
 
@@ -13,31 +13,31 @@ use tokio::time::{Instant, sleep, timeout};
 use super::Error;
 use crate::store::{Session, SessionPool, Transaction};
 
-/// How long it may take to find out. Disposition a session takes milliseconds; the rest is for a database that comes
+/// Longest time to find out an outcome. Ending a session takes milliseconds; the rest is for a database that comes
 /// back.
-pub const FIND_OUT: Duration = Duration::from_secs(10);
-/// Between two questions.
-const STEP: Duration = Duration::from_millis(50);
+pub const FIND_OUT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Pause between two questions to the database.
+const ASK_INTERVAL: Duration = Duration::from_millis(50);
 
-/// A session of the server. The start tells it from a later one with the same number.
+/// A session of the server. Its start tells it from a later session with the same process id.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ServerSession {
     pid: i32,
     started_at: DateTime<Utc>,
 }
 
-/// A transaction of a server; after a restart of the server, or on another one, the number may mean another
+/// A transaction of a server. After a restart of the server, or on another server, the number may be that of another
 /// transaction.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct TransactionMark {
     xid: i64,
     server_started_at: DateTime<Utc>,
-    /// The time of the transaction, by the only clock whose times are stored.
+    /// The time of the transaction, by Postgres's clock.
     pub begun_at: DateTime<Utc>,
 }
 
 impl Error {
-    /// Was the answer lost, so that what was asked for may have been done?
+    /// True if the answer was lost, so that the statement may have been carried out.
     pub fn is_lost_answer(&self) -> bool {
         match self {
             Self::Database(
@@ -46,13 +46,13 @@ impl Error {
                 | sqlx::Error::Protocol(_)
                 | sqlx::Error::WorkerCrashed,
             ) => true,
-            // A session that is ended (57P01 to 57P05) may have committed just before.
+            // A session that the server ends (57P01 to 57P05) may have committed just before.
             _ => self.sqlstate().is_some_and(|code| code.starts_with("57P") || code.starts_with("08")),
         }
     }
 }
 
-/// The session of a connection.
+/// Reads which session of the server a connection has.
 ///
 /// # Errors
 /// Postgres is out of reach.
@@ -66,7 +66,7 @@ pub async fn session(conn: &mut Session) -> Result<ServerSession, Error> {
     Ok(session.fetch_one(conn).await?)
 }
 
-/// The transaction that is open on a connection; it counts as one that writes from then on.
+/// Reads which transaction is open on a connection. From then on the server counts it as one that writes.
 ///
 /// # Errors
 /// Postgres is out of reach.
@@ -81,16 +81,16 @@ pub async fn mark(conn: &mut Session) -> Result<TransactionMark, Error> {
     Ok(mark.fetch_one(conn).await?)
 }
 
-/// Commits. If the answer is lost, finds out what became of the transaction, within [`FIND_OUT`].
+/// Commits. If the answer is lost, finds out the outcome, within [`FIND_OUT_TIMEOUT`].
 ///
 /// # Errors
-/// Nothing was changed; or [`Error::OutcomeUnknown`].
+/// Nothing was changed, except perhaps with [`Error::OutcomeUnknown`].
 pub async fn commit(pool: &SessionPool, mut transaction: Transaction<'static>) -> Result<(), Error> {
     let mark = mark(&mut transaction).await?;
     commit_marked(pool, transaction, &mark).await
 }
 
-/// As [`commit`], with the mark that was taken before: a round trip less.
+/// As [`commit`], with a mark that was read before: one round trip less.
 ///
 /// # Errors
 /// As [`commit`].
@@ -107,7 +107,7 @@ pub async fn commit_marked(
     let ask = || {
         Box::pin(async move {
             let mut conn = pool.acquire().await?;
-            fate(&mut conn, mark).await
+            is_committed(&mut conn, mark).await
         }) as Lookup<'_, bool>
     };
     match find_out(ask).await {
@@ -117,8 +117,8 @@ pub async fn commit_marked(
     }
 }
 
-/// Ends a session whose answer was lost, and waits until it has ended: nothing is committed by it any more. False: this
-/// could not be found out within [`FIND_OUT`].
+/// Ends a session after its answer was lost, and waits until it has ended: it commits nothing any more. False: this
+/// could not be found out within [`FIND_OUT_TIMEOUT`].
 pub async fn end(pool: &SessionPool, session: &ServerSession) -> bool {
     let ask = || {
         Box::pin(async move {
@@ -129,17 +129,17 @@ pub async fn end(pool: &SessionPool, session: &ServerSession) -> bool {
     find_out(ask).await.is_some()
 }
 
-/// A question to the database; none: it has no answer yet.
+/// A question to the database. Its answer is None while the outcome is not final.
 pub type Lookup<'a, T> = BoxFuture<'a, Result<Option<T>, Error>>;
 
-/// Asks until there is an answer, for at most [`FIND_OUT`].
+/// Asks until there is an answer, for at most [`FIND_OUT_TIMEOUT`].
 pub async fn find_out<'a, T>(mut ask: impl FnMut() -> Lookup<'a, T>) -> Option<T> {
-    let give_up = Instant::now() + FIND_OUT;
+    let give_up = Instant::now() + FIND_OUT_TIMEOUT;
     loop {
         let left = give_up.saturating_duration_since(Instant::now());
         match timeout(left, ask()).await {
             Ok(Ok(Some(answer))) => return Some(answer),
-            Ok(Ok(None) | Err(_)) => sleep(STEP.min(left)).await,
+            Ok(Ok(None) | Err(_)) => sleep(ASK_INTERVAL.min(left)).await,
             Err(_) => return None,
         }
         if left.is_zero() {
@@ -148,7 +148,7 @@ pub async fn find_out<'a, T>(mut ask: impl FnMut() -> Lookup<'a, T>) -> Option<T
     }
 }
 
-/// True: the session was still there, and was told to end.
+/// Tells a session to end. True: it was still there.
 async fn told_to_end(conn: &mut Session, session: &ServerSession) -> Result<bool, Error> {
     let told = sqlx::query_scalar!(
         r#"
@@ -160,8 +160,9 @@ async fn told_to_end(conn: &mut Session, session: &ServerSession) -> Result<bool
     Ok(told.fetch_optional(conn).await?.is_some())
 }
 
-/// Committed or not; none: it is not known yet, and a session that still holds the transaction was told to end.
-async fn fate(conn: &mut Session, mark: &TransactionMark) -> Result<Option<bool>, Error> {
+/// Whether a transaction was committed. None: that is not final yet, and a session that still has the transaction open
+/// was told to end.
+async fn is_committed(conn: &mut Session, mark: &TransactionMark) -> Result<Option<bool>, Error> {
     let status = sqlx::query_scalar!(
         r#"
         select case

@@ -1,39 +1,39 @@
-//! Dropping what notifications say once they have been done for long enough.
+//! Drops the contents of notifications that have been done for long enough. Used by the leader's retention duty.
 //!
-//! A cursor goes over the notifications once, in the order of their ids. Those that it passes too early are listed and
-//! looked at again, so that no day is read twice.
+//! A cursor passes over all notifications once, in the order of their ids. A notification that is not done for long
+//! enough when the cursor passes is listed in `kept_contents` and checked again, so that no day is read twice.
 
 use uuid::Uuid;
 
 use super::Error;
 use crate::store::Session;
 
-/// A notification as the retention of its content sees it.
+/// What the retention of contents must know about a notification.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Facts {
-    /// Which.
+pub struct ContentState {
+    /// The notification's id.
     pub id: Uuid,
-    /// Its content is still there.
+    /// Its content was not dropped yet.
     pub has_content: bool,
-    /// All of its targets have ended, and the last one did so long enough ago.
+    /// All of its targets have ended, the last one long enough ago.
     pub is_over: bool,
-    /// Who was addressed in vain: JSON.
+    /// What was addressed in vain, as JSON.
     pub unmatched: Option<Vec<u8>>,
 }
 
-/// Up to which notification contents were looked at.
+/// The position of the cursor: the last notification that it has passed.
 ///
 /// # Errors
-/// The database's.
+/// Postgres is out of reach, or a row holds an unknown value.
 pub async fn cursor(conn: &mut Session) -> Result<Uuid, Error> {
     Ok(sqlx::query_scalar!("select reached_id from content_cursor").fetch_one(conn).await?)
 }
 
-/// Moves the cursor, but not past notifications that are younger than `settled_secs`: an acceptance that is under way
+/// Moves the cursor forward, but not past notifications that are younger than `settled_secs`: an acceptance under way
 /// may still commit one.
 ///
 /// # Errors
-/// The database's.
+/// Postgres is out of reach, or a row holds an unknown value.
 pub async fn move_cursor(conn: &mut Session, reached: Uuid, settled_secs: f64) -> Result<(), Error> {
     sqlx::query!(
         "update content_cursor
@@ -49,7 +49,7 @@ pub async fn move_cursor(conn: &mut Session, reached: Uuid, settled_secs: f64) -
 /// The next notifications after `after` that are older than `age_secs`, at most `limit`, in the order of their ids.
 ///
 /// # Errors
-/// The database's.
+/// Postgres is out of reach, or a row holds an unknown value.
 pub async fn next(conn: &mut Session, after: Uuid, age_secs: f64, limit: i64) -> Result<Vec<Uuid>, Error> {
     let ids = sqlx::query_scalar!(
         "select notification_id from notifications
@@ -62,10 +62,10 @@ pub async fn next(conn: &mut Session, after: Uuid, age_secs: f64, limit: i64) ->
     Ok(ids.fetch_all(conn).await?)
 }
 
-/// Listed notifications that are to be looked at again, at most `limit`.
+/// Listed notifications that are due for another check, at most `limit`.
 ///
 /// # Errors
-/// The database's.
+/// Postgres is out of reach, or a row holds an unknown value.
 pub async fn due(conn: &mut Session, limit: i64) -> Result<Vec<Uuid>, Error> {
     let ids = sqlx::query_scalar!(
         "select notification_id from kept_contents where recheck_at <= now() order by recheck_at limit $1",
@@ -74,12 +74,12 @@ pub async fn due(conn: &mut Session, limit: i64) -> Result<Vec<Uuid>, Error> {
     Ok(ids.fetch_all(conn).await?)
 }
 
-/// What is to be known of these notifications; those whose day is gone are missing. One statement, so that receipts and
+/// Reads the states of these notifications. Those of a dropped day are missing. One statement, so that receipts and
 /// jobs come from one snapshot (docs/queue.md#fenced-record).
 ///
 /// # Errors
-/// The database's.
-pub async fn facts(conn: &mut Session, ids: &[Uuid], content_secs: f64) -> Result<Vec<Facts>, Error> {
+/// Postgres is out of reach, or a row holds an unknown value.
+pub async fn states(conn: &mut Session, ids: &[Uuid], content_secs: f64) -> Result<Vec<ContentState>, Error> {
     let (Some(first), Some(last)) = (ids.iter().min(), ids.iter().max()) else { return Ok(Vec::new()) };
     let rows = sqlx::query!(
         r#"select notification_id, content is not null as "has_content!", unmatched,
@@ -97,19 +97,19 @@ pub async fn facts(conn: &mut Session, ids: &[Uuid], content_secs: f64) -> Resul
     )
     .fetch_all(conn)
     .await?;
-    let facts = rows.into_iter().map(|row| Facts {
+    let states = rows.into_iter().map(|row| ContentState {
         id: row.notification_id,
         has_content: row.has_content,
         is_over: row.is_over,
         unmatched: row.unmatched,
     });
-    Ok(facts.collect())
+    Ok(states.collect())
 }
 
-/// Drops the content of notifications, and puts `unmatched` without names in the place of the stored one.
+/// Drops the contents of notifications, and replaces `unmatched` by one without names.
 ///
 /// # Errors
-/// The database's.
+/// Postgres is out of reach, or a row holds an unknown value.
 pub async fn drop_all(conn: &mut Session, ids: &[Uuid], unmatched: &[Option<Vec<u8>>]) -> Result<(), Error> {
     let (Some(first), Some(last)) = (ids.iter().min(), ids.iter().max()) else { return Ok(()) };
     sqlx::query!(
@@ -126,10 +126,10 @@ pub async fn drop_all(conn: &mut Session, ids: &[Uuid], unmatched: &[Option<Vec<
     Ok(())
 }
 
-/// Lists notifications, to be looked at again in `secs`.
+/// Lists notifications for another check in `secs`.
 ///
 /// # Errors
-/// The database's.
+/// Postgres is out of reach, or a row holds an unknown value.
 pub async fn keep(conn: &mut Session, ids: &[Uuid], secs: f64) -> Result<(), Error> {
     sqlx::query!(
         "insert into kept_contents (notification_id, recheck_at)
@@ -143,10 +143,10 @@ pub async fn keep(conn: &mut Session, ids: &[Uuid], secs: f64) -> Result<(), Err
     Ok(())
 }
 
-/// Takes notifications from the list.
+/// Removes notifications from the list.
 ///
 /// # Errors
-/// The database's.
+/// Postgres is out of reach, or a row holds an unknown value.
 pub async fn unlist(conn: &mut Session, ids: &[Uuid]) -> Result<(), Error> {
     sqlx::query!("delete from kept_contents where notification_id = any($1)", ids).execute(conn).await?;
     Ok(())

@@ -1,4 +1,5 @@
-//! Correcting the environment of devices whose token APNs took in the other one (docs/queue.md#environment-probe).
+//! Corrects the environment of devices after APNs accepted their token in the other one
+//! (docs/queue.md#environment-probe).
 
 use std::collections::BTreeMap;
 
@@ -6,11 +7,11 @@ use super::Error;
 use crate::domain::{DeviceId, Environment, EnvironmentProof};
 use crate::store::Session;
 
-/// Sets the environment of each device that still has the token and the environment which were tried, and marks it as
-/// proven; answers how many. One statement; rows are locked in id order.
+/// Sets the environment of each device that still has the token and the environment that were tried, and marks it as
+/// proven. One statement, which locks rows in id order. Returns how many devices changed.
 ///
 /// # Errors
-/// The database's.
+/// Postgres is out of reach, or a row holds an unknown value.
 pub async fn prove(conn: &mut Session, proofs: &[EnvironmentProof]) -> Result<u64, Error> {
     let latest: BTreeMap<DeviceId, &EnvironmentProof> =
         proofs.iter().map(|proof| (proof.device, proof)).collect();
@@ -22,14 +23,14 @@ pub async fn prove(conn: &mut Session, proofs: &[EnvironmentProof]) -> Result<u6
         "with locked as materialized (
            select device_id, token_digest, environment from devices
            where device_id = any($1) order by device_id for no key update),
-         ours as (
+         confirmed as (
            select l.device_id
            from unnest($1, $2::bytea[], $3::smallint[]) as v(device_id, token_digest, environment)
            join locked l on l.device_id = v.device_id and l.token_digest = v.token_digest
                         and l.environment = v.environment)
          update devices
          set environment = ($4::smallint[])[array_position($1, device_id)], environment_proven = true
-         where device_id = any(array(select device_id from ours))",
+         where device_id = any(array(select device_id from confirmed))",
         &ids,
         &digests,
         &stated,

@@ -1,14 +1,16 @@
-//! Ending what waited until its time ran out.
+//! Ends jobs that waited until their time ran out. Used by the leader.
 
 use super::Error;
 use crate::store::Session;
 
-/// Ends up to `limit` waiting jobs whose time has run out: `expired`, or `unknown` where an attempt may have been sent,
-/// be it by a node that died since.
-/// Leased jobs are their holder's to end. Returns how many.
+/// Ends up to `limit` waiting jobs that have no time left: `expired`, or `unknown` if an attempt may have been sent,
+/// also by a node that died since. A leased job is ended by the node that has it. Returns how many jobs ended.
 ///
-/// A trial that nobody made within a minute, since its lane stopped meanwhile, is over too: what the first environment
-/// said stands, `token_dead`. Nothing is set aside for it; the token's next attempt says it again.
+/// An environment probe that was not made within a minute, because its lane stopped meanwhile, ends too: `token_dead`,
+/// the verdict of the first environment. The device is not quarantined; the next attempt gets the verdict again.
+///
+/// # Errors
+/// Postgres is out of reach.
 pub async fn expire(conn: &mut Session, limit: i64) -> Result<u64, Error> {
     let ended = sqlx::query_scalar!(
         r#"

@@ -1,5 +1,6 @@
-//! Audiences that are found page by page: one short transaction per page, which holds the row's lock, so there is no
-//! lease to renew, fence or expire; each page goes to the fan-out of the highest priority (docs/queue.md#fan-out).
+//! Audiences that are resolved page by page. Each page is one short transaction that holds the lock of the fan-out's
+//! row, so there is no lease to renew, fence or expire. Each page goes to the fan-out of the highest priority
+//! (docs/queue.md#fan-out).
 
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
@@ -11,47 +12,47 @@ use crate::domain::{
 };
 use crate::store::Session;
 
-/// A fan-out that has a page to be found.
+/// A fan-out with the lock of its row, for one page.
 #[derive(Debug)]
 pub struct LockedFanOut {
-    /// Of which notification.
+    /// The notification that is sent.
     pub id: NotificationId,
-    /// Whose.
+    /// The app that sends it.
     pub app: AppId,
-    /// Order.
+    /// The priority of its jobs.
     pub priority: Priority,
-    /// Since when its jobs may be sent.
+    /// When its jobs may be sent.
     pub due_at: DateTime<Utc>,
-    /// When nothing is tried any more.
+    /// When its jobs expire.
     pub expires_at: DateTime<Utc>,
-    /// Is that time over?
+    /// That time is over.
     pub late: bool,
-    /// Devices after it are too new to be in it.
+    /// The last device that existed when the first page was read. Later ones are no targets.
     pub last: DeviceId,
-    /// Up to this one all have been looked at.
+    /// All devices up to this one have been looked at.
     pub reached: DeviceId,
-    /// Who is in it; none: no version of ours could have written it.
+    /// The audience. None: no version of Pushpost writes such a value.
     pub audience: Option<FanOut>,
 }
 
-/// What a page came to.
+/// The result of one page.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct FanOutPage {
-    /// Devices looked at.
+    /// Number of devices that were looked at.
     pub seen: i64,
-    /// The last of them.
+    /// The last device that was looked at.
     pub reached: Option<DeviceId>,
-    /// Devices that became targets.
+    /// Number of devices that became targets.
     pub found: i64,
     /// The lanes that got jobs.
     pub lanes: Vec<LaneId>,
 }
 
-/// Locks the most urgent fan-out that is due and belongs to one of these apps, but for those that others are at and
-/// those in `not`. What it is to end with is fixed by its first page: who comes later is not in it.
+/// Locks the due fan-out of the highest priority among these apps, except those in `not` and those that other
+/// transactions have locked. The first page fixes the last device: devices that come later are no targets.
 ///
 /// # Errors
-/// The database's.
+/// Postgres is out of reach, or a row holds an unknown value.
 pub async fn lock_next(
     conn: &mut Session,
     apps: &[AppId],
@@ -94,11 +95,11 @@ pub async fn lock_next(
     }))
 }
 
-/// Writes the jobs of the next `size` devices of a locked fan-out, cut into lists per lane. A device is in it if it is
-/// when its page is read; lanes that are missing in `lanes` get nothing.
+/// Writes the jobs of the next `size` devices of a locked fan-out, cut into lists per lane. A device is a target if it
+/// is in the audience when its page is read. Devices of lanes that are missing in `lanes` get no job.
 ///
 /// # Errors
-/// The database's; nothing of the page is written then.
+/// Postgres is out of reach. Nothing of the page is written then.
 pub async fn write_page(
     conn: &mut Session,
     fan_out: &LockedFanOut,
@@ -169,10 +170,10 @@ pub async fn write_page(
     })
 }
 
-/// Notes how far a locked fan-out has come.
+/// Stores how far a locked fan-out has come.
 ///
 /// # Errors
-/// The database's.
+/// Postgres is out of reach, or a row holds an unknown value.
 pub async fn advance(
     conn: &mut Session,
     id: NotificationId,
@@ -194,10 +195,11 @@ pub async fn advance(
     Ok(())
 }
 
-/// Ends the fan-outs whose time has run out, but for those that somebody is at: those of apps that no node serves.
+/// Ends the fan-outs that have no time left, because their jobs would expire at once, except locked ones. These are
+/// fan-outs of apps that no node serves.
 ///
 /// # Errors
-/// The database's.
+/// Postgres is out of reach, or a row holds an unknown value.
 pub async fn expire(conn: &mut Session) -> Result<(), Error> {
     sqlx::query!(
         "with expired as materialized (
@@ -213,10 +215,10 @@ pub async fn expire(conn: &mut Session) -> Result<(), Error> {
     Ok(())
 }
 
-/// Ends a locked fan-out: the notification has all its targets.
+/// Ends a locked fan-out: the notification has all its targets now.
 ///
 /// # Errors
-/// The database's.
+/// Postgres is out of reach, or a row holds an unknown value.
 pub async fn finish(conn: &mut Session, id: NotificationId, found: i64) -> Result<(), Error> {
     sqlx::query!(
         "with ended as (delete from fan_outs where notification_id = $1 returning target_count)

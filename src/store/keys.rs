@@ -1,4 +1,4 @@
-//! API keys: only digests of their secrets are stored.
+//! API keys. Only the digests of their secrets are stored.
 
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
@@ -7,38 +7,38 @@ use super::Error;
 use crate::domain::{AppId, KeyId, Scopes};
 use crate::store::Session;
 
-/// A key as its owner sees it.
+/// A key as the command line lists it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct KeyRow {
-    /// Its id, which is not its secret.
+    /// The key's public id, which is not its secret.
     pub id: KeyId,
     /// The name of its app.
     pub app: String,
-    /// The owner's own word for it.
+    /// A name to recognise the key by.
     pub name: Option<String>,
-    /// What it may do.
+    /// The permissions of the key.
     pub scopes: Scopes,
-    /// When it was made.
+    /// When it was created.
     pub created_at: DateTime<Utc>,
-    /// When it was revoked.
+    /// When it was revoked. None: it is valid.
     pub revoked_at: Option<DateTime<Utc>>,
 }
 
-/// What identifies a valid key.
+/// A key that was not revoked.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct ValidKey {
-    /// The key.
+    /// The key's public id.
     pub id: KeyId,
-    /// Whose.
+    /// The app that the key belongs to.
     pub app: AppId,
-    /// What it may do.
+    /// The permissions of the key.
     pub scopes: Scopes,
 }
 
 /// Stores a key by the SHA-256 of its secret.
 ///
 /// # Errors
-/// The database's.
+/// Postgres is out of reach, or a row holds an unknown value.
 pub async fn insert(
     conn: &mut Session,
     key: ValidKey,
@@ -58,10 +58,10 @@ pub async fn insert(
     Ok(())
 }
 
-/// The key with this digest, unless it was revoked.
+/// The key with this digest, if there is one and it was not revoked.
 ///
 /// # Errors
-/// The database's.
+/// Postgres is out of reach, or a row holds an unknown value.
 pub async fn find_valid(conn: &mut Session, digest: &[u8; 32]) -> Result<Option<ValidKey>, Error> {
     let row = sqlx::query!(
         "select key_id, app_id, scopes from api_keys where secret_digest = $1 and revoked_at is null",
@@ -76,10 +76,10 @@ pub async fn find_valid(conn: &mut Session, digest: &[u8; 32]) -> Result<Option<
     }))
 }
 
-/// Every key, revoked ones too, oldest first.
+/// All keys, also revoked ones, the oldest first.
 ///
 /// # Errors
-/// The database's.
+/// Postgres is out of reach, or a row holds an unknown value.
 pub async fn list(conn: &mut Session) -> Result<Vec<KeyRow>, Error> {
     let rows = sqlx::query!(
         "select k.key_id, a.name as app, k.name, k.scopes, k.created_at, k.revoked_at
@@ -98,10 +98,11 @@ pub async fn list(conn: &mut Session) -> Result<Vec<KeyRow>, Error> {
     Ok(key.collect())
 }
 
-/// Revokes a key. False: there is none with this id. Again: stays revoked since the first time.
+/// Revokes a key. A key that is revoked already stays revoked since the first time. False: there is no key with this
+/// id.
 ///
 /// # Errors
-/// The database's.
+/// Postgres is out of reach, or a row holds an unknown value.
 pub async fn revoke(conn: &mut Session, id: KeyId) -> Result<bool, Error> {
     let id: Uuid = id.0;
     let done =

@@ -1,14 +1,14 @@
-//! The node that does the periodic duties. Two leaders would be harmless: every duty is idempotent or takes its rows by
-//! lock.
+//! The leader: the node that runs the periodic duties. Two leaders would be harmless, because every duty is idempotent
+//! or locks its rows.
 //!
-//! Leadership is a row, not a lock of a session. A process that hangs keeps its sessions and their locks for ever, but
-//! its heartbeat stops.
+//! Leadership is a row and not a lock of a session. A process that hangs keeps its sessions and their locks, but its
+//! heartbeat stops.
 
 use super::Error;
 use crate::domain::NodeId;
 use crate::store::Session;
 
-/// Makes a living node the leader, unless another living node leads. Says whether the node took the leadership over.
+/// Makes a living node the leader, unless another living node leads. Returns whether the node took the leadership over.
 ///
 /// # Errors
 /// Postgres is out of reach.
@@ -27,7 +27,7 @@ pub async fn try_lead(conn: &mut Session, node: NodeId) -> Result<bool, Error> {
     Ok(done.rows_affected() == 1)
 }
 
-/// Lets another node lead. Changes nothing where another node leads already.
+/// Gives the leadership of this node up. Changes nothing if another node leads already.
 ///
 /// # Errors
 /// Postgres is out of reach.

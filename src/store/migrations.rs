@@ -1,9 +1,10 @@
-//! The schema's migrations, which come with the program.
+//! Applies the migrations in `migrations/`, which are compiled into the program. Used by `serve`, `migrate` and other
+//! commands.
 //!
 //! One connection applies them, under an advisory lock. A migration that waits for a table gives up after
-//! [`LOCK_TIMEOUT`] and is tried again, because each statement behind it in that table's queue would wait as well. A
-//! migration whose first line is `-- no-transaction` is one statement that runs outside a transaction, such as
-//! `create index concurrently if not exists`.
+//! [`LOCK_TIMEOUT`] and is tried again, because other statements on that table wait behind it. A migration with the
+//! first line `-- no-transaction` is one statement that runs outside a transaction, such as `create index concurrently
+//! if not exists`.
 
 use std::fmt;
 
@@ -12,14 +13,14 @@ use sqlx::{AssertSqlSafe, Executor as _, PgConnection};
 
 use super::{Error, words};
 
-/// Any number that nothing else of ours locks.
-const MIGRATES: i64 = 0x7075_7368_6d69_6772;
-/// How long a migration waits for a table: others wait behind it meanwhile.
+/// Number of the advisory lock. Nothing else of Pushpost locks it.
+const MIGRATION_LOCK: i64 = 0x7075_7368_6d69_6772;
+/// How long a migration waits for a table. Other statements wait behind it meanwhile.
 pub const LOCK_TIMEOUT: &str = "2s";
-/// SQLSTATE `lock_not_available`.
+/// The SQLSTATE with the name `lock_not_available`.
 const LOCK_NOT_AVAILABLE: &str = "55P03";
 
-/// Migrations, in their order.
+/// A list of migrations in the order in which they are applied.
 #[derive(Debug)]
 pub struct Migrations(Migrator);
 
@@ -28,29 +29,29 @@ pub struct Migrations(Migrator);
 pub enum SchemaState {
     /// No migration has ever been applied.
     Missing,
-    /// These are pending, by name.
+    /// These migrations are pending, by name.
     Older(Vec<String>),
-    /// As the program needs it.
+    /// The schema is as the program needs it.
     Current,
-    /// These versions are applied and unknown to the program.
+    /// These versions were applied and are unknown to the program.
     Newer(Vec<i64>),
 }
 
-/// What became of an attempt to apply migrations.
+/// The result of an attempt to apply migrations.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum MigrationProgress {
     /// Nothing is pending any more.
     Done,
-    /// A table is in use by another transaction; nothing of the migration that waited is left.
+    /// A table is in use by another transaction. The migration that waited for it has changed nothing.
     TableInUse,
 }
 
-/// Why the schema can't be read or migrated: once, in the server's own words, with the migration if one failed.
+/// Why the schema can't be read or migrated: the server's message, with the migration that failed.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct MigrationFailure(String);
 
-/// The cause is in our own words already, so it is no source: a chain would tell it twice.
+/// The message has the cause already, so there is no source: a chain of errors would tell it twice.
 impl From<MigrateError> for MigrationFailure {
     fn from(error: MigrateError) -> Self {
         Self(match error {
@@ -69,16 +70,16 @@ impl From<sqlx::Error> for MigrationFailure {
     }
 }
 
-/// Another session that this one waits for.
+/// Another session that a migration waits for.
 #[derive(Clone, PartialEq, Debug)]
 pub struct BlockingSession {
-    /// Its server process.
+    /// The process id of its server process.
     pub pid: i32,
-    /// How it calls itself.
+    /// Its `application_name`, as the client set it.
     pub application: String,
     /// The address of its client; `local` for a Unix socket.
     pub client: String,
-    /// For how long its session or transaction has been open, in seconds.
+    /// Seconds since its session or transaction began.
     pub seconds: f64,
 }
 
@@ -90,22 +91,22 @@ impl fmt::Display for BlockingSession {
 }
 
 impl Migrations {
-    /// Those of this program.
+    /// The migrations of this program.
     pub fn of_this_program() -> Self {
         let mut migrator = sqlx::migrate!();
-        // The lock is taken here, where the wait for it can be told.
+        // The caller takes the lock, and can tell what it waits for.
         migrator.set_locking(false);
         Self(migrator)
     }
 
-    /// Others, for tests.
+    /// Other migrations, for tests.
     pub fn of(migrations: Vec<Migration>) -> Self {
         let mut migrator = Migrator::with_migrations(migrations);
         migrator.set_locking(false);
         Self(migrator)
     }
 
-    /// Compares, and changes nothing.
+    /// Compares the database's schema with the program's, and changes nothing.
     ///
     /// # Errors
     /// Postgres is out of reach.
@@ -132,15 +133,15 @@ impl Migrations {
         })
     }
 
-    /// The names of all of them.
+    /// The names of all migrations.
     pub fn names(&self) -> Vec<String> {
         self.0.iter().map(name).collect()
     }
 
-    /// Applies what is pending. The caller has [`try_lock`]ed.
+    /// Applies pending migrations. The caller has the lock: see [`try_lock`].
     ///
     /// # Errors
-    /// A migration failed, one that was applied has changed since, or one was applied that is unknown here.
+    /// A migration failed, an applied one has changed since, or an unknown one was applied.
     pub async fn apply(&self, conn: &mut PgConnection) -> Result<MigrationProgress, MigrationFailure> {
         conn.execute(AssertSqlSafe(format!("set lock_timeout = '{LOCK_TIMEOUT}'"))).await?;
         if self.0.iter().any(|migration| migration.no_tx) {
@@ -156,15 +157,15 @@ impl Migrations {
     }
 }
 
-/// Tries to become the one session that migrates this database, for as long as the connection lives.
+/// Takes the lock of migrations for this database, until the connection ends. False: another session has it.
 pub async fn try_lock(conn: &mut PgConnection) -> Result<bool, Error> {
-    let locked = sqlx::query_scalar!(r#"select pg_try_advisory_lock($1) as "locked!""#, MIGRATES)
+    let locked = sqlx::query_scalar!(r#"select pg_try_advisory_lock($1) as "locked!""#, MIGRATION_LOCK)
         .fetch_one(conn)
         .await?;
     Ok(locked)
 }
 
-/// The session that migrates this database, if one does.
+/// The session that has the lock of migrations, if any.
 pub async fn lock_holder(conn: &mut PgConnection) -> Result<Option<BlockingSession>, Error> {
     let holder = sqlx::query_as!(
         BlockingSession,
@@ -177,15 +178,14 @@ pub async fn lock_holder(conn: &mut PgConnection) -> Result<Option<BlockingSessi
           and l.database = (select oid from pg_database where datname = current_database())
           and l.classid::bigint = $1::bigint >> 32 and l.objid::bigint = $1::bigint & 4294967295
         "#,
-        MIGRATES
+        MIGRATION_LOCK
     )
     .fetch_optional(conn)
     .await?;
     Ok(holder)
 }
 
-/// The other session whose transaction in this database has been open for longest: what a migration most likely waits
-/// for.
+/// The other session with the oldest open transaction in this database: what a migration most likely waits for.
 pub async fn oldest_transaction(conn: &mut PgConnection) -> Result<Option<BlockingSession>, Error> {
     let oldest = sqlx::query_as!(
         BlockingSession,
@@ -203,8 +203,8 @@ pub async fn oldest_transaction(conn: &mut PgConnection) -> Result<Option<Blocki
     Ok(oldest)
 }
 
-/// What a concurrent build that was interrupted left behind: `if not exists` would take it for an index. An index that
-/// a session builds at this moment stays.
+/// Drops indexes that an interrupted concurrent build left behind, because `if not exists` would take them for finished
+/// ones. An index that a session builds at this moment stays.
 async fn drop_invalid_indexes(conn: &mut PgConnection) -> Result<(), sqlx::Error> {
     let invalid = sqlx::query_scalar!(
         r#"

@@ -1,6 +1,7 @@
-//! All the SQL, checked at compile time, as functions over a connection, in verbs.
+//! All SQL of the service, as functions over a connection. Statements are checked at compile time.
 //!
-//! One file per subject. With `DATABASE_URL` unset the macros read the committed `.sqlx`; `make sqlx` writes it anew.
+//! One file per subject. Without `DATABASE_URL` the macros read the committed `.sqlx`; `make sqlx` writes it anew. How
+//! a connection is got is the matter of [`sessions`]. The tables are described in `migrations/`.
 
 pub mod accept;
 pub mod apps;
@@ -39,31 +40,31 @@ pub use sessions::{
 };
 pub use words::words;
 
-/// What goes wrong with the database.
+/// An error of the database.
 #[derive(thiserror::Error)]
 pub enum Error {
-    /// Postgres, or the way there.
+    /// Postgres answered with an error, or is out of reach.
     #[error("database: {}", words(.0))]
     Database(sqlx::Error),
-    /// A row holds what no version of Pushpost writes.
+    /// A row holds a value that no version of Pushpost writes.
     #[error("{table}.{column} of row {row} holds an unknown value")]
     Inconsistent {
-        /// Its table.
+        /// The row's table.
         table: &'static str,
-        /// The column.
+        /// The column with the value.
         column: &'static str,
-        /// The row's number.
+        /// The number of the row.
         row: i64,
     },
-    /// The answer to a commit was lost, and what became of it could not be found out in time.
+    /// The answer to a commit was lost, and the outcome could not be found out in time.
     #[error("the outcome of a commit is unknown")]
     OutcomeUnknown,
-    /// Others kept undoing what the statement needed, several times in a row.
+    /// Other transactions changed the same rows several times in a row.
     #[error("lost a race for the same rows too often")]
     Contended,
 }
 
-/// The cause is in our own words already, so it is no source: a chain would tell it twice.
+/// The message has the cause already, so there is no source: a chain of errors would tell it twice.
 impl From<sqlx::Error> for Error {
     fn from(error: sqlx::Error) -> Self {
         Self::Database(error)
@@ -71,9 +72,9 @@ impl From<sqlx::Error> for Error {
 }
 
 impl Error {
-    /// Is it worth trying again, unchanged? The database was out of reach, short of something, or going down; nothing
-    /// is wrong with the values (docs/queue.md#poisoned-values). A server that has become read-only (class 25) is out
-    /// of reach for us.
+    /// True if the same statement may succeed later: the database was out of reach, short of something, or going down.
+    /// Nothing is wrong with the values (docs/queue.md#poisoned-values). A server that has become read-only (class 25)
+    /// is out of reach for us.
     pub fn is_unavailable(&self) -> bool {
         match self {
             Self::Database(
@@ -86,16 +87,19 @@ impl Error {
                 | sqlx::Error::Protocol(_),
             )
             | Self::Contended => true,
-            _ => self.is_lock_timeout() || matches!(self.sqlstate_class().as_deref(), Some("08" | "25" | "40" | "53" | "57")),
+            _ => {
+                let class = self.sqlstate_class();
+                self.is_lock_timeout() || matches!(class.as_deref(), Some("08" | "25" | "40" | "53" | "57"))
+            }
         }
     }
 
-    /// Another session held a lock for longer than the statement may wait for it.
+    /// True if another session held a lock for longer than the statement may wait.
     pub fn is_lock_timeout(&self) -> bool {
         self.sqlstate().as_deref() == Some("55P03")
     }
 
-    /// The SQLSTATE that Postgres gave.
+    /// The SQLSTATE of an error that Postgres answered with.
     pub fn sqlstate(&self) -> Option<String> {
         match self {
             Self::Database(sqlx::Error::Database(error)) => error.code().map(|code| code.into_owned()),
@@ -103,8 +107,8 @@ impl Error {
         }
     }
 
-    /// A value that can't be stored (classes 22, 23, 54): the same batch fails for ever, so it is halved until the
-    /// culprit stands alone (docs/queue.md#poisoned-values). Everything else may pass when it is tried again.
+    /// True for a value that can't be stored (classes 22, 23, 54). The same batch would fail for ever, so it is halved
+    /// until the value is found (docs/queue.md#poisoned-values). Everything else may pass when it is tried again.
     pub fn is_poison(&self) -> bool {
         match self {
             Self::Database(sqlx::Error::Encode(_)) => true,
@@ -118,7 +122,7 @@ impl Error {
     }
 }
 
-/// As `Display`: Postgres's own details quote rows, and rows hold tokens.
+/// As `Display`, because Postgres's details quote rows, and rows hold tokens.
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{self}")

@@ -1,4 +1,4 @@
-//! What a lane needs to know of the notifications whose jobs it has claimed.
+//! Reads the notifications that a lane has leased jobs of.
 
 use uuid::Uuid;
 
@@ -6,24 +6,24 @@ use super::Error;
 use crate::domain::{AppId, Content, DeviceId, NotificationId};
 use crate::store::Session;
 
-/// A notification as its senders need it.
+/// What a lane must know about a notification to send it.
 #[derive(Debug)]
 pub struct ToSend {
-    /// Which.
+    /// The notification's id.
     pub id: NotificationId,
-    /// Whose.
+    /// The app that sends it.
     pub app: AppId,
-    /// Now or never.
+    /// The request had a `ttl` of 0: one attempt, at once or never.
     pub once: bool,
     /// Some targets were addressed through a user.
     pub by_user: bool,
-    /// Stopped by its sender.
+    /// The sender has cancelled it.
     pub cancelled: bool,
-    /// What it says; none when retention has dropped it, or no version of ours could have written it.
+    /// What is sent. None: retention has dropped it, or no version of Pushpost writes such a value.
     pub content: Option<Content>,
 }
 
-/// Reads notifications by id.
+/// Reads notifications by their ids. Unknown ids are left out.
 pub async fn to_send(conn: &mut Session, ids: &[NotificationId]) -> Result<Vec<ToSend>, Error> {
     let ids: Vec<Uuid> = ids.iter().map(|id| id.0).collect();
     let rows = sqlx::query!(
@@ -48,7 +48,8 @@ pub async fn to_send(conn: &mut Session, ids: &[NotificationId]) -> Result<Vec<T
         .collect())
 }
 
-/// Through which user each target of these notifications was addressed; those addressed otherwise are left out.
+/// The users that targets of these notifications were addressed through. Targets that were addressed otherwise are left
+/// out.
 pub async fn users_of(
     conn: &mut Session,
     ids: &[NotificationId],

@@ -1,7 +1,8 @@
-//! Days: made ahead, dropped when their retention has passed.
+//! The daily partitions: made ahead, dropped when their retention has passed. Used by the leader.
 //!
-//! Made with LIKE and ATTACH, removed by DETACH ... CONCURRENTLY, each with a lock time-out and another try later,
-//! so that nobody's long snapshot can stop the recorder (docs/queue.md#partition-changes).
+//! They are made by LIKE and ATTACH, and removed by DETACH ... CONCURRENTLY. Each step has a lock time-out and is tried
+//! again later, so that a long snapshot of another transaction can't stop the recorder
+//! (docs/queue.md#partition-changes).
 
 use chrono::NaiveDate;
 use uuid::Uuid;
@@ -9,10 +10,10 @@ use uuid::Uuid;
 use super::Error;
 use crate::store::Session;
 
-/// Days from today on that always exist.
+/// Number of days after today that always have partitions.
 pub const DAYS_AHEAD: i32 = 7;
 
-/// Which of the next days (from today, in UTC) have no partitions yet.
+/// The days from today to [`DAYS_AHEAD`] (UTC) that have no partitions yet.
 pub async fn missing_days(conn: &mut Session) -> Result<Vec<NaiveDate>, Error> {
     let rows = sqlx::query_scalar!(
         r#"
@@ -34,7 +35,7 @@ pub async fn missing_days(conn: &mut Session) -> Result<Vec<NaiveDate>, Error> {
 /// Makes a day's partitions.
 ///
 /// # Errors
-/// A lock time-out (55P03) while somebody else alters the parents: try again later.
+/// A lock time-out (55P03) while another session alters the parent tables: try again later.
 pub async fn create_day(conn: &mut Session, day: NaiveDate) -> Result<(), Error> {
     let mut tx = conn.begin().await?;
     sqlx::query!("set local lock_timeout = '200ms'").execute(&mut *tx).await?;
@@ -43,8 +44,8 @@ pub async fn create_day(conn: &mut Session, day: NaiveDate) -> Result<(), Error>
     Ok(())
 }
 
-/// Days older than `days` on which nothing waiting depends: they may be dropped. A day of which only a table is left
-/// that was detached and not dropped yet is still among them.
+/// Days that are older than `days`, and that no waiting job or fan-out refers to: they may be dropped. A day with a
+/// table that was detached and not dropped yet is among them.
 pub async fn droppable_days(conn: &mut Session, days: i32) -> Result<Vec<NaiveDate>, Error> {
     let rows = sqlx::query_scalar!(
         r#"
@@ -66,20 +67,20 @@ pub async fn droppable_days(conn: &mut Session, days: i32) -> Result<Vec<NaiveDa
     Ok(rows)
 }
 
-/// Receipts of a day, as the retention of the day sees them.
+/// A page of the receipts of a day, as the retention of the day must know it.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct DayPage {
-    /// Where the next page begins; none: this was the last one.
+    /// The last receipt of this page, after which the next page begins. None: this was the last page.
     pub next: Option<(Uuid, i64)>,
-    /// The longest time that one of them is still to be kept, in seconds; none: none of them is.
+    /// Seconds for which a receipt of the page must still be kept, at most. None: none must be kept.
     pub kept_secs: Option<f64>,
 }
 
-/// The receipts of a day after the given one, at most `limit`, and how long they are to be kept: `days` from their
-/// time. In pages, since nothing finds the last one of a day.
+/// Reads up to `limit` receipts of a day after the given one, and how long they must be kept: `days` after they were
+/// recorded. Page by page, because no index finds the last recorded one of a day.
 ///
 /// # Errors
-/// The database's.
+/// Postgres is out of reach, or a row holds an unknown value.
 pub async fn day_page(
     conn: &mut Session,
     day: NaiveDate,
@@ -109,13 +110,13 @@ pub async fn day_page(
     Ok(DayPage { next, kept_secs: row.kept_secs.filter(|secs| *secs > 0.0) })
 }
 
-/// Drops a day's partitions: detached without blocking other sessions, then dropped. Stops at the first that can't be
-/// had within the session's lock time-out; calling it again goes on from there.
+/// Drops a day's partitions: detaches each without blocking other sessions, then drops it. Stops at the first lock that
+/// is not granted within the session's lock time-out. Another call goes on from there.
 ///
 /// # Errors
-/// A lock time-out (55P03) while somebody still reads the day, or an old snapshot lives: try again later.
+/// A lock time-out (55P03) while another session reads the day, or has an old snapshot: try again later.
 pub async fn drop_day(conn: &mut Session, day: NaiveDate) -> Result<(), Error> {
-    // The names are built from a date, never from what anybody wrote; identifiers can't be parameters.
+    // Identifiers can't be parameters. These are built from a date, never from input.
     let suffix = day.format("%Y%m%d");
     for parent in ["receipts", "targets", "notifications"] {
         let child = format!("{parent}_{suffix}");

@@ -1,14 +1,15 @@
-//! What the planner is told on the connections that run these statements.
+//! Planner settings of the connections that run the statements of this folder. Set by [`super::sessions`].
 //!
-//! sqlx prepares each statement once a connection, and after five executions Postgres keeps one plan for all further
-//! ones. On an idle service it is made while `jobs` is empty, when reading the whole table looks as cheap as anything,
-//! and an hour later there are 300,000 rows: measured, 11 s for one claim (docs/queue.md#stable-plans).
+//! sqlx prepares each statement once per connection, and after five executions Postgres keeps one plan for all later
+//! ones. On an idle service the plan is made while `jobs` is empty, when a scan of the whole table looks cheap. An hour
+//! later the table may have 300,000 rows: one claim took 11 s, measured (docs/queue.md#stable-plans).
 
-/// For connections that work the queue: [`super::jobs`], [`super::record`], [`super::expiry`], [`super::quarantine`],
-/// [`super::accept`] and what else runs beside them. JIT goes because what is disabled looks so dear that it starts.
+/// Settings for connections that work on the queue: [`super::jobs`], [`super::record`], [`super::expiry`],
+/// [`super::quarantine`], [`super::accept`] and the statements beside them. JIT is off because a disabled plan node
+/// looks so expensive that JIT would start.
 pub const QUEUE: [(&str, &str); 4] =
     [("enable_seqscan", "off"), ("enable_mergejoin", "off"), ("enable_sort", "off"), ("jit", "off")];
 
-/// For those of requests and commands, which read `jobs` too ([`super::status`], [`super::deliveries`]) but also sort
+/// Settings for requests and commands. They read `jobs` too ([`super::status`], [`super::deliveries`]), and they sort
 /// lists of devices.
 pub const REQUESTS: [(&str, &str); 2] = [("enable_seqscan", "off"), ("jit", "off")];

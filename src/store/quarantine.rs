@@ -1,4 +1,4 @@
-//! Setting devices aside on a provider's verdict, and bringing them back (docs/queue.md#pruning).
+//! Quarantines devices on a provider's verdict, and brings them back (docs/queue.md#pruning).
 
 use std::collections::BTreeMap;
 
@@ -8,15 +8,15 @@ use super::Error;
 use crate::domain::{DeviceId, LaneId, TokenVerdict};
 use crate::store::Session;
 
-/// Sets aside each device that still holds the token in question and was not registered after the evidence; answers
-/// which. Who already was aside stays as they are.
+/// Quarantines each device that still has the token of the verdict and was not registered after the evidence. A device
+/// that is quarantined already stays as it is. Returns the devices that were quarantined.
 ///
-/// One statement; rows are locked in id order, so that recorders with overlapping verdicts wait for each other rather
-/// than deadlock. A device that nobody registered counts as older than any evidence. A timestamp from the future counts
-/// as now: otherwise no registration could ever bring the device back.
+/// One statement, which locks rows in id order, so that nodes with overlapping verdicts wait for each other and don't
+/// deadlock. A device that was never registered counts as older than any evidence. Evidence from the future counts as
+/// evidence of now, because otherwise no registration could bring the device back.
 ///
 /// # Errors
-/// The database's.
+/// Postgres is out of reach, or a row holds an unknown value.
 pub async fn apply(conn: &mut Session, verdicts: &[TokenVerdict]) -> Result<Vec<DeviceId>, Error> {
     let mut latest: BTreeMap<DeviceId, &TokenVerdict> = BTreeMap::new();
     for verdict in verdicts {
@@ -37,7 +37,7 @@ pub async fn apply(conn: &mut Session, verdicts: &[TokenVerdict]) -> Result<Vec<
            select device_id, token_digest, registered_at from devices
            where device_id = any($1) and quarantined_at is null
            order by device_id for no key update),
-         ours as (
+         confirmed as (
            select l.device_id
            from unnest($1, $2::bytea[], $3::timestamptz[]) as v(device_id, token_digest, since)
            join locked l on l.device_id = v.device_id and l.token_digest = v.token_digest
@@ -46,7 +46,7 @@ pub async fn apply(conn: &mut Session, verdicts: &[TokenVerdict]) -> Result<Vec<
          set quarantined_at = now(),
              quarantine_reason = ($4::text[])[array_position($1, device_id)],
              evidence_at = least(($3)[array_position($1, device_id)], now())
-         where device_id = any(array(select device_id from ours))
+         where device_id = any(array(select device_id from confirmed))
          returning device_id",
         &ids,
         &digests,
@@ -58,14 +58,14 @@ pub async fn apply(conn: &mut Session, verdicts: &[TokenVerdict]) -> Result<Vec<
     Ok(done.into_iter().map(DeviceId).collect())
 }
 
-/// Brings back the devices of a lane that were set aside with this word within the last hour; answers how many. They
-/// are as they were before. Those that a clean-up or a newer token set aside stay so.
+/// Brings back the devices of a lane that were quarantined for this reason within the last hour: they are as before.
+/// Devices that a clean-up or a replacement quarantined stay so. Returns how many came back.
 ///
-/// One statement; rows are locked in id order. Found by their time first and locked by their ids then: ordered by id in
-/// one step, the planner, which is to avoid sorts, walks over all devices.
+/// One statement, which locks rows in id order. Devices are found by their time first, then locked by their ids: in one
+/// step ordered by id, the planner, which avoids sorts, walks over all devices.
 ///
 /// # Errors
-/// The database's.
+/// Postgres is out of reach, or a row holds an unknown value.
 pub async fn restore(conn: &mut Session, lane: LaneId, reason: &str) -> Result<u64, Error> {
     let done = sqlx::query!(
         "with lane as materialized (select app_id, platform, environment from lanes where lane_id = $1),

@@ -1,25 +1,25 @@
-//! What kind of server a connection leads to.
+//! Describes the server that a connection leads to. Used when the service starts.
 
 use sqlx::PgConnection;
 
 use super::Error;
 
-/// What a server says of itself.
+/// What a server tells about itself.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ServerInfo {
     /// `server_version_num`: 150004 is 15.4.
     pub version: u32,
     /// `server_encoding` of the database.
     pub encoding: String,
-    /// Is it a standby?
+    /// The server is a standby.
     pub is_standby: bool,
-    /// Are new transactions read-only?
+    /// New transactions are read-only.
     pub is_read_only: bool,
-    /// `synchronous_commit` as it is set for the server, the database or the role.
+    /// `synchronous_commit` as set for the server, the database or the role.
     pub synchronous_commit: String,
 }
 
-/// Asks the server.
+/// Reads the description of the server.
 ///
 /// # Errors
 /// Postgres is out of reach.

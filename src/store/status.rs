@@ -1,4 +1,4 @@
-//! Where a notification stands: one statement, so that receipts and jobs come from one snapshot
+//! Reads the status of a notification. One statement, so that receipts and jobs come from one snapshot
 //! (docs/queue.md#fenced-record).
 
 use chrono::{DateTime, Utc};
@@ -7,48 +7,48 @@ use super::Error;
 use crate::domain::{AppId, DeliveryCounts, LaneId, LaneState, NotificationId, NotificationStatus, Priority};
 use crate::store::Session;
 
-/// A notification as a whole.
+/// The status of a notification with what the API shows beside it.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Status {
-    /// Where it stands.
+    /// The notification's status.
     pub status: NotificationStatus,
-    /// Order.
+    /// The notification's priority.
     pub priority: Priority,
-    /// Kept and returned.
+    /// The sender's label, kept and returned.
     pub label: Option<String>,
-    /// Kept and returned: JSON.
+    /// The sender's metadata as JSON, kept and returned.
     pub metadata: Option<Vec<u8>>,
-    /// Who was addressed in vain: JSON; none: nobody.
+    /// What was addressed in vain, as JSON. None: everything was found.
     pub unmatched: Option<Vec<u8>>,
     /// When it was accepted.
     pub created_at: DateTime<Utc>,
-    /// When it is to be sent, if the request said so.
+    /// When it is to be sent, if the request says so.
     pub send_at: Option<DateTime<Utc>>,
-    /// When nothing is tried any more.
+    /// When no attempt may begin any more.
     pub expires_at: DateTime<Utc>,
-    /// When the first attempt began of which something is recorded.
+    /// When the first attempt began that has a recorded outcome.
     pub started_at: Option<DateTime<Utc>>,
-    /// When the last target ended.
+    /// When the last target ended. None: the notification is not done.
     pub done_at: Option<DateTime<Utc>>,
-    /// How many devices ended how.
+    /// Numbers of devices by outcome.
     pub counts: DeliveryCounts,
-    /// Lanes that hold pending devices back.
+    /// The stopped lanes that have pending devices of the notification.
     pub held: Vec<HeldLane>,
 }
 
-/// A lane that is stopped while it has devices of the notification.
+/// A stopped lane that has pending devices of the notification.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct HeldLane {
-    /// Which.
+    /// The stopped lane.
     pub lane: LaneId,
-    /// How.
+    /// The worst state that a node reports, or what an operator decided.
     pub state: LaneState,
-    /// The provider's word for it.
+    /// The provider's reason for it.
     pub reason: Option<String>,
 }
 
-/// What the statement answers, before it is judged.
-struct Facts {
+/// What the status follows from.
+struct StatusFacts {
     due: bool,
     begun: bool,
     expanded: bool,
@@ -57,10 +57,10 @@ struct Facts {
     last_at: Option<DateTime<Utc>>,
 }
 
-/// The status of an app's notification; none if there is no such one.
+/// The status of an app's notification. None: the app has no such notification.
 ///
 /// # Errors
-/// The database's.
+/// Postgres is out of reach, or a row holds an unknown value.
 pub async fn read(conn: &mut Session, app: AppId, id: NotificationId) -> Result<Option<Status>, Error> {
     let row = sqlx::query!(
         r#"with recorded as (
@@ -118,7 +118,7 @@ pub async fn read(conn: &mut Session, app: AppId, id: NotificationId) -> Result<
         expired: count(row.expired),
         cancelled: count(row.cancelled),
     };
-    let facts = Facts {
+    let facts = StatusFacts {
         due: row.due,
         begun: row.begun || row.began_at.is_some(),
         expanded: row.expanded,
@@ -150,12 +150,13 @@ pub async fn read(conn: &mut Session, app: AppId, id: NotificationId) -> Result<
     }))
 }
 
-impl Facts {
+impl StatusFacts {
     fn ended(&self, counts: DeliveryCounts) -> bool {
         self.expanded && counts.pending == 0
     }
 
-    /// Cancelled only if something was stopped: one that came too late is done.
+    /// Cancelled only if at least one device was stopped. A cancellation that came too late leaves the notification
+    /// done.
     fn status(&self, counts: DeliveryCounts) -> NotificationStatus {
         if self.cancelled && counts.cancelled > 0 {
             NotificationStatus::Cancelled
@@ -170,13 +171,13 @@ impl Facts {
         }
     }
 
-    /// Without a target it is done as soon as it is accepted.
+    /// A notification without targets is done when it is accepted.
     fn done_at(&self, counts: DeliveryCounts) -> Option<DateTime<Utc>> {
         self.ended(counts).then(|| self.last_at.unwrap_or(self.created_at))
     }
 }
 
-/// Sums of counts are never negative.
+/// A sum of counts, which is never negative.
 fn count(sum: i64) -> u64 {
     u64::try_from(sum).unwrap_or_default()
 }
@@ -185,8 +186,8 @@ fn count(sum: i64) -> u64 {
 mod tests {
     use super::*;
 
-    fn facts() -> Facts {
-        Facts {
+    fn facts() -> StatusFacts {
+        StatusFacts {
             due: true,
             begun: false,
             expanded: true,
@@ -206,11 +207,11 @@ mod tests {
             (facts(), none, NotificationStatus::Done),
             (facts(), accepted, NotificationStatus::Done),
             (facts(), pending, NotificationStatus::Queued),
-            (Facts { begun: true, ..facts() }, pending, NotificationStatus::Sending),
-            (Facts { due: false, ..facts() }, pending, NotificationStatus::Scheduled),
-            (Facts { expanded: false, ..facts() }, none, NotificationStatus::Queued),
-            (Facts { cancelled: true, ..facts() }, stopped, NotificationStatus::Cancelled),
-            (Facts { cancelled: true, ..facts() }, accepted, NotificationStatus::Done),
+            (StatusFacts { begun: true, ..facts() }, pending, NotificationStatus::Sending),
+            (StatusFacts { due: false, ..facts() }, pending, NotificationStatus::Scheduled),
+            (StatusFacts { expanded: false, ..facts() }, none, NotificationStatus::Queued),
+            (StatusFacts { cancelled: true, ..facts() }, stopped, NotificationStatus::Cancelled),
+            (StatusFacts { cancelled: true, ..facts() }, accepted, NotificationStatus::Done),
             (facts(), stopped, NotificationStatus::Done),
         ] {
             assert_eq!(facts.status(counts), expected, "{counts:?}");
@@ -221,7 +222,7 @@ mod tests {
     fn done_at_is_the_last_receipt_s_time_or_that_of_acceptance() {
         let later = DateTime::from_timestamp_millis(5);
         assert_eq!(facts().done_at(DeliveryCounts::default()), Some(DateTime::UNIX_EPOCH));
-        assert_eq!(Facts { last_at: later, ..facts() }.done_at(DeliveryCounts::default()), later);
+        assert_eq!(StatusFacts { last_at: later, ..facts() }.done_at(DeliveryCounts::default()), later);
         assert_eq!(facts().done_at(DeliveryCounts { pending: 1, ..DeliveryCounts::default() }), None);
     }
 }

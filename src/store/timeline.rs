@@ -1,16 +1,16 @@
-//! The server's line of history, which changes with each promotion of a standby and each recovery to a point in time.
+//! Notices that the database is on another server or timeline than before: after the promotion of a standby, or a
+//! recovery to a point in time (docs/queue.md#failover).
 //!
-//! The new server may lack the last moments of the old one. Its identities then begin at numbers that the old one gave
-//! out already, to callers and to nodes that are still at work with them. They are skipped ahead before anything is
-//! stored.
+//! The new server may lack the last moments of the old one. Then its identities begin at numbers that the old server
+//! gave out already, to callers and to nodes that still use them. They are skipped ahead before anything is stored.
 
 use sqlx::{Connection, PgConnection};
 
-/// Compares a new connection's server with the one for which identities have been skipped ahead, and skips them where
-/// that is another one. Before the first migration there is nothing to compare.
+/// Compares the server and timeline of a new connection with the stored ones, and skips the identities ahead if they
+/// differ. Before the first migration there is nothing to compare.
 ///
 /// # Errors
-/// Postgres is out of reach, or a standby. Nothing may be done over the connection then.
+/// Postgres is out of reach, or is a standby. The connection must not be used then.
 pub async fn follow(conn: &mut PgConnection) -> Result<(), sqlx::Error> {
     match has_changed(conn).await {
         Ok(false) => return Ok(()),
@@ -30,7 +30,8 @@ pub async fn follow(conn: &mut PgConnection) -> Result<(), sqlx::Error> {
     tx.commit().await?;
     tracing::warn!(
         identities,
-        detail = "what the server before had not replicated yet is lost; numbers that it gave out are not given out again",
+        detail =
+            "what the old server had not replicated is lost; its identity numbers are not given out again",
         hint = "synchronous replication loses nothing in a failover",
         "the database is on a new timeline, and its identities were skipped ahead"
     );
@@ -49,7 +50,7 @@ async fn has_changed(conn: &mut PgConnection) -> Result<bool, sqlx::Error> {
     Ok(changed.unwrap_or(false))
 }
 
-/// The table, its column or the function is not there yet: the migrations that make them are still to be applied.
+/// True if the table, its column or the function is missing: the migrations that make them are not applied yet.
 fn is_older_schema(error: &sqlx::Error) -> bool {
     let code = error.as_database_error().and_then(|error| error.code());
     matches!(code.as_deref(), Some("42P01" | "42703" | "42883"))

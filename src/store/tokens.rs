@@ -1,4 +1,4 @@
-//! What the dispatcher reads of the devices of a job.
+//! Loads the devices of jobs right before they are sent.
 
 use tokio::time::Instant;
 
@@ -6,45 +6,45 @@ use super::Error;
 use crate::domain::{DeviceId, DeviceToken, Environment, Platform, UserId};
 use crate::store::Session;
 
-/// A device as it is right before an attempt.
+/// What an attempt must know about a device.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct LoadedDevice {
-    /// The device.
+    /// The device's id.
     pub device: DeviceId,
-    /// Its service.
+    /// The provider that issued the token.
     pub platform: Platform,
-    /// Its environment; none for FCM.
+    /// The token's environment; None for FCM.
     pub environment: Option<Environment>,
-    /// Where to.
+    /// The token that is sent to.
     pub token: DeviceToken,
-    /// Whose it is now.
+    /// The user that the device belongs to now.
     pub user: Option<UserId>,
-    /// Set aside?
+    /// Nothing may be sent to the device.
     pub quarantined: bool,
 }
 
 /// Devices as they were at one time.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct LoadedDevices {
-    /// Before they were read.
+    /// A moment before they were read.
     pub at: Instant,
-    /// In the order of ids, each once; who is missing is gone.
+    /// Ascending by id, each once. A device that is missing was deleted.
     pub devices: Vec<LoadedDevice>,
 }
 
 impl LoadedDevices {
-    /// This device, if it was there.
+    /// A device by its id. None: it was deleted.
     pub fn get(&self, id: DeviceId) -> Option<&LoadedDevice> {
         let at = self.devices.binary_search_by_key(&id, |device| device.device).ok()?;
         self.devices.get(at)
     }
 }
 
-/// Ids that are nobody's, or not asked for, per id that is: up to here all between the first and the last are read,
-/// which costs Postgres half of what finding each does.
-const STRANGERS: i64 = 1;
+/// Greatest number of ids in a range that are not asked for, per id that is. Up to this ratio the whole range is read,
+/// which costs Postgres half as much as finding each id.
+const GAP_RATIO_MAX: i64 = 1;
 
-struct Row {
+struct TokenRow {
     device_id: i64,
     platform: i16,
     environment: i16,
@@ -53,14 +53,14 @@ struct Row {
     quarantined: bool,
 }
 
-/// Loads devices by their sorted ids, in the order of ids; who is missing is gone. One statement.
+/// Loads devices by their sorted ids, in one statement. Returns them ascending by id; deleted devices are missing.
 ///
 /// # Errors
-/// The database's.
+/// Postgres is out of reach, or a row holds an unknown value.
 pub async fn load(conn: &mut Session, ids: &[DeviceId]) -> Result<Vec<LoadedDevice>, Error> {
     let (Some(first), Some(last)) = (ids.first(), ids.last()) else { return Ok(Vec::new()) };
     let count = i64::try_from(ids.len()).unwrap_or(i64::MAX);
-    let rows = match last.0 - first.0 < count.saturating_mul(1 + STRANGERS) {
+    let rows = match last.0 - first.0 < count.saturating_mul(1 + GAP_RATIO_MAX) {
         true => all_between(conn, *first, *last).await?,
         false => each(conn, ids).await?,
     };
@@ -74,9 +74,9 @@ pub async fn load(conn: &mut Session, ids: &[DeviceId]) -> Result<Vec<LoadedDevi
     Ok(devices)
 }
 
-async fn all_between(conn: &mut Session, first: DeviceId, last: DeviceId) -> Result<Vec<Row>, Error> {
+async fn all_between(conn: &mut Session, first: DeviceId, last: DeviceId) -> Result<Vec<TokenRow>, Error> {
     let rows = sqlx::query_as!(
-        Row,
+        TokenRow,
         r#"select device_id, platform, environment, token, user_id, quarantined_at is not null as "quarantined!"
            from devices where device_id >= $1 and device_id <= $2"#,
         first.0,
@@ -85,10 +85,10 @@ async fn all_between(conn: &mut Session, first: DeviceId, last: DeviceId) -> Res
     Ok(rows.fetch_all(conn).await?)
 }
 
-async fn each(conn: &mut Session, ids: &[DeviceId]) -> Result<Vec<Row>, Error> {
+async fn each(conn: &mut Session, ids: &[DeviceId]) -> Result<Vec<TokenRow>, Error> {
     let ids: Vec<i64> = ids.iter().map(|device| device.0).collect();
     let rows = sqlx::query_as!(
-        Row,
+        TokenRow,
         r#"select device_id, platform, environment, token, user_id, quarantined_at is not null as "quarantined!"
            from devices where device_id = any($1)"#,
         &ids
@@ -96,7 +96,7 @@ async fn each(conn: &mut Session, ids: &[DeviceId]) -> Result<Vec<Row>, Error> {
     Ok(rows.fetch_all(conn).await?)
 }
 
-impl Row {
+impl TokenRow {
     fn into_device(self) -> Result<LoadedDevice, Error> {
         let odd = Error::Inconsistent { table: "devices", column: "platform", row: self.device_id };
         Ok(LoadedDevice {

@@ -1,9 +1,9 @@
-//! What Postgres, or the way there, says of a failure: once, in its own words.
+//! The text of a database error for logs and for people: one line, in the server's own words.
 
 use std::io;
 
-/// One line without a prefix: the server's message with its SQLSTATE, or what the system says of the connection. Never
-/// a `DETAIL`, which quotes rows.
+/// The server's message with its SQLSTATE, or the system's message about the connection, on one line and without a
+/// prefix. Never a `DETAIL`, because it quotes rows.
 pub fn words(error: &sqlx::Error) -> String {
     match error {
         sqlx::Error::Database(error) => match error.code() {
@@ -19,9 +19,9 @@ pub fn words(error: &sqlx::Error) -> String {
     }
 }
 
-/// As PostgreSQL writes it: lower case, and without the number.
+/// The system's message in PostgreSQL's style: lower case, and without the error number.
 fn of_system(error: &io::Error) -> String {
-    // The driver tells how many bytes it missed.
+    // sqlx's own message tells the number of missing bytes, which helps no reader.
     if error.kind() == io::ErrorKind::UnexpectedEof {
         return "the server ended the connection".to_owned();
     }

@@ -23,8 +23,8 @@ use tokio::sync::{Notify, mpsc};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::lane_intake::LeasedJob;
 use self::pending_job::EndedDevice;
+use super::lane_intake::LeasedJob;
 use super::leases::{JobLease, Leases};
 use super::notifier::Notifier;
 use crate::domain::{DeliveryStatus, DeviceId, Finding, LaneId, Reason};

@@ -1,8 +1,8 @@
-//! What became of each device of a notification, page by page.
+//! Lists the deliveries of a notification: the outcome of each device, page by page.
 //!
-//! First what is pending, from the jobs, then what has ended, from the receipts. In this order a device that leaves
-//! its job between two pages is missed by none: its receipt is committed by the time that the receipts are read. It
-//! may appear twice, the final outcome last. Within a page everything comes from one snapshot.
+//! Pending devices come first, from the jobs; then the ended ones, from the receipts. In this order no device is missed
+//! that leaves its job between two pages: its receipt is committed when the receipts are read. The device may appear
+//! twice, with the final outcome last. Each page comes from one snapshot.
 
 mod timeline;
 mod unfold;
@@ -21,80 +21,81 @@ use unfold::{JobRow, ReceiptRow};
 /// One device of one notification.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Delivery {
-    /// The device.
+    /// The device's id.
     pub device: DeviceId,
-    /// Whom it was addressed through.
+    /// The user that the device was addressed through.
     pub user: Option<UserId>,
-    /// The sender's own word for it.
+    /// The sender's own reference for the device.
     pub reference: Option<String>,
-    /// Its lane.
+    /// The lane that sends to it.
     pub lane: LaneId,
-    /// What became of it.
+    /// The outcome, or `pending`.
     pub status: DeliveryStatus,
-    /// How many attempts ended.
+    /// Number of attempts that have ended.
     pub attempts: u16,
-    /// The provider's last word, or ours.
+    /// The last reason: the provider's, or ours.
     pub reason: Option<String>,
     /// FCM's message name; APNs's ids are derived.
     pub provider_id: Option<String>,
-    /// When it ended.
+    /// When the device ended. None: it is pending.
     pub at: Option<DateTime<Utc>>,
-    /// When it is tried next, if that is to come.
+    /// When it is tried next, if that time is in the future.
     pub next_attempt_at: Option<DateTime<Utc>>,
 }
 
-/// Which deliveries.
+/// Which deliveries of a notification are listed.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct DeliveryFilter {
-    /// Any of these; empty: all.
+    /// Those with any of these outcomes; empty: all.
     pub statuses: Vec<DeliveryStatus>,
-    /// Addressed through any of these; empty: all.
+    /// Those addressed through any of these users; empty: all.
     pub users: Vec<UserId>,
-    /// Any of these; none: all.
+    /// Those to any of these devices. None: all.
     pub devices: Option<Vec<DeviceId>>,
 }
 
-/// Where a page begins.
+/// The place at which a page begins.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum DeliveryPosition {
     /// Among the jobs.
     Job {
-        /// The first job that is not done with.
+        /// The first job with devices that were not listed yet.
         job: i64,
-        /// How many of its devices were passed.
+        /// Number of its devices that were passed.
         passed: i32,
     },
     /// Among the receipts.
     Receipt {
-        /// The first receipt that is not done with.
+        /// The first receipt with devices that were not listed yet.
         receipt: i64,
-        /// How many of its devices were passed.
+        /// Number of its devices that were passed.
         passed: i32,
     },
 }
 
 impl DeliveryPosition {
-    /// The beginning.
+    /// The beginning of the list.
     pub const START: Self = Self::Job { job: 0, passed: 0 };
 }
 
 /// A page of deliveries.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Deliveries {
-    /// At most as many as asked for.
+    /// The deliveries, at most as many as asked for.
     pub items: Vec<Delivery>,
-    /// Where the next page begins; none: there is none.
+    /// Where the next page begins. None: this is the last page.
     pub next: Option<DeliveryPosition>,
 }
 
-/// Jobs or receipts read at a time: few at first, each of which may fill several pages, then more.
+/// Number of jobs or receipts that are read at a time: few at first, because each may fill several pages; then more.
 const ROWS: [i64; 2] = [4, 16];
-const MOST_ROWS: i64 = 64;
+/// Number of jobs or receipts that are read at a time after the first two times.
+const ROWS_MAX: i64 = 64;
 
-/// Does the app have such a notification?
+/// True if the app has a notification with this id.
 ///
 /// # Errors
-/// The database's.
+/// Postgres is out of reach, or a row holds an unknown value.
 pub async fn exists(pool: &SessionPool, app: AppId, id: NotificationId) -> Result<bool, Error> {
     let row =
         sqlx::query!("select from notifications where notification_id = $1 and app_id = $2", id.0, app.0)
@@ -103,10 +104,10 @@ pub async fn exists(pool: &SessionPool, app: AppId, id: NotificationId) -> Resul
     Ok(row.is_some())
 }
 
-/// Reads up to `limit` deliveries from `from` on. The caller knows that the notification is its app's.
+/// Reads up to `limit` deliveries from `from` on. The caller has checked that the notification belongs to the app.
 ///
 /// # Errors
-/// The database's.
+/// Postgres is out of reach, or a row holds an unknown value.
 pub async fn page(
     pool: &SessionPool,
     id: NotificationId,
@@ -117,29 +118,29 @@ pub async fn page(
     let mut snapshot = begin_with(pool, "begin isolation level repeatable read read only").await?;
     let mut wanted = filter.clone();
     if !filter.users.is_empty() {
-        let theirs = devices_of(&mut snapshot, id, &filter.users).await?;
+        let of_users = devices_of(&mut snapshot, id, &filter.users).await?;
         wanted.devices = Some(match &filter.devices {
-            Some(some) => theirs.into_iter().filter(|device| some.contains(device)).collect(),
-            None => theirs,
+            Some(some) => of_users.into_iter().filter(|device| some.contains(device)).collect(),
+            None => of_users,
         });
     }
-    let mut filling = Filling { id, filter: &wanted, limit, items: Vec::new() };
-    let next = filling.fill(&mut snapshot, from).await?;
-    let mut items = filling.items;
-    name_addressees(&mut snapshot, id, &mut items).await?;
+    let mut builder = PageBuilder { id, filter: &wanted, limit, items: Vec::new() };
+    let next = builder.fill(&mut snapshot, from).await?;
+    let mut items = builder.items;
+    add_addressing(&mut snapshot, id, &mut items).await?;
     snapshot.rollback().await?;
     Ok(Deliveries { items, next })
 }
 
-/// A page as it fills.
-struct Filling<'a> {
+/// A page while it is filled.
+struct PageBuilder<'a> {
     id: NotificationId,
     filter: &'a DeliveryFilter,
     limit: usize,
     items: Vec<Delivery>,
 }
 
-impl Filling<'_> {
+impl PageBuilder<'_> {
     async fn fill(
         &mut self,
         conn: &mut Session,
@@ -170,7 +171,7 @@ impl Filling<'_> {
     ) -> Result<Option<DeliveryPosition>, Error> {
         let mut rows = ROWS.into_iter();
         loop {
-            let jobs = jobs(conn, self.id, from, self.filter, rows.next().unwrap_or(MOST_ROWS)).await?;
+            let jobs = jobs(conn, self.id, from, self.filter, rows.next().unwrap_or(ROWS_MAX)).await?;
             let Some(last) = jobs.last().map(|row| row.job_id) else { return Ok(None) };
             for row in jobs {
                 let skip = if row.job_id == from { passed } else { 0 };
@@ -190,7 +191,7 @@ impl Filling<'_> {
         let mut rows = ROWS.into_iter();
         loop {
             let receipts =
-                receipts(conn, self.id, from, self.filter, rows.next().unwrap_or(MOST_ROWS)).await?;
+                receipts(conn, self.id, from, self.filter, rows.next().unwrap_or(ROWS_MAX)).await?;
             let Some(last) = receipts.last().map(|row| row.receipt_id) else { return Ok(None) };
             for row in receipts {
                 let skip = if row.receipt_id == from { passed } else { 0 };
@@ -217,9 +218,10 @@ impl DeliveryFilter {
     }
 }
 
-/// Jobs from a number on that have one of the devices.
+/// Jobs of a notification from a number on that have one of the devices.
 ///
-/// In two steps: in one, a plan that is made while there are no jobs walks over everybody's from that number on.
+/// In two steps: in one step, a plan that is made while there are no jobs walks over the jobs of all notifications from
+/// that number on.
 async fn jobs(
     conn: &mut Session,
     id: NotificationId,
@@ -249,7 +251,7 @@ async fn jobs(
     Ok(rows)
 }
 
-/// Receipts from a number on that have one of the devices and one of the final outcomes.
+/// Receipts of a notification from a number on that have one of the devices and one of the final outcomes.
 async fn receipts(
     conn: &mut Session,
     id: NotificationId,
@@ -300,12 +302,8 @@ async fn devices_of(
     Ok(rows.into_iter().map(|row| DeviceId(row.device_id)).collect())
 }
 
-/// Adds who was addressed how.
-async fn name_addressees(
-    conn: &mut Session,
-    id: NotificationId,
-    items: &mut [Delivery],
-) -> Result<(), Error> {
+/// Adds how each device was addressed.
+async fn add_addressing(conn: &mut Session, id: NotificationId, items: &mut [Delivery]) -> Result<(), Error> {
     let devices: Vec<i64> = items.iter().map(|item| item.device.0).collect();
     let rows = sqlx::query!(
         "select device_id, user_id, reference from targets where notification_id = $1 and device_id = any($2)",

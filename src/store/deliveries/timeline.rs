@@ -1,6 +1,6 @@
-//! What became of each notification to one device, newest first.
+//! Lists the latest notifications to one device with their outcomes, the newest first.
 //!
-//! Receipts know their devices by three indexes (docs/queue.md#receipt-indexes).
+//! Receipts are found by device through three indexes (docs/queue.md#receipt-indexes).
 
 use std::collections::HashMap;
 
@@ -12,11 +12,12 @@ use super::{Delivery, Error, begin_with};
 use crate::domain::{DeliveryStatus, DeviceId, LaneId, NotificationId, OutcomeByte, UserId};
 use crate::store::{Session, SessionPool};
 
-/// Planning for every partition takes longer than reading: it is done once a connection, not for each device anew.
+/// Planning for all partitions takes longer than reading. With a generic plan it is done once per connection, not once
+/// per device.
 const SNAPSHOT: &str =
     "begin isolation level repeatable read read only; set local plan_cache_mode = force_generic_plan";
 
-struct Row {
+struct TimelineRow {
     notification_id: Uuid,
     lane_id: i32,
     recorded_at: DateTime<Utc>,
@@ -26,12 +27,12 @@ struct Row {
     provider_id: Option<String>,
 }
 
-/// The latest that is on record of each of up to `limit` notifications before `before`: its outcome, or `pending` if
-/// more attempts are to follow. What waits for its first attempt is not on record yet. The caller knows whose device it
-/// is.
+/// The latest record of each of up to `limit` notifications before `before`: the outcome, or `pending` if more attempts
+/// follow. A notification that waits for its first attempt has no record yet. The caller has checked that the device
+/// belongs to the app.
 ///
 /// # Errors
-/// The database's.
+/// Postgres is out of reach, or a row holds an unknown value.
 pub async fn timeline(
     pool: &SessionPool,
     device: DeviceId,
@@ -44,17 +45,22 @@ pub async fn timeline(
     for row in latest(&mut snapshot, device, before, limit).await? {
         found.push((NotificationId(row.notification_id), row.into_delivery(device)?));
     }
-    name_addressee(&mut snapshot, device, &mut found).await?;
-    tell_next_attempt(&mut snapshot, device, &mut found).await?;
+    add_addressing(&mut snapshot, device, &mut found).await?;
+    add_next_attempts(&mut snapshot, device, &mut found).await?;
     snapshot.rollback().await?;
     Ok(found)
 }
 
-/// OFFSET 0 keeps the bound from lists: with it, the planner reads all of a day's keys for each device that it looks
-/// up.
-async fn latest(conn: &mut Session, device: DeviceId, before: Uuid, limit: usize) -> Result<Vec<Row>, Error> {
+/// `offset 0` keeps the bound on the notification out of the search in lists. With the bound, the planner reads all
+/// keys of a day for each device that it looks up.
+async fn latest(
+    conn: &mut Session,
+    device: DeviceId,
+    before: Uuid,
+    limit: usize,
+) -> Result<Vec<TimelineRow>, Error> {
     let rows = sqlx::query_as!(
-        Row,
+        TimelineRow,
         r#"with latest as (
              select distinct on (notification_id) * from (
                -- Receipts of this device alone.
@@ -89,7 +95,7 @@ async fn latest(conn: &mut Session, device: DeviceId, before: Uuid, limit: usize
     Ok(rows)
 }
 
-impl Row {
+impl TimelineRow {
     fn into_delivery(self, device: DeviceId) -> Result<Delivery, Error> {
         let odd = Error::Inconsistent { table: "receipts", column: "outcomes", row: device.0 };
         let byte = u8::try_from(self.outcome).unwrap_or(u8::MAX);
@@ -110,8 +116,8 @@ impl Row {
     }
 }
 
-/// Adds how it was addressed each time.
-async fn name_addressee(
+/// Adds how the device was addressed each time.
+async fn add_addressing(
     conn: &mut Session,
     device: DeviceId,
     found: &mut [(NotificationId, Delivery)],
@@ -135,8 +141,8 @@ async fn name_addressee(
     Ok(())
 }
 
-/// Of what is pending.
-async fn tell_next_attempt(
+/// Adds the time of the next attempt to pending deliveries.
+async fn add_next_attempts(
     conn: &mut Session,
     device: DeviceId,
     found: &mut [(NotificationId, Delivery)],

@@ -1,4 +1,4 @@
-//! From a row that covers many devices to an item for each. Pure.
+//! Turns a job or a receipt, which covers many devices, into one delivery per device. Pure functions.
 
 use bit_vec::BitVec;
 use chrono::{DateTime, Utc};
@@ -7,7 +7,7 @@ use super::{Delivery, DeliveryFilter};
 use crate::domain::{DeliveryStatus, DeviceId, LaneId, OutcomeByte, ReceiptReasons};
 use crate::store::Error;
 
-/// A job with what is left of it.
+/// A job as the list of deliveries reads it.
 #[derive(Debug)]
 pub(super) struct JobRow {
     pub(super) job_id: i64,
@@ -19,7 +19,7 @@ pub(super) struct JobRow {
     pub(super) next_attempt_at: Option<DateTime<Utc>>,
 }
 
-/// A receipt.
+/// A receipt as the list of deliveries reads it.
 #[derive(Debug)]
 pub(super) struct ReceiptRow {
     pub(super) receipt_id: i64,
@@ -34,8 +34,8 @@ pub(super) struct ReceiptRow {
 }
 
 impl JobRow {
-    /// Adds the devices that are still in it, but for the first `passed`, until there are `limit` items; then says
-    /// how many devices were passed.
+    /// Adds the devices that are still in the job, without the first `passed`, until there are `limit` items. Then it
+    /// returns how many devices were passed. None: all of them.
     pub(super) fn unfold(
         &self,
         passed: i32,
@@ -69,7 +69,7 @@ impl JobRow {
 }
 
 impl ReceiptRow {
-    /// As [`JobRow::unfold`], for final outcomes: what went on to another job is pending there.
+    /// As [`JobRow::unfold`], for final outcomes. A device that went on to another job is pending, and listed there.
     pub(super) fn unfold(
         &self,
         passed: i32,
@@ -110,7 +110,7 @@ impl ReceiptRow {
     }
 }
 
-/// Attempts that have ended: all, or all but the present one.
+/// Number of attempts that have ended: all, or all but the present one.
 pub(super) fn attempts(attempt: i16, without_present: bool) -> u16 {
     u16::try_from(attempt).unwrap_or_default().saturating_sub(u16::from(without_present))
 }
@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn an_outcome_that_nobody_writes_is_an_error() {
+    fn an_unknown_outcome_is_an_error() {
         let odd = ReceiptRow { outcomes: vec![9, 0, 0, 0], ..receipt() };
         assert!(odd.unfold(0, &DeliveryFilter::default(), 9, &mut Vec::new()).is_err());
     }

@@ -1,4 +1,4 @@
-//! What resolving an audience reads and writes.
+//! Reads and writes devices for the resolution of an audience.
 //!
 //! Rows are reached by `= any(...)` over an index, never by a join (docs/queue.md#stable-plans).
 
@@ -8,29 +8,29 @@ use crate::store::Error;
 use crate::store::Session;
 use crate::store::tokens::LoadedDevice;
 
-/// A device as far as an audience cares: all that an attempt needs to know of it, and a little more.
+/// A device that a notification addresses.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Addressed {
-    /// What an attempt needs.
+    /// What an attempt must know about the device.
     pub loaded: LoadedDevice,
-    /// What its token is for.
+    /// What its token is used for.
     pub kind: Kind,
-    /// By what its token is found.
+    /// The digest that finds its token.
     pub digest: TokenDigest,
-    /// Known from sends alone, and none was today?
+    /// The device is known from sends alone, and no send was today.
     pub sent_before_today: bool,
 }
 
-/// A token that nobody has registered, on its first send.
+/// A token that no app has registered, on its first send.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct NewToken {
-    /// Its service.
+    /// The provider that issued the token.
     pub platform: Platform,
-    /// Its environment; none for FCM.
+    /// The token's environment; None for FCM.
     pub environment: Option<Environment>,
-    /// What it is for.
+    /// What the token is used for.
     pub kind: Kind,
-    /// The token.
+    /// The token itself.
     pub token: DeviceToken,
 }
 
@@ -59,10 +59,10 @@ struct AddressedRow {
     sent_before_today: bool,
 }
 
-/// The devices with these ids, of this app.
+/// The devices of this app with these ids.
 ///
 /// # Errors
-/// The database's.
+/// Postgres is out of reach, or a row holds an unknown value.
 pub async fn addressed_ids(
     conn: &mut Session,
     app: AppId,
@@ -76,7 +76,7 @@ pub async fn addressed_ids(
 /// The devices of these users.
 ///
 /// # Errors
-/// The database's.
+/// Postgres is out of reach, or a row holds an unknown value.
 pub async fn addressed_users(
     conn: &mut Session,
     app: AppId,
@@ -87,10 +87,10 @@ pub async fn addressed_users(
     rows.into_iter().map(Addressed::try_from).collect()
 }
 
-/// The devices with these tokens, known ones only. Found as [`super::lock_tokens`] does.
+/// The known devices with these tokens. They are found as by [`super::lock_tokens`].
 ///
 /// # Errors
-/// The database's.
+/// Postgres is out of reach, or a row holds an unknown value.
 pub async fn addressed_tokens(
     conn: &mut Session,
     app: AppId,
@@ -112,12 +112,12 @@ pub async fn addressed_tokens(
     rows.into_iter().map(Addressed::try_from).collect()
 }
 
-/// Makes devices of tokens on their first send, in the order given: sorted by platform and digest, so that two sends
-/// with the same tokens wait for each other rather than deadlock. Who became known meanwhile is left as they are, and
-/// not in the answer. A transaction of its own (docs/queue.md#lock-order), unless the caller is in one.
+/// Makes devices of tokens on their first send. The tokens are sorted by platform and digest, so that two sends with
+/// the same tokens wait for each other and don't deadlock. A device that became known meanwhile is left as it is, and
+/// is not returned. A transaction of its own (docs/queue.md#lock-order), unless the caller is in one.
 ///
 /// # Errors
-/// The database's.
+/// Postgres is out of reach, or a row holds an unknown value.
 pub async fn insert_sent(
     conn: &mut Session,
     app: AppId,
@@ -151,10 +151,10 @@ pub async fn insert_sent(
     rows.into_iter().map(Addressed::try_from).collect()
 }
 
-/// Notes that these devices, known from sends alone, were sent to today. Locked in id order.
+/// Notes that these devices, which are known from sends alone, were sent to today. Locks rows in id order.
 ///
 /// # Errors
-/// The database's.
+/// Postgres is out of reach, or a row holds an unknown value.
 pub async fn mark_sent(conn: &mut Session, ids: &[DeviceId]) -> Result<(), Error> {
     let ids: Vec<i64> = ids.iter().map(|device| device.0).collect();
     sqlx::query!(

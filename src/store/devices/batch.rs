@@ -1,7 +1,7 @@
-//! Many devices at a time: found and locked, stored and written back, with a statement for each.
+//! Finds, locks, inserts and updates many devices at a time, with one statement each.
 //!
-//! Whoever changes devices in a transaction locks those that there are first, in id order, and inserts then, in the
-//! order of platform and digest. So two such transactions wait for each other but never both
+//! A transaction that changes devices first locks the existing ones in id order, and then inserts new ones in the order
+//! of platform and digest. So one of two such transactions may wait for the other one, but they never deadlock
 //! (docs/queue.md#lock-order).
 
 use chrono::{DateTime, Utc};
@@ -17,14 +17,13 @@ use crate::store::Session;
 /// What identifies a device within its app.
 pub type TokenKey = (Platform, TokenDigest);
 
-/// The devices with these tokens, and the devices that those are to replace, locked in id order until the transaction
-/// ends.
+/// The devices with these tokens, and the devices that they replace, locked in id order until the transaction ends.
 ///
-/// Each token is looked up by itself, and what is found locked by its id. In one condition over lists, a plan that was
-/// made while there were none goes through all devices of the app (docs/queue.md#stable-plans).
+/// Each token is looked up by itself, and the devices found are locked by their ids. With one condition over lists, a
+/// plan that was made while the table was empty walks over all devices of the app (docs/queue.md#stable-plans).
 ///
 /// # Errors
-/// The database's.
+/// Postgres is out of reach, or a row holds an unknown value.
 pub async fn lock_tokens(conn: &mut Session, app: AppId, tokens: &[TokenKey]) -> Result<Vec<Device>, Error> {
     let (platforms, digests) = token_columns(tokens);
     let rows = devices_where!(
@@ -44,10 +43,10 @@ pub async fn lock_tokens(conn: &mut Session, app: AppId, tokens: &[TokenKey]) ->
     rows.into_iter().map(Device::try_from).collect()
 }
 
-/// The devices with these tokens, in no particular order. Found as [`lock_tokens`] does.
+/// The devices with these tokens, in no particular order. They are found as by [`lock_tokens`].
 ///
 /// # Errors
-/// The database's.
+/// Postgres is out of reach, or a row holds an unknown value.
 pub async fn by_tokens(conn: &mut Session, app: AppId, tokens: &[TokenKey]) -> Result<Vec<Device>, Error> {
     let (platforms, digests) = token_columns(tokens);
     let rows = devices_where!(
@@ -65,27 +64,27 @@ pub async fn by_tokens(conn: &mut Session, app: AppId, tokens: &[TokenKey]) -> R
     rows.into_iter().map(Device::try_from).collect()
 }
 
-/// Tokens as columns.
+/// Tokens as two columns: platform codes and digests.
 pub(super) fn token_columns(tokens: &[TokenKey]) -> (Vec<i16>, Vec<Vec<u8>>) {
     tokens.iter().map(|(platform, digest)| (platform.code(), digest.0.to_vec())).unzip()
 }
 
-/// What became of a device that was stored.
+/// A device that was inserted.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct InsertedDevice {
-    /// Its token.
+    /// What identifies it within its app.
     pub token: TokenKey,
-    /// Its row.
+    /// The id that it got.
     pub id: DeviceId,
-    /// When it became known.
+    /// When it was inserted (Postgres's clock).
     pub created_at: DateTime<Utc>,
 }
 
-/// Stores new devices of one app, in the order given: that of [`TokenKey`]. Their `id` and `created_at` are ignored.
-/// Who is missing in the answer has become known meanwhile, and is left as they are.
+/// Inserts devices of one app, given in the order of [`TokenKey`]. Their `id` and `created_at` are ignored. A device
+/// that is missing in the answer has become known meanwhile, and is left as it is.
 ///
 /// # Errors
-/// The database's.
+/// Postgres is out of reach, or a row holds an unknown value.
 pub async fn insert_all(
     conn: &mut Session,
     app: AppId,
@@ -136,11 +135,11 @@ pub async fn insert_all(
     inserted.collect()
 }
 
-/// Writes locked devices back, each at most once. Who is registered is no longer known from sends alone, and who is not
-/// set aside is so by no clean-up.
+/// Updates locked devices, each at most once. A device that is not known from sends alone loses its day of the last
+/// send. A device that is not in the same quarantine as before loses its clean-up run.
 ///
 /// # Errors
-/// The database's.
+/// Postgres is out of reach, or a row holds an unknown value.
 pub async fn save_all(conn: &mut Session, devices: &[&Device]) -> Result<(), Error> {
     let columns = Columns::of(devices.iter().copied());
     let ids: Vec<i64> = devices.iter().map(|device| device.id.0).collect();

@@ -1,6 +1,7 @@
-//! Lists of devices, page by page in id order.
+//! Lists devices of an app, page by page in id order.
 //!
-//! Three statements, not one with optional conditions: a plan for every filter uses the index of none.
+//! There are three statements and not one with optional conditions, because one plan for all filters uses the index of
+//! none.
 
 use chrono::{DateTime, Utc};
 
@@ -10,39 +11,40 @@ use crate::domain::{AppId, DeviceId, Platform, TopicName, UserId};
 use crate::store::Session;
 use crate::store::{Error, topics};
 
-/// Which devices. What is none does not narrow; several values of one filter mean either.
+/// Which devices of an app are listed. A filter that is None lets all pass; several values of one filter mean any of
+/// them.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct DeviceFilter {
-    /// Those of these users.
+    /// Devices of any of these users.
     pub users: Option<Vec<UserId>>,
-    /// Those subscribed to any of these.
+    /// Devices subscribed to any of these topics.
     pub topics: Option<Vec<TopicName>>,
-    /// Those of these services.
+    /// Devices of any of these providers.
     pub platforms: Option<Vec<Platform>>,
-    /// Those that are set aside, or those that are not.
+    /// True: only quarantined devices; false: only the others.
     pub quarantined: Option<bool>,
-    /// Those last registered (if ever, else known) before this.
+    /// Devices last registered before this time; if never registered, created before it.
     pub registered_before: Option<DateTime<Utc>>,
-    /// Those set aside after this.
+    /// Devices quarantined after this time.
     pub quarantined_after: Option<DateTime<Utc>>,
 }
 
-/// The part of a list that is asked for.
+/// Which page of a list is read.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct DevicePage {
     /// The last device of the page before; 0 at the start.
     pub after: DeviceId,
-    /// Most devices.
+    /// Most devices of the page.
     pub limit: i64,
 }
 
-/// How many subscribers are looked at in one go.
+/// Number of subscriptions that are read at a time.
 const CHUNK: i64 = 5_000;
 
 /// One page of the devices of an app.
 ///
 /// # Errors
-/// The database's.
+/// Postgres is out of reach, or a row holds an unknown value.
 pub async fn list(
     conn: &mut Session,
     app: AppId,
@@ -53,7 +55,7 @@ pub async fn list(
         Some(names) => Some(topics::ids_of(conn, app, names).await?),
         None => None,
     };
-    let query = Query { app, page, filter, platforms: platform_codes(filter), topics };
+    let query = ListQuery { app, page, filter, platforms: platform_codes(filter), topics };
     let rows = match (&filter.users, &query.topics) {
         (Some(users), _) => of_users(conn, &query, users).await,
         (None, Some(topics)) => of_topics(conn, &query, topics).await,
@@ -62,8 +64,8 @@ pub async fn list(
     rows?.into_iter().map(Device::try_from).collect()
 }
 
-/// A filter as its columns hold it.
-struct Query<'a> {
+/// A page of a list, with its filter as the columns store it.
+struct ListQuery<'a> {
     app: AppId,
     page: DevicePage,
     filter: &'a DeviceFilter,
@@ -75,7 +77,11 @@ fn platform_codes(filter: &DeviceFilter) -> Option<Vec<i16>> {
     filter.platforms.as_ref().map(|some| some.iter().map(|platform| platform.code()).collect())
 }
 
-async fn of_users(conn: &mut Session, query: &Query<'_>, users: &[UserId]) -> Result<Vec<DeviceRow>, Error> {
+async fn of_users(
+    conn: &mut Session,
+    query: &ListQuery<'_>,
+    users: &[UserId],
+) -> Result<Vec<DeviceRow>, Error> {
     let users: Vec<String> = users.iter().map(|user| user.as_str().to_owned()).collect();
     devices_where!(
         "device_id = any(array(select device_id from devices where app_id = $1 and user_id = any($8)))
@@ -102,9 +108,13 @@ async fn of_users(conn: &mut Session, query: &Query<'_>, users: &[UserId]) -> Re
     .map_err(Error::from)
 }
 
-/// In chunks along the subscriptions, whose index has the order of the list: neither a rare topic reads the whole app
-/// nor a page of a large one all of its subscribers.
-async fn of_topics(conn: &mut Session, query: &Query<'_>, topics: &[i64]) -> Result<Vec<DeviceRow>, Error> {
+/// Reads chunks of subscriptions, because their index has the order of the list. So a rare topic does not read all
+/// devices of the app, and a page of a large topic does not read all of its subscribers.
+async fn of_topics(
+    conn: &mut Session,
+    query: &ListQuery<'_>,
+    topics: &[i64],
+) -> Result<Vec<DeviceRow>, Error> {
     let wanted = usize::try_from(query.page.limit).unwrap_or_default();
     let mut found = Vec::new();
     let mut after = query.page.after;
@@ -134,7 +144,7 @@ async fn of_topics(conn: &mut Session, query: &Query<'_>, topics: &[i64]) -> Res
     Ok(found)
 }
 
-async fn of_app(conn: &mut Session, query: &Query<'_>) -> Result<Vec<DeviceRow>, Error> {
+async fn of_app(conn: &mut Session, query: &ListQuery<'_>) -> Result<Vec<DeviceRow>, Error> {
     devices_where!(
         "app_id = $1 and app_id > 0 and device_id > $2
            and ($3::smallint[] is null or platform = any($3))

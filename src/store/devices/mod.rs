@@ -1,7 +1,8 @@
 //! Devices: one token of one app at one provider, perhaps a user's.
 //!
-//! Where a statement names a device by its number, `app_id + 0` keeps the planner from indexes that begin with the app:
-//! a plan made on an empty table would read all devices of an app (docs/queue.md#stable-plans).
+//! Where a statement names a device by its id, `app_id + 0` keeps the planner from indexes that begin with the app. A
+//! plan that is made while the table is empty would use them and read all devices of the app
+//! (docs/queue.md#stable-plans).
 
 mod addressed;
 mod batch;
@@ -26,67 +27,67 @@ use crate::domain::{
 };
 use crate::store::Session;
 
-/// A device, but for its topics.
+/// A device without its topics.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Device {
-    /// Its row.
+    /// The number of its row.
     pub id: DeviceId,
-    /// Whose.
+    /// The app that the token belongs to.
     pub app: AppId,
-    /// The service that issued the token.
+    /// The provider that issued the token.
     pub platform: Platform,
-    /// Its environment; none for FCM.
+    /// The token's environment; None for FCM.
     pub environment: Option<Environment>,
-    /// Has APNs accepted it there?
+    /// APNs has accepted the token in this environment.
     pub environment_proven: bool,
-    /// What the token is for.
+    /// What the token is used for.
     pub kind: Kind,
-    /// How it came to be known.
+    /// How the device became known.
     pub source: Source,
-    /// The token; never changes.
+    /// The token, which never changes.
     pub token: DeviceToken,
-    /// Who has it.
+    /// The user that the device belongs to.
     pub user: Option<UserId>,
-    /// Language.
+    /// The language that the app reported.
     pub locale: Option<Locale>,
-    /// Time zone.
+    /// The time zone that the app reported.
     pub timezone: Option<TimeZone>,
-    /// The app's version.
+    /// The version of the app on the device.
     pub app_version: Option<AppVersion>,
-    /// When it became known.
+    /// When the device became known.
     pub created_at: DateTime<Utc>,
-    /// When the app last handed over the token; none: nobody did, and any verdict counts.
+    /// When the app last handed over the token. None: never, so that any verdict applies.
     pub registered_at: Option<DateTime<Utc>>,
-    /// Set aside?
+    /// Why nothing is sent to the device. None: it is in use.
     pub quarantine: Option<Quarantine>,
     /// The device that this one replaces as soon as both have the same user.
     pub replaces: Option<Replacement>,
 }
 
-/// What an app said of a device that has a user: another one takes its place.
+/// The device that another one replaces, as an app said.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Replacement {
-    /// The old device. It may be gone.
+    /// The old device, which may be deleted already.
     pub device: DeviceId,
     /// When the app said so.
     pub at: DateTime<Utc>,
 }
 
-/// Since when and why a device is set aside.
+/// Since when and why nothing is sent to a device.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Quarantine {
-    /// Since when.
+    /// When the quarantine began.
     pub at: DateTime<Utc>,
-    /// Why.
+    /// The provider's reason, or ours.
     pub reason: QuarantineReason,
-    /// The time that the evidence speaks of; none: [`Self::at`]. Only a later registration brings the device back.
+    /// The time that the evidence speaks of. None: [`Self::at`]. Only a later registration brings the device back.
     pub evidence_at: Option<DateTime<Utc>>,
 }
 
 /// Finds a device of an app.
 ///
 /// # Errors
-/// The database's.
+/// Postgres is out of reach, or a row holds an unknown value.
 pub async fn find(conn: &mut Session, app: AppId, id: DeviceId) -> Result<Option<Device>, Error> {
     let row = devices_where!("device_id = $2 and app_id + 0::smallint = $1", app.0, id.0)
         .fetch_optional(conn)
@@ -94,11 +95,10 @@ pub async fn find(conn: &mut Session, app: AppId, id: DeviceId) -> Result<Option
     row.map(Device::try_from).transpose()
 }
 
-/// Finds a device of an app and the device that it is to replace, and keeps every other transaction from changing them
-/// until this one ends. Locked in id order.
+/// Locks a device of an app, and the device that it replaces, in id order until the transaction ends.
 ///
 /// # Errors
-/// The database's.
+/// Postgres is out of reach, or a row holds an unknown value.
 pub async fn lock(conn: &mut Session, app: AppId, id: DeviceId) -> Result<Vec<Device>, Error> {
     let rows = devices_where!(
         "app_id + 0::smallint = $1 and device_id = any(array(
@@ -113,10 +113,10 @@ pub async fn lock(conn: &mut Session, app: AppId, id: DeviceId) -> Result<Vec<De
     rows.into_iter().map(Device::try_from).collect()
 }
 
-/// Is one of these devices there?
+/// True if the app has any of these devices.
 ///
 /// # Errors
-/// The database's.
+/// Postgres is out of reach, or a row holds an unknown value.
 pub async fn is_any(conn: &mut Session, app: AppId, ids: &[DeviceId]) -> Result<bool, Error> {
     let ids: Vec<i64> = ids.iter().map(|device| device.0).collect();
     let found = sqlx::query_scalar!(
@@ -127,10 +127,10 @@ pub async fn is_any(conn: &mut Session, app: AppId, ids: &[DeviceId]) -> Result<
     Ok(found.fetch_one(conn).await?)
 }
 
-/// Deletes a device with its subscriptions. Answers the topics that it had; none: there is no such device.
+/// Deletes a device with its subscriptions. Returns the topics that it had. None: the app has no such device.
 ///
 /// # Errors
-/// The database's.
+/// Postgres is out of reach, or a row holds an unknown value.
 pub async fn delete(conn: &mut Session, app: AppId, id: DeviceId) -> Result<Option<Vec<TopicId>>, Error> {
     let gone = sqlx::query_scalar!(
         r#"with gone as (
@@ -144,10 +144,10 @@ pub async fn delete(conn: &mut Session, app: AppId, id: DeviceId) -> Result<Opti
     Ok(gone.fetch_optional(conn).await?)
 }
 
-/// The time of the transaction, by the only clock whose times are stored.
+/// The time of the transaction, by Postgres's clock.
 ///
 /// # Errors
-/// The database's.
+/// Postgres is out of reach, or a row holds an unknown value.
 pub async fn transaction_time(conn: &mut Session) -> Result<DateTime<Utc>, Error> {
     Ok(sqlx::query_scalar!(r#"select now() as "now!""#).fetch_one(conn).await?)
 }

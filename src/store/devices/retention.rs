@@ -1,20 +1,20 @@
-//! Deleting devices that nothing has used for long, with their subscriptions.
+//! Deletes devices that were not used for long, with their subscriptions. Used by the leader.
 //!
-//! Devices that a transaction holds are left for the next time: whoever deletes waits for none
+//! Devices that another transaction has locked are skipped until the next time, so that a deletion waits for no lock
 //! (docs/queue.md#lock-order).
 
 use crate::domain::DeviceId;
 use crate::store::Error;
 use crate::store::Session;
 
-/// Deletes up to `limit` devices of each app that have been quarantined for `secs`. Answers how many.
+/// Deletes up to `limit` devices of each app that have been quarantined for `secs`. Returns how many.
 ///
-/// Whether a device still is so long in quarantine is looked at again once it is locked, and not where it is locked:
-/// with the time in that condition, a plan made on an empty table reads all quarantined devices
+/// The time in quarantine is checked again after the devices are locked, in a step of its own. With the time in the
+/// locking statement's condition, a plan that is made while the table is empty reads all quarantined devices
 /// (docs/queue.md#stable-plans).
 ///
 /// # Errors
-/// The database's.
+/// Postgres is out of reach, or a row holds an unknown value.
 pub async fn delete_quarantined(conn: &mut Session, secs: f64, limit: i64) -> Result<u64, Error> {
     let gone = sqlx::query_scalar!(
         r#"with found as materialized (
@@ -40,11 +40,11 @@ pub async fn delete_quarantined(conn: &mut Session, secs: f64, limit: i64) -> Re
     Ok(gone.cast_unsigned())
 }
 
-/// The next devices after the given one that are known from sends alone, at most `limit`, and whether nothing has been
-/// sent to each for `days`.
+/// The next devices after `after` that are known from sends alone, at most `limit`. True beside a device: nothing was
+/// sent to it for `days`.
 ///
 /// # Errors
-/// The database's.
+/// Postgres is out of reach, or a row holds an unknown value.
 pub async fn send_only(
     conn: &mut Session,
     after: DeviceId,
@@ -63,11 +63,11 @@ pub async fn send_only(
     Ok(rows.into_iter().map(|row| (DeviceId(row.device_id), row.is_over)).collect())
 }
 
-/// Deletes those of these devices that are still known from sends alone, and to which nothing has been sent for `days`.
-/// Answers how many.
+/// Deletes those of these devices that are still known from sends alone, and to which nothing was sent for `days`.
+/// Returns how many.
 ///
 /// # Errors
-/// The database's.
+/// Postgres is out of reach, or a row holds an unknown value.
 pub async fn delete_send_only(conn: &mut Session, ids: &[DeviceId], days: i32) -> Result<u64, Error> {
     let ids: Vec<i64> = ids.iter().map(|device| device.0).collect();
     let gone = sqlx::query_scalar!(

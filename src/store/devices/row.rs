@@ -1,4 +1,4 @@
-//! The row of a device and its conversion: the columns are named in one place.
+//! The row of a device and its conversion to [`Device`]. The columns are named here only.
 
 use chrono::{DateTime, Utc};
 
@@ -24,7 +24,7 @@ macro_rules! devices_where {
 }
 pub(super) use devices_where;
 
-/// As stored.
+/// A row of the table `devices`.
 pub(super) struct DeviceRow {
     pub(super) device_id: i64,
     pub(super) app_id: i16,

@@ -1,4 +1,4 @@
-//! What nodes and operators agree upon about lanes: pause, suspension and brake.
+//! What nodes and operators agree on about lanes: pause, suspension and pruning guard.
 
 mod reports;
 
@@ -10,37 +10,38 @@ use crate::store::Session;
 
 pub use reports::{LaneReport, LaneSummary, is_paused_everywhere, report, summaries};
 
-/// A lane's standing in the database.
+/// A lane as the database has it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct StoredLaneState {
-    /// Which lane.
+    /// The lane's number.
     pub lane: LaneId,
-    /// Since when an admin has it paused.
+    /// Since when an operator has paused it. None: it is not paused.
     pub paused_at: Option<DateTime<Utc>>,
     /// Fingerprint of the credential that was rejected.
     pub suspended_fingerprint: Option<Vec<u8>>,
-    /// What the provider said of it.
+    /// The provider's reason for rejecting the credential.
     pub suspended_reason: Option<String>,
-    /// When an operator last wanted it tried at once.
+    /// When an operator last asked for an immediate attempt.
     pub retry_requested_at: Option<DateTime<Utc>>,
-    /// Living nodes that have this lane.
+    /// Number of living nodes that have this lane.
     pub nodes: u32,
-    /// Some: no more tokens are set aside in it.
+    /// Some: no more devices of the lane are quarantined on a verdict.
     pub pruning_guard: Option<StoredPruningGuard>,
 }
 
-/// A lane's brake on mass verdicts (docs/queue.md#pruning-guard).
+/// The pruning guard of a lane while it is engaged (docs/queue.md#pruning-guard).
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct StoredPruningGuard {
-    /// The provider's word that there was too much of.
+    /// The provider's reason that came too often.
     pub reason: String,
-    /// Verdicts that leave no doubt are held back too.
+    /// The guard also holds back verdicts that leave no doubt.
     pub certain: bool,
-    /// No node has found too much of it for ten minutes.
+    /// No node has found too many verdicts for ten minutes.
     pub quiet: bool,
 }
 
-/// Suspends a lane for one credential: nodes that hold another go on. Says whether it was not so already.
+/// Suspends a lane for one credential; nodes with another credential go on sending. Returns whether that changed
+/// anything.
 pub async fn suspend(
     conn: &mut Session,
     lane: LaneId,
@@ -61,7 +62,7 @@ pub async fn suspend(
     Ok(done.rows_affected() == 1)
 }
 
-/// Ends a suspension that was for this credential: the provider took it after all.
+/// Ends a suspension for this credential, after the provider accepted it. Returns whether there was one.
 pub async fn end_suspension(conn: &mut Session, lane: LaneId, fingerprint: &[u8]) -> Result<bool, Error> {
     let done = sqlx::query!(
         "
@@ -76,7 +77,8 @@ pub async fn end_suspension(conn: &mut Session, lane: LaneId, fingerprint: &[u8]
     Ok(done.rows_affected() == 1)
 }
 
-/// Puts a lane's brake on, or on for verdicts that leave no doubt as well; who put it on first has named the reason.
+/// Engages a lane's pruning guard, or extends it to verdicts that leave no doubt. The reason of the first engagement
+/// stays.
 pub async fn engage_pruning_guard(
     conn: &mut Session,
     lane: LaneId,
@@ -100,7 +102,7 @@ pub async fn engage_pruning_guard(
     Ok(())
 }
 
-/// Says that there still is too much of what the lane's brake is on for. False: it is off, an admin took it off.
+/// Notes that a node still finds too many verdicts, while the guard is engaged. Returns whether it is engaged.
 pub async fn confirm_pruning_guard(conn: &mut Session, lane: LaneId) -> Result<bool, Error> {
     let done = sqlx::query!(
         "update lanes set guard_confirmed_at = now() where lane_id = $1 and guard_engaged_at is not null",
@@ -111,7 +113,8 @@ pub async fn confirm_pruning_guard(conn: &mut Session, lane: LaneId) -> Result<b
     Ok(done.rows_affected() == 1)
 }
 
-/// Takes the brake off, unless some node has found too much within ten minutes. Says whether it did.
+/// Releases the pruning guard, unless a node has found too many verdicts within ten minutes. Returns whether it was
+/// released.
 pub async fn release_pruning_guard(conn: &mut Session, lane: LaneId) -> Result<bool, Error> {
     let done = sqlx::query!(
         "
@@ -127,7 +130,7 @@ pub async fn release_pruning_guard(conn: &mut Session, lane: LaneId) -> Result<b
     Ok(done.rows_affected() == 1)
 }
 
-/// An admin stops a lane.
+/// Pauses a lane, as an operator asks.
 pub async fn pause(conn: &mut Session, lane: LaneId) -> Result<(), Error> {
     sqlx::query!("update lanes set paused_at = coalesce(paused_at, now()) where lane_id = $1", lane.0)
         .execute(conn)
@@ -135,7 +138,7 @@ pub async fn pause(conn: &mut Session, lane: LaneId) -> Result<(), Error> {
     Ok(())
 }
 
-/// An admin starts a lane: whatever stopped it is forgotten, and it is tried at once.
+/// Ends pause, suspension and pruning guard of a lane, as an operator asks, and requests an immediate attempt.
 pub async fn clear_stops(conn: &mut Session, lane: LaneId) -> Result<(), Error> {
     sqlx::query!(
         "
@@ -151,19 +154,19 @@ pub async fn clear_stops(conn: &mut Session, lane: LaneId) -> Result<(), Error> 
     Ok(())
 }
 
-/// An admin wants a lane that waits tried at once, and with it whatever in it waits for another attempt. Answers how
-/// many jobs that were.
+/// Requests an immediate attempt in a lane, as an operator asks, and makes its waiting retry jobs due. Returns the
+/// number of these jobs.
 pub async fn request_retry(conn: &mut Session, lane: LaneId) -> Result<u64, Error> {
     sqlx::query!("update lanes set retry_requested_at = clock_timestamp() where lane_id = $1", lane.0)
         .execute(&mut *conn)
         .await?;
     let hastened = sqlx::query!(
         "
-        with late as materialized (
+        with waiting_retries as materialized (
           select job_id from jobs
           where lane_id = $1 and class = $2 and node_id is null and due_at > now()
           order by job_id for update skip locked)
-        update jobs set due_at = now() where job_id = any(array(select job_id from late))
+        update jobs set due_at = now() where job_id = any(array(select job_id from waiting_retries))
         ",
         lane.0,
         Class::Retry.code()
@@ -173,7 +176,7 @@ pub async fn request_retry(conn: &mut Session, lane: LaneId) -> Result<u64, Erro
     Ok(hastened.rows_affected())
 }
 
-/// Tells other nodes that these lanes have work waiting. Never part of another transaction
+/// Tells other nodes that jobs wait in these lanes. Never part of another transaction
 /// (docs/queue.md#no-notify-in-transactions).
 pub async fn notify(
     conn: &mut Session,

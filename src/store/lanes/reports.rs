@@ -1,4 +1,4 @@
-//! What nodes say of their lanes, and what operators see of them.
+//! Reports of nodes about their lanes, and the summaries that operators see.
 
 use chrono::{DateTime, Utc};
 
@@ -6,37 +6,39 @@ use super::{Error, StoredLaneState, StoredPruningGuard};
 use crate::domain::{AppId, LaneId, LaneState, NodeId};
 use crate::store::Session;
 
-/// One lane of one node, as that node sees it.
+/// What a node reports about one of its lanes.
 #[derive(Clone, PartialEq, Debug)]
 pub struct LaneReport {
-    /// Which lane.
+    /// The lane's number.
     pub lane: LaneId,
-    /// Whether it sends there.
+    /// Whether the node sends in this lane.
     pub state: LaneState,
-    /// The provider's word for it.
+    /// The provider's reason for the state.
     pub why: Option<String>,
-    /// How long it has been so, in milliseconds.
+    /// Milliseconds since the lane entered this state on the node.
     pub since_ms: i64,
-    /// Attempts under way.
+    /// Number of attempts under way.
     pub in_flight: i32,
-    /// Answers a second since the report before.
+    /// Answers per second since the report before.
     pub rate: f32,
-    /// Open connections.
+    /// Number of open connections.
     pub connections: i32,
     /// Fingerprint of the credential in use.
     pub credential: Vec<u8>,
-    /// What the provider last said of it.
+    /// The provider's last answer about the credential. None: no answer yet.
     pub credential_ok: Option<bool>,
-    /// How long ago it said so, in milliseconds.
+    /// Milliseconds since that answer.
     pub checked_ms: Option<i64>,
 }
 
-/// Stores a node's reports and answers the standing of the lanes that they are about: one statement, since each node
-/// makes it every few seconds. Where the worst of what living nodes say has changed, the lane is in its state since
-/// then; nodes that have not read a lane yet say nothing of it.
+/// Stores a node's reports, and returns the stored state of these lanes. One statement, because each node runs it every
+/// few seconds.
+///
+/// If the worst state that living nodes report has changed, it is stored as the lane's state. Nodes that have not read
+/// a lane yet report nothing about it.
 ///
 /// # Errors
-/// The database's.
+/// Postgres is out of reach, or a row holds an unknown value.
 pub async fn report(
     conn: &mut Session,
     node: NodeId,
@@ -132,41 +134,41 @@ pub async fn report(
         .collect())
 }
 
-/// A lane as operators see it: all living nodes together, and what waits.
+/// A lane as operators see it: the reports of all living nodes together, and what waits.
 #[derive(Clone, PartialEq, Debug)]
 pub struct LaneSummary {
-    /// Which lane.
+    /// The lane's number.
     pub lane: LaneId,
-    /// The worst of what operators decided and nodes see.
+    /// The worst of what operators decided and nodes report.
     pub state: LaneState,
-    /// The provider's word for it.
+    /// The provider's reason for the state.
     pub why: Option<String>,
-    /// Since when.
+    /// When the lane entered this state.
     pub since: Option<DateTime<Utc>>,
-    /// Devices that wait or are under way.
+    /// Number of devices that wait or are under way.
     pub depth: i64,
-    /// How long the one that waits longest has been due, in seconds.
+    /// Seconds since the device that waits longest became due.
     pub oldest_seconds: Option<f64>,
-    /// Attempts under way.
+    /// Number of attempts under way.
     pub in_flight: i64,
-    /// Answers a second.
+    /// Answers per second.
     pub rate: f64,
-    /// Open connections.
+    /// Number of open connections.
     pub connections: i64,
-    /// Fingerprint of a credential in use; where nodes differ, of the one that was rejected.
+    /// Fingerprint of the credential in use. If nodes differ: of the rejected one.
     pub credential: Option<Vec<u8>>,
-    /// Has the provider taken it everywhere?
+    /// The provider's last answer about the credential, the worst of all nodes. None: no answer yet.
     pub credential_ok: Option<bool>,
-    /// When it last said so.
+    /// When the provider gave that answer.
     pub checked_at: Option<DateTime<Utc>>,
-    /// The word that there was too much of, while no more tokens are set aside.
+    /// Some: the pruning guard is engaged, for this reason.
     pub braked: Option<String>,
 }
 
-/// The lanes of an app. What waits is counted: where millions of single notifications do, this takes a second.
+/// The lanes of an app. Waiting devices are counted, which takes a second where millions of single notifications wait.
 ///
 /// # Errors
-/// The database's.
+/// Postgres is out of reach, or a row holds an unknown value.
 pub async fn summaries(conn: &mut Session, app: AppId) -> Result<Vec<LaneSummary>, Error> {
     let rows = sqlx::query!(
         r#"
@@ -213,7 +215,7 @@ pub async fn summaries(conn: &mut Session, app: AppId) -> Result<Vec<LaneSummary
         let (state, why, since) = if row.paused_at.is_some() {
             (LaneState::Paused, None, row.paused_at)
         } else if said == LaneState::Paused {
-            // Resumed just now, at `retry_requested_at`, and a node has not heard of it yet.
+            // An operator has just resumed the lane, and a node does not know it yet.
             (LaneState::Running, None, row.retry_requested_at)
         } else if row.suspended_fingerprint.is_some() && row.worst_state.is_none() {
             (LaneState::Suspended, row.suspended_reason, row.suspended_at)
@@ -241,10 +243,11 @@ pub async fn summaries(conn: &mut Session, app: AppId) -> Result<Vec<LaneSummary
     Ok(seen.collect())
 }
 
-/// Have all living nodes that have this lane said that it is paused, since it is? So it is once nobody has it.
+/// True if all living nodes with this lane have reported it paused since the pause began. Also true if no node has the
+/// lane.
 ///
 /// # Errors
-/// The database's.
+/// Postgres is out of reach, or a row holds an unknown value.
 pub async fn is_paused_everywhere(conn: &mut Session, lane: LaneId) -> Result<bool, Error> {
     let paused = LaneState::Paused.code();
     let all = sqlx::query_scalar!(

@@ -1,4 +1,4 @@
-//! Opening a connection: host by host, and again while Postgres starts or has no place.
+//! Opens a connection: host by host, and again while Postgres starts or has too many connections.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -8,19 +8,18 @@ use tokio::time::{Instant, sleep, timeout};
 use super::pool::PoolInner;
 use super::{InTransaction, PooledConnection, SessionState, faults, setup};
 
-/// Between two rounds over the hosts: doubled from the first to the second.
+/// Pause between two rounds over the hosts: doubled from the first value up to the second.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(500));
-/// A new connection waits so long for the end of lost sessions on the server, which takes milliseconds.
-const SETTLE_MAX: Duration = Duration::from_secs(1);
-/// One of several hosts has at least this long to answer.
-const HOST_MIN: Duration = Duration::from_secs(1);
+/// A new connection waits at most this long until the server has ended lost sessions, which takes milliseconds.
+const SETTLE_TIMEOUT: Duration = Duration::from_secs(1);
+/// Each of several hosts has at least this long to answer.
+const HOST_TIMEOUT_MIN: Duration = Duration::from_secs(1);
 
 impl PoolInner {
-    /// Tries each host, and all of them again until `until` where a moment may change the answer. The error is the last
-    /// one.
+    /// Tries each host. If the errors may pass, tries all hosts again until `until`. Returns the last error.
     pub(super) async fn connect(&self, until: Instant) -> Result<PooledConnection, sqlx::Error> {
-        // A place that a lost session still has on the server may be the one that is needed.
-        let _late = timeout(SETTLE_MAX, self.shared.orphans.settled()).await;
+        // The server may have a limit of connections, and a lost session counts until it has ended.
+        let _late = timeout(SETTLE_TIMEOUT, self.shared.orphans.settled()).await;
         let mut pause = PAUSES.0;
         loop {
             let error = match self.try_hosts().await {
@@ -35,8 +34,8 @@ impl PoolInner {
         }
     }
 
-    /// Tries each host once, the current one first. Of several hosts the error with the best prospect is returned: a
-    /// host that starts, before a host that refuses.
+    /// Tries each host once, the current one first. Of several errors it returns one that may pass, if there is one: of
+    /// a host that starts rather than of a host that refuses.
     async fn try_hosts(&self) -> Result<PooledConnection, sqlx::Error> {
         let mut refusal = None;
         for _ in 0..self.shared.hosts.count() {
@@ -59,7 +58,8 @@ impl PoolInner {
         let mut limit = self.limits.connect;
         let is_one_of_several = self.shared.hosts.count() > 1;
         if is_one_of_several {
-            limit = (limit / u32::try_from(self.shared.hosts.count()).unwrap_or(u32::MAX)).max(HOST_MIN);
+            limit =
+                (limit / u32::try_from(self.shared.hosts.count()).unwrap_or(u32::MAX)).max(HOST_TIMEOUT_MIN);
         }
         let opening = async {
             let (mut conn, backend) = setup::open(host, self.purpose, Some(self.limits.statement)).await?;

@@ -1,4 +1,5 @@
-//! How a session runs statements: each with the deadline of its pool, and with a look at what its errors mean.
+//! Runs the statements of a session, each with the deadline of its pool, and decides after an error whether the
+//! connection stays.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -14,9 +15,9 @@ use super::faults::{ConnectionVerdict, is_gone, no_answer, verdict};
 use super::pool::PoolInner;
 use super::{InTransaction, Session, SessionPool, SessionState};
 
-type Answer = Result<Either<PgQueryResult, PgRow>, sqlx::Error>;
+type StatementItem = Result<Either<PgQueryResult, PgRow>, sqlx::Error>;
 
-/// Watches one statement.
+/// The deadline of one statement, and what its end means for the connection.
 struct Watch<'e> {
     state: &'e mut SessionState,
     pool: &'e PoolInner,
@@ -25,7 +26,7 @@ struct Watch<'e> {
 }
 
 impl Session {
-    /// The connection, a watch over its next statement, and whether a `ROLLBACK` comes first.
+    /// The connection, the watch over its next statement, and whether a `ROLLBACK` must be sent first.
     fn start(&mut self) -> Result<(&mut PgConnection, Watch<'_>, bool), sqlx::Error> {
         let held = self.held.as_mut().filter(|held| !held.state.broken).ok_or_else(is_gone)?;
         held.state.busy = true;
@@ -35,15 +36,15 @@ impl Session {
         Ok((&mut held.conn, Watch { state: &mut held.state, pool: &self.pool, deadline, until }, abandoned))
     }
 
-    /// Asks whether the connection lives, in one round trip without a statement.
+    /// Checks that the connection answers, in one round trip without a statement.
     ///
     /// # Errors
-    /// It does not, or does not answer in time.
+    /// The connection is lost, or does not answer in time.
     pub async fn ping(&mut self) -> Result<(), sqlx::Error> {
         self.watched(|conn| Box::pin(sqlx::Connection::ping(conn))).await
     }
 
-    /// Runs what `sqlx` does with a connection, as one statement.
+    /// Runs a call of `sqlx` on the connection as one statement.
     async fn watched<'e, T: Send>(
         &'e mut self,
         run: impl FnOnce(&'e mut PgConnection) -> BoxFuture<'e, Result<T, sqlx::Error>> + Send,
@@ -70,7 +71,7 @@ impl Session {
 }
 
 impl Watch<'_> {
-    /// The statement came to its end.
+    /// Notes that the statement has ended.
     fn ended(&mut self) {
         self.state.busy = false;
         self.pool.note_success();
@@ -92,8 +93,8 @@ impl Watch<'_> {
         }
     }
 
-    /// The connection died in silence, or the statement waits for something on the server. Other connections are judged
-    /// by themselves: each that was idle for a moment is asked before it is lent.
+    /// Ends the statement at its deadline: the connection died in silence, or the statement waits on the server. Other
+    /// connections are not distrusted, because each one that was idle is pinged before it is lent.
     fn give_up(&mut self) -> sqlx::Error {
         let error = no_answer("a statement", self.deadline);
         self.state.broken = true;
@@ -103,23 +104,23 @@ impl Watch<'_> {
     }
 }
 
-/// The answers to a statement, until its deadline.
-struct Answers<'e> {
-    answers: BoxStream<'e, Answer>,
+/// The rows and results of a statement, until its deadline.
+struct StatementStream<'e> {
+    items: BoxStream<'e, StatementItem>,
     watch: Watch<'e>,
-    /// Made when there is something to wait for.
+    /// Made when the statement is waited for the first time.
     timer: Option<Pin<Box<Sleep>>>,
     over: bool,
 }
 
-impl Stream for Answers<'_> {
-    type Item = Answer;
+impl Stream for StatementStream<'_> {
+    type Item = StatementItem;
 
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Answer>> {
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<StatementItem>> {
         if self.over {
             return Poll::Ready(None);
         }
-        match self.answers.poll_next_unpin(cx) {
+        match self.items.poll_next_unpin(cx) {
             Poll::Ready(Some(Ok(answer))) => Poll::Ready(Some(Ok(answer))),
             Poll::Ready(Some(Err(error))) => {
                 self.over = true;
@@ -145,7 +146,7 @@ impl Stream for Answers<'_> {
 impl<'c> Executor<'c> for &'c mut Session {
     type Database = Postgres;
 
-    fn fetch_many<'e, 'q: 'e, E>(self, query: E) -> BoxStream<'e, Answer>
+    fn fetch_many<'e, 'q: 'e, E>(self, query: E) -> BoxStream<'e, StatementItem>
     where
         'c: 'e,
         E: 'q + Execute<'q, Postgres>,
@@ -164,7 +165,7 @@ impl<'c> Executor<'c> for &'c mut Session {
                 .try_flatten(),
             ),
         };
-        Box::pin(Answers { answers, watch, timer: None, over: false })
+        Box::pin(StatementStream { items: answers, watch, timer: None, over: false })
     }
 
     fn fetch_optional<'e, 'q: 'e, E>(self, query: E) -> BoxFuture<'e, Result<Option<PgRow>, sqlx::Error>>
@@ -194,18 +195,18 @@ impl<'c> Executor<'c> for &'c mut Session {
     }
 }
 
-/// One statement on a session of its own.
+/// Runs one statement on a session that is borrowed for it.
 impl<'p> Executor<'p> for &'p SessionPool {
     type Database = Postgres;
 
-    fn fetch_many<'e, 'q: 'e, E>(self, query: E) -> BoxStream<'e, Answer>
+    fn fetch_many<'e, 'q: 'e, E>(self, query: E) -> BoxStream<'e, StatementItem>
     where
         'p: 'e,
         E: 'q + Execute<'q, Postgres>,
     {
         let answers = async move {
             let mut session = self.acquire().await?;
-            let answers: Vec<Answer> = session.fetch_many(query).collect().await;
+            let answers: Vec<StatementItem> = session.fetch_many(query).collect().await;
             Ok::<_, sqlx::Error>(stream::iter(answers))
         };
         Box::pin(stream::once(answers).try_flatten())

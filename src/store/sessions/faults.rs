@@ -1,4 +1,4 @@
-//! What an error says about the connection that it came by.
+//! What an error means for the connection that it came over.
 
 use std::io;
 use std::time::Duration;
@@ -6,13 +6,13 @@ use std::time::Duration;
 /// What happens to a connection after an error.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum ConnectionVerdict {
-    /// A fault of the values (classes 22, 23, 54), an ordinary serialization failure, or a lock that the statement
-    /// itself would not wait for.
+    /// The connection stays. A fault of the values (classes 22, 23, 54), an ordinary serialization failure, or a lock
+    /// that the statement would not wait for.
     Keep,
     /// The connection is thrown away.
     ThrowAway,
-    /// The connection is thrown away, and those that were made before it are suspected of the same: the server is gone,
-    /// or has become read-only.
+    /// The connection is thrown away, and so are the other connections of its generation: the server is gone, or has
+    /// become read-only.
     DistrustAll,
 }
 
@@ -20,7 +20,7 @@ pub(super) enum ConnectionVerdict {
 pub(super) fn verdict(error: &sqlx::Error) -> ConnectionVerdict {
     let sqlx::Error::Database(error) = error else {
         return match error {
-            // The values could not be sent, or the row not be read: nothing is wrong with the connection.
+            // The values could not be encoded, or the row not decoded: nothing is wrong with the connection.
             sqlx::Error::Encode(_)
             | sqlx::Error::Decode(_)
             | sqlx::Error::ColumnDecode { .. }
@@ -32,26 +32,26 @@ pub(super) fn verdict(error: &sqlx::Error) -> ConnectionVerdict {
     let code = error.code().unwrap_or_default();
     match (code.get(..2), &*code) {
         (Some("22" | "23" | "54"), _) | (_, "40001" | "40P01" | "55P03") => ConnectionVerdict::Keep,
-        // One statement was cancelled, or ran longer than the server lets it.
+        // The statement was cancelled, or ran longer than the server allows.
         (_, "57014") => ConnectionVerdict::ThrowAway,
         (Some("08" | "25" | "57"), _) => ConnectionVerdict::DistrustAll,
         _ => ConnectionVerdict::ThrowAway,
     }
 }
 
-/// No answer by the deadline.
+/// The error of a statement or attempt that had no answer by its deadline.
 pub(super) fn no_answer(during: &str, deadline: Duration) -> sqlx::Error {
     let text = format!("no answer from Postgres to {during} within {} s", deadline.as_secs_f32());
     sqlx::Error::Io(io::Error::new(io::ErrorKind::TimedOut, text))
 }
 
-/// The session's connection was thrown away.
+/// The error of a session after its connection was thrown away.
 pub(super) fn is_gone() -> sqlx::Error {
     let text = "the connection was thrown away after an earlier error";
     sqlx::Error::Io(io::Error::new(io::ErrorKind::NotConnected, text))
 }
 
-/// May a connection attempt that failed like this succeed a moment later?
+/// True if a connection attempt that failed with this error may succeed a moment later.
 pub(super) fn is_passing(error: &sqlx::Error) -> bool {
     match error {
         sqlx::Error::Io(error) => matches!(
@@ -59,7 +59,7 @@ pub(super) fn is_passing(error: &sqlx::Error) -> bool {
             io::ErrorKind::ConnectionRefused
                 | io::ErrorKind::ConnectionReset
                 | io::ErrorKind::ConnectionAborted
-                // A proxy that has no server behind it right now.
+                // A proxy that has no server behind it at this moment.
                 | io::ErrorKind::UnexpectedEof
                 | io::ErrorKind::NotFound
         ),
@@ -76,7 +76,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_broken_way_is_suspected_for_every_connection_and_a_bad_value_for_none() {
+    fn a_network_error_distrusts_all_connections_and_a_bad_value_none() {
         assert_eq!(
             verdict(&no_answer("a statement", Duration::from_secs(1))),
             ConnectionVerdict::DistrustAll

@@ -1,5 +1,4 @@
-//! The hosts of a database: new connections go to the host that was used last, and to the next one where that host can
-//! not be used.
+//! The hosts of a database. New connections go to the host that was used last; if it can't be used, to the next one.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -18,13 +17,14 @@ impl DatabaseHosts {
         Self { all, current: AtomicUsize::new(0) }
     }
 
-    /// The host for the next connection, and its place for [`Self::skip`].
+    /// The host for the next connection, and its place in the list for [`Self::skip`].
     pub(super) fn current(&self) -> (usize, &PgConnectOptions) {
         let place = self.current.load(Ordering::Relaxed) % self.all.len();
         (place, &self.all[place])
     }
 
-    /// The host in this place can not be used: the next one is current, unless another task has moved on already.
+    /// Makes the next host current, because the one in this place can't be used; unless another task has done so
+    /// already.
     pub(super) fn skip(&self, place: usize) {
         let next = (place + 1) % self.all.len();
         let _moved_on = self.current.compare_exchange(place, next, Ordering::Relaxed, Ordering::Relaxed);
@@ -39,12 +39,12 @@ impl DatabaseHosts {
     }
 }
 
-/// Host and port of each server, or its socket, separated by commas: where a message says that a database is.
+/// Host and port of each server, or its socket, separated by commas: for messages.
 pub fn addresses(hosts: &[PgConnectOptions]) -> String {
     hosts.iter().map(address).collect::<Vec<_>>().join(", ")
 }
 
-/// Host and port, or the socket.
+/// Host and port of a server, or its socket.
 pub fn address(options: &PgConnectOptions) -> String {
     let (host, port) = (options.get_host(), options.get_port());
     match options.get_socket() {
@@ -59,7 +59,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn two_tasks_that_leave_the_same_host_move_on_once() {
+    fn two_tasks_that_skip_the_same_host_move_on_once() {
         let hosts =
             DatabaseHosts::new(vec![PgConnectOptions::new().host("a"), PgConnectOptions::new().host("b")]);
         let (place, first) = hosts.current();

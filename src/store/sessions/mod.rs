@@ -1,7 +1,7 @@
-//! The one way to Postgres: pools of sessions that give every statement a deadline.
+//! Connections to Postgres: pools of sessions in which every statement has a deadline.
 //!
-//! A connection may die in silence, and a failover may leave it read-only. sqlx waits for ever then, and its pool waits
-//! for such a connection before it lends another. So no other module holds a connection or a pool of sqlx:
+//! A connection may die in silence, and a failover may leave it read-only. sqlx then waits for ever, and its pool waits
+//! for such a connection before it lends another one. So no other module has a connection or a pool of sqlx:
 //! - [`SessionPool`] lends [`Session`]s. A statement that is not answered by its deadline ends with an error, the
 //!   connection is thrown away, and the server is told to end the session ([`orphans`]).
 //! - A session stays only if its last statement succeeded, or failed for its values or for an ordinary serialization
@@ -40,8 +40,8 @@ use super::Error;
 use orphans::ServerProcess;
 use pool::PoolInner;
 
-/// How long a session that was given back in the middle of something may take to be ready again.
-const RECOVERY: Duration = Duration::from_secs(2);
+/// Longest time to make a session ready again that was given back in the middle of a statement or transaction.
+const RECOVERY_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// A connection on loan from a [`SessionPool`]. Each statement has a deadline. It runs `sqlx` queries as a connection
 /// does.
@@ -62,12 +62,12 @@ struct PooledConnection {
 /// What is known about a connection, apart from it, so that both can be borrowed.
 struct SessionState {
     backend: ServerProcess,
-    /// See [`pool::SharedPoolState::distrust`].
+    /// Rises when connections are distrusted: see [`pool::SharedPoolState::distrust`].
     generation: u64,
-    /// A statement has begun and has not come to its end.
+    /// A statement has begun and not ended.
     busy: bool,
     transaction: InTransaction,
-    /// Good for nothing any more.
+    /// The connection can't be used any more.
     broken: bool,
 }
 
@@ -75,7 +75,7 @@ struct SessionState {
 enum InTransaction {
     No,
     Yes,
-    /// Its [`Transaction`] was dropped: `ROLLBACK` comes before the next statement.
+    /// Its [`Transaction`] was dropped: `ROLLBACK` is sent before the next statement.
     Abandoned,
 }
 
@@ -84,7 +84,7 @@ impl Session {
         Self { held: Some(held), pool, permit: Some(permit) }
     }
 
-    /// Throws the connection away, and has the server end what still runs on it.
+    /// Throws the connection away, and tells the server to end what still runs on it.
     pub fn discard(mut self) {
         if let Some(held) = self.held.take() {
             self.pool.shared.end_on_server(held.state.backend);
@@ -106,9 +106,9 @@ impl Drop for Session {
     }
 }
 
-/// Makes a session ready for the next borrower, or throws it away. Its place in the pool stays taken meanwhile.
+/// Makes a session ready for its next use, or throws it away. Its place in the pool stays taken meanwhile.
 async fn recover(mut held: PooledConnection, pool: Arc<PoolInner>, permit: OwnedSemaphorePermit) {
-    let ready = timeout(RECOVERY, async {
+    let ready = timeout(RECOVERY_TIMEOUT, async {
         match held.state.transaction {
             InTransaction::No => sqlx::Connection::ping(&mut held.conn).await,
             _ => sqlx::Executor::execute(&mut held.conn, "ROLLBACK").await.map(|_| ()),
@@ -130,7 +130,7 @@ impl fmt::Debug for Session {
     }
 }
 
-/// Ends all sessions of this database but the caller's; says how many.
+/// Ends all sessions of this database but the caller's. Returns how many.
 ///
 /// # Errors
 /// Postgres is out of reach.

@@ -1,5 +1,5 @@
-//! Ends on the server what runs on connections that were thrown away: a server process that waits behind a lock, or has
-//! lost its client in silence, would keep its place and its locks.
+//! Ends sessions on the server after their connections were thrown away. Otherwise a server process that waits behind a
+//! lock, or has lost its client in silence, would keep its connection slot and its locks.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};
@@ -11,27 +11,27 @@ use tokio::time::{sleep, timeout};
 
 use super::hosts::DatabaseHosts;
 
-/// The server's process of a session.
+/// The server process of a session.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct ServerProcess {
     pub(super) pid: i32,
-    /// As text: process ids come again.
+    /// When the session began, as text. Process ids come again, so the id alone is not enough.
     pub(super) started: String,
 }
 
-/// Sessions that the server is still to end.
+/// Sessions that the server must still end.
 #[derive(Debug, Default)]
 pub(super) struct Orphans {
     waiting: Mutex<VecDeque<ServerProcess>>,
-    /// True while a task is at work on them.
+    /// True while a task ends them.
     at_work: watch::Sender<bool>,
 }
 
-/// To connect and to end all that wait.
-const PATIENCE: Duration = Duration::from_secs(10);
-/// Between attempts while the server can't be reached: doubled from the first to the second.
+/// Longest time to connect and to end all waiting sessions.
+const ROUND_TIMEOUT: Duration = Duration::from_secs(10);
+/// Pause between attempts while the server is out of reach: doubled from the first value up to the second.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(30));
-/// The oldest ones beyond this are left to the server's own time-outs.
+/// Most waiting sessions. The oldest ones beyond are left to the server's own time-outs.
 const WAITING_MAX: usize = 1_000;
 
 const END: &str = "
@@ -50,13 +50,13 @@ impl Orphans {
         !self.at_work.send_replace(true)
     }
 
-    /// Returns when none is left.
+    /// Returns when no session is left to end.
     pub(super) async fn settled(&self) {
         let mut at_work = self.at_work.subscribe();
         let _sender_lives = at_work.wait_for(|at_work| !at_work).await;
     }
 
-    /// Ends the sessions that wait, over one connection of its own, and returns when none is left.
+    /// Ends the waiting sessions, over one connection of its own. Returns when none is left.
     pub(super) async fn run(&self, hosts: &DatabaseHosts) {
         let mut pause = PAUSES.0;
         loop {
@@ -68,7 +68,7 @@ impl Orphans {
                 }
                 waiting.iter().cloned().collect()
             };
-            if let Ok(Ok(())) = timeout(PATIENCE, end_all(hosts, &backends)).await {
+            if let Ok(Ok(())) = timeout(ROUND_TIMEOUT, end_all(hosts, &backends)).await {
                 pause = PAUSES.0;
                 let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
                 waiting.retain(|backend| !backends.contains(backend));
@@ -84,7 +84,7 @@ async fn end_all(hosts: &DatabaseHosts, backends: &[ServerProcess]) -> Result<()
     let mut conn = PgConnection::connect_with(hosts.current().1).await?;
     let pids: Vec<i32> = backends.iter().map(|backend| backend.pid).collect();
     let started: Vec<String> = backends.iter().map(|backend| backend.started.clone()).collect();
-    // Once for each lost connection, on a connection of its own: not worth a prepared statement.
+    // Not prepared: the connection runs this statement once.
     let ended: Vec<bool> =
         sqlx::query_scalar(END).bind(pids).bind(started).persistent(false).fetch_all(&mut conn).await?;
     if !ended.is_empty() {

@@ -1,7 +1,7 @@
-//! Lends sessions, a fixed number at a time.
+//! A pool that lends sessions, a fixed number at a time.
 //!
-//! sqlx's own pool asks each connection that comes back whether it lives, without a deadline, and a place is lost for
-//! ever where the connection does not answer. This pool asks when it lends, and only a connection that has been idle.
+//! sqlx's own pool pings each connection that comes back, without a deadline, and its place is lost for ever if the
+//! connection does not answer. This pool pings when it lends, with a deadline, and only a connection that was idle.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -21,25 +21,26 @@ use super::setup::{self, Purpose};
 use super::{PooledConnection, Session, faults};
 use crate::store::words;
 
-/// A connection attempt, with the statements that set the session up.
-const CONNECT: Duration = Duration::from_secs(5);
-/// A connection that was used so lately is lent unasked: asking takes as long as the one statement of most requests.
+/// Longest time of a connection attempt, with the statements that set the session up.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// A connection that was used within this time is lent without a ping. A ping takes as long as the one statement of
+/// most requests.
 const TRUSTED: Duration = Duration::from_secs(1);
 /// An idle connection is closed after this long.
 const IDLE_MAX: Duration = Duration::from_secs(600);
-/// And any connection after this long: its caches in the server grow.
+/// Any connection is closed after this long, because its caches in the server grow.
 const AGE_MAX: Duration = Duration::from_secs(1800);
-/// The polite end of a connection.
-const CLOSE: Duration = Duration::from_secs(1);
+/// Longest time of the orderly end of a connection.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The time limits of a pool.
 #[derive(Clone, Copy)]
 pub(super) struct PoolLimits {
-    /// The wait for a place in the pool, and for Postgres to take connections again.
+    /// The wait for a place in the pool, and for Postgres to accept connections again.
     acquire: Duration,
     /// A connection attempt, with the statements that set the session up.
     pub(super) connect: Duration,
-    /// The answer of an idle connection to the question whether the connection lives.
+    /// The answer of an idle connection to a ping.
     ping: Duration,
     /// A statement, from its start to its last row.
     pub(super) statement: Duration,
@@ -49,7 +50,7 @@ impl PoolLimits {
     fn of(purpose: Purpose) -> Self {
         Self {
             acquire: Duration::from_secs(5),
-            connect: CONNECT,
+            connect: CONNECT_TIMEOUT,
             ping: Duration::from_secs(2),
             statement: purpose.statement_deadline(),
         }
@@ -76,7 +77,7 @@ pub(super) struct PoolInner {
 /// Every statement and connection attempt of a pool has failed since some moment.
 struct PoolFailure {
     since: Instant,
-    /// What the server, or the way to it, said last.
+    /// The text of the last error.
     words: String,
 }
 
@@ -95,10 +96,11 @@ impl SessionPool {
         Self::over_hosts(vec![options], purpose, sessions_max)
     }
 
-    /// As [`Self::new`]: each connection goes to the host that was used last, or to the next one that takes writes.
+    /// As [`Self::new`], for several hosts: each connection goes to the host that was used last, or to the next one
+    /// that accepts writes.
     ///
     /// # Panics
-    /// Without a host.
+    /// If `hosts` is empty.
     pub fn over_hosts(hosts: Vec<PgConnectOptions>, purpose: Purpose, sessions_max: u32) -> Self {
         let hosts = hosts.into_iter().map(setup::without_parameters).collect();
         let shared = SharedPoolState {
@@ -121,7 +123,7 @@ impl SessionPool {
         self.with_limits(PoolLimits { statement, ..self.inner.limits })
     }
 
-    /// A new pool with one value for all its time limits: for a clock that runs ahead of the server.
+    /// A new pool with one value for all its time limits: for tests with a clock that runs ahead of the server.
     pub fn with_patience(&self, patience: Duration) -> Self {
         self.with_limits(PoolLimits {
             acquire: patience,
@@ -157,7 +159,7 @@ impl SessionPool {
     /// Borrows a session, which goes back when it is dropped.
     ///
     /// # Errors
-    /// All are on loan for 5 s; Postgres is out of reach; or what it said when asked for a connection.
+    /// All sessions were on loan for 5 s, Postgres is out of reach, or it refused the connection.
     pub async fn acquire(&self) -> Result<Session, sqlx::Error> {
         let until = Instant::now() + self.inner.limits.acquire;
         let permit = match timeout_at(until, Arc::clone(&self.inner.places).acquire_owned()).await {
@@ -179,9 +181,9 @@ impl SessionPool {
     /// Postgres is out of reach.
     pub async fn connect_without_deadline(&self, name: &str) -> Result<PgConnection, sqlx::Error> {
         let options = self.options().clone().application_name(name);
-        match timeout(CONNECT, setup::open(&options, Purpose::Migration, None)).await {
+        match timeout(CONNECT_TIMEOUT, setup::open(&options, Purpose::Migration, None)).await {
             Ok(opened) => Ok(opened?.0),
-            Err(_) => Err(faults::no_answer("a connection attempt", CONNECT)),
+            Err(_) => Err(faults::no_answer("a connection attempt", CONNECT_TIMEOUT)),
         }
     }
 
@@ -198,28 +200,28 @@ impl SessionPool {
         self.inner.shared.end_on_server(backend);
     }
 
-    /// Lends no more, waits until all sessions are back, and closes their connections.
+    /// Closes the pool: lends no session any more, waits until all are back, and closes their connections.
     pub async fn close(&self) {
         let _all = self.inner.places.acquire_many(self.inner.places_max).await;
         self.inner.places.close();
         let idle = std::mem::take(&mut *self.inner.idle.lock().unwrap_or_else(PoisonError::into_inner));
         for held in idle {
-            let _late = timeout(CLOSE, held.conn.close()).await;
+            let _late = timeout(CLOSE_TIMEOUT, held.conn.close()).await;
         }
     }
 
-    /// Since when every statement of this pool has failed because of the way to Postgres; none if the last one did not.
+    /// When the pool's statements began to fail because Postgres is out of reach. None: the last one did not.
     pub fn failing_since(&self) -> Option<Instant> {
         let failure = self.inner.failure.lock().unwrap_or_else(PoisonError::into_inner);
         failure.as_ref().map(|failure| failure.since)
     }
 
-    /// Runs a statement that fails where nothing can be written, and so ends what [`Self::failing_since`] says.
+    /// Runs a statement that fails if nothing can be written. Its success ends [`Self::failing_since`].
     ///
     /// # Errors
     /// Postgres is out of reach, or read-only.
     pub async fn probe(&self) -> Result<(), sqlx::Error> {
-        // 25006 where the session is read-only; stores nothing.
+        // Fails with 25006 if the session is read-only, and stores nothing.
         sqlx::query("select pg_current_xact_id()").execute(&mut self.acquire().await?).await.map(|_| ())
     }
 }
@@ -235,7 +237,7 @@ impl PoolInner {
         *self.failure.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
-    /// Where Postgres is out of reach, the wait for a place in the pool ends with the reason for that.
+    /// The error of a wait for a place in the pool. While Postgres is out of reach it is the reason for that.
     fn timed_out(&self) -> sqlx::Error {
         match &*self.failure.lock().unwrap_or_else(PoisonError::into_inner) {
             Some(failure) => io::Error::new(io::ErrorKind::TimedOut, failure.words.clone()).into(),
@@ -243,7 +245,8 @@ impl PoolInner {
         }
     }
 
-    /// An idle connection that answers. One that does not is thrown away, and so are those that are as old.
+    /// Takes an idle connection that answers. One that does not is thrown away, and so are the others of its
+    /// generation.
     async fn take_living(&self) -> Option<PooledConnection> {
         while let Some(mut held) = self.take_idle() {
             if held.idle_since.elapsed() < TRUSTED {
@@ -260,15 +263,15 @@ impl PoolInner {
         None
     }
 
-    /// The connection that came back last; those behind it close when they have been idle for long.
+    /// Takes the connection that came back last. The others close when they have been idle for [`IDLE_MAX`].
     fn take_idle(&self) -> Option<PooledConnection> {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         idle.retain(|held| held.idle_since.elapsed() < IDLE_MAX);
         idle.pop()
     }
 
-    /// Throws away what is idle of this generation and older ones, and has the server end it: places there are free
-    /// before new connections are opened.
+    /// Throws away idle connections of this generation and older ones. The server ends their sessions, so that its
+    /// connection slots are free before new connections are opened.
     fn throw_away(&self, generation: u64) {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         for held in idle.extract_if(.., |held| held.state.generation <= generation) {
@@ -284,7 +287,7 @@ impl PoolInner {
         }
         if old || self.places.is_closed() {
             return self.shared.spawn(async move {
-                let _late = timeout(CLOSE, held.conn.close()).await;
+                let _late = timeout(CLOSE_TIMEOUT, held.conn.close()).await;
             });
         }
         held.idle_since = Instant::now();
@@ -293,7 +296,7 @@ impl PoolInner {
 }
 
 impl SharedPoolState {
-    /// Connections of this generation are lent no more, by any pool. New ones belong to the next generation.
+    /// Distrusts connections of this generation: no pool lends them any more. New ones belong to the next generation.
     pub(super) fn distrust(&self, generation: u64) {
         let (done, failed) = (Ordering::AcqRel, Ordering::Acquire);
         if self.generation.compare_exchange(generation, generation + 1, done, failed).is_err() {
@@ -303,7 +306,7 @@ impl SharedPoolState {
         pools.iter().filter_map(Weak::upgrade).for_each(|pool| pool.throw_away(generation));
     }
 
-    /// Has the server end a session whose connection was thrown away.
+    /// Tells the server to end a session after its connection was thrown away.
     pub(super) fn end_on_server(self: &Arc<Self>, backend: ServerProcess) {
         if self.orphans.add(backend) {
             let shared = Arc::clone(self);

@@ -1,7 +1,7 @@
-//! How each session is set up: by `SET` after connecting, in one round trip, and checked in the same.
+//! Sets each session up by `SET` after connecting, and checks the settings, in one round trip.
 //!
-//! What is set here must not depend on what is set for the database or the role. Start-up parameters are not used,
-//! because connection poolers refuse them.
+//! Statements must not depend on settings of the database or the role. Start-up parameters are not used, because
+//! connection poolers refuse them.
 
 use std::io;
 use std::time::Duration;
@@ -13,14 +13,14 @@ use tokio::time::timeout;
 use super::orphans::ServerProcess;
 use crate::store::{planner, timeline};
 
-/// What a pool's sessions are for.
+/// What the sessions of a pool are used for. Deadlines and planner settings depend on it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Purpose {
     /// Requests of clients, and commands.
     Requests,
     /// The queue: claims, fan-outs, the pruner.
     Queue,
-    /// Writes what clients hand in, while they wait.
+    /// The committer, which stores new notifications while clients wait.
     Accept,
     /// The recorder, which writes outcomes in large statements.
     Record,
@@ -35,8 +35,8 @@ pub enum Purpose {
 }
 
 impl Purpose {
-    /// How long a statement may take. A client has its 202 within 15 s of a silent loss of all connections; the
-    /// heartbeat goes on within 10 s, and with it `/readyz`.
+    /// How long a statement may take. After a silent loss of all connections a client has its 202 within 15 s. The
+    /// heartbeat, and with it `/readyz`, goes on within 10 s.
     pub(super) fn statement_deadline(self) -> Duration {
         Duration::from_secs(match self {
             Self::Heartbeat => 4,
@@ -58,12 +58,12 @@ impl Purpose {
 /// The queue's statements are written for this isolation level.
 const ISOLATION: (&str, &str) = ("default_transaction_isolation", "read committed");
 
-/// An answer 202 rests on it. `remote_apply`, which waits for more than `on`, stays.
+/// A 202 promises a durable commit. `remote_apply`, which waits for more than `on`, stays.
 const DURABILITY: &str = "select set_config('synchronous_commit',
     case current_setting('synchronous_commit') when 'remote_apply' then 'remote_apply' else 'on' end, false);";
 
-/// The server notices a client that is gone in silence: an idle one in about half a minute, one that does not take
-/// answers in 20 s. Over Unix sockets they mean nothing.
+/// With these the server notices a client that is gone in silence: an idle one after about 30 s, one that does not read
+/// answers after 20 s. They have no effect over Unix sockets.
 const KEEPALIVES: [(&str, &str); 4] = [
     ("tcp_keepalives_idle", "10s"),
     ("tcp_keepalives_interval", "5s"),
@@ -71,23 +71,25 @@ const KEEPALIVES: [(&str, &str); 4] = [
     ("tcp_user_timeout", "20s"),
 ];
 
-/// While a statement runs, the server looks so often whether its client is still there. Not every system can.
+/// While a statement runs, the server checks every 2 s whether its client is still there. Not every operating system
+/// can do that.
 const CONNECTION_CHECK: &str = "do $$ begin
     perform set_config('client_connection_check_interval', '2s', false);
 exception when others then null; end $$;";
 
-/// The server ends a session that does nothing for so long, in a transaction or out of one: the last resort.
+/// The server ends a session that does nothing for this long, in a transaction or out of one: the last resort.
 const IDLE_MAX: [(&str, &str); 2] =
     [("idle_in_transaction_session_timeout", "60s"), ("idle_session_timeout", "2h")];
-/// The server ends a statement this long after its deadline here: the deadline comes first, and knows what to do.
+/// The server ends a statement this long after its deadline. The deadline comes first, because it also treats the
+/// connection.
 const GRACE: Duration = Duration::from_secs(2);
 
 /// The largest value of `statement_timeout`.
 const TIMEOUT_MS_MAX: u128 = i32::MAX as u128;
 
-/// A wait behind a lock of another session ends before the deadline, so that one locked row takes no more than moments
-/// of a session that others wait for, and the leader goes on with its other duties. Statements of the other purposes
-/// skip rows that are locked, or wait for them by their deadline.
+/// How long a statement waits for a lock of another session. The wait ends before the deadline, so that one locked row
+/// does not block a session that requests wait for, and the leader goes on with its other duties. Statements of the
+/// other purposes skip locked rows, or wait until their deadline.
 fn lock_timeout(purpose: Purpose) -> &'static str {
     match purpose {
         Purpose::Requests => "3s",
@@ -96,7 +98,7 @@ fn lock_timeout(purpose: Purpose) -> &'static str {
     }
 }
 
-/// Leaves out what a connection pooler refuses at the start of a session.
+/// Removes start-up parameters, which connection poolers refuse.
 pub(super) fn without_parameters(options: PgConnectOptions) -> PgConnectOptions {
     options.extra_float_digits(None)
 }
@@ -108,7 +110,7 @@ pub(super) async fn open(
     deadline: Option<Duration>,
 ) -> Result<(PgConnection, ServerProcess), sqlx::Error> {
     let mut conn = PgConnection::connect_with(options).await.map_err(|error| match error {
-        // sqlx takes the end of the connection in the middle of the start for an odd answer.
+        // sqlx reports the end of the connection during the start as a protocol error.
         sqlx::Error::Protocol(text) => io::Error::new(io::ErrorKind::UnexpectedEof, text).into(),
         other => other,
     })?;
@@ -119,7 +121,7 @@ pub(super) async fn open(
         check(row, name, |actual| actual == value)?;
     }
     check(row, "synchronous_commit", is_durable)?;
-    // Before anything is stored over the connection. Migrations make what this compares.
+    // Before anything is stored over the connection. Migrations create what this compares.
     if purpose != Purpose::Migration {
         timeline::follow(&mut conn).await?;
     }
@@ -130,7 +132,7 @@ fn checked(purpose: Purpose) -> impl Iterator<Item = (&'static str, &'static str
     std::iter::once(ISOLATION).chain(purpose.planner().iter().copied())
 }
 
-/// With this value of `synchronous_commit`, a commit that was answered is not lost in a crash of the server.
+/// True if a commit that was answered is not lost in a crash of the server, with this value of `synchronous_commit`.
 pub fn is_durable(synchronous_commit: &str) -> bool {
     matches!(synchronous_commit, "on" | "remote_apply")
 }
@@ -173,14 +175,16 @@ fn script(purpose: Purpose, deadline: Option<Duration>) -> String {
     script
 }
 
-/// A client that has used its session before gets an answer at once from any server, and from a pooler in session mode.
-const POOLER_WAIT: Duration = Duration::from_secs(2);
+/// Longest time for an answer to a client that has a session already. A server, and a pooler in session mode, answers
+/// at once.
+const POOLER_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Does each client of this server keep its session for as long as it is connected? A connection pooler in transaction
-/// or statement mode lends one session to many: settings, prepared statements and `LISTEN` are lost.
+/// True if each client of this server keeps its session for as long as it is connected. A connection pooler in
+/// transaction or statement mode lends one session to many clients: settings, prepared statements and `LISTEN` are
+/// lost.
 ///
-/// Two clients tell: while the second one is in a transaction, the first one's statements must still run in the same
-/// server process, and never in the second one's.
+/// Two clients find out: while the second one is in a transaction, the statements of the first one must still run in
+/// the same server process, and never in that of the second one.
 ///
 /// # Errors
 /// Postgres is out of reach.
@@ -192,13 +196,13 @@ pub async fn check_session_pooling(options: &PgConnectOptions) -> Result<bool, s
     let again = backend(&mut one).await?;
     match other.execute("BEGIN").await {
         Ok(_) => {}
-        // A pooler in statement mode refuses transactions.
+        // A pooler in statement mode refuses a transaction.
         Err(sqlx::Error::Database(_)) => return Ok(false),
         Err(error) => return Err(error),
     }
     let second = backend(&mut other).await?;
-    // A pooler with one session for all has none left.
-    let Ok(last) = timeout(POOLER_WAIT, backend(&mut one)).await else { return Ok(false) };
+    // A pooler with one session for all clients has none left.
+    let Ok(last) = timeout(POOLER_TIMEOUT, backend(&mut one)).await else { return Ok(false) };
     let last = last?;
     other.execute("ROLLBACK").await?;
     one.close().await?;
@@ -206,7 +210,8 @@ pub async fn check_session_pooling(options: &PgConnectOptions) -> Result<bool, s
     Ok(first == again && first == last && first != second)
 }
 
-/// By the simple protocol: a prepared statement would stay behind in a session of others.
+/// The server process of a connection. By the simple protocol, because a prepared statement would stay in a session of
+/// other clients.
 async fn backend(conn: &mut PgConnection) -> Result<i32, sqlx::Error> {
     sqlx::raw_sql("select pg_backend_pid()").fetch_one(conn).await?.try_get(0)
 }

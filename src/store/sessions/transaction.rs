@@ -1,8 +1,8 @@
-//! Transactions, which may be dropped at any time: what is not committed is rolled back before the session's next
-//! statement.
+//! Transactions that may be dropped at any time: what is not committed is rolled back before the next statement of the
+//! session.
 //!
-//! Requests are dropped whenever a client hangs up. sqlx 0.9 forgets a `BEGIN` whose future is dropped before its
-//! answer, so transactions are not sqlx's.
+//! A request is dropped whenever its client hangs up. sqlx 0.9 forgets a `BEGIN` if the future is dropped before the
+//! answer, so these transactions are not sqlx's.
 
 use std::ops::{Deref, DerefMut};
 
@@ -31,7 +31,7 @@ pub async fn begin(pool: &SessionPool) -> Result<Transaction<'static>, Error> {
     begin_with(pool, "BEGIN").await
 }
 
-/// As [`begin`], with a statement of its own.
+/// As [`begin`], with another statement in place of `BEGIN`.
 pub(in crate::store) async fn begin_with(
     pool: &SessionPool,
     statement: &'static str,
@@ -66,7 +66,7 @@ impl<'s> Transaction<'s> {
             session.execute("ROLLBACK").await?;
         }
         session.set_transaction(InTransaction::Yes);
-        // From here on a drop rolls back, the answer to BEGIN come or not.
+        // From here on a drop rolls back, whether the answer to BEGIN has come or not.
         let mut transaction = Self { session };
         transaction.session.execute(statement).await?;
         Ok(transaction)
@@ -75,12 +75,12 @@ impl<'s> Transaction<'s> {
     /// Commits, so that the changes are durable and visible to others.
     ///
     /// # Errors
-    /// As of any statement. After an error of the way to Postgres, the transaction may be committed or not.
+    /// As of any statement. After an error of the connection, the transaction may be committed or not.
     pub async fn commit(self) -> Result<(), sqlx::Error> {
         self.end("COMMIT").await
     }
 
-    /// Rolls back, in place of the roll-back before the next statement that a drop causes.
+    /// Rolls back at once. After a drop, the session rolls back before its next statement.
     ///
     /// # Errors
     /// As of any statement; nothing is stored in any case.

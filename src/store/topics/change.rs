@@ -1,9 +1,9 @@
-//! Topics come with their first subscriber and go with their last.
+//! Creates and deletes topics. A topic is created with its first subscriber and deleted with its last one.
 //!
-//! A transaction that makes or deletes topics holds the app's row, whose `topic_count` it changes. A transaction that
-//! adds a subscription holds the topic's row (`for key share`), so that the topic can't go meanwhile. Order: devices,
-//! held topics, the app's row, new topics, subscriptions. Whoever deletes topics skips those that are held, and waits
-//! for none: so no two of them wait for each other both (docs/queue.md#lock-order).
+//! A transaction that creates or deletes topics locks the app's row and changes its `topic_count`. A transaction that
+//! adds a subscription locks the topic's row (`for key share`), so that the topic is not deleted meanwhile. The order
+//! of locks is: devices, existing topics, the app's row, new topics, subscriptions. A transaction that deletes topics
+//! skips locked ones and waits for none, so no two transactions deadlock (docs/queue.md#lock-order).
 
 use std::collections::HashMap;
 
@@ -15,10 +15,11 @@ use crate::store::Session;
 /// A device's subscription to a topic.
 pub type Subscription<'a> = (DeviceId, &'a TopicName);
 
-/// The numbers of the topics of these names that there are. None of them goes before the transaction ends.
+/// Locks the existing topics with these names, so that they are not deleted before the transaction ends. Returns their
+/// numbers.
 ///
 /// # Errors
-/// The database's.
+/// Postgres is out of reach, or a row holds an unknown value.
 pub async fn hold(
     conn: &mut Session,
     app: AppId,
@@ -35,10 +36,11 @@ pub async fn hold(
     Ok(rows.into_iter().map(|row| (TopicName::stored(row.name), row.topic_id)).collect())
 }
 
-/// Locks the number of an app's topics and answers it: until the transaction ends, no other one makes or deletes any.
+/// Locks the app's number of topics and returns it. Until the transaction ends, no other one creates or deletes topics
+/// of the app.
 ///
 /// # Errors
-/// The database's.
+/// Postgres is out of reach, or a row holds an unknown value.
 pub async fn lock_count(conn: &mut Session, app: AppId) -> Result<u32, Error> {
     let count =
         sqlx::query_scalar!("select topic_count from apps where app_id = $1 for no key update", app.0)
@@ -47,10 +49,10 @@ pub async fn lock_count(conn: &mut Session, app: AppId) -> Result<u32, Error> {
     Ok(u32::try_from(count).unwrap_or_default())
 }
 
-/// As [`lock_count`], without waiting. False: another transaction has it.
+/// As [`lock_count`], without waiting. False: another transaction has the lock.
 ///
 /// # Errors
-/// The database's.
+/// Postgres is out of reach, or a row holds an unknown value.
 pub async fn try_lock_count(conn: &mut Session, app: AppId) -> Result<bool, Error> {
     let locked = sqlx::query_scalar!(
         "select topic_count from apps where app_id = $1 for no key update skip locked",
@@ -59,11 +61,11 @@ pub async fn try_lock_count(conn: &mut Session, app: AppId) -> Result<bool, Erro
     Ok(locked.fetch_optional(conn).await?.is_some())
 }
 
-/// Makes topics that there are not, once [`lock_count`] has locked their number.
+/// Creates missing topics, once [`lock_count`] has locked their number. Returns the new ones.
 ///
 /// # Errors
-/// The database's.
-pub async fn make(
+/// Postgres is out of reach, or a row holds an unknown value.
+pub async fn create(
     conn: &mut Session,
     app: AppId,
     names: &[TopicName],
@@ -85,10 +87,10 @@ pub async fn make(
     Ok(rows.into_iter().map(|row| (TopicName::stored(row.name), row.topic_id)).collect())
 }
 
-/// Adds subscriptions to topics that the transaction holds or has made, of devices that it has locked or made.
+/// Adds subscriptions to topics that the transaction has locked or created, of devices that it has locked or inserted.
 ///
 /// # Errors
-/// The database's.
+/// Postgres is out of reach, or a row holds an unknown value.
 pub async fn subscribe_all(conn: &mut Session, subscriptions: &[(TopicId, DeviceId)]) -> Result<(), Error> {
     let (topics, devices): (Vec<i64>, Vec<i64>) =
         subscriptions.iter().map(|(topic, device)| (*topic, device.0)).unzip();
@@ -103,10 +105,10 @@ pub async fn subscribe_all(conn: &mut Session, subscriptions: &[(TopicId, Device
     Ok(())
 }
 
-/// Ends subscriptions of devices that the transaction has locked. Answers the topics.
+/// Ends subscriptions of devices that the transaction has locked. Returns the topics.
 ///
 /// # Errors
-/// The database's.
+/// Postgres is out of reach, or a row holds an unknown value.
 pub async fn unsubscribe_all(
     conn: &mut Session,
     app: AppId,
@@ -131,10 +133,10 @@ pub async fn unsubscribe_all(
     Ok(numbers.into_values().collect())
 }
 
-/// Those of these topics that have no subscriber.
+/// Those of these topics that have no subscriber at this moment.
 ///
 /// # Errors
-/// The database's.
+/// Postgres is out of reach, or a row holds an unknown value.
 pub async fn without_subscribers(conn: &mut Session, topics: &[TopicId]) -> Result<Vec<TopicId>, Error> {
     let found = sqlx::query_scalar!(
         "select topic_id from topics t
@@ -145,14 +147,13 @@ pub async fn without_subscribers(conn: &mut Session, topics: &[TopicId]) -> Resu
     Ok(found.fetch_all(conn).await?)
 }
 
-/// Deletes those of these topics that have no subscriber and are not held, once the transaction has locked their
-/// number. Answers how many.
+/// Deletes those of these topics that have no subscriber and are not locked, once the transaction has locked their
+/// number. Returns how many.
 ///
-/// Two statements: what was held may have got a subscriber by the time that it is locked, which only a new snapshot
-/// shows.
+/// Two statements: a topic may have got a subscriber by the time that it is locked, which only a new snapshot shows.
 ///
 /// # Errors
-/// The database's.
+/// Postgres is out of reach, or a row holds an unknown value.
 pub async fn purge(conn: &mut Session, app: AppId, topics: &[TopicId]) -> Result<u32, Error> {
     let locked = sqlx::query_scalar!(
         "select topic_id from topics where app_id = $2 and topic_id = any($1) for update skip locked",
@@ -178,10 +179,10 @@ pub async fn purge(conn: &mut Session, app: AppId, topics: &[TopicId]) -> Result
     Ok(u32::try_from(gone).unwrap_or_default())
 }
 
-/// The next topics after the given one, at most `limit`, and whether each has no subscriber.
+/// The next topics after `after`, at most `limit`. True beside a topic: it has no subscriber.
 ///
 /// # Errors
-/// The database's.
+/// Postgres is out of reach, or a row holds an unknown value.
 pub async fn page(
     conn: &mut Session,
     after: TopicId,

@@ -1,11 +1,11 @@
-//! Topics and the subscriptions of devices.
+//! Topics and the subscriptions of devices to them.
 
 mod change;
 
 use std::collections::HashMap;
 
 pub use self::change::{
-    Subscription, hold, lock_count, make, page, purge, subscribe_all, try_lock_count, unsubscribe_all,
+    Subscription, create, hold, lock_count, page, purge, subscribe_all, try_lock_count, unsubscribe_all,
     without_subscribers,
 };
 use super::Error;
@@ -18,7 +18,7 @@ pub type TopicId = i64;
 /// The row numbers of the named topics that exist.
 ///
 /// # Errors
-/// The database's.
+/// Postgres is out of reach, or a row holds an unknown value.
 pub async fn ids_of(conn: &mut Session, app: AppId, names: &[TopicName]) -> Result<Vec<TopicId>, Error> {
     let names = texts(names);
     let ids = sqlx::query_scalar!(
@@ -29,10 +29,10 @@ pub async fn ids_of(conn: &mut Session, app: AppId, names: &[TopicName]) -> Resu
     Ok(ids.fetch_all(conn).await?)
 }
 
-/// The topics of each of these devices, by name. Who has none is missing.
+/// The topics of each of these devices, in the order of their names. A device without topics is missing.
 ///
 /// # Errors
-/// The database's.
+/// Postgres is out of reach, or a row holds an unknown value.
 pub async fn of_devices(
     conn: &mut Session,
     ids: &[DeviceId],
@@ -55,7 +55,7 @@ pub async fn of_devices(
 /// The first devices after the given one that are subscribed to any of these topics, in id order.
 ///
 /// # Errors
-/// The database's.
+/// Postgres is out of reach, or a row holds an unknown value.
 pub async fn subscribers(
     conn: &mut Session,
     topics: &[TopicId],

@@ -137,7 +137,7 @@ async fn keep(conn: &mut Session, id: NotificationId) {
     topics::page(conn, 0, 1_000).await.unwrap();
     contents::due(conn, 200).await.unwrap();
     contents::next(conn, id.0, 0.0, 200).await.unwrap();
-    contents::facts(conn, &[id.0], 0.0).await.unwrap();
+    contents::states(conn, &[id.0], 0.0).await.unwrap();
     contents::drop_all(conn, &[id.0], &[None]).await.unwrap();
     let today =
         sqlx::query_scalar("select (now() at time zone 'UTC')::date").fetch_one(&mut *conn).await.unwrap();
@@ -198,7 +198,7 @@ async fn tokens_of_devices(conn: &mut Session) {
     topics::of_devices(&mut transaction, &[device.id]).await.unwrap();
     let news = TopicName::parse("news").unwrap();
     let names = std::slice::from_ref(&news);
-    let topic = topics::make(&mut transaction, AppId(1), names).await.unwrap()[&news];
+    let topic = topics::create(&mut transaction, AppId(1), names).await.unwrap()[&news];
     assert_eq!(topics::hold(&mut transaction, AppId(1), names).await.unwrap()[&news], topic);
     topics::subscribe_all(&mut transaction, &[(topic, device.id)]).await.unwrap();
     topics::unsubscribe_all(&mut transaction, AppId(1), &[(device.id, &news)]).await.unwrap();
@@ -216,7 +216,7 @@ async fn give(conn: &mut Session, id: NotificationId) {
     accept::insert(conn, &accept::AcceptBatch::default()).await.unwrap();
     accept::find(conn, &[id]).await.unwrap();
     notifications::to_send(conn, &[id]).await.unwrap();
-    record::look(conn, &[JobId(1), JobId(2)]).await.unwrap();
+    record::lock(conn, &[JobId(1), JobId(2)]).await.unwrap();
     let mut batch = record::RecordBatch::default();
     batch.receipt(NewReceipt {
         job: JobId(1),
