@@ -1,4 +1,5 @@
-//! What an attempt came to. An outcome is data, not an error: `classify` of each provider makes it from an answer.
+//! The outcome of an attempt. It is data, not an error: each provider derives it from the answer, and `dispatch` acts
+//! on it.
 
 use std::time::Duration;
 
@@ -6,110 +7,111 @@ use chrono::{DateTime, Utc};
 
 use super::Reason;
 
-/// How far a verdict about a token can be trusted.
+/// Whether a verdict about a token can be trusted.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Certainty {
     /// The provider says that the token is gone.
     Certain,
-    /// It may as well be our configuration: applied only while such verdicts are few.
+    /// The configuration may be the cause instead. Such a verdict is applied only while there are few of them.
     Doubtful,
 }
 
-/// What a misconfiguration is about, which decides whom it stops.
+/// What a misconfiguration concerns. That decides what is stopped.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum MisconfigurationScope {
-    /// Key, certificate, service account or project: the lane.
+    /// Key, certificate, service account or project. The lane is stopped.
     Credential,
-    /// The topic: the lane if it is the configured one, else this notification only.
+    /// The topic. The lane is stopped if the topic is the configured one, else only this notification.
     Topic,
-    /// The Apple or web key stored at Firebase: Apple and web tokens of an FCM lane only.
+    /// The Apple or web key that is stored at Firebase. Apple and web tokens of the FCM lane are stopped.
     StoredKey,
-    /// What the request's own overrides asked for, perhaps: this device only.
+    /// Perhaps an override in the request. Only this device is concerned.
     Override,
 }
 
 /// Why a lane as a whole should wait.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum LaneCause {
-    /// The provider, its token endpoint or the way there is out of order.
+    /// The provider, its token endpoint or the connection to it does not work.
     Outage,
-    /// A limit of the whole project or connection was hit.
+    /// A limit of the whole project or connection was reached.
     Throttled,
 }
 
-/// Where the failure lies that a device must be tried again for.
+/// What caused the failure of an attempt that is repeated.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum FailureDomain {
     /// A limit of this device, or of this message.
     Device,
-    /// The connection's, which gets no more requests.
+    /// The connection, which gets no more requests.
     Connection,
-    /// The provider's: a 5xx.
+    /// The provider, with a 5xx answer.
     Provider,
 }
 
-/// What one attempt for one device came to.
+/// The outcome of one attempt for one device.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Outcome {
-    /// The provider took it. Never proof of delivery.
+    /// The provider accepted the notification. That is no proof of delivery.
     Accepted {
-        /// FCM's message name; none for APNs, whose id is derived.
+        /// The id that the provider gave the message; none for APNs, because its id is derived.
         provider_id: Option<String>,
     },
-    /// This device's turn comes again, after its shortest delay and a random part.
+    /// The attempt is repeated for this device, after the shortest delay and a random part.
     RetryTarget {
-        /// Provider's word.
+        /// The reason that the provider gave.
         reason: Reason,
-        /// Least wait.
+        /// The shortest delay before the next attempt.
         min_delay: MinDelay,
-        /// Where the failure lies: enough failures of the provider in a row are an outage.
+        /// What caused the failure. Enough failures of the provider in a row are an outage.
         failure_domain: FailureDomain,
     },
-    /// Not this device's fault: nothing is recorded, the job goes back as it was, the lane waits.
+    /// The whole lane must wait. Nothing is recorded for the device, and its job is given back unchanged.
     RetryLane {
-        /// Provider's word.
+        /// The reason that the provider gave.
         reason: Reason,
-        /// What for.
+        /// Why the lane must wait.
         cause: LaneCause,
-        /// The provider's own wish.
+        /// How long the provider asks to wait.
         after: Option<Duration>,
     },
-    /// The provider calls the token dead.
+    /// The provider says that the token is dead.
     TokenDead {
-        /// Provider's word.
+        /// The reason that the provider gave.
         reason: Reason,
-        /// Since when, by the provider's clock; none: the start of the attempt counts.
+        /// Since when, by the provider's clock. None: since the start of the attempt.
         since: Option<DateTime<Utc>>,
-        /// Whether configuration could be the cause.
+        /// Whether the configuration could be the cause.
         certainty: Certainty,
     },
-    /// Refused for this device; the token stays.
+    /// The notification was refused for this device. The token stays valid.
     Rejected {
-        /// Provider's word.
+        /// The reason that the provider gave.
         reason: Reason,
     },
-    /// Nothing wrong with message or token: nothing is recorded, and what `about` names is stopped.
+    /// The configuration is wrong, not the message or the token. Nothing is recorded, and what `about` names is
+    /// stopped.
     Misconfigured {
-        /// Provider's word.
+        /// The reason that the provider gave.
         reason: Reason,
-        /// What it is about.
+        /// What the misconfiguration concerns.
         about: MisconfigurationScope,
     },
-    /// Written to a provider that never answered: it may have been sent.
+    /// The request was written and had no answer: the notification may have been sent.
     Unknown,
-    /// Not written at all: it was no longer to be made when its turn on a connection came.
+    /// The request was not written, because the attempt was no longer valid when a connection was free.
     Withdrawn,
 }
 
-/// Least wait before a device's next attempt.
+/// The shortest delay before the next attempt for a device.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum MinDelay {
-    /// The policy's, after a 5xx.
+    /// The delay that the retry policy has after a 5xx.
     ServerError,
-    /// The policy's, after a 429.
+    /// The delay that the retry policy has after a 429.
     Throttled,
-    /// The provider said how long.
+    /// The delay that the provider asked for.
     Exactly(Duration),
-    /// None: the connection was at fault.
+    /// No delay, because the connection was the cause.
     None,
 }

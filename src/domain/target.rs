@@ -1,18 +1,19 @@
-//! A device of an audience. `registry` finds targets and `queue` stores them; they meet here, not in each other.
+//! The target of a delivery. `audience` finds targets and `queue` stores them.
 
 use super::{DeviceId, LaneId, Reason, UserId};
 
-/// One device of an audience.
+/// A device of an audience.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Target {
-    /// The device.
+    /// The id of the device.
     pub device: DeviceId,
-    /// Its lane.
+    /// The lane that sends to it.
     pub lane: LaneId,
-    /// Through whom it was addressed, if it was through a user.
+    /// The user through which the device was addressed, if any.
     pub user: Option<UserId>,
-    /// The sender's own word for it.
+    /// The sender's own name for the token, repeated in the delivery.
     pub reference: Option<String>,
-    /// Ends `rejected` with this reason, unsent (its lane has no credentials, or its token is for something else).
+    /// The delivery ends `rejected` with this reason and without an attempt: the lane has no credentials, or the token
+    /// is of another kind.
     pub refused: Option<Reason>,
 }
