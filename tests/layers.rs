@@ -1,5 +1,5 @@
-//! Checks of the structure: which module imports which, where SQL and reply statuses are, the length and headers of files, and
-//! that what is public API is documented.
+//! Checks of the structure: imports between modules, the places of SQL and reply statuses, the length and headers of files,
+//! the language of comments, and that documents and code agree.
 //!
 //! The rules are `layers/rules.rs`; the cases below show that each of them can fail.
 
@@ -55,7 +55,7 @@ fn sources() -> Vec<Source> {
     files.iter().map(read).collect()
 }
 
-/// Modules with language that is not checked yet: a file in `tests/layers/not_yet` for each, its path with `.` for `/`.
+/// Modules that are not checked for language yet: a file in `tests/layers/not_yet` for each, its path with `.` for `/`.
 fn not_yet() -> Vec<String> {
     let folder = fs::read_dir(root().join("tests/layers/not_yet")).into_iter().flatten();
     let names =
@@ -259,6 +259,24 @@ fn every_module_is_on_the_map() {
     };
     let missing: Vec<_> = rules::module_names().filter(|name| *name != "main" && !on_the_map(name)).collect();
     assert!(missing.is_empty(), "the map in ARCHITECTURE.md lacks {missing:?}");
+}
+
+#[test]
+fn explained_log_messages_are_in_the_code() {
+    let text = fs::read_to_string(root().join("docs/operations.md")).expect("docs/operations.md is there");
+    let messages = documents::explained_messages(&text);
+    assert!(messages.len() > 30, "the tables are read: {messages:?}");
+    let code = sources().into_iter().filter(|source| !source.path.starts_with("tests/"));
+    // A literal may go on in the next line.
+    let code: String = code
+        .flat_map(|source| {
+            source.text.split("\\\n").map(str::trim_start).map(str::to_owned).collect::<Vec<_>>()
+        })
+        .collect();
+    let unknown: Vec<_> = messages.iter().filter(|message| !documents::is_logged(message, &code)).collect();
+    assert!(unknown.is_empty(), "docs/operations.md explains messages that no code logs: {unknown:?}");
+    assert!(documents::is_logged("node 7 has stopped beating", "node {node} has stopped beating"));
+    assert!(!documents::is_logged("node 7 has stopped beating", "a node is silent"));
 }
 
 #[test]

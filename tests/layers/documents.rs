@@ -1,4 +1,4 @@
-//! What documents say of each other and of the code: headings that are pointed to exist, and so do linked files.
+//! What documents say of each other and of the code: headings, files, settings, terms and log messages exist.
 
 use std::collections::{HashMap, HashSet};
 use std::fs;
@@ -233,4 +233,32 @@ pub(crate) fn sql(root: &Path) -> String {
     let mut paths = Vec::new();
     collect(&root.join("migrations"), &mut paths);
     paths.iter().filter_map(|path| fs::read_to_string(path).ok()).collect()
+}
+
+/// Log messages that the tables of `docs/operations.md` explain: what is in backticks in a first cell below the heading
+/// `message` or `warning at the start`.
+pub(crate) fn explained_messages(document: &str) -> Vec<String> {
+    let (mut messages, mut is_of_messages, mut in_table) = (Vec::new(), false, false);
+    for line in document.lines() {
+        let Some(row) = line.strip_prefix("| ") else {
+            in_table = line.starts_with('|');
+            continue;
+        };
+        let cell = row.split(" | ").next().unwrap_or_default();
+        if !in_table {
+            (in_table, is_of_messages) = (true, matches!(cell, "message" | "warning at the start"));
+        } else if is_of_messages {
+            messages.extend(cell.split('`').skip(1).step_by(2).map(str::to_owned));
+        }
+    }
+    messages
+}
+
+/// Has this message a part that is in the code? Parts lie between `…`, numbers, colons and semicolons, which the code may
+/// fill in.
+pub(crate) fn is_logged(message: &str, code: &str) -> bool {
+    const PART_MIN: usize = 10;
+    let parts = message.split(|c: char| c.is_ascii_digit() || matches!(c, '…' | ':' | ';')).map(str::trim);
+    let mut parts = parts.filter(|part| part.len() >= PART_MIN).peekable();
+    parts.peek().is_none() || parts.any(|part| code.contains(part))
 }

@@ -47,7 +47,7 @@ fn doc_comments(source: &Source) -> Vec<(usize, String)> {
     found.into_iter().map(|(first, _, text)| (first, text)).collect()
 }
 
-/// Public types with the name of another public type of the same crate.
+/// Public types that share their name with another public type of the same crate.
 pub(crate) fn shared_names(sources: &[Source]) -> Vec<String> {
     let mut places: BTreeMap<(&str, &str), Vec<String>> = BTreeMap::new();
     for source in sources {
