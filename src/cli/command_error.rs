@@ -1,15 +1,15 @@
-//! How a command ends badly: a message, perhaps a hint, and an exit code.
+//! The error of a command: a message, perhaps a hint for the operator, and an exit code. Printed by `cli::main`.
 
 use std::fmt;
 use std::process::ExitCode;
 
 use crate::{config, runtime};
 
-/// Wrong usage, as in BSD's `sysexits.h`.
+/// Wrong usage: `EX_USAGE` of BSD's `sysexits.h`.
 pub(super) const USAGE: u8 = 64;
-/// The database was waited for in vain, as `EX_UNAVAILABLE` in BSD's `sysexits.h`.
+/// The database did not become available in time: `EX_UNAVAILABLE` of BSD's `sysexits.h`.
 const UNAVAILABLE: u8 = 69;
-/// Anything else.
+/// Any other error.
 const FAILED: u8 = 1;
 
 /// Why a command failed.
@@ -21,24 +21,23 @@ pub(super) struct CommandError {
 }
 
 impl CommandError {
-    /// What was asked for can't be meant.
+    /// Wrong usage; ends with code 64.
     pub(super) fn usage(message: impl fmt::Display) -> Self {
         Self { error: anyhow::anyhow!("{message}"), hint: None, code: USAGE }
     }
 
-    /// What was asked for did not work.
+    /// Any other error; ends with code 1.
     pub(super) fn failed(message: impl fmt::Display) -> Self {
         Self { error: anyhow::anyhow!("{message}"), hint: None, code: FAILED }
     }
 
-    /// Adds what the reader might do about it.
+    /// Adds the operator's next step.
     #[must_use]
     pub(super) fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
         self
     }
 
-    /// The exit code.
     pub(super) fn code(&self) -> ExitCode {
         ExitCode::from(self.code)
     }

@@ -1,4 +1,4 @@
-//! The database that a command works on without the service, and the app in it.
+//! The database and the app that a command works on without the service: for `keys`, `devices` and the like.
 
 use std::sync::Arc;
 
@@ -7,7 +7,11 @@ use crate::config::Config;
 use crate::domain::App;
 use crate::runtime::{Database, SchemaAccess};
 
-/// A database whose schema is as this program needs it. A command that may create one works before the service ever ran.
+/// Opens the database, and checks its schema. With [`SchemaAccess::Create`] the schema is created where there is none,
+/// so that a command works before the service has run.
+///
+/// # Errors
+/// The database can't be reached, or its schema is not the one of this program.
 pub(super) async fn open(config: &Config, access: SchemaAccess) -> Result<Database, CommandError> {
     let database = Database::open(config, access).await?;
     if let Err(refused) = database.admit(access).await {
@@ -17,7 +21,8 @@ pub(super) async fn open(config: &Config, access: SchemaAccess) -> Result<Databa
     Ok(database)
 }
 
-/// Insists that the configuration has this app.
+/// # Errors
+/// The configuration has no app of this name.
 pub(super) fn require_app(config: &Config, app: &str) -> Result<(), CommandError> {
     if config.apps.contains_key(app) {
         return Ok(());
@@ -25,12 +30,15 @@ pub(super) fn require_app(config: &Config, app: &str) -> Result<(), CommandError
     let names: Vec<_> = config.apps.keys().map(String::as_str).collect();
     let failure = CommandError::failed(format_args!("the configuration has no app {app:?}"));
     Err(failure.hint(match names.as_slice() {
-        [] => format!("it has none; name a file by --config that has a table such as [apps.{app}.apns]"),
+        [] => format!("it has no app at all; name a file by --config with a table such as [apps.{app}.apns]"),
         names => format!("it has {}", names.join(", ")),
     }))
 }
 
-/// The app that is meant: the named one, else the only one.
+/// The name of the app that a command is for: the named one, else the only one of the configuration.
+///
+/// # Errors
+/// The configuration has no such app, no app, or several and none was named.
 pub(super) fn resolve_app<'a>(config: &'a Config, named: Option<&'a str>) -> Result<&'a str, CommandError> {
     let mut apps = config.apps.keys();
     match (named, apps.next(), apps.next()) {
@@ -38,7 +46,7 @@ pub(super) fn resolve_app<'a>(config: &'a Config, named: Option<&'a str>) -> Res
         (None, Some(only), None) => Ok(only),
         (None, None, _) => {
             let failure = CommandError::failed("the configuration has no app");
-            Err(failure.hint("name a file by --config that has a table such as [apps.shop.apns]"))
+            Err(failure.hint("name a file by --config with a table such as [apps.shop.apns]"))
         }
         (None, Some(_), Some(_)) => {
             let names: Vec<_> = config.apps.keys().map(String::as_str).collect();
@@ -48,7 +56,7 @@ pub(super) fn resolve_app<'a>(config: &'a Config, named: Option<&'a str>) -> Res
     }
 }
 
-/// An app with its rows, which are made if they are missing.
+/// An app of the configuration. Its rows in the database are created if they are missing.
 pub(super) async fn app(database: &Database, config: &Config, name: &str) -> Result<Arc<App>, CommandError> {
     let apps = database.apps(config).await?;
     let found = apps.into_values().find(|app| app.name == name);

@@ -1,7 +1,8 @@
-//! Keeps libpq's variables away from the embedded Postgres.
+//! Removes `PGOPTIONS` from the environment where the embedded Postgres is used.
 //!
-//! The driver takes its defaults from them. `embedded_postgres` sets all but one anew: what `PGOPTIONS` holds is sent
-//! to the server whatever is set beside it. So the program is executed again without the variable, in the same process.
+//! The driver takes its defaults from libpq's variables. `embedded_postgres` overrides all but `PGOPTIONS`, which the
+//! driver sends to the server in any case. So the program executes itself again without the variable, as the same
+//! process.
 
 use std::env;
 use std::os::unix::process::CommandExt as _;
@@ -9,13 +10,13 @@ use std::process::Command;
 
 use anyhow::Context as _;
 
-/// The parameters that sessions of libpq's programs begin with.
+/// Parameters that libpq sends at the start of each session.
 const OPTIONS: &str = "PGOPTIONS";
 
-/// Returns if the variable is not set; else the program begins anew. So nothing may have been begun yet.
+/// Returns if the variable is not set; else the program starts again. To be called before anything else is started.
 ///
 /// # Errors
-/// The program's file is gone.
+/// The program's file can't be executed.
 pub(super) fn drop_libpq_options() -> anyhow::Result<()> {
     if env::var_os(OPTIONS).is_none() {
         return Ok(());

@@ -1,4 +1,4 @@
-//! `pushpost healthcheck`: asks a running service how it is, for container probes.
+//! `pushpost healthcheck`: asks a running service for its health, for probes of containers.
 
 use std::time::Duration;
 
@@ -8,18 +8,18 @@ use clap::Args;
 use super::command_error::CommandError;
 use super::settings::ConfigArgs;
 
-/// A service that does not answer within this time is not well.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// A service that does not answer within this time counts as unhealthy.
+const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Ask the service on this machine whether it is alive: 0 if it is, else 1
+/// Ask the service on this machine whether it is alive; exit code 0 if it is, else 1
 #[derive(Args, Debug)]
 pub(super) struct HealthcheckArgs {
     #[command(flatten)]
     config: ConfigArgs,
-    /// Ask whether it takes work (/readyz) rather than whether it is alive (/healthz)
+    /// Ask /readyz, whether the service can take work, instead of /healthz, whether it is alive
     #[arg(long)]
     ready: bool,
-    /// Ask there, and read no configuration
+    /// Base URL of the service; the configuration is not read
     #[arg(long, value_name = "URL")]
     url: Option<String>,
 }
@@ -31,7 +31,7 @@ impl HealthcheckArgs {
             None => format!("http://{}", self.config.load()?.server.health_address()),
         };
         let url = format!("{base}/{}", if self.ready { "readyz" } else { "healthz" });
-        let client = reqwest::Client::builder().timeout(PATIENCE).no_proxy().build();
+        let client = reqwest::Client::builder().timeout(TIMEOUT).no_proxy().build();
         let answer = client.context("cannot make an HTTP client")?.get(&url).send().await;
         let status =
             answer.map_err(|error| anyhow::Error::from(error.without_url()).context(url.clone()))?.status();

@@ -1,4 +1,4 @@
-//! `pushpost keys`: API keys.
+//! `pushpost keys`: creates, lists and revokes API keys, directly in the database.
 
 use anyhow::Context as _;
 use chrono::SecondsFormat;
@@ -14,7 +14,7 @@ use crate::registry::keys;
 use crate::runtime::{Database, SchemaAccess};
 use crate::store::keys::KeyRow;
 
-/// Make, list and revoke API keys
+/// Create, list and revoke API keys
 #[derive(Args, Debug)]
 pub(super) struct KeysArgs {
     #[command(subcommand)]
@@ -28,19 +28,19 @@ enum KeysCommand {
     Revoke(Revoke),
 }
 
-/// Make a key; its secret alone is printed on stdout, and never again
+/// Create a key, and print its secret on stdout; it can't be shown again
 #[derive(Args, Debug)]
 struct Create {
-    /// The app that it is for, as the configuration names it
+    /// The key's app, by its name in the configuration
     #[arg(long, value_name = "APP")]
     app: String,
-    /// What it may do: send, read, devices, register, admin, separated by commas; register only alone
+    /// What the key may do: send, read, devices, register, admin, separated by commas; register only alone
     #[arg(long, value_name = "LIST", value_parser = scopes)]
     scope: Scopes,
-    /// Your own word for it
+    /// A name to recognise the key by
     #[arg(long, value_name = "N")]
     name: Option<String>,
-    /// Answer in JSON, with the key's id
+    /// Print JSON, with the key's id
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -50,21 +50,21 @@ struct Create {
 /// List all keys, without their secrets
 #[derive(Args, Debug)]
 struct List {
-    /// Answer in JSON
+    /// Print the result as JSON
     #[arg(long)]
     json: bool,
     #[command(flatten)]
     config: ConfigArgs,
 }
 
-/// Revoke a key: within 10 seconds no node takes it any more
+/// Revoke a key; every node refuses it within 10 seconds
 #[derive(Args, Debug)]
 struct Revoke {
-    /// The key's id (key_…), which is not its secret
-    // Parsed by ourselves: clap's message would repeat a secret that somebody pastes here.
+    /// The key's id (key_…), not its secret
+    // Not parsed by clap, because its message would repeat a secret that was pasted here.
     #[arg(value_name = "ID")]
     id: String,
-    /// Answer in JSON
+    /// Print the result as JSON
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -86,7 +86,7 @@ impl Create {
         let config = self.config.load()?;
         require_app(&config, &self.app)?;
         let database = open(&config, SchemaAccess::Create).await?;
-        let created = self.make(&database).await;
+        let created = self.create(&database).await;
         database.close().await?;
         let (id, secret) = created?;
         let scopes: Vec<_> = self.scope.names().collect();
@@ -95,13 +95,13 @@ impl Create {
             let key = json!({"id": id, "secret": secret, "app": app, "scopes": scopes, "name": name});
             output::line(&key.to_string())?;
         } else {
-            eprintln!("{id} for {} ({}); its secret is shown only now", self.app, scopes.join(","));
+            eprintln!("{id} for {} ({}); the secret is shown only now", self.app, scopes.join(","));
             output::line(&secret)?;
         }
         Ok(())
     }
 
-    async fn make(&self, database: &Database) -> Result<(KeyId, String), CommandError> {
+    async fn create(&self, database: &Database) -> Result<(KeyId, String), CommandError> {
         let mut conn = database.connection().await?;
         keys::create(&mut conn, &self.app, self.scope, self.name.as_deref()).await.map_err(
             |error| match error {
@@ -119,9 +119,9 @@ impl List {
         database.close().await?;
         let all = all?;
         let text = if self.json {
-            Value::from_iter(all.iter().map(shown)).to_string()
+            Value::from_iter(all.iter().map(as_json)).to_string()
         } else {
-            let rows: Vec<_> = all.iter().map(row).collect();
+            let rows: Vec<_> = all.iter().map(as_row).collect();
             output::table(["ID", "APP", "SCOPES", "NAME", "CREATED", "REVOKED"], &rows)
         };
         Ok(output::line(&text)?)
@@ -135,15 +135,15 @@ impl List {
 impl Revoke {
     async fn run(self) -> Result<(), CommandError> {
         let id = KeyId::parse(&self.id).map_err(|BadId| {
-            CommandError::usage("that is no key's id")
-                .hint("an id begins with key_; pushpost keys list shows all of them")
+            CommandError::usage("that is not the id of a key")
+                .hint("an id begins with key_; pushpost keys list shows all keys")
         })?;
         let database = open(&self.config.load()?, SchemaAccess::Use).await?;
         let found = Self::revoke(&database, id).await;
         database.close().await?;
         if !found? {
             let failure = CommandError::failed(format_args!("there is no key {id}"));
-            return Err(failure.hint("pushpost keys list shows all of them"));
+            return Err(failure.hint("pushpost keys list shows all keys"));
         }
         if self.json {
             output::line(&json!({"id": id.to_string(), "revoked": true}).to_string())?;
@@ -162,7 +162,7 @@ fn scopes(list: &str) -> Result<Scopes, BadScopes> {
     Scopes::parse(list)
 }
 
-fn shown(key: &KeyRow) -> Value {
+fn as_json(key: &KeyRow) -> Value {
     json!({
         "id": key.id.to_string(),
         "app": key.app,
@@ -173,7 +173,7 @@ fn shown(key: &KeyRow) -> Value {
     })
 }
 
-fn row(key: &KeyRow) -> [String; 6] {
+fn as_row(key: &KeyRow) -> [String; 6] {
     let seconds = |at: chrono::DateTime<chrono::Utc>| at.to_rfc3339_opts(SecondsFormat::Secs, true);
     [
         key.id.to_string(),

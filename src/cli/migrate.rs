@@ -1,4 +1,4 @@
-//! `pushpost migrate`: the database's schema.
+//! `pushpost migrate`: applies the pending migrations, or lists them.
 
 use clap::Args;
 use serde_json::json;
@@ -9,15 +9,15 @@ use super::settings::ConfigArgs;
 use crate::runtime::{Database, SchemaAccess};
 use crate::store::migrations::{Migrations, SchemaState};
 
-/// Bring the database's schema up to date
+/// Apply the pending migrations of the database's schema
 #[derive(Args, Debug)]
 pub(super) struct MigrateArgs {
     #[command(flatten)]
     config: ConfigArgs,
-    /// Only say whether anything is pending: 0 if nothing is, else 1
+    /// Only list the pending migrations; exit code 0 if there are none, else 1
     #[arg(long)]
     check: bool,
-    /// Answer in JSON
+    /// Print the result as JSON
     #[arg(long)]
     json: bool,
 }

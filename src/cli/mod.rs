@@ -1,5 +1,5 @@
-//! The commands, one file each. Data goes to stdout, all else to stderr; wrong usage ends 64, a database that
-//! is waited for in vain 69, any other failure 1.
+//! The command line: one file per command. Data goes to stdout, everything else to stderr. Exit codes: 64 for wrong
+//! usage, 69 if the database does not become available in time, 1 for any other error.
 
 mod command_error;
 mod database;
@@ -25,7 +25,7 @@ use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use tokio::task::JoinSet;
 
-use crate::telemetry::{self, LogReader};
+use crate::telemetry::{self, LogDestination, LogGuard};
 use command_error::{CommandError, USAGE};
 
 /// A durable dispatcher for mobile push notifications: one HTTP API in front of APNs and FCM
@@ -47,33 +47,32 @@ enum Command {
     Healthcheck(healthcheck::HealthcheckArgs),
 }
 
-/// Runs a command line, with the program's name first, and says how to end.
+/// Runs a command line, which begins with the program's name, and returns the exit code.
 pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let cli = match Cli::try_parse_from(args) {
         Ok(cli) => cli,
         Err(error) => {
-            // Help that was asked for is data; everything else is wrong usage. A closed pipe changes neither.
+            // A closed pipe does not change the exit code.
             let _ = error.print();
-            let asked = matches!(
+            let is_help = matches!(
                 error.kind(),
                 clap::error::ErrorKind::DisplayHelp | clap::error::ErrorKind::DisplayVersion
             );
-            return if asked { ExitCode::SUCCESS } else { ExitCode::from(USAGE) };
+            return if is_help { ExitCode::SUCCESS } else { ExitCode::from(USAGE) };
         }
     };
-    let log = match telemetry::start(cli.command.reader(), |name| std::env::var(name).ok()) {
+    let log = match cli.command.start_log() {
         Ok(log) => log,
         Err(error) => {
-            let failure = CommandError::usage(error);
-            eprintln!("{failure}");
-            return failure.code();
+            eprintln!("{error}");
+            return error.code();
         }
     };
     match cli.command.run() {
         Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => {
-            log.print(&failure);
-            failure.code()
+        Err(error) => {
+            log.print(&error);
+            error.code()
         }
     }
 }
@@ -82,9 +81,9 @@ impl Command {
     fn run(self) -> Result<(), CommandError> {
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
         runtime.context("cannot start the runtime")?.block_on(async {
-            let mut duties = JoinSet::new();
-            if orphans::is_our_duty() {
-                duties.spawn(orphans::reap());
+            let mut tasks = JoinSet::new();
+            if orphans::is_needed() {
+                tasks.spawn(orphans::reap());
             }
             match self {
                 Self::Serve(serve) => serve.run().await,
@@ -98,10 +97,13 @@ impl Command {
         })
     }
 
-    fn reader(&self) -> LogReader {
-        match self {
-            Self::Serve(_) => LogReader::Service,
-            _ => LogReader::Command,
-        }
+    fn start_log(&self) -> Result<LogGuard, CommandError> {
+        let destination = match self {
+            Self::Serve(_) => LogDestination::ServiceStderr,
+            // Its screen tells the demo's story, so the service's log goes to a file.
+            Self::Demo(_) => LogDestination::File(demo::open_log()?),
+            _ => LogDestination::CommandStderr,
+        };
+        telemetry::start(destination, |name| std::env::var(name).ok()).map_err(CommandError::usage)
     }
 }

@@ -1,9 +1,11 @@
-//! Process 1 of a container is given the processes whose parents have ended, Postgres's for instance, and must collect
-//! them when they end. Else they stay as zombies, whose numbers look taken to programs that ask for them.
+//! Reaps orphaned processes where this program is process 1 of a container.
 //!
-//! Children that this program has started are left alone: their exit codes belong to the code that waits for them.
-//! They are in this program's session, and each leads its own process group or is in this program's; no other
-//! process is both.
+//! The kernel gives process 1 every process that lost its parent, such as a Postgres server, and process 1 must wait
+//! for it when it ends. Otherwise the process stays as a zombie, and its id looks taken, for example to Postgres's lock
+//! file.
+//!
+//! Children that this program has started are left alone, because other code waits for their exit codes. Only such a
+//! child is in this program's session and either leads a process group or is in this program's group.
 
 use std::fs;
 use std::time::Duration;
@@ -12,10 +14,10 @@ use rustix::process::{Pid, WaitOptions, waitpid};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::timeout;
 
-/// A signal that came while another one was handled may be lost.
+/// SIGCHLD may be lost while another one is handled, so zombies are looked for this often as well.
 const INTERVAL: Duration = Duration::from_secs(1);
 
-/// What `/proc/<pid>/stat` says about a process.
+/// The first fields of `/proc/<pid>/stat`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 struct Process {
     pid: i32,
@@ -25,12 +27,12 @@ struct Process {
     session: i32,
 }
 
-/// Whether this program has to do it.
-pub(super) fn is_our_duty() -> bool {
+/// Whether this program is process 1.
+pub(super) fn is_needed() -> bool {
     std::process::id() == 1
 }
 
-/// Collects orphans that have ended, for as long as it is polled.
+/// Reaps orphans that have ended. Returns only if SIGCHLD can't be caught.
 pub(super) async fn reap() {
     let Ok(mut ended) = signal(SignalKind::child()) else { return };
     loop {
@@ -60,7 +62,7 @@ fn read(process: &str) -> Option<Process> {
     parse(&fs::read_to_string(format!("/proc/{process}/stat")).ok()?)
 }
 
-/// `1 (name) S parent group session …`; the name may hold anything.
+/// Parses `1 (name) S parent group session …`, in which the name may contain any character.
 fn parse(stat: &str) -> Option<Process> {
     let (before, after) = stat.rsplit_once(") ")?;
     let pid = before.split_once(" (")?.0.parse().ok()?;
@@ -81,11 +83,11 @@ mod tests {
     }
 
     #[test]
-    fn only_ended_children_that_others_have_started_are_reaped() {
+    fn only_ended_orphans_are_reaped() {
         assert!(is_reaped("30 (postgres) Z 1 30 30 0 -1"), "a postmaster, in a session of its own");
-        assert!(is_reaped("31 (a) Z 1) Z 1 29 1 0 -1"), "left by a program that was killed");
-        assert!(!is_reaped("30 (postgres) S 1 30 30 0 -1"), "it lives");
-        assert!(!is_reaped("32 (postgres) Z 30 32 32 0 -1"), "its parent is another");
+        assert!(is_reaped("31 (a) Z 1) Z 1 29 1 0 -1"), "the child of a program that was killed");
+        assert!(!is_reaped("30 (postgres) S 1 30 30 0 -1"), "it has not ended");
+        assert!(!is_reaped("32 (postgres) Z 30 32 32 0 -1"), "it has another parent");
         assert!(!is_reaped("33 (pg_ctl) Z 1 33 1 0 -1"), "started here, in a group of its own");
         assert!(!is_reaped("34 (id) Z 1 1 1 0 -1"), "started here");
     }

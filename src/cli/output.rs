@@ -1,10 +1,10 @@
-//! Data on stdout.
+//! What commands print on stdout: lines and tables.
 
 use std::io::{ErrorKind, Write as _};
 
 use anyhow::Context as _;
 
-/// Writes one line. A reader that went away, as `head` does, is no failure.
+/// Writes one line. A closed pipe, as `head` leaves it, is no failure.
 pub(super) fn line(text: &str) -> anyhow::Result<()> {
     let mut stdout = std::io::stdout().lock();
     match writeln!(stdout, "{text}").and_then(|()| stdout.flush()) {
@@ -13,7 +13,7 @@ pub(super) fn line(text: &str) -> anyhow::Result<()> {
     }
 }
 
-/// Rows below their titles, each column as wide as its widest cell.
+/// A table as text. Each column is as wide as its widest cell.
 pub(super) fn table<const N: usize>(titles: [&str; N], rows: &[[String; N]]) -> String {
     let widths: [usize; N] = std::array::from_fn(|column| {
         let cells = rows.iter().map(|row| row[column].chars().count());
@@ -27,14 +27,33 @@ pub(super) fn table<const N: usize>(titles: [&str; N], rows: &[[String; N]]) -> 
     std::iter::once(line(titles)).chain(rows).collect::<Vec<_>>().join("\n")
 }
 
+/// A number with commas between the thousands.
+pub(super) fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
 #[cfg(test)]
 mod tests {
     #[test]
-    fn a_table_is_as_wide_as_its_widest_cells() {
+    fn table_columns_are_as_wide_as_their_widest_cells() {
         let rows = [
             ["a".to_owned(), "ünïcode".to_owned(), "x".to_owned()],
             ["bbb".to_owned(), String::new(), String::new()],
         ];
         assert_eq!(super::table(["ID", "NAME", "END"], &rows), "ID   NAME     END\na    ünïcode  x\nbbb");
+    }
+
+    #[test]
+    fn thousands_are_grouped() {
+        let shown = [0, 12, 123, 1234, 123_456, 1_234_567].map(super::grouped);
+        assert_eq!(shown, ["0", "12", "123", "1,234", "123,456", "1,234,567"]);
     }
 }

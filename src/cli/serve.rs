@@ -1,4 +1,4 @@
-//! `pushpost serve`: the service.
+//! `pushpost serve`: runs the service until a signal stops it.
 
 use clap::{Args, ValueEnum};
 
@@ -21,11 +21,11 @@ pub(super) struct ServeArgs {
 
 #[derive(Clone, Copy, ValueEnum, Debug)]
 enum RoleName {
-    /// Answers requests and sends
+    /// Answers requests, and sends to the providers
     All,
-    /// Answers requests
+    /// Answers requests only
     Api,
-    /// Sends
+    /// Sends to the providers only
     Worker,
 }
 

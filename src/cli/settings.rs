@@ -1,4 +1,4 @@
-//! `--config`, for every command that needs the configuration.
+//! The argument `--config`, for every command that reads the configuration.
 
 use std::path::{Path, PathBuf};
 
@@ -8,22 +8,25 @@ use super::command_error::CommandError;
 use super::environment;
 use crate::config::{Config, Sources};
 
-/// Where the configuration is.
+/// The arguments that name the configuration.
 #[derive(Args, Debug)]
 pub(super) struct ConfigArgs {
-    /// The configuration file; without it there are the defaults and the environment
+    /// The configuration file; without one, defaults and environment variables apply
     #[arg(long, env = "PUSHPOST_CONFIG", hide_env_values = true, value_name = "FILE")]
     config: Option<PathBuf>,
 }
 
 impl ConfigArgs {
-    /// Reads it.
+    /// Reads the configuration. See [`Self::read`].
     pub(super) fn load(&self) -> Result<Config, CommandError> {
         Self::read(&self.sources())
     }
 
-    /// Reads it from these. To be called before anything else is begun: with an embedded Postgres the program may
-    /// begin anew, with another environment.
+    /// Reads the configuration from these sources. To be called before anything else is started: with an embedded
+    /// Postgres the program may execute itself again, with another environment.
+    ///
+    /// # Errors
+    /// The configuration can't be read or has faults.
     pub(super) fn read(sources: &Sources) -> Result<Config, CommandError> {
         let config = sources.load()?;
         if config.database.url.is_none() {
@@ -32,12 +35,12 @@ impl ConfigArgs {
         Ok(config)
     }
 
-    /// Where it is read.
+    /// The file and the environment that the configuration is read from.
     pub(super) fn sources(&self) -> Sources {
-        // An empty variable is how a container says that there is none.
+        // An empty PUSHPOST_CONFIG counts as not set, since containers can't leave a variable out.
         let file = self.config.as_deref().filter(|file| *file != Path::new(""));
         let variables = std::env::vars_os();
-        // What isn't UTF-8 is none of ours.
+        // No variable of ours is anything but UTF-8.
         let readable =
             variables.filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
         Sources::new(file, readable)

@@ -1,26 +1,27 @@
-//! SIGTERM and Ctrl-C: the first asks to drain, the second to let go. SIGHUP asks to read the configuration again.
+//! Signals: the first SIGTERM or SIGINT starts the drain, the second ends the process at once; SIGHUP reloads the
+//! configuration.
 
 use anyhow::Context as _;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::runtime::{ReloadHandle, Shutdown};
 
-/// Both signals that ask a process to end.
+/// SIGTERM and SIGINT, which ask a process to end.
 pub(super) struct StopSignals {
     terminate: Signal,
     interrupt: Signal,
 }
 
-/// The signal of a terminal that goes, and of whoever has changed a configuration.
+/// SIGHUP, which asks the service to read its configuration again.
 pub(super) struct HangupSignal(Signal);
 
 impl StopSignals {
-    /// From here on they no longer kill the process.
+    /// Catches the signals; from now on they do not end the process.
     pub(super) fn catch() -> anyhow::Result<Self> {
         Ok(Self { terminate: catch(SignalKind::terminate())?, interrupt: catch(SignalKind::interrupt())? })
     }
 
-    /// Waits for either.
+    /// Waits for one of them.
     pub(super) async fn next(&mut self) {
         tokio::select! {
             _ = self.terminate.recv() => {}
@@ -28,29 +29,32 @@ impl StopSignals {
         }
     }
 
-    /// Hands them on, for as long as it is polled.
+    /// Passes the signals on to a service. Never returns.
     pub(super) async fn drive(mut self, shutdown: &Shutdown) {
         self.next().await;
-        tracing::info!("stopping: finishing what is in flight; a second signal ends it at once");
+        tracing::info!(
+            hint = "a second signal ends the process at once",
+            "stopping, requests in flight are finished"
+        );
         shutdown.drain.cancel();
         self.next().await;
-        tracing::warn!("stopping at once");
+        tracing::warn!("second signal, stopping at once");
         shutdown.abort.cancel();
         std::future::pending().await
     }
 }
 
 impl HangupSignal {
-    /// From here on it no longer kills the process.
+    /// Catches the signal; from now on it does not end the process.
     pub(super) fn catch() -> anyhow::Result<Self> {
         Ok(Self(catch(SignalKind::hangup())?))
     }
 
-    /// Hands it on, for as long as it is polled.
+    /// Reloads the configuration at each signal. Never returns.
     pub(super) async fn drive(mut self, reload: &ReloadHandle) {
         while self.0.recv().await.is_some() {
-            tracing::info!("SIGHUP: reading the configuration again");
-            // What comes of it is in the log.
+            tracing::info!("SIGHUP received, reading the configuration again");
+            // The result is logged by the reload itself.
             let _ = reload.ask().await;
         }
         std::future::pending().await

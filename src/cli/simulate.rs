@@ -1,4 +1,4 @@
-//! `pushpost simulate`: the stand-ins for APNs, FCM and Google's OAuth, alone.
+//! `pushpost simulate`: runs the stand-ins for APNs, FCM and Google's OAuth, for trying Pushpost without credentials.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -14,35 +14,35 @@ use pushpost_simulator::{ApnsSettings, FcmSettings, LedgerMode, Settings, Simula
 
 /// Run stand-ins for APNs, FCM and Google's OAuth
 ///
-/// They speak TLS and HTTP/2 and are as strict as the providers. DIR gets a CA, a .p8, a service account and a
-/// ready configuration for `pushpost serve`; the control port takes scripts and shows what was received.
+/// They speak TLS and HTTP/2 and check requests as strictly as the providers. DIR gets a CA, a .p8, a service account
+/// and a configuration for `pushpost serve`; the control port takes scripts and shows the received requests.
 #[derive(Args, Debug)]
 pub(super) struct SimulateArgs {
-    /// Where to write what a sender needs
+    /// The folder for the files that a sender needs
     #[arg(long, value_name = "DIR", default_value = "./pushpost-simulator")]
     dir: PathBuf,
-    /// Port of APNs; 0: a free one
+    /// Port of APNs; 0 for a free one
     #[arg(long, value_name = "N", default_value_t = 9443)]
     apns_port: u16,
-    /// Port of FCM and OAuth; 0: a free one
+    /// Port of FCM and OAuth; 0 for a free one
     #[arg(long, value_name = "N", default_value_t = 9444)]
     fcm_port: u16,
-    /// Port of scripts and ledger, plain HTTP; 0: a free one
+    /// Port for scripts and the ledger, with plain HTTP; 0 for a free one
     #[arg(long, value_name = "N", default_value_t = 9445)]
     control_port: u16,
-    /// How long each answer waits
+    /// Delay of each answer
     #[arg(long, value_name = "DURATION", default_value = "0ms", value_parser = parse_duration)]
     latency: Duration,
-    /// Streams that APNs allows on a connection
+    /// Concurrent streams that APNs allows on a connection
     #[arg(long, value_name = "N", default_value_t = ApnsSettings::default().streams)]
     apns_streams: u32,
-    /// Streams that FCM allows on a connection
+    /// Concurrent streams that FCM allows on a connection
     #[arg(long, value_name = "N", default_value_t = FcmSettings::default().streams)]
     fcm_streams: u32,
-    /// What is kept of what was received
+    /// What the ledger keeps of the received requests
     #[arg(long, value_enum, default_value = "full")]
     ledger: LedgerContent,
-    /// Say where everything is as one line of JSON
+    /// Print the addresses and paths as one line of JSON
     #[arg(long)]
     json: bool,
 }
@@ -51,9 +51,9 @@ pub(super) struct SimulateArgs {
 enum LedgerContent {
     /// Every request with headers and body
     Full,
-    /// Counters
+    /// Counters of requests only
     Counts,
-    /// Counters, and when each notification first arrived
+    /// Counters, and the time of each notification's first arrival
     Arrivals,
 }
 
@@ -61,8 +61,8 @@ impl SimulateArgs {
     pub(super) async fn run(self) -> Result<(), CommandError> {
         let mut signals = StopSignals::catch()?;
         let ready = |simulator: &Simulator| {
-            // Nobody to tell is no reason not to serve.
-            let _ = output::line(&self.where_it_is(simulator));
+            // The stand-ins also run without a reader of stdout.
+            let _ = output::line(&self.addresses(simulator));
         };
         let ran = pushpost_simulator::run_simulate(&self.dir, self.settings(), ready, signals.next()).await;
         Ok(ran.map_err(anyhow::Error::from)?)
@@ -85,7 +85,7 @@ impl SimulateArgs {
         }
     }
 
-    fn where_it_is(&self, simulator: &Simulator) -> String {
+    fn addresses(&self, simulator: &Simulator) -> String {
         let (apns, fcm) = (simulator.apns_endpoint(), simulator.fcm_endpoint());
         let sandbox = simulator.sandbox_endpoint().unwrap_or_default();
         let control = simulator.control_url().unwrap_or_default();

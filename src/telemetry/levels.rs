@@ -1,29 +1,30 @@
-//! How much is logged: `info`, or by target, `info,pushpost::api=debug`.
+//! Parses the list of levels in `PUSHPOST_LOG`: `info`, or by target, `info,pushpost::api=debug`.
 //!
-//! A word that is no level would be a target to `tracing`, and everything else would be off; so each word is checked.
+//! Stricter than `tracing`, for which a misspelt level is a target, and everything else is then off.
 
 use std::fmt;
 
 use crate::domain::nearest_by_start;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 
-/// The levels, the most silent first.
+/// The levels, from the fewest lines to the most.
 const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
-/// Crates that say something worth reading; none that writes secrets when it is asked for details.
-const CRATES: [&str; 11] = [
+/// Crates that are accepted as targets. None of them logs secrets at any level.
+const CRATES: [&str; 12] = [
     "axum",
     "h2",
     "hyper",
     "hyper_util",
     "pushpost",
     "pushpost_embedded_postgres",
+    "pushpost_simulator",
     "reqwest",
     "rustls",
     "sqlx",
     "tokio",
     "tower_http",
 ];
-/// Modules of this crate.
+/// The modules of this crate, sorted.
 const MODULES: [&str; 14] = [
     "api",
     "audience",
@@ -44,25 +45,25 @@ const MODULES: [&str; 14] = [
 /// Modules that have become crates, and are still accepted by their old name.
 const FORMER_MODULES: [(&str, &str); 1] = [("pushpost::embedded_postgres", "pushpost_embedded_postgres")];
 
-/// A list of levels that says what can't be.
+/// Why a text is not a list of levels.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum BadLevels {
-    /// There is nothing in it.
-    #[error("it names no level; {allowed}", allowed = allowed())]
+    /// The list is empty.
+    #[error("no level is given; {allowed}", allowed = allowed())]
     Empty,
-    /// Not a level.
-    #[error("{0:?} is no level{hint}; {allowed}", hint = suggestion(.0, &LEVELS), allowed = allowed())]
+    /// An unknown level.
+    #[error("{0:?} is not a level{hint}; {allowed}", hint = suggestion(.0, &LEVELS), allowed = allowed())]
     Level(String),
     /// A target without a level.
     #[error("{0:?} is a target and needs a level, such as \"{0}=debug\"; {allowed}", allowed = allowed())]
     Bare(String),
-    /// Not a target.
-    #[error("{0:?} is no target{hint}; {allowed}", hint = suggestion(.0, &CRATES), allowed = allowed())]
+    /// An unknown target.
+    #[error("{0:?} is not a target{hint}; {allowed}", hint = suggestion(.0, &CRATES), allowed = allowed())]
     Target(String),
 }
 
-/// Reads a list of levels. Where it has targets only, `base` holds for the others. Targets of other programs are
-/// accepted only where `foreign` says so, since they change nothing.
+/// Parses a list of levels. If it has levels of targets only, `base` applies to all other targets. `foreign` accepts
+/// targets of other programs, which have no effect here.
 ///
 /// # Errors
 /// See [`BadLevels`].
@@ -75,7 +76,7 @@ pub(super) fn parse(text: &str, base: &str, foreign: bool) -> Result<Targets, Ba
     let mut default = None;
     for part in parts {
         match part.split_once('=') {
-            None => default = Some(bare(part)?),
+            None => default = Some(default_level(part)?),
             Some((target, word)) => {
                 if !foreign && !is_target(current_name(target.trim())) {
                     return Err(BadLevels::Target(target.trim().to_owned()));
@@ -88,19 +89,19 @@ pub(super) fn parse(text: &str, base: &str, foreign: bool) -> Result<Targets, Ba
     }
     let rest = match default {
         Some(level) => Targets::new().with_default(level),
-        None => base.parse().expect("our own levels are right"),
+        None => base.parse().expect("the built-in levels are valid"),
     };
     Ok(rest.with_targets(targets))
 }
 
-fn bare(word: &str) -> Result<LevelFilter, BadLevels> {
+fn default_level(word: &str) -> Result<LevelFilter, BadLevels> {
     level(word).ok_or_else(|| match is_target(word) {
         true => BadLevels::Bare(word.to_owned()),
         false => BadLevels::Level(word.to_owned()),
     })
 }
 
-/// Words only: `tracing` reads numbers too, and its numbers are not those of syslog.
+/// Numbers are not accepted: those of `tracing` differ from those of syslog.
 fn level(word: &str) -> Option<LevelFilter> {
     let is_level = LEVELS.iter().any(|level| level.eq_ignore_ascii_case(word));
     is_level.then(|| word.parse().ok()).flatten()
@@ -158,24 +159,24 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_level_and_no_target_is_told_with_what_is_allowed() {
+    fn errors_name_the_allowed_levels_and_targets() {
         let warning = read("warning").expect_err("no level");
         assert!(
-            warning.starts_with(r#""warning" is no level (did you mean "warn"?); levels are off, "#),
+            warning.starts_with(r#""warning" is not a level (did you mean "warn"?); levels are off, "#),
             "{warning}"
         );
         assert!(warning.contains("targets are axum, h2"), "{warning}");
         for (text, begin) in [
-            ("information", r#""information" is no level (did you mean "info"?); "#),
-            ("3", r#""3" is no level; "#),
-            ("info,pushpost=verbose", r#""verbose" is no level; "#),
+            ("information", r#""information" is not a level (did you mean "info"?); "#),
+            ("3", r#""3" is not a level; "#),
+            ("info,pushpost=verbose", r#""verbose" is not a level; "#),
             ("pushpost", r#""pushpost" is a target and needs a level, such as "pushpost=debug"; "#),
-            ("pushpots=debug", r#""pushpots" is no target (did you mean "pushpost"?); "#),
-            ("pushpost::apj=debug", r#""pushpost::apj" is no target"#),
-            ("pushpost=info=debug", r#""info=debug" is no level"#),
-            ("[span]=debug", r#""[span]" is no target; "#),
-            ("yup_oauth2=debug", r#""yup_oauth2" is no target; "#),
-            (" , ", "it names no level; "),
+            ("pushpots=debug", r#""pushpots" is not a target (did you mean "pushpost"?); "#),
+            ("pushpost::apj=debug", r#""pushpost::apj" is not a target"#),
+            ("pushpost=info=debug", r#""info=debug" is not a level"#),
+            ("[span]=debug", r#""[span]" is not a target; "#),
+            ("yup_oauth2=debug", r#""yup_oauth2" is not a target; "#),
+            (" , ", "no level is given; "),
         ] {
             let error = read(text).expect_err("wrong");
             assert!(error.starts_with(begin), "{text}: {error}");
@@ -183,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn targets_of_other_programs_change_nothing_where_they_are_accepted() {
+    fn targets_of_other_programs_are_accepted_if_asked_for() {
         assert!(parse("info,another::program=debug", BASE, true).is_ok());
         assert!(parse("warning", BASE, true).is_err());
     }

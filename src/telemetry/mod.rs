@@ -1,15 +1,18 @@
-//! The log: what is written, where, and in which form.
+//! The log: its destination, format and levels. Started once, by `cli`.
 //!
-//! Lines go to stderr, since stdout is for data. A line's message is readable by itself, and what it is about are
-//! fields, so that it can be searched for. Device tokens, keys and texts of notifications are in neither. A service's
-//! lines are written by a thread of their own, so that nothing waits for their reader.
+//! A service and a command log to stderr, because stdout is for data; the demo logs to a file. A line has a message
+//! that is clear by itself, and fields to search by; `detail` is the cause and `hint` the operator's next step. No line
+//! contains a device token, a key or the text of a notification. A service's lines are written by a thread of their
+//! own, so that nothing waits for the reader of stderr.
 
 mod levels;
 mod panics;
 mod queue;
 
 use std::fmt::Display;
+use std::fs::File;
 use std::io::IsTerminal as _;
+use std::sync::Mutex;
 
 use tracing_subscriber::filter::{Targets, filter_fn};
 use tracing_subscriber::fmt::writer::BoxMakeWriter;
@@ -19,65 +22,67 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 pub use levels::BadLevels;
 use queue::LogQueue;
 
-/// What the service logs where nobody says otherwise.
+/// The levels of a service's log without `PUSHPOST_LOG` and `RUST_LOG`.
 const SERVICE: &str = "info,sqlx=warn";
-/// A command's answer is its output; only what went wrong is worth a line beside it. Of a broken connection to Postgres,
-/// whoever needed it tells.
+/// The levels of a command's log, which stands beside the command's output. Warnings of sqlx are left out, because the
+/// command reports a broken connection to Postgres itself.
 const COMMAND: &str = "warn,sqlx=error";
 
-/// Who will read it.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum LogReader {
-    /// The service's operator, mostly through something that collects lines.
-    Service,
-    /// A person (or a script) that waits for a command to end.
-    Command,
+/// Where the log goes, which also decides its levels and its format where no variable does.
+#[derive(Debug)]
+pub enum LogDestination {
+    /// Stderr of a service, which is mostly read by a collector: level `info`, and JSON unless stderr is a terminal.
+    ServiceStderr,
+    /// Stderr of a command, which is read by a person: level `warn`, as text.
+    CommandStderr,
+    /// A file, for a service within a command: level `info`, as text.
+    File(File),
 }
 
-/// How a line looks.
+/// The form of a line.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum LogFormat {
-    /// For people.
+    /// Time, level, message and fields, with colours on a terminal.
     Text,
-    /// One JSON object a line, with the fields beside the message.
+    /// One JSON object, with the fields beside the message.
     Json,
 }
 
-/// Why there is no log.
+/// Why the log can't be started.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum Error {
-    /// Not a list of levels.
+    /// A variable does not contain a list of levels.
     #[error("{variable}: {fault}")]
     Levels {
-        /// Where it was said.
+        /// The name of the variable.
         variable: &'static str,
-        /// What is wrong with it.
+        /// What is wrong with its value.
         fault: BadLevels,
     },
-    /// Not a format.
+    /// `PUSHPOST_LOG_FORMAT` does not contain a format.
     #[error("PUSHPOST_LOG_FORMAT must be \"text\" or \"json\"")]
     LogFormat,
-    /// There is a log already.
-    #[error("the log was set up twice")]
+    /// The process has a log already.
+    #[error("the log is started already")]
     Twice,
-    /// The system gives no thread for the log.
-    #[error("there is no thread for the log")]
+    /// The system refuses a thread for the log.
+    #[error("cannot start a thread for the log")]
     Thread,
 }
 
-/// The log. To be kept until the process ends: dropping it waits, but not for long, until all lines are written.
+/// Keeps the log open until the process ends. Dropping it waits up to 1 s until all lines are written.
 #[derive(Debug)]
 pub struct LogGuard(Option<LogQueue>);
 
 impl LogGuard {
-    /// Writes a line that is no event, behind all events.
+    /// Writes a line to stderr as it is, after all lines of the log.
     pub fn print(&self, line: impl Display) {
         let line = format!("{line}\n");
         match &self.0 {
             Some(queue) => queue.push(line.as_bytes()),
             None => {
-                // An error of stderr can be told nowhere.
-                let _gone = std::io::Write::write_all(&mut std::io::stderr(), line.as_bytes());
+                // There is nowhere to report an error of stderr.
+                let _ignored = std::io::Write::write_all(&mut std::io::stderr(), line.as_bytes());
             }
         }
     }
@@ -91,63 +96,72 @@ impl Drop for LogGuard {
     }
 }
 
-/// Starts the log. `variable` reads the environment: `PUSHPOST_LOG` (else `RUST_LOG`) gives the levels,
-/// `PUSHPOST_LOG_FORMAT` the format, and `NO_COLOR` takes the colours away. From now on panics are in the log too.
+/// Starts the log. `variable` reads the environment: `PUSHPOST_LOG` (else `RUST_LOG`) sets the levels,
+/// `PUSHPOST_LOG_FORMAT` the format, and `NO_COLOR` removes the colours. From now on panics are logged too.
 ///
 /// # Errors
-/// A variable says what can't be, or there is a log already.
-pub fn start(reader: LogReader, variable: impl Fn(&str) -> Option<String>) -> Result<LogGuard, Error> {
+/// A variable has an invalid value, or the process has a log already.
+pub fn start(
+    destination: LogDestination,
+    variable: impl Fn(&str) -> Option<String>,
+) -> Result<LogGuard, Error> {
     let variable = |name: &str| variable(name).filter(|value| !value.is_empty());
-    let terminal = std::io::stderr().is_terminal();
-    let levels = levels(reader, &variable)?;
-    let format = format(reader, variable("PUSHPOST_LOG_FORMAT").as_deref(), terminal)?;
-    let (log, writer) = match reader {
-        LogReader::Service => {
+    let is_terminal = !matches!(destination, LogDestination::File(_)) && std::io::stderr().is_terminal();
+    let levels = levels(&destination, &variable)?;
+    let format = format(&destination, variable("PUSHPOST_LOG_FORMAT").as_deref(), is_terminal)?;
+    let (log, writer) = match destination {
+        LogDestination::ServiceStderr => {
             let queue = LogQueue::start(std::io::stderr()).map_err(|_| Error::Thread)?;
             (LogGuard(Some(queue.clone())), BoxMakeWriter::new(queue))
         }
-        // A person waits for a command, and sees its progress on the same screen.
-        LogReader::Command => (LogGuard(None), BoxMakeWriter::new(std::io::stderr)),
+        // Without a queue, so that lines keep their order with the command's own output.
+        LogDestination::CommandStderr => (LogGuard(None), BoxMakeWriter::new(std::io::stderr)),
+        LogDestination::File(file) => (LogGuard(None), BoxMakeWriter::new(Mutex::new(file))),
     };
     let lines = tracing_subscriber::fmt::layer().with_writer(writer);
     let all =
-        tracing_subscriber::registry().with(levels).with(filter_fn(|line| !tells_secrets(line.target())));
+        tracing_subscriber::registry().with(levels).with(filter_fn(|line| !logs_secrets(line.target())));
     let started = match format {
         LogFormat::Json => all.with(lines.json().flatten_event(true).with_span_list(false)).try_init(),
-        LogFormat::Text => all.with(lines.with_ansi(terminal && variable("NO_COLOR").is_none())).try_init(),
+        LogFormat::Text => {
+            all.with(lines.with_ansi(is_terminal && variable("NO_COLOR").is_none())).try_init()
+        }
     };
     started.map_err(|_| Error::Twice)?;
     panics::log_panics();
     Ok(log)
 }
 
-/// Libraries that write access tokens, assertions or whole headers when they are asked for details: nobody can ask.
-fn tells_secrets(target: &str) -> bool {
-    ["yup_oauth2", "h2::hpack"].iter().any(|secretive| target.starts_with(secretive))
+/// Libraries that log access tokens, assertions or whole headers at level debug or trace. No setting turns them on.
+fn logs_secrets(target: &str) -> bool {
+    ["yup_oauth2", "h2::hpack"].iter().any(|library| target.starts_with(library))
 }
 
-fn levels(reader: LogReader, variable: &impl Fn(&str) -> Option<String>) -> Result<Targets, Error> {
-    let base = match reader {
-        LogReader::Service => SERVICE,
-        LogReader::Command => COMMAND,
+fn levels(
+    destination: &LogDestination,
+    variable: &impl Fn(&str) -> Option<String>,
+) -> Result<Targets, Error> {
+    let base = match destination {
+        LogDestination::ServiceStderr | LogDestination::File(_) => SERVICE,
+        LogDestination::CommandStderr => COMMAND,
     };
-    // What stands in RUST_LOG may be meant for other programs.
+    // RUST_LOG may name targets of other programs.
     for (name, foreign) in [("PUSHPOST_LOG", false), ("RUST_LOG", true)] {
         if let Some(text) = variable(name) {
             let levels = levels::parse(&text, base, foreign);
             return levels.map_err(|fault| Error::Levels { variable: name, fault });
         }
     }
-    Ok(base.parse().expect("our own levels are right"))
+    Ok(base.parse().expect("the built-in levels are valid"))
 }
 
-/// A service whose lines nobody watches writes JSON; everybody else is a person.
-fn format(reader: LogReader, asked: Option<&str>, terminal: bool) -> Result<LogFormat, Error> {
-    match (asked, reader) {
+/// JSON by default only for a service with a stderr that is no terminal, because then a collector reads the lines.
+fn format(destination: &LogDestination, asked: Option<&str>, is_terminal: bool) -> Result<LogFormat, Error> {
+    match (asked, destination) {
         (Some("json"), _) => Ok(LogFormat::Json),
         (Some("text"), _) => Ok(LogFormat::Text),
         (Some(_), _) => Err(Error::LogFormat),
-        (None, LogReader::Service) if !terminal => Ok(LogFormat::Json),
+        (None, LogDestination::ServiceStderr) if !is_terminal => Ok(LogFormat::Json),
         (None, _) => Ok(LogFormat::Text),
     }
 }
@@ -157,27 +171,27 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_format_is_what_is_asked_for_else_what_the_reader_can_use() {
-        assert_eq!(format(LogReader::Service, None, true), Ok(LogFormat::Text));
-        assert_eq!(format(LogReader::Service, None, false), Ok(LogFormat::Json));
-        assert_eq!(format(LogReader::Command, None, false), Ok(LogFormat::Text));
-        assert_eq!(format(LogReader::Command, Some("json"), true), Ok(LogFormat::Json));
-        assert_eq!(format(LogReader::Service, Some("text"), false), Ok(LogFormat::Text));
-        assert_eq!(format(LogReader::Service, Some("xml"), false), Err(Error::LogFormat));
+    fn format_is_the_one_asked_for_else_fits_the_destination() {
+        assert_eq!(format(&LogDestination::ServiceStderr, None, true), Ok(LogFormat::Text));
+        assert_eq!(format(&LogDestination::ServiceStderr, None, false), Ok(LogFormat::Json));
+        assert_eq!(format(&LogDestination::CommandStderr, None, false), Ok(LogFormat::Text));
+        assert_eq!(format(&LogDestination::CommandStderr, Some("json"), true), Ok(LogFormat::Json));
+        assert_eq!(format(&LogDestination::ServiceStderr, Some("text"), false), Ok(LogFormat::Text));
+        assert_eq!(format(&LogDestination::ServiceStderr, Some("xml"), false), Err(Error::LogFormat));
     }
 
     #[test]
-    fn what_tells_secrets_can_not_be_asked_for() {
-        assert!(tells_secrets("yup_oauth2::service_account"));
-        assert!(!tells_secrets("pushpost::provider"));
+    fn targets_that_log_secrets_are_off() {
+        assert!(logs_secrets("yup_oauth2::service_account"));
+        assert!(!logs_secrets("pushpost::provider"));
     }
 
     #[test]
-    fn our_own_variable_wins_and_a_wrong_one_is_told() {
+    fn pushpost_log_wins_over_rust_log_and_invalid_levels_are_errors() {
         let levels = |env: &[(&str, &str)]| {
             let find =
                 |name: &str| env.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned());
-            super::levels(LogReader::Service, &find)
+            super::levels(&LogDestination::ServiceStderr, &find)
         };
         let targets = |text: &str| Ok(text.parse::<Targets>().expect("levels"));
         assert_eq!(levels(&[]), targets("sqlx=warn,info"));

@@ -1,10 +1,10 @@
-//! Lines on their way to stderr, written by a thread of its own.
+//! The queue of a service's log lines, written to stderr by a thread of its own.
 //!
-//! The reader of stderr may stop (a log driver that is stuck), and then a write waits until the reader goes on. A
-//! request, a lane or a shutdown must not wait for that. So a line goes into a queue of limited size; when the queue is
-//! full, lines are dropped and counted, and the loss is logged once the reader goes on.
+//! When the reader of stderr stops, for example a log driver that hangs, a write blocks until the reader continues.
+//! Requests, lanes and the shutdown must not wait for that. So lines go into a queue of limited size; when the queue is
+//! full, lines are dropped and counted, and the number is logged when the reader continues.
 //!
-//! `tracing-appender` has such a queue, but limits lines instead of bytes, and only counts what it drops.
+//! `tracing-appender` has such a queue, but limits the lines instead of the bytes, and does not log what it drops.
 
 use std::io::{self, ErrorKind, Write};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -13,14 +13,14 @@ use std::time::{Duration, Instant};
 
 use tracing_subscriber::fmt::MakeWriter;
 
-/// Most bytes that wait: some thousand lines.
+/// Bytes in the queue at most: some thousand lines.
 const BYTES_MAX: usize = 1 << 20;
-/// At the end, a reader that does not read is waited for so long.
-const FLUSH: Duration = Duration::from_secs(1);
-/// Before another try where the reader's pipe is full and does not block.
-const PAUSE: Duration = Duration::from_millis(20);
+/// How long the end of the process waits for a reader that does not read.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
+/// Before the next write to a pipe that is full and does not block.
+const RETRY_PAUSE: Duration = Duration::from_millis(20);
 
-/// A queue of lines. Clones are of the same one.
+/// A queue of lines. Clones share it.
 #[derive(Clone, Debug, Default)]
 pub(super) struct LogQueue(Arc<Shared>);
 
@@ -33,9 +33,9 @@ struct Shared {
 #[derive(Debug, Default)]
 struct Waiting {
     bytes: Vec<u8>,
-    /// Lines that found no room since a loss was last told.
+    /// Lines dropped since the last log line about it.
     dropped: u64,
-    /// A batch is on its way to the reader.
+    /// The thread is writing a batch.
     is_writing: bool,
 }
 
@@ -43,7 +43,7 @@ impl LogQueue {
     /// Starts the thread that writes.
     ///
     /// # Errors
-    /// There are no threads left.
+    /// The system refuses a thread.
     pub(super) fn start(out: impl Write + Send + 'static) -> io::Result<Self> {
         let queue = Self::default();
         let ours = queue.clone();
@@ -51,7 +51,7 @@ impl LogQueue {
         Ok(queue)
     }
 
-    /// Adds a whole line, or drops it.
+    /// Adds a whole line, or drops it if the queue is full.
     pub(super) fn push(&self, line: &[u8]) {
         let mut waiting = self.waiting();
         if waiting.bytes.len() + line.len() > BYTES_MAX {
@@ -62,9 +62,9 @@ impl LogQueue {
         self.0.changed.notify_all();
     }
 
-    /// Waits until everything is written, but not for long.
+    /// Waits until everything is written, at most 1 s.
     pub(super) fn flush(&self) {
-        let until = Instant::now() + FLUSH;
+        let until = Instant::now() + FLUSH_TIMEOUT;
         let mut waiting = self.waiting();
         while waiting.is_writing || !waiting.bytes.is_empty() || waiting.dropped > 0 {
             let Some(left) = until.checked_duration_since(Instant::now()) else { return };
@@ -73,19 +73,19 @@ impl LogQueue {
         }
     }
 
-    /// What the thread does, for as long as the process lives.
+    /// Runs on the thread of its own, and never returns.
     fn write_all(&self, mut out: impl Write) {
         let mut batch = Vec::new();
         loop {
             self.take(&mut batch);
-            // An error of stderr can be told nowhere.
+            // There is nowhere to report an error of stderr.
             let _lost = write(&mut out, &batch);
-            let dropped = self.told_dropped();
+            let dropped = self.take_dropped();
             if dropped > 0 {
                 tracing::warn!(
                     lines = dropped,
-                    detail = "stderr was not read, or not fast enough",
-                    hint = "see what reads the log of this process",
+                    detail = "stderr was not read, or too slowly",
+                    hint = "check the program that reads this process's log",
                     "log lines were dropped"
                 );
             }
@@ -94,7 +94,7 @@ impl LogQueue {
         }
     }
 
-    /// Waits for lines, and takes all of them.
+    /// Waits for lines, and moves all of them into `batch`.
     fn take(&self, batch: &mut Vec<u8>) {
         batch.clear();
         let mut waiting = self.waiting();
@@ -105,8 +105,9 @@ impl LogQueue {
         waiting.is_writing = true;
     }
 
-    /// How many lines were dropped, once there is room for a line that tells it: until then the loss goes on.
-    fn told_dropped(&self) -> u64 {
+    /// The number of dropped lines, which then starts again from 0. Always 0 while the queue is more than half full,
+    /// because then more lines are likely to be dropped.
+    fn take_dropped(&self) -> u64 {
         let mut waiting = self.waiting();
         match waiting.bytes.len() < BYTES_MAX / 2 {
             true => std::mem::take(&mut waiting.dropped),
@@ -119,21 +120,21 @@ impl LogQueue {
     }
 }
 
-/// Writes all of it, also into a pipe that does not block.
+/// Writes all bytes, also to a pipe that does not block.
 fn write(out: &mut impl Write, mut bytes: &[u8]) -> io::Result<()> {
     while !bytes.is_empty() {
         match out.write(bytes) {
             Ok(0) => return Err(ErrorKind::WriteZero.into()),
             Ok(written) => bytes = &bytes[written..],
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            Err(error) if error.kind() == ErrorKind::WouldBlock => thread::sleep(PAUSE),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => thread::sleep(RETRY_PAUSE),
             Err(error) => return Err(error),
         }
     }
     out.flush()
 }
 
-/// Takes one event's line, which comes in one piece.
+/// Receives the line of one event, which `tracing` writes in one piece.
 #[derive(Debug)]
 pub(super) struct LineWriter<'a>(&'a LogQueue);
 
@@ -164,7 +165,7 @@ mod tests {
 
     const PATIENCE: Duration = Duration::from_secs(60);
 
-    /// A reader that takes each write only when it is told to.
+    /// A reader that takes one write for each message in `may_read`.
     struct Reader {
         may_read: Receiver<()>,
         read: Sender<Vec<u8>>,
@@ -183,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reader_that_stops_costs_lines_and_no_time_and_gets_the_first_ones_in_order() {
+    fn a_stopped_reader_loses_only_the_last_lines_and_delays_nothing() {
         let ((go, may_read), (read, lines)) = (channel(), channel());
         let queue = LogQueue::start(Reader { may_read, read }).expect("a thread");
         queue.push(b"first\n");
@@ -195,7 +196,7 @@ mod tests {
             queue.push(&[&line[..], b"\n"].concat());
             assert_eq!(queue.waiting().dropped, u64::saturating_sub(n + 1, 1024));
         }
-        // At the end of the process nothing waits for it for ever.
+        // Returns although the reader has stopped.
         queue.flush();
         for expected in [b"first\n".to_vec(), [&line[..], b"\n"].concat().repeat(1024)] {
             go.send(()).expect("it reads");
@@ -205,11 +206,11 @@ mod tests {
         go.send(()).expect("it reads");
         assert_eq!(lines.recv_timeout(PATIENCE).expect("a write"), b"last\n");
         queue.flush();
-        assert_eq!(queue.waiting().dropped, 0, "the loss was told");
+        assert_eq!(queue.waiting().dropped, 0, "the loss was logged");
     }
 
     #[test]
-    fn a_pipe_that_is_full_and_does_not_block_is_tried_again() {
+    fn a_full_pipe_that_does_not_block_is_tried_again() {
         struct Full(u8, Vec<u8>);
         impl Write for Full {
             fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {

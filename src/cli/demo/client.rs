@@ -1,4 +1,4 @@
-//! The demo's backend: knows nothing but the API's address and a key, as any other would.
+//! The demo's client: a backend that knows only the API's address and a key, as a customer's backend does.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -15,19 +15,19 @@ use super::fleet::Fleet;
 use super::progress::Progress;
 use pushpost_simulator::Provider;
 
-/// Requests under way at once.
-const AT_ONCE: usize = 48;
-/// Nobody waits longer for an answer.
+/// Requests at the same time.
+const REQUESTS_MAX: usize = 48;
+/// From a request to the end of its answer.
 const TIMEOUT: Duration = Duration::from_secs(30);
-/// A 503 says that nothing was stored: so often it is asked again.
-const TRIES: u32 = 10;
-const PAUSE: Duration = Duration::from_millis(500);
-/// Between two looks at what is not done yet.
-const LOOK: Duration = Duration::from_millis(250);
-/// How long what was recorded may take to set a device aside.
-const ASIDE: Duration = Duration::from_secs(15);
+/// A request that is answered 503 is repeated, because nothing was stored: in all this many times, with this pause.
+const TRIES_MAX: u32 = 10;
+const RETRY_PAUSE: Duration = Duration::from_millis(500);
+/// Between two queries for notifications that are not done yet.
+const POLL_INTERVAL: Duration = Duration::from_millis(250);
+/// How long after the recorded outcome a device may take to be in quarantine.
+const QUARANTINE_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// A client of the API.
+/// A client of the API. It connects with its first request.
 pub(super) struct ApiClient {
     http: Client,
     url: String,
@@ -39,11 +39,11 @@ pub(super) struct ApiClient {
 pub(super) struct SentNotification {
     pub(super) id: String,
     pub(super) targets: u64,
-    /// When the request began, in milliseconds since 1970.
+    /// When the request to the API started, in milliseconds since 1970.
     pub(super) at_ms: i64,
 }
 
-/// A notification with every outcome.
+/// A notification with an outcome for every device.
 #[derive(Debug)]
 pub(super) struct FinishedNotification {
     pub(super) id: String,
@@ -52,7 +52,7 @@ pub(super) struct FinishedNotification {
     pub(super) deliveries: Vec<ReportedDelivery>,
 }
 
-/// What became of one device.
+/// The outcome of one device, as the API reports it.
 #[derive(Deserialize, Debug)]
 pub(super) struct ReportedDelivery {
     pub(super) device: String,
@@ -80,17 +80,16 @@ struct Listed {
 }
 
 impl ApiClient {
-    /// Connects with the first request.
-    ///
     /// # Errors
-    /// There is no HTTP client to be had.
+    /// The HTTP client can't be set up.
     pub(super) fn new(url: &str, key: &str) -> anyhow::Result<Self> {
-        // Whatever proxy the environment names, this is on this machine.
-        let http = Client::builder().no_proxy().timeout(TIMEOUT).pool_max_idle_per_host(AT_ONCE).build()?;
+        // No proxy of the environment: the API is on this machine.
+        let http =
+            Client::builder().no_proxy().timeout(TIMEOUT).pool_max_idle_per_host(REQUESTS_MAX).build()?;
         Ok(Self { http, url: url.to_owned(), key: key.to_owned() })
     }
 
-    /// Registers every device.
+    /// Registers every device, and notes the ids.
     ///
     /// # Errors
     /// A request failed or was refused.
@@ -104,10 +103,10 @@ impl ApiClient {
             let user = &shown.users[device.user].id;
             let body = json!({"platform": platform, "token": device.token, "user": user});
             let registered: Registered = self.ask(Method::PUT, "/v1/devices", Some(&body)).await?;
-            progress.counted();
+            progress.count_request();
             Ok::<_, anyhow::Error>(registered.id)
         });
-        let ids: Vec<String> = stream::iter(requests).buffered(AT_ONCE).try_collect().await?;
+        let ids: Vec<String> = stream::iter(requests).buffered(REQUESTS_MAX).try_collect().await?;
         for (number, id) in ids.into_iter().enumerate() {
             fleet.devices[number].id.clone_from(&id);
             fleet.by_id.insert(id, number);
@@ -115,7 +114,7 @@ impl ApiClient {
         Ok(())
     }
 
-    /// Posts notifications; each answer is a 202.
+    /// Posts notifications, many at a time.
     ///
     /// # Errors
     /// A request failed or was refused.
@@ -125,14 +124,14 @@ impl ApiClient {
         progress: &Progress,
     ) -> anyhow::Result<Vec<SentNotification>> {
         let requests = posts.iter().map(|body| async {
-            let posted = self.post_one(body).await?;
-            progress.counted();
-            Ok::<_, anyhow::Error>(posted)
+            let sent = self.post_one(body).await?;
+            progress.count_request();
+            Ok::<_, anyhow::Error>(sent)
         });
-        stream::iter(requests).buffered(AT_ONCE).try_collect().await
+        stream::iter(requests).buffered(REQUESTS_MAX).try_collect().await
     }
 
-    /// Posts one.
+    /// Posts one notification.
     ///
     /// # Errors
     /// The request failed or was refused.
@@ -142,46 +141,47 @@ impl ApiClient {
         Ok(SentNotification { id, targets, at_ms })
     }
 
-    /// Asks until every notification is done, and then what became of each device. What is there already when the
-    /// caller loses patience stays in `ended`.
+    /// Waits until every notification is done, and adds each with its outcomes to `finished` as soon as it is. Where
+    /// this is dropped early, `finished` has what was done by then.
     ///
     /// # Errors
     /// A request failed or was refused.
     pub(super) async fn outcomes(
         &self,
-        posted: &[SentNotification],
-        ended: &mut Vec<FinishedNotification>,
+        sent: &[SentNotification],
+        finished: &mut Vec<FinishedNotification>,
         progress: &Progress,
     ) -> anyhow::Result<()> {
-        let mut open: Vec<&SentNotification> = posted.iter().collect();
+        let mut open: Vec<&SentNotification> = sent.iter().collect();
         loop {
-            let looks = open.iter().map(|posted| self.outcome(posted));
+            let queries = open.iter().map(|sent| self.outcome(sent));
             {
-                let mut found = stream::iter(looks).buffer_unordered(AT_ONCE);
+                let mut found = stream::iter(queries).buffer_unordered(REQUESTS_MAX);
                 while let Some(outcome) = found.try_next().await? {
-                    ended.extend(outcome);
-                    progress.done(ended.len());
+                    finished.extend(outcome);
+                    progress.set_done(finished.len());
                 }
             }
-            let done: HashSet<&str> = ended.iter().map(|ended| &*ended.id).collect();
-            open.retain(|posted| !done.contains(&*posted.id));
+            let done: HashSet<&str> = finished.iter().map(|finished| &*finished.id).collect();
+            open.retain(|sent| !done.contains(&*sent.id));
             if open.is_empty() {
                 return Ok(());
             }
-            tokio::time::sleep(LOOK).await;
+            tokio::time::sleep(POLL_INTERVAL).await;
         }
     }
 
-    /// Whether some of its devices wait for a lane in this state.
+    /// Whether some of the notification's devices wait for a lane in this state.
     ///
     /// # Errors
     /// The request failed or was refused.
-    pub(super) async fn is_held(&self, posted: &SentNotification, state: &str) -> anyhow::Result<bool> {
-        let status: Value = self.ask(Method::GET, &format!("/v1/notifications/{}", posted.id), None).await?;
+    pub(super) async fn is_held(&self, sent: &SentNotification, state: &str) -> anyhow::Result<bool> {
+        let status: Value = self.ask(Method::GET, &format!("/v1/notifications/{}", sent.id), None).await?;
         Ok(status["held"].as_array().into_iter().flatten().any(|held| held["state"] == state))
     }
 
-    /// Posts bytes as they are; answers the status, or none if it was hung up on.
+    /// Sends bytes as the body of a request, and returns the status; none if the connection was closed without an
+    /// answer.
     pub(super) async fn post_raw(&self, path: &str, body: Vec<u8>) -> Option<u16> {
         let method = if path == "/v1/devices" { Method::PUT } else { Method::POST };
         let request = self.http.request(method, format!("{}{path}", self.url)).bearer_auth(&self.key);
@@ -189,26 +189,26 @@ impl ApiClient {
         answer.ok().map(|answer| answer.status().as_u16())
     }
 
-    /// Resumes a lane, as its operator would.
+    /// Resumes a lane, as an operator does.
     ///
     /// # Errors
     /// There was no answer.
     pub(super) async fn resume(&self, lane: &str) -> anyhow::Result<()> {
         let url = format!("{}/v1/admin/lanes/{lane}/resume", self.url);
-        // Refused, the lane finds out by its own next probe.
+        // The status does not matter: a lane that was not resumed finds out by its next probe.
         self.http.post(url).bearer_auth(&self.key).send().await.context("POST …/resume")?;
         Ok(())
     }
 
-    /// None: it is not done yet.
+    /// A notification with its outcomes; none if it is not done yet.
     ///
     /// # Errors
     /// A request failed or was refused.
     pub(super) async fn outcome(
         &self,
-        posted: &SentNotification,
+        sent: &SentNotification,
     ) -> anyhow::Result<Option<FinishedNotification>> {
-        let path = format!("/v1/notifications/{}", posted.id);
+        let path = format!("/v1/notifications/{}", sent.id);
         let status: Value = self.ask(Method::GET, &path, None).await?;
         if status["status"] != "done" {
             return Ok(None);
@@ -216,14 +216,14 @@ impl ApiClient {
         let text = self.text(Method::GET, &format!("{path}/deliveries"), None).await?;
         let deliveries = text.lines().map(serde_json::from_str).collect::<Result<_, _>>();
         Ok(Some(FinishedNotification {
-            id: posted.id.clone(),
-            at_ms: posted.at_ms,
+            id: sent.id.clone(),
+            at_ms: sent.at_ms,
             counts: status["counts"].clone(),
-            deliveries: deliveries.context("a delivery is not as documented")?,
+            deliveries: deliveries.context("a delivery is not as docs/api.md describes it")?,
         }))
     }
 
-    /// The ids of this fleet's devices that are set aside; waits a little for as many as expected.
+    /// The ids of the fleet's devices in quarantine. Waits up to 15 s until there are as many as expected.
     ///
     /// # Errors
     /// A request failed or was refused.
@@ -232,7 +232,7 @@ impl ApiClient {
         fleet: &Fleet,
         expected: usize,
     ) -> anyhow::Result<HashSet<String>> {
-        let give_up = tokio::time::Instant::now() + ASIDE;
+        let deadline = tokio::time::Instant::now() + QUARANTINE_TIMEOUT;
         loop {
             let mut found = HashSet::new();
             let mut cursor = String::new();
@@ -246,10 +246,10 @@ impl ApiClient {
                     None => break,
                 }
             }
-            if found.len() >= expected || tokio::time::Instant::now() > give_up {
+            if found.len() >= expected || tokio::time::Instant::now() > deadline {
                 return Ok(found);
             }
-            tokio::time::sleep(LOOK).await;
+            tokio::time::sleep(POLL_INTERVAL).await;
         }
     }
 
@@ -261,7 +261,8 @@ impl ApiClient {
     ) -> anyhow::Result<T> {
         let what = || format!("{method} {path}");
         let text = self.text(method.clone(), path, body).await?;
-        serde_json::from_str(&text).with_context(|| format!("{}: the answer is not as documented", what()))
+        serde_json::from_str(&text)
+            .with_context(|| format!("{}: the answer is not as docs/api.md describes it", what()))
     }
 
     async fn text(&self, method: Method, path: &str, body: Option<&Value>) -> anyhow::Result<String> {
@@ -280,17 +281,17 @@ impl ApiClient {
             tries += 1;
             match status {
                 status if status.is_success() => return Ok(text),
-                StatusCode::SERVICE_UNAVAILABLE if tries < TRIES => tokio::time::sleep(PAUSE).await,
+                StatusCode::SERVICE_UNAVAILABLE if tries < TRIES_MAX => tokio::time::sleep(RETRY_PAUSE).await,
                 status => anyhow::bail!("{what}: {status} {text}"),
             }
         }
     }
 }
 
-/// The ledger's clock.
+/// Milliseconds since 1970, by the clock of the stand-ins' ledger.
 #[expect(
     clippy::disallowed_methods,
-    reason = "compared with the stand-ins' ledger only, which has this clock"
+    reason = "compared with the stand-ins' ledger only, which uses this clock"
 )]
 fn now_ms() -> i64 {
     chrono::Utc::now().timestamp_millis()

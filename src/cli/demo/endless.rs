@@ -1,4 +1,5 @@
-//! What goes on after the table, until Ctrl-C: a gentle stream, and a service to try things on.
+//! The demo without `--once`: after the report the service goes on, with one notification a second, until Ctrl-C.
+//! Commands to try on it are printed.
 
 use std::time::Duration;
 
@@ -10,9 +11,10 @@ use super::system::DemoSystem;
 use crate::cli::command_error::CommandError;
 use crate::cli::output;
 
-const EVERY: Duration = Duration::from_secs(1);
-/// The ledger keeps every request: it begins anew after so many.
-const LEDGER: usize = 10_000;
+/// Between two notifications.
+const INTERVAL: Duration = Duration::from_secs(1);
+/// The ledger keeps every request, so it is cleared after this many notifications.
+const CLEAR_EVERY: usize = 10_000;
 
 /// Runs until dropped.
 ///
@@ -34,16 +36,16 @@ pub(super) async fn run(system: &DemoSystem, fleet: &Fleet, progress: &Progress)
         key = system.key(),
     ))?;
     let ledger = system.simulator.ledger();
-    progress.sending(0, ledger.clone());
+    progress.start_sending(0, ledger.clone());
     progress
         .during(async {
             for number in 0.. {
-                tokio::time::sleep(EVERY).await;
-                if let Some(post) = notifications::gentle(fleet, number) {
+                tokio::time::sleep(INTERVAL).await;
+                if let Some(post) = notifications::plain(fleet, number) {
                     client.post_one(&post).await?;
-                    progress.counted();
+                    progress.count_request();
                 }
-                if number % LEDGER == LEDGER - 1 {
+                if number % CLEAR_EVERY == CLEAR_EVERY - 1 {
                     ledger.clear();
                 }
             }

@@ -1,71 +1,71 @@
-//! The devices of the demo, and what is scripted to happen to each. A token begins with its behaviour, so the script is one
-//! rule for each behaviour and nothing is left to chance.
+//! The devices of the demo, and how the stand-ins answer for each. The first digits of a token are those of its
+//! behaviour, so the stand-ins' script has one rule for each behaviour, and nothing is random.
 
 use std::collections::HashMap;
 use std::time::Duration;
 
-use super::report::grouped;
+use crate::cli::output::grouped;
 use pushpost_simulator::{Action, Answer, FcmFault, H2Code, LastStream, Provider, Rule};
 
-/// What happens to whoever sends to a device.
+/// How a stand-in answers requests for a device.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(super) enum Behaviour {
-    /// Accepted.
+    /// Accepted at the first attempt.
     Fine,
-    /// Accepted after a while.
+    /// Accepted after 300 to 800 ms.
     Slow,
-    /// The app was removed after the registration.
+    /// Dead: the app was removed after the registration.
     Dead,
-    /// APNs says that the app was removed, but before the registration: it has been installed again.
+    /// APNs reports the token dead at a time before the registration, so the device is kept.
     DeadBefore,
-    /// An answer in the 500s, then accepted.
+    /// One 503, then accepted.
     FlakyOnce,
-    /// Two of them, then accepted.
+    /// Two 500s, then accepted.
     FlakyTwice,
-    /// Too much at once, come back in a second; then accepted.
+    /// One 429 with Retry-After: 1, then accepted.
     Throttled,
-    /// The stream is refused, then accepted.
+    /// One REFUSED_STREAM, then accepted.
     Refused,
-    /// The connection is said farewell to.
+    /// Accepted, with a GOAWAY on the connection.
     GoAway,
-    /// Taken, but the connection ends before the answer; then accepted.
+    /// Accepted, but the connection ends before the answer; after that, accepted with an answer.
     CutOff,
-    /// The same, each time.
+    /// Accepted, but the connection ends before the answer, each time.
     AlwaysCutOff,
-    /// An answer in the 500s, each time.
+    /// 503 each time.
     NeverUp,
-    /// Refused for what the notification is.
+    /// Rejected, because the payload is too large.
     TooLarge,
-    /// Refused for how it is written.
+    /// Rejected, because the request is malformed.
     Malformed,
 }
 
-/// A device.
+/// A device of the demo.
 #[derive(Debug)]
 pub(super) struct DemoDevice {
     pub(super) provider: Provider,
     pub(super) token: String,
-    /// Number in [`Fleet::users`].
+    /// Index in [`Fleet::users`].
     pub(super) user: usize,
     pub(super) behaviour: Behaviour,
-    /// Once registered.
+    /// The device's public id; empty until it is registered.
     pub(super) id: String,
 }
 
-/// A user.
+/// A user of the demo.
 #[derive(Debug)]
 pub(super) struct DemoUser {
     pub(super) id: String,
-    /// Numbers in [`Fleet::devices`].
+    /// Indexes in [`Fleet::devices`].
     pub(super) devices: Vec<usize>,
 }
 
-/// All of them.
+/// All devices and users.
 #[derive(Debug)]
 pub(super) struct Fleet {
     pub(super) devices: Vec<DemoDevice>,
     pub(super) users: Vec<DemoUser>,
-    /// Numbers of devices, by id.
+    /// Indexes in `devices`, by public id.
     pub(super) by_id: HashMap<String, usize>,
 }
 
@@ -87,9 +87,10 @@ impl Behaviour {
         Self::Malformed,
     ];
 
-    /// The rare ones sit in the first hundred, so that a small fleet has them too; the others have their share of each
-    /// thousand. Even numbers are APNs's.
-    fn of(number: usize) -> Self {
+    /// The behaviour of the device with this number; devices with even numbers are on APNs. The rare behaviours are
+    /// among the first hundred numbers, so that a small fleet has them too; the others have their share of each
+    /// thousand.
+    fn of_number(number: usize) -> Self {
         match (number, number % 250) {
             (30 | 31, _) => return Self::AlwaysCutOff,
             (20 | 21, _) => return Self::CutOff,
@@ -100,7 +101,7 @@ impl Behaviour {
             (_, 10 | 11) => return Self::NeverUp,
             _ => {}
         }
-        // 919 and 1,000 have no common divisor: each number below 1,000 comes once in a thousand.
+        // 919 and 1,000 have no common divisor, so each remainder comes once in a thousand numbers.
         match number * 919 % 1000 {
             0..30 => Self::Dead,
             30..36 if number.is_multiple_of(2) => Self::DeadBefore,
@@ -115,13 +116,13 @@ impl Behaviour {
         }
     }
 
-    /// How its tokens begin, in hexadecimal digits.
+    /// The first two hexadecimal digits of the tokens.
     fn prefix(self) -> String {
         format!("{:02x}", 0xa0 + self as u8)
     }
 
-    /// Gets notifications of its own only: those to others would suffer from it.
-    pub(super) fn is_apart(self) -> bool {
+    /// Whether the device gets notifications of its own only, because others would be delayed by it.
+    pub(super) fn is_separate(self) -> bool {
         matches!(self, Self::NeverUp | Self::CutOff | Self::AlwaysCutOff)
     }
 
@@ -135,7 +136,7 @@ impl Behaviour {
         let rule = |action| Rule::prefix(self.prefix(), action);
         let rule = match self {
             Self::Fine => return None,
-            Self::Slow => Rule { delay_spread_ms: 500, ..rule(Action::Accept) }.delayed(SLOW),
+            Self::Slow => Rule { delay_spread_ms: 500, ..rule(Action::Accept) }.delayed(SLOW_MIN),
             Self::Dead => rule(Action::Dead { timestamp_ms: None, timestamp_ago_ms: None }),
             Self::DeadBefore => rule(Action::Dead { timestamp_ms: None, timestamp_ago_ms: Some(86_400_000) }),
             Self::FlakyOnce => rule(unavailable()).times_per_token(1),
@@ -161,8 +162,8 @@ impl Behaviour {
     }
 }
 
-/// The least that a slow device takes.
-const SLOW: Duration = Duration::from_millis(300);
+/// The shortest time that a slow device takes.
+const SLOW_MIN: Duration = Duration::from_millis(300);
 
 fn throttled(apns: bool) -> Action {
     let retry_after = Some("1".to_owned());
@@ -180,12 +181,13 @@ fn throttled(apns: bool) -> Action {
 }
 
 impl Fleet {
-    /// So many devices, of new users: an earlier run's are left alone. Every tenth user has two.
-    pub(super) fn of(devices: u32) -> Self {
+    /// This many devices with new tokens, of new users, so that those of an earlier run do not matter. Every tenth user
+    /// has two devices.
+    pub(super) fn new(devices: u32) -> Self {
         let run: u32 = rand::random();
         let mut fleet = Self { devices: Vec::new(), users: Vec::new(), by_id: HashMap::new() };
         for number in 0..devices as usize {
-            let behaviour = Behaviour::of(number);
+            let behaviour = Behaviour::of_number(number);
             let (prefix, noise): (_, u64) = (behaviour.prefix(), rand::random());
             let token = format!("{prefix}{run:08x}{number:022x}{noise:016x}{noise:016x}");
             let (provider, token) = match number % 2 {
@@ -203,7 +205,7 @@ impl Fleet {
         fleet
     }
 
-    /// The script.
+    /// The rules for the stand-ins' script.
     pub(super) fn rules(&self) -> Vec<Rule> {
         let providers = [Provider::Apns, Provider::Fcm];
         Behaviour::ALL
@@ -212,13 +214,14 @@ impl Fleet {
             .collect()
     }
 
-    /// Who is there, in words.
+    /// How many devices of each kind there are, in words.
     pub(super) fn summary(&self) -> String {
         let count = |is: fn(&DemoDevice) -> bool| {
             grouped(self.devices.iter().filter(|device| is(device)).count() as u64)
         };
         format!(
-            "{} devices of {} users ({} iPhones, {} Androids; {} with dead tokens, {} slow, {} out of order)",
+            "registered by PUT /v1/devices: {} devices of {} users, {} iPhones and {} Androids\n\
+             of these, {} have dead tokens, {} are slow, and {} are answered with other faults",
             grouped(self.devices.len() as u64),
             grouped(self.users.len() as u64),
             count(|device| device.provider == Provider::Apns),
@@ -238,8 +241,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn even_a_small_crowd_has_what_is_rare() {
-        let fleet = Fleet::of(200);
+    fn a_small_fleet_has_every_behaviour() {
+        let fleet = Fleet::new(200);
         for behaviour in Behaviour::ALL {
             assert!(fleet.devices.iter().any(|device| device.behaviour == behaviour), "{behaviour:?}");
         }
@@ -247,8 +250,8 @@ mod tests {
     }
 
     #[test]
-    fn a_token_begins_with_its_fate_and_no_other() {
-        let fleet = Fleet::of(3000);
+    fn a_token_begins_with_the_digits_of_its_behaviour_only() {
+        let fleet = Fleet::new(3000);
         for device in &fleet.devices {
             let begins = |behaviour: &&Behaviour| device.token.starts_with(&behaviour.prefix());
             assert_eq!(Behaviour::ALL.iter().filter(begins).collect::<Vec<_>>(), [&device.behaviour]);

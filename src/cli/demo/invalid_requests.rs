@@ -1,4 +1,4 @@
-//! A client that posts what no API expects, some of it no HTTP at all.
+//! A scenario of the demo: requests that are not valid JSON, not valid notifications, or not HTTP.
 
 use std::collections::BTreeMap;
 
@@ -7,36 +7,36 @@ use tokio::net::TcpStream;
 
 use super::client::ApiClient;
 
-/// Each is posted so often.
+/// Each body is posted this many times.
 const ROUNDS: usize = 5;
-/// Bytes of the largest.
+/// Bytes of the largest body, more than `limits.body_bytes` of devices.
 const HUGE: usize = 8 << 20;
 
-/// Posts all of it; says what the answers were.
+/// Posts every body to two paths, and returns a sentence about the answers.
 ///
 /// # Errors
-/// An answer was not a refusal, or there was none.
+/// An answer was no 4xx, or there was no answer.
 pub(super) async fn post(client: &ApiClient, url: &str) -> anyhow::Result<String> {
     let mut answers: BTreeMap<u16, usize> = BTreeMap::new();
     for _ in 0..ROUNDS {
         for body in bodies() {
             for path in ["/v1/notifications", "/v1/devices"] {
                 let status = client.post_raw(path, body.clone()).await;
-                // Nobody has to read all of what is too long.
-                let hung_up_on = status.is_none() && body.len() == HUGE;
+                // The service may close the connection instead of reading a body that is too long.
+                let is_closed = status.is_none() && body.len() == HUGE;
                 let refused = status.is_some_and(|status| (400..500).contains(&status));
-                anyhow::ensure!(hung_up_on || refused, "garbage to {path} was answered {status:?}");
+                anyhow::ensure!(is_closed || refused, "an invalid request to {path} was answered {status:?}");
                 *answers.entry(status.unwrap_or_default()).or_default() += 1;
             }
         }
-        no_http(url).await?;
+        send_no_http(url).await?;
     }
-    let told = answers.iter().map(|(status, count)| match status {
-        0 => format!("{count} hung up on"),
+    let counts = answers.iter().map(|(status, count)| match status {
+        0 => format!("{count} closed"),
         status => format!("{count} x {status}"),
     });
-    let told: Vec<String> = told.collect();
-    Ok(format!("each request is refused with a reason ({}), and everybody else is served", told.join(", ")))
+    let counts: Vec<String> = counts.collect();
+    Ok(format!("each request is refused with a reason ({}), and other clients are served", counts.join(", ")))
 }
 
 fn bodies() -> Vec<Vec<u8>> {
@@ -62,11 +62,11 @@ fn bodies() -> Vec<Vec<u8>> {
     bodies
 }
 
-/// What speaks no HTTP gets no answer that matters; it must only not do harm.
-async fn no_http(url: &str) -> anyhow::Result<()> {
+/// Sends bytes that are not HTTP. The answer does not matter: the service must only go on.
+async fn send_no_http(url: &str) -> anyhow::Result<()> {
     let address = url.trim_start_matches("http://");
     let mut socket = TcpStream::connect(address).await?;
-    // It may be hung up on before all of it is written.
+    // The connection may be closed before everything is written.
     let _ =
         socket.write_all(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc GET / HTTP/9.9\r\n\0\0\xff\r\n\r\n").await;
     Ok(())

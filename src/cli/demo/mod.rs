@@ -1,17 +1,19 @@
-//! `pushpost demo`: everything on one machine, with no configuration.
+//! `pushpost demo`: the service, its own Postgres and stand-ins for the providers in one process, without
+//! configuration. It sends notifications, makes things fail, and checks every outcome against what the stand-ins
+//! received.
 //!
 //! | file | what it is |
 //! |---|---|
-//! | `system` | the folder, the stand-ins for the providers, the service |
-//! | `fleet` | devices, and what is scripted to happen to each |
-//! | `notifications` | the notifications |
-//! | `client` | the client: registers, notifies and asks over HTTP like any backend |
-//! | `timeline` | while it sends, one thing after another goes wrong |
-//! | `scenarios`, `invalid_requests` | what goes wrong, and when |
+//! | `system` | the folder, the stand-ins for the providers, the service and its log file |
+//! | `fleet` | the devices, and how the stand-ins answer for each |
+//! | `notifications` | the bodies that are posted |
+//! | `client` | a client of the API: registers devices, sends, reads outcomes |
+//! | `timeline` | the second half: a steady stream, during which the scenarios run |
+//! | `scenarios`, `invalid_requests` | what the scenarios make fail, and when |
 //! | `progress` | what is shown meanwhile |
-//! | `check` | what the API says against what the stand-ins received |
-//! | `report` | the table |
-//! | `endless` | what goes on after the table |
+//! | `check` | compares the API's report with the stand-ins' ledger |
+//! | `report` | the report at the end |
+//! | `endless` | goes on after the report, without `--once` |
 
 mod check;
 mod client;
@@ -34,23 +36,25 @@ use clap::Args;
 use self::client::{ApiClient, FinishedNotification, SentNotification};
 use self::fleet::Fleet;
 use self::progress::Progress;
-use self::system::DemoSystem;
+use self::system::{DemoSystem, LOG_FILE};
 use self::timeline::Timeline;
 use super::command_error::CommandError;
-use super::output;
+use super::output::{self, grouped};
 use super::signals::StopSignals;
 
-/// Everything that the demo keeps.
+pub(super) use system::open_log;
+
+/// The stand-ins' files and the database.
 const FOLDER: &str = "./pushpost-demo";
-/// By then every outcome must be on record: the slowest device needs some seconds.
-const PATIENCE: Duration = Duration::from_secs(120);
+/// All outcomes must be recorded after this time. The slowest device needs some seconds.
+const OUTCOMES_TIMEOUT: Duration = Duration::from_secs(120);
 
 const INTRODUCTION: &str = "\
 Pushpost sends push notifications. A backend posts one over HTTP; Pushpost stores it in Postgres before it answers,
 sends it to iPhones through APNs and to Androids through FCM, tries again what may be tried again, sets dead tokens
 aside, and can say afterwards what became of every single device. This demo runs all of it on this machine: a Postgres
 of its own, stand-ins for APNs and FCM behind real TLS and HTTP/2, the API and the workers. No phone gets anything.
-First come devices that each have their own behaviour, then a timeline of what goes wrong for everybody, then the account.
+First the providers answer for each device in its own way, then come faults that concern all devices, then a report.
 ";
 
 /// Show everything on one machine, with no configuration
@@ -71,102 +75,113 @@ pub(super) struct DemoArgs {
 }
 
 impl DemoArgs {
+    /// # Errors
+    /// A part did not start, a request failed, or an outcome is not what the stand-ins received.
     pub(super) async fn run(self) -> Result<(), CommandError> {
-        let mut signals = StopSignals::catch()?;
         output::line(INTRODUCTION)?;
         let progress = Progress::start();
-        let (system, mut running) = DemoSystem::set_up(Path::new(FOLDER), &progress).await?;
-        let played = tokio::select! {
-            played = self.play(&system, &progress) => played,
-            died = running.died() => Err(died),
+        let ended = self.run_all(&progress).await;
+        progress.clear();
+        output::line(&format!("The service's log: {LOG_FILE}"))?;
+        ended
+    }
+
+    async fn run_all(&self, progress: &Progress) -> Result<(), CommandError> {
+        let mut signals = StopSignals::catch()?;
+        let (system, mut running) = DemoSystem::start(Path::new(FOLDER), progress).await?;
+        let reported = tokio::select! {
+            reported = self.send_and_check(&system, progress) => reported,
+            failed = running.failed() => Err(failed),
             () = signals.next() => Err(CommandError::failed("interrupted")),
         };
-        let played = match played {
+        let result = match reported {
             Ok(fleet) if !self.once => tokio::select! {
-                streamed = endless::run(&system, &fleet, &progress) => streamed,
-                died = running.died() => Err(died),
+                ended = endless::run(&system, &fleet, progress) => ended,
+                failed = running.failed() => Err(failed),
                 () = signals.next() => Ok(()),
             },
-            played => played.map(drop),
+            reported => reported.map(drop),
         };
         progress.clear();
         let ended = running.end(&mut signals).await;
-        let left = system.leave().await;
-        played.and(Ok(ended.and(left)?))
+        let stopped = system.stop().await;
+        result.and(Ok(ended.and(stopped)?))
     }
 
-    /// The whole story, up to the table.
-    async fn play(&self, system: &DemoSystem, progress: &Progress) -> Result<Fleet, CommandError> {
+    /// Everything up to the report.
+    async fn send_and_check(&self, system: &DemoSystem, progress: &Progress) -> Result<Fleet, CommandError> {
         let client = ApiClient::new(system.url(), system.key())?;
-        let mut fleet = Fleet::of(self.devices);
+        let mut fleet = Fleet::new(self.devices);
         fleet.rules().into_iter().for_each(|rule| system.simulator.add_rule(rule));
-        progress.registering(fleet.devices.len());
+        progress.start_registering(fleet.devices.len());
         progress.during(client.register(&mut fleet, progress)).await?;
-        progress.tell(&format!("{} registered by PUT /v1/devices", fleet.summary()))?;
+        progress.tell(&fleet.summary())?;
 
-        let posts = notifications::compose(&fleet, self.notifications);
-        progress.sending(posts.len(), system.simulator.ledger());
-        let (posted, calm, ended) = progress
+        let bodies = notifications::compose(&fleet, self.notifications);
+        let ledger = system.simulator.ledger();
+        progress.start_sending(bodies.len(), ledger.clone());
+        let mut finished = Vec::new();
+        let (sent, undisturbed) = progress
             .during(async {
-                let mut posted = client.post(&posts, progress).await?;
-                let targets: u64 = posted.iter().map(|posted| posted.targets).sum();
+                let mut sent = client.post(&bodies, progress).await?;
+                let targets: u64 = sent.iter().map(|sent| sent.targets).sum();
                 progress.tell(&format!(
-                    "{} notifications, for {} devices in all, accepted by POST /v1/notifications: each 202 is in Postgres",
-                    report::grouped(posted.len() as u64),
-                    report::grouped(targets),
+                    "accepted by POST /v1/notifications: {} notifications for {} devices, stored in Postgres before the 202",
+                    grouped(sent.len() as u64),
+                    grouped(targets),
                 ))?;
-                let calm: HashSet<String> = posted.iter().map(|posted| posted.id.clone()).collect();
-                let mut ended = Vec::new();
-                outcomes(&client, &posted, &mut ended, progress).await?;
-                progress.tell(&check::deaths(&system.simulator.ledger().entries()))?;
-                progress.tell("every outcome is on record; now things go wrong while more is sent:")?;
+                let undisturbed: HashSet<String> = sent.iter().map(|sent| sent.id.clone()).collect();
+                wait_for_outcomes(&client, &sent, &mut finished, progress).await?;
+                progress.tell(&check::dead_tokens(&ledger.entries()))?;
+                progress.tell("every outcome is recorded; now come faults, while more is sent:")?;
                 let timeline = Timeline { system, client: &client, fleet: &fleet, progress };
-                let later = timeline.play().await?;
-                outcomes(&client, &later, &mut ended, progress).await?;
-                posted.extend(later);
-                Ok::<_, CommandError>((posted, calm, ended))
+                let later = timeline.run().await?;
+                wait_for_outcomes(&client, &later, &mut finished, progress).await?;
+                sent.extend(later);
+                Ok::<_, CommandError>((sent, undisturbed))
             })
             .await?;
-        progress.tell("every outcome is on record")?;
+        progress.tell("every outcome is recorded")?;
 
-        let entries = system.simulator.ledger().entries();
+        let entries = ledger.entries();
         let dead = check::expected_quarantine(&fleet, &entries);
-        let aside = client.quarantined(&fleet, dead.len()).await?;
-        let findings = check::compare(&check::Evidence {
+        let quarantined = client.quarantined(&fleet, dead.len()).await?;
+        let result = check::compare(&check::Evidence {
             fleet: &fleet,
-            posted: &posted,
-            ended: &ended,
-            calm: &calm,
+            sent: &sent,
+            finished: &finished,
+            undisturbed: &undisturbed,
             entries: &entries,
-            duplicates: &system.simulator.ledger().duplicates(),
+            duplicates: &ledger.duplicates(),
             dead: &dead,
-            aside: &aside,
+            quarantined: &quarantined,
         });
         progress.clear();
-        output::line(&report::table(&findings))?;
-        match findings.differences.len() {
+        output::line(&report::text(&result))?;
+        match result.differences.len() {
             0 => Ok(fleet),
-            _ => Err(CommandError::failed("what Pushpost recorded is not what the stand-ins received")),
+            _ => Err(CommandError::failed("the recorded outcomes differ from what the stand-ins received")),
         }
     }
 }
 
-/// Adds what became of these to `ended`.
-async fn outcomes(
+/// Waits until these notifications are done, and adds them to `finished`.
+async fn wait_for_outcomes(
     client: &ApiClient,
-    posted: &[SentNotification],
-    ended: &mut Vec<FinishedNotification>,
+    sent: &[SentNotification],
+    finished: &mut Vec<FinishedNotification>,
     progress: &Progress,
 ) -> Result<(), CommandError> {
-    if let Ok(done) = tokio::time::timeout(PATIENCE, client.outcomes(posted, ended, progress)).await {
+    let outcomes = client.outcomes(sent, finished, progress);
+    if let Ok(done) = tokio::time::timeout(OUTCOMES_TIMEOUT, outcomes).await {
         return Ok(done?);
     }
-    let missing = posted.iter().filter(|posted| !ended.iter().any(|ended| ended.id == posted.id));
-    let ids: Vec<&str> = missing.map(|posted| posted.id.as_str()).collect();
+    let missing = sent.iter().filter(|sent| !finished.iter().any(|finished| finished.id == sent.id));
+    let ids: Vec<&str> = missing.map(|sent| sent.id.as_str()).collect();
     Err(CommandError::failed(format_args!(
-        "after {} s {} notifications are still not done, among them {}",
-        PATIENCE.as_secs(),
+        "{} notifications are not done after {} s, among them {}",
         ids.len(),
+        OUTCOMES_TIMEOUT.as_secs(),
         ids[..ids.len().min(5)].join(", ")
     )))
 }

@@ -1,46 +1,46 @@
-//! The notifications of the demo: mostly to one user, some to many, one silent, one that is now or never.
+//! The bodies that the demo posts: most to one user, some to many users, one silent, one with a time to live of zero.
 
 use serde_json::{Value, json};
 
 use super::fleet::{Behaviour, DemoUser, Fleet};
 
-/// Users of a notification to many.
-const MANY: usize = 300;
-/// A notification to many comes once in so many.
+/// Users of a notification to many users.
+const MANY_USERS: usize = 300;
+/// One notification in this many goes to many users.
 const MANY_EVERY: usize = 125;
-/// Some seconds are enough to see a device out of order twice or thrice, and no more.
-const SHORT: &str = "4s";
+/// Time to live of a notification to a device that always answers 503: enough for two or three attempts.
+const SHORT_TTL: &str = "4s";
 
-/// So many bodies of `POST /v1/notifications`, in the order in which they are sent.
+/// The bodies of `count` notifications, in the order in which they are posted.
 pub(super) fn compose(fleet: &Fleet, count: u32) -> Vec<Value> {
     let count = count as usize;
     let of = |user: &DemoUser, is: fn(Behaviour) -> bool| {
         user.devices.iter().any(|it| is(fleet.devices[*it].behaviour))
     };
-    let some: Vec<&DemoUser> = fleet.users.iter().filter(|user| !of(user, Behaviour::is_apart)).collect();
-    let odd: Vec<&DemoUser> =
-        some.iter().copied().filter(|user| of(user, |it| it != Behaviour::Fine)).collect();
-    // What is special must leave room for what is usual.
+    let users: Vec<&DemoUser> = fleet.users.iter().filter(|user| !of(user, Behaviour::is_separate)).collect();
+    let faulty: Vec<&DemoUser> =
+        users.iter().copied().filter(|user| of(user, |it| it != Behaviour::Fine)).collect();
+    // In a short run, the special notifications must leave room for ordinary ones.
     let mut short_lived = short_lived(fleet);
     short_lived.truncate(count / 4);
-    // Last, since it takes others along whose answers are on their way in the same connection.
+    // Last, because the connection that ends carries the answers to other requests.
     let mut cut_off = cut_off(fleet);
     cut_off.truncate(count / 4);
     let count = count - short_lived.len() - cut_off.len();
-    let mut posts = vec![silent(&some)];
+    let mut posts = vec![silent(&users)];
     posts.retain(|post| *post != Value::Null);
     posts.truncate(count / 2);
     let mut number = 0;
     while posts.len() < count {
         number += 1;
-        posts.push(if some.is_empty() || (fleet.devices.len() > 1 && number % 20 == 0) {
+        posts.push(if users.is_empty() || (fleet.devices.len() > 1 && number % 20 == 0) {
             to_device(fleet, number)
         } else if number % MANY_EVERY == 1 {
-            to_many(&some, number)
-        } else if number % 4 == 0 && !odd.is_empty() {
-            to_one(odd[number / 4 % odd.len()], number)
+            to_many(&users, number)
+        } else if number % 4 == 0 && !faulty.is_empty() {
+            to_one(faulty[number / 4 % faulty.len()], number)
         } else {
-            to_one(some[number * 7 % some.len()], number)
+            to_one(users[number * 7 % users.len()], number)
         });
     }
     for (number, post) in short_lived.into_iter().enumerate() {
@@ -50,8 +50,8 @@ pub(super) fn compose(fleet: &Fleet, count: u32) -> Vec<Value> {
     posts
 }
 
-/// One for an endless stream.
-pub(super) fn gentle(fleet: &Fleet, number: usize) -> Option<Value> {
+/// One body for the steady stream, to a user with devices that accept everything; none in a fleet without such a user.
+pub(super) fn plain(fleet: &Fleet, number: usize) -> Option<Value> {
     let is_fine =
         |user: &&DemoUser| user.devices.iter().all(|it| fleet.devices[*it].behaviour == Behaviour::Fine);
     let fine: Vec<&DemoUser> = fleet.users.iter().filter(is_fine).take(1000).collect();
@@ -75,7 +75,7 @@ fn to_one(user: &DemoUser, number: usize) -> Value {
 }
 
 fn to_many(users: &[&DemoUser], number: usize) -> Value {
-    let few = users.len().min(MANY);
+    let few = users.len().min(MANY_USERS);
     let ids: Vec<&str> =
         users.iter().cycle().skip(number * 13 % users.len()).take(few).map(|it| &*it.id).collect();
     json!({
@@ -89,10 +89,10 @@ fn to_many(users: &[&DemoUser], number: usize) -> Value {
 }
 
 fn to_device(fleet: &Fleet, number: usize) -> Value {
-    let hopeful: Vec<&str> =
-        fleet.devices.iter().filter(|it| !it.behaviour.is_apart()).map(|it| &*it.id).collect();
-    let Some(id) = hopeful.get(number * 17 % hopeful.len().max(1)) else { return Value::Null };
-    json!({"to": {"devices": [id]}, "title": "Is this you?", "body": "Somebody signed in.", "priority": "high"})
+    let ids: Vec<&str> =
+        fleet.devices.iter().filter(|it| !it.behaviour.is_separate()).map(|it| &*it.id).collect();
+    let Some(id) = ids.get(number * 17 % ids.len().max(1)) else { return Value::Null };
+    json!({"to": {"devices": [id]}, "title": "Is this you?", "body": "A new device signed in.", "priority": "high"})
 }
 
 fn silent(users: &[&DemoUser]) -> Value {
@@ -103,7 +103,7 @@ fn silent(users: &[&DemoUser]) -> Value {
     }
 }
 
-fn now_or_never(fleet: &Fleet) -> Value {
+fn without_ttl(fleet: &Fleet) -> Value {
     let is_meant = |behaviour| matches!(behaviour, Behaviour::AlwaysCutOff | Behaviour::Fine);
     let is_cut_off = |behaviour| behaviour == Behaviour::AlwaysCutOff;
     let chosen = |is: &dyn Fn(Behaviour) -> bool, count| -> Vec<&str> {
@@ -121,13 +121,13 @@ fn cut_off(fleet: &Fleet) -> Vec<Value> {
     let once = fleet.devices.iter().filter(|it| it.behaviour == Behaviour::CutOff);
     let post = |id: &str| json!({"to": {"devices": [id]}, "title": "You have mail", "ttl": "1h"});
     let mut posts: Vec<Value> = once.map(|it| post(&it.id)).collect();
-    posts.push(now_or_never(fleet));
+    posts.push(without_ttl(fleet));
     posts.retain(|post| *post != Value::Null);
     posts
 }
 
 fn short_lived(fleet: &Fleet) -> Vec<Value> {
     let never_up = fleet.devices.iter().filter(|it| it.behaviour == Behaviour::NeverUp);
-    let post = |id: &str| json!({"to": {"devices": [id]}, "title": "Your code is 4711", "ttl": SHORT});
+    let post = |id: &str| json!({"to": {"devices": [id]}, "title": "Your code is 4711", "ttl": SHORT_TTL});
     never_up.map(|it| post(&it.id)).collect()
 }

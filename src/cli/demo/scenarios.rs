@@ -1,4 +1,4 @@
-//! What goes wrong on the timeline, and when.
+//! The scenarios of the demo's timeline: what each one makes fail, when, and for how long.
 
 use std::time::Duration;
 
@@ -8,44 +8,45 @@ const BOTH: &[Provider] = &[Provider::Apns, Provider::Fcm];
 const APNS: &[Provider] = &[Provider::Apns];
 const FCM: &[Provider] = &[Provider::Fcm];
 
-/// A front end's error page, as no parser expects it: `<html>`, a NUL, half a UTF-8 sequence.
-const POISON: &str = "PGh0bWw+AABvb3BzIMP/PC9odG1sPg==";
+/// An error page in base64 that no JSON parser accepts: `<html>`, a NUL byte, half a UTF-8 sequence.
+const ERROR_PAGE: &str = "PGh0bWw+AABvb3BzIMP/PC9odG1sPg==";
 
-/// Rules by these names end connections: what was on its way there may be in doubt.
+/// Scenarios that end connections: the outcome of a request on such a connection may be unknown.
 pub(super) const BREAKING: [&str; 3] = ["GOAWAY", "resets", "black hole"];
 
-/// Something that goes wrong.
+/// One disturbance on the timeline.
 pub(super) struct Scenario {
-    /// Seconds from the timeline's beginning.
+    /// Seconds after the timeline's start.
     pub(super) at: u64,
-    /// Also the name of its rules.
+    /// Unique; also the name of the scenario's rules in the stand-ins' script, by which they are removed.
     pub(super) name: &'static str,
-    /// What happens, in words.
+    /// What happens, as a clause for the screen.
     pub(super) what: &'static str,
-    /// Whose devices show how it is overcome.
-    pub(super) who: &'static [Provider],
-    /// What is done about it, and after how long; the others end by themselves.
-    pub(super) mended: Option<(Duration, &'static str)>,
+    /// Providers with devices that get the scenario's own notification.
+    pub(super) observed_at: &'static [Provider],
+    /// How long the disturbance lasts, and how it is repaired. None: it ends by itself.
+    pub(super) repaired: Option<(Duration, &'static str)>,
     pub(super) disturbance: Disturbance,
 }
 
-/// What a scenario does.
+/// What a scenario does to the system.
 pub(super) enum Disturbance {
     /// The stand-ins follow these rules.
-    Script(Vec<Rule>),
-    /// All connections to Postgres are cut, some times in a row.
+    Rules(Vec<Rule>),
+    /// All connections to Postgres are cut, several times in a row.
     Postgres,
-    /// A client posts what no API expects.
+    /// A client posts bodies that are not valid requests.
     InvalidRequests,
-    /// The stand-ins follow these rules until the lane is suspended and its key is corrected.
-    Key(Vec<Rule>),
+    /// The stand-ins follow these rules, which refuse the credential, until the lane is suspended and the rules are
+    /// removed.
+    Credential(Vec<Rule>),
 }
 
 impl Scenario {
-    /// The stand-ins' rules.
+    /// The rules for the stand-ins' script, named after the scenario.
     pub(super) fn rules(&self) -> Vec<Rule> {
         let rules = match &self.disturbance {
-            Disturbance::Script(rules) | Disturbance::Key(rules) => rules.as_slice(),
+            Disturbance::Rules(rules) | Disturbance::Credential(rules) => rules.as_slice(),
             Disturbance::Postgres | Disturbance::InvalidRequests => &[],
         };
         let named = |rule: &Rule| Rule { name: Some(self.name.to_owned()), ..rule.clone() };
@@ -53,99 +54,99 @@ impl Scenario {
     }
 }
 
-/// All of them, in order.
+/// All scenarios, by the time of their start.
 pub(super) fn all() -> Vec<Scenario> {
     vec![
         Scenario {
             at: 0,
             name: "GOAWAY",
-            what: "both providers end connections: gracefully, with streams left out, with words of their own",
-            who: BOTH,
-            mended: None,
-            disturbance: Disturbance::Script(each(BOTH, &farewells())),
+            what: "both providers end connections with GOAWAY, some without processing open streams",
+            observed_at: BOTH,
+            repaired: None,
+            disturbance: Disturbance::Rules(each(BOTH, &goaways())),
         },
         Scenario {
             at: 2,
             name: "resets",
-            what: "both refuse streams, reset some they have taken, and cut a connection",
-            who: BOTH,
-            mended: None,
-            disturbance: Disturbance::Script(each(BOTH, &resets())),
+            what: "both providers refuse streams, reset some accepted ones, and cut a connection",
+            observed_at: BOTH,
+            repaired: None,
+            disturbance: Disturbance::Rules(each(BOTH, &resets())),
         },
         Scenario {
             at: 4,
             name: "outage",
             what: "APNs answers 503 to everything",
-            who: APNS,
-            mended: Some((Duration::from_secs(5), "APNs is back")),
-            disturbance: Disturbance::Script(each(
-                APNS,
-                &[(Action::answer(503, "ServiceUnavailable"), None)],
-            )),
+            observed_at: APNS,
+            repaired: Some((Duration::from_secs(5), "APNs answers again")),
+            disturbance: Disturbance::Rules(each(APNS, &[(Action::answer(503, "ServiceUnavailable"), None)])),
         },
         Scenario {
             at: 6,
             name: "quota",
             what: "FCM answers 429 to the whole project: come back in 3 seconds",
-            who: FCM,
-            mended: Some((Duration::from_secs(3), "the quota is filled up")),
-            disturbance: Disturbance::Script(each(FCM, &[(quota(), None)])),
+            observed_at: FCM,
+            repaired: Some((Duration::from_secs(3), "the project has quota again")),
+            disturbance: Disturbance::Rules(each(FCM, &[(quota(), None)])),
         },
         Scenario {
             at: 11,
-            name: "poison",
-            what: "FCM answers with error pages of HTML, with NUL and broken UTF-8 in them",
-            who: FCM,
-            mended: None,
-            disturbance: Disturbance::Script(each(FCM, &[(poison(), Some(20))])),
+            name: "error page",
+            what: "FCM answers 502 with HTML pages that contain NUL and broken UTF-8",
+            observed_at: FCM,
+            repaired: None,
+            disturbance: Disturbance::Rules(each(FCM, &[(error_page(), Some(20))])),
         },
         Scenario {
             at: 12,
             name: "black hole",
-            what: "a connection to APNs takes everything and answers nothing any more, not even PING",
-            who: APNS,
-            mended: None,
-            disturbance: Disturbance::Script(each(APNS, &[(Action::Stall { accepted: false }, Some(1))])),
+            what: "a connection to APNs accepts everything and answers nothing, not even PING",
+            observed_at: APNS,
+            repaired: None,
+            disturbance: Disturbance::Rules(each(APNS, &[(Action::Stall { accepted: false }, Some(1))])),
         },
         Scenario {
             at: 14,
-            name: "garbage",
-            what: "a client posts what no API expects",
-            who: FCM,
-            mended: None,
+            name: "bad input",
+            what: "a client posts bodies that are not valid requests",
+            observed_at: FCM,
+            repaired: None,
             disturbance: Disturbance::InvalidRequests,
         },
         Scenario {
             at: 16,
             name: "wrong key",
-            what: "FCM rejects the credential with 403",
-            who: FCM,
-            mended: Some((
+            what: "FCM refuses the credential with 403",
+            observed_at: FCM,
+            repaired: Some((
                 Duration::from_secs(5),
-                "the key is right again, and its operator resumes the lane",
+                "FCM accepts the credential again, and an operator resumes the lane",
             )),
-            disturbance: Disturbance::Key(each(FCM, &[(Action::fcm(FcmFault::PermissionDenied), None)])),
+            disturbance: Disturbance::Credential(each(
+                FCM,
+                &[(Action::fcm(FcmFault::PermissionDenied), None)],
+            )),
         },
         Scenario {
             at: 24,
             name: "Postgres",
             what: "every connection to Postgres is cut, three times in a row",
-            who: BOTH,
-            mended: None,
+            observed_at: BOTH,
+            repaired: None,
             disturbance: Disturbance::Postgres,
         },
         Scenario {
             at: 28,
             name: "TLS",
-            what: "APNs moves to a server whose certificate nobody knows",
-            who: APNS,
-            mended: Some((Duration::from_secs(3), "it shows the right certificate")),
-            disturbance: Disturbance::Script(stranger()),
+            what: "APNs moves to a server with a certificate from an unknown authority",
+            observed_at: APNS,
+            repaired: Some((Duration::from_secs(3), "the server has the right certificate again")),
+            disturbance: Disturbance::Rules(unknown_authority()),
         },
     ]
 }
 
-/// These actions at each provider, so often.
+/// A rule per provider and action. The number says how often the action is taken; none: always.
 fn each(providers: &[Provider], actions: &[(Action, Option<u64>)]) -> Vec<Rule> {
     let rule = |provider: &Provider, (action, times): &(Action, Option<u64>)| Rule {
         times: *times,
@@ -154,13 +155,13 @@ fn each(providers: &[Provider], actions: &[(Action, Option<u64>)]) -> Vec<Rule> 
     providers.iter().flat_map(|provider| actions.iter().map(move |action| rule(provider, action))).collect()
 }
 
-fn farewells() -> Vec<(Action, Option<u64>)> {
-    let go = |code, last, debug: &str| (Action::GoAway { code, last, debug: debug.to_owned() }, Some(1));
+fn goaways() -> Vec<(Action, Option<u64>)> {
+    let goaway = |code, last, debug: &str| (Action::GoAway { code, last, debug: debug.to_owned() }, Some(1));
     vec![
-        go(H2Code::NoError, LastStream::Before, r#"{"reason":"Shutdown"}"#),
-        go(H2Code::NoError, LastStream::This, "session_timed_out"),
-        go(H2Code::EnhanceYourCalm, LastStream::Before, "too many pings"),
-        go(H2Code::NoError, LastStream::Graceful, ""),
+        goaway(H2Code::NoError, LastStream::Before, r#"{"reason":"Shutdown"}"#),
+        goaway(H2Code::NoError, LastStream::This, "session_timed_out"),
+        goaway(H2Code::EnhanceYourCalm, LastStream::Before, "too many pings"),
+        goaway(H2Code::NoError, LastStream::Graceful, ""),
     ]
 }
 
@@ -178,20 +179,20 @@ fn quota() -> Action {
     Action::FcmFault { fault: FcmFault::ProjectQuota, retry_after, retry_after_date_seconds: None }
 }
 
-fn poison() -> Action {
+fn error_page() -> Action {
     Action::Answer(Box::new(Answer {
         status: 502,
         content_type: Some("text/html".to_owned()),
-        body_base64: Some(POISON.to_owned()),
+        body_base64: Some(ERROR_PAGE.to_owned()),
         ..Answer::default()
     }))
 }
 
-/// The living connections are said farewell to first; the others follow.
-fn stranger() -> Vec<Rule> {
-    let farewell = Action::GoAway { code: H2Code::NoError, last: LastStream::Graceful, debug: String::new() };
-    let stranger = Action::Connection { fault: ConnectionFault::UnknownAuthority };
-    each(APNS, &[(farewell, None), (stranger, None)])
+/// Ends the open connections gracefully, so that new ones are opened, which meet the unknown certificate.
+fn unknown_authority() -> Vec<Rule> {
+    let goaway = Action::GoAway { code: H2Code::NoError, last: LastStream::Graceful, debug: String::new() };
+    let unknown_authority = Action::Connection { fault: ConnectionFault::UnknownAuthority };
+    each(APNS, &[(goaway, None), (unknown_authority, None)])
 }
 
 #[cfg(test)]
@@ -201,7 +202,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn scenes_come_in_order_and_each_has_a_name_of_its_own() {
+    fn scenarios_are_sorted_by_time_and_have_unique_names() {
         let scenarios = all();
         assert!(scenarios.is_sorted_by_key(|scenario| scenario.at));
         let names: HashSet<_> = scenarios.iter().map(|scenario| scenario.name).collect();

@@ -1,4 +1,5 @@
-//! What the demo plays on: its folder, the stand-ins for the providers, and the service.
+//! What the demo starts and ends: its folder, the stand-ins for the providers, the service with its own Postgres, and
+//! the file with the service's log.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::path::{Path, PathBuf};
@@ -17,11 +18,11 @@ use crate::runtime::{Database, Role, SchemaAccess, Service, Shutdown};
 use crate::store::sessions;
 use pushpost_simulator::{Settings, Simulator};
 
-/// The app that the stand-ins' configuration names.
+/// The app in the configuration that the stand-ins write.
 const APP: &str = "shop";
-/// What a backend of one's own would have.
+/// The scopes of the demo's API key; `admin` to resume a lane.
 const SCOPES: &str = "send,read,devices,admin";
-/// The providers' usual waits are for an outage, not for an audience.
+/// Settings of the demo. The retry times are much shorter than the defaults, so that the demo takes one minute.
 const OVERRIDES: [(&str, &str); 6] = [
     ("PUSHPOST__SERVER__LISTEN", "127.0.0.1:0"),
     ("PUSHPOST__DATABASE__MAX_CONNECTIONS", "32"),
@@ -30,10 +31,13 @@ const OVERRIDES: [(&str, &str); 6] = [
     ("PUSHPOST__DELIVERY__RETRY_MAX", "2s"),
     ("PUSHPOST__DELIVERY__DRAIN_TIMEOUT", "10s"),
 ];
-/// The one thing that only the machine's owner can know.
-const PASSED_ON: &str = "PUSHPOST__DATABASE__POSTGRES_BIN_DIR";
+/// The only variable of the environment that the demo uses: where Postgres is installed.
+const BIN_DIR: &str = "PUSHPOST__DATABASE__POSTGRES_BIN_DIR";
 
-/// What there is to play with.
+/// The service's log, in the current directory: outside the demo's folder, which is removed.
+pub(super) const LOG_FILE: &str = "./pushpost-demo.log";
+
+/// Everything that runs, besides the service.
 pub(super) struct DemoSystem {
     pub(super) simulator: Simulator,
     folder: Folder,
@@ -42,13 +46,14 @@ pub(super) struct DemoSystem {
     key: String,
 }
 
-/// The service, which runs.
+/// The service as a task of this process.
 pub(super) struct RunningService {
     service: JoinSet<anyhow::Result<()>>,
     shutdown: Shutdown,
 }
 
-/// The demo's folder. Dropped, it is removed again if it was not there before.
+/// The demo's folder, locked against a second demo. When this is dropped, the folder is removed, unless it was there
+/// before.
 struct Folder {
     path: PathBuf,
     database: Option<PathBuf>,
@@ -57,22 +62,22 @@ struct Folder {
 }
 
 impl DemoSystem {
-    /// Starts all of it.
+    /// Starts the stand-ins and the service, and creates an API key.
     ///
     /// # Errors
     /// Another demo runs in the folder, or a part does not start.
-    pub(super) async fn set_up(
+    pub(super) async fn start(
         folder: &Path,
         progress: &Progress,
     ) -> Result<(Self, RunningService), CommandError> {
-        let mut folder = Folder::take(folder)?;
+        let mut folder = Folder::lock(folder)?;
         let settings = Settings { sandbox_port: None, control_port: None, ..Settings::default() };
         let simulator = Simulator::start(settings).await.map_err(anyhow::Error::from)?;
         simulator.write_files(&folder.path).map_err(anyhow::Error::from)?;
         let (apns, fcm) = (simulator.apns_endpoint(), simulator.fcm_endpoint());
-        progress.tell(&format!("stand-ins listen: APNs on {apns}, FCM on {fcm}"))?;
+        progress.tell(&format!("stand-ins for the providers listen: APNs on {apns}, FCM on {fcm}"))?;
 
-        let own = std::env::var(PASSED_ON).ok().map(|value| (PASSED_ON.to_owned(), value));
+        let own = std::env::var(BIN_DIR).ok().map(|value| (BIN_DIR.to_owned(), value));
         let overrides = OVERRIDES.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
         let config = Config::load(Some(&folder.path.join("pushpost.toml")), overrides.chain(own))?;
         folder.database = Some(config.database.data_dir.clone());
@@ -80,7 +85,7 @@ impl DemoSystem {
         let address = service.address().context("the service does not listen")?;
         let mut running = RunningService { service: JoinSet::new(), shutdown: Shutdown::default() };
         running.service.spawn(service.run(running.shutdown.clone()));
-        let key = match make_key(&config).await {
+        let key = match create_key(&config).await {
             Ok(key) => key,
             Err(error) => {
                 running.stop().await?;
@@ -89,30 +94,30 @@ impl DemoSystem {
         };
         let system = Self { simulator, folder, config, url: format!("http://{address}"), key };
         progress.tell(&format!(
-            "Pushpost serves {}, its own Postgres is in {}",
+            "Pushpost listens on {}, with its own Postgres in {}",
             system.url,
             system.folder.path.display()
         ))?;
         Ok((system, running))
     }
 
-    /// Where the API answers.
+    /// The base URL of the API.
     pub(super) fn url(&self) -> &str {
         &self.url
     }
 
-    /// The secret of an API key.
+    /// The secret of the demo's API key.
     pub(super) fn key(&self) -> &str {
         &self.key
     }
 
-    /// Ends every session of the database but the one that does it, some times in a row; says how many.
+    /// Ends all other sessions of the database, several times in a row, and returns how many it ended.
     ///
     /// # Errors
-    /// Postgres is out of reach.
+    /// Postgres can't be reached.
     pub(super) async fn cut_postgres(&self, times: u32, between: Duration) -> anyhow::Result<usize> {
         let database = Database::open(&self.config, SchemaAccess::Use).await?;
-        // The same session throughout: of any other, the first cut would leave a dead connection.
+        // One session for all cuts, because each cut ends all others.
         let mut conn = database.connection().await?;
         let mut cut = 0;
         for _ in 0..times {
@@ -124,19 +129,19 @@ impl DemoSystem {
         Ok(cut)
     }
 
-    /// Goes, and takes everything along.
+    /// Stops the stand-ins, and removes the folder if the demo made it.
     ///
     /// # Errors
     /// The folder can't be removed.
-    pub(super) async fn leave(mut self) -> anyhow::Result<()> {
+    pub(super) async fn stop(mut self) -> anyhow::Result<()> {
         self.simulator.stop().await;
         self.folder.remove()
     }
 }
 
 impl RunningService {
-    /// Waits until the service ends, which it should not.
-    pub(super) async fn died(&mut self) -> CommandError {
+    /// Waits until the service ends by itself, which is an error.
+    pub(super) async fn failed(&mut self) -> CommandError {
         match self.service.join_next().await {
             Some(Ok(Err(error))) => error.context("the service ended").into(),
             Some(Err(error)) => anyhow::Error::from(error).context("the service ended").into(),
@@ -144,10 +149,10 @@ impl RunningService {
         }
     }
 
-    /// Lets it finish what is in flight; a signal hurries it up.
+    /// Stops the service: it finishes what is in flight, or with a signal ends at once.
     ///
     /// # Errors
-    /// It ended badly.
+    /// The service ended with an error.
     pub(super) async fn end(mut self, signals: &mut StopSignals) -> anyhow::Result<()> {
         let abort = self.shutdown.abort.clone();
         let mut stopping = std::pin::pin!(self.stop());
@@ -169,8 +174,22 @@ impl RunningService {
     }
 }
 
+/// Opens the file of the service's log, emptied. While another demo writes to it, it is opened as it is, since that
+/// demo also holds the folder and this one will not start.
+///
+/// # Errors
+/// The file can't be opened.
+pub(in crate::cli) fn open_log() -> anyhow::Result<File> {
+    let failed = || format!("cannot write to {LOG_FILE}");
+    let file = OpenOptions::new().append(true).create(true).open(LOG_FILE).with_context(failed)?;
+    if file.try_lock().is_ok() {
+        file.set_len(0).with_context(failed)?;
+    }
+    Ok(file)
+}
+
 impl Folder {
-    fn take(path: &Path) -> Result<Self, CommandError> {
+    fn lock(path: &Path) -> Result<Self, CommandError> {
         let is_new = !path.exists();
         let failed = || format!("cannot use {}", path.display());
         std::fs::create_dir_all(path).with_context(failed)?;
@@ -181,7 +200,7 @@ impl Folder {
             Ok(()) => Ok(Self { path: path.to_owned(), database: None, is_new, _lock: file }),
             Err(TryLockError::WouldBlock) => {
                 let failure = CommandError::failed(format_args!("another demo runs in {}", path.display()));
-                Err(failure.hint("end it first, or start this one in another folder"))
+                Err(failure.hint("end the other demo, or start this one from another directory"))
             }
             Err(TryLockError::Error(error)) => Err(anyhow::Error::from(error).context(failed()).into()),
         }
@@ -199,20 +218,20 @@ impl Folder {
 }
 
 impl Drop for Folder {
-    /// After a start that failed. It leaves what can't be removed: why the start failed is worth more.
+    /// For a start that failed. An error is ignored, because the cause of the failed start is to be reported.
     fn drop(&mut self) {
         let _ = self.remove();
     }
 }
 
-async fn make_key(config: &Config) -> anyhow::Result<String> {
+async fn create_key(config: &Config) -> anyhow::Result<String> {
     let scopes = Scopes::parse(SCOPES).context("the demo's scopes")?;
     let database = Database::open(config, SchemaAccess::Use).await?;
-    let made = async {
+    let created = async {
         let mut conn = database.connection().await?;
         Ok::<_, anyhow::Error>(keys::create(&mut conn, APP, scopes, Some("demo")).await?.1)
     };
-    let made = made.await;
+    let created = created.await;
     database.close().await?;
-    made
+    created
 }

@@ -1,4 +1,5 @@
-//! The timeline: while notifications keep coming, one thing after another goes wrong, and is overcome.
+//! The second half of the demo: a steady stream of notifications, during which one scenario after another makes
+//! something fail. Each scenario ends when its own notification has reached every device.
 
 use std::time::Duration;
 
@@ -10,25 +11,25 @@ use super::client::{ApiClient, FinishedNotification, ReportedDelivery, SentNotif
 use super::fleet::{Behaviour, DemoDevice, Fleet};
 use super::invalid_requests;
 use super::notifications;
-use super::progress::Progress;
+use super::progress::{Progress, ScenarioLine};
 use super::scenarios::{self, Disturbance, Scenario};
 use super::system::DemoSystem;
 use crate::cli::command_error::CommandError;
 use pushpost_simulator::Provider;
 
-/// Between two notifications of the stream that goes on all the time.
-const EVERY: Duration = Duration::from_millis(100);
-/// Between two looks at a notification.
-const LOOK: Duration = Duration::from_millis(100);
-/// Devices of each provider that show how a scenario is overcome.
+/// Between two notifications of the steady stream.
+const STREAM_INTERVAL: Duration = Duration::from_millis(100);
+/// Between two queries for the state of a notification.
+const POLL_INTERVAL: Duration = Duration::from_millis(100);
+/// Devices of each provider that a scenario's own notification goes to.
 const OBSERVERS_MAX: usize = 30;
-/// Whatever goes wrong, it is overcome by then.
-const PATIENCE: Duration = Duration::from_secs(90);
-/// How often Postgres's connections are cut, and in what time.
+/// A scenario that takes longer fails the demo. The longest one takes about 15 s.
+const SCENARIO_TIMEOUT: Duration = Duration::from_secs(90);
+/// How often Postgres's connections are cut, and how long after each other.
 const CUTS: u32 = 3;
-const BETWEEN_CUTS: Duration = Duration::from_millis(700);
+const CUT_INTERVAL: Duration = Duration::from_millis(700);
 
-/// What the scenarios play on.
+/// What the scenarios need.
 pub(super) struct Timeline<'a> {
     pub(super) system: &'a DemoSystem,
     pub(super) client: &'a ApiClient,
@@ -37,155 +38,151 @@ pub(super) struct Timeline<'a> {
 }
 
 impl Timeline<'_> {
-    /// Plays all scenarios; answers what was posted meanwhile.
+    /// Runs all scenarios, and returns the notifications that were sent meanwhile. A scenario for which the fleet has
+    /// no device is left out.
     ///
     /// # Errors
-    /// A request failed, or something was not overcome in time.
-    pub(super) async fn play(&self) -> Result<Vec<SentNotification>, CommandError> {
-        let began = Instant::now();
-        let mut posted = Vec::new();
+    /// A request failed, or a scenario took too long.
+    pub(super) async fn run(&self) -> Result<Vec<SentNotification>, CommandError> {
+        let started = Instant::now();
+        let mut sent = Vec::new();
         let mut scenarios = scenarios::all();
         scenarios.retain(|scenario| !self.observers(scenario).is_empty());
-        let all = try_join_all(scenarios.iter().map(|scenario| self.act(scenario, began)));
-        let observers = tokio::select! {
-            played = all => played?,
-            streamed = self.stream(&mut posted) => return Err(streamed.into()),
+        let all = try_join_all(scenarios.iter().map(|scenario| self.run_scenario(scenario, started)));
+        let observed = tokio::select! {
+            ended = all => ended?,
+            error = self.stream(&mut sent) => return Err(error.into()),
         };
-        posted.extend(observers);
-        Ok(posted)
+        sent.extend(observed);
+        Ok(sent)
     }
 
-    /// Posts until dropped, or until a post fails.
-    async fn stream(&self, posted: &mut Vec<SentNotification>) -> anyhow::Error {
+    /// Sends notifications until dropped, or until a request fails.
+    async fn stream(&self, sent: &mut Vec<SentNotification>) -> anyhow::Error {
         for number in 0.. {
-            sleep(EVERY).await;
-            let Some(post) = notifications::gentle(self.fleet, number) else { continue };
-            match self.client.post_one(&post).await {
-                Ok(one) => posted.push(one),
+            sleep(STREAM_INTERVAL).await;
+            let Some(body) = notifications::plain(self.fleet, number) else { continue };
+            match self.client.post_one(&body).await {
+                Ok(one) => sent.push(one),
                 Err(error) => return error,
             }
-            self.progress.counted();
+            self.progress.count_request();
         }
         unreachable!("numbers have no end")
     }
 
-    /// One scenario; answers the notification whose devices show how it was overcome.
-    async fn act(&self, scenario: &Scenario, began: Instant) -> Result<SentNotification, CommandError> {
-        sleep_until(began + Duration::from_secs(scenario.at)).await;
-        self.tell(scenario, &format!("begins: {}", scenario.what))?;
+    /// Runs one scenario, and returns its own notification.
+    async fn run_scenario(
+        &self,
+        scenario: &Scenario,
+        started: Instant,
+    ) -> Result<SentNotification, CommandError> {
+        sleep_until(started + Duration::from_secs(scenario.at)).await;
+        let mut line = self.progress.start_scenario(scenario.name, scenario.what)?;
         let start = Instant::now();
         let simulator = &self.system.simulator;
         scenario.rules().into_iter().for_each(|rule| simulator.add_rule(rule));
-        let observed = self.client.post_one(&notice(scenario, &self.observers(scenario))).await?;
+        let observed = self.client.post_one(&notification(scenario, &self.observers(scenario))).await?;
         match scenario.disturbance {
-            Disturbance::Script(_) => {}
+            Disturbance::Rules(_) => {}
             Disturbance::Postgres => {
-                let cut = self.system.cut_postgres(CUTS, BETWEEN_CUTS).await?;
-                self.tell(scenario, &format!("{cut} connections were cut"))?;
+                let cut = self.system.cut_postgres(CUTS, CUT_INTERVAL).await?;
+                line.step(&format!("{cut} connections were cut"))?;
             }
             Disturbance::InvalidRequests => {
-                self.tell(scenario, &invalid_requests::post(self.client, self.system.url()).await?)?
+                line.step(&invalid_requests::post(self.client, self.system.url()).await?)?;
             }
-            Disturbance::Key(_) => self.until_suspended(scenario, &observed).await?,
+            Disturbance::Credential(_) => self.wait_until_suspended(scenario, &observed, &mut line).await?,
         }
-        if let Some((after, how)) = scenario.mended {
+        if let Some((after, how)) = scenario.repaired {
             sleep(after).await;
             simulator.remove_rules(scenario.name);
-            if let Disturbance::Key(_) = scenario.disturbance {
+            if let Disturbance::Credential(_) = scenario.disturbance {
                 self.client.resume("fcm").await?;
             }
-            self.tell(scenario, &format!("is mended: {how}"))?;
+            line.step(how)?;
         }
-        let ended = self.until_done(scenario, &observed).await?;
+        let finished = self.wait_until_done(scenario, &observed).await?;
         simulator.remove_rules(scenario.name);
-        self.tell(
-            scenario,
-            &format!("is over after {:.1} s: {}", start.elapsed().as_secs_f64(), self.account(&ended)),
-        )?;
+        let seconds = start.elapsed().as_secs_f64();
+        line.finish(&format!("over after {seconds:.1} s: {}", self.summary(&finished)))?;
         Ok(observed)
     }
 
-    fn tell(&self, scenario: &Scenario, text: &str) -> anyhow::Result<()> {
-        self.progress.tell(&format!("{:<10} {text}", scenario.name))
-    }
-
-    /// The devices that show how a scenario is overcome; a small fleet may have none.
+    /// The devices that the scenario's own notification goes to; none in a fleet without such devices.
     fn observers(&self, scenario: &Scenario) -> Vec<&str> {
         let of = |provider: Provider| {
-            let ours = move |device: &&DemoDevice| {
+            let fits = move |device: &&DemoDevice| {
                 device.provider == provider && device.behaviour == Behaviour::Fine
             };
-            self.fleet.devices.iter().filter(ours).take(OBSERVERS_MAX)
+            self.fleet.devices.iter().filter(fits).take(OBSERVERS_MAX)
         };
-        scenario.who.iter().flat_map(|provider| of(*provider)).map(|device| &*device.id).collect()
+        scenario.observed_at.iter().flat_map(|provider| of(*provider)).map(|device| &*device.id).collect()
     }
 
-    async fn until_suspended(
+    async fn wait_until_suspended(
         &self,
         scenario: &Scenario,
         observed: &SentNotification,
+        line: &mut ScenarioLine<'_>,
     ) -> Result<(), CommandError> {
         let suspended = async {
             while !self.client.is_held(observed, "suspended").await? {
-                sleep(LOOK).await;
+                sleep(POLL_INTERVAL).await;
             }
             anyhow::Ok(())
         };
-        match timeout(PATIENCE, suspended).await {
+        match timeout(SCENARIO_TIMEOUT, suspended).await {
             Ok(done) => done?,
             Err(_) => {
-                return Err(CommandError::failed(format_args!(
-                    "{}: the lane was never suspended",
-                    scenario.name
-                )));
+                let error = format_args!("{}: the lane is not suspended", scenario.name);
+                return Err(CommandError::failed(error));
             }
         }
-        self.tell(
-            scenario,
-            "the lane is suspended: its jobs wait as they are, nothing fails, no token is pruned",
-        )?;
+        line.step("the lane is suspended: its jobs wait, none fails, and no token is pruned")?;
         Ok(())
     }
 
-    async fn until_done(
+    async fn wait_until_done(
         &self,
         scenario: &Scenario,
         observed: &SentNotification,
     ) -> Result<FinishedNotification, CommandError> {
         let done = async {
             loop {
-                if let Some(ended) = self.client.outcome(observed).await? {
-                    return anyhow::Ok(ended);
+                if let Some(finished) = self.client.outcome(observed).await? {
+                    return anyhow::Ok(finished);
                 }
-                sleep(LOOK).await;
+                sleep(POLL_INTERVAL).await;
             }
         };
-        match timeout(PATIENCE, done).await {
-            Ok(ended) => Ok(ended?),
+        match timeout(SCENARIO_TIMEOUT, done).await {
+            Ok(finished) => Ok(finished?),
             Err(_) => Err(CommandError::failed(format_args!(
-                "{}: not overcome after {} s; {} is not done",
+                "{}: notification {} is not done after {} s",
                 scenario.name,
-                PATIENCE.as_secs(),
-                observed.id
+                observed.id,
+                SCENARIO_TIMEOUT.as_secs()
             ))),
         }
     }
 
-    /// What became of the devices that show it.
-    fn account(&self, ended: &FinishedNotification) -> String {
+    /// How the scenario's own notification ended, in words.
+    fn summary(&self, finished: &FinishedNotification) -> String {
         let count =
-            |is: &dyn Fn(&ReportedDelivery) -> bool| ended.deliveries.iter().filter(|it| is(it)).count();
+            |is: &dyn Fn(&ReportedDelivery) -> bool| finished.deliveries.iter().filter(|it| is(it)).count();
         let entries = self.system.simulator.ledger().entries();
-        let sent = entries.iter().filter(|entry| entry.notification() == Some(&*ended.id)).count();
+        let arrived = entries.iter().filter(|entry| entry.notification() == Some(&*finished.id)).count();
         format!(
-            "{} of {} accepted, {} of them not at the first attempt; {sent} requests arrived",
+            "{} of {} devices accepted, {} of them retried; {arrived} requests arrived",
             count(&|delivery| delivery.status == "accepted"),
-            ended.deliveries.len(),
+            finished.deliveries.len(),
             count(&|delivery| delivery.status == "accepted" && delivery.attempts > 1),
         )
     }
 }
 
-fn notice(scenario: &Scenario, devices: &[&str]) -> Value {
-    json!({"to": {"devices": devices}, "title": "Delayed", "body": scenario.name, "priority": "high", "ttl": "1h"})
+fn notification(scenario: &Scenario, devices: &[&str]) -> Value {
+    let body = scenario.name;
+    json!({"to": {"devices": devices}, "title": "Delayed", "body": body, "priority": "high", "ttl": "1h"})
 }

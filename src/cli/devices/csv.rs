@@ -1,12 +1,12 @@
-//! A line of CSV as the line of NDJSON that says the same.
+//! Converts a line of CSV into the line of NDJSON with the same content, for `devices import`.
 //!
-//! A record is one line: nothing that is said of a device may hold a line break, so a quoted cell that does not end in its
-//! line is a mistake, and must not swallow the lines after it.
+//! A record is one line: no field of a device may contain a line break, so a quoted cell that does not end in its line
+//! is a fault of this line alone.
 
 use bytes::Bytes;
 use serde_json::{Value, json};
 
-/// What a column may be called.
+/// The names that a column may have.
 pub(super) const COLUMNS: [&str; 11] = [
     "platform",
     "token",
@@ -21,42 +21,42 @@ pub(super) const COLUMNS: [&str; 11] = [
     "registered_at",
 ];
 
-/// The columns of a file, in order, as its first line has them.
+/// The columns of a file, in the order of its first line.
 #[derive(Debug)]
 pub(super) struct CsvHeader(Vec<&'static str>);
 
 impl CsvHeader {
-    /// Reads the first line.
+    /// Parses the first line of a file.
     ///
     /// # Errors
-    /// What is wrong with it.
+    /// What is wrong with the line, in words.
     pub(super) fn read(line: &[u8]) -> Result<Self, String> {
         let mut columns = Vec::new();
         for cell in cells(line)? {
             let name = String::from_utf8_lossy(&cell);
             let Some(column) = COLUMNS.into_iter().find(|column| *column == name.trim()) else {
-                // It may be a token: a file without its first line.
-                return Err(format!("column {} has a name that is none", columns.len() + 1));
+                // The name is not repeated: in a file without a header it may be a token.
+                return Err(format!("column {} has an unknown name", columns.len() + 1));
             };
             if columns.contains(&column) {
-                return Err(format!("there are two columns {column}"));
+                return Err(format!("column {column} is there twice"));
             }
             columns.push(column);
         }
         match ["platform", "token"].into_iter().find(|needed| !columns.contains(needed)) {
-            Some(missing) => Err(format!("there is no column {missing}")),
+            Some(missing) => Err(format!("column {missing} is missing")),
             None => Ok(Self(columns)),
         }
     }
 
-    /// The NDJSON of a line. An empty cell is a field left out; topics are separated by spaces or semicolons.
+    /// Converts a line to NDJSON. An empty cell is a field left out; topics are separated by spaces or semicolons.
     ///
     /// # Errors
-    /// What is wrong with it.
-    pub(super) fn line(&self, line: &[u8]) -> Result<Bytes, String> {
+    /// What is wrong with the line, in words.
+    pub(super) fn to_ndjson(&self, line: &[u8]) -> Result<Bytes, String> {
         let cells = cells(line)?;
         if cells.len() > self.0.len() {
-            return Err(format!("this line has {} cells, the first {}", cells.len(), self.0.len()));
+            return Err(format!("this line has {} cells, the first line {}", cells.len(), self.0.len()));
         }
         let mut object = vec![b'{'];
         for (column, cell) in self.0.iter().zip(&cells).filter(|(_, cell)| !cell.is_empty()) {
@@ -66,7 +66,7 @@ impl CsvHeader {
             object.extend_from_slice(format!("\"{column}\":").as_bytes());
             match std::str::from_utf8(cell) {
                 Ok(text) => object.extend_from_slice(member(column, text).to_string().as_bytes()),
-                // As it is: whoever reads the line says what is wrong with it.
+                // As it is: the reader of the NDJSON reports that it is not UTF-8.
                 Err(_) => object.extend_from_slice(&[b"\"".as_slice(), cell, b"\""].concat()),
             }
         }
@@ -85,7 +85,7 @@ fn member(column: &str, text: &str) -> Value {
     }
 }
 
-/// The cells of a line (RFC 4180), which may end in a carriage return.
+/// Splits a line (RFC 4180), which may end in a carriage return, into its cells.
 fn cells(line: &[u8]) -> Result<Vec<Vec<u8>>, String> {
     let mut rest = line.strip_suffix(b"\r").unwrap_or(line);
     let mut cells = Vec::new();
@@ -101,12 +101,12 @@ fn cells(line: &[u8]) -> Result<Vec<Vec<u8>>, String> {
         match after {
             [] => return Ok(cells),
             [b',', more @ ..] => rest = more,
-            _ => return Err("something follows a quoted cell".to_owned()),
+            _ => return Err("a quoted cell is followed by other characters".to_owned()),
         }
     }
 }
 
-/// The cell up to its closing quotation mark, and what follows.
+/// Splits at the closing quotation mark: the cell, and the rest of the line. None: there is no such mark.
 fn unquote(mut rest: &[u8]) -> Option<(Vec<u8>, &[u8])> {
     let mut cell = Vec::new();
     loop {
@@ -128,11 +128,11 @@ mod tests {
 
     fn line(header: &str, line: &[u8]) -> String {
         let header = CsvHeader::read(header.as_bytes()).expect("a header");
-        String::from_utf8_lossy(&header.line(line).expect("a line")).into_owned()
+        String::from_utf8_lossy(&header.to_ndjson(line).expect("a line")).into_owned()
     }
 
     #[test]
-    fn a_line_says_what_its_cells_say_and_an_empty_cell_nothing() {
+    fn cells_become_members_and_empty_cells_are_left_out() {
         let header = "token,platform,user,topics\r";
         assert_eq!(
             line(header, b"f1,fcm,\"O'Neil, \"\"Bob\"\"\",news;sport team:1\r"),
@@ -144,28 +144,28 @@ mod tests {
         assert_eq!(line(header, b"f\"1,fcm"), r#"{"token":"f\"1","platform":"fcm"}"#);
         assert_eq!(line(header, b",,,"), "{}");
         let broken =
-            CsvHeader::read(b"platform,token").expect("a header").line(b"fcm,f\xff").expect("a line");
-        assert!(serde_json::from_slice::<Value>(&broken).is_err(), "what is no text is refused later");
+            CsvHeader::read(b"platform,token").expect("a header").to_ndjson(b"fcm,f\xff").expect("a line");
+        assert!(serde_json::from_slice::<Value>(&broken).is_err(), "what is not UTF-8 is refused later");
     }
 
     #[test]
-    fn a_line_that_is_no_csv_or_too_wide_is_a_fault() {
+    fn invalid_csv_and_too_many_cells_are_errors() {
         let header = CsvHeader::read(b"platform,token").expect("a header");
         for wrong in [&b"fcm,\"f1"[..], b"fcm,\"f\"1", b"fcm,f1,x", b"fcm,\"f1\"\""] {
-            assert!(header.line(wrong).is_err(), "{}", String::from_utf8_lossy(wrong));
+            assert!(header.to_ndjson(wrong).is_err(), "{}", String::from_utf8_lossy(wrong));
         }
     }
 
     #[test]
-    fn a_header_names_columns_that_there_are_each_once() {
+    fn header_has_known_columns_once_each() {
         assert_eq!(
             CsvHeader::read(b" platform , token ,\"user\"").expect("a header").0,
             ["platform", "token", "user"]
         );
         for (wrong, says) in [
             ("platform,tokn", "column 2"),
-            ("platform,token,token", "two columns token"),
-            ("token,user", "no column platform"),
+            ("platform,token,token", "column token is there twice"),
+            ("token,user", "column platform is missing"),
             ("fcm,f1", "column 1"),
             ("\"platform", "does not end"),
         ] {

@@ -1,4 +1,4 @@
-//! `pushpost devices export`: the devices of an app as NDJSON on stdout.
+//! `pushpost devices export`: prints the devices of an app as NDJSON, page by page.
 
 use std::io::{BufWriter, ErrorKind, IsTerminal as _, Write};
 
@@ -16,29 +16,30 @@ use crate::registry::devices;
 use crate::runtime::{Database, SchemaAccess};
 use crate::store::devices::{DeviceFilter, DevicePage};
 
-/// Devices read at a time.
+/// Devices per query.
 const PAGE: i64 = 1000;
 
-/// Export devices as NDJSON on stdout, a line each as devices import takes it
+/// Export devices as NDJSON on stdout, one line per device, in the format of devices import
 ///
-/// Devices that are quarantined, or known from sends alone, are left out: an import would make more of them. With --all they
-/// are there, and each line is a device as the API shows it. Lines hold tokens: whoever reads them can name these devices.
+/// Devices that are quarantined, or known from sends only, are left out, because an import would make active ones of
+/// them. With --all they are included, and each line is a device as the API shows it. Lines contain tokens: keep them
+/// secret.
 #[derive(Args, Debug)]
 pub(super) struct Export {
-    /// The app whose devices, as the configuration names it; may be left out if it has only one
+    /// The app, by its name in the configuration; may be left out if there is only one
     #[arg(long, value_name = "APP")]
     app: Option<String>,
-    /// Every device, as the API shows it
+    /// Export every device, as the API shows it
     #[arg(long)]
     all: bool,
-    /// Begin after this device (dev_…), to go on where an export has ended
+    /// Start after this device (dev_…), to continue an export
     #[arg(long, value_name = "ID")]
     after: Option<String>,
     #[command(flatten)]
     config: ConfigArgs,
 }
 
-/// How far an export came.
+/// What has been exported so far.
 struct Written {
     after: DeviceId,
     lines: u64,
@@ -58,7 +59,7 @@ impl Export {
         let app = database::app(database, config, name).await?;
         let key = database.installation_key().await?;
         let mut written = Written { after: self.after(&app, &key)?, lines: 0 };
-        // On one terminal they would overwrite each other.
+        // The bar is hidden if stdout is a terminal too, because both would overwrite each other.
         let bar = progress::bar(None, !std::io::stdout().is_terminal());
         let mut out = BufWriter::new(std::io::stdout().lock());
         let done = loop {
@@ -73,7 +74,7 @@ impl Export {
             DeviceId(0) => CommandError::from(error),
             last => {
                 let id = key.device_id(app.id, last);
-                CommandError::from(error).hint(format!("--after {id} goes on from there"))
+                CommandError::from(error).hint(format!("continue with --after {id}"))
             }
         })
     }
@@ -82,11 +83,11 @@ impl Export {
         let Some(id) = &self.after else { return Ok(DeviceId(0)) };
         let parsed = key.parse_device_id(app.id, id);
         parsed.map_err(|_| {
-            CommandError::usage("that is no id of a device of this app").hint("an id begins with dev_")
+            CommandError::usage("that is not the id of a device of this app").hint("an id begins with dev_")
         })
     }
 
-    /// Writes the next devices. False: there are no more, or nobody reads them.
+    /// Writes the next page. False: there are no more devices, or stdout is closed.
     async fn page(
         &self,
         database: &Database,
@@ -104,7 +105,7 @@ impl Export {
         let lines: Vec<String> = devices.iter().filter_map(line).map(|line| line + "\n").collect();
         match out.write_all(lines.concat().as_bytes()).and_then(|()| out.flush()) {
             Ok(()) => {}
-            // A reader that went away, as `head` does, is no failure.
+            // A closed pipe, as `head` leaves it, is no failure.
             Err(error) if error.kind() == ErrorKind::BrokenPipe => return Ok(false),
             Err(error) => return Err(error).context("cannot write to stdout"),
         }

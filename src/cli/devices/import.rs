@@ -1,4 +1,4 @@
-//! `pushpost devices import`: a table of devices into the database.
+//! `pushpost devices import`: registers the devices of a file, by the rules of `POST /v1/devices/import`.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -19,8 +19,8 @@ use crate::cli::signals::StopSignals;
 use crate::domain::{App, ErrorLocation};
 use crate::runtime::{Database, SchemaAccess};
 
-/// Most bad lines that are told to people.
-const TOLD: usize = 20;
+/// Failed lines that are listed without `--json`.
+const LISTED_MAX: usize = 20;
 
 /// Import devices from a file, by the rules of POST /v1/devices/import
 ///
@@ -28,22 +28,22 @@ const TOLD: usize = 20;
 /// send lines again is harmless. With --json the result has the members of the API's answer, and next_line.
 #[derive(Args, Debug)]
 pub(super) struct Import {
-    /// The file; - is stdin
+    /// The file; - for stdin
     #[arg(value_name = "FILE")]
     file: PathBuf,
-    /// The app that they belong to, as the configuration names it; may be left out if it has only one
+    /// The app, by its name in the configuration; may be left out if there is only one
     #[arg(long, value_name = "APP")]
     app: Option<String>,
-    /// How the file is written; left out, a name that ends in .csv says CSV, any other NDJSON
+    /// The format of the file; by default CSV if its name ends in .csv, else NDJSON
     #[arg(long)]
     format: Option<FileFormat>,
-    /// The first line to import, to go on where an import has ended
+    /// The first line to import, to continue an import
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
     from_line: u64,
-    /// What to do about a line that can't be imported
+    /// What to do when a line can't be imported
     #[arg(long, value_name = "WHAT", default_value = "skip")]
     on_error: OnError,
-    /// Answer in JSON
+    /// Print the result as JSON
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -60,9 +60,9 @@ struct JsonReport<'a> {
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
 enum OnError {
-    /// Go on with the next one
+    /// Continue with the next line
     Skip,
-    /// End there
+    /// End the import
     Stop,
 }
 
@@ -104,7 +104,7 @@ impl Import {
         }
     }
 
-    /// To the end of the file, or of the batch that is being written when a signal comes.
+    /// Imports until the end of the file. A first signal ends the import after the current batch, a second one at once.
     async fn import(
         &self,
         database: &Database,
@@ -114,8 +114,8 @@ impl Import {
     ) -> Result<ImportResult, CommandError> {
         let bar = progress::bar(source.length, true);
         let (interrupt, position) = (source.interrupted.clone(), Arc::clone(&source.position));
-        let told = |progress: &ImportProgress| show(&bar, position.load(Ordering::Relaxed), progress);
-        let importing = run(database.pool(), &app, self.after(), &mut source, told);
+        let on_progress = |progress: &ImportProgress| show(&bar, position.load(Ordering::Relaxed), progress);
+        let importing = run(database.pool(), &app, self.after(), &mut source, on_progress);
         let mut importing = std::pin::pin!(importing);
         let ended = tokio::select! {
             ended = &mut importing => ended,
@@ -125,7 +125,7 @@ impl Import {
                     ended = &mut importing => ended,
                     () = signals.next() => {
                         bar.finish_and_clear();
-                        return Err(CommandError::failed("interrupted").hint("all of it may be imported again"));
+                        return Err(CommandError::failed("interrupted").hint("the whole file may be imported again"));
                     }
                 }
             }
@@ -145,15 +145,15 @@ impl Import {
             let report = JsonReport { report: progress.report(None), next_line: progress.next_line };
             output::line(&serde_json::to_string(&report).expect("a report is always writable"))?;
         } else {
-            for (line, problem) in progress.errors.iter().take(TOLD) {
+            for (line, problem) in progress.errors.iter().take(LISTED_MAX) {
                 eprintln!("line {line}: {}", in_words(problem));
             }
-            if progress.failed > TOLD as u64 {
-                eprintln!("… and {} more; --json tells the first 1,000", progress.failed - TOLD as u64);
+            if progress.failed > LISTED_MAX as u64 {
+                eprintln!("… and {} more; --json lists the first 1,000", progress.failed - LISTED_MAX as u64);
             }
             output::line(&summary(&progress))?;
         }
-        let go_on = format!("--from-line {} goes on from there", progress.next_line);
+        let go_on = format!("continue with --from-line {}", progress.next_line);
         match (done, progress.stopped_at) {
             (Err(error), _) => Err(CommandError::from(error).hint(go_on)),
             (Ok(()), _) if interrupted => Err(CommandError::failed("interrupted").hint(go_on)),
@@ -163,7 +163,7 @@ impl Import {
             (Ok(()), None) if progress.failed > 0 => {
                 let failure =
                     CommandError::failed(format_args!("{} lines were not imported", progress.failed));
-                Err(failure.hint("mended, the whole file may be imported again"))
+                Err(failure.hint("correct these lines, and import the whole file again"))
             }
             (Ok(()), None) => Ok(()),
         }
@@ -181,7 +181,7 @@ fn summary(progress: &ImportProgress) -> String {
     format!("{} lines: {created} created, {updated} updated, {failed} failed{ignored}", progress.lines())
 }
 
-/// Each fault with its place; without faults the problem itself.
+/// Each error with its location; without errors the problem's own text.
 fn in_words(problem: &Problem) -> String {
     if problem.errors.is_empty() {
         return problem.detail.clone();
@@ -192,7 +192,7 @@ fn in_words(problem: &Problem) -> String {
             ErrorLocation::Header(place) => place,
         };
         let meant = fault.facts.get("suggestion").and_then(|suggestion| suggestion.as_str());
-        let meant = meant.map_or_else(String::new, |name| format!(" (is {name} meant?)"));
+        let meant = meant.map_or_else(String::new, |name| format!(" (did you mean {name}?)"));
         format!("{place}: {}{meant}", fault.detail)
     });
     faults.collect::<Vec<_>>().join("; ")

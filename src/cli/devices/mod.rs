@@ -1,4 +1,4 @@
-//! `pushpost devices`: whole tables of devices, in and out.
+//! `pushpost devices`: imports and exports all devices of an app, directly in the database.
 
 mod csv;
 mod export;

@@ -1,5 +1,6 @@
-//! A file, or stdin, read and parsed on a thread of its own: the database is written to at the same time, and a read that
-//! waits for ever keeps nobody from ending.
+//! The file of an import, or stdin, as batches of devices. It is read and parsed on a thread of its own, so that the
+//! database is written to at the same time, and a read of stdin that never returns does not keep the program from
+//! ending.
 
 use std::fs::File;
 use std::io::{ErrorKind, Read};
@@ -16,40 +17,40 @@ use crate::api::devices::import::{BatchSource, ImportBatch, ImportLine, LINE_MAX
 use crate::api::error::ApiError;
 use crate::domain::{InputCode, ValidationError};
 
-/// Read at a time, in bytes.
-const PIECE: usize = 128 << 10;
+/// Bytes of one read.
+const PIECE_BYTES: usize = 128 << 10;
 
-/// How lines are written.
+/// The format of a file with devices.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
 pub(super) enum FileFormat {
-    /// A JSON object a line
+    /// One JSON object per line
     Ndjson,
-    /// A first line with the names of the columns, then a device a line
+    /// A first line with the names of the columns, then one device per line
     Csv,
 }
 
-/// What is read of a file.
+/// How a file is read.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ReadOptions {
     pub(super) format: FileFormat,
-    /// The first line that counts.
+    /// The first line to import, from 1; earlier ones are skipped.
     pub(super) from_line: u64,
     pub(super) after: OnFailure,
 }
 
-/// A file that is being read.
+/// A file that is being read by its thread.
 pub(super) struct Source {
     batches: mpsc::Receiver<anyhow::Result<ImportBatch>>,
-    /// No further batch is taken.
+    /// When cancelled, no further batch is returned.
     pub(super) interrupted: CancellationToken,
-    /// How far it was read, in bytes.
+    /// Bytes read so far.
     pub(super) position: Arc<AtomicU64>,
-    /// How many bytes it has, if that is known.
+    /// Bytes of the file, if known.
     pub(super) length: Option<u64>,
 }
 
 impl Source {
-    /// Begins to read; `-` is stdin.
+    /// Starts to read; `-` is stdin.
     ///
     /// # Errors
     /// The file can't be read.
@@ -61,12 +62,12 @@ impl Source {
                 let file = File::open(path).with_context(cannot)?;
                 let about = file.metadata().with_context(cannot)?;
                 if about.is_dir() {
-                    return Err(anyhow!("it is a folder")).with_context(cannot);
+                    return Err(anyhow!("it is a directory")).with_context(cannot);
                 }
                 (Box::new(file), about.is_file().then_some(about.len()))
             }
         };
-        // One is written, one waits, one is read.
+        // At most three batches: one is written to the database, one waits here, one is filled.
         let (sender, batches) = mpsc::channel(1);
         let position = Arc::new(AtomicU64::new(0));
         let mut reader = Reader {
@@ -82,7 +83,7 @@ impl Source {
             .spawn(move || {
                 if let Err(error) = reader.read(input, &read) {
                     reader.hand_over();
-                    // Nobody waits for it any more where the command has ended.
+                    // The receiver is gone if the command has ended.
                     let _gone = reader.sender.blocking_send(Err(error.context(name)));
                 }
             })
@@ -105,7 +106,7 @@ impl BatchSource for Source {
 
 struct Reader {
     lines: LineSplitter,
-    /// CSV's first line.
+    /// The first line of a CSV file.
     header: Option<CsvHeader>,
     reading: ReadOptions,
     batch: ImportBatch,
@@ -114,7 +115,7 @@ struct Reader {
 
 impl Reader {
     fn read(&mut self, mut input: impl Read, position: &AtomicU64) -> anyhow::Result<()> {
-        let mut piece = vec![0; PIECE];
+        let mut piece = vec![0; PIECE_BYTES];
         loop {
             let read = match input.read(&mut piece) {
                 Err(error) if error.kind() == ErrorKind::Interrupted => continue,
@@ -137,13 +138,13 @@ impl Reader {
         }
     }
 
-    /// False: nobody wants more.
+    /// Adds a line to the batch. False: the receiver is gone.
     fn take(&mut self, line: ImportLine) -> anyhow::Result<bool> {
         let is_csv = self.reading.format == FileFormat::Csv;
         if is_csv && self.header.is_none() {
-            let text = line.text.as_deref().context("its first line is too long")?;
+            let text = line.text.as_deref().context("the first line is too long")?;
             let read = CsvHeader::read(text).map_err(|fault| {
-                anyhow!("{fault} in its first line, which holds names out of {}", COLUMNS.join(", "))
+                anyhow!("{fault} in the first line, which must have names out of {}", COLUMNS.join(", "))
             });
             self.header = Some(read?);
             return Ok(true);
@@ -153,7 +154,7 @@ impl Reader {
         }
         match &self.header {
             None => self.batch.read(&line),
-            Some(header) => match line.text.as_deref().map(|text| header.line(text)) {
+            Some(header) => match line.text.as_deref().map(|text| header.to_ndjson(text)) {
                 None => self.batch.fail(line.number, ApiError::LineTooLarge(LINE_MAX)),
                 Some(Ok(text)) => self.batch.read(&ImportLine { number: line.number, text: Some(text) }),
                 Some(Err(fault)) => {
@@ -165,7 +166,7 @@ impl Reader {
         Ok(!self.batch.is_full() || self.hand_over())
     }
 
-    /// False: nobody wants it.
+    /// Sends the batch. False: the receiver is gone.
     fn hand_over(&mut self) -> bool {
         let batch = std::mem::replace(&mut self.batch, ImportBatch::new(self.reading.after));
         batch.is_empty() || self.sender.blocking_send(Ok(batch)).is_ok()

@@ -135,7 +135,7 @@ async fn an_export_can_be_imported_unchanged() {
     assert_has(&by_token(all.clone())[1], &dead);
     let rest = lines(&here.run(&format!("export --all --after {}", all[1]["id"].as_str().unwrap())).await);
     assert_eq!(rest, all[2..]);
-    assert_ended(&here.run("export --after dev_x").await, 64, "", &["no id of a device", "hint: "]);
+    assert_ended(&here.run("export --after dev_x").await, 64, "", &["not the id of a device", "hint: "]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -179,7 +179,7 @@ async fn an_import_goes_on_from_where_it_stopped() {
     table[2_499] = json!({"platform": "fcm", "tokne": "f2500"}).to_string();
     place.write("t.ndjson", table.join("\n"));
     let stopped = place.run("import t.ndjson --on-error stop").await;
-    let says = ["line 2500: ", "is token meant", "stopped at line 2500", "--from-line 2500"];
+    let says = ["line 2500: ", "did you mean token", "stopped at line 2500", "--from-line 2500"];
     assert_ended(&stopped, 1, "2500 lines: 2499 created, 0 updated, 1 failed", &says);
     assert_eq!(place.count("true").await, 2_499);
 

@@ -66,9 +66,9 @@ async fn an_unknown_log_level_is_an_error_at_the_start() {
     for (levels, said) in [
         (
             "warning",
-            r#"PUSHPOST_LOG: "warning" is no level (did you mean "warn"?); levels are off, error, warn, info, debug, trace"#,
+            r#"PUSHPOST_LOG: "warning" is not a level (did you mean "warn"?); levels are off, error, warn, info, debug, trace"#,
         ),
-        ("pushpots=debug", r#"PUSHPOST_LOG: "pushpots" is no target (did you mean "pushpost"?)"#),
+        ("pushpots=debug", r#"PUSHPOST_LOG: "pushpots" is not a target (did you mean "pushpost"?)"#),
     ] {
         let mut process = TestProcess::create().await;
         process.variable("PUSHPOST_LOG", levels);
