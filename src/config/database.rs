@@ -1,4 +1,4 @@
-//! `[database]`: a Postgres of your own, or a folder for an embedded one.
+//! `[database]`: the URL of a Postgres server, or the folder of the embedded one; connections and migrations.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -7,20 +7,20 @@ use super::postgres_url::PostgresUrl;
 use super::secret::Secret;
 use super::section::Section;
 
-/// `[database]`.
+/// The settings of the section `[database]`.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct DatabaseSettings {
-    /// Where Postgres is, with its password. None: an embedded one under [`Self::data_dir`].
+    /// The URL of the server, with its password. None: an embedded Postgres under [`Self::data_dir`].
     pub url: Option<Secret>,
-    /// The embedded Postgres's folder.
+    /// The folder of the embedded Postgres.
     pub data_dir: PathBuf,
-    /// Where `postgres` and `initdb` are. None: the newest that is found.
+    /// The folder of `postgres` and `initdb`. None: the newest version that is found.
     pub postgres_bin_dir: Option<PathBuf>,
-    /// Connections of one node, its own duties included.
+    /// Connections of one node, including those of its background tasks.
     pub max_connections: u32,
-    /// How long `serve` waits at its start for Postgres, or for another holder of [`Self::data_dir`].
+    /// How long the start of `serve` waits for Postgres, or for another process that uses [`Self::data_dir`].
     pub start_timeout: Duration,
-    /// Does `serve` apply migrations at its start?
+    /// Whether the start of `serve` applies migrations.
     pub migrate: bool,
 }
 
@@ -38,7 +38,7 @@ impl Default for DatabaseSettings {
 }
 
 impl DatabaseSettings {
-    /// `environment`: the user is `PGUSER` where the URL names none.
+    /// `environment` may have `PGUSER`, the user if the URL names none.
     pub(super) fn read(mut section: Section<'_>, environment: &[(String, String)]) -> Self {
         let default = Self::default();
         let settings = Self {
@@ -62,7 +62,7 @@ impl DatabaseSettings {
     }
 }
 
-/// Without a user the driver would log in under a name of its own.
+/// A URL must have a user, because otherwise the driver uses the name of the system's user.
 fn check(url: &str, has_default_user: bool) -> Result<(), String> {
     match PostgresUrl::parse(url)?.has_user() || has_default_user {
         true => Ok(()),

@@ -1,22 +1,22 @@
-//! `[delivery]`: how long, how much at once, and when again.
+//! `[delivery]`: time to live, requests in flight, retries, and the time-outs of nodes.
 
 use std::time::Duration;
 
 use super::section::Section;
 use crate::domain::{RetryPolicy, Ttl};
 
-/// `[delivery]`.
+/// The settings of the section `[delivery]`.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct DeliverySettings {
-    /// Of notifications that state none, in seconds.
+    /// The time to live of notifications that state none.
     pub default_ttl: Ttl,
-    /// Requests in flight per lane and node.
+    /// Requests in flight at most, per lane and node.
     pub max_in_flight: u32,
-    /// When a failed attempt is made again.
+    /// When a failed attempt is repeated.
     pub retry: RetryPolicy,
-    /// A node without a beat for so long is dead, and its jobs go to others.
+    /// A node without a heartbeat for this long is declared dead, and its jobs go to other nodes.
     pub node_timeout: Duration,
-    /// How long a stopping node waits for what is in flight.
+    /// How long a node that stops waits for requests in flight.
     pub drain_timeout: Duration,
 }
 
@@ -38,12 +38,12 @@ impl Default for DeliverySettings {
 
 impl DeliverySettings {
     pub(super) fn read(mut section: Section<'_>) -> Self {
-        const LEAST: Duration = Duration::from_millis(1);
+        const MIN: Duration = Duration::from_millis(1);
         let default = Self::default();
         let retry = RetryPolicy {
-            initial: section.duration("retry_initial", LEAST, default.retry.initial),
-            throttled: section.duration("retry_throttled", LEAST, default.retry.throttled),
-            max: section.duration("retry_max", LEAST, default.retry.max),
+            initial: section.duration("retry_initial", MIN, default.retry.initial),
+            throttled: section.duration("retry_throttled", MIN, default.retry.throttled),
+            max: section.duration("retry_max", MIN, default.retry.max),
         };
         if retry.max < retry.initial {
             let key = if section.has("retry_max") { "retry_max" } else { "retry_initial" };

@@ -1,4 +1,4 @@
-//! Where a provider is reached, if not at its own hosts.
+//! The address of a provider's stand-in or gateway, in place of the provider's own host.
 
 use std::fmt;
 
@@ -9,7 +9,7 @@ use http::Uri;
 pub struct Endpoint {
     /// A name or an IP address, without brackets.
     pub host: String,
-    /// The port.
+    /// The TCP port.
     pub port: u16,
 }
 

@@ -1,7 +1,7 @@
-//! Which environment variables set a configuration key, and which ones only look as if they did.
+//! Finds the environment variables that set a configuration key, and those that only look like it.
 //!
-//! A variable that a reader of the documentation could have meant as a setting must not be ignored in silence: the
-//! service would start with a default, and with an empty database of its own.
+//! A misspelt variable is a fault or a warning, because otherwise the service would start with a default, such as an
+//! empty database of its own.
 
 use std::collections::BTreeSet;
 
@@ -11,29 +11,30 @@ use super::section::{ReadContext, Section};
 use super::sources::ContentHasher;
 use super::tree::{Node, Table, Value};
 
-/// What stands before the names of variables that set a key.
+/// The prefix of variables that set a key.
 const PREFIX: &str = "PUSHPOST__";
-/// What all our own variables begin with.
+/// The prefix of all variables of Pushpost.
 const OWN: &str = "PUSHPOST_";
-/// The variable that most platforms hand a database over in.
+/// The variable in which most platforms pass the URL of a database.
 const DATABASE_URL: &str = "DATABASE_URL";
-/// Names of other programs for the same thing. They are not read, which is told where no database is configured.
-const DATABASE_URL_ELSEWHERE: [&str; 6] =
+/// Variables that other programs use for the URL of a database. They are not read; there is a warning if no database is
+/// configured.
+const OTHER_DATABASE_URLS: [&str; 6] =
     ["DB_URL", "DATABASE_URI", "DATABASE_DSN", "POSTGRES_URL", "POSTGRESQL_URL", "PG_URL"];
-/// Variables of ours that set no key: for the log, the command line and the tests.
+/// Names after [`OWN`] of variables that set no key: for the log, the command line and the tests.
 const NOT_KEYS: [&str; 6] = ["CONFIG", "LOG", "LOG_FORMAT", "KEY", "URL", "TEST_SEED"];
-/// Stands for the name of an app in [`Keys`].
+/// The placeholder for the name of an app in [`Keys`].
 const ANY_APP: &str = "*";
 
-/// One variable that sets a key: the key as `SERVER__LISTEN`, its place and its value.
+/// A variable that sets a key: the key as `SERVER__LISTEN`, its place and its value.
 pub(super) struct Setting {
     pub(super) key: String,
     pub(super) place: SettingPlace,
     pub(super) text: String,
 }
 
-/// The settings of an environment, sorted by the names of their variables, and the variables that are wrong. An empty
-/// variable counts as not set.
+/// The settings of an environment, sorted by the names of their variables, and the faults of misspelt variables. An
+/// empty variable counts as not set.
 pub(super) fn settings(
     environment: impl Iterator<Item = (String, String)>,
 ) -> (Vec<Setting>, Vec<ConfigFault>) {
@@ -64,8 +65,8 @@ pub(super) fn settings(
     (settings, faults)
 }
 
-/// The variables that look like ours, or like a database's, and have no effect, each with the variable that may be meant.
-/// For the log of a start.
+/// The variables that look like those of Pushpost or of a database and have no effect, each with the variable that may
+/// be meant. For the log of a start.
 pub(super) fn without_effect<'a>(
     names: impl Iterator<Item = &'a str>,
     has_database: bool,
@@ -73,23 +74,23 @@ pub(super) fn without_effect<'a>(
     let keys = Keys::known();
     names.filter_map(move |name| match name.strip_prefix(OWN) {
         Some(rest) => {
-            let is_ours = !rest.starts_with('_') && !NOT_KEYS.contains(&rest) && !is_of_kubernetes(rest);
+            let is_ours = !rest.starts_with('_') && !NOT_KEYS.contains(&rest) && !is_set_by_kubernetes(rest);
             is_ours.then(|| (name, keys.ending_with(rest)))
         }
         None => {
-            let is_database = !has_database && DATABASE_URL_ELSEWHERE.contains(&name);
+            let is_database = !has_database && OTHER_DATABASE_URLS.contains(&name);
             is_database.then(|| (name, Some(DATABASE_URL.to_owned())))
         }
     })
 }
 
-/// A key that is written with single underscores, such as `PUSHPOST_DATABASE_URL`.
+/// The fault of a variable that is a key with single underscores, such as `PUSHPOST_DATABASE_URL`.
 fn misspelt(name: &str, keys: &Keys) -> Option<ConfigFault> {
     let rest = name.strip_prefix(OWN)?;
-    if NOT_KEYS.contains(&rest) || is_of_kubernetes(rest) {
+    if NOT_KEYS.contains(&rest) || is_set_by_kubernetes(rest) {
         return None;
     }
-    keys.spelt_otherwise(rest).map(|meant| unknown(name, &meant))
+    keys.with_words_of(rest).map(|meant| unknown(name, &meant))
 }
 
 fn unknown(name: &str, meant: &str) -> ConfigFault {
@@ -101,9 +102,9 @@ fn unknown(name: &str, meant: &str) -> ConfigFault {
     }
 }
 
-/// Kubernetes sets these for every service of a namespace, so also for one that is called `pushpost`
+/// Whether Kubernetes sets this variable, as it does for every service of a namespace, for example one named `pushpost`
 /// (<https://kubernetes.io/docs/concepts/services-networking/service/#environment-variables>).
-fn is_of_kubernetes(rest: &str) -> bool {
+fn is_set_by_kubernetes(rest: &str) -> bool {
     // As `*SERVICE_HOST`, `*SERVICE_PORT*`, `*PORT` and `*PORT_<n>_*`.
     let has_numbered_port = || {
         rest.match_indices("PORT_").any(|(at, port)| {
@@ -118,11 +119,12 @@ fn is_of_kubernetes(rest: &str) -> bool {
         || has_numbered_port()
 }
 
-/// Every key that a variable can set, as `database.url`, or `apps.*.apns.key_id` for that of any app.
+/// Every key that a variable can set: `database.url`, or `apps.*.apns.key_id` for any app.
 struct Keys(BTreeSet<String>);
 
 impl Keys {
-    /// Asks the readers of all sections, so that a new key is known here as soon as it is read.
+    /// Runs the readers of all sections and collects the keys that they look up, so that there is no second list of
+    /// keys.
     fn known() -> Self {
         let empty = || Node { value: Value::Table(Table::new()), place: None };
         let sections = ["apns", "fcm", "user_tokens"].map(|name| (name.to_owned(), empty()));
@@ -137,8 +139,8 @@ impl Keys {
         Self(all.iter().filter(|key| !is_table(key)).cloned().collect())
     }
 
-    /// The variable for the key that `rest` (`DATABASE_URL`) is if underscores don't count.
-    fn spelt_otherwise(&self, rest: &str) -> Option<String> {
+    /// The variable for the key that has the words of `rest` (`DATABASE_URL`), however they are separated.
+    fn with_words_of(&self, rest: &str) -> Option<String> {
         let rest = flat(rest);
         self.0.iter().find_map(|key| match key.split_once(ANY_APP) {
             None => (flat(key) == rest).then(|| variable(key)),
@@ -150,9 +152,10 @@ impl Keys {
         })
     }
 
-    /// The variable for the only key, besides those of apps, that ends with `rest`: `database.data_dir` for `DATA_DIR`.
+    /// The variable for the key that ends with `rest`, if there is one such key outside of apps: `database.data_dir`
+    /// for `DATA_DIR`.
     fn ending_with(&self, rest: &str) -> Option<String> {
-        if DATABASE_URL_ELSEWHERE.contains(&rest) {
+        if OTHER_DATABASE_URLS.contains(&rest) {
             return Some(variable("database.url"));
         }
         let end = format!("_{}", flat(rest));
@@ -161,11 +164,11 @@ impl Keys {
         found.next().is_none().then(|| variable(only))
     }
 
-    /// The variable for the key that `SERVER_LISTEN` or `DATABASE__MAX__CONNECTIONS` is meant to be, where it is none.
+    /// The variable that is meant by `SERVER_LISTEN` or `DATABASE__MAX__CONNECTIONS`; none if `key` is right.
     fn misplaced(&self, key: &str) -> Option<String> {
         let own = format!("{PREFIX}{key}");
-        let meant = self.spelt_otherwise(key)?;
-        // The name of an app may have underscores of its own.
+        let meant = self.with_words_of(key)?;
+        // The name of an app may contain underscores.
         (!meant.eq_ignore_ascii_case(&own) && !self.is_key(key)).then_some(meant)
     }
 
@@ -179,7 +182,7 @@ impl Keys {
     }
 }
 
-/// Lower case, with one underscore between words, whatever separated them.
+/// Lower case, with one underscore between words.
 fn flat(key: &str) -> String {
     let words = key.split(['.', '_', '-']).filter(|word| !word.is_empty());
     words.collect::<Vec<_>>().join("_").to_lowercase()
@@ -199,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_with_single_underscores_is_a_fault_with_the_right_variable() {
+    fn keys_with_single_underscores_are_faults_with_the_right_variable() {
         for (name, right) in [
             ("PUSHPOST_DATABASE_URL", "PUSHPOST__DATABASE__URL"),
             ("PUSHPOST_DATABASE__URL", "PUSHPOST__DATABASE__URL"),
@@ -217,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_right_or_of_others_is_no_fault() {
+    fn valid_and_foreign_variables_are_no_faults() {
         for name in [
             "PUSHPOST__DATABASE__URL",
             "PUSHPOST__APPS__MY_SHOP__APNS__KEY_ID",
@@ -233,8 +236,8 @@ mod tests {
         }
     }
 
-    /// As a pod has them beside services `pushpost`, `pushpost-server` and `pushpost-db`.
-    const OF_KUBERNETES: [&str; 10] = [
+    /// The variables of a pod beside services `pushpost`, `pushpost-server` and `pushpost-db`.
+    const KUBERNETES: [&str; 10] = [
         "PUSHPOST_SERVICE_HOST",
         "PUSHPOST_SERVICE_PORT",
         "PUSHPOST_SERVICE_PORT_HTTP",
@@ -248,15 +251,15 @@ mod tests {
     ];
 
     #[test]
-    fn variables_of_kubernetes_are_left_alone() {
-        for name in OF_KUBERNETES {
+    fn variables_of_kubernetes_are_ignored() {
+        for name in KUBERNETES {
             assert_eq!(meant(name), [""; 0], "{name}");
         }
-        assert_eq!(without_effect(OF_KUBERNETES.into_iter(), false).count(), 0);
+        assert_eq!(without_effect(KUBERNETES.into_iter(), false).count(), 0);
     }
 
     #[test]
-    fn what_has_no_effect_is_named() {
+    fn variables_without_effect_are_found() {
         let names = ["PUSHPOST_COLOUR", "PUSHPOST_PORTS", "PUSHPOST_LOG", "PUSHPOST__X", "DB_URL", "HOME"];
         let found: Vec<_> = without_effect(names.into_iter(), false).map(|(name, _)| name).collect();
         assert_eq!(found, ["PUSHPOST_COLOUR", "PUSHPOST_PORTS", "DB_URL"]);
@@ -265,13 +268,13 @@ mod tests {
     }
 
     #[test]
-    fn the_key_that_a_variable_without_effect_ends_like_is_suggested() {
+    fn key_with_the_same_end_is_suggested() {
         for (name, meant) in [
             ("PUSHPOST_DATA_DIR", Some("PUSHPOST__DATABASE__DATA_DIR")),
             ("PUSHPOST_KEEP_ALIVE", Some("PUSHPOST__SERVER__KEEP_ALIVE")),
             ("PUSHPOST_DB_URL", Some("PUSHPOST__DATABASE__URL")),
             ("DB_URL", Some("DATABASE_URL")),
-            // Of several sections.
+            // Keys of several sections end like this.
             ("PUSHPOST_TIMEOUT", None),
             ("PUSHPOST_COLOUR", None),
         ] {

@@ -1,28 +1,28 @@
-//! Everything that is wrong with a configuration, said at once, each with its place.
+//! The error of a configuration: all its faults, each with its key, its place and a message.
 //!
-//! A message never repeats a value that could be a secret, and never the line of the file.
+//! A message does not repeat a value that may be a secret, nor the line of the file.
 
 use std::fmt;
 use std::path::PathBuf;
 
-/// Why there is no configuration.
+/// Why a configuration can't be used.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The file can't be read.
+    /// The configuration file can't be read.
     #[error("cannot read the configuration file {path}")]
     Unreadable {
-        /// The file.
+        /// The file's path.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the system.
         source: std::io::Error,
     },
-    /// The file, the environment or a file that they name says something that can't be.
+    /// The file, the environment or a file that they name has faults.
     #[error("{}", Listed(.0))]
     Faults(Vec<ConfigFault>),
 }
 
 impl Error {
-    /// What is wrong, one by one; empty where the file could not be read at all.
+    /// The faults; empty if the configuration file can't be read.
     pub fn faults(&self) -> &[ConfigFault] {
         match self {
             Self::Unreadable { .. } => &[],
@@ -31,30 +31,30 @@ impl Error {
     }
 }
 
-/// One thing that is wrong.
+/// One fault of a configuration.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ConfigFault {
-    /// Where it was said; none where something is missing altogether.
+    /// The line or variable; none if a value is missing altogether.
     pub place: Option<SettingPlace>,
-    /// The key, with its tables: `apps.shop.apns.key_id`. Empty for a file that isn't TOML.
+    /// The key, with its tables: `apps.shop.apns.key_id`. Empty if the file isn't TOML.
     pub key: String,
-    /// In words.
+    /// What is wrong, as words that follow the key.
     pub message: String,
-    /// For an unknown key, the nearest known one.
+    /// The nearest known key, for an unknown one.
     pub suggestion: Option<String>,
 }
 
-/// Where a value comes from.
+/// The place that a value comes from.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum SettingPlace {
-    /// A line of the configuration file, from 1.
+    /// A line of the configuration file.
     Line {
-        /// The file.
+        /// The file's path.
         file: PathBuf,
-        /// The line.
+        /// The line's number, from 1.
         line: usize,
     },
-    /// An environment variable.
+    /// An environment variable, by its name.
     Variable(String),
 }
 

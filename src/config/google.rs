@@ -1,5 +1,5 @@
-//! What `[apps.<name>.fcm]` says of Google's access tokens: by a service account's key, by a workload identity, or by the
-//! metadata server, and for which project.
+//! What `[apps.<name>.fcm]` says of Google's access tokens: by a service account's key, by a workload identity, or by
+//! the metadata server, and for which project.
 
 use std::collections::HashMap;
 
@@ -95,7 +95,7 @@ fn service_account(
 fn external_account(section: &Section<'_>, key: &str, account: Secret) -> Option<GoogleCredential> {
     match ExternalAccount::parse(account.expose(), section.has("ca_file")) {
         Ok(parsed) => {
-            let subject_token = parsed.subject_token_file().and_then(|file| section.content(file));
+            let subject_token = parsed.subject_token_file().and_then(|file| section.fingerprint(file));
             Some(GoogleCredential::ExternalAccount { account, subject_token })
         }
         Err(error) => {

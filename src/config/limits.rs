@@ -1,23 +1,24 @@
-//! `[limits]`: each is answered with its number where it is hit.
+//! `[limits]`: limits of requests and of what is stored. An answer about a limit that was hit has its value.
 
 use super::section::Section;
 
-/// `[limits]`.
+/// The settings of the section `[limits]`.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct LimitSettings {
-    /// Of a request's body, in bytes. An import is a stream and has none.
+    /// Bytes of a request's body. Does not apply to imports, which are streams.
     pub body_bytes: usize,
     /// Devices, users and tokens together in one `to`.
     pub targets: usize,
     /// Notifications in one batch.
     pub batch_items: usize,
-    /// Topics, per app.
+    /// Topics with subscribers, per app.
     pub topics: u32,
-    /// Devices waiting, per app.
+    /// Devices that wait to be sent to, per app.
     pub max_pending: u64,
-    /// Per key. None: no limit.
+    /// Requests per second with one secret key, on each node. None: no limit.
     pub requests_per_second: Option<u32>,
-    /// Per client address and per token, for publishable keys. None: no limit.
+    /// Requests per minute with a publishable key, for each client address and each device token, on each node. None:
+    /// no limit.
     pub register_per_minute: Option<u32>,
 }
 

@@ -1,7 +1,7 @@
-//! The configuration: defaults, then the file, then the environment.
+//! The configuration: defaults, overridden by the file, overridden by the environment. One file per section.
 //!
-//! ReadContext collects every fault before it gives up. What the configuration names in other files is read with it, so
-//! that two configurations are equal exactly when nothing has changed. `config.example.toml` describes every key.
+//! Reading reports all faults at once. Files that the configuration names are read with it, so that two configurations
+//! are equal if and only if nothing has changed. `config.example.toml` describes every key.
 
 mod apns;
 mod app;
@@ -49,36 +49,38 @@ pub use sources::{ContentHash, Sources};
 use tree::Table;
 pub use user_tokens::{UserTokenAlgorithm, UserTokenKey, UserTokenSettings};
 
-/// All that is configured. Its `Debug` shows no secret.
+/// The whole configuration. Its `Debug` shows no secret.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub struct Config {
-    /// `[server]`.
+    /// The section `[server]`.
     pub server: ServerSettings,
-    /// `[network]`.
+    /// The section `[network]`.
     pub network: NetworkSettings,
-    /// `[database]`.
+    /// The section `[database]`.
     pub database: DatabaseSettings,
-    /// `[delivery]`.
+    /// The section `[delivery]`.
     pub delivery: DeliverySettings,
-    /// `[limits]`.
+    /// The section `[limits]`.
     pub limits: LimitSettings,
-    /// `[retention]`.
+    /// The section `[retention]`.
     pub retention: RetentionSettings,
-    /// `[apps.<name>]`, by name.
+    /// The sections `[apps.<name>]`, by name.
     pub apps: BTreeMap<String, AppSettings>,
 }
 
 impl Config {
-    /// Reads the file, if there is one, lays the environment over it and reads the files that they name.
+    /// Reads the file, if there is one, overrides it by the environment, and reads the files that both name.
     ///
-    /// Variables are `PUSHPOST__SECTION__KEY`, `DATABASE_URL` for `database.url`, and `HTTPS_PROXY` with `NO_PROXY` where
-    /// `[network]` names no proxy. A key that is spelt with other
-    /// underscores is a fault.
+    /// Variables are `PUSHPOST__SECTION__KEY`, `DATABASE_URL` for `database.url`, and `HTTPS_PROXY` with `NO_PROXY` if
+    /// `[network]` names no proxy. A variable with the words of a key but other underscores is a fault.
+    ///
+    /// # Errors
+    /// The file can't be read, or all faults in it, in the environment and in the named files.
     pub fn load(path: Option<&Path>, env: impl Iterator<Item = (String, String)>) -> Result<Self, Error> {
         Self::load_hashing(path, env, &ContentHasher::default())
     }
 
-    /// The same, with what was read marked.
+    /// As [`Self::load`], and adds everything that is read to `hasher`.
     fn load_hashing(
         path: Option<&Path>,
         env: impl Iterator<Item = (String, String)>,
@@ -87,7 +89,7 @@ impl Config {
         let (mut table, mut faults) = (Table::new(), Vec::new());
         if let Some(path) = path {
             let read = std::fs::read_to_string(path);
-            hasher.mark(&read);
+            hasher.add(&read);
             let text = read.map_err(|source| Error::Unreadable { path: path.to_owned(), source })?;
             table = tree::parse(&text, path).map_err(Error::Faults)?;
         }

@@ -1,16 +1,17 @@
-//! A Postgres URL as libpq (`psql`) takes it, and what is wrong with one that can't be read.
+//! Parses a Postgres URL as libpq (`psql`) does, and reports what is wrong with it, because the driver accepts less and
+//! its messages may contain the password.
 //!
-//! `postgres://user:password@host:port,host:port/database?parameter=value`, every part but the scheme optional; a host may
-//! be an IPv6 address in brackets or, percent-encoded or as the parameter `host`, the folder of a Unix socket
-//! (<https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-CONNSTRING-URIS>). No message repeats the password or
-//! any other part of the text.
+//! `postgres://user:password@host:port,host:port/database?parameter=value`, every part but the scheme optional; a host
+//! may be an IPv6 address in brackets or, percent-encoded or as the parameter `host`, the folder of a Unix socket
+//! (<https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-CONNSTRING-URIS>). No message repeats the
+//! password or any other value of the URL.
 
 use std::fmt::Write as _;
 use std::net::IpAddr;
 
 /// Postgres's own port.
 const PORT: u16 = 5432;
-/// What libpq takes for a flag or a name that says how to connect, and what has no effect here.
+/// Parameters of libpq that are accepted, but have no effect here.
 const WITHOUT_EFFECT: [&str; 22] = [
     "channel_binding",
     "client_encoding",
@@ -35,15 +36,15 @@ const WITHOUT_EFFECT: [&str; 22] = [
     "sslsni",
     "tcp_user_timeout",
 ];
-/// What is handed on as it is.
-const HANDED_ON: [&str; 6] =
+/// Parameters that are passed to the driver as they are.
+const PASSED_ON: [&str; 6] =
     ["application_name", "options", "sslcert", "sslkey", "sslrootcert", "statement-cache-capacity"];
 const SSL_MODES: [&str; 6] = ["disable", "allow", "prefer", "require", "verify-ca", "verify-full"];
 
-/// What a URL says.
+/// A parsed URL.
 #[derive(Clone, PartialEq, Eq)]
 pub struct PostgresUrl {
-    /// In the order in which they are tried; never empty.
+    /// The hosts in the order in which they are tried; never empty.
     pub hosts: Vec<PostgresHost>,
     /// Parameters of libpq that have no effect here, by name.
     pub without_effect: Vec<&'static str>,
@@ -53,23 +54,23 @@ pub struct PostgresUrl {
     parameters: Vec<(&'static str, String)>,
 }
 
-/// One place where a server may be.
+/// A host of the URL.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct PostgresHost {
-    /// A name, an address without brackets, or the absolute path of a socket's folder; none: libpq's own default.
+    /// A name, an address without brackets, or the absolute path of a socket's folder; none for libpq's default.
     pub name: Option<String>,
-    /// TCP port, or the number in the socket's name; none: libpq's own default.
+    /// TCP port, or the number in the socket's name; none for libpq's default.
     pub port: Option<u16>,
 }
 
-/// What is wrong, as words that follow the name of the key.
+/// What is wrong with a URL, as words that follow the name of the key.
 type UrlFault = String;
 
 impl PostgresUrl {
-    /// Reads a URL.
+    /// Parses a URL.
     ///
     /// # Errors
-    /// Which part is wrong, without what it says.
+    /// Which part is wrong, without its value.
     pub fn parse(text: &str) -> Result<Self, UrlFault> {
         let rest = text.strip_prefix("postgres://").or_else(|| text.strip_prefix("postgresql://"));
         let rest = rest.ok_or("must begin with postgres://")?;
@@ -106,7 +107,7 @@ impl PostgresUrl {
             "hostaddr" => {
                 let addresses = listed(&value);
                 if addresses.iter().any(|address| address.parse::<IpAddr>().is_err()) {
-                    return Err("has a hostaddr that is no IP address".to_owned());
+                    return Err("has a hostaddr that is not an IP address".to_owned());
                 }
                 places.addresses = Some(addresses);
             }
@@ -119,7 +120,7 @@ impl PostgresUrl {
                 let mode = SSL_MODES.iter().find(|mode| **mode == value);
                 self.parameters.push(("sslmode", (*mode.ok_or_else(modes)?).to_owned()));
             }
-            // A service needs a server that takes writes, whatever the URL says.
+            // The service always needs a server that takes writes.
             "target_session_attrs" => match value.as_str() {
                 "any" | "prefer-standby" => self.without_effect.push("target_session_attrs"),
                 "read-write" | "primary" => {}
@@ -129,7 +130,7 @@ impl PostgresUrl {
                 _ => return Err("has an unknown target_session_attrs: use read-write".to_owned()),
             },
             name => {
-                if let Some(known) = HANDED_ON.iter().find(|known| **known == name) {
+                if let Some(known) = PASSED_ON.iter().find(|known| **known == name) {
                     self.parameters.push((known, value));
                 } else if let Some(known) = WITHOUT_EFFECT.iter().find(|known| **known == name) {
                     self.without_effect.push(known);
@@ -142,7 +143,7 @@ impl PostgresUrl {
         Ok(())
     }
 
-    /// Does the URL say as which user to log in?
+    /// Whether the URL names a user.
     pub fn has_user(&self) -> bool {
         self.user.is_some()
     }
@@ -158,7 +159,7 @@ impl PostgresUrl {
             }
             url.push('@');
         }
-        // The driver takes the host as a parameter as it is: addresses without brackets, and folders.
+        // As a parameter, the driver accepts any host: addresses without brackets, and folders of sockets.
         url.push_str("localhost/");
         url.push_str(&self.database.as_deref().map(encoded).unwrap_or_default());
         let mut parameters: Vec<(&str, String)> = Vec::new();
@@ -175,7 +176,7 @@ impl PostgresUrl {
     }
 }
 
-/// Hosts and ports, from wherever they are named.
+/// Hosts and ports, from the authority and the parameters of the URL.
 #[derive(Default)]
 struct HostList {
     names: Option<Vec<String>>,
@@ -184,7 +185,7 @@ struct HostList {
 }
 
 impl HostList {
-    /// `a:1,[::1]:2,c`.
+    /// Parses a list of hosts such as `a:1,[::1]:2,c`.
     fn of_authority(text: &str) -> Result<Self, UrlFault> {
         if text.is_empty() {
             return Ok(Self::default());
@@ -196,7 +197,7 @@ impl HostList {
                     let (address, rest) =
                         rest.split_once(']').ok_or("has a host with \"[\" and without \"]\"")?;
                     if address.parse::<std::net::Ipv6Addr>().is_err() {
-                        return Err("has a host in brackets that is no IPv6 address".to_owned());
+                        return Err("has a host in brackets that is not an IPv6 address".to_owned());
                     }
                     let port = match rest.strip_prefix(':') {
                         Some(port) => port,
@@ -220,7 +221,7 @@ impl HostList {
         Ok(Self { names: Some(names), addresses: None, ports })
     }
 
-    /// One port is for all hosts.
+    /// Combines hosts and ports. A single port applies to all hosts.
     fn into_hosts(self) -> Result<Vec<PostgresHost>, UrlFault> {
         let names = self.addresses.or(self.names).unwrap_or_else(|| vec![String::new()]);
         let ports = self.ports.unwrap_or_default();
@@ -237,7 +238,7 @@ impl HostList {
                 None | Some("") => several.then_some(PORT),
                 Some(port) => match port.parse::<u16>() {
                     Ok(1..) => port.parse().ok(),
-                    _ => return Err("has a port that is no number from 1 to 65535".to_owned()),
+                    _ => return Err("has a port that is not a number from 1 to 65535".to_owned()),
                 },
             };
             Ok(PostgresHost { name: non_empty(name), port })
@@ -294,7 +295,7 @@ mod tests {
     }
 
     #[test]
-    fn what_psql_takes_is_read() {
+    fn urls_of_psql_are_parsed() {
         for (text, urls) in [
             ("postgres://", &["postgres://localhost/"][..]),
             ("postgresql://db", &["postgres://localhost/?host=db"]),
@@ -334,14 +335,14 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_named_without_the_secret() {
+    fn faults_are_reported_without_the_secret() {
         for (text, fault) in [
             ("mysql://u:hunter2@db/d", "must begin with postgres://"),
-            ("postgres://u:hunter2@db:54x/d", "has a port that is no number from 1 to 65535"),
-            ("postgres://u:hunter2@db:0/d", "has a port that is no number from 1 to 65535"),
+            ("postgres://u:hunter2@db:54x/d", "has a port that is not a number from 1 to 65535"),
+            ("postgres://u:hunter2@db:0/d", "has a port that is not a number from 1 to 65535"),
             ("postgres://u:hunter2@::1:5432/d", "has an IPv6 address without brackets"),
             ("postgres://u:hunter2@[::1/d", "has a host with \"[\" and without \"]\""),
-            ("postgres://u:hunter2@[db]/d", "has a host in brackets that is no IPv6 address"),
+            ("postgres://u:hunter2@[db]/d", "has a host in brackets that is not an IPv6 address"),
             ("postgres://u:hunter2@[::1]5432/d", "has something other than a port after \"]\""),
             (
                 "postgres://u:hunter2%@db/d",
@@ -358,7 +359,7 @@ mod tests {
                 "postgres://u:hunter2@db/d?target_session_attrs=standby",
                 "asks for a server that takes no writes (target_session_attrs)",
             ),
-            ("postgres://u:hunter2@db/d?hostaddr=db", "has a hostaddr that is no IP address"),
+            ("postgres://u:hunter2@db/d?hostaddr=db", "has a hostaddr that is not an IP address"),
         ] {
             assert_eq!(PostgresUrl::parse(text).err().as_deref(), Some(fault), "{text}");
             assert!(!fault.contains("hunter2"));

@@ -1,17 +1,17 @@
-//! `[retention]`: when history goes.
+//! `[retention]`: how long notifications, their contents and quarantined tokens are kept.
 
 use std::time::Duration;
 
 use super::section::Section;
 
-/// `[retention]`.
+/// The settings of the section `[retention]`.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct RetentionSettings {
-    /// Of notifications and their deliveries, from when they were accepted.
+    /// Notifications and their deliveries, from their acceptance.
     pub notifications: Duration,
-    /// Of title, body, data and audience, from when the notification was done.
+    /// Title, body, data and audience, from the time when the notification was done.
     pub content: Duration,
-    /// Of quarantined tokens.
+    /// Quarantined devices, from their quarantine.
     pub quarantine: Duration,
 }
 
@@ -28,12 +28,12 @@ impl Default for RetentionSettings {
 
 impl RetentionSettings {
     pub(super) fn read(mut section: Section<'_>) -> Self {
-        const LEAST: Duration = Duration::from_secs(1);
+        const MIN: Duration = Duration::from_secs(1);
         let default = Self::default();
         let settings = Self {
-            notifications: section.duration("notifications", LEAST, default.notifications),
+            notifications: section.duration("notifications", MIN, default.notifications),
             content: section.duration("content", Duration::ZERO, default.content),
-            quarantine: section.duration("quarantine", LEAST, default.quarantine),
+            quarantine: section.duration("quarantine", MIN, default.quarantine),
         };
         section.finish();
         settings

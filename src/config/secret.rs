@@ -1,4 +1,5 @@
-//! What a configuration holds of other files: their contents, so that comparing two configurations compares those.
+//! Secrets and certificates of a configuration, with the contents of their files, so that comparing two configurations
+//! compares the contents.
 
 use std::fmt;
 use std::io::Read as _;
@@ -6,19 +7,19 @@ use std::path::{Path, PathBuf};
 
 use crate::domain::pem;
 
-/// Nothing that a configuration names is larger, in bytes.
+/// Bytes at most of a file that a configuration names.
 const FILE_MAX: u64 = 1 << 20;
 
-/// A text that is never shown: given inline, or read from a file.
+/// A text that is not shown by `Debug`: given inline, or read from a file.
 #[derive(Clone)]
 pub struct Secret {
     text: String,
     file: Option<PathBuf>,
-    /// Where it was given, for messages.
+    /// The key and place, for messages.
     source: String,
 }
 
-/// Where it was given doesn't count: a line that has moved is no other secret.
+/// The place is not compared, because a secret on another line is the same.
 impl PartialEq for Secret {
     fn eq(&self, other: &Self) -> bool {
         self.text == other.text && self.file == other.file
@@ -28,40 +29,40 @@ impl PartialEq for Secret {
 impl Eq for Secret {}
 
 impl Secret {
-    /// One that stands in the configuration itself.
+    /// A secret given in the configuration itself.
     pub fn inline(text: impl Into<String>) -> Self {
         Self { text: text.into(), file: None, source: String::new() }
     }
 
-    /// The same, given at this place of the configuration.
+    /// Sets the place in the configuration.
     pub(super) fn given_at(self, source: String) -> Self {
         Self { source, ..self }
     }
 
-    /// The same in PEM: line ends that are written as `\n` are line ends.
+    /// Converts a PEM text with line ends that are written as `\n`, as environment variables have them.
     pub(super) fn into_pem(self) -> Self {
         Self { text: pem::with_line_ends(&self.text).into_owned(), ..self }
     }
 
-    /// The key that gave the secret, and the file, variable or line: `apps.shop.apns.key_file (/etc/key.p8)`. Empty for
-    /// one that no configuration gave.
+    /// The key of the secret, with its file, variable or line: `apps.shop.apns.key_file (/etc/key.p8)`. Empty if the
+    /// secret is not from a configuration.
     pub fn source(&self) -> &str {
         &self.source
     }
 
-    /// Reads a file; line ends at its end don't count.
+    /// Reads a file, without the line ends at its end.
     pub(super) fn read(path: &Path) -> std::io::Result<Self> {
         let text = read(path)?;
         let text = text.trim_end_matches(['\r', '\n']).to_owned();
         Ok(Self { text, file: Some(path.to_owned()), source: String::new() })
     }
 
-    /// The secret itself.
+    /// The text of the secret. Not to be logged.
     pub fn expose(&self) -> &str {
         &self.text
     }
 
-    /// The file that it was read from.
+    /// The file that the secret was read from; none if it was given inline.
     pub fn file(&self) -> Option<&Path> {
         self.file.as_deref()
     }
@@ -82,10 +83,10 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// Certificates to trust besides the system's, in PEM.
+/// Certificates in PEM that are trusted besides the system's.
 #[derive(Clone, PartialEq, Eq)]
 pub struct CaFile {
-    /// Where they were read from.
+    /// The file that the certificates were read from.
     pub path: PathBuf,
     /// The PEM text.
     pub pem: String,

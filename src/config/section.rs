@@ -1,4 +1,5 @@
-//! One table of the configuration while it is read: typed look-ups that go on after a fault, so that all are told.
+//! Reads one table of the configuration: typed look-ups that note a fault and continue, so that all faults are
+//! reported.
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -14,13 +15,13 @@ use super::tree::{Node, Table, Value};
 use crate::domain::{most_alike, parse_duration};
 use crate::provider::Fingerprint;
 
-/// What all sections of one reading share.
+/// What all sections share while a configuration is read.
 pub(super) struct ReadContext<'a> {
     hasher: &'a ContentHasher,
     faults: RefCell<Vec<ConfigFault>>,
-    /// Every key that was asked for, with its tables.
+    /// Every key that was looked up, with its tables.
     keys: RefCell<BTreeSet<String>>,
-    /// The folder that relative paths in the file start from.
+    /// The folder of the file, where relative paths start.
     folder: PathBuf,
 }
 
@@ -38,7 +39,7 @@ impl<'a> ReadContext<'a> {
     }
 }
 
-/// A table, and which of its keys somebody asked for.
+/// A table, with the keys that were looked up in it.
 pub(super) struct Section<'a> {
     reading: &'a ReadContext<'a>,
     path: String,
@@ -53,27 +54,27 @@ impl<'a> Section<'a> {
         Self { reading, path: String::new(), place: None, entries: Some(table), known: Vec::new() }
     }
 
-    /// A table that may be absent, and then holds nothing.
+    /// A table; an empty one if it is absent.
     pub(super) fn section(&mut self, key: &'static str) -> Section<'a> {
         match self.optional_section(key) {
             Some(section) => section,
-            None => Section { path: self.path_of(key), ..self.bare() },
+            None => Section { path: self.path_of(key), ..self.empty() },
         }
     }
 
-    /// A table, if it is there.
+    /// A table; none if it is absent.
     pub(super) fn optional_section(&mut self, key: &'static str) -> Option<Section<'a>> {
         let node = self.node(key)?;
         self.table(key, node)
     }
 
-    /// Every table in this one, by its name, which no list of keys gives.
+    /// All tables within this one, by their names, for tables with names of the operator's choice.
     pub(super) fn named_sections(&self) -> Vec<(String, Section<'a>)> {
         let entries = self.entries.into_iter().flatten();
         entries.filter_map(|(name, node)| Some((name.clone(), self.table(name, node)?))).collect()
     }
 
-    /// A list of tables.
+    /// A list of tables; empty if it is absent.
     pub(super) fn section_list(&mut self, key: &'static str) -> Vec<Section<'a>> {
         let Some(node) = self.node(key) else { return Vec::new() };
         let Value::List(items) = &node.value else {
@@ -84,13 +85,13 @@ impl<'a> Section<'a> {
         each.filter_map(|(index, item)| self.table(&format!("{key}[{index}]"), item)).collect()
     }
 
-    /// A text.
+    /// A text; none if it is absent.
     pub(super) fn text(&mut self, key: &'static str) -> Option<String> {
         let node = self.node(key)?;
         self.as_text(key, node).map(str::to_owned)
     }
 
-    /// A text that means something. `read` says what it expected.
+    /// A text that `read` converts, or says what it expected.
     pub(super) fn parsed<T, E: Display>(
         &mut self,
         key: &'static str,
@@ -106,7 +107,7 @@ impl<'a> Section<'a> {
         }
     }
 
-    /// A list of texts, each of which means something; in a variable also separated by commas.
+    /// A list of texts that `read` converts; in a variable, they may be separated by commas.
     pub(super) fn parsed_list<T, E: Display>(
         &mut self,
         key: &'static str,
@@ -129,7 +130,7 @@ impl<'a> Section<'a> {
         Some(texts.iter().filter_map(read).collect())
     }
 
-    /// A whole number within a range.
+    /// A whole number within a range; `default` if it is absent or wrong.
     pub(super) fn integer(&mut self, key: &'static str, range: RangeInclusive<u64>, default: u64) -> u64 {
         let Some(node) = self.node(key) else { return default };
         let number = match (&node.value, &node.place) {
@@ -150,7 +151,7 @@ impl<'a> Section<'a> {
         }
     }
 
-    /// `true` or `false`.
+    /// `true` or `false`; `default` if it is absent or wrong.
     pub(super) fn flag(&mut self, key: &'static str, default: bool) -> bool {
         let Some(node) = self.node(key) else { return default };
         match (&node.value, &node.place) {
@@ -164,17 +165,17 @@ impl<'a> Section<'a> {
         }
     }
 
-    /// A duration of at least `least`.
-    pub(super) fn duration(&mut self, key: &'static str, least: Duration, default: Duration) -> Duration {
+    /// A duration of at least `min`; `default` if it is absent or wrong.
+    pub(super) fn duration(&mut self, key: &'static str, min: Duration, default: Duration) -> Duration {
         let read = |text: &str| match parse_duration(text) {
-            Ok(duration) if duration < least => Err(format!("must be at least {least:?}")),
+            Ok(duration) if duration < min => Err(format!("must be at least {min:?}")),
             Ok(duration) => Ok(duration),
             Err(error) => Err(error.to_string()),
         };
         self.parsed(key, read).unwrap_or(default)
     }
 
-    /// A path: relative ones start from the file's folder, those in a variable from the current one.
+    /// A path. A relative path starts from the folder of the file, or in a variable from the current directory.
     pub(super) fn path(&mut self, key: &'static str) -> Option<PathBuf> {
         let node = self.node(key)?;
         let path = Path::new(self.as_text(key, node)?);
@@ -184,17 +185,18 @@ impl<'a> Section<'a> {
         }
     }
 
-    /// Certificates in a file.
+    /// The certificates in a file that `key` names.
     pub(super) fn ca_file(&mut self, key: &'static str) -> Option<CaFile> {
         let path = self.path(key)?;
         let file = self.readable(key, &path, CaFile::read(&path))?;
         if !file.pem.contains("-----BEGIN CERTIFICATE-----") {
-            self.fault(key, "holds no certificate in PEM");
+            self.fault(key, "contains no certificate in PEM");
         }
         Some(file)
     }
 
-    /// A secret, inline under `key` or in the file that `file_key` names. The environment's wins over the file's.
+    /// A secret, inline under `key` or in the file that `file_key` names. One from the environment overrides one from
+    /// the file.
     pub(super) fn secret(&mut self, key: &'static str, file_key: &'static str) -> Option<Secret> {
         let (inline, file) = (self.node(key), self.node(file_key));
         let from_variable = |node: &Node| matches!(node.place, Some(SettingPlace::Variable(_)));
@@ -217,17 +219,17 @@ impl<'a> Section<'a> {
         }
     }
 
-    /// Names the content of a file that is read again whenever it is needed. None: it can't be read now, which is no
-    /// fault of the configuration.
-    pub(super) fn content(&self, path: &Path) -> Option<Fingerprint> {
+    /// A fingerprint of a file that a credential reads again whenever it needs it. None: the file can't be read now,
+    /// which is no fault of the configuration.
+    pub(super) fn fingerprint(&self, path: &Path) -> Option<Fingerprint> {
         let read = Secret::read(path);
-        self.reading.hasher.mark(&read);
+        self.reading.hasher.add(&read);
         read.ok().map(|text| Fingerprint::of(&[text.expose().as_bytes()]))
     }
 
-    /// Says that something must be there.
+    /// Adds a fault if a key that must be there is absent.
     pub(super) fn required<T>(&self, key: &'static str, value: Option<T>) -> Option<T> {
-        // A value that was there and wrong has been told already.
+        // A value that is there but wrong has its fault already.
         if value.is_none() && !self.has(key) && !self.has(&format!("{key}_file")) {
             let message = match self.known.iter().any(|known| *known == format!("{key}_file")) {
                 true => format!("is missing (or {key}_file)"),
@@ -238,7 +240,7 @@ impl<'a> Section<'a> {
         value
     }
 
-    /// Is the key there, right or wrong?
+    /// Whether the key is there, valid or not.
     pub(super) fn has(&self, key: &str) -> bool {
         self.entries.is_some_and(|entries| entries.contains_key(key))
     }
@@ -260,7 +262,7 @@ impl<'a> Section<'a> {
         self.push(self.place.clone(), self.path.clone(), message.to_owned(), None);
     }
 
-    /// Whatever nobody asked for is a fault: a misspelt key must not be a silent default.
+    /// Adds a fault for each key that was not looked up, because a misspelt key must not silently be a default.
     pub(super) fn finish(self) {
         for (key, node) in self.entries.into_iter().flatten() {
             if !self.known.iter().any(|known| known == key) {
@@ -270,7 +272,7 @@ impl<'a> Section<'a> {
         }
     }
 
-    fn bare(&self) -> Section<'a> {
+    fn empty(&self) -> Section<'a> {
         Section { reading: self.reading, path: String::new(), place: None, entries: None, known: Vec::new() }
     }
 
@@ -289,7 +291,7 @@ impl<'a> Section<'a> {
             path: self.path_of(key),
             place: node.place.clone(),
             entries: Some(table),
-            ..self.bare()
+            ..self.empty()
         })
     }
 
@@ -304,7 +306,7 @@ impl<'a> Section<'a> {
     }
 
     fn readable<T: AsRef<str>>(&self, key: &str, path: &Path, result: std::io::Result<T>) -> Option<T> {
-        self.reading.hasher.mark(&result);
+        self.reading.hasher.add(&result);
         result.map_err(|error| self.fault(key, format!("cannot read {}: {error}", path.display()))).ok()
     }
 

@@ -1,4 +1,4 @@
-//! `[server]`: where it listens, and how often it looks at its files.
+//! `[server]`: addresses, proxies and browsers in front of the API, and how often the configuration is reloaded.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -6,20 +6,20 @@ use std::time::Duration;
 use super::section::Section;
 use crate::domain::{Network, Origin};
 
-/// `[server]`.
+/// The settings of the section `[server]`.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ServerSettings {
-    /// Where the API is served. Port 0: a free one.
+    /// Address of the API. Port 0: a free one.
     pub listen: SocketAddr,
-    /// When set, `/metrics`, `/v1/admin` and `/docs` are answered only there.
+    /// When set, `/metrics`, `/v1/admin` and `/docs` are served only on this address.
     pub internal_listen: Option<SocketAddr>,
-    /// How often the configuration and the files that it names are compared with what is in use.
+    /// Between two checks whether the configuration or a file that it names has changed.
     pub reload_interval: Duration,
-    /// Whose `X-Forwarded-For` counts.
+    /// Proxies with an `X-Forwarded-For` that is believed.
     pub trusted_proxies: Vec<Network>,
-    /// Origins of the pages that may make the calls of a `register` key.
+    /// Origins of web pages that may make the calls of a `register` key.
     pub cors_origins: Vec<Origin>,
-    /// How long a client's connection is kept after its last answer.
+    /// How long a client's connection is kept open after its last answer.
     pub keep_alive: Duration,
 }
 
@@ -61,8 +61,7 @@ impl ServerSettings {
         settings
     }
 
-    /// Where a process on this machine reaches `/healthz` and `/readyz`, whatever the node's role: operators' own address,
-    /// if there is one.
+    /// The address at which a process on this machine reaches `/healthz` and `/readyz`, for every role.
     pub fn health_address(&self) -> SocketAddr {
         let address = self.internal_listen.unwrap_or(self.listen);
         let ip = match address.ip() {

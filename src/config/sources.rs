@@ -1,4 +1,4 @@
-//! Where a configuration comes from, kept so that it can be read again and again.
+//! The sources of a configuration: the path of the file, and the environment. Kept so that they can be read again.
 
 use std::cell::RefCell;
 use std::fmt;
@@ -7,34 +7,34 @@ use std::path::{Path, PathBuf};
 
 use super::{Config, Error, environment};
 
-/// A file, if there is one, and the environment as it was when the process began.
+/// A file, if one is named, and the environment of the process's start.
 #[derive(Clone)]
 pub struct Sources {
     file: Option<PathBuf>,
     environment: Vec<(String, String)>,
 }
 
-/// Stands for all that one reading found in the file and in those that it names, right or wrong.
+/// A hash of everything that one reading found in the file and the files that it names, valid or not.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct ContentHash(u64);
 
-/// Marks what is read.
+/// Computes a [`ContentHash`] while a configuration is read.
 #[derive(Default)]
 pub(super) struct ContentHasher(RefCell<DefaultHasher>);
 
 impl Sources {
-    /// See [`Config::load`].
+    /// The arguments are those of [`Config::load`].
     pub fn new(file: Option<&Path>, environment: impl Iterator<Item = (String, String)>) -> Self {
         Self { file: file.map(Path::to_owned), environment: environment.collect() }
     }
 
-    /// The file, if one is named.
+    /// The path of the file; none if no file is named.
     pub fn file(&self) -> Option<&Path> {
         self.file.as_deref()
     }
 
-    /// The variables that look like settings and have no effect with this configuration, sorted, each with the variable that
-    /// may be meant. Empty variables count as not set.
+    /// The variables that look like settings but have no effect with this configuration, sorted, each with the variable
+    /// that may be meant. Empty variables count as not set.
     pub fn variables_without_effect(&self, config: &Config) -> Vec<(&str, Option<String>)> {
         let set = self.environment.iter().filter(|(_, value)| !value.is_empty());
         let names = set.map(|(name, _)| name.as_str());
@@ -43,7 +43,7 @@ impl Sources {
         names
     }
 
-    /// Reads all of it.
+    /// Reads the configuration.
     ///
     /// # Errors
     /// As [`Config::load`].
@@ -51,7 +51,7 @@ impl Sources {
         self.read().1
     }
 
-    /// Reads all of it, and says what it found: a fault that is found in the same content again is the same fault.
+    /// Reads the configuration, with a hash of the content, by which a fault that was reported already is recognised.
     pub fn read(&self) -> (ContentHash, Result<Config, Error>) {
         let hasher = ContentHasher::default();
         let config = Config::load_hashing(self.file.as_deref(), self.environment.iter().cloned(), &hasher);
@@ -66,7 +66,7 @@ impl fmt::Debug for Sources {
 }
 
 impl ContentHasher {
-    pub(super) fn mark<T: AsRef<str>>(&self, read: &std::io::Result<T>) {
+    pub(super) fn add<T: AsRef<str>>(&self, read: &std::io::Result<T>) {
         let mut hasher = self.0.borrow_mut();
         match read {
             Ok(text) => (true, text.as_ref()).hash(&mut *hasher),

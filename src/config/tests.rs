@@ -1,4 +1,4 @@
-//! What a configuration says, and what is said about a wrong one.
+//! Tests of reading a configuration: values, their order of precedence, and the faults of wrong ones.
 
 use std::path::Path;
 use std::time::Duration;
@@ -10,7 +10,7 @@ const EXAMPLE: &str = include_str!("../../config.example.toml");
 const P8: &str = "-----BEGIN PRIVATE KEY-----\nc2VjcmV0\n-----END PRIVATE KEY-----\n";
 const ACCOUNT: &str = r#"{"type":"service_account","project_id":"shop-1","client_email":"a@b","private_key":"-----BEGIN PRIVATE KEY-----x","token_uri":"https://oauth2.example/token"}"#;
 
-/// A folder with a configuration and what the example names.
+/// A folder with a configuration and the files that the example names.
 pub(super) struct Folder(tempfile::TempDir);
 
 impl Folder {
@@ -41,7 +41,7 @@ fn pairs(env: &[(&str, &str)]) -> impl Iterator<Item = (String, String)> {
     env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
 }
 
-/// The faults, each as its line (or variable) and the rest of its text.
+/// The faults of a configuration, as texts that begin with the line or the variable.
 fn faults(toml: &str, env: &[(&str, &str)]) -> Vec<String> {
     let folder = Folder::new(toml);
     let error = folder.load(env).expect_err("the configuration is wrong");
@@ -58,7 +58,7 @@ topic = "com.example.shop"
 "#;
 
 #[test]
-fn the_example_states_the_defaults() {
+fn example_has_the_defaults() {
     let folder = Folder::new(EXAMPLE);
     let mut config = folder.load(&[]).expect("the example is right");
     assert_eq!(config.database.data_dir, folder.0.path().join("./pushpost-data"));
@@ -67,7 +67,7 @@ fn the_example_states_the_defaults() {
 }
 
 #[test]
-fn the_example_names_every_key_once_and_no_other() {
+fn example_has_every_key_once() {
     let uncommented = EXAMPLE.lines().map(|line| match line.strip_prefix('#') {
         Some(setting) if !setting.is_empty() && !setting.starts_with(' ') => setting,
         _ => line,
@@ -91,7 +91,7 @@ fn the_example_names_every_key_once_and_no_other() {
 }
 
 #[test]
-fn without_a_file_there_are_the_defaults() {
+fn defaults_apply_without_a_file() {
     assert_eq!(
         Config::load(None, pairs(&[("HOME", "/root"), ("PUSHPOST_LOG", "debug")])).unwrap(),
         Config::default()
@@ -99,7 +99,7 @@ fn without_a_file_there_are_the_defaults() {
 }
 
 #[test]
-fn the_environment_wins_over_the_file() {
+fn environment_overrides_the_file() {
     let env = [
         ("PUSHPOST__SERVER__LISTEN", "0.0.0.0:81"),
         ("PUSHPOST__SERVER__TRUSTED_PROXIES", "10.0.0.0/8, ::1"),
@@ -143,7 +143,7 @@ fn the_environment_wins_over_the_file() {
 }
 
 #[test]
-fn our_own_variable_wins_over_database_url() {
+fn pushpost_variable_overrides_database_url() {
     let folder = Folder::new("[database]\nurl = \"postgres://u@file/x\"");
     folder.write("url", "postgres://u@from-file/x\n");
     let url = |env: &[(&str, &str)]| folder.load(env).unwrap().database.url.unwrap().expose().to_owned();
@@ -156,7 +156,7 @@ fn our_own_variable_wins_over_database_url() {
 }
 
 #[test]
-fn the_environment_names_a_proxy_where_the_configuration_does_not() {
+fn proxy_of_the_environment_applies_without_one_in_the_file() {
     let network = |toml: &str, env: &[(&str, &str)]| Folder::new(toml).load(env).unwrap().network;
     let given = [("HTTPS_PROXY", "http://u:hunter2@env:3128"), ("NO_PROXY", "a.example, .b.example,")];
     let from_env = network("", &given);
@@ -174,11 +174,11 @@ fn the_environment_names_a_proxy_where_the_configuration_does_not() {
 }
 
 #[test]
-fn a_proxy_has_a_port_that_there_can_be_and_is_shown_with_it() {
+fn port_of_a_proxy_is_checked_and_shown() {
     for wrong in
         ["http://u:hunter2@127.0.0.1:31x", "http://u:hunter2@[::1]:99999", "http://proxy:0", "http://proxy:"]
     {
-        let rule = "has a port that is no number from 1 to 65535";
+        let rule = "has a port that is not a number from 1 to 65535";
         let of_file = faults(&format!("[network]\nproxy = \"{wrong}\"\n"), &[]);
         assert_eq!(of_file, [format!("pushpost.toml:2: network.proxy: {rule}")], "{wrong}");
         let of_variable = faults("", &[("HTTPS_PROXY", wrong)]);
@@ -189,7 +189,7 @@ fn a_proxy_has_a_port_that_there_can_be_and_is_shown_with_it() {
 }
 
 #[test]
-fn what_a_proxy_could_never_leave_out_is_refused() {
+fn exceptions_that_never_match_are_faults() {
     for right in ["a.example", ".example.com", "10.0.0.0/8", "::1", "fd00::/8", "*", "my_host"] {
         let of_file = format!("[network]\nproxy = \"http://p:1\"\nno_proxy = [\"{right}\"]\n");
         assert_eq!(Folder::new(&of_file).load(&[]).unwrap().network.no_proxy, [right]);
@@ -204,7 +204,7 @@ fn what_a_proxy_could_never_leave_out_is_refused() {
 }
 
 #[test]
-fn a_database_url_without_a_user_is_refused_unless_a_variable_names_the_user() {
+fn database_url_needs_a_user_unless_pguser_is_set() {
     let without = ("DATABASE_URL", "postgres://:hunter2@db/x");
     let told = faults("", &[without]);
     assert!(
@@ -216,14 +216,14 @@ fn a_database_url_without_a_user_is_refused_unless_a_variable_names_the_user() {
 }
 
 #[test]
-fn a_variable_finds_an_app_whose_name_no_variable_can_spell() {
+fn variable_finds_an_app_with_capitals_and_hyphens() {
     let folder = Folder::new(&SHOP.replace("apps.shop", "apps.My-Shop"));
     let config = folder.load(&[("PUSHPOST__APPS__MY_SHOP__APNS__TOPIC", "com.example.other")]).unwrap();
     assert_eq!(config.apps["My-Shop"].apns.as_ref().unwrap().topic, "com.example.other");
 }
 
 #[test]
-fn every_fault_is_told_at_once_with_its_line() {
+fn all_faults_are_reported_with_their_lines() {
     let toml = r#"[server]
 listn = "127.0.0.1:1"
 reload_interval = "15 s"
@@ -255,7 +255,7 @@ topic = 1.5
 }
 
 #[test]
-fn a_file_that_is_not_toml_is_told_without_quoting_it() {
+fn invalid_toml_is_reported_without_quoting_the_line() {
     let all = faults("[database]\nurl = \"postgres://u:hunter2@db\n", &[]);
     assert!(all[0].starts_with("pushpost.toml:2: "), "{all:?}");
     assert!(!all.concat().contains("hunter2"), "{all:?}");
@@ -271,7 +271,7 @@ fn a_secret_is_given_once() {
 }
 
 #[test]
-fn what_a_secret_must_look_like_is_told_without_showing_it() {
+fn invalid_secrets_are_reported_without_their_text() {
     let env = [
         ("PUSHPOST__APPS__SHOP__APNS__KEY", "hunter2"),
         ("PUSHPOST__APPS__SHOP__FCM__SERVICE_ACCOUNT", r#"{"project_id":"hunter2"}"#),
@@ -284,7 +284,7 @@ fn what_a_secret_must_look_like_is_told_without_showing_it() {
 }
 
 #[test]
-fn the_configuration_is_shown_without_its_secrets() {
+fn debug_shows_no_secrets() {
     let env = [
         ("DATABASE_URL", "postgres://u:hunter2@db"),
         ("PUSHPOST__APPS__SHOP__FCM__SERVICE_ACCOUNT", ACCOUNT),
@@ -295,7 +295,7 @@ fn the_configuration_is_shown_without_its_secrets() {
 }
 
 #[test]
-fn a_changed_file_makes_another_configuration() {
+fn configurations_differ_if_a_named_file_differs() {
     let folder = Folder::new(SHOP);
     let before = folder.load(&[]).unwrap();
     assert_eq!(before, folder.load(&[]).unwrap());
@@ -304,13 +304,13 @@ fn a_changed_file_makes_another_configuration() {
 }
 
 #[test]
-fn a_file_that_cannot_be_read_is_named() {
+fn file_that_cannot_be_read_is_named() {
     let error = Config::load(Some(Path::new("/nowhere/pushpost.toml")), pairs(&[])).unwrap_err();
     assert!(error.to_string().contains("/nowhere/pushpost.toml"), "{error}");
 }
 
 #[test]
-fn the_same_fault_in_the_same_content_is_the_same_fault() {
+fn content_hash_changes_with_the_content_only() {
     let folder = Folder::new(SHOP);
     let sources = Sources::new(Some(&folder.0.path().join("pushpost.toml")), pairs(&[]));
     let (right, config) = sources.read();
@@ -327,7 +327,7 @@ fn the_same_fault_in_the_same_content_is_the_same_fault() {
 }
 
 #[test]
-fn what_needs_a_restart_is_named_and_what_does_not_is_left_out() {
+fn only_changes_that_need_a_restart_are_listed() {
     let changes = |toml: &str, env: &[(&str, &str)]| {
         let before = Folder::new(SHOP).load(&[]).unwrap();
         let folder = Folder::new(toml);
@@ -363,7 +363,7 @@ fn what_needs_a_restart_is_named_and_what_does_not_is_left_out() {
 }
 
 #[test]
-fn apps_and_platforms_that_are_new_are_added_and_those_that_are_gone_wait_for_a_restart() {
+fn new_apps_and_platforms_are_added_and_removed_ones_need_a_restart() {
     const FCM: &str = "[apps.shop.fcm]\nservice_account_file = \"firebase.json\"\n";
     let (shop, market) = (Folder::new(SHOP), SHOP.replace("apps.shop", "apps.market"));
     let more = Folder::new(&format!("{SHOP}{FCM}{market}{}", FCM.replace("shop", "market")));

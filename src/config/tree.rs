@@ -1,4 +1,5 @@
-//! The configuration before it means anything: one tree from file and environment, each value with its place.
+//! The configuration as a tree of values, each with its place: the file's text is parsed, and the environment overrides
+//! it. `section` reads the tree.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -8,14 +9,14 @@ use toml::de::{DeArray, DeTable, DeValue};
 use super::environment::{self, Setting};
 use super::error::{ConfigFault, SettingPlace};
 
-/// A value and where it was said.
+/// A value with its place.
 #[derive(Clone, Debug)]
 pub(super) struct Node {
     pub(super) value: Value,
     pub(super) place: Option<SettingPlace>,
 }
 
-/// A value of a type that TOML knows.
+/// A value of one of TOML's types.
 #[derive(Clone, Debug)]
 pub(super) enum Value {
     Text(String),
@@ -23,21 +24,21 @@ pub(super) enum Value {
     Flag(bool),
     List(Vec<Node>),
     Table(Table),
-    /// A float, a date, or an integer beyond 64 bits: nothing here takes one.
+    /// A float, a date, or an integer beyond 64 bits, which no key accepts. Has the type's name.
     Other(&'static str),
 }
 
-/// Keys and values.
+/// Values by key.
 pub(super) type Table = BTreeMap<String, Node>;
 
-/// Reads the file's text. `file` is for messages.
+/// Parses the file's text. `file` is for messages.
 pub(super) fn parse(text: &str, file: &Path) -> Result<Table, Vec<ConfigFault>> {
     let lines = Lines { text, file };
     let (table, errors) = DeTable::parse_recoverable(text);
     if errors.is_empty() {
         return Ok(lines.table(table.get_ref()));
     }
-    // Only the parser's own words: its full text quotes the line, which may hold a secret.
+    // The message alone, because the error's full text quotes the line, which may contain a secret.
     let fault = |error: &toml::de::Error| ConfigFault {
         place: error.span().map(|span| lines.place(span.start)),
         key: String::new(),
@@ -47,7 +48,7 @@ pub(super) fn parse(text: &str, file: &Path) -> Result<Table, Vec<ConfigFault>> 
     Err(errors.iter().map(fault).collect())
 }
 
-/// Lays the environment over the file.
+/// Overrides the values of the file by those of the environment. Returns the faults.
 pub(super) fn overlay(
     table: &mut Table,
     environment: impl Iterator<Item = (String, String)>,
@@ -61,7 +62,7 @@ pub(super) fn overlay(
     faults
 }
 
-/// Numbers of lines, found by offset.
+/// Converts the parser's values, and finds the line of each by its offset.
 struct Lines<'a> {
     text: &'a str,
     file: &'a Path,
@@ -105,7 +106,7 @@ impl Lines<'_> {
     }
 }
 
-/// Sets one key, `SERVER__LISTEN`, from a variable.
+/// Sets the key `SERVER__LISTEN` to a variable's value.
 fn set(table: &mut Table, key: &str, place: SettingPlace, text: String) -> Result<(), ConfigFault> {
     let fault = |message: &str| ConfigFault {
         place: Some(place.clone()),
@@ -118,7 +119,7 @@ fn set(table: &mut Table, key: &str, place: SettingPlace, text: String) -> Resul
         None => (Vec::new(), key),
     };
     if last.is_empty() || parents.iter().any(|parent| parent.is_empty()) {
-        return Err(fault("a variable names a key as PUSHPOST__SECTION__KEY"));
+        return Err(fault("a variable must be named like PUSHPOST__SECTION__KEY"));
     }
     let mut table = table;
     for parent in parents {
@@ -135,15 +136,16 @@ fn set(table: &mut Table, key: &str, place: SettingPlace, text: String) -> Resul
     Ok(())
 }
 
-/// A list or an inline table, written in a variable as in the file. JSON such as a service account stays a text.
+/// Parses a list or an inline table that a variable has in TOML. None for JSON, such as a service account, which stays
+/// a text.
 fn structured(text: &str, place: &SettingPlace) -> Option<Value> {
     let value = DeValue::parse(text).ok()?;
     let mut value = Lines { text, file: Path::new("") }.value(value.get_ref());
-    relabel(&mut value, place);
+    set_places(&mut value, place);
     Some(value)
 }
 
-fn relabel(value: &mut Value, place: &SettingPlace) {
+fn set_places(value: &mut Value, place: &SettingPlace) {
     let nodes: Vec<&mut Node> = match value {
         Value::List(list) => list.iter_mut().collect(),
         Value::Table(table) => table.values_mut().collect(),
@@ -151,11 +153,12 @@ fn relabel(value: &mut Value, place: &SettingPlace) {
     };
     for node in nodes {
         node.place = Some(place.clone());
-        relabel(&mut node.value, place);
+        set_places(&mut node.value, place);
     }
 }
 
-/// Variables are upper case and know no hyphen: `MY_SHOP` means an app called `My-Shop` if the file has one.
+/// The key of the table that a variable means: `MY_SHOP` means the app `My-Shop` if the file has it, because variables
+/// are in upper case without hyphens.
 fn existing_name(table: &Table, segment: &str) -> String {
     let folded = segment.to_lowercase();
     table.keys().find(|key| key.to_lowercase().replace('-', "_") == folded).cloned().unwrap_or(folded)

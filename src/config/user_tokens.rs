@@ -1,36 +1,36 @@
-//! `[apps.<name>.user_tokens]`: how a mobile app proves who its user is.
+//! `[apps.<name>.user_tokens]`: the keys that verify user tokens, with which a mobile app proves the id of its user.
 
 use std::time::Duration;
 
 use super::secret::Secret;
 use super::section::Section;
 
-/// Least length of a shared secret, in bytes.
+/// Bytes of a shared secret at least.
 const SECRET_MIN: usize = 32;
 
-/// `[apps.<name>.user_tokens]`.
+/// The settings of the section `[apps.<name>.user_tokens]`.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct UserTokenSettings {
-    /// What `aud` must be.
+    /// The value that a token's `aud` must have.
     pub audience: String,
-    /// How far ahead `exp` may be.
+    /// How far a token's `exp` may be in the future.
     pub max_age: Duration,
-    /// Several at once is how they rotate.
+    /// Keys that are valid at the same time. To rotate a key, the new one is added before the old one is removed.
     pub keys: Vec<UserTokenKey>,
 }
 
-/// `[[apps.<name>.user_tokens.keys]]`.
+/// One entry of `[[apps.<name>.user_tokens.keys]]`.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct UserTokenKey {
-    /// A token without one is tried against all keys.
+    /// The key's id. A token without `kid` is tried with all keys.
     pub kid: Option<String>,
-    /// The key's; a token's `alg` never chooses.
+    /// The key's algorithm. A token's `alg` must be equal; it does not choose the algorithm.
     pub algorithm: UserTokenAlgorithm,
     /// A public key in PEM, or for HS256 the shared secret.
     pub material: Secret,
 }
 
-/// How a user token is signed.
+/// The algorithm of a user token's signature.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum UserTokenAlgorithm {
     /// ECDSA over P-256.
@@ -88,7 +88,7 @@ impl UserTokenKey {
                 section.required("public_key", public_key).filter(|key| {
                     let public = key.expose().contains("-----BEGIN PUBLIC KEY-----");
                     if !public {
-                        section.fault("public_key", "holds no public key in PEM (BEGIN PUBLIC KEY)");
+                        section.fault("public_key", "contains no public key in PEM (BEGIN PUBLIC KEY)");
                     }
                     public
                 })

@@ -8,7 +8,7 @@ use pushpost_testkit::processes::TestMachine;
 async fn an_invalid_proxy_is_refused_without_showing_its_password() {
     let machine = TestMachine::new(Settings::default(), "").await;
     let proxy = ("HTTPS_PROXY", "http://me:hunter2@127.0.0.1:3128");
-    let port = "a port that is no number from 1 to 65535";
+    let port = "a port that is not a number from 1 to 65535";
     for (variables, told_by, reason) in [
         ([("HTTPS_PROXY", "http://me:hunter2@127.0.0.1:31x"), ("NO_PROXY", "")], "$HTTPS_PROXY", port),
         (

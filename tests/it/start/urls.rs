@@ -67,7 +67,7 @@ async fn urls_of_psql_are_accepted() {
 async fn an_invalid_url_is_reported_with_its_wrong_part() {
     let machine = TestMachine::new(Settings::default(), "").await;
     for (url, fault) in [
-        ("postgres://me:hunter2@db:54x/d", "database.url: has a port that is no number from 1 to 65535"),
+        ("postgres://me:hunter2@db:54x/d", "database.url: has a port that is not a number from 1 to 65535"),
         ("postgres://me:hunter2@db/d?sslmod=require", "database.url: has an unknown parameter \"sslmod\""),
         ("postgres://me:hunter2%@db/d", "database.url: has a \"%\" in its password"),
         (
