@@ -2,8 +2,8 @@
 
 use std::process::ExitCode;
 
-/// What an attempt allocates is freed by whichever thread ends it; with the system's allocator a fifth of the time that a
-/// broadcast takes goes there (docs/performance.md).
+/// What an attempt allocates is freed by whichever thread ends it; with the system's allocator a fifth of the time that
+/// a broadcast takes goes there (docs/performance.md).
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

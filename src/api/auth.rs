@@ -1,4 +1,4 @@
-//! Who is asking, and whether its key reaches so far. Checked before a body is read.
+//! Authenticates a request by its API key, and checks its scopes and rate limits. Runs before the body is read.
 
 use std::marker::PhantomData;
 use std::sync::{Arc, OnceLock};
@@ -13,9 +13,9 @@ use super::rates::RateExceeded;
 use crate::domain::{App, KeyId, Scope, Scopes};
 use crate::registry::keys::AuthenticationError;
 
-/// What a route needs: any of these scopes, or `admin`.
+/// What a route requires: a key with one of these scopes, or `admin`.
 pub trait Right: Send + Sync + 'static {
-    /// The scopes, each of which is enough.
+    /// Scopes, each of which is sufficient.
     const SCOPES: &'static [Scope];
 }
 
@@ -32,44 +32,44 @@ macro_rules! rights {
 }
 
 rights! {
-    /// To post and cancel notifications.
+    /// For posting and cancelling notifications.
     SendNotifications [Send];
-    /// To read notifications and their deliveries.
+    /// For reading notifications and their deliveries.
     ReadNotifications [Send, Read];
-    /// Everything about devices.
+    /// For everything about devices.
     ManageDevices [Devices];
-    /// To read devices.
+    /// For reading devices.
     ReadDevices [Devices, Read];
-    /// To register and unregister: a backend any device, an app its own.
+    /// For registering and unregistering: a backend any device, an app its own.
     RegisterDevice [Devices, Register];
-    /// To see and steer lanes.
+    /// For reading, pausing and resuming lanes.
     Administer [];
 }
 
-/// The key of a request that has the right `R`.
+/// The caller of a route that requires `R`, after authentication.
 #[derive(Debug)]
 pub struct Caller<R> {
-    /// Whose key.
+    /// The app of the key.
     pub app: Arc<App>,
-    /// Which.
+    /// The key's id.
     pub key: KeyId,
-    /// All that it may do.
+    /// All scopes of the key.
     pub scopes: Scopes,
     right: PhantomData<R>,
 }
 
-/// What the request log says of the caller, once known.
+/// The caller for the request log, set when the key is recognised.
 #[derive(Clone, Debug, Default)]
 pub(super) struct CallerNote(Arc<OnceLock<(Arc<App>, KeyId, Scopes)>>);
 
 impl CallerNote {
-    /// The caller, if its key was recognised.
+    /// The app and the key; none if no key was recognised.
     pub(super) fn get(&self) -> Option<(&App, KeyId)> {
         self.0.get().map(|(app, key, _)| (&**app, *key))
     }
 
-    /// Was there a key that may do more than an app may?
-    pub(super) fn may_do_more(&self) -> bool {
+    /// Whether the request had a key with more scopes than an app's.
+    pub(super) fn has_secret_key(&self) -> bool {
         self.0.get().is_some_and(|(_, _, scopes)| !scopes.is_publishable())
     }
 }
@@ -108,7 +108,7 @@ impl From<AuthenticationError<RateExceeded>> for ApiError {
     }
 }
 
-/// The secret of the one `Authorization: Bearer …`.
+/// The secret in `Authorization: Bearer …`; none if there are several such headers.
 fn bearer(parts: &Parts) -> Option<&str> {
     let mut headers = parts.headers.get_all(AUTHORIZATION).iter();
     let (Some(only), None) = (headers.next(), headers.next()) else {

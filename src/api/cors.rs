@@ -1,7 +1,8 @@
-//! Which web pages may read our answers (CORS, <https://fetch.spec.whatwg.org/#http-cors-protocol>).
+//! CORS headers for the web pages in `server.cors_origins` (<https://fetch.spec.whatwg.org/#http-cors-protocol>).
 //!
-//! Apps in a web view register from JavaScript, so a page's origin may be listed for the calls that a `register` key may
-//! make. No other call has these headers, and no answer to a key that may do more: such a key has no place in a page.
+//! Apps in a web view register from JavaScript, so pages with a listed origin may make the calls of a `register` key.
+//! Other calls do not get these headers, nor do answers to keys with more scopes, because such a key must not be in a
+//! page.
 
 use std::sync::Arc;
 
@@ -22,19 +23,19 @@ const CALLS: [(&str, Method); 2] = [("/v1/devices", Method::PUT), ("/v1/devices/
 const ALLOWED: HeaderValue =
     HeaderValue::from_static("Authorization, Content-Type, Pushpost-User-Token, Request-Id");
 const EXPOSED: HeaderValue = HeaderValue::from_static("Request-Id, Retry-After");
-/// Seconds for which a page need not ask again; Chromium believes no longer time.
+/// Seconds for which a browser caches a preflight; Chromium's maximum.
 const MAX_AGE: HeaderValue = HeaderValue::from_static("7200");
 
-/// The origins that are listed.
+/// The origins in `server.cors_origins`.
 pub(super) type Origins = Arc<[Origin]>;
 
-/// Answers what a browser asks ahead of a call. Within the layer that gives each answer its id.
+/// Answers a browser's preflight request. Within the layer that adds the request id.
 pub(super) async fn preflight(
     extract::State(origins): extract::State<Origins>,
     request: Request,
     next: Next,
 ) -> Response {
-    match asked(&request).filter(|_| listed(&origins, request.headers()).is_some()) {
+    match requested_method(&request).filter(|_| listed(&origins, request.headers()).is_some()) {
         Some(method) => {
             let mut response = StatusCode::NO_CONTENT.into_response();
             let headers = response.headers_mut();
@@ -47,20 +48,20 @@ pub(super) async fn preflight(
     }
 }
 
-/// Marks the answers to calls, errors too, for the origins that are listed. The outermost layer.
+/// Adds CORS headers to the answers of calls, errors included, for listed origins. The outermost layer.
 pub(super) async fn mark(
     extract::State(origins): extract::State<Origins>,
     request: Request,
     next: Next,
 ) -> Response {
-    let is_preflight = asked(&request).is_some();
+    let is_preflight = requested_method(&request).is_some();
     if !is_preflight && !is_call(request.uri().path(), request.method()) {
         return next.run(request).await;
     }
     let origin = listed(&origins, request.headers());
     let mut response = next.run(request).await;
     let caller = response.extensions_mut().remove::<CallerNote>();
-    if caller.is_some_and(|caller| caller.may_do_more()) {
+    if caller.is_some_and(|caller| caller.has_secret_key()) {
         return response;
     }
     // Caches must not give one page the answer to another.
@@ -78,15 +79,17 @@ fn is_call(path: &str, method: &Method) -> bool {
     CALLS.iter().any(|call| *call == (path, method.clone()))
 }
 
-/// The method of the call that a preflight asks for, if there is such a call.
-fn asked(request: &Request) -> Option<HeaderValue> {
+/// The method that a preflight asks for, if a `register` key may make that call.
+fn requested_method(request: &Request) -> Option<HeaderValue> {
     let method = request.headers().get(ACCESS_CONTROL_REQUEST_METHOD)?;
     let path = request.uri().path();
-    let is_asked = |call: &&(&str, Method)| call.0 == path && method.as_bytes() == call.1.as_str().as_bytes();
-    (request.method() == Method::OPTIONS && CALLS.iter().any(|call| is_asked(&call))).then(|| method.clone())
+    let is_requested =
+        |call: &&(&str, Method)| call.0 == path && method.as_bytes() == call.1.as_str().as_bytes();
+    (request.method() == Method::OPTIONS && CALLS.iter().any(|call| is_requested(&call)))
+        .then(|| method.clone())
 }
 
-/// The request's one origin, if it is listed.
+/// The request's origin, if it has exactly one and it is listed.
 fn listed(origins: &Origins, headers: &HeaderMap) -> Option<HeaderValue> {
     let mut sent = headers.get_all(ORIGIN).iter();
     let (Some(origin), None) = (sent.next(), sent.next()) else { return None };

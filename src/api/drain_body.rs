@@ -1,9 +1,9 @@
-//! What a client is still sending when its answer is ready: a body that was refused before it was read, or in the
-//! middle.
+//! Reads and discards the rest of a request's body that its handler did not read, before the answer is sent. Used by
+//! `request`.
 //!
-//! HTTP/1 clients mostly write all of a request before they read, and a connection that is closed with unread bytes in
-//! it is reset, which takes the answer along. So what still comes is read and thrown away first, within bounds. HTTP/2
-//! needs none of this: there the answer and the reset of the stream are frames of their own.
+//! Most HTTP/1 clients write the whole request before they read. If a connection is closed with unread bytes in it, TCP
+//! resets the connection, and the client does not get the answer. So the rest is read first, within limits. HTTP/2 does
+//! not need this, because an answer and the reset of its stream are separate frames.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -18,21 +18,21 @@ use hyper::body::{Body as HttpBody, Frame, SizeHint};
 use tokio::sync::oneshot;
 use tokio::time::{Duration, timeout};
 
-/// A client that sends nothing for so long is waiting for its answer.
+/// A client that sends nothing for this long is taken to wait for its answer.
 const IDLE_TIMEOUT: Duration = Duration::from_millis(250);
-/// Longest time, and most bytes, for which an answer is kept back.
+/// The answer is held back for this long, and for this many bytes, at most.
 const DRAIN_TIME_MAX: Duration = Duration::from_secs(5);
 const DRAIN_BYTES_MAX: usize = 64 << 20;
 
-/// The way back of a body that its handler gave up.
+/// Receives the body from its handler, if the handler drops it before its end.
 #[derive(Debug)]
 pub(super) struct UnreadBody(Option<oneshot::Receiver<Body>>);
 
-/// Follows a request's body.
+/// Wraps a request's body for the handler.
 pub(super) fn track(head: &Parts, body: Body) -> (Body, UnreadBody) {
     let is_http1 = head.version <= Version::HTTP_11;
-    // Reading would tell a client to go on that still waits to be told.
-    if !is_http1 || waits(&head.headers) || body.is_end_stream() {
+    // A client that sent Expect waits for 100 Continue, which reading would send.
+    if !is_http1 || expects_continue(&head.headers) || body.is_end_stream() {
         return (body, UnreadBody(None));
     }
     let (back, unread) = oneshot::channel();
@@ -40,10 +40,10 @@ pub(super) fn track(head: &Parts, body: Body) -> (Body, UnreadBody) {
 }
 
 impl UnreadBody {
-    /// Throws away what still comes. To be called when the handler is done.
+    /// Discards the rest of the body. To be called when the handler is done.
     pub(super) async fn drain(self) {
         let Some(Ok(body)) = self.0.map(|mut unread| unread.try_recv()) else { return };
-        // What is left after that is the connection's end.
+        // If there is still more after that, the connection is closed with the answer.
         let _rest = timeout(DRAIN_TIME_MAX, discard(body)).await;
     }
 }
@@ -58,7 +58,7 @@ async fn discard(mut body: Body) {
     }
 }
 
-fn waits(headers: &HeaderMap) -> bool {
+fn expects_continue(headers: &HeaderMap) -> bool {
     headers.contains_key(EXPECT)
 }
 
@@ -96,7 +96,7 @@ impl Drop for TrackedBody {
     fn drop(&mut self) {
         let unread = self.body.take().filter(|body| !body.is_end_stream());
         if let (Some(body), Some(back)) = (unread, self.back.take()) {
-            // Nobody waits for it where the request itself was given up.
+            // The receiver is gone if the request itself was cancelled.
             let _gone = back.send(body);
         }
     }

@@ -1,6 +1,7 @@
-//! What a listener answers with while its node starts, and then.
+//! The routes of a listener: health only while the node starts, everything after that. Used by `serve`.
 //!
-//! A listener takes connections from the first moment, so that probes are answered while the database is waited for.
+//! A listener accepts connections from the beginning, so that probes are answered while the node waits for the
+//! database.
 
 use std::sync::{Arc, OnceLock};
 
@@ -12,7 +13,7 @@ use super::error::ApiError;
 use super::health::{self, Health};
 use super::{State, Surface, request, router};
 
-/// The routes of a listener: health at once, the rest as soon as there is a [`State`].
+/// The routes of a listener. Clones share them.
 #[derive(Clone, Debug)]
 pub struct ListenerRouter(Arc<Inner>);
 
@@ -24,8 +25,8 @@ struct Inner {
 }
 
 impl ListenerRouter {
-    /// Health alone, until [`Self::open`]. Other paths are 503 `unavailable` meanwhile, or `shutting_down`; 404 where the
-    /// surface never has any.
+    /// With the routes for health until [`Self::open`]. Other paths are answered 503 `unavailable` or `shutting_down`
+    /// meanwhile, or 404 on a surface that has no others.
     pub fn new(health: &Arc<Health>, surface: Surface) -> Self {
         let routes = Router::from(health::routes(Arc::clone(health)));
         let routes = match surface {
@@ -38,23 +39,24 @@ impl ListenerRouter {
                 })
             }
         };
-        let before = request::surrounded(routes);
+        let before = request::wrap(routes);
         Self(Arc::new(Inner { surface, before, after: OnceLock::new() }))
     }
 
-    /// All of it, from the start.
+    /// With all routes of the surface from the start.
     pub fn of(state: State, surface: Surface) -> Self {
         let router = Self::new(&state.health, surface);
         router.open(state);
         router
     }
 
-    /// From now on the routes of the surface are answered. A second call changes nothing.
+    /// From now on all routes of the surface are answered. A second call has no effect.
     pub fn open(&self, state: State) {
         self.0.after.get_or_init(|| router(state, self.0.surface));
     }
 
-    /// Answers each request with the routes of that moment, also on a connection that is older than they are.
+    /// The service for a connection. It looks up the routes for each request, so that connections from before
+    /// [`Self::open`] get all routes too.
     pub(super) fn service(&self) -> Router {
         let router = self.clone();
         Router::new().fallback_service(service_fn(move |request: Request| {

@@ -24,6 +24,7 @@ mod words;
 
 mod drain_body;
 mod request;
+mod request_id;
 
 use std::ops::Deref;
 use std::sync::Arc;
@@ -130,10 +131,10 @@ pub fn router(state: State, surface: Surface) -> Router {
     let origins = Arc::clone(&state.cors_origins);
     let routes = routes.fallback(|| async { ApiError::NotFound }).with_state(state);
     if origins.is_empty() {
-        return request::surrounded(routes);
+        return request::wrap(routes);
     }
     let preflight = from_fn_with_state(Arc::clone(&origins), cors::preflight);
-    request::surrounded(routes.layer(preflight)).layer(from_fn_with_state(origins, cors::mark))
+    request::wrap(routes.layer(preflight)).layer(from_fn_with_state(origins, cors::mark))
 }
 
 /// The one list of routes: the router and the OpenAPI document are made of it.

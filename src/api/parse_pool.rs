@@ -1,5 +1,5 @@
-//! Long bodies are read on threads of their own, a few at a time: the threads that answer stay free, `/healthz` among
-//! their work, and the memory that reading takes is bounded.
+//! Parses long bodies on separate threads, a few at a time. So the threads that answer requests, `/healthz` among them,
+//! are not blocked, and the memory for parsing is bounded.
 
 use std::num::NonZero;
 use std::sync::Arc;
@@ -8,15 +8,16 @@ use std::thread;
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 
-/// Longest body that is read where it arrived: less than a millisecond of work, in which handing it over would be felt.
+/// Bytes of the longest body that is parsed on the request's own thread. It takes less than a millisecond, for which a
+/// change of thread would be slower.
 const INLINE_BYTES_MAX: usize = 16 << 10;
 
-/// Permits to read long bodies.
+/// Permits to parse long bodies.
 #[derive(Clone, Debug)]
 pub struct ParsePool(Arc<Semaphore>);
 
 impl Default for ParsePool {
-    /// One core is left to all else, where there are several.
+    /// As many permits as cores, less one for everything else.
     fn default() -> Self {
         let cores = thread::available_parallelism().map_or(1, NonZero::get);
         Self(Arc::new(Semaphore::new(cores.saturating_sub(1).max(1))))
@@ -24,8 +25,8 @@ impl Default for ParsePool {
 }
 
 impl ParsePool {
-    /// Runs `parse`, which reads a body of so many bytes. Long bodies wait for their turn, in the order in which they came.
-    /// A request that is given up keeps its permit until its body is read, since nothing can stop that.
+    /// Runs `parse` for a body of `bytes`. Long bodies wait for a permit in the order of their arrival. A cancelled
+    /// request keeps its permit until `parse` ends, because a blocking thread can't be stopped.
     pub async fn run<T: Send + 'static>(
         &self,
         bytes: usize,
@@ -44,7 +45,7 @@ impl ParsePool {
             Ok(parsed) => parsed,
             Err(error) => match error.try_into_panic() {
                 Ok(panic) => std::panic::resume_unwind(panic),
-                // The runtime is going down, and this task with it.
+                // The runtime is shutting down, and ends this task.
                 Err(_) => std::future::pending().await,
             },
         }
@@ -59,7 +60,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_short_body_is_read_where_it_arrived_and_a_long_one_elsewhere() {
+    async fn long_bodies_are_parsed_on_another_thread() {
         let pool = ParsePool::default();
         let here = thread::current().id();
         assert_eq!(pool.run(INLINE_BYTES_MAX, || thread::current().id()).await, here);
@@ -67,7 +68,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn long_bodies_wait_for_a_permit_while_short_ones_are_read() {
+    async fn long_bodies_wait_for_a_permit_and_short_ones_do_not() {
         let pool = ParsePool(Arc::new(Semaphore::new(1)));
         let (end, ended) = mpsc::channel::<()>();
         let reading = Arc::new(AtomicUsize::new(0));
@@ -93,7 +94,7 @@ mod tests {
 
     #[tokio::test]
     #[should_panic(expected = "of the reader")]
-    async fn a_panic_reaches_the_request() {
+    async fn panics_of_the_parser_reach_the_request() {
         ParsePool::default().run(usize::MAX, || panic!("of the reader")).await;
     }
 }

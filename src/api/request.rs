@@ -1,4 +1,5 @@
-//! The outermost layer: request ids, problem documents, panics and deadlines, and one log line per request.
+//! The layer around every route: request ids, limits of URL and headers, deadlines, panics, problem documents, and one
+//! log line per request.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -9,47 +10,40 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt;
 use http::request::Parts;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+use http::{HeaderValue, Method, StatusCode};
 use tokio::time::{Duration, Instant, timeout};
-use uuid::Uuid;
 
 use super::auth::CallerNote;
 use super::devices;
 use super::drain_body;
 use super::error::ApiError;
 use super::problem::Problem;
+use super::request_id::{REQUEST_ID, RequestId};
 
-/// The header, in and out.
-pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("request-id");
-/// Longest id taken over from a caller.
-const REQUEST_ID_MAX: usize = 64;
-/// Most bytes of path and query: room for a list's longest filters.
+/// Bytes of path and query at most: enough for the longest filters of a list.
 const URL_MAX: usize = 8 << 10;
-/// Most bytes of all headers together.
+/// Bytes of all headers together at most.
 pub(super) const HEADERS_MAX: usize = 16 << 10;
-/// From the head of the request to the head of the answer, the body's arrival included.
+/// From the head of the request to the head of the answer, including the arrival of the body.
 const DEADLINE: Duration = Duration::from_secs(60);
-/// Routes whose bodies are streams. They take as long as they take, while their senders get on ([`super::body::Pieces`]).
+/// Routes with bodies that are streams. They have no deadline; [`super::body::Pieces`] ends those that make no
+/// progress.
 const STREAMS: &[&str] = &[devices::import::PATH];
 
-/// A request's id, as answers, problems and the log name it.
-#[derive(Clone, Debug)]
-pub(super) struct RequestId(pub(super) String);
-
-/// A handler panicked. The panic's own line in the log says where.
+/// A handler panicked. The location is in the log line of the panic.
 #[derive(Debug, thiserror::Error)]
 #[error("a handler panicked")]
 struct Panicked;
 
 /// Wraps every route, known or not.
-pub(super) fn surrounded(routes: Router) -> Router {
-    routes.layer(axum::middleware::from_fn(surround))
+pub(super) fn wrap(routes: Router) -> Router {
+    routes.layer(axum::middleware::from_fn(handle))
 }
 
-/// The layer itself.
-pub(super) async fn surround(mut request: Request, next: Next) -> Response {
+/// Handles one request within the layer.
+pub(super) async fn handle(mut request: Request, next: Next) -> Response {
     let started = Instant::now();
-    let RequestId(id) = request_id(request.headers());
+    let RequestId(id) = RequestId::of(request.headers());
     let note = CallerNote::default();
     let method = request.method().clone();
     let route = request.extensions().get::<MatchedPath>().cloned();
@@ -86,7 +80,7 @@ pub(super) async fn surround(mut request: Request, next: Next) -> Response {
     response
 }
 
-/// Every part of a request has its limit, and is answered with it.
+/// The refusal of a URL or headers that are too large.
 fn oversize(head: &Parts) -> Option<ApiError> {
     let url = head.uri.path_and_query().map_or(0, |url| url.as_str().len());
     if url > URL_MAX {
@@ -96,18 +90,7 @@ fn oversize(head: &Parts) -> Option<ApiError> {
     (headers > HEADERS_MAX).then_some(ApiError::HeadersTooLarge(HEADERS_MAX))
 }
 
-/// The caller's id if it may be one, else ours.
-fn request_id(headers: &HeaderMap) -> RequestId {
-    let theirs = headers.get(REQUEST_ID).and_then(|value| value.to_str().ok());
-    let fits =
-        |id: &&str| (1..=REQUEST_ID_MAX).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_graphic());
-    match theirs.filter(fits) {
-        Some(id) => RequestId(id.to_owned()),
-        None => RequestId(Uuid::from_u128(rand::random()).simple().to_string()),
-    }
-}
-
-/// Writes the problem that the answer carries; the router's own refusal of a method carries none.
+/// Writes the problem document of an answer. The router's own refusal of a method has none, so it gets one.
 fn with_problem(mut response: Response, id: &str) -> Response {
     let problem = match response.extensions_mut().remove::<Problem>() {
         Some(problem) => problem,
@@ -115,12 +98,12 @@ fn with_problem(mut response: Response, id: &str) -> Response {
         None => return response,
     };
     if let Some(cause) = problem.causes() {
-        tracing::error!(request_id = id, code = problem.code.as_str(), cause, "a request failed on our side");
+        tracing::error!(request_id = id, code = problem.code.as_str(), cause, "request failed with an internal error");
     }
     problem.write(response, id)
 }
 
-/// The route is the pattern, never the path: what a client writes there is not ours to keep.
+/// Logs the request. The route is the pattern, not the path, because a path may contain a client's data.
 fn log(
     method: &Method,
     route: Option<&str>,

@@ -121,7 +121,7 @@ async fn a_panic_is_a_500_that_tells_nothing() {
                 }
             }),
         )
-        .layer(axum::middleware::from_fn(request::surround));
+        .layer(axum::middleware::from_fn(request::handle));
     let response = panicking.oneshot(Request::get("/").body(Body::empty()).expect("a request")).await;
     let document = problem(response.expect("infallible")).await;
     assert_eq!(document["code"], "internal");

@@ -1,8 +1,8 @@
-//! What the log says at a start, before anything is opened: one line each for the program, the configuration file, the
+//! The first lines of a service's log, written before anything is opened: the program, the configuration file, the
 //! database, and the apps with their lanes.
 //!
-//! A setting that was misspelt, or a file that was never named, is seen in these lines at once. So is the place of the
-//! database: an operator who expected another one reads it here.
+//! They show an operator a misspelt setting, a configuration file that is not read, and a database other than the
+//! expected one.
 
 use std::path::{Path, PathBuf};
 
@@ -10,30 +10,33 @@ use super::{Role, postgres, senders};
 use crate::config::{Config, PostgresUrl, Secret, Sources};
 use crate::store;
 
-/// Where a configuration file may lie without being named. None of them is read.
+/// Usual places of a configuration file. None of them is read unless it is named, so a file there is worth a warning.
 const UNNAMED_FILES: [&str; 4] =
     ["pushpost.toml", "config.toml", "/etc/pushpost/pushpost.toml", "/etc/pushpost/config.toml"];
 
 /// Writes the first lines of a service's log.
 pub fn announce(config: &Config, sources: &Sources, role: Role) {
     tracing::info!(version = env!("CARGO_PKG_VERSION"), role = role.name(), "pushpost starts");
-    configuration(sources);
+    log_configuration_file(sources);
     for (variable, meant) in sources.variables_without_effect(config) {
         let hint = meant.map_or_else(
-            || "settings are PUSHPOST__SECTION__KEY; a database is DATABASE_URL".to_owned(),
+            || {
+                "settings have names such as PUSHPOST__SECTION__KEY; the database is set by DATABASE_URL"
+                    .to_owned()
+            },
             |meant| format!("did you mean {meant}?"),
         );
         tracing::warn!(variable, hint, "environment variable has no effect");
     }
     match &config.database.url {
-        Some(url) => foreign(url),
-        None => embedded(&config.database.data_dir),
+        Some(url) => log_server(url),
+        None => log_embedded(&config.database.data_dir),
     }
     if role.answers() && !config.server.listen.ip().is_loopback() && config.server.trusted_proxies.is_empty()
     {
         tracing::warn!(
             listen = %config.server.listen,
-            hint = "keys travel unencrypted without a proxy that does TLS; add the proxy's address to \
+            hint = "without a proxy that does TLS, keys are sent unencrypted; add the proxy's address to \
                     server.trusted_proxies",
             "server.listen is reachable from other hosts, and no proxy is trusted"
         );
@@ -42,10 +45,10 @@ pub fn announce(config: &Config, sources: &Sources, role: Role) {
         let no_proxy = config.network.no_proxy.join(", ");
         tracing::info!(proxy, no_proxy, "providers are reached through a proxy");
     }
-    apps(config);
+    log_apps(config);
 }
 
-fn configuration(sources: &Sources) {
+fn log_configuration_file(sources: &Sources) {
     match sources.file() {
         Some(file) => tracing::info!(file = %absolute(file).display(), "configuration file is read"),
         None => tracing::info!("no configuration file; defaults and environment variables apply"),
@@ -60,9 +63,9 @@ fn configuration(sources: &Sources) {
     }
 }
 
-/// A database on an operator's own server. Each host is named as the connections use it.
-fn foreign(url: &Secret) {
-    // The configuration has checked the URL; a value that only the driver refuses is told when it is used.
+/// Logs the hosts of the Postgres server as the connections use them.
+fn log_server(url: &Secret) {
+    // The configuration has checked the URL; a value that only the driver refuses is reported when it is used.
     let Ok(url) = PostgresUrl::parse(url.expose()) else { return };
     let Ok(hosts) = postgres::hosts_of(&url) else { return };
     let Some(first) = hosts.first() else { return };
@@ -71,7 +74,7 @@ fn foreign(url: &Secret) {
     tracing::info!(server = store::addresses(&hosts), database, user, "database is on a Postgres server");
 }
 
-fn embedded(data_dir: &Path) {
+fn log_embedded(data_dir: &Path) {
     let data_dir = absolute(data_dir);
     tracing::info!(
         data_dir = %data_dir.display(),
@@ -87,10 +90,10 @@ fn embedded(data_dir: &Path) {
     }
 }
 
-fn apps(config: &Config) {
+fn log_apps(config: &Config) {
     if config.apps.is_empty() {
         tracing::warn!(
-            hint = "name a configuration file by --config that has a table such as [apps.shop.apns]",
+            hint = "name a configuration file by --config with a table such as [apps.shop.apns]",
             "no app is configured, so every request is refused"
         );
         return;
@@ -105,7 +108,7 @@ fn absolute(path: &Path) -> PathBuf {
     std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }
 
-/// Is the folder, or what of its path is there already, on the writable layer of a container?
+/// Whether the folder, or the part of its path that exists, is on the writable layer of a container.
 #[cfg(target_os = "linux")]
 fn is_on_overlay(folder: &Path) -> bool {
     /// `OVERLAYFS_SUPER_MAGIC` of Linux's `magic.h`.

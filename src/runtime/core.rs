@@ -1,4 +1,4 @@
-//! What the parts of a node share, and how each part is put together from it.
+//! What the parts of a node share, and how each part is started from it. Used by `service`.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,12 +30,14 @@ use crate::registry::keys::ApiKeys;
 use crate::store::SessionPool;
 use crate::{api, dispatch, maintenance};
 
-/// Batches of what was found about tokens that wait for the pruner; past it they are dropped and found again later.
+/// Batches of findings about tokens that wait for the pruner. Further ones are dropped, because a later attempt finds
+/// the same again.
 const FINDING_BATCHES: usize = 1_024;
-/// How long an attempt may take, waiting for a stream and resends included; FCM asks for at least 10 s for one request
-/// (docs/providers.md#fcm-retries).
-const ATTEMPT: Duration = Duration::from_secs(20);
-const HEALTH: Duration = Duration::from_millis(500);
+/// How long an attempt may take, including the wait for a stream and resends. FCM asks for at least 10 s for one
+/// request (docs/providers.md#fcm-retries).
+const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(20);
+/// Between two updates of what `/readyz` answers.
+const HEALTH_INTERVAL: Duration = Duration::from_millis(500);
 
 /// What the parts of a node share.
 pub(super) struct Core {
@@ -49,8 +51,8 @@ pub(super) struct Core {
 }
 
 impl Core {
-    /// The recorder, and the pruner that its findings go to.
-    pub(super) fn record(&self, database: &Database, stage: &Supervisor) -> OutcomeRecorder {
+    /// Starts the recorder, and the pruner that gets its findings.
+    pub(super) fn start_recorder(&self, database: &Database, stage: &Supervisor) -> OutcomeRecorder {
         let (findings_out, findings) = mpsc::channel::<Vec<Finding>>(FINDING_BATCHES);
         let (pool, leases) = (database.record_pool(), Arc::clone(&self.leases));
         let (recorder, writer) = OutcomeRecorder::new(pool, leases, self.notifier.clone(), findings_out);
@@ -59,8 +61,8 @@ impl Core {
         recorder
     }
 
-    /// Beat, wake-ups and maintenance.
-    pub(super) fn upkeep(&self, config: &Config, role: Role, database: &Database, stage: &Supervisor) {
+    /// Starts the heartbeat, the wake-ups and the maintenance.
+    pub(super) fn start_upkeep(&self, config: &Config, role: Role, database: &Database, stage: &Supervisor) {
         let heartbeat = Heartbeat {
             pool: database.heartbeat_pool(),
             node_lease: Arc::clone(&self.node_lease),
@@ -87,7 +89,7 @@ impl Core {
         stage.spawn("maintenance", maintenance::run(duties, stage.stop.clone()));
     }
 
-    /// What starts lanes.
+    /// The dispatcher, which starts lanes.
     pub(super) fn dispatcher(
         &self,
         config: &Config,
@@ -104,14 +106,14 @@ impl Core {
             installation: self.installation.clone(),
             retry: config.delivery.retry,
             max_in_flight: in_flight(config),
-            attempt_timeout: ATTEMPT,
+            attempt_timeout: ATTEMPT_TIMEOUT,
         };
         let (attempts, stop, stage) = (stage.tracker().clone(), stage.stop.clone(), stage.clone());
         Dispatcher::new(shared, attempts, stop, Arc::new(move |name, task| stage.spawn(name, task)))
     }
 
-    /// Finds large audiences.
-    pub(super) fn expand(&self, apps: &Arc<ServedApps>, stage: &Supervisor) {
+    /// Starts the task that resolves large audiences.
+    pub(super) fn start_fan_outs(&self, apps: &Arc<ServedApps>, stage: &Supervisor) {
         let notifier = self.notifier.clone();
         let fan_outs = FanOutWorker {
             pool: self.pool.clone(),
@@ -124,8 +126,8 @@ impl Core {
         stage.spawn("fan-outs", fan_outs.run(stage.stop.clone()));
     }
 
-    /// What `/readyz` says from now on.
-    pub(super) fn watch(&self, database: &Database, health: &Arc<Health>, stage: &Supervisor) {
+    /// Starts the tasks that keep `/readyz` up to date.
+    pub(super) fn start_health(&self, database: &Database, health: &Arc<Health>, stage: &Supervisor) {
         health.migrations_applied();
         let watch = watch_health(Arc::clone(&self.node_lease), Arc::clone(health), stage.stop.clone());
         stage.spawn("health", watch);
@@ -133,12 +135,12 @@ impl Core {
         stage.spawn("writes", watch_writes(pools, Arc::clone(health), stage.stop.clone()));
     }
 
-    /// The API, and the committer behind it.
+    /// Starts the API, and the committer behind it.
     #[expect(
         clippy::too_many_arguments,
         reason = "a composition root hands each part what it needs, by name"
     )]
-    pub(super) fn answer(
+    pub(super) fn start_api(
         &self,
         config: &Config,
         database: &Database,
@@ -180,13 +182,13 @@ fn rates(config: &Config) -> RateLimiter {
     RateLimiter::new(limits.requests_per_second, limits.register_per_minute, proxies)
 }
 
-/// Of each lane.
+/// Requests in flight of each lane at most.
 fn in_flight(config: &Config) -> usize {
     usize::try_from(config.delivery.max_in_flight).unwrap_or(usize::MAX)
 }
 
-/// Where writes fail, tries again without a client: else a node that gets no requests while it is not ready would never be
-/// ready again.
+/// Updates `/readyz` with failing writes, and repeats a write while they fail. Without that, a node would stay not
+/// ready for ever, because a load balancer sends it no requests.
 async fn watch_writes(
     pools: [SessionPool; 2],
     health: Arc<Health>,
@@ -195,7 +197,7 @@ async fn watch_writes(
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
-            () = tokio::time::sleep(HEALTH) => {}
+            () = tokio::time::sleep(HEALTH_INTERVAL) => {}
         }
         let since = pools.iter().filter_map(SessionPool::failing_since).min();
         health.writes_fail_since(since);
@@ -213,19 +215,19 @@ async fn watch_writes(
     }
 }
 
-/// Tells `/readyz` when Postgres answers.
+/// Updates `/readyz` with the time of Postgres's last answer.
 async fn watch_health(
     node_lease: Arc<NodeLease>,
     health: Arc<Health>,
     stop: tokio_util::sync::CancellationToken,
 ) {
     loop {
-        if node_lease.since_answer() < 2 * HEALTH {
+        if node_lease.since_answer() < 2 * HEALTH_INTERVAL {
             health.postgres_answered();
         }
         tokio::select! {
             () = stop.cancelled() => return,
-            () = tokio::time::sleep(HEALTH) => {}
+            () = tokio::time::sleep(HEALTH_INTERVAL) => {}
         }
     }
 }

@@ -1,4 +1,5 @@
-//! The database: the embedded Postgres where none is configured, connections for each use, and migrations.
+//! Opens the database for the service and for commands: starts the embedded Postgres if no URL is configured, checks
+//! the schema, and divides the connections among their uses.
 
 use std::time::Duration;
 
@@ -15,35 +16,36 @@ use crate::store::migrations::{Migrations, SchemaState};
 use crate::store::{self, Purpose, Session, SessionPool};
 use pushpost_embedded_postgres::{EmbeddedPostgres, Settings};
 
-/// To read which migrations are applied.
-const SCHEMA: Duration = Duration::from_secs(15);
-/// At the end, nobody waits longer for connections that are still in use; the process takes them along.
-const CLOSE: Duration = Duration::from_secs(5);
-/// ConnectionBudget of the queue: pruner, fan-outs, and the lanes' feeders.
+/// How long reading the applied migrations may take.
+const SCHEMA_TIMEOUT: Duration = Duration::from_secs(15);
+/// How long closing waits for connections in use. Those left end with the process.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Connections of the queue: pruner, fan-outs, and the lanes' prefetchers.
 const QUEUE_CONNECTIONS: u32 = 4;
-/// The leader's duties have one to themselves: their statements may take longer.
+/// A connection for the leader's duties alone, because their statements may take longer.
 const MAINTENANCE_CONNECTIONS: u32 = 1;
-/// Accept has one to itself: callers wait for it.
+/// A connection for accept alone, because callers wait for it.
 const ACCEPT_CONNECTIONS: u32 = 1;
-/// And the recorder, whose one statement is the largest there is: each server process plans it, and warms its caches for it.
+/// A connection for the recorder alone: its statement is the largest one, and each server process plans it and fills
+/// its caches for it.
 const RECORD_CONNECTIONS: u32 = 1;
-/// Heartbeat and tick have one to themselves; wake-ups two, of which one listens and is not the pool's.
+/// A connection for the heartbeat and its tick. Wake-ups have two, of which one listens and is outside the pool.
 const PULSE_CONNECTIONS: u32 = 1;
 const WAKE_CONNECTIONS: u32 = 2;
 const LISTENING_CONNECTIONS: u32 = 1;
-/// All of them together, besides those of the requests.
+/// All connections but those of requests.
 const OTHER_CONNECTIONS: u32 = QUEUE_CONNECTIONS
     + MAINTENANCE_CONNECTIONS
     + ACCEPT_CONNECTIONS
     + RECORD_CONNECTIONS
     + PULSE_CONNECTIONS
     + WAKE_CONNECTIONS;
-/// Least connections of the requests.
+/// Connections of requests at least.
 const REQUEST_CONNECTIONS_MIN: u32 = 2;
-/// The embedded server's own limit: several processes may use it.
+/// `max_connections` of the embedded server, which several processes may use.
 const SERVER_CONNECTIONS: u16 = 100;
 
-/// An open database, with the embedded Postgres where none is configured.
+/// An open database, with the embedded Postgres if no URL is configured.
 #[derive(Debug)]
 pub struct Database {
     embedded: Option<EmbeddedPostgres>,
@@ -53,18 +55,18 @@ pub struct Database {
     most: u32,
 }
 
-/// Most connections to Postgres at a time, of all pools together.
+/// Connections of this process to Postgres at most, of all pools together.
 pub(super) fn connections_max(settings: &DatabaseSettings) -> u32 {
     settings.max_connections.max(OTHER_CONNECTIONS + REQUEST_CONNECTIONS_MIN)
 }
 
 impl Database {
-    /// Connects, and starts the embedded Postgres first if there is no `database.url`. The schema may be missing or old:
+    /// Connects, after starting the embedded Postgres if there is no `database.url`. The schema may be missing or old:
     /// see [`Self::admit`].
     ///
     /// # Errors
-    /// The URL can't be read, the server can't be reached or started, or there is no embedded database and `access` does
-    /// not allow to make one.
+    /// The URL can't be read, the server can't be reached or started, or there is no embedded database and `access`
+    /// does not allow to create one.
     pub async fn open(config: &Config, access: SchemaAccess) -> anyhow::Result<Self> {
         let (embedded, hosts) =
             find(&config.database, access, Duration::ZERO, &CancellationToken::new()).await?;
@@ -72,8 +74,8 @@ impl Database {
         Self::of(config, embedded, usable).await
     }
 
-    /// As [`Self::open`], for a service: waits for Postgres, or for another container that holds `database.data_dir`, for
-    /// `database.start_timeout`, at most until `stop`.
+    /// As [`Self::open`], for a service: waits up to `database.start_timeout` for Postgres, or for another container
+    /// that holds `database.data_dir`, and at most until `stop`.
     ///
     /// # Errors
     /// As [`Self::open`], or `stop` came first. No embedded server is left running.
@@ -109,7 +111,7 @@ impl Database {
         Ok(Self { embedded, pool, accept, record, most })
     }
 
-    /// For requests and commands.
+    /// The connections of requests and commands.
     pub fn pool(&self) -> &SessionPool {
         &self.pool
     }
@@ -117,28 +119,28 @@ impl Database {
     /// One connection for a command.
     ///
     /// # Errors
-    /// Postgres is out of reach.
+    /// Postgres can't be reached.
     pub async fn connection(&self) -> anyhow::Result<Session> {
         self.pool.acquire().await.map_err(store::Error::from).with_context(|| self.place())
     }
 
-    /// The configured apps, with their rows, which are made if they are missing.
+    /// The configured apps. Their rows are created if they are missing.
     ///
     /// # Errors
-    /// Postgres is out of reach.
+    /// Postgres can't be reached.
     pub async fn apps(&self, config: &Config) -> anyhow::Result<Apps> {
         super::senders::apps(&mut self.connection().await?, config).await
     }
 
-    /// Makes public ids.
+    /// The key that public ids are made with.
     ///
     /// # Errors
-    /// Postgres is out of reach.
+    /// Postgres can't be reached.
     pub async fn installation_key(&self) -> anyhow::Result<InstallationKey> {
         Ok(store::apps::installation_key(&mut self.connection().await?).await?)
     }
 
-    /// ConnectionBudget that work the queue.
+    /// Connections for the queue: pruner, fan-outs and lanes.
     pub(super) fn queue_pool(&self) -> SessionPool {
         self.pool.sibling(Purpose::Queue, QUEUE_CONNECTIONS.min(self.most))
     }
@@ -148,7 +150,7 @@ impl Database {
         self.pool.sibling(Purpose::Maintenance, MAINTENANCE_CONNECTIONS)
     }
 
-    /// The connection of what is accepted.
+    /// The connection of accept.
     pub(super) fn accept_pool(&self) -> SessionPool {
         self.accept.clone()
     }
@@ -163,12 +165,13 @@ impl Database {
         self.pool.sibling(Purpose::Heartbeat, PULSE_CONNECTIONS)
     }
 
-    /// ConnectionBudget of wake-ups.
+    /// Connections for wake-ups.
     pub(super) fn wake_pool(&self) -> SessionPool {
         self.pool.sibling(Purpose::WakeUps, WAKE_CONNECTIONS - LISTENING_CONNECTIONS)
     }
 
-    /// Does this process have the database to itself, so that every node in it is a predecessor of ours?
+    /// Whether the database is embedded and no other process used it at the start. Then every other node in it has
+    /// ended.
     pub(super) fn was_alone(&self) -> bool {
         self.embedded.as_ref().is_some_and(EmbeddedPostgres::was_alone)
     }
@@ -197,32 +200,33 @@ impl Database {
         let mut conn = conn.with_context(|| self.place())?;
         let applied = schema::migrate(&mut conn, &Migrations::of_this_program()).await;
         let applied = applied.with_context(|| self.place())?;
-        // All that was asked is answered; how the connection ends changes nothing.
-        let _late = tokio::time::timeout(CLOSE, conn.close()).await;
+        // The migrations are done, so an error at the end of the connection does not matter.
+        let _late = tokio::time::timeout(CLOSE_TIMEOUT, conn.close()).await;
         Ok(applied)
     }
 
     /// How the schema compares with the program's.
     ///
     /// # Errors
-    /// Postgres is out of reach.
+    /// Postgres can't be reached.
     pub async fn schema(&self) -> anyhow::Result<SchemaState> {
         let conn = self.pool.connect_without_deadline("pushpost").await.map_err(store::Error::from);
         let mut conn = conn.with_context(|| self.place())?;
-        let state = tokio::time::timeout(SCHEMA, Migrations::of_this_program().state(&mut conn)).await;
+        let state =
+            tokio::time::timeout(SCHEMA_TIMEOUT, Migrations::of_this_program().state(&mut conn)).await;
         let state = match state {
             Ok(state) => state.map_err(anyhow::Error::from),
-            Err(_) => Err(anyhow!("no answer within {} s", SCHEMA.as_secs())),
+            Err(_) => Err(anyhow!("no answer within {} s", SCHEMA_TIMEOUT.as_secs())),
         };
         state.context("the schema can't be read").with_context(|| self.place())
     }
 
-    /// The words that go before the reason of a failure.
+    /// The context of an error: which Postgres, by its addresses.
     pub fn place(&self) -> String {
         format!("PostgreSQL at {}", self.pool.addresses())
     }
 
-    /// Migrates if the configuration says so; else insists that nothing is pending.
+    /// Applies pending migrations if `migrate`; else checks that there are none.
     ///
     /// # Errors
     /// Migrations are pending and may not be applied, or can't be.
@@ -234,12 +238,12 @@ impl Database {
         Ok(())
     }
 
-    /// Lets go; the embedded Postgres stops unless another process uses it.
+    /// Closes all connections. The embedded Postgres stops, unless another process uses it.
     ///
     /// # Errors
-    /// It would not stop.
+    /// The embedded Postgres did not stop.
     pub async fn close(self) -> anyhow::Result<()> {
-        let _late = tokio::time::timeout(CLOSE, self.pool.close()).await;
+        let _late = tokio::time::timeout(CLOSE_TIMEOUT, self.pool.close()).await;
         if let Some(embedded) = self.embedded {
             embedded.stop().await.context("the embedded Postgres did not stop")?;
         }
@@ -247,7 +251,7 @@ impl Database {
     }
 }
 
-/// Where the database is: the configured one, or the embedded one, which runs then.
+/// The hosts of the configured database, or the embedded one, which runs when this returns.
 async fn find(
     settings: &DatabaseSettings,
     access: SchemaAccess,
@@ -258,7 +262,7 @@ async fn find(
         Some(url) => {
             let url = PostgresUrl::parse(url.expose()).map_err(|fault| anyhow!("database.url {fault}"))?;
             for parameter in &url.without_effect {
-                tracing::debug!(parameter, "a parameter of database.url has no effect");
+                tracing::debug!(parameter, "parameter of database.url has no effect");
             }
             (None, postgres::hosts_of(&url).map_err(|_| anyhow!("database.url can't be read"))?)
         }
@@ -279,7 +283,7 @@ async fn find(
             (Some(embedded), vec![options])
         }
     };
-    // No other parameter at the start of a session: connection poolers refuse them.
+    // No other parameters at the start of a session, because connection poolers refuse them.
     let plain = |host: PgConnectOptions| host.application_name("pushpost").extra_float_digits(None);
     Ok((embedded, hosts.into_iter().map(plain).collect()))
 }

@@ -1,7 +1,7 @@
-//! File descriptors: raised to what the system allows, and shared out.
+//! Raises the limit of file descriptors at the start of a service, and distributes them.
 //!
-//! Every connection is one, and so is every file that is read. A process that has none left can neither accept, nor
-//! connect to Postgres, nor read its configuration; so clients get what the others leave.
+//! Every connection and every open file takes a descriptor. A process without free ones can't accept clients, connect
+//! to Postgres or read its configuration. So Postgres, the providers and files come first, and clients get the rest.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
@@ -9,13 +9,13 @@ use super::{Role, database, senders};
 use crate::api::Surface;
 use crate::config::Config;
 
-/// Kept for the listeners, the log, timers, signals, and files that are read now and then.
+/// Descriptors for listeners, the log, timers, signals, and files that are read for a short time.
 const FILES: usize = 32;
-/// Most connections of clients, however many descriptors there are: one costs up to 20 KB of memory.
+/// Connections of clients at most, because each takes up to 20 KB of memory.
 const CLIENTS_MAX: usize = 16_384;
-/// Clients get as many even where the others would then run short.
+/// Connections of clients at least, even if Postgres and the providers may then run short.
 const CLIENTS_MIN: usize = 8;
-/// Most connections on the operators' own listener.
+/// Connections on the operators' listener at most.
 const INTERNAL_MAX: usize = 64;
 
 /// How many connections each listener may have.
@@ -25,21 +25,22 @@ pub(super) struct ConnectionBudget {
     internal: usize,
 }
 
-/// Raises the process's limit of open files to the most that it may have. To be called once, at the process's start.
+/// Raises the process's limit of open files to the highest value allowed. To be called once, at the start of the
+/// process.
 pub fn raise_descriptor_limit() {
     let limit = getrlimit(Resource::Nofile);
     if limit.current == limit.maximum {
         return;
     }
     if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }) {
-        tracing::warn!(%error, limit = limit.current, "the limit of open files could not be raised");
+        tracing::warn!(%error, limit = limit.current, "limit of open files can't be raised");
     }
 }
 
 impl ConnectionBudget {
-    /// Shares out what the process has; warns where that is little.
+    /// Distributes the descriptors of the process, and warns if there are few.
     pub(super) fn share(config: &Config, role: Role) -> Self {
-        // Where there is no limit, CLIENTS_MAX is the only one.
+        // Without a limit of the system, CLIENTS_MAX applies.
         let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
         let others = others(config, role);
         let clients = clients(limit, others);
@@ -47,7 +48,7 @@ impl ConnectionBudget {
             tracing::warn!(
                 limit,
                 needed = others + 2 * CLIENTS_MIN,
-                hint = "raise it (ulimit -n, LimitNOFILE in systemd, --ulimit nofile in Docker)",
+                hint = "raise the limit (ulimit -n, LimitNOFILE in systemd, --ulimit nofile in Docker)",
                 "the limit of open files is low: few clients can be connected at a time"
             );
         }
@@ -60,7 +61,7 @@ impl ConnectionBudget {
         }
     }
 
-    /// Most connections of the listener that serves this.
+    /// Connections at most on the listener of a surface.
     pub(super) fn of(self, surface: Surface) -> usize {
         match surface {
             Surface::All | Surface::Public => self.clients,
@@ -85,7 +86,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn clients_get_what_the_others_leave() {
+    fn clients_get_the_descriptors_that_others_leave() {
         assert_eq!(clients(1_024, 78), 946);
         assert_eq!(clients(96, 78), 18);
         assert_eq!(clients(64, 78), CLIENTS_MIN);
@@ -93,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn the_others_are_postgres_and_files_and_of_a_sender_the_providers() {
+    fn others_are_postgres_and_files_and_for_a_sender_the_providers() {
         let config = Config::default();
         assert_eq!(others(&config, Role::Api), 16 + FILES);
         assert_eq!(others(&config, Role::All), 16 + FILES, "no app, no provider");

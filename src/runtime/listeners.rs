@@ -1,4 +1,4 @@
-//! Where requests come in.
+//! The listeners of a node: which address serves which part of the API, with how many connections.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -17,18 +17,18 @@ use crate::config::Config;
 /// The listeners of a node, which answer from the moment they are bound: health at once, the rest when the node works.
 #[derive(Debug)]
 pub(super) struct Listeners {
-    /// Where `/healthz` and `/readyz` are answered, whatever the role.
+    /// The address of `/healthz` and `/readyz`, for every role.
     pub(super) health: SocketAddr,
-    /// Where the API answers; none for a worker.
+    /// The address of the API; none for a worker.
     pub(super) api: Option<SocketAddr>,
-    /// Of requests and connections, where the API answers.
+    /// Limits of requests and connections.
     pub(super) limits: api::ApiLimits,
-    /// How many connections each may have.
+    /// Sets how many connections each listener may have.
     pub(super) connections: ConnectionLimits,
     routers: Vec<ListenerRouter>,
 }
 
-/// Tells each listener how many connections it may have. Cheap to clone.
+/// Sets how many connections each listener may have. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(super) struct ConnectionLimits {
     role: Role,
@@ -36,12 +36,13 @@ pub(super) struct ConnectionLimits {
 }
 
 impl ConnectionLimits {
-    /// Those of no listener yet.
+    /// Without a listener; [`Listeners::bind`] adds them.
     pub(super) fn new(role: Role) -> Self {
         Self { role, listeners: Vec::new() }
     }
 
-    /// Shares the process's descriptors out anew: `config` has more apps, and their providers need descriptors.
+    /// Distributes the process's file descriptors anew, for a configuration with more apps: their providers need
+    /// descriptors too.
     pub(super) fn share(&self, config: &Config) {
         let connections = ConnectionBudget::share(config, self.role);
         for (surface, max) in &self.listeners {
@@ -51,7 +52,7 @@ impl ConnectionLimits {
 }
 
 impl Listeners {
-    /// Binds at once, so that an address that is taken is told before anything else is done.
+    /// Binds the addresses. Called first in a start, so that an address that is taken is reported at once.
     ///
     /// # Errors
     /// An address can't be listened on.
@@ -70,7 +71,7 @@ impl Listeners {
         let mut bound = Vec::new();
         for (address, surface) in surfaces {
             let listener = TcpListener::bind(address).await.with_context(|| {
-                format!("can't listen on {address} (server.listen or server.internal_listen)")
+                format!("cannot listen on {address} (server.listen or server.internal_listen)")
             })?;
             let address = listener.local_addr().context("the listener has no address")?;
             bound.push((listener, address, surface));
@@ -82,8 +83,10 @@ impl Listeners {
         for (listener, address, surface) in bound {
             match surface {
                 Surface::All | Surface::Public => tracing::info!(%address, "listening on http://{address}"),
-                Surface::Internal => tracing::info!(%address, "operators' part on http://{address}"),
-                Surface::Health => tracing::info!(%address, "health checks on http://{address}"),
+                Surface::Internal => tracing::info!(%address, "listening for operators on http://{address}"),
+                Surface::Health => {
+                    tracing::info!(%address, "listening for health checks on http://{address}")
+                }
             }
             let router = ListenerRouter::new(health, surface);
             let (served, stop) = (router.clone(), stage.stop.clone());
@@ -99,7 +102,7 @@ impl Listeners {
         Ok(Self { health: last, api, limits, connections, routers })
     }
 
-    /// From now on the API is answered.
+    /// From now on all requests are answered, not only those for health.
     pub(super) fn open(&self, state: &api::State) {
         self.routers.iter().for_each(|router| router.open(state.clone()));
     }

@@ -1,8 +1,8 @@
-//! The composition root and the two-stage shutdown.
+//! Puts a node together from the other modules, runs it, and shuts it down. Used by `cli` and the tests.
 //!
-//! [`Service::start`] reads nothing but its configuration and binds eagerly; it returns a value that knows its address.
-//! [`Service::run`] ends when told to: first it takes nothing new and finishes what is in flight, then, after the
-//! drain time or at a second signal, it lets go; whatever it still holds is the others' at once.
+//! [`Service::start`] reads nothing but its configuration, and binds its addresses first. [`Service::run`] ends in two
+//! stages: first it takes nothing new and finishes what is in flight; then, after `delivery.drain_timeout` or at a
+//! second signal, it ends at once, and the jobs that it still holds go to other nodes.
 
 mod announce;
 mod core;
@@ -33,16 +33,16 @@ pub use service::Service;
 /// What a node does.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Role {
-    /// Answers requests and sends.
+    /// Answers requests, and sends to the providers.
     All,
-    /// Answers requests.
+    /// Answers requests only.
     Api,
-    /// Sends.
+    /// Sends to the providers only.
     Worker,
 }
 
 impl Role {
-    /// As on the command line.
+    /// The name of `--role`.
     fn name(self) -> &'static str {
         match self {
             Self::All => "all",
@@ -63,16 +63,16 @@ impl Role {
 /// How a node is told to stop.
 #[derive(Clone, Default, Debug)]
 pub struct Shutdown {
-    /// First: takes nothing new and finishes what is in flight.
+    /// First stage: the node takes nothing new, and finishes what is in flight.
     pub drain: CancellationToken,
-    /// Then: lets go at once.
+    /// Second stage: the node ends at once.
     pub abort: CancellationToken,
 }
 
-/// Runs a node until it is told to stop. What `reload` reads may change meanwhile.
+/// Runs a node until it is told to stop. Changes in what `reload` reads are applied meanwhile.
 ///
 /// # Errors
-/// It can't start, or a part of it died.
+/// The node can't start, or one of its tasks ended by itself.
 pub async fn serve(config: Config, role: Role, shutdown: Shutdown, reload: Reload) -> anyhow::Result<()> {
     let started = tokio::select! {
         started = Service::start_until(config, role, &shutdown.drain) => started?,
@@ -86,14 +86,15 @@ pub async fn serve(config: Config, role: Role, shutdown: Shutdown, reload: Reloa
     service.run(shutdown).await
 }
 
-/// For the log, and for sessions of Postgres.
+/// The host's name for the log and for the names of Postgres sessions: up to 64 printable ASCII characters.
 fn hostname() -> String {
     let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let name: String = name.trim().chars().filter(char::is_ascii_graphic).take(64).collect();
     if name.is_empty() { "node".to_owned() } else { name }
 }
 
-/// Did a start end because Postgres, or another user of the data folder, kept it waiting for too long?
+/// Whether a start failed because Postgres was not available in time, or another process used the data folder for too
+/// long.
 pub fn has_timed_out(error: &anyhow::Error) -> bool {
     let foreign = error.downcast_ref::<PostgresUnusable>();
     let embedded = error.downcast_ref::<pushpost_embedded_postgres::Error>();

@@ -1,6 +1,7 @@
-//! Whether the configured Postgres can be used: it is reached, new enough, holds UTF-8, and takes writes.
+//! Checks at a start whether the configured Postgres can be used: it can be reached, is new enough, stores UTF-8, and
+//! takes writes.
 //!
-//! Tried on connections of its own: a pool tells of its own time-out, not why the server refuses.
+//! The check opens its own connections, because a pool reports its own time-out instead of the server's error.
 
 use std::time::Duration;
 
@@ -13,15 +14,15 @@ use crate::config::PostgresUrl;
 use crate::store;
 use crate::store::server::ServerInfo;
 
-/// The major versions that the tests know. An older one lacks what our statements use.
+/// The major versions that the tests run on. Older ones lack features that our statements use.
 const OLDEST: u32 = 14;
 const NEWEST: u32 = 18;
-/// A server that lives answers a connection within this time.
-const CONNECT: Duration = Duration::from_secs(5);
-/// Between two tries: little for a server, and soon enough for a start.
-const STEP: Duration = Duration::from_millis(250);
-/// Between two lines about a server that is waited for.
-const TOLD: Duration = Duration::from_secs(5);
+/// A server that is up answers within this time.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Between two tries: no load for a server, and no delay for a start.
+const RETRY_INTERVAL: Duration = Duration::from_millis(250);
+/// Between two log lines about a server that is not available yet.
+const LOG_INTERVAL: Duration = Duration::from_secs(5);
 
 const TRANSACTION_MODE: &str = "a connection pooler in transaction or statement mode is in front of it; set the pooler to \
                                 session mode, or connect to PostgreSQL itself";
@@ -29,22 +30,22 @@ const TRANSACTION_MODE: &str = "a connection pooler in transaction or statement 
 /// Why Postgres can't be used.
 #[derive(Debug, thiserror::Error)]
 pub enum PostgresUnusable {
-    /// Waiting would not help, or was not asked for.
+    /// The server can't be used, and waiting does not help or was not asked for.
     #[error("PostgreSQL at {server} can't be used: {reason}")]
     Refused {
         /// Host and port.
         server: String,
-        /// In the server's own words, or the system's.
+        /// The error of the server or the system, or what is wrong with the database.
         reason: String,
     },
-    /// It was waited for in vain.
+    /// The server was not available in time.
     #[error("PostgreSQL at {server} is not available after {} s: {reason}", .waited.as_secs())]
     TimedOut {
         /// Host and port.
         server: String,
-        /// `database.start_timeout`.
+        /// The value of `database.start_timeout`.
         waited: Duration,
-        /// The last one.
+        /// The reason of the last try.
         reason: String,
     },
     /// The start was told to end.
@@ -55,9 +56,9 @@ pub enum PostgresUnusable {
 /// Why a try failed.
 #[derive(PartialEq, Eq, Debug)]
 enum ConnectFailure {
-    /// It may pass: nothing listens, all connections are taken, the server starts or is a standby.
+    /// May pass by itself: nothing listens, all connections are taken, the server starts or is a standby.
     Temporary(String),
-    /// It stays until an operator changes something.
+    /// Stays until an operator changes something.
     Permanent(String),
 }
 
@@ -69,7 +70,7 @@ pub(super) fn hosts_of(url: &PostgresUrl) -> Result<Vec<PgConnectOptions>, sqlx:
     url.hosts.iter().map(|host| url.url_of(host).parse()).collect()
 }
 
-/// One try: the hosts, with the first one that can be used in front.
+/// Tries once. Returns the hosts, with the first one that can be used in front.
 ///
 /// # Errors
 /// [`PostgresUnusable::Refused`].
@@ -80,8 +81,8 @@ pub(super) async fn check(hosts: &[PgConnectOptions]) -> Result<Vec<PgConnectOpt
     })
 }
 
-/// Tries again and again, and tells every few seconds what is in the way. Returns the hosts, with the first one that can be
-/// used in front.
+/// Tries until a host can be used, and logs the reason every 5 s meanwhile. Returns the hosts, with the first one that
+/// can be used in front.
 ///
 /// # Errors
 /// See [`PostgresUnusable`].
@@ -90,8 +91,8 @@ pub(super) async fn wait_until_usable(
     patience: Duration,
     stop: &CancellationToken,
 ) -> Result<Vec<PgConnectOptions>, PostgresUnusable> {
-    let begun = Instant::now();
-    let mut told: Option<Instant> = None;
+    let started = Instant::now();
+    let mut logged: Option<Instant> = None;
     loop {
         let tried = tokio::select! {
             tried = try_all(hosts) => tried,
@@ -104,7 +105,7 @@ pub(super) async fn wait_until_usable(
             }
             Err(ConnectFailure::Temporary(reason)) => reason,
         };
-        let left = patience.saturating_sub(begun.elapsed());
+        let left = patience.saturating_sub(started.elapsed());
         if left.is_zero() {
             return Err(PostgresUnusable::TimedOut {
                 server: store::addresses(hosts),
@@ -112,8 +113,8 @@ pub(super) async fn wait_until_usable(
                 reason,
             });
         }
-        if told.is_none_or(|at| at.elapsed() >= TOLD) {
-            told = Some(Instant::now());
+        if logged.is_none_or(|at| at.elapsed() >= LOG_INTERVAL) {
+            logged = Some(Instant::now());
             tracing::warn!(
                 server = store::addresses(hosts),
                 error = reason,
@@ -122,15 +123,15 @@ pub(super) async fn wait_until_usable(
             );
         }
         tokio::select! {
-            () = sleep(STEP.min(left)) => {}
+            () = sleep(RETRY_INTERVAL.min(left)) => {}
             () = stop.cancelled() => return Err(PostgresUnusable::Stopped),
         }
     }
 }
 
-/// Of several hosts, the reason names each. What is in the way stays only if it stays on every host.
+/// With several hosts, the reason names each. The failure is permanent only if it is permanent on every host.
 async fn try_all(hosts: &[PgConnectOptions]) -> Result<Vec<PgConnectOptions>, ConnectFailure> {
-    let (mut reasons, mut lasts) = (Vec::new(), true);
+    let (mut reasons, mut is_permanent) = (Vec::new(), true);
     for (place, host) in hosts.iter().enumerate() {
         let reason = match try_once(host).await {
             Ok(()) => {
@@ -139,41 +140,42 @@ async fn try_all(hosts: &[PgConnectOptions]) -> Result<Vec<PgConnectOptions>, Co
             }
             Err(ConnectFailure::Permanent(reason)) => reason,
             Err(ConnectFailure::Temporary(reason)) => {
-                lasts = false;
+                is_permanent = false;
                 reason
             }
         };
         reasons.push(if hosts.len() > 1 { format!("{}: {reason}", store::address(host)) } else { reason });
     }
     let reasons = reasons.join("; ");
-    Err(if lasts { ConnectFailure::Permanent(reasons) } else { ConnectFailure::Temporary(reasons) })
+    Err(if is_permanent { ConnectFailure::Permanent(reasons) } else { ConnectFailure::Temporary(reasons) })
 }
 
 async fn try_once(options: &PgConnectOptions) -> Result<(), ConnectFailure> {
-    let silent = |_| ConnectFailure::Temporary(format!("no answer within {} s", CONNECT.as_secs()));
-    let connected = timeout(CONNECT, PgConnection::connect_with(options)).await.map_err(silent)?;
+    let no_answer =
+        |_| ConnectFailure::Temporary(format!("no answer within {} s", CONNECT_TIMEOUT.as_secs()));
+    let connected = timeout(CONNECT_TIMEOUT, PgConnection::connect_with(options)).await.map_err(no_answer)?;
     let mut conn = connected.map_err(|error| classify(&error))?;
-    // First, because a pooler in transaction mode fails everything else with messages that mislead.
-    let pooling = timeout(CONNECT, store::check_session_pooling(options)).await.map_err(silent)?;
+    // Checked first, because behind a pooler in transaction mode everything else fails with misleading messages.
+    let pooling = timeout(CONNECT_TIMEOUT, store::check_session_pooling(options)).await.map_err(no_answer)?;
     if !pooling.map_err(|error| classify(&error))? {
         return Err(ConnectFailure::Permanent(TRANSACTION_MODE.to_owned()));
     }
-    let described = timeout(CONNECT, store::server::describe(&mut conn)).await.map_err(silent)?;
-    // All that was asked is answered; how the connection ends changes nothing.
-    let _ = timeout(CONNECT, conn.close()).await;
+    let described = timeout(CONNECT_TIMEOUT, store::server::describe(&mut conn)).await.map_err(no_answer)?;
+    // The answers are there, so an error at the end of the connection does not matter.
+    let _ = timeout(CONNECT_TIMEOUT, conn.close()).await;
     judge(&described.map_err(|error| ConnectFailure::Temporary(error.to_string()))?)
 }
 
-/// A refused login (class 28) and a database that is not there (3D000) are told at once: somebody has to change something.
+/// A refused login (class 28) and a missing database (3D000) are permanent, because an operator must act.
 fn classify(error: &sqlx::Error) -> ConnectFailure {
     let reason = store::words(error);
     let code = error.as_database_error().and_then(|error| error.code());
-    let lasts = match (error, code.as_deref()) {
+    let is_permanent = match (error, code.as_deref()) {
         (sqlx::Error::Configuration(_), _) => true,
         (_, Some(code)) => code.starts_with("28") || code == "3D000",
         _ => false,
     };
-    if lasts { ConnectFailure::Permanent(reason) } else { ConnectFailure::Temporary(reason) }
+    if is_permanent { ConnectFailure::Permanent(reason) } else { ConnectFailure::Temporary(reason) }
 }
 
 fn judge(found: &ServerInfo) -> Result<(), ConnectFailure> {
@@ -196,14 +198,15 @@ fn judge(found: &ServerInfo) -> Result<(), ConnectFailure> {
     if !store::is_durable(&found.synchronous_commit) {
         tracing::info!(
             synchronous_commit = found.synchronous_commit,
-            "pushpost sets synchronous_commit to on for its own sessions, because the database's value may lose \
-             commits that were answered"
+            detail = "the database's value may lose commits that were answered",
+            "synchronous_commit is set to on for the sessions of pushpost"
         );
     }
     if major > NEWEST {
         tracing::warn!(
             version = major,
-            "PostgreSQL {major} is newer than the versions that this program was tested with"
+            detail = format!("this program is tested with versions {OLDEST} to {NEWEST}"),
+            "PostgreSQL {major} is newer than the tested versions"
         );
     }
     Ok(())
@@ -220,13 +223,13 @@ mod tests {
     }
 
     #[test]
-    fn a_server_that_can_not_be_used_is_told_from_one_that_may_be_later() {
+    fn servers_that_can_never_be_used_differ_from_those_that_may_later() {
         for version in [140_000, 150_004, 180_001, 190_000] {
             assert_eq!(judge(&found(version, "UTF8")), Ok(()), "{version}");
         }
-        let lasting = |judged| matches!(judged, Err(ConnectFailure::Permanent(_)));
-        assert!(lasting(judge(&found(130_011, "UTF8"))));
-        assert!(lasting(judge(&found(150_000, "LATIN1"))));
+        let is_permanent = |judged| matches!(judged, Err(ConnectFailure::Permanent(_)));
+        assert!(is_permanent(judge(&found(130_011, "UTF8"))));
+        assert!(is_permanent(judge(&found(150_000, "LATIN1"))));
         let standby = ServerInfo { is_standby: true, ..found(150_000, "UTF8") };
         let read_only = ServerInfo { is_read_only: true, ..found(150_000, "UTF8") };
         for later in [standby, read_only] {

@@ -1,9 +1,9 @@
-//! Configuration and credentials that change while the node runs.
+//! Reloads the configuration and its credentials while the node runs.
 //!
-//! The sources are read again each `server.reload_interval`, and on request. What they say is compared by
-//! content, since files are swapped behind symbolic links without a signal. All of it or nothing: what is broken
-//! changes nothing, and is told once. New credentials are offered to their lanes, which try them first. Apps and platforms
-//! that are new are served from then on; those that are gone stay until a restart.
+//! The sources are read every `server.reload_interval`, and on request. They are compared by content, because
+//! Kubernetes swaps files behind symbolic links without a signal. A configuration is applied as a whole: one with
+//! faults changes nothing, and is logged once. New credentials are offered to their lanes, which try them first. New
+//! apps and platforms are served from then on; removed ones are served until a restart.
 
 use anyhow::{Context as _, anyhow};
 use tokio::sync::{mpsc, oneshot};
@@ -14,19 +14,19 @@ use super::served::{Offer, Served};
 use crate::config::{Config, ContentHash, Sources};
 use crate::store;
 
-/// What a node reads again and again, and who asks it to do so at once.
+/// The sources that a node reads repeatedly, and the requests to read them at once.
 #[derive(Debug)]
 pub struct Reload {
     sources: Sources,
     asked: mpsc::Receiver<oneshot::Sender<anyhow::Result<()>>>,
 }
 
-/// Asks a node to read its configuration again.
+/// Asks a node to read its configuration at once.
 #[derive(Clone, Debug)]
 pub struct ReloadHandle(mpsc::Sender<oneshot::Sender<anyhow::Result<()>>>);
 
 impl Reload {
-    /// Both ends.
+    /// The two ends: one for the node, one for requests.
     pub fn new(sources: Sources) -> (Self, ReloadHandle) {
         let (ask, asked) = mpsc::channel(1);
         (Self { sources, asked }, ReloadHandle(ask))
@@ -34,95 +34,95 @@ impl Reload {
 }
 
 impl ReloadHandle {
-    /// Returns when the configuration has been read and its changes have been taken over, or why nothing was.
+    /// Returns when the configuration has been read and its changes have been applied.
     ///
     /// # Errors
-    /// What is wrong with the configuration; it is in the log too. Or the node is gone.
+    /// The configuration has faults, which are logged too, or the node has ended.
     pub async fn ask(&self) -> anyhow::Result<()> {
         let (answer, answered) = oneshot::channel();
-        self.0.send(answer).await.map_err(|_| anyhow!("the node is gone"))?;
-        answered.await.context("the node is gone")?
+        self.0.send(answer).await.map_err(|_| anyhow!("the node has ended"))?;
+        answered.await.context("the node has ended")?
     }
 }
 
 pub(super) struct Reloader {
     reload: Reload,
     served: Served,
-    /// What was read last and was taken over; at first what the node was started with.
-    seen: Config,
-    /// What was read last, if it was not taken over.
+    /// The configuration that was applied last; at first that of the start.
+    applied: Config,
+    /// The content that was read last, if it was not applied.
     refused: Option<Refused>,
-    /// What waits for a restart.
+    /// The keys with changes that wait for a restart.
     waiting: Vec<String>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Refused {
     content: ContentHash,
-    /// The database was in the way: the same content may be taken over at the next look.
-    is_passing: bool,
+    /// The database could not be reached, so that the same content may be applied the next time.
+    is_temporary: bool,
 }
 
 impl Reloader {
     pub(super) fn new(reload: Reload, served: Served) -> Self {
-        let seen = served.config().clone();
-        Self { reload, served, seen, refused: None, waiting: Vec::new() }
+        let applied = served.config().clone();
+        Self { reload, served, applied, refused: None, waiting: Vec::new() }
     }
 
-    /// Runs until told to stop. A turn that is under way then has changed nothing yet.
+    /// Runs until `stop`. A reload that is under way then has not changed anything.
     pub(super) async fn run(mut self, stop: CancellationToken) {
         loop {
             let asked = tokio::select! {
                 () = stop.cancelled() => return,
                 Some(asked) = self.reload.asked.recv() => Some(asked),
-                () = tokio::time::sleep(self.seen.server.reload_interval) => None,
+                () = tokio::time::sleep(self.applied.server.reload_interval) => None,
             };
-            let taken = tokio::select! {
+            let result = tokio::select! {
                 () = stop.cancelled() => return,
-                taken = self.turn(asked.is_some()) => taken,
+                result = self.reload(asked.is_some()) => result,
             };
             if let Some(answer) = asked {
-                // The asking side may have gone.
-                let _ = answer.send(taken);
+                // The requester may have gone.
+                let _ = answer.send(result);
             }
         }
     }
 
-    /// `asked`: the result is waited for, so it is told even if it was told before.
-    async fn turn(&mut self, asked: bool) -> anyhow::Result<()> {
+    /// Reads the sources once. `asked`: an error is logged even if it was logged before.
+    async fn reload(&mut self, asked: bool) -> anyhow::Result<()> {
         let sources = self.reload.sources.clone();
         let (content, config) = spawn_blocking(move || sources.read()).await.map_err(|_| {
-            // The error would quote the panic, which may hold a secret.
+            // The error itself would contain the panic's text, which may contain a secret.
             anyhow::anyhow!("reading the configuration panicked")
         })?;
-        let is_known = self.refused == Some(Refused { content, is_passing: false });
+        let is_known = self.refused == Some(Refused { content, is_temporary: false });
         if !asked && is_known {
             return Ok(());
         }
-        let taken = match config {
-            Ok(config) => self.take_over(config, asked).await,
+        let result = match config {
+            Ok(config) => self.apply(config, asked).await,
             Err(error) => Err(error.into()),
         };
         let before = self.refused.take();
-        if let Err(error) = &taken {
-            let refused = Refused { content, is_passing: error.is::<store::Error>() };
+        if let Err(error) = &result {
+            let refused = Refused { content, is_temporary: error.is::<store::Error>() };
             if asked || before != Some(refused) {
                 tracing::error!("the configuration was not taken over, nothing has changed: {error:#}");
             }
             self.refused = Some(refused);
         }
-        taken
+        result
     }
 
-    /// All of it or nothing: from the first change on nothing can fail, and nothing is waited for.
-    async fn take_over(&mut self, config: Config, asked: bool) -> anyhow::Result<()> {
-        if config == self.seen {
+    /// Applies a configuration as a whole: after the first change nothing can fail, and there is no await.
+    async fn apply(&mut self, config: Config, asked: bool) -> anyhow::Result<()> {
+        if config == self.applied {
             if asked || self.refused.is_some() {
-                tracing::info!("the configuration is what is in use");
+                tracing::info!("configuration has not changed");
             }
             return Ok(());
         }
-        let offers = self.served.changed_senders(&self.seen, &config).await?;
+        let offers = self.served.changed_senders(&self.applied, &config).await?;
         let additions = self.served.find_additions(&config).await?;
         tracing::info!(lanes = offers.len(), "the configuration has changed");
         offers.into_iter().for_each(Offer::make);
@@ -136,12 +136,12 @@ impl Reloader {
             let keys = waiting.join(", ");
             tracing::warn!(
                 keys,
-                hint = "restart this node; until then it goes on as before, and serves what was removed",
+                hint = "restart this node; until then the old values apply, and removed apps are served",
                 "configuration has changes that take a restart: {keys}"
             );
         }
         self.waiting = waiting;
-        self.seen = config;
+        self.applied = config;
         Ok(())
     }
 }
@@ -155,14 +155,14 @@ mod tests {
     use crate::runtime::listeners::ConnectionLimits;
     use crate::store::{Purpose, SessionPool};
 
-    /// On a database that is never asked.
+    /// With a database that is never used.
     fn nothing_served(config: Config) -> Served {
         let pool = SessionPool::new(PgConnectOptions::new(), Purpose::Queue, 1);
         Served::new(config, Role::Api, None, ConnectionLimits::new(Role::Api), pool)
     }
 
     #[tokio::test]
-    async fn what_is_broken_is_told_once_and_again_to_whoever_asks() {
+    async fn faults_are_logged_once_and_again_on_request() {
         let folder = tempfile::tempdir().expect("a folder");
         let file = folder.path().join("pushpost.toml");
         let write = |text: &str| std::fs::write(&file, text).expect("a file");
@@ -172,23 +172,23 @@ mod tests {
         let config = sources.load().expect("it is right");
         let (reload, _now) = Reload::new(sources);
         let mut reloader = Reloader::new(reload, nothing_served(config.clone()));
-        assert!(reloader.turn(false).await.is_ok());
+        assert!(reloader.reload(false).await.is_ok());
 
         for broken in ["[limits]\ntargets = 0\n", "[limits]\ntargets = 0\n\n", "[limit"] {
             write(broken);
-            assert!(reloader.turn(false).await.is_err(), "{broken}");
-            assert!(reloader.turn(false).await.is_ok(), "said already: {broken}");
-            assert!(reloader.turn(true).await.is_err(), "somebody asks: {broken}");
-            assert_eq!(reloader.seen, config, "nothing has changed");
+            assert!(reloader.reload(false).await.is_err(), "{broken}");
+            assert!(reloader.reload(false).await.is_ok(), "logged already: {broken}");
+            assert!(reloader.reload(true).await.is_err(), "on request: {broken}");
+            assert_eq!(reloader.applied, config, "nothing has changed");
         }
         write(right);
-        assert!(reloader.turn(true).await.is_ok());
+        assert!(reloader.reload(true).await.is_ok());
         write("[limit");
-        assert!(reloader.turn(false).await.is_err(), "broken anew");
+        assert!(reloader.reload(false).await.is_err(), "broken anew");
 
         write("[limits]\ntargets = 6\n[server]\nreload_interval = \"1m\"\n");
-        assert!(reloader.turn(false).await.is_ok());
+        assert!(reloader.reload(false).await.is_ok());
         assert_eq!(reloader.waiting, ["limits.targets"]);
-        assert_eq!(reloader.seen.server.reload_interval, std::time::Duration::from_secs(60));
+        assert_eq!(reloader.applied.server.reload_interval, std::time::Duration::from_secs(60));
     }
 }

@@ -1,4 +1,4 @@
-//! Which command may create or upgrade a schema, and how a migration waits.
+//! Decides which command may create or upgrade a database's schema, and applies migrations.
 
 use std::time::Duration;
 
@@ -7,10 +7,10 @@ use sqlx::PgConnection;
 
 use crate::store::migrations::{self, BlockingSession, MigrationProgress, Migrations, SchemaState};
 
-/// Between two looks whether another node has finished, or whether a table is free.
-const PAUSE: Duration = Duration::from_secs(1);
-/// Between two lines in the log about the same wait.
-const TOLD_EVERY: u32 = 5;
+/// Between two checks whether another node has finished its migration, or a table is free.
+const RETRY_INTERVAL: Duration = Duration::from_secs(1);
+/// One check in this many is logged.
+const LOG_EVERY: u32 = 5;
 
 /// What a command may do to the schema of its database.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -26,16 +26,17 @@ pub enum SchemaAccess {
 /// Why a command does not work with a database.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum SchemaRefused {
-    /// There is none, and the command may not create it.
+    /// There is no schema, and the command may not create it.
     #[error("the database has no schema of pushpost yet; start pushpost serve, or run pushpost migrate")]
     Missing,
-    /// It is of an older version, and the command may not upgrade it.
+    /// The schema is older than the program, and the command may not upgrade it. Has the names of the pending
+    /// migrations.
     #[error(
         "the schema of the database is older than this program ({} pending, the first is {}); run pushpost migrate",
         .0.len(), .0.first().map_or("", String::as_str)
     )]
     Older(Vec<String>),
-    /// It is of a newer version.
+    /// The schema is newer than the program. Has the version of its last migration.
     #[error(
         "the schema of the database is newer than this program (it has migration {0}); use the newer program"
     )]
@@ -63,17 +64,17 @@ impl SchemaAccess {
         }
     }
 
-    /// May it make a database that is not there yet?
+    /// Whether the command may create a database that does not exist.
     pub(super) fn may_create(self) -> bool {
         self != Self::Use
     }
 }
 
-/// Applies what is pending, and returns the names of what this call or another node applied meanwhile. It waits for a node
-/// that migrates, and for tables in use, as long as that takes, and says for whom.
+/// Applies the pending migrations, and returns their names. Waits without limit for another node that migrates and for
+/// tables in use, and logs which session it waits for.
 ///
 /// # Errors
-/// A migration failed, or Postgres went away.
+/// A migration failed, or the connection to Postgres was lost.
 pub(super) async fn migrate(conn: &mut PgConnection, migrations: &Migrations) -> anyhow::Result<Vec<String>> {
     let pending = match migrations.state(conn).await? {
         SchemaState::Missing => migrations.names(),
@@ -87,8 +88,8 @@ pub(super) async fn migrate(conn: &mut PgConnection, migrations: &Migrations) ->
     let mut round = 0;
     while !migrations::try_lock(conn).await? {
         let holder = migrations::lock_holder(conn).await?;
-        tell(round, holder.as_ref(), "waiting for another session that migrates the database");
-        tokio::time::sleep(PAUSE).await;
+        log_wait(round, holder.as_ref(), "migration waits for another session that migrates the database");
+        tokio::time::sleep(RETRY_INTERVAL).await;
         round += 1;
     }
     let mut round = 0;
@@ -96,15 +97,15 @@ pub(super) async fn migrate(conn: &mut PgConnection, migrations: &Migrations) ->
         == MigrationProgress::TableInUse
     {
         let oldest = migrations::oldest_transaction(conn).await?;
-        tell(round, oldest.as_ref(), "a migration waits for a table that another transaction uses");
-        tokio::time::sleep(PAUSE).await;
+        log_wait(round, oldest.as_ref(), "migration waits for a table that another transaction uses");
+        tokio::time::sleep(RETRY_INTERVAL).await;
         round += 1;
     }
     Ok(pending)
 }
 
-fn tell(round: u32, session: Option<&BlockingSession>, message: &str) {
-    if round.is_multiple_of(TOLD_EVERY) {
+fn log_wait(round: u32, session: Option<&BlockingSession>, message: &str) {
+    if round.is_multiple_of(LOG_EVERY) {
         let session = session.map_or_else(|| "a session that has just ended".to_owned(), ToString::to_string);
         tracing::warn!(session, "{message}");
     }
@@ -115,7 +116,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_command_does_to_a_schema_what_it_may() {
+    fn commands_differ_in_what_they_may_do_to_a_schema() {
         let older = SchemaState::Older(vec!["1_create".to_owned()]);
         let refused = |access: SchemaAccess, state: &SchemaState| access.decide(state).unwrap_err();
         for (access, missing, outdated) in [

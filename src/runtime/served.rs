@@ -1,8 +1,8 @@
-//! What a node serves: its apps and their lanes, at the start and as reloads of the configuration add to them.
+//! The apps and lanes that a node serves: those of the start, and those that reloads of the configuration add.
 //!
-//! An addition has two steps. [`Additions::find`] reads the credentials and makes the rows; it may fail, and then nothing
-//! has changed. [`Served::add`] can't fail. It starts the lanes before it lets requests in, so that a request for a new
-//! app finds the app's lanes.
+//! An addition has two steps. [`Additions::find`] reads the credentials and creates the rows; if it fails, nothing has
+//! changed. [`Served::add`] can't fail: it starts the lanes, and then accepts requests for the new apps, so that each
+//! request finds its lanes.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -21,19 +21,19 @@ use crate::store::{self, SessionPool};
 #[derive(Clone, Debug)]
 pub(super) struct Served {
     role: Role,
-    /// The configuration of the start. Its apps are those that are served.
+    /// The configuration of the start, with the apps that are served now.
     config: Config,
     apps: Arc<ServedApps>,
     lanes: Vec<ReloadedLane>,
-    /// By project: the lanes of a project share its quota, whichever came first.
+    /// By project, because all lanes of a project share its quota. The setting of its first lane counts.
     quotas: BTreeMap<String, Arc<Quota>>,
-    /// None where the node only answers.
+    /// None if the node does not send.
     dispatcher: Option<Dispatcher>,
     connections: ConnectionLimits,
     pool: SessionPool,
 }
 
-/// A lane that takes new credentials.
+/// A lane with what reloads need to offer it new credentials.
 #[derive(Clone, Debug)]
 struct ReloadedLane {
     app: String,
@@ -41,17 +41,17 @@ struct ReloadedLane {
     credentials: Arc<LaneCredentials>,
 }
 
-/// A sender that its lane is to try before it is used.
+/// A sender with new credentials, which its lane tries before using it.
 pub(super) struct Offer {
     credentials: Arc<LaneCredentials>,
     sender: Sender,
 }
 
-/// Apps and lanes that a configuration adds: checked, with their rows, and not served yet.
+/// Apps and lanes that a configuration adds. They are checked and have rows, but are not served yet.
 pub(super) struct Additions {
-    /// What is served with them.
+    /// The configuration with these apps.
     config: Config,
-    /// All that are served with them.
+    /// All apps of that configuration.
     apps: Apps,
     senders: Vec<(String, LaneKey, Sender)>,
 }
@@ -86,7 +86,7 @@ impl Additions {
         Ok(Some(Self { config, apps, senders: added }))
     }
 
-    /// Tells of them what the first lines of a log tell of a start's.
+    /// Logs the added apps and lanes, as `announce` does at a start.
     pub(super) fn announce(&self, served: &Served) {
         let apps = self.config.apps.keys().filter(|app| !served.config.apps.contains_key(*app));
         let apps = apps.map(String::as_str).collect::<Vec<_>>().join(", ");
@@ -108,7 +108,8 @@ fn added_lanes<'a>(
 }
 
 impl Served {
-    /// No app yet: `config` is the start's without its apps. `dispatcher` starts lanes; none if the node only answers.
+    /// Without apps: `config` is that of the start without its apps. `dispatcher` starts lanes; none if the node does
+    /// not send.
     pub(super) fn new(
         config: Config,
         role: Role,
@@ -146,7 +147,7 @@ impl Served {
         Additions::find(&self.config, wanted, self.role, &self.pool).await
     }
 
-    /// Serves them from now on.
+    /// Serves these apps and lanes from now on.
     pub(super) fn add(&mut self, additions: Additions) {
         let Additions { config, apps, senders } = additions;
         let mut setups = Vec::new();
@@ -167,7 +168,7 @@ impl Served {
         self.config = config;
     }
 
-    /// Leaves clients fewer connections, as the apps that are served now need more.
+    /// Gives clients fewer connections, because the lanes of the added apps need some.
     pub(super) fn share_connections(&self) {
         self.connections.share(&self.config);
     }

@@ -1,4 +1,4 @@
-//! A node, put together and taken apart.
+//! A node: how its parts are put together at the start, and how they end.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -27,10 +27,13 @@ use crate::queue::notifier::Notifier;
 use crate::store::SessionPool;
 use crate::{maintenance, store};
 
-/// After the drain: time to put on record what has ended, and to say farewell.
-const FAREWELL: Duration = Duration::from_secs(5);
-/// After a start that came to nothing: time for answers under way, which are short.
-const GIVE_UP: Duration = Duration::from_secs(1);
+/// After the drain: how long the recorder may take for the last outcomes, and each following step of the shutdown.
+const SHUTDOWN_STEP_TIMEOUT: Duration = Duration::from_secs(5);
+/// After a failed start: how long health answers under way may take.
+const GIVE_UP_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Detail of the warning about a node that ends without removing its row.
+const NOT_REMOVED: &str = "other nodes declare this node dead after delivery.node_timeout";
 
 /// A running node.
 #[derive(Debug)]
@@ -42,39 +45,39 @@ pub struct Service {
     listeners: Listeners,
     failure: Arc<TaskFailure>,
     stages: ShutdownStages,
-    farewell: SessionPool,
+    node_pool: SessionPool,
     served: Served,
 }
 
-/// What ends when, in this order.
+/// The tasks of a node by the stage of the shutdown in which they end, in this order.
 #[derive(Debug)]
 pub(super) struct ShutdownStages {
-    /// Takes jobs and sends them.
+    /// Take jobs and send them.
     lanes: Supervisor,
-    /// Answers requests.
+    /// Answer the requests of clients.
     pub(super) api: Supervisor,
-    /// Commits what requests handed in.
+    /// Commit what requests have handed in.
     pub(super) accept: Supervisor,
-    /// Puts outcomes on record, and tokens aside.
+    /// Record outcomes, and quarantine tokens.
     record: Supervisor,
-    /// Beat, wake-ups, maintenance.
+    /// Heartbeat, wake-ups, maintenance.
     heartbeat: Supervisor,
-    /// The lanes' and the recorder's.
+    /// Threads of the lanes and the recorder; kept until the node ends.
     _threads: LaneThreads,
 }
 
 impl Service {
-    /// Puts a node together; it works when this returns.
+    /// Starts a node.
     ///
     /// # Errors
-    /// Anything that keeps it from working: the database, a credential, the address.
+    /// The database can't be used, a credential is wrong, or an address is taken.
     pub async fn start(config: Config, role: Role) -> anyhow::Result<Self> {
         let started = Self::start_until(config, role, &CancellationToken::new()).await?;
         Ok(started.expect("a start that is not stopped ends with a node or an error"))
     }
 
-    /// As [`Self::start`]; none if `stop` came first. Health is answered from the first moment, and nothing that was started
-    /// is left behind.
+    /// As [`Self::start`], until `stop`: then it returns none, with everything ended that was started. Health requests
+    /// are answered from the beginning.
     ///
     /// # Errors
     /// As [`Self::start`].
@@ -105,7 +108,7 @@ impl Service {
             () = stop.cancelled() => Err(PostgresUnusable::Stopped.into()),
         };
         match assembled {
-            Ok(Parts { node_lease, farewell, served }) => Ok(Some(Self {
+            Ok(Parts { node_lease, node_pool, served }) => Ok(Some(Self {
                 config,
                 database,
                 node_lease,
@@ -113,31 +116,31 @@ impl Service {
                 listeners,
                 failure,
                 stages,
-                farewell,
+                node_pool,
                 served,
             })),
             Err(error) => {
                 health.start_draining();
-                // Why it can't start is what the operator must read, whatever becomes of the rest.
+                // The error of the start is returned, because the operator must act on it.
                 if let Err(error) = database.close().await {
-                    tracing::error!(%error, "the database was not closed well");
+                    tracing::error!(%error, "database is not closed cleanly");
                 }
                 stages.give_up(error, stop).await
             }
         }
     }
 
-    /// Where the API answers; none for a worker.
+    /// The address of the API; none for a worker.
     pub fn address(&self) -> Option<SocketAddr> {
         self.listeners.api
     }
 
-    /// Where `/healthz` and `/readyz` are answered.
+    /// The address of `/healthz` and `/readyz`.
     pub fn health_address(&self) -> SocketAddr {
         self.listeners.health
     }
 
-    /// From now on, what these sources say is taken over while the node runs.
+    /// From now on, changes in these sources are applied while the node runs.
     pub fn reload(&self, reload: Reload) {
         let stage = &self.stages.lanes;
         let reloader = Reloader::new(reload, self.served.clone());
@@ -173,7 +176,7 @@ impl Service {
             pruning_guards: Arc::default(),
         };
 
-        let recorder = core.record(database, &stages.record);
+        let recorder = core.start_recorder(database, &stages.record);
         let dispatcher = role.sends().then(|| core.dispatcher(config, &recorder, &stages.lanes));
         let connections = listeners.connections.clone();
         let mut served = Served::new(no_app, role, dispatcher, connections, core.pool.clone());
@@ -181,42 +184,43 @@ impl Service {
             served.add(additions);
         }
         if role.sends() {
-            core.expand(served.apps(), &stages.lanes);
+            core.start_fan_outs(served.apps(), &stages.lanes);
         }
-        core.upkeep(config, role, database, &stages.heartbeat);
-        core.watch(database, health, &stages.heartbeat);
+        core.start_upkeep(config, role, database, &stages.heartbeat);
+        core.start_health(database, health, &stages.heartbeat);
         if role.answers() {
             let hand_over = role.sends().then_some(recorder);
             let apps = Arc::clone(served.apps());
-            core.answer(config, database, apps, hand_over, Arc::clone(health), listeners, stages);
+            core.start_api(config, database, apps, hand_over, Arc::clone(health), listeners, stages);
         }
-        Ok(Parts { node_lease: core.node_lease, farewell: core.pool, served })
+        Ok(Parts { node_lease: core.node_lease, node_pool: core.pool, served })
     }
 
-    /// Works until told to stop, or until a part of it dies.
+    /// Runs until `shutdown`, or until a task ends by itself.
     ///
     /// # Errors
-    /// A part of it died, or the embedded Postgres would not stop.
+    /// A task ended by itself.
     pub async fn run(self, shutdown: Shutdown) -> anyhow::Result<()> {
         let drained = tokio::select! {
             drained = self.work_and_drain(&shutdown) => drained,
-            // To the end of the drain: without Postgres the last outcomes can't go on record.
+            // Until the end of the drain, because the last outcomes can't be recorded without Postgres.
             () = self.database.keep_running() => false,
         };
         if !drained {
             tracing::warn!(
-                "not drained in time: what is still held goes to other nodes, or to the next start"
+                detail = "jobs that this node still holds go to other nodes, or to the next start",
+                "drain is not complete after delivery.drain_timeout"
             );
         }
         let failure = Arc::clone(&self.failure);
-        self.farewell(drained).await;
+        self.shut_down(drained).await;
         if let Some(task) = failure.name() {
-            bail!("task {task} died");
+            bail!("task {task} ended by itself");
         }
         Ok(())
     }
 
-    /// Returns whether everything came to its end in time.
+    /// Returns whether all tasks ended in time.
     async fn work_and_drain(&self, shutdown: &Shutdown) -> bool {
         tokio::select! {
             () = shutdown.drain.cancelled() => {}
@@ -230,7 +234,7 @@ impl Service {
         }
     }
 
-    /// Lanes first, so that requests are still answered while they finish.
+    /// Ends the lanes first, so that requests are still answered while lanes finish their attempts.
     async fn drain(&self) {
         self.stages.lanes.end().await;
         self.stages.api.end().await;
@@ -239,50 +243,52 @@ impl Service {
         self.stages.heartbeat.end().await;
     }
 
-    async fn farewell(self, drained: bool) {
+    async fn shut_down(self, drained: bool) {
         if !drained {
-            // No new attempts, and a last chance for what has ended.
+            // No new attempts; outcomes that are known get a last chance to be recorded.
             self.stages.lanes.stop.cancel();
             self.stages.api.stop.cancel();
             self.stages.accept.stop.cancel();
-            let _late = timeout(FAREWELL, self.stages.record.end()).await;
+            let _late = timeout(SHUTDOWN_STEP_TIMEOUT, self.stages.record.end()).await;
             self.stages.heartbeat.stop.cancel();
         }
         let left = async {
-            let mut conn = self.farewell.acquire().await.map_err(store::Error::from)?;
+            let mut conn = self.node_pool.acquire().await.map_err(store::Error::from)?;
             store::nodes::deregister(&mut conn, self.node_lease.id()).await
         };
-        match timeout(FAREWELL, left).await {
-            Ok(Ok(())) => tracing::info!(node = self.node_lease.id().0, "left"),
-            Ok(Err(error)) => tracing::warn!(%error, "left without a farewell; others notice soon"),
-            Err(_) => tracing::warn!("left without a farewell; others notice soon"),
+        match timeout(SHUTDOWN_STEP_TIMEOUT, left).await {
+            Ok(Ok(())) => tracing::info!(node = self.node_lease.id().0, "node is stopped"),
+            Ok(Err(error)) => {
+                tracing::warn!(%error, detail = NOT_REMOVED, "node row is not removed at shutdown")
+            }
+            Err(_) => tracing::warn!(detail = NOT_REMOVED, "node row is not removed at shutdown"),
         }
-        let _late = timeout(FAREWELL, self.farewell.close()).await;
+        let _late = timeout(SHUTDOWN_STEP_TIMEOUT, self.node_pool.close()).await;
         if let Err(error) = self.database.close().await {
-            tracing::error!(%error, "the database was not closed well");
+            tracing::error!(%error, "database is not closed cleanly");
         }
     }
 }
 
-/// What a node that works keeps for later.
+/// What [`Service`] keeps of a started node.
 struct Parts {
     node_lease: Arc<NodeLease>,
-    farewell: SessionPool,
+    node_pool: SessionPool,
     served: Served,
 }
 
 impl ShutdownStages {
     fn start(failure: &Arc<TaskFailure>) -> anyhow::Result<Self> {
-        let threads = LaneThreads::start().context("there are no threads for the lanes")?;
+        let threads = LaneThreads::start().context("cannot start the threads of the lanes")?;
         let stage = |threads: &Handle| Supervisor::new(threads, Arc::clone(failure));
         let own = Handle::current();
-        // What is recorded comes from the lanes, and as much of it.
+        // The recorder has as much to do as the lanes, so it runs on their threads.
         let [lanes, record] = [(); 2].map(|()| stage(threads.handle()));
         let [api, accept, heartbeat] = [(); 3].map(|()| stage(&own));
         Ok(Self { lanes, api, accept, record, heartbeat, _threads: threads })
     }
 
-    /// Ends what a start began that came to nothing: with its reason, or without one if it was told to stop.
+    /// Ends the tasks of a failed start. Returns the reason, or none if the start was told to stop.
     async fn give_up(
         &self,
         reason: anyhow::Error,
@@ -290,13 +296,13 @@ impl ShutdownStages {
     ) -> anyhow::Result<Option<Service>> {
         let all = [&self.lanes, &self.api, &self.accept, &self.record, &self.heartbeat];
         all.iter().for_each(|stage| stage.stop.cancel());
-        let _late = timeout(GIVE_UP, self.api.end()).await;
+        let _late = timeout(GIVE_UP_TIMEOUT, self.api.end()).await;
         if stop.is_cancelled() { Ok(None) } else { Err(reason) }
     }
 }
 
-/// Enters this node. Alone on its own database, every other node in it is a predecessor that is gone: its jobs need not
-/// wait for the node time-out.
+/// Adds this node's row. On an embedded database that no other process uses, every other node is an earlier process
+/// that has ended, so its jobs need not wait for `delivery.node_timeout`.
 async fn enter(pool: &SessionPool, database: &Database, config: &Config) -> anyhow::Result<Arc<NodeLease>> {
     let name = format!("{}-{}", hostname(), std::process::id());
     let node_lease = NodeLease::register(pool, name, config.delivery.node_timeout).await?;

@@ -1,5 +1,5 @@
-//! Tasks that must not end before they are told to: if one does, or panics, the process stops with an error rather than
-//! going on without it.
+//! Tasks that must run until they are told to stop. If one ends before or panics, the process stops with an error,
+//! because it would not work without the task.
 
 use std::future::Future;
 use std::sync::{Arc, OnceLock};
@@ -18,7 +18,7 @@ pub(super) struct Supervisor {
     failure: Arc<TaskFailure>,
 }
 
-/// Which task died, for all stages together.
+/// The first task of any stage that ended by itself.
 #[derive(Debug, Default)]
 pub(super) struct TaskFailure {
     name: OnceLock<&'static str>,
@@ -36,7 +36,7 @@ impl TaskFailure {
 }
 
 impl Supervisor {
-    /// Whose tasks run on these threads.
+    /// For tasks that run on these threads.
     pub(super) fn new(threads: &Handle, failure: Arc<TaskFailure>) -> Self {
         Self { tasks: TaskTracker::new(), threads: threads.clone(), stop: CancellationToken::new(), failure }
     }
@@ -51,7 +51,7 @@ impl Supervisor {
         self.tasks.spawn_on(guarded, &self.threads);
     }
 
-    /// For tasks that come and go.
+    /// For tasks that may end by themselves.
     pub(super) fn tracker(&self) -> &TaskTracker {
         &self.tasks
     }
@@ -73,7 +73,7 @@ struct Guard {
 impl Drop for Guard {
     fn drop(&mut self) {
         if !self.stop.is_cancelled() {
-            tracing::error!(task = self.name, "task {} ended by itself: the service stops", self.name);
+            tracing::error!(task = self.name, "task {} ended by itself, the service stops", self.name);
             self.failure.name.get_or_init(|| self.name);
             self.failure.happened.cancel();
         }

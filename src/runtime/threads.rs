@@ -1,15 +1,15 @@
-//! LaneThreads of the lanes' own, and of the recorder's. While a broadcast runs, thousands of attempts are ready at any time, and
-//! as many outcomes to be recorded; requests and the beat would wait behind all of them, at each step that they take.
+//! The threads of the lanes and the recorder. During a broadcast thousands of attempts are ready at any time, and as
+//! many outcomes to be recorded. On the same threads, requests and the heartbeat would wait behind them at each step.
 
 use std::io;
 
 use rustix::process::setpriority_process;
 use tokio::runtime::{Builder, Handle, Runtime};
 
-/// What there is to send in bulk takes all the time that it gets; who answers requests needs little, but soon.
+/// Priority of these threads. Sending in bulk uses all the time that it gets; requests need little time, but soon.
 const NICE: i32 = 5;
 
-/// As many threads as the machine has cores, a little behind all others in the operating system's queue.
+/// As many threads as the machine has cores, with a slightly lower priority than the other threads.
 #[derive(Debug)]
 pub(super) struct LaneThreads {
     handle: Handle,
@@ -18,31 +18,32 @@ pub(super) struct LaneThreads {
 
 impl LaneThreads {
     /// # Errors
-    /// The operating system gives no more threads.
+    /// The system refuses the threads.
     pub(super) fn start() -> io::Result<Self> {
         let runtime = Builder::new_multi_thread()
             .thread_name("lanes")
-            .on_thread_start(step_back)
+            .on_thread_start(lower_priority)
             .enable_all()
             .build()?;
         Ok(Self { handle: runtime.handle().clone(), runtime: Some(runtime) })
     }
 
-    /// Where to spawn.
+    /// Spawns tasks on these threads.
     pub(super) fn handle(&self) -> &Handle {
         &self.handle
     }
 }
 
-/// Linux knows this of each thread, and "this process" is the thread that asks.
-fn step_back() {
+/// Lowers the priority of the current thread. Linux keeps a priority per thread, and takes "this process" as this
+/// thread.
+fn lower_priority() {
     if let Err(error) = setpriority_process(None, NICE) {
-        tracing::debug!(%error, "sending goes on with the same priority as all else");
+        tracing::debug!(%error, "priority of the sending threads can't be lowered");
     }
 }
 
 impl Drop for LaneThreads {
-    /// Whatever still runs on them ends at its next await.
+    /// Tasks that still run end at their next await.
     fn drop(&mut self) {
         if let Some(runtime) = self.runtime.take() {
             runtime.shutdown_background();

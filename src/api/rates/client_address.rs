@@ -1,4 +1,4 @@
-//! Where a request comes from: the peer, or whom a proxy that is trusted names in `X-Forwarded-For`.
+//! The client address of a request: the peer's, or the one that a trusted proxy names in `X-Forwarded-For`.
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
@@ -10,29 +10,29 @@ use crate::domain::Network;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(in crate::api) struct PeerAddress(pub(in crate::api) IpAddr);
 
-/// Whose word a proxy adds to, the last one at the end.
+/// The header to which each proxy adds the address of its peer, at the end.
 const FORWARDED_FOR: &str = "x-forwarded-for";
-/// Bits of an IPv6 address that one client can't choose: it has a whole /64 to itself.
+/// The bits of an IPv6 address that a client can't choose, because it usually has a whole /64.
 const IPV6_CLIENT: u128 = !0 << 64;
 
-/// The client, as counted; none where there is no connection.
+/// The address that a request is counted by; none without a connection, as in tests.
 pub(super) fn address(request: &Parts, trusted: &[Network]) -> Option<IpAddr> {
     let PeerAddress(peer) = request.extensions.get()?;
     let values = request.headers.get_all(FORWARDED_FOR).iter();
-    // Bytes, not text: what a client put into a line must not make us skip what a proxy added to it.
+    // Bytes, not text: invalid text from a client must not hide what a proxy added to the same line.
     let named: Vec<&[u8]> = values.flat_map(|value| value.as_bytes().split(|byte| *byte == b',')).collect();
     Some(counted(origin(*peer, &named, trusted)))
 }
 
-/// The peer, if it passes on a client's address and is not trusted with that.
+/// The peer, if it sends `X-Forwarded-For` and is not trusted.
 pub(super) fn untrusted_proxy(request: &Parts, trusted: &[Network]) -> Option<IpAddr> {
     let PeerAddress(peer) = request.extensions.get()?;
     let is_trusted = || trusted.iter().any(|network| network.contains(*peer));
     (request.headers.contains_key(FORWARDED_FOR) && !is_trusted()).then(|| peer.to_canonical())
 }
 
-/// From the right, past every trusted proxy: what stands left of the first other one is its own invention. What is no
-/// address ends the way too; then the proxy that passed it on is who is counted.
+/// Goes through the addresses from the right, past every trusted proxy, to the first other address. Everything left of
+/// it may be forged. Text that is not an address ends the search, and the proxy that sent it is counted.
 fn origin(peer: IpAddr, named: &[&[u8]], trusted: &[Network]) -> IpAddr {
     let mut here = peer;
     for name in named.iter().rev() {
@@ -47,7 +47,7 @@ fn origin(peer: IpAddr, named: &[&[u8]], trusted: &[Network]) -> IpAddr {
     here
 }
 
-/// Some proxies add the port.
+/// Parses an address, which some proxies write with a port.
 fn parse(name: &str) -> Option<IpAddr> {
     let with_port = || name.parse::<SocketAddr>().ok().map(|address| address.ip());
     let bracketed = || name.strip_prefix('[')?.strip_suffix(']')?.parse::<Ipv6Addr>().ok().map(IpAddr::V6);
@@ -80,7 +80,7 @@ mod tests {
     }
 
     #[test]
-    fn only_trusted_proxies_are_believed_and_only_from_the_right() {
+    fn only_trusted_proxies_are_believed_from_the_right() {
         let proxies = ["10.0.0.0/8", "2001:db8:1::/48"];
         for (peer, headers, expected) in [
             ("192.0.2.1", &[][..], "192.0.2.1"),

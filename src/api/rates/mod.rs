@@ -1,7 +1,7 @@
-//! How often clients may ask, each limit counted on this node alone.
+//! Rate limits of requests, counted on each node separately. Used by `auth` and the registration of devices.
 //!
-//! A backend is counted by its key. Every phone has the same publishable key, so apps are counted by where they ask from
-//! and by which device they speak of.
+//! A backend is counted by its key. All phones of an app have the same publishable key, so their requests are counted
+//! by client address and by device token.
 
 mod client_address;
 mod proxies;
@@ -22,11 +22,11 @@ pub(super) use client_address::PeerAddress;
 
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
-/// Look-ups of unknown keys for one client in a minute. Each is a query; a client with a wrong key repeats the same one,
-/// which is remembered.
+/// Look-ups of unknown keys per client and minute. Each one is a query. A client that repeats the same wrong key needs
+/// only one, because the result is cached.
 const UNKNOWN_KEYS_PER_MINUTE: u32 = 60;
 
-/// The limits, with what was asked lately.
+/// The limits, with the counts of their current time windows.
 #[derive(Debug, Default)]
 pub struct RateLimiter {
     by_key: Option<FixedWindows<KeyId>>,
@@ -37,21 +37,21 @@ pub struct RateLimiter {
     untrusted_proxies: UntrustedProxies,
 }
 
-/// What is limited.
+/// The limits by what they count.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum RateScope {
-    /// Requests with one secret key, in a second.
+    /// Requests with one secret key, per second.
     Key,
-    /// Requests with a publishable key from one address, in a minute.
+    /// Requests with a publishable key from one address, per minute.
     Address,
-    /// Requests with a publishable key about one device token, in a minute.
+    /// Requests with a publishable key about one device token, per minute.
     Token,
-    /// Requests with an unknown key from one address, in a minute.
+    /// Requests with an unknown key from one address, per minute.
     UnknownKeys,
 }
 
 impl RateScope {
-    /// The word in the answer.
+    /// The value of `scope` in the answer.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Key => "key",
@@ -60,7 +60,7 @@ impl RateScope {
         }
     }
 
-    /// For people.
+    /// The words after the number in the answer's text.
     pub fn in_words(self) -> &'static str {
         match self {
             Self::Key => "a second with one key",
@@ -71,26 +71,26 @@ impl RateScope {
     }
 }
 
-/// A limit was hit. The request was not carried out.
+/// A request was refused, because a limit was reached.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct RateExceeded {
-    /// How many requests there may be.
+    /// Requests allowed per second or minute.
     pub limit: u32,
-    /// Of what.
+    /// The limit that was reached.
     pub scope: RateScope,
-    /// Until one is taken again.
+    /// Time until a request is accepted again.
     pub wait: Duration,
 }
 
 impl RateExceeded {
-    /// Whole seconds, never too few and at least one.
+    /// Whole seconds for `Retry-After`: rounded up, at least 1.
     pub fn retry_after_secs(&self) -> u64 {
         self.wait.as_secs() + u64::from(self.wait.subsec_nanos() > 0 || self.wait.is_zero())
     }
 }
 
 impl RateLimiter {
-    /// Limits per second and key, and per minute and client address or token; none: no limit.
+    /// With these limits per second and key, and per minute and client address or token. None: no limit.
     pub fn new(
         requests_per_second: Option<u32>,
         register_per_minute: Option<u32>,
@@ -106,10 +106,11 @@ impl RateLimiter {
         }
     }
 
-    /// Tells the operator, once, of a proxy that is not trusted, so that all of its clients are counted as one.
+    /// Logs once per address that requests come through a proxy that is not trusted, so that all its clients are
+    /// counted as one.
     pub(super) fn note_proxy(&self, request: &Parts) {
         if let Some(address) = client_address::untrusted_proxy(request, &self.trusted_proxies) {
-            self.untrusted_proxies.tell(address);
+            self.untrusted_proxies.log(address);
         }
     }
 
@@ -122,15 +123,15 @@ impl RateLimiter {
     /// Counts a request with a secret key.
     ///
     /// # Errors
-    /// There were too many.
+    /// The limit is reached.
     pub fn take_key(&self, key: KeyId) -> Result<(), RateExceeded> {
         take(self.by_key.as_ref(), key, RateScope::Key)
     }
 
-    /// Counts a request with a publishable key by where it came from.
+    /// Counts a request with a publishable key by its client address.
     ///
     /// # Errors
-    /// There were too many.
+    /// The limit is reached.
     pub fn take_address(&self, app: AppId, request: &Parts) -> Result<(), RateExceeded> {
         match client_address::address(request, &self.trusted_proxies) {
             Some(address) => take(self.by_address.as_ref(), (app, address), RateScope::Address),
@@ -138,16 +139,16 @@ impl RateLimiter {
         }
     }
 
-    /// Counts a request with a publishable key by the device that it is about.
+    /// Counts a request with a publishable key by its device token.
     ///
     /// # Errors
-    /// There were too many.
+    /// The limit is reached.
     pub fn take_token(&self, app: AppId, token: &DeviceToken) -> Result<(), RateExceeded> {
         take(self.by_token.as_ref(), (app, token.digest()), RateScope::Token)
     }
 }
 
-/// Look-ups of unknown keys, of one client; none: they are not limited.
+/// The limit of look-ups of unknown keys for one client. None: no limit.
 #[derive(Debug)]
 pub(super) struct UnknownKeyLimit<'a>(Option<(&'a FixedWindows<IpAddr>, IpAddr)>);
 
@@ -162,7 +163,7 @@ impl keys::GuessLimit for UnknownKeyLimit<'_> {
 
     fn count(&self) {
         if let Some((windows, client)) = &self.0 {
-            // One more than the limit changes nothing.
+            // A count over the limit has no effect.
             let _full = windows.take(*client, Instant::now());
         }
     }
@@ -183,7 +184,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_wait_is_told_in_whole_seconds_that_suffice() {
+    fn retry_after_is_rounded_up_to_whole_seconds() {
         for (millis, secs) in [(0, 1), (1, 1), (1000, 1), (1001, 2), (59_999, 60), (60_000, 60)] {
             let wait = Duration::from_millis(millis);
             assert_eq!(
@@ -195,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn without_limits_nobody_is_counted() {
+    fn requests_are_not_limited_without_limits() {
         let rates = RateLimiter::default();
         let key = KeyId::random();
         assert!((0..1000).all(|_| rates.take_key(key).is_ok()));

@@ -1,5 +1,5 @@
-//! Counting requests by who makes them, in windows of a fixed length: so many from the first one on, then none until the
-//! window ends. Nothing to refill and nothing to tick; memory is bounded whatever clients make up.
+//! Counts requests per client in fixed time windows: a client's window starts with its first request, and after `limit`
+//! requests the client must wait for the end of the window. No timer is needed, and the memory is bounded.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -8,11 +8,11 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// Most clients counted at a time. Past it those whose window is over are forgotten, and if these are few, all: who can
-/// come from so many places can't be held back by counting.
+/// Clients counted at the same time at most. Beyond that, clients with an ended window are removed, and if these are
+/// fewer than half, all clients: an attacker with so many addresses can't be stopped by counting.
 const CLIENTS_MAX: usize = 100_000;
 
-/// A limit for each `K`.
+/// The windows of all clients `K`, with one limit.
 #[derive(Debug)]
 pub(super) struct FixedWindows<K> {
     limit: u32,
@@ -27,17 +27,20 @@ struct Window {
 }
 
 impl<K: Eq + Hash> FixedWindows<K> {
-    /// `limit` requests in each `length`.
+    /// Allows `limit` requests per client in each window of `length`.
     pub(super) fn new(limit: u32, length: Duration) -> Self {
         Self { limit, length, open: Mutex::default() }
     }
 
-    /// How many.
+    /// Requests allowed in a window.
     pub(super) fn limit(&self) -> u32 {
         self.limit
     }
 
-    /// Would a request be taken? On a refusal, how long until one is.
+    /// Checks whether a request would be accepted, without counting it.
+    ///
+    /// # Errors
+    /// The time until a request is accepted.
     pub(super) fn check(&self, client: &K, now: Instant) -> Result<(), Duration> {
         let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         match open.get(client) {
@@ -46,7 +49,10 @@ impl<K: Eq + Hash> FixedWindows<K> {
         }
     }
 
-    /// Counts a request; on a refusal, how long until one is taken again. What is refused doesn't count.
+    /// Counts a request. A refused one is not counted.
+    ///
+    /// # Errors
+    /// The time until a request is accepted.
     pub(super) fn take(&self, client: K, now: Instant) -> Result<(), Duration> {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         if open.len() >= CLIENTS_MAX && !open.contains_key(&client) {
@@ -75,7 +81,7 @@ mod tests {
     const MINUTE: Duration = Duration::from_secs(60);
 
     #[test]
-    fn so_many_in_each_window_and_for_each_client() {
+    fn limit_applies_per_window_and_client() {
         let (windows, start) = (FixedWindows::new(2, MINUTE), Instant::now());
         assert_eq!(windows.take("a", start), Ok(()));
         assert_eq!(windows.take("a", start + MINUTE / 4), Ok(()));
@@ -96,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn made_up_clients_cost_no_more_memory() {
+    fn memory_is_bounded_with_forged_clients() {
         let (windows, start) = (FixedWindows::new(1, MINUTE), Instant::now());
         for client in 0..2 * CLIENTS_MAX {
             assert_eq!(windows.take(client, start), Ok(()));
@@ -106,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn windows_that_are_over_make_room_for_new_ones() {
+    fn ended_windows_are_removed_for_new_clients() {
         let (windows, start) = (FixedWindows::new(1, MINUTE), Instant::now());
         for client in 0..CLIENTS_MAX - 1 {
             assert_eq!(windows.take(client, start), Ok(()));

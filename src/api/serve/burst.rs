@@ -1,20 +1,20 @@
-//! One log line for what happens many times in a row.
+//! Limits a repeated event, such as a refused connection, to one log line per burst.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// Events less than this apart belong to one burst.
+/// A burst ends when there is no event for this long.
 const GAP: Duration = Duration::from_secs(60);
 
-/// Events of one kind.
+/// The bursts of one kind of event.
 #[derive(Default, Debug)]
 pub(super) struct LogBurst {
     last: Option<Instant>,
 }
 
 impl LogBurst {
-    /// Notes an event; true for the first of a burst, which is the one to log.
+    /// Notes an event. True for the first event of a burst, which is to be logged.
     pub(super) fn begins(&mut self) -> bool {
         let now = Instant::now();
         let last = self.last.replace(now);
@@ -27,7 +27,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn a_burst_ends_with_a_minute_without_an_event() {
+    async fn burst_ends_after_a_minute_without_an_event() {
         let mut burst = LogBurst::default();
         let mut begins = Vec::new();
         for pause in [0, 1, 59, 59, 60, 0] {

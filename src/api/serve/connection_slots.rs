@@ -1,8 +1,8 @@
-//! How many connections there are at a time, and which of them goes when one more comes.
+//! Limits the number of connections of a listener, and chooses which ones are closed when another client connects.
 //!
-//! A connection costs a file descriptor, which Postgres, the providers and the configuration's files need too. So a
-//! listener has a number of slots. When all are taken, a connection goes that never sent a request, else the one that
-//! has been idle the longest; a connection with a request under way never goes.
+//! A connection takes a file descriptor, which Postgres, the providers and the configuration's files need too. When all
+//! slots are taken, connections without a request so far are closed first, then those idle for the longest time. A
+//! connection with a request in progress is never closed.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -15,9 +15,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::idle_timeout::{ConnectionActivity, IdleState};
 
-/// Part of all connections that goes at once, so that a flood does not cost a look at all of them for each of its own.
+/// One connection in this many is evicted at once, so that in a flood not every new connection needs a search through
+/// all others.
 const EVICTED_PART: usize = 64;
-/// While every connection has a request under way: time to the next look.
+/// Between two searches while every connection has a request in progress.
 const RECHECK: Duration = Duration::from_millis(250);
 
 /// The slots of one listener.
@@ -31,7 +32,7 @@ pub(super) struct ConnectionSlots {
 #[derive(Debug, Default)]
 struct Open {
     next: u64,
-    /// By their order of arrival.
+    /// The connections in the order of their arrival.
     connections: BTreeMap<u64, Entry>,
 }
 
@@ -41,36 +42,37 @@ struct Entry {
     evicted: CancellationToken,
 }
 
-/// One connection's slot; free again when this is dropped.
+/// The slot of one connection; free again when this is dropped.
 #[derive(Debug)]
 pub(super) struct ConnectionSlot {
     slots: Arc<ConnectionSlots>,
     number: u64,
-    /// What goes on on this connection.
+    /// Whether the connection has requests in progress, and since when not.
     pub(super) activity: ConnectionActivity,
-    /// Set when the connection is to make room.
+    /// Cancelled when the connection must end, to free its slot.
     pub(super) evicted: CancellationToken,
 }
 
 impl ConnectionSlots {
-    /// At least one.
+    /// With `max` slots, at least one.
     pub(super) fn new(max: usize) -> Arc<Self> {
         Arc::new(Self { max: AtomicUsize::new(max.max(1)), open: Mutex::default(), freed: Notify::new() })
     }
 
-    /// So many from now on, at least one. Connections beyond it go at once, but for those with a request under way.
+    /// Sets the number of slots, at least one. Connections beyond it are evicted at once, except those with a request
+    /// in progress.
     pub(super) fn set_max(&self, max: usize) {
         self.max.store(max.max(1), Ordering::Relaxed);
         let open = self.open();
         open.evict(open.connections.len().saturating_sub(self.max()));
     }
 
-    /// How many there are.
+    /// The number of slots, free or not.
     pub(super) fn max(&self) -> usize {
         self.max.load(Ordering::Relaxed)
     }
 
-    /// A slot, if one is free.
+    /// Takes a slot; none if all are taken.
     pub(super) fn take(self: &Arc<Self>) -> Option<ConnectionSlot> {
         let mut open = self.open();
         if open.connections.len() >= self.max() {
@@ -83,20 +85,20 @@ impl ConnectionSlots {
         Some(ConnectionSlot { slots: Arc::clone(self), number, activity, evicted })
     }
 
-    /// Evicts, and waits until a slot is free. For the listener's one loop only.
-    pub(super) async fn make_room(self: &Arc<Self>) -> ConnectionSlot {
+    /// Evicts connections, and waits for a free slot. For the accept loop only, because only one waiter is woken.
+    pub(super) async fn take_evicting(self: &Arc<Self>) -> ConnectionSlot {
         loop {
             let freed = self.freed.notified();
             if let Some(slot) = self.take() {
                 return slot;
             }
-            self.make_way();
+            self.evict();
             let _later = timeout(RECHECK, freed).await;
         }
     }
 
-    /// Tells some to go where all slots are taken: what is beyond the number of slots, and a part of that number.
-    fn make_way(&self) {
+    /// Evicts the connections beyond the number of slots, and a part of that number besides.
+    fn evict(&self) {
         let (max, open) = (self.max(), self.open());
         open.evict(open.connections.len().saturating_sub(max) + max.div_ceil(EVICTED_PART));
     }
@@ -107,15 +109,16 @@ impl ConnectionSlots {
 }
 
 impl Open {
-    /// Tells up to `count` connections to go, unless some are about to.
+    /// Evicts up to `count` connections, unless some are being evicted already.
     fn evict(&self, count: usize) {
         if self.connections.values().any(|entry| entry.evicted.is_cancelled()) {
             return;
         }
         let states = self.connections.values().map(|entry| (entry.activity.idle_state(), entry));
-        let mut ready: Vec<_> = states.filter(|(idle_state, _)| *idle_state != IdleState::UnderWay).collect();
-        ready.sort_by_key(|(idle_state, _)| *idle_state);
-        for (_, entry) in ready.iter().take(count) {
+        let mut candidates: Vec<_> =
+            states.filter(|(idle_state, _)| *idle_state != IdleState::UnderWay).collect();
+        candidates.sort_by_key(|(idle_state, _)| *idle_state);
+        for (_, entry) in candidates.iter().take(count) {
             entry.evicted.cancel();
         }
     }
@@ -144,7 +147,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_silent_go_first_then_the_longest_idle_and_those_under_way_never() {
+    async fn unused_then_longest_idle_connections_are_evicted_and_busy_ones_never() {
         let slots = ConnectionSlots::new(4);
         let mut taken = Vec::new();
         for _ in 0..4 {
@@ -152,7 +155,8 @@ mod tests {
             minute().await;
         }
         assert!(slots.take().is_none(), "all are taken");
-        // The first is under way, the second idle since the last minute, the third for longer; the fourth is silent.
+        // The first has a request in progress, the second is idle for one minute, the third for two, the fourth had no
+        // request.
         let under_way = taken[0].activity.begin(Version::HTTP_11);
         drop(taken[2].activity.begin(Version::HTTP_11));
         minute().await;
@@ -160,33 +164,33 @@ mod tests {
         for (goes, expected) in
             [(3, [false, false, false, true].as_slice()), (2, &[false, false, true]), (1, &[false, true])]
         {
-            let room = slots.make_room().now_or_never();
-            assert!(room.is_none(), "the connection has yet to go");
+            let room = slots.take_evicting().now_or_never();
+            assert!(room.is_none(), "the evicted connection has not ended yet");
             assert_eq!(evicted(&taken), expected);
             taken.truncate(goes);
-            let slot = slots.make_room().await;
-            // The newcomer has a request under way at once, so that it stays.
+            let slot = slots.take_evicting().await;
+            // The new connection has a request in progress from now on, so it stays.
             std::mem::forget(slot.activity.begin(Version::HTTP_11));
             std::mem::forget(slot);
         }
-        let room = timeout(Duration::from_secs(3600), slots.make_room()).await;
-        assert!(room.is_err(), "nothing that is under way goes");
+        let room = timeout(Duration::from_secs(3600), slots.take_evicting()).await;
+        assert!(room.is_err(), "connections with requests in progress stay");
         drop(under_way);
-        assert!(timeout(Duration::from_secs(1), slots.make_room()).await.is_err());
+        assert!(timeout(Duration::from_secs(1), slots.take_evicting()).await.is_err());
         assert_eq!(evicted(&taken), [true]);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_flood_of_silent_connections_goes_in_batches() {
+    async fn unused_connections_of_a_flood_are_evicted_in_batches() {
         let slots = ConnectionSlots::new(640);
         let taken: Vec<_> = (0..640).map(|_| slots.take().expect("free")).collect();
-        assert!(slots.make_room().now_or_never().is_none());
+        assert!(slots.take_evicting().now_or_never().is_none());
         assert_eq!(evicted(&taken).iter().filter(|evicted| **evicted).count(), 10);
         assert!(evicted(&taken)[..10].iter().all(|evicted| *evicted), "the oldest");
     }
 
     #[tokio::test(start_paused = true)]
-    async fn where_there_are_fewer_places_than_before_the_oldest_idle_connections_go_at_once() {
+    async fn fewer_slots_evict_the_longest_idle_connections_at_once() {
         let slots = ConnectionSlots::new(6);
         let mut taken = Vec::new();
         for _ in 0..6 {

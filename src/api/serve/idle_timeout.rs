@@ -1,8 +1,9 @@
-//! When a connection is ended: its head doesn't come, nothing is asked on it any more, or nothing moves on it.
+//! The time-outs of a client's connection: for a head that does not arrive, for no further request, and for a request
+//! without progress.
 //!
-//! hyper's own deadline for heads begins when the protocol is known, which is as late as the client likes, and there is
-//! none for HTTP/2, where a peer that answers PINGs would stay for ever. What counts here is that a request arrives, that a
-//! piece of its body does, that its answer begins, and that a piece of the answer is taken.
+//! hyper's own deadline for heads starts when the protocol is known, which a client can delay without limit, and hyper
+//! has none for HTTP/2, where a peer that answers PINGs could stay for ever. Progress is: a request arrives, a piece of
+//! its body arrives, its answer begins, or a piece of the answer is written.
 
 use std::io;
 use std::pin::Pin;
@@ -17,48 +18,48 @@ use hyper::body::{Body as HttpBody, Frame, SizeHint};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, sleep_until};
 
-/// How long a connection may wait for what.
+/// The time-outs of a connection.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Deadlines {
-    /// From a head's first byte (of the first head: from the connection's beginning) to its end.
+    /// From the first byte of a head to its end; for the first head from the start of the connection.
     pub(super) head: Duration,
     /// From the end of the last answer to the next request.
     pub(super) idle: Duration,
-    /// Between two signs of progress of what is under way.
+    /// Between two signs of progress of the requests in progress.
     pub(super) stall: Duration,
 }
 
-/// Why a connection is ended.
+/// The time-out that has passed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum ConnectionTimeout {
-    /// A head did not come to its end.
+    /// A head did not arrive completely.
     Head,
-    /// Nothing was asked.
+    /// There was no further request.
     Idle,
-    /// What is under way did not get on.
+    /// The requests in progress made no progress.
     Stalled,
 }
 
-/// How much a connection is worth keeping, the least first; older ones first among equals.
+/// Whether a connection may be evicted, and since when. The order is that of eviction.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(super) enum IdleState {
-    /// No request has come yet, since then.
+    /// There was no request yet, since this time.
     NoRequest(Instant),
-    /// No request is under way, since then.
+    /// No request is in progress, since this time.
     Idle(Instant),
-    /// A request is under way.
+    /// A request is in progress; never evicted.
     UnderWay,
 }
 
-/// What goes on on one connection. Clones are of the same one.
+/// The activity of one connection. Clones share it.
 #[derive(Clone, Debug)]
 pub(super) struct ConnectionActivity(Arc<Mutex<Progress>>);
 
 #[derive(Debug)]
 struct Progress {
-    /// When something last went on.
+    /// The time of the last progress.
     last: Instant,
-    /// When the head began that has not come to its end.
+    /// The start of a head that has not arrived completely.
     head_began: Option<Instant>,
     has_asked: bool,
     is_http2: bool,
@@ -66,7 +67,7 @@ struct Progress {
 }
 
 impl ConnectionActivity {
-    /// Of a connection that has just been opened.
+    /// For a connection that was just opened.
     pub(super) fn new() -> Self {
         let now = Instant::now();
         Self(Arc::new(Mutex::new(Progress {
@@ -78,7 +79,7 @@ impl ConnectionActivity {
         })))
     }
 
-    /// A request has come; it is under way until the answer is dropped.
+    /// Notes that a request has arrived. It is in progress until its answer's body is dropped.
     pub(super) fn begin(&self, version: Version) -> OpenRequest {
         let mut progress = self.progress();
         progress.last = Instant::now();
@@ -89,12 +90,13 @@ impl ConnectionActivity {
         OpenRequest(self.clone())
     }
 
-    /// Something goes on.
+    /// Notes progress of a request.
     pub(super) fn note(&self) {
         self.progress().last = Instant::now();
     }
 
-    /// Bytes have come. Between requests they begin a head; on HTTP/2 they may be anything.
+    /// Notes that bytes have arrived. Between requests they are the start of a head; on HTTP/2 they may be any frame,
+    /// so they do not count.
     fn note_bytes(&self) {
         let mut progress = self.progress();
         if progress.under_way == 0 && !progress.is_http2 && progress.head_began.is_none() {
@@ -102,7 +104,7 @@ impl ConnectionActivity {
         }
     }
 
-    /// How much it is worth keeping.
+    /// Whether the connection may be evicted.
     pub(super) fn idle_state(&self) -> IdleState {
         let progress = self.progress();
         match (progress.under_way, progress.has_asked) {
@@ -112,21 +114,21 @@ impl ConnectionActivity {
         }
     }
 
-    /// Waits until it has waited too long for something.
-    pub(super) async fn overdue(&self, deadlines: Deadlines) -> ConnectionTimeout {
-        // A deadline that is set while this sleeps ends no earlier than one that is set now.
+    /// Waits until a time-out has passed.
+    pub(super) async fn timed_out(&self, deadlines: Deadlines) -> ConnectionTimeout {
+        // A deadline that starts during the sleep ends at least `step` later, so sleeping this long misses none.
         let step = deadlines.head.min(deadlines.idle).min(deadlines.stall);
         loop {
-            let (end, overdue) = self.progress().deadline(deadlines);
+            let (end, timeout) = self.progress().deadline(deadlines);
             let now = Instant::now();
             if end <= now {
-                return overdue;
+                return timeout;
             }
             sleep_until(end.min(now + step)).await;
         }
     }
 
-    /// Waits until no request has been under way for so long, from now on.
+    /// Waits until no request has been in progress for `time`, counted from now on.
     pub(super) async fn idle_for(&self, time: Duration) {
         let begun = Instant::now();
         loop {
@@ -142,7 +144,7 @@ impl ConnectionActivity {
         }
     }
 
-    /// The body with each of its pieces noted.
+    /// Wraps the body of a request, of which each piece counts as progress.
     pub(super) fn watch(self, body: Body) -> TrackedBody {
         TrackedBody { body, activity: self, _under_way: None }
     }
@@ -162,12 +164,12 @@ impl Progress {
     }
 }
 
-/// A request that is under way, until this is dropped.
+/// A request in progress, until this is dropped.
 #[derive(Debug)]
 pub(super) struct OpenRequest(ConnectionActivity);
 
 impl OpenRequest {
-    /// The answer's body, with each of its pieces noted; the request ends with it.
+    /// Wraps the body of the answer, of which each piece counts as progress. The request ends with it.
     pub(super) fn watch(self, body: Body) -> TrackedBody {
         TrackedBody { body, activity: self.0.clone(), _under_way: Some(self) }
     }
@@ -181,7 +183,7 @@ impl Drop for OpenRequest {
     }
 }
 
-/// The body of a request or an answer.
+/// The body of a request or an answer, with its progress noted.
 #[derive(Debug)]
 pub(super) struct TrackedBody {
     body: Body,
@@ -213,7 +215,7 @@ impl HttpBody for TrackedBody {
     }
 }
 
-/// A connection's bytes, noted as they come.
+/// The stream of a connection, with the arrival of bytes noted.
 #[derive(Debug)]
 pub(super) struct TrackedStream<S> {
     stream: S,

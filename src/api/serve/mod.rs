@@ -1,4 +1,5 @@
-//! The HTTP server: so many connections at a time, each with deadlines, and an end that waits for requests under way.
+//! The HTTP server: accepts connections up to a limit, ends those that miss a deadline, and at shutdown waits for
+//! requests in progress.
 
 mod burst;
 mod connection_slots;
@@ -33,32 +34,33 @@ use burst::LogBurst;
 use connection_slots::{ConnectionSlot, ConnectionSlots};
 use idle_timeout::{ConnectionTimeout, Deadlines, IdleState, TrackedStream};
 
-/// A head has so long: from the connection's beginning, or on a kept connection from the head's first byte. A client that
-/// connects ahead of its requests connects again.
+/// How long a request's head may take: on a new connection from its start, later from the head's first byte. A client
+/// that connects without a request must connect again.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
-/// What is under way without a sign of progress for so long is ended with its connection. Longer than any request may take.
+/// A connection with a request in progress is ended if nothing is read or written for this long. Longer than the
+/// deadline of requests, so that the deadline is answered first.
 const STALL_TIMEOUT: Duration = Duration::from_secs(75);
-/// Then what is half done has so long to end.
+/// After the idle or stall time-out: how long requests in progress may take to end.
 const LINGER: Duration = Duration::from_secs(10);
-/// On a connection that makes room: a request that came at that moment goes on, and the connection ends so long after it.
-const ROOM_LINGER: Duration = Duration::from_millis(100);
-/// After a failed accept, most often for want of file descriptors: time to get some back.
+/// For a connection that is evicted: a request that arrived at the same moment is answered, and the connection ends
+/// this long after it.
+const EVICTION_LINGER: Duration = Duration::from_millis(100);
+/// After a failed accept, which mostly means that there are no file descriptors left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-/// An idle HTTP/2 connection is asked whether it lives.
-const KEEP_ALIVE: Duration = Duration::from_secs(30);
-/// What hyper takes of a head before it refuses without asking us; our own limit, which is answered with a problem, is
-/// far below.
-const HEAD_BYTES: usize = 4 * super::request::HEADERS_MAX;
-/// Most headers of a request.
-const HEADERS: usize = 100;
-/// Requests at a time on one HTTP/2 connection.
-const STREAMS: u32 = 200;
+/// Between two PINGs on an HTTP/2 connection.
+const PING_INTERVAL: Duration = Duration::from_secs(30);
+/// Bytes of a head that hyper accepts. Our own limit, which is answered with a problem document, is much lower.
+const HEAD_BYTES_MAX: usize = 4 * super::request::HEADERS_MAX;
+/// Headers of a request at most.
+const HEADERS_MAX: usize = 100;
+/// Concurrent requests on one HTTP/2 connection at most.
+const STREAMS_MAX: u32 = 200;
 
-/// Answers until `shutdown`, then lets requests under way end for at most `limits.drain`. `connections_max` may change
-/// meanwhile.
+/// Serves a listener until `shutdown`, then waits up to `limits.drain` for requests in progress. `connections_max` may
+/// change meanwhile.
 ///
 /// # Errors
-/// None so far: a connection that can't be accepted is tried again.
+/// None at present, because a failed accept is repeated.
 pub async fn serve(
     listener: TcpListener,
     router: ListenerRouter,
@@ -71,41 +73,44 @@ pub async fn serve(
         deadlines: Deadlines { head: HEAD_TIMEOUT, idle: limits.keep_alive, stall: STALL_TIMEOUT },
         service: router.service(),
         shutdown: shutdown.clone(),
-        // Past the drain: whatever is still open is cut.
+        // Cancelled after the drain, for connections that are still open.
         cut: CancellationToken::new(),
     };
     let connections = TaskTracker::new();
     tokio::select! {
         () = accept(&listener, &slots, &connections, &server) => {}
-        () = follow(connections_max, &slots) => {}
+        () = update_slots(connections_max, &slots) => {}
         () = shutdown.cancelled() => {}
     }
     drop(listener);
     connections.close();
     if timeout(limits.drain, connections.wait()).await.is_err() {
-        tracing::warn!(open = connections.len(), "connections still open after the drain are cut");
+        tracing::warn!(
+            open = connections.len(),
+            "connections are still open after the drain, and are closed"
+        );
         server.cut.cancel();
         connections.wait().await;
     }
     Ok(())
 }
 
-/// Keeps the number of slots as it is to be; never returns.
-async fn follow(mut connections_max: watch::Receiver<usize>, slots: &ConnectionSlots) {
+/// Applies changes of the number of slots; never returns.
+async fn update_slots(mut connections_max: watch::Receiver<usize>, slots: &ConnectionSlots) {
     while connections_max.changed().await.is_ok() {
         slots.set_max(*connections_max.borrow_and_update());
     }
     std::future::pending().await
 }
 
-/// Takes connections in, each in a slot of its own; never returns.
+/// Accepts connections, each in a slot; never returns.
 async fn accept(
     listener: &TcpListener,
     slots: &Arc<ConnectionSlots>,
     connections: &TaskTracker,
     server: &Server,
 ) {
-    let (mut crowds, mut failures) = (LogBurst::default(), LogBurst::default());
+    let (mut full, mut failures) = (LogBurst::default(), LogBurst::default());
     loop {
         let (stream, peer) = match listener.accept().await {
             Ok(accepted) => accepted,
@@ -118,21 +123,20 @@ async fn accept(
             }
         };
         if let Err(error) = stream.set_nodelay(true) {
-            tracing::debug!(%error, "TCP_NODELAY could not be set");
+            tracing::debug!(%error, "TCP_NODELAY can't be set");
         }
         let slot = match slots.take() {
             Some(slot) => slot,
             None => {
-                if crowds.begins() {
+                if full.begins() {
                     tracing::warn!(
                         limit = slots.max(),
-                        detail =
-                            "connections without a request are closed, then those that are idle the longest",
-                        hint = "if these are ordinary clients, raise the process's limit of open files, or start another node",
+                        detail = "connections without a request are closed first, then those idle for the longest time",
+                        hint = "if these are ordinary clients, raise the process's limit of open files, or add a node",
                         "client connections are at their limit"
                     );
                 }
-                slots.make_room().await
+                slots.take_evicting().await
             }
         };
         connections.spawn(server.clone().connection(stream, peer.ip(), slot));
@@ -149,7 +153,7 @@ struct Server {
 }
 
 impl Server {
-    /// Serves one connection to its end, to the end of the drain, until it is overdue, or until it must make room.
+    /// Serves a connection until it ends, misses a deadline, is evicted, or the drain ends.
     async fn connection(
         self,
         stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -172,7 +176,8 @@ impl Server {
         let stream = TrackedStream::new(stream, activity.clone());
         let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
         let ended = tokio::select! {
-            // The connection last: asked in vain, it takes one more piece of an answer, which would count.
+            // The connection is polled last, because polling it may write a piece of an answer, which would reset the
+            // deadline.
             biased;
             () = self.shutdown.cancelled() => {
                 end_within(connection.as_mut(), self.cut.cancelled()).await
@@ -180,42 +185,42 @@ impl Server {
             () = slot.evicted.cancelled() => {
                 match activity.idle_state() {
                     IdleState::NoRequest(_) => None,
-                    _ => end_within(connection.as_mut(), activity.idle_for(ROOM_LINGER)).await,
+                    _ => end_within(connection.as_mut(), activity.idle_for(EVICTION_LINGER)).await,
                 }
             }
-            overdue = activity.overdue(self.deadlines) => match overdue {
+            timeout = activity.timed_out(self.deadlines) => match timeout {
                 ConnectionTimeout::Head => None,
                 ConnectionTimeout::Idle | ConnectionTimeout::Stalled => end_within(connection.as_mut(), sleep(LINGER)).await,
             },
             ended = connection.as_mut() => Some(ended),
         };
         if let Some(Err(error)) = ended {
-            tracing::debug!(error, "a connection ended with an error");
+            tracing::debug!(error, "connection ended with an error");
         }
     }
 }
 
-/// Takes nothing new on a connection, and waits for its end or for the end of patience; none: the latter came first.
+/// Accepts nothing new on a connection, and waits until it ends. None: `limit` came first.
 async fn end_within<C: GracefulConnection>(
     mut connection: Pin<&mut C>,
-    patience: impl Future<Output = ()>,
+    limit: impl Future<Output = ()>,
 ) -> Option<C::Output> {
     connection.as_mut().graceful_shutdown();
     tokio::select! {
         ended = connection => Some(ended),
-        () = patience => None,
+        () = limit => None,
     }
 }
 
 fn builder() -> Builder<TokioExecutor> {
     let mut builder = Builder::new(TokioExecutor::new());
-    builder.http1().header_read_timeout(None).max_buf_size(HEAD_BYTES).max_headers(HEADERS);
+    builder.http1().header_read_timeout(None).max_buf_size(HEAD_BYTES_MAX).max_headers(HEADERS_MAX);
     builder
         .http2()
         .timer(TokioTimer::new())
-        .keep_alive_interval(KEEP_ALIVE)
-        .max_concurrent_streams(STREAMS)
-        .max_header_list_size(HEAD_BYTES as u32);
+        .keep_alive_interval(PING_INTERVAL)
+        .max_concurrent_streams(STREAMS_MAX)
+        .max_header_list_size(HEAD_BYTES_MAX as u32);
     builder
 }
 

@@ -1,4 +1,4 @@
-//! Connections that are slow, quiet or stuck. Time is paused: what waits for a minute takes none.
+//! Tests of connections that are slow, idle or stalled. Time is paused, so that a wait of a minute takes no time.
 
 use std::net::Ipv4Addr;
 
@@ -16,18 +16,18 @@ use crate::api::tests::{shared, state};
 use crate::api::{Surface, devices, request};
 
 const DEADLINE: Duration = Duration::from_secs(120);
-/// `server.keep_alive`; shorter than what a request may take, so that the two can't be mixed up.
+/// The value of `server.keep_alive`; shorter than the deadline of a request, so that a test can tell them apart.
 const IDLE: Duration = Duration::from_secs(20);
-/// Longer than any deadline here.
+/// Longer than any deadline in these tests.
 const LONG: Duration = Duration::from_secs(600);
 
-/// A client's end of a connection, and the task that serves the other.
+/// The client's end of a connection, and the task that serves the other end.
 struct Client {
     stream: DuplexStream,
     server: JoinSet<()>,
 }
 
-/// As the router, with a route that reads a body and one whose answer is endless.
+/// A router with a route that reads a body, and one with an endless answer.
 fn service() -> Router {
     let endless =
         || async { axum::body::Body::from_stream(stream::repeat(Ok::<_, Infallible>(vec![b'x'; 1 << 16]))) };
@@ -36,11 +36,11 @@ fn service() -> Router {
         .route(devices::import::PATH, post(length))
         .route("/endless", get(endless))
         .route("/ok", get(async || "ok"))
-        .layer(axum::middleware::from_fn(request::surround))
+        .layer(axum::middleware::from_fn(request::handle))
         .with_state(state())
 }
 
-/// How long a stream is.
+/// Reads a stream, and answers with its length.
 async fn length(NdjsonBody(mut pieces): NdjsonBody) -> Result<String, ApiError> {
     let mut bytes = 0;
     while let Some(piece) = pieces.next().await? {
@@ -75,14 +75,14 @@ impl Client {
         read_until(&mut self.stream, end).await
     }
 
-    /// What comes until the connection is ended, and how long that takes.
+    /// Reads until the connection ends. Returns the bytes and the time.
     async fn rest(&mut self) -> (Vec<u8>, Duration) {
         let (from, mut rest) = (Instant::now(), Vec::new());
         timeout(LONG, self.stream.read_to_end(&mut rest)).await.expect("it is ended").expect("readable");
         (rest, from.elapsed())
     }
 
-    /// From now on, as long as a head may take.
+    /// Asserts that the connection ends after the head time-out, counted from now on.
     async fn assert_ended_without_a_head(&mut self) {
         let (_, time) = self.rest().await;
         assert_eq!(time, HEAD_TIMEOUT);
@@ -102,7 +102,7 @@ async fn read_until(stream: &mut (impl AsyncRead + Unpin), end: &str) -> String 
 
 const OK: &str = "GET /ok HTTP/1.1\r\nHost: x\r\n\r\n";
 
-/// The head of a request with a body of so many bytes.
+/// The head of a request with a body of `length` bytes, without the empty line.
 fn post_of(length: usize) -> String {
     format!(
         "POST /body HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n"
@@ -110,12 +110,12 @@ fn post_of(length: usize) -> String {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_connection_without_a_word_is_ended() {
+async fn connection_without_a_byte_is_ended() {
     Client::connect().assert_ended_without_a_head().await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_first_head_that_never_ends_ends_the_connection() {
+async fn incomplete_first_head_ends_the_connection() {
     for begun in ["G", "PRI * HTTP/2", "GET /ok HTTP/1.1\r\nHost: x\r\n", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"]
     {
         let mut client = Client::connect();
@@ -125,7 +125,7 @@ async fn a_first_head_that_never_ends_ends_the_connection() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_head_that_comes_byte_by_byte_ends_the_connection() {
+async fn first_head_byte_by_byte_ends_the_connection() {
     let mut client = Client::connect();
     client.send("GET /ok HTTP/1.1\r\nX: ").await;
     let from = Instant::now();
@@ -136,7 +136,7 @@ async fn a_head_that_comes_byte_by_byte_ends_the_connection() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_kept_connection_is_ended_when_it_is_quiet_and_not_before() {
+async fn idle_connection_is_ended_after_keep_alive() {
     let mut client = Client::connect();
     for _ in 0..3 {
         client.send(OK).await;
@@ -150,7 +150,7 @@ async fn a_kept_connection_is_ended_when_it_is_quiet_and_not_before() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_second_head_that_never_ends_ends_the_connection() {
+async fn incomplete_second_head_ends_the_connection() {
     let mut client = Client::connect();
     client.send(OK).await;
     client.read_until("ok").await;
@@ -159,7 +159,7 @@ async fn a_second_head_that_never_ends_ends_the_connection() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_second_head_that_comes_byte_by_byte_ends_the_connection() {
+async fn second_head_byte_by_byte_ends_the_connection() {
     let mut client = Client::connect();
     client.send(OK).await;
     client.read_until("ok").await;
@@ -173,18 +173,18 @@ async fn a_second_head_that_comes_byte_by_byte_ends_the_connection() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_client_that_does_not_take_its_answer_loses_it() {
+async fn client_that_does_not_read_its_answer_is_disconnected() {
     let mut client = Client::connect();
     client.send("GET /endless HTTP/1.1\r\nHost: x\r\n\r\n").await;
     let from = Instant::now();
     let ended = timeout(LONG, client.server.join_next()).await.expect("it is ended");
     ended.expect("one task").expect("no panic");
-    // When its deadlines are first looked at, the connection takes one more piece, which counts.
+    // At the first check of its deadlines, the connection writes one more piece, which counts as progress.
     assert!(from.elapsed() <= HEAD_TIMEOUT + STALL_TIMEOUT + LINGER, "{:?}", from.elapsed());
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_client_that_takes_its_answer_slowly_gets_on() {
+async fn client_that_reads_its_answer_slowly_stays_connected() {
     let mut client = Client::connect();
     client.send("GET /endless HTTP/1.1\r\nHost: x\r\n\r\n").await;
     let mut buffer = vec![0; 1 << 20];
@@ -195,7 +195,7 @@ async fn a_client_that_takes_its_answer_slowly_gets_on() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_http2_connection_that_answers_pings_and_asks_nothing_is_ended() {
+async fn http2_connection_that_only_answers_pings_is_ended() {
     for (requests, end) in [(0, HEAD_TIMEOUT), (1, IDLE), (3, IDLE)] {
         let mut client = Client::connect();
         let (stream, _) = duplex(1);
@@ -216,7 +216,7 @@ async fn an_http2_connection_that_answers_pings_and_asks_nothing_is_ended() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_body_that_comes_too_slowly_is_a_408() {
+async fn body_that_stops_is_answered_408() {
     let mut client = Client::connect();
     client.send(format!("{}\r\n{{", post_of(100))).await;
     let (answer, _) = client.rest().await;
@@ -227,7 +227,7 @@ async fn a_body_that_comes_too_slowly_is_a_408() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_body_that_trickles_is_a_408_too() {
+async fn body_that_trickles_is_answered_408() {
     let mut client = Client::connect();
     client.send(format!("{}\r\n", post_of(1000))).await;
     let (mut reader, mut writer) = tokio::io::split(client.stream);
@@ -245,7 +245,7 @@ async fn a_body_that_trickles_is_a_408_too() {
 const IMPORT: &str = "POST /v1/devices/import HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-ndjson\r\n";
 
 #[tokio::test(start_paused = true)]
-async fn a_stream_may_take_longer_than_any_request_while_its_sender_gets_on() {
+async fn stream_that_makes_progress_has_no_deadline() {
     let mut client = Client::connect();
     client.send(format!("{IMPORT}Content-Length: 2000\r\n\r\n")).await;
     let from = Instant::now();
@@ -258,7 +258,7 @@ async fn a_stream_may_take_longer_than_any_request_while_its_sender_gets_on() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stream_without_an_end_of_a_line_is_too_slow() {
+async fn stream_without_an_end_of_line_is_answered_408() {
     for pause in [1, 1_000] {
         let mut client = Client::connect();
         client.send(format!("{IMPORT}Content-Length: 1000000\r\n\r\n{{}}\n")).await;
@@ -276,9 +276,9 @@ async fn a_stream_without_an_end_of_a_line_is_too_slow() {
     }
 }
 
-/// More than fits into the pipe, so that a connection that nobody reads would stop the client.
+/// The body is larger than the pipe, so that the client would block if the server did not read.
 #[tokio::test(start_paused = true)]
-async fn a_client_that_writes_everything_first_still_gets_its_refusal() {
+async fn client_that_writes_before_reading_gets_the_refusal() {
     for (head, status) in [
         (post_of(1 << 20), "413"),
         (post_of(1 << 20).replace("/body", "/nothing"), "404"),
@@ -295,7 +295,7 @@ async fn a_client_that_writes_everything_first_still_gets_its_refusal() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_body_in_chunks_is_refused_past_the_limit() {
+async fn chunked_body_over_the_limit_is_refused() {
     let mut client = Client::connect();
     let head = "POST /body HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n";
     client.send(head).await;
@@ -308,7 +308,7 @@ async fn a_body_in_chunks_is_refused_past_the_limit() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn whoever_asks_first_is_told_to_go_on_or_refused_without_sending_anything() {
+async fn expect_continue_is_answered_or_refused_before_the_body() {
     let mut client = Client::connect();
     client.send(format!("{}Expect: 100-continue\r\n\r\n", post_of(2))).await;
     assert_eq!(client.read_until("\r\n\r\n").await, "HTTP/1.1 100 Continue\r\n\r\n");
@@ -319,11 +319,11 @@ async fn whoever_asks_first_is_told_to_go_on_or_refused_without_sending_anything
     client.send(format!("{}Expect: 100-continue\r\n\r\n", post_of(1001))).await;
     let (answer, time) = client.rest().await;
     assert!(answer.starts_with(b"HTTP/1.1 413"), "{}", String::from_utf8_lossy(&answer));
-    assert!(time < STALL_TIMEOUT, "closed at once, since nobody knows whether the body follows");
+    assert!(time < STALL_TIMEOUT, "closed at once, since the body may or may not follow");
 }
 
 #[tokio::test(start_paused = true)]
-async fn long_urls_and_large_headers_are_problems_with_their_limits() {
+async fn long_urls_and_large_headers_are_refused_with_their_limits() {
     let long = "x".repeat(9_000);
     for (request, status, code) in [
         (format!("GET /ok?{long} HTTP/1.1\r\nHost: x\r\n\r\n"), "414", "url_too_long"),
@@ -338,13 +338,13 @@ async fn long_urls_and_large_headers_are_problems_with_their_limits() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn heads_without_measure_end_the_connection() {
+async fn huge_heads_end_the_connection() {
     for request in [
-        format!("GET /ok HTTP/1.1\r\n{}\r\n", "A: x\r\n".repeat(HEADERS + 1)),
-        format!("GET /ok HTTP/1.1\r\nA: {}\r\n\r\n", "x".repeat(HEAD_BYTES)),
+        format!("GET /ok HTTP/1.1\r\n{}\r\n", "A: x\r\n".repeat(HEADERS_MAX + 1)),
+        format!("GET /ok HTTP/1.1\r\nA: {}\r\n\r\n", "x".repeat(HEAD_BYTES_MAX)),
     ] {
         let mut client = Client::connect();
-        // It is refused before all of it is written.
+        // The server may refuse the head before all of it is written.
         let _refused = client.stream.write_all(request.as_bytes()).await;
         let (answer, time) = client.rest().await;
         assert!(answer.starts_with(b"HTTP/1.1 431"), "{}", String::from_utf8_lossy(&answer));
@@ -359,8 +359,8 @@ fn shared_socket() -> TcpSocket {
 }
 
 #[tokio::test]
-async fn shutdown_closes_idle_connections_and_cuts_stuck_ones_after_the_drain() {
-    // The port stays ours, so that nobody else listens there in the end.
+async fn shutdown_closes_idle_connections_and_stalled_ones_after_the_drain() {
+    // The first socket keeps the port, so that no other process listens there after the shutdown.
     let (ours, listening) = (shared_socket(), shared_socket());
     ours.bind("127.0.0.1:0".parse().expect("an address")).expect("a port");
     let address = ours.local_addr().expect("bound");
@@ -377,8 +377,8 @@ async fn shutdown_closes_idle_connections_and_cuts_stuck_ones_after_the_drain() 
     let mut idle = TcpStream::connect(address).await.expect("listening");
     idle.write_all(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n").await.expect("writable");
     assert!(read_until(&mut idle, "{\"status\":\"ok\"}").await.starts_with("HTTP/1.1 200"));
-    let mut stall = TcpStream::connect(address).await.expect("listening");
-    stall.write_all(b"POST /v1/noti").await.expect("writable");
+    let mut stalled = TcpStream::connect(address).await.expect("listening");
+    stalled.write_all(b"POST /v1/noti").await.expect("writable");
 
     shutdown.cancel();
     let ended = timeout(DEADLINE, servers.join_next()).await.expect("in time").expect("spawned");

@@ -31,7 +31,7 @@ use crate::api::error::{ApiError, ImportProblems};
 use crate::api::health::Health;
 use crate::api::parse_pool::ParsePool;
 use crate::api::query::Parameters;
-use crate::api::request::RequestId;
+use crate::api::request_id::RequestId;
 use crate::domain::InputCode;
 
 /// The path of the endpoint. It is a stream, so no deadline holds for it.
