@@ -98,7 +98,12 @@ fn with_problem(mut response: Response, id: &str) -> Response {
         None => return response,
     };
     if let Some(cause) = problem.causes() {
-        tracing::error!(request_id = id, code = problem.code.as_str(), cause, "request failed with an internal error");
+        tracing::error!(
+            request_id = id,
+            code = problem.code.as_str(),
+            cause,
+            "request failed with an internal error"
+        );
     }
     problem.write(response, id)
 }

@@ -6,9 +6,9 @@
 use std::collections::BTreeSet;
 
 use super::Config;
+use super::content_hash::ContentHasher;
 use super::error::{ConfigFault, SettingPlace};
 use super::section::{ReadContext, Section};
-use super::sources::ContentHasher;
 use super::tree::{Node, Table, Value};
 
 /// The prefix of variables that set a key.

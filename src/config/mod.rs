@@ -6,6 +6,7 @@
 mod apns;
 mod app;
 mod changes;
+mod content_hash;
 mod database;
 mod delivery;
 mod endpoint;
@@ -15,6 +16,7 @@ mod fcm;
 mod google;
 mod limits;
 mod network;
+mod overlay;
 mod postgres_url;
 mod retention;
 mod secret;
@@ -31,6 +33,8 @@ use std::path::{Path, PathBuf};
 
 pub use apns::ApnsSettings;
 pub use app::AppSettings;
+pub use content_hash::ContentHash;
+use content_hash::ContentHasher;
 pub use database::DatabaseSettings;
 pub use delivery::DeliverySettings;
 pub use endpoint::{BadEndpoint, Endpoint};
@@ -44,8 +48,7 @@ pub use retention::RetentionSettings;
 pub use secret::{CaFile, Secret};
 use section::{ReadContext, Section};
 pub use server::ServerSettings;
-use sources::ContentHasher;
-pub use sources::{ContentHash, Sources};
+pub use sources::Sources;
 use tree::Table;
 pub use user_tokens::{UserTokenAlgorithm, UserTokenKey, UserTokenSettings};
 
@@ -94,7 +97,7 @@ impl Config {
             table = tree::parse(&text, path).map_err(Error::Faults)?;
         }
         let environment: Vec<_> = env.collect();
-        faults.extend(tree::overlay(&mut table, environment.iter().cloned()));
+        faults.extend(overlay::apply(&mut table, environment.iter().cloned()));
         let folder = path.and_then(Path::parent).map_or_else(PathBuf::new, Path::to_owned);
         let reading = ReadContext::new(folder, faults, hasher);
         let config = Self::read(Section::root(&reading, &table), &environment);

@@ -8,9 +8,9 @@ use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::content_hash::ContentHasher;
 use super::error::{ConfigFault, SettingPlace};
 use super::secret::{CaFile, Secret};
-use super::sources::ContentHasher;
 use super::tree::{Node, Table, Value};
 use crate::domain::{most_alike, parse_duration};
 use crate::provider::Fingerprint;

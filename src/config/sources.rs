@@ -1,10 +1,9 @@
 //! The sources of a configuration: the path of the file, and the environment. Kept so that they can be read again.
 
-use std::cell::RefCell;
 use std::fmt;
-use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::path::{Path, PathBuf};
 
+use super::content_hash::{ContentHash, ContentHasher};
 use super::{Config, Error, environment};
 
 /// A file, if one is named, and the environment of the process's start.
@@ -13,14 +12,6 @@ pub struct Sources {
     file: Option<PathBuf>,
     environment: Vec<(String, String)>,
 }
-
-/// A hash of everything that one reading found in the file and the files that it names, valid or not.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct ContentHash(u64);
-
-/// Computes a [`ContentHash`] while a configuration is read.
-#[derive(Default)]
-pub(super) struct ContentHasher(RefCell<DefaultHasher>);
 
 impl Sources {
     /// The arguments are those of [`Config::load`].
@@ -55,22 +46,12 @@ impl Sources {
     pub fn read(&self) -> (ContentHash, Result<Config, Error>) {
         let hasher = ContentHasher::default();
         let config = Config::load_hashing(self.file.as_deref(), self.environment.iter().cloned(), &hasher);
-        (ContentHash(hasher.0.into_inner().finish()), config)
+        (hasher.finish(), config)
     }
 }
 
 impl fmt::Debug for Sources {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Sources({:?} and the environment)", self.file)
-    }
-}
-
-impl ContentHasher {
-    pub(super) fn add<T: AsRef<str>>(&self, read: &std::io::Result<T>) {
-        let mut hasher = self.0.borrow_mut();
-        match read {
-            Ok(text) => (true, text.as_ref()).hash(&mut *hasher),
-            Err(error) => (false, error.to_string()).hash(&mut *hasher),
-        }
     }
 }

@@ -6,7 +6,6 @@ use std::path::Path;
 
 use toml::de::{DeArray, DeTable, DeValue};
 
-use super::environment::{self, Setting};
 use super::error::{ConfigFault, SettingPlace};
 
 /// A value with its place.
@@ -48,18 +47,10 @@ pub(super) fn parse(text: &str, file: &Path) -> Result<Table, Vec<ConfigFault>> 
     Err(errors.iter().map(fault).collect())
 }
 
-/// Overrides the values of the file by those of the environment. Returns the faults.
-pub(super) fn overlay(
-    table: &mut Table,
-    environment: impl Iterator<Item = (String, String)>,
-) -> Vec<ConfigFault> {
-    let (settings, mut faults) = environment::settings(environment);
-    for Setting { key, place, text } in settings {
-        if let Err(fault) = set(table, &key, place, text) {
-            faults.push(fault);
-        }
-    }
-    faults
+/// Parses one value as TOML has it, such as a list or an inline table. None: the text is not TOML.
+pub(super) fn parse_value(text: &str) -> Option<Value> {
+    let value = DeValue::parse(text).ok()?;
+    Some(Lines { text, file: Path::new("") }.value(value.get_ref()))
 }
 
 /// Converts the parser's values, and finds the line of each by its offset.
@@ -104,62 +95,4 @@ impl Lines<'_> {
             DeValue::Table(table) => Value::Table(self.table(table)),
         }
     }
-}
-
-/// Sets the key `SERVER__LISTEN` to a variable's value.
-fn set(table: &mut Table, key: &str, place: SettingPlace, text: String) -> Result<(), ConfigFault> {
-    let fault = |message: &str| ConfigFault {
-        place: Some(place.clone()),
-        key: key.replace("__", ".").to_lowercase(),
-        message: message.to_owned(),
-        suggestion: None,
-    };
-    let (parents, last) = match key.rsplit_once("__") {
-        Some((parents, last)) => (parents.split("__").collect(), last),
-        None => (Vec::new(), key),
-    };
-    if last.is_empty() || parents.iter().any(|parent| parent.is_empty()) {
-        return Err(fault("a variable must be named like PUSHPOST__SECTION__KEY"));
-    }
-    let mut table = table;
-    for parent in parents {
-        let name = existing_name(table, parent);
-        let empty = || Node { value: Value::Table(Table::new()), place: Some(place.clone()) };
-        match &mut table.entry(name).or_insert_with(empty).value {
-            Value::Table(inner) => table = inner,
-            _ => return Err(fault("there is no such table")),
-        }
-    }
-    let value = if text.starts_with(['[', '{']) { structured(&text, &place) } else { None };
-    let name = existing_name(table, last);
-    table.insert(name, Node { value: value.unwrap_or(Value::Text(text)), place: Some(place.clone()) });
-    Ok(())
-}
-
-/// Parses a list or an inline table that a variable has in TOML. None for JSON, such as a service account, which stays
-/// a text.
-fn structured(text: &str, place: &SettingPlace) -> Option<Value> {
-    let value = DeValue::parse(text).ok()?;
-    let mut value = Lines { text, file: Path::new("") }.value(value.get_ref());
-    set_places(&mut value, place);
-    Some(value)
-}
-
-fn set_places(value: &mut Value, place: &SettingPlace) {
-    let nodes: Vec<&mut Node> = match value {
-        Value::List(list) => list.iter_mut().collect(),
-        Value::Table(table) => table.values_mut().collect(),
-        _ => return,
-    };
-    for node in nodes {
-        node.place = Some(place.clone());
-        set_places(&mut node.value, place);
-    }
-}
-
-/// The key of the table that a variable means: `MY_SHOP` means the app `My-Shop` if the file has it, because variables
-/// are in upper case without hyphens.
-fn existing_name(table: &Table, segment: &str) -> String {
-    let folded = segment.to_lowercase();
-    table.keys().find(|key| key.to_lowercase().replace('-', "_") == folded).cloned().unwrap_or(folded)
 }

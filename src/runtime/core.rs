@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 use super::Role;
 use super::database::Database;
 use super::listeners::Listeners;
-use super::service::ShutdownStages;
+use super::stages::ShutdownStages;
 use super::supervisor::Supervisor;
 use crate::api::health::Health;
 use crate::api::rates::RateLimiter;

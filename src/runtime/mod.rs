@@ -15,6 +15,7 @@ mod schema;
 mod senders;
 mod served;
 mod service;
+mod stages;
 mod supervisor;
 mod threads;
 

@@ -125,7 +125,7 @@ impl Reloader {
         let offers = self.served.changed_senders(&self.applied, &config).await?;
         let additions = self.served.find_additions(&config).await?;
         tracing::info!(lanes = offers.len(), "the configuration has changed");
-        offers.into_iter().for_each(Offer::make);
+        offers.into_iter().for_each(Offer::submit);
         if let Some(additions) = additions {
             additions.announce(&self.served);
             self.served.add(additions);

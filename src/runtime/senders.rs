@@ -48,7 +48,7 @@ pub(super) fn is_configured(settings: &AppSettings, platform: Platform) -> bool 
     }
 }
 
-/// ConnectionBudget to APNs per lane: each takes some thousand requests a second, and APNs likes few that live long
+/// Connections to APNs per lane: each takes some thousand requests a second, and APNs likes few that live long
 /// (docs/providers.md#apns-http2, #connection-failures).
 const APNS_CONNECTIONS: usize = 4;
 /// Streams of ours per connection to APNs, which may allow fewer.

@@ -57,10 +57,10 @@ pub(super) struct Additions {
 }
 
 impl Additions {
-    /// What `wanted` has and `served` lacks. Makes the rows of all apps.
+    /// The apps and lanes that `wanted` has and `served` lacks. Creates the rows of all apps.
     ///
     /// # Errors
-    /// A credential can't be used, or Postgres is out of reach ([`store::Error`]).
+    /// A credential can't be used, or Postgres can't be reached ([`store::Error`]).
     pub(super) async fn find(
         served: &Config,
         wanted: &Config,
@@ -204,8 +204,8 @@ impl Served {
 }
 
 impl Offer {
-    /// Gives it to its lane.
-    pub(super) fn make(self) {
+    /// Offers the sender to its lane.
+    pub(super) fn submit(self) {
         self.credentials.offer(self.sender);
     }
 }

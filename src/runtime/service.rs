@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use tokio::runtime::Handle;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
@@ -17,8 +16,8 @@ use super::listeners::Listeners;
 use super::postgres::PostgresUnusable;
 use super::reload::{Reload, Reloader};
 use super::served::{Additions, Served};
-use super::supervisor::{Supervisor, TaskFailure};
-use super::threads::LaneThreads;
+use super::stages::ShutdownStages;
+use super::supervisor::TaskFailure;
 use super::{Role, Shutdown, hostname};
 use crate::api::health::Health;
 use crate::config::Config;
@@ -29,8 +28,6 @@ use crate::{maintenance, store};
 
 /// After the drain: how long the recorder may take for the last outcomes, and each following step of the shutdown.
 const SHUTDOWN_STEP_TIMEOUT: Duration = Duration::from_secs(5);
-/// After a failed start: how long health answers under way may take.
-const GIVE_UP_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Detail of the warning about a node that ends without removing its row.
 const NOT_REMOVED: &str = "other nodes declare this node dead after delivery.node_timeout";
@@ -47,23 +44,6 @@ pub struct Service {
     stages: ShutdownStages,
     node_pool: SessionPool,
     served: Served,
-}
-
-/// The tasks of a node by the stage of the shutdown in which they end, in this order.
-#[derive(Debug)]
-pub(super) struct ShutdownStages {
-    /// Take jobs and send them.
-    lanes: Supervisor,
-    /// Answer the requests of clients.
-    pub(super) api: Supervisor,
-    /// Commit what requests have handed in.
-    pub(super) accept: Supervisor,
-    /// Record outcomes, and quarantine tokens.
-    record: Supervisor,
-    /// Heartbeat, wake-ups, maintenance.
-    heartbeat: Supervisor,
-    /// Threads of the lanes and the recorder; kept until the node ends.
-    _threads: LaneThreads,
 }
 
 impl Service {
@@ -101,7 +81,10 @@ impl Service {
         };
         let database = match opened {
             Ok(database) => database,
-            Err(error) => return stages.give_up(error, stop).await,
+            Err(error) => {
+                stages.abandon().await;
+                return if stop.is_cancelled() { Ok(None) } else { Err(error) };
+            }
         };
         let assembled = tokio::select! {
             assembled = Self::assemble(&config, role, &database, &health, &listeners, &stages) => assembled,
@@ -125,7 +108,8 @@ impl Service {
                 if let Err(error) = database.close().await {
                     tracing::error!(%error, "database is not closed cleanly");
                 }
-                stages.give_up(error, stop).await
+                stages.abandon().await;
+                if stop.is_cancelled() { Ok(None) } else { Err(error) }
             }
         }
     }
@@ -229,18 +213,9 @@ impl Service {
         }
         self.health.start_draining();
         tokio::select! {
-            drained = timeout(self.config.delivery.drain_timeout, self.drain()) => drained.is_ok(),
+            drained = timeout(self.config.delivery.drain_timeout, self.stages.drain()) => drained.is_ok(),
             () = shutdown.abort.cancelled() => false,
         }
-    }
-
-    /// Ends the lanes first, so that requests are still answered while lanes finish their attempts.
-    async fn drain(&self) {
-        self.stages.lanes.end().await;
-        self.stages.api.end().await;
-        self.stages.accept.end().await;
-        self.stages.record.end().await;
-        self.stages.heartbeat.end().await;
     }
 
     async fn shut_down(self, drained: bool) {
@@ -275,30 +250,6 @@ struct Parts {
     node_lease: Arc<NodeLease>,
     node_pool: SessionPool,
     served: Served,
-}
-
-impl ShutdownStages {
-    fn start(failure: &Arc<TaskFailure>) -> anyhow::Result<Self> {
-        let threads = LaneThreads::start().context("cannot start the threads of the lanes")?;
-        let stage = |threads: &Handle| Supervisor::new(threads, Arc::clone(failure));
-        let own = Handle::current();
-        // The recorder has as much to do as the lanes, so it runs on their threads.
-        let [lanes, record] = [(); 2].map(|()| stage(threads.handle()));
-        let [api, accept, heartbeat] = [(); 3].map(|()| stage(&own));
-        Ok(Self { lanes, api, accept, record, heartbeat, _threads: threads })
-    }
-
-    /// Ends the tasks of a failed start. Returns the reason, or none if the start was told to stop.
-    async fn give_up(
-        &self,
-        reason: anyhow::Error,
-        stop: &CancellationToken,
-    ) -> anyhow::Result<Option<Service>> {
-        let all = [&self.lanes, &self.api, &self.accept, &self.record, &self.heartbeat];
-        all.iter().for_each(|stage| stage.stop.cancel());
-        let _late = timeout(GIVE_UP_TIMEOUT, self.api.end()).await;
-        if stop.is_cancelled() { Ok(None) } else { Err(reason) }
-    }
 }
 
 /// Adds this node's row. On an embedded database that no other process uses, every other node is an earlier process
