@@ -1,4 +1,4 @@
-//! How migrations wait for each other and for tables, and what an interrupted one leaves.
+//! How migrations wait for each other and for tables, and how an interrupted one is repeated.
 
 use pushpost::store::SessionPool;
 use pushpost::store::migrations::{self, MigrationProgress, Migrations, SchemaState};

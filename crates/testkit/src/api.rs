@@ -96,7 +96,7 @@ impl TestApi {
 }
 
 impl ApiClient<'_> {
-    /// Asks without a body.
+    /// Sends a request without a body.
     pub async fn ask(&self, method: Method, path: &str) -> Answer {
         self.send(method, path, HeaderMap::new(), Body::empty()).await
     }
@@ -117,7 +117,7 @@ impl ApiClient<'_> {
         self.json_with(method, path, HeaderMap::new(), body).await
     }
 
-    /// With more headers.
+    /// As [`Self::json`], with further headers.
     pub async fn json_with(&self, method: Method, path: &str, mut headers: HeaderMap, body: Value) -> Answer {
         headers.insert("content-type", "application/json".parse().unwrap());
         self.send(method, path, headers, Body::from(body.to_string())).await

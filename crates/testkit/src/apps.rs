@@ -1,4 +1,5 @@
-//! The app that most tests send through: `shop`, with credentials for every lane unless a test takes some away.
+//! The app `shop`, which most tests send through, and its devices. It has credentials for every lane unless a test removes
+//! them.
 
 use std::time::Duration;
 
@@ -11,12 +12,12 @@ use pushpost::registry::registration::{DeviceDetails, FieldChange, Registrar, Re
 use pushpost::store;
 use pushpost::store::SessionPool;
 
-/// Its rows are made, and APNs devices belong to production by default.
+/// The app `shop`, with rows for itself and its lanes. Its APNs devices belong to production by default.
 pub async fn shop(pool: &SessionPool) -> App {
     app(pool, "shop").await
 }
 
-/// Another app like it.
+/// As [`shop`], with another name.
 pub async fn app(pool: &SessionPool, name: &str) -> App {
     let mut conn = pool.acquire().await.unwrap();
     let rows = store::apps::ensure(&mut conn, &[name.to_owned()]).await.unwrap().remove(0);
@@ -32,13 +33,13 @@ pub async fn app(pool: &SessionPool, name: &str) -> App {
     }
 }
 
-/// Takes a lane's credentials away.
+/// The app without credentials for a lane.
 pub fn without_credentials(mut app: App, key: LaneKey) -> App {
     app.lanes.get_mut(&key).unwrap().configured = false;
     app
 }
 
-/// 64 hexadecimal digits of two.
+/// An APNs token of 64 hexadecimal digits, which repeats two.
 pub fn apns_token(two: &str) -> DeviceToken {
     DeviceToken::parse(Platform::Apns, &two.repeat(32)).unwrap()
 }
@@ -55,23 +56,23 @@ pub fn topics(names: &[&str]) -> Vec<TopicName> {
     names.iter().map(|name| TopicName::parse(name).unwrap()).collect()
 }
 
-/// A bare registration of an APNs token.
+/// A registration of an APNs token without details.
 pub fn apns(two: &str) -> Registration {
     registration(Platform::Apns, apns_token(two))
 }
 
-/// A bare registration of an FCM token.
+/// A registration of an FCM token without details.
 pub fn fcm(text: &str) -> Registration {
     registration(Platform::Fcm, fcm_token(text))
 }
 
-/// The same for a user.
+/// The registration with a user.
 pub fn of(name: &str, mut registration: Registration) -> Registration {
     registration.details.user = FieldChange::Set(user(name));
     registration
 }
 
-/// Registers by a backend's key.
+/// Registers a device as a backend's key does.
 pub async fn put(pool: &SessionPool, app: &App, registration: &Registration) -> RegisteredDevice {
     register(pool, app, registration, Registrar::Backend).await.unwrap()
 }
@@ -85,7 +86,7 @@ fn registration(platform: Platform, token: DeviceToken) -> Registration {
     Registration { platform, token, details: DeviceDetails::default(), replaces: None, registered_at: None }
 }
 
-/// Notifications kept for so many days, and everything else for longer than any test.
+/// Keeps notifications for so many days, and everything else for longer than any test.
 pub fn kept(days: u64) -> Retention {
     const DAY: u64 = 86_400;
     let long = Duration::from_secs(1_000 * DAY);

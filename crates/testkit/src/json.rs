@@ -8,7 +8,7 @@ pub fn text(value: &Value) -> String {
     value.as_str().unwrap_or_else(|| panic!("no string: {value}")).to_owned()
 }
 
-/// 64 hexadecimal digits of two.
+/// 64 hexadecimal digits, which repeat two.
 pub fn hex(two: &str) -> String {
     two.repeat(32)
 }

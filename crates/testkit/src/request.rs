@@ -1,4 +1,4 @@
-//! Asking the service exactly as a test wants to, and what a refusal must look like.
+//! HTTP requests exactly as a test wants them: headers, raw bodies, any key.
 
 use http::Method;
 use pushpost::runtime::Role;
@@ -10,13 +10,13 @@ use crate::service::TestService;
 pub const SEND: &str = "/v1/notifications";
 pub const DEVICES: &str = "/v1/devices";
 
-/// A service that takes everything and sends nothing, so that what is stored stays as it is.
+/// A service that accepts notifications and sends nothing, so that what is stored does not change.
 pub async fn service_without_workers(overrides: &[(&str, &str)]) -> TestService {
     let builder = TestService::builder().node(Role::Api);
     overrides.iter().fold(builder, |builder, (key, value)| builder.config(key, value)).build().await
 }
 
-/// One request, to be changed before it is sent.
+/// One request, which can be changed before it is sent.
 pub struct ApiRequest {
     method: Method,
     path: String,
@@ -33,7 +33,7 @@ impl ApiRequest {
         Self::new(Method::GET, path)
     }
 
-    /// With a body that is said to be JSON.
+    /// A request with a body of the media type JSON.
     pub fn json(method: Method, path: &str, body: impl Into<Vec<u8>>) -> Self {
         Self { body: Some(body.into()), ..Self::new(method, path) }.header("content-type", "application/json")
     }
@@ -72,7 +72,7 @@ impl ApiRequest {
     }
 }
 
-/// All that a request could leave behind.
+/// A digest of all rows that a request could leave behind.
 pub async fn stored(service: &TestService) -> String {
     let sql = "select concat_ws(' ', (select count(*) from notifications), (select count(*) from targets),
         (select count(*) from jobs), (select count(*) from receipts), (select count(*) from subscriptions),

@@ -1,5 +1,5 @@
-//! What a killed process had sent and not recorded: the provider may have taken it, so Pushpost claims nothing else until a
-//! later attempt is answered (docs/queue.md#attempts-in-doubt).
+//! A process was killed after the provider took a request and before the outcome was recorded: the device stays in doubt until
+//! a later attempt is answered (docs/queue.md#attempts-in-doubt).
 
 use pushpost_simulator::{Action, Ledger, Provider, Rule};
 use serde_json::json;

@@ -1,4 +1,4 @@
-//! Containers that share a data folder, and what a container lacks.
+//! Containers that share a data folder, and containers that lack a user name or rights.
 
 use std::collections::BTreeSet;
 use std::fs::{self, Permissions};

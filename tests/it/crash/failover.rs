@@ -1,5 +1,5 @@
-//! A failover to a server that lagged behind: numbers that the lost server gave out after the last replicated moment are not
-//! given out again, and nodes that remember them drop what they hold (docs/queue.md#failover).
+//! A failover to a server that lagged behind: ids that the lost server gave out after the last replicated moment are not
+//! given out again, and nodes that remember them drop their leases (docs/queue.md#failover).
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;

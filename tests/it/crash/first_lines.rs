@@ -1,4 +1,4 @@
-//! What the service says about itself at its start, and what it does about variables that only look like settings.
+//! The first log lines of the service, and variables that only look like settings.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Leaders that die, that hang, and that are cut off from Postgres: another node leads, frees their jobs, and goes on with
+//! Leaders that die, that hang, and that are cut off from Postgres: another node leads, frees their jobs, and takes over
 //! every duty (docs/queue.md#node-lease).
 
 use pushpost_simulator::{Action, Provider, Rule};
@@ -13,7 +13,7 @@ use pushpost_testkit::wait::WAIT_MAX;
 const IN_FLIGHT: usize = 30;
 
 /// Two processes. The first leads, and has jobs in flight that the provider does not answer.
-struct Led {
+struct TwoNodes {
     cluster: TestCluster,
     proxy: PostgresProxy,
     first: TestNode,
@@ -21,7 +21,7 @@ struct Led {
     held: String,
 }
 
-impl Led {
+impl TwoNodes {
     async fn create() -> Self {
         let cluster = TestCluster::create(&[("node_timeout", "5s"), ("retry_initial", "20ms")]).await;
         let proxy = PostgresProxy::of(&cluster.database).await;
@@ -88,7 +88,7 @@ impl Led {
 /// A process that is stopped keeps its sessions, and with them every lock of theirs.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_leader_that_hangs_is_followed_by_another() {
-    let led = Led::create().await;
+    let led = TwoNodes::create().await;
     led.first.hang().await;
     led.assert_succeeded().await;
     led.first.resume().await;
@@ -97,14 +97,14 @@ async fn a_leader_that_hangs_is_followed_by_another() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_leader_that_is_killed_is_followed_by_another() {
-    let mut led = Led::create().await;
+    let mut led = TwoNodes::create().await;
     led.first.kill().await;
     led.assert_succeeded().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_leader_without_postgres_is_followed_by_another() {
-    let led = Led::create().await;
+    let led = TwoNodes::create().await;
     led.proxy.set_away(true);
     led.assert_succeeded().await;
     led.proxy.set_away(false);

@@ -1,4 +1,4 @@
-//! What a refused body costs: the peak of the real process's memory, as the kernel measured it.
+//! The memory that a refused body costs: the peak of the real process, as the kernel measures it.
 
 use std::fs;
 

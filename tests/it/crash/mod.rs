@@ -1,5 +1,5 @@
-//! What a crash may cost: the real binary and its embedded Postgres, killed in mid-send and started again, against the
-//! simulator in this process. Each test has a data folder, a port and providers of its own.
+//! Crashes: the real binary and its embedded Postgres, killed while sending and started again, against the simulator in this
+//! process. Each test has a data folder, a port and providers of its own.
 
 mod attempts_in_doubt;
 mod container;

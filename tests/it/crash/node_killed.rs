@@ -1,5 +1,5 @@
-//! After `kill -9`, the next start knows that it is alone with its database: what its predecessor held is its own at
-//! once, however long the node time-out (docs/queue.md#node-lease).
+//! After `kill -9`, the next start knows that it is alone with its database: it takes over the leases of its predecessor at
+//! once, however long the node timeout (docs/queue.md#node-lease).
 
 use std::sync::Arc;
 use std::time::Duration;

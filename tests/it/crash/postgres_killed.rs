@@ -1,4 +1,4 @@
-//! `kill -9` of the embedded Postgres in mid-send: the service outlives it, starts it again, and keeps its promises.
+//! `kill -9` of the embedded Postgres while sending: the service starts it again, and loses nothing that it accepted.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! Which commands create or upgrade a database, and which only say what is missing.
+//! Which commands create or upgrade a schema, and which only report what is missing.
 
 use std::process::Output;
 use std::time::Duration;

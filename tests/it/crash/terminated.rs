@@ -1,4 +1,4 @@
-//! SIGTERM in mid-send: what is in flight ends, what waits is let go, Postgres stops, and the next start goes on.
+//! SIGTERM while sending: requests in flight end, waiting jobs are released, Postgres stops, and the next start goes on.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! `pushpost devices`: tables of devices in and out, by the real program.
+//! `pushpost devices`: import and export of tables of devices, by the real program.
 
 use pushpost_testkit::json::assert_has;
 use std::fs;

@@ -1,4 +1,4 @@
-//! What phones report about themselves never costs a registration: it is read as what it means, or left out and told.
+//! What phones report about themselves never fails a registration: a hint that can't be read is left out and reported.
 
 use http::Method;
 use pushpost_testkit::json::assert_has;

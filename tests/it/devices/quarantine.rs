@@ -1,4 +1,4 @@
-//! Setting devices aside: what guards it (docs/queue.md#pruning).
+//! Verdicts quarantine devices, and what protects a device from a verdict (docs/queue.md#pruning).
 
 use chrono::{DateTime, TimeDelta, Utc};
 use pushpost::domain::{App, Certainty, DeviceId, LaneId, Reason, TokenDigest, TokenVerdict};

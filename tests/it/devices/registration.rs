@@ -1,4 +1,4 @@
-//! Registrations on a real Postgres: what the pure rules can't show.
+//! Registrations on a real Postgres: what unit tests of the rules can't show.
 
 use chrono::TimeDelta;
 use pushpost::domain::{App, DeviceId, Kind, Locale, Platform, PushpostReason, QuarantineReason};

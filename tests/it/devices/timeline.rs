@@ -1,4 +1,4 @@
-//! The timeline of a device: what became of each notification to it, over days, whatever shape its receipts have.
+//! The timeline of a device: what became of each of its notifications, over days, for every shape of receipt.
 
 use http::Method;
 use pushpost::domain::{DeviceId, Environment, InstallationKey, LaneKey, NotificationId};

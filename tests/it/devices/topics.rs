@@ -1,4 +1,4 @@
-//! Topics come with their first subscriber and go with their last; devices and apps have no more of them than they may.
+//! Topics are created with their first subscriber and deleted with their last; devices and apps have limits.
 
 use pushpost_testkit::json::assert_has;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! Whole exchanges of the contract.
+//! Whole exchanges of EXAMPLES.md.
 
 use http::Method;
 use pushpost_testkit::json::assert_problem;

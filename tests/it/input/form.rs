@@ -1,4 +1,4 @@
-//! 400: what is no JSON, and what is JSON of the wrong form.
+//! 400: bodies that are not JSON, and JSON of the wrong form.
 
 use http::Method;
 use pushpost_testkit::json::{assert_problem, hex};

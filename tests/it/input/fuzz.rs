@@ -1,5 +1,4 @@
-//! Documents that are nearly right: whatever is done to them, nothing breaks, nothing refused is stored, and every
-//! refusal says why.
+//! Mutated documents: nothing breaks, nothing refused is stored, and every refusal has a reason.
 
 use pushpost_testkit::json::hex;
 use std::collections::BTreeMap;

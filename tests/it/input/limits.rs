@@ -1,4 +1,4 @@
-//! 413, 414, 429, 431 and 503: too much, too fast, too much already; each with its number.
+//! 413, 414, 429, 431 and 503: requests beyond a limit; each answer names the limit.
 
 use http::Method;
 use pushpost::runtime::Role;

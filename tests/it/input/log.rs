@@ -1,4 +1,4 @@
-//! What one thread logs.
+//! Captures what one thread logs.
 
 use std::io;
 use std::sync::{Arc, Mutex};

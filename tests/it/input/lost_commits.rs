@@ -1,4 +1,4 @@
-//! 503 `outcome_unknown`, and what never needs it: the answer of a commit is lost while the transaction still runs.
+//! 503 `outcome_unknown`: the answer of a COMMIT is lost while the transaction still runs.
 
 use http::Method;
 use pushpost::runtime::Role;

@@ -1,4 +1,4 @@
-//! 422: well formed, but it can't be sent or stored.
+//! 422: well-formed requests that can't be sent or stored.
 
 use http::Method;
 use pushpost_testkit::json::{assert_problem, hex};

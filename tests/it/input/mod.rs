@@ -1,5 +1,5 @@
-//! What bad input gets, through the whole service: the status, every fault at once with its place and facts, and nothing
-//! stored. One file for each group of the contract's table.
+//! Bad input through the whole service: the status, every fault at once with its place, and nothing stored. One file for
+//! each group of the contract's table.
 
 mod access;
 mod cors;

@@ -1,4 +1,4 @@
-//! What is wrong before a body is read: path, method, types, request ids.
+//! Faults that are found before a body is read: path, method, media types; and request ids.
 
 use http::Method;
 use pushpost_testkit::json::assert_problem;

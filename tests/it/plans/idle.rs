@@ -1,4 +1,4 @@
-//! An idle node asks Postgres for less than three things a second, however many lanes it has (docs/queue.md#idle-load).
+//! An idle node runs fewer than three statements a second, however many lanes it has (docs/queue.md#idle-load).
 
 use std::collections::BTreeMap;
 use std::fmt;

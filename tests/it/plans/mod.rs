@@ -1,4 +1,5 @@
-//! The rules of docs/queue.md that a real Postgres alone can show to hold: days, plans, claims, wake-ups, and the idle budget.
+//! The rules of docs/queue.md that only a real Postgres can show to hold: partitions, plans, claims, NOTIFY, and the load of
+//! an idle node.
 
 mod claims;
 mod idle;

@@ -1,4 +1,4 @@
-//! Days come and go while a session holds an old snapshot, and no recording waits for it
+//! Partitions are made and dropped while a session holds an old snapshot, and no recording waits for it
 //! (docs/queue.md#partition-changes).
 
 use std::cell::Cell;

@@ -1,4 +1,4 @@
-//! Few file descriptors, and clients that take them.
+//! Limits of open files, and clients that use many connections.
 
 use http::Method;
 use serde_json::json;

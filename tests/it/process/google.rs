@@ -1,4 +1,4 @@
-//! The environment of the whole process, where it could lead to another credential of Google's than the configured one.
+//! Environment variables that could lead to another Google credential than the configured one.
 
 use pushpost_testkit::processes::TestProcess;
 

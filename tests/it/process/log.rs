@@ -1,4 +1,4 @@
-//! What becomes of a log that is not read, and of a level that there is not.
+//! A log that is not read, and unknown log levels.
 
 use http::Method;
 use serde_json::json;

@@ -1,5 +1,5 @@
-//! The real binary as a process of its own on a test's database, under conditions that a process in this one can't have:
-//! few file descriptors, a log that is not read, all of its log from its first line to its last.
+//! The real binary as a child process on a test's database, under conditions that this process can't have: few file
+//! descriptors, a log that is not read, the whole log from first line to last.
 
 mod descriptors;
 mod google;

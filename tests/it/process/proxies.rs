@@ -1,4 +1,4 @@
-//! A proxy in front of the service that the configuration does not know.
+//! A proxy in front of the service that the configuration does not trust.
 
 use http::Method;
 use serde_json::json;

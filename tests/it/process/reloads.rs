@@ -1,4 +1,4 @@
-//! What the log says of apps that come and go while the service runs.
+//! What the log says of apps that are added and removed while the service runs.
 
 use http::Method;
 use pushpost_simulator::Ledger;

@@ -1,5 +1,5 @@
-//! Nothing of what a client must keep to itself comes back in a problem or goes into the log (promise 9): all of the
-//! process's stderr, at the most talkative level, while it sends, fails, panics and meets odd answers.
+//! No secret is answered in a problem or logged (promise 9): the whole stderr of the process, at level `trace`, while it
+//! sends, fails, panics and gets odd answers.
 
 use http::Method;
 use pushpost_simulator::{Action, Answer as Odd, Entry, Ledger, Provider, Rule};

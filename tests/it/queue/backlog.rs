@@ -1,4 +1,4 @@
-//! How much waits, read without reading all of it.
+//! The size of the backlog, read without reading all of it.
 
 use pushpost::domain::{Environment, LaneKey};
 use pushpost::queue::backlog::{Backlog, BacklogFull};

@@ -1,4 +1,4 @@
-//! How many receipts and statements outcomes cost, however they trickle in (docs/queue.md#receipt-flush).
+//! How many receipts and statements outcomes cost, however they arrive (docs/queue.md#receipt-flush).
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Callers that go away while their transaction begins: a client that hangs up, a request that takes too long.
+//! Callers that go away while their transaction begins: a client that hangs up, a request that times out.
 
 use std::future::Future;
 use std::pin::pin;

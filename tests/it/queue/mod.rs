@@ -1,5 +1,5 @@
-//! The queue on a real Postgres, without providers and without HTTP: each numbered scenario of the queue protocol
-//! (docs/queue.md in the comments below) with a test that fails without its rule, and a random model test over all of them.
+//! The queue on a real Postgres, without providers and without HTTP: each section of docs/queue.md has a test that fails
+//! without its rule, and a random model test covers all of them.
 
 mod backlog;
 mod expiry;

@@ -27,14 +27,14 @@ struct Model {
     rng: StdRng,
     queue: TestQueue,
     lanes: [LaneId; 2],
-    nodes: Vec<Player>,
+    nodes: Vec<ModelNode>,
     /// The devices of each notification.
     addressed: BTreeMap<NotificationId, BTreeSet<i64>>,
     next_device: i64,
 }
 
 /// A node with what is in its lanes' hands.
-struct Player {
+struct ModelNode {
     node: QueueNode,
     tickets: Vec<DeviceTicket>,
 }
@@ -59,12 +59,12 @@ impl Model {
         model
     }
 
-    async fn enter(&mut self) -> Player {
+    async fn enter(&mut self) -> ModelNode {
         let node = QueueNode::enter(&self.queue).await;
         if self.rng.random_ratio(2, 3) {
             node.open_intakes();
         }
-        Player { node, tickets: Vec::new() }
+        ModelNode { node, tickets: Vec::new() }
     }
 
     fn any(&mut self) -> usize {

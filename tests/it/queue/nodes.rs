@@ -1,4 +1,4 @@
-//! Nodes that die, that are called dead, and that hold what they don't know of (docs/queue.md#node-lease).
+//! Nodes that die, that are declared dead, and that hold leases which they do not know (docs/queue.md#node-lease).
 
 use std::sync::Arc;
 use std::time::Duration;

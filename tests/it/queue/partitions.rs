@@ -1,4 +1,4 @@
-//! Whatever the day on which it happens, a notification's records lie with it
+//! All records of a notification are in the partition of its day, whenever they are written
 //! (docs/queue.md#partition-by-notification-id).
 
 use std::time::Duration;

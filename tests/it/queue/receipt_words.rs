@@ -1,4 +1,4 @@
-//! What a receipt remembers of each device: its word, its provider's id, whether it was tried
+//! What a receipt keeps of each device: its reason, its provider's id, whether an attempt was made
 //! (docs/queue.md#receipt-words).
 
 use std::time::Duration;

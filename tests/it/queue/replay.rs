@@ -1,4 +1,4 @@
-//! Recording twice what happened once (docs/queue.md#fenced-record).
+//! Recording one outcome twice (docs/queue.md#fenced-record).
 
 use bit_vec::BitVec;
 use pushpost::domain::{DeliveryCounts, DeviceId, Job, JobId, NodeId};

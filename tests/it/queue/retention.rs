@@ -1,4 +1,4 @@
-//! What has been kept long enough goes, by the leader's own rounds: contents, quarantined devices, send-only devices.
+//! The leader deletes what was kept long enough: contents, quarantined devices, devices known only from sends.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! A statement has a deadline, and what is thrown away leaves neither a place in the pool nor a server process.
+//! Statements have deadlines; a dropped statement or session leaves neither a permit of the pool nor a server process behind.
 
 use std::time::Duration;
 

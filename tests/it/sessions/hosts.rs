@@ -1,4 +1,4 @@
-//! A database with several hosts, and what is said of one that is out of reach.
+//! A database with several hosts, and the report about a host that is out of reach.
 
 use pushpost::store::{self, Purpose, SessionPool};
 use sqlx::Executor;

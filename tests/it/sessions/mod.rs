@@ -1,4 +1,4 @@
-//! Sessions of Postgres that die in silence, turn read-only, or are given back in the middle of something.
+//! Postgres sessions that die in silence, turn read-only, or are dropped in the middle of a statement.
 
 mod deadlines;
 mod hosts;

@@ -1,4 +1,4 @@
-//! What a session needs does not depend on what is set for the database or the role.
+//! The settings that a session needs do not depend on those of the database or the role.
 
 use pushpost::store::{Purpose, SessionPool};
 use sqlx::{AssertSqlSafe, Executor};

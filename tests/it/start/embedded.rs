@@ -1,4 +1,4 @@
-//! The embedded Postgres that takes long to start, or never does.
+//! An embedded Postgres that takes long to start, or never starts.
 
 use std::fs;
 

@@ -1,4 +1,4 @@
-//! A Postgres of the operator's own that is not there yet, refuses, or can't be used.
+//! An operator's own Postgres that is not there yet, refuses, or can't be used.
 
 use pushpost_simulator::Settings;
 use sqlx::AssertSqlSafe;

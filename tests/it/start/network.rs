@@ -1,4 +1,4 @@
-//! A proxy to the providers that can't be meant is refused; one without a port is shown with the port that is used.
+//! An invalid proxy to the providers is refused; a proxy without a port is shown with the port that is used.
 
 use pushpost_simulator::Settings;
 

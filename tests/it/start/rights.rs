@@ -1,4 +1,4 @@
-//! A role that lacks rights: each command tells what Postgres says once, with SQLSTATE, host and port.
+//! A role without rights: each command reports Postgres's message once, with SQLSTATE, host and port.
 
 use pushpost_simulator::Settings;
 use sqlx::AssertSqlSafe;

@@ -1,4 +1,4 @@
-//! Every form of `database.url` that psql takes leads to the database, and a wrong one is told without its password.
+//! Every form of `database.url` that psql takes is accepted, and an invalid one is reported without its password.
 
 use pushpost_simulator::Settings;
 use tokio::net::{TcpListener, TcpStream};

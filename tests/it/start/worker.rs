@@ -1,4 +1,4 @@
-//! A node that only sends answers probes and nothing else.
+//! A node with the role `worker` answers probes and nothing else.
 
 use pushpost_simulator::Settings;
 use serde_json::Value;

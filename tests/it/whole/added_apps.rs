@@ -1,5 +1,5 @@
-//! Apps and platforms that a reload of the configuration adds: they are served at once, and no node fails what it does not
-//! know yet.
+//! Apps and platforms that a reload of the configuration adds are served at once; a node that does not know them yet fails
+//! none of their jobs.
 
 use pushpost_testkit::json::{apns_targets, assert_ended, fcm_targets, hex, text};
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! What operators see of lanes, and what their word does.
+//! Lanes as operators see and change them.
 
 use http::Method;
 use pushpost::domain::{Environment, LaneKey};

@@ -1,4 +1,4 @@
-//! Between acceptance and attempt a device changes hands, lane or existence (docs/queue.md#token-load).
+//! A device changes its user or lane, or is deleted, between acceptance and attempt (docs/queue.md#token-load).
 
 use pushpost_testkit::json::{assert_ended, hex, of};
 use std::collections::BTreeMap;

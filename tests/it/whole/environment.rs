@@ -1,4 +1,4 @@
-//! A token that one of Apple's environments calls bad is tried once in the other (docs/queue.md#environment-probe).
+//! A token that is bad in one APNs environment is tried once in the other (docs/queue.md#environment-probe).
 
 use pushpost_testkit::json::{assert_ended, assert_has, hex};
 use std::time::Duration;
@@ -14,7 +14,7 @@ const SANDBOX: LaneKey = LaneKey::Apns(Environment::Sandbox);
 const AT_PRODUCTION: Option<pushpost_simulator::Environment> =
     Some(pushpost_simulator::Environment::Production);
 const AT_SANDBOX: Option<pushpost_simulator::Environment> = Some(pushpost_simulator::Environment::Sandbox);
-const ASIDE: &str = "select count(*) from devices where quarantined_at is not null";
+const QUARANTINED: &str = "select count(*) from devices where quarantined_at is not null";
 const SUSPENDED: &str = "select count(*) from lanes where suspended_at is not null";
 
 /// The token is bad at production; in the sandbox `action` happens to it.
@@ -83,7 +83,7 @@ async fn a_token_bad_in_both_environments_is_dead_by_the_first_reason() {
     service.put_by_phone("/v1/devices", json!({"platform": "apns", "token": hex("a2")})).await;
     assert_ended(&service.notifications().outcome(&first).await, "token_dead", 2, Some("BadDeviceToken"));
     assert_ended(&service.notifications().outcome(&second).await, "token_dead", 2, Some("BadDeviceToken"));
-    service.database.until_count(ASIDE, 1).await;
+    service.database.until_count(QUARANTINED, 1).await;
     let found = service.get(&format!("/v1/devices/{dead}")).await.body;
     assert_has(
         &found,
@@ -93,7 +93,7 @@ async fn a_token_bad_in_both_environments_is_dead_by_the_first_reason() {
     assert_has(&found, &json!({"environment": "production", "status": "active"}));
     // Ends the pruner: whatever it was told is done.
     service.end_nodes().await;
-    assert_eq!(service.database.count(ASIDE).await, 1, "a registration after the first answer protects");
+    assert_eq!(service.database.count(QUARANTINED).await, 1, "a registration after the first answer protects");
     assert_eq!(service.database.count("select count(*) from devices where environment_proven").await, 0);
     assert_eq!(places(&service, "a1"), [AT_PRODUCTION, AT_SANDBOX]);
     assert_eq!(places(&service, "a2"), [AT_PRODUCTION, AT_SANDBOX]);
@@ -108,7 +108,7 @@ async fn a_key_refused_by_an_environment_probe_suspends_no_lane() {
         let outcome = service.notifications().send_to_token("apns", &hex(two), "1h").await;
         assert_ended(&outcome, "token_dead", 2, Some("BadDeviceToken"));
         assert_eq!(places(&service, two), [AT_PRODUCTION, AT_SANDBOX]);
-        service.database.until_count(ASIDE, count).await;
+        service.database.until_count(QUARANTINED, count).await;
     }
     assert_eq!(service.database.count(SUSPENDED).await, 0);
     let own = json!({"platform": "apns", "token": hex("a3"), "environment": "sandbox"});
@@ -137,7 +137,7 @@ async fn an_inconclusive_environment_probe_keeps_the_first_reason_and_doubt() {
     }
     service.end_nodes().await;
     let words = "select count(*) from devices where quarantine_reason = 'BadDeviceToken' and environment = 1";
-    assert_eq!((service.database.count(ASIDE).await, service.database.count(words).await), (4, 4));
+    assert_eq!((service.database.count(QUARANTINED).await, service.database.count(words).await), (4, 4));
     service.stop_undecided().await;
 }
 
@@ -152,19 +152,19 @@ async fn no_environment_probe_without_another_usable_lane_or_a_second_attempt() 
     let outcome = service.notifications().send_to_token("apns", &hex("a1"), "1h").await;
     assert_ended(&outcome, "token_dead", 1, Some("BadDeviceToken"));
     assert_eq!(outcome["environment"], "production");
-    service.database.until_count(ASIDE, 1).await;
+    service.database.until_count(QUARANTINED, 1).await;
     service.end_nodes().await;
     service.lanes().resume(SANDBOX).await;
     service.node(Role::All).await;
     let outcome = service.notifications().send_to_token("apns", &hex("a2"), "0s").await;
     assert_ended(&outcome, "token_dead", 1, Some("BadDeviceToken"));
-    service.database.until_count(ASIDE, 2).await;
+    service.database.until_count(QUARANTINED, 2).await;
     service.end_nodes().await;
     service.configure("APPS__SHOP__APNS__SANDBOX_ENDPOINT", &service.simulator.apns_endpoint());
     service.node(Role::All).await;
     let outcome = service.notifications().send_to_token("apns", &hex("a3"), "1h").await;
     assert_ended(&outcome, "token_dead", 1, Some("BadDeviceToken"));
-    service.database.until_count(ASIDE, 3).await;
+    service.database.until_count(QUARANTINED, 3).await;
     for two in ["a1", "a2", "a3"] {
         assert_eq!(places(&service, two), [AT_PRODUCTION]);
     }
@@ -201,7 +201,7 @@ async fn an_environment_probe_does_not_wait_for_a_stopped_lane() {
     service.database.execute("update jobs set due_at = due_at - interval '1 minute'").await;
     assert_ended(&service.notifications().outcome(&id).await, "token_dead", 1, Some("BadDeviceToken"));
     assert_eq!(places(&service, "a1"), [AT_PRODUCTION]);
-    assert_eq!(service.database.count(ASIDE).await, 0, "nobody knows whether it is dead or of the sandbox");
+    assert_eq!(service.database.count(QUARANTINED).await, 0, "nobody knows whether it is dead or of the sandbox");
     service.lanes().resume(SANDBOX).await;
     let again = service.notifications().send(json!({"to": {"devices": [slow]}, "title": "Hi"})).await;
     assert_ended(&service.notifications().outcome(&again).await, "accepted", 1, None);

@@ -1,4 +1,4 @@
-//! A lane that stops keeps its jobs as they were (docs/queue.md#stopped-lane).
+//! A stopped lane keeps its jobs unchanged (docs/queue.md#stopped-lane).
 
 use pushpost_testkit::json::{apns_targets, assert_ended, fcm_targets};
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! The whole path: HTTP in, the simulator's TLS and HTTP/2 out, a real Postgres between; one file for each idea.
+//! The whole path: HTTP in, the simulator's TLS and HTTP/2 out, a real Postgres between. One file for each subject.
 
 mod added_apps;
 mod admin;

@@ -1,4 +1,4 @@
-//! A provider that is out of order: the lane stops, keeps its jobs as they were, and asks now and then.
+//! A provider in an outage: the lane stops, keeps its jobs unchanged, and probes the provider now and then.
 
 use pushpost::domain::LaneKey;
 use pushpost_simulator::{Action, FcmFault, Ledger, Provider, Rule};

@@ -1,5 +1,5 @@
-//! What one request's own headers bring about is held against that request: no token is set aside and no lane suspended
-//! over it (docs/queue.md#topic-override).
+//! Faults that a request's own overrides cause: no token is quarantined and no lane suspended
+//! (docs/queue.md#topic-override).
 
 use pushpost_simulator::{Action, FcmFault, Ledger, Rule};
 use pushpost_testkit::json::{assert_ended, fcm_targets, hex};

@@ -1,4 +1,4 @@
-//! What reaches the phone, where fields and overrides leave it to Pushpost to say how.
+//! What reaches the phone, where the request leaves Pushpost a choice.
 
 use pushpost::domain::LaneKey;
 use pushpost_testkit::json::{assert_ended, hex};

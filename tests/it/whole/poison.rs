@@ -1,5 +1,5 @@
-//! What providers and clients write fails no batch (docs/queue.md#poisoned-values), and what makes our own code panic
-//! fails alone (docs/queue.md#isolated-attempt).
+//! Odd values of providers and clients fail no batch (docs/queue.md#poisoned-values), and a panic fails one device only
+//! (docs/queue.md#isolated-attempt).
 
 use std::time::Duration;
 

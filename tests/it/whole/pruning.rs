@@ -1,4 +1,4 @@
-//! Dead tokens, and which devices are set aside by which answer: a sender with its own token table, results matched by `ref`.
+//! Dead tokens, and which answers quarantine a device: a sender with its own token table, results matched by `ref`.
 
 use pushpost_testkit::json::{assert_ended, assert_has, hex, of, text};
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! When a lane calls too many tokens dead at once, its configuration is suspected, not the tokens
+//! When a lane rejects too many tokens at once, its configuration is suspected and the tokens are kept
 //! (docs/queue.md#pruning-guard).
 
 use pushpost::runtime::Role;
@@ -10,8 +10,8 @@ use tokio::time::{Instant, sleep};
 use pushpost_testkit::service::{PRODUCTION, TestService, sent};
 use pushpost_testkit::wait::WAIT_MAX;
 
-const ASIDE: &str = "select count(*) from devices where quarantined_at is not null";
-const BRAKED: &str = "select count(*) from lanes where guard_engaged_at is not null";
+const QUARANTINED: &str = "select count(*) from devices where quarantined_at is not null";
+const GUARD_ENGAGED: &str = "select count(*) from lanes where guard_engaged_at is not null";
 
 /// Remembers every device that was ever set aside, whatever comes back.
 const REMEMBER: &str = "
@@ -27,7 +27,7 @@ fn hello(targets: Vec<Value>) -> Value {
 }
 
 async fn assert_brake(service: &TestService, environment: i16, word: &str, certain: bool) {
-    service.database.until_count(BRAKED, 1).await;
+    service.database.until_count(GUARD_ENGAGED, 1).await;
     let brake: (i16, String, bool) = sqlx::query_as(
         "select environment, guard_reason, guard_covers_certain from lanes where guard_engaged_at is not null",
     )
@@ -52,7 +52,7 @@ async fn assert_all_spared(rule: Rule, targets: Vec<Value>, environment: i16, wo
     // Ends the pruner: whatever it was told is done.
     service.end_nodes().await;
     assert!(service.database.count(EVER_ASIDE).await <= 5);
-    assert_eq!(service.database.count(ASIDE).await, 0);
+    assert_eq!(service.database.count(QUARANTINED).await, 0);
 
     service.simulator.clear_rules();
     service.node(Role::All).await;
@@ -106,20 +106,20 @@ async fn the_first_quarantined_come_back_when_the_guard_engages() {
         .await;
     let first = service.notifications().send(hello(fcm_targets("f", 5))).await;
     service.notifications().outcomes(&first).await;
-    service.database.until_count(ASIDE, 3 + 5).await;
-    assert_eq!(service.database.count(BRAKED).await, 0);
+    service.database.until_count(QUARANTINED, 3 + 5).await;
+    assert_eq!(service.database.count(GUARD_ENGAGED).await, 0);
     assert_ended(
         &service.notifications().send_to_token("fcm", "f-gone", "1h").await,
         "token_dead",
         1,
         Some("UNREGISTERED"),
     );
-    service.database.until_count(ASIDE, 3 + 5 + 1).await;
+    service.database.until_count(QUARANTINED, 3 + 5 + 1).await;
 
     let more = service.notifications().send(hello(fcm_targets("f-more", 1))).await;
     service.notifications().outcomes(&more).await;
     assert_brake(&service, 0, "SENDER_ID_MISMATCH", false).await;
-    service.database.until_count(ASIDE, 3 + 1).await;
+    service.database.until_count(QUARANTINED, 3 + 1).await;
     let found = service.get(&format!("/v1/devices/{inactive}")).await.body;
     assert_has(&found, &json!({"status": "quarantined"}));
     // A word that leaves no doubt still counts.
@@ -130,9 +130,9 @@ async fn the_first_quarantined_come_back_when_the_guard_engages() {
         1,
         Some("UNREGISTERED"),
     );
-    service.database.until_count(ASIDE, 3 + 2).await;
+    service.database.until_count(QUARANTINED, 3 + 2).await;
     service.end_nodes().await;
-    assert_eq!(service.database.count(ASIDE).await, 3 + 2);
+    assert_eq!(service.database.count(QUARANTINED).await, 3 + 2);
     service.stop().await;
 }
 
@@ -148,14 +148,14 @@ async fn too_many_unregistered_tokens_at_once_engage_the_guard() {
         &service.notifications().until_done(&few).await["counts"],
         &json!({"targets": 150, "token_dead": 150}),
     );
-    service.database.until_count(ASIDE, 150).await;
-    assert_eq!(service.database.count(BRAKED).await, 0);
+    service.database.until_count(QUARANTINED, 150).await;
+    assert_eq!(service.database.count(GUARD_ENGAGED).await, 0);
     let more = service.notifications().send(hello(targets[150..].to_vec())).await;
     let counts = &service.notifications().until_done(&more).await["counts"];
     assert_has(counts, &json!({"targets": 250, "token_dead": 150, "accepted": 100}));
     assert_brake(&service, 1, "Unregistered", true).await;
     service.end_nodes().await;
-    assert_eq!(service.database.count(ASIDE).await, 0);
+    assert_eq!(service.database.count(QUARANTINED).await, 0);
     service.simulator.clear_rules();
     service.node(Role::All).await;
     let again = service.notifications().send(hello(targets)).await;
@@ -169,7 +169,7 @@ async fn too_many_unregistered_tokens_at_once_engage_the_guard() {
 /// Sends to a bad token until it is set aside: a node learns within seconds that a brake is off.
 async fn until_pruned(service: &TestService, token: &str) {
     let until = Instant::now() + WAIT_MAX;
-    while service.database.count(ASIDE).await == 0 {
+    while service.database.count(QUARANTINED).await == 0 {
         assert!(Instant::now() < until, "pruning does not work again");
         service.notifications().send_to_token("apns", token, "1h").await;
         sleep(std::time::Duration::from_millis(100)).await;
@@ -188,7 +188,7 @@ async fn after_a_resume_pruning_works_again() {
     service.lanes().resume(PRODUCTION).await;
     service.lanes().until(PRODUCTION, &json!({"pruning": {"state": "on", "why": null}})).await;
     until_pruned(&service, &hex("a1")).await;
-    assert_eq!(service.database.count(BRAKED).await, 0);
+    assert_eq!(service.database.count(GUARD_ENGAGED).await, 0);
     service.stop().await;
 }
 
@@ -210,7 +210,7 @@ async fn the_pruning_guard_is_shared_and_released_after_ten_quiet_minutes() {
         .execute("update devices set quarantined_at = now(), quarantine_reason = 'DeviceTokenNotForTopic'")
         .await;
     service.node(Role::All).await;
-    service.database.until_count(ASIDE, 0).await;
+    service.database.until_count(QUARANTINED, 0).await;
     let found = service.get(&format!("/v1/devices/{device}")).await.body;
     assert_has(&found, &json!({"status": "active", "quarantine": null}));
 
@@ -222,7 +222,7 @@ async fn the_pruning_guard_is_shared_and_released_after_ten_quiet_minutes() {
     let outcome = service.notifications().send_to_token("apns", &hex("a3"), "1h").await;
     assert_ended(&outcome, "token_dead", 1, Some("BadDeviceToken"));
     service.end_nodes().await;
-    assert_eq!((service.database.count(ASIDE).await, service.database.count(BRAKED).await), (0, 1));
+    assert_eq!((service.database.count(QUARANTINED).await, service.database.count(GUARD_ENGAGED).await), (0, 1));
     assert_eq!(sent(&service.ledger()).len(), 2);
 
     service
@@ -230,7 +230,7 @@ async fn the_pruning_guard_is_shared_and_released_after_ten_quiet_minutes() {
         .execute("update lanes set guard_confirmed_at = guard_confirmed_at - interval '10 minutes'")
         .await;
     service.node(Role::All).await;
-    service.database.until_count(BRAKED, 0).await;
+    service.database.until_count(GUARD_ENGAGED, 0).await;
     until_pruned(&service, &hex("a1")).await;
     service.stop().await;
 }

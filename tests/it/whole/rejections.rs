@@ -1,4 +1,4 @@
-//! Devices that can't be sent to at all.
+//! Devices of a platform without credentials.
 
 use pushpost::runtime::Role;
 use pushpost_testkit::json::{assert_ended, hex, of};

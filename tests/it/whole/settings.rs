@@ -1,4 +1,4 @@
-//! The peer's limit of streams, which changes whenever the peer likes.
+//! The peer's limit of streams, which changes at any time.
 
 use pushpost_testkit::json::{apns_targets, assert_ended, fcm_targets};
 use std::time::Duration;

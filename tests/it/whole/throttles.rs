@@ -1,4 +1,4 @@
-//! Too many requests: of one device, of a project, of a minute. Each stops what it concerns and no more.
+//! Too many requests: of one device, of a project, of a minute. Each limit stops only what it concerns.
 
 use pushpost_testkit::json::{apns_targets, assert_ended, assert_has, fcm_targets, of};
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! Time to live (docs/queue.md#time-to-live): now or never, what remains of it, and what the last outcome is called.
+//! Time to live (docs/queue.md#time-to-live): a TTL of 0, the time that remains, and the last outcome.
 
 use pushpost::domain::LaneKey;
 use pushpost::runtime::Role;

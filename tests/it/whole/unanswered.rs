@@ -1,4 +1,4 @@
-//! Providers that fall silent: a connection, a window, one request.
+//! Providers that fall silent: a connection, a flow-control window, one request.
 
 use pushpost_testkit::json::{apns_targets, assert_ended, fcm_targets};
 use std::collections::{BTreeMap, BTreeSet};

@@ -1,4 +1,4 @@
-//! One database with an app, and what a test asks about its queue.
+//! The queue on a database with an app, without providers and without HTTP.
 
 mod fan_outs;
 mod node;
@@ -22,7 +22,7 @@ pub use node::{QueueNode, ROOM, TIMEOUT, accepted, again, end, end_all, rejected
 use crate::apps::shop;
 use crate::database::{STATEMENT_TIME_MAX, TestDatabase};
 
-/// What one snapshot shows of devices that stand in no place, or in more than one.
+/// Devices that have, in one snapshot, neither a job nor a final outcome, or more than one of them.
 const FAULTS: &str = "
     with places as (
       select r.notification_id, d as device, 'receipt ' || receipt_id as place
@@ -41,10 +41,10 @@ const FAULTS: &str = "
 
 pub struct TestQueue {
     pub database: TestDatabase,
-    /// Set up as the service's.
+    /// Sessions set up as those of the service.
     pub pool: SessionPool,
     pub app: Arc<App>,
-    /// Where notifications of this queue go unless a test says otherwise.
+    /// The lane of notifications, unless a test says otherwise.
     pub lane: LaneId,
 }
 
@@ -96,7 +96,7 @@ impl TestQueue {
         all
     }
 
-    /// How each device stands; fails if one stands twice.
+    /// The status of each device; fails if a device has two.
     pub async fn outcomes(&self, id: NotificationId) -> BTreeMap<i64, DeliveryStatus> {
         let mut outcomes = BTreeMap::new();
         for delivery in self.deliveries(id).await {
@@ -106,7 +106,7 @@ impl TestQueue {
         outcomes
     }
 
-    /// What the leader does when a node stands still: its jobs wait again.
+    /// Declares a node dead as the leader does: its jobs wait again.
     pub async fn lose(&self, node: NodeId) {
         let mut conn = self.pool.acquire().await.unwrap();
         let nodes = store::nodes::watch(&mut conn).await.unwrap();
@@ -115,7 +115,7 @@ impl TestQueue {
         maintenance::sweep(&mut conn, &[node]).await.unwrap();
     }
 
-    /// Every device of every notification stands in exactly one place: with a final outcome, or in one job.
+    /// Devices that break the invariant: every device of every notification has a final outcome or is in one job, not both.
     pub async fn faults(&self) -> Vec<String> {
         sqlx::query_scalar(FAULTS).fetch_all(&self.database.pool).await.unwrap()
     }

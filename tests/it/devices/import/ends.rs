@@ -1,4 +1,4 @@
-//! Imports that do not come to their end, and lines that Postgres does not take.
+//! Imports that end early, and lines that Postgres does not take.
 
 use pushpost_testkit::json::assert_has;
 use std::convert::Infallible;

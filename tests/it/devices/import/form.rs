@@ -1,4 +1,4 @@
-//! What an import takes and what it refuses: line by line, and as a whole.
+//! What an import accepts and what it refuses: line by line, and as a whole.
 
 use pushpost_testkit::json::assert_has;
 use std::convert::Infallible;

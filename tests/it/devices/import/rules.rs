@@ -1,4 +1,4 @@
-//! That the rules of `PUT /v1/devices` hold, line after line.
+//! The rules of `PUT /v1/devices` hold for each line of an import.
 
 use pushpost_testkit::json::assert_has;
 use serde_json::{Value, json};

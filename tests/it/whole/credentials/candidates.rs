@@ -1,4 +1,4 @@
-//! A new credential that is wrong: the old one stays in use, and nothing is lost by the trial.
+//! A new credential that is wrong: the old one stays in use, and the trial loses nothing.
 
 use pushpost_testkit::json::{apns_targets, fcm_targets};
 use std::collections::BTreeSet;

@@ -1,5 +1,5 @@
-//! Credentials that are replaced, refused or withdrawn while the service runs: no job is dropped, no attempt burnt and
-//! no token pruned over it (docs/queue.md#credential-rotation).
+//! Credentials that are replaced, refused or withdrawn while the service runs: no job is dropped, no attempt counted and no
+//! token pruned (docs/queue.md#credential-rotation).
 
 mod candidates;
 mod fcm_apns_key;

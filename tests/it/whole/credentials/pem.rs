@@ -1,4 +1,4 @@
-//! Keys as platforms hand them over: line ends may be written out, and what can't be used is named.
+//! Keys as platforms store them: line ends may be escaped, and a key that can't be used is named.
 
 use pushpost::runtime::Role;
 use pushpost_simulator::Settings;

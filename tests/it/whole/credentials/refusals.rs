@@ -1,5 +1,5 @@
-//! What providers say of a credential, told apart: what stops the lane, what makes it wait, and what concerns
-//! one notification only. None of these answers costs a device an attempt, or its token.
+//! What providers answer about a credential: what stops the lane, what makes it wait, and what concerns one notification
+//! only. None of these answers costs a device an attempt, or its token.
 
 use pushpost_testkit::json::{apns_targets, assert_ended, fcm_targets, hex};
 use std::collections::{BTreeMap, BTreeSet};

@@ -1,4 +1,4 @@
-//! A new credential takes the old one's place in mid-send.
+//! A new credential replaces the old one while sending.
 
 use pushpost_testkit::json::{apns_targets, fcm_targets};
 use std::collections::BTreeSet;
