@@ -1,6 +1,6 @@
 //! Audiences: from the selectors of a request to the devices that get its notification, each device once.
 //!
-//! Devices, users and tokens are looked up before the answer ([`resolve`]). An audience such as `all` may have millions
+//! Devices, users and tokens are looked up before the answer ([`resolve()`]). An audience such as `all` may have millions
 //! of devices: it is stored as a fan-out and found page by page afterwards ([`FanOutWorker`]).
 
 mod fan_out;

@@ -1,4 +1,4 @@
-//! The audience of a request: the selectors of `to`, and what narrows them. The API reads it; [`super::resolve`] finds
+//! The audience of a request: the selectors of `to`, and what narrows them. The API reads it; [`super::resolve()`] finds
 //! its devices.
 //!
 //! A new kind of audience is a variant of [`AudienceSelector`]. The compiler then asks how many names it has, which
@@ -135,7 +135,7 @@ impl Audience {
         self.includes(platform) && self.selectors.iter().any(|selector| selector.may_reach(platform))
     }
 
-    /// What [`super::resolve`] looks up.
+    /// What [`super::resolve()`] looks up.
     pub(super) fn names(&self) -> Names<'_> {
         let mut names = Names::default();
         for selector in &self.selectors {

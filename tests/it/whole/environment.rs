@@ -93,7 +93,11 @@ async fn a_token_bad_in_both_environments_is_dead_by_the_first_reason() {
     assert_has(&found, &json!({"environment": "production", "status": "active"}));
     // Ends the pruner: whatever it was told is done.
     service.end_nodes().await;
-    assert_eq!(service.database.count(QUARANTINED).await, 1, "a registration after the first answer protects");
+    assert_eq!(
+        service.database.count(QUARANTINED).await,
+        1,
+        "a registration after the first answer protects"
+    );
     assert_eq!(service.database.count("select count(*) from devices where environment_proven").await, 0);
     assert_eq!(places(&service, "a1"), [AT_PRODUCTION, AT_SANDBOX]);
     assert_eq!(places(&service, "a2"), [AT_PRODUCTION, AT_SANDBOX]);
@@ -201,7 +205,11 @@ async fn an_environment_probe_does_not_wait_for_a_stopped_lane() {
     service.database.execute("update jobs set due_at = due_at - interval '1 minute'").await;
     assert_ended(&service.notifications().outcome(&id).await, "token_dead", 1, Some("BadDeviceToken"));
     assert_eq!(places(&service, "a1"), [AT_PRODUCTION]);
-    assert_eq!(service.database.count(QUARANTINED).await, 0, "nobody knows whether it is dead or of the sandbox");
+    assert_eq!(
+        service.database.count(QUARANTINED).await,
+        0,
+        "nobody knows whether it is dead or of the sandbox"
+    );
     service.lanes().resume(SANDBOX).await;
     let again = service.notifications().send(json!({"to": {"devices": [slow]}, "title": "Hi"})).await;
     assert_ended(&service.notifications().outcome(&again).await, "accepted", 1, None);

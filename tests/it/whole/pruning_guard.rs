@@ -222,7 +222,10 @@ async fn the_pruning_guard_is_shared_and_released_after_ten_quiet_minutes() {
     let outcome = service.notifications().send_to_token("apns", &hex("a3"), "1h").await;
     assert_ended(&outcome, "token_dead", 1, Some("BadDeviceToken"));
     service.end_nodes().await;
-    assert_eq!((service.database.count(QUARANTINED).await, service.database.count(GUARD_ENGAGED).await), (0, 1));
+    assert_eq!(
+        (service.database.count(QUARANTINED).await, service.database.count(GUARD_ENGAGED).await),
+        (0, 1)
+    );
     assert_eq!(sent(&service.ledger()).len(), 2);
 
     service
