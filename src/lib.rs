@@ -14,7 +14,8 @@
 //! | 2 | [`provider::apns`], [`provider::fcm`] | credentials, request bytes, what an answer means |
 //! | 2 | [`queue`] | accept, claim, lease, record |
 //! | 2 | [`audience`] | from the selectors of a request to devices: small audiences at once, large ones page by page |
-//! | 2 | [`registry`] | devices, API keys, pruning |
+//! | 2 | [`registry`] | devices, users, topics, API keys |
+//! | 2 | [`pruning`] | quarantine of devices with dead tokens, and the guard against mass verdicts |
 //! | 3 | [`notifications`] | sending, status and deliveries: the rules below the handlers |
 //! | 3 | [`api`], [`dispatch`], [`maintenance`] | HTTP in (above `notifications`); the lanes; the leader's duties |
 //! | 4 | [`config`], [`runtime`] | wiring |

@@ -41,7 +41,6 @@ use lane_sync::SyncedLane;
 
 pub use context::{LaneContext, LaneSetup, Spawn};
 pub use credentials::LaneCredentials;
-pub use health::LaneGate;
 pub use limits::quota::Quota;
 
 /// Starts lanes: those of the node's start, and later those that a reload of the configuration adds.

@@ -1,6 +1,7 @@
-//! A panic while one device is attempted, or one notification is rendered, stays with that one (docs/queue.md#panics).
+//! Catches panics, so that a panic while a device is attempted or a notification is rendered costs only that device or
+//! notification (docs/queue.md#panics).
 //!
-//! The panic's own line in the log has its place in the code, and not its text, which may quote what a notification says.
+//! The log line of the panic itself says where it was, but not its text, which may quote the notification.
 
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -9,22 +10,27 @@ use futures_util::FutureExt;
 
 use crate::domain::NotificationId;
 
-/// Runs what concerns one device or notification; none: it panicked.
-///
-/// Nothing that outlives it is left half changed: it shares with others only what is behind locks or atomics.
+/// Runs work for one device or notification; none: it panicked. The work may share with other devices only what is behind
+/// locks or atomics, so that nothing is left half changed.
 pub(super) fn caught<T>(work: impl FnOnce() -> T, lane: &str, notification: NotificationId) -> Option<T> {
-    catch_unwind(AssertUnwindSafe(work)).map_err(|_| tell(lane, notification)).ok()
+    catch_unwind(AssertUnwindSafe(work)).map_err(|_| log(lane, notification)).ok()
 }
 
-/// The same for a future.
+/// Like [`caught`], for a future.
 pub(super) async fn caught_in<T>(
     work: impl Future<Output = T>,
     lane: &str,
     notification: NotificationId,
 ) -> Option<T> {
-    AssertUnwindSafe(work).catch_unwind().await.map_err(|_| tell(lane, notification)).ok()
+    AssertUnwindSafe(work).catch_unwind().await.map_err(|_| log(lane, notification)).ok()
 }
 
-fn tell(lane: &str, notification: NotificationId) {
-    tracing::error!(lane, %notification, "a fault of ours: what panicked is rejected, and nothing else");
+fn log(lane: &str, notification: NotificationId) {
+    tracing::error!(
+        lane,
+        %notification,
+        detail = "the device is rejected; others are not concerned",
+        hint = "report it with the log line before this one",
+        "a panic ended an attempt or its preparation"
+    );
 }

@@ -31,15 +31,20 @@ impl<T: Queued> Supply<T> {
     async fn next(&self) -> (T, Option<QuotaUnit<'_>>) {
         loop {
             self.limit.room().await;
-            self.queue.wait().await;
             let unit = match &self.quota {
-                Some(quota) => Some(quota.take().await),
+                Some(quota) if !self.queue.is_empty() => Some(quota.take().await),
+                Some(_) => {
+                    self.queue.pushed().await;
+                    continue;
+                }
                 None => None,
             };
-            // An attempt that has ended may have taken the device meanwhile, or the lane has stopped.
-            if let Some(device) = self.queue.try_pop() {
-                return (device, unit);
+            // None: an attempt that has ended took the device, or the lane has stopped.
+            match self.queue.try_pop() {
+                Some(device) => return (device, unit),
+                None => drop(unit),
             }
+            self.queue.pushed().await;
         }
     }
 

@@ -112,3 +112,85 @@ pub(super) fn is_quiet(outcome: &Outcome) -> bool {
         Outcome::Accepted { .. } | Outcome::Misconfigured { about: MisconfigurationScope::StoredKey, .. }
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::NotificationId;
+
+    /// The one in which these attempts started.
+    const GENERATION: Generation = Generation::FIRST;
+
+    fn target() -> ProbeTarget {
+        (NotificationId::floor(DateTime::UNIX_EPOCH), DeviceId(1))
+    }
+
+    fn event(outcome: Outcome, is_overridden: bool) -> Option<LaneEvent> {
+        let reply = Reply { outcome, concerns_lane: true, is_overridden };
+        lane_event(&reply, GENERATION, target())
+    }
+
+    fn reason() -> Reason {
+        Reason::new("Word")
+    }
+
+    fn retry(failure_domain: FailureDomain) -> Outcome {
+        let min_delay = MinDelay::Exactly(Duration::from_secs(7));
+        Outcome::RetryTarget { reason: reason(), min_delay, failure_domain }
+    }
+
+    #[test]
+    fn each_outcome_is_an_event_of_the_lane() {
+        let (generation, reason) = (GENERATION, reason());
+        let misconfigured = |about| Outcome::Misconfigured { reason: self::reason(), about };
+        let succeeded = Some(LaneEvent::Succeeded(generation));
+        let inconclusive = Some(LaneEvent::Inconclusive(generation));
+        let rejected = Some(LaneEvent::CredentialRejected { generation, reason: reason.clone() });
+        let retry_after = Some(Duration::from_secs(7));
+        let server_error = Some(LaneEvent::ServerError {
+            generation,
+            target: target(),
+            reason: reason.clone(),
+            retry_after,
+        });
+        let dead = Outcome::TokenDead { reason: reason.clone(), since: None, certainty: Certainty::Certain };
+        for (outcome, expected) in [
+            (Outcome::Accepted { provider_id: None }, succeeded.clone()),
+            (Outcome::Rejected { reason: reason.clone() }, succeeded.clone()),
+            (dead, succeeded.clone()),
+            (retry(FailureDomain::Device), succeeded.clone()),
+            (retry(FailureDomain::Connection), server_error.clone()),
+            (retry(FailureDomain::Provider), server_error),
+            (misconfigured(MisconfigurationScope::Credential), rejected.clone()),
+            (misconfigured(MisconfigurationScope::Topic), rejected),
+            (misconfigured(MisconfigurationScope::Override), inconclusive.clone()),
+            (misconfigured(MisconfigurationScope::StoredKey), succeeded),
+            (Outcome::Unknown, Some(LaneEvent::TimedOut(generation))),
+            (Outcome::Withdrawn, None),
+        ] {
+            assert_eq!(event(outcome.clone(), false), expected, "{outcome:?}");
+        }
+        assert_eq!(event(Outcome::Rejected { reason }, true), inconclusive, "the request overrode a header");
+    }
+
+    #[test]
+    fn an_outcome_that_does_not_concern_the_lane_is_no_event() {
+        let outcome = Outcome::RetryLane {
+            reason: reason(),
+            cause: LaneCause::Throttled,
+            after: Some(Duration::from_secs(86_400)),
+        };
+        let mut reply = Reply { outcome, concerns_lane: true, is_overridden: false };
+        let an_hour = Duration::from_secs(3_600);
+        assert_eq!(project_wait(&reply), Some((an_hour, &reason())));
+        let expected = LaneEvent::MustWait {
+            generation: GENERATION,
+            cause: LaneCause::Throttled,
+            reason: reason(),
+            retry_after: Some(an_hour),
+        };
+        assert_eq!(lane_event(&reply, GENERATION, target()), Some(expected));
+        reply.concerns_lane = false;
+        assert_eq!((project_wait(&reply), lane_event(&reply, GENERATION, target())), (None, None));
+    }
+}

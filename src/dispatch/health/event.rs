@@ -1,4 +1,4 @@
-//! What the lane's state machine hears and answers.
+//! The events that the lane's state machine takes in, and the effects that it returns.
 
 use std::time::Duration;
 
@@ -21,6 +21,11 @@ pub(in crate::dispatch) enum Admission {
 /// one when the answer comes, the answer says nothing about the present state. Never decreases.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(in crate::dispatch) struct Generation(pub(super) u64);
+
+impl Generation {
+    /// Of a lane that has just been made.
+    pub(in crate::dispatch) const FIRST: Self = Self(0);
+}
 
 /// Whether a failed attempt counts for the device or for the lane.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]

@@ -25,7 +25,7 @@ use crate::queue::lane_intake::LaneIntake;
 
 /// The thread-safe holder of one lane's [`LaneHealth`].
 #[derive(Debug)]
-pub struct LaneGate {
+pub(in crate::dispatch) struct LaneGate {
     lane: LaneId,
     name: String,
     intake: Arc<LaneIntake>,
@@ -90,7 +90,7 @@ impl LaneGate {
     }
 
     /// The lane's row in the database.
-    pub fn lane(&self) -> LaneId {
+    pub(in crate::dispatch) fn lane(&self) -> LaneId {
         self.lane
     }
 
@@ -100,7 +100,7 @@ impl LaneGate {
     }
 
     /// Fingerprint of the credential in use on this node.
-    pub fn fingerprint(&self) -> Fingerprint {
+    pub(in crate::dispatch) fn fingerprint(&self) -> Fingerprint {
         self.lock().fingerprint
     }
 

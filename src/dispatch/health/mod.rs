@@ -1,8 +1,8 @@
 //! Whether a lane may send, and what its operators are told about it.
 //!
 //! [`LaneHealth`](state::LaneHealth) decides: a pure state machine without locks, I/O or a clock. [`LaneGate`] holds it
-//! for all tasks of the lane, and [`suspension`]
-//! stores what other nodes have to know. `docs/lane_states.md` draws the states and lists what each event does.
+//! for all tasks of the lane, and [`suspension`] stores what other nodes have to know. `docs/lane_states.md` draws the
+//! states and lists what each event does.
 
 mod event;
 mod gate;
@@ -13,7 +13,7 @@ pub(super) mod suspension;
 use std::time::Duration;
 
 pub(super) use self::event::{Admission, Attribution, Generation, LaneEvent, ProbeTarget};
-pub use self::gate::LaneGate;
+pub(super) use self::gate::LaneGate;
 
 /// First pause of a lane that stops. Each failed probe doubles the pause. Short, because most faults pass within seconds.
 const PAUSE_MIN: Duration = Duration::from_secs(1);

@@ -186,7 +186,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_was_not_used_is_saved_up_for_a_second_and_no_longer() {
+    async fn unused_messages_are_saved_up_for_a_second_and_no_longer() {
         let quota = Quota::new(600);
         tokio::time::advance(Duration::from_secs(3600)).await;
         assert_eq!(took(&quota, 10).await, Duration::ZERO);
@@ -216,7 +216,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn each_node_takes_its_part_as_the_lane_with_the_most_nodes_says() {
+    async fn each_node_takes_its_part_by_the_lane_with_the_most_nodes() {
         let quota = Quota::new(600);
         quota.share_among(LaneId(1), 3);
         quota.share_among(LaneId(2), 1);
@@ -232,7 +232,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_the_project_was_told_is_known_while_it_holds() {
+    async fn a_wait_that_the_provider_asked_for_is_known_until_it_ends() {
         let quota = Quota::new(600_000);
         assert_eq!(quota.over_quota(), None);
         let (since, why) = (Instant::now(), Reason::new("429"));
@@ -249,7 +249,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_operator_s_word_ends_what_the_project_was_told() {
+    async fn an_operator_s_retry_ends_the_wait() {
         let quota = Quota::new(600_000);
         quota.wait_until(Instant::now() + Duration::from_secs(3600), &Reason::new("429"));
         let wanted = async {

@@ -5,6 +5,7 @@
 //! block those of another.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
@@ -28,6 +29,8 @@ pub(in crate::dispatch) trait Queued {
 #[derive(Debug)]
 pub(in crate::dispatch) struct ReadyQueue<T = ReadyDevice> {
     inner: Mutex<Inner<T>>,
+    /// As in `inner`, to be read without the lock. A reader may be a moment behind.
+    len: AtomicUsize,
     some: Notify,
     intake: Arc<LaneIntake>,
     /// Most devices per class and priority.
@@ -66,7 +69,7 @@ impl<T> Default for Inner<T> {
 
 impl<T: Queued> ReadyQueue<T> {
     pub(in crate::dispatch) fn new(intake: Arc<LaneIntake>, devices_max: usize) -> Self {
-        Self { inner: Mutex::default(), some: Notify::new(), intake, devices_max }
+        Self { inner: Mutex::default(), len: AtomicUsize::new(0), some: Notify::new(), intake, devices_max }
     }
 
     /// How many more devices of this range may be loaded ahead.
@@ -80,7 +83,7 @@ impl<T: Queued> ReadyQueue<T> {
     }
 
     pub(in crate::dispatch) fn is_empty(&self) -> bool {
-        self.lock().len == 0
+        self.len.load(Ordering::Acquire) == 0
     }
 
     pub(in crate::dispatch) fn push(&self, ready: impl IntoIterator<Item = T>) {
@@ -94,15 +97,13 @@ impl<T: Queued> ReadyQueue<T> {
             inner.cells[row(class)][priority.rank()].push_back(ready);
             inner.len += 1;
         }
-        drop(inner);
+        self.unlock(inner);
         self.some.notify_one();
     }
 
-    /// Returns when there is a device. Only one task may wait; another may take the device first.
-    pub(in crate::dispatch) async fn wait(&self) {
-        while self.is_empty() {
-            self.some.notified().await;
-        }
+    /// Returns when devices were pushed since the last call returned. Only one task may wait.
+    pub(in crate::dispatch) async fn pushed(&self) {
+        self.some.notified().await;
     }
 
     /// The most urgent device, if there is one.
@@ -112,7 +113,7 @@ impl<T: Queued> ReadyQueue<T> {
         let ready = inner.cells[class][rank].pop_front()?;
         inner.len -= 1;
         let left = inner.cells[class][rank].len();
-        drop(inner);
+        self.unlock(inner);
         if ready.handed() {
             self.intake.free(1);
         }
@@ -128,7 +129,7 @@ impl<T: Queued> ReadyQueue<T> {
         let mut inner = self.lock();
         inner.len = 0;
         let dropped = std::mem::take(&mut inner.cells);
-        drop(inner);
+        self.unlock(inner);
         self.give_back(dropped.into_iter().flatten().flatten());
     }
 
@@ -171,9 +172,15 @@ impl<T: Queued> ReadyQueue<T> {
             }
         }
         inner.len -= out.len();
-        drop(inner);
+        self.unlock(inner);
         self.intake.free(out.iter().filter(|(one, _)| one.handed()).count());
         out
+    }
+
+    /// After a change.
+    fn unlock(&self, inner: MutexGuard<'_, Inner<T>>) {
+        self.len.store(inner.len, Ordering::Release);
+        drop(inner);
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner<T>> {
@@ -294,14 +301,14 @@ mod tests {
     }
 
     #[test]
-    fn a_share_that_nobody_claims_goes_to_the_others() {
+    fn an_unused_share_goes_to_the_others() {
         let queue = queue(100);
         fill(&queue, Class::Direct, Priority::Normal, 30);
         assert_eq!(drain(&queue, 30).len(), 30);
     }
 
     #[test]
-    fn what_comes_after_the_end_is_dropped() {
+    fn devices_pushed_after_the_end_are_dropped() {
         let queue = queue(10);
         fill(&queue, Class::Direct, Priority::High, 2);
         queue.close();
@@ -310,7 +317,7 @@ mod tests {
     }
 
     #[test]
-    fn who_is_taken_out_leaves_the_others_in_their_places_and_gives_room_back() {
+    fn a_removed_device_leaves_the_others_in_their_places_and_gives_room_back() {
         let queue = queue(10);
         assert!(queue.oldest().is_none());
         let slot = queue.intake.reserve(Priority::High, 10);
@@ -331,7 +338,7 @@ mod tests {
     }
 
     #[test]
-    fn what_leaves_gives_the_intake_its_room_back() {
+    fn devices_that_leave_give_the_intake_its_room_back() {
         for leave in [|queue: &ReadyQueue<Mark>| drop(drain(queue, 10)), ReadyQueue::clear] {
             let queue = queue(10);
             let taken: Vec<_> = (0..10).map(|_| queue.intake.reserve(Priority::High, 1)).collect();

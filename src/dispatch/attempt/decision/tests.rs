@@ -56,7 +56,7 @@ fn delay_secs(ending: &Disposition) -> Option<u64> {
 }
 
 #[test]
-fn a_retry_waits_its_floor() {
+fn a_retry_waits_at_least_its_minimum_delay() {
     for (min_delay, secs) in [
         (MinDelay::ServerError, 10),
         (MinDelay::Throttled, 60),
@@ -68,14 +68,14 @@ fn a_retry_waits_its_floor() {
 }
 
 #[test]
-fn a_retry_that_would_come_too_late_ends_at_once_with_the_last_word() {
+fn a_retry_that_would_come_too_late_ends_at_once_with_the_last_reason() {
     let ended = ending(&job(0), false, 10, busy(MinDelay::ServerError));
     assert_eq!(status(&ended), Some(DeliveryStatus::Expired));
     assert!(matches!(ended, Disposition::Final { reason: Some(reason), .. } if reason.as_str() == "busy"));
 }
 
 #[test]
-fn what_may_have_been_sent_never_ends_as_expired() {
+fn a_device_that_may_have_been_sent_never_ends_as_expired() {
     let ended = ending(&job(1), false, 10, busy(MinDelay::ServerError));
     assert_eq!(status(&ended), Some(DeliveryStatus::Unknown));
     assert_eq!(status(&ending(&job(0), false, 5, Outcome::Unknown)), Some(DeliveryStatus::Unknown));
@@ -94,7 +94,7 @@ fn what_may_have_been_sent_never_ends_as_expired() {
 }
 
 #[test]
-fn now_or_never_is_never_retried() {
+fn a_notification_with_ttl_0_is_never_retried() {
     assert_eq!(status(&ending(&job(0), true, 3600, busy(MinDelay::None))), Some(DeliveryStatus::Expired));
     assert_eq!(status(&ending(&job(0), true, 3600, Outcome::Unknown)), Some(DeliveryStatus::Unknown));
 }
@@ -109,7 +109,7 @@ fn five_attempts_without_an_answer_are_enough() {
 }
 
 #[test]
-fn what_concerns_neither_lane_nor_device_costs_time_and_no_attempt() {
+fn a_failure_of_a_stored_key_or_an_override_costs_time_but_no_attempt() {
     for about in [MisconfigurationScope::StoredKey, MisconfigurationScope::Override] {
         let outcome = Outcome::Misconfigured { reason: Reason::new("Forbidden"), about };
         let ended = ending(&job(0), false, 3600, outcome);
@@ -118,7 +118,7 @@ fn what_concerns_neither_lane_nor_device_costs_time_and_no_attempt() {
 }
 
 #[test]
-fn what_concerns_the_lane_is_not_recorded_against_the_device() {
+fn a_failure_that_concerns_the_lane_is_not_recorded_for_the_device() {
     let reason = Reason::new("InvalidProviderToken");
     for outcome in [
         Outcome::RetryLane { reason: reason.clone(), cause: LaneCause::Outage, after: None },

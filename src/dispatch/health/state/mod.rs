@@ -71,7 +71,7 @@ impl LaneHealth {
         Self {
             state: State::Unknown,
             is_paused: false,
-            generation: Generation(0),
+            generation: Generation::FIRST,
             since: now,
             failures: None,
             outage_in: None,

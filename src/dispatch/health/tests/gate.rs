@@ -3,10 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use tokio::time::Instant;
 
 use super::gate_events::{fail_once, meet_override, read, reject, succeed, time_out, wait};
 use super::{target, word};
+use crate::dispatch::health::suspension::SuspensionDecision;
 use crate::dispatch::health::{
     Admission, Attribution, LaneEvent, LaneGate, OUTAGE_FAILURES, PAUSE_MIN, RETRY_AFTER_MAX,
     SUSPENDED_PROBE_INTERVAL, TIMEOUT_SPAN_MIN,
@@ -41,7 +43,7 @@ async fn a_lane_admits_nothing_until_its_state_is_known() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_crowd_of_failures_at_once_costs_one_pause() {
+async fn many_failures_at_once_cost_one_pause() {
     let (gate, _) = gate();
     read(&gate, false, None);
     let (_, generation) = gate.admission();
@@ -68,7 +70,7 @@ async fn a_probe_that_succeeds_opens_and_one_that_fails_waits_longer() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_answer_to_overrides_ends_no_suspension_and_an_outage_all_the_same() {
+async fn an_answer_to_overrides_ends_an_outage_but_no_suspension() {
     let (gate, _) = gate();
     read(&gate, false, None);
     reject(&gate, gate.admission().1, word());
@@ -98,7 +100,7 @@ async fn an_answer_from_before_the_suspension_does_not_end_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_suspension_that_others_agreed_upon_ends_with_the_first_reading_that_has_none() {
+async fn a_stored_suspension_ends_with_the_first_reading_that_has_none() {
     let (gate, _) = gate();
     read(&gate, false, Some(word()));
     assert_eq!(seen(&gate), (LaneState::Suspended, Some(word())));
@@ -107,7 +109,7 @@ async fn a_suspension_that_others_agreed_upon_ends_with_the_first_reading_that_h
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_pause_by_an_admin_outlasts_everything_else() {
+async fn a_pause_by_an_operator_outlasts_every_other_event() {
     let (gate, _) = gate();
     read(&gate, true, None);
     succeed(&gate, gate.admission().1);
@@ -124,7 +126,7 @@ fn fail(gate: &LaneGate, times: u64) -> Attribution {
 }
 
 #[tokio::test(start_paused = true)]
-async fn enough_failures_in_a_row_are_an_outage_and_the_late_ones_burn_nothing() {
+async fn ten_failures_in_a_row_are_an_outage_and_late_ones_cost_no_attempt() {
     let (gate, intake) = gate();
     read(&gate, false, None);
     let (_, before) = gate.admission();
@@ -167,7 +169,7 @@ async fn an_attempt_learns_that_the_lane_has_stopped_since_the_attempt_started()
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_probe_that_fails_burns_nothing_unless_it_is_the_same_device_again() {
+async fn a_failed_probe_costs_no_attempt_unless_it_is_the_same_device_again() {
     let (gate, _) = gate();
     read(&gate, false, None);
     fail(&gate, OUTAGE_FAILURES);
@@ -178,7 +180,7 @@ async fn a_probe_that_fails_burns_nothing_unless_it_is_the_same_device_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_crowd_without_answers_is_no_outage_but_a_second_one_is() {
+async fn time_outs_at_one_moment_are_no_outage_but_time_outs_over_a_second_are() {
     let (gate, _) = gate();
     read(&gate, false, None);
     let (_, generation) = gate.admission();
@@ -284,4 +286,41 @@ async fn a_suspended_lane_tries_another_credential_at_once_and_runs_with_it() {
     assert_eq!((gate.admission().0, gate.fingerprint()), (Admission::Send, Fingerprint([2; 32])));
     assert!(!reject(&gate, before, word()), "an answer to the old one says nothing about the new one");
     assert_eq!(gate.admission().0, Admission::Send);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_latest_decision_about_a_credential_is_stored() {
+    let (gate, _) = gate();
+    read(&gate, false, None);
+    let (fingerprint, other) = (gate.fingerprint(), Fingerprint([2; 32]));
+    assert_eq!(gate.take_unstored(), None);
+    gate.on(LaneEvent::CredentialRejected { generation: gate.admission().1, reason: word() });
+    let rejected = SuspensionDecision { fingerprint, rejected: Some(word()) };
+    assert_eq!(gate.take_unstored(), Some(rejected));
+    assert_eq!(gate.take_unstored(), None, "the caller stores it");
+    gate.put_back_unstored(fingerprint);
+    tokio::time::advance(SUSPENDED_PROBE_INTERVAL).await;
+    gate.on(LaneEvent::Succeeded(gate.admission().1));
+    let accepted = |fingerprint| SuspensionDecision { fingerprint, rejected: None };
+    assert_eq!(gate.take_unstored(), Some(accepted(fingerprint)), "the rejection was not stored in time");
+    assert_eq!(gate.take_unstored(), None);
+
+    gate.on(LaneEvent::CredentialRejected { generation: gate.admission().1, reason: word() });
+    gate.credential_changed(other);
+    let decisions: Vec<_> = std::iter::from_fn(|| gate.take_unstored()).collect();
+    assert_eq!(decisions.len(), 2);
+    assert!([fingerprint, other].into_iter().all(|one| decisions.contains(&accepted(one))));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_task_that_stores_suspensions_is_woken_by_decisions_alone() {
+    let (gate, _) = gate();
+    let is_woken = || gate.suspension_decided().now_or_never().is_some();
+    read(&gate, false, None);
+    gate.on(LaneEvent::Succeeded(gate.admission().1));
+    assert!(!is_woken());
+    gate.on(LaneEvent::CredentialRejected { generation: gate.admission().1, reason: word() });
+    assert!(is_woken());
+    gate.put_back_unstored(gate.fingerprint());
+    assert!(!is_woken(), "the task waits by itself before it tries again");
 }
