@@ -12,10 +12,9 @@ use chrono::{DateTime, TimeDelta, Utc};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use pushpost::domain::{
-    Class, Content, DeviceId, DeviceToken, InstallationKey, JobId, LaneId, NodeId, NotificationId, Platform,
-    Priority,
+    Class, Content, DeviceId, DeviceToken, InstallationKey, JobId, LaneId, NodeId, NotificationId, Priority,
 };
-use pushpost::provider::{Attempt, Validity, apns, fcm};
+use pushpost::provider::{Attempt, Validity, apns, built_in_platforms, fcm};
 use pushpost::store::{Purpose, SessionPool, jobs, record};
 use pushpost_embedded_postgres::{EmbeddedPostgres, Settings};
 use serde_json::json;
@@ -59,11 +58,11 @@ fn requests(c: &mut Criterion) {
     group.bench_function("fcm, once a notification", |b| b.iter(|| fcm::prepare(id, &content, None)));
 
     let installation = InstallationKey::new([7; 32]);
-    group.bench_function("apns-id", |b| b.iter(|| installation.apns_id(id, DeviceId(42))));
-    let token = DeviceToken::parse(Platform::Apns, &"0f".repeat(32)).expect("hexadecimal");
+    group.bench_function("apns-id", |b| b.iter(|| installation.message_id(id, DeviceId(42))));
+    let token = DeviceToken::parse(apns::PLATFORM, &"0f".repeat(32)).expect("hexadecimal");
     let attempt = Attempt {
         token: &token,
-        apns_id: Uuid::nil(),
+        message_id: Uuid::nil(),
         now: now(),
         expires_at: now() + TimeDelta::days(1),
         once: false,
@@ -135,7 +134,7 @@ async fn database() -> anyhow::Result<(EmbeddedPostgres, SessionPool)> {
     remake(&postgres, &format!("create database {SCRATCH}")).await?;
     let options = postgres.connect_options().database(SCRATCH);
     MIGRATIONS.run(&mut PgConnection::connect_with(&options).await?).await?;
-    let pool = SessionPool::new(options, Purpose::Queue, 1);
+    let pool = SessionPool::new(options, Purpose::Queue, 1).with_platforms(built_in_platforms());
     // The pool has one session, which keeps this: what is measured is the statements, not the disk.
     pool.execute("set synchronous_commit = off").await?;
     let waiting = "insert into jobs (notification_id, lane_id, priority, class, due_at, expires_at, device_count, devices)

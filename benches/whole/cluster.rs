@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
+use pushpost::provider::built_in_platforms;
 use pushpost::store::{Purpose, SessionPool};
 use pushpost_embedded_postgres::{EmbeddedPostgres, Settings};
 use sqlx::postgres::{PgConnectOptions, PgConnection};
@@ -83,7 +84,7 @@ impl Cluster {
 
     /// As the service reaches a database for requests.
     pub(crate) fn pool(&self, database: &str) -> SessionPool {
-        SessionPool::new(self.options(database), Purpose::Requests, 1)
+        SessionPool::new(self.options(database), Purpose::Requests, 1).with_platforms(built_in_platforms())
     }
 
     /// A connection of sqlx. Its statements have no deadline.

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
-use pushpost::domain::{LaneKey, Platform};
+use pushpost::domain::Platform;
+use pushpost::provider::{apns, fcm};
 use pushpost::store;
 use pushpost_testkit::database::{MIGRATIONS, content_hash};
 use sqlx::Connection as _;
@@ -91,9 +92,9 @@ impl Template {
         let pool = cluster.pool(database);
         let app = store::apps::ensure(&mut pool.acquire().await?, &["shop".to_owned()]).await?.remove(0);
         pool.close().await;
-        let lane = match self.platform {
-            Platform::Apns => LaneKey::Apns(pushpost::domain::Environment::Production),
-            Platform::Fcm => LaneKey::Fcm,
+        let lane = match self.platform == apns::PLATFORM {
+            true => apns::lane(apns::PRODUCTION),
+            false => fcm::LANE,
         };
         let past = self.past.unwrap_or(Past { devices: self.devices, deliveries: 0 });
         let parameters = [

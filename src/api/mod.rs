@@ -36,6 +36,7 @@ use utoipa_axum::router::OpenApiRouter;
 
 use crate::audience::AudienceResolver;
 use crate::domain::{InstallationKey, Origin, ServedApps, Ttl};
+use crate::provider::Providers;
 use crate::queue::accept::Acceptor;
 use crate::queue::backlog::Backlog;
 use crate::queue::notifier::Notifier;
@@ -57,6 +58,8 @@ pub struct State(Arc<StateParts>);
 pub struct StateParts {
     /// The apps that this node serves. A key of another app is answered 401.
     pub apps: Arc<ServedApps>,
+    /// The providers that notifications may go through.
+    pub providers: Providers,
     /// The connections of reads and of the registry.
     pub pool: SessionPool,
     /// Finds the devices of audiences.

@@ -221,6 +221,7 @@ fn decoded(raw: &str) -> Vec<u8> {
 mod tests {
     use super::*;
     use crate::domain::Platform;
+    use crate::provider::{apns, fcm};
 
     fn parameters(pairs: &[(&str, &str)]) -> Parameters {
         Parameters::new(pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect())
@@ -248,8 +249,8 @@ mod tests {
     fn a_filter_given_twice_means_either_and_a_wrong_value_lists_the_right_ones() {
         let mut given = parameters(&[("platform", "fcm"), ("platform", "apns"), ("platform", "hms")]);
         assert_eq!(
-            given.choices("platform", &Platform::ALL, Platform::as_str),
-            [Platform::Fcm, Platform::Apns]
+            given.choices("platform", &[apns::PLATFORM, fcm::PLATFORM], Platform::as_str),
+            [fcm::PLATFORM, apns::PLATFORM]
         );
         let faults = given.into_faults();
         assert_eq!(faults[0].facts["supported"], json!(["apns", "fcm"]));

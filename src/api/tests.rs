@@ -10,22 +10,20 @@ use serde_json::Value;
 use tower::ServiceExt;
 
 use super::*;
-use crate::domain::{App, AppId, AppLane, Environment, LaneId, LaneKey};
+use crate::domain::{App, AppId, AppLane, LaneId};
+use crate::provider::apns;
 use crate::store::{Purpose, SessionPool};
 
 /// An app with credentials for everything; lanes 1 and 2 are APNs's, 3 is FCM's.
 pub(super) fn app() -> Arc<App> {
-    let lanes = LaneKey::ALL
-        .into_iter()
-        .zip(1..)
-        .map(|(key, id)| (key, AppLane { id: LaneId(id), configured: true }));
+    let platforms = crate::provider::built_in_platforms();
+    let lanes =
+        platforms.lanes().zip(1..).map(|(key, id)| (key, AppLane { id: LaneId(id), configured: true }));
     Arc::new(App {
         id: AppId(1),
         name: "shop".to_owned(),
         lanes: lanes.collect(),
-        apns_environment: Environment::Production,
-        apns_topics: vec!["com.example.shop".to_owned()],
-        fcm_channel: None,
+        defaults: [(apns::PLATFORM, apns::defaults(apns::PRODUCTION, "com.example.shop"))].into(),
         topics_max: 100_000,
     })
 }
@@ -44,6 +42,7 @@ pub(super) fn shared() -> StateParts {
     );
     StateParts {
         apps: Arc::default(),
+        providers: Providers::default(),
         pool: pool.clone(),
         resolver: AudienceResolver::unshared(pool.clone()),
         installation: InstallationKey::new([7; 32]),

@@ -10,6 +10,7 @@ use utoipa::{PartialSchema, ToSchema};
 
 use super::error::ProblemCode;
 use crate::domain;
+use crate::provider::built_in_platforms;
 use crate::registry::registration;
 
 /// States of a device: not quarantined, quarantined.
@@ -38,9 +39,9 @@ macro_rules! enumerations {
 
 enumerations! {
     /// A service that issues tokens.
-    Platform: domain::Platform::ALL.map(domain::Platform::as_str);
+    Platform: built_in_platforms().names();
     /// An environment of APNs.
-    Environment: domain::Environment::ALL.map(domain::Environment::as_str);
+    Environment: built_in_platforms().stated_environments().into_iter().map(domain::Environment::as_str);
     /// What a token is for.
     Kind: domain::Kind::ALL.iter().map(|kind| kind.as_str());
     /// A place in the queue.

@@ -9,7 +9,7 @@ use super::resolver::{AudienceResolver, LookupKeys};
 use super::selector::{AddressedToken, Audience, Names};
 use super::sorted;
 use super::target_set::TargetSet;
-use crate::domain::{App, Kind, Platform, Target, UserId};
+use crate::domain::{App, Kind, Target, UserId};
 use crate::store;
 use crate::store::SessionPool;
 use crate::store::devices::{Addressed, NewToken, TokenKey};
@@ -129,11 +129,10 @@ async fn insert_missing(
 
 /// A token without a stated kind gets the kind that the notification needs: with another kind it could not be sent to.
 fn new_token(app: &App, token: &AddressedToken, kind: Kind) -> NewToken {
-    let is_apns = token.platform == Platform::Apns;
     NewToken {
         platform: token.platform,
-        environment: is_apns.then(|| token.environment.unwrap_or(app.apns_environment)),
-        kind: if is_apns { token.kind.unwrap_or(kind) } else { Kind::Alert },
+        environment: token.environment.or_else(|| app.environment_of(token.platform, &token.token)),
+        kind: if token.platform.has_kinds() { token.kind.unwrap_or(kind) } else { Kind::Alert },
         token: token.token.clone(),
     }
 }

@@ -155,13 +155,15 @@ impl Audience {
     /// such part. APNs devices need tokens of `kind`. The platforms are those that have lanes at this moment on this
     /// node: a node that reads a page later may know others.
     pub fn fan_out(&self, app: &App, resolved: &Resolved, kind: Kind) -> Option<FanOut> {
-        let platforms = Platform::ALL.into_iter().filter(|platform| app.has_platform(*platform));
+        let known = app.platforms();
+        let reached = known.iter().filter(|platform| app.has_platform(*platform) && self.includes(*platform));
+        let platforms: Vec<String> = reached.map(|platform| platform.as_str().to_owned()).collect();
         let targets = resolved.targets.iter().map(|target| target.device);
         self.selectors.iter().find_map(|selector| match selector {
             AudienceSelector::Devices(_) | AudienceSelector::Users(_) | AudienceSelector::Tokens(_) => None,
             AudienceSelector::All => Some(FanOut {
                 kind,
-                platforms: Some(platforms.clone().filter(|platform| self.includes(*platform)).collect()),
+                platforms: Some(platforms.clone()),
                 except_users: self.except_users.clone(),
                 except_devices: sorted(self.except_devices.iter().copied().chain(targets.clone())),
             }),

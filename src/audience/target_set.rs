@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashSet};
 use tokio::time::Instant;
 
 use super::{Audience, Resolved};
-use crate::domain::{App, DeviceId, Kind, LaneKey, Platform, PushpostReason, Reason, Target, UserId};
+use crate::domain::{App, DeviceId, Kind, LaneKey, PushpostReason, Reason, Target, UserId};
 use crate::store::devices::Addressed;
 use crate::store::tokens::{LoadedDevice, LoadedDevices};
 
@@ -100,9 +100,9 @@ impl<'a> TargetSet<'a> {
         (!lane.configured).then(|| Reason::from(PushpostReason::PlatformNotConfigured))
     }
 
-    /// An FCM token takes every notification, an APNs token only those of its kind.
+    /// Where a platform has kinds of token, a token takes only the notifications of its kind.
     fn accepts_kind(&self, device: &Addressed) -> bool {
-        device.loaded.platform != Platform::Apns || device.kind == self.kind
+        !device.loaded.platform.has_kinds() || device.kind == self.kind
     }
 
     fn is_included(&self, device: &LoadedDevice) -> bool {

@@ -4,6 +4,7 @@ use super::endpoint::Endpoint;
 use super::secret::{CaFile, Secret};
 use super::section::Section;
 use crate::domain::Environment;
+use crate::provider::apns;
 
 /// `[apps.<name>.apns]`.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -29,10 +30,8 @@ pub struct ApnsSettings {
 impl ApnsSettings {
     /// Where an environment is reached, if not at Apple's own host.
     pub fn endpoint_of(&self, environment: Environment) -> Option<&Endpoint> {
-        match environment {
-            Environment::Production => self.endpoint.as_ref(),
-            Environment::Sandbox => self.sandbox_endpoint.as_ref().or(self.endpoint.as_ref()),
-        }
+        let sandbox = self.sandbox_endpoint.as_ref().filter(|_| environment == apns::SANDBOX);
+        sandbox.or(self.endpoint.as_ref())
     }
 
     pub(super) fn read(mut section: Section<'_>) -> Option<Self> {
@@ -44,7 +43,7 @@ impl ApnsSettings {
         let key_id = section.parsed("key_id", word);
         let team_id = section.parsed("team_id", word);
         let topic = section.parsed("topic", bundle_id);
-        let environment = section.parsed("environment", environment).unwrap_or(Environment::Production);
+        let environment = section.parsed("environment", environment).unwrap_or(apns::PRODUCTION);
         let endpoint = section.parsed("endpoint", Endpoint::parse);
         let sandbox_endpoint = section.parsed("sandbox_endpoint", Endpoint::parse);
         let ca_file = section.ca_file("ca_file");
@@ -72,5 +71,5 @@ fn bundle_id(text: &str) -> Result<String, &'static str> {
 }
 
 fn environment(text: &str) -> Result<Environment, &'static str> {
-    Environment::parse(text).ok_or("must be \"production\" or \"sandbox\"")
+    apns::environment(text).ok_or("must be \"production\" or \"sandbox\"")
 }

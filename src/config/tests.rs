@@ -4,7 +4,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::*;
-use crate::domain::{Environment, Ttl};
+use crate::domain::Ttl;
+use crate::provider::apns;
 
 const EXAMPLE: &str = include_str!("../../config.example.toml");
 const P8: &str = "-----BEGIN PRIVATE KEY-----\nc2VjcmV0\n-----END PRIVATE KEY-----\n";
@@ -137,7 +138,7 @@ fn environment_overrides_the_file() {
     let apns = shop.apns.as_ref().unwrap();
     assert_eq!((apns.key_id.as_str(), apns.team_id.as_str()), ("OTHER", "DEF123GHIJ"));
     assert_eq!((apns.key.expose(), apns.key.file()), (P8, None));
-    assert_eq!(apns.environment, Environment::Sandbox);
+    assert_eq!(apns.environment, apns::SANDBOX);
     assert_eq!(shop.fcm.as_ref().unwrap().project_id, "shop-1");
     assert_eq!(shop.user_tokens.as_ref().unwrap().keys[0].algorithm, UserTokenAlgorithm::Hs256);
 }

@@ -20,9 +20,6 @@ use crate::domain::{
 use crate::pruning::{PruningGuard, PruningGuards, TokenSignal};
 use crate::queue::recorder::Disposition;
 
-/// The verdict that may mean the environment (docs/providers.md#apns-reasons).
-const BAD_TOKEN: &str = "BadDeviceToken";
-
 /// What is asked of a lane, and of the lane in the other environment, before a token is tried there.
 #[derive(Debug)]
 pub(super) struct ProbedLane {
@@ -49,7 +46,9 @@ impl ProbedLanes {
 #[derive(Debug)]
 pub(super) struct EnvironmentProbes {
     lane: Arc<ProbedLane>,
-    /// The same app's lane in the other environment; none: the provider has one environment.
+    key: LaneKey,
+    /// The same app's lane in the other environment; none: the provider does not confuse its
+    /// environments.
     other: Option<(LaneId, Environment)>,
     lanes: Arc<ProbedLanes>,
     guards: Arc<PruningGuards>,
@@ -64,9 +63,9 @@ impl EnvironmentProbes {
         lanes: Arc<ProbedLanes>,
         guards: Arc<PruningGuards>,
     ) -> Self {
-        let other = key.environment().map(Environment::other);
-        let other = other.map(|other| (app.lane(LaneKey::Apns(other)).id, other));
-        Self { lane, other, lanes, guards }
+        let other = key.in_other_environment();
+        let other = other.and_then(|other| Some((app.lane(other).id, other.environment()?)));
+        Self { lane, key, other, lanes, guards }
     }
 
     /// Moves a device to the other lane if its token may belong to the other environment; none: the outcome of the
@@ -80,7 +79,8 @@ impl EnvironmentProbes {
         outcome: &Outcome,
     ) -> Option<Disposition> {
         let Outcome::TokenDead { reason, certainty: Certainty::Doubtful, .. } = outcome else { return None };
-        if reason.as_str() != BAD_TOKEN || once || job.environment_probe_since.is_some() {
+        let doubt = self.key.platform().facts().other_environment_reason;
+        if doubt != Some(reason.as_str()) || once || job.environment_probe_since.is_some() {
             return None;
         }
         let (id, _) = self.other?;
@@ -100,7 +100,9 @@ impl EnvironmentProbes {
         token: &DeviceToken,
     ) -> Option<EnvironmentProbe<'_>> {
         let since = job.environment_probe_since?;
-        let reason = job.last_reason.clone().unwrap_or_else(|| Reason::new(BAD_TOKEN));
+        let reason = job.last_reason.clone().unwrap_or_else(|| {
+            Reason::new(self.key.platform().facts().other_environment_reason.unwrap_or_default())
+        });
         Some(EnvironmentProbe { probes: self, device, digest: token.digest(), since, reason })
     }
 }
@@ -129,7 +131,12 @@ impl EnvironmentProbe<'_> {
             Outcome::Accepted { .. } => {
                 self.probes.lane.guard.count(TokenSignal::Other);
                 let (device, digest) = (self.device, self.digest);
-                let proof = EnvironmentProof { device, digest, stated, proven: stated.other() };
+                let proof = EnvironmentProof {
+                    device,
+                    digest,
+                    stated,
+                    proven: self.probes.key.environment().unwrap_or(stated),
+                };
                 (ended(DeliveryStatus::Accepted, true, None), Some(Finding::EnvironmentConfirmed(proof)))
             }
             Outcome::Unknown => {

@@ -92,7 +92,12 @@ impl Lane {
             node_lease: Arc::clone(&context.node_lease),
             recorder: context.recorder.clone(),
             isolated,
-            judge: Arc::new(DeviceJudge { lane: name, app, key }),
+            judge: Arc::new(DeviceJudge {
+                lane: name,
+                app,
+                key,
+                provider: credentials.current().sender().provider(),
+            }),
         };
         let prefetcher = Prefetcher::new(context.pool.clone(), parts);
         let supply = Supply { queue, limit: Arc::clone(&limit), quota: quota.clone() };

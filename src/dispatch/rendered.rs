@@ -4,8 +4,8 @@
 
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use crate::domain::{Content, NotificationId, Platform};
-use crate::provider::{self, Prepared, Sender};
+use crate::domain::{Content, NotificationId};
+use crate::provider::{Prepared, Provider, Sender};
 use crate::queue::lane_intake::HandoffPayload;
 
 /// Counts the senders that a lane has had. A rendering is kept for one of them, because another sender may have another
@@ -34,9 +34,9 @@ impl RenderedNotification {
         Self { id, content, latest: Mutex::default(), once, by_user, has_content: OnceLock::new() }
     }
 
-    /// False where overrides bring content for other platforms only.
-    pub(super) fn has_content_for(&self, platform: Platform) -> bool {
-        *self.has_content.get_or_init(|| provider::has_something_to_send(platform, &self.content))
+    /// False where overrides bring content for other providers only.
+    pub(super) fn has_content_for(&self, provider: &dyn Provider) -> bool {
+        *self.has_content.get_or_init(|| provider.has_something_to_send(&self.content))
     }
 
     /// As this sender sends it. Rendered once, unless two senders take turns.

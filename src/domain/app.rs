@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, PoisonError, RwLock};
 
-use super::{AppId, Environment, LaneId, LaneKey, Platform};
+use super::{AppId, DeviceToken, Environment, LaneId, LaneKey, Platform, Platforms};
 
 /// A tenant.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -14,14 +14,19 @@ pub struct App {
     pub name: String,
     /// Every lane that it can have; all have a row, whether or not there are credentials.
     pub lanes: BTreeMap<LaneKey, AppLane>,
-    /// For APNs devices that name none.
-    pub apns_environment: Environment,
-    /// Topics that a request's `apns-topic` may name.
-    pub apns_topics: Vec<String>,
-    /// Android channel where a notification names none.
-    pub fcm_channel: Option<String>,
+    /// What requests and devices need to know of the settings of its providers.
+    pub defaults: BTreeMap<Platform, ProviderDefaults>,
     /// Most topics that it may have at a time.
     pub topics_max: u32,
+}
+
+/// What an app's settings of one provider say to requests and devices.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct ProviderDefaults {
+    /// The environment of a device for which none is stated.
+    pub environment: Option<Environment>,
+    /// Values that only the provider reads, under names of its own.
+    pub values: BTreeMap<&'static str, Vec<String>>,
 }
 
 /// One lane of an app.
@@ -66,6 +71,25 @@ impl App {
     /// The lane's row; every lane of an app has one.
     pub fn lane(&self, key: LaneKey) -> AppLane {
         self.lanes.get(&key).copied().expect("an app is built with all its lanes")
+    }
+
+    /// Every platform that it can have lanes of, in the order in which answers name them.
+    pub fn platforms(&self) -> Platforms {
+        let mut platforms: Vec<Platform> = self.lanes.keys().map(|key| key.platform()).collect();
+        platforms.dedup();
+        Platforms::new(platforms)
+    }
+
+    /// The environment of a device of which only the token is known.
+    pub fn environment_of(&self, platform: Platform, token: &DeviceToken) -> Option<Environment> {
+        let default = self.defaults.get(&platform).and_then(|defaults| defaults.environment);
+        platform.environment_of(token, default)
+    }
+
+    /// What the settings of a provider say under one of the provider's own names.
+    pub fn provider_values(&self, platform: Platform, name: &str) -> &[String] {
+        let values = self.defaults.get(&platform).and_then(|defaults| defaults.values.get(name));
+        values.map_or(&[], Vec::as_slice)
     }
 
     /// Has the configuration credentials for the platform?

@@ -8,48 +8,23 @@ use sha2::{Digest, Sha256};
 use super::Platform;
 use super::wire_enum::wire_enum;
 
-/// Most characters of an FCM token.
-pub const FCM_TOKEN_MAX: usize = 4096;
-/// Most hexadecimal digits of an APNs token: 200 bytes, generous, since its length is not fixed
-/// (docs/providers.md#apns-request).
-const APNS_TOKEN_MAX: usize = 400;
-
-/// A device token in its stored form. Neither `Debug` nor `Display` shows it.
+/// A device token in its stored form: what identifies the target and, after a space, what else is needed to send to it.
+/// Neither `Debug` nor `Display` shows it.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct DeviceToken(Box<str>);
 
-/// Why a token can't be one.
+/// Says what the tokens of a platform look like, to a caller whose token looks otherwise.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
-pub enum BadToken {
-    /// An APNs token is hexadecimal with an even number of digits, 2 to 400.
-    #[error("an APNs token is an even number of hexadecimal digits, at most {APNS_TOKEN_MAX}")]
-    Apns,
-    /// An FCM token is 1 to 4,096 visible ASCII characters.
-    #[error("an FCM token is 1 to {FCM_TOKEN_MAX} visible ASCII characters")]
-    Fcm,
-}
+#[error("{0}")]
+pub struct BadToken(pub &'static str);
 
 impl DeviceToken {
-    /// Checks a token as its platform writes them; APNs's are kept in lower case.
+    /// Checks a token as its platform writes it.
+    ///
+    /// # Errors
+    /// [`BadToken`] for what the platform can't have issued.
     pub fn parse(platform: Platform, text: &str) -> Result<Self, BadToken> {
-        match platform {
-            Platform::Apns => {
-                let fits = (2..=APNS_TOKEN_MAX).contains(&text.len()) && text.len().is_multiple_of(2);
-                if fits && text.bytes().all(|b| b.is_ascii_hexdigit()) {
-                    Ok(Self(text.to_ascii_lowercase().into()))
-                } else {
-                    Err(BadToken::Apns)
-                }
-            }
-            Platform::Fcm => {
-                let fits = (1..=FCM_TOKEN_MAX).contains(&text.len());
-                if fits && text.bytes().all(|b| b.is_ascii_graphic()) {
-                    Ok(Self(text.into()))
-                } else {
-                    Err(BadToken::Fcm)
-                }
-            }
-        }
+        (platform.facts().parse_token)(text).map(Self::stored)
     }
 
     /// Wraps a token that was checked when it was stored.
@@ -62,15 +37,21 @@ impl DeviceToken {
         &self.0
     }
 
-    /// The last six characters, which is all that answers, logs and problems show.
+    /// The part that identifies the target: two tokens with the same one are one device.
+    pub fn identity(&self) -> &str {
+        self.0.split_once(' ').map_or(&*self.0, |(identity, _)| identity)
+    }
+
+    /// The last six characters of the identity, which is all that answers, logs and problems show.
     pub fn hint(&self) -> &str {
-        self.0.get(self.0.len().saturating_sub(6)..).unwrap_or_default()
+        let identity = self.identity();
+        identity.get(identity.len().saturating_sub(6)..).unwrap_or_default()
     }
 
     /// What the unique index holds.
     pub fn digest(&self) -> TokenDigest {
         let mut out = [0; 16];
-        out.copy_from_slice(&Sha256::digest(self.0.as_bytes())[..16]);
+        out.copy_from_slice(&Sha256::digest(self.identity().as_bytes())[..16]);
         TokenDigest(out)
     }
 }
@@ -171,28 +152,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn apns_tokens_are_even_hexadecimal_of_any_case_kept_in_lower_case() {
-        let token = DeviceToken::parse(Platform::Apns, "AAbb01").expect("hexadecimal");
-        assert_eq!(token.expose(), "aabb01");
-        let longest = "a".repeat(400);
-        assert!(DeviceToken::parse(Platform::Apns, &longest).is_ok());
-        for wrong in ["", "abc", "zz", "aa bb", &"a".repeat(402)] {
-            assert_eq!(DeviceToken::parse(Platform::Apns, wrong), Err(BadToken::Apns), "{wrong}");
-        }
-    }
-
-    #[test]
-    fn fcm_tokens_are_visible_ascii_with_their_case_kept() {
-        let token = DeviceToken::parse(Platform::Fcm, "dQw4:APA91b_-").expect("visible ASCII");
-        assert_eq!(token.expose(), "dQw4:APA91b_-");
-        for wrong in ["", "a b", "é", "a\n", &"a".repeat(4097)] {
-            assert_eq!(DeviceToken::parse(Platform::Fcm, wrong), Err(BadToken::Fcm));
-        }
-    }
-
-    #[test]
     fn a_token_never_shows_in_debug_or_display() {
-        let token = DeviceToken::parse(Platform::Fcm, "secret-part-123456").expect("visible ASCII");
+        let token = DeviceToken::stored("secret-part-123456".to_owned());
         assert_eq!(format!("{token} {token:?}"), "…123456 …123456");
+    }
+
+    #[test]
+    fn keys_beside_the_identity_neither_show_nor_make_another_device() {
+        let [first, second] = ["https://push.example/c0ffee k1", "https://push.example/c0ffee k2"]
+            .map(|text| DeviceToken::stored(text.to_owned()));
+        assert_eq!((first.hint(), first.digest()), ("c0ffee", second.digest()));
+        assert_ne!(first, second);
     }
 }

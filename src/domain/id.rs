@@ -164,7 +164,7 @@ impl InstallationKey {
     /// The `apns-id` of every attempt for this notification and device: a UUIDv8 of an HMAC. So a repeated attempt
     /// after a crash has the same id, it needs no storage, and device numbers can't be derived from it
     /// (docs/queue.md#notification-ids-at-providers).
-    pub fn apns_id(&self, notification: NotificationId, device: DeviceId) -> Uuid {
+    pub fn message_id(&self, notification: NotificationId, device: DeviceId) -> Uuid {
         let mac = self.mac(&[notification.0.as_bytes(), &device.0.to_be_bytes()]);
         let mut bytes = [0; 16];
         bytes.copy_from_slice(&mac[..16]);
@@ -246,9 +246,9 @@ mod tests {
     #[test]
     fn an_apns_id_is_a_stable_version_8_uuid_of_notification_and_device() {
         let id = NotificationId(Uuid::from_u128(1));
-        let apns_id = key().apns_id(id, DeviceId(42));
-        assert_eq!(apns_id, key().apns_id(id, DeviceId(42)));
-        assert_ne!(apns_id, key().apns_id(id, DeviceId(43)));
+        let apns_id = key().message_id(id, DeviceId(42));
+        assert_eq!(apns_id, key().message_id(id, DeviceId(42)));
+        assert_ne!(apns_id, key().message_id(id, DeviceId(43)));
         assert_eq!(apns_id.get_version_num(), 8);
         // The id must survive upgrades: an attempt that is repeated after an upgrade must have the same id.
         assert_eq!(apns_id.to_string(), "333db8c5-2ce6-8fce-9e5b-9e7e2cab17bb");

@@ -19,6 +19,7 @@ mod network;
 mod origin;
 mod outcome;
 pub mod pem;
+mod platform;
 mod push_type;
 mod reason;
 mod receipt;
@@ -31,24 +32,25 @@ mod topic;
 mod ttl;
 mod wire_enum;
 
-pub use app::{App, AppLane, Apps, ServedApps};
+pub use app::{App, AppLane, Apps, ProviderDefaults, ServedApps};
 pub use condition::{BadCondition, Condition};
 pub use content::{
     ApnsOverrides, AppleMember, COLLAPSE_KEY_MAX, Content, Priority, is_collapse_key, member_of_aps,
 };
 pub use delivery::{DeliveryCounts, DeliveryStatus, NotificationStatus};
-pub use device::{BadToken, DeviceToken, FCM_TOKEN_MAX, Kind, QuarantineReason, Source, TokenDigest, UserId};
+pub use device::{BadToken, DeviceToken, Kind, QuarantineReason, Source, TokenDigest, UserId};
 pub use fan_out::FanOut;
 pub use finding::{EnvironmentProof, Finding, TokenVerdict};
 pub use id::{AppId, BadId, DeviceId, InstallationKey, JobId, KeyId, LaneId, NodeId, NotificationId};
 pub use input::{ErrorLocation, InputCode, ValidationError, shown_name};
 pub use job::{Class, DoneBits, JOB_DEVICES_MAX, Job, SUSPECT_NODE_DEATHS, Suspicion};
-pub use lane::{Environment, LaneKey, LaneState, Platform};
+pub use lane::LaneState;
 pub use locale::Locale;
 pub use nearest::{most_alike, nearest, nearest_by_start};
 pub use network::{BadNetwork, Network};
 pub use origin::{BadOrigin, Origin};
 pub use outcome::{Certainty, FailureDomain, LaneCause, MinDelay, MisconfigurationScope, Outcome};
+pub use platform::{Environment, Environments, LaneKey, Platform, PlatformFacts, Platforms};
 pub use push_type::PushType;
 pub use reason::{PushpostReason, Reason};
 pub use receipt::{OutcomeByte, ReceiptReasons, storable_provider_id};

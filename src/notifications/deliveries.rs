@@ -3,7 +3,7 @@
 use futures_util::Stream;
 use futures_util::stream;
 
-use crate::domain::{AppId, DeliveryStatus, InstallationKey, LaneKey, NotificationId, Platform};
+use crate::domain::{AppId, DeliveryStatus, InstallationKey, LaneKey, NotificationId};
 use crate::store;
 use crate::store::SessionPool;
 use crate::store::deliveries::{Deliveries, Delivery, DeliveryFilter, DeliveryPosition};
@@ -53,17 +53,17 @@ pub fn pages(
     })
 }
 
-/// The provider's id of the message that was sent. FCM names its messages. APNs keeps the id that Pushpost chose, which is
-/// derived from notification and device, and not stored.
+/// The provider's id of the message that was sent. A provider that names no messages keeps the id that Pushpost
+/// chose, which is derived from notification and device, and not stored.
 pub fn provider_id(
     key: &InstallationKey,
     id: NotificationId,
     delivery: &Delivery,
     lane: Option<LaneKey>,
 ) -> Option<String> {
-    let is_apns = lane.is_some_and(|lane| lane.platform() == Platform::Apns);
-    if delivery.provider_id.is_some() || !is_apns || delivery.status != DeliveryStatus::Accepted {
+    let keeps_our_id = lane.is_some_and(|lane| !lane.platform().facts().names_messages);
+    if delivery.provider_id.is_some() || !keeps_our_id || delivery.status != DeliveryStatus::Accepted {
         return delivery.provider_id.clone();
     }
-    Some(key.apns_id(id, delivery.device).hyphenated().to_string())
+    Some(key.message_id(id, delivery.device).hyphenated().to_string())
 }

@@ -3,9 +3,14 @@
 use serde_json::{Map, Value, json};
 
 use crate::domain::{
-    COLLAPSE_KEY_MAX, Content, ErrorLocation, InputCode, NotificationId, PushType, ValidationError,
+    App, COLLAPSE_KEY_MAX, Content, ErrorLocation, InputCode, NotificationId, PushType, ValidationError,
     is_collapse_key,
 };
+
+/// The APNs topics that requests of the app may name.
+pub(super) fn topics(app: &App) -> &[String] {
+    app.provider_values(super::apns::PLATFORM, super::apns::TOPICS)
+}
 
 /// The headers that a request may override.
 pub(super) const PUSH_TYPE: &str = "apns-push-type";

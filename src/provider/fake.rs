@@ -173,7 +173,7 @@ pub(super) fn now() -> DateTime<Utc> {
 pub(super) fn attempt(token: &DeviceToken) -> Attempt<'_> {
     Attempt {
         token,
-        apns_id: Uuid::from_u128(0xAB),
+        message_id: Uuid::from_u128(0xAB),
         now: now(),
         expires_at: now() + TimeDelta::hours(1),
         once: false,

@@ -1,7 +1,7 @@
-//! The push providers, and the transport they share.
+//! The push providers behind one port, and the transport they share.
 //!
-//! [`Sender`] is what a lane holds: it prepares a notification once and sends it to one device at a time. A new
-//! provider is a new module beside [`apns`] and [`fcm`] and a new variant here.
+//! [`port`] says what a provider must state. Each provider is a folder and one line in [`registry`]. [`Sender`] is what a
+//! lane holds: it prepares a notification once and sends it to one device at a time.
 
 pub mod apns;
 pub mod fcm;
@@ -14,25 +14,25 @@ mod exchange;
 mod fake;
 mod members;
 mod merge;
+pub mod port;
 pub mod proxy;
+mod registry;
 mod retry_after;
 mod setup;
 
 use std::fmt;
-use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
-use http::uri::Authority;
 use sha2::{Digest, Sha256};
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use crate::domain::{
-    Content, DeviceToken, NotificationId, Outcome, Platform, PushpostReason, Reason, remaining_secs,
-};
+use crate::domain::{DeviceToken, remaining_secs};
 
 pub use classification::{Classification, ConnectionFate};
+pub use port::{Provider, ProviderClient};
 pub use proxy::PROXY_PORT;
+pub use registry::{Prepared, Providers, Sender, built_in_platforms};
 pub use setup::SetupError;
 pub use transport::PoolStats;
 
@@ -65,7 +65,7 @@ pub struct Attempt<'a> {
     /// Where to.
     pub token: &'a DeviceToken,
     /// The same for every attempt at this device for this notification.
-    pub apns_id: Uuid,
+    pub message_id: Uuid,
     /// Postgres's time now: what remains of the life is counted from it.
     pub now: DateTime<Utc>,
     /// When nothing is tried any more.
@@ -96,7 +96,8 @@ impl Attempt<'_> {
     }
 }
 
-const HTTPS: u16 = 443;
+/// No provider takes less than this many bytes of a message.
+pub const PAYLOAD_LIMIT_MIN: usize = 4096;
 
 /// FCM's longest `ttl`, in seconds: four weeks (docs/providers.md#fcm-message).
 const FCM_TTL_MAX: u64 = 28 * 86_400;
@@ -129,123 +130,5 @@ impl Expiry {
     /// asked for.
     fn ttl_secs(self) -> u64 {
         if self.once { 0 } else { remaining_secs(self.expires_at - self.now).min(FCM_TTL_MAX) }
-    }
-}
-
-/// A lane's way to its provider. Shared by all of the lane's attempts.
-#[expect(clippy::large_enum_variant, reason = "there is one per lane, behind an Arc")]
-pub enum Sender {
-    /// APNs in one environment.
-    Apns(apns::ApnsClient),
-    /// FCM.
-    Fcm(fcm::FcmClient),
-}
-
-/// A notification, ready to go to any device of one lane. Cheap to clone.
-#[derive(Clone, Debug)]
-pub enum Prepared {
-    /// For APNs.
-    Apns(Arc<apns::ApnsMessage>),
-    /// For FCM.
-    Fcm(Arc<fcm::FcmMessage>),
-}
-
-impl Prepared {
-    /// Did a header of the request's own take part in the topic or the key that it is sent with? Then its answer says
-    /// nothing about the lane's (docs/queue.md#topic-override).
-    pub fn is_overridden(&self) -> bool {
-        match self {
-            Self::Apns(prepared) => prepared.topic() != apns::TopicOrigin::Configured,
-            Self::Fcm(prepared) => prepared.traits().overridden,
-        }
-    }
-}
-
-/// Is there anything to send to a device of this platform? An override may bring content for another platform alone.
-pub fn has_something_to_send(platform: Platform, content: &Content) -> bool {
-    match platform {
-        Platform::Apns => apns::has_something_to_send(content),
-        Platform::Fcm => fcm::has_something_to_send(content),
-    }
-}
-
-impl Sender {
-    /// Renders what all attempts at `content` in this lane share.
-    pub fn prepare(&self, id: NotificationId, content: &Content) -> Prepared {
-        match self {
-            Self::Apns(client) => Prepared::Apns(Arc::new(client.prepare(id, content))),
-            Self::Fcm(client) => Prepared::Fcm(Arc::new(client.prepare(id, content))),
-        }
-    }
-
-    /// One attempt at one device, over by its deadline. Dropping the future resets the request.
-    pub async fn send(&self, prepared: &Prepared, attempt: &Attempt<'_>) -> Outcome {
-        match (self, prepared) {
-            (Self::Apns(client), Prepared::Apns(prepared)) => client.send(prepared, attempt).await,
-            (Self::Fcm(client), Prepared::Fcm(prepared)) => client.send(prepared, attempt).await,
-            // Only a fault of ours could bring another provider's message here; the device is not to blame for it.
-            _ => Outcome::Rejected { reason: Reason::from(PushpostReason::Internal) },
-        }
-    }
-
-    /// Goes as far as it gets without a device: to an open connection and, for FCM, an access token.
-    ///
-    /// # Errors
-    /// The outcome that an attempt would have had: [`Outcome::RetryLane`] or [`Outcome::Misconfigured`].
-    pub async fn reach(&self, deadline: Instant) -> Result<(), Outcome> {
-        match self {
-            Self::Apns(client) => client.reach(deadline).await,
-            Self::Fcm(client) => client.reach(deadline).await,
-        }
-    }
-
-    /// Names the credential in use, and where it is used.
-    pub fn fingerprint(&self) -> Fingerprint {
-        match self {
-            Self::Apns(client) => client.fingerprint(),
-            Self::Fcm(client) => client.fingerprint(),
-        }
-    }
-
-    /// Does `other` send just as this one does? A subject token may be this node's own, so it is no part of the
-    /// fingerprint, by which nodes agree about a lane.
-    pub fn is_same(&self, other: &Self) -> bool {
-        let subject_token = |sender: &Self| match sender {
-            Self::Apns(_) => None,
-            Self::Fcm(client) => client.subject_token(),
-        };
-        self.fingerprint() == other.fingerprint() && subject_token(self) == subject_token(other)
-    }
-
-    /// Do both reach the same place? Then what one answers, the other would.
-    pub fn shares_place_with(&self, other: &Self) -> bool {
-        let place = |sender: &Self| {
-            let authority = sender.authority()?;
-            Some((authority.host().to_ascii_lowercase(), authority.port_u16().unwrap_or(HTTPS)))
-        };
-        place(self) == place(other)
-    }
-
-    fn authority(&self) -> Option<&Authority> {
-        match self {
-            Self::Apns(client) => Some(client.authority()),
-            Self::Fcm(client) => client.authority(),
-        }
-    }
-
-    /// Connections and streams now.
-    pub fn stats(&self) -> PoolStats {
-        match self {
-            Self::Apns(client) => client.stats(),
-            Self::Fcm(client) => client.stats(),
-        }
-    }
-
-    /// Lets what is on its way end (a request time-out at most), then closes the connections.
-    pub async fn shutdown(&self) {
-        match self {
-            Self::Apns(client) => client.shutdown().await,
-            Self::Fcm(client) => client.shutdown().await,
-        }
     }
 }

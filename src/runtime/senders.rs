@@ -8,7 +8,7 @@ use anyhow::Context;
 use crate::config::{
     ApnsSettings, AppSettings, Config, FcmSettings, GoogleCredential, NetworkSettings, Secret,
 };
-use crate::domain::{App, AppLane, Apps, Environment, LaneKey, Platform};
+use crate::domain::{App, AppLane, Apps, Environment, LaneKey, Platform, ProviderDefaults};
 use crate::provider::proxy::Proxy;
 use crate::provider::{Sender, SetupError, apns, fcm};
 use crate::store;
@@ -25,14 +25,11 @@ pub(super) async fn apps(conn: &mut Session, config: &Config) -> anyhow::Result<
             .into_iter()
             .map(|(key, id)| (key, AppLane { id, configured: is_configured(settings, key.platform()) }))
             .collect();
-        let apns = settings.apns.as_ref();
         let app = App {
             id: row.id,
             name: row.name,
             lanes,
-            apns_environment: apns.map_or(Environment::Production, |apns| apns.environment),
-            apns_topics: apns.iter().map(|apns| apns.topic.clone()).collect(),
-            fcm_channel: settings.fcm.as_ref().and_then(|fcm| fcm.channel.clone()),
+            defaults: defaults(settings),
             topics_max: config.limits.topics,
         };
         Some((app.id, Arc::new(app)))
@@ -40,12 +37,17 @@ pub(super) async fn apps(conn: &mut Session, config: &Config) -> anyhow::Result<
     Ok(apps.collect())
 }
 
+fn defaults(settings: &AppSettings) -> BTreeMap<Platform, ProviderDefaults> {
+    let apns = settings.apns.as_ref();
+    let apns = apns.map(|apns| (apns::PLATFORM, apns::defaults(apns.environment, &apns.topic)));
+    let fcm = settings.fcm.as_ref().map(|fcm| (fcm::PLATFORM, fcm::defaults(fcm.channel.clone())));
+    apns.into_iter().chain(fcm).collect()
+}
+
 /// Has the app credentials for a platform?
 pub(super) fn is_configured(settings: &AppSettings, platform: Platform) -> bool {
-    match platform {
-        Platform::Apns => settings.apns.is_some(),
-        Platform::Fcm => settings.fcm.is_some(),
-    }
+    platform == apns::PLATFORM && settings.apns.is_some()
+        || platform == fcm::PLATFORM && settings.fcm.is_some()
 }
 
 /// Connections to APNs per lane: each takes some thousand requests a second, and APNs likes few that live long
@@ -83,8 +85,10 @@ fn fcm_connections(max_in_flight: u32) -> usize {
 /// Every lane that the configuration has credentials for, as the app's name and the lane within it.
 pub(super) fn lanes(config: &Config) -> impl Iterator<Item = (&String, LaneKey)> {
     config.apps.iter().flat_map(|(name, settings)| {
-        let keys = LaneKey::ALL.into_iter().filter(|key| is_configured(settings, key.platform()));
-        keys.map(move |key| (name, key))
+        let known = crate::provider::built_in_platforms();
+        let keys: Vec<LaneKey> =
+            known.lanes().filter(|key| is_configured(settings, key.platform())).collect();
+        keys.into_iter().map(move |key| (name, key))
     })
 }
 
@@ -99,9 +103,11 @@ pub(super) async fn sender(
     max_in_flight: u32,
     proxy: Option<Arc<Proxy>>,
 ) -> anyhow::Result<Option<Sender>> {
-    let sender = match (key, &settings.apns, &settings.fcm) {
-        (LaneKey::Apns(environment), Some(apns), _) => apns_sender(apns, environment, proxy),
-        (LaneKey::Fcm, _, Some(fcm)) => fcm_sender(fcm, max_in_flight, proxy).await,
+    let sender = match (key.environment(), &settings.apns, &settings.fcm) {
+        (Some(environment), Some(apns), _) if key.platform() == apns::PLATFORM => {
+            apns_sender(apns, environment, proxy)
+        }
+        (None, _, Some(fcm)) if key == fcm::LANE => fcm_sender(fcm, max_in_flight, proxy).await,
         _ => return Ok(None),
     };
     sender.map(Some).with_context(|| format!("lane {app}/{key} can't be set up"))
@@ -125,7 +131,7 @@ fn apns_sender(
         max_streams: APNS_STREAMS,
     })
     .map_err(|error| named(error, settings.key.source()))?;
-    Ok(Sender::Apns(client))
+    Ok(client.into())
 }
 
 /// A fault of a credential says which key of the configuration gave it, and where.
@@ -157,7 +163,7 @@ async fn fcm_sender(
     })
     .await
     .map_err(|error| named(error, source))?;
-    Ok(Sender::Fcm(client))
+    Ok(client.into())
 }
 
 /// The credential, and which key of the configuration gave it.

@@ -14,7 +14,7 @@ use super::{Role, senders};
 use crate::config::{Config, FcmSettings};
 use crate::dispatch::{Dispatcher, LaneCredentials, LaneSetup, Quota};
 use crate::domain::{Apps, LaneKey, ServedApps};
-use crate::provider::Sender;
+use crate::provider::{Sender, apns, fcm};
 use crate::store::{self, SessionPool};
 
 /// The apps and lanes of a running node.
@@ -153,10 +153,8 @@ impl Served {
         let mut setups = Vec::new();
         for (name, key, sender) in senders {
             let Some(app) = apps.values().find(|app| app.name == name) else { continue };
-            let quota = match (&sender, &config.apps[&name].fcm) {
-                (Sender::Fcm(client), Some(fcm)) => Some(self.quota(client.project_id(), fcm)),
-                _ => None,
-            };
+            let fcm = config.apps[&name].fcm.as_ref().filter(|_| key == fcm::LANE);
+            let quota = fcm.map(|fcm| self.quota(&fcm.project_id, fcm));
             let credentials = Arc::new(LaneCredentials::new(format!("{name}/{key}"), sender));
             self.lanes.push(ReloadedLane { app: name, key, credentials: Arc::clone(&credentials) });
             setups.push(LaneSetup { app: Arc::clone(app), key, credentials, quota });
@@ -189,10 +187,10 @@ impl Served {
         let mut offers = Vec::new();
         for ReloadedLane { app, key, credentials } in &self.lanes {
             let (old, Some(new)) = (seen.apps.get(app), wanted.apps.get(app)) else { continue };
-            let same = match key {
-                LaneKey::Apns(_) => old.is_some_and(|old| old.apns == new.apns),
-                LaneKey::Fcm => old.is_some_and(|old| old.fcm == new.fcm),
-            };
+            let same = old.is_some_and(|old| match key.platform() == apns::PLATFORM {
+                true => old.apns == new.apns,
+                false => old.fcm == new.fcm,
+            });
             if !same {
                 let sender = senders::sender(app, new, *key, in_flight_max, proxy.clone()).await;
                 let sender = sender.context("a credential can't be used")?;

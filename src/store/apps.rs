@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::Error;
-use crate::domain::{AppId, Environment, InstallationKey, LaneId, LaneKey, Platform};
+use crate::domain::{AppId, Environment, InstallationKey, LaneId, LaneKey};
 use crate::store::Session;
 
 /// An app with its lanes.
@@ -13,7 +13,7 @@ pub struct AppRows {
     pub id: AppId,
     /// The app's name in the configuration.
     pub name: String,
-    /// Its lanes: always all of [`LaneKey::ALL`].
+    /// Its lanes: all that this node knows.
     pub lanes: BTreeMap<LaneKey, LaneId>,
 }
 
@@ -37,9 +37,9 @@ pub async fn ensure(conn: &mut Session, names: &[String]) -> Result<Vec<AppRows>
     )
     .execute(&mut *conn)
     .await?;
-    let platforms: Vec<i16> = LaneKey::ALL.iter().map(|key| key.platform().code()).collect();
-    let environments: Vec<i16> =
-        LaneKey::ALL.iter().map(|key| Environment::code(key.environment())).collect();
+    let known = conn.platforms().clone();
+    let platforms: Vec<i16> = known.lanes().map(|key| key.platform().code()).collect();
+    let environments: Vec<i16> = known.lanes().map(|key| Environment::code(key.environment())).collect();
     sqlx::query!(
         "insert into lanes (app_id, platform, environment)
          select a.app_id, k.platform, k.environment
@@ -70,6 +70,7 @@ pub async fn installation_key(conn: &mut Session) -> Result<InstallationKey, Err
 }
 
 async fn read(conn: &mut Session, names: &[String]) -> Result<Vec<AppRows>, Error> {
+    let known = conn.platforms().clone();
     let rows = sqlx::query!(
         "select a.app_id, a.name, l.lane_id, l.platform, l.environment
          from apps a join lanes l using (app_id) where a.name = any($1) order by a.name",
@@ -79,9 +80,9 @@ async fn read(conn: &mut Session, names: &[String]) -> Result<Vec<AppRows>, Erro
     .await?;
     let mut apps: Vec<AppRows> = Vec::new();
     for row in rows {
-        let odd = |column| Error::Inconsistent { table: "lanes", column, row: row.lane_id.into() };
-        let platform = Platform::from_code(row.platform).ok_or_else(|| odd("platform"))?;
-        let key = LaneKey::of(platform, Environment::from_code(row.environment));
+        // A lane of a provider that this node lacks is for other nodes.
+        let Some(platform) = known.from_code(row.platform) else { continue };
+        let key = LaneKey::new(platform, platform.environment_from_code(row.environment));
         let id = AppId(row.app_id);
         if apps.last().is_none_or(|last| last.id != id) {
             apps.push(AppRows { id, name: row.name, lanes: BTreeMap::new() });

@@ -107,11 +107,18 @@ pub async fn write_page(
     lanes: &[(LaneKey, LaneId)],
     size: i64,
 ) -> Result<FanOutPage, Error> {
-    let wanted =
-        |key: &LaneKey| audience.platforms.as_ref().is_none_or(|some| some.contains(&key.platform()));
+    let wanted = |key: &LaneKey| {
+        audience.platforms.as_ref().is_none_or(|some| some.iter().any(|name| name == key.platform().as_str()))
+    };
     let lanes: Vec<&(LaneKey, LaneId)> = lanes.iter().filter(|(key, _)| wanted(key)).collect();
     let platforms: Vec<i16> = lanes.iter().map(|(key, _)| key.platform().code()).collect();
     let environments: Vec<i16> = lanes.iter().map(|(key, _)| Environment::code(key.environment())).collect();
+    let with_kinds: Vec<i16> = lanes
+        .iter()
+        .map(|(key, _)| key.platform())
+        .filter(|platform| platform.has_kinds())
+        .map(Platform::code)
+        .collect();
     let numbers: Vec<i32> = lanes.iter().map(|(_, id)| id.0).collect();
     let except_users: Vec<String> =
         audience.except_users.iter().map(|user| user.as_str().to_owned()).collect();
@@ -126,7 +133,7 @@ pub async fn write_page(
           select l.lane_id, array(
             select device_id from page d
             where d.platform = l.platform and d.environment = l.environment
-              and (d.platform <> $8 or d.kind = $9)
+              and (d.platform <> all($8::smallint[]) or d.kind = $9)
               and (d.user_id is null or d.user_id <> all($10::text[]))
               and d.device_id <> all($11::bigint[])
             order by device_id) as devices
@@ -149,7 +156,7 @@ pub async fn write_page(
         &platforms,
         &environments,
         &numbers,
-        Platform::Apns.code(),
+        &with_kinds,
         audience.kind.code(),
         &except_users,
         &except_devices,

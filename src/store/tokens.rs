@@ -3,7 +3,7 @@
 use tokio::time::Instant;
 
 use super::Error;
-use crate::domain::{DeviceId, DeviceToken, Environment, Platform, UserId};
+use crate::domain::{DeviceId, DeviceToken, Environment, Platform, Platforms, UserId};
 use crate::store::Session;
 
 /// What an attempt must know about a device.
@@ -61,13 +61,14 @@ pub async fn load(conn: &mut Session, ids: &[DeviceId]) -> Result<Vec<LoadedDevi
     let (Some(first), Some(last)) = (ids.first(), ids.last()) else { return Ok(Vec::new()) };
     let count = i64::try_from(ids.len()).unwrap_or(i64::MAX);
     let rows = match last.0 - first.0 < count.saturating_mul(1 + GAP_RATIO_MAX) {
-        true => all_between(conn, *first, *last).await?,
-        false => each(conn, ids).await?,
+        true => all_between(&mut *conn, *first, *last).await?,
+        false => each(&mut *conn, ids).await?,
     };
     let mut devices = Vec::with_capacity(ids.len());
+    let known = conn.platforms();
     for row in rows {
         if ids.binary_search(&DeviceId(row.device_id)).is_ok() {
-            devices.push(row.into_device()?);
+            devices.push(row.into_device(known)?);
         }
     }
     devices.sort_unstable_by_key(|device| device.device);
@@ -97,12 +98,13 @@ async fn each(conn: &mut Session, ids: &[DeviceId]) -> Result<Vec<TokenRow>, Err
 }
 
 impl TokenRow {
-    fn into_device(self) -> Result<LoadedDevice, Error> {
+    fn into_device(self, known: &Platforms) -> Result<LoadedDevice, Error> {
         let odd = Error::Inconsistent { table: "devices", column: "platform", row: self.device_id };
+        let platform = known.from_code(self.platform).ok_or(odd)?;
         Ok(LoadedDevice {
             device: DeviceId(self.device_id),
-            platform: Platform::from_code(self.platform).ok_or(odd)?,
-            environment: Environment::from_code(self.environment),
+            platform,
+            environment: platform.environment_from_code(self.environment),
             token: DeviceToken::stored(self.token),
             user: self.user_id.map(UserId::stored),
             quarantined: self.quarantined,

@@ -3,7 +3,8 @@
 //! The rows are written here, not by the queue, so that every shape of them is met.
 
 use http::{HeaderMap, Method};
-use pushpost::domain::{Environment, InstallationKey, LaneKey, NotificationId};
+use pushpost::domain::{InstallationKey, NotificationId};
+use pushpost::provider::{apns, fcm};
 use pushpost::store;
 use pushpost_testkit::json::assert_has;
 use serde_json::{Value, json};
@@ -22,8 +23,8 @@ async fn sent(service: &TestApi) -> Sent {
     let mut conn = service.database.pool.acquire().await.unwrap();
     let now = sqlx::query_scalar("select now()").fetch_one(&mut conn).await.unwrap();
     let id = NotificationId::new(now);
-    let apns = service.shop.lane(LaneKey::Apns(Environment::Production)).id;
-    let fcm = service.shop.lane(LaneKey::Fcm).id;
+    let apns = service.shop.lane(apns::lane(apns::PRODUCTION)).id;
+    let fcm = service.shop.lane(fcm::LANE).id;
     let (uuid, app) = (id.0, service.shop.id);
     let script = format!(
         r"update lanes set paused_at = now() where lane_id = {apns};
@@ -107,7 +108,7 @@ async fn deliveries_say_what_became_of_each_device() {
     let sent = sent(&service).await;
     let answer = service.client("send").await.get(&sent.path("/deliveries")).await;
     assert_eq!(lines(&sent, &service, &answer.body["items"]), expected(&ALL));
-    let apns_id = sent.key.apns_id(sent.id, pushpost::domain::DeviceId(5)).hyphenated().to_string();
+    let apns_id = sent.key.message_id(sent.id, pushpost::domain::DeviceId(5)).hyphenated().to_string();
     assert_has(
         &answer.body,
         &json!({"items": [

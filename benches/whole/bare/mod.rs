@@ -22,6 +22,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use pushpost::domain::Platform;
+use pushpost::provider::apns;
 use pushpost::provider::transport;
 use serde_json::{Value, json};
 
@@ -83,17 +84,14 @@ impl Bare {
     pub(crate) async fn new(platform: Platform, simulator: &Simulator) -> anyhow::Result<Self> {
         let places: &Places = simulator.places();
         let tls = transport::tls(Some(&places.dir.join("ca.pem")))?;
-        let endpoint = match platform {
-            Platform::Apns => &places.apns,
-            Platform::Fcm => &places.fcm,
-        };
+        let is_apns = platform == apns::PLATFORM;
+        let endpoint = if is_apns { &places.apns } else { &places.fcm };
         let origin = Origin::new(endpoint, tls)?;
-        let bearer = match platform {
-            Platform::Apns => credential::provider_token(&places.dir)?,
-            Platform::Fcm => {
-                let asked = credential::access_token(&places.dir, &origin);
-                within(SHORT, "getting an access token", asked).await?
-            }
+        let bearer = if is_apns {
+            credential::provider_token(&places.dir)?
+        } else {
+            let asked = credential::access_token(&places.dir, &origin);
+            within(SHORT, "getting an access token", asked).await?
         };
         let push = Push::new(platform, origin.authority().clone(), &bearer)?;
         Ok(Self { platform, origin, push, in_flight: IN_FLIGHT })

@@ -50,7 +50,7 @@ impl Push {
         let expiry = Expiry { now, expires_at: now + LIFE, once: false };
         let id = NotificationId::new(now);
         let mut headers = HeaderMap::new();
-        if platform == Platform::Apns {
+        if platform == apns::PLATFORM {
             for (name, value) in apns::prepare(id, &content, TOPIC).headers(expiry) {
                 headers.insert(HeaderName::try_from(name)?, HeaderValue::try_from(value)?);
             }
@@ -67,8 +67,8 @@ impl Push {
     /// The same with another notification's id.
     pub(super) fn named(&self, id: NotificationId) -> Self {
         let platform = match self.body {
-            Body::Apns(_) => Platform::Apns,
-            Body::Fcm(..) => Platform::Fcm,
+            Body::Apns(_) => apns::PLATFORM,
+            Body::Fcm(..) => fcm::PLATFORM,
         };
         Self { body: self.head.body(platform, id, &self.content), ..self.clone() }
     }
@@ -97,13 +97,11 @@ impl Push {
 
 impl Head {
     fn body(&self, platform: Platform, id: NotificationId, content: &Content) -> Body {
-        match platform {
-            Platform::Apns => Body::Apns(apns::prepare(id, content, TOPIC).body().clone()),
-            Platform::Fcm => {
-                let uri = self.uri(format!("/v1/projects/{PROJECT}/messages:send"));
-                Body::Fcm(uri, fcm::prepare(id, content, None))
-            }
+        if platform == apns::PLATFORM {
+            return Body::Apns(apns::prepare(id, content, TOPIC).body().clone());
         }
+        let uri = self.uri(format!("/v1/projects/{PROJECT}/messages:send"));
+        Body::Fcm(uri, fcm::prepare(id, content, None))
     }
 
     fn uri(&self, path: String) -> Uri {

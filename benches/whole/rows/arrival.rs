@@ -4,7 +4,6 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use anyhow::ensure;
-use pushpost::domain::Platform;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
@@ -17,6 +16,7 @@ use crate::simulator::Manner;
 use crate::stage::{Bench, Stage};
 use crate::template::Template;
 use crate::wait::{SHORT, until, within};
+use pushpost::provider::apns;
 
 pub(super) const CONNECTIONS: u32 = 64;
 pub(super) const RATE: u32 = 1000;
@@ -26,9 +26,9 @@ const LOOK: Duration = Duration::from_millis(100);
 
 pub(super) async fn measure(bench: &Bench) -> anyhow::Result<Findings> {
     let (devices, time) = (bench.sizes.devices, bench.sizes.steady);
-    let template = Template::of(Platform::Apns, devices);
+    let template = Template::of(apns::PLATFORM, devices);
     let stage = Stage::set_up(bench, template, Manner::ARRIVALS, &[]).await?;
-    let bare = Bare::new(Platform::Apns, &stage.simulator).await?;
+    let bare = Bare::new(apns::PLATFORM, &stage.simulator).await?;
     let load = Load::new(&stage, devices.min(100_000), "normal");
     let before = of_bare(&bare, &stage, time).await?;
 

@@ -1,6 +1,6 @@
 //! The bare client alone: what all else is compared with.
 
-use pushpost::domain::Platform;
+use pushpost::provider::{apns, fcm};
 use serde_json::{Map, Value, json};
 
 use crate::bare::Bare;
@@ -14,10 +14,10 @@ use crate::template::Template;
 pub(super) const STEADY: u64 = 1000;
 
 pub(super) async fn measure(bench: &Bench) -> anyhow::Result<Findings> {
-    let template = Template::of(Platform::Apns, bench.sizes.devices);
+    let template = Template::of(apns::PLATFORM, bench.sizes.devices);
     let stage = Stage::set_up(bench, template, Manner::COUNTS, &[]).await?;
     let (mut lines, mut facts) = (Vec::new(), Map::new());
-    for platform in Platform::ALL {
+    for platform in [apns::PLATFORM, fcm::PLATFORM] {
         bench.progress.begin(&format!("the bare client of {platform}"));
         let bare = Bare::new(platform, &stage.simulator).await?;
         let speed = bare.rush(bench.sizes.bare, &stage.meter()).await?;

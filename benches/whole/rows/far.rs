@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use pushpost::domain::Platform;
 use serde_json::json;
 
 use super::broadcast::{Broadcast, bare_speed, mean};
@@ -11,6 +10,7 @@ use crate::report::{Findings, Line, per_second};
 use crate::simulator::Manner;
 use crate::stage::{Bench, Stage};
 use crate::template::Template;
+use pushpost::provider::apns;
 
 const AWAY: Duration = Duration::from_millis(80);
 /// Four connections of a thousand streams, which is what APNs allows.
@@ -20,7 +20,7 @@ const LEAST_RATIO: f64 = 0.9;
 
 pub(super) async fn measure(bench: &Bench) -> anyhow::Result<Findings> {
     let devices = bench.sizes.devices;
-    let template = Template::of(Platform::Apns, devices);
+    let template = Template::of(apns::PLATFORM, devices);
     let near = Stage::set_up(bench, template, Manner::COUNTS, &[SETTING]).await?;
     Broadcast::warm_up(bench, &near, devices).await?;
     bench.progress.begin("broadcast to a provider beside us");
@@ -29,7 +29,7 @@ pub(super) async fn measure(bench: &Bench) -> anyhow::Result<Findings> {
 
     let manner = Manner { latency: AWAY, ..Manner::COUNTS };
     let stage = Stage::set_up(bench, template, manner, &[SETTING]).await?;
-    let bare = Bare::new(Platform::Apns, &stage.simulator).await?.with_in_flight(STREAMS);
+    let bare = Bare::new(apns::PLATFORM, &stage.simulator).await?.with_in_flight(STREAMS);
     Broadcast::warm_up(bench, &stage, devices).await?;
     let before = bare_speed(bench, &bare, &stage).await?;
     bench.progress.begin("broadcast to a provider far away");

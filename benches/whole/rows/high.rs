@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use pushpost::domain::Platform;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
@@ -14,6 +13,7 @@ use crate::report::{Findings, Line, grouped, per_second};
 use crate::simulator::Manner;
 use crate::stage::{Bench, Stage};
 use crate::template::Template;
+use pushpost::provider::apns;
 
 const MOST_P99: Duration = Duration::from_millis(60);
 /// No broadcast takes longer.
@@ -23,7 +23,7 @@ const HEAD_START: Duration = Duration::from_millis(500);
 
 pub(super) async fn measure(bench: &Bench) -> anyhow::Result<Findings> {
     let devices = bench.sizes.devices;
-    let template = Template::of(Platform::Apns, devices);
+    let template = Template::of(apns::PLATFORM, devices);
     let stage = Stage::set_up(bench, template, Manner::ARRIVALS, &[]).await?;
     let load = Load::new(&stage, devices.min(100_000), "high");
     bench.progress.begin(&format!("{RATE} high notifications a second beside a broadcast"));

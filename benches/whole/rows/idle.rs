@@ -1,6 +1,5 @@
 //! A node that has nothing to do.
 
-use pushpost::domain::Platform;
 use serde_json::json;
 use tokio::time::{Instant, sleep};
 
@@ -8,6 +7,7 @@ use crate::report::{Findings, Line};
 use crate::simulator::Manner;
 use crate::stage::{Bench, Stage};
 use crate::template::Template;
+use pushpost::provider::apns;
 
 /// Percent of a core.
 const MOST_CPU: f64 = 1.0;
@@ -17,7 +17,7 @@ const LOG: (&str, &str) = ("PUSHPOST_LOG", "info,sqlx::query=debug");
 const STATEMENT: &str = r#""target":"sqlx::query""#;
 
 pub(super) async fn measure(bench: &Bench) -> anyhow::Result<Findings> {
-    let template = Template::of(Platform::Apns, bench.sizes.devices);
+    let template = Template::of(apns::PLATFORM, bench.sizes.devices);
     let stage = Stage::set_up(bench, template, Manner::COUNTS, &[LOG]).await?;
     bench.progress.begin("watching an idle node");
     // Its start is no idling.

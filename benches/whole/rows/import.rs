@@ -4,7 +4,6 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use anyhow::ensure;
-use pushpost::domain::Platform;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
@@ -15,6 +14,7 @@ use crate::stage::{Bench, Stage};
 use crate::template::Template;
 use crate::usage::memory;
 use crate::wait::{SHORT, within};
+use pushpost::provider::apns;
 
 const PATH: &str = "/v1/devices/import";
 const LEAST_RATE: f64 = 20_000.0;
@@ -28,7 +28,7 @@ const MOST_GROWTH: u64 = 32 << 20;
 
 pub(super) async fn measure(bench: &Bench) -> anyhow::Result<Findings> {
     let devices = bench.sizes.imported;
-    let template = Template::of(Platform::Apns, 0);
+    let template = Template::of(apns::PLATFORM, 0);
     let stage = Stage::set_up(bench, template, Manner::COUNTS, &[]).await?;
     let mut connection = Connection::open(stage.service.address(), stage.service.key()).await?;
     if matches!(connection.post(PATH, b"").await?.status, 404 | 405) {

@@ -1,6 +1,5 @@
 //! The memory of the service in broadcasts of different sizes, which must not follow them.
 
-use pushpost::domain::Platform;
 use serde_json::json;
 
 use super::broadcast::{Broadcast, MOST_MEMORY};
@@ -8,6 +7,7 @@ use crate::report::{Findings, Line, grouped, megabytes, per_second};
 use crate::simulator::Manner;
 use crate::stage::{Bench, Stage};
 use crate::template::Template;
+use pushpost::provider::apns;
 
 /// "The same for both", but for what chance brings.
 const MOST_GROWTH: f64 = 1.2;
@@ -16,7 +16,7 @@ pub(super) async fn measure(bench: &Bench) -> anyhow::Result<Findings> {
     let (few, many) = (bench.sizes.devices, bench.sizes.more_devices);
     let mut broadcasts = Vec::new();
     for devices in [few, many] {
-        let template = Template::of(Platform::Apns, devices);
+        let template = Template::of(apns::PLATFORM, devices);
         let stage = Stage::set_up(bench, template, Manner::COUNTS, &[]).await?;
         bench.progress.begin(&format!("broadcast to {} devices", grouped(devices)));
         broadcasts.push(Broadcast::run(&stage, devices).await?);

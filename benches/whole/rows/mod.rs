@@ -15,7 +15,7 @@ mod snapshot;
 
 use crate::report::Findings;
 use crate::stage::Bench;
-use pushpost::domain::Platform;
+use pushpost::provider::{apns, fcm};
 
 /// A row, or a few that come of one measurement.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -88,8 +88,8 @@ impl Row {
     pub(crate) async fn measure(self, bench: &Bench) -> anyhow::Result<Findings> {
         match self {
             Self::Bare => bare::measure(bench).await,
-            Self::Apns => broadcast::measure(bench, Platform::Apns).await,
-            Self::Fcm => broadcast::measure(bench, Platform::Fcm).await,
+            Self::Apns => broadcast::measure(bench, apns::PLATFORM).await,
+            Self::Fcm => broadcast::measure(bench, fcm::PLATFORM).await,
             Self::Memory => memory::measure(bench).await,
             Self::Singles => singles::measure(bench).await,
             Self::Arrival => arrival::measure(bench).await,

@@ -1,6 +1,5 @@
 //! A broadcast in a database with a long past, beside one without.
 
-use pushpost::domain::Platform;
 use serde_json::json;
 
 use super::broadcast::{Broadcast, mean};
@@ -8,18 +7,19 @@ use crate::report::{Findings, Line, grouped, per_second};
 use crate::simulator::Manner;
 use crate::stage::{Bench, Stage};
 use crate::template::{Past, Template};
+use pushpost::provider::apns;
 
 const LEAST_RATIO: f64 = 0.9;
 
 /// A database in which much has happened.
 pub(super) fn template(bench: &Bench) -> Template {
     let past = Past { devices: bench.sizes.past_devices, deliveries: bench.sizes.past_deliveries };
-    Template { past: Some(past), ..Template::of(Platform::Apns, bench.sizes.devices) }
+    Template { past: Some(past), ..Template::of(apns::PLATFORM, bench.sizes.devices) }
 }
 
 pub(super) async fn measure(bench: &Bench) -> anyhow::Result<Findings> {
     let devices = bench.sizes.devices;
-    let without = Template::of(Platform::Apns, devices);
+    let without = Template::of(apns::PLATFORM, devices);
     let mut broadcasts = Vec::new();
     for template in [without, template(bench), without] {
         let stage = Stage::set_up(bench, template, Manner::COUNTS, &[]).await?;

@@ -4,7 +4,6 @@
 use std::time::Duration;
 
 use anyhow::ensure;
-use pushpost::domain::Platform;
 use serde_json::json;
 use sqlx::Connection as _;
 use tokio::time::Instant;
@@ -18,6 +17,7 @@ use crate::simulator::Manner;
 use crate::stage::{Bench, Stage};
 use crate::template::Template;
 use crate::wait::{SHORT, until, within};
+use pushpost::provider::apns;
 
 const CONNECTIONS: usize = 128;
 const LEAST_RATIO: f64 = 0.15;
@@ -27,8 +27,8 @@ const ASK: Duration = Duration::from_millis(20);
 
 pub(super) async fn measure(bench: &Bench) -> anyhow::Result<Findings> {
     let (devices, singles) = (bench.sizes.devices, bench.sizes.singles);
-    let stage = Stage::set_up(bench, Template::of(Platform::Apns, devices), Manner::COUNTS, &[]).await?;
-    let bare = Bare::new(Platform::Apns, &stage.simulator).await?;
+    let stage = Stage::set_up(bench, Template::of(apns::PLATFORM, devices), Manner::COUNTS, &[]).await?;
+    let bare = Bare::new(apns::PLATFORM, &stage.simulator).await?;
     let load = Load::new(&stage, singles, "normal");
     let before = bare_speed(bench, &bare, &stage).await?;
     stage.simulator.forget().await?;

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use pushpost::domain::Platform;
 use serde_json::json;
 use sqlx::{Connection as _, Executor as _};
 use tokio::time::Instant;
@@ -12,12 +11,13 @@ use crate::report::{Findings, Line, per_second};
 use crate::simulator::Manner;
 use crate::stage::{Bench, Stage};
 use crate::template::Template;
+use pushpost::provider::apns;
 
 const LEAST_RATIO: f64 = 0.85;
 
 pub(super) async fn measure(bench: &Bench) -> anyhow::Result<Findings> {
     let (devices, held) = (bench.sizes.devices, bench.sizes.snapshot);
-    let template = Template::of(Platform::Apns, devices);
+    let template = Template::of(apns::PLATFORM, devices);
     let stage = Stage::set_up(bench, template, Manner::COUNTS, &[]).await?;
     Broadcast::warm_up(bench, &stage, devices).await?;
     bench.progress.begin("a broadcast without a snapshot");

@@ -60,6 +60,7 @@ impl TestApi {
         let health = Arc::new(Health::default());
         let apps: HashMap<_, _> = [&shop, &other].map(|app| (app.id, Arc::new(app.clone()))).into();
         let state = State::from(StateParts {
+            providers: pushpost::provider::Providers::default(),
             apps: Arc::new(ServedApps::new(apps)),
             pool: database.pool.clone(),
             resolver: AudienceResolver::unshared(database.pool.clone()),

@@ -3,10 +3,9 @@
 
 use std::time::Duration;
 
-use pushpost::domain::{
-    App, AppLane, DeviceId, DeviceToken, Environment, LaneKey, Platform, TopicName, UserId,
-};
+use pushpost::domain::{App, AppLane, DeviceId, DeviceToken, LaneKey, Platform, TopicName, UserId};
 use pushpost::maintenance::Retention;
+use pushpost::provider::{apns, fcm};
 use pushpost::registry::devices::{RegisteredDevice, register};
 use pushpost::registry::registration::{DeviceDetails, FieldChange, Registrar, Registration};
 use pushpost::store;
@@ -26,9 +25,7 @@ pub async fn app(pool: &SessionPool, name: &str) -> App {
         id: rows.id,
         name: rows.name,
         lanes: lanes.map(|(key, id)| (key, AppLane { id, configured: true })).collect(),
-        apns_environment: Environment::Production,
-        apns_topics: vec!["com.example.shop".to_owned()],
-        fcm_channel: None,
+        defaults: [(apns::PLATFORM, apns::defaults(apns::PRODUCTION, "com.example.shop"))].into(),
         topics_max: 100_000,
     }
 }
@@ -41,11 +38,11 @@ pub fn without_credentials(mut app: App, key: LaneKey) -> App {
 
 /// An APNs token of 64 hexadecimal digits, which repeats two.
 pub fn apns_token(two: &str) -> DeviceToken {
-    DeviceToken::parse(Platform::Apns, &two.repeat(32)).unwrap()
+    DeviceToken::parse(apns::PLATFORM, &two.repeat(32)).unwrap()
 }
 
 pub fn fcm_token(text: &str) -> DeviceToken {
-    DeviceToken::parse(Platform::Fcm, text).unwrap()
+    DeviceToken::parse(fcm::PLATFORM, text).unwrap()
 }
 
 pub fn user(name: &str) -> UserId {
@@ -58,12 +55,12 @@ pub fn topics(names: &[&str]) -> Vec<TopicName> {
 
 /// A registration of an APNs token without details.
 pub fn apns(two: &str) -> Registration {
-    registration(Platform::Apns, apns_token(two))
+    registration(apns::PLATFORM, apns_token(two))
 }
 
 /// A registration of an FCM token without details.
 pub fn fcm(text: &str) -> Registration {
-    registration(Platform::Fcm, fcm_token(text))
+    registration(fcm::PLATFORM, fcm_token(text))
 }
 
 /// The registration with a user.

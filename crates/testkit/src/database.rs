@@ -11,6 +11,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use pushpost::domain::Scopes;
+use pushpost::provider::built_in_platforms;
 use pushpost::registry::keys;
 use pushpost::store::{Purpose, SessionPool};
 use pushpost_embedded_postgres::{EmbeddedPostgres, Settings};
@@ -90,7 +91,9 @@ impl TestDatabase {
     /// A database on a server of the test's own, which is not dropped.
     pub fn existing(url: String) -> Self {
         let options: PgConnectOptions = url.parse().unwrap();
-        let pool = SessionPool::new(options, Purpose::Requests, 8).with_patience(STATEMENT_TIME_MAX);
+        let pool = SessionPool::new(options, Purpose::Requests, 8)
+            .with_platforms(built_in_platforms())
+            .with_patience(STATEMENT_TIME_MAX);
         Self { pool, name: None, url }
     }
 

@@ -15,7 +15,7 @@ use crate::api::path::LaneName;
 use crate::api::query::Parameters;
 use crate::api::time::Timestamp;
 use crate::api::words;
-use crate::domain::{App, LaneId, LaneKey, LaneState};
+use crate::domain::{App, LaneId, LaneState};
 use crate::store;
 use crate::store::Session;
 use crate::store::lanes::LaneSummary;
@@ -233,7 +233,7 @@ fn find(app: &App, name: &str) -> Result<LaneId, ApiError> {
         Some(_) => return Err(ApiError::NotFound),
         None => name,
     };
-    let lane = LaneKey::parse(name).map(|key| app.lane(key)).filter(|lane| lane.configured);
+    let lane = app.platforms().parse_lane(name).map(|key| app.lane(key)).filter(|lane| lane.configured);
     lane.map(|lane| lane.id).ok_or(ApiError::NotFound)
 }
 

@@ -11,7 +11,7 @@ use crate::api::auth::{Caller, ReadDevices};
 use crate::api::error::{ApiError, ListProblems};
 use crate::api::query::Parameters;
 use crate::api::words;
-use crate::domain::{DeviceId, InputCode, Platform, TopicName, UserId};
+use crate::domain::{App, DeviceId, InputCode, Platform, TopicName, UserId};
 use crate::registry::devices;
 use crate::store::devices::{DeviceFilter, DevicePage};
 
@@ -38,7 +38,7 @@ pub(super) async fn list(
     caller: Caller<ReadDevices>,
     mut parameters: Parameters,
 ) -> Result<Response, ApiError> {
-    let filter = filter(&mut parameters);
+    let filter = filter(&mut parameters, &caller.app);
     let asked = parameters.page("devices", caller.app.id, &state.installation);
     parameters.finish()?;
     let after = asked.after.as_deref().and_then(|bytes| bytes.try_into().ok()).map_or(0, i64::from_be_bytes);
@@ -55,10 +55,10 @@ pub(super) async fn list(
     Ok(Json(DeviceList { items, next_cursor }).into_response())
 }
 
-fn filter(parameters: &mut Parameters) -> DeviceFilter {
+fn filter(parameters: &mut Parameters, app: &App) -> DeviceFilter {
     let users = parsed(parameters, "user", UserId::parse, InputCode::BadUser, "this is no user id");
     let topics = parsed(parameters, "topic", TopicName::parse, InputCode::BadTopic, "this is no topic");
-    let platforms = parameters.choices("platform", &Platform::ALL, Platform::as_str);
+    let platforms = parameters.choices("platform", app.platforms().as_slice(), Platform::as_str);
     let statuses = parameters
         .choices("status", &[false, true], |quarantined| words::DEVICE_STATUSES[usize::from(quarantined)]);
     let before = times(parameters, "registered_before");
@@ -110,7 +110,7 @@ mod tests {
     #[test]
     fn the_documented_parameters_are_those_that_are_read() {
         let mut parameters = Parameters::new(Vec::new());
-        filter(&mut parameters);
+        filter(&mut parameters, &crate::api::tests::app());
         parameters.page("devices", AppId(1), &InstallationKey::new([7; 32]));
         assert_eq!(query_parameters("listDevices"), parameters.asked());
     }

@@ -15,8 +15,9 @@ use crate::api::body::JsonBody;
 use crate::api::error::{ApiError, LookupProblems};
 use crate::api::json;
 use crate::api::query::Parameters;
-use crate::domain::{DeviceToken, Platform};
+use crate::domain::{DeviceToken, Platform, Platforms};
 use crate::registry::devices;
+use crate::store::devices::TokenKey;
 
 /// The most tokens of one request.
 const TOKENS_MAX: usize = 1000;
@@ -36,7 +37,9 @@ pub(super) async fn lookup(
     parameters: Parameters,
     JsonBody(body): JsonBody,
 ) -> Result<Response, ApiError> {
-    let tokens = parameters.and(state.parse_pool.run(body.len(), || read(body)).await)?;
+    let platforms = caller.app.platforms();
+    let read = state.parse_pool.run(body.len(), move || read(body, &platforms)).await;
+    let tokens = parameters.and(read)?;
     let mut by_platform: BTreeMap<Platform, Vec<DeviceToken>> = BTreeMap::new();
     for (platform, token) in &tokens {
         by_platform.entry(*platform).or_default().push(token.clone());
@@ -46,18 +49,18 @@ pub(super) async fn lookup(
     for (platform, tokens) in by_platform {
         found.extend(devices::find_by_tokens(&state.pool, caller.app.id, platform, &tokens).await?);
     }
-    let by_token: HashMap<(Platform, &DeviceToken), DeviceAnswer<'_>> = found
+    let by_token: HashMap<TokenKey, DeviceAnswer<'_>> = found
         .iter()
         .map(|known| {
-            let key = (known.device.platform, &known.device.token);
+            let key = (known.device.platform, known.device.token.digest());
             (key, view.show(&state.installation, known, &[]))
         })
         .collect();
-    let items = tokens.iter().map(|(platform, token)| by_token.get(&(*platform, token))).collect();
+    let items = tokens.iter().map(|(platform, token)| by_token.get(&(*platform, token.digest()))).collect();
     Ok(Json(LookupAnswer { items }).into_response())
 }
 
-pub(super) fn read(body: Vec<u8>) -> Result<Vec<(Platform, DeviceToken)>, ApiError> {
+pub(super) fn read(body: Vec<u8>, platforms: &Platforms) -> Result<Vec<(Platform, DeviceToken)>, ApiError> {
     let tokens = json::read(body, |mut fields| {
         if fields.length("tokens") > TOKENS_MAX {
             fields.into_unread();
@@ -65,7 +68,8 @@ pub(super) fn read(body: Vec<u8>) -> Result<Vec<(Platform, DeviceToken)>, ApiErr
         }
         fields.require("tokens");
         let given = fields.objects("tokens");
-        let tokens: Option<Vec<_>> = given.map(|all| all.filter_map(one_token).collect());
+        let tokens: Option<Vec<_>> =
+            given.map(|all| all.filter_map(|fields| one_token(fields, platforms)).collect());
         fields.finish();
         tokens.map(Some)
     })?;

@@ -11,6 +11,8 @@ mod register;
 mod request;
 mod timeline;
 
+pub(in crate::api) use request::{no_environment, no_kind};
+
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -52,21 +54,22 @@ impl From<Error> for ApiError {
 pub(in crate::api) mod read_for_test {
     use super::{lookup, request};
     use crate::api::error::ApiError;
+    use crate::provider::built_in_platforms;
     use crate::registry::registration::Registrar;
 
     pub(in crate::api) fn registration(body: Vec<u8>) -> Result<(), ApiError> {
-        Ok(request::registration(body, Registrar::Backend).map(drop)?)
+        Ok(request::registration(body, Registrar::Backend, &built_in_platforms()).map(drop)?)
     }
 
     pub(in crate::api) fn changes(body: Vec<u8>) -> Result<(), ApiError> {
-        Ok(request::details(body).map(drop)?)
+        Ok(request::details(body, &built_in_platforms()).map(drop)?)
     }
 
     pub(in crate::api) fn token(body: Vec<u8>) -> Result<(), ApiError> {
-        Ok(request::platform_and_token(body).map(drop)?)
+        Ok(request::platform_and_token(body, &built_in_platforms()).map(drop)?)
     }
 
     pub(in crate::api) fn lookup(body: Vec<u8>) -> Result<(), ApiError> {
-        lookup::read(body).map(drop)
+        lookup::read(body, &built_in_platforms()).map(drop)
     }
 }

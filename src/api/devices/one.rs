@@ -53,7 +53,9 @@ pub(super) async fn describe(
     DeviceBody(body): DeviceBody,
 ) -> Result<Response, ApiError> {
     let id = id.device(&state.installation, caller.app.id)?;
-    let details = parameters.and(state.parse_pool.run(body.len(), || request::details(body)).await)?;
+    let platforms = caller.app.platforms();
+    let read = state.parse_pool.run(body.len(), move || request::details(body, &platforms)).await;
+    let details = parameters.and(read)?;
     let known = devices::update(&state.pool, &caller.app, id, &details).await?;
     let known = known.ok_or(ApiError::NotFound)?;
     let view = DeviceView::of(caller.scopes);

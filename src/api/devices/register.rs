@@ -44,7 +44,8 @@ pub(super) async fn register(
     refuse_user_token(&headers)?;
     let by_app = caller.scopes.is_publishable();
     let who = if by_app { registration::Registrar::App } else { registration::Registrar::Backend };
-    let read = state.parse_pool.run(body.len(), move || request::registration(body, who)).await;
+    let platforms = caller.app.platforms();
+    let read = state.parse_pool.run(body.len(), move || request::registration(body, who, &platforms)).await;
     let registration = parameters.and(read)?;
     take_token_rate(&state, &caller, &registration.token)?;
     let registered = devices::register(&state.pool, &caller.app, &registration, who).await?;
@@ -71,7 +72,8 @@ pub(super) async fn unregister(
     DeviceBody(body): DeviceBody,
 ) -> Result<StatusCode, ApiError> {
     refuse_user_token(&headers)?;
-    let read = state.parse_pool.run(body.len(), || request::platform_and_token(body)).await;
+    let platforms = caller.app.platforms();
+    let read = state.parse_pool.run(body.len(), move || request::platform_and_token(body, &platforms)).await;
     let (platform, token) = parameters.and(read)?;
     take_token_rate(&state, &caller, &token)?;
     devices::unregister(&state.pool, caller.app.id, platform, &token).await?;

@@ -1,12 +1,12 @@
 //! Reads `to`: the devices that a notification is for, as far as they can be named without the database.
 
 use super::request::Context;
+use crate::api::devices::{no_environment, no_kind};
 use crate::api::json::Fields;
 use crate::api::path::NO_DEVICE_ID;
 use crate::audience::{AddressedToken, Audience, AudienceSelector, NamedDevice};
 use crate::domain::{
-    App, Condition, DeviceId, DeviceToken, Environment, InputCode, Kind, LaneKey, Platform, UserId,
-    ValidationError,
+    App, Condition, DeviceId, DeviceToken, InputCode, Kind, LaneKey, Platform, UserId, ValidationError,
 };
 
 /// What was read of `to`.
@@ -41,7 +41,8 @@ pub(super) fn read(mut to: Fields<'_>, context: Context<'_>) -> ReadAudience {
     if to.boolean("all").unwrap_or_default() {
         selectors.push(AudienceSelector::All);
     }
-    let mut audience = Audience { selectors, platforms: platforms(&mut to), ..Audience::default() };
+    let mut audience =
+        Audience { selectors, platforms: platforms(&mut to, context.app), ..Audience::default() };
     later(&mut to);
     if let Some(mut except) = to.fields("except") {
         audience.except_users = users(&mut except);
@@ -91,21 +92,21 @@ fn users(fields: &mut Fields<'_>) -> Vec<UserId> {
     users.collect()
 }
 
-fn platforms(to: &mut Fields<'_>) -> Option<Vec<Platform>> {
+fn platforms(to: &mut Fields<'_>, app: &App) -> Option<Vec<Platform>> {
     let given = to.strings("platforms")?;
     if to.length("platforms") == 0 {
         to.fault("platforms", InputCode::BadValue, "this names no platform, so no device would be left");
     }
-    let mut platforms: Vec<_> = given.filter_map(|(at, text)| platform(to, at, text)).collect();
+    let mut platforms: Vec<_> = given.filter_map(|(at, text)| platform(to, at, text, app)).collect();
     platforms.sort_unstable();
     platforms.dedup();
     Some(platforms)
 }
 
-fn platform(fields: &Fields<'_>, at: String, text: &str) -> Option<Platform> {
-    let platform = Platform::parse(text);
+fn platform(fields: &Fields<'_>, at: String, text: &str, app: &App) -> Option<Platform> {
+    let platform = app.platforms().parse(text);
     if platform.is_none() {
-        let names = Platform::ALL.map(Platform::as_str).to_vec();
+        let names = app.platforms().names();
         let fault = ValidationError::at(at, InputCode::UnsupportedPlatform, "we don't send to this service");
         fields.faults().push(fault.with("supported", names));
     }
@@ -121,24 +122,27 @@ fn token(mut fields: Fields<'_>, app: &App) -> Option<AddressedToken> {
     fields.require("platform");
     fields.require("token");
     let at = fields.pointer("platform");
-    let platform = fields.string("platform").and_then(|text| platform(&fields, at, text));
+    let platform = fields.string("platform").and_then(|text| platform(&fields, at, text, app));
     let text = fields.string("token");
-    let environment =
-        choice(&mut fields, "environment", &Environment::ALL.map(Environment::as_str), Environment::parse);
+    let environments = app.platforms().stated_environments();
+    let names: Vec<_> = environments.iter().map(|environment| environment.as_str()).collect();
+    let environment = choice(&mut fields, "environment", &names, |name| {
+        environments.iter().copied().find(|environment| environment.as_str() == name)
+    });
     let names: Vec<_> = Kind::ALL.iter().map(|kind| kind.as_str()).collect();
     let kind = choice(&mut fields, "kind", &names, Kind::parse);
     let reference = reference(&mut fields);
     let token = platform.zip(text).and_then(|(platform, text)| parse_token(&fields, platform, text));
-    if platform == Some(Platform::Fcm) {
-        if environment.is_some() {
-            fields.fault("environment", InputCode::BadValue, "FCM has no environments");
-        }
-        if kind.is_some_and(|kind| kind != Kind::Alert) {
-            fields.fault("kind", InputCode::BadValue, "an FCM token has no kind but alert");
-        }
-    }
     if let Some(platform) = platform {
-        check_configured(&fields, platform, environment.unwrap_or(app.apns_environment), app);
+        if environment.is_some_and(|stated| !platform.stated_environments().contains(&stated)) {
+            fields.fault("environment", InputCode::BadValue, no_environment(platform));
+        }
+        if kind.is_some_and(|kind| !platform.facts().kinds.contains(&kind)) {
+            fields.fault("kind", InputCode::BadValue, no_kind(platform));
+        }
+        let in_token = token.as_ref().and_then(|token| app.environment_of(platform, token));
+        let default = app.defaults.get(&platform).and_then(|defaults| defaults.environment);
+        check_configured(&fields, LaneKey::of(platform, environment.or(in_token).or(default)), app);
     }
     fields.finish();
     Some(AddressedToken { platform: platform?, token: token?, environment, kind, reference })
@@ -152,8 +156,8 @@ fn parse_token(fields: &Fields<'_>, platform: Platform, text: &str) -> Option<De
     parsed.ok()
 }
 
-fn check_configured(fields: &Fields<'_>, platform: Platform, environment: Environment, app: &App) {
-    let lane = LaneKey::of(platform, Some(environment));
+fn check_configured(fields: &Fields<'_>, lane: LaneKey, app: &App) {
+    let platform = lane.platform();
     if !app.lane(lane).configured {
         let detail = "the configuration has no credentials for this service";
         let fault = ValidationError::at(fields.pointer("platform"), InputCode::PlatformNotConfigured, detail);
@@ -177,7 +181,7 @@ fn choice<T>(
     fields: &mut Fields<'_>,
     name: &'static str,
     names: &[&'static str],
-    parse: fn(&str) -> Option<T>,
+    parse: impl Fn(&str) -> Option<T>,
 ) -> Option<T> {
     let text = fields.string(name)?;
     let parsed = parse(text);

@@ -29,10 +29,17 @@ pub(in crate::api) mod read_for_test {
     use crate::api::error::ApiError;
     use crate::api::tests::app;
     use crate::domain::{InstallationKey, Ttl};
+    use crate::provider::Providers;
 
     pub(in crate::api) fn send(body: Vec<u8>) -> Result<(), ApiError> {
         let (app, key) = (app(), InstallationKey::new([7; 32]));
-        let context = Context { app: &app, installation: &key, targets_max: 10, default_ttl: Ttl::MAX };
+        let context = Context {
+            app: &app,
+            providers: &Providers::default(),
+            installation: &key,
+            targets_max: 10,
+            default_ttl: Ttl::MAX,
+        };
         read(body, context).map(drop)
     }
 }

@@ -9,12 +9,15 @@ use crate::audience::Audience;
 use crate::domain::{App, Content, ErrorLocation, InputCode, InstallationKey, Ttl, ValidationError};
 use crate::notifications::rules;
 use crate::notifications::send::Submission;
+use crate::provider::Providers;
 
 /// What reading a request depends on, besides its body.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Context<'a> {
     /// The caller's app.
     pub(super) app: &'a App,
+    /// Those that the app may send through.
+    pub(super) providers: &'a Providers,
     /// Reads public device ids.
     pub(super) installation: &'a InstallationKey,
     /// The most devices, users and tokens together.
@@ -70,8 +73,10 @@ fn request(mut fields: Fields<'_>, request_bytes: usize, context: Context<'_>) -
     let faults = fields.faults();
     fields.finish();
     match oversize {
-        Some(oversize) => faults.extend(rules::refuse_oversize(oversize, to.as_ref(), context.app)),
-        None => check(&content, request_bytes, to.as_ref(), context.app, faults),
+        Some(oversize) => {
+            faults.extend(rules::refuse_oversize(oversize, to.as_ref(), context.app, context.providers))
+        }
+        None => check(&content, request_bytes, to.as_ref(), context, faults),
     }
     to.map(|audience| Some(Submission { content, ttl, metadata, audience }))
 }
@@ -82,17 +87,18 @@ fn check(
     content: &Content,
     request_bytes: usize,
     to: Option<&Audience>,
-    app: &App,
+    context: Context<'_>,
     faults: &ValidationErrors,
 ) {
-    faults.extend(rules::check_overrides(content, app));
+    let Context { app, providers, .. } = context;
+    faults.extend(rules::check_overrides(content, app, providers));
     if faults.any(is_form) {
         return;
     }
-    faults.extend(rules::check_content(content));
+    faults.extend(rules::check_content(content, providers));
     // Content that is faulty already may be too large only because of that.
     if let Some(to) = to.filter(|_| faults.is_empty()) {
-        faults.extend(rules::check_size(content, request_bytes, to, app));
+        faults.extend(rules::check_size(content, request_bytes, to, app, providers));
     }
 }
 

@@ -74,6 +74,7 @@ pub(super) async fn send(
     let read = state.parse_pool.run(body.len(), move || {
         let context = Context {
             app: &app,
+            providers: &shared.providers,
             installation: &shared.installation,
             targets_max: shared.limits.targets,
             default_ttl: shared.default_ttl,

@@ -6,10 +6,9 @@ use super::request::{Context, read};
 use crate::api::error::ApiError;
 use crate::api::tests::app;
 use crate::audience::AudienceSelector;
-use crate::domain::{
-    DeviceId, ErrorLocation, InstallationKey, Platform, Priority, PushType, Ttl, ValidationError,
-};
+use crate::domain::{DeviceId, ErrorLocation, InstallationKey, Priority, PushType, Ttl, ValidationError};
 use crate::notifications::send::Submission;
+use crate::provider::{Providers, apns};
 
 mod size;
 
@@ -19,7 +18,16 @@ fn key() -> InstallationKey {
 
 fn send(body: &str) -> Result<Submission, ApiError> {
     let app = app();
-    read(body.as_bytes(), Context { app: &app, installation: &key(), targets_max: 5, default_ttl: Ttl::MAX })
+    read(
+        body.as_bytes(),
+        Context {
+            app: &app,
+            providers: &Providers::default(),
+            installation: &key(),
+            targets_max: 5,
+            default_ttl: Ttl::MAX,
+        },
+    )
 }
 
 /// A body that is fine but for what `more` says.
@@ -298,7 +306,7 @@ fn tokens_with_all_that_they_may_say() {
         _ => None,
     });
     let first = &tokens.expect("a selector of tokens")[0];
-    assert_eq!((first.platform, first.token.expose()), (Platform::Apns, "aabb"));
+    assert_eq!((first.platform, first.token.expose()), (apns::PLATFORM, "aabb"));
     assert_eq!(first.reference.as_deref(), Some("row-1"));
     assert_codes(
         &body(
@@ -335,7 +343,13 @@ fn a_service_without_credentials_takes_no_token() {
     let mut app = (*app()).clone();
     app.lanes.values_mut().for_each(|lane| lane.configured = false);
     let body = body(json!({"to": {"tokens": [{"platform": "fcm", "token": "t"}], "users": ["u"]}}));
-    let context = Context { app: &app, installation: &key(), targets_max: 5, default_ttl: Ttl::MAX };
+    let context = Context {
+        app: &app,
+        providers: &Providers::default(),
+        installation: &key(),
+        targets_max: 5,
+        default_ttl: Ttl::MAX,
+    };
     let Err(ApiError::Invalid(faults)) = read(body.as_bytes(), context) else { panic!("refused") };
     assert_eq!(faults.len(), 1);
     assert_eq!(faults[0].code.as_str(), "platform_not_configured");

@@ -17,6 +17,7 @@ use crate::cli::output;
 use crate::cli::settings::ConfigArgs;
 use crate::cli::signals::StopSignals;
 use crate::domain::{App, ErrorLocation};
+use crate::provider::built_in_platforms;
 use crate::runtime::{Database, SchemaAccess};
 
 /// Failed lines that are listed without `--json`.
@@ -77,7 +78,7 @@ impl Import {
     pub(super) async fn run(self) -> Result<(), CommandError> {
         let config = self.config.load()?;
         let name = database::resolve_app(&config, self.app.as_deref())?;
-        let source = Source::open(&self.file, self.reading())?;
+        let source = Source::open(&self.file, self.reading(), built_in_platforms())?;
         let mut signals = StopSignals::catch()?;
         let database = database::open(&config, SchemaAccess::Create).await?;
         let ended = match database::app(&database, &config, name).await {

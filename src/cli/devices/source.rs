@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use super::csv::{COLUMNS, CsvHeader};
 use crate::api::devices::import::{BatchSource, ImportBatch, ImportLine, LINE_MAX, LineSplitter, OnFailure};
 use crate::api::error::ApiError;
-use crate::domain::{InputCode, ValidationError};
+use crate::domain::{InputCode, Platforms, ValidationError};
 
 /// Bytes of one read.
 const PIECE_BYTES: usize = 128 << 10;
@@ -54,7 +54,7 @@ impl Source {
     ///
     /// # Errors
     /// The file can't be read.
-    pub(super) fn open(path: &Path, reading: ReadOptions) -> anyhow::Result<Self> {
+    pub(super) fn open(path: &Path, reading: ReadOptions, platforms: Platforms) -> anyhow::Result<Self> {
         let cannot = || format!("cannot read {}", path.display());
         let (input, length): (Box<dyn Read + Send>, _) = match path.to_str() {
             Some("-") => (Box::new(std::io::stdin()), None),
@@ -74,7 +74,8 @@ impl Source {
             lines: LineSplitter::default(),
             header: None,
             reading,
-            batch: ImportBatch::new(reading.after),
+            batch: ImportBatch::new(reading.after, platforms.clone()),
+            platforms,
             sender,
         };
         let (read, name) = (Arc::clone(&position), cannot());
@@ -110,6 +111,7 @@ struct Reader {
     header: Option<CsvHeader>,
     reading: ReadOptions,
     batch: ImportBatch,
+    platforms: Platforms,
     sender: mpsc::Sender<anyhow::Result<ImportBatch>>,
 }
 
@@ -168,7 +170,8 @@ impl Reader {
 
     /// Sends the batch. False: the receiver is gone.
     fn hand_over(&mut self) -> bool {
-        let batch = std::mem::replace(&mut self.batch, ImportBatch::new(self.reading.after));
+        let batch =
+            std::mem::replace(&mut self.batch, ImportBatch::new(self.reading.after, self.platforms.clone()));
         batch.is_empty() || self.sender.blocking_send(Ok(batch)).is_ok()
     }
 }

@@ -131,7 +131,7 @@ impl Attempter {
             let moment = Instant::now();
             validity.is_valid(moment).then(|| Attempt {
                 token: &device.token,
-                apns_id: self.installation.apns_id(job.notification, device.ticket.device()),
+                message_id: self.installation.message_id(job.notification, device.ticket.device()),
                 now: self.node_lease.clock().at(moment).max(job.due_at),
                 expires_at: job.expires_at,
                 once: device.notification.once,

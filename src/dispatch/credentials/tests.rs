@@ -4,7 +4,7 @@ use futures_util::FutureExt as _;
 
 use super::*;
 use crate::dispatch::health::LaneEvent;
-use crate::domain::{Environment, LaneId};
+use crate::domain::LaneId;
 use crate::provider::apns;
 use crate::queue::lane_intake::LaneIntake;
 
@@ -18,14 +18,14 @@ fn sender(topic: &str) -> Sender {
         key_id: "ABC123DEFG".to_owned(),
         team_id: "DEF123GHIJ".to_owned(),
         topic: topic.to_owned(),
-        environment: Environment::Production,
+        environment: apns::PRODUCTION,
         endpoint: Some("https://localhost:1".to_owned()),
         ca_file: None,
         proxy: None,
         connections: 1,
         max_streams: 1,
     };
-    Sender::Apns(apns::ApnsClient::new(settings).expect("good settings"))
+    apns::ApnsClient::new(settings).expect("good settings").into()
 }
 
 fn senders() -> LaneCredentials {

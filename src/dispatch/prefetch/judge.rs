@@ -8,6 +8,7 @@ use crate::dispatch::disposition::{rejected, unsent};
 use crate::dispatch::panics;
 use crate::dispatch::rendered::RenderedNotification;
 use crate::domain::{App, DeliveryStatus, Job, LaneKey, PushpostReason, Reason, UserId};
+use crate::provider::Provider;
 use crate::queue::recorder::Disposition;
 use crate::store::tokens::LoadedDevice;
 
@@ -18,6 +19,7 @@ pub(in crate::dispatch) struct DeviceJudge {
     pub(in crate::dispatch) lane: String,
     pub(in crate::dispatch) app: Arc<App>,
     pub(in crate::dispatch) key: LaneKey,
+    pub(in crate::dispatch) provider: &'static dyn Provider,
 }
 
 impl DeviceJudge {
@@ -50,7 +52,7 @@ impl DeviceJudge {
         if device.quarantined {
             return Some(unsent(DeliveryStatus::TokenDead, PushpostReason::Quarantined));
         }
-        if !notification.has_content_for(self.key.platform()) {
+        if !notification.has_content_for(self.provider) {
             return Some(rejected(PushpostReason::NothingToSend, false));
         }
         let key = LaneKey::of(device.platform, device.environment);

@@ -4,7 +4,8 @@ use tokio::time::advance;
 
 use super::history::{CERTAIN_ANSWERS_MIN, DOUBTFUL_FEW, HISTORY_SPAN, PORTION_SPAN};
 use super::*;
-use crate::domain::{DeviceId, DeviceToken, Platform, Reason};
+use crate::domain::{DeviceId, DeviceToken, Reason};
+use crate::provider::apns;
 
 const DOUBTFUL: TokenSignal = TokenSignal::Dead(Certainty::Doubtful);
 const CERTAIN: TokenSignal = TokenSignal::Dead(Certainty::Certain);
@@ -17,7 +18,7 @@ fn verdict(word: &str, certainty: Certainty) -> TokenVerdict {
     TokenVerdict {
         device: DeviceId(1),
         lane: LaneId(1),
-        digest: DeviceToken::parse(Platform::Apns, "aa").expect("hexadecimal").digest(),
+        digest: DeviceToken::parse(apns::PLATFORM, "aa").expect("hexadecimal").digest(),
         since: chrono::DateTime::UNIX_EPOCH,
         reason: Reason::new(word),
         certainty,

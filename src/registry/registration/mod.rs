@@ -89,10 +89,10 @@ pub struct RegisteredInFuture;
 /// A detail that devices of a platform do not have.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum UnsupportedDetail {
-    /// The environment: only APNs has environments.
-    Environment,
-    /// The kind: FCM devices have no kind but `alert`.
-    Kind,
+    /// An environment that no caller may state for devices of the platform.
+    Environment(Platform),
+    /// A kind that the platform does not have.
+    Kind(Platform),
 }
 
 impl Registrar {
@@ -125,13 +125,11 @@ impl<T: Clone> FieldChange<T> {
 impl DeviceDetails {
     /// The details that a device of this platform can't have.
     pub fn unsupported(&self, platform: Platform) -> Vec<UnsupportedDetail> {
-        if platform == Platform::Apns {
-            return Vec::new();
-        }
-        let environment =
-            matches!(self.environment, FieldChange::Set(_)).then_some(UnsupportedDetail::Environment);
-        let kind = matches!(self.kind, FieldChange::Set(kind) if kind != Kind::Alert)
-            .then_some(UnsupportedDetail::Kind);
+        let is_unknown = |stated: Environment| !platform.stated_environments().contains(&stated);
+        let environment = matches!(self.environment, FieldChange::Set(stated) if is_unknown(stated))
+            .then_some(UnsupportedDetail::Environment(platform));
+        let kind = matches!(self.kind, FieldChange::Set(kind) if !platform.facts().kinds.contains(&kind))
+            .then_some(UnsupportedDetail::Kind(platform));
         [environment, kind].into_iter().flatten().collect()
     }
 
@@ -144,11 +142,11 @@ impl DeviceDetails {
         };
         let stated = match self.environment {
             FieldChange::Keep => None,
-            FieldChange::Clear => Some(app.apns_environment),
+            FieldChange::Clear => app.environment_of(device.platform, &device.token),
             FieldChange::Set(environment) => Some(environment),
         };
-        let stated = stated.filter(|_| device.platform == Platform::Apns);
-        // What APNs has proven outweighs the statement of an untrusted app.
+        let stated = stated.filter(|stated| device.platform.stated_environments().contains(stated));
+        // What the provider has proven outweighs the statement of an untrusted app.
         let is_accepted = caller.is_trusted() || !device.environment_proven;
         if stated.is_some() && stated != device.environment && is_accepted {
             device.environment = stated;
@@ -184,7 +182,7 @@ impl Registration {
             id: DeviceId(0),
             app: app.id,
             platform: self.platform,
-            environment: (self.platform == Platform::Apns).then_some(app.apns_environment),
+            environment: app.environment_of(self.platform, &self.token),
             environment_proven: false,
             kind: Kind::Alert,
             source: caller.source(None),
@@ -212,6 +210,10 @@ impl Registration {
         caller: Registrar,
     ) {
         self.details.apply_to(device, app, caller);
+        // The part of the token that identifies the device is the same; the rest may be new.
+        if device.token != self.token {
+            device.token = self.token.clone();
+        }
         device.source = caller.source(Some(device.source));
         device.registered_at = device.registered_at.max(at);
         let is_refuted = |quarantine: &Quarantine| at > Some(quarantine.evidence_at.unwrap_or(quarantine.at));

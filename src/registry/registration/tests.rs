@@ -4,19 +4,19 @@ use std::collections::BTreeMap;
 
 use super::replacement::Takeover;
 use super::*;
-use crate::domain::{AppId, AppLane, LaneId, LaneKey, PushpostReason, QuarantineReason};
+use crate::domain::{AppId, AppLane, LaneId, PushpostReason, QuarantineReason};
+use crate::provider::{apns, fcm};
 
 fn app() -> App {
-    let lanes = LaneKey::ALL.into_iter().zip(1..);
+    let platforms = crate::provider::built_in_platforms();
+    let lanes = platforms.lanes().zip(1..);
     App {
         id: AppId(1),
         name: "shop".to_owned(),
         lanes: lanes
             .map(|(key, id)| (key, AppLane { id: LaneId(id), configured: true }))
             .collect::<BTreeMap<_, _>>(),
-        apns_environment: Environment::Production,
-        apns_topics: Vec::new(),
-        fcm_channel: None,
+        defaults: [(apns::PLATFORM, apns::defaults(apns::PRODUCTION, "com.example.shop"))].into(),
         topics_max: 100_000,
     }
 }
@@ -31,8 +31,8 @@ fn user(name: &str) -> UserId {
 
 fn apns(details: DeviceDetails) -> Registration {
     Registration {
-        platform: Platform::Apns,
-        token: DeviceToken::parse(Platform::Apns, "aa01").expect("hexadecimal"),
+        platform: apns::PLATFORM,
+        token: DeviceToken::parse(apns::PLATFORM, "aa01").expect("hexadecimal"),
         details,
         replaces: None,
         registered_at: None,
@@ -52,10 +52,10 @@ fn quarantined(evidence_at: Option<i64>) -> Device {
 #[test]
 fn a_first_registration_takes_the_apps_environment_and_kind_alert() {
     let device = known();
-    assert_eq!(device.environment, Some(Environment::Production));
+    assert_eq!(device.environment, Some(apns::PRODUCTION));
     assert_eq!((device.kind, device.source), (Kind::Alert, Source::Registered));
     assert_eq!(device.registered_at, Some(second(0)));
-    let fcm = Registration { platform: Platform::Fcm, ..apns(DeviceDetails::default()) };
+    let fcm = Registration { platform: fcm::PLATFORM, ..apns(DeviceDetails::default()) };
     assert_eq!(fcm.new_device(&app(), Some(second(0)), Registrar::Backend).environment, None);
 }
 
@@ -73,23 +73,21 @@ fn a_field_is_kept_cleared_or_set() {
 
 #[test]
 fn an_app_can_change_an_environment_that_apns_has_not_proven() {
-    let sandbox = apns(DeviceDetails {
-        environment: FieldChange::Set(Environment::Sandbox),
-        ..DeviceDetails::default()
-    });
+    let sandbox =
+        apns(DeviceDetails { environment: FieldChange::Set(apns::SANDBOX), ..DeviceDetails::default() });
     let mut device = known();
     sandbox.update_device(&mut device, &app(), Some(second(1)), Registrar::App);
-    assert_eq!(device.environment, Some(Environment::Sandbox));
+    assert_eq!(device.environment, Some(apns::SANDBOX));
 
     let mut proven = Device { environment_proven: true, ..known() };
     sandbox.update_device(&mut proven, &app(), Some(second(1)), Registrar::App);
-    assert_eq!((proven.environment, proven.environment_proven), (Some(Environment::Production), true));
+    assert_eq!((proven.environment, proven.environment_proven), (Some(apns::PRODUCTION), true));
     sandbox.update_device(&mut proven, &app(), Some(second(1)), Registrar::Backend);
-    assert_eq!((proven.environment, proven.environment_proven), (Some(Environment::Sandbox), false));
+    assert_eq!((proven.environment, proven.environment_proven), (Some(apns::SANDBOX), false));
 
     let mut same = Device { environment_proven: true, ..known() };
     let production =
-        DeviceDetails { environment: FieldChange::Set(Environment::Production), ..DeviceDetails::default() };
+        DeviceDetails { environment: FieldChange::Set(apns::PRODUCTION), ..DeviceDetails::default() };
     apns(production).update_device(&mut same, &app(), Some(second(1)), Registrar::Backend);
     assert!(same.environment_proven, "a statement that agrees with the proof changes nothing");
 }
@@ -168,7 +166,7 @@ fn an_import_has_only_the_stated_time() {
 fn successor(registration: &Registration, takeover: Takeover) -> Device {
     let old = Device {
         id: DeviceId(7),
-        environment: Some(Environment::Sandbox),
+        environment: Some(apns::SANDBOX),
         user: Some(user("u1")),
         locale: Locale::parse("de"),
         timezone: TimeZone::parse("Europe/Berlin"),
@@ -192,30 +190,24 @@ fn a_new_device_takes_over_what_was_not_stated() {
         (whole.timezone, whole.app_version),
         (TimeZone::parse("Europe/Berlin"), AppVersion::parse("1"))
     );
-    assert_eq!((whole.environment, whole.environment_proven), (Some(Environment::Sandbox), false));
+    assert_eq!((whole.environment, whole.environment_proven), (Some(apns::SANDBOX), false));
 
     let open = successor(&apns(DeviceDetails::default()), Takeover::OpenPart);
-    assert_eq!(
-        (open.user, open.locale, open.environment),
-        (None, Locale::parse("de"), Some(Environment::Sandbox))
-    );
+    assert_eq!((open.user, open.locale, open.environment), (None, Locale::parse("de"), Some(apns::SANDBOX)));
 
     let logged_out = apns(DeviceDetails {
         user: FieldChange::Clear,
-        environment: FieldChange::Set(Environment::Production),
+        environment: FieldChange::Set(apns::PRODUCTION),
         ..DeviceDetails::default()
     });
     let anonymous = successor(&logged_out, Takeover::Whole);
-    assert_eq!((anonymous.user, anonymous.environment), (None, Some(Environment::Production)));
+    assert_eq!((anonymous.user, anonymous.environment), (None, Some(apns::PRODUCTION)));
 }
 
 #[test]
 fn a_claim_takes_over_the_environment_and_waits_for_the_same_user() {
     let mut device = successor(&apns(DeviceDetails::default()), Takeover::Pending);
-    assert_eq!(
-        (&device.user, &device.locale, device.environment),
-        (&None, &None, Some(Environment::Sandbox))
-    );
+    assert_eq!((&device.user, &device.locale, device.environment), (&None, &None, Some(apns::SANDBOX)));
     assert_eq!(claimed_device(&device, second(3)), None, "without a user there is nothing to compare");
     device.user = Some(user("u1"));
     assert_eq!(claimed_device(&device, second(3)), Some(DeviceId(7)));
@@ -238,16 +230,19 @@ fn a_claim_takes_over_the_environment_and_waits_for_the_same_user() {
 #[test]
 fn fcm_devices_have_neither_environment_nor_kind() {
     let details = DeviceDetails {
-        environment: FieldChange::Set(Environment::Production),
+        environment: FieldChange::Set(apns::PRODUCTION),
         kind: FieldChange::Set(Kind::Voip),
         ..DeviceDetails::default()
     };
-    assert_eq!(details.unsupported(Platform::Fcm), [UnsupportedDetail::Environment, UnsupportedDetail::Kind]);
-    assert_eq!(details.unsupported(Platform::Apns), []);
+    assert_eq!(
+        details.unsupported(fcm::PLATFORM),
+        [UnsupportedDetail::Environment(fcm::PLATFORM), UnsupportedDetail::Kind(fcm::PLATFORM)]
+    );
+    assert_eq!(details.unsupported(apns::PLATFORM), []);
     let plain = DeviceDetails {
         environment: FieldChange::Clear,
         kind: FieldChange::Set(Kind::Alert),
         ..DeviceDetails::default()
     };
-    assert_eq!(plain.unsupported(Platform::Fcm), []);
+    assert_eq!(plain.unsupported(fcm::PLATFORM), []);
 }

@@ -3,7 +3,9 @@
 //! Rows are reached by `= any(...)` over an index, never by a join (docs/queue.md#stable-plans).
 
 use super::batch::{TokenKey, token_columns};
-use crate::domain::{AppId, DeviceId, DeviceToken, Environment, Kind, Platform, Source, TokenDigest, UserId};
+use crate::domain::{
+    AppId, DeviceId, DeviceToken, Environment, Kind, Platform, Platforms, Source, TokenDigest, UserId,
+};
 use crate::store::Error;
 use crate::store::Session;
 use crate::store::tokens::LoadedDevice;
@@ -69,8 +71,9 @@ pub async fn addressed_ids(
     ids: &[DeviceId],
 ) -> Result<Vec<Addressed>, Error> {
     let ids: Vec<i64> = ids.iter().map(|device| device.0).collect();
-    let rows = addressed_where!("app_id = $1 and device_id = any($2)", app.0, &ids).fetch_all(conn).await?;
-    rows.into_iter().map(Addressed::try_from).collect()
+    let rows =
+        addressed_where!("app_id = $1 and device_id = any($2)", app.0, &ids).fetch_all(&mut *conn).await?;
+    rows.into_iter().filter_map(|row| Addressed::from_row(row, conn.platforms()).transpose()).collect()
 }
 
 /// The devices of these users.
@@ -83,8 +86,9 @@ pub async fn addressed_users(
     users: &[UserId],
 ) -> Result<Vec<Addressed>, Error> {
     let users: Vec<String> = users.iter().map(|user| user.as_str().to_owned()).collect();
-    let rows = addressed_where!("app_id = $1 and user_id = any($2)", app.0, &users).fetch_all(conn).await?;
-    rows.into_iter().map(Addressed::try_from).collect()
+    let rows =
+        addressed_where!("app_id = $1 and user_id = any($2)", app.0, &users).fetch_all(&mut *conn).await?;
+    rows.into_iter().filter_map(|row| Addressed::from_row(row, conn.platforms()).transpose()).collect()
 }
 
 /// The known devices with these tokens. They are found as by [`super::lock_tokens`].
@@ -107,9 +111,9 @@ pub async fn addressed_tokens(
         &platforms,
         &digests
     )
-    .fetch_all(conn)
+    .fetch_all(&mut *conn)
     .await?;
-    rows.into_iter().map(Addressed::try_from).collect()
+    rows.into_iter().filter_map(|row| Addressed::from_row(row, conn.platforms()).transpose()).collect()
 }
 
 /// Makes devices of tokens on their first send. The tokens are sorted by platform and digest, so that two sends with
@@ -146,9 +150,9 @@ pub async fn insert_sent(
         &texts,
         &digests
     )
-    .fetch_all(conn)
+    .fetch_all(&mut *conn)
     .await?;
-    rows.into_iter().map(Addressed::try_from).collect()
+    rows.into_iter().filter_map(|row| Addressed::from_row(row, conn.platforms()).transpose()).collect()
 }
 
 /// Notes that these devices, which are known from sends alone, were sent to today. Locks rows in id order.
@@ -171,25 +175,26 @@ pub async fn mark_sent(conn: &mut Session, ids: &[DeviceId]) -> Result<(), Error
     Ok(())
 }
 
-impl TryFrom<AddressedRow> for Addressed {
-    type Error = Error;
-
-    fn try_from(row: AddressedRow) -> Result<Self, Error> {
+impl Addressed {
+    /// Reads a row; `known` are the platforms of this node. None: it is a device of a provider that this node lacks,
+    /// which other nodes reach.
+    fn from_row(row: AddressedRow, known: &Platforms) -> Result<Option<Self>, Error> {
+        let Some(platform) = known.from_code(row.platform) else { return Ok(None) };
         let odd = |column| Error::Inconsistent { table: "devices", column, row: row.device_id };
         let digest = row.token_digest.as_slice().try_into().map_err(|_| odd("token_digest"))?;
         let loaded = LoadedDevice {
             device: DeviceId(row.device_id),
-            platform: Platform::from_code(row.platform).ok_or_else(|| odd("platform"))?,
-            environment: Environment::from_code(row.environment),
+            platform,
+            environment: platform.environment_from_code(row.environment),
             token: DeviceToken::stored(row.token),
             user: row.user_id.map(UserId::stored),
             quarantined: row.quarantined,
         };
-        Ok(Self {
+        Ok(Some(Self {
             loaded,
             kind: Kind::from_code(row.kind).ok_or_else(|| odd("kind"))?,
             digest: TokenDigest(digest),
             sent_before_today: row.sent_before_today,
-        })
+        }))
     }
 }

@@ -38,9 +38,9 @@ pub async fn lock_tokens(conn: &mut Session, app: AppId, tokens: &[TokenKey]) ->
         &platforms,
         &digests
     )
-    .fetch_all(conn)
+    .fetch_all(&mut *conn)
     .await?;
-    rows.into_iter().map(Device::try_from).collect()
+    rows.into_iter().map(|row| Device::from_row(row, conn.platforms())).collect()
 }
 
 /// The devices with these tokens, in no particular order. They are found as by [`lock_tokens`].
@@ -59,9 +59,9 @@ pub async fn by_tokens(conn: &mut Session, app: AppId, tokens: &[TokenKey]) -> R
         &platforms,
         &digests
     )
-    .fetch_all(conn)
+    .fetch_all(&mut *conn)
     .await?;
-    rows.into_iter().map(Device::try_from).collect()
+    rows.into_iter().map(|row| Device::from_row(row, conn.platforms())).collect()
 }
 
 /// Tokens as two columns: platform codes and digests.
@@ -123,12 +123,12 @@ pub async fn insert_all(
         &columns.replaces_ids as &[Option<i64>],
         &columns.replaces_at as &[Option<DateTime<Utc>>]
     )
-    .fetch_all(conn)
+    .fetch_all(&mut *conn)
     .await?;
     let inserted = rows.into_iter().map(|row| {
         let odd = |column| Error::Inconsistent { table: "devices", column, row: row.device_id };
         let digest = row.token_digest.as_slice().try_into().map_err(|_| odd("token_digest"))?;
-        let platform = Platform::from_code(row.platform).ok_or_else(|| odd("platform"))?;
+        let platform = conn.platforms().from_code(row.platform).ok_or_else(|| odd("platform"))?;
         let (id, created_at) = (DeviceId(row.device_id), row.created_at);
         Ok(InsertedDevice { token: (platform, TokenDigest(digest)), id, created_at })
     });
@@ -143,9 +143,10 @@ pub async fn insert_all(
 pub async fn save_all(conn: &mut Session, devices: &[&Device]) -> Result<(), Error> {
     let columns = Columns::of(devices.iter().copied());
     let ids: Vec<i64> = devices.iter().map(|device| device.id.0).collect();
+    let tokens: Vec<String> = devices.iter().map(|device| device.token.expose().to_owned()).collect();
     sqlx::query!(
         "update devices d
-         set environment = v.environment, environment_proven = v.environment_proven, kind = v.kind,
+         set token = v.token, environment = v.environment, environment_proven = v.environment_proven, kind = v.kind,
              source = v.source, user_id = v.user_id, locale = v.locale, timezone = v.timezone,
              app_version = v.app_version, registered_at = v.registered_at, quarantined_at = v.quarantined_at,
              quarantine_reason = v.quarantine_reason, evidence_at = v.evidence_at,
@@ -154,9 +155,9 @@ pub async fn save_all(conn: &mut Session, devices: &[&Device]) -> Result<(), Err
              last_sent_on = case when v.source = 1 then d.last_sent_on end
          from unnest($1::bigint[], $2::smallint[], $3::boolean[], $4::smallint[], $5::smallint[], $6::text[],
                      $7::text[], $8::text[], $9::text[], $10::timestamptz[], $11::timestamptz[], $12::text[],
-                     $13::timestamptz[], $14::bigint[], $15::timestamptz[])
+                     $13::timestamptz[], $14::bigint[], $15::timestamptz[], $16::text[])
            as v(device_id, environment, environment_proven, kind, source, user_id, locale, timezone, app_version,
-                registered_at, quarantined_at, quarantine_reason, evidence_at, replaces_id, replaces_at)
+                registered_at, quarantined_at, quarantine_reason, evidence_at, replaces_id, replaces_at, token)
          where d.device_id = v.device_id and d.device_id = any($1)",
         &ids,
         &columns.environments,
@@ -172,7 +173,8 @@ pub async fn save_all(conn: &mut Session, devices: &[&Device]) -> Result<(), Err
         &columns.quarantine as &[Option<&str>],
         &columns.evidence_at as &[Option<DateTime<Utc>>],
         &columns.replaces_ids as &[Option<i64>],
-        &columns.replaces_at as &[Option<DateTime<Utc>>]
+        &columns.replaces_at as &[Option<DateTime<Utc>>],
+        &tokens
     )
     .execute(conn)
     .await?;

@@ -61,7 +61,7 @@ pub async fn list(
         (None, Some(topics)) => of_topics(conn, &query, topics).await,
         (None, None) => of_app(conn, &query).await,
     };
-    rows?.into_iter().map(Device::try_from).collect()
+    rows?.into_iter().map(|row| Device::from_row(row, conn.platforms())).collect()
 }
 
 /// A page of a list, with its filter as the columns store it.

@@ -90,9 +90,9 @@ pub struct Quarantine {
 /// Postgres is out of reach, or a row holds an unknown value.
 pub async fn find(conn: &mut Session, app: AppId, id: DeviceId) -> Result<Option<Device>, Error> {
     let row = devices_where!("device_id = $2 and app_id + 0::smallint = $1", app.0, id.0)
-        .fetch_optional(conn)
+        .fetch_optional(&mut *conn)
         .await?;
-    row.map(Device::try_from).transpose()
+    row.map(|row| Device::from_row(row, conn.platforms())).transpose()
 }
 
 /// Locks a device of an app, and the device that it replaces, in id order until the transaction ends.
@@ -108,9 +108,9 @@ pub async fn lock(conn: &mut Session, app: AppId, id: DeviceId) -> Result<Vec<De
         app.0,
         id.0
     )
-    .fetch_all(conn)
+    .fetch_all(&mut *conn)
     .await?;
-    rows.into_iter().map(Device::try_from).collect()
+    rows.into_iter().map(|row| Device::from_row(row, conn.platforms())).collect()
 }
 
 /// True if the app has any of these devices.

@@ -4,8 +4,8 @@ use chrono::{DateTime, Utc};
 
 use super::{Device, Quarantine, Replacement};
 use crate::domain::{
-    AppId, AppVersion, DeviceId, DeviceToken, Environment, Kind, Locale, Platform, QuarantineReason, Source,
-    TimeZone, UserId,
+    AppId, AppVersion, DeviceId, DeviceToken, Kind, Locale, Platforms, QuarantineReason, Source, TimeZone,
+    UserId,
 };
 use crate::store::Error;
 
@@ -47,16 +47,19 @@ pub(super) struct DeviceRow {
     pub(super) replaces_at: Option<DateTime<Utc>>,
 }
 
-impl TryFrom<DeviceRow> for Device {
-    type Error = Error;
-
-    fn try_from(row: DeviceRow) -> Result<Self, Error> {
+impl Device {
+    /// Reads a row; `known` are the platforms of this node.
+    ///
+    /// # Errors
+    /// [`Error::Inconsistent`] for a number that stands for nothing here.
+    pub(super) fn from_row(row: DeviceRow, known: &Platforms) -> Result<Self, Error> {
         let odd = |column| Error::Inconsistent { table: "devices", column, row: row.device_id };
+        let platform = known.from_code(row.platform).ok_or_else(|| odd("platform"))?;
         Ok(Self {
             id: DeviceId(row.device_id),
             app: AppId(row.app_id),
-            platform: Platform::from_code(row.platform).ok_or_else(|| odd("platform"))?,
-            environment: Environment::from_code(row.environment),
+            platform,
+            environment: platform.environment_from_code(row.environment),
             environment_proven: row.environment_proven,
             kind: Kind::from_code(row.kind).ok_or_else(|| odd("kind"))?,
             source: Source::from_code(row.source).ok_or_else(|| odd("source"))?,

@@ -37,6 +37,7 @@ pub use transaction::begin;
 pub(super) use transaction::begin_with;
 
 use super::Error;
+use crate::domain::Platforms;
 use orphans::ServerProcess;
 use pool::PoolInner;
 
@@ -82,6 +83,11 @@ enum InTransaction {
 impl Session {
     fn new(held: PooledConnection, pool: Arc<PoolInner>, permit: OwnedSemaphorePermit) -> Self {
         Self { held: Some(held), pool, permit: Some(permit) }
+    }
+
+    /// The platforms whose numbers are understood on this node.
+    pub fn platforms(&self) -> &Platforms {
+        &self.pool.platforms
     }
 
     /// Throws the connection away, and tells the server to end what still runs on it.

@@ -19,6 +19,7 @@ use super::hosts::{self, DatabaseHosts};
 use super::orphans::{Orphans, ServerProcess};
 use super::setup::{self, Purpose};
 use super::{PooledConnection, Session, faults};
+use crate::domain::Platforms;
 use crate::store::words;
 
 /// Longest time of a connection attempt, with the statements that set the session up.
@@ -68,6 +69,7 @@ pub(super) struct PoolInner {
     pub(super) shared: Arc<SharedPoolState>,
     pub(super) limits: PoolLimits,
     pub(super) purpose: Purpose,
+    pub(super) platforms: Platforms,
     places: Arc<Semaphore>,
     places_max: u32,
     idle: Mutex<Vec<PooledConnection>>,
@@ -110,12 +112,19 @@ impl SessionPool {
             tasks: TaskTracker::new(),
             pools: Mutex::default(),
         };
-        Self::of(Arc::new(shared), purpose, sessions_max, PoolLimits::of(purpose))
+        Self::of(Arc::new(shared), purpose, sessions_max, PoolLimits::of(purpose), Platforms::default())
     }
 
     /// Another pool of the same database, for another purpose.
     pub fn sibling(&self, purpose: Purpose, sessions_max: u32) -> Self {
-        Self::of(Arc::clone(&self.inner.shared), purpose, sessions_max, PoolLimits::of(purpose))
+        let PoolInner { shared, platforms, .. } = &*self.inner;
+        Self::of(Arc::clone(shared), purpose, sessions_max, PoolLimits::of(purpose), platforms.clone())
+    }
+
+    /// A new pool whose sessions understand the numbers of these platforms. Without any, no device or lane can be read.
+    pub fn with_platforms(&self, platforms: Platforms) -> Self {
+        let PoolInner { shared, purpose, places_max, limits, .. } = &*self.inner;
+        Self::of(Arc::clone(shared), *purpose, *places_max, *limits, platforms)
     }
 
     /// A new pool with another deadline for each statement.
@@ -134,15 +143,22 @@ impl SessionPool {
     }
 
     fn with_limits(&self, limits: PoolLimits) -> Self {
-        let PoolInner { shared, purpose, places_max, .. } = &*self.inner;
-        Self::of(Arc::clone(shared), *purpose, *places_max, limits)
+        let PoolInner { shared, purpose, places_max, platforms, .. } = &*self.inner;
+        Self::of(Arc::clone(shared), *purpose, *places_max, limits, platforms.clone())
     }
 
-    fn of(shared: Arc<SharedPoolState>, purpose: Purpose, places_max: u32, limits: PoolLimits) -> Self {
+    fn of(
+        shared: Arc<SharedPoolState>,
+        purpose: Purpose,
+        places_max: u32,
+        limits: PoolLimits,
+        platforms: Platforms,
+    ) -> Self {
         let inner = PoolInner {
             shared,
             limits,
             purpose,
+            platforms,
             places: Arc::new(Semaphore::new(places_max as usize)),
             places_max,
             idle: Mutex::default(),

@@ -6,7 +6,8 @@ use futures_util::future::join_all;
 use pushpost::audience::{
     AddressedToken, Audience, AudienceResolver, AudienceSelector, NamedDevice, Resolved, resolve,
 };
-use pushpost::domain::{App, DeviceId, Environment, Kind, LaneKey, Platform, Source, Target, UserId};
+use pushpost::domain::{App, DeviceId, Kind, Source, Target, UserId};
+use pushpost::provider::{apns, fcm};
 use pushpost::registry::devices::find_by_tokens;
 use pushpost::registry::registration::FieldChange;
 use pushpost::store::SessionPool;
@@ -36,7 +37,7 @@ fn devices(ids: &[DeviceId]) -> Audience {
 
 fn token(two: &str, reference: &str) -> AddressedToken {
     AddressedToken {
-        platform: Platform::Apns,
+        platform: apns::PLATFORM,
         token: apns_token(two),
         environment: None,
         kind: None,
@@ -96,18 +97,13 @@ async fn each_device_is_one_target_and_a_device_selector_wins_over_its_user() {
     let lane = |key| app.lane(key).id;
     let by_token = Target {
         device: a,
-        lane: lane(LaneKey::Apns(Environment::Production)),
+        lane: lane(apns::lane(apns::PRODUCTION)),
         user: None,
         reference: Some("row-1".to_owned()),
         refused: None,
     };
-    let by_user = Target {
-        device: b,
-        lane: lane(LaneKey::Fcm),
-        user: Some(user("u1")),
-        reference: None,
-        refused: None,
-    };
+    let by_user =
+        Target { device: b, lane: lane(fcm::LANE), user: Some(user("u1")), reference: None, refused: None };
     assert_eq!(found.targets, [by_token, by_user]);
     assert_eq!(found.unmatched_users, [user("nobody")]);
     assert!(found.unmatched_devices.is_empty());
@@ -156,7 +152,7 @@ async fn platforms_and_except_narrow_an_audience() {
     let b = put_id(pool, &app, &of("u1", fcm("f1"))).await;
     let c = put_id(pool, &app, &of("u2", apns("bb"))).await;
     let all = users(&["u1", "u2"]);
-    let only_apns = Audience { platforms: Some(vec![Platform::Apns]), ..all.clone() };
+    let only_apns = Audience { platforms: Some(vec![apns::PLATFORM]), ..all.clone() };
     assert_eq!(ids(&resolved(pool, &app, &only_apns).await), [a, c]);
     let but_a = Audience { except_devices: vec![a], ..all.clone() };
     assert_eq!(ids(&resolved(pool, &app, &but_a).await), [b, c]);
@@ -165,9 +161,9 @@ async fn platforms_and_except_narrow_an_audience() {
     let found = resolved(pool, &app, &but_u1).await;
     assert_eq!((ids(&found), found.unmatched_users), (vec![c], vec![user("u1")]));
 
-    let other_platform = Audience { platforms: Some(vec![Platform::Fcm]), ..tokens(vec![token("dd", "r")]) };
+    let other_platform = Audience { platforms: Some(vec![fcm::PLATFORM]), ..tokens(vec![token("dd", "r")]) };
     assert_eq!(ids(&resolved(pool, &app, &other_platform).await), []);
-    let made = find_by_tokens(pool, app.id, Platform::Apns, &[apns_token("dd")]).await.unwrap();
+    let made = find_by_tokens(pool, app.id, apns::PLATFORM, &[apns_token("dd")]).await.unwrap();
     assert!(made.is_empty(), "what is narrowed away becomes no device");
 }
 
@@ -175,7 +171,7 @@ async fn platforms_and_except_narrow_an_audience() {
 async fn a_lane_without_credentials_refuses_what_it_would_get() {
     let database = TestDatabase::create().await;
     let (pool, app) = (&database.pool, shop(&database.pool).await);
-    let app = without_credentials(app, LaneKey::Fcm);
+    let app = without_credentials(app, fcm::LANE);
     let a = put_id(pool, &app, &of("u1", apns("aa"))).await;
     let b = put_id(pool, &app, &of("u1", fcm("f1"))).await;
     for audience in [users(&["u1"]), devices(&[a, b])] {
@@ -189,20 +185,20 @@ async fn a_lane_without_credentials_refuses_what_it_would_get() {
 async fn an_unknown_token_becomes_a_device_that_only_ids_and_tokens_reach() {
     let database = TestDatabase::create().await;
     let (pool, app) = (&database.pool, shop(&database.pool).await);
-    let sandbox = AddressedToken { environment: Some(Environment::Sandbox), ..token("bb", "row-2") };
-    let android = AddressedToken { platform: Platform::Fcm, token: fcm_token("f1"), ..token("aa", "row-3") };
+    let sandbox = AddressedToken { environment: Some(apns::SANDBOX), ..token("bb", "row-2") };
+    let android = AddressedToken { platform: fcm::PLATFORM, token: fcm_token("f1"), ..token("aa", "row-3") };
     let audience = tokens(vec![token("aa", "row-1"), sandbox, android]);
     let found = resolved(pool, &app, &audience).await;
     let refs: Vec<_> = found.targets.iter().map(|target| target.reference.as_deref().unwrap()).collect();
     assert_eq!(refs.len(), 3);
     let made =
-        find_by_tokens(pool, app.id, Platform::Apns, &[apns_token("bb")]).await.unwrap().remove(0).device;
+        find_by_tokens(pool, app.id, apns::PLATFORM, &[apns_token("bb")]).await.unwrap().remove(0).device;
     assert_eq!((made.source, made.registered_at, made.user), (Source::Send, None, None));
-    assert_eq!((made.environment, made.kind), (Some(Environment::Sandbox), Kind::Alert));
+    assert_eq!((made.environment, made.kind), (Some(apns::SANDBOX), Kind::Alert));
     let by_ref: HashMap<_, _> = refs.into_iter().zip(&found.targets).collect();
-    assert_eq!(by_ref["row-2"].lane, app.lane(LaneKey::Apns(Environment::Sandbox)).id);
-    assert_eq!(by_ref["row-1"].lane, app.lane(LaneKey::Apns(Environment::Production)).id);
-    assert_eq!(by_ref["row-3"].lane, app.lane(LaneKey::Fcm).id);
+    assert_eq!(by_ref["row-2"].lane, app.lane(apns::lane(apns::SANDBOX)).id);
+    assert_eq!(by_ref["row-1"].lane, app.lane(apns::lane(apns::PRODUCTION)).id);
+    assert_eq!(by_ref["row-3"].lane, app.lane(fcm::LANE).id);
     assert_eq!(ids(&resolved(pool, &app, &audience).await), ids(&found), "known from now on");
 }
 
@@ -212,7 +208,7 @@ async fn an_unknown_token_without_a_kind_is_of_the_kind_that_the_notification_ne
     let (pool, app) = (&database.pool, shop(&database.pool).await);
     let named = AddressedToken { kind: Some(Kind::Alert), ..token("bb", "named") };
     let android =
-        AddressedToken { platform: Platform::Fcm, token: fcm_token("f1"), ..token("aa", "android") };
+        AddressedToken { platform: fcm::PLATFORM, token: fcm_token("f1"), ..token("aa", "android") };
     let audience = tokens(vec![token("aa", "unnamed"), named, android]);
     let call = resolved_for(pool, &app, &audience, Kind::Voip).await;
     let refused: Vec<_> = call
@@ -223,10 +219,10 @@ async fn an_unknown_token_without_a_kind_is_of_the_kind_that_the_notification_ne
         .collect();
     assert_eq!(refused, [Some("named")]);
     for (two, kind) in [("aa", Kind::Voip), ("bb", Kind::Alert)] {
-        let made = find_by_tokens(pool, app.id, Platform::Apns, &[apns_token(two)]).await.unwrap().remove(0);
+        let made = find_by_tokens(pool, app.id, apns::PLATFORM, &[apns_token(two)]).await.unwrap().remove(0);
         assert_eq!(made.device.kind, kind, "{two}");
     }
-    let made = find_by_tokens(pool, app.id, Platform::Fcm, &[fcm_token("f1")]).await.unwrap().remove(0);
+    let made = find_by_tokens(pool, app.id, fcm::PLATFORM, &[fcm_token("f1")]).await.unwrap().remove(0);
     assert_eq!(made.device.kind, Kind::Alert);
 }
 
@@ -235,15 +231,12 @@ async fn a_known_token_keeps_what_is_registered() {
     let database = TestDatabase::create().await;
     let (pool, app) = (&database.pool, shop(&database.pool).await);
     put(pool, &app, &apns("aa")).await;
-    let claims = AddressedToken {
-        environment: Some(Environment::Sandbox),
-        kind: Some(Kind::Voip),
-        ..token("aa", "r")
-    };
+    let claims =
+        AddressedToken { environment: Some(apns::SANDBOX), kind: Some(Kind::Voip), ..token("aa", "r") };
     let found = resolved(pool, &app, &tokens(vec![claims])).await;
-    assert_eq!(found.targets[0].lane, app.lane(LaneKey::Apns(Environment::Production)).id);
+    assert_eq!(found.targets[0].lane, app.lane(apns::lane(apns::PRODUCTION)).id);
     let kept =
-        find_by_tokens(pool, app.id, Platform::Apns, &[apns_token("aa")]).await.unwrap().remove(0).device;
+        find_by_tokens(pool, app.id, apns::PLATFORM, &[apns_token("aa")]).await.unwrap().remove(0).device;
     assert_eq!((kept.kind, kept.source), (Kind::Alert, Source::Registered));
 }
 

@@ -1,7 +1,8 @@
 //! Registrations on a real Postgres: what unit tests of the rules can't show.
 
 use chrono::TimeDelta;
-use pushpost::domain::{App, DeviceId, Kind, Locale, Platform, PushpostReason, QuarantineReason};
+use pushpost::domain::{App, DeviceId, Kind, Locale, PushpostReason, QuarantineReason};
+use pushpost::provider::{apns, fcm};
 use pushpost::registry::devices::{
     DeviceWithTopics, Error, find, list, register, remove, unregister, update,
 };
@@ -179,8 +180,8 @@ async fn a_deleted_device_leaves_no_subscription() {
     put(pool, &shop, &with_topics(&["news"], apns("bb"))).await;
     assert!(remove(pool, shop.id, id).await.unwrap());
     assert!(!remove(pool, shop.id, id).await.unwrap());
-    unregister(pool, shop.id, Platform::Apns, &apns_token("bb")).await.unwrap();
-    unregister(pool, shop.id, Platform::Apns, &apns_token("bb")).await.unwrap();
+    unregister(pool, shop.id, apns::PLATFORM, &apns_token("bb")).await.unwrap();
+    unregister(pool, shop.id, apns::PLATFORM, &apns_token("bb")).await.unwrap();
     let left: i64 =
         sqlx::query_scalar("select (select count(*) from devices) + (select count(*) from subscriptions)")
             .fetch_one(pool)
@@ -225,7 +226,7 @@ async fn every_filter_narrows_and_pages_follow_each_other() {
         ),
         (DeviceFilter { topics: Some(topics(&["news"])), ..DeviceFilter::default() }, vec![a, b]),
         (DeviceFilter { topics: Some(topics(&["nobody"])), ..DeviceFilter::default() }, vec![]),
-        (DeviceFilter { platforms: Some(vec![Platform::Fcm]), ..DeviceFilter::default() }, vec![b, c]),
+        (DeviceFilter { platforms: Some(vec![fcm::PLATFORM]), ..DeviceFilter::default() }, vec![b, c]),
         (DeviceFilter { quarantined: Some(true), ..DeviceFilter::default() }, vec![c]),
         (DeviceFilter { quarantined_after: Some(now), ..DeviceFilter::default() }, vec![]),
         (

@@ -1,7 +1,8 @@
 //! The timeline of a device: what became of each of its notifications, over days, for every shape of receipt.
 
 use http::Method;
-use pushpost::domain::{DeviceId, Environment, InstallationKey, LaneKey, NotificationId};
+use pushpost::domain::{DeviceId, InstallationKey, NotificationId};
+use pushpost::provider::apns;
 use pushpost::store;
 use pushpost::store::SessionPool;
 use pushpost_testkit::json::assert_has;
@@ -24,7 +25,7 @@ impl Past {
         let pool = &service.database.pool;
         let device = put_id(pool, &service.shop, &apns("aa")).await;
         let key = store::apps::installation_key(&mut pool.acquire().await.unwrap()).await.unwrap();
-        let apns = service.shop.lane(LaneKey::Apns(Environment::Production)).id.0;
+        let apns = service.shop.lane(apns::lane(apns::PRODUCTION)).id.0;
         Self { device, key, apns }
     }
 

@@ -7,9 +7,10 @@ use std::collections::HashMap;
 
 use bit_vec::BitVec;
 use pushpost::domain::{
-    AppId, Certainty, Class, DeviceId, DeviceToken, Environment, EnvironmentProof, FanOut, JobId, Kind,
-    LaneId, LaneKey, NodeId, NotificationId, Platform, Priority, Reason, Source, TokenVerdict, TopicName,
+    AppId, Certainty, Class, DeviceId, DeviceToken, EnvironmentProof, FanOut, JobId, Kind, LaneId, NodeId,
+    NotificationId, Priority, Reason, Source, TokenVerdict, TopicName,
 };
+use pushpost::provider::{apns, fcm};
 use pushpost::store::record::NewReceipt;
 use pushpost::store::{
     Purpose, Session, SessionPool, accept, backlog, contents, deliveries, devices, environments, expiry,
@@ -160,7 +161,7 @@ async fn find(conn: &mut Session, id: NotificationId) {
     };
     let audience =
         FanOut { kind: Kind::Alert, platforms: None, except_users: Vec::new(), except_devices: Vec::new() };
-    let lanes = [(LaneKey::Fcm, LaneId(1))];
+    let lanes = [(fcm::LANE, LaneId(1))];
     fan_outs::write_page(conn, &fan_out, &audience, &lanes, 10_000).await.unwrap();
     fan_outs::advance(conn, id, DeviceId(1), DeviceId(1), 0).await.unwrap();
     fan_outs::finish(conn, id, 0).await.unwrap();
@@ -169,7 +170,7 @@ async fn find(conn: &mut Session, id: NotificationId) {
 /// What those ask that have tokens: an import, a look-up, a send.
 async fn tokens_of_devices(conn: &mut Session) {
     let token = |platform| DeviceToken::parse(platform, "abcd").unwrap();
-    let keys = Platform::ALL.map(|platform| (platform, token(platform).digest()));
+    let keys = [apns::PLATFORM, fcm::PLATFORM].map(|platform| (platform, token(platform).digest()));
     let mut transaction = conn.begin().await.unwrap();
     assert!(devices::lock_tokens(&mut transaction, AppId(1), &keys).await.unwrap().is_empty());
     assert!(devices::by_tokens(&mut transaction, AppId(1), &keys).await.unwrap().is_empty());
@@ -177,12 +178,12 @@ async fn tokens_of_devices(conn: &mut Session) {
     let device = devices::Device {
         id: DeviceId(1),
         app: AppId(1),
-        platform: Platform::Fcm,
+        platform: fcm::PLATFORM,
         environment: None,
         environment_proven: false,
         kind: Kind::Alert,
         source: Source::Import,
-        token: token(Platform::Fcm),
+        token: token(fcm::PLATFORM),
         user: None,
         locale: None,
         timezone: None,
@@ -192,7 +193,7 @@ async fn tokens_of_devices(conn: &mut Session) {
         quarantine: None,
         replaces: None,
     };
-    let new = [((Platform::Fcm, device.token.digest()), &device)];
+    let new = [((fcm::PLATFORM, device.token.digest()), &device)];
     assert_eq!(devices::insert_all(&mut transaction, AppId(1), &new).await.unwrap().len(), 1);
     devices::save_all(&mut transaction, &[&device]).await.unwrap();
     topics::of_devices(&mut transaction, &[device.id]).await.unwrap();
@@ -235,7 +236,7 @@ async fn give(conn: &mut Session, id: NotificationId) {
         progress: true,
     });
     assert!(record::record(conn, &batch).await.unwrap().is_empty());
-    let token = DeviceToken::parse(Platform::Apns, &"ab".repeat(32)).unwrap();
+    let token = DeviceToken::parse(apns::PLATFORM, &"ab".repeat(32)).unwrap();
     let verdict = |device| TokenVerdict {
         device: DeviceId(device),
         lane: LaneId(1),
@@ -246,7 +247,7 @@ async fn give(conn: &mut Session, id: NotificationId) {
     };
     quarantine::apply(conn, &[verdict(1), verdict(2)]).await.unwrap();
     quarantine::restore(conn, LaneId(1), "BadDeviceToken").await.unwrap();
-    let (stated, proven) = (Environment::Production, Environment::Sandbox);
+    let (stated, proven) = (apns::PRODUCTION, apns::SANDBOX);
     let proof =
         |device| EnvironmentProof { device: DeviceId(device), digest: token.digest(), stated, proven };
     environments::prove(conn, &[proof(1), proof(2)]).await.unwrap();

@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use pushpost::domain::{
-    App, Class, Content, DeliveryStatus, DeviceId, Environment, LaneId, LaneKey, Platform, Priority, Target,
-    Ttl,
+    App, Class, Content, DeliveryStatus, DeviceId, LaneId, LaneKey, Priority, Target, Ttl,
 };
+use pushpost::provider::apns;
 use pushpost::queue::accept::{Acceptor, NewNotification};
 use pushpost::queue::claim::Claimer;
 use pushpost::queue::lane_intake::{LaneIntakes, LeasedJob};
@@ -95,7 +95,7 @@ fn notification(app: &Arc<App>, device: i64) -> NewNotification {
 }
 
 fn lane(app: &App) -> LaneId {
-    app.lane(LaneKey::of(Platform::Apns, Some(Environment::Production))).id
+    app.lane(LaneKey::of(apns::PLATFORM, Some(apns::PRODUCTION))).id
 }
 
 async fn listen(db: &TestDatabase) -> PgListener {

@@ -1,6 +1,6 @@
 //! The size of the backlog, read without reading all of it.
 
-use pushpost::domain::{Environment, LaneKey};
+use pushpost::provider::{apns, fcm};
 use pushpost::queue::backlog::{Backlog, BacklogFull};
 use pushpost::store;
 use pushpost::store::SessionPool;
@@ -28,15 +28,15 @@ async fn a_small_backlog_is_counted_and_a_large_one_estimated() {
     let mut conn = pool.acquire().await.unwrap();
     assert_eq!(store::backlog::waiting(&mut conn).await.unwrap().len(), 0);
     let lane = |app: &pushpost::domain::App, key| app.lane(key).id.0;
-    let sandbox = LaneKey::Apns(Environment::Sandbox);
-    wait(pool, lane(&shop, LaneKey::Fcm), 3).await;
+    let sandbox = apns::lane(apns::SANDBOX);
+    wait(pool, lane(&shop, fcm::LANE), 3).await;
     wait(pool, lane(&shop, sandbox), 1).await;
-    wait(pool, lane(&other, LaneKey::Fcm), 2).await;
+    wait(pool, lane(&other, fcm::LANE), 2).await;
     sqlx::raw_sql("update jobs set done = b'1010000' where job_id = 1").execute(pool).await.unwrap();
     let few = store::backlog::waiting(&mut conn).await.unwrap();
     assert_eq!((few[&shop.id], few[&other.id]), (4 * 7 - 2, 2 * 7));
 
-    wait(pool, lane(&shop, LaneKey::Fcm), 30_000).await;
+    wait(pool, lane(&shop, fcm::LANE), 30_000).await;
     wait(pool, lane(&other, sandbox), 15_000).await;
     let pages: i64 =
         sqlx::query_scalar("select pg_relation_size('jobs') / 8192").fetch_one(pool).await.unwrap();
@@ -53,7 +53,7 @@ async fn each_app_has_its_own_backlog_limit() {
     let database = TestDatabase::create().await;
     let pool = &database.pool;
     let (shop, other) = (apps::shop(pool).await, apps::app(pool, "other").await);
-    wait(pool, shop.lane(LaneKey::Fcm).id.0, 1).await;
+    wait(pool, shop.lane(fcm::LANE).id.0, 1).await;
     let backlog = Backlog::new(pool.clone(), 10);
     let full = Err(BacklogFull { limit: 10 });
     assert_eq!(backlog.admit(shop.id, 4).await, full);

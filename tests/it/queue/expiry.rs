@@ -1,7 +1,8 @@
 //! Waiting jobs that expire (docs/queue.md#expiry, #attempts-in-doubt).
 
 use chrono::DateTime;
-use pushpost::domain::{DeliveryCounts, DeliveryStatus, Environment, LaneKey, NotificationId, Reason};
+use pushpost::domain::{DeliveryCounts, DeliveryStatus, NotificationId, Reason};
+use pushpost::provider::apns;
 use pushpost::queue::recorder::Disposition;
 use pushpost::store;
 
@@ -130,7 +131,7 @@ async fn a_dead_nodes_devices_are_in_doubt_until_a_later_attempt_is_answered() {
     let mut tickets = node.take(queue.lane).await;
     assert_eq!(tickets.len(), 4);
     assert!(tickets[0].leased_job().job.in_doubt);
-    let other = queue.app.lane(LaneKey::Apns(Environment::Sandbox)).id;
+    let other = queue.app.lane(apns::lane(apns::SANDBOX)).id;
     let delay = std::time::Duration::ZERO;
     let moved =
         Disposition::Retry { lane: Some(other), delay, attempted: false, unanswered: false, reason: None };
@@ -161,7 +162,7 @@ async fn an_expired_environment_probe_ends_with_the_first_reason() {
     let queue = TestQueue::create().await;
     let node = QueueNode::enter(&queue).await;
     let id = node.accept(queue.wanted(1..=4)).await;
-    let other = queue.app.lane(LaneKey::Apns(Environment::Sandbox)).id;
+    let other = queue.app.lane(apns::lane(apns::SANDBOX)).id;
     let trial = || Disposition::EnvironmentProbe {
         lane: other,
         since: DateTime::UNIX_EPOCH,
@@ -191,7 +192,7 @@ async fn an_environment_probe_is_claimed_with_time_and_reason_of_the_first_verdi
     let queue = TestQueue::create().await;
     let node = QueueNode::enter(&queue).await;
     node.accept(queue.wanted(1..=2)).await;
-    let other = queue.app.lane(LaneKey::Apns(Environment::Sandbox)).id;
+    let other = queue.app.lane(apns::lane(apns::SANDBOX)).id;
     let mut tickets = node.take(queue.lane).await;
     let since = |secs: i64| DateTime::from_timestamp(1_800_000_000 + secs, 0).unwrap();
     for secs in [1, 2] {

@@ -3,7 +3,8 @@
 
 use std::sync::{Arc, Mutex};
 
-use pushpost::domain::{Class, FanOut, Kind, LaneId, Platform, Priority};
+use pushpost::domain::{Class, FanOut, Kind, LaneId, Priority};
+use pushpost::provider::apns;
 use pushpost::queue::accept::NewNotification;
 use pushpost::store::fan_outs;
 
@@ -147,7 +148,7 @@ async fn an_audience_is_narrowed_by_service_user_and_what_tokens_are_for() {
     let mut found = Vec::new();
     for narrow in [
         |_: &mut FanOut| {},
-        |audience: &mut FanOut| audience.platforms = Some(vec![Platform::Apns]),
+        |audience: &mut FanOut| audience.platforms = Some(vec![apns::PLATFORM.to_string()]),
         |audience: &mut FanOut| {
             audience.except_users = vec![pushpost_testkit::apps::user("a"), pushpost_testkit::apps::user("b")]
         },

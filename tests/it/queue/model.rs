@@ -5,7 +5,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use pushpost::domain::{LaneId, LaneKey, NodeId, NotificationId, PushpostReason, Reason};
+use pushpost::domain::{LaneId, NodeId, NotificationId, PushpostReason, Reason};
+use pushpost::provider::{apns, fcm};
 use pushpost::queue::recorder::{DeviceTicket, Disposition};
 use pushpost::{maintenance, store};
 use rand::rngs::StdRng;
@@ -42,7 +43,7 @@ struct ModelNode {
 impl Model {
     async fn start(seed: u64) -> Self {
         let queue = TestQueue::create().await;
-        let lanes = [LaneKey::Fcm, LaneKey::ALL[0]].map(|key| queue.app.lane(key).id);
+        let lanes = [fcm::LANE, apns::lane(apns::PRODUCTION)].map(|key| queue.app.lane(key).id);
         let mut model = Self {
             seed,
             rng: StdRng::seed_from_u64(seed),

@@ -1,11 +1,11 @@
 //! Apps and platforms that a reload of the configuration adds are served at once; a node that does not know them yet fails
 //! none of their jobs.
 
+use pushpost::provider::fcm;
 use pushpost_testkit::json::{apns_targets, assert_ended, fcm_targets, hex, text};
 use std::time::Duration;
 
 use http::Method;
-use pushpost::domain::LaneKey;
 use pushpost::runtime::Role;
 use pushpost_simulator::{Action, FcmFault, Provider, Rule, Settings};
 use serde_json::{Value, json};
@@ -325,7 +325,7 @@ async fn an_added_app_shares_the_quota_of_its_project() {
                  where l.platform = 2 and r.state = 1 and r.reason = 'RESOURCE_EXHAUSTED'";
     service.database.until_count(waits, 2).await;
     service.simulator.clear_rules();
-    service.lanes().resume(LaneKey::Fcm).await;
+    service.lanes().resume(fcm::LANE).await;
     assert_ended(&service.notifications().outcome(&id).await, "accepted", 1, None);
     service.stop().await;
 }

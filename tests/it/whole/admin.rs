@@ -1,7 +1,8 @@
 //! Lanes as operators see and change them.
 
 use http::Method;
-use pushpost::domain::{Environment, LaneKey};
+use pushpost::domain::LaneKey;
+use pushpost::provider::{apns, fcm};
 use pushpost::runtime::Role;
 use pushpost_simulator::{Action, FcmFault, Provider, Rule};
 use pushpost_testkit::json::{apns_targets, assert_ended, assert_has, fcm_targets, hex};
@@ -9,7 +10,7 @@ use serde_json::{Value, json};
 
 use pushpost_testkit::service::{PRODUCTION, TestService, sent};
 
-const SANDBOX: LaneKey = LaneKey::Apns(Environment::Sandbox);
+const SANDBOX: LaneKey = apns::lane(apns::SANDBOX);
 
 fn hello(targets: Vec<Value>) -> Value {
     json!({"to": {"tokens": targets}, "title": "Hi"})
@@ -56,13 +57,13 @@ async fn a_pause_holds_on_every_node_once_it_is_answered() {
     }
     let warm_up = service.notifications().send(hello(fcm_targets("w", 300))).await;
     service.notifications().until_done(&warm_up).await;
-    service.lanes().pause(LaneKey::Fcm).await;
+    service.lanes().pause(fcm::LANE).await;
     let before = sent(&service.ledger()).len();
     let id = service.notifications().send(hello(fcm_targets("f", 300))).await;
     let other = service.notifications().send(hello(apns_targets("a", 300))).await;
     service.notifications().until_done(&other).await;
     assert_eq!(sent(&service.ledger()).len(), before + 300, "only the other lane has sent");
-    service.lanes().resume(LaneKey::Fcm).await;
+    service.lanes().resume(fcm::LANE).await;
     service
         .notifications()
         .outcomes(&id)
@@ -103,13 +104,13 @@ async fn a_suspended_lane_shows_its_credential_and_an_operator_resumes_it() {
     let service = TestService::start().await;
     service.rule(Rule::provider(Provider::Fcm, Action::fcm(FcmFault::PermissionDenied)).times(1));
     let id = service.notifications().send(hello(fcm_targets("f", 1))).await;
-    let lane = service.lanes().until_state(LaneKey::Fcm, "suspended").await;
+    let lane = service.lanes().until_state(fcm::LANE, "suspended").await;
     assert_has(&lane, &json!({"why": "PERMISSION_DENIED", "depth": 1, "credential": {"ok": false}}));
     assert_eq!(service.lanes().until_state(PRODUCTION, "running").await["why"], Value::Null);
     // Long before the next probe.
-    service.lanes().resume(LaneKey::Fcm).await;
+    service.lanes().resume(fcm::LANE).await;
     assert_ended(&service.notifications().outcome(&id).await, "accepted", 1, None);
-    let lane = service.lanes().until_state(LaneKey::Fcm, "running").await;
+    let lane = service.lanes().until_state(fcm::LANE, "running").await;
     assert_has(&lane, &json!({"why": null, "depth": 0}));
     service.stop().await;
 }
@@ -144,7 +145,7 @@ async fn a_lane_is_unknown_until_it_has_been_read_and_since_survives_a_restart()
     let mut service = TestService::start().await;
     service.rule(Rule::provider(Provider::Fcm, Action::fcm(FcmFault::PermissionDenied)).times(1));
     service.notifications().send(hello(fcm_targets("f", 1))).await;
-    let suspended = service.lanes().until_state(LaneKey::Fcm, "suspended").await;
+    let suspended = service.lanes().until_state(fcm::LANE, "suspended").await;
     let running = service.lanes().until_state(PRODUCTION, "running").await;
     assert!(running["since"].is_string(), "{running}");
     service.end_nodes().await;
@@ -157,12 +158,12 @@ async fn a_lane_is_unknown_until_it_has_been_read_and_since_survives_a_restart()
         "select least(count(*), 1) from pg_locks where relation = 'lane_reports'::regclass and not granted";
     service.database.until_count(unread, 1).await;
     assert_eq!(service.lanes().get(PRODUCTION).await["state"], "unknown");
-    assert_ne!(service.lanes().get(LaneKey::Fcm).await["state"], "running");
+    assert_ne!(service.lanes().get(fcm::LANE).await["state"], "running");
     assert_eq!(sent(&service.ledger()).len(), 1, "nothing is attempted before");
     lock.rollback().await.unwrap();
     let since = |lane: &Value| json!({"state": lane["state"], "since": lane["since"]});
     service.lanes().until(PRODUCTION, &since(&running)).await;
-    service.lanes().until(LaneKey::Fcm, &since(&suspended)).await;
+    service.lanes().until(fcm::LANE, &since(&suspended)).await;
     assert_eq!(service.notifications().until_done(&id).await["counts"]["accepted"], 3);
     service.stop_undecided().await;
 }

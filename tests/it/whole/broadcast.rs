@@ -1,6 +1,6 @@
 //! `all`: every registered device, found page by page while the first are being sent to.
 
-use pushpost::domain::{Environment, LaneKey};
+use pushpost::provider::{apns, fcm};
 use pushpost_testkit::json::{fcm_targets, hex, text};
 use serde_json::{Value, json};
 
@@ -124,8 +124,8 @@ async fn a_node_that_has_fewer_platforms_finds_the_same_audience() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_broadcast_goes_on_after_a_restart_and_its_counts_add_up() {
     let mut service = TestService::start().await;
-    service.lanes().pause(LaneKey::Fcm).await;
-    service.lanes().pause(LaneKey::Apns(Environment::Production)).await;
+    service.lanes().pause(fcm::LANE).await;
+    service.lanes().pause(apns::lane(apns::PRODUCTION)).await;
     service
         .database.execute(
             "insert into devices (app_id, platform, environment, token, token_digest, registered_at)
@@ -137,7 +137,7 @@ async fn a_broadcast_goes_on_after_a_restart_and_its_counts_add_up() {
     let status = service.get(&format!("/v1/notifications/{id}")).await.body;
     assert_eq!((&status["counts"]["targets"], &status["counts"]["pending"]), (&json!(12000), &json!(12000)));
     assert_eq!(status["held"][0]["state"], "paused");
-    service.lanes().resume(LaneKey::Fcm).await;
+    service.lanes().resume(fcm::LANE).await;
     service.until_received(1000).await;
     service.end_nodes().await;
     service.node(pushpost::runtime::Role::All).await;

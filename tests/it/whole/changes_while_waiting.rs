@@ -1,10 +1,10 @@
 //! A device changes its user or lane, or is deleted, between acceptance and attempt (docs/queue.md#token-load).
 
+use pushpost::provider::fcm;
 use pushpost_testkit::json::{assert_ended, hex, of};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use pushpost::domain::LaneKey;
 use pushpost::runtime::Role;
 use pushpost_simulator::{Action, Answer, FcmFault, Rule};
 use serde_json::json;
@@ -89,7 +89,7 @@ async fn a_device_that_changes_hands_between_two_attempts_does_not_get_the_secon
     service.devices().register(json!({"platform": "apns", "token": hex("a1"), "user": "u2"})).await;
     assert!(service.delete(&format!("/v1/devices/{gone}")).await.status.is_success());
     service.lanes().retry(PRODUCTION).await;
-    service.lanes().retry(LaneKey::Fcm).await;
+    service.lanes().retry(fcm::LANE).await;
     let outcomes = service.notifications().outcomes(&id).await;
     assert_ended(of(&outcomes, "device", &iphone), "cancelled", 1, Some("user_changed"));
     assert_ended(of(&outcomes, "device", &gone), "cancelled", 1, Some("device_gone"));

@@ -3,14 +3,15 @@
 use pushpost_testkit::json::{assert_ended, assert_has, hex};
 use std::time::Duration;
 
-use pushpost::domain::{Environment, LaneKey};
+use pushpost::domain::LaneKey;
+use pushpost::provider::apns;
 use pushpost::runtime::Role;
 use pushpost_simulator::{Action, H2Code, Rule};
 use serde_json::json;
 
 use pushpost_testkit::service::TestService;
 
-const SANDBOX: LaneKey = LaneKey::Apns(Environment::Sandbox);
+const SANDBOX: LaneKey = apns::lane(apns::SANDBOX);
 const AT_PRODUCTION: Option<pushpost_simulator::Environment> =
     Some(pushpost_simulator::Environment::Production);
 const AT_SANDBOX: Option<pushpost_simulator::Environment> = Some(pushpost_simulator::Environment::Sandbox);

@@ -1,9 +1,9 @@
 //! A stopped lane keeps its jobs unchanged (docs/queue.md#stopped-lane).
 
+use pushpost::provider::fcm;
 use pushpost_testkit::json::{apns_targets, assert_ended, fcm_targets};
 use std::time::Duration;
 
-use pushpost::domain::LaneKey;
 use pushpost::runtime::Role;
 use pushpost_simulator::{Action, FcmFault, Provider, Rule, Settings};
 use serde_json::{Value, json};
@@ -76,7 +76,7 @@ async fn a_suspension_outlives_a_restart_and_an_operator_ends_it() {
     assert_nothing_lost(&service, &apns, 1).await;
     assert_eq!(sent(&service.ledger()).len(), before + 1, "the suspended lane sends nothing");
     // At once: a suspension that was read from the database is ended by the next reading that has none.
-    service.lanes().resume(LaneKey::Fcm).await;
+    service.lanes().resume(fcm::LANE).await;
     assert_nothing_lost(&service, &id, 20).await;
     service.stop().await;
 }
@@ -110,7 +110,7 @@ async fn a_lane_that_is_paused_while_it_sends_gives_back_the_rest_untouched() {
         .await;
     let id = service.notifications().send(hello(fcm_targets("f", DEVICES))).await;
     service.until_received(20).await;
-    service.lanes().pause(LaneKey::Fcm).await;
+    service.lanes().pause(fcm::LANE).await;
     service.database.until_count("select count(*) from jobs where node_id is not null", 0).await;
     let sent_so_far = sent(&service.ledger()).len();
     assert!(sent_so_far < DEVICES, "it was stopped in the middle");
@@ -119,7 +119,7 @@ async fn a_lane_that_is_paused_while_it_sends_gives_back_the_rest_untouched() {
     let pending: Vec<_> = pending.collect();
     assert_eq!(pending.len(), DEVICES - sent_so_far);
     pending.iter().for_each(|delivery| assert_ended(delivery, "pending", 0, Some("lane_paused")));
-    service.lanes().resume(LaneKey::Fcm).await;
+    service.lanes().resume(fcm::LANE).await;
     assert_nothing_lost(&service, &id, DEVICES).await;
     assert_eq!(sent(&service.ledger()).len(), DEVICES);
     service.stop().await;

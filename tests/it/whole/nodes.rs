@@ -1,9 +1,9 @@
 //! Several nodes on one database (docs/queue.md#node-lease).
 
+use pushpost::provider::fcm;
 use pushpost_testkit::json::{apns_targets, assert_ended, fcm_targets};
 use std::collections::BTreeSet;
 
-use pushpost::domain::LaneKey;
 use pushpost::runtime::Role;
 use serde_json::json;
 
@@ -30,7 +30,7 @@ async fn a_notification_accepted_by_one_node_is_sent_by_another() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn workers_share_what_waits_and_send_each_once() {
     let mut service = TestService::builder().config("DELIVERY__MAX_IN_FLIGHT", "20").build().await;
-    service.lanes().pause(LaneKey::Fcm).await;
+    service.lanes().pause(fcm::LANE).await;
     service.node(Role::Api).await;
     service.node(Role::Worker).await;
     service.node(Role::Worker).await;
@@ -39,7 +39,7 @@ async fn workers_share_what_waits_and_send_each_once() {
         let targets = fcm_targets(&format!("f{part}-"), 100);
         ids.push(service.notifications().send(json!({"to": {"tokens": targets}, "title": "Hi"})).await);
     }
-    service.lanes().resume(LaneKey::Fcm).await;
+    service.lanes().resume(fcm::LANE).await;
     for id in &ids {
         assert_eq!(service.notifications().until_done(id).await["counts"]["accepted"], 100);
     }
@@ -77,14 +77,14 @@ async fn the_jobs_of_a_silent_node_are_sent_once_by_another() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_lease_unknown_to_its_living_node_is_not_stranded() {
     let mut service = TestService::builder().build().await;
-    service.lanes().pause(LaneKey::Fcm).await;
+    service.lanes().pause(fcm::LANE).await;
     service.node(Role::All).await;
     let id =
         service.notifications().send(json!({"to": {"tokens": fcm_targets("f", 3)}, "title": "Hi"})).await;
     // As after a COMMIT with a lost answer.
     let leased = "update jobs set node_id = (select max(node_id) from nodes), version = version + 1";
     assert_eq!(service.database.execute(leased).await, 1);
-    service.lanes().resume(LaneKey::Fcm).await;
+    service.lanes().resume(fcm::LANE).await;
     for outcome in service.notifications().outcomes(&id).await {
         assert_ended(&outcome, "accepted", 1, None);
     }

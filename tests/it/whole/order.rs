@@ -1,9 +1,9 @@
 //! The order of sending (docs/queue.md#claim): `high` waits for one answer, never for a job.
 
+use pushpost::provider::fcm;
 use pushpost_testkit::json::fcm_targets;
 use std::time::Duration;
 
-use pushpost::domain::LaneKey;
 use pushpost::runtime::Role;
 use pushpost_simulator::Settings;
 use serde_json::{Value, json};
@@ -53,12 +53,12 @@ async fn high_priority_overtakes_what_is_being_sent() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn waiting_jobs_are_sent_by_priority() {
     let mut service = service().await;
-    service.lanes().pause(LaneKey::Fcm).await;
+    service.lanes().pause(fcm::LANE).await;
     service.node(Role::All).await;
     let low = service.notifications().send(message("low", fcm_targets("low-", 1))).await;
     let normal = service.notifications().send(message("normal", fcm_targets("normal-", WAITING))).await;
     let high = service.notifications().send(message("high", fcm_targets("high-", 1))).await;
-    service.lanes().resume(LaneKey::Fcm).await;
+    service.lanes().resume(fcm::LANE).await;
     for id in [&low, &normal, &high] {
         service.notifications().until_done(id).await;
     }
@@ -73,14 +73,14 @@ async fn waiting_jobs_are_sent_by_priority() {
 async fn a_single_overtakes_no_waiting_one_of_its_own_priority() {
     const SINGLES: usize = 200;
     let mut service = service().await;
-    service.lanes().pause(LaneKey::Fcm).await;
+    service.lanes().pause(fcm::LANE).await;
     service.node(Role::All).await;
     let mut ids = Vec::new();
     for i in 0..SINGLES {
         let target = json!({"platform": "fcm", "token": format!("early-{i}")});
         ids.push(service.notifications().send(message("normal", vec![target])).await);
     }
-    service.lanes().resume(LaneKey::Fcm).await;
+    service.lanes().resume(fcm::LANE).await;
     service.until_received(1).await;
     ids.push(service.notifications().send(message("normal", fcm_targets("late-", 1))).await);
     for id in &ids {

@@ -1,6 +1,7 @@
 //! A provider in an outage: the lane stops, keeps its jobs unchanged, and probes the provider now and then.
 
 use pushpost::domain::LaneKey;
+use pushpost::provider::fcm;
 use pushpost_simulator::{Action, FcmFault, Ledger, Provider, Rule};
 use pushpost_testkit::json::{apns_targets, assert_ended, assert_has, fcm_targets, of};
 use serde_json::{Value, json};
@@ -68,7 +69,7 @@ async fn assert_outlasted(provider: Provider, lane: LaneKey, action: Action, wor
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_outage_of_fcm_stops_its_lane_and_counts_no_attempts() {
-    assert_outlasted(Provider::Fcm, LaneKey::Fcm, Action::fcm(FcmFault::Unavailable), "UNAVAILABLE").await;
+    assert_outlasted(Provider::Fcm, fcm::LANE, Action::fcm(FcmFault::Unavailable), "UNAVAILABLE").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -79,7 +80,7 @@ async fn an_outage_of_apns_stops_its_lane_and_counts_no_attempts() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn html_errors_are_an_outage_too() {
-    assert_outlasted(Provider::Fcm, LaneKey::Fcm, Action::fcm(FcmFault::BadGatewayHtml), "502").await;
+    assert_outlasted(Provider::Fcm, fcm::LANE, Action::fcm(FcmFault::BadGatewayHtml), "502").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -90,7 +91,7 @@ async fn a_zero_ttl_is_sent_once_in_an_outage_too() {
     let mut code = hello(fcm_targets("f", DEVICES));
     code["ttl"] = json!(0);
     let id = service.notifications().send(code).await;
-    service.lanes().until_state(LaneKey::Fcm, "broken").await;
+    service.lanes().until_state(fcm::LANE, "broken").await;
     service.simulator.clear_rules();
     let outcomes = service.notifications().outcomes(&id).await;
     let (sent_in_vain, others): (Vec<_>, Vec<_>) =
@@ -111,7 +112,7 @@ async fn a_message_that_only_fails_itself_stops_its_lane_briefly() {
     let bad = json!({"platform": "fcm", "token": "bad", "ref": "bad"});
     let poison = service.notifications().send(hello(vec![bad.clone()])).await;
     // No other device sends: this one alone looks like an outage.
-    service.lanes().until_state(LaneKey::Fcm, "broken").await;
+    service.lanes().until_state(fcm::LANE, "broken").await;
     let mut targets = fcm_targets("f", 100);
     targets.push(bad);
     let id = service.notifications().send(hello(targets)).await;

@@ -1,9 +1,9 @@
 //! Reading deliveries in pages and as a stream.
 
+use pushpost::provider::fcm;
 use pushpost_testkit::json::{apns_targets, fcm_targets, text};
 use std::collections::{BTreeMap, BTreeSet};
 
-use pushpost::domain::LaneKey;
 use pushpost::runtime::Role;
 use pushpost_simulator::{Action, FcmFault, Rule};
 use serde_json::{Value, json};
@@ -78,13 +78,13 @@ async fn pages_of_any_size_and_the_stream_have_each_device_once() {
 async fn paging_while_sending_misses_no_device() {
     let mut service = TestService::builder().build().await;
     service.lanes().pause(PRODUCTION).await;
-    service.lanes().pause(LaneKey::Fcm).await;
+    service.lanes().pause(fcm::LANE).await;
     service.node(Role::All).await;
     let id = service.notifications().send(message()).await;
     let (first, cursor) = page(&service, &id, "limit=70", &Value::Null).await;
     assert!(first.iter().all(|item| item["status"] == "pending"));
     service.lanes().resume(PRODUCTION).await;
-    service.lanes().resume(LaneKey::Fcm).await;
+    service.lanes().resume(fcm::LANE).await;
     service.notifications().until_done(&id).await;
     let (mut seen, mut cursor) = (first, cursor);
     while !cursor.is_null() {

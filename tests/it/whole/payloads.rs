@@ -1,6 +1,6 @@
 //! What reaches the phone, where the request leaves Pushpost a choice.
 
-use pushpost::domain::LaneKey;
+use pushpost::provider::fcm;
 use pushpost_testkit::json::{assert_ended, hex};
 use serde_json::{Value, json};
 
@@ -173,7 +173,7 @@ async fn assert_number_arrived(service: &TestService, id: &str, number: &str, ap
 async fn numbers_and_names_reach_the_phone_as_they_were_written() {
     let service = TestService::start().await;
     // From memory; and from the database, because a paused lane gives back its jobs.
-    for (way, lanes) in [("a", &[][..]), ("b", &[PRODUCTION, LaneKey::Fcm])] {
+    for (way, lanes) in [("a", &[][..]), ("b", &[PRODUCTION, fcm::LANE])] {
         for lane in lanes {
             service.lanes().pause(*lane).await;
         }

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use pushpost::domain::{Environment, LaneKey};
+use pushpost::provider::{apns, fcm};
 use pushpost_simulator::{Action, Answer, Rule};
 use pushpost_testkit::json::{apns_targets, assert_ended, fcm_targets, hex, of};
 use serde_json::{Value, json};
@@ -110,8 +110,8 @@ async fn a_device_with_a_panicking_attempt_is_rejected_and_no_other() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_isolated_attempt_does_not_delay_one_of_another_lane() {
     let service = TestService::start().await;
-    let apns = LaneKey::Apns(Environment::Production);
-    for lane in [apns, LaneKey::Fcm] {
+    let apns = apns::lane(apns::PRODUCTION);
+    for lane in [apns, fcm::LANE] {
         service.lanes().pause(lane).await;
     }
     service.rule(Rule::token(hex("a1"), Action::Accept).delayed(Duration::from_secs(8)));
@@ -122,7 +122,7 @@ async fn an_isolated_attempt_does_not_delay_one_of_another_lane() {
     assert_eq!(service.database.execute("update jobs set node_deaths = 2").await, 2);
     service.lanes().resume(apns).await;
     service.until_received(1).await;
-    service.lanes().resume(LaneKey::Fcm).await;
+    service.lanes().resume(fcm::LANE).await;
     assert_ended(&service.notifications().outcome(&fast).await, "accepted", 1, None);
     let delivery = &service.notifications().deliveries(&slow).await[0];
     assert_eq!(delivery["status"], "pending", "its attempt is still under way");

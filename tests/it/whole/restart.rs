@@ -1,9 +1,9 @@
 //! A node that is told to stop finishes what is in flight and gives back the rest for the next node.
 
+use pushpost::provider::fcm;
 use pushpost_testkit::json::{apns_targets, assert_ended, fcm_targets};
 use std::time::Duration;
 
-use pushpost::domain::LaneKey;
 use pushpost::runtime::Role;
 use pushpost_simulator::{Action, FcmFault, Rule, Settings};
 use serde_json::json;
@@ -60,7 +60,7 @@ async fn retries_that_wait_survive_a_restart() {
     service.end_nodes().await;
     assert_eq!(service.database.count(waiting).await, 50);
     service.node(Role::All).await;
-    service.lanes().retry(LaneKey::Fcm).await;
+    service.lanes().retry(fcm::LANE).await;
     let outcomes = service.notifications().outcomes(&id).await;
     assert_eq!(outcomes.len(), 50);
     outcomes.iter().for_each(|outcome| assert_ended(outcome, "accepted", 2, None));

@@ -1,9 +1,9 @@
 //! Too many requests: of one device, of a project, of a minute. Each limit stops only what it concerns.
 
+use pushpost::provider::fcm;
 use pushpost_testkit::json::{apns_targets, assert_ended, assert_has, fcm_targets, of};
 use std::time::Duration;
 
-use pushpost::domain::LaneKey;
 use pushpost::runtime::Role;
 use pushpost_simulator::{Action, FcmFault, FcmSettings, Provider, Rule, Settings};
 use serde_json::{Value, json};
@@ -37,7 +37,7 @@ async fn a_limit_of_one_device_holds_back_that_device() {
         let others = outcomes.iter().filter(|outcome| outcome["ref"] != "limited");
         others.for_each(|outcome| assert_ended(outcome, "accepted", 1, None));
     }
-    for lane in [PRODUCTION, LaneKey::Fcm] {
+    for lane in [PRODUCTION, fcm::LANE] {
         assert_eq!(service.lanes().get(lane).await["state"], "running");
     }
     service.stop().await;
@@ -57,7 +57,7 @@ async fn a_retry_after_date_is_understood() {
     let late = "select coalesce(sum(device_count), 0)::bigint from jobs where class = 1
                 and due_at between now() + interval '50 minutes' and now() + interval '2 hours'";
     service.database.until_count(late, 20).await;
-    service.lanes().retry(LaneKey::Fcm).await;
+    service.lanes().retry(fcm::LANE).await;
     service
         .notifications()
         .outcomes(&id)
@@ -72,7 +72,7 @@ async fn a_project_over_its_quota_waits_for_retry_after_and_shows_it() {
     let service = TestService::start().await;
     service.rule(Rule::provider(Provider::Fcm, throttled(FcmFault::ProjectQuota, "6")));
     let id = service.notifications().send(hello(fcm_targets("f", 20))).await;
-    let seen = service.lanes().until_state(LaneKey::Fcm, "throttled").await;
+    let seen = service.lanes().until_state(fcm::LANE, "throttled").await;
     assert_has(&seen, &json!({"why": "RESOURCE_EXHAUSTED"}));
     let status = service.get(&format!("/v1/notifications/{id}")).await.body;
     assert_has(&status["held"][0], &json!({"lane": "fcm", "state": "throttled"}));
@@ -107,7 +107,7 @@ async fn every_lane_of_a_project_over_its_quota_shows_the_wait() {
                     where l.platform = 2 and r.state = 1 and r.reason = 'RESOURCE_EXHAUSTED'";
     service.database.until_count(reported, 2).await;
     service.simulator.clear_rules();
-    service.lanes().resume(LaneKey::Fcm).await;
+    service.lanes().resume(fcm::LANE).await;
     assert_ended(&service.notifications().outcome(&id).await, "accepted", 1, None);
     service.database.until_count(reported, 0).await;
     service.stop().await;
@@ -124,14 +124,14 @@ async fn a_device_that_waits_for_a_stream_when_its_lane_stops_is_not_sent() {
     service.node(Role::All).await;
     service.rule(Rule::provider(Provider::Fcm, throttled(FcmFault::ProjectQuota, "3600")));
     let id = service.notifications().send(hello(fcm_targets("f", DEVICES))).await;
-    service.lanes().until_state(LaneKey::Fcm, "throttled").await;
+    service.lanes().until_state(fcm::LANE, "throttled").await;
     service.database.until_count("select count(*) from jobs where node_id is not null", 0).await;
     let told = sent(&service.ledger()).len();
     // One for each connection, and those that were written in the moment between.
     assert!(told < DEVICES / 4, "{told} of {DEVICES} were sent to a provider that had said no");
     service.simulator.clear_rules();
     // Long before the hour that it was told.
-    service.lanes().retry(LaneKey::Fcm).await;
+    service.lanes().retry(fcm::LANE).await;
     service
         .notifications()
         .outcomes(&id)

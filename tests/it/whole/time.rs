@@ -1,6 +1,6 @@
 //! Time to live (docs/queue.md#time-to-live): a TTL of 0, the time that remains, and the last outcome.
 
-use pushpost::domain::LaneKey;
+use pushpost::provider::fcm;
 use pushpost::runtime::Role;
 use pushpost_simulator::{Action, Answer, FcmFault, H2Code, Provider, Rule};
 use pushpost_testkit::json::{assert_ended, hex};
@@ -65,7 +65,7 @@ async fn a_zero_ttl_is_resent_while_the_provider_cannot_have_processed_it() {
 async fn a_device_that_expires_in_a_paused_lane_is_never_sent() {
     let mut service = TestService::builder().build().await;
     service.lanes().pause(PRODUCTION).await;
-    service.lanes().pause(LaneKey::Fcm).await;
+    service.lanes().pause(fcm::LANE).await;
     service.node(Role::All).await;
     let expiring = service
         .notifications()
@@ -82,7 +82,7 @@ async fn a_device_that_expires_in_a_paused_lane_is_never_sent() {
         assert_ended(&outcome, "expired", 0, Some("ttl"));
     }
     service.lanes().resume(PRODUCTION).await;
-    service.lanes().resume(LaneKey::Fcm).await;
+    service.lanes().resume(fcm::LANE).await;
     assert_ended(&service.notifications().outcome(&lasting).await, "accepted", 1, None);
     assert_eq!(sent(&service.ledger()).len(), 1);
     service.stop().await;

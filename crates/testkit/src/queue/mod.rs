@@ -7,9 +7,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use pushpost::domain::{
-    App, Content, DeliveryCounts, DeliveryStatus, DeviceId, LaneId, LaneKey, NodeId, NotificationId, Target,
-    Ttl,
+    App, Content, DeliveryCounts, DeliveryStatus, DeviceId, LaneId, NodeId, NotificationId, Target, Ttl,
 };
+use pushpost::provider::built_in_platforms;
+use pushpost::provider::fcm;
 use pushpost::queue::accept::NewNotification;
 use pushpost::store::deliveries::{self, Delivery, DeliveryFilter, DeliveryPosition};
 use pushpost::store::{Purpose, SessionPool};
@@ -52,7 +53,7 @@ impl TestQueue {
     pub async fn create() -> Self {
         let database = TestDatabase::create().await;
         let app = Arc::new(shop(&database.pool).await);
-        let lane = app.lane(LaneKey::Fcm).id;
+        let lane = app.lane(fcm::LANE).id;
         let pool = queue_pool(database.url().parse().unwrap());
         Self { database, pool, app, lane }
     }
@@ -131,5 +132,7 @@ pub fn queue_pool(options: PgConnectOptions) -> SessionPool {
 }
 
 pub fn small_queue_pool(options: PgConnectOptions, connections: u32) -> SessionPool {
-    SessionPool::new(options, Purpose::Queue, connections).with_patience(STATEMENT_TIME_MAX)
+    SessionPool::new(options, Purpose::Queue, connections)
+        .with_platforms(built_in_platforms())
+        .with_patience(STATEMENT_TIME_MAX)
 }

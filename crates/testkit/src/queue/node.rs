@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pushpost::domain::{
-    Class, DeliveryStatus, Finding, JobId, LaneId, LaneKey, NodeId, NotificationId, Priority, Reason,
+    Class, DeliveryStatus, Finding, JobId, LaneId, NodeId, NotificationId, Priority, Reason,
 };
 use pushpost::queue::accept::{Acceptor, NewNotification};
 use pushpost::queue::claim::Claimer;
@@ -52,7 +52,8 @@ impl QueueNode {
         let node_lease = NodeLease::register(&queue.pool, "test".to_owned(), TIMEOUT).await.unwrap();
         let node_lease = Arc::new(node_lease);
         let intake = |key| Arc::new(LaneIntake::new(queue.app.lane(key).id, ROOM));
-        let intakes: Arc<LaneIntakes> = Arc::new(LaneKey::ALL.into_iter().map(intake).collect());
+        let intakes: Arc<LaneIntakes> =
+            Arc::new(pushpost::provider::built_in_platforms().lanes().map(intake).collect());
         let leases = Arc::new(Leases::default());
         let notifier = Notifier::new(Arc::clone(&intakes), Arc::clone(&node_lease));
         let (verdicts_out, verdicts) = mpsc::channel(1_000);

@@ -47,11 +47,7 @@ impl Lanes<'_> {
     }
 
     async fn change_row(self, lane: LaneKey, what: &str) {
-        let (platform, environment) = match lane {
-            LaneKey::Apns(Environment::Production) => (1, 1),
-            LaneKey::Apns(Environment::Sandbox) => (1, 2),
-            LaneKey::Fcm => (2, 0),
-        };
+        let (platform, environment) = (lane.platform().code(), Environment::code(lane.environment()));
         let changed = self
             .service
             .database

@@ -11,7 +11,8 @@ use std::net::SocketAddr;
 use std::ops::Deref;
 
 use pushpost::config::Sources;
-use pushpost::domain::{Environment, LaneKey};
+use pushpost::domain::LaneKey;
+use pushpost::provider::apns;
 use pushpost::runtime::{Reload, ReloadHandle, Role, Service, Shutdown};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
@@ -22,7 +23,7 @@ pub use builder::TestServiceBuilder;
 use crate::installation::{CONFIG, Installation};
 use crate::wait::WAIT_MAX;
 
-pub const PRODUCTION: LaneKey = LaneKey::Apns(Environment::Production);
+pub const PRODUCTION: LaneKey = apns::lane(apns::PRODUCTION);
 
 /// An installation with nodes in this process, and keys of its app `shop`. End it with one of the `stop…` functions, which
 /// check the books.

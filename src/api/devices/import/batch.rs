@@ -6,7 +6,7 @@ use super::lines::{ImportLine, LINE_MAX};
 use crate::api::devices::request;
 use crate::api::error::ApiError;
 use crate::api::parse_pool::ParsePool;
-use crate::domain::{InputCode, ValidationError};
+use crate::domain::{InputCode, Platforms, ValidationError};
 use crate::registry::register::OnFailure;
 use crate::registry::registration::{Registrar, Registration};
 
@@ -23,6 +23,7 @@ const BATCH_FAULTS_MAX: usize = 1000;
 #[derive(Debug)]
 pub struct ImportBatch {
     after: OnFailure,
+    platforms: Platforms,
     /// The line numbers of `registrations`.
     pub(super) lines: Vec<u64>,
     /// The lines without a fault.
@@ -37,9 +38,10 @@ pub struct ImportBatch {
 
 impl ImportBatch {
     /// A batch without lines.
-    pub fn new(after: OnFailure) -> Self {
+    pub fn new(after: OnFailure, platforms: Platforms) -> Self {
         Self {
             after,
+            platforms,
             lines: Vec::new(),
             registrations: Vec::new(),
             failures: Vec::new(),
@@ -56,7 +58,7 @@ impl ImportBatch {
             Some(text) => {
                 self.bytes += text.len();
                 let faults_max = if self.faults < BATCH_FAULTS_MAX { FAULTS_MAX } else { 1 };
-                registration(text, faults_max)
+                registration(text, &self.platforms, faults_max)
             }
         };
         match read {
@@ -123,10 +125,11 @@ impl UnreadLines {
     }
 
     /// Reads the lines, up to the first failure where that ends the import.
-    pub(super) async fn read(self, pool: &ParsePool) -> ImportBatch {
+    pub(super) async fn read(self, pool: &ParsePool, platforms: &Platforms) -> ImportBatch {
         let Self { after, lines, bytes } = self;
+        let platforms = platforms.clone();
         let read = pool.run(bytes, move || {
-            let mut batch = ImportBatch::new(after);
+            let mut batch = ImportBatch::new(after, platforms);
             for line in lines {
                 if batch.is_last() {
                     break;
@@ -140,8 +143,8 @@ impl UnreadLines {
 }
 
 /// Reads a line as `PUT /v1/devices` reads its body.
-fn registration(text: &[u8], faults_max: usize) -> Result<Registration, ApiError> {
-    request::registration(text, Registrar::Import).map_err(|mut faults| {
+fn registration(text: &[u8], platforms: &Platforms, faults_max: usize) -> Result<Registration, ApiError> {
+    request::registration(text, Registrar::Import, platforms).map_err(|mut faults| {
         faults.truncate(faults_max);
         faults.shrink_to_fit();
         faults.iter_mut().for_each(forget_line);
@@ -159,6 +162,7 @@ fn forget_line(fault: &mut ValidationError) {
 
 #[cfg(test)]
 mod tests {
+    use crate::provider::built_in_platforms;
     use serde_json::json;
 
     use super::*;
@@ -169,7 +173,7 @@ mod tests {
 
     #[test]
     fn a_fault_is_said_as_of_its_own_line_and_not_without_end() {
-        let mut batch = ImportBatch::new(OnFailure::Continue);
+        let mut batch = ImportBatch::new(OnFailure::Continue, built_in_platforms());
         batch.read(&line(7, r#"{"platform": apns}"#));
         let unknown: serde_json::Map<_, _> = (0..999).map(|n| (format!("x{n}"), json!(1))).collect();
         batch.read(&line(8, &json!(unknown).to_string()));
@@ -191,18 +195,18 @@ mod tests {
     #[test]
     fn a_batch_is_full_of_lines_of_bytes_or_where_it_has_to_stop() {
         let right = r#"{"platform":"fcm","token":"f"}"#;
-        let mut many = ImportBatch::new(OnFailure::Stop);
+        let mut many = ImportBatch::new(OnFailure::Stop, built_in_platforms());
         for number in 1..=BATCH_LINES as u64 {
             assert!(!many.is_full(), "{number}");
             many.read(&line(number, right));
         }
         assert!(many.is_full() && !many.is_last());
-        let mut large = ImportBatch::new(OnFailure::Continue);
+        let mut large = ImportBatch::new(OnFailure::Continue, built_in_platforms());
         for number in 1..=9 {
             large.read(&line(number, &format!("{right}{}", " ".repeat(LINE_MAX - 100))));
         }
         assert!(large.is_full());
-        let mut failed = ImportBatch::new(OnFailure::Stop);
+        let mut failed = ImportBatch::new(OnFailure::Stop, built_in_platforms());
         failed.read(&line(1, "{}"));
         assert!(failed.is_full() && failed.is_last());
     }

@@ -32,7 +32,7 @@ use crate::api::health::Health;
 use crate::api::parse_pool::ParsePool;
 use crate::api::query::Parameters;
 use crate::api::request_id::RequestId;
-use crate::domain::InputCode;
+use crate::domain::{InputCode, Platforms};
 
 /// The path of the endpoint. It is a stream, so no deadline holds for it.
 pub(in crate::api) const PATH: &str = "/v1/devices/import";
@@ -68,6 +68,7 @@ pub(super) async fn import(
         ended: None,
         health: Arc::clone(&state.health),
         parse_pool: state.parse_pool.clone(),
+        platforms: caller.app.platforms(),
     };
     let (progress, done) = run(&state.pool, &caller.app, after, &mut body, |_| {}).await;
     let report = progress.report(Some(&id));
@@ -101,6 +102,7 @@ struct Body {
     ended: Option<Result<(), ApiError>>,
     health: Arc<Health>,
     parse_pool: ParsePool,
+    platforms: Platforms,
 }
 
 impl BatchSource for Body {
@@ -115,17 +117,17 @@ impl BatchSource for Body {
                 unread.add(line);
             }
             if unread.is_full() {
-                return Ok(Some(unread.read(&self.parse_pool).await));
+                return Ok(Some(unread.read(&self.parse_pool, &self.platforms).await));
             }
             match (self.ended.take(), unread.is_empty()) {
                 (None, is_empty) => {
                     if !self.read_on(is_empty).await {
-                        return Ok(Some(unread.read(&self.parse_pool).await));
+                        return Ok(Some(unread.read(&self.parse_pool, &self.platforms).await));
                     }
                 }
                 (ended, false) => {
                     self.ended = ended;
-                    return Ok(Some(unread.read(&self.parse_pool).await));
+                    return Ok(Some(unread.read(&self.parse_pool, &self.platforms).await));
                 }
                 (Some(ended), true) => {
                     self.ended = Some(Ok(()));

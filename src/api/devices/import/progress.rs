@@ -155,7 +155,7 @@ mod tests {
     use super::*;
 
     fn batch(after: OnFailure, numbers: std::ops::RangeInclusive<u64>) -> ImportBatch {
-        let mut batch = ImportBatch::new(after);
+        let mut batch = ImportBatch::new(after, crate::provider::built_in_platforms());
         for number in numbers {
             let text = if number % 2 == 0 { r#"{"platform":"apns","token":"aa"}"# } else { "?" };
             batch.read(&ImportLine { number, text: Some(text.into()) });
@@ -180,7 +180,7 @@ mod tests {
     #[test]
     fn a_stop_is_at_the_first_failure_wherever_it_was_found() {
         let mut progress = ImportProgress::new(OnFailure::Stop);
-        let mut before = ImportBatch::new(OnFailure::Stop);
+        let mut before = ImportBatch::new(OnFailure::Stop, crate::provider::built_in_platforms());
         for number in [2, 4, 6] {
             let text = Some(r#"{"platform":"apns","token":"aa"}"#.into());
             before.read(&ImportLine { number, text });

@@ -1,12 +1,13 @@
 //! Reads the bodies of requests about devices. `devices::body` describes them for the OpenAPI document.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 use chrono::{DateTime, Utc};
 
 use crate::api::json::{self, Fields, Given};
 use crate::domain::{
-    AppVersion, DeviceToken, Environment, InputCode, Kind, Locale, Platform, TimeZone, TopicName, UserId,
+    AppVersion, DeviceToken, InputCode, Kind, Locale, Platform, Platforms, TimeZone, TopicName, UserId,
     ValidationError,
 };
 use crate::registry::registration::{
@@ -20,10 +21,11 @@ const TOPICS_MAX: usize = 1000;
 pub(super) fn registration(
     body: impl Into<Vec<u8>>,
     who: Registrar,
+    platforms: &Platforms,
 ) -> Result<Registration, Vec<ValidationError>> {
     json::read(body, |mut fields| {
-        let addressed = addressed(&mut fields);
-        let mut details = read_details(&mut fields, who);
+        let addressed = addressed(&mut fields, platforms);
+        let mut details = read_details(&mut fields, who, platforms);
         let platform = addressed.as_ref().map(|(platform, _)| *platform);
         for unfit in platform.map(|platform| details.unsupported(platform)).unwrap_or_default() {
             fields.faults().push(self::unfit(unfit));
@@ -37,9 +39,12 @@ pub(super) fn registration(
 }
 
 /// The body of `PATCH /v1/devices/{id}`.
-pub(super) fn details(body: impl Into<Vec<u8>>) -> Result<DeviceDetails, Vec<ValidationError>> {
+pub(super) fn details(
+    body: impl Into<Vec<u8>>,
+    platforms: &Platforms,
+) -> Result<DeviceDetails, Vec<ValidationError>> {
     json::read(body, |mut fields| {
-        let details = read_details(&mut fields, Registrar::Backend);
+        let details = read_details(&mut fields, Registrar::Backend, platforms);
         fields.finish();
         Some(details)
     })
@@ -48,13 +53,14 @@ pub(super) fn details(body: impl Into<Vec<u8>>) -> Result<DeviceDetails, Vec<Val
 /// The body of `POST /v1/devices/unregister`.
 pub(super) fn platform_and_token(
     body: impl Into<Vec<u8>>,
+    platforms: &Platforms,
 ) -> Result<(Platform, DeviceToken), Vec<ValidationError>> {
-    json::read(body, one_token)
+    json::read(body, |fields| one_token(fields, platforms))
 }
 
 /// Reads an object that has a platform and a token and nothing else.
-pub(super) fn one_token(mut fields: Fields<'_>) -> Option<(Platform, DeviceToken)> {
-    let addressed = addressed(&mut fields);
+pub(super) fn one_token(mut fields: Fields<'_>, platforms: &Platforms) -> Option<(Platform, DeviceToken)> {
+    let addressed = addressed(&mut fields, platforms);
     fields.finish();
     let (platform, token) = addressed?;
     Some((platform, token?))
@@ -63,36 +69,51 @@ pub(super) fn one_token(mut fields: Fields<'_>) -> Option<(Platform, DeviceToken
 /// The fault of a detail that the platform does not have.
 pub(super) fn unfit(unfit: UnsupportedDetail) -> ValidationError {
     let (pointer, detail) = match unfit {
-        UnsupportedDetail::Environment => ("#/environment", "FCM has no environments"),
-        UnsupportedDetail::Kind => ("#/kind", "an FCM token has no kind but alert"),
+        UnsupportedDetail::Environment(platform) => ("#/environment", no_environment(platform)),
+        UnsupportedDetail::Kind(platform) => ("#/kind", no_kind(platform)),
     };
     ValidationError::at(pointer, InputCode::BadValue, detail)
 }
 
+/// Says that no caller states an environment for devices of this platform.
+pub(in crate::api) fn no_environment(platform: Platform) -> String {
+    format!("{} has no environments", platform.facts().title)
+}
+
+/// Says which kinds the tokens of this platform have.
+pub(in crate::api) fn no_kind(platform: Platform) -> String {
+    let facts = platform.facts();
+    let kinds: Vec<_> = facts.kinds.iter().map(|kind| kind.as_str()).collect();
+    format!("{} has no kind but {}", facts.token_title, kinds.join(", "))
+}
+
 /// None: the platform is missing or unknown. No token: it is missing, or not a token of that platform.
-fn addressed(fields: &mut Fields<'_>) -> Option<(Platform, Option<DeviceToken>)> {
+fn addressed(fields: &mut Fields<'_>, platforms: &Platforms) -> Option<(Platform, Option<DeviceToken>)> {
     fields.require("platform");
     fields.require("token");
-    let platform = platform(fields);
+    let platform = platform(fields, platforms);
     let token = token(fields, "token", platform);
     Some((platform?, token))
 }
 
-fn platform(fields: &mut Fields<'_>) -> Option<Platform> {
+fn platform(fields: &mut Fields<'_>, platforms: &Platforms) -> Option<Platform> {
     let text = fields.string("platform")?;
-    let platform = Platform::parse(text);
+    let platform = platforms.parse(text);
     if platform.is_none() {
         let at = fields.pointer("platform");
         let fault = ValidationError::at(at, InputCode::UnsupportedPlatform, "we don't send to this service");
-        fields.faults().push(fault.with("supported", Platform::ALL.map(Platform::as_str).to_vec()));
+        fields.faults().push(fault.with("supported", platforms.names()));
     }
     platform
 }
 
 /// A token is checked only if its platform is known.
 fn token(fields: &mut Fields<'_>, name: &'static str, platform: Option<Platform>) -> Option<DeviceToken> {
-    let text = fields.string(name)?;
-    match DeviceToken::parse(platform?, text) {
+    let text = match fields.value(name).filter(|_| platform.is_some_and(|it| it.facts().has_object_tokens)) {
+        Some(parts) if parts.as_str().is_none() => Cow::Owned(parts.to_value().to_string()),
+        _ => Cow::Borrowed(fields.string(name)?),
+    };
+    match DeviceToken::parse(platform?, &text) {
         Ok(token) => Some(token),
         Err(bad) => {
             fields.fault(name, InputCode::BadToken, bad.to_string());
@@ -101,13 +122,15 @@ fn token(fields: &mut Fields<'_>, name: &'static str, platform: Option<Platform>
     }
 }
 
-fn read_details(fields: &mut Fields<'_>, who: Registrar) -> DeviceDetails {
+fn read_details(fields: &mut Fields<'_>, who: Registrar, platforms: &Platforms) -> DeviceDetails {
     let mut ignored = Vec::new();
     let kinds: Vec<_> = Kind::ALL.iter().map(|kind| kind.as_str()).collect();
-    let environments = Environment::ALL.map(Environment::as_str);
+    let stated = platforms.stated_environments();
+    let environments: Vec<_> = stated.iter().map(|environment| environment.as_str()).collect();
+    let environment = |name: &str| stated.iter().copied().find(|environment| environment.as_str() == name);
     DeviceDetails {
         kind: choice(fields, "kind", &kinds, Kind::parse),
-        environment: choice(fields, "environment", &environments, Environment::parse),
+        environment: choice(fields, "environment", &environments, environment),
         user: user(fields, who),
         topics: topics(fields, who),
         locale: hint(fields, "locale", Locale::parse, &mut ignored),
@@ -121,7 +144,7 @@ fn choice<T>(
     fields: &mut Fields<'_>,
     name: &'static str,
     names: &[&'static str],
-    parse: fn(&str) -> Option<T>,
+    parse: impl Fn(&str) -> Option<T>,
 ) -> FieldChange<T> {
     change(fields, name, parse, |at| {
         let detail = format!("this must be one of {}", names.join(", "));
@@ -237,7 +260,7 @@ fn registered_at(fields: &mut Fields<'_>, who: Registrar) -> Option<DateTime<Utc
 fn change<T>(
     fields: &mut Fields<'_>,
     name: &'static str,
-    parse: fn(&str) -> Option<T>,
+    parse: impl Fn(&str) -> Option<T>,
     fault: impl FnOnce(String) -> ValidationError,
 ) -> FieldChange<T> {
     match fields.given_string(name) {

@@ -3,9 +3,14 @@
 use serde_json::{Value, json};
 
 use super::*;
+use crate::api::tests::app;
+
+fn platforms() -> Platforms {
+    app().platforms()
+}
 
 fn faults(body: &Value, who: Registrar) -> Vec<(String, &'static str)> {
-    let faults = registration(body.to_string().as_bytes(), who).expect_err("faults");
+    let faults = registration(body.to_string().as_bytes(), who, &platforms()).expect_err("faults");
     let place = |fault: &ValidationError| match &fault.place {
         crate::domain::ErrorLocation::Pointer(pointer) => pointer.clone(),
         other => panic!("{other:?}"),
@@ -20,7 +25,8 @@ fn pairs(expected: &[(&str, &'static str)]) -> Vec<(String, &'static str)> {
 #[test]
 fn left_out_null_and_set_are_three_things() {
     let body = json!({"platform": "apns", "token": "AA", "locale": "pt_BR", "user": null, "topics": null});
-    let read = registration(body.to_string().as_bytes(), Registrar::Backend).expect("well formed");
+    let read =
+        registration(body.to_string().as_bytes(), Registrar::Backend, &platforms()).expect("well formed");
     assert_eq!(read.token.expose(), "aa");
     assert_eq!(read.details.locale, FieldChange::Set(Locale::parse("pt-BR").expect("a tag")));
     assert_eq!((read.details.user, read.details.timezone), (FieldChange::Clear, FieldChange::Keep));
@@ -62,7 +68,7 @@ fn a_hint_that_can_not_be_read_is_left_out_and_told() {
     let callers = [Registrar::App, Registrar::Backend, Registrar::Import];
     for (who, body) in callers.into_iter().flat_map(|who| [(who, &unreadable), (who, &of_another_type)]) {
         let Registration { details, replaces, .. } =
-            registration(body.to_string().as_bytes(), who).expect("well formed");
+            registration(body.to_string().as_bytes(), who, &platforms()).expect("well formed");
         assert_eq!((details.locale, details.timezone), (FieldChange::Keep, FieldChange::Keep));
         assert_eq!((details.app_version, replaces), (FieldChange::Keep, None));
         let told = details.ignored.iter().map(|part| (part.pointer.as_str(), part.reason.as_str()));
@@ -82,7 +88,7 @@ fn fcm_has_neither_environment_nor_kind() {
     let expected = [("#/kind", "bad_value"), ("#/environment", "bad_value")];
     assert_eq!(faults(&body, Registrar::Backend), pairs(&expected));
     let plain = json!({"platform": "fcm", "token": "x", "kind": "alert", "environment": null});
-    assert!(registration(plain.to_string().as_bytes(), Registrar::App).is_ok());
+    assert!(registration(plain.to_string().as_bytes(), Registrar::App, &platforms()).is_ok());
 }
 
 #[test]
@@ -95,9 +101,9 @@ fn an_app_may_log_out_but_name_no_user_no_time_and_no_closed_topic() {
         ("#/registered_at", "forbidden_field"),
     ];
     assert_eq!(faults(&body, Registrar::App), pairs(&expected));
-    assert!(registration(body.to_string().as_bytes(), Registrar::Backend).is_ok());
+    assert!(registration(body.to_string().as_bytes(), Registrar::Backend, &platforms()).is_ok());
     let log_out = json!({"platform": "fcm", "token": "x", "user": null, "registered_at": null});
-    assert!(registration(log_out.to_string().as_bytes(), Registrar::App).is_ok());
+    assert!(registration(log_out.to_string().as_bytes(), Registrar::App, &platforms()).is_ok());
 }
 
 #[test]
@@ -109,6 +115,6 @@ fn topics_are_limited_in_number() {
     let body = |number| json!({"platform": "fcm", "token": "x", "topics": names(number)});
     assert_eq!(faults(&body(101), Registrar::App), pairs(&[("#/topics", "too_many_topics")]));
     for (number, who) in [(100, Registrar::App), (101, Registrar::Backend), (101, Registrar::Import)] {
-        assert!(registration(body(number).to_string().as_bytes(), who).is_ok());
+        assert!(registration(body(number).to_string().as_bytes(), who, &platforms()).is_ok());
     }
 }

@@ -2,8 +2,9 @@
 
 use crate::api::notifications::request::{Context, read};
 use crate::api::tests::app;
-use crate::domain::{InstallationKey, Platform, Ttl};
-use crate::notifications::rules::{FITTING_REQUEST_MAX, check_size_for, fits_every_provider};
+use crate::domain::{InstallationKey, Ttl};
+use crate::notifications::rules::{FITTING_REQUEST_MAX, fits_every_provider};
+use crate::provider::Providers;
 
 /// Places that values of a request can be in, a unit to be repeated there, and how that is written.
 const LONG: &[(&str, &str, &str)] = &[
@@ -25,10 +26,11 @@ const LONG: &[(&str, &str, &str)] = &[
 
 #[test]
 fn whatever_fits_every_provider_is_not_too_large_for_any_provider() {
-    let app = app();
+    let (app, providers) = (app(), Providers::default());
     let most = FITTING_REQUEST_MAX;
     let context = Context {
         app: &app,
+        providers: &providers,
         installation: &InstallationKey::new([7; 32]),
         targets_max: 5,
         default_ttl: Ttl::MAX,
@@ -37,16 +39,16 @@ fn whatever_fits_every_provider_is_not_too_large_for_any_provider() {
         let around = format!(r#"{{"to":{{"users":["u"]}},{before}"#);
         let times = (most - around.len() - after.len() - 1) / unit.len();
         let body = format!("{around}{}{after}}}", unit.repeat(times));
-        assert!(fits_every_provider(body.len(), &app), "{body}");
+        assert!(fits_every_provider(body.len(), &app, &providers), "{body}");
         let content =
             read(body.as_bytes(), context).unwrap_or_else(|error| panic!("{body}: {error}")).content;
-        for platform in Platform::ALL {
-            assert_eq!(check_size_for(&content, platform, &app), [], "{body}");
+        for provider in providers.iter() {
+            assert_eq!(provider.check_size(&content, &app), [], "{body}");
         }
     }
 }
 
 #[test]
 fn what_may_be_too_large_is_rendered() {
-    assert!(!fits_every_provider(4096 / 4, &app()));
+    assert!(!fits_every_provider(4096 / 4, &app(), &Providers::default()));
 }

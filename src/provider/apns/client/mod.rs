@@ -8,12 +8,15 @@ use http::uri::Authority;
 use http::{HeaderValue, StatusCode};
 use tokio::time::Instant;
 
+use super::SANDBOX;
 use super::credential::{ApnsCredential, Moment, Presented, ProviderToken};
-use super::request::{self, ApnsMessage};
+use super::provider::Apns;
+use super::request::{self, ApnsMessage, TopicOrigin};
 use super::response::{classify, goaway_about_credential};
 use crate::domain::{Content, Environment, MinDelay, NotificationId, Outcome};
 use crate::provider::classification::{Classification, ConnectionFate};
 use crate::provider::exchange::{exchange, unanswered};
+use crate::provider::port::{Provider, ProviderClient};
 use crate::provider::proxy::Proxy;
 use crate::provider::setup::{self, SetupError};
 use crate::provider::transport::{
@@ -68,9 +71,9 @@ impl ApnsClient {
         if settings.topic.is_empty() || HeaderValue::from_str(&settings.topic).is_err() {
             return Err(SetupError::Topic);
         }
-        let host = match settings.environment {
-            Environment::Production => "api.push.apple.com",
-            Environment::Sandbox => "api.sandbox.push.apple.com",
+        let host = match settings.environment == SANDBOX {
+            true => "api.sandbox.push.apple.com",
+            false => "api.push.apple.com",
         };
         let (origin, authority) = setup::origin(
             settings.endpoint.as_deref(),
@@ -102,58 +105,6 @@ impl ApnsClient {
         Ok(Self { pool, credential, authority, topic: settings.topic, fingerprint })
     }
 
-    /// Renders what all attempts at `content` share.
-    pub fn prepare(&self, id: NotificationId, content: &Content) -> ApnsMessage {
-        request::prepare(id, content, &self.topic)
-    }
-
-    /// One attempt at one device.
-    pub async fn send(&self, prepared: &ApnsMessage, attempt: &Attempt<'_>) -> Outcome {
-        let (verdict, bearer) = match self.ask(prepared, attempt).await {
-            Ok(answered) => answered,
-            Err(outcome) => return outcome,
-        };
-        let renewed = verdict.renew && self.credential.renew(&bearer, moment(attempt));
-        // The connection was at fault, and takes no more requests: the device need not wait for its next turn.
-        let elsewhere = verdict.connection == ConnectionFate::Retire
-            && matches!(verdict.outcome, Outcome::RetryTarget { min_delay: MinDelay::None, .. });
-        if !renewed && !elsewhere {
-            return verdict.outcome;
-        }
-        match Box::pin(self.ask(prepared, attempt)).await {
-            Ok((verdict, _)) => verdict.outcome,
-            Err(outcome) => outcome,
-        }
-    }
-
-    /// Opens a connection, if there is none.
-    ///
-    /// # Errors
-    /// The outcome that an attempt would have had.
-    pub async fn reach(&self, deadline: Instant) -> Result<(), Outcome> {
-        self.pool.reserve(deadline).await.map(drop).map_err(|error| without_answer(&error))
-    }
-
-    /// Names the key in use, and where it is used.
-    pub fn fingerprint(&self) -> Fingerprint {
-        self.fingerprint
-    }
-
-    /// Host and port.
-    pub fn authority(&self) -> &Authority {
-        &self.authority
-    }
-
-    /// Connections and streams now.
-    pub fn stats(&self) -> PoolStats {
-        self.pool.stats()
-    }
-
-    /// Lets what is on its way end, then closes.
-    pub async fn shutdown(&self) {
-        self.pool.shutdown().await;
-    }
-
     async fn ask(
         &self,
         prepared: &ApnsMessage,
@@ -172,6 +123,60 @@ impl ApnsClient {
             classify(response.status, &response.headers, &response.body, prepared.topic(), attempt.now);
         judge_connection(&response, &verdict);
         Ok((verdict, used.expect("an answer needs a request, and that a head")))
+    }
+}
+
+impl ProviderClient for ApnsClient {
+    type Message = ApnsMessage;
+
+    fn provider(&self) -> &'static dyn Provider {
+        &Apns
+    }
+
+    fn prepare(&self, id: NotificationId, content: &Content) -> ApnsMessage {
+        request::prepare(id, content, &self.topic)
+    }
+
+    fn is_overridden(message: &ApnsMessage) -> bool {
+        message.topic() != TopicOrigin::Configured
+    }
+
+    async fn send(&self, prepared: &ApnsMessage, attempt: &Attempt<'_>) -> Outcome {
+        let (verdict, bearer) = match self.ask(prepared, attempt).await {
+            Ok(answered) => answered,
+            Err(outcome) => return outcome,
+        };
+        let renewed = verdict.renew && self.credential.renew(&bearer, moment(attempt));
+        // The connection was at fault, and takes no more requests: the device need not wait for its next turn.
+        let elsewhere = verdict.connection == ConnectionFate::Retire
+            && matches!(verdict.outcome, Outcome::RetryTarget { min_delay: MinDelay::None, .. });
+        if !renewed && !elsewhere {
+            return verdict.outcome;
+        }
+        match Box::pin(self.ask(prepared, attempt)).await {
+            Ok((verdict, _)) => verdict.outcome,
+            Err(outcome) => outcome,
+        }
+    }
+
+    async fn reach(&self, deadline: Instant) -> Result<(), Outcome> {
+        self.pool.reserve(deadline).await.map(drop).map_err(|error| without_answer(&error))
+    }
+
+    fn fingerprint(&self) -> Fingerprint {
+        self.fingerprint
+    }
+
+    fn origins(&self) -> Vec<Authority> {
+        vec![self.authority.clone()]
+    }
+
+    fn stats(&self) -> PoolStats {
+        self.pool.stats()
+    }
+
+    async fn shutdown(&self) {
+        self.pool.shutdown().await;
     }
 }
 

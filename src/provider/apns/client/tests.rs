@@ -6,7 +6,8 @@ use chrono::TimeDelta;
 use uuid::Uuid;
 
 use super::*;
-use crate::domain::{Certainty, DeviceToken, LaneCause, MisconfigurationScope, Platform, Reason};
+use crate::domain::{Certainty, DeviceToken, LaneCause, MisconfigurationScope, Reason};
+use crate::provider::apns;
 use crate::provider::fake::{self, Fake, Seen, attempt};
 
 fn client_at(endpoint: String) -> ApnsClient {
@@ -16,7 +17,7 @@ fn client_at(endpoint: String) -> ApnsClient {
         key_id: "ABC123DEFG".to_owned(),
         team_id: "DEF123GHIJ".to_owned(),
         topic: "com.example.shop".to_owned(),
-        environment: Environment::Production,
+        environment: apns::PRODUCTION,
         endpoint: Some(endpoint),
         ca_file: Some(fake::ca_file().to_owned()),
         proxy: None,
@@ -31,7 +32,7 @@ fn client(fake: &Fake) -> ApnsClient {
 }
 
 fn token() -> DeviceToken {
-    DeviceToken::parse(Platform::Apns, "abcdef").unwrap()
+    DeviceToken::parse(apns::PLATFORM, "abcdef").unwrap()
 }
 
 fn prepared(client: &ApnsClient) -> ApnsMessage {
@@ -81,7 +82,7 @@ async fn an_answer_is_judged_with_the_request_s_own_topic() {
     })
     .await;
     let client = client(&fake);
-    let dead = DeviceToken::parse(Platform::Apns, "ab00").unwrap();
+    let dead = DeviceToken::parse(apns::PLATFORM, "ab00").unwrap();
     let (reason, certainty) = (Reason::new("BadDeviceToken"), Certainty::Doubtful);
     let expected = Outcome::TokenDead { reason, since: None, certainty };
     assert_eq!(client.send(&prepared(&client), &attempt(&dead)).await, expected);
@@ -142,7 +143,7 @@ async fn nobody_listening_is_the_lane_s_outage() {
 #[tokio::test]
 async fn no_answer_in_time_is_unknown() {
     let fake = fake::serve(|seen| seen.path.ends_with("abcdef").then(|| (200, String::new()))).await;
-    let (client, silent) = (client(&fake), DeviceToken::parse(Platform::Apns, "00").unwrap());
+    let (client, silent) = (client(&fake), DeviceToken::parse(apns::PLATFORM, "00").unwrap());
     // The connection is there, so the deadline can only pass while the push is on its way.
     assert_eq!(client.send(&prepared(&client), &attempt(&token())).await, ACCEPTED);
     let mut short = attempt(&silent);
@@ -160,7 +161,7 @@ fn settings_that_can_t_work_are_refused() {
         key_id: "ABC123DEFG".to_owned(),
         team_id: "DEF123GHIJ".to_owned(),
         topic: "com.example.shop".to_owned(),
-        environment: Environment::Sandbox,
+        environment: apns::SANDBOX,
         endpoint: None,
         ca_file: None,
         proxy: None,

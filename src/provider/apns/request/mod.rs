@@ -9,7 +9,8 @@ use http::{HeaderMap, HeaderValue, Request, Uri};
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
-use crate::domain::{Content, DeviceToken, InputCode, NotificationId, Platform, PushType, ValidationError};
+use crate::domain::{Content, DeviceToken, InputCode, NotificationId, PushType, ValidationError};
+use crate::provider::apns;
 use crate::provider::apple::{self, Alert};
 use crate::provider::merge::merge;
 use crate::provider::{Attempt, Expiry};
@@ -77,7 +78,7 @@ pub fn check_size(content: &Content, id: NotificationId) -> Option<ValidationErr
     let (size, limit) = prepare(id, content, "").size_and_limit();
     (size > limit).then(|| {
         ValidationError::at("#", InputCode::PayloadTooLarge, "larger than APNs takes")
-            .with("platform", Platform::Apns.as_str())
+            .with("platform", apns::PLATFORM.as_str())
             .with("size", size)
             .with("limit", limit)
     })
@@ -155,7 +156,7 @@ impl ApnsMessage {
         headers.clone_from(&self.headers);
         headers.insert(AUTHORIZATION, bearer);
         let mut apns_id = [0; uuid::fmt::Hyphenated::LENGTH];
-        let apns_id = attempt.apns_id.as_hyphenated().encode_lower(&mut apns_id);
+        let apns_id = attempt.message_id.as_hyphenated().encode_lower(&mut apns_id);
         let mut apns_id = HeaderValue::from_str(apns_id).expect("a UUID is a header value");
         // Never the same twice: kept out of the HPACK table, it can't push out what is (docs/providers.md#apns-http2).
         apns_id.set_sensitive(true);

@@ -7,6 +7,7 @@ use uuid::Uuid;
 use super::*;
 use crate::domain::{ApnsOverrides, Priority};
 use crate::provider::Validity;
+use crate::provider::apns;
 
 const TOPIC: &str = "com.example.shop";
 
@@ -141,11 +142,11 @@ fn overrides_of_the_payload_come_last() {
 #[test]
 fn only_path_id_expiration_and_bearer_differ_per_attempt() {
     let prepared = prepare(id(), &with_headers(json!({})), TOPIC);
-    let token = DeviceToken::parse(Platform::Apns, "ABCDEF").expect("hexadecimal");
+    let token = DeviceToken::parse(apns::PLATFORM, "ABCDEF").expect("hexadecimal");
     let now = DateTime::from_timestamp_millis(1_000_000_000_600).expect("in range");
     let attempt = Attempt {
         token: &token,
-        apns_id: Uuid::from_u128(0xAB),
+        message_id: Uuid::from_u128(0xAB),
         now,
         expires_at: now + TimeDelta::milliseconds(400),
         once: false,

@@ -12,11 +12,13 @@ use tokio::time::Instant;
 
 use super::bearer::{AccessToken, AccessTokens, TokenError};
 use super::credential::{CredentialError, CredentialSettings, FcmCredential};
+use super::provider::Fcm;
 use super::request::{self, FcmMessage};
 use super::response::classify;
 use crate::domain::{Content, LaneCause, MisconfigurationScope, NotificationId, Outcome};
 use crate::provider::classification::{Classification, ConnectionFate};
 use crate::provider::exchange::{exchange, unanswered};
+use crate::provider::port::{Provider, ProviderClient};
 use crate::provider::proxy::Proxy;
 use crate::provider::setup::{self, SetupError};
 use crate::provider::transport::{self, Pool, PoolStats};
@@ -105,71 +107,9 @@ impl FcmClient {
         Ok(Self { pool, bearers, uri, project_id, channel: settings.channel, fingerprint, subject_token })
     }
 
-    /// Renders what all attempts at `content` share.
-    pub fn prepare(&self, id: NotificationId, content: &Content) -> FcmMessage {
-        request::prepare(id, content, self.channel.as_deref())
-    }
-
-    /// One attempt at one device.
-    pub async fn send(&self, prepared: &FcmMessage, attempt: &Attempt<'_>) -> Outcome {
-        let body = prepared.body(attempt.token.expose(), attempt.expiry());
-        let mut renewed = false;
-        loop {
-            let bearer = match self.bearers.bearer(attempt.deadline).await {
-                Ok(bearer) => bearer,
-                Err(error) => return without_token(error),
-            };
-            let verdict = match self.ask(&bearer, &body, prepared, attempt).await {
-                Ok(verdict) => verdict,
-                Err(outcome) => return outcome,
-            };
-            if verdict.renew && !renewed {
-                self.bearers.refused(&bearer);
-                renewed = true;
-            } else {
-                return verdict.outcome;
-            }
-        }
-    }
-
-    /// Gets an access token and opens a connection, if there is none.
-    ///
-    /// # Errors
-    /// The outcome that an attempt would have had.
-    pub async fn reach(&self, deadline: Instant) -> Result<(), Outcome> {
-        self.bearers.bearer(deadline).await.map_err(without_token)?;
-        self.pool.reserve(deadline).await.map(drop).map_err(|error| unanswered(&error))
-    }
-
-    /// Names the credential in use, and where it is used.
-    pub fn fingerprint(&self) -> Fingerprint {
-        self.fingerprint
-    }
-
-    /// Names the subject token that this node had when the client was made. It may be this node's own.
-    pub(in crate::provider) fn subject_token(&self) -> Option<Fingerprint> {
-        self.subject_token
-    }
-
     /// Whose quota is used: two apps may share a project (docs/queue.md#project-quota).
     pub fn project_id(&self) -> &str {
         &self.project_id
-    }
-
-    /// Host and port.
-    pub fn authority(&self) -> Option<&Authority> {
-        self.uri.authority()
-    }
-
-    /// Connections and streams now.
-    pub fn stats(&self) -> PoolStats {
-        self.pool.stats()
-    }
-
-    /// Lets what is on its way end, then closes.
-    pub async fn shutdown(&self) {
-        self.pool.shutdown().await;
-        self.bearers.shutdown().await;
     }
 
     async fn ask(
@@ -197,6 +137,69 @@ impl FcmClient {
             response.connection.retire();
         }
         Ok(verdict)
+    }
+}
+
+impl ProviderClient for FcmClient {
+    type Message = FcmMessage;
+
+    fn provider(&self) -> &'static dyn Provider {
+        &Fcm
+    }
+
+    fn is_overridden(message: &FcmMessage) -> bool {
+        message.traits().overridden
+    }
+
+    fn prepare(&self, id: NotificationId, content: &Content) -> FcmMessage {
+        request::prepare(id, content, self.channel.as_deref())
+    }
+
+    async fn send(&self, prepared: &FcmMessage, attempt: &Attempt<'_>) -> Outcome {
+        let body = prepared.body(attempt.token.expose(), attempt.expiry());
+        let mut renewed = false;
+        loop {
+            let bearer = match self.bearers.bearer(attempt.deadline).await {
+                Ok(bearer) => bearer,
+                Err(error) => return without_token(error),
+            };
+            let verdict = match self.ask(&bearer, &body, prepared, attempt).await {
+                Ok(verdict) => verdict,
+                Err(outcome) => return outcome,
+            };
+            if verdict.renew && !renewed {
+                self.bearers.refused(&bearer);
+                renewed = true;
+            } else {
+                return verdict.outcome;
+            }
+        }
+    }
+
+    async fn reach(&self, deadline: Instant) -> Result<(), Outcome> {
+        self.bearers.bearer(deadline).await.map_err(without_token)?;
+        self.pool.reserve(deadline).await.map(drop).map_err(|error| unanswered(&error))
+    }
+
+    fn fingerprint(&self) -> Fingerprint {
+        self.fingerprint
+    }
+
+    fn local_fingerprint(&self) -> Option<Fingerprint> {
+        self.subject_token
+    }
+
+    fn origins(&self) -> Vec<Authority> {
+        self.uri.authority().into_iter().cloned().collect()
+    }
+
+    fn stats(&self) -> PoolStats {
+        self.pool.stats()
+    }
+
+    async fn shutdown(&self) {
+        self.pool.shutdown().await;
+        self.bearers.shutdown().await;
     }
 }
 

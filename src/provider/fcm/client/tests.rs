@@ -8,8 +8,9 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::*;
-use crate::domain::{DeviceToken, Platform, Reason};
+use crate::domain::{DeviceToken, Reason};
 use crate::provider::fake::{self, Answer, Fake, Seen, attempt};
+use crate::provider::fcm;
 
 fn private_key() -> &'static str {
     static KEY: OnceLock<String> = OnceLock::new();
@@ -52,7 +53,7 @@ async fn client(fake: &Fake) -> FcmClient {
 }
 
 fn token() -> DeviceToken {
-    DeviceToken::parse(Platform::Fcm, "fcm-token-7").unwrap()
+    DeviceToken::parse(fcm::PLATFORM, "fcm-token-7").unwrap()
 }
 
 async fn send(client: &FcmClient) -> Outcome {

@@ -14,9 +14,10 @@ use uuid::Uuid;
 use self::message::{Overrides, WEB_TTL, message};
 use self::template::{Draft, Slot, Template};
 use super::schema;
-use crate::domain::{Content, InputCode, NotificationId, Platform, ValidationError};
+use crate::domain::{Content, InputCode, NotificationId, ValidationError};
 use crate::provider::Expiry;
 use crate::provider::apple;
+use crate::provider::fcm;
 
 /// Most bytes of a message without token, `apns` and `webpush`, and of its `apns.payload`
 /// (docs/providers.md#fcm-message).
@@ -118,7 +119,7 @@ pub fn check_size(content: &Content, id: NotificationId, channel: Option<&str>) 
     let parts = [("message", prepared.message_size), ("apns.payload", prepared.apns_payload_size)];
     let too_large = parts.into_iter().filter(|(_, size)| *size > SIZE_MAX).map(|(part, size)| {
         ValidationError::at("#", InputCode::PayloadTooLarge, "larger than FCM takes")
-            .with("platform", Platform::Fcm.as_str())
+            .with("platform", fcm::PLATFORM.as_str())
             .with("part", part)
             .with("size", size)
             .with("limit", SIZE_MAX)

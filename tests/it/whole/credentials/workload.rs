@@ -1,6 +1,7 @@
 //! Google without a service account's key: workload identities with a subject token in a file or at a URL, and the
 //! metadata server.
 
+use pushpost::provider::fcm;
 use pushpost_testkit::json::{assert_ended, fcm_targets};
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
@@ -9,7 +10,6 @@ use std::time::Duration;
 use axum::Router;
 use axum::http::{HeaderMap, StatusCode};
 use axum::routing::get;
-use pushpost::domain::LaneKey;
 use pushpost::runtime::Role;
 use pushpost_simulator::{Ledger, Provider};
 use serde_json::{Value, json};
@@ -238,7 +238,7 @@ async fn a_fault_on_the_way_stops_the_lane_and_costs_nothing() {
         (fault.breaks)(&workload);
         workload.service.node(Role::All).await;
         let id = workload.send(&format!("{number}-")).await;
-        workload.service.lanes().until(LaneKey::Fcm, &json!({"state": fault.state, "why": fault.why})).await;
+        workload.service.lanes().until(fcm::LANE, &json!({"state": fault.state, "why": fault.why})).await;
         let waiting = format!("lane_{}", fault.state);
         for delivery in workload.service.notifications().deliveries(&id).await {
             assert_eq!((&delivery["status"], &delivery["attempts"]), (&json!("pending"), &json!(0)));
@@ -257,8 +257,8 @@ async fn a_fault_on_the_way_stops_the_lane_and_costs_nothing() {
 async fn until_sent(service: &TestService, id: &str) {
     let until = Instant::now() + WAIT_MAX;
     while service.get(&format!("/v1/notifications/{id}")).await.body["status"] != "done" {
-        assert!(Instant::now() < until, "not sent: {}", service.lanes().get(LaneKey::Fcm).await);
-        service.lanes().retry(LaneKey::Fcm).await;
+        assert!(Instant::now() < until, "not sent: {}", service.lanes().get(fcm::LANE).await);
+        service.lanes().retry(fcm::LANE).await;
         sleep(Duration::from_millis(200)).await;
     }
     assert_untouched(service, id, DEVICES).await;

@@ -1,0 +1,79 @@
+//! What APNs states about its device tokens and lanes (docs/providers.md#apns-hosts).
+
+use std::collections::BTreeMap;
+
+use crate::domain::{
+    BadToken, Environment, Environments, Kind, LaneKey, Platform, PlatformFacts, ProviderDefaults,
+};
+
+/// The App Store's and TestFlight's devices.
+pub const PRODUCTION: Environment = Environment::new(1, "production");
+/// Devices with development builds.
+pub const SANDBOX: Environment = Environment::new(2, "sandbox");
+
+/// Most hexadecimal digits of a token: 200 bytes, generous, since the length is not fixed
+/// (docs/providers.md#apns-request).
+const TOKEN_MAX: usize = 400;
+
+const FACTS: &PlatformFacts = &PlatformFacts {
+    name: "apns",
+    title: "APNs",
+    token_title: "an APNs token",
+    code: 1,
+    environments: Environments::Stated(&[PRODUCTION, SANDBOX]),
+    kinds: Kind::ALL,
+    parse_token,
+    has_object_tokens: false,
+    names_messages: false,
+    other_environment_reason: Some("BadDeviceToken"),
+};
+
+/// Apple Push Notification service.
+pub const PLATFORM: Platform = Platform::new(FACTS);
+
+/// The lane of an environment.
+pub const fn lane(environment: Environment) -> LaneKey {
+    LaneKey::new(PLATFORM, Some(environment))
+}
+
+/// The app's topics among its [`ProviderDefaults`]: those that a request's `apns-topic` may name.
+pub const TOPICS: &str = "topics";
+
+/// What requests and devices need to know of an app's settings.
+pub fn defaults(environment: Environment, topic: &str) -> ProviderDefaults {
+    let values = BTreeMap::from([(TOPICS, vec![topic.to_owned()])]);
+    ProviderDefaults { environment: Some(environment), values }
+}
+
+/// Reads an environment's name in the configuration.
+pub fn environment(name: &str) -> Option<Environment> {
+    [PRODUCTION, SANDBOX].into_iter().find(|environment| environment.as_str() == name)
+}
+
+/// Tokens are kept in lower case.
+fn parse_token(text: &str) -> Result<String, BadToken> {
+    let fits = (2..=TOKEN_MAX).contains(&text.len()) && text.len().is_multiple_of(2);
+    if fits && text.bytes().all(|b| b.is_ascii_hexdigit()) {
+        Ok(text.to_ascii_lowercase())
+    } else {
+        Err(BadToken("an APNs token is an even number of hexadecimal digits, at most 400"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::DeviceToken;
+
+    #[test]
+    fn tokens_are_even_hexadecimal_of_any_case_kept_in_lower_case() {
+        let token = DeviceToken::parse(PLATFORM, "AAbb01").expect("hexadecimal");
+        assert_eq!(token.expose(), "aabb01");
+        let longest = "a".repeat(400);
+        assert!(DeviceToken::parse(PLATFORM, &longest).is_ok());
+        for wrong in ["", "abc", "zz", "aa bb", &"a".repeat(402)] {
+            let bad = DeviceToken::parse(PLATFORM, wrong).expect_err(wrong);
+            assert_eq!(bad.to_string(), "an APNs token is an even number of hexadecimal digits, at most 400");
+        }
+    }
+}

@@ -1,0 +1,59 @@
+//! What FCM states about its device tokens and its lane.
+
+use crate::domain::{BadToken, Environments, Kind, LaneKey, Platform, PlatformFacts, ProviderDefaults};
+
+/// Most characters of a token.
+const TOKEN_MAX: usize = 4096;
+
+const FACTS: &PlatformFacts = &PlatformFacts {
+    name: "fcm",
+    title: "FCM",
+    token_title: "an FCM token",
+    code: 2,
+    environments: Environments::None,
+    kinds: &[Kind::Alert],
+    parse_token,
+    has_object_tokens: false,
+    names_messages: true,
+    other_environment_reason: None,
+};
+
+/// Firebase Cloud Messaging.
+pub const PLATFORM: Platform = Platform::new(FACTS);
+
+/// The one lane of its devices.
+pub const LANE: LaneKey = LaneKey::new(PLATFORM, None);
+
+/// The app's Android channel among its [`ProviderDefaults`], for notifications that name none.
+pub const CHANNEL: &str = "channel";
+
+/// What requests and devices need to know of an app's settings.
+pub fn defaults(channel: Option<String>) -> ProviderDefaults {
+    let values = channel.map(|channel| (CHANNEL, vec![channel]));
+    ProviderDefaults { environment: None, values: values.into_iter().collect() }
+}
+
+fn parse_token(text: &str) -> Result<String, BadToken> {
+    let fits = (1..=TOKEN_MAX).contains(&text.len());
+    if fits && text.bytes().all(|b| b.is_ascii_graphic()) {
+        Ok(text.to_owned())
+    } else {
+        Err(BadToken("an FCM token is 1 to 4096 visible ASCII characters"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::DeviceToken;
+
+    #[test]
+    fn tokens_are_visible_ascii_with_their_case_kept() {
+        let token = DeviceToken::parse(PLATFORM, "dQw4:APA91b_-").expect("visible ASCII");
+        assert_eq!(token.expose(), "dQw4:APA91b_-");
+        for wrong in ["", "a b", "é", "a\n", &"a".repeat(4097)] {
+            let bad = DeviceToken::parse(PLATFORM, wrong).expect_err("no token");
+            assert_eq!(bad.to_string(), "an FCM token is 1 to 4096 visible ASCII characters");
+        }
+    }
+}

@@ -1,0 +1,52 @@
+//! What FCM says about the content of notifications.
+
+use uuid::Uuid;
+
+use super::{CHANNEL, PLATFORM, request};
+use crate::domain::{App, Content, NotificationId, Platform, PushType, ValidationError};
+use crate::provider::port::Provider;
+use crate::provider::{PAYLOAD_LIMIT_MIN, apple};
+
+/// Firebase Cloud Messaging.
+#[derive(Debug)]
+pub struct Fcm;
+
+impl Provider for Fcm {
+    fn platform(&self) -> Platform {
+        PLATFORM
+    }
+
+    fn check_overrides(&self, content: &Content, app: &App) -> Vec<ValidationError> {
+        request::check_overrides(content, apple::topics(app))
+    }
+
+    fn shows_something(&self, content: &Content) -> bool {
+        request::shows_something(content)
+    }
+
+    fn supplies_content(&self, content: &Content) -> bool {
+        request::supplies_content(content)
+    }
+
+    fn has_something_to_send(&self, content: &Content) -> bool {
+        request::has_something_to_send(content)
+    }
+
+    fn check_size(&self, content: &Content, app: &App) -> Vec<ValidationError> {
+        // Ids are all of one length.
+        request::check_size(content, NotificationId(Uuid::nil()), channel(app))
+    }
+
+    fn payload_limit(&self, _: PushType) -> usize {
+        PAYLOAD_LIMIT_MIN
+    }
+
+    fn settings_bytes(&self, app: &App) -> usize {
+        channel(app).map_or(0, str::len)
+    }
+}
+
+/// The app's Android channel, for notifications that name none.
+fn channel(app: &App) -> Option<&str> {
+    app.provider_values(PLATFORM, CHANNEL).first().map(String::as_str)
+}
