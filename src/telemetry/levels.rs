@@ -25,7 +25,7 @@ const CRATES: [&str; 12] = [
     "tower_http",
 ];
 /// The modules of this crate, sorted.
-const MODULES: [&str; 14] = [
+const MODULES: [&str; 15] = [
     "api",
     "audience",
     "cli",
@@ -33,6 +33,7 @@ const MODULES: [&str; 14] = [
     "dispatch",
     "domain",
     "maintenance",
+    "notifications",
     "provider",
     "pruning",
     "queue",

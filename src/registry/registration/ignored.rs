@@ -28,7 +28,7 @@ pub enum IgnoredReason {
 }
 
 impl IgnoredReason {
-    /// Every reason.
+    /// Every reason, in the order of the documentation.
     pub const ALL: [Self; 5] =
         [Self::BadValue, Self::BadToken, Self::UnknownToken, Self::SameToken, Self::TooManyTopics];
 }
