@@ -1,4 +1,4 @@
-//! What APNs states about its device tokens and lanes (docs/providers.md#apns-hosts).
+//! What APNs states about its device tokens and lanes (docs/providers.md#apns-hosts-and-tls).
 
 use std::collections::BTreeMap;
 

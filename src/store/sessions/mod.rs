@@ -85,7 +85,7 @@ impl Session {
         Self { held: Some(held), pool, permit: Some(permit) }
     }
 
-    /// The platforms whose numbers are understood on this node.
+    /// The platforms that this node knows by their numbers.
     pub fn platforms(&self) -> &Platforms {
         &self.pool.platforms
     }

@@ -121,7 +121,7 @@ impl SessionPool {
         Self::of(Arc::clone(shared), purpose, sessions_max, PoolLimits::of(purpose), platforms.clone())
     }
 
-    /// A new pool whose sessions understand the numbers of these platforms. Without any, no device or lane can be read.
+    /// A new pool with sessions that understand the numbers of these platforms. Without any, no device or lane can be read.
     pub fn with_platforms(&self, platforms: Platforms) -> Self {
         let PoolInner { shared, purpose, places_max, limits, .. } = &*self.inner;
         Self::of(Arc::clone(shared), *purpose, *places_max, *limits, platforms)
