@@ -1,22 +1,22 @@
-//! Apps, as the configuration and the database together describe them.
+//! Apps, as the configuration and the database describe them together.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use super::{AppId, DeviceToken, Environment, LaneId, LaneKey, Platform, Platforms};
 
-/// A tenant.
+/// An app: a tenant with its keys, credentials and devices.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct App {
-    /// Its row.
+    /// The id of its row.
     pub id: AppId,
     /// Its name in the configuration.
     pub name: String,
-    /// Every lane that it can have; all have a row, whether or not there are credentials.
+    /// All lanes that an app can have. Each has a row, even without credentials.
     pub lanes: BTreeMap<LaneKey, AppLane>,
     /// What requests and devices need to know of the settings of its providers.
     pub defaults: BTreeMap<Platform, ProviderDefaults>,
-    /// Most topics that it may have at a time.
+    /// How many topics the app may have.
     pub topics_max: u32,
 }
 
@@ -32,43 +32,43 @@ pub struct ProviderDefaults {
 /// One lane of an app.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct AppLane {
-    /// Its row.
+    /// The id of its row.
     pub id: LaneId,
-    /// Has the configuration credentials for it?
+    /// Does the configuration have credentials for the lane?
     pub configured: bool,
 }
 
-/// Every app that the configuration names.
+/// The apps of the configuration.
 pub type Apps = HashMap<AppId, Arc<App>>;
 
-/// The apps that a node serves at present. A reload of the configuration adds some; none goes before a restart.
+/// The apps that a node serves. A reload of the configuration can add apps; an app is removed only by a restart.
 #[derive(Debug, Default)]
 pub struct ServedApps(RwLock<Arc<Apps>>);
 
 impl ServedApps {
-    /// These at first.
+    /// Starts with these apps.
     pub fn new(apps: Apps) -> Self {
         Self(RwLock::new(Arc::new(apps)))
     }
 
-    /// All of them, as of now.
+    /// All apps that are served now.
     pub fn all(&self) -> Arc<Apps> {
         Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// One of them. The caller keeps this view of the app for as long as its work takes.
+    /// An app that is served now. The caller keeps this state of the app until its work is done.
     pub fn get(&self, id: AppId) -> Option<Arc<App>> {
         self.0.read().unwrap_or_else(PoisonError::into_inner).get(&id).map(Arc::clone)
     }
 
-    /// From now on `apps` are served.
+    /// Replaces the apps that are served.
     pub fn replace(&self, apps: Apps) {
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(apps);
     }
 }
 
 impl App {
-    /// The lane's row; every lane of an app has one.
+    /// The lane of this key. An app has all lanes.
     pub fn lane(&self, key: LaneKey) -> AppLane {
         self.lanes.get(&key).copied().expect("an app is built with all its lanes")
     }
@@ -92,12 +92,12 @@ impl App {
         values.map_or(&[], Vec::as_slice)
     }
 
-    /// Has the configuration credentials for the platform?
+    /// Does the configuration have credentials for the platform?
     pub fn has_platform(&self, platform: Platform) -> bool {
         self.lanes.iter().any(|(key, lane)| key.platform() == platform && lane.configured)
     }
 
-    /// The lane of a row.
+    /// The key of a lane, by the id of its row.
     pub fn lane_key(&self, id: LaneId) -> Option<LaneKey> {
         self.lanes.iter().find(|(_, lane)| lane.id == id).map(|(key, _)| *key)
     }

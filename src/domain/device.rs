@@ -1,8 +1,7 @@
-//! Devices: tokens, what they are for, where they came from, and why one was set aside.
+//! Devices: their tokens, the kinds of tokens, the sources of devices, and reasons for a quarantine.
 
 use std::fmt;
 
-use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::Platform;
@@ -13,7 +12,7 @@ use super::wire_enum::wire_enum;
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct DeviceToken(Box<str>);
 
-/// Says what the tokens of a platform look like, to a caller whose token looks otherwise.
+/// The error of a text that is not a token of its platform. The message describes the form of the tokens.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct BadToken(pub &'static str);
@@ -27,12 +26,12 @@ impl DeviceToken {
         (platform.facts().parse_token)(text).map(Self::stored)
     }
 
-    /// Wraps a token that was checked when it was stored.
+    /// Wraps a stored token without checking it again.
     pub fn stored(text: String) -> Self {
         Self(text.into())
     }
 
-    /// The token itself, for the provider and for keys that may see it.
+    /// The token itself, for the provider and for callers that may see it.
     pub fn expose(&self) -> &str {
         &self.0
     }
@@ -48,7 +47,7 @@ impl DeviceToken {
         identity.get(identity.len().saturating_sub(6)..).unwrap_or_default()
     }
 
-    /// What the unique index holds.
+    /// The digest that the unique index holds.
     pub fn digest(&self) -> TokenDigest {
         let mut out = [0; 16];
         out.copy_from_slice(&Sha256::digest(self.identity().as_bytes())[..16]);
@@ -68,82 +67,50 @@ impl fmt::Debug for DeviceToken {
     }
 }
 
-/// The first 16 bytes of a token's SHA-256: tokens may exceed what an index row takes.
+/// The first 16 bytes of a token's SHA-256. The index holds digests because tokens may be longer than an index row.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct TokenDigest(pub [u8; 16]);
-
-/// A user, as the backend names them: 1 to 128 bytes without control characters.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct UserId(Box<str>);
-
-impl UserId {
-    /// Longest id, in bytes.
-    pub const MAX: usize = 128;
-
-    /// Checks the form.
-    pub fn parse(text: &str) -> Option<Self> {
-        let fits = (1..=Self::MAX).contains(&text.len()) && !text.chars().any(char::is_control);
-        fits.then(|| Self(text.into()))
-    }
-
-    /// Wraps one that was checked when it was stored.
-    pub fn stored(text: String) -> Self {
-        Self(text.into())
-    }
-
-    /// The name.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for UserId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("UserId(…)")
-    }
-}
 
 wire_enum! {
     /// What a token is for. A notification reaches only APNs devices of the kind that its push type needs; FCM devices
     /// have no kind but `alert`.
     Kind {
-        /// Visible and background pushes.
+        /// Visible and background notifications.
         Alert = 0 "alert",
-        /// PushKit calls.
+        /// Calls through PushKit.
         Voip = 1 "voip",
         /// Updates and ends of one Live Activity.
         LiveActivity = 2 "liveactivity",
         /// Starts of Live Activities.
         LiveActivityStart = 3 "liveactivity-start",
-        /// Location queries.
+        /// Queries of the location.
         Location = 4 "location",
-        /// Watch complications.
+        /// Updates of complications on a watch.
         Complication = 5 "complication",
-        /// File providers.
+        /// Changes signalled to file providers.
         FileProvider = 6 "fileprovider",
-        /// Push to Talk.
+        /// Calls of Push to Talk.
         PushToTalk = 7 "pushtotalk",
-        /// Widgets.
+        /// Reloads of widgets.
         Widgets = 8 "widgets",
-        /// Controls.
+        /// Reloads of controls.
         Controls = 9 "controls",
     }
 }
 
 wire_enum! {
-    /// How a device came to be known.
+    /// How a device became known.
     Source {
-        /// By `PUT /v1/devices`.
+        /// It was registered by `PUT /v1/devices`.
         Registered = 0 "registered",
-        /// Through the tokens of a send; nobody has registered it.
+        /// Its token was in `to.tokens` of a notification. It was never registered.
         Send = 1 "send",
-        /// By an import.
+        /// It was imported.
         Import = 2 "import",
     }
 }
 
-/// Why a device was set aside: the provider's word, or one of ours.
+/// Why a device is quarantined: the provider's reason, or a [`PushpostReason`](super::PushpostReason).
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct QuarantineReason(pub String);
 

@@ -1,18 +1,20 @@
-//! An audience that is too large to be found before the answer: it is found page by page (docs/queue.md#fan-out).
+//! The part of an audience that is too large to be found before the answer. It is found page by page afterwards
+//! (docs/queue.md#fan-out).
 
 use serde::{Deserialize, Serialize};
 
 use super::{DeviceId, Kind, UserId};
 
-/// Who is in it: all active devices that were registered or imported, narrowed by what this says.
+/// All active devices that were registered or imported, narrowed by these fields. It is stored as JSON: fields may be
+/// added but never renamed.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct FanOut {
-    /// APNs devices of this kind; FCM devices have none.
+    /// Only devices of this kind. It does not concern platforms without kinds.
     pub kind: Kind,
-    /// Only these services; none: all.
+    /// Only devices of these platforms. None: of all platforms.
     pub platforms: Option<Vec<String>>,
-    /// Not the devices of these.
+    /// The devices of these users are left out.
     pub except_users: Vec<UserId>,
-    /// Not these: they were excepted, or are targets already, since they were addressed by name.
+    /// These devices are left out: they were excepted, or are targets already because they were named.
     pub except_devices: Vec<DeviceId>,
 }

@@ -68,8 +68,8 @@ pub struct Job {
 }
 
 /// Whether a job is suspected to be the cause of the deaths of its nodes, judged by their number. Progress of an
-/// isolated job resets the number to [`SUSPECT_NODE_DEATHS`]. A device that is rejected without an attempt adds one, so that the
-/// next device gets its attempt.
+/// isolated job resets the number to [`SUSPECT_NODE_DEATHS`]. A device that is rejected without an attempt adds one, so
+/// that the next device gets its attempt.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Suspicion {
     /// The job is not suspected.

@@ -1,21 +1,21 @@
-//! The states of a lane, as they are stored and shown.
+//! The states of a lane, as they are stored and shown in the API.
 
 use super::wire_enum::wire_enum;
 
 wire_enum! {
-    /// Whether a lane sends; the worse of two is the greater.
+    /// The state of a lane. States are ordered: the worse of two is the greater.
     LaneState {
-        /// No node has read it since its start; whatever a node that has read it says is worse.
+        /// This node has not read the state since its start. The state that another node reports counts instead.
         Unknown = -1 "unknown",
-        /// It sends.
+        /// The lane sends.
         Running = 0 "running",
-        /// The provider asked it to wait.
+        /// The lane waits because the provider asked it to.
         Throttled = 1 "throttled",
-        /// The provider, or the way to it, is out of order.
+        /// The lane waits because the provider or the connection to it does not work.
         Broken = 2 "broken",
-        /// The provider rejected its credential or configuration.
+        /// The provider rejected the credential or the configuration of the lane.
         Suspended = 3 "suspended",
-        /// An admin stopped it.
+        /// An operator stopped the lane.
         Paused = 4 "paused",
     }
 }

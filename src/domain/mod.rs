@@ -38,7 +38,7 @@ pub use content::{
     ApnsOverrides, AppleMember, COLLAPSE_KEY_MAX, Content, Priority, is_collapse_key, member_of_aps,
 };
 pub use delivery::{DeliveryCounts, DeliveryStatus, NotificationStatus};
-pub use device::{BadToken, DeviceToken, Kind, QuarantineReason, Source, TokenDigest, UserId};
+pub use device::{BadToken, DeviceToken, Kind, QuarantineReason, Source, TokenDigest};
 pub use fan_out::FanOut;
 pub use finding::{EnvironmentProof, Finding, TokenVerdict};
 pub use id::{AppId, BadId, DeviceId, InstallationKey, JobId, KeyId, LaneId, NodeId, NotificationId};
@@ -56,7 +56,7 @@ pub use reason::{PushpostReason, Reason};
 pub use receipt::{OutcomeByte, ReceiptReasons, storable_provider_id};
 pub use retry::RetryPolicy;
 pub use scope::{BadScopes, Scope, Scopes};
-pub use short_text::AppVersion;
+pub use short_text::{AppVersion, UserId};
 pub use target::Target;
 pub use time_zone::TimeZone;
 pub use topic::TopicName;

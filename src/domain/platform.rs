@@ -32,8 +32,8 @@ pub struct PlatformFacts {
     pub parse_token: fn(&str) -> Result<String, BadToken>,
     /// May a caller write the token as a JSON object? For targets with several parts.
     pub has_object_tokens: bool,
-    /// Does the provider give each accepted message an id of its own? If not, the id that was sent with it counts, which
-    /// is derived from notification and device.
+    /// Does the provider give each accepted message an id of its own? If not, the id that was sent with it counts,
+    /// which is derived from notification and device.
     pub names_messages: bool,
     /// The reason with which the provider refuses a token that belongs to its other environment. None: it never does.
     pub other_environment_reason: Option<&'static str>,
@@ -44,11 +44,11 @@ pub struct PlatformFacts {
 pub enum Environments {
     /// One lane for all devices.
     None,
-    /// One lane for each. The caller says where a device belongs, else the app's default holds.
+    /// One lane per environment. The caller states the environment of a device, else the app's default is used.
     Stated(&'static [Environment]),
-    /// One lane for each, found in the device token.
+    /// One lane per environment. The environment is part of the device token.
     InToken {
-        /// All of them.
+        /// All environments of the platform.
         all: &'static [Environment],
         /// Finds the environment of a token that [`PlatformFacts::parse_token`] took.
         of: fn(&DeviceToken) -> Environment,
@@ -128,7 +128,7 @@ impl Platform {
         }
     }
 
-    /// Where a device belongs of which its token alone is known; `default` is the app's.
+    /// The environment of a device if only its token is known; `default` is that of the app.
     pub fn environment_of(self, token: &DeviceToken, default: Option<Environment>) -> Option<Environment> {
         match self.0.environments {
             Environments::None => None,
@@ -137,7 +137,7 @@ impl Platform {
         }
     }
 
-    /// Reads the number of an environment in the database.
+    /// The environment of a number in the database.
     pub fn environment_from_code(self, code: i16) -> Option<Environment> {
         self.environments().iter().copied().find(|environment| environment.code == code)
     }
@@ -220,7 +220,7 @@ impl LaneKey {
         Self { platform, environment: environment.or(environments.first().copied()) }
     }
 
-    /// The platform.
+    /// The platform of the lane.
     pub const fn platform(self) -> Platform {
         self.platform
     }
@@ -230,8 +230,8 @@ impl LaneKey {
         self.environment
     }
 
-    /// The lane that may take a token which this one calls bad: the same platform's in its other environment. Only where
-    /// the provider confuses the two.
+    /// The lane that may take a token which this one calls bad: the same platform's in its other environment. Only
+    /// where the provider confuses the two.
     pub fn in_other_environment(self) -> Option<Self> {
         let environment = self.environment?;
         self.platform.facts().other_environment_reason?;
@@ -260,7 +260,7 @@ impl fmt::Debug for LaneKey {
 pub struct Platforms(Arc<[Platform]>);
 
 impl Platforms {
-    /// These platforms.
+    /// The set of these platforms.
     pub fn new(platforms: impl IntoIterator<Item = Platform>) -> Self {
         let mut platforms: Vec<Platform> = platforms.into_iter().collect();
         platforms.sort_unstable();
@@ -272,7 +272,7 @@ impl Platforms {
         self.0.iter().copied()
     }
 
-    /// All of them, as a list.
+    /// All platforms, as a list.
     pub fn as_slice(&self) -> &[Platform] {
         &self.0
     }
@@ -282,12 +282,12 @@ impl Platforms {
         self.iter().map(Platform::as_str).collect()
     }
 
-    /// Reads the name in the API.
+    /// Parses the name in the API.
     pub fn parse(&self, name: &str) -> Option<Platform> {
         self.iter().find(|platform| platform.as_str() == name)
     }
 
-    /// Reads the number in the database. None: a newer version wrote it, or a provider that this node lacks.
+    /// The platform of a number in the database. None: a newer version wrote it, or a provider that this node lacks.
     pub fn from_code(&self, code: i16) -> Option<Platform> {
         self.iter().find(|platform| platform.code() == code)
     }
@@ -297,7 +297,7 @@ impl Platforms {
         self.iter().flat_map(Platform::lanes)
     }
 
-    /// Reads a lane's name in the API: `apns-production`.
+    /// Parses a lane's name in the API: `apns-production`.
     pub fn parse_lane(&self, name: &str) -> Option<LaneKey> {
         self.lanes().find(|key| key.to_string() == name)
     }

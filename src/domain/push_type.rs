@@ -1,30 +1,30 @@
-//! APNs push types (docs/providers.md#apns-push-types). In the domain, since the audience depends on them: each needs
-//! its kind of token.
+//! APNs push types (docs/providers.md#apns-push-types). They are in the domain because the audience depends on them:
+//! each push type needs tokens of its kind.
 
 use super::Kind;
 
-/// `apns-push-type`, but for `mdm`, which is no app's to send.
+/// The values of the header `apns-push-type`, without `mdm`, which apps can't send.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum PushType {
-    /// Something to see or hear.
+    /// A notification that shows or plays something.
     Alert,
-    /// Wakes the app without a sign; priority 5 only.
+    /// A notification that wakes the app and shows nothing. Its priority must be 5.
     Background,
-    /// Location query.
+    /// A query of the location.
     Location,
-    /// A call.
+    /// An incoming call.
     Voip,
-    /// Watch complication.
+    /// An update of a complication on a watch.
     Complication,
-    /// File provider change.
+    /// A change that a file provider signals.
     FileProvider,
-    /// Live Activity.
+    /// An event of a Live Activity.
     LiveActivity,
-    /// Push to Talk.
+    /// A call of Push to Talk.
     PushToTalk,
-    /// Widget reload.
+    /// A reload of a widget.
     Widgets,
-    /// Control reload.
+    /// A reload of a control.
     Controls,
 }
 
@@ -59,12 +59,12 @@ impl PushType {
         }
     }
 
-    /// Reads the header's value.
+    /// Parses the header's value.
     pub fn parse(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|push_type| push_type.as_str() == name)
     }
 
-    /// What follows the bundle id in `apns-topic`.
+    /// The part of `apns-topic` after the bundle id.
     pub fn topic_suffix(self) -> &'static str {
         match self {
             Self::Alert | Self::Background => "",
@@ -79,12 +79,12 @@ impl PushType {
         }
     }
 
-    /// Largest body in bytes.
+    /// The largest body, in bytes.
     pub fn payload_limit(self) -> usize {
         if self == Self::Voip { 5120 } else { 4096 }
     }
 
-    /// The kind of token that takes it. A Live Activity is started by one token and updated by another.
+    /// The kind of token that it needs. A Live Activity is started by one token and updated by another.
     pub fn kind(self, starts_activity: bool) -> Kind {
         match self {
             Self::Alert | Self::Background => Kind::Alert,

@@ -1,5 +1,9 @@
 //! Short texts that a backend or an app chooses: user ids and app versions. Both have the same form.
 
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
 /// Defines a type for texts of 1 to `MAX` bytes without control characters.
 macro_rules! short_text {
     ($(#[$doc:meta])* $name:ident, $max:literal) => {
@@ -27,6 +31,20 @@ macro_rules! short_text {
             }
         }
     };
+}
+
+short_text!(
+    /// A user, as the backend names them: 1 to 128 bytes without control characters. `Debug` does not show the id.
+    #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+    #[serde(transparent)]
+    UserId,
+    128
+);
+
+impl fmt::Debug for UserId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("UserId(…)")
+    }
 }
 
 short_text!(
