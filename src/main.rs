@@ -1,9 +1,9 @@
-//! The `pushpost` binary: decides nothing, so that all of it can be tested in the library.
+//! The `pushpost` binary. It only calls the library, so that everything can be tested there.
 
 use std::process::ExitCode;
 
-/// What an attempt allocates is freed by whichever thread ends it; with the system's allocator a fifth of the time that
-/// a broadcast takes goes there (docs/performance.md).
+/// Memory of an attempt is often freed by another thread than the one that allocated it. With the system's allocator this
+/// takes a fifth of a broadcast's time (docs/performance.md).
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
