@@ -199,7 +199,7 @@ fn judge(found: &ServerInfo) -> Result<(), ConnectFailure> {
         tracing::info!(
             synchronous_commit = found.synchronous_commit,
             detail = "the database's value may lose commits that were answered",
-            "synchronous_commit is set to on for the sessions of pushpost"
+            "pushpost sets synchronous_commit to on for its own sessions"
         );
     }
     if major > NEWEST {
