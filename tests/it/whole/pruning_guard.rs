@@ -28,13 +28,13 @@ fn hello(targets: Vec<Value>) -> Value {
 
 async fn assert_brake(service: &TestService, environment: i16, word: &str, certain: bool) {
     service.database.until_count(GUARD_ENGAGED, 1).await;
-    let brake: (i16, String, bool) = sqlx::query_as(
+    let guard: (i16, String, bool) = sqlx::query_as(
         "select environment, guard_reason, guard_covers_certain from lanes where guard_engaged_at is not null",
     )
     .fetch_one(&service.database.pool)
     .await
     .unwrap();
-    assert_eq!(brake, (environment, word.to_owned(), certain));
+    assert_eq!(guard, (environment, word.to_owned(), certain));
 }
 
 /// A verdict on all tokens of a lane sets no device aside for longer than a moment.
@@ -166,7 +166,7 @@ async fn too_many_unregistered_tokens_at_once_engage_the_guard() {
     service.stop().await;
 }
 
-/// Sends to a bad token until it is set aside: a node learns within seconds that a brake is off.
+/// Sends to a bad token until it is set aside: a node learns within seconds that the guard is released.
 async fn until_pruned(service: &TestService, token: &str) {
     let until = Instant::now() + WAIT_MAX;
     while service.database.count(QUARANTINED).await == 0 {
