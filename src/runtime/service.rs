@@ -171,12 +171,13 @@ impl Service {
             core.start_fan_outs(served.apps(), &stages.lanes);
         }
         core.start_upkeep(config, role, database, &stages.heartbeat);
-        core.start_health(database, health, &stages.heartbeat);
         if role.answers() {
             let hand_over = role.sends().then_some(recorder);
             let apps = Arc::clone(served.apps());
             core.start_api(config, database, apps, hand_over, Arc::clone(health), listeners, stages);
         }
+        // After the API: once `/readyz` answers 200, requests are answered.
+        core.start_health(database, health, &stages.heartbeat);
         Ok(Parts { node_lease: core.node_lease, node_pool: core.pool, served })
     }
 
