@@ -4,7 +4,7 @@ use std::convert::Infallible;
 
 use axum::extract::{FromRequestParts, Query};
 use http::request::Parts;
-use serde_json::{Map, json};
+use serde_json::Map;
 
 use super::State;
 use super::error::ApiError;
@@ -107,7 +107,7 @@ impl Parameters {
                     let names: Vec<_> = all.iter().map(|candidate| text_of(*candidate)).collect();
                     let detail = format!("this must be one of {}", names.join(", "));
                     let fault = self.fault(name, InputCode::OutOfRange, detail);
-                    fault.facts.insert("supported".to_owned(), json!(names));
+                    fault.facts.insert("supported".to_owned(), names.into());
                 }
             }
         }
@@ -187,8 +187,8 @@ impl Parameters {
         limit.unwrap_or_else(|| {
             let detail = format!("this must be a whole number from 1 to {PAGE_MAX}");
             let fault = self.fault("limit", InputCode::OutOfRange, detail);
-            fault.facts.insert("minimum".to_owned(), json!(1));
-            fault.facts.insert("maximum".to_owned(), json!(PAGE_MAX));
+            fault.facts.insert("minimum".to_owned(), 1.into());
+            fault.facts.insert("maximum".to_owned(), PAGE_MAX.into());
             PAGE_DEFAULT
         })
     }
@@ -198,7 +198,7 @@ impl Parameters {
         let mut filters: Vec<_> =
             self.pairs.iter().filter(|(name, _)| !matches!(name.as_str(), "limit" | "cursor")).collect();
         filters.sort();
-        json!(["cursor", app.0, list, filters]).to_string().into_bytes()
+        serde_json::to_vec(&("cursor", app.0, list, filters)).expect("texts and a number are always writable")
     }
 }
 
@@ -219,6 +219,8 @@ fn decoded(raw: &str) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
     use crate::domain::Platform;
     use crate::provider::{apns, fcm};
@@ -289,7 +291,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_text_is_refused_and_not_replaced() {
+    fn values_that_are_not_utf8_are_refused() {
         for (raw, faulty) in [
             ("user=%ff", &["user"][..]),
             ("&&a=1&user=%C3", &["user"]),

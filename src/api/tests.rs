@@ -94,6 +94,21 @@ async fn a_request_id_that_is_too_long_or_has_spaces_is_replaced() {
 }
 
 #[tokio::test]
+async fn the_openapi_document_is_served_where_operators_are() {
+    for (surface, status) in [
+        (Surface::All, StatusCode::OK),
+        (Surface::Internal, StatusCode::OK),
+        (Surface::Public, StatusCode::NOT_FOUND),
+    ] {
+        let request = Request::get("/openapi.json").body(Body::empty()).expect("a request");
+        let response = router(state(), surface).oneshot(request).await.expect("infallible");
+        assert_eq!(response.status(), status, "{surface:?}");
+        let bytes = response.into_body().collect().await.expect("a body").to_bytes();
+        assert_eq!(bytes == openapi::json(), status == StatusCode::OK, "{surface:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_wrong_method_names_the_right_ones() {
     let response = ask(Request::delete("/healthz"), "").await;
     assert_eq!(response.status(), StatusCode::METHOD_NOT_ALLOWED);

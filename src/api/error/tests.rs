@@ -70,7 +70,7 @@ fn limits_and_scopes_are_facts() {
 }
 
 #[test]
-fn our_own_faults_say_nothing_but_the_request_id() {
+fn internal_problems_tell_only_the_request_id() {
     let error = ApiError::internal(std::io::Error::other("secret detail"));
     assert_eq!(
         document(error),
@@ -80,7 +80,7 @@ fn our_own_faults_say_nothing_but_the_request_id() {
 }
 
 #[test]
-fn headers_tell_how_to_go_on() {
+fn problems_carry_the_headers_of_their_code() {
     let header = |error: ApiError, name| error.into_response().headers().get(name).cloned();
     assert_eq!(header(ApiError::Unauthenticated, WWW_AUTHENTICATE), Some(HeaderValue::from_static("Bearer")));
     for error in [ApiError::Unavailable(None), ApiError::QueueFull(None), ApiError::ShuttingDown] {

@@ -88,7 +88,7 @@ fn a_member_given_twice_is_a_fault_at_any_depth() {
 }
 
 #[test]
-fn what_is_no_json_says_where_and_repeats_nothing() {
+fn malformed_json_is_located_and_not_repeated() {
     for wrong in
         [&b""[..], b"{", b"{\"a\":1} x", b"{'secret':1}", b"[1,]", b"\xff", b"{\"a\":\"\xff\"}", b"nul"]
     {
@@ -107,7 +107,7 @@ fn a_body_that_is_no_object_is_of_the_wrong_type() {
 }
 
 #[test]
-fn whole_numbers_only() {
+fn integers_must_be_whole_numbers() {
     for (text, code) in
         [("1.5", "wrong_type"), ("\"1\"", "wrong_type"), ("-1", "out_of_range"), ("1e30", "out_of_range")]
     {
@@ -148,7 +148,7 @@ fn a_tape_and_its_text_take_at_most_five_times_the_body() {
 }
 
 #[test]
-fn a_tape_says_what_serde_json_says() {
+fn a_tape_reads_as_serde_json_reads() {
     for text in [
         "null",
         " [ ] ",

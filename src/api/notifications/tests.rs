@@ -59,7 +59,7 @@ fn assert_codes(body: &str, expected: &[(&str, &'static str)]) {
 }
 
 #[test]
-fn e5_all_faults_of_form_at_once() {
+fn all_faults_of_form_are_reported_at_once() {
     let body = r#"{"to":{"users":"u7"},"titel":"A","badge":"1"}"#;
     assert_codes(
         body,
@@ -69,7 +69,7 @@ fn e5_all_faults_of_form_at_once() {
 }
 
 #[test]
-fn e5_all_faults_of_meaning_at_once() {
+fn all_faults_of_meaning_are_reported_at_once() {
     let body = r#"{"to":{"tokens":[{"platform":"hms","token":"x"},{"platform":"apns","token":"abc"}],"condition":"news && (sport"},
         "silent":true,"title":"A","ttl":"29d","data":{"google.x":"1"},"fcm":{"topic":"all"},
         "apns":{"headers":{"apns-expiration":"0"}}}"#;
@@ -91,7 +91,7 @@ fn e5_all_faults_of_meaning_at_once() {
 }
 
 #[test]
-fn e2_is_read_whole() {
+fn all_members_are_read() {
     let request = send(
         r#"{"to":{"users":["u7","u8"]},"title":"Order shipped","body":"Your order #789 has been dispatched.",
             "sound":"default","badge":1,"category":"ORDER","thread":"orders","url":"myapp://orders/789",
@@ -117,7 +117,7 @@ fn null_counts_as_absent() {
 }
 
 #[test]
-fn it_needs_somebody() {
+fn an_audience_is_required() {
     assert_codes(r#"{"title":"A"}"#, &[("#/to", "missing_field")]);
     for nobody in [
         json!({}),
@@ -137,7 +137,7 @@ fn it_needs_somebody() {
 }
 
 #[test]
-fn it_needs_something() {
+fn content_is_required() {
     for nothing in [
         json!({"title": null}),
         json!({"title": ""}),
@@ -166,7 +166,7 @@ fn it_needs_something() {
 }
 
 #[test]
-fn what_is_silent_shows_nothing() {
+fn a_silent_notification_shows_nothing() {
     for (name, value) in
         [("title", json!("A")), ("body", json!("B")), ("sound", json!("s")), ("badge", json!(1))]
     {
@@ -191,7 +191,7 @@ fn what_is_silent_shows_nothing() {
 }
 
 #[test]
-fn reserved_keys() {
+fn reserved_keys_in_data_are_reported() {
     for name in [
         "aps",
         "fcm_options",
@@ -213,7 +213,7 @@ fn reserved_keys() {
 }
 
 #[test]
-fn times_to_live() {
+fn times_to_live_are_read_and_limited() {
     for (ttl, secs) in
         [(json!(0), 0), (json!(2_419_200), 2_419_200), (json!("90s"), 90), (json!("4w"), 2_419_200)]
     {
@@ -228,7 +228,7 @@ fn times_to_live() {
 }
 
 #[test]
-fn values_that_their_fields_can_not_have() {
+fn impossible_values_are_reported() {
     for (at, more) in [
         ("#/image", json!({"image": "http://cdn.example.com/1.jpg"})),
         ("#/image", json!({"image": "https://"})),
@@ -280,7 +280,7 @@ fn a_collapse_key_is_what_a_header_can_be() {
 }
 
 #[test]
-fn users_and_platforms() {
+fn users_and_platforms_are_read() {
     let to = json!({"users": ["ok", "", "x".repeat(129), "a\0b", 7], "platforms": ["fcm", "hms"]});
     assert_codes(
         &body(json!({"to": to})),
@@ -295,7 +295,7 @@ fn users_and_platforms() {
 }
 
 #[test]
-fn tokens_with_all_that_they_may_say() {
+fn tokens_are_read_with_all_members() {
     let tokens = json!([
         {"platform": "apns", "token": "AABB", "environment": "sandbox", "kind": "voip", "ref": "row-1"},
         {"platform": "fcm", "token": "t:1"},
@@ -329,7 +329,7 @@ fn a_fault_never_repeats_a_token() {
 }
 
 #[test]
-fn device_ids_of_nobody_are_kept_to_be_named() {
+fn unknown_device_ids_are_kept_for_the_answer() {
     let ours = key().device_id(app().id, DeviceId(5));
     let to = json!({"devices": [ours, "dev_nonsense"], "except": {"devices": [ours], "users": ["u"]}});
     let audience = send(&body(json!({"to": to}))).expect("valid").audience;
@@ -364,7 +364,7 @@ fn too_many_targets_are_refused_by_their_sum() {
 }
 
 #[test]
-fn what_comes_later_is_refused_and_not_ignored() {
+fn members_of_later_versions_are_refused() {
     for (at, more) in [
         ("#/to/topics", json!({"to": {"topics": ["news"]}})),
         ("#/to/condition", json!({"to": {"condition": "news"}})),
@@ -381,7 +381,7 @@ fn what_comes_later_is_refused_and_not_ignored() {
 }
 
 #[test]
-fn size_is_checked_for_every_service_that_it_may_go_to() {
+fn size_is_checked_for_every_provider_in_question() {
     let platforms = |to: Value| -> Vec<_> {
         let Err(ApiError::Invalid(faults)) = send(&body(json!({"to": to, "body": "x".repeat(5000)}))) else {
             return Vec::new();

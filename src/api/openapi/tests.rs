@@ -127,6 +127,14 @@ fn documented_scopes_are_those_that_the_handlers_ask_for() {
     assert_eq!(checked, operations().iter().filter(|(_, one)| one["tags"][0] != "operation").count());
 }
 
+#[test]
+fn json_macros_build_examples_only() {
+    for (path, text) in sources() {
+        let built = text.matches("json!(").count() - text.matches("example = json!(").count();
+        assert_eq!(built, 0, "{path} builds JSON without a type");
+    }
+}
+
 /// The sources of the API, without their tests.
 fn sources() -> Vec<(String, String)> {
     let mut folders = vec![root().join("src/api")];

@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn a_fault_is_said_as_of_its_own_line_and_not_without_end() {
+    fn faults_name_their_line_and_are_capped() {
         let mut batch = ImportBatch::new(OnFailure::Continue, built_in_platforms());
         batch.read(&line(7, r#"{"platform": apns}"#));
         let unknown: serde_json::Map<_, _> = (0..999).map(|n| (format!("x{n}"), json!(1))).collect();
@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn a_batch_is_full_of_lines_of_bytes_or_where_it_has_to_stop() {
+    fn a_batch_ends_by_lines_bytes_or_a_failure() {
         let right = r#"{"platform":"fcm","token":"f"}"#;
         let mut many = ImportBatch::new(OnFailure::Stop, built_in_platforms());
         for number in 1..=BATCH_LINES as u64 {

@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_that_is_too_long_is_said_once_and_not_kept() {
+    fn a_line_that_is_too_long_is_reported_once_and_not_kept() {
         let full = vec![b'x'; LINE_MAX];
         let long = vec![b'x'; LINE_MAX + 1];
         let as_text = |bytes: &[u8]| Some(String::from_utf8_lossy(bytes).into_owned());

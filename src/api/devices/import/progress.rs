@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stop_is_at_the_first_failure_wherever_it_was_found() {
+    fn an_import_stops_at_the_first_failure() {
         let mut progress = ImportProgress::new(OnFailure::Stop);
         let mut before = ImportBatch::new(OnFailure::Stop, crate::provider::built_in_platforms());
         for number in [2, 4, 6] {

@@ -23,7 +23,7 @@ fn pairs(expected: &[(&str, &'static str)]) -> Vec<(String, &'static str)> {
 }
 
 #[test]
-fn left_out_null_and_set_are_three_things() {
+fn absent_null_and_value_differ() {
     let body = json!({"platform": "apns", "token": "AA", "locale": "pt_BR", "user": null, "topics": null});
     let read =
         registration(body.to_string().as_bytes(), Registrar::Backend, &platforms()).expect("well formed");
@@ -60,7 +60,7 @@ fn all_faults_come_at_once_in_the_bodys_order() {
 }
 
 #[test]
-fn a_hint_that_can_not_be_read_is_left_out_and_told() {
+fn an_unreadable_hint_is_ignored_and_reported() {
     let unreadable = json!({"platform": "apns", "token": "aa", "locale": "C", "timezone": "PST", "app_version": "",
         "replaces": "zz"});
     let of_another_type = json!({"platform": "apns", "token": "aa", "locale": 7, "timezone": ["x"], "app_version": 7.1,

@@ -25,7 +25,7 @@ const LONG: &[(&str, &str, &str)] = &[
 ];
 
 #[test]
-fn whatever_fits_every_provider_is_not_too_large_for_any_provider() {
+fn a_small_request_is_too_large_for_no_provider() {
     let (app, providers) = (app(), Providers::default());
     let most = FITTING_REQUEST_MAX;
     let context = Context {
@@ -49,6 +49,6 @@ fn whatever_fits_every_provider_is_not_too_large_for_any_provider() {
 }
 
 #[test]
-fn what_may_be_too_large_is_rendered() {
+fn a_larger_request_is_rendered_for_the_check() {
     assert!(!fits_every_provider(4096 / 4, &app(), &Providers::default()));
 }
