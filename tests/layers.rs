@@ -347,6 +347,9 @@ fn imports_go_down_only() {
     assert_eq!(faults_of(queue, "use super::accept::Accepted;"), [""; 0]);
     assert_eq!(faults_of(queue, "use crate::util::x;"), ["queue may not import util"]);
     assert_eq!(faults_of("src/domain/id.rs", "use crate::store::Row;"), ["domain may not import store"]);
+    let platform = "use crate::provider::apns;";
+    assert_eq!(faults_of("src/registry/devices.rs", platform), ["registry may not import provider::apns"]);
+    assert_eq!(faults_of("src/registry/devices/tests.rs", platform), [""; 0]);
     assert_eq!(faults_of("src/runtime/mod.rs", "use crate::config::Config;"), [""; 0]);
     assert_eq!(
         faults_of("src/config/mod.rs", "use crate::runtime::Role;"),

@@ -179,7 +179,9 @@ fn layer(source: &Source, path: &Path, add: &mut impl FnMut(usize, String)) {
         }
         _ => false,
     };
-    if !allowed {
+    // Rules about devices and lanes are tested with the platforms that there are, which only providers state.
+    let states_platform = source.is_test(path.line) && to.starts_with("provider") && from != "domain";
+    if !allowed && !states_platform {
         add(path.line, format!("{from} may not import {to}"));
     }
 }
