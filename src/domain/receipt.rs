@@ -45,7 +45,7 @@ pub struct ReceiptReasons {
 
 impl ReceiptReasons {
     /// Adds the reason of the next device. A receipt holds 255 different reasons: with 500 answers of one provider
-    /// there are never more, and a device whose reason does not fit has none.
+    /// there are never more, and a device has none if its reason does not fit.
     pub fn push(&mut self, reason: Option<&Reason>) {
         let Some(reason) = reason else {
             self.positions.push(0);
