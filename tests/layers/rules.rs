@@ -13,9 +13,8 @@ const LAYERS: &[Layer] = &[
     Layer("telemetry", 1, &[]),
     Layer("audience", 2, &[]),
     Layer("queue", 2, &[]),
-    Layer("pruning", 2, &["provider::apns"]),
-    // Tests of registry and pruning need a platform to register devices of.
-    Layer("registry", 2, &["provider", "provider::apns", "provider::fcm"]),
+    Layer("pruning", 2, &[]),
+    Layer("registry", 2, &[]),
     // What both providers share, and the one type over both that a lane holds.
     Layer("provider", 2, &["provider::apns", "provider::fcm"]),
     Layer("provider::apns", 2, &["provider"]),
