@@ -1,5 +1,5 @@
 //! The messages of the Postgres protocol, as far as a proxy needs them
-//! (https://www.postgresql.org/docs/current/protocol-message-formats.html).
+//! (<https://www.postgresql.org/docs/current/protocol-message-formats.html>).
 
 use std::collections::HashMap;
 
