@@ -1,7 +1,7 @@
-//! From a host name to an HTTP/2 connection.
+//! Opens an HTTP/2 connection to a host name.
 //!
-//! Names are resolved anew each time, and every address is tried: providers move behind their names
-//! and ask for that (docs/providers.md#apns-http2).
+//! Each connect resolves the name again and tries every address, because providers change addresses and ask clients to
+//! do so (docs/providers.md#apns-http2).
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -18,37 +18,37 @@ use super::error::TransportErrorKind;
 use super::wire::{Traffic, Wire};
 use super::{Destination, Settings, tunnel};
 
-/// The only protocol that is offered.
+/// The only ALPN protocol that is offered.
 pub(super) const ALPN: &[u8] = b"h2";
 
-/// Streams opened before the peer's first SETTINGS, where no proof is asked for (RFC 9113 6.5.2 advises
-/// servers to allow at least 100).
+/// Most streams before the peer's first SETTINGS, unless `prove_first` is set. RFC 9113 6.5.2 advises servers to allow
+/// at least 100.
 const STREAMS_BEFORE_SETTINGS: usize = 100;
 
-/// Receive windows: an answer never waits for a WINDOW_UPDATE.
+/// Receive windows. They are larger than any answer, so no answer waits for a WINDOW_UPDATE.
 const CONNECTION_WINDOW: u32 = 16 * 1024 * 1024;
 const STREAM_WINDOW: u32 = 256 * 1024;
 
-/// Answers carry a handful of short headers.
-const HEADER_LIST_SIZE: u32 = 64 * 1024;
+/// Most bytes of an answer's headers. Providers send a few short ones.
+const HEADER_LIST_BYTES_MAX: u32 = 64 * 1024;
 
-/// How many timed-out streams are remembered, and for how long, so that their late frames are ignored.
-const FORGOTTEN_STREAMS: usize = 4096;
-const FORGOTTEN_FOR: Duration = Duration::from_secs(60);
+/// How many timed-out streams are remembered, and for how long. Late frames of these streams are ignored.
+const RESET_STREAMS_MAX: usize = 4096;
+const RESET_STREAMS_KEPT_FOR: Duration = Duration::from_secs(60);
 
-/// The connection as `h2` drives it.
+/// The connection type of `h2` over this transport.
 pub(super) type Http2 = h2::client::Connection<Wire<TlsStream<TcpStream>>, Bytes>;
 
-/// A fresh connection; nothing was read from it as HTTP/2 yet.
+/// A fresh connection. No HTTP/2 frame was read from it yet.
 pub(super) struct Dialled {
     pub(super) sender: h2::client::SendRequest<Bytes>,
     pub(super) http2: Http2,
     pub(super) traffic: Arc<Traffic>,
-    /// How many streams may be opened before the peer's SETTINGS arrive.
+    /// Most streams before the peer's SETTINGS arrive.
     pub(super) initial_streams: usize,
 }
 
-/// Connects once, within the connect time-out.
+/// Connects within `connect_timeout`.
 pub(super) async fn dial(origin: &Destination, settings: &Settings) -> Result<Dialled, TransportErrorKind> {
     let deadline = Instant::now() + settings.connect_timeout;
     let tcp = connect(origin, deadline).await?;
@@ -62,10 +62,10 @@ pub(super) async fn dial(origin: &Destination, settings: &Settings) -> Result<Di
         .initial_max_send_streams(initial_streams)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .initial_window_size(STREAM_WINDOW)
-        .max_header_list_size(HEADER_LIST_SIZE)
+        .max_header_list_size(HEADER_LIST_BYTES_MAX)
         .enable_push(false)
-        .max_concurrent_reset_streams(FORGOTTEN_STREAMS)
-        .reset_stream_duration(FORGOTTEN_FOR)
+        .max_concurrent_reset_streams(RESET_STREAMS_MAX)
+        .reset_stream_duration(RESET_STREAMS_KEPT_FOR)
         .handshake(Wire::new(tls, traffic.clone()));
     match timeout_at(deadline, preface).await {
         Ok(Ok((sender, http2))) => Ok(Dialled { sender, http2, traffic, initial_streams }),
@@ -74,10 +74,10 @@ pub(super) async fn dial(origin: &Destination, settings: &Settings) -> Result<Di
     }
 }
 
-/// To the origin, or through its proxy.
+/// Connects to the origin, directly or through its proxy.
 async fn connect(origin: &Destination, deadline: Instant) -> Result<TcpStream, TransportErrorKind> {
-    let Some(proxy) = &origin.proxy else { return reach(&origin.host, origin.port, deadline).await };
-    let tcp = reach(&proxy.host, proxy.port, deadline).await;
+    let Some(proxy) = &origin.proxy else { return connect_tcp(&origin.host, origin.port, deadline).await };
+    let tcp = connect_tcp(&proxy.host, proxy.port, deadline).await;
     let tcp = tcp.map_err(|error| match error {
         TransportErrorKind::Connect(why) => tunnel::failed(proxy, &why),
         other => tunnel::failed(proxy, &other.to_string()),
@@ -88,7 +88,7 @@ async fn connect(origin: &Destination, deadline: Instant) -> Result<TcpStream, T
     }
 }
 
-async fn reach(host: &str, port: u16, deadline: Instant) -> Result<TcpStream, TransportErrorKind> {
+async fn connect_tcp(host: &str, port: u16, deadline: Instant) -> Result<TcpStream, TransportErrorKind> {
     let addresses: Vec<SocketAddr> = match timeout_at(deadline, lookup_host((host, port))).await {
         Ok(Ok(found)) => found.collect(),
         Ok(Err(error)) => return Err(TransportErrorKind::Dns(error.to_string().into())),
@@ -96,7 +96,7 @@ async fn reach(host: &str, port: u16, deadline: Instant) -> Result<TcpStream, Tr
     };
     let mut last = TransportErrorKind::Dns("no address".into());
     for (tried, address) in addresses.iter().enumerate() {
-        // A silent address must leave time for the ones after it.
+        // Each address gets an equal share of the time left, so that a silent address leaves time for the next.
         let left = deadline.saturating_duration_since(Instant::now());
         let share = left / u32::try_from(addresses.len() - tried).unwrap_or(u32::MAX);
         match timeout_at(Instant::now() + share, TcpStream::connect(address)).await {

@@ -1,9 +1,10 @@
-//! What failed, and whether the peer may have acted on it.
+//! Transport errors, and whether the peer may have processed the request.
 //!
-//! The rules are RFC 9113's (docs/providers.md#http2-rules): REFUSED_STREAM, streams above GOAWAY's last id and
-//! whatever never left this process were not processed. How `h2` tells them apart, from its source:
-//! a remote GOAWAY reaches only those streams that are above its last id (others go on, and end in
-//! an I/O error if the connection closes first), so "GOAWAY, remote" on a stream means "not processed".
+//! The rules are RFC 9113's (docs/providers.md#http2-rules). Not processed are: refused streams (REFUSED_STREAM),
+//! streams above GOAWAY's last id, and requests that never left this process.
+//!
+//! `h2` reports a remote GOAWAY only to streams above its last id. Other streams go on, and fail with an I/O error if
+//! the connection closes first. So a remote GOAWAY on a stream means that the stream was not processed.
 
 use std::fmt;
 use std::sync::Arc;
@@ -14,20 +15,20 @@ use std::sync::Arc;
 pub struct TransportError {
     /// Whether the peer may have processed the request.
     pub sent: Sent,
-    /// What happened.
+    /// The cause of the failure.
     pub kind: TransportErrorKind,
 }
 
 /// Whether the peer may have processed a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sent {
-    /// Certainly not processed: a resend can't duplicate.
+    /// The request was certainly not processed, so a resend can't duplicate it.
     NotSent,
-    /// Perhaps processed.
+    /// The request may have been processed.
     MaybeSent,
 }
 
-/// What went wrong. Texts are for people and come from the system, TLS or the peer's GOAWAY.
+/// The cause of a failure. Texts are for people and come from the system, TLS or the peer's GOAWAY.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TransportErrorKind {
     /// The host name could not be resolved.
@@ -45,45 +46,45 @@ pub enum TransportErrorKind {
     /// The peer refused the stream (REFUSED_STREAM).
     #[error("stream refused")]
     Refused,
-    /// The peer closes the connection and said so.
+    /// The peer sent a GOAWAY and closes the connection.
     #[error("GOAWAY code {code}: {debug}")]
     GoAway {
-        /// HTTP/2 error code.
+        /// The HTTP/2 error code (RFC 9113 7).
         code: u32,
-        /// The peer's words, printable, at most 256 characters: JSON, plain text or empty.
+        /// The peer's debug text: JSON, plain text or empty; printable, at most 256 characters.
         debug: String,
     },
     /// The stream was reset with this HTTP/2 error code.
     #[error("stream reset with code {0}")]
     Reset(u32),
-    /// The peer broke HTTP/2, so we ended the connection or the stream; the code is what we told it.
+    /// The peer violated HTTP/2, so this side ended the connection or the stream with this error code.
     #[error("protocol violation by the peer, code {0}")]
     Protocol(u32),
-    /// The connection ended without a word.
+    /// The connection ended without a GOAWAY.
     #[error("connection closed: {0}")]
     Closed(Arc<str>),
     /// The connection did not answer a PING in time.
     #[error("no answer to PING")]
     PingTimeout,
-    /// The connection was given up after too many time-outs in silence.
+    /// The connection was given up after too many time-outs without any read.
     #[error("connection given up after time-outs")]
     Evicted,
     /// The connection takes no more requests (retired before this one was sent).
     #[error("connection retired")]
     Retired,
-    /// The caller did not want it any more, when there was a place for it.
+    /// The caller withdrew the request before it was sent.
     #[error("withdrawn")]
     Withdrawn,
     /// The pool is shut down.
     #[error("pool closed")]
     PoolClosed,
-    /// The request can't be put into HTTP/2: the caller's mistake.
+    /// The request is invalid in HTTP/2, which is a bug of the caller.
     #[error("unsendable request: {0}")]
     Invalid(Arc<str>),
 }
 
-/// Longest text taken over from a peer's GOAWAY.
-const DEBUG_CHARS: usize = 256;
+/// Most characters that are kept of a GOAWAY's debug text.
+const DEBUG_CHARS_MAX: usize = 256;
 
 impl TransportError {
     pub(super) fn not_sent(kind: TransportErrorKind) -> Self {
@@ -94,7 +95,7 @@ impl TransportError {
         Self { sent: Sent::MaybeSent, kind }
     }
 
-    /// An error of a stream whose HEADERS may be on the wire.
+    /// Converts an error of a stream. The HEADERS of the stream may have been sent.
     pub(super) fn of_stream(error: &h2::Error) -> Self {
         let code = error.reason().map_or(0, u32::from);
         if error.is_go_away() && error.is_remote() {
@@ -109,7 +110,7 @@ impl TransportError {
         Self::maybe_sent(of_connection(error))
     }
 
-    /// An error of `send_request` itself: nothing was queued.
+    /// Converts an error of `send_request`. Nothing was queued.
     pub(super) fn before_send(error: &h2::Error) -> Self {
         let kind = of_connection(error);
         match kind {
@@ -130,7 +131,7 @@ impl fmt::Display for Sent {
     }
 }
 
-/// What ended a connection, by the error that `h2` ended with.
+/// Why a connection ended, from the error of `h2`.
 pub(super) fn of_connection(error: &h2::Error) -> TransportErrorKind {
     if let Some(io) = error.get_io() {
         return TransportErrorKind::Closed(io.to_string().into());
@@ -146,8 +147,8 @@ fn go_away(error: &h2::Error) -> TransportErrorKind {
     TransportErrorKind::GoAway { code, debug: debug_text(&error.to_string()) }
 }
 
-/// The peer's debug data out of `h2`'s message: it has no other way to it. It ends in `(b"…")`,
-/// written as a Rust byte string. Nothing is decided by this text here.
+/// Reads the peer's debug data from the error message of `h2`, which offers no other access. The message ends in
+/// `(b"…")`, a Rust byte string. No decision of the transport depends on this text.
 fn debug_text(message: &str) -> String {
     let Some(start) = message.find("(b\"") else { return String::new() };
     let escaped = message[start + 3..].strip_suffix("\")").unwrap_or(&message[start + 3..]);
@@ -170,7 +171,7 @@ fn debug_text(message: &str) -> String {
             None => {}
         }
     }
-    String::from_utf8_lossy(&bytes).chars().filter(|c| !c.is_control()).take(DEBUG_CHARS).collect()
+    String::from_utf8_lossy(&bytes).chars().filter(|c| !c.is_control()).take(DEBUG_CHARS_MAX).collect()
 }
 
 #[cfg(test)]

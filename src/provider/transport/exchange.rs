@@ -1,4 +1,4 @@
-//! One request and its answer, on a place that was reserved for it.
+//! Sends one request on a reserved stream and receives its answer.
 
 use std::sync::Arc;
 
@@ -8,37 +8,37 @@ use h2::client::ResponseFuture;
 use http::{HeaderMap, StatusCode};
 use tokio::time::{Instant, timeout_at};
 
-use super::BODY_CAP;
+use super::BODY_BYTES_MAX;
 use super::connection::Connection;
 use super::error::{TransportError, TransportErrorKind};
 use super::pool_state::StreamSlot;
 
-/// A reserved place on a connection; dropping it unused gives the place back.
+/// A reserved stream of a connection. Dropping it unused frees the stream.
 pub struct Stream<S> {
     slot: StreamSlot<S>,
 }
 
-/// A connection, to be judged by what it answered. Holding it keeps no place taken.
+/// The connection that answered, so that the caller can retire it or mark it as proven. Holding it reserves no stream.
 pub struct ConnectionRef<S> {
     connection: Arc<Connection<S>>,
 }
 
-/// A peer's answer.
+/// An answer of the peer to a request.
 pub struct Response<S> {
-    /// HTTP status.
+    /// The HTTP status of the answer.
     pub status: StatusCode,
-    /// Headers, without trailers.
+    /// The headers of the answer, without trailers.
     pub headers: HeaderMap,
-    /// The body, or the first [`BODY_CAP`] bytes of it.
+    /// The body, or the first [`BODY_BYTES_MAX`] bytes of it.
     pub body: Bytes,
-    /// False if `body` is not all: it was too long, or (only with a 2xx status, which is an answer without
-    /// its body) the stream broke off.
+    /// False if `body` is truncated: it was too long, or the stream ended early. The latter is accepted only with a
+    /// 2xx status, which is an answer without its body.
     pub complete: bool,
     /// The connection that answered.
     pub connection: ConnectionRef<S>,
 }
 
-/// What has arrived of an answer.
+/// The part of an answer that has arrived.
 struct Arrived {
     status: StatusCode,
     headers: HeaderMap,
@@ -51,17 +51,17 @@ impl<S> Stream<S> {
         Self { slot }
     }
 
-    /// The caller's state on the connection.
+    /// The pool user's own state for the connection.
     pub fn state(&self) -> &S {
         &self.slot.connection().state
     }
 
-    /// See [`ConnectionRef::mark_proven`].
+    /// Ends the limit of `prove_first`, as [`ConnectionRef::mark_proven`] does.
     pub fn mark_proven(&self) {
         self.slot.connection().mark_proven();
     }
 
-    /// See [`ConnectionRef::retire`]; this stream can't be sent afterwards either.
+    /// Retires the connection, as [`ConnectionRef::retire`] does. Then this stream can't be sent either.
     pub fn retire(&self) {
         self.slot.connection().pool.retire(self.slot.connection());
     }
@@ -75,7 +75,7 @@ impl<S> Stream<S> {
     /// Dropping the future resets the stream.
     ///
     /// # Errors
-    /// [`TransportError`], which says whether the peer may have processed the request.
+    /// Returns a [`TransportError`], which says whether the peer may have processed the request.
     pub async fn send(self, head: http::Request<()>, body: Bytes) -> Result<Response<S>, TransportError> {
         let deadline = Instant::now() + self.slot.connection().pool.settings.request_timeout;
         self.send_by(deadline, head, body).await
@@ -84,19 +84,19 @@ impl<S> Stream<S> {
     /// As [`Stream::send`], with the answer due by `deadline` if that is before the request time-out.
     ///
     /// # Errors
-    /// As [`Stream::send`].
+    /// The same as [`Stream::send`].
     pub async fn send_by(
         self,
         deadline: Instant,
         head: http::Request<()>,
         body: Bytes,
     ) -> Result<Response<S>, TransportError> {
-        // Declared first, so dropped last: the place is free only once the stream is.
+        // `slot` is declared first and dropped last, so that it is freed only after the stream has ended.
         let slot = self.slot;
         let connection = slot.connection();
         let started = Instant::now();
         let (reads, writes) = (connection.traffic.reads(), connection.traffic.writes());
-        connection.touch(started, reads);
+        connection.note_request(started, reads);
         let response = queue(connection, head, body)?;
         let mut arrived = None;
         let longest = connection.pool.settings.request_timeout;
@@ -109,13 +109,13 @@ impl<S> Stream<S> {
                 let connection = ConnectionRef { connection: connection.clone() };
                 Ok(Response { status, headers, body, complete, connection })
             }
-            // Whoever began to answer has processed it, whatever else he says.
+            // A peer that began to answer has processed the request, even if it reports the stream as refused later.
             (None, Ok(Err(error))) if begun => {
                 Err(TransportError::maybe_sent(connection.explain(&error, writes).await.kind))
             }
             (None, Ok(Err(error))) => Err(connection.explain(&error, writes).await),
             (None, _) => {
-                // Whoever had little time left proves nothing about the connection.
+                // A request with a short deadline proves nothing about the connection.
                 if started.elapsed() >= longest / 2 {
                     connection.note_timeout(connection.traffic.reads() == reads);
                 }
@@ -126,18 +126,18 @@ impl<S> Stream<S> {
 }
 
 impl<S> ConnectionRef<S> {
-    /// The caller's state on the connection.
+    /// The pool user's own state for the connection.
     pub fn state(&self) -> &S {
         &self.connection.state
     }
 
-    /// The peer accepted a request: `prove_first` limits this connection no longer.
+    /// Records that the peer accepted a request. `prove_first` no longer limits this connection.
     pub fn mark_proven(&self) {
         self.connection.mark_proven();
     }
 
-    /// Opens no new streams on this connection: what is on its way ends as it may, reserved streams that
-    /// were not sent fail as `NotSent`, the pool opens another connection.
+    /// Opens no new streams on this connection. Requests in flight may finish, and reserved streams that were not sent
+    /// fail as `NotSent`. The pool opens another connection if one is needed.
     pub fn retire(&self) {
         self.connection.pool.retire(&self.connection);
     }
@@ -166,8 +166,8 @@ impl<S> std::fmt::Debug for Stream<S> {
     }
 }
 
-/// Gives the whole request to `h2`. It keeps to the peer's windows itself and lets a body wait for them;
-/// bodies are in memory already, so waiting for capacity here would gain nothing.
+/// Queues the whole request in `h2`, which keeps to the peer's windows itself. Bodies are in memory already, so
+/// waiting for capacity here would gain nothing.
 fn queue<S>(
     connection: &Connection<S>,
     head: http::Request<()>,
@@ -178,14 +178,14 @@ fn queue<S>(
     let (response, mut stream) =
         sender.send_request(head, bodiless).map_err(|error| TransportError::before_send(&error))?;
     if !bodiless {
-        // It fails only on a stream that has ended already, and how it ended is the response's to tell.
+        // This fails only on a stream that has ended already. The response reports how it ended.
         let _ = stream.send_data(body, true);
     }
     Ok(response)
 }
 
-/// Receives into `arrived` what arrives. An answer of which only the head came counts as arrived; whether
-/// that is enough is the caller's to decide.
+/// Receives the answer into `arrived`. After the head, `arrived` is set even if the body fails; the caller decides
+/// whether that is enough.
 async fn receive<S>(
     connection: &Connection<S>,
     response: ResponseFuture,
@@ -207,9 +207,9 @@ async fn receive_body(stream: &mut RecvStream, into: &mut Arrived) -> Result<(),
     let mut more = BytesMut::new();
     while let Some(chunk) = stream.data().await {
         let mut chunk = chunk?;
-        // It fails only for more than was received.
+        // This fails only if more is released than was received.
         let _ = stream.flow_control().release_capacity(chunk.len());
-        let room = BODY_CAP - into.body.len() - more.len();
+        let room = BODY_BYTES_MAX - into.body.len() - more.len();
         let too_long = chunk.len() > room;
         chunk.truncate(room);
         if into.body.is_empty() {

@@ -1,31 +1,34 @@
-//! TLS and HTTP/2 connections to one origin, and their pool. Knows no provider.
+//! TLS and HTTP/2 connections to one origin, and their pool. Independent of providers.
 //!
-//! It exists because no ready client does what pushing needs: several connections to one origin
-//! with the least loaded chosen, streams bounded by what the peer allows at the moment, a fast end
-//! for dead connections, and for every failure the answer to the one question that a caller has:
-//! may the peer have acted on this request? (`TransportError::sent`, docs/providers.md#http2-rules.)
+//! It exists because no existing client has what sending pushes needs:
+//!
+//! - several connections to one origin, with the least loaded one chosen
+//! - streams limited by the peer's present SETTINGS
+//! - a fast end of dead connections
+//! - for every failure, whether the peer may have processed the request (`TransportError::sent`,
+//!   docs/providers.md#http2-rules)
 //!
 //! # Layout
 //!
-//! | file | what it is |
+//! | file | purpose |
 //! |---|---|
 //! | `pool` | the public [`Pool`] |
-//! | `pool_state` | the account of connections, open streams and waiters; the only lock |
-//! | `opener` | one connect at a time, with growing pauses after failures |
-//! | `dial` | name, TCP, TLS, ALPN, HTTP/2 preface |
-//! | `tunnel` | through an HTTP proxy |
-//! | `driver` | the task that moves a connection's frames, pings it and ends it |
-//! | `connection` | what streams, pool and driver share about one connection |
-//! | `exchange` | one request and its answer |
-//! | `wire` | gathers writes; counts reads and writes, the evidence for "never left" and "dead" |
+//! | `pool_state` | counts connections, open streams and waiters; the only lock |
+//! | `opener` | opens one connection at a time, with growing pauses after failures |
+//! | `dial` | one connect: name, TCP, TLS, ALPN, HTTP/2 preface |
+//! | `tunnel` | the connect through an HTTP proxy |
+//! | `driver` | the task that moves a connection's frames, sends pings and ends the connection |
+//! | `connection` | the state of one connection that streams, pool and driver share |
+//! | `exchange` | sends one request and receives its answer |
+//! | `wire` | gathers writes; counts reads and writes, which show whether a request was sent and a connection is alive |
 //!
 //! # Invariants
 //!
-//! - A stream count changes only under the pool_state's lock, and a freed place goes to the longest
-//!   waiter in the same step, so no wake-up is lost and nobody is overtaken.
-//! - A connection that drains never gets a new stream, and lives at most as long as a request may.
-//! - A connection whose PING is unanswered gets no new stream: what waits goes to another, opened for it if need be.
-//! - Every await on the network has a deadline; every task ends with the pool.
+//! - A stream count changes only under the pool's lock. A freed stream goes to the longest waiter in the same step, so no
+//!   wake-up is lost and waiters are served in order.
+//! - A draining connection never gets a new stream, and lives only as long as a request may take, plus a few seconds.
+//! - A connection with an unanswered PING gets no new streams. Waiters get another connection, which is opened if needed.
+//! - Every await on the network has a deadline. Every task ends with the pool.
 
 mod connection;
 mod dial;
@@ -48,57 +51,59 @@ pub use pool::{Pool, PoolStats};
 pub use tls::{TlsError, tls};
 pub use tunnel::ProxyAddress;
 
-/// Most bytes of an answer's body that are kept; provider answers are a few hundred bytes.
-pub const BODY_CAP: usize = 64 * 1024;
+/// Most bytes of an answer's body that are kept. Answers of providers have a few hundred bytes.
+pub const BODY_BYTES_MAX: usize = 64 * 1024;
 
-/// Where a pool connects to.
+/// The origin that a pool connects to, and how it is reached.
 #[derive(Clone, Debug)]
 pub struct Destination {
-    /// Host name or address: resolved anew at each connect, and the name that the certificate must bear.
+    /// Host name or address. Each connect resolves it again, and the certificate must be valid for it.
     pub host: String,
-    /// TCP port.
+    /// The TCP port of the origin.
     pub port: u16,
-    /// The HTTP proxy that leads there; none: it is reached directly.
+    /// The HTTP proxy to connect through. `None` connects directly.
     pub proxy: Option<ProxyAddress>,
-    /// TLS settings, as [`tls()`] makes them: ALPN must offer `h2`.
+    /// TLS settings, made by [`tls()`]. ALPN must offer `h2`.
     pub tls: Arc<rustls::ClientConfig>,
 }
 
-/// How a pool behaves.
+/// The limits and time-outs of a pool.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Most connections that take new streams; draining ones come on top.
+    /// Most connections that take new streams. Draining connections come on top.
     pub connections: usize,
-    /// Most streams that we open on a connection at once; the peer may allow fewer.
+    /// Most open streams per connection. The peer may allow fewer.
     pub max_streams: usize,
-    /// Streams at once on a fresh connection. Doubles whenever so many were answered, up to what we and the peer
-    /// allow; an answer in the 500s counts for nothing. From `max_streams` on there is no such start.
+    /// Most open streams on a fresh connection. The number doubles after that many answers, up to the limits of this
+    /// pool and the peer. A 5xx answer does not count. A value of `max_streams` or more turns the slow start off.
     pub first_streams: usize,
-    /// One stream at a time until [`ConnectionRef::mark_proven`] (APNs token auth, docs/providers.md#apns-http2).
+    /// Allows one stream at a time until [`ConnectionRef::mark_proven`], as APNs requires with provider tokens
+    /// (docs/providers.md#apns-http2).
     pub prove_first: bool,
-    /// Bound on one connect: name, TCP, TLS and HTTP/2 preface together.
+    /// Longest connect: name resolution, TCP, TLS and HTTP/2 preface together.
     pub connect_timeout: Duration,
-    /// Bound on one request, from [`Stream::send`] to the last byte of the answer.
+    /// Longest request, from [`Stream::send`] to the last byte of the answer.
     pub request_timeout: Duration,
-    /// PING after silence; `None` sends none.
+    /// When to send a PING after silence; `None` sends none.
     pub ping: Option<PingSettings>,
-    /// Closes a connection that had no stream open for so long.
+    /// Closes a connection that had no open stream for this long.
     pub idle_close: Option<Duration>,
-    /// A connection takes no new streams after this age, shortened at random by up to a tenth.
+    /// A connection takes no new streams after this age, which is shortened at random by up to a tenth.
     pub max_age: Duration,
-    /// Time-outs in a row, with no answer between, after which a connection is given up; 0 never.
+    /// A connection is given up after this many time-outs in a row without an answer; 0 means never.
     pub evict_after_timeouts: u32,
 }
 
 /// When to test a silent connection, and for how long to wait (docs/providers.md#connection-failures).
 #[derive(Clone, Debug)]
 pub struct PingSettings {
-    /// Nothing read for so long while an answer is due: send a PING, and open no stream before something is read.
+    /// A PING is sent if nothing was read for this long while an answer is due. Until the next read no stream is
+    /// opened.
     pub after_silence: Duration,
-    /// Nothing read for so long after the PING: the connection is dead.
+    /// The connection is dropped if nothing was read for this long after the PING.
     pub deadline: Duration,
-    /// Also ping when no stream is open and nothing was read for so long. FCM has closed connections over that
-    /// (docs/providers.md#connection-failures).
+    /// A PING is also sent if no stream is open and nothing was read for this long. `None` sends none while idle,
+    /// because FCM has closed connections for such pings (docs/providers.md#connection-failures).
     pub while_idle: Option<Duration>,
 }
 

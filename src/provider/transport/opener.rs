@@ -1,8 +1,7 @@
-//! Opens connections one at a time, and less and less often while they fail.
+//! Opens connections one at a time, with an exponential back-off while they fail.
 //!
-//! Thousands of waiters must not make thousands of connects, and a peer that is down must not be
-//! hammered: one attempt answers all waiters, and those that come during the pause wait for the next
-//! attempt, so they can't spin either.
+//! One connect serves all waiters, so that thousands of waiters do not cause thousands of connects. Waiters that
+//! arrive during a pause wait for the next connect, so they can't cause a busy loop either.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,29 +13,30 @@ use super::dial::dial;
 use super::driver::Driver;
 use super::pool_state::{Opening, PoolState};
 
-/// Pause after the first failure; doubles with each.
-const FIRST_PAUSE: Duration = Duration::from_millis(50);
-const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+/// Pause after the first failure. It doubles with each further failure.
+const PAUSE_FIRST: Duration = Duration::from_millis(50);
+/// Longest pause, reached after eight failures in a row.
+const PAUSE_MAX: Duration = Duration::from_secs(5);
 
-/// How long to wait after `failures` in a row, with jitter so that nodes don't return together.
+/// The pause after this many failures in a row, with jitter so that nodes do not reconnect together.
 pub(super) fn pause(failures: u32) -> Duration {
     let doublings = failures.saturating_sub(1).min(16);
-    let full = FIRST_PAUSE.saturating_mul(1 << doublings).min(LONGEST_PAUSE);
+    let full = PAUSE_FIRST.saturating_mul(1 << doublings).min(PAUSE_MAX);
     full.mul_f64(rand::random_range(0.5..1.0))
 }
 
 impl<S: Default + Send + Sync + 'static> PoolState<S> {
-    /// Hands out free places and opens a connection if waiters are left. Called after whatever may have
-    /// changed the answer.
+    /// Gives free streams to waiters, and opens a connection if waiters are left. Called after every event that may
+    /// free streams or end a connection.
     pub(super) fn maintain(self: &Arc<Self>) {
-        self.serve();
+        self.serve_waiters();
         if let Some(opening) = self.wanted() {
-            self.start(opening);
+            self.start_opening(opening);
         }
     }
 
-    /// Opens a connection, in a task that then drives it.
-    pub(super) fn start(&self, opening: Opening<S>) {
+    /// Opens a connection in a new task, which then drives it.
+    pub(super) fn start_opening(&self, opening: Opening<S>) {
         self.tasks.spawn(open(opening));
     }
 }
@@ -62,7 +62,7 @@ async fn open<S: Default + Send + Sync + 'static>(opening: Opening<S>) {
         }
         Err(kind) => {
             tracing::debug!(host = %pool.origin.host, %kind, "connect failed");
-            pool.fail(&kind, opening);
+            pool.fail_opening(&kind, opening);
         }
     }
 }

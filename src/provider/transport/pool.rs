@@ -1,4 +1,4 @@
-//! The pool as its users see it.
+//! The public interface of a pool of connections.
 
 use std::sync::Arc;
 
@@ -9,45 +9,45 @@ use super::exchange::Stream;
 use super::pool_state::{PoolState, StreamClaim};
 use super::{Destination, Settings};
 
-/// Connections to one origin. `S` is the caller's own state per connection.
+/// Connections to one origin. `S` is the pool user's own state per connection.
 ///
-/// Connects on demand and grows while all connections are beyond half of their streams. Dropping it drops
-/// the connections as they are; requests on their way then fail.
+/// It connects on demand, and opens further connections while more than half of the streams of every connection are
+/// used. Dropping the pool drops the connections at once, and requests in flight fail.
 pub struct Pool<S> {
     shared: Arc<PoolState<S>>,
 }
 
-/// What a pool is doing.
+/// The present numbers of connections, streams and waiters of a pool.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PoolStats {
     /// Connections that take new streams.
     pub connections: usize,
-    /// Connections that finish their streams and then close.
+    /// Connections that take no new streams and close after the open ones.
     pub draining: usize,
     /// Streams reserved or open, on all connections.
     pub open_streams: usize,
-    /// Callers of [`Pool::reserve`] that wait for a place.
+    /// Callers of [`Pool::reserve`] that wait for a stream.
     pub waiting: usize,
 }
 
 impl<S> Pool<S> {
-    /// Makes a pool; connects nothing yet.
+    /// Creates a pool. Opens no connection yet.
     pub fn new(origin: Destination, settings: Settings) -> Self {
         Self { shared: Arc::new(PoolState::new(origin, settings)) }
     }
 
-    /// Retires every connection there is, as when the credential changed; new ones are opened on demand.
+    /// Retires all present connections, for example after a change of the credential. New ones are opened on demand.
     pub fn retire_all(&self) {
         self.shared.retire_all();
     }
 
-    /// Connections and streams now.
+    /// The present numbers of connections, streams and waiters.
     pub fn stats(&self) -> PoolStats {
         self.shared.stats()
     }
 
-    /// Opens nothing more, lets open streams end (a request time-out at most) and closes. Waiters and
-    /// later reservations fail with [`TransportErrorKind::PoolClosed`].
+    /// Waits for open streams, for a request time-out at most, then closes all connections. Waiters and later
+    /// reservations fail with [`TransportErrorKind::PoolClosed`].
     pub async fn shutdown(&self) {
         self.shared.close();
         self.shared.tasks.wait().await;
@@ -55,16 +55,16 @@ impl<S> Pool<S> {
 }
 
 impl<S: Default + Send + Sync + 'static> Pool<S> {
-    /// A place on the least loaded connection; first come, first served where all are full.
+    /// Reserves a stream on the least loaded connection. If all are full, callers wait in the order of arrival.
     ///
     /// # Errors
-    /// All are `NotSent`. A failed connect is told to everyone who waits and has no other connection; those
-    /// who come during the pause after it (5 s at most) wait for the next attempt. When `deadline` passes:
+    /// All errors are `NotSent`. A failed connect fails all waiters if the pool has no other connection. Callers that
+    /// arrive during the pause after it (5 s at most) wait for the next connect. When `deadline` passes, the error is
     /// the last connect failure if there is no connection, else [`TransportErrorKind::Timeout`].
     pub async fn reserve(&self, deadline: Instant) -> Result<Stream<S>, TransportError> {
         let (claim, opening) = self.shared.claim();
         if let Some(opening) = opening {
-            self.shared.start(opening);
+            self.shared.start_opening(opening);
         }
         let waiting = match claim {
             StreamClaim::Granted(slot) => return Ok(Stream::new(slot)),
@@ -74,19 +74,19 @@ impl<S: Default + Send + Sync + 'static> Pool<S> {
         match timeout_at(deadline, waiting).await {
             Ok(Ok(grant)) => grant.map(Stream::new),
             Ok(Err(_)) => Err(TransportError::not_sent(TransportErrorKind::PoolClosed)),
-            Err(_) => Err(TransportError::not_sent(self.shared.why_none())),
+            Err(_) => Err(TransportError::not_sent(self.shared.deadline_error())),
         }
     }
 }
 
 #[cfg(test)]
 impl<S> Pool<S> {
-    /// To see whether all is freed.
+    /// For tests that check that everything is freed.
     pub(super) fn weak(&self) -> std::sync::Weak<PoolState<S>> {
         Arc::downgrade(&self.shared)
     }
 
-    /// Writes on all connections.
+    /// The number of writes on all connections.
     pub(super) fn writes(&self) -> u64 {
         self.shared.writes()
     }

@@ -1,4 +1,4 @@
-//! One place that decides whom we trust and that only HTTP/2 is offered.
+//! TLS settings of all clients: the trusted CAs, and ALPN with HTTP/2 only.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -15,9 +15,9 @@ pub enum TlsError {
     /// The extra CA file can't be read or holds no certificate.
     #[error("CA file {path}: {detail}")]
     CaFile {
-        /// The file.
+        /// The path of the CA file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// Why the file can't be used.
         detail: String,
     },
     /// Neither the system nor a CA file gave a root certificate.
@@ -28,15 +28,15 @@ pub enum TlsError {
     Rustls(#[from] rustls::Error),
 }
 
-/// TLS client settings with the system's roots, those of `ca_file` (PEM) on top, and ALPN `h2` only.
+/// TLS client settings that trust the system's roots and those of `ca_file` (PEM), with ALPN `h2` only.
 ///
-/// Reads files: call it while configuration is loaded, not per connection.
+/// It reads files, so call it while the configuration is loaded, not per connection.
 ///
 /// # Errors
-/// [`TlsError`] when a file is unusable or nothing at all is trusted.
+/// Returns a [`TlsError`] if the CA file can't be used or no CA is trusted.
 pub fn tls(ca_file: Option<&Path>) -> Result<Arc<ClientConfig>, TlsError> {
     let mut roots = RootCertStore::empty();
-    // Systems carry certificates that rustls can't read; those are left out, as other clients do.
+    // Some systems have certificates that rustls can't read. They are skipped, as other clients do.
     roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
     if let Some(path) = ca_file {
         let fault = |detail: String| TlsError::CaFile { path: path.to_owned(), detail };

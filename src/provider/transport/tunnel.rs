@@ -1,4 +1,4 @@
-//! The way through an HTTP proxy: CONNECT (RFC 9110 9.3.6), then TLS with the origin itself.
+//! Connects through an HTTP proxy with CONNECT (RFC 9110 9.3.6). TLS then goes to the origin itself.
 
 use std::io;
 
@@ -11,18 +11,18 @@ use tower::{ServiceExt as _, service_fn};
 use super::Destination;
 use super::error::TransportErrorKind;
 
-/// An HTTP proxy, and how to log in there.
+/// The address of an HTTP proxy, with the login if it needs one.
 #[derive(Clone, Debug)]
 pub struct ProxyAddress {
     /// Host name or address, without brackets.
     pub host: String,
-    /// TCP port.
+    /// The TCP port of the proxy.
     pub port: u16,
-    /// `Proxy-Authorization`, if the proxy wants one.
+    /// The `Proxy-Authorization` header, if the proxy needs a login.
     pub authorization: Option<HeaderValue>,
 }
 
-/// Asks a proxy, to which `tcp` leads, for a connection to the origin.
+/// Asks the proxy at the other end of `tcp` for a connection to the origin.
 pub(super) async fn open(
     proxy: &ProxyAddress,
     tcp: TcpStream,
@@ -39,19 +39,21 @@ pub(super) async fn open(
         let tcp = connected.take().map(TokioIo::new);
         std::future::ready(tcp.ok_or_else(|| io::Error::other("connected once already")))
     });
-    // The address is ours to reach: the service above has it.
+    // The URL is not used, because the service above returns the existing connection.
     let mut tunnel = Tunnel::new(Uri::from_static("http://proxy"), connector);
     if let Some(authorization) = &proxy.authorization {
         tunnel = tunnel.with_auth(authorization.clone());
     }
     let opened = tunnel.oneshot(target).await;
-    // The library says why in its text alone: "unsuccessful", "proxy authorization required", or what the system said.
+    // The library gives the cause only as text: "unsuccessful", "proxy authorization required" or an error of the
+    // system.
     opened.map(TokioIo::into_inner).map_err(|error| {
         failed(proxy, &format!("CONNECT: {}", error.to_string().replace("tunnel error: ", "")))
     })
 }
 
-/// Any failure at the proxy, also before CONNECT. The reason comes first, because a lane shows 200 characters of it.
+/// The error for a failure at the proxy, before or at CONNECT. The cause comes first, because a lane shows 200
+/// characters.
 pub(super) fn failed(proxy: &ProxyAddress, why: &str) -> TransportErrorKind {
     TransportErrorKind::Connect(format!("{why} (proxy {}:{})", proxy.host, proxy.port).into())
 }

@@ -1,14 +1,14 @@
-//! What lies between HTTP/2 and TLS: gathers small writes, and counts what passed.
+//! A byte stream between HTTP/2 and TLS that gathers small writes and counts reads and writes.
 //!
-//! **Gathering.** `h2` flushes after every DATA frame, so each request would be a TLS record and a system
-//! call of its own. Here a flush is put off to the driver's next turn, which is asked for at once: what
-//! other tasks send before it goes along. Measured with client and server together: 49 → 40 µs of CPU per
-//! request with bodies of 300 bytes, 57 → 51 µs with 2,000.
+//! **Gathering.** `h2` flushes after every DATA frame, so each request would cost one TLS record and one system call.
+//! Here a flush waits for the next turn of the driver, which is requested at once. Writes of other tasks before that
+//! turn are sent together. Measured with client and server together: 49 → 40 µs of CPU per request with bodies of 300
+//! bytes, 57 → 51 µs with 2,000.
 //!
-//! **Counting.** `h2` does not say whether a stream's HEADERS were written. It always writes in the same
-//! step that encodes them, so a connection that ended without any write since a request was queued did
-//! not send that request. A write counts when bytes are taken in here: from here they may go out at any time.
-//! What `h2` holds because nothing more is taken in, as on a connection that nobody reads, has not left.
+//! **Counting.** `h2` does not say whether a stream's HEADERS were written. It always writes in the same step that
+//! encodes them. So if a connection ended without a write after a request was queued, the request was not sent. A
+//! write counts when its bytes are accepted here, because they may be sent at any time afterwards. Bytes that `h2`
+//! still holds, because the peer does not read, were not sent.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -18,10 +18,10 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// Most bytes gathered: two full TLS records.
-const GATHERED: usize = 32 * 1024;
+/// Most gathered bytes: two full TLS records.
+const GATHERED_BYTES_MAX: usize = 32 * 1024;
 
-/// Reads and writes of one connection, since it was opened.
+/// Counts of reads and writes of one connection since it was opened.
 #[derive(Debug, Default)]
 pub(super) struct Traffic {
     reads: AtomicU64,
@@ -30,26 +30,26 @@ pub(super) struct Traffic {
 
 /// A byte stream that gathers writes and counts into a [`Traffic`].
 ///
-/// Whoever uses it must go on reading: put-off writes go out at the next read.
+/// The user must keep reading, because gathered writes are sent at the next read.
 pub(super) struct Wire<T> {
     inner: T,
     traffic: Arc<Traffic>,
-    /// Written to here, not to `inner` yet: from `gone` on.
+    /// Gathered bytes. Those from `drained` on are not written to `inner` yet.
     gathered: Vec<u8>,
-    gone: usize,
-    /// `inner` was written to since it was flushed.
+    drained: usize,
+    /// `inner` was written to since its last flush.
     unflushed: bool,
-    /// Another turn was asked for.
-    put_off: bool,
+    /// The next turn of the driver was requested.
+    turn_requested: bool,
 }
 
 impl Traffic {
-    /// Reads that brought data.
+    /// The number of reads that returned data.
     pub(super) fn reads(&self) -> u64 {
         self.reads.load(Ordering::Acquire)
     }
 
-    /// Writes taken in, whether or not they got through.
+    /// The number of accepted writes, whether sent or not.
     pub(super) fn writes(&self) -> u64 {
         self.writes.load(Ordering::Acquire)
     }
@@ -57,38 +57,38 @@ impl Traffic {
 
 impl<T> Wire<T> {
     pub(super) fn new(inner: T, traffic: Arc<Traffic>) -> Self {
-        let gathered = Vec::with_capacity(GATHERED);
-        Self { inner, traffic, gathered, gone: 0, unflushed: false, put_off: false }
+        let gathered = Vec::with_capacity(GATHERED_BYTES_MAX);
+        Self { inner, traffic, gathered, drained: 0, unflushed: false, turn_requested: false }
     }
 }
 
 impl<T: AsyncWrite + Unpin> Wire<T> {
-    /// Writes out what was gathered, down to the socket.
+    /// Writes the gathered bytes to `inner` and flushes it.
     fn poll_drain(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while self.gone < self.gathered.len() {
-            let written = ready!(Pin::new(&mut self.inner).poll_write(cx, &self.gathered[self.gone..]))?;
+        while self.drained < self.gathered.len() {
+            let written = ready!(Pin::new(&mut self.inner).poll_write(cx, &self.gathered[self.drained..]))?;
             if written == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
-            self.gone += written;
+            self.drained += written;
             self.unflushed = true;
         }
         self.gathered.clear();
-        self.gone = 0;
+        self.drained = 0;
         if self.unflushed {
             ready!(Pin::new(&mut self.inner).poll_flush(cx))?;
             self.unflushed = false;
         }
-        self.put_off = false;
+        self.turn_requested = false;
         Poll::Ready(Ok(()))
     }
 
-    /// Makes room for at least one byte.
+    /// Makes room for at least one byte and returns the free bytes.
     fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        if self.gathered.len() >= GATHERED {
+        if self.gathered.len() >= GATHERED_BYTES_MAX {
             ready!(self.poll_drain(cx))?;
         }
-        Poll::Ready(Ok(GATHERED - self.gathered.len()))
+        Poll::Ready(Ok(GATHERED_BYTES_MAX - self.gathered.len()))
     }
 }
 
@@ -98,7 +98,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncRead for Wire<T> {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        // Reading goes on while writing is stuck: the peer may wait for us to read.
+        // Reading goes on while writing is blocked, because the peer may wait until this side reads.
         if let Poll::Ready(Err(error)) = self.poll_drain(cx) {
             return Poll::Ready(Err(error));
         }
@@ -138,8 +138,8 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Wire<T> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if !self.put_off && !self.gathered.is_empty() {
-            self.put_off = true;
+        if !self.turn_requested && !self.gathered.is_empty() {
+            self.turn_requested = true;
             cx.waker().wake_by_ref();
         }
         Poll::Ready(Ok(()))
@@ -206,7 +206,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_stuck_write_does_not_stop_reading_and_goes_on_with_it() {
+    async fn a_blocked_write_does_not_stop_reading_and_goes_on_with_it() {
         let (mut wire, mut far, _) = pair(10);
         wire.write_all(&[b'w'; 100]).await.unwrap();
         let mut buf = [0; 10];

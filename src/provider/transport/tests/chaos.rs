@@ -1,4 +1,4 @@
-//! The promise behind `NotSent`, against a server that ends its connections in every way it can.
+//! Checks that `NotSent` is true, against a server that ends its connections in every possible way.
 
 use std::collections::HashSet;
 use std::sync::Mutex;
@@ -6,11 +6,11 @@ use std::sync::Mutex;
 use super::super::Sent;
 use super::*;
 
-/// What the server took in, by path.
+/// The paths of all requests that the server received.
 type Log = Arc<Mutex<HashSet<String>>>;
 
-/// Takes some requests, then ends the connection: gracefully, with an error, or without a word. Refuses
-/// one in ten.
+/// Serves some requests, then ends the connection: gracefully, with an error, or without a GOAWAY. Refuses one request
+/// in ten.
 async fn fickle_connection(tcp: TcpStream, number: usize, log: Log) {
     let Ok(tls) = TlsAcceptor::from(pki().server.clone()).accept(tcp).await else { return };
     let mut builder = h2::server::Builder::new();
@@ -37,7 +37,7 @@ async fn fickle_connection(tcp: TcpStream, number: usize, log: Log) {
             }
         }
     }
-    // Answers are written by polling on.
+    // Polling goes on, because it writes the answers.
     while requests.join_next().await.is_some() {}
     let _ = std::future::poll_fn(|cx| connection.poll_closed(cx)).await;
 }
@@ -59,7 +59,7 @@ async fn fickle_server(log: Log) -> Server {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_was_not_sent_was_never_taken_in() {
+async fn a_request_reported_as_not_sent_never_reached_the_server() {
     let log = Log::default();
     let server = fickle_server(log.clone()).await;
     let pool = pool(server.port, Settings { connections: 3, ..settings() });
@@ -102,7 +102,7 @@ async fn what_was_not_sent_was_never_taken_in() {
             assert!(log.contains(&path));
         }
     }
-    assert!(resent > 100, "only {resent} were ever resent: the test tests little");
+    assert!(resent > 100, "only {resent} requests were resent, too few for this test");
     assert!(answered > 1000, "only {answered} were answered");
     assert_eq!((pool.stats().open_streams, pool.stats().waiting), (0, 0));
     assert!(server.connections.load(Ordering::SeqCst) > 10);

@@ -1,10 +1,10 @@
-//! Everything that goes wrong, and whether the peer may have acted on the request.
+//! Failures of streams and connections, and whether the peer may have processed the request.
 
-use super::super::{BODY_CAP, Sent, TransportErrorKind};
+use super::super::{BODY_BYTES_MAX, Sent, TransportErrorKind};
 use super::*;
 
 #[tokio::test]
-async fn a_refused_stream_was_not_sent_and_the_connection_lives() {
+async fn a_refused_stream_was_not_sent_and_the_connection_goes_on() {
     let server = RawServer::bind().await;
     let pool = pool(server.port, settings());
     let (mut raw, requests) = in_flight(&server, &pool, 2).await;
@@ -27,7 +27,7 @@ async fn any_other_reset_may_have_been_sent() {
 }
 
 #[tokio::test]
-async fn go_away_spares_what_is_below_its_last_stream_and_moves_the_rest() {
+async fn go_away_keeps_streams_up_to_its_last_id_and_fails_the_rest() {
     let server = RawServer::bind().await;
     let pool = pool(server.port, settings());
     let (mut raw, mut requests) = in_flight(&server, &pool, 5).await;
@@ -38,7 +38,7 @@ async fn go_away_spares_what_is_below_its_last_stream_and_moves_the_rest() {
         assert_eq!(error.sent, Sent::NotSent);
         assert_eq!(error.kind, TransportErrorKind::GoAway { code: 7, debug: told.clone() });
     }
-    // New streams go elsewhere while the old ones are still open.
+    // New streams use another connection while the old ones are still open.
     let elsewhere = pool.clone();
     let mut moved = JoinSet::new();
     moved.spawn(async move { send(&elsewhere, "/", b"").await });
@@ -56,7 +56,7 @@ async fn go_away_spares_what_is_below_its_last_stream_and_moves_the_rest() {
 }
 
 #[tokio::test]
-async fn a_graceful_go_away_loses_nothing() {
+async fn a_graceful_go_away_fails_no_request() {
     let server = RawServer::bind().await;
     let pool = pool(server.port, settings());
     let (mut raw, requests) = in_flight(&server, &pool, 3).await;
@@ -73,7 +73,7 @@ async fn a_graceful_go_away_loses_nothing() {
 }
 
 #[tokio::test]
-async fn go_away_then_close_leaves_the_processed_ones_in_doubt_with_its_reason() {
+async fn go_away_then_close_leaves_processed_streams_in_doubt_with_its_reason() {
     let server = RawServer::bind().await;
     let pool = pool(server.port, settings());
     let (mut raw, requests) = in_flight(&server, &pool, 2).await;
@@ -88,7 +88,7 @@ async fn go_away_then_close_leaves_the_processed_ones_in_doubt_with_its_reason()
 }
 
 #[tokio::test]
-async fn a_connection_cut_in_mid_request_may_have_been_sent() {
+async fn a_request_on_a_broken_connection_may_have_been_sent() {
     let server = RawServer::bind().await;
     let pool = pool(server.port, settings());
     let (raw, requests) = in_flight(&server, &pool, 1).await;
@@ -99,13 +99,13 @@ async fn a_connection_cut_in_mid_request_may_have_been_sent() {
 }
 
 #[tokio::test]
-async fn a_connection_that_the_peer_closed_while_idle_costs_nothing() {
+async fn a_request_on_a_connection_closed_while_idle_was_not_sent() {
     let server = RawServer::bind().await;
     let pool = pool(server.port, settings());
     let (mut raw, requests) = in_flight(&server, &pool, 1).await;
     raw.respond(1).await;
     assert_eq!(outcomes(requests).await.0, 1);
-    // Reserved on the dying connection, sent after its death: never left, so it says so.
+    // The stream is reserved before the connection ends and sent after it, so the request never left.
     let stream = soon(pool.reserve(Instant::now() + PATIENCE)).await.unwrap();
     raw.close().await;
     until("the end is seen", || pool.stats() == Default::default() || pool.stats().connections == 0).await;
@@ -118,7 +118,7 @@ async fn a_connection_that_the_peer_closed_while_idle_costs_nothing() {
 }
 
 #[tokio::test]
-async fn a_request_queued_on_a_dead_connection_never_left() {
+async fn a_request_queued_on_a_dead_connection_was_not_sent() {
     let server = RawServer::bind().await;
     let pool = pool(server.port, settings());
     let (mut raw, requests) = in_flight(&server, &pool, 1).await;
@@ -128,7 +128,8 @@ async fn a_request_queued_on_a_dead_connection_never_left() {
     let (tcp, _) = raw.tls.into_inner();
     let tcp = tcp.into_std().unwrap();
     tcp.shutdown(std::net::Shutdown::Both).unwrap();
-    // The runtime hears of the end, but runs this test before the driver: that meets both at once.
+    // The runtime learns of the end, but runs this test before the driver. The driver then sees the end and the
+    // request.
     tokio::task::yield_now().await;
     let error = soon(stream.send(head("/"), Bytes::new())).await.unwrap_err();
     assert_eq!(error.sent, Sent::NotSent, "{error}");
@@ -140,20 +141,20 @@ async fn a_long_body_is_cut_and_a_short_one_put_together() {
         let size = if request.uri().path() == "/long" { 1 << 20 } else { 40_000 };
         let mut stream = respond.send_response(HttpResponse::new(()), false).unwrap();
         let _ = stream.send_data(vec![b'x'; size].into(), true);
-        // Holds on until all is sent or the stream is reset.
+        // Waits until everything is sent or the stream is reset.
         let _ = std::future::poll_fn(|cx| stream.poll_reset(cx)).await;
     })
     .await;
     let pool = pool(server.port, settings());
     let long = soon(send(&pool, "/long", b"")).await.unwrap();
-    assert_eq!((long.body.len(), long.complete), (BODY_CAP, false));
+    assert_eq!((long.body.len(), long.complete), (BODY_BYTES_MAX, false));
     let short = soon(send(&pool, "/short", b"")).await.unwrap();
     assert_eq!((short.body, short.complete), (vec![b'x'; 40_000].into(), true));
     assert_eq!(pool.stats().open_streams, 0);
 }
 
 #[tokio::test]
-async fn a_broken_answer_counts_if_it_was_an_acceptance() {
+async fn a_truncated_answer_counts_only_if_its_status_is_a_success() {
     let server = RawServer::bind().await;
     let pool = pool(server.port, settings());
     let (mut raw, mut requests) = in_flight(&server, &pool, 2).await;
@@ -161,7 +162,7 @@ async fn a_broken_answer_counts_if_it_was_an_acceptance() {
     raw.reset(1, 2).await;
     let answer = soon(requests.join_next()).await.unwrap().unwrap().unwrap();
     assert_eq!((answer.status.as_u16(), answer.complete), (200, false));
-    // 0x8d is `:status: 404`. What it says is in the body that never came.
+    // 0x8d is `:status: 404`. Its reason would be in the body, which never arrives.
     raw.write(HEADERS, 0x4, 3, &[0x8d]).await;
     raw.reset(3, 7).await;
     let error = one_error(requests).await;
@@ -169,7 +170,7 @@ async fn a_broken_answer_counts_if_it_was_an_acceptance() {
 }
 
 #[tokio::test]
-async fn a_peer_that_breaks_the_protocol_may_have_acted() {
+async fn a_peer_that_violates_the_protocol_may_have_processed_the_request() {
     let server = RawServer::bind().await;
     let pool = pool(server.port, settings());
     let (mut raw, requests) = in_flight(&server, &pool, 1).await;
@@ -180,7 +181,7 @@ async fn a_peer_that_breaks_the_protocol_may_have_acted() {
 }
 
 #[tokio::test]
-async fn an_impossible_request_is_the_callers_mistake() {
+async fn an_unsendable_request_fails_as_invalid() {
     let server = serve(h2::server::Builder::new(), |_, request, respond| echo(request, respond)).await;
     let pool = pool(server.port, settings());
     let stream = soon(pool.reserve(Instant::now() + PATIENCE)).await.unwrap();

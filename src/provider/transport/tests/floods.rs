@@ -1,14 +1,14 @@
-//! Peers that send without end: each costs bounded memory, one request or the connection, and never the process.
+//! Peers that send endlessly. Each may cost bounded memory, one request or the connection, but never the process.
 
-use super::super::{BODY_CAP, Sent, TransportErrorKind};
+use super::super::{BODY_BYTES_MAX, Sent, TransportErrorKind};
 use super::*;
 
 const CONTINUATION: u8 = 9;
-/// Far more than we ever take in, and than the sockets between us hold.
+/// Far more bytes than the client accepts and the sockets buffer.
 const FLOOD: usize = 256 << 20;
 
 impl Raw {
-    /// Writes pieces until one is not taken for a while, the connection ends, or `until` is reached.
+    /// Writes pieces until one is not accepted for a while, the connection ends, or `FLOOD` bytes are written.
     async fn flood(&mut self, piece: &[u8]) -> usize {
         let mut taken = 0;
         while taken < FLOOD {
@@ -30,11 +30,11 @@ fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_body_without_end_costs_its_beginning() {
+async fn an_endless_body_is_cut_and_its_stream_is_reset() {
     let server = RawServer::bind().await;
     let pool = pool(server.port, settings());
     let (mut raw, requests) = in_flight(&server, &pool, 1).await;
-    // Only then does the window count that we announced.
+    // The client's announced window counts only after this acknowledgement.
     raw.write(SETTINGS, 1, 0, &[]).await;
     raw.write(HEADERS, 0x4, 1, &[0x88]).await;
     let piece = frame(DATA, 0, 1, &[b'x'; 16_384]);
@@ -43,9 +43,9 @@ async fn a_body_without_end_costs_its_beginning() {
     }
     raw.tls.flush().await.unwrap();
     let answer = soon(requests.join_all()).await.remove(0).unwrap();
-    assert_eq!((answer.body.len(), answer.complete), (BODY_CAP, false));
+    assert_eq!((answer.body.len(), answer.complete), (BODY_BYTES_MAX, false));
     assert_eq!(raw.next(RST_STREAM).await.stream, 1);
-    // What comes all the same is thrown away, and the connection serves others.
+    // Further frames are discarded, and the connection serves other requests.
     for _ in 0..1000 {
         raw.tls.write_all(&piece).await.unwrap();
     }
@@ -57,12 +57,12 @@ async fn a_body_without_end_costs_its_beginning() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn headers_without_end_cost_the_connection() {
+async fn endless_headers_end_the_connection() {
     let server = RawServer::bind().await;
     let pool = pool(server.port, settings());
     let (mut raw, requests) = in_flight(&server, &pool, 1).await;
     raw.write(HEADERS, 0, 1, &[0x88]).await;
-    // A literal field without indexing: name `a`, a value of 100 bytes; over and over.
+    // A literal field without indexing, with the name `a` and a value of 100 bytes, repeated.
     let field = [&[0, 1, b'a', 100][..], &[b'x'; 100]].concat();
     let piece = frame(CONTINUATION, 0, 1, &field.repeat(100));
     assert!(raw.flood(&piece).await < FLOOD);
@@ -73,7 +73,7 @@ async fn headers_without_end_cost_the_connection() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn headers_that_are_too_large_cost_their_request() {
+async fn oversized_headers_fail_only_their_request() {
     let server = RawServer::bind().await;
     let pool = pool(server.port, settings());
     let (mut raw, requests) = in_flight(&server, &pool, 2).await;
@@ -90,7 +90,7 @@ async fn headers_that_are_too_large_cost_their_request() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn provisional_answers_without_end_are_no_answer() {
+async fn endless_provisional_answers_end_in_a_time_out() {
     let server = RawServer::bind().await;
     let pool = pool(server.port, Settings { request_timeout: Duration::from_millis(500), ..settings() });
     let (mut raw, requests) = in_flight(&server, &pool, 1).await;
@@ -108,8 +108,8 @@ async fn provisional_answers_without_end_are_no_answer() {
     assert_eq!((error.sent, error.kind), (Sent::MaybeSent, TransportErrorKind::Timeout));
 }
 
-/// Frames that each ask for an answer, sent by one who reads none: we stop reading, and find him dead.
-async fn asked_without_end(piece: Vec<u8>) {
+/// Sends frames that each require an answer, and reads none. The client must stop reading and drop the connection.
+async fn check_flood_ends_the_connection(piece: Vec<u8>) {
     let server = RawServer::bind().await;
     let ping = PingSettings {
         after_silence: Duration::from_secs(1),
@@ -125,17 +125,17 @@ async fn asked_without_end(piece: Vec<u8>) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn pings_without_end_are_not_answered_without_end() {
-    asked_without_end(frame(PING, 0, 0, b"flooding").repeat(1000)).await;
+async fn endless_pings_end_the_connection() {
+    check_flood_ends_the_connection(frame(PING, 0, 0, b"flooding").repeat(1000)).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn settings_without_end_are_not_acknowledged_without_end() {
-    asked_without_end(frame(SETTINGS, 0, 0, &[]).repeat(1000)).await;
+async fn endless_settings_end_the_connection() {
+    check_flood_ends_the_connection(frame(SETTINGS, 0, 0, &[]).repeat(1000)).await;
 }
 
 #[tokio::test]
-async fn huge_settings_change_nothing_for_us() {
+async fn huge_settings_have_no_effect() {
     const HEADER_TABLE_SIZE: u16 = 1;
     const MAX_FRAME_SIZE: u16 = 5;
     let server = RawServer::bind().await;
@@ -148,7 +148,7 @@ async fn huge_settings_change_nothing_for_us() {
         (INITIAL_WINDOW_SIZE, most),
         (MAX_FRAME_SIZE, (1 << 24) - 1),
     ];
-    // As many entries as a frame holds, unknown ones too.
+    // A frame full of entries, most of them unknown.
     let unknown = (0..2_700 - 4).map(|n| (0x1000 + n, u32::MAX));
     raw.settings(&entries.into_iter().chain(unknown).collect::<Vec<_>>()).await;
     raw.respond(1).await;

@@ -1,4 +1,4 @@
-//! Connecting, ageing, retiring and closing.
+//! Connecting, ageing, retiring and closing of connections.
 
 use super::super::{Sent, TransportErrorKind};
 use super::*;
@@ -7,7 +7,7 @@ async fn echo_server() -> Server {
     serve(h2::server::Builder::new(), |_, request, respond| echo(request, respond)).await
 }
 
-/// A port at which nobody listens; nor can anybody else, while the socket is held.
+/// A port without a listener. While the socket is held, no other process can listen on the port.
 fn dead_port() -> (u16, TcpSocket) {
     let socket = TcpSocket::new_v4().unwrap();
     socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
@@ -19,7 +19,7 @@ async fn reserve_error(pool: &TestPool) -> TransportError {
 }
 
 #[tokio::test]
-async fn a_refused_connect_is_told_to_all_waiters_at_once() {
+async fn a_refused_connect_fails_all_waiters_at_once() {
     let (port, _held) = dead_port();
     let pool = pool(port, settings());
     let mut waiters = JoinSet::new();
@@ -34,8 +34,8 @@ async fn a_refused_connect_is_told_to_all_waiters_at_once() {
 }
 
 #[tokio::test]
-async fn failing_connects_come_one_at_a_time_and_ever_slower() {
-    // Accepts TCP and hangs up: many callers retry at once, few connects may come of it.
+async fn failing_connects_are_made_one_at_a_time_with_back_off() {
+    // The server accepts TCP and closes. Many callers retry at once, but few connects may result.
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let pool = pool(listener.local_addr().unwrap().port(), settings());
     let mut callers = JoinSet::new();
@@ -60,12 +60,13 @@ async fn failing_connects_come_one_at_a_time_and_ever_slower() {
             },
         }
     }
-    // Pauses of 25–50 ms, each twice the one before, fit seven attempts at most, and one may be under way.
+    // The first pause is 25–50 ms and each is twice the one before. So 3 s hold seven connects at most, and one may be
+    // open.
     assert!((1..=8).contains(&connects), "{connects} connects");
 }
 
 #[tokio::test]
-async fn a_deadline_during_the_pause_tells_the_failure() {
+async fn a_deadline_during_the_pause_reports_the_failure() {
     let (port, _held) = dead_port();
     let pool = pool(port, settings());
     for _ in 0..3 {
@@ -76,13 +77,13 @@ async fn a_deadline_during_the_pause_tells_the_failure() {
 }
 
 #[tokio::test]
-async fn an_unknown_name_a_foreign_certificate_and_a_silent_peer_are_told_apart() {
+async fn an_unknown_name_a_foreign_certificate_and_a_silent_peer_have_different_errors() {
     let server = echo_server().await;
-    let stranger = |host: &str| Destination { host: host.to_owned(), ..origin(server.port) };
+    let at_host = |host: &str| Destination { host: host.to_owned(), ..origin(server.port) };
     let hurried = Settings { connect_timeout: Duration::from_secs(5), ..settings() };
-    let pool = Arc::new(Pool::<State>::new(stranger("no-such-host.invalid"), hurried));
+    let pool = Arc::new(Pool::<State>::new(at_host("no-such-host.invalid"), hurried));
     assert!(matches!(reserve_error(&pool).await.kind, TransportErrorKind::Dns(_)));
-    let pool = Arc::new(Pool::<State>::new(stranger("127.0.0.1"), settings()));
+    let pool = Arc::new(Pool::<State>::new(at_host("127.0.0.1"), settings()));
     assert!(
         matches!(reserve_error(&pool).await.kind, TransportErrorKind::Tls(_)),
         "the certificate is localhost's"
@@ -113,7 +114,7 @@ async fn a_peer_without_http2_is_refused() {
 }
 
 #[tokio::test]
-async fn a_peer_that_hangs_up_on_every_connection_is_not_hammered() {
+async fn a_peer_that_closes_every_connection_is_reconnected_with_back_off() {
     let server = RawServer::bind().await;
     let pool = pool(server.port, settings());
     let until = Instant::now() + Duration::from_secs(3);
@@ -168,14 +169,14 @@ async fn an_old_connection_finishes_its_streams_and_is_replaced() {
     first.respond(1).await;
     soon(request.join_next()).await.unwrap().unwrap().unwrap();
     soon(another.join_next()).await.unwrap().unwrap().unwrap();
-    // It says goodbye in order.
-    let farewell = first.next(GOAWAY).await;
-    assert_eq!(farewell.payload[4..8], [0; 4]);
+    // The client closes in order, with a GOAWAY.
+    let go_away = first.next(GOAWAY).await;
+    assert_eq!(go_away.payload[4..8], [0; 4]);
     assert_eq!(first.read().await, None);
 }
 
 #[tokio::test]
-async fn a_retired_connection_takes_no_reserved_stream() {
+async fn a_retired_connection_refuses_a_reserved_stream() {
     let server = echo_server().await;
     let pool = pool(server.port, settings());
     let far = Instant::now() + PATIENCE;

@@ -1,4 +1,4 @@
-//! How many streams and connections there may be, and who gets a place.
+//! The limits of streams and connections, and the order of waiters.
 
 use std::sync::Mutex;
 
@@ -7,7 +7,7 @@ use tokio::sync::{Semaphore, mpsc};
 use super::super::{Sent, TransportErrorKind};
 use super::*;
 
-/// A server that counts its open requests and keeps each until it gets a permit.
+/// The state of a server that counts its open requests and answers one per permit.
 struct Gate {
     open: AtomicUsize,
     most: AtomicUsize,
@@ -67,7 +67,7 @@ async fn thousands_of_requests_are_answered_exactly_once_over_four_connections()
 }
 
 #[tokio::test]
-async fn our_own_stream_limit_holds_below_the_peers() {
+async fn the_configured_stream_limit_holds_below_the_peers() {
     let gate = gate();
     let server = gated_server(&gate, 100).await;
     let pool = pool(server.port, Settings { max_streams: 7, ..settings() });
@@ -104,7 +104,7 @@ async fn the_peers_limit_holds_and_its_changes_are_followed() {
     assert_eq!(raw.requests(3).await, [3, 5, 7]);
     until("three wait", || pool.stats().waiting == 3).await;
 
-    // Lowered below what is open: an answer brings no new stream until the rest is within the limit.
+    // The limit is lowered below the open streams. Answers admit no new stream until the rest is within the limit.
     raw.settings(&[(MAX_CONCURRENT_STREAMS, 1)]).await;
     raw.next(SETTINGS).await;
     raw.respond(3).await;
@@ -117,7 +117,7 @@ async fn the_peers_limit_holds_and_its_changes_are_followed() {
     assert_eq!(raw.requests(1).await, [9]);
     assert_eq!(pool.stats().waiting, 2);
 
-    // Raised again: the waiters go without anybody's answer.
+    // The limit is raised again. The waiters are served without another answer.
     raw.settings(&[(MAX_CONCURRENT_STREAMS, 10)]).await;
     assert_eq!(raw.requests(2).await, [11, 13]);
     for stream in [9, 11, 13] {
@@ -153,7 +153,7 @@ async fn one_stream_and_one_connection_until_proven() {
 }
 
 #[tokio::test]
-async fn grows_under_load_only_and_spreads_it() {
+async fn the_pool_grows_under_load_only_and_spreads_the_load() {
     let gate = gate();
     let server = gated_server(&gate, 100).await;
     let pool = pool(server.port, Settings { connections: 3, max_streams: 10, ..settings() });
@@ -187,7 +187,7 @@ async fn grows_under_load_only_and_spreads_it() {
 }
 
 #[tokio::test]
-async fn waiters_are_served_in_order_and_a_leaver_loses_no_place() {
+async fn waiters_are_served_in_order_and_a_cancelled_waiter_loses_no_stream() {
     let server = serve(h2::server::Builder::new(), |_, request, respond| echo(request, respond)).await;
     let pool = pool(server.port, Settings { max_streams: 1, ..settings() });
     let far = Instant::now() + PATIENCE;
@@ -238,7 +238,7 @@ async fn the_callers_state_belongs_to_the_connection() {
     assert_eq!(server.connections.load(Ordering::SeqCst), 2);
 }
 
-/// So many requests at once.
+/// Starts `count` requests at once.
 fn many(pool: &TestPool, count: usize) -> JoinSet<Response<State>> {
     let requests = (0..count).map(|_| {
         let pool = pool.clone();
@@ -248,7 +248,7 @@ fn many(pool: &TestPool, count: usize) -> JoinSet<Response<State>> {
 }
 
 #[tokio::test]
-async fn a_fresh_connection_is_given_more_with_each_round_of_answers() {
+async fn a_fresh_connection_gets_more_streams_with_each_round_of_answers() {
     let gate = gate();
     let server = gated_server(&gate, 100).await;
     let pool =
@@ -269,7 +269,7 @@ async fn a_fresh_connection_is_given_more_with_each_round_of_answers() {
 }
 
 #[tokio::test]
-async fn where_more_waits_than_one_will_bear_the_others_open_after_its_first_round() {
+async fn further_connections_open_after_the_first_round_of_answers_if_needed() {
     let gate = gate();
     let server = gated_server(&gate, 100).await;
     let pool =
@@ -286,7 +286,7 @@ async fn where_more_waits_than_one_will_bear_the_others_open_after_its_first_rou
 }
 
 #[tokio::test]
-async fn a_peer_in_trouble_is_given_no_more() {
+async fn a_peer_that_answers_5xx_gets_no_more_streams() {
     let server = RawServer::bind().await;
     let pool = pool(server.port, Settings { first_streams: 1, ..settings() });
     let mut requests = JoinSet::new();

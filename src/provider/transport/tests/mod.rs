@@ -1,5 +1,5 @@
-//! The pool against real TLS servers: one of the `h2` crate, and one that writes frames by hand for what
-//! no library server does.
+//! Tests of the pool against real TLS servers: one of the `h2` crate, and one that writes raw frames for behaviour
+//! that no library server has.
 
 mod chaos;
 mod faults;
@@ -27,7 +27,7 @@ use tokio_rustls::server::TlsStream;
 
 use super::{Destination, PingSettings, Pool, Response, Settings, TransportError, tls};
 
-/// The longest that anything in a test may take; reaching it is a failure.
+/// Longest duration of any step of a test. Reaching it fails the test.
 const PATIENCE: Duration = Duration::from_secs(120);
 
 struct Pki {
@@ -75,7 +75,7 @@ fn settings() -> Settings {
     }
 }
 
-/// The caller's state in tests.
+/// The pool user's state in tests.
 #[derive(Default)]
 struct State {
     seen: AtomicUsize,
@@ -100,7 +100,7 @@ async fn send(
     stream.send(head(path), Bytes::from_static(body)).await
 }
 
-/// Starts `count` requests that are on their way together, and returns their connection and stream ids.
+/// Starts `count` simultaneous requests, and returns the server's end of their connection.
 async fn in_flight(
     server: &RawServer,
     pool: &TestPool,
@@ -130,7 +130,7 @@ async fn one_error(requests: JoinSet<Result<Response<State>, TransportError>>) -
     errors.remove(0)
 }
 
-/// Waits until `true`, or fails.
+/// Waits until the condition is true. Fails after `PATIENCE`.
 async fn until(what: &str, mut condition: impl FnMut() -> bool) {
     let done = async {
         while !condition() {
@@ -140,12 +140,12 @@ async fn until(what: &str, mut condition: impl FnMut() -> bool) {
     timeout(PATIENCE, done).await.unwrap_or_else(|_| panic!("never: {what}"));
 }
 
-/// Fails rather than hangs.
+/// Waits for a future. Fails after `PATIENCE`.
 async fn soon<T>(future: impl Future<Output = T>) -> T {
     timeout(PATIENCE, future).await.expect("in time")
 }
 
-/// A server of the `h2` crate.
+/// A server built with the `h2` crate.
 struct Server {
     port: u16,
     connections: Arc<AtomicUsize>,
@@ -238,13 +238,13 @@ impl RawServer {
         Self { port: listener.local_addr().unwrap().port(), listener }
     }
 
-    /// Accepts up to TLS.
+    /// Accepts TCP and TLS.
     async fn accept_tls(&self) -> TlsStream<TcpStream> {
         let (tcp, _) = soon(self.listener.accept()).await.unwrap();
         soon(TlsAcceptor::from(pki().server.clone()).accept(tcp)).await.unwrap()
     }
 
-    /// Accepts, and exchanges prefaces with these SETTINGS.
+    /// Accepts a connection and exchanges prefaces with these SETTINGS.
     async fn accept(&self, settings: &[(u16, u32)]) -> Raw {
         let mut raw = Raw { tls: self.accept_tls().await };
         let mut preface = [0; 24];
@@ -309,12 +309,12 @@ impl Raw {
         self.write(SETTINGS, 0, 0, &payload).await;
     }
 
-    /// 200 without a body.
+    /// Answers 200 without a body.
     async fn respond(&mut self, stream: u32) {
         self.answer(stream, 0x88).await;
     }
 
-    /// A status without a body, by its place in HPACK's static table: 0x88 is 200, 0x8e is 500.
+    /// Answers a status without a body. `status` is its index in HPACK's static table: 0x88 is 200, 0x8e is 500.
     async fn answer(&mut self, stream: u32, status: u8) {
         // END_HEADERS and END_STREAM.
         self.write(HEADERS, 0x5, stream, &[status]).await;

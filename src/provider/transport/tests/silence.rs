@@ -1,10 +1,10 @@
-//! Connections that say nothing: what it costs, and when they are given up.
+//! Silent connections: which requests fail, and when the connection is given up.
 
 use super::super::{Sent, TransportErrorKind};
 use super::*;
 
 #[tokio::test]
-async fn a_black_hole_costs_a_time_out_then_the_connection() {
+async fn a_silent_peer_costs_time_outs_and_then_the_connection() {
     let server = RawServer::bind().await;
     let quick = Settings { request_timeout: Duration::from_secs(2), evict_after_timeouts: 2, ..settings() };
     let pool = pool(server.port, quick);
@@ -23,7 +23,7 @@ async fn a_black_hole_costs_a_time_out_then_the_connection() {
 }
 
 #[tokio::test]
-async fn a_callers_own_deadline_ends_the_request_but_proves_nothing() {
+async fn a_callers_deadline_ends_the_request_but_not_the_connection() {
     let server = RawServer::bind().await;
     let pool = pool(server.port, Settings { evict_after_timeouts: 1, ..settings() });
     let (mut raw, requests) = in_flight(&server, &pool, 1).await;
@@ -71,7 +71,8 @@ async fn a_ping_without_answer_ends_the_connection() {
     let (mut raw, requests) = in_flight(&server, &pool, 2).await;
     let first = raw.next(PING).await;
     raw.write(PING, 1, 0, &first.payload).await;
-    // Answered once: it lives and pings again. Not answered: it dies, long before the request time-out.
+    // After an answered PING the connection goes on and sends another. After an unanswered one it ends, long before
+    // the request time-out.
     raw.next(PING).await;
     assert_eq!(pool.stats().connections, 1);
     let (_, errors) = outcomes(requests).await;
@@ -98,7 +99,7 @@ async fn a_window_of_zero_ends_at_the_deadline() {
     let error = one_error(requests).await;
     assert_eq!((error.sent, error.kind), (Sent::MaybeSent, TransportErrorKind::Timeout));
     assert_eq!(raw.next(RST_STREAM).await.stream, 3);
-    // A window that opens late enough lets the body through.
+    // A window that opens later lets the body through.
     let third = pool.clone();
     let mut requests = JoinSet::new();
     requests.spawn(async move { send(&third, "/", b"patient").await });
@@ -111,7 +112,7 @@ async fn a_window_of_zero_ends_at_the_deadline() {
     assert_eq!(outcomes(requests).await.0, 1);
 }
 
-/// A PING after a moment of silence; whether its answer is missed is up to the test.
+/// Settings with a PING after `after` ms of silence. `deadline` is the wait for its answer.
 fn pings(after: u64, deadline: Duration) -> Settings {
     let after_silence = Duration::from_millis(after);
     let ping = PingSettings { after_silence, deadline, while_idle: None };
@@ -150,14 +151,14 @@ async fn a_connection_whose_ping_is_unanswered_gets_no_stream_and_is_replaced() 
     second.respond(1).await;
     assert_eq!(outcomes(another).await.0, 1);
     assert_eq!((pool.stats().connections, pool.stats().draining), (1, 1));
-    // It was slow only: what it has, it may finish.
+    // The first connection was only slow, so its request may finish.
     first.respond(3).await;
     assert_eq!(outcomes(requests).await.0, 1);
     until("it is closed", || pool.stats().draining == 0).await;
 }
 
 #[tokio::test]
-async fn a_pong_brings_trust_back() {
+async fn a_pong_makes_the_connection_usable_again() {
     let server = RawServer::bind().await;
     let pool = pool(server.port, pings(2000, PATIENCE));
     let (mut raw, requests) = warm(&server, &pool).await;
@@ -169,7 +170,7 @@ async fn a_pong_brings_trust_back() {
     raw.respond(5).await;
     raw.respond(3).await;
     assert_eq!(outcomes(another).await.0 + outcomes(requests).await.0, 2);
-    // The one that was opened meanwhile is not needed.
+    // The connection that was opened meanwhile is closed as surplus.
     let mut second = server.accept_tls().await;
     let _ = soon(second.read_to_end(&mut Vec::new())).await;
     until("only the first is left", || (pool.stats().connections, pool.stats().draining) == (1, 0)).await;
@@ -181,7 +182,7 @@ async fn a_pong_brings_trust_back() {
 }
 
 #[tokio::test]
-async fn requests_that_keep_coming_do_not_put_off_the_ping() {
+async fn further_requests_do_not_delay_the_ping() {
     let server = RawServer::bind().await;
     let pool = pool(server.port, pings(2000, PATIENCE));
     let (mut raw, _requests) = in_flight(&server, &pool, 1).await;
@@ -210,7 +211,7 @@ async fn silence_counts_from_the_first_request_and_not_from_the_idle_time_before
     raw.respond(1).await;
     assert_eq!(outcomes(requests).await.0, 1);
     tokio::time::sleep(Duration::from_millis(3500)).await;
-    // Idle, it was not pinged; and the request goes out alone.
+    // The idle connection was not pinged, and no PING goes with the request.
     let request = start(&pool);
     let kinds = async {
         loop {
@@ -228,7 +229,7 @@ async fn silence_counts_from_the_first_request_and_not_from_the_idle_time_before
 }
 
 #[tokio::test]
-async fn an_idle_connection_is_tested_where_that_is_wanted() {
+async fn an_idle_connection_is_pinged_if_configured() {
     let server = RawServer::bind().await;
     let while_idle = Some(Duration::from_secs(2));
     let ping =
@@ -244,7 +245,7 @@ async fn an_idle_connection_is_tested_where_that_is_wanted() {
 }
 
 #[tokio::test]
-async fn a_peer_that_allows_no_streams_for_long_is_left() {
+async fn a_connection_that_allows_no_streams_for_long_is_retired() {
     let server = RawServer::bind().await;
     let impatient = Settings { request_timeout: Duration::from_secs(2), ..settings() };
     let pool = pool(server.port, impatient);
@@ -261,7 +262,7 @@ async fn a_peer_that_allows_no_streams_for_long_is_left() {
 }
 
 #[tokio::test]
-async fn a_connection_that_never_answered_is_left_after_one_time_out() {
+async fn a_connection_that_never_answered_is_retired_after_one_time_out() {
     let server = RawServer::bind().await;
     let pool = pool(server.port, Settings { request_timeout: Duration::from_secs(2), ..settings() });
     let (raw, requests) = in_flight(&server, &pool, 1).await;
@@ -271,7 +272,7 @@ async fn a_connection_that_never_answered_is_left_after_one_time_out() {
 }
 
 #[tokio::test]
-async fn what_nobody_reads_was_not_sent() {
+async fn a_request_that_the_peer_does_not_read_was_not_sent() {
     let server = RawServer::bind().await;
     let pool = pool(server.port, pings(8000, Duration::from_secs(2)));
     let stuck = pool.clone();
@@ -284,7 +285,7 @@ async fn what_nobody_reads_was_not_sent() {
     let mut raw = server.accept(&[(INITIAL_WINDOW_SIZE, wide)]).await;
     raw.write(WINDOW_UPDATE, 0, 0, &(wide - 65_535).to_be_bytes()).await;
     raw.next(DATA).await;
-    // From here on nobody reads. Each request finds a little more room in TLS's buffers, until there is none.
+    // From here on the server reads nothing. Each request fills TLS's buffers a little more, until they are full.
     let (mut before, mut writes) = (0, 1);
     while before != writes {
         before = writes;
