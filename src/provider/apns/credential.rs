@@ -1,8 +1,9 @@
-//! The provider token: an ES256 JWT by a `.p8` key (docs/providers.md#apns-provider-token).
+//! The provider token: an ES256 JWT signed with a `.p8` key (docs/providers.md#apns-provider-token).
 //!
-//! APNs wants it renewed within 60 minutes, and refuses a second one within 20 minutes on a connection. So a new one
-//! is made every 30 minutes, for new connections; a connection keeps the one that it began with until that is 50
-//! minutes old, and then takes the current one: changes on a connection are at least 20 minutes apart, always.
+//! APNs refuses a token older than 60 minutes, and a second token on the same connection within 20 minutes. Therefore
+//! a new token is signed every 30 minutes and given to new connections. A connection keeps its first token until the
+//! token is 50 minutes old, and then takes the current one. So tokens of one connection are always at least 20 minutes
+//! apart.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -16,25 +17,25 @@ use tokio::time::Instant;
 use crate::domain::pem::{self, PemFault};
 use crate::provider::Fingerprint;
 
-/// New connections get a token no older than this.
-const MINT_AFTER: Duration = Duration::from_secs(30 * 60);
-/// A connection's token is replaced at this age.
-const KEEP_FOR: Duration = Duration::from_secs(50 * 60);
-/// A token younger than this can't have expired: a clock is wrong, and minting again would not help.
-const TOO_YOUNG: Duration = Duration::from_secs(20 * 60);
+/// A new token is signed when the current one is older. New connections get the current token.
+const MINT_INTERVAL: Duration = Duration::from_secs(30 * 60);
+/// A connection replaces its token at this age, before APNs refuses it at 60 minutes.
+const TOKEN_AGE_MAX: Duration = Duration::from_secs(50 * 60);
+/// A token younger than this can't have expired. If APNs says so, a clock is wrong and a new token would not help.
+const EXPIRY_AGE_MIN: Duration = Duration::from_secs(20 * 60);
 
 /// A key that can't sign for APNs.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyError {
-    /// Not a PKCS#8 PEM with a P-256 key, as Apple's `.p8` files are.
+    /// The key is not a P-256 key in PKCS#8 PEM, which Apple's `.p8` files contain.
     #[error("not a .p8 key as Apple issues them (PKCS#8 PEM, P-256): {0}")]
     Key(PemFault),
-    /// Key id and team id are ten letters and digits.
+    /// The named id is not ten letters and digits.
     #[error("{0} is not ten letters and digits")]
     Id(&'static str),
 }
 
-/// One key of one team.
+/// One key of one team, and the current token that it signed.
 pub(super) struct ApnsCredential {
     key: EncodingKey,
     header: Header,
@@ -43,20 +44,20 @@ pub(super) struct ApnsCredential {
     current: Mutex<Option<Arc<ProviderToken>>>,
 }
 
-/// What a connection presents: kept in the pool's state of each.
+/// The token that a connection presents. The pool keeps one per connection.
 #[derive(Default)]
-pub(super) struct Presented(Mutex<Option<Arc<ProviderToken>>>);
+pub(super) struct ConnectionToken(Mutex<Option<Arc<ProviderToken>>>);
 
-/// Now, by both clocks that count here.
+/// The present time by both clocks.
 #[derive(Clone, Copy)]
 pub(super) struct Moment {
-    /// Postgres's: what a token says of when it was issued.
+    /// Postgres's clock, for the `iat` of a token.
     pub(super) now: DateTime<Utc>,
-    /// Our own, which can't be set: how old a token is.
+    /// This machine's monotonic clock, for the age of a token.
     pub(super) at: Instant,
 }
 
-/// A signed token.
+/// A signed token with the time of its signature.
 pub(super) struct ProviderToken {
     /// `bearer <jwt>`, marked as sensitive.
     pub(super) header: HeaderValue,
@@ -70,7 +71,7 @@ struct Claims<'a> {
 }
 
 impl ApnsCredential {
-    /// Reads the key, whose line ends may be written as `\n`, and tries it.
+    /// Reads the key and signs once as a test. Line ends of the key may be written as `\n`.
     pub(super) fn new(pem: &[u8], key_id: &str, team_id: &str) -> Result<Self, KeyError> {
         let is_id = |id: &str| id.len() == 10 && id.bytes().all(|b| b.is_ascii_alphanumeric());
         if !is_id(key_id) {
@@ -82,7 +83,7 @@ impl ApnsCredential {
         let pem = String::from_utf8_lossy(pem);
         let pem = pem::with_line_ends(&pem);
         pem::check(&pem, "PRIVATE KEY").map_err(KeyError::Key)?;
-        // jsonwebtoken's own words would say no more, and might quote.
+        // The error of jsonwebtoken says no more than this, and might quote the key.
         let other = |_| KeyError::Key(PemFault::Content("a P-256 key"));
         let mut header = Header::new(Algorithm::ES256);
         header.kid = Some(key_id.to_owned());
@@ -94,7 +95,7 @@ impl ApnsCredential {
             fingerprint: Fingerprint::of(&[pem.as_bytes(), key_id.as_bytes(), team_id.as_bytes()]),
             current: Mutex::default(),
         };
-        // Another curve is found out only by signing.
+        // Only signing shows that the key has another curve.
         credential.sign(0).map_err(other)?;
         Ok(credential)
     }
@@ -103,27 +104,27 @@ impl ApnsCredential {
         self.fingerprint
     }
 
-    /// What the connection of `presented` is to present.
-    pub(super) fn bearer(&self, presented: &Presented, now: Moment) -> Arc<ProviderToken> {
+    /// The token for the next request on the connection of `presented`.
+    pub(super) fn bearer(&self, presented: &ConnectionToken, now: Moment) -> Arc<ProviderToken> {
         let mut presented = presented.0.lock().unwrap_or_else(PoisonError::into_inner);
         match &*presented {
-            Some(bearer) if bearer.age(now) < KEEP_FOR => bearer.clone(),
+            Some(bearer) if bearer.age(now) < TOKEN_AGE_MAX => bearer.clone(),
             _ => presented.insert(self.current(now)).clone(),
         }
     }
 
-    /// APNs calls `expired` expired: is there a newer one to try, on another connection?
+    /// Withdraws a token that APNs refused as expired. Says whether a newer token can be tried on another connection.
     ///
-    /// Never for one that is too young for that: then a clock is wrong.
-    pub(super) fn renew(&self, expired: &Arc<ProviderToken>, now: Moment) -> bool {
+    /// It can't if the token is younger than `EXPIRY_AGE_MIN`, because then a clock is wrong.
+    pub(super) fn replace_expired(&self, expired: &Arc<ProviderToken>, now: Moment) -> bool {
         let mut current = self.lock();
         if current.as_ref().is_some_and(|current| !Arc::ptr_eq(current, expired)) {
             return true;
         }
-        // Whichever says more: a machine that slept counts no time of its own.
+        // The larger age counts, because the monotonic clock stops while a machine sleeps.
         let stored = (now.now - expired.minted.now).to_std().unwrap_or_default();
         let age = stored.max(expired.age(now));
-        if age < TOO_YOUNG {
+        if age < EXPIRY_AGE_MIN {
             return false;
         }
         *current = None;
@@ -131,10 +132,10 @@ impl ApnsCredential {
     }
 
     fn current(&self, now: Moment) -> Arc<ProviderToken> {
-        // Signing takes well under a millisecond; holding the lock meanwhile makes it one at a time.
+        // Signing takes well under a millisecond. The lock is held meanwhile, so that only one caller signs.
         let mut current = self.lock();
         match &*current {
-            Some(bearer) if bearer.age(now) < MINT_AFTER => bearer.clone(),
+            Some(bearer) if bearer.age(now) < MINT_INTERVAL => bearer.clone(),
             _ => current.insert(Arc::new(self.mint(now))).clone(),
         }
     }
@@ -199,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn the_token_says_what_apple_asks_for_and_no_more() {
+    fn the_token_has_exactly_the_claims_that_apple_documents() {
         let key = key();
         let bearer = credential(&key).mint(start());
         let header: Value = serde_json::from_slice(&part(&bearer, 0)).expect("JSON");
@@ -236,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_whose_line_ends_are_written_out_is_the_same_key() {
+    fn a_key_with_escaped_line_ends_is_the_same_key() {
         let pem = key().serialize_pem();
         let print = |pem: &str| {
             ApnsCredential::new(pem.as_bytes(), "ABC123DEFG", "DEF123GHIJ").expect("a good key").fingerprint()
@@ -245,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn the_fingerprint_hangs_on_key_and_both_ids() {
+    fn the_fingerprint_covers_the_key_and_both_ids() {
         let (one, two) = (key().serialize_pem(), key().serialize_pem());
         let print = |pem: &str, key_id, team_id| {
             ApnsCredential::new(pem.as_bytes(), key_id, team_id).expect("a good key").fingerprint()
@@ -258,10 +259,11 @@ mod tests {
     }
 
     #[test]
-    fn a_connection_keeps_its_token_for_50_minutes_while_new_ones_get_the_current() {
+    fn a_connection_keeps_its_token_for_50_minutes_and_new_connections_get_the_current_token() {
         let credential = credential(&key());
         let start = start();
-        let (first, second, third) = (Presented::default(), Presented::default(), Presented::default());
+        let (first, second, third) =
+            (ConnectionToken::default(), ConnectionToken::default(), ConnectionToken::default());
         let issued = |presented, minutes| {
             (iat(&credential.bearer(presented, later(start, minutes))) - start.now.timestamp()) / 60
         };
@@ -278,25 +280,25 @@ mod tests {
     }
 
     #[test]
-    fn an_expired_one_is_renewed_once_for_all_and_never_when_young() {
+    fn an_expired_token_is_replaced_once_and_a_young_token_never() {
         let credential = credential(&key());
         let start = start();
-        let old = credential.bearer(&Presented::default(), start);
-        assert!(!credential.renew(&old, later(start, 19)));
+        let old = credential.bearer(&ConnectionToken::default(), start);
+        assert!(!credential.replace_expired(&old, later(start, 19)));
         let then = later(start, 20);
-        assert!(credential.renew(&old, then));
-        let new = credential.bearer(&Presented::default(), then);
+        assert!(credential.replace_expired(&old, then));
+        let new = credential.bearer(&ConnectionToken::default(), then);
         assert_eq!(iat(&new), then.now.timestamp());
-        assert!(credential.renew(&old, then), "there is a newer one already");
-        assert!(Arc::ptr_eq(&new, &credential.bearer(&Presented::default(), then)), "and it stays");
-        assert!(!credential.renew(&new, then));
+        assert!(credential.replace_expired(&old, then), "there is a newer one already");
+        assert!(Arc::ptr_eq(&new, &credential.bearer(&ConnectionToken::default(), then)), "and it stays");
+        assert!(!credential.replace_expired(&new, then));
     }
 
     #[test]
-    fn a_machine_that_slept_goes_by_the_database_s_clock() {
+    fn after_a_machine_slept_the_database_clock_counts() {
         let credential = credential(&key());
         let start = start();
-        let old = credential.bearer(&Presented::default(), start);
-        assert!(credential.renew(&old, Moment { at: start.at, ..later(start, 120) }));
+        let old = credential.bearer(&ConnectionToken::default(), start);
+        assert!(credential.replace_expired(&old, Moment { at: start.at, ..later(start, 120) }));
     }
 }

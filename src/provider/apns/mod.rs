@@ -1,4 +1,4 @@
-//! Apple Push Notification service: credential, request, response.
+//! The provider for Apple Push Notification service: facts, credential, requests, and the meaning of answers.
 
 mod client;
 mod credential;

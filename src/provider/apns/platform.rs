@@ -6,12 +6,12 @@ use crate::domain::{
     BadToken, Environment, Environments, Kind, LaneKey, Platform, PlatformFacts, ProviderDefaults,
 };
 
-/// The App Store's and TestFlight's devices.
+/// Devices with builds from the App Store or TestFlight.
 pub const PRODUCTION: Environment = Environment::new(1, "production");
 /// Devices with development builds.
 pub const SANDBOX: Environment = Environment::new(2, "sandbox");
 
-/// Most hexadecimal digits of a token: 200 bytes, generous, since the length is not fixed
+/// Most hexadecimal digits of a token. 200 bytes are generous; Apple does not fix the length
 /// (docs/providers.md#apns-request).
 const TOKEN_MAX: usize = 400;
 
@@ -31,26 +31,26 @@ const FACTS: &PlatformFacts = &PlatformFacts {
 /// Apple Push Notification service.
 pub const PLATFORM: Platform = Platform::new(FACTS);
 
-/// The lane of an environment.
+/// The lane key of an environment.
 pub const fn lane(environment: Environment) -> LaneKey {
     LaneKey::new(PLATFORM, Some(environment))
 }
 
-/// The app's topics among its [`ProviderDefaults`]: those that a request's `apns-topic` may name.
+/// The key of the app's topics in [`ProviderDefaults`]. A request's `apns-topic` may name these topics only.
 pub const TOPICS: &str = "topics";
 
-/// What requests and devices need to know of an app's settings.
+/// The app's settings that checks of requests and devices need.
 pub fn defaults(environment: Environment, topic: &str) -> ProviderDefaults {
     let values = BTreeMap::from([(TOPICS, vec![topic.to_owned()])]);
     ProviderDefaults { environment: Some(environment), values }
 }
 
-/// Reads an environment's name in the configuration.
+/// The environment with this name in the configuration.
 pub fn environment(name: &str) -> Option<Environment> {
     [PRODUCTION, SANDBOX].into_iter().find(|environment| environment.as_str() == name)
 }
 
-/// Tokens are kept in lower case.
+/// Checks a token and returns it in lower case.
 fn parse_token(text: &str) -> Result<String, BadToken> {
     let fits = (2..=TOKEN_MAX).contains(&text.len()) && text.len().is_multiple_of(2);
     if fits && text.bytes().all(|b| b.is_ascii_hexdigit()) {

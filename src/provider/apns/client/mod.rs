@@ -1,4 +1,4 @@
-//! Sending to APNs: one environment, one key, one pool of connections.
+//! The client of an APNs lane: sends in one environment, with one key, over one pool of connections.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use http::{HeaderValue, StatusCode};
 use tokio::time::Instant;
 
 use super::SANDBOX;
-use super::credential::{ApnsCredential, Moment, Presented, ProviderToken};
+use super::credential::{ApnsCredential, ConnectionToken, Moment, ProviderToken};
 use super::provider::Apns;
 use super::request::{self, ApnsMessage, TopicOrigin};
 use super::response::{classify, goaway_about_credential};
@@ -24,37 +24,38 @@ use crate::provider::transport::{
 };
 use crate::provider::{Attempt, Fingerprint};
 
-/// Test of a silent connection; idle ones die unseen (docs/providers.md#connection-failures).
+/// Idle connections are pinged too, because an idle connection can die unnoticed
+/// (docs/providers.md#connection-failures).
 const PING: PingSettings =
     PingSettings { while_idle: Some(Duration::from_secs(45)), ..setup::PING_WHILE_WAITING };
 
-/// What a lane's configuration says, files read and paths resolved.
+/// A lane's settings, with files read and paths resolved.
 pub struct Settings {
     /// The `.p8` file's bytes.
     pub key: Vec<u8>,
-    /// Ten characters.
+    /// The key's id: ten letters and digits, the `kid` of provider tokens.
     pub key_id: String,
-    /// Ten characters.
+    /// The team's id: ten letters and digits, the `iss` of provider tokens.
     pub team_id: String,
-    /// Bundle id.
+    /// The app's bundle id, the `apns-topic` without a suffix.
     pub topic: String,
-    /// Which of Apple's hosts.
+    /// The environment, which selects Apple's host.
     pub environment: Environment,
     /// `https://host:port` instead of Apple's host.
     pub endpoint: Option<String>,
-    /// PEM of a CA that is trusted too.
+    /// A PEM file with a CA that is trusted in addition to the system's.
     pub ca_file: Option<PathBuf>,
-    /// The proxy that leads to other machines.
+    /// The HTTP proxy for hosts beyond this machine.
     pub proxy: Option<Arc<Proxy>>,
-    /// Most connections.
+    /// Most connections that take new streams; draining connections come on top.
     pub connections: usize,
-    /// Most streams of a connection that we open at once; APNs may allow fewer.
+    /// Most open streams per connection; APNs may allow fewer.
     pub max_streams: usize,
 }
 
-/// Connections to APNs, with the key that they present.
+/// Connections to APNs, and the key that signs their provider tokens.
 pub struct ApnsClient {
-    pool: Pool<Presented>,
+    pool: Pool<ConnectionToken>,
     credential: ApnsCredential,
     authority: Authority,
     topic: String,
@@ -62,7 +63,7 @@ pub struct ApnsClient {
 }
 
 impl ApnsClient {
-    /// Checks the settings; connects nothing yet.
+    /// Checks the settings. Opens no connection yet.
     ///
     /// # Errors
     /// [`SetupError`] for a key, topic, endpoint or CA file that can't be used.
@@ -105,13 +106,13 @@ impl ApnsClient {
         Ok(Self { pool, credential, authority, topic: settings.topic, fingerprint })
     }
 
-    async fn ask(
+    async fn attempt_once(
         &self,
         prepared: &ApnsMessage,
         attempt: &Attempt<'_>,
     ) -> Result<(Classification, Arc<ProviderToken>), Outcome> {
         let mut used = None;
-        let head = |presented: &Presented| {
+        let head = |presented: &ConnectionToken| {
             let bearer = self.credential.bearer(presented, moment(attempt));
             let head = prepared.head(&self.authority, attempt, bearer.header.clone());
             used = Some(bearer);
@@ -142,18 +143,18 @@ impl ProviderClient for ApnsClient {
     }
 
     async fn send(&self, prepared: &ApnsMessage, attempt: &Attempt<'_>) -> Outcome {
-        let (verdict, bearer) = match self.ask(prepared, attempt).await {
+        let (verdict, bearer) = match self.attempt_once(prepared, attempt).await {
             Ok(answered) => answered,
             Err(outcome) => return outcome,
         };
-        let renewed = verdict.renew && self.credential.renew(&bearer, moment(attempt));
-        // The connection was at fault, and takes no more requests: the device need not wait for its next turn.
-        let elsewhere = verdict.connection == ConnectionFate::Retire
+        let renewed = verdict.renew && self.credential.replace_expired(&bearer, moment(attempt));
+        // The failure concerns the retired connection only, so the device is tried at once on another connection.
+        let on_another_connection = verdict.connection == ConnectionFate::Retire
             && matches!(verdict.outcome, Outcome::RetryTarget { min_delay: MinDelay::None, .. });
-        if !renewed && !elsewhere {
+        if !renewed && !on_another_connection {
             return verdict.outcome;
         }
-        match Box::pin(self.ask(prepared, attempt)).await {
+        match Box::pin(self.attempt_once(prepared, attempt)).await {
             Ok((verdict, _)) => verdict.outcome,
             Err(outcome) => outcome,
         }
@@ -184,8 +185,9 @@ fn moment(attempt: &Attempt<'_>) -> Moment {
     Moment { now: attempt.now, at: Instant::now() }
 }
 
-/// Only an answer that shows that the token was accepted opens the connection's other streams.
-fn judge_connection(response: &Response<Presented>, verdict: &Classification) {
+/// Retires the connection, or marks it as proven. Only an answer that shows an accepted provider token is a proof;
+/// before it APNs allows one stream.
+fn judge_connection(response: &Response<ConnectionToken>, verdict: &Classification) {
     match verdict.connection {
         ConnectionFate::Retire => response.connection.retire(),
         ConnectionFate::Keep

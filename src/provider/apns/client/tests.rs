@@ -1,4 +1,4 @@
-//! The APNs client against a server of our own: tokens, resends, and what closes a connection.
+//! The APNs client against a test server: provider tokens, resends, and answers that retire a connection.
 
 use std::time::Duration;
 
@@ -47,7 +47,7 @@ fn jwt(seen: &Seen) -> String {
 const ACCEPTED: Outcome = Outcome::Accepted { provider_id: None };
 
 #[tokio::test]
-async fn an_accepted_push_arrived_as_it_was_prepared() {
+async fn an_accepted_push_carries_the_prepared_body_and_headers() {
     let fake = fake::serve(|_| Some((200, String::new()))).await;
     let (client, token) = (client(&fake), token());
     let prepared = prepared(&client);
@@ -64,7 +64,7 @@ async fn an_accepted_push_arrived_as_it_was_prepared() {
 }
 
 #[tokio::test]
-async fn many_at_once_share_the_connection_once_one_was_accepted() {
+async fn concurrent_pushes_share_one_connection_and_one_jwt() {
     let fake = fake::serve(|_| Some((200, String::new()))).await;
     let (client, token) = (client(&fake), token());
     let prepared = prepared(&client);
@@ -75,7 +75,7 @@ async fn many_at_once_share_the_connection_once_one_was_accepted() {
 }
 
 #[tokio::test]
-async fn an_answer_is_judged_with_the_request_s_own_topic() {
+async fn an_answer_is_classified_with_the_topic_of_its_request() {
     let fake = fake::serve(|seen| {
         let reason = if seen.path.ends_with("00") { "BadDeviceToken" } else { "TopicDisallowed" };
         Some((400, format!(r#"{{"reason":"{reason}"}}"#)))
@@ -121,7 +121,7 @@ async fn an_expired_jwt_is_replaced_on_another_connection_and_the_push_sent_once
 }
 
 #[tokio::test]
-async fn a_young_jwt_is_not_replaced_since_a_clock_must_be_wrong() {
+async fn a_young_jwt_that_is_reported_as_expired_is_not_replaced() {
     let fake = fake::serve(|_| Some((403, r#"{"reason":"ExpiredProviderToken"}"#.to_owned()))).await;
     let (client, token) = (client(&fake), token());
     let reason = Reason::new("ExpiredProviderToken");
@@ -133,7 +133,7 @@ async fn a_young_jwt_is_not_replaced_since_a_clock_must_be_wrong() {
 }
 
 #[tokio::test]
-async fn nobody_listening_is_the_lane_s_outage() {
+async fn a_closed_port_is_an_outage_of_the_lane() {
     let (port, _held) = fake::closed_port();
     let client = client_at(format!("https://localhost:{port}"));
     let outcome = client.send(&prepared(&client), &attempt(&token())).await;
@@ -141,10 +141,10 @@ async fn nobody_listening_is_the_lane_s_outage() {
 }
 
 #[tokio::test]
-async fn no_answer_in_time_is_unknown() {
+async fn an_answer_that_is_late_makes_the_outcome_unknown() {
     let fake = fake::serve(|seen| seen.path.ends_with("abcdef").then(|| (200, String::new()))).await;
     let (client, silent) = (client(&fake), DeviceToken::parse(apns::PLATFORM, "00").unwrap());
-    // The connection is there, so the deadline can only pass while the push is on its way.
+    // The connection is open already, so the deadline can only pass while the push is in flight.
     assert_eq!(client.send(&prepared(&client), &attempt(&token())).await, ACCEPTED);
     let mut short = attempt(&silent);
     short.deadline = Instant::now() + Duration::from_millis(50);
@@ -152,7 +152,7 @@ async fn no_answer_in_time_is_unknown() {
 }
 
 #[test]
-fn settings_that_can_t_work_are_refused() {
+fn invalid_settings_are_refused() {
     let settings = || Settings {
         key: rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256)
             .unwrap()

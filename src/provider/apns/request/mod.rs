@@ -1,4 +1,4 @@
-//! What APNs is sent: one body and one set of headers per notification, and what differs per attempt. Pure.
+//! Requests to APNs: one body and one set of headers per notification, and the headers of one attempt. Pure.
 
 use std::fmt;
 
@@ -19,18 +19,19 @@ const APNS_ID: HeaderName = HeaderName::from_static("apns-id");
 const EXPIRATION: HeaderName = HeaderName::from_static(apple::EXPIRATION);
 const PER_ATTEMPT: [HeaderName; 3] = [AUTHORIZATION, APNS_ID, EXPIRATION];
 
-/// Where a request's topic came from, which decides whom a verdict on it concerns (docs/queue.md#topic-override).
+/// Where a request's topic came from. It decides whether a refused topic concerns the lane, the token or only the
+/// request (docs/queue.md#topic-override).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum TopicOrigin {
-    /// The configured topic, which the configured push types have: a verdict concerns the lane or the token.
+    /// The configured topic without a suffix: a refusal concerns the lane or the token.
     Configured,
     /// The configured topic with the suffix of a push type that the request named.
     PushType,
-    /// A topic that the request named, and that is not the one of its push type.
+    /// A topic that the request named, and that differs from the topic of its push type.
     Override,
 }
 
-/// A notification, ready to go to any device of an APNs lane. Cloning shares the body.
+/// A notification, rendered for all devices of an APNs lane. Cloning shares the body.
 #[derive(Clone)]
 pub struct ApnsMessage {
     body: Bytes,
@@ -39,7 +40,7 @@ pub struct ApnsMessage {
     push_type: PushType,
 }
 
-/// Renders what all attempts at `content` share. `topic` is the configured one, without suffix.
+/// Renders the part that all attempts at `content` share. `topic` is the configured topic without a suffix.
 pub fn prepare(id: NotificationId, content: &Content, topic: &str) -> ApnsMessage {
     let push_type = content.push_type();
     let derived = format!("{topic}{}", push_type.topic_suffix());
@@ -50,7 +51,8 @@ pub fn prepare(id: NotificationId, content: &Content, topic: &str) -> ApnsMessag
         false => TopicOrigin::Override,
     };
     let mut headers = HeaderMap::with_capacity(8);
-    // What differs per attempt has its place already: a copy that must grow costs more than all else about a head.
+    // The headers of an attempt get empty values here, so that a copy of the map never has to grow. Growing would cost
+    // more than the rest of the head.
     for name in PER_ATTEMPT {
         headers.insert(name, HeaderValue::from_static(""));
     }
@@ -67,13 +69,13 @@ pub fn prepare(id: NotificationId, content: &Content, topic: &str) -> ApnsMessag
     ApnsMessage { body: body.into(), headers, topic: origin, push_type }
 }
 
-/// Faults of a request's `apns` part. `topics` are those that the app's configuration names.
+/// Faults of a request's `apns` part. `topics` are the configured topics of the app.
 pub fn check_overrides(content: &Content, topics: &[String]) -> Vec<ValidationError> {
     apple::check_headers(&content.apns.headers, "#/apns/headers", content.push_type(), topics)
 }
 
-/// The fault of a body that is larger than APNs takes (docs/providers.md#apns-request). Any id stands for the real one:
-/// all are of one length.
+/// The fault of a body that is larger than APNs takes (docs/providers.md#apns-request). Any id gives the size, because
+/// all ids have the same length.
 pub fn check_size(content: &Content, id: NotificationId) -> Option<ValidationError> {
     let (size, limit) = prepare(id, content, "").size_and_limit();
     (size > limit).then(|| {
@@ -84,15 +86,15 @@ pub fn check_size(content: &Content, id: NotificationId) -> Option<ValidationErr
     })
 }
 
-/// Does the `apns` part bring something to see or hear?
+/// Whether the `apns` part has an alert, a badge or a sound.
 pub fn shows_something(content: &Content) -> bool {
     apple::shows_something(content.apns.payload.get("aps"))
 }
 
-/// Does the `apns` part bring content that the request's own fields lack?
+/// Whether the `apns` part has content, so that the request's common fields may be empty.
 ///
-/// Something to see or hear, `content-available`, or a push type of another kind with something in it; a location
-/// query needs nothing.
+/// Content is an alert, badge or sound, `content-available`, or a non-empty payload of another push type. A location
+/// query needs none.
 pub fn supplies_content(content: &Content) -> bool {
     let aps = content.apns.payload.get("aps");
     match content.push_type() {
@@ -102,13 +104,13 @@ pub fn supplies_content(content: &Content) -> bool {
     }
 }
 
-/// Is there anything to send to an APNs device? Content that only the `fcm` part brings is none: APNs refuses an alert
-/// without `alert`, `badge` or `sound`.
+/// Whether there is anything to send to an APNs device. Content of the `fcm` part alone does not count, because APNs
+/// refuses an alert without `alert`, `badge` or `sound`.
 pub fn has_something_to_send(content: &Content) -> bool {
     if content.apns.is_empty() && (content.silent || content.shows_something()) {
         return true;
     }
-    // Any id stands for the real one.
+    // The id has no influence on the result.
     let payload = payload(NotificationId(Uuid::nil()), content);
     match content.push_type() {
         PushType::Alert | PushType::Background => apple::has_effect(payload.get("aps")),
@@ -127,12 +129,12 @@ impl ApnsMessage {
         &self.body
     }
 
-    /// Bytes of the body, and how many APNs takes.
+    /// The size of the body and APNs's limit for its push type, both in bytes.
     pub fn size_and_limit(&self) -> (usize, usize) {
         (self.body.len(), self.push_type.payload_limit())
     }
 
-    /// The headers that all devices get with so much expiry left, in no particular order. For previews.
+    /// The headers that all devices get with this expiry, in no particular order. Used by previews.
     pub fn headers(&self, expiry: Expiry) -> Vec<(String, String)> {
         let shared =
             self.headers.iter().filter(|(name, _)| !PER_ATTEMPT.contains(name)).map(|(name, value)| {
@@ -141,12 +143,12 @@ impl ApnsMessage {
         shared.chain([(apple::EXPIRATION.to_owned(), expiry.apns_expiration().to_string())]).collect()
     }
 
-    /// Where the topic came from.
+    /// Where the topic came from, for the classification of the answer.
     pub(in crate::provider) fn topic(&self) -> TopicOrigin {
         self.topic
     }
 
-    /// One attempt's request head.
+    /// The request head of one attempt.
     pub fn head(&self, authority: &Authority, attempt: &Attempt<'_>, bearer: HeaderValue) -> Request<()> {
         let mut request = Request::new(());
         *request.method_mut() = http::Method::POST;
@@ -158,7 +160,8 @@ impl ApnsMessage {
         let mut apns_id = [0; uuid::fmt::Hyphenated::LENGTH];
         let apns_id = attempt.message_id.as_hyphenated().encode_lower(&mut apns_id);
         let mut apns_id = HeaderValue::from_str(apns_id).expect("a UUID is a header value");
-        // Never the same twice: kept out of the HPACK table, it can't push out what is (docs/providers.md#apns-http2).
+        // The value never repeats. Sensitive values stay out of the HPACK table, so it evicts no other header
+        // (docs/providers.md#apns-http2).
         apns_id.set_sensitive(true);
         headers.insert(APNS_ID, apns_id);
         headers.insert(EXPIRATION, attempt.expiry().apns_expiration().into());
@@ -167,7 +170,7 @@ impl ApnsMessage {
 }
 
 impl fmt::Debug for ApnsMessage {
-    /// Nothing of what the notification says.
+    /// Shows the size only, because the content is private.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ApnsMessage").field("bytes", &self.body.len()).finish_non_exhaustive()
     }
@@ -182,14 +185,14 @@ fn uri(authority: &Authority, token: &DeviceToken) -> Uri {
     Uri::from_parts(parts).expect("scheme, authority and path are all there")
 }
 
-/// A value that can't be a header is left out: `check_overrides` and the API refuse those before anything is stored.
+/// Sets a header. Skips an invalid value, which `check_overrides` and the API refuse before anything is stored.
 fn set(headers: &mut HeaderMap, name: &'static str, value: &str) {
     if let Ok(value) = HeaderValue::from_bytes(value.as_bytes()) {
         headers.insert(name, value);
     }
 }
 
-/// `null` in the override takes away even the derived one.
+/// The `apns-collapse-id`. A `null` override removes the derived one too.
 fn collapse_id(id: NotificationId, content: &Content) -> Option<String> {
     match content.apns.headers.get(apple::COLLAPSE_ID) {
         Some(Value::String(chosen)) => Some(chosen.clone()),

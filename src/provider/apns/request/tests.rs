@@ -1,4 +1,4 @@
-//! What a notification looks like to APNs, and what a request may not override.
+//! The rendering of notifications for APNs, and the overrides that are refused.
 
 use chrono::{DateTime, TimeDelta};
 use tokio::time::Instant;
@@ -36,7 +36,7 @@ fn with_headers(headers: Value) -> Content {
 
 /// The order message to a user with two phones.
 #[test]
-fn the_order_message_as_the_ledger_has_it() {
+fn the_order_message_is_rendered_completely() {
     let content = content(json!({
         "title": "Order shipped", "body": "Your order #789 has been dispatched.", "sound": "default", "badge": 1,
         "category": "ORDER", "thread": "orders", "url": "myapp://orders/789",
@@ -68,7 +68,7 @@ fn the_order_message_as_the_ledger_has_it() {
 }
 
 #[test]
-fn a_silent_one_is_a_background_push_without_anything_to_see() {
+fn a_silent_notification_is_a_background_push_without_visible_content() {
     let content = content(json!({
         "silent": true, "priority": "high", "data": {"sync": true}, "subtitle": "x", "image": "https://x/y.png"
     }));
@@ -82,7 +82,7 @@ fn a_silent_one_is_a_background_push_without_anything_to_see() {
 }
 
 #[test]
-fn priority_follows_ours_unless_overridden() {
+fn priority_follows_the_notification_unless_overridden() {
     for (priority, expected) in [(Priority::High, "10"), (Priority::Normal, "10"), (Priority::Low, "5")] {
         let content = Content { priority, ..with_headers(json!({})) };
         assert_eq!(header(&content, "apns-priority").as_deref(), Some(expected));
@@ -94,7 +94,7 @@ fn priority_follows_ours_unless_overridden() {
 }
 
 #[test]
-fn a_collapse_id_is_derived_for_visible_ones_chosen_or_taken_away() {
+fn a_collapse_id_is_derived_for_alerts_and_can_be_chosen_or_removed() {
     let derived = header(&with_headers(json!({})), "apns-collapse-id");
     assert_eq!(derived, Some(id().to_string()));
     let chosen = header(&with_headers(json!({"apns-collapse-id": "mine"})), "apns-collapse-id");
@@ -117,7 +117,7 @@ fn the_topic_follows_the_push_type_and_says_where_it_came_from() {
     assert_eq!(topic(json!({"apns-push-type": "voip", "apns-topic": voip.0})), voip);
     let plain = json!({"apns-push-type": "voip", "apns-topic": TOPIC});
     assert_eq!(topic(plain), (TOPIC.to_owned(), TopicOrigin::Override));
-    // What changes nothing about the topic took no part in it.
+    // A push type or topic that leaves the topic unchanged does not count as an override.
     for same in
         [json!({"apns-push-type": "alert"}), json!({"apns-push-type": "background", "apns-topic": TOPIC})]
     {
@@ -195,7 +195,7 @@ fn a_body_over_the_limit_of_its_push_type_is_a_fault_with_its_figures() {
 }
 
 #[test]
-fn an_override_may_supply_what_the_fields_lack() {
+fn an_override_may_supply_missing_content() {
     for (json, supplies) in [
         (json!({}), false),
         (json!({"data": {"a": 1}}), false),
@@ -218,7 +218,7 @@ fn an_override_may_supply_what_the_fields_lack() {
 }
 
 #[test]
-fn what_only_the_fcm_part_brings_is_nothing_to_send() {
+fn content_of_the_fcm_part_alone_is_not_sent_to_apns() {
     let wakes = json!({"payload": {"aps": {"content-available": 1}}});
     for (is_something, json) in [
         (false, json!({"fcm": {"notification": {"title": "A"}}})),

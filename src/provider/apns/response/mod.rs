@@ -1,4 +1,4 @@
-//! What APNs's answers mean (docs/providers.md#apns-response, #apns-reasons, #apns-410). Pure.
+//! The classification of APNs's answers (docs/providers.md#apns-response, #apns-reasons, #apns-410). Pure.
 
 use chrono::{DateTime, Utc};
 use http::{HeaderMap, StatusCode};
@@ -12,7 +12,7 @@ use crate::provider::classification::Classification;
 use crate::provider::members::{members, text};
 use crate::provider::retry_after::retry_after;
 
-/// What any answer but 200 says.
+/// The body of an answer with any status but 200.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct Answer<'a> {
@@ -22,10 +22,10 @@ struct Answer<'a> {
     timestamp: Option<&'a RawValue>,
 }
 
-/// Judges an answer to a request whose topic came from `topic`.
+/// Classifies an answer. `topic` says where the topic of the request came from.
 ///
-/// Known reasons decide whatever the status is; unknown ones and bodies that aren't APNs's go by the status's class.
-/// `now` (Postgres's clock) counts only for a `Retry-After` date without a `date` header.
+/// A known reason decides, with any status. An unknown reason, and a body that is not APNs's, is classified by the
+/// status. `now` (Postgres's clock) is used only for a `Retry-After` date in an answer without a `date` header.
 pub fn classify(
     status: StatusCode,
     headers: &HeaderMap,
@@ -50,14 +50,14 @@ pub fn classify(
             TopicOrigin::Configured => Classification::misconfigured(reason, MisconfigurationScope::Topic),
             TopicOrigin::PushType | TopicOrigin::Override => Classification::rejected(reason),
         },
-        // For a topic that does not belong to the push type no word about the token counts.
+        // With an overridden topic the answer says nothing about the token.
         "BadDeviceToken" | "ExpiredToken" | "Unregistered" if topic == TopicOrigin::Override => {
             Classification::rejected(reason)
         }
         "BadDeviceToken" => Classification::dead(reason, Certainty::Doubtful),
         "DeviceTokenNotForTopic" => match topic {
             TopicOrigin::Configured => Classification::dead(reason, Certainty::Doubtful),
-            // Another topic was asked for: that this token isn't its is no word about the token.
+            // The token does not belong to the requested topic, but may belong to the configured one.
             TopicOrigin::PushType | TopicOrigin::Override => Classification::rejected(reason),
         },
         "ExpiredToken" | "Unregistered" => Classification::keep(gone(reason, &answer, Certainty::Certain)),
@@ -74,7 +74,7 @@ pub fn classify(
     }
 }
 
-/// What a GOAWAY's debug text says about the credential, if it is JSON with such a reason
+/// The outcome for a GOAWAY with JSON debug text that has a reason about the credential. `None` for any other text
 /// (docs/providers.md#apns-http2, #apns-reasons).
 pub(super) fn goaway_about_credential(debug: &str) -> Option<Outcome> {
     let answer: Value = serde_json::from_str(debug).ok()?;
@@ -82,7 +82,8 @@ pub(super) fn goaway_about_credential(debug: &str) -> Option<Outcome> {
     Some(Outcome::Misconfigured { reason: Reason::new(reason), about: MisconfigurationScope::Credential })
 }
 
-/// Key, certificate or team is wrong. The environment reason has been documented in one spelling and seen in another.
+/// Whether the reason says that the key, certificate or team is wrong. The reason about the environment is documented
+/// in one spelling and was seen in another, so both are here.
 fn is_credential(reason: &str) -> bool {
     matches!(
         reason,
@@ -96,8 +97,8 @@ fn is_credential(reason: &str) -> bool {
     )
 }
 
-/// What a verdict on the credential concerns. Some keys serve some topics only, so one that came to a topic of the
-/// request's choosing says nothing about the lane.
+/// The scope of a refused credential. Some keys serve some topics only, so a refusal for an overridden topic says
+/// nothing about the lane.
 fn credential(topic: TopicOrigin) -> MisconfigurationScope {
     match topic {
         TopicOrigin::Configured => MisconfigurationScope::Credential,
@@ -107,24 +108,25 @@ fn credential(topic: TopicOrigin) -> MisconfigurationScope {
 
 fn by_class(
     status: StatusCode,
-    word: &str,
+    reason: &str,
     answer: &Answer<'_>,
     asked: Option<std::time::Duration>,
     topic: TopicOrigin,
 ) -> Classification {
     match status.as_u16() {
-        401 | 403 => Classification::misconfigured(word, credential(topic)),
-        408 | 425 => Classification::retry_after(word, asked, MinDelay::ServerError),
-        410 if topic == TopicOrigin::Override => Classification::rejected(word),
-        410 => Classification::keep(gone(word, answer, Certainty::Doubtful)),
-        429 => Classification::retry_after(word, asked, MinDelay::Throttled),
-        400..=499 => Classification::rejected(word),
-        // 5xx, and what no push service answers at all.
-        _ => Classification::retry_after(word, asked, MinDelay::ServerError),
+        401 | 403 => Classification::misconfigured(reason, credential(topic)),
+        408 | 425 => Classification::retry_after(reason, asked, MinDelay::ServerError),
+        410 if topic == TopicOrigin::Override => Classification::rejected(reason),
+        410 => Classification::keep(gone(reason, answer, Certainty::Doubtful)),
+        429 => Classification::retry_after(reason, asked, MinDelay::Throttled),
+        400..=499 => Classification::rejected(reason),
+        // 5xx, and statuses that push services do not use.
+        _ => Classification::retry_after(reason, asked, MinDelay::ServerError),
     }
 }
 
-/// `timestamp` is in milliseconds; without a readable one the start of the attempt counts (docs/providers.md#apns-410).
+/// The outcome for a dead token. `timestamp` is in milliseconds; without a readable one the start of the attempt
+/// counts (docs/providers.md#apns-410).
 fn gone(reason: &str, answer: &Answer<'_>, certainty: Certainty) -> Outcome {
     let since = answer.timestamp.and_then(|at| at.get().parse().ok()).filter(|millis| *millis > 0);
     let since = since.and_then(DateTime::from_timestamp_millis);

@@ -1,4 +1,4 @@
-//! Every row of APNs' table of statuses and reasons.
+//! Every row of APNs's table of statuses and reasons.
 
 use std::time::Duration;
 
@@ -68,7 +68,7 @@ fn every_row_of_the_reason_table() {
         (500, "InternalServerError", &|r| Classification::retry(r, MinDelay::ServerError)),
         (503, "ServiceUnavailable", &|r| Classification::retry(r, MinDelay::ServerError)),
         (503, "Shutdown", &elsewhere),
-        // Unknown reasons go by the status's class.
+        // Unknown reasons are classified by the status.
         (400, "NewReason", &drop_msg),
         (401, "NewReason", &credential),
         (403, "NewReason", &credential),
@@ -87,14 +87,14 @@ fn every_row_of_the_reason_table() {
 }
 
 #[test]
-fn accepted_is_200_whatever_the_body() {
+fn status_200_is_accepted_with_any_body() {
     for body in ["", "{}", "<html>"] {
         assert_eq!(judge(200, body), Classification::accepted(None));
     }
 }
 
 #[test]
-fn bodies_that_are_not_apns_s_go_by_the_status() {
+fn foreign_bodies_are_classified_by_the_status() {
     for body in
         ["", "<html><body>Bad Gateway</body></html>", "[]", "null", r#"{"reason":7}"#, r#"{"reason":""}"#]
     {
@@ -110,7 +110,7 @@ fn bodies_that_are_not_apns_s_go_by_the_status() {
 }
 
 #[test]
-fn a_timestamp_is_milliseconds_and_one_that_is_none_is_left_out() {
+fn a_timestamp_is_in_milliseconds_and_an_unreadable_one_is_ignored() {
     let gone = |timestamp: &str| {
         judge(410, &format!(r#"{{"reason":"Unregistered","timestamp":{timestamp}}}"#)).outcome
     };
@@ -122,7 +122,7 @@ fn a_timestamp_is_milliseconds_and_one_that_is_none_is_left_out() {
 }
 
 #[test]
-fn a_topic_that_the_request_brought_about_is_held_against_no_lane_and_no_token() {
+fn an_overridden_topic_is_blamed_on_neither_lane_nor_token() {
     let from = |status, reason: &str, origin| {
         judge_from(status, &HeaderMap::new(), &format!(r#"{{"reason":"{reason}"}}"#), origin)
     };
@@ -135,7 +135,7 @@ fn a_topic_that_the_request_brought_about_is_held_against_no_lane_and_no_token()
             assert_eq!(from(403, reason, origin), held_back, "{reason} {origin:?}");
         }
     }
-    // A token of the push type's own kind dies like any other.
+    // With the topic of a push type, a verdict on the token counts.
     for (status, reason) in
         [(400, "BadDeviceToken"), (410, "Unregistered"), (410, "ExpiredToken"), (410, "NewReason")]
     {
@@ -182,7 +182,7 @@ fn only_an_outdated_jwt_is_renewed_and_only_faults_of_the_connection_retire_it()
 }
 
 #[test]
-fn a_goaway_speaks_of_the_credential_only_in_json() {
+fn a_goaway_concerns_the_credential_only_with_json_text() {
     let credential = Outcome::Misconfigured {
         reason: Reason::new("BadCertificate"),
         about: MisconfigurationScope::Credential,
