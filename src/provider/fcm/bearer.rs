@@ -1,5 +1,5 @@
-//! A single-flight cache of access tokens: however many ask, one fetch is on its way, and while the old token holds,
-//! nobody waits for the new one (docs/providers.md#google-access-tokens).
+//! A single-flight cache of access tokens: at most one fetch is in flight, for any number of callers. While the old
+//! token is valid, no caller waits for the new one (docs/providers.md#google-access-tokens).
 
 use std::future::Future;
 use std::pin::Pin;
@@ -14,39 +14,39 @@ use tokio_util::task::TaskTracker;
 
 use crate::domain::Reason;
 
-/// Bound on one fetch.
+/// Longest duration of one fetch.
 const FETCH_TIMEOUT: Duration = Duration::from_secs(10);
-/// Pause after a failed fetch, in which its failure is the answer for whoever has no token.
-const PAUSE: Duration = Duration::from_secs(5);
-/// A token is refreshed after a random part of its life within these bounds, so that nodes don't do it together.
+/// Pause after a failed fetch. Meanwhile callers get its error, unless the old token is still valid.
+const FAILURE_PAUSE: Duration = Duration::from_secs(5);
+/// A token is refreshed after a random part of its life within these bounds, so that nodes do not refresh together.
 const REFRESH_AFTER: std::ops::Range<f64> = 0.75..0.9;
-/// A token counts as expired so long before its end, or a tenth of its life if that is shorter.
-const MARGIN: Duration = Duration::from_secs(60);
+/// A token counts as expired this long before its end, or a tenth of its life before it if that is shorter.
+const EXPIRY_MARGIN: Duration = Duration::from_secs(60);
 
 /// Why there is no token.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub(super) enum TokenError {
-    /// The credential is refused, or there is none to show.
+    /// The credential was refused or could not be read.
     #[error("the credential can't be used: {0}")]
     Rejected(Reason),
-    /// Whatever gives tokens is out of reach or out of order.
+    /// The token endpoint can't be reached or fails.
     #[error("no answer of use: {0}")]
     Unavailable(Reason),
 }
 
-/// What a fetch brings.
+/// The result of a successful fetch.
 pub(super) struct Fetched {
     /// The access token.
     pub(super) token: String,
-    /// How long it holds from now.
+    /// How long the token is valid, counted from now.
     pub(super) life: Duration,
 }
 
-/// Gets a new token. It is never called twice at a time.
+/// Fetches a new token. The cache never runs two fetches at the same time.
 pub(super) type Fetch =
     Box<dyn Fn() -> Pin<Box<dyn Future<Output = Result<Fetched, TokenError>> + Send>> + Send + Sync>;
 
-/// An access token, as requests carry it.
+/// An access token in the form of a request header.
 pub(super) struct AccessToken {
     /// `Bearer <token>`, marked as sensitive.
     pub(super) header: HeaderValue,
@@ -54,7 +54,7 @@ pub(super) struct AccessToken {
     expires_at: Instant,
 }
 
-/// The cache. Fetches run in tasks of its own, so that a caller who gives up stops nobody else's.
+/// The cache. Fetches run in separate tasks, so that a caller that gives up does not stop the fetch of the others.
 pub(super) struct AccessTokens {
     shared: Arc<Shared>,
     tasks: TaskTracker,
@@ -71,7 +71,7 @@ struct Shared {
 struct State {
     bearer: Option<Arc<AccessToken>>,
     fetching: bool,
-    /// The last fetch's failure, and until when there is no other.
+    /// The failure of the last fetch, and the end of the pause after it.
     failure: Option<(TokenError, Instant)>,
 }
 
@@ -81,11 +81,11 @@ impl AccessTokens {
         Self { shared: Arc::new(shared), tasks: TaskTracker::new(), stop: CancellationToken::new() }
     }
 
-    /// A token that holds, at once if there is one.
+    /// Returns a valid token, and waits for a fetch only if there is none.
     pub(super) async fn bearer(&self, deadline: Instant) -> Result<Arc<AccessToken>, TokenError> {
         let mut fetched = self.shared.fetched.subscribe();
         loop {
-            if let Some(answer) = self.look() {
+            if let Some(answer) = self.token_or_failure() {
                 return answer;
             }
             if !matches!(timeout_at(deadline, fetched.changed()).await, Ok(Ok(()))) {
@@ -94,30 +94,30 @@ impl AccessTokens {
         }
     }
 
-    /// The provider refused `refused`: it is not handed out again.
-    pub(super) fn refused(&self, refused: &Arc<AccessToken>) {
+    /// Drops a token that the provider refused. It does nothing if the token was replaced already.
+    pub(super) fn discard_refused(&self, refused: &Arc<AccessToken>) {
         let mut state = self.shared.lock();
         if state.bearer.as_ref().is_some_and(|current| Arc::ptr_eq(current, refused)) {
             state.bearer = None;
         }
     }
 
-    /// Ends a fetch on its way; there are no more tokens afterwards but the one there is.
+    /// Ends a fetch in flight. Afterwards only the present token is returned, until it expires.
     pub(super) async fn shutdown(&self) {
         self.stop.cancel();
         self.tasks.close();
         self.tasks.wait().await;
     }
 
-    /// What there is now; starts a fetch where one is due. `None`: wait for it.
-    fn look(&self) -> Option<Result<Arc<AccessToken>, TokenError>> {
+    /// The present token or failure. Starts a fetch if one is due. `None` means that the caller waits for the fetch.
+    fn token_or_failure(&self) -> Option<Result<Arc<AccessToken>, TokenError>> {
         let now = Instant::now();
         let mut state = self.shared.lock();
         let pausing = state.failure.as_ref().is_some_and(|(_, until)| now < *until);
         let due = state.bearer.as_ref().is_none_or(|bearer| now >= bearer.refresh_at);
         if due && !state.fetching && !pausing && !self.stop.is_cancelled() {
             state.fetching = true;
-            self.start();
+            self.start_fetch();
         }
         if let Some(bearer) = state.bearer.as_ref().filter(|bearer| now < bearer.expires_at) {
             return Some(Ok(bearer.clone()));
@@ -129,7 +129,7 @@ impl AccessTokens {
         Some(Err(failure.unwrap_or_else(|| TokenError::Unavailable(Reason::new("shut down")))))
     }
 
-    fn start(&self) {
+    fn start_fetch(&self) {
         let (shared, stop) = (self.shared.clone(), self.stop.clone());
         self.tasks.spawn(async move {
             let result = tokio::select! {
@@ -138,13 +138,13 @@ impl AccessTokens {
                     Err(TokenError::Unavailable(Reason::new("token endpoint: no answer")))
                 }),
             };
-            shared.settle(result.and_then(AccessToken::new));
+            shared.store_result(result.and_then(AccessToken::new));
         });
     }
 }
 
 impl Shared {
-    fn settle(&self, result: Result<AccessToken, TokenError>) {
+    fn store_result(&self, result: Result<AccessToken, TokenError>) {
         let mut state = self.lock();
         state.fetching = false;
         match result {
@@ -154,7 +154,7 @@ impl Shared {
             }
             Err(error) => {
                 tracing::warn!(%error, "no new FCM access token");
-                state.failure = Some((error, Instant::now() + PAUSE));
+                state.failure = Some((error, Instant::now() + FAILURE_PAUSE));
             }
         }
         drop(state);
@@ -177,7 +177,7 @@ impl AccessToken {
         header.set_sensitive(true);
         let now = Instant::now();
         let refresh_at = now + fetched.life.mul_f64(rand::random_range(REFRESH_AFTER));
-        let expires_at = now + fetched.life - MARGIN.min(fetched.life / 10);
+        let expires_at = now + fetched.life - EXPIRY_MARGIN.min(fetched.life / 10);
         Ok(Self { header, refresh_at: refresh_at.min(expires_at), expires_at })
     }
 }
@@ -192,18 +192,18 @@ mod tests {
 
     const PATIENCE: Duration = Duration::from_secs(120);
 
-    /// A token endpoint that answers as often as it gets leave to, with what `answer` says of that call.
+    /// A token endpoint that answers once per permit. `answer` gets the number of the call.
     struct Endpoint {
         bearers: Arc<AccessTokens>,
         calls: Arc<AtomicUsize>,
-        leave: Arc<Semaphore>,
+        permits: Arc<Semaphore>,
     }
 
     fn endpoint(
         answer: impl Fn(usize) -> Result<Duration, TokenError> + Clone + Send + Sync + 'static,
     ) -> Endpoint {
-        let (calls, leave) = (Arc::new(AtomicUsize::new(0)), Arc::new(Semaphore::new(0)));
-        let (counter, gate) = (calls.clone(), leave.clone());
+        let (calls, permits) = (Arc::new(AtomicUsize::new(0)), Arc::new(Semaphore::new(0)));
+        let (counter, gate) = (calls.clone(), permits.clone());
         let fetch: Fetch = Box::new(move || {
             let (number, gate, answer) =
                 (counter.fetch_add(1, Ordering::SeqCst), gate.clone(), answer.clone());
@@ -212,7 +212,7 @@ mod tests {
                 answer(number).map(|life| Fetched { token: format!("t{number}"), life })
             })
         });
-        Endpoint { bearers: Arc::new(AccessTokens::new(fetch)), calls, leave }
+        Endpoint { bearers: Arc::new(AccessTokens::new(fetch)), calls, permits }
     }
 
     fn hour(_: usize) -> Result<Duration, TokenError> {
@@ -242,39 +242,39 @@ mod tests {
     async fn many_callers_share_one_fetch() {
         let endpoint = endpoint(hour);
         let asked = futures_util::future::join_all((0..50).map(|_| endpoint.ask()));
-        let (answers, ()) = tokio::join!(asked, async { endpoint.leave.add_permits(1) });
+        let (answers, ()) = tokio::join!(asked, async { endpoint.permits.add_permits(1) });
         assert!(answers.iter().all(|answer| answer == &Ok("Bearer t0".to_owned())));
         assert_eq!(endpoint.calls.load(Ordering::SeqCst), 1);
     }
 
     #[tokio::test]
-    async fn a_caller_who_gives_up_does_not_stop_the_fetch() {
+    async fn a_caller_that_gives_up_does_not_stop_the_fetch() {
         let endpoint = endpoint(hour);
         let late = endpoint.bearers.bearer(Instant::now()).await.err();
         assert!(matches!(late, Some(TokenError::Unavailable(_))));
-        endpoint.leave.add_permits(1);
+        endpoint.permits.add_permits(1);
         assert_eq!(endpoint.ask().await, Ok("Bearer t0".to_owned()));
         assert_eq!(endpoint.calls.load(Ordering::SeqCst), 1);
     }
 
     #[tokio::test]
-    async fn a_token_that_still_holds_is_served_while_the_next_is_fetched_and_if_that_fails() {
+    async fn a_valid_token_is_served_during_a_fetch_and_after_its_failure() {
         let endpoint = endpoint(|number| match number {
             1 => Err(TokenError::Unavailable(Reason::new("down"))),
             _ => hour(number),
         });
-        endpoint.leave.add_permits(1);
+        endpoint.permits.add_permits(1);
         assert_eq!(endpoint.ask().await, Ok("Bearer t0".to_owned()));
         endpoint.age(|bearer| bearer.refresh_at = Instant::now());
-        assert_eq!(endpoint.ask().await, Ok("Bearer t0".to_owned()), "the fetch has no leave yet");
+        assert_eq!(endpoint.ask().await, Ok("Bearer t0".to_owned()), "the fetch has no permit yet");
         let mut fetched = endpoint.bearers.shared.fetched.subscribe();
-        endpoint.leave.add_permits(1);
+        endpoint.permits.add_permits(1);
         timeout(PATIENCE, fetched.changed()).await.expect("in time").expect("open");
         assert_eq!(endpoint.ask().await, Ok("Bearer t0".to_owned()), "the fetch failed");
         assert_eq!(endpoint.calls.load(Ordering::SeqCst), 2, "and there is a pause before the next");
         endpoint.bearers.shared.lock().failure = None;
         endpoint.age(|bearer| bearer.expires_at = Instant::now());
-        endpoint.leave.add_permits(1);
+        endpoint.permits.add_permits(1);
         assert_eq!(endpoint.ask().await, Ok("Bearer t2".to_owned()));
     }
 
@@ -283,7 +283,7 @@ mod tests {
         let refused = TokenError::Rejected(Reason::new("invalid_grant"));
         let answer = refused.clone();
         let endpoint = endpoint(move |_| Err(answer.clone()));
-        endpoint.leave.add_permits(10);
+        endpoint.permits.add_permits(10);
         for _ in 0..3 {
             assert_eq!(endpoint.ask().await, Err(refused.clone()));
         }
@@ -293,18 +293,18 @@ mod tests {
     #[tokio::test]
     async fn a_refused_token_is_replaced_once() {
         let endpoint = endpoint(hour);
-        endpoint.leave.add_permits(10);
+        endpoint.permits.add_permits(10);
         let first = endpoint.bearers.bearer(Instant::now() + PATIENCE).await.expect("a token");
-        endpoint.bearers.refused(&first);
+        endpoint.bearers.discard_refused(&first);
         assert_eq!(endpoint.ask().await, Ok("Bearer t1".to_owned()));
-        endpoint.bearers.refused(&first);
+        endpoint.bearers.discard_refused(&first);
         assert_eq!(endpoint.ask().await, Ok("Bearer t1".to_owned()), "the refused one was replaced already");
     }
 
     #[tokio::test]
-    async fn a_token_of_no_life_or_form_is_none() {
+    async fn an_expired_or_malformed_token_is_refused() {
         let endpoint = endpoint(|_| Ok(Duration::ZERO));
-        endpoint.leave.add_permits(1);
+        endpoint.permits.add_permits(1);
         assert!(matches!(endpoint.ask().await, Err(TokenError::Unavailable(_))));
         assert!(
             AccessToken::new(Fetched { token: "a\nb".to_owned(), life: Duration::from_secs(9) }).is_err()
@@ -312,7 +312,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn shutdown_ends_a_fetch_on_its_way() {
+    async fn shutdown_ends_a_fetch_in_flight() {
         let endpoint = endpoint(hour);
         let (asked, ()) = tokio::join!(endpoint.ask(), endpoint.bearers.shutdown());
         assert!(matches!(asked, Err(TokenError::Unavailable(_))));

@@ -1,4 +1,4 @@
-//! Firebase Cloud Messaging, HTTP v1: credential, request, response.
+//! The provider for Firebase Cloud Messaging, HTTP v1: facts, credentials, requests, and the meaning of answers.
 
 mod bearer;
 mod client;

@@ -21,13 +21,13 @@ const FACTS: &PlatformFacts = &PlatformFacts {
 /// Firebase Cloud Messaging.
 pub const PLATFORM: Platform = Platform::new(FACTS);
 
-/// The one lane of its devices.
+/// The only lane of FCM, because FCM has no environments.
 pub const LANE: LaneKey = LaneKey::new(PLATFORM, None);
 
-/// The app's Android channel among its [`ProviderDefaults`], for notifications that name none.
+/// The key of the app's Android channel in [`ProviderDefaults`], for notifications that name none.
 pub const CHANNEL: &str = "channel";
 
-/// What requests and devices need to know of an app's settings.
+/// The app's settings that checks of requests and devices need.
 pub fn defaults(channel: Option<String>) -> ProviderDefaults {
     let values = channel.map(|channel| (CHANNEL, vec![channel]));
     ProviderDefaults { environment: None, values: values.into_iter().collect() }

@@ -1,4 +1,4 @@
-//! What FCM says about the content of notifications.
+//! FCM's checks of a notification's content: overrides, size, and whether there is anything to send.
 
 use uuid::Uuid;
 
@@ -33,7 +33,7 @@ impl Provider for Fcm {
     }
 
     fn check_size(&self, content: &Content, app: &App) -> Vec<ValidationError> {
-        // Ids are all of one length.
+        // All ids have the same length, so any id gives the size.
         request::check_size(content, NotificationId(Uuid::nil()), channel(app))
     }
 

@@ -1,4 +1,4 @@
-//! Sending to FCM: one credential, one project, one pool of connections.
+//! The client of an FCM lane: sends with one credential, through one project, over one pool of connections.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -24,31 +24,32 @@ use crate::provider::setup::{self, SetupError};
 use crate::provider::transport::{self, Pool, PoolStats};
 use crate::provider::{Attempt, Fingerprint};
 
-/// FCM answers more with a GOAWAY (docs/providers.md#fcm-quotas).
+/// FCM's limit of open streams per connection. FCM answers more with a GOAWAY (docs/providers.md#fcm-quotas).
 const STREAMS_MAX: usize = 100;
-/// FCM closes idle connections after about three minutes; ours are closed before
+/// Idle connections are closed after this time, because FCM closes them after about three minutes
 /// (docs/providers.md#connection-failures).
 const IDLE_CLOSE: Duration = Duration::from_secs(150);
 
-/// What a lane's configuration says, files read and paths resolved.
+/// A lane's settings, with files read and paths resolved.
 pub struct Settings {
-    /// How it comes by access tokens.
+    /// The credential that access tokens are fetched with.
     pub credential: CredentialSettings,
-    /// Android channel where a notification names none.
+    /// The Android channel of notifications that name none.
     pub channel: Option<String>,
     /// `https://host:port` instead of Google's host.
     pub endpoint: Option<String>,
-    /// PEM of a CA that is trusted too, for the token endpoint as well, which may then be on any host.
+    /// A PEM file with a CA that is trusted in addition to the system's, also for the token endpoint. With it the
+    /// token endpoint may be on any host.
     pub ca_file: Option<PathBuf>,
-    /// The proxy that leads to other machines, for the token endpoint as well.
+    /// The HTTP proxy for hosts beyond this machine, also for the token endpoint.
     pub proxy: Option<Arc<Proxy>>,
-    /// Most connections.
+    /// Most connections that take new streams; draining connections come on top.
     pub connections: usize,
-    /// Most streams of a connection that we open at once; never more than 100.
+    /// Most open streams per connection; values above 100 count as 100.
     pub max_streams: usize,
 }
 
-/// Connections to FCM, with the access token that they present.
+/// Connections to FCM, and the cache of access tokens.
 pub struct FcmClient {
     pool: Pool<()>,
     bearers: AccessTokens,
@@ -60,7 +61,7 @@ pub struct FcmClient {
 }
 
 impl FcmClient {
-    /// Checks the settings; connects nothing yet.
+    /// Checks the settings. Opens no connection yet.
     ///
     /// # Errors
     /// [`SetupError`] for a credential, endpoint or CA file that can't be used.
@@ -75,7 +76,7 @@ impl FcmClient {
         )?;
         let fingerprint = Fingerprint::of(&[
             &credential.fingerprint.0,
-            // With a mark before it, so that none differs from an empty one.
+            // The prefix makes an empty channel differ from no channel.
             settings.channel.as_ref().map(|channel| format!("={channel}")).unwrap_or_default().as_bytes(),
             authority.as_str().as_bytes(),
             &setup::ca_bytes(settings.ca_file.as_deref()),
@@ -96,7 +97,8 @@ impl FcmClient {
                 prove_first: false,
                 connect_timeout: setup::CONNECT_TIMEOUT,
                 request_timeout: setup::REQUEST_TIMEOUT,
-                // Never while idle: FCM has closed connections over that (docs/providers.md#connection-failures).
+                // No pings while idle, because FCM has closed connections for them
+                // (docs/providers.md#connection-failures).
                 ping: Some(setup::PING_WHILE_WAITING),
                 idle_close: Some(IDLE_CLOSE),
                 max_age: setup::MAX_AGE,
@@ -107,12 +109,12 @@ impl FcmClient {
         Ok(Self { pool, bearers, uri, project_id, channel: settings.channel, fingerprint, subject_token })
     }
 
-    /// Whose quota is used: two apps may share a project (docs/queue.md#project-quota).
+    /// The Firebase project. Its quota limits the sending. Two apps may share a project (docs/queue.md#project-quota).
     pub fn project_id(&self) -> &str {
         &self.project_id
     }
 
-    async fn ask(
+    async fn attempt_once(
         &self,
         bearer: &AccessToken,
         body: &Bytes,
@@ -163,12 +165,12 @@ impl ProviderClient for FcmClient {
                 Ok(bearer) => bearer,
                 Err(error) => return without_token(error),
             };
-            let verdict = match self.ask(&bearer, &body, prepared, attempt).await {
+            let verdict = match self.attempt_once(&bearer, &body, prepared, attempt).await {
                 Ok(verdict) => verdict,
                 Err(outcome) => return outcome,
             };
             if verdict.renew && !renewed {
-                self.bearers.refused(&bearer);
+                self.bearers.discard_refused(&bearer);
                 renewed = true;
             } else {
                 return verdict.outcome;

@@ -1,4 +1,4 @@
-//! The FCM client against a server of our own: access tokens, resends, and who is to blame.
+//! The FCM client against a test server: access tokens, resends, and outcomes that concern the credential or the lane.
 
 use std::sync::Arc;
 use std::sync::OnceLock;
@@ -34,7 +34,7 @@ async fn client_with(token_uri: String, endpoint: String) -> FcmClient {
     FcmClient::new(settings).await.unwrap()
 }
 
-/// FCM and its token endpoint in one; tokens are `t0`, `t1` and so on.
+/// A server for FCM and its token endpoint. The tokens are `t0`, `t1` and so on.
 async fn google(fcm: impl Fn(&Seen) -> Answer + Clone + Send + Sync + 'static) -> Fake {
     let issued = Arc::new(AtomicUsize::new(0));
     fake::serve(move |seen| match seen.path.as_str() {
@@ -79,7 +79,7 @@ fn tokens_fetched(fake: &Fake) -> usize {
 }
 
 #[tokio::test]
-async fn an_accepted_push_arrived_with_the_account_s_token() {
+async fn an_accepted_push_carries_the_access_token() {
     let fake = google(|_| accepted()).await;
     let client = client(&fake).await;
     let expected = Outcome::Accepted { provider_id: Some("projects/shop-1/messages/1".to_owned()) };
@@ -128,23 +128,23 @@ async fn an_account_that_the_token_endpoint_refuses_is_a_misconfiguration() {
 }
 
 #[tokio::test]
-async fn a_token_endpoint_that_is_down_is_the_lane_s_outage() {
+async fn a_failing_token_endpoint_is_an_outage_of_the_lane() {
     let outage = |outcome: Outcome| {
         assert!(matches!(outcome, Outcome::RetryLane { cause: LaneCause::Outage, .. }), "{outcome:?}");
     };
     let fake = fake::serve(|_| Some((503, "<html>".to_owned()))).await;
     outage(send(&client(&fake).await).await);
     let (port, _held) = fake::closed_port();
-    let nobody = format!("https://localhost:{port}/token");
-    outage(send(&client_with(nobody, fake.url()).await).await);
+    let closed = format!("https://localhost:{port}/token");
+    outage(send(&client_with(closed, fake.url()).await).await);
 }
 
 #[tokio::test]
-async fn nobody_listening_is_the_lane_s_outage() {
+async fn a_closed_port_is_an_outage_of_the_lane() {
     let fake = google(|_| accepted()).await;
     let (port, _held) = fake::closed_port();
-    let nobody = format!("https://localhost:{port}");
-    let client = client_with(format!("{}/token", fake.url()), nobody).await;
+    let closed = format!("https://localhost:{port}");
+    let client = client_with(format!("{}/token", fake.url()), closed).await;
     let outcome = send(&client).await;
     assert!(matches!(outcome, Outcome::RetryLane { cause: LaneCause::Outage, .. }), "{outcome:?}");
 }

@@ -1,5 +1,6 @@
-//! A workload identity: Google's JSON of the type `external_account`, which holds no key. A token of another issuer, the
-//! subject token, is exchanged for Google's (RFC 8693; docs/providers.md#google-access-tokens).
+//! A workload identity: Google's JSON file of the type `external_account`, which has no key. The subject token, which
+//! another issuer signed, is exchanged for an access token of Google (RFC 8693;
+//! docs/providers.md#google-access-tokens).
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -13,45 +14,45 @@ use yup_oauth2::external_account::{
 
 use crate::provider::Fingerprint;
 
-/// The type that the file must have.
+/// The value of `type` in the file.
 const TYPE: &str = "external_account";
 /// Without `ca_file`, tokens are exchanged on hosts below this domain only.
 const GOOGLE: &str = ".googleapis.com";
 
-/// An `external_account` file that can't be used. Never quotes the file.
+/// An `external_account` file that can't be used. The text never quotes the file.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ExternalAccountError {
-    /// Not JSON, or a member is missing or of another type.
+    /// The file is not JSON, or a member is missing or of another type.
     #[error("it is not JSON of the type external_account: line {line}, column {column}")]
     Form {
-        /// Where reading it failed.
+        /// The line where parsing failed, from 1.
         line: usize,
-        /// Where reading it failed.
+        /// The column where parsing failed, from 1.
         column: usize,
     },
-    /// A URL that would receive the subject token or Google's token.
+    /// A URL that receives the subject token or Google's token is not a host of Google.
     #[error("{0} must be an https URL on *.googleapis.com (on another host only with ca_file)")]
     NotGoogle(&'static str),
-    /// A way to a subject token that is not served.
+    /// The kind of `credential_source` is not supported.
     #[error("a credential_source of the kind {0} is not supported: only file and url are")]
     Source(&'static str),
-    /// Neither a file nor a URL, or both.
+    /// `credential_source` has neither `file` nor `url`, or both.
     #[error("credential_source must have either file or url")]
     NoSource,
-    /// `credential_source.url`.
+    /// `credential_source.url` is not an http or https URL.
     #[error("credential_source.url must be an http or https URL")]
     SourceUrl,
-    /// `credential_source.headers`.
+    /// `credential_source.headers` has an invalid name or value.
     #[error("credential_source.headers must be names and values of HTTP headers")]
     Headers,
-    /// `credential_source.format`.
+    /// `credential_source.format` is unknown, or lacks the name of the field.
     #[error(
         "credential_source.format must be of the type text or, for a url, json with subject_token_field_name"
     )]
     Format,
 }
 
-/// What such a file says, checked.
+/// The content of an `external_account` file, checked.
 pub struct ExternalAccount {
     secret: ExternalAccountSecret,
 }
@@ -75,7 +76,7 @@ struct Source {
     format: Option<SourceFormat>,
     executable: Option<IgnoredAny>,
     certificate: Option<IgnoredAny>,
-    /// Present in sources for AWS only, which are not supported.
+    /// Only sources for AWS have this member. They are not supported.
     environment_id: Option<IgnoredAny>,
 }
 
@@ -87,10 +88,10 @@ struct SourceFormat {
 }
 
 impl ExternalAccount {
-    /// Reads the file's text. Google's tokens come from hosts of Google, unless `any_host`.
+    /// Parses the text of the file. Unless `any_host`, tokens may be sent to hosts of Google only.
     ///
     /// # Errors
-    /// The first fault.
+    /// Returns the first fault of the file.
     pub fn parse(json: &str, any_host: bool) -> Result<Self, ExternalAccountError> {
         let form = |line, column| ExternalAccountError::Form { line, column };
         let account: Account =
@@ -117,7 +118,7 @@ impl ExternalAccount {
         Ok(Self { secret })
     }
 
-    /// The file that the subject token is read from.
+    /// The file with the subject token, if the source is a file.
     pub fn subject_token_file(&self) -> Option<&Path> {
         match &self.secret.credential_source {
             CredentialSource::File { file } => Some(Path::new(file)),
@@ -125,7 +126,7 @@ impl ExternalAccount {
         }
     }
 
-    /// Is a service account impersonated with the exchanged token?
+    /// Whether the exchanged token is used to impersonate a service account.
     pub(super) fn impersonates(&self) -> bool {
         self.secret.service_account_impersonation_url.is_some()
     }
@@ -134,7 +135,7 @@ impl ExternalAccount {
         self.secret
     }
 
-    /// Names the identity. The subject token is no part of it: each node may have one of its own.
+    /// Identifies the workload identity. The subject token is left out, because each node may have a different one.
     pub(super) fn fingerprint(&self) -> Fingerprint {
         let secret = &self.secret;
         let impersonation = secret.service_account_impersonation_url.as_deref().unwrap_or_default();
@@ -181,7 +182,7 @@ impl Source {
             }
         };
         match (self.file, self.url) {
-            // yup-oauth2 would take the whole file for the token.
+            // yup-oauth2 would use the whole JSON file as the token.
             (Some(_), None) if !matches!(format, Format::Text) => Err(ExternalAccountError::Format),
             (Some(file), None) if !file.is_empty() => Ok(CredentialSource::File { file }),
             (None, Some(url)) => {
@@ -201,7 +202,7 @@ impl Source {
     }
 }
 
-/// Is it a URL that may receive a token?
+/// Whether a token may be sent to this URL.
 fn is_google(url: &str, any_host: bool) -> bool {
     let Ok(url) = url.parse::<Uri>() else { return false };
     let authority = url.authority().filter(|authority| !authority.as_str().contains('@'));
@@ -245,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn tokens_are_shown_to_google_alone_unless_a_ca_file_says_otherwise() {
+    fn tokens_are_sent_to_google_only_unless_a_ca_file_is_configured() {
         for name in ["token_url", "service_account_impersonation_url"] {
             for url in [
                 "http://sts.googleapis.com/v1/token",
@@ -272,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn a_source_is_a_file_or_a_url_and_any_other_is_named() {
+    fn only_file_and_url_sources_are_accepted() {
         let source = |source: Value| read(|json| json["credential_source"] = source);
         let refused = |value: Value| source(value).err().expect("refused");
         assert_eq!(
@@ -310,7 +311,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_such_file_is_never_quoted() {
+    fn an_invalid_file_is_never_quoted() {
         for wrong in [
             file(|json| json["type"] = "hunter2".into()),
             file(|json| json["audience"] = 7.into()),
@@ -322,7 +323,7 @@ mod tests {
     }
 
     #[test]
-    fn the_fingerprint_hangs_on_what_makes_the_identity() {
+    fn the_fingerprint_covers_the_identity() {
         let print = |change: fn(&mut Value)| read(change).expect("a usable file").fingerprint();
         let base = print(|_| {});
         assert_eq!(base, print(|json| json["universe_domain"] = "googleapis.com".into()));

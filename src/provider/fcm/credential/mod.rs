@@ -1,5 +1,5 @@
-//! Access tokens of Google by `yup-oauth2` (docs/providers.md#google-access-tokens): for a service account, a workload
-//! identity, or whatever account the metadata server of Google's cloud knows this machine by.
+//! Fetches access tokens of Google with `yup-oauth2` (docs/providers.md#google-access-tokens): for a service account,
+//! a workload identity, or the account of this machine at the metadata server of Google Cloud.
 
 mod external_account;
 mod refusal;
@@ -27,59 +27,59 @@ use crate::provider::proxy::{Connector, Proxy};
 pub use external_account::{ExternalAccount, ExternalAccountError};
 use refusal::{Step, token_error};
 use service_account::ServiceAccount;
-use statuses::{Noting, Statuses};
+use statuses::{StatusConnector, Statuses};
 
 const SCOPES: [&str; 1] = ["https://www.googleapis.com/auth/firebase.messaging"];
 
-/// The assumed life of an access token where the answer does not name one. Google's tokens live for an hour, so that a
-/// token is replaced long before it ends.
+/// The assumed life of an access token if the answer does not state one. Google's tokens live for an hour, so the
+/// token is replaced long before its end.
 const UNSTATED_LIFE: Duration = Duration::from_secs(600);
 
-/// Where the metadata server gives access tokens.
+/// Google's metadata server, which issues access tokens at `METADATA_PATH`.
 const METADATA_HOST: &str = "http://metadata.google.internal";
 const METADATA_PATH: &str = "/computeMetadata/v1/instance/service-accounts/default/token";
 
-/// How a lane comes by access tokens, as the configuration says it.
+/// The configured credential that a lane fetches access tokens with.
 #[derive(Clone)]
 pub enum CredentialSettings {
-    /// The text of a service account's file, which names the project.
+    /// The text of a service account's file. The file names the project.
     ServiceAccount(String),
-    /// A workload identity.
+    /// A workload identity, in a file of the type `external_account`.
     ExternalAccount {
-        /// The text of the file.
+        /// The text of the `external_account` file.
         account: String,
-        /// The Firebase project.
+        /// The id of the Firebase project.
         project_id: String,
-        /// Names the content of the file with the subject token.
+        /// The fingerprint of the subject token file, if it is readable.
         subject_token: Option<Fingerprint>,
     },
-    /// The metadata server.
+    /// The metadata server of Google Cloud.
     MetadataServer {
-        /// `http://host:port` instead of Google's.
+        /// `http://host:port` instead of Google's metadata server.
         endpoint: Option<String>,
-        /// The Firebase project.
+        /// The id of the Firebase project.
         project_id: String,
     },
 }
 
-/// A credential that can't be used. Never quotes a file.
+/// A credential that can't be used. The text never quotes a file.
 #[derive(Debug, thiserror::Error)]
 pub enum CredentialError {
-    /// Not a service account's JSON.
+    /// The file is not the JSON of a service account.
     #[error("not a service account file: line {line}, column {column}")]
     File {
-        /// Where reading it failed.
+        /// The line where parsing failed, from 1.
         line: usize,
-        /// Where reading it failed.
+        /// The column where parsing failed, from 1.
         column: usize,
     },
-    /// A field that is needed.
+    /// A required field is missing or invalid.
     #[error("the service account file has no usable {0}")]
     Field(&'static str),
-    /// The private key, a PKCS#8 PEM with an RSA key.
+    /// The private key is not an RSA key in PKCS#8 PEM.
     #[error("the private_key of the service account can't be used: {0}")]
     Key(PemFault),
-    /// A file of a workload identity.
+    /// The file of the workload identity can't be used.
     #[error(transparent)]
     ExternalAccount(#[from] ExternalAccountError),
     /// `project_id` is missing, or has characters that no Google project id has.
@@ -88,7 +88,7 @@ pub enum CredentialError {
     /// `metadata_endpoint` has another scheme than http, or a path.
     #[error("metadata_endpoint: not http://host or http://host:port")]
     MetadataEndpoint,
-    /// The environment names another credential than the metadata server's.
+    /// An environment variable names a credential other than the metadata server's.
     #[error(
         "credentials = \"default\" asks the metadata server, but the variable GOOGLE_APPLICATION_CREDENTIALS names another \
          credential: unset the variable, or configure its file as service_account_file"
@@ -98,11 +98,11 @@ pub enum CredentialError {
 
 /// A credential, checked.
 pub(super) struct FcmCredential {
-    /// The Firebase project.
+    /// The id of the Firebase project.
     pub(super) project_id: String,
-    /// Names the credential.
+    /// Identifies the credential. Equal on all nodes with the same configuration.
     pub(super) fingerprint: Fingerprint,
-    /// Names what it shows of this node alone.
+    /// Identifies the subject token, which may differ between nodes.
     pub(super) subject_token: Option<Fingerprint>,
     kind: Kind,
 }
@@ -110,15 +110,15 @@ pub(super) struct FcmCredential {
 enum Kind {
     ServiceAccount(ServiceAccount),
     ExternalAccount(ExternalAccount),
-    /// The URL of an access token.
+    /// The URL that issues access tokens.
     MetadataServer(String),
 }
 
-/// HTTP with and without TLS.
-type Connections = Noting<HttpsConnector<Connector>>;
+/// Connections with and without TLS that record the status of their answer.
+type Connections = StatusConnector<HttpsConnector<Connector>>;
 
 impl FcmCredential {
-    /// Checks the settings. `any_host`: Google may be elsewhere than on Google's hosts.
+    /// Checks the settings. With `any_host`, tokens may be sent to hosts that are not Google's.
     pub(super) fn new(settings: CredentialSettings, any_host: bool) -> Result<Self, CredentialError> {
         match settings {
             CredentialSettings::ServiceAccount(account) => {
@@ -144,7 +144,7 @@ impl FcmCredential {
         }
     }
 
-    /// A source of access tokens that trusts what `tls` trusts.
+    /// Makes the function that fetches access tokens. Its connections trust the CAs of `tls`.
     pub(super) async fn fetch(
         self,
         tls: &rustls::ClientConfig,
@@ -156,14 +156,14 @@ impl FcmCredential {
             Kind::ExternalAccount(account) => account.subject_token_file().map(Path::to_owned),
             Kind::ServiceAccount(_) | Kind::MetadataServer(_) => None,
         };
-        // The metadata server is this machine's own: no proxy knows it.
+        // The metadata server belongs to this machine, so a proxy can't reach it.
         let proxy = proxy.filter(|_| !matches!(self.kind, Kind::MetadataServer(_)));
         let client = CustomHyperClientBuilder::from(client(tls, proxy, statuses.clone()));
         let authenticator = match self.kind {
             Kind::ServiceAccount(account) => {
                 let fault = pem::check(&account.key.private_key, "PRIVATE KEY").err();
                 let builder = ServiceAccountAuthenticator::with_client(account.key, client);
-                // It fails only on the private key; its errors say no more than that.
+                // The builder fails only on the private key, and its errors give no details.
                 builder
                     .build()
                     .await
@@ -171,13 +171,13 @@ impl FcmCredential {
             }
             Kind::ExternalAccount(account) => {
                 let builder = ExternalAccountAuthenticator::with_client(account.into_secret(), client);
-                builder.build().await.expect("it is only put together")
+                builder.build().await.expect("building does no I/O")
             }
             Kind::MetadataServer(url) => {
                 let options = ApplicationDefaultCredentialsFlowOpts { metadata_url: Some(url) };
                 match ApplicationDefaultCredentialsAuthenticator::with_client(options, client).await {
                     ApplicationDefaultCredentialsTypes::InstanceMetadata(builder) => {
-                        builder.build().await.expect("it is only put together")
+                        builder.build().await.expect("building does no I/O")
                     }
                     ApplicationDefaultCredentialsTypes::ServiceAccount(_) => {
                         return Err(CredentialError::OtherCredential);
@@ -198,7 +198,7 @@ impl FcmCredential {
         }))
     }
 
-    /// What is asked for one access token, in order.
+    /// The requests for one access token, in order.
     fn steps(&self) -> Vec<Step> {
         match &self.kind {
             Kind::ServiceAccount(_) => vec![Step::TokenEndpoint],
@@ -218,17 +218,17 @@ fn client(
     statuses: Statuses,
 ) -> hyper_util::client::legacy::Client<Connections, String> {
     let mut tls = tls.clone();
-    // The connector wants to name the protocol itself.
+    // The connector sets the ALPN protocols itself and requires an empty list.
     tls.alpn_protocols.clear();
     let connector = HttpsConnectorBuilder::new()
         .with_tls_config(tls)
         .https_or_http()
         .enable_http1()
         .wrap_connector(Connector::new(proxy));
-    // One request an hour: a connection kept for it would be dead by then. And each notes one status.
+    // No idle connections are kept: there is about one request per hour, and each connection records one status only.
     hyper_util::client::legacy::Client::builder(TokioExecutor::new())
         .pool_max_idle_per_host(0)
-        .build(Noting::new(connector, statuses))
+        .build(StatusConnector::new(connector, statuses))
 }
 
 async fn fetch(

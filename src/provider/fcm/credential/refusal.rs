@@ -1,4 +1,5 @@
-//! Why there is no access token: is the credential wrong, or may it pass? (docs/providers.md#google-access-tokens)
+//! Decides whether a failed fetch of an access token concerns the credential or is temporary
+//! (docs/providers.md#google-access-tokens).
 
 use std::io;
 use std::path::Path;
@@ -9,16 +10,16 @@ use yup_oauth2::error::{AuthErrorCode, Error};
 use crate::domain::Reason;
 use crate::provider::fcm::bearer::TokenError;
 
-/// A request on the way to an access token.
+/// One of the requests that are needed for an access token.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Step {
-    /// `credential_source.url`, which answers a subject token.
+    /// Fetches the subject token from `credential_source.url`.
     SubjectToken,
-    /// An assertion or a subject token is exchanged for an access token.
+    /// Exchanges an assertion or a subject token for an access token.
     TokenEndpoint,
-    /// The access token is exchanged for a service account's.
+    /// Exchanges the access token for the access token of a service account.
     Impersonation,
-    /// The metadata server.
+    /// Fetches an access token from the metadata server.
     MetadataServer,
 }
 
@@ -41,13 +42,13 @@ impl Step {
     }
 }
 
-/// What `error` means. `statuses` has an element for each request that was begun, of `steps` the first ones.
+/// Classifies a failed fetch. `statuses` has one element for each request that was begun, in the order of `steps`.
 ///
-/// The words of RFC 6749 5.2 concern the credential, and so does a status of a client's fault; anything else may pass.
-/// Descriptions are left out: they quote.
+/// The error codes of RFC 6749 5.2 and 4xx statuses concern the credential. All other errors are temporary. The result
+/// leaves out error descriptions, because they may quote secrets.
 pub(super) fn token_error(error: &Error, steps: &[Step], statuses: &[Option<StatusCode>]) -> TokenError {
     let mut answers = steps.iter().copied().zip(statuses.iter().copied());
-    // yup-oauth2 goes on with an error page as the subject token: what is said of that is beside the point.
+    // yup-oauth2 uses an error page as the subject token and goes on. The first failure is the one that counts.
     if let Some((step, Some(status))) = answers.clone().find(|(step, status)| {
         *step == Step::SubjectToken && status.is_some_and(|status| !status.is_success())
     }) {
@@ -55,7 +56,7 @@ pub(super) fn token_error(error: &Error, steps: &[Step], statuses: &[Option<Stat
     }
     let Some((step, status)) = answers.next_back() else { return without_request(error) };
     match (error, status) {
-        (Error::AuthError(said), _) => of_word(&said.error),
+        (Error::AuthError(said), _) => of_error_code(&said.error),
         (Error::HttpError(_) | Error::HttpClientError(_), _) => step.unavailable("connection failed"),
         (_, Some(status)) if !status.is_success() => of_status(step, status),
         (Error::CredentialSourceError(_), _) => step.rejected("no token in the answer"),
@@ -64,10 +65,10 @@ pub(super) fn token_error(error: &Error, steps: &[Step], statuses: &[Option<Stat
     }
 }
 
-fn of_word(word: &AuthErrorCode) -> TokenError {
+fn of_error_code(word: &AuthErrorCode) -> TokenError {
     let reason = Reason::of_provider(word.as_str());
     match word {
-        // RFC 8693 2.2.2: the audience.
+        // RFC 8693 2.2.2: the audience is refused.
         AuthErrorCode::Other(word) if word == "invalid_target" => TokenError::Rejected(reason),
         AuthErrorCode::Other(_) | AuthErrorCode::ExpiredToken => TokenError::Unavailable(reason),
         _ => TokenError::Rejected(reason),
@@ -83,10 +84,10 @@ fn of_status(step: Step, status: StatusCode) -> TokenError {
     }
 }
 
-/// Refuses an empty file with a subject token: Google would answer `invalid_grant`, which does not name the file.
+/// Refuses an empty subject token file, because Google's answer `invalid_grant` would not name the file.
 ///
 /// # Errors
-/// The file is empty. One that can't be read is told when the token is fetched.
+/// Fails if the file is empty. An unreadable file is reported when the token is fetched.
 pub(super) async fn check_subject_token(file: &Path) -> Result<(), TokenError> {
     match tokio::fs::read(file).await {
         Ok(token) if token.trim_ascii().is_empty() => {
@@ -96,7 +97,7 @@ pub(super) async fn check_subject_token(file: &Path) -> Result<(), TokenError> {
     }
 }
 
-/// Before any request there is only the file with the subject token.
+/// Classifies an error before the first request. Only reading the subject token file can fail there.
 fn without_request(error: &Error) -> TokenError {
     let rejected = |text| TokenError::Rejected(Reason::new(text));
     let Error::LowLevelError(error) = error else {
@@ -141,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn the_words_of_oauth_concern_the_credential_and_all_else_may_pass() {
+    fn oauth_error_codes_concern_the_credential_and_other_errors_are_temporary() {
         let said = |word: &str| token_error(&said(word), SERVICE_ACCOUNT, &answered(&[400]));
         for word in [
             "invalid_grant",
@@ -161,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn a_status_says_what_a_page_does_not() {
+    fn an_html_answer_is_classified_by_its_status() {
         let page = |statuses: &[u16]| token_error(&html(), WORKLOAD, &answered(statuses));
         assert_eq!(page(&[200, 200]), unavailable("token endpoint: not an OAuth answer"));
         assert_eq!(page(&[200, 404]), rejected("token endpoint: status 404"));
@@ -175,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_page_in_place_of_a_subject_token_is_what_is_told() {
+    fn an_error_page_in_place_of_a_subject_token_is_reported() {
         let told = |statuses: &[u16]| token_error(&said("invalid_grant"), WORKLOAD, &answered(statuses));
         assert_eq!(told(&[500, 400]), unavailable("subject token url: status 500"));
         assert_eq!(told(&[401, 400]), rejected("subject token url: status 401"));
@@ -187,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_can_not_be_read_is_named() {
+    fn an_unreadable_subject_token_file_is_reported() {
         let file = |kind: io::ErrorKind| token_error(&Error::LowLevelError(kind.into()), &WORKLOAD[1..], &[]);
         assert_eq!(file(io::ErrorKind::NotFound), rejected("subject token file: not found"));
         assert_eq!(file(io::ErrorKind::PermissionDenied), rejected("subject token file: permission denied"));

@@ -1,4 +1,4 @@
-//! A Google service account with its private key.
+//! A Google service account: parses the JSON file with the private key.
 
 use http::Uri;
 use yup_oauth2::ServiceAccountKey;
@@ -7,24 +7,24 @@ use super::{CredentialError, is_project_id};
 use crate::domain::pem;
 use crate::provider::Fingerprint;
 
-/// What a service account file says.
+/// The content of a service account's file, checked.
 pub(super) struct ServiceAccount {
-    /// The Firebase project.
+    /// The id of the Firebase project.
     pub(super) project_id: String,
-    /// Names the credential.
+    /// Identifies the credential. Equal on all nodes with the same file.
     pub(super) fingerprint: Fingerprint,
     pub(super) key: ServiceAccountKey,
 }
 
 impl ServiceAccount {
-    /// Reads the file's text.
+    /// Parses the text of the file.
     pub(super) fn parse(json: &str) -> Result<Self, CredentialError> {
         let mut key: ServiceAccountKey = serde_json::from_str(json)
             .map_err(|error| CredentialError::File { line: error.line(), column: error.column() })?;
         let project_id = key.project_id.clone().filter(|id| is_project_id(id));
         let project_id = project_id.ok_or(CredentialError::Field("project_id"))?;
         let uri: Option<Uri> = key.token_uri.parse().ok();
-        // Google's is https; an emulator on the same machine may do without.
+        // Google's URL is https. http is allowed for an emulator on the same machine.
         if !uri.is_some_and(|uri| matches!(uri.scheme_str(), Some("https" | "http")) && uri.host().is_some())
         {
             return Err(CredentialError::Field("token_uri"));
@@ -58,7 +58,7 @@ mod tests {
     }
 
     #[test]
-    fn the_fingerprint_hangs_on_what_makes_the_credential() {
+    fn the_fingerprint_covers_the_credential() {
         let base = print(|_| {});
         assert_eq!(base, print(|json| json["type"] = "other".into()));
         for name in ["project_id", "private_key", "client_email", "token_uri"] {
@@ -69,13 +69,13 @@ mod tests {
     }
 
     #[test]
-    fn a_private_key_whose_line_ends_are_written_out_is_the_same_key() {
+    fn a_private_key_with_escaped_line_ends_is_the_same_key() {
         let with = |key: &'static str| print(move |json| json["private_key"] = key.into());
         assert_eq!(with("-----BEGIN PRIVATE KEY-----\nKEY\n"), with(r"-----BEGIN PRIVATE KEY-----\nKEY\n"));
     }
 
     #[test]
-    fn a_file_that_lacks_something_is_refused_by_name_and_never_quoted() {
+    fn an_incomplete_file_is_refused_by_field_and_never_quoted() {
         let refused =
             |change: fn(&mut Value)| ServiceAccount::parse(&file(change)).err().expect("refused").to_string();
         assert!(refused(|json| json["project_id"] = Value::Null).ends_with("project_id"));
@@ -87,7 +87,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_private_key_that_is_none_is_found_out_at_once() {
+    async fn an_invalid_private_key_is_refused_at_setup() {
         let tls = crate::provider::transport::tls(None).expect("roots");
         let settings = CredentialSettings::ServiceAccount(file(|_| {}));
         let credential = FcmCredential::new(settings, false).expect("a usable file");

@@ -1,8 +1,8 @@
-//! The status of each answer on the way to an access token.
+//! Records the HTTP status of each answer while an access token is fetched.
 //!
-//! yup-oauth2 looks at bodies only: it takes an error page for a subject token, and a refused impersonation for an answer
-//! without a token. So its connections note the status line as they hand on the answer. Each connection carries one
-//! request, over HTTP/1.1.
+//! yup-oauth2 reads bodies only. It takes an error page for a subject token, and a refused impersonation for an answer
+//! without a token. Therefore its connections record the status line of the answer that they pass on. Each connection
+//! carries one request over HTTP/1.1.
 
 use std::io;
 use std::pin::Pin;
@@ -15,31 +15,31 @@ use hyper::rt::{Read, ReadBuf, ReadBufCursor, Write};
 use hyper_util::client::legacy::connect::{Connected, Connection};
 use tower::Service;
 
-/// Bytes of an answer, its head included. An access token has about 1 KiB.
+/// Most bytes of an answer, including the head. An access token has about 1 KiB.
 const ANSWER_BYTES_MAX: usize = 256 * 1024;
-/// Bytes up to the end of the status: `HTTP/1.1 200`.
+/// Length of `HTTP/1.1 200`, which ends with the status.
 const STATUS_LINE_START: usize = 12;
 
-/// What the requests of one fetch were answered, in order.
+/// The statuses of the answers within one fetch, in the order of the requests.
 #[derive(Clone, Default)]
 pub(super) struct Statuses(Arc<Mutex<Answers>>);
 
 #[derive(Default)]
 struct Answers {
-    /// Counts fetches: a connection of an earlier fetch may outlive it.
+    /// The number of the fetch. Connections of earlier fetches may still be open and must not be recorded.
     fetch: u64,
     list: Vec<Option<StatusCode>>,
 }
 
 impl Statuses {
-    /// A new fetch begins.
+    /// Clears the statuses when a new fetch begins.
     pub(super) fn begin(&self) {
         let mut answers = self.lock();
         answers.fetch += 1;
         answers.list.clear();
     }
 
-    /// One element for each request; `None` where no answer began.
+    /// One element for each request. `None` if no answer began.
     pub(super) fn list(&self) -> Vec<Option<StatusCode>> {
         self.lock().list.clone()
     }
@@ -49,25 +49,25 @@ impl Statuses {
     }
 }
 
-/// A connector that makes connections which note their status.
+/// A connector for connections that record the status of their answer.
 #[derive(Clone)]
-pub(super) struct Noting<C> {
+pub(super) struct StatusConnector<C> {
     inner: C,
     statuses: Statuses,
 }
 
-impl<C> Noting<C> {
+impl<C> StatusConnector<C> {
     pub(super) fn new(inner: C, statuses: Statuses) -> Self {
         Self { inner, statuses }
     }
 }
 
-impl<C> Service<Uri> for Noting<C>
+impl<C> Service<Uri> for StatusConnector<C>
 where
     C: Service<Uri>,
     C::Future: Send + 'static,
 {
-    type Response = Noted<C::Response>;
+    type Response = StatusConnection<C::Response>;
     type Error = C::Error;
     type Future = BoxFuture<'static, Result<Self::Response, Self::Error>>;
 
@@ -84,25 +84,25 @@ where
         let (connecting, statuses) = (self.inner.call(origin), self.statuses.clone());
         Box::pin(async move {
             let io = connecting.await?;
-            Ok(Noted { io, fetch, number, statuses, start: Vec::new(), read: 0 })
+            Ok(StatusConnection { io, fetch, number, statuses, start: Vec::new(), read: 0 })
         })
     }
 }
 
-/// A connection that notes the status of its one answer.
-pub(super) struct Noted<T> {
+/// A connection that records the status of its only answer.
+pub(super) struct StatusConnection<T> {
     io: T,
     fetch: u64,
-    /// Of the request within its fetch.
+    /// The number of the request within its fetch, from 0.
     number: usize,
     statuses: Statuses,
-    /// The beginning of the answer.
+    /// The first bytes of the answer, up to the status.
     start: Vec<u8>,
     read: usize,
 }
 
-impl<T> Noted<T> {
-    fn note(&mut self, bytes: &[u8]) {
+impl<T> StatusConnection<T> {
+    fn record(&mut self, bytes: &[u8]) {
         self.start.extend_from_slice(bytes);
         let Some(status) = self.start.get(9..STATUS_LINE_START) else { return };
         let mut answers = self.statuses.lock();
@@ -112,14 +112,14 @@ impl<T> Noted<T> {
     }
 }
 
-impl<T: Read + Unpin> Read for Noted<T> {
+impl<T: Read + Unpin> Read for StatusConnection<T> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         mut out: ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
         let mut bytes = [0; 4096];
-        // The first bytes of the head alone, then whatever comes.
+        // The status is read first, in reads that end with it. Later reads take any number of bytes.
         let wanted = match STATUS_LINE_START.saturating_sub(self.start.len()) {
             0 => bytes.len(),
             missing => missing,
@@ -129,7 +129,7 @@ impl<T: Read + Unpin> Read for Noted<T> {
         ready!(Pin::new(&mut self.io).poll_read(cx, buffer.unfilled()))?;
         let filled = buffer.filled();
         if self.start.len() < STATUS_LINE_START {
-            self.note(filled);
+            self.record(filled);
         }
         self.read += filled.len();
         if self.read > ANSWER_BYTES_MAX {
@@ -140,7 +140,7 @@ impl<T: Read + Unpin> Read for Noted<T> {
     }
 }
 
-impl<T: Write + Unpin> Write for Noted<T> {
+impl<T: Write + Unpin> Write for StatusConnection<T> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.io).poll_write(cx, bytes)
     }
@@ -154,7 +154,7 @@ impl<T: Write + Unpin> Write for Noted<T> {
     }
 }
 
-impl<T: Connection> Connection for Noted<T> {
+impl<T: Connection> Connection for StatusConnection<T> {
     fn connected(&self) -> Connected {
         self.io.connected()
     }
@@ -168,13 +168,13 @@ mod tests {
 
     use super::*;
 
-    /// Reads an answer through a connection, so many bytes at a time.
+    /// Reads an answer through a connection, `at_once` bytes at a time.
     async fn read(answer: &[u8], at_once: usize) -> (io::Result<Vec<u8>>, Option<StatusCode>) {
         let statuses = Statuses::default();
         let answer = io::Cursor::new(answer.to_vec());
         let inner =
             tower::service_fn(|_: Uri| std::future::ready(Ok::<_, io::Error>(TokioIo::new(answer.clone()))));
-        let connecting = Noting::new(inner, statuses.clone()).call(Uri::from_static("http://a"));
+        let connecting = StatusConnector::new(inner, statuses.clone()).call(Uri::from_static("http://a"));
         let mut connection = connecting.await.expect("a connection");
         let mut all = Vec::new();
         let result = loop {
@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_status_is_noted_however_the_answer_comes() {
+    async fn a_status_is_recorded_for_any_size_of_reads() {
         let answer = b"HTTP/1.1 403 Forbidden\r\ncontent-length: 2\r\n\r\nno";
         for at_once in [1, 5, 12, 13, 8192] {
             let (read, status) = read(answer, at_once).await;
@@ -205,7 +205,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_answer_without_end_is_cut_off() {
+    async fn an_endless_answer_is_cut_off() {
         let answer = [b"HTTP/1.1 200 OK\r\n\r\n".as_slice(), &vec![b'x'; ANSWER_BYTES_MAX]].concat();
         let (read, status) = read(&answer, 8192).await;
         assert_eq!(

@@ -1,6 +1,6 @@
-//! The `apns` part of an FCM message: what an Apple device with an FCM token gets (docs/providers.md#fcm-message).
+//! The `apns` part of an FCM message, for Apple devices with an FCM token (docs/providers.md#fcm-message).
 //!
-//! The push type follows from what the device will get in the end, so it is derived after all overrides of the payload.
+//! The push type depends on the final payload, so it is derived after all overrides of the payload.
 
 use serde_json::{Map, Value, json};
 
@@ -11,10 +11,10 @@ use crate::domain::{
 use crate::provider::apple::{self, Alert};
 use crate::provider::merge::merge;
 
-/// The part without its headers, before `fcm.apns` is merged into it.
+/// The `apns` part without headers, before `fcm.apns` is merged into it.
 pub(super) fn without_headers(content: &Content, overrides: &Overrides) -> Map<String, Value> {
-    // An alert in the payload replaces FCM's own whole, so an override of a part of it needs ours beneath it. A Live
-    // Activity has no `notification` that FCM could write an alert from.
+    // An alert in the payload replaces FCM's whole alert. So an override of a part of the alert needs the rest written
+    // here. A Live Activity has no `notification`, so FCM writes no alert for it.
     let partial = payload_patches(content, overrides)
         .into_iter()
         .any(|patch| matches!(member_of_aps(patch, "alert"), AppleMember::Given(Value::Object(_))));
@@ -35,7 +35,7 @@ pub(super) fn without_headers(content: &Content, overrides: &Overrides) -> Map<S
     part
 }
 
-/// The headers, all overrides merged, but for the expiration.
+/// The headers with all overrides merged, without the expiration.
 pub(super) fn headers(content: &Content, overrides: &Overrides, id: NotificationId) -> Map<String, Value> {
     if overrides.removes_apns_headers() {
         return Map::new();
@@ -53,20 +53,20 @@ pub(super) fn headers(content: &Content, overrides: &Overrides, id: Notification
     headers
 }
 
-/// Did a header of the request take part in the topic that FCM asks APNs for? Then a verdict on the topic says nothing
-/// about the token (docs/queue.md#topic-override).
+/// Whether a header of the request changed the topic that FCM names to APNs. Then a refused topic says nothing about
+/// the token (docs/queue.md#topic-override).
 pub(super) fn topic_is_overridden(content: &Content, overrides: &Overrides) -> bool {
     let implied = implied_push_type(content, overrides);
     let named = named_push_type(content, overrides).unwrap_or(implied);
     header(content, overrides, apple::TOPIC).is_some() || named.topic_suffix() != implied.topic_suffix()
 }
 
-/// Is the push type one that Apple devices take with the token that FCM has of them?
+/// Whether Apple devices take the push type with the APNs token that FCM has.
 pub(super) fn is_for_alert_tokens(content: &Content, overrides: &Overrides) -> bool {
     matches!(push_type(content, overrides), PushType::Alert | PushType::Background)
 }
 
-/// Faults of the headers in `fcm.apns`, and of those in `apns` that this part can't have.
+/// Faults of the headers in `fcm.apns`, and of the headers in `apns` that don't fit this part.
 pub(super) fn check_headers(
     content: &Content,
     overrides: &Overrides,
@@ -85,7 +85,7 @@ pub(super) fn check_headers(
     faults
 }
 
-/// The push type that the message is sent with.
+/// The push type of the message: the named one, else the implied one.
 fn push_type(content: &Content, overrides: &Overrides) -> PushType {
     named_push_type(content, overrides).unwrap_or_else(|| implied_push_type(content, overrides))
 }
@@ -94,7 +94,7 @@ fn named_push_type(content: &Content, overrides: &Overrides) -> Option<PushType>
     header(content, overrides, apple::PUSH_TYPE).and_then(PushType::parse)
 }
 
-/// A header that the request overrides: `fcm.apns` goes before `apns`, and `null` takes away what was given.
+/// A header that the request overrides. `fcm.apns` takes precedence over `apns`, and `null` removes a header.
 fn header<'a>(content: &'a Content, overrides: &'a Overrides, name: &str) -> Option<&'a str> {
     match overrides.apns_headers().get(name) {
         Some(value) => value.as_str(),
@@ -102,8 +102,8 @@ fn header<'a>(content: &'a Content, overrides: &'a Overrides, name: &str) -> Opt
     }
 }
 
-/// The push type without any header. An Apple device that gets nothing to see or hear gets data only, which FCM takes
-/// with priority 5 alone (docs/providers.md#fcm-message).
+/// The push type if no header names one. Without an alert, badge or sound the message is a background push, and FCM
+/// takes background pushes with priority 5 only (docs/providers.md#fcm-message).
 pub(super) fn implied_push_type(content: &Content, overrides: &Overrides) -> PushType {
     if overrides.has_activity() {
         return PushType::LiveActivity;
@@ -120,7 +120,7 @@ pub(super) fn implied_push_type(content: &Content, overrides: &Overrides) -> Pus
     if visible { PushType::Alert } else { PushType::Background }
 }
 
-/// What is merged into the payload, in this order.
+/// The overrides of the payload, in the order in which they are merged.
 fn payload_patches<'a>(content: &'a Content, overrides: &'a Overrides) -> [&'a Map<String, Value>; 2] {
     [&content.apns.payload, overrides.apns_payload()]
 }

@@ -1,4 +1,4 @@
-//! FCM's message without target and life: what the fields say, with the overrides merged last (RFC 7396).
+//! FCM's message without target and expiry: rendered from the fields, with the overrides merged last (RFC 7396).
 
 use std::sync::LazyLock;
 
@@ -10,14 +10,14 @@ use crate::provider::apple;
 use crate::provider::fcm::schema;
 use crate::provider::merge::merge;
 
-/// Where a message goes. Exactly one may be there, and it is the attempt's: another would turn one push into a
-/// broadcast per device. `check_overrides` refuses them; what was stored must not depend on that.
+/// The members that name the target. A message may have one only, which the attempt sets. Another one could turn each
+/// push into a broadcast. `check_overrides` refuses them; they are removed here too, so that stored content is safe.
 const TARGETS: [&str; 4] = ["token", "fid", "topic", "condition"];
 
-/// The header of a browser's push that says how long it may be kept, in seconds (docs/providers.md#web-push).
+/// The web push header for how long the push may be kept, in seconds (docs/providers.md#web-push).
 pub(super) const WEB_TTL: &str = "TTL";
 const WEB_URGENCY: &str = "Urgency";
-/// Headers of a browser's push that say nothing about the sender's key.
+/// Web push headers that do not concern the sender's key.
 const PLAIN_WEB_HEADERS: [&str; 3] = [WEB_TTL, WEB_URGENCY, "Topic"];
 
 static NOTHING: LazyLock<Map<String, Value>> = LazyLock::new(Map::new);
@@ -30,7 +30,7 @@ impl Overrides {
         Self(schema::canonical(&content.fcm))
     }
 
-    /// What stands at the end of the path.
+    /// The value at the end of the path.
     pub(super) fn at(&self, path: &[&str]) -> Option<&Value> {
         let (first, rest) = path.split_first()?;
         rest.iter().try_fold(self.0.get(*first)?, |value, name| value.get(*name))
@@ -40,17 +40,17 @@ impl Overrides {
         self.at(path).and_then(Value::as_object).unwrap_or(&NOTHING)
     }
 
-    /// Has the object at the path a member that is not `null`?
+    /// Whether the object at the path has a member that is not `null`.
     pub(super) fn fills(&self, path: &[&str]) -> bool {
         self.object(path).values().any(|value| !value.is_null())
     }
 
-    /// Is there a `notification` after the overrides, by their doing?
+    /// Whether the overrides give the message a `notification`.
     pub(super) fn has_notification(&self) -> bool {
         self.fills(&["notification"])
     }
 
-    /// Does the message carry a Live Activity's token?
+    /// Whether the message has the token of a Live Activity.
     pub(super) fn has_activity(&self) -> bool {
         self.at(&["apns", "live_activity_token"]).is_some_and(Value::is_string)
     }
@@ -68,20 +68,20 @@ impl Overrides {
         is_null(&["apns"]) || is_null(&["apns", "headers"])
     }
 
-    /// Is there a header for browsers that may concern the sender's key?
+    /// Whether a web push header may concern the sender's key.
     pub(super) fn has_web_credential(&self) -> bool {
         let plain = |name: &str| PLAIN_WEB_HEADERS.iter().any(|known| known.eq_ignore_ascii_case(name));
         self.object(&["webpush", "headers"]).keys().any(|name| !plain(name))
     }
 }
 
-/// Is there a text to show?
+/// Whether there is a title or body to show.
 pub(super) fn has_texts(content: &Content) -> bool {
     let given = |text: &Option<String>| text.as_deref().is_some_and(|text| !text.is_empty());
     !content.silent && (given(&content.title) || given(&content.body))
 }
 
-/// The message, overrides merged. Its `webpush` has the header `TTL` with `null` where that is the attempt's to say.
+/// The message with all overrides merged. In `webpush` the header `TTL` is `null` if each attempt sets it.
 pub(super) fn message(
     id: NotificationId,
     content: &Content,
@@ -90,7 +90,7 @@ pub(super) fn message(
 ) -> Map<String, Value> {
     let activity = overrides.has_activity();
     let mut message = Map::new();
-    // Elsewhere a banner without a text would be an empty one.
+    // Without a text there is no `notification`, because Android and browsers would show an empty banner.
     if has_texts(content) && !activity || overrides.has_notification() {
         let mut notification = Map::new();
         apple::put(&mut notification, "title", content.title.as_deref());
@@ -99,7 +99,7 @@ pub(super) fn message(
         message.insert("notification".to_owned(), Value::Object(notification));
     }
     message.insert("data".to_owned(), Value::Object(data(id, content)));
-    // A Live Activity is an Apple device's.
+    // Only Apple devices have Live Activities.
     if !activity {
         message.insert("android".to_owned(), Value::Object(android(id, content, overrides, channel)));
     }
@@ -115,7 +115,7 @@ pub(super) fn message(
     message
 }
 
-/// FCM's data is text: strings as they are, anything else its JSON. `null` counts as absent.
+/// FCM's `data`, which has texts only. Strings stay as they are, other values become their JSON, `null` is left out.
 fn data(id: NotificationId, content: &Content) -> Map<String, Value> {
     let mut data = Map::new();
     for (name, value) in content.data.iter().filter(|(_, value)| !value.is_null()) {
@@ -135,7 +135,7 @@ fn android(
 ) -> Map<String, Value> {
     let shown =
         has_texts(content) || overrides.has_notification() || overrides.fills(&["android", "notification"]);
-    // An app that is only woken up, by whichever way of saying so.
+    // The push wakes the app and shows nothing.
     let quiet = !shown && apple_part::implied_push_type(content, overrides) == PushType::Background;
     let urgent = match content.priority {
         Priority::High => true,
@@ -145,7 +145,8 @@ fn android(
     let mut android = Map::new();
     android.insert("priority".to_owned(), if urgent { "HIGH" } else { "NORMAL" }.into());
     if !shown {
-        // Never a derived one: a device keeps four, and beyond that messages vanish (docs/providers.md#fcm-message).
+        // Only a chosen key is sent: a device keeps messages of four keys and drops those of others
+        // (docs/providers.md#fcm-message).
         apple::put(&mut android, "collapse_key", content.collapse_key.as_deref());
         return android;
     }
@@ -160,7 +161,7 @@ fn android(
     android
 }
 
-/// What a browser gets. A header that an override names in whatever case is the override's.
+/// The `webpush` part, for browsers. A header that an override names, in any case, is left to the override.
 fn webpush(id: NotificationId, content: &Content, overrides: &Overrides) -> Map<String, Value> {
     let urgency = match content.priority {
         Priority::High => "high",
@@ -187,12 +188,12 @@ fn webpush(id: NotificationId, content: &Content, overrides: &Overrides) -> Map<
     webpush
 }
 
-/// What a later banner replaces.
+/// The tag of the banner. A later banner with the same tag replaces it.
 fn tag(id: NotificationId, content: &Content) -> String {
     content.collapse_key.clone().unwrap_or_else(|| id.to_string())
 }
 
-/// FCM takes no other links (docs/providers.md#fcm-message).
+/// Whether the URL is https. FCM refuses other links (docs/providers.md#fcm-message).
 fn is_https(url: &str) -> bool {
     let parsed = url.parse::<http::Uri>();
     parsed

@@ -1,5 +1,5 @@
-//! What FCM is sent: a body prepared once per notification, into which each attempt's token and what remains of its
-//! expiry are spliced. Pure.
+//! Requests to FCM: a body is rendered once per notification. Each attempt inserts its token and the remaining expiry.
+//! Pure.
 
 mod apple_part;
 mod message;
@@ -23,10 +23,10 @@ use crate::provider::fcm;
 /// (docs/providers.md#fcm-message).
 const SIZE_MAX: usize = 4096;
 
-/// Room for what is written into a body besides its text and token: three numbers.
-const NUMBERS: usize = 40;
+/// Extra capacity of a body in bytes, for the three numbers that an attempt inserts.
+const NUMBER_BYTES: usize = 40;
 
-/// A notification, ready to go to any device of an FCM lane. Cloning shares the bytes.
+/// A notification, rendered for all devices of an FCM lane. Cloning shares the bytes.
 #[derive(Clone)]
 pub struct FcmMessage {
     after_token: Template,
@@ -35,8 +35,8 @@ pub struct FcmMessage {
     traits: Traits,
 }
 
-/// Parts of a message that carry content. The notification's id in them is none.
-const CONTENT: [&str; 8] = [
+/// Parts of a message that carry content. The notification's id in them does not count as content.
+const CONTENT_PATHS: [&str; 8] = [
     "/notification",
     "/data",
     "/android/notification",
@@ -47,24 +47,24 @@ const CONTENT: [&str; 8] = [
     "/webpush/data",
 ];
 
-/// What a message carries that decides whom a verdict concerns.
+/// Properties of a message that decide whether a refusal concerns the token, the lane or only the request.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Traits {
-    /// A Live Activity's token: the one that APNs speaks of.
+    /// The message has the token of a Live Activity. APNs's reasons are about that token.
     pub activity: bool,
-    /// A header of the request's own took part in the topic or in the key that the message is sent with.
+    /// A header of the request changed the topic or the key of the message.
     pub overridden: bool,
 }
 
 impl Traits {
-    /// Does what APNs says of the token concern another than the device's own, or another topic than the app's?
+    /// Whether APNs's reason is about a token other than the device's, or a topic other than the app's.
     pub fn is_of_another_token(self) -> bool {
         self.activity || self.overridden
     }
 }
 
-/// Renders what all attempts at `content` share. `channel` is the configured Android channel, for content that names
-/// none.
+/// Renders the part that all attempts at `content` share. `channel` is the configured Android channel, for content
+/// that names none.
 pub fn prepare(id: NotificationId, content: &Content, channel: Option<&str>) -> FcmMessage {
     let overrides = Overrides::of(content);
     let mut message = message(id, content, &overrides, channel);
@@ -72,9 +72,10 @@ pub fn prepare(id: NotificationId, content: &Content, channel: Option<&str>) -> 
     let longest_ttl = r#"{"":{"ttl":"2419200s"}}"#.len();
     let mut message_size = "{}".len() - ",".len();
 
-    // Preview of 2026: it excludes `android`, which is ours, so an override of it replaces that.
+    // `android_v2` is a preview of 2026 and excludes `android`, so an override of `android_v2` replaces the rendered
+    // `android`.
     let android_name = if message.contains_key("android_v2") { "android_v2" } else { "android" };
-    // An override that takes `android` away does not take away how long the message lives.
+    // An override that removes `android` must not remove the `ttl`.
     if message.contains_key(android_name) || !overrides.has_activity() {
         let mut android = take_object(&mut message, android_name);
         android.shift_remove("ttl");
@@ -106,14 +107,14 @@ pub fn prepare(id: NotificationId, content: &Content, channel: Option<&str>) -> 
     }
 }
 
-/// Faults of a request's `fcm` part. `topics` are the APNs topics that the app's configuration names.
+/// Faults of a request's `fcm` part. `topics` are the configured APNs topics of the app.
 pub fn check_overrides(content: &Content, topics: &[String]) -> Vec<ValidationError> {
     let mut faults = schema::check(&content.fcm);
     faults.extend(apple_part::check_headers(content, &Overrides::of(content), topics));
     faults
 }
 
-/// The faults of a message that is larger than FCM takes. Any id stands for the real one: all are of one length.
+/// The faults of a message that is larger than FCM takes. Any id gives the size, because all ids have the same length.
 pub fn check_size(content: &Content, id: NotificationId, channel: Option<&str>) -> Vec<ValidationError> {
     let prepared = prepare(id, content, channel);
     let parts = [("message", prepared.message_size), ("apns.payload", prepared.apns_payload_size)];
@@ -127,7 +128,7 @@ pub fn check_size(content: &Content, id: NotificationId, channel: Option<&str>) 
     too_large.collect()
 }
 
-/// Does the `fcm` part bring something to see or hear?
+/// Whether the `fcm` part has something to see or hear.
 pub fn shows_something(content: &Content) -> bool {
     let overrides = Overrides::of(content);
     let shown = [
@@ -141,24 +142,24 @@ pub fn shows_something(content: &Content) -> bool {
         || is_filled_activity(content, &overrides)
 }
 
-/// Does the `fcm` part bring content that the request's own fields lack?
+/// Whether the `fcm` part has content, so that the request's common fields may be empty.
 ///
-/// Something to see or hear, a Live Activity, or what wakes an Apple app.
+/// Content is something to see or hear, a Live Activity, or `content-available` for Apple devices.
 pub fn supplies_content(content: &Content) -> bool {
     let overrides = Overrides::of(content);
     apple::wakes(overrides.apns_payload().get("aps")) || shows_something(content)
 }
 
-/// Is there anything to send to a device with an FCM token?
+/// Whether there is anything to send to a device with an FCM token.
 ///
-/// The `apns` part is content here too, because the token may be an Apple device's. With a push type for which Apple has
-/// tokens of their own, such as `voip`, it is none.
+/// The `apns` part counts as content, because the token may belong to an Apple device. It does not count with a push
+/// type that has separate tokens, such as `voip`.
 pub fn has_something_to_send(content: &Content) -> bool {
     if content.fcm.is_empty() && (content.silent || content.shows_something()) {
         return true;
     }
     let overrides = Overrides::of(content);
-    // Any id stands for the real one.
+    // The id has no influence on the result.
     let message = Value::Object(message(NotificationId(Uuid::nil()), content, &overrides, None));
     let fills = |place: &&str| {
         let members = message.pointer(place).and_then(Value::as_object);
@@ -166,45 +167,46 @@ pub fn has_something_to_send(content: &Content) -> bool {
     };
     let to_apple = apple_part::is_for_alert_tokens(content, &overrides)
         && apple::has_effect(message.pointer("/apns/payload/aps"));
-    content.silent || to_apple || CONTENT.iter().any(fills) || is_filled_activity(content, &overrides)
+    content.silent || to_apple || CONTENT_PATHS.iter().any(fills) || is_filled_activity(content, &overrides)
 }
 
-/// A Live Activity's token with a payload, from whichever part it comes.
+/// Whether the message has a Live Activity's token and a payload, from the `fcm` or the `apns` part.
 fn is_filled_activity(content: &Content, overrides: &Overrides) -> bool {
     let filled = !content.apns.payload.is_empty() || overrides.fills(&["apns", "payload"]);
     overrides.has_activity() && filled
 }
 
 impl FcmMessage {
-    /// The body for one token.
+    /// The body for one token, with the remaining expiry inserted.
     pub fn body(&self, token: &str, expiry: Expiry) -> Bytes {
         const START: &[u8] = br#"{"message":{"token":"#;
-        let mut body = BytesMut::with_capacity(START.len() + self.after_token.len() + token.len() + NUMBERS);
+        let mut body =
+            BytesMut::with_capacity(START.len() + self.after_token.len() + token.len() + NUMBER_BYTES);
         body.put_slice(START);
         serde_json::to_writer((&mut body).writer(), token).expect("a string is always writable");
         self.after_token.write(expiry, &mut body);
         body.freeze()
     }
 
-    /// Bytes of the message without token, `apns` and `webpush`, and how many FCM takes.
+    /// The size of the message without token, `apns` and `webpush`, and FCM's limit, both in bytes.
     pub fn size_and_limit(&self) -> (usize, usize) {
         (self.message_size, SIZE_MAX)
     }
 
-    /// What decides whom a verdict concerns.
+    /// The properties that the classification of the answer needs.
     pub(in crate::provider) fn traits(&self) -> Traits {
         self.traits
     }
 }
 
 impl fmt::Debug for FcmMessage {
-    /// Nothing of what the notification says.
+    /// Shows the size only, because the content is private.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("FcmMessage").field("bytes", &self.message_size).finish_non_exhaustive()
     }
 }
 
-/// The part for browsers, with a place for how long the push may be kept, unless an override says it.
+/// Writes the `webpush` part, with a slot for the `TTL` header unless an override sets it.
 fn write_webpush(draft: Draft, mut webpush: Map<String, Value>) -> Draft {
     let ours = webpush.get("headers").and_then(|headers| headers.get(WEB_TTL)).is_some_and(Value::is_null);
     if !ours {
@@ -216,7 +218,7 @@ fn write_webpush(draft: Draft, mut webpush: Map<String, Value>) -> Draft {
     draft.text(&format!(r#""{}}}{}}}"#, rest(&headers), rest(&webpush)))
 }
 
-/// The members of an object as they follow another member.
+/// The members of an object as JSON, each with a comma before it.
 fn rest(object: &Map<String, Value>) -> String {
     object.iter().map(|(name, value)| format!(",{}:{value}", Value::from(name.as_str()))).collect()
 }

@@ -1,4 +1,4 @@
-//! What a notification looks like to FCM, and what a request may not override.
+//! The rendering of notifications for FCM, and the overrides that are refused.
 
 use chrono::{DateTime, TimeDelta};
 use serde_json::json;
@@ -29,7 +29,7 @@ fn message_of(json: Value) -> Value {
 
 /// The order message to a user with two phones.
 #[test]
-fn the_order_message_as_the_ledger_has_it() {
+fn the_order_message_is_rendered_completely() {
     let content = content(json!({
         "title": "Order shipped", "body": "Your order #789 has been dispatched.", "sound": "default", "badge": 1,
         "category": "ORDER", "thread": "orders", "url": "myapp://orders/789",
@@ -57,7 +57,7 @@ fn the_order_message_as_the_ledger_has_it() {
 }
 
 #[test]
-fn a_plain_one_has_a_derived_tag_but_never_a_derived_collapse_key() {
+fn a_plain_notification_has_a_derived_tag_but_no_derived_collapse_key() {
     let expected = json!({
         "token": "t", "notification": {"title": "Hi"}, "data": {"pushpost": id().to_string()},
         "android": {"priority": "NORMAL", "ttl": "3600s", "notification": {"tag": id().to_string()}},
@@ -74,7 +74,7 @@ fn a_plain_one_has_a_derived_tag_but_never_a_derived_collapse_key() {
 }
 
 #[test]
-fn a_silent_one_is_data_only_and_background_for_apple() {
+fn a_silent_notification_is_data_only_and_background_for_apple() {
     let message = message_of(json!({
         "silent": true, "priority": "high", "collapse_key": "sync", "channel": "c", "image": "https://x/y", "data": {"a": [1]}
     }));
@@ -92,7 +92,7 @@ fn a_silent_one_is_data_only_and_background_for_apple() {
 }
 
 #[test]
-fn a_subtitle_brings_the_whole_alert_since_it_replaces_fcm_s() {
+fn a_subtitle_makes_the_payload_contain_the_whole_alert() {
     let aps = |json| message_of(json)["apns"]["payload"]["aps"].take();
     let whole = json!({"alert": {"title": "T", "subtitle": "S", "body": "B"}});
     assert_eq!(aps(json!({"title": "T", "body": "B", "subtitle": "S"})), whole);
@@ -103,7 +103,7 @@ fn a_subtitle_brings_the_whole_alert_since_it_replaces_fcm_s() {
 }
 
 #[test]
-fn the_configured_channel_serves_content_that_names_none() {
+fn the_configured_channel_is_the_default() {
     let channel = |json: Value| {
         let body = prepare(id(), &content(json), Some("default")).body("t", expiry());
         let body: Value = serde_json::from_slice(&body).expect("JSON");
@@ -117,7 +117,7 @@ fn the_configured_channel_serves_content_that_names_none() {
 }
 
 #[test]
-fn overrides_come_last_but_never_over_token_and_life() {
+fn overrides_come_last_but_never_replace_token_and_expiry() {
     let message = message_of(json!({
         "title": "Hi", "apns": {"headers": {"apns-priority": "1", "apns-collapse-id": null}},
         "fcm": {"android": null, "apns": {"payload": {"aps": {"sound": "x"}}}, "notification": {"body": "B"},
@@ -136,9 +136,9 @@ fn overrides_come_last_but_never_over_token_and_life() {
     assert!(next.get("android").is_none());
 }
 
-/// A member that FCM refuses anyway must not leave `token` twice in the body.
+/// An override of a target must not put `token` into the body a second time.
 #[test]
-fn a_target_that_slipped_through_is_still_not_sent() {
+fn a_stored_target_override_is_not_sent() {
     let content = content(json!({"title": "Hi", "fcm": {"token": "other", "topic": "all"}}));
     let body = prepare(id(), &content, None).body("t", expiry());
     let text = std::str::from_utf8(&body).expect("UTF-8");
@@ -147,7 +147,7 @@ fn a_target_that_slipped_through_is_still_not_sent() {
 }
 
 #[test]
-fn tokens_are_escaped_and_what_remains_is_spliced() {
+fn tokens_are_escaped_and_the_remaining_expiry_is_inserted() {
     let content = content(json!({"title": "\"}}"}));
     let token = r#"a"b\c"#;
     let end = expiry();
@@ -169,7 +169,7 @@ fn a_clock_behind_postgres_asks_for_no_more_than_fcm_takes() {
 }
 
 #[test]
-fn message_and_apns_payload_are_measured_apart() {
+fn message_and_apns_payload_have_separate_size_limits() {
     let empty = content(json!({"title": "x", "url": "https://example.com/"}));
     let (base, limit) = prepare(id(), &empty, None).size_and_limit();
     assert_eq!(limit, 4096);
@@ -203,7 +203,7 @@ fn faults_of_the_fcm_part_include_its_apns_headers() {
 }
 
 #[test]
-fn an_override_may_supply_what_the_fields_lack() {
+fn an_override_may_supply_missing_content() {
     for (fcm, supplies) in [
         (json!({}), false),
         (json!({"data": {"a": "b"}}), false),
@@ -254,7 +254,7 @@ fn without_a_text_android_gets_data_only() {
 }
 
 #[test]
-fn what_an_apple_device_can_not_show_is_a_background_push() {
+fn content_that_apple_devices_can_not_show_is_a_background_push() {
     let headers = |json: Value| message_of(json)["apns"]["headers"].take();
     let background =
         json!({"apns-push-type": "background", "apns-priority": "5", "apns-expiration": "1000003601"});
@@ -288,7 +288,7 @@ fn what_an_apple_device_can_not_show_is_a_background_push() {
 }
 
 #[test]
-fn a_live_activity_is_an_apple_device_s_alone() {
+fn a_live_activity_is_for_apple_devices_only() {
     let update = json!({"aps": {"timestamp": 1_700_000_000, "event": "update", "content-state": {"eta": 5}}});
     let activity = |more: Value| {
         let mut json = json!({"fcm": {"apns": {"liveActivityToken": "la", "payload": update}}});
@@ -316,7 +316,7 @@ fn a_live_activity_is_an_apple_device_s_alone() {
         message_of(json!({"fcm": {"android": {"priority": "HIGH"}, "apns": {"live_activity_token": "la"}}}));
     assert_eq!(asked["android"], json!({"ttl": "3600s", "priority": "HIGH"}));
 
-    // Its topic is that of its push type.
+    // The topic must have the suffix of the push type.
     let topic = |name: &str| {
         let mut json = activity(json!({}));
         json["fcm"]["apns"]["headers"] = json!({"apns-topic": name});
@@ -325,7 +325,7 @@ fn a_live_activity_is_an_apple_device_s_alone() {
     assert_eq!(topic("com.example.shop.push-type.liveactivity"), 0);
     assert_eq!(topic("com.example.shop.voip"), 1);
 
-    // Without a second object of data the sizes are of what is sent.
+    // The measured size is the size of the data that is sent.
     let prepared = prepare(id(), &content(activity(json!({}))), None);
     let data = json!({"data": {"pushpost": id().to_string()}}).to_string();
     assert_eq!(prepared.size_and_limit().0, data.len());
@@ -361,7 +361,7 @@ fn a_browser_s_part_follows_the_fields_unless_overridden() {
 }
 
 #[test]
-fn a_message_says_what_decides_whom_a_verdict_concerns() {
+fn a_message_states_live_activities_and_overridden_headers() {
     let traits = |json: Value| {
         let traits = prepare(id(), &content(json), None).traits();
         (traits.activity, traits.overridden)
@@ -370,7 +370,7 @@ fn a_message_says_what_decides_whom_a_verdict_concerns() {
     assert_eq!(traits(json!({"silent": true})), (false, false));
     assert_eq!(traits(json!({"title": "Hi", "fcm": {"apns": {"liveActivityToken": "t"}}})), (true, false));
     let headers = |headers: Value| json!({"title": "Hi", "fcm": {"apns": {"headers": headers}}});
-    // What changes nothing about the topic takes no part in it.
+    // Headers that leave the topic unchanged do not count as overrides.
     for same in [
         json!({"apns-push-type": "alert"}),
         json!({"apns-push-type": "background", "apns-priority": "5"}),
@@ -388,7 +388,7 @@ fn a_message_says_what_decides_whom_a_verdict_concerns() {
 }
 
 #[test]
-fn what_only_an_apns_token_can_take_is_nothing_to_send() {
+fn content_for_apns_tokens_only_is_not_sent_to_fcm() {
     let of_kind = |kind: &str| json!({"headers": {"apns-push-type": kind}, "payload": {"k": 1}});
     let alert = json!({"payload": {"aps": {"alert": "A"}}});
     for (is_something, json) in [
@@ -399,7 +399,7 @@ fn what_only_an_apns_token_can_take_is_nothing_to_send() {
         ),
         (false, json!({"apns": of_kind("liveactivity"), "fcm": {"fcm_options": {"analytics_label": "a"}}})),
         (false, json!({"apns": alert, "fcm": {"apns": null}})),
-        // An FCM token may be an Apple device's.
+        // An FCM token may belong to an Apple device.
         (true, json!({"apns": alert})),
         (true, json!({"apns": {"payload": {"aps": {"content-available": 1}}}})),
         (true, json!({"apns": of_kind("voip"), "data": {"k": "v"}})),

@@ -1,4 +1,5 @@
-//! What FCM's answers mean (docs/providers.md#fcm-responses, #fcm-errors, #fcm-invalid_argument, #fcm-retries). Pure.
+//! The classification of FCM's answers (docs/providers.md#fcm-responses, #fcm-errors, #fcm-invalid_argument,
+//! #fcm-retries). Pure.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -15,24 +16,25 @@ use crate::provider::classification::Classification;
 use crate::provider::members::{members, text};
 use crate::provider::retry_after::{proto_duration, retry_after};
 
-/// Wait where a whole project is over its quota and the answer doesn't say how long (docs/providers.md#fcm-retries).
+/// The lane waits this long if the project is over its quota and the answer states no delay
+/// (docs/providers.md#fcm-retries).
 const PROJECT_WAIT: Duration = Duration::from_secs(60);
 
-/// Longest message name that is kept; they have some 60 characters.
+/// Most characters of a message name that are kept. Names have about 60.
 const NAME_MAX: usize = 256;
 
-/// The only text that is looked at: nothing else tells a bad token from a bad message
+/// A part of FCM's error message. Only this text tells a bad token from a bad message in some answers
 /// (docs/providers.md#fcm-invalid_argument).
 const BAD_TOKEN_TEXT: &str = "The registration token is not a valid FCM registration token";
 
-/// What an answer says that accepts. There is one for each device, so it is read as it is written.
+/// The body of an accepting answer. There is one per device, so parsing borrows the text.
 #[derive(Deserialize)]
 struct Accepted<'a> {
     #[serde(borrow)]
     name: Option<Cow<'a, str>>,
 }
 
-/// Any other answer.
+/// The body of any other answer.
 #[derive(Deserialize)]
 struct Body<'a> {
     #[serde(borrow)]
@@ -49,23 +51,24 @@ struct ErrorBody<'a> {
     details: Option<&'a RawValue>,
 }
 
-/// What any other answer says, as far as it is Google's.
+/// The parsed content of any other answer. Members that Google did not send are empty.
 #[derive(Default)]
 struct Answer {
-    /// Canonical status, such as `NOT_FOUND`.
+    /// Google's canonical status, such as `NOT_FOUND`.
     status: Option<String>,
     message: String,
-    /// FCM's own verdict, which goes before the status.
+    /// FCM's error code, which takes precedence over the status.
     fcm: Option<String>,
-    /// What APNs told FCM.
+    /// The reason that APNs gave to FCM.
     apns: Option<String>,
-    /// The fields that a BadRequest names.
+    /// The fields that a `BadRequest` detail names.
     fields: Option<Vec<String>>,
-    /// How long to wait, from `Retry-After`, else from RetryInfo.
+    /// The delay that FCM asks for: from `Retry-After`, else from `RetryInfo`.
     asked: Option<Duration>,
 }
 
-/// Judges an answer to a message with these `traits`. `now` (Postgres's clock) counts only for a `Retry-After` date without a `date` header.
+/// Classifies an answer to a message with these `traits`. `now` (Postgres's clock) is used only for a `Retry-After`
+/// date in an answer without a `date` header.
 pub fn classify(
     status: StatusCode,
     headers: &HeaderMap,
@@ -80,30 +83,32 @@ pub fn classify(
     let mut answer = Answer::read(body);
     answer.asked = retry_after(headers, now).or(answer.asked);
     match answer.fcm.as_deref() {
-        Some(word @ ("THIRD_PARTY_AUTH_ERROR" | "APNS_AUTH_ERROR")) => {
-            // Which key is used follows from the topic, or from a header for the browser.
+        Some(reason @ ("THIRD_PARTY_AUTH_ERROR" | "APNS_AUTH_ERROR")) => {
+            // The key depends on the topic, or on a web push header.
             let about = if traits.overridden {
                 MisconfigurationScope::Override
             } else {
                 MisconfigurationScope::StoredKey
             };
-            Classification::misconfigured(word, about)
+            Classification::misconfigured(reason, about)
         }
-        Some(word @ "SENDER_ID_MISMATCH") => Classification::dead(word, Certainty::Doubtful),
+        Some(reason @ "SENDER_ID_MISMATCH") => Classification::dead(reason, Certainty::Doubtful),
         Some("UNREGISTERED") if answer.apns.is_some() && traits.is_of_another_token() => {
             Classification::rejected(answer.apns.as_deref().unwrap_or_default())
         }
-        Some(word @ "UNREGISTERED") => Classification::dead(word, Certainty::Certain),
-        Some(word @ "QUOTA_EXCEEDED") => Classification::retry_after(word, answer.asked, MinDelay::Throttled),
-        Some(word @ ("INTERNAL" | "UNAVAILABLE")) => {
-            Classification::retry_after(word, answer.asked, MinDelay::ServerError)
+        Some(reason @ "UNREGISTERED") => Classification::dead(reason, Certainty::Certain),
+        Some(reason @ "QUOTA_EXCEEDED") => {
+            Classification::retry_after(reason, answer.asked, MinDelay::Throttled)
+        }
+        Some(reason @ ("INTERNAL" | "UNAVAILABLE")) => {
+            Classification::retry_after(reason, answer.asked, MinDelay::ServerError)
         }
         Some("INVALID_ARGUMENT") => invalid_argument(&answer, traits),
         _ => by_class(status, &answer, traits),
     }
 }
 
-/// Token or message? In the order of docs/providers.md#fcm-invalid_argument.
+/// Decides whether the token or the message is invalid, in the order of docs/providers.md#fcm-invalid_argument.
 fn invalid_argument(answer: &Answer, traits: Traits) -> Classification {
     if let Some(reason) = answer.apns.as_deref() {
         let certainty = match reason {
@@ -131,23 +136,23 @@ fn bad_token() -> Classification {
     Classification::dead("INVALID_ARGUMENT", Certainty::Doubtful)
 }
 
-/// Without a verdict of FCM's own, or with one that says nothing.
+/// Classifies an answer by its status, if FCM's error code is missing or unknown.
 fn by_class(status: StatusCode, answer: &Answer, traits: Traits) -> Classification {
-    let said = answer.fcm.as_deref().or(answer.status.as_deref());
-    let word = said.unwrap_or(status.as_str());
+    let code = answer.fcm.as_deref().or(answer.status.as_deref());
+    let reason = code.unwrap_or(status.as_str());
     match status.as_u16() {
         400 if answer.status.as_deref() == Some("INVALID_ARGUMENT") => invalid_argument(answer, traits),
-        401 => Classification::misconfigured(word, MisconfigurationScope::Credential).renew(),
-        403 | 404 => Classification::misconfigured(word, MisconfigurationScope::Credential),
-        408 | 425 => Classification::retry_after(word, answer.asked, MinDelay::ServerError),
+        401 => Classification::misconfigured(reason, MisconfigurationScope::Credential).renew(),
+        403 | 404 => Classification::misconfigured(reason, MisconfigurationScope::Credential),
+        408 | 425 => Classification::retry_after(reason, answer.asked, MinDelay::ServerError),
         429 => Classification::keep(Outcome::RetryLane {
-            reason: Reason::of_provider(word),
+            reason: Reason::of_provider(reason),
             cause: LaneCause::Throttled,
             after: Some(answer.asked.unwrap_or(PROJECT_WAIT)),
         }),
-        400..=499 => Classification::rejected(word),
-        // 5xx, and what no push service answers at all.
-        _ => Classification::retry_after(word, answer.asked, MinDelay::ServerError),
+        400..=499 => Classification::rejected(reason),
+        // 5xx, and statuses that push services do not use.
+        _ => Classification::retry_after(reason, answer.asked, MinDelay::ServerError),
     }
 }
 
@@ -184,7 +189,7 @@ fn violated_fields(detail: &Value) -> Vec<String> {
     violations.into_iter().flatten().map(field).collect()
 }
 
-/// Printable and bounded, so that no statement can fail on it (docs/queue.md#poisoned-values).
+/// Makes the message name printable and short, so that no SQL statement fails on it (docs/queue.md#poisoned-values).
 fn message_name(name: &str) -> String {
     if name.len() <= NAME_MAX && name.bytes().all(|b| b.is_ascii_graphic()) {
         return name.to_owned();

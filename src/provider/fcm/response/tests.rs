@@ -48,7 +48,7 @@ fn success_carries_the_message_name() {
 }
 
 #[test]
-fn every_row_with_fcm_s_own_verdict() {
+fn every_row_with_an_fcm_error_code() {
     use Certainty::{Certain, Doubtful};
     for (http, code, expected) in [
         (400, "INVALID_ARGUMENT", Classification::rejected("INVALID_ARGUMENT")),
@@ -67,7 +67,7 @@ fn every_row_with_fcm_s_own_verdict() {
         (429, "QUOTA_EXCEEDED", Classification::retry("QUOTA_EXCEEDED", MinDelay::Throttled)),
         (500, "INTERNAL", Classification::retry("INTERNAL", MinDelay::ServerError)),
         (503, "UNAVAILABLE", Classification::retry("UNAVAILABLE", MinDelay::ServerError)),
-        // Says nothing: by the HTTP class.
+        // These codes have no meaning of their own, so the HTTP status decides.
         (400, "UNSPECIFIED_ERROR", Classification::rejected("UNSPECIFIED_ERROR")),
         (
             401,
@@ -89,7 +89,7 @@ fn every_row_with_fcm_s_own_verdict() {
 }
 
 #[test]
-fn every_row_without_one() {
+fn every_row_without_an_fcm_error_code() {
     let credential = |word| Classification::misconfigured(word, MisconfigurationScope::Credential);
     let server = |word| Classification::retry(word, MinDelay::ServerError);
     let quota = json!([{
@@ -112,7 +112,7 @@ fn every_row_without_one() {
 }
 
 #[test]
-fn bodies_that_are_not_google_s_go_by_the_status() {
+fn foreign_bodies_are_classified_by_the_status() {
     for body in ["", "<html><title>Error 404 (Not Found)!!1</title></html>", "[]", r#"{"error":"nope"}"#] {
         assert_eq!(
             judge_with(404, &[], body, false),
@@ -138,7 +138,7 @@ fn bodies_that_are_not_google_s_go_by_the_status() {
 }
 
 #[test]
-fn invalid_argument_asks_apple_s_word_first() {
+fn invalid_argument_is_classified_by_the_apns_reason_first() {
     use Certainty::{Certain, Doubtful};
     let said = |reason: &str, activity| {
         let details = json!([
@@ -165,7 +165,7 @@ fn invalid_argument_asks_apple_s_word_first() {
 }
 
 #[test]
-fn invalid_argument_then_asks_which_field_then_the_text() {
+fn invalid_argument_is_classified_by_fields_then_by_text() {
     const TEXT: &str = "The registration token is not a valid FCM registration token";
     let dead = || Classification::dead("INVALID_ARGUMENT", Certainty::Doubtful);
     let rejected = || Classification::rejected("INVALID_ARGUMENT");
@@ -221,14 +221,14 @@ fn an_answer_may_say_how_long_to_wait() {
 }
 
 #[test]
-fn no_answer_condemns_a_connection() {
+fn no_answer_retires_a_connection() {
     for status in [400, 401, 403, 404, 429, 500, 503] {
         assert_eq!(judge_with(status, &[], "", false).connection, ConnectionFate::Keep);
     }
 }
 
 #[test]
-fn what_the_request_s_own_headers_brought_about_is_held_against_no_token_and_no_key() {
+fn overridden_headers_are_blamed_on_neither_token_nor_key() {
     let now = DateTime::from_timestamp(1_000_000_000, 0).expect("in range");
     let said = |http: u16, details: Value| {
         let status = StatusCode::from_u16(http).expect("a status");
@@ -245,7 +245,7 @@ fn what_the_request_s_own_headers_brought_about_is_held_against_no_token_and_no_
         let details = json!([{"@type": FCM, "errorCode": code}]);
         assert_eq!(said(401, details), Classification::misconfigured(code, MisconfigurationScope::Override));
     }
-    // FCM's own word about its token, and about our account, has nothing to do with them.
+    // The overridden headers do not affect FCM's errors about its own token and about the credential.
     let gone = said(404, json!([{"@type": FCM, "errorCode": "UNREGISTERED"}]));
     assert_eq!(gone, Classification::dead("UNREGISTERED", Certainty::Certain));
     assert_eq!(said(403, json!([])), Classification::misconfigured("X", MisconfigurationScope::Credential));

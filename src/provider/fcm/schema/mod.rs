@@ -1,47 +1,47 @@
-//! The members of FCM's `Message`, to refuse what FCM would refuse and to bring overrides into one spelling
+//! The members of FCM's `Message`. Overrides are checked against them and brought into one spelling
 //! (docs/providers.md#fcm-message, #fcm-android_v2).
 //!
-//! FCM reads `snake_case` and `lowerCamelCase` alike and refuses a member given in both, so an override that is
-//! merged into our message must be in ours.
+//! FCM reads `snake_case` and `lowerCamelCase`, and refuses a member that is given in both. The rendered message uses
+//! `snake_case`, so overrides are converted to it before they are merged.
 
 use serde_json::{Map, Value};
 
 use crate::domain::{ErrorLocation, InputCode, ValidationError, nearest, shown_name};
 
-/// What a member holds.
+/// The type of a member's value.
 enum Kind {
     Text,
     Flag,
-    /// A whole number of 32 bits.
+    /// A signed integer of 32 bits.
     Whole,
     Number,
-    /// `3.5s`.
+    /// A duration in seconds, such as `3.5s`.
     Span,
-    /// RFC 3339.
+    /// A time in the form of RFC 3339.
     Time,
     Word(&'static [&'static str]),
     Texts,
     Spans,
-    /// Member names are the sender's, values are strings.
+    /// An object with any member names and string values.
     TextMap,
-    /// An object that FCM passes on.
+    /// An object with any content, which FCM passes on.
     Free,
     Object(&'static [Field]),
-    /// Ours to set, or output only.
-    Ours,
+    /// A member that Pushpost sets or that FCM returns only. Requests can't override it.
+    Reserved,
 }
 
 type Field = (&'static str, Kind);
 
-use Kind::{Flag, Free, Number, Object, Ours, Span, Spans, Text, TextMap, Texts, Time, Whole, Word};
+use Kind::{Flag, Free, Number, Object, Reserved, Span, Spans, Text, TextMap, Texts, Time, Whole, Word};
 
 const MESSAGE: &[Field] = &[
-    ("name", Ours),
-    ("token", Ours),
-    ("fid", Ours),
-    ("topic", Ours),
-    ("condition", Ours),
-    ("validate_only", Ours),
+    ("name", Reserved),
+    ("token", Reserved),
+    ("fid", Reserved),
+    ("topic", Reserved),
+    ("condition", Reserved),
+    ("validate_only", Reserved),
     ("data", TextMap),
     ("notification", Object(&[("title", Text), ("body", Text), ("image", Text)])),
     ("android", Object(ANDROID)),
@@ -56,7 +56,7 @@ const LABEL: &[Field] = &[("analytics_label", Text)];
 const ANDROID: &[Field] = &[
     ("collapse_key", Text),
     ("priority", Word(&["NORMAL", "HIGH", "normal", "high"])),
-    ("ttl", Ours),
+    ("ttl", Reserved),
     ("restricted_package_name", Text),
     ("data", TextMap),
     ("notification", Object(ANDROID_NOTIFICATION)),
@@ -68,7 +68,7 @@ const ANDROID: &[Field] = &[
 
 const ANDROID_V2: &[Field] = &[
     ("collapse_key", Text),
-    ("ttl", Ours),
+    ("ttl", Reserved),
     ("restricted_package_name", Text),
     ("data", TextMap),
     ("fcm_options", Object(LABEL)),
@@ -140,25 +140,25 @@ const WEBPUSH: &[Field] = &[
 ];
 
 const APNS: &[Field] = &[
-    // Their values are `apple::check_headers`'s to judge.
+    // `apple::check_headers` checks the headers.
     ("headers", Free),
     ("payload", Free),
     ("fcm_options", Object(&[("analytics_label", Text), ("image", Text)])),
     ("live_activity_token", Text),
 ];
 
-/// Everything in a request's `fcm` part that FCM's message doesn't have, that is of another type, or that isn't the
-/// request's to say. `null` counts as absent.
+/// The faults of a request's `fcm` part: unknown members, wrong types, and members that can't be overridden. `null`
+/// counts as absent.
 pub(super) fn check(overrides: &Map<String, Value>) -> Vec<ValidationError> {
     let mut faults = Vec::new();
     check_object(overrides, MESSAGE, "#/fcm", &mut faults);
     faults
 }
 
-/// As many as an answer lists: a request may have a million, and each costs.
+/// Most faults that are collected. A request could have a million, and an answer lists no more than this.
 const FAULTS_MAX: usize = 1_000;
 
-/// The overrides with every known name in `snake_case`.
+/// The overrides with all known names in `snake_case`.
 pub(super) fn canonical(overrides: &Map<String, Value>) -> Map<String, Value> {
     respell(overrides, MESSAGE)
 }
@@ -187,7 +187,7 @@ fn check_object(
         let pointer = ErrorLocation::member(pointer, name);
         match find(fields, name) {
             None => faults.push(unknown(fields, name, pointer)),
-            Some((_, Ours)) => {
+            Some((_, Reserved)) => {
                 faults.push(ValidationError::at(
                     pointer,
                     InputCode::NotOverridable,
@@ -262,7 +262,7 @@ fn find<'a>(fields: &'a [Field], name: &str) -> Option<&'a Field> {
     fields.iter().find(|(known, _)| *known == name || is_camel_case_of(known, name))
 }
 
-/// Is `name` the `lowerCamelCase` of `snake`?
+/// Whether `name` is the `lowerCamelCase` form of `snake`.
 fn is_camel_case_of(snake: &str, name: &str) -> bool {
     let mut up = false;
     let mut given = name.chars();
@@ -291,7 +291,7 @@ fn expected(kind: &Kind) -> &'static str {
         Flag => "true or false",
         Whole | Number => "a number",
         Texts | Spans => "an array",
-        TextMap | Free | Object(_) | Ours => "an object",
+        TextMap | Free | Object(_) | Reserved => "an object",
     }
 }
 

@@ -1,4 +1,4 @@
-//! Which overrides pass, how they are spelt afterwards, and where their faults are.
+//! The overrides that pass, their spelling afterwards, and the places of faults.
 
 use serde_json::json;
 
@@ -63,7 +63,7 @@ fn unknown_members_are_named_with_the_nearest_known_one() {
 }
 
 #[test]
-fn what_is_ours_to_say_is_not_overridable() {
+fn reserved_members_are_not_overridable() {
     for (json, pointer) in [
         (json!({"name": "x"}), "#/fcm/name"),
         (json!({"token": null}), "#/fcm/token"),
@@ -80,7 +80,7 @@ fn what_is_ours_to_say_is_not_overridable() {
 }
 
 #[test]
-fn other_types_and_words_are_faults_where_they_are() {
+fn wrong_types_and_values_are_reported_at_their_place() {
     for (json, pointer, code) in [
         (json!({"data": {"a/b": 1}}), "#/fcm/data/a~1b", "wrong_type"),
         (json!({"android": []}), "#/fcm/android", "wrong_type"),
