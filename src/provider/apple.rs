@@ -1,4 +1,4 @@
-//! What an Apple device is told, through APNs itself or through the `apns` part of an FCM message.
+//! The `aps` dictionary and the APNs headers, shared by APNs requests and the `apns` part of FCM messages.
 
 use serde_json::{Map, Value, json};
 
@@ -7,25 +7,26 @@ use crate::domain::{
     is_collapse_key,
 };
 
-/// The APNs topics that requests of the app may name.
+/// The configured APNs topics of the app. Requests may name these only.
 pub(super) fn topics(app: &App) -> &[String] {
     app.provider_values(super::apns::PLATFORM, super::apns::TOPICS)
 }
 
-/// The headers that a request may override.
+/// These four headers may be overridden by a request.
 pub(super) const PUSH_TYPE: &str = "apns-push-type";
 pub(super) const PRIORITY: &str = "apns-priority";
 pub(super) const COLLAPSE_ID: &str = "apns-collapse-id";
 pub(super) const TOPIC: &str = "apns-topic";
-/// And the one that says how long the message lives, which it may not.
+/// The expiry header, which a request may not override.
 pub(super) const EXPIRATION: &str = "apns-expiration";
 
-/// Where the visible text comes from.
+/// Which side writes the visible text of the alert.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Alert {
-    /// From us.
+    /// Pushpost writes the alert.
     Written,
-    /// FCM writes title and body from its own `notification`; ours would replace them (docs/providers.md#fcm-message).
+    /// FCM writes title and body from its own `notification`. An `alert` in `aps` would replace them
+    /// (docs/providers.md#fcm-message).
     ByFcm,
 }
 
@@ -36,7 +37,7 @@ pub(super) fn aps(content: &Content, alert: Alert) -> Map<String, Value> {
         aps.insert("content-available".to_owned(), json!(1));
         return aps;
     }
-    // FCM has no subtitle: where there is one, the alert must be given whole.
+    // FCM has no subtitle, so content with a subtitle needs the whole alert.
     if alert == Alert::Written || content.subtitle.is_some() {
         let mut texts = Map::new();
         put(&mut texts, "title", content.title.as_deref());
@@ -58,14 +59,14 @@ pub(super) fn aps(content: &Content, alert: Alert) -> Map<String, Value> {
     aps
 }
 
-/// Sets a text where there is one.
+/// Inserts a text unless it is `None`.
 pub(super) fn put(into: &mut Map<String, Value>, name: &str, text: Option<&str>) {
     if let Some(text) = text {
         into.insert(name.to_owned(), text.into());
     }
 }
 
-/// `apns-priority` before overrides: background pushes take 5 only (docs/providers.md#apns-push-types).
+/// The `apns-priority` before overrides. APNs allows only 5 for background pushes (docs/providers.md#apns-push-types).
 pub(super) fn priority(content: &Content, push_type: PushType) -> &'static str {
     let patient = content.silent
         || push_type == PushType::Background
@@ -73,31 +74,31 @@ pub(super) fn priority(content: &Content, push_type: PushType) -> &'static str {
     if patient { "5" } else { "10" }
 }
 
-/// What replaces an earlier banner: the key that was chosen; where none was, a visible one gets its own, so that a
-/// resend shows one banner, not two.
+/// The `apns-collapse-id`: the chosen collapse key, else the notification's id for alerts. With the id, a resend shows
+/// one banner instead of two.
 pub(super) fn collapse_id(content: &Content, push_type: PushType, id: NotificationId) -> Option<String> {
     let visible = !content.silent && push_type == PushType::Alert;
     content.collapse_key.clone().or_else(|| visible.then(|| id.to_string()))
 }
 
-/// Does an APNs payload's `aps` bring something to see or hear?
+/// Whether an `aps` dictionary has an alert, a badge or a sound.
 pub(super) fn shows_something(aps: Option<&Value>) -> bool {
     let given = |name| aps.and_then(|aps| aps.get(name)).is_some_and(|value| !value.is_null());
     ["alert", "badge", "sound"].into_iter().any(given)
 }
 
-/// Does an APNs payload's `aps` show something, or wake the app?
+/// Whether an `aps` dictionary shows something or wakes the app.
 pub(super) fn has_effect(aps: Option<&Value>) -> bool {
     shows_something(aps) || wakes(aps)
 }
 
-/// Does an APNs payload's `aps` wake the app?
+/// Whether an `aps` dictionary wakes the app.
 pub(super) fn wakes(aps: Option<&Value>) -> bool {
     aps.and_then(|aps| aps.get("content-available")).and_then(Value::as_i64) == Some(1)
 }
 
-/// Faults of overridden headers. `push_type` is what they are sent with if they name none themselves, `topics` what
-/// the configuration names.
+/// Faults of overridden headers, at most 1,000. `push_type` applies if the headers name none; `topics` are the
+/// configured topics.
 pub(super) fn check_headers(
     headers: &Map<String, Value>,
     pointer: &str,
@@ -152,7 +153,7 @@ fn check_header(
     }
 }
 
-/// Is it this configured topic, as it is or with the push type's suffix?
+/// Whether `text` is the configured topic, with or without the suffix of the push type.
 fn is_topic(text: &str, topic: &str, push_type: PushType) -> bool {
     text.strip_prefix(topic).is_some_and(|rest| rest.is_empty() || rest == push_type.topic_suffix())
 }

@@ -1,26 +1,27 @@
-//! What a provider's answer means, beyond the outcome that is recorded.
+//! The classification of a provider's answer: the recorded outcome, and what happens to the connection and the token.
 
 use std::time::Duration;
 
 use crate::domain::{Certainty, FailureDomain, MinDelay, MisconfigurationScope, Outcome, Reason};
 
-/// An answer, judged. Made by each provider's pure `classify`.
+/// A classified answer. Each provider's pure function `classify` returns one.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Classification {
-    /// What is recorded of the attempt.
+    /// The outcome that is recorded for the attempt.
     pub outcome: Outcome,
-    /// What becomes of the connection that answered.
+    /// Whether the connection that answered is used further.
     pub connection: ConnectionFate,
-    /// The credential was refused as outdated: one resend with a new one before `outcome` holds.
+    /// The access token was refused as outdated. The request is sent once more with a new token before `outcome`
+    /// counts.
     pub renew: bool,
 }
 
-/// What becomes of a connection.
+/// Whether a connection is used for further requests.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum ConnectionFate {
-    /// It goes on.
+    /// The connection takes further requests.
     Keep,
-    /// It gets no new requests; the next ones go elsewhere.
+    /// The connection gets no new requests; later requests use other connections.
     Retire,
 }
 
@@ -41,7 +42,8 @@ impl Classification {
         Self::keep(Outcome::Misconfigured { reason: Reason::of_provider(reason), about })
     }
 
-    /// A retry after what the provider asked for, else after `otherwise`, which tells where the failure lies.
+    /// A retry after the delay that the provider asked for, else after `otherwise`. `otherwise` also decides the
+    /// failure domain.
     pub(super) fn retry_after(reason: &str, asked: Option<Duration>, otherwise: MinDelay) -> Self {
         let failure_domain = match otherwise {
             MinDelay::ServerError => FailureDomain::Provider,
@@ -57,7 +59,7 @@ impl Classification {
         Self::retry_after(reason, None, min_delay)
     }
 
-    /// A verdict on the token without a time of its own.
+    /// A dead token, without the time since when it is dead.
     pub(super) fn dead(reason: &str, certainty: Certainty) -> Self {
         Self::keep(Outcome::TokenDead { reason: Reason::of_provider(reason), since: None, certainty })
     }

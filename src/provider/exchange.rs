@@ -1,4 +1,4 @@
-//! One attempt's request over a pool, resent for as long as nobody can have seen it.
+//! Sends one attempt's request over a pool, and resends it while the provider can't have processed it.
 
 use std::time::Duration;
 
@@ -10,17 +10,17 @@ use super::Validity;
 use super::transport::{Pool, Response, Sent, TransportError, TransportErrorKind};
 use crate::domain::{LaneCause, Outcome, PushpostReason, Reason};
 
-/// How often a request that was certainly not processed is sent in all.
-const TRIES: u32 = 5;
+/// Most sends of a request that was certainly not processed, the first one included.
+const TRIES_MAX: u32 = 5;
 
-/// Pause before a refused stream is tried again; doubles each time.
+/// Pause before the first resend after a refused stream. It doubles with each resend.
 const REFUSED_PAUSE: Duration = Duration::from_millis(10);
 
-/// Sends until there is an answer, `deadline` passes, or it may have been processed; nothing that is not `still` to be
-/// sent. `head` makes the request's head for the connection that it goes to.
+/// Sends a request until it is answered, `deadline` passes, or it may have been processed. Before each send `validity`
+/// is checked. `head` makes the request head for the chosen connection.
 ///
 /// # Errors
-/// The last failure. `NotSent` only if no try can have been processed.
+/// Returns the last failure. It is `NotSent` only if no send can have been processed.
 pub(super) async fn exchange<S: Default + Send + Sync + 'static>(
     pool: &Pool<S>,
     deadline: Instant,
@@ -40,7 +40,7 @@ pub(super) async fn exchange<S: Default + Send + Sync + 'static>(
             Err(error) => error,
         };
         tried += 1;
-        let over = tried == TRIES
+        let over = tried == TRIES_MAX
             || Instant::now() >= deadline
             || matches!(error.kind, TransportErrorKind::Invalid(_));
         if over || error.sent == Sent::MaybeSent {
@@ -52,7 +52,7 @@ pub(super) async fn exchange<S: Default + Send + Sync + 'static>(
     }
 }
 
-/// What an attempt without an answer came to.
+/// The outcome of an attempt that got no answer.
 pub(super) fn unanswered(error: &TransportError) -> Outcome {
     if error.sent == Sent::MaybeSent {
         return Outcome::Unknown;
@@ -62,13 +62,13 @@ pub(super) fn unanswered(error: &TransportError) -> Outcome {
             return Outcome::Rejected { reason: Reason::from(PushpostReason::Internal) };
         }
         TransportErrorKind::Withdrawn => return Outcome::Withdrawn,
-        // There are connections, but they take no more.
+        // There are connections, but they take no more streams.
         TransportErrorKind::Timeout | TransportErrorKind::Refused => LaneCause::Throttled,
         _ => LaneCause::Outage,
     };
     let text = error.kind.to_string();
     let reason = match error.kind {
-        // The provider's own words.
+        // The text comes from the provider.
         TransportErrorKind::GoAway { .. } => Reason::new(&text),
         _ => Reason::of_lane(&text),
     };
@@ -85,12 +85,12 @@ mod tests {
     use crate::provider::fake::{self, ConnectionFate, PATIENCE};
     use crate::provider::{setup, transport};
 
-    /// The answer's status or the error, and how many requests arrived.
+    /// The answer's status or the error, and the number of requests that arrived.
     async fn tried(fates: &'static [ConnectionFate]) -> (Result<u16, TransportError>, usize) {
         tried_while_wanted(fates, usize::MAX).await
     }
 
-    /// The same for a request that is wanted so often.
+    /// The same for a request that stays valid for `wanted` checks.
     async fn tried_while_wanted(
         fates: &'static [ConnectionFate],
         wanted: usize,
@@ -130,21 +130,21 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn one_that_is_always_refused_is_given_up_as_not_sent() {
+    async fn a_stream_that_is_always_refused_fails_as_not_sent() {
         let (result, requests) = tried(&[ConnectionFate::Reset(Code::REFUSED_STREAM)]).await;
         let error = result.unwrap_err();
         assert_eq!((error.sent, error.kind, requests), (Sent::NotSent, TransportErrorKind::Refused, 5));
     }
 
     #[tokio::test]
-    async fn one_that_may_have_been_processed_is_not_sent_again() {
+    async fn a_request_that_may_have_been_processed_is_not_resent() {
         let (result, requests) =
             tried(&[ConnectionFate::Reset(Code::INTERNAL_ERROR), ConnectionFate::Answered]).await;
         assert_eq!((result.unwrap_err().sent, requests), (Sent::MaybeSent, 1));
     }
 
     #[tokio::test]
-    async fn one_that_is_not_wanted_any_more_is_not_sent() {
+    async fn a_withdrawn_request_is_not_sent() {
         for (fates, requests) in [
             (&[ConnectionFate::Answered] as &[ConnectionFate], 0),
             (&[ConnectionFate::Reset(Code::REFUSED_STREAM), ConnectionFate::Answered], 1),
@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_before_anything_was_sent_is_the_lane_s_and_one_after_is_in_doubt() {
+    fn a_failure_before_sending_concerns_the_lane_and_a_later_one_is_in_doubt() {
         let outcome = |sent, kind| unanswered(&TransportError { sent, kind });
         let lane = |text: &str, cause| Outcome::RetryLane { reason: Reason::new(text), cause, after: None };
         assert_eq!(outcome(Sent::MaybeSent, TransportErrorKind::Timeout), Outcome::Unknown);
@@ -169,7 +169,7 @@ mod tests {
             outcome(Sent::NotSent, TransportErrorKind::Connect("refused".into())),
             lane("connect failed: refused", LaneCause::Outage)
         );
-        // The cause stands at the end; a provider's own words are cut.
+        // The cause is at the end of the text, so only a provider's text is cut.
         let long = format!("{} refused", "x".repeat(150));
         let Outcome::RetryLane { reason, .. } =
             outcome(Sent::NotSent, TransportErrorKind::Connect(long.as_str().into()))

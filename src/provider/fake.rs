@@ -1,4 +1,4 @@
-//! A server for the clients' tests: real TLS, HTTP/2 and HTTP/1.1, and the answers that a test gives.
+//! A server for tests of the clients, with real TLS, HTTP/2 and HTTP/1.1. The test decides the answers.
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, OnceLock};
@@ -22,23 +22,23 @@ use uuid::Uuid;
 use super::{Attempt, Validity};
 use crate::domain::DeviceToken;
 
-/// The longest that anything in a test may take; reaching it is a failure.
+/// Longest duration of any step of a test. Reaching it fails the test.
 pub(super) const PATIENCE: Duration = Duration::from_secs(120);
 
-/// A request as it arrived.
+/// A request that arrived at the server.
 #[derive(Clone, Debug)]
 pub(super) struct Seen {
-    /// Which connection it came by, counted from 0.
+    /// The number of its connection, counted from 0.
     pub(super) connection: usize,
     pub(super) path: String,
     pub(super) headers: HeaderMap,
     pub(super) body: Bytes,
 }
 
-/// What to answer; `None` never answers.
+/// Status and body of an answer; `None` never answers.
 pub(super) type Answer = Option<(u16, String)>;
 
-/// The server; ends with its tests.
+/// The test server. Dropping it ends its tasks.
 pub(super) struct Fake {
     pub(super) port: u16,
     seen: Arc<Mutex<Vec<Seen>>>,
@@ -70,39 +70,39 @@ fn pki() -> &'static Pki {
     })
 }
 
-/// The CA that has signed for every fake.
+/// The CA file that clients must trust to reach a test server.
 pub(super) fn ca_file() -> &'static Path {
     pki().ca.path()
 }
 
-/// Serves what `answer` says of each request.
+/// Starts a server that answers each request with the result of `answer`.
 pub(super) async fn serve(answer: impl Fn(&Seen) -> Answer + Clone + Send + Sync + 'static) -> Fake {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     let seen = Arc::new(Mutex::new(Vec::new()));
-    let ledger = seen.clone();
+    let log = seen.clone();
     let mut tasks = JoinSet::new();
     tasks.spawn(async move {
         let mut connections = JoinSet::new();
         for connection in 0.. {
             let (tcp, _) = listener.accept().await.unwrap();
-            let (answer, ledger) = (answer.clone(), ledger.clone());
+            let (answer, log) = (answer.clone(), log.clone());
             connections.spawn(async move {
                 let Ok(tls) = TlsAcceptor::from(pki().server.clone()).accept(tcp).await else { return };
                 let service = service_fn(move |request: Request<Incoming>| {
-                    let (answer, ledger) = (answer.clone(), ledger.clone());
+                    let (answer, log) = (answer.clone(), log.clone());
                     async move {
                         let (head, body) = request.into_parts();
                         let body = body.collect().await?.to_bytes();
                         let path = head.uri.path().to_owned();
                         let seen = Seen { connection, path, headers: head.headers, body };
-                        ledger.lock().unwrap().push(seen.clone());
+                        log.lock().unwrap().push(seen.clone());
                         let Some((status, body)) = answer(&seen) else { return std::future::pending().await };
                         let answer = Response::builder().status(status).body(Full::new(Bytes::from(body)));
                         Ok::<_, hyper::Error>(answer.unwrap())
                     }
                 });
-                // How it ends is the client's to judge.
+                // The client notices how the connection ends.
                 let _ = auto::Builder::new(TokioExecutor::new())
                     .serve_connection(TokioIo::new(tls), service)
                     .await;
@@ -112,19 +112,19 @@ pub(super) async fn serve(answer: impl Fn(&Seen) -> Answer + Clone + Send + Sync
     Fake { port, seen, _tasks: tasks }
 }
 
-/// What becomes of a stream of [`serve_streams`].
+/// How [`serve_streams`] ends a stream.
 #[derive(Clone, Copy)]
 pub(super) enum ConnectionFate {
     Answered,
     Reset(h2::Reason),
 }
 
-/// Serves streams, the first by the first fate and so on; the last fate serves all that follow.
+/// Starts a server that ends the first stream by the first fate and so on. The last fate applies to all later streams.
 pub(super) async fn serve_streams(fates: &'static [ConnectionFate]) -> Fake {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     let seen = Arc::new(Mutex::new(Vec::new()));
-    let ledger = seen.clone();
+    let log = seen.clone();
     let mut tasks = JoinSet::new();
     tasks.spawn(async move {
         for connection in 0.. {
@@ -134,14 +134,14 @@ pub(super) async fn serve_streams(fates: &'static [ConnectionFate]) -> Fake {
             while let Some(Ok((request, mut respond))) = streams.accept().await {
                 let path = request.uri().path().to_owned();
                 let number = {
-                    let mut ledger = ledger.lock().unwrap();
-                    ledger.push(Seen {
+                    let mut log = log.lock().unwrap();
+                    log.push(Seen {
                         connection,
                         path,
                         headers: request.headers().clone(),
                         body: Bytes::new(),
                     });
-                    ledger.len() - 1
+                    log.len() - 1
                 };
                 match fates[number.min(fates.len() - 1)] {
                     ConnectionFate::Answered => drop(respond.send_response(Response::new(()), true).unwrap()),
@@ -158,18 +158,18 @@ impl Fake {
         format!("https://localhost:{}", self.port)
     }
 
-    /// Every request so far, in the order of arrival.
+    /// All requests so far, in the order of arrival.
     pub(super) fn seen(&self) -> Vec<Seen> {
         self.seen.lock().unwrap().clone()
     }
 }
 
-/// A moment to attempt something at.
+/// The fixed time of all attempts in tests.
 pub(super) fn now() -> DateTime<Utc> {
     DateTime::from_timestamp(1_795_000_000, 0).unwrap()
 }
 
-/// An attempt with an hour to live.
+/// An attempt that expires in an hour.
 pub(super) fn attempt(token: &DeviceToken) -> Attempt<'_> {
     Attempt {
         token,
@@ -182,7 +182,7 @@ pub(super) fn attempt(token: &DeviceToken) -> Attempt<'_> {
     }
 }
 
-/// A port where nobody listens; nor can anybody else, while the socket is held.
+/// A port without a listener. While the socket is held, no other process can listen on the port.
 pub(super) fn closed_port() -> (u16, TcpSocket) {
     let socket = TcpSocket::new_v4().unwrap();
     socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();

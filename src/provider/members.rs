@@ -1,15 +1,15 @@
-//! Providers' answers, read member by member: what one member holds says nothing about another, and a number that is
-//! not needed is not built.
+//! Reads the members of a provider's JSON answer separately, so that a malformed member does not hide the others.
+//! Members that are not needed are not parsed.
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-/// An object's members. Nothing else is one, though serde would read a list as a structure.
+/// The members of a JSON object. A list is refused, although serde would read it as a structure.
 pub(super) fn members<'a, T: Deserialize<'a>>(json: &'a [u8]) -> Option<T> {
     json.trim_ascii_start().starts_with(b"{").then(|| serde_json::from_slice(json).ok()).flatten()
 }
 
-/// A member that is a text, and not an empty one.
+/// The text of a member that is a string and not empty.
 pub(super) fn text(member: Option<&RawValue>) -> Option<String> {
     let text: String = serde_json::from_str(member?.get()).ok()?;
     (!text.is_empty()).then_some(text)
@@ -30,7 +30,7 @@ mod tests {
     }
 
     #[test]
-    fn a_member_is_read_whatever_the_others_are_and_a_list_has_none() {
+    fn a_member_is_read_independently_of_others_and_a_list_has_no_members() {
         assert_eq!(
             reason(r#" {"timestamp":[1e999],"reason":"Un\u0072egistered"}"#).as_deref(),
             Some("Unregistered")

@@ -1,8 +1,8 @@
-//! JSON Merge Patch (RFC 7396): how a request's overrides meet what we made of its fields.
+//! JSON Merge Patch (RFC 7396): merges a request's overrides into the rendered message.
 
 use serde_json::{Map, Value};
 
-/// Merges `patch` into `target`: objects member by member, `null` removes, anything else replaces.
+/// Merges `patch` into `target`. Objects are merged member by member, `null` removes, any other value replaces.
 pub(super) fn merge(target: &mut Map<String, Value>, patch: &Map<String, Value>) {
     for (name, value) in patch {
         match value {
@@ -37,7 +37,7 @@ mod tests {
         Value::Object(target)
     }
 
-    /// RFC 7396, appendix A, as far as both sides are objects.
+    /// The cases of RFC 7396, appendix A, in which both sides are objects.
     #[test]
     fn the_examples_of_the_rfc() {
         for (target, patch, result) in [

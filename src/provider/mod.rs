@@ -1,7 +1,7 @@
 //! The push providers behind one port, and the transport they share.
 //!
-//! [`port`] says what a provider must state. Each provider is a folder and one line in [`registry`]. [`Sender`] is what a
-//! lane holds: it prepares a notification once and sends it to one device at a time.
+//! [`port`] has the traits that a provider implements. Each provider is a folder and one line in [`registry`]. A lane
+//! holds a [`Sender`], which prepares a notification once and sends it to one device at a time.
 
 pub mod apns;
 pub mod fcm;
@@ -36,13 +36,13 @@ pub use registry::{Prepared, Providers, Sender, built_in_platforms};
 pub use setup::SetupError;
 pub use transport::PoolStats;
 
-/// SHA-256 over all that a lane's configuration says of its provider, credential, topic and endpoint: names what was
-/// rejected, so that a node with something new goes on.
+/// SHA-256 over a lane's provider, credential, topic and endpoint. Nodes compare it to learn whether a credential that
+/// was refused is the one they use, so that a node with a new credential goes on.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Fingerprint(pub [u8; 32]);
 
 impl Fingerprint {
-    /// Over parts of any length, each told apart from its neighbours.
+    /// Hashes the parts with their lengths, so that moving a byte to the next part changes the result.
     pub fn of(parts: &[&[u8]]) -> Self {
         let mut digest = Sha256::new();
         for part in parts {
@@ -59,27 +59,27 @@ impl fmt::Debug for Fingerprint {
     }
 }
 
-/// One attempt at one device.
+/// One attempt to send a notification to one device.
 #[derive(Clone, Debug)]
 pub struct Attempt<'a> {
-    /// Where to.
+    /// The token of the device.
     pub token: &'a DeviceToken,
-    /// The same for every attempt at this device for this notification.
+    /// The id of the message: equal for all attempts of a notification at this device.
     pub message_id: Uuid,
-    /// Postgres's time now: what remains of the life is counted from it.
+    /// Postgres's time at the attempt. The remaining expiry is counted from it.
     pub now: DateTime<Utc>,
-    /// When nothing is tried any more.
+    /// When the notification expires. No attempt is made afterwards.
     pub expires_at: DateTime<Utc>,
-    /// Now or never: the provider is told not to store it.
+    /// The provider must deliver at once or drop the message; it must not store it.
     pub once: bool,
-    /// By when the answer must be here.
+    /// When waiting for the answer ends.
     pub deadline: Instant,
-    /// Whether it is still to be made.
+    /// Whether the attempt is still valid, asked before each send.
     pub validity: Validity<'a>,
 }
 
-/// Whether an attempt is still to be made: asked right before its request is written, which may be seconds after it began
-/// to wait for a place on a connection.
+/// Asks whether an attempt is still to be made. It is called right before the request is written, because the attempt
+/// may have waited seconds for a stream.
 #[derive(Clone, Copy)]
 pub struct Validity<'a>(pub &'a (dyn Fn() -> bool + Sync));
 
@@ -90,33 +90,33 @@ impl fmt::Debug for Validity<'_> {
 }
 
 impl Attempt<'_> {
-    /// What the provider is told of it.
+    /// How long the provider may keep the message.
     pub fn expiry(&self) -> Expiry {
         Expiry { now: self.now, expires_at: self.expires_at, once: self.once }
     }
 }
 
-/// No provider takes less than this many bytes of a message.
+/// Every provider takes messages of at least this many bytes.
 pub const PAYLOAD_LIMIT_MIN: usize = 4096;
 
 /// FCM's longest `ttl`, in seconds: four weeks (docs/providers.md#fcm-message).
 const FCM_TTL_MAX: u64 = 28 * 86_400;
 
-/// How long a provider may keep a message, as each of them wants to be told.
+/// How long a provider may keep a message. Converts to the form of each provider.
 #[derive(Clone, Copy, Debug)]
 pub struct Expiry {
-    /// Postgres's time now.
+    /// Postgres's time at the attempt.
     pub now: DateTime<Utc>,
-    /// When it ends.
+    /// When the notification expires.
     pub expires_at: DateTime<Utc>,
-    /// Now or never.
+    /// The provider must deliver at once or drop the message.
     pub once: bool,
 }
 
 impl Expiry {
-    /// `apns-expiration`: a moment in UNIX seconds, rounded up and never past; 0 for now or never.
+    /// The `apns-expiration` in UNIX seconds, rounded up and never in the past. 0 means: deliver at once or drop.
     ///
-    /// It hangs on `expires_at` alone where it can, so that all devices of a notification get the same.
+    /// It depends on `expires_at` only, where possible, so that all devices of a notification get the same value.
     fn apns_expiration(self) -> u64 {
         if self.once {
             return 0;
@@ -125,9 +125,10 @@ impl Expiry {
         u64::try_from(end.max(self.now.timestamp() + 1)).unwrap_or_default()
     }
 
-    /// FCM's `ttl` in seconds, rounded up; 0 for now or never. Never above what FCM takes, which refuses the message
-    /// otherwise: a node's idea of Postgres's time is a little behind, so right after the commit more remains than was
-    /// asked for.
+    /// FCM's `ttl` in seconds, rounded up. 0 means: deliver at once or drop.
+    ///
+    /// It is limited to FCM's maximum, because FCM refuses a message above it. A node's estimate of Postgres's time
+    /// lags a little, so right after the commit the remaining time can exceed the requested time.
     fn ttl_secs(self) -> u64 {
         if self.once { 0 } else { remaining_secs(self.expires_at - self.now).min(FCM_TTL_MAX) }
     }

@@ -1,14 +1,14 @@
-//! The port: what a provider must state so that the rest of the service can send through it.
+//! The traits that a provider implements so that the rest of the service can send through it.
 //!
-//! A provider is a folder and one line in `registry.rs`. It states three things, each in a file of its own:
+//! A provider is a folder and one line in `registry.rs`. It has three parts, each in a file of its own:
 //!
-//! | statement | asked by | for |
+//! | part | used by | for |
 //! |---|---|---|
 //! | [`PlatformFacts`](crate::domain::PlatformFacts) | domain, store, registry, audience, API | name and code, form of a target, kinds, environments and lanes |
 //! | [`Provider`] | API, configuration | settings, limits of payloads, overrides of a request |
 //! | [`ProviderClient`] | dispatch | rendering, requests, the meaning of answers, checks without a device |
 //!
-//! Where a request goes is the client's decision, per target. What an answer means is its outcome.
+//! The client decides per target which host a request goes to, and returns the meaning of the answer as an outcome.
 
 use std::any::Any;
 use std::fmt;
@@ -22,84 +22,86 @@ use super::transport::PoolStats;
 use super::{Attempt, Fingerprint};
 use crate::domain::{App, Content, NotificationId, Outcome, Platform, PushType, ValidationError};
 
-/// What a provider says about the content of notifications. Pure: no request waits for it.
+/// A provider's checks of a notification's content. Pure: no method waits or reads anything else.
 pub trait Provider: Send + Sync + fmt::Debug {
-    /// What it states about its device tokens and lanes.
+    /// The provider's platform, with the facts about its device tokens and lanes.
     fn platform(&self) -> Platform;
 
-    /// The faults of the part of a request that is for this provider alone.
+    /// The faults of the part of a request that only this provider uses.
     fn check_overrides(&self, content: &Content, app: &App) -> Vec<ValidationError>;
 
-    /// Does the part of a request that is for this provider alone bring something to see or hear?
+    /// Whether the part of a request that only this provider uses has something to see or hear.
     fn shows_something(&self, content: &Content) -> bool;
 
-    /// Does the part of a request that is for this provider alone bring content that the common fields lack?
+    /// Whether the part of a request that only this provider uses has content, so that the common fields may be empty.
     fn supplies_content(&self, content: &Content) -> bool;
 
-    /// Is there anything to send to a device of this provider? An override may bring content for another one alone.
+    /// Whether there is anything to send to a device of this provider. An override may have content for another
+    /// provider only.
     fn has_something_to_send(&self, content: &Content) -> bool;
 
-    /// The faults of content that is larger than the provider takes, for a notification of the app.
+    /// The faults of content that is larger than the provider takes, with the app's settings added.
     fn check_size(&self, content: &Content, app: &App) -> Vec<ValidationError>;
 
-    /// Bytes that the provider takes at most of a message of this push type. Never less than
-    /// [`PAYLOAD_LIMIT_MIN`](super::PAYLOAD_LIMIT_MIN).
+    /// Most bytes of a message of this push type. Never less than [`PAYLOAD_LIMIT_MIN`](super::PAYLOAD_LIMIT_MIN).
     fn payload_limit(&self, push_type: PushType) -> usize;
 
-    /// Bytes that the app's settings may add to each message.
+    /// Most bytes that the app's settings add to each message.
     fn settings_bytes(&self, app: &App) -> usize {
         let _ = app;
         0
     }
 }
 
-/// A lane's connections to its provider, with the credential that they present. Shared by all attempts of the lane.
+/// A lane's connections to its provider and the credential for them. All attempts of the lane share it.
 pub trait ProviderClient: Send + Sync + 'static {
-    /// A notification, rendered as far as all targets share it.
+    /// The part of a rendered notification that all targets share.
     type Message: Send + Sync + 'static;
 
-    /// What the provider says about content.
+    /// The provider that this client sends to.
     fn provider(&self) -> &'static dyn Provider;
 
-    /// Renders what all attempts at `content` share.
+    /// Renders the part that all attempts at `content` share.
     fn prepare(&self, id: NotificationId, content: &Content) -> Self::Message;
 
-    /// Did a header of the request's own take part in the topic or the credential that the message is sent with? Then
-    /// the answer says nothing about those of the lane (docs/queue.md#topic-override).
+    /// Whether a header of the request changed the topic or the credential of the message. Then the answer says
+    /// nothing about the lane's topic and credential (docs/queue.md#topic-override).
     fn is_overridden(message: &Self::Message) -> bool {
         let _ = message;
         false
     }
 
-    /// One attempt at one target, over by its deadline. Encodes the message for the target, chooses the origin of the
-    /// request and says what the answer means. Dropping the future resets the request.
+    /// Makes one attempt at one target and ends by its deadline. Encodes the message for the target, chooses the
+    /// origin and classifies the answer. Dropping the future resets the request.
     fn send(&self, message: &Self::Message, attempt: &Attempt<'_>) -> impl Future<Output = Outcome> + Send;
 
-    /// Goes as far as it gets without a device: to an open connection and an accepted credential.
+    /// Checks the lane without a device: opens a connection and, where the provider allows it, has the credential
+    /// accepted.
     ///
     /// # Errors
-    /// The outcome that an attempt would have had: [`Outcome::RetryLane`] or [`Outcome::Misconfigured`].
+    /// Returns the outcome that an attempt would have: [`Outcome::RetryLane`] or [`Outcome::Misconfigured`].
     fn reach(&self, deadline: Instant) -> impl Future<Output = Result<(), Outcome>> + Send;
 
-    /// Names the credential in use, and where it is used. Equal on all nodes with the same configuration.
+    /// Identifies the credential and the endpoint in use. Equal on all nodes with the same configuration.
     fn fingerprint(&self) -> Fingerprint;
 
-    /// Names what of the credential may be this node's own, and is no part of [`Self::fingerprint`].
+    /// Identifies the part of the credential that may differ between nodes. [`Self::fingerprint`] leaves it out.
     fn local_fingerprint(&self) -> Option<Fingerprint> {
         None
     }
 
-    /// Host and port of each origin that targets of this lane are reached at.
+    /// Host and port of each origin that this lane sends to.
     fn origins(&self) -> Vec<Authority>;
 
-    /// Connections and streams now.
+    /// The present numbers of connections and streams.
     fn stats(&self) -> PoolStats;
 
-    /// Lets what is on its way end (a request time-out at most), then closes the connections.
+    /// Waits for requests in flight, for a request time-out at most, then closes the connections.
     fn shutdown(&self) -> impl Future<Output = ()> + Send;
 }
 
-/// A [`ProviderClient`] of a provider that is not built in, behind boxes. See [`Sender::further`](super::Sender::further).
+/// An object-safe [`ProviderClient`], for providers that are not built in. Used by
+/// [`Sender::further`](super::Sender::further).
 pub(super) trait BoxedClient: Send + Sync {
     fn provider(&self) -> &'static dyn Provider;
     fn prepare(&self, id: NotificationId, content: &Content) -> BoxedMessage;
@@ -112,7 +114,7 @@ pub(super) trait BoxedClient: Send + Sync {
     fn shutdown(&self) -> BoxFuture<'_, ()>;
 }
 
-/// A message of a [`BoxedClient`].
+/// A rendered notification of a [`BoxedClient`].
 pub(super) struct BoxedMessage {
     message: Box<dyn Any + Send + Sync>,
     pub(super) is_overridden: bool,

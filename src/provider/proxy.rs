@@ -1,4 +1,4 @@
-//! Which origins are reached through a proxy (docs/operations.md, Network).
+//! Decides which origins are reached through the HTTP proxy (docs/operations.md#network).
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -16,10 +16,10 @@ use tower::{Service, ServiceExt as _};
 
 use super::transport::ProxyAddress;
 
-/// Port of a proxy whose URL names none, as curl has it.
+/// The port of a proxy URL without a port. 1080 is curl's default.
 pub const PROXY_PORT: u16 = 1080;
 
-/// An HTTP proxy for everything but loopback and the hosts that are left out.
+/// An HTTP proxy for all hosts except loopback and the excluded ones.
 #[derive(Debug)]
 pub struct Proxy(Matcher);
 
@@ -30,7 +30,7 @@ impl Proxy {
         Self(Matcher::builder().https(url.to_owned()).no(no_proxy.join(",")).build())
     }
 
-    /// The proxy that leads to an origin; none: it is reached directly. What is on this machine always is.
+    /// The proxy for an origin. `None` if the origin is reached directly, as loopback hosts always are.
     pub fn towards(&self, origin: &Uri) -> Option<ProxyAddress> {
         let host = origin.host()?.trim_start_matches('[').trim_end_matches(']');
         let is_local = host.eq_ignore_ascii_case("localhost")
@@ -52,7 +52,7 @@ fn address(proxy: &Intercept) -> Option<ProxyAddress> {
     Some(ProxyAddress { host, port, authorization })
 }
 
-/// Connections for a client of HTTP: direct ones, and those through the proxy that leads to what is asked for.
+/// A connector for hyper clients that connects directly or through the proxy, as the origin requires.
 #[derive(Clone, Debug)]
 pub(super) struct Connector {
     direct: HttpConnector,
@@ -62,7 +62,7 @@ pub(super) struct Connector {
 impl Connector {
     pub(super) fn new(proxy: Option<Arc<Proxy>>) -> Self {
         let mut direct = HttpConnector::new();
-        // TLS goes on top.
+        // The TLS connector around this one handles https.
         direct.enforce_http(false);
         Self { direct, proxy }
     }
@@ -99,7 +99,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_local_or_left_out_is_reached_directly() {
+    fn loopback_and_excluded_hosts_are_reached_directly() {
         let left_out = [".internal.example", "10.0.0.0/8", "direct.example"].map(str::to_owned);
         let proxy = Proxy::new("http://name:pass%3Aword@proxy.example:3128", &left_out);
         for direct in [

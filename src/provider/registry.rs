@@ -1,7 +1,7 @@
-//! The registry: the providers that are built in, one line each.
+//! The registry of built-in providers, one line each.
 //!
-//! A line makes a variant of [`Sender`] and of [`Prepared`], so that an attempt calls its provider's client directly: no
-//! attempt pays for a boxed future. Tests hand the service further providers, which go through [`Sender::further`].
+//! A line makes a variant of [`Sender`] and of [`Prepared`]. So an attempt calls its provider's client directly,
+//! without a boxed future. Tests add further providers through [`Sender::further`].
 
 use std::fmt;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use super::transport::PoolStats;
 use super::{Attempt, Fingerprint, apns, fcm};
 use crate::domain::{Content, NotificationId, Outcome, Platform, Platforms, PushpostReason};
 
-/// Makes the types over all providers from a line for each: `Variant: client => provider`.
+/// Generates the enums over all providers. Each provider is a line `Variant: client => provider`.
 macro_rules! providers {
     ($($(#[$doc:meta])* $variant:ident: $client:ty => $provider:expr;)*) => {
         /// The providers that are built in.
@@ -38,7 +38,7 @@ macro_rules! providers {
             }
         })*
 
-        /// Calls the same method of whichever client it is.
+        /// Calls the same method on the client of any variant.
         macro_rules! each {
             ($sender:expr, $name:ident => $call:expr) => {
                 match &$sender.0 {
@@ -49,7 +49,7 @@ macro_rules! providers {
         }
 
         impl Sender {
-            /// Renders what all attempts at `content` in this lane share.
+            /// Renders the part that all attempts at `content` in this lane share.
             pub fn prepare(&self, id: NotificationId, content: &Content) -> Prepared {
                 Prepared(match &self.0 {
                     $(AnyClient::$variant(client) => AnyMessage::$variant(Arc::new(client.prepare(id, content))),)*
@@ -57,7 +57,7 @@ macro_rules! providers {
                 })
             }
 
-            /// One attempt at one device, over by its deadline. Dropping the future resets the request.
+            /// Makes one attempt at one device and ends by its deadline. Dropping the future resets the request.
             pub async fn send(&self, prepared: &Prepared, attempt: &Attempt<'_>) -> Outcome {
                 match (&self.0, &prepared.0) {
                     $((AnyClient::$variant(client), AnyMessage::$variant(message)) => {
@@ -72,8 +72,8 @@ macro_rules! providers {
         }
 
         impl Prepared {
-            /// Did a header of the request's own take part in the topic or the key that it is sent with? Then its answer
-            /// says nothing about the lane's (docs/queue.md#topic-override).
+            /// Whether a header of the request changed the topic or the key of the message. Then the answer says
+            /// nothing about the lane's topic and key (docs/queue.md#topic-override).
             pub fn is_overridden(&self) -> bool {
                 match &self.0 {
                     $(AnyMessage::$variant(message) => <$client as ProviderClient>::is_overridden(message),)*
@@ -91,15 +91,15 @@ providers! {
     Fcm: fcm::FcmClient => &fcm::Fcm;
 }
 
-/// A lane's way to its provider. Shared by all of the lane's attempts.
+/// A lane's client of its provider. All attempts of the lane share it.
 pub struct Sender(AnyClient);
 
-/// A notification, ready to go to any device of one lane. Cheap to clone.
+/// A notification, rendered for all devices of one lane. Cheap to clone.
 #[derive(Clone)]
 pub struct Prepared(AnyMessage);
 
 impl fmt::Debug for Prepared {
-    /// Nothing of what the notification says.
+    /// Shows no fields, because the content is private.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Prepared").finish_non_exhaustive()
     }
@@ -108,37 +108,37 @@ impl fmt::Debug for Prepared {
 const HTTPS: u16 = 443;
 
 impl Sender {
-    /// Of a provider that is not built in. Each attempt pays for a boxed future.
+    /// A sender of a provider that is not built in. Each attempt allocates a boxed future.
     pub fn further(client: impl ProviderClient) -> Self {
         Self(AnyClient::Further(Box::new(client)))
     }
 
-    /// What the provider says about content.
+    /// The provider that this sender sends to.
     pub fn provider(&self) -> &'static dyn Provider {
         each!(self, client => client.provider())
     }
 
-    /// Goes as far as it gets without a device: to an open connection and, for FCM, an access token.
+    /// Checks the lane without a device: opens a connection and, for FCM, fetches an access token.
     ///
     /// # Errors
-    /// The outcome that an attempt would have had: [`Outcome::RetryLane`] or [`Outcome::Misconfigured`].
+    /// Returns the outcome that an attempt would have: [`Outcome::RetryLane`] or [`Outcome::Misconfigured`].
     pub async fn reach(&self, deadline: Instant) -> Result<(), Outcome> {
         each!(self, client => client.reach(deadline).await)
     }
 
-    /// Names the credential in use, and where it is used.
+    /// Identifies the credential and the endpoint in use.
     pub fn fingerprint(&self) -> Fingerprint {
         each!(self, client => client.fingerprint())
     }
 
-    /// Does `other` send just as this one does? A subject token may be this node's own, so it is no part of the
-    /// fingerprint, by which nodes agree about a lane.
+    /// Whether `other` sends with the same credential to the same endpoint. The subject token is compared too; it may
+    /// differ between nodes, so the fingerprint leaves it out.
     pub fn is_same(&self, other: &Self) -> bool {
         let local = |sender: &Self| each!(sender, client => client.local_fingerprint());
         self.fingerprint() == other.fingerprint() && local(self) == local(other)
     }
 
-    /// Do both reach the same places? Then what one answers, the other would.
+    /// Whether both send to the same origins. Then answers to one also hold for the other.
     pub fn shares_place_with(&self, other: &Self) -> bool {
         let place = |authority: &Authority| {
             (authority.host().to_ascii_lowercase(), authority.port_u16().unwrap_or(HTTPS))
@@ -150,46 +150,46 @@ impl Sender {
         places(self) == places(other)
     }
 
-    /// Connections and streams now.
+    /// The present numbers of connections and streams.
     pub fn stats(&self) -> PoolStats {
         each!(self, client => client.stats())
     }
 
-    /// Lets what is on its way end (a request time-out at most), then closes the connections.
+    /// Waits for requests in flight, for a request time-out at most, then closes the connections.
     pub async fn shutdown(&self) {
         each!(self, client => client.shutdown().await);
     }
 }
 
-/// Only a fault of ours could bring another provider's message to a client; the device is not to blame for it.
+/// The outcome for a message of another provider. Only a bug in Pushpost can cause it, so the device is not blamed.
 pub(super) fn of_another_provider() -> Outcome {
     Outcome::Rejected { reason: PushpostReason::Internal.into() }
 }
 
-/// The providers of a service: those that are built in, and in tests further ones. Cheap to clone. Nothing of it is
-/// shared by two services in one process.
+/// The providers of a service: the built-in ones and, in tests, further ones. Cheap to clone. Two services in one
+/// process may have different lists.
 #[derive(Clone)]
 pub struct Providers(Arc<[&'static dyn Provider]>);
 
 impl Providers {
-    /// The providers that are built in, and these.
+    /// The built-in providers and the given ones.
     pub fn with(further: &[&'static dyn Provider]) -> Self {
         let mut all: Vec<&'static dyn Provider> = BUILT_IN.iter().chain(further).copied().collect();
         all.sort_by_key(|provider| provider.platform());
         Self(all.into())
     }
 
-    /// In the order of their platforms' numbers.
+    /// The providers in the order of their platforms' numbers.
     pub fn iter(&self) -> impl Iterator<Item = &'static dyn Provider> + '_ {
         self.0.iter().copied()
     }
 
-    /// The provider of a platform.
+    /// The provider of a platform, if the service has it.
     pub fn of(&self, platform: Platform) -> Option<&'static dyn Provider> {
         self.iter().find(|provider| provider.platform() == platform)
     }
 
-    /// What the providers state about their device tokens and lanes.
+    /// The platforms of all providers, with the facts about their device tokens and lanes.
     pub fn platforms(&self) -> Platforms {
         Platforms::new(self.iter().map(Provider::platform))
     }
@@ -215,7 +215,7 @@ impl fmt::Debug for Providers {
     }
 }
 
-/// What the providers that are built in state about their device tokens and lanes.
+/// The platforms of the built-in providers, with the facts about their device tokens and lanes.
 pub fn built_in_platforms() -> Platforms {
     Providers::default().platforms()
 }

@@ -1,4 +1,4 @@
-//! `Retry-After`, in both its forms (RFC 9110 10.2.3).
+//! Reads `Retry-After` in both of its forms (RFC 9110 10.2.3), and durations of protobuf.
 
 use std::time::Duration;
 
@@ -6,31 +6,31 @@ use chrono::{DateTime, Utc};
 use http::HeaderMap;
 use http::header::{DATE, RETRY_AFTER};
 
-/// A provider that asks for more is taken to have asked for this much.
-const LONGEST: Duration = Duration::from_secs(24 * 3600);
+/// Longest accepted delay. A longer one is shortened to it.
+const RETRY_AFTER_MAX: Duration = Duration::from_secs(24 * 3600);
 
-/// How long the provider wants us to wait; `None` if it does not say, or not understandably.
+/// The delay that the provider asks for. `None` if the header is missing or malformed.
 ///
-/// A date counts from the answer's own `date`, so that only the provider's clock is in the difference; `now`
-/// (Postgres's clock) stands in where the answer has none.
+/// A date is compared with the answer's own `date`, so that only the provider's clock matters. Without a `date` it is
+/// compared with `now` (Postgres's clock).
 pub(super) fn retry_after(headers: &HeaderMap, now: DateTime<Utc>) -> Option<Duration> {
     let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     if !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()) {
-        return Some(text.parse().map_or(LONGEST, Duration::from_secs).min(LONGEST));
+        return Some(text.parse().map_or(RETRY_AFTER_MAX, Duration::from_secs).min(RETRY_AFTER_MAX));
     }
     let until = http_date(text)?;
     let from = headers.get(DATE).and_then(|date| http_date(date.to_str().ok()?)).unwrap_or(now);
-    Some((until - from).to_std().unwrap_or_default().min(LONGEST))
+    Some((until - from).to_std().unwrap_or_default().min(RETRY_AFTER_MAX))
 }
 
 fn http_date(text: &str) -> Option<DateTime<Utc>> {
     httpdate::parse_http_date(text).ok().map(DateTime::from)
 }
 
-/// A duration as protobuf writes it in JSON, `3.5s` (docs/providers.md#fcm-responses, RetryInfo).
+/// Reads a duration in protobuf's JSON form, such as `3.5s` in RetryInfo (docs/providers.md#fcm-responses).
 pub(super) fn proto_duration(text: &str) -> Option<Duration> {
     let seconds: f64 = text.strip_suffix('s')?.parse().ok()?;
-    Duration::try_from_secs_f64(seconds).ok().map(|wait| wait.min(LONGEST))
+    Duration::try_from_secs_f64(seconds).ok().map(|wait| wait.min(RETRY_AFTER_MAX))
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! From settings to an origin: what both providers' clients need before they can connect.
+//! Builds the origin of a client from its settings, and has the timing constants of both providers' connections.
 
 use std::path::Path;
 use std::time::Duration;
@@ -9,13 +9,13 @@ use http::uri::{Authority, Scheme};
 use super::proxy::Proxy;
 use super::transport::{self, Destination, PingSettings, TlsError};
 
-/// Settings that no client can be made of. Names what is wrong, never a secret.
+/// Settings that no client can be made of. The text never contains a secret.
 #[derive(Debug, thiserror::Error)]
 pub enum SetupError {
     /// `endpoint` is not an https URL of a host and at most a port.
     #[error("endpoint: not https://host or https://host:port")]
     Endpoint,
-    /// No TLS settings.
+    /// The TLS settings could not be made.
     #[error(transparent)]
     Tls(#[from] TlsError),
     /// An APNs key that can't be used.
@@ -29,26 +29,28 @@ pub enum SetupError {
     GoogleCredential(#[from] super::fcm::CredentialError),
 }
 
-/// Bound on name, TCP, TLS and HTTP/2 preface of a connect.
+/// Longest connect: name resolution, TCP, TLS and HTTP/2 preface together.
 pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// Bound on one request. FCM asks for at least 10 seconds (docs/providers.md#fcm-retries).
+/// Longest request. FCM asks for at least 10 seconds (docs/providers.md#fcm-retries).
 pub(super) const REQUEST_TIMEOUT: Duration = Duration::from_secs(15);
-/// A connection that is silent while answers are due is dead after ten seconds (docs/providers.md#connection-failures).
+/// A connection that is silent while answers are due is given up after 5 s + 5 s
+/// (docs/providers.md#connection-failures).
 pub(super) const PING_WHILE_WAITING: PingSettings = PingSettings {
     after_silence: Duration::from_secs(5),
     deadline: Duration::from_secs(5),
     while_idle: None,
 };
-/// Streams at once on a connection that has answered nothing yet.
+/// Most open streams on a connection that has answered nothing yet.
 pub(super) const FIRST_STREAMS: usize = 10;
-/// Longest life of a connection: the names are resolved anew now and then, and older than a week they begin to fail
-/// (docs/providers.md#connection-failures).
+/// Longest life of a connection. New connections resolve the host name again, and connections older than a week begin
+/// to fail (docs/providers.md#connection-failures).
 pub(super) const MAX_AGE: Duration = Duration::from_secs(24 * 3600);
-/// Requests in a row without an answer after which a connection is given up (docs/providers.md#connection-failures).
+/// A connection is given up after this many requests in a row without an answer
+/// (docs/providers.md#connection-failures).
 pub(super) const EVICT_AFTER_TIMEOUTS: u32 = 3;
 
-/// Where to connect, and what requests name as their authority: `endpoint`, or else port 443 of `host`. `proxy`
-/// leads there unless the endpoint is left out of it.
+/// The destination of connections and the authority of requests: `endpoint`, or port 443 of `host` without one.
+/// `proxy` is used unless it excludes the endpoint.
 pub(super) fn origin(
     endpoint: Option<&str>,
     host: &'static str,
@@ -66,9 +68,9 @@ pub(super) fn origin(
     Ok((Destination { host, port: authority.port_u16().unwrap_or(443), proxy, tls }, authority))
 }
 
-/// The bytes of a CA file, as they count for a fingerprint: what trusts another authority is another way to send.
+/// The bytes of a CA file for the fingerprint, because a lane that trusts another CA sends differently.
 pub(super) fn ca_bytes(ca_file: Option<&Path>) -> Vec<u8> {
-    // One that can't be read has been told by `origin`.
+    // `origin` has reported an unreadable file.
     ca_file.and_then(|path| std::fs::read(path).ok()).unwrap_or_default()
 }
 
