@@ -1,4 +1,4 @@
-//! `[apps.<name>.apns]`: a token key and the bundle id that it signs for.
+//! `[apps.<name>.apns]`: the signing key, the bundle id and the endpoints of an app's APNs lanes.
 
 use super::endpoint::Endpoint;
 use super::secret::{CaFile, Secret};
@@ -6,29 +6,29 @@ use super::section::Section;
 use crate::domain::Environment;
 use crate::provider::apns;
 
-/// `[apps.<name>.apns]`.
+/// The settings of `[apps.<name>.apns]`, checked.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ApnsSettings {
-    /// The `.p8`: a PKCS #8 private key in PEM.
+    /// The text of Apple's `.p8` file: a PKCS #8 private key in PEM.
     pub key: Secret,
-    /// The key's id, the `kid` of the tokens that it signs.
+    /// The key's id: the `kid` of the provider tokens.
     pub key_id: String,
-    /// The team's id, the `iss` of those tokens.
+    /// The team's id: the `iss` of the provider tokens.
     pub team_id: String,
-    /// The app's bundle id.
+    /// The app's bundle id, the `apns-topic` without a suffix.
     pub topic: String,
-    /// Of devices that name none.
+    /// The environment of devices that are registered without one.
     pub environment: Environment,
-    /// Instead of Apple's hosts, for both environments.
+    /// The host for both environments, instead of Apple's hosts.
     pub endpoint: Option<Endpoint>,
-    /// Instead of Apple's sandbox host, and of `endpoint` for it.
+    /// The host for the sandbox environment. It takes precedence over `endpoint`.
     pub sandbox_endpoint: Option<Endpoint>,
-    /// Trusted besides the system's.
+    /// A CA that is trusted in addition to the system's.
     pub ca_file: Option<CaFile>,
 }
 
 impl ApnsSettings {
-    /// Where an environment is reached, if not at Apple's own host.
+    /// The configured host of an environment; `None` means Apple's own host.
     pub fn endpoint_of(&self, environment: Environment) -> Option<&Endpoint> {
         let sandbox = self.sandbox_endpoint.as_ref().filter(|_| environment == apns::SANDBOX);
         sandbox.or(self.endpoint.as_ref())
@@ -40,8 +40,8 @@ impl ApnsSettings {
             let place = if section.has("key_file") { "key_file" } else { "key" };
             section.fault(place, "holds no private key in PEM, as in Apple's .p8 files");
         }
-        let key_id = section.parsed("key_id", word);
-        let team_id = section.parsed("team_id", word);
+        let key_id = section.parsed("key_id", apple_id);
+        let team_id = section.parsed("team_id", apple_id);
         let topic = section.parsed("topic", bundle_id);
         let environment = section.parsed("environment", environment).unwrap_or(apns::PRODUCTION);
         let endpoint = section.parsed("endpoint", Endpoint::parse);
@@ -59,7 +59,7 @@ impl ApnsSettings {
     }
 }
 
-fn word(text: &str) -> Result<String, &'static str> {
+fn apple_id(text: &str) -> Result<String, &'static str> {
     let good = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric());
     good.then(|| text.to_owned()).ok_or("must be letters and digits, as Apple shows it")
 }

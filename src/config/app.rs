@@ -1,4 +1,4 @@
-//! `[apps.<name>]`: one tenant.
+//! `[apps.<name>]`: the settings of one app, which is one tenant.
 
 use super::apns::ApnsSettings;
 use super::fcm::FcmSettings;
@@ -8,14 +8,14 @@ use super::user_tokens::UserTokenSettings;
 /// Longest name of an app, in bytes.
 const NAME_MAX: usize = 64;
 
-/// `[apps.<name>]`. A provider that isn't there is one that the app does not send through.
+/// The settings of `[apps.<name>]`. An app sends only through the providers that have a section.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct AppSettings {
-    /// APNs.
+    /// Settings of the app's APNs lanes.
     pub apns: Option<ApnsSettings>,
-    /// FCM.
+    /// Settings of the app's FCM lane.
     pub fcm: Option<FcmSettings>,
-    /// How a mobile app proves who its user is; without it no user token is taken.
+    /// The keys that user tokens of the mobile app are verified with. Without them every user token is refused.
     pub user_tokens: Option<UserTokenSettings>,
 }
 
@@ -31,12 +31,12 @@ impl AppSettings {
         let tokens =
             section.optional_section("user_tokens").map(|tokens| UserTokenSettings::read(app, tokens));
         section.finish();
-        // Each inner None has told its faults.
+        // An inner None means that the section has reported its faults.
         Some(Self { apns: flat(apns)?, fcm: flat(fcm)?, user_tokens: flat(tokens)? })
     }
 }
 
-/// Absent is fine, faulty is not.
+/// `None` for a faulty section, `Some(None)` for an absent one.
 fn flat<T>(settings: Option<Option<T>>) -> Option<Option<T>> {
     match settings {
         None => Some(None),

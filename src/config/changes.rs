@@ -1,8 +1,8 @@
-//! What differs between two configurations: what takes effect with a restart only, and apps and platforms that are new.
+//! Differences between two configurations: keys that need a restart, and new apps and platforms. Used by the reload.
 
 use super::{AppSettings, Config};
 
-/// Names those of the listed fields that differ, and the section itself if another one does.
+/// Lists the named fields that differ, and the section itself if any other field differs.
 macro_rules! section {
     ($changes:ident, $name:literal, $old:expr, $new:expr, applied [$($applied:ident),*], $($field:ident $(. $inner:ident)? $(as $called:literal)?),+) => {{
         let (old, new) = ($old, $new);
@@ -22,9 +22,10 @@ macro_rules! section {
 }
 
 impl Config {
-    /// The keys in which `new` differs from this one, but for those that a running node takes over: credentials,
-    /// topics, channels and endpoints of the lanes that there are, apps and platforms that this one lacks, and
-    /// `server.reload_interval`.
+    /// The keys in which `new` differs and that need a restart.
+    ///
+    /// Keys that a running node takes over are left out: credentials, topics, channels and endpoints of existing
+    /// lanes, new apps and platforms, and `server.reload_interval`.
     pub fn changes_for_restart(&self, new: &Self) -> Vec<String> {
         let mut changes = Vec::new();
         section!(
@@ -52,14 +53,14 @@ impl Config {
         for (name, old) in &self.apps {
             let name_of_table = format!("apps.{name}");
             match new.apps.get(name) {
-                Some(new) => app(&mut changes, &name_of_table, old, new),
+                Some(new) => list_app_changes(&mut changes, &name_of_table, old, new),
                 None => changes.push(format!("{name_of_table} (removed)")),
             }
         }
         changes
     }
 
-    /// This configuration with those apps, and those platforms of its apps, that only `new` has.
+    /// This configuration with the apps and platforms added that only `new` has.
     pub fn with_added_apps(&self, new: &Self) -> Self {
         let mut with_added = self.clone();
         for (name, added) in &new.apps {
@@ -71,7 +72,7 @@ impl Config {
     }
 }
 
-fn app(changes: &mut Vec<String>, name: &str, old: &AppSettings, new: &AppSettings) {
+fn list_app_changes(changes: &mut Vec<String>, name: &str, old: &AppSettings, new: &AppSettings) {
     match (&old.apns, &new.apns) {
         (Some(old), Some(new)) => {
             if old.environment != new.environment {

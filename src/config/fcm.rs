@@ -1,4 +1,4 @@
-//! `[apps.<name>.fcm]`: a credential, its project, and the project's quota.
+//! `[apps.<name>.fcm]`: the credential, the Firebase project and the project's quota of an app's FCM lane.
 
 use super::endpoint::Endpoint;
 use super::google::{self, GoogleCredential};
@@ -8,20 +8,20 @@ use super::section::Section;
 /// FCM's default quota of a project, in messages a minute (docs/providers.md#fcm-quotas).
 const MESSAGES_PER_MINUTE: u64 = 600_000;
 
-/// `[apps.<name>.fcm]`.
+/// The settings of `[apps.<name>.fcm]`, checked.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct FcmSettings {
-    /// How it comes by access tokens.
+    /// The credential that access tokens are fetched with.
     pub credential: GoogleCredential,
-    /// The project that is sent through.
+    /// The Firebase project that messages are sent through.
     pub project_id: String,
-    /// The Android channel where a notification names none.
+    /// The Android channel of notifications that name none.
     pub channel: Option<String>,
     /// The project's quota, in messages a minute.
     pub messages_per_minute: u32,
-    /// Instead of Google's host.
+    /// The host for messages, instead of Google's host.
     pub endpoint: Option<Endpoint>,
-    /// Trusted besides the system's, for what gives access tokens too.
+    /// A CA that is trusted in addition to the system's, also for the servers that issue access tokens.
     pub ca_file: Option<CaFile>,
 }
 

@@ -1,5 +1,5 @@
-//! What `[apps.<name>.fcm]` says of Google's access tokens: by a service account's key, by a workload identity, or by
-//! the metadata server, and for which project.
+//! The credential settings of `[apps.<name>.fcm]`: a service account's key, a workload identity or the metadata
+//! server, and the Firebase project.
 
 use std::collections::HashMap;
 
@@ -13,7 +13,7 @@ use super::section::Section;
 use crate::provider::Fingerprint;
 use crate::provider::fcm::ExternalAccount;
 
-/// How a lane comes by access tokens.
+/// The credential that a lane fetches access tokens with.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum GoogleCredential {
     /// Google's JSON of a service account, with its private key.
@@ -22,14 +22,14 @@ pub enum GoogleCredential {
     ExternalAccount {
         /// The text of the file. Its form was checked when the configuration was read.
         account: Secret,
-        /// Names the content of the file that the subject token is in. None: it is in no file, or can't be read now.
+        /// The fingerprint of the subject token file. `None` if the source is no file, or the file can't be read now.
         subject_token: Option<Fingerprint>,
     },
-    /// The metadata server: Google's own, or the one at `http://host:port`.
+    /// The metadata server: Google's own for `None`, else the one at this `http://host:port`.
     MetadataServer(Option<String>),
 }
 
-/// What must be in a service account; the provider reads it whole.
+/// The members that a service account's file must have. The provider reads the whole file later.
 #[derive(Deserialize)]
 struct ServiceAccount {
     project_id: String,
@@ -44,7 +44,7 @@ struct Typed {
     kind: String,
 }
 
-/// Reads the credential and the project that it is for.
+/// Reads the credential and the id of its project.
 pub(super) fn read(section: &mut Section<'_>) -> Option<(GoogleCredential, String)> {
     let secret = section.secret("service_account", "service_account_file");
     let by_default = section.parsed("credentials", default);
@@ -144,7 +144,8 @@ fn project_of(secret: &Secret) -> Result<String, String> {
     Ok(account.project_id)
 }
 
-/// Names a file of Google's that is often given in place of a service account's, by a member that only such a file has.
+/// Describes another file of Google's that is often given instead of a service account's. Each is recognised by a
+/// member that only this kind of file has.
 fn other_file(json: &str) -> Option<&'static str> {
     let file: HashMap<String, IgnoredAny> = serde_json::from_str(json).ok()?;
     let others = [
@@ -165,7 +166,7 @@ fn project_id(text: &str) -> Result<String, &'static str> {
     good.then(|| text.to_owned()).ok_or("must be the id of a project, such as \"shop-1\"")
 }
 
-/// The metadata server speaks no TLS: it is this machine's own.
+/// The URL is plain HTTP, because the metadata server belongs to this machine and has no TLS.
 fn metadata_endpoint(text: &str) -> Result<String, &'static str> {
     let wrong = "must be http:// and a host, perhaps with a port, such as \"http://127.0.0.1:9445\"";
     let url: Uri = text.parse().map_err(|_| wrong)?;
@@ -187,7 +188,7 @@ mod tests {
     const EXTERNAL: &str = r#"{"type":"external_account","audience":"//iam.googleapis.com/x","subject_token_type":"urn:x",
         "token_url":"https://sts.googleapis.com/v1/token","credential_source":{"file":"FILE"}}"#;
 
-    /// What `[apps.shop.fcm]` says, beside a workload identity with its subject token in `token`.
+    /// A configuration with these lines in `[apps.shop.fcm]`, and the credential files that the lines may name.
     fn folder(lines: &str) -> Folder {
         let folder = Folder::new(&format!("[apps.shop.fcm]\n{lines}\n"));
         folder.write("external.json", &EXTERNAL.replace("FILE", &folder.path("token")));
@@ -208,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn google_may_be_reached_without_a_key() {
+    fn google_credentials_without_a_key_are_accepted() {
         let default = settings(&folder("credentials = \"default\"\nproject_id = \"shop-1\""));
         assert_eq!(default.credential, GoogleCredential::MetadataServer(None));
         assert_eq!(default.project_id, "shop-1");
@@ -226,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn another_subject_token_makes_another_configuration() {
+    fn a_changed_subject_token_changes_the_configuration() {
         let folder = folder("service_account_file = \"external.json\"\nproject_id = \"shop-1\"");
         let missing = settings(&folder);
         folder.write("token", "a");
@@ -238,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_fit_together_is_told() {
+    fn contradictory_settings_are_reported() {
         let faults = |lines: &str| {
             let error = folder(lines).load(&[]).expect_err("wrong");
             let faults = error.faults().iter().map(|fault| format!("{}: {}", fault.key, fault.message));

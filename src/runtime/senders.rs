@@ -1,4 +1,4 @@
-//! From the configuration's apps to apps with rows, and lanes with credentials.
+//! Builds apps with database rows, and senders with credentials, from the configuration. Used at start and at reload.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use crate::provider::{Sender, SetupError, apns, fcm};
 use crate::store;
 use crate::store::Session;
 
-/// Makes what is missing of the configured apps' rows.
+/// Loads the configured apps, and inserts the rows of apps and lanes that are missing.
 pub(super) async fn apps(conn: &mut Session, config: &Config) -> anyhow::Result<Apps> {
     let names: Vec<String> = config.apps.keys().cloned().collect();
     let rows = store::apps::ensure(conn, &names).await.context("apps can't be entered")?;
@@ -44,26 +44,26 @@ fn defaults(settings: &AppSettings) -> BTreeMap<Platform, ProviderDefaults> {
     apns.into_iter().chain(fcm).collect()
 }
 
-/// Has the app credentials for a platform?
+/// Whether the app has credentials for a platform.
 pub(super) fn is_configured(settings: &AppSettings, platform: Platform) -> bool {
     platform == apns::PLATFORM && settings.apns.is_some()
         || platform == fcm::PLATFORM && settings.fcm.is_some()
 }
 
-/// Connections to APNs per lane: each takes some thousand requests a second, and APNs likes few that live long
-/// (docs/providers.md#apns-http2, #connection-failures).
+/// Most connections to APNs per lane. One carries some thousand requests a second, and Apple asks for few, long-lived
+/// connections (docs/providers.md#apns-http2, #connection-failures).
 const APNS_CONNECTIONS: usize = 4;
-/// Streams of ours per connection to APNs, which may allow fewer.
+/// Most streams per connection to APNs. APNs may allow fewer.
 const APNS_STREAMS: usize = 1000;
-/// FCM takes 100 streams on a connection (docs/providers.md#fcm-quotas).
+/// Most streams per connection to FCM (docs/providers.md#fcm-quotas).
 const FCM_STREAMS: usize = 100;
 
-/// Least and most connections to FCM per lane.
+/// Least and most connections to FCM per lane. `fcm_connections` chooses a number between the two.
 const FCM_CONNECTIONS: (usize, usize) = (2, 64);
-/// Of a lane, besides those that take requests: two that drain, one to the token endpoint.
+/// Connections of a lane that take no requests: two that drain, one to the token endpoint.
 const OTHER_CONNECTIONS: usize = 3;
 
-/// Most connections to providers at a time, of all lanes together.
+/// Most simultaneous connections to providers, over all lanes.
 pub(super) fn connections_max(config: &Config) -> usize {
     let of_app = |app: &AppSettings| {
         let apns = app.apns.as_ref().map_or(0, |_| 2 * (APNS_CONNECTIONS + OTHER_CONNECTIONS));
@@ -76,13 +76,13 @@ pub(super) fn connections_max(config: &Config) -> usize {
     config.apps.values().map(of_app).sum()
 }
 
-/// As many as what may be in flight needs.
+/// Connections to FCM that `max_in_flight` requests need.
 fn fcm_connections(max_in_flight: u32) -> usize {
     let in_flight = usize::try_from(max_in_flight).unwrap_or(usize::MAX);
     in_flight.div_ceil(FCM_STREAMS).clamp(FCM_CONNECTIONS.0, FCM_CONNECTIONS.1)
 }
 
-/// Every lane that the configuration has credentials for, as the app's name and the lane within it.
+/// Every lane that the configuration has credentials for: the app's name and the lane's key.
 pub(super) fn lanes(config: &Config) -> impl Iterator<Item = (&String, LaneKey)> {
     config.apps.iter().flat_map(|(name, settings)| {
         let known = crate::provider::built_in_platforms();
@@ -92,10 +92,10 @@ pub(super) fn lanes(config: &Config) -> impl Iterator<Item = (&String, LaneKey)>
     })
 }
 
-/// A sender for one lane of an app; none: the app has no credentials for it.
+/// Builds the sender of one lane of an app. `None` if the app has no credentials for the lane.
 ///
 /// # Errors
-/// A credential that can't be used.
+/// Fails if the credential, the endpoint or the CA file can't be used.
 pub(super) async fn sender(
     app: &str,
     settings: &AppSettings,
@@ -130,12 +130,12 @@ fn apns_sender(
         connections: APNS_CONNECTIONS,
         max_streams: APNS_STREAMS,
     })
-    .map_err(|error| named(error, settings.key.source()))?;
+    .map_err(|error| name_source(error, settings.key.source()))?;
     Ok(client.into())
 }
 
-/// A fault of a credential says which key of the configuration gave it, and where.
-fn named(error: SetupError, source: &str) -> anyhow::Error {
+/// Adds the configuration key of the credential to an error about the credential.
+fn name_source(error: SetupError, source: &str) -> anyhow::Error {
     let of_secret = match &error {
         SetupError::ApnsKey(error) => matches!(error, apns::KeyError::Key(_)),
         SetupError::GoogleCredential(_) => true,
@@ -145,7 +145,6 @@ fn named(error: SetupError, source: &str) -> anyhow::Error {
     if of_secret { error.context(format!("{source} can't be used")) } else { error }
 }
 
-/// As many connections as what may be in flight needs.
 async fn fcm_sender(
     settings: &FcmSettings,
     max_in_flight: u32,
@@ -162,11 +161,11 @@ async fn fcm_sender(
         max_streams: FCM_STREAMS,
     })
     .await
-    .map_err(|error| named(error, source))?;
+    .map_err(|error| name_source(error, source))?;
     Ok(client.into())
 }
 
-/// The credential, and which key of the configuration gave it.
+/// The credential, and the configuration key that gave it.
 fn google_credential(settings: &FcmSettings) -> (fcm::CredentialSettings, &str) {
     let project_id = settings.project_id.clone();
     let text = |secret: &Secret| secret.expose().to_owned();
@@ -186,7 +185,7 @@ fn google_credential(settings: &FcmSettings) -> (fcm::CredentialSettings, &str) 
     }
 }
 
-/// The configured way to other machines.
+/// The configured HTTP proxy, if any.
 pub(super) fn proxy(network: &NetworkSettings) -> Option<Arc<Proxy>> {
     let proxy = network.proxy.as_ref()?;
     Some(Arc::new(Proxy::new(proxy.expose(), &network.no_proxy)))
