@@ -55,14 +55,6 @@ fn sources() -> Vec<Source> {
     files.iter().map(read).collect()
 }
 
-/// Modules that are not checked for language yet: a file in `tests/layers/not_yet` for each, its path with `.` for `/`.
-fn not_yet() -> Vec<String> {
-    let folder = fs::read_dir(root().join("tests/layers/not_yet")).into_iter().flatten();
-    let names =
-        folder.map(|entry| entry.expect("it can be listed").file_name().to_string_lossy().into_owned());
-    names.map(|name| name.replace('.', "/")).collect()
-}
-
 #[test]
 fn every_file_keeps_the_rules() {
     let faults: Vec<_> = sources().iter().flat_map(rules::faults).collect();
@@ -71,10 +63,8 @@ fn every_file_keeps_the_rules() {
 
 #[test]
 fn comments_are_plain() {
-    let not_yet = not_yet();
     let mut faults = Vec::new();
-    for source in sources().iter().filter(|source| !not_yet.iter().any(|part| source.path.starts_with(part)))
-    {
+    for source in &sources() {
         let found = language::faults(source).into_iter();
         faults.extend(found.map(|(line, fault)| format!("{}:{line}: {fault}", source.path)));
     }
@@ -83,9 +73,7 @@ fn comments_are_plain() {
 
 #[test]
 fn public_types_have_names_of_their_own() {
-    let mut faults = language::shared_names(&sources());
-    let not_yet = not_yet();
-    faults.retain(|fault| !not_yet.iter().any(|part| fault.contains(&format!("{part}/"))));
+    let faults = language::shared_names(&sources());
     assert!(faults.is_empty(), "{}", faults.join("\n"));
 }
 
