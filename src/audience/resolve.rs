@@ -15,7 +15,8 @@ use crate::store::SessionPool;
 use crate::store::devices::{Addressed, NewToken, TokenKey};
 use crate::store::tokens::LoadedDevices;
 
-/// How often unknown tokens may turn out to be known and then be gone again, before the request fails as contended.
+/// Attempts to insert tokens that other transactions insert and delete meanwhile. After the last one the request fails
+/// as contended.
 const INSERT_ATTEMPTS: usize = 5;
 
 /// The targets of an audience, without those of its fan-out.
@@ -69,7 +70,7 @@ pub async fn resolve(
     for device in found.by_user {
         targets.add_of_user(device);
     }
-    let unmarked = targets.take_unmarked();
+    let unmarked = targets.take_devices_to_mark_sent();
     if !unmarked.is_empty() {
         store::devices::mark_sent(&mut resolver.pool().acquire().await?, &unmarked).await?;
     }

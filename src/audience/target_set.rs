@@ -24,7 +24,7 @@ pub(super) struct TargetSet<'a> {
     matched_users: HashSet<UserId>,
     except_users: HashSet<&'a UserId>,
     except_devices: HashSet<DeviceId>,
-    /// Devices that are known from sends alone, and for which the send of today is not noted yet.
+    /// Send-only devices with a last-sent day before today.
     unmarked: Vec<DeviceId>,
     /// The devices of `targets`, as long as there are at most [`LOADED_MAX`].
     loaded: BTreeMap<DeviceId, LoadedDevice>,
@@ -111,8 +111,8 @@ impl<'a> TargetSet<'a> {
             && !device.user.as_ref().is_some_and(|user| self.except_users.contains(user))
     }
 
-    /// Takes the devices for which the send of today is to be noted: ascending, each once.
-    pub(super) fn take_unmarked(&mut self) -> Vec<DeviceId> {
+    /// Takes the send-only devices that are to be marked as sent today: ascending, each once.
+    pub(super) fn take_devices_to_mark_sent(&mut self) -> Vec<DeviceId> {
         super::sorted(std::mem::take(&mut self.unmarked).into_iter())
     }
 

@@ -51,7 +51,7 @@ pub struct LeasedJob {
     /// The id under which this node leased the job.
     pub node: NodeId,
     /// What the job says, if it was handed over and need not be read.
-    pub known: Option<HandoffPayload>,
+    pub payload: Option<HandoffPayload>,
 }
 
 impl LeasedJob {
@@ -76,7 +76,7 @@ pub struct HandoffPayload {
 
 /// Flag: a job is known to wait.
 const WAITING: u8 = 1;
-/// Flag: a claim is under way where more is known to wait than it may take.
+/// Flag: a claim is in progress, and may leave jobs of its range waiting.
 const CLAIMING: u8 = 2;
 
 /// The intake of one lane.

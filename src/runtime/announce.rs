@@ -32,7 +32,7 @@ pub fn announce(config: &Config, sources: &Sources, role: Role) {
         Some(url) => log_server(url),
         None => log_embedded(&config.database.data_dir),
     }
-    if role.answers() && !config.server.listen.ip().is_loopback() && config.server.trusted_proxies.is_empty()
+    if role.has_api() && !config.server.listen.ip().is_loopback() && config.server.trusted_proxies.is_empty()
     {
         tracing::warn!(
             listen = %config.server.listen,

@@ -75,7 +75,7 @@ impl Core {
         stage.spawn("heartbeat", heartbeat.run(stage.stop.clone()));
         let wake_pool = database.wake_pool();
         stage.spawn("wake-ups out", self.notifier.clone().run_sender(wake_pool.clone(), stage.stop.clone()));
-        if role.sends() {
+        if role.has_lanes() {
             stage.spawn("wake-ups in", self.notifier.clone().run_listener(wake_pool, stage.stop.clone()));
         }
         let duties = maintenance::Settings {

@@ -72,7 +72,7 @@ impl ConnectionBudget {
 
 fn others(config: &Config, role: Role) -> usize {
     let postgres = database::connections_max(&config.database) as usize;
-    let providers = if role.sends() { senders::connections_max(config) } else { 0 };
+    let providers = if role.has_lanes() { senders::connections_max(config) } else { 0 };
     postgres + providers + FILES
 }
 

@@ -63,7 +63,7 @@ impl Listeners {
         stage: &Supervisor,
     ) -> anyhow::Result<Self> {
         let (listen, internal) = (config.server.listen, config.server.internal_listen);
-        let surfaces = match (role.answers(), internal) {
+        let surfaces = match (role.has_api(), internal) {
             (true, Some(internal)) => vec![(listen, Surface::Public), (internal, Surface::Internal)],
             (true, None) => vec![(listen, Surface::All)],
             (false, internal) => vec![(internal.unwrap_or(listen), Surface::Health)],
@@ -77,7 +77,7 @@ impl Listeners {
             bound.push((listener, address, surface));
         }
         let (first, last) = (bound[0].1, bound[bound.len() - 1].1);
-        let api = role.answers().then_some(first);
+        let api = role.has_api().then_some(first);
         let (shares, mut connections) = (ConnectionBudget::share(config, role), ConnectionLimits::new(role));
         let (limits, mut routers) = (limits(config), Vec::new());
         for (listener, address, surface) in bound {

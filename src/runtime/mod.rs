@@ -52,11 +52,11 @@ impl Role {
         }
     }
 
-    fn answers(self) -> bool {
+    fn has_api(self) -> bool {
         matches!(self, Self::All | Self::Api)
     }
 
-    fn sends(self) -> bool {
+    fn has_lanes(self) -> bool {
         matches!(self, Self::All | Self::Worker)
     }
 }

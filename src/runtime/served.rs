@@ -72,7 +72,7 @@ impl Additions {
             return Ok(None);
         }
         let mut added = Vec::new();
-        if role.sends() {
+        if role.has_lanes() {
             let proxy = senders::proxy(&config.network);
             for (app, key) in added_lanes(served, &config) {
                 let (settings, in_flight_max) = (&config.apps[app], config.delivery.max_in_flight);
@@ -187,9 +187,10 @@ impl Served {
         let mut offers = Vec::new();
         for ReloadedLane { app, key, credentials } in &self.lanes {
             let (old, Some(new)) = (seen.apps.get(app), wanted.apps.get(app)) else { continue };
-            let same = old.is_some_and(|old| match key.platform() == apns::PLATFORM {
-                true => old.apns == new.apns,
-                false => old.fcm == new.fcm,
+            let same = old.is_some_and(|old| match key.platform() {
+                platform if platform == apns::PLATFORM => old.apns == new.apns,
+                platform if platform == fcm::PLATFORM => old.fcm == new.fcm,
+                _ => old == new,
             });
             if !same {
                 let sender = senders::sender(app, new, *key, in_flight_max, proxy.clone()).await;

@@ -161,18 +161,18 @@ impl Service {
         };
 
         let recorder = core.start_recorder(database, &stages.record);
-        let dispatcher = role.sends().then(|| core.dispatcher(config, &recorder, &stages.lanes));
+        let dispatcher = role.has_lanes().then(|| core.dispatcher(config, &recorder, &stages.lanes));
         let connections = listeners.connections.clone();
         let mut served = Served::new(no_app, role, dispatcher, connections, core.pool.clone());
         if let Some(additions) = additions {
             served.add(additions);
         }
-        if role.sends() {
+        if role.has_lanes() {
             core.start_fan_outs(served.apps(), &stages.lanes);
         }
         core.start_upkeep(config, role, database, &stages.heartbeat);
-        if role.answers() {
-            let hand_over = role.sends().then_some(recorder);
+        if role.has_api() {
+            let hand_over = role.has_lanes().then_some(recorder);
             let apps = Arc::clone(served.apps());
             core.start_api(config, database, apps, hand_over, Arc::clone(health), listeners, stages);
         }

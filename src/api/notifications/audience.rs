@@ -21,8 +21,8 @@ pub(super) enum ReadAudience {
 /// The most bytes of a `ref`.
 const REFERENCE_MAX: usize = 128;
 /// The members that name devices, of which there must be at least one.
-const WAYS: [&str; 6] = ["devices", "users", "tokens", "topics", "condition", "all"];
-const LATER: &str = "this version does not serve this yet";
+const SELECTOR_MEMBERS: [&str; 6] = ["devices", "users", "tokens", "topics", "condition", "all"];
+const NOT_SUPPORTED_YET: &str = "this version does not serve this yet";
 
 /// Reads `to`, and reports its faults.
 pub(super) fn read(mut to: Fields<'_>, context: Context<'_>) -> ReadAudience {
@@ -32,7 +32,7 @@ pub(super) fn read(mut to: Fields<'_>, context: Context<'_>) -> ReadAudience {
         to.into_unread();
         return ReadAudience::TooMany;
     }
-    let names_no_way = WAYS.iter().all(|way| to.value(way).is_none());
+    let names_no_way = SELECTOR_MEMBERS.iter().all(|way| to.value(way).is_none());
     let mut selectors = vec![
         AudienceSelector::Devices(devices(&mut to, context)),
         AudienceSelector::Users(users(&mut to)),
@@ -49,13 +49,13 @@ pub(super) fn read(mut to: Fields<'_>, context: Context<'_>) -> ReadAudience {
         audience.except_devices =
             devices(&mut except, context).into_iter().filter_map(|device| device.id).collect();
         if except.strings("topics").map(Iterator::count).is_some() {
-            except.fault("topics", InputCode::NotSupportedYet, LATER);
+            except.fault("topics", InputCode::NotSupportedYet, NOT_SUPPORTED_YET);
         }
         except.finish();
     }
     // A misspelt member is reported with the name that was meant; the missing member only follows from that.
-    if names_no_way && !to.misspells_one_of(&WAYS) {
-        let detail = format!("`to` needs one of {}", WAYS.join(", "));
+    if names_no_way && !to.misspells_one_of(&SELECTOR_MEMBERS) {
+        let detail = format!("`to` needs one of {}", SELECTOR_MEMBERS.join(", "));
         to.faults().push(ValidationError::at(to.at(), InputCode::MissingField, detail));
     }
     to.finish();
@@ -107,7 +107,7 @@ fn platform(fields: &Fields<'_>, at: String, text: &str, app: &App) -> Option<Pl
     let platform = app.platforms().parse(text);
     if platform.is_none() {
         let names = app.platforms().names();
-        let fault = ValidationError::at(at, InputCode::UnsupportedPlatform, "we don't send to this service");
+        let fault = ValidationError::at(at, InputCode::UnsupportedPlatform, "this platform is not supported");
         fields.faults().push(fault.with("supported", names));
     }
     platform
@@ -199,7 +199,7 @@ fn later(to: &mut Fields<'_>) {
     let condition = to.string("condition").is_some_and(|text| is_condition(to, text));
     for (name, given) in [("topics", topics), ("condition", condition)] {
         if given {
-            to.fault(name, InputCode::NotSupportedYet, LATER);
+            to.fault(name, InputCode::NotSupportedYet, NOT_SUPPORTED_YET);
         }
     }
 }

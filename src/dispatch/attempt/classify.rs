@@ -69,8 +69,7 @@ pub(super) fn token_signal(outcome: &Outcome) -> Option<TokenSignal> {
     }
 }
 
-/// What is noted about the token. That a token was taken in its own environment is not: it would cost a statement per
-/// device.
+/// What is noted about the token. Accepted tokens are not recorded, because that costs a statement per device.
 pub(super) fn finding(
     outcome: &Outcome,
     job: &Job,
@@ -89,8 +88,8 @@ pub(super) fn finding(
     }))
 }
 
-/// How the log names an outcome, and the provider's word for it.
-pub(super) fn log_words(outcome: &Outcome) -> (&'static str, Option<&Reason>) {
+/// How the log names an outcome, and the provider's reason.
+pub(super) fn log_name(outcome: &Outcome) -> (&'static str, Option<&Reason>) {
     match outcome {
         Outcome::Accepted { .. } => ("accepted", None),
         Outcome::RetryTarget { reason, .. } => ("retry", Some(reason)),

@@ -2,6 +2,19 @@
 //!
 //! The lane's worker and its isolated attempts run attempts. What an answer means is decided by pure functions in
 //! [`classify`] (for the lane and the token) and [`decision`] (for the device).
+//!
+//! One result has these stages:
+//!
+//! | stage | what it says | made by |
+//! |---|---|---|
+//! | response | status, headers and body, as the provider sent them | `provider::transport` |
+//! | `Classification` | what the response means, also for connection and credential | each provider's `response` |
+//! | [`Outcome`] | what the attempt came to: the part of the classification that is recorded | the provider's client |
+//! | [`Reply`] | the outcome, and whether it says something about the lane | `dispatch::credentials` |
+//! | [`Attribution`] | whether the reply counts for the device or for the lane | `dispatch::health` |
+//! | [`Disposition`] | what the recorder does with the device: final outcome, retry, return to its job | [`decision`] |
+//! | [`Conclusion`] | the disposition, and what the attempt showed about the token | [`Attempter`] |
+//! | `EndedDevice` | a disposition that waits to be recorded in a receipt | `queue::recorder` |
 
 mod classify;
 mod decision;
@@ -77,8 +90,8 @@ impl Attempter {
         let (job, once) = (&device.ticket.leased_job().job, device.notification.once);
         let clock = self.node_lease.clock();
         let probe = self.environments.probe(job, device.ticket.device(), &device.token);
-        // This node's copy of Postgres's clock may be late by a round trip. No provider is told more life than was asked
-        // for, because FCM refuses more than 28 days.
+        // This node's copy of Postgres's clock may be late by a round trip. `now` is never before `due_at`, so the
+        // remaining time never exceeds the time to live: FCM refuses more than 28 days.
         let now = clock.at(began).max(job.due_at);
         if now >= job.expires_at {
             return match probe.filter(|_| !job.in_doubt) {
@@ -91,7 +104,7 @@ impl Attempter {
             return RETURNED;
         }
         let ended = Instant::now();
-        self.measure(job, &reply.outcome, now, began, ended);
+        self.note_answer(job, &reply.outcome, now, began, ended);
         if let Some(probe) = &probe {
             probe.attribute(&mut reply);
         }
@@ -99,7 +112,7 @@ impl Attempter {
         if let Some(probe) = probe {
             return probe.conclude(reply.outcome);
         }
-        // A device that has only one attempt has had it.
+        // With a `ttl` of 0 there is no second attempt, so this outcome is final.
         if attribution == Attribution::Lane && !once {
             return RETURNED;
         }
@@ -143,7 +156,8 @@ impl Attempter {
         self.credentials.send(Request { gate, notification, timeout: self.timeout, begin }).await
     }
 
-    fn measure(
+    /// Measures and logs an attempt, and reports a refused key that is stored at Firebase.
+    fn note_answer(
         &self,
         job: &Job,
         outcome: &Outcome,
@@ -177,13 +191,13 @@ impl Attempter {
     /// One line per attempt: at `info` what was not accepted, so that an operator sees why a push was late.
     fn log(&self, job: &Job, outcome: &Outcome, waited_ms: i64, took: Duration) {
         let provider_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
-        let (word, reason) = classify::log_words(outcome);
+        let (name, reason) = classify::log_name(outcome);
         let (lane, id, attempt) = (&self.lane, job.notification, job.attempt);
         let reason = reason.map(|reason| reason.as_str());
         if classify::is_quiet(outcome) {
-            tracing::debug!(lane, notification = %id, attempt, reason, waited_ms, provider_ms, "attempt: {word}");
+            tracing::debug!(lane, notification = %id, attempt, reason, waited_ms, provider_ms, "attempt: {name}");
         } else {
-            tracing::info!(lane, notification = %id, attempt, reason, waited_ms, provider_ms, "attempt: {word}");
+            tracing::info!(lane, notification = %id, attempt, reason, waited_ms, provider_ms, "attempt: {name}");
         }
     }
 }

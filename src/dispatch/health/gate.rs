@@ -29,8 +29,8 @@ pub(in crate::dispatch) struct LaneGate {
     lane: LaneId,
     name: String,
     intake: Arc<LaneIntake>,
-    held: Mutex<Held>,
-    /// What attempts ask of `held`, to be read without the lock: see [`snapshot`].
+    state: Mutex<GateState>,
+    /// What attempts ask of `state`, to be read without the lock: see [`snapshot`].
     snapshot: AtomicU64,
     /// When the provider last accepted the credential, in milliseconds after `made_at`; 0: never. Beside the lock,
     /// because every accepted push writes it; nothing is decided by it, so its order does not matter.
@@ -41,7 +41,7 @@ pub(in crate::dispatch) struct LaneGate {
 }
 
 #[derive(Debug)]
-struct Held {
+struct GateState {
     health: LaneHealth,
     /// Of the credential in use. Changes in one step with the generation.
     fingerprint: Fingerprint,
@@ -81,7 +81,11 @@ impl LaneGate {
             lane,
             name,
             intake,
-            held: Mutex::new(Held { health: LaneHealth::new(made_at), fingerprint, unstored: Vec::new() }),
+            state: Mutex::new(GateState {
+                health: LaneHealth::new(made_at),
+                fingerprint,
+                unstored: Vec::new(),
+            }),
             snapshot: AtomicU64::new(0),
             accepted_ms: AtomicU64::new(0),
             made_at,
@@ -110,8 +114,8 @@ impl LaneGate {
             0 => None,
             ms => Some(self.made_at + Duration::from_millis(ms)),
         };
-        let held = self.lock();
-        let health = &held.health;
+        let state = self.lock();
+        let health = &state.health;
         let (state, why) = match health.state() {
             _ if health.is_paused() => (LaneState::Paused, None),
             (state, why) => (state, why.cloned()),
@@ -130,8 +134,8 @@ impl LaneGate {
         if snapshot & 1 == 1 {
             return (Admission::Send, Generation(snapshot >> 2));
         }
-        let held = self.lock();
-        (held.health.admission(Instant::now()), held.health.generation())
+        let state = self.lock();
+        (state.health.admission(Instant::now()), state.health.generation())
     }
 
     /// Is the lane's generation still this one? Each attempt asks this once more when its request is written.
@@ -183,11 +187,11 @@ impl LaneGate {
     /// on other nodes: they have the new one, or find out again.
     pub(in crate::dispatch) fn credential_changed(&self, fingerprint: Fingerprint) {
         self.note_acceptance();
-        let mut held = self.lock();
-        let before = std::mem::replace(&mut held.fingerprint, fingerprint);
-        self.mark_unstored(&mut held, before);
-        self.mark_unstored(&mut held, fingerprint);
-        self.handle_locked(held, LaneEvent::CredentialChanged);
+        let mut state = self.lock();
+        let before = std::mem::replace(&mut state.fingerprint, fingerprint);
+        self.mark_unstored(&mut state, before);
+        self.mark_unstored(&mut state, fingerprint);
+        self.handle_locked(state, LaneEvent::CredentialChanged);
     }
 
     /// Returns when there is something for [`Self::take_unstored`]. Only one task may wait.
@@ -197,25 +201,25 @@ impl LaneGate {
 
     /// What the database may not know yet, as this node sees it now. The caller stores it before it takes the next one.
     pub(in crate::dispatch) fn take_unstored(&self) -> Option<SuspensionDecision> {
-        let mut held = self.lock();
-        let fingerprint = held.unstored.pop()?;
-        let health = &held.health;
-        let is_rejected = fingerprint == held.fingerprint && health.is_suspended();
+        let mut state = self.lock();
+        let fingerprint = state.unstored.pop()?;
+        let health = &state.health;
+        let is_rejected = fingerprint == state.fingerprint && health.is_suspended();
         let rejected = if is_rejected { health.state().1.cloned() } else { None };
         Some(SuspensionDecision { fingerprint, rejected })
     }
 
     /// The database did not take the decision about this credential. Wakes no task: the caller tries again by itself.
     pub(in crate::dispatch) fn put_back_unstored(&self, fingerprint: Fingerprint) {
-        let mut held = self.lock();
-        if !held.unstored.contains(&fingerprint) {
-            held.unstored.push(fingerprint);
+        let mut state = self.lock();
+        if !state.unstored.contains(&fingerprint) {
+            state.unstored.push(fingerprint);
         }
     }
 
-    fn mark_unstored(&self, held: &mut Held, fingerprint: Fingerprint) {
-        if !held.unstored.contains(&fingerprint) {
-            held.unstored.push(fingerprint);
+    fn mark_unstored(&self, state: &mut GateState, fingerprint: Fingerprint) {
+        if !state.unstored.contains(&fingerprint) {
+            state.unstored.push(fingerprint);
         }
         self.suspension_decided.notify_one();
     }
@@ -226,14 +230,14 @@ impl LaneGate {
 
     /// Tells the state machine, and carries out its effects. What has to be stored is left to the lane's task for it
     /// ([`super::suspension`]).
-    fn handle_locked(&self, mut held: MutexGuard<'_, Held>, event: LaneEvent) -> Effects {
+    fn handle_locked(&self, mut state: MutexGuard<'_, GateState>, event: LaneEvent) -> Effects {
         let now = Instant::now();
-        let effects = held.health.on(event, now);
+        let effects = state.health.on(event, now);
         if effects.persist.is_some() {
-            let fingerprint = held.fingerprint;
-            self.mark_unstored(&mut held, fingerprint);
+            let fingerprint = state.fingerprint;
+            self.mark_unstored(&mut state, fingerprint);
         }
-        let health = &held.health;
+        let health = &state.health;
         let sends = health.admission(now) == Admission::Send;
         let snapshot = snapshot(health.generation(), health.has_failures(), sends);
         self.snapshot.store(snapshot, Ordering::Release);
@@ -283,7 +287,7 @@ impl LaneGate {
         self.accepted_ms.store(ms.max(1), Ordering::Relaxed);
     }
 
-    fn lock(&self) -> MutexGuard<'_, Held> {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, GateState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

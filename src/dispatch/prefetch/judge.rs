@@ -56,8 +56,8 @@ impl DeviceJudge {
             return Some(rejected(PushpostReason::NothingToSend, false));
         }
         let key = LaneKey::of(device.platform, device.environment);
-        // An environment probe is made in the lane that is not the device's. If that has become the device's own lane,
-        // the probe is an ordinary attempt.
+        // Sendable here: an ordinary job in the device's own lane, or an environment probe in another lane. All else
+        // moves to the device's own lane.
         if (key == self.key) != job.environment_probe_since.is_some() {
             return None;
         }

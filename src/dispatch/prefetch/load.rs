@@ -36,14 +36,14 @@ pub(super) struct OpenedJob {
     pub(super) tickets: Vec<DeviceTicket>,
     /// The job was handed over without a claim.
     handed: bool,
-    /// Some: the devices as they were found when the job was accepted, so recently that they need not be loaded. A device
-    /// that was addressed through a user had that user then.
+    /// Devices loaded at acceptance, less than [`STALENESS_MAX`] ago, so they are not loaded again. A device that was
+    /// addressed through a user had that user then.
     found: Option<Arc<LoadedDevices>>,
 }
 
 impl OpenedJob {
     pub(super) fn new(leased: Arc<LeasedJob>, tickets: Vec<DeviceTicket>, handed: bool) -> Self {
-        let found = leased.known.as_ref().and_then(|payload| payload.loaded.clone());
+        let found = leased.payload.as_ref().and_then(|payload| payload.loaded.clone());
         let found = found.filter(|found| found.at.elapsed() < STALENESS_MAX);
         Self { leased, tickets, handed, found }
     }
@@ -173,7 +173,7 @@ impl JobLoader {
         let mut unknown = Vec::new();
         for job in jobs {
             let id = job.leased.job.notification;
-            match &job.leased.known {
+            match &job.leased.payload {
                 _ if self.notifications.contains_key(&id) => {}
                 Some(payload) => {
                     self.notifications.insert(id, Arc::new(RenderedNotification::new(id, payload)));

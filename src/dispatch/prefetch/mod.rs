@@ -192,8 +192,8 @@ impl Prefetcher {
             self.intake.mark_waiting(class, priority);
             drop(claiming);
             let mut leased: Vec<LeasedJob> =
-                jobs.into_iter().map(|job| LeasedJob { job, node, known: None }).collect();
-            // A suspect is claimed alone.
+                jobs.into_iter().map(|job| LeasedJob { job, node, payload: None }).collect();
+            // A claim with a suspected job has no other job, so only the last one can be suspected.
             match leased.pop() {
                 Some(suspect) if suspect.job.suspicion() != Suspicion::None => self.isolate(suspect).await?,
                 last => {
@@ -224,7 +224,7 @@ impl Prefetcher {
             }
             self.intake.mark_waiting(class, priority);
             for job in jobs {
-                self.isolate(LeasedJob { job, node, known: None }).await?;
+                self.isolate(LeasedJob { job, node, payload: None }).await?;
             }
             return Ok(Next::ChangeOr(Instant::now()));
         }
@@ -246,7 +246,7 @@ impl Prefetcher {
     }
 
     async fn open_and_load(&mut self, leased: Vec<LeasedJob>, handed: bool) -> Result<(), store::Error> {
-        if leased.iter().any(|leased| is_urgent(&leased.job)) && self.queue.holds(Class::Bulk) {
+        if leased.iter().any(|leased| is_urgent(&leased.job)) && self.queue.has_class(Class::Bulk) {
             self.limit.note_urgent();
         }
         let open = |leased| {

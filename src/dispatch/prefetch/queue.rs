@@ -15,7 +15,7 @@ use crate::dispatch::ready_device::ReadyDevice;
 use crate::domain::{Class, Priority};
 use crate::queue::lane_intake::LaneIntake;
 
-/// What the queue must know of what stands in it.
+/// What the queue asks of an item.
 pub(in crate::dispatch) trait Queued {
     /// Its class and priority.
     fn range(&self) -> (Class, Priority);
@@ -31,7 +31,7 @@ pub(in crate::dispatch) struct ReadyQueue<T = ReadyDevice> {
     inner: Mutex<Inner<T>>,
     /// As in `inner`, to be read without the lock. A reader may be a moment behind.
     len: AtomicUsize,
-    some: Notify,
+    pushed: Notify,
     intake: Arc<LaneIntake>,
     /// Most devices per class and priority.
     devices_max: usize,
@@ -69,7 +69,7 @@ impl<T> Default for Inner<T> {
 
 impl<T: Queued> ReadyQueue<T> {
     pub(in crate::dispatch) fn new(intake: Arc<LaneIntake>, devices_max: usize) -> Self {
-        Self { inner: Mutex::default(), len: AtomicUsize::new(0), some: Notify::new(), intake, devices_max }
+        Self { inner: Mutex::default(), len: AtomicUsize::new(0), pushed: Notify::new(), intake, devices_max }
     }
 
     /// How many more devices of this range may be loaded ahead.
@@ -78,7 +78,7 @@ impl<T: Queued> ReadyQueue<T> {
     }
 
     /// Is there a device of this class?
-    pub(in crate::dispatch) fn holds(&self, class: Class) -> bool {
+    pub(in crate::dispatch) fn has_class(&self, class: Class) -> bool {
         self.lock().cells[row(class)].iter().any(|cell| !cell.is_empty())
     }
 
@@ -98,12 +98,12 @@ impl<T: Queued> ReadyQueue<T> {
             inner.len += 1;
         }
         self.unlock(inner);
-        self.some.notify_one();
+        self.pushed.notify_one();
     }
 
     /// Returns when devices were pushed since the last call returned. Only one task may wait.
     pub(in crate::dispatch) async fn pushed(&self) {
-        self.some.notified().await;
+        self.pushed.notified().await;
     }
 
     /// The most urgent device, if there is one.
@@ -151,8 +151,8 @@ impl<T: Queued> ReadyQueue<T> {
         inner.cells.iter().flatten().filter_map(|cell| cell.front().map(Queued::loaded)).min()
     }
 
-    /// Shows each device.
-    pub(in crate::dispatch) fn each(&self, show: impl FnMut(&T)) {
+    /// Calls `show` with each device.
+    pub(in crate::dispatch) fn for_each(&self, show: impl FnMut(&T)) {
         self.lock().cells.iter().flatten().flatten().for_each(show);
     }
 
@@ -330,7 +330,7 @@ mod tests {
         assert_eq!(out.iter().map(|(_, number)| *number).collect::<Vec<_>>(), [HANDED, 3]);
         assert!(queue.intake.reserve(Priority::High, 1).is_some(), "one of them was handed over");
         let mut left = Vec::new();
-        queue.each(|mark| left.push(mark.2));
+        queue.for_each(|mark| left.push(mark.2));
         assert_eq!(left, [1, 2]);
         assert!(queue.oldest().is_some());
         assert_eq!(drain(&queue, 10).len(), 2);

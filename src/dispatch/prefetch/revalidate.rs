@@ -1,5 +1,5 @@
-//! Reloads devices that have waited in the queue. Of a lane that sends slowly the queue is minutes long, and what was true
-//! when a device was loaded need not be true when it is sent (docs/queue.md#token-load).
+//! Reloads devices that have waited in the queue. The queue of a slow lane can be minutes long, and what was true when
+//! a device was loaded need not be true when it is sent (docs/queue.md#token-load).
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -66,7 +66,7 @@ impl Revalidator {
     async fn read(&self) -> Result<Snapshot, store::Error> {
         let at = Instant::now();
         let (mut ids, mut by_user) = (Vec::new(), Vec::new());
-        self.queue.each(|ready| {
+        self.queue.for_each(|ready| {
             let (notification, device) = ready.target();
             ids.push(device);
             by_user.extend(ready.notification.by_user.then_some(notification));

@@ -139,7 +139,8 @@ async fn commit_part(
         }
         Err(error) => {
             let lost = requests.len();
-            tracing::warn!(%error, requests = lost, "the answer to a commit was lost; asking what became of it");
+            let detail = "the rows are looked up";
+            tracing::warn!(%error, requests = lost, detail, "answer to a commit is lost");
             let session = open.discard();
             if !answer_found(&committer.pool, &session, requests, &part.ids).await {
                 return Err(store::Error::OutcomeUnknown);
@@ -304,7 +305,7 @@ fn hand_over(
                     devices,
                     done: None,
                 };
-                let leased_job = LeasedJob { job, node, known: Some(payload) };
+                let leased_job = LeasedJob { job, node, payload: Some(payload) };
                 let Some(recorder) = &committer.recorder else { continue };
                 recorder.expect(&leased_job);
                 if let Err(leased_job) = reservation.hand_over(leased_job) {

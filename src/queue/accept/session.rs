@@ -9,7 +9,7 @@ use crate::store::commits::{self, ServerSession};
 use crate::store::{Session, SessionPool};
 
 /// A connection that was used within this time is used again without a ping.
-const TRUSTED: Duration = Duration::from_secs(1);
+const UNPINGED_IDLE_MAX: Duration = Duration::from_secs(1);
 /// A connection that does not answer a ping within this time is thrown away.
 const PING_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -32,7 +32,7 @@ impl CommitSession {
     /// is used, so that no request loses its answer by it.
     pub(super) async fn take(kept: &mut Option<Self>, pool: &SessionPool) -> Result<Self, store::Error> {
         if let Some(mut kept) = kept.take()
-            && (kept.used_at.elapsed() < TRUSTED
+            && (kept.used_at.elapsed() < UNPINGED_IDLE_MAX
                 || matches!(timeout(PING_TIMEOUT, kept.conn.ping()).await, Ok(Ok(()))))
         {
             return Ok(kept);

@@ -19,7 +19,7 @@ const BUSY_JOBS: usize = 16;
 /// The wait of ended jobs, counted from the first one, while there are [`BUSY_JOBS`] or more.
 const SHARE_TIME_BUSY: Duration = Duration::from_millis(20);
 /// With this many ended jobs they are written at once.
-const FULL_JOBS: usize = 256;
+const ENDED_JOBS_MAX: usize = 256;
 /// Greatest age of an unrecorded outcome of a job that has not ended.
 const AGE_MAX: Duration = Duration::from_millis(250);
 /// This many outcomes of a job that has not ended are written after [`REST_TIME`].
@@ -94,8 +94,8 @@ impl FlushSchedule {
         let (first, _) = *self.ended.front()?;
         Some(match self.ended.len() {
             ..BUSY_JOBS => first,
-            BUSY_JOBS..FULL_JOBS => first + (SHARE_TIME_BUSY - SHARE_TIME),
-            FULL_JOBS.. => now,
+            BUSY_JOBS..ENDED_JOBS_MAX => first + (SHARE_TIME_BUSY - SHARE_TIME),
+            ENDED_JOBS_MAX.. => now,
         })
     }
 
@@ -105,7 +105,7 @@ impl FlushSchedule {
         let mut due = Vec::new();
         let mut devices = 0;
         let ended_are_due = self.ended_due(now).is_some_and(|at| at <= now);
-        while devices < DEVICES_MAX && due.len() < 2 * FULL_JOBS {
+        while devices < DEVICES_MAX && due.len() < 2 * ENDED_JOBS_MAX {
             let is_ended = ended_are_due && !self.ended.is_empty();
             let next = if is_ended {
                 self.ended.pop_front()
@@ -175,7 +175,7 @@ mod tests {
             devices: vec![DeviceId(number)],
             done: None,
         };
-        Arc::new(LeasedJob { job, node: NodeId(1), known: None })
+        Arc::new(LeasedJob { job, node: NodeId(1), payload: None })
     }
 
     /// Jobs of one device each that have just ended.
@@ -216,8 +216,8 @@ mod tests {
     #[tokio::test]
     async fn a_full_statement_is_due_at_once() {
         let mut schedule = FlushSchedule::default();
-        end(&mut schedule, 0..FULL_JOBS as i64);
+        end(&mut schedule, 0..ENDED_JOBS_MAX as i64);
         assert!(schedule.next_due() <= Some(Instant::now()));
-        assert_eq!(schedule.take_due().len(), FULL_JOBS);
+        assert_eq!(schedule.take_due().len(), ENDED_JOBS_MAX);
     }
 }

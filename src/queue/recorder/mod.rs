@@ -5,8 +5,8 @@
 //! shutdown) returns its device to the job, and the job is released. So no device is lost in silence, and no recorded
 //! device is tried again.
 //!
-//! A job's outcomes are written when the job ends, 50 ms after 100 of them wait, or when the oldest is 250 ms old. A
-//! job that ended waits up to 5 ms for others to share its statement, and up to 20 ms where many end
+//! A job's outcomes are written when the job ends, 50 ms after the 100th outcome, or when the oldest is 250 ms old.
+//! A job that ended waits up to 5 ms for others to share its statement, and up to 20 ms where many end
 //! (docs/queue.md#receipt-flush). While Postgres is away outcomes are kept in memory, and lanes claim nothing past
 //! [`UNRECORDED_MAX`].
 
@@ -83,14 +83,14 @@ enum Event {
 /// Takes outcomes of devices. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct OutcomeRecorder {
-    inbox: Arc<RecorderInbox>,
+    events: Arc<RecorderEvents>,
 }
 
 /// What recorder, tickets and writer share.
 #[derive(Debug)]
-struct RecorderInbox {
+struct RecorderEvents {
     /// Bounded by what lanes have leased: one event per job and one per device.
-    events: Mutex<Vec<Event>>,
+    waiting: Mutex<Vec<Event>>,
     is_filled: Notify,
     unrecorded: AtomicUsize,
     leases: Arc<Leases>,
@@ -99,7 +99,7 @@ struct RecorderInbox {
 /// One device of a leased job. Its owner must say how the device ended, once.
 #[derive(Debug)]
 pub struct DeviceTicket {
-    inbox: Arc<RecorderInbox>,
+    events: Arc<RecorderEvents>,
     leased_job: Arc<LeasedJob>,
     index: usize,
     has_ended: bool,
@@ -108,7 +108,7 @@ pub struct DeviceTicket {
 /// The task that writes outcomes: see [`OutcomeRecorder::new`].
 #[derive(Debug)]
 pub struct OutcomeWriter {
-    inbox: Arc<RecorderInbox>,
+    events: Arc<RecorderEvents>,
     pool: SessionPool,
     notifier: Notifier,
     findings: mpsc::Sender<Vec<Finding>>,
@@ -124,30 +124,30 @@ impl OutcomeRecorder {
         notifier: Notifier,
         findings: mpsc::Sender<Vec<Finding>>,
     ) -> (Self, OutcomeWriter) {
-        let inbox = Arc::new(RecorderInbox {
-            events: Mutex::default(),
+        let events = Arc::new(RecorderEvents {
+            waiting: Mutex::default(),
             is_filled: Notify::new(),
             unrecorded: AtomicUsize::new(0),
             leases,
         });
-        (Self { inbox: Arc::clone(&inbox) }, OutcomeWriter { inbox, pool, notifier, findings })
+        (Self { events: Arc::clone(&events) }, OutcomeWriter { events, pool, notifier, findings })
     }
 
     /// Notes a job that is on its way to a lane of this node, so that the heartbeat's comparison does not release it.
     pub fn expect(&self, leased_job: &LeasedJob) {
-        self.inbox.leases.add(leased_job.lease());
+        self.events.leases.add(leased_job.lease());
     }
 
     /// Takes responsibility for a job. Returns one ticket per device that is still in it.
     pub fn open(&self, leased_job: LeasedJob) -> (Arc<LeasedJob>, Vec<DeviceTicket>) {
         let leased_job = Arc::new(leased_job);
-        self.inbox.leases.add(leased_job.lease());
-        self.inbox.push(Event::Opened(Arc::clone(&leased_job)));
+        self.events.leases.add(leased_job.lease());
+        self.events.push(Event::Opened(Arc::clone(&leased_job)));
         let tickets = leased_job
             .job
             .open_positions()
             .map(|index| DeviceTicket {
-                inbox: Arc::clone(&self.inbox),
+                events: Arc::clone(&self.events),
                 leased_job: Arc::clone(&leased_job),
                 index,
                 has_ended: false,
@@ -158,7 +158,7 @@ impl OutcomeRecorder {
 
     /// True if lanes may lease more jobs. False while [`UNRECORDED_MAX`] outcomes wait for Postgres.
     pub fn has_room(&self) -> bool {
-        self.inbox.unrecorded.load(Ordering::Acquire) < UNRECORDED_MAX
+        self.events.unrecorded.load(Ordering::Acquire) < UNRECORDED_MAX
     }
 }
 
@@ -170,12 +170,12 @@ impl OutcomeWriter {
     }
 }
 
-impl RecorderInbox {
+impl RecorderEvents {
     fn push(&self, event: Event) {
         if matches!(event, Event::Ended(..)) {
             self.unrecorded.fetch_add(1, Ordering::AcqRel);
         }
-        let mut events = self.events.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut events = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         let is_first = events.is_empty();
         events.push(event);
         drop(events);
@@ -186,7 +186,7 @@ impl RecorderInbox {
 
     /// Takes all events into an empty buffer. The buffer's memory is used for the next events.
     fn take(&self, into: &mut Vec<Event>) {
-        std::mem::swap(&mut *self.events.lock().unwrap_or_else(PoisonError::into_inner), into);
+        std::mem::swap(&mut *self.waiting.lock().unwrap_or_else(PoisonError::into_inner), into);
     }
 }
 
@@ -209,7 +209,7 @@ impl DeviceTicket {
 
     fn push(&self, disposition: Disposition, began: Instant, finding: Option<Finding>) {
         let ended = EndedDevice { index: self.index, disposition, began, finding: finding.map(Box::new) };
-        self.inbox.push(Event::Ended(self.leased_job.lease(), ended));
+        self.events.push(Event::Ended(self.leased_job.lease(), ended));
     }
 }
 

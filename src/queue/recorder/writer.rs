@@ -27,9 +27,9 @@ pub(super) async fn run(writer: OutcomeWriter, stop: CancellationToken) {
     let mut pause = PAUSE_MIN;
     let mut events = Vec::new();
     loop {
-        writer.inbox.take(&mut events);
+        writer.events.take(&mut events);
         let unrecordable = schedule.take_in(events.drain(..));
-        writer.inbox.unrecorded.fetch_sub(unrecordable, Ordering::AcqRel);
+        writer.events.unrecorded.fetch_sub(unrecordable, Ordering::AcqRel);
         if stop.is_cancelled() && schedule.jobs.is_empty() && schedule.next_due().is_none() {
             return;
         }
@@ -41,7 +41,8 @@ pub(super) async fn run(writer: OutcomeWriter, stop: CancellationToken) {
         match flush(&writer, &mut schedule, &due).await {
             Ok(()) => pause = PAUSE_MIN,
             Err(error) => {
-                tracing::warn!(%error, jobs = due.len(), "outcomes not recorded yet; kept and tried again");
+                let detail = "they are kept in memory and tried again";
+                tracing::warn!(%error, jobs = due.len(), detail, "outcomes are not recorded");
                 schedule.put_back(&due);
                 sleep(pause).await;
                 pause = (pause * 2).min(PAUSE_MAX);
@@ -56,7 +57,7 @@ async fn wait(writer: &OutcomeWriter, schedule: &FlushSchedule, stop: &Cancellat
     if stop.is_cancelled() {
         let poll = Instant::now() + STOP_POLL;
         tokio::select! {
-            () = writer.inbox.is_filled.notified() => {}
+            () = writer.events.is_filled.notified() => {}
             () = sleep_until(due.map_or(poll, |due| due.min(poll))) => {}
         }
         return;
@@ -68,7 +69,7 @@ async fn wait(writer: &OutcomeWriter, schedule: &FlushSchedule, stop: &Cancellat
         }
     };
     tokio::select! {
-        () = writer.inbox.is_filled.notified() => {}
+        () = writer.events.is_filled.notified() => {}
         () = timer => {}
         () = stop.cancelled() => {}
     }
@@ -81,7 +82,7 @@ async fn flush(
     schedule: &mut FlushSchedule,
     due: &[JobLease],
 ) -> Result<(), store::Error> {
-    // A job that this node has claimed again is no longer ours under its earlier lease. A statement names a job once.
+    // If a newer lease of a job is due too, the earlier one takes the slow path, because a statement names a job once.
     let is_claimed_again = |lease: &JobLease| {
         let next = due.partition_point(|other| other <= lease);
         due.get(next).is_some_and(|other| other.job == lease.job)
@@ -147,7 +148,8 @@ async fn record_all(
 /// The outcomes of a poisoned job are recorded without what the provider wrote. If even that can't be stored, they are
 /// kept and tried again now and then: the job stays leased to this node, so it is not sent again.
 fn drop_provider_text(schedule: &mut FlushSchedule, lease: JobLease, error: &store::Error) {
-    tracing::error!(%error, job = lease.job.0, "an outcome can't be stored as the provider worded it");
+    let detail = "the provider's text is dropped";
+    tracing::error!(%error, job = lease.job.0, detail, "outcome is not storable");
     let Some(job) = schedule.jobs.get_mut(&lease) else { return };
     let mut has_changed = false;
     for ended in &mut job.unrecorded {
@@ -166,7 +168,7 @@ fn drop_provider_text(schedule: &mut FlushSchedule, lease: JobLease, error: &sto
 fn note_recorded(writer: &OutcomeWriter, schedule: &mut FlushSchedule, lease: JobLease) {
     let Some(job) = schedule.jobs.get_mut(&lease) else { return };
     let ended = std::mem::take(&mut job.unrecorded);
-    writer.inbox.unrecorded.fetch_sub(ended.len(), Ordering::AcqRel);
+    writer.events.unrecorded.fetch_sub(ended.len(), Ordering::AcqRel);
     for e in &ended {
         job.recorded.set(e.index, true);
     }
@@ -175,7 +177,7 @@ fn note_recorded(writer: &OutcomeWriter, schedule: &mut FlushSchedule, lease: Jo
     follow_up(writer, schedule, lease, ended);
     if is_finished {
         schedule.jobs.remove(&lease);
-        writer.inbox.leases.remove(lease);
+        writer.events.leases.remove(lease);
     }
 }
 
@@ -193,7 +195,8 @@ fn follow_up(writer: &OutcomeWriter, schedule: &FlushSchedule, lease: JobLease, 
     if !findings.is_empty()
         && let Err(error) = writer.findings.try_send(findings)
     {
-        tracing::warn!(%error, "findings about tokens were dropped; the next attempt finds them again");
+        let detail = "the next attempt finds them again";
+        tracing::warn!(%error, detail, "findings about tokens are dropped");
     }
 }
 
@@ -250,10 +253,10 @@ async fn record_slowly(
     job.is_lost = !is_ours || job.recorded.all();
     let (is_lost, has_ended) = (job.is_lost, job.has_ended());
     let ended = std::mem::take(&mut job.unrecorded);
-    writer.inbox.unrecorded.fetch_sub(ended.len(), Ordering::AcqRel);
+    writer.events.unrecorded.fetch_sub(ended.len(), Ordering::AcqRel);
     follow_up(writer, schedule, lease, ended);
     if is_lost {
-        writer.inbox.leases.remove(lease);
+        writer.events.leases.remove(lease);
         if has_ended {
             schedule.jobs.remove(&lease);
         }
@@ -269,16 +272,17 @@ fn drop_outcomes(writer: &OutcomeWriter, schedule: &mut FlushSchedule, lease: Jo
         tracing::info!(
             job = lease.job.0,
             outcomes = dropped,
-            "outcomes of a job that is recorded already: dropped"
+            detail = "the job is recorded already",
+            "late outcomes are dropped"
         );
     }
-    writer.inbox.unrecorded.fetch_sub(dropped, Ordering::AcqRel);
+    writer.events.unrecorded.fetch_sub(dropped, Ordering::AcqRel);
     job.unrecorded.clear();
     job.is_lost = true;
     if job.has_ended() {
         schedule.jobs.remove(&lease);
     }
-    writer.inbox.leases.remove(lease);
+    writer.events.leases.remove(lease);
 }
 
 fn is_final(disposition: &Disposition) -> bool {
@@ -315,7 +319,7 @@ async fn release_ended(
             let job = &released.leased_job.job;
             writer.notifier.notify_released(job.lane, job.class, job.priority);
         }
-        writer.inbox.leases.remove(lease);
+        writer.events.leases.remove(lease);
     }
     schedule.put_back(&others);
     Ok(())

@@ -26,7 +26,7 @@ use crate::store::words;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// A connection that was used within this time is lent without a ping. A ping takes as long as the one statement of
 /// most requests.
-const TRUSTED: Duration = Duration::from_secs(1);
+const UNPINGED_IDLE_MAX: Duration = Duration::from_secs(1);
 /// An idle connection is closed after this long.
 const IDLE_MAX: Duration = Duration::from_secs(600);
 /// Any connection is closed after this long, because its caches in the server grow.
@@ -265,7 +265,7 @@ impl PoolInner {
     /// generation.
     async fn take_living(&self) -> Option<PooledConnection> {
         while let Some(mut held) = self.take_idle() {
-            if held.idle_since.elapsed() < TRUSTED {
+            if held.idle_since.elapsed() < UNPINGED_IDLE_MAX {
                 return Some(held);
             }
             match timeout(self.limits.ping, held.conn.ping()).await {

@@ -96,7 +96,7 @@ impl QueueNode {
                     if jobs.is_empty() {
                         break;
                     }
-                    claimed.extend(jobs.into_iter().map(|job| LeasedJob { job, node: lease, known: None }));
+                    claimed.extend(jobs.into_iter().map(|job| LeasedJob { job, node: lease, payload: None }));
                 }
             }
         }
