@@ -3,8 +3,8 @@
 //!
 //! The rest of the job is given back as it was, so each outcome is on record before the next device is tried, and nothing
 //! else of the job is at stake. The prefetcher runs these attempts itself. So each lane has one at a time, and no lane
-//! waits for another: a suspect that waits is leased all the same, so the death of its node counts against it whether or
-//! not its attempt has begun.
+//! waits for another. A suspected job that waits is leased, so the death of its node counts for it whether or not its
+//! attempt has begun.
 
 use std::sync::Arc;
 
@@ -29,8 +29,8 @@ pub(super) struct IsolatedAttempts {
 }
 
 impl IsolatedAttempts {
-    /// Opens a job of which one device is to be tried. Devices that are convicted of killing their nodes are rejected
-    /// unsent; none: there is nothing else to do with the job for now.
+    /// Opens a job of which one device is to be tried. Devices that are judged to be the cause of node deaths are
+    /// rejected unsent; none: there is nothing else to do with the job for now.
     pub(super) fn open(&self, held: LeasedJob) -> Option<(Arc<LeasedJob>, Vec<DeviceTicket>)> {
         let suspicion = held.job.suspicion();
         let (held, mut tickets) = self.recorder.open(held);
@@ -39,7 +39,8 @@ impl IsolatedAttempts {
             Suspicion::None => {}
             Suspicion::Isolated => tracing::warn!(
                 lane = self.gate.name(), notification = %job.notification, job = job.id.0, lost = job.node_deaths,
-                "a job was lost with its node more than once: its devices are tried one at a time"
+                detail = "its nodes died more than once; its devices are tried one at a time",
+                "job is isolated"
             ),
             Suspicion::NextDeviceIsCause => {
                 tickets.truncate(1);

@@ -87,10 +87,11 @@ impl Backlog {
             let mut conn = self.pool.acquire().await?;
             store::backlog::waiting(&mut conn).await
         };
+        let detail = "the last reading is used";
         match timeout(READ_TIMEOUT, read).await {
             Ok(Ok(waiting)) => *self.lock() = Reading { made_at: Some(Instant::now()), waiting },
-            Ok(Err(error)) => tracing::warn!(%error, "the backlog can't be read; the last reading is used"),
-            Err(_) => tracing::warn!("the backlog can't be read in time; the last reading is used"),
+            Ok(Err(error)) => tracing::warn!(%error, detail, "backlog can't be read"),
+            Err(_) => tracing::warn!(detail, "backlog can't be read in time"),
         }
     }
 

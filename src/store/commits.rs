@@ -103,7 +103,7 @@ pub async fn commit_marked(
     if !error.is_lost_answer() {
         return Err(error);
     }
-    tracing::warn!(%error, "the answer to a commit was lost; asking what became of it");
+    tracing::warn!(%error, detail = "the transaction is looked up", "answer to a commit is lost");
     let ask = || {
         Box::pin(async move {
             let mut conn = pool.acquire().await?;

@@ -101,7 +101,7 @@ fn platform(fields: &mut Fields<'_>, platforms: &Platforms) -> Option<Platform> 
     let platform = platforms.parse(text);
     if platform.is_none() {
         let at = fields.pointer("platform");
-        let fault = ValidationError::at(at, InputCode::UnsupportedPlatform, "we don't send to this service");
+        let fault = ValidationError::at(at, InputCode::UnsupportedPlatform, "this platform is not supported");
         fields.faults().push(fault.with("supported", platforms.names()));
     }
     platform
