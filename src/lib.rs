@@ -2,8 +2,8 @@
 //!
 //! # Layout
 //!
-//! Read the modules in this order; each imports only from those above it in the same list
-//! (`tests/layers.rs` holds the table and checks it).
+//! Read the modules in this order. Each imports only from modules of a lower layer, with the exceptions that
+//! `tests/layers/rules.rs` names. `tests/layers.rs` checks it.
 //!
 //! | layer | module | what it is |
 //! |---|---|---|
@@ -11,6 +11,7 @@
 //! | 1 | [`store`] | all the SQL |
 //! | 1 | [`provider::transport`] | TLS, HTTP/2 connections and their pool; knows no provider |
 //! | 1 | [`telemetry`] | the log |
+//! | 2 | [`provider`] | what a provider states, and the registry of providers |
 //! | 2 | [`provider::apns`], [`provider::fcm`] | credentials, request bytes, what an answer means |
 //! | 2 | [`queue`] | accept, claim, lease, record |
 //! | 2 | [`audience`] | from the selectors of a request to devices: small audiences at once, large ones page by page |
@@ -21,7 +22,7 @@
 //! | 4 | [`config`], [`runtime`] | wiring |
 //! | 5 | [`cli`] | commands |
 //!
-//! Beside it stand crates that know nothing of this one:
+//! These crates do not depend on this one:
 //!
 //! | crate | what it is |
 //! |---|---|

@@ -19,8 +19,7 @@ use crate::store::devices::{Addressed, TokenKey, addressed_ids, addressed_tokens
 const SHARED_NAMES_MAX: usize = 100;
 /// Audiences that share their statements.
 const SHARED_QUERIES_MAX: usize = 256;
-/// From so many queries at once on, more arrive so fast that the worker waits for [`GATHER_TIME`] to take them
-/// together.
+/// After a batch of at least this many queries the worker waits [`GATHER_TIME`], so that the next batch is larger.
 const BUSY_QUERIES: usize = 4;
 const GATHER_TIME: Duration = Duration::from_millis(1);
 /// While so many queries wait, further ones run statements of their own.

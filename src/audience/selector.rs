@@ -2,7 +2,8 @@
 //! its devices.
 //!
 //! A new kind of audience is a variant of [`AudienceSelector`]. The compiler then asks how many names it has, which
-//! services it may reach, and how its devices are found: by keys at once, or page by page as a [`FanOut`].
+//! services it may reach, and how its devices are found: by keys at once, or page by page as a [`FanOut`]. A second
+//! paged kind also needs a change of [`Audience::fan_out`], which returns one.
 
 use super::{Resolved, sorted};
 use crate::domain::{App, DeviceId, DeviceToken, Environment, FanOut, Kind, Platform, UserId};
@@ -152,8 +153,10 @@ impl Audience {
     }
 
     /// The part of the audience that is found page by page, once the named devices are `resolved`; none if there is no
-    /// such part. APNs devices need tokens of `kind`. The platforms are those that have lanes at this moment on this
-    /// node: a node that reads a page later may know others.
+    /// such part. Only the first paged selector counts, because [`AudienceSelector::All`] is the only paged kind.
+    ///
+    /// APNs devices need tokens of `kind`. The platforms are those that have lanes at this moment on this node: a node
+    /// that reads a page later may know others.
     pub fn fan_out(&self, app: &App, resolved: &Resolved, kind: Kind) -> Option<FanOut> {
         let known = app.platforms();
         let reached = known.iter().filter(|platform| app.has_platform(*platform) && self.includes(*platform));

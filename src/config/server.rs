@@ -11,7 +11,7 @@ use crate::domain::{Network, Origin};
 pub struct ServerSettings {
     /// Address of the API. Port 0: a free one.
     pub listen: SocketAddr,
-    /// When set, `/metrics`, `/v1/admin` and `/docs` are served only on this address.
+    /// When set, `/v1/admin` and `/openapi.json` are served only on this address.
     pub internal_listen: Option<SocketAddr>,
     /// Between two checks whether the configuration or a file that it names has changed.
     pub reload_interval: Duration,

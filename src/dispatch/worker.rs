@@ -1,5 +1,5 @@
-//! Takes the most urgent device that is ready, once the lane has room for it, and spawns its attempt. So `high` waits for
-//! one answer, never for a job.
+//! Takes the most urgent device that is ready, once the lane has room for it, and spawns its attempt. So a `high`
+//! device waits at most until one attempt in flight ends.
 //!
 //! A task that has ended its attempt takes the next device itself while there is one: under load no task is woken or
 //! spawned for a device.

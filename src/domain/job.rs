@@ -9,7 +9,7 @@ use super::{DeviceId, JobId, LaneId, NotificationId, Priority, Reason};
 /// Devices of one job.
 pub const JOB_DEVICES_MAX: usize = 500;
 
-/// From so many deaths of its node on, without a recorded outcome in between, a job may be the cause of the deaths. It
+/// With this many node deaths in a row, without a recorded outcome in between, a job may be the cause of the deaths. It
 /// is then claimed alone and sent one device at a time (docs/queue.md#isolated-attempt).
 pub const SUSPECT_NODE_DEATHS: i16 = 2;
 
@@ -29,7 +29,7 @@ wire_enum! {
     }
 }
 
-/// A job as the node knows it that holds its lease.
+/// A job as its leaseholder knows it.
 #[derive(Clone, Debug)]
 pub struct Job {
     /// The id of its row.

@@ -16,16 +16,17 @@ pub enum Certainty {
     Doubtful,
 }
 
-/// What a misconfiguration concerns. That decides what is stopped.
+/// What a misconfiguration concerns. That decides whether the lane is stopped.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum MisconfigurationScope {
     /// Key, certificate, service account or project. The lane is stopped.
     Credential,
-    /// The topic. The lane is stopped if the topic is the configured one, else only this notification.
+    /// The configured topic. The lane is stopped. A topic that the request chose makes [`Outcome::Rejected`] instead.
     Topic,
-    /// The Apple or web key that is stored at Firebase. Apple and web tokens of the FCM lane are stopped.
+    /// The Apple or web key that is stored at Firebase. Apple and web tokens of the FCM lane are retried; the attempt
+    /// does not count. The lane goes on.
     StoredKey,
-    /// Perhaps an override in the request. Only this device is concerned.
+    /// Perhaps an override in the request. This device is retried; the attempt does not count. The lane goes on.
     Override,
 }
 
@@ -89,8 +90,8 @@ pub enum Outcome {
         /// The reason that the provider gave.
         reason: Reason,
     },
-    /// The configuration is wrong, not the message or the token. Nothing is recorded, and what `about` names is
-    /// stopped.
+    /// The configuration is wrong, not the message or the token. `about` decides: the lane is stopped and nothing is
+    /// recorded, or the device is retried and the lane goes on.
     Misconfigured {
         /// The reason that the provider gave.
         reason: Reason,

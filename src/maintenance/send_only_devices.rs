@@ -4,8 +4,7 @@ use crate::domain::DeviceId;
 use crate::store;
 use crate::store::Session;
 
-/// Days after the last send (PRODUCT.md, `tokens`). That is longer than any time to live, so no job refers to such a
-/// device.
+/// Days after the last send. That is longer than any time to live (28 days), so no job refers to such a device.
 const AGE_DAYS: i32 = 30;
 /// Devices that one step reads.
 const PAGE_DEVICES: i64 = 1_000;

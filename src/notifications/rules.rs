@@ -5,10 +5,10 @@ use crate::audience::Audience;
 use crate::domain::{App, Content, InputCode, PushType, ValidationError};
 use crate::provider::{PAYLOAD_LIMIT_MIN, Provider, Providers};
 
-/// How much longer than in the request its values can be in a message, which has each of them once: FCM takes `data` as
-/// text, so that quotation marks are escaped twice.
+/// A value can become 4 times as long in a message as it is in the request, because FCM takes `data` as text and
+/// quotation marks are escaped twice. A message has each value once.
 const GROWTH_MAX: usize = 4;
-/// More bytes than all that Pushpost adds to a message, but for what the settings add.
+/// Upper bound of the bytes that Pushpost adds to a message, without those of the app's settings.
 const OVERHEAD_MAX: usize = 512;
 
 /// The content of a request that has more bytes than any provider takes.

@@ -1,4 +1,5 @@
-//! Accepting a notification: finds its devices and stores it, its job and their targets in one transaction.
+//! Accepting a notification: finds its devices, and stores the notification, its jobs and its targets in
+//! one transaction.
 
 use std::sync::Arc;
 
@@ -52,7 +53,8 @@ pub enum Error {
 /// Accepts a notification of an app.
 ///
 /// # Errors
-/// Nothing was stored, but for `accept::Error::OutcomeUnknown`.
+/// The notification is not stored, except perhaps after `accept::Error::OutcomeUnknown`. Devices that were made for
+/// unknown tokens stay.
 pub async fn send(
     resolver: &AudienceResolver,
     acceptor: &Acceptor,

@@ -76,7 +76,7 @@ pub struct NotificationRow<'a> {
     pub label: Option<&'a str>,
     /// The sender's metadata as JSON, kept and returned.
     pub metadata: Option<&'a [u8]>,
-    /// What was addressed in vain, as JSON.
+    /// Users and device ids without a target, as JSON.
     pub unmatched: Option<&'a [u8]>,
     /// The validated request as JSON.
     pub content: Vec<u8>,

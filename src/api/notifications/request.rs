@@ -16,7 +16,7 @@ use crate::provider::Providers;
 pub(super) struct Context<'a> {
     /// The caller's app.
     pub(super) app: &'a App,
-    /// Those that the app may send through.
+    /// All providers of this process.
     pub(super) providers: &'a Providers,
     /// Reads public device ids.
     pub(super) installation: &'a InstallationKey,
@@ -46,7 +46,8 @@ pub(super) fn read(body: impl Into<Vec<u8>>, context: Context<'_>) -> Result<Sub
     }
 }
 
-/// `Some(None)`: there are too many targets, and the rest was not read.
+/// None: `to` is missing or has another type, which is reported. `Some(None)`: there are too many targets, and the rest
+/// was not read.
 fn request(mut fields: Fields<'_>, request_bytes: usize, context: Context<'_>) -> Option<Option<Submission>> {
     fields.require("to");
     let to = match to(&mut fields).map(|to| audience::read(to, context)) {

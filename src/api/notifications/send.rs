@@ -99,7 +99,7 @@ fn answer(sent: &Accepted) -> Result<Response, ApiError> {
     Ok((StatusCode::ACCEPTED, [(LOCATION, location)], body).into_response())
 }
 
-/// A sender that names a key means that a repeat sends nothing twice, which this version can't promise.
+/// Refused, because this version can't prevent that a repeated request is sent twice.
 fn refuse_idempotency_key(headers: &HeaderMap, parameters: &mut Parameters) {
     if headers.contains_key(IDEMPOTENCY_KEY) {
         let place = ErrorLocation::Header(IDEMPOTENCY_KEY);

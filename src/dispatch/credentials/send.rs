@@ -19,19 +19,20 @@ const TRIAL_TIMEOUT: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub(in crate::dispatch) struct Reply {
     pub(in crate::dispatch) outcome: Outcome,
-    /// False: the outcome says nothing about the lane as it is, because a candidate met it.
+    /// False: the outcome says nothing about the lane as it is, because it is that of the candidate
+    /// credential.
     pub(in crate::dispatch) concerns_lane: bool,
-    /// A header of the request's own took part in the topic or the key.
+    /// A header of the request chose the topic or the key.
     pub(in crate::dispatch) is_overridden: bool,
 }
 
-/// What the attempts at one device are made of, one for each sender that the device is sent with.
+/// What one device is sent with. Each sender that is tried gets an attempt of its own.
 pub(in crate::dispatch) struct Request<'r, Begin> {
     pub(in crate::dispatch) gate: &'r LaneGate,
     pub(in crate::dispatch) notification: &'r RenderedNotification,
     /// Time that the provider has to answer.
     pub(in crate::dispatch) timeout: Duration,
-    /// Begins an attempt that may take so long; none: it may not begin any more.
+    /// Begins an attempt with this time-out; none: it may not begin any more.
     pub(in crate::dispatch) begin: Begin,
 }
 

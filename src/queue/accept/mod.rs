@@ -36,7 +36,7 @@ pub struct NewNotification {
     pub label: Option<String>,
     /// The sender's metadata, kept and returned: a JSON object of strings.
     pub metadata: Option<Vec<u8>>,
-    /// What was addressed in vain: the `unmatched` member of the answer as JSON. None: everything was found.
+    /// Users and device ids without a target: the `unmatched` member of the answer as JSON. None: everything was found.
     pub unmatched: Option<Vec<u8>>,
     /// The target devices that are known already, each at most once.
     pub targets: Vec<Target>,

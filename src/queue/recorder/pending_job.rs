@@ -66,8 +66,8 @@ impl PendingJob {
         }
     }
 
-    /// Takes the end of a ticket. Returns whether there is something to record. There is not if the device stays in the
-    /// job, or if another node has recorded an outcome of it, which stands.
+    /// Takes the end of a ticket. Returns whether there is something to record: false if the device stays in the job or
+    /// another node recorded it first.
     pub(super) fn end_device(&mut self, ended: EndedDevice) -> bool {
         self.open_tickets = self.open_tickets.saturating_sub(1);
         let to_record =
@@ -137,8 +137,8 @@ impl PendingJob {
         self.write_retries(batch, ended);
     }
 
-    /// Devices that go on alike share a job. It is due after the longest of their delays. The evidence of an
-    /// environment probe is the earliest one, because the fewest registrations precede it.
+    /// Devices with the same next lane, flags and reason share a retry job. It is due after the longest of their delays.
+    /// The evidence of an environment probe is the earliest one, because the fewest registrations precede it.
     fn write_retries(&self, batch: &mut RecordBatch, ended: &[&EndedDevice]) {
         let mut groups: BTreeMap<RetryKey<'_>, RetryGroup> = BTreeMap::new();
         for e in ended {

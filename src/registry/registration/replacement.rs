@@ -11,7 +11,7 @@ use super::{FieldChange, Registrar, Registration};
 use crate::domain::{DeviceId, PushpostReason, QuarantineReason, TopicName};
 use crate::store::devices::{Device, Quarantine, Replacement};
 
-/// How long a claim waits until the new device has the user of the old one (PRODUCT.md, `replaces`).
+/// How long a claim waits until the new device has the user of the old one.
 const CLAIM_AGE_MAX: TimeDelta = TimeDelta::days(30);
 
 /// How much the new device takes over from the old one.

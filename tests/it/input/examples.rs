@@ -1,4 +1,4 @@
-//! Whole exchanges of EXAMPLES.md.
+//! Whole exchanges with the API: each request with its whole answer.
 
 use http::Method;
 use pushpost_testkit::json::assert_problem;

@@ -50,7 +50,8 @@ impl DeviceState<'_> {
             Outcome::Unknown => {
                 self.retry(Reason::from(PushpostReason::NoAnswer), self.retry.initial, true, draw)
             }
-            // Only Apple and web tokens are concerned, which FCM alone can tell apart; or the request's overrides are.
+            // Only Apple and web tokens are affected, which only FCM can tell from Android tokens, or only this request.
+            // So the device is retried uncounted and the lane goes on.
             Outcome::Misconfigured {
                 reason,
                 about: MisconfigurationScope::StoredKey | MisconfigurationScope::Override,
@@ -84,7 +85,7 @@ impl DeviceState<'_> {
     }
 }
 
-/// For a device that ran out of time before the present attempt. A node that died since may have made that attempt.
+/// For a device that expired before the present attempt began. A node that died may have made that attempt.
 pub(super) fn expired_before_attempt(job: &Job) -> Disposition {
     expired(job.attempts_in_doubt() > 0, job.last_reason.clone(), job.in_doubt)
 }
