@@ -22,8 +22,9 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 pub use levels::BadLevels;
 use queue::LogQueue;
 
-/// The levels of a service's log without `PUSHPOST_LOG` and `RUST_LOG`.
-const SERVICE: &str = "info,sqlx=warn";
+/// The levels of a service's log without `PUSHPOST_LOG` and `RUST_LOG`. Warnings of sqlx's pool are left out, because a
+/// statement that meets the same broken connection is reported in plain words, with the server.
+const SERVICE: &str = "info,sqlx=warn,sqlx_core::pool=error";
 /// The levels of a command's log, which stands beside the command's output. Warnings of sqlx are left out, because the
 /// command reports a broken connection to Postgres itself.
 const COMMAND: &str = "warn,sqlx=error";
@@ -194,7 +195,7 @@ mod tests {
             super::levels(&LogDestination::ServiceStderr, &find)
         };
         let targets = |text: &str| Ok(text.parse::<Targets>().expect("levels"));
-        assert_eq!(levels(&[]), targets("sqlx=warn,info"));
+        assert_eq!(levels(&[]), targets("info,sqlx=warn,sqlx_core::pool=error"));
         assert_eq!(levels(&[("RUST_LOG", "debug")]), targets("debug"));
         assert_eq!(levels(&[("RUST_LOG", "debug"), ("PUSHPOST_LOG", "error")]), targets("error"));
         let wrong = levels(&[("PUSHPOST_LOG", "warning")]);
