@@ -1,4 +1,4 @@
--- The installation: its secret key, and the server whose identity numbers it uses.
+-- The installation: its secret key, and the server that its identity numbers come from.
 --
 -- Rules for all tables:
 -- * Every stored time is Postgres's own (now()). Nodes use their clocks for durations only.

@@ -44,7 +44,7 @@ create table targets (
 ) partition by range (notification_id);
 comment on table targets is
   'How a device was addressed: only for devices addressed through a user or with a reference of the sender.';
-comment on column targets.user_id is 'The user through whom the device was addressed.';
+comment on column targets.user_id is 'The user of the audience that the device was found by.';
 comment on column targets.reference is 'The sender''s own reference for the device.';
 
 -- The lowest UUIDv7 of a time.

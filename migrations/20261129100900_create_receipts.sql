@@ -41,7 +41,7 @@ comment on column receipts.outcomes is
 comment on column receipts.reasons is 'The reasons that occur in this receipt, each once.';
 comment on column receipts.reason_indexes is
   'One byte per device: place in reasons from 1, or 0 for none; null where reasons is null.';
-comment on column receipts.provider_ids is 'FCM''s message names; null for APNs, whose ids are derived.';
+comment on column receipts.provider_ids is 'FCM''s message names; null for APNs, because its ids are derived.';
 
 create index receipts_one   on receipts (first_device, notification_id) where shape = '1';
 create index receipts_range on receipts using gist (int8range(first_device, last_device, '[]')) where shape = 'r';

@@ -11,7 +11,7 @@ create table fan_outs (
   target_count      int not null check (target_count >= 0),
   audience          bytea not null
 ) with (fillfactor = 50);
-comment on table fan_outs is 'One row per notification whose audience is not fully resolved yet.';
+comment on table fan_outs is 'One row per notification until its audience is fully resolved.';
 comment on column fan_outs.expires_at is 'When the jobs of the fan-out expire.';
 comment on column fan_outs.last_device_id is
   'Devices above it did not exist when the first page was read, and are no targets; null: no page was read yet.';

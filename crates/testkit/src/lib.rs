@@ -18,7 +18,7 @@
 //! | [`wait`] | waiting for a state, never for a time |
 //! | [`seeds`] | seeds of random tests |
 
-#![expect(missing_docs, reason = "a helper whose name says all has no comment")]
+#![expect(missing_docs, reason = "a comment that repeats the name is noise")]
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 pub mod answer;
