@@ -5,9 +5,16 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Folders with files that may point to documents.
-const FOLDERS: &[&str] = &["src", "tests", "benches", "crates", "docs", "scripts"];
-const FILES: &[&str] =
-    &["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "config.example.toml", "Makefile"];
+const FOLDERS: &[&str] = &["src", "tests", "benches", "crates", "docs", "migrations", "scripts"];
+const FILES: &[&str] = &[
+    "README.md",
+    "ARCHITECTURE.md",
+    "CONTRIBUTING.md",
+    "CHANGELOG.md",
+    "Cargo.toml",
+    "config.example.toml",
+    "Makefile",
+];
 const EXTENSIONS: &[&str] = &["rs", "md", "sql", "toml", "py", "sh", ""];
 
 /// All files that may point to documents, with their texts, by their paths below `root`.
@@ -18,8 +25,8 @@ pub(crate) fn texts(root: &Path) -> Vec<(String, String)> {
     }
     paths.sort();
     let name = |path: &Path| path.strip_prefix(root).expect("below the root").to_string_lossy().into_owned();
-    // The cases in `tests/layers.rs` have dead pointers on purpose.
-    let own = root.join("tests/layers.rs");
+    // The cases have dead pointers on purpose.
+    let own = root.join("tests/layers/cases.rs");
     let others = paths.iter().filter(|path| **path != own);
     others.filter_map(|path| Some((name(path), fs::read_to_string(path).ok()?))).collect()
 }

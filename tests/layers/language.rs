@@ -31,6 +31,22 @@ pub(crate) fn faults(source: &Source) -> Vec<(usize, String)> {
     faults
 }
 
+/// Words for people in a document, a migration, a script or a configuration. Code in backticks is left out, and so is the
+/// first word of [`FOR_PEOPLE`], because a page names its readers with it.
+pub(crate) fn document_faults(path: &str, text: &str) -> Vec<String> {
+    let mut faults = Vec::new();
+    for (line, text) in (1..).zip(text.lines()) {
+        let prose: String = text.split('`').step_by(2).collect();
+        let words = prose.split(|c: char| !(c.is_alphanumeric() || c == '_' || c == '\''));
+        for word in words.map(str::to_lowercase).filter(|word| word != FOR_PEOPLE[0]) {
+            if FOR_PEOPLE.contains(&word.as_str()) {
+                faults.push(format!("{path}:{line}: says \"{word}\"; name the thing"));
+            }
+        }
+    }
+    faults
+}
+
 /// Doc comments of items, whole, with their first lines.
 fn doc_comments(source: &Source) -> Vec<(usize, String)> {
     let mut found: Vec<(usize, usize, String)> = Vec::new();
