@@ -5,11 +5,11 @@ use serde_json::{Value, json};
 use super::request::{Context, read};
 use crate::api::error::ApiError;
 use crate::api::tests::app;
-use crate::audience::AudienceSelector;
-use crate::domain::{DeviceId, ErrorLocation, InstallationKey, Priority, PushType, Ttl, ValidationError};
+use crate::domain::{ErrorLocation, InstallationKey, Priority, PushType, Ttl, ValidationError};
 use crate::notifications::send::Submission;
-use crate::provider::{Providers, apns};
+use crate::provider::Providers;
 
+mod audience;
 mod size;
 
 fn key() -> InstallationKey {
@@ -114,26 +114,6 @@ fn null_counts_as_absent() {
     let nothing = json!({"body": null, "badge": null, "data": null, "ttl": null, "apns": null, "metadata": null, "send_at": null});
     let request = send(&body(nothing)).expect("valid");
     assert_eq!((request.content.body, request.ttl, request.metadata), (None, Ttl::MAX, None));
-}
-
-#[test]
-fn an_audience_is_required() {
-    assert_codes(r#"{"title":"A"}"#, &[("#/to", "missing_field")]);
-    for nobody in [
-        json!({}),
-        json!({"users": null}),
-        json!({"platforms": ["fcm"]}),
-        json!({"except": {"users": ["a"]}}),
-    ] {
-        assert_codes(&body(json!({"to": nobody})), &[("#/to", "missing_field")]);
-    }
-    assert!(send(&body(json!({"to": {"users": []}}))).is_ok(), "nobody there is no error");
-    // A misspelt way is the only fault; a misspelling of anything else replaces no way.
-    assert_codes(&body(json!({"to": {"user": ["a"]}})), &[("#/to/user", "unknown_field")]);
-    assert_codes(
-        &body(json!({"to": {"platform": ["fcm"]}})),
-        &[("#/to", "missing_field"), ("#/to/platform", "unknown_field")],
-    );
 }
 
 #[test]
@@ -277,90 +257,6 @@ fn a_collapse_key_is_what_a_header_can_be() {
     for right in ["order-789", "a b", &longest] {
         assert!(send(&body(json!({"collapse_key": right}))).is_ok(), "{right}");
     }
-}
-
-#[test]
-fn users_and_platforms_are_read() {
-    let to = json!({"users": ["ok", "", "x".repeat(129), "a\0b", 7], "platforms": ["fcm", "hms"]});
-    assert_codes(
-        &body(json!({"to": to})),
-        &[
-            ("#/to/users/1", "bad_user"),
-            ("#/to/users/2", "bad_user"),
-            ("#/to/users/3", "bad_user"),
-            ("#/to/users/4", "wrong_type"),
-            ("#/to/platforms/1", "unsupported_platform"),
-        ],
-    );
-}
-
-#[test]
-fn tokens_are_read_with_all_members() {
-    let tokens = json!([
-        {"platform": "apns", "token": "AABB", "environment": "sandbox", "kind": "voip", "ref": "row-1"},
-        {"platform": "fcm", "token": "t:1"},
-    ]);
-    let request = send(&body(json!({"to": {"tokens": tokens}}))).expect("valid");
-    let tokens = request.audience.selectors.iter().find_map(|selector| match selector {
-        AudienceSelector::Tokens(tokens) => Some(tokens),
-        _ => None,
-    });
-    let first = &tokens.expect("a selector of tokens")[0];
-    assert_eq!((first.platform, first.token.expose()), (apns::PLATFORM, "aabb"));
-    assert_eq!(first.reference.as_deref(), Some("row-1"));
-    assert_codes(
-        &body(
-            json!({"to": {"tokens": [{"token": "aa"}, {"platform": "apns"}, "aa", {"platform": "fcm", "token": "t", "x": 1}]}}),
-        ),
-        &[
-            ("#/to/tokens/0/platform", "missing_field"),
-            ("#/to/tokens/1/token", "missing_field"),
-            ("#/to/tokens/2", "wrong_type"),
-            ("#/to/tokens/3/x", "unknown_field"),
-        ],
-    );
-}
-
-#[test]
-fn a_fault_never_repeats_a_token() {
-    let body = body(json!({"to": {"tokens": [{"platform": "apns", "token": "not-hexadecimal-secret"}]}}));
-    let problem = ApiError::Invalid(faults(&body)).problem();
-    assert!(!json!(problem.document(Some("r"))).to_string().contains("secret"));
-}
-
-#[test]
-fn unknown_device_ids_are_kept_for_the_answer() {
-    let ours = key().device_id(app().id, DeviceId(5));
-    let to = json!({"devices": [ours, "dev_nonsense"], "except": {"devices": [ours], "users": ["u"]}});
-    let audience = send(&body(json!({"to": to}))).expect("valid").audience;
-    let devices: Vec<_> = audience.devices().map(|device| (device.public_id.as_str(), device.id)).collect();
-    assert_eq!(devices, [(&*ours, Some(DeviceId(5))), ("dev_nonsense", None)]);
-    assert_eq!((audience.except_devices.len(), audience.except_users.len()), (1, 1));
-}
-
-#[test]
-fn a_service_without_credentials_takes_no_token() {
-    let mut app = (*app()).clone();
-    app.lanes.values_mut().for_each(|lane| lane.configured = false);
-    let body = body(json!({"to": {"tokens": [{"platform": "fcm", "token": "t"}], "users": ["u"]}}));
-    let context = Context {
-        app: &app,
-        providers: &Providers::default(),
-        installation: &key(),
-        targets_max: 5,
-        default_ttl: Ttl::MAX,
-    };
-    let Err(ApiError::Invalid(faults)) = read(body.as_bytes(), context) else { panic!("refused") };
-    assert_eq!(faults.len(), 1);
-    assert_eq!(faults[0].code.as_str(), "platform_not_configured");
-    assert_eq!(faults[0].facts["platform"], "fcm");
-}
-
-#[test]
-fn too_many_targets_are_refused_by_their_sum() {
-    let to = |users: usize| json!({"users": vec!["u"; users], "devices": ["dev_d", "dev_d"], "tokens": [{"platform": "fcm", "token": "t"}]});
-    assert!(send(&body(json!({"to": to(2)}))).is_ok());
-    assert!(matches!(send(&body(json!({"to": to(3)}))), Err(ApiError::TooManyTargets(5))));
 }
 
 #[test]
