@@ -66,7 +66,9 @@ impl ReceiptReasons {
     }
 }
 
-/// An id that a provider gave a message, as a receipt may store it: printable ASCII, at most 256 characters.
+/// An id that a provider gave a message, as a receipt may store it: printable ASCII, at most 256 characters, so that no SQL
+/// statement fails on it (docs/queue.md#poisoned-values). A provider cuts its ids before they wait in memory; the recorder
+/// makes sure of it for every provider.
 pub fn storable_provider_id(id: &str) -> String {
     if id.len() <= PROVIDER_ID_MAX && id.bytes().all(|b| b.is_ascii_graphic()) {
         return id.to_owned();

@@ -54,7 +54,6 @@ pub struct FcmClient {
     pool: Pool<()>,
     bearers: AccessTokens,
     uri: Uri,
-    project_id: String,
     channel: Option<String>,
     fingerprint: Fingerprint,
     subject_token: Option<Fingerprint>,
@@ -106,12 +105,7 @@ impl FcmClient {
             },
         );
         let bearers = AccessTokens::new(fetch);
-        Ok(Self { pool, bearers, uri, project_id, channel: settings.channel, fingerprint, subject_token })
-    }
-
-    /// The Firebase project. Its quota limits the sending. Two apps may share a project (docs/queue.md#project-quota).
-    pub fn project_id(&self) -> &str {
-        &self.project_id
+        Ok(Self { pool, bearers, uri, channel: settings.channel, fingerprint, subject_token })
     }
 
     async fn attempt_once(

@@ -11,7 +11,9 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::request::Traits;
-use crate::domain::{Certainty, LaneCause, MinDelay, MisconfigurationScope, Outcome, Reason};
+use crate::domain::{
+    Certainty, LaneCause, MinDelay, MisconfigurationScope, Outcome, Reason, storable_provider_id,
+};
 use crate::provider::classification::Classification;
 use crate::provider::members::{members, text};
 use crate::provider::retry_after::{proto_duration, retry_after};
@@ -19,9 +21,6 @@ use crate::provider::retry_after::{proto_duration, retry_after};
 /// The lane waits this long if the project is over its quota and the answer states no delay
 /// (docs/providers.md#fcm-retries).
 const PROJECT_WAIT: Duration = Duration::from_secs(60);
-
-/// Most characters of a message name that are kept. Names have about 60.
-const NAME_MAX: usize = 256;
 
 /// A part of FCM's error message. Only this text tells a bad token from a bad message in some answers
 /// (docs/providers.md#fcm-invalid_argument).
@@ -78,7 +77,7 @@ pub fn classify(
 ) -> Classification {
     if status.is_success() {
         let name = serde_json::from_slice::<Accepted<'_>>(body).ok().and_then(|accepted| accepted.name);
-        return Classification::accepted(name.map(|name| message_name(&name)));
+        return Classification::accepted(name.map(|name| storable_provider_id(&name)));
     }
     let mut answer = Answer::read(body);
     answer.asked = retry_after(headers, now).or(answer.asked);
@@ -187,14 +186,6 @@ fn violated_fields(detail: &Value) -> Vec<String> {
     let field =
         |violation: &Value| violation.get("field").and_then(Value::as_str).unwrap_or_default().to_owned();
     violations.into_iter().flatten().map(field).collect()
-}
-
-/// Makes the message name printable and short, so that no SQL statement fails on it (docs/queue.md#poisoned-values).
-fn message_name(name: &str) -> String {
-    if name.len() <= NAME_MAX && name.bytes().all(|b| b.is_ascii_graphic()) {
-        return name.to_owned();
-    }
-    name.chars().filter(char::is_ascii_graphic).take(NAME_MAX).collect()
 }
 
 #[cfg(test)]
