@@ -36,8 +36,9 @@ pub fn is_in_range(number: &str) -> bool {
     number.parse::<f64>().is_ok_and(f64::is_finite)
 }
 
+/// Reads one value of any type exactly.
 #[derive(Clone, Copy)]
-struct Exact;
+pub(super) struct Exact;
 
 impl<'de> DeserializeSeed<'de> for Exact {
     type Value = Value;

@@ -20,7 +20,6 @@ mod origin;
 mod outcome;
 pub mod pem;
 mod platform;
-mod push_type;
 mod reason;
 mod receipt;
 mod retry;
@@ -34,9 +33,7 @@ mod wire_enum;
 
 pub use app::{App, AppLane, Apps, ProviderDefaults, ServedApps};
 pub use condition::{BadCondition, Condition};
-pub use content::{
-    ApnsOverrides, AppleMember, COLLAPSE_KEY_MAX, Content, Priority, is_collapse_key, member_of_aps,
-};
+pub use content::{COLLAPSE_KEY_MAX, Content, Priority, ProviderOverrides, is_collapse_key};
 pub use delivery::{DeliveryCounts, DeliveryStatus, NotificationStatus};
 pub use device::{BadToken, DeviceToken, Kind, QuarantineReason, Source, TokenDigest};
 pub use fan_out::FanOut;
@@ -51,7 +48,6 @@ pub use network::{BadNetwork, Network};
 pub use origin::{BadOrigin, Origin};
 pub use outcome::{Certainty, FailureDomain, LaneCause, MinDelay, MisconfigurationScope, Outcome};
 pub use platform::{Environment, Environments, LaneKey, Platform, PlatformFacts, Platforms};
-pub use push_type::PushType;
 pub use reason::{PushpostReason, Reason};
 pub use receipt::{OutcomeByte, ReceiptReasons, storable_provider_id};
 pub use retry::RetryPolicy;

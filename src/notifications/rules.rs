@@ -2,8 +2,8 @@
 //! every lane that the notification may go to.
 
 use crate::audience::Audience;
-use crate::domain::{App, Content, InputCode, PushType, ValidationError};
-use crate::provider::{PAYLOAD_LIMIT_MIN, Provider, Providers};
+use crate::domain::{App, Content, InputCode, Platform, ValidationError};
+use crate::provider::{PAYLOAD_LIMIT_MIN, Providers};
 
 /// A value can become 4 times as long in a message as it is in the request, because FCM takes `data` as text and
 /// quotation marks are escaped twice. A message has each value once.
@@ -12,12 +12,12 @@ const GROWTH_MAX: usize = 4;
 const OVERHEAD_MAX: usize = 512;
 
 /// The content of a request that has more bytes than any provider takes.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Oversize {
     /// Bytes of the content; there may be more.
     pub size: usize,
-    /// How the notification was to be sent through APNs, which decides on APNs's limit.
-    pub push_type: PushType,
+    /// The most bytes that each provider takes of such a notification.
+    pub limits: Vec<(Platform, usize)>,
 }
 
 /// Members of overrides that may not be there, or have values that the provider refuses.
@@ -55,28 +55,21 @@ pub fn check_size(
     if fits_every_provider(request_bytes, app, providers) {
         return Vec::new();
     }
-    let concerned = providers.iter().filter(|provider| may_reach(to, app, *provider));
+    let concerned = providers.iter().filter(|provider| may_reach(to, app, provider.platform()));
     concerned.flat_map(|provider| provider.check_size(content, app)).collect()
 }
 
 /// A fault for each provider that would be sent a content that is larger than any provider takes.
-pub fn refuse_oversize(
-    oversize: Oversize,
-    to: Option<&Audience>,
-    app: &App,
-    providers: &Providers,
-) -> Vec<ValidationError> {
-    let Oversize { size, push_type } = oversize;
+pub fn refuse_oversize(oversize: &Oversize, to: Option<&Audience>, app: &App) -> Vec<ValidationError> {
     let fault = |limit: usize| {
         ValidationError::at("#", InputCode::PayloadTooLarge, "larger than any provider takes")
-            .with("size", size)
+            .with("size", oversize.size)
             .with("limit", limit)
     };
     let mut faults = Vec::new();
-    for provider in providers.iter() {
-        if to.is_some_and(|to| may_reach(to, app, provider)) {
-            let limit = provider.payload_limit(push_type);
-            faults.push(fault(limit).with("platform", provider.platform().as_str()));
+    for (platform, limit) in &oversize.limits {
+        if to.is_some_and(|to| may_reach(to, app, *platform)) {
+            faults.push(fault(*limit).with("platform", platform.as_str()));
         }
     }
     if faults.is_empty() {
@@ -95,6 +88,6 @@ pub fn fits_every_provider(request_bytes: usize, app: &App, providers: &Provider
 /// The most bytes of a request that [`fits_every_provider`], without what the settings add.
 pub const FITTING_REQUEST_MAX: usize = (PAYLOAD_LIMIT_MIN - OVERHEAD_MAX) / GROWTH_MAX;
 
-fn may_reach(to: &Audience, app: &App, provider: &dyn Provider) -> bool {
-    app.has_platform(provider.platform()) && to.may_reach(provider.platform())
+fn may_reach(to: &Audience, app: &App, platform: Platform) -> bool {
+    app.has_platform(platform) && to.may_reach(platform)
 }

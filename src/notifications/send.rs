@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::Unmatched;
 use crate::audience::{self, Audience, AudienceResolver};
-use crate::domain::{App, Content, NotificationId, NotificationStatus, Ttl};
+use crate::domain::{App, Content, Kind, NotificationId, NotificationStatus, Ttl};
 use crate::queue::accept::{self, Acceptor, NewNotification};
 use crate::queue::backlog::{self, Backlog};
 use crate::store;
@@ -15,6 +15,8 @@ use crate::store;
 pub struct Submission {
     /// What the phones get.
     pub content: Content,
+    /// The kind of token that the content needs, where a platform has several kinds.
+    pub kind: Kind,
     /// How long a provider may take to deliver it.
     pub ttl: Ttl,
     /// The sender's own strings as a JSON object, which status answers repeat.
@@ -62,9 +64,8 @@ pub async fn send(
     app: &Arc<App>,
     submission: Submission,
 ) -> Result<Accepted, Error> {
-    let Submission { content, ttl, metadata, audience } = submission;
+    let Submission { content, kind, ttl, metadata, audience } = submission;
     backlog.admit(app.id, audience.expected_devices()).await?;
-    let kind = content.kind();
     let resolved = audience::resolve(resolver, app, &audience, kind).await?;
     let fan_out = audience.fan_out(app, &resolved, kind);
     let unmatched = Unmatched::of(&resolved);

@@ -19,13 +19,21 @@ use http::uri::Authority;
 use tokio::time::Instant;
 
 use super::transport::PoolStats;
-use super::{Attempt, Fingerprint};
-use crate::domain::{App, Content, NotificationId, Outcome, Platform, PushType, ValidationError};
+use super::{Attempt, Fingerprint, PAYLOAD_LIMIT_MIN};
+use crate::domain::{App, Content, Kind, NotificationId, Outcome, Platform, ValidationError};
 
 /// A provider's checks of a notification's content. Pure: no method waits or reads anything else.
 pub trait Provider: Send + Sync + fmt::Debug {
     /// The provider's platform, with the facts about its device tokens and lanes.
     fn platform(&self) -> Platform;
+
+    /// The members of the part of a request that only this provider uses: each is an object, and no other is read. None:
+    /// every member is read, of any type.
+    ///
+    /// The part is the field with the platform's name. [`Content::overrides`] has it.
+    fn override_members(&self) -> Option<&'static [&'static str]> {
+        None
+    }
 
     /// The faults of the part of a request that only this provider uses.
     fn check_overrides(&self, content: &Content, app: &App) -> Vec<ValidationError>;
@@ -43,8 +51,18 @@ pub trait Provider: Send + Sync + fmt::Debug {
     /// The faults of content that is larger than the provider takes, with the app's settings added.
     fn check_size(&self, content: &Content, app: &App) -> Vec<ValidationError>;
 
-    /// Most bytes of a message of this push type. Never less than [`PAYLOAD_LIMIT_MIN`](super::PAYLOAD_LIMIT_MIN).
-    fn payload_limit(&self, push_type: PushType) -> usize;
+    /// Most bytes of a message, at least [`PAYLOAD_LIMIT_MIN`]. Asked for content that is too large to be read. So
+    /// `text_at` finds only the text at a path within the part of the request that this provider uses.
+    fn payload_limit<'a>(&self, text_at: &dyn Fn(&[&str]) -> Option<&'a str>) -> usize {
+        let _ = text_at;
+        PAYLOAD_LIMIT_MIN
+    }
+
+    /// The kind of token that the content needs. Asked where the platform has several kinds.
+    fn kind(&self, content: &Content) -> Kind {
+        let _ = content;
+        Kind::Alert
+    }
 
     /// Most bytes that the app's settings add to each message.
     fn settings_bytes(&self, app: &App) -> usize {

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use super::port::{self, BoxedMessage, Provider, ProviderClient};
 use super::transport::PoolStats;
 use super::{Attempt, Fingerprint, apns, fcm};
-use crate::domain::{Content, NotificationId, Outcome, Platform, Platforms, PushpostReason};
+use crate::domain::{Content, Kind, NotificationId, Outcome, Platform, Platforms, PushpostReason};
 
 /// Generates the enums over all providers. Each provider is a line `Variant: client => provider`.
 macro_rules! providers {
@@ -187,6 +187,13 @@ impl Providers {
     /// The provider of a platform, if the service has it.
     pub fn of(&self, platform: Platform) -> Option<&'static dyn Provider> {
         self.iter().find(|provider| provider.platform() == platform)
+    }
+
+    /// The kind of token that the content needs where a platform has several kinds. Of such platforms the first decides,
+    /// because an audience is narrowed to one kind.
+    pub fn kind(&self, content: &Content) -> Kind {
+        let with_kinds = self.iter().find(|provider| provider.platform().has_kinds());
+        with_kinds.map_or(Kind::Alert, |provider| provider.kind(content))
     }
 
     /// The platforms of all providers, with the facts about their device tokens and lanes.

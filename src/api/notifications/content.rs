@@ -3,12 +3,13 @@
 use http::Uri;
 use serde_json::{Map, Value};
 
-use crate::api::json::{Element, Fields};
+use crate::api::json::Fields;
 use crate::domain::{
-    ApnsOverrides, COLLAPSE_KEY_MAX, Content, ErrorLocation, InputCode, Priority, PushType, ValidationError,
-    is_collapse_key,
+    COLLAPSE_KEY_MAX, Content, ErrorLocation, InputCode, Platform, Priority, ProviderOverrides,
+    ValidationError, is_collapse_key,
 };
 use crate::notifications::rules::Oversize;
+use crate::provider::{Provider, Providers};
 
 /// The largest number that both providers take as a badge: FCM's is a signed 32-bit integer (docs/providers.md#fcm-message).
 const BADGE_MAX: u64 = i32::MAX as u64;
@@ -16,8 +17,8 @@ const BADGE_MAX: u64 = i32::MAX as u64;
 /// The most bytes of the content as JSON without spaces: several times what any provider takes of all parts together.
 /// Larger content is refused before it is built as a tree, which takes many times the bytes of its text.
 const BYTES_MAX: usize = 32 << 10;
-/// The members of a request that are the content.
-const MEMBERS: [&str; 16] = [
+/// The members of a request that are the content, without those of providers.
+const MEMBERS: [&str; 14] = [
     "title",
     "body",
     "subtitle",
@@ -31,30 +32,41 @@ const MEMBERS: [&str; 16] = [
     "silent",
     "priority",
     "collapse_key",
-    "apns",
-    "fcm",
     "data",
 ];
 
 /// Checks the size of the content. The members of content that is too large are not read.
-pub(super) fn oversize(fields: &mut Fields<'_>, body_bytes: usize) -> Option<Oversize> {
+pub(super) fn oversize(
+    fields: &mut Fields<'_>,
+    body_bytes: usize,
+    providers: &Providers,
+) -> Option<Oversize> {
     if body_bytes <= BYTES_MAX {
         return None;
     }
-    let size = MEMBERS.iter().fold(0, |size, name| size + fields.written_bytes(name, body_bytes));
+    let parts = providers.iter().map(|provider| provider.platform().as_str());
+    let members: Vec<_> = MEMBERS.into_iter().chain(parts).collect();
+    let size = members.iter().fold(0, |size, name| size + fields.written_bytes(name, body_bytes));
     if size <= BYTES_MAX {
         return None;
     }
-    for name in MEMBERS {
+    for name in members {
         fields.value(name);
     }
-    let header =
-        |apns: Element<'_>| apns.get("headers")?.get("apns-push-type")?.as_str().and_then(PushType::parse);
-    Some(Oversize { size, push_type: fields.value("apns").and_then(header).unwrap_or(PushType::Alert) })
+    let limits = providers.iter().map(|provider| limit(fields, provider)).collect();
+    Some(Oversize { size, limits })
+}
+
+/// The most bytes that a provider takes of the notification.
+fn limit(fields: &mut Fields<'_>, provider: &dyn Provider) -> (Platform, usize) {
+    let platform = provider.platform();
+    let part = fields.value(platform.as_str());
+    let text_at = |path: &[&str]| path.iter().try_fold(part?, |value, name| value.get(name))?.as_str();
+    (platform, provider.payload_limit(&text_at))
 }
 
 /// Reads the content. A faulty member reads as absent.
-pub(super) fn read(fields: &mut Fields<'_>) -> Content {
+pub(super) fn read(fields: &mut Fields<'_>, providers: &Providers) -> Content {
     let text = |fields: &mut Fields<'_>, name| fields.string(name).map(str::to_owned);
     let content = Content {
         title: text(fields, "title"),
@@ -71,8 +83,7 @@ pub(super) fn read(fields: &mut Fields<'_>) -> Content {
         priority: priority(fields),
         collapse_key: collapse_key(fields),
         label: None,
-        apns: apns(fields),
-        fcm: fields.map("fcm").unwrap_or_default(),
+        overrides: overrides(fields, providers),
         data: Map::new(),
     };
     let data = data(fields, content.url.is_some());
@@ -114,13 +125,26 @@ fn collapse_key(fields: &mut Fields<'_>) -> Option<String> {
     Some(key.to_owned())
 }
 
-/// Which headers and payloads are allowed is checked later ([`crate::notifications::rules`]).
-fn apns(fields: &mut Fields<'_>) -> ApnsOverrides {
-    let Some(mut apns) = fields.fields("apns") else { return ApnsOverrides::default() };
-    let headers = apns.map("headers").unwrap_or_default();
-    let payload = apns.map("payload").unwrap_or_default();
-    apns.finish();
-    ApnsOverrides { headers, payload }
+/// What they may say is checked later ([`crate::notifications::rules`]).
+fn overrides(fields: &mut Fields<'_>, providers: &Providers) -> ProviderOverrides {
+    let mut overrides = ProviderOverrides::default();
+    for provider in providers.iter() {
+        let name = provider.platform().as_str();
+        let part = match provider.override_members() {
+            None => fields.map(name).unwrap_or_default(),
+            Some(members) => objects(fields.fields(name), members),
+        };
+        overrides.add(name, part);
+    }
+    overrides
+}
+
+/// A part with these members only, each an object. One that is left out is empty.
+fn objects(mut part: Option<Fields<'_>>, members: &[&'static str]) -> Map<String, Value> {
+    let mut object = |name| part.as_mut().and_then(|part| part.map(name)).unwrap_or_default();
+    let read = members.iter().map(|name| ((*name).to_owned(), Value::Object(object(name)))).collect();
+    part.into_iter().for_each(Fields::finish);
+    read
 }
 
 /// Reports names that the providers or Pushpost use themselves.

@@ -58,10 +58,10 @@ fn request(mut fields: Fields<'_>, request_bytes: usize, context: Context<'_>) -
         Some(ReadAudience::Whole(audience)) => Some(audience),
         None => None,
     };
-    let oversize = content::oversize(&mut fields, request_bytes);
+    let oversize = content::oversize(&mut fields, request_bytes, context.providers);
     let mut content = match oversize {
         Some(_) => Content::default(),
-        None => content::read(&mut fields),
+        None => content::read(&mut fields, context.providers),
     };
     let ttl = ttl(&mut fields, context.default_ttl);
     content.label = label(&mut fields);
@@ -74,12 +74,11 @@ fn request(mut fields: Fields<'_>, request_bytes: usize, context: Context<'_>) -
     let faults = fields.faults();
     fields.finish();
     match oversize {
-        Some(oversize) => {
-            faults.extend(rules::refuse_oversize(oversize, to.as_ref(), context.app, context.providers))
-        }
+        Some(oversize) => faults.extend(rules::refuse_oversize(&oversize, to.as_ref(), context.app)),
         None => check(&content, request_bytes, to.as_ref(), context, faults),
     }
-    to.map(|audience| Some(Submission { content, ttl, metadata, audience }))
+    let kind = context.providers.kind(&content);
+    to.map(|audience| Some(Submission { content, kind, ttl, metadata, audience }))
 }
 
 /// Adds the faults of meaning that depend on the providers. Later checks are left out where earlier faults make them

@@ -5,9 +5,9 @@ use serde_json::{Value, json};
 use super::request::{Context, read};
 use crate::api::error::ApiError;
 use crate::api::tests::app;
-use crate::domain::{ErrorLocation, InstallationKey, Priority, PushType, Ttl, ValidationError};
+use crate::domain::{ErrorLocation, InstallationKey, Kind, Priority, Ttl, ValidationError};
 use crate::notifications::send::Submission;
-use crate::provider::Providers;
+use crate::provider::{Providers, apns, fcm};
 
 mod audience;
 mod size;
@@ -104,9 +104,10 @@ fn all_members_are_read() {
     assert_eq!(request.ttl.as_secs(), 3600);
     assert_eq!(request.content.badge, Some(1));
     assert_eq!(request.content.data["lines"], 3);
-    assert_eq!(request.content.apns.payload["aps"]["interruption-level"], "time-sensitive");
-    assert_eq!(request.content.fcm["android"]["notification"]["channel_id"], "orders");
-    assert_eq!((request.content.priority, request.content.push_type()), (Priority::Normal, PushType::Alert));
+    let overrides = &request.content.overrides;
+    assert_eq!(overrides.of(apns::PLATFORM)["payload"]["aps"]["interruption-level"], "time-sensitive");
+    assert_eq!(overrides.of(fcm::PLATFORM)["android"]["notification"]["channel_id"], "orders");
+    assert_eq!((request.content.priority, request.kind), (Priority::Normal, Kind::Alert));
 }
 
 #[test]

@@ -3,8 +3,8 @@
 use uuid::Uuid;
 
 use super::{PLATFORM, request};
-use crate::domain::{App, Content, NotificationId, Platform, PushType, ValidationError};
-use crate::provider::apple;
+use crate::domain::{App, Content, Kind, NotificationId, Platform, ValidationError};
+use crate::provider::apple::{self, PushType};
 use crate::provider::port::Provider;
 
 /// Apple Push Notification service.
@@ -14,6 +14,10 @@ pub struct Apns;
 impl Provider for Apns {
     fn platform(&self) -> Platform {
         PLATFORM
+    }
+
+    fn override_members(&self) -> Option<&'static [&'static str]> {
+        Some(apple::OVERRIDE_MEMBERS)
     }
 
     fn check_overrides(&self, content: &Content, app: &App) -> Vec<ValidationError> {
@@ -37,7 +41,12 @@ impl Provider for Apns {
         request::check_size(content, NotificationId(Uuid::nil())).into_iter().collect()
     }
 
-    fn payload_limit(&self, push_type: PushType) -> usize {
-        push_type.payload_limit()
+    fn payload_limit<'a>(&self, text_at: &dyn Fn(&[&str]) -> Option<&'a str>) -> usize {
+        let named = text_at(apple::PUSH_TYPE_PATH).and_then(PushType::parse);
+        named.unwrap_or(PushType::Alert).payload_limit()
+    }
+
+    fn kind(&self, content: &Content) -> Kind {
+        apple::kind(content)
     }
 }

@@ -3,9 +3,9 @@
 use uuid::Uuid;
 
 use super::{CHANNEL, PLATFORM, request};
-use crate::domain::{App, Content, NotificationId, Platform, PushType, ValidationError};
+use crate::domain::{App, Content, NotificationId, Platform, ValidationError};
+use crate::provider::apple;
 use crate::provider::port::Provider;
-use crate::provider::{PAYLOAD_LIMIT_MIN, apple};
 
 /// Firebase Cloud Messaging.
 #[derive(Debug)]
@@ -35,10 +35,6 @@ impl Provider for Fcm {
     fn check_size(&self, content: &Content, app: &App) -> Vec<ValidationError> {
         // All ids have the same length, so any id gives the size.
         request::check_size(content, NotificationId(Uuid::nil()), channel(app))
-    }
-
-    fn payload_limit(&self, _: PushType) -> usize {
-        PAYLOAD_LIMIT_MIN
     }
 
     fn settings_bytes(&self, app: &App) -> usize {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use chrono::TimeDelta;
+use serde_json::json;
 use uuid::Uuid;
 
 use super::*;
@@ -89,8 +90,8 @@ async fn an_answer_is_classified_with_the_topic_of_its_request() {
     let reason = Reason::new("TopicDisallowed");
     let expected = Outcome::Misconfigured { reason: reason.clone(), about: MisconfigurationScope::Topic };
     assert_eq!(client.send(&prepared(&client), &attempt(&token())).await, expected);
-    let mut content = Content { title: Some("Hi".to_owned()), ..Content::default() };
-    content.apns.headers.insert("apns-push-type".to_owned(), "voip".into());
+    let content = json!({"title": "Hi", "apns": {"headers": {"apns-push-type": "voip"}}});
+    let content: Content = serde_json::from_value(content).unwrap();
     let voip = client.prepare(NotificationId(Uuid::from_u128(7)), &content);
     assert_eq!(client.send(&voip, &attempt(&token())).await, Outcome::Rejected { reason });
 }

@@ -9,9 +9,9 @@ use http::{HeaderMap, HeaderValue, Request, Uri};
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
-use crate::domain::{Content, DeviceToken, InputCode, NotificationId, PushType, ValidationError};
+use crate::domain::{Content, DeviceToken, InputCode, NotificationId, ValidationError};
 use crate::provider::apns;
-use crate::provider::apple::{self, Alert};
+use crate::provider::apple::{self, Alert, PushType};
 use crate::provider::merge::merge;
 use crate::provider::{Attempt, Expiry};
 
@@ -42,9 +42,9 @@ pub struct ApnsMessage {
 
 /// Renders the part that all attempts at `content` share. `topic` is the configured topic without a suffix.
 pub fn prepare(id: NotificationId, content: &Content, topic: &str) -> ApnsMessage {
-    let push_type = content.push_type();
+    let push_type = apple::push_type(content);
     let derived = format!("{topic}{}", push_type.topic_suffix());
-    let overridden = content.apns.header(apple::TOPIC).unwrap_or(&derived);
+    let overridden = apple::header(content, apple::TOPIC).unwrap_or(&derived);
     let origin = match overridden == derived {
         true if derived == topic => TopicOrigin::Configured,
         true => TopicOrigin::PushType,
@@ -60,7 +60,7 @@ pub fn prepare(id: NotificationId, content: &Content, topic: &str) -> ApnsMessag
     headers.insert(apple::PUSH_TYPE, HeaderValue::from_static(push_type.as_str()));
     set(&mut headers, apple::TOPIC, overridden);
     let priority =
-        content.apns.header(apple::PRIORITY).unwrap_or_else(|| apple::priority(content, push_type));
+        apple::header(content, apple::PRIORITY).unwrap_or_else(|| apple::priority(content, push_type));
     set(&mut headers, apple::PRIORITY, priority);
     if let Some(collapse_id) = collapse_id(id, content) {
         set(&mut headers, apple::COLLAPSE_ID, &collapse_id);
@@ -71,7 +71,7 @@ pub fn prepare(id: NotificationId, content: &Content, topic: &str) -> ApnsMessag
 
 /// Faults of a request's `apns` part. `topics` are the configured topics of the app.
 pub fn check_overrides(content: &Content, topics: &[String]) -> Vec<ValidationError> {
-    apple::check_headers(&content.apns.headers, "#/apns/headers", content.push_type(), topics)
+    apple::check_headers(apple::headers(content), "#/apns/headers", apple::push_type(content), topics)
 }
 
 /// The fault of a body that is larger than APNs takes (docs/providers.md#apns-request). Any id gives the size, because
@@ -88,7 +88,7 @@ pub fn check_size(content: &Content, id: NotificationId) -> Option<ValidationErr
 
 /// Whether the `apns` part has an alert, a badge or a sound.
 pub fn shows_something(content: &Content) -> bool {
-    apple::shows_something(content.apns.payload.get("aps"))
+    apple::shows_something(apple::payload(content).get("aps"))
 }
 
 /// Whether the `apns` part has content, so that the request's common fields may be empty.
@@ -96,23 +96,23 @@ pub fn shows_something(content: &Content) -> bool {
 /// Content is an alert, badge or sound, `content-available`, or a non-empty payload of another push type. A location
 /// query needs none.
 pub fn supplies_content(content: &Content) -> bool {
-    let aps = content.apns.payload.get("aps");
-    match content.push_type() {
+    let aps = apple::payload(content).get("aps");
+    match apple::push_type(content) {
         PushType::Alert | PushType::Background => apple::has_effect(aps),
         PushType::Location => true,
-        _ => !content.apns.payload.is_empty() || !content.data.is_empty(),
+        _ => !apple::payload(content).is_empty() || !content.data.is_empty(),
     }
 }
 
 /// Whether there is anything to send to an APNs device. Content of the `fcm` part alone does not count, because APNs
 /// refuses an alert without `alert`, `badge` or `sound`.
 pub fn has_something_to_send(content: &Content) -> bool {
-    if content.apns.is_empty() && (content.silent || content.shows_something()) {
+    if apple::is_empty(content) && (content.silent || content.shows_something()) {
         return true;
     }
     // The id has no influence on the result.
     let payload = payload(NotificationId(Uuid::nil()), content);
-    match content.push_type() {
+    match apple::push_type(content) {
         PushType::Alert | PushType::Background => apple::has_effect(payload.get("aps")),
         // A location query needs no content.
         PushType::Location => true,
@@ -194,10 +194,10 @@ fn set(headers: &mut HeaderMap, name: &'static str, value: &str) {
 
 /// The `apns-collapse-id`. A `null` override removes the derived one too.
 fn collapse_id(id: NotificationId, content: &Content) -> Option<String> {
-    match content.apns.headers.get(apple::COLLAPSE_ID) {
+    match apple::headers(content).get(apple::COLLAPSE_ID) {
         Some(Value::String(chosen)) => Some(chosen.clone()),
         Some(Value::Null) => None,
-        _ => apple::collapse_id(content, content.push_type(), id),
+        _ => apple::collapse_id(content, apple::push_type(content), id),
     }
 }
 
@@ -212,7 +212,7 @@ fn payload(id: NotificationId, content: &Content) -> Map<String, Value> {
         payload.insert("fcm_options".to_owned(), json!({ "image": image }));
     }
     payload.insert("pushpost".to_owned(), id.to_string().into());
-    merge(&mut payload, &content.apns.payload);
+    merge(&mut payload, apple::payload(content));
     payload
 }
 

@@ -5,7 +5,7 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::*;
-use crate::domain::{ApnsOverrides, Priority};
+use crate::domain::Priority;
 use crate::provider::Validity;
 use crate::provider::apns;
 
@@ -29,9 +29,7 @@ fn body(content: &Content) -> Value {
 }
 
 fn with_headers(headers: Value) -> Content {
-    let Value::Object(headers) = headers else { panic!("an object") };
-    let apns = ApnsOverrides { headers, payload: Map::new() };
-    Content { title: Some("Hi".to_owned()), apns, ..Content::default() }
+    content(json!({"title": "Hi", "apns": {"headers": headers}}))
 }
 
 /// The order message to a user with two phones.

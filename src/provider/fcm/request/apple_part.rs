@@ -5,10 +5,8 @@
 use serde_json::{Map, Value, json};
 
 use super::message::{Overrides, has_texts};
-use crate::domain::{
-    AppleMember, Content, ErrorLocation, InputCode, NotificationId, PushType, ValidationError, member_of_aps,
-};
-use crate::provider::apple::{self, Alert};
+use crate::domain::{Content, ErrorLocation, InputCode, NotificationId, ValidationError};
+use crate::provider::apple::{self, Alert, AppleMember, PushType, member_of_aps};
 use crate::provider::merge::merge;
 
 /// The `apns` part without headers, before `fcm.apns` is merged into it.
@@ -24,7 +22,7 @@ pub(super) fn without_headers(content: &Content, overrides: &Overrides) -> Map<S
     if !aps.is_empty() {
         payload.insert("aps".to_owned(), Value::Object(aps));
     }
-    merge(&mut payload, &content.apns.payload);
+    merge(&mut payload, apple::payload(content));
     let mut part = Map::new();
     if !payload.is_empty() {
         part.insert("payload".to_owned(), Value::Object(payload));
@@ -47,7 +45,7 @@ pub(super) fn headers(content: &Content, overrides: &Overrides, id: Notification
     if !overrides.has_activity() {
         apple::put(&mut headers, apple::COLLAPSE_ID, apple::collapse_id(content, push_type, id).as_deref());
     }
-    merge(&mut headers, &content.apns.headers);
+    merge(&mut headers, apple::headers(content));
     merge(&mut headers, overrides.apns_headers());
     headers.shift_remove(apple::EXPIRATION);
     headers
@@ -74,9 +72,9 @@ pub(super) fn check_headers(
 ) -> Vec<ValidationError> {
     let push_type = push_type(content, overrides);
     let mut faults = apple::check_headers(overrides.apns_headers(), "#/fcm/apns/headers", push_type, topics);
-    let inherited = content.apns.header(apple::PRIORITY);
+    let inherited = apple::header(content, apple::PRIORITY);
     let checked_here = overrides.apns_headers().contains_key(apple::PRIORITY);
-    let only_here = push_type == PushType::Background && content.push_type() != PushType::Background;
+    let only_here = push_type == PushType::Background && apple::push_type(content) != PushType::Background;
     if only_here && !checked_here && inherited.is_some_and(|priority| priority != "5") {
         let detail = "to Apple devices FCM's message is a background push, which has priority 5 only";
         let at = ErrorLocation::member("#/apns/headers", apple::PRIORITY);
@@ -98,7 +96,7 @@ fn named_push_type(content: &Content, overrides: &Overrides) -> Option<PushType>
 fn header<'a>(content: &'a Content, overrides: &'a Overrides, name: &str) -> Option<&'a str> {
     match overrides.apns_headers().get(name) {
         Some(value) => value.as_str(),
-        None => content.apns.header(name),
+        None => apple::header(content, name),
     }
 }
 
@@ -122,5 +120,5 @@ pub(super) fn implied_push_type(content: &Content, overrides: &Overrides) -> Pus
 
 /// The overrides of the payload, in the order in which they are merged.
 fn payload_patches<'a>(content: &'a Content, overrides: &'a Overrides) -> [&'a Map<String, Value>; 2] {
-    [&content.apns.payload, overrides.apns_payload()]
+    [apple::payload(content), overrides.apns_payload()]
 }

@@ -5,9 +5,9 @@ use std::sync::LazyLock;
 use serde_json::{Map, Value, json};
 
 use super::apple_part;
-use crate::domain::{Content, NotificationId, Priority, PushType};
-use crate::provider::apple;
-use crate::provider::fcm::schema;
+use crate::domain::{Content, NotificationId, Priority};
+use crate::provider::apple::{self, PushType};
+use crate::provider::fcm::{self, schema};
 use crate::provider::merge::merge;
 
 /// The members that name the target. A message may have one only, which the attempt sets. Another one could turn each
@@ -27,7 +27,7 @@ pub(super) struct Overrides(Map<String, Value>);
 
 impl Overrides {
     pub(super) fn of(content: &Content) -> Self {
-        Self(schema::canonical(&content.fcm))
+        Self(schema::canonical(content.overrides.of(fcm::PLATFORM)))
     }
 
     /// The value at the end of the path.

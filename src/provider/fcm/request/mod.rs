@@ -109,7 +109,7 @@ pub fn prepare(id: NotificationId, content: &Content, channel: Option<&str>) -> 
 
 /// Faults of a request's `fcm` part. `topics` are the configured APNs topics of the app.
 pub fn check_overrides(content: &Content, topics: &[String]) -> Vec<ValidationError> {
-    let mut faults = schema::check(&content.fcm);
+    let mut faults = schema::check(content.overrides.of(fcm::PLATFORM));
     faults.extend(apple_part::check_headers(content, &Overrides::of(content), topics));
     faults
 }
@@ -155,7 +155,7 @@ pub fn supplies_content(content: &Content) -> bool {
 /// The `apns` part counts as content, because the token may belong to an Apple device. It does not count with a push
 /// type that has separate tokens, such as `voip`.
 pub fn has_something_to_send(content: &Content) -> bool {
-    if content.fcm.is_empty() && (content.silent || content.shows_something()) {
+    if content.overrides.of(fcm::PLATFORM).is_empty() && (content.silent || content.shows_something()) {
         return true;
     }
     let overrides = Overrides::of(content);
@@ -172,7 +172,7 @@ pub fn has_something_to_send(content: &Content) -> bool {
 
 /// Whether the message has a Live Activity's token and a payload, from the `fcm` or the `apns` part.
 fn is_filled_activity(content: &Content, overrides: &Overrides) -> bool {
-    let filled = !content.apns.payload.is_empty() || overrides.fills(&["apns", "payload"]);
+    let filled = !apple::payload(content).is_empty() || overrides.fills(&["apns", "payload"]);
     overrides.has_activity() && filled
 }
 

@@ -1,9 +1,18 @@
 //! The `aps` dictionary and the APNs headers, shared by APNs requests and the `apns` part of FCM messages.
 
+mod overrides;
+mod push_type;
+
 use serde_json::{Map, Value, json};
 
+pub(super) use overrides::{
+    AppleMember, OVERRIDE_MEMBERS, PUSH_TYPE_PATH, header, headers, is_empty, kind, member_of_aps, payload,
+    push_type,
+};
+pub(super) use push_type::PushType;
+
 use crate::domain::{
-    App, COLLAPSE_KEY_MAX, Content, ErrorLocation, InputCode, NotificationId, PushType, ValidationError,
+    App, COLLAPSE_KEY_MAX, Content, ErrorLocation, InputCode, NotificationId, ValidationError,
     is_collapse_key,
 };
 

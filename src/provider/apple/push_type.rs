@@ -1,11 +1,10 @@
-//! APNs push types (docs/providers.md#apns-push-types). They are in the domain because the audience depends on them:
-//! each push type needs tokens of its kind.
+//! APNs push types (docs/providers.md#apns-push-types). Each needs tokens of its kind.
 
-use super::Kind;
+use crate::domain::Kind;
 
 /// The values of the header `apns-push-type`, without `mdm`, which apps can't send.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub enum PushType {
+pub(in crate::provider) enum PushType {
     /// A notification that shows or plays something.
     Alert,
     /// A notification that wakes the app and shows nothing. Its priority must be 5.
@@ -30,7 +29,7 @@ pub enum PushType {
 
 impl PushType {
     /// Every push type that can be sent.
-    pub const ALL: [Self; 10] = [
+    pub(in crate::provider) const ALL: [Self; 10] = [
         Self::Alert,
         Self::Background,
         Self::Location,
@@ -44,7 +43,7 @@ impl PushType {
     ];
 
     /// The header's value.
-    pub fn as_str(self) -> &'static str {
+    pub(in crate::provider) fn as_str(self) -> &'static str {
         match self {
             Self::Alert => "alert",
             Self::Background => "background",
@@ -60,12 +59,12 @@ impl PushType {
     }
 
     /// Parses the header's value.
-    pub fn parse(name: &str) -> Option<Self> {
+    pub(in crate::provider) fn parse(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|push_type| push_type.as_str() == name)
     }
 
     /// The part of `apns-topic` after the bundle id.
-    pub fn topic_suffix(self) -> &'static str {
+    pub(in crate::provider) fn topic_suffix(self) -> &'static str {
         match self {
             Self::Alert | Self::Background => "",
             Self::Location => ".location-query",
@@ -80,12 +79,12 @@ impl PushType {
     }
 
     /// The largest body, in bytes.
-    pub fn payload_limit(self) -> usize {
+    pub(in crate::provider) fn payload_limit(self) -> usize {
         if self == Self::Voip { 5120 } else { 4096 }
     }
 
     /// The kind of token that it needs. A Live Activity is started by one token and updated by another.
-    pub fn kind(self, starts_activity: bool) -> Kind {
+    pub(in crate::provider) fn kind(self, starts_activity: bool) -> Kind {
         match self {
             Self::Alert | Self::Background => Kind::Alert,
             Self::Location => Kind::Location,
