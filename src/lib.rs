@@ -10,6 +10,7 @@
 //! | 0 | [`domain`] | values and rules; no I/O |
 //! | 1 | [`store`] | all the SQL |
 //! | 1 | [`provider::transport`] | TLS, HTTP/2 connections and their pool; knows no provider |
+//! | 1 | [`settings`] | what reads a section of a configuration, whatever its keys are |
 //! | 1 | [`telemetry`] | the log |
 //! | 2 | [`provider`] | what a provider states, and the registry of providers |
 //! | 2 | [`provider::apns`], [`provider::fcm`] | credentials, request bytes, what an answer means |
@@ -33,6 +34,7 @@
 
 pub mod domain;
 
+pub mod settings;
 pub mod store;
 pub mod telemetry;
 

@@ -1,10 +1,8 @@
 //! `[apps.<name>.apns]`: the signing key, the bundle id and the endpoints of an app's APNs lanes.
 
-use super::endpoint::Endpoint;
-use super::secret::{CaFile, Secret};
-use super::section::Section;
 use crate::domain::Environment;
 use crate::provider::apns;
+use crate::settings::{CaFile, Endpoint, Secret, Section};
 
 /// The settings of `[apps.<name>.apns]`, checked.
 #[derive(Clone, PartialEq, Eq, Debug)]

@@ -2,8 +2,8 @@
 
 use super::apns::ApnsSettings;
 use super::fcm::FcmSettings;
-use super::section::Section;
 use super::user_tokens::UserTokenSettings;
+use crate::settings::Section;
 
 /// Longest name of an app, in bytes.
 const NAME_MAX: usize = 64;

@@ -4,8 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::postgres_url::PostgresUrl;
-use super::secret::Secret;
-use super::section::Section;
+use crate::settings::{Secret, Section};
 
 /// The settings of the section `[database]`.
 #[derive(Clone, PartialEq, Eq, Debug)]

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::section::Section;
 use crate::domain::{RetryPolicy, Ttl};
+use crate::settings::Section;
 
 /// The settings of the section `[delivery]`.
 #[derive(Clone, PartialEq, Eq, Debug)]

@@ -6,10 +6,8 @@
 use std::collections::BTreeSet;
 
 use super::Config;
-use super::content_hash::ContentHasher;
-use super::error::{ConfigFault, SettingPlace};
-use super::section::{ReadContext, Section};
-use super::tree::{Node, Table, Value};
+use crate::settings::tree::{Node, Table, Value};
+use crate::settings::{ConfigFault, ContentHasher, ReadContext, Section, SettingPlace};
 
 /// The prefix of variables that set a key.
 const PREFIX: &str = "PUSHPOST__";

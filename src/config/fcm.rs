@@ -1,9 +1,7 @@
 //! `[apps.<name>.fcm]`: the credential, the Firebase project and the project's quota of an app's FCM lane.
 
-use super::endpoint::Endpoint;
 use super::google::{self, GoogleCredential};
-use super::secret::CaFile;
-use super::section::Section;
+use crate::settings::{CaFile, Endpoint, Section};
 
 /// FCM's default quota of a project, in messages a minute (docs/providers.md#fcm-quotas).
 const MESSAGES_PER_MINUTE: u64 = 600_000;

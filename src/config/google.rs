@@ -8,10 +8,9 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::error::Category;
 
-use super::secret::Secret;
-use super::section::Section;
 use crate::provider::Fingerprint;
 use crate::provider::fcm::ExternalAccount;
+use crate::settings::{Secret, Section};
 
 /// The credential that a lane fetches access tokens with.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -95,7 +94,8 @@ fn service_account(
 fn external_account(section: &Section<'_>, key: &str, account: Secret) -> Option<GoogleCredential> {
     match ExternalAccount::parse(account.expose(), section.has("ca_file")) {
         Ok(parsed) => {
-            let subject_token = parsed.subject_token_file().and_then(|file| section.fingerprint(file));
+            let subject_token = parsed.subject_token_file().and_then(|file| section.file_read_later(file));
+            let subject_token = subject_token.map(|text| Fingerprint::of(&[text.expose().as_bytes()]));
             Some(GoogleCredential::ExternalAccount { account, subject_token })
         }
         Err(error) => {

@@ -1,6 +1,6 @@
 //! `[limits]`: limits of requests and of what is stored. An answer about a limit that was hit has its value.
 
-use super::section::Section;
+use crate::settings::Section;
 
 /// The settings of the section `[limits]`.
 #[derive(Clone, PartialEq, Eq, Debug)]

@@ -6,10 +6,8 @@
 mod apns;
 mod app;
 mod changes;
-mod content_hash;
 mod database;
 mod delivery;
-mod endpoint;
 mod environment;
 mod error;
 mod fcm;
@@ -19,13 +17,10 @@ mod network;
 mod overlay;
 mod postgres_url;
 mod retention;
-mod secret;
-mod section;
 mod server;
 mod sources;
 #[cfg(test)]
 mod tests;
-mod tree;
 mod user_tokens;
 
 use std::collections::BTreeMap;
@@ -33,24 +28,21 @@ use std::path::{Path, PathBuf};
 
 pub use apns::ApnsSettings;
 pub use app::AppSettings;
-pub use content_hash::ContentHash;
-use content_hash::ContentHasher;
 pub use database::DatabaseSettings;
 pub use delivery::DeliverySettings;
-pub use endpoint::{BadEndpoint, Endpoint};
-pub use error::{ConfigFault, Error, SettingPlace};
+pub use error::Error;
 pub use fcm::FcmSettings;
 pub use google::GoogleCredential;
 pub use limits::LimitSettings;
 pub use network::NetworkSettings;
 pub use postgres_url::{PostgresHost, PostgresUrl};
 pub use retention::RetentionSettings;
-pub use secret::{CaFile, Secret};
-use section::{ReadContext, Section};
 pub use server::ServerSettings;
 pub use sources::Sources;
-use tree::Table;
 pub use user_tokens::{UserTokenAlgorithm, UserTokenKey, UserTokenSettings};
+
+use crate::settings::tree::{self, Table};
+use crate::settings::{ContentHasher, ReadContext, Section};
 
 /// The whole configuration. Its `Debug` shows no secret.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]

@@ -2,10 +2,9 @@
 
 use http::Uri;
 
-use super::secret::Secret;
-use super::section::Section;
 use crate::domain::Network;
 use crate::provider::PROXY_PORT;
+use crate::settings::{Secret, Section};
 
 /// Variables that most programs read a proxy from; the first one that is set counts.
 const PROXY_VARIABLES: [&str; 2] = ["https_proxy", "HTTPS_PROXY"];

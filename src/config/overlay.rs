@@ -1,8 +1,8 @@
 //! Overrides the values of the configuration file by those of the environment.
 
 use super::environment::{self, Setting};
-use super::error::{ConfigFault, SettingPlace};
-use super::tree::{self, Node, Table, Value};
+use crate::settings::tree::{self, Node, Table, Value};
+use crate::settings::{ConfigFault, SettingPlace};
 
 /// Overrides the values of the file by those of the environment. Returns the faults.
 pub(super) fn apply(

@@ -1,8 +1,7 @@
 //! `[retention]`: how long notifications, their contents and quarantined tokens are kept.
 
+use crate::settings::Section;
 use std::time::Duration;
-
-use super::section::Section;
 
 /// The settings of the section `[retention]`.
 #[derive(Clone, PartialEq, Eq, Debug)]

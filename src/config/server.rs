@@ -3,8 +3,8 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use super::section::Section;
 use crate::domain::{Network, Origin};
+use crate::settings::Section;
 
 /// The settings of the section `[server]`.
 #[derive(Clone, PartialEq, Eq, Debug)]

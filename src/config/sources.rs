@@ -3,8 +3,8 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use super::content_hash::{ContentHash, ContentHasher};
 use super::{Config, Error, environment};
+use crate::settings::{ContentHash, ContentHasher};
 
 /// A file, if one is named, and the environment of the process's start.
 #[derive(Clone)]

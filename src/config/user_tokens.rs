@@ -1,9 +1,7 @@
 //! `[apps.<name>.user_tokens]`: the keys that verify user tokens, with which a mobile app proves the id of its user.
 
+use crate::settings::{Secret, Section};
 use std::time::Duration;
-
-use super::secret::Secret;
-use super::section::Section;
 
 /// Bytes of a shared secret at least.
 const SECRET_MIN: usize = 32;

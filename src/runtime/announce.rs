@@ -7,7 +7,8 @@
 use std::path::{Path, PathBuf};
 
 use super::{Role, postgres, senders};
-use crate::config::{Config, PostgresUrl, Secret, Sources};
+use crate::config::{Config, PostgresUrl, Sources};
+use crate::settings::Secret;
 use crate::store;
 
 /// Usual places of a configuration file. None of them is read unless it is named, so a file there is worth a warning.

@@ -11,7 +11,8 @@ use tokio::task::spawn_blocking;
 use tokio_util::sync::CancellationToken;
 
 use super::served::{Offer, Served};
-use crate::config::{Config, ContentHash, Sources};
+use crate::config::{Config, Sources};
+use crate::settings::ContentHash;
 use crate::store;
 
 /// The sources that a node reads repeatedly, and the requests to read them at once.

@@ -5,12 +5,11 @@ use std::sync::Arc;
 
 use anyhow::Context;
 
-use crate::config::{
-    ApnsSettings, AppSettings, Config, FcmSettings, GoogleCredential, NetworkSettings, Secret,
-};
+use crate::config::{ApnsSettings, AppSettings, Config, FcmSettings, GoogleCredential, NetworkSettings};
 use crate::domain::{App, AppLane, Apps, Environment, LaneKey, Platform, ProviderDefaults};
 use crate::provider::proxy::Proxy;
 use crate::provider::{Sender, SetupError, apns, fcm};
+use crate::settings::Secret;
 use crate::store;
 use crate::store::Session;
 

@@ -25,7 +25,7 @@ const CRATES: [&str; 12] = [
     "tower_http",
 ];
 /// The modules of this crate, sorted.
-const MODULES: [&str; 15] = [
+const MODULES: [&str; 16] = [
     "api",
     "audience",
     "cli",
@@ -39,6 +39,7 @@ const MODULES: [&str; 15] = [
     "queue",
     "registry",
     "runtime",
+    "settings",
     "store",
     "telemetry",
 ];

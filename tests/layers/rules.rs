@@ -10,6 +10,7 @@ const LAYERS: &[Layer] = &[
     Layer("domain", 0, &[]),
     Layer("store", 1, &[]),
     Layer("provider::transport", 1, &[]),
+    Layer("settings", 1, &[]),
     Layer("telemetry", 1, &[]),
     Layer("audience", 2, &[]),
     Layer("queue", 2, &[]),

@@ -9,10 +9,11 @@ pub struct ContentHash(u64);
 
 /// Computes a [`ContentHash`] while a configuration is read.
 #[derive(Default)]
-pub(super) struct ContentHasher(RefCell<DefaultHasher>);
+pub struct ContentHasher(RefCell<DefaultHasher>);
 
 impl ContentHasher {
-    pub(super) fn add<T: AsRef<str>>(&self, read: &std::io::Result<T>) {
+    /// Adds the text of a file, or that the file can't be read.
+    pub fn add<T: AsRef<str>>(&self, read: &std::io::Result<T>) {
         let mut hasher = self.0.borrow_mut();
         match read {
             Ok(text) => (true, text.as_ref()).hash(&mut *hasher),
@@ -21,7 +22,7 @@ impl ContentHasher {
     }
 
     /// The hash of everything that was added.
-    pub(super) fn finish(self) -> ContentHash {
+    pub fn finish(self) -> ContentHash {
         ContentHash(self.0.into_inner().finish())
     }
 }

@@ -40,7 +40,7 @@ impl Secret {
     }
 
     /// Converts a PEM text with line ends that are written as `\n`, as environment variables have them.
-    pub(super) fn into_pem(self) -> Self {
+    pub fn into_pem(self) -> Self {
         Self { text: pem::with_line_ends(&self.text).into_owned(), ..self }
     }
 

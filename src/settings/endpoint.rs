@@ -20,6 +20,9 @@ pub struct BadEndpoint;
 
 impl Endpoint {
     /// Reads `https://host` or `https://host:port`.
+    ///
+    /// # Errors
+    /// The text has another scheme, no host, a user, a path or a query.
     pub fn parse(text: &str) -> Result<Self, BadEndpoint> {
         let uri: Uri = text.parse().map_err(|_| BadEndpoint)?;
         let bare = matches!(uri.path(), "" | "/") && uri.query().is_none();

@@ -6,32 +6,42 @@ use std::path::Path;
 
 use toml::de::{DeArray, DeTable, DeValue};
 
-use super::error::{ConfigFault, SettingPlace};
+use super::fault::{ConfigFault, SettingPlace};
 
 /// A value with its place.
 #[derive(Clone, Debug)]
-pub(super) struct Node {
-    pub(super) value: Value,
-    pub(super) place: Option<SettingPlace>,
+pub struct Node {
+    /// The value, with the places of the values in it.
+    pub value: Value,
+    /// The line or the variable that sets the value. None: nothing does.
+    pub place: Option<SettingPlace>,
 }
 
 /// A value of one of TOML's types.
 #[derive(Clone, Debug)]
-pub(super) enum Value {
+pub enum Value {
+    /// A string. Every value of a variable is one, unless it is a list or a table.
     Text(String),
+    /// A whole number of at most 64 bits.
     Integer(i64),
+    /// A Boolean value, which is `true` or `false`.
     Flag(bool),
+    /// An array, which TOML also writes as `[[name]]`.
     List(Vec<Node>),
+    /// A table, inline or with a header.
     Table(Table),
     /// A float, a date, or an integer beyond 64 bits, which no key accepts. Has the type's name.
     Other(&'static str),
 }
 
 /// Values by key.
-pub(super) type Table = BTreeMap<String, Node>;
+pub type Table = BTreeMap<String, Node>;
 
 /// Parses the file's text. `file` is for messages.
-pub(super) fn parse(text: &str, file: &Path) -> Result<Table, Vec<ConfigFault>> {
+///
+/// # Errors
+/// Returns all faults of the syntax, each with its line. None quotes the line.
+pub fn parse(text: &str, file: &Path) -> Result<Table, Vec<ConfigFault>> {
     let lines = Lines { text, file };
     let (table, errors) = DeTable::parse_recoverable(text);
     if errors.is_empty() {
@@ -48,7 +58,7 @@ pub(super) fn parse(text: &str, file: &Path) -> Result<Table, Vec<ConfigFault>> 
 }
 
 /// Parses one value as TOML has it, such as a list or an inline table. None: the text is not TOML.
-pub(super) fn parse_value(text: &str) -> Option<Value> {
+pub fn parse_value(text: &str) -> Option<Value> {
     let value = DeValue::parse(text).ok()?;
     Some(Lines { text, file: Path::new("") }.value(value.get_ref()))
 }

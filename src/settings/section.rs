@@ -1,5 +1,4 @@
-//! Reads one table of the configuration: typed look-ups that note a fault and continue, so that all faults are
-//! reported.
+//! Reads one table of a configuration: typed look-ups that note a fault and continue, so that all faults are reported.
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -9,14 +8,13 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::content_hash::ContentHasher;
-use super::error::{ConfigFault, SettingPlace};
+use super::fault::{ConfigFault, SettingPlace};
 use super::secret::{CaFile, Secret};
 use super::tree::{Node, Table, Value};
 use crate::domain::{most_alike, parse_duration};
-use crate::provider::Fingerprint;
 
 /// What all sections share while a configuration is read.
-pub(super) struct ReadContext<'a> {
+pub struct ReadContext<'a> {
     hasher: &'a ContentHasher,
     faults: RefCell<Vec<ConfigFault>>,
     /// Every key that was looked up, with its tables.
@@ -26,21 +24,24 @@ pub(super) struct ReadContext<'a> {
 }
 
 impl<'a> ReadContext<'a> {
-    pub(super) fn new(folder: PathBuf, faults: Vec<ConfigFault>, hasher: &'a ContentHasher) -> Self {
+    /// `folder` is the folder of the file, where relative paths start; `faults` are those found before.
+    pub fn new(folder: PathBuf, faults: Vec<ConfigFault>, hasher: &'a ContentHasher) -> Self {
         Self { hasher, faults: RefCell::new(faults), keys: RefCell::default(), folder }
     }
 
-    pub(super) fn into_faults(self) -> Vec<ConfigFault> {
+    /// The faults so far, in the order in which they were found.
+    pub fn into_faults(self) -> Vec<ConfigFault> {
         self.faults.into_inner()
     }
 
-    pub(super) fn into_keys(self) -> BTreeSet<String> {
+    /// Every key that was looked up, with its tables: `server.listen`.
+    pub fn into_keys(self) -> BTreeSet<String> {
         self.keys.into_inner()
     }
 }
 
 /// A table, with the keys that were looked up in it.
-pub(super) struct Section<'a> {
+pub struct Section<'a> {
     reading: &'a ReadContext<'a>,
     path: String,
     place: Option<SettingPlace>,
@@ -50,12 +51,12 @@ pub(super) struct Section<'a> {
 
 impl<'a> Section<'a> {
     /// The whole configuration.
-    pub(super) fn root(reading: &'a ReadContext<'a>, table: &'a Table) -> Self {
+    pub fn root(reading: &'a ReadContext<'a>, table: &'a Table) -> Self {
         Self { reading, path: String::new(), place: None, entries: Some(table), known: Vec::new() }
     }
 
     /// A table; an empty one if it is absent.
-    pub(super) fn section(&mut self, key: &'static str) -> Section<'a> {
+    pub fn section(&mut self, key: &'static str) -> Section<'a> {
         match self.optional_section(key) {
             Some(section) => section,
             None => Section { path: self.path_of(key), ..self.empty() },
@@ -63,19 +64,19 @@ impl<'a> Section<'a> {
     }
 
     /// A table; none if it is absent.
-    pub(super) fn optional_section(&mut self, key: &'static str) -> Option<Section<'a>> {
+    pub fn optional_section(&mut self, key: &'static str) -> Option<Section<'a>> {
         let node = self.node(key)?;
         self.table(key, node)
     }
 
     /// All tables within this one, by their names, for tables with names of the operator's choice.
-    pub(super) fn named_sections(&self) -> Vec<(String, Section<'a>)> {
+    pub fn named_sections(&self) -> Vec<(String, Section<'a>)> {
         let entries = self.entries.into_iter().flatten();
         entries.filter_map(|(name, node)| Some((name.clone(), self.table(name, node)?))).collect()
     }
 
     /// A list of tables; empty if it is absent.
-    pub(super) fn section_list(&mut self, key: &'static str) -> Vec<Section<'a>> {
+    pub fn section_list(&mut self, key: &'static str) -> Vec<Section<'a>> {
         let Some(node) = self.node(key) else { return Vec::new() };
         let Value::List(items) = &node.value else {
             self.wrong_type(key, node, "a list of tables");
@@ -86,13 +87,13 @@ impl<'a> Section<'a> {
     }
 
     /// A text; none if it is absent.
-    pub(super) fn text(&mut self, key: &'static str) -> Option<String> {
+    pub fn text(&mut self, key: &'static str) -> Option<String> {
         let node = self.node(key)?;
         self.as_text(key, node).map(str::to_owned)
     }
 
     /// A text that `read` converts, or says what it expected.
-    pub(super) fn parsed<T, E: Display>(
+    pub fn parsed<T, E: Display>(
         &mut self,
         key: &'static str,
         read: impl FnOnce(&str) -> Result<T, E>,
@@ -108,7 +109,7 @@ impl<'a> Section<'a> {
     }
 
     /// A list of texts that `read` converts; in a variable, they may be separated by commas.
-    pub(super) fn parsed_list<T, E: Display>(
+    pub fn parsed_list<T, E: Display>(
         &mut self,
         key: &'static str,
         read: impl Fn(&str) -> Result<T, E>,
@@ -131,7 +132,7 @@ impl<'a> Section<'a> {
     }
 
     /// A whole number within a range; `default` if it is absent or wrong.
-    pub(super) fn integer(&mut self, key: &'static str, range: RangeInclusive<u64>, default: u64) -> u64 {
+    pub fn integer(&mut self, key: &'static str, range: RangeInclusive<u64>, default: u64) -> u64 {
         let Some(node) = self.node(key) else { return default };
         let number = match (&node.value, &node.place) {
             (Value::Integer(number), _) => Some(*number),
@@ -152,7 +153,7 @@ impl<'a> Section<'a> {
     }
 
     /// `true` or `false`; `default` if it is absent or wrong.
-    pub(super) fn flag(&mut self, key: &'static str, default: bool) -> bool {
+    pub fn flag(&mut self, key: &'static str, default: bool) -> bool {
         let Some(node) = self.node(key) else { return default };
         match (&node.value, &node.place) {
             (Value::Flag(flag), _) => *flag,
@@ -166,7 +167,7 @@ impl<'a> Section<'a> {
     }
 
     /// A duration of at least `min`; `default` if it is absent or wrong.
-    pub(super) fn duration(&mut self, key: &'static str, min: Duration, default: Duration) -> Duration {
+    pub fn duration(&mut self, key: &'static str, min: Duration, default: Duration) -> Duration {
         let read = |text: &str| match parse_duration(text) {
             Ok(duration) if duration < min => Err(format!("must be at least {min:?}")),
             Ok(duration) => Ok(duration),
@@ -176,7 +177,7 @@ impl<'a> Section<'a> {
     }
 
     /// A path. A relative path starts from the folder of the file, or in a variable from the current directory.
-    pub(super) fn path(&mut self, key: &'static str) -> Option<PathBuf> {
+    pub fn path(&mut self, key: &'static str) -> Option<PathBuf> {
         let node = self.node(key)?;
         let path = Path::new(self.as_text(key, node)?);
         match node.place {
@@ -186,7 +187,7 @@ impl<'a> Section<'a> {
     }
 
     /// The certificates in a file that `key` names.
-    pub(super) fn ca_file(&mut self, key: &'static str) -> Option<CaFile> {
+    pub fn ca_file(&mut self, key: &'static str) -> Option<CaFile> {
         let path = self.path(key)?;
         let file = self.readable(key, &path, CaFile::read(&path))?;
         if !file.pem.contains("-----BEGIN CERTIFICATE-----") {
@@ -197,7 +198,7 @@ impl<'a> Section<'a> {
 
     /// A secret, inline under `key` or in the file that `file_key` names. One from the environment overrides one from
     /// the file.
-    pub(super) fn secret(&mut self, key: &'static str, file_key: &'static str) -> Option<Secret> {
+    pub fn secret(&mut self, key: &'static str, file_key: &'static str) -> Option<Secret> {
         let (inline, file) = (self.node(key), self.node(file_key));
         let from_variable = |node: &Node| matches!(node.place, Some(SettingPlace::Variable(_)));
         match (inline, file) {
@@ -219,16 +220,16 @@ impl<'a> Section<'a> {
         }
     }
 
-    /// A fingerprint of a file that a credential reads again whenever it needs it. None: the file can't be read now,
-    /// which is no fault of the configuration.
-    pub(super) fn fingerprint(&self, path: &Path) -> Option<Fingerprint> {
+    /// The text of a file that a credential reads again whenever it needs it. None: the file can't be read now, which is
+    /// no fault of the configuration.
+    pub fn file_read_later(&self, path: &Path) -> Option<Secret> {
         let read = Secret::read(path);
         self.reading.hasher.add(&read);
-        read.ok().map(|text| Fingerprint::of(&[text.expose().as_bytes()]))
+        read.ok()
     }
 
     /// Adds a fault if a key that must be there is absent.
-    pub(super) fn required<T>(&self, key: &'static str, value: Option<T>) -> Option<T> {
+    pub fn required<T>(&self, key: &'static str, value: Option<T>) -> Option<T> {
         // A value that is there but wrong has its fault already.
         if value.is_none() && !self.has(key) && !self.has(&format!("{key}_file")) {
             let message = match self.known.iter().any(|known| *known == format!("{key}_file")) {
@@ -241,29 +242,29 @@ impl<'a> Section<'a> {
     }
 
     /// Whether the key is there, valid or not.
-    pub(super) fn has(&self, key: &str) -> bool {
+    pub fn has(&self, key: &str) -> bool {
         self.entries.is_some_and(|entries| entries.contains_key(key))
     }
 
     /// Adds a fault at a key.
-    pub(super) fn fault(&self, key: &str, message: impl Into<String>) {
+    pub fn fault(&self, key: &str, message: impl Into<String>) {
         let place = self.entries.and_then(|entries| entries.get(key)).and_then(|node| node.place.clone());
         self.push(place.or_else(|| self.place.clone()), self.path_of(key), message.into(), None);
     }
 
     /// Adds a fault of an environment variable that sets no key.
-    pub(super) fn fault_of_variable(&self, variable: &str, message: &str) {
+    pub fn fault_of_variable(&self, variable: &str, message: &str) {
         let place = Some(SettingPlace::Variable(variable.to_owned()));
         self.push(place, self.path.clone(), message.to_owned(), None);
     }
 
     /// Adds a fault of the table itself.
-    pub(super) fn fault_of_table(&self, message: &str) {
+    pub fn fault_of_table(&self, message: &str) {
         self.push(self.place.clone(), self.path.clone(), message.to_owned(), None);
     }
 
     /// Adds a fault for each key that was not looked up, because a misspelt key must not silently be a default.
-    pub(super) fn finish(self) {
+    pub fn finish(self) {
         for (key, node) in self.entries.into_iter().flatten() {
             if !self.known.iter().any(|known| known == key) {
                 let suggestion = most_alike(key, self.known.iter().copied()).map(str::to_owned);
