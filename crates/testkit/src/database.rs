@@ -20,6 +20,7 @@ use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
 use tokio::sync::OnceCell;
 use tokio::time::{Instant, sleep};
 
+use crate::hang_guard::watch_this_test;
 use crate::wait::{POLL_INTERVAL, WAIT_MAX};
 
 pub static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("../../migrations");
@@ -68,7 +69,7 @@ struct Private {
 impl TestDatabase {
     /// A fresh, migrated database.
     pub async fn create() -> Self {
-        let server = SERVER.get_or_init(Server::start).await;
+        let server = Server::shared().await;
         let name = format!("it_{:016x}", rand::random::<u64>());
         run(&server.url, &format!("create database {name} template {}", server.template)).await;
         Self::connect(server, name).await
@@ -76,7 +77,7 @@ impl TestDatabase {
 
     /// A database without a schema.
     pub async fn empty() -> Self {
-        let server = SERVER.get_or_init(Server::start).await;
+        let server = Server::shared().await;
         let name = format!("it_{:016x}", rand::random::<u64>());
         run(&server.url, &format!("create database {name}")).await;
         Self::connect(server, name).await
@@ -158,6 +159,13 @@ impl Drop for TestDatabase {
 }
 
 impl Server {
+    /// The server of this run. The test that asks for it is watched from now on.
+    async fn shared() -> &'static Self {
+        let server = SERVER.get_or_init(Self::start).await;
+        watch_this_test(&server.url);
+        server
+    }
+
     async fn start() -> Self {
         let (url, private) = match std::env::var("PUSHPOST_TEST_POSTGRES") {
             Ok(url) => (url, None),

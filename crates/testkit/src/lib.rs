@@ -15,6 +15,7 @@
 //! | [`postgres_proxy`] | a way to Postgres that is cut, falls silent, or becomes read-only |
 //! | [`held_time`] | a clock that moves only when a test says so |
 //! | [`json`] | what an answer must contain |
+//! | `hang_guard` | ends a run in which a test hangs |
 //! | [`wait`] | waiting for a state, never for a time |
 //! | [`seeds`] | seeds of random tests |
 
@@ -25,6 +26,7 @@ pub mod answer;
 pub mod api;
 pub mod apps;
 pub mod database;
+mod hang_guard;
 pub mod held_time;
 pub mod installation;
 pub mod json;
