@@ -25,6 +25,8 @@ mod receipt;
 mod retry;
 mod scope;
 mod short_text;
+#[cfg(test)]
+pub(crate) mod structured_platform;
 mod target;
 mod time_zone;
 mod topic;

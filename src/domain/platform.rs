@@ -28,7 +28,8 @@ pub struct PlatformFacts {
     /// The kinds of token that there are. A platform with one kind sends everything to it.
     pub kinds: &'static [Kind],
     /// Checks a token as a caller wrote it (a string's content, or an object's JSON) and returns its stored form: what
-    /// identifies the target and, after a space, what else is needed to send to it.
+    /// identifies the target and, after a space, what else is needed to send to it. Takes the stored form too, because an
+    /// export writes it as a string.
     pub parse_token: fn(&str) -> Result<String, BadToken>,
     /// May a caller write the token as a JSON object? For targets with several parts.
     pub has_object_tokens: bool,
@@ -311,43 +312,29 @@ impl Platforms {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::structured_platform::{EAST, STRUCTURED, WEST};
 
-    const EAST: Environment = Environment::new(1, "east");
-    const WEST: Environment = Environment::new(2, "west");
-
-    const fn facts(code: i16, name: &'static str, environments: Environments) -> PlatformFacts {
-        PlatformFacts {
-            name,
-            title: name,
-            token_title: name,
-            code,
-            environments,
-            kinds: &[Kind::Alert],
-            parse_token: |text| Ok(text.to_owned()),
-            has_object_tokens: false,
-            names_messages: true,
-            other_environment_reason: None,
-        }
-    }
-
-    const SINGLE: Platform = Platform::new(&facts(8, "single", Environments::None));
-    const SPREAD: Platform = Platform::new(&facts(
-        7,
-        "spread",
-        Environments::InToken {
-            all: &[EAST, WEST],
-            of: |token| if token.expose().starts_with('w') { WEST } else { EAST },
-        },
-    ));
+    const SINGLE: Platform = Platform::new(&PlatformFacts {
+        name: "single",
+        title: "Single",
+        token_title: "a token",
+        code: 8,
+        environments: Environments::None,
+        kinds: &[Kind::Alert],
+        parse_token: |text| Ok(text.to_owned()),
+        has_object_tokens: false,
+        names_messages: true,
+        other_environment_reason: None,
+    });
 
     #[test]
     fn platforms_are_found_by_name_and_number_and_have_their_lanes() {
-        let platforms = Platforms::new([SINGLE, SPREAD]);
-        assert_eq!(platforms.names(), ["spread", "single"]);
+        let platforms = Platforms::new([SINGLE, STRUCTURED]);
+        assert_eq!(platforms.names(), ["structured", "single"]);
         assert_eq!(platforms.parse("single"), Some(SINGLE));
-        assert_eq!((platforms.from_code(7), platforms.from_code(1)), (Some(SPREAD), None));
+        assert_eq!((platforms.from_code(7), platforms.from_code(1)), (Some(STRUCTURED), None));
         let lanes: Vec<String> = platforms.lanes().map(|lane| lane.to_string()).collect();
-        assert_eq!(lanes, ["spread-east", "spread-west", "single"]);
+        assert_eq!(lanes, ["structured-east", "structured-west", "single"]);
         for lane in platforms.lanes() {
             assert_eq!(platforms.parse_lane(&lane.to_string()), Some(lane));
             assert_eq!(LaneKey::of(lane.platform(), lane.environment()), lane);
@@ -356,10 +343,13 @@ mod tests {
 
     #[test]
     fn the_environment_is_the_tokens_the_apps_or_none() {
-        let token = DeviceToken::parse(SPREAD, "w1").expect("anything is a token");
-        assert_eq!(SPREAD.environment_of(&token, Some(EAST)), Some(WEST));
+        let token = DeviceToken::parse(STRUCTURED, "west.example/1 k").expect("a token");
+        assert_eq!(STRUCTURED.environment_of(&token, Some(EAST)), Some(WEST));
         assert_eq!(SINGLE.environment_of(&token, Some(EAST)), None);
         assert_eq!(LaneKey::of(SINGLE, Some(EAST)).environment(), None);
-        assert_eq!((SPREAD.environment_from_code(2), SPREAD.environment_from_code(0)), (Some(WEST), None));
+        assert_eq!(
+            (STRUCTURED.environment_from_code(2), STRUCTURED.environment_from_code(0)),
+            (Some(WEST), None)
+        );
     }
 }

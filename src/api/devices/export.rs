@@ -4,7 +4,7 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use serde::Serialize;
 
 use super::answer::DeviceView;
-use crate::domain::{AppVersion, InstallationKey, Locale, Source, TimeZone, TopicName, UserId};
+use crate::domain::{AppVersion, Environment, InstallationKey, Locale, Source, TimeZone, TopicName, UserId};
 use crate::registry::devices::DeviceWithTopics;
 
 /// A line that an import takes.
@@ -30,11 +30,12 @@ pub fn importable_line(known: &DeviceWithTopics) -> Option<String> {
         return None;
     }
     let time = |at: DateTime<Utc>| at.to_rfc3339_opts(SecondsFormat::AutoSi, true);
+    let stated = |environment: &Environment| device.platform.stated_environments().contains(environment);
     Some(line(&ImportableDevice {
         platform: device.platform.as_str(),
         token: device.token.expose(),
         kind: device.kind.as_str(),
-        environment: device.environment.map(|environment| environment.as_str()),
+        environment: device.environment.filter(stated).map(Environment::as_str),
         user: device.user.as_ref().map(UserId::as_str),
         topics: topics.iter().map(TopicName::as_str).collect(),
         locale: device.locale.as_ref().map(Locale::as_str),

@@ -11,7 +11,7 @@ mod register;
 mod request;
 mod timeline;
 
-pub(in crate::api) use request::{no_environment, no_kind};
+pub(in crate::api) use request::{no_environment, no_kind, token};
 
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;

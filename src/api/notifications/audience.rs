@@ -1,13 +1,11 @@
 //! Reads `to`: the devices that a notification is for, as far as they can be named without the database.
 
 use super::request::Context;
-use crate::api::devices::{no_environment, no_kind};
+use crate::api::devices::{self, no_environment, no_kind};
 use crate::api::json::Fields;
 use crate::api::path::NO_DEVICE_ID;
 use crate::audience::{AddressedToken, Audience, AudienceSelector, NamedDevice};
-use crate::domain::{
-    App, Condition, DeviceId, DeviceToken, InputCode, Kind, LaneKey, Platform, UserId, ValidationError,
-};
+use crate::domain::{App, Condition, DeviceId, InputCode, Kind, LaneKey, Platform, UserId, ValidationError};
 
 /// What was read of `to`.
 #[derive(Debug)]
@@ -123,7 +121,7 @@ fn token(mut fields: Fields<'_>, app: &App) -> Option<AddressedToken> {
     fields.require("token");
     let at = fields.pointer("platform");
     let platform = fields.string("platform").and_then(|text| platform(&fields, at, text, app));
-    let text = fields.string("token");
+    let token = devices::token(&mut fields, "token", platform);
     let environments = app.platforms().stated_environments();
     let names: Vec<_> = environments.iter().map(|environment| environment.as_str()).collect();
     let environment = choice(&mut fields, "environment", &names, |name| {
@@ -132,7 +130,6 @@ fn token(mut fields: Fields<'_>, app: &App) -> Option<AddressedToken> {
     let names: Vec<_> = Kind::ALL.iter().map(|kind| kind.as_str()).collect();
     let kind = choice(&mut fields, "kind", &names, Kind::parse);
     let reference = reference(&mut fields);
-    let token = platform.zip(text).and_then(|(platform, text)| parse_token(&fields, platform, text));
     if let Some(platform) = platform {
         if environment.is_some_and(|stated| !platform.stated_environments().contains(&stated)) {
             fields.fault("environment", InputCode::BadValue, no_environment(platform));
@@ -146,14 +143,6 @@ fn token(mut fields: Fields<'_>, app: &App) -> Option<AddressedToken> {
     }
     fields.finish();
     Some(AddressedToken { platform: platform?, token: token?, environment, kind, reference })
-}
-
-fn parse_token(fields: &Fields<'_>, platform: Platform, text: &str) -> Option<DeviceToken> {
-    let parsed = DeviceToken::parse(platform, text);
-    if let Err(bad) = &parsed {
-        fields.fault("token", InputCode::BadToken, bad.to_string());
-    }
-    parsed.ok()
 }
 
 fn check_configured(fields: &Fields<'_>, lane: LaneKey, app: &App) {

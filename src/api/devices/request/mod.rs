@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use chrono::{DateTime, Utc};
 
-use crate::api::json::{self, Fields, Given};
+use crate::api::json::{self, Element, Fields, Given};
 use crate::domain::{
     AppVersion, DeviceToken, InputCode, Kind, Locale, Platform, Platforms, TimeZone, TopicName, UserId,
     ValidationError,
@@ -108,10 +108,16 @@ fn platform(fields: &mut Fields<'_>, platforms: &Platforms) -> Option<Platform> 
 }
 
 /// A token is checked only if its platform is known.
-fn token(fields: &mut Fields<'_>, name: &'static str, platform: Option<Platform>) -> Option<DeviceToken> {
-    let text = match fields.value(name).filter(|_| platform.is_some_and(|it| it.facts().has_object_tokens)) {
-        Some(parts) if parts.as_str().is_none() => Cow::Owned(parts.to_value().to_string()),
-        _ => Cow::Borrowed(fields.string(name)?),
+pub(in crate::api) fn token(
+    fields: &mut Fields<'_>,
+    name: &'static str,
+    platform: Option<Platform>,
+) -> Option<DeviceToken> {
+    let value = fields.value(name)?;
+    let Some(text) = token_text(value, platform) else {
+        let takes_objects = platform.is_some_and(|platform| platform.facts().has_object_tokens);
+        fields.wrong_type(name, if takes_objects { "object or string" } else { "string" });
+        return None;
     };
     match DeviceToken::parse(platform?, &text) {
         Ok(token) => Some(token),
@@ -120,6 +126,15 @@ fn token(fields: &mut Fields<'_>, name: &'static str, platform: Option<Platform>
             None
         }
     }
+}
+
+/// A token as its platform checks it: the content of a string, or the JSON of an object where the platform has such
+/// tokens.
+fn token_text(value: Element<'_>, platform: Option<Platform>) -> Option<Cow<'_, str>> {
+    let takes_objects = platform.is_some_and(|platform| platform.facts().has_object_tokens);
+    let object = || value.as_object().filter(|_| takes_objects);
+    let json = || object().map(|_| Cow::Owned(value.to_value().to_string()));
+    value.as_str().map(Cow::Borrowed).or_else(json)
 }
 
 fn read_details(fields: &mut Fields<'_>, who: Registrar, platforms: &Platforms) -> DeviceDetails {
@@ -181,7 +196,8 @@ fn replaces(
 ) -> Option<DeviceToken> {
     let value = fields.value("replaces")?;
     let platform = platform?;
-    let token = value.as_str().and_then(|text| DeviceToken::parse(platform, text).ok());
+    let text = token_text(value, Some(platform));
+    let token = text.and_then(|text| DeviceToken::parse(platform, &text).ok());
     if token.is_none() {
         ignored.push(IgnoredPart::member("replaces", IgnoredReason::BadToken));
     }

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::api::tests::app;
+use crate::domain::structured_platform::STRUCTURED;
 
 fn platforms() -> Platforms {
     app().platforms()
@@ -104,6 +105,29 @@ fn an_app_may_log_out_but_name_no_user_no_time_and_no_closed_topic() {
     assert!(registration(body.to_string().as_bytes(), Registrar::Backend, &platforms()).is_ok());
     let log_out = json!({"platform": "fcm", "token": "x", "user": null, "registered_at": null});
     assert!(registration(log_out.to_string().as_bytes(), Registrar::App, &platforms()).is_ok());
+}
+
+#[test]
+fn a_token_of_several_parts_is_an_object_also_in_replaces() {
+    let platforms = Platforms::new(platforms().iter().chain([STRUCTURED]));
+    let read = |token: Value, replaces: Value| {
+        let body = json!({"platform": "structured", "token": token, "replaces": replaces});
+        registration(body.to_string().as_bytes(), Registrar::Backend, &platforms)
+    };
+    let parts = |key: &str| json!({"endpoint": "east.example/1", "key": key});
+    for token in [parts("k1"), json!("east.example/1 k1")] {
+        let read = read(token, parts("k0")).expect("well formed");
+        assert_eq!(read.token.expose(), "east.example/1 k1");
+        assert_eq!(read.replaces.as_ref().map(DeviceToken::expose), Some("east.example/1 k0"));
+        assert_eq!(read.details.ignored, []);
+    }
+    let ignored = read(parts("k1"), json!({"endpoint": 7})).expect("well formed").details.ignored;
+    let told: Vec<_> = ignored.iter().map(|part| (part.pointer.as_str(), part.reason.as_str())).collect();
+    assert_eq!(told, [("#/replaces", "bad_token")]);
+    let code = |token: Value| read(token, Value::Null).expect_err("a fault")[0].code.as_str();
+    assert_eq!((code(json!({"key": "k"})), code(json!(7))), ("bad_token", "wrong_type"));
+    let of_a_plain_platform = json!({"platform": "fcm", "token": {"endpoint": "x", "key": "k"}});
+    assert_eq!(faults(&of_a_plain_platform, Registrar::Backend), pairs(&[("#/token", "wrong_type")]));
 }
 
 #[test]

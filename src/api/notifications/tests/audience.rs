@@ -1,13 +1,14 @@
 //! The audience of a request: what `to` may say, and what is refused.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{assert_codes, body, faults, key, send};
 use crate::api::error::ApiError;
 use crate::api::notifications::request::{Context, read};
 use crate::api::tests::app;
 use crate::audience::AudienceSelector;
-use crate::domain::{DeviceId, Ttl};
+use crate::domain::structured_platform::{EAST, STRUCTURED};
+use crate::domain::{AppLane, DeviceId, LaneId, LaneKey, Ttl};
 use crate::provider::{Providers, apns};
 
 #[test]
@@ -70,6 +71,36 @@ fn tokens_are_read_with_all_members() {
             ("#/to/tokens/3/x", "unknown_field"),
         ],
     );
+}
+
+#[test]
+fn a_token_of_several_parts_is_an_object_and_has_its_lane_in_it() {
+    let mut app = (*app()).clone();
+    app.lanes.extend(STRUCTURED.lanes().map(|key| (key, AppLane { id: LaneId(9), configured: false })));
+    let east = LaneKey::new(STRUCTURED, Some(EAST));
+    app.lanes.insert(east, AppLane { id: LaneId(8), configured: true });
+    let context = Context {
+        app: &app,
+        providers: &Providers::default(),
+        installation: &key(),
+        targets_max: 5,
+        default_ttl: Ttl::MAX,
+    };
+    let read_token = |token: Value| {
+        let to = json!({"tokens": [{"platform": "structured", "token": token}]});
+        read(body(json!({"to": to})).as_bytes(), context)
+    };
+    let audience = read_token(json!({"endpoint": "east.example/1", "key": "k"})).expect("valid").audience;
+    let AudienceSelector::Tokens(tokens) = &audience.selectors[2] else { panic!("tokens") };
+    assert_eq!((tokens[0].token.expose(), tokens[0].environment), ("east.example/1 k", None));
+    for (token, code) in [
+        (json!({"endpoint": "west.example/1", "key": "k"}), "platform_not_configured"),
+        (json!({"endpoint": "east.example/1"}), "bad_token"),
+        (json!(["east.example/1", "k"]), "wrong_type"),
+    ] {
+        let Err(ApiError::Invalid(faults)) = read_token(token.clone()) else { panic!("{token} is refused") };
+        assert_eq!(faults.iter().map(|fault| fault.code.as_str()).collect::<Vec<_>>(), [code], "{token}");
+    }
 }
 
 #[test]
