@@ -57,11 +57,12 @@ pub struct SubscriptionChanges<'a> {
 }
 
 impl RegistrationKeys {
-    /// Computes the keys of a registration. A `replaces` that equals the token is left out.
+    /// Computes the keys of a registration. A `replaces` that names the same device is left out.
     pub fn of(registration: &Registration) -> Self {
         let key = |token: &DeviceToken| (registration.platform, token.digest());
-        let replaces = registration.replaces.as_ref().filter(|old| **old != registration.token);
-        Self { own: key(&registration.token), replaced: replaces.map(key) }
+        let own = key(&registration.token);
+        let replaced = registration.replaces.as_ref().map(key).filter(|old| *old != own);
+        Self { own, replaced }
     }
 
     /// The key of the token, and of the token that it replaces.

@@ -213,6 +213,9 @@ impl Registration {
         // The part of the token that identifies the device is the same; the rest may be new.
         if device.token != self.token {
             device.token = self.token.clone();
+            if device.platform.stated_environments().is_empty() {
+                device.environment = app.environment_of(device.platform, &device.token);
+            }
         }
         device.source = caller.source(Some(device.source));
         device.registered_at = device.registered_at.max(at);

@@ -62,7 +62,7 @@ impl Takeover {
 
 impl Registration {
     /// Copies from the `old` device what neither this registration nor an earlier one stated. Only a new device takes
-    /// over the environment: a known device has its own.
+    /// over the environment: a known device has its own. So has a device with the environment in its token.
     pub(super) fn take_over(
         &self,
         device: &mut Device,
@@ -71,7 +71,8 @@ impl Registration {
         is_new: bool,
         now: DateTime<Utc>,
     ) {
-        if is_new && matches!(self.details.environment, FieldChange::Keep) {
+        let is_stated = !device.platform.stated_environments().is_empty();
+        if is_new && is_stated && matches!(self.details.environment, FieldChange::Keep) {
             device.environment = old.environment;
         }
         if takeover == Takeover::Pending {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::replacement::Takeover;
 use super::*;
+use crate::domain::structured_platform::{EAST, STRUCTURED, WEST};
 use crate::domain::{AppId, AppLane, LaneId, PushpostReason, QuarantineReason};
 use crate::provider::{apns, fcm};
 
@@ -202,6 +203,46 @@ fn a_new_device_takes_over_what_was_not_stated() {
     });
     let anonymous = successor(&logged_out, Takeover::Whole);
     assert_eq!((anonymous.user, anonymous.environment), (None, Some(apns::PRODUCTION)));
+}
+
+/// A registration of a token that has the environment in it.
+fn structured(token: &str, replaces: Option<&str>) -> Registration {
+    let parse = |text| DeviceToken::parse(STRUCTURED, text).expect("a token");
+    let (token, replaces) = (parse(token), replaces.map(parse));
+    Registration { platform: STRUCTURED, token, replaces, ..apns(DeviceDetails::default()) }
+}
+
+/// Carries out one registration beside a known device of `u1`; returns both devices, or one if they are the same.
+fn registered_beside(known: &Registration, registration: &Registration) -> Vec<Device> {
+    let device = known.new_device(&app(), Some(second(0)), Registrar::Backend);
+    let device = Device { id: DeviceId(7), user: Some(user("u1")), ..device };
+    let (app, keys) = (app(), [known, registration].map(RegistrationKeys::of));
+    let mut batch = RegistrationBatch::new(&app, Registrar::Backend, second(1));
+    batch.add_stored(device, Vec::new());
+    batch.register(registration, keys[1]).expect("not in the future");
+    let mut keys = keys.to_vec();
+    keys.dedup_by_key(|keys| keys.all().next());
+    keys.into_iter().filter_map(|keys| batch.find(keys).map(|(device, _)| device.clone())).collect()
+}
+
+#[test]
+fn an_environment_in_the_token_is_never_taken_over() {
+    let old = structured("east.example/1 k", None);
+    let new = structured("west.example/2 k", Some("east.example/1 k"));
+    let devices = registered_beside(&old, &new);
+    let environments: Vec<_> = devices.iter().map(|device| device.environment).collect();
+    assert_eq!(environments, [Some(EAST), Some(WEST)]);
+    assert!(devices[0].quarantine.is_some() && devices[1].quarantine.is_none());
+    assert_eq!(devices[1].user, Some(user("u1")));
+}
+
+#[test]
+fn a_token_with_another_second_part_is_the_same_device_and_replaces_nothing() {
+    let old = structured("east.example/1 k1", None);
+    let again = structured("east.example/1 k2", Some("east.example/1 k1"));
+    let devices = registered_beside(&old, &again);
+    assert_eq!(devices.len(), 1);
+    assert_eq!((devices[0].token.expose(), &devices[0].quarantine), ("east.example/1 k2", &None));
 }
 
 #[test]
