@@ -1,6 +1,6 @@
-//! The state of one connection that its streams, its pool and its driver trusted_streams.
+//! What the streams, the pool and the driver of one connection share.
 
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -8,11 +8,14 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::task::AtomicWaker;
 use h2::client::SendRequest;
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+use super::connection_state::{ConnectionState, SharedConnectionState};
 use super::error::{Sent, TransportError, TransportErrorKind, of_connection};
 use super::pool_state::PoolState;
+use super::request_history::RequestHistory;
+use super::stream_limits::StreamLimits;
 use super::wire::Traffic;
 
 /// A failed request waits this long for the cause of the connection's end (GOAWAY's text, an unanswered PING). The
@@ -22,35 +25,18 @@ const END_CAUSE_WAIT_MAX: Duration = Duration::from_secs(1);
 /// One connection, as everything but its driver uses it.
 pub(super) struct Connection<S> {
     /// The pool user's own state for this connection.
-    pub(super) state: S,
+    pub(super) of_user: S,
     pub(super) pool: Arc<PoolState<S>>,
     pub(super) traffic: Arc<Traffic>,
+    /// When its requests were sent and answered.
+    pub(super) history: RequestHistory,
     /// Dropped when the last stream of a draining connection ends, because `h2` closes once no sender is left.
     sender: Mutex<Option<SendRequest<Bytes>>>,
+    /// Changed under the pool's lock only, as far as it decides whether the connection takes streams.
+    state: SharedConnectionState,
+    limits: StreamLimits,
     /// Reserved and open streams. Written under the pool's lock only.
     open: AtomicUsize,
-    /// The connection takes no new streams. Set under the pool's lock only, and never reset.
-    draining: AtomicBool,
-    /// The driver must drop the connection at once.
-    killed: AtomicBool,
-    /// The peer has accepted a request on this connection.
-    proven: AtomicBool,
-    /// The peer's limit of open streams, from its latest SETTINGS.
-    peer_streams: AtomicUsize,
-    /// How many streams a fresh connection may have so far.
-    trusted_streams: AtomicUsize,
-    /// How many answers are missing until `trusted_streams` doubles.
-    answers_until_doubling: AtomicUsize,
-    /// A PING is unanswered, so new streams must wait.
-    suspect: AtomicBool,
-    /// Requests that timed out since the last answer.
-    timeouts: AtomicU32,
-    answered: AtomicBool,
-    /// When a request was last sent, in milliseconds since the pool's `epoch`.
-    last_used: AtomicU64,
-    /// When the first request after the last read was sent (milliseconds since `epoch`), and the count of reads then.
-    waiting_since: AtomicU64,
-    waiting_reads: AtomicU64,
     /// Why the connection ended or will end.
     end_cause: OnceLock<TransportErrorKind>,
     ended: CancellationToken,
@@ -66,32 +52,20 @@ impl<S: Default> Connection<S> {
         traffic: Arc<Traffic>,
         initial_streams: usize,
     ) -> Self {
-        let trusted_streams = pool.settings.first_streams.max(1);
-        let connection = Self {
-            state: S::default(),
-            pool,
+        Self {
+            of_user: S::default(),
             traffic,
+            history: RequestHistory::new(pool.epoch),
             sender: Mutex::new(Some(sender)),
+            state: SharedConnectionState::open(),
+            limits: StreamLimits::new(&pool.settings, initial_streams),
             open: AtomicUsize::new(0),
-            draining: AtomicBool::new(false),
-            killed: AtomicBool::new(false),
-            proven: AtomicBool::new(false),
-            peer_streams: AtomicUsize::new(initial_streams),
-            trusted_streams: AtomicUsize::new(trusted_streams),
-            answers_until_doubling: AtomicUsize::new(trusted_streams),
-            suspect: AtomicBool::new(false),
-            timeouts: AtomicU32::new(0),
-            answered: AtomicBool::new(false),
-            last_used: AtomicU64::new(0),
-            waiting_since: AtomicU64::new(0),
-            waiting_reads: AtomicU64::new(u64::MAX),
             end_cause: OnceLock::new(),
             ended: CancellationToken::new(),
             wake_requested: AtomicBool::new(false),
             driver: AtomicWaker::new(),
-        };
-        connection.note_request(Instant::now(), 0);
-        connection
+            pool,
+        }
     }
 }
 
@@ -110,55 +84,36 @@ impl<S> Connection<S> {
         self.open.fetch_sub(1, Ordering::AcqRel) - 1
     }
 
+    pub(super) fn state(&self) -> ConnectionState {
+        self.state.get()
+    }
+
     pub(super) fn is_draining(&self) -> bool {
-        self.draining.load(Ordering::Acquire)
+        self.state().is_draining()
     }
 
     pub(super) fn start_draining(&self) {
-        self.draining.store(true, Ordering::Release);
-    }
-
-    /// Whether the last request timed out.
-    pub(super) fn is_stalled(&self) -> bool {
-        self.timeouts.load(Ordering::Relaxed) > 0
-    }
-
-    /// Whether a PING is unanswered. Such a connection gets no new streams.
-    pub(super) fn is_suspect(&self) -> bool {
-        self.suspect.load(Ordering::Acquire)
+        self.state.advance(ConnectionState::Draining);
     }
 
     /// The present limit of open streams.
     pub(super) fn limit(&self) -> usize {
-        if self.is_suspect() { 0 } else { self.full_limit().min(self.trusted_limit()) }
+        if self.state() == ConnectionState::Open { self.limits.limit(&self.pool.settings) } else { 0 }
     }
 
-    /// Whether the connection is unproven or still in its first round of answers. The round counts even if the peer
-    /// allows only one stream, because that limit is about to rise (docs/providers.md#apns-http2).
+    /// Whether the connection is unproven or still in its first round of answers.
     pub(super) fn is_untried(&self) -> bool {
-        let settings = &self.pool.settings;
-        let trusted_streams = self.trusted_streams.load(Ordering::Acquire);
-        self.is_unproven()
-            || trusted_streams <= settings.first_streams && trusted_streams < settings.max_streams
+        self.limits.is_untried(&self.pool.settings)
     }
 
     /// Whether the limit of streams still grows with each round of answers.
     pub(super) fn is_widening(&self) -> bool {
-        self.trusted_streams.load(Ordering::Acquire) < self.full_limit()
-    }
-
-    fn is_unproven(&self) -> bool {
-        self.pool.settings.prove_first && !self.proven.load(Ordering::Acquire)
+        self.limits.is_widening(&self.pool.settings)
     }
 
     /// The limit of streams by the pool's settings and the peer.
     pub(super) fn full_limit(&self) -> usize {
-        self.pool.settings.max_streams.min(self.peer_streams.load(Ordering::Acquire))
-    }
-
-    /// The limit of streams that the answers so far allow.
-    fn trusted_limit(&self) -> usize {
-        if self.is_unproven() { 1 } else { self.trusted_streams.load(Ordering::Acquire) }
+        self.limits.full_limit(&self.pool.settings)
     }
 }
 
@@ -176,61 +131,21 @@ impl<S> Connection<S> {
     }
 
     pub(super) fn mark_proven(&self) {
-        if !self.proven.swap(true, Ordering::AcqRel) {
+        if self.limits.prove() {
             self.pool.serve_waiters();
             self.wake_driver();
         }
-    }
-
-    /// Records that a request is about to be sent. `reads` is the present count of reads.
-    pub(super) fn note_request(&self, now: Instant, reads: u64) {
-        let millis = now.saturating_duration_since(self.pool.epoch).as_millis();
-        let millis = u64::try_from(millis).unwrap_or(u64::MAX);
-        self.last_used.store(millis, Ordering::Relaxed);
-        // Only the first request after a read counts. Later requests must not delay the end of a silent connection.
-        if self.waiting_reads.load(Ordering::Relaxed) != reads {
-            self.waiting_reads.store(reads, Ordering::Relaxed);
-            self.waiting_since.store(millis, Ordering::Relaxed);
-        }
-    }
-
-    pub(super) fn last_used(&self) -> Instant {
-        self.pool.epoch + Duration::from_millis(self.last_used.load(Ordering::Relaxed))
-    }
-
-    /// When the first request after the last read was sent. An earlier time if no request was sent since.
-    pub(super) fn waiting_since(&self) -> Instant {
-        self.pool.epoch + Duration::from_millis(self.waiting_since.load(Ordering::Relaxed))
     }
 
     /// Records that an answer began to arrive. `able` is false if the answer shows that the peer is overloaded.
     pub(super) fn note_answer(&self, able: bool) {
-        if self.timeouts.load(Ordering::Relaxed) > 0 {
-            self.timeouts.store(0, Ordering::Relaxed);
-        }
-        if !self.answered.swap(true, Ordering::Relaxed) {
+        if self.history.note_answer() {
             self.pool.note_success();
         }
-        let trusted_streams = self.trusted_streams.load(Ordering::Relaxed);
-        if able && trusted_streams < self.pool.settings.max_streams {
-            self.widen(trusted_streams);
-        }
-    }
-
-    /// Counts one more answer on a fresh connection, and doubles its streams after a full round. Simultaneous answers
-    /// may be counted too low, never too high.
-    fn widen(&self, trusted_streams: usize) {
-        if self.answers_until_doubling.fetch_sub(1, Ordering::AcqRel) == 1 {
-            let wider = trusted_streams.saturating_mul(2);
-            self.trusted_streams.store(wider, Ordering::Release);
-            self.answers_until_doubling.store(wider, Ordering::Release);
+        if able && self.limits.count_answer(&self.pool.settings) {
             self.pool.serve_waiters();
             self.wake_driver();
         }
-    }
-
-    pub(super) fn has_answered(&self) -> bool {
-        self.answered.load(Ordering::Relaxed)
     }
 
     /// Records that a request timed out. `silent` means that nothing was read while the request waited.
@@ -240,8 +155,8 @@ impl<S> Connection<S> {
     /// be closed or the peer may be gone.
     pub(super) fn note_timeout(self: &Arc<Self>, silent: bool) {
         let allowed = self.pool.settings.evict_after_timeouts;
-        let most = if self.has_answered() { allowed } else { allowed.min(1) };
-        let in_row = self.timeouts.fetch_add(1, Ordering::AcqRel).saturating_add(1);
+        let most = if self.history.has_answered() { allowed } else { allowed.min(1) };
+        let in_row = self.history.note_timeout();
         if most == 0 || in_row < most {
             return;
         }
@@ -275,13 +190,9 @@ impl<S> Connection<S> {
     /// Ends the connection at once. Its streams fail with `why`.
     pub(super) fn kill(self: &Arc<Self>, why: TransportErrorKind) {
         let _ = self.end_cause.set(why);
-        self.killed.store(true, Ordering::Release);
         self.pool.retire(self);
+        self.state.advance(ConnectionState::Killed);
         self.wake_driver();
-    }
-
-    pub(super) fn is_killed(&self) -> bool {
-        self.killed.load(Ordering::Acquire)
     }
 
     /// Wakes the driver, so that it checks its deadlines and the pool.
@@ -298,17 +209,17 @@ impl<S> Connection<S> {
 
     /// Records that a PING was sent and not answered yet.
     pub(super) fn mark_suspect(&self) {
-        self.suspect.store(true, Ordering::Release);
+        self.state.advance(ConnectionState::Suspect);
     }
 
     /// Records that something was read. Says whether the connection was suspect.
     pub(super) fn clear_suspect(&self) -> bool {
-        self.is_suspect() && self.suspect.swap(false, Ordering::AcqRel)
+        self.state.trust_again()
     }
 
     /// Stores the peer's limit of streams, and says whether it rose.
     pub(super) fn set_peer_streams(&self, limit: usize) -> bool {
-        self.peer_streams.swap(limit, Ordering::AcqRel) < limit
+        self.limits.set_of_peer(limit)
     }
 
     /// Whether `h2` would open another stream. It does not after a GOAWAY or when the stream ids are used up.
@@ -343,6 +254,7 @@ impl<S> Connection<S> {
     pub(super) fn end(&self) {
         self.set_end_cause(TransportErrorKind::Closed("the connection ended".into()));
         self.drop_sender();
+        self.state.advance(ConnectionState::Ended);
         self.ended.cancel();
     }
 }

@@ -14,6 +14,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::Settings;
 use super::connection::Connection;
+use super::connection_state::ConnectionState;
 use super::dial::Http2;
 use super::error::{TransportErrorKind, of_connection};
 
@@ -75,7 +76,7 @@ impl<S: Default + Send + Sync + 'static> Driver<S> {
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let wake_requested = self.connection.register_driver(cx.waker());
-        if self.connection.is_killed() {
+        if self.connection.state() >= ConnectionState::Killed {
             return Poll::Ready(());
         }
         if let Poll::Ready(result) = Pin::new(&mut self.http2).poll(cx) {
@@ -194,7 +195,7 @@ impl<S: Default + Send + Sync + 'static> Driver<S> {
         let rule = settings.ping.as_ref()?;
         if self.connection.open() > 0 {
             // Only the time since the first of these requests counts, because earlier reads say nothing about them.
-            Some(self.last_read.max(self.connection.waiting_since()) + rule.after_silence)
+            Some(self.last_read.max(self.connection.history.waiting_since()) + rule.after_silence)
         } else {
             rule.while_idle.map(|idle| self.last_read + idle)
         }
@@ -214,7 +215,7 @@ impl<S: Default + Send + Sync + 'static> Driver<S> {
             next = next.min(since + settings.request_timeout);
         }
         if let Some(idle) = settings.idle_close.filter(|_| self.end_at.is_none()) {
-            let since = if self.connection.open() > 0 { now } else { self.connection.last_used() };
+            let since = if self.connection.open() > 0 { now } else { self.connection.history.last_used() };
             next = next.min(since + idle);
         }
         next

@@ -53,7 +53,7 @@ impl<S> Stream<S> {
 
     /// The pool user's own state for the connection.
     pub fn state(&self) -> &S {
-        &self.slot.connection().state
+        &self.slot.connection().of_user
     }
 
     /// Ends the limit of `prove_first`, as [`ConnectionRef::mark_proven`] does.
@@ -96,7 +96,7 @@ impl<S> Stream<S> {
         let connection = slot.connection();
         let started = Instant::now();
         let (reads, writes) = (connection.traffic.reads(), connection.traffic.writes());
-        connection.note_request(started, reads);
+        connection.history.note_request(started, reads);
         let response = queue(connection, head, body)?;
         let mut arrived = None;
         let longest = connection.pool.settings.request_timeout;
@@ -128,7 +128,7 @@ impl<S> Stream<S> {
 impl<S> ConnectionRef<S> {
     /// The pool user's own state for the connection.
     pub fn state(&self) -> &S {
-        &self.connection.state
+        &self.connection.of_user
     }
 
     /// Records that the peer accepted a request. `prove_first` no longer limits this connection.

@@ -31,6 +31,7 @@
 //! - Every await on the network has a deadline. Every task ends with the pool.
 
 mod connection;
+mod connection_state;
 mod dial;
 mod driver;
 mod error;
@@ -38,6 +39,8 @@ mod exchange;
 mod opener;
 mod pool;
 mod pool_state;
+mod request_history;
+mod stream_limits;
 mod tls;
 mod tunnel;
 mod wire;

@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::connection::Connection;
+use super::connection_state::ConnectionState;
 use super::error::{TransportError, TransportErrorKind};
 use super::opener::pause;
 use super::pool::PoolStats;
@@ -145,14 +146,12 @@ impl<S> PoolState<S> {
         }
         let (mut usable, mut tried, mut fresh) = (0, false, false);
         let (mut demand, mut bearable) = (inner.waiters.len(), 0);
-        for connection in inner
-            .connections
-            .iter()
-            .filter(|connection| !connection.is_draining() && !connection.is_suspect())
+        for connection in
+            inner.connections.iter().filter(|connection| connection.state() == ConnectionState::Open)
         {
             usable += 1;
             demand += connection.open();
-            if connection.is_stalled() {
+            if connection.history.is_stalled() {
                 continue;
             }
             let untried = connection.is_untried();
@@ -232,7 +231,7 @@ impl<S> PoolState<S> {
     /// Retires `connection` if no stream is open and no request was sent for `idle`.
     pub(super) fn retire_if_idle(&self, connection: &Connection<S>, now: Instant, idle: Duration) {
         let _inner = self.lock();
-        if connection.open() == 0 && now.saturating_duration_since(connection.last_used()) >= idle {
+        if connection.open() == 0 && now.saturating_duration_since(connection.history.last_used()) >= idle {
             connection.start_draining();
         }
     }
@@ -255,7 +254,7 @@ impl<S> PoolState<S> {
             connection.end_cause(),
             Some(TransportErrorKind::Retired | TransportErrorKind::PoolClosed)
         );
-        if !connection.has_answered() && !ours {
+        if !connection.history.has_answered() && !ours {
             inner.note_failure(connection.end_cause().cloned());
         }
     }
@@ -346,7 +345,7 @@ impl<S> Inner<S> {
         let mut best: Option<(&Arc<Connection<S>>, usize, usize)> = None;
         for connection in &self.connections {
             let (open, limit) = (connection.open(), connection.limit());
-            if open < limit && !connection.is_draining() && best.is_none_or(|(_, least, _)| open < least) {
+            if open < limit && best.is_none_or(|(_, least, _)| open < least) {
                 best = Some((connection, open, limit));
             }
         }
@@ -361,7 +360,10 @@ impl<S> Inner<S> {
         if usable().count() <= most {
             return None;
         }
-        usable().find(|connection| connection.is_suspect()).or_else(|| usable().next_back()).cloned()
+        usable()
+            .find(|connection| connection.state() == ConnectionState::Suspect)
+            .or_else(|| usable().next_back())
+            .cloned()
     }
 
     /// Matches waiters with free streams. The caller must release the lock before it delivers them, because a slot
