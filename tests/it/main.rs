@@ -6,7 +6,6 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod crash;
-mod database;
 mod devices;
 mod input;
 mod migrations;
@@ -18,4 +17,5 @@ mod queue;
 mod readme;
 mod sessions;
 mod start;
+mod testkit;
 mod whole;
