@@ -13,7 +13,7 @@
 //! | 1 | [`settings`] | what reads a section of a configuration, whatever its keys are |
 //! | 1 | [`telemetry`] | the log |
 //! | 2 | [`provider`] | what a provider states, and the registry of providers |
-//! | 2 | [`provider::apns`], [`provider::fcm`] | credentials, request bytes, what an answer means |
+//! | 2 | a folder of [`provider`] for each, such as [`provider::apns`] | settings, credentials, request bytes, what an answer means |
 //! | 2 | [`queue`] | accept, claim, lease, record |
 //! | 2 | [`audience`] | from the selectors of a request to devices: small audiences at once, large ones page by page |
 //! | 2 | [`registry`] | devices, users, topics, API keys |

@@ -65,32 +65,23 @@ impl Config {
         let mut with_added = self.clone();
         for (name, added) in &new.apps {
             let app = with_added.apps.entry(name.clone()).or_insert_with(|| added.clone());
-            app.apns = app.apns.take().or_else(|| added.apns.clone());
-            app.fcm = app.fcm.take().or_else(|| added.fcm.clone());
+            for (platform, settings) in &added.providers {
+                app.providers.entry(*platform).or_insert_with(|| settings.clone());
+            }
         }
         with_added
     }
 }
 
 fn list_app_changes(changes: &mut Vec<String>, name: &str, old: &AppSettings, new: &AppSettings) {
-    match (&old.apns, &new.apns) {
-        (Some(old), Some(new)) => {
-            if old.environment != new.environment {
-                changes.push(format!("{name}.apns.environment"));
+    for (platform, old) in &old.providers {
+        match new.providers.get(platform) {
+            Some(new) => {
+                let keys = old.changes_for_restart(new).into_iter();
+                changes.extend(keys.map(|key| format!("{name}.{platform}.{key}")));
             }
-            if old.topic != new.topic {
-                changes.push(format!("{name}.apns.topic (for requests that name one)"));
-            }
+            None => changes.push(format!("{name}.{platform} (removed)")),
         }
-        (Some(_), None) => changes.push(format!("{name}.apns (removed)")),
-        (None, _) => {}
-    }
-    match (&old.fcm, &new.fcm) {
-        (Some(old), Some(new)) if old.messages_per_minute != new.messages_per_minute => {
-            changes.push(format!("{name}.fcm.messages_per_minute"));
-        }
-        (Some(_), None) => changes.push(format!("{name}.fcm (removed)")),
-        _ => {}
     }
     if old.user_tokens != new.user_tokens {
         changes.push(format!("{name}.user_tokens"));

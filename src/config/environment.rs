@@ -6,6 +6,7 @@
 use std::collections::BTreeSet;
 
 use super::Config;
+use crate::provider::Providers;
 use crate::settings::tree::{Node, Table, Value};
 use crate::settings::{ConfigFault, ContentHasher, ReadContext, Section, SettingPlace};
 
@@ -35,13 +36,14 @@ pub(super) struct Setting {
 /// empty variable counts as not set.
 pub(super) fn settings(
     environment: impl Iterator<Item = (String, String)>,
+    providers: &Providers,
 ) -> (Vec<Setting>, Vec<ConfigFault>) {
     let mut variables: Vec<_> = environment.filter(|(_, value)| !value.is_empty()).collect();
     variables.sort();
     let has_own_url = variables.iter().any(|(name, _)| {
         name.strip_prefix(PREFIX).is_some_and(|key| matches!(key, "DATABASE__URL" | "DATABASE__URL_FILE"))
     });
-    let keys = Keys::known();
+    let keys = Keys::known(providers);
     let (mut settings, mut faults) = (Vec::new(), Vec::new());
     for (name, text) in variables {
         let key = match name.strip_prefix(PREFIX) {
@@ -68,8 +70,9 @@ pub(super) fn settings(
 pub(super) fn without_effect<'a>(
     names: impl Iterator<Item = &'a str>,
     has_database: bool,
+    providers: &Providers,
 ) -> impl Iterator<Item = (&'a str, Option<String>)> {
-    let keys = Keys::known();
+    let keys = Keys::known(providers);
     names.filter_map(move |name| match name.strip_prefix(OWN) {
         Some(rest) => {
             let is_ours = !rest.starts_with('_') && !NOT_KEYS.contains(&rest) && !is_set_by_kubernetes(rest);
@@ -123,15 +126,16 @@ struct Keys(BTreeSet<String>);
 impl Keys {
     /// Runs the readers of all sections and collects the keys that they look up, so that there is no second list of
     /// keys.
-    fn known() -> Self {
+    fn known(providers: &Providers) -> Self {
         let empty = || Node { value: Value::Table(Table::new()), place: None };
-        let sections = ["apns", "fcm", "user_tokens"].map(|name| (name.to_owned(), empty()));
-        let app = Node { value: Value::Table(Table::from(sections)), place: None };
+        let sections = providers.iter().map(|provider| provider.platform().as_str()).chain(["user_tokens"]);
+        let sections = sections.map(|name| (name.to_owned(), empty())).collect();
+        let app = Node { value: Value::Table(sections), place: None };
         let apps = Node { value: Value::Table(Table::from([(ANY_APP.to_owned(), app)])), place: None };
         let table = Table::from([("apps".to_owned(), apps)]);
         let hasher = ContentHasher::default();
         let reading = ReadContext::new(std::path::PathBuf::new(), Vec::new(), &hasher);
-        let _defaults = Config::read(Section::root(&reading, &table), &[]);
+        let _defaults = Config::read(Section::root(&reading, &table), &[], providers.clone());
         let all = reading.into_keys();
         let is_table = |key: &String| all.iter().any(|other| other.starts_with(&format!("{key}.")));
         Self(all.iter().filter(|key| !is_table(key)).cloned().collect())
@@ -194,9 +198,20 @@ fn variable(key: &str) -> String {
 mod tests {
     use super::*;
 
+    fn unused<'a>(
+        names: impl IntoIterator<Item = &'a str>,
+        has_database: bool,
+    ) -> Vec<(&'a str, Option<String>)> {
+        without_effect(names.into_iter(), has_database, &Providers::default()).collect()
+    }
+
     fn meant(name: &str) -> Vec<String> {
         let variables = [(name.to_owned(), "x".to_owned())].into_iter();
-        settings(variables).1.into_iter().filter_map(|fault| fault.suggestion).collect()
+        settings(variables, &Providers::default())
+            .1
+            .into_iter()
+            .filter_map(|fault| fault.suggestion)
+            .collect()
     }
 
     #[test]
@@ -253,15 +268,15 @@ mod tests {
         for name in KUBERNETES {
             assert_eq!(meant(name), [""; 0], "{name}");
         }
-        assert_eq!(without_effect(KUBERNETES.into_iter(), false).count(), 0);
+        assert_eq!(unused(KUBERNETES, false), []);
     }
 
     #[test]
     fn variables_without_effect_are_found() {
         let names = ["PUSHPOST_COLOUR", "PUSHPOST_PORTS", "PUSHPOST_LOG", "PUSHPOST__X", "DB_URL", "HOME"];
-        let found: Vec<_> = without_effect(names.into_iter(), false).map(|(name, _)| name).collect();
+        let found: Vec<_> = unused(names, false).into_iter().map(|(name, _)| name).collect();
         assert_eq!(found, ["PUSHPOST_COLOUR", "PUSHPOST_PORTS", "DB_URL"]);
-        let found: Vec<_> = without_effect(names.into_iter(), true).map(|(name, _)| name).collect();
+        let found: Vec<_> = unused(names, true).into_iter().map(|(name, _)| name).collect();
         assert_eq!(found, ["PUSHPOST_COLOUR", "PUSHPOST_PORTS"]);
     }
 
@@ -276,8 +291,7 @@ mod tests {
             ("PUSHPOST_TIMEOUT", None),
             ("PUSHPOST_COLOUR", None),
         ] {
-            let found: Vec<_> = without_effect([name].into_iter(), false).collect();
-            assert_eq!(found, [(name, meant.map(str::to_owned))]);
+            assert_eq!(unused([name], false), [(name, meant.map(str::to_owned))]);
         }
     }
 }

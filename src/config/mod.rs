@@ -3,15 +3,12 @@
 //! Reading reports all faults at once. Files that the configuration names are read with it, so that two configurations
 //! are equal if and only if nothing has changed. `config.example.toml` describes every key.
 
-mod apns;
 mod app;
 mod changes;
 mod database;
 mod delivery;
 mod environment;
 mod error;
-mod fcm;
-mod google;
 mod limits;
 mod network;
 mod overlay;
@@ -26,13 +23,10 @@ mod user_tokens;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-pub use apns::ApnsSettings;
 pub use app::AppSettings;
 pub use database::DatabaseSettings;
 pub use delivery::DeliverySettings;
 pub use error::Error;
-pub use fcm::FcmSettings;
-pub use google::GoogleCredential;
 pub use limits::LimitSettings;
 pub use network::NetworkSettings;
 pub use postgres_url::{PostgresHost, PostgresUrl};
@@ -41,12 +35,15 @@ pub use server::ServerSettings;
 pub use sources::Sources;
 pub use user_tokens::{UserTokenAlgorithm, UserTokenKey, UserTokenSettings};
 
+use crate::provider::Providers;
 use crate::settings::tree::{self, Table};
 use crate::settings::{ContentHasher, ReadContext, Section};
 
 /// The whole configuration. Its `Debug` shows no secret.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub struct Config {
+    /// The providers of the service. Each has the sections `[apps.<name>.<provider>]`, which it reads itself.
+    pub providers: Providers,
     /// The section `[server]`.
     pub server: ServerSettings,
     /// The section `[network]`.
@@ -64,7 +61,8 @@ pub struct Config {
 }
 
 impl Config {
-    /// Reads the file, if there is one, overrides it by the environment, and reads the files that both name.
+    /// Reads the file, if there is one, overrides it by the environment, and reads the files that both name. The providers
+    /// are the built-in ones; [`Sources`] reads a configuration with further ones.
     ///
     /// Variables are `PUSHPOST__SECTION__KEY`, `DATABASE_URL` for `database.url`, and `HTTPS_PROXY` with `NO_PROXY` if
     /// `[network]` names no proxy. A variable with the words of a key but other underscores is a fault.
@@ -72,13 +70,14 @@ impl Config {
     /// # Errors
     /// The file can't be read, or all faults in it, in the environment and in the named files.
     pub fn load(path: Option<&Path>, env: impl Iterator<Item = (String, String)>) -> Result<Self, Error> {
-        Self::load_hashing(path, env, &ContentHasher::default())
+        Self::load_with(path, env, Providers::default(), &ContentHasher::default())
     }
 
-    /// As [`Self::load`], and adds everything that is read to `hasher`.
-    fn load_hashing(
+    /// As [`Self::load`], with these providers. Adds everything that is read to `hasher`.
+    fn load_with(
         path: Option<&Path>,
         env: impl Iterator<Item = (String, String)>,
+        providers: Providers,
         hasher: &ContentHasher,
     ) -> Result<Self, Error> {
         let (mut table, mut faults) = (Table::new(), Vec::new());
@@ -89,16 +88,15 @@ impl Config {
             table = tree::parse(&text, path).map_err(Error::Faults)?;
         }
         let environment: Vec<_> = env.collect();
-        faults.extend(overlay::apply(&mut table, environment.iter().cloned()));
+        faults.extend(overlay::apply(&mut table, environment.iter().cloned(), &providers));
         let folder = path.and_then(Path::parent).map_or_else(PathBuf::new, Path::to_owned);
         let reading = ReadContext::new(folder, faults, hasher);
-        let config = Self::read(Section::root(&reading, &table), &environment);
-        let mut faults = reading.into_faults();
-        faults.sort_by(|a, b| a.place.cmp(&b.place));
+        let config = Self::read(Section::root(&reading, &table), &environment, providers);
+        let faults = reading.into_faults();
         if faults.is_empty() { Ok(config) } else { Err(Error::Faults(faults)) }
     }
 
-    fn read(mut root: Section<'_>, environment: &[(String, String)]) -> Self {
+    fn read(mut root: Section<'_>, environment: &[(String, String)], providers: Providers) -> Self {
         let config = Self {
             server: ServerSettings::read(root.section("server")),
             network: NetworkSettings::read(root.section("network"), environment),
@@ -106,14 +104,15 @@ impl Config {
             delivery: DeliverySettings::read(root.section("delivery")),
             limits: LimitSettings::read(root.section("limits")),
             retention: RetentionSettings::read(root.section("retention")),
-            apps: apps(&root.section("apps")),
+            apps: apps(&root.section("apps"), &providers),
+            providers,
         };
         root.finish();
         config
     }
 }
 
-fn apps(section: &Section<'_>) -> BTreeMap<String, AppSettings> {
+fn apps(section: &Section<'_>, providers: &Providers) -> BTreeMap<String, AppSettings> {
     let apps = section.named_sections().into_iter();
-    apps.filter_map(|(name, app)| Some((name.clone(), AppSettings::read(&name, app)?))).collect()
+    apps.filter_map(|(name, app)| Some((name.clone(), AppSettings::read(&name, app, providers)?))).collect()
 }

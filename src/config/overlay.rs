@@ -1,6 +1,7 @@
 //! Overrides the values of the configuration file by those of the environment.
 
 use super::environment::{self, Setting};
+use crate::provider::Providers;
 use crate::settings::tree::{self, Node, Table, Value};
 use crate::settings::{ConfigFault, SettingPlace};
 
@@ -8,8 +9,9 @@ use crate::settings::{ConfigFault, SettingPlace};
 pub(super) fn apply(
     table: &mut Table,
     environment: impl Iterator<Item = (String, String)>,
+    providers: &Providers,
 ) -> Vec<ConfigFault> {
-    let (settings, mut faults) = environment::settings(environment);
+    let (settings, mut faults) = environment::settings(environment, providers);
     for Setting { key, place, text } in settings {
         if let Err(fault) = set(table, &key, place, text) {
             faults.push(fault);

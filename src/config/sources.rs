@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use super::{Config, Error, environment};
+use crate::provider::Providers;
 use crate::settings::{ContentHash, ContentHasher};
 
 /// A file, if one is named, and the environment of the process's start.
@@ -11,12 +12,19 @@ use crate::settings::{ContentHash, ContentHasher};
 pub struct Sources {
     file: Option<PathBuf>,
     environment: Vec<(String, String)>,
+    providers: Providers,
 }
 
 impl Sources {
-    /// The arguments are those of [`Config::load`].
+    /// The arguments are those of [`Config::load`]. The providers are the built-in ones.
     pub fn new(file: Option<&Path>, environment: impl Iterator<Item = (String, String)>) -> Self {
-        Self { file: file.map(Path::to_owned), environment: environment.collect() }
+        let (file, environment) = (file.map(Path::to_owned), environment.collect());
+        Self { file, environment, providers: Providers::default() }
+    }
+
+    /// The same sources, read with these providers. A service has the providers of its configuration.
+    pub fn with_providers(self, providers: Providers) -> Self {
+        Self { providers, ..self }
     }
 
     /// The path of the file; none if no file is named.
@@ -29,7 +37,8 @@ impl Sources {
     pub fn variables_without_effect(&self, config: &Config) -> Vec<(&str, Option<String>)> {
         let set = self.environment.iter().filter(|(_, value)| !value.is_empty());
         let names = set.map(|(name, _)| name.as_str());
-        let mut names: Vec<_> = environment::without_effect(names, config.database.url.is_some()).collect();
+        let mut names: Vec<_> =
+            environment::without_effect(names, config.database.url.is_some(), &self.providers).collect();
         names.sort_unstable();
         names
     }
@@ -45,7 +54,8 @@ impl Sources {
     /// Reads the configuration, with a hash of the content, by which a fault that was reported already is recognised.
     pub fn read(&self) -> (ContentHash, Result<Config, Error>) {
         let hasher = ContentHasher::default();
-        let config = Config::load_hashing(self.file.as_deref(), self.environment.iter().cloned(), &hasher);
+        let environment = self.environment.iter().cloned();
+        let config = Config::load_with(self.file.as_deref(), environment, self.providers.clone(), &hasher);
         (hasher.finish(), config)
     }
 }

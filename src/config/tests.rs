@@ -1,21 +1,24 @@
 //! Tests of reading a configuration: values, their order of precedence, and the faults of wrong ones.
 
+mod further_provider;
+
 use std::path::Path;
 use std::time::Duration;
 
 use super::*;
 use crate::domain::Ttl;
-use crate::provider::apns;
+use crate::provider::apns::{self, ApnsSettings};
+use crate::provider::fcm::{self, FcmSettings, GoogleCredential};
 
 const EXAMPLE: &str = include_str!("../../config.example.toml");
 const P8: &str = "-----BEGIN PRIVATE KEY-----\nc2VjcmV0\n-----END PRIVATE KEY-----\n";
 const ACCOUNT: &str = r#"{"type":"service_account","project_id":"shop-1","client_email":"a@b","private_key":"-----BEGIN PRIVATE KEY-----x","token_uri":"https://oauth2.example/token"}"#;
 
 /// A folder with a configuration and the files that the example names.
-pub(super) struct Folder(tempfile::TempDir);
+struct Folder(tempfile::TempDir);
 
 impl Folder {
-    pub(super) fn new(toml: &str) -> Self {
+    fn new(toml: &str) -> Self {
         let folder = Self(tempfile::tempdir().unwrap());
         folder.write("pushpost.toml", toml);
         folder.write("AuthKey_ABC123DEFG.p8", P8);
@@ -25,21 +28,25 @@ impl Folder {
         folder
     }
 
-    pub(super) fn write(&self, name: &str, text: &str) {
+    fn write(&self, name: &str, text: &str) {
         std::fs::write(self.0.path().join(name), text).unwrap();
     }
 
-    pub(super) fn path(&self, name: &str) -> String {
-        self.0.path().join(name).to_string_lossy().into_owned()
-    }
-
-    pub(super) fn load(&self, env: &[(&str, &str)]) -> Result<Config, Error> {
+    fn load(&self, env: &[(&str, &str)]) -> Result<Config, Error> {
         Config::load(Some(&self.0.path().join("pushpost.toml")), pairs(env))
     }
 }
 
 fn pairs(env: &[(&str, &str)]) -> impl Iterator<Item = (String, String)> {
     env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+}
+
+fn apns_of(app: &AppSettings) -> &ApnsSettings {
+    app.providers[&apns::PLATFORM].get().unwrap()
+}
+
+fn fcm_of(app: &AppSettings) -> &FcmSettings {
+    app.providers[&fcm::PLATFORM].get().unwrap()
 }
 
 /// The faults of a configuration, as texts that begin with the line or the variable.
@@ -76,14 +83,14 @@ fn example_has_every_key_once() {
     let folder = Folder::new(&uncommented.collect::<Vec<_>>().join("\n"));
     let config = folder.load(&[]).expect("what is commented out is right too");
     let shop = &config.apps["shop"];
-    let (apns, fcm) = (shop.apns.as_ref().unwrap(), shop.fcm.as_ref().unwrap());
+    let (apns, fcm) = (apns_of(shop), fcm_of(shop));
     assert!(config.server.internal_listen.is_some() && config.database.url.is_some());
     assert!(config.database.postgres_bin_dir.is_some());
     assert!(apns.endpoint.is_some() && apns.sandbox_endpoint.is_some() && apns.ca_file.is_some());
     assert!(fcm.endpoint.is_some() && fcm.ca_file.is_some() && fcm.channel.is_some());
     assert_eq!(fcm.messages_per_minute, 600_000);
     assert_eq!(fcm.project_id, "shop-1");
-    let cloud = config.apps["cloud"].fcm.as_ref().unwrap();
+    let cloud = fcm_of(&config.apps["cloud"]);
     let metadata = GoogleCredential::MetadataServer(Some("http://127.0.0.1:9445".to_owned()));
     assert_eq!((&cloud.credential, cloud.project_id.as_str()), (&metadata, "shop-1"));
     let tokens = shop.user_tokens.as_ref().unwrap();
@@ -135,11 +142,11 @@ fn environment_overrides_the_file() {
     assert_eq!(config.limits.targets, 7);
     assert_eq!(config.delivery.default_ttl, Ttl::parse("1h").unwrap());
     let shop = &config.apps["shop"];
-    let apns = shop.apns.as_ref().unwrap();
+    let apns = apns_of(shop);
     assert_eq!((apns.key_id.as_str(), apns.team_id.as_str()), ("OTHER", "DEF123GHIJ"));
     assert_eq!((apns.key.expose(), apns.key.file()), (P8, None));
     assert_eq!(apns.environment, apns::SANDBOX);
-    assert_eq!(shop.fcm.as_ref().unwrap().project_id, "shop-1");
+    assert_eq!(fcm_of(shop).project_id, "shop-1");
     assert_eq!(shop.user_tokens.as_ref().unwrap().keys[0].algorithm, UserTokenAlgorithm::Hs256);
 }
 
@@ -220,7 +227,7 @@ fn database_url_needs_a_user_unless_pguser_is_set() {
 fn variable_finds_an_app_with_capitals_and_hyphens() {
     let folder = Folder::new(&SHOP.replace("apps.shop", "apps.My-Shop"));
     let config = folder.load(&[("PUSHPOST__APPS__MY_SHOP__APNS__TOPIC", "com.example.other")]).unwrap();
-    assert_eq!(config.apps["My-Shop"].apns.as_ref().unwrap().topic, "com.example.other");
+    assert_eq!(apns_of(&config.apps["My-Shop"]).topic, "com.example.other");
 }
 
 #[test]
@@ -371,8 +378,10 @@ fn new_apps_and_platforms_are_added_and_removed_ones_need_a_restart() {
     let (before, after) = (shop.load(&[]).unwrap(), more.load(&[]).unwrap());
     let added = before.with_added_apps(&after);
     assert_eq!(added.apps["market"], after.apps["market"]);
-    assert_eq!(added.apps["shop"].apns, before.apps["shop"].apns, "what is there stays as it is");
-    assert_eq!(added.apps["shop"].fcm, after.apps["shop"].fcm);
+    let section = |config: &Config, platform| config.apps["shop"].providers.get(&platform).cloned();
+    let of_apns = section(&before, apns::PLATFORM);
+    assert_eq!(section(&added, apns::PLATFORM), of_apns, "what is there stays as it is");
+    assert_eq!(section(&added, fcm::PLATFORM), section(&after, fcm::PLATFORM));
     assert_eq!(added.limits, before.limits);
     assert_eq!(added.with_added_apps(&before), added, "nothing goes");
 

@@ -84,6 +84,7 @@ mod tests {
     use super::*;
     use crate::provider::fake::{self, ConnectionFate, PATIENCE};
     use crate::provider::{setup, transport};
+    use crate::settings::Endpoint;
 
     /// The answer's status or the error, and the number of requests that arrived.
     async fn tried(fates: &'static [ConnectionFate]) -> (Result<u16, TransportError>, usize) {
@@ -96,8 +97,8 @@ mod tests {
         wanted: usize,
     ) -> (Result<u16, TransportError>, usize) {
         let fake = fake::serve_streams(fates).await;
-        let (origin, authority) =
-            setup::origin(Some(&fake.url()), "unused", Some(fake::ca_file()), None).unwrap();
+        let endpoint = Endpoint::parse(&fake.url()).unwrap();
+        let (origin, authority) = setup::origin(Some(&endpoint), "unused", Some(&fake::ca()), None).unwrap();
         let settings = transport::Settings {
             connections: 1,
             max_streams: 10,

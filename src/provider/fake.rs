@@ -1,6 +1,5 @@
 //! A server for tests of the clients, with real TLS, HTTP/2 and HTTP/1.1. The test decides the answers.
 
-use std::path::Path;
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
@@ -21,6 +20,7 @@ use uuid::Uuid;
 
 use super::{Attempt, Validity};
 use crate::domain::DeviceToken;
+use crate::settings::CaFile;
 
 /// Longest duration of any step of a test. Reaching it fails the test.
 pub(super) const PATIENCE: Duration = Duration::from_secs(120);
@@ -70,9 +70,10 @@ fn pki() -> &'static Pki {
     })
 }
 
-/// The CA file that clients must trust to reach a test server.
-pub(super) fn ca_file() -> &'static Path {
-    pki().ca.path()
+/// The CA that clients must trust to reach a test server.
+pub(super) fn ca() -> CaFile {
+    let path = pki().ca.path();
+    CaFile { path: path.to_owned(), pem: std::fs::read_to_string(path).unwrap() }
 }
 
 /// Starts a server that answers each request with the result of `answer`.

@@ -1,7 +1,8 @@
 //! The push providers behind one port, and the transport they share.
 //!
-//! [`port`] has the traits that a provider implements. Each provider is a folder and one line in [`registry`]. A lane
-//! holds a [`Sender`], which prepares a notification once and sends it to one device at a time.
+//! [`port`] has the traits that a provider implements; [`ProviderSettings`] is for its section of the configuration. Each
+//! provider is a folder and one line in [`registry`]. A lane holds a [`Sender`], which prepares a notification once and
+//! sends it to one device at a time.
 
 pub mod apns;
 pub mod fcm;
@@ -15,9 +16,12 @@ mod fake;
 mod members;
 mod merge;
 pub mod port;
+mod provider_settings;
 pub mod proxy;
 mod registry;
 mod retry_after;
+#[cfg(test)]
+mod section_folder;
 mod setup;
 
 use std::fmt;
@@ -31,6 +35,7 @@ use crate::domain::{DeviceToken, remaining_secs};
 
 pub use classification::{Classification, ConnectionFate};
 pub use port::{Provider, ProviderClient};
+pub use provider_settings::{AnySettings, LaneOptions, ProviderSettings, SharedQuota};
 pub use proxy::PROXY_PORT;
 pub use registry::{Prepared, Providers, Sender, built_in_platforms};
 pub use setup::SetupError;

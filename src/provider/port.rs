@@ -1,11 +1,12 @@
 //! The traits that a provider implements so that the rest of the service can send through it.
 //!
-//! A provider is a folder and one line in `registry.rs`. It has three parts, each in a file of its own:
+//! A provider is a folder and one line in `registry.rs`. It has four parts, each in a file of its own:
 //!
 //! | part | used by | for |
 //! |---|---|---|
 //! | [`PlatformFacts`](crate::domain::PlatformFacts) | domain, store, registry, audience, API | name and code, form of a target, kinds, environments and lanes |
-//! | [`Provider`] | API, configuration | settings, limits of payloads, overrides of a request |
+//! | [`Provider`] | API, configuration | its section, limits of payloads, overrides of a request |
+//! | [`ProviderSettings`](super::ProviderSettings) | configuration, runtime | what its section says, and the client of a lane |
 //! | [`ProviderClient`] | dispatch | rendering, requests, the meaning of answers, checks without a device |
 //!
 //! The client decides per target which host a request goes to, and returns the meaning of the answer as an outcome.
@@ -18,14 +19,24 @@ use futures_util::future::BoxFuture;
 use http::uri::Authority;
 use tokio::time::Instant;
 
+use super::provider_settings::AnySettings;
 use super::transport::PoolStats;
 use super::{Attempt, Fingerprint, PAYLOAD_LIMIT_MIN};
 use crate::domain::{App, Content, Kind, NotificationId, Outcome, Platform, ValidationError};
+use crate::settings::Section;
 
-/// A provider's checks of a notification's content. Pure: no method waits or reads anything else.
+/// A provider's checks of a notification's content, and the reader of its settings. Checks are pure: none waits or reads
+/// anything else.
 pub trait Provider: Send + Sync + fmt::Debug {
     /// The provider's platform, with the facts about its device tokens and lanes.
     fn platform(&self) -> Platform;
+
+    /// Reads an app's section of this provider. The section has the name of the platform. None: it has faults, which
+    /// `section` has noted.
+    ///
+    /// Every key is looked up whether the others are right or not, because environment variables may set the keys that
+    /// are looked up in an empty section.
+    fn read_settings(&self, section: Section<'_>) -> Option<AnySettings>;
 
     /// The members of the part of a request that only this provider uses: each is an object, and no other is read. None:
     /// every member is read, of any type.

@@ -17,7 +17,6 @@ use crate::audience::FanOutWorker;
 use crate::config::Config;
 use crate::dispatch::Dispatcher;
 use crate::domain::{Class, Finding, InstallationKey, ServedApps};
-use crate::provider::Providers;
 use crate::pruning::{self, PruningGuards};
 use crate::queue::accept::Acceptor;
 use crate::queue::backlog::Backlog;
@@ -158,7 +157,7 @@ impl Core {
         let (resolver, worker) = AudienceResolver::new(database.pool().clone());
         stages.accept.spawn("audience resolver", worker.run(stages.accept.stop.clone()));
         let state = api::State::from(api::StateParts {
-            providers: Providers::default(),
+            providers: config.providers.clone(),
             apps,
             pool: database.pool().clone(),
             resolver,

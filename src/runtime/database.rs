@@ -106,7 +106,7 @@ impl Database {
         let most = settings.max_connections;
         let rest = most.saturating_sub(OTHER_CONNECTIONS).max(REQUEST_CONNECTIONS_MIN);
         let pool = SessionPool::over_hosts(hosts, Purpose::Requests, rest);
-        let pool = pool.with_platforms(crate::provider::built_in_platforms());
+        let pool = pool.with_platforms(config.providers.platforms());
         let accept = pool.sibling(Purpose::Accept, ACCEPT_CONNECTIONS);
         let record = pool.sibling(Purpose::Record, RECORD_CONNECTIONS);
         Ok(Self { embedded, pool, accept, record, most })

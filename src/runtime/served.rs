@@ -11,10 +11,10 @@ use anyhow::Context as _;
 
 use super::listeners::ConnectionLimits;
 use super::{Role, senders};
-use crate::config::{Config, FcmSettings};
+use crate::config::Config;
 use crate::dispatch::{Dispatcher, LaneCredentials, LaneSetup, Quota};
-use crate::domain::{Apps, LaneKey, ServedApps};
-use crate::provider::{Sender, apns, fcm};
+use crate::domain::{Apps, LaneKey, Platform, ServedApps};
+use crate::provider::{AnySettings, Sender, SharedQuota};
 use crate::store::{self, SessionPool};
 
 /// The apps and lanes of a running node.
@@ -25,8 +25,8 @@ pub(super) struct Served {
     config: Config,
     apps: Arc<ServedApps>,
     lanes: Vec<ReloadedLane>,
-    /// By project, because all lanes of a project share its quota. The setting of its first lane counts.
-    quotas: BTreeMap<String, Arc<Quota>>,
+    /// By provider and owner, because all lanes of an owner share its quota. The setting of its first lane counts.
+    quotas: BTreeMap<(Platform, String), Arc<Quota>>,
     /// None if the node does not send.
     dispatcher: Option<Dispatcher>,
     connections: ConnectionLimits,
@@ -102,7 +102,7 @@ fn added_lanes<'a>(
 ) -> impl Iterator<Item = (&'a String, LaneKey)> {
     let is_served = |app: &String, key: LaneKey| {
         let settings = served.apps.get(app);
-        settings.is_some_and(|settings| senders::is_configured(settings, key.platform()))
+        settings.is_some_and(|settings| settings.providers.contains_key(&key.platform()))
     };
     senders::lanes(with_added).filter(move |(app, key)| !is_served(app, *key))
 }
@@ -153,8 +153,8 @@ impl Served {
         let mut setups = Vec::new();
         for (name, key, sender) in senders {
             let Some(app) = apps.values().find(|app| app.name == name) else { continue };
-            let fcm = config.apps[&name].fcm.as_ref().filter(|_| key == fcm::LANE);
-            let quota = fcm.map(|fcm| self.quota(&fcm.project_id, fcm));
+            let quota = config.apps[&name].providers.get(&key.platform()).and_then(AnySettings::quota);
+            let quota = quota.map(|shared| self.quota(key.platform(), shared));
             let credentials = Arc::new(LaneCredentials::new(format!("{name}/{key}"), sender));
             self.lanes.push(ReloadedLane { app: name, key, credentials: Arc::clone(&credentials) });
             setups.push(LaneSetup { app: Arc::clone(app), key, credentials, quota });
@@ -171,9 +171,9 @@ impl Served {
         self.connections.share(&self.config);
     }
 
-    fn quota(&mut self, project: &str, settings: &FcmSettings) -> Arc<Quota> {
-        let quota = || Arc::new(Quota::new(settings.messages_per_minute));
-        Arc::clone(self.quotas.entry(project.to_owned()).or_insert_with(quota))
+    fn quota(&mut self, platform: Platform, shared: SharedQuota) -> Arc<Quota> {
+        let quota = || Arc::new(Quota::new(shared.messages_per_minute));
+        Arc::clone(self.quotas.entry((platform, shared.owner)).or_insert_with(quota))
     }
 
     /// New senders for the lanes with other settings in `wanted` than in `seen`. Lanes that lost their settings keep
@@ -187,11 +187,8 @@ impl Served {
         let mut offers = Vec::new();
         for ReloadedLane { app, key, credentials } in &self.lanes {
             let (old, Some(new)) = (seen.apps.get(app), wanted.apps.get(app)) else { continue };
-            let same = old.is_some_and(|old| match key.platform() {
-                platform if platform == apns::PLATFORM => old.apns == new.apns,
-                platform if platform == fcm::PLATFORM => old.fcm == new.fcm,
-                _ => old == new,
-            });
+            let platform = key.platform();
+            let same = old.is_some_and(|old| old.providers.get(&platform) == new.providers.get(&platform));
             if !same {
                 let sender = senders::sender(app, new, *key, in_flight_max, proxy.clone()).await;
                 let sender = sender.context("a credential can't be used")?;

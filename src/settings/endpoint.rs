@@ -3,14 +3,15 @@
 use std::fmt;
 
 use http::Uri;
+use http::uri::Authority;
 
 /// A host and a port, always over TLS.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Endpoint {
     /// A name or an IP address, without brackets.
-    pub host: String,
+    host: String,
     /// The TCP port.
-    pub port: u16,
+    port: u16,
 }
 
 /// Not a place to send to.
@@ -39,6 +40,13 @@ impl Endpoint {
         };
         Ok(Self { host: host.to_owned(), port })
     }
+
+    /// Host and port of requests, with brackets around an IPv6 address.
+    pub fn authority(&self) -> Authority {
+        let text = self.to_string();
+        let authority = text.trim_start_matches("https://");
+        authority.parse().expect("the host was read from a URL")
+    }
 }
 
 impl fmt::Display for Endpoint {
@@ -66,6 +74,7 @@ mod tests {
     fn anything_else_is_refused() {
         let wrong = [
             "",
+            "localhost",
             "localhost:9443",
             "http://localhost",
             "https://h/path",

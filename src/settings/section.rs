@@ -29,9 +29,11 @@ impl<'a> ReadContext<'a> {
         Self { hasher, faults: RefCell::new(faults), keys: RefCell::default(), folder }
     }
 
-    /// The faults so far, in the order in which they were found.
+    /// The faults, in the order of their places.
     pub fn into_faults(self) -> Vec<ConfigFault> {
-        self.faults.into_inner()
+        let mut faults = self.faults.into_inner();
+        faults.sort_by(|a, b| a.place.cmp(&b.place));
+        faults
     }
 
     /// Every key that was looked up, with its tables: `server.listen`.

@@ -128,6 +128,17 @@ fn providers_share_the_transport_and_know_each_other_not() {
 }
 
 #[test]
+fn code_outside_names_no_provider() {
+    let runtime = "src/runtime/served.rs";
+    let fault = "names the provider fcm; ask the port, src/provider/port.rs";
+    assert_eq!(faults_of(runtime, "use crate::provider::{Sender, fcm};"), [fault]);
+    assert_eq!(faults_of("src/cli/serve.rs", "fn f() { crate::provider::fcm::LANE; }"), [fault]);
+    assert_eq!(faults_of(runtime, "use crate::provider::{AnySettings, transport::PoolStats};"), [""; 0]);
+    assert_eq!(faults_of("src/runtime/served/tests.rs", "use crate::provider::fcm;"), [""; 0]);
+    assert_eq!(faults_of("src/provider/registry.rs", "use super::{apns, fcm};"), [""; 0]);
+}
+
+#[test]
 fn only_commands_and_tests_use_the_simulator() {
     assert_eq!(
         faults_of("src/dispatch/lane.rs", "use pushpost_simulator::X;"),

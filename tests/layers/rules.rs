@@ -5,6 +5,9 @@ use crate::source::{Path, Source, module_name};
 /// A module, its layer, and those of its own layer that it may import all the same.
 struct Layer(&'static str, u8, &'static [&'static str]);
 
+/// Every folder of `src/provider` that has no row of its own. So a new provider needs no row.
+const PROVIDERS: &str = "provider::*";
+
 /// The table of ARCHITECTURE.md. A module imports only from the layers below it.
 const LAYERS: &[Layer] = &[
     Layer("domain", 0, &[]),
@@ -16,10 +19,9 @@ const LAYERS: &[Layer] = &[
     Layer("queue", 2, &[]),
     Layer("pruning", 2, &[]),
     Layer("registry", 2, &[]),
-    // What both providers share, and the one type over both that a lane holds.
-    Layer("provider", 2, &["provider::apns", "provider::fcm"]),
-    Layer("provider::apns", 2, &["provider"]),
-    Layer("provider::fcm", 2, &["provider"]),
+    // What all providers share, and the one type over all of them that a lane holds.
+    Layer("provider", 2, &[PROVIDERS]),
+    Layer(PROVIDERS, 2, &["provider"]),
     Layer("notifications", 3, &[]),
     Layer("api", 3, &["notifications"]),
     Layer("dispatch", 3, &[]),
@@ -173,7 +175,8 @@ fn layer(source: &Source, path: &Path, add: &mut impl FnMut(usize, String)) {
     if from == to || to == "lib" {
         return;
     }
-    let find = |name: &str| LAYERS.iter().find(|layer| layer.0 == name);
+    let row = |name: &str| LAYERS.iter().find(|layer| layer.0 == name);
+    let find = |name: &str| row(name).or_else(|| row(PROVIDERS).filter(|_| name.starts_with("provider::")));
     let allowed = match (find(&from), find(&to)) {
         (Some(Layer(_, upper, siblings)), Some(Layer(name, lower, _))) => {
             lower < upper && from != "main" || siblings.contains(name) || (from == "main" && *name == "cli")
@@ -184,7 +187,18 @@ fn layer(source: &Source, path: &Path, add: &mut impl FnMut(usize, String)) {
     let states_platform = source.is_test(path.line) && to.starts_with("provider") && from != "domain";
     if !allowed && !states_platform {
         add(path.line, format!("{from} may not import {to}"));
+    } else if let Some(provider) = provider_of(&to)
+        && !from.starts_with("provider")
+        && !source.is_test(path.line)
+    {
+        add(path.line, format!("names the provider {provider}; ask the port, src/provider/port.rs"));
     }
+}
+
+/// The provider with this folder; none for `provider::transport` and for what all providers share.
+fn provider_of(module: &str) -> Option<&str> {
+    let has_row = LAYERS.iter().any(|layer| layer.0 == module);
+    module.strip_prefix("provider::").filter(|_| !has_row)
 }
 
 fn crates(source: &Source, path: &Path, add: &mut impl FnMut(usize, String)) {

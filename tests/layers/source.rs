@@ -1,6 +1,8 @@
 //! One source file, read: the paths it names, its functions, and which lines are tests.
 
+use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
+use std::sync::LazyLock;
 
 use crate::lexer::{Token, pieces};
 
@@ -69,13 +71,27 @@ impl Source {
 pub(crate) fn module_name(path: &[String]) -> String {
     match path {
         [] => "lib".to_owned(),
-        [first, second, ..]
-            if first == "provider" && matches!(second.as_str(), "apns" | "fcm" | "transport") =>
-        {
+        [first, second, ..] if first == "provider" && folders_of_provider().contains(second.as_str()) => {
             format!("{first}::{second}")
         }
         [first, ..] => first.clone(),
     }
+}
+
+/// A folder of `src/provider` with what providers share.
+const SHARED: &str = "apple";
+
+/// The other folders of `src/provider`: one per provider, and `transport`.
+fn folders_of_provider() -> &'static BTreeSet<String> {
+    static FOLDERS: LazyLock<BTreeSet<String>> = LazyLock::new(|| {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/src/provider");
+        let entries = std::fs::read_dir(folder).expect("the folder is there");
+        let entries = entries.map(|entry| entry.expect("it can be listed").path());
+        let folders = entries.filter(|path| path.is_dir());
+        let names = folders.filter_map(|path| Some(path.file_name()?.to_str()?.to_owned()));
+        names.filter(|name| name != SHARED).collect()
+    });
+    &FOLDERS
 }
 
 fn module_of(path: &str) -> Vec<String> {

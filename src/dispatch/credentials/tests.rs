@@ -7,25 +7,24 @@ use crate::dispatch::health::LaneEvent;
 use crate::domain::LaneId;
 use crate::provider::apns;
 use crate::queue::lane_intake::LaneIntake;
+use crate::settings::{Endpoint, Secret};
 
 fn sender(topic: &str) -> Sender {
     static KEY: std::sync::OnceLock<String> = std::sync::OnceLock::new();
     let key = KEY.get_or_init(|| {
         rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).expect("a key").serialize_pem()
     });
-    let settings = apns::Settings {
-        key: key.clone().into_bytes(),
+    let settings = apns::ApnsSettings {
+        key: Secret::inline(key.as_str()),
         key_id: "ABC123DEFG".to_owned(),
         team_id: "DEF123GHIJ".to_owned(),
         topic: topic.to_owned(),
         environment: apns::PRODUCTION,
-        endpoint: Some("https://localhost:1".to_owned()),
+        endpoint: Some(Endpoint::parse("https://localhost:1").expect("an endpoint")),
+        sandbox_endpoint: None,
         ca_file: None,
-        proxy: None,
-        connections: 1,
-        max_streams: 1,
     };
-    apns::ApnsClient::new(settings).expect("good settings").into()
+    apns::ApnsClient::new(&settings, apns::PRODUCTION, 1, None).expect("good settings").into()
 }
 
 fn senders() -> LaneCredentials {

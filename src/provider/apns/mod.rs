@@ -1,4 +1,4 @@
-//! The provider for Apple Push Notification service: facts, credential, requests, and the meaning of answers.
+//! The provider for Apple Push Notification service: facts, settings, credential, requests, and the meaning of answers.
 
 mod client;
 mod credential;
@@ -6,13 +6,15 @@ mod platform;
 mod provider;
 mod request;
 mod response;
+mod settings;
 
-pub use client::{ApnsClient, Settings};
+pub use client::ApnsClient;
 pub use credential::KeyError;
-pub use platform::{PLATFORM, PRODUCTION, SANDBOX, TOPICS, defaults, environment, lane};
+pub use platform::{PLATFORM, PRODUCTION, SANDBOX, TOPICS, defaults, lane};
 pub use provider::Apns;
 pub use request::{
     ApnsMessage, TopicOrigin, check_overrides, check_size, has_something_to_send, prepare, shows_something,
     supplies_content,
 };
 pub use response::classify;
+pub use settings::ApnsSettings;

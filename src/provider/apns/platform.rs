@@ -45,11 +45,6 @@ pub fn defaults(environment: Environment, topic: &str) -> ProviderDefaults {
     ProviderDefaults { environment: Some(environment), values }
 }
 
-/// The environment with this name in the configuration.
-pub fn environment(name: &str) -> Option<Environment> {
-    [PRODUCTION, SANDBOX].into_iter().find(|environment| environment.as_str() == name)
-}
-
 /// Checks a token and returns it in lower case.
 fn parse_token(text: &str) -> Result<String, BadToken> {
     let fits = (2..=TOKEN_MAX).contains(&text.len()) && text.len().is_multiple_of(2);

@@ -2,10 +2,13 @@
 
 use uuid::Uuid;
 
+use super::settings::ApnsSettings;
 use super::{PLATFORM, request};
 use crate::domain::{App, Content, Kind, NotificationId, Platform, ValidationError};
 use crate::provider::apple::{self, PushType};
 use crate::provider::port::Provider;
+use crate::provider::provider_settings::AnySettings;
+use crate::settings::Section;
 
 /// Apple Push Notification service.
 #[derive(Debug)]
@@ -14,6 +17,10 @@ pub struct Apns;
 impl Provider for Apns {
     fn platform(&self) -> Platform {
         PLATFORM
+    }
+
+    fn read_settings(&self, section: Section<'_>) -> Option<AnySettings> {
+        ApnsSettings::read(section).map(AnySettings::new)
     }
 
     fn override_members(&self) -> Option<&'static [&'static str]> {

@@ -1,16 +1,19 @@
-//! The provider for Firebase Cloud Messaging, HTTP v1: facts, credentials, requests, and the meaning of answers.
+//! The provider for Firebase Cloud Messaging, HTTP v1: facts, settings, credentials, requests, and the meaning of answers.
 
 mod bearer;
 mod client;
 mod credential;
+mod google_credential;
 mod platform;
 mod provider;
 mod request;
 mod response;
 mod schema;
+mod settings;
 
-pub use client::{FcmClient, Settings};
-pub use credential::{CredentialError, CredentialSettings, ExternalAccount, ExternalAccountError};
+pub use client::FcmClient;
+pub use credential::{CredentialError, ExternalAccountError};
+pub use google_credential::GoogleCredential;
 pub use platform::{CHANNEL, LANE, PLATFORM, defaults};
 pub use provider::Fcm;
 pub use request::{
@@ -18,3 +21,4 @@ pub use request::{
     supplies_content,
 };
 pub use response::classify;
+pub use settings::FcmSettings;

@@ -2,10 +2,13 @@
 
 use uuid::Uuid;
 
+use super::settings::FcmSettings;
 use super::{CHANNEL, PLATFORM, request};
 use crate::domain::{App, Content, NotificationId, Platform, ValidationError};
 use crate::provider::apple;
 use crate::provider::port::Provider;
+use crate::provider::provider_settings::AnySettings;
+use crate::settings::Section;
 
 /// Firebase Cloud Messaging.
 #[derive(Debug)]
@@ -14,6 +17,10 @@ pub struct Fcm;
 impl Provider for Fcm {
     fn platform(&self) -> Platform {
         PLATFORM
+    }
+
+    fn read_settings(&self, section: Section<'_>) -> Option<AnySettings> {
+        FcmSettings::read(section).map(AnySettings::new)
     }
 
     fn check_overrides(&self, content: &Content, app: &App) -> Vec<ValidationError> {

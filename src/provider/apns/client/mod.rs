@@ -1,6 +1,5 @@
 //! The client of an APNs lane: sends in one environment, with one key, over one pool of connections.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,10 +8,11 @@ use http::{HeaderValue, StatusCode};
 use tokio::time::Instant;
 
 use super::SANDBOX;
-use super::credential::{ApnsCredential, ConnectionToken, Moment, ProviderToken};
+use super::credential::{ApnsCredential, ConnectionToken, KeyError, Moment, ProviderToken};
 use super::provider::Apns;
 use super::request::{self, ApnsMessage, TopicOrigin};
 use super::response::{classify, goaway_about_credential};
+use super::settings::ApnsSettings;
 use crate::domain::{Content, Environment, MinDelay, NotificationId, Outcome};
 use crate::provider::classification::{Classification, ConnectionFate};
 use crate::provider::exchange::{exchange, unanswered};
@@ -24,34 +24,12 @@ use crate::provider::transport::{
 };
 use crate::provider::{Attempt, Fingerprint};
 
+/// Most streams per connection. APNs may allow fewer.
+const STREAMS: usize = 1000;
 /// Idle connections are pinged too, because an idle connection can die unnoticed
 /// (docs/providers.md#connection-failures).
 const PING: PingSettings =
     PingSettings { while_idle: Some(Duration::from_secs(45)), ..setup::PING_WHILE_WAITING };
-
-/// A lane's settings, with files read and paths resolved.
-pub struct Settings {
-    /// The `.p8` file's bytes.
-    pub key: Vec<u8>,
-    /// The key's id: ten letters and digits, the `kid` of provider tokens.
-    pub key_id: String,
-    /// The team's id: ten letters and digits, the `iss` of provider tokens.
-    pub team_id: String,
-    /// The app's bundle id, the `apns-topic` without a suffix.
-    pub topic: String,
-    /// The environment, which selects Apple's host.
-    pub environment: Environment,
-    /// `https://host:port` instead of Apple's host.
-    pub endpoint: Option<String>,
-    /// A PEM file with a CA that is trusted in addition to the system's.
-    pub ca_file: Option<PathBuf>,
-    /// The HTTP proxy for hosts beyond this machine.
-    pub proxy: Option<Arc<Proxy>>,
-    /// Most connections that take new streams; draining connections come on top.
-    pub connections: usize,
-    /// Most open streams per connection; APNs may allow fewer.
-    pub max_streams: usize,
-}
 
 /// Connections to APNs, and the key that signs their provider tokens.
 pub struct ApnsClient {
@@ -63,36 +41,37 @@ pub struct ApnsClient {
 }
 
 impl ApnsClient {
-    /// Checks the settings. Opens no connection yet.
+    /// Checks the settings. Opens no connection yet. `connections` take new streams; draining connections come on top.
     ///
     /// # Errors
-    /// [`SetupError`] for a key, topic, endpoint or CA file that can't be used.
-    pub fn new(settings: Settings) -> Result<Self, SetupError> {
-        let credential = ApnsCredential::new(&settings.key, &settings.key_id, &settings.team_id)?;
+    /// The key, the topic or the CA file can't be used.
+    pub fn new(
+        settings: &ApnsSettings,
+        environment: Environment,
+        connections: usize,
+        proxy: Option<&Proxy>,
+    ) -> Result<Self, SetupError> {
+        let credential = credential(settings)?;
         if settings.topic.is_empty() || HeaderValue::from_str(&settings.topic).is_err() {
-            return Err(SetupError::Topic);
+            return Err(SetupError::Setting("topic: not a bundle id".to_owned()));
         }
-        let host = match settings.environment == SANDBOX {
+        let host = match environment == SANDBOX {
             true => "api.sandbox.push.apple.com",
             false => "api.push.apple.com",
         };
-        let (origin, authority) = setup::origin(
-            settings.endpoint.as_deref(),
-            host,
-            settings.ca_file.as_deref(),
-            settings.proxy.as_deref(),
-        )?;
+        let ca_file = settings.ca_file.as_ref();
+        let (origin, authority) = setup::origin(settings.endpoint_of(environment), host, ca_file, proxy)?;
         let fingerprint = Fingerprint::of(&[
             &credential.fingerprint().0,
             settings.topic.as_bytes(),
             authority.as_str().as_bytes(),
-            &setup::ca_bytes(settings.ca_file.as_deref()),
+            setup::ca_bytes(ca_file),
         ]);
         let pool = Pool::new(
             origin,
             transport::Settings {
-                connections: settings.connections,
-                max_streams: settings.max_streams,
+                connections,
+                max_streams: STREAMS,
                 first_streams: setup::FIRST_STREAMS,
                 prove_first: true,
                 connect_timeout: setup::CONNECT_TIMEOUT,
@@ -103,7 +82,7 @@ impl ApnsClient {
                 evict_after_timeouts: setup::EVICT_AFTER_TIMEOUTS,
             },
         );
-        Ok(Self { pool, credential, authority, topic: settings.topic, fingerprint })
+        Ok(Self { pool, credential, authority, topic: settings.topic.clone(), fingerprint })
     }
 
     async fn attempt_once(
@@ -179,6 +158,16 @@ impl ProviderClient for ApnsClient {
     async fn shutdown(&self) {
         self.pool.shutdown().await;
     }
+}
+
+fn credential(settings: &ApnsSettings) -> Result<ApnsCredential, SetupError> {
+    let ApnsSettings { key, key_id, team_id, .. } = settings;
+    ApnsCredential::new(key.expose().as_bytes(), key_id, team_id).map_err(|error| match error {
+        KeyError::Key(_) => {
+            SetupError::Credential { setting: key.source().to_owned(), source: Box::new(error) }
+        }
+        KeyError::Id(_) => SetupError::Setting(error.to_string()),
+    })
 }
 
 fn moment(attempt: &Attempt<'_>) -> Moment {

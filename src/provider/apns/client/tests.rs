@@ -10,26 +10,30 @@ use super::*;
 use crate::domain::{Certainty, DeviceToken, LaneCause, MisconfigurationScope, Reason};
 use crate::provider::apns;
 use crate::provider::fake::{self, Fake, Seen, attempt};
+use crate::settings::{CaFile, Endpoint, Secret};
 
-fn client_at(endpoint: String) -> ApnsClient {
+fn settings() -> ApnsSettings {
     let key = rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).unwrap();
-    ApnsClient::new(Settings {
-        key: key.serialize_pem().into_bytes(),
+    ApnsSettings {
+        key: Secret::inline(key.serialize_pem()),
         key_id: "ABC123DEFG".to_owned(),
         team_id: "DEF123GHIJ".to_owned(),
         topic: "com.example.shop".to_owned(),
         environment: apns::PRODUCTION,
-        endpoint: Some(endpoint),
-        ca_file: Some(fake::ca_file().to_owned()),
-        proxy: None,
-        connections: 1,
-        max_streams: 10,
-    })
-    .unwrap()
+        endpoint: None,
+        sandbox_endpoint: None,
+        ca_file: None,
+    }
+}
+
+fn client_at(endpoint: &str) -> ApnsClient {
+    let endpoint = Some(Endpoint::parse(endpoint).unwrap());
+    let settings = ApnsSettings { endpoint, ca_file: Some(fake::ca()), ..settings() };
+    ApnsClient::new(&settings, apns::PRODUCTION, 1, None).unwrap()
 }
 
 fn client(fake: &Fake) -> ApnsClient {
-    client_at(fake.url())
+    client_at(&fake.url())
 }
 
 fn token() -> DeviceToken {
@@ -136,7 +140,7 @@ async fn a_young_jwt_that_is_reported_as_expired_is_not_replaced() {
 #[tokio::test]
 async fn a_closed_port_is_an_outage_of_the_lane() {
     let (port, _held) = fake::closed_port();
-    let client = client_at(format!("https://localhost:{port}"));
+    let client = client_at(&format!("https://localhost:{port}"));
     let outcome = client.send(&prepared(&client), &attempt(&token())).await;
     assert!(matches!(outcome, Outcome::RetryLane { cause: LaneCause::Outage, .. }), "{outcome:?}");
 }
@@ -154,27 +158,14 @@ async fn an_answer_that_is_late_makes_the_outcome_unknown() {
 
 #[test]
 fn invalid_settings_are_refused() {
-    let settings = || Settings {
-        key: rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256)
-            .unwrap()
-            .serialize_pem()
-            .into_bytes(),
-        key_id: "ABC123DEFG".to_owned(),
-        team_id: "DEF123GHIJ".to_owned(),
-        topic: "com.example.shop".to_owned(),
-        environment: apns::SANDBOX,
-        endpoint: None,
-        ca_file: None,
-        proxy: None,
-        connections: 1,
-        max_streams: 10,
-    };
-    let refused = |settings| ApnsClient::new(settings).err().unwrap();
-    assert!(matches!(refused(Settings { topic: String::new(), ..settings() }), SetupError::Topic));
-    assert!(matches!(refused(Settings { topic: "a\nb".to_owned(), ..settings() }), SetupError::Topic));
-    assert!(matches!(refused(Settings { key: Vec::new(), ..settings() }), SetupError::ApnsKey(_)));
-    let endpoint = Some("localhost".to_owned());
-    assert!(matches!(refused(Settings { endpoint, ..settings() }), SetupError::Endpoint));
-    let ca_file = Some("/nonexistent".into());
-    assert!(matches!(refused(Settings { ca_file, ..settings() }), SetupError::Tls(_)));
+    let refused = |settings| ApnsClient::new(&settings, apns::SANDBOX, 1, None).err().unwrap();
+    for topic in ["", "a\nb"] {
+        let error = refused(ApnsSettings { topic: topic.to_owned(), ..settings() });
+        assert!(matches!(error, SetupError::Setting(_)), "{error}");
+        assert_eq!(error.to_string(), "topic: not a bundle id");
+    }
+    let error = refused(ApnsSettings { key: Secret::inline(""), ..settings() });
+    assert!(matches!(error, SetupError::Credential { .. }), "{error}");
+    let ca_file = Some(CaFile { path: "/nonexistent".into(), pem: String::new() });
+    assert!(matches!(refused(ApnsSettings { ca_file, ..settings() }), SetupError::Tls(_)));
 }

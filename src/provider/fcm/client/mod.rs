@@ -1,6 +1,5 @@
 //! The client of an FCM lane: sends with one credential, through one project, over one pool of connections.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,10 +10,11 @@ use http::{HeaderValue, Method, Request, Uri, Version};
 use tokio::time::Instant;
 
 use super::bearer::{AccessToken, AccessTokens, TokenError};
-use super::credential::{CredentialError, CredentialSettings, FcmCredential};
+use super::credential::{CredentialError, FcmCredential};
 use super::provider::Fcm;
 use super::request::{self, FcmMessage};
 use super::response::classify;
+use super::settings::FcmSettings;
 use crate::domain::{Content, LaneCause, MisconfigurationScope, NotificationId, Outcome};
 use crate::provider::classification::{Classification, ConnectionFate};
 use crate::provider::exchange::{exchange, unanswered};
@@ -25,29 +25,10 @@ use crate::provider::transport::{self, Pool, PoolStats};
 use crate::provider::{Attempt, Fingerprint};
 
 /// FCM's limit of open streams per connection. FCM answers more with a GOAWAY (docs/providers.md#fcm-quotas).
-const STREAMS_MAX: usize = 100;
+pub(super) const STREAMS_MAX: usize = 100;
 /// Idle connections are closed after this time, because FCM closes them after about three minutes
 /// (docs/providers.md#connection-failures).
 const IDLE_CLOSE: Duration = Duration::from_secs(150);
-
-/// A lane's settings, with files read and paths resolved.
-pub struct Settings {
-    /// The credential that access tokens are fetched with.
-    pub credential: CredentialSettings,
-    /// The Android channel of notifications that name none.
-    pub channel: Option<String>,
-    /// `https://host:port` instead of Google's host.
-    pub endpoint: Option<String>,
-    /// A PEM file with a CA that is trusted in addition to the system's, also for the token endpoint. With it the
-    /// token endpoint may be on any host.
-    pub ca_file: Option<PathBuf>,
-    /// The HTTP proxy for hosts beyond this machine, also for the token endpoint.
-    pub proxy: Option<Arc<Proxy>>,
-    /// Most connections that take new streams; draining connections come on top.
-    pub connections: usize,
-    /// Most open streams per connection; values above 100 count as 100.
-    pub max_streams: usize,
-}
 
 /// Connections to FCM, and the cache of access tokens.
 pub struct FcmClient {
@@ -60,38 +41,45 @@ pub struct FcmClient {
 }
 
 impl FcmClient {
-    /// Checks the settings. Opens no connection yet.
+    /// Checks the settings. Opens no connection yet. `connections` take new streams; draining connections come on top.
+    /// `proxy` is used for the token endpoint too.
     ///
     /// # Errors
-    /// [`SetupError`] for a credential, endpoint or CA file that can't be used.
-    pub async fn new(settings: Settings) -> Result<Self, SetupError> {
-        let credential = FcmCredential::new(settings.credential, settings.ca_file.is_some())?;
+    /// The credential or the CA file can't be used.
+    pub async fn new(
+        settings: &FcmSettings,
+        connections: usize,
+        proxy: Option<Arc<Proxy>>,
+    ) -> Result<Self, SetupError> {
+        let unusable = |error| SetupError::Credential {
+            setting: settings.credential.setting().to_owned(),
+            source: Box::<CredentialError>::new(error),
+        };
+        let ca_file = settings.ca_file.as_ref();
+        let credential = FcmCredential::new(&settings.credential, &settings.project_id, ca_file.is_some());
+        let credential = credential.map_err(unusable)?;
         let (project_id, subject_token) = (credential.project_id.clone(), credential.subject_token);
-        let (origin, authority) = setup::origin(
-            settings.endpoint.as_deref(),
-            "fcm.googleapis.com",
-            settings.ca_file.as_deref(),
-            settings.proxy.as_deref(),
-        )?;
+        let endpoint = settings.endpoint.as_ref();
+        let (origin, authority) = setup::origin(endpoint, "fcm.googleapis.com", ca_file, proxy.as_deref())?;
         let fingerprint = Fingerprint::of(&[
             &credential.fingerprint.0,
             // The prefix makes an empty channel differ from no channel.
             settings.channel.as_ref().map(|channel| format!("={channel}")).unwrap_or_default().as_bytes(),
             authority.as_str().as_bytes(),
-            &setup::ca_bytes(settings.ca_file.as_deref()),
+            setup::ca_bytes(ca_file),
         ]);
-        let fetch = credential.fetch(&origin.tls, settings.proxy.clone()).await?;
+        let fetch = credential.fetch(&origin.tls, proxy).await.map_err(unusable)?;
         let uri = Uri::builder()
             .scheme("https")
             .authority(authority)
             .path_and_query(format!("/v1/projects/{project_id}/messages:send"))
             .build()
-            .map_err(|_| CredentialError::Project)?;
+            .map_err(|_| unusable(CredentialError::Project))?;
         let pool = Pool::new(
             origin,
             transport::Settings {
-                connections: settings.connections,
-                max_streams: settings.max_streams.min(STREAMS_MAX),
+                connections,
+                max_streams: STREAMS_MAX,
                 first_streams: setup::FIRST_STREAMS,
                 prove_first: false,
                 connect_timeout: setup::CONNECT_TIMEOUT,
@@ -105,7 +93,7 @@ impl FcmClient {
             },
         );
         let bearers = AccessTokens::new(fetch);
-        Ok(Self { pool, bearers, uri, channel: settings.channel, fingerprint, subject_token })
+        Ok(Self { pool, bearers, uri, channel: settings.channel.clone(), fingerprint, subject_token })
     }
 
     async fn attempt_once(

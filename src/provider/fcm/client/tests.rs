@@ -10,7 +10,8 @@ use uuid::Uuid;
 use super::*;
 use crate::domain::{DeviceToken, Reason};
 use crate::provider::fake::{self, Answer, Fake, Seen, attempt};
-use crate::provider::fcm;
+use crate::provider::fcm::{self, GoogleCredential};
+use crate::settings::{Endpoint, Secret};
 
 fn private_key() -> &'static str {
     static KEY: OnceLock<String> = OnceLock::new();
@@ -22,16 +23,15 @@ async fn client_with(token_uri: String, endpoint: String) -> FcmClient {
         "type": "service_account", "project_id": "shop-1", "private_key": private_key(),
         "client_email": "push@shop-1.iam.gserviceaccount.com", "token_uri": token_uri
     });
-    let settings = Settings {
-        credential: CredentialSettings::ServiceAccount(account.to_string()),
+    let settings = FcmSettings {
+        credential: GoogleCredential::ServiceAccount(Secret::inline(account.to_string())),
+        project_id: "shop-1".to_owned(),
         channel: Some("default".to_owned()),
-        endpoint: Some(endpoint),
-        ca_file: Some(fake::ca_file().to_owned()),
-        proxy: None,
-        connections: 1,
-        max_streams: 1000,
+        messages_per_minute: 600_000,
+        endpoint: Some(Endpoint::parse(&endpoint).unwrap()),
+        ca_file: Some(fake::ca()),
     };
-    FcmClient::new(settings).await.unwrap()
+    FcmClient::new(&settings, 1, None).await.unwrap()
 }
 
 /// A server for FCM and its token endpoint. The tokens are `t0`, `t1` and so on.

@@ -53,7 +53,7 @@ pub enum ExternalAccountError {
 }
 
 /// The content of an `external_account` file, checked.
-pub struct ExternalAccount {
+pub(crate) struct ExternalAccount {
     secret: ExternalAccountSecret,
 }
 
@@ -92,7 +92,7 @@ impl ExternalAccount {
     ///
     /// # Errors
     /// Returns the first fault of the file.
-    pub fn parse(json: &str, any_host: bool) -> Result<Self, ExternalAccountError> {
+    pub(crate) fn parse(json: &str, any_host: bool) -> Result<Self, ExternalAccountError> {
         let form = |line, column| ExternalAccountError::Form { line, column };
         let account: Account =
             serde_json::from_str(json).map_err(|error| form(error.line(), error.column()))?;
@@ -119,7 +119,7 @@ impl ExternalAccount {
     }
 
     /// The file with the subject token, if the source is a file.
-    pub fn subject_token_file(&self) -> Option<&Path> {
+    pub(crate) fn subject_token_file(&self) -> Option<&Path> {
         match &self.secret.credential_source {
             CredentialSource::File { file } => Some(Path::new(file)),
             CredentialSource::Url { .. } => None,

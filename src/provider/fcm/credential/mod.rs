@@ -20,11 +20,13 @@ use yup_oauth2::{
 };
 
 use super::bearer::{Fetch, Fetched, TokenError};
+use super::google_credential::GoogleCredential;
 use crate::domain::Reason;
 use crate::domain::pem::{self, PemFault};
 use crate::provider::Fingerprint;
 use crate::provider::proxy::{Connector, Proxy};
-pub use external_account::{ExternalAccount, ExternalAccountError};
+pub(super) use external_account::ExternalAccount;
+pub use external_account::ExternalAccountError;
 use refusal::{Step, token_error};
 use service_account::ServiceAccount;
 use statuses::{StatusConnector, Statuses};
@@ -38,29 +40,6 @@ const UNSTATED_LIFE: Duration = Duration::from_secs(600);
 /// Google's metadata server, which issues access tokens at `METADATA_PATH`.
 const METADATA_HOST: &str = "http://metadata.google.internal";
 const METADATA_PATH: &str = "/computeMetadata/v1/instance/service-accounts/default/token";
-
-/// The configured credential that a lane fetches access tokens with.
-#[derive(Clone)]
-pub enum CredentialSettings {
-    /// The text of a service account's file. The file names the project.
-    ServiceAccount(String),
-    /// A workload identity, in a file of the type `external_account`.
-    ExternalAccount {
-        /// The text of the `external_account` file.
-        account: String,
-        /// The id of the Firebase project.
-        project_id: String,
-        /// The fingerprint of the subject token file, if it is readable.
-        subject_token: Option<Fingerprint>,
-    },
-    /// The metadata server of Google Cloud.
-    MetadataServer {
-        /// `http://host:port` instead of Google's metadata server.
-        endpoint: Option<String>,
-        /// The id of the Firebase project.
-        project_id: String,
-    },
-}
 
 /// A credential that can't be used. The text never quotes a file.
 #[derive(Debug, thiserror::Error)]
@@ -118,27 +97,34 @@ enum Kind {
 type Connections = StatusConnector<HttpsConnector<Connector>>;
 
 impl FcmCredential {
-    /// Checks the settings. With `any_host`, tokens may be sent to hosts that are not Google's.
-    pub(super) fn new(settings: CredentialSettings, any_host: bool) -> Result<Self, CredentialError> {
-        match settings {
-            CredentialSettings::ServiceAccount(account) => {
-                let account = ServiceAccount::parse(&account)?;
+    /// Checks the credential. With `any_host`, tokens may be sent to hosts that are not Google's. The file of a service
+    /// account names its project itself.
+    pub(super) fn new(
+        credential: &GoogleCredential,
+        project_id: &str,
+        any_host: bool,
+    ) -> Result<Self, CredentialError> {
+        match credential {
+            GoogleCredential::ServiceAccount(account) => {
+                let account = ServiceAccount::parse(account.expose())?;
                 let (project_id, fingerprint) = (account.project_id.clone(), account.fingerprint);
                 Ok(Self { project_id, fingerprint, subject_token: None, kind: Kind::ServiceAccount(account) })
             }
-            CredentialSettings::ExternalAccount { account, project_id, subject_token } => {
-                let account = ExternalAccount::parse(&account, any_host)?;
-                let fingerprint = Fingerprint::of(&[&account.fingerprint().0, checked(&project_id)?]);
+            GoogleCredential::ExternalAccount { account, subject_token } => {
+                let account = ExternalAccount::parse(account.expose(), any_host)?;
+                let fingerprint = Fingerprint::of(&[&account.fingerprint().0, checked(project_id)?]);
+                let (project_id, subject_token) = (project_id.to_owned(), *subject_token);
                 Ok(Self { project_id, fingerprint, subject_token, kind: Kind::ExternalAccount(account) })
             }
-            CredentialSettings::MetadataServer { endpoint, project_id } => {
+            GoogleCredential::MetadataServer(endpoint) => {
                 let host = endpoint.as_deref().unwrap_or(METADATA_HOST).trim_end_matches('/');
                 let url = format!("{host}{METADATA_PATH}");
                 let uri: Option<Uri> = url.parse().ok();
                 if !uri.is_some_and(|uri| uri.scheme_str() == Some("http") && uri.path() == METADATA_PATH) {
                     return Err(CredentialError::MetadataEndpoint);
                 }
-                let fingerprint = Fingerprint::of(&[url.as_bytes(), checked(&project_id)?]);
+                let fingerprint = Fingerprint::of(&[url.as_bytes(), checked(project_id)?]);
+                let project_id = project_id.to_owned();
                 Ok(Self { project_id, fingerprint, subject_token: None, kind: Kind::MetadataServer(url) })
             }
         }

@@ -42,7 +42,9 @@ mod tests {
 
     use super::*;
     use crate::domain::pem::PemFault;
-    use crate::provider::fcm::credential::{CredentialSettings, FcmCredential};
+    use crate::provider::fcm::GoogleCredential;
+    use crate::provider::fcm::credential::FcmCredential;
+    use crate::settings::Secret;
 
     fn file(change: impl FnOnce(&mut Value)) -> String {
         let mut json = json!({
@@ -89,8 +91,8 @@ mod tests {
     #[tokio::test]
     async fn an_invalid_private_key_is_refused_at_setup() {
         let tls = crate::provider::transport::tls(None).expect("roots");
-        let settings = CredentialSettings::ServiceAccount(file(|_| {}));
-        let credential = FcmCredential::new(settings, false).expect("a usable file");
+        let settings = GoogleCredential::ServiceAccount(Secret::inline(file(|_| {})));
+        let credential = FcmCredential::new(&settings, "shop-1", false).expect("a usable file");
         let error = credential.fetch(&tls, None).await.err().expect("refused");
         assert!(matches!(error, CredentialError::Key(PemFault::Missing(_))), "{error}");
     }

@@ -8,8 +8,8 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::error::Category;
 
+use super::credential::ExternalAccount;
 use crate::provider::Fingerprint;
-use crate::provider::fcm::ExternalAccount;
 use crate::settings::{Secret, Section};
 
 /// The credential that a lane fetches access tokens with.
@@ -26,6 +26,16 @@ pub enum GoogleCredential {
     },
     /// The metadata server: Google's own for `None`, else the one at this `http://host:port`.
     MetadataServer(Option<String>),
+}
+
+impl GoogleCredential {
+    /// The setting that gave the credential, with its file, variable or line.
+    pub(super) fn setting(&self) -> &str {
+        match self {
+            Self::ServiceAccount(account) | Self::ExternalAccount { account, .. } => account.source(),
+            Self::MetadataServer(_) => "credentials",
+        }
+    }
 }
 
 /// The members that a service account's file must have. The provider reads the whole file later.
@@ -182,15 +192,19 @@ fn metadata_endpoint(text: &str) -> Result<String, &'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::FcmSettings;
-    use crate::config::tests::Folder;
+    use crate::provider::fcm::FcmSettings;
+    use crate::provider::section_folder::SectionFolder;
 
     const EXTERNAL: &str = r#"{"type":"external_account","audience":"//iam.googleapis.com/x","subject_token_type":"urn:x",
         "token_url":"https://sts.googleapis.com/v1/token","credential_source":{"file":"FILE"}}"#;
 
-    /// A configuration with these lines in `[apps.shop.fcm]`, and the credential files that the lines may name.
-    fn folder(lines: &str) -> Folder {
-        let folder = Folder::new(&format!("[apps.shop.fcm]\n{lines}\n"));
+    const ACCOUNT: &str = r#"{"type":"service_account","project_id":"shop-1","client_email":"a@b","private_key":"-----BEGIN PRIVATE KEY-----x","token_uri":"https://oauth2.example/token"}"#;
+
+    /// A section with these lines, and the credential files that the lines may name.
+    fn folder(lines: &str) -> SectionFolder {
+        let folder = SectionFolder::new(lines);
+        folder.write("firebase.json", ACCOUNT);
+        folder.write("ca.pem", "-----BEGIN CERTIFICATE-----\nAA==\n-----END CERTIFICATE-----\n");
         folder.write("external.json", &EXTERNAL.replace("FILE", &folder.path("token")));
         folder.write(
             "executable.json",
@@ -203,9 +217,8 @@ mod tests {
         folder
     }
 
-    fn settings(folder: &Folder) -> FcmSettings {
-        let config = folder.load(&[]).expect("it is right");
-        config.apps["shop"].fcm.clone().expect("it is configured")
+    fn settings(folder: &SectionFolder) -> FcmSettings {
+        folder.read(FcmSettings::read).expect("it is right")
     }
 
     #[test]
@@ -241,9 +254,9 @@ mod tests {
     #[test]
     fn contradictory_settings_are_reported() {
         let faults = |lines: &str| {
-            let error = folder(lines).load(&[]).expect_err("wrong");
-            let faults = error.faults().iter().map(|fault| format!("{}: {}", fault.key, fault.message));
-            faults.collect::<Vec<_>>().join("\n").replace("apps.shop.fcm.", "")
+            let faults = folder(lines).read(FcmSettings::read).expect_err("wrong");
+            let faults = faults.iter().map(|fault| format!("{}: {}", fault.key, fault.message));
+            faults.collect::<Vec<_>>().join("\n")
         };
         insta::assert_snapshot!(
             [
