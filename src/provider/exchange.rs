@@ -21,7 +21,7 @@ const REFUSED_PAUSE: Duration = Duration::from_millis(10);
 ///
 /// # Errors
 /// Returns the last failure. It is `NotSent` only if no send can have been processed.
-pub(super) async fn exchange<S: Default + Send + Sync + 'static>(
+pub async fn exchange<S: Default + Send + Sync + 'static>(
     pool: &Pool<S>,
     deadline: Instant,
     validity: Validity<'_>,
@@ -53,7 +53,7 @@ pub(super) async fn exchange<S: Default + Send + Sync + 'static>(
 }
 
 /// The outcome of an attempt that got no answer.
-pub(super) fn unanswered(error: &TransportError) -> Outcome {
+pub fn unanswered(error: &TransportError) -> Outcome {
     if error.sent == Sent::MaybeSent {
         return Outcome::Unknown;
     }

@@ -34,11 +34,12 @@ use uuid::Uuid;
 use crate::domain::{DeviceToken, remaining_secs};
 
 pub use classification::{Classification, ConnectionFate};
+pub use exchange::{exchange, unanswered};
 pub use port::{Provider, ProviderClient};
 pub use provider_settings::{AnySettings, LaneOptions, ProviderSettings, SharedQuota};
 pub use proxy::PROXY_PORT;
 pub use registry::{Prepared, Providers, Sender, built_in_platforms};
-pub use setup::SetupError;
+pub use setup::{SetupError, origin, pool_settings};
 pub use transport::PoolStats;
 
 /// SHA-256 over a lane's provider, credential, topic and endpoint. Nodes compare it to learn whether a credential that

@@ -39,25 +39,36 @@ pub trait Provider: Send + Sync + fmt::Debug {
     fn read_settings(&self, section: Section<'_>) -> Option<AnySettings>;
 
     /// The members of the part of a request that only this provider uses: each is an object, and no other is read. None:
-    /// every member is read, of any type.
+    /// every member is read, of any type, and [`Self::check_overrides`] checks them. By default there are no members.
     ///
     /// The part is the field with the platform's name. [`Content::overrides`] has it.
     fn override_members(&self) -> Option<&'static [&'static str]> {
-        None
+        Some(&[])
     }
 
     /// The faults of the part of a request that only this provider uses.
-    fn check_overrides(&self, content: &Content, app: &App) -> Vec<ValidationError>;
+    fn check_overrides(&self, content: &Content, app: &App) -> Vec<ValidationError> {
+        let _ = (content, app);
+        Vec::new()
+    }
 
     /// Whether the part of a request that only this provider uses has something to see or hear.
-    fn shows_something(&self, content: &Content) -> bool;
+    fn shows_something(&self, content: &Content) -> bool {
+        let _ = content;
+        false
+    }
 
     /// Whether the part of a request that only this provider uses has content, so that the common fields may be empty.
-    fn supplies_content(&self, content: &Content) -> bool;
+    fn supplies_content(&self, content: &Content) -> bool {
+        let _ = content;
+        false
+    }
 
     /// Whether there is anything to send to a device of this provider. An override may have content for another
     /// provider only.
-    fn has_something_to_send(&self, content: &Content) -> bool;
+    fn has_something_to_send(&self, content: &Content) -> bool {
+        content.silent || content.shows_something()
+    }
 
     /// The faults of content that is larger than the provider takes, with the app's settings added.
     fn check_size(&self, content: &Content, app: &App) -> Vec<ValidationError>;

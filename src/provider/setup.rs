@@ -1,4 +1,4 @@
-//! Builds the origin of a client from its settings, and has the timing constants of both providers' connections.
+//! Builds the origin of a client from its settings, and has the timing constants of all providers' connections.
 
 use std::time::Duration;
 
@@ -31,9 +31,9 @@ pub enum SetupError {
 /// Connections of a lane that take no requests: two that drain, one to the token endpoint.
 pub(super) const OTHER_CONNECTIONS: usize = 3;
 /// Longest connect: name resolution, TCP, TLS and HTTP/2 preface together.
-pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Longest request. FCM asks for at least 10 seconds (docs/providers.md#fcm-retries).
-pub(super) const REQUEST_TIMEOUT: Duration = Duration::from_secs(15);
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(15);
 /// A connection that is silent while answers are due is given up after 5 s + 5 s
 /// (docs/providers.md#connection-failures).
 pub(super) const PING_WHILE_WAITING: PingSettings = PingSettings {
@@ -42,17 +42,36 @@ pub(super) const PING_WHILE_WAITING: PingSettings = PingSettings {
     while_idle: None,
 };
 /// Most open streams on a connection that has answered nothing yet.
-pub(super) const FIRST_STREAMS: usize = 10;
+const FIRST_STREAMS: usize = 10;
 /// Longest life of a connection. New connections resolve the host name again, and connections older than a week begin
 /// to fail (docs/providers.md#connection-failures).
-pub(super) const MAX_AGE: Duration = Duration::from_secs(24 * 3600);
+const MAX_AGE: Duration = Duration::from_secs(24 * 3600);
 /// A connection is given up after this many requests in a row without an answer
 /// (docs/providers.md#connection-failures).
-pub(super) const EVICT_AFTER_TIMEOUTS: u32 = 3;
+const EVICT_AFTER_TIMEOUTS: u32 = 3;
+
+/// The settings that connections to any provider have. Idle connections stay open and get no PING.
+pub fn pool_settings(connections: usize, max_streams: usize) -> transport::Settings {
+    transport::Settings {
+        connections,
+        max_streams,
+        first_streams: FIRST_STREAMS,
+        prove_first: false,
+        connect_timeout: CONNECT_TIMEOUT,
+        request_timeout: REQUEST_TIMEOUT,
+        ping: Some(PING_WHILE_WAITING),
+        idle_close: None,
+        max_age: MAX_AGE,
+        evict_after_timeouts: EVICT_AFTER_TIMEOUTS,
+    }
+}
 
 /// The destination of connections and the authority of requests: `endpoint`, or port 443 of `host` without one.
 /// `proxy` is used unless it excludes the endpoint.
-pub(super) fn origin(
+///
+/// # Errors
+/// The CA file holds no usable certificate.
+pub fn origin(
     endpoint: Option<&Endpoint>,
     host: &'static str,
     ca_file: Option<&CaFile>,

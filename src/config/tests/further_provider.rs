@@ -42,22 +42,6 @@ impl Provider for Pigeon {
         Some(AnySettings::new(PigeonSettings { loft: loft?, seed: seed? }))
     }
 
-    fn check_overrides(&self, _: &Content, _: &App) -> Vec<ValidationError> {
-        Vec::new()
-    }
-
-    fn shows_something(&self, _: &Content) -> bool {
-        false
-    }
-
-    fn supplies_content(&self, _: &Content) -> bool {
-        false
-    }
-
-    fn has_something_to_send(&self, _: &Content) -> bool {
-        false
-    }
-
     fn check_size(&self, _: &Content, _: &App) -> Vec<ValidationError> {
         Vec::new()
     }

@@ -23,6 +23,11 @@ impl Provider for Fcm {
         FcmSettings::read(section).map(AnySettings::new)
     }
 
+    /// The schema of FCM's message says what the members are.
+    fn override_members(&self) -> Option<&'static [&'static str]> {
+        None
+    }
+
     fn check_overrides(&self, content: &Content, app: &App) -> Vec<ValidationError> {
         request::check_overrides(content, apple::topics(app))
     }

@@ -1,5 +1,6 @@
 //! The public interface of a pool of connections.
 
+use std::iter::Sum;
 use std::sync::Arc;
 
 use tokio::time::{Instant, timeout_at};
@@ -28,6 +29,18 @@ pub struct PoolStats {
     pub open_streams: usize,
     /// Callers of [`Pool::reserve`] that wait for a stream.
     pub waiting: usize,
+}
+
+/// Adds up the numbers of several pools.
+impl Sum for PoolStats {
+    fn sum<I: Iterator<Item = Self>>(all: I) -> Self {
+        all.fold(Self::default(), |sum, one| Self {
+            connections: sum.connections + one.connections,
+            draining: sum.draining + one.draining,
+            open_streams: sum.open_streams + one.open_streams,
+            waiting: sum.waiting + one.waiting,
+        })
+    }
 }
 
 impl<S> Pool<S> {

@@ -70,16 +70,9 @@ impl ApnsClient {
         let pool = Pool::new(
             origin,
             transport::Settings {
-                connections,
-                max_streams: STREAMS,
-                first_streams: setup::FIRST_STREAMS,
                 prove_first: true,
-                connect_timeout: setup::CONNECT_TIMEOUT,
-                request_timeout: setup::REQUEST_TIMEOUT,
                 ping: Some(PING),
-                idle_close: None,
-                max_age: setup::MAX_AGE,
-                evict_after_timeouts: setup::EVICT_AFTER_TIMEOUTS,
+                ..setup::pool_settings(connections, STREAMS)
             },
         );
         Ok(Self { pool, credential, authority, topic: settings.topic.clone(), fingerprint })

@@ -75,23 +75,9 @@ impl FcmClient {
             .path_and_query(format!("/v1/projects/{project_id}/messages:send"))
             .build()
             .map_err(|_| unusable(CredentialError::Project))?;
-        let pool = Pool::new(
-            origin,
-            transport::Settings {
-                connections,
-                max_streams: STREAMS_MAX,
-                first_streams: setup::FIRST_STREAMS,
-                prove_first: false,
-                connect_timeout: setup::CONNECT_TIMEOUT,
-                request_timeout: setup::REQUEST_TIMEOUT,
-                // No pings while idle, because FCM has closed connections for them
-                // (docs/providers.md#connection-failures).
-                ping: Some(setup::PING_WHILE_WAITING),
-                idle_close: Some(IDLE_CLOSE),
-                max_age: setup::MAX_AGE,
-                evict_after_timeouts: setup::EVICT_AFTER_TIMEOUTS,
-            },
-        );
+        // No pings while idle, because FCM has closed connections for them (docs/providers.md#connection-failures).
+        let shared = setup::pool_settings(connections, STREAMS_MAX);
+        let pool = Pool::new(origin, transport::Settings { idle_close: Some(IDLE_CLOSE), ..shared });
         let bearers = AccessTokens::new(fetch);
         Ok(Self { pool, bearers, uri, channel: settings.channel.clone(), fingerprint, subject_token })
     }
