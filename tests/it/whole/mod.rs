@@ -23,6 +23,7 @@ mod rejections;
 mod restart;
 mod retention;
 mod settings;
+mod third_provider;
 mod throttles;
 mod time;
 mod unanswered;

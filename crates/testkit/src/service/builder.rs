@@ -1,5 +1,6 @@
 //! Describing a [`TestService`] before it starts.
 
+use pushpost::provider::{Provider, Providers};
 use pushpost::runtime::Role;
 use pushpost_simulator::Settings;
 
@@ -22,6 +23,7 @@ pub struct TestServiceBuilder {
     overrides: Vec<(String, String)>,
     has_no_fcm: bool,
     apps: Vec<String>,
+    further: Vec<&'static dyn Provider>,
     roles: Vec<Role>,
 }
 
@@ -47,6 +49,12 @@ impl TestServiceBuilder {
         self
     }
 
+    /// One more provider, which is not built in.
+    pub fn provider(mut self, provider: &'static dyn Provider) -> Self {
+        self.further.push(provider);
+        self
+    }
+
     /// Starts one more node.
     pub fn node(mut self, role: Role) -> Self {
         self.roles.push(role);
@@ -60,6 +68,7 @@ impl TestServiceBuilder {
             backend: installation.key("send,read,devices").await,
             phone: installation.key("register").await,
             admin: installation.key("admin").await,
+            providers: Providers::with(&self.further),
             overrides: DEFAULTS.map(|(key, value)| (key.to_owned(), value.to_owned())).into(),
             installation,
         };

@@ -12,7 +12,7 @@ use std::ops::Deref;
 
 use pushpost::config::Sources;
 use pushpost::domain::LaneKey;
-use pushpost::provider::apns;
+use pushpost::provider::{Providers, apns};
 use pushpost::runtime::{Reload, ReloadHandle, Role, Service, Shutdown};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
@@ -34,6 +34,8 @@ pub struct TestService {
     backend: String,
     phone: String,
     admin: String,
+    /// The providers of all nodes.
+    providers: Providers,
     /// Environment variables that configure nodes, without `PUSHPOST__`.
     overrides: Vec<(String, String)>,
 }
@@ -90,6 +92,7 @@ impl TestService {
         let database = (!elsewhere).then_some(database);
         let overrides = self.overrides.iter().map(|(key, value)| (format!("PUSHPOST__{key}"), value.clone()));
         let sources = Sources::new(Some(&self.config_path()), database.into_iter().chain(overrides));
+        let sources = sources.with_providers(self.providers.clone());
         let service = Service::start(sources.load().unwrap(), role).await.unwrap();
         let (sources, reload) = Reload::new(sources);
         service.reload(sources);
