@@ -62,7 +62,7 @@ pub fn prepare(id: NotificationId, content: &Content, topic: &str) -> ApnsMessag
     let priority =
         apple::header(content, apple::PRIORITY).unwrap_or_else(|| apple::priority(content, push_type));
     set(&mut headers, apple::PRIORITY, priority);
-    if let Some(collapse_id) = collapse_id(id, content) {
+    if let Some(collapse_id) = collapse_id(id, content, push_type) {
         set(&mut headers, apple::COLLAPSE_ID, &collapse_id);
     }
     let body = serde_json::to_vec(&payload(id, content)).expect("a JSON value is always writable");
@@ -193,11 +193,11 @@ fn set(headers: &mut HeaderMap, name: &'static str, value: &str) {
 }
 
 /// The `apns-collapse-id`. A `null` override removes the derived one too.
-fn collapse_id(id: NotificationId, content: &Content) -> Option<String> {
+fn collapse_id(id: NotificationId, content: &Content, push_type: PushType) -> Option<String> {
     match apple::headers(content).get(apple::COLLAPSE_ID) {
         Some(Value::String(chosen)) => Some(chosen.clone()),
         Some(Value::Null) => None,
-        _ => apple::collapse_id(content, apple::push_type(content), id),
+        _ => apple::collapse_id(content, push_type, id),
     }
 }
 
