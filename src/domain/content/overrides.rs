@@ -30,7 +30,9 @@ impl ProviderOverrides {
 
     /// The object that is a member of a provider's part; empty if there is none.
     pub fn object(&self, platform: Platform, member: &str) -> &Map<String, Value> {
-        self.of(platform).get(member).and_then(Value::as_object).unwrap_or(&NOTHING)
+        // Each rendering asks several times. Comparing a few names is faster than hashing one.
+        let found = self.of(platform).iter().find(|(name, _)| *name == member);
+        found.and_then(|(_, value)| value.as_object()).unwrap_or(&NOTHING)
     }
 }
 
