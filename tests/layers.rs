@@ -232,6 +232,20 @@ fn every_path_in_a_document_exists() {
 }
 
 #[test]
+fn the_functions_of_a_documented_way_are_in_their_files() {
+    let text = fs::read_to_string(root().join("ARCHITECTURE.md")).expect("ARCHITECTURE.md is there");
+    let named = documents::functions_in_files(&text);
+    assert!(named.len() > 50, "the tables are read: {named:?}");
+    let in_file = |source: Source| {
+        let path = source.path;
+        source.functions.into_iter().map(move |function| (function.name, path.clone()))
+    };
+    let known: HashSet<(String, String)> = sources().into_iter().flat_map(in_file).collect();
+    let missing: Vec<_> = named.iter().filter(|pair| !known.contains(pair)).collect();
+    assert!(missing.is_empty(), "ARCHITECTURE.md names functions that are not in the file: {missing:?}");
+}
+
+#[test]
 fn every_module_is_on_the_map() {
     let text = fs::read_to_string(root().join("ARCHITECTURE.md")).expect("ARCHITECTURE.md is there");
     let rows: Vec<&str> = text.lines().filter(|line| line.starts_with("| `")).collect();

@@ -50,6 +50,15 @@ fn dead_pointers_are_found() {
 }
 
 #[test]
+fn functions_are_read_from_their_tables() {
+    let table = "| functions | file | what |\n|---|---|---|\n| `a`, `b` | `x.rs` | `c` |\n| `a` | `y.rs`, `z.rs` | |\n";
+    let read =
+        documents::functions_in_files(&format!("| `d` | `w.rs` | e |\n{table}\n| `d` | `w.rs` | e |\n"));
+    let pairs = [("a", "x.rs"), ("b", "x.rs"), ("a", "y.rs"), ("a", "z.rs")];
+    assert_eq!(read, pairs.map(|(function, file)| (function.to_owned(), file.to_owned())));
+}
+
+#[test]
 fn words_for_people_and_empty_comments_are_found() {
     let faults = |code: &str| language::faults(&Source::read("src/queue/a.rs", code)).len();
     assert_eq!(faults("// A device that waits.\n/// Seconds since the start.\nfn f() { \"who\"; }"), 0);

@@ -235,6 +235,22 @@ pub(crate) fn glossary(document: &str) -> Vec<(String, Vec<String>)> {
         .collect()
 }
 
+/// The rows of tables with the columns `functions` and `file`: a function and the file that it is in, for each pair of
+/// them in the row.
+pub(crate) fn functions_in_files(document: &str) -> Vec<(String, String)> {
+    let (mut pairs, mut in_table) = (Vec::new(), false);
+    for line in document.lines() {
+        in_table = line.starts_with("| functions | file |") || in_table && line.starts_with('|');
+        let mut cells = line.split(" | ").map(|cell| cell.split('`').skip(1).step_by(2));
+        let (Some(functions), Some(files), true) = (cells.next(), cells.next(), in_table) else { continue };
+        let files: Vec<&str> = files.collect();
+        for function in functions {
+            pairs.extend(files.iter().map(|file| (function.to_owned(), (*file).to_owned())));
+        }
+    }
+    pairs
+}
+
 /// All migrations, as one text.
 pub(crate) fn sql(root: &Path) -> String {
     let mut paths = Vec::new();
