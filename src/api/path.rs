@@ -41,7 +41,7 @@ impl FromRequestParts<State> for PathId {
     }
 }
 
-/// A lane's name in one part (`fcm`, `shop%2Ffcm`) or in two (`shop/fcm`), as log lines and metrics write it.
+/// A lane's name in one part (`fcm`, `shop%2Ffcm`) or in two (`shop/fcm`), as log lines write it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct LaneName(pub String);
 

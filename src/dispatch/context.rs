@@ -35,7 +35,7 @@ impl fmt::Debug for LaneSetup {
 }
 
 impl LaneSetup {
-    /// As logs and metrics name it: `shop/apns-production`.
+    /// As logs name it: `shop/apns-production`.
     pub fn name(&self) -> String {
         format!("{}/{}", self.app.name, self.key)
     }

@@ -47,8 +47,8 @@ impl ProbedLanes {
 pub(super) struct EnvironmentProbes {
     lane: Arc<ProbedLane>,
     key: LaneKey,
-    /// The same app's lane in the other environment; none: the provider does not confuse its
-    /// environments.
+    /// The same app's lane in the other environment; none: no token of this provider can be mistaken for one of another
+    /// environment.
     other: Option<(LaneId, Environment)>,
     lanes: Arc<ProbedLanes>,
     guards: Arc<PruningGuards>,
@@ -112,14 +112,14 @@ pub(super) struct EnvironmentProbe<'a> {
     probes: &'a EnvironmentProbes,
     device: DeviceId,
     digest: TokenDigest,
-    /// When the attempt began that drew the first verdict.
+    /// When the attempt began that got the first verdict.
     since: DateTime<Utc>,
     /// Of the first verdict.
     reason: Reason,
 }
 
 impl EnvironmentProbe<'_> {
-    /// A credential may serve one environment only: that the other one refuses it says nothing about the lane.
+    /// Marks a refused credential or topic as no concern of the lane, because a credential may serve one environment only.
     pub(super) fn attribute(&self, reply: &mut Reply) {
         reply.concerns_lane &= !matches!(reply.outcome, Outcome::Misconfigured { .. });
     }

@@ -20,7 +20,8 @@ use crate::pruning::PruningGuard;
 use crate::store;
 use crate::store::lanes::{LaneReport, StoredLaneState};
 
-/// A decision takes effect within this time on every node, even if its notification is lost.
+/// Longest time until a node reads what is stored. Only an operator's decision has a notification, and takes effect at once
+/// unless that is lost. A suspension or an engaged pruning guard of another node waits for this poll.
 const INTERVAL: Duration = Duration::from_secs(3);
 /// Until the first answer: lanes send nothing before.
 const FIRST_INTERVAL: Duration = Duration::from_millis(200);

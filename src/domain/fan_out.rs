@@ -5,8 +5,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{DeviceId, Kind, UserId};
 
-/// All active devices that were registered or imported, narrowed by these fields. It is stored as JSON: fields may be
-/// added but never renamed.
+/// All active devices that were registered or imported, narrowed by these fields. It is stored as JSON, which a node of
+/// another version may read: no field is ever renamed. The version before ignores a new field, and sends to all devices
+/// that the field would have left out: see the traps of an audience kind in `ARCHITECTURE.md`.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct FanOut {
     /// Only devices of this kind. It does not concern platforms without kinds.

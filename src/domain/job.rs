@@ -67,9 +67,19 @@ pub struct Job {
     pub done: Option<DoneBits>,
 }
 
-/// Whether a job is suspected to be the cause of the deaths of its nodes, judged by their number. Progress of an
-/// isolated job resets the number to [`SUSPECT_NODE_DEATHS`]. A device that is rejected without an attempt adds one, so
-/// that the next device gets its attempt.
+/// Whether a job is suspected to be the cause of the deaths of its nodes, judged by the number of deaths.
+///
+/// | deaths | suspicion | how the number got there |
+/// |---|---|---|
+/// | 0, 1 | `None` | a node may die for any reason |
+/// | 2, 3, 4 | `Isolated` | the next device is tried alone, up to three times |
+/// | 5 | `NextDeviceIsCause` | nodes died in all three tries; the rejected device adds one |
+/// | 6 | `Isolated` | the device after it is tried once |
+/// | 7 | `NextDeviceIsCause` | a node died again; the rejected device adds one |
+/// | 8 | `Isolated` | the third device is tried once |
+/// | 9 and more | `AllDevicesAreCause` | nodes died with three devices |
+///
+/// An outcome of a device that was tried alone resets the number to [`SUSPECT_NODE_DEATHS`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Suspicion {
     /// The job is not suspected.

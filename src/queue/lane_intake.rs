@@ -174,8 +174,8 @@ impl LaneIntake {
     /// Begins a claim of a range if a job of it is known to wait, and clears that mark. The caller claims now, marks
     /// the range again if the claim leaves jobs, and only then drops the guard.
     ///
-    /// `more`: more jobs are known to wait than the claim before took. Then no job is handed over ahead of them while
-    /// the guard lives. Otherwise the claim may find nothing, and new jobs need not wait for its end.
+    /// `more`: the claim before left jobs. Then no job is handed over while the guard lives, because it would overtake
+    /// them. Otherwise the claim may find nothing, so hand-overs go on.
     pub fn begin_claim(&self, class: Class, priority: Priority, more: bool) -> Option<ClaimGuard<'_>> {
         let (flags, claiming) = (self.flags(class, priority), if more { CLAIMING } else { 0 });
         let taken = flags.fetch_update(Ordering::AcqRel, Ordering::Acquire, |was| {

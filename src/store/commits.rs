@@ -2,7 +2,14 @@
 //!
 //! The server may still run the transaction, or may not have read the statement yet. Looking for the rows proves
 //! nothing then, because they may come later. So the server is told to end the session first. Once the session has
-//! ended, the outcome is final.
+//! ended, the outcome is final. There are two ways to learn it:
+//!
+//! | way | learns the outcome by | costs | used by |
+//! |---|---|---|---|
+//! | [`session`], then [`end`] | looking for the rows, which have new ids | one question per connection | `queue::accept` |
+//! | [`mark`], then [`commit_marked`], or [`commit`] for both | `pg_xact_status` of the transaction | one question per transaction | `registry`, which changes rows that were there before |
+//!
+//! The second way learns nothing once the server has restarted or is another one.
 
 use std::time::Duration;
 
@@ -160,8 +167,9 @@ async fn told_to_end(conn: &mut Session, session: &ServerSession) -> Result<bool
     Ok(told.fetch_optional(conn).await?.is_some())
 }
 
-/// Whether a transaction was committed. None: that is not final yet, and a session that still has the transaction open
-/// was told to end.
+/// Whether a transaction was committed. None: the question has to be repeated. Either the transaction is still open, and
+/// its session was told to end; or this server can't know, because it has started since or is another one. The server
+/// of the transaction may come back within [`FIND_OUT_TIMEOUT`].
 async fn is_committed(conn: &mut Session, mark: &TransactionMark) -> Result<Option<bool>, Error> {
     let status = sqlx::query_scalar!(
         r#"

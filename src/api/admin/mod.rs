@@ -15,7 +15,7 @@ pub(super) fn routes() -> OpenApiRouter<State> {
         .routes(routes!(lanes::pause))
         .routes(routes!(lanes::resume))
         .routes(routes!(lanes::retry))
-        // A lane's name as log lines and metrics write it, without percent-encoding: `shop/fcm`.
+        // A lane's name as log lines write it, without percent-encoding: `shop/fcm`.
         .route("/v1/admin/lanes/{app}/{lane}/pause", post(lanes::pause))
         .route("/v1/admin/lanes/{app}/{lane}/resume", post(lanes::resume))
         .route("/v1/admin/lanes/{app}/{lane}/retry", post(lanes::retry))

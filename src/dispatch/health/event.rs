@@ -17,8 +17,9 @@ pub(in crate::dispatch) enum Admission {
     Wait(Option<Instant>),
 }
 
-/// Counts a lane's changes of state. An attempt keeps the generation in which it starts: if the generation is another
-/// one when the answer comes, the answer says nothing about the present state. Never decreases.
+/// Counts how often a lane entered a state, also the one that it was in: each failed probe and each change of the pause
+/// begins a generation. An attempt keeps the generation in which it starts: if the generation is another one when the
+/// answer comes, the answer says nothing about the present state. Never decreases.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(in crate::dispatch) struct Generation(pub(super) u64);
 

@@ -23,7 +23,8 @@ const PAUSE_MAX: Duration = Duration::from_secs(60);
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(3600);
 /// Time between two probes of a suspended lane. They go on, because the rejection may be the provider's mistake.
 const SUSPENDED_PROBE_INTERVAL: Duration = Duration::from_secs(60);
-/// After this time a change that this node made is in the database, and no reading from before it is still under way.
+/// For this long after a recovery that this node found, a suspension read from the database is ignored. The recovery may
+/// not be stored yet, or the reading may be older.
 const SETTLE_TIME: Duration = Duration::from_secs(10);
 /// Server errors in a row, with no better answer between them, that count as an outage of the provider.
 const OUTAGE_FAILURES: u64 = 10;
@@ -31,7 +32,7 @@ const OUTAGE_FAILURES: u64 = 10;
 /// at the same moment.
 const TIMEOUT_SPAN_MIN: Duration = Duration::from_secs(1);
 
-/// How long a provider that asks for this wait is given: at most an hour.
+/// The wait that a provider asks for, but at most [`RETRY_AFTER_MAX`].
 pub(super) fn bounded_retry_after(asked: Duration) -> Duration {
     asked.min(RETRY_AFTER_MAX)
 }

@@ -1,8 +1,8 @@
 //! Devices with their tokens, in the order in which they are to be sent.
 //!
-//! Priorities are strict, and within one direct jobs go first; but retries and broadcasts each get a tenth of the
-//! permits while they wait (docs/queue.md#claim). Room is counted per class and priority, so devices of one range never
-//! block those of another.
+//! Priorities are strict, and within one direct jobs go first; but every tenth device is a retry and every tenth one is of
+//! a broadcast, while there are such devices (docs/queue.md#claim). Room is counted per class and priority, so devices of
+//! one range never block those of another.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};

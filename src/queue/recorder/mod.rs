@@ -1,14 +1,19 @@
 //! Records the outcomes of devices, in batches.
 //!
-//! A lane that has leased a job calls [`OutcomeRecorder::open`] and gets one [`DeviceTicket`] per device that is still
-//! in the job. Each ticket ends with exactly one [`Disposition`]. A ticket that is dropped without one (a panic, a
-//! shutdown) returns its device to the job, and the job is released. So no device is lost in silence, and no recorded
-//! device is tried again.
+//! A lane that has leased a job calls [`OutcomeRecorder::open`] and gets one [`DeviceTicket`] per device that has no
+//! outcome yet. Each ticket ends with exactly one [`Disposition`]. A ticket that is dropped counts as
+//! [`Disposition::Returned`]: the lane has stopped, or could not load the device. Once all tickets of a job have ended,
+//! the job is released if a device was returned. So no device is lost in silence.
 //!
-//! A job's outcomes are written when the job ends, 50 ms after the 100th outcome, or when the oldest is 250 ms old.
-//! A job that ended waits up to 5 ms for others to share its statement, and up to 20 ms where many end
-//! (docs/queue.md#receipt-flush). While Postgres is away outcomes are kept in memory, and lanes claim nothing past
-//! [`UNRECORDED_MAX`].
+//! [`OutcomeWriter`] writes the outcomes of many jobs in one statement (docs/queue.md#receipt-flush):
+//!
+//! | outcomes of a job | are written |
+//! |---|---|
+//! | that has ended: all its tickets have | after 5 ms, which others share; after 20 ms while 16 or more jobs wait |
+//! | with open tickets, 100 outcomes or more | 50 ms after the 100th |
+//! | with open tickets, fewer outcomes | 250 ms after the oldest |
+//!
+//! While Postgres is away outcomes are kept in memory, and lanes claim nothing past [`UNRECORDED_MAX`].
 
 mod flush_schedule;
 mod pending_job;
