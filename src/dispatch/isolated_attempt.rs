@@ -1,10 +1,10 @@
-//! One device at a time: the probe of a lane that stopped, and a job that may kill its nodes
+//! Tries one device of a job alone: as the probe of a lane that stopped, or because the job may kill its nodes
 //! (docs/queue.md#isolated-attempt).
 //!
-//! The rest of the job is given back as it was, so each outcome is on record before the next device is tried, and nothing
-//! else of the job is at stake. The prefetcher runs these attempts itself. So each lane has one at a time, and no lane
-//! waits for another. A suspected job that waits is leased, so the death of its node counts for it whether or not its
-//! attempt has begun.
+//! The other devices of the job are given back first. So the outcome is recorded before the next device is tried, and a
+//! death of the node can be blamed on one device. The prefetcher of the lane runs these attempts itself: each lane has one
+//! at a time, and no lane waits for another. From its claim on a suspected job is leased, so a death of the node counts
+//! for the job even before its attempt begins.
 
 use std::sync::Arc;
 

@@ -50,8 +50,8 @@ impl DeviceState<'_> {
             Outcome::Unknown => {
                 self.retry(Reason::from(PushpostReason::NoAnswer), self.retry.initial, true, draw)
             }
-            // Only Apple and web tokens are affected, which only FCM can tell from Android tokens, or only this request.
-            // So the device is retried uncounted and the lane goes on.
+            // A stored key concerns only the Apple and web tokens of the lane, and FCM alone can tell which these are. An
+            // override concerns only this request. So the lane goes on, and the device's attempt does not count.
             Outcome::Misconfigured {
                 reason,
                 about: MisconfigurationScope::StoredKey | MisconfigurationScope::Override,
