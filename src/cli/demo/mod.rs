@@ -10,6 +10,7 @@
 //! | `client` | a client of the API: registers devices, sends, reads outcomes |
 //! | `timeline` | the second half: a steady stream, during which the scenarios run |
 //! | `scenarios`, `invalid_requests` | what the scenarios make fail, and when |
+//! | `turns` | lets a scenario begin when the one before it is over and the lanes send |
 //! | `progress` | what is shown meanwhile |
 //! | `check` | compares the API's report with the stand-ins' ledger |
 //! | `report` | the report at the end |
@@ -26,18 +27,21 @@ mod report;
 mod scenarios;
 mod system;
 mod timeline;
+mod turns;
 
 use std::collections::HashSet;
 use std::path::Path;
 use std::time::Duration;
 
 use clap::Args;
+use serde_json::Value;
 
 use self::client::{ApiClient, FinishedNotification, SentNotification};
 use self::fleet::Fleet;
 use self::progress::Progress;
-use self::system::{DemoSystem, LOG_FILE};
+use self::system::{DemoSystem, LOG_FILE, see_log};
 use self::timeline::Timeline;
+use self::turns::Turns;
 use super::command_error::CommandError;
 use super::output::{self, grouped};
 use super::signals::StopSignals;
@@ -46,8 +50,8 @@ pub(super) use system::open_log;
 
 /// The stand-ins' files and the database.
 const FOLDER: &str = "./pushpost-demo";
-/// All outcomes must be recorded after this time. The slowest device needs some seconds.
-const OUTCOMES_TIMEOUT: Duration = Duration::from_secs(120);
+/// All outcomes must be recorded after this time. The slowest device needs some seconds, on a slow machine a minute or two.
+const OUTCOMES_TIMEOUT: Duration = Duration::from_secs(300);
 
 const INTRODUCTION: &str = "\
 Pushpost sends push notifications. A backend posts one over HTTP; Pushpost stores it in Postgres before it answers,
@@ -134,7 +138,8 @@ impl DemoArgs {
                 wait_for_outcomes(&client, &sent, &mut finished, progress).await?;
                 progress.tell(&check::dead_tokens(&ledger.entries()))?;
                 progress.tell("every outcome is recorded; now come faults, while more is sent:")?;
-                let timeline = Timeline { system, client: &client, fleet: &fleet, progress };
+                let turns = Turns::default();
+                let timeline = Timeline { system, client: &client, fleet: &fleet, progress, turns };
                 let later = timeline.run().await?;
                 wait_for_outcomes(&client, &later, &mut finished, progress).await?;
                 sent.extend(later);
@@ -178,10 +183,14 @@ async fn wait_for_outcomes(
     }
     let missing = sent.iter().filter(|sent| !finished.iter().any(|finished| finished.id == sent.id));
     let ids: Vec<&str> = missing.map(|sent| sent.id.as_str()).collect();
-    Err(CommandError::failed(format_args!(
-        "{} notifications are not done after {} s, among them {}",
+    let held = match ids.first() {
+        Some(id) => client.held(id).await?,
+        None => Value::Null,
+    };
+    Err(see_log(CommandError::failed(format_args!(
+        "{} notifications are not done after {} s, among them {}; the first is held: {held}",
         ids.len(),
         OUTCOMES_TIMEOUT.as_secs(),
         ids[..ids.len().min(5)].join(", ")
-    )))
+    ))))
 }

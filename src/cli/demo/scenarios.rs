@@ -1,4 +1,8 @@
-//! The scenarios of the demo's timeline: what each one makes fail, when, and for how long.
+//! The scenarios of the demo's timeline: what each one makes fail, when, and how that ends.
+//!
+//! No fault races with a lane's pauses, however slow the machine is. A fault begins when the lanes that it concerns send,
+//! and when the scenario before it at the same providers is over ([`super::turns`]). No fault needs a number of requests
+//! to end, because a lane that has stopped sends single probes, with growing pauses.
 
 use std::time::Duration;
 
@@ -16,15 +20,16 @@ pub(super) const BREAKING: [&str; 3] = ["GOAWAY", "resets", "black hole"];
 
 /// One disturbance on the timeline.
 pub(super) struct Scenario {
-    /// Seconds after the timeline's start.
+    /// Seconds after the timeline's start, at the earliest.
     pub(super) at: u64,
     /// Unique; also the name of the scenario's rules in the stand-ins' script, by which they are removed.
     pub(super) name: &'static str,
     /// What happens, as a clause for the screen.
     pub(super) what: &'static str,
-    /// Providers with devices that get the scenario's own notification.
+    /// Providers with devices that get the scenario's own notification. No other provider is disturbed.
     pub(super) observed_at: &'static [Provider],
-    /// How long the disturbance lasts, and how it is repaired. None: it ends by itself.
+    /// How long the disturbance lasts after it has met a request, and how it is repaired. None: it ends by itself, or when
+    /// its rules are used up.
     pub(super) repaired: Option<(Duration, &'static str)>,
     pub(super) disturbance: Disturbance,
 }
@@ -37,8 +42,7 @@ pub(super) enum Disturbance {
     Postgres,
     /// A client posts bodies that are not valid requests.
     InvalidRequests,
-    /// The stand-ins follow these rules, which refuse the credential, until the lane is suspended and the rules are
-    /// removed.
+    /// The stand-ins follow these rules, which refuse the credential. The lane must be suspended before they are removed.
     Credential(Vec<Rule>),
 }
 
@@ -86,16 +90,16 @@ pub(super) fn all() -> Vec<Scenario> {
             name: "quota",
             what: "FCM answers 429 to the whole project: come back in 3 seconds",
             observed_at: FCM,
-            repaired: Some((Duration::from_secs(3), "the project has quota again")),
+            repaired: Some((Duration::from_secs(2), "the project has quota again")),
             disturbance: Disturbance::Rules(each(FCM, &[(quota(), None)])),
         },
         Scenario {
-            at: 11,
+            at: 10,
             name: "error page",
             what: "FCM answers 502 with HTML pages that contain NUL and broken UTF-8",
             observed_at: FCM,
-            repaired: None,
-            disturbance: Disturbance::Rules(each(FCM, &[(error_page(), Some(20))])),
+            repaired: Some((Duration::from_secs(2), "FCM answers properly again")),
+            disturbance: Disturbance::Rules(each(FCM, &[(error_page(), None)])),
         },
         Scenario {
             at: 12,
@@ -119,7 +123,7 @@ pub(super) fn all() -> Vec<Scenario> {
             what: "FCM refuses the credential with 403",
             observed_at: FCM,
             repaired: Some((
-                Duration::from_secs(5),
+                Duration::from_secs(3),
                 "FCM accepts the credential again, and an operator resumes the lane",
             )),
             disturbance: Disturbance::Credential(each(
@@ -208,5 +212,23 @@ mod tests {
         let names: HashSet<_> = scenarios.iter().map(|scenario| scenario.name).collect();
         assert_eq!(names.len(), scenarios.len());
         assert!(BREAKING.iter().all(|name| names.contains(name)));
+    }
+
+    #[test]
+    fn rules_without_an_end_are_repaired() {
+        for scenario in all() {
+            let is_endless = scenario.rules().iter().any(|rule| rule.times.is_none());
+            assert_eq!(is_endless, scenario.repaired.is_some(), "{}", scenario.name);
+        }
+    }
+
+    #[test]
+    fn a_scenario_disturbs_only_the_providers_that_it_observes() {
+        for scenario in all() {
+            for rule in scenario.rules() {
+                let provider = rule.provider.expect("each rule is for one provider");
+                assert!(scenario.observed_at.contains(&provider), "{}", scenario.name);
+            }
+        }
     }
 }

@@ -37,6 +37,11 @@ const BIN_DIR: &str = "PUSHPOST__DATABASE__POSTGRES_BIN_DIR";
 /// The service's log, in the current directory: outside the demo's folder, which is removed.
 pub(super) const LOG_FILE: &str = "./pushpost-demo.log";
 
+/// Adds where the details of a failure are.
+pub(super) fn see_log(error: CommandError) -> CommandError {
+    error.hint(format!("the service's log has details: {LOG_FILE}"))
+}
+
 /// Everything that runs, besides the service.
 pub(super) struct DemoSystem {
     pub(super) simulator: Simulator,

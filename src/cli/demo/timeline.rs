@@ -1,6 +1,8 @@
 //! The second half of the demo: a steady stream of notifications, during which one scenario after another makes
 //! something fail. Each scenario ends when its own notification has reached every device.
 
+use std::convert::Infallible;
+use std::future::pending;
 use std::time::Duration;
 
 use futures_util::future::try_join_all;
@@ -11,11 +13,12 @@ use super::client::{ApiClient, FinishedNotification, ReportedDelivery, SentNotif
 use super::fleet::{Behaviour, DemoDevice, Fleet};
 use super::invalid_requests;
 use super::notifications;
-use super::progress::{Progress, ScenarioLine};
+use super::progress::Progress;
 use super::scenarios::{self, Disturbance, Scenario};
-use super::system::DemoSystem;
+use super::system::{DemoSystem, see_log};
+use super::turns::Turns;
 use crate::cli::command_error::CommandError;
-use pushpost_simulator::Provider;
+use pushpost_simulator::{Filter, Provider};
 
 /// Between two notifications of the steady stream.
 const STREAM_INTERVAL: Duration = Duration::from_millis(100);
@@ -23,8 +26,11 @@ const STREAM_INTERVAL: Duration = Duration::from_millis(100);
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
 /// Devices of each provider that a scenario's own notification goes to.
 const OBSERVERS_MAX: usize = 30;
-/// A scenario that takes longer fails the demo. The longest one takes about 15 s.
-const SCENARIO_TIMEOUT: Duration = Duration::from_secs(90);
+/// A step of a scenario that takes longer fails the demo. The longest one takes about 15 s. A lane probes a provider once a
+/// minute or more often, so the slowest machine needs no more than this.
+const SCENARIO_TIMEOUT: Duration = Duration::from_secs(300);
+/// Rules with a number of uses are left for this long. They are used up within about a second.
+const USED_UP_MAX: Duration = Duration::from_secs(10);
 /// How often Postgres's connections are cut, and how long after each other.
 const CUTS: u32 = 3;
 const CUT_INTERVAL: Duration = Duration::from_millis(700);
@@ -35,6 +41,7 @@ pub(super) struct Timeline<'a> {
     pub(super) client: &'a ApiClient,
     pub(super) fleet: &'a Fleet,
     pub(super) progress: &'a Progress,
+    pub(super) turns: Turns,
 }
 
 impl Timeline<'_> {
@@ -71,16 +78,19 @@ impl Timeline<'_> {
         unreachable!("numbers have no end")
     }
 
-    /// Runs one scenario, and returns its own notification.
+    /// Runs one scenario when its turn has come, and returns its own notification.
     async fn run_scenario(
         &self,
         scenario: &Scenario,
         started: Instant,
     ) -> Result<SentNotification, CommandError> {
         sleep_until(started + Duration::from_secs(scenario.at)).await;
+        let _turn = self.turns.begin(self.client, scenario.observed_at).await?;
         let mut line = self.progress.start_scenario(scenario.name, scenario.what)?;
         let start = Instant::now();
         let simulator = &self.system.simulator;
+        // The number of the last entry, because the ledger is not cleared before the demo's report.
+        let before = simulator.ledger().received_count();
         scenario.rules().into_iter().for_each(|rule| simulator.add_rule(rule));
         let observed = self.client.post_one(&notification(scenario, &self.observers(scenario))).await?;
         match scenario.disturbance {
@@ -92,17 +102,31 @@ impl Timeline<'_> {
             Disturbance::InvalidRequests => {
                 line.step(&invalid_requests::post(self.client, self.system.url()).await?)?;
             }
-            Disturbance::Credential(_) => self.wait_until_suspended(scenario, &observed, &mut line).await?,
-        }
-        if let Some((after, how)) = scenario.repaired {
-            sleep(after).await;
-            simulator.remove_rules(scenario.name);
-            if let Disturbance::Credential(_) = scenario.disturbance {
-                self.client.resume("fcm").await?;
+            Disturbance::Credential(_) => {
+                let is_suspended = async || {
+                    let suspended = self.client.is_held(&observed, "suspended").await?;
+                    Ok(suspended.then_some(()))
+                };
+                self.until(scenario, &observed, "its lane is not suspended", is_suspended).await?;
+                line.step("the lane is suspended: its jobs wait, none fails, and no token is pruned")?;
             }
-            line.step(how)?;
         }
-        let finished = self.wait_until_done(scenario, &observed).await?;
+        let finished = match scenario.repaired {
+            Some((after, how)) => {
+                self.until_met(scenario, &observed, before).await?;
+                sleep(after).await;
+                simulator.remove_rules(scenario.name);
+                if let Disturbance::Credential(_) = scenario.disturbance {
+                    self.client.resume("fcm").await?;
+                }
+                line.step(how)?;
+                self.until_done(scenario, &observed).await?
+            }
+            None => tokio::select! {
+                finished = self.until_done(scenario, &observed) => finished?,
+                never = self.withdraw_unused(scenario) => match never {},
+            },
+        };
         simulator.remove_rules(scenario.name);
         let seconds = start.elapsed().as_secs_f64();
         line.finish(&format!("over after {seconds:.1} s: {}", self.summary(&finished)))?;
@@ -120,51 +144,64 @@ impl Timeline<'_> {
         scenario.observed_at.iter().flat_map(|provider| of(*provider)).map(|device| &*device.id).collect()
     }
 
-    async fn wait_until_suspended(
+    /// Removes what is left of rules that are not used up in time. If they stopped the lane, its probes would meet them
+    /// one by one, with growing pauses.
+    async fn withdraw_unused(&self, scenario: &Scenario) -> Infallible {
+        sleep(USED_UP_MAX).await;
+        self.system.simulator.remove_rules(scenario.name);
+        pending().await
+    }
+
+    /// Waits until a request after the entry `before` has met one of the scenario's rules.
+    async fn until_met(
         &self,
         scenario: &Scenario,
         observed: &SentNotification,
-        line: &mut ScenarioLine<'_>,
+        before: u64,
     ) -> Result<(), CommandError> {
-        let suspended = async {
-            while !self.client.is_held(observed, "suspended").await? {
-                sleep(POLL_INTERVAL).await;
-            }
-            anyhow::Ok(())
+        let since = Filter { since: before, ..Filter::default() };
+        let is_met = async || {
+            let entries = self.system.simulator.ledger().find(&since);
+            let met = entries.iter().any(|entry| entry.rule.as_deref() == Some(scenario.name));
+            Ok(met.then_some(()))
         };
-        match timeout(SCENARIO_TIMEOUT, suspended).await {
-            Ok(done) => done?,
-            Err(_) => {
-                let error = format_args!("{}: the lane is not suspended", scenario.name);
-                return Err(CommandError::failed(error));
-            }
-        }
-        line.step("the lane is suspended: its jobs wait, none fails, and no token is pruned")?;
-        Ok(())
+        self.until(scenario, observed, "no request has met the fault", is_met).await
     }
 
-    async fn wait_until_done(
+    async fn until_done(
         &self,
         scenario: &Scenario,
         observed: &SentNotification,
     ) -> Result<FinishedNotification, CommandError> {
-        let done = async {
+        self.until(scenario, observed, "not done", async || self.client.outcome(observed).await).await
+    }
+
+    /// Asks again and again until there is an answer. `otherwise` says in the error what has not happened in time.
+    async fn until<T>(
+        &self,
+        scenario: &Scenario,
+        observed: &SentNotification,
+        otherwise: &str,
+        ask: impl AsyncFn() -> anyhow::Result<Option<T>>,
+    ) -> Result<T, CommandError> {
+        let answered = async {
             loop {
-                if let Some(finished) = self.client.outcome(observed).await? {
-                    return anyhow::Ok(finished);
+                if let Some(answer) = ask().await? {
+                    return anyhow::Ok(answer);
                 }
                 sleep(POLL_INTERVAL).await;
             }
         };
-        match timeout(SCENARIO_TIMEOUT, done).await {
-            Ok(finished) => Ok(finished?),
-            Err(_) => Err(CommandError::failed(format_args!(
-                "{}: notification {} is not done after {} s",
-                scenario.name,
-                observed.id,
-                SCENARIO_TIMEOUT.as_secs()
-            ))),
+        if let Ok(answer) = timeout(SCENARIO_TIMEOUT, answered).await {
+            return Ok(answer?);
         }
+        let held = self.client.held(&observed.id).await?;
+        Err(see_log(CommandError::failed(format_args!(
+            "{}: notification {} after {} s: {otherwise}; held: {held}",
+            scenario.name,
+            observed.id,
+            SCENARIO_TIMEOUT.as_secs()
+        ))))
     }
 
     /// How the scenario's own notification ended, in words.

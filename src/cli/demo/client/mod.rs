@@ -1,5 +1,7 @@
 //! The demo's client: a backend that knows only the API's address and a key, as a customer's backend does.
 
+mod lanes;
+
 use std::collections::HashSet;
 use std::time::Duration;
 
@@ -10,6 +12,7 @@ use reqwest::{Client, Method, StatusCode};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
 use super::fleet::Fleet;
 use super::progress::Progress;
@@ -19,13 +22,13 @@ use pushpost_simulator::Provider;
 const REQUESTS_MAX: usize = 48;
 /// From a request to the end of its answer.
 const TIMEOUT: Duration = Duration::from_secs(30);
-/// A request that is answered 503 is repeated, because nothing was stored: in all this many times, with this pause.
-const TRIES_MAX: u32 = 10;
+/// A request that is answered 503 is repeated for this long, with this pause: Postgres may be on its way back.
+const RETRY_TIME: Duration = Duration::from_secs(120);
 const RETRY_PAUSE: Duration = Duration::from_millis(500);
 /// Between two queries for notifications that are not done yet.
 const POLL_INTERVAL: Duration = Duration::from_millis(250);
 /// How long after the recorded outcome a device may take to be in quarantine.
-const QUARANTINE_TIMEOUT: Duration = Duration::from_secs(15);
+const QUARANTINE_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// A client of the API. It connects with its first request.
 pub(super) struct ApiClient {
@@ -171,15 +174,6 @@ impl ApiClient {
         }
     }
 
-    /// Whether some of the notification's devices wait for a lane in this state.
-    ///
-    /// # Errors
-    /// The request failed or was refused.
-    pub(super) async fn is_held(&self, sent: &SentNotification, state: &str) -> anyhow::Result<bool> {
-        let status: Value = self.ask(Method::GET, &format!("/v1/notifications/{}", sent.id), None).await?;
-        Ok(status["held"].as_array().into_iter().flatten().any(|held| held["state"] == state))
-    }
-
     /// Sends bytes as the body of a request, and returns the status; none if the connection was closed without an
     /// answer.
     pub(super) async fn post_raw(&self, path: &str, body: Vec<u8>) -> Option<u16> {
@@ -187,17 +181,6 @@ impl ApiClient {
         let request = self.http.request(method, format!("{}{path}", self.url)).bearer_auth(&self.key);
         let answer = request.header(CONTENT_TYPE, "application/json").body(body).send().await;
         answer.ok().map(|answer| answer.status().as_u16())
-    }
-
-    /// Resumes a lane, as an operator does.
-    ///
-    /// # Errors
-    /// There was no answer.
-    pub(super) async fn resume(&self, lane: &str) -> anyhow::Result<()> {
-        let url = format!("{}/v1/admin/lanes/{lane}/resume", self.url);
-        // The status does not matter: a lane that was not resumed finds out by its next probe.
-        self.http.post(url).bearer_auth(&self.key).send().await.context("POST …/resume")?;
-        Ok(())
     }
 
     /// A notification with its outcomes; none if it is not done yet.
@@ -223,7 +206,7 @@ impl ApiClient {
         }))
     }
 
-    /// The ids of the fleet's devices in quarantine. Waits up to 15 s until there are as many as expected.
+    /// The ids of the fleet's devices in quarantine. Waits up to 60 s until there are as many as expected.
     ///
     /// # Errors
     /// A request failed or was refused.
@@ -232,7 +215,7 @@ impl ApiClient {
         fleet: &Fleet,
         expected: usize,
     ) -> anyhow::Result<HashSet<String>> {
-        let deadline = tokio::time::Instant::now() + QUARANTINE_TIMEOUT;
+        let deadline = Instant::now() + QUARANTINE_TIMEOUT;
         loop {
             let mut found = HashSet::new();
             let mut cursor = String::new();
@@ -246,7 +229,7 @@ impl ApiClient {
                     None => break,
                 }
             }
-            if found.len() >= expected || tokio::time::Instant::now() > deadline {
+            if found.len() >= expected || Instant::now() > deadline {
                 return Ok(found);
             }
             tokio::time::sleep(POLL_INTERVAL).await;
@@ -266,7 +249,7 @@ impl ApiClient {
     }
 
     async fn text(&self, method: Method, path: &str, body: Option<&Value>) -> anyhow::Result<String> {
-        let mut tries = 0;
+        let deadline = Instant::now() + RETRY_TIME;
         loop {
             let what = format!("{method} {}", path.split('?').next().unwrap_or_default());
             let url = format!("{}{path}", self.url);
@@ -278,10 +261,11 @@ impl ApiClient {
             let answer = request.send().await.with_context(|| what.clone())?;
             let status = answer.status();
             let text = answer.text().await.with_context(|| what.clone())?;
-            tries += 1;
             match status {
                 status if status.is_success() => return Ok(text),
-                StatusCode::SERVICE_UNAVAILABLE if tries < TRIES_MAX => tokio::time::sleep(RETRY_PAUSE).await,
+                StatusCode::SERVICE_UNAVAILABLE if Instant::now() < deadline => {
+                    tokio::time::sleep(RETRY_PAUSE).await;
+                }
                 status => anyhow::bail!("{what}: {status} {text}"),
             }
         }
