@@ -98,6 +98,7 @@ impl Lane {
                 key,
                 provider: credentials.current().sender().provider(),
             }),
+            credentials: Arc::clone(&credentials),
         };
         let prefetcher = Prefetcher::new(context.pool.clone(), parts);
         let supply = Supply { queue, limit: Arc::clone(&limit), quota: quota.clone() };

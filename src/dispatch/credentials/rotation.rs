@@ -1,4 +1,5 @@
-//! What is done for a lane's senders without a device: candidates are reached, and senders out of use are closed.
+//! What is done for a lane's senders without a device: candidates are reached, and senders out of use are closed. The
+//! current sender is reached for a lane that has stopped and has nothing to send.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +12,7 @@ use super::{LaneCredentials, NumberedSender, Work};
 use crate::dispatch::health::LaneGate;
 use crate::domain::{Outcome, PushpostReason, Reason};
 
-/// Time to reach a candidate: an access token and a connection take a few round trips each.
+/// Time to reach a provider: an access token and a connection take a few round trips each.
 const REACH_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Runs until told to stop. Senders close as tasks of `tasks`, because each waits for the attempts that use it.
@@ -40,6 +41,17 @@ pub(in crate::dispatch) async fn run(
             () = credentials.changed.notified() => {}
             () = reached => {}
         }
+    }
+}
+
+impl LaneCredentials {
+    /// Reaches the provider with the current sender, within 20 s.
+    ///
+    /// # Errors
+    /// The outcome that an attempt would have.
+    pub(in crate::dispatch) async fn reach_current(&self) -> Result<(), Outcome> {
+        let current = self.current();
+        current.sender().reach(Instant::now() + REACH_TIMEOUT).await
     }
 }
 

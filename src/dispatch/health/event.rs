@@ -49,6 +49,9 @@ pub(in crate::dispatch) enum LaneEvent {
     /// The provider answered about a header that the request itself overrode. The provider works, but the answer says
     /// nothing about the lane's credential or topic.
     Inconclusive(Generation),
+    /// The provider was reached without a device: there is a connection, and the credential is accepted where the provider
+    /// tells without a device. What the provider would answer about a device is not known.
+    Reached(Generation),
     /// The provider answered with a fault of its own, mostly a 5xx, or of the connection.
     ServerError {
         /// When the attempt started.

@@ -1,10 +1,11 @@
 //! Gets a lane's jobs and loads their devices ahead of sending, so that connections to the provider never wait for Postgres.
 //!
 //! Jobs are handed over by requests on this node, or claimed from the table as far as the queue has room. While the lane
-//! has stopped, nothing is loaded ahead; when a probe is due, the prefetcher makes it with one device.
+//! has stopped, nothing is loaded ahead; when a probe is due, the prefetcher makes it ([`probe`]).
 
 pub(super) mod judge;
 pub(super) mod load;
+mod probe;
 pub(super) mod queue;
 mod revalidate;
 
@@ -16,8 +17,10 @@ use tokio_util::sync::CancellationToken;
 
 use self::judge::DeviceJudge;
 use self::load::{JobLoader, OpenedJob};
+use self::probe::ReachCheck;
 use self::queue::ReadyQueue;
 use self::revalidate::Revalidator;
+use super::credentials::LaneCredentials;
 use super::health::{Admission, LaneGate};
 use super::isolated_attempt::IsolatedAttempts;
 use super::limits::concurrency::ConcurrencyLimit;
@@ -67,6 +70,9 @@ pub(super) struct Prefetcher {
     claimer: Claimer,
     loader: JobLoader,
     revalidator: Revalidator,
+    credentials: Arc<LaneCredentials>,
+    /// Under way while the lane has stopped and nothing waits for its probe.
+    check: Option<ReachCheck>,
 }
 
 /// What a prefetcher shares with the other parts of its lane.
@@ -80,11 +86,13 @@ pub(super) struct PrefetchParts {
     pub(super) recorder: OutcomeRecorder,
     pub(super) isolated: IsolatedAttempts,
     pub(super) judge: Arc<DeviceJudge>,
+    pub(super) credentials: Arc<LaneCredentials>,
 }
 
 impl Prefetcher {
     pub(super) fn new(pool: SessionPool, parts: PrefetchParts) -> Self {
-        let PrefetchParts { gate, intake, queue, limit, node_lease, recorder, isolated, judge } = parts;
+        let PrefetchParts { gate, intake, queue, limit, node_lease, recorder, isolated, judge, credentials } =
+            parts;
         Self {
             claimer: Claimer::new(pool.clone(), intake.lane()),
             loader: JobLoader::new(pool.clone(), Arc::clone(&intake), Arc::clone(&judge)),
@@ -96,6 +104,8 @@ impl Prefetcher {
             node_lease,
             recorder,
             isolated,
+            credentials,
+            check: None,
         }
     }
 
@@ -116,13 +126,18 @@ impl Prefetcher {
             tokio::select! {
                 () = stop.cancelled() => break,
                 () = wait => {}
+                event = probe::ended(&mut self.check) => {
+                    self.gate.on(event);
+                }
             }
         }
         self.give_back(self.intake.end());
     }
 
     async fn round(&mut self, stop: &CancellationToken) -> Next {
-        match self.gate.admission().0 {
+        let (admission, generation) = self.gate.admission();
+        self.check.take_if(|check| !check.is_of(generation));
+        match admission {
             Admission::Wait(until) => {
                 self.give_back_handed();
                 self.queue.clear();
@@ -132,7 +147,7 @@ impl Prefetcher {
             Admission::Probe => {
                 self.give_back_handed();
                 self.queue.clear();
-                return self.probe().await.unwrap_or_else(|error| self.blocked(&error));
+                return self.probe(generation).await.unwrap_or_else(|error| self.blocked(&error));
             }
             Admission::Send => {}
         }
@@ -204,32 +219,6 @@ impl Prefetcher {
             return Ok(true);
         }
         Ok(false)
-    }
-
-    /// Claims one job and makes the probe with one of its devices.
-    async fn probe(&mut self) -> Result<Next, store::Error> {
-        if !self.may_claim() {
-            return Ok(Next::Pause);
-        }
-        self.claimer.restart();
-        let node = self.node_lease.id();
-        for (priority, class) in ranges() {
-            // Only where something is known to wait: a lane that stays suspended issues no claims of its own.
-            if self.intake.begin_claim(class, priority, true).is_none() {
-                continue;
-            }
-            let jobs = self.claimer.claim(class, priority, 1, node).await?;
-            if jobs.is_empty() {
-                continue;
-            }
-            self.intake.mark_waiting(class, priority);
-            for job in jobs {
-                self.isolate(LeasedJob { job, node, payload: None }).await?;
-            }
-            return Ok(Next::ChangeOr(Instant::now()));
-        }
-        // Nothing to probe with: the intake tells when there is.
-        Ok(Next::Change)
     }
 
     /// Tries one device of the job, and gives back the others.

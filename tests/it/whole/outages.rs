@@ -2,7 +2,8 @@
 
 use pushpost::domain::LaneKey;
 use pushpost::provider::fcm;
-use pushpost_simulator::{Action, FcmFault, Ledger, Provider, Rule};
+use pushpost::runtime::Role;
+use pushpost_simulator::{Action, ConnectionFault, FcmFault, Ledger, Provider, Rule};
 use pushpost_testkit::json::{apns_targets, assert_ended, assert_has, fcm_targets, of};
 use serde_json::{Value, json};
 use tokio::time::{Duration, Instant, sleep};
@@ -125,5 +126,73 @@ async fn a_message_that_only_fails_itself_stops_its_lane_briefly() {
     service.simulator.clear_rules();
     assert_eq!(service.notifications().outcome(&poison).await["status"], "accepted");
     service.notifications().until_done(&id).await;
+    service.stop().await;
+}
+
+/// The time to live of everything that waits ends now.
+async fn expire_all(service: &TestService) {
+    service.database.execute("update jobs set expires_at = now()").await;
+    service.database.until_count("select count(*) from jobs", 0).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_idle_lane_ends_its_outage_without_a_device_and_one_failure_breaks_it_again() {
+    let service = TestService::start().await;
+    service.rule(Rule::provider(Provider::Fcm, Action::fcm(FcmFault::Unavailable)));
+    let expired = service.notifications().send(hello(fcm_targets("f", 50))).await;
+    service.lanes().until_state(fcm::LANE, "broken").await;
+    expire_all(&service).await;
+    service.notifications().until_done(&expired).await;
+    let seen = service.lanes().until_state(fcm::LANE, "running").await;
+    assert_has(&seen, &json!({"depth": 0, "why": null}));
+
+    // FCM can be reached, but still fails.
+    let before = sent(&service.ledger()).len();
+    let id = service.notifications().send(hello(fcm_targets("g", 50))).await;
+    service.lanes().until_state(fcm::LANE, "broken").await;
+    let failures = sent(&service.ledger()).len() - before;
+    assert!(failures < OUTAGE, "{failures} devices met the outage");
+    service.simulator.clear_rules();
+    let outcomes = service.notifications().outcomes(&id).await;
+    outcomes.iter().for_each(|outcome| assert_ended(outcome, "accepted", 1, None));
+    service.lanes().until_state(fcm::LANE, "running").await;
+    service.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_idle_node_finds_that_its_provider_is_back() {
+    let mut service = TestService::builder().config("DELIVERY__MAX_IN_FLIGHT", "20").build().await;
+    service.lanes().pause(PRODUCTION).await;
+    service.node(Role::Api).await;
+    service.node(Role::Worker).await;
+    service.node(Role::Worker).await;
+    let away = Action::Connection { fault: ConnectionFault::HangUp };
+    service.rule(Rule::provider(Provider::Apns, away));
+    let mut expired = Vec::new();
+    for part in 0..20 {
+        expired.push(service.notifications().send(hello(apns_targets(&format!("{part:02}"), 100))).await);
+    }
+    service.lanes().resume(PRODUCTION).await;
+    let nodes = |state| {
+        format!(
+            "select count(*) from lane_reports join lanes using (lane_id)
+             where lane_reports.state = {state} and platform = {}",
+            PRODUCTION.platform().code()
+        )
+    };
+    service.database.until_count(&nodes(2), 2).await;
+    expire_all(&service).await;
+    for id in &expired {
+        service.notifications().until_done(id).await;
+    }
+    assert_eq!(service.database.count(&nodes(2)).await, 2, "the provider is still away");
+
+    service.simulator.clear_rules();
+    // One device, so one of the nodes has nothing to send.
+    let outcome = service.notifications().send_to_token("apns", &"b".repeat(64), "1h").await;
+    assert_ended(&outcome, "accepted", 1, None);
+    service.database.until_count(&nodes(0), 2).await;
+    service.lanes().until_state(PRODUCTION, "running").await;
+    assert_eq!(sent(&service.ledger()).len(), 1, "the provider was reached without a device");
     service.stop().await;
 }

@@ -20,6 +20,7 @@ impl LaneHealth {
         match event {
             LaneEvent::Succeeded(generation) => self.on_success(generation, now),
             LaneEvent::Inconclusive(generation) => self.on_inconclusive(generation, now),
+            LaneEvent::Reached(generation) => self.on_reached(generation, now),
             LaneEvent::ServerError { generation, target, reason, retry_after } => {
                 self.on_server_error(generation, target, reason, retry_after, now)
             }
@@ -40,7 +41,7 @@ impl LaneHealth {
 
     /// An answer from an earlier generation still ends a run of failures, because it shows that the provider works.
     fn on_success(&mut self, generation: Generation, now: Instant) -> Effects {
-        self.failures = None;
+        self.end_failures();
         if !self.concerns_stop(generation) {
             return Effects::default();
         }
@@ -52,7 +53,7 @@ impl LaneHealth {
         if generation != self.generation {
             return Effects::default();
         }
-        self.failures = None;
+        self.end_failures();
         match &mut self.state {
             State::Unknown | State::Running => Effects::default(),
             State::Throttled(_) | State::Broken(_) => self.recover(now),
@@ -61,6 +62,27 @@ impl LaneHealth {
                 Effects { wake: Wake::ReadAdmission, ..Effects::default() }
             }
         }
+    }
+
+    /// Ends a stop if the probe is due: a wait that the provider asked for holds, and a probe under way decides by itself. A
+    /// provider that can be reached may still fail, so one more failure breaks a lane again that was broken, and the pauses
+    /// go on growing. A rejected credential is not accepted by this.
+    fn on_reached(&mut self, generation: Generation, now: Instant) -> Effects {
+        let is_due = match &self.state {
+            State::Throttled(stop) | State::Broken(stop) => stop.probing.is_none() && stop.probe_at <= now,
+            State::Unknown | State::Running | State::Suspended { .. } => false,
+        };
+        if generation != self.generation || !is_due {
+            return Effects::default();
+        }
+        let was_broken = matches!(self.state, State::Broken(_));
+        self.enter(State::Running, now);
+        if was_broken {
+            self.failures = Some(FailureRun { count: OUTAGE_FAILURES - 1, first_at: now });
+        } else {
+            self.pause = PAUSE_MIN;
+        }
+        Effects { wake: Wake::ReadAdmission, log: Some(Log::Recovered), ..Effects::default() }
     }
 
     /// An outage burns no attempts: neither those of devices that learn of it late, even after its end, nor those of
@@ -212,6 +234,14 @@ impl LaneHealth {
     /// Does an answer of this generation end the stop that the lane is in?
     fn concerns_stop(&self, generation: Generation) -> bool {
         generation == self.generation && !matches!(self.state, State::Unknown | State::Running)
+    }
+
+    /// A lane that was only reached has kept its pause: the provider works after all.
+    fn end_failures(&mut self) {
+        self.failures = None;
+        if self.state == State::Running {
+            self.pause = PAUSE_MIN;
+        }
     }
 
     fn count_failure(&mut self, now: Instant) -> FailureRun {

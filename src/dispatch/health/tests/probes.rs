@@ -1,10 +1,16 @@
 //! Probes, and how a suspension is agreed upon with the database.
 
+use std::time::Duration;
+
+use tokio::time::Instant;
+
 use super::gate::{gate, seen};
-use super::gate_events::{meet_override, read, reject, succeed, wait};
-use super::word;
-use crate::dispatch::health::{Admission, PAUSE_MIN, SETTLE_TIME, SUSPENDED_PROBE_INTERVAL};
-use crate::domain::{LaneCause, LaneState};
+use super::gate_events::{fail_once, meet_override, read, reject, succeed, wait};
+use super::{target, word};
+use crate::dispatch::health::{
+    Admission, Attribution, LaneEvent, LaneGate, PAUSE_MIN, SETTLE_TIME, SUSPENDED_PROBE_INTERVAL,
+};
+use crate::domain::{LaneCause, LaneState, Reason};
 
 #[tokio::test(start_paused = true)]
 async fn a_second_probe_has_to_wait_for_the_end_of_the_first() {
@@ -76,4 +82,40 @@ async fn a_failed_probe_of_a_suspended_lane_outweighs_an_older_reading_of_the_da
     read(&gate, false, Some(word()));
     read(&gate, false, None);
     assert_eq!(gate.admission().0, Admission::Send);
+}
+
+/// The lane stops once more. Returns for how long.
+fn break_again(gate: &LaneGate) -> Duration {
+    assert_eq!(
+        fail_once(gate, gate.admission().1, target(1), Reason::new("503"), None),
+        Attribution::Lane,
+        "the failure counts for the lane"
+    );
+    match gate.admission().0 {
+        Admission::Wait(Some(until)) => until - Instant::now(),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lane_that_was_only_reached_breaks_with_one_failure_and_waits_longer() {
+    let (gate, _) = gate();
+    read(&gate, false, None);
+    wait(&gate, gate.admission().1, word(), LaneCause::Outage, None);
+    gate.on(LaneEvent::Reached(gate.admission().1));
+    assert_eq!(seen(&gate).0, LaneState::Broken, "the pause is not over");
+    for pause in [2, 4] {
+        tokio::time::advance(Duration::from_secs(pause)).await;
+        gate.on(LaneEvent::Reached(gate.admission().1));
+        assert_eq!(seen(&gate).0, LaneState::Running);
+        assert_eq!(break_again(&gate), PAUSE_MIN * u32::try_from(pause).expect("a small number"));
+    }
+    tokio::time::advance(Duration::from_secs(4)).await;
+    gate.on(LaneEvent::Reached(gate.admission().1));
+    succeed(&gate, gate.admission().1);
+    let (_, generation) = gate.admission();
+    fail_once(&gate, generation, target(1), Reason::new("503"), None);
+    assert_eq!(gate.admission(), (Admission::Send, generation), "the provider worked");
+    wait(&gate, generation, word(), LaneCause::Outage, None);
+    assert_eq!(gate.admission().0, Admission::Wait(Some(Instant::now() + PAUSE_MIN)));
 }

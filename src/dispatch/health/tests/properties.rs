@@ -41,7 +41,7 @@ fn age() -> impl Strategy<Value = u64> {
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     // Waits beyond an hour, too: no provider is given more.
     let retry_after = proptest::option::of((0_u64..100_000).prop_map(Duration::from_secs));
-    let attempt = (0_u8..7, age(), 0_i64..3, retry_after)
+    let attempt = (0_u8..8, age(), 0_i64..3, retry_after)
         .prop_map(|(kind, age, device, retry_after)| Step::Attempt { kind, age, device, retry_after });
     let remote = (any::<bool>(), any::<bool>())
         .prop_map(|(paused, suspended)| Step::RemoteState { paused, suspended });
@@ -67,6 +67,7 @@ fn of_attempt(kind: u8, generation: Generation, device: i64, retry_after: Option
         3 => LaneEvent::TimedOut(generation),
         4 => must_wait(generation, LaneCause::Throttled, retry_after),
         5 => must_wait(generation, LaneCause::Outage, retry_after),
+        7 => LaneEvent::Reached(generation),
         _ => rejected(generation),
     }
 }
@@ -166,7 +167,7 @@ proptest! {
 
     #[test]
     fn an_attempt_of_an_earlier_generation_neither_stops_nor_starts_a_lane(
-        steps in steps(), kind in 0_u8..7, age in 1_u64..5, device in 0_i64..3
+        steps in steps(), kind in 0_u8..8, age in 1_u64..5, device in 0_i64..3
     ) {
         let mut seen = Observed::new();
         steps.into_iter().for_each(|step| seen.take(step));
@@ -197,7 +198,26 @@ proptest! {
     }
 
     #[test]
-    fn a_rejected_credential_is_tried_once_a_minute_at_most(steps in steps(), kind in 1_u8..7, device in 0_i64..3) {
+    fn a_lane_that_has_stopped_runs_once_it_is_reached_unless_its_credential_is_rejected(steps in steps()) {
+        let mut seen = Observed::new();
+        steps.into_iter().for_each(|step| seen.take(step));
+        while !seen.probes.is_empty() {
+            seen.take(Step::EndProbe);
+        }
+        let suspended = seen.lane.is_suspended();
+        seen.take(Step::RemoteState { paused: false, suspended });
+        seen.take(Step::Time(RETRY_AFTER_MAX));
+        let was_broken = seen.lane.state().0 == LaneState::Broken;
+        seen.take(Step::Attempt { kind: 7, age: 0, device: 1, retry_after: None });
+        prop_assert_eq!(seen.admission(), if suspended { Admission::Probe } else { Admission::Send });
+        if was_broken {
+            seen.take(Step::Attempt { kind: 2, age: 0, device: 1, retry_after: None });
+            prop_assert_eq!(seen.lane.state().0, LaneState::Broken, "one failure breaks the lane again");
+        }
+    }
+
+    #[test]
+    fn a_rejected_credential_is_tried_once_a_minute_at_most(steps in steps(), kind in 1_u8..8, device in 0_i64..3) {
         let mut seen = Observed::new();
         steps.into_iter().for_each(|step| seen.take(step));
         seen.take(Step::RemoteState { paused: false, suspended: false });

@@ -35,6 +35,8 @@ pub(super) const TABLE: &[(&str, [&str; 7])] = &[
         "`CredentialRejected`",
         ["-", "suspended", "suspended", "suspended", "suspended", "suspended", "suspended"],
     ),
+    ("`Reached`, before the probe is due", ["-", "-", "-", "-", "-", "-", "-"]),
+    ("`Reached`, once due", ["-", "-", "running", "running", "-", "suspended (probe)", "suspended (probe)"]),
     ("any of these, of an earlier generation", ["-", "-", "-", "-", "-", "-", "-"]),
     ("`CredentialChanged`", ["unknown", "running", "running", "running", "running", "running", "running"]),
     ("`RemoteState`, no suspension", ["running", "-", "-", "-", "-", "-", "running"]),
@@ -91,11 +93,12 @@ pub(super) fn lane_in(state: &str, now: Instant) -> LaneHealth {
     lane
 }
 
-/// Every event that an attempt causes.
+/// Every event that an attempt causes, or a check without a device.
 fn of_attempt(generation: Generation) -> Vec<LaneEvent> {
     vec![
         LaneEvent::Succeeded(generation),
         LaneEvent::Inconclusive(generation),
+        LaneEvent::Reached(generation),
         server_error(generation, 1),
         LaneEvent::TimedOut(generation),
         must_wait(generation, LaneCause::Throttled, None),
@@ -120,6 +123,12 @@ fn happen(lane: &mut LaneHealth, row: &str, now: Instant) -> Instant {
         "`MustWait`, throttled" => on(must_wait(generation, LaneCause::Throttled, None)),
         "`MustWait`, outage" => on(must_wait(generation, LaneCause::Outage, None)),
         "`CredentialRejected`" => on(rejected(generation)),
+        "`Reached`, before the probe is due" => on(LaneEvent::Reached(generation)),
+        "`Reached`, once due" => {
+            let due = now + RETRY_AFTER_MAX;
+            lane.on(LaneEvent::Reached(generation), due);
+            return due;
+        }
         "any of these, of an earlier generation" => {
             let earlier = Generation(generation.0.wrapping_sub(1));
             of_attempt(earlier).into_iter().for_each(on);
