@@ -42,21 +42,29 @@ impl Classification {
         Self::keep(Outcome::Misconfigured { reason: Reason::of_provider(reason), about })
     }
 
-    /// A retry after the delay that the provider asked for, else after `otherwise`. `otherwise` also decides the
-    /// failure domain.
-    pub(super) fn retry_after(reason: &str, asked: Option<Duration>, otherwise: MinDelay) -> Self {
-        let failure_domain = match otherwise {
-            MinDelay::ServerError => FailureDomain::Provider,
-            MinDelay::Throttled | MinDelay::Exactly(_) => FailureDomain::Device,
-            MinDelay::None => FailureDomain::Connection,
-        };
-        let min_delay = asked.map_or(otherwise, MinDelay::Exactly);
-        Self::keep(Outcome::RetryTarget { reason: Reason::of_provider(reason), min_delay, failure_domain })
+    /// A fault of the provider. The retry waits as long as the provider asked, else as after a 5xx.
+    pub(super) fn server_error(reason: &str, asked: Option<Duration>) -> Self {
+        Self::retry(reason, asked, MinDelay::ServerError, FailureDomain::Provider)
     }
 
-    #[cfg(test)]
-    pub(super) fn retry(reason: &str, min_delay: MinDelay) -> Self {
-        Self::retry_after(reason, None, min_delay)
+    /// Too many messages to this device. The retry waits as long as the provider asked, else as after a 429.
+    pub(super) fn throttled(reason: &str, asked: Option<Duration>) -> Self {
+        Self::retry(reason, asked, MinDelay::Throttled, FailureDomain::Device)
+    }
+
+    /// The connection is of no more use. The retry waits as long as the provider asked, else not at all.
+    pub(super) fn connection_ended(reason: &str, asked: Option<Duration>) -> Self {
+        Self::retry(reason, asked, MinDelay::None, FailureDomain::Connection).retire()
+    }
+
+    fn retry(
+        reason: &str,
+        asked: Option<Duration>,
+        otherwise: MinDelay,
+        failure_domain: FailureDomain,
+    ) -> Self {
+        let min_delay = asked.map_or(otherwise, MinDelay::Exactly);
+        Self::keep(Outcome::RetryTarget { reason: Reason::of_provider(reason), min_delay, failure_domain })
     }
 
     /// A dead token, without the time since when it is dead.

@@ -7,7 +7,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::request::TopicOrigin;
-use crate::domain::{Certainty, MinDelay, MisconfigurationScope, Outcome, Reason};
+use crate::domain::{Certainty, MisconfigurationScope, Outcome, Reason};
 use crate::provider::classification::Classification;
 use crate::provider::members::{members, text};
 use crate::provider::retry_after::retry_after;
@@ -64,12 +64,10 @@ pub fn classify(
         "ExpiredProviderToken" => Classification::misconfigured(reason, credential(topic)).retire().renew(),
         reason if is_credential(reason) => Classification::misconfigured(reason, credential(topic)),
         "IdleTimeout" | "Shutdown" | "TooManyProviderTokenUpdates" | "UnrelatedKeyIdInToken" => {
-            Classification::retry_after(reason, asked, MinDelay::None).retire()
+            Classification::connection_ended(reason, asked)
         }
-        "TooManyRequests" => Classification::retry_after(reason, asked, MinDelay::Throttled),
-        "InternalServerError" | "ServiceUnavailable" => {
-            Classification::retry_after(reason, asked, MinDelay::ServerError)
-        }
+        "TooManyRequests" => Classification::throttled(reason, asked),
+        "InternalServerError" | "ServiceUnavailable" => Classification::server_error(reason, asked),
         unknown => by_class(status, unknown, &answer, asked, topic),
     }
 }
@@ -115,13 +113,13 @@ fn by_class(
 ) -> Classification {
     match status.as_u16() {
         401 | 403 => Classification::misconfigured(reason, credential(topic)),
-        408 | 425 => Classification::retry_after(reason, asked, MinDelay::ServerError),
+        408 | 425 => Classification::server_error(reason, asked),
         410 if topic == TopicOrigin::Override => Classification::rejected(reason),
         410 => Classification::keep(gone(reason, answer, Certainty::Doubtful)),
-        429 => Classification::retry_after(reason, asked, MinDelay::Throttled),
+        429 => Classification::throttled(reason, asked),
         400..=499 => Classification::rejected(reason),
         // 5xx, and statuses that push services do not use.
-        _ => Classification::retry_after(reason, asked, MinDelay::ServerError),
+        _ => Classification::server_error(reason, asked),
     }
 }
 

@@ -32,7 +32,7 @@ fn every_row_of_the_reason_table() {
     let drop_msg: fn(&str) -> Classification = Classification::rejected;
     let credential = |reason: &str| Classification::misconfigured(reason, Credential);
     let topic = |reason: &str| Classification::misconfigured(reason, Topic);
-    let elsewhere = |reason: &str| Classification::retry(reason, MinDelay::None).retire();
+    let elsewhere = |reason: &str| Classification::connection_ended(reason, None);
     type Expected<'a> = &'a dyn Fn(&str) -> Classification;
     let rows: &[(u16, &str, Expected<'_>)] = &[
         (400, "BadCollapseId", &drop_msg),
@@ -64,22 +64,22 @@ fn every_row_of_the_reason_table() {
         (410, "ExpiredToken", &|r| Classification::dead(r, Certain)),
         (410, "Unregistered", &|r| Classification::dead(r, Certain)),
         (429, "TooManyProviderTokenUpdates", &elsewhere),
-        (429, "TooManyRequests", &|r| Classification::retry(r, MinDelay::Throttled)),
-        (500, "InternalServerError", &|r| Classification::retry(r, MinDelay::ServerError)),
-        (503, "ServiceUnavailable", &|r| Classification::retry(r, MinDelay::ServerError)),
+        (429, "TooManyRequests", &|r| Classification::throttled(r, None)),
+        (500, "InternalServerError", &|r| Classification::server_error(r, None)),
+        (503, "ServiceUnavailable", &|r| Classification::server_error(r, None)),
         (503, "Shutdown", &elsewhere),
         // Unknown reasons are classified by the status.
         (400, "NewReason", &drop_msg),
         (401, "NewReason", &credential),
         (403, "NewReason", &credential),
         (404, "NewReason", &drop_msg),
-        (408, "NewReason", &|r| Classification::retry(r, MinDelay::ServerError)),
+        (408, "NewReason", &|r| Classification::server_error(r, None)),
         (410, "NewReason", &|r| Classification::dead(r, Doubtful)),
         (418, "NewReason", &drop_msg),
-        (429, "NewReason", &|r| Classification::retry(r, MinDelay::Throttled)),
-        (500, "NewReason", &|r| Classification::retry(r, MinDelay::ServerError)),
-        (503, "Service Unavailable", &|r| Classification::retry(r, MinDelay::ServerError)),
-        (302, "NewReason", &|r| Classification::retry(r, MinDelay::ServerError)),
+        (429, "NewReason", &|r| Classification::throttled(r, None)),
+        (500, "NewReason", &|r| Classification::server_error(r, None)),
+        (503, "Service Unavailable", &|r| Classification::server_error(r, None)),
+        (302, "NewReason", &|r| Classification::server_error(r, None)),
     ];
     for (status, reason, expected) in rows {
         assert_eq!(reasoned(*status, reason), expected(reason), "{status} {reason}");
@@ -98,7 +98,7 @@ fn foreign_bodies_are_classified_by_the_status() {
     for body in
         ["", "<html><body>Bad Gateway</body></html>", "[]", "null", r#"{"reason":7}"#, r#"{"reason":""}"#]
     {
-        assert_eq!(judge(502, body), Classification::retry("502", MinDelay::ServerError), "{body}");
+        assert_eq!(judge(502, body), Classification::server_error("502", None), "{body}");
         assert_eq!(judge(400, body), Classification::rejected("400"), "{body}");
         assert_eq!(
             judge(403, body),
@@ -151,20 +151,16 @@ fn retry_after_is_honoured_in_both_forms() {
         headers.insert("retry-after", value.parse().expect("a header value"));
         judge_from(status, &headers, &format!(r#"{{"reason":"{reason}"}}"#), TopicOrigin::Configured)
     };
-    let exactly = |reason, secs, min_delay| {
-        Classification::retry_after(reason, Some(Duration::from_secs(secs)), min_delay)
-    };
-    assert_eq!(with("7", 503, "ServiceUnavailable"), exactly("ServiceUnavailable", 7, MinDelay::ServerError));
-    assert_eq!(with("7", 429, "TooManyRequests"), exactly("TooManyRequests", 7, MinDelay::Throttled));
-    assert_eq!(with("7", 503, "Shutdown"), exactly("Shutdown", 7, MinDelay::None).retire());
+    let secs = |secs| Some(Duration::from_secs(secs));
+    let unavailable = |asked| Classification::server_error("ServiceUnavailable", asked);
+    assert_eq!(with("7", 503, "ServiceUnavailable"), unavailable(secs(7)));
+    assert_eq!(with("7", 429, "TooManyRequests"), Classification::throttled("TooManyRequests", secs(7)));
+    assert_eq!(with("7", 503, "Shutdown"), Classification::connection_ended("Shutdown", secs(7)));
     assert_eq!(
         with("Sun, 09 Sep 2001 01:47:10 GMT", 500, "InternalServerError"),
-        exactly("InternalServerError", 30, MinDelay::ServerError)
+        Classification::server_error("InternalServerError", secs(30))
     );
-    assert_eq!(
-        with("soon", 503, "ServiceUnavailable"),
-        Classification::retry("ServiceUnavailable", MinDelay::ServerError)
-    );
+    assert_eq!(with("soon", 503, "ServiceUnavailable"), unavailable(None));
 }
 
 #[test]

@@ -11,9 +11,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::request::Traits;
-use crate::domain::{
-    Certainty, LaneCause, MinDelay, MisconfigurationScope, Outcome, Reason, storable_provider_id,
-};
+use crate::domain::{Certainty, LaneCause, MisconfigurationScope, Outcome, Reason, storable_provider_id};
 use crate::provider::classification::Classification;
 use crate::provider::members::{members, text};
 use crate::provider::retry_after::{proto_duration, retry_after};
@@ -96,12 +94,8 @@ pub fn classify(
             Classification::rejected(answer.apns.as_deref().unwrap_or_default())
         }
         Some(reason @ "UNREGISTERED") => Classification::dead(reason, Certainty::Certain),
-        Some(reason @ "QUOTA_EXCEEDED") => {
-            Classification::retry_after(reason, answer.asked, MinDelay::Throttled)
-        }
-        Some(reason @ ("INTERNAL" | "UNAVAILABLE")) => {
-            Classification::retry_after(reason, answer.asked, MinDelay::ServerError)
-        }
+        Some(reason @ "QUOTA_EXCEEDED") => Classification::throttled(reason, answer.asked),
+        Some(reason @ ("INTERNAL" | "UNAVAILABLE")) => Classification::server_error(reason, answer.asked),
         Some("INVALID_ARGUMENT") => invalid_argument(&answer, traits),
         _ => by_class(status, &answer, traits),
     }
@@ -143,7 +137,7 @@ fn by_class(status: StatusCode, answer: &Answer, traits: Traits) -> Classificati
         400 if answer.status.as_deref() == Some("INVALID_ARGUMENT") => invalid_argument(answer, traits),
         401 => Classification::misconfigured(reason, MisconfigurationScope::Credential).renew(),
         403 | 404 => Classification::misconfigured(reason, MisconfigurationScope::Credential),
-        408 | 425 => Classification::retry_after(reason, answer.asked, MinDelay::ServerError),
+        408 | 425 => Classification::server_error(reason, answer.asked),
         429 => Classification::keep(Outcome::RetryLane {
             reason: Reason::of_provider(reason),
             cause: LaneCause::Throttled,
@@ -151,7 +145,7 @@ fn by_class(status: StatusCode, answer: &Answer, traits: Traits) -> Classificati
         }),
         400..=499 => Classification::rejected(reason),
         // 5xx, and statuses that push services do not use.
-        _ => Classification::retry_after(reason, answer.asked, MinDelay::ServerError),
+        _ => Classification::server_error(reason, answer.asked),
     }
 }
 

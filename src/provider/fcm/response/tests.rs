@@ -64,9 +64,9 @@ fn every_row_with_an_fcm_error_code() {
         ),
         (403, "SENDER_ID_MISMATCH", Classification::dead("SENDER_ID_MISMATCH", Doubtful)),
         (404, "UNREGISTERED", Classification::dead("UNREGISTERED", Certain)),
-        (429, "QUOTA_EXCEEDED", Classification::retry("QUOTA_EXCEEDED", MinDelay::Throttled)),
-        (500, "INTERNAL", Classification::retry("INTERNAL", MinDelay::ServerError)),
-        (503, "UNAVAILABLE", Classification::retry("UNAVAILABLE", MinDelay::ServerError)),
+        (429, "QUOTA_EXCEEDED", Classification::throttled("QUOTA_EXCEEDED", None)),
+        (500, "INTERNAL", Classification::server_error("INTERNAL", None)),
+        (503, "UNAVAILABLE", Classification::server_error("UNAVAILABLE", None)),
         // These codes have no meaning of their own, so the HTTP status decides.
         (400, "UNSPECIFIED_ERROR", Classification::rejected("UNSPECIFIED_ERROR")),
         (
@@ -80,9 +80,9 @@ fn every_row_with_an_fcm_error_code() {
             Classification::misconfigured("UNSPECIFIED_ERROR", MisconfigurationScope::Credential),
         ),
         (429, "UNSPECIFIED_ERROR", throttled("UNSPECIFIED_ERROR", 60)),
-        (500, "UNSPECIFIED_ERROR", Classification::retry("UNSPECIFIED_ERROR", MinDelay::ServerError)),
+        (500, "UNSPECIFIED_ERROR", Classification::server_error("UNSPECIFIED_ERROR", None)),
         (400, "NEW_CODE", Classification::rejected("NEW_CODE")),
-        (503, "NEW_CODE", Classification::retry("NEW_CODE", MinDelay::ServerError)),
+        (503, "NEW_CODE", Classification::server_error("NEW_CODE", None)),
     ] {
         assert_eq!(fcm(http, code), expected, "{http} {code}");
     }
@@ -91,7 +91,7 @@ fn every_row_with_an_fcm_error_code() {
 #[test]
 fn every_row_without_an_fcm_error_code() {
     let credential = |word| Classification::misconfigured(word, MisconfigurationScope::Credential);
-    let server = |word| Classification::retry(word, MinDelay::ServerError);
+    let server = |word| Classification::server_error(word, None);
     let quota = json!([{
         "@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": "RATE_LIMIT_EXCEEDED",
         "metadata": {"quota_limit": "SendsPerMinutePerProject"}
@@ -131,7 +131,7 @@ fn foreign_bodies_are_classified_by_the_status() {
         assert_eq!(judge_with(400, &[], body, false), Classification::rejected("400"), "{body}");
         assert_eq!(judge_with(429, &[], body, false), throttled("429", 60), "{body}");
         for gateway in [500, 502, 504] {
-            let expected = Classification::retry(&gateway.to_string(), MinDelay::ServerError);
+            let expected = Classification::server_error(&gateway.to_string(), None);
             assert_eq!(judge_with(gateway, &[], body, false), expected, "{body}");
         }
     }
@@ -192,14 +192,12 @@ fn invalid_argument_is_classified_by_fields_then_by_text() {
 #[test]
 fn an_answer_may_say_how_long_to_wait() {
     let own = |code: &str| error("X", "", json!([{"@type": FCM, "errorCode": code}]));
-    let after_secs =
-        |word, secs, min_delay| Classification::retry_after(word, Some(Duration::from_secs(secs)), min_delay);
-    let exactly = |word, secs| after_secs(word, secs, MinDelay::ServerError);
+    let exactly = |word, secs| Classification::server_error(word, Some(Duration::from_secs(secs)));
     let after = [("retry-after", "30")];
     assert_eq!(judge_with(503, &after, &own("UNAVAILABLE"), false), exactly("UNAVAILABLE", 30));
     assert_eq!(
         judge_with(429, &after, &own("QUOTA_EXCEEDED"), false),
-        after_secs("QUOTA_EXCEEDED", 30, MinDelay::Throttled)
+        Classification::throttled("QUOTA_EXCEEDED", Some(Duration::from_secs(30)))
     );
     assert_eq!(judge_with(429, &after, "", false), throttled("429", 30));
     assert_eq!(judge_with(502, &after, "<html>", false), exactly("502", 30));
