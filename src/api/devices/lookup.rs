@@ -7,8 +7,8 @@ use axum::extract;
 use axum::response::{IntoResponse, Response};
 
 use super::answer::{DeviceAnswer, DeviceView, LookupAnswer};
-use super::body::LookupRequest;
 use super::request::one_token;
+use super::schema::LookupRequest;
 use crate::api::State;
 use crate::api::auth::{Caller, ManageDevices};
 use crate::api::body::JsonBody;

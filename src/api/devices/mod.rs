@@ -1,7 +1,6 @@
 //! `/v1/devices`: registering, looking up and changing devices.
 
 mod answer;
-mod body;
 pub mod export;
 pub mod import;
 mod list;
@@ -9,6 +8,7 @@ mod lookup;
 mod one;
 mod register;
 mod request;
+mod schema;
 mod timeline;
 
 pub(in crate::api) use request::{no_environment, no_kind, token};

@@ -6,8 +6,8 @@ use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 
 use super::answer::{Device, DeviceView};
-use super::body::DeviceChanges;
 use super::request;
+use super::schema::DeviceChanges;
 use crate::api::State;
 use crate::api::auth::{Caller, ManageDevices, ReadDevices};
 use crate::api::body::DeviceBody;

@@ -7,8 +7,8 @@ use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, StatusCode};
 
 use super::answer::{DeviceAnswer, DeviceView};
-use super::body::{DeviceRegistration, TokenOfDevice};
 use super::request;
+use super::schema::{DeviceRegistration, TokenOfDevice};
 use crate::api::State;
 use crate::api::auth::{Caller, RegisterDevice};
 use crate::api::body::DeviceBody;

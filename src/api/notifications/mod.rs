@@ -1,10 +1,10 @@
 //! `/v1/notifications`: sending notifications, their status and their deliveries.
 
 mod audience;
-mod body;
 mod content;
 mod deliveries;
 mod request;
+mod schema;
 mod send;
 mod status;
 mod unmatched;

@@ -10,8 +10,8 @@ use serde::Serialize;
 use serde_json::Map;
 use utoipa::ToSchema;
 
-use super::body::SendRequest;
 use super::request::{self, Context};
+use super::schema::SendRequest;
 use super::unmatched::UnmatchedAnswer;
 use crate::api::State;
 use crate::api::auth::{Caller, SendNotifications};

@@ -22,7 +22,7 @@ pub use run::{BatchSource, run};
 
 use batch::UnreadLines;
 
-use super::body::DeviceRegistration;
+use super::schema::DeviceRegistration;
 
 use crate::api::State;
 use crate::api::auth::{Caller, ManageDevices};

@@ -1,4 +1,4 @@
-//! Reads the bodies of requests about devices. `devices::body` describes them for the OpenAPI document.
+//! Reads the bodies of requests about devices. `devices::schema` describes them for the OpenAPI document.
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
