@@ -168,7 +168,7 @@ async fn try_once(options: &PgConnectOptions) -> Result<(), ConnectFailure> {
 
 /// A refused login (class 28) and a missing database (3D000) are permanent, because an operator must act.
 fn classify(error: &sqlx::Error) -> ConnectFailure {
-    let reason = store::words(error);
+    let reason = store::error_text(error);
     let code = error.as_database_error().and_then(|error| error.code());
     let is_permanent = match (error, code.as_deref()) {
         (sqlx::Error::Configuration(_), _) => true,

@@ -11,7 +11,7 @@ use std::fmt;
 use sqlx::migrate::{Migrate, MigrateError, Migration, Migrator};
 use sqlx::{AssertSqlSafe, Executor as _, PgConnection};
 
-use super::{Error, words};
+use super::{Error, error_text};
 
 /// Number of the advisory lock. Nothing else of Pushpost locks it.
 const MIGRATION_LOCK: i64 = 0x7075_7368_6d69_6772;
@@ -55,9 +55,9 @@ pub struct MigrationFailure(String);
 impl From<MigrateError> for MigrationFailure {
     fn from(error: MigrateError) -> Self {
         Self(match error {
-            MigrateError::Execute(error) => words(&error),
+            MigrateError::Execute(error) => error_text(&error),
             MigrateError::ExecuteMigration(error, version) => {
-                format!("migration {version}: {}", words(&error))
+                format!("migration {version}: {}", error_text(&error))
             }
             other => other.to_string(),
         })
@@ -66,7 +66,7 @@ impl From<MigrateError> for MigrationFailure {
 
 impl From<sqlx::Error> for MigrationFailure {
     fn from(error: sqlx::Error) -> Self {
-        Self(words(&error))
+        Self(error_text(&error))
     }
 }
 

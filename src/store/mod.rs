@@ -11,6 +11,7 @@ pub mod contents;
 pub mod deliveries;
 pub mod devices;
 pub mod environments;
+mod error_text;
 pub mod expiry;
 pub mod fan_outs;
 pub mod jobs;
@@ -30,21 +31,20 @@ pub mod status;
 pub mod timeline;
 pub mod tokens;
 pub mod topics;
-mod words;
 
 use std::fmt;
 
+pub use error_text::error_text;
 pub use sessions::{
     Purpose, Session, SessionListener, SessionPool, Transaction, address, addresses, begin,
     check_session_pooling, is_durable,
 };
-pub use words::words;
 
 /// An error of the database.
 #[derive(thiserror::Error)]
 pub enum Error {
     /// Postgres answered with an error, or is out of reach.
-    #[error("database: {}", words(.0))]
+    #[error("database: {}", error_text(.0))]
     Database(sqlx::Error),
     /// A row holds a value that no version of Pushpost writes.
     #[error("{table}.{column} of row {row} holds an unknown value")]

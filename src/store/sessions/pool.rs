@@ -20,7 +20,7 @@ use super::orphans::{Orphans, ServerProcess};
 use super::setup::{self, Purpose};
 use super::{PooledConnection, Session, faults};
 use crate::domain::Platforms;
-use crate::store::words;
+use crate::store::error_text;
 
 /// Longest time of a connection attempt, with the statements that set the session up.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -80,7 +80,7 @@ pub(super) struct PoolInner {
 struct PoolFailure {
     since: Instant,
     /// The text of the last error.
-    words: String,
+    text: String,
 }
 
 /// What the pools of one database share.
@@ -246,7 +246,7 @@ impl PoolInner {
     pub(super) fn note_failure(&self, error: &sqlx::Error) {
         let mut failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
         let since = failure.as_ref().map_or_else(Instant::now, |failure| failure.since);
-        *failure = Some(PoolFailure { since, words: words(error) });
+        *failure = Some(PoolFailure { since, text: error_text(error) });
     }
 
     pub(super) fn note_success(&self) {
@@ -256,7 +256,7 @@ impl PoolInner {
     /// The error of a wait for a place in the pool. While Postgres is out of reach it is the reason for that.
     fn timed_out(&self) -> sqlx::Error {
         match &*self.failure.lock().unwrap_or_else(PoisonError::into_inner) {
-            Some(failure) => io::Error::new(io::ErrorKind::TimedOut, failure.words.clone()).into(),
+            Some(failure) => io::Error::new(io::ErrorKind::TimedOut, failure.text.clone()).into(),
             None => sqlx::Error::PoolTimedOut,
         }
     }

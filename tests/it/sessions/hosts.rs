@@ -38,7 +38,7 @@ async fn a_read_only_host_is_skipped() {
     pool.execute("create table things (n int)").await.unwrap();
     assert_eq!(primary.connections(), 1);
     let lost = over(vec![read_only.clone(), read_only]).execute("select 1").await.unwrap_err();
-    assert_eq!(store::words(&lost), "the server takes no writes");
+    assert_eq!(store::error_text(&lost), "the server takes no writes");
     assert!(store::Error::from(lost).is_unavailable());
 }
 
@@ -66,7 +66,7 @@ async fn a_failed_wait_ends_with_the_message_of_the_failure() {
     let pool = SessionPool::new(proxy.options(), Purpose::Requests, 1);
     let (one, other) = tokio::join!(pool.acquire(), pool.acquire());
     for error in [one.unwrap_err(), other.unwrap_err()] {
-        let words = store::words(&error);
+        let words = store::error_text(&error);
         assert!(
             words.contains("connection reset") || words.contains("bytes") || words.contains("closed"),
             "{words}"

@@ -4,7 +4,7 @@ use std::io;
 
 /// The server's message with its SQLSTATE, or the system's message about the connection, on one line and without a
 /// prefix. Never a `DETAIL`, because it quotes rows.
-pub fn words(error: &sqlx::Error) -> String {
+pub fn error_text(error: &sqlx::Error) -> String {
     match error {
         sqlx::Error::Database(error) => match error.code() {
             Some(code) => format!("{} (SQLSTATE {code})", error.message()),
@@ -38,10 +38,10 @@ mod tests {
     #[test]
     fn a_failure_is_told_once_and_in_the_words_of_its_source() {
         let refused = sqlx::Error::Io(io::Error::from_raw_os_error(111));
-        assert_eq!(words(&refused), "connection refused");
+        assert_eq!(error_text(&refused), "connection refused");
         assert_eq!(crate::store::Error::from(refused).to_string(), "database: connection refused");
         let gone = io::Error::new(io::ErrorKind::UnexpectedEof, "expected to read 5 bytes");
-        assert_eq!(words(&sqlx::Error::Io(gone)), "the server ended the connection");
-        assert!(!words(&sqlx::Error::PoolTimedOut).contains("pool"));
+        assert_eq!(error_text(&sqlx::Error::Io(gone)), "the server ended the connection");
+        assert!(!error_text(&sqlx::Error::PoolTimedOut).contains("pool"));
     }
 }
