@@ -34,7 +34,7 @@ use axum::Router;
 use axum::middleware::from_fn_with_state;
 use utoipa_axum::router::OpenApiRouter;
 
-use crate::audience::AudienceResolver;
+use crate::audience::DeviceLookup;
 use crate::domain::{InstallationKey, Origin, ServedApps, Ttl};
 use crate::provider::Providers;
 use crate::queue::accept::Acceptor;
@@ -63,7 +63,7 @@ pub struct StateParts {
     /// The connections of reads and of the registry.
     pub pool: SessionPool,
     /// Finds the devices of audiences.
-    pub resolver: AudienceResolver,
+    pub lookup: DeviceLookup,
     /// Makes public ids.
     pub installation: InstallationKey,
     /// Recognises API keys.

@@ -44,7 +44,7 @@ pub(super) fn shared() -> StateParts {
         apps: Arc::default(),
         providers: Providers::default(),
         pool: pool.clone(),
-        resolver: AudienceResolver::unshared(pool.clone()),
+        lookup: DeviceLookup::unshared(pool.clone()),
         installation: InstallationKey::new([7; 32]),
         keys: ApiKeys::new(pool.clone()),
         acceptor: Acceptor::closed(),

@@ -4,14 +4,14 @@
 //! of devices: it is stored as a fan-out and found page by page afterwards ([`FanOutWorker`]).
 
 mod fan_out;
+mod lookup;
 mod resolve;
-mod resolver;
 mod selector;
 mod target_set;
 
 pub use self::fan_out::{FanOutWorker, OnJobsAdded};
+pub use self::lookup::{DeviceLookup, LookupWorker};
 pub use self::resolve::{Resolved, resolve};
-pub use self::resolver::{AudienceResolver, ResolverWorker};
 pub use self::selector::{AddressedToken, Audience, AudienceSelector, NamedDevice};
 
 /// Ascending, each value once.

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashSet};
 
 use tokio::time::Instant;
 
-use super::resolver::{AudienceResolver, LookupKeys};
+use super::lookup::{DeviceLookup, LookupKeys};
 use super::selector::{AddressedToken, Audience, Names};
 use super::sorted;
 use super::target_set::TargetSet;
@@ -38,7 +38,7 @@ pub struct Resolved {
 /// # Errors
 /// Postgres is out of reach, or other transactions kept changing the same tokens. Devices may have been made.
 pub async fn resolve(
-    resolver: &AudienceResolver,
+    lookup: &DeviceLookup,
     app: &App,
     audience: &Audience,
     kind: Kind,
@@ -55,9 +55,9 @@ pub async fn resolve(
     if keys.is_empty() {
         return Ok(targets.into_resolved(&HashSet::new(), at));
     }
-    let mut found = resolver.look_up(app.id, keys).await?;
+    let mut found = lookup.look_up(app.id, keys).await?;
     if found.by_token.len() < tokens.len() {
-        insert_missing(resolver.pool(), app, &tokens, kind, &mut found.by_token).await?;
+        insert_missing(lookup.pool(), app, &tokens, kind, &mut found.by_token).await?;
     }
     for device in found.by_token {
         let token = tokens.get(&(device.loaded.platform, device.digest));
@@ -72,7 +72,7 @@ pub async fn resolve(
     }
     let unmarked = targets.take_devices_to_mark_sent();
     if !unmarked.is_empty() {
-        store::devices::mark_sent(&mut resolver.pool().acquire().await?, &unmarked).await?;
+        store::devices::mark_sent(&mut lookup.pool().acquire().await?, &unmarked).await?;
     }
     Ok(targets.into_resolved(&known_ids, at))
 }

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use super::Unmatched;
-use crate::audience::{self, Audience, AudienceResolver};
+use crate::audience::{self, Audience, DeviceLookup};
 use crate::domain::{App, Content, Kind, NotificationId, NotificationStatus, Ttl};
 use crate::queue::accept::{self, Acceptor, NewNotification};
 use crate::queue::backlog::{self, Backlog};
@@ -58,7 +58,7 @@ pub enum Error {
 /// The notification is not stored, except perhaps after `accept::Error::OutcomeUnknown`. Devices that were made for
 /// unknown tokens stay.
 pub async fn send(
-    resolver: &AudienceResolver,
+    lookup: &DeviceLookup,
     acceptor: &Acceptor,
     backlog: &Backlog,
     app: &Arc<App>,
@@ -66,7 +66,7 @@ pub async fn send(
 ) -> Result<Accepted, Error> {
     let Submission { content, kind, ttl, metadata, audience } = submission;
     backlog.admit(app.id, audience.expected_devices()).await?;
-    let resolved = audience::resolve(resolver, app, &audience, kind).await?;
+    let resolved = audience::resolve(lookup, app, &audience, kind).await?;
     let fan_out = audience.fan_out(app, &resolved, kind);
     let unmatched = Unmatched::of(&resolved);
     // The number of targets is not known before the fan-out has found all devices.

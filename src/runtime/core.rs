@@ -12,7 +12,7 @@ use super::stages::ShutdownStages;
 use super::supervisor::Supervisor;
 use crate::api::health::Health;
 use crate::api::rates::RateLimiter;
-use crate::audience::AudienceResolver;
+use crate::audience::DeviceLookup;
 use crate::audience::FanOutWorker;
 use crate::config::Config;
 use crate::dispatch::Dispatcher;
@@ -154,13 +154,13 @@ impl Core {
         let (acceptor, committer) =
             Acceptor::new(database.accept_pool(), node_lease, intakes, hand_over, self.notifier.clone());
         stages.accept.spawn("accept", committer.run(stages.accept.stop.clone()));
-        let (resolver, worker) = AudienceResolver::new(database.pool().clone());
-        stages.accept.spawn("audience resolver", worker.run(stages.accept.stop.clone()));
+        let (lookup, worker) = DeviceLookup::new(database.pool().clone());
+        stages.accept.spawn("audience lookup", worker.run(stages.accept.stop.clone()));
         let state = api::State::from(api::StateParts {
             providers: config.providers.clone(),
             apps,
             pool: database.pool().clone(),
-            resolver,
+            lookup,
             installation: self.installation.clone(),
             keys: ApiKeys::new(database.pool().clone()),
             acceptor,

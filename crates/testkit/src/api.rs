@@ -11,7 +11,7 @@ use http_body_util::BodyExt;
 use pushpost::api::health::Health;
 use pushpost::api::parse_pool::ParsePool;
 use pushpost::api::{ApiLimits, State, StateParts, Surface, router};
-use pushpost::audience::AudienceResolver;
+use pushpost::audience::DeviceLookup;
 use pushpost::domain::{App, ServedApps, Ttl};
 use pushpost::queue::accept::Acceptor;
 use pushpost::queue::backlog::Backlog;
@@ -63,7 +63,7 @@ impl TestApi {
             providers: pushpost::provider::Providers::default(),
             apps: Arc::new(ServedApps::new(apps)),
             pool: database.pool.clone(),
-            resolver: AudienceResolver::unshared(database.pool.clone()),
+            lookup: DeviceLookup::unshared(database.pool.clone()),
             installation,
             keys: ApiKeys::new(database.pool.clone()),
             acceptor: Acceptor::closed(),

@@ -82,7 +82,7 @@ pub(super) async fn send(
         request::read(body, context)
     });
     let submission = parameters.and(read.await)?;
-    let sent = send::send(&state.resolver, &state.acceptor, &state.backlog, &caller.app, submission).await?;
+    let sent = send::send(&state.lookup, &state.acceptor, &state.backlog, &caller.app, submission).await?;
     answer(&sent)
 }
 

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use futures_util::future::join_all;
 use pushpost::audience::{
-    AddressedToken, Audience, AudienceResolver, AudienceSelector, NamedDevice, Resolved, resolve,
+    AddressedToken, Audience, AudienceSelector, DeviceLookup, NamedDevice, Resolved, resolve,
 };
 use pushpost::domain::{App, DeviceId, Kind, Source, Target, UserId};
 use pushpost::provider::{apns, fcm};
@@ -23,7 +23,7 @@ async fn resolved(pool: &SessionPool, app: &App, audience: &Audience) -> Resolve
 }
 
 async fn resolved_for(pool: &SessionPool, app: &App, audience: &Audience, kind: Kind) -> Resolved {
-    resolve(&AudienceResolver::unshared(pool.clone()), app, audience, kind).await.unwrap()
+    resolve(&DeviceLookup::unshared(pool.clone()), app, audience, kind).await.unwrap()
 }
 
 fn users(names: &[&str]) -> Audience {
@@ -311,15 +311,15 @@ async fn audiences_that_share_statements_get_their_own_devices_each() {
         wanted.push((&shop, users(&["nobody"]), vec![]));
     }
     for poisoned in [false, true] {
-        let (resolver, worker) = AudienceResolver::new(pool.clone());
+        let (lookup, worker) = DeviceLookup::new(pool.clone());
         let poison = async {
             // No request gets this far with it; Postgres stores no NUL.
             let audience = AudienceSelector::Users(vec![UserId::stored("\0".to_owned())]).into();
             if poisoned {
-                resolve(&resolver, &shop, &audience, Kind::Alert).await.unwrap_err();
+                resolve(&lookup, &shop, &audience, Kind::Alert).await.unwrap_err();
             }
         };
-        let all = wanted.iter().map(|(app, audience, _)| resolve(&resolver, app, audience, Kind::Alert));
+        let all = wanted.iter().map(|(app, audience, _)| resolve(&lookup, app, audience, Kind::Alert));
         let stop = CancellationToken::new();
         let asking = async {
             let found = tokio::join!(poison, join_all(all)).1;

@@ -43,33 +43,33 @@ pub(super) struct FoundDevices {
 
 /// Looks up the devices of audiences. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct AudienceResolver {
+pub struct DeviceLookup {
     pool: SessionPool,
-    queries: mpsc::Sender<AudienceQuery>,
+    queries: mpsc::Sender<LookupQuery>,
 }
 
-/// The task that runs the shared statements of an [`AudienceResolver`].
+/// The task that runs the shared statements of a [`DeviceLookup`].
 #[derive(Debug)]
-pub struct ResolverWorker {
+pub struct LookupWorker {
     pool: SessionPool,
-    queries: mpsc::Receiver<AudienceQuery>,
+    queries: mpsc::Receiver<LookupQuery>,
 }
 
 #[derive(Debug)]
-struct AudienceQuery {
+struct LookupQuery {
     app: AppId,
     keys: LookupKeys,
     reply: oneshot::Sender<FoundDevices>,
 }
 
-impl AudienceResolver {
-    /// A resolver, and its worker, which the caller must [run](ResolverWorker::run).
-    pub fn new(pool: SessionPool) -> (Self, ResolverWorker) {
+impl DeviceLookup {
+    /// A look-up, and its worker, which the caller must [run](LookupWorker::run).
+    pub fn new(pool: SessionPool) -> (Self, LookupWorker) {
         let (sender, queries) = mpsc::channel(WAITING_QUERIES_MAX);
-        (Self { pool: pool.clone(), queries: sender }, ResolverWorker { pool, queries })
+        (Self { pool: pool.clone(), queries: sender }, LookupWorker { pool, queries })
     }
 
-    /// A resolver without a worker: each audience gets statements of its own.
+    /// A look-up without a worker: each audience gets statements of its own.
     pub fn unshared(pool: SessionPool) -> Self {
         Self { pool, queries: mpsc::channel(1).0 }
     }
@@ -85,7 +85,7 @@ impl AudienceResolver {
     pub(super) async fn look_up(&self, app: AppId, keys: LookupKeys) -> Result<FoundDevices, store::Error> {
         if keys.len() <= SHARED_NAMES_MAX {
             let (reply, found) = oneshot::channel();
-            let query = AudienceQuery { app, keys: keys.clone(), reply };
+            let query = LookupQuery { app, keys: keys.clone(), reply };
             if self.queries.try_send(query).is_ok()
                 && let Ok(found) = found.await
             {
@@ -96,7 +96,7 @@ impl AudienceResolver {
     }
 }
 
-impl ResolverWorker {
+impl LookupWorker {
     /// Answers queries until told to stop. Later queries run statements of their own.
     pub async fn run(mut self, stop: CancellationToken) {
         let mut queries = Vec::with_capacity(SHARED_QUERIES_MAX);
@@ -106,11 +106,11 @@ impl ResolverWorker {
                 () = stop.cancelled() => return,
             }
             if queries.is_empty() {
-                // All resolvers are dropped.
+                // All look-ups are dropped.
                 return stop.cancelled().await;
             }
             let is_busy = queries.len() >= BUSY_QUERIES;
-            let mut by_app: HashMap<AppId, Vec<AudienceQuery>> = HashMap::new();
+            let mut by_app: HashMap<AppId, Vec<LookupQuery>> = HashMap::new();
             for query in queries.drain(..) {
                 by_app.entry(query.app).or_default().push(query);
             }
@@ -126,7 +126,7 @@ impl ResolverWorker {
 
 /// Runs the statements for all queries and gives each its own devices. On an error no query gets a reply, and each runs
 /// statements of its own: Postgres may have refused a key of one of them only.
-async fn answer(pool: &SessionPool, app: AppId, queries: Vec<AudienceQuery>) {
+async fn answer(pool: &SessionPool, app: AppId, queries: Vec<LookupQuery>) {
     let all = LookupKeys {
         ids: sorted(queries.iter().flat_map(|query| query.keys.ids.iter().copied())),
         tokens: sorted(queries.iter().flat_map(|query| query.keys.tokens.iter().copied())),
@@ -136,7 +136,7 @@ async fn answer(pool: &SessionPool, app: AppId, queries: Vec<AudienceQuery>) {
     let by_id = grouped(&found.by_id, |device| Some(device.loaded.device));
     let by_token = grouped(&found.by_token, |device| Some((device.loaded.platform, device.digest)));
     let by_user = grouped(&found.by_user, |device| device.loaded.user.clone());
-    for AudienceQuery { keys, reply, .. } in queries {
+    for LookupQuery { keys, reply, .. } in queries {
         let found = FoundDevices {
             by_id: select(&by_id, &keys.ids),
             by_token: select(&by_token, &keys.tokens),
