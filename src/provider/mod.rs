@@ -10,7 +10,6 @@ pub mod transport;
 
 mod apple;
 mod classification;
-mod exchange;
 #[cfg(test)]
 mod fake;
 mod members;
@@ -19,6 +18,7 @@ pub mod port;
 mod provider_settings;
 pub mod proxy;
 mod registry;
+mod resend;
 mod retry_after;
 #[cfg(test)]
 mod section_folder;
@@ -34,11 +34,11 @@ use uuid::Uuid;
 use crate::domain::{DeviceToken, remaining_secs};
 
 pub use classification::{Classification, ConnectionFate};
-pub use exchange::{exchange, unanswered};
 pub use port::{Provider, ProviderClient};
 pub use provider_settings::{AnySettings, LaneOptions, ProviderSettings, SharedQuota};
 pub use proxy::PROXY_PORT;
 pub use registry::{Prepared, Providers, Sender, built_in_platforms};
+pub use resend::{exchange, unanswered};
 pub use setup::{SetupError, origin, pool_settings};
 pub use transport::PoolStats;
 

@@ -15,9 +15,9 @@ use super::response::{classify, goaway_about_credential};
 use super::settings::ApnsSettings;
 use crate::domain::{Content, Environment, MinDelay, NotificationId, Outcome};
 use crate::provider::classification::{Classification, ConnectionFate};
-use crate::provider::exchange::{exchange, unanswered};
 use crate::provider::port::{Provider, ProviderClient};
 use crate::provider::proxy::Proxy;
+use crate::provider::resend::{exchange, unanswered};
 use crate::provider::setup::{self, SetupError};
 use crate::provider::transport::{
     self, PingSettings, Pool, PoolStats, Response, Sent, TransportError, TransportErrorKind,
