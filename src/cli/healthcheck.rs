@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use clap::Args;
 
 use super::command_error::CommandError;
-use super::settings::ConfigArgs;
+use super::config_args::ConfigArgs;
 
 /// A service that does not answer within this time counts as unhealthy.
 const TIMEOUT: Duration = Duration::from_secs(5);

@@ -6,9 +6,9 @@ use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
 use super::command_error::CommandError;
+use super::config_args::ConfigArgs;
 use super::database::{open, require_app};
 use super::output;
-use super::settings::ConfigArgs;
 use crate::domain::{BadId, BadScopes, KeyId, Scopes};
 use crate::registry::keys;
 use crate::runtime::{Database, SchemaAccess};

@@ -4,8 +4,8 @@ use clap::Args;
 use serde_json::json;
 
 use super::command_error::CommandError;
+use super::config_args::ConfigArgs;
 use super::output;
-use super::settings::ConfigArgs;
 use crate::runtime::{Database, SchemaAccess};
 use crate::store::migrations::{Migrations, SchemaState};
 

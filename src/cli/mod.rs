@@ -2,6 +2,7 @@
 //! usage, 69 if the database does not become available in time, 1 for any other error.
 
 mod command_error;
+mod config_args;
 mod database;
 mod demo;
 mod devices;
@@ -12,7 +13,6 @@ mod migrate;
 mod orphans;
 mod output;
 mod serve;
-mod settings;
 mod signals;
 mod simulate;
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use clap::{Args, ValueEnum};
 
 use super::command_error::CommandError;
-use super::settings::ConfigArgs;
+use super::config_args::ConfigArgs;
 use super::signals::{HangupSignal, StopSignals};
 use crate::runtime::{self, Reload, Role, Shutdown};
 
