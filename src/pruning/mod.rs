@@ -62,7 +62,7 @@ async fn apply(pool: &SessionPool, guards: &PruningGuards, batch: Vec<Finding>) 
     let done = async {
         let mut conn = pool.acquire().await.map_err(store::Error::from)?;
         quarantine::quarantine(&mut conn, &verdicts).await?;
-        quarantine::prove(&mut conn, &proofs).await
+        quarantine::correct_environments(&mut conn, &proofs).await
     };
     if let Err(error) = done.await {
         let (verdicts, proofs) = (verdicts.len(), proofs.len());

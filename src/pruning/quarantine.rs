@@ -46,7 +46,10 @@ pub async fn restore(conn: &mut Session, lane: LaneId, name: &str, reason: &str)
 ///
 /// # Errors
 /// The database did not take it; no device was corrected.
-pub async fn prove(conn: &mut Session, proofs: &[EnvironmentProof]) -> Result<(), store::Error> {
+pub async fn correct_environments(
+    conn: &mut Session,
+    proofs: &[EnvironmentProof],
+) -> Result<(), store::Error> {
     if !proofs.is_empty() {
         let corrected = store::environments::prove(conn, proofs).await?;
         tracing::info!(proofs = proofs.len(), corrected, "environments corrected");
