@@ -2,7 +2,7 @@
 //! its devices.
 //!
 //! A new kind of audience is a variant of [`AudienceSelector`]. The compiler then asks how many names it has, which
-//! services it may reach, and how its devices are found: by keys at once, or page by page as a [`FanOut`]. A second
+//! platforms it may reach, and how its devices are found: by keys at once, or page by page as a [`FanOut`]. A second
 //! paged kind also needs a change of [`Audience::fan_out`], which returns one.
 
 use super::{Resolved, sorted};
@@ -33,9 +33,9 @@ pub struct NamedDevice {
 /// A token in an audience.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct AddressedToken {
-    /// The service that issued it.
+    /// The platform that issued it.
     pub platform: Platform,
-    /// The token at that service.
+    /// The token at that platform.
     pub token: DeviceToken,
     /// The environment of a token that is unknown; none: the app's default.
     pub environment: Option<Environment>,
@@ -50,7 +50,7 @@ pub struct AddressedToken {
 pub struct Audience {
     /// In no particular order; a selector may be there more than once.
     pub selectors: Vec<AudienceSelector>,
-    /// Only devices of these services; none: of all services.
+    /// Only devices of these platforms; none: of all platforms.
     pub platforms: Option<Vec<Platform>>,
     /// The devices of these users are left out.
     pub except_users: Vec<UserId>,
@@ -77,7 +77,7 @@ impl AudienceSelector {
         }
     }
 
-    /// Can it name a device of this service, as far as its names tell?
+    /// Can it name a device of this platform, as far as its names tell?
     fn may_reach(&self, platform: Platform) -> bool {
         match self {
             Self::Devices(devices) => devices.iter().any(|device| device.id.is_some()),
@@ -126,12 +126,12 @@ impl Audience {
         })
     }
 
-    /// May a device of this service be a target?
+    /// May a device of this platform be a target?
     pub fn includes(&self, platform: Platform) -> bool {
         self.platforms.as_ref().is_none_or(|some| some.contains(&platform))
     }
 
-    /// Could a device of this service be a target, as far as can be told without the database?
+    /// Could a device of this platform be a target, as far as can be told without the database?
     pub fn may_reach(&self, platform: Platform) -> bool {
         self.includes(platform) && self.selectors.iter().any(|selector| selector.may_reach(platform))
     }
