@@ -3,7 +3,7 @@
 mod bearer;
 mod client;
 mod credential;
-mod google_credential;
+mod credential_settings;
 mod platform;
 mod provider;
 mod request;
@@ -13,7 +13,7 @@ mod settings;
 
 pub use client::FcmClient;
 pub use credential::{CredentialError, ExternalAccountError};
-pub use google_credential::GoogleCredential;
+pub use credential_settings::GoogleCredential;
 pub use platform::{CHANNEL, LANE, PLATFORM, defaults};
 pub use provider::Fcm;
 pub use request::{

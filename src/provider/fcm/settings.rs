@@ -1,7 +1,7 @@
 //! `[apps.<name>.fcm]`: the credential, the Firebase project and the project's quota of an app's FCM lane.
 
 use super::client::{FcmClient, STREAMS_MAX};
-use super::google_credential::{self, GoogleCredential};
+use super::credential_settings::{self, GoogleCredential};
 use super::platform;
 use crate::domain::ProviderDefaults;
 use crate::provider::provider_settings::{LaneOptions, ProviderSettings, SharedQuota};
@@ -35,7 +35,7 @@ pub struct FcmSettings {
 impl FcmSettings {
     /// Reads the section. None: it has faults.
     pub(super) fn read(mut section: Section<'_>) -> Option<Self> {
-        let credential = google_credential::read(&mut section);
+        let credential = credential_settings::read(&mut section);
         let channel = section.text("channel");
         let quota = section.integer("messages_per_minute", 1..=u32::MAX.into(), MESSAGES_PER_MINUTE);
         let endpoint = section.parsed("endpoint", Endpoint::parse);

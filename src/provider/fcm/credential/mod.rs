@@ -20,7 +20,7 @@ use yup_oauth2::{
 };
 
 use super::bearer::{Fetch, Fetched, TokenError};
-use super::google_credential::GoogleCredential;
+use super::credential_settings::GoogleCredential;
 use crate::domain::Reason;
 use crate::domain::pem::{self, PemFault};
 use crate::provider::Fingerprint;
