@@ -25,9 +25,9 @@ mod receipt;
 mod retry;
 mod scope;
 mod short_text;
-#[cfg(test)]
-pub(crate) mod structured_platform;
 mod target;
+#[cfg(test)]
+pub(crate) mod test_platform;
 mod time_zone;
 mod topic;
 mod ttl;

@@ -312,7 +312,7 @@ impl Platforms {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::structured_platform::{EAST, STRUCTURED, WEST};
+    use crate::domain::test_platform::{EAST, STRUCTURED, WEST};
 
     const SINGLE: Platform = Platform::new(&PlatformFacts {
         name: "single",

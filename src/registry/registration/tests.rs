@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::replacement::Takeover;
 use super::*;
-use crate::domain::structured_platform::{EAST, STRUCTURED, WEST};
+use crate::domain::test_platform::{EAST, STRUCTURED, WEST};
 use crate::domain::{AppId, AppLane, LaneId, PushpostReason, QuarantineReason};
 use crate::provider::{apns, fcm};
 

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::api::tests::app;
-use crate::domain::structured_platform::STRUCTURED;
+use crate::domain::test_platform::STRUCTURED;
 
 fn platforms() -> Platforms {
     app().platforms()

@@ -7,7 +7,7 @@ use crate::api::error::ApiError;
 use crate::api::notifications::request::{Context, read};
 use crate::api::tests::app;
 use crate::audience::AudienceSelector;
-use crate::domain::structured_platform::{EAST, STRUCTURED};
+use crate::domain::test_platform::{EAST, STRUCTURED};
 use crate::domain::{AppLane, DeviceId, LaneId, LaneKey, Ttl};
 use crate::provider::{Providers, apns};
 

@@ -1,4 +1,4 @@
-//! A platform for unit tests that differs from the built-in ones: its token is an object of two parts, and the
+//! For unit tests only: a platform that differs from the built-in ones. Its token is an object of two parts, and the
 //! environment is found in the token.
 
 use serde_json::Value;
