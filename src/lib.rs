@@ -12,7 +12,7 @@
 //! | 1 | [`provider::transport`] | TLS, HTTP/2 connections and their pool; knows no provider |
 //! | 1 | [`settings`] | what reads a section of a configuration, whatever its keys are |
 //! | 1 | [`telemetry`] | the log |
-//! | 2 | [`provider`] | what a provider states, and the registry of providers |
+//! | 2 | [`provider`] | what a provider states, and the list of built-in providers |
 //! | 2 | a folder of [`provider`] for each, such as [`provider::apns`] | settings, credentials, request bytes, what an answer means |
 //! | 2 | [`queue`] | accept, claim, lease, record |
 //! | 2 | [`audience`] | from the selectors of a request to devices: small audiences at once, large ones page by page |

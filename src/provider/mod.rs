@@ -1,7 +1,7 @@
 //! The push providers behind one port, and the transport they share.
 //!
 //! [`port`] has the traits that a provider implements; [`ProviderSettings`] is for its section of the configuration. Each
-//! provider is a folder and one line in [`registry`]. A lane holds a [`Sender`], which prepares a notification once and
+//! provider is a folder and one line in [`built_in`]. A lane holds a [`Sender`], which prepares a notification once and
 //! sends it to one device at a time.
 
 pub mod apns;
@@ -9,6 +9,7 @@ pub mod fcm;
 pub mod transport;
 
 mod apple;
+mod built_in;
 mod classification;
 #[cfg(test)]
 mod fake;
@@ -17,7 +18,6 @@ mod merge;
 pub mod port;
 mod provider_settings;
 pub mod proxy;
-mod registry;
 mod resend;
 mod retry_after;
 #[cfg(test)]
@@ -33,11 +33,11 @@ use uuid::Uuid;
 
 use crate::domain::{DeviceToken, remaining_secs};
 
+pub use built_in::{Prepared, Providers, Sender, built_in_platforms};
 pub use classification::{Classification, ConnectionFate};
 pub use port::{Provider, ProviderClient};
 pub use provider_settings::{AnySettings, LaneOptions, ProviderSettings, SharedQuota};
 pub use proxy::PROXY_PORT;
-pub use registry::{Prepared, Providers, Sender, built_in_platforms};
 pub use resend::{exchange, unanswered};
 pub use setup::{SetupError, origin, pool_settings};
 pub use transport::PoolStats;

@@ -1,6 +1,6 @@
 //! The traits that a provider implements so that the rest of the service can send through it.
 //!
-//! A provider is a folder and one line in `registry.rs`. It has four parts, each in a file of its own:
+//! A provider is a folder and one line in `built_in.rs`. It has four parts, each in a file of its own:
 //!
 //! | part | used by | for |
 //! |---|---|---|
@@ -173,7 +173,7 @@ impl<C: ProviderClient> BoxedClient for C {
     fn send<'a>(&'a self, message: &'a BoxedMessage, attempt: &'a Attempt<'_>) -> BoxFuture<'a, Outcome> {
         match message.message.downcast_ref() {
             Some(message) => ProviderClient::send(self, message, attempt).boxed(),
-            None => std::future::ready(super::registry::of_another_provider()).boxed(),
+            None => std::future::ready(super::built_in::of_another_provider()).boxed(),
         }
     }
 

@@ -10,8 +10,8 @@ use std::sync::Arc;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 
+use super::built_in::Sender;
 use super::proxy::Proxy;
-use super::registry::Sender;
 use super::setup::SetupError;
 use crate::domain::{LaneKey, ProviderDefaults};
 

@@ -144,7 +144,7 @@ fn code_outside_names_no_provider() {
     assert_eq!(faults_of("src/cli/serve.rs", "fn f() { crate::provider::fcm::LANE; }"), [fault]);
     assert_eq!(faults_of(runtime, "use crate::provider::{AnySettings, transport::PoolStats};"), [""; 0]);
     assert_eq!(faults_of("src/runtime/served/tests.rs", "use crate::provider::fcm;"), [""; 0]);
-    assert_eq!(faults_of("src/provider/registry.rs", "use super::{apns, fcm};"), [""; 0]);
+    assert_eq!(faults_of("src/provider/built_in.rs", "use super::{apns, fcm};"), [""; 0]);
 }
 
 #[test]

@@ -3,8 +3,8 @@
 use super::client::ApnsClient;
 use super::platform::{self, PRODUCTION, SANDBOX};
 use crate::domain::{Environment, ProviderDefaults};
+use crate::provider::built_in::Sender;
 use crate::provider::provider_settings::{LaneOptions, ProviderSettings};
-use crate::provider::registry::Sender;
 use crate::provider::setup::{OTHER_CONNECTIONS, SetupError};
 use crate::settings::{CaFile, Endpoint, Secret, Section};
 

@@ -4,8 +4,8 @@ use super::client::{FcmClient, STREAMS_MAX};
 use super::credential_settings::{self, GoogleCredential};
 use super::platform;
 use crate::domain::ProviderDefaults;
+use crate::provider::built_in::Sender;
 use crate::provider::provider_settings::{LaneOptions, ProviderSettings, SharedQuota};
-use crate::provider::registry::Sender;
 use crate::provider::setup::{OTHER_CONNECTIONS, SetupError};
 use crate::settings::{CaFile, Endpoint, Section};
 

@@ -1,4 +1,4 @@
-//! The registry of built-in providers, one line each.
+//! The built-in providers, one line each, and the types over all providers that a lane holds.
 //!
 //! A line makes a variant of [`Sender`] and of [`Prepared`]. So an attempt calls its provider's client directly,
 //! without a boxed future. Tests add further providers through [`Sender::further`].
