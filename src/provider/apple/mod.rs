@@ -11,6 +11,7 @@ pub(super) use overrides::{
 };
 pub(super) use push_type::PushType;
 
+use super::Expiry;
 use crate::domain::{
     App, COLLAPSE_KEY_MAX, Content, ErrorLocation, InputCode, NotificationId, ValidationError,
     is_collapse_key,
@@ -28,6 +29,17 @@ pub(super) const COLLAPSE_ID: &str = "apns-collapse-id";
 pub(super) const TOPIC: &str = "apns-topic";
 /// The expiry header, which a request may not override.
 pub(super) const EXPIRATION: &str = "apns-expiration";
+
+/// The `apns-expiration` in UNIX seconds, rounded up and never in the past. 0 means: deliver at once or drop.
+///
+/// It depends on `expires_at` only, where possible, so that all devices of a notification get the same value.
+pub(super) fn expiration(expiry: Expiry) -> u64 {
+    if expiry.once {
+        return 0;
+    }
+    let end = expiry.expires_at.timestamp() + i64::from(expiry.expires_at.timestamp_subsec_nanos() > 0);
+    u64::try_from(end.max(expiry.now.timestamp() + 1)).unwrap_or_default()
+}
 
 /// Which side writes the visible text of the alert.
 #[derive(Clone, Copy, PartialEq, Eq)]

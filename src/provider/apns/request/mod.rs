@@ -140,7 +140,7 @@ impl ApnsMessage {
             self.headers.iter().filter(|(name, _)| !PER_ATTEMPT.contains(name)).map(|(name, value)| {
                 (name.as_str().to_owned(), String::from_utf8_lossy(value.as_bytes()).into_owned())
             });
-        shared.chain([(apple::EXPIRATION.to_owned(), expiry.apns_expiration().to_string())]).collect()
+        shared.chain([(apple::EXPIRATION.to_owned(), apple::expiration(expiry).to_string())]).collect()
     }
 
     /// Where the topic came from, for the classification of the answer.
@@ -164,7 +164,7 @@ impl ApnsMessage {
         // (docs/providers.md#apns-http2).
         apns_id.set_sensitive(true);
         headers.insert(APNS_ID, apns_id);
-        headers.insert(EXPIRATION, attempt.expiry().apns_expiration().into());
+        headers.insert(EXPIRATION, apple::expiration(attempt.expiry()).into());
         request
     }
 }

@@ -4,7 +4,11 @@ use std::fmt::Write as _;
 
 use bytes::{Bytes, BytesMut};
 
-use crate::provider::Expiry;
+use crate::domain::remaining_secs;
+use crate::provider::{Expiry, apple};
+
+/// FCM's longest `ttl`, in seconds: four weeks (docs/providers.md#fcm-message).
+const TTL_MAX_SECS: u64 = 28 * 86_400;
 
 /// The value of a slot of a [`Template`]. All values are numbers, so none needs escaping.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -64,11 +68,19 @@ impl Template {
         into.extend_from_slice(&self.start);
         for (slot, text) in &self.slots {
             let number = match slot {
-                Slot::Ttl => expiry.ttl_secs(),
-                Slot::Expiration => expiry.apns_expiration(),
+                Slot::Ttl => ttl_secs(expiry),
+                Slot::Expiration => apple::expiration(expiry),
             };
             write!(into, "{number}").expect("a buffer grows");
             into.extend_from_slice(text);
         }
     }
+}
+
+/// FCM's `ttl` in seconds, rounded up. 0 means: deliver at once or drop.
+///
+/// It is limited to FCM's maximum, because FCM refuses a message above it. A node's estimate of Postgres's time lags a
+/// little, so right after the commit the remaining time can exceed the requested time.
+fn ttl_secs(expiry: Expiry) -> u64 {
+    if expiry.once { 0 } else { remaining_secs(expiry.expires_at - expiry.now).min(TTL_MAX_SECS) }
 }
