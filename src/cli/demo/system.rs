@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep};
 
 use super::progress::Progress;
 use crate::cli::command_error::CommandError;
@@ -33,6 +34,10 @@ const OVERRIDES: [(&str, &str); 6] = [
 ];
 /// The only variable of the environment that the demo uses: where Postgres is installed.
 const BIN_DIR: &str = "PUSHPOST__DATABASE__POSTGRES_BIN_DIR";
+
+/// How long a session of Postgres is tried for, with which pause: on a slow machine one try may time out.
+const SESSION_TIMEOUT: Duration = Duration::from_secs(120);
+const SESSION_PAUSE: Duration = Duration::from_millis(500);
 
 /// The service's log, in the current directory: outside the demo's folder, which is removed.
 pub(super) const LOG_FILE: &str = "./pushpost-demo.log";
@@ -123,11 +128,17 @@ impl DemoSystem {
     pub(super) async fn cut_postgres(&self, times: u32, between: Duration) -> anyhow::Result<usize> {
         let database = Database::open(&self.config, SchemaAccess::Use).await?;
         // One session for all cuts, because each cut ends all others.
-        let mut conn = database.connection().await?;
+        let deadline = Instant::now() + SESSION_TIMEOUT;
+        let mut conn = loop {
+            match database.connection().await {
+                Err(_) if Instant::now() < deadline => sleep(SESSION_PAUSE).await,
+                opened => break opened?,
+            }
+        };
         let mut cut = 0;
         for _ in 0..times {
             cut += sessions::end_others(&mut conn).await?;
-            tokio::time::sleep(between).await;
+            sleep(between).await;
         }
         drop(conn);
         database.close().await?;

@@ -20,9 +20,10 @@ use pushpost_simulator::Provider;
 
 /// Requests at the same time.
 const REQUESTS_MAX: usize = 48;
-/// From a request to the end of its answer.
-const TIMEOUT: Duration = Duration::from_secs(30);
-/// A request that is answered 503 is repeated for this long, with this pause: Postgres may be on its way back.
+/// From a request to the end of its answer. No machine is so slow that an answer takes longer.
+const TIMEOUT: Duration = Duration::from_secs(120);
+/// A request that is answered 503, and a query without a whole answer, is repeated for this long, with this pause:
+/// Postgres may be on its way back.
 const RETRY_TIME: Duration = Duration::from_secs(120);
 const RETRY_PAUSE: Duration = Duration::from_millis(500);
 /// Between two queries for notifications that are not done yet.
@@ -175,12 +176,20 @@ impl ApiClient {
     }
 
     /// Sends bytes as the body of a request, and returns the status; none if the connection was closed without an
-    /// answer.
+    /// answer. Repeated while the answer is 503.
     pub(super) async fn post_raw(&self, path: &str, body: Vec<u8>) -> Option<u16> {
         let method = if path == "/v1/devices" { Method::PUT } else { Method::POST };
-        let request = self.http.request(method, format!("{}{path}", self.url)).bearer_auth(&self.key);
-        let answer = request.header(CONTENT_TYPE, "application/json").body(body).send().await;
-        answer.ok().map(|answer| answer.status().as_u16())
+        let deadline = Instant::now() + RETRY_TIME;
+        loop {
+            let request =
+                self.http.request(method.clone(), format!("{}{path}", self.url)).bearer_auth(&self.key);
+            let answer = request.header(CONTENT_TYPE, "application/json").body(body.clone()).send().await;
+            let status = answer.ok().map(|answer| answer.status());
+            if status != Some(StatusCode::SERVICE_UNAVAILABLE) || Instant::now() > deadline {
+                return status.map(|status| status.as_u16());
+            }
+            tokio::time::sleep(RETRY_PAUSE).await;
+        }
     }
 
     /// A notification with its outcomes; none if it is not done yet.
@@ -258,16 +267,20 @@ impl ApiClient {
                 Some(body) => request.json(body),
                 None => request.header(ACCEPT, "application/x-ndjson, application/json"),
             };
-            let answer = request.send().await.with_context(|| what.clone())?;
-            let status = answer.status();
-            let text = answer.text().await.with_context(|| what.clone())?;
-            match status {
-                status if status.is_success() => return Ok(text),
-                StatusCode::SERVICE_UNAVAILABLE if Instant::now() < deadline => {
-                    tokio::time::sleep(RETRY_PAUSE).await;
-                }
-                status => anyhow::bail!("{what}: {status} {text}"),
+            let answered = async {
+                let answer = request.send().await?;
+                Ok::<_, reqwest::Error>((answer.status(), answer.text().await?))
+            };
+            let may_repeat = Instant::now() < deadline;
+            match answered.await {
+                Ok((status, text)) if status.is_success() => return Ok(text),
+                Ok((StatusCode::SERVICE_UNAVAILABLE, _)) if may_repeat => {}
+                // The service cuts a list off that it can't read to its end.
+                Err(_) if may_repeat && method == Method::GET => {}
+                Ok((status, text)) => anyhow::bail!("{what}: {status} {text}"),
+                Err(error) => return Err(error).context(what),
             }
+            tokio::time::sleep(RETRY_PAUSE).await;
         }
     }
 }
