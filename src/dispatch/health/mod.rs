@@ -15,11 +15,11 @@ use std::time::Duration;
 pub(super) use self::event::{Admission, Attribution, Generation, LaneEvent, ProbeTarget};
 pub(super) use self::gate::LaneGate;
 
-/// First pause of a lane that stops. Each failed probe doubles the pause. Short, because most faults pass within seconds.
-const PAUSE_MIN: Duration = Duration::from_secs(1);
-/// Longest pause that this node chooses itself: a provider that works again gets a probe within a minute.
-const PAUSE_MAX: Duration = Duration::from_secs(60);
-/// Longest pause that a provider's `Retry-After` can ask for. Providers are known to send absurd values.
+/// First wait of a lane that stops. Each failed probe doubles the wait. Short, because most faults pass within seconds.
+const WAIT_MIN: Duration = Duration::from_secs(1);
+/// Longest wait that this node chooses itself: a provider that works again gets a probe within a minute.
+const WAIT_MAX: Duration = Duration::from_secs(60);
+/// Longest wait that a provider's `Retry-After` can ask for. Providers are known to send absurd values.
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(3600);
 /// Time between two probes of a suspended lane. They go on, because the rejection may be the provider's mistake.
 const SUSPENDED_PROBE_INTERVAL: Duration = Duration::from_secs(60);

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::PAUSE_MIN;
+use super::WAIT_MIN;
 use super::event::{Admission, Generation, ProbeTarget};
 use crate::domain::{LaneState, Reason};
 
@@ -58,8 +58,8 @@ pub(super) struct LaneHealth {
     /// Attempts that started in this generation or before may have met an outage.
     outage_in: Option<Generation>,
     last_failed_probe: Option<ProbeTarget>,
-    /// The next pause, unless the provider asks for one.
-    pause: Duration,
+    /// How long the next stop lasts, unless the provider asks for a time.
+    next_wait: Duration,
     /// When this node last found that the lane sends again. For `SETTLE_TIME` the database may not say so yet.
     recovered_at: Option<Instant>,
     /// When the provider last rejected the credential in use.
@@ -76,7 +76,7 @@ impl LaneHealth {
             failures: None,
             outage_in: None,
             last_failed_probe: None,
-            pause: PAUSE_MIN,
+            next_wait: WAIT_MIN,
             recovered_at: None,
             rejected_at: None,
         }

@@ -9,8 +9,8 @@ use crate::dispatch::health::event::{
     Admission, Attribution, Effects, Generation, LaneEvent, Log, Persist, ProbeTarget, Wake,
 };
 use crate::dispatch::health::{
-    OUTAGE_FAILURES, PAUSE_MAX, PAUSE_MIN, RETRY_AFTER_MAX, SETTLE_TIME, SUSPENDED_PROBE_INTERVAL,
-    TIMEOUT_SPAN_MIN, bounded_retry_after,
+    OUTAGE_FAILURES, RETRY_AFTER_MAX, SETTLE_TIME, SUSPENDED_PROBE_INTERVAL, TIMEOUT_SPAN_MIN, WAIT_MAX,
+    WAIT_MIN, bounded_retry_after,
 };
 use crate::domain::{LaneCause, PushpostReason, Reason};
 
@@ -65,7 +65,7 @@ impl LaneHealth {
     }
 
     /// Ends a stop if the probe is due: a wait that the provider asked for holds, and a probe under way decides by itself. A
-    /// provider that can be reached may still fail, so one more failure breaks a lane again that was broken, and the pauses
+    /// provider that can be reached may still fail, so one more failure breaks a lane again that was broken, and the waits
     /// go on growing. A rejected credential is not accepted by this.
     fn on_reached(&mut self, generation: Generation, now: Instant) -> Effects {
         let is_due = match &self.state {
@@ -80,13 +80,14 @@ impl LaneHealth {
         if was_broken {
             self.failures = Some(FailureRun { count: OUTAGE_FAILURES - 1, first_at: now });
         } else {
-            self.pause = PAUSE_MIN;
+            self.next_wait = WAIT_MIN;
         }
         Effects { wake: Wake::ReadAdmission, log: Some(Log::Recovered), ..Effects::default() }
     }
 
-    /// An outage burns no attempts: neither those of devices that learn of it late, even after its end, nor those of
-    /// probes. A device that fails as probe twice in a row may be the cause, so its attempt counts.
+    /// In an outage no attempt counts for its device: neither a probe's, nor one that started before the outage was
+    /// noticed, even if its answer comes after the end. Only a device that fails as probe twice in a row may be the cause, so
+    /// its second attempt counts.
     fn on_server_error(
         &mut self,
         generation: Generation,
@@ -132,8 +133,8 @@ impl LaneHealth {
         self.stop(LaneCause::Outage, Reason::from(PushpostReason::NoAnswer), None, now)
     }
 
-    /// Many attempts at once may be told to wait. The first of them stops the lane; the latest moment that the others
-    /// were told holds.
+    /// Many attempts in flight may be told to wait. The first answer stops the lane and begins a generation. The other
+    /// answers are of the generation before: each can only move the next probe of a throttled lane to a later moment.
     fn on_must_wait(
         &mut self,
         generation: Generation,
@@ -171,7 +172,7 @@ impl LaneHealth {
 
     /// Whatever stopped the lane is over. Only a lane that may be paused or suspended stays as it is.
     fn on_new_credential(&mut self, now: Instant) -> Effects {
-        (self.pause, self.recovered_at, self.rejected_at) = (PAUSE_MIN, Some(now), None);
+        (self.next_wait, self.recovered_at, self.rejected_at) = (WAIT_MIN, Some(now), None);
         let next = if self.state == State::Unknown { State::Unknown } else { State::Running };
         self.enter(next, now);
         Effects { wake: Wake::ReadAdmission, ..Effects::default() }
@@ -226,7 +227,7 @@ impl LaneHealth {
     fn on_retry_now(&mut self, now: Instant) -> Effects {
         if let Some(stop) = self.state.stop_mut() {
             stop.probe_at = now;
-            self.pause = PAUSE_MIN;
+            self.next_wait = WAIT_MIN;
         }
         Effects { wake: Wake::LookForJobs, ..Effects::default() }
     }
@@ -236,11 +237,11 @@ impl LaneHealth {
         generation == self.generation && !matches!(self.state, State::Unknown | State::Running)
     }
 
-    /// A lane that was only reached has kept its pause: the provider works after all.
+    /// A lane that was only reached has kept its wait: the provider works after all.
     fn end_failures(&mut self) {
         self.failures = None;
         if self.state == State::Running {
-            self.pause = PAUSE_MIN;
+            self.next_wait = WAIT_MIN;
         }
     }
 
@@ -251,12 +252,12 @@ impl LaneHealth {
     }
 
     fn recover(&mut self, now: Instant) -> Effects {
-        (self.pause, self.recovered_at) = (PAUSE_MIN, Some(now));
+        (self.next_wait, self.recovered_at) = (WAIT_MIN, Some(now));
         self.enter(State::Running, now);
         Effects { wake: Wake::ReadAdmission, log: Some(Log::Recovered), ..Effects::default() }
     }
 
-    /// Waits for as long as the provider asks, else for a growing pause. A suspended lane stays suspended, whatever else
+    /// Waits for as long as the provider asks, else for a time that grows. A suspended lane stays suspended, whatever else
     /// goes wrong.
     fn stop(
         &mut self,
@@ -265,12 +266,12 @@ impl LaneHealth {
         retry_after: Option<Duration>,
         now: Instant,
     ) -> Effects {
-        let asked = retry_after.unwrap_or(self.pause).min(RETRY_AFTER_MAX);
-        self.pause = (self.pause * 2).min(PAUSE_MAX);
-        let (pause, next) = match (&self.state, cause) {
+        let asked = retry_after.unwrap_or(self.next_wait).min(RETRY_AFTER_MAX);
+        self.next_wait = (self.next_wait * 2).min(WAIT_MAX);
+        let (wait, next) = match (&self.state, cause) {
             (State::Suspended { stop, .. }, _) => {
-                let pause = asked.max(SUSPENDED_PROBE_INTERVAL);
-                (pause, State::suspended(stop.reason.clone(), now + pause, false))
+                let wait = asked.max(SUSPENDED_PROBE_INTERVAL);
+                (wait, State::suspended(stop.reason.clone(), now + wait, false))
             }
             (_, LaneCause::Throttled) => (asked, State::Throttled(Stop::until(now + asked, reason))),
             (_, LaneCause::Outage) => {
@@ -279,7 +280,7 @@ impl LaneHealth {
             }
         };
         self.enter(next, now);
-        Effects { wake: Wake::ReadAdmission, log: Some(Log::Stopped(pause)), ..Effects::default() }
+        Effects { wake: Wake::ReadAdmission, log: Some(Log::Stopped(wait)), ..Effects::default() }
     }
 
     /// The one place where the generation rises.

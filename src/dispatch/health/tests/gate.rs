@@ -10,8 +10,8 @@ use super::gate_events::{fail_once, meet_override, read, reject, succeed, time_o
 use super::{target, word};
 use crate::dispatch::health::suspension::SuspensionDecision;
 use crate::dispatch::health::{
-    Admission, Attribution, LaneEvent, LaneGate, OUTAGE_FAILURES, PAUSE_MIN, RETRY_AFTER_MAX,
-    SUSPENDED_PROBE_INTERVAL, TIMEOUT_SPAN_MIN,
+    Admission, Attribution, LaneEvent, LaneGate, OUTAGE_FAILURES, RETRY_AFTER_MAX, SUSPENDED_PROBE_INTERVAL,
+    TIMEOUT_SPAN_MIN, WAIT_MIN,
 };
 use crate::domain::{LaneCause, LaneId, LaneState, PushpostReason, Reason};
 use crate::provider::Fingerprint;
@@ -50,7 +50,7 @@ async fn many_failures_at_once_cost_one_pause() {
     for _ in 0..1000 {
         wait(&gate, generation, word(), LaneCause::Outage, None);
     }
-    tokio::time::advance(PAUSE_MIN).await;
+    tokio::time::advance(WAIT_MIN).await;
     assert_eq!(gate.admission().0, Admission::Probe);
 }
 
@@ -59,11 +59,11 @@ async fn a_probe_that_succeeds_opens_and_one_that_fails_waits_longer() {
     let (gate, _) = gate();
     read(&gate, false, None);
     wait(&gate, gate.admission().1, word(), LaneCause::Outage, None);
-    tokio::time::advance(PAUSE_MIN).await;
+    tokio::time::advance(WAIT_MIN).await;
     wait(&gate, gate.admission().1, word(), LaneCause::Outage, None);
-    tokio::time::advance(PAUSE_MIN).await;
+    tokio::time::advance(WAIT_MIN).await;
     assert!(matches!(gate.admission().0, Admission::Wait(Some(_))), "the pause has doubled");
-    tokio::time::advance(PAUSE_MIN).await;
+    tokio::time::advance(WAIT_MIN).await;
     assert_eq!(gate.admission().0, Admission::Probe);
     succeed(&gate, gate.admission().1);
     assert_eq!(gate.admission().0, Admission::Send);
@@ -84,7 +84,7 @@ async fn an_answer_to_overrides_ends_an_outage_but_no_suspension() {
     assert_eq!(gate.admission().0, Admission::Send);
 
     wait(&gate, gate.admission().1, word(), LaneCause::Outage, None);
-    tokio::time::advance(PAUSE_MIN).await;
+    tokio::time::advance(WAIT_MIN).await;
     meet_override(&gate, gate.admission().1);
     assert_eq!(gate.admission().0, Admission::Send);
 }
@@ -161,7 +161,7 @@ async fn an_attempt_learns_that_the_lane_has_stopped_since_the_attempt_started()
     assert!(gate.is_current(begun), "nothing has changed");
     wait(&gate, begun, word(), LaneCause::Throttled, None);
     assert!(!gate.is_current(begun));
-    tokio::time::advance(PAUSE_MIN).await;
+    tokio::time::advance(WAIT_MIN).await;
     let (admission, probe) = gate.admission();
     assert!(admission == Admission::Probe && gate.is_current(probe), "the probe is sent");
     read(&gate, true, None);

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::table::{STATES, TABLE};
-use crate::dispatch::health::{PAUSE_MAX, PAUSE_MIN, RETRY_AFTER_MAX, SETTLE_TIME, SUSPENDED_PROBE_INTERVAL};
+use crate::dispatch::health::{RETRY_AFTER_MAX, SETTLE_TIME, SUSPENDED_PROBE_INTERVAL, WAIT_MAX, WAIT_MIN};
 
 fn read(path: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
@@ -35,8 +35,8 @@ fn the_page_has_the_pauses_of_the_state_machine() {
     for stated in [
         format!(
             "| first | {} s, doubled by each failed probe, at most {} s |",
-            PAUSE_MIN.as_secs(),
-            PAUSE_MAX.as_secs()
+            WAIT_MIN.as_secs(),
+            WAIT_MAX.as_secs()
         ),
         format!("| that time, at most {} h |", RETRY_AFTER_MAX.as_secs() / 3600),
         format!("| suspended | at least {} s |", SUSPENDED_PROBE_INTERVAL.as_secs()),

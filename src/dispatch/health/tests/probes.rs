@@ -8,7 +8,7 @@ use super::gate::{gate, seen};
 use super::gate_events::{fail_once, meet_override, read, reject, succeed, wait};
 use super::{target, word};
 use crate::dispatch::health::{
-    Admission, Attribution, LaneEvent, LaneGate, PAUSE_MIN, SETTLE_TIME, SUSPENDED_PROBE_INTERVAL,
+    Admission, Attribution, LaneEvent, LaneGate, SETTLE_TIME, SUSPENDED_PROBE_INTERVAL, WAIT_MIN,
 };
 use crate::domain::{LaneCause, LaneState, Reason};
 
@@ -19,7 +19,7 @@ async fn a_second_probe_has_to_wait_for_the_end_of_the_first() {
     let (_, before) = gate.admission();
     wait(&gate, before, word(), LaneCause::Outage, None);
     assert!(gate.begin_probe(gate.admission().1).is_none(), "the probe is not due yet");
-    tokio::time::advance(PAUSE_MIN).await;
+    tokio::time::advance(WAIT_MIN).await;
     assert!(gate.begin_probe(before).is_none(), "the lane sent in that generation");
     let (admission, generation) = gate.admission();
     assert_eq!(admission, Admission::Probe);
@@ -108,7 +108,7 @@ async fn a_lane_that_was_only_reached_breaks_with_one_failure_and_waits_longer()
         tokio::time::advance(Duration::from_secs(pause)).await;
         gate.on(LaneEvent::Reached(gate.admission().1));
         assert_eq!(seen(&gate).0, LaneState::Running);
-        assert_eq!(break_again(&gate), PAUSE_MIN * u32::try_from(pause).expect("a small number"));
+        assert_eq!(break_again(&gate), WAIT_MIN * u32::try_from(pause).expect("a small number"));
     }
     tokio::time::advance(Duration::from_secs(4)).await;
     gate.on(LaneEvent::Reached(gate.admission().1));
@@ -117,5 +117,5 @@ async fn a_lane_that_was_only_reached_breaks_with_one_failure_and_waits_longer()
     fail_once(&gate, generation, target(1), Reason::new("503"), None);
     assert_eq!(gate.admission(), (Admission::Send, generation), "the provider worked");
     wait(&gate, generation, word(), LaneCause::Outage, None);
-    assert_eq!(gate.admission().0, Admission::Wait(Some(Instant::now() + PAUSE_MIN)));
+    assert_eq!(gate.admission().0, Admission::Wait(Some(Instant::now() + WAIT_MIN)));
 }
