@@ -1,5 +1,5 @@
 //! The targets of one audience while they are collected: each device once, with the rules of which devices may be
-//! targets.
+//! targets. Used by `resolve`.
 
 use std::collections::{BTreeMap, HashSet};
 

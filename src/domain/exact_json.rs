@@ -1,5 +1,5 @@
 //! Reading JSON exactly: numbers keep all their digits, and no member name is special. Only the spelling of an exponent
-//! changes: serde_json writes `1E15` as `1e+15`.
+//! changes: serde_json writes `1E15` as `1e+15`. Used for stored content, bodies of requests and metadata.
 //!
 //! serde_json passes a number that does not fit into 64 bits as an object with one member of a reserved name. Its own
 //! [`Value`] takes every object with that name for a number, so a client could not send such an object as data.

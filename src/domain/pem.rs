@@ -1,5 +1,5 @@
 //! Keys and certificates in PEM (RFC 7468). In environment variables their line ends are often written as the two
-//! characters `\n`.
+//! characters `\n`. Used for credentials of providers and certificates.
 
 use std::borrow::Cow;
 

@@ -1,5 +1,5 @@
 //! Reads the members of a provider's JSON answer separately, so that a malformed member does not hide the others.
-//! Members that are not needed are not parsed.
+//! Members that are not needed are not parsed. Used by the `response` modules of APNs and FCM.
 
 use serde::Deserialize;
 use serde_json::value::RawValue;

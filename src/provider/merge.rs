@@ -1,4 +1,5 @@
 //! JSON Merge Patch (RFC 7396): merges a request's overrides into the rendered message.
+//! Used by the requests of APNs and FCM.
 
 use serde_json::{Map, Value};
 

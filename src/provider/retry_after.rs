@@ -1,4 +1,5 @@
 //! Reads `Retry-After` in both of its forms (RFC 9110 10.2.3), and durations of protobuf.
+//! Used by the `response` modules of APNs and FCM.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Counts the waiting devices of each app, for `limits.max_pending`.
+//! Counts the waiting devices of each app, for `limits.max_pending`. Used by `queue::backlog`.
 
 use std::collections::HashMap;
 

@@ -1,5 +1,5 @@
 //! Corrects the environment of devices after APNs accepted their token in the other one
-//! (docs/queue.md#environment-probe).
+//! (docs/queue.md#environment-probe). Used by `pruning`.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! Reads the notifications that a lane has leased jobs of.
+//! Reads the notifications that a lane has leased jobs of. Used by `dispatch::prefetch`.
 
 use uuid::Uuid;
 

@@ -1,4 +1,4 @@
-//! Quarantines devices on a provider's verdict, and brings them back (docs/queue.md#pruning).
+//! Quarantines devices on a provider's verdict, and brings them back (docs/queue.md#pruning). Used by `pruning`.
 
 use std::collections::BTreeMap;
 

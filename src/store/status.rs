@@ -1,5 +1,5 @@
 //! Reads the status of a notification. One statement, so that receipts and jobs come from one snapshot
-//! (docs/queue.md#fenced-record).
+//! (docs/queue.md#fenced-record). Used by `notifications::status`.
 
 use chrono::{DateTime, Utc};
 

@@ -1,4 +1,4 @@
-//! Loads the devices of jobs right before they are sent.
+//! Loads the devices of jobs right before they are sent. Used by `dispatch::prefetch`.
 
 use tokio::time::Instant;
 
