@@ -129,7 +129,7 @@ impl EnvironmentProbe<'_> {
         let Some((first, stated)) = self.probes.other else { return (Disposition::Returned, None) };
         match outcome {
             Outcome::Accepted { .. } => {
-                self.probes.lane.guard.count(TokenSignal::Other);
+                self.probes.lane.guard.count(TokenSignal::MayBeAlive);
                 let (device, digest) = (self.device, self.digest);
                 let proof = EnvironmentProof {
                     device,

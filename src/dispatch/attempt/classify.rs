@@ -63,7 +63,7 @@ pub(super) fn project_wait(reply: &Reply) -> Option<(Duration, &Reason)> {
 /// this node says nothing.
 pub(super) fn token_signal(outcome: &Outcome) -> Option<TokenSignal> {
     match outcome {
-        Outcome::Accepted { .. } | Outcome::Rejected { .. } => Some(TokenSignal::Other),
+        Outcome::Accepted { .. } | Outcome::Rejected { .. } => Some(TokenSignal::MayBeAlive),
         Outcome::TokenDead { certainty, .. } => Some(TokenSignal::Dead(*certainty)),
         _ => None,
     }

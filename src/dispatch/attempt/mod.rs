@@ -117,7 +117,7 @@ impl Attempter {
             return RETURNED;
         }
         if let Some(disposition) = self.environments.other_environment(job, once, now, &reply.outcome) {
-            self.guard.count(TokenSignal::Other);
+            self.guard.count(TokenSignal::MayBeAlive);
             return (disposition, None);
         }
         if let Some(signal) = classify::token_signal(&reply.outcome) {

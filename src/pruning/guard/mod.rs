@@ -59,10 +59,10 @@ impl PruningGuards {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum TokenSignal {
     /// The token may be alive.
-    Other,
+    MayBeAlive,
     /// The token is dead.
     Dead(Certainty),
-    /// A doubtful verdict about a token that was counted as `Other` before: the other environment did not take it either.
+    /// A doubtful verdict about a token that was counted as `MayBeAlive` before: the other environment did not take it either.
     DeadAfterAll,
 }
 
@@ -140,7 +140,7 @@ impl PruningGuard {
             self.answers.fetch_add(1, Ordering::Relaxed);
         }
         match signal {
-            TokenSignal::Other => {}
+            TokenSignal::MayBeAlive => {}
             TokenSignal::Dead(Certainty::Certain) => _ = self.certain.fetch_add(1, Ordering::Release),
             TokenSignal::Dead(Certainty::Doubtful) | TokenSignal::DeadAfterAll => {
                 self.doubtful.fetch_add(1, Ordering::Release);

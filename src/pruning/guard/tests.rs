@@ -72,7 +72,7 @@ async fn none_of_many_doubtful_verdicts_at_once_applies() {
 #[tokio::test(start_paused = true)]
 async fn one_doubtful_verdict_in_twenty_answers_applies() {
     let guard = guard();
-    count(&guard, TokenSignal::Other, 1_900);
+    count(&guard, TokenSignal::MayBeAlive, 1_900);
     assert_eq!(doubtful(&guard, "BadDeviceToken", 100), 100, "100 of 2,000");
     assert_eq!(doubtful(&guard, "BadDeviceToken", 1), 0, "101 of 2,001");
 }
@@ -97,7 +97,7 @@ async fn certain_verdicts_engage_the_guard_above_half_of_two_hundred_answers() {
     assert_eq!(doubtful(&guard, "BadDeviceToken", 1), 0, "nothing applies");
 
     let half = self::guard();
-    count(&half, TokenSignal::Other, 100);
+    count(&half, TokenSignal::MayBeAlive, 100);
     assert_eq!(certain(&half, 100), 100, "half is not above half");
 }
 
@@ -106,7 +106,7 @@ async fn certain_verdicts_apply_while_doubtful_ones_are_held_back() {
     let guard = guard();
     doubtful(&guard, "BadDeviceToken", 6);
     assert_eq!(certain(&guard, 1), 1);
-    count(&guard, TokenSignal::Other, 100);
+    count(&guard, TokenSignal::MayBeAlive, 100);
     assert_eq!(certain(&guard, 200), 0, "until they are too many themselves");
 }
 
@@ -198,7 +198,7 @@ async fn actions_that_failed_stay_pending() {
 #[tokio::test(start_paused = true)]
 async fn a_token_refused_by_both_environments_counts_as_one_answer_and_one_verdict() {
     let guard = guard();
-    count(&guard, TokenSignal::Other, 1);
+    count(&guard, TokenSignal::MayBeAlive, 1);
     count(&guard, TokenSignal::DeadAfterAll, 1);
     let counts = guard.collect(&mut guard.lock());
     assert_eq!(counts, Counts { answers: 1, doubtful: 1, certain: 0 });
