@@ -156,7 +156,7 @@ impl EnvironmentProbe<'_> {
 
     /// The first verdict stands, as of the first attempt, and counts in the first lane.
     fn keep_first_verdict(self, first: LaneId, attempted: bool) -> Conclusion {
-        self.probes.guards.of(first, None).count(TokenSignal::DeadAfterAll);
+        self.probes.guards.get_or_add(first, None).count(TokenSignal::DeadAfterAll);
         let verdict = TokenVerdict {
             device: self.device,
             lane: first,

@@ -52,7 +52,7 @@ impl Lane {
         let intake = Arc::new(LaneIntake::new(id, prefetch_max));
         let gate = LaneGate::new(id, name.clone(), credentials.fingerprint(), Arc::clone(&intake));
         let gate = Arc::new(gate);
-        let guard = context.pruning_guards.of(id, Some(&name));
+        let guard = context.pruning_guards.get_or_add(id, Some(&name));
         let limit = Arc::new(ConcurrencyLimit::new(context.max_in_flight));
         let queue = Arc::new(ReadyQueue::new(Arc::clone(&intake), prefetch_max));
 

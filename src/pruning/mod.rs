@@ -54,7 +54,8 @@ async fn apply(pool: &SessionPool, guards: &PruningGuards, batch: Vec<Finding>) 
             Finding::EnvironmentConfirmed(proof) => proofs.push(proof),
         }
     }
-    let applicable = by_lane.into_iter().flat_map(|(lane, verdicts)| guards.of(lane, None).filter(verdicts));
+    let applicable =
+        by_lane.into_iter().flat_map(|(lane, verdicts)| guards.get_or_add(lane, None).filter(verdicts));
     let verdicts: Vec<TokenVerdict> = applicable.collect();
     if verdicts.is_empty() && proofs.is_empty() {
         return;

@@ -33,7 +33,7 @@ pub struct PruningGuards {
 
 impl PruningGuards {
     /// The guard of a lane, made by the first call. `name`: as logs name the lane, where the caller knows it.
-    pub fn of(&self, lane: LaneId, name: Option<&str>) -> Arc<PruningGuard> {
+    pub fn get_or_add(&self, lane: LaneId, name: Option<&str>) -> Arc<PruningGuard> {
         let mut lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
         let name = || name.map_or_else(|| format!("number {}", lane.0), str::to_owned);
         Arc::clone(lanes.entry(lane).or_insert_with(|| Arc::new(PruningGuard::new(lane, name()))))
