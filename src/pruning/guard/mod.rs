@@ -62,7 +62,8 @@ pub enum TokenSignal {
     MayBeAlive,
     /// The token is dead.
     Dead(Certainty),
-    /// A doubtful verdict about a token that was counted as `MayBeAlive` before: the other environment did not take it either.
+    /// A doubtful verdict about a token that was counted as `MayBeAlive` before: the other environment did not take it
+    /// either.
     DeadAfterAll,
 }
 
