@@ -217,12 +217,14 @@ impl DeviceHistory<'_> {
                 is_last_reason && matches!(device.behaviour, Behaviour::TooLarge | Behaviour::Malformed)
             }
             // Answers of a provider in an outage count as no attempt, because the lane waits.
-            "expired" if reason(delivery) == "ttl" => self
-                .entries
-                .iter()
-                .all(|entry| entry.status.is_none_or(|status| status == 429 || status >= 500)),
+            "expired" if reason(delivery) == "ttl" => {
+                self.entries.iter().all(|entry| entry.status.is_none() || is_outage(entry))
+            }
             "expired" => is_last_reason && !is_accepted && device.behaviour == Behaviour::NeverUp,
-            "unknown" => missing > 0 || self.entries.iter().any(|entry| self.may_be_unanswered(entry)),
+            "unknown" => {
+                self.may_lack_request(delivery.attempts)
+                    || self.entries.iter().any(|entry| self.may_be_unanswered(entry))
+            }
             _ => false,
         };
         let seen: Vec<String> = self.entries.iter().map(|entry| answer(entry)).collect();
@@ -232,9 +234,21 @@ impl DeviceHistory<'_> {
         })
     }
 
+    /// Whether one of so many attempts may have been lost with a connection that was cut: it is in no entry. An answer
+    /// of a provider in an outage may be in an entry, and count as no attempt.
+    fn may_lack_request(&self, attempts: u32) -> bool {
+        let counted = self.entries.iter().filter(|entry| !is_outage(entry)).count();
+        !self.cut.is_empty() && attempts as usize > counted
+    }
+
     fn may_be_unanswered(&self, entry: &Entry) -> bool {
         entry.status.is_none() || self.cut.contains(&entry.connection)
     }
+}
+
+/// Whether the answer may be that of a provider in an outage or over its quota.
+fn is_outage(entry: &Entry) -> bool {
+    entry.status.is_some_and(|status| status == 429 || status >= 500)
 }
 
 /// The tokens of all requests that the script's rules of this name decided.
