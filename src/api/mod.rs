@@ -39,6 +39,7 @@ use crate::domain::{InstallationKey, Origin, ServedApps, Ttl};
 use crate::provider::Providers;
 use crate::queue::accept::Acceptor;
 use crate::queue::backlog::Backlog;
+use crate::queue::node_lease::NodeLease;
 use crate::queue::notifier::Notifier;
 use crate::registry::keys::ApiKeys;
 use crate::store::SessionPool;
@@ -86,6 +87,8 @@ pub struct StateParts {
     pub health: Arc<health::Health>,
     /// Tells other nodes that an operator decided something.
     pub notifier: Notifier,
+    /// Has Postgres's time, by which user tokens are judged.
+    pub node_lease: Arc<NodeLease>,
 }
 
 impl From<StateParts> for State {

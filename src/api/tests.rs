@@ -25,6 +25,7 @@ pub(super) fn app() -> Arc<App> {
         lanes: lanes.collect(),
         defaults: [(apns::PLATFORM, apns::defaults(apns::PRODUCTION, "com.example.shop"))].into(),
         topics_max: 100_000,
+        user_tokens: None,
     })
 }
 
@@ -61,6 +62,7 @@ pub(super) fn shared() -> StateParts {
         default_ttl: Ttl::MAX,
         health: Arc::new(health::Health::default()),
         notifier: Notifier::idle(),
+        node_lease: Arc::new(NodeLease::alone()),
     }
 }
 

@@ -1,4 +1,5 @@
-//! Differences between two configurations: keys that need a restart, and new apps and platforms. Used by the reload.
+//! Differences between two configurations: keys that need a restart, and what a running node takes over. Used by the
+//! reload.
 
 use super::{AppSettings, Config};
 
@@ -25,7 +26,7 @@ impl Config {
     /// The keys in which `new` differs and that need a restart.
     ///
     /// Keys that a running node takes over are left out: credentials, topics, channels and endpoints of existing
-    /// lanes, new apps and platforms, and `server.reload_interval`.
+    /// lanes, new apps and platforms, the keys of user tokens, and `server.reload_interval`.
     pub fn changes_for_restart(&self, new: &Self) -> Vec<String> {
         let mut changes = Vec::new();
         section!(
@@ -60,11 +61,12 @@ impl Config {
         changes
     }
 
-    /// This configuration with the apps and platforms added that only `new` has.
+    /// This configuration with the apps and platforms added that only `new` has, and with the user tokens of `new`.
     pub fn with_added_apps(&self, new: &Self) -> Self {
         let mut with_added = self.clone();
         for (name, added) in &new.apps {
             let app = with_added.apps.entry(name.clone()).or_insert_with(|| added.clone());
+            app.user_tokens.clone_from(&added.user_tokens);
             for (platform, settings) in &added.providers {
                 app.providers.entry(*platform).or_insert_with(|| settings.clone());
             }
@@ -82,8 +84,5 @@ fn list_app_changes(changes: &mut Vec<String>, name: &str, old: &AppSettings, ne
             }
             None => changes.push(format!("{name}.{platform} (removed)")),
         }
-    }
-    if old.user_tokens != new.user_tokens {
-        changes.push(format!("{name}.user_tokens"));
     }
 }

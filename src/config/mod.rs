@@ -33,7 +33,7 @@ pub use postgres_url::{PostgresHost, PostgresUrl};
 pub use retention::RetentionSettings;
 pub use server::ServerSettings;
 pub use sources::Sources;
-pub use user_tokens::{UserTokenAlgorithm, UserTokenKey, UserTokenSettings};
+pub use user_tokens::{UserTokenKey, UserTokenSettings};
 
 use crate::provider::Providers;
 use crate::settings::tree::{self, Table};

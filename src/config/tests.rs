@@ -6,10 +6,12 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::*;
-use crate::domain::Ttl;
+use crate::domain::{Ttl, UserTokenAlgorithm};
 use crate::provider::apns::{self, ApnsSettings};
 use crate::provider::fcm::{self, FcmSettings, GoogleCredential};
 
+/// A public key of P-256.
+const USERS_PEM: &str = "-----BEGIN PUBLIC KEY-----\nMFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEoAXl4uha64rpFCsasMQPI7ObRhgN\nb+OwcA9FwF8/1lTWS/kSFB4O8k/KPzCF942LCG638j/hsejjvF5kZOtO2g==\n-----END PUBLIC KEY-----\n";
 const EXAMPLE: &str = include_str!("../../config.example.toml");
 const P8: &str = "-----BEGIN PRIVATE KEY-----\nc2VjcmV0\n-----END PRIVATE KEY-----\n";
 const ACCOUNT: &str = r#"{"type":"service_account","project_id":"shop-1","client_email":"a@b","private_key":"-----BEGIN PRIVATE KEY-----x","token_uri":"https://oauth2.example/token"}"#;
@@ -24,7 +26,7 @@ impl Folder {
         folder.write("AuthKey_ABC123DEFG.p8", P8);
         folder.write("firebase.json", ACCOUNT);
         folder.write("ca.pem", "-----BEGIN CERTIFICATE-----\nAA==\n-----END CERTIFICATE-----\n");
-        folder.write("users.pem", "-----BEGIN PUBLIC KEY-----\nAA==\n-----END PUBLIC KEY-----\n");
+        folder.write("users.pem", USERS_PEM);
         folder
     }
 

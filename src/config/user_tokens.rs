@@ -1,10 +1,9 @@
 //! `[apps.<name>.user_tokens]`: the keys that verify user tokens, with which a mobile app proves the id of its user.
 
-use crate::settings::{Secret, Section};
 use std::time::Duration;
 
-/// Bytes of a shared secret at least.
-const SECRET_MIN: usize = 32;
+use crate::domain::{BadUserTokenKey, UserTokenAlgorithm, UserTokenVerifier, VerificationKey};
+use crate::settings::{Secret, Section};
 
 /// The settings of the section `[apps.<name>.user_tokens]`.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -28,17 +27,6 @@ pub struct UserTokenKey {
     pub material: Secret,
 }
 
-/// The algorithm of a user token's signature.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum UserTokenAlgorithm {
-    /// ECDSA over P-256.
-    Es256,
-    /// RSA, PKCS #1.
-    Rs256,
-    /// HMAC with a shared secret.
-    Hs256,
-}
-
 impl UserTokenSettings {
     pub(super) fn read(app: &str, mut section: Section<'_>) -> Option<Self> {
         let audience = section.text("audience").unwrap_or_else(|| format!("pushpost:{app}"));
@@ -56,54 +44,48 @@ impl UserTokenSettings {
         section.finish();
         Some(Self { audience, max_age, keys: keys? })
     }
+
+    /// What tokens are verified with.
+    pub fn verifier(&self) -> UserTokenVerifier {
+        let key = |key: &UserTokenKey| key.verification_key().expect("reading has checked the key");
+        let keys = self.keys.iter().map(key).collect();
+        UserTokenVerifier { audience: self.audience.clone(), max_age: self.max_age, keys }
+    }
 }
 
 impl UserTokenKey {
     fn read(mut section: Section<'_>) -> Option<Self> {
         let kid = section.text("kid");
-        let algorithm = section.parsed("algorithm", UserTokenAlgorithm::parse);
+        let parse =
+            |text: &str| UserTokenAlgorithm::parse(text).ok_or("must be \"ES256\", \"RS256\" or \"HS256\"");
+        let algorithm = section.parsed("algorithm", parse);
         let public_key = section.secret("public_key", "public_key_file").map(Secret::into_pem);
         let secret = section.secret("secret", "secret_file");
         let algorithm = section.required("algorithm", algorithm);
-        let material = match algorithm {
-            None => None,
+        let (name, material) = match algorithm {
             Some(UserTokenAlgorithm::Hs256) => {
                 if public_key.is_some() {
                     section.fault("public_key", "HS256 takes a secret, not a public key");
                 }
-                section.required("secret", secret).filter(|secret| {
-                    let long = secret.expose().len() >= SECRET_MIN;
-                    if !long {
-                        section.fault("secret", "must be at least 32 bytes");
-                    }
-                    long
-                })
+                ("secret", section.required("secret", secret))
             }
             Some(_) => {
                 if secret.is_some() {
                     section.fault("secret", "ES256 and RS256 take a public key, not a secret");
                 }
-                section.required("public_key", public_key).filter(|key| {
-                    let public = key.expose().contains("-----BEGIN PUBLIC KEY-----");
-                    if !public {
-                        section.fault("public_key", "contains no public key in PEM (BEGIN PUBLIC KEY)");
-                    }
-                    public
-                })
+                ("public_key", section.required("public_key", public_key))
             }
+            None => ("algorithm", None),
         };
-        section.finish();
-        Some(Self { kid, algorithm: algorithm?, material: material? })
-    }
-}
-
-impl UserTokenAlgorithm {
-    fn parse(text: &str) -> Result<Self, &'static str> {
-        match text {
-            "ES256" => Ok(Self::Es256),
-            "RS256" => Ok(Self::Rs256),
-            "HS256" => Ok(Self::Hs256),
-            _ => Err("must be \"ES256\", \"RS256\" or \"HS256\""),
+        let key = algorithm.zip(material).map(|(algorithm, material)| Self { kid, algorithm, material });
+        if let Some(Err(bad)) = key.as_ref().map(Self::verification_key) {
+            section.fault(name, bad.to_string());
         }
+        section.finish();
+        key
+    }
+
+    fn verification_key(&self) -> Result<VerificationKey, BadUserTokenKey> {
+        VerificationKey::new(self.kid.clone(), self.algorithm, self.material.expose())
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, PoisonError, RwLock};
 
-use super::{AppId, DeviceToken, Environment, LaneId, LaneKey, Platform, Platforms};
+use super::{AppId, DeviceToken, Environment, LaneId, LaneKey, Platform, Platforms, UserTokenVerifier};
 
 /// An app: a tenant with its keys, credentials and devices.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -18,6 +18,8 @@ pub struct App {
     pub defaults: BTreeMap<Platform, ProviderDefaults>,
     /// How many topics the app may have.
     pub topics_max: u32,
+    /// What its user tokens are verified with. None: the configuration has no keys for them.
+    pub user_tokens: Option<Arc<UserTokenVerifier>>,
 }
 
 /// What an app's settings of one provider say to requests and devices.

@@ -31,6 +31,7 @@ pub(crate) mod test_platform;
 mod time_zone;
 mod topic;
 mod ttl;
+mod user_token;
 mod wire_enum;
 
 pub use app::{App, AppLane, Apps, ProviderDefaults, ServedApps};
@@ -57,5 +58,9 @@ pub use scope::{BadScopes, Scope, Scopes};
 pub use short_text::{AppVersion, UserId};
 pub use target::Target;
 pub use time_zone::TimeZone;
-pub use topic::TopicName;
+pub use topic::{SubscriptionTerm, TopicName};
 pub use ttl::{BadDuration, Ttl, parse_duration, remaining_secs};
+pub use user_token::{
+    BadUserToken, BadUserTokenKey, UserTokenAlgorithm, UserTokenClaims, UserTokenReason, UserTokenVerifier,
+    VerificationKey,
+};

@@ -172,6 +172,7 @@ impl Core {
             default_ttl: config.delivery.default_ttl,
             health,
             notifier: self.notifier.clone(),
+            node_lease: Arc::clone(&self.node_lease),
         });
         listeners.open(&state);
     }

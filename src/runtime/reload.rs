@@ -3,7 +3,8 @@
 //! The sources are read every `server.reload_interval`, and on request. They are compared by content, because
 //! Kubernetes swaps files behind symbolic links without a signal. A configuration is applied as a whole: one with
 //! faults changes nothing, and is logged once. New credentials are offered to their lanes, which try them first. New
-//! apps and platforms are served from then on; removed ones are served until a restart.
+//! apps and platforms are served from then on; removed ones are served until a restart. The keys of user tokens are
+//! replaced at once, so that a removed key verifies nothing any more.
 
 use anyhow::{Context as _, anyhow};
 use tokio::sync::{mpsc, oneshot};

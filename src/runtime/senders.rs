@@ -27,7 +27,9 @@ pub(super) async fn apps(conn: &mut Session, config: &Config) -> anyhow::Result<
             })
             .collect();
         let defaults = settings.providers.iter().map(|(platform, of)| (*platform, of.defaults())).collect();
-        let app = App { id: row.id, name: row.name, lanes, defaults, topics_max: config.limits.topics };
+        let user_tokens = settings.user_tokens.as_ref().map(|tokens| Arc::new(tokens.verifier()));
+        let topics_max = config.limits.topics;
+        let app = App { id: row.id, name: row.name, lanes, defaults, topics_max, user_tokens };
         Some((app.id, Arc::new(app)))
     });
     Ok(apps.collect())

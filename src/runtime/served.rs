@@ -11,7 +11,7 @@ use anyhow::Context as _;
 
 use super::listeners::ConnectionLimits;
 use super::{Role, senders};
-use crate::config::Config;
+use crate::config::{AppSettings, Config};
 use crate::dispatch::{Dispatcher, LaneCredentials, LaneSetup, Quota};
 use crate::domain::{Apps, LaneKey, Platform, ServedApps};
 use crate::provider::{AnySettings, Sender, SharedQuota};
@@ -57,7 +57,8 @@ pub(super) struct Additions {
 }
 
 impl Additions {
-    /// The apps and lanes that `wanted` has and `served` lacks. Creates the rows of all apps.
+    /// The apps and lanes that `wanted` has and `served` lacks, and the user tokens of `wanted`. None: there is no
+    /// difference. Creates the rows of all apps.
     ///
     /// # Errors
     /// A credential can't be used, or Postgres can't be reached ([`store::Error`]).
@@ -92,7 +93,16 @@ impl Additions {
         let apps = apps.map(String::as_str).collect::<Vec<_>>().join(", ");
         let lanes = added_lanes(&served.config, &self.config).map(|(app, key)| format!("{app}/{key}"));
         let lanes = lanes.collect::<Vec<_>>().join(", ");
-        tracing::info!(apps, lanes, "apps and lanes are added");
+        if !apps.is_empty() || !lanes.is_empty() {
+            tracing::info!(apps, lanes, "apps and lanes are added");
+        }
+        let has_changed = |(name, app): &(&String, &AppSettings)| {
+            served.config.apps.get(*name).is_some_and(|served| served.user_tokens != app.user_tokens)
+        };
+        for (app, settings) in self.config.apps.iter().filter(has_changed) {
+            let keys = settings.user_tokens.as_ref().map_or(0, |tokens| tokens.keys.len());
+            tracing::info!(app, keys, "the keys of user tokens are changed");
+        }
     }
 }
 

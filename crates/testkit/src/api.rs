@@ -57,6 +57,7 @@ impl TestApi {
         drop(conn);
         let name = "requests only".to_owned();
         let node_lease = NodeLease::register(&database.pool, name, Duration::from_secs(15)).await.unwrap();
+        let node_lease = Arc::new(node_lease);
         let health = Arc::new(Health::default());
         let apps: HashMap<_, _> = [&shop, &other].map(|app| (app.id, Arc::new(app.clone()))).into();
         let state = State::from(StateParts {
@@ -79,7 +80,8 @@ impl TestApi {
             parse_pool: ParsePool::default(),
             default_ttl: Ttl::MAX,
             health: Arc::clone(&health),
-            notifier: Notifier::new(Arc::default(), Arc::new(node_lease)),
+            notifier: Notifier::new(Arc::default(), Arc::clone(&node_lease)),
+            node_lease,
         });
         Self { database, shop, other, health, router: router(state, Surface::All) }
     }

@@ -27,6 +27,7 @@ pub async fn app(pool: &SessionPool, name: &str) -> App {
         lanes: lanes.map(|(key, id)| (key, AppLane { id, configured: true })).collect(),
         defaults: [(apns::PLATFORM, apns::defaults(apns::PRODUCTION, "com.example.shop"))].into(),
         topics_max: 100_000,
+        user_tokens: None,
     }
 }
 
@@ -80,7 +81,14 @@ pub async fn put_id(pool: &SessionPool, app: &App, registration: &Registration) 
 }
 
 fn registration(platform: Platform, token: DeviceToken) -> Registration {
-    Registration { platform, token, details: DeviceDetails::default(), replaces: None, registered_at: None }
+    Registration {
+        platform,
+        token,
+        details: DeviceDetails::default(),
+        replaces: None,
+        registered_at: None,
+        user_token: None,
+    }
 }
 
 /// Keeps notifications for so many days, and everything else for longer than any test.

@@ -11,6 +11,7 @@
 //! | [`api`] | the HTTP API alone, asked through its router: [`api::TestApi`] |
 //! | [`request`], [`answer`] | one HTTP request, exactly as a test wants it, and its answer |
 //! | [`queue`] | the queue without providers and HTTP: [`queue::TestQueue`] |
+//! | [`user_tokens`] | tokens by which an app proves its user |
 //! | [`processes`] | `pushpost` as child processes: on one machine, as a cluster |
 //! | [`postgres_proxy`] | a way to Postgres that is cut, falls silent, or becomes read-only |
 //! | [`held_time`] | a clock that moves only when a test says so |
@@ -36,4 +37,5 @@ pub mod queue;
 pub mod request;
 pub mod seeds;
 pub mod service;
+pub mod user_tokens;
 pub mod wait;

@@ -19,6 +19,7 @@ fn app() -> App {
             .collect::<BTreeMap<_, _>>(),
         defaults: [(apns::PLATFORM, apns::defaults(apns::PRODUCTION, "com.example.shop"))].into(),
         topics_max: 100_000,
+        user_tokens: None,
     }
 }
 
@@ -37,6 +38,7 @@ fn apns(details: DeviceDetails) -> Registration {
         details,
         replaces: None,
         registered_at: None,
+        user_token: None,
     }
 }
 
