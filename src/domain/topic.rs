@@ -6,6 +6,15 @@ use std::fmt;
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct TopicName(Box<str>);
 
+/// How long a device's subscription lasts, if nothing else ends it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum SubscriptionTerm {
+    /// As long as the device exists.
+    Device,
+    /// Until the device leaves its user: a user token opened the topic.
+    Binding,
+}
+
 impl TopicName {
     /// Longest name, in characters.
     pub const MAX: usize = 100;
@@ -29,7 +38,7 @@ impl TopicName {
         &self.0
     }
 
-    /// Does the name have a colon (`team:42`)? Then only backends may set it.
+    /// Does the name have a colon (`team:42`)? Then an app may set it only if a user token lists it.
     pub fn is_closed(&self) -> bool {
         self.0.contains(':')
     }

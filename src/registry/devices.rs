@@ -1,14 +1,12 @@
 //! Devices as the API shows them: registering, updating, finding, listing and removing them, each with its topics.
 
-use std::collections::BTreeSet;
-
 use super::register::{ATTEMPTS_MAX, OnFailure, register_with_devices};
 use super::registration::{
-    DeviceDetails, IgnoredPart, RegisteredInFuture, Registrar, Registration, RegistrationKeys,
-    SubscriptionChanges, UnsupportedDetail, claimed_device, settle_claim,
+    DeviceDetails, DeviceTopics, IgnoredPart, RegisteredInFuture, Registrar, Registration, RegistrationKeys,
+    SubscriptionChanges, UnsupportedDetail, claimed_device, end_bound_topics, settle_claim,
 };
 use super::subscriptions;
-use crate::domain::{App, AppId, DeviceId, DeviceToken, Platform, TopicName};
+use crate::domain::{App, AppId, DeviceId, DeviceToken, Platform, SubscriptionTerm, TopicName};
 use crate::store;
 use crate::store::devices::{Device, DeviceFilter, DevicePage};
 use crate::store::{Session, SessionPool};
@@ -118,6 +116,7 @@ async fn update_once(
     if !unsupported.is_empty() {
         return Err(Error::UnsupportedDetail(unsupported));
     }
+    let user_before = device.user.clone();
     details.apply_to(&mut device, app, Registrar::Backend);
     let now = store::devices::transaction_time(&mut transaction).await?;
     if let Some(old) = claimed_device(&device, now) {
@@ -132,8 +131,8 @@ async fn update_once(
     }
     let changed: Vec<&Device> = locked.iter().chain([&device]).collect();
     store::devices::save_all(&mut transaction, &changed).await?;
-    if let Some(names) = &details.topics {
-        set_topics(&mut transaction, app, &device, names.iter().collect()).await?;
+    if details.topics.is_some() || device.user != user_before {
+        set_topics(&mut transaction, app, &device, details.topics.as_deref()).await?;
     }
     let known = with_topics(&mut transaction, vec![device]).await?.pop();
     store::commits::commit(pool, transaction).await?;
@@ -217,21 +216,23 @@ pub async fn unregister(
     Ok(())
 }
 
-/// Replaces the topics of a device by `names`, on behalf of a backend.
+/// Replaces the topics of a device by `names`, on behalf of a backend. Without names, those end that belong to the binding
+/// to a user, because the device has left that user.
 async fn set_topics(
     conn: &mut Session,
     app: &App,
     device: &Device,
-    names: BTreeSet<&TopicName>,
+    names: Option<&[TopicName]>,
 ) -> Result<(), Error> {
     let before = store::topics::of_devices(conn, &[device.id]).await?.remove(&device.id).unwrap_or_default();
-    let before: BTreeSet<_> = before.iter().collect();
-    let pairs = |names: Vec<_>| names.into_iter().map(|name| (device.id, name)).collect::<Vec<_>>();
-    let subscriptions = SubscriptionChanges {
-        added: pairs(names.difference(&before).copied().collect()),
-        removed: pairs(before.difference(&names).copied().collect()),
-    };
-    subscriptions::write(conn, app, Registrar::Backend, &subscriptions).await?;
+    let before: DeviceTopics = before.into_iter().collect();
+    let mut after = before.clone();
+    match names {
+        Some(names) => after = names.iter().map(|name| (name.clone(), SubscriptionTerm::Device)).collect(),
+        None => end_bound_topics(&mut after),
+    }
+    let changes = SubscriptionChanges::between(device.id, &before, &after);
+    subscriptions::write(conn, app, Registrar::Backend, &changes).await?;
     Ok(())
 }
 
@@ -246,7 +247,7 @@ async fn with_topics(
     let mut topics = store::topics::of_devices(conn, &ids).await?;
     let known = devices.into_iter().map(|device| {
         let topics = topics.remove(&device.id).unwrap_or_default();
-        DeviceWithTopics { device, topics }
+        DeviceWithTopics { device, topics: topics.into_iter().map(|(name, _)| name).collect() }
     });
     Ok(known.collect())
 }

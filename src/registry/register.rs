@@ -3,7 +3,7 @@
 //! The stored devices are locked, the rules are carried out in memory, and the changes are written. Where all devices
 //! are new or unchanged, that takes two statements for the whole batch.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
 use super::devices::Error;
 use super::registration::{
@@ -11,10 +11,10 @@ use super::registration::{
     RegistrationResult,
 };
 use super::subscriptions;
-use crate::domain::{App, DeviceId, TopicName};
+use crate::domain::{App, DeviceId, TopicName, UserId};
 use crate::store;
 use crate::store::commits::{self, TransactionMark};
-use crate::store::devices::TokenKey;
+use crate::store::devices::{Device, TokenKey};
 use crate::store::{Session, SessionPool};
 
 /// How often a transaction may lose a race for the same tokens before it fails as contended.
@@ -111,7 +111,7 @@ impl<'a> Work<'a, '_> {
         let tokens: Vec<TokenKey> = tokens.into_iter().collect();
         let devices = store::devices::lock_tokens(conn, self.app.id, &tokens).await?;
         let ids: Vec<DeviceId> = devices.iter().map(|device| device.id).collect();
-        let mut topics = match self.needs_topics() && !ids.is_empty() {
+        let mut topics = match !ids.is_empty() && self.needs_topics(&devices) {
             true => store::topics::of_devices(conn, &ids).await?,
             false => Default::default(),
         };
@@ -122,10 +122,22 @@ impl<'a> Work<'a, '_> {
         Ok(())
     }
 
-    /// The answer to a single registration shows the topics. An import reads topics only if it may change them.
-    fn needs_topics(self) -> bool {
-        let concerns_topics = |one: &Registration| one.details.topics.is_some() || one.replaces.is_some();
-        self.caller != Registrar::Import || self.registrations.iter().any(concerns_topics)
+    /// The answer to a single registration shows the topics. An import reads the topics of the stored `devices` only if
+    /// it may change them: a device that leaves its user loses some.
+    fn needs_topics(self, devices: &[Device]) -> bool {
+        if self.caller != Registrar::Import {
+            return true;
+        }
+        let user =
+            |device: &'_ Device| Some(((device.platform, device.token.digest()), device.user.clone()?));
+        let users: HashMap<TokenKey, UserId> = devices.iter().filter_map(user).collect();
+        let leaves_user = |one: &Registration, keys: &RegistrationKeys| {
+            let user = users.get(&keys.own());
+            user.is_some() && one.details.user.applied_to(user.cloned()).as_ref() != user
+        };
+        self.registrations.iter().zip(self.keys).any(|(one, keys)| {
+            one.details.topics.is_some() || one.replaces.is_some() || leaves_user(one, keys)
+        })
     }
 }
 

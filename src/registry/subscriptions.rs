@@ -27,7 +27,7 @@ pub(super) async fn write(
     }
     let mut refused = Vec::new();
     if !changes.added.is_empty() {
-        let names: BTreeSet<&TopicName> = changes.added.iter().map(|(_, name)| *name).collect();
+        let names: BTreeSet<&TopicName> = changes.added.iter().map(|((_, name), _)| *name).collect();
         let names: Vec<TopicName> = names.into_iter().cloned().collect();
         let mut topics = store::topics::hold(conn, app.id, &names).await?;
         unsubscribed.retain(|topic| !topics.values().any(|held| held == topic));
@@ -35,8 +35,11 @@ pub(super) async fn write(
             let candidates = std::mem::take(&mut unsubscribed);
             refused = create_missing(conn, app, caller, &names, &mut topics, &candidates).await?;
         }
-        let to_row = |(device, name): &(_, &TopicName)| Some((*topics.get(*name)?, *device));
-        let rows: Vec<_> = changes.added.iter().filter_map(to_row).collect();
+        let rows = changes.added.iter().filter_map(|((device, name), term)| {
+            let topic = *topics.get(*name)?;
+            Some((topic, *device, *term))
+        });
+        let rows: Vec<_> = rows.collect();
         store::topics::subscribe_all(conn, &rows).await?;
     }
     purge(conn, app.id, &unsubscribed).await?;

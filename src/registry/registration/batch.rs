@@ -1,15 +1,16 @@
 //! A batch of registrations, carried out one after the other on devices that a transaction has locked. The transaction
 //! then writes the result of the whole batch with a few statements. `registry::register` loads and stores it.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 
 use chrono::{DateTime, Utc};
 
 use super::replacement::{Takeover, claimed_device, quarantine_replaced, settle_claim};
+use super::topics::{DeviceTopics, end_bound_topics, state_topics, take_over_topics};
 use super::{IgnoredPart, IgnoredReason, RegisteredInFuture, Registrar, Registration};
-use crate::domain::{App, DeviceId, DeviceToken, TopicName};
+use crate::domain::{App, DeviceId, DeviceToken, SubscriptionTerm, TopicName, UserId};
 use crate::store::devices::{Device, InsertedDevice, TokenKey};
-use crate::store::topics::Subscription;
+use crate::store::topics::{SubscribedTopic, Subscription};
 
 /// The keys that find the tokens of a registration. They are computed once, because digests cost time.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -41,17 +42,17 @@ pub struct RegistrationBatch<'a> {
 #[derive(Debug)]
 struct Entry {
     device: Device,
-    topics: BTreeSet<TopicName>,
+    topics: DeviceTopics,
     /// None: the device is new.
     stored: Option<Device>,
-    stored_topics: BTreeSet<TopicName>,
+    stored_topics: DeviceTopics,
 }
 
 /// The subscriptions that a transaction adds and removes.
 #[derive(Debug, Default)]
 pub struct SubscriptionChanges<'a> {
-    /// The subscriptions that are new.
-    pub added: Vec<Subscription<'a>>,
+    /// The subscriptions that are new or have another term.
+    pub added: Vec<(Subscription<'a>, SubscriptionTerm)>,
     /// Subscriptions that end.
     pub removed: Vec<Subscription<'a>>,
 }
@@ -63,6 +64,11 @@ impl RegistrationKeys {
         let own = key(&registration.token);
         let replaced = registration.replaces.as_ref().map(key).filter(|old| *old != own);
         Self { own, replaced }
+    }
+
+    /// The key of the token.
+    pub fn own(self) -> TokenKey {
+        self.own
     }
 
     /// The key of the token, and of the token that it replaces.
@@ -78,8 +84,8 @@ impl<'a> RegistrationBatch<'a> {
     }
 
     /// Adds a stored device, with those of its topics that were read.
-    pub fn add_stored(&mut self, device: Device, topics: Vec<TopicName>) {
-        let topics: BTreeSet<_> = topics.into_iter().collect();
+    pub fn add_stored(&mut self, device: Device, topics: Vec<SubscribedTopic>) {
+        let topics: DeviceTopics = topics.into_iter().collect();
         let key = (device.platform, device.token.digest());
         self.keys.insert(device.id, key);
         let (stored, stored_topics) = (Some(device.clone()), topics.clone());
@@ -98,45 +104,48 @@ impl<'a> RegistrationBatch<'a> {
         let at = registration.effective_time(self.now, self.caller)?;
         let mut ignored = registration.details.ignored.clone();
         ignored.extend(self.ignored_replacement(registration, keys));
-        let replaced = keys.replaced.and_then(|old| self.replace_device(old));
+        let replaced = keys.replaced.and_then(|old| self.replace_device(old, registration.proven_user()));
         let is_new = !self.entries.contains_key(&keys.own);
         let (app, caller) = (self.app, self.caller);
         let entry = self.entries.entry(keys.own).or_insert_with(|| Entry {
             device: registration.new_device(app, at, caller),
-            topics: BTreeSet::new(),
+            topics: BTreeMap::new(),
             stored: None,
-            stored_topics: BTreeSet::new(),
+            stored_topics: BTreeMap::new(),
         });
+        let user_before = entry.device.user.clone();
         if !is_new {
             registration.update_device(&mut entry.device, app, at, caller);
         }
-        if let Some((takeover, old, topics)) = replaced {
-            registration.take_over(&mut entry.device, &old, takeover, is_new, self.now);
-            if registration.details.topics.is_none() {
-                let is_wanted = |topic: &TopicName| takeover.includes(topic) && !entry.topics.contains(topic);
-                let mut taken: Vec<_> = topics.into_iter().filter(is_wanted).collect();
-                let room = takeover.room(&entry.topics);
-                if taken.len() > room {
-                    taken.truncate(room);
-                    ignored.push(IgnoredPart::member("replaces", IgnoredReason::TooManyTopics));
-                }
-                entry.topics.extend(taken);
+        if let Some((takeover, old, _)) = &replaced {
+            registration.take_over(&mut entry.device, old, *takeover, is_new, self.now);
+        }
+        if user_before != entry.device.user {
+            end_bound_topics(&mut entry.topics);
+        }
+        if let Some((takeover, old, mut topics)) = replaced {
+            if old.user != entry.device.user {
+                end_bound_topics(&mut topics);
+            }
+            let is_complete = take_over_topics(registration, caller, takeover, topics, &mut entry.topics);
+            if !is_complete {
+                ignored.push(IgnoredPart::member("replaces", IgnoredReason::TooManyTopics));
             }
         }
-        if let Some(names) = &registration.details.topics {
-            // An app states its open topics only: the closed ones stay.
-            entry.topics.retain(|topic| !caller.is_trusted() && topic.is_closed());
-            entry.topics.extend(names.iter().cloned());
-        }
+        state_topics(registration, caller, &mut entry.topics);
         self.settle_claim(keys.own);
         Ok(RegistrationResult { is_new, ignored })
     }
 
     /// Quarantines the replaced device, unless the claim must wait. Returns how much is taken over, and the device and
     /// its topics as they were before.
-    fn replace_device(&mut self, old: TokenKey) -> Option<(Takeover, Device, BTreeSet<TopicName>)> {
+    fn replace_device(
+        &mut self,
+        old: TokenKey,
+        proven_user: Option<&UserId>,
+    ) -> Option<(Takeover, Device, DeviceTopics)> {
         let entry = self.entries.get_mut(&old)?;
-        let takeover = Takeover::of(&entry.device, self.caller)?;
+        let takeover = Takeover::of(&entry.device, self.caller, proven_user)?;
         let before = (takeover, entry.device.clone(), entry.topics.clone());
         if takeover != Takeover::Pending {
             quarantine_replaced(&mut entry.device, self.now);
@@ -178,13 +187,13 @@ impl<'a> RegistrationBatch<'a> {
     /// Removes these topics from all devices of the batch.
     pub fn remove_topics(&mut self, names: &[TopicName]) {
         for entry in self.entries.values_mut() {
-            entry.topics.retain(|topic| !names.contains(topic));
+            entry.topics.retain(|topic, _| !names.contains(topic));
         }
     }
 
     /// The registered device with its topics, as they will be stored.
     pub fn find(&self, keys: RegistrationKeys) -> Option<(&Device, impl Iterator<Item = &TopicName>)> {
-        self.entries.get(&keys.own).map(|entry| (&entry.device, entry.topics.iter()))
+        self.entries.get(&keys.own).map(|entry| (&entry.device, entry.topics.keys()))
     }
 
     /// The devices to insert, in the order in which their rows may be locked.
@@ -215,10 +224,28 @@ impl<'a> RegistrationBatch<'a> {
     pub fn subscription_changes(&self) -> SubscriptionChanges<'_> {
         let mut changes = SubscriptionChanges::default();
         for Entry { device, topics, stored_topics, .. } in self.entries.values() {
-            let of_device = |topic| (device.id, topic);
-            changes.added.extend(topics.difference(stored_topics).map(of_device));
-            changes.removed.extend(stored_topics.difference(topics).map(of_device));
+            changes.add(device.id, stored_topics, topics);
         }
         changes
+    }
+}
+
+impl<'a> SubscriptionChanges<'a> {
+    /// The changes of one device.
+    pub(in crate::registry) fn between(
+        device: DeviceId,
+        before: &'a DeviceTopics,
+        after: &'a DeviceTopics,
+    ) -> Self {
+        let mut changes = Self::default();
+        changes.add(device, before, after);
+        changes
+    }
+
+    fn add(&mut self, device: DeviceId, before: &'a DeviceTopics, after: &'a DeviceTopics) {
+        let is_new = |(topic, term): &(&TopicName, &SubscriptionTerm)| before.get(*topic) != Some(*term);
+        self.added.extend(after.iter().filter(is_new).map(|(topic, term)| ((device, topic), *term)));
+        let removed = before.keys().filter(|topic| !after.contains_key(*topic));
+        self.removed.extend(removed.map(|topic| (device, topic)));
     }
 }

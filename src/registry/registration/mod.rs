@@ -4,16 +4,18 @@
 mod batch;
 mod ignored;
 mod replacement;
+mod topics;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
 pub use batch::{RegistrationBatch, RegistrationKeys, RegistrationResult, SubscriptionChanges};
 pub use ignored::{IgnoredPart, IgnoredReason};
 pub use replacement::{claimed_device, settle_claim};
+pub(super) use topics::{DeviceTopics, end_bound_topics};
 
 use crate::domain::{
     App, AppVersion, DeviceId, DeviceToken, Environment, Kind, Locale, Platform, Source, TimeZone, TopicName,
-    UserId,
+    UserId, UserTokenClaims,
 };
 use crate::store::devices::{Device, Quarantine};
 
@@ -38,7 +40,7 @@ pub enum Registrar {
     /// A key with the scope `devices` or `admin`: trusted.
     Backend,
     /// A publishable key, which anybody may have extracted from an app: not trusted. The API refuses fields that such a
-    /// key may not set.
+    /// key may not set, and sets `user` from a user token only.
     App,
     /// A backend that hands over its whole table of devices: trusted. The time of the import says nothing about when an
     /// app registered.
@@ -54,7 +56,8 @@ pub struct DeviceDetails {
     pub environment: FieldChange<Environment>,
     /// The user of the device.
     pub user: FieldChange<UserId>,
-    /// The complete set of topics; from an app, the complete set of open ones. None: they stay as they are.
+    /// The complete set of topics; from an app, of the open ones and of those that its user token lists. None: they stay
+    /// as they are.
     pub topics: Option<Vec<TopicName>>,
     /// The language that the device is set to.
     pub locale: FieldChange<Locale>,
@@ -79,6 +82,8 @@ pub struct Registration {
     pub replaces: Option<DeviceToken>,
     /// When the app registered. None: now, or unknown for an import.
     pub registered_at: Option<DateTime<Utc>>,
+    /// What a verified user token proves.
+    pub user_token: Option<UserTokenClaims>,
 }
 
 /// The error that `registered_at` lies in the future.
@@ -160,6 +165,11 @@ impl DeviceDetails {
 }
 
 impl Registration {
+    /// The user that a user token names.
+    fn proven_user(&self) -> Option<&UserId> {
+        self.user_token.as_ref().map(|token| &token.user)
+    }
+
     /// When the app registered, by a request that arrives at `now`. None: unknown.
     ///
     /// # Errors

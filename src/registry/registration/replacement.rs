@@ -1,14 +1,14 @@
 //! The rules of `replaces`: a phone has a new token, and its old device is to be quarantined.
 //!
 //! Any app can claim to replace any device if it knows the token of that device. So a claim by a publishable key
-//! changes nothing on a device that has a user, until the backend gives the new device the same user.
-
-use std::collections::BTreeSet;
+//! changes nothing on a device that has a user, unless a user token proves the same user, or until the new device gets
+//! the same user.
 
 use chrono::{DateTime, TimeDelta, Utc};
 
+use super::topics::DeviceTopics;
 use super::{FieldChange, Registrar, Registration};
-use crate::domain::{DeviceId, PushpostReason, QuarantineReason, TopicName};
+use crate::domain::{DeviceId, PushpostReason, QuarantineReason, TopicName, UserId};
 use crate::store::devices::{Device, Quarantine, Replacement};
 
 /// How long a claim waits until the new device has the user of the old one.
@@ -28,15 +28,17 @@ pub(super) enum Takeover {
 impl Takeover {
     /// How much a device of this caller takes over from `old`. None: `old` was replaced before, and a repeated request
     /// must not undo what has changed since.
-    pub(super) fn of(old: &Device, caller: Registrar) -> Option<Self> {
+    /// `proven_user` is the user of the caller's user token.
+    pub(super) fn of(old: &Device, caller: Registrar, proven_user: Option<&UserId>) -> Option<Self> {
         let is_replaced = |old: &Quarantine| old.reason.0 == PushpostReason::Replaced.as_str();
         if old.quarantine.as_ref().is_some_and(is_replaced) {
             return None;
         }
-        Some(match caller.is_trusted() {
-            true => Self::Whole,
-            false if old.user.is_none() => Self::OpenPart,
-            false => Self::Pending,
+        Some(match (caller.is_trusted(), &old.user) {
+            (true, _) => Self::Whole,
+            (false, None) => Self::OpenPart,
+            (false, Some(user)) if proven_user == Some(user) => Self::Whole,
+            (false, Some(_)) => Self::Pending,
         })
     }
 
@@ -50,11 +52,11 @@ impl Takeover {
     }
 
     /// How many subscriptions the new device may take over in addition to its `own`.
-    pub(super) fn room(self, own: &BTreeSet<TopicName>) -> usize {
+    pub(super) fn room(self, own: &DeviceTopics) -> usize {
         match self {
             Self::Whole => usize::MAX,
             Self::OpenPart | Self::Pending => {
-                TopicName::OPEN_MAX.saturating_sub(own.iter().filter(|topic| !topic.is_closed()).count())
+                TopicName::OPEN_MAX.saturating_sub(own.keys().filter(|topic| !topic.is_closed()).count())
             }
         }
     }

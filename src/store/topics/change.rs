@@ -8,7 +8,7 @@
 use std::collections::HashMap;
 
 use super::{TopicId, texts};
-use crate::domain::{AppId, DeviceId, TopicName};
+use crate::domain::{AppId, DeviceId, SubscriptionTerm, TopicName};
 use crate::store::Error;
 use crate::store::Session;
 
@@ -87,18 +87,27 @@ pub async fn create(
     Ok(rows.into_iter().map(|row| (TopicName::stored(row.name), row.topic_id)).collect())
 }
 
-/// Adds subscriptions to topics that the transaction has locked or created, of devices that it has locked or inserted.
+/// Adds subscriptions to topics that the transaction has locked or created, of devices that it has locked or inserted. A
+/// subscription that exists gets the new term.
 ///
 /// # Errors
 /// Postgres is out of reach, or a row holds an unknown value.
-pub async fn subscribe_all(conn: &mut Session, subscriptions: &[(TopicId, DeviceId)]) -> Result<(), Error> {
-    let (topics, devices): (Vec<i64>, Vec<i64>) =
-        subscriptions.iter().map(|(topic, device)| (*topic, device.0)).unzip();
+pub async fn subscribe_all(
+    conn: &mut Session,
+    subscriptions: &[(TopicId, DeviceId, SubscriptionTerm)],
+) -> Result<(), Error> {
+    let topics: Vec<i64> = subscriptions.iter().map(|(topic, ..)| *topic).collect();
+    let devices: Vec<i64> = subscriptions.iter().map(|(_, device, _)| device.0).collect();
+    let is_bound: Vec<bool> =
+        subscriptions.iter().map(|(.., term)| *term == SubscriptionTerm::Binding).collect();
     sqlx::query!(
-        "insert into subscriptions (topic_id, device_id)
-         select * from unnest($1::bigint[], $2::bigint[]) on conflict do nothing",
+        "insert into subscriptions as s (topic_id, device_id, is_bound)
+         select * from unnest($1::bigint[], $2::bigint[], $3::boolean[])
+         on conflict (topic_id, device_id) do update set is_bound = excluded.is_bound
+         where s.is_bound <> excluded.is_bound",
         &topics,
-        &devices
+        &devices,
+        &is_bound
     )
     .execute(conn)
     .await?;

@@ -9,7 +9,7 @@ pub use self::change::{
     without_subscribers,
 };
 use super::Error;
-use crate::domain::{AppId, DeviceId, TopicName};
+use crate::domain::{AppId, DeviceId, SubscriptionTerm, TopicName};
 use crate::store::Session;
 
 /// The number of a topic's row.
@@ -29,6 +29,9 @@ pub async fn ids_of(conn: &mut Session, app: AppId, names: &[TopicName]) -> Resu
     Ok(ids.fetch_all(conn).await?)
 }
 
+/// A topic of a device, and how long the device's subscription lasts.
+pub type SubscribedTopic = (TopicName, SubscriptionTerm);
+
 /// The topics of each of these devices, in the order of their names. A device without topics is missing.
 ///
 /// # Errors
@@ -36,18 +39,19 @@ pub async fn ids_of(conn: &mut Session, app: AppId, names: &[TopicName]) -> Resu
 pub async fn of_devices(
     conn: &mut Session,
     ids: &[DeviceId],
-) -> Result<HashMap<DeviceId, Vec<TopicName>>, Error> {
+) -> Result<HashMap<DeviceId, Vec<SubscribedTopic>>, Error> {
     let ids: Vec<i64> = ids.iter().map(|device| device.0).collect();
     let rows = sqlx::query!(
-        "select s.device_id, t.name from subscriptions s join topics t using (topic_id)
+        "select s.device_id, s.is_bound, t.name from subscriptions s join topics t using (topic_id)
          where s.device_id = any($1) order by t.name collate \"C\"",
         &ids
     )
     .fetch_all(conn)
     .await?;
-    let mut topics: HashMap<DeviceId, Vec<TopicName>> = HashMap::new();
+    let mut topics: HashMap<DeviceId, Vec<SubscribedTopic>> = HashMap::new();
     for row in rows {
-        topics.entry(DeviceId(row.device_id)).or_default().push(TopicName::stored(row.name));
+        let term = if row.is_bound { SubscriptionTerm::Binding } else { SubscriptionTerm::Device };
+        topics.entry(DeviceId(row.device_id)).or_default().push((TopicName::stored(row.name), term));
     }
     Ok(topics)
 }

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use bit_vec::BitVec;
 use pushpost::domain::{
     AppId, Certainty, Class, DeviceId, DeviceToken, EnvironmentProof, FanOut, JobId, Kind, LaneId, NodeId,
-    NotificationId, Priority, Reason, Source, TokenVerdict, TopicName,
+    NotificationId, Priority, Reason, Source, SubscriptionTerm, TokenVerdict, TopicName,
 };
 use pushpost::provider::{apns, fcm};
 use pushpost::store::record::NewReceipt;
@@ -201,7 +201,7 @@ async fn tokens_of_devices(conn: &mut Session) {
     let names = std::slice::from_ref(&news);
     let topic = topics::create(&mut transaction, AppId(1), names).await.unwrap()[&news];
     assert_eq!(topics::hold(&mut transaction, AppId(1), names).await.unwrap()[&news], topic);
-    topics::subscribe_all(&mut transaction, &[(topic, device.id)]).await.unwrap();
+    topics::subscribe_all(&mut transaction, &[(topic, device.id, SubscriptionTerm::Binding)]).await.unwrap();
     topics::unsubscribe_all(&mut transaction, AppId(1), &[(device.id, &news)]).await.unwrap();
     assert_eq!(topics::without_subscribers(&mut transaction, &[topic]).await.unwrap(), [topic]);
     assert_eq!(topics::purge(&mut transaction, AppId(1), &[topic]).await.unwrap(), 1);
