@@ -192,6 +192,9 @@ struct ProblemSchema {
     limit: Option<u64>,
     /// What a rate limit counts: `key`, `address` or `token`.
     per: Option<String>,
+    /// What is wrong with a user token.
+    #[schema(value_type = Option<words::UserTokenReason>)]
+    reason: Option<String>,
     /// The scopes of which one would be enough.
     scopes: Option<Vec<String>>,
     /// What an import that did not come to its end has imported.

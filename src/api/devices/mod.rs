@@ -10,6 +10,7 @@ mod register;
 mod request;
 mod schema;
 mod timeline;
+mod user_token;
 
 pub(in crate::api) use request::{no_environment, no_kind, token};
 

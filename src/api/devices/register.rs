@@ -4,11 +4,12 @@
 use axum::Json;
 use axum::extract;
 use axum::response::{IntoResponse, Response};
-use http::{HeaderMap, StatusCode};
+use http::StatusCode;
 
 use super::answer::{DeviceAnswer, DeviceView};
 use super::request;
 use super::schema::{DeviceRegistration, TokenOfDevice};
+use super::user_token::{UserTokenHeader, UserTokenParameter};
 use crate::api::State;
 use crate::api::auth::{Caller, RegisterDevice};
 use crate::api::body::DeviceBody;
@@ -18,15 +19,14 @@ use crate::domain::DeviceToken;
 use crate::registry::devices;
 use crate::registry::registration;
 
-/// The header with a user token, by which an app proves its user's identity. This version can't check one.
-const USER_TOKEN: &str = "pushpost-user-token";
-
 /// Register a device
 ///
-/// An upsert by platform and token: 201 if the token was unknown, else 200.
+/// An upsert by platform and token: 201 if the token was unknown, else 200. With a user token the device is bound to that
+/// user, unless `user` is null.
 #[utoipa::path(
     put, path = "/v1/devices", operation_id = "registerDevice", tag = "devices",
     security(("key" = ["devices", "register"])),
+    params(UserTokenParameter),
     request_body = DeviceRegistration,
     responses(
         (status = 200, description = "The token was known; the device as it is now.", body = DeviceAnswer),
@@ -37,15 +37,16 @@ const USER_TOKEN: &str = "pushpost-user-token";
 pub(super) async fn register(
     extract::State(state): extract::State<State>,
     caller: Caller<RegisterDevice>,
-    headers: HeaderMap,
+    user_token: UserTokenHeader,
     parameters: Parameters,
     DeviceBody(body): DeviceBody,
 ) -> Result<Response, ApiError> {
-    refuse_user_token(&headers)?;
+    let user_token = user_token.verify(&state, &caller.app)?;
     let by_app = caller.scopes.is_publishable();
     let who = if by_app { registration::Registrar::App } else { registration::Registrar::Backend };
-    let platforms = caller.app.platforms();
-    let read = state.parse_pool.run(body.len(), move || request::registration(body, who, &platforms)).await;
+    let (platforms, length) = (caller.app.platforms(), body.len());
+    let read = move || request::proven_registration(body, who, user_token, &platforms);
+    let read = state.parse_pool.run(length, read).await;
     let registration = parameters.and(read)?;
     take_token_rate(&state, &caller, &registration.token)?;
     let registered = devices::register(&state.pool, &caller.app, &registration, who).await?;
@@ -61,17 +62,18 @@ pub(super) async fn register(
 #[utoipa::path(
     post, path = "/v1/devices/unregister", operation_id = "unregisterDevice", tag = "devices",
     security(("key" = ["devices", "register"])),
+    params(UserTokenParameter),
     request_body = TokenOfDevice,
     responses((status = 204, description = "The device is not registered."), UnregisterProblems)
 )]
 pub(super) async fn unregister(
     extract::State(state): extract::State<State>,
     caller: Caller<RegisterDevice>,
-    headers: HeaderMap,
+    user_token: UserTokenHeader,
     parameters: Parameters,
     DeviceBody(body): DeviceBody,
 ) -> Result<StatusCode, ApiError> {
-    refuse_user_token(&headers)?;
+    user_token.verify(&state, &caller.app)?;
     let platforms = caller.app.platforms();
     let read = state.parse_pool.run(body.len(), move || request::platform_and_token(body, &platforms)).await;
     let (platform, token) = parameters.and(read)?;
@@ -91,8 +93,4 @@ fn take_token_rate(
         true => Ok(state.rates.take_token(caller.app.id, token)?),
         false => Ok(()),
     }
-}
-
-fn refuse_user_token(headers: &HeaderMap) -> Result<(), ApiError> {
-    if headers.contains_key(USER_TOKEN) { Err(ApiError::UserTokensNotConfigured) } else { Ok(()) }
 }

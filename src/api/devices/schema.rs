@@ -29,10 +29,11 @@ pub(in crate::api) struct DeviceRegistration {
     /// APNs's environment; the app's default if a new device names none. FCM has none.
     #[schema(value_type = Option<words::Environment>)]
     environment: Option<String>,
-    /// The user to bind the device to: 1 to 128 bytes. A publishable key may only clear it.
+    /// The user to bind the device to: 1 to 128 bytes. A publishable key may only clear it, or name the user of its user
+    /// token.
     #[schema(max_length = 128)]
     user: Option<String>,
-    /// The whole set of topics; from a publishable key its open part.
+    /// The whole set of topics; from a publishable key its open part, and what the user token lists.
     #[schema(max_items = 1000)]
     topics: Option<Vec<String>>,
     /// BCP 47, such as `de-DE`. What can't be read is ignored, and the answer says so.

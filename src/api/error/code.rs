@@ -36,6 +36,8 @@ problem_codes! {
     InvalidRequest "invalid_request" BAD_REQUEST "The request is not well formed",
     /// No key, or a key that is unknown or revoked.
     Unauthenticated "unauthenticated" UNAUTHORIZED "No valid key",
+    /// A user token that proves nothing; `reason` says why.
+    UserTokenInvalid "user_token_invalid" UNAUTHORIZED "The user token is not valid",
     /// The key has none of the scopes that the operation needs.
     MissingScope "missing_scope" FORBIDDEN "The key may not do this",
     /// A field that the key may not set.

@@ -15,7 +15,7 @@ pub(super) use responses::*;
 
 use super::problem::{Cause, Problem};
 use super::rates::RateExceeded;
-use crate::domain::{InputCode, Scope, ValidationError};
+use crate::domain::{BadUserToken, InputCode, Scope, ValidationError};
 use crate::queue::{accept, backlog};
 use crate::store;
 
@@ -52,6 +52,9 @@ pub enum ApiError {
     /// A user token, but the app's configuration has no keys to check it with.
     #[error("no user tokens here")]
     UserTokensNotConfigured,
+    /// A user token that proves nothing.
+    #[error("the user token is not valid: {0}")]
+    UserTokenInvalid(BadUserToken),
     /// The `Content-Type` is not JSON, or the body is compressed.
     #[error("not JSON")]
     UnsupportedMediaType,
@@ -147,6 +150,10 @@ impl ApiError {
                 ProblemCode::UserTokensNotConfigured,
                 "The configuration has no keys to check this app's user tokens with.",
             ),
+            Self::UserTokenInvalid(BadUserToken { reason, detail }) => {
+                let detail = format!("The user token is not valid: {detail}.");
+                Problem::new(ProblemCode::UserTokenInvalid, detail).with("reason", reason.as_str())
+            }
             other => other.body(),
         }
     }
@@ -234,7 +241,9 @@ impl ApiError {
 
     fn header(&self) -> Option<(http::HeaderName, HeaderValue)> {
         match self {
-            Self::Unauthenticated => Some((WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))),
+            Self::Unauthenticated | Self::UserTokenInvalid(_) => {
+                Some((WWW_AUTHENTICATE, HeaderValue::from_static("Bearer")))
+            }
             Self::Unavailable(_) | Self::OutcomeUnknown(_) | Self::Overdue(_) | Self::Starting => {
                 Some((RETRY_AFTER, RETRY_UNAVAILABLE.into()))
             }
@@ -285,6 +294,12 @@ impl From<accept::Error> for ApiError {
             accept::Error::ShuttingDown => Self::ShuttingDown,
             accept::Error::Poisoned(_) => Self::internal(error),
         }
+    }
+}
+
+impl From<BadUserToken> for ApiError {
+    fn from(bad: BadUserToken) -> Self {
+        Self::UserTokenInvalid(bad)
     }
 }
 

@@ -12,7 +12,7 @@ use super::ProblemCode::{
     BodyTooLarge, BodyTooSlow, ForbiddenField, HeadersTooLarge, Internal, InvalidRequest, MissingScope,
     NotFound, OutcomeUnknown, QueueFull, RateLimited, ShuttingDown, TooManyItems, TooManyTargets,
     TopicClosed, Unauthenticated, Unavailable, Unprocessable, UnsupportedMediaType, UrlTooLong,
-    UserTokensNotConfigured,
+    UserTokenInvalid, UserTokensNotConfigured,
 };
 use crate::api::problem::Problem;
 
@@ -55,9 +55,10 @@ problem_sets! {
     SendProblems: WITH_KEY, WITH_BODY, &[TooManyTargets, Unprocessable, OutcomeUnknown, QueueFull, ShuttingDown];
     /// Problems of `PUT /v1/devices`.
     RegisterProblems: WITH_KEY, WITH_BODY,
-        &[ForbiddenField, TopicClosed, UserTokensNotConfigured, Unprocessable, OutcomeUnknown];
+        &[UserTokenInvalid, ForbiddenField, TopicClosed, UserTokensNotConfigured, Unprocessable, OutcomeUnknown];
     /// Problems of `POST /v1/devices/unregister`.
-    UnregisterProblems: WITH_KEY, WITH_BODY, &[UserTokensNotConfigured, Unprocessable, OutcomeUnknown];
+    UnregisterProblems: WITH_KEY, WITH_BODY,
+        &[UserTokenInvalid, UserTokensNotConfigured, Unprocessable, OutcomeUnknown];
     /// Problems of `PATCH /v1/devices/{id}`.
     DescribeProblems: WITH_KEY, WITH_BODY, &[NotFound, Unprocessable, OutcomeUnknown];
     /// Problems of `POST /v1/devices/lookup`.

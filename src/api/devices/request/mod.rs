@@ -8,7 +8,7 @@ use chrono::{DateTime, Utc};
 use crate::api::json::{self, Element, Fields, Given};
 use crate::domain::{
     AppVersion, DeviceToken, InputCode, Kind, Locale, Platform, Platforms, TimeZone, TopicName, UserId,
-    ValidationError,
+    UserTokenClaims, ValidationError,
 };
 use crate::registry::registration::{
     DeviceDetails, FieldChange, IgnoredPart, IgnoredReason, Registrar, Registration, UnsupportedDetail,
@@ -17,24 +17,42 @@ use crate::registry::registration::{
 /// The most topics that one request may name for a device.
 const TOPICS_MAX: usize = 1000;
 
+/// The caller that states something about a device.
+#[derive(Clone, Copy)]
+struct Author<'a> {
+    registrar: Registrar,
+    user_token: Option<&'a UserTokenClaims>,
+}
+
 /// The body of `PUT /v1/devices`.
 pub(super) fn registration(
     body: impl Into<Vec<u8>>,
-    who: Registrar,
+    registrar: Registrar,
+    platforms: &Platforms,
+) -> Result<Registration, Vec<ValidationError>> {
+    proven_registration(body, registrar, None, platforms)
+}
+
+/// The body of `PUT /v1/devices` with a verified user token.
+pub(super) fn proven_registration(
+    body: impl Into<Vec<u8>>,
+    registrar: Registrar,
+    user_token: Option<UserTokenClaims>,
     platforms: &Platforms,
 ) -> Result<Registration, Vec<ValidationError>> {
     json::read(body, |mut fields| {
         let addressed = addressed(&mut fields, platforms);
-        let mut details = read_details(&mut fields, who, platforms);
+        let author = Author { registrar, user_token: user_token.as_ref() };
+        let mut details = read_details(&mut fields, author, platforms);
         let platform = addressed.as_ref().map(|(platform, _)| *platform);
         for unfit in platform.map(|platform| details.unsupported(platform)).unwrap_or_default() {
             fields.faults().push(self::unfit(unfit));
         }
         let replaces = replaces(&mut fields, platform, &mut details.ignored);
-        let registered_at = registered_at(&mut fields, who);
+        let registered_at = registered_at(&mut fields, registrar);
         fields.finish();
         let (platform, token) = addressed?;
-        Some(Registration { platform, token: token?, details, replaces, registered_at })
+        Some(Registration { platform, token: token?, details, replaces, registered_at, user_token })
     })
 }
 
@@ -44,7 +62,8 @@ pub(super) fn details(
     platforms: &Platforms,
 ) -> Result<DeviceDetails, Vec<ValidationError>> {
     json::read(body, |mut fields| {
-        let details = read_details(&mut fields, Registrar::Backend, platforms);
+        let author = Author { registrar: Registrar::Backend, user_token: None };
+        let details = read_details(&mut fields, author, platforms);
         fields.finish();
         Some(details)
     })
@@ -137,17 +156,19 @@ fn token_text(value: Element<'_>, platform: Option<Platform>) -> Option<Cow<'_, 
     value.as_str().map(Cow::Borrowed).or_else(json)
 }
 
-fn read_details(fields: &mut Fields<'_>, who: Registrar, platforms: &Platforms) -> DeviceDetails {
+fn read_details(fields: &mut Fields<'_>, author: Author<'_>, platforms: &Platforms) -> DeviceDetails {
     let mut ignored = Vec::new();
     let kinds: Vec<_> = Kind::ALL.iter().map(|kind| kind.as_str()).collect();
     let stated = platforms.stated_environments();
     let environments: Vec<_> = stated.iter().map(|environment| environment.as_str()).collect();
     let environment = |name: &str| stated.iter().copied().find(|environment| environment.as_str() == name);
+    let user = user(fields, author);
+    let is_bound = user != FieldChange::Clear;
     DeviceDetails {
+        user,
+        topics: topics(fields, author, is_bound),
         kind: choice(fields, "kind", &kinds, Kind::parse),
         environment: choice(fields, "environment", &environments, environment),
-        user: user(fields, who),
-        topics: topics(fields, who),
         locale: hint(fields, "locale", Locale::parse, &mut ignored),
         timezone: hint(fields, "timezone", TimeZone::parse, &mut ignored),
         app_version: hint(fields, "app_version", AppVersion::parse, &mut ignored),
@@ -204,20 +225,33 @@ fn replaces(
     token
 }
 
-/// A publishable key may clear `user`, not set it.
-fn user(fields: &mut Fields<'_>, who: Registrar) -> FieldChange<UserId> {
+/// A publishable key may clear `user`; a user token sets it.
+fn user(fields: &mut Fields<'_>, author: Author<'_>) -> FieldChange<UserId> {
     let user = change(fields, "user", UserId::parse, |at| {
         let detail = "a user id is 1 to 128 bytes without control characters";
         ValidationError::at(at, InputCode::BadUser, detail).with("limit", UserId::MAX)
     });
-    if who == Registrar::App && matches!(user, FieldChange::Set(_)) {
-        let detail = "with this key a device is bound to a user by a user token only";
-        fields.fault("user", InputCode::ForbiddenField, detail);
+    let proven = author.user_token.map(|token| &token.user);
+    match (&user, proven) {
+        (FieldChange::Keep, Some(proven)) => return FieldChange::Set(proven.clone()),
+        (FieldChange::Set(stated), Some(proven)) if stated != proven => {
+            let detail = "the user token names another user";
+            fields.fault("user", InputCode::ForbiddenField, detail);
+        }
+        (FieldChange::Set(_), None) if author.registrar == Registrar::App => {
+            let detail = "with this key a device is bound to a user by a user token only";
+            fields.fault("user", InputCode::ForbiddenField, detail);
+        }
+        _ => {}
     }
     user
 }
 
-fn topics(fields: &mut Fields<'_>, who: Registrar) -> Option<Vec<TopicName>> {
+/// `is_bound`: the request does not take the user away, so that the topics of a user token can be set.
+fn topics(fields: &mut Fields<'_>, author: Author<'_>, is_bound: bool) -> Option<Vec<TopicName>> {
+    let opened = author.user_token.and_then(|token| token.topics.as_ref()).filter(|_| is_bound);
+    let is_opened = |name: &TopicName| opened.is_some_and(|opened| opened.contains(name));
+    let by_app = author.registrar == Registrar::App;
     let given = match fields.given_strings("topics") {
         Given::Absent => return None,
         Given::Null => return Some(Vec::new()),
@@ -236,8 +270,8 @@ fn topics(fields: &mut Fields<'_>, who: Registrar) -> Option<Vec<TopicName>> {
                 let fault = ValidationError::at(at, InputCode::BadTopic, detail);
                 fields.faults().push(fault.with("limit", TopicName::MAX));
             }
-            Some(name) if who == Registrar::App && name.is_closed() => {
-                let detail = "a topic with a colon is closed to apps";
+            Some(name) if by_app && name.is_closed() && !is_opened(name) => {
+                let detail = "a topic with a colon is closed to apps, unless the user token lists it";
                 fields.faults().push(ValidationError::at(at, InputCode::TopicClosed, detail));
             }
             Some(_) => {}
@@ -246,7 +280,7 @@ fn topics(fields: &mut Fields<'_>, who: Registrar) -> Option<Vec<TopicName>> {
     });
     let names: Vec<TopicName> = names.collect();
     let open = names.iter().filter(|name| !name.is_closed()).collect::<BTreeSet<_>>();
-    if who == Registrar::App && open.len() > TopicName::OPEN_MAX {
+    if by_app && open.len() > TopicName::OPEN_MAX {
         let detail = format!("with this key a device has at most {} topics", TopicName::OPEN_MAX);
         fields.faults().push(too_many_topics(TopicName::OPEN_MAX, detail));
     }
