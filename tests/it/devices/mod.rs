@@ -11,3 +11,4 @@ mod registration;
 mod replacement;
 mod timeline;
 mod topics;
+mod user_tokens;

@@ -5,5 +5,6 @@ mod descriptors;
 mod google;
 mod log;
 mod proxies;
+mod publishable_key;
 mod reloads;
 mod secrets;

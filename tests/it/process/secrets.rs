@@ -7,8 +7,10 @@ use reqwest::RequestBuilder;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
+use pushpost_testkit::installation::CONFIG;
 use pushpost_testkit::processes::TestProcess;
 use pushpost_testkit::processes::signal;
+use pushpost_testkit::user_tokens::UserTokenSigner;
 use pushpost_testkit::wait::WAIT_MAX;
 
 const SEND: &str = "/v1/notifications";
@@ -256,6 +258,8 @@ async fn no_token_key_or_text_is_answered_or_logged() {
     for (name, value) in [("RETRY_INITIAL", "20ms"), ("RETRY_THROTTLED", "40ms"), ("RETRY_MAX", "40ms")] {
         process.variable(&format!("PUSHPOST__DELIVERY__{name}"), value);
     }
+    let signer = UserTokenSigner::new(&process.database).await;
+    process.write(CONFIG, &(process.read(CONFIG) + &signer.settings()));
     process.serve().await;
     let secrets = Secrets::of(&process).await;
     let answers = be_refused(&process, &secrets).await;

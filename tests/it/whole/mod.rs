@@ -16,6 +16,7 @@ mod outages;
 mod overrides;
 mod pages;
 mod payloads;
+mod phones;
 mod poison;
 mod pruning;
 mod pruning_guard;
