@@ -77,7 +77,7 @@ impl IsolatedAttempts {
             self.limit.shrink();
         }
         let _permit = self.limit.enter();
-        self.attempter.run(device, generation).await;
+        self.attempter.run(device, generation, None).await;
     }
 
     fn reject(&self, tickets: Vec<DeviceTicket>) {

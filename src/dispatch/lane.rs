@@ -64,6 +64,7 @@ impl Lane {
         let probed = Arc::new(probed);
         lanes.add(Arc::clone(&probed));
         let guards = Arc::clone(&context.pruning_guards);
+        let environments = Arc::new(EnvironmentProbes::new(probed, &app, key, Arc::clone(lanes), guards));
         let attempter = Arc::new(Attempter {
             lane: name.clone(),
             node_lease: Arc::clone(&context.node_lease),
@@ -75,7 +76,7 @@ impl Lane {
             limit: Arc::clone(&limit),
             quota: quota.clone(),
             guard: Arc::clone(&guard),
-            environments: EnvironmentProbes::new(probed, &app, key, Arc::clone(lanes), guards),
+            environments: Arc::clone(&environments),
             fcm_apns_key: FcmApnsKey::default(),
         });
         let isolated = IsolatedAttempts {
@@ -92,6 +93,7 @@ impl Lane {
             node_lease: Arc::clone(&context.node_lease),
             recorder: context.recorder.clone(),
             isolated,
+            environments,
             judge: Arc::new(DeviceJudge {
                 lane: name,
                 app,

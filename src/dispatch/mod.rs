@@ -6,6 +6,7 @@
 //! - [`worker`] takes the most urgent device as soon as the [`limits`] allow, and runs an [`attempt`];
 //! - [`health`] decides whether the lane may send, from what attempts meet;
 //! - [`credentials`] has the sender in use, and tries a new one beside it;
+//! - [`expiry`] ends devices that have no time left;
 //! - [`environment_probe`], [`isolated_attempt`] and [`fcm_apns_key`] are for devices, jobs and keys out of the ordinary.
 //!
 //! [`lane_sync`] reports all lanes to the database, and reads there what operators and other nodes decided. Verdicts about
@@ -16,6 +17,7 @@ mod context;
 mod credentials;
 mod disposition;
 mod environment_probe;
+mod expiry;
 mod fcm_apns_key;
 mod health;
 mod isolated_attempt;

@@ -25,10 +25,13 @@ pub(super) struct Supply<T = ReadyDevice> {
     pub(super) quota: Option<Arc<Quota>>,
 }
 
+/// A device, and the message of the project's quota that is reserved for it.
+type Supplied<T = ReadyDevice> = (T, Option<QuotaUnit>);
+
 impl<T: Queued> Supply<T> {
     /// Waits for the most urgent device, and for room for it. A lane without a device holds nothing of its project's
     /// quota, because other lanes share it.
-    async fn next(&self) -> (T, Option<QuotaUnit<'_>>) {
+    async fn next(&self) -> Supplied<T> {
         loop {
             self.limit.room().await;
             let unit = match &self.quota {
@@ -49,7 +52,7 @@ impl<T: Queued> Supply<T> {
     }
 
     /// The most urgent device, for a task that keeps its permit; none: there is no device, or no room any more.
-    fn try_next(&self) -> Option<T> {
+    fn try_next(&self) -> Option<Supplied<T>> {
         if self.limit.is_over_full() || self.queue.is_empty() {
             return None;
         }
@@ -57,11 +60,7 @@ impl<T: Queued> Supply<T> {
             Some(quota) => Some(quota.try_take()?),
             None => None,
         };
-        let device = self.queue.try_pop()?;
-        if let Some(unit) = unit {
-            unit.spend();
-        }
-        Some(device)
+        Some((self.queue.try_pop()?, unit))
     }
 }
 
@@ -85,10 +84,7 @@ impl Worker {
             };
             // Not admitted: the device is dropped and stays in its job, which is given back. The prefetcher makes probes.
             let Some(generation) = self.admitted() else { continue };
-            if let Some(unit) = unit {
-                unit.spend();
-            }
-            self.spawn(&attempts, device, generation);
+            self.spawn(&attempts, (device, unit), generation);
         }
         self.supply.queue.close();
         self.supply.limit.drained().await;
@@ -102,22 +98,22 @@ impl Worker {
         }
     }
 
-    fn spawn(self: &Arc<Self>, attempts: &TaskTracker, device: ReadyDevice, generation: Generation) {
+    fn spawn(self: &Arc<Self>, attempts: &TaskTracker, first: Supplied, generation: Generation) {
         let permit = self.supply.limit.enter();
         let worker = Arc::clone(self);
         attempts.spawn(async move {
-            let mut next = Some((device, generation));
-            while let Some((device, generation)) = next {
-                worker.attempter.run(device, generation).await;
+            let mut next = Some((first, generation));
+            while let Some(((device, unit), generation)) = next {
+                worker.attempter.run(device, generation, unit).await;
                 next = worker.successor();
             }
             drop(permit);
         });
     }
 
-    fn successor(&self) -> Option<(ReadyDevice, Generation)> {
+    fn successor(&self) -> Option<(Supplied, Generation)> {
         let generation = self.admitted()?;
-        self.supply.try_next().map(|device| (device, generation))
+        self.supply.try_next().map(|next| (next, generation))
     }
 }
 
@@ -197,7 +193,12 @@ mod tests {
         stopped.queue.push([Device]);
         drop(stopped.next().await);
         busy.queue.push([Device]);
-        assert!(busy.try_next().is_some());
+        let (_, unit) = busy.try_next().expect("the message is there for the busy lane");
+        busy.queue.push([Device]);
+        assert!(busy.try_next().is_none(), "it is reserved until the attempt is made");
+        drop(unit);
+        let (_, unit) = busy.try_next().expect("no attempt was made");
+        unit.expect("a project with a quota").spend();
         busy.queue.push([Device]);
         assert!(busy.try_next().is_none(), "it is spent");
         assert!(!busy.queue.is_empty(), "the device waits");

@@ -31,10 +31,11 @@ use super::credentials::LaneCredentials;
 use super::credentials::send::{Reply, Request};
 use super::disposition::{Conclusion, rejected};
 use super::environment_probe::EnvironmentProbes;
+use super::expiry::conclude_expired;
 use super::fcm_apns_key::FcmApnsKey;
 use super::health::{Attribution, Generation, LaneEvent, LaneGate, ProbeTarget};
 use super::limits::concurrency::ConcurrencyLimit;
-use super::limits::quota::Quota;
+use super::limits::quota::{Quota, QuotaUnit};
 use super::panics;
 use super::ready_device::ReadyDevice;
 use crate::domain::{InstallationKey, Job, MisconfigurationScope, Outcome, PushpostReason, RetryPolicy};
@@ -63,14 +64,16 @@ pub(super) struct Attempter {
     pub(super) limit: Arc<ConcurrencyLimit>,
     pub(super) quota: Option<Arc<Quota>>,
     pub(super) guard: Arc<PruningGuard>,
-    pub(super) environments: EnvironmentProbes,
+    pub(super) environments: Arc<EnvironmentProbes>,
     pub(super) fcm_apns_key: FcmApnsKey,
 }
 
 impl Attempter {
     /// Sends one device and records how the attempt ended. If the attempt panics, this device alone is rejected: given
     /// back, the device would panic again for ever (docs/queue.md#panics).
-    pub(super) async fn run(&self, device: ReadyDevice, generation: Generation) {
+    ///
+    /// `unit`: what the attempt takes of the project's quota, given back if no request is written.
+    pub(super) async fn run(&self, device: ReadyDevice, generation: Generation, mut unit: Option<QuotaUnit>) {
         let began = Instant::now();
         let leased = device.ticket.leased_job();
         if !self.node_lease.may_start_at(leased.node, began) {
@@ -78,31 +81,38 @@ impl Attempter {
         }
         let concluded = {
             // Pinned here, because moving the future for each device costs more than what it does.
-            let attempt = pin!(self.attempt(&device, began, generation));
+            let attempt = pin!(self.attempt(&device, began, generation, &mut unit));
             panics::caught_in(attempt, &self.lane, leased.job.notification).await
         };
+        if concluded.is_none() {
+            spend(&mut unit);
+        }
         let (disposition, finding) =
             concluded.unwrap_or_else(|| (rejected(PushpostReason::Internal, true), None));
         device.ticket.end(disposition, began, finding);
     }
 
-    async fn attempt(&self, device: &ReadyDevice, began: Instant, generation: Generation) -> Conclusion {
+    async fn attempt(
+        &self,
+        device: &ReadyDevice,
+        began: Instant,
+        generation: Generation,
+        unit: &mut Option<QuotaUnit>,
+    ) -> Conclusion {
         let (job, once) = (&device.ticket.leased_job().job, device.notification.once);
         let clock = self.node_lease.clock();
         let probe = self.environments.probe(job, device.ticket.device(), &device.token);
         // This node's copy of Postgres's clock may be late by a round trip. `now` is never before `due_at`, so the
         // remaining time never exceeds the time to live: FCM refuses more than 28 days.
         let now = clock.at(began).max(job.due_at);
-        if now >= job.expires_at {
-            return match probe.filter(|_| !job.in_doubt) {
-                Some(probe) => probe.expire(),
-                None => (decision::expired_before_attempt(job), None),
-            };
+        if let Some(conclusion) = conclude_expired(device, &self.environments, now) {
+            return conclusion;
         }
         let Some(mut reply) = self.send(device, generation).await else { return RETURNED };
         if reply.outcome == Outcome::Withdrawn {
             return RETURNED;
         }
+        spend(unit);
         let ended = Instant::now();
         self.note_answer(job, &reply.outcome, now, began, ended);
         if let Some(probe) = &probe {
@@ -199,5 +209,11 @@ impl Attempter {
         } else {
             tracing::info!(lane, notification = %id, attempt, reason, waited_ms, provider_ms, "attempt: {name}");
         }
+    }
+}
+
+fn spend(unit: &mut Option<QuotaUnit>) {
+    if let Some(unit) = unit.take() {
+        unit.spend();
     }
 }

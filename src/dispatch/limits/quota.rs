@@ -4,7 +4,7 @@
 //! It is spent evenly, because Google asks not to send a minute's messages within its first seconds.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Notify;
@@ -15,7 +15,7 @@ use crate::domain::{LaneId, Reason};
 /// The messages of this time may be saved up and sent at once.
 const BURST: Duration = Duration::from_secs(1);
 
-/// The part of a project's quota that this node may use. LaneContext by the project's lanes.
+/// The part of a project's quota that this node may use. Shared by the project's lanes.
 #[derive(Debug)]
 pub struct Quota {
     per_minute: u32,
@@ -89,13 +89,13 @@ impl Quota {
     }
 
     /// Reserves one message and waits until it may be sent. Dropped before that, the message is given back.
-    pub(in crate::dispatch) async fn take(&self) -> QuotaUnit<'_> {
+    pub(in crate::dispatch) async fn take(self: &Arc<Self>) -> QuotaUnit {
         let wait_ended = self.wait_ended.notified();
         let (unit, at) = {
             let mut inner = self.lock();
             let cost = self.cost(&inner);
             inner.earned_by = self.earned_by(&inner) + cost;
-            (QuotaUnit { quota: self, cost: Some(cost) }, inner.earned_by)
+            (self.unit(cost), inner.earned_by)
         };
         if at > Instant::now() {
             tokio::select! {
@@ -107,7 +107,7 @@ impl Quota {
     }
 
     /// Reserves one message if it may be sent now.
-    pub(in crate::dispatch) fn try_take(&self) -> Option<QuotaUnit<'_>> {
+    pub(in crate::dispatch) fn try_take(self: &Arc<Self>) -> Option<QuotaUnit> {
         let mut inner = self.lock();
         let cost = self.cost(&inner);
         let at = self.earned_by(&inner) + cost;
@@ -115,7 +115,11 @@ impl Quota {
         if is_earned {
             inner.earned_by = at;
         }
-        is_earned.then(|| QuotaUnit { quota: self, cost: Some(cost) })
+        is_earned.then(|| self.unit(cost))
+    }
+
+    fn unit(self: &Arc<Self>, cost: Duration) -> QuotaUnit {
+        QuotaUnit { quota: Arc::clone(self), cost: Some(cost) }
     }
 
     /// How long it takes to earn one message.
@@ -145,20 +149,20 @@ impl Quota {
 /// One message of the quota, reserved for one lane. Dropped unspent, it is given back.
 #[derive(Debug)]
 #[must_use]
-pub(in crate::dispatch) struct QuotaUnit<'a> {
-    quota: &'a Quota,
+pub(in crate::dispatch) struct QuotaUnit {
+    quota: Arc<Quota>,
     /// None: it is spent.
     cost: Option<Duration>,
 }
 
-impl QuotaUnit<'_> {
-    /// The message is sent.
+impl QuotaUnit {
+    /// The message is sent, or may have been.
     pub(in crate::dispatch) fn spend(mut self) {
         self.cost = None;
     }
 }
 
-impl Drop for QuotaUnit<'_> {
+impl Drop for QuotaUnit {
     fn drop(&mut self) {
         if let Some(cost) = self.cost {
             self.quota.give_back(cost);
@@ -170,7 +174,7 @@ impl Drop for QuotaUnit<'_> {
 mod tests {
     use super::*;
 
-    async fn took(quota: &Quota, messages: u32) -> Duration {
+    async fn took(quota: &Arc<Quota>, messages: u32) -> Duration {
         let began = Instant::now();
         for _ in 0..messages {
             quota.take().await.spend();
@@ -180,14 +184,14 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_minute_s_messages_take_a_minute() {
-        let quota = Quota::new(600);
+        let quota = Arc::new(Quota::new(600));
         let took = took(&quota, 600).await;
         assert!((59..=60).contains(&took.as_secs()), "{took:?}");
     }
 
     #[tokio::test(start_paused = true)]
     async fn unused_messages_are_saved_up_for_a_second_and_no_longer() {
-        let quota = Quota::new(600);
+        let quota = Arc::new(Quota::new(600));
         tokio::time::advance(Duration::from_secs(3600)).await;
         assert_eq!(took(&quota, 10).await, Duration::ZERO);
         assert!(took(&quota, 10).await >= Duration::from_millis(990));
@@ -195,7 +199,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_message_that_is_not_sent_is_given_back() {
-        let quota = Quota::new(60);
+        let quota = Arc::new(Quota::new(60));
         quota.take().await.spend();
         drop(quota.take().await);
         let unit = quota.try_take();
@@ -208,7 +212,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_message_that_is_given_back_ends_no_wait_that_the_provider_asked_for() {
-        let quota = Quota::new(600_000);
+        let quota = Arc::new(Quota::new(600_000));
         let units = [quota.try_take(), quota.try_take()];
         quota.wait_until(Instant::now() + Duration::from_secs(60), &Reason::new("429"));
         drop(units);
@@ -217,7 +221,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn each_node_takes_its_part_by_the_lane_with_the_most_nodes() {
-        let quota = Quota::new(600);
+        let quota = Arc::new(Quota::new(600));
         quota.share_among(LaneId(1), 3);
         quota.share_among(LaneId(2), 1);
         let took = took(&quota, 200).await;
@@ -226,14 +230,14 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_project_that_is_over_its_quota_waits_in_all_its_lanes() {
-        let quota = Quota::new(600_000);
+        let quota = Arc::new(Quota::new(600_000));
         quota.wait_until(Instant::now() + Duration::from_secs(60), &Reason::new("429"));
         assert!(took(&quota, 1).await >= Duration::from_secs(60));
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_wait_that_the_provider_asked_for_is_known_until_it_ends() {
-        let quota = Quota::new(600_000);
+        let quota = Arc::new(Quota::new(600_000));
         assert_eq!(quota.over_quota(), None);
         let (since, why) = (Instant::now(), Reason::new("429"));
         quota.wait_until(since + Duration::from_secs(60), &why);
@@ -250,7 +254,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn an_operator_s_retry_ends_the_wait() {
-        let quota = Quota::new(600_000);
+        let quota = Arc::new(Quota::new(600_000));
         quota.wait_until(Instant::now() + Duration::from_secs(3600), &Reason::new("429"));
         let wanted = async {
             tokio::time::sleep(Duration::from_secs(5)).await;

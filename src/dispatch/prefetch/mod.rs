@@ -21,6 +21,7 @@ use self::probe::ReachCheck;
 use self::queue::ReadyQueue;
 use self::revalidate::Revalidator;
 use super::credentials::LaneCredentials;
+use super::environment_probe::EnvironmentProbes;
 use super::health::{Admission, LaneGate};
 use super::isolated_attempt::IsolatedAttempts;
 use super::limits::concurrency::ConcurrencyLimit;
@@ -85,18 +86,35 @@ pub(super) struct PrefetchParts {
     pub(super) node_lease: Arc<NodeLease>,
     pub(super) recorder: OutcomeRecorder,
     pub(super) isolated: IsolatedAttempts,
+    pub(super) environments: Arc<EnvironmentProbes>,
     pub(super) judge: Arc<DeviceJudge>,
     pub(super) credentials: Arc<LaneCredentials>,
 }
 
 impl Prefetcher {
     pub(super) fn new(pool: SessionPool, parts: PrefetchParts) -> Self {
-        let PrefetchParts { gate, intake, queue, limit, node_lease, recorder, isolated, judge, credentials } =
-            parts;
+        let PrefetchParts {
+            gate,
+            intake,
+            queue,
+            limit,
+            node_lease,
+            recorder,
+            isolated,
+            environments,
+            judge,
+            credentials,
+        } = parts;
         Self {
             claimer: Claimer::new(pool.clone(), intake.lane()),
             loader: JobLoader::new(pool.clone(), Arc::clone(&intake), Arc::clone(&judge)),
-            revalidator: Revalidator::new(pool, Arc::clone(&queue), judge),
+            revalidator: Revalidator {
+                pool,
+                queue: Arc::clone(&queue),
+                node_lease: Arc::clone(&node_lease),
+                judge,
+                environments,
+            },
             gate,
             intake,
             queue,

@@ -1,5 +1,6 @@
 //! Reloads devices that have waited in the queue. The queue of a slow lane can be minutes long, and what was true when
-//! a device was loaded need not be true when it is sent (docs/queue.md#token-load).
+//! a device was loaded need not be true when it is sent (docs/queue.md#token-load). Devices that have no time left
+//! end here, so that they wait neither for the devices before them nor for a quota.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -9,8 +10,12 @@ use tokio::time::Instant;
 
 use super::judge::DeviceJudge;
 use super::queue::ReadyQueue;
+use crate::dispatch::disposition::Conclusion;
+use crate::dispatch::environment_probe::EnvironmentProbes;
+use crate::dispatch::expiry::conclude_expired;
 use crate::dispatch::ready_device::ReadyDevice;
 use crate::domain::{DeviceId, NotificationId, UserId};
+use crate::queue::node_lease::NodeLease;
 use crate::queue::recorder::Disposition;
 use crate::store;
 use crate::store::SessionPool;
@@ -24,9 +29,11 @@ const DEVICES_MAX: usize = 2_000;
 /// Revalidates the queue of one lane.
 #[derive(Debug)]
 pub(super) struct Revalidator {
-    pool: SessionPool,
-    queue: Arc<ReadyQueue>,
-    judge: Arc<DeviceJudge>,
+    pub(super) pool: SessionPool,
+    pub(super) queue: Arc<ReadyQueue>,
+    pub(super) node_lease: Arc<NodeLease>,
+    pub(super) judge: Arc<DeviceJudge>,
+    pub(super) environments: Arc<EnvironmentProbes>,
 }
 
 /// All devices of the queue, as the database has them now.
@@ -38,10 +45,6 @@ struct Snapshot {
 }
 
 impl Revalidator {
-    pub(super) fn new(pool: SessionPool, queue: Arc<ReadyQueue>, judge: Arc<DeviceJudge>) -> Self {
-        Self { pool, queue, judge }
-    }
-
     /// When a device of the queue has waited too long; none: the queue is empty.
     pub(super) fn due_at(&self) -> Option<Instant> {
         self.queue.oldest().map(|at| at + STALENESS_MAX)
@@ -57,8 +60,12 @@ impl Revalidator {
             return Ok(());
         }
         let snapshot = self.read().await?;
-        for (ready, disposition) in self.queue.remove_ended(|ready| self.judge(&snapshot, ready)) {
-            ready.ticket.end(disposition, snapshot.at, None);
+        let now = Instant::now();
+        let ended = self.queue.remove_ended(|ready| {
+            self.expire(ready, now).or_else(|| Some((self.judge(&snapshot, ready)?, None)))
+        });
+        for (ready, (disposition, finding)) in ended {
+            ready.ticket.end(disposition, snapshot.at, finding);
         }
         Ok(())
     }
@@ -87,6 +94,12 @@ impl Revalidator {
             }
         }
         Ok(Snapshot { devices, users, at })
+    }
+
+    /// How the device ends if its time to live is over; none: it has time left, or it may be another node's.
+    fn expire(&self, ready: &ReadyDevice, now: Instant) -> Option<Conclusion> {
+        let is_ours = self.node_lease.may_start_at(ready.ticket.leased_job().node, now);
+        is_ours.then(|| conclude_expired(ready, &self.environments, self.node_lease.clock().at(now)))?
     }
 
     /// How the device ends; none: it stays. A device that came to the queue after the reading was loaded after it.

@@ -8,7 +8,9 @@ use pushpost::runtime::Role;
 use pushpost_simulator::{Action, FcmFault, FcmSettings, Provider, Rule, Settings};
 use serde_json::{Value, json};
 
+use pushpost_testkit::postgres_proxy::PostgresProxy;
 use pushpost_testkit::service::{PRODUCTION, TestService, sent};
+use pushpost_testkit::wait::until;
 
 fn hello(targets: Vec<Value>) -> Value {
     json!({"to": {"tokens": targets}, "title": "Hi"})
@@ -163,5 +165,50 @@ async fn a_minute_s_quota_is_spent_evenly() {
     let last = sent(&service.ledger()).iter().map(|entry| entry.received_ms).max().unwrap();
     // A second's worth may have been saved up.
     assert!(last - began >= 2_900, "{} messages in {} ms", 4 * A_SECOND, last - began);
+    service.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_device_that_expires_while_its_lane_waits_for_the_quota_ends_then() {
+    // The second message would be sent after a minute, the last after twenty.
+    let service = TestService::builder()
+        .config("APPS__SHOP__FCM__MESSAGES_PER_MINUTE", "1")
+        .node(Role::All)
+        .build()
+        .await;
+    let mut short = hello(fcm_targets("f", 20));
+    short["ttl"] = json!("2s");
+    let id = service.notifications().send(short).await;
+    for outcome in service.notifications().outcomes(&id).await {
+        assert_ended(&outcome, "expired", 0, Some("ttl"));
+    }
+    assert_eq!(sent(&service.ledger()).len(), 0);
+    service.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_device_that_expires_in_front_of_its_attempt_uses_up_nothing_of_the_quota() {
+    let mut service = TestService::builder().build().await;
+    let proxy = PostgresProxy::of(&service.database).await;
+    service.configure("DATABASE__URL", proxy.url());
+    service.configure("APPS__SHOP__FCM__MESSAGES_PER_MINUTE", "60");
+    // A node goes on for two thirds of this time while the database is away.
+    service.configure("DELIVERY__NODE_TIMEOUT", "30s");
+    service.node(Role::All).await;
+    let first = service.notifications().send(hello(fcm_targets("w", 1))).await;
+    service.notifications().until_done(&first).await;
+    let mut short = hello(fcm_targets("f", 60));
+    short["ttl"] = json!("2s");
+    let short = service.notifications().send(short).await;
+    let fresh = service.notifications().send(hello(fcm_targets("g", 1))).await;
+    // Without the database no device is revalidated: each leaves the queue by its attempt, and the fresh one last.
+    proxy.set_away(true);
+    until("the fresh device is sent", async || !service.received("g0").is_empty()).await;
+    proxy.set_away(false);
+    assert_ended(&service.notifications().outcome(&fresh).await, "accepted", 1, None);
+    let outcomes = service.notifications().outcomes(&short).await;
+    let expired = outcomes.iter().filter(|outcome| outcome["status"] == "expired");
+    expired.clone().for_each(|outcome| assert_ended(outcome, "expired", 0, Some("ttl")));
+    assert!(expired.count() > 40, "{outcomes:?}");
     service.stop().await;
 }

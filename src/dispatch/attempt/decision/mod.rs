@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
-use crate::dispatch::disposition::answered;
+use crate::dispatch::disposition::{answered, expired};
 use crate::dispatch::fcm_apns_key;
 use crate::domain::{
     DeliveryStatus, Job, MinDelay, MisconfigurationScope, Outcome, PushpostReason, Reason, RetryPolicy,
@@ -83,21 +83,6 @@ impl DeviceState<'_> {
         }
         Disposition::Retry { lane: None, delay, attempted: true, unanswered, reason: Some(reason) }
     }
-}
-
-/// For a device that expired before the present attempt began. A node that died may have made that attempt.
-pub(super) fn expired_before_attempt(job: &Job) -> Disposition {
-    expired(job.attempts_in_doubt() > 0, job.last_reason.clone(), job.in_doubt)
-}
-
-/// `expired` says that no attempt is in doubt; otherwise the status is `unknown` (docs/queue.md#attempts-in-doubt).
-fn expired(doubtful: bool, last_reason: Option<Reason>, attempted: bool) -> Disposition {
-    let (status, reason) = if doubtful {
-        (DeliveryStatus::Unknown, Reason::from(PushpostReason::NoAnswer))
-    } else {
-        (DeliveryStatus::Expired, last_reason.unwrap_or_else(|| Reason::from(PushpostReason::Ttl)))
-    };
-    Disposition::Final { status, attempted, reason: Some(reason), provider_id: None }
 }
 
 #[cfg(test)]

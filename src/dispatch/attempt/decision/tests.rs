@@ -3,6 +3,7 @@
 use chrono::{DateTime, TimeDelta};
 
 use super::*;
+use crate::dispatch::disposition::expired_before_attempt;
 use crate::domain::{Class, DeviceId, FailureDomain, JobId, LaneCause, LaneId, NotificationId, Priority};
 
 const RETRY: RetryPolicy = RetryPolicy {
