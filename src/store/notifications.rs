@@ -19,19 +19,25 @@ pub struct ToSend {
     pub by_user: bool,
     /// The sender has cancelled it.
     pub cancelled: bool,
-    /// What is sent. None: retention has dropped it, or no version of Pushpost writes such a value.
+    /// What is sent. None: it was not asked for, retention has dropped it, or no version of Pushpost writes such a
+    /// value.
     pub content: Option<Content>,
 }
 
-/// Reads notifications by their ids. Unknown ids are left out.
-pub async fn to_send(conn: &mut Session, ids: &[NotificationId]) -> Result<Vec<ToSend>, Error> {
-    let ids: Vec<Uuid> = ids.iter().map(|id| id.0).collect();
+/// Reads notifications by their ids, and the content of those that are in `with_content`. Unknown ids are left out.
+pub async fn to_send(
+    conn: &mut Session,
+    ids: &[NotificationId],
+    with_content: &[NotificationId],
+) -> Result<Vec<ToSend>, Error> {
     let rows = sqlx::query!(
         r#"
-        select notification_id, app_id, once, by_user, cancelled_at is not null as "cancelled!", content
+        select notification_id, app_id, once, by_user, cancelled_at is not null as "cancelled!",
+               case when notification_id = any($2) then content end as content
         from notifications where notification_id = any($1)
         "#,
-        &ids
+        &uuids(ids),
+        &uuids(with_content)
     )
     .fetch_all(conn)
     .await?;
@@ -48,6 +54,18 @@ pub async fn to_send(conn: &mut Session, ids: &[NotificationId]) -> Result<Vec<T
         .collect())
 }
 
+/// Those of these notifications that their senders have cancelled.
+pub async fn cancelled_among(
+    conn: &mut Session,
+    ids: &[NotificationId],
+) -> Result<Vec<NotificationId>, Error> {
+    let rows = sqlx::query_scalar!(
+        "select notification_id from notifications where notification_id = any($1) and cancelled_at is not null",
+        &uuids(ids)
+    );
+    Ok(rows.fetch_all(conn).await?.into_iter().map(NotificationId).collect())
+}
+
 /// The users that targets of these notifications were addressed through. Targets that were addressed otherwise are left
 /// out.
 pub async fn users_of(
@@ -55,14 +73,13 @@ pub async fn users_of(
     ids: &[NotificationId],
     devices: &[DeviceId],
 ) -> Result<Vec<(NotificationId, DeviceId, String)>, Error> {
-    let ids: Vec<Uuid> = ids.iter().map(|id| id.0).collect();
     let devices: Vec<i64> = devices.iter().map(|device| device.0).collect();
     let rows = sqlx::query!(
         r#"
         select notification_id, device_id, user_id as "user_id!" from targets
         where notification_id = any($1) and device_id = any($2) and user_id is not null
         "#,
-        &ids,
+        &uuids(ids),
         &devices
     )
     .fetch_all(conn)
@@ -71,4 +88,8 @@ pub async fn users_of(
         .into_iter()
         .map(|row| (NotificationId(row.notification_id), DeviceId(row.device_id), row.user_id))
         .collect())
+}
+
+fn uuids(ids: &[NotificationId]) -> Vec<Uuid> {
+    ids.iter().map(|id| id.0).collect()
 }

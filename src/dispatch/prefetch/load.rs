@@ -16,6 +16,7 @@ use crate::queue::lane_intake::{HandoffPayload, LaneIntake, LeasedJob};
 use crate::queue::recorder::{DeviceTicket, Disposition};
 use crate::store;
 use crate::store::SessionPool;
+use crate::store::notifications::ToSend;
 use crate::store::tokens::{LoadedDevice, LoadedDevices};
 
 /// Notifications that are kept rendered: the jobs of a broadcast come one after the other.
@@ -67,7 +68,7 @@ impl JobLoader {
     }
 
     /// Loads the devices of jobs in at most three statements for all of them. Returns the devices that can be sent; the
-    /// others end here.
+    /// others end here, also all devices of a cancelled notification.
     ///
     /// # Errors
     /// The database could not be read. Every ticket is dropped, so that the jobs are given back as they were.
@@ -120,7 +121,7 @@ impl JobLoader {
     }
 
     async fn read(&mut self, jobs: &[OpenedJob]) -> Result<Loaded, store::Error> {
-        let unknown = self.keep_payloads(jobs);
+        let (all, unknown) = self.keep_payloads(jobs);
         let at = Instant::now();
         let to_load: Vec<&OpenedJob> = jobs.iter().filter(|job| job.found.is_none()).collect();
         if to_load.is_empty() && unknown.is_empty() {
@@ -133,21 +134,11 @@ impl JobLoader {
 
         let mut conn = self.pool.acquire().await.map_err(store::Error::from)?;
         let mut cancelled = HashSet::new();
-        if !unknown.is_empty() {
-            for row in store::notifications::to_send(&mut conn, &unknown).await? {
-                if row.cancelled {
-                    cancelled.insert(row.id);
-                } else if let Some(content) = row.content {
-                    let (content, once, by_user) = (Arc::new(content), row.once, row.by_user);
-                    let payload = HandoffPayload { content, once, by_user, loaded: None };
-                    self.notifications.insert(row.id, Arc::new(RenderedNotification::new(row.id, &payload)));
-                } else {
-                    tracing::error!(
-                        notification = %row.id,
-                        detail = "all its devices are rejected",
-                        "content of a notification cannot be read"
-                    );
-                }
+        for row in store::notifications::to_send(&mut conn, &all, &unknown).await? {
+            if row.cancelled {
+                cancelled.insert(row.id);
+            } else if unknown.binary_search(&row.id).is_ok() {
+                self.keep(row);
             }
         }
         let mut users = HashMap::new();
@@ -165,8 +156,24 @@ impl JobLoader {
         Ok(Loaded { devices: LoadedDevices { at, devices }, users, cancelled })
     }
 
-    /// Keeps what handed-over jobs bring along. Returns the notifications that have to be read, ascending.
-    fn keep_payloads(&mut self, jobs: &[OpenedJob]) -> Vec<NotificationId> {
+    /// Keeps a notification that was read for the first time.
+    fn keep(&mut self, read: ToSend) {
+        let Some(content) = read.content else {
+            tracing::error!(
+                notification = %read.id,
+                detail = "all its devices are rejected",
+                "content of a notification cannot be read"
+            );
+            return;
+        };
+        let (content, once, by_user) = (Arc::new(content), read.once, read.by_user);
+        let payload = HandoffPayload { content, once, by_user, loaded: None };
+        self.notifications.insert(read.id, Arc::new(RenderedNotification::new(read.id, &payload)));
+    }
+
+    /// Keeps what handed-over jobs bring along. Returns all notifications of the jobs, and those of which the content has to
+    /// be read; both ascending.
+    fn keep_payloads(&mut self, jobs: &[OpenedJob]) -> (Vec<NotificationId>, Vec<NotificationId>) {
         if self.notifications.len() > RENDERED_MAX {
             self.notifications.clear();
         }
@@ -181,9 +188,12 @@ impl JobLoader {
                 None => unknown.push(id),
             }
         }
-        unknown.sort_unstable();
-        unknown.dedup();
-        unknown
+        let mut all: Vec<NotificationId> = jobs.iter().map(|job| job.leased.job.notification).collect();
+        for ids in [&mut all, &mut unknown] {
+            ids.sort_unstable();
+            ids.dedup();
+        }
+        (all, unknown)
     }
 }
 

@@ -2,19 +2,19 @@
 //! a device was loaded need not be true when it is sent (docs/queue.md#token-load). Devices that have no time left
 //! end here, so that they wait neither for the devices before them nor for a quota.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::judge::DeviceJudge;
+use super::judge::{DeviceJudge, cancelled};
 use super::queue::ReadyQueue;
 use crate::dispatch::disposition::Conclusion;
 use crate::dispatch::environment_probe::EnvironmentProbes;
 use crate::dispatch::expiry::conclude_expired;
 use crate::dispatch::ready_device::ReadyDevice;
-use crate::domain::{DeviceId, NotificationId, UserId};
+use crate::domain::{DeviceId, NotificationId, PushpostReason, UserId};
 use crate::queue::node_lease::NodeLease;
 use crate::queue::recorder::Disposition;
 use crate::store;
@@ -40,6 +40,7 @@ pub(super) struct Revalidator {
 struct Snapshot {
     devices: HashMap<DeviceId, LoadedDevice>,
     users: HashMap<(NotificationId, DeviceId), UserId>,
+    cancelled: HashSet<NotificationId>,
     /// Before the database was read.
     at: Instant,
 }
@@ -72,17 +73,21 @@ impl Revalidator {
 
     async fn read(&self) -> Result<Snapshot, store::Error> {
         let at = Instant::now();
-        let (mut ids, mut by_user) = (Vec::new(), Vec::new());
+        let (mut ids, mut notifications, mut by_user) = (Vec::new(), Vec::new(), Vec::new());
         self.queue.for_each(|ready| {
             let (notification, device) = ready.target();
             ids.push(device);
+            notifications.push(notification);
             by_user.extend(ready.notification.by_user.then_some(notification));
         });
         ids.sort_unstable();
         ids.dedup();
-        by_user.sort_unstable();
-        by_user.dedup();
+        for ids in [&mut notifications, &mut by_user] {
+            ids.sort_unstable();
+            ids.dedup();
+        }
         let mut conn = self.pool.acquire().await.map_err(store::Error::from)?;
+        let cancelled = store::notifications::cancelled_among(&mut conn, &notifications).await?;
         let (mut devices, mut users) = (HashMap::new(), HashMap::new());
         for part in ids.chunks(DEVICES_MAX) {
             let loaded = store::tokens::load(&mut conn, part).await?;
@@ -93,7 +98,7 @@ impl Revalidator {
                     .extend(found.into_iter().map(|(id, device, user)| ((id, device), UserId::stored(user))));
             }
         }
-        Ok(Snapshot { devices, users, at })
+        Ok(Snapshot { devices, users, cancelled: cancelled.into_iter().collect(), at })
     }
 
     /// How the device ends if its time to live is over; none: it has time left, or it may be another node's.
@@ -108,6 +113,9 @@ impl Revalidator {
             return None;
         }
         let (job, target) = (&ready.ticket.leased_job().job, ready.target());
+        if snapshot.cancelled.contains(&target.0) {
+            return Some(cancelled(job, PushpostReason::Requested));
+        }
         let device = snapshot.devices.get(&target.1);
         let disposition = self.judge.judge(job, &ready.notification, snapshot.users.get(&target), device);
         if let (None, Some(device)) = (&disposition, device) {

@@ -216,7 +216,8 @@ async fn tokens_of_devices(conn: &mut Session) {
 async fn give(conn: &mut Session, id: NotificationId) {
     accept::insert(conn, &accept::AcceptBatch::default()).await.unwrap();
     accept::find(conn, &[id]).await.unwrap();
-    notifications::to_send(conn, &[id]).await.unwrap();
+    notifications::to_send(conn, &[id], &[id]).await.unwrap();
+    notifications::cancelled_among(conn, &[id]).await.unwrap();
     record::lock(conn, &[JobId(1), JobId(2)]).await.unwrap();
     let mut batch = record::RecordBatch::default();
     batch.receipt(NewReceipt {

@@ -1,7 +1,7 @@
 //! A device changes its user or lane, or is deleted, between acceptance and attempt (docs/queue.md#token-load).
 
 use pushpost::provider::fcm;
-use pushpost_testkit::json::{assert_ended, hex, of};
+use pushpost_testkit::json::{assert_ended, fcm_targets, hex, of};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -10,6 +10,7 @@ use pushpost_simulator::{Action, Answer, FcmFault, Rule};
 use serde_json::json;
 
 use pushpost_testkit::service::{PRODUCTION, TestService, sent};
+use pushpost_testkit::wait::until;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_resumed_lane_uses_the_present_state_of_its_devices() {
@@ -124,6 +125,58 @@ async fn a_device_that_changes_hands_while_it_waits_in_a_slow_lane_gets_nothing(
     assert_ended(of(&outcomes, "device", &gone), "cancelled", 0, Some("device_gone"));
     assert_ended(of(&outcomes, "device", &same), "accepted", 1, None);
     assert_eq!(sent(&service.ledger()).len(), 2);
+    service.stop().await;
+}
+
+/// Cancels as a request will.
+async fn cancel(service: &TestService) {
+    let cancelled = service.database.execute("update notifications set cancelled_at = now()").await;
+    assert_eq!(cancelled, 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_notification_cancelled_while_it_waits_in_a_slow_lane_is_sent_to_no_further_device() {
+    let service = TestService::builder().config("DELIVERY__MAX_IN_FLIGHT", "1").node(Role::All).build().await;
+    // The first device holds the others up: they are loaded with it, and wait for their turn.
+    service.rule(Rule::prefix("f", Action::Accept).delayed(Duration::from_secs(10)).times(1));
+    let id =
+        service.notifications().send(json!({"to": {"tokens": fcm_targets("f", 4)}, "title": "Hi"})).await;
+    service.until_received(1).await;
+    cancel(&service).await;
+    assert_eq!(sent(&service.ledger()).len(), 1, "the others wait");
+    assert_cancelled_but_the_first(service, &id, 4).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_notification_cancelled_after_its_lane_gave_it_back_is_sent_to_no_further_device() {
+    let service = TestService::builder().config("DELIVERY__MAX_IN_FLIGHT", "1").node(Role::All).build().await;
+    service.rule(Rule::prefix("f", Action::Accept).delayed(Duration::from_secs(2)).times(1));
+    let id =
+        service.notifications().send(json!({"to": {"tokens": fcm_targets("f", 20)}, "title": "Hi"})).await;
+    service.until_received(1).await;
+    service.lanes().pause(fcm::LANE).await;
+    service.database.until_count("select count(*) from jobs where node_id is not null", 0).await;
+    cancel(&service).await;
+    // The lane still has the notification, and asks for its devices again.
+    service.lanes().resume(fcm::LANE).await;
+    assert_cancelled_but_the_first(service, &id, 20).await;
+}
+
+async fn assert_cancelled_but_the_first(service: TestService, id: &str, devices: usize) {
+    let path = format!("/v1/notifications/{id}");
+    let pending = async || service.get(&path).await.body["counts"]["pending"] == 0;
+    until("every device has its outcome", pending).await;
+    let status = service.get(&path).await.body;
+    assert_eq!(status["status"], "cancelled");
+    let (taken, left): (Vec<_>, Vec<_>) = service
+        .notifications()
+        .deliveries(id)
+        .await
+        .into_iter()
+        .partition(|delivery| delivery["status"] == "accepted");
+    assert_eq!((taken.len(), left.len()), (1, devices - 1));
+    left.iter().for_each(|delivery| assert_ended(delivery, "cancelled", 0, Some("requested")));
+    assert_eq!(sent(&service.ledger()).len(), 1);
     service.stop().await;
 }
 
