@@ -92,6 +92,8 @@ pub(in crate::dispatch) enum LaneEvent {
         /// Why some node found the credential rejected; none: no suspension is stored.
         suspended: Option<Reason>,
     },
+    /// The database has taken this node's latest decision about the credential in use.
+    DecisionStored,
     /// The prefetcher is about to start the probe.
     ProbeStarted(Generation),
     /// The attempt of the probe that started in this generation is over, whatever came of it.

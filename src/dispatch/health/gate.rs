@@ -199,7 +199,8 @@ impl LaneGate {
         self.suspension_decided.notified().await;
     }
 
-    /// What the database may not know yet, as this node sees it now. The caller stores it before it takes the next one.
+    /// What the database may not know yet, as this node sees it now. The caller stores it before it takes the next one, and
+    /// says with [`Self::mark_stored`] or [`Self::put_back_unstored`] what came of it.
     pub(in crate::dispatch) fn take_unstored(&self) -> Option<SuspensionDecision> {
         let mut state = self.lock();
         let fingerprint = state.unstored.pop()?;
@@ -207,6 +208,14 @@ impl LaneGate {
         let is_rejected = fingerprint == state.fingerprint && health.is_suspended();
         let rejected = if is_rejected { health.state().1.cloned() } else { None };
         Some(SuspensionDecision { fingerprint, rejected })
+    }
+
+    /// The database took the decision about this credential.
+    pub(in crate::dispatch) fn mark_stored(&self, fingerprint: Fingerprint) {
+        let state = self.lock();
+        if state.fingerprint == fingerprint && !state.unstored.contains(&fingerprint) {
+            self.handle_locked(state, LaneEvent::DecisionStored);
+        }
     }
 
     /// The database did not take the decision about this credential. Wakes no task: the caller tries again by itself.

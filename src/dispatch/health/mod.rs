@@ -23,8 +23,8 @@ const WAIT_MAX: Duration = Duration::from_secs(60);
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(3600);
 /// Time between two probes of a suspended lane. They go on, because the rejection may be the provider's mistake.
 const SUSPENDED_PROBE_INTERVAL: Duration = Duration::from_secs(60);
-/// For this long after a recovery that this node found, a suspension read from the database is ignored. The recovery may
-/// not be stored yet, or the reading may be older.
+/// For this long after a recovery of this node was stored, a suspension read from the database is ignored, because the
+/// reading may be older.
 const SETTLE_TIME: Duration = Duration::from_secs(10);
 /// Server errors in a row, with no better answer between them, that count as an outage of the provider.
 const OUTAGE_FAILURES: u64 = 10;

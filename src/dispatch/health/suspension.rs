@@ -54,6 +54,7 @@ async fn store_all(gate: &LaneGate, pool: &SessionPool) -> bool {
             gate.put_back_unstored(decision.fingerprint);
             return false;
         }
+        gate.mark_stored(decision.fingerprint);
     }
     true
 }

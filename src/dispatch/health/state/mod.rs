@@ -1,6 +1,8 @@
 //! The lane's state machine. Pure: every moment comes in as an argument, and what follows goes out as
-//! [`Effects`](super::event::Effects). Here are the states and what can be asked of them; `transitions` moves between them.
+//! [`Effects`](super::event::Effects). Here are the states and what can be asked of them; `transitions` and `remote` move
+//! between them.
 
+mod remote;
 mod transitions;
 
 use std::time::Duration;
@@ -39,6 +41,16 @@ struct Stop {
     probing: Option<Generation>,
 }
 
+/// Since when the database can know that this node found the lane to send again. An older reading does not take that
+/// back.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Recovery {
+    /// It is not stored yet that the suspension is over.
+    Unstored,
+    /// For `SETTLE_TIME` from then on a reading may be older.
+    KnownSince(Instant),
+}
+
 /// Failures without a better answer between them.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 struct FailureRun {
@@ -60,8 +72,8 @@ pub(super) struct LaneHealth {
     last_failed_probe: Option<ProbeTarget>,
     /// How long the next stop lasts, unless the provider asks for a time.
     next_wait: Duration,
-    /// When this node last found that the lane sends again. For `SETTLE_TIME` the database may not say so yet.
-    recovered_at: Option<Instant>,
+    /// None: this node has not found yet that the lane sends again.
+    recovery: Option<Recovery>,
     /// When the provider last rejected the credential in use.
     rejected_at: Option<Instant>,
 }
@@ -77,7 +89,7 @@ impl LaneHealth {
             outage_in: None,
             last_failed_probe: None,
             next_wait: WAIT_MIN,
-            recovered_at: None,
+            recovery: None,
             rejected_at: None,
         }
     }

@@ -1,16 +1,17 @@
-//! What each event does to a lane's state. `docs/lane_states.md` has the same as a table.
+//! What each event does to a lane's state, except what the database says ([`super::remote`]). `docs/lane_states.md` has the
+//! same as a table.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{FailureRun, LaneHealth, State, Stop};
+use super::{FailureRun, LaneHealth, Recovery, State, Stop};
 use crate::dispatch::health::event::{
     Admission, Attribution, Effects, Generation, LaneEvent, Log, Persist, ProbeTarget, Wake,
 };
 use crate::dispatch::health::{
-    OUTAGE_FAILURES, RETRY_AFTER_MAX, SETTLE_TIME, SUSPENDED_PROBE_INTERVAL, TIMEOUT_SPAN_MIN, WAIT_MAX,
-    WAIT_MIN, bounded_retry_after,
+    OUTAGE_FAILURES, RETRY_AFTER_MAX, SUSPENDED_PROBE_INTERVAL, TIMEOUT_SPAN_MIN, WAIT_MAX, WAIT_MIN,
+    bounded_retry_after,
 };
 use crate::domain::{LaneCause, PushpostReason, Reason};
 
@@ -33,6 +34,7 @@ impl LaneHealth {
             }
             LaneEvent::CredentialChanged => self.on_new_credential(now),
             LaneEvent::RemoteState { paused, suspended } => self.on_remote_state(paused, suspended, now),
+            LaneEvent::DecisionStored => self.on_decision_stored(now),
             LaneEvent::ProbeStarted(generation) => self.on_probe_start(generation, now),
             LaneEvent::ProbeEnded(generation) => self.on_probe_end(generation),
             LaneEvent::RetryNow => self.on_retry_now(now),
@@ -160,7 +162,7 @@ impl LaneHealth {
             return Effects::default();
         }
         let is_news = !self.is_suspended();
-        self.rejected_at = Some(now);
+        (self.recovery, self.rejected_at) = (None, Some(now));
         self.enter(State::suspended(reason, now + SUSPENDED_PROBE_INTERVAL, false), now);
         Effects {
             persist: is_news.then_some(Persist::Suspension),
@@ -172,40 +174,10 @@ impl LaneHealth {
 
     /// Whatever stopped the lane is over. Only a lane that may be paused or suspended stays as it is.
     fn on_new_credential(&mut self, now: Instant) -> Effects {
-        (self.next_wait, self.recovered_at, self.rejected_at) = (WAIT_MIN, Some(now), None);
+        (self.next_wait, self.recovery, self.rejected_at) = (WAIT_MIN, Some(Recovery::Unstored), None);
         let next = if self.state == State::Unknown { State::Unknown } else { State::Running };
         self.enter(next, now);
         Effects { wake: Wake::ReadAdmission, ..Effects::default() }
-    }
-
-    fn on_remote_state(&mut self, paused: bool, suspended: Option<Reason>, now: Instant) -> Effects {
-        let is_first = self.state == State::Unknown;
-        let pause_changed = is_first || self.is_paused != paused;
-        self.is_paused = paused;
-        if is_first {
-            self.state = State::Running;
-        }
-        // A recovery that this node found may not be in the database yet: an older reading does not take it back.
-        let may_be_older = self.recovered_at.is_some_and(|at| now.duration_since(at) < SETTLE_TIME);
-        let next = match (&mut self.state, suspended) {
-            (State::Suspended { is_stored: true, .. }, None) => Some(State::Running),
-            (State::Suspended { is_stored, .. }, Some(_)) => {
-                *is_stored = true;
-                None
-            }
-            (_, Some(reason)) if !may_be_older => {
-                Some(State::suspended(reason, now + SUSPENDED_PROBE_INTERVAL, true))
-            }
-            _ => None,
-        };
-        if !pause_changed && next.is_none() {
-            return Effects::default();
-        }
-        self.enter(next.unwrap_or_else(|| self.state.clone()), now);
-        if pause_changed {
-            self.since = now;
-        }
-        Effects { wake: Wake::ReadAdmission, log: Some(Log::RemoteState), ..Effects::default() }
     }
 
     fn on_probe_start(&mut self, generation: Generation, now: Instant) -> Effects {
@@ -252,7 +224,12 @@ impl LaneHealth {
     }
 
     fn recover(&mut self, now: Instant) -> Effects {
-        (self.next_wait, self.recovered_at) = (WAIT_MIN, Some(now));
+        self.next_wait = WAIT_MIN;
+        if self.is_suspended() {
+            self.recovery = Some(Recovery::Unstored);
+        } else if self.recovery != Some(Recovery::Unstored) {
+            self.recovery = Some(Recovery::KnownSince(now));
+        }
         self.enter(State::Running, now);
         Effects { wake: Wake::ReadAdmission, log: Some(Log::Recovered), ..Effects::default() }
     }
@@ -284,7 +261,7 @@ impl LaneHealth {
     }
 
     /// The one place where the generation rises.
-    fn enter(&mut self, next: State, now: Instant) {
+    pub(super) fn enter(&mut self, next: State, now: Instant) {
         if std::mem::discriminant(&self.state) != std::mem::discriminant(&next) {
             self.since = now;
         }

@@ -67,6 +67,17 @@ async fn a_recovery_is_not_taken_back_by_an_older_reading_of_the_database() {
     assert!(succeed(&gate, gate.admission().1));
     read(&gate, false, Some(word()));
     assert_eq!(gate.admission().0, Admission::Send, "the reading may be from before the recovery");
+    tokio::time::advance(SETTLE_TIME * 10).await;
+    read(&gate, false, Some(word()));
+    assert_eq!(gate.admission().0, Admission::Send, "the recovery could not be stored yet");
+    gate.put_back_unstored(gate.fingerprint());
+    gate.mark_stored(gate.fingerprint());
+    read(&gate, false, Some(word()));
+    assert_eq!(gate.admission().0, Admission::Send, "there is a later decision, which is not stored yet");
+    assert!(gate.take_unstored().is_some());
+    gate.mark_stored(gate.fingerprint());
+    read(&gate, false, Some(word()));
+    assert_eq!(gate.admission().0, Admission::Send, "the reading may be from before it was stored");
     tokio::time::advance(SETTLE_TIME).await;
     read(&gate, false, Some(word()));
     assert_eq!(seen(&gate), (LaneState::Suspended, Some(word())), "another node was rejected since");

@@ -25,6 +25,7 @@ enum Step {
         paused: bool,
         suspended: bool,
     },
+    DecisionStored,
     StartProbe {
         age: u64,
     },
@@ -50,6 +51,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         1 => Just(Step::CredentialChanged),
         2 => remote,
         1 => Just(Step::RemoteState { paused: false, suspended: false }),
+        1 => Just(Step::DecisionStored),
         3 => age().prop_map(|age| Step::StartProbe { age }),
         2 => Just(Step::EndProbe),
         1 => Just(Step::RetryNow),
@@ -105,6 +107,7 @@ impl Observed {
                 (self.has_been_read, self.is_paused) = (true, paused);
                 remote(paused, suspended)
             }
+            Step::DecisionStored => LaneEvent::DecisionStored,
             Step::StartProbe { age } => LaneEvent::ProbeStarted(self.generation(age)),
             Step::EndProbe if self.probes.is_empty() => return,
             Step::EndProbe => LaneEvent::ProbeEnded(self.probes.remove(0)),
@@ -226,5 +229,21 @@ proptest! {
         seen.take(Step::Attempt { kind, age: 0, device, retry_after: Some(Duration::ZERO) });
         prop_assert!(seen.lane.is_suspended(), "only a success ends a suspension");
         prop_assert_eq!(seen.admission(), Admission::Wait(Some(seen.now + SUSPENDED_PROBE_INTERVAL)));
+    }
+
+    #[test]
+    fn a_recovery_stands_against_every_reading_until_the_database_has_taken_it(
+        steps in steps(), readings in proptest::collection::vec((any::<bool>(), 0_u64..600), 1..20)
+    ) {
+        let mut seen = Observed::new();
+        steps.into_iter().for_each(|step| seen.take(step));
+        seen.take(Step::RemoteState { paused: false, suspended: false });
+        seen.take(Step::Attempt { kind: 6, age: 0, device: 1, retry_after: None });
+        seen.take(Step::Attempt { kind: 0, age: 0, device: 1, retry_after: None });
+        for (suspended, seconds) in readings {
+            seen.take(Step::Time(Duration::from_secs(seconds)));
+            seen.take(Step::RemoteState { paused: false, suspended });
+            prop_assert_eq!(seen.admission(), Admission::Send);
+        }
     }
 }

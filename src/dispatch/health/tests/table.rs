@@ -41,6 +41,7 @@ pub(super) const TABLE: &[(&str, [&str; 7])] = &[
     ("`CredentialChanged`", ["unknown", "running", "running", "running", "running", "running", "running"]),
     ("`RemoteState`, no suspension", ["running", "-", "-", "-", "-", "-", "running"]),
     ("`RemoteState`, suspended", ["suspended", "suspended", "suspended", "suspended", "suspended", "-", "-"]),
+    ("`DecisionStored`", ["-", "-", "-", "-", "-", "-", "-"]),
     (
         "`RetryNow`",
         ["-", "-", "throttled (probe)", "broken (probe)", "-", "suspended (probe)", "suspended (probe)"],
@@ -136,6 +137,7 @@ fn happen(lane: &mut LaneHealth, row: &str, now: Instant) -> Instant {
         "`CredentialChanged`" => on(LaneEvent::CredentialChanged),
         "`RemoteState`, no suspension" => on(remote(false, false)),
         "`RemoteState`, suspended" => on(remote(false, true)),
+        "`DecisionStored`" => on(LaneEvent::DecisionStored),
         "`RetryNow`" => on(LaneEvent::RetryNow),
         "an hour passes" => return now + RETRY_AFTER_MAX,
         "`ProbeStarted`, once due" => {

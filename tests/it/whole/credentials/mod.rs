@@ -6,6 +6,7 @@ mod fcm_apns_key;
 mod pem;
 mod refusals;
 mod renewal;
+mod suspensions;
 mod workload;
 
 use pushpost_testkit::json::assert_ended;

@@ -1,0 +1,50 @@
+//! Suspensions that the database takes late (docs/lane_states.md).
+
+use std::time::Duration;
+
+use pushpost::runtime::Role;
+use pushpost_simulator::{Action, Provider, Rule};
+use pushpost_testkit::json::{apns_targets, assert_ended};
+use pushpost_testkit::postgres_proxy::PostgresProxy;
+use pushpost_testkit::service::{PRODUCTION, TestService, sent};
+use pushpost_testkit::wait::WAIT_MAX;
+
+use super::{SUSPENDED, hello};
+
+/// Longer than a node ignores a suspension that it reads after it stored a recovery, and time for a reading.
+const SETTLED: Duration = Duration::from_secs(14);
+const LEASED: &str = "select count(*) from jobs where node_id is not null";
+
+fn rejected() -> Rule {
+    Rule::provider(Provider::Apns, Action::answer(403, "InvalidProviderToken"))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_recovery_found_while_the_database_is_away_is_stored_and_not_taken_back() {
+    let mut service = TestService::builder().build().await;
+    let proxy = PostgresProxy::of(&service.database).await;
+    service.configure("DATABASE__URL", proxy.url());
+    // The node is not declared dead meanwhile.
+    service.configure("DELIVERY__NODE_TIMEOUT", "60s");
+    service.node(Role::All).await;
+    service.rule(rejected());
+    let id = service.notifications().send(hello(apns_targets("a", 1))).await;
+    service.database.until_count(SUSPENDED, 1).await;
+    service.lanes().until_state(PRODUCTION, "suspended").await;
+    service.database.until_count(LEASED, 0).await;
+
+    service.simulator.clear_rules();
+    service.rule(Rule::provider(Provider::Apns, Action::Accept).delayed(Duration::from_secs(3)));
+    let refused = sent(&service.ledger()).len();
+    service.lanes().retry(PRODUCTION).await;
+    service.until_received(refused + 1).await;
+    proxy.set_away(true);
+    assert!(service.ledger().wait_until(WAIT_MAX, |ledger| ledger.accepted_count() == 1).await);
+    tokio::time::sleep(SETTLED).await;
+    proxy.set_away(false);
+    // There is no further device: a lane that took the recovery back would have no probe, and stay suspended.
+    service.database.until_count(SUSPENDED, 0).await;
+    assert_ended(&service.notifications().outcome(&id).await, "accepted", 1, None);
+    service.lanes().until_state(PRODUCTION, "running").await;
+    service.stop().await;
+}
