@@ -12,10 +12,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::context::LaneContext;
 use super::credentials::LaneCredentials;
-use super::health::{LaneEvent, LaneGate};
+use super::health::{LaneEvent, LaneGate, StoredSuspension};
 use super::limits::concurrency::ConcurrencyLimit;
 use super::limits::quota::Quota;
 use crate::domain::{LaneId, Reason};
+use crate::provider::Fingerprint;
 use crate::pruning::PruningGuard;
 use crate::store;
 use crate::store::lanes::{LaneReport, StoredLaneState};
@@ -150,9 +151,8 @@ impl SyncedLane {
     /// or ended.
     fn read(&mut self, stored: &StoredLaneState) -> bool {
         let paused = stored.paused_at.is_some();
-        let is_ours = stored.suspended_fingerprint.as_deref() == Some(&self.gate.fingerprint().0[..]);
-        let reason = Reason::of_lane(stored.suspended_reason.as_deref().unwrap_or_default());
-        self.gate.on(LaneEvent::RemoteState { paused, suspended: is_ours.then_some(reason) });
+        let suspension = suspension_of(stored, self.gate.fingerprint());
+        self.gate.on(LaneEvent::RemoteState { paused, suspension });
         if let Some(quota) = &self.quota {
             quota.share_among(stored.lane, stored.nodes);
         }
@@ -168,6 +168,18 @@ impl SyncedLane {
             }
         }
         before != Some(paused)
+    }
+}
+
+/// What the lane's row says about a node with this credential.
+fn suspension_of(stored: &StoredLaneState, in_use: Fingerprint) -> StoredSuspension {
+    match stored.suspended_fingerprint.as_deref() {
+        None => StoredSuspension::Empty,
+        Some(rejected) if rejected == in_use.0 => {
+            let reason = stored.suspended_reason.as_deref().unwrap_or_default();
+            StoredSuspension::OfThisCredential(Reason::of_lane(reason))
+        }
+        Some(_) => StoredSuspension::OfAnotherCredential,
     }
 }
 

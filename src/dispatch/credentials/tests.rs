@@ -3,7 +3,7 @@
 use futures_util::FutureExt as _;
 
 use super::*;
-use crate::dispatch::health::LaneEvent;
+use crate::dispatch::health::{LaneEvent, StoredSuspension};
 use crate::domain::LaneId;
 use crate::provider::apns;
 use crate::queue::lane_intake::LaneIntake;
@@ -42,7 +42,7 @@ fn reached(senders: &LaneCredentials, topic: &str) -> Arc<NumberedSender> {
 fn gate() -> LaneGate {
     let intake = Arc::new(LaneIntake::new(LaneId(1), 10));
     let gate = LaneGate::new(LaneId(1), "shop/apns-production".to_owned(), senders().fingerprint(), intake);
-    gate.on(LaneEvent::RemoteState { paused: false, suspended: None });
+    gate.on(LaneEvent::RemoteState { paused: false, suspension: StoredSuspension::Empty });
     gate
 }
 

@@ -85,12 +85,12 @@ pub(in crate::dispatch) enum LaneEvent {
     },
     /// The provider accepted another credential, which is in use from now on.
     CredentialChanged,
-    /// What the database says about this lane and the credential in use.
+    /// What the database says about this lane.
     RemoteState {
         /// An operator paused the lane.
         paused: bool,
-        /// Why some node found the credential rejected; none: no suspension is stored.
-        suspended: Option<Reason>,
+        /// What the lane's row says about suspensions.
+        suspension: StoredSuspension,
     },
     /// The database has taken this node's latest decision about the credential in use.
     DecisionStored,
@@ -100,6 +100,18 @@ pub(in crate::dispatch) enum LaneEvent {
     ProbeEnded(Generation),
     /// An operator, or a new credential that waits for its trial, asks for a probe now.
     RetryNow,
+}
+
+/// What the lane's row says about suspensions. The row has room for one credential, but nodes may have several that are
+/// rejected.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(in crate::dispatch) enum StoredSuspension {
+    /// No suspension is stored: none was, or it is over.
+    Empty,
+    /// Some node found the credential in use rejected, for this reason.
+    OfThisCredential(Reason),
+    /// Another credential is rejected. Before that, the row may have named the one in use.
+    OfAnotherCredential,
 }
 
 /// What has to be done after an event.

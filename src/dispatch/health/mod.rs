@@ -12,7 +12,7 @@ pub(super) mod suspension;
 
 use std::time::Duration;
 
-pub(super) use self::event::{Admission, Attribution, Generation, LaneEvent, ProbeTarget};
+pub(super) use self::event::{Admission, Attribution, Generation, LaneEvent, ProbeTarget, StoredSuspension};
 pub(super) use self::gate::LaneGate;
 
 /// First wait of a lane that stops. Each failed probe doubles the wait. Short, because most faults pass within seconds.

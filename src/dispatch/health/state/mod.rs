@@ -27,8 +27,7 @@ enum State {
     /// The provider rejected the credential or the topic.
     Suspended {
         stop: Stop,
-        /// The database has been seen to store this suspension, so its absence there means that it is over.
-        is_stored: bool,
+        stored: Stored,
     },
 }
 
@@ -49,6 +48,17 @@ enum Recovery {
     Unstored,
     /// For `SETTLE_TIME` from then on a reading may be older.
     KnownSince(Instant),
+}
+
+/// Whether the database has this node's suspension. If it has, the absence of a suspension there means that it is over.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Stored {
+    /// Not yet, or not since the last rejection.
+    No,
+    /// The database took it then. For `SETTLE_TIME` from then on a reading may be older.
+    Since(Instant),
+    /// The database has been seen to have it.
+    Seen,
 }
 
 /// Failures without a better answer between them.
@@ -160,8 +170,8 @@ impl LaneHealth {
 }
 
 impl State {
-    fn suspended(reason: Reason, probe_at: Instant, is_stored: bool) -> Self {
-        Self::Suspended { stop: Stop::until(probe_at, reason), is_stored }
+    fn suspended(reason: Reason, probe_at: Instant, stored: Stored) -> Self {
+        Self::Suspended { stop: Stop::until(probe_at, reason), stored }
     }
 
     fn stop_mut(&mut self) -> Option<&mut Stop> {

@@ -3,9 +3,8 @@
 
 use tokio::time::Instant;
 
-use super::{LaneHealth, Recovery, State};
-use crate::dispatch::health::event::{Effects, Log, Wake};
-use crate::domain::Reason;
+use super::{LaneHealth, Recovery, State, Stored};
+use crate::dispatch::health::event::{Effects, Log, StoredSuspension, Wake};
 use crate::dispatch::health::{SETTLE_TIME, SUSPENDED_PROBE_INTERVAL};
 
 impl LaneHealth {
@@ -13,7 +12,7 @@ impl LaneHealth {
     pub(super) fn on_remote_state(
         &mut self,
         paused: bool,
-        suspended: Option<Reason>,
+        suspension: StoredSuspension,
         now: Instant,
     ) -> Effects {
         let is_first = self.state == State::Unknown;
@@ -22,19 +21,24 @@ impl LaneHealth {
         if is_first {
             self.state = State::Running;
         }
+        let is_settled = |at: Instant| now.duration_since(at) >= SETTLE_TIME;
         let may_be_older = match self.recovery {
             Some(Recovery::Unstored) => true,
-            Some(Recovery::KnownSince(at)) => now.duration_since(at) < SETTLE_TIME,
+            Some(Recovery::KnownSince(at)) => !is_settled(at),
             None => false,
         };
-        let next = match (&mut self.state, suspended) {
-            (State::Suspended { is_stored: true, .. }, None) => Some(State::Running),
-            (State::Suspended { is_stored, .. }, Some(_)) => {
-                *is_stored = true;
+        let next = match (&mut self.state, suspension) {
+            (State::Suspended { stored, .. }, StoredSuspension::Empty) => match *stored {
+                Stored::Since(at) if !is_settled(at) => None,
+                Stored::Since(_) | Stored::Seen => Some(State::Running),
+                Stored::No => None,
+            },
+            (State::Suspended { stored, .. }, StoredSuspension::OfThisCredential(_)) => {
+                *stored = Stored::Seen;
                 None
             }
-            (_, Some(reason)) if !may_be_older => {
-                Some(State::suspended(reason, now + SUSPENDED_PROBE_INTERVAL, true))
+            (_, StoredSuspension::OfThisCredential(reason)) if !may_be_older => {
+                Some(State::suspended(reason, now + SUSPENDED_PROBE_INTERVAL, Stored::Seen))
             }
             _ => None,
         };
@@ -51,6 +55,10 @@ impl LaneHealth {
     pub(super) fn on_decision_stored(&mut self, now: Instant) -> Effects {
         if self.recovery == Some(Recovery::Unstored) {
             self.recovery = Some(Recovery::KnownSince(now));
+        }
+        match &mut self.state {
+            State::Suspended { stored, .. } if *stored == Stored::No => *stored = Stored::Since(now),
+            _ => {}
         }
         Effects::default()
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{FailureRun, LaneHealth, Recovery, State, Stop};
+use super::{FailureRun, LaneHealth, Recovery, State, Stop, Stored};
 use crate::dispatch::health::event::{
     Admission, Attribution, Effects, Generation, LaneEvent, Log, Persist, ProbeTarget, Wake,
 };
@@ -33,7 +33,7 @@ impl LaneHealth {
                 self.on_rejection(generation, reason, now)
             }
             LaneEvent::CredentialChanged => self.on_new_credential(now),
-            LaneEvent::RemoteState { paused, suspended } => self.on_remote_state(paused, suspended, now),
+            LaneEvent::RemoteState { paused, suspension } => self.on_remote_state(paused, suspension, now),
             LaneEvent::DecisionStored => self.on_decision_stored(now),
             LaneEvent::ProbeStarted(generation) => self.on_probe_start(generation, now),
             LaneEvent::ProbeEnded(generation) => self.on_probe_end(generation),
@@ -157,15 +157,16 @@ impl LaneHealth {
         }
     }
 
+    /// Stored each time, because an operator or another node may have replaced what was stored before.
     fn on_rejection(&mut self, generation: Generation, reason: Reason, now: Instant) -> Effects {
         if generation != self.generation || self.state == State::Unknown {
             return Effects::default();
         }
         let is_news = !self.is_suspended();
         (self.recovery, self.rejected_at) = (None, Some(now));
-        self.enter(State::suspended(reason, now + SUSPENDED_PROBE_INTERVAL, false), now);
+        self.enter(State::suspended(reason, now + SUSPENDED_PROBE_INTERVAL, Stored::No), now);
         Effects {
-            persist: is_news.then_some(Persist::Suspension),
+            persist: Some(Persist::Suspension),
             wake: Wake::ReadAdmission,
             log: is_news.then_some(Log::Suspended),
             ..Effects::default()
@@ -246,9 +247,9 @@ impl LaneHealth {
         let asked = retry_after.unwrap_or(self.next_wait).min(RETRY_AFTER_MAX);
         self.next_wait = (self.next_wait * 2).min(WAIT_MAX);
         let (wait, next) = match (&self.state, cause) {
-            (State::Suspended { stop, .. }, _) => {
+            (State::Suspended { stop, stored }, _) => {
                 let wait = asked.max(SUSPENDED_PROBE_INTERVAL);
-                (wait, State::suspended(stop.reason.clone(), now + wait, false))
+                (wait, State::suspended(stop.reason.clone(), now + wait, *stored))
             }
             (_, LaneCause::Throttled) => (asked, State::Throttled(Stop::until(now + asked, reason))),
             (_, LaneCause::Outage) => {

@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
+use super::stored;
 use crate::dispatch::health::{Attribution, Generation, LaneEvent, LaneGate, ProbeTarget};
 use crate::domain::{LaneCause, Reason};
 
 /// What the database says about the lane.
 pub(super) fn read(gate: &LaneGate, paused: bool, suspended: Option<Reason>) {
-    gate.on(LaneEvent::RemoteState { paused, suspended });
+    gate.on(LaneEvent::RemoteState { paused, suspension: stored(suspended) });
 }
 
 /// Says whether something has to be stored afterwards.

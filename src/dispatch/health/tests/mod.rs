@@ -12,7 +12,7 @@ use std::time::Duration;
 use chrono::DateTime;
 use tokio::time::Instant;
 
-use super::event::{Generation, LaneEvent, ProbeTarget};
+use super::event::{Generation, LaneEvent, ProbeTarget, StoredSuspension};
 use super::state::LaneHealth;
 use super::{OUTAGE_FAILURES, TIMEOUT_SPAN_MIN};
 use crate::domain::{DeviceId, LaneCause, NotificationId, Reason};
@@ -39,7 +39,16 @@ fn rejected(generation: Generation) -> LaneEvent {
 }
 
 fn remote(paused: bool, is_suspended: bool) -> LaneEvent {
-    LaneEvent::RemoteState { paused, suspended: is_suspended.then(word) }
+    LaneEvent::RemoteState { paused, suspension: stored(is_suspended.then(word)) }
+}
+
+/// The row names the credential in use, with this reason, or none.
+fn stored(suspended: Option<Reason>) -> StoredSuspension {
+    suspended.map_or(StoredSuspension::Empty, StoredSuspension::OfThisCredential)
+}
+
+fn another_suspended() -> LaneEvent {
+    LaneEvent::RemoteState { paused: false, suspension: StoredSuspension::OfAnotherCredential }
 }
 
 /// A lane that sends.

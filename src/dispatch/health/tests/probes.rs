@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 use super::gate::{gate, seen};
 use super::gate_events::{fail_once, meet_override, read, reject, succeed, wait};
-use super::{target, word};
+use super::{another_suspended, target, word};
 use crate::dispatch::health::{
     Admission, Attribution, LaneEvent, LaneGate, SETTLE_TIME, SUSPENDED_PROBE_INTERVAL, WAIT_MIN,
 };
@@ -93,6 +93,58 @@ async fn a_failed_probe_of_a_suspended_lane_outweighs_an_older_reading_of_the_da
     read(&gate, false, Some(word()));
     read(&gate, false, None);
     assert_eq!(gate.admission().0, Admission::Send);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rejection_after_an_operator_s_resume_is_stored_again() {
+    let (gate, _) = gate();
+    read(&gate, false, None);
+    assert!(reject(&gate, gate.admission().1, word()));
+    // Before the next reading an operator resumes the lane: the row is empty, and never named the credential.
+    read(&gate, false, None);
+    gate.on(LaneEvent::RetryNow);
+    assert!(reject(&gate, gate.admission().1, word()), "the row is empty");
+    assert_eq!(seen(&gate).0, LaneState::Suspended);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stored_suspension_that_no_reading_has_shown_ends_once_no_reading_can_be_older() {
+    let (gate, _) = gate();
+    read(&gate, false, None);
+    assert!(reject(&gate, gate.admission().1, word()));
+    gate.mark_stored(gate.fingerprint());
+    read(&gate, false, None);
+    assert_eq!(seen(&gate).0, LaneState::Suspended, "the reading may be from before it was stored");
+    tokio::time::advance(SETTLE_TIME).await;
+    read(&gate, false, None);
+    assert_eq!(gate.admission().0, Admission::Send, "an operator resumed the lane");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_outage_met_by_a_probe_keeps_what_is_known_about_the_database() {
+    let (gate, _) = gate();
+    read(&gate, false, Some(word()));
+    tokio::time::advance(SUSPENDED_PROBE_INTERVAL).await;
+    wait(&gate, gate.admission().1, Reason::new("503"), LaneCause::Outage, None);
+    assert_eq!(seen(&gate).0, LaneState::Suspended);
+    read(&gate, false, None);
+    assert_eq!(gate.admission().0, Admission::Send, "an operator resumed the lane");
+}
+
+#[tokio::test(start_paused = true)]
+async fn another_rejected_credential_in_the_row_ends_no_suspension() {
+    let (gate, _) = gate();
+    read(&gate, false, Some(word()));
+    gate.on(another_suspended());
+    assert_eq!(
+        seen(&gate),
+        (LaneState::Suspended, Some(word())),
+        "another node has another rejected credential"
+    );
+    read(&gate, false, None);
+    assert_eq!(gate.admission().0, Admission::Send);
+    gate.on(another_suspended());
+    assert_eq!(gate.admission().0, Admission::Send, "this node's credential is not rejected");
 }
 
 /// The lane stops once more. Returns for how long.

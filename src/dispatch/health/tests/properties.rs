@@ -5,7 +5,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 use tokio::time::Instant;
 
-use super::{must_wait, rejected, remote, server_error};
+use super::{another_suspended, must_wait, rejected, remote, server_error};
 use crate::dispatch::health::event::{Admission, Generation, LaneEvent};
 use crate::dispatch::health::state::LaneHealth;
 use crate::dispatch::health::{RETRY_AFTER_MAX, SUSPENDED_PROBE_INTERVAL};
@@ -25,6 +25,7 @@ enum Step {
         paused: bool,
         suspended: bool,
     },
+    AnotherSuspended,
     DecisionStored,
     StartProbe {
         age: u64,
@@ -51,6 +52,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         1 => Just(Step::CredentialChanged),
         2 => remote,
         1 => Just(Step::RemoteState { paused: false, suspended: false }),
+        1 => Just(Step::AnotherSuspended),
         1 => Just(Step::DecisionStored),
         3 => age().prop_map(|age| Step::StartProbe { age }),
         2 => Just(Step::EndProbe),
@@ -106,6 +108,10 @@ impl Observed {
             Step::RemoteState { paused, suspended } => {
                 (self.has_been_read, self.is_paused) = (true, paused);
                 remote(paused, suspended)
+            }
+            Step::AnotherSuspended => {
+                (self.has_been_read, self.is_paused) = (true, false);
+                another_suspended()
             }
             Step::DecisionStored => LaneEvent::DecisionStored,
             Step::StartProbe { age } => LaneEvent::ProbeStarted(self.generation(age)),
@@ -245,5 +251,21 @@ proptest! {
             seen.take(Step::RemoteState { paused: false, suspended });
             prop_assert_eq!(seen.admission(), Admission::Send);
         }
+    }
+
+    #[test]
+    fn only_an_empty_row_or_a_success_ends_a_suspension(steps in steps(), age in 0_u64..3) {
+        let mut seen = Observed::new();
+        steps.into_iter().for_each(|step| seen.take(step));
+        seen.take(Step::RemoteState { paused: false, suspended: false });
+        seen.take(Step::Attempt { kind: 6, age: 0, device: 1, retry_after: None });
+        seen.take(Step::RemoteState { paused: false, suspended: true });
+        prop_assert!(seen.lane.is_suspended());
+        seen.take(Step::AnotherSuspended);
+        prop_assert!(seen.lane.is_suspended());
+        seen.take(Step::Attempt { kind: 5, age, device: 1, retry_after: None });
+        prop_assert!(seen.lane.is_suspended());
+        seen.take(Step::RemoteState { paused: false, suspended: false });
+        prop_assert_eq!(seen.admission(), Admission::Send);
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{must_wait, outage_of_time_outs, rejected, remote, running, server_error};
+use super::{another_suspended, must_wait, outage_of_time_outs, rejected, remote, running, server_error};
 use crate::dispatch::health::event::{Admission, Attribution, Generation, LaneEvent, Persist};
 use crate::dispatch::health::state::LaneHealth;
 use crate::dispatch::health::{OUTAGE_FAILURES, RETRY_AFTER_MAX};
@@ -41,6 +41,7 @@ pub(super) const TABLE: &[(&str, [&str; 7])] = &[
     ("`CredentialChanged`", ["unknown", "running", "running", "running", "running", "running", "running"]),
     ("`RemoteState`, no suspension", ["running", "-", "-", "-", "-", "-", "running"]),
     ("`RemoteState`, suspended", ["suspended", "suspended", "suspended", "suspended", "suspended", "-", "-"]),
+    ("`RemoteState`, another credential suspended", ["running", "-", "-", "-", "-", "-", "-"]),
     ("`DecisionStored`", ["-", "-", "-", "-", "-", "-", "-"]),
     (
         "`RetryNow`",
@@ -137,6 +138,7 @@ fn happen(lane: &mut LaneHealth, row: &str, now: Instant) -> Instant {
         "`CredentialChanged`" => on(LaneEvent::CredentialChanged),
         "`RemoteState`, no suspension" => on(remote(false, false)),
         "`RemoteState`, suspended" => on(remote(false, true)),
+        "`RemoteState`, another credential suspended" => on(another_suspended()),
         "`DecisionStored`" => on(LaneEvent::DecisionStored),
         "`RetryNow`" => on(LaneEvent::RetryNow),
         "an hour passes" => return now + RETRY_AFTER_MAX,
@@ -201,16 +203,15 @@ fn a_paused_lane_admits_nothing_and_keeps_its_state_beneath() {
 }
 
 #[test]
-fn what_other_nodes_have_to_learn_is_a_new_suspension_and_its_end() {
+fn what_other_nodes_have_to_learn_is_each_rejection_and_the_end_of_a_suspension() {
     let now = Instant::now();
     for state in STATES {
         for event in of_attempt(lane_in(state, now).generation()) {
             let mut lane = lane_in(state, now);
             let expected = match (&event, state) {
-                (
-                    LaneEvent::CredentialRejected { .. },
-                    "running" | "throttled" | "broken" | "broken (probing)",
-                ) => Some(Persist::Suspension),
+                (LaneEvent::CredentialRejected { .. }, state) if state != "unknown" => {
+                    Some(Persist::Suspension)
+                }
                 (LaneEvent::Succeeded(_), "suspended" | "suspended (stored)") => Some(Persist::Recovery),
                 _ => None,
             };
