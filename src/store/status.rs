@@ -41,7 +41,8 @@ pub struct Status {
 pub struct HeldLane {
     /// The stopped lane.
     pub lane: LaneId,
-    /// The worst state that a node reports, or what an operator decided.
+    /// What an operator decided, or else the worst state that a node reports. A node that is throttled or broken does not
+    /// count while another one runs.
     pub state: LaneState,
     /// The provider's reason for it.
     pub reason: Option<String>,
@@ -82,6 +83,9 @@ pub async fn read(conn: &mut Session, app: AppId, id: NotificationId) -> Result<
              from pending_by_lane j join lanes l using (lane_id)
              left join lateral (select r.state, r.reason from lane_reports r join nodes using (node_id)
                                 where r.lane_id = j.lane_id and dead_at is null and r.state in ($5, $6)
+                                -- A node that can't send holds nothing while another one can.
+                                  and not exists (select from lane_reports o join nodes m using (node_id)
+                                                  where o.lane_id = j.lane_id and m.dead_at is null and o.state = $7)
                                 order by r.state desc limit 1) s on true
              where l.paused_at is not null or l.suspended_at is not null or s.state is not null
            )
@@ -105,6 +109,7 @@ pub async fn read(conn: &mut Session, app: AppId, id: NotificationId) -> Result<
         LaneState::Suspended.code(),
         LaneState::Throttled.code(),
         LaneState::Broken.code(),
+        LaneState::Running.code(),
     )
     .fetch_optional(conn)
     .await?;

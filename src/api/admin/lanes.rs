@@ -46,7 +46,8 @@ pub(super) struct Lane<'a> {
     /// APNs's environment; null for FCM.
     #[schema(required, value_type = Option<words::Environment>)]
     environment: Option<&'static str>,
-    /// The worst that operators decided or nodes see. `unknown`: no node has read the lane since its start.
+    /// The worst that operators decided or nodes see; `throttled` and `broken` only while no node sends. `unknown`: no node has
+    /// read the lane since its start.
     #[schema(value_type = words::LaneState)]
     state: &'static str,
     /// Why the lane is not running.

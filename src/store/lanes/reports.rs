@@ -34,8 +34,8 @@ pub struct LaneReport {
 /// Stores a node's reports, and returns the stored state of these lanes. One statement, because each node runs it every
 /// few seconds.
 ///
-/// If the worst state that living nodes report has changed, it is stored as the lane's state. Nodes that have not read
-/// a lane yet report nothing about it.
+/// If the worst state that living nodes report has changed, it is stored as the lane's state. A node that is throttled or
+/// broken does not count while another one runs. Nodes that have not read a lane yet report nothing about it.
 ///
 /// # Errors
 /// Postgres is out of reach, or a row holds an unknown value.
@@ -72,14 +72,17 @@ pub async fn report(
             credential = excluded.credential, credential_ok = excluded.credential_ok,
             checked_at = excluded.checked_at, reported_at = excluded.reported_at),
         own as (select * from unnest($2::int[], $3::smallint[], $5::bigint[]) as own(lane_id, state, since_ms)),
-        -- The worst state that this node and the other living nodes report. The new reports are not visible to this
-        -- statement yet, so this node's own come from the parameters.
+        -- The worst state that this node and the other living nodes report; throttled and broken do not count while a
+        -- node runs. The new reports are not visible to this statement yet, so this node's own come from the parameters.
         worst as materialized (
           select l.lane_id, l.state as stored_state, own.since_ms, own.state as own_state,
-                 greatest(case when own.state >= $12 then own.state end,
-                          (select max(r.state) from lane_reports r join nodes n using (node_id)
-                           where r.lane_id = l.lane_id and r.node_id <> $1 and n.dead_at is null and r.state >= $12))
-                   as state
+                 (select s.state
+                  from (select own.state as state
+                        union all
+                        select r.state from lane_reports r join nodes n using (node_id)
+                        where r.lane_id = l.lane_id and r.node_id <> $1 and n.dead_at is null) s
+                  where s.state >= $12
+                  order by s.state in ($13, $14) and bool_or(s.state = $12) over (), s.state desc limit 1) as state
           from lanes l join own using (lane_id) where l.lane_id = any($2)),
         locked_lanes as materialized (
           select lane_id from lanes
@@ -113,6 +116,8 @@ pub async fn report(
         &oks as &[Option<bool>],
         &checked as &[Option<i64>],
         LaneState::Running.code(),
+        LaneState::Throttled.code(),
+        LaneState::Broken.code(),
     )
     .fetch_all(conn)
     .await?;
@@ -199,13 +204,17 @@ pub async fn summaries(conn: &mut Session, app: AppId) -> Result<Vec<LaneSummary
         left join waiting on waiting.lane_id = l.lane_id
         left join leased on leased.lane_id = l.lane_id
         left join lateral (select state, reason, since from reports r where r.lane_id = l.lane_id
-                           order by state desc, since limit 1) worst on true
+                           order by state in ($2, $3) and bool_or(state = $4) over (), state desc, since limit 1)
+          worst on true
         -- Where nodes differ: the credential that was rejected.
         left join lateral (select credential, credential_ok, checked_at from reports r where r.lane_id = l.lane_id
                            order by credential_ok nulls last, checked_at desc nulls last limit 1) known on true
         order by l.lane_id
         "#,
-        app.0
+        app.0,
+        LaneState::Throttled.code(),
+        LaneState::Broken.code(),
+        LaneState::Running.code(),
     )
     .fetch_all(conn)
     .await?;

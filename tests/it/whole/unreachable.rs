@@ -2,6 +2,7 @@
 
 use pushpost_testkit::json::{apns_targets, assert_ended, assert_has, fcm_targets};
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use pushpost::runtime::Role;
 use pushpost_simulator::{Action, ConnectionFault, Provider, Rule};
@@ -64,6 +65,27 @@ async fn an_unresolvable_host_leaves_its_jobs_unchanged() {
     service.configure(APNS, &mended);
     service.node(Role::All).await;
     assert_mended(service, &waiting).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_out_of_reach_of_a_provider_holds_nothing_that_another_node_sends() {
+    let mut service =
+        TestService::builder().config(APNS, "https://push.invalid:443").node(Role::All).build().await;
+    let waiting = notify(&service, apns_targets("a", DEVICES)).await;
+    service.lanes().until_state(PRODUCTION, "broken").await;
+    let reached = service.simulator.apns_endpoint();
+    service.configure(APNS, &reached);
+    // Something is pending for as long as the lane is looked at.
+    service.rule(Rule::provider(Provider::Apns, Action::Accept).delayed(Duration::from_secs(9)).times(1));
+    service.node(Role::Worker).await;
+    let seen = service.lanes().until_state(PRODUCTION, "running").await;
+    assert_eq!(seen["why"], Value::Null);
+    let status = service.get(&format!("/v1/notifications/{waiting}")).await.body;
+    assert_eq!(status["held"], json!([]), "{status}");
+    assert_accepted_at_first(&service, &waiting).await;
+    let broken = "select count(*) from lane_reports where state = 2";
+    assert_eq!(service.database.count(broken).await, 1, "the first node is as far away as before");
+    service.stop().await;
 }
 
 /// Passes everything on, from now on.
