@@ -139,6 +139,28 @@ async fn update_once(
     Ok(known)
 }
 
+/// Ends the quarantine of a device by an operator's decision. It is no registration, so the registration time stays: a
+/// provider that calls the token dead again quarantines the device again. Restoring an active device changes nothing.
+/// None: there is no such device.
+///
+/// # Errors
+/// Postgres is out of reach.
+pub async fn restore(
+    pool: &SessionPool,
+    app: AppId,
+    id: DeviceId,
+) -> Result<Option<DeviceWithTopics>, store::Error> {
+    let mut transaction = store::begin(pool).await?;
+    let locked = store::devices::lock(&mut transaction, app, id).await?;
+    let Some(mut device) = locked.into_iter().find(|device| device.id == id) else { return Ok(None) };
+    if device.quarantine.take().is_some() {
+        store::devices::save_all(&mut transaction, &[&device]).await?;
+    }
+    let known = with_topics(&mut transaction, vec![device]).await?.pop();
+    store::commits::commit(pool, transaction).await?;
+    Ok(known)
+}
+
 /// Finds a device by its id.
 ///
 /// # Errors

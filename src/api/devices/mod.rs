@@ -30,6 +30,7 @@ pub(super) fn routes() -> OpenApiRouter<State> {
         .routes(routes!(import::import))
         .routes(routes!(lookup::lookup))
         .routes(routes!(one::find, one::describe, one::remove))
+        .routes(routes!(one::restore))
         .routes(routes!(timeline::list))
 }
 

@@ -1,4 +1,4 @@
-//! `GET`, `PATCH` and `DELETE /v1/devices/{id}`: one device by its id.
+//! `GET`, `PATCH` and `DELETE /v1/devices/{id}`, and `POST /v1/devices/{id}/restore`: one device by its id.
 
 use axum::Json;
 use axum::extract;
@@ -81,4 +81,26 @@ pub(super) async fn remove(
     let id = id.device(&state.installation, caller.app.id)?;
     let gone = devices::remove(&state.pool, caller.app.id, id).await?;
     if gone { Ok(StatusCode::NO_CONTENT) } else { Err(ApiError::NotFound) }
+}
+
+/// Restore a device
+///
+/// A quarantined device is active again. That is no registration: `registered_at` stays, and a provider that calls the
+/// token dead again quarantines the device again. An active device stays as it is, so a repeat is harmless.
+#[utoipa::path(
+    post, path = "/v1/devices/{id}/restore", operation_id = "restoreDevice", tag = "devices",
+    security(("key" = ["devices"])),
+    params(("id" = String, Path, description = "The device's id.", example = "dev_5bf4acbbbcffe5d67fbfee43320f88a6")),
+    responses((status = 200, description = "The device, which is active.", body = Device), ChangeProblems)
+)]
+pub(super) async fn restore(
+    extract::State(state): extract::State<State>,
+    caller: Caller<ManageDevices>,
+    parameters: Parameters,
+    id: PathId,
+) -> Result<Response, ApiError> {
+    parameters.finish()?;
+    let id = id.device(&state.installation, caller.app.id)?;
+    let known = devices::restore(&state.pool, caller.app.id, id).await?.ok_or(ApiError::NotFound)?;
+    Ok(Json(DeviceView::of(caller.scopes).show(&state.installation, &known, &[])).into_response())
 }

@@ -9,6 +9,7 @@ mod keys;
 mod quarantine;
 mod registration;
 mod replacement;
+mod restore;
 mod timeline;
 mod topics;
 mod user_tokens;

@@ -66,6 +66,7 @@ async fn a_key_does_what_its_scopes_say_and_nothing_else() {
         (Method::GET, "/v1/devices/dev_x", &["devices", "read"]),
         (Method::PATCH, "/v1/devices/dev_x", &["devices"]),
         (Method::DELETE, "/v1/devices/dev_x", &["devices"]),
+        (Method::POST, "/v1/devices/dev_x/restore", &["devices"]),
         (Method::POST, "/v1/devices/lookup", &["devices"]),
         (Method::POST, "/v1/devices/unregister", &["devices", "register"]),
     ] {
@@ -129,6 +130,7 @@ async fn things_of_another_app_are_answered_like_missing_ones() {
         (Method::GET, format!("{DEVICES}/{d}"), format!("{DEVICES}/dev_doesnotexist")),
         (Method::DELETE, format!("{DEVICES}/{d}"), format!("{DEVICES}/dev_doesnotexist")),
         (Method::PATCH, format!("{DEVICES}/{d}"), format!("{DEVICES}/dev_doesnotexist")),
+        (Method::POST, format!("{DEVICES}/{d}/restore"), format!("{DEVICES}/dev_doesnotexist/restore")),
     ] {
         let ask =
             |path: &str| ApiRequest::json(method.clone(), path, "{}").key(&x).header("request-id", "same");

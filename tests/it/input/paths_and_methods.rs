@@ -44,6 +44,7 @@ async fn a_method_that_a_path_does_not_take_names_those_that_it_does() {
         (Method::POST, "/v1/notifications/ntf_x/deliveries", "GET,HEAD"),
         (Method::POST, DEVICES, "GET,HEAD,PUT"),
         (Method::POST, "/v1/devices/dev_x", "DELETE,GET,HEAD,PATCH"),
+        (Method::GET, "/v1/devices/dev_x/restore", "POST"),
         (Method::TRACE, "/v1/devices/unregister", "POST"),
         (Method::POST, "/healthz", "GET,HEAD"),
     ] {
