@@ -11,6 +11,7 @@ pub mod error;
 pub mod health;
 pub mod json;
 mod listener_router;
+pub mod named;
 pub mod notifications;
 pub mod openapi;
 pub mod parse_pool;
@@ -20,6 +21,8 @@ pub mod query;
 pub mod rates;
 pub mod serve;
 mod time;
+mod topics;
+mod users;
 mod words;
 
 mod drain_body;
@@ -146,7 +149,8 @@ pub fn router(state: State, surface: Surface) -> Router {
 /// The one list of routes: the router and the OpenAPI document are made of it.
 fn documented_routes(health: Arc<health::Health>, surface: Surface) -> OpenApiRouter<State> {
     let health = health::routes(health);
-    let public = || notifications::routes().merge(devices::routes());
+    let public =
+        || notifications::routes().merge(devices::routes()).merge(topics::routes()).merge(users::routes());
     let internal = || admin::routes().merge(openapi::routes());
     match surface {
         Surface::All => health.merge(public()).merge(internal()),

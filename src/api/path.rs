@@ -1,14 +1,22 @@
 //! The variable parts of a path. This is the one way in which handlers read them.
 
+use std::fmt;
+
 use axum::extract::{FromRequestParts, Path};
 use http::request::Parts;
 
 use super::State;
 use super::error::ApiError;
-use crate::domain::{AppId, DeviceId, InstallationKey, NotificationId};
+use super::query::Parameters;
+use crate::domain::{AppId, DeviceId, InputCode, InstallationKey, NotificationId, TopicName, UserId};
 
 /// The detail of a fault where a text stands in place of a device's id.
 pub const NO_DEVICE_ID: &str = "this is no id of a device, which is `dev_` and up to 60 letters and digits";
+
+/// The detail of a fault where a text stands in place of a user id.
+pub const NO_USER_ID: &str = "a user id is 1 to 128 bytes without control characters";
+
+const NO_TOPIC: &str = "a topic has 1 to 100 of A-Z, a-z, 0-9 and _.~:-";
 
 /// The one variable part of a path, decoded: an id. What can't be decoded is answered as an unknown id.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -38,6 +46,46 @@ impl FromRequestParts<State> for PathId {
     async fn from_request_parts(parts: &mut Parts, state: &State) -> Result<Self, ApiError> {
         let part = Path::<String>::from_request_parts(parts, state).await;
         part.map(|Path(text)| Self(text)).map_err(|_| ApiError::NotFound)
+    }
+}
+
+/// The one variable part of a path, decoded: a name that callers choose themselves. What can't be decoded is not found.
+#[derive(Clone, PartialEq, Eq)]
+pub struct PathName(String);
+
+impl fmt::Debug for PathName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("PathName(…)")
+    }
+}
+
+impl PathName {
+    /// The topic that it names. None: it is no topic, which is added to the faults of the request.
+    pub fn topic(&self, parameters: &mut Parameters) -> Option<TopicName> {
+        let topic = TopicName::parse(&self.0);
+        if topic.is_none() {
+            let fault = parameters.fault("topic", InputCode::BadTopic, NO_TOPIC);
+            fault.facts.insert("limit".to_owned(), TopicName::MAX.into());
+        }
+        topic
+    }
+
+    /// The user that it names. None: it is no user id, which is added to the faults of the request.
+    pub fn user(&self, parameters: &mut Parameters) -> Option<UserId> {
+        let user = UserId::parse(&self.0);
+        if user.is_none() {
+            let fault = parameters.fault("user", InputCode::BadUser, NO_USER_ID);
+            fault.facts.insert("limit".to_owned(), UserId::MAX.into());
+        }
+        user
+    }
+}
+
+impl FromRequestParts<State> for PathName {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &State) -> Result<Self, ApiError> {
+        PathId::from_request_parts(parts, state).await.map(|PathId(text)| Self(text))
     }
 }
 

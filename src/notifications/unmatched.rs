@@ -33,6 +33,12 @@ impl Unmatched {
         }
     }
 
+    /// Devices that a request named in vain, by their public ids.
+    pub fn of_devices(ids: &[&str]) -> Self {
+        let named = ids.iter().take(NAMED_MAX).map(|id| (*id).to_owned()).collect();
+        Self { devices: named, devices_total: ids.len(), ..Self::default() }
+    }
+
     /// As the database keeps it; none if everything was found.
     pub(super) fn to_stored(&self) -> Option<Vec<u8>> {
         let is_any = self.users_total + self.devices_total > 0;

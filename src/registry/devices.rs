@@ -1,23 +1,27 @@
 //! Devices as the API shows them: registering, updating, finding, listing and removing them, each with its topics.
 
+use std::collections::{BTreeSet, HashMap};
+
 use super::register::{ATTEMPTS_MAX, OnFailure, register_with_devices};
 use super::registration::{
     DeviceDetails, DeviceTopics, IgnoredPart, RegisteredInFuture, Registrar, Registration, RegistrationKeys,
     SubscriptionChanges, UnsupportedDetail, claimed_device, end_bound_topics, settle_claim,
 };
 use super::subscriptions;
-use crate::domain::{App, AppId, DeviceId, DeviceToken, Platform, SubscriptionTerm, TopicName};
+use crate::domain::{App, AppId, DeviceId, DeviceToken, Platform, SubscriptionTerm, TopicName, UserId};
 use crate::store;
 use crate::store::devices::{Device, DeviceFilter, DevicePage};
 use crate::store::{Session, SessionPool};
 
-/// A device with its own subscriptions.
+/// A device with its subscriptions.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct DeviceWithTopics {
     /// The stored device.
     pub device: Device,
-    /// The names of the topics, ascending.
+    /// The names of its own topics, ascending.
     pub topics: Vec<TopicName>,
+    /// The names of the topics of its user, ascending.
+    pub user_topics: Vec<TopicName>,
 }
 
 /// The result of a registration.
@@ -74,7 +78,17 @@ pub async fn register(
     let result = batch.results.pop().expect("one registration has one result")?;
     let (device, topics) =
         batch.devices.find(RegistrationKeys::of(registration)).expect("a device that was registered");
-    let known = DeviceWithTopics { device: device.clone(), topics: topics.cloned().collect() };
+    let (device, topics) = (device.clone(), topics.cloned().collect());
+    // An app is not told the topics of a user.
+    let user_topics = match &device.user {
+        Some(user) if caller != Registrar::App => {
+            let mut conn = pool.acquire().await?;
+            let users = std::slice::from_ref(user);
+            store::topics::of_users(&mut conn, app.id, users).await?.remove(user).unwrap_or_default()
+        }
+        _ => Vec::new(),
+    };
+    let known = DeviceWithTopics { device, topics, user_topics };
     Ok(RegisteredDevice { known, is_new: result.is_new, ignored: result.ignored })
 }
 
@@ -267,9 +281,17 @@ async fn with_topics(
     }
     let ids: Vec<DeviceId> = devices.iter().map(|device| device.id).collect();
     let mut topics = store::topics::of_devices(conn, &ids).await?;
+    let users: BTreeSet<&UserId> = devices.iter().filter_map(|device| device.user.as_ref()).collect();
+    let users: Vec<UserId> = users.into_iter().cloned().collect();
+    let topics_of_users = match devices.first().filter(|_| !users.is_empty()) {
+        Some(first) => store::topics::of_users(conn, first.app, &users).await?,
+        None => HashMap::new(),
+    };
     let known = devices.into_iter().map(|device| {
         let topics = topics.remove(&device.id).unwrap_or_default();
-        DeviceWithTopics { device, topics: topics.into_iter().map(|(name, _)| name).collect() }
+        let topics = topics.into_iter().map(|(name, _)| name).collect();
+        let user_topics = device.user.as_ref().and_then(|user| topics_of_users.get(user)).cloned();
+        DeviceWithTopics { device, topics, user_topics: user_topics.unwrap_or_default() }
     });
     Ok(known.collect())
 }

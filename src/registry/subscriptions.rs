@@ -62,6 +62,30 @@ pub(super) async fn purge(conn: &mut Session, app: AppId, topics: &[TopicId]) ->
     Ok(())
 }
 
+/// Locks a topic for the rest of the transaction, on behalf of a backend, or creates it. None: it is missing, and the app has
+/// too many topics.
+///
+/// # Errors
+/// Postgres is out of reach.
+pub(super) async fn hold_or_create(
+    conn: &mut Session,
+    app: &App,
+    name: &TopicName,
+) -> Result<Option<TopicId>, store::Error> {
+    let names = std::slice::from_ref(name);
+    let mut topics = store::topics::hold(conn, app.id, names).await?;
+    if topics.is_empty() {
+        match create_missing(conn, app, Registrar::Backend, names, &mut topics, &[]).await {
+            Ok(_) => {}
+            Err(Error::Store(error)) => return Err(error),
+            Err(Error::TooManyTopics(_) | Error::RegisteredInFuture(_) | Error::UnsupportedDetail(_)) => {
+                return Ok(None);
+            }
+        }
+    }
+    Ok(topics.remove(name))
+}
+
 /// Creates those of `names` that are not in `topics` and adds them to `topics`, as many as the app may have.
 /// `unsubscribed` are topics that may have lost their last subscriber; they are deleted first. Returns the names that
 /// were refused.

@@ -11,7 +11,7 @@ use crate::registry::registration::IgnoredPart;
 
 /// What a key may see of a device.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum DeviceView {
+pub(in crate::api) enum DeviceView {
     /// All members, with the token.
     Owner,
     /// All members, with a hint in place of the token.
@@ -30,7 +30,7 @@ pub(super) enum DeviceView {
     "locale": "de-DE", "timezone": null, "app_version": "5.2.0", "quarantine": null, "source": "registered",
     "created_at": "2026-11-28T09:00:00.000Z", "registered_at": "2026-11-28T09:00:00.000Z"
 }))]
-pub(super) struct Device<'a> {
+pub(in crate::api) struct Device<'a> {
     /// The device's id: `dev_` and up to 60 letters and digits.
     id: String,
     /// The service that issued the token. An iPhone with the Firebase SDK is `fcm`.
@@ -56,8 +56,8 @@ pub(super) struct Device<'a> {
     /// The user that the device is bound to.
     #[schema(required)]
     user: Option<&'a str>,
-    /// The topics of the device's user. Empty in this version.
-    user_topics: [&'a str; 0],
+    /// The topics that the device's user is subscribed to, by name. They hold for the device as long as it is the user's.
+    user_topics: Vec<&'a str>,
     /// The phone's language, as BCP 47.
     #[schema(required)]
     locale: Option<&'a str>,
@@ -89,7 +89,7 @@ pub(super) struct Device<'a> {
     "id": "dev_5bf4acbbbcffe5d67fbfee43320f88a6", "platform": "apns", "kind": "alert", "environment": "sandbox",
     "status": "active", "topics": ["news"], "bound": false
 }))]
-pub(super) struct AppDevice<'a> {
+pub(in crate::api) struct AppDevice<'a> {
     /// The device's id: `dev_` and up to 60 letters and digits.
     id: String,
     /// The service that issued the token.
@@ -137,7 +137,7 @@ pub(super) struct IgnoredAnswer<'a> {
 /// The answer to a registration: what the caller's key may see of the device.
 #[derive(Serialize, ToSchema, Debug)]
 #[serde(untagged)]
-pub(super) enum DeviceAnswer<'a> {
+pub(in crate::api) enum DeviceAnswer<'a> {
     /// For secret keys.
     Device(Box<Device<'a>>),
     /// For publishable keys.
@@ -163,7 +163,7 @@ pub(super) struct LookupAnswer<'a> {
 
 impl DeviceView {
     /// The view of a key with these scopes.
-    pub(super) fn of(scopes: Scopes) -> Self {
+    pub(in crate::api) fn of(scopes: Scopes) -> Self {
         if scopes.is_publishable() {
             Self::App
         } else if scopes.has(Scope::Devices) || scopes.has(Scope::Admin) {
@@ -174,13 +174,13 @@ impl DeviceView {
     }
 
     /// The device as this view shows it. `ignored`: parts of the caller's request that were left out.
-    pub(super) fn show<'a>(
+    pub(in crate::api) fn show<'a>(
         self,
         key: &InstallationKey,
         known: &'a DeviceWithTopics,
         ignored: &'a [IgnoredPart],
     ) -> DeviceAnswer<'a> {
-        let DeviceWithTopics { device, topics } = known;
+        let DeviceWithTopics { device, topics, user_topics } = known;
         let id = key.device_id(device.app, device.id);
         let platform = device.platform.as_str();
         let kind = device.kind.as_str();
@@ -213,7 +213,7 @@ impl DeviceView {
             token: is_owner.then(|| device.token.expose()),
             token_hint: (!is_owner).then(|| device.token.hint()),
             user: device.user.as_ref().map(UserId::as_str),
-            user_topics: [],
+            user_topics: user_topics.iter().map(|topic| topic.as_str()).collect(),
             locale: device.locale.as_ref().map(Locale::as_str),
             timezone: device.timezone.as_ref().map(TimeZone::as_str),
             app_version: device.app_version.as_ref().map(AppVersion::as_str),

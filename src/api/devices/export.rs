@@ -25,7 +25,7 @@ struct ImportableDevice<'a> {
 /// The line from which an import makes the same device, without its end. None for a device that an import would make
 /// more of than it is here: one that is quarantined, or known from sends alone.
 pub fn importable_line(known: &DeviceWithTopics) -> Option<String> {
-    let DeviceWithTopics { device, topics } = known;
+    let DeviceWithTopics { device, topics, .. } = known;
     if device.quarantine.is_some() || device.source == Source::Send {
         return None;
     }

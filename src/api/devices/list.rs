@@ -23,7 +23,7 @@ use crate::store::devices::{DeviceFilter, DevicePage};
     security(("key" = ["devices", "read"])),
     params(
         ("user" = Option<Vec<String>>, Query, description = "Only devices of this user.", example = json!(["u42"])),
-        ("topic" = Option<Vec<String>>, Query, description = "Only devices with this topic.", example = json!(["news"])),
+        ("topic" = Option<Vec<String>>, Query, description = "Only devices with this topic, their own or their user's.", example = json!(["news"])),
         ("platform" = Option<Vec<String>>, Query, description = "`apns` or `fcm`."),
         ("status" = Option<Vec<String>>, Query, description = "`active` or `quarantined`."),
         ("registered_before" = Option<String>, Query, description = "RFC 3339, with `Z` or an offset."),

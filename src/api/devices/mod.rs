@@ -12,6 +12,7 @@ mod schema;
 mod timeline;
 mod user_token;
 
+pub(in crate::api) use answer::{DeviceAnswer, DeviceView};
 pub(in crate::api) use request::{no_environment, no_kind, token};
 
 use utoipa_axum::router::OpenApiRouter;

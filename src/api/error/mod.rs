@@ -168,7 +168,7 @@ impl ApiError {
             }
             Self::TooManyTargets(limit) => {
                 let detail = format!(
-                    "`to` may name at most {limit} devices, users and tokens together, those in `except` included."
+                    "A request may name at most {limit} devices, users and tokens together, those in `except` included."
                 );
                 Problem::new(ProblemCode::TooManyTargets, detail).with("limit", limit)
             }

@@ -63,6 +63,12 @@ problem_sets! {
     DescribeProblems: WITH_KEY, WITH_BODY, &[NotFound, Unprocessable, OutcomeUnknown];
     /// Problems of `POST /v1/devices/lookup`.
     LookupProblems: WITH_KEY, WITH_BODY, &[TooManyItems, Unprocessable];
+    /// Problems of `POST /v1/topics/{topic}/subscribe` and `…/unsubscribe`.
+    SubscribeProblems: WITH_KEY, WITH_BODY, &[NotFound, TooManyTargets, Unprocessable, OutcomeUnknown];
+    /// Problems of `DELETE /v1/topics/{topic}`.
+    TopicDeletionProblems: WITH_KEY, &[NotFound, Unprocessable, OutcomeUnknown];
+    /// Problems of `GET /v1/users/{user}`.
+    UserProblems: WITH_KEY, &[NotFound, Unprocessable];
     /// Problems of `POST /v1/devices/import`.
     ImportProblems: WITH_KEY, &[BodyTooSlow, UnsupportedMediaType, OutcomeUnknown, ShuttingDown];
     /// Problems of `GET /healthz`.

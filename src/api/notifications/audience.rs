@@ -3,9 +3,9 @@
 use super::request::Context;
 use crate::api::devices::{self, no_environment, no_kind};
 use crate::api::json::Fields;
-use crate::api::path::NO_DEVICE_ID;
-use crate::audience::{AddressedToken, Audience, AudienceSelector, NamedDevice};
-use crate::domain::{App, Condition, DeviceId, InputCode, Kind, LaneKey, Platform, UserId, ValidationError};
+use crate::api::named;
+use crate::audience::{AddressedToken, Audience, AudienceSelector};
+use crate::domain::{App, Condition, InputCode, Kind, LaneKey, Platform, ValidationError};
 
 /// What was read of `to`.
 #[derive(Debug)]
@@ -32,8 +32,8 @@ pub(super) fn read(mut to: Fields<'_>, context: Context<'_>) -> ReadAudience {
     }
     let names_no_way = SELECTOR_MEMBERS.iter().all(|way| to.value(way).is_none());
     let mut selectors = vec![
-        AudienceSelector::Devices(devices(&mut to, context)),
-        AudienceSelector::Users(users(&mut to)),
+        AudienceSelector::Devices(named::devices(&mut to, context.app, context.installation)),
+        AudienceSelector::Users(named::users(&mut to)),
         AudienceSelector::Tokens(tokens(&mut to, context.app)),
     ];
     if to.boolean("all").unwrap_or_default() {
@@ -43,9 +43,9 @@ pub(super) fn read(mut to: Fields<'_>, context: Context<'_>) -> ReadAudience {
         Audience { selectors, platforms: platforms(&mut to, context.app), ..Audience::default() };
     later(&mut to);
     if let Some(mut except) = to.fields("except") {
-        audience.except_users = users(&mut except);
-        audience.except_devices =
-            devices(&mut except, context).into_iter().filter_map(|device| device.id).collect();
+        audience.except_users = named::users(&mut except);
+        let devices = named::devices(&mut except, context.app, context.installation);
+        audience.except_devices = devices.into_iter().filter_map(|device| device.id).collect();
         if except.strings("topics").map(Iterator::count).is_some() {
             except.fault("topics", InputCode::NotSupportedYet, NOT_SUPPORTED_YET);
         }
@@ -58,36 +58,6 @@ pub(super) fn read(mut to: Fields<'_>, context: Context<'_>) -> ReadAudience {
     }
     to.finish();
     ReadAudience::Whole(audience)
-}
-
-/// A text with the form of an id that is not an id of this app is unmatched, which is no fault. Any other text may be a
-/// token, so it is neither stored nor repeated.
-fn devices(fields: &mut Fields<'_>, context: Context<'_>) -> Vec<NamedDevice> {
-    let given = fields.strings("devices").into_iter().flatten();
-    let devices = given.filter_map(|(at, text)| {
-        if !DeviceId::is_public_form(text) {
-            fields.faults().push(ValidationError::at(at, InputCode::BadDeviceId, NO_DEVICE_ID));
-            return None;
-        }
-        let id = context.installation.parse_device_id(context.app.id, text).ok();
-        Some(NamedDevice { public_id: text.to_owned(), id })
-    });
-    devices.collect()
-}
-
-fn users(fields: &mut Fields<'_>) -> Vec<UserId> {
-    let given = fields.strings("users").into_iter().flatten();
-    let users = given.filter_map(|(at, text)| {
-        let user = UserId::parse(text);
-        if user.is_none() {
-            let detail = "a user id is 1 to 128 bytes without control characters";
-            fields
-                .faults()
-                .push(ValidationError::at(at, InputCode::BadUser, detail).with("limit", UserId::MAX));
-        }
-        user
-    });
-    users.collect()
 }
 
 fn platforms(to: &mut Fields<'_>, app: &App) -> Option<Vec<Platform>> {

@@ -14,6 +14,8 @@ use utoipa_axum::routes;
 
 use super::State;
 
+pub(super) use unmatched::UnmatchedAnswer;
+
 /// The routes of `/v1/notifications`.
 pub(super) fn routes() -> OpenApiRouter<State> {
     OpenApiRouter::new()

@@ -5,10 +5,10 @@ use utoipa::ToSchema;
 
 use crate::notifications::Unmatched;
 
-/// Users and devices of the audience that led to no target. That is no fault.
+/// Users and devices that a request named in vain. That is no fault.
 #[derive(Serialize, ToSchema, Debug)]
 #[schema(as = Unmatched, example = json!({"users": ["u8"], "users_total": 1, "devices": [], "devices_total": 0}))]
-pub(super) struct UnmatchedAnswer<'a> {
+pub(in crate::api) struct UnmatchedAnswer<'a> {
     /// The first 100 users without a device that became a target.
     #[schema(max_items = 100)]
     users: &'a [String],

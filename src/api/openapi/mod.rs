@@ -152,6 +152,8 @@ fn tags() -> Vec<Tag> {
     vec![
         tag("notifications", "Sending notifications, their status and their deliveries."),
         tag("devices", "Registering, looking up and changing devices."),
+        tag("topics", "Subscribing devices and users to topics, listing and deleting topics."),
+        tag("users", "What a user has."),
         tag("admin", "What operators see and decide."),
         tag("operation", "Probes and this document; without a key."),
     ]

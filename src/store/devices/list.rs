@@ -17,7 +17,7 @@ use crate::store::{Error, topics};
 pub struct DeviceFilter {
     /// Devices of any of these users.
     pub users: Option<Vec<UserId>>,
-    /// Devices subscribed to any of these topics.
+    /// Devices subscribed to any of these topics, themselves or through their user.
     pub topics: Option<Vec<TopicName>>,
     /// Devices of any of these providers.
     pub platforms: Option<Vec<Platform>>,
@@ -90,8 +90,11 @@ async fn of_users(
            and ($4::boolean is null or (quarantined_at is not null) = $4)
            and ($5::timestamptz is null or coalesce(registered_at, created_at) < $5)
            and ($6::timestamptz is null or quarantined_at > $6)
-           and ($9::bigint[] is null or exists (
-             select from subscriptions s where s.device_id = devices.device_id and s.topic_id = any($9)))
+           and ($9::bigint[] is null
+             or exists (
+               select from subscriptions s where s.device_id = devices.device_id and s.topic_id = any($9))
+             or exists (
+               select from user_subscriptions u where u.user_id = devices.user_id and u.topic_id = any($9)))
          order by device_id limit $7",
         query.app.0,
         query.page.after.0,
@@ -119,7 +122,7 @@ async fn of_topics(
     let mut found = Vec::new();
     let mut after = query.page.after;
     while found.len() < wanted {
-        let chunk = topics::subscribers(conn, topics, after, CHUNK).await?;
+        let chunk = topics::subscribers(conn, query.app, topics, after, CHUNK).await?;
         let Some(last) = chunk.last() else { break };
         after = *last;
         let ids: Vec<i64> = chunk.iter().map(|device| device.0).collect();

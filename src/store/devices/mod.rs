@@ -113,6 +113,24 @@ pub async fn lock(conn: &mut Session, app: AppId, id: DeviceId) -> Result<Vec<De
     rows.into_iter().map(|row| Device::from_row(row, conn.platforms())).collect()
 }
 
+/// Locks those of these devices that the app has, in id order until the transaction ends. Returns them ascending.
+///
+/// # Errors
+/// Postgres is out of reach, or a row holds an unknown value.
+pub async fn lock_ids(conn: &mut Session, app: AppId, ids: &[DeviceId]) -> Result<Vec<DeviceId>, Error> {
+    if ids.is_empty() {
+        return Ok(Vec::new());
+    }
+    let ids: Vec<i64> = ids.iter().map(|device| device.0).collect();
+    let found = sqlx::query_scalar!(
+        "select device_id from devices where device_id = any($2) and app_id + 0::smallint = $1
+         order by device_id for no key update",
+        app.0,
+        &ids
+    );
+    Ok(found.fetch_all(conn).await?.into_iter().map(DeviceId).collect())
+}
+
 /// True if the app has any of these devices.
 ///
 /// # Errors

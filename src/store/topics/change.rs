@@ -88,19 +88,19 @@ pub async fn create(
 }
 
 /// Adds subscriptions to topics that the transaction has locked or created, of devices that it has locked or inserted. A
-/// subscription that exists gets the new term.
+/// subscription that exists gets the new term. Returns how many are new or have another term.
 ///
 /// # Errors
 /// Postgres is out of reach, or a row holds an unknown value.
 pub async fn subscribe_all(
     conn: &mut Session,
     subscriptions: &[(TopicId, DeviceId, SubscriptionTerm)],
-) -> Result<(), Error> {
+) -> Result<u64, Error> {
     let topics: Vec<i64> = subscriptions.iter().map(|(topic, ..)| *topic).collect();
     let devices: Vec<i64> = subscriptions.iter().map(|(_, device, _)| device.0).collect();
     let is_bound: Vec<bool> =
         subscriptions.iter().map(|(.., term)| *term == SubscriptionTerm::Binding).collect();
-    sqlx::query!(
+    let done = sqlx::query!(
         "insert into subscriptions as s (topic_id, device_id, is_bound)
          select * from unnest($1::bigint[], $2::bigint[], $3::boolean[])
          on conflict (topic_id, device_id) do update set is_bound = excluded.is_bound
@@ -108,10 +108,8 @@ pub async fn subscribe_all(
         &topics,
         &devices,
         &is_bound
-    )
-    .execute(conn)
-    .await?;
-    Ok(())
+    );
+    Ok(done.execute(conn).await?.rows_affected())
 }
 
 /// Ends subscriptions of devices that the transaction has locked. Returns the topics.
@@ -150,7 +148,8 @@ pub async fn without_subscribers(conn: &mut Session, topics: &[TopicId]) -> Resu
     let found = sqlx::query_scalar!(
         "select topic_id from topics t
          where topic_id = any($1)
-           and (select true from subscriptions s where s.topic_id = t.topic_id limit 1) is null",
+           and (select true from subscriptions s where s.topic_id = t.topic_id limit 1) is null
+           and (select true from user_subscriptions u where u.topic_id = t.topic_id limit 1) is null",
         topics
     );
     Ok(found.fetch_all(conn).await?)
@@ -176,6 +175,7 @@ pub async fn purge(conn: &mut Session, app: AppId, topics: &[TopicId]) -> Result
              delete from topics t
              where topic_id = any($1)
                and (select true from subscriptions s where s.topic_id = t.topic_id limit 1) is null
+               and (select true from user_subscriptions u where u.topic_id = t.topic_id limit 1) is null
              returning topic_id),
            counted as (
              update apps set topic_count = topic_count - (select count(*) from gone) where app_id = $2)
@@ -199,7 +199,8 @@ pub async fn page(
 ) -> Result<Vec<(AppId, TopicId, bool)>, Error> {
     let rows = sqlx::query!(
         r#"select app_id, topic_id,
-                  (select true from subscriptions s where s.topic_id = t.topic_id limit 1) is null as "empty!"
+                  (select true from subscriptions s where s.topic_id = t.topic_id limit 1) is null
+                    and (select true from user_subscriptions u where u.topic_id = t.topic_id limit 1) is null as "empty!"
            from topics t where topic_id > $1 order by topic_id limit $2"#,
         after,
         limit

@@ -1,12 +1,17 @@
 //! Topics and the subscriptions of devices to them.
 
 mod change;
+mod members;
 
 use std::collections::HashMap;
 
 pub use self::change::{
     Subscription, create, hold, lock_count, page, purge, subscribe_all, try_lock_count, unsubscribe_all,
     without_subscribers,
+};
+pub use self::members::{
+    EndedPage, TopicSize, end_devices, end_users, of_users, sizes, subscribe_users, unsubscribe_devices,
+    unsubscribe_users,
 };
 use super::Error;
 use crate::domain::{AppId, DeviceId, SubscriptionTerm, TopicName};
@@ -56,17 +61,19 @@ pub async fn of_devices(
     Ok(topics)
 }
 
-/// The first devices after the given one that are subscribed to any of these topics, in id order.
+/// The first devices after the given one that have any of these topics, by a subscription of their own or of their user, in
+/// id order.
 ///
 /// # Errors
 /// Postgres is out of reach, or a row holds an unknown value.
 pub async fn subscribers(
     conn: &mut Session,
+    app: AppId,
     topics: &[TopicId],
     after: DeviceId,
     limit: i64,
 ) -> Result<Vec<DeviceId>, Error> {
-    let ids = sqlx::query_scalar!(
+    let own = sqlx::query_scalar!(
         "select distinct s.device_id
          from unnest($1::bigint[]) as t(topic_id)
          cross join lateral (
@@ -77,7 +84,37 @@ pub async fn subscribers(
         after.0,
         limit
     );
-    Ok(ids.fetch_all(conn).await?.into_iter().map(DeviceId).collect())
+    let mut ids = own.fetch_all(&mut *conn).await?;
+    ids.extend(bound_to_subscribers(conn, app, topics, after, limit).await?);
+    ids.sort_unstable();
+    ids.dedup();
+    ids.truncate(usize::try_from(limit).unwrap_or_default());
+    Ok(ids.into_iter().map(DeviceId).collect())
+}
+
+/// The first devices after the given one that are bound to a user with any of these topics, in id order. It takes a time
+/// that grows with the number of such users.
+async fn bound_to_subscribers(
+    conn: &mut Session,
+    app: AppId,
+    topics: &[TopicId],
+    after: DeviceId,
+    limit: i64,
+) -> Result<Vec<i64>, Error> {
+    let ids = sqlx::query_scalar!(
+        "select device_id from devices
+         where device_id = any(array(
+           select device_id from devices
+           where app_id = $1 and user_id = any(array(
+             select user_id from user_subscriptions where topic_id = any($2)))))
+           and device_id > $3
+         order by device_id limit $4",
+        app.0,
+        topics,
+        after.0,
+        limit
+    );
+    Ok(ids.fetch_all(conn).await?)
 }
 
 fn texts(names: &[TopicName]) -> Vec<String> {

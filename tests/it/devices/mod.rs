@@ -10,6 +10,8 @@ mod quarantine;
 mod registration;
 mod replacement;
 mod restore;
+mod subscriptions;
 mod timeline;
+mod topic_deletion;
 mod topics;
 mod user_tokens;

@@ -69,6 +69,11 @@ async fn a_key_does_what_its_scopes_say_and_nothing_else() {
         (Method::POST, "/v1/devices/dev_x/restore", &["devices"]),
         (Method::POST, "/v1/devices/lookup", &["devices"]),
         (Method::POST, "/v1/devices/unregister", &["devices", "register"]),
+        (Method::GET, "/v1/topics", &["devices", "read"]),
+        (Method::DELETE, "/v1/topics/news", &["devices"]),
+        (Method::POST, "/v1/topics/news/subscribe", &["devices"]),
+        (Method::POST, "/v1/topics/news/unsubscribe", &["devices"]),
+        (Method::GET, "/v1/users/u1", &["devices", "read"]),
     ] {
         for (scope, key) in &keys {
             let answer = ApiRequest::json(method.clone(), path, "no JSON").key(key).of(&service).await;

@@ -27,6 +27,10 @@ async fn unknown_paths_and_ids_are_not_found() {
         "/v1/devices/%ff%fe",
         "/v1/devices/..%2f..%2fetc",
         "/v1/devices/dev_x/nothing",
+        "/v1/topics/",
+        "/v1/users",
+        "/v1/users/u1",
+        "/v1/users/%ff",
     ] {
         assert_problem(&ApiRequest::get(path).key(&s).of(&service).await, 404, "not_found", &json!([]));
     }
@@ -46,6 +50,10 @@ async fn a_method_that_a_path_does_not_take_names_those_that_it_does() {
         (Method::POST, "/v1/devices/dev_x", "DELETE,GET,HEAD,PATCH"),
         (Method::GET, "/v1/devices/dev_x/restore", "POST"),
         (Method::TRACE, "/v1/devices/unregister", "POST"),
+        (Method::POST, "/v1/topics", "GET,HEAD"),
+        (Method::GET, "/v1/topics/news", "DELETE"),
+        (Method::DELETE, "/v1/topics/news/subscribe", "POST"),
+        (Method::DELETE, "/v1/users/u1", "GET,HEAD"),
         (Method::POST, "/healthz", "GET,HEAD"),
     ] {
         let answer = ApiRequest::new(method.clone(), path).key(&s).of(&service).await;

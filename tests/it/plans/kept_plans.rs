@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use bit_vec::BitVec;
 use pushpost::domain::{
     AppId, Certainty, Class, DeviceId, DeviceToken, EnvironmentProof, FanOut, JobId, Kind, LaneId, NodeId,
-    NotificationId, Priority, Reason, Source, SubscriptionTerm, TokenVerdict, TopicName,
+    NotificationId, Priority, Reason, Source, SubscriptionTerm, TokenVerdict, TopicName, UserId,
 };
 use pushpost::provider::{apns, fcm};
 use pushpost::store::record::NewReceipt;
@@ -24,7 +24,8 @@ use pushpost_testkit::database::TestDatabase;
 /// After five Postgres compares, and keeps one.
 const OFTEN: usize = 7;
 
-/// 100,000 jobs of one device in another lane and 2,000 here, 100,000 devices, 20,000 receipts, 50,000 subscriptions.
+/// 100,000 jobs of one device in another lane and 2,000 here, 100,000 devices, 20,000 receipts, 50,000 subscriptions
+/// of devices and as many of users.
 const FILL: &str = "
     insert into jobs (notification_id, lane_id, priority, due_at, expires_at, device_count, devices)
     select gen_random_uuid(), 2, 5, now() - interval '1 minute', now() + interval '1 day', 1, array[g]
@@ -41,15 +42,19 @@ const FILL: &str = "
     from generate_series(1, 20000) g;
     insert into topics (app_id, name) values (1, 'all') on conflict do nothing;
     insert into subscriptions (topic_id, device_id)
-    select topic_id, g from topics, generate_series(1, 50000) g where name = 'all';";
+    select topic_id, g from topics, generate_series(1, 50000) g where name = 'all';
+    insert into user_subscriptions (topic_id, app_id, user_id)
+    select topic_id, app_id, 'u' || g from topics, generate_series(1, 50000) g where name = 'all';";
 
 /// A service that has just been set up, and one with tables that have emptied again. Without autovacuum: its analysis
 /// would throw the kept plans away, sooner or later.
 const SET_UP: &str = "alter table jobs set (autovacuum_enabled = off);
     alter table devices set (autovacuum_enabled = off);
     alter table subscriptions set (autovacuum_enabled = off);
+    alter table user_subscriptions set (autovacuum_enabled = off);
     analyze";
-const EMPTY: &str = "delete from jobs; delete from devices; delete from receipts; delete from subscriptions";
+const EMPTY: &str = "delete from jobs; delete from devices; delete from receipts; delete from subscriptions;
+    delete from user_subscriptions";
 
 #[tokio::test]
 async fn plans_of_a_new_service_serve_a_full_one() {
@@ -88,6 +93,7 @@ async fn assert_plans(db: &TestDatabase) {
         status::read(&mut conn, AppId(1), id).await.unwrap();
         backlog::waiting(&mut conn).await.unwrap();
         tokens_of_devices(&mut conn).await;
+        members_of_topics(&mut conn).await;
         drop(conn);
         let filter = deliveries::DeliveryFilter::default();
         deliveries::page(&requests, id, &filter, deliveries::DeliveryPosition::START, 100).await.unwrap();
@@ -212,6 +218,32 @@ async fn tokens_of_devices(conn: &mut Session) {
     transaction.rollback().await.unwrap();
 }
 
+/// What those ask that manage topics and users.
+async fn members_of_topics(conn: &mut Session) {
+    let mut transaction = conn.begin().await.unwrap();
+    let news = TopicName::parse("news").unwrap();
+    let names = std::slice::from_ref(&news);
+    let topic = topics::create(&mut transaction, AppId(1), names).await.unwrap()[&news];
+    let users = ["u1", "u2"].map(|user| UserId::parse(user).unwrap());
+    devices::lock_ids(&mut transaction, AppId(1), &[DeviceId(1), DeviceId(2)]).await.unwrap();
+    topics::subscribe_users(&mut transaction, AppId(1), topic, &users).await.unwrap();
+    topics::of_users(&mut transaction, AppId(1), &users).await.unwrap();
+    topics::subscribers(&mut transaction, AppId(1), &[topic], DeviceId(0), 5_000).await.unwrap();
+    topics::sizes(&mut transaction, AppId(1), "", 101).await.unwrap();
+    topics::unsubscribe_users(&mut transaction, topic, &users).await.unwrap();
+    topics::unsubscribe_devices(&mut transaction, topic, &[DeviceId(1)]).await.unwrap();
+    topics::end_devices(&mut transaction, topic, DeviceId(0), 5_000).await.unwrap();
+    topics::end_users(&mut transaction, topic, "", 5_000).await.unwrap();
+    let of_user = devices::DeviceFilter {
+        users: Some(users.to_vec()),
+        topics: Some(vec![news.clone()]),
+        ..devices::DeviceFilter::default()
+    };
+    let page = devices::DevicePage { after: DeviceId(0), limit: 101 };
+    devices::list(&mut transaction, AppId(1), &of_user, page).await.unwrap();
+    transaction.rollback().await.unwrap();
+}
+
 /// What it asks to store them, and what came of them.
 async fn give(conn: &mut Session, id: NotificationId) {
     accept::insert(conn, &accept::AcceptBatch::default()).await.unwrap();
@@ -259,7 +291,7 @@ async fn give(conn: &mut Session, id: NotificationId) {
 async fn plans(conn: &mut Session, id: NotificationId) -> Vec<(String, Value)> {
     let prepared: Vec<(String, String, Vec<String>)> = sqlx::query_as(
         "select name, statement, parameter_types::text[] from pg_prepared_statements
-         where statement ~ '\\m(jobs|devices|receipts|notifications|subscriptions)\\M'",
+         where statement ~ '\\m(jobs|devices|receipts|notifications|subscriptions|user_subscriptions)\\M'",
     )
     .persistent(false)
     .fetch_all(&mut *conn)
@@ -310,7 +342,9 @@ fn look(plan: &Value, leading: &HashMap<String, String>, fault: &mut impl FnMut(
             let text = |name| members.get(name).and_then(Value::as_str).unwrap_or_default();
             let (node, table, index) = (text("Node Type"), text("Relation Name"), text("Index Name"));
             let large = |name: &str| {
-                ["jobs", "devices", "receipts", "subscriptions"].iter().any(|of| name.starts_with(of))
+                ["jobs", "devices", "receipts", "subscriptions", "user_subscriptions"]
+                    .iter()
+                    .any(|of| name.starts_with(of))
             };
             if node == "Seq Scan" && large(table) {
                 fault(format!("all of {table} is read"));

@@ -9,6 +9,7 @@ use crate::api::devices::read_for_test as devices;
 use crate::api::error::ApiError;
 use crate::api::json::asked;
 use crate::api::notifications::read_for_test as notifications;
+use crate::api::topics::read_for_test as topics;
 use crate::domain::{ErrorLocation, ValidationError};
 
 type Read = fn(Vec<u8>) -> Result<(), ApiError>;
@@ -20,6 +21,7 @@ const BODIES: &[(&str, Read)] = &[
     ("DeviceChanges", devices::changes),
     ("TokenOfDevice", devices::token),
     ("LookupRequest", devices::lookup),
+    ("TopicMembers", topics::members),
 ];
 
 struct Document(Value);

@@ -1,0 +1,35 @@
+//! Reads lists of devices and users that a request names.
+
+use super::json::Fields;
+use super::path::{NO_DEVICE_ID, NO_USER_ID};
+use crate::audience::NamedDevice;
+use crate::domain::{App, DeviceId, InputCode, InstallationKey, UserId, ValidationError};
+
+/// Reads the member `devices`. A text with the form of an id that is not an id of this app is unmatched, which is no
+/// fault. Any other text may be a token, so it is neither stored nor repeated.
+pub fn devices(fields: &mut Fields<'_>, app: &App, installation: &InstallationKey) -> Vec<NamedDevice> {
+    let given = fields.strings("devices").into_iter().flatten();
+    let devices = given.filter_map(|(at, text)| {
+        if !DeviceId::is_public_form(text) {
+            fields.faults().push(ValidationError::at(at, InputCode::BadDeviceId, NO_DEVICE_ID));
+            return None;
+        }
+        let id = installation.parse_device_id(app.id, text).ok();
+        Some(NamedDevice { public_id: text.to_owned(), id })
+    });
+    devices.collect()
+}
+
+/// Reads the member `users`.
+pub fn users(fields: &mut Fields<'_>) -> Vec<UserId> {
+    let given = fields.strings("users").into_iter().flatten();
+    let users = given.filter_map(|(at, text)| {
+        let user = UserId::parse(text);
+        if user.is_none() {
+            let fault = ValidationError::at(at, InputCode::BadUser, NO_USER_ID);
+            fields.faults().push(fault.with("limit", UserId::MAX));
+        }
+        user
+    });
+    users.collect()
+}
