@@ -225,7 +225,8 @@ pub async fn sweep(conn: &mut Session, dead: &[NodeId], limit: i64) -> Result<u6
         locked_jobs as materialized (
           select job_id from jobs
           where job_id = any(array(select job_id from found)) and node_id = any($1) order by job_id for update)
-        update jobs set node_id = null, version = version + 1, node_deaths = node_deaths + 1, in_doubt = true
+        update jobs set node_id = null, version = version + 1, node_deaths = least(node_deaths::int + 1, 32767)::smallint,
+                        in_doubt = true
         where job_id = any(array(select job_id from locked_jobs))
         ",
         &dead,

@@ -177,13 +177,14 @@ pub async fn record(conn: &mut Session, batch: &RecordBatch) -> Result<Vec<JobId
             and l.node_id is not distinct from i.node_id and l.version = i.version
             and (not i.finished or l.device_count = coalesce(bit_count(l.done), 0) + i.last - i.first + 1)),
         finished_jobs as (delete from jobs where job_id = any(array(select job_id from owned where finished))),
-        -- Progress clears a job of the deaths of its nodes; a suspect job goes back to the limit of suspicion. A device of a
-        -- suspect job that was rejected without an attempt counts as one more death, so that the next device is tried.
+        -- Below the limit of suspicion ($31 deaths), each record sets the number of node deaths to 0. A suspect job stays
+        -- suspect: an attempt sets the number to the limit. A device that was rejected without an attempt adds one death,
+        -- so that the next device is tried.
         partly_done_jobs as (
           update jobs set version = version + 1,
                  node_deaths = case when node_deaths < $31 then 0
                                     when ($30::boolean[])[array_position($1, job_id)] then $31
-                                    else node_deaths + 1 end,
+                                    else least(node_deaths::int + 1, 32767)::smallint end,
                  done = coalesce(done | ($5::varbit[])[array_position($1, job_id)],
                                  ($5::varbit[])[array_position($1, job_id)])
           where job_id = any(array(select job_id from owned where not finished))),
@@ -198,13 +199,14 @@ pub async fn record(conn: &mut Session, batch: &RecordBatch) -> Result<Vec<JobId
                  now() - make_interval(secs => began_ms / 1000.0)
           from owned),
         -- An attempt in doubt counts as unanswered if another attempt follows. The same attempt in another lane stays in
-        -- doubt.
+        -- doubt. Both counters stop at the end of smallint: with a short retry_max, 28 days have room for more attempts.
         retries as (
           insert into jobs (notification_id, lane_id, priority, class, due_at, expires_at, attempt, unanswered,
                             in_doubt, last_reason, environment_probe_since, device_count, devices)
           select o.notification_id, coalesce(r.lane, o.lane_id), o.priority, 1,
-                 now() + make_interval(secs => r.delay_ms / 1000.0), o.expires_at, (o.attempt + r.step)::smallint,
-                 (o.unanswered + r.unanswered + case when o.in_doubt then r.step else 0 end)::smallint,
+                 now() + make_interval(secs => r.delay_ms / 1000.0), o.expires_at,
+                 least(o.attempt::int + r.step, 32767)::smallint,
+                 least(o.unanswered::int + r.unanswered + case when o.in_doubt then r.step else 0 end, 32767)::smallint,
                  o.in_doubt and r.step = 0, r.reason, r.environment_probe_since, (r.last - r.first + 1)::smallint,
                  ($29::bigint[])[r.first:r.last]
           from unnest($21::bigint[], $22::int[], $23::bigint[], $24::smallint[], $25::smallint[], $26::text[],
