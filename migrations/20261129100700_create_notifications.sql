@@ -47,9 +47,9 @@ comment on table targets is
 comment on column targets.user_id is 'The user of the audience that the device was found by.';
 comment on column targets.reference is 'The sender''s own reference for the device.';
 
--- The lowest UUIDv7 of a time.
+-- The lowest UUIDv7 of a time. Times before 1970 have none, and get the lowest of all.
 create function id_floor(at timestamptz) returns uuid language sql immutable as $$
-  select (lpad(to_hex((extract(epoch from at) * 1000)::bigint), 12, '0') || '00000000000000000000')::uuid
+  select (lpad(to_hex(greatest(0, (extract(epoch from at) * 1000)::bigint)), 12, '0') || '00000000000000000000')::uuid
 $$;
 
 -- The lowest UUIDv7 of a day in UTC: the bounds of the day's partitions.

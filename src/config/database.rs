@@ -6,6 +6,9 @@ use std::time::Duration;
 use super::postgres_url::PostgresUrl;
 use crate::settings::{Secret, Section};
 
+/// The longest `database.start_timeout`: a day.
+const START_TIMEOUT_MAX: Duration = Duration::from_secs(86_400);
+
 /// The settings of the section `[database]`.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct DatabaseSettings {
@@ -46,7 +49,11 @@ impl DatabaseSettings {
             postgres_bin_dir: section.path("postgres_bin_dir"),
             max_connections: section.integer("max_connections", 2..=10_000, default.max_connections.into())
                 as u32,
-            start_timeout: section.duration("start_timeout", Duration::ZERO, default.start_timeout),
+            start_timeout: section.duration(
+                "start_timeout",
+                Duration::ZERO..=START_TIMEOUT_MAX,
+                default.start_timeout,
+            ),
             migrate: section.flag("migrate", default.migrate),
         };
         let has_default_user = environment.iter().any(|(name, value)| name == "PGUSER" && !value.is_empty());

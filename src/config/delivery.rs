@@ -39,11 +39,14 @@ impl Default for DeliverySettings {
 impl DeliverySettings {
     pub(super) fn read(mut section: Section<'_>) -> Self {
         const MIN: Duration = Duration::from_millis(1);
+        /// The longest time to live, after which no attempt begins.
+        const RETRY_MAX: Duration = Duration::from_secs(28 * 86_400);
+        const DAY: Duration = Duration::from_secs(86_400);
         let default = Self::default();
         let retry = RetryPolicy {
-            initial: section.duration("retry_initial", MIN, default.retry.initial),
-            throttled: section.duration("retry_throttled", MIN, default.retry.throttled),
-            max: section.duration("retry_max", MIN, default.retry.max),
+            initial: section.duration("retry_initial", MIN..=RETRY_MAX, default.retry.initial),
+            throttled: section.duration("retry_throttled", MIN..=RETRY_MAX, default.retry.throttled),
+            max: section.duration("retry_max", MIN..=RETRY_MAX, default.retry.max),
         };
         if retry.max < retry.initial {
             let key = if section.has("retry_max") { "retry_max" } else { "retry_initial" };
@@ -54,8 +57,12 @@ impl DeliverySettings {
             max_in_flight: section.integer("max_in_flight", 1..=1_000_000, default.max_in_flight.into())
                 as u32,
             retry,
-            node_timeout: section.duration("node_timeout", Duration::from_secs(1), default.node_timeout),
-            drain_timeout: section.duration("drain_timeout", Duration::ZERO, default.drain_timeout),
+            node_timeout: section.duration(
+                "node_timeout",
+                Duration::from_secs(1)..=DAY,
+                default.node_timeout,
+            ),
+            drain_timeout: section.duration("drain_timeout", Duration::ZERO..=DAY, default.drain_timeout),
         };
         section.finish();
         settings

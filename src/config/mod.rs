@@ -30,7 +30,7 @@ pub use error::Error;
 pub use limits::LimitSettings;
 pub use network::NetworkSettings;
 pub use postgres_url::{PostgresHost, PostgresUrl};
-pub use retention::RetentionSettings;
+pub use retention::{RETENTION_MAX, RetentionSettings};
 pub use server::ServerSettings;
 pub use sources::Sources;
 pub use user_tokens::{UserTokenKey, UserTokenSettings};

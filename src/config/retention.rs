@@ -3,6 +3,9 @@
 use crate::settings::Section;
 use std::time::Duration;
 
+/// The longest retention: 36,500 days. Postgres can compute with the times of a century ago.
+pub const RETENTION_MAX: Duration = Duration::from_secs(36_500 * 86_400);
+
 /// The settings of the section `[retention]`.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct RetentionSettings {
@@ -30,9 +33,9 @@ impl RetentionSettings {
         const MIN: Duration = Duration::from_secs(1);
         let default = Self::default();
         let settings = Self {
-            notifications: section.duration("notifications", MIN, default.notifications),
-            content: section.duration("content", Duration::ZERO, default.content),
-            quarantine: section.duration("quarantine", MIN, default.quarantine),
+            notifications: section.duration("notifications", MIN..=RETENTION_MAX, default.notifications),
+            content: section.duration("content", Duration::ZERO..=RETENTION_MAX, default.content),
+            quarantine: section.duration("quarantine", MIN..=RETENTION_MAX, default.quarantine),
         };
         section.finish();
         settings

@@ -38,18 +38,19 @@ impl Default for ServerSettings {
 
 impl ServerSettings {
     pub(super) fn read(mut section: Section<'_>) -> Self {
+        const DAY: Duration = Duration::from_secs(86_400);
         let default = Self::default();
         let settings = Self {
             listen: section.parsed("listen", address).unwrap_or(default.listen),
             internal_listen: section.parsed("internal_listen", address),
             reload_interval: section.duration(
                 "reload_interval",
-                Duration::from_millis(100),
+                Duration::from_millis(100)..=365 * DAY,
                 default.reload_interval,
             ),
             trusted_proxies: section.parsed_list("trusted_proxies", Network::parse).unwrap_or_default(),
             cors_origins: section.parsed_list("cors_origins", Origin::parse).unwrap_or_default(),
-            keep_alive: section.duration("keep_alive", Duration::from_secs(1), default.keep_alive),
+            keep_alive: section.duration("keep_alive", Duration::from_secs(1)..=DAY, default.keep_alive),
         };
         if settings
             .internal_listen

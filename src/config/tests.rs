@@ -265,6 +265,43 @@ topic = 1.5
 }
 
 #[test]
+fn durations_beyond_their_bounds_are_faults() {
+    let toml = r#"[server]
+reload_interval = "400d"
+keep_alive = "25h"
+[database]
+start_timeout = "25h"
+[delivery]
+retry_initial = "29d"
+retry_throttled = "29d"
+retry_max = "29d"
+node_timeout = "25h"
+drain_timeout = "25h"
+[retention]
+notifications = "36501d"
+content = "213503982334601d"
+quarantine = "0s"
+[apps.shop.user_tokens]
+max_age = "9999999d"
+keys = [{algorithm = "HS256", secret = "0123456789abcdef0123456789abcdef"}]
+"#;
+    insta::assert_snapshot!(faults(toml, &[]).join("\n"), @r#"
+    pushpost.toml:2: server.reload_interval: must be at most 365d
+    pushpost.toml:3: server.keep_alive: must be at most 1d
+    pushpost.toml:5: database.start_timeout: must be at most 1d
+    pushpost.toml:7: delivery.retry_initial: must be at most 28d
+    pushpost.toml:8: delivery.retry_throttled: must be at most 28d
+    pushpost.toml:9: delivery.retry_max: must be at most 28d
+    pushpost.toml:10: delivery.node_timeout: must be at most 1d
+    pushpost.toml:11: delivery.drain_timeout: must be at most 1d
+    pushpost.toml:13: retention.notifications: must be at most 36500d
+    pushpost.toml:14: retention.content: the duration is too long
+    pushpost.toml:15: retention.quarantine: must be at least 1s
+    pushpost.toml:17: apps.shop.user_tokens.max_age: must be at most 3650d
+    "#);
+}
+
+#[test]
 fn invalid_toml_is_reported_without_quoting_the_line() {
     let all = faults("[database]\nurl = \"postgres://u:hunter2@db\n", &[]);
     assert!(all[0].starts_with("pushpost.toml:2: "), "{all:?}");

@@ -30,7 +30,8 @@ pub struct UserTokenKey {
 impl UserTokenSettings {
     pub(super) fn read(app: &str, mut section: Section<'_>) -> Option<Self> {
         let audience = section.text("audience").unwrap_or_else(|| format!("pushpost:{app}"));
-        let max_age = section.duration("max_age", Duration::from_secs(1), Duration::from_secs(86_400));
+        const DAY: Duration = Duration::from_secs(86_400);
+        let max_age = section.duration("max_age", Duration::from_secs(1)..=3_650 * DAY, DAY);
         let sections = section.section_list("keys");
         if sections.is_empty() && !section.has("keys") {
             section.fault("keys", "needs at least one key");

@@ -59,7 +59,7 @@ pub use short_text::{AppVersion, UserId};
 pub use target::Target;
 pub use time_zone::TimeZone;
 pub use topic::{SubscriptionTerm, TopicName};
-pub use ttl::{BadDuration, Ttl, parse_duration, remaining_secs};
+pub use ttl::{BadDuration, Ttl, duration_text, parse_duration, remaining_secs};
 pub use user_token::{
     BadUserToken, BadUserTokenKey, UserTokenAlgorithm, UserTokenClaims, UserTokenReason, UserTokenVerifier,
     VerificationKey,

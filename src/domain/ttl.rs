@@ -33,6 +33,15 @@ pub fn parse_duration(text: &str) -> Result<Duration, BadDuration> {
     number.checked_mul(millis).map(Duration::from_millis).ok_or(BadDuration::TooLong)
 }
 
+/// The duration as [`parse_duration`] reads it, in the largest of `ms s m h d` that is exact.
+pub fn duration_text(duration: Duration) -> String {
+    let millis = duration.as_millis();
+    let units = [(86_400_000, "d"), (3_600_000, "h"), (60_000, "m"), (1_000, "s")];
+    let exact = units.into_iter().find(|(size, _)| millis > 0 && millis.is_multiple_of(*size));
+    let (size, unit) = exact.unwrap_or((1, "ms"));
+    format!("{}{unit}", millis / size)
+}
+
 /// The time to live: how long after its due time a notification may still be sent and delivered. Whole seconds, 0 to 28
 /// days.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]

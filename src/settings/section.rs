@@ -11,7 +11,7 @@ use super::content_hash::ContentHasher;
 use super::fault::{ConfigFault, SettingPlace};
 use super::secret::{CaFile, Secret};
 use super::tree::{Node, Table, Value};
-use crate::domain::{most_alike, parse_duration};
+use crate::domain::{duration_text, most_alike, parse_duration};
 
 /// What all sections share while a configuration is read.
 pub struct ReadContext<'a> {
@@ -168,10 +168,21 @@ impl<'a> Section<'a> {
         }
     }
 
-    /// A duration of at least `min`; `default` if it is absent or wrong.
-    pub fn duration(&mut self, key: &'static str, min: Duration, default: Duration) -> Duration {
+    /// A duration within `range`; `default` if it is absent or wrong. Every duration has an upper bound, because a time far
+    /// from now can't be computed with.
+    pub fn duration(
+        &mut self,
+        key: &'static str,
+        range: RangeInclusive<Duration>,
+        default: Duration,
+    ) -> Duration {
         let read = |text: &str| match parse_duration(text) {
-            Ok(duration) if duration < min => Err(format!("must be at least {min:?}")),
+            Ok(duration) if duration < *range.start() => {
+                Err(format!("must be at least {}", duration_text(*range.start())))
+            }
+            Ok(duration) if duration > *range.end() => {
+                Err(format!("must be at most {}", duration_text(*range.end())))
+            }
             Ok(duration) => Ok(duration),
             Err(error) => Err(error.to_string()),
         };

@@ -2,12 +2,15 @@
 
 use std::time::Duration;
 
+use pushpost::config::RETENTION_MAX;
 use pushpost::domain::NotificationId;
 use pushpost::maintenance::{self, Retention};
+use pushpost::store;
 use serde_json::json;
 use sqlx::{Connection, PgConnection};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 use pushpost_testkit::apps::kept;
 use pushpost_testkit::held_time::until;
@@ -119,6 +122,37 @@ async fn content_stays_for_its_retention_after_the_last_outcome() {
     .await;
     assert!(has_content(&queue, ids[1]).await);
     assert_eq!(queue.database.count("select count(*) from kept_contents where recheck_at > now()").await, 1);
+    node.stop().await;
+}
+
+/// The longest retention reaches back before 1970, where the ids of notifications begin.
+#[tokio::test]
+async fn nothing_is_too_old_for_the_longest_retention() {
+    let queue = TestQueue::create().await;
+    let node = QueueNode::enter(&queue).await;
+    let id = node.accept(queue.wanted([1])).await;
+    end_all(node.take(queue.lane).await, &accepted());
+    node.idle().await;
+    queue
+        .database
+        .execute(
+            "insert into devices (app_id, platform, environment, source, token, token_digest, quarantined_at)
+             values (1, 2, 0, 0, 'dead', substr(sha256('dead'), 1, 16), now() - interval '40 years')",
+        )
+        .await;
+    let mut conn = queue.pool.acquire().await.unwrap();
+    let secs = RETENTION_MAX.as_secs_f64();
+    let old = store::contents::next(&mut conn, Uuid::nil(), secs, 10).await.unwrap();
+    assert!(old.is_empty(), "{old:?}");
+    store::contents::move_cursor(&mut conn, id.0, secs).await.unwrap();
+    assert_eq!(store::contents::cursor(&mut conn).await.unwrap(), Uuid::nil());
+    assert!(!store::contents::states(&mut conn, &[id.0], secs).await.unwrap()[0].is_over);
+    assert_eq!(store::devices::delete_quarantined(&mut conn, secs, 10).await.unwrap(), 0);
+    let days = i32::try_from(RETENTION_MAX.as_secs() / DAY.as_secs()).unwrap();
+    assert!(store::partitions::droppable_days(&mut conn, days).await.unwrap().is_empty());
+    let today = id.at().date_naive();
+    let page = store::partitions::day_page(&mut conn, today, (Uuid::nil(), 0), days, 10).await.unwrap();
+    assert!(page.kept_secs.is_some_and(|kept| kept > secs - 60.0), "{page:?}");
     node.stop().await;
 }
 
