@@ -1,7 +1,9 @@
 //! An answer of the API, read to its end.
 
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, Method, StatusCode};
 use serde_json::Value;
+
+use crate::documented::assert_documented;
 
 /// Status, headers and JSON body of one answer.
 #[derive(Debug)]
@@ -13,13 +15,26 @@ pub struct Answer {
 }
 
 impl Answer {
-    /// Reads an answer that came over HTTP.
+    /// Reads the answer to a request over HTTP, and compares it with the OpenAPI document.
     ///
     /// # Errors
     /// The connection ended before the body did.
-    pub async fn read(response: reqwest::Response) -> reqwest::Result<Self> {
+    pub async fn read(method: &Method, response: reqwest::Response) -> reqwest::Result<Self> {
         let (status, headers) = (response.status(), response.headers().clone());
+        let path = response.url().path().to_owned();
         let bytes = response.bytes().await?;
-        Ok(Self { status, headers, body: serde_json::from_slice(&bytes).unwrap_or(Value::Null) })
+        Ok(Self::of(method, &path, status, headers, &bytes))
+    }
+
+    /// An answer to a request of this method and path, with its whole body. It is compared with the OpenAPI document.
+    pub(crate) fn of(
+        method: &Method,
+        path: &str,
+        status: StatusCode,
+        headers: HeaderMap,
+        bytes: &[u8],
+    ) -> Self {
+        assert_documented(method, path, status, &headers, bytes);
+        Self { status, headers, body: serde_json::from_slice(bytes).unwrap_or(Value::Null) }
     }
 }

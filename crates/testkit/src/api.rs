@@ -134,14 +134,13 @@ impl ApiClient<'_> {
     }
 
     pub async fn send(&self, method: Method, path: &str, headers: HeaderMap, body: Body) -> Answer {
-        let mut request = Request::builder().method(method).uri(path).body(body).unwrap();
+        let mut request = Request::builder().method(method.clone()).uri(path).body(body).unwrap();
         *request.headers_mut() = headers;
         let bearer = format!("Bearer {}", self.secret);
         request.headers_mut().insert("authorization", bearer.parse().unwrap());
         let response = self.service.router.clone().oneshot(request).await.unwrap();
         let (status, headers) = (response.status(), response.headers().clone());
         let bytes = response.into_body().collect().await.unwrap().to_bytes();
-        let body = if bytes.is_empty() { Value::Null } else { serde_json::from_slice(&bytes).unwrap() };
-        Answer { status, headers, body }
+        Answer::of(&method, path, status, headers, &bytes)
     }
 }

@@ -10,6 +10,7 @@
 //! | [`service`] | the whole service in this process, with the simulator: [`service::TestService`] |
 //! | [`api`] | the HTTP API alone, asked through its router: [`api::TestApi`] |
 //! | [`request`], [`answer`] | one HTTP request, exactly as a test wants it, and its answer |
+//! | `documented` | compares each answer with the OpenAPI document |
 //! | [`queue`] | the queue without providers and HTTP: [`queue::TestQueue`] |
 //! | [`user_tokens`] | tokens by which an app proves its user |
 //! | [`processes`] | `pushpost` as child processes: on one machine, as a cluster |
@@ -27,6 +28,7 @@ pub mod answer;
 pub mod api;
 pub mod apps;
 pub mod database;
+mod documented;
 mod hang_guard;
 pub mod held_time;
 pub mod installation;

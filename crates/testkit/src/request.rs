@@ -61,14 +61,14 @@ impl ApiRequest {
     }
 
     pub async fn of(self, service: &TestService) -> Answer {
-        let mut request = service.http.request(self.method, service.url(&self.path));
+        let mut request = service.http.request(self.method.clone(), service.url(&self.path));
         for (name, value) in self.headers {
             request = request.header(name, value);
         }
         if let Some(body) = self.body {
             request = request.body(body);
         }
-        Answer::read(request.send().await.unwrap()).await.unwrap()
+        Answer::read(&self.method, request.send().await.unwrap()).await.unwrap()
     }
 }
 

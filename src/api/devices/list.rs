@@ -8,7 +8,7 @@ use chrono::{DateTime, Utc};
 use super::answer::{DeviceList, DeviceView};
 use crate::api::State;
 use crate::api::auth::{Caller, ReadDevices};
-use crate::api::error::{ApiError, ListProblems};
+use crate::api::error::{ApiError, DeviceListProblems};
 use crate::api::query::Parameters;
 use crate::api::words;
 use crate::domain::{App, DeviceId, InputCode, Platform, TopicName, UserId};
@@ -31,7 +31,7 @@ use crate::store::devices::{DeviceFilter, DevicePage};
         ("limit" = Option<u16>, Query, minimum = 1, maximum = 1000, description = "Items of a page; 100 if left out."),
         ("cursor" = Option<String>, Query, description = "`next_cursor` of the page before, with the same filters."),
     ),
-    responses((status = 200, description = "A page of devices.", body = DeviceList), ListProblems)
+    responses((status = 200, description = "A page of devices.", body = DeviceList), DeviceListProblems)
 )]
 pub(super) async fn list(
     extract::State(state): extract::State<State>,

@@ -45,8 +45,12 @@ macro_rules! problem_sets {
 }
 
 problem_sets! {
-    /// Problems of lists.
+    /// Problems of lists without filters.
     ListProblems: WITH_KEY;
+    /// Problems of `GET /v1/devices`.
+    DeviceListProblems: WITH_KEY, &[Unprocessable];
+    /// Problems of `GET /v1/notifications/{id}/deliveries`.
+    DeliveryListProblems: WITH_KEY, &[NotFound, Unprocessable];
     /// Problems of reading one thing by its id.
     ReadProblems: WITH_KEY, &[NotFound];
     /// Problems of changing or removing one thing by its id.

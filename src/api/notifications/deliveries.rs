@@ -12,7 +12,7 @@ use utoipa::ToSchema;
 use crate::api::State;
 use crate::api::auth::{Caller, ReadNotifications};
 use crate::api::delivery::{Delivery, DeliveryView};
-use crate::api::error::{ApiError, ReadProblems};
+use crate::api::error::{ApiError, DeliveryListProblems};
 use crate::api::path::{NO_DEVICE_ID, PathId};
 use crate::api::query::{PageRequest, Parameters};
 use crate::domain::{App, DeliveryStatus, DeviceId, InputCode, InstallationKey, NotificationId, UserId};
@@ -50,7 +50,7 @@ pub(super) struct DeliveryList<'a> {
         (status = 200, description = "A page of deliveries, or a stream of all.", content(
             (DeliveryList = "application/json"), (Delivery = "application/x-ndjson"),
         )),
-        ReadProblems,
+        DeliveryListProblems,
     )
 )]
 pub(super) async fn list(

@@ -28,14 +28,15 @@ impl Thief<'_> {
         user_token: Option<&str>,
         body: Option<Value>,
     ) -> Answer {
-        let mut request = self.process.http.request(method, self.process.url(path)).bearer_auth(&self.key);
+        let mut request =
+            self.process.http.request(method.clone(), self.process.url(path)).bearer_auth(&self.key);
         if let Some(token) = user_token {
             request = request.header(HEADER, token);
         }
         if let Some(body) = body {
             request = request.json(&body);
         }
-        let answer = Answer::read(request.send().await.unwrap()).await.unwrap();
+        let answer = Answer::read(&method, request.send().await.unwrap()).await.unwrap();
         self.answers += &format!("{answer:?}\n");
         answer
     }

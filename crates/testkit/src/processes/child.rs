@@ -135,11 +135,11 @@ impl TestProcess {
 
     /// Sends one request on a connection of its own.
     pub async fn ask(&self, method: Method, path: &str, key: &str, body: Option<&Value>) -> Answer {
-        let mut request = self.http.request(method, self.url(path)).bearer_auth(key);
+        let mut request = self.http.request(method.clone(), self.url(path)).bearer_auth(key);
         if let Some(body) = body {
             request = request.json(body);
         }
-        Answer::read(request.send().await.unwrap()).await.unwrap()
+        Answer::read(&method, request.send().await.unwrap()).await.unwrap()
     }
 
     /// Everything that was logged so far.

@@ -61,14 +61,17 @@ impl TestCluster {
         path: &str,
         body: Option<&Value>,
     ) -> (Option<u16>, Value) {
-        let mut request =
-            self.http.request(method, node.url(path)).bearer_auth(&self.key).timeout(REQUEST_TIME_MAX);
+        let mut request = self
+            .http
+            .request(method.clone(), node.url(path))
+            .bearer_auth(&self.key)
+            .timeout(REQUEST_TIME_MAX);
         if let Some(body) = body {
             request = request.json(body);
         }
         let Ok(response) = request.send().await else { return (None, Value::Null) };
         let status = response.status().as_u16();
-        match Answer::read(response).await {
+        match Answer::read(&method, response).await {
             Ok(answer) => (Some(status), answer.body),
             Err(_) => (Some(status), Value::Null),
         }

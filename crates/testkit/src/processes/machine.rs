@@ -171,11 +171,11 @@ impl TestMachine {
 
     /// Answer to a request; an error if there was none.
     pub async fn post(&self, key: &str, path: &str, body: &Value) -> reqwest::Result<(u16, Value)> {
-        answer(self.http.post(self.url(path)).bearer_auth(key).json(body).send().await?).await
+        answer(Method::POST, self.http.post(self.url(path)).bearer_auth(key).json(body).send().await?).await
     }
 
     pub async fn put(&self, key: &str, path: &str, body: &Value) -> reqwest::Result<(u16, Value)> {
-        answer(self.http.put(self.url(path)).bearer_auth(key).json(body).send().await?).await
+        answer(Method::PUT, self.http.put(self.url(path)).bearer_auth(key).json(body).send().await?).await
     }
 
     /// As [`Self::post`], with a body that is said to be JSON.
@@ -186,12 +186,12 @@ impl TestMachine {
         path: &str,
         body: Vec<u8>,
     ) -> reqwest::Result<(u16, Value)> {
-        let request = self.http.request(method, self.url(path)).bearer_auth(key);
-        answer(request.header("content-type", "application/json").body(body).send().await?).await
+        let request = self.http.request(method.clone(), self.url(path)).bearer_auth(key);
+        answer(method, request.header("content-type", "application/json").body(body).send().await?).await
     }
 
     pub async fn get(&self, key: &str, path: &str) -> reqwest::Result<(u16, Value)> {
-        answer(self.http.get(self.url(path)).bearer_auth(key).send().await?).await
+        answer(Method::GET, self.http.get(self.url(path)).bearer_auth(key).send().await?).await
     }
 
     pub fn read(&self, name: &str) -> String {
@@ -287,8 +287,8 @@ impl Drop for TestMachine {
     }
 }
 
-async fn answer(response: reqwest::Response) -> reqwest::Result<(u16, Value)> {
-    let answer = Answer::read(response).await?;
+async fn answer(method: Method, response: reqwest::Response) -> reqwest::Result<(u16, Value)> {
+    let answer = Answer::read(&method, response).await?;
     Ok((answer.status.as_u16(), answer.body))
 }
 

@@ -5,6 +5,7 @@ use serde_json::Value;
 
 use super::TestService;
 use crate::answer::Answer;
+use crate::documented::assert_documented;
 
 impl TestService {
     pub(super) async fn ask_as_backend(&self, method: Method, path: &str) -> Answer {
@@ -47,7 +48,10 @@ impl TestService {
         let request = self.http.get(self.url(path)).bearer_auth(&self.backend).header("accept", accept);
         let response = request.send().await.unwrap();
         assert_eq!(response.headers()["content-type"], accept);
-        response.text().await.unwrap()
+        let (status, headers) = (response.status(), response.headers().clone());
+        let text = response.text().await.unwrap();
+        assert_documented(&Method::GET, path, status, &headers, text.as_bytes());
+        text
     }
 
     pub(super) fn has_api(&self) -> bool {
@@ -82,10 +86,10 @@ impl TestService {
     }
 
     async fn ask_url(&self, url: String, secret: &str, method: Method, body: Option<String>) -> Answer {
-        let mut request = self.http.request(method, url).bearer_auth(secret);
+        let mut request = self.http.request(method.clone(), url).bearer_auth(secret);
         if let Some(body) = body {
             request = request.header("content-type", "application/json").body(body);
         }
-        Answer::read(request.send().await.unwrap()).await.unwrap()
+        Answer::read(&method, request.send().await.unwrap()).await.unwrap()
     }
 }

@@ -1,0 +1,54 @@
+//! Compares each answer that a test gets with the OpenAPI document, so that the document lacks nothing of what the API
+//! answers. Bodies are not compared: a test beside each type compares it with its schema.
+
+use std::sync::LazyLock;
+
+use http::{HeaderMap, Method, StatusCode};
+use pushpost::api::openapi;
+use serde_json::Value;
+
+const PROBLEM: &str = "application/problem+json";
+
+static DOCUMENT: LazyLock<Value> = LazyLock::new(|| serde_json::from_str(&openapi::json()).unwrap());
+
+/// Panics if the document knows the operation, and lacks the status, the media type or the problem's code of its answer.
+#[track_caller]
+pub(crate) fn assert_documented(
+    method: &Method,
+    path: &str,
+    status: StatusCode,
+    headers: &HeaderMap,
+    body: &[u8],
+) {
+    let Some(operation) = operation(method, path) else { return };
+    let what = format!("{method} {path} answers {status}, which docs/openapi.json");
+    let response = &operation["responses"][status.as_str()];
+    assert!(response.is_object(), "{what} lacks");
+    let Some(content) = response["content"].as_object() else {
+        return assert!(body.is_empty(), "{what} has without a body");
+    };
+    let media_type = headers.get("content-type").and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let media_type = media_type.split(';').next().unwrap_or_default();
+    assert!(content.contains_key(media_type), "{what} has without the media type {media_type}");
+    if media_type == PROBLEM {
+        let problem: Value = serde_json::from_slice(body).unwrap();
+        let code = problem["code"].as_str().unwrap_or_default();
+        let codes = &content[PROBLEM]["examples"];
+        assert!(codes.get(code).is_some(), "{what} has without the code {code}");
+    }
+}
+
+/// The operation of a request. None: the API has no such path, or the path has no such method.
+fn operation(method: &Method, path: &str) -> Option<&'static Value> {
+    let path = path.split('?').next().unwrap_or_default();
+    let is_same = |template: &str| {
+        let (asked, known): (Vec<_>, Vec<_>) = (path.split('/').collect(), template.split('/').collect());
+        let mut pairs = known.iter().zip(&asked);
+        known.len() == asked.len() && pairs.all(|(known, asked)| known.starts_with('{') || known == asked)
+    };
+    let paths = DOCUMENT["paths"].as_object().unwrap();
+    // A path without parameters goes before one with parameters.
+    let mut matching: Vec<_> = paths.iter().filter(|(template, _)| is_same(template)).collect();
+    matching.sort_by_key(|(template, _)| template.matches('{').count());
+    matching.first()?.1.get(method.as_str().to_ascii_lowercase())
+}
