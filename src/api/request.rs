@@ -16,7 +16,8 @@ use tokio::time::{Duration, Instant, timeout};
 use super::auth::CallerNote;
 use super::devices;
 use super::drain_body;
-use super::error::ApiError;
+use super::error::{ApiError, Repeat};
+use super::notifications;
 use super::problem::Problem;
 use super::request_id::{REQUEST_ID, RequestId};
 
@@ -69,7 +70,10 @@ pub(super) async fn handle(mut request: Request, next: Next) -> Response {
     let response = match handled {
         Ok(Ok(response)) => response,
         Ok(Err(_)) => ApiError::internal(Panicked).into_response(),
-        Err(elapsed) => ApiError::Overdue(Arc::new(elapsed)).into_response(),
+        Err(elapsed) => {
+            let repeat = repeat(&method, route.as_ref().map_or("", MatchedPath::as_str));
+            ApiError::Overdue(Arc::new(elapsed), repeat).into_response()
+        }
     };
     let mut response = with_problem(response, &id);
     if let Ok(value) = HeaderValue::from_str(&id) {
@@ -78,6 +82,15 @@ pub(super) async fn handle(mut request: Request, next: Next) -> Response {
     response.extensions_mut().insert(note.clone());
     log(&method, route.as_ref().map(MatchedPath::as_str), response.status(), started.elapsed(), &id, &note);
     response
+}
+
+/// What a repeat of a request does, which may have been carried out. None: it writes nothing.
+fn repeat(method: &Method, route: &str) -> Option<Repeat> {
+    match (method, route) {
+        (&Method::GET | &Method::HEAD, _) | (_, devices::lookup::PATH) => None,
+        (_, notifications::send::PATH) => Some(Repeat::MaySendTwice),
+        _ => Some(Repeat::Harmless),
+    }
 }
 
 /// The refusal of a URL or headers that are too large.

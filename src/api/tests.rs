@@ -3,7 +3,7 @@
 use axum::body::Body;
 use axum::extract::FromRequest;
 use axum::response::Response;
-use axum::routing::get;
+use axum::routing::{any, get};
 use http::{Request, StatusCode};
 use http_body_util::BodyExt;
 use serde_json::Value;
@@ -142,6 +142,27 @@ async fn a_panic_is_a_500_that_tells_nothing() {
     let document = problem(response.expect("infallible")).await;
     assert_eq!(document["code"], "internal");
     assert!(!document.to_string().contains("secret"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_write_that_takes_too_long_has_an_unknown_outcome() {
+    for (method, path, code, ending) in [
+        ("GET", "/v1/devices", "unavailable", "Nothing was stored."),
+        ("POST", "/v1/devices/lookup", "unavailable", "Nothing was stored."),
+        ("POST", "/v1/notifications", "outcome_unknown", "A repeat may send the notification twice."),
+        ("PUT", "/v1/devices", "outcome_unknown", "nothing is done twice."),
+        ("DELETE", "/v1/devices/{id}", "outcome_unknown", "nothing is done twice."),
+    ] {
+        let stuck = Router::new().route(path, any(std::future::pending::<()>));
+        let stuck = stuck.layer(axum::middleware::from_fn(request::handle));
+        let request = Request::builder().method(method).uri(path).body(Body::empty()).expect("a request");
+        let response = stuck.oneshot(request).await.expect("infallible");
+        assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(response.headers()["retry-after"], "2");
+        let document = problem(response).await;
+        assert_eq!(document["code"], code, "{method} {path}");
+        assert!(document["detail"].as_str().is_some_and(|detail| detail.ends_with(ending)), "{document}");
+    }
 }
 
 #[tokio::test]

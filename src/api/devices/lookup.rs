@@ -19,6 +19,8 @@ use crate::domain::{DeviceToken, Platform, Platforms};
 use crate::registry::devices;
 use crate::store::devices::TokenKey;
 
+/// The path of the endpoint. It only reads, although its method is POST.
+pub(in crate::api) const PATH: &str = "/v1/devices/lookup";
 /// The most tokens of one request.
 const TOKENS_MAX: usize = 1000;
 
@@ -26,7 +28,7 @@ const TOKENS_MAX: usize = 1000;
 ///
 /// One item for each token, in the order given; `null` where the token is not known.
 #[utoipa::path(
-    post, path = "/v1/devices/lookup", operation_id = "lookUpDevices", tag = "devices",
+    post, path = PATH, operation_id = "lookUpDevices", tag = "devices",
     security(("key" = ["devices"])),
     request_body = LookupRequest,
     responses((status = 200, description = "The devices, in the order of the tokens.", body = LookupAnswer), LookupProblems)

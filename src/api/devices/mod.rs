@@ -4,7 +4,7 @@ mod answer;
 pub mod export;
 pub mod import;
 mod list;
-mod lookup;
+pub(super) mod lookup;
 mod one;
 mod register;
 mod request;

@@ -90,9 +90,9 @@ pub enum ApiError {
     /// The answer of a commit was lost, and its outcome could not be found out in time.
     #[error("outcome unknown")]
     OutcomeUnknown(Repeat),
-    /// The answer took too long. The request may have been carried out all the same.
+    /// The answer took too long. Some: the request writes, and may have been carried out all the same.
     #[error("overdue")]
-    Overdue(Cause),
+    Overdue(Cause, Option<Repeat>),
     /// Too many devices or requests wait already; with the limit if one was exceeded.
     #[error("the queue is full")]
     QueueFull(Option<u64>),
@@ -111,6 +111,15 @@ pub enum Repeat {
     MaySendTwice,
     /// Nothing is done twice.
     Harmless,
+}
+
+impl Repeat {
+    fn in_words(self) -> &'static str {
+        match self {
+            Self::MaySendTwice => "A repeat may send the notification twice.",
+            Self::Harmless => "The request may be repeated: nothing is done twice.",
+        }
+    }
 }
 
 /// Seconds of `Retry-After`.
@@ -208,17 +217,11 @@ impl ApiError {
                 cause,
                 ..Problem::new(ProblemCode::Unavailable, "The database is out of reach. Nothing was stored.")
             },
-            Self::Overdue(cause) => {
-                let detail = "This took too long. What was asked may have been done all the same.";
-                Problem { cause: Some(cause), ..Problem::new(ProblemCode::Unavailable, detail) }
-            }
+            Self::Overdue(cause, repeat) => overdue(cause, repeat),
             Self::OutcomeUnknown(repeat) => {
-                let repeat = match repeat {
-                    Repeat::MaySendTwice => "A repeat may send the notification twice.",
-                    Repeat::Harmless => "The request may be repeated: nothing is done twice.",
-                };
                 let detail = format!(
-                    "The database's answer was lost, and it could not be found out whether this was stored. {repeat}"
+                    "The database's answer was lost, and it could not be found out whether this was stored. {}",
+                    repeat.in_words()
                 );
                 Problem::new(ProblemCode::OutcomeUnknown, detail)
             }
@@ -244,7 +247,7 @@ impl ApiError {
             Self::Unauthenticated | Self::UserTokenInvalid(_) => {
                 Some((WWW_AUTHENTICATE, HeaderValue::from_static("Bearer")))
             }
-            Self::Unavailable(_) | Self::OutcomeUnknown(_) | Self::Overdue(_) | Self::Starting => {
+            Self::Unavailable(_) | Self::OutcomeUnknown(_) | Self::Overdue(..) | Self::Starting => {
                 Some((RETRY_AFTER, RETRY_UNAVAILABLE.into()))
             }
             Self::QueueFull(_) => Some((RETRY_AFTER, RETRY_QUEUE_FULL.into())),
@@ -373,6 +376,21 @@ fn unfinished(why: Problem, import: Value) -> Problem {
     let line = import.get("stopped_at").cloned().unwrap_or_default();
     let detail = format!("{reason} What stands before line {line} is imported; go on from there.");
     Problem { detail, ..why }.with("import", import)
+}
+
+/// A request that did not come to its end in time. `repeat`: it writes.
+fn overdue(cause: Cause, repeat: Option<Repeat>) -> Problem {
+    let problem = match repeat {
+        Some(repeat) => {
+            let detail = format!(
+                "This took too long, and it is not known whether it was stored. {}",
+                repeat.in_words()
+            );
+            Problem::new(ProblemCode::OutcomeUnknown, detail)
+        }
+        None => Problem::new(ProblemCode::Unavailable, "This took too long. Nothing was stored."),
+    };
+    Problem { cause: Some(cause), ..problem }
 }
 
 fn internal() -> Problem {

@@ -5,7 +5,7 @@ mod content;
 mod deliveries;
 mod request;
 mod schema;
-mod send;
+pub(super) mod send;
 mod status;
 mod unmatched;
 

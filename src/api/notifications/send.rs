@@ -22,6 +22,8 @@ use crate::api::words;
 use crate::domain::{ErrorLocation, InputCode, ValidationError};
 use crate::notifications::send::{self, Accepted};
 
+/// The path of the endpoint.
+pub(in crate::api) const PATH: &str = "/v1/notifications";
 /// As problems name it; header names have no case.
 const IDEMPOTENCY_KEY: &str = "Idempotency-Key";
 
@@ -49,7 +51,7 @@ pub(super) struct SendAnswer<'a> {
 ///
 /// The answer leaves after the notification was committed to the database: it will not be lost.
 #[utoipa::path(
-    post, path = "/v1/notifications", operation_id = "sendNotification", tag = "notifications",
+    post, path = PATH, operation_id = "sendNotification", tag = "notifications",
     security(("key" = ["send"])),
     params(("dry_run" = Option<bool>, Query, description = "`false`. This version has no previews: `true` is refused.")),
     request_body = SendRequest,
