@@ -11,7 +11,8 @@ use tower::{ServiceExt, service_fn};
 
 use super::error::ApiError;
 use super::health::{self, Health};
-use super::{State, Surface, request, router};
+use super::{State, Surface, router, with_outer_layers};
+use crate::domain::Origin;
 
 /// The routes of a listener. Clones share them.
 #[derive(Clone, Debug)]
@@ -27,7 +28,9 @@ struct Inner {
 impl ListenerRouter {
     /// With the routes for health until [`Self::open`]. Other paths are answered 503 `unavailable` or `shutting_down`
     /// meanwhile, or 404 on a surface that has no others.
-    pub fn new(health: &Arc<Health>, surface: Surface) -> Self {
+    ///
+    /// `cors_origins` are those of the state that comes later: a web page must be able to read these answers too.
+    pub fn new(health: &Arc<Health>, cors_origins: &Arc<[Origin]>, surface: Surface) -> Self {
         let routes = Router::from(health::routes(Arc::clone(health)));
         let routes = match surface {
             Surface::Health => routes.fallback(|| async { ApiError::NotFound }),
@@ -39,13 +42,13 @@ impl ListenerRouter {
                 })
             }
         };
-        let before = request::wrap(routes);
+        let before = with_outer_layers(routes, Arc::clone(cors_origins));
         Self(Arc::new(Inner { surface, before, after: OnceLock::new() }))
     }
 
     /// With all routes of the surface from the start.
     pub fn of(state: State, surface: Surface) -> Self {
-        let router = Self::new(&state.health, surface);
+        let router = Self::new(&state.health, &state.cors_origins, surface);
         router.open(state);
         router
     }

@@ -138,7 +138,11 @@ pub struct ApiLimits {
 pub fn router(state: State, surface: Surface) -> Router {
     let routes = Router::from(documented_routes(Arc::clone(&state.health), surface));
     let origins = Arc::clone(&state.cors_origins);
-    let routes = routes.fallback(|| async { ApiError::NotFound }).with_state(state);
+    with_outer_layers(routes.fallback(|| async { ApiError::NotFound }).with_state(state), origins)
+}
+
+/// Adds the layers that every answer passes, also the answers of a node that is starting.
+fn with_outer_layers(routes: Router, origins: cors::Origins) -> Router {
     if origins.is_empty() {
         return request::wrap(routes);
     }

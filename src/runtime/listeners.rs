@@ -80,6 +80,7 @@ impl Listeners {
         let api = role.has_api().then_some(first);
         let (shares, mut connections) = (ConnectionBudget::share(config, role), ConnectionLimits::new(role));
         let (limits, mut routers) = (limits(config), Vec::new());
+        let origins = config.server.cors_origins.clone().into();
         for (listener, address, surface) in bound {
             match surface {
                 Surface::All | Surface::Public => tracing::info!(%address, "listening on http://{address}"),
@@ -88,7 +89,7 @@ impl Listeners {
                     tracing::info!(%address, "listening for health checks on http://{address}")
                 }
             }
-            let router = ListenerRouter::new(health, surface);
+            let router = ListenerRouter::new(health, &origins, surface);
             let (served, stop) = (router.clone(), stage.stop.clone());
             let (max, max_now) = watch::channel(shares.of(surface));
             connections.listeners.push((surface, max));

@@ -13,6 +13,8 @@ use pushpost_testkit::wait::WAIT_MAX;
 
 const URL: &str = "PUSHPOST__DATABASE__URL";
 const TIMEOUT: &str = "PUSHPOST__DATABASE__START_TIMEOUT";
+const CORS_ORIGINS: &str = "PUSHPOST__SERVER__CORS_ORIGINS";
+const PAGE: &str = "capacitor://localhost";
 
 async fn machine() -> TestMachine {
     TestMachine::new(Settings::default(), "").await
@@ -37,8 +39,14 @@ fn url_of(database: &TestDatabase, user: Option<&str>, name: Option<&str>) -> St
 async fn a_closed_port_is_waited_for_and_named_with_the_reason() {
     let machine = machine().await;
     let url = "postgres://me:hunter2@127.0.0.1:1/d";
-    let mut node = machine.start_as(&["serve"], &[(URL, url), (TIMEOUT, "3s")]);
+    let settings = [(URL, url), (TIMEOUT, "3s"), (CORS_ORIGINS, PAGE)];
+    let mut node = machine.start_as(&["serve"], &settings);
     assert_starting(&machine).await;
+    // A web page can read that the node is starting.
+    let http = reqwest::Client::builder().no_proxy().build().unwrap();
+    let asked = http.put(machine.url("/v1/devices")).header("origin", PAGE).send().await.unwrap();
+    assert_eq!(asked.status(), 503);
+    assert_eq!(asked.headers()["access-control-allow-origin"], PAGE);
     assert_eq!(node.ended().await.code(), Some(69));
     let log = machine.log_text();
     assert!(log.contains("waiting for PostgreSQL: connection refused"), "{log}");
