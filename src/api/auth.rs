@@ -8,10 +8,10 @@ use http::header::AUTHORIZATION;
 use http::request::Parts;
 
 use super::State;
-use super::error::ApiError;
+use super::error::{ApiError, KeyFault};
 use super::rates::RateExceeded;
 use crate::domain::{App, KeyId, Scope, Scopes};
-use crate::registry::keys::AuthenticationError;
+use crate::registry::keys::{self, AuthenticationError};
 
 /// What a route requires: a key with one of these scopes, or `admin`.
 pub trait Right: Send + Sync + 'static {
@@ -79,10 +79,10 @@ impl<R: Right> FromRequestParts<State> for Caller<R> {
 
     async fn from_request_parts(parts: &mut Parts, state: &State) -> Result<Self, ApiError> {
         state.rates.note_proxy(parts);
-        let secret = bearer(parts).ok_or(ApiError::Unauthenticated)?;
+        let secret = bearer(parts).map_err(ApiError::Unauthenticated)?;
         let key = state.keys.authenticate(secret, &state.rates.unknown_keys(parts)).await?;
-        let key = key.ok_or(ApiError::Unauthenticated)?;
-        let app = state.apps.get(key.app).ok_or(ApiError::Unauthenticated)?;
+        let key = key.ok_or(ApiError::Unauthenticated(KeyFault::Unknown))?;
+        let app = state.apps.get(key.app).ok_or(ApiError::Unauthenticated(KeyFault::Unknown))?;
         if let Some(CallerNote(note)) = parts.extensions.get() {
             note.get_or_init(|| (Arc::clone(&app), key.id, key.scopes));
         }
@@ -108,12 +108,19 @@ impl From<AuthenticationError<RateExceeded>> for ApiError {
     }
 }
 
-/// The secret in `Authorization: Bearer …`; none if there are several such headers.
-fn bearer(parts: &Parts) -> Option<&str> {
+/// The secret in `Authorization: Bearer …`, if it has the form of one.
+fn bearer(parts: &Parts) -> Result<&str, KeyFault> {
     let mut headers = parts.headers.get_all(AUTHORIZATION).iter();
-    let (Some(only), None) = (headers.next(), headers.next()) else {
-        return None;
+    let only = match (headers.next(), headers.next()) {
+        (None, _) => return Err(KeyFault::Absent),
+        (Some(only), None) => only.to_str().ok(),
+        (Some(_), Some(_)) => None,
     };
-    let (scheme, secret) = only.to_str().ok()?.split_once(' ')?;
-    scheme.eq_ignore_ascii_case("bearer").then(|| secret.trim()).filter(|secret| !secret.is_empty())
+    let (scheme, secret) = only.and_then(|only| only.split_once(' ')).ok_or(KeyFault::NotBearer)?;
+    match secret.trim() {
+        _ if !scheme.eq_ignore_ascii_case("bearer") => Err(KeyFault::NotBearer),
+        "" => Err(KeyFault::NotBearer),
+        secret if !keys::is_well_formed(secret) => Err(KeyFault::NoSecret),
+        secret => Ok(secret),
+    }
 }

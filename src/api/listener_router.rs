@@ -9,7 +9,7 @@ use axum::Router;
 use axum::extract::Request;
 use tower::{ServiceExt, service_fn};
 
-use super::error::ApiError;
+use super::error::{ApiError, NotFoundKind};
 use super::health::{self, Health};
 use super::{State, Surface, router, with_outer_layers};
 use crate::domain::Origin;
@@ -33,7 +33,7 @@ impl ListenerRouter {
     pub fn new(health: &Arc<Health>, cors_origins: &Arc<[Origin]>, surface: Surface) -> Self {
         let routes = Router::from(health::routes(Arc::clone(health)));
         let routes = match surface {
-            Surface::Health => routes.fallback(|| async { ApiError::NotFound }),
+            Surface::Health => routes.fallback(|| async { ApiError::NotFound(NotFoundKind::Path) }),
             Surface::All | Surface::Public | Surface::Internal => {
                 let health = Arc::clone(health);
                 routes.fallback(move || {

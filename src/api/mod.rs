@@ -46,7 +46,7 @@ use crate::queue::node_lease::NodeLease;
 use crate::queue::notifier::Notifier;
 use crate::registry::keys::ApiKeys;
 use crate::store::SessionPool;
-use error::ApiError;
+use error::{ApiError, NotFoundKind};
 use parse_pool::ParsePool;
 use rates::RateLimiter;
 
@@ -138,7 +138,8 @@ pub struct ApiLimits {
 pub fn router(state: State, surface: Surface) -> Router {
     let routes = Router::from(documented_routes(Arc::clone(&state.health), surface));
     let origins = Arc::clone(&state.cors_origins);
-    with_outer_layers(routes.fallback(|| async { ApiError::NotFound }).with_state(state), origins)
+    let routes = routes.fallback(|| async { ApiError::NotFound(NotFoundKind::Path) });
+    with_outer_layers(routes.with_state(state), origins)
 }
 
 /// Adds the layers that every answer passes, also the answers of a node that is starting.

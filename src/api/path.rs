@@ -6,7 +6,7 @@ use axum::extract::{FromRequestParts, Path};
 use http::request::Parts;
 
 use super::State;
-use super::error::ApiError;
+use super::error::{ApiError, NotFoundKind};
 use super::query::Parameters;
 use crate::domain::{AppId, DeviceId, InputCode, InstallationKey, NotificationId, TopicName, UserId};
 
@@ -28,7 +28,7 @@ impl PathId {
     /// # Errors
     /// `NotFound` if it can't be an id of a device of this app.
     pub fn device(&self, key: &InstallationKey, app: AppId) -> Result<DeviceId, ApiError> {
-        key.parse_device_id(app, &self.0).map_err(|_| ApiError::NotFound)
+        key.parse_device_id(app, &self.0).map_err(|_| ApiError::NotFound(NotFoundKind::Id))
     }
 
     /// The notification that the id names, which may be another app's.
@@ -36,7 +36,7 @@ impl PathId {
     /// # Errors
     /// `NotFound` if it can't be an id of a notification.
     pub fn notification(&self) -> Result<NotificationId, ApiError> {
-        NotificationId::parse(&self.0).map_err(|_| ApiError::NotFound)
+        NotificationId::parse(&self.0).map_err(|_| ApiError::NotFound(NotFoundKind::Id))
     }
 }
 
@@ -45,7 +45,7 @@ impl FromRequestParts<State> for PathId {
 
     async fn from_request_parts(parts: &mut Parts, state: &State) -> Result<Self, ApiError> {
         let part = Path::<String>::from_request_parts(parts, state).await;
-        part.map(|Path(text)| Self(text)).map_err(|_| ApiError::NotFound)
+        part.map(|Path(text)| Self(text)).map_err(|_| ApiError::NotFound(NotFoundKind::Id))
     }
 }
 
@@ -98,7 +98,7 @@ impl FromRequestParts<State> for LaneName {
 
     async fn from_request_parts(parts: &mut Parts, state: &State) -> Result<Self, ApiError> {
         let named = Path::<Vec<(String, String)>>::from_request_parts(parts, state).await;
-        let Path(named) = named.map_err(|_| ApiError::NotFound)?;
+        let Path(named) = named.map_err(|_| ApiError::NotFound(NotFoundKind::Id))?;
         let texts: Vec<String> = named.into_iter().map(|(_, text)| text).collect();
         Ok(Self(texts.join("/")))
     }

@@ -222,6 +222,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::api::error::NotFoundKind;
     use crate::domain::Platform;
     use crate::provider::{apns, fcm};
 
@@ -323,7 +324,8 @@ mod tests {
         assert!(
             matches!(unknown().and(Ok::<_, ApiError>(())), Err(ApiError::Invalid(faults)) if faults.len() == 1)
         );
-        assert!(matches!(parameters(&[]).and(Err::<(), _>(ApiError::NotFound)), Err(ApiError::NotFound)));
+        let not_found = parameters(&[]).and(Err::<(), _>(ApiError::NotFound(NotFoundKind::Id)));
+        assert!(matches!(not_found, Err(ApiError::NotFound(NotFoundKind::Id))));
         assert!(parameters(&[]).and(Ok::<_, ApiError>(())).is_ok());
     }
 }

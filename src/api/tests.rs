@@ -167,17 +167,26 @@ async fn a_write_that_takes_too_long_has_an_unknown_outcome() {
 
 #[tokio::test]
 async fn without_a_key_every_route_is_401_before_anything_else() {
-    for request in [
-        Request::post("/v1/notifications"),
-        Request::get("/v1/notifications/ntf_x?statsu=1"),
-        Request::get("/v1/notifications/ntf_x/deliveries"),
-        Request::post("/v1/notifications").header("Authorization", "Basic eDp5"),
-        Request::post("/v1/notifications").header("Authorization", "Bearer "),
+    let with =
+        |authorization: &str| Request::post("/v1/notifications").header("Authorization", authorization);
+    let absent = "There is no `Authorization` header.";
+    let other = "There must be one `Authorization` header, of the form `Bearer <key>`";
+    for (request, detail) in [
+        (Request::post("/v1/notifications"), absent),
+        (Request::get("/v1/notifications/ntf_x?statsu=1"), absent),
+        (Request::get("/v1/notifications/ntf_x/deliveries"), absent),
+        (with("Basic eDp5"), other),
+        (with("Bearer "), other),
+        (with("Bearer x").header("Authorization", "Bearer y"), other),
+        (with("Bearer eDp5"), "This is not a key: a key begins with `pushpost_sk_` or `pushpost_pk_`."),
     ] {
         let response = ask(request, "not JSON").await;
         assert_eq!(response.status(), StatusCode::UNAUTHORIZED);
         assert_eq!(response.headers()["www-authenticate"], "Bearer");
-        assert_eq!(problem(response).await["code"], "unauthenticated");
+        let document = problem(response).await;
+        assert_eq!(document["code"], "unauthenticated");
+        assert!(document["detail"].as_str().is_some_and(|said| said.starts_with(detail)), "{document}");
+        assert!(!document.to_string().contains("eDp5"), "nothing of the key is repeated: {document}");
     }
 }
 

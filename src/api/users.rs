@@ -11,7 +11,7 @@ use utoipa_axum::routes;
 use super::State;
 use super::auth::{Caller, ReadDevices};
 use super::devices::{DeviceAnswer, DeviceView};
-use super::error::{ApiError, UserProblems};
+use super::error::{ApiError, NotFoundKind, UserProblems};
 use super::path::PathName;
 use super::query::Parameters;
 use crate::domain::TopicName;
@@ -55,9 +55,9 @@ async fn find(
 ) -> Result<Response, ApiError> {
     let user = name.user(&mut parameters);
     parameters.finish()?;
-    let user = user.ok_or(ApiError::NotFound)?;
+    let user = user.ok_or(ApiError::NotFound(NotFoundKind::Id))?;
     let found = users::find(&state.pool, caller.app.id, &user, DEVICES_MAX as i64).await?;
-    let found = found.ok_or(ApiError::NotFound)?;
+    let found = found.ok_or(ApiError::NotFound(NotFoundKind::Id))?;
     let view = DeviceView::of(caller.scopes);
     let devices = found.devices.iter().map(|known| view.show(&state.installation, known, &[])).collect();
     let topics = found.topics.iter().map(TopicName::as_str).collect();

@@ -237,6 +237,7 @@ fn all_faults_are_reported_with_their_lines() {
     let toml = r#"[server]
 listn = "127.0.0.1:1"
 reload_interval = "15 s"
+keep_alive = 75
 trusted_proxies = ["10.0.0.0/99"]
 [delivery]
 max_in_flight = "many"
@@ -251,15 +252,16 @@ topic = 1.5
     insta::assert_snapshot!(faults(toml, &[("PUSHPOST__LIMITS__TARGTS", "1")]).join("\n"), @r#"
     pushpost.toml:2: server.listn: unknown key; the nearest known key is "listen"
     pushpost.toml:3: server.reload_interval: a duration is digits and one of ms, s, m, h, d, w
-    pushpost.toml:4: server.trusted_proxies: must be IP addresses or ranges, such as "10.0.0.0/8" or "::1"
-    pushpost.toml:6: delivery.max_in_flight: must be a whole number, not a text
-    pushpost.toml:7: delivery.retry_max: retry_max must not be less than retry_initial
-    pushpost.toml:9: limits.targets: must be from 1 to 1000000
-    pushpost.toml:10: apps.shop.apns.key_id: is missing
-    pushpost.toml:10: apps.shop.apns.team_id: is missing
-    pushpost.toml:11: apps.shop.apns.key_file: cannot read missing.p8: No such file or directory (os error 2)
-    pushpost.toml:12: apps.shop.apns.topic: must be a text, not a float
-    pushpost.toml:13: sever: unknown key; the nearest known key is "server"
+    pushpost.toml:4: server.keep_alive: must be a string such as "75s", not a number
+    pushpost.toml:5: server.trusted_proxies: must be IP addresses or ranges, such as "10.0.0.0/8" or "::1"
+    pushpost.toml:7: delivery.max_in_flight: must be a whole number, not a text
+    pushpost.toml:8: delivery.retry_max: retry_max must not be less than retry_initial
+    pushpost.toml:10: limits.targets: must be from 1 to 1000000
+    pushpost.toml:11: apps.shop.apns.key_id: is missing
+    pushpost.toml:11: apps.shop.apns.team_id: is missing
+    pushpost.toml:12: apps.shop.apns.key_file: cannot read missing.p8: No such file or directory (os error 2)
+    pushpost.toml:13: apps.shop.apns.topic: must be a text, not a float
+    pushpost.toml:14: sever: unknown key; the nearest known key is "server"
     $PUSHPOST__LIMITS__TARGTS: limits.targts: unknown key; the nearest known key is "targets"
     "#);
 }

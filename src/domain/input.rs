@@ -89,6 +89,11 @@ impl ValidationError {
         Self { place: ErrorLocation::Pointer(pointer.into()), code, detail: detail.into(), facts: Map::new() }
     }
 
+    /// Creates an error in a header.
+    pub fn in_header(name: &'static str, code: InputCode, detail: impl Into<String>) -> Self {
+        Self { place: ErrorLocation::Header(name), code, detail: detail.into(), facts: Map::new() }
+    }
+
     /// Adds a fact for programs.
     #[must_use]
     pub fn with(mut self, name: &str, value: impl Into<Value>) -> Self {

@@ -302,7 +302,8 @@ impl KeyCache {
     }
 }
 
-fn is_well_formed(bearer: &str) -> bool {
+/// Has this text the form of a key's secret?
+pub fn is_well_formed(bearer: &str) -> bool {
     let rest = bearer.strip_prefix(SECRET_PREFIX).or_else(|| bearer.strip_prefix(PUBLISHABLE_PREFIX));
     let is_digit = |b: u8| matches!(b, b'0'..=b'9' | b'a'..=b'f');
     rest.is_some_and(|rest| rest.len() == SECRET_DIGITS && rest.bytes().all(is_digit))

@@ -186,7 +186,15 @@ impl<'a> Section<'a> {
             Ok(duration) => Ok(duration),
             Err(error) => Err(error.to_string()),
         };
-        self.parsed(key, read).unwrap_or(default)
+        let Some(node) = self.node(key) else { return default };
+        let Value::Text(text) = &node.value else {
+            self.wrong_type(key, node, "a string such as \"75s\"");
+            return default;
+        };
+        read(text).unwrap_or_else(|error| {
+            self.fault(key, error);
+            default
+        })
     }
 
     /// A path. A relative path starts from the folder of the file, or in a variable from the current directory.

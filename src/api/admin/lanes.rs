@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 
 use crate::api::State;
 use crate::api::auth::{Administer, Caller};
-use crate::api::error::{ApiError, ChangeProblems, ListProblems};
+use crate::api::error::{ApiError, ChangeProblems, ListProblems, NotFoundKind};
 use crate::api::path::LaneName;
 use crate::api::query::Parameters;
 use crate::api::time::Timestamp;
@@ -216,7 +216,7 @@ async fn command(
     tracing::info!(app = caller.app.name, lane = name, key = %caller.key, ?command, "lane command is carried out");
     let seen = store::lanes::summaries(&mut conn, caller.app.id).await?;
     let found = seen.iter().find(|seen| seen.lane == lane).and_then(|seen| Lane::of(&caller.app, seen));
-    found.map(|lane| Json(lane).into_response()).ok_or(ApiError::NotFound)
+    found.map(|lane| Json(lane).into_response()).ok_or_else(|| no_lane(&caller.app))
 }
 
 async fn until_stopped(conn: &mut Session, lane: LaneId) -> Result<(), store::Error> {
@@ -231,11 +231,16 @@ async fn until_stopped(conn: &mut Session, lane: LaneId) -> Result<(), store::Er
 fn find(app: &App, name: &str) -> Result<LaneId, ApiError> {
     let name = match name.split_once('/') {
         Some((named, lane)) if named == app.name => lane,
-        Some(_) => return Err(ApiError::NotFound),
+        Some(_) => return Err(no_lane(app)),
         None => name,
     };
     let lane = app.platforms().parse_lane(name).map(|key| app.lane(key)).filter(|lane| lane.configured);
-    lane.map(|lane| lane.id).ok_or(ApiError::NotFound)
+    lane.map(|lane| lane.id).ok_or_else(|| no_lane(app))
+}
+
+fn no_lane(app: &App) -> ApiError {
+    let configured = app.lanes.iter().filter(|(_, lane)| lane.configured);
+    ApiError::NotFound(NotFoundKind::Lane(configured.map(|(key, _)| key.to_string()).collect()))
 }
 
 impl<'a> Lane<'a> {

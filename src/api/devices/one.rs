@@ -11,7 +11,7 @@ use super::schema::DeviceChanges;
 use crate::api::State;
 use crate::api::auth::{Caller, ManageDevices, ReadDevices};
 use crate::api::body::DeviceBody;
-use crate::api::error::{ApiError, ChangeProblems, DescribeProblems, ReadProblems};
+use crate::api::error::{ApiError, ChangeProblems, DescribeProblems, NotFoundKind, ReadProblems};
 use crate::api::path::PathId;
 use crate::api::query::Parameters;
 use crate::registry::devices;
@@ -31,7 +31,8 @@ pub(super) async fn find(
 ) -> Result<Response, ApiError> {
     parameters.finish()?;
     let id = id.device(&state.installation, caller.app.id)?;
-    let known = devices::find(&state.pool, caller.app.id, id).await?.ok_or(ApiError::NotFound)?;
+    let known =
+        devices::find(&state.pool, caller.app.id, id).await?.ok_or(ApiError::NotFound(NotFoundKind::Id))?;
     Ok(Json(DeviceView::of(caller.scopes).show(&state.installation, &known, &[])).into_response())
 }
 
@@ -57,7 +58,7 @@ pub(super) async fn describe(
     let read = state.parse_pool.run(body.len(), move || request::details(body, &platforms)).await;
     let details = parameters.and(read)?;
     let known = devices::update(&state.pool, &caller.app, id, &details).await?;
-    let known = known.ok_or(ApiError::NotFound)?;
+    let known = known.ok_or(ApiError::NotFound(NotFoundKind::Id))?;
     let view = DeviceView::of(caller.scopes);
     Ok(Json(view.show(&state.installation, &known, &details.ignored)).into_response())
 }
@@ -80,7 +81,7 @@ pub(super) async fn remove(
     parameters.finish()?;
     let id = id.device(&state.installation, caller.app.id)?;
     let gone = devices::remove(&state.pool, caller.app.id, id).await?;
-    if gone { Ok(StatusCode::NO_CONTENT) } else { Err(ApiError::NotFound) }
+    if gone { Ok(StatusCode::NO_CONTENT) } else { Err(ApiError::NotFound(NotFoundKind::Id)) }
 }
 
 /// Restore a device
@@ -101,6 +102,8 @@ pub(super) async fn restore(
 ) -> Result<Response, ApiError> {
     parameters.finish()?;
     let id = id.device(&state.installation, caller.app.id)?;
-    let known = devices::restore(&state.pool, caller.app.id, id).await?.ok_or(ApiError::NotFound)?;
+    let known = devices::restore(&state.pool, caller.app.id, id)
+        .await?
+        .ok_or(ApiError::NotFound(NotFoundKind::Id))?;
     Ok(Json(DeviceView::of(caller.scopes).show(&state.installation, &known, &[])).into_response())
 }

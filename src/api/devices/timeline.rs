@@ -10,7 +10,7 @@ use uuid::Uuid;
 use crate::api::State;
 use crate::api::auth::{Caller, ReadDevices};
 use crate::api::delivery::{Delivery, DeliveryView};
-use crate::api::error::{ApiError, ReadProblems};
+use crate::api::error::{ApiError, NotFoundKind, ReadProblems};
 use crate::api::path::PathId;
 use crate::api::query::Parameters;
 use crate::domain::NotificationId;
@@ -72,7 +72,7 @@ pub(super) async fn list(
     // One more than asked for tells whether there is a next page.
     let found = timeline(&state.pool, device, before, asked.limit + 1);
     let (known, found) = tokio::join!(devices::find(&state.pool, caller.app.id, device), found);
-    known?.ok_or(ApiError::NotFound)?;
+    known?.ok_or(ApiError::NotFound(NotFoundKind::Id))?;
     let mut found = found?;
     let has_more = found.len() > asked.limit;
     found.truncate(asked.limit);

@@ -1,16 +1,18 @@
 //! Every way in which a request can fail. This is the only place that chooses reply statuses.
 
 mod code;
+mod reasons;
 mod responses;
 
 use std::sync::Arc;
 
 use axum::response::{IntoResponse, Response};
-use http::HeaderValue;
 use http::header::{RETRY_AFTER, WWW_AUTHENTICATE};
+use http::{HeaderName, HeaderValue, StatusCode};
 use serde_json::Value;
 
 pub use code::ProblemCode;
+pub use reasons::{KeyFault, NotFoundKind};
 pub(super) use responses::*;
 
 use super::problem::{Cause, Problem};
@@ -27,13 +29,13 @@ pub enum ApiError {
     Invalid(Vec<ValidationError>),
     /// No key, or an unknown or revoked one.
     #[error("no valid key")]
-    Unauthenticated,
+    Unauthenticated(KeyFault),
     /// The key has none of the scopes of which one would be enough.
     #[error("the key's scopes do not reach so far")]
     MissingScope(&'static [Scope]),
     /// An unknown path, or an id that is unknown or another app's.
     #[error("not found")]
-    NotFound,
+    NotFound(NotFoundKind),
     /// The path exists, but not with this method.
     #[error("method not allowed")]
     MethodNotAllowed,
@@ -123,9 +125,9 @@ impl Repeat {
 }
 
 /// Seconds of `Retry-After`.
-const RETRY_UNAVAILABLE: u16 = 2;
-const RETRY_QUEUE_FULL: u16 = 30;
-const RETRY_SHUTTING_DOWN: u16 = 1;
+const RETRY_UNAVAILABLE: u64 = 2;
+const RETRY_QUEUE_FULL: u64 = 30;
+const RETRY_SHUTTING_DOWN: u64 = 1;
 
 impl ApiError {
     /// A fault of Pushpost, from its cause.
@@ -142,16 +144,16 @@ impl ApiError {
     pub fn problem(self) -> Problem {
         match self {
             Self::Invalid(faults) => invalid(faults),
-            Self::Unauthenticated => Problem::new(
-                ProblemCode::Unauthenticated,
-                "Send a valid key as `Authorization: Bearer <key>`.",
-            ),
+            Self::Unauthenticated(fault) => Problem::new(ProblemCode::Unauthenticated, fault.in_words()),
             Self::MissingScope(needs) => {
                 let names: Vec<_> = needs.iter().map(|scope| scope.as_str()).collect();
-                let detail = format!("This needs a key with one of the scopes {}.", names.join(", "));
+                let detail = match names.as_slice() {
+                    [only] => format!("This needs a key with the scope {only}."),
+                    names => format!("This needs a key with one of the scopes {}.", names.join(", ")),
+                };
                 Problem::new(ProblemCode::MissingScope, detail).with("scopes", names)
             }
-            Self::NotFound => Problem::new(ProblemCode::NotFound, "There is nothing of this name here."),
+            Self::NotFound(kind) => Problem::new(ProblemCode::NotFound, kind.in_words()),
             Self::MethodNotAllowed => {
                 Problem::new(ProblemCode::MethodNotAllowed, "This path takes only the methods in `Allow`.")
             }
@@ -242,20 +244,27 @@ impl ApiError {
         }
     }
 
-    fn header(&self) -> Option<(http::HeaderName, HeaderValue)> {
+    /// Seconds until a rate limit lets the next request through.
+    fn rate_wait_secs(&self) -> Option<u64> {
         match self {
-            Self::Unauthenticated | Self::UserTokenInvalid(_) => {
-                Some((WWW_AUTHENTICATE, HeaderValue::from_static("Bearer")))
-            }
-            Self::Unavailable(_) | Self::OutcomeUnknown(_) | Self::Overdue(..) | Self::Starting => {
-                Some((RETRY_AFTER, RETRY_UNAVAILABLE.into()))
-            }
-            Self::QueueFull(_) => Some((RETRY_AFTER, RETRY_QUEUE_FULL.into())),
-            Self::RateLimited(too_fast) => Some((RETRY_AFTER, too_fast.retry_after_secs().into())),
-            Self::ShuttingDown => Some((RETRY_AFTER, RETRY_SHUTTING_DOWN.into())),
-            Self::Unfinished { why, .. } => why.header(),
+            Self::RateLimited(too_fast) => Some(too_fast.retry_after_secs()),
             _ => None,
         }
+    }
+}
+
+/// The header that answers with this code carry: every 503 has `Retry-After`.
+fn header(code: ProblemCode, rate_wait_secs: Option<u64>) -> Option<(HeaderName, HeaderValue)> {
+    let retry_after = |secs: u64| Some((RETRY_AFTER, secs.into()));
+    match code {
+        ProblemCode::Unauthenticated | ProblemCode::UserTokenInvalid => {
+            Some((WWW_AUTHENTICATE, HeaderValue::from_static("Bearer")))
+        }
+        ProblemCode::RateLimited => rate_wait_secs.and_then(retry_after),
+        ProblemCode::QueueFull => retry_after(RETRY_QUEUE_FULL),
+        ProblemCode::ShuttingDown => retry_after(RETRY_SHUTTING_DOWN),
+        code if code.status() == StatusCode::SERVICE_UNAVAILABLE => retry_after(RETRY_UNAVAILABLE),
+        _ => None,
     }
 }
 
@@ -263,10 +272,11 @@ impl ApiError {
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let mut response = Response::default();
-        if let Some((name, value)) = self.header() {
+        let rate_wait_secs = self.rate_wait_secs();
+        let problem = self.problem();
+        if let Some((name, value)) = header(problem.code, rate_wait_secs) {
             response.headers_mut().insert(name, value);
         }
-        let problem = self.problem();
         *response.status_mut() = problem.code.status();
         response.extensions_mut().insert(problem);
         response

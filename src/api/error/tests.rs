@@ -82,8 +82,48 @@ fn internal_problems_tell_only_the_request_id() {
 #[test]
 fn problems_carry_the_headers_of_their_code() {
     let header = |error: ApiError, name| error.into_response().headers().get(name).cloned();
-    assert_eq!(header(ApiError::Unauthenticated, WWW_AUTHENTICATE), Some(HeaderValue::from_static("Bearer")));
-    for error in [ApiError::Unavailable(None), ApiError::QueueFull(None), ApiError::ShuttingDown] {
-        assert!(header(error, RETRY_AFTER).is_some());
+    let unauthenticated = ApiError::Unauthenticated(KeyFault::Absent);
+    assert_eq!(header(unauthenticated, WWW_AUTHENTICATE), Some(HeaderValue::from_static("Bearer")));
+    let cause = || Arc::new(std::io::Error::other("x")) as Cause;
+    let of_import = |why| ApiError::Unfinished { why: Box::new(why), import: Box::default() };
+    for error in [
+        ApiError::Unavailable(None),
+        ApiError::Unavailable(Some(cause())),
+        ApiError::Overdue(cause()),
+        ApiError::Starting,
+        ApiError::OutcomeUnknown(Repeat::Harmless),
+        ApiError::QueueFull(None),
+        ApiError::ShuttingDown,
+        of_import(ApiError::Unavailable(None)),
+        of_import(ApiError::ShuttingDown),
+    ] {
+        let text = error.to_string();
+        assert!(header(error, RETRY_AFTER).is_some(), "{text}");
     }
+}
+
+#[test]
+fn every_503_says_when_to_ask_again() {
+    for code in ProblemCode::ALL.iter().filter(|code| code.status() == StatusCode::SERVICE_UNAVAILABLE) {
+        let (name, value) = super::header(*code, None).expect("a header");
+        assert_eq!(name, RETRY_AFTER);
+        assert!(value.to_str().is_ok_and(|secs| secs.parse::<u64>().is_ok_and(|secs| secs >= 1)), "{code:?}");
+    }
+}
+
+#[test]
+fn one_scope_is_named_in_the_singular() {
+    let detail = |scopes| ApiError::MissingScope(scopes).problem().detail;
+    assert_eq!(detail(&[Scope::Admin]), "This needs a key with the scope admin.");
+    assert_eq!(detail(&[Scope::Send, Scope::Admin]), "This needs a key with one of the scopes send, admin.");
+}
+
+#[test]
+fn a_lane_that_is_not_found_is_answered_with_those_that_there_are() {
+    let detail = |names: &[&str]| {
+        let names = names.iter().map(|name| (*name).to_owned()).collect();
+        ApiError::NotFound(NotFoundKind::Lane(names)).problem().detail
+    };
+    assert_eq!(detail(&["apns-sandbox", "fcm"]), "No such lane; there are apns-sandbox, fcm.");
+    assert_eq!(detail(&[]), "No such lane; the app has credentials for none.");
 }

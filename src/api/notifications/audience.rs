@@ -75,7 +75,8 @@ fn platform(fields: &Fields<'_>, at: String, text: &str, app: &App) -> Option<Pl
     let platform = app.platforms().parse(text);
     if platform.is_none() {
         let names = app.platforms().names();
-        let fault = ValidationError::at(at, InputCode::UnsupportedPlatform, "this platform is not supported");
+        let detail = format!("this platform is not supported; it must be one of {}", names.join(", "));
+        let fault = ValidationError::at(at, InputCode::UnsupportedPlatform, detail);
         fields.faults().push(fault.with("supported", names));
     }
     platform

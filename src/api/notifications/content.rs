@@ -17,6 +17,10 @@ const BADGE_MAX: u64 = i32::MAX as u64;
 /// The most bytes of the content as JSON without spaces: several times what any provider takes of all parts together.
 /// Larger content is refused before it is built as a tree, which takes many times the bytes of its text.
 const BYTES_MAX: usize = 32 << 10;
+/// Names in `data` that FCM refuses or overwrites, that APNs reads, or that Pushpost adds.
+const RESERVED_NAMES: [&str; 6] = ["aps", "fcm_options", "pushpost", "from", "gcm", "message_type"];
+/// Starts of names that FCM keeps for itself (docs/providers.md#fcm-message).
+const RESERVED_STARTS: [&str; 2] = ["google", "gcm."];
 /// The members of a request that are the content, without those of providers.
 const MEMBERS: [&str; 14] = [
     "title",
@@ -109,7 +113,8 @@ fn priority(fields: &mut Fields<'_>) -> Priority {
     let Some(name) = fields.string("priority") else { return Priority::default() };
     Priority::parse(name).unwrap_or_else(|| {
         let names = Priority::DESCENDING.map(Priority::as_str).to_vec();
-        let fault = ValidationError::at(fields.pointer("priority"), InputCode::BadValue, "no such priority");
+        let detail = format!("this must be one of {}", names.join(", "));
+        let fault = ValidationError::at(fields.pointer("priority"), InputCode::BadValue, detail);
         fields.faults().push(fault.with("supported", names));
         Priority::default()
     })
@@ -152,10 +157,10 @@ fn data(fields: &mut Fields<'_>, has_url: bool) -> Map<String, Value> {
     let Some(data) = fields.map("data") else { return Map::new() };
     let at = fields.pointer("data");
     for name in data.keys() {
-        let detail = if is_reserved(name) {
-            "this name is the provider's or ours"
+        let detail = if let Some(reserved) = reserved(name) {
+            format!("{reserved} by a provider or by Pushpost; use another name")
         } else if name == "url" && has_url {
-            "the field `url` takes this name already"
+            "the field `url` takes this name already".to_owned()
         } else {
             continue;
         };
@@ -168,8 +173,11 @@ fn data(fields: &mut Fields<'_>, has_url: bool) -> Map<String, Value> {
     data
 }
 
-fn is_reserved(name: &str) -> bool {
-    matches!(name, "aps" | "fcm_options" | "pushpost" | "from" | "gcm" | "message_type")
-        || name.starts_with("google")
-        || name.starts_with("gcm.")
+/// What of a name in `data` is reserved; none if nothing is.
+fn reserved(name: &str) -> Option<String> {
+    if RESERVED_NAMES.contains(&name) {
+        return Some(format!("`{name}` is reserved"));
+    }
+    let start = RESERVED_STARTS.into_iter().find(|start| name.starts_with(start))?;
+    Some(format!("names that begin with `{start}` are reserved"))
 }

@@ -12,7 +12,7 @@ use utoipa::ToSchema;
 use crate::api::State;
 use crate::api::auth::{Caller, ReadNotifications};
 use crate::api::delivery::{Delivery, DeliveryView};
-use crate::api::error::{ApiError, DeliveryListProblems};
+use crate::api::error::{ApiError, DeliveryListProblems, NotFoundKind};
 use crate::api::path::{NO_DEVICE_ID, PathId};
 use crate::api::query::{PageRequest, Parameters};
 use crate::domain::{App, DeliveryStatus, DeviceId, InputCode, InstallationKey, NotificationId, UserId};
@@ -66,7 +66,7 @@ pub(super) async fn list(
     parameters.finish()?;
     let id = id.notification()?;
     if !deliveries::is_of_app(&state.pool, caller.app.id, id).await? {
-        return Err(ApiError::NotFound);
+        return Err(ApiError::NotFound(NotFoundKind::Id));
     }
     let view = DeliveryView { app: caller.app, key: state.installation.clone() };
     if wants_stream(&headers) {

@@ -7,7 +7,6 @@ use axum::{Json, extract};
 use http::header::LOCATION;
 use http::{HeaderMap, HeaderValue, StatusCode};
 use serde::Serialize;
-use serde_json::Map;
 use utoipa::ToSchema;
 
 use super::request::{self, Context};
@@ -19,7 +18,7 @@ use crate::api::body::JsonBody;
 use crate::api::error::{ApiError, SendProblems};
 use crate::api::query::Parameters;
 use crate::api::words;
-use crate::domain::{ErrorLocation, InputCode, ValidationError};
+use crate::domain::{InputCode, ValidationError};
 use crate::notifications::send::{self, Accepted};
 
 /// The path of the endpoint.
@@ -104,14 +103,8 @@ fn answer(sent: &Accepted) -> Result<Response, ApiError> {
 /// Refused, because this version can't prevent that a repeated request is sent twice.
 fn refuse_idempotency_key(headers: &HeaderMap, parameters: &mut Parameters) {
     if headers.contains_key(IDEMPOTENCY_KEY) {
-        let place = ErrorLocation::Header(IDEMPOTENCY_KEY);
-        let detail = "this version does not serve this yet".to_owned();
-        parameters.add(ValidationError {
-            place,
-            code: InputCode::NotSupportedYet,
-            detail,
-            facts: Map::new(),
-        });
+        let detail = "this version does not serve this yet";
+        parameters.add(ValidationError::in_header(IDEMPOTENCY_KEY, InputCode::NotSupportedYet, detail));
     }
 }
 

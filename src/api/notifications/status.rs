@@ -11,7 +11,7 @@ use utoipa::ToSchema;
 use super::unmatched::UnmatchedAnswer;
 use crate::api::State;
 use crate::api::auth::{Caller, ReadNotifications};
-use crate::api::error::{ApiError, ReadProblems};
+use crate::api::error::{ApiError, NotFoundKind, ReadProblems};
 use crate::api::path::PathId;
 use crate::api::query::Parameters;
 use crate::api::time::Timestamp;
@@ -121,7 +121,8 @@ pub(super) async fn get(
 ) -> Result<Response, ApiError> {
     parameters.finish()?;
     let id = id.notification()?;
-    let found = status::find(&state.pool, caller.app.id, id).await?.ok_or(ApiError::NotFound)?;
+    let found =
+        status::find(&state.pool, caller.app.id, id).await?.ok_or(ApiError::NotFound(NotFoundKind::Id))?;
     Ok(Json(Notification::of(&caller.app, id, &found)).into_response())
 }
 

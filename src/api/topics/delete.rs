@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 
 use crate::api::State;
 use crate::api::auth::{Caller, ManageDevices};
-use crate::api::error::{ApiError, TopicDeletionProblems};
+use crate::api::error::{ApiError, NotFoundKind, TopicDeletionProblems};
 use crate::api::path::PathName;
 use crate::api::query::Parameters;
 use crate::registry::topics;
@@ -44,7 +44,7 @@ pub(super) async fn delete(
 ) -> Result<Response, ApiError> {
     let topic = name.topic(&mut parameters);
     parameters.finish()?;
-    let topic = topic.ok_or(ApiError::NotFound)?;
+    let topic = topic.ok_or(ApiError::NotFound(NotFoundKind::Id))?;
     let ended = topics::delete(&state.pool, caller.app.id, &topic).await?;
     Ok(Json(DeletedTopic { devices: ended.devices, users: ended.users }).into_response())
 }

@@ -12,7 +12,7 @@ use utoipa::ToSchema;
 use crate::api::State;
 use crate::api::auth::{Caller, ManageDevices};
 use crate::api::body::JsonBody;
-use crate::api::error::{ApiError, SubscribeProblems};
+use crate::api::error::{ApiError, NotFoundKind, SubscribeProblems};
 use crate::api::notifications::UnmatchedAnswer;
 use crate::api::path::PathName;
 use crate::api::query::Parameters;
@@ -114,7 +114,7 @@ async fn read_request(
         (Arc::clone(app), state.installation.clone(), state.limits.targets);
     let read = state.parse_pool.run(body.len(), move || read(body, &app, &installation, targets_max)).await;
     let named = parameters.and(read)?;
-    Ok((topic.ok_or(ApiError::NotFound)?, named))
+    Ok((topic.ok_or(ApiError::NotFound(NotFoundKind::Id))?, named))
 }
 
 pub(super) fn read(

@@ -18,6 +18,7 @@ async fn a_key_is_exactly_one_bearer_token() {
     let body = json!({"to": {"users": ["u"]}, "title": "A"});
     let ask = || ApiRequest::post(SEND, &body);
     let unknown = format!("pushpost_sk_{}", "0a".repeat(32));
+    let known_nowhere = |what: &str| matches!(what, "unknown" | "revoked");
     for (what, ask) in [
         ("none", ask()),
         ("empty", ask().header("authorization", "")),
@@ -38,6 +39,8 @@ async fn a_key_is_exactly_one_bearer_token() {
         assert_eq!(answer.status, 401, "{what}: {answer:?}");
         assert_problem(&answer, 401, "unauthenticated", &json!([]));
         assert_eq!(answer.headers["www-authenticate"], "Bearer", "{what}");
+        let detail = answer.body["detail"].as_str().unwrap();
+        assert_eq!(detail.contains("pushpost keys list"), known_nowhere(what), "{what}: {detail}");
     }
     assert_eq!(stored(&service).await, before);
     for scheme in ["bearer", "BEARER", "Bearer "] {

@@ -153,6 +153,7 @@ mod tests {
 
     use super::super::lines::ImportLine;
     use super::*;
+    use crate::api::error::NotFoundKind;
 
     fn batch(after: OnFailure, numbers: std::ops::RangeInclusive<u64>) -> ImportBatch {
         let mut batch = ImportBatch::new(after, crate::provider::built_in_platforms());
@@ -166,7 +167,7 @@ mod tests {
     #[test]
     fn errors_come_by_line_and_end_at_a_thousand() {
         let mut progress = ImportProgress::new(OnFailure::Continue);
-        let future = || Err(ApiError::NotFound);
+        let future = || Err(ApiError::NotFound(NotFoundKind::Id));
         let done = |is_new| Ok(RegistrationResult { is_new, ignored: Vec::new() });
         progress.add(batch(OnFailure::Continue, 1..=6), vec![done(true), future(), done(false)]);
         assert_eq!(progress.errors.iter().map(|(line, _)| *line).collect::<Vec<_>>(), [1, 3, 4, 5]);
@@ -187,7 +188,7 @@ mod tests {
         }
         before.read(&ImportLine { number: 7, text: None });
         let done = RegistrationResult { is_new: true, ignored: Vec::new() };
-        progress.add(before, vec![Ok(done), Err(ApiError::NotFound)]);
+        progress.add(before, vec![Ok(done), Err(ApiError::NotFound(NotFoundKind::Id))]);
         assert_eq!(
             (progress.lines(), progress.failed, progress.stopped_at, progress.next_line),
             (2, 1, Some(4), 4)

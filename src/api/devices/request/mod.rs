@@ -14,6 +14,8 @@ use crate::registry::registration::{
     DeviceDetails, FieldChange, IgnoredPart, IgnoredReason, Registrar, Registration, UnsupportedDetail,
 };
 
+/// Why a publishable key may not state the time of a registration.
+const REGISTERED_BY_APP: &str = "a register key can't set this; Pushpost uses the present time";
 /// The most topics that one request may name for a device.
 const TOPICS_MAX: usize = 1000;
 
@@ -119,9 +121,10 @@ fn platform(fields: &mut Fields<'_>, platforms: &Platforms) -> Option<Platform> 
     let text = fields.string("platform")?;
     let platform = platforms.parse(text);
     if platform.is_none() {
-        let at = fields.pointer("platform");
-        let fault = ValidationError::at(at, InputCode::UnsupportedPlatform, "this platform is not supported");
-        fields.faults().push(fault.with("supported", platforms.names()));
+        let (at, names) = (fields.pointer("platform"), platforms.names());
+        let detail = format!("this platform is not supported; it must be one of {}", names.join(", "));
+        let fault = ValidationError::at(at, InputCode::UnsupportedPlatform, detail);
+        fields.faults().push(fault.with("supported", names));
     }
     platform
 }
@@ -296,12 +299,12 @@ pub(super) fn too_many_topics(limit: usize, detail: impl Into<String>) -> Valida
 fn registered_at(fields: &mut Fields<'_>, who: Registrar) -> Option<DateTime<Utc>> {
     let text = fields.string("registered_at")?;
     if who == Registrar::App {
-        fields.fault("registered_at", InputCode::ForbiddenField, "from an app it is now");
+        fields.fault("registered_at", InputCode::ForbiddenField, REGISTERED_BY_APP);
         return None;
     }
     let at = DateTime::parse_from_rfc3339(text);
     if at.is_err() {
-        let detail = "this must be a time (RFC 3339) with Z or an offset";
+        let detail = "this must be a time (RFC 3339) with Z or an offset, such as 2026-03-01T12:00:00Z";
         fields.fault("registered_at", InputCode::BadValue, detail);
     }
     at.ok().map(|at| at.to_utc())

@@ -1,0 +1,61 @@
+//! Why a key is not valid, and what was not found: the cases that share one code and differ in `detail`.
+
+/// Why a request has no valid key.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum KeyFault {
+    /// There is no `Authorization` header.
+    Absent,
+    /// There are several headers, or the one is not `Bearer` and a text.
+    NotBearer,
+    /// The text does not have the form of a key's secret.
+    NoSecret,
+    /// No key of an app of the configuration has this secret, or that key is revoked.
+    Unknown,
+}
+
+impl KeyFault {
+    /// A sentence for the answer. Nothing of the key is repeated.
+    pub(super) fn in_words(self) -> &'static str {
+        match self {
+            Self::Absent => {
+                "There is no `Authorization` header. Send a valid key as `Authorization: Bearer <key>`."
+            }
+            Self::NotBearer => {
+                "There must be one `Authorization` header, of the form `Bearer <key>`, and this is another."
+            }
+            Self::NoSecret => {
+                "This is not a key: a key begins with `pushpost_sk_` or `pushpost_pk_`. \
+                 `pushpost keys create` prints it once."
+            }
+            Self::Unknown => {
+                "This key is unknown here or revoked: `pushpost keys list` with the service's configuration lists \
+                 the keys."
+            }
+        }
+    }
+}
+
+/// What was not found.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum NotFoundKind {
+    /// The path has no route.
+    Path,
+    /// The id, topic or user is unknown, or another app's.
+    Id,
+    /// The app has no lane of this name with credentials; it has these.
+    Lane(Vec<String>),
+}
+
+impl NotFoundKind {
+    /// A sentence for the answer.
+    pub(super) fn in_words(&self) -> String {
+        match self {
+            Self::Path => "No such path.".to_owned(),
+            Self::Id => "This app has nothing with this id or name.".to_owned(),
+            Self::Lane(lanes) if lanes.is_empty() => {
+                "No such lane; the app has credentials for none.".to_owned()
+            }
+            Self::Lane(lanes) => format!("No such lane; there are {}.", lanes.join(", ")),
+        }
+    }
+}
