@@ -85,6 +85,11 @@ impl Ledger {
         Self { mode, inner: Mutex::default(), changed: Notify::new() }
     }
 
+    /// How much is kept.
+    pub(super) fn mode(&self) -> LedgerMode {
+        self.mode
+    }
+
     fn is_full(&self) -> bool {
         self.mode == LedgerMode::Full
     }

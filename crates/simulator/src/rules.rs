@@ -81,12 +81,17 @@ impl Rules {
         *self.script.write().expect("no holder panics") = Script::default();
     }
 
-    /// Ends all rules of this name.
-    pub(super) fn remove(&self, name: &str) {
+    /// Ends all rules of this name, and says how many were in force.
+    pub(super) fn remove(&self, name: &str) -> usize {
         let script = self.script.read().expect("no holder panics");
-        for line in script.lines.iter().filter(|line| line.rule.name.as_deref() == Some(name)) {
-            line.removed.store(true, Ordering::Relaxed);
-        }
+        let named = script.lines.iter().filter(|line| line.rule.name.as_deref() == Some(name));
+        named.filter(|line| !line.removed.swap(true, Ordering::Relaxed)).count()
+    }
+
+    /// How many rules are in force.
+    pub(super) fn count(&self) -> usize {
+        let script = self.script.read().expect("no holder panics");
+        script.lines.iter().filter(|line| !line.removed.load(Ordering::Relaxed)).count()
     }
 
     /// The rules in force, in order.

@@ -115,7 +115,7 @@ async fn the_control_port_takes_scripts_and_shows_the_ledger() {
     let script =
         json!([{"token": "bb", "action": {"type": "answer", "status": 503, "reason": "ServiceUnavailable"}}]);
     let added = http.post(format!("{url}/rules")).body(script.to_string()).send().await.unwrap();
-    assert_eq!(added.status(), 204);
+    assert_eq!((added.status().as_u16(), added.text().await.unwrap().as_str()), (200, "{\"rules\":1}\n"));
     let bad = http.post(format!("{url}/rules")).body(r#"{"tokn":"x"}"#).send().await.unwrap();
     assert_eq!(bad.status(), 400);
     assert!(bad.text().await.unwrap().contains("tokn"));
@@ -139,8 +139,44 @@ async fn the_control_port_takes_scripts_and_shows_the_ledger() {
         counts["answers"][1],
         json!({"provider": "apns", "status": 503, "reason": "ServiceUnavailable", "count": 1})
     );
-    assert_eq!(http.delete(format!("{url}/rules")).send().await.unwrap().status(), 204);
+    let ended = http.delete(format!("{url}/rules")).send().await.unwrap();
+    assert_eq!((ended.status().as_u16(), ended.text().await.unwrap().as_str()), (200, "{\"rules\":0}\n"));
     assert_eq!(client.send(push(&jwt, "bb")).await.unwrap().status, 200);
+}
+
+#[tokio::test]
+async fn the_control_port_takes_any_content_type_and_says_what_it_did() {
+    let simulator = simulator().await;
+    let url = simulator.control_url().unwrap();
+    let http = reqwest::Client::builder().no_proxy().build().unwrap();
+    let form = "application/x-www-form-urlencoded";
+    for (path, body, status, said) in [
+        ("/rules", r#"{"name":"n","action":{"type":"dead"}}"#, 200, "{\"rules\":1}\n"),
+        ("/streams", r#"{"streams":10}"#, 200, "{\"streams\":10}\n"),
+        ("/fcm/quota", r#"{"messages":5,"per_ms":100}"#, 200, "{\"messages\":5,\"per_ms\":100}\n"),
+        ("/connections/close", "", 200, "{\"connections\":\"closed\"}\n"),
+        ("/oauth/revoke", "", 200, "{\"access_tokens\":\"revoked\"}\n"),
+        ("/streams", "", 400, "EOF while parsing a value at line 1 column 0\n"),
+    ] {
+        let asked = http.post(format!("{url}{path}")).header("content-type", form).body(body);
+        let answer = asked.send().await.unwrap();
+        assert_eq!(
+            (answer.status().as_u16(), answer.text().await.unwrap().as_str()),
+            (status, said),
+            "{path}"
+        );
+    }
+    for (name, status, said) in [
+        ("nope", 404, "no rule has the name \"nope\"\n"),
+        ("n", 200, "{\"rules\":0}\n"),
+        ("n", 404, "no rule has the name \"n\"\n"),
+    ] {
+        let answer = http.delete(format!("{url}/rules?name={name}")).send().await.unwrap();
+        assert_eq!((answer.status().as_u16(), answer.text().await.unwrap().as_str()), (status, said));
+    }
+    let arrivals = http.get(format!("{url}/arrivals")).send().await.unwrap();
+    assert_eq!(arrivals.status(), 409);
+    assert_eq!(arrivals.text().await.unwrap(), "this is kept only with --ledger arrivals\n");
 }
 
 #[tokio::test]
