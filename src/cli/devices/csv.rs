@@ -7,7 +7,7 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 
 /// The names that a column may have.
-pub(super) const COLUMNS: [&str; 11] = [
+const COLUMNS: [&str; 11] = [
     "platform",
     "token",
     "kind",
@@ -21,6 +21,9 @@ pub(super) const COLUMNS: [&str; 11] = [
     "registered_at",
 ];
 
+/// Longest name of an unknown column that is repeated, in bytes: shorter than any token.
+const COLUMN_NAME_MAX: usize = 24;
+
 /// The columns of a file, in the order of its first line.
 #[derive(Debug)]
 pub(super) struct CsvHeader(Vec<&'static str>);
@@ -32,11 +35,17 @@ impl CsvHeader {
     /// What is wrong with the line, in words.
     pub(super) fn read(line: &[u8]) -> Result<Self, String> {
         let mut columns = Vec::new();
+        if let Some(separator) = other_separator(line) {
+            return Err(format!("columns are separated by {separator}; separate the columns with commas"));
+        }
         for cell in cells(line)? {
             let name = String::from_utf8_lossy(&cell);
-            let Some(column) = COLUMNS.into_iter().find(|column| *column == name.trim()) else {
-                // The name is not repeated: in a file without a header it may be a token.
-                return Err(format!("column {} has an unknown name", columns.len() + 1));
+            let name = name.trim();
+            let Some(column) = COLUMNS.into_iter().find(|column| *column == name) else {
+                // In a file without a header a cell may be a token, which is not repeated.
+                let shown = if is_column_name(name) { format!(" {name:?}") } else { String::new() };
+                let (number, names) = (columns.len() + 1, COLUMNS.join(", "));
+                return Err(format!("column {number}{shown} is unknown; the names are {names}"));
             };
             if columns.contains(&column) {
                 return Err(format!("column {column} is there twice"));
@@ -44,7 +53,9 @@ impl CsvHeader {
             columns.push(column);
         }
         match ["platform", "token"].into_iter().find(|needed| !columns.contains(needed)) {
-            Some(missing) => Err(format!("column {missing} is missing")),
+            Some(missing) => {
+                Err(format!("column {missing} is missing; the names are {}", COLUMNS.join(", ")))
+            }
             None => Ok(Self(columns)),
         }
     }
@@ -73,6 +84,22 @@ impl CsvHeader {
         object.push(b'}');
         Ok(object.into())
     }
+}
+
+/// What separates the columns of a first line without a comma.
+fn other_separator(line: &[u8]) -> Option<&'static str> {
+    let has = |byte| line.contains(&byte);
+    match (has(b','), has(b';'), has(b'\t')) {
+        (false, true, _) => Some("semicolons"),
+        (false, false, true) => Some("tabs"),
+        _ => None,
+    }
+}
+
+/// Can this be the name of a column? A token is longer or has other characters.
+fn is_column_name(text: &str) -> bool {
+    let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b' ');
+    (1..=COLUMN_NAME_MAX).contains(&text.len()) && text.bytes().all(allowed)
 }
 
 fn member(column: &str, text: &str) -> Value {
@@ -163,7 +190,10 @@ mod tests {
             ["platform", "token", "user"]
         );
         for (wrong, says) in [
-            ("platform,tokn", "column 2"),
+            ("platform,tokn", "column 2 \"tokn\" is unknown; the names are platform, token, kind"),
+            ("platform,token,created_at", "column 3 \"created_at\" is unknown"),
+            ("platform;token;user", "separated by semicolons; separate the columns with commas"),
+            ("platform\ttoken", "separated by tabs"),
             ("platform,token,token", "column token is there twice"),
             ("token,user", "column platform is missing"),
             ("fcm,f1", "column 1"),
@@ -171,6 +201,10 @@ mod tests {
         ] {
             let error = CsvHeader::read(wrong.as_bytes()).expect_err(wrong);
             assert!(error.contains(says), "{wrong}: {error}");
+        }
+        for token in ["0a".repeat(32), "x:APA91b".to_owned()] {
+            let error = CsvHeader::read(format!("{token},fcm").as_bytes()).expect_err("a token");
+            assert!(error.starts_with("column 1 is unknown"), "a token is not repeated: {error}");
         }
     }
 }

@@ -8,7 +8,7 @@ use clap::Args;
 use indicatif::ProgressBar;
 
 use super::progress;
-use super::source::{FileFormat, ReadOptions, Source};
+use super::source::{BadCsvHeader, FileFormat, ReadOptions, Source};
 use crate::api::devices::import::{ImportProgress, ImportReport, OnFailure, run};
 use crate::api::problem::Problem;
 use crate::cli::command_error::CommandError;
@@ -156,15 +156,20 @@ impl Import {
         }
         let go_on = format!("continue with --from-line {}", progress.next_line);
         match (done, progress.stopped_at) {
+            (Err(error), _) if error.is::<BadCsvHeader>() => {
+                Err(CommandError::from(error).hint("correct the first line, and import the whole file"))
+            }
             (Err(error), _) => Err(CommandError::from(error).hint(go_on)),
             (Ok(()), _) if interrupted => Err(CommandError::failed("interrupted").hint(go_on)),
             (Ok(()), Some(line)) => {
                 Err(CommandError::failed(format_args!("stopped at line {line}")).hint(go_on))
             }
             (Ok(()), None) if progress.failed > 0 => {
-                let failure =
-                    CommandError::failed(format_args!("{} lines were not imported", progress.failed));
-                Err(failure.hint("correct these lines, and import the whole file again"))
+                let (were, these) =
+                    if progress.failed == 1 { ("was", "this line") } else { ("were", "these lines") };
+                let lines = counted(progress.failed, "line");
+                let failure = CommandError::failed(format_args!("{lines} {were} not imported"));
+                Err(failure.hint(format!("correct {these}, and import the whole file again")))
             }
             (Ok(()), None) => Ok(()),
         }
@@ -178,8 +183,16 @@ fn show(bar: &ProgressBar, position: u64, progress: &ImportProgress) {
 
 fn summary(progress: &ImportProgress) -> String {
     let ImportProgress { created, updated, failed, ignored, .. } = progress;
-    let ignored = if *ignored > 0 { format!(", {ignored} hints ignored") } else { String::new() };
-    format!("{} lines: {created} created, {updated} updated, {failed} failed{ignored}", progress.lines())
+    let ignored =
+        if *ignored > 0 { format!(", {} ignored", counted(*ignored, "hint")) } else { String::new() };
+    let lines = counted(progress.lines(), "line");
+    format!("{lines}: {created} created, {updated} updated, {failed} failed{ignored}")
+}
+
+/// A number of things, with the noun in its singular or plural.
+fn counted(number: u64, noun: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{number} {noun}{plural}")
 }
 
 /// Each error with its location; without errors the problem's own text.

@@ -12,7 +12,7 @@ use anyhow::{Context as _, anyhow};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::csv::{COLUMNS, CsvHeader};
+use super::csv::CsvHeader;
 use crate::api::devices::import::{BatchSource, ImportBatch, ImportLine, LINE_MAX, LineSplitter, OnFailure};
 use crate::api::error::ApiError;
 use crate::domain::{InputCode, Platforms, ValidationError};
@@ -28,6 +28,11 @@ pub(super) enum FileFormat {
     /// A first line with the names of the columns, then one device per line
     Csv,
 }
+
+/// The first line of a CSV file does not name its columns. No line of the file was imported.
+#[derive(Debug, thiserror::Error)]
+#[error("line 1: {0}")]
+pub(super) struct BadCsvHeader(String);
 
 /// How a file is read.
 #[derive(Clone, Copy, Debug)]
@@ -145,10 +150,7 @@ impl Reader {
         let is_csv = self.reading.format == FileFormat::Csv;
         if is_csv && self.header.is_none() {
             let text = line.text.as_deref().context("the first line is too long")?;
-            let read = CsvHeader::read(text).map_err(|fault| {
-                anyhow!("{fault} in the first line, which must have names out of {}", COLUMNS.join(", "))
-            });
-            self.header = Some(read?);
+            self.header = Some(CsvHeader::read(text).map_err(BadCsvHeader)?);
             return Ok(true);
         }
         if line.number < self.reading.from_line {

@@ -164,11 +164,20 @@ async fn csv_says_the_same_as_ndjson() {
         &["line 1: "],
     );
     let named = place.run("import t.txt --format csv").await;
-    assert_ended(&named, 0, "1 lines: 1 created, 0 updated, 0 failed", &[]);
+    assert_ended(&named, 0, "1 line: 1 created, 0 updated, 0 failed", &[]);
     place.write("no-header.csv", "fcm,secret-token\n");
     let refused = place.run("import no-header.csv").await;
-    assert_ended(&refused, 1, "0 lines: 0 created, 0 updated, 0 failed", &["column 1", "platform, token"]);
-    assert!(!text(&refused.stderr).contains("secret"));
+    assert_ended(
+        &refused,
+        1,
+        "0 lines: 0 created, 0 updated, 0 failed",
+        &["column 1 \"fcm\" is unknown; the names are platform, token", "hint: correct the first line"],
+    );
+    assert!(!text(&refused.stderr).contains("secret") && !text(&refused.stderr).contains("--from-line"));
+    place.write("semicolons.csv", "platform;token\nfcm;f8\n");
+    let refused = place.run("import semicolons.csv").await;
+    let says = ["cannot read semicolons.csv: line 1: ", "separate the columns with commas"];
+    assert_ended(&refused, 1, "0 lines: 0 created, 0 updated, 0 failed", &says);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -237,7 +246,7 @@ async fn the_app_of_an_import_must_be_clear() {
     assert_ended(
         &place.run("import t.ndjson --app shop").await,
         0,
-        "1 lines: 1 created, 0 updated, 0 failed",
+        "1 line: 1 created, 0 updated, 0 failed",
         &[],
     );
     assert_eq!(lines(&place.run("export --app other").await), [] as [Value; 0]);
