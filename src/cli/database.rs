@@ -21,6 +21,18 @@ pub(super) async fn open(config: &Config, access: SchemaAccess) -> Result<Databa
     Ok(database)
 }
 
+/// Which database a command worked on, for people: the data folder of the embedded one, else servers and name.
+pub(super) fn location(config: &Config, database: &Database) -> String {
+    if config.database.url.is_none() {
+        return config.database.data_dir.display().to_string();
+    }
+    let servers = database.pool().addresses();
+    match database.pool().database_name() {
+        Some(name) => format!("{servers}/{name}"),
+        None => servers,
+    }
+}
+
 /// # Errors
 /// The configuration has no app of this name.
 pub(super) fn require_app(config: &Config, app: &str) -> Result<(), CommandError> {

@@ -1,5 +1,6 @@
 //! `pushpost healthcheck`: asks a running service for its health, for probes of containers.
 
+use std::io::{self, ErrorKind};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -24,6 +25,26 @@ pub(super) struct HealthcheckArgs {
     url: Option<String>,
 }
 
+/// Says in one line what most often goes wrong.
+fn in_words(error: reqwest::Error, url: &str) -> CommandError {
+    let address = error.url().and_then(|url| Some((url.host_str()?, url.port_or_known_default()?)));
+    match address {
+        Some((host, port)) if is_refused(&error) => {
+            CommandError::failed(format_args!("connection refused: nothing listens on {host}:{port}"))
+        }
+        _ if error.is_timeout() => {
+            CommandError::failed(format_args!("{url} does not answer within {} s", TIMEOUT.as_secs()))
+        }
+        _ => anyhow::Error::from(error.without_url()).context(url.to_owned()).into(),
+    }
+}
+
+fn is_refused(error: &(dyn std::error::Error + 'static)) -> bool {
+    let is_this =
+        error.downcast_ref::<io::Error>().is_some_and(|io| io.kind() == ErrorKind::ConnectionRefused);
+    is_this || error.source().is_some_and(is_refused)
+}
+
 impl HealthcheckArgs {
     pub(super) async fn run(self) -> Result<(), CommandError> {
         let base = match &self.url {
@@ -33,8 +54,7 @@ impl HealthcheckArgs {
         let url = format!("{base}/{}", if self.ready { "readyz" } else { "healthz" });
         let client = reqwest::Client::builder().timeout(TIMEOUT).no_proxy().build();
         let answer = client.context("cannot make an HTTP client")?.get(&url).send().await;
-        let status =
-            answer.map_err(|error| anyhow::Error::from(error.without_url()).context(url.clone()))?.status();
+        let status = answer.map_err(|error| in_words(error, &url))?.status();
         if status.is_success() {
             Ok(())
         } else {

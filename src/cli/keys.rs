@@ -1,13 +1,13 @@
 //! `pushpost keys`: creates, lists and revokes API keys, directly in the database.
 
 use anyhow::Context as _;
-use chrono::SecondsFormat;
+use chrono::{DateTime, SecondsFormat, Utc};
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
 use super::command_error::CommandError;
 use super::config_args::ConfigArgs;
-use super::database::{open, require_app};
+use super::database::{location, open, require_app};
 use super::output;
 use crate::domain::{BadId, BadScopes, KeyId, Scopes};
 use crate::registry::keys;
@@ -87,6 +87,7 @@ impl Create {
         require_app(&config, &self.app)?;
         let database = open(&config, SchemaAccess::Create).await?;
         let created = self.create(&database).await;
+        let place = location(&config, &database);
         database.close().await?;
         let (id, secret) = created?;
         let scopes: Vec<_> = self.scope.names().collect();
@@ -95,7 +96,8 @@ impl Create {
             let key = json!({"id": id, "secret": secret, "app": app, "scopes": scopes, "name": name});
             output::line(&key.to_string())?;
         } else {
-            eprintln!("{id} for {} ({}); the secret is shown only now", self.app, scopes.join(","));
+            let scopes = scopes.join(",");
+            eprintln!("{id} for {} ({scopes}) in {place}; the secret is shown only now", self.app);
             output::line(&secret)?;
         }
         Ok(())
@@ -141,20 +143,26 @@ impl Revoke {
         let database = open(&self.config.load()?, SchemaAccess::Use).await?;
         let found = Self::revoke(&database, id).await;
         database.close().await?;
-        if !found? {
+        let Some(known) = found? else {
             let failure = CommandError::failed(format_args!("there is no key {id}"));
             return Err(failure.hint("pushpost keys list shows all keys"));
-        }
+        };
         if self.json {
             output::line(&json!({"id": id.to_string(), "revoked": true}).to_string())?;
+        } else if let Some(at) = known.revoked_at {
+            eprintln!("{id} was revoked at {}", seconds(at));
         } else {
             eprintln!("revoked {id}");
         }
         Ok(())
     }
 
-    async fn revoke(database: &Database, id: KeyId) -> anyhow::Result<bool> {
-        keys::revoke(&mut database.connection().await?, id).await.with_context(|| database.place())
+    /// Returns the key as it was before; none if there is no such key.
+    async fn revoke(database: &Database, id: KeyId) -> anyhow::Result<Option<KeyRow>> {
+        let mut conn = database.connection().await?;
+        let all = keys::list(&mut conn).await.with_context(|| database.place())?;
+        let was_there = keys::revoke(&mut conn, id).await.with_context(|| database.place())?;
+        Ok(all.into_iter().find(|key| key.id == id).filter(|_| was_there))
     }
 }
 
@@ -173,8 +181,11 @@ fn as_json(key: &KeyRow) -> Value {
     })
 }
 
+fn seconds(at: DateTime<Utc>) -> String {
+    at.to_rfc3339_opts(SecondsFormat::Secs, true)
+}
+
 fn as_row(key: &KeyRow) -> [String; 6] {
-    let seconds = |at: chrono::DateTime<chrono::Utc>| at.to_rfc3339_opts(SecondsFormat::Secs, true);
     [
         key.id.to_string(),
         key.app.clone(),

@@ -208,6 +208,11 @@ impl SessionPool {
         hosts::addresses(self.inner.shared.hosts.all())
     }
 
+    /// The name of the database; none if the URL leaves it to the server, which then takes the user's name.
+    pub fn database_name(&self) -> Option<&str> {
+        self.options().get_database()
+    }
+
     pub(super) fn options(&self) -> &PgConnectOptions {
         self.inner.shared.hosts.current().1
     }

@@ -13,6 +13,10 @@ async fn keys_are_made_before_the_first_start_and_beside_the_service() {
     let first =
         machine.run(&["keys", "create", "--app", "shop", "--scope", "send,read", "--name", "first"]).await;
     assert!(first.status.success(), "{first:?}");
+    let said = String::from_utf8_lossy(&first.stderr);
+    let place =
+        format!(" for shop (send,read) in {}; the secret is shown only now\n", machine.data_dir().display());
+    assert!(said.starts_with("key_") && said.ends_with(&place), "{said}");
     let first = String::from_utf8(first.stdout).unwrap();
     let secret = first.strip_suffix('\n').expect("one line");
     assert!(secret.starts_with("pushpost_sk_") && !secret.contains('\n'), "the secret alone is on stdout");
@@ -34,7 +38,12 @@ async fn keys_are_made_before_the_first_start_and_beside_the_service() {
     assert!(!String::from_utf8(shown.stdout).unwrap().contains("pushpost_sk_"), "no secret is shown again");
 
     let id = list[0]["id"].as_str().unwrap();
-    assert!(machine.run(&["keys", "revoke", id]).await.status.success());
+    for says in ["revoked key_", "key_"] {
+        let revoked = machine.run(&["keys", "revoke", id]).await;
+        let said = String::from_utf8(revoked.stderr).unwrap();
+        assert!(revoked.status.success() && said.starts_with(says), "{said}");
+        assert_eq!(said.contains(" was revoked at 2"), says == "key_", "{said}");
+    }
     let begun = Instant::now();
     loop {
         let (status, answer) = machine.get(secret, "/v1/notifications/ntf_x").await.unwrap();

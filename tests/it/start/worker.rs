@@ -4,7 +4,7 @@ use pushpost_simulator::Settings;
 use serde_json::Value;
 
 use super::answer;
-use pushpost_testkit::processes::TestMachine;
+use pushpost_testkit::processes::{TestMachine, free_port};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_worker_answers_probes_where_it_listens_and_404_elsewhere() {
@@ -32,6 +32,11 @@ async fn a_worker_with_a_listener_for_operators_answers_probes_only_there() {
         [("PUSHPOST__SERVER__LISTEN", listen.as_str()), ("PUSHPOST__SERVER__INTERNAL_LISTEN", &own)];
     let node = machine.start_as(&["serve", "--role", "worker"], &variables);
     let mut node = machine.until_ready(node).await;
+    let unused = free_port();
+    let asked = machine.run(&["healthcheck", "--url", &format!("http://127.0.0.1:{unused}")]).await;
+    let said = String::from_utf8_lossy(&asked.stderr).into_owned();
+    assert_eq!(said, format!("error: connection refused: nothing listens on 127.0.0.1:{unused}\n"));
+    assert_eq!(asked.status.code(), Some(1));
     let asked = machine.run_with(&["healthcheck"], &variables).await;
     assert!(asked.status.success(), "{asked:?}");
     node.terminate().await;
