@@ -121,6 +121,11 @@ fn with_problem(mut response: Response, id: &str) -> Response {
     problem.write(response, id)
 }
 
+/// With one decimal, as a person reads it.
+pub(super) fn milliseconds(elapsed: Duration) -> f64 {
+    (elapsed.as_secs_f64() * 10_000.0).round() / 10.0
+}
+
 /// Logs the request. The route is the pattern, not the path, because a path may contain a client's data.
 fn log(
     method: &Method,
@@ -130,7 +135,7 @@ fn log(
     id: &str,
     note: &CallerNote,
 ) {
-    let elapsed_ms = elapsed.as_secs_f64() * 1000.0;
+    let elapsed_ms = milliseconds(elapsed);
     let status = status.as_u16();
     match (note.get(), route) {
         (None, Some(route @ ("/healthz" | "/readyz"))) => {

@@ -110,6 +110,13 @@ async fn the_openapi_document_is_served_where_operators_are() {
     }
 }
 
+#[test]
+fn the_log_has_milliseconds_with_one_decimal() {
+    let shown = [Duration::from_micros(4_749_961), Duration::from_micros(49)].map(request::milliseconds);
+    assert_eq!(shown, [4750.0, 0.0]);
+    assert_eq!(request::milliseconds(Duration::from_micros(12_345)).to_string(), "12.3");
+}
+
 #[tokio::test]
 async fn a_wrong_method_names_the_right_ones() {
     let response = ask(Request::delete("/healthz"), "").await;

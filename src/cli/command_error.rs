@@ -38,6 +38,12 @@ impl CommandError {
         self
     }
 
+    /// Logs the error at level `error`.
+    pub(super) fn log(&self) {
+        let error = format!("{:#}", self.error);
+        tracing::error!(error, hint = self.hint.as_deref(), "pushpost ends with an error");
+    }
+
     pub(super) fn code(&self) -> ExitCode {
         ExitCode::from(self.code)
     }

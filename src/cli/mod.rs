@@ -71,6 +71,10 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     match cli.command.run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
+            // A collector of JSON lines reads no text; a person reads the text.
+            if log.is_json() {
+                error.log();
+            }
             log.print(&error);
             error.code()
         }

@@ -73,13 +73,21 @@ pub enum Error {
 
 /// Keeps the log open until the process ends. Dropping it waits up to 1 s until all lines are written.
 #[derive(Debug)]
-pub struct LogGuard(Option<LogQueue>);
+pub struct LogGuard {
+    queue: Option<LogQueue>,
+    format: LogFormat,
+}
 
 impl LogGuard {
+    /// Are the lines of the log JSON?
+    pub fn is_json(&self) -> bool {
+        self.format == LogFormat::Json
+    }
+
     /// Writes a line to stderr as it is, after all lines of the log.
     pub fn print(&self, line: impl Display) {
         let line = format!("{line}\n");
-        match &self.0 {
+        match &self.queue {
             Some(queue) => queue.push(line.as_bytes()),
             None => {
                 // There is nowhere to report an error of stderr.
@@ -91,7 +99,7 @@ impl LogGuard {
 
 impl Drop for LogGuard {
     fn drop(&mut self) {
-        if let Some(queue) = &self.0 {
+        if let Some(queue) = &self.queue {
             queue.flush();
         }
     }
@@ -110,14 +118,14 @@ pub fn start(
     let is_terminal = !matches!(destination, LogDestination::File(_)) && std::io::stderr().is_terminal();
     let levels = levels(&destination, &variable)?;
     let format = format(&destination, variable("PUSHPOST_LOG_FORMAT").as_deref(), is_terminal)?;
-    let (log, writer) = match destination {
+    let (queue, writer) = match destination {
         LogDestination::ServiceStderr => {
             let queue = LogQueue::start(std::io::stderr()).map_err(|_| Error::Thread)?;
-            (LogGuard(Some(queue.clone())), BoxMakeWriter::new(queue))
+            (Some(queue.clone()), BoxMakeWriter::new(queue))
         }
         // Without a queue, so that lines keep their order with the command's own output.
-        LogDestination::CommandStderr => (LogGuard(None), BoxMakeWriter::new(std::io::stderr)),
-        LogDestination::File(file) => (LogGuard(None), BoxMakeWriter::new(Mutex::new(file))),
+        LogDestination::CommandStderr => (None, BoxMakeWriter::new(std::io::stderr)),
+        LogDestination::File(file) => (None, BoxMakeWriter::new(Mutex::new(file))),
     };
     let lines = tracing_subscriber::fmt::layer().with_writer(writer);
     let all =
@@ -130,7 +138,7 @@ pub fn start(
     };
     started.map_err(|_| Error::Twice)?;
     panics::log_panics();
-    Ok(log)
+    Ok(LogGuard { queue, format })
 }
 
 /// Libraries that log access tokens, assertions or whole headers at level debug or trace. No setting turns them on.

@@ -28,6 +28,8 @@ use crate::provider::{Fingerprint, Sender};
 const PAUSE_MIN: Duration = Duration::from_secs(1);
 /// A candidate that works again is found within a minute.
 const PAUSE_MAX: Duration = Duration::from_secs(60);
+/// Bytes of a fingerprint in a log line: as in the `credential.id` of the API.
+const SHOWN_BYTES: usize = 8;
 
 /// A lane's senders. A reload of the configuration offers new ones here.
 pub struct LaneCredentials {
@@ -94,7 +96,7 @@ impl LaneCredentials {
     /// Makes a sender from the present configuration the candidate. If it is what is in use already, the candidate that
     /// there may be is withdrawn.
     pub fn offer(&self, sender: Sender) {
-        let fingerprint = sender.fingerprint();
+        let fingerprint = hex::encode(&sender.fingerprint().0[..SHOWN_BYTES]);
         let mut inner = self.lock();
         if inner.candidate.as_ref().is_some_and(|known| known.numbered.sender.is_same(&sender)) {
             return;
@@ -119,7 +121,7 @@ impl LaneCredentials {
             });
             tracing::info!(
                 lane = self.name,
-                ?fingerprint,
+                fingerprint,
                 detail =
                     "the current one stays in use until the provider takes a notification from the new one",
                 "lane has a new credential, topic or endpoint to try"
@@ -183,7 +185,7 @@ impl LaneCredentials {
             tracing::warn!(
                 lane = self.name,
                 reason = why.as_str(),
-                pause_ms = pause.as_millis(),
+                pause_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX),
                 detail = "the current one stays in use",
                 "new credential could not be tried"
             );

@@ -274,7 +274,7 @@ impl LaneGate {
         match log {
             Log::Recovered => tracing::info!(lane, "lane sends again"),
             Log::Stopped(pause) => {
-                let pause_ms = pause.as_millis();
+                let pause_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
                 tracing::warn!(lane, %state, reason, pause_ms, "lane stops sending until its next probe");
             }
             Log::Suspended => tracing::error!(

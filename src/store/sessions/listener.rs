@@ -29,6 +29,8 @@ impl SessionPool {
     pub async fn listen(&self, channel: &str) -> Result<SessionListener, sqlx::Error> {
         let connecting = async {
             let pool = PgPoolOptions::new().max_connections(1).test_before_acquire(false);
+            // At the time-out the caller reports the connection in plain words, so sqlx warns of nothing before.
+            let pool = pool.acquire_slow_threshold(ANSWER_TIMEOUT);
             let pool = pool.idle_timeout(None).max_lifetime(None).acquire_timeout(ANSWER_TIMEOUT);
             let mut listener =
                 PgListener::connect_with(&pool.connect_lazy_with(self.options().clone())).await?;

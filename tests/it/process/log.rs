@@ -1,7 +1,7 @@
 //! A log that is not read, and unknown log levels.
 
 use http::Method;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::ChildStderr;
 use tokio::time::timeout;
@@ -59,6 +59,22 @@ async fn a_log_that_is_not_read_delays_nothing_and_its_loss_is_reported_once() {
         .expect("an end")
         .unwrap();
     assert!(!String::from_utf8_lossy(&rest).contains(LOSS));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_failed_start_is_an_error_line_in_a_json_log() {
+    let mut process = TestProcess::create().await;
+    process.variable("PUSHPOST__LIMITS__TARGETS", "0");
+    let (ended, log) = process.refuse().await;
+    assert_eq!(ended.code(), Some(1), "{log}");
+    let lines: Vec<Value> = log.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+    let line = lines.iter().find(|line| line["message"] == "pushpost ends with an error").expect("a line");
+    assert_eq!(
+        (&line["level"], &line["hint"]),
+        (&json!("ERROR"), &json!("config.example.toml describes every key"))
+    );
+    assert!(line["error"].as_str().unwrap().contains("limits.targets: must be from 1 to"), "{line}");
+    assert!(log.lines().any(|line| line.starts_with("error: ")), "a person reads the text: {log}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
