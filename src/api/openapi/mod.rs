@@ -10,7 +10,7 @@ use serde::Serialize;
 use serde_json::Value;
 use utoipa::openapi::schema::AdditionalProperties;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
-use utoipa::openapi::{Info, InfoBuilder, OpenApi, RefOr, Schema, Tag};
+use utoipa::openapi::{Info, InfoBuilder, OpenApi, RefOr, Schema, Server, Tag};
 use utoipa::{PartialSchema, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -41,6 +41,7 @@ pub fn document() -> OpenApi {
     let mut document = documented_routes(Arc::new(Health::default()), Surface::All).into_openapi();
     document.info = info();
     document.tags = Some(tags());
+    document.servers = Some(vec![Server::new("/")]);
     let key = HttpBuilder::new()
         .scheme(HttpAuthScheme::Bearer)
         .description(Some("A key made by `pushpost keys create`. Operations list the scopes of which one is enough; `admin` is always."))
