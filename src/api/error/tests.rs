@@ -89,7 +89,8 @@ fn problems_carry_the_headers_of_their_code() {
     for error in [
         ApiError::Unavailable(None),
         ApiError::Unavailable(Some(cause())),
-        ApiError::Overdue(cause()),
+        ApiError::Overdue(cause(), None),
+        ApiError::Overdue(cause(), Some(Repeat::Harmless)),
         ApiError::Starting,
         ApiError::OutcomeUnknown(Repeat::Harmless),
         ApiError::QueueFull(None),
