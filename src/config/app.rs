@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::user_tokens::UserTokenSettings;
 use crate::domain::Platform;
-use crate::provider::{AnySettings, Providers};
+use crate::provider::{AnySettings, Providers, SharedQuota};
 use crate::settings::Section;
 
 /// Longest name of an app, in bytes.
@@ -20,8 +20,14 @@ pub struct AppSettings {
 }
 
 impl AppSettings {
-    /// Reads the section, and the section of each provider in it. None: one of them has faults.
-    pub(super) fn read(app: &str, mut section: Section<'_>, providers: &Providers) -> Option<Self> {
+    /// Reads the section, and the section of each provider in it. None: one of them has faults. `quotas` are those of the
+    /// apps that were read before.
+    pub(super) fn read(
+        app: &str,
+        mut section: Section<'_>,
+        providers: &Providers,
+        quotas: &mut StatedQuotas,
+    ) -> Option<Self> {
         if !is_name(app) {
             section.fault_of_table(
                 "an app's name is 1 to 64 of A-Z, a-z, 0-9, '-' and '_', without two '_' in a row",
@@ -30,8 +36,14 @@ impl AppSettings {
         let mut sections = Vec::new();
         for provider in providers.iter() {
             let platform = provider.platform();
-            if let Some(section) = section.optional_section(platform.as_str()) {
-                sections.push(provider.read_settings(section).map(|settings| (platform, settings)));
+            if let Some(own) = section.optional_section(platform.as_str()) {
+                let settings = provider.read_settings(own);
+                if let Some(quota) = settings.as_ref().and_then(AnySettings::quota)
+                    && let Err(fault) = quotas.add(app, platform, quota)
+                {
+                    section.fault(platform.as_str(), fault);
+                }
+                sections.push(settings.map(|settings| (platform, settings)));
             }
         }
         let user_tokens = section.optional_section("user_tokens");
@@ -42,6 +54,26 @@ impl AppSettings {
             Some(read) => Some(read?),
         };
         Some(Self { providers: sections.into_iter().collect::<Option<_>>()?, user_tokens })
+    }
+}
+
+/// The quota of each owner at each provider, with the app that stated it first.
+#[derive(Default)]
+pub(super) struct StatedQuotas(BTreeMap<(Platform, String), (String, u32)>);
+
+impl StatedQuotas {
+    /// Adds what a section states. The fault, if the section of another app states another number for the same owner.
+    fn add(&mut self, app: &str, platform: Platform, quota: SharedQuota) -> Result<(), String> {
+        let SharedQuota { owner, messages_per_minute } = quota;
+        let stated = self.0.entry((platform, owner.clone()));
+        let (first, number) = stated.or_insert_with(|| (app.to_owned(), messages_per_minute));
+        if *number == messages_per_minute {
+            return Ok(());
+        }
+        Err(format!(
+            "messages_per_minute is {messages_per_minute}, but {number} in apps.{first}.{platform}, \
+             which shares the quota of \"{owner}\""
+        ))
     }
 }
 

@@ -25,7 +25,7 @@ macro_rules! section {
 impl Config {
     /// The keys in which `new` differs and that need a restart.
     ///
-    /// Keys that a running node takes over are left out: credentials, topics, channels and endpoints of existing
+    /// Keys that a running node takes over are left out: credentials, topics, channels, endpoints and quotas of existing
     /// lanes, new apps and platforms, the keys of user tokens, and `server.reload_interval`.
     pub fn changes_for_restart(&self, new: &Self) -> Vec<String> {
         let mut changes = Vec::new();

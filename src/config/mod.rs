@@ -38,6 +38,7 @@ pub use user_tokens::{UserTokenKey, UserTokenSettings};
 use crate::provider::Providers;
 use crate::settings::tree::{self, Table};
 use crate::settings::{ContentHasher, ReadContext, Section};
+use app::StatedQuotas;
 
 /// The whole configuration. Its `Debug` shows no secret.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
@@ -113,6 +114,11 @@ impl Config {
 }
 
 fn apps(section: &Section<'_>, providers: &Providers) -> BTreeMap<String, AppSettings> {
+    let mut quotas = StatedQuotas::default();
     let apps = section.named_sections().into_iter();
-    apps.filter_map(|(name, app)| Some((name.clone(), AppSettings::read(&name, app, providers)?))).collect()
+    let apps = apps.filter_map(|(name, app)| {
+        let settings = AppSettings::read(&name, app, providers, &mut quotas)?;
+        Some((name, settings))
+    });
+    apps.collect()
 }

@@ -304,6 +304,25 @@ keys = [{algorithm = "HS256", secret = "0123456789abcdef0123456789abcdef"}]
 }
 
 #[test]
+fn a_project_has_one_quota() {
+    let fcm = |app: &str, quota: &str| {
+        format!("[apps.{app}.fcm]\nservice_account_file = \"firebase.json\"\n{quota}\n")
+    };
+    let same = fcm("a", "messages_per_minute = 300") + &fcm("b", "messages_per_minute = 300");
+    assert_eq!(Folder::new(&same).load(&[]).unwrap().apps.len(), 2);
+    let other = fcm("a", "messages_per_minute = 300") + &fcm("b", "") + &fcm("c", "messages_per_minute = 7");
+    assert_eq!(
+        faults(&other, &[]),
+        [
+            "pushpost.toml:4: apps.b.fcm: messages_per_minute is 600000, but 300 in apps.a.fcm, which shares the \
+             quota of \"shop-1\"",
+            "pushpost.toml:7: apps.c.fcm: messages_per_minute is 7, but 300 in apps.a.fcm, which shares the quota \
+             of \"shop-1\"",
+        ]
+    );
+}
+
+#[test]
 fn invalid_toml_is_reported_without_quoting_the_line() {
     let all = faults("[database]\nurl = \"postgres://u:hunter2@db\n", &[]);
     assert!(all[0].starts_with("pushpost.toml:2: "), "{all:?}");

@@ -7,7 +7,6 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 
 use super::credentials::LaneCredentials;
-use super::limits::quota::Quota;
 use crate::domain::{App, InstallationKey, LaneKey, RetryPolicy};
 use crate::pruning::PruningGuards;
 use crate::queue::lane_intake::LaneIntakes;
@@ -22,10 +21,8 @@ pub struct LaneSetup {
     pub app: Arc<App>,
     /// The lane within the app.
     pub key: LaneKey,
-    /// What the lane sends with.
+    /// What the lane sends with, and the quota of its project.
     pub credentials: Arc<LaneCredentials>,
-    /// The provider's quota for the lane's project, shared with the project's other lanes; none: the provider has none.
-    pub quota: Option<Arc<Quota>>,
 }
 
 impl fmt::Debug for LaneSetup {

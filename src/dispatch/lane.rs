@@ -15,7 +15,6 @@ use super::health::{LaneGate, suspension};
 use super::isolated_attempt::IsolatedAttempts;
 use super::lane_sync::SyncedLane;
 use super::limits::concurrency::ConcurrencyLimit;
-use super::limits::quota::Quota;
 use super::prefetch::judge::DeviceJudge;
 use super::prefetch::queue::ReadyQueue;
 use super::prefetch::{PrefetchParts, Prefetcher};
@@ -38,7 +37,6 @@ pub(super) struct Lane {
     intake: Arc<LaneIntake>,
     limit: Arc<ConcurrencyLimit>,
     credentials: Arc<LaneCredentials>,
-    quota: Option<Arc<Quota>>,
     prefetcher: Prefetcher,
     worker: Worker,
 }
@@ -46,7 +44,7 @@ pub(super) struct Lane {
 impl Lane {
     pub(super) fn new(context: &LaneContext, setup: LaneSetup, lanes: &Arc<ProbedLanes>) -> Self {
         let name = setup.name();
-        let LaneSetup { app, key, credentials, quota } = setup;
+        let LaneSetup { app, key, credentials } = setup;
         let id = app.lane(key).id;
         let prefetch_max = context.max_in_flight.saturating_mul(PREFETCH_LIMITS);
         let intake = Arc::new(LaneIntake::new(id, prefetch_max));
@@ -74,7 +72,7 @@ impl Lane {
             gate: Arc::clone(&gate),
             credentials: Arc::clone(&credentials),
             limit: Arc::clone(&limit),
-            quota: quota.clone(),
+            quota: Arc::clone(credentials.quota()),
             guard: Arc::clone(&guard),
             environments: Arc::clone(&environments),
             fcm_apns_key: FcmApnsKey::default(),
@@ -103,11 +101,11 @@ impl Lane {
             credentials: Arc::clone(&credentials),
         };
         let prefetcher = Prefetcher::new(context.pool.clone(), parts);
-        let supply = Supply { queue, limit: Arc::clone(&limit), quota: quota.clone() };
+        let supply = Supply { queue, limit: Arc::clone(&limit), quota: Arc::clone(credentials.quota()) };
         let worker =
             Worker { gate: Arc::clone(&gate), supply, attempter, credentials: Arc::clone(&credentials) };
         let pool = context.pool.clone();
-        Self { pool, gate, guard, intake, limit, credentials, quota, prefetcher, worker }
+        Self { pool, gate, guard, intake, limit, credentials, prefetcher, worker }
     }
 
     /// Where jobs are handed over to the lane.
@@ -136,6 +134,6 @@ impl Lane {
         spawn("credential rotation", rotation.boxed());
         spawn("suspensions", suspension.boxed());
         spawn("worker", worker.boxed());
-        SyncedLane::new(self.gate, self.guard, self.limit, self.credentials, self.quota)
+        SyncedLane::new(self.gate, self.guard, self.limit, self.credentials)
     }
 }

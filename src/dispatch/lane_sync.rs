@@ -95,7 +95,8 @@ pub(super) struct SyncedLane {
     guard: Arc<PruningGuard>,
     limit: Arc<ConcurrencyLimit>,
     credentials: Arc<LaneCredentials>,
-    quota: Option<Arc<Quota>>,
+    /// The quota that knows how many nodes send through the lane.
+    shared_quota: Option<Arc<Quota>>,
     reported_at: Instant,
     /// Attempts that had ended by then.
     answered: u64,
@@ -110,7 +111,6 @@ impl SyncedLane {
         guard: Arc<PruningGuard>,
         limit: Arc<ConcurrencyLimit>,
         credentials: Arc<LaneCredentials>,
-        quota: Option<Arc<Quota>>,
     ) -> Self {
         let reported_at = Instant::now();
         Self {
@@ -118,7 +118,7 @@ impl SyncedLane {
             guard,
             limit,
             credentials,
-            quota,
+            shared_quota: None,
             reported_at,
             answered: 0,
             is_paused: None,
@@ -127,7 +127,7 @@ impl SyncedLane {
     }
 
     fn report(&mut self) -> LaneReport {
-        let over_quota = self.quota.as_ref().and_then(|quota| quota.over_quota());
+        let over_quota = self.credentials.quota().current().and_then(|quota| quota.over_quota());
         let health = self.gate.report().with_quota(over_quota);
         let answered = self.limit.answered_total();
         let seconds = self.reported_at.elapsed().as_secs_f32().max(0.001);
@@ -153,9 +153,8 @@ impl SyncedLane {
         let paused = stored.paused_at.is_some();
         let suspension = suspension_of(stored, self.gate.fingerprint());
         self.gate.on(LaneEvent::RemoteState { paused, suspension });
-        if let Some(quota) = &self.quota {
-            quota.share_among(stored.lane, stored.nodes);
-        }
+        let quota = self.credentials.quota().current();
+        self.share_quota(quota.as_ref(), stored);
         let before = self.is_paused.replace(paused);
         // A retry that was asked for before this node started is not this node's.
         if std::mem::replace(&mut self.retry_requested_at, stored.retry_requested_at)
@@ -163,11 +162,21 @@ impl SyncedLane {
             && before.is_some()
         {
             self.gate.on(LaneEvent::RetryNow);
-            if let Some(quota) = &self.quota {
+            if let Some(quota) = &quota {
                 quota.end_wait();
             }
         }
         before != Some(paused)
+    }
+
+    fn share_quota(&mut self, quota: Option<&Arc<Quota>>, stored: &StoredLaneState) {
+        let before = std::mem::replace(&mut self.shared_quota, quota.cloned());
+        if let Some(before) = before.filter(|before| quota.is_none_or(|quota| !Arc::ptr_eq(before, quota))) {
+            before.leave(stored.lane);
+        }
+        if let Some(quota) = quota {
+            quota.share_among(stored.lane, stored.nodes);
+        }
     }
 }
 

@@ -13,7 +13,7 @@ use super::attempt::Attempter;
 use super::credentials::LaneCredentials;
 use super::health::{Admission, Generation, LaneGate};
 use super::limits::concurrency::ConcurrencyLimit;
-use super::limits::quota::{Quota, QuotaUnit};
+use super::limits::quota::{LaneQuota, QuotaUnit};
 use super::prefetch::queue::{Queued, ReadyQueue};
 use super::ready_device::ReadyDevice;
 
@@ -22,7 +22,7 @@ use super::ready_device::ReadyDevice;
 pub(super) struct Supply<T = ReadyDevice> {
     pub(super) queue: Arc<ReadyQueue<T>>,
     pub(super) limit: Arc<ConcurrencyLimit>,
-    pub(super) quota: Option<Arc<Quota>>,
+    pub(super) quota: Arc<LaneQuota>,
 }
 
 /// A device, and the message of the project's quota that is reserved for it.
@@ -30,12 +30,17 @@ type Supplied<T = ReadyDevice> = (T, Option<QuotaUnit>);
 
 impl<T: Queued> Supply<T> {
     /// Waits for the most urgent device, and for room for it. A lane without a device holds nothing of its project's
-    /// quota, because other lanes share it.
+    /// quota, because other lanes share it. A lane that changes to another project waits for the quota of that one.
     async fn next(&self) -> Supplied<T> {
+        let mut quotas = self.quota.watch();
         loop {
             self.limit.room().await;
-            let unit = match &self.quota {
-                Some(quota) if !self.queue.is_empty() => Some(quota.take().await),
+            let quota = quotas.borrow_and_update().clone();
+            let unit = match quota {
+                Some(quota) if !self.queue.is_empty() => tokio::select! {
+                    unit = quota.take() => Some(unit),
+                    _ = quotas.changed() => continue,
+                },
                 Some(_) => {
                     self.queue.pushed().await;
                     continue;
@@ -56,7 +61,7 @@ impl<T: Queued> Supply<T> {
         if self.limit.is_over_full() || self.queue.is_empty() {
             return None;
         }
-        let unit = match &self.quota {
+        let unit = match self.quota.current() {
             Some(quota) => Some(quota.try_take()?),
             None => None,
         };
@@ -123,7 +128,8 @@ mod tests {
     use tokio::time::{Duration, Instant, advance};
 
     use super::*;
-    use crate::domain::{Class, LaneId, Priority};
+    use crate::dispatch::limits::quota::Quota;
+    use crate::domain::{Class, LaneId, Priority, Reason};
     use crate::queue::lane_intake::LaneIntake;
 
     #[derive(Debug)]
@@ -147,7 +153,8 @@ mod tests {
     fn supply(quota: &Arc<Quota>) -> Supply<Device> {
         let queue = ReadyQueue::new(Arc::new(LaneIntake::new(LaneId(1), 10)), 10);
         let limit = Arc::new(ConcurrencyLimit::new(10));
-        Supply { queue: Arc::new(queue), limit, quota: Some(Arc::clone(quota)) }
+        let quota = Arc::new(LaneQuota::new(Some(Arc::clone(quota))));
+        Supply { queue: Arc::new(queue), limit, quota }
     }
 
     /// One message a second, of which one may be saved up.
@@ -183,6 +190,19 @@ mod tests {
         assert!(waiting.as_mut().now_or_never().is_none(), "it has no device any more");
         busy.queue.push([Device]);
         assert!(busy.next().now_or_never().is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_lane_that_changes_its_project_waits_no_more_for_the_old_one() {
+        let (old, new) = (quota(), quota());
+        let supply = supply(&old);
+        old.wait_until(Instant::now() + Duration::from_secs(3600), &Reason::new("429"));
+        advance(Duration::from_secs(1)).await;
+        supply.queue.push([Device]);
+        let mut waiting = std::pin::pin!(supply.next());
+        assert!(waiting.as_mut().now_or_never().is_none(), "the project is over its quota");
+        supply.quota.replace(Some(Arc::clone(&new)));
+        assert!(waiting.as_mut().now_or_never().is_some());
     }
 
     #[tokio::test(start_paused = true)]

@@ -29,7 +29,8 @@ pub trait ProviderSettings: Eq + fmt::Debug + Send + Sync + 'static {
     /// in flight.
     fn connections_max(&self, max_in_flight: u32) -> usize;
 
-    /// The quota that the lanes share with all lanes of the same owner. None: the provider counts nothing.
+    /// The quota that the lanes share with all lanes of the same owner. None: the provider counts nothing. Sections of
+    /// the same owner that state different numbers are a fault of the configuration.
     fn quota(&self) -> Option<SharedQuota> {
         None
     }

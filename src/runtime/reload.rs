@@ -11,7 +11,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::spawn_blocking;
 use tokio_util::sync::CancellationToken;
 
-use super::served::{Offer, Served};
+use super::served::Served;
 use crate::config::{Config, Sources};
 use crate::settings::ContentHash;
 use crate::store;
@@ -127,7 +127,7 @@ impl Reloader {
         let offers = self.served.changed_senders(&self.applied, &config).await?;
         let additions = self.served.find_additions(&config).await?;
         tracing::info!(lanes = offers.len(), "the configuration has changed");
-        offers.into_iter().for_each(Offer::submit);
+        self.served.offer(offers);
         if let Some(additions) = additions {
             additions.announce(&self.served);
             self.served.add(additions);

@@ -25,7 +25,7 @@ pub(super) struct Served {
     config: Config,
     apps: Arc<ServedApps>,
     lanes: Vec<ReloadedLane>,
-    /// By provider and owner, because all lanes of an owner share its quota. The setting of its first lane counts.
+    /// By provider and owner, because all lanes of an owner share its quota.
     quotas: BTreeMap<(Platform, String), Arc<Quota>>,
     /// None if the node does not send.
     dispatcher: Option<Dispatcher>,
@@ -44,7 +44,9 @@ struct ReloadedLane {
 /// A sender with new credentials, which its lane tries before using it.
 pub(super) struct Offer {
     credentials: Arc<LaneCredentials>,
+    platform: Platform,
     sender: Sender,
+    quota: Option<SharedQuota>,
 }
 
 /// Apps and lanes that a configuration adds. They are checked and have rows, but are not served yet.
@@ -165,9 +167,9 @@ impl Served {
             let Some(app) = apps.values().find(|app| app.name == name) else { continue };
             let quota = config.apps[&name].providers.get(&key.platform()).and_then(AnySettings::quota);
             let quota = quota.map(|shared| self.quota(key.platform(), shared));
-            let credentials = Arc::new(LaneCredentials::new(format!("{name}/{key}"), sender));
+            let credentials = Arc::new(LaneCredentials::new(format!("{name}/{key}"), sender, quota));
             self.lanes.push(ReloadedLane { app: name, key, credentials: Arc::clone(&credentials) });
-            setups.push(LaneSetup { app: Arc::clone(app), key, credentials, quota });
+            setups.push(LaneSetup { app: Arc::clone(app), key, credentials });
         }
         if let Some(dispatcher) = &self.dispatcher {
             dispatcher.start(setups);
@@ -181,9 +183,13 @@ impl Served {
         self.connections.share(&self.config);
     }
 
+    /// The quota of an owner, with this number of messages per minute from now on. All settings of a configuration that
+    /// name the owner state the same number.
     fn quota(&mut self, platform: Platform, shared: SharedQuota) -> Arc<Quota> {
         let quota = || Arc::new(Quota::new(shared.messages_per_minute));
-        Arc::clone(self.quotas.entry((platform, shared.owner)).or_insert_with(quota))
+        let quota = self.quotas.entry((platform, shared.owner)).or_insert_with(quota);
+        quota.set_per_minute(shared.messages_per_minute);
+        Arc::clone(quota)
     }
 
     /// New senders for the lanes with other settings in `wanted` than in `seen`. Lanes that lost their settings keep
@@ -202,16 +208,19 @@ impl Served {
             if !same {
                 let sender = senders::sender(app, new, *key, in_flight_max, proxy.clone()).await;
                 let sender = sender.context("a credential can't be used")?;
-                offers.extend(sender.map(|sender| Offer { credentials: Arc::clone(credentials), sender }));
+                let quota = new.providers.get(&platform).and_then(AnySettings::quota);
+                let credentials = Arc::clone(credentials);
+                offers.extend(sender.map(|sender| Offer { credentials, platform, sender, quota }));
             }
         }
         Ok(offers)
     }
-}
 
-impl Offer {
-    /// Offers the sender to its lane.
-    pub(super) fn submit(self) {
-        self.credentials.offer(self.sender);
+    /// Offers new senders to their lanes, each with the quota of its project.
+    pub(super) fn offer(&mut self, offers: Vec<Offer>) {
+        for Offer { credentials, platform, sender, quota } in offers {
+            let quota = quota.map(|shared| self.quota(platform, shared));
+            credentials.offer(sender, quota);
+        }
     }
 }

@@ -35,7 +35,7 @@ use super::expiry::conclude_expired;
 use super::fcm_apns_key::FcmApnsKey;
 use super::health::{Attribution, Generation, LaneEvent, LaneGate, ProbeTarget};
 use super::limits::concurrency::ConcurrencyLimit;
-use super::limits::quota::{Quota, QuotaUnit};
+use super::limits::quota::{LaneQuota, Quota, QuotaUnit};
 use super::panics;
 use super::ready_device::ReadyDevice;
 use crate::domain::{InstallationKey, Job, MisconfigurationScope, Outcome, PushpostReason, RetryPolicy};
@@ -62,7 +62,7 @@ pub(super) struct Attempter {
     pub(super) gate: Arc<LaneGate>,
     pub(super) credentials: Arc<LaneCredentials>,
     pub(super) limit: Arc<ConcurrencyLimit>,
-    pub(super) quota: Option<Arc<Quota>>,
+    pub(super) quota: Arc<LaneQuota>,
     pub(super) guard: Arc<PruningGuard>,
     pub(super) environments: Arc<EnvironmentProbes>,
     pub(super) fcm_apns_key: FcmApnsKey,
@@ -108,6 +108,8 @@ impl Attempter {
         if let Some(conclusion) = conclude_expired(device, &self.environments, now) {
             return conclusion;
         }
+        // An answer concerns the project that was asked, also if the lane changes to another one meanwhile.
+        let quota = self.quota.current();
         let Some(mut reply) = self.send(device, generation).await else { return RETURNED };
         if reply.outcome == Outcome::Withdrawn {
             return RETURNED;
@@ -118,7 +120,7 @@ impl Attempter {
         if let Some(probe) = &probe {
             probe.attribute(&mut reply);
         }
-        let attribution = self.report(&reply, generation, device.target());
+        let attribution = self.report(&reply, generation, device.target(), quota.as_deref());
         if let Some(probe) = probe {
             return probe.conclude(reply.outcome);
         }
@@ -184,9 +186,15 @@ impl Attempter {
     }
 
     /// Tells the lane's gate and limits what the reply says about the lane, and learns whether it counts for the device.
-    fn report(&self, reply: &Reply, generation: Generation, target: ProbeTarget) -> Attribution {
+    fn report(
+        &self,
+        reply: &Reply,
+        generation: Generation,
+        target: ProbeTarget,
+        quota: Option<&Quota>,
+    ) -> Attribution {
         // The other lanes of the project have to wait as long.
-        if let (Some(quota), Some((wait, reason))) = (&self.quota, classify::project_wait(reply)) {
+        if let (Some(quota), Some((wait, reason))) = (quota, classify::project_wait(reply)) {
             quota.wait_until(Instant::now() + wait, reason);
         }
         let Some(event) = classify::lane_event(reply, generation, target) else { return Attribution::Device };

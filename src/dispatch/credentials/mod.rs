@@ -20,6 +20,7 @@ use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::health::LaneGate;
+use super::limits::quota::{LaneQuota, Quota};
 use super::rendered::SenderNumber;
 use crate::domain::Reason;
 use crate::provider::{Fingerprint, Sender};
@@ -36,6 +37,8 @@ pub struct LaneCredentials {
     /// As logs name the lane.
     name: String,
     inner: Mutex<Inner>,
+    /// That of the project of the current sender.
+    quota: Arc<LaneQuota>,
     /// A candidate has come or must be reached again, or a sender is to be closed.
     changed: Notify,
 }
@@ -52,6 +55,8 @@ struct Inner {
 struct NumberedSender {
     number: SenderNumber,
     sender: Sender,
+    /// Of the project that the sender sends through, shared with the project's other lanes. None: the provider has none.
+    quota: Option<Arc<Quota>>,
     users: TaskTracker,
 }
 
@@ -87,15 +92,22 @@ struct Work {
 
 impl LaneCredentials {
     /// LaneCredentials of the lane `name`, which begins with this one.
-    pub fn new(name: String, current: Sender) -> Self {
-        let current = Arc::new(NumberedSender::new(SenderNumber(0), current));
+    /// `quota` is that of its project, shared with the project's other lanes; none: the provider has none.
+    pub fn new(name: String, current: Sender, quota: Option<Arc<Quota>>) -> Self {
+        let lane_quota = Arc::new(LaneQuota::new(quota.clone()));
+        let current = Arc::new(NumberedSender::new(SenderNumber(0), current, quota));
         let inner = Inner { current, candidate: None, retired: Vec::new(), last_number: SenderNumber(0) };
-        Self { name, inner: Mutex::new(inner), changed: Notify::new() }
+        Self { name, inner: Mutex::new(inner), quota: lane_quota, changed: Notify::new() }
+    }
+
+    /// The quota of the lane: that of the project of the current sender.
+    pub(super) fn quota(&self) -> &Arc<LaneQuota> {
+        &self.quota
     }
 
     /// Makes a sender from the present configuration the candidate. If it is what is in use already, the candidate that
     /// there may be is withdrawn.
-    pub fn offer(&self, sender: Sender) {
+    pub fn offer(&self, sender: Sender, quota: Option<Arc<Quota>>) {
         let fingerprint = hex::encode(&sender.fingerprint().0[..SHOWN_BYTES]);
         let mut inner = self.lock();
         if inner.candidate.as_ref().is_some_and(|known| known.numbered.sender.is_same(&sender)) {
@@ -111,7 +123,7 @@ impl LaneCredentials {
             }
         } else {
             inner.last_number.0 += 1;
-            let numbered = Arc::new(NumberedSender::new(inner.last_number, sender));
+            let numbered = Arc::new(NumberedSender::new(inner.last_number, sender, quota));
             inner.candidate = Some(Candidate {
                 numbered,
                 reach_at: Some(Instant::now()),
@@ -221,6 +233,7 @@ impl LaneCredentials {
         inner.retired.push(old);
         // Under the lock, so that attempts with the new sender have a later generation than all answers to the old one.
         gate.credential_changed(inner.current.fingerprint());
+        self.quota.replace(inner.current.quota.clone());
         drop(inner);
         tracing::info!(lane = self.name, "lane sends with its new credential, which the provider took");
         self.changed.notify_one();
@@ -252,8 +265,8 @@ impl fmt::Debug for LaneCredentials {
 }
 
 impl NumberedSender {
-    fn new(number: SenderNumber, sender: Sender) -> Self {
-        Self { number, sender, users: TaskTracker::new() }
+    fn new(number: SenderNumber, sender: Sender, quota: Option<Arc<Quota>>) -> Self {
+        Self { number, sender, quota, users: TaskTracker::new() }
     }
 
     fn fingerprint(&self) -> Fingerprint {

@@ -28,12 +28,12 @@ fn sender(topic: &str) -> Sender {
 }
 
 fn senders() -> LaneCredentials {
-    LaneCredentials::new("shop/apns-production".to_owned(), sender("present"))
+    LaneCredentials::new("shop/apns-production".to_owned(), sender("present"), None)
 }
 
 /// Offers a candidate that could be reached.
 fn reached(senders: &LaneCredentials, topic: &str) -> Arc<NumberedSender> {
-    senders.offer(sender(topic));
+    senders.offer(sender(topic), None);
     let (candidate, _) = senders.take_work().reach.expect("something to reach");
     assert!(senders.mark_reached(&candidate));
     candidate
@@ -54,7 +54,7 @@ fn word() -> Reason {
 async fn one_device_at_a_time_tries_a_candidate_once_it_was_reached() {
     let senders = senders();
     assert!(senders.trial(|| true).is_none(), "there is none");
-    senders.offer(sender("new"));
+    senders.offer(sender("new"), None);
     assert!(senders.trial(|| true).is_none(), "not reached yet");
     let candidate = reached(&senders, "new");
     let trial = senders.trial(|| false).expect("a trial");
@@ -89,9 +89,9 @@ async fn a_candidate_that_could_not_be_tried_waits_longer_each_time() {
         let (_, at) = senders.take_work().reach.expect("to be reached again");
         assert_eq!(at, Instant::now() + Duration::from_secs(pause));
     }
-    senders.offer(sender("new"));
+    senders.offer(sender("new"), None);
     assert_eq!(senders.take_work().reach.expect("the same").1, Instant::now() + Duration::from_secs(60));
-    senders.offer(sender("newer"));
+    senders.offer(sender("newer"), None);
     assert_eq!(senders.take_work().reach.expect("another").1, Instant::now());
 }
 
@@ -120,7 +120,7 @@ async fn the_configuration_as_it_was_withdraws_the_candidate() {
     let (senders, gate) = (senders(), gate());
     let candidate = reached(&senders, "new");
     let trial = senders.trial(|| false).expect("a trial");
-    senders.offer(sender("present"));
+    senders.offer(sender("present"), None);
     assert!(senders.trial(|| true).is_none());
     assert!(!senders.promote(&trial.candidate.numbered, &gate), "it was withdrawn");
     drop(trial);

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep_until};
 
 use crate::domain::{LaneId, Reason};
@@ -18,7 +18,6 @@ const BURST: Duration = Duration::from_secs(1);
 /// The part of a project's quota that this node may use. Shared by the project's lanes.
 #[derive(Debug)]
 pub struct Quota {
-    per_minute: u32,
     inner: Mutex<Inner>,
     /// Ends all waits, because an operator asked for a retry.
     wait_ended: Notify,
@@ -26,6 +25,7 @@ pub struct Quota {
 
 #[derive(Debug)]
 struct Inner {
+    per_minute: u32,
     /// How many nodes send through each of the project's lanes. `nodes` is the greatest of them.
     nodes_by_lane: HashMap<LaneId, u32>,
     nodes: u32,
@@ -49,9 +49,19 @@ pub(in crate::dispatch) struct OverQuota {
 impl Quota {
     /// The quota of a whole project, in messages per minute; at least one.
     pub fn new(per_minute: u32) -> Self {
-        let inner =
-            Inner { nodes_by_lane: HashMap::new(), nodes: 1, earned_by: Instant::now(), over_quota: None };
-        Self { per_minute: per_minute.max(1), inner: Mutex::new(inner), wait_ended: Notify::new() }
+        let inner = Inner {
+            per_minute: per_minute.max(1),
+            nodes_by_lane: HashMap::new(),
+            nodes: 1,
+            earned_by: Instant::now(),
+            over_quota: None,
+        };
+        Self { inner: Mutex::new(inner), wait_ended: Notify::new() }
+    }
+
+    /// The configuration has another number of messages per minute.
+    pub fn set_per_minute(&self, per_minute: u32) {
+        self.lock().per_minute = per_minute.max(1);
     }
 
     /// Tells how many nodes send through a lane. Another lane of the project may have more nodes, because not every node
@@ -59,7 +69,14 @@ impl Quota {
     pub(in crate::dispatch) fn share_among(&self, lane: LaneId, nodes: u32) {
         let mut inner = self.lock();
         inner.nodes_by_lane.insert(lane, nodes);
-        inner.nodes = inner.nodes_by_lane.values().copied().max().unwrap_or(1).max(1);
+        inner.count_nodes();
+    }
+
+    /// A lane sends through another project from now on.
+    pub(in crate::dispatch) fn leave(&self, lane: LaneId) {
+        let mut inner = self.lock();
+        inner.nodes_by_lane.remove(&lane);
+        inner.count_nodes();
     }
 
     /// No message is sent before then, because the project is over its quota.
@@ -93,8 +110,8 @@ impl Quota {
         let wait_ended = self.wait_ended.notified();
         let (unit, at) = {
             let mut inner = self.lock();
-            let cost = self.cost(&inner);
-            inner.earned_by = self.earned_by(&inner) + cost;
+            let cost = inner.cost();
+            inner.earned_by = inner.earned_by_now() + cost;
             (self.unit(cost), inner.earned_by)
         };
         if at > Instant::now() {
@@ -109,8 +126,8 @@ impl Quota {
     /// Reserves one message if it may be sent now.
     pub(in crate::dispatch) fn try_take(self: &Arc<Self>) -> Option<QuotaUnit> {
         let mut inner = self.lock();
-        let cost = self.cost(&inner);
-        let at = self.earned_by(&inner) + cost;
+        let cost = inner.cost();
+        let at = inner.earned_by_now() + cost;
         let is_earned = at <= Instant::now();
         if is_earned {
             inner.earned_by = at;
@@ -120,17 +137,6 @@ impl Quota {
 
     fn unit(self: &Arc<Self>, cost: Duration) -> QuotaUnit {
         QuotaUnit { quota: Arc::clone(self), cost: Some(cost) }
-    }
-
-    /// How long it takes to earn one message.
-    fn cost(&self, inner: &Inner) -> Duration {
-        Duration::from_secs(60) * inner.nodes / self.per_minute
-    }
-
-    /// When all messages reserved so far have been earned, less what may be saved up.
-    fn earned_by(&self, inner: &Inner) -> Instant {
-        let saved = Instant::now().checked_sub(BURST);
-        saved.map_or(inner.earned_by, |saved| inner.earned_by.max(saved))
     }
 
     /// Another lane may send the message, but none before the end of the wait that the provider asked for.
@@ -143,6 +149,48 @@ impl Quota {
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    /// How long it takes to earn one message.
+    fn cost(&self) -> Duration {
+        Duration::from_secs(60) * self.nodes / self.per_minute
+    }
+
+    /// When all messages reserved so far have been earned, less what may be saved up.
+    fn earned_by_now(&self) -> Instant {
+        let saved = Instant::now().checked_sub(BURST);
+        saved.map_or(self.earned_by, |saved| self.earned_by.max(saved))
+    }
+
+    fn count_nodes(&mut self) {
+        self.nodes = self.nodes_by_lane.values().copied().max().unwrap_or(1).max(1);
+    }
+}
+
+/// The quota that a lane counts with: that of the project of its present credential. None: the provider has none.
+#[derive(Debug)]
+pub(in crate::dispatch) struct LaneQuota(watch::Sender<Option<Arc<Quota>>>);
+
+impl LaneQuota {
+    pub(in crate::dispatch) fn new(quota: Option<Arc<Quota>>) -> Self {
+        Self(watch::Sender::new(quota))
+    }
+
+    /// The present quota.
+    pub(in crate::dispatch) fn current(&self) -> Option<Arc<Quota>> {
+        self.0.borrow().clone()
+    }
+
+    /// The present quota and later ones, so that the wait for one can end with the next.
+    pub(in crate::dispatch) fn watch(&self) -> watch::Receiver<Option<Arc<Quota>>> {
+        self.0.subscribe()
+    }
+
+    /// The lane's credential has changed.
+    pub(in crate::dispatch) fn replace(&self, quota: Option<Arc<Quota>>) {
+        self.0.send_replace(quota);
     }
 }
 
@@ -226,6 +274,24 @@ mod tests {
         quota.share_among(LaneId(2), 1);
         let took = took(&quota, 200).await;
         assert!((59..=60).contains(&took.as_secs()), "{took:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_lane_that_has_left_the_project_does_not_count() {
+        let quota = Arc::new(Quota::new(600));
+        quota.share_among(LaneId(1), 3);
+        quota.share_among(LaneId(2), 1);
+        quota.leave(LaneId(1));
+        let took = took(&quota, 200).await;
+        assert!((19..=20).contains(&took.as_secs()), "{took:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn another_number_per_minute_counts_at_once() {
+        let quota = Arc::new(Quota::new(1));
+        quota.set_per_minute(600);
+        let took = took(&quota, 200).await;
+        assert!((19..=20).contains(&took.as_secs()), "{took:?}");
     }
 
     #[tokio::test(start_paused = true)]

@@ -58,9 +58,8 @@ impl ProviderSettings for FcmSettings {
         platform::defaults(self.channel.clone())
     }
 
-    fn changes_for_restart(&self, new: &Self) -> Vec<&'static str> {
-        let quota = (self.messages_per_minute != new.messages_per_minute).then_some("messages_per_minute");
-        quota.into_iter().collect()
+    fn changes_for_restart(&self, _new: &Self) -> Vec<&'static str> {
+        Vec::new()
     }
 
     fn connections_max(&self, max_in_flight: u32) -> usize {

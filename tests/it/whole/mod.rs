@@ -18,6 +18,7 @@ mod pages;
 mod payloads;
 mod phones;
 mod poison;
+mod project_quota;
 mod pruning;
 mod pruning_guard;
 mod rejections;
