@@ -11,6 +11,8 @@ use pushpost_testkit::processes::{TestMachine, providers};
 const BODY_BYTES: usize = 8 << 20;
 /// The most that a refused body may take, as a multiple of its size.
 const TIMES_MAX: f64 = 8.0;
+/// The most that the process keeps of all these bodies together after the last answer.
+const KEPT_MAX: usize = 3 * BODY_BYTES;
 
 /// A body of nearly [`BODY_BYTES`] in which a unit is repeated.
 fn repeated(start: &str, unit: impl Fn(usize) -> String, end: &str) -> Vec<u8> {
@@ -86,10 +88,12 @@ async fn a_refused_body_takes_less_than_eight_times_its_size() {
     asked.push(("a registration", Method::PUT, "/v1/devices", &devices, 413, registration));
     let warm = machine.raw(Method::POST, &send, "/v1/notifications", b"{}".to_vec()).await.unwrap();
     assert_eq!(warm.0, 400);
-    let idle = memory(pid, "VmRSS");
+    let at_first = memory(pid, "VmRSS");
     for (what, method, path, key, status, body) in asked {
         let size = body.len();
         assert!(size > BODY_BYTES - 1_000, "{what}");
+        // What the allocator still keeps of the bodies before counts with none of them.
+        let idle = memory(pid, "VmRSS");
         // Sets the peak back to what is used now (proc(5)).
         fs::write(format!("/proc/{pid}/clear_refs"), "5").unwrap();
         let (answered, answer) = machine.raw(method, key, path, body).await.unwrap();
@@ -98,6 +102,9 @@ async fn a_refused_body_takes_less_than_eight_times_its_size() {
         assert_eq!(answered, status, "{what}: {}", first_faults(&answer));
         assert!(times < TIMES_MAX, "{what}: {times:.1} times its size");
     }
+    let kept = memory(pid, "VmRSS").saturating_sub(at_first);
+    println!("after all of them: {} MiB more than before", kept >> 20);
+    assert!(kept < KEPT_MAX, "{} MiB are kept of bodies that were answered", kept >> 20);
 }
 
 fn first_faults(answer: &Value) -> String {
