@@ -74,7 +74,8 @@ impl DeviceLookup {
         Self { pool, queries: mpsc::channel(1).0 }
     }
 
-    pub(super) fn pool(&self) -> &SessionPool {
+    /// The connections that audiences are found over.
+    pub fn pool(&self) -> &SessionPool {
         &self.pool
     }
 

@@ -10,6 +10,7 @@ pub mod exact_json;
 mod fan_out;
 mod finding;
 mod id;
+mod idempotency;
 mod input;
 mod job;
 mod lane;
@@ -42,6 +43,7 @@ pub use device::{BadToken, DeviceToken, Kind, QuarantineReason, Source, TokenDig
 pub use fan_out::FanOut;
 pub use finding::{EnvironmentProof, Finding, TokenVerdict};
 pub use id::{AppId, BadId, DeviceId, InstallationKey, JobId, KeyId, LaneId, NodeId, NotificationId};
+pub use idempotency::{IDEMPOTENCY_KEY_MAX, Idempotency, IdempotencyKey, RequestDigest};
 pub use input::{ErrorLocation, InputCode, ValidationError, shown_name};
 pub use job::{Class, DoneBits, JOB_DEVICES_MAX, Job, SUSPECT_NODE_DEATHS, Suspicion};
 pub use lane::LaneState;

@@ -10,6 +10,7 @@ mod empty_topics;
 mod expired_fan_outs;
 mod expired_jobs;
 mod heartbeat_watch;
+mod idempotency_keys;
 mod leadership;
 mod old_partitions;
 mod orphaned_jobs;

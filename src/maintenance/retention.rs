@@ -1,4 +1,4 @@
-//! The duties that delete what has been kept long enough: contents, devices, topics and partitions. Each goes in steps.
+//! The duties that delete what has been kept long enough: contents, devices, topics, idempotency keys and partitions. Each goes in steps.
 //! A step is a short transaction, so no lock is held for long and no other duty is delayed.
 
 use std::time::Duration;
@@ -7,6 +7,7 @@ use tokio::time::Instant;
 
 use super::contents::{self, Contents};
 use super::empty_topics::EmptyTopics;
+use super::idempotency_keys;
 use super::old_partitions::OldPartitions;
 use super::quarantined_devices;
 use super::schedule::Schedule;
@@ -48,15 +49,17 @@ enum RetentionDuty {
     QuarantinedDevices,
     SendOnlyDevices,
     EmptyTopics,
+    IdempotencyKeys,
     OldPartitions,
 }
 
 impl RetentionDuties {
-    const ALL: [RetentionDuty; 5] = [
+    const ALL: [RetentionDuty; 6] = [
         RetentionDuty::Contents,
         RetentionDuty::QuarantinedDevices,
         RetentionDuty::SendOnlyDevices,
         RetentionDuty::EmptyTopics,
+        RetentionDuty::IdempotencyKeys,
         RetentionDuty::OldPartitions,
     ];
 
@@ -112,6 +115,7 @@ impl RetentionDuties {
             RetentionDuty::QuarantinedDevices => quarantined_devices::step(conn, retention.quarantine).await,
             RetentionDuty::SendOnlyDevices => self.send_only_devices.step(conn).await,
             RetentionDuty::EmptyTopics => self.empty_topics.step(conn).await,
+            RetentionDuty::IdempotencyKeys => idempotency_keys::step(conn).await,
             RetentionDuty::OldPartitions => self.old_partitions.step(conn, retention.notifications).await,
         }
     }
@@ -125,6 +129,7 @@ impl RetentionDuty {
             Self::QuarantinedDevices => "quarantined devices",
             Self::SendOnlyDevices => "send-only devices",
             Self::EmptyTopics => "topics",
+            Self::IdempotencyKeys => "idempotency keys",
             Self::OldPartitions => "old partitions",
         }
     }
@@ -135,6 +140,7 @@ impl RetentionDuty {
             Self::Contents => contents::recheck_interval(retention.content),
             Self::QuarantinedDevices => contents::recheck_interval(retention.quarantine),
             Self::EmptyTopics => TOPICS_PERIOD,
+            Self::IdempotencyKeys => idempotency_keys::PERIOD,
             Self::SendOnlyDevices | Self::OldPartitions => HOUR,
         }
     }

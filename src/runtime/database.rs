@@ -24,8 +24,9 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 const QUEUE_CONNECTIONS: u32 = 4;
 /// A connection for the leader's duties alone, because their statements may take longer.
 const MAINTENANCE_CONNECTIONS: u32 = 1;
-/// A connection for accept alone, because callers wait for it.
+/// A connection for accept alone, because callers wait for it, and one for notifications with idempotency keys.
 const ACCEPT_CONNECTIONS: u32 = 1;
+const ACCEPT_KEYED_CONNECTIONS: u32 = 1;
 /// A connection for the recorder alone: its statement is the largest one, and each server process plans it and fills
 /// its caches for it.
 const RECORD_CONNECTIONS: u32 = 1;
@@ -37,6 +38,7 @@ const LISTENING_CONNECTIONS: u32 = 1;
 const OTHER_CONNECTIONS: u32 = QUEUE_CONNECTIONS
     + MAINTENANCE_CONNECTIONS
     + ACCEPT_CONNECTIONS
+    + ACCEPT_KEYED_CONNECTIONS
     + RECORD_CONNECTIONS
     + PULSE_CONNECTIONS
     + WAKE_CONNECTIONS;

@@ -1,14 +1,17 @@
 //! Stores accepted notifications: one statement, so one transaction and one round trip, for many requests.
 //!
 //! The statement touches only new rows and no foreign keys, so that requests that share it wait for no other
-//! transaction (docs/queue.md#poisoned-values, #lock-order). It contains no NOTIFY
+//! transaction (docs/queue.md#poisoned-values, #lock-order). Notifications with idempotency keys have a statement of their
+//! own, because it may wait. It contains no NOTIFY
 //! (docs/queue.md#no-notify-in-transactions).
+
+use std::collections::HashSet;
 
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 use super::Error;
-use crate::domain::{DeviceId, JobId, LaneId, NodeId, NotificationId, Priority, Reason};
+use crate::domain::{AppId, DeviceId, Idempotency, JobId, LaneId, NodeId, NotificationId, Priority, Reason};
 use crate::store::Session;
 
 /// Many notifications, with their jobs, targets, fan-outs, and receipts of devices that end at once: as columns.
@@ -53,6 +56,16 @@ pub struct AcceptBatch {
     fan_out_window_secs: Vec<i32>,
     fan_out_target_count: Vec<i32>,
     fan_out_audience: Vec<Vec<u8>>,
+}
+
+/// The keys of the notifications of a batch: as columns.
+#[derive(Debug, Default)]
+pub struct KeyRows {
+    app: Vec<i16>,
+    key: Vec<Vec<u8>>,
+    request: Vec<Vec<u8>>,
+    notification: Vec<Uuid>,
+    answer: Vec<Vec<u8>>,
 }
 
 /// The row of a new notification.
@@ -116,6 +129,32 @@ pub struct StoredJob {
     pub due_at: DateTime<Utc>,
     /// When no attempt may begin any more (Postgres's clock).
     pub expires_at: DateTime<Utc>,
+}
+
+impl StoredJob {
+    /// None: the row stands for a notification without jobs.
+    fn of(row: InsertedRow) -> Option<Self> {
+        Some(Self {
+            id: JobId(row.job_id?),
+            notification: NotificationId(row.notification_id?),
+            lane: LaneId(row.lane_id?),
+            priority: Priority::from_code(row.priority?)?,
+            first_device: DeviceId(row.first_device?),
+            due_at: row.due_at?,
+            expires_at: row.expires_at?,
+        })
+    }
+}
+
+impl KeyRows {
+    /// Adds the key of a notification of the batch, with the answer that repeats get.
+    pub fn add(&mut self, id: NotificationId, app: AppId, idempotency: Idempotency, answer: Vec<u8>) {
+        self.notification.push(id.0);
+        self.app.push(app.0);
+        self.key.push(idempotency.key.0.to_vec());
+        self.request.push(idempotency.request.0.to_vec());
+        self.answer.push(answer);
+    }
 }
 
 impl AcceptBatch {
@@ -199,27 +238,45 @@ fn position(flat: &[i64]) -> i32 {
     i32::try_from(flat.len()).expect("a batch holds fewer than 2^31 devices")
 }
 
-/// Stores a batch. Returns the time of its transaction, and its jobs.
-///
-/// # Errors
-/// Nothing is stored: Postgres is out of reach, or one value of the batch is poisoned.
-pub async fn insert(
-    conn: &mut Session,
-    batch: &AcceptBatch,
-) -> Result<(DateTime<Utc>, Vec<StoredJob>), Error> {
-    let rows = sqlx::query!(
-        r#"
-        with new_notifications as (
+/// The row of the statement that stores a batch: a job, or none of a notification that was stored without jobs.
+struct InsertedRow {
+    /// The notification that a key was stored with; none without keys.
+    keyed_id: Option<Uuid>,
+    job_id: Option<i64>,
+    notification_id: Option<Uuid>,
+    lane_id: Option<i32>,
+    priority: Option<i16>,
+    first_device: Option<i64>,
+    due_at: Option<DateTime<Utc>>,
+    expires_at: Option<DateTime<Utc>>,
+}
+
+/// The statement that stores a batch. `$keys` stands before all other parts, `$stored` is the condition under which what
+/// belongs to the notification `id` is stored, and `$rows` says where the rows of the answer come from.
+macro_rules! insert_batch {
+    (keys: $keys:tt, stored: $stored:tt, rows: $rows:tt, $conn:expr, $batch:expr $(, $more:expr)*) => {
+        sqlx::query_as!(
+            InsertedRow,
+            $keys
+                + r#"
+        new_notifications as (
           insert into notifications (notification_id, app_id, priority, due_at, expires_at, once, by_user, target_count,
                                      label, metadata, unmatched, content)
           select id, app, priority, now(), now() + make_interval(secs => ttl_secs), once, by_user, target_count,
                  label, metadata, unmatched, content
           from unnest($1::uuid[], $2::smallint[], $3::smallint[], $4::int[], $5::boolean[], $6::boolean[], $7::int[],
                       $8::text[], $9::bytea[], $10::bytea[], $11::bytea[])
-            as incoming(id, app, priority, ttl_secs, once, by_user, target_count, label, metadata, unmatched, content)),
+            as incoming(id, app, priority, ttl_secs, once, by_user, target_count, label, metadata, unmatched, content)
+          "#
+                + $stored
+                + r#"),
         new_targets as (
           insert into targets (notification_id, device_id, user_id, reference)
-          select * from unnest($20::uuid[], $21::bigint[], $22::text[], $23::text[])),
+          select * from unnest($20::uuid[], $21::bigint[], $22::text[], $23::text[])
+            as incoming(id, device, user_id, reference)
+          "#
+                + $stored
+                + r#"),
         -- Devices that end at once: each is rejected (2) without an attempt (bit 7), all of a receipt for one reason.
         new_receipts as (
           insert into receipts (notification_id, job_id, lane_id, attempt, rejected, shape, first_device, last_device,
@@ -230,91 +287,149 @@ pub async fn insert(
           from (select id, lane, reason, last - first + 1 as device_count, ($29::bigint[])[first] as first_device,
                        ($29::bigint[])[last] as last_device, ($29::bigint[])[first:last] as devices
                 from unnest($24::uuid[], $25::int[], $26::text[], $27::int[], $28::int[])
-                  as incoming(id, lane, reason, first, last)) refused),
+                  as incoming(id, lane, reason, first, last)) refused
+          "#
+                + $stored
+                + r#"),
         new_fan_outs as (
           insert into fan_outs (notification_id, app_id, priority, due_at, expires_at, target_count, audience)
           select id, app, priority, now(), now() + make_interval(secs => window_secs), target_count, audience
           from unnest($30::uuid[], $31::smallint[], $32::smallint[], $33::int[], $34::int[], $35::bytea[])
-            as incoming(id, app, priority, window_secs, target_count, audience)),
+            as incoming(id, app, priority, window_secs, target_count, audience)
+          "#
+                + $stored
+                + r#"),
         new_jobs as (
           insert into jobs (notification_id, lane_id, priority, due_at, expires_at, node_id, device_count, devices)
           select id, lane, priority, now(), now() + make_interval(secs => window_secs), node,
                  (last - first + 1)::smallint, ($19::bigint[])[first:last]
           from unnest($12::uuid[], $13::int[], $14::smallint[], $15::int[], $16::int[], $17::int[], $18::int[])
             as incoming(id, lane, priority, window_secs, node, first, last)
+          "#
+                + $stored
+                + r#"
           returning job_id, notification_id, lane_id, priority, devices[1] as first_device, due_at, expires_at)
-        -- One row without a job where there are no jobs: the caller needs the time of the transaction.
-        select now() as "now!", j.job_id as "job_id?", j.notification_id as "notification_id?", j.lane_id as "lane_id?",
-               j.priority as "priority?", j.first_device, j.due_at as "due_at?", j.expires_at as "expires_at?"
-        from (select 1) one_row left join new_jobs j on true
-        "#,
-        &batch.id,
-        &batch.app,
-        &batch.priority,
-        &batch.ttl_secs,
-        &batch.once,
-        &batch.by_user,
-        &batch.target_count as &[Option<i32>],
-        &batch.label as &[Option<String>],
-        &batch.metadata as &[Option<Vec<u8>>],
-        &batch.unmatched as &[Option<Vec<u8>>],
-        &batch.content,
-        &batch.job_notification,
-        &batch.job_lane,
-        &batch.job_priority,
-        &batch.job_window_secs,
-        &batch.job_node as &[Option<i32>],
-        &batch.job_start,
-        &batch.job_end,
-        &batch.job_devices,
-        &batch.target_notification,
-        &batch.target_device,
-        &batch.target_user as &[Option<String>],
-        &batch.target_reference as &[Option<String>],
-        &batch.refused_notification,
-        &batch.refused_lane,
-        &batch.refused_reason,
-        &batch.refused_start,
-        &batch.refused_end,
-        &batch.refused_devices,
-        &batch.fan_out_notification,
-        &batch.fan_out_app,
-        &batch.fan_out_priority,
-        &batch.fan_out_window_secs,
-        &batch.fan_out_target_count,
-        &batch.fan_out_audience,
-    )
-    .fetch_all(conn)
-    .await?;
-    let now = rows.first().map(|row| row.now).ok_or(sqlx::Error::RowNotFound)?;
-    let jobs = rows
-        .into_iter()
-        .filter_map(|row| {
-            Some(StoredJob {
-                id: JobId(row.job_id?),
-                notification: NotificationId(row.notification_id?),
-                lane: LaneId(row.lane_id?),
-                priority: Priority::from_code(row.priority?)?,
-                first_device: DeviceId(row.first_device?),
-                due_at: row.due_at?,
-                expires_at: row.expires_at?,
-            })
-        })
-        .collect();
-    Ok((now, jobs))
+        select "#
+                + $rows,
+            &$batch.id,
+            &$batch.app,
+            &$batch.priority,
+            &$batch.ttl_secs,
+            &$batch.once,
+            &$batch.by_user,
+            &$batch.target_count as &[Option<i32>],
+            &$batch.label as &[Option<String>],
+            &$batch.metadata as &[Option<Vec<u8>>],
+            &$batch.unmatched as &[Option<Vec<u8>>],
+            &$batch.content,
+            &$batch.job_notification,
+            &$batch.job_lane,
+            &$batch.job_priority,
+            &$batch.job_window_secs,
+            &$batch.job_node as &[Option<i32>],
+            &$batch.job_start,
+            &$batch.job_end,
+            &$batch.job_devices,
+            &$batch.target_notification,
+            &$batch.target_device,
+            &$batch.target_user as &[Option<String>],
+            &$batch.target_reference as &[Option<String>],
+            &$batch.refused_notification,
+            &$batch.refused_lane,
+            &$batch.refused_reason,
+            &$batch.refused_start,
+            &$batch.refused_end,
+            &$batch.refused_devices,
+            &$batch.fan_out_notification,
+            &$batch.fan_out_app,
+            &$batch.fan_out_priority,
+            &$batch.fan_out_window_secs,
+            &$batch.fan_out_target_count,
+            &$batch.fan_out_audience
+            $(, $more)*
+        )
+        .fetch_all($conn)
+    };
 }
 
-/// Which of these notifications exist, and when each was accepted. Asked when the answer to a commit was lost.
-pub async fn find(
+/// Stores a batch. Returns its jobs.
+///
+/// # Errors
+/// Nothing is stored: Postgres is out of reach, or one value of the batch is poisoned.
+pub async fn insert(conn: &mut Session, batch: &AcceptBatch) -> Result<Vec<StoredJob>, Error> {
+    let rows = insert_batch!(
+        keys: "with",
+        stored: "",
+        rows: r#"null::uuid as "keyed_id?", j.job_id as "job_id?", j.notification_id as "notification_id?",
+                 j.lane_id as "lane_id?", j.priority as "priority?", j.first_device as "first_device?",
+                 j.due_at as "due_at?", j.expires_at as "expires_at?"
+          from new_jobs j"#,
+        conn,
+        batch
+    )
+    .await?;
+    Ok(rows.into_iter().filter_map(StoredJob::of).collect())
+}
+
+/// The part of a batch with keys that was stored.
+#[derive(Debug)]
+pub struct StoredKeys {
+    /// The notifications with keys that were free. Nothing of the others is stored.
+    pub notifications: HashSet<NotificationId>,
+    /// The jobs of these notifications.
+    pub jobs: Vec<StoredJob>,
+}
+
+/// Stores a batch of notifications that each have a key, no two of them the same. A notification is stored only if its
+/// key is free. Waits for other transactions that store the same keys.
+///
+/// Keys are inserted in one order everywhere, so that two transactions that share keys wait for each other and don't
+/// deadlock (docs/queue.md#idempotency-keys).
+///
+/// # Errors
+/// Nothing is stored: Postgres is out of reach, one value of the batch is poisoned, or another transaction holds a key.
+pub async fn insert_keyed(
     conn: &mut Session,
-    ids: &[NotificationId],
-) -> Result<Vec<(NotificationId, DateTime<Utc>)>, Error> {
+    batch: &AcceptBatch,
+    keys: &KeyRows,
+) -> Result<StoredKeys, Error> {
+    let rows = insert_batch!(
+        keys: r#"
+        with new_keys as (
+          insert into idempotency_keys (app_id, key_digest, request_digest, notification_id, answer)
+          select app, key, request, id, answer
+          from unnest($36::smallint[], $37::bytea[], $38::bytea[], $39::uuid[], $40::bytea[])
+            as incoming(app, key, request, id, answer)
+          order by app, key
+          on conflict do nothing
+          returning notification_id),"#,
+        stored: "where id in (select notification_id from new_keys)",
+        rows: r#"k.notification_id as "keyed_id?", j.job_id as "job_id?", j.notification_id as "notification_id?",
+                 j.lane_id as "lane_id?", j.priority as "priority?", j.first_device as "first_device?",
+                 j.due_at as "due_at?", j.expires_at as "expires_at?"
+          from new_keys k
+          left join new_jobs j on j.notification_id = k.notification_id"#,
+        conn,
+        batch,
+        &keys.app,
+        &keys.key,
+        &keys.request,
+        &keys.notification,
+        &keys.answer
+    )
+    .await?;
+    let notifications = rows.iter().filter_map(|row| row.keyed_id.map(NotificationId)).collect();
+    Ok(StoredKeys { notifications, jobs: rows.into_iter().filter_map(StoredJob::of).collect() })
+}
+
+/// Which of these notifications exist. Asked when the answer to a commit was lost.
+pub async fn find(conn: &mut Session, ids: &[NotificationId]) -> Result<Vec<NotificationId>, Error> {
     let ids: Vec<Uuid> = ids.iter().map(|id| id.0).collect();
-    let rows = sqlx::query!(
-        "select notification_id, created_at from notifications where notification_id = any($1)",
+    let found = sqlx::query_scalar!(
+        "select notification_id from notifications where notification_id = any($1)",
         &ids
     )
     .fetch_all(conn)
     .await?;
-    Ok(rows.into_iter().map(|row| (NotificationId(row.notification_id), row.created_at)).collect())
+    Ok(found.into_iter().map(NotificationId).collect())
 }

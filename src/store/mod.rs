@@ -14,6 +14,7 @@ pub mod environments;
 mod error_text;
 pub mod expiry;
 pub mod fan_outs;
+pub mod idempotency;
 pub mod jobs;
 pub mod keys;
 pub mod lanes;

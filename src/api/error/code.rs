@@ -52,6 +52,8 @@ problem_codes! {
     MethodNotAllowed "method_not_allowed" METHOD_NOT_ALLOWED "Method not allowed",
     /// The body did not arrive in time.
     BodyTooSlow "body_too_slow" REQUEST_TIMEOUT "The body took too long",
+    /// A request with the same idempotency key is under way.
+    IdempotencyKeyInUse "idempotency_key_in_use" CONFLICT "The idempotency key is in use",
     /// The body has more bytes than the limit.
     BodyTooLarge "body_too_large" PAYLOAD_TOO_LARGE "The body is too large",
     /// A line of an import has more bytes than the limit.
@@ -66,6 +68,8 @@ problem_codes! {
     UnsupportedMediaType "unsupported_media_type" UNSUPPORTED_MEDIA_TYPE "Unsupported media type",
     /// Well formed, but it can't be sent or stored; `errors` lists why.
     Unprocessable "unprocessable" UNPROCESSABLE_ENTITY "The request can't be carried out",
+    /// The idempotency key was used for a request with another body.
+    IdempotencyKeyReused "idempotency_key_reused" UNPROCESSABLE_ENTITY "The idempotency key was used before",
     /// More requests than the rate limit.
     RateLimited "rate_limited" TOO_MANY_REQUESTS "Too many requests",
     /// The headers have more bytes than the limit.

@@ -98,6 +98,12 @@ pub enum ApiError {
     /// Too many devices or requests wait already; with the limit if one was exceeded.
     #[error("the queue is full")]
     QueueFull(Option<u64>),
+    /// The idempotency key was used for another request.
+    #[error("the idempotency key was used for another request")]
+    IdempotencyKeyReused,
+    /// A request with the same idempotency key is under way.
+    #[error("the idempotency key is in use")]
+    IdempotencyKeyInUse,
     /// This node is not ready yet: it waits for its database.
     #[error("starting")]
     Starting,
@@ -109,7 +115,7 @@ pub enum ApiError {
 /// What repeating a request does if its outcome is unknown.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Repeat {
-    /// A notification may be sent twice.
+    /// A notification may be sent twice, if the requests do not have the same idempotency key.
     MaySendTwice,
     /// Nothing is done twice.
     Harmless,
@@ -118,7 +124,9 @@ pub enum Repeat {
 impl Repeat {
     fn in_words(self) -> &'static str {
         match self {
-            Self::MaySendTwice => "A repeat may send the notification twice.",
+            Self::MaySendTwice => {
+                "A repeat may send the notification twice, unless both requests have the same idempotency key."
+            }
             Self::Harmless => "The request may be repeated: nothing is done twice.",
         }
     }
@@ -127,6 +135,7 @@ impl Repeat {
 /// Seconds of `Retry-After`.
 const RETRY_UNAVAILABLE: u64 = 2;
 const RETRY_QUEUE_FULL: u64 = 30;
+const RETRY_KEY_IN_USE: u64 = 1;
 const RETRY_SHUTTING_DOWN: u64 = 1;
 
 impl ApiError {
@@ -202,6 +211,15 @@ impl ApiError {
                     format!("The headers may have at most {limit} bytes, names and values together.");
                 Problem::new(ProblemCode::HeadersTooLarge, detail).with("limit", limit)
             }
+            Self::IdempotencyKeyReused => {
+                let detail =
+                    "This app used the idempotency key for a request with another body. Nothing was stored.";
+                Problem::new(ProblemCode::IdempotencyKeyReused, detail)
+            }
+            Self::IdempotencyKeyInUse => {
+                let detail = "A request with the same idempotency key is under way. Repeat this one to get its answer.";
+                Problem::new(ProblemCode::IdempotencyKeyInUse, detail)
+            }
             Self::RateLimited(RateExceeded { limit, scope, .. }) => {
                 let detail = format!("At most {limit} requests {}.", scope.in_words());
                 Problem::new(ProblemCode::RateLimited, detail)
@@ -261,6 +279,7 @@ fn header(code: ProblemCode, rate_wait_secs: Option<u64>) -> Option<(HeaderName,
             Some((WWW_AUTHENTICATE, HeaderValue::from_static("Bearer")))
         }
         ProblemCode::RateLimited => rate_wait_secs.and_then(retry_after),
+        ProblemCode::IdempotencyKeyInUse => retry_after(RETRY_KEY_IN_USE),
         ProblemCode::QueueFull => retry_after(RETRY_QUEUE_FULL),
         ProblemCode::ShuttingDown => retry_after(RETRY_SHUTTING_DOWN),
         code if code.status() == StatusCode::SERVICE_UNAVAILABLE => retry_after(RETRY_UNAVAILABLE),
@@ -303,6 +322,8 @@ impl From<accept::Error> for ApiError {
         match error {
             accept::Error::Unavailable => Self::Unavailable(None),
             accept::Error::OutcomeUnknown => Self::OutcomeUnknown(Repeat::MaySendTwice),
+            accept::Error::KeyReused => Self::IdempotencyKeyReused,
+            accept::Error::KeyInUse => Self::IdempotencyKeyInUse,
             accept::Error::Full => Self::QueueFull(None),
             accept::Error::ShuttingDown => Self::ShuttingDown,
             accept::Error::Poisoned(_) => Self::internal(error),

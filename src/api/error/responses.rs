@@ -9,10 +9,10 @@ use utoipa::openapi::{ContentBuilder, Ref, RefOr, Response, ResponseBuilder};
 
 use super::ProblemCode;
 use super::ProblemCode::{
-    BodyTooLarge, BodyTooSlow, ForbiddenField, HeadersTooLarge, Internal, InvalidRequest, MissingScope,
-    NotFound, OutcomeUnknown, QueueFull, RateLimited, ShuttingDown, TooManyItems, TooManyTargets,
-    TopicClosed, Unauthenticated, Unavailable, Unprocessable, UnsupportedMediaType, UrlTooLong,
-    UserTokenInvalid, UserTokensNotConfigured,
+    BodyTooLarge, BodyTooSlow, ForbiddenField, HeadersTooLarge, IdempotencyKeyInUse, IdempotencyKeyReused,
+    Internal, InvalidRequest, MissingScope, NotFound, OutcomeUnknown, QueueFull, RateLimited, ShuttingDown,
+    TooManyItems, TooManyTargets, TopicClosed, Unauthenticated, Unavailable, Unprocessable,
+    UnsupportedMediaType, UrlTooLong, UserTokenInvalid, UserTokensNotConfigured,
 };
 use crate::api::problem::Problem;
 
@@ -56,7 +56,8 @@ problem_sets! {
     /// Problems of changing or removing one thing by its id.
     ChangeProblems: WITH_KEY, &[NotFound, OutcomeUnknown];
     /// Problems of `POST /v1/notifications`.
-    SendProblems: WITH_KEY, WITH_BODY, &[TooManyTargets, Unprocessable, OutcomeUnknown, QueueFull, ShuttingDown];
+    SendProblems: WITH_KEY, WITH_BODY,
+        &[IdempotencyKeyInUse, TooManyTargets, Unprocessable, IdempotencyKeyReused, OutcomeUnknown, QueueFull, ShuttingDown];
     /// Problems of `PUT /v1/devices`.
     RegisterProblems: WITH_KEY, WITH_BODY,
         &[UserTokenInvalid, ForbiddenField, TopicClosed, UserTokensNotConfigured, Unprocessable, OutcomeUnknown];

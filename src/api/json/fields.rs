@@ -7,8 +7,9 @@ use serde_json::{Map, Value};
 
 use super::ValidationErrors;
 use super::aliases::field_meant;
+use super::digest;
 use super::tape::{Element, Items};
-use crate::domain::{ErrorLocation, InputCode, ValidationError, nearest, shown_name};
+use crate::domain::{ErrorLocation, InputCode, RequestDigest, ValidationError, nearest, shown_name};
 
 /// A member for which leaving it out and `null` mean different things.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -183,6 +184,11 @@ impl<'a> Fields<'a> {
     /// Adds the fault of a member that has another JSON type than `expected`.
     pub fn wrong_type(&self, name: &str, expected: &'static str) {
         self.faults.push(wrong_type(&self.pointer(name), expected));
+    }
+
+    /// The digest of this object without its member `except`.
+    pub fn digest(&self, except: &str) -> RequestDigest {
+        digest::of_object(self.object, except)
     }
 
     /// Was an unknown member probably meant to be one of `names`? To be called when every known member was taken.

@@ -4,6 +4,7 @@
 //! pointers.
 
 mod aliases;
+mod digest;
 mod fields;
 mod order;
 mod parse;

@@ -3,6 +3,7 @@
 mod audience;
 mod content;
 mod deliveries;
+mod idempotency;
 mod request;
 mod schema;
 pub(super) mod send;
@@ -41,8 +42,9 @@ pub(in crate::api) mod read_for_test {
             installation: &key,
             targets_max: 10,
             default_ttl: Ttl::MAX,
+            header_key: None,
         };
-        read(body, context).map(drop)
+        read(body, context).1.map(drop)
     }
 }
 

@@ -3,10 +3,14 @@
 
 use super::audience::{self, ReadAudience};
 use super::content;
+use super::idempotency;
 use crate::api::error::{ApiError, is_form};
 use crate::api::json::{self, Fields, ValidationErrors};
 use crate::audience::Audience;
-use crate::domain::{App, Content, ErrorLocation, InputCode, InstallationKey, Ttl, ValidationError};
+use crate::domain::{
+    App, Content, ErrorLocation, Idempotency, IdempotencyKey, InputCode, InstallationKey, Ttl,
+    ValidationError,
+};
 use crate::notifications::rules;
 use crate::notifications::send::Submission;
 use crate::provider::Providers;
@@ -24,6 +28,8 @@ pub(super) struct Context<'a> {
     pub(super) targets_max: usize,
     /// The time to live of requests that name none.
     pub(super) default_ttl: Ttl,
+    /// The idempotency key of the header.
+    pub(super) header_key: Option<IdempotencyKey>,
 }
 
 /// The most strings in `metadata`.
@@ -33,17 +39,27 @@ const METADATA_BYTES_MAX: usize = 2048;
 /// The most characters of a label.
 const LABEL_MAX: usize = 50;
 
-/// Reads and checks a body.
+/// Reads and checks a body. The idempotency key is also returned if the body has faults, unless the key is one of them.
 ///
 /// # Errors
 /// All faults at once, or `TooManyTargets`.
-pub(super) fn read(body: impl Into<Vec<u8>>, context: Context<'_>) -> Result<Submission, ApiError> {
+pub(super) fn read(
+    body: impl Into<Vec<u8>>,
+    context: Context<'_>,
+) -> (Option<Idempotency>, Result<Submission, ApiError>) {
     let body = body.into();
     let request_bytes = body.len();
-    match json::read(body, |fields| request(fields, request_bytes, context))? {
-        Some(submission) => Ok(submission),
-        None => Err(ApiError::TooManyTargets(context.targets_max)),
-    }
+    let mut keyed = None;
+    let read = json::read(body, |mut fields| {
+        keyed = idempotency::read(&mut fields, context.header_key);
+        request(fields, request_bytes, context)
+    });
+    let submission = match read {
+        Ok(Some(submission)) => Ok(submission),
+        Ok(None) => Err(ApiError::TooManyTargets(context.targets_max)),
+        Err(faults) => Err(faults.into()),
+    };
+    (keyed, submission)
 }
 
 /// None: `to` is missing or has another type, which is reported. `Some(None)`: there are too many targets, and the rest
@@ -66,10 +82,8 @@ fn request(mut fields: Fields<'_>, request_bytes: usize, context: Context<'_>) -
     let ttl = ttl(&mut fields, context.default_ttl);
     content.label = label(&mut fields);
     let metadata = metadata(&mut fields);
-    for later in ["send_at", "idempotency_key"] {
-        if fields.string(later).is_some() {
-            fields.fault(later, InputCode::NotSupportedYet, "this version does not serve this yet");
-        }
+    if fields.string("send_at").is_some() {
+        fields.fault("send_at", InputCode::NotSupportedYet, "this version does not serve this yet");
     }
     let faults = fields.faults();
     fields.finish();

@@ -18,6 +18,7 @@ use crate::api::words;
     "image": "https://cdn.example.com/789.jpg", "sound": "default", "badge": 1, "category": "ORDER", "thread": "orders",
     "channel": "orders", "url": "myapp://orders/789", "data": {"order_id": "789", "lines": 3}, "silent": false,
     "priority": "high", "ttl": "1h", "collapse_key": "order-789", "label": "order-updates", "metadata": {"order": "789"},
+    "idempotency_key": "order-789-shipped",
     "apns": {"headers": {"apns-push-type": "alert"}, "payload": {"aps": {"interruption-level": "time-sensitive"}}},
     "fcm": {"android": {"notification": {"channel_id": "orders"}}}
 }))]
@@ -66,8 +67,8 @@ pub(in crate::api) struct SendRequest {
     label: Option<String>,
     /// At most 16 strings, 2 KB together. Kept and returned, never sent to a phone.
     metadata: Option<BTreeMap<String, String>>,
-    /// Refused: this version does not serve it yet.
-    #[schema(deprecated)]
+    /// What the header `Idempotency-Key` may say instead: a repeat with the same key is answered as the first time.
+    #[schema(pattern = "^[!-~]{1,255}$")]
     idempotency_key: Option<String>,
     /// What only APNs gets, merged last (RFC 7396).
     apns: Option<ApnsOverridesBody>,

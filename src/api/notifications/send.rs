@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
+use axum::extract;
 use axum::response::{IntoResponse, Response};
-use axum::{Json, extract};
-use http::header::LOCATION;
-use http::{HeaderMap, HeaderValue, StatusCode};
+use http::header::{CONTENT_TYPE, LOCATION};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::idempotency;
 use super::request::{self, Context};
 use super::schema::SendRequest;
 use super::unmatched::UnmatchedAnswer;
@@ -18,13 +19,12 @@ use crate::api::body::JsonBody;
 use crate::api::error::{ApiError, SendProblems};
 use crate::api::query::Parameters;
 use crate::api::words;
-use crate::domain::{InputCode, ValidationError};
-use crate::notifications::send::{self, Accepted};
+use crate::domain::{InputCode, NotificationId};
+use crate::notifications::send::{self, Acceptance, Replay, Sent};
 
 /// The path of the endpoint.
 pub(in crate::api) const PATH: &str = "/v1/notifications";
-/// As problems name it; header names have no case.
-const IDEMPOTENCY_KEY: &str = "Idempotency-Key";
+const IDEMPOTENT_REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
 
 /// A notification that was accepted: it is stored and will be sent.
 #[derive(Serialize, ToSchema, Debug)]
@@ -48,16 +48,29 @@ pub(super) struct SendAnswer<'a> {
 
 /// Send a notification
 ///
-/// The answer leaves after the notification was committed to the database: it will not be lost.
+/// The answer leaves after the notification was committed to the database: it will not be lost. A repeat with the same
+/// idempotency key and the same body gets the same answer, and nothing is sent twice.
 #[utoipa::path(
     post, path = PATH, operation_id = "sendNotification", tag = "notifications",
     security(("key" = ["send"])),
-    params(("dry_run" = Option<bool>, Query, description = "`false`. This version has no previews: `true` is refused.")),
+    params(
+        ("dry_run" = Option<bool>, Query, description = "`false`. This version has no previews: `true` is refused."),
+        (
+            "Idempotency-Key" = Option<String>, Header, example = "order-789-shipped",
+            description = "1 to 255 visible ASCII characters, with or without quotation marks. Kept for 24 h, per app.",
+        ),
+    ),
     request_body = SendRequest,
     responses(
         (
             status = 202, description = "The notification is stored.", body = SendAnswer,
-            headers(("Location" = String, description = "The path of the notification.")),
+            headers(
+                ("Location" = String, description = "The path of the notification."),
+                (
+                    "Idempotent-Replayed" = Option<String>,
+                    description = "`true` if this is the answer to an earlier request with the same key."
+                ),
+            ),
         ),
         SendProblems,
     )
@@ -70,7 +83,10 @@ pub(super) async fn send(
     JsonBody(body): JsonBody,
 ) -> Result<Response, ApiError> {
     refuse_dry_run(&mut parameters);
-    refuse_idempotency_key(&headers, &mut parameters);
+    let header_key = idempotency::from_header(&headers).unwrap_or_else(|fault| {
+        parameters.add(fault);
+        None
+    });
     let (app, shared) = (Arc::clone(&caller.app), state.clone());
     let read = state.parse_pool.run(body.len(), move || {
         let context = Context {
@@ -79,33 +95,50 @@ pub(super) async fn send(
             installation: &shared.installation,
             targets_max: shared.limits.targets,
             default_ttl: shared.default_ttl,
+            header_key,
         };
         request::read(body, context)
     });
-    let submission = parameters.and(read.await)?;
-    let sent = send::send(&state.lookup, &state.acceptor, &state.backlog, &caller.app, submission).await?;
-    answer(&sent)
-}
-
-fn answer(sent: &Accepted) -> Result<Response, ApiError> {
-    let id = sent.id.to_string();
-    let body = Json(SendAnswer {
-        id: &id,
-        status: sent.status.as_str(),
-        targets: sent.targets,
-        unmatched: sent.unmatched.as_ref().map(UnmatchedAnswer::from),
-    });
-    let location = HeaderValue::from_str(&["/v1/notifications/", &id].concat());
-    let location = location.map_err(ApiError::internal)?;
-    Ok((StatusCode::ACCEPTED, [(LOCATION, location)], body).into_response())
-}
-
-/// Refused, because this version can't prevent that a repeated request is sent twice.
-fn refuse_idempotency_key(headers: &HeaderMap, parameters: &mut Parameters) {
-    if headers.contains_key(IDEMPOTENCY_KEY) {
-        let detail = "this version does not serve this yet";
-        parameters.add(ValidationError::in_header(IDEMPOTENCY_KEY, InputCode::NotSupportedYet, detail));
+    let (idempotency, read) = read.await;
+    let submission = match parameters.and(read) {
+        Ok(submission) => submission,
+        Err(refused) => {
+            let replay = send::find_replay(&state.pool, caller.app.id, idempotency).await?;
+            return replay.map_or(Err(refused), |replay| replayed(&replay));
+        }
+    };
+    let keyed = idempotency.map(|idempotency| (idempotency, write_answer as fn(_, &_) -> _));
+    let (lookup, acceptor, backlog) = (&state.lookup, &state.acceptor, &state.backlog);
+    match send::send(lookup, acceptor, backlog, &caller.app, submission, keyed).await {
+        Ok(Sent::Accepted(id, acceptance)) => accepted(id, write_answer(id, &acceptance)),
+        Ok(Sent::Replayed(replay)) => replayed(&replay),
+        Err(error) => Err(error.into()),
     }
+}
+
+/// The body of the answer. It is stored with an idempotency key.
+fn write_answer(id: NotificationId, acceptance: &Acceptance) -> Vec<u8> {
+    let id = id.to_string();
+    let answer = SendAnswer {
+        id: &id,
+        status: acceptance.status.as_str(),
+        targets: acceptance.targets,
+        unmatched: acceptance.unmatched.as_ref().map(UnmatchedAnswer::from),
+    };
+    serde_json::to_vec(&answer).expect("strings and numbers become JSON")
+}
+
+fn accepted(id: NotificationId, body: Vec<u8>) -> Result<Response, ApiError> {
+    let location = HeaderValue::from_str(&format!("/v1/notifications/{id}")).map_err(ApiError::internal)?;
+    let headers = [(LOCATION, location), (CONTENT_TYPE, HeaderValue::from_static("application/json"))];
+    Ok((StatusCode::ACCEPTED, headers, body).into_response())
+}
+
+/// The answer to an earlier request, byte for byte.
+fn replayed(replay: &Replay) -> Result<Response, ApiError> {
+    let mut response = accepted(replay.id, replay.answer.clone())?;
+    response.headers_mut().insert(IDEMPOTENT_REPLAYED, HeaderValue::from_static("true"));
+    Ok(response)
 }
 
 /// A preview must not be sent as a notification, and this version has no previews.

@@ -1,11 +1,12 @@
 //! The loop that commits: all requests that arrived during the commit before, in one statement.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::session::CommitSession;
-use super::{AcceptedNotification, Committer, Error, NewNotification, Request};
+use super::{AcceptedNotification, CommitterParts, Error, NewNotification, Request};
 use crate::domain::{
     Class, DeviceId, JOB_DEVICES_MAX, Job, LaneId, NodeId, NotificationId, Priority, Reason,
 };
@@ -20,26 +21,34 @@ const REQUESTS_MAX: usize = 256;
 /// Most devices of one commit, unless one request alone has more.
 const DEVICES_MAX: usize = 20_000;
 
-pub(super) async fn run(mut committer: Committer, stop: CancellationToken) {
+/// Commits what comes from `requests`, batch by batch.
+pub(super) async fn run<C>(
+    parts: &CommitterParts,
+    mut requests: mpsc::Receiver<Request>,
+    commit: C,
+    stop: &CancellationToken,
+) where
+    C: AsyncFn(&CommitterParts, &mut Option<CommitSession>, Vec<Request>),
+{
     let mut waiting: Vec<Request> = Vec::new();
     let mut kept: Option<CommitSession> = None;
     loop {
         if waiting.is_empty() {
             tokio::select! {
                 biased;
-                taken = committer.requests.recv_many(&mut waiting, REQUESTS_MAX) => {
+                taken = requests.recv_many(&mut waiting, REQUESTS_MAX) => {
                     if taken == 0 {
                         // No acceptor is left: the API ends before this task is told to stop.
                         stop.cancelled().await;
                         return;
                     }
                 }
-                () = stop.cancelled(), if !committer.requests.is_closed() => committer.requests.close(),
+                () = stop.cancelled(), if !requests.is_closed() => requests.close(),
             }
             continue;
         }
         let rest = waiting.split_off(batch_len(&waiting));
-        commit(&committer, &mut kept, std::mem::replace(&mut waiting, rest)).await;
+        commit(parts, &mut kept, std::mem::replace(&mut waiting, rest)).await;
     }
 }
 
@@ -54,24 +63,25 @@ fn batch_len(requests: &[Request]) -> usize {
 }
 
 /// Commits a batch. A poisoned request is found by halving the batch and fails alone (docs/queue.md#poisoned-values).
-async fn commit(committer: &Committer, kept: &mut Option<CommitSession>, requests: Vec<Request>) {
-    let mut parts = vec![requests];
+pub(super) async fn commit(parts: &CommitterParts, kept: &mut Option<CommitSession>, requests: Vec<Request>) {
+    let mut waiting = vec![requests];
     let mut may_repeat = true;
-    while let Some(mut part) = parts.pop() {
-        let Err(error) = commit_part(committer, kept, &mut part).await else { continue };
+    while let Some(mut part) = waiting.pop() {
+        let Err(error) = commit_part(parts, kept, &mut part).await else { continue };
         if error.is_poison() && part.len() > 1 {
             let right = part.split_off(part.len() / 2);
-            parts.extend([right, part]);
+            waiting.extend([right, part]);
         } else if error.is_lost_answer() && std::mem::take(&mut may_repeat) {
             // Nothing of the part is stored, and a new connection may work.
-            parts.push(part);
+            waiting.push(part);
         } else {
             refuse(part, &error);
         }
     }
 }
 
-fn refuse(requests: Vec<Request>, error: &store::Error) {
+/// Answers requests that an error has failed.
+pub(super) fn refuse(requests: Vec<Request>, error: &store::Error) {
     let poison = error.is_poison();
     if poison {
         tracing::error!(%error, "a notification can't be stored");
@@ -91,7 +101,7 @@ fn refuse(requests: Vec<Request>, error: &store::Error) {
 }
 
 /// A job that is handed over once it is stored.
-struct HandOver {
+pub(super) struct HandOver {
     reservation: Reservation,
     devices: Vec<DeviceId>,
     payload: HandoffPayload,
@@ -99,55 +109,69 @@ struct HandOver {
 }
 
 /// Identifies a job before it has a number, by its first device.
-type JobName = (NotificationId, LaneId, DeviceId);
+pub(super) type JobName = (NotificationId, LaneId, DeviceId);
 
 /// The part of a batch that one statement stores.
-struct Part {
+pub(super) struct Part {
     /// One id per request, in the same order.
-    ids: Vec<NotificationId>,
-    node: NodeId,
-    batch: AcceptBatch,
-    hand_overs: HashMap<JobName, HandOver>,
+    pub(super) ids: Vec<NotificationId>,
+    pub(super) node: NodeId,
+    pub(super) batch: AcceptBatch,
+    pub(super) hand_overs: HashMap<JobName, HandOver>,
 }
 
 /// Stores a part of a batch and answers its requests. On an error nothing of it is stored and the requests are still in
 /// `requests`, except those that turned out to be stored after all: they are answered.
 async fn commit_part(
-    committer: &Committer,
+    parts: &CommitterParts,
     kept: &mut Option<CommitSession>,
     requests: &mut Vec<Request>,
 ) -> Result<(), store::Error> {
-    let part = prepare(committer, requests);
-    let mut open = CommitSession::take(kept, &committer.pool).await?;
+    let part = prepare(parts, requests);
+    let mut open = CommitSession::take(kept, &parts.pool).await?;
     match store::accept::insert(open.conn(), &part.batch).await {
-        Ok((now, jobs)) => {
+        Ok(jobs) => {
             *kept = Some(open);
-            hand_over(committer, part.hand_overs, part.node, jobs);
+            hand_over(parts, part.hand_overs, part.node, jobs);
             if part.batch.has_fan_outs() {
-                committer.notifier.notify_fan_out();
+                parts.notifier.notify_fan_out();
             }
             for (request, id) in requests.drain(..).zip(part.ids) {
-                let _gone = request.reply.send(Ok(AcceptedNotification { id, created_at: now }));
+                let _gone = request.reply.send(Ok(AcceptedNotification { id, replayed: None }));
             }
             Ok(())
         }
-        Err(error) if !error.is_lost_answer() => {
-            if error.is_poison() {
-                *kept = Some(open);
-            }
-            Err(error)
-        }
-        Err(error) => {
-            let lost = requests.len();
-            let detail = "the rows are looked up";
-            tracing::warn!(%error, requests = lost, detail, "answer to a commit is lost");
-            let session = open.discard();
-            if !answer_found(&committer.pool, &session, requests, &part.ids).await {
-                return Err(store::Error::OutcomeUnknown);
-            }
-            if requests.is_empty() { Ok(()) } else { Err(error) }
-        }
+        Err(error) => failed(&parts.pool, kept, open, error, requests, &part.ids).await,
     }
+}
+
+/// Finds out what an error of a commit means for its requests, one of each id. Those that are stored all the same are
+/// answered and taken from `requests`.
+///
+/// # Errors
+/// Nothing is stored of the requests that are left, except perhaps after [`store::Error::OutcomeUnknown`].
+pub(super) async fn failed(
+    pool: &SessionPool,
+    kept: &mut Option<CommitSession>,
+    open: CommitSession,
+    error: store::Error,
+    requests: &mut Vec<Request>,
+    ids: &[NotificationId],
+) -> Result<(), store::Error> {
+    if !error.is_lost_answer() {
+        if error.is_poison() || error.is_lock_timeout() {
+            *kept = Some(open);
+        }
+        return Err(error);
+    }
+    let lost = requests.len();
+    let detail = "the rows are looked up";
+    tracing::warn!(%error, requests = lost, detail, "answer to a commit is lost");
+    let session = open.discard();
+    if !answer_found(pool, &session, requests, ids).await {
+        return Err(store::Error::OutcomeUnknown);
+    }
+    if requests.is_empty() { Ok(()) } else { Err(error) }
 }
 
 /// Finds out which requests of a commit are stored after its answer was lost, and answers them. False: this could not
@@ -171,23 +195,23 @@ async fn answer_found(
         }) as commits::Lookup<'_, Vec<_>>
     };
     let Some(found) = commits::find_out(ask).await else { return false };
-    let found: HashMap<NotificationId, _> = found.into_iter().collect();
+    let found: HashSet<NotificationId> = found.into_iter().collect();
     let mut missing = Vec::new();
     for (request, id) in requests.drain(..).zip(ids) {
-        match found.get(id) {
-            Some(created_at) => {
-                let _gone = request.reply.send(Ok(AcceptedNotification { id: *id, created_at: *created_at }));
-            }
-            None => missing.push(request),
+        if found.contains(id) {
+            let _gone = request.reply.send(Ok(AcceptedNotification { id: *id, replayed: None }));
+        } else {
+            missing.push(request);
         }
     }
     *requests = missing;
     true
 }
 
-fn prepare(committer: &Committer, requests: &[Request]) -> Part {
-    let node = committer.node_lease.id();
-    let now = committer.node_lease.clock().now();
+/// Gives each request an id, and reserves room in the lanes of this node.
+pub(super) fn prepare(parts: &CommitterParts, requests: &[Request]) -> Part {
+    let node = parts.node_lease.id();
+    let now = parts.node_lease.clock().now();
     let mut part = Part {
         ids: Vec::with_capacity(requests.len()),
         node,
@@ -197,12 +221,12 @@ fn prepare(committer: &Committer, requests: &[Request]) -> Part {
     for request in requests {
         let id = NotificationId::new(now);
         part.ids.push(id);
-        add(committer, &mut part, id, &request.new);
+        add(parts, &mut part, id, &request.new);
     }
     part
 }
 
-fn add(committer: &Committer, part: &mut Part, id: NotificationId, new: &NewNotification) {
+fn add(parts: &CommitterParts, part: &mut Part, id: NotificationId, new: &NewNotification) {
     let priority = new.content.priority;
     let by_user = new.targets.iter().any(|target| target.user.is_some());
     part.batch.notification(NotificationRow {
@@ -255,7 +279,7 @@ fn add(committer: &Committer, part: &mut Part, id: NotificationId, new: &NewNoti
     for (lane, mut devices) in lanes {
         devices.sort_unstable();
         for devices in devices.chunks(JOB_DEVICES_MAX) {
-            let reservation = reserve(committer, lane, priority, devices.len());
+            let reservation = reserve(parts, lane, priority, devices.len());
             let node = reservation.is_some().then_some(part.node);
             part.batch.job(id, lane, priority, window_secs, node, devices);
             if let Some(reservation) = reservation {
@@ -269,17 +293,19 @@ fn add(committer: &Committer, part: &mut Part, id: NotificationId, new: &NewNoti
 
 /// Reserves room in the lane of this node, before the insert. None also if this node may be declared dead soon, or if
 /// its records are behind.
-fn reserve(committer: &Committer, lane: LaneId, priority: Priority, devices: usize) -> Option<Reservation> {
-    let may_send = committer.recorder.as_ref().is_some_and(|recorder| recorder.has_room())
-        && committer.node_lease.may_start(committer.node_lease.id());
+fn reserve(parts: &CommitterParts, lane: LaneId, priority: Priority, devices: usize) -> Option<Reservation> {
+    let may_send = parts.recorder.as_ref().is_some_and(|recorder| recorder.has_room())
+        && parts.node_lease.may_start(parts.node_lease.id());
     if !may_send {
         return None;
     }
-    committer.intakes.get(lane)?.reserve(priority, devices)
+    parts.intakes.get(lane)?.reserve(priority, devices)
 }
 
-fn hand_over(
-    committer: &Committer,
+/// Hands stored jobs over to the lanes of this node, and announces the others. What was reserved for jobs that are not
+/// stored is free again.
+pub(super) fn hand_over(
+    parts: &CommitterParts,
     mut hand_overs: HashMap<JobName, HandOver>,
     node: NodeId,
     jobs: Vec<StoredJob>,
@@ -306,14 +332,14 @@ fn hand_over(
                     done: None,
                 };
                 let leased_job = LeasedJob { job, node, payload: Some(payload) };
-                let Some(recorder) = &committer.recorder else { continue };
+                let Some(recorder) = &parts.recorder else { continue };
                 recorder.expect(&leased_job);
                 if let Err(leased_job) = reservation.hand_over(leased_job) {
                     // The lane has stopped. Dropping the tickets releases the job.
                     drop(recorder.open(*leased_job));
                 }
             }
-            None => committer.notifier.notify_waiting(stored.lane, Class::Direct, stored.priority),
+            None => parts.notifier.notify_waiting(stored.lane, Class::Direct, stored.priority),
         }
     }
 }

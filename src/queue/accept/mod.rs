@@ -2,26 +2,56 @@
 //!
 //! There is no timer: a batch is what arrived during the commit before. If a job's lane has room on this node, the job
 //! is inserted as leased to this node, and handed over to the lane after the commit. The other jobs wait in the table.
+//!
+//! Notifications with an idempotency key have batches and a connection of their own, because they may wait for another
+//! node's transaction (docs/queue.md#idempotency-keys).
 
 mod committer;
+mod in_flight;
+mod keyed;
 mod session;
 
+use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
-use chrono::{DateTime, Utc};
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::lane_intake::LaneIntakes;
 use super::node_lease::NodeLease;
 use super::notifier::Notifier;
 use super::recorder::OutcomeRecorder;
-use crate::domain::{App, Content, FanOut, NotificationId, Target, Ttl};
-use crate::store::SessionPool;
+use crate::domain::{App, Content, FanOut, Idempotency, NotificationId, Target, Ttl};
 use crate::store::tokens::LoadedDevices;
+use crate::store::{Purpose, SessionPool};
+use in_flight::InFlightKeys;
 
 /// Most requests that wait for a commit. Further ones are refused with [`Error::Full`].
 const WAITING_MAX: usize = 4_096;
+/// Longest wait of a request while another one of this node with the same idempotency key is under way. Another node's
+/// is waited for as long ([`Purpose::AcceptKeyed`]).
+const TWIN_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Writes the answer to a request, once the notification has its id. It is stored with an idempotency key.
+#[derive(Clone)]
+pub struct AnswerWriter(pub Arc<dyn Fn(NotificationId) -> Vec<u8> + Send + Sync>);
+
+impl fmt::Debug for AnswerWriter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("AnswerWriter")
+    }
+}
+
+/// What makes a new notification repeatable.
+#[derive(Clone, Debug)]
+pub struct KeyedRequest {
+    /// The sender's key and the request that it was sent with.
+    pub idempotency: Idempotency,
+    /// Writes the answer that repeats get.
+    pub answer: AnswerWriter,
+}
 
 /// A validated request with its audience resolved.
 #[derive(Clone, Debug)]
@@ -44,15 +74,17 @@ pub struct NewNotification {
     pub loaded: Option<Arc<LoadedDevices>>,
     /// The part of the audience that is resolved later, page by page.
     pub fan_out: Option<FanOut>,
+    /// The idempotency key, with what it needs. Each notification of a batch may have one of its own.
+    pub keyed: Option<KeyedRequest>,
 }
 
 /// The content of a 202 answer.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct AcceptedNotification {
     /// The new notification's id.
     pub id: NotificationId,
-    /// When it was accepted (Postgres's clock).
-    pub created_at: DateTime<Utc>,
+    /// The body of the first answer, if an earlier request with the same key was accepted: nothing new is stored.
+    pub replayed: Option<Vec<u8>>,
 }
 
 /// Why a notification was not accepted. Nothing of it is stored, except perhaps with [`Self::OutcomeUnknown`].
@@ -73,19 +105,36 @@ pub enum Error {
     /// Postgres refuses a value of this notification, with this SQLSTATE. A repetition would fail too.
     #[error("not storable: {0}")]
     Poisoned(String),
+    /// The idempotency key was used for another request.
+    #[error("the idempotency key was used for another request")]
+    KeyReused,
+    /// A request with the same idempotency key is under way, and had no answer in time.
+    #[error("a request with the same idempotency key is under way")]
+    KeyInUse,
 }
 
 /// The side of the committer that requests use. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Acceptor {
     requests: mpsc::Sender<Request>,
+    keyed: mpsc::Sender<Request>,
+    in_flight: InFlightKeys,
 }
 
 /// The task that commits: see [`Acceptor::new`].
 #[derive(Debug)]
 pub struct Committer {
     requests: mpsc::Receiver<Request>,
+    keyed: mpsc::Receiver<Request>,
+    parts: CommitterParts,
+}
+
+/// What both loops of the committer use.
+#[derive(Debug)]
+struct CommitterParts {
     pool: SessionPool,
+    /// The connection for notifications with a key.
+    keyed_pool: SessionPool,
     node_lease: Arc<NodeLease>,
     intakes: Arc<LaneIntakes>,
     recorder: Option<OutcomeRecorder>,
@@ -109,31 +158,55 @@ impl Acceptor {
         notifier: Notifier,
     ) -> (Self, Committer) {
         let (sender, requests) = mpsc::channel(WAITING_MAX);
-        (Self { requests: sender }, Committer { requests, pool, node_lease, intakes, recorder, notifier })
+        let (keyed_sender, keyed) = mpsc::channel(WAITING_MAX);
+        let keyed_pool = pool.sibling(Purpose::AcceptKeyed, 1);
+        let parts = CommitterParts { pool, keyed_pool, node_lease, intakes, recorder, notifier };
+        let acceptor = Self { requests: sender, keyed: keyed_sender, in_flight: InFlightKeys::default() };
+        (acceptor, Committer { requests, keyed, parts })
     }
 
     /// An acceptor without a committer. It answers as a node that is shutting down.
     pub fn closed() -> Self {
-        Self { requests: mpsc::channel(1).0 }
+        let (requests, keyed) = (mpsc::channel(1).0, mpsc::channel(1).0);
+        Self { requests, keyed, in_flight: InFlightKeys::default() }
     }
 
-    /// Returns after the commit that made the notification durable.
+    /// Returns after the commit that made the notification durable. A notification with a key that an earlier one had is
+    /// not stored again.
     ///
     /// # Errors
     /// The notification is not stored, or its outcome is unknown: see [`Error`].
     pub async fn accept(&self, new: NewNotification) -> Result<AcceptedNotification, Error> {
-        let (reply, answer) = oneshot::channel();
-        self.requests.try_send(Request { new, reply }).map_err(|error| match error {
-            mpsc::error::TrySendError::Full(_) => Error::Full,
-            mpsc::error::TrySendError::Closed(_) => Error::ShuttingDown,
-        })?;
-        answer.await.unwrap_or(Err(Error::ShuttingDown))
+        let Some(keyed) = &new.keyed else { return submit(&self.requests, new).await };
+        match self.in_flight.enter(new.app.id, keyed.idempotency.key) {
+            Some(_entry) => submit(&self.keyed, new).await,
+            None => match timeout(TWIN_TIMEOUT, submit(&self.keyed, new)).await {
+                Ok(answer) => answer,
+                Err(_) => Err(Error::KeyInUse),
+            },
+        }
     }
+}
+
+async fn submit(
+    requests: &mpsc::Sender<Request>,
+    new: NewNotification,
+) -> Result<AcceptedNotification, Error> {
+    let (reply, answer) = oneshot::channel();
+    requests.try_send(Request { new, reply }).map_err(|error| match error {
+        mpsc::error::TrySendError::Full(_) => Error::Full,
+        mpsc::error::TrySendError::Closed(_) => Error::ShuttingDown,
+    })?;
+    answer.await.unwrap_or(Err(Error::ShuttingDown))
 }
 
 impl Committer {
     /// Commits until told to stop. What was handed in until then is still committed.
     pub async fn run(self, stop: CancellationToken) {
-        committer::run(self, stop).await;
+        let Self { requests, keyed, parts } = self;
+        tokio::join!(
+            committer::run(&parts, requests, committer::commit, &stop),
+            committer::run(&parts, keyed, keyed::commit, &stop),
+        );
     }
 }

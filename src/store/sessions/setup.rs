@@ -22,6 +22,8 @@ pub enum Purpose {
     Queue,
     /// The committer, which stores new notifications while clients wait.
     Accept,
+    /// The committer of notifications with idempotency keys, which may wait for another node's transaction.
+    AcceptKeyed,
     /// The recorder, which writes outcomes in large statements.
     Record,
     /// The node's heartbeat.
@@ -40,7 +42,7 @@ impl Purpose {
     pub(super) fn statement_deadline(self) -> Duration {
         Duration::from_secs(match self {
             Self::Heartbeat => 4,
-            Self::Accept | Self::WakeUps => 6,
+            Self::Accept | Self::AcceptKeyed | Self::WakeUps => 6,
             Self::Requests | Self::Queue | Self::Record => 10,
             Self::Maintenance | Self::Migration => 15,
         })
@@ -93,6 +95,8 @@ const TIMEOUT_MS_MAX: u128 = i32::MAX as u128;
 fn lock_timeout(purpose: Purpose) -> &'static str {
     match purpose {
         Purpose::Requests => "3s",
+        // A request with a key that another node stores at this moment waits for so long (`idempotency_key_in_use`).
+        Purpose::AcceptKeyed => "5s",
         Purpose::Maintenance => "2s",
         _ => "0",
     }

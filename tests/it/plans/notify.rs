@@ -91,6 +91,7 @@ fn notification(app: &Arc<App>, device: i64) -> NewNotification {
         targets: vec![target],
         loaded: None,
         fan_out: None,
+        keyed: None,
     }
 }
 

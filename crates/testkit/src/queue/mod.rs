@@ -77,6 +77,7 @@ impl TestQueue {
             targets: devices.into_iter().map(target).collect(),
             loaded: None,
             fan_out: None,
+            keyed: None,
         }
     }
 

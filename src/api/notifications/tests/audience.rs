@@ -85,10 +85,11 @@ fn a_token_of_several_parts_is_an_object_and_has_its_lane_in_it() {
         installation: &key(),
         targets_max: 5,
         default_ttl: Ttl::MAX,
+        header_key: None,
     };
     let read_token = |token: Value| {
         let to = json!({"tokens": [{"platform": "structured", "token": token}]});
-        read(body(json!({"to": to})).as_bytes(), context)
+        read(body(json!({"to": to})).as_bytes(), context).1
     };
     let audience = read_token(json!({"endpoint": "east.example/1", "key": "k"})).expect("valid").audience;
     let AudienceSelector::Tokens(tokens) = &audience.selectors[2] else { panic!("tokens") };
@@ -131,8 +132,9 @@ fn a_service_without_credentials_takes_no_token() {
         installation: &key(),
         targets_max: 5,
         default_ttl: Ttl::MAX,
+        header_key: None,
     };
-    let Err(ApiError::Invalid(faults)) = read(body.as_bytes(), context) else { panic!("refused") };
+    let Err(ApiError::Invalid(faults)) = read(body.as_bytes(), context).1 else { panic!("refused") };
     assert_eq!(faults.len(), 1);
     assert_eq!(faults[0].code.as_str(), "platform_not_configured");
     assert_eq!(faults[0].facts["platform"], "fcm");

@@ -34,6 +34,7 @@ fn a_small_request_is_too_large_for_no_provider() {
         installation: &InstallationKey::new([7; 32]),
         targets_max: 5,
         default_ttl: Ttl::MAX,
+        header_key: None,
     };
     for (before, unit, after) in LONG {
         let around = format!(r#"{{"to":{{"users":["u"]}},{before}"#);
@@ -41,7 +42,7 @@ fn a_small_request_is_too_large_for_no_provider() {
         let body = format!("{around}{}{after}}}", unit.repeat(times));
         assert!(fits_every_provider(body.len(), &app, &providers), "{body}");
         let content =
-            read(body.as_bytes(), context).unwrap_or_else(|error| panic!("{body}: {error}")).content;
+            read(body.as_bytes(), context).1.unwrap_or_else(|error| panic!("{body}: {error}")).content;
         for provider in providers.iter() {
             assert_eq!(provider.check_size(&content, &app), [], "{body}");
         }

@@ -1,0 +1,160 @@
+//! Commits notifications with idempotency keys: a key that was stored before is answered as the first time
+//! (docs/queue.md#idempotency-keys).
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use super::committer::{self, Part};
+use super::session::CommitSession;
+use super::{AcceptedNotification, CommitterParts, Error, KeyedRequest, Request};
+use crate::domain::{AppId, IdempotencyKey};
+use crate::store;
+use crate::store::accept::{KeyRows, StoredKeys};
+
+/// Wait for another node's transaction while the request is looked for that waits for it. The others of the batch have
+/// waited long before.
+const ISOLATION_LOCK_WAIT: Duration = Duration::from_millis(100);
+
+/// Commits a batch of requests with keys. Requests that share a key with an earlier one of the batch come after it. A
+/// poisoned request, or one with a key that another node's transaction holds, is found by halving the batch and fails
+/// alone.
+pub(super) async fn commit(parts: &CommitterParts, kept: &mut Option<CommitSession>, requests: Vec<Request>) {
+    let mut waiting = vec![requests];
+    let (mut may_repeat, mut isolates) = (true, false);
+    while let Some(mut part) = waiting.pop() {
+        // A request with a client that has gone away must not be stored after the client was told that it failed.
+        part.retain(|request| !request.reply.is_closed());
+        let mut twins = take_twins(&mut part);
+        if part.is_empty() {
+            continue;
+        }
+        let committed = commit_part(parts, kept, &mut part, &mut twins, isolates).await;
+        if !twins.is_empty() {
+            waiting.push(twins);
+        }
+        let Err(error) = committed else { continue };
+        if (error.is_poison() || error.is_lock_timeout()) && part.len() > 1 {
+            isolates |= error.is_lock_timeout();
+            let right = part.split_off(part.len() / 2);
+            waiting.extend([right, part]);
+        } else if error.is_lost_answer() && std::mem::take(&mut may_repeat) {
+            // What is stored of the part is found by its keys, and a new connection may work.
+            waiting.push(part);
+        } else {
+            refuse(part, &error);
+        }
+    }
+    if let Some(session) = kept.take_if(|_| isolates) {
+        // Its lock time-out is that of the isolation.
+        session.discard();
+    }
+}
+
+fn refuse(requests: Vec<Request>, error: &store::Error) {
+    if !error.is_lock_timeout() {
+        return committer::refuse(requests, error);
+    }
+    tracing::warn!(%error, requests = requests.len(), "another transaction holds an idempotency key");
+    for request in requests {
+        let _gone = request.reply.send(Err(Error::KeyInUse));
+    }
+}
+
+fn key_of(request: &Request) -> Option<(AppId, IdempotencyKey)> {
+    Some((request.new.app.id, request.new.keyed.as_ref()?.idempotency.key))
+}
+
+/// Leaves one request of each key in `requests`, the first, and returns the others.
+fn take_twins(requests: &mut Vec<Request>) -> Vec<Request> {
+    let mut keys = HashSet::with_capacity(requests.len());
+    requests.extract_if(.., |request| !keys.insert(key_of(request))).collect()
+}
+
+/// Stores the part of a batch that has free keys, and answers its requests and their twins. Twins that stay in `twins` have a
+/// key that is free. On an error nothing of the part is stored and the requests are still in `requests`, except those that
+/// turned out to be stored after all: they are answered.
+async fn commit_part(
+    parts: &CommitterParts,
+    kept: &mut Option<CommitSession>,
+    requests: &mut Vec<Request>,
+    twins: &mut Vec<Request>,
+    isolates: bool,
+) -> Result<(), store::Error> {
+    let (part, keys) = prepare(parts, requests);
+    let mut open = CommitSession::take(kept, &parts.keyed_pool).await?;
+    if isolates {
+        store::idempotency::limit_lock_wait(open.conn(), ISOLATION_LOCK_WAIT).await?;
+    }
+    let stored = match store::accept::insert_keyed(open.conn(), &part.batch, &keys).await {
+        Ok(stored) => stored,
+        Err(error) => {
+            return committer::failed(&parts.keyed_pool, kept, open, error, requests, &part.ids).await;
+        }
+    };
+    let mut losers = answer_stored(parts, part, stored, requests);
+    losers.append(twins);
+    if !losers.is_empty() {
+        replay(&mut open, &mut losers).await;
+        *twins = losers;
+    }
+    *kept = Some(open);
+    Ok(())
+}
+
+fn prepare(parts: &CommitterParts, requests: &[Request]) -> (Part, KeyRows) {
+    let part = committer::prepare(parts, requests);
+    let mut keys = KeyRows::default();
+    for (request, id) in requests.iter().zip(&part.ids) {
+        if let Some(KeyedRequest { idempotency, answer }) = &request.new.keyed {
+            keys.add(*id, request.new.app.id, *idempotency, (answer.0)(*id));
+        }
+    }
+    (part, keys)
+}
+
+/// Hands over the jobs of the notifications that were stored, and answers their requests. Returns the other requests.
+fn answer_stored(
+    parts: &CommitterParts,
+    part: Part,
+    stored: StoredKeys,
+    requests: &mut Vec<Request>,
+) -> Vec<Request> {
+    committer::hand_over(parts, part.hand_overs, part.node, stored.jobs);
+    if part.batch.has_fan_outs() {
+        parts.notifier.notify_fan_out();
+    }
+    let mut losers = Vec::new();
+    for (request, id) in requests.drain(..).zip(part.ids) {
+        if stored.notifications.contains(&id) {
+            let _gone = request.reply.send(Ok(AcceptedNotification { id, replayed: None }));
+        } else {
+            losers.push(request);
+        }
+    }
+    losers
+}
+
+/// Answers requests with keys that are stored. A new statement, because the one before does not see what was committed
+/// after its start. Those that stay in `requests` have keys that were deleted meanwhile, or belong to a request that was
+/// not stored.
+async fn replay(open: &mut CommitSession, requests: &mut Vec<Request>) {
+    let keys: Vec<_> = requests.iter().filter_map(key_of).collect();
+    let found = match store::idempotency::find(open.conn(), &keys).await {
+        Ok(found) => found,
+        Err(error) => return committer::refuse(std::mem::take(requests), &error),
+    };
+    for request in std::mem::take(requests) {
+        let Some(stored) = key_of(&request).and_then(|key| found.get(&key)) else {
+            requests.push(request);
+            continue;
+        };
+        let is_same =
+            request.new.keyed.as_ref().is_some_and(|keyed| keyed.idempotency.request == stored.request);
+        let answer = if is_same {
+            Ok(AcceptedNotification { id: stored.notification, replayed: Some(stored.answer.clone()) })
+        } else {
+            Err(Error::KeyReused)
+        };
+        let _gone = request.reply.send(answer);
+    }
+}
