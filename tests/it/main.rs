@@ -7,6 +7,7 @@
 
 mod crash;
 mod devices;
+mod idempotency;
 mod input;
 mod migrations;
 mod notifications;

@@ -5,11 +5,13 @@ use serde_json::Value;
 
 use crate::documented::assert_documented;
 
-/// Status, headers and JSON body of one answer.
+/// Status, headers and body of one answer.
 #[derive(Debug)]
 pub struct Answer {
     pub status: StatusCode,
     pub headers: HeaderMap,
+    /// The body as it came.
+    pub bytes: Vec<u8>,
     /// Null if there is no body, or one that is not JSON.
     pub body: Value,
 }
@@ -35,6 +37,7 @@ impl Answer {
         bytes: &[u8],
     ) -> Self {
         assert_documented(method, path, status, &headers, bytes);
-        Self { status, headers, body: serde_json::from_slice(bytes).unwrap_or(Value::Null) }
+        let body = serde_json::from_slice(bytes).unwrap_or(Value::Null);
+        Self { status, headers, bytes: bytes.to_vec(), body }
     }
 }

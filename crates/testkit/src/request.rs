@@ -17,6 +17,7 @@ pub async fn service_without_workers(overrides: &[(&str, &str)]) -> TestService 
 }
 
 /// One request, which can be changed before it is sent.
+#[derive(Clone)]
 pub struct ApiRequest {
     method: Method,
     path: String,
@@ -61,7 +62,18 @@ impl ApiRequest {
     }
 
     pub async fn of(self, service: &TestService) -> Answer {
-        let mut request = service.http.request(self.method.clone(), service.url(&self.path));
+        let url = service.url(&self.path);
+        self.send(service, url).await
+    }
+
+    /// Sends it to one node; nodes are counted in the order of their starts.
+    pub async fn of_node(self, service: &TestService, node: usize) -> Answer {
+        let url = service.node_url(node, &self.path);
+        self.send(service, url).await
+    }
+
+    async fn send(self, service: &TestService, url: String) -> Answer {
+        let mut request = service.http.request(self.method.clone(), url);
         for (name, value) in self.headers {
             request = request.header(name, value);
         }

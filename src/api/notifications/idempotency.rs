@@ -3,6 +3,7 @@
 use http::HeaderMap;
 
 use crate::api::json::Fields;
+use crate::api::query::Parameters;
 use crate::domain::{IDEMPOTENCY_KEY_MAX, Idempotency, IdempotencyKey, InputCode, ValidationError};
 
 /// As problems name it; header names have no case.
@@ -12,25 +13,26 @@ const MEMBER: &str = "idempotency_key";
 
 const NO_KEY: &str = "an idempotency key is 1 to 255 visible ASCII characters";
 
-/// The key of the header, if there is one.
-///
-/// # Errors
-/// The fault of the header.
-pub(super) fn from_header(headers: &HeaderMap) -> Result<Option<IdempotencyKey>, ValidationError> {
+/// The key of the header, if there is one. A fault of the header is added to `faults`.
+pub(super) fn from_header(headers: &HeaderMap, faults: &mut Parameters) -> Option<IdempotencyKey> {
     let mut given = headers.get_all(HEADER).iter();
-    let Some(value) = given.next() else { return Ok(None) };
+    let value = given.next()?;
     if given.next().is_some() {
-        return Err(ValidationError::in_header(
+        faults.add(ValidationError::in_header(
             HEADER,
             InputCode::OutOfRange,
             "this header may be given only once",
         ));
+        return None;
     }
-    match IdempotencyKey::parse_header(value.as_bytes()) {
-        Some(key) => Ok(Some(key)),
-        None => Err(ValidationError::in_header(HEADER, InputCode::BadValue, NO_KEY)
-            .with("limit", IDEMPOTENCY_KEY_MAX)),
+    let key = IdempotencyKey::parse_header(value.as_bytes());
+    if key.is_none() {
+        faults.add(
+            ValidationError::in_header(HEADER, InputCode::BadValue, NO_KEY)
+                .with("limit", IDEMPOTENCY_KEY_MAX),
+        );
     }
+    key
 }
 
 /// The key of a body and its header, with the digest of the body. Where the key stands does not change the digest.

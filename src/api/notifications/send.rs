@@ -83,10 +83,7 @@ pub(super) async fn send(
     JsonBody(body): JsonBody,
 ) -> Result<Response, ApiError> {
     refuse_dry_run(&mut parameters);
-    let header_key = idempotency::from_header(&headers).unwrap_or_else(|fault| {
-        parameters.add(fault);
-        None
-    });
+    let header_key = idempotency::from_header(&headers, &mut parameters);
     let (app, shared) = (Arc::clone(&caller.app), state.clone());
     let read = state.parse_pool.run(body.len(), move || {
         let context = Context {

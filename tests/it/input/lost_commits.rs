@@ -22,6 +22,10 @@ const SLOW: &str = "
 /// While the statement runs.
 const NOTIFICATIONS: &str = "create trigger slow before insert on notifications
                              for each row execute function sleep_once()";
+/// While the transaction with a key is committed.
+const COMMITTING_KEYS: &str =
+    "create constraint trigger slow after insert on idempotency_keys deferrable initially deferred
+                             for each row execute function sleep_once()";
 /// While COMMIT runs.
 const REGISTRATIONS: &str =
     "create constraint trigger slow after insert on devices deferrable initially deferred
@@ -74,6 +78,44 @@ async fn a_notification_with_a_running_transaction_is_stored_and_sent_once() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_repeat_after_a_lost_answer_sends_nothing_twice() {
+    // The statement was not carried out; it was, and its answer did not come.
+    for place in [NOTIFICATIONS, COMMITTING_KEYS] {
+        let (service, proxy, key) = slow(place).await;
+        let post = ApiRequest::post(SEND, &notification()).key(&key).header("idempotency-key", "k");
+        let (answer, ()) = tokio::join!(post.clone().of(&service), cut(&service, &proxy));
+        assert_eq!(answer.status, 202, "{answer:?}");
+        let repeated = post.of(&service).await;
+        assert_eq!((repeated.status.as_u16(), &repeated.bytes), (202, &answer.bytes));
+        assert_eq!(repeated.headers["idempotent-replayed"], "true");
+        service.notifications().until_done(answer.body["id"].as_str().unwrap()).await;
+        assert_eq!(service.database.count("select count(*) from notifications").await, 1);
+        assert_eq!(service.database.count(SLEEPING).await, 0, "the first transaction has ended");
+        service.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_repeat_after_an_unknown_outcome_sends_nothing_twice() {
+    let (service, proxy, key) = slow(NOTIFICATIONS).await;
+    let post = ApiRequest::post(SEND, &notification()).key(&key).header("idempotency-key", "k");
+    let (answer, pid) = tokio::join!(post.clone().of(&service), cut_and_stop(&service, &proxy));
+    assert_problem(&answer, 503, "outcome_unknown", &json!([]));
+    let detail = answer.body["detail"].as_str().unwrap();
+    assert!(detail.ends_with("twice, unless both requests have the same idempotency key."), "{detail}");
+    // The first transaction still holds the key.
+    assert_problem(&post.clone().of(&service).await, 409, "idempotency_key_in_use", &json!([]));
+    signal("-CONT", pid).await;
+    service.database.until_count(SLEEPING, 0).await;
+    let repeated = post.clone().of(&service).await;
+    assert_eq!(repeated.status, 202, "{repeated:?}");
+    assert_eq!(post.of(&service).await.bytes, repeated.bytes);
+    service.notifications().until_done(repeated.body["id"].as_str().unwrap()).await;
+    assert_eq!(service.database.count("select count(*) from notifications").await, 1);
+    service.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_device_write_with_a_running_commit_never_takes_effect() {
     let device = json!({"platform": "fcm", "token": "f1"});
     let (service, proxy, key) = slow(REGISTRATIONS).await;
@@ -109,7 +151,7 @@ async fn cut_and_stop(service: &TestService, proxy: &PostgresProxy) -> u32 {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_unknown_commit_is_reported_with_what_a_repeat_does() {
     for (place, path, body, repeat) in [
-        (NOTIFICATIONS, SEND, notification(), "A repeat may send the notification twice."),
+        (NOTIFICATIONS, SEND, notification(), "A repeat may send the notification twice, unless"),
         (REGISTRATIONS, DEVICES, json!({"platform": "fcm", "token": "f1"}), "may be repeated"),
     ] {
         let (service, proxy, key) = slow(place).await;

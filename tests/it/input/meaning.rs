@@ -166,24 +166,6 @@ async fn an_invalid_id_is_neither_stored_nor_repeated() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_idempotency_key_is_refused_wherever_it_stands() {
-    let service = service_without_workers(&[]).await;
-    let s = service.key("send").await;
-    let before = stored(&service).await;
-    let body = json!({"to": {"tokens": [{"platform": "apns", "token": hex("aa")}]}, "title": "A"});
-    let in_header = ApiRequest::post(SEND, &body).key(&s).header("idempotency-key", "k1").of(&service).await;
-    let header = json!({"header": "Idempotency-Key", "code": "not_supported_yet"});
-    assert_problem(&in_header, 422, "unprocessable", &json!([header]));
-    let mut both = body.clone();
-    both["idempotency_key"] = json!("k1");
-    let both = ApiRequest::post(SEND, &both).key(&s).header("Idempotency-Key", "").of(&service).await;
-    let member = json!({"pointer": "#/idempotency_key", "code": "not_supported_yet"});
-    assert_problem(&both, 422, "unprocessable", &json!([header, member]));
-    assert_eq!(stored(&service).await, before);
-    service.stop_undecided().await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_impossible_device_says_why() {
     let service = service_without_workers(&[]).await;
     let s = service.key("devices").await;

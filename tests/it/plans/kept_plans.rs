@@ -7,14 +7,15 @@ use std::collections::HashMap;
 
 use bit_vec::BitVec;
 use pushpost::domain::{
-    AppId, Certainty, Class, DeviceId, DeviceToken, EnvironmentProof, FanOut, JobId, Kind, LaneId, NodeId,
-    NotificationId, Priority, Reason, Source, SubscriptionTerm, TokenVerdict, TopicName, UserId,
+    AppId, Certainty, Class, DeviceId, DeviceToken, EnvironmentProof, FanOut, IdempotencyKey, JobId, Kind,
+    LaneId, NodeId, NotificationId, Priority, Reason, Source, SubscriptionTerm, TokenVerdict, TopicName,
+    UserId,
 };
 use pushpost::provider::{apns, fcm};
 use pushpost::store::record::NewReceipt;
 use pushpost::store::{
     Purpose, Session, SessionPool, accept, backlog, contents, deliveries, devices, environments, expiry,
-    fan_outs, jobs, notifications, partitions, quarantine, record, status, tokens, topics,
+    fan_outs, idempotency, jobs, notifications, partitions, quarantine, record, status, tokens, topics,
 };
 use serde_json::Value;
 use sqlx::{AssertSqlSafe, Row};
@@ -25,7 +26,7 @@ use pushpost_testkit::database::TestDatabase;
 const OFTEN: usize = 7;
 
 /// 100,000 jobs of one device in another lane and 2,000 here, 100,000 devices, 20,000 receipts, 50,000 subscriptions
-/// of devices and as many of users.
+/// of devices and as many of users, 100,000 idempotency keys.
 const FILL: &str = "
     insert into jobs (notification_id, lane_id, priority, due_at, expires_at, device_count, devices)
     select gen_random_uuid(), 2, 5, now() - interval '1 minute', now() + interval '1 day', 1, array[g]
@@ -44,7 +45,9 @@ const FILL: &str = "
     insert into subscriptions (topic_id, device_id)
     select topic_id, g from topics, generate_series(1, 50000) g where name = 'all';
     insert into user_subscriptions (topic_id, app_id, user_id)
-    select topic_id, app_id, 'u' || g from topics, generate_series(1, 50000) g where name = 'all';";
+    select topic_id, app_id, 'u' || g from topics, generate_series(1, 50000) g where name = 'all';
+    insert into idempotency_keys (app_id, key_digest, request_digest, notification_id, answer)
+    select 1, substr(sha256(g::text::bytea), 1, 16), '', gen_random_uuid(), '' from generate_series(1, 100000) g;";
 
 /// A service that has just been set up, and one with tables that have emptied again. Without autovacuum: its analysis
 /// would throw the kept plans away, sooner or later.
@@ -52,9 +55,10 @@ const SET_UP: &str = "alter table jobs set (autovacuum_enabled = off);
     alter table devices set (autovacuum_enabled = off);
     alter table subscriptions set (autovacuum_enabled = off);
     alter table user_subscriptions set (autovacuum_enabled = off);
+    alter table idempotency_keys set (autovacuum_enabled = off);
     analyze";
 const EMPTY: &str = "delete from jobs; delete from devices; delete from receipts; delete from subscriptions;
-    delete from user_subscriptions";
+    delete from user_subscriptions; delete from idempotency_keys";
 
 #[tokio::test]
 async fn plans_of_a_new_service_serve_a_full_one() {
@@ -139,6 +143,7 @@ async fn take(conn: &mut Session) {
 /// What the leader asks about what has been kept long enough.
 async fn keep(conn: &mut Session, id: NotificationId) {
     devices::delete_quarantined(conn, 86_400.0, 500).await.unwrap();
+    idempotency::delete_old(conn, 86_400.0, 1_000).await.unwrap();
     devices::send_only(conn, DeviceId(0), 30, 1_000).await.unwrap();
     devices::delete_send_only(conn, &[DeviceId(1), DeviceId(2)], 30).await.unwrap();
     topics::page(conn, 0, 1_000).await.unwrap();
@@ -247,6 +252,10 @@ async fn members_of_topics(conn: &mut Session) {
 /// What it asks to store them, and what came of them.
 async fn give(conn: &mut Session, id: NotificationId) {
     accept::insert(conn, &accept::AcceptBatch::default()).await.unwrap();
+    let keys = accept::KeyRows::default();
+    accept::insert_keyed(conn, &accept::AcceptBatch::default(), &keys).await.unwrap();
+    let key = IdempotencyKey::parse("k").unwrap();
+    assert!(idempotency::find(conn, &[(AppId(1), key), (AppId(2), key)]).await.unwrap().is_empty());
     accept::find(conn, &[id]).await.unwrap();
     notifications::to_send(conn, &[id], &[id]).await.unwrap();
     notifications::cancelled_among(conn, &[id]).await.unwrap();
@@ -291,7 +300,7 @@ async fn give(conn: &mut Session, id: NotificationId) {
 async fn plans(conn: &mut Session, id: NotificationId) -> Vec<(String, Value)> {
     let prepared: Vec<(String, String, Vec<String>)> = sqlx::query_as(
         "select name, statement, parameter_types::text[] from pg_prepared_statements
-         where statement ~ '\\m(jobs|devices|receipts|notifications|subscriptions|user_subscriptions)\\M'",
+         where statement ~ '\\m(jobs|devices|receipts|notifications|subscriptions|user_subscriptions|idempotency_keys)\\M'",
     )
     .persistent(false)
     .fetch_all(&mut *conn)
@@ -342,7 +351,7 @@ fn look(plan: &Value, leading: &HashMap<String, String>, fault: &mut impl FnMut(
             let text = |name| members.get(name).and_then(Value::as_str).unwrap_or_default();
             let (node, table, index) = (text("Node Type"), text("Relation Name"), text("Index Name"));
             let large = |name: &str| {
-                ["jobs", "devices", "receipts", "subscriptions", "user_subscriptions"]
+                ["jobs", "devices", "receipts", "subscriptions", "user_subscriptions", "idempotency_keys"]
                     .iter()
                     .any(|of| name.starts_with(of))
             };
@@ -354,6 +363,9 @@ fn look(plan: &Value, leading: &HashMap<String, String>, fault: &mut impl FnMut(
                 && !text("Index Cond").contains(column.as_str())
             {
                 fault(format!("all of {index} is read: {:?}", text("Index Cond")));
+            }
+            if index == "idempotency_keys_pkey" && !text("Index Cond").contains("key_digest") {
+                fault(format!("all keys of an app are read: {:?}", text("Index Cond")));
             }
             if index == "devices_token" && !text("Index Cond").contains("token_digest") {
                 fault(format!("all devices of an app are read: {:?}", text("Index Cond")));

@@ -76,9 +76,12 @@ impl TestService {
         path: &str,
         body: Option<Value>,
     ) -> Answer {
+        self.ask_url(self.node_url(node, path), secret, method, body.map(|body| body.to_string())).await
+    }
+
+    pub fn node_url(&self, node: usize, path: &str) -> String {
         let address = self.nodes[node].address.expect("it has an API");
-        self.ask_url(format!("http://{address}{path}"), secret, method, body.map(|body| body.to_string()))
-            .await
+        format!("http://{address}{path}")
     }
 
     async fn ask_with(&self, secret: &str, method: Method, path: &str, body: Option<String>) -> Answer {
