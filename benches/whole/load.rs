@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
@@ -25,8 +25,8 @@ const PLACE: &str = "dev_";
 pub(crate) struct Load {
     address: SocketAddr,
     key: Arc<str>,
-    /// A request before and after the device's id.
-    around: Arc<(String, String)>,
+    /// A request without the device's id, which stands between the parts.
+    parts: Arc<[String]>,
     devices: Arc<[String]>,
 }
 
@@ -53,12 +53,22 @@ impl Load {
     pub(crate) fn new(stage: &Stage<'_>, devices: u64, priority: &str) -> Self {
         let mut request = notification::to(json!({ "devices": [PLACE] }));
         request["priority"] = priority.into();
-        let text = request.to_string();
-        let (before, after) = text.split_once(PLACE).expect("the place is in it");
+        Self::of(stage, devices, &request)
+    }
+
+    /// The same with an idempotency key in each request, a new one.
+    pub(crate) fn keyed(stage: &Stage<'_>, devices: u64, priority: &str) -> Self {
+        let mut request = notification::to(json!({ "devices": [PLACE] }));
+        request["priority"] = priority.into();
+        request["idempotency_key"] = PLACE.into();
+        Self::of(stage, devices, &request)
+    }
+
+    fn of(stage: &Stage<'_>, devices: u64, request: &Value) -> Self {
         Self {
             address: stage.service.address(),
             key: stage.service.key().into(),
-            around: Arc::new((before.to_owned(), after.to_owned())),
+            parts: request.to_string().split(PLACE).map(str::to_owned).collect(),
             devices: (1..=devices).map(|number| stage.device(number)).collect(),
         }
     }
@@ -144,7 +154,9 @@ impl Client {
     /// The id of what was accepted; none if the service has too much to do.
     async fn post(&mut self, load: &Load, device: &str) -> anyhow::Result<Option<&str>> {
         self.body.clear();
-        for part in [&load.around.0, device, &load.around.1] {
+        for (position, part) in load.parts.iter().enumerate() {
+            let device = if position > 0 { device } else { "" };
+            self.body.extend_from_slice(device.as_bytes());
             self.body.extend_from_slice(part.as_bytes());
         }
         let answer = self.connection.post(PATH, &self.body).await?;

@@ -5,6 +5,7 @@ mod bare;
 mod broadcast;
 mod far;
 mod high;
+mod idempotent;
 mod idle;
 mod import;
 mod memory;
@@ -30,6 +31,8 @@ pub(crate) enum Row {
     Memory,
     /// Notifications to one device each.
     Singles,
+    /// The same with idempotency keys.
+    Idempotent,
     /// From a POST to the provider.
     Arrival,
     /// The same, urgent, beside a broadcast.
@@ -50,12 +53,13 @@ pub(crate) enum Row {
 
 impl Row {
     /// In the order in which they are measured.
-    pub(crate) const ALL: [Self; 13] = [
+    pub(crate) const ALL: [Self; 14] = [
         Self::Bare,
         Self::Apns,
         Self::Fcm,
         Self::Memory,
         Self::Singles,
+        Self::Idempotent,
         Self::Arrival,
         Self::High,
         Self::Past,
@@ -74,6 +78,7 @@ impl Row {
             Self::Fcm => "fcm",
             Self::Memory => "memory",
             Self::Singles => "singles",
+            Self::Idempotent => "idempotent",
             Self::Arrival => "arrival",
             Self::High => "high",
             Self::Past => "past",
@@ -92,6 +97,7 @@ impl Row {
             Self::Fcm => broadcast::measure(bench, fcm::PLATFORM).await,
             Self::Memory => memory::measure(bench).await,
             Self::Singles => singles::measure(bench).await,
+            Self::Idempotent => idempotent::measure(bench).await,
             Self::Arrival => arrival::measure(bench).await,
             Self::High => high::measure(bench).await,
             Self::Past => past::measure(bench).await,

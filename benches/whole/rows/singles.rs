@@ -16,6 +16,7 @@ use crate::report::{Findings, Line, grouped, per_second};
 use crate::simulator::Manner;
 use crate::stage::{Bench, Stage};
 use crate::template::Template;
+use crate::usage::Cpu;
 use crate::wait::{SHORT, until, within};
 use pushpost::provider::apns;
 
@@ -33,32 +34,12 @@ pub(super) async fn measure(bench: &Bench) -> anyhow::Result<Findings> {
     let before = bare_speed(bench, &bare, &stage).await?;
     stage.simulator.forget().await?;
 
-    bench.progress.begin(&format!("{} notifications to one device each", grouped(singles)));
-    let (meter, cpu_before, begun) = (stage.meter(), stage.meter().read()?, Instant::now());
-    let limit = SHORT + Duration::from_secs(singles / SLOWEST);
-    let answered = within(limit, "notifications to one device each", load.closed(CONNECTIONS)).await?;
-    let accepted_in = begun.elapsed();
-    let mut conn = stage.connect().await?;
-    until(SHORT, ASK, "the last outcomes", async || {
-        let left: bool = sqlx::query_scalar("select exists (select from jobs)").fetch_one(&mut conn).await?;
-        Ok((!left).then_some(()))
-    })
-    .await?;
-    let (took, cpu) = (begun.elapsed(), meter.read()? - cpu_before);
-    let recorded: i64 =
-        sqlx::query_scalar("select coalesce(sum(accepted), 0) from receipts").fetch_one(&mut conn).await?;
-    conn.close().await?;
-    let sent = stage.simulator.counts().await?.accepted;
-    ensure!(
-        sent == singles && recorded.cast_unsigned() == singles,
-        "of {singles}, {sent} sent, {recorded} recorded"
-    );
+    let Played { took, accepted_in, cpu, answered } = play(bench, &stage, &load, "").await?;
 
     let after = bare_speed(bench, &bare, &stage).await?;
     let rate = singles as f64 / took.as_secs_f64();
     let limit = mean([before, after].iter().map(|speed| speed.rate));
     let per_million = |cpu: Duration| cpu.as_secs_f64() * 1e6 / singles as f64;
-    let answered: Latencies = answered.into_iter().collect();
     let facts = json!({
         "notifications": singles,
         "connections": CONNECTIONS,
@@ -88,4 +69,45 @@ pub(super) async fn measure(bench: &Bench) -> anyhow::Result<Findings> {
         Line::new(format!("… answered, {CONNECTIONS} at once"), answered.text()),
     ];
     Ok(Findings { lines, facts })
+}
+
+/// What came of notifications to one device each.
+pub(super) struct Played {
+    /// From the first POST to the last outcome on record.
+    pub(super) took: Duration,
+    /// From the first POST to the last 202.
+    pub(super) accepted_in: Duration,
+    pub(super) cpu: Cpu,
+    pub(super) answered: Latencies,
+}
+
+/// Sends them all, until the last outcome is on record. `manner` says for the progress what is special.
+pub(super) async fn play(
+    bench: &Bench,
+    stage: &Stage<'_>,
+    load: &Load,
+    manner: &str,
+) -> anyhow::Result<Played> {
+    let singles = bench.sizes.singles;
+    bench.progress.begin(&format!("{} notifications to one device each{manner}", grouped(singles)));
+    let (meter, cpu_before, begun) = (stage.meter(), stage.meter().read()?, Instant::now());
+    let limit = SHORT + Duration::from_secs(singles / SLOWEST);
+    let answered = within(limit, "notifications to one device each", load.closed(CONNECTIONS)).await?;
+    let accepted_in = begun.elapsed();
+    let mut conn = stage.connect().await?;
+    until(SHORT, ASK, "the last outcomes", async || {
+        let left: bool = sqlx::query_scalar("select exists (select from jobs)").fetch_one(&mut conn).await?;
+        Ok((!left).then_some(()))
+    })
+    .await?;
+    let (took, cpu) = (begun.elapsed(), meter.read()? - cpu_before);
+    let recorded: i64 =
+        sqlx::query_scalar("select coalesce(sum(accepted), 0) from receipts").fetch_one(&mut conn).await?;
+    conn.close().await?;
+    let sent = stage.simulator.counts().await?.accepted;
+    ensure!(
+        sent == singles && recorded.cast_unsigned() == singles,
+        "of {singles}, {sent} sent, {recorded} recorded"
+    );
+    Ok(Played { took, accepted_in, cpu, answered: answered.into_iter().collect() })
 }
