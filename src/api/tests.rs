@@ -156,7 +156,12 @@ async fn a_write_that_takes_too_long_has_an_unknown_outcome() {
     for (method, path, code, ending) in [
         ("GET", "/v1/devices", "unavailable", "Nothing was stored."),
         ("POST", "/v1/devices/lookup", "unavailable", "Nothing was stored."),
-        ("POST", "/v1/notifications", "outcome_unknown", "A repeat may send the notification twice, unless"),
+        (
+            "POST",
+            "/v1/notifications",
+            "outcome_unknown",
+            "unless both requests have the same idempotency key.",
+        ),
         ("PUT", "/v1/devices", "outcome_unknown", "nothing is done twice."),
         ("DELETE", "/v1/devices/{id}", "outcome_unknown", "nothing is done twice."),
     ] {
