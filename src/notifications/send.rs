@@ -28,7 +28,7 @@ pub struct Submission {
 
 /// What became of a submission. It is durable: the transaction is committed.
 #[derive(Debug)]
-pub enum Sent {
+pub enum SendResult {
     /// A new notification with this id.
     Accepted(NotificationId, Acceptance),
     /// The same request was accepted before, with the same idempotency key. Nothing new is stored.
@@ -84,12 +84,12 @@ pub async fn send(
     app: &Arc<App>,
     submission: Submission,
     keyed: Option<Keyed>,
-) -> Result<Sent, Error> {
+) -> Result<SendResult, Error> {
     let Submission { content, kind, ttl, metadata, audience } = submission;
     if let Err(full) = backlog.admit(app.id, audience.expected_devices()).await {
         // A repeat adds nothing to the backlog.
         return match find_replay(lookup.pool(), app.id, keyed.map(|(idempotency, _)| idempotency)).await? {
-            Some(replay) => Ok(Sent::Replayed(replay)),
+            Some(replay) => Ok(SendResult::Replayed(replay)),
             None => Err(full.into()),
         };
     }
@@ -120,8 +120,8 @@ pub async fn send(
         })
         .await?;
     Ok(match stored.replayed {
-        Some(answer) => Sent::Replayed(Replay { id: stored.id, answer }),
-        None => Sent::Accepted(stored.id, acceptance),
+        Some(answer) => SendResult::Replayed(Replay { id: stored.id, answer }),
+        None => SendResult::Accepted(stored.id, acceptance),
     })
 }
 

@@ -20,7 +20,7 @@ use crate::api::error::{ApiError, SendProblems};
 use crate::api::query::Parameters;
 use crate::api::words;
 use crate::domain::{InputCode, NotificationId};
-use crate::notifications::send::{self, Acceptance, Replay, Sent};
+use crate::notifications::send::{self, Acceptance, Replay, SendResult};
 
 /// The path of the endpoint.
 pub(in crate::api) const PATH: &str = "/v1/notifications";
@@ -67,7 +67,7 @@ pub(super) struct SendAnswer<'a> {
             headers(
                 ("Location" = String, description = "The path of the notification."),
                 (
-                    "Idempotent-Replayed" = Option<String>,
+                    "Idempotent-Replayed" = String,
                     description = "`true` if this is the answer to an earlier request with the same key."
                 ),
             ),
@@ -107,8 +107,8 @@ pub(super) async fn send(
     let keyed = idempotency.map(|idempotency| (idempotency, write_answer as fn(_, &_) -> _));
     let (lookup, acceptor, backlog) = (&state.lookup, &state.acceptor, &state.backlog);
     match send::send(lookup, acceptor, backlog, &caller.app, submission, keyed).await {
-        Ok(Sent::Accepted(id, acceptance)) => accepted(id, write_answer(id, &acceptance)),
-        Ok(Sent::Replayed(replay)) => replayed(&replay),
+        Ok(SendResult::Accepted(id, acceptance)) => accepted(id, write_answer(id, &acceptance)),
+        Ok(SendResult::Replayed(replay)) => replayed(&replay),
         Err(error) => Err(error.into()),
     }
 }
