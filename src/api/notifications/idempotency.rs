@@ -13,47 +13,64 @@ const MEMBER: &str = "idempotency_key";
 
 const NO_KEY: &str = "an idempotency key is 1 to 255 visible ASCII characters";
 
-/// The key of the header, if there is one. A fault of the header is added to `faults`.
-pub(super) fn from_header(headers: &HeaderMap, faults: &mut Parameters) -> Option<IdempotencyKey> {
-    let mut given = headers.get_all(HEADER).iter();
-    let value = given.next()?;
-    if given.next().is_some() {
-        faults.add(ValidationError::in_header(
-            HEADER,
-            InputCode::OutOfRange,
-            "this header may be given only once",
-        ));
-        return None;
-    }
-    let key = IdempotencyKey::parse_header(value.as_bytes());
-    if key.is_none() {
-        faults.add(
-            ValidationError::in_header(HEADER, InputCode::BadValue, NO_KEY)
-                .with("limit", IDEMPOTENCY_KEY_MAX),
-        );
-    }
-    key
+/// What the header says.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum HeaderKey {
+    /// There is no such header.
+    Absent,
+    /// The header has a fault, which is reported.
+    Faulty,
+    /// The key that the sender gave.
+    Given(IdempotencyKey),
 }
 
-/// The key of a body and its header, with the digest of the body. Where the key stands does not change the digest.
-pub(super) fn read(fields: &mut Fields<'_>, header: Option<IdempotencyKey>) -> Option<Idempotency> {
-    let member = fields.string(MEMBER);
-    let key = match member.map(IdempotencyKey::parse) {
-        None => header?,
-        Some(Some(key)) if header.is_none_or(|header| header == key) => key,
-        Some(Some(_)) => {
-            fields.faults().push(ValidationError::in_header(
-                HEADER,
-                InputCode::OutOfRange,
-                "header and body have different keys",
-            ));
-            return None;
+/// Reads the header. Its fault is added to `faults`.
+pub(super) fn from_header(headers: &HeaderMap, faults: &mut Parameters) -> HeaderKey {
+    let mut given = headers.get_all(HEADER).iter();
+    let Some(value) = given.next() else { return HeaderKey::Absent };
+    if given.next().is_some() {
+        faults.add(in_header(InputCode::OutOfRange, "this header may be given only once"));
+        return HeaderKey::Faulty;
+    }
+    match IdempotencyKey::parse_header(value.as_bytes()) {
+        Some(key) => HeaderKey::Given(key),
+        None => {
+            faults.add(in_header(InputCode::BadValue, NO_KEY).with("limit", IDEMPOTENCY_KEY_MAX));
+            HeaderKey::Faulty
         }
-        Some(None) => {
-            let fault = ValidationError::at(fields.pointer(MEMBER), InputCode::BadValue, NO_KEY);
-            fields.faults().push(fault.with("limit", IDEMPOTENCY_KEY_MAX));
+    }
+}
+
+/// The key of a body and its header, with the digest of the body. Where the key stands does not change the digest. None:
+/// there is no key, or it has a fault.
+pub(super) fn read(fields: &mut Fields<'_>, header: HeaderKey) -> Option<Idempotency> {
+    let key = match (member(fields)?, header) {
+        (_, HeaderKey::Faulty) | (None, HeaderKey::Absent) => return None,
+        (None, HeaderKey::Given(key)) | (Some(key), HeaderKey::Absent) => key,
+        (Some(key), HeaderKey::Given(same)) if key == same => key,
+        (Some(_), HeaderKey::Given(_)) => {
+            fields.faults().push(in_header(InputCode::OutOfRange, "header and body have different keys"));
             return None;
         }
     };
     Some(Idempotency { key, request: fields.digest(MEMBER) })
+}
+
+/// The key in the body, if there is one. None: it has a fault, which is reported.
+fn member(fields: &mut Fields<'_>) -> Option<Option<IdempotencyKey>> {
+    let Some(value) = fields.value(MEMBER) else { return Some(None) };
+    let Some(text) = value.as_str() else {
+        fields.wrong_type(MEMBER, "string");
+        return None;
+    };
+    let key = IdempotencyKey::parse(text);
+    if key.is_none() {
+        let fault = ValidationError::at(fields.pointer(MEMBER), InputCode::BadValue, NO_KEY);
+        fields.faults().push(fault.with("limit", IDEMPOTENCY_KEY_MAX));
+    }
+    key.map(Some)
+}
+
+fn in_header(code: InputCode, detail: &str) -> ValidationError {
+    ValidationError::in_header(HEADER, code, detail)
 }

@@ -28,6 +28,7 @@ pub(super) fn routes() -> OpenApiRouter<State> {
 /// The reader of the body, for the test that compares it with the OpenAPI document.
 #[cfg(test)]
 pub(in crate::api) mod read_for_test {
+    use super::idempotency::HeaderKey;
     use super::request::{Context, read};
     use crate::api::error::ApiError;
     use crate::api::tests::app;
@@ -42,7 +43,7 @@ pub(in crate::api) mod read_for_test {
             installation: &key,
             targets_max: 10,
             default_ttl: Ttl::MAX,
-            header_key: None,
+            header_key: HeaderKey::Absent,
         };
         read(body, context).1.map(drop)
     }

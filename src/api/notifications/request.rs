@@ -3,13 +3,12 @@
 
 use super::audience::{self, ReadAudience};
 use super::content;
-use super::idempotency;
+use super::idempotency::{self, HeaderKey};
 use crate::api::error::{ApiError, is_form};
 use crate::api::json::{self, Fields, ValidationErrors};
 use crate::audience::Audience;
 use crate::domain::{
-    App, Content, ErrorLocation, Idempotency, IdempotencyKey, InputCode, InstallationKey, Ttl,
-    ValidationError,
+    App, Content, ErrorLocation, Idempotency, InputCode, InstallationKey, Ttl, ValidationError,
 };
 use crate::notifications::rules;
 use crate::notifications::send::Submission;
@@ -29,7 +28,7 @@ pub(super) struct Context<'a> {
     /// The time to live of requests that name none.
     pub(super) default_ttl: Ttl,
     /// The idempotency key of the header.
-    pub(super) header_key: Option<IdempotencyKey>,
+    pub(super) header_key: HeaderKey,
 }
 
 /// The most strings in `metadata`.

@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use super::idempotency::HeaderKey;
 use super::request::{Context, read};
 use crate::api::error::ApiError;
 use crate::api::tests::app;
@@ -26,7 +27,7 @@ fn send(body: &str) -> Result<Submission, ApiError> {
             installation: &key(),
             targets_max: 5,
             default_ttl: Ttl::MAX,
-            header_key: None,
+            header_key: HeaderKey::Absent,
         },
     )
     .1

@@ -51,6 +51,20 @@ async fn a_repeat_gets_the_first_answer_although_it_would_be_refused_now() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_faulty_key_finds_no_answer() {
+    let service = service_without_workers(&[]).await;
+    let s = service.key("send").await;
+    send_first(&service, &s, "k", &body("f1")).await;
+    let mut with_member = body("f1");
+    with_member["idempotency_key"] = json!(7);
+    assert_eq!(post(&s, "k", &with_member).of(&service).await.status, 400);
+    with_member["idempotency_key"] = json!("k");
+    assert_eq!(post(&s, "l", &with_member).of(&service).await.status, 400);
+    assert_eq!(post(&s, "k k", &with_member).of(&service).await.status, 422);
+    service.stop_undecided().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn keys_are_deleted_after_a_day() {
     let mut service = service_without_workers(&[]).await;
     let s = service.key("send").await;

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::{assert_codes, body, faults, key, send};
 use crate::api::error::ApiError;
+use crate::api::notifications::idempotency::HeaderKey;
 use crate::api::notifications::request::{Context, read};
 use crate::api::tests::app;
 use crate::audience::AudienceSelector;
@@ -85,7 +86,7 @@ fn a_token_of_several_parts_is_an_object_and_has_its_lane_in_it() {
         installation: &key(),
         targets_max: 5,
         default_ttl: Ttl::MAX,
-        header_key: None,
+        header_key: HeaderKey::Absent,
     };
     let read_token = |token: Value| {
         let to = json!({"tokens": [{"platform": "structured", "token": token}]});
@@ -132,7 +133,7 @@ fn a_service_without_credentials_takes_no_token() {
         installation: &key(),
         targets_max: 5,
         default_ttl: Ttl::MAX,
-        header_key: None,
+        header_key: HeaderKey::Absent,
     };
     let Err(ApiError::Invalid(faults)) = read(body.as_bytes(), context).1 else { panic!("refused") };
     assert_eq!(faults.len(), 1);

@@ -1,5 +1,6 @@
 //! Requests that are too small to be rendered for a check of their size.
 
+use crate::api::notifications::idempotency::HeaderKey;
 use crate::api::notifications::request::{Context, read};
 use crate::api::tests::app;
 use crate::domain::{InstallationKey, Ttl};
@@ -34,7 +35,7 @@ fn a_small_request_is_too_large_for_no_provider() {
         installation: &InstallationKey::new([7; 32]),
         targets_max: 5,
         default_ttl: Ttl::MAX,
-        header_key: None,
+        header_key: HeaderKey::Absent,
     };
     for (before, unit, after) in LONG {
         let around = format!(r#"{{"to":{{"users":["u"]}},{before}"#);
