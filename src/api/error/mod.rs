@@ -1,6 +1,8 @@
 //! Every way in which a request can fail. This is the only place that chooses reply statuses.
 
 mod code;
+mod conversions;
+mod faults;
 mod reasons;
 mod responses;
 
@@ -12,14 +14,14 @@ use http::{HeaderName, HeaderValue, StatusCode};
 use serde_json::Value;
 
 pub use code::ProblemCode;
+use faults::invalid;
+pub use faults::is_form;
 pub use reasons::{KeyFault, NotFoundKind};
 pub(super) use responses::*;
 
 use super::problem::{Cause, Problem};
 use super::rates::RateExceeded;
-use crate::domain::{BadUserToken, InputCode, Scope, ValidationError};
-use crate::queue::{accept, backlog};
-use crate::store;
+use crate::domain::{BadUserToken, Scope, ValidationError};
 
 /// Why a request is not carried out. [`ApiError::problem`] makes the answer of it.
 #[derive(Debug, thiserror::Error)]
@@ -300,100 +302,6 @@ impl IntoResponse for ApiError {
         response.extensions_mut().insert(problem);
         response
     }
-}
-
-impl From<Vec<ValidationError>> for ApiError {
-    fn from(faults: Vec<ValidationError>) -> Self {
-        Self::Invalid(faults)
-    }
-}
-
-impl From<store::Error> for ApiError {
-    fn from(error: store::Error) -> Self {
-        if matches!(error, store::Error::OutcomeUnknown) {
-            return Self::OutcomeUnknown(Repeat::Harmless);
-        }
-        if error.is_unavailable() { Self::Unavailable(Some(Arc::new(error))) } else { Self::internal(error) }
-    }
-}
-
-impl From<accept::Error> for ApiError {
-    fn from(error: accept::Error) -> Self {
-        match error {
-            accept::Error::Unavailable => Self::Unavailable(None),
-            accept::Error::OutcomeUnknown => Self::OutcomeUnknown(Repeat::MaySendTwice),
-            accept::Error::KeyReused => Self::IdempotencyKeyReused,
-            accept::Error::KeyInUse => Self::IdempotencyKeyInUse,
-            accept::Error::Full => Self::QueueFull(None),
-            accept::Error::ShuttingDown => Self::ShuttingDown,
-            accept::Error::Poisoned(_) => Self::internal(error),
-        }
-    }
-}
-
-impl From<BadUserToken> for ApiError {
-    fn from(bad: BadUserToken) -> Self {
-        Self::UserTokenInvalid(bad)
-    }
-}
-
-impl From<RateExceeded> for ApiError {
-    fn from(too_fast: RateExceeded) -> Self {
-        Self::RateLimited(too_fast)
-    }
-}
-
-impl From<backlog::BacklogFull> for ApiError {
-    fn from(full: backlog::BacklogFull) -> Self {
-        Self::QueueFull(Some(full.limit))
-    }
-}
-
-/// How grave a fault is, the gravest first: it decides on the reply status.
-#[derive(PartialEq, Eq, PartialOrd, Ord)]
-enum Severity {
-    Form,
-    Forbidden,
-    Meaning,
-}
-
-/// Is it a fault of form? Then the meaning of the request is not known.
-pub fn is_form(code: InputCode) -> bool {
-    severity(code) == Severity::Form
-}
-
-fn severity(code: InputCode) -> Severity {
-    match code {
-        InputCode::MalformedJson
-        | InputCode::MalformedCsv
-        | InputCode::DuplicateField
-        | InputCode::UnknownField
-        | InputCode::UnknownParameter
-        | InputCode::WrongType
-        | InputCode::MissingField
-        | InputCode::InvalidCursor
-        | InputCode::OutOfRange => Severity::Form,
-        InputCode::ForbiddenField | InputCode::TopicClosed => Severity::Forbidden,
-        _ => Severity::Meaning,
-    }
-}
-
-fn invalid(errors: Vec<ValidationError>) -> Problem {
-    let detail = match errors.as_slice() {
-        [only] => {
-            let end = if only.detail.ends_with(['?', '.']) { "" } else { "." };
-            format!("There is a fault in the request, {}: {}{end}", only.place, only.detail)
-        }
-        all => format!("There are {} faults in the request; `errors` lists them.", all.len()),
-    };
-    let gravest = errors.iter().map(|fault| fault.code).min_by_key(|code| severity(*code));
-    let code = match gravest.map(|code| (severity(code), code)) {
-        Some((Severity::Form, _)) | None => ProblemCode::InvalidRequest,
-        Some((Severity::Forbidden, InputCode::TopicClosed)) => ProblemCode::TopicClosed,
-        Some((Severity::Forbidden, _)) => ProblemCode::ForbiddenField,
-        Some((Severity::Meaning, _)) => ProblemCode::Unprocessable,
-    };
-    Problem { errors, ..Problem::new(code, detail) }
 }
 
 fn unsupported_media_type(what: &str, media_type: &str) -> Problem {

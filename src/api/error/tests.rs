@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use super::*;
+use crate::domain::InputCode;
 
 fn document(error: ApiError) -> Value {
     json!(error.problem().document(Some("req-1")))

@@ -1,0 +1,56 @@
+//! Which [`ApiError`] the errors of the modules below become.
+
+use std::sync::Arc;
+
+use super::{ApiError, Repeat};
+use crate::api::rates::RateExceeded;
+use crate::domain::{BadUserToken, ValidationError};
+use crate::queue::{accept, backlog};
+use crate::store;
+
+impl From<Vec<ValidationError>> for ApiError {
+    fn from(faults: Vec<ValidationError>) -> Self {
+        Self::Invalid(faults)
+    }
+}
+
+impl From<store::Error> for ApiError {
+    fn from(error: store::Error) -> Self {
+        if matches!(error, store::Error::OutcomeUnknown) {
+            return Self::OutcomeUnknown(Repeat::Harmless);
+        }
+        if error.is_unavailable() { Self::Unavailable(Some(Arc::new(error))) } else { Self::internal(error) }
+    }
+}
+
+impl From<accept::Error> for ApiError {
+    fn from(error: accept::Error) -> Self {
+        match error {
+            accept::Error::Unavailable => Self::Unavailable(None),
+            accept::Error::OutcomeUnknown => Self::OutcomeUnknown(Repeat::MaySendTwice),
+            accept::Error::KeyReused => Self::IdempotencyKeyReused,
+            accept::Error::KeyInUse => Self::IdempotencyKeyInUse,
+            accept::Error::Full => Self::QueueFull(None),
+            accept::Error::ShuttingDown => Self::ShuttingDown,
+            accept::Error::Poisoned(_) => Self::internal(error),
+        }
+    }
+}
+
+impl From<BadUserToken> for ApiError {
+    fn from(bad: BadUserToken) -> Self {
+        Self::UserTokenInvalid(bad)
+    }
+}
+
+impl From<RateExceeded> for ApiError {
+    fn from(too_fast: RateExceeded) -> Self {
+        Self::RateLimited(too_fast)
+    }
+}
+
+impl From<backlog::BacklogFull> for ApiError {
+    fn from(full: backlog::BacklogFull) -> Self {
+        Self::QueueFull(Some(full.limit))
+    }
+}

@@ -1,0 +1,195 @@
+//! Accepted notifications as columns, which the statements of [`super`] store.
+
+use uuid::Uuid;
+
+use crate::domain::{AppId, DeviceId, Idempotency, LaneId, NodeId, NotificationId, Priority, Reason};
+
+/// Many notifications, with their jobs, targets, fan-outs, and receipts of devices that end at once: as columns.
+#[derive(Debug, Default)]
+pub struct AcceptBatch {
+    pub(super) id: Vec<Uuid>,
+    pub(super) app: Vec<i16>,
+    pub(super) priority: Vec<i16>,
+    pub(super) ttl_secs: Vec<i32>,
+    pub(super) once: Vec<bool>,
+    pub(super) by_user: Vec<bool>,
+    pub(super) target_count: Vec<Option<i32>>,
+    pub(super) label: Vec<Option<String>>,
+    pub(super) metadata: Vec<Option<Vec<u8>>>,
+    pub(super) unmatched: Vec<Option<Vec<u8>>>,
+    pub(super) content: Vec<Vec<u8>>,
+
+    pub(super) job_notification: Vec<Uuid>,
+    pub(super) job_lane: Vec<i32>,
+    pub(super) job_priority: Vec<i16>,
+    pub(super) job_window_secs: Vec<i32>,
+    pub(super) job_node: Vec<Option<i32>>,
+    pub(super) job_start: Vec<i32>,
+    pub(super) job_end: Vec<i32>,
+    pub(super) job_devices: Vec<i64>,
+
+    pub(super) target_notification: Vec<Uuid>,
+    pub(super) target_device: Vec<i64>,
+    pub(super) target_user: Vec<Option<String>>,
+    pub(super) target_reference: Vec<Option<String>>,
+
+    pub(super) refused_notification: Vec<Uuid>,
+    pub(super) refused_lane: Vec<i32>,
+    pub(super) refused_reason: Vec<String>,
+    pub(super) refused_start: Vec<i32>,
+    pub(super) refused_end: Vec<i32>,
+    pub(super) refused_devices: Vec<i64>,
+
+    pub(super) fan_out_notification: Vec<Uuid>,
+    pub(super) fan_out_app: Vec<i16>,
+    pub(super) fan_out_priority: Vec<i16>,
+    pub(super) fan_out_window_secs: Vec<i32>,
+    pub(super) fan_out_target_count: Vec<i32>,
+    pub(super) fan_out_audience: Vec<Vec<u8>>,
+}
+
+/// The keys of the notifications of a batch: as columns.
+#[derive(Debug, Default)]
+pub struct KeyRows {
+    pub(super) app: Vec<i16>,
+    pub(super) key: Vec<Vec<u8>>,
+    pub(super) request: Vec<Vec<u8>>,
+    pub(super) notification: Vec<Uuid>,
+    pub(super) answer: Vec<Vec<u8>>,
+}
+
+/// The row of a new notification.
+#[derive(Debug)]
+pub struct NotificationRow<'a> {
+    /// The id, made from Postgres's clock.
+    pub id: NotificationId,
+    /// The app that sends it.
+    pub app: i16,
+    /// The priority of its jobs.
+    pub priority: Priority,
+    /// Seconds from now until it expires.
+    pub ttl_secs: u32,
+    /// The request had a `ttl` of 0: one attempt, at once or never.
+    pub once: bool,
+    /// Some targets were addressed through a user.
+    pub by_user: bool,
+    /// Number of target devices. None: not all are found yet.
+    pub target_count: Option<usize>,
+    /// The sender's label, kept and returned.
+    pub label: Option<&'a str>,
+    /// The sender's metadata as JSON, kept and returned.
+    pub metadata: Option<&'a [u8]>,
+    /// Users and device ids without a target, as JSON.
+    pub unmatched: Option<&'a [u8]>,
+    /// The validated request as JSON.
+    pub content: Vec<u8>,
+}
+
+/// The part of a notification's audience that is resolved page by page.
+#[derive(Debug)]
+pub struct FanOutRow {
+    /// The notification that is sent to it.
+    pub id: NotificationId,
+    /// The app that sends it.
+    pub app: i16,
+    /// The priority of its jobs.
+    pub priority: Priority,
+    /// Seconds from now until its jobs expire.
+    pub window_secs: u32,
+    /// Number of devices that are targets already.
+    pub target_count: usize,
+    /// The audience as JSON.
+    pub audience: Vec<u8>,
+}
+
+impl KeyRows {
+    /// Adds the key of a notification of the batch, with the answer that repeats get.
+    pub fn add(&mut self, id: NotificationId, app: AppId, idempotency: Idempotency, answer: Vec<u8>) {
+        self.notification.push(id.0);
+        self.app.push(app.0);
+        self.key.push(idempotency.key.0.to_vec());
+        self.request.push(idempotency.request.0.to_vec());
+        self.answer.push(answer);
+    }
+}
+
+impl AcceptBatch {
+    /// Adds a notification.
+    pub fn notification(&mut self, row: NotificationRow<'_>) {
+        self.id.push(row.id.0);
+        self.app.push(row.app);
+        self.priority.push(row.priority.code());
+        self.ttl_secs.push(row.ttl_secs.cast_signed());
+        self.once.push(row.once);
+        self.by_user.push(row.by_user);
+        self.target_count.push(row.target_count.map(|count| i32::try_from(count).unwrap_or(i32::MAX)));
+        self.label.push(row.label.map(str::to_owned));
+        self.metadata.push(row.metadata.map(<[u8]>::to_vec));
+        self.unmatched.push(row.unmatched.map(<[u8]>::to_vec));
+        self.content.push(row.content);
+    }
+
+    /// Adds a job of ascending devices: leased to `node`, or waiting. It expires `window_secs` from now.
+    pub fn job(
+        &mut self,
+        id: NotificationId,
+        lane: LaneId,
+        priority: Priority,
+        window_secs: u32,
+        node: Option<NodeId>,
+        devices: &[DeviceId],
+    ) {
+        self.job_notification.push(id.0);
+        self.job_lane.push(lane.0);
+        self.job_priority.push(priority.code());
+        self.job_window_secs.push(window_secs.cast_signed());
+        self.job_node.push(node.map(|node| node.0));
+        self.job_start.push(position(&self.job_devices) + 1);
+        self.job_devices.extend(devices.iter().map(|device| device.0));
+        self.job_end.push(position(&self.job_devices));
+    }
+
+    /// Adds how a device was addressed: through a user, or with a reference of the sender.
+    pub fn target(
+        &mut self,
+        id: NotificationId,
+        device: DeviceId,
+        user: Option<&str>,
+        reference: Option<&str>,
+    ) {
+        self.target_notification.push(id.0);
+        self.target_device.push(device.0);
+        self.target_user.push(user.map(str::to_owned));
+        self.target_reference.push(reference.map(str::to_owned));
+    }
+
+    /// Adds ascending devices of one lane that end at once: rejected, without an attempt.
+    pub fn refused(&mut self, id: NotificationId, lane: LaneId, reason: &Reason, devices: &[DeviceId]) {
+        self.refused_notification.push(id.0);
+        self.refused_lane.push(lane.0);
+        self.refused_reason.push(reason.as_str().to_owned());
+        self.refused_start.push(position(&self.refused_devices) + 1);
+        self.refused_devices.extend(devices.iter().map(|device| device.0));
+        self.refused_end.push(position(&self.refused_devices));
+    }
+
+    /// Adds an audience that is resolved page by page.
+    pub fn fan_out(&mut self, row: FanOutRow) {
+        self.fan_out_notification.push(row.id.0);
+        self.fan_out_app.push(row.app);
+        self.fan_out_priority.push(row.priority.code());
+        self.fan_out_window_secs.push(row.window_secs.cast_signed());
+        self.fan_out_target_count.push(i32::try_from(row.target_count).unwrap_or(i32::MAX));
+        self.fan_out_audience.push(row.audience);
+    }
+
+    /// True if the batch has an audience that is resolved page by page.
+    pub fn has_fan_outs(&self) -> bool {
+        !self.fan_out_notification.is_empty()
+    }
+}
+
+/// The length of a flat array as Postgres takes it. A batch is bounded far below 2^31 devices.
+fn position(flat: &[i64]) -> i32 {
+    i32::try_from(flat.len()).expect("a batch holds fewer than 2^31 devices")
+}
