@@ -7,8 +7,12 @@ use crate::{config, runtime};
 
 /// Wrong usage: `EX_USAGE` of BSD's `sysexits.h`.
 pub(super) const USAGE: u8 = 64;
-/// The database did not become available in time: `EX_UNAVAILABLE` of BSD's `sysexits.h`.
+/// The command was carried out, and its answer is bad news.
+const BAD_NEWS: u8 = 2;
+/// Database or service out of reach: `EX_UNAVAILABLE` of BSD's `sysexits.h`.
 const UNAVAILABLE: u8 = 69;
+/// The service refuses the key: `EX_NOPERM` of BSD's `sysexits.h`.
+const KEY_REFUSED: u8 = 77;
 /// Any other error.
 const FAILED: u8 = 1;
 
@@ -23,12 +27,31 @@ pub(super) struct CommandError {
 impl CommandError {
     /// Wrong usage; ends with code 64.
     pub(super) fn usage(message: impl fmt::Display) -> Self {
-        Self { error: anyhow::anyhow!("{message}"), hint: None, code: USAGE }
+        Self::with_code(USAGE, message)
     }
 
     /// Any other error; ends with code 1.
     pub(super) fn failed(message: impl fmt::Display) -> Self {
-        Self { error: anyhow::anyhow!("{message}"), hint: None, code: FAILED }
+        Self::with_code(FAILED, message)
+    }
+
+    /// The database or the service is out of reach; ends with code 69.
+    pub(super) fn unavailable(message: impl fmt::Display) -> Self {
+        Self::with_code(UNAVAILABLE, message)
+    }
+
+    /// The service refuses the key; ends with code 77.
+    pub(super) fn key_refused(message: impl fmt::Display) -> Self {
+        Self::with_code(KEY_REFUSED, message)
+    }
+
+    /// Nothing failed, but scripts should notice what the command found; ends with code 2.
+    pub(super) fn bad_news(message: impl fmt::Display) -> Self {
+        Self::with_code(BAD_NEWS, message)
+    }
+
+    fn with_code(code: u8, message: impl fmt::Display) -> Self {
+        Self { error: anyhow::anyhow!("{message}"), hint: None, code }
     }
 
     /// Adds the operator's next step.
@@ -38,9 +61,13 @@ impl CommandError {
         self
     }
 
-    /// Logs the error at level `error`.
+    /// Logs the error at level `error`, and bad news at level `warn`.
     pub(super) fn log(&self) {
         let error = format!("{:#}", self.error);
+        if self.code == BAD_NEWS {
+            tracing::warn!(detail = error, hint = self.hint.as_deref(), "the command found bad news");
+            return;
+        }
         tracing::error!(error, hint = self.hint.as_deref(), "pushpost ends with an error");
     }
 
@@ -51,7 +78,8 @@ impl CommandError {
 
 impl fmt::Display for CommandError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "error: {:#}", self.error)?;
+        let prefix = if self.code == BAD_NEWS { "" } else { "error: " };
+        write!(f, "{prefix}{:#}", self.error)?;
         match &self.hint {
             Some(hint) => write!(f, "\nhint: {hint}"),
             None => Ok(()),

@@ -1,6 +1,8 @@
 //! The command line: one file per command. Data goes to stdout, everything else to stderr. Exit codes: 64 for wrong
-//! usage, 69 if the database does not become available in time, 1 for any other error.
+//! usage, 69 if database or service are out of reach, 77 if the service refuses the key, 2 for bad news in an answer, 1 for
+//! any other error.
 
+mod client;
 mod command_error;
 mod config_args;
 mod database;
@@ -12,6 +14,7 @@ mod keys;
 mod migrate;
 mod orphans;
 mod output;
+mod queue;
 mod serve;
 mod signals;
 mod simulate;
@@ -44,6 +47,7 @@ enum Command {
     Migrate(migrate::MigrateArgs),
     Keys(keys::KeysArgs),
     Devices(devices::DevicesArgs),
+    Queue(queue::QueueArgs),
     Healthcheck(healthcheck::HealthcheckArgs),
 }
 
@@ -96,6 +100,7 @@ impl Command {
                 Self::Migrate(migrate) => migrate.run().await,
                 Self::Keys(keys) => keys.run().await,
                 Self::Devices(devices) => devices.run().await,
+                Self::Queue(queue) => queue.run().await,
                 Self::Healthcheck(healthcheck) => healthcheck.run().await,
             }
         })

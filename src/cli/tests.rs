@@ -47,6 +47,10 @@ fn wrong_usage_ends_64() {
         "pushpost devices import f --from-line 0",
         "pushpost devices import f --on-error halt",
         "pushpost devices export f",
+        "pushpost queue pause",
+        "pushpost queue pause a/b/c",
+        "pushpost queue stop fcm",
+        "pushpost queue --watch --json",
     ];
     for line in wrong {
         assert_eq!(super::main(args(line)), std::process::ExitCode::from(64), "{line}");
@@ -86,6 +90,11 @@ fn what_the_contract_promises_is_taken() {
         "pushpost devices import - --app shop --format csv --from-line 7 --on-error stop --json --config c.toml",
         "pushpost devices export --app shop --all --after dev_1 --config c.toml",
         "pushpost healthcheck --ready",
+        "pushpost queue --json --url https://push.example.com",
+        "pushpost queue --watch",
+        "pushpost queue pause fcm",
+        "pushpost queue resume shop/apns-production --url http://127.0.0.1:8080 --json",
+        "pushpost queue retry fcm",
     ];
     for line in right {
         if let Err(error) = Cli::try_parse_from(args(line)) {

@@ -164,7 +164,13 @@ impl ApiError {
                 };
                 Problem::new(ProblemCode::MissingScope, detail).with("scopes", names)
             }
-            Self::NotFound(kind) => Problem::new(ProblemCode::NotFound, kind.in_words()),
+            Self::NotFound(kind) => {
+                let problem = Problem::new(ProblemCode::NotFound, kind.in_words());
+                match kind {
+                    NotFoundKind::Lane(names) => problem.with("supported", names),
+                    NotFoundKind::Path | NotFoundKind::Id => problem,
+                }
+            }
             Self::MethodNotAllowed => {
                 Problem::new(ProblemCode::MethodNotAllowed, "This path takes only the methods in `Allow`.")
             }

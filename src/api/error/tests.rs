@@ -122,10 +122,12 @@ fn one_scope_is_named_in_the_singular() {
 
 #[test]
 fn a_lane_that_is_not_found_is_answered_with_those_that_there_are() {
-    let detail = |names: &[&str]| {
+    let problem = |names: &[&str]| {
         let names = names.iter().map(|name| (*name).to_owned()).collect();
-        ApiError::NotFound(NotFoundKind::Lane(names)).problem().detail
+        ApiError::NotFound(NotFoundKind::Lane(names)).problem()
     };
-    assert_eq!(detail(&["apns-sandbox", "fcm"]), "No such lane; there are apns-sandbox, fcm.");
-    assert_eq!(detail(&[]), "No such lane; the app has credentials for none.");
+    let of_two = problem(&["apns-sandbox", "fcm"]);
+    assert_eq!(of_two.detail, "No such lane; there are apns-sandbox, fcm.");
+    assert_eq!(of_two.facts["supported"], serde_json::json!(["apns-sandbox", "fcm"]));
+    assert_eq!(problem(&[]).detail, "No such lane; the app has credentials for none.");
 }

@@ -6,5 +6,6 @@ mod google;
 mod log;
 mod proxies;
 mod publishable_key;
+mod queue;
 mod reloads;
 mod secrets;
