@@ -59,7 +59,7 @@ impl<'a> Stage<'a> {
         let app = store::apps::ensure(&mut conn, &[APP.to_owned()]).await?.remove(0).id;
         let installation = store::apps::installation_key(&mut conn).await?;
         let scopes = Scopes::parse(SCOPES).context("the scopes")?;
-        let (_, key) = keys::create(&mut conn, APP, scopes, Some("bench")).await?;
+        let key = keys::create(&mut conn, APP, scopes, Some("bench"), None).await?.secret;
         drop(conn);
         pool.close().await;
         let simulator = Simulator::start(&bench.folder, manner, &bench.watchdog).await?;

@@ -60,6 +60,8 @@ enumerations! {
     LaneState: domain::LaneState::ALL.iter().map(|state| state.as_str());
     /// Whether a lane prunes dead tokens.
     PruningState: PRUNING_STATES;
+    /// What a key may do.
+    Scope: domain::Scope::ALL.iter().map(|scope| scope.as_str());
     /// What is wrong with a user token.
     UserTokenReason: domain::UserTokenReason::ALL.iter().map(|reason| reason.as_str());
     /// The code of a problem.

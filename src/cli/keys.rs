@@ -1,5 +1,7 @@
 //! `pushpost keys`: creates, lists and revokes API keys, directly in the database.
 
+use std::time::Duration;
+
 use anyhow::Context as _;
 use chrono::{DateTime, SecondsFormat, Utc};
 use clap::{Args, Subcommand};
@@ -9,8 +11,8 @@ use super::command_error::CommandError;
 use super::config_args::ConfigArgs;
 use super::database::{location, open, require_app};
 use super::output;
-use crate::domain::{BadId, BadScopes, KeyId, Scopes};
-use crate::registry::keys;
+use crate::domain::{BadId, BadScopes, KeyId, Scopes, parse_duration};
+use crate::registry::keys::{self, CreatedKey};
 use crate::runtime::{Database, SchemaAccess};
 use crate::store::keys::KeyRow;
 
@@ -40,6 +42,9 @@ struct Create {
     /// A name to recognise the key by
     #[arg(long, value_name = "N")]
     name: Option<String>,
+    /// End the key by itself after this time: digits and one of ms, s, m, h, d, w, such as 90d
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    expires: Option<Duration>,
     /// Print JSON, with the key's id
     #[arg(long)]
     json: bool,
@@ -47,7 +52,7 @@ struct Create {
     config: ConfigArgs,
 }
 
-/// List all keys, without their secrets
+/// List all keys with their last use, to the hour, without their secrets
 #[derive(Args, Debug)]
 struct List {
     /// Print the result as JSON
@@ -89,28 +94,29 @@ impl Create {
         let created = self.create(&database).await;
         let place = location(&config, &database);
         database.close().await?;
-        let (id, secret) = created?;
+        let CreatedKey { id, secret, expires_at } = created?;
         let scopes: Vec<_> = self.scope.names().collect();
         if self.json {
             let (id, app, name) = (id.to_string(), &self.app, &self.name);
-            let key = json!({"id": id, "secret": secret, "app": app, "scopes": scopes, "name": name});
+            let key = json!({"id": id, "secret": secret, "app": app, "scopes": scopes, "name": name,
+                             "expires_at": expires_at.map(millis)});
             output::line(&key.to_string())?;
         } else {
             let scopes = scopes.join(",");
-            eprintln!("{id} for {} ({scopes}) in {place}; the secret is shown only now", self.app);
+            let until = expires_at.map(|at| format!(", until {}", seconds(at))).unwrap_or_default();
+            eprintln!("{id} for {} ({scopes}){until} in {place}; the secret is shown only now", self.app);
             output::line(&secret)?;
         }
         Ok(())
     }
 
-    async fn create(&self, database: &Database) -> Result<(KeyId, String), CommandError> {
+    async fn create(&self, database: &Database) -> Result<CreatedKey, CommandError> {
         let mut conn = database.connection().await?;
-        keys::create(&mut conn, &self.app, self.scope, self.name.as_deref()).await.map_err(
-            |error| match error {
-                keys::Error::BadName => CommandError::usage(error),
-                other => CommandError::from(anyhow::Error::from(other).context(database.place())),
-            },
-        )
+        let created = keys::create(&mut conn, &self.app, self.scope, self.name.as_deref(), self.expires);
+        created.await.map_err(|error| match error {
+            keys::Error::BadName | keys::Error::BadLifetime => CommandError::usage(error),
+            other => CommandError::from(anyhow::Error::from(other).context(database.place())),
+        })
     }
 }
 
@@ -124,7 +130,8 @@ impl List {
             Value::from_iter(all.iter().map(as_json)).to_string()
         } else {
             let rows: Vec<_> = all.iter().map(as_row).collect();
-            output::table(["ID", "APP", "SCOPES", "NAME", "CREATED", "REVOKED"], &rows)
+            let titles = ["ID", "APP", "SCOPES", "NAME", "CREATED", "EXPIRES", "REVOKED", "LAST USED"];
+            output::table(titles, &rows)
         };
         Ok(output::line(&text)?)
     }
@@ -176,22 +183,30 @@ fn as_json(key: &KeyRow) -> Value {
         "app": key.app,
         "name": key.name,
         "scopes": key.scopes.names().collect::<Vec<_>>(),
-        "created_at": key.created_at.to_rfc3339_opts(SecondsFormat::Millis, true),
-        "revoked_at": key.revoked_at.map(|at| at.to_rfc3339_opts(SecondsFormat::Millis, true)),
+        "created_at": millis(key.created_at),
+        "expires_at": key.expires_at.map(millis),
+        "revoked_at": key.revoked_at.map(millis),
+        "last_used_at": key.last_used_at.map(millis),
     })
+}
+
+fn millis(at: DateTime<Utc>) -> String {
+    at.to_rfc3339_opts(SecondsFormat::Millis, true)
 }
 
 fn seconds(at: DateTime<Utc>) -> String {
     at.to_rfc3339_opts(SecondsFormat::Secs, true)
 }
 
-fn as_row(key: &KeyRow) -> [String; 6] {
+fn as_row(key: &KeyRow) -> [String; 8] {
     [
         key.id.to_string(),
         key.app.clone(),
         key.scopes.names().collect::<Vec<_>>().join(","),
         key.name.clone().unwrap_or_default(),
         seconds(key.created_at),
+        key.expires_at.map(seconds).unwrap_or_default(),
         key.revoked_at.map(seconds).unwrap_or_default(),
+        key.last_used_at.map_or_else(|| "never".to_owned(), seconds),
     ]
 }

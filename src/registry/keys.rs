@@ -1,26 +1,22 @@
 //! API keys: creating, listing and revoking them, and recognising them on each request. Keys are cached for a few
 //! seconds, so that not every request needs a look-up in the database.
 
-use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use sha2::{Digest, Sha256};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout};
 
+use super::key_cache::{CachedKey, KeyCache, SecretDigest};
+use super::key_uses::KeyUses;
 use crate::domain::{AppId, KeyId, Scopes};
 use crate::store;
-use crate::store::keys::{KeyRow, ValidKey};
+use crate::store::keys::{FoundKey, KeyRow, ValidKey};
 use crate::store::{Session, SessionPool};
 
-/// How long a look-up is valid. After this time a revocation is in force on every node.
-const CACHE_AGE_MAX: Duration = Duration::from_secs(10);
-/// From this age on, the next request repeats the look-up, while other requests still use the cached one.
-const REFRESH_AGE: Duration = Duration::from_secs(5);
-/// Cached secrets, known and unknown ones.
-const CACHE_ENTRIES_MAX: usize = 10_000;
 /// Concurrent look-ups of secrets that are not cached. A client that guesses secrets can't occupy more connections.
 const UNCACHED_LOOKUPS_MAX: usize = 2;
 /// The longest wait for one of these look-ups: as long as for a connection.
@@ -33,6 +29,8 @@ const PUBLISHABLE_PREFIX: &str = "pushpost_pk_";
 const SECRET_DIGITS: usize = 64;
 /// Longest name of a key, in bytes.
 const NAME_MAX: usize = 100;
+/// Longest time until a key expires, in years of 365 days. A longer one is a mistake.
+const LIFETIME_YEARS_MAX: u64 = 100;
 
 /// A recognised key.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -51,6 +49,7 @@ pub struct ApiKeys {
     pool: SessionPool,
     cache: Arc<Mutex<KeyCache>>,
     uncached_lookups: Arc<Semaphore>,
+    uses: Arc<KeyUses>,
 }
 
 /// Limits how many unknown secrets one client may try.
@@ -102,6 +101,9 @@ pub enum Error {
     /// A name is 1 to 100 bytes without control characters.
     #[error("a key's name is 1 to {NAME_MAX} bytes without control characters")]
     BadName,
+    /// A key expires after at least a second, and after 100 years at most.
+    #[error("a key expires after 1s to {}d", LIFETIME_YEARS_MAX * 365)]
+    BadLifetime,
     /// Postgres is out of reach.
     #[error(transparent)]
     Store(#[from] store::Error),
@@ -110,11 +112,21 @@ pub enum Error {
 impl ApiKeys {
     /// Starts with an empty cache.
     pub fn new(pool: SessionPool) -> Self {
-        Self { pool, cache: Arc::default(), uncached_lookups: Arc::new(Semaphore::new(UNCACHED_LOOKUPS_MAX)) }
+        Self {
+            pool,
+            cache: Arc::default(),
+            uncached_lookups: Arc::new(Semaphore::new(UNCACHED_LOOKUPS_MAX)),
+            uses: Arc::default(),
+        }
     }
 
-    /// Finds the key with this secret. None: there is no such key, or it is revoked. A revocation takes at most 10 s to
-    /// be noticed.
+    /// The uses that were noted and are to be stored.
+    pub fn uses(&self) -> Arc<KeyUses> {
+        Arc::clone(&self.uses)
+    }
+
+    /// Finds the key with this secret. None: there is no such key, or it is revoked or expired. It takes at most 10 s
+    /// until either is noticed.
     ///
     /// # Errors
     /// See [`AuthenticationError`]. There is no error while a valid look-up is cached.
@@ -180,7 +192,10 @@ impl ApiKeys {
         let mut conn = self.pool.acquire().await?;
         let found = store::keys::find_valid(&mut conn, &digest).await?;
         drop(conn);
-        let key = found.map(|key| ApiKey { id: key.id, app: key.app, scopes: key.scopes });
+        if let Some(found) = found.filter(|found| !found.use_is_stored) {
+            self.uses.note(found.key.id);
+        }
+        let key = found.map(|FoundKey { key: ValidKey { id, app, scopes }, .. }| ApiKey { id, app, scopes });
         self.cache().insert(digest, key, now);
         Ok(key)
     }
@@ -196,8 +211,25 @@ impl fmt::Debug for ApiKeys {
     }
 }
 
-/// Creates a key for an app of the configuration. The app's row is created if it does not exist yet. Returns the key's
-/// id and its secret, which is not stored and can't be shown again.
+/// A key that was just created.
+#[derive(Clone, PartialEq, Eq)]
+pub struct CreatedKey {
+    /// The key's id.
+    pub id: KeyId,
+    /// The secret, which is not stored and can't be shown again.
+    pub secret: String,
+    /// From when on it is refused. None: it does not expire.
+    pub expires_at: Option<DateTime<Utc>>,
+}
+
+impl fmt::Debug for CreatedKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "CreatedKey({})", self.id)
+    }
+}
+
+/// Creates a key for an app of the configuration. The app's row is created if it does not exist yet. `lifetime`: how long
+/// until the key expires, by Postgres's clock.
 ///
 /// # Errors
 /// See [`Error`].
@@ -206,10 +238,15 @@ pub async fn create(
     app: &str,
     scopes: Scopes,
     name: Option<&str>,
-) -> Result<(KeyId, String), Error> {
+    lifetime: Option<Duration>,
+) -> Result<CreatedKey, Error> {
     let is_name = |name: &str| (1..=NAME_MAX).contains(&name.len()) && !name.chars().any(char::is_control);
     if !name.is_none_or(is_name) {
         return Err(Error::BadName);
+    }
+    let lifetimes = Duration::from_secs(1)..=Duration::from_secs(LIFETIME_YEARS_MAX * 365 * 86_400);
+    if !lifetime.is_none_or(|lifetime| lifetimes.contains(&lifetime)) {
+        return Err(Error::BadLifetime);
     }
     let apps = store::apps::ensure(conn, &[app.to_owned()]).await?;
     let app = apps.first().expect("an app that was ensured is there").id;
@@ -217,16 +254,31 @@ pub async fn create(
     let random: [u8; SECRET_DIGITS / 2] = rand::random();
     let secret = format!("{prefix}{}", hex::encode(random));
     let key = ValidKey { id: KeyId::random(), app, scopes };
-    store::keys::insert(conn, key, name, &digest_of(&secret)).await?;
-    Ok((key.id, secret))
+    let lifetime_secs = lifetime.map(|lifetime| lifetime.as_secs_f64());
+    let expires_at = store::keys::insert(conn, key, name, &digest_of(&secret), lifetime_secs).await?;
+    Ok(CreatedKey { id: key.id, secret, expires_at })
 }
 
-/// Lists all keys, oldest first. Revoked keys are included.
+/// Lists all keys, oldest first. Revoked and expired keys are included.
 ///
 /// # Errors
 /// Postgres is out of reach.
 pub async fn list(conn: &mut Session) -> Result<Vec<KeyRow>, store::Error> {
     store::keys::list(conn).await
+}
+
+/// Lists keys of one app after a key, in the order of [`list`].
+///
+/// # Errors
+/// Postgres is out of reach.
+pub async fn page(
+    pool: &SessionPool,
+    app: AppId,
+    after: Option<KeyId>,
+    limit: i64,
+) -> Result<Vec<KeyRow>, store::Error> {
+    let mut conn = pool.acquire().await?;
+    store::keys::page(&mut conn, app, after, limit).await
 }
 
 /// Revokes a key. Every node refuses it after 10 s. False: there is no key with this id.
@@ -235,71 +287,6 @@ pub async fn list(conn: &mut Session) -> Result<Vec<KeyRow>, store::Error> {
 /// Postgres is out of reach.
 pub async fn revoke(conn: &mut Session, id: KeyId) -> Result<bool, store::Error> {
     store::keys::revoke(conn, id).await
-}
-
-/// SHA-256 of a secret with its prefix.
-type SecretDigest = [u8; 32];
-
-/// The look-ups of the last seconds, by the digest of the secret.
-#[derive(Default)]
-struct KeyCache(HashMap<SecretDigest, Entry>);
-
-struct Entry {
-    key: Option<ApiKey>,
-    looked_up_at: Instant,
-    is_refreshing: bool,
-}
-
-/// The cached look-up of a secret. `None` in a variant: the secret was unknown.
-#[derive(PartialEq, Eq, Debug)]
-enum CachedKey {
-    /// The look-up is valid.
-    Fresh(Option<ApiKey>),
-    /// Valid, but the request that gets this must repeat the look-up.
-    Stale(Option<ApiKey>),
-    /// No longer valid; the secret belonged to a key.
-    Expired,
-    /// Not cached, or no longer valid.
-    Missing,
-}
-
-impl KeyCache {
-    fn get(&mut self, digest: &SecretDigest, now: Instant) -> CachedKey {
-        let Some(entry) = self.0.get_mut(digest) else { return CachedKey::Missing };
-        match now.saturating_duration_since(entry.looked_up_at) {
-            age if age >= CACHE_AGE_MAX && entry.key.is_some() => CachedKey::Expired,
-            age if age >= CACHE_AGE_MAX => CachedKey::Missing,
-            age if age >= REFRESH_AGE && !entry.is_refreshing => {
-                entry.is_refreshing = true;
-                CachedKey::Stale(entry.key)
-            }
-            _ => CachedKey::Fresh(entry.key),
-        }
-    }
-
-    fn insert(&mut self, digest: SecretDigest, key: Option<ApiKey>, looked_up_at: Instant) {
-        if self.0.len() >= CACHE_ENTRIES_MAX && !self.0.contains_key(&digest) {
-            self.make_room(looked_up_at);
-        }
-        self.0.insert(digest, Entry { key, looked_up_at, is_refreshing: false });
-    }
-
-    fn refresh_failed(&mut self, digest: &SecretDigest) {
-        if let Some(entry) = self.0.get_mut(digest) {
-            entry.is_refreshing = false;
-        }
-    }
-
-    /// Removes expired entries, then unknown secrets, then all entries. All of them can be looked up again.
-    fn make_room(&mut self, now: Instant) {
-        self.0.retain(|_, entry| now.saturating_duration_since(entry.looked_up_at) < CACHE_AGE_MAX);
-        if self.0.len() >= CACHE_ENTRIES_MAX {
-            self.0.retain(|_, entry| entry.key.is_some());
-        }
-        if self.0.len() >= CACHE_ENTRIES_MAX {
-            self.0.clear();
-        }
-    }
 }
 
 /// Has this text the form of a key's secret?
@@ -317,11 +304,6 @@ fn digest_of(secret: &str) -> SecretDigest {
 mod tests {
     use super::*;
 
-    fn key() -> Option<ApiKey> {
-        let scopes = Scopes::parse("send").expect("a scope");
-        Some(ApiKey { id: KeyId::random(), app: AppId(1), scopes })
-    }
-
     #[test]
     fn only_well_formed_secrets_are_looked_up() {
         let digits = "0a".repeat(32);
@@ -330,36 +312,5 @@ mod tests {
         for wrong in [&digits, "pushpost_sk_", &format!("pushpost_sk_{digits}0"), "pushpost_sk_é"] {
             assert!(!is_well_formed(wrong), "{wrong}");
         }
-    }
-
-    #[test]
-    fn a_look_up_is_valid_for_ten_seconds() {
-        let (mut cache, key, start) = (KeyCache::default(), key(), Instant::now());
-        cache.insert([1; 32], key, start);
-        assert_eq!(cache.get(&[1; 32], start + REFRESH_AGE / 2), CachedKey::Fresh(key));
-        assert_eq!(cache.get(&[1; 32], start + REFRESH_AGE), CachedKey::Stale(key));
-        assert_eq!(
-            cache.get(&[1; 32], start + REFRESH_AGE),
-            CachedKey::Fresh(key),
-            "one request repeats the look-up"
-        );
-        assert_eq!(cache.get(&[1; 32], start + CACHE_AGE_MAX), CachedKey::Expired);
-        cache.insert([3; 32], None, start);
-        assert_eq!(cache.get(&[3; 32], start + REFRESH_AGE / 2), CachedKey::Fresh(None));
-        assert_eq!(cache.get(&[3; 32], start + CACHE_AGE_MAX), CachedKey::Missing);
-        assert_eq!(cache.get(&[2; 32], start), CachedKey::Missing);
-    }
-
-    #[test]
-    fn guesses_neither_grow_the_cache_nor_displace_keys() {
-        let (mut cache, key, start) = (KeyCache::default(), key(), Instant::now());
-        cache.insert([255; 32], key, start);
-        for guess in 0..2 * CACHE_ENTRIES_MAX as u64 {
-            let mut digest = [0; 32];
-            digest[..8].copy_from_slice(&guess.to_be_bytes());
-            cache.insert(digest, None, start);
-        }
-        assert!(cache.0.len() <= CACHE_ENTRIES_MAX);
-        assert_eq!(cache.get(&[255; 32], start), CachedKey::Fresh(key));
     }
 }

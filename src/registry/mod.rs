@@ -1,6 +1,8 @@
 //! The registry: devices with their registrations and subscriptions, topics, users, and API keys.
 
 pub mod devices;
+mod key_cache;
+mod key_uses;
 pub mod keys;
 pub mod register;
 pub mod registration;

@@ -156,13 +156,16 @@ impl Core {
         stages.accept.spawn("accept", committer.run(stages.accept.stop.clone()));
         let (lookup, worker) = DeviceLookup::new(database.pool().clone());
         stages.accept.spawn("audience lookup", worker.run(stages.accept.stop.clone()));
+        let keys = ApiKeys::new(database.pool().clone());
+        let (uses, pool, stop) = (keys.uses(), database.pool().clone(), stages.accept.stop.clone());
+        stages.accept.spawn("key uses", async move { uses.run(pool, stop).await });
         let state = api::State::from(api::StateParts {
             providers: config.providers.clone(),
             apps,
             pool: database.pool().clone(),
             lookup,
             installation: self.installation.clone(),
-            keys: ApiKeys::new(database.pool().clone()),
+            keys,
             acceptor,
             backlog: Backlog::new(database.pool().clone(), config.limits.max_pending),
             rates: Arc::new(rates(config)),

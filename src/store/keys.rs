@@ -20,11 +20,15 @@ pub struct KeyRow {
     pub scopes: Scopes,
     /// When it was created.
     pub created_at: DateTime<Utc>,
-    /// When it was revoked. None: it is valid.
+    /// From when on it is refused. None: it does not expire.
+    pub expires_at: Option<DateTime<Utc>>,
+    /// When it was revoked. None: it was not.
     pub revoked_at: Option<DateTime<Utc>>,
+    /// The hour in which it was last used. None: never.
+    pub last_used_at: Option<DateTime<Utc>>,
 }
 
-/// A key that was not revoked.
+/// A key that is neither revoked nor expired.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct ValidKey {
     /// The key's public id.
@@ -35,7 +39,16 @@ pub struct ValidKey {
     pub scopes: Scopes,
 }
 
-/// Stores a key by the SHA-256 of its secret.
+/// A valid key, as a look-up finds it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct FoundKey {
+    /// What the key is and may do.
+    pub key: ValidKey,
+    /// A use of the key within the present hour is stored already.
+    pub use_is_stored: bool,
+}
+
+/// Stores a key by the SHA-256 of its secret. Returns when it expires, which is `lifetime_secs` from now.
 ///
 /// # Errors
 /// Postgres is out of reach, or a row holds an unknown value.
@@ -44,58 +57,129 @@ pub async fn insert(
     key: ValidKey,
     name: Option<&str>,
     digest: &[u8; 32],
-) -> Result<(), Error> {
-    sqlx::query!(
-        "insert into api_keys (key_id, app_id, name, secret_digest, scopes) values ($1, $2, $3, $4, $5)",
+    lifetime_secs: Option<f64>,
+) -> Result<Option<DateTime<Utc>>, Error> {
+    let expires_at = sqlx::query_scalar!(
+        "insert into api_keys (key_id, app_id, name, secret_digest, scopes, expires_at)
+         values ($1, $2, $3, $4, $5, now() + make_interval(secs => $6)) returning expires_at",
         key.id.0,
         key.app.0,
         name,
         digest,
-        key.scopes.code()
+        key.scopes.code(),
+        lifetime_secs
+    );
+    Ok(expires_at.fetch_one(conn).await?)
+}
+
+/// The key with this digest, if there is one that is neither revoked nor expired.
+///
+/// # Errors
+/// Postgres is out of reach, or a row holds an unknown value.
+pub async fn find_valid(conn: &mut Session, digest: &[u8; 32]) -> Result<Option<FoundKey>, Error> {
+    let row = sqlx::query!(
+        r#"select key_id, app_id, scopes,
+                  last_used_at is not distinct from date_trunc('hour', now(), 'UTC') as "use_is_stored!"
+           from api_keys
+           where secret_digest = $1 and revoked_at is null and coalesce(expires_at > now(), true)"#,
+        digest
+    )
+    .fetch_optional(conn)
+    .await?;
+    Ok(row.map(|row| FoundKey {
+        key: ValidKey {
+            id: KeyId(row.key_id),
+            app: AppId(row.app_id),
+            scopes: Scopes::from_code(row.scopes),
+        },
+        use_is_stored: row.use_is_stored,
+    }))
+}
+
+/// Stores that these keys were used within the present hour. A key that another transaction has locked is left out: it is
+/// being revoked, or another node stores the same.
+///
+/// # Errors
+/// Postgres is out of reach.
+pub async fn store_uses(conn: &mut Session, keys: &[KeyId]) -> Result<(), Error> {
+    let keys: Vec<Uuid> = keys.iter().map(|key| key.0).collect();
+    sqlx::query!(
+        "with unstored as materialized (
+           select key_id from api_keys
+           where key_id = any($1) and last_used_at is distinct from date_trunc('hour', now(), 'UTC')
+           for no key update skip locked)
+         update api_keys set last_used_at = date_trunc('hour', now(), 'UTC')
+         where key_id = any(array(select key_id from unstored))",
+        &keys
     )
     .execute(conn)
     .await?;
     Ok(())
 }
 
-/// The key with this digest, if there is one and it was not revoked.
-///
-/// # Errors
-/// Postgres is out of reach, or a row holds an unknown value.
-pub async fn find_valid(conn: &mut Session, digest: &[u8; 32]) -> Result<Option<ValidKey>, Error> {
-    let row = sqlx::query!(
-        "select key_id, app_id, scopes from api_keys where secret_digest = $1 and revoked_at is null",
-        digest
-    )
-    .fetch_optional(conn)
-    .await?;
-    Ok(row.map(|row| ValidKey {
-        id: KeyId(row.key_id),
-        app: AppId(row.app_id),
-        scopes: Scopes::from_code(row.scopes),
-    }))
-}
-
-/// All keys, also revoked ones, the oldest first.
+/// All keys, also those that are refused, the oldest first.
 ///
 /// # Errors
 /// Postgres is out of reach, or a row holds an unknown value.
 pub async fn list(conn: &mut Session) -> Result<Vec<KeyRow>, Error> {
-    let rows = sqlx::query!(
-        "select k.key_id, a.name as app, k.name, k.scopes, k.created_at, k.revoked_at
+    let rows = sqlx::query_as!(
+        StoredKey,
+        "select k.key_id, a.name as app, k.name, k.scopes, k.created_at, k.expires_at, k.revoked_at, k.last_used_at
          from api_keys k join apps a using (app_id) order by k.created_at, k.key_id"
-    )
-    .fetch_all(conn)
-    .await?;
-    let key = rows.into_iter().map(|row| KeyRow {
-        id: KeyId(row.key_id),
-        app: row.app,
-        name: row.name,
-        scopes: Scopes::from_code(row.scopes),
-        created_at: row.created_at,
-        revoked_at: row.revoked_at,
-    });
-    Ok(key.collect())
+    );
+    Ok(rows.fetch_all(conn).await?.into_iter().map(KeyRow::from).collect())
+}
+
+/// The next keys of an app after a key, at most `limit`, in the order of [`list`].
+///
+/// # Errors
+/// Postgres is out of reach, or a row holds an unknown value.
+pub async fn page(
+    conn: &mut Session,
+    app: AppId,
+    after: Option<KeyId>,
+    limit: i64,
+) -> Result<Vec<KeyRow>, Error> {
+    let rows = sqlx::query_as!(
+        StoredKey,
+        "select k.key_id, a.name as app, k.name, k.scopes, k.created_at, k.expires_at, k.revoked_at, k.last_used_at
+         from api_keys k join apps a using (app_id)
+         where k.app_id = $1
+           and ($2::uuid is null
+             or (k.created_at, k.key_id) > (select p.created_at, p.key_id from api_keys p where p.key_id = $2))
+         order by k.created_at, k.key_id limit $3",
+        app.0,
+        after.map(|key| key.0),
+        limit
+    );
+    Ok(rows.fetch_all(conn).await?.into_iter().map(KeyRow::from).collect())
+}
+
+/// A row of `api_keys` with the name of its app, without the digest.
+struct StoredKey {
+    key_id: Uuid,
+    app: String,
+    name: Option<String>,
+    scopes: i16,
+    created_at: DateTime<Utc>,
+    expires_at: Option<DateTime<Utc>>,
+    revoked_at: Option<DateTime<Utc>>,
+    last_used_at: Option<DateTime<Utc>>,
+}
+
+impl From<StoredKey> for KeyRow {
+    fn from(row: StoredKey) -> Self {
+        Self {
+            id: KeyId(row.key_id),
+            app: row.app,
+            name: row.name,
+            scopes: Scopes::from_code(row.scopes),
+            created_at: row.created_at,
+            expires_at: row.expires_at,
+            revoked_at: row.revoked_at,
+            last_used_at: row.last_used_at,
+        }
+    }
 }
 
 /// Revokes a key. A key that is revoked already stays revoked since the first time. False: there is no key with this

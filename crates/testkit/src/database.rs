@@ -101,7 +101,7 @@ impl TestDatabase {
     /// Creates a key of an app, which has a row; answers its secret.
     pub async fn create_key(&self, app: &str, scopes: &str) -> String {
         let mut conn = self.pool.acquire().await.unwrap();
-        keys::create(&mut conn, app, Scopes::parse(scopes).unwrap(), None).await.unwrap().1
+        keys::create(&mut conn, app, Scopes::parse(scopes).unwrap(), None, None).await.unwrap().secret
     }
 
     /// Set up as the service's for this purpose.

@@ -1,5 +1,6 @@
 //! `/v1/admin`: what operators see and decide.
 
+mod keys;
 mod lanes;
 
 use axum::routing::post;
@@ -11,6 +12,7 @@ use super::State;
 /// The routes of `/v1/admin`.
 pub(super) fn routes() -> OpenApiRouter<State> {
     OpenApiRouter::new()
+        .routes(routes!(keys::list))
         .routes(routes!(lanes::list))
         .routes(routes!(lanes::pause))
         .routes(routes!(lanes::resume))

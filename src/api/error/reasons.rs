@@ -9,7 +9,7 @@ pub enum KeyFault {
     NotBearer,
     /// The text does not have the form of a key's secret.
     NoSecret,
-    /// No key of an app of the configuration has this secret, or that key is revoked.
+    /// No key of an app of the configuration has this secret, or that key is revoked or expired.
     Unknown,
 }
 
@@ -28,7 +28,7 @@ impl KeyFault {
                  `pushpost keys create` prints it once."
             }
             Self::Unknown => {
-                "This key is unknown here or revoked: `pushpost keys list` with the service's configuration lists \
+                "This key is unknown here, revoked or expired: `pushpost keys list` with the service's configuration lists \
                  the keys."
             }
         }

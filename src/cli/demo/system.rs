@@ -245,7 +245,7 @@ async fn create_key(config: &Config) -> anyhow::Result<String> {
     let database = Database::open(config, SchemaAccess::Use).await?;
     let created = async {
         let mut conn = database.connection().await?;
-        Ok::<_, anyhow::Error>(keys::create(&mut conn, APP, scopes, Some("demo")).await?.1)
+        Ok::<_, anyhow::Error>(keys::create(&mut conn, APP, scopes, Some("demo"), None).await?.secret)
     };
     let created = created.await;
     database.close().await?;

@@ -28,14 +28,34 @@ async fn keys_are_made_before_the_first_start_and_beside_the_service() {
     let (status, answer) = machine.post(secret, "/v1/notifications", &push).await.unwrap();
     assert_eq!(status, 202, "{answer}");
     let second = machine.key("read").await;
+    let brief = ["keys", "create", "--app", "shop", "--scope", "read", "--expires", "90d", "--json"];
+    let brief = machine.run(&brief).await;
+    let brief: Value = serde_json::from_slice(&brief.stdout).unwrap();
+    let expires = brief["expires_at"].as_str().unwrap();
     assert_eq!(machine.get(&second, "/v1/notifications/ntf_x").await.unwrap().0, 404);
 
     let list = machine.run(&["keys", "list", "--json"]).await;
     let list: Vec<Value> = serde_json::from_slice(&list.stdout).unwrap();
     let names: Vec<_> = list.iter().map(|key| (&key["name"], &key["revoked_at"])).collect();
-    assert_eq!(names, [(&json!("first"), &Value::Null), (&Value::Null, &Value::Null)]);
-    let shown = machine.run(&["keys", "list"]).await;
-    assert!(!String::from_utf8(shown.stdout).unwrap().contains("pushpost_sk_"), "no secret is shown again");
+    assert_eq!(
+        names,
+        [(&json!("first"), &Value::Null), (&Value::Null, &Value::Null), (&Value::Null, &Value::Null)]
+    );
+    let expiries: Vec<_> = list.iter().map(|key| &key["expires_at"]).collect();
+    assert_eq!(expiries, [&Value::Null, &Value::Null, &json!(expires)]);
+    assert!(
+        list[0]["last_used_at"].as_str().unwrap().ends_with(":00:00.000Z"),
+        "the service was asked: {list:?}"
+    );
+    assert_eq!(list[2]["last_used_at"], Value::Null);
+    let shown = String::from_utf8(machine.run(&["keys", "list"]).await.stdout).unwrap();
+    assert!(!shown.contains("pushpost_sk_"), "no secret is shown again");
+    assert!(shown.contains(&expires[..10]) && shown.contains("never"), "{shown}");
+    for wrong in ["90", "90 days", "0s", "40000d"] {
+        let refused =
+            machine.run(&["keys", "create", "--app", "shop", "--scope", "read", "--expires", wrong]).await;
+        assert_eq!(refused.status.code(), Some(64), "{wrong}: {refused:?}");
+    }
 
     let id = list[0]["id"].as_str().unwrap();
     for says in ["revoked key_", "key_"] {

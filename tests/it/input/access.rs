@@ -77,6 +77,7 @@ async fn a_key_does_what_its_scopes_say_and_nothing_else() {
         (Method::POST, "/v1/topics/news/subscribe", &["devices"]),
         (Method::POST, "/v1/topics/news/unsubscribe", &["devices"]),
         (Method::GET, "/v1/users/u1", &["devices", "read"]),
+        (Method::GET, "/v1/admin/keys", &[]),
     ] {
         for (scope, key) in &keys {
             let answer = ApiRequest::json(method.clone(), path, "no JSON").key(key).of(&service).await;
