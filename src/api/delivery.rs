@@ -5,8 +5,8 @@ use std::sync::Arc;
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::schema_enums;
 use super::time::Timestamp;
-use super::words;
 use crate::domain::{App, InstallationKey, LaneKey, NotificationId, UserId};
 use crate::notifications::deliveries;
 use crate::store;
@@ -29,13 +29,13 @@ pub(super) struct Delivery<'a> {
     #[schema(required)]
     reference: Option<&'a str>,
     /// The service that issued the token; null if the lane is not configured any more.
-    #[schema(required, value_type = Option<words::Platform>)]
+    #[schema(required, value_type = Option<schema_enums::Platform>)]
     platform: Option<&'static str>,
     /// APNs's environment; null for FCM.
-    #[schema(required, value_type = Option<words::Environment>)]
+    #[schema(required, value_type = Option<schema_enums::Environment>)]
     environment: Option<&'static str>,
     /// `pending` until the outcome is final. `accepted`: the provider took it. `unknown`: it was sent and never answered.
-    #[schema(value_type = words::DeliveryStatus)]
+    #[schema(value_type = schema_enums::DeliveryStatus)]
     status: &'static str,
     /// Attempts that ended.
     attempts: u16,

@@ -19,15 +19,15 @@ pub mod path;
 pub mod problem;
 pub mod query;
 pub mod rates;
+mod schema_enums;
 pub mod serve;
 mod time;
 mod topics;
 mod users;
-mod words;
 
 mod drain_body;
-mod request;
 mod request_id;
+mod request_layer;
 
 use std::ops::Deref;
 use std::sync::Arc;
@@ -145,10 +145,10 @@ pub fn router(state: State, surface: Surface) -> Router {
 /// Adds the layers that every answer passes, also the answers of a node that is starting.
 fn with_outer_layers(routes: Router, origins: cors::Origins) -> Router {
     if origins.is_empty() {
-        return request::wrap(routes);
+        return request_layer::wrap(routes);
     }
     let preflight = from_fn_with_state(Arc::clone(&origins), cors::preflight);
-    request::wrap(routes.layer(preflight)).layer(from_fn_with_state(origins, cors::mark))
+    request_layer::wrap(routes.layer(preflight)).layer(from_fn_with_state(origins, cors::mark))
 }
 
 /// The one list of routes: the router and the OpenAPI document are made of it.

@@ -15,7 +15,7 @@ use utoipa::openapi::{RefOr, Schema};
 use utoipa::{PartialSchema, ToSchema};
 
 use super::error::ProblemCode;
-use super::words;
+use super::schema_enums;
 use crate::domain::{ErrorLocation, ValidationError};
 
 /// The cause of a problem inside Pushpost, for the log only.
@@ -176,15 +176,15 @@ impl ToSchema for ProblemDocument<'_> {
 struct ProblemSchema {
     /// `/docs/errors#` and the code.
     r#type: String,
-    /// The code in words, for people.
+    /// The code in schema_enums, for people.
     title: String,
     /// The reply status.
     #[schema(minimum = 400, maximum = 599)]
     status: u16,
     /// What kind of problem it is. The words are stable.
-    #[schema(value_type = words::ProblemWord)]
+    #[schema(value_type = schema_enums::ProblemWord)]
     code: String,
-    /// This case in words, for people.
+    /// This case in schema_enums, for people.
     detail: String,
     /// The request's id, which is in the log too. Absent where there is no request.
     request_id: Option<String>,
@@ -193,7 +193,7 @@ struct ProblemSchema {
     /// What a rate limit counts: `key`, `address` or `token`.
     per: Option<String>,
     /// What is wrong with a user token.
-    #[schema(value_type = Option<words::UserTokenReason>)]
+    #[schema(value_type = Option<schema_enums::UserTokenReason>)]
     reason: Option<String>,
     /// The scopes of which one would be enough.
     scopes: Option<Vec<String>>,
@@ -219,9 +219,9 @@ struct ValidationErrorSchema {
     /// The header's name.
     header: Option<String>,
     /// What is wrong. The words are stable.
-    #[schema(value_type = words::FaultWord)]
+    #[schema(value_type = schema_enums::FaultWord)]
     code: String,
-    /// In words, for people.
+    /// In schema_enums, for people.
     detail: String,
     /// The known name that was probably meant.
     suggestion: Option<String>,

@@ -112,9 +112,10 @@ async fn the_openapi_document_is_served_where_operators_are() {
 
 #[test]
 fn the_log_has_milliseconds_with_one_decimal() {
-    let shown = [Duration::from_micros(4_749_961), Duration::from_micros(49)].map(request::milliseconds);
+    let shown =
+        [Duration::from_micros(4_749_961), Duration::from_micros(49)].map(request_layer::milliseconds);
     assert_eq!(shown, [4750.0, 0.0]);
-    assert_eq!(request::milliseconds(Duration::from_micros(12_345)).to_string(), "12.3");
+    assert_eq!(request_layer::milliseconds(Duration::from_micros(12_345)).to_string(), "12.3");
 }
 
 #[tokio::test]
@@ -144,7 +145,7 @@ async fn a_panic_is_a_500_that_tells_nothing() {
                 }
             }),
         )
-        .layer(axum::middleware::from_fn(request::handle));
+        .layer(axum::middleware::from_fn(request_layer::handle));
     let response = panicking.oneshot(Request::get("/").body(Body::empty()).expect("a request")).await;
     let document = problem(response.expect("infallible")).await;
     assert_eq!(document["code"], "internal");
@@ -166,7 +167,7 @@ async fn a_write_that_takes_too_long_has_an_unknown_outcome() {
         ("DELETE", "/v1/devices/{id}", "outcome_unknown", "nothing is done twice."),
     ] {
         let stuck = Router::new().route(path, any(std::future::pending::<()>));
-        let stuck = stuck.layer(axum::middleware::from_fn(request::handle));
+        let stuck = stuck.layer(axum::middleware::from_fn(request_layer::handle));
         let request = Request::builder().method(method).uri(path).body(Body::empty()).expect("a request");
         let response = stuck.oneshot(request).await.expect("infallible");
         assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);

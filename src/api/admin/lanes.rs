@@ -13,8 +13,8 @@ use crate::api::auth::{Administer, Caller};
 use crate::api::error::{ApiError, ChangeProblems, ListProblems, NotFoundKind};
 use crate::api::path::LaneName;
 use crate::api::query::Parameters;
+use crate::api::schema_enums;
 use crate::api::time::Timestamp;
-use crate::api::words;
 use crate::domain::{App, LaneId, LaneState};
 use crate::store;
 use crate::store::Session;
@@ -41,14 +41,14 @@ pub(super) struct Lane<'a> {
     /// The lane's name, as paths take it.
     lane: String,
     /// The service that it sends to.
-    #[schema(value_type = words::Platform)]
+    #[schema(value_type = schema_enums::Platform)]
     platform: &'static str,
     /// APNs's environment; null for FCM.
-    #[schema(required, value_type = Option<words::Environment>)]
+    #[schema(required, value_type = Option<schema_enums::Environment>)]
     environment: Option<&'static str>,
     /// The worst that operators decided or nodes see; `throttled` and `broken` only while no node sends. `unknown`: no node has
     /// read the lane since its start.
-    #[schema(value_type = words::LaneState)]
+    #[schema(value_type = schema_enums::LaneState)]
     state: &'static str,
     /// Why the lane is not running.
     #[schema(required)]
@@ -91,7 +91,7 @@ pub(super) struct LaneCredential {
 #[derive(Serialize, ToSchema, Debug)]
 pub(super) struct LanePruning<'a> {
     /// `braked`: too many tokens were called dead at once, so none is pruned.
-    #[schema(value_type = words::PruningState)]
+    #[schema(value_type = schema_enums::PruningState)]
     state: &'static str,
     /// The verdict of which there was too much.
     #[schema(required)]
@@ -266,7 +266,7 @@ impl<'a> Lane<'a> {
                 checked_at: seen.checked_at.map(Timestamp),
             }),
             pruning: LanePruning {
-                state: words::PRUNING_STATES[usize::from(seen.braked.is_some())],
+                state: schema_enums::PRUNING_STATES[usize::from(seen.braked.is_some())],
                 why: seen.braked.as_deref(),
             },
         })

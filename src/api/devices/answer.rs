@@ -3,8 +3,8 @@
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use crate::api::schema_enums;
 use crate::api::time::Timestamp;
-use crate::api::words;
 use crate::domain::{AppVersion, InstallationKey, Locale, Scope, Scopes, TimeZone, UserId};
 use crate::registry::devices::DeviceWithTopics;
 use crate::registry::registration::IgnoredPart;
@@ -34,16 +34,16 @@ pub(in crate::api) struct Device<'a> {
     /// The device's id: `dev_` and up to 60 letters and digits.
     id: String,
     /// The service that issued the token. An iPhone with the Firebase SDK is `fcm`.
-    #[schema(value_type = words::Platform)]
+    #[schema(value_type = schema_enums::Platform)]
     platform: &'static str,
     /// What the token is for. An FCM token is always `alert`.
-    #[schema(value_type = words::Kind)]
+    #[schema(value_type = schema_enums::Kind)]
     kind: &'static str,
     /// APNs's environment; null for FCM.
-    #[schema(required, value_type = Option<words::Environment>)]
+    #[schema(required, value_type = Option<schema_enums::Environment>)]
     environment: Option<&'static str>,
     /// `quarantined`: the token was called dead, replaced or cleaned up, and is not sent to.
-    #[schema(value_type = words::DeviceStatus)]
+    #[schema(value_type = schema_enums::DeviceStatus)]
     status: &'static str,
     /// The topics that the device itself is subscribed to, by name.
     topics: Vec<&'a str>,
@@ -71,7 +71,7 @@ pub(in crate::api) struct Device<'a> {
     #[schema(required)]
     quarantine: Option<Quarantine<'a>>,
     /// How the device became known: registered, imported, or only from a notification to its token.
-    #[schema(value_type = words::Source)]
+    #[schema(value_type = schema_enums::Source)]
     source: &'static str,
     /// When the device became known.
     created_at: Timestamp,
@@ -93,16 +93,16 @@ pub(in crate::api) struct AppDevice<'a> {
     /// The device's id: `dev_` and up to 60 letters and digits.
     id: String,
     /// The service that issued the token.
-    #[schema(value_type = words::Platform)]
+    #[schema(value_type = schema_enums::Platform)]
     platform: &'static str,
     /// What the token is for.
-    #[schema(value_type = words::Kind)]
+    #[schema(value_type = schema_enums::Kind)]
     kind: &'static str,
     /// APNs's environment; null for FCM.
-    #[schema(required, value_type = Option<words::Environment>)]
+    #[schema(required, value_type = Option<schema_enums::Environment>)]
     environment: Option<&'static str>,
     /// `quarantined`: the token is not sent to.
-    #[schema(value_type = words::DeviceStatus)]
+    #[schema(value_type = schema_enums::DeviceStatus)]
     status: &'static str,
     /// The open topics that the device is subscribed to, by name.
     topics: Vec<&'a str>,
@@ -130,7 +130,7 @@ pub(super) struct IgnoredAnswer<'a> {
     #[schema(example = "#/locale")]
     pointer: &'a str,
     /// Why it was left out.
-    #[schema(value_type = words::IgnoredReason)]
+    #[schema(value_type = schema_enums::IgnoredReason)]
     reason: &'static str,
 }
 
@@ -185,7 +185,7 @@ impl DeviceView {
         let platform = device.platform.as_str();
         let kind = device.kind.as_str();
         let environment = device.environment.map(|environment| environment.as_str());
-        let status = words::DEVICE_STATUSES[usize::from(device.quarantine.is_some())];
+        let status = schema_enums::DEVICE_STATUSES[usize::from(device.quarantine.is_some())];
         let ignored = ignored.iter().map(IgnoredAnswer::from).collect();
         if self == Self::App {
             let open = topics.iter().filter(|topic| !topic.is_closed());

@@ -10,7 +10,7 @@ use crate::api::State;
 use crate::api::auth::{Caller, ReadDevices};
 use crate::api::error::{ApiError, DeviceListProblems};
 use crate::api::query::Parameters;
-use crate::api::words;
+use crate::api::schema_enums;
 use crate::domain::{App, DeviceId, InputCode, Platform, TopicName, UserId};
 use crate::registry::devices;
 use crate::store::devices::{DeviceFilter, DevicePage};
@@ -59,8 +59,9 @@ fn filter(parameters: &mut Parameters, app: &App) -> DeviceFilter {
     let users = parsed(parameters, "user", UserId::parse, InputCode::BadUser, "this is no user id");
     let topics = parsed(parameters, "topic", TopicName::parse, InputCode::BadTopic, "this is no topic");
     let platforms = parameters.choices("platform", app.platforms().as_slice(), Platform::as_str);
-    let statuses = parameters
-        .choices("status", &[false, true], |quarantined| words::DEVICE_STATUSES[usize::from(quarantined)]);
+    let statuses = parameters.choices("status", &[false, true], |quarantined| {
+        schema_enums::DEVICE_STATUSES[usize::from(quarantined)]
+    });
     let before = times(parameters, "registered_before");
     let after = times(parameters, "quarantined_after");
     DeviceFilter {

@@ -6,7 +6,7 @@
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use crate::api::words;
+use crate::api::schema_enums;
 
 /// A device as the app, or a backend on its behalf, registers it. A member left out stays as it is, `null` clears it.
 #[derive(ToSchema, Debug)]
@@ -19,15 +19,15 @@ use crate::api::words;
 }))]
 pub(in crate::api) struct DeviceRegistration {
     /// The service that issued the token. An iPhone with the Firebase SDK is `fcm`.
-    #[schema(value_type = words::Platform)]
+    #[schema(value_type = schema_enums::Platform)]
     platform: String,
     /// APNs: hex digits in any case, an even number, at most 400. FCM: 1 to 4,096 visible ASCII characters.
     token: String,
     /// What the token is for; `alert` if a new device names none. FCM tokens are always `alert`.
-    #[schema(value_type = Option<words::Kind>)]
+    #[schema(value_type = Option<schema_enums::Kind>)]
     kind: Option<String>,
     /// APNs's environment; the app's default if a new device names none. FCM has none.
-    #[schema(value_type = Option<words::Environment>)]
+    #[schema(value_type = Option<schema_enums::Environment>)]
     environment: Option<String>,
     /// The user to bind the device to: 1 to 128 bytes. A publishable key may only clear it, or name the user of its user
     /// token.
@@ -61,10 +61,10 @@ pub(in crate::api) struct DeviceRegistration {
 }))]
 pub(in crate::api) struct DeviceChanges {
     /// What the token is for.
-    #[schema(value_type = Option<words::Kind>)]
+    #[schema(value_type = Option<schema_enums::Kind>)]
     kind: Option<String>,
     /// APNs's environment. FCM has none.
-    #[schema(value_type = Option<words::Environment>)]
+    #[schema(value_type = Option<schema_enums::Environment>)]
     environment: Option<String>,
     /// The user to bind the device to: 1 to 128 bytes.
     #[schema(max_length = 128)]
@@ -88,7 +88,7 @@ pub(in crate::api) struct DeviceChanges {
 #[schema(example = json!({"platform": "fcm", "token": "fcm-token-7"}))]
 pub(in crate::api) struct TokenOfDevice {
     /// The service that issued the token.
-    #[schema(value_type = words::Platform)]
+    #[schema(value_type = schema_enums::Platform)]
     platform: String,
     /// The token, as `PUT /v1/devices` takes it.
     token: String,

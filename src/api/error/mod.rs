@@ -295,7 +295,7 @@ fn header(code: ProblemCode, rate_wait_secs: Option<u64>) -> Option<(HeaderName,
     }
 }
 
-/// The document is written by the outermost layer ([`super::request`]).
+/// The document is written by the outermost layer ([`super::request_layer`]).
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let mut response = Response::default();

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use crate::api::words;
+use crate::api::schema_enums;
 
 /// A notification and the devices that it is for. A member that is `null` counts as left out.
 #[derive(ToSchema, Debug)]
@@ -51,10 +51,10 @@ pub(in crate::api) struct SendRequest {
     /// Wakes the app without showing anything.
     silent: Option<bool>,
     /// Its place in the queue; `normal` if left out.
-    #[schema(value_type = Option<words::Priority>)]
+    #[schema(value_type = Option<schema_enums::Priority>)]
     priority: Option<String>,
     /// How long a provider may take to deliver it: whole seconds, or digits and one of `s m h d w`; at most 28 days.
-    #[schema(value_type = Option<words::TimeToLive>)]
+    #[schema(value_type = Option<schema_enums::TimeToLive>)]
     ttl: Option<String>,
     /// A later notification with this key replaces an earlier one on the phone.
     #[schema(min_length = 1, max_length = 64)]
@@ -100,7 +100,7 @@ pub(in crate::api) struct AudienceBody {
     /// Every active device that was registered or imported.
     all: Option<bool>,
     /// Only devices of these services.
-    #[schema(value_type = Option<Vec<words::Platform>>)]
+    #[schema(value_type = Option<Vec<schema_enums::Platform>>)]
     platforms: Option<Vec<String>>,
     /// Devices that do not get it.
     except: Option<AudienceExceptBody>,
@@ -115,15 +115,15 @@ pub(in crate::api) struct AudienceBody {
 }))]
 pub(in crate::api) struct AddressedTokenBody {
     /// The service that issued the token.
-    #[schema(value_type = words::Platform)]
+    #[schema(value_type = schema_enums::Platform)]
     platform: String,
     /// The token, as `PUT /v1/devices` takes it.
     token: String,
     /// APNs's environment, if Pushpost does not know the token yet; the app's default if left out.
-    #[schema(value_type = Option<words::Environment>)]
+    #[schema(value_type = Option<schema_enums::Environment>)]
     environment: Option<String>,
     /// What the token is for, if Pushpost does not know it yet.
-    #[schema(value_type = Option<words::Kind>)]
+    #[schema(value_type = Option<schema_enums::Kind>)]
     kind: Option<String>,
     /// The sender's own word for the token, which its delivery repeats: at most 128 bytes.
     #[schema(max_length = 128)]

@@ -18,7 +18,7 @@ use crate::api::auth::{Caller, SendNotifications};
 use crate::api::body::JsonBody;
 use crate::api::error::{ApiError, SendProblems};
 use crate::api::query::Parameters;
-use crate::api::words;
+use crate::api::schema_enums;
 use crate::domain::{InputCode, NotificationId};
 use crate::notifications::send::{self, Acceptance, Replay, SendResult};
 
@@ -36,7 +36,7 @@ pub(super) struct SendAnswer<'a> {
     /// The notification's id.
     id: &'a str,
     /// `queued`, or `done` if there is no device to send to.
-    #[schema(value_type = words::NotificationStatus)]
+    #[schema(value_type = schema_enums::NotificationStatus)]
     status: &'static str,
     /// Number of devices; null while a large audience is still to be expanded.
     #[schema(required)]

@@ -14,8 +14,8 @@ use crate::api::auth::{Caller, ReadNotifications};
 use crate::api::error::{ApiError, NotFoundKind, ReadProblems};
 use crate::api::path::PathId;
 use crate::api::query::Parameters;
+use crate::api::schema_enums;
 use crate::api::time::Timestamp;
-use crate::api::words;
 use crate::domain::{App, DeliveryCounts, NotificationId};
 use crate::notifications::status::{self, NotificationState};
 use crate::store::status::HeldLane;
@@ -37,10 +37,10 @@ pub(super) struct Notification<'a> {
     /// The notification's id.
     id: String,
     /// `queued` until the first attempt, `done` when every device has its final outcome.
-    #[schema(value_type = words::NotificationStatus)]
+    #[schema(value_type = schema_enums::NotificationStatus)]
     status: &'static str,
     /// Its place in the queue.
-    #[schema(value_type = words::Priority)]
+    #[schema(value_type = schema_enums::Priority)]
     priority: &'static str,
     /// The sender's label.
     #[schema(required)]
@@ -99,7 +99,7 @@ pub(super) struct LaneHold<'a> {
     #[schema(required, example = "apns-production")]
     lane: Option<String>,
     /// The lane's state.
-    #[schema(value_type = words::LaneState)]
+    #[schema(value_type = schema_enums::LaneState)]
     state: &'static str,
     /// Why: the provider's word, or Pushpost's own.
     #[schema(value_type = String, example = "InvalidProviderToken")]

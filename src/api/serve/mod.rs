@@ -50,7 +50,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// Between two PINGs on an HTTP/2 connection.
 const PING_INTERVAL: Duration = Duration::from_secs(30);
 /// Bytes of a head that hyper accepts. Our own limit, which is answered with a problem document, is much lower.
-const HEAD_BYTES_MAX: usize = 4 * super::request::HEADERS_MAX;
+const HEAD_BYTES_MAX: usize = 4 * super::request_layer::HEADERS_MAX;
 /// Headers of a request at most.
 const HEADERS_MAX: usize = 100;
 /// Concurrent requests on one HTTP/2 connection at most.

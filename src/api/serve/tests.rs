@@ -13,7 +13,7 @@ use super::*;
 use crate::api::body::{JsonBody, NdjsonBody};
 use crate::api::error::ApiError;
 use crate::api::tests::{shared, state};
-use crate::api::{Surface, devices, request};
+use crate::api::{Surface, devices, request_layer};
 
 const DEADLINE: Duration = Duration::from_secs(120);
 /// The value of `server.keep_alive`; shorter than the deadline of a request, so that a test can tell them apart.
@@ -36,7 +36,7 @@ fn service() -> Router {
         .route(devices::import::PATH, post(length))
         .route("/endless", get(endless))
         .route("/ok", get(async || "ok"))
-        .layer(axum::middleware::from_fn(request::handle))
+        .layer(axum::middleware::from_fn(request_layer::handle))
         .with_state(state())
 }
 

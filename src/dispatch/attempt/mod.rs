@@ -1,7 +1,7 @@
-//! One attempt at one device: begin, send, classify, report, end.
+//! One attempt at one device: begin, send, report, decide, end.
 //!
 //! The lane's worker and its isolated attempts run attempts. What an answer means is decided by pure functions in
-//! [`classify`] (for the lane and the token) and [`decision`] (for the device).
+//! [`consequences`] (for the lane and the token) and [`decision`] (for the device).
 //!
 //! One result has these stages:
 //!
@@ -16,7 +16,7 @@
 //! | [`Conclusion`] | the disposition, and what the attempt showed about the token | [`Attempter`] |
 //! | `EndedDevice` | a disposition that waits to be recorded in a receipt | `queue::recorder` |
 
-mod classify;
+mod consequences;
 mod decision;
 mod validity;
 
@@ -132,10 +132,10 @@ impl Attempter {
             self.guard.count(TokenSignal::MayBeAlive);
             return (disposition, None);
         }
-        if let Some(signal) = classify::token_signal(&reply.outcome) {
+        if let Some(signal) = consequences::token_signal(&reply.outcome) {
             self.guard.count(signal);
         }
-        let finding = classify::finding(&reply.outcome, job, device.ticket.device(), &device.token, now);
+        let finding = consequences::finding(&reply.outcome, job, device.ticket.device(), &device.token, now);
         let state = DeviceState { job, once, now: clock.at(ended), retry: self.retry };
         (state.disposition(reply.outcome, rand::random()), finding)
     }
@@ -194,10 +194,12 @@ impl Attempter {
         quota: Option<&Quota>,
     ) -> Attribution {
         // The other lanes of the project have to wait as long.
-        if let (Some(quota), Some((wait, reason))) = (quota, classify::project_wait(reply)) {
+        if let (Some(quota), Some((wait, reason))) = (quota, consequences::project_wait(reply)) {
             quota.wait_until(Instant::now() + wait, reason);
         }
-        let Some(event) = classify::lane_event(reply, generation, target) else { return Attribution::Device };
+        let Some(event) = consequences::lane_event(reply, generation, target) else {
+            return Attribution::Device;
+        };
         let is_success = matches!(event, LaneEvent::Succeeded(_));
         let attribution = self.gate.on(event);
         if is_success {
@@ -209,10 +211,10 @@ impl Attempter {
     /// One line per attempt: at `info` what was not accepted, so that an operator sees why a push was late.
     fn log(&self, job: &Job, outcome: &Outcome, waited_ms: i64, took: Duration) {
         let provider_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
-        let (name, reason) = classify::log_name(outcome);
+        let (name, reason) = consequences::log_name(outcome);
         let (lane, id, attempt) = (&self.lane, job.notification, job.attempt);
         let reason = reason.map(|reason| reason.as_str());
-        if classify::is_quiet(outcome) {
+        if consequences::is_quiet(outcome) {
             tracing::debug!(lane, notification = %id, attempt, reason, waited_ms, provider_ms, "attempt: {name}");
         } else {
             tracing::info!(lane, notification = %id, attempt, reason, waited_ms, provider_ms, "attempt: {name}");
