@@ -57,6 +57,8 @@ async fn two_keys_that_are_rejected_on_two_nodes_stay_suspended_until_an_operato
     service.lanes().until_state(PRODUCTION, "suspended").await;
     service.database.until_count(SUSPENDED, 1).await;
     service.database.until_count(LEASED, 0).await;
+    // The first node ignores what it reads right after it stored its suspension, which is what the second one stores here.
+    until_read_again(&service, 1).await;
     write_new_key(&service);
     // The first node does not look at its files again.
     service.node(Role::Worker).await;
@@ -66,16 +68,7 @@ async fn two_keys_that_are_rejected_on_two_nodes_stay_suspended_until_an_operato
 
     // Both nodes read the row again, which names one of the keys.
     let refused = sent(&service.ledger()).len();
-    let now_ms = service.database.now_ms().await;
-    let read_again = async || {
-        let reported = format!(
-            "select count(*) from lane_reports join lanes using (lane_id) where platform = {} and environment = 1
-             and reported_at > to_timestamp({now_ms} / 1000.0) + interval '4 seconds'",
-            PRODUCTION.platform().code()
-        );
-        service.database.count(&reported).await == 2
-    };
-    until("both nodes have read the lane again", read_again).await;
+    until_read_again(&service, 2).await;
     assert_eq!(service.database.count(suspended).await, 2);
     assert_eq!(sent(&service.ledger()).len(), refused, "a refused key is used again");
 
@@ -84,4 +77,18 @@ async fn two_keys_that_are_rejected_on_two_nodes_stay_suspended_until_an_operato
     assert_untouched(&service, &waiting, 20).await;
     service.database.until_count(suspended, 0).await;
     service.stop().await;
+}
+
+/// Waits until this number of nodes have read the lane's row 4 s or longer after this moment.
+async fn until_read_again(service: &TestService, nodes: i64) {
+    let now_ms = service.database.now_ms().await;
+    let read_again = async || {
+        let reported = format!(
+            "select count(*) from lane_reports join lanes using (lane_id) where platform = {} and environment = 1
+             and reported_at > to_timestamp({now_ms} / 1000.0) + interval '4 seconds'",
+            PRODUCTION.platform().code()
+        );
+        service.database.count(&reported).await == nodes
+    };
+    until("the nodes have read the lane again", read_again).await;
 }
