@@ -176,7 +176,7 @@ async fn each_idle_node_finds_that_its_provider_is_back() {
     let nodes = |state| {
         format!(
             "select count(*) from lane_reports join lanes using (lane_id)
-             where lane_reports.state = {state} and platform = {}",
+             where lane_reports.state = {state} and platform = {} and environment = 1",
             PRODUCTION.platform().code()
         )
     };
