@@ -16,10 +16,14 @@ impl From<Vec<ValidationError>> for ApiError {
 
 impl From<store::Error> for ApiError {
     fn from(error: store::Error) -> Self {
-        if matches!(error, store::Error::OutcomeUnknown) {
-            return Self::OutcomeUnknown(Repeat::Harmless);
+        match error {
+            store::Error::OutcomeUnknown => Self::OutcomeUnknown(Repeat::Harmless),
+            _ if matches!(error, store::Error::Contended) || error.is_lock_timeout() => {
+                Self::Contended(Arc::new(error))
+            }
+            _ if error.is_unavailable() => Self::Unavailable(Some(Arc::new(error))),
+            _ => Self::internal(error),
         }
-        if error.is_unavailable() { Self::Unavailable(Some(Arc::new(error))) } else { Self::internal(error) }
     }
 }
 

@@ -91,6 +91,9 @@ pub enum ApiError {
     /// The database is out of reach.
     #[error("unavailable")]
     Unavailable(Option<Cause>),
+    /// Other requests change the same rows all the time.
+    #[error("contended")]
+    Contended(Cause),
     /// The answer of a commit was lost, and its outcome could not be found out in time.
     #[error("outcome unknown")]
     OutcomeUnknown(Repeat),
@@ -245,6 +248,10 @@ impl ApiError {
                 cause,
                 ..Problem::new(ProblemCode::Unavailable, "The database is out of reach. Nothing was stored.")
             },
+            Self::Contended(cause) => {
+                let detail = "Other requests change the same devices at this moment. Nothing was stored.";
+                Problem { cause: Some(cause), ..Problem::new(ProblemCode::Unavailable, detail) }
+            }
             Self::Overdue(cause, repeat) => overdue(cause, repeat),
             Self::OutcomeUnknown(repeat) => {
                 let detail = format!(

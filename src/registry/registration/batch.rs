@@ -1,7 +1,7 @@
 //! A batch of registrations, carried out one after the other on devices that a transaction has locked. The transaction
 //! then writes the result of the whole batch with a few statements. `registry::register` loads and stores it.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use chrono::{DateTime, Utc};
 
@@ -35,6 +35,8 @@ pub struct RegistrationBatch<'a> {
     caller: Registrar,
     now: DateTime<Utc>,
     entries: HashMap<TokenKey, Entry>,
+    /// The keys of the devices that were registered, without those that they replace or claim to replace.
+    registered: HashSet<TokenKey>,
     /// The keys of the devices that are stored already.
     keys: HashMap<DeviceId, TokenKey>,
 }
@@ -80,7 +82,7 @@ impl RegistrationKeys {
 impl<'a> RegistrationBatch<'a> {
     /// An empty batch; `now` is the time of the transaction by Postgres's clock.
     pub fn new(app: &'a App, caller: Registrar, now: DateTime<Utc>) -> Self {
-        Self { app, caller, now, entries: HashMap::new(), keys: HashMap::new() }
+        Self { app, caller, now, entries: HashMap::new(), registered: HashSet::new(), keys: HashMap::new() }
     }
 
     /// Adds a stored device, with those of its topics that were read.
@@ -102,6 +104,7 @@ impl<'a> RegistrationBatch<'a> {
         keys: RegistrationKeys,
     ) -> Result<RegistrationResult, RegisteredInFuture> {
         let at = registration.effective_time(self.now, self.caller)?;
+        self.registered.insert(keys.own);
         let mut ignored = registration.details.ignored.clone();
         ignored.extend(self.ignored_replacement(registration, keys));
         let replaced = keys.replaced.and_then(|old| self.replace_device(old, registration.proven_user()));
@@ -163,9 +166,11 @@ impl<'a> RegistrationBatch<'a> {
         }
     }
 
-    /// Devices that devices of the batch claim to replace, and that are not in the batch, so that they are not locked.
+    /// Devices that registered devices claim to replace, and that are not in the batch, so that they are not locked. The
+    /// claims of other devices of the batch are not settled, so what they claim need not be locked.
     pub fn missing_claimed_devices(&self) -> Vec<DeviceId> {
-        let claimed = self.entries.values().filter_map(|entry| claimed_device(&entry.device, self.now));
+        let registered = self.registered.iter().filter_map(|key| self.entries.get(key));
+        let claimed = registered.filter_map(|entry| claimed_device(&entry.device, self.now));
         claimed.filter(|id| !self.keys.contains_key(id)).collect()
     }
 

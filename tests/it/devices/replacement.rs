@@ -143,3 +143,24 @@ async fn a_claim_and_a_binding_at_once_end_as_one_after_the_other() {
         assert_replaced(&backend, &old).await;
     }
 }
+
+#[tokio::test]
+async fn a_claim_on_a_device_that_claims_another_one_is_settled_too() {
+    let service = TestApi::start().await;
+    let (app, backend) = (service.client("register").await, service.client("devices").await);
+    backend.put(PUT, apns("aa", json!({"user": "u1"}))).await;
+    claim(&app, "bb", "aa").await;
+    // Another user logs in on the phone, and its token changes again.
+    backend.put(PUT, apns("bb", json!({"user": "u2"}))).await;
+    claim(&app, "cc", "bb").await;
+    let answer = backend.put(PUT, apns("cc", json!({"user": "u2"}))).await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    assert_replaced(&backend, "bb").await;
+    assert_active(&backend, "aa").await;
+
+    claim(&app, "dd", "cc").await;
+    let lines = format!("{}\n{}\n", apns("dd", json!({"user": "u2"})), apns("ee", json!({})));
+    let imported = backend.import("", lines).await;
+    assert_has(&imported.body, &json!({"lines": 2, "created": 1, "updated": 1, "failed": 0}));
+    assert_replaced(&backend, "cc").await;
+}
