@@ -45,9 +45,9 @@ pub enum BadUserTokenKey {
     /// A secret of less than 32 bytes.
     #[error("must be at least 32 bytes")]
     ShortSecret,
-    /// A public key as secret: anybody could sign with it.
-    #[error("must not be a public key, because HS256 signs with it")]
-    PublicSecret,
+    /// A key or certificate in PEM as secret. If it is public, anybody could sign with it.
+    #[error("must not be a key or certificate in PEM, because HS256 signs with it")]
+    PemSecret,
 }
 
 impl UserTokenAlgorithm {
@@ -101,7 +101,9 @@ impl VerificationKey {
             UserTokenAlgorithm::Hs256 if bytes.len() < SECRET_BYTES_MIN => {
                 return Err(BadUserTokenKey::ShortSecret);
             }
-            UserTokenAlgorithm::Hs256 if is_pem => return Err(BadUserTokenKey::PublicSecret),
+            UserTokenAlgorithm::Hs256 if material.contains("-----BEGIN ") => {
+                return Err(BadUserTokenKey::PemSecret);
+            }
             UserTokenAlgorithm::Hs256 => DecodingKey::from_secret(bytes),
         };
         Ok(Self { kid, algorithm, key })

@@ -295,7 +295,8 @@ fn a_key_fits_its_algorithm() {
         (Rs256, EC.public.as_str(), Some(BadUserTokenKey::NotRsa)),
         (Rs256, SECRET, Some(BadUserTokenKey::NotPem)),
         (Hs256, &SECRET[1..], Some(BadUserTokenKey::ShortSecret)),
-        (Hs256, EC.public.as_str(), Some(BadUserTokenKey::PublicSecret)),
+        (Hs256, EC.public.as_str(), Some(BadUserTokenKey::PemSecret)),
+        (Hs256, "-----BEGIN RSA PUBLIC KEY-----\nMIIBCgKCAQEA", Some(BadUserTokenKey::PemSecret)),
     ] {
         assert_eq!(VerificationKey::new(None, algorithm, material).err(), fault, "{algorithm:?}");
     }
