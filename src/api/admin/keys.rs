@@ -10,8 +10,8 @@ use crate::api::State;
 use crate::api::auth::{Administer, Caller};
 use crate::api::error::{ApiError, ListProblems};
 use crate::api::query::Parameters;
+use crate::api::schema_enums;
 use crate::api::time::Timestamp;
-use crate::api::words;
 use crate::domain::KeyId;
 use crate::registry::keys;
 use crate::store::keys::KeyRow;
@@ -30,7 +30,7 @@ pub(super) struct KeyAnswer<'a> {
     #[schema(required)]
     name: Option<&'a str>,
     /// What the key may do.
-    #[schema(value_type = Vec<words::Scope>)]
+    #[schema(value_type = Vec<schema_enums::Scope>)]
     scopes: Vec<&'static str>,
     /// When it was created.
     created_at: Timestamp,
