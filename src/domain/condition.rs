@@ -4,6 +4,8 @@
 use std::collections::HashSet;
 use std::fmt;
 
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
 use super::TopicName;
 
 /// Names in one condition; a name that occurs twice counts twice.
@@ -11,11 +13,11 @@ const NAMES_MAX: usize = 20;
 /// Depth of `!` and `(`. Parsing and evaluation recurse as deep.
 const DEPTH_MAX: usize = 50;
 
-/// A condition that selects devices by their topics.
+/// A condition that selects devices by their topics. `T` is how it names a topic.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Condition {
+pub enum Condition<T = TopicName> {
     /// The device is subscribed to this topic.
-    Topic(TopicName),
+    Topic(T),
     /// The inner condition does not hold.
     Not(Box<Self>),
     /// All of the conditions hold; there are two or more.
@@ -48,16 +50,6 @@ impl Condition {
         Ok(condition)
     }
 
-    /// Does the condition hold for a device with these topics?
-    pub fn holds(&self, topics: &HashSet<TopicName>) -> bool {
-        match self {
-            Self::Topic(name) => topics.contains(name),
-            Self::Not(inner) => !inner.holds(topics),
-            Self::All(parts) => parts.iter().all(|part| part.holds(topics)),
-            Self::Any(parts) => parts.iter().any(|part| part.holds(topics)),
-        }
-    }
-
     /// The topics that the condition names, each once. Whether it holds depends on no other topic.
     pub fn topics(&self) -> HashSet<&TopicName> {
         match self {
@@ -75,6 +67,43 @@ impl Condition {
             Self::All(_) => 1,
             Self::Any(_) => 0,
         }
+    }
+}
+
+impl<T> Condition<T> {
+    /// Does the condition hold for a device that has the topics for which `has` is true?
+    pub fn holds(&self, has: &impl Fn(&T) -> bool) -> bool {
+        match self {
+            Self::Topic(topic) => has(topic),
+            Self::Not(inner) => !inner.holds(has),
+            Self::All(parts) => parts.iter().all(|part| part.holds(has)),
+            Self::Any(parts) => parts.iter().any(|part| part.holds(has)),
+        }
+    }
+
+    /// The same condition with other names of its topics.
+    pub fn map<U>(&self, name: &impl Fn(&T) -> U) -> Condition<U> {
+        let all = |parts: &[Self]| parts.iter().map(|part| part.map(name)).collect();
+        match self {
+            Self::Topic(topic) => Condition::Topic(name(topic)),
+            Self::Not(inner) => Condition::Not(Box::new(inner.map(name))),
+            Self::All(parts) => Condition::All(all(parts)),
+            Self::Any(parts) => Condition::Any(all(parts)),
+        }
+    }
+}
+
+/// As its text.
+impl Serialize for Condition {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Condition {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        Self::parse(&text).map_err(de::Error::custom)
     }
 }
 
@@ -247,7 +276,8 @@ mod tests {
     }
 
     fn holds(text: &str, names: &[&str]) -> bool {
-        Condition::parse(text).expect(text).holds(&topics(names))
+        let topics = topics(names);
+        Condition::parse(text).expect(text).holds(&|topic| topics.contains(topic))
     }
 
     fn fault(text: &str) -> (usize, &'static str) {
@@ -361,7 +391,9 @@ mod tests {
         #[test]
         fn a_displayed_condition_is_parsed_to_an_equal_one(condition in condition()) {
             prop_assert_eq!(Condition::parse(&condition.to_string()), Ok(condition.clone()));
-            prop_assert_eq!(Condition::parse(&in_full(&condition)), Ok(condition));
+            prop_assert_eq!(Condition::parse(&in_full(&condition)), Ok(condition.clone()));
+            let stored = serde_json::to_vec(&condition).expect("a text");
+            prop_assert_eq!(serde_json::from_slice::<Condition>(&stored).expect("as stored"), condition);
         }
 
         #[test]

@@ -2,8 +2,11 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 /// The name of a topic: `[A-Za-z0-9_.~:-]{1,100}`. It is case-sensitive.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+#[serde(transparent)]
 pub struct TopicName(Box<str>);
 
 /// How long a device's subscription lasts, if nothing else ends it.
