@@ -1,9 +1,9 @@
-//! Reads lists of devices and users that a request names.
+//! Reads lists of devices, users and topics that a request names.
 
 use super::json::Fields;
-use super::path::{NO_DEVICE_ID, NO_USER_ID};
+use super::path::{NO_DEVICE_ID, NO_TOPIC, NO_USER_ID};
 use crate::audience::NamedDevice;
-use crate::domain::{App, DeviceId, InputCode, InstallationKey, UserId, ValidationError};
+use crate::domain::{App, DeviceId, InputCode, InstallationKey, TopicName, UserId, ValidationError};
 
 /// Reads the member `devices`. A text with the form of an id that is not an id of this app is unmatched, which is no
 /// fault. Any other text may be a token, so it is neither stored nor repeated.
@@ -32,4 +32,18 @@ pub fn users(fields: &mut Fields<'_>) -> Vec<UserId> {
         user
     });
     users.collect()
+}
+
+/// Reads the member `topics`.
+pub fn topics(fields: &mut Fields<'_>) -> Vec<TopicName> {
+    let given = fields.strings("topics").into_iter().flatten();
+    let topics = given.filter_map(|(at, text)| {
+        let topic = TopicName::parse(text);
+        if topic.is_none() {
+            let fault = ValidationError::at(at, InputCode::BadTopic, NO_TOPIC);
+            fields.faults().push(fault.with("limit", TopicName::MAX));
+        }
+        topic
+    });
+    topics.collect()
 }

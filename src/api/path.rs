@@ -16,7 +16,8 @@ pub const NO_DEVICE_ID: &str = "this is no id of a device, which is `dev_` and u
 /// The detail of a fault where a text stands in place of a user id.
 pub const NO_USER_ID: &str = "a user id is 1 to 128 bytes without control characters";
 
-const NO_TOPIC: &str = "a topic has 1 to 100 of A-Z, a-z, 0-9 and _.~:-";
+/// The detail of a fault where a text stands in place of a topic.
+pub const NO_TOPIC: &str = "a topic has 1 to 100 of A-Z, a-z, 0-9 and _.~:-";
 
 /// The one variable part of a path, decoded: an id. What can't be decoded is answered as an unknown id.
 #[derive(Clone, PartialEq, Eq, Debug)]

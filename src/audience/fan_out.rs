@@ -13,13 +13,12 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
-use crate::domain::{AppId, DeviceId, LaneId, LaneKey, NotificationId, Priority, ServedApps};
+use super::page::{self, PageError, PageLimits};
+use crate::domain::{AppId, LaneId, LaneKey, NotificationId, Priority, ServedApps};
 use crate::store;
 use crate::store::fan_outs::{self, LockedFanOut};
 use crate::store::{Session, SessionPool};
 
-/// Devices that one transaction reads.
-const PAGE_DEVICES: i64 = 10_000;
 /// The wait after an error: Postgres may be out of reach.
 const ERROR_PAUSE: Duration = Duration::from_secs(1);
 /// The wait after a page, as a multiple of the time that the page took. So fan-outs take at most a third of one
@@ -113,22 +112,31 @@ impl FanOutWorker {
             return Ok(Vec::new());
         }
         let (Some(audience), Some(app)) = (&fan_out.audience, self.apps.get(fan_out.app)) else {
-            let detail = "devices that were not found get nothing";
-            tracing::error!(notification = %fan_out.id, detail, "the stored audience cannot be read");
-            fan_outs::finish(conn, fan_out.id, 0).await?;
-            return Ok(Vec::new());
+            return end_unreadable(conn, fan_out).await;
         };
         // The accepting node has stored which platforms have lanes. Where this node does not know one of them yet, its
         // jobs are written all the same and other nodes send them.
         let lanes: Vec<(LaneKey, LaneId)> = app.lanes.iter().map(|(key, lane)| (*key, lane.id)).collect();
-        let page = fan_outs::write_page(conn, fan_out, audience, &lanes, PAGE_DEVICES).await?;
-        let reached = page.reached.unwrap_or(DeviceId(i64::MAX));
-        if page.seen < PAGE_DEVICES || reached >= fan_out.last {
-            fan_outs::finish(conn, fan_out.id, page.found).await?;
-            tracing::debug!(notification = %fan_out.id, "the whole audience is found");
-        } else {
-            fan_outs::advance(conn, fan_out.id, reached, fan_out.last, page.found).await?;
+        let page = match page::write_page(conn, fan_out, audience, &lanes, PageLimits::DEFAULT).await {
+            Ok(page) => page,
+            Err(PageError::Store(error)) => return Err(error),
+            Err(PageError::TooManyTopics) => return end_unreadable(conn, fan_out).await,
+        };
+        match page.reached {
+            Some(reached) => fan_outs::advance(conn, fan_out.id, reached, fan_out.last, page.found).await?,
+            None => {
+                fan_outs::finish(conn, fan_out.id, page.found).await?;
+                tracing::debug!(notification = %fan_out.id, "the whole audience is found");
+            }
         }
         Ok(page.lanes)
     }
+}
+
+/// Ends a fan-out with the targets that were found so far.
+async fn end_unreadable(conn: &mut Session, fan_out: &LockedFanOut) -> Result<Vec<LaneId>, store::Error> {
+    let detail = "devices that were not found get nothing";
+    tracing::error!(notification = %fan_out.id, detail, "the stored audience cannot be read");
+    fan_outs::finish(conn, fan_out.id, 0).await?;
+    Ok(Vec::new())
 }

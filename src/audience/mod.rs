@@ -5,12 +5,18 @@
 
 mod fan_out;
 mod lookup;
+mod page;
 mod resolve;
 mod selector;
 mod target_set;
+#[cfg(test)]
+mod test_audiences;
+mod topic_cover;
+mod topic_rules;
 
 pub use self::fan_out::{FanOutWorker, OnJobsAdded};
 pub use self::lookup::{DeviceLookup, LookupWorker};
+pub use self::page::{PageError, PageLimits, WrittenPage, write_page};
 pub use self::resolve::{Resolved, resolve};
 pub use self::selector::{AddressedToken, Audience, AudienceSelector, NamedDevice};
 

@@ -5,11 +5,11 @@ use std::collections::{BTreeMap, HashSet};
 
 use tokio::time::Instant;
 
-use super::lookup::{DeviceLookup, LookupKeys};
+use super::lookup::{DeviceLookup, FoundDevices, LookupKeys};
 use super::selector::{AddressedToken, Audience, Names};
 use super::sorted;
 use super::target_set::TargetSet;
-use crate::domain::{App, Kind, Target, UserId};
+use crate::domain::{App, DeviceId, Kind, Target, TopicName, UserId};
 use crate::store;
 use crate::store::SessionPool;
 use crate::store::devices::{Addressed, NewToken, TokenKey};
@@ -59,6 +59,9 @@ pub async fn resolve(
     if found.by_token.len() < tokens.len() {
         insert_missing(lookup.pool(), app, &tokens, kind, &mut found.by_token).await?;
     }
+    if !audience.except_topics.is_empty() {
+        targets.leave_out(with_topics(lookup.pool(), app, &found, &audience.except_topics).await?);
+    }
     for device in found.by_token {
         let token = tokens.get(&(device.loaded.platform, device.digest));
         targets.add_explicit(device, token.and_then(|token| token.reference.clone()));
@@ -75,6 +78,29 @@ pub async fn resolve(
         store::devices::mark_sent(&mut lookup.pool().acquire().await?, &unmarked).await?;
     }
     Ok(targets.into_resolved(&known_ids, at))
+}
+
+/// The found devices that have any of these topics, by a subscription of their own or of their user.
+async fn with_topics(
+    pool: &SessionPool,
+    app: &App,
+    found: &FoundDevices,
+    topics: &[TopicName],
+) -> Result<HashSet<DeviceId>, store::Error> {
+    let mut conn = pool.acquire().await?;
+    let topics = store::topics::ids_of(&mut conn, app.id, topics).await?;
+    if topics.is_empty() {
+        return Ok(HashSet::new());
+    }
+    let devices =
+        || found.by_id.iter().chain(&found.by_token).chain(&found.by_user).map(|found| &found.loaded);
+    let ids = sorted(devices().map(|device| device.device));
+    let users = sorted(devices().filter_map(|device| device.user.clone()));
+    let own = store::topics::topics_among(&mut conn, &ids, &topics).await?;
+    let of_users = store::topics::user_topics_among(&mut conn, app.id, &users, &topics).await?;
+    let users: HashSet<UserId> = of_users.into_iter().map(|(user, _)| user).collect();
+    let bound = devices().filter(|device| device.user.as_ref().is_some_and(|user| users.contains(user)));
+    Ok(own.into_iter().map(|(device, _)| device).chain(bound.map(|device| device.device)).collect())
 }
 
 /// Tokens by platform and digest, in the order in which their rows may be locked.

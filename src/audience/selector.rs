@@ -2,11 +2,12 @@
 //! its devices.
 //!
 //! A new kind of audience is a variant of [`AudienceSelector`]. The compiler then asks how many names it has, which
-//! platforms it may reach, and how its devices are found: by keys at once, or page by page as a [`FanOut`]. A second
-//! paged kind also needs a change of [`Audience::fan_out`], which returns one.
+//! platforms it may reach, and how its devices are found: by keys at once, or page by page as a [`FanOutPart`].
 
 use super::{Resolved, sorted};
-use crate::domain::{App, DeviceId, DeviceToken, Environment, FanOut, Kind, Platform, UserId};
+use crate::domain::{
+    App, Condition, DeviceId, DeviceToken, Environment, FanOut, FanOutPart, Kind, Platform, TopicName, UserId,
+};
 
 /// One way in which `to` names devices.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -17,6 +18,10 @@ pub enum AudienceSelector {
     Users(Vec<UserId>),
     /// Tokens. One that is unknown becomes a device.
     Tokens(Vec<AddressedToken>),
+    /// Devices that have any of these topics, by a subscription of their own or of their user. They are found page by page.
+    Topics(Vec<TopicName>),
+    /// Devices for which the condition holds, over their own topics and those of their user. They are found page by page.
+    Condition(Condition),
     /// All active devices that were registered or imported. They are found page by page.
     All,
 }
@@ -56,6 +61,8 @@ pub struct Audience {
     pub except_users: Vec<UserId>,
     /// These devices are left out.
     pub except_devices: Vec<DeviceId>,
+    /// Devices are left out if they, or their users, have any of these topics.
+    pub except_topics: Vec<TopicName>,
 }
 
 /// What a request names and what can be looked up at once. A name may be there more than once.
@@ -67,13 +74,13 @@ pub(super) struct Names<'a> {
 }
 
 impl AudienceSelector {
-    /// Names that `limits.targets` counts.
+    /// The names that are looked up before the answer.
     fn name_count(&self) -> usize {
         match self {
             Self::Devices(devices) => devices.len(),
             Self::Users(users) => users.len(),
             Self::Tokens(tokens) => tokens.len(),
-            Self::All => 0,
+            Self::Topics(_) | Self::Condition(_) | Self::All => 0,
         }
     }
 
@@ -83,15 +90,19 @@ impl AudienceSelector {
             Self::Devices(devices) => devices.iter().any(|device| device.id.is_some()),
             Self::Users(users) => !users.is_empty(),
             Self::Tokens(tokens) => tokens.iter().any(|token| token.platform == platform),
-            Self::All => true,
+            Self::Topics(topics) => !topics.is_empty(),
+            Self::Condition(_) | Self::All => true,
         }
     }
 
-    /// Are its devices found page by page, after the answer?
-    fn is_paged(&self) -> bool {
+    /// What is found page by page, after the answer. None: its devices are looked up before it, or it has none.
+    fn part(&self) -> Option<FanOutPart> {
         match self {
-            Self::Devices(_) | Self::Users(_) | Self::Tokens(_) => false,
-            Self::All => true,
+            Self::Devices(_) | Self::Users(_) | Self::Tokens(_) => None,
+            Self::Topics(topics) if topics.is_empty() => None,
+            Self::Topics(topics) => Some(FanOutPart::Topics(sorted(topics.iter().cloned()))),
+            Self::Condition(condition) => Some(FanOutPart::Condition(condition.clone())),
+            Self::All => Some(FanOutPart::All),
         }
     }
 }
@@ -107,7 +118,7 @@ impl Audience {
     /// one for an audience that is found page by page.
     pub fn expected_devices(&self) -> usize {
         let named: usize = self.selectors.iter().map(AudienceSelector::name_count).sum();
-        named.max(usize::from(self.is_paged()))
+        named.max(usize::from(self.parts().next().is_some()))
     }
 
     /// Devices by id, as written, in the order given.
@@ -146,34 +157,39 @@ impl Audience {
                 }
                 AudienceSelector::Users(users) => names.users.extend_from_slice(users),
                 AudienceSelector::Tokens(tokens) => names.tokens.extend(tokens),
-                AudienceSelector::All => {}
+                AudienceSelector::Topics(_) | AudienceSelector::Condition(_) | AudienceSelector::All => {}
             }
         }
         names
     }
 
-    /// The part of the audience that is found page by page, once the named devices are `resolved`; none if there is no
-    /// such part. Only the first paged selector counts, because [`AudienceSelector::All`] is the only paged kind.
+    /// All selectors that are found page by page, as one fan-out, once the named devices are `resolved`. None: there are no
+    /// such selectors.
     ///
     /// APNs devices need tokens of `kind`. The platforms are those that have lanes at this moment on this node: a node
     /// that reads a page later may know others.
     pub fn fan_out(&self, app: &App, resolved: &Resolved, kind: Kind) -> Option<FanOut> {
+        let mut parts: Vec<FanOutPart> = self.parts().collect();
+        if parts.is_empty() {
+            return None;
+        }
+        if parts.contains(&FanOutPart::All) {
+            parts = vec![FanOutPart::All];
+        }
         let known = app.platforms();
         let reached = known.iter().filter(|platform| app.has_platform(*platform) && self.includes(*platform));
-        let platforms: Vec<String> = reached.map(|platform| platform.as_str().to_owned()).collect();
         let targets = resolved.targets.iter().map(|target| target.device);
-        self.selectors.iter().find_map(|selector| match selector {
-            AudienceSelector::Devices(_) | AudienceSelector::Users(_) | AudienceSelector::Tokens(_) => None,
-            AudienceSelector::All => Some(FanOut {
-                kind,
-                platforms: Some(platforms.clone()),
-                except_users: self.except_users.clone(),
-                except_devices: sorted(self.except_devices.iter().copied().chain(targets.clone())),
-            }),
+        Some(FanOut {
+            kind,
+            platforms: Some(reached.map(|platform| platform.as_str().to_owned()).collect()),
+            parts,
+            except_users: self.except_users.clone(),
+            except_devices: sorted(self.except_devices.iter().copied().chain(targets)),
+            except_topics: sorted(self.except_topics.iter().cloned()),
         })
     }
 
-    fn is_paged(&self) -> bool {
-        self.selectors.iter().any(AudienceSelector::is_paged)
+    fn parts(&self) -> impl Iterator<Item = FanOutPart> {
+        self.selectors.iter().filter_map(AudienceSelector::part)
     }
 }

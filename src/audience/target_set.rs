@@ -45,6 +45,11 @@ impl<'a> TargetSet<'a> {
         }
     }
 
+    /// These devices become no targets.
+    pub(super) fn leave_out(&mut self, devices: impl IntoIterator<Item = DeviceId>) {
+        self.except_devices.extend(devices);
+    }
+
     /// Adds a device that was named by id or token. It becomes a target whatever its state is, so that its delivery
     /// says what is wrong with it.
     pub(super) fn add_explicit(&mut self, device: Addressed, reference: Option<String>) {

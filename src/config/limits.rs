@@ -7,7 +7,7 @@ use crate::settings::Section;
 pub struct LimitSettings {
     /// Bytes of a request's body. Does not apply to imports, which are streams.
     pub body_bytes: usize,
-    /// Devices, users and tokens together in one `to`.
+    /// Devices, users, tokens and topics together in one `to`.
     pub targets: usize,
     /// Notifications in one batch.
     pub batch_items: usize,

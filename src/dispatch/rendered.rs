@@ -2,6 +2,7 @@
 //!
 //! The prefetcher makes these and keeps the latest; each attempt reads one.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use crate::domain::{Content, NotificationId};
@@ -21,8 +22,9 @@ pub(super) struct RenderedNotification {
     latest: Mutex<Option<(SenderNumber, Prepared)>>,
     /// There is one attempt, and the provider does not store the push: `ttl` is 0.
     pub(super) once: bool,
-    /// Some devices were addressed through a user. They are sent only while that user has them.
-    pub(super) by_user: bool,
+    /// Some devices were addressed through a user. They are sent only while that user has them. A later page of a fan-out
+    /// may find the first of them.
+    by_user: AtomicBool,
     /// Set by the first device that asks.
     has_content: OnceLock<bool>,
 }
@@ -30,8 +32,19 @@ pub(super) struct RenderedNotification {
 impl RenderedNotification {
     /// Renders nothing yet.
     pub(super) fn new(id: NotificationId, payload: &HandoffPayload) -> Self {
-        let (content, once, by_user) = (Arc::clone(&payload.content), payload.once, payload.by_user);
+        let (content, once) = (Arc::clone(&payload.content), payload.once);
+        let by_user = AtomicBool::new(payload.by_user);
         Self { id, content, latest: Mutex::default(), once, by_user, has_content: OnceLock::new() }
+    }
+
+    /// Were some devices addressed through a user, as far as is known?
+    pub(super) fn is_by_user(&self) -> bool {
+        self.by_user.load(Ordering::Relaxed)
+    }
+
+    /// Some devices were addressed through a user.
+    pub(super) fn note_by_user(&self) {
+        self.by_user.store(true, Ordering::Relaxed);
     }
 
     /// False where overrides bring content for other providers only.

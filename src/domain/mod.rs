@@ -40,7 +40,7 @@ pub use condition::{BadCondition, Condition};
 pub use content::{COLLAPSE_KEY_MAX, Content, Priority, ProviderOverrides, is_collapse_key};
 pub use delivery::{DeliveryCounts, DeliveryStatus, NotificationStatus};
 pub use device::{BadToken, DeviceToken, Kind, QuarantineReason, Source, TokenDigest};
-pub use fan_out::FanOut;
+pub use fan_out::{FanOut, FanOutPart};
 pub use finding::{EnvironmentProof, Finding, TokenVerdict};
 pub use id::{AppId, BadId, DeviceId, InstallationKey, JobId, KeyId, LaneId, NodeId, NotificationId};
 pub use idempotency::{IDEMPOTENCY_KEY_MAX, Idempotency, IdempotencyKey, RequestDigest};

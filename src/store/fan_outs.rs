@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::Error;
 use crate::domain::{
     AppId, Class, DeviceId, Environment, FanOut, JOB_DEVICES_MAX, LaneId, LaneKey, NotificationId, Platform,
-    Priority,
+    Priority, UserId,
 };
 use crate::store::Session;
 
@@ -35,12 +35,27 @@ pub struct LockedFanOut {
     pub audience: Option<FanOut>,
 }
 
+/// Which devices a page may make targets.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum PageDevices<'a> {
+    /// So many devices after those that the fan-out has reached.
+    Next(i64),
+    /// Devices that were found already.
+    Found {
+        /// In ascending order, each once.
+        devices: &'a [DeviceId],
+        /// Those of `devices` that are in the audience only because of their user. Each is a target only while the user has
+        /// it.
+        through_users: &'a [(DeviceId, UserId)],
+    },
+}
+
 /// The result of one page.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct FanOutPage {
-    /// Number of devices that were looked at.
+    /// Number of active devices that were read.
     pub seen: i64,
-    /// The last device that was looked at.
+    /// The last device that was read.
     pub reached: Option<DeviceId>,
     /// Number of devices that became targets.
     pub found: i64,
@@ -48,8 +63,8 @@ pub struct FanOutPage {
     pub lanes: Vec<LaneId>,
 }
 
-/// Locks the due fan-out of the highest priority among these apps, except those in `not` and those that other
-/// transactions have locked. The first page fixes the last device: devices that come later are no targets.
+/// Locks the due fan-out of the highest priority among these apps, except those in `not`, those that other
+/// transactions have locked, and those of a format above the one that this version knows. The first page fixes the last device: devices that come later are no targets.
 ///
 /// # Errors
 /// Postgres is out of reach, or a row holds an unknown value.
@@ -71,12 +86,13 @@ pub async fn lock_next(
         from unnest(array[10, 5, 1]::smallint[]) p
         cross join lateral (
           select * from fan_outs
-          where priority = p and due_at <= now() and app_id = any($1) and notification_id <> all($2)
+          where priority = p and due_at <= now() and app_id = any($1) and notification_id <> all($2) and format <= $3
           order by due_at limit 1 for update skip locked) f
         limit 1
         "#,
         &apps,
-        &not
+        &not,
+        FanOut::FORMAT
     )
     .fetch_optional(conn)
     .await?;
@@ -95,8 +111,34 @@ pub async fn lock_next(
     }))
 }
 
-/// Writes the jobs of the next `size` devices of a locked fan-out, cut into lists per lane. A device is a target if it
-/// is in the audience when its page is read. Devices of lanes that are missing in `lanes` get no job.
+/// The lanes of an audience, as columns.
+struct LaneColumns {
+    platforms: Vec<i16>,
+    environments: Vec<i16>,
+    numbers: Vec<i32>,
+    /// The platforms that have kinds of token.
+    with_kinds: Vec<i16>,
+}
+
+impl LaneColumns {
+    /// Those of `lanes` that the audience may go to.
+    fn of(audience: &FanOut, lanes: &[(LaneKey, LaneId)]) -> Self {
+        let some = audience.platforms.as_deref();
+        let wanted =
+            |platform: Platform| some.is_none_or(|some| some.iter().any(|name| name == platform.as_str()));
+        let lanes: Vec<&(LaneKey, LaneId)> = lanes.iter().filter(|(key, _)| wanted(key.platform())).collect();
+        let platforms = || lanes.iter().map(|(key, _)| key.platform());
+        Self {
+            platforms: platforms().map(Platform::code).collect(),
+            environments: lanes.iter().map(|(key, _)| Environment::code(key.environment())).collect(),
+            numbers: lanes.iter().map(|(_, id)| id.0).collect(),
+            with_kinds: platforms().filter(|platform| platform.has_kinds()).map(Platform::code).collect(),
+        }
+    }
+}
+
+/// Writes the jobs of a page of a locked fan-out, cut into lists per lane. A device is a target if it is active now.
+/// Devices of lanes that are missing in `lanes` get no job. The users that targets were found through are stored with them.
 ///
 /// # Errors
 /// Postgres is out of reach. Nothing of the page is written then.
@@ -105,37 +147,45 @@ pub async fn write_page(
     fan_out: &LockedFanOut,
     audience: &FanOut,
     lanes: &[(LaneKey, LaneId)],
-    size: i64,
+    devices: PageDevices<'_>,
 ) -> Result<FanOutPage, Error> {
-    let wanted = |key: &LaneKey| {
-        audience.platforms.as_ref().is_none_or(|some| some.iter().any(|name| name == key.platform().as_str()))
-    };
-    let lanes: Vec<&(LaneKey, LaneId)> = lanes.iter().filter(|(key, _)| wanted(key)).collect();
-    let platforms: Vec<i16> = lanes.iter().map(|(key, _)| key.platform().code()).collect();
-    let environments: Vec<i16> = lanes.iter().map(|(key, _)| Environment::code(key.environment())).collect();
-    let with_kinds: Vec<i16> = lanes
-        .iter()
-        .map(|(key, _)| key.platform())
-        .filter(|platform| platform.has_kinds())
-        .map(Platform::code)
-        .collect();
-    let numbers: Vec<i32> = lanes.iter().map(|(_, id)| id.0).collect();
+    let lanes = LaneColumns::of(audience, lanes);
     let except_users: Vec<String> =
         audience.except_users.iter().map(|user| user.as_str().to_owned()).collect();
     let except_devices: Vec<i64> = audience.except_devices.iter().map(|device| device.0).collect();
+    let (size, found, through_users) = match devices {
+        PageDevices::Next(size) => (size, None, &[][..]),
+        PageDevices::Found { devices, through_users } => (0, Some(devices), through_users),
+    };
+    let found: Option<Vec<i64>> = found.map(|devices| devices.iter().map(|device| device.0).collect());
+    let through: Vec<i64> = through_users.iter().map(|(device, _)| device.0).collect();
+    let users: Vec<String> = through_users.iter().map(|(_, user)| user.as_str().to_owned()).collect();
+    // `in (select …)` behind `is true`, and `not in`, are looked up in a hash table. `= any` and `<> all` compare a device
+    // with each value of the list, and a join may do so too.
     let row = sqlx::query!(
         r#"
-        with page as materialized (
+        with next as materialized (
           select device_id, platform, environment, kind, user_id from devices
-          where app_id = $1 and quarantined_at is null and source <> 1 and device_id > $2 and device_id <= $3
+          where $18::bigint[] is null and app_id = $1 and quarantined_at is null and source <> 1
+            and device_id > $2 and device_id <= $3
           order by device_id limit $4),
+        found as materialized (
+          select device_id, platform, environment, kind, user_id, quarantined_at, source from devices
+          where device_id = any($18::bigint[])),
+        page as materialized (
+          select * from next
+          union all
+          select device_id, platform, environment, kind, user_id from found
+          where quarantined_at is null and source <> 1
+            and (device_id not in (select unnest($19::bigint[]))
+                 or (device_id, user_id) in (select * from unnest($19::bigint[], $20::text[])))),
         devices_by_lane as materialized (
           select l.lane_id, array(
             select device_id from page d
             where d.platform = l.platform and d.environment = l.environment
               and (d.platform <> all($8::smallint[]) or d.kind = $9)
-              and (d.user_id is null or d.user_id <> all($10::text[]))
-              and d.device_id <> all($11::bigint[])
+              and (d.user_id is null or d.user_id not in (select unnest($10::text[])))
+              and d.device_id not in (select unnest($11::bigint[]))
             order by device_id) as devices
           from unnest($5::smallint[], $6::smallint[], $7::int[]) as l(platform, environment, lane_id)),
         -- Lists of at most $17 devices.
@@ -144,7 +194,15 @@ pub async fn write_page(
           select $12, lane_id, $13, $14, $15, $16, cardinality(part)::smallint, part
           from (select lane_id, devices[start : start + $17::int - 1] as part
                 from devices_by_lane, generate_series(1, cardinality(devices), $17::int) start) parts
-          returning lane_id, device_count)
+          returning lane_id, device_count),
+        new_targets as (
+          insert into targets (notification_id, device_id, user_id)
+          select $12, t.device_id, t.user_id from unnest($19::bigint[], $20::text[]) as t(device_id, user_id)
+          where (t.device_id in (select unnest(devices) from devices_by_lane)) is true
+          returning true),
+        marked as (
+          update notifications set by_user = true
+          where notification_id = $12 and not by_user and exists (select from new_targets))
         select s.seen as "seen!", s.reached, (select coalesce(sum(device_count), 0) from new_jobs) as "found!",
                array(select distinct lane_id from new_jobs) as "lanes!"
         from (select count(*) as seen, max(device_id) as reached from page) s
@@ -153,10 +211,10 @@ pub async fn write_page(
         fan_out.reached.0,
         fan_out.last.0,
         size,
-        &platforms,
-        &environments,
-        &numbers,
-        &with_kinds,
+        &lanes.platforms,
+        &lanes.environments,
+        &lanes.numbers,
+        &lanes.with_kinds,
         audience.kind.code(),
         &except_users,
         &except_devices,
@@ -166,6 +224,9 @@ pub async fn write_page(
         fan_out.due_at,
         fan_out.expires_at,
         JOB_DEVICES_MAX as i32,
+        found.as_deref(),
+        &through,
+        &users,
     )
     .fetch_one(conn)
     .await?;

@@ -58,7 +58,7 @@ problem_codes! {
     BodyTooLarge "body_too_large" PAYLOAD_TOO_LARGE "The body is too large",
     /// A line of an import has more bytes than the limit.
     LineTooLarge "line_too_large" PAYLOAD_TOO_LARGE "The line is too large",
-    /// `to` names more devices, users and tokens than the limit.
+    /// `to` names more devices, users, tokens and topics than the limit.
     TooManyTargets "too_many_targets" PAYLOAD_TOO_LARGE "Too many targets",
     /// The request names more items than the limit.
     TooManyItems "too_many_items" PAYLOAD_TOO_LARGE "Too many items",

@@ -47,7 +47,7 @@ pub enum ApiError {
     /// The body is over the limit, in bytes.
     #[error("the body is too large")]
     BodyTooLarge(usize),
-    /// More devices, users and tokens in one `to` than the limit.
+    /// More devices, users, tokens and topics in one `to` than the limit.
     #[error("too many targets")]
     TooManyTargets(usize),
     /// More items than one request may name.
@@ -199,7 +199,7 @@ impl ApiError {
             }
             Self::TooManyTargets(limit) => {
                 let detail = format!(
-                    "A request may name at most {limit} devices, users and tokens together, those in `except` included."
+                    "A request may name at most {limit} devices, users, tokens and topics together, those in `except` included."
                 );
                 Problem::new(ProblemCode::TooManyTargets, detail).with("limit", limit)
             }

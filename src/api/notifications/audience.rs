@@ -20,11 +20,10 @@ pub(super) enum ReadAudience {
 const REFERENCE_MAX: usize = 128;
 /// The members that name devices, of which there must be at least one.
 const SELECTOR_MEMBERS: [&str; 6] = ["devices", "users", "tokens", "topics", "condition", "all"];
-const NOT_SUPPORTED_YET: &str = "this version does not serve this yet";
 
 /// Reads `to`, and reports its faults.
 pub(super) fn read(mut to: Fields<'_>, context: Context<'_>) -> ReadAudience {
-    let counted = ["devices", "users", "tokens"].map(|way| to.length(way));
+    let counted = ["devices", "users", "tokens", "topics"].map(|way| to.length(way));
     let excepted = ["devices", "users", "topics"].map(|way| to.length_within("except", way));
     if counted.iter().chain(&excepted).sum::<usize>() > context.targets_max {
         to.into_unread();
@@ -35,20 +34,19 @@ pub(super) fn read(mut to: Fields<'_>, context: Context<'_>) -> ReadAudience {
         AudienceSelector::Devices(named::devices(&mut to, context.app, context.installation)),
         AudienceSelector::Users(named::users(&mut to)),
         AudienceSelector::Tokens(tokens(&mut to, context.app)),
+        AudienceSelector::Topics(named::topics(&mut to)),
     ];
+    selectors.extend(condition(&mut to).map(AudienceSelector::Condition));
     if to.boolean("all").unwrap_or_default() {
         selectors.push(AudienceSelector::All);
     }
     let mut audience =
         Audience { selectors, platforms: platforms(&mut to, context.app), ..Audience::default() };
-    later(&mut to);
     if let Some(mut except) = to.fields("except") {
         audience.except_users = named::users(&mut except);
         let devices = named::devices(&mut except, context.app, context.installation);
         audience.except_devices = devices.into_iter().filter_map(|device| device.id).collect();
-        if except.strings("topics").map(Iterator::count).is_some() {
-            except.fault("topics", InputCode::NotSupportedYet, NOT_SUPPORTED_YET);
-        }
+        audience.except_topics = named::topics(&mut except);
         except.finish();
     }
     // A misspelt member is reported with the name that was meant; the missing member only follows from that.
@@ -153,22 +151,11 @@ fn choice<T>(
     parsed
 }
 
-/// Members that a later version serves. Their types are checked already.
-fn later(to: &mut Fields<'_>) {
-    let topics = to.strings("topics").map(Iterator::count).is_some();
-    let condition = to.string("condition").is_some_and(|text| is_condition(to, text));
-    for (name, given) in [("topics", topics), ("condition", condition)] {
-        if given {
-            to.fault(name, InputCode::NotSupportedYet, NOT_SUPPORTED_YET);
-        }
-    }
-}
-
-fn is_condition(to: &Fields<'_>, text: &str) -> bool {
-    let parsed = Condition::parse(text);
+fn condition(to: &mut Fields<'_>) -> Option<Condition> {
+    let parsed = Condition::parse(to.string("condition")?);
     if let Err(bad) = &parsed {
         let fault = ValidationError::at(to.pointer("condition"), InputCode::BadCondition, bad.to_string());
         to.faults().push(fault.with("offset", bad.offset).with("expected", bad.expected));
     }
-    parsed.is_ok()
+    parsed.ok()
 }

@@ -81,8 +81,9 @@ pub(in crate::api) struct SendRequest {
 #[schema(as = Audience, min_properties = 1)]
 #[schema(example = json!({
     "devices": ["dev_5bf4acbbbcffe5d67fbfee43320f88a6"], "users": ["u7"],
-    "tokens": [{"platform": "fcm", "token": "fcm-token-7", "ref": "row-1"}], "all": false,
-    "platforms": ["apns", "fcm"], "except": {"users": ["u9"], "devices": ["dev_00000000000000000000000000000000"]}
+    "tokens": [{"platform": "fcm", "token": "fcm-token-7", "ref": "row-1"}], "topics": ["news", "team:42"],
+    "condition": "news && (sport || !finance)", "all": false, "platforms": ["apns", "fcm"],
+    "except": {"users": ["u9"], "devices": ["dev_00000000000000000000000000000000"], "topics": ["quiet"]}
 }))]
 pub(in crate::api) struct AudienceBody {
     /// Ids of devices.
@@ -91,11 +92,11 @@ pub(in crate::api) struct AudienceBody {
     users: Option<Vec<String>>,
     /// Tokens, known to Pushpost or not.
     tokens: Option<Vec<AddressedTokenBody>>,
-    /// Refused: this version does not serve it yet. Devices with any of these topics.
-    #[schema(deprecated)]
+    /// Devices with any of these topics, by a subscription of their own or of their user. Unknown topics match nothing.
     topics: Option<Vec<String>>,
-    /// Refused: this version does not serve it yet. `news && (sport || !finance)`.
-    #[schema(deprecated)]
+    /// Devices for which this holds over their own topics and those of their user: names, `!`, `&&`, `||` and parentheses; at
+    /// most 20 names. FCM's `'news' in topics` is understood.
+    #[schema(example = "news && (sport || !finance)")]
     condition: Option<String>,
     /// Every active device that was registered or imported.
     all: Option<bool>,
@@ -133,14 +134,15 @@ pub(in crate::api) struct AddressedTokenBody {
 /// Devices that do not get a notification.
 #[derive(ToSchema, Debug)]
 #[schema(as = AudienceExcept)]
-#[schema(example = json!({"users": ["u9"], "devices": ["dev_00000000000000000000000000000000"]}))]
+#[schema(example = json!({
+    "users": ["u9"], "devices": ["dev_00000000000000000000000000000000"], "topics": ["quiet"]
+}))]
 pub(in crate::api) struct AudienceExceptBody {
     /// Ids of devices.
     devices: Option<Vec<String>>,
     /// Users: all of their devices.
     users: Option<Vec<String>>,
-    /// Refused: this version does not serve it yet.
-    #[schema(deprecated)]
+    /// Topics: devices that have any of them, by a subscription of their own or of their user.
     topics: Option<Vec<String>>,
 }
 

@@ -265,14 +265,8 @@ fn a_collapse_key_is_what_a_header_can_be() {
 
 #[test]
 fn members_of_later_versions_are_refused() {
-    for (at, more) in [
-        ("#/to/topics", json!({"to": {"topics": ["news"]}})),
-        ("#/to/condition", json!({"to": {"condition": "news"}})),
-        ("#/to/except/topics", json!({"to": {"users": ["a"], "except": {"topics": ["news"]}}})),
-        ("#/send_at", json!({"send_at": "2026-12-01T09:00:00Z"})),
-    ] {
-        assert_codes(&body(more), &[(at, "not_supported_yet")]);
-    }
+    let later = body(json!({"send_at": "2026-12-01T09:00:00Z"}));
+    assert_codes(&later, &[("#/send_at", "not_supported_yet")]);
     assert_codes(
         &body(json!({"to": {"topics": "news", "all": 1}})),
         &[("#/to/topics", "wrong_type"), ("#/to/all", "wrong_type")],

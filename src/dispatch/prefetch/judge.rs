@@ -46,7 +46,7 @@ impl DeviceJudge {
         device: Option<&LoadedDevice>,
     ) -> Option<Disposition> {
         let Some(device) = device else { return Some(cancelled(job, PushpostReason::DeviceGone)) };
-        if notification.by_user && addressed.is_some() && addressed != device.user.as_ref() {
+        if notification.is_by_user() && addressed.is_some() && addressed != device.user.as_ref() {
             return Some(cancelled(job, PushpostReason::UserChanged));
         }
         if device.quarantined {

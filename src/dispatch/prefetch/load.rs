@@ -135,6 +135,11 @@ impl JobLoader {
         let mut conn = self.pool.acquire().await.map_err(store::Error::from)?;
         let mut cancelled = HashSet::new();
         for row in store::notifications::to_send(&mut conn, &all, &unknown).await? {
+            if row.by_user
+                && let Some(known) = self.notifications.get(&row.id)
+            {
+                known.note_by_user();
+            }
             if row.cancelled {
                 cancelled.insert(row.id);
             } else if unknown.binary_search(&row.id).is_ok() {
@@ -145,7 +150,7 @@ impl JobLoader {
         let by_user: Vec<NotificationId> = to_load
             .iter()
             .map(|job| job.leased.job.notification)
-            .filter(|id| self.notifications.get(id).is_some_and(|notification| notification.by_user))
+            .filter(|id| self.notifications.get(id).is_some_and(|notification| notification.is_by_user()))
             .collect();
         if !by_user.is_empty() {
             for (id, device, user) in store::notifications::users_of(&mut conn, &by_user, &devices).await? {

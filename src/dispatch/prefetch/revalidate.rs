@@ -78,7 +78,7 @@ impl Revalidator {
             let (notification, device) = ready.target();
             ids.push(device);
             notifications.push(notification);
-            by_user.extend(ready.notification.by_user.then_some(notification));
+            by_user.extend(ready.notification.is_by_user().then_some(notification));
         });
         ids.sort_unstable();
         ids.dedup();

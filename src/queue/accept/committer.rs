@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use super::session::CommitSession;
 use super::{AcceptedNotification, CommitterParts, Error, NewNotification, Request};
 use crate::domain::{
-    Class, DeviceId, JOB_DEVICES_MAX, Job, LaneId, NodeId, NotificationId, Priority, Reason,
+    Class, DeviceId, FanOut, JOB_DEVICES_MAX, Job, LaneId, NodeId, NotificationId, Priority, Reason,
 };
 use crate::queue::lane_intake::{HandoffPayload, LeasedJob, Reservation};
 use crate::store;
@@ -250,6 +250,7 @@ fn add(parts: &CommitterParts, part: &mut Part, id: NotificationId, new: &NewNot
             priority,
             window_secs,
             target_count: new.targets.len(),
+            format: FanOut::FORMAT,
             audience: serde_json::to_vec(fan_out).unwrap_or_default(),
         });
     }

@@ -45,6 +45,7 @@ pub struct AcceptBatch {
     pub(super) fan_out_priority: Vec<i16>,
     pub(super) fan_out_window_secs: Vec<i32>,
     pub(super) fan_out_target_count: Vec<i32>,
+    pub(super) fan_out_format: Vec<i16>,
     pub(super) fan_out_audience: Vec<Vec<u8>>,
 }
 
@@ -98,6 +99,8 @@ pub struct FanOutRow {
     pub window_secs: u32,
     /// Number of devices that are targets already.
     pub target_count: usize,
+    /// The format of the audience.
+    pub format: i16,
     /// The audience as JSON.
     pub audience: Vec<u8>,
 }
@@ -180,6 +183,7 @@ impl AcceptBatch {
         self.fan_out_priority.push(row.priority.code());
         self.fan_out_window_secs.push(row.window_secs.cast_signed());
         self.fan_out_target_count.push(i32::try_from(row.target_count).unwrap_or(i32::MAX));
+        self.fan_out_format.push(row.format);
         self.fan_out_audience.push(row.audience);
     }
 

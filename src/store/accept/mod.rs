@@ -106,10 +106,11 @@ macro_rules! insert_batch {
                 + $stored
                 + r#"),
         new_fan_outs as (
-          insert into fan_outs (notification_id, app_id, priority, due_at, expires_at, target_count, audience)
-          select id, app, priority, now(), now() + make_interval(secs => window_secs), target_count, audience
-          from unnest($30::uuid[], $31::smallint[], $32::smallint[], $33::int[], $34::int[], $35::bytea[])
-            as incoming(id, app, priority, window_secs, target_count, audience)
+          insert into fan_outs (notification_id, app_id, priority, due_at, expires_at, target_count, format, audience)
+          select id, app, priority, now(), now() + make_interval(secs => window_secs), target_count, format, audience
+          from unnest($30::uuid[], $31::smallint[], $32::smallint[], $33::int[], $34::int[], $35::smallint[],
+                      $36::bytea[])
+            as incoming(id, app, priority, window_secs, target_count, format, audience)
           "#
                 + $stored
                 + r#"),
@@ -159,6 +160,7 @@ macro_rules! insert_batch {
             &$batch.fan_out_priority,
             &$batch.fan_out_window_secs,
             &$batch.fan_out_target_count,
+            &$batch.fan_out_format,
             &$batch.fan_out_audience
             $(, $more)*
         )
@@ -212,7 +214,7 @@ pub async fn insert_keyed(
         with new_keys as (
           insert into idempotency_keys (app_id, key_digest, request_digest, notification_id, answer)
           select app, key, request, id, answer
-          from unnest($36::smallint[], $37::bytea[], $38::bytea[], $39::uuid[], $40::bytea[])
+          from unnest($37::smallint[], $38::bytea[], $39::bytea[], $40::uuid[], $41::bytea[])
             as incoming(app, key, request, id, answer)
           order by app, key
           on conflict do nothing

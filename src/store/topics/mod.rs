@@ -2,6 +2,7 @@
 
 mod change;
 mod members;
+mod page;
 
 use std::collections::HashMap;
 
@@ -12,6 +13,10 @@ pub use self::change::{
 pub use self::members::{
     EndedPage, TopicSize, end_devices, end_users, of_users, sizes, subscribe_users, unsubscribe_devices,
     unsubscribe_users,
+};
+pub use self::page::{
+    FirstSubscribers, first_subscribers, first_through_users, ids_by_name, topics_among, user_counts,
+    user_topics_among,
 };
 use super::Error;
 use crate::domain::{AppId, DeviceId, SubscriptionTerm, TopicName};
@@ -85,36 +90,12 @@ pub async fn subscribers(
         limit
     );
     let mut ids = own.fetch_all(&mut *conn).await?;
-    ids.extend(bound_to_subscribers(conn, app, topics, after, limit).await?);
+    let through_users = first_through_users(conn, app, topics, after, limit).await?;
+    ids.extend(through_users.into_iter().map(|device| device.0));
     ids.sort_unstable();
     ids.dedup();
     ids.truncate(usize::try_from(limit).unwrap_or_default());
     Ok(ids.into_iter().map(DeviceId).collect())
-}
-
-/// The first devices after the given one that are bound to a user with any of these topics, in id order. It takes a time
-/// that grows with the number of such users.
-async fn bound_to_subscribers(
-    conn: &mut Session,
-    app: AppId,
-    topics: &[TopicId],
-    after: DeviceId,
-    limit: i64,
-) -> Result<Vec<i64>, Error> {
-    let ids = sqlx::query_scalar!(
-        "select device_id from devices
-         where device_id = any(array(
-           select device_id from devices
-           where app_id = $1 and user_id = any(array(
-             select user_id from user_subscriptions where topic_id = any($2)))))
-           and device_id > $3
-         order by device_id limit $4",
-        app.0,
-        topics,
-        after.0,
-        limit
-    );
-    Ok(ids.fetch_all(conn).await?)
 }
 
 fn texts(names: &[TopicName]) -> Vec<String> {

@@ -7,11 +7,12 @@ use std::collections::HashMap;
 
 use bit_vec::BitVec;
 use pushpost::domain::{
-    AppId, Certainty, Class, DeviceId, DeviceToken, EnvironmentProof, FanOut, IdempotencyKey, JobId, Kind,
-    LaneId, NodeId, NotificationId, Priority, Reason, Source, SubscriptionTerm, TokenVerdict, TopicName,
-    UserId,
+    AppId, Certainty, Class, DeviceId, DeviceToken, EnvironmentProof, FanOutPart, IdempotencyKey, JobId,
+    Kind, LaneId, NodeId, NotificationId, Priority, Reason, Source, SubscriptionTerm, TokenVerdict,
+    TopicName, UserId,
 };
 use pushpost::provider::{apns, fcm};
+use pushpost::store::fan_outs::PageDevices;
 use pushpost::store::record::NewReceipt;
 use pushpost::store::{
     Purpose, Session, SessionPool, accept, backlog, contents, deliveries, devices, environments, expiry,
@@ -21,6 +22,7 @@ use serde_json::Value;
 use sqlx::{AssertSqlSafe, Row};
 
 use pushpost_testkit::database::TestDatabase;
+use pushpost_testkit::queue::union_of;
 
 /// After five Postgres compares, and keeps one.
 const OFTEN: usize = 7;
@@ -106,7 +108,7 @@ async fn assert_plans(db: &TestDatabase) {
     run(&db.pool, FILL).await;
     let leading = leading_columns(&db.pool).await;
     let mut faults = Vec::new();
-    for (pool, least) in [(queue, 20), (requests, 10)] {
+    for (pool, least) in [(queue, 28), (requests, 10)] {
         let mut conn = pool.acquire().await.unwrap();
         let plans = plans(&mut conn, id).await;
         assert!(plans.len() >= least, "only {} statements were found", plans.len());
@@ -170,10 +172,22 @@ async fn find(conn: &mut Session, id: NotificationId) {
         reached: DeviceId(0),
         audience: None,
     };
-    let audience =
-        FanOut { kind: Kind::Alert, platforms: None, except_users: Vec::new(), except_devices: Vec::new() };
+    let audience = union_of([FanOutPart::All]);
     let lanes = [(fcm::LANE, LaneId(1))];
-    fan_outs::write_page(conn, &fan_out, &audience, &lanes, 10_000).await.unwrap();
+    let (few, users) = ([DeviceId(1), DeviceId(2)], [(DeviceId(2), UserId::parse("u1").unwrap())]);
+    let found = PageDevices::Found { devices: &few, through_users: &users };
+    for devices in [PageDevices::Next(10_000), found] {
+        fan_outs::write_page(conn, &fan_out, &audience, &lanes, devices).await.unwrap();
+    }
+    let names = [TopicName::parse("news").unwrap()];
+    topics::ids_by_name(conn, AppId(1), &names).await.unwrap();
+    topics::user_counts(conn, &[1, 2], 20_000).await.unwrap();
+    topics::first_subscribers(conn, &[1, 2], (DeviceId(0), DeviceId(100_000)), 10_000).await.unwrap();
+    topics::first_through_users(conn, AppId(1), &[1, 2], DeviceId(0), 10_000).await.unwrap();
+    topics::topics_among(conn, &few, &[1, 2]).await.unwrap();
+    topics::user_topics_among(conn, AppId(1), &[users[0].1.clone()], &[1, 2]).await.unwrap();
+    devices::next_active(conn, AppId(1), (DeviceId(0), DeviceId(100_000)), 10_000).await.unwrap();
+    devices::users_of(conn, &few).await.unwrap();
     fan_outs::advance(conn, id, DeviceId(1), DeviceId(1), 0).await.unwrap();
     fan_outs::finish(conn, id, 0).await.unwrap();
 }

@@ -3,6 +3,7 @@
 
 use std::sync::{Arc, Mutex};
 
+use pushpost::audience::PageLimits;
 use pushpost::domain::{Class, FanOut, Kind, LaneId, Priority};
 use pushpost::provider::apns;
 use pushpost::queue::accept::NewNotification;
@@ -100,7 +101,7 @@ async fn a_page_of_a_dead_node_is_resolved_again() {
     let mut one = queue.pool.acquire().await.unwrap();
     let mut tx = one.begin().await.unwrap();
     let fan_out = fan_outs::lock_next(&mut tx, &[queue.app.id], &[]).await.unwrap().unwrap();
-    assert_eq!(queue.write(&mut tx, &fan_out, 10).await, 10);
+    assert_eq!(queue.write(&mut tx, &fan_out, PageLimits { devices: 10, ..PageLimits::DEFAULT }).await, 10);
     tx.rollback().await.unwrap();
     let counts = queue.counts(id).await;
     assert_eq!((counts.targets(), counts.pending), (10, 10), "what is found so far, and no more");
@@ -190,4 +191,21 @@ async fn a_fan_out_that_expires_cannot_be_read_or_has_no_app_ends() {
         "all are done"
     );
     assert_eq!(queue.database.count("select count(*) from fan_outs").await, 0);
+}
+
+#[tokio::test]
+async fn a_fan_out_of_a_later_format_is_left_to_nodes_that_can_read_it() {
+    let queue = TestQueue::create().await;
+    queue.crowd(5).await;
+    let node = QueueNode::enter(&queue).await;
+    let later = node.accept(queue.wanted_by_all(Priority::High)).await;
+    let formats = "select min(format)::bigint from fan_outs";
+    assert_eq!(queue.database.count(formats).await, i64::from(FanOut::FORMAT));
+    queue.database.execute("update fan_outs set format = format + 1").await;
+    let now = node.accept(queue.wanted_by_all(Priority::Low)).await;
+    assert_eq!(queue.page(10).await, Some((now, 5)));
+    assert_eq!(queue.page(10).await, None);
+    queue.database.execute("update fan_outs set format = format - 1").await;
+    assert_eq!(queue.page(10).await, Some((later, 5)));
+    queue.assert_sound().await;
 }

@@ -15,3 +15,4 @@ mod poison;
 mod receipt_words;
 mod replay;
 mod retention;
+mod topic_audiences;

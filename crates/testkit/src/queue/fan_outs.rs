@@ -2,8 +2,10 @@
 
 use std::sync::{Arc, Mutex};
 
-use pushpost::audience::FanOutWorker;
-use pushpost::domain::{DeviceId, FanOut, Kind, LaneId, LaneKey, NotificationId, Priority, ServedApps};
+use pushpost::audience::{FanOutWorker, PageLimits, write_page};
+use pushpost::domain::{
+    DeviceId, FanOut, FanOutPart, Kind, LaneId, LaneKey, NotificationId, Priority, ServedApps,
+};
 use pushpost::queue::accept::NewNotification;
 use pushpost::store::fan_outs::{self, LockedFanOut};
 use tokio::sync::Notify;
@@ -12,11 +14,18 @@ use super::TestQueue;
 
 /// All devices except these.
 pub fn all_but(devices: impl IntoIterator<Item = i64>) -> FanOut {
+    FanOut { except_devices: devices.into_iter().map(DeviceId).collect(), ..union_of([FanOutPart::All]) }
+}
+
+/// The devices of any of these parts.
+pub fn union_of(parts: impl IntoIterator<Item = FanOutPart>) -> FanOut {
     FanOut {
         kind: Kind::Alert,
         platforms: None,
+        parts: parts.into_iter().collect(),
         except_users: Vec::new(),
-        except_devices: devices.into_iter().map(DeviceId).collect(),
+        except_devices: Vec::new(),
+        except_topics: Vec::new(),
     }
 }
 
@@ -49,23 +58,33 @@ impl TestQueue {
     }
 
     /// One page of a size of ours; answers what was found. None: there was nothing to do.
-    pub async fn page(&self, size: i64) -> Option<(NotificationId, i64)> {
+    pub async fn page(&self, size: usize) -> Option<(NotificationId, i64)> {
+        self.page_within(PageLimits { devices: size, ..PageLimits::DEFAULT }).await
+    }
+
+    /// The same with other limits too.
+    pub async fn page_within(&self, limits: PageLimits) -> Option<(NotificationId, i64)> {
         let mut conn = self.pool.acquire().await.unwrap();
         let mut tx = conn.begin().await.unwrap();
         let fan_out = fan_outs::lock_next(&mut tx, &[self.app.id], &[]).await.unwrap()?;
-        let found = self.write(&mut tx, &fan_out, size).await;
+        let found = self.write(&mut tx, &fan_out, limits).await;
         tx.commit().await.unwrap();
         Some((fan_out.id, found))
     }
 
-    pub async fn write(&self, conn: &mut pushpost::store::Session, fan_out: &LockedFanOut, size: i64) -> i64 {
+    pub async fn write(
+        &self,
+        conn: &mut pushpost::store::Session,
+        fan_out: &LockedFanOut,
+        limits: PageLimits,
+    ) -> i64 {
         let audience = fan_out.audience.as_ref().unwrap();
-        let page = fan_outs::write_page(conn, fan_out, audience, &self.lanes(), size).await.unwrap();
-        if page.seen < size {
-            fan_outs::finish(conn, fan_out.id, page.found).await.unwrap();
-        } else {
-            let reached = page.reached.unwrap();
-            fan_outs::advance(conn, fan_out.id, reached, fan_out.last, page.found).await.unwrap();
+        let page = write_page(conn, fan_out, audience, &self.lanes(), limits).await.unwrap();
+        match page.reached {
+            None => fan_outs::finish(conn, fan_out.id, page.found).await.unwrap(),
+            Some(reached) => {
+                fan_outs::advance(conn, fan_out.id, reached, fan_out.last, page.found).await.unwrap();
+            }
         }
         page.found
     }

@@ -17,7 +17,7 @@ use pushpost::store::{Purpose, SessionPool};
 use pushpost::{maintenance, store};
 use sqlx::postgres::PgConnectOptions;
 
-pub use fan_outs::all_but;
+pub use fan_outs::{all_but, union_of};
 pub use node::{QueueNode, ROOM, TIMEOUT, accepted, again, end, end_all, rejected};
 
 use crate::apps::shop;

@@ -9,7 +9,7 @@ use crate::api::notifications::request::{Context, read};
 use crate::api::tests::app;
 use crate::audience::AudienceSelector;
 use crate::domain::test_platform::{EAST, STRUCTURED};
-use crate::domain::{AppLane, DeviceId, LaneId, LaneKey, Ttl};
+use crate::domain::{AppLane, Condition, DeviceId, LaneId, LaneKey, TopicName, Ttl};
 use crate::provider::{Providers, apns};
 
 #[test]
@@ -123,6 +123,41 @@ fn unknown_device_ids_are_kept_for_the_answer() {
 }
 
 #[test]
+fn topics_and_conditions_are_read() {
+    let to = json!({
+        "topics": ["news", "team:42"], "condition": "'news' in topics && !sport", "except": {"topics": ["quiet"]}
+    });
+    let audience = send(&body(json!({"to": to}))).expect("valid").audience;
+    let topic = |name| TopicName::parse(name).expect("a topic");
+    let condition = Condition::parse("news && !sport").expect("a condition");
+    assert!(
+        audience.selectors.contains(&AudienceSelector::Topics(vec![topic("news"), topic("team:42")])),
+        "a backend may send to closed topics"
+    );
+    assert!(audience.selectors.contains(&AudienceSelector::Condition(condition)));
+    assert_eq!(audience.except_topics, [topic("quiet")]);
+    assert!(send(&body(json!({"to": {"topics": []}}))).is_ok(), "an empty list is no error");
+}
+
+#[test]
+fn bad_topics_and_conditions_are_refused_at_their_places() {
+    let to = json!({"topics": ["ok", "a b", ""], "condition": "news && (sport", "except": {"topics": ["é"]}});
+    let body = body(json!({"to": to}));
+    assert_codes(
+        &body,
+        &[
+            ("#/to/topics/1", "bad_topic"),
+            ("#/to/topics/2", "bad_topic"),
+            ("#/to/condition", "bad_condition"),
+            ("#/to/except/topics/0", "bad_topic"),
+        ],
+    );
+    let faults = faults(&body);
+    assert_eq!((&faults[0].facts["limit"], &faults[2].facts["offset"]), (&json!(100), &json!(14)));
+    assert_eq!(faults[2].facts["expected"], "`&&`, `||` or `)`");
+}
+
+#[test]
 fn a_service_without_credentials_takes_no_token() {
     let mut app = (*app()).clone();
     app.lanes.values_mut().for_each(|lane| lane.configured = false);
@@ -146,4 +181,7 @@ fn too_many_targets_are_refused_by_their_sum() {
     let to = |users: usize| json!({"users": vec!["u"; users], "devices": ["dev_d", "dev_d"], "tokens": [{"platform": "fcm", "token": "t"}]});
     assert!(send(&body(json!({"to": to(2)}))).is_ok());
     assert!(matches!(send(&body(json!({"to": to(3)}))), Err(ApiError::TooManyTargets(5))));
+    let topics = |own: usize, excepted: usize| json!({"topics": vec!["t"; own], "except": {"topics": vec!["t"; excepted]}});
+    assert!(send(&body(json!({"to": topics(3, 2)}))).is_ok());
+    assert!(matches!(send(&body(json!({"to": topics(4, 2)}))), Err(ApiError::TooManyTargets(5))));
 }
