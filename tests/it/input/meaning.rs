@@ -78,8 +78,13 @@ fn meaningless() -> Vec<(Value, Value)> {
             json!([{"pointer": "#/to/condition", "code": "bad_condition", "offset": 5, "expected": "`&&`, `||` or its end"}]),
         ),
         (
-            json!({"to": {"condition": "'news' in topics && !sport"}}),
-            at("#/to/condition", "not_supported_yet"),
+            json!({"to": {"condition": "news && (sport"}}),
+            json!([{"pointer": "#/to/condition", "code": "bad_condition", "offset": 14, "expected": "`&&`, `||` or `)`"}]),
+        ),
+        (
+            json!({"to": {"topics": ["news", "a b"], "except": {"topics": ["x".repeat(101)]}}}),
+            json!([{"pointer": "#/to/topics/1", "code": "bad_topic", "limit": 100},
+                {"pointer": "#/to/except/topics/0", "code": "bad_topic", "limit": 100}]),
         ),
         (
             json!({"priority": "urgent"}),

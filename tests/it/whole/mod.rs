@@ -2,6 +2,7 @@
 
 mod added_apps;
 mod admin;
+mod audiences;
 mod broadcast;
 mod changes_while_waiting;
 mod credentials;
