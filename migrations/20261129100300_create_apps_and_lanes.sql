@@ -27,6 +27,7 @@ create table lanes (
   retry_requested_at    timestamptz,
   state                 smallint check (state between 0 and 4),
   state_since           timestamptz,
+  state_reason          text,
   unique (app_id, platform, environment),
   constraint lanes_suspended check (
     (suspended_at is null) = (suspended_fingerprint is null)
@@ -54,6 +55,7 @@ comment on column lanes.state is
 comment on column lanes.state_since is
   'Since when the lane has been in that state. Stored here because nodes come and go, and what a node finds again after its '
   'start is no change.';
+comment on column lanes.state_reason is 'The provider''s reason for that state: printable ASCII.';
 
 create table lane_reports (
   lane_id            int not null,

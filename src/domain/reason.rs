@@ -38,6 +38,10 @@ pushpost_reasons! {
     LanePaused "lane_paused",
     /// The device waits because its lane is suspended.
     LaneSuspended "lane_suspended",
+    /// The device is due, and its provider is out of reach or fails.
+    LaneBroken "lane_broken",
+    /// The device is due, and its provider asked the lane to wait.
+    LaneThrottled "lane_throttled",
     /// The notification was cancelled by a request.
     Requested "requested",
     /// The device was addressed through a user and has another user now.

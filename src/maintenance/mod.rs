@@ -11,6 +11,7 @@ mod expired_fan_outs;
 mod expired_jobs;
 mod heartbeat_watch;
 mod idempotency_keys;
+mod lane_changes;
 mod leadership;
 mod old_partitions;
 mod orphaned_jobs;
@@ -19,6 +20,7 @@ mod quarantined_devices;
 mod retention;
 mod schedule;
 mod send_only_devices;
+mod unreported_lanes;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -40,6 +42,8 @@ const ROUND_MAX: Duration = Duration::from_secs(1);
 /// Expired jobs end at most this long after their time.
 const EXPIRY_PERIOD: Duration = Duration::from_secs(2);
 const ORPHANED_JOBS_PERIOD: Duration = Duration::from_secs(60);
+/// A lane without a living node keeps its throttle or outage at most this long.
+const UNREPORTED_LANES_PERIOD: Duration = Duration::from_secs(10);
 const HOUR: Duration = Duration::from_secs(3600);
 
 /// The settings of maintenance.
@@ -81,6 +85,7 @@ enum Duty {
     OrphanedJobs,
     DeadNodeRows,
     ExpiredFanOuts,
+    UnreportedLanes,
 }
 
 /// The duties and when each is due.
@@ -96,8 +101,14 @@ struct Duties {
 }
 
 impl Duties {
-    const ALL: [Duty; 5] =
-        [Duty::Partitions, Duty::ExpiredJobs, Duty::OrphanedJobs, Duty::DeadNodeRows, Duty::ExpiredFanOuts];
+    const ALL: [Duty; 6] = [
+        Duty::Partitions,
+        Duty::ExpiredJobs,
+        Duty::OrphanedJobs,
+        Duty::DeadNodeRows,
+        Duty::ExpiredFanOuts,
+        Duty::UnreportedLanes,
+    ];
 
     fn new() -> Self {
         let now = Instant::now();
@@ -184,6 +195,7 @@ impl Duty {
             Self::OrphanedJobs => "orphaned jobs",
             Self::DeadNodeRows => "dead node rows",
             Self::ExpiredFanOuts => "expired fan-outs",
+            Self::UnreportedLanes => "unreported lanes",
         }
     }
 
@@ -191,6 +203,7 @@ impl Duty {
         match self {
             Self::ExpiredJobs => EXPIRY_PERIOD,
             Self::OrphanedJobs => ORPHANED_JOBS_PERIOD,
+            Self::UnreportedLanes => UNREPORTED_LANES_PERIOD,
             Self::Partitions | Self::DeadNodeRows | Self::ExpiredFanOuts => HOUR,
         }
     }
@@ -204,6 +217,7 @@ async fn perform(duty: Duty, settings: &Settings, conn: &mut Option<Session>) ->
         Duty::OrphanedJobs => orphaned_jobs::run(conn).await,
         Duty::DeadNodeRows => dead_node_rows::run(conn).await,
         Duty::ExpiredFanOuts => expired_fan_outs::run(conn).await,
+        Duty::UnreportedLanes => unreported_lanes::run(conn).await,
     }
 }
 

@@ -1,4 +1,5 @@
-//! The duties that delete what has been kept long enough: contents, devices, topics, idempotency keys and partitions. Each goes in steps.
+//! The duties that delete what has been kept long enough: contents, devices, topics, idempotency keys,
+//! partitions and states of lanes. Each goes in steps.
 //! A step is a short transaction, so no lock is held for long and no other duty is delayed.
 
 use std::time::Duration;
@@ -8,6 +9,7 @@ use tokio::time::Instant;
 use super::contents::{self, Contents};
 use super::empty_topics::EmptyTopics;
 use super::idempotency_keys;
+use super::lane_changes;
 use super::old_partitions::OldPartitions;
 use super::quarantined_devices;
 use super::schedule::Schedule;
@@ -51,16 +53,18 @@ enum RetentionDuty {
     EmptyTopics,
     IdempotencyKeys,
     OldPartitions,
+    LaneChanges,
 }
 
 impl RetentionDuties {
-    const ALL: [RetentionDuty; 6] = [
+    const ALL: [RetentionDuty; 7] = [
         RetentionDuty::Contents,
         RetentionDuty::QuarantinedDevices,
         RetentionDuty::SendOnlyDevices,
         RetentionDuty::EmptyTopics,
         RetentionDuty::IdempotencyKeys,
         RetentionDuty::OldPartitions,
+        RetentionDuty::LaneChanges,
     ];
 
     pub(super) fn new(now: Instant) -> Self {
@@ -116,6 +120,7 @@ impl RetentionDuties {
             RetentionDuty::SendOnlyDevices => self.send_only_devices.step(conn).await,
             RetentionDuty::EmptyTopics => self.empty_topics.step(conn).await,
             RetentionDuty::IdempotencyKeys => idempotency_keys::step(conn).await,
+            RetentionDuty::LaneChanges => lane_changes::step(conn).await,
             RetentionDuty::OldPartitions => self.old_partitions.step(conn, retention.notifications).await,
         }
     }
@@ -131,6 +136,7 @@ impl RetentionDuty {
             Self::EmptyTopics => "topics",
             Self::IdempotencyKeys => "idempotency keys",
             Self::OldPartitions => "old partitions",
+            Self::LaneChanges => "lane changes",
         }
     }
 
@@ -141,7 +147,7 @@ impl RetentionDuty {
             Self::QuarantinedDevices => contents::recheck_interval(retention.quarantine),
             Self::EmptyTopics => TOPICS_PERIOD,
             Self::IdempotencyKeys => idempotency_keys::PERIOD,
-            Self::SendOnlyDevices | Self::OldPartitions => HOUR,
+            Self::SendOnlyDevices | Self::OldPartitions | Self::LaneChanges => HOUR,
         }
     }
 }

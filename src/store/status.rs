@@ -32,20 +32,28 @@ pub struct Status {
     pub done_at: Option<DateTime<Utc>>,
     /// Numbers of devices by outcome.
     pub counts: DeliveryCounts,
-    /// The stopped lanes that have pending devices of the notification.
-    pub held: Vec<HeldLane>,
+    /// The times in which a lane held devices of the notification, in the order in which they began. Of more than
+    /// [`HELD_MAX`] the last ones.
+    pub held: Vec<HeldTime>,
 }
 
-/// A stopped lane that has pending devices of the notification.
+/// Times of [`Status::held`], at most. An outage that comes and goes for days makes thousands.
+const HELD_MAX: i64 = 100;
+
+/// A time in which a lane did not send, while it had devices of the notification that were due.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct HeldLane {
-    /// The stopped lane.
+pub struct HeldTime {
+    /// The lane that did not send.
     pub lane: LaneId,
-    /// What an operator decided, or else the worst state that a node reports. A node that is throttled or broken does not
+    /// What an operator decided, or else the worst state that a node reported. A node that is throttled or broken does not
     /// count while another one runs.
     pub state: LaneState,
     /// The provider's reason for it.
     pub reason: Option<String>,
+    /// When the lane came into this state or, if later, when the notification was due.
+    pub from: DateTime<Utc>,
+    /// When the lane left this state or, if earlier, when its last device ended. None: it lasts.
+    pub to: Option<DateTime<Utc>>,
 }
 
 /// What the status follows from.
@@ -63,31 +71,40 @@ struct StatusFacts {
 /// # Errors
 /// Postgres is out of reach, or a row holds an unknown value.
 pub async fn read(conn: &mut Session, app: AppId, id: NotificationId) -> Result<Option<Status>, Error> {
-    let row = sqlx::query!(
-        r#"with recorded as (
-             select sum(accepted) as accepted, sum(rejected) as rejected, sum(token_dead) as token_dead,
+    let row = sqlx::query_as!(
+        StatusRow,
+        r#"with recorded_by_lane as materialized (
+             select lane_id, sum(accepted) as accepted, sum(rejected) as rejected, sum(token_dead) as token_dead,
                     sum(expired) as expired, sum(cancelled) as cancelled, sum(unknown) as unknown,
-                    max(recorded_at) as last_at, min(began_at) filter (
+                    max(recorded_at) as last_at, max(recorded_at) filter (where job_id <> 0) as last_waited_at,
+                    min(began_at) filter (
                       where job_id <> 0 and accepted + rejected + token_dead + unknown + retried > 0) as began_at
-             from receipts where notification_id = $1
+             from receipts where notification_id = $1 group by lane_id
+           ), recorded as (
+             select sum(accepted)::bigint as accepted, sum(rejected)::bigint as rejected,
+                    sum(token_dead)::bigint as token_dead, sum(expired)::bigint as expired,
+                    sum(cancelled)::bigint as cancelled, sum(unknown)::bigint as unknown,
+                    max(last_at) as last_at, min(began_at) as began_at
+             from recorded_by_lane
            ), pending_by_lane as materialized (
              select lane_id, sum(device_count - coalesce(bit_count(done), 0)) as pending,
                     bool_or(node_id is not null or attempt > 1 or in_doubt) as begun
              from jobs where notification_id = $1 group by lane_id
-           ), stopped_lanes as (
-             select j.lane_id,
-                    case when l.paused_at is not null then $3 when l.suspended_at is not null then $4 else s.state end
-                      as state,
-                    case when l.paused_at is not null then null when l.suspended_at is not null then l.suspended_reason
-                         else s.reason end as reason
-             from pending_by_lane j join lanes l using (lane_id)
-             left join lateral (select r.state, r.reason from lane_reports r join nodes using (node_id)
-                                where r.lane_id = j.lane_id and dead_at is null and r.state in ($5, $6)
-                                -- A node that can't send holds nothing while another one can.
-                                  and not exists (select from lane_reports o join nodes m using (node_id)
-                                                  where o.lane_id = j.lane_id and m.dead_at is null and o.state = $7)
-                                order by r.state desc limit 1) s on true
-             where l.paused_at is not null or l.suspended_at is not null or s.state is not null
+           ), waited as (
+             select lane_id, case when pending is null then last_waited_at else 'infinity' end as until
+             from recorded_by_lane full join pending_by_lane using (lane_id)
+           ), held as materialized (
+             select h.lane_id, h.state, h.reason, greatest(h.began_at, n.due_at) as "from", least(h.ended_at, until) as "to"
+             from notifications n cross join waited cross join lateral (
+               select * from lane_changes c
+               where c.lane_id = waited.lane_id and c.ended_at > n.due_at
+                 -- The state that the lane had when its last device ended, or has now. No later one is read.
+                 and c.ended_at <= coalesce((select min(ended_at) from lane_changes
+                                             where lane_id = waited.lane_id and ended_at >= waited.until), 'infinity')
+                 and c.began_at < waited.until and c.state <> $3
+               order by c.ended_at desc limit $4) h
+             where n.notification_id = $1 and n.due_at <= now()
+             order by "from" desc, lane_id limit $4
            )
            select n.priority, n.label, n.metadata, n.unmatched, n.created_at, n.send_at, n.expires_at,
                   n.due_at <= now() as "due!", n.target_count is not null as "expanded!",
@@ -98,61 +115,105 @@ pub async fn read(conn: &mut Session, app: AppId, id: NotificationId) -> Result<
                   r.last_at, r.began_at,
                   coalesce((select sum(pending) from pending_by_lane), 0)::bigint as "pending!",
                   coalesce((select bool_or(begun) from pending_by_lane), false) as "begun!",
-                  array(select lane_id from stopped_lanes order by lane_id) as "held!",
-                  array(select state from stopped_lanes order by lane_id) as "held_state!",
-                  array(select reason from stopped_lanes order by lane_id) as "held_reason!: Vec<Option<String>>"
+                  array(select lane_id from held order by "from", lane_id) as "held!",
+                  array(select state from held order by "from", lane_id) as "held_state!",
+                  array(select reason from held order by "from", lane_id) as "held_reason!: Vec<Option<String>>",
+                  array(select "from" from held order by "from", lane_id) as "held_from!",
+                  array(select nullif("to", 'infinity') from held order by "from", lane_id)
+                    as "held_to!: Vec<Option<DateTime<Utc>>>"
            from notifications n cross join recorded r
            where n.notification_id = $1 and n.app_id = $2"#,
         id.0,
         app.0,
-        LaneState::Paused.code(),
-        LaneState::Suspended.code(),
-        LaneState::Throttled.code(),
-        LaneState::Broken.code(),
         LaneState::Running.code(),
+        HELD_MAX,
     )
     .fetch_optional(conn)
     .await?;
-    let Some(row) = row else { return Ok(None) };
-    let counts = DeliveryCounts {
-        pending: count(row.pending),
-        accepted: count(row.accepted),
-        unknown: count(row.unknown),
-        rejected: count(row.rejected),
-        token_dead: count(row.token_dead),
-        expired: count(row.expired),
-        cancelled: count(row.cancelled),
-    };
-    let facts = StatusFacts {
-        due: row.due,
-        begun: row.begun || row.began_at.is_some(),
-        expanded: row.expanded,
-        cancelled: row.cancelled_by_request,
-        created_at: row.created_at,
-        last_at: row.last_at,
-    };
-    let status = facts.status(counts);
-    let odd =
-        Error::Inconsistent { table: "notifications", column: "priority", row: i64::from(row.priority) };
-    let held = row.held.into_iter().zip(row.held_state).zip(row.held_reason);
-    Ok(Some(Status {
-        status,
-        priority: Priority::from_code(row.priority).ok_or(odd)?,
-        label: row.label,
-        metadata: row.metadata,
-        unmatched: row.unmatched,
-        created_at: row.created_at,
-        send_at: row.send_at,
-        expires_at: row.expires_at,
-        started_at: row.began_at,
-        done_at: facts.done_at(counts),
-        counts,
-        held: held
-            .filter_map(|((lane, state), reason)| {
-                Some(HeldLane { lane: LaneId(lane), state: LaneState::from_code(state)?, reason })
-            })
-            .collect(),
-    }))
+    row.map(StatusRow::into_status).transpose()
+}
+
+struct StatusRow {
+    priority: i16,
+    label: Option<String>,
+    metadata: Option<Vec<u8>>,
+    unmatched: Option<Vec<u8>>,
+    created_at: DateTime<Utc>,
+    send_at: Option<DateTime<Utc>>,
+    expires_at: DateTime<Utc>,
+    due: bool,
+    expanded: bool,
+    cancelled_by_request: bool,
+    accepted: i64,
+    rejected: i64,
+    token_dead: i64,
+    expired: i64,
+    cancelled: i64,
+    unknown: i64,
+    last_at: Option<DateTime<Utc>>,
+    began_at: Option<DateTime<Utc>>,
+    pending: i64,
+    begun: bool,
+    held: Vec<i32>,
+    held_state: Vec<i16>,
+    held_reason: Vec<Option<String>>,
+    held_from: Vec<DateTime<Utc>>,
+    held_to: Vec<Option<DateTime<Utc>>>,
+}
+
+impl StatusRow {
+    fn into_status(self) -> Result<Status, Error> {
+        let (facts, counts) = (self.facts(), self.counts());
+        let column = "priority";
+        let odd = Error::Inconsistent { table: "notifications", column, row: i64::from(self.priority) };
+        Ok(Status {
+            status: facts.status(counts),
+            priority: Priority::from_code(self.priority).ok_or(odd)?,
+            done_at: facts.done_at(counts),
+            counts,
+            held: self.held_times(),
+            label: self.label,
+            metadata: self.metadata,
+            unmatched: self.unmatched,
+            created_at: self.created_at,
+            send_at: self.send_at,
+            expires_at: self.expires_at,
+            started_at: self.began_at,
+        })
+    }
+
+    fn counts(&self) -> DeliveryCounts {
+        DeliveryCounts {
+            pending: count(self.pending),
+            accepted: count(self.accepted),
+            unknown: count(self.unknown),
+            rejected: count(self.rejected),
+            token_dead: count(self.token_dead),
+            expired: count(self.expired),
+            cancelled: count(self.cancelled),
+        }
+    }
+
+    fn facts(&self) -> StatusFacts {
+        StatusFacts {
+            due: self.due,
+            begun: self.begun || self.began_at.is_some(),
+            expanded: self.expanded,
+            cancelled: self.cancelled_by_request,
+            created_at: self.created_at,
+            last_at: self.last_at,
+        }
+    }
+
+    fn held_times(&self) -> Vec<HeldTime> {
+        let states = self.held.iter().zip(&self.held_state).zip(&self.held_reason);
+        let times = self.held_from.iter().zip(&self.held_to);
+        let held = states.zip(times).filter_map(|(((lane, state), reason), (from, to))| {
+            let state = LaneState::from_code(*state)?;
+            Some(HeldTime { lane: LaneId(*lane), state, reason: reason.clone(), from: *from, to: *to })
+        });
+        held.collect()
+    }
 }
 
 impl StatusFacts {

@@ -97,9 +97,44 @@ async fn a_status_sums_jobs_and_receipts() {
             "counts": {"targets": 7, "pending": 3, "accepted": 2, "unknown": 0, "rejected": 1, "token_dead": 1,
                        "expired": 0, "cancelled": 0},
             "unmatched": {"users": [], "users_total": 0, "devices": [], "devices_total": 0},
-            "held": [{"lane": "apns-production", "state": "paused", "why": "lane_paused"}],
+            "held": [{"lane": "apns-production", "state": "paused", "why": "lane_paused", "from": "<time>", "to": null}],
         }),
     );
+}
+
+/// The lane that [`sent`] uses first was throttled for a second every two seconds, until it was paused.
+#[tokio::test]
+async fn only_the_last_times_in_which_a_lane_held_a_notification_are_told() {
+    const TOLD: usize = 100;
+    let service = TestApi::start().await;
+    let sent = sent(&service).await;
+    let due = |before: i32| {
+        format!(
+            "update notifications set due_at = now() - interval '{before} seconds' where notification_id = '{}'",
+            sent.id.0
+        )
+    };
+    let throttles = "insert into lane_changes (lane_id, began_at, ended_at, state, reason)
+        select lane_id, paused_at - (2 * g + 2) * interval '1 second', paused_at - (2 * g + 1) * interval '1 second', 1, 'Quota'
+        from lanes, generate_series(0, 249) g where paused_at is not null";
+    service.database.execute(throttles).await;
+    let client = service.client("read").await;
+    let held = async || client.get(&sent.path("")).await.body["held"].as_array().unwrap().clone();
+    service.database.execute(&due(3_600)).await;
+    let told = held().await;
+    assert_eq!(told.len(), TOLD);
+    assert_has(&told[TOLD - 1], &json!({"state": "paused", "to": null}));
+    assert_has(&told[TOLD - 2], &json!({"state": "throttled", "why": "Quota", "to": "<time>"}));
+    assert!(told.windows(2).all(|two| two[0]["from"].as_str() < two[1]["from"].as_str()), "{told:?}");
+    service.database.execute(&due(4)).await;
+    assert!((1..=3).contains(&held().await.len()), "what ended before it was due did not hold it");
+    // Nothing holds what is not due.
+    service.database.execute(&due(-3_600)).await;
+    assert_eq!(held().await, [] as [Value; 0]);
+    service.database.execute(&due(3_600)).await;
+    service.database.execute("delete from jobs").await;
+    // The last device in the lane ended when its receipt was written, a moment after the pause.
+    assert!(held().await.iter().all(|one| one["to"].is_string()), "what held it is over");
 }
 
 #[tokio::test]

@@ -18,7 +18,7 @@ use crate::api::schema_enums;
 use crate::api::time::Timestamp;
 use crate::domain::{App, DeliveryCounts, NotificationId};
 use crate::notifications::status::{self, NotificationState};
-use crate::store::status::HeldLane;
+use crate::store::status::HeldTime;
 
 /// A notification as it stands.
 #[derive(Serialize, ToSchema, Debug)]
@@ -31,7 +31,11 @@ use crate::store::status::HeldLane;
         "targets": 2, "pending": 0, "accepted": 2, "unknown": 0, "rejected": 0, "token_dead": 0, "expired": 0,
         "cancelled": 0
     },
-    "unmatched": {"users": ["u8"], "users_total": 1, "devices": [], "devices_total": 0}, "held": []
+    "unmatched": {"users": ["u8"], "users_total": 1, "devices": [], "devices_total": 0},
+    "held": [{
+        "lane": "fcm", "state": "paused", "why": "lane_paused", "from": "2026-11-28T09:00:00.000Z",
+        "to": "2026-11-28T09:00:00.100Z"
+    }]
 }))]
 pub(super) struct Notification<'a> {
     /// The notification's id.
@@ -66,7 +70,7 @@ pub(super) struct Notification<'a> {
     /// Users and devices of the audience that were not found.
     #[schema(inline = false)]
     unmatched: UnmatchedAnswer<'a>,
-    /// Lanes that hold its devices back at the moment.
+    /// The times in which a lane held its devices back, the last 100 in the order in which they began.
     held: Vec<LaneHold<'a>>,
 }
 
@@ -92,18 +96,23 @@ pub(super) struct CountsAnswer {
     cancelled: u64,
 }
 
-/// A lane that holds devices of a notification back.
+/// A time in which a lane held devices of a notification back.
 #[derive(Serialize, ToSchema, Debug)]
 pub(super) struct LaneHold<'a> {
     /// The lane's name.
     #[schema(required, example = "apns-production")]
     lane: Option<String>,
-    /// The lane's state.
+    /// The state that the lane was in.
     #[schema(value_type = schema_enums::LaneState)]
     state: &'static str,
     /// Why: the provider's word, or Pushpost's own.
     #[schema(value_type = String, example = "InvalidProviderToken")]
     why: Cow<'a, str>,
+    /// When the lane came into this state or, if later, when the notification was due.
+    from: Timestamp,
+    /// When the lane left this state or, if earlier, when its last device ended; null while it lasts.
+    #[schema(required)]
+    to: Option<Timestamp>,
 }
 
 /// Read a notification
@@ -163,11 +172,13 @@ impl From<&DeliveryCounts> for CountsAnswer {
 }
 
 impl<'a> LaneHold<'a> {
-    fn of(app: &App, held: &'a HeldLane) -> Self {
+    fn of(app: &App, held: &'a HeldTime) -> Self {
         Self {
             lane: app.lane_key(held.lane).map(|key| key.to_string()),
             state: held.state.as_str(),
             why: held.reason.as_deref().map_or_else(|| format!("lane_{}", held.state).into(), Cow::from),
+            from: Timestamp(held.from),
+            to: held.to.map(Timestamp),
         }
     }
 }
@@ -205,10 +216,12 @@ mod tests {
             started_at: None,
             done_at: None,
             counts: DeliveryCounts { pending: 2, accepted: 3, ..DeliveryCounts::default() },
-            held: vec![HeldLane {
+            held: vec![HeldTime {
                 lane: LaneId(1),
                 state: LaneState::Suspended,
                 reason: Some("InvalidProviderToken".to_owned()),
+                from: DateTime::UNIX_EPOCH + TimeDelta::seconds(2),
+                to: None,
             }],
         };
         let state = NotificationState::read(status).expect("as stored");
@@ -216,7 +229,7 @@ mod tests {
         let text = serde_json::to_string(&answer).expect("plain");
         insta::assert_snapshot!(
             text,
-            @r#"{"id":"ntf_00000000000000000000000000000000","status":"sending","priority":"high","label":"orders","metadata":{"order":"789"},"created_at":"1970-01-01T00:00:00.000Z","send_at":null,"expires_at":"1970-01-01T01:00:00.000Z","started_at":null,"done_at":null,"counts":{"targets":5,"pending":2,"accepted":3,"unknown":0,"rejected":0,"token_dead":0,"expired":0,"cancelled":0},"unmatched":{"users":[],"users_total":0,"devices":[],"devices_total":0},"held":[{"lane":"apns-production","state":"suspended","why":"InvalidProviderToken"}]}"#
+            @r#"{"id":"ntf_00000000000000000000000000000000","status":"sending","priority":"high","label":"orders","metadata":{"order":"789"},"created_at":"1970-01-01T00:00:00.000Z","send_at":null,"expires_at":"1970-01-01T01:00:00.000Z","started_at":null,"done_at":null,"counts":{"targets":5,"pending":2,"accepted":3,"unknown":0,"rejected":0,"token_dead":0,"expired":0,"cancelled":0},"unmatched":{"users":[],"users_total":0,"devices":[],"devices_total":0},"held":[{"lane":"apns-production","state":"suspended","why":"InvalidProviderToken","from":"1970-01-01T00:00:02.000Z","to":null}]}"#
         );
     }
 }

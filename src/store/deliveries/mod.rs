@@ -234,8 +234,12 @@ async fn jobs(
         JobRow,
         r#"with own_jobs as materialized (select job_id from jobs where notification_id = $1)
            select job_id, lane_id, attempt, devices, done,
-                  case when paused_at is not null then 'lane_paused'
-                       when suspended_at is not null then 'lane_suspended' else last_reason end as reason,
+                  case lane_state(paused_at, suspended_at, state)
+                    when 4 then 'lane_paused' when 3 then 'lane_suspended'
+                    -- A device that is not due waits for its own time, and one that is leased is being tried.
+                    when 2 then case when node_id is null and due_at <= now() then 'lane_broken' else last_reason end
+                    when 1 then case when node_id is null and due_at <= now() then 'lane_throttled' else last_reason end
+                    else last_reason end as reason,
                   case when due_at > now() then due_at end as next_attempt_at
            from jobs join lanes using (lane_id)
            where job_id = any(array(select job_id from own_jobs where job_id >= $2))

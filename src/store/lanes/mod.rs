@@ -1,13 +1,15 @@
 //! What nodes and operators agree on about lanes: pause, suspension and pruning guard.
 
+mod changes;
 mod reports;
 
 use chrono::{DateTime, Utc};
 
 use super::Error;
-use crate::domain::{Class, LaneId};
+use crate::domain::{Class, LaneId, LaneState};
 use crate::store::Session;
 
+pub use changes::{delete_old_changes, forget_unreported};
 pub use reports::{LaneReport, LaneSummary, is_paused_everywhere, report, summaries};
 
 /// A lane as the database has it.
@@ -40,8 +42,8 @@ pub struct StoredPruningGuard {
     pub quiet: bool,
 }
 
-/// Suspends a lane for one credential; nodes with another credential go on sending. Returns whether that changed
-/// anything.
+/// Suspends a lane for one credential; nodes with another credential go on sending. The lane as a whole is suspended from now
+/// on, because the node that says so holds this credential. Returns whether that changed anything.
 pub async fn suspend(
     conn: &mut Session,
     lane: LaneId,
@@ -50,27 +52,35 @@ pub async fn suspend(
 ) -> Result<bool, Error> {
     let done = sqlx::query!(
         "
-        update lanes set suspended_at = now(), suspended_fingerprint = $2, suspended_reason = $3
+        update lanes set suspended_at = now(), suspended_fingerprint = $2, suspended_reason = $3,
+                         state = greatest(state, $4), state_reason = $3,
+                         state_since = case when state >= $4 then state_since else now() end
         where lane_id = $1 and suspended_fingerprint is distinct from $2
         ",
         lane.0,
         fingerprint,
-        reason
+        reason,
+        LaneState::Suspended.code()
     )
     .execute(conn)
     .await?;
     Ok(done.rows_affected() == 1)
 }
 
-/// Ends a suspension for this credential, after the provider accepted it. Returns whether there was one.
+/// Ends a suspension for this credential, after the provider accepted it. The lane counts as running until a node reports
+/// otherwise. Returns whether there was one.
 pub async fn end_suspension(conn: &mut Session, lane: LaneId, fingerprint: &[u8]) -> Result<bool, Error> {
     let done = sqlx::query!(
         "
-        update lanes set suspended_at = null, suspended_fingerprint = null, suspended_reason = null
+        update lanes set suspended_at = null, suspended_fingerprint = null, suspended_reason = null,
+                         state = case when state = $3 then $4 else state end,
+                         state_since = case when state = $3 then now() else state_since end
         where lane_id = $1 and suspended_fingerprint = $2
         ",
         lane.0,
-        fingerprint
+        fingerprint,
+        LaneState::Suspended.code(),
+        LaneState::Running.code()
     )
     .execute(conn)
     .await?;
@@ -144,10 +154,14 @@ pub async fn clear_stops(conn: &mut Session, lane: LaneId) -> Result<(), Error> 
         "
         update lanes set paused_at = null, suspended_at = null, suspended_fingerprint = null, suspended_reason = null,
                          guard_engaged_at = null, guard_reason = null, guard_covers_certain = false,
-                         guard_confirmed_at = null, retry_requested_at = clock_timestamp()
+                         guard_confirmed_at = null, retry_requested_at = clock_timestamp(),
+                         state = case when state = $2 then $3 else state end,
+                         state_since = case when state = $2 then now() else state_since end
         where lane_id = $1
         ",
-        lane.0
+        lane.0,
+        LaneState::Suspended.code(),
+        LaneState::Running.code()
     )
     .execute(conn)
     .await?;

@@ -34,8 +34,9 @@ pub struct LaneReport {
 /// Stores a node's reports, and returns the stored state of these lanes. One statement, because each node runs it every
 /// few seconds.
 ///
-/// If the worst state that living nodes report has changed, it is stored as the lane's state. A node that is throttled or
-/// broken does not count while another one runs. Nodes that have not read a lane yet report nothing about it.
+/// If the worst state that living nodes report has changed, it is stored as the lane's state, and with it the lane's history
+/// (`lane_changes`). A node that is throttled or broken does not count while another one runs. Nodes that have not read a
+/// lane yet report nothing about it.
 ///
 /// # Errors
 /// Postgres is out of reach, or a row holds an unknown value.
@@ -54,7 +55,8 @@ pub async fn report(
     let credentials: Vec<Vec<u8>> = reports.iter().map(|report| report.credential.clone()).collect();
     let oks: Vec<Option<bool>> = reports.iter().map(|report| report.credential_ok).collect();
     let checked: Vec<Option<i64>> = reports.iter().map(|report| report.checked_ms).collect();
-    let rows = sqlx::query!(
+    let rows = sqlx::query_as!(
+        StoredLaneRow,
         r#"
         with new_reports as (
           insert into lane_reports (lane_id, node_id, state, reason, since, in_flight, answers_per_second, connections,
@@ -71,19 +73,27 @@ pub async fn report(
             answers_per_second = excluded.answers_per_second, connections = excluded.connections,
             credential = excluded.credential, credential_ok = excluded.credential_ok,
             checked_at = excluded.checked_at, reported_at = excluded.reported_at),
-        own as (select * from unnest($2::int[], $3::smallint[], $5::bigint[]) as own(lane_id, state, since_ms)),
+        own as (
+          select * from unnest($2::int[], $3::smallint[], $4::text[], $5::bigint[], $9::bytea[])
+            as own(lane_id, state, reason, since_ms, credential)),
         -- The worst state that this node and the other living nodes report; throttled and broken do not count while a
         -- node runs. The new reports are not visible to this statement yet, so this node's own come from the parameters.
+        -- The row decides who is suspended: a node with the rejected credential is, or will be once it has read the row, and
+        -- with an empty row no node stays suspended.
         worst as materialized (
-          select l.lane_id, l.state as stored_state, own.since_ms, own.state as own_state,
-                 (select s.state
-                  from (select own.state as state
+          select l.lane_id, l.state as stored_state, own.since_ms, own.state as own_state, s.state, s.reason
+          from lanes l join own using (lane_id)
+          left join lateral (
+            select e.state, e.reason
+            from (select case when a.credential = l.suspended_fingerprint then greatest(a.state, $15)
+                              when a.state = $15 and l.suspended_at is null then $12 else a.state end as state, a.reason
+                  from (select own.state, own.reason, own.credential
                         union all
-                        select r.state from lane_reports r join nodes n using (node_id)
-                        where r.lane_id = l.lane_id and r.node_id <> $1 and n.dead_at is null) s
-                  where s.state >= $12
-                  order by s.state in ($13, $14) and bool_or(s.state = $12) over (), s.state desc limit 1) as state
-          from lanes l join own using (lane_id) where l.lane_id = any($2)),
+                        select r.state, r.reason, r.credential from lane_reports r join nodes n using (node_id)
+                        where r.lane_id = l.lane_id and r.node_id <> $1 and n.dead_at is null) a) e
+            where e.state >= $12
+            order by e.state in ($13, $14) and bool_or(e.state = $12) over (), e.state desc limit 1) s on true
+          where l.lane_id = any($2)),
         locked_lanes as materialized (
           select lane_id from lanes
           where lane_id = any(array(
@@ -91,7 +101,7 @@ pub async fn report(
           order by lane_id for update),
         changed_lanes as (
           update lanes l
-          set state = w.state,
+          set state = w.state, state_reason = w.reason,
               state_since = case when w.own_state = w.state then now() - make_interval(secs => w.since_ms / 1000.0)
                                  else now() end
           from worst w
@@ -118,25 +128,42 @@ pub async fn report(
         LaneState::Running.code(),
         LaneState::Throttled.code(),
         LaneState::Broken.code(),
+        LaneState::Suspended.code(),
     )
     .fetch_all(conn)
     .await?;
-    Ok(rows
-        .into_iter()
-        .map(|row| StoredLaneState {
-            lane: LaneId(row.lane_id),
-            paused_at: row.paused_at,
-            suspended_fingerprint: row.suspended_fingerprint,
-            suspended_reason: row.suspended_reason,
-            retry_requested_at: row.retry_requested_at,
-            nodes: row.nodes.unsigned_abs(),
-            pruning_guard: row.is_guarded.then(|| StoredPruningGuard {
-                reason: row.guard_reason.unwrap_or_default(),
-                certain: row.guard_covers_certain,
-                quiet: row.is_quiet,
+    Ok(rows.into_iter().map(StoredLaneRow::into_state).collect())
+}
+
+struct StoredLaneRow {
+    lane_id: i32,
+    paused_at: Option<DateTime<Utc>>,
+    suspended_fingerprint: Option<Vec<u8>>,
+    suspended_reason: Option<String>,
+    retry_requested_at: Option<DateTime<Utc>>,
+    is_guarded: bool,
+    guard_reason: Option<String>,
+    guard_covers_certain: bool,
+    is_quiet: bool,
+    nodes: i32,
+}
+
+impl StoredLaneRow {
+    fn into_state(self) -> StoredLaneState {
+        StoredLaneState {
+            lane: LaneId(self.lane_id),
+            paused_at: self.paused_at,
+            suspended_fingerprint: self.suspended_fingerprint,
+            suspended_reason: self.suspended_reason,
+            retry_requested_at: self.retry_requested_at,
+            nodes: self.nodes.unsigned_abs(),
+            pruning_guard: self.is_guarded.then(|| StoredPruningGuard {
+                reason: self.guard_reason.unwrap_or_default(),
+                certain: self.guard_covers_certain,
+                quiet: self.is_quiet,
             }),
-        })
-        .collect())
+        }
+    }
 }
 
 /// A lane as operators see it: the reports of all living nodes together, and what waits.

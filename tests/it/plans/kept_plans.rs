@@ -16,7 +16,8 @@ use pushpost::store::fan_outs::PageDevices;
 use pushpost::store::record::NewReceipt;
 use pushpost::store::{
     Purpose, Session, SessionPool, accept, backlog, contents, deliveries, devices, environments, expiry,
-    fan_outs, idempotency, jobs, notifications, partitions, quarantine, record, status, tokens, topics,
+    fan_outs, idempotency, jobs, lanes, notifications, partitions, quarantine, record, status, tokens,
+    topics,
 };
 use serde_json::Value;
 use sqlx::{AssertSqlSafe, Row};
@@ -28,7 +29,8 @@ use pushpost_testkit::queue::union_of;
 const OFTEN: usize = 7;
 
 /// 100,000 jobs of one device in another lane and 2,000 here, 100,000 devices, 20,000 receipts, 50,000 subscriptions
-/// of devices and as many of users, 100,000 idempotency keys.
+/// of devices and as many of users, 100,000 idempotency keys,
+/// 20,000 changes of each of two lanes.
 const FILL: &str = "
     insert into jobs (notification_id, lane_id, priority, due_at, expires_at, device_count, devices)
     select gen_random_uuid(), 2, 5, now() - interval '1 minute', now() + interval '1 day', 1, array[g]
@@ -49,7 +51,10 @@ const FILL: &str = "
     insert into user_subscriptions (topic_id, app_id, user_id)
     select topic_id, app_id, 'u' || g from topics, generate_series(1, 50000) g where name = 'all';
     insert into idempotency_keys (app_id, key_digest, request_digest, notification_id, answer)
-    select 1, substr(sha256(g::text::bytea), 1, 16), '', gen_random_uuid(), '' from generate_series(1, 100000) g;";
+    select 1, substr(sha256(g::text::bytea), 1, 16), '', gen_random_uuid(), '' from generate_series(1, 100000) g;
+    insert into lane_changes (lane_id, began_at, ended_at, state)
+    select l, now() - (20001 - g) * interval '1 minute', now() - (20000 - g) * interval '1 minute', g % 2
+    from generate_series(1, 2) l, generate_series(1, 20000) g;";
 
 /// A service that has just been set up, and one with tables that have emptied again. Without autovacuum: its analysis
 /// would throw the kept plans away, sooner or later.
@@ -58,9 +63,10 @@ const SET_UP: &str = "alter table jobs set (autovacuum_enabled = off);
     alter table subscriptions set (autovacuum_enabled = off);
     alter table user_subscriptions set (autovacuum_enabled = off);
     alter table idempotency_keys set (autovacuum_enabled = off);
+    alter table lane_changes set (autovacuum_enabled = off);
     analyze";
 const EMPTY: &str = "delete from jobs; delete from devices; delete from receipts; delete from subscriptions;
-    delete from user_subscriptions; delete from idempotency_keys";
+    delete from user_subscriptions; delete from idempotency_keys; delete from lane_changes";
 
 #[tokio::test]
 async fn plans_of_a_new_service_serve_a_full_one() {
@@ -146,6 +152,7 @@ async fn take(conn: &mut Session) {
 async fn keep(conn: &mut Session, id: NotificationId) {
     devices::delete_quarantined(conn, 86_400.0, 500).await.unwrap();
     idempotency::delete_old(conn, 86_400.0, 1_000).await.unwrap();
+    lanes::delete_old_changes(conn, 1_000).await.unwrap();
     devices::send_only(conn, DeviceId(0), 30, 1_000).await.unwrap();
     devices::delete_send_only(conn, &[DeviceId(1), DeviceId(2)], 30).await.unwrap();
     topics::page(conn, 0, 1_000).await.unwrap();
@@ -314,7 +321,7 @@ async fn give(conn: &mut Session, id: NotificationId) {
 async fn plans(conn: &mut Session, id: NotificationId) -> Vec<(String, Value)> {
     let prepared: Vec<(String, String, Vec<String>)> = sqlx::query_as(
         "select name, statement, parameter_types::text[] from pg_prepared_statements
-         where statement ~ '\\m(jobs|devices|receipts|notifications|subscriptions|user_subscriptions|idempotency_keys)\\M'",
+         where statement ~ '\\m(jobs|devices|receipts|notifications|subscriptions|user_subscriptions|idempotency_keys|lane_changes)\\M'",
     )
     .persistent(false)
     .fetch_all(&mut *conn)
@@ -365,9 +372,17 @@ fn look(plan: &Value, leading: &HashMap<String, String>, fault: &mut impl FnMut(
             let text = |name| members.get(name).and_then(Value::as_str).unwrap_or_default();
             let (node, table, index) = (text("Node Type"), text("Relation Name"), text("Index Name"));
             let large = |name: &str| {
-                ["jobs", "devices", "receipts", "subscriptions", "user_subscriptions", "idempotency_keys"]
-                    .iter()
-                    .any(|of| name.starts_with(of))
+                [
+                    "jobs",
+                    "devices",
+                    "receipts",
+                    "subscriptions",
+                    "user_subscriptions",
+                    "idempotency_keys",
+                    "lane_changes",
+                ]
+                .iter()
+                .any(|of| name.starts_with(of))
             };
             if node == "Seq Scan" && large(table) {
                 fault(format!("all of {table} is read"));
@@ -380,6 +395,9 @@ fn look(plan: &Value, leading: &HashMap<String, String>, fault: &mut impl FnMut(
             }
             if index == "idempotency_keys_pkey" && !text("Index Cond").contains("key_digest") {
                 fault(format!("all keys of an app are read: {:?}", text("Index Cond")));
+            }
+            if index == "lane_changes_pkey" && !text("Index Cond").contains("ended_at") {
+                fault(format!("all changes of a lane are read: {:?}", text("Index Cond")));
             }
             if index == "devices_token" && !text("Index Cond").contains("token_digest") {
                 fault(format!("all devices of an app are read: {:?}", text("Index Cond")));

@@ -202,3 +202,32 @@ async fn unused_devices_are_deleted_after_their_retention() {
     .await;
     node.stop().await;
 }
+
+#[tokio::test]
+async fn states_of_lanes_stay_as_long_as_the_days_of_notifications() {
+    let queue = TestQueue::create().await;
+    let node = QueueNode::enter(&queue).await;
+    // The oldest day that is kept is that of two days ago, because its notification has ended an hour ago.
+    ended(&queue, &[1]).await;
+    for sql in [
+        "insert into apps (name) values ('of lanes')",
+        "insert into lanes (app_id, platform, environment) select app_id, p, 0 from apps, unnest(array[8, 9]) p
+         where name = 'of lanes'",
+        "insert into lane_changes (lane_id, began_at, ended_at, state)
+         select lane_id, now() - make_interval(days => d + 1), now() - make_interval(days => d), 2
+         from lanes, generate_series(1, 5) d where platform in (8, 9)",
+        "insert into lane_changes (lane_id, began_at, state)
+         select lane_id, now() - interval '1 day', 0 from lanes where platform in (8, 9)",
+    ] {
+        queue.database.execute(sql).await;
+    }
+    let old = "select count(*) from lane_changes where ended_at < ((now() at time zone 'UTC')::date - 2) at time zone 'UTC'";
+    assert_eq!(queue.database.count(old).await, 6, "of each lane what ended three days ago, and before");
+    lead(&queue, &node, kept(1), "what ended before that day is gone", async || {
+        queue.database.count(old).await == 0
+    })
+    .await;
+    let left = "select count(*) from lane_changes";
+    assert_eq!(queue.database.count(left).await, 6, "of each lane what ended later, and what lasts");
+    node.stop().await;
+}

@@ -10,6 +10,7 @@ mod environment;
 mod example;
 mod faults;
 mod forward_proxy;
+mod held;
 mod lanes;
 mod nodes;
 mod order;

@@ -120,12 +120,19 @@ impl TestService {
         self.nodes.iter().for_each(|node| node.shutdown.drain.cancel());
     }
 
+    /// Drains one node; nodes are counted in the order of their starts.
+    pub async fn end_node(&mut self, node: usize) {
+        let mut node = self.nodes.remove(node);
+        node.shutdown.drain.cancel();
+        let ended = timeout(WAIT_MAX, node.running.join_next()).await;
+        ended.expect("a node ends").unwrap().unwrap().unwrap();
+    }
+
     /// Drains all nodes, and checks that no job is leased afterwards. Other nodes can be started.
     pub async fn end_nodes(&mut self) {
         self.drain_nodes();
-        for mut node in self.nodes.drain(..) {
-            let ended = timeout(WAIT_MAX, node.running.join_next()).await;
-            ended.expect("a node ends").unwrap().unwrap().unwrap();
+        while !self.nodes.is_empty() {
+            self.end_node(0).await;
         }
         let leased = "select count(*) from jobs where node_id is not null";
         assert_eq!(self.database.count(leased).await, 0, "leased jobs");
