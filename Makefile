@@ -1,6 +1,6 @@
 # Everything that is done with this repository. Needs a Rust toolchain; PostgreSQL's programs are installed if missing.
 
-.PHONY: demo test bench check sqlx openapi fmt
+.PHONY: demo test fuzz bench check sqlx openapi fmt
 
 # A build reads the committed .sqlx, whatever database the surroundings name.
 export SQLX_OFFLINE := true
@@ -14,6 +14,11 @@ demo:
 test:
 	@scripts/ensure-postgres --tests
 	cargo test --workspace
+
+# Thousands of generated requests to a running service, each answer compared with its /openapi.json. Needs Python 3.10.
+# SEED=n: other requests; EXAMPLES=n: more or fewer.
+fuzz:
+	scripts/fuzz
 
 # How fast it is on this machine, beside what the machine allows. QUICK=1: within three minutes, after building;
 # ONLY=row,row: some rows.
