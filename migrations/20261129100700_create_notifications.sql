@@ -45,7 +45,7 @@ create table targets (
 comment on table targets is
   'How a device was addressed: only for devices addressed through a user or with a reference of the sender.';
 comment on column targets.user_id is 'The user of the audience that the device was found by.';
-comment on column targets.reference is 'The sender''s own reference for the device.';
+comment on column targets.reference is 'The sender''s own references for the device, one a line.';
 
 -- The lowest UUIDv7 of a time. Times before 1970 have none, and get the lowest of all.
 create function id_floor(at timestamptz) returns uuid language sql immutable as $$

@@ -64,6 +64,14 @@ impl Load {
         Self::of(stage, devices, &request)
     }
 
+    /// Requests to one device each, joined to arrays of so many.
+    pub(crate) fn batches(&self, items: usize) -> impl Iterator<Item = Vec<u8>> + '_ {
+        self.devices.chunks(items).map(|devices| {
+            let requests: Vec<String> = devices.iter().map(|device| self.parts.join(device)).collect();
+            format!("[{}]", requests.join(",")).into_bytes()
+        })
+    }
+
     fn of(stage: &Stage<'_>, devices: u64, request: &Value) -> Self {
         Self {
             address: stage.service.address(),

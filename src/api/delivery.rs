@@ -14,7 +14,7 @@ use crate::store;
 /// What became of one device of a notification.
 #[derive(Serialize, ToSchema, Debug)]
 #[schema(example = json!({
-    "device": "dev_5bf4acbbbcffe5d67fbfee43320f88a6", "user": "u7", "ref": null, "platform": "apns",
+    "device": "dev_5bf4acbbbcffe5d67fbfee43320f88a6", "user": "u7", "ref": null, "refs": [], "platform": "apns",
     "environment": "production", "status": "accepted", "attempts": 1, "reason": null,
     "provider_id": "920fd88d-9385-86ff-9e94-b353a8252030", "at": "2026-11-28T09:00:00.120Z", "next_attempt_at": null
 }))]
@@ -24,10 +24,12 @@ pub(super) struct Delivery<'a> {
     /// The user through which the device was addressed; null if it was addressed otherwise.
     #[schema(required)]
     user: Option<&'a str>,
-    /// The sender's own word for a token in `to.tokens`.
+    /// The sender's own word for a token in `to.tokens`: the first of `refs`.
     #[serde(rename = "ref")]
     #[schema(required)]
     reference: Option<&'a str>,
+    /// The sender's own words for all tokens in `to.tokens` that are this device, in the order given.
+    refs: &'a [String],
     /// The service that issued the token; null if the lane is not configured any more.
     #[schema(required, value_type = Option<schema_enums::Platform>)]
     platform: Option<&'static str>,
@@ -73,7 +75,8 @@ impl DeliveryView {
         Delivery {
             device: self.key.device_id(self.app.id, delivery.device).to_string(),
             user: delivery.user.as_ref().map(UserId::as_str),
-            reference: delivery.reference.as_deref(),
+            reference: delivery.references.names().first().map(String::as_str),
+            refs: delivery.references.names(),
             platform: lane.map(|lane| lane.platform().as_str()),
             environment: lane.and_then(LaneKey::environment).map(|environment| environment.as_str()),
             status: delivery.status.as_str(),
@@ -108,7 +111,7 @@ mod tests {
         store::deliveries::Delivery {
             device: DeviceId(42),
             user: UserId::parse("u7"),
-            reference: Some("row-1".to_owned()),
+            references: Some("row-1".to_owned()).into(),
             lane: LaneId(lane),
             status: DeliveryStatus::Accepted,
             attempts: 1,
@@ -125,7 +128,7 @@ mod tests {
             serde_json::to_string(&shown().show(NotificationId(Uuid::nil()), &delivery(1))).expect("plain");
         insta::assert_snapshot!(
             text,
-            @r#"{"device":"dev_5bf4acbbbcffe5d67fbfee43320f88a6","user":"u7","ref":"row-1","platform":"apns","environment":"production","status":"accepted","attempts":1,"reason":null,"provider_id":"920fd88d-9385-86ff-9e94-b353a8252030","at":"1970-01-01T00:00:00.000Z","next_attempt_at":null}"#
+            @r#"{"device":"dev_5bf4acbbbcffe5d67fbfee43320f88a6","user":"u7","ref":"row-1","refs":["row-1"],"platform":"apns","environment":"production","status":"accepted","attempts":1,"reason":null,"provider_id":"920fd88d-9385-86ff-9e94-b353a8252030","at":"1970-01-01T00:00:00.000Z","next_attempt_at":null}"#
         );
     }
 

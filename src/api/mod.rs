@@ -3,6 +3,7 @@
 
 mod admin;
 pub mod auth;
+pub mod batch_permits;
 pub mod body;
 mod cors;
 mod delivery;
@@ -46,6 +47,7 @@ use crate::queue::node_lease::NodeLease;
 use crate::queue::notifier::Notifier;
 use crate::registry::keys::ApiKeys;
 use crate::store::SessionPool;
+use batch_permits::BatchPermits;
 use error::{ApiError, NotFoundKind};
 use parse_pool::ParsePool;
 use rates::RateLimiter;
@@ -84,6 +86,8 @@ pub struct StateParts {
     pub cors_origins: Arc<[Origin]>,
     /// Parses long bodies on threads of their own.
     pub parse_pool: ParsePool,
+    /// Batches of notifications that are carried out at the same time.
+    pub batch_permits: BatchPermits,
     /// The time to live of notifications that state none.
     pub default_ttl: Ttl,
     /// What `/readyz` answers.
@@ -128,6 +132,8 @@ pub struct ApiLimits {
     pub body_bytes: usize,
     /// The most devices, users and tokens together in one `to`.
     pub targets: usize,
+    /// The most notifications of a batch.
+    pub batch_items: usize,
     /// How long requests may take to end at shutdown.
     pub drain: Duration,
     /// How long a connection without a request is kept after its last answer.

@@ -65,8 +65,16 @@ impl Problem {
         response
     }
 
+    /// Logs the cause, if there is one: a problem inside Pushpost.
+    pub fn log_cause(&self, request_id: &str) {
+        if let Some(cause) = self.causes() {
+            let code = self.code.as_str();
+            tracing::error!(request_id, code, cause, "request failed with an internal error");
+        }
+    }
+
     /// The causes in one line, outermost first.
-    pub fn causes(&self) -> Option<String> {
+    fn causes(&self) -> Option<String> {
         let mut error: &dyn std::error::Error = &**self.cause.as_ref()?;
         let mut line = error.to_string();
         while let Some(source) = error.source() {

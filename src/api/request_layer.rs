@@ -88,7 +88,7 @@ pub(super) async fn handle(mut request: Request, next: Next) -> Response {
 fn repeat(method: &Method, route: &str) -> Option<Repeat> {
     match (method, route) {
         (&Method::GET | &Method::HEAD, _) | (_, devices::lookup::PATH) => None,
-        (_, notifications::send::PATH) => Some(Repeat::MaySendTwice),
+        (_, notifications::send::PATH | notifications::batch::PATH) => Some(Repeat::MaySendTwice),
         _ => Some(Repeat::Harmless),
     }
 }
@@ -110,14 +110,7 @@ fn with_problem(mut response: Response, id: &str) -> Response {
         None if response.status() == StatusCode::METHOD_NOT_ALLOWED => ApiError::MethodNotAllowed.problem(),
         None => return response,
     };
-    if let Some(cause) = problem.causes() {
-        tracing::error!(
-            request_id = id,
-            code = problem.code.as_str(),
-            cause,
-            "request failed with an internal error"
-        );
-    }
+    problem.log_cause(id);
     problem.write(response, id)
 }
 

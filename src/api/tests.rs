@@ -55,10 +55,12 @@ pub(super) fn shared() -> StateParts {
         limits: ApiLimits {
             body_bytes: 1000,
             targets: 10,
+            batch_items: 10,
             drain: Duration::from_secs(1),
             keep_alive: Duration::from_secs(75),
         },
         parse_pool: ParsePool::default(),
+        batch_permits: batch_permits::BatchPermits::default(),
         default_ttl: Ttl::MAX,
         health: Arc::new(health::Health::default()),
         notifier: Notifier::idle(),

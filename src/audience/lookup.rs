@@ -95,6 +95,22 @@ impl DeviceLookup {
         }
         look_up(&self.pool, app, &keys).await
     }
+
+    /// Finds the devices of several audiences of an app by one statement for each kind of key. Each audience gets its own
+    /// devices, in the order given.
+    ///
+    /// # Errors
+    /// Postgres is out of reach or refuses a key of one of them.
+    pub(super) async fn look_up_each(
+        &self,
+        app: AppId,
+        mut all: Vec<LookupKeys>,
+    ) -> Result<Vec<FoundDevices>, store::Error> {
+        match all.as_mut_slice() {
+            [only] if !only.is_empty() => Ok(vec![self.look_up(app, std::mem::take(only)).await?]),
+            _ => look_up_each(&self.pool, app, &all).await,
+        }
+    }
 }
 
 impl LookupWorker {
@@ -128,24 +144,35 @@ impl LookupWorker {
 /// Runs the statements for all queries and gives each its own devices. On an error no query gets a reply, and each runs
 /// statements of its own: Postgres may have refused a key of one of them only.
 async fn answer(pool: &SessionPool, app: AppId, queries: Vec<LookupQuery>) {
-    let all = LookupKeys {
-        ids: sorted(queries.iter().flat_map(|query| query.keys.ids.iter().copied())),
-        tokens: sorted(queries.iter().flat_map(|query| query.keys.tokens.iter().copied())),
-        users: sorted(queries.iter().flat_map(|query| query.keys.users.iter().cloned())),
-    };
-    let Ok(found) = look_up(pool, app, &all).await else { return };
-    let by_id = grouped(&found.by_id, |device| Some(device.loaded.device));
-    let by_token = grouped(&found.by_token, |device| Some((device.loaded.platform, device.digest)));
-    let by_user = grouped(&found.by_user, |device| device.loaded.user.clone());
-    for LookupQuery { keys, reply, .. } in queries {
-        let found = FoundDevices {
-            by_id: select(&by_id, &keys.ids),
-            by_token: select(&by_token, &keys.tokens),
-            by_user: select(&by_user, &keys.users),
-        };
+    let (keys, replies): (Vec<_>, Vec<_>) =
+        queries.into_iter().map(|query| (query.keys, query.reply)).unzip();
+    let Ok(found) = look_up_each(pool, app, &keys).await else { return };
+    for (reply, found) in replies.into_iter().zip(found) {
         // A request that was dropped does not receive it.
         let _dropped = reply.send(found);
     }
+}
+
+async fn look_up_each(
+    pool: &SessionPool,
+    app: AppId,
+    each: &[LookupKeys],
+) -> Result<Vec<FoundDevices>, store::Error> {
+    let all = LookupKeys {
+        ids: sorted(each.iter().flat_map(|keys| keys.ids.iter().copied())),
+        tokens: sorted(each.iter().flat_map(|keys| keys.tokens.iter().copied())),
+        users: sorted(each.iter().flat_map(|keys| keys.users.iter().cloned())),
+    };
+    let found = if all.is_empty() { FoundDevices::default() } else { look_up(pool, app, &all).await? };
+    let by_id = grouped(&found.by_id, |device| Some(device.loaded.device));
+    let by_token = grouped(&found.by_token, |device| Some(device.token_key()));
+    let by_user = grouped(&found.by_user, |device| device.loaded.user.clone());
+    let own = each.iter().map(|keys| FoundDevices {
+        by_id: select(&by_id, &keys.ids),
+        by_token: select(&by_token, &keys.tokens),
+        by_user: select(&by_user, &keys.users),
+    });
+    Ok(own.collect())
 }
 
 fn grouped<K: Eq + Hash>(

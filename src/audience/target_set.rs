@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashSet};
 use tokio::time::Instant;
 
 use super::{Audience, Resolved};
-use crate::domain::{App, DeviceId, Kind, LaneKey, PushpostReason, Reason, Target, UserId};
+use crate::domain::{App, DeviceId, Kind, LaneKey, PushpostReason, Reason, References, Target, UserId};
 use crate::store::devices::Addressed;
 use crate::store::tokens::{LoadedDevice, LoadedDevices};
 
@@ -52,7 +52,7 @@ impl<'a> TargetSet<'a> {
 
     /// Adds a device that was named by id or token. It becomes a target whatever its state is, so that its delivery
     /// says what is wrong with it.
-    pub(super) fn add_explicit(&mut self, device: Addressed, reference: Option<String>) {
+    pub(super) fn add_explicit(&mut self, device: Addressed, references: References) {
         if !self.is_included(&device.loaded) {
             return;
         }
@@ -66,7 +66,7 @@ impl<'a> TargetSet<'a> {
         }
         let target = self.target(&device.loaded, refused);
         let target = self.targets.entry(id).or_insert(target);
-        target.reference = target.reference.take().or(reference);
+        target.references.merge(references);
         self.keep_loaded(device.loaded);
     }
 
@@ -97,7 +97,8 @@ impl<'a> TargetSet<'a> {
 
     fn target(&self, device: &LoadedDevice, refused: Option<Reason>) -> Target {
         let lane = LaneKey::of(device.platform, device.environment);
-        Target { device: device.device, lane: self.app.lane(lane).id, user: None, reference: None, refused }
+        let lane = self.app.lane(lane).id;
+        Target { device: device.device, lane, user: None, references: References::default(), refused }
     }
 
     fn refusal(&self, device: &LoadedDevice) -> Option<Reason> {

@@ -1,15 +1,20 @@
-//! Accepting a notification: finds its devices, and stores the notification, its jobs and its targets in
-//! one transaction.
+//! Accepting notifications: finds their devices, and stores notifications, jobs and targets in one transaction.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::Unmatched;
-use crate::audience::{self, Audience, DeviceLookup};
-use crate::domain::{App, AppId, Content, Idempotency, Kind, NotificationId, NotificationStatus, Ttl};
-use crate::queue::accept::{self, Acceptor, AnswerWriter, KeyedRequest, NewNotification};
+use crate::audience::{self, Audience, DeviceLookup, Resolved};
+use crate::domain::{
+    App, AppId, Content, Idempotency, IdempotencyKey, Kind, NotificationId, NotificationStatus, Ttl,
+};
+use crate::queue::accept::{
+    self, AcceptedNotification, Acceptor, AnswerWriter, KeyedRequest, NewNotification,
+};
 use crate::queue::backlog::{self, Backlog};
 use crate::store;
 use crate::store::SessionPool;
+use crate::store::idempotency::StoredAnswer;
 
 /// A notification that was read and checked, as far as that is possible without the database.
 #[derive(Debug)]
@@ -24,6 +29,17 @@ pub struct Submission {
     pub metadata: Option<Vec<u8>>,
     /// Which devices it is for.
     pub audience: Audience,
+}
+
+/// What accepting notifications needs.
+#[derive(Clone, Copy, Debug)]
+pub struct SendParts<'a> {
+    /// Finds the devices of audiences.
+    pub lookup: &'a DeviceLookup,
+    /// Stores the notifications.
+    pub acceptor: &'a Acceptor,
+    /// Limits how many devices of an app may wait.
+    pub backlog: &'a Backlog,
 }
 
 /// What became of a submission. It is durable: the transaction is committed.
@@ -64,9 +80,9 @@ pub enum Error {
     /// Too many devices of the app wait already.
     #[error(transparent)]
     BacklogFull(#[from] backlog::BacklogFull),
-    /// The devices could not be found.
+    /// The devices could not be found. Submissions that were looked up together share the error.
     #[error(transparent)]
-    Store(#[from] store::Error),
+    Store(Arc<store::Error>),
     /// The notification could not be stored.
     #[error(transparent)]
     Accept(#[from] accept::Error),
@@ -78,22 +94,89 @@ pub enum Error {
 /// The notification is not stored, except perhaps after `accept::Error::OutcomeUnknown`. Devices that were made for
 /// unknown tokens stay.
 pub async fn send(
-    lookup: &DeviceLookup,
-    acceptor: &Acceptor,
-    backlog: &Backlog,
+    parts: SendParts<'_>,
     app: &Arc<App>,
     submission: Submission,
     keyed: Option<Keyed>,
 ) -> Result<SendResult, Error> {
-    let Submission { content, kind, ttl, metadata, audience } = submission;
-    if let Err(full) = backlog.admit(app.id, audience.expected_devices()).await {
-        // A repeat adds nothing to the backlog.
-        return match find_replay(lookup.pool(), app.id, keyed.map(|(idempotency, _)| idempotency)).await? {
-            Some(replay) => Ok(SendResult::Replayed(replay)),
-            None => Err(full.into()),
-        };
+    let mut results = send_all(parts, app, vec![(submission, keyed)]).await;
+    results.pop().unwrap_or(Err(Error::Accept(accept::Error::ShuttingDown)))
+}
+
+/// As [`send`] for several notifications of an app, each with a result of its own, in the order given. They share
+/// look-ups and commits as far as possible. What fails one of them fails no other, except a database out of reach.
+pub async fn send_all(
+    parts: SendParts<'_>,
+    app: &Arc<App>,
+    submissions: Vec<(Submission, Option<Keyed>)>,
+) -> Vec<Result<SendResult, Error>> {
+    let SendParts { lookup, acceptor, backlog } = parts;
+    let mut results: Vec<Option<Result<SendResult, Error>>> = Vec::new();
+    let (mut full, mut full_places) = (Vec::new(), Vec::new());
+    let mut admitted = Vec::with_capacity(submissions.len());
+    results.resize_with(submissions.len(), || None);
+    for (place, (submission, keyed)) in submissions.into_iter().enumerate() {
+        match backlog.admit(app.id, submission.audience.expected_devices()).await {
+            Ok(()) => admitted.push((place, submission, keyed)),
+            Err(error) => {
+                full_places.push(place);
+                full.push((keyed.map(|(idempotency, _)| idempotency), Error::from(error)));
+            }
+        }
     }
-    let resolved = audience::resolve(lookup, app, &audience, kind).await?;
+    // A repeat adds nothing to the backlog.
+    let refused = replay_refused(lookup.pool(), app.id, full, Error::Store).await;
+    full_places.into_iter().zip(refused).for_each(|(place, result)| results[place] = Some(result));
+
+    let resolved = resolve_each(lookup, app, &admitted).await;
+    let (mut new, mut accepting) = (Vec::with_capacity(resolved.len()), Vec::with_capacity(resolved.len()));
+    for ((place, submission, keyed), resolved) in admitted.into_iter().zip(resolved) {
+        match resolved {
+            Ok(resolved) => {
+                let (notification, acceptance) = notification(app, submission, resolved, keyed);
+                new.push(notification);
+                accepting.push((place, acceptance));
+            }
+            Err(error) => results[place] = Some(Err(Error::Store(error))),
+        }
+    }
+    for ((place, acceptance), stored) in accepting.into_iter().zip(acceptor.accept_all(new).await) {
+        results[place] = Some(stored.map(|stored| result(stored, acceptance)).map_err(Error::from));
+    }
+    results.into_iter().map(|result| result.expect("each submission was admitted or refused")).collect()
+}
+
+/// Resolves all audiences together. If that fails because of one of them, each is resolved by itself.
+async fn resolve_each(
+    lookup: &DeviceLookup,
+    app: &App,
+    submissions: &[(usize, Submission, Option<Keyed>)],
+) -> Vec<Result<Resolved, Arc<store::Error>>> {
+    let wanted: Vec<_> =
+        submissions.iter().map(|(_, submission, _)| (&submission.audience, submission.kind)).collect();
+    match audience::resolve_all(lookup, app, &wanted).await {
+        Ok(all) => all.into_iter().map(Ok).collect(),
+        Err(error)
+            if wanted.len() > 1 && (!error.is_unavailable() || matches!(error, store::Error::Contended)) =>
+        {
+            let mut each = Vec::with_capacity(wanted.len());
+            for (audience, kind) in wanted {
+                each.push(audience::resolve(lookup, app, audience, kind).await.map_err(Arc::new));
+            }
+            each
+        }
+        Err(error) => vec![Err(Arc::new(error)); wanted.len()],
+    }
+}
+
+/// What is stored of a submission, and what is known of it when it is accepted.
+fn notification(
+    app: &Arc<App>,
+    submission: Submission,
+    resolved: Resolved,
+    keyed: Option<Keyed>,
+) -> (NewNotification, Acceptance) {
+    let Submission { content, kind, ttl, metadata, audience } = submission;
     let fan_out = audience.fan_out(app, &resolved, kind);
     let unmatched = Unmatched::of(&resolved);
     let stored_unmatched = unmatched.to_stored();
@@ -105,24 +188,19 @@ pub async fn send(
         targets: is_complete.then_some(resolved.targets.len()),
         unmatched: is_complete.then_some(unmatched),
     };
-    let stored = acceptor
-        .accept(NewNotification {
-            app: Arc::clone(app),
-            label: content.label.clone(),
-            content: Arc::new(content),
-            ttl,
-            metadata,
-            unmatched: stored_unmatched,
-            targets: resolved.targets,
-            loaded: resolved.loaded.map(Arc::new),
-            fan_out,
-            keyed: keyed.map(|keyed| keyed_request(keyed, acceptance.clone())),
-        })
-        .await?;
-    Ok(match stored.replayed {
-        Some(answer) => SendResult::Replayed(Replay { id: stored.id, answer }),
-        None => SendResult::Accepted(stored.id, acceptance),
-    })
+    let new = NewNotification {
+        app: Arc::clone(app),
+        label: content.label.clone(),
+        content: Arc::new(content),
+        ttl,
+        metadata,
+        unmatched: stored_unmatched,
+        targets: resolved.targets,
+        loaded: resolved.loaded.map(Arc::new),
+        fan_out,
+        keyed: keyed.map(|keyed| keyed_request(keyed, acceptance.clone())),
+    };
+    (new, acceptance)
 }
 
 fn keyed_request((idempotency, write): Keyed, acceptance: Acceptance) -> KeyedRequest {
@@ -130,18 +208,39 @@ fn keyed_request((idempotency, write): Keyed, acceptance: Acceptance) -> KeyedRe
     KeyedRequest { idempotency, answer }
 }
 
-/// The answer that is stored for the same request with the same key. For requests that are refused before they come to
-/// the acceptor: the configuration, and with it what is valid, may have changed since the first request.
-///
-/// # Errors
-/// Postgres is out of reach, or a row holds an unknown value.
-pub async fn find_replay(
+fn result(stored: AcceptedNotification, acceptance: Acceptance) -> SendResult {
+    match stored.replayed {
+        Some(answer) => SendResult::Replayed(Replay { id: stored.id, answer }),
+        None => SendResult::Accepted(stored.id, acceptance),
+    }
+}
+
+/// The results of requests that are refused before they come to the acceptor, in the order given. One that repeats an
+/// earlier request with its key gets the earlier answer: the configuration, and with it what is valid, may have changed
+/// since. `failed` is the error of those with keys if the keys can't be looked up.
+pub async fn replay_refused<E>(
     pool: &SessionPool,
     app: AppId,
-    idempotency: Option<Idempotency>,
-) -> Result<Option<Replay>, store::Error> {
-    let Some(Idempotency { key, request }) = idempotency else { return Ok(None) };
-    let found = store::idempotency::find(&mut pool.acquire().await?, &[(app, key)]).await?;
-    let stored = found.into_values().find(|stored| stored.request == request);
-    Ok(stored.map(|stored| Replay { id: stored.notification, answer: stored.answer }))
+    refused: Vec<(Option<Idempotency>, E)>,
+    failed: impl Fn(Arc<store::Error>) -> E,
+) -> Vec<Result<SendResult, E>> {
+    let keys: Vec<_> = refused.iter().filter_map(|(key, _)| Some((app, key.as_ref()?.key))).collect();
+    let found = find(pool, &keys).await.map_err(Arc::new);
+    let result = |(idempotency, error): (Option<Idempotency>, E)| {
+        let Some(Idempotency { key, request }) = idempotency else { return Err(error) };
+        let found = found.as_ref().map_err(|error| failed(Arc::clone(error)))?;
+        let stored = found.get(&(app, key)).filter(|stored| stored.request == request).ok_or(error)?;
+        Ok(SendResult::Replayed(Replay { id: stored.notification, answer: stored.answer.clone() }))
+    };
+    refused.into_iter().map(result).collect()
+}
+
+async fn find(
+    pool: &SessionPool,
+    keys: &[(AppId, IdempotencyKey)],
+) -> Result<HashMap<(AppId, IdempotencyKey), StoredAnswer>, store::Error> {
+    if keys.is_empty() {
+        return Ok(HashMap::new());
+    }
+    store::idempotency::find(&mut pool.acquire().await?, keys).await
 }

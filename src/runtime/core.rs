@@ -172,6 +172,7 @@ impl Core {
             cors_origins: config.server.cors_origins.as_slice().into(),
             limits: listeners.limits,
             parse_pool: api::parse_pool::ParsePool::default(),
+            batch_permits: api::batch_permits::BatchPermits::default(),
             default_ttl: config.delivery.default_ttl,
             health,
             notifier: self.notifier.clone(),

@@ -113,6 +113,7 @@ fn limits(config: &Config) -> api::ApiLimits {
     api::ApiLimits {
         body_bytes: config.limits.body_bytes,
         targets: config.limits.targets,
+        batch_items: config.limits.batch_items,
         drain: config.delivery.drain_timeout,
         keep_alive: config.server.keep_alive,
     }

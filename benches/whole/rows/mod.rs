@@ -2,6 +2,7 @@
 
 mod arrival;
 mod bare;
+mod batch;
 mod broadcast;
 mod far;
 mod high;
@@ -33,6 +34,8 @@ pub(crate) enum Row {
     Singles,
     /// The same with idempotency keys.
     Idempotent,
+    /// The same, many in a request.
+    Batch,
     /// From a POST to the provider.
     Arrival,
     /// The same, urgent, beside a broadcast.
@@ -53,13 +56,14 @@ pub(crate) enum Row {
 
 impl Row {
     /// In the order in which they are measured.
-    pub(crate) const ALL: [Self; 14] = [
+    pub(crate) const ALL: [Self; 15] = [
         Self::Bare,
         Self::Apns,
         Self::Fcm,
         Self::Memory,
         Self::Singles,
         Self::Idempotent,
+        Self::Batch,
         Self::Arrival,
         Self::High,
         Self::Past,
@@ -79,6 +83,7 @@ impl Row {
             Self::Memory => "memory",
             Self::Singles => "singles",
             Self::Idempotent => "idempotent",
+            Self::Batch => "batch",
             Self::Arrival => "arrival",
             Self::High => "high",
             Self::Past => "past",
@@ -98,6 +103,7 @@ impl Row {
             Self::Memory => memory::measure(bench).await,
             Self::Singles => singles::measure(bench).await,
             Self::Idempotent => idempotent::measure(bench).await,
+            Self::Batch => batch::measure(bench).await,
             Self::Arrival => arrival::measure(bench).await,
             Self::High => high::measure(bench).await,
             Self::Past => past::measure(bench).await,

@@ -8,6 +8,7 @@ use axum::Router;
 use axum::body::Body;
 use http::{HeaderMap, Method, Request};
 use http_body_util::BodyExt;
+use pushpost::api::batch_permits::BatchPermits;
 use pushpost::api::health::Health;
 use pushpost::api::parse_pool::ParsePool;
 use pushpost::api::{ApiLimits, State, StateParts, Surface, router};
@@ -74,10 +75,12 @@ impl TestApi {
             limits: ApiLimits {
                 body_bytes: 1 << 20,
                 targets: 10_000,
+                batch_items: 1_000,
                 drain: Duration::from_secs(1),
                 keep_alive: Duration::from_secs(75),
             },
             parse_pool: ParsePool::default(),
+            batch_permits: BatchPermits::default(),
             default_ttl: Ttl::MAX,
             health: Arc::clone(&health),
             notifier: Notifier::new(Arc::default(), Arc::clone(&node_lease)),

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::{ApiError, Repeat};
+use crate::api::json::NoItems;
 use crate::api::rates::RateExceeded;
 use crate::domain::{BadUserToken, ValidationError};
 use crate::queue::{accept, backlog};
@@ -16,13 +17,29 @@ impl From<Vec<ValidationError>> for ApiError {
 
 impl From<store::Error> for ApiError {
     fn from(error: store::Error) -> Self {
-        match error {
+        Self::from(Arc::new(error))
+    }
+}
+
+/// Of an error that several parts of a request share.
+impl From<Arc<store::Error>> for ApiError {
+    fn from(error: Arc<store::Error>) -> Self {
+        match *error {
             store::Error::OutcomeUnknown => Self::OutcomeUnknown(Repeat::Harmless),
-            _ if matches!(error, store::Error::Contended) || error.is_lock_timeout() => {
-                Self::Contended(Arc::new(error))
+            _ if matches!(*error, store::Error::Contended) || error.is_lock_timeout() => {
+                Self::Contended(error)
             }
-            _ if error.is_unavailable() => Self::Unavailable(Some(Arc::new(error))),
-            _ => Self::internal(error),
+            _ if error.is_unavailable() => Self::Unavailable(Some(error)),
+            _ => Self::Internal(error),
+        }
+    }
+}
+
+impl From<NoItems> for ApiError {
+    fn from(none: NoItems) -> Self {
+        match none {
+            NoItems::Fault(fault) => Self::fault(*fault),
+            NoItems::TooMany(limit) => Self::TooManyItems(limit),
         }
     }
 }

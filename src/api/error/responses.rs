@@ -58,6 +58,8 @@ problem_sets! {
     /// Problems of `POST /v1/notifications`.
     SendProblems: WITH_KEY, WITH_BODY,
         &[IdempotencyKeyInUse, TooManyTargets, Unprocessable, IdempotencyKeyReused, OutcomeUnknown, QueueFull, ShuttingDown];
+    /// Problems of `POST /v1/notifications/batch` as a whole.
+    BatchProblems: WITH_KEY, WITH_BODY, &[TooManyItems, OutcomeUnknown, ShuttingDown];
     /// Problems of `PUT /v1/devices`.
     RegisterProblems: WITH_KEY, WITH_BODY,
         &[UserTokenInvalid, ForbiddenField, TopicClosed, UserTokensNotConfigured, Unprocessable, OutcomeUnknown];

@@ -6,6 +6,7 @@
 mod aliases;
 mod digest;
 mod fields;
+mod items;
 mod order;
 mod parse;
 mod syntax;
@@ -16,6 +17,7 @@ use std::cell::RefCell;
 use crate::domain::{InputCode, ValidationError};
 
 pub use fields::{Fields, Given, Objects, Strings, unknown_name, wrong_type};
+pub use items::{NoItems, items};
 pub use parse::parse;
 pub use tape::{Element, Tape};
 

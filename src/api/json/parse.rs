@@ -26,7 +26,7 @@ pub fn parse(text: Vec<u8>, faults: &ValidationErrors) -> Result<Tape, Box<Valid
 }
 
 /// serde_json's messages say what was expected and never repeat the text.
-fn malformed(error: &serde_json::Error) -> ValidationError {
+pub(super) fn malformed(error: &serde_json::Error) -> ValidationError {
     ValidationError::at("#", InputCode::MalformedJson, format!("not JSON: {error}"))
         .with("line", error.line())
         .with("column", error.column())

@@ -41,6 +41,14 @@ pub(super) fn from_header(headers: &HeaderMap, faults: &mut Parameters) -> Heade
     }
 }
 
+/// Adds the fault of a batch with a key for the whole.
+pub(super) fn refuse_header(headers: &HeaderMap, faults: &mut Parameters) {
+    if headers.contains_key(HEADER) {
+        let detail = "a batch has no key for the whole; each item may have a member `idempotency_key`";
+        faults.add(in_header(InputCode::OutOfRange, detail));
+    }
+}
+
 /// The key of a body and its header, with the digest of the body. Where the key stands does not change the digest. None:
 /// there is no key, or it has a fault.
 pub(super) fn read(fields: &mut Fields<'_>, header: HeaderKey) -> Option<Idempotency> {

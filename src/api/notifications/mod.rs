@@ -1,6 +1,8 @@
 //! `/v1/notifications`: sending notifications, their status and their deliveries.
 
 mod audience;
+pub(super) mod batch;
+mod batch_answer;
 mod content;
 mod deliveries;
 mod idempotency;
@@ -21,6 +23,7 @@ pub(super) use unmatched::UnmatchedAnswer;
 pub(super) fn routes() -> OpenApiRouter<State> {
     OpenApiRouter::new()
         .routes(routes!(send::send))
+        .routes(routes!(batch::send_batch))
         .routes(routes!(status::get))
         .routes(routes!(deliveries::list))
 }

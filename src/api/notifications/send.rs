@@ -9,7 +9,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::idempotency;
+use super::idempotency::{self, HeaderKey};
 use super::request::{self, Context};
 use super::schema::SendRequest;
 use super::unmatched::UnmatchedAnswer;
@@ -19,8 +19,8 @@ use crate::api::body::JsonBody;
 use crate::api::error::{ApiError, SendProblems};
 use crate::api::query::Parameters;
 use crate::api::schema_enums;
-use crate::domain::{InputCode, NotificationId};
-use crate::notifications::send::{self, Acceptance, Replay, SendResult};
+use crate::domain::{App, Idempotency, InputCode, NotificationId};
+use crate::notifications::send::{self, Acceptance, Keyed, Replay, SendParts, SendResult};
 
 /// The path of the endpoint.
 pub(in crate::api) const PATH: &str = "/v1/notifications";
@@ -85,36 +85,51 @@ pub(super) async fn send(
     refuse_dry_run(&mut parameters);
     let header_key = idempotency::from_header(&headers, &mut parameters);
     let (app, shared) = (Arc::clone(&caller.app), state.clone());
-    let read = state.parse_pool.run(body.len(), move || {
-        let context = Context {
-            app: &app,
-            providers: &shared.providers,
-            installation: &shared.installation,
-            targets_max: shared.limits.targets,
-            default_ttl: shared.default_ttl,
-            header_key,
-        };
-        request::read(body, context)
-    });
+    let read = state
+        .parse_pool
+        .run(body.len(), move || request::read(body, self::context(&app, &shared, header_key)));
     let (idempotency, read) = read.await;
-    let submission = match parameters.and(read) {
-        Ok(submission) => submission,
+    let result = match parameters.and(read) {
+        Ok(submission) => {
+            let keyed = idempotency.map(keyed);
+            send::send(parts(&state), &caller.app, submission, keyed).await.map_err(ApiError::from)
+        }
         Err(refused) => {
-            let replay = send::find_replay(&state.pool, caller.app.id, idempotency).await?;
-            return replay.map_or(Err(refused), |replay| replayed(&replay));
+            let refused = vec![(idempotency, refused)];
+            let results = send::replay_refused(&state.pool, caller.app.id, refused, ApiError::from).await;
+            results.into_iter().next().expect("one result for one request")
         }
     };
-    let keyed = idempotency.map(|idempotency| (idempotency, write_answer as fn(_, &_) -> _));
-    let (lookup, acceptor, backlog) = (&state.lookup, &state.acceptor, &state.backlog);
-    match send::send(lookup, acceptor, backlog, &caller.app, submission, keyed).await {
-        Ok(SendResult::Accepted(id, acceptance)) => accepted(id, write_answer(id, &acceptance)),
-        Ok(SendResult::Replayed(replay)) => replayed(&replay),
-        Err(error) => Err(error.into()),
+    match result? {
+        SendResult::Accepted(id, acceptance) => accepted(id, write_answer(id, &acceptance)),
+        SendResult::Replayed(replay) => replayed(&replay),
     }
 }
 
+/// What reading a request depends on, besides its body.
+pub(super) fn context<'a>(app: &'a App, state: &'a State, header_key: HeaderKey) -> Context<'a> {
+    Context {
+        app,
+        providers: &state.providers,
+        installation: &state.installation,
+        targets_max: state.limits.targets,
+        default_ttl: state.default_ttl,
+        header_key,
+    }
+}
+
+/// What accepting notifications needs.
+pub(super) fn parts(state: &State) -> SendParts<'_> {
+    SendParts { lookup: &state.lookup, acceptor: &state.acceptor, backlog: &state.backlog }
+}
+
+/// A key, with what writes the answer that is stored with it.
+pub(super) fn keyed(idempotency: Idempotency) -> Keyed {
+    (idempotency, write_answer)
+}
+
 /// The body of the answer. It is stored with an idempotency key.
-fn write_answer(id: NotificationId, acceptance: &Acceptance) -> Vec<u8> {
+pub(super) fn write_answer(id: NotificationId, acceptance: &Acceptance) -> Vec<u8> {
     let id = id.to_string();
     let answer = SendAnswer {
         id: &id,

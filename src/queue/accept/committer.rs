@@ -16,7 +16,9 @@ use crate::store::SessionPool;
 use crate::store::accept::{AcceptBatch, FanOutRow, NotificationRow, StoredJob};
 use crate::store::commits::{self, ServerSession};
 
-/// Most requests of one commit.
+/// Most notifications of one commit: two batches of the default size, which cost tens of milliseconds.
+const NOTIFICATIONS_MAX: usize = 2_000;
+/// Most requests that are taken from the channel at once. Each is one notification or a batch.
 const REQUESTS_MAX: usize = 256;
 /// Most devices of one commit, unless one request alone has more.
 const DEVICES_MAX: usize = 20_000;
@@ -24,24 +26,25 @@ const DEVICES_MAX: usize = 20_000;
 /// Commits what comes from `requests`, batch by batch.
 pub(super) async fn run<C>(
     parts: &CommitterParts,
-    mut requests: mpsc::Receiver<Request>,
+    mut requests: mpsc::Receiver<Vec<Request>>,
     commit: C,
     stop: &CancellationToken,
 ) where
     C: AsyncFn(&CommitterParts, &mut Option<CommitSession>, Vec<Request>),
 {
-    let mut waiting: Vec<Request> = Vec::new();
+    let (mut groups, mut waiting) = (Vec::new(), Vec::new());
     let mut kept: Option<CommitSession> = None;
     loop {
         if waiting.is_empty() {
             tokio::select! {
                 biased;
-                taken = requests.recv_many(&mut waiting, REQUESTS_MAX) => {
+                taken = requests.recv_many(&mut groups, REQUESTS_MAX) => {
                     if taken == 0 {
                         // No acceptor is left: the API ends before this task is told to stop.
                         stop.cancelled().await;
                         return;
                     }
+                    waiting.extend(groups.drain(..).flatten());
                 }
                 () = stop.cancelled(), if !requests.is_closed() => requests.close(),
             }
@@ -54,7 +57,7 @@ pub(super) async fn run<C>(
 
 fn batch_len(requests: &[Request]) -> usize {
     let mut devices = 0;
-    let within = requests.iter().take_while(|request| {
+    let within = requests.iter().take(NOTIFICATIONS_MAX).take_while(|request| {
         let first = devices == 0;
         devices += request.new.targets.len();
         first || devices <= DEVICES_MAX
@@ -257,9 +260,10 @@ fn add(parts: &CommitterParts, part: &mut Part, id: NotificationId, new: &NewNot
     let mut lanes: BTreeMap<LaneId, Vec<DeviceId>> = BTreeMap::new();
     let mut refused: BTreeMap<(LaneId, &str), (&Reason, Vec<DeviceId>)> = BTreeMap::new();
     for target in &new.targets {
-        if target.user.is_some() || target.reference.is_some() {
+        let references = target.references.to_stored();
+        if target.user.is_some() || references.is_some() {
             let user = target.user.as_ref().map(|user| user.as_str());
-            part.batch.target(id, target.device, user, target.reference.as_deref());
+            part.batch.target(id, target.device, user, references);
         }
         match &target.refused {
             Some(reason) => {

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use super::lane_intake::LaneIntakes;
@@ -28,7 +28,8 @@ use crate::store::tokens::LoadedDevices;
 use crate::store::{Purpose, SessionPool};
 use in_flight::InFlightKeys;
 
-/// Most requests that wait for a commit. Further ones are refused with [`Error::Full`].
+/// Most requests that wait for a commit; a batch of notifications counts as one. Further ones are refused with
+/// [`Error::Full`].
 const WAITING_MAX: usize = 4_096;
 /// Longest wait of a request while another one of this node with the same idempotency key is under way. Another node's
 /// is waited for as long ([`Purpose::AcceptKeyed`]).
@@ -116,16 +117,16 @@ pub enum Error {
 /// The side of the committer that requests use. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Acceptor {
-    requests: mpsc::Sender<Request>,
-    keyed: mpsc::Sender<Request>,
+    requests: mpsc::Sender<Vec<Request>>,
+    keyed: mpsc::Sender<Vec<Request>>,
     in_flight: InFlightKeys,
 }
 
 /// The task that commits: see [`Acceptor::new`].
 #[derive(Debug)]
 pub struct Committer {
-    requests: mpsc::Receiver<Request>,
-    keyed: mpsc::Receiver<Request>,
+    requests: mpsc::Receiver<Vec<Request>>,
+    keyed: mpsc::Receiver<Vec<Request>>,
     parts: CommitterParts,
 }
 
@@ -177,27 +178,50 @@ impl Acceptor {
     /// # Errors
     /// The notification is not stored, or its outcome is unknown: see [`Error`].
     pub async fn accept(&self, new: NewNotification) -> Result<AcceptedNotification, Error> {
-        let Some(keyed) = &new.keyed else { return submit(&self.requests, new).await };
-        match self.in_flight.enter(new.app.id, keyed.idempotency.key) {
-            Some(_entry) => submit(&self.keyed, new).await,
-            None => match timeout(TWIN_TIMEOUT, submit(&self.keyed, new)).await {
-                Ok(answer) => answer,
-                Err(_) => Err(Error::KeyInUse),
-            },
+        self.accept_all(vec![new]).await.pop().unwrap_or(Err(Error::ShuttingDown))
+    }
+
+    /// As [`Self::accept`] for several notifications, each with a result of its own, in the order given. Those without
+    /// keys share a commit, if it has room for them, and so do those with keys.
+    pub async fn accept_all(&self, all: Vec<NewNotification>) -> Vec<Result<AcceptedNotification, Error>> {
+        let twins_until = Instant::now() + TWIN_TIMEOUT;
+        let (mut requests, mut keyed, mut pending) = (Vec::new(), Vec::new(), Vec::with_capacity(all.len()));
+        for new in all {
+            let (reply, answer) = oneshot::channel();
+            let key = new.keyed.as_ref().map(|keyed| keyed.idempotency.key);
+            let entry = key.map(|key| self.in_flight.enter(new.app.id, key));
+            let group = if entry.is_some() { &mut keyed } else { &mut requests };
+            group.push(Request { new, reply });
+            pending.push((answer, entry));
         }
+        submit(&self.requests, requests);
+        submit(&self.keyed, keyed);
+        let mut results = Vec::with_capacity(pending.len());
+        for (answer, entry) in pending {
+            let answered = match entry {
+                Some(None) => timeout_at(twins_until, answer).await.map_err(|_| Error::KeyInUse),
+                _ => Ok(answer.await),
+            };
+            results.push(answered.and_then(|answer| answer.unwrap_or(Err(Error::ShuttingDown))));
+        }
+        results
     }
 }
 
-async fn submit(
-    requests: &mpsc::Sender<Request>,
-    new: NewNotification,
-) -> Result<AcceptedNotification, Error> {
-    let (reply, answer) = oneshot::channel();
-    requests.try_send(Request { new, reply }).map_err(|error| match error {
-        mpsc::error::TrySendError::Full(_) => Error::Full,
-        mpsc::error::TrySendError::Closed(_) => Error::ShuttingDown,
-    })?;
-    answer.await.unwrap_or(Err(Error::ShuttingDown))
+/// Hands requests to the committer, which takes all of them at once. Those that it can't take are answered.
+fn submit(committer: &mpsc::Sender<Vec<Request>>, requests: Vec<Request>) {
+    if requests.is_empty() {
+        return;
+    }
+    let (refused, error): (_, fn() -> Error) = match committer.try_send(requests) {
+        Ok(()) => return,
+        Err(mpsc::error::TrySendError::Full(refused)) => (refused, || Error::Full),
+        Err(mpsc::error::TrySendError::Closed(refused)) => (refused, || Error::ShuttingDown),
+    };
+    for request in refused {
+        // The caller waits for it.
+        let _answered = request.reply.send(Err(error()));
+    }
 }
 
 impl Committer {

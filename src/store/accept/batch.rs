@@ -152,18 +152,19 @@ impl AcceptBatch {
         self.job_end.push(position(&self.job_devices));
     }
 
-    /// Adds how a device was addressed: through a user, or with a reference of the sender.
+    /// Adds how a device was addressed: through a user, or with references of the sender
+    /// ([`References::to_stored`](crate::domain::References::to_stored)).
     pub fn target(
         &mut self,
         id: NotificationId,
         device: DeviceId,
         user: Option<&str>,
-        reference: Option<&str>,
+        references: Option<String>,
     ) {
         self.target_notification.push(id.0);
         self.target_device.push(device.0);
         self.target_user.push(user.map(str::to_owned));
-        self.target_reference.push(reference.map(str::to_owned));
+        self.target_reference.push(references);
     }
 
     /// Adds ascending devices of one lane that end at once: rejected, without an attempt.

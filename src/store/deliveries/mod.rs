@@ -13,7 +13,7 @@ use chrono::{DateTime, Utc};
 
 use super::Error;
 use super::sessions::begin_with;
-use crate::domain::{AppId, DeliveryStatus, DeviceId, LaneId, NotificationId, UserId};
+use crate::domain::{AppId, DeliveryStatus, DeviceId, LaneId, NotificationId, References, UserId};
 use crate::store::{Session, SessionPool};
 pub use timeline::timeline;
 use unfold::{JobRow, ReceiptRow};
@@ -25,8 +25,8 @@ pub struct Delivery {
     pub device: DeviceId,
     /// The user that the device was addressed through.
     pub user: Option<UserId>,
-    /// The sender's own reference for the device.
-    pub reference: Option<String>,
+    /// The sender's own references for the device.
+    pub references: References,
     /// The lane that sends to it.
     pub lane: LaneId,
     /// The outcome, or `pending`.
@@ -321,7 +321,7 @@ async fn add_addressing(conn: &mut Session, id: NotificationId, items: &mut [Del
     for item in items {
         if let Some((user, reference)) = named.get(&item.device.0) {
             item.user = user.clone().map(UserId::stored);
-            item.reference.clone_from(reference);
+            item.references = References::from_stored(reference.as_deref());
         }
     }
     Ok(())

@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::unfold::attempts;
 use super::{Delivery, Error, begin_with};
-use crate::domain::{DeliveryStatus, DeviceId, LaneId, NotificationId, OutcomeByte, UserId};
+use crate::domain::{DeliveryStatus, DeviceId, LaneId, NotificationId, OutcomeByte, References, UserId};
 use crate::store::{Session, SessionPool};
 
 /// Planning for all partitions takes longer than reading. With a generic plan it is done once per connection, not once
@@ -104,7 +104,7 @@ impl TimelineRow {
         Ok(Delivery {
             device,
             user: None,
-            reference: None,
+            references: References::default(),
             lane: LaneId(self.lane_id),
             status,
             attempts: attempts(self.attempt, !attempted),
@@ -135,7 +135,7 @@ async fn add_addressing(
     for (id, delivery) in found {
         if let Some((user, reference)) = named.remove(&id.0) {
             delivery.user = user.map(UserId::stored);
-            delivery.reference = reference;
+            delivery.references = References::from_stored(reference.as_deref());
         }
     }
     Ok(())

@@ -4,7 +4,7 @@ use bit_vec::BitVec;
 use chrono::{DateTime, Utc};
 
 use super::{Delivery, DeliveryFilter};
-use crate::domain::{DeliveryStatus, DeviceId, LaneId, OutcomeByte, ReceiptReasons};
+use crate::domain::{DeliveryStatus, DeviceId, LaneId, OutcomeByte, ReceiptReasons, References};
 use crate::store::Error;
 
 /// A job as the list of deliveries reads it.
@@ -54,7 +54,7 @@ impl JobRow {
             items.push(Delivery {
                 device: DeviceId(*device),
                 user: None,
-                reference: None,
+                references: References::default(),
                 lane: LaneId(self.lane_id),
                 status: DeliveryStatus::Pending,
                 attempts: attempts(self.attempt, true),
@@ -90,7 +90,7 @@ impl ReceiptRow {
             items.push(Delivery {
                 device: DeviceId(*device),
                 user: None,
-                reference: None,
+                references: References::default(),
                 lane: LaneId(self.lane_id),
                 status,
                 attempts: attempts(self.attempt, !attempted),

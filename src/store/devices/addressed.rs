@@ -176,6 +176,11 @@ pub async fn mark_sent(conn: &mut Session, ids: &[DeviceId]) -> Result<(), Error
 }
 
 impl Addressed {
+    /// What finds its token.
+    pub fn token_key(&self) -> TokenKey {
+        (self.loaded.platform, self.digest)
+    }
+
     /// Reads a row; `known` are the platforms of this node. None: it is a device of a provider that this node lacks,
     /// which other nodes reach.
     fn from_row(row: AddressedRow, known: &Platforms) -> Result<Option<Self>, Error> {

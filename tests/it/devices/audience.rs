@@ -6,7 +6,7 @@ use futures_util::future::join_all;
 use pushpost::audience::{
     AddressedToken, Audience, AudienceSelector, DeviceLookup, NamedDevice, Resolved, resolve,
 };
-use pushpost::domain::{App, DeviceId, Kind, Source, Target, UserId};
+use pushpost::domain::{App, DeviceId, Kind, References, Source, Target, UserId};
 use pushpost::provider::{apns, fcm};
 use pushpost::registry::devices::find_by_tokens;
 use pushpost::registry::registration::FieldChange;
@@ -99,11 +99,16 @@ async fn each_device_is_one_target_and_a_device_selector_wins_over_its_user() {
         device: a,
         lane: lane(apns::lane(apns::PRODUCTION)),
         user: None,
-        reference: Some("row-1".to_owned()),
+        references: References::from_stored(Some("row-1\nrow-2")),
         refused: None,
     };
-    let by_user =
-        Target { device: b, lane: lane(fcm::LANE), user: Some(user("u1")), reference: None, refused: None };
+    let by_user = Target {
+        device: b,
+        lane: lane(fcm::LANE),
+        user: Some(user("u1")),
+        references: References::default(),
+        refused: None,
+    };
     assert_eq!(found.targets, [by_token, by_user]);
     assert_eq!(found.unmatched_users, [user("nobody")]);
     assert!(found.unmatched_devices.is_empty());
@@ -189,7 +194,7 @@ async fn an_unknown_token_becomes_a_device_that_only_ids_and_tokens_reach() {
     let android = AddressedToken { platform: fcm::PLATFORM, token: fcm_token("f1"), ..token("aa", "row-3") };
     let audience = tokens(vec![token("aa", "row-1"), sandbox, android]);
     let found = resolved(pool, &app, &audience).await;
-    let refs: Vec<_> = found.targets.iter().map(|target| target.reference.as_deref().unwrap()).collect();
+    let refs: Vec<_> = found.targets.iter().map(|target| target.references.names()[0].as_str()).collect();
     assert_eq!(refs.len(), 3);
     let made =
         find_by_tokens(pool, app.id, apns::PLATFORM, &[apns_token("bb")]).await.unwrap().remove(0).device;
@@ -215,9 +220,9 @@ async fn an_unknown_token_without_a_kind_is_of_the_kind_that_the_notification_ne
         .targets
         .iter()
         .filter(|target| target.refused.is_some())
-        .map(|target| target.reference.as_deref())
+        .map(|target| target.references.names())
         .collect();
-    assert_eq!(refused, [Some("named")]);
+    assert_eq!(refused, [["named"]]);
     for (two, kind) in [("aa", Kind::Voip), ("bb", Kind::Alert)] {
         let made = find_by_tokens(pool, app.id, apns::PLATFORM, &[apns_token(two)]).await.unwrap().remove(0);
         assert_eq!(made.device.kind, kind, "{two}");

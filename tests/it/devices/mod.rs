@@ -7,6 +7,7 @@ mod http;
 mod import;
 mod keys;
 mod quarantine;
+mod refs;
 mod registration;
 mod replacement;
 mod restore;

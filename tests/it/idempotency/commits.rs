@@ -89,7 +89,7 @@ async fn a_poisoned_request_fails_alone_and_leaves_its_key_free() {
     let requests = (0..20).map(|number| {
         let mut new = keyed(&queue, 100 + number, &format!("k{}", number % 10), 0);
         if number == 7 {
-            new.targets[0].reference = Some("row\0 1".to_owned());
+            new.targets[0].references = Some("row\0 1".to_owned()).into();
         }
         new
     });

@@ -62,6 +62,7 @@ async fn a_key_does_what_its_scopes_say_and_nothing_else() {
     let before = stored(&service).await;
     for (method, path, able) in [
         (Method::POST, SEND, &["send"][..]),
+        (Method::POST, "/v1/notifications/batch", &["send"]),
         (Method::GET, "/v1/notifications/ntf_x", &["send", "read"]),
         (Method::GET, "/v1/notifications/ntf_x/deliveries", &["send", "read"]),
         (Method::PUT, DEVICES, &["devices", "register"]),

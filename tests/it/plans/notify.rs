@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use pushpost::domain::{
-    App, Class, Content, DeliveryStatus, DeviceId, LaneId, LaneKey, Priority, Target, Ttl,
+    App, Class, Content, DeliveryStatus, DeviceId, LaneId, LaneKey, Priority, References, Target, Ttl,
 };
 use pushpost::provider::apns;
 use pushpost::queue::accept::{Acceptor, NewNotification};
@@ -79,8 +79,13 @@ impl Node {
 }
 
 fn notification(app: &Arc<App>, device: i64) -> NewNotification {
-    let target =
-        Target { device: DeviceId(device), lane: lane(app), user: None, reference: None, refused: None };
+    let target = Target {
+        device: DeviceId(device),
+        lane: lane(app),
+        user: None,
+        references: References::default(),
+        refused: None,
+    };
     NewNotification {
         app: Arc::clone(app),
         content: Arc::new(Content::default()),

@@ -42,9 +42,9 @@ async fn a_poisoned_request_fails_alone() {
     let send = |requests: &mut JoinSet<(i64, Result<AcceptedNotification, Error>)>, device: i64| {
         let (acceptor, mut new) = (node.acceptor.clone(), queue.wanted([device]));
         match device {
-            17 => new.targets[0].reference = Some(POISON.to_owned()),
+            17 => new.targets[0].references = Some(POISON.to_owned()).into(),
             30 => new.label = Some(POISON.to_owned()),
-            _ => new.targets[0].reference = Some(format!("row {device}")),
+            _ => new.targets[0].references = Some(format!("row {device}")).into(),
         }
         requests.spawn(async move { (device, acceptor.accept(new).await) });
     };

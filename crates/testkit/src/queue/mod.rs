@@ -7,7 +7,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use pushpost::domain::{
-    App, Content, DeliveryCounts, DeliveryStatus, DeviceId, LaneId, NodeId, NotificationId, Target, Ttl,
+    App, Content, DeliveryCounts, DeliveryStatus, DeviceId, LaneId, NodeId, NotificationId, References,
+    Target, Ttl,
 };
 use pushpost::provider::built_in_platforms;
 use pushpost::provider::fcm;
@@ -64,7 +65,7 @@ impl TestQueue {
             device: DeviceId(device),
             lane: self.lane,
             user: None,
-            reference: None,
+            references: References::default(),
             refused: None,
         };
         NewNotification {

@@ -138,7 +138,9 @@ fn every_request_body_of_the_document_is_checked() {
     for item in document["paths"].as_object().expect("paths").values() {
         for operation in item.as_object().expect("an item").values() {
             for content in operation["requestBody"]["content"].as_object().into_iter().flatten() {
-                let target = content.1["schema"]["$ref"].as_str().expect("a schema");
+                // An array's items are read one by one.
+                let schema = &content.1["schema"];
+                let target = schema["$ref"].as_str().or(schema["items"]["$ref"].as_str()).expect("a schema");
                 named.insert(target.rsplit('/').next().unwrap_or_default().to_owned());
             }
         }
