@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, PoisonError, RwLock};
 
-use super::{AppId, DeviceToken, Environment, LaneId, LaneKey, Platform, Platforms, UserTokenVerifier};
+use super::{
+    AppId, CleanupSchedule, DeviceToken, Environment, LaneId, LaneKey, Platform, Platforms, UserTokenVerifier,
+};
 
 /// An app: a tenant with its keys, credentials and devices.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -20,6 +22,8 @@ pub struct App {
     pub topics_max: u32,
     /// What its user tokens are verified with. None: the configuration has no keys for them.
     pub user_tokens: Option<Arc<UserTokenVerifier>>,
+    /// Clean-up runs that start by themselves.
+    pub cleanups: Vec<CleanupSchedule>,
 }
 
 /// What an app's settings of one provider say to requests and devices.

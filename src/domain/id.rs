@@ -46,6 +46,11 @@ integer_id!(
     DeviceId(i64)
 );
 
+integer_id!(
+    /// A clean-up run's row number. The API shows it only as [`InstallationKey::cleanup_run_id`].
+    CleanupRunId(i64)
+);
+
 impl DeviceId {
     /// Can `public` be the public form of an id: `dev_` and 1 to 60 letters and digits? A token never has this form.
     pub fn is_public_form(public: &str) -> bool {
@@ -124,6 +129,18 @@ impl fmt::Display for KeyId {
     }
 }
 
+/// The form of the public ids of one kind of row, and what tells their keys from those of other kinds.
+struct PublicIdForm {
+    prefix: &'static str,
+    tag_purpose: &'static [u8],
+    pad_purpose: &'static [u8],
+}
+
+const DEVICE_IDS: PublicIdForm =
+    PublicIdForm { prefix: "dev_", tag_purpose: b"device tag", pad_purpose: b"device pad" };
+const RUN_IDS: PublicIdForm =
+    PublicIdForm { prefix: "run_", tag_purpose: b"cleanup run tag", pad_purpose: b"cleanup run pad" };
+
 /// The installation's secret. It is created once, kept in the database and never changed, because public device ids and
 /// `apns-id`s are derived from it.
 #[derive(Clone)]
@@ -143,10 +160,7 @@ impl InstallationKey {
 
     /// The public form of a device's id, `dev_` and 32 hexadecimal digits.
     pub fn device_id(&self, app: AppId, device: DeviceId) -> String {
-        let tag = self.device_tag(app, device);
-        let pad = self.device_pad(&tag);
-        let masked = device.0 as u64 ^ u64::from_be_bytes(pad);
-        format!("dev_{:016x}{masked:016x}", u64::from_be_bytes(tag))
+        self.public_id(&DEVICE_IDS, app, device.0)
     }
 
     /// Parses a public device id of this app.
@@ -154,11 +168,20 @@ impl InstallationKey {
     /// # Errors
     /// The id does not exist, or belongs to another app.
     pub fn parse_device_id(&self, app: AppId, public: &str) -> Result<DeviceId, BadId> {
-        let bytes: [u8; 16] = public.strip_prefix("dev_").and_then(lower_hex).ok_or(BadId)?;
-        let (tag, masked) = bytes.split_first_chunk::<8>().ok_or(BadId)?;
-        let masked = u64::from_be_bytes(masked.try_into().map_err(|_| BadId)?);
-        let device = DeviceId((masked ^ u64::from_be_bytes(self.device_pad(tag))) as i64);
-        if self.device_tag(app, device) == *tag { Ok(device) } else { Err(BadId) }
+        self.parse_public_id(&DEVICE_IDS, app, public).map(DeviceId)
+    }
+
+    /// The public form of a clean-up run's id, `run_` and 32 hexadecimal digits.
+    pub fn cleanup_run_id(&self, app: AppId, run: CleanupRunId) -> String {
+        self.public_id(&RUN_IDS, app, run.0)
+    }
+
+    /// Parses a public id of a clean-up run of this app.
+    ///
+    /// # Errors
+    /// The id does not exist, or belongs to another app.
+    pub fn parse_cleanup_run_id(&self, app: AppId, public: &str) -> Result<CleanupRunId, BadId> {
+        self.parse_public_id(&RUN_IDS, app, public).map(CleanupRunId)
     }
 
     /// The `apns-id` of every attempt for this notification and device: a UUIDv8 of an HMAC. So a repeated attempt
@@ -171,12 +194,26 @@ impl InstallationKey {
         Uuid::new_v8(bytes)
     }
 
-    fn device_tag(&self, app: AppId, device: DeviceId) -> [u8; 8] {
-        first_8(&self.mac(&[b"device tag", &app.0.to_be_bytes(), &device.0.to_be_bytes()]))
+    fn public_id(&self, form: &PublicIdForm, app: AppId, number: i64) -> String {
+        let tag = self.tag(form, app, number);
+        let masked = number as u64 ^ u64::from_be_bytes(self.pad(form, &tag));
+        format!("{}{:016x}{masked:016x}", form.prefix, u64::from_be_bytes(tag))
     }
 
-    fn device_pad(&self, tag: &[u8; 8]) -> [u8; 8] {
-        first_8(&self.mac(&[b"device pad", tag]))
+    fn parse_public_id(&self, form: &PublicIdForm, app: AppId, public: &str) -> Result<i64, BadId> {
+        let bytes: [u8; 16] = public.strip_prefix(form.prefix).and_then(lower_hex).ok_or(BadId)?;
+        let (tag, masked) = bytes.split_first_chunk::<8>().ok_or(BadId)?;
+        let masked = u64::from_be_bytes(masked.try_into().map_err(|_| BadId)?);
+        let number = (masked ^ u64::from_be_bytes(self.pad(form, tag))) as i64;
+        if self.tag(form, app, number) == *tag { Ok(number) } else { Err(BadId) }
+    }
+
+    fn tag(&self, form: &PublicIdForm, app: AppId, number: i64) -> [u8; 8] {
+        first_8(&self.mac(&[form.tag_purpose, &app.0.to_be_bytes(), &number.to_be_bytes()]))
+    }
+
+    fn pad(&self, form: &PublicIdForm, tag: &[u8; 8]) -> [u8; 8] {
+        first_8(&self.mac(&[form.pad_purpose, tag]))
     }
 
     pub(super) fn mac(&self, parts: &[&[u8]]) -> [u8; 32] {
@@ -219,6 +256,15 @@ mod tests {
         assert_eq!(key().parse_device_id(AppId(2), &public), Err(BadId));
         assert_eq!(InstallationKey::new([8; 32]).parse_device_id(AppId(1), &public), Err(BadId));
         assert_ne!(key().device_id(AppId(1), DeviceId(43))[..20], public[..20]);
+    }
+
+    #[test]
+    fn a_run_id_is_valid_for_its_own_app_only_and_is_no_device_id() {
+        let public = key().cleanup_run_id(AppId(1), CleanupRunId(42));
+        assert_eq!(key().parse_cleanup_run_id(AppId(1), &public), Ok(CleanupRunId(42)));
+        assert_eq!(key().parse_cleanup_run_id(AppId(2), &public), Err(BadId));
+        let as_device = public.replace("run_", "dev_");
+        assert_eq!(key().parse_device_id(AppId(1), &as_device), Err(BadId));
     }
 
     #[test]

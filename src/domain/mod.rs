@@ -1,8 +1,10 @@
 //! Values and rules that all other modules share: ids, content, devices, lanes, jobs, outcomes, reasons. No I/O.
 
 mod app;
+mod cleanup;
 mod condition;
 mod content;
+mod cron_schedule;
 mod cursor_token;
 mod delivery;
 mod device;
@@ -36,13 +38,19 @@ mod user_token;
 mod wire_enum;
 
 pub use app::{App, AppLane, Apps, ProviderDefaults, ServedApps};
+pub use cleanup::{
+    CleanupCounts, CleanupCriteria, CleanupProblem, CleanupSchedule, CleanupStatus, DottedVersion, ShareLimit,
+};
 pub use condition::{BadCondition, Condition};
 pub use content::{COLLAPSE_KEY_MAX, Content, Priority, ProviderOverrides, is_collapse_key};
+pub use cron_schedule::{BadSchedule, CronSchedule};
 pub use delivery::{DeliveryCounts, DeliveryStatus, NotificationStatus};
 pub use device::{BadToken, DeviceToken, Kind, QuarantineReason, Source, TokenDigest};
 pub use fan_out::{FanOut, FanOutPart};
 pub use finding::{EnvironmentProof, Finding, TokenVerdict};
-pub use id::{AppId, BadId, DeviceId, InstallationKey, JobId, KeyId, LaneId, NodeId, NotificationId};
+pub use id::{
+    AppId, BadId, CleanupRunId, DeviceId, InstallationKey, JobId, KeyId, LaneId, NodeId, NotificationId,
+};
 pub use idempotency::{IDEMPOTENCY_KEY_MAX, Idempotency, IdempotencyKey, RequestDigest};
 pub use input::{ErrorLocation, InputCode, ValidationError, shown_name};
 pub use job::{Class, DoneBits, JOB_DEVICES_MAX, Job, SUSPECT_NODE_DEATHS, Suspicion};

@@ -62,6 +62,8 @@ pushpost_reasons! {
     Unspecified "unspecified",
     /// The app has a newer token, which took the place of this one.
     Replaced "replaced",
+    /// A clean-up run quarantined the device, because its app had not been opened for long.
+    Inactive "inactive",
 }
 
 impl Reason {
