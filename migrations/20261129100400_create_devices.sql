@@ -55,5 +55,8 @@ create index devices_live on devices (app_id, device_id) where quarantined_at is
 create index devices_app on devices (app_id, device_id) where app_id > 0;
 -- Finds what was quarantined lately, to bring it back.
 create index devices_quarantined on devices (app_id, quarantined_at) where quarantined_at is not null;
+-- Finds what a clean-up run quarantined, to restore it. device_id + 0 keeps statements that do not repeat it from using this
+-- index.
+create index devices_cleanup on devices (quarantine_run, (device_id + 0)) where quarantine_run is not null;
 -- Without last_sent_on: an index on it would make each update of that day more expensive.
 create index devices_sent on devices (device_id) where source = 1;

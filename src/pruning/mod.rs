@@ -2,9 +2,12 @@
 //! the receipts are on record, in transactions of its own, so that changing many devices never delays recording
 //! (docs/queue.md#pruning).
 //!
+//! Devices of apps that were not opened for long are another matter: [`cleanups`].
+//!
 //! Verdicts about a credential or a payload do not come here. While the [`guard`] of a lane is engaged, its doubtful
 //! verdicts do not apply.
 
+pub mod cleanups;
 mod guard;
 pub mod quarantine;
 

@@ -6,6 +6,7 @@
 pub mod accept;
 pub mod apps;
 pub mod backlog;
+pub mod cleanups;
 pub mod commits;
 pub mod contents;
 pub mod deliveries;

@@ -7,7 +7,8 @@ use crate::domain::DeviceId;
 use crate::store::Error;
 use crate::store::Session;
 
-/// Deletes up to `limit` devices of each app that have been quarantined for `secs`. Returns how many.
+/// Deletes up to `limit` devices of each app that have been quarantined for `secs`. Returns how many. A clean-up run
+/// counts those of its own, because they go on counting towards the share of later runs.
 ///
 /// The time in quarantine is checked again after the devices are locked, in a step of its own. With the time in the
 /// locking statement's condition, a plan that is made while the table is empty reads all quarantined devices
@@ -28,9 +29,15 @@ pub async fn delete_quarantined(conn: &mut Session, secs: f64, limit: i64) -> Re
              where device_id = any(array(select device_id from found)) for update skip locked),
            still as (select device_id from locked where quarantined_at <= now() - make_interval(secs => $1)),
            gone as (
-             delete from devices where device_id = any(array(select device_id from still)) returning device_id),
+             delete from devices where device_id = any(array(select device_id from still))
+             returning device_id, quarantine_run),
            unsubscribed as (
-             delete from subscriptions where device_id = any(array(select device_id from still)))
+             delete from subscriptions where device_id = any(array(select device_id from still))),
+           counted as (
+             update cleanup_runs r set deleted = r.deleted + g.deleted
+             from (select quarantine_run, count(*) as deleted from gone
+                   where quarantine_run is not null group by quarantine_run) g
+             where r.run_id = g.quarantine_run)
            select count(*) as "count!" from gone"#,
         secs,
         limit
