@@ -26,6 +26,7 @@ pub(super) fn app() -> Arc<App> {
         defaults: [(apns::PLATFORM, apns::defaults(apns::PRODUCTION, "com.example.shop"))].into(),
         topics_max: 100_000,
         user_tokens: None,
+        cleanups: Vec::new(),
     })
 }
 

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use super::cleanups;
 use super::user_tokens::UserTokenSettings;
-use crate::domain::Platform;
+use crate::domain::{CleanupSchedule, Platform};
 use crate::provider::{AnySettings, Providers, SharedQuota};
 use crate::settings::Section;
 
@@ -17,6 +18,8 @@ pub struct AppSettings {
     pub providers: BTreeMap<Platform, AnySettings>,
     /// The keys that user tokens of the mobile app are verified with. Without them every user token is refused.
     pub user_tokens: Option<UserTokenSettings>,
+    /// Clean-up runs that start by themselves. Their names differ.
+    pub cleanups: Vec<CleanupSchedule>,
 }
 
 impl AppSettings {
@@ -48,12 +51,17 @@ impl AppSettings {
         }
         let user_tokens = section.optional_section("user_tokens");
         let user_tokens = user_tokens.map(|section| UserTokenSettings::read(app, section));
+        let cleanups = cleanups::read(&mut section, &providers.platforms());
         section.finish();
         let user_tokens = match user_tokens {
             None => None,
             Some(read) => Some(read?),
         };
-        Some(Self { providers: sections.into_iter().collect::<Option<_>>()?, user_tokens })
+        Some(Self {
+            providers: sections.into_iter().collect::<Option<_>>()?,
+            user_tokens,
+            cleanups: cleanups?,
+        })
     }
 }
 

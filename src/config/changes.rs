@@ -26,7 +26,8 @@ impl Config {
     /// The keys in which `new` differs and that need a restart.
     ///
     /// Keys that a running node takes over are left out: credentials, topics, channels, endpoints and quotas of existing
-    /// lanes, new apps and platforms, the keys of user tokens, and `server.reload_interval`.
+    /// lanes, new apps and platforms, the keys of user tokens, the schedules of
+    /// clean-up runs, and `server.reload_interval`.
     pub fn changes_for_restart(&self, new: &Self) -> Vec<String> {
         let mut changes = Vec::new();
         section!(
@@ -61,12 +62,14 @@ impl Config {
         changes
     }
 
-    /// This configuration with the apps and platforms added that only `new` has, and with the user tokens of `new`.
+    /// This configuration with the apps and platforms added that only `new` has, and with the user tokens and the
+    /// schedules of clean-up runs of `new`.
     pub fn with_added_apps(&self, new: &Self) -> Self {
         let mut with_added = self.clone();
         for (name, added) in &new.apps {
             let app = with_added.apps.entry(name.clone()).or_insert_with(|| added.clone());
             app.user_tokens.clone_from(&added.user_tokens);
+            app.cleanups.clone_from(&added.cleanups);
             for (platform, settings) in &added.providers {
                 app.providers.entry(*platform).or_insert_with(|| settings.clone());
             }

@@ -5,6 +5,7 @@
 
 mod app;
 mod changes;
+mod cleanups;
 mod database;
 mod delivery;
 mod environment;

@@ -1,6 +1,7 @@
 //! Tests of reading a configuration: values, their order of precedence, and the faults of wrong ones.
 
 mod changes;
+mod cleanups;
 mod further_provider;
 
 use std::path::Path;

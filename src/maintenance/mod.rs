@@ -2,8 +2,9 @@
 //! heartbeat is fresh. Two leaders at the same time do no harm. The runtime starts [`run`] on each node.
 //!
 //! A new duty is a file, a variant of [`Duty`] with its name and period, and a line in [`perform`]; a duty that deletes
-//! much goes in steps, as those in [`retention`].
+//! much goes in steps, as those in [`retention`]. Clean-up runs are carried out between the rounds ([`cleanups`]).
 
+mod cleanups;
 mod contents;
 mod dead_node_rows;
 mod empty_topics;
@@ -13,6 +14,7 @@ mod heartbeat_watch;
 mod idempotency_keys;
 mod lane_changes;
 mod leadership;
+mod old_cleanup_runs;
 mod old_partitions;
 mod orphaned_jobs;
 mod partitions;
@@ -28,9 +30,11 @@ use std::time::Duration;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
+use crate::domain::ServedApps;
 use crate::queue::node_lease::NodeLease;
 use crate::store;
 use crate::store::{Session, SessionPool};
+use cleanups::Cleanups;
 use leadership::Leadership;
 use schedule::Schedule;
 
@@ -55,6 +59,8 @@ pub struct Settings {
     pub node_lease: Arc<NodeLease>,
     /// How long data is kept.
     pub retention: Retention,
+    /// The apps that this node serves, with their schedules of clean-up runs.
+    pub apps: Arc<ServedApps>,
 }
 
 /// Runs until told to stop: leads if no other node does, and then performs the duties that are due.
@@ -62,14 +68,15 @@ pub async fn run(settings: Settings, stop: CancellationToken) {
     let mut duties = Duties::new();
     let mut ticks = interval(ROUND_MAX.min(duties.leadership.review_interval(settings.node_lease.timeout())));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut cleanups = Cleanups::new(Instant::now());
     let mut conn: Option<Session> = None;
     loop {
+        // Each statement has a deadline, so rounds and batches need none.
         tokio::select! {
             () = stop.cancelled() => break,
-            _ = ticks.tick() => {}
+            _ = ticks.tick() => duties.round(&settings, &mut conn).await,
+            () = cleanups.due() => duties.clean_up(&mut cleanups, &settings, &mut conn).await,
         }
-        // Each statement has a deadline, so a round needs none.
-        duties.round(&settings, &mut conn).await;
     }
     if let Some(mut conn) = conn {
         // If it fails, the leadership ends when the node deregisters.
@@ -151,6 +158,21 @@ impl Duties {
             && let Err((duty, error)) = self.retention.round(settings, conn).await
         {
             self.failed(duty, &error, settings, conn);
+        }
+    }
+
+    /// Goes on with the clean-up runs, if this node leads.
+    async fn clean_up(&mut self, cleanups: &mut Cleanups, settings: &Settings, conn: &mut Option<Session>) {
+        if !self.leadership.is_held(&settings.node_lease) {
+            return cleanups.postpone();
+        }
+        let step = match session(settings, conn).await {
+            Ok(conn) => cleanups.step(settings, conn).await,
+            Err(error) => Err(error),
+        };
+        if let Err(error) = step {
+            cleanups.postpone();
+            self.failed("clean-up runs", &error, settings, conn);
         }
     }
 

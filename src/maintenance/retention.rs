@@ -1,6 +1,6 @@
-//! The duties that delete what has been kept long enough: contents, devices, topics, idempotency keys,
-//! partitions and states of lanes. Each goes in steps.
-//! A step is a short transaction, so no lock is held for long and no other duty is delayed.
+//! The duties that delete what has been kept long enough: contents, devices, topics, idempotency keys, clean-up runs,
+//! partitions and states of lanes. Each goes in steps. A step is a short transaction, so no lock is held for long and no
+//! other duty is delayed.
 
 use std::time::Duration;
 
@@ -10,6 +10,7 @@ use super::contents::{self, Contents};
 use super::empty_topics::EmptyTopics;
 use super::idempotency_keys;
 use super::lane_changes;
+use super::old_cleanup_runs;
 use super::old_partitions::OldPartitions;
 use super::quarantined_devices;
 use super::schedule::Schedule;
@@ -52,17 +53,19 @@ enum RetentionDuty {
     SendOnlyDevices,
     EmptyTopics,
     IdempotencyKeys,
+    OldCleanupRuns,
     OldPartitions,
     LaneChanges,
 }
 
 impl RetentionDuties {
-    const ALL: [RetentionDuty; 7] = [
+    const ALL: [RetentionDuty; 8] = [
         RetentionDuty::Contents,
         RetentionDuty::QuarantinedDevices,
         RetentionDuty::SendOnlyDevices,
         RetentionDuty::EmptyTopics,
         RetentionDuty::IdempotencyKeys,
+        RetentionDuty::OldCleanupRuns,
         RetentionDuty::OldPartitions,
         RetentionDuty::LaneChanges,
     ];
@@ -121,6 +124,7 @@ impl RetentionDuties {
             RetentionDuty::EmptyTopics => self.empty_topics.step(conn).await,
             RetentionDuty::IdempotencyKeys => idempotency_keys::step(conn).await,
             RetentionDuty::LaneChanges => lane_changes::step(conn).await,
+            RetentionDuty::OldCleanupRuns => old_cleanup_runs::step(conn, retention.quarantine).await,
             RetentionDuty::OldPartitions => self.old_partitions.step(conn, retention.notifications).await,
         }
     }
@@ -135,6 +139,7 @@ impl RetentionDuty {
             Self::SendOnlyDevices => "send-only devices",
             Self::EmptyTopics => "topics",
             Self::IdempotencyKeys => "idempotency keys",
+            Self::OldCleanupRuns => "old clean-up runs",
             Self::OldPartitions => "old partitions",
             Self::LaneChanges => "lane changes",
         }
@@ -147,7 +152,7 @@ impl RetentionDuty {
             Self::QuarantinedDevices => contents::recheck_interval(retention.quarantine),
             Self::EmptyTopics => TOPICS_PERIOD,
             Self::IdempotencyKeys => idempotency_keys::PERIOD,
-            Self::SendOnlyDevices | Self::OldPartitions | Self::LaneChanges => HOUR,
+            Self::SendOnlyDevices | Self::OldCleanupRuns | Self::OldPartitions | Self::LaneChanges => HOUR,
         }
     }
 }

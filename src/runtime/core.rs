@@ -62,7 +62,14 @@ impl Core {
     }
 
     /// Starts the heartbeat, the wake-ups and the maintenance.
-    pub(super) fn start_upkeep(&self, config: &Config, role: Role, database: &Database, stage: &Supervisor) {
+    pub(super) fn start_upkeep(
+        &self,
+        config: &Config,
+        role: Role,
+        database: &Database,
+        apps: Arc<ServedApps>,
+        stage: &Supervisor,
+    ) {
         let heartbeat = Heartbeat {
             pool: database.heartbeat_pool(),
             node_lease: Arc::clone(&self.node_lease),
@@ -85,6 +92,7 @@ impl Core {
                 content: config.retention.content,
                 quarantine: config.retention.quarantine,
             },
+            apps,
         };
         stage.spawn("maintenance", maintenance::run(duties, stage.stop.clone()));
     }

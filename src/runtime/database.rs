@@ -148,8 +148,8 @@ impl Database {
         self.pool.sibling(Purpose::Queue, QUEUE_CONNECTIONS.min(self.most))
     }
 
-    /// The leader's connection.
-    pub(super) fn maintenance_pool(&self) -> SessionPool {
+    /// The connection of the leader, or of a command that does the leader's work.
+    pub fn maintenance_pool(&self) -> SessionPool {
         self.pool.sibling(Purpose::Maintenance, MAINTENANCE_CONNECTIONS)
     }
 
@@ -175,7 +175,7 @@ impl Database {
 
     /// Whether the database is embedded and no other process used it at the start. Then every other node in it has
     /// ended.
-    pub(super) fn was_alone(&self) -> bool {
+    pub fn was_alone(&self) -> bool {
         self.embedded.as_ref().is_some_and(EmbeddedPostgres::was_alone)
     }
 

@@ -29,7 +29,8 @@ pub(super) async fn apps(conn: &mut Session, config: &Config) -> anyhow::Result<
         let defaults = settings.providers.iter().map(|(platform, of)| (*platform, of.defaults())).collect();
         let user_tokens = settings.user_tokens.as_ref().map(|tokens| Arc::new(tokens.verifier()));
         let topics_max = config.limits.topics;
-        let app = App { id: row.id, name: row.name, lanes, defaults, topics_max, user_tokens };
+        let cleanups = settings.cleanups.clone();
+        let app = App { id: row.id, name: row.name, lanes, defaults, topics_max, user_tokens, cleanups };
         Some((app.id, Arc::new(app)))
     });
     Ok(apps.collect())

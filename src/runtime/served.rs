@@ -59,7 +59,7 @@ pub(super) struct Additions {
 }
 
 impl Additions {
-    /// The apps and lanes that `wanted` has and `served` lacks, and the user tokens of `wanted`. None: there is no
+    /// The apps and lanes that `wanted` has and `served` lacks, and the user tokens and schedules of clean-up runs of `wanted`. None: there is no
     /// difference. Creates the rows of all apps.
     ///
     /// # Errors
@@ -104,6 +104,12 @@ impl Additions {
         for (app, settings) in self.config.apps.iter().filter(has_changed) {
             let keys = settings.user_tokens.as_ref().map_or(0, |tokens| tokens.keys.len());
             tracing::info!(app, keys, "the keys of user tokens are changed");
+        }
+        let schedules_of = |name: &String| served.config.apps.get(name).map(|app| &app.cleanups);
+        let schedules = self.config.apps.iter().map(|(name, app)| (name, &app.cleanups));
+        for (app, new) in schedules.filter(|(name, new)| schedules_of(name).is_some_and(|old| old != *new)) {
+            let schedules = new.len();
+            tracing::info!(app, schedules, "the schedules of clean-up runs are changed");
         }
     }
 }

@@ -170,7 +170,7 @@ impl Service {
         if role.has_lanes() {
             core.start_fan_outs(served.apps(), &stages.lanes);
         }
-        core.start_upkeep(config, role, database, &stages.heartbeat);
+        core.start_upkeep(config, role, database, Arc::clone(served.apps()), &stages.heartbeat);
         if role.has_api() {
             let hand_over = role.has_lanes().then_some(recorder);
             let apps = Arc::clone(served.apps());

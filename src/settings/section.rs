@@ -154,6 +154,26 @@ impl<'a> Section<'a> {
         }
     }
 
+    /// A number from 0 to 1; `default` if it is absent or wrong.
+    pub fn fraction(&mut self, key: &'static str, default: f64) -> f64 {
+        let Some(node) = self.node(key) else { return default };
+        let number = match (&node.value, &node.place) {
+            (Value::Float(number), _) => Some(*number),
+            (Value::Integer(number), _) => Some(*number as f64),
+            (Value::Text(text), Some(SettingPlace::Variable(_))) => text.parse().ok(),
+            _ => None,
+        };
+        let Some(number) = number else {
+            self.wrong_type(key, node, "a number from 0 to 1");
+            return default;
+        };
+        if !(0.0..=1.0).contains(&number) {
+            self.fault(key, "must be from 0 to 1");
+            return default;
+        }
+        number
+    }
+
     /// `true` or `false`; `default` if it is absent or wrong.
     pub fn flag(&mut self, key: &'static str, default: bool) -> bool {
         let Some(node) = self.node(key) else { return default };
@@ -336,6 +356,7 @@ impl<'a> Section<'a> {
         let found = match &node.value {
             Value::Text(_) => "a text",
             Value::Integer(_) => "a number",
+            Value::Float(_) => "a float",
             Value::Flag(_) => "true or false",
             Value::List(_) => "a list",
             Value::Table(_) => "a table",

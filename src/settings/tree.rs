@@ -24,13 +24,15 @@ pub enum Value {
     Text(String),
     /// A whole number of at most 64 bits.
     Integer(i64),
+    /// A number with a fraction or an exponent.
+    Float(f64),
     /// A Boolean value, which is `true` or `false`.
     Flag(bool),
     /// An array, which TOML also writes as `[[name]]`.
     List(Vec<Node>),
     /// A table, inline or with a header.
     Table(Table),
-    /// A float, a date, or an integer beyond 64 bits, which no key accepts. Has the type's name.
+    /// A date, or a number beyond 64 bits, which no key accepts. Has the type's name.
     Other(&'static str),
 }
 
@@ -98,7 +100,9 @@ impl Lines<'_> {
             DeValue::String(text) => Value::Text(text.clone().into_owned()),
             DeValue::Integer(integer) => i64::from_str_radix(integer.as_str(), integer.radix())
                 .map_or(Value::Other("an integer beyond 64 bits"), Value::Integer),
-            DeValue::Float(_) => Value::Other("a float"),
+            DeValue::Float(float) => {
+                float.as_str().parse().map_or(Value::Other("a number beyond 64 bits"), Value::Float)
+            }
             DeValue::Boolean(flag) => Value::Flag(*flag),
             DeValue::Datetime(_) => Value::Other("a date"),
             DeValue::Array(list) => Value::List(self.list(list)),

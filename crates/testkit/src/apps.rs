@@ -28,6 +28,7 @@ pub async fn app(pool: &SessionPool, name: &str) -> App {
         defaults: [(apns::PLATFORM, apns::defaults(apns::PRODUCTION, "com.example.shop"))].into(),
         topics_max: 100_000,
         user_tokens: None,
+        cleanups: Vec::new(),
     }
 }
 

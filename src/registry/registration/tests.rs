@@ -20,6 +20,7 @@ fn app() -> App {
         defaults: [(apns::PLATFORM, apns::defaults(apns::PRODUCTION, "com.example.shop"))].into(),
         topics_max: 100_000,
         user_tokens: None,
+        cleanups: Vec::new(),
     }
 }
 

@@ -160,8 +160,12 @@ async fn imports_and_registrations_at_once_keep_to_the_limit_and_the_count() {
     // What two of them emptied at once is left to the leader.
     let pool = &service.database.pool;
     let node_lease = NodeLease::register(pool, "leader".to_owned(), Duration::from_secs(15)).await.unwrap();
-    let settings =
-        maintenance::Settings { pool: pool.clone(), node_lease: node_lease.into(), retention: kept(30) };
+    let settings = maintenance::Settings {
+        pool: pool.clone(),
+        node_lease: node_lease.into(),
+        retention: kept(30),
+        apps: std::sync::Arc::default(),
+    };
     let (mut tasks, stop) = (JoinSet::new(), CancellationToken::new());
     tasks.spawn(maintenance::run(settings, stop.clone()));
     let empty = "select count(*) from topics where topic_id not in (select topic_id from subscriptions)";

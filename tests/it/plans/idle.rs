@@ -127,7 +127,8 @@ async fn an_idle_node_with_three_apps_runs_fewer_than_three_statements_a_second(
     };
     tasks.spawn(heartbeat.run(stop.clone()));
     let node = node_lease.id();
-    let duties = maintenance::Settings { pool: queue.clone(), node_lease, retention: kept(30) };
+    let duties =
+        maintenance::Settings { pool: queue.clone(), node_lease, retention: kept(30), apps: Arc::default() };
     tasks.spawn(maintenance::run(duties, stop.clone()));
     tasks.spawn(standing(queue, node, lanes, stop.clone()));
     sleep(START).await;

@@ -69,6 +69,7 @@ async fn assert_the_jobs_of_the_dead_wait_again(queue: TestQueue) {
         pool: queue.pool.clone(),
         node_lease: Arc::clone(&leader.node_lease),
         retention: kept(30),
+        apps: Arc::default(),
     };
     let (stop, mut tasks) = (CancellationToken::new(), JoinSet::new());
     let time = HeldTime::hold();
@@ -165,6 +166,7 @@ async fn the_jobs_of_a_node_without_a_row_wait_again() {
         pool: queue.pool.clone(),
         node_lease: Arc::clone(&leader.node_lease),
         retention: kept(30),
+        apps: Arc::default(),
     };
     let mut tasks = JoinSet::new();
     tasks.spawn(maintenance::run(settings, CancellationToken::new()));

@@ -131,6 +131,7 @@ async fn a_partition_that_cannot_be_made_delays_no_other_duty() {
         pool: queue.pool.clone(),
         node_lease: std::sync::Arc::clone(&node.node_lease),
         retention: kept(30),
+        apps: std::sync::Arc::default(),
     };
     let mut tasks = JoinSet::new();
     tasks.spawn(maintenance::run(settings, CancellationToken::new()));
@@ -169,6 +170,7 @@ async fn the_leader_drops_only_partitions_without_open_jobs() {
         pool: queue.pool.clone(),
         node_lease: std::sync::Arc::clone(&node.node_lease),
         retention: kept(1),
+        apps: std::sync::Arc::default(),
     };
     let (stop, mut tasks) = (CancellationToken::new(), JoinSet::new());
     tasks.spawn(maintenance::run(settings, stop.clone()));

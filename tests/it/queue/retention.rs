@@ -32,6 +32,7 @@ async fn lead(
         pool: queue.pool.clone(),
         node_lease: std::sync::Arc::clone(&node.node_lease),
         retention,
+        apps: std::sync::Arc::default(),
     };
     let (stop, mut tasks) = (CancellationToken::new(), JoinSet::new());
     tasks.spawn(maintenance::run(settings, stop.clone()));

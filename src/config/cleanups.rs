@@ -1,0 +1,65 @@
+//! `[[apps.<name>.cleanups]]`: clean-up runs that start by themselves, each by a schedule.
+
+use crate::domain::{CleanupCriteria, CleanupSchedule, CronSchedule, DottedVersion, Platforms, ShareLimit};
+use crate::settings::Section;
+
+/// Longest name of a schedule, in bytes.
+const NAME_MAX: usize = 64;
+
+/// Reads the list of an app. None: one of the schedules has faults.
+pub(super) fn read(app: &mut Section<'_>, platforms: &Platforms) -> Option<Vec<CleanupSchedule>> {
+    let sections = app.section_list("cleanups");
+    let schedules: Vec<_> = sections.into_iter().map(|section| schedule(section, platforms)).collect();
+    let names: Vec<_> = schedules.iter().flatten().map(|schedule| schedule.name.as_str()).collect();
+    if let Some(twice) = (1..names.len()).find(|index| names[..*index].contains(&names[*index])) {
+        app.fault("cleanups", format!("two schedules have the name {:?}", names[twice]));
+    }
+    schedules.into_iter().collect()
+}
+
+fn schedule(mut section: Section<'_>, platforms: &Platforms) -> Option<CleanupSchedule> {
+    let name = section.parsed("name", |text| {
+        is_name(text).then(|| text.to_owned()).ok_or("must be 1 to 64 of A-Z, a-z, 0-9, '-', '_' and '.'")
+    });
+    let name = section.required("name", name);
+    let schedule = section.parsed("schedule", CronSchedule::parse);
+    let schedule = section.required("schedule", schedule);
+    let days = section.integer("inactive_days", CleanupCriteria::INACTIVE_DAYS, 0);
+    let inactive_days = section.required("inactive_days", u16::try_from(days).ok().filter(|days| *days > 0));
+    let platform = |name: &str| {
+        platforms.parse(name).ok_or_else(|| format!("must be some of {}", platforms.names().join(", ")))
+    };
+    let environments = platforms.stated_environments();
+    let environment = |name: &str| {
+        let names: Vec<_> = environments.iter().map(|environment| environment.as_str()).collect();
+        let found = environments.iter().find(|environment| environment.as_str() == name);
+        found.copied().ok_or_else(|| format!("must be some of {}", names.join(", ")))
+    };
+    let criteria = CleanupCriteria {
+        inactive_days: inactive_days.unwrap_or_default(),
+        platforms: section.parsed_list("platforms", platform),
+        environments: section.parsed_list("environments", environment),
+        app_version_below: section.parsed("app_version_below", |text| {
+            DottedVersion::parse(text).ok_or("must be whole numbers and dots, such as \"5.2.0\"")
+        }),
+        max_share: ShareLimit::from_fraction(
+            section.fraction("max_share", ShareLimit::default().as_fraction()),
+        )
+        .unwrap_or_default(),
+    };
+    for (key, is_empty) in [
+        ("platforms", criteria.platforms.as_ref().is_some_and(Vec::is_empty)),
+        ("environments", criteria.environments.as_ref().is_some_and(Vec::is_empty)),
+    ] {
+        if is_empty {
+            section.fault(key, "names none, so no device would match");
+        }
+    }
+    section.finish();
+    inactive_days.and(Some(CleanupSchedule { name: name?, schedule: schedule?, criteria }))
+}
+
+fn is_name(text: &str) -> bool {
+    let known = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+    (1..=NAME_MAX).contains(&text.len()) && text.bytes().all(known)
+}
