@@ -42,7 +42,7 @@ rights! {
     ReadDevices [Devices, Read];
     /// For registering and unregistering: a backend any device, an app its own.
     RegisterDevice [Devices, Register];
-    /// For reading, pausing and resuming lanes.
+    /// For lanes and clean-up runs.
     Administer [];
 }
 

@@ -1,7 +1,7 @@
 //! The HTTP API. Handlers read requests into domain types, call the modules below, and answer. A new endpoint is a file with
 //! a handler, its `#[utoipa::path]`, and a line in the `routes` of its folder.
 
-mod admin;
+pub mod admin;
 pub mod auth;
 pub mod batch_permits;
 pub mod body;

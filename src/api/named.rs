@@ -1,9 +1,9 @@
-//! Reads lists of devices, users and topics that a request names.
+//! Reads lists of devices, users, topics and platforms that a request names.
 
 use super::json::Fields;
 use super::path::{NO_DEVICE_ID, NO_TOPIC, NO_USER_ID};
 use crate::audience::NamedDevice;
-use crate::domain::{App, DeviceId, InputCode, InstallationKey, TopicName, UserId, ValidationError};
+use crate::domain::{App, DeviceId, InputCode, InstallationKey, Platform, TopicName, UserId, ValidationError};
 
 /// Reads the member `devices`. A text with the form of an id that is not an id of this app is unmatched, which is no
 /// fault. Any other text may be a token, so it is neither stored nor repeated.
@@ -46,4 +46,28 @@ pub fn topics(fields: &mut Fields<'_>) -> Vec<TopicName> {
         topic
     });
     topics.collect()
+}
+
+/// The platforms of the member `platforms`, each once. None: the member is left out.
+pub fn platforms(to: &mut Fields<'_>, app: &App) -> Option<Vec<Platform>> {
+    let given = to.strings("platforms")?;
+    if to.length("platforms") == 0 {
+        to.fault("platforms", InputCode::BadValue, "this names no platform, so no device would be left");
+    }
+    let mut platforms: Vec<_> = given.filter_map(|(at, text)| platform(to, at, text, app)).collect();
+    platforms.sort_unstable();
+    platforms.dedup();
+    Some(platforms)
+}
+
+/// The platform of this name, which stands at `at`. None: it is none, which is added to the faults.
+pub fn platform(fields: &Fields<'_>, at: String, text: &str, app: &App) -> Option<Platform> {
+    let platform = app.platforms().parse(text);
+    if platform.is_none() {
+        let names = app.platforms().names();
+        let detail = format!("this platform is not supported; it must be one of {}", names.join(", "));
+        let fault = ValidationError::at(at, InputCode::UnsupportedPlatform, detail);
+        fields.faults().push(fault.with("supported", names));
+    }
+    platform
 }

@@ -8,7 +8,9 @@ use http::request::Parts;
 use super::State;
 use super::error::{ApiError, NotFoundKind};
 use super::query::Parameters;
-use crate::domain::{AppId, DeviceId, InputCode, InstallationKey, NotificationId, TopicName, UserId};
+use crate::domain::{
+    AppId, CleanupRunId, DeviceId, InputCode, InstallationKey, NotificationId, TopicName, UserId,
+};
 
 /// The detail of a fault where a text stands in place of a device's id.
 pub const NO_DEVICE_ID: &str = "this is no id of a device, which is `dev_` and up to 60 letters and digits";
@@ -30,6 +32,14 @@ impl PathId {
     /// `NotFound` if it can't be an id of a device of this app.
     pub fn device(&self, key: &InstallationKey, app: AppId) -> Result<DeviceId, ApiError> {
         key.parse_device_id(app, &self.0).map_err(|_| ApiError::NotFound(NotFoundKind::Id))
+    }
+
+    /// The clean-up run that the id names.
+    ///
+    /// # Errors
+    /// `NotFound` if it can't be an id of a run of this app.
+    pub fn cleanup_run(&self, key: &InstallationKey, app: AppId) -> Result<CleanupRunId, ApiError> {
+        key.parse_cleanup_run_id(app, &self.0).map_err(|_| ApiError::NotFound(NotFoundKind::Id))
     }
 
     /// The notification that the id names, which may be another app's.

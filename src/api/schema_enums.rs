@@ -62,6 +62,10 @@ enumerations! {
     PruningState: PRUNING_STATES;
     /// What a key may do.
     Scope: domain::Scope::ALL.iter().map(|scope| scope.as_str());
+    /// How a clean-up run stands.
+    CleanupStatus: domain::CleanupStatus::ALL.iter().map(|status| status.as_str());
+    /// Why a clean-up run changed nothing.
+    CleanupProblem: domain::CleanupProblem::ALL.iter().map(|problem| problem.as_str());
     /// What is wrong with a user token.
     UserTokenReason: domain::UserTokenReason::ALL.iter().map(|reason| reason.as_str());
     /// The code of a problem.

@@ -1,5 +1,6 @@
 //! `/v1/admin`: what operators see and decide.
 
+pub mod cleanups;
 mod keys;
 mod lanes;
 
@@ -11,7 +12,7 @@ use super::State;
 
 /// The routes of `/v1/admin`.
 pub(super) fn routes() -> OpenApiRouter<State> {
-    OpenApiRouter::new()
+    let own = OpenApiRouter::new()
         .routes(routes!(keys::list))
         .routes(routes!(lanes::list))
         .routes(routes!(lanes::pause))
@@ -20,5 +21,9 @@ pub(super) fn routes() -> OpenApiRouter<State> {
         // A lane's name as log lines write it, without percent-encoding: `shop/fcm`.
         .route("/v1/admin/lanes/{app}/{lane}/pause", post(lanes::pause))
         .route("/v1/admin/lanes/{app}/{lane}/resume", post(lanes::resume))
-        .route("/v1/admin/lanes/{app}/{lane}/retry", post(lanes::retry))
+        .route("/v1/admin/lanes/{app}/{lane}/retry", post(lanes::retry));
+    own.merge(cleanups::routes())
 }
+
+#[cfg(test)]
+pub(super) use cleanups::read_for_test;

@@ -52,6 +52,10 @@ problem_codes! {
     MethodNotAllowed "method_not_allowed" METHOD_NOT_ALLOWED "Method not allowed",
     /// The body did not arrive in time.
     BodyTooSlow "body_too_slow" REQUEST_TIMEOUT "The body took too long",
+    /// The app has a clean-up run, or its restoration, under way.
+    CleanupRunning "cleanup_running" CONFLICT "A clean-up run is under way",
+    /// The clean-up run quarantined nothing that could be restored.
+    NotRestorable "not_restorable" CONFLICT "There is nothing to restore",
     /// A request with the same idempotency key is under way.
     IdempotencyKeyInUse "idempotency_key_in_use" CONFLICT "The idempotency key is in use",
     /// The body has more bytes than the limit.

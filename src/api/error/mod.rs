@@ -109,6 +109,12 @@ pub enum ApiError {
     /// A request with the same idempotency key is under way.
     #[error("the idempotency key is in use")]
     IdempotencyKeyInUse,
+    /// The app has a clean-up run, or its restoration, under way.
+    #[error("a clean-up run is under way")]
+    CleanupRunning,
+    /// The clean-up run only counted, or was refused.
+    #[error("the run quarantined nothing")]
+    NotRestorable,
     /// This node is not ready yet: it waits for its database.
     #[error("starting")]
     Starting,
@@ -181,6 +187,14 @@ impl ApiError {
                 ProblemCode::UserTokensNotConfigured,
                 "The configuration has no keys to check this app's user tokens with.",
             ),
+            Self::CleanupRunning => {
+                let detail = "The app has a clean-up run, or its restoration, under way. Stop it, or wait for its end.";
+                Problem::new(ProblemCode::CleanupRunning, detail)
+            }
+            Self::NotRestorable => {
+                let detail = "The run quarantined nothing: it was a dry run, or it was refused.";
+                Problem::new(ProblemCode::NotRestorable, detail)
+            }
             Self::UserTokenInvalid(BadUserToken { reason, detail }) => {
                 let detail = format!("The user token is not valid: {detail}.");
                 Problem::new(ProblemCode::UserTokenInvalid, detail).with("reason", reason.as_str())

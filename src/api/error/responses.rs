@@ -9,10 +9,10 @@ use utoipa::openapi::{ContentBuilder, Ref, RefOr, Response, ResponseBuilder};
 
 use super::ProblemCode;
 use super::ProblemCode::{
-    BodyTooLarge, BodyTooSlow, ForbiddenField, HeadersTooLarge, IdempotencyKeyInUse, IdempotencyKeyReused,
-    Internal, InvalidRequest, MissingScope, NotFound, OutcomeUnknown, QueueFull, RateLimited, ShuttingDown,
-    TooManyItems, TooManyTargets, TopicClosed, Unauthenticated, Unavailable, Unprocessable,
-    UnsupportedMediaType, UrlTooLong, UserTokenInvalid, UserTokensNotConfigured,
+    BodyTooLarge, BodyTooSlow, CleanupRunning, ForbiddenField, HeadersTooLarge, IdempotencyKeyInUse,
+    IdempotencyKeyReused, Internal, InvalidRequest, MissingScope, NotFound, NotRestorable, OutcomeUnknown,
+    QueueFull, RateLimited, ShuttingDown, TooManyItems, TooManyTargets, TopicClosed, Unauthenticated,
+    Unavailable, Unprocessable, UnsupportedMediaType, UrlTooLong, UserTokenInvalid, UserTokensNotConfigured,
 };
 use crate::api::problem::Problem;
 
@@ -76,6 +76,10 @@ problem_sets! {
     TopicDeletionProblems: WITH_KEY, &[NotFound, Unprocessable, OutcomeUnknown];
     /// Problems of `GET /v1/users/{user}`.
     UserProblems: WITH_KEY, &[NotFound, Unprocessable];
+    /// Problems of `POST /v1/admin/cleanups`.
+    StartCleanupProblems: WITH_KEY, WITH_BODY, &[CleanupRunning, Unprocessable, OutcomeUnknown];
+    /// Problems of `POST /v1/admin/cleanups/{id}/restore`.
+    RestoreCleanupProblems: WITH_KEY, &[NotFound, CleanupRunning, NotRestorable, OutcomeUnknown];
     /// Problems of `POST /v1/devices/import`.
     ImportProblems: WITH_KEY, &[BodyTooSlow, UnsupportedMediaType, OutcomeUnknown, ShuttingDown];
     /// Problems of `GET /healthz`.

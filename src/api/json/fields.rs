@@ -126,6 +126,18 @@ impl<'a> Fields<'a> {
         number
     }
 
+    /// A number within a range, with or without a fraction.
+    pub fn number(&mut self, name: &'static str, range: RangeInclusive<f64>) -> Option<f64> {
+        let number: f64 = self.typed(name, "number", Element::as_number)?.parse().ok()?;
+        if !range.contains(&number) {
+            let detail = format!("this must be a number from {} to {}", range.start(), range.end());
+            let fault = ValidationError::at(self.pointer(name), InputCode::OutOfRange, detail);
+            self.faults.push(fault.with("minimum", *range.start()).with("maximum", *range.end()));
+            return None;
+        }
+        Some(number)
+    }
+
     /// An object with members that are the sender's own.
     pub fn object(&mut self, name: &'static str) -> Option<Element<'a>> {
         self.typed(name, "object", |value| value.as_object().map(|_| value))

@@ -5,7 +5,7 @@ use crate::api::devices::{self, no_environment, no_kind};
 use crate::api::json::Fields;
 use crate::api::named;
 use crate::audience::{AddressedToken, Audience, AudienceSelector};
-use crate::domain::{App, Condition, InputCode, Kind, LaneKey, Platform, ValidationError};
+use crate::domain::{App, Condition, InputCode, Kind, LaneKey, ValidationError};
 
 /// What was read of `to`.
 #[derive(Debug)]
@@ -41,7 +41,7 @@ pub(super) fn read(mut to: Fields<'_>, context: Context<'_>) -> ReadAudience {
         selectors.push(AudienceSelector::All);
     }
     let mut audience =
-        Audience { selectors, platforms: platforms(&mut to, context.app), ..Audience::default() };
+        Audience { selectors, platforms: named::platforms(&mut to, context.app), ..Audience::default() };
     if let Some(mut except) = to.fields("except") {
         audience.except_users = named::users(&mut except);
         let devices = named::devices(&mut except, context.app, context.installation);
@@ -58,28 +58,6 @@ pub(super) fn read(mut to: Fields<'_>, context: Context<'_>) -> ReadAudience {
     ReadAudience::Whole(audience)
 }
 
-fn platforms(to: &mut Fields<'_>, app: &App) -> Option<Vec<Platform>> {
-    let given = to.strings("platforms")?;
-    if to.length("platforms") == 0 {
-        to.fault("platforms", InputCode::BadValue, "this names no platform, so no device would be left");
-    }
-    let mut platforms: Vec<_> = given.filter_map(|(at, text)| platform(to, at, text, app)).collect();
-    platforms.sort_unstable();
-    platforms.dedup();
-    Some(platforms)
-}
-
-fn platform(fields: &Fields<'_>, at: String, text: &str, app: &App) -> Option<Platform> {
-    let platform = app.platforms().parse(text);
-    if platform.is_none() {
-        let names = app.platforms().names();
-        let detail = format!("this platform is not supported; it must be one of {}", names.join(", "));
-        let fault = ValidationError::at(at, InputCode::UnsupportedPlatform, detail);
-        fields.faults().push(fault.with("supported", names));
-    }
-    platform
-}
-
 fn tokens(to: &mut Fields<'_>, app: &App) -> Vec<AddressedToken> {
     let given = to.objects("tokens").into_iter().flatten();
     given.filter_map(|fields| token(fields, app)).collect()
@@ -89,7 +67,7 @@ fn token(mut fields: Fields<'_>, app: &App) -> Option<AddressedToken> {
     fields.require("platform");
     fields.require("token");
     let at = fields.pointer("platform");
-    let platform = fields.string("platform").and_then(|text| platform(&fields, at, text, app));
+    let platform = fields.string("platform").and_then(|text| named::platform(&fields, at, text, app));
     let token = devices::token(&mut fields, "token", platform);
     let environments = app.platforms().stated_environments();
     let names: Vec<_> = environments.iter().map(|environment| environment.as_str()).collect();

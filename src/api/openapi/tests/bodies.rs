@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use serde_json::{Value, json};
 
 use super::document_json;
+use crate::api::admin::read_for_test as admin;
 use crate::api::devices::read_for_test as devices;
 use crate::api::error::ApiError;
 use crate::api::json::asked;
@@ -22,6 +23,7 @@ const BODIES: &[(&str, Read)] = &[
     ("TokenOfDevice", devices::token),
     ("LookupRequest", devices::lookup),
     ("TopicMembers", topics::members),
+    ("CleanupRequest", admin::start),
 ];
 
 struct Document(Value);
