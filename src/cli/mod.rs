@@ -15,11 +15,13 @@ mod migrate;
 mod orphans;
 mod output;
 mod queue;
+mod progress;
 mod serve;
 mod signals;
 mod simulate;
 #[cfg(test)]
 mod tests;
+mod tokens;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -48,6 +50,7 @@ enum Command {
     Keys(keys::KeysArgs),
     Devices(devices::DevicesArgs),
     Queue(queue::QueueArgs),
+    Tokens(tokens::TokensArgs),
     Healthcheck(healthcheck::HealthcheckArgs),
 }
 
@@ -101,6 +104,7 @@ impl Command {
                 Self::Keys(keys) => keys.run().await,
                 Self::Devices(devices) => devices.run().await,
                 Self::Queue(queue) => queue.run().await,
+                Self::Tokens(tokens) => tokens.run().await,
                 Self::Healthcheck(healthcheck) => healthcheck.run().await,
             }
         })

@@ -52,6 +52,18 @@ fn wrong_usage_ends_64() {
         "pushpost queue pause a/b/c",
         "pushpost queue stop fcm",
         "pushpost queue --watch --json",
+        "pushpost tokens",
+        "pushpost tokens cleanup",
+        "pushpost tokens cleanup --inactive-days 0",
+        "pushpost tokens cleanup --inactive-days 3651",
+        "pushpost tokens cleanup --inactive-days 30 --platform hms",
+        "pushpost tokens cleanup --inactive-days 30 --environment staging",
+        "pushpost tokens cleanup --inactive-days 30 --app-version-below v5",
+        "pushpost tokens cleanup --inactive-days 30 --max-share 1.5",
+        "pushpost tokens list run_x",
+        "pushpost tokens show",
+        "pushpost tokens restore",
+        "pushpost tokens cancel",
     ];
     for line in wrong {
         assert_eq!(super::main(args(line)), std::process::ExitCode::from(64), "{line}");

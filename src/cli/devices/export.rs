@@ -5,11 +5,10 @@ use std::io::{BufWriter, ErrorKind, IsTerminal as _, Write};
 use anyhow::Context as _;
 use clap::Args;
 
-use super::progress;
 use crate::api::devices::export;
 use crate::cli::command_error::CommandError;
 use crate::cli::config_args::ConfigArgs;
-use crate::cli::database;
+use crate::cli::{database, progress};
 use crate::config::Config;
 use crate::domain::{App, DeviceId, InstallationKey};
 use crate::registry::devices;

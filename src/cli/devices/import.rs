@@ -7,7 +7,6 @@ use std::sync::atomic::Ordering;
 use clap::Args;
 use indicatif::ProgressBar;
 
-use super::progress;
 use super::source::{BadCsvHeader, FileFormat, ReadOptions, Source};
 use crate::api::devices::import::{ImportProgress, ImportReport, OnFailure, run};
 use crate::api::problem::Problem;
@@ -15,6 +14,7 @@ use crate::cli::command_error::CommandError;
 use crate::cli::config_args::ConfigArgs;
 use crate::cli::database;
 use crate::cli::output;
+use crate::cli::progress;
 use crate::cli::signals::StopSignals;
 use crate::domain::{App, ErrorLocation};
 use crate::provider::built_in_platforms;

@@ -3,7 +3,6 @@
 mod csv;
 mod export;
 mod import;
-mod progress;
 mod source;
 
 use clap::{Args, Subcommand};
