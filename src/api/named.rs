@@ -3,7 +3,9 @@
 use super::json::Fields;
 use super::path::{NO_DEVICE_ID, NO_TOPIC, NO_USER_ID};
 use crate::audience::NamedDevice;
-use crate::domain::{App, DeviceId, InputCode, InstallationKey, Platform, TopicName, UserId, ValidationError};
+use crate::domain::{
+    App, DeviceId, InputCode, InstallationKey, Platform, TopicName, UserId, ValidationError,
+};
 
 /// Reads the member `devices`. A text with the form of an id that is not an id of this app is unmatched, which is no
 /// fault. Any other text may be a token, so it is neither stored nor repeated.

@@ -6,6 +6,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod batch;
+mod cleanups;
 mod crash;
 mod devices;
 mod idempotency;

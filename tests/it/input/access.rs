@@ -79,6 +79,11 @@ async fn a_key_does_what_its_scopes_say_and_nothing_else() {
         (Method::POST, "/v1/topics/news/unsubscribe", &["devices"]),
         (Method::GET, "/v1/users/u1", &["devices", "read"]),
         (Method::GET, "/v1/admin/keys", &[]),
+        (Method::POST, "/v1/admin/cleanups", &[]),
+        (Method::GET, "/v1/admin/cleanups", &[]),
+        (Method::GET, "/v1/admin/cleanups/run_x", &[]),
+        (Method::DELETE, "/v1/admin/cleanups/run_x", &[]),
+        (Method::POST, "/v1/admin/cleanups/run_x/restore", &[]),
     ] {
         for (scope, key) in &keys {
             let answer = ApiRequest::json(method.clone(), path, "no JSON").key(key).of(&service).await;
@@ -127,12 +132,15 @@ async fn a_publishable_key_may_not_set_users_closed_topics_and_times() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn things_of_another_app_are_answered_like_missing_ones() {
     let service = TestService::builder().app("other").node(Role::Api).build().await;
-    let s = service.key("send,devices").await;
-    let x = service.key_of("other", "send,read,devices").await;
+    let s = service.key("admin").await;
+    let x = service.key_of("other", "admin").await;
     let to = json!({"to": {"tokens": [{"platform": "apns", "token": hex("aa")}]}, "title": "A"});
     let sent = ApiRequest::post(SEND, &to).key(&s).of(&service).await;
     let listed = ApiRequest::get(DEVICES).key(&s).of(&service).await;
     let (n, d) = (sent.body["id"].as_str().unwrap(), listed.body["items"][0]["id"].as_str().unwrap());
+    let cleanup = ApiRequest::post("/v1/admin/cleanups", &json!({"inactive_days": 30}));
+    let cleanup = cleanup.key(&s).of(&service).await;
+    let (c, cleanups) = (cleanup.body["id"].as_str().unwrap(), "/v1/admin/cleanups");
     let before = stored(&service).await;
     for (method, theirs, nobodys) in [
         (Method::GET, format!("{SEND}/{n}"), format!("{SEND}/ntf_doesnotexist")),
@@ -141,6 +149,9 @@ async fn things_of_another_app_are_answered_like_missing_ones() {
         (Method::DELETE, format!("{DEVICES}/{d}"), format!("{DEVICES}/dev_doesnotexist")),
         (Method::PATCH, format!("{DEVICES}/{d}"), format!("{DEVICES}/dev_doesnotexist")),
         (Method::POST, format!("{DEVICES}/{d}/restore"), format!("{DEVICES}/dev_doesnotexist/restore")),
+        (Method::GET, format!("{cleanups}/{c}"), format!("{cleanups}/run_doesnotexist")),
+        (Method::DELETE, format!("{cleanups}/{c}"), format!("{cleanups}/run_doesnotexist")),
+        (Method::POST, format!("{cleanups}/{c}/restore"), format!("{cleanups}/run_doesnotexist/restore")),
     ] {
         let ask =
             |path: &str| ApiRequest::json(method.clone(), path, "{}").key(&x).header("request-id", "same");

@@ -7,17 +7,17 @@ use std::collections::HashMap;
 
 use bit_vec::BitVec;
 use pushpost::domain::{
-    AppId, Certainty, Class, DeviceId, DeviceToken, EnvironmentProof, FanOutPart, IdempotencyKey, JobId,
-    Kind, LaneId, NodeId, NotificationId, Priority, Reason, Source, SubscriptionTerm, TokenVerdict,
-    TopicName, UserId,
+    AppId, Certainty, Class, CleanupCriteria, DeviceId, DeviceToken, DottedVersion, EnvironmentProof,
+    FanOutPart, IdempotencyKey, JobId, Kind, LaneId, NodeId, NotificationId, Priority, Reason, ShareLimit,
+    Source, SubscriptionTerm, TokenVerdict, TopicName, UserId,
 };
 use pushpost::provider::{apns, fcm};
 use pushpost::store::fan_outs::PageDevices;
 use pushpost::store::record::NewReceipt;
 use pushpost::store::{
-    Purpose, Session, SessionPool, accept, backlog, contents, deliveries, devices, environments, expiry,
-    fan_outs, idempotency, jobs, lanes, notifications, partitions, quarantine, record, status, tokens,
-    topics,
+    Purpose, Session, SessionPool, accept, backlog, cleanups, contents, deliveries, devices, environments,
+    expiry, fan_outs, idempotency, jobs, lanes, notifications, partitions, quarantine, record, status,
+    tokens, topics,
 };
 use serde_json::Value;
 use sqlx::{AssertSqlSafe, Row};
@@ -101,6 +101,7 @@ async fn assert_plans(db: &TestDatabase) {
         find(&mut conn, id).await;
         keep(&mut conn, id).await;
         give(&mut conn, id).await;
+        clean_up(&mut conn).await;
         let mut conn = requests.acquire().await.unwrap();
         status::read(&mut conn, AppId(1), id).await.unwrap();
         backlog::waiting(&mut conn).await.unwrap();
@@ -163,6 +164,25 @@ async fn keep(conn: &mut Session, id: NotificationId) {
     let today =
         sqlx::query_scalar("select (now() at time zone 'UTC')::date").fetch_one(&mut *conn).await.unwrap();
     partitions::day_page(conn, today, (id.0, 0), 30, 2_000).await.unwrap();
+}
+
+/// What the leader asks to carry out clean-up runs.
+async fn clean_up(conn: &mut Session) {
+    let criteria = CleanupCriteria {
+        inactive_days: 30,
+        platforms: Some(vec![apns::PLATFORM]),
+        environments: Some(vec![apns::PRODUCTION]),
+        app_version_below: DottedVersion::parse("5.0"),
+        max_share: ShareLimit::default(),
+    };
+    let new =
+        cleanups::NewCleanupRun { app: AppId(1), criteria: &criteria, is_dry_run: false, schedule: None };
+    let mut transaction = conn.begin().await.unwrap();
+    let run = cleanups::insert(&mut transaction, new).await.unwrap().unwrap();
+    cleanups::batches::count_page(&mut transaction, &run, 5_000, 100).await.unwrap();
+    cleanups::batches::quarantine_page(&mut transaction, &run, 1_000).await.unwrap();
+    cleanups::batches::restore_page(&mut transaction, &run, 1_000).await.unwrap();
+    transaction.rollback().await.unwrap();
 }
 
 /// What it asks to find an audience.

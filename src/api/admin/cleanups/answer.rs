@@ -3,8 +3,8 @@
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::api::time::Timestamp;
 use crate::api::schema_enums;
+use crate::api::time::Timestamp;
 use crate::domain::{CleanupCriteria, CleanupProblem, DottedVersion, InstallationKey};
 use crate::store::cleanups::CleanupRun;
 
