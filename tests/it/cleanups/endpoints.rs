@@ -148,6 +148,37 @@ async fn a_stopped_run_keeps_what_it_has_done_and_can_be_restored() {
 }
 
 #[tokio::test]
+async fn a_run_is_not_restored_beside_another_one() {
+    let service = TestApi::start().await;
+    add(&service.database, 3, 100.0, "", "").await;
+    let client = service.client("admin").await;
+    let first = start(&client, all()).await;
+    carry_out(&service.database).await;
+    let ended = read(&client, &first).await;
+    let second = start(&client, all()).await;
+    assert_problem(&restore(&client, &first).await, 409, "cleanup_running", &json!([]));
+    assert_eq!(read(&client, &first).await, ended);
+    client.ask(Method::DELETE, &path_of(&second)).await;
+    assert_eq!(restore(&client, &first).await.status.as_u16(), 202);
+}
+
+#[tokio::test]
+async fn runs_are_kept_for_their_time_after_their_end() {
+    let service = TestApi::start().await;
+    let client = service.client("admin").await;
+    let ended = start(&client, all()).await;
+    carry_out(&service.database).await;
+    let under_way = start(&client, all()).await;
+    let mut conn = session(&service.database).await;
+    let delete =
+        async |conn: &mut _, secs| pushpost::store::cleanups::delete_old(conn, secs, 10).await.unwrap();
+    assert_eq!(delete(&mut conn, 3_600.0).await, 0);
+    assert_eq!(delete(&mut conn, 0.0).await, 1, "one under way has not ended");
+    assert_problem(&client.get(&path_of(&ended)).await, 404, "not_found", &json!([]));
+    assert_eq!(read(&client, &under_way).await["status"], "running");
+}
+
+#[tokio::test]
 async fn a_stopped_restoration_can_be_continued() {
     let service = TestApi::start().await;
     add(&service.database, 2_500, 100.0, "", "").await;
