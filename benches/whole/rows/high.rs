@@ -15,7 +15,7 @@ use crate::stage::{Bench, Stage};
 use crate::template::Template;
 use pushpost::provider::apns;
 
-const MOST_P99: Duration = Duration::from_millis(60);
+pub(super) const MOST_P99: Duration = Duration::from_millis(60);
 /// No broadcast takes longer.
 const LONGEST: Duration = Duration::from_secs(1800);
 /// The broadcast is under way by then.

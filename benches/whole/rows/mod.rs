@@ -4,6 +4,7 @@ mod arrival;
 mod bare;
 mod batch;
 mod broadcast;
+mod cleanup;
 mod far;
 mod high;
 mod idempotent;
@@ -40,6 +41,8 @@ pub(crate) enum Row {
     Arrival,
     /// The same, urgent, beside a broadcast.
     High,
+    /// Urgent ones, beside a clean-up run.
+    Cleanup,
     /// A database with a long past.
     Past,
     /// A session that holds a snapshot.
@@ -66,6 +69,7 @@ impl Row {
         Self::Batch,
         Self::Arrival,
         Self::High,
+        Self::Cleanup,
         Self::Past,
         Self::Snapshot,
         Self::Reads,
@@ -86,6 +90,7 @@ impl Row {
             Self::Batch => "batch",
             Self::Arrival => "arrival",
             Self::High => "high",
+            Self::Cleanup => "cleanup",
             Self::Past => "past",
             Self::Snapshot => "snapshot",
             Self::Reads => "reads",
@@ -106,6 +111,7 @@ impl Row {
             Self::Batch => batch::measure(bench).await,
             Self::Arrival => arrival::measure(bench).await,
             Self::High => high::measure(bench).await,
+            Self::Cleanup => cleanup::measure(bench).await,
             Self::Past => past::measure(bench).await,
             Self::Snapshot => snapshot::measure(bench).await,
             Self::Reads => reads::measure(bench).await,
