@@ -4,7 +4,7 @@ use pushpost_testkit::api::TestApi;
 use pushpost_testkit::json::assert_has;
 use serde_json::{Value, json};
 
-use super::{add, quarantined, run};
+use super::{add, days_ago, quarantined, run};
 
 /// A run without a limit over all devices; answers how many matched, all of which are quarantined.
 async fn matched(service: &TestApi, mut body: Value) -> i64 {
@@ -140,15 +140,15 @@ async fn another_apps_devices_are_no_part_of_a_run() {
 async fn a_registration_after_the_inactivity_brings_a_device_back() {
     let service = TestApi::start().await;
     let backend = service.client("devices").await;
-    let body = |days: i64| {
-        let at = chrono::Utc::now() - chrono::TimeDelta::days(days);
-        json!({"platform": "fcm", "token": "phone", "registered_at": at.to_rfc3339()})
+    let body = async |days| {
+        let at = days_ago(&service.database, days).await;
+        json!({"platform": "fcm", "token": "phone", "registered_at": at})
     };
-    backend.put("/v1/devices", body(100)).await;
+    backend.put("/v1/devices", body(100).await).await;
     assert_eq!(matched(&service, json!({"inactive_days": 30})).await, 1);
     // A backend that replays its table knows nothing newer, and later something newer.
     for (days, status) in [(100, "quarantined"), (31, "quarantined"), (29, "active")] {
-        let answer = backend.put("/v1/devices", body(days)).await;
+        let answer = backend.put("/v1/devices", body(days).await).await;
         assert_eq!((answer.status.as_u16(), &answer.body["status"]), (200, &json!(status)), "{days} days");
     }
 }

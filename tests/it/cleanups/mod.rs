@@ -30,6 +30,12 @@ async fn add(database: &TestDatabase, count: u32, days: f64, columns: &str, valu
     assert_eq!(database.execute(&sql).await, u64::from(count));
 }
 
+/// A time so many days ago, by Postgres's clock, as requests state it.
+async fn days_ago(database: &TestDatabase, days: i64) -> String {
+    let now = chrono::DateTime::from_timestamp_millis(database.now_ms().await).unwrap();
+    (now - chrono::TimeDelta::days(days)).to_rfc3339()
+}
+
 /// Writes the batches of the runs that are under way, to their ends.
 async fn carry_out(database: &TestDatabase) {
     let mut conn = session(database).await;

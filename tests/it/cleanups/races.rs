@@ -8,7 +8,7 @@ use pushpost_testkit::json::assert_has;
 use serde_json::{Value, json};
 use sqlx::{Connection, Executor};
 
-use super::{add, carry_out, quarantined, read, session, start};
+use super::{add, carry_out, days_ago, quarantined, read, session, start};
 
 fn all() -> Value {
     json!({"inactive_days": 30, "max_share": 1})
@@ -26,7 +26,7 @@ async fn count_all(service: &TestApi, worker: &mut CleanupWorker) {
 async fn a_phone_that_registers_after_it_was_counted_is_spared() {
     let service = TestApi::start().await;
     let backend = service.client("devices").await;
-    let old = (chrono::Utc::now() - chrono::TimeDelta::days(100)).to_rfc3339();
+    let old = days_ago(&service.database, 100).await;
     for token in ["a", "b", "c"] {
         let body = json!({"platform": "fcm", "token": token, "registered_at": old});
         backend.put("/v1/devices", body).await;
