@@ -138,6 +138,11 @@ impl Parameters {
         if faults.is_empty() { Ok(()) } else { Err(ApiError::Invalid(faults)) }
     }
 
+    /// Is there nothing to report so far, and was every parameter asked for?
+    pub fn is_sound(&self) -> bool {
+        self.faults.is_empty() && self.pairs.iter().all(|(name, _)| self.known.contains(&name.as_str()))
+    }
+
     /// As [`Self::finish`], together with the faults of the body.
     ///
     /// # Errors

@@ -38,7 +38,8 @@ const METADATA_BYTES_MAX: usize = 2048;
 /// The most characters of a label.
 const LABEL_MAX: usize = 50;
 
-/// Reads and checks a body. The idempotency key is also returned if the body has faults, unless the key is one of them.
+/// Reads and checks a body. The idempotency key is also returned if the body has faults, unless the key is one of them,
+/// or a member is there twice: the digest tells such a body from no other.
 ///
 /// # Errors
 /// All faults at once, or `TooManyTargets`.
@@ -56,7 +57,10 @@ pub(super) fn read(
     let submission = match read {
         Ok(Some(submission)) => Ok(submission),
         Ok(None) => Err(ApiError::TooManyTargets(context.targets_max)),
-        Err(faults) => Err(faults.into()),
+        Err(faults) => {
+            keyed = keyed.filter(|_| faults.iter().all(|fault| fault.code != InputCode::DuplicateField));
+            Err(faults.into())
+        }
     };
     (keyed, submission)
 }

@@ -89,6 +89,8 @@ pub(super) async fn send(
         .parse_pool
         .run(body.len(), move || request::read(body, self::context(&app, &shared, header_key)));
     let (idempotency, read) = read.await;
+    // A request with a faulty query was never accepted.
+    let idempotency = idempotency.filter(|_| parameters.is_sound());
     let result = match parameters.and(read) {
         Ok(submission) => {
             let keyed = idempotency.map(keyed);

@@ -25,7 +25,9 @@ pub(super) async fn commit(parts: &CommitterParts, kept: &mut Option<CommitSessi
         // A request with a client that has gone away must not be stored after the client was told that it failed.
         part.retain(|request| !request.reply.is_closed());
         let mut twins = take_twins(&mut part);
+        part.retain(|request| request.withdrawal.begin_storing());
         if part.is_empty() {
+            waiting.extend((!twins.is_empty()).then_some(twins));
             continue;
         }
         let committed = commit_part(parts, kept, &mut part, &mut twins, isolates).await;

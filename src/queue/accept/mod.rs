@@ -10,6 +10,7 @@ mod committer;
 mod in_flight;
 mod keyed;
 mod session;
+mod withdrawal;
 
 use std::fmt;
 use std::sync::Arc;
@@ -27,6 +28,7 @@ use crate::domain::{App, Content, FanOut, Idempotency, NotificationId, Target, T
 use crate::store::tokens::LoadedDevices;
 use crate::store::{Purpose, SessionPool};
 use in_flight::InFlightKeys;
+use withdrawal::Withdrawal;
 
 /// Most requests that wait for a commit; a batch of notifications counts as one. Further ones are refused with
 /// [`Error::Full`].
@@ -146,6 +148,7 @@ struct CommitterParts {
 struct Request {
     new: NewNotification,
     reply: oneshot::Sender<Result<AcceptedNotification, Error>>,
+    withdrawal: Withdrawal,
 }
 
 impl Acceptor {
@@ -191,16 +194,23 @@ impl Acceptor {
             let key = new.keyed.as_ref().map(|keyed| keyed.idempotency.key);
             let entry = key.map(|key| self.in_flight.enter(new.app.id, key));
             let group = if entry.is_some() { &mut keyed } else { &mut requests };
-            group.push(Request { new, reply });
-            pending.push((answer, entry));
+            let withdrawal = Withdrawal::default();
+            group.push(Request { new, reply, withdrawal: withdrawal.clone() });
+            pending.push((answer, entry, withdrawal));
         }
         submit(&self.requests, requests);
         submit(&self.keyed, keyed);
         let mut results = Vec::with_capacity(pending.len());
-        for (answer, entry) in pending {
-            let answered = match entry {
-                Some(None) => timeout_at(twins_until, answer).await.map_err(|_| Error::KeyInUse),
-                _ => Ok(answer.await),
+        for (mut answer, entry, withdrawal) in pending {
+            let is_twin = matches!(entry, Some(None));
+            let answered = match is_twin.then(|| timeout_at(twins_until, &mut answer)) {
+                None => Ok(answer.await),
+                Some(in_time) => match in_time.await {
+                    Ok(answer) => Ok(answer),
+                    Err(_) if withdrawal.withdraw() => Err(Error::KeyInUse),
+                    // The committer stores it already, and finds out whether its key was in use.
+                    Err(_) => Ok(answer.await),
+                },
             };
             results.push(answered.and_then(|answer| answer.unwrap_or(Err(Error::ShuttingDown))));
         }

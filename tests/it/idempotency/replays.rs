@@ -1,10 +1,11 @@
 //! How long a repeat gets the first answer, and what may have changed meanwhile.
 
+use http::Method;
 use pushpost::runtime::Role;
 use pushpost_testkit::json::assert_problem;
 use serde_json::json;
 
-use pushpost_testkit::request::service_without_workers;
+use pushpost_testkit::request::{ApiRequest, SEND, service_without_workers};
 use pushpost_testkit::service::{TestService, sent};
 
 use super::{KEYS, NOTIFICATIONS, assert_replays, body, post, send_first};
@@ -61,6 +62,33 @@ async fn a_faulty_key_finds_no_answer() {
     with_member["idempotency_key"] = json!("k");
     assert_eq!(post(&s, "l", &with_member).of(&service).await.status, 400);
     assert_eq!(post(&s, "k k", &with_member).of(&service).await.status, 422);
+    service.stop_undecided().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_request_that_was_never_accepted_is_no_repeat() {
+    let service = service_without_workers(&[]).await;
+    let s = service.key("send").await;
+    send_first(&service, &s, "k", &body("f1")).await;
+    let text = body("f1").to_string();
+    let twice = text.replacen('{', r#"{"title":"Other","#, 1);
+    let answer =
+        ApiRequest::json(Method::POST, SEND, twice).key(&s).header("idempotency-key", "k").of(&service).await;
+    assert_problem(
+        &answer,
+        400,
+        "invalid_request",
+        &json!([{"pointer": "#/title", "code": "duplicate_field"}]),
+    );
+    let path = format!("{SEND}?dryrun=true");
+    let answer =
+        ApiRequest::post(&path, &body("f1")).key(&s).header("idempotency-key", "k").of(&service).await;
+    assert_problem(
+        &answer,
+        400,
+        "invalid_request",
+        &json!([{"parameter": "dryrun", "code": "unknown_parameter"}]),
+    );
     service.stop_undecided().await;
 }
 

@@ -136,3 +136,28 @@ async fn a_key_that_another_transaction_holds_is_in_use() {
     assert_eq!(service.database.count(KEYS).await, 21);
     service.stop_undecided().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_twin_that_is_told_that_its_key_is_in_use_is_not_stored_later() {
+    let service = service_without_workers(&[]).await;
+    let s = service.key("send").await;
+    let before = service.database.count(NOTIFICATIONS).await;
+    let held = "insert into idempotency_keys (app_id, key_digest, request_digest, notification_id, answer)
+                select app_id, substr(sha256('held'), 1, 16), '', gen_random_uuid(), '' from apps where name = 'shop'";
+    let mut conn = service.database.pool.acquire().await.unwrap();
+    let mut busy = conn.begin().await.unwrap();
+    sqlx::raw_sql(held).execute(&mut *busy).await.unwrap();
+    let (first, twin) = tokio::join!(post(&s, "held", &body("f1")).of(&service), async {
+        service.database.until_count(HELD, 1).await;
+        post(&s, "held", &body("f2")).of(&service).await
+    });
+    for answer in [&first, &twin] {
+        assert_problem(answer, 409, "idempotency_key_in_use", &json!([]));
+    }
+    busy.rollback().await.unwrap();
+    // A later request shows that the committer has ended what it was doing.
+    send_first(&service, &s, "later", &body("f1")).await;
+    assert_eq!(service.database.count(NOTIFICATIONS).await, before + 1);
+    send_first(&service, &s, "held", &body("f1")).await;
+    service.stop_undecided().await;
+}
