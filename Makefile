@@ -40,7 +40,7 @@ sqlx:
 	@scripts/ensure-postgres
 	scripts/sqlx-prepare
 
-# Writes docs/openapi.json anew, after a route, a request or an answer has changed.
+# Writes docs/openapi.json and docs/api_fields.md anew, after a route, a request or an answer has changed.
 openapi:
 	scripts/openapi
 

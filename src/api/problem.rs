@@ -184,7 +184,7 @@ impl ToSchema for ProblemDocument<'_> {
 struct ProblemSchema {
     /// `/docs/errors#` and the code.
     r#type: String,
-    /// The code in schema_enums, for people.
+    /// The code in words, for people.
     title: String,
     /// The reply status.
     #[schema(minimum = 400, maximum = 599)]
@@ -192,7 +192,7 @@ struct ProblemSchema {
     /// What kind of problem it is. The words are stable.
     #[schema(value_type = schema_enums::ProblemWord)]
     code: String,
-    /// This case in schema_enums, for people.
+    /// This case in words, for people.
     detail: String,
     /// The request's id, which is in the log too. Absent where there is no request.
     request_id: Option<String>,
@@ -210,7 +210,7 @@ struct ProblemSchema {
     /// What an import that did not come to its end has imported.
     #[schema(value_type = Option<Object>)]
     import: Option<Value>,
-    /// Every fault of the request, in the order of the body; at most 1,000.
+    /// Every fault of the request, in the order of the body.
     #[schema(inline, max_items = 1000)]
     errors: Option<Vec<ValidationErrorSchema>>,
 }
@@ -226,17 +226,35 @@ struct ValidationErrorSchema {
     parameter: Option<String>,
     /// The header's name.
     header: Option<String>,
-    /// What is wrong. The words are stable.
+    /// What kind of fault it is. The words are stable.
     #[schema(value_type = schema_enums::FaultWord)]
     code: String,
-    /// In schema_enums, for people.
+    /// What is wrong, in words for people.
     detail: String,
     /// The known name that was probably meant.
     suggestion: Option<String>,
     /// The values that there are.
     supported: Option<Vec<String>>,
+    /// What could stand here: the JSON type of a member, or the next part of a condition.
+    expected: Option<String>,
+    /// The least value of a number.
+    minimum: Option<u64>,
+    /// The greatest value of a number.
+    maximum: Option<u64>,
     /// The limit that was exceeded.
     limit: Option<u64>,
     /// The size that was too large.
     size: Option<u64>,
+    /// The provider that the fault is about.
+    platform: Option<String>,
+    /// The lane without credentials.
+    lane: Option<String>,
+    /// The part that is too large for FCM: `message` or `apns.payload`.
+    part: Option<String>,
+    /// Where a condition has its fault, in bytes.
+    offset: Option<u64>,
+    /// Where the JSON has its fault: the line, from 1.
+    line: Option<u64>,
+    /// Where the JSON has its fault: the column, from 1.
+    column: Option<u64>,
 }

@@ -1,7 +1,8 @@
 //! The OpenAPI 3.1 document. It is made of the routes and the types that handlers read and answer with, committed as
 //! `docs/openapi.json` (`make openapi`) and served at `/openapi.json`.
 
-use std::collections::BTreeMap;
+mod examples;
+
 use std::sync::{Arc, LazyLock};
 
 use axum::response::{IntoResponse, Response};
@@ -15,6 +16,7 @@ use utoipa::{PartialSchema, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use self::examples::add_examples;
 use super::error::{NoKeyProblems, problem_examples};
 use super::health::Health;
 use super::problem::ProblemDocument;
@@ -30,7 +32,7 @@ pub(super) fn routes() -> OpenApiRouter<State> {
 /// Read this document
 #[utoipa::path(
     get, path = "/openapi.json", operation_id = "getOpenApi", tag = "operation", security(()),
-    responses((status = 200, description = "The OpenAPI document.", body = Value), NoKeyProblems)
+    responses((status = 200, description = "The OpenAPI document.", body = Value, example = json!({"openapi": "3.1.0"})), NoKeyProblems)
 )]
 async fn get() -> Response {
     ([(CONTENT_TYPE, "application/json")], DOCUMENT.as_str()).into_response()
@@ -52,39 +54,9 @@ pub fn document() -> OpenApi {
     ProblemDocument::schemas(&mut schemas);
     components.schemas.extend(schemas);
     components.examples.extend(problem_examples());
-    add_examples_of_lists(&mut components.schemas);
     close_request_bodies(&mut document);
+    add_examples(&mut document);
     document
-}
-
-/// A list's example has the example of its items.
-fn add_examples_of_lists(schemas: &mut BTreeMap<String, RefOr<Schema>>) {
-    let mut examples = BTreeMap::new();
-    for (name, schema) in schemas.iter() {
-        let RefOr::T(Schema::Object(list)) = schema else { continue };
-        let items = list.properties.get("items").map(references).unwrap_or_default();
-        let item = items.first().map(|item| example_of(schemas, item));
-        if let (None, Some(item)) = (&list.example, item) {
-            let cursor = list.properties.contains_key("next_cursor").then_some(("next_cursor", Value::Null));
-            let members = [("items", Value::Array(vec![item]))].into_iter().chain(cursor);
-            let members = members.map(|(name, value)| (name.to_owned(), value)).collect();
-            examples.insert(name.clone(), Value::Object(members));
-        }
-    }
-    for (name, example) in examples {
-        if let Some(RefOr::T(Schema::Object(list))) = schemas.get_mut(&name) {
-            list.example = Some(example);
-        }
-    }
-}
-
-/// The example of a schema, or of the first that it is a choice of.
-fn example_of(schemas: &BTreeMap<String, RefOr<Schema>>, name: &str) -> Value {
-    match schemas.get(name) {
-        Some(RefOr::T(Schema::Object(object))) => object.example.clone().unwrap_or_default(),
-        Some(schema) => references(schema).first().map_or(Value::Null, |first| example_of(schemas, first)),
-        None => Value::Null,
-    }
 }
 
 /// Requests may have no members but those of their schemas; answers may gain members.

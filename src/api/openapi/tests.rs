@@ -1,7 +1,8 @@
-//! The document against what the API does: the committed file, the routes, the scopes and, in `bodies`, the readers of
-//! bodies.
+//! The document against what the API does: the committed files, the routes, the scopes and the examples, and, in
+//! `bodies`, the readers of bodies.
 
 mod bodies;
+mod field_tables;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -46,15 +47,14 @@ pub(in crate::api) fn query_parameters(operation_id: &str) -> BTreeSet<String> {
 /// `make openapi` sets the variable.
 #[test]
 fn the_committed_document_is_up_to_date() {
-    let path = root().join("docs/openapi.json");
-    if env::var_os("OPENAPI_WRITE").is_some() {
-        fs::write(&path, json()).expect("docs/ can be written to");
+    for (name, text) in [("docs/openapi.json", json()), ("docs/api_fields.md", field_tables::page())] {
+        let path = root().join(name);
+        if env::var_os("OPENAPI_WRITE").is_some() {
+            fs::write(&path, &text).expect("docs/ can be written to");
+        }
+        let committed = fs::read_to_string(&path).unwrap_or_default();
+        assert!(committed == text, "{name} is not what the code says: run make openapi and commit it");
     }
-    let committed = fs::read_to_string(&path).unwrap_or_default();
-    assert!(
-        committed == json(),
-        "docs/openapi.json is not what the code says: run make openapi and commit it"
-    );
 }
 
 #[test]
@@ -172,4 +172,21 @@ fn examples_have_the_members_of_their_schemas() {
         checked += 1;
     }
     assert!(checked > 12, "{checked}");
+}
+
+/// `scripts/openapi` validates the examples by their schemas.
+#[test]
+fn every_body_of_an_operation_has_an_example() {
+    let mut checked = 0;
+    for (name, operation) in operations() {
+        let answers = operation["responses"].as_object().expect("responses").values();
+        for body in answers.chain([&operation["requestBody"]]) {
+            for (media_type, content) in body["content"].as_object().into_iter().flatten() {
+                let has_example = ["example", "examples"].iter().any(|kind| content[kind].is_object());
+                assert!(has_example, "{name} {media_type}: {content}");
+                checked += 1;
+            }
+        }
+    }
+    assert!(checked > 100, "{checked}");
 }
