@@ -38,7 +38,7 @@ pub(super) struct Cleanup {
     /// The largest share of the active devices in question that the run may quarantine, 0 to 1
     #[arg(long, value_name = "SHARE", default_value = "0.2", value_parser = share)]
     max_share: ShareLimit,
-    /// Only count
+    /// Count the devices that match, and quarantine none
     #[arg(long)]
     dry_run: bool,
     /// Print the run as JSON

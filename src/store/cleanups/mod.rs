@@ -56,7 +56,7 @@ pub struct NewCleanupRun<'a> {
     pub app: AppId,
     /// Which devices are quarantined.
     pub criteria: &'a CleanupCriteria,
-    /// Only count.
+    /// Count the devices that match, and quarantine none.
     pub is_dry_run: bool,
     /// The name of the schedule. None: a request or a command.
     pub schedule: Option<&'a str>,

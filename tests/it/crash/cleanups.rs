@@ -1,4 +1,4 @@
-//! A clean-up run whose nodes are killed, again and again: while devices are counted, quarantined and restored.
+//! The nodes of a clean-up run are killed, again and again: while devices are counted, quarantined and restored.
 
 use pushpost_testkit::processes::{TestCluster, TestNode};
 use reqwest::Method;
