@@ -227,7 +227,9 @@ pub async fn find_by_tokens(
 /// Postgres is out of reach.
 pub async fn remove(pool: &SessionPool, app: AppId, id: DeviceId) -> Result<bool, store::Error> {
     let mut transaction = store::begin(pool).await?;
-    let Some(topics) = store::devices::delete(&mut transaction, app, id).await? else { return Ok(false) };
+    let locked = store::devices::lock_ids(&mut transaction, app, &[id]).await?;
+    let [locked] = locked[..] else { return Ok(false) };
+    let topics = store::devices::delete(&mut transaction, locked).await?;
     subscriptions::purge(&mut transaction, app, &topics).await?;
     store::commits::commit(pool, transaction).await?;
     Ok(true)

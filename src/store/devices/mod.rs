@@ -147,21 +147,19 @@ pub async fn is_any(conn: &mut Session, app: AppId, ids: &[DeviceId]) -> Result<
     Ok(found.fetch_one(conn).await?)
 }
 
-/// Deletes a device with its subscriptions. Returns the topics that it had. None: the app has no such device.
+/// Deletes a device that the transaction has locked, with its subscriptions. Returns the topics that it had. The lock is a
+/// statement of its own, so that this one sees subscriptions that were committed while the lock was waited for.
 ///
 /// # Errors
 /// Postgres is out of reach, or a row holds an unknown value.
-pub async fn delete(conn: &mut Session, app: AppId, id: DeviceId) -> Result<Option<Vec<TopicId>>, Error> {
-    let gone = sqlx::query_scalar!(
-        r#"with gone as (
-                delete from devices where device_id = $2 and app_id + 0::smallint = $1 returning device_id),
-              unsubscribed as (
-                delete from subscriptions where device_id in (select device_id from gone) returning topic_id)
-         select array(select topic_id from unsubscribed) as "topics!" from gone"#,
-        app.0,
-        id.0
+pub async fn delete(conn: &mut Session, locked: DeviceId) -> Result<Vec<TopicId>, Error> {
+    let topics = sqlx::query_scalar!(
+        r#"with gone as (delete from devices where device_id = $1),
+              unsubscribed as (delete from subscriptions where device_id = $1 returning topic_id)
+         select array(select topic_id from unsubscribed) as "topics!""#,
+        locked.0
     );
-    Ok(gone.fetch_optional(conn).await?)
+    Ok(topics.fetch_one(conn).await?)
 }
 
 /// The time of the transaction, by Postgres's clock.

@@ -236,3 +236,31 @@ async fn subscriptions_survive_a_restart() {
     assert_changed(&ask().of(&service).await, "news", 0);
     service.stop_undecided().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_subscription_that_comes_while_a_deletion_waits_goes_with_the_device() {
+    let service = TestApi::start().await;
+    let backend = service.client("devices").await;
+    let gone = device(&backend, "f1", json!({"topics": ["old"]})).await;
+    let pool = &service.database.pool;
+    let mut holder = pool.acquire().await.unwrap();
+    let mut transaction = holder.begin().await.unwrap();
+    for statement in [
+        "select 1 from devices for update",
+        "insert into topics (app_id, name) select app_id, 'new' from topics",
+        "update apps set topic_count = topic_count + 1 where name = 'shop'",
+        "insert into subscriptions (topic_id, device_id) select topic_id, device_id from topics, devices where name = 'new'",
+    ] {
+        sqlx::query(statement).execute(&mut *transaction).await.unwrap();
+    }
+    let path = format!("/v1/devices/{gone}");
+    let deletion = backend.ask(Method::DELETE, &path);
+    let release = async {
+        let waits = "select count(*) from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()";
+        service.database.until_count(waits, 1).await;
+        transaction.commit().await.unwrap();
+    };
+    let (answer, ()) = tokio::join!(deletion, release);
+    assert_eq!(answer.status, 204);
+    assert_eq!(service.database.count("select count(*) from subscriptions").await, 0);
+}
