@@ -19,8 +19,9 @@ use crate::store;
     "provider_id": "920fd88d-9385-86ff-9e94-b353a8252030", "at": "2026-11-28T09:00:00.120Z", "next_attempt_at": null
 }))]
 pub(super) struct Delivery<'a> {
-    /// The device's id.
-    device: String,
+    /// The device's id; null if the device or its user was erased (`DELETE /v1/users/{user}`).
+    #[schema(required)]
+    device: Option<String>,
     /// The user through which the device was addressed; null if it was addressed otherwise.
     #[schema(required)]
     user: Option<&'a str>,
@@ -72,8 +73,9 @@ impl DeliveryView {
         delivery: &'a store::deliveries::Delivery,
     ) -> Delivery<'a> {
         let lane = self.app.lane_key(delivery.lane);
+        let device = (!delivery.is_erased).then(|| self.key.device_id(self.app.id, delivery.device));
         Delivery {
-            device: self.key.device_id(self.app.id, delivery.device).to_string(),
+            device,
             user: delivery.user.as_ref().map(UserId::as_str),
             reference: delivery.references.names().first().map(String::as_str),
             refs: delivery.references.names(),
@@ -119,6 +121,7 @@ mod tests {
             provider_id: None,
             at: Some(DateTime::UNIX_EPOCH),
             next_attempt_at: None,
+            is_erased: false,
         }
     }
 

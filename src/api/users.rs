@@ -1,4 +1,4 @@
-//! `/v1/users`: the devices and topics of a user.
+//! `/v1/users`: the devices and topics of a user, and their erasure.
 
 use axum::Json;
 use axum::extract;
@@ -9,20 +9,20 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::State;
-use super::auth::{Caller, ReadDevices};
+use super::auth::{Caller, ManageDevices, ReadDevices};
 use super::devices::{DeviceAnswer, DeviceView};
-use super::error::{ApiError, NotFoundKind, UserProblems};
+use super::error::{ApiError, NamedDeletionProblems, NotFoundKind, UserProblems};
 use super::path::PathName;
 use super::query::Parameters;
 use crate::domain::TopicName;
-use crate::registry::users;
+use crate::registry::{erasure, users};
 
 /// The most devices of an answer.
 const DEVICES_MAX: usize = 1000;
 
 /// The routes of `/v1/users`.
 pub(super) fn routes() -> OpenApiRouter<State> {
-    OpenApiRouter::new().routes(routes!(find))
+    OpenApiRouter::new().routes(routes!(find, erase))
 }
 
 /// A user: what Pushpost knows by the id that the backend gave.
@@ -62,4 +62,40 @@ async fn find(
     let devices = found.devices.iter().map(|known| view.show(&state.installation, known, &[])).collect();
     let topics = found.topics.iter().map(TopicName::as_str).collect();
     Ok(Json(User { user: user.as_str(), devices, topics }).into_response())
+}
+
+/// What the erasure of a user did.
+#[derive(Serialize, ToSchema, Debug)]
+#[schema(example = json!({"devices": 2, "cancelled": 1}))]
+struct UserErasure {
+    /// Devices that were deleted.
+    devices: u64,
+    /// Deliveries to these devices that waited and are `cancelled` now. What was being sent is not counted.
+    cancelled: u64,
+}
+
+/// Erase a user
+///
+/// Deletes the devices and subscriptions of the user, and cancels what waits for the devices. From then on no answer names the
+/// user, except `unmatched`, and stored answers for 24 h. A user that is unknown is no error. After a problem a repeat does the
+/// rest.
+#[utoipa::path(
+    delete, path = "/v1/users/{user}", operation_id = "eraseUser", tag = "users",
+    security(("key" = ["devices"])),
+    params(("user" = String, Path, description = "The user id, percent-encoded.", example = "u42")),
+    responses((status = 200, description = "What was erased.", body = UserErasure), NamedDeletionProblems)
+)]
+async fn erase(
+    extract::State(state): extract::State<State>,
+    caller: Caller<ManageDevices>,
+    mut parameters: Parameters,
+    name: PathName,
+) -> Result<Response, ApiError> {
+    let user = name.user(&mut parameters);
+    parameters.finish()?;
+    let user = user.ok_or(ApiError::NotFound(NotFoundKind::Id))?;
+    let erased = erasure::erase(&state.pool, caller.app.id, &user).await?;
+    let erasure::ErasedUser { devices, cancelled } = erased;
+    tracing::info!(app = caller.app.name, key = %caller.key, devices, cancelled, "a user is erased");
+    Ok(Json(UserErasure { devices, cancelled }).into_response())
 }

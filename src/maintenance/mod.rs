@@ -8,6 +8,7 @@ mod cleanups;
 mod contents;
 mod dead_node_rows;
 mod empty_topics;
+mod erasures;
 mod expired_fan_outs;
 mod expired_jobs;
 mod heartbeat_watch;

@@ -8,6 +8,7 @@ use tokio::time::Instant;
 
 use super::contents::{self, Contents};
 use super::empty_topics::EmptyTopics;
+use super::erasures;
 use super::idempotency_keys;
 use super::lane_changes;
 use super::old_cleanup_runs;
@@ -54,18 +55,20 @@ enum RetentionDuty {
     EmptyTopics,
     IdempotencyKeys,
     OldCleanupRuns,
+    Erasures,
     OldPartitions,
     LaneChanges,
 }
 
 impl RetentionDuties {
-    const ALL: [RetentionDuty; 8] = [
+    const ALL: [RetentionDuty; 9] = [
         RetentionDuty::Contents,
         RetentionDuty::QuarantinedDevices,
         RetentionDuty::SendOnlyDevices,
         RetentionDuty::EmptyTopics,
         RetentionDuty::IdempotencyKeys,
         RetentionDuty::OldCleanupRuns,
+        RetentionDuty::Erasures,
         RetentionDuty::OldPartitions,
         RetentionDuty::LaneChanges,
     ];
@@ -125,6 +128,7 @@ impl RetentionDuties {
             RetentionDuty::IdempotencyKeys => idempotency_keys::step(conn).await,
             RetentionDuty::LaneChanges => lane_changes::step(conn).await,
             RetentionDuty::OldCleanupRuns => old_cleanup_runs::step(conn, retention.quarantine).await,
+            RetentionDuty::Erasures => erasures::step(conn).await,
             RetentionDuty::OldPartitions => self.old_partitions.step(conn, retention.notifications).await,
         }
     }
@@ -140,6 +144,7 @@ impl RetentionDuty {
             Self::EmptyTopics => "topics",
             Self::IdempotencyKeys => "idempotency keys",
             Self::OldCleanupRuns => "old clean-up runs",
+            Self::Erasures => "erasures",
             Self::OldPartitions => "old partitions",
             Self::LaneChanges => "lane changes",
         }
@@ -152,7 +157,11 @@ impl RetentionDuty {
             Self::QuarantinedDevices => contents::recheck_interval(retention.quarantine),
             Self::EmptyTopics => TOPICS_PERIOD,
             Self::IdempotencyKeys => idempotency_keys::PERIOD,
-            Self::SendOnlyDevices | Self::OldCleanupRuns | Self::OldPartitions | Self::LaneChanges => HOUR,
+            Self::SendOnlyDevices
+            | Self::OldCleanupRuns
+            | Self::Erasures
+            | Self::OldPartitions
+            | Self::LaneChanges => HOUR,
         }
     }
 }

@@ -62,7 +62,8 @@ pub fn provider_id(
     lane: Option<LaneKey>,
 ) -> Option<String> {
     let keeps_our_id = lane.is_some_and(|lane| !lane.platform().facts().names_messages);
-    if delivery.provider_id.is_some() || !keeps_our_id || delivery.status != DeliveryStatus::Accepted {
+    let is_sent = delivery.status == DeliveryStatus::Accepted && !delivery.is_erased;
+    if delivery.provider_id.is_some() || !keeps_our_id || !is_sent {
         return delivery.provider_id.clone();
     }
     Some(key.message_id(id, delivery.device).hyphenated().to_string())

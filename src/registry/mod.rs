@@ -1,6 +1,7 @@
 //! The registry: devices with their registrations and subscriptions, topics, users, and API keys.
 
 pub mod devices;
+pub mod erasure;
 mod key_cache;
 mod key_uses;
 pub mod keys;

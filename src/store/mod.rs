@@ -12,6 +12,7 @@ pub mod contents;
 pub mod deliveries;
 pub mod devices;
 pub mod environments;
+pub mod erasures;
 mod error_text;
 pub mod expiry;
 pub mod fan_outs;

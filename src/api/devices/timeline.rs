@@ -70,7 +70,7 @@ pub(super) async fn list(
     let device = id.device(&state.installation, caller.app.id)?;
     let before = asked.after.as_deref().and_then(|bytes| Uuid::from_slice(bytes).ok()).map(NotificationId);
     // One more than asked for tells whether there is a next page.
-    let found = timeline(&state.pool, device, before, asked.limit + 1);
+    let found = timeline(&state.pool, caller.app.id, device, before, asked.limit + 1);
     let (known, found) = tokio::join!(devices::find(&state.pool, caller.app.id, device), found);
     known?.ok_or(ApiError::NotFound(NotFoundKind::Id))?;
     let mut found = found?;

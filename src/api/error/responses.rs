@@ -72,8 +72,8 @@ problem_sets! {
     LookupProblems: WITH_KEY, WITH_BODY, &[TooManyItems, Unprocessable];
     /// Problems of `POST /v1/topics/{topic}/subscribe` and `…/unsubscribe`.
     SubscribeProblems: WITH_KEY, WITH_BODY, &[NotFound, TooManyTargets, Unprocessable, OutcomeUnknown];
-    /// Problems of `DELETE /v1/topics/{topic}`.
-    TopicDeletionProblems: WITH_KEY, &[NotFound, Unprocessable, OutcomeUnknown];
+    /// Problems of `DELETE /v1/topics/{topic}` and `DELETE /v1/users/{user}`.
+    NamedDeletionProblems: WITH_KEY, &[NotFound, Unprocessable, OutcomeUnknown];
     /// Problems of `GET /v1/users/{user}`.
     UserProblems: WITH_KEY, &[NotFound, Unprocessable];
     /// Problems of `POST /v1/admin/cleanups`.

@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 
 use crate::api::State;
 use crate::api::auth::{Caller, ManageDevices};
-use crate::api::error::{ApiError, NotFoundKind, TopicDeletionProblems};
+use crate::api::error::{ApiError, NamedDeletionProblems, NotFoundKind};
 use crate::api::path::PathName;
 use crate::api::query::Parameters;
 use crate::registry::topics;
@@ -33,7 +33,7 @@ pub(super) struct DeletedTopic {
     params(("topic" = String, Path, description = "The topic's name.", example = "news")),
     responses(
         (status = 200, description = "How many subscriptions ended.", body = DeletedTopic),
-        TopicDeletionProblems,
+        NamedDeletionProblems,
     )
 )]
 pub(super) async fn delete(

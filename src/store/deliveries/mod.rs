@@ -4,6 +4,7 @@
 //! that leaves its job between two pages: its receipt is committed when the receipts are read. The device may appear
 //! twice, with the final outcome last. Each page comes from one snapshot.
 
+mod erased;
 mod timeline;
 mod unfold;
 
@@ -41,6 +42,8 @@ pub struct Delivery {
     pub at: Option<DateTime<Utc>>,
     /// When it is tried next, if that time is in the future.
     pub next_attempt_at: Option<DateTime<Utc>>,
+    /// The device or the user was erased: no answer names either.
+    pub is_erased: bool,
 }
 
 /// Which deliveries of a notification are listed.
@@ -117,9 +120,14 @@ pub async fn page(
 ) -> Result<Deliveries, Error> {
     let mut snapshot = begin_with(pool, "begin isolation level repeatable read read only").await?;
     let mut wanted = filter.clone();
+    if let Some(devices) = wanted.devices.take() {
+        wanted.devices = Some(erased::without_erased(&mut snapshot, devices).await?);
+    }
     if !filter.users.is_empty() {
-        let of_users = devices_of(&mut snapshot, id, &filter.users).await?;
-        wanted.devices = Some(match &filter.devices {
+        let users = erased::without_hidden(&mut snapshot, id, &filter.users).await?;
+        let of_users = devices_of(&mut snapshot, id, &users).await?;
+        let of_users = erased::without_erased(&mut snapshot, of_users).await?;
+        wanted.devices = Some(match &wanted.devices {
             Some(some) => of_users.into_iter().filter(|device| some.contains(device)).collect(),
             None => of_users,
         });
@@ -128,6 +136,7 @@ pub async fn page(
     let next = builder.fill(&mut snapshot, from).await?;
     let mut items = builder.items;
     add_addressing(&mut snapshot, id, &mut items).await?;
+    erased::hide(&mut snapshot, id, &mut items).await?;
     snapshot.rollback().await?;
     Ok(Deliveries { items, next })
 }

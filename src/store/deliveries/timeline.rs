@@ -8,8 +8,10 @@ use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 use super::unfold::attempts;
-use super::{Delivery, Error, begin_with};
-use crate::domain::{DeliveryStatus, DeviceId, LaneId, NotificationId, OutcomeByte, References, UserId};
+use super::{Delivery, Error, begin_with, erased};
+use crate::domain::{
+    AppId, DeliveryStatus, DeviceId, LaneId, NotificationId, OutcomeByte, References, UserId,
+};
 use crate::store::{Session, SessionPool};
 
 /// Planning for all partitions takes longer than reading. With a generic plan it is done once per connection, not once
@@ -35,6 +37,7 @@ struct TimelineRow {
 /// Postgres is out of reach, or a row holds an unknown value.
 pub async fn timeline(
     pool: &SessionPool,
+    app: AppId,
     device: DeviceId,
     before: Option<NotificationId>,
     limit: usize,
@@ -46,6 +49,7 @@ pub async fn timeline(
         found.push((NotificationId(row.notification_id), row.into_delivery(device)?));
     }
     add_addressing(&mut snapshot, device, &mut found).await?;
+    erased::hide_users(&mut snapshot, app, &mut found).await?;
     add_next_attempts(&mut snapshot, device, &mut found).await?;
     snapshot.rollback().await?;
     Ok(found)
@@ -112,6 +116,7 @@ impl TimelineRow {
             provider_id: self.provider_id,
             at: (!is_pending).then_some(self.recorded_at),
             next_attempt_at: None,
+            is_erased: false,
         })
     }
 }

@@ -62,6 +62,7 @@ impl JobRow {
                 provider_id: None,
                 at: None,
                 next_attempt_at: self.next_attempt_at,
+                is_erased: false,
             });
         }
         None
@@ -98,6 +99,7 @@ impl ReceiptRow {
                 provider_id: self.provider_ids.as_ref().and_then(|ids| ids.get(i).cloned().flatten()),
                 at: Some(self.recorded_at),
                 next_attempt_at: None,
+                is_erased: false,
             });
         }
         Ok(None)

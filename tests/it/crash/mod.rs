@@ -5,6 +5,7 @@ mod attempts_in_doubt;
 mod cleanups;
 mod container;
 mod containers;
+mod erasure;
 mod failover;
 mod first_lines;
 mod keys;

@@ -78,6 +78,7 @@ async fn a_key_does_what_its_scopes_say_and_nothing_else() {
         (Method::POST, "/v1/topics/news/subscribe", &["devices"]),
         (Method::POST, "/v1/topics/news/unsubscribe", &["devices"]),
         (Method::GET, "/v1/users/u1", &["devices", "read"]),
+        (Method::DELETE, "/v1/users/u1", &["devices"]),
         (Method::GET, "/v1/admin/keys", &[]),
         (Method::POST, "/v1/admin/cleanups", &[]),
         (Method::GET, "/v1/admin/cleanups", &[]),

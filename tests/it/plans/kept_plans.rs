@@ -16,8 +16,8 @@ use pushpost::store::fan_outs::PageDevices;
 use pushpost::store::record::NewReceipt;
 use pushpost::store::{
     Purpose, Session, SessionPool, accept, backlog, cleanups, contents, deliveries, devices, environments,
-    expiry, fan_outs, idempotency, jobs, lanes, notifications, partitions, quarantine, record, status,
-    tokens, topics,
+    erasures, expiry, fan_outs, idempotency, jobs, lanes, notifications, partitions, quarantine, record,
+    status, tokens, topics,
 };
 use serde_json::Value;
 use sqlx::{AssertSqlSafe, Row};
@@ -107,10 +107,11 @@ async fn assert_plans(db: &TestDatabase) {
         backlog::waiting(&mut conn).await.unwrap();
         tokens_of_devices(&mut conn).await;
         members_of_topics(&mut conn).await;
+        erasure_of_a_user(&mut conn).await;
         drop(conn);
         let filter = deliveries::DeliveryFilter::default();
         deliveries::page(&requests, id, &filter, deliveries::DeliveryPosition::START, 100).await.unwrap();
-        deliveries::timeline(&requests, DeviceId(1), None, 100).await.unwrap();
+        deliveries::timeline(&requests, AppId(1), DeviceId(1), None, 100).await.unwrap();
     }
     run(&db.pool, FILL).await;
     let leading = leading_columns(&db.pool).await;
@@ -260,7 +261,7 @@ async fn tokens_of_devices(conn: &mut Session) {
     devices::find(&mut transaction, AppId(1), device.id).await.unwrap();
     devices::lock(&mut transaction, AppId(1), device.id).await.unwrap();
     devices::is_any(&mut transaction, AppId(1), &[device.id]).await.unwrap();
-    devices::delete(&mut transaction, AppId(1), device.id).await.unwrap();
+    devices::delete(&mut transaction, device.id).await.unwrap();
     transaction.rollback().await.unwrap();
 }
 
@@ -287,6 +288,24 @@ async fn members_of_topics(conn: &mut Session) {
     };
     let page = devices::DevicePage { after: DeviceId(0), limit: 101 };
     devices::list(&mut transaction, AppId(1), &of_user, page).await.unwrap();
+    transaction.rollback().await.unwrap();
+}
+
+/// What the erasure of a user asks.
+async fn erasure_of_a_user(conn: &mut Session) {
+    let (app, user) = (AppId(1), UserId::parse("u1").unwrap());
+    let ids = [DeviceId(1), DeviceId(2)];
+    let mut transaction = conn.begin().await.unwrap();
+    erasures::hide_user(&mut transaction, app, &user).await.unwrap();
+    erasures::devices_of(&mut transaction, app, &user, 10_000).await.unwrap();
+    erasures::lock_devices(&mut transaction, app, &user, &ids).await.unwrap();
+    erasures::delete_devices(&mut transaction, app, &user, &ids).await.unwrap();
+    erasures::end_subscriptions(&mut transaction, app, &user, 1_000).await.unwrap();
+    erasures::deleted_devices(&mut transaction, app, &user, DeviceId(0), 10_000).await.unwrap();
+    erasures::last_job(&mut transaction).await.unwrap();
+    erasures::with_devices(&mut transaction, app, &ids, JobId(0), 500).await.unwrap();
+    erasures::cancel(&mut transaction, &[JobId(1), JobId(2)], &ids).await.unwrap();
+    erasures::delete_old(&mut transaction, 1_000).await.unwrap();
     transaction.rollback().await.unwrap();
 }
 

@@ -7,6 +7,7 @@ mod broadcast;
 mod changes_while_waiting;
 mod credentials;
 mod environment;
+mod erasure;
 mod example;
 mod faults;
 mod forward_proxy;

@@ -1,0 +1,115 @@
+//! Hides erased users and devices in deliveries: a delivery keeps its status, platform and time.
+
+use std::collections::HashSet;
+
+use uuid::Uuid;
+
+use super::Delivery;
+use crate::domain::{AppId, DeviceId, NotificationId, References, UserId};
+use crate::store::Error;
+use crate::store::Session;
+
+/// Hides what was erased in deliveries of one notification.
+pub(super) async fn hide(
+    conn: &mut Session,
+    id: NotificationId,
+    items: &mut [Delivery],
+) -> Result<(), Error> {
+    let devices: Vec<i64> = items.iter().map(|item| item.device.0).collect();
+    let erased: HashSet<i64> = erased_devices(conn, &devices).await?.into_iter().collect();
+    let users: HashSet<&str> =
+        items.iter().filter_map(|item| item.user.as_ref()).map(UserId::as_str).collect();
+    let users: Vec<String> = users.into_iter().map(str::to_owned).collect();
+    let hidden = hidden_users(conn, id, &users).await?;
+    for item in items {
+        let is_hidden = item.user.as_ref().is_some_and(|user| hidden.contains(user.as_str()));
+        if is_hidden || erased.contains(&item.device.0) {
+            item.erase();
+        }
+    }
+    Ok(())
+}
+
+/// Removes erased devices, so that a filter finds nothing by them.
+pub(super) async fn without_erased(
+    conn: &mut Session,
+    devices: Vec<DeviceId>,
+) -> Result<Vec<DeviceId>, Error> {
+    let ids: Vec<i64> = devices.iter().map(|device| device.0).collect();
+    let erased: HashSet<i64> = erased_devices(conn, &ids).await?.into_iter().collect();
+    Ok(devices.into_iter().filter(|device| !erased.contains(&device.0)).collect())
+}
+
+/// Removes users that are hidden in the notification, so that a filter finds nothing by them.
+pub(super) async fn without_hidden(
+    conn: &mut Session,
+    id: NotificationId,
+    users: &[UserId],
+) -> Result<Vec<UserId>, Error> {
+    let names: Vec<String> = users.iter().map(|user| user.as_str().to_owned()).collect();
+    let hidden = hidden_users(conn, id, &names).await?;
+    Ok(users.iter().filter(|user| !hidden.contains(user.as_str())).cloned().collect())
+}
+
+/// Hides erased users in the timeline of a device.
+pub(super) async fn hide_users(
+    conn: &mut Session,
+    app: AppId,
+    found: &mut [(NotificationId, Delivery)],
+) -> Result<(), Error> {
+    let named = found.iter().filter_map(|(id, delivery)| Some((id.0, delivery.user.as_ref()?)));
+    let (ids, users): (Vec<Uuid>, Vec<String>) =
+        named.map(|(id, user)| (id, user.as_str().to_owned())).unzip();
+    if ids.is_empty() {
+        return Ok(());
+    }
+    let hidden = sqlx::query_scalar!(
+        r#"select n.notification_id as "id!"
+           from unnest($2::uuid[], $3::text[]) as n(notification_id, user_id)
+           join erased_users e on e.app_id = $1 and e.user_digest = user_digest($1, n.user_id)
+             and n.notification_id < id_floor(e.erased_at + interval '1 ms')"#,
+        app.0,
+        &ids,
+        &users
+    )
+    .fetch_all(conn)
+    .await?;
+    let hidden: HashSet<Uuid> = hidden.into_iter().collect();
+    found.iter_mut().filter(|(id, _)| hidden.contains(&id.0)).for_each(|(_, delivery)| delivery.erase());
+    Ok(())
+}
+
+impl Delivery {
+    fn erase(&mut self) {
+        self.is_erased = true;
+        self.user = None;
+        self.references = References::default();
+        self.provider_id = None;
+    }
+}
+
+async fn erased_devices(conn: &mut Session, ids: &[i64]) -> Result<Vec<i64>, Error> {
+    let erased = sqlx::query_scalar!("select device_id from erased_devices where device_id = any($1)", ids);
+    Ok(erased.fetch_all(conn).await?)
+}
+
+/// Those of these users that were erased after the notification was accepted.
+async fn hidden_users(
+    conn: &mut Session,
+    id: NotificationId,
+    users: &[String],
+) -> Result<HashSet<String>, Error> {
+    if users.is_empty() {
+        return Ok(HashSet::new());
+    }
+    let hidden = sqlx::query_scalar!(
+        r#"select u.user_id as "user!"
+           from (select app_id from notifications where notification_id = $1) n
+           cross join unnest($2::text[]) as u(user_id)
+           join erased_users e on e.app_id = n.app_id and e.user_digest = user_digest(n.app_id, u.user_id)
+             and $1 < id_floor(e.erased_at + interval '1 ms')"#,
+        id.0,
+        users
+    );
+    Ok(hidden.fetch_all(conn).await?.into_iter().collect())
+}
