@@ -2,6 +2,7 @@
 
 pub mod devices;
 pub mod erasure;
+pub mod import_check;
 mod key_cache;
 mod key_uses;
 pub mod keys;

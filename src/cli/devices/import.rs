@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering;
 use clap::Args;
 use indicatif::ProgressBar;
 
+use super::check;
 use super::source::{BadCsvHeader, FileFormat, ReadOptions, Source};
 use crate::api::devices::import::{ImportProgress, ImportReport, OnFailure, run};
 use crate::api::problem::Problem;
@@ -44,6 +45,9 @@ pub(super) struct Import {
     /// What to do when a line can't be imported
     #[arg(long, value_name = "WHAT", default_value = "skip")]
     on_error: OnError,
+    /// Tell the faults of all lines, and write nothing; exit code 1 if there is a fault
+    #[arg(long)]
+    check: bool,
     /// Print the result as JSON
     #[arg(long)]
     json: bool,
@@ -79,6 +83,9 @@ impl Import {
         let config = self.config.load()?;
         let name = database::resolve_app(&config, self.app.as_deref())?;
         let source = Source::open(&self.file, self.reading(), built_in_platforms())?;
+        if self.check {
+            return check::run(&config, name, source, self.after(), self.json).await;
+        }
         let mut signals = StopSignals::catch()?;
         let database = database::open(&config, SchemaAccess::Create).await?;
         let ended = match database::app(&database, &config, name).await {
@@ -115,7 +122,8 @@ impl Import {
     ) -> Result<ImportResult, CommandError> {
         let bar = progress::bar(source.length, true);
         let (interrupt, position) = (source.interrupted.clone(), Arc::clone(&source.position));
-        let on_progress = |progress: &ImportProgress| show(&bar, position.load(Ordering::Relaxed), progress);
+        let on_progress =
+            |progress: &mut ImportProgress| show(&bar, position.load(Ordering::Relaxed), progress);
         let importing = run(database.pool(), &app, self.after(), &mut source, on_progress);
         let mut importing = std::pin::pin!(importing);
         let ended = tokio::select! {
@@ -190,13 +198,13 @@ fn summary(progress: &ImportProgress) -> String {
 }
 
 /// A number of things, with the noun in its singular or plural.
-fn counted(number: u64, noun: &str) -> String {
+pub(super) fn counted(number: u64, noun: &str) -> String {
     let plural = if number == 1 { "" } else { "s" };
     format!("{number} {noun}{plural}")
 }
 
 /// Each error with its location; without errors the problem's own text.
-fn in_words(problem: &Problem) -> String {
+pub(super) fn in_words(problem: &Problem) -> String {
     if problem.errors.is_empty() {
         return problem.detail.clone();
     }

@@ -1,5 +1,6 @@
 //! `pushpost devices`: imports and exports all devices of an app, directly in the database.
 
+mod check;
 mod csv;
 mod export;
 mod import;

@@ -6,6 +6,8 @@ mod page;
 
 use std::collections::HashMap;
 
+use chrono::{DateTime, Utc};
+
 pub use self::change::{
     Subscription, create, hold, lock_count, page, purge, subscribe_all, try_lock_count, unsubscribe_all,
     without_subscribers,
@@ -37,6 +39,39 @@ pub async fn ids_of(conn: &mut Session, app: AppId, names: &[TopicName]) -> Resu
         &names
     );
     Ok(ids.fetch_all(conn).await?)
+}
+
+/// How many topics an app has, and which, at one moment.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct TopicUsage {
+    /// The time of the statement, by Postgres's clock.
+    pub at: DateTime<Utc>,
+    /// Number of topics. 0 for an app that the database does not know yet.
+    pub count: u32,
+    /// Those of the names asked for that exist.
+    pub existing: Vec<TopicName>,
+}
+
+/// Reads the number of topics of an app, and which of these names exist. Locks nothing.
+///
+/// # Errors
+/// Postgres is out of reach, or a row holds an unknown value.
+pub async fn usage(conn: &mut Session, app: &str, names: &[TopicName]) -> Result<TopicUsage, Error> {
+    let names = texts(names);
+    let row = sqlx::query!(
+        r#"select now() as "at!", (select topic_count from apps where name = $1) as count,
+                  array(select t.name from topics t
+                        where app_id = (select app_id from apps where name = $1) and t.name = any($2)) as "existing!""#,
+        app,
+        &names
+    )
+    .fetch_one(conn)
+    .await?;
+    Ok(TopicUsage {
+        at: row.at,
+        count: u32::try_from(row.count.unwrap_or_default()).unwrap_or_default(),
+        existing: row.existing.into_iter().map(TopicName::stored).collect(),
+    })
 }
 
 /// A topic of a device, and how long the device's subscription lasts.

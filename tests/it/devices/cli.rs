@@ -19,20 +19,26 @@ const LONG: Duration = Duration::from_secs(120);
 const APP: &str = "[apps.NAME.apns]\nkey = \"-----BEGIN PRIVATE KEY-----\"\nkey_id = \"ABC123DEFG\"\nteam_id = \"DEF123GHIJ\"\ntopic = \"t\"\n";
 
 /// A folder with a configuration, and a database.
-struct Place {
-    database: TestDatabase,
+pub(super) struct Place {
+    pub(super) database: TestDatabase,
     folder: TempDir,
 }
 
 impl Place {
-    async fn new(apps: &[&str]) -> Self {
+    pub(super) async fn new(apps: &[&str]) -> Self {
         let place = Self { database: TestDatabase::create().await, folder: tempfile::tempdir().unwrap() };
         place.write("c.toml", apps.iter().map(|app| APP.replace("NAME", app)).collect::<String>());
         place
     }
 
-    fn write(&self, name: &str, text: impl AsRef<[u8]>) {
+    pub(super) fn write(&self, name: &str, text: impl AsRef<[u8]>) {
         fs::write(self.folder.path().join(name), text).unwrap();
+    }
+
+    /// Adds text to the end of a file.
+    pub(super) fn append(&self, name: &str, text: &str) {
+        let before = fs::read_to_string(self.folder.path().join(name)).unwrap();
+        self.write(name, before + text);
     }
 
     fn command(&self, line: &str) -> Command {
@@ -52,7 +58,7 @@ impl Place {
     }
 
     /// Runs `pushpost devices …` to its end.
-    async fn run(&self, line: &str) -> Output {
+    pub(super) async fn run(&self, line: &str) -> Output {
         timeout(LONG, self.command(line).output()).await.expect("a command ends").unwrap()
     }
 
@@ -73,7 +79,7 @@ impl Place {
     }
 }
 
-fn text(bytes: &[u8]) -> String {
+pub(super) fn text(bytes: &[u8]) -> String {
     String::from_utf8(bytes.to_vec()).unwrap()
 }
 

@@ -18,7 +18,7 @@ pub use crate::registry::register::OnFailure;
 pub use batch::ImportBatch;
 pub use lines::{ImportLine, LINE_MAX, LineSplitter};
 pub use progress::{ImportError, ImportProgress, ImportReport};
-pub use run::{BatchSource, run};
+pub use run::{BatchSource, check, run};
 
 use batch::UnreadLines;
 

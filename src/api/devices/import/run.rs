@@ -7,6 +7,7 @@ use super::progress::ImportProgress;
 use crate::api::error::ApiError;
 use crate::domain::App;
 use crate::registry::devices;
+use crate::registry::import_check::ImportCheck;
 use crate::registry::register::{OnFailure, register_all};
 use crate::registry::registration::{Registrar, Registration, RegistrationResult};
 use crate::store;
@@ -21,6 +22,29 @@ pub trait BatchSource: Send {
     fn next(&mut self) -> impl Future<Output = Result<Option<ImportBatch>, Self::Error>> + Send;
 }
 
+/// What is done with the registrations of a batch.
+trait LineSink: Send {
+    /// The outcomes in the order given; none for registrations after one that ends the import.
+    fn take(
+        &mut self,
+        registrations: &[Registration],
+    ) -> impl Future<Output = Result<Vec<Result<RegistrationResult, ApiError>>, store::Error>> + Send;
+}
+
+/// Carries registrations out.
+struct Importer<'a> {
+    pool: &'a SessionPool,
+    app: &'a App,
+    after: OnFailure,
+}
+
+/// Judges registrations.
+struct Checker<'a> {
+    pool: &'a SessionPool,
+    check: &'a mut ImportCheck,
+    after: OnFailure,
+}
+
 /// Imports all batches, and reports the progress after each.
 ///
 /// # Errors
@@ -30,30 +54,52 @@ pub async fn run<B: BatchSource>(
     app: &App,
     after: OnFailure,
     batches: &mut B,
-    mut told: impl FnMut(&ImportProgress) + Send,
+    told: impl FnMut(&mut ImportProgress) + Send,
+) -> (ImportProgress, Result<(), B::Error>) {
+    go_through(&mut Importer { pool, app, after }, after, batches, told).await
+}
+
+/// Goes through all batches as [`run`] does and reports the same faults, but writes nothing. Lines without a fault count as
+/// updated.
+///
+/// # Errors
+/// Why the check did not come to its end.
+pub async fn check<B: BatchSource>(
+    pool: &SessionPool,
+    check: &mut ImportCheck,
+    after: OnFailure,
+    batches: &mut B,
+    told: impl FnMut(&mut ImportProgress) + Send,
+) -> (ImportProgress, Result<(), B::Error>) {
+    go_through(&mut Checker { pool, check, after }, after, batches, told).await
+}
+
+async fn go_through<B: BatchSource>(
+    sink: &mut impl LineSink,
+    after: OnFailure,
+    batches: &mut B,
+    mut told: impl FnMut(&mut ImportProgress) + Send,
 ) -> (ImportProgress, Result<(), B::Error>) {
     let mut progress = ImportProgress::new(after);
-    let done = import(pool, app, after, batches, &mut progress, &mut told).await;
+    let done = take_all(sink, batches, &mut progress, &mut told).await;
     if done.is_err() {
         progress.stop();
     }
     (progress, done)
 }
 
-async fn import<B: BatchSource>(
-    pool: &SessionPool,
-    app: &App,
-    after: OnFailure,
+async fn take_all<B: BatchSource>(
+    sink: &mut impl LineSink,
     batches: &mut B,
     progress: &mut ImportProgress,
-    told: &mut (impl FnMut(&ImportProgress) + Send),
+    told: &mut (impl FnMut(&mut ImportProgress) + Send),
 ) -> Result<(), B::Error> {
     let mut next = batches.next().await?;
     while let Some(mut batch) = next {
         let is_last = batch.is_last();
         let registrations = std::mem::take(&mut batch.registrations);
         let mut reading = pin!(async { if is_last { Ok(None) } else { batches.next().await } });
-        let mut writing = pin!(write(pool, app, &registrations, after));
+        let mut writing = pin!(sink.take(&registrations));
         let (written, read) = tokio::select! {
             written = &mut writing => (written, None),
             read = &mut reading => (writing.await, Some(read)),
@@ -70,6 +116,29 @@ async fn import<B: BatchSource>(
         };
     }
     Ok(())
+}
+
+impl LineSink for Importer<'_> {
+    async fn take(
+        &mut self,
+        registrations: &[Registration],
+    ) -> Result<Vec<Result<RegistrationResult, ApiError>>, store::Error> {
+        write(self.pool, self.app, registrations, self.after).await
+    }
+}
+
+impl LineSink for Checker<'_> {
+    async fn take(
+        &mut self,
+        registrations: &[Registration],
+    ) -> Result<Vec<Result<RegistrationResult, ApiError>>, store::Error> {
+        let judged = self.check.judge(self.pool, registrations, self.after).await?;
+        let outcomes = judged.into_iter().zip(registrations).map(|(judged, registration)| {
+            let ignored = registration.details.ignored.clone();
+            judged.map(|()| RegistrationResult { is_new: false, ignored }).map_err(ApiError::from)
+        });
+        Ok(outcomes.collect())
+    }
 }
 
 /// A value that Postgres refuses, or a topic too many, is the fault of one line: bisection finds it

@@ -1,5 +1,6 @@
 //! `POST /v1/devices/import`.
 
+mod check;
 mod ends;
 mod form;
 mod races;
