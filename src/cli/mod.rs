@@ -16,6 +16,7 @@ mod orphans;
 mod output;
 mod progress;
 mod queue;
+mod send;
 mod serve;
 mod signals;
 mod simulate;
@@ -51,6 +52,7 @@ enum Command {
     Devices(devices::DevicesArgs),
     Queue(queue::QueueArgs),
     Tokens(tokens::TokensArgs),
+    Send(send::SendArgs),
     Healthcheck(healthcheck::HealthcheckArgs),
 }
 
@@ -105,6 +107,7 @@ impl Command {
                 Self::Devices(devices) => devices.run().await,
                 Self::Queue(queue) => queue.run().await,
                 Self::Tokens(tokens) => tokens.run().await,
+                Self::Send(send) => send.run().await,
                 Self::Healthcheck(healthcheck) => healthcheck.run().await,
             }
         })

@@ -1,6 +1,7 @@
 //! The real binary as a child process on a test's database, under conditions that this process can't have: few file
 //! descriptors, a log that is not read, the whole log from first line to last.
 
+mod commands;
 mod descriptors;
 mod google;
 mod log;
@@ -9,3 +10,4 @@ mod publishable_key;
 mod queue;
 mod reloads;
 mod secrets;
+mod send;

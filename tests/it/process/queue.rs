@@ -6,37 +6,16 @@ use std::sync::Arc;
 use pushpost::provider::fcm;
 use pushpost::runtime::Role;
 use pushpost_testkit::json::fcm_targets;
-use pushpost_testkit::processes::{command, program};
 use pushpost_testkit::service::TestService;
-use pushpost_testkit::wait::WAIT_MAX;
 use rustls::ServerConfig;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use serde_json::{Value, json};
 use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
-use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 
-async fn queue(line: &str, variables: &[(&str, &str)]) -> Output {
-    let mut command = command(program());
-    command.args(line.split_whitespace()).envs(variables.iter().copied()).current_dir("/");
-    timeout(WAIT_MAX, command.output()).await.expect("a command ends").unwrap()
-}
-
-#[track_caller]
-fn assert_ended(output: &Output, code: i32, out: &[&str], err: &[&str]) {
-    let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert_eq!(output.status.code(), Some(code), "{stdout}\n{stderr}");
-    out.iter().for_each(|part| assert!(stdout.contains(part), "{part} is not in:\n{stdout}"));
-    err.iter().for_each(|part| assert!(stderr.contains(part), "{part} is not in:\n{stderr}"));
-    if out.is_empty() {
-        assert_eq!(stdout, "");
-    }
-    if err.is_empty() {
-        assert_eq!(stderr, "");
-    }
-}
+use super::commands::{assert_ended, run as queue};
 
 fn lines(output: &Output) -> Vec<Value> {
     String::from_utf8_lossy(&output.stdout).lines().map(|line| serde_json::from_str(line).unwrap()).collect()
