@@ -220,6 +220,25 @@ async fn pages_follow_each_other_and_filters_narrow() {
         count("registered_before=2020-01-01T00:00:00Z&registered_before=2999-01-01T00:00:00Z").await,
         6
     );
+    assert_eq!(count("quarantined_after=2020-01-01T00:00:00Z").await, 0);
+    let dead = "update devices set quarantined_at = '2026-03-01', quarantine_reason = 'x' where token in ('f1', 'f3')";
+    service.database.execute(dead).await;
+    for (query, found) in [
+        ("status=quarantined", 2),
+        ("status=quarantined&limit=1", 1),
+        ("status=active", 4),
+        ("quarantined_after=2026-02-28T00:00:00Z", 2),
+        ("quarantined_after=2026-03-02T00:00:00Z", 0),
+        ("quarantined_after=2026-03-02T00:00:00Z&quarantined_after=2026-02-28T00:00:00Z", 2),
+        ("quarantined_after=2026-02-28T00:00:00Z&status=active", 0),
+        ("quarantined_after=2026-02-28T00:00:00Z&status=active&status=quarantined", 2),
+        ("quarantined_after=2026-02-28T00:00:00Z&platform=apns", 0),
+        ("quarantined_after=2026-02-28T00:00:00Z&topic=news", 2),
+        ("quarantined_after=2026-02-28T00:00:00Z&user=u1", 0),
+        ("status=quarantined&registered_before=2020-01-01T00:00:00Z", 0),
+    ] {
+        assert_eq!(count(query).await, found, "{query}");
+    }
 }
 
 #[tokio::test]
