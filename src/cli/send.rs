@@ -44,10 +44,10 @@ pub(super) struct SendArgs {
     /// To the devices with this topic
     #[arg(long, value_name = "T", group = "audience")]
     topic: Option<String>,
-    /// The title
+    /// The title that people see
     #[arg(long, value_name = "TEXT", group = "text")]
     title: Option<String>,
-    /// The text
+    /// The text that people see
     #[arg(long, value_name = "TEXT", group = "text")]
     body: Option<String>,
     /// How long it may be tried, such as 1h; without it as long as the service says
@@ -166,7 +166,7 @@ fn read_token(argument: &str) -> Result<String, CommandError> {
     }
 }
 
-/// Looks at the notification until every device has its outcome, however long that takes. A person who waits sees what for.
+/// Looks at the notification until every device has its outcome, however long that takes. A terminal shows what is waited for.
 async fn until_done(client: &ServiceClient, path: &str) -> Result<(Value, Notification), CommandError> {
     let bar = progress::bar(None, true);
     let mut pause = PAUSE_MIN;

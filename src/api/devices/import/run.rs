@@ -31,14 +31,14 @@ trait LineSink: Send {
     ) -> impl Future<Output = Result<Vec<Result<RegistrationResult, ApiError>>, store::Error>> + Send;
 }
 
-/// Carries registrations out.
+/// Writes registrations; the lines with a fault are left out.
 struct Importer<'a> {
     pool: &'a SessionPool,
     app: &'a App,
     after: OnFailure,
 }
 
-/// Judges registrations.
+/// Finds the faults of registrations and writes nothing.
 struct Checker<'a> {
     pool: &'a SessionPool,
     check: &'a mut ImportCheck,
