@@ -4,21 +4,22 @@
 -- everything about a notification lies in one partition of each, whenever it is recorded.
 
 create table notifications (
-  notification_id uuid not null,
-  app_id          smallint not null,
-  priority        smallint not null check (priority in (1, 5, 10)),
-  created_at      timestamptz not null default now(),
-  send_at         timestamptz,
-  due_at          timestamptz not null,
-  expires_at      timestamptz not null,
-  once            boolean not null default false,
-  by_user         boolean not null default false,
-  target_count    int,
-  cancelled_at    timestamptz,
-  label           text,
-  metadata        bytea,
-  unmatched       bytea,
-  content         bytea,
+  notification_id    uuid not null,
+  app_id             smallint not null,
+  priority           smallint not null check (priority in (1, 5, 10)),
+  created_at         timestamptz not null default now(),
+  send_at            timestamptz,
+  due_at             timestamptz not null,
+  expires_at         timestamptz not null,
+  once               boolean not null default false,
+  by_user            boolean not null default false,
+  target_count       int,
+  cancelled_at       timestamptz,
+  audience_cancelled boolean not null default false,
+  label              text,
+  metadata           bytea,
+  unmatched          bytea,
+  content            bytea,
   primary key (notification_id)
 ) partition by range (notification_id);
 comment on table notifications is 'One row per accepted notification, in partitions by day of acceptance.';
@@ -29,6 +30,9 @@ comment on column notifications.expires_at is 'due_at + ttl.';
 comment on column notifications.once is 'The request had a ttl of 0: one attempt, at once or never.';
 comment on column notifications.by_user is 'Some targets were addressed through a user: they have rows in targets.';
 comment on column notifications.target_count is 'Number of target devices; null while an audience is still being resolved.';
+comment on column notifications.cancelled_at is 'When a request cancelled it; null: none did, or it was done before.';
+comment on column notifications.audience_cancelled is
+  'Cancelled before the whole audience was found: the rest of it never became targets.';
 comment on column notifications.metadata is 'JSON, kept and returned.';
 comment on column notifications.unmatched is 'JSON: what was addressed in vain; null: nothing.';
 comment on column notifications.content is

@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 
 use axum::extract::{FromRequestParts, Query};
+use chrono::{DateTime, Utc};
 use http::request::Parts;
 use serde_json::Map;
 
@@ -112,6 +113,31 @@ impl Parameters {
             }
         }
         chosen
+    }
+
+    /// Every value of a filter that is parsed.
+    pub fn parsed<T>(
+        &mut self,
+        name: &'static str,
+        parse: fn(&str) -> Option<T>,
+        code: InputCode,
+        detail: &str,
+    ) -> Vec<T> {
+        let mut values = Vec::new();
+        for text in self.texts(name) {
+            match parse(&text) {
+                Some(value) => values.push(value),
+                None => drop(self.fault(name, code, detail)),
+            }
+        }
+        values
+    }
+
+    /// Every value of a filter by time.
+    pub fn times(&mut self, name: &'static str) -> Vec<DateTime<Utc>> {
+        let parse = |text: &str| DateTime::parse_from_rfc3339(text).ok().map(|at| at.to_utc());
+        let detail = "this must be a time (RFC 3339) with Z or an offset";
+        self.parsed(name, parse, InputCode::OutOfRange, detail)
     }
 
     /// `limit` and `cursor`.

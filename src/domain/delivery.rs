@@ -34,7 +34,7 @@ wire_enum! {
         Sending = 2 "sending",
         /// Every target has its final status.
         Done = 3 "done",
-        /// It was cancelled by a request, and at least one delivery was stopped.
+        /// It was cancelled by a request, and at least one delivery or a part of the audience was stopped.
         Cancelled = 4 "cancelled",
     }
 }

@@ -10,7 +10,7 @@ const BATCH_JOBS: i64 = 500;
 pub(super) async fn run(conn: &mut Session) -> Result<(), store::Error> {
     let mut total = 0;
     loop {
-        let ended = store::expiry::expire(conn, BATCH_JOBS).await?;
+        let ended = store::waiting_jobs::expire(conn, BATCH_JOBS).await?;
         total += ended;
         if ended < BATCH_JOBS.cast_unsigned() {
             break;

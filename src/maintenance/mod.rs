@@ -19,6 +19,7 @@ mod old_cleanup_runs;
 mod old_partitions;
 mod orphaned_jobs;
 mod partitions;
+mod pending_cancellations;
 mod quarantined_devices;
 mod retention;
 mod schedule;
@@ -44,7 +45,7 @@ pub use retention::Retention;
 
 /// The longest time between two rounds. In each round the duties that are due are performed.
 const ROUND_MAX: Duration = Duration::from_secs(1);
-/// Expired jobs end at most this long after their time.
+/// Expired jobs end at most this long after their time, and jobs of cancelled notifications after they wait again.
 const EXPIRY_PERIOD: Duration = Duration::from_secs(2);
 const ORPHANED_JOBS_PERIOD: Duration = Duration::from_secs(60);
 /// A lane without a living node keeps its throttle or outage at most this long.
@@ -90,6 +91,7 @@ pub async fn run(settings: Settings, stop: CancellationToken) {
 enum Duty {
     Partitions,
     ExpiredJobs,
+    PendingCancellations,
     OrphanedJobs,
     DeadNodeRows,
     ExpiredFanOuts,
@@ -109,9 +111,10 @@ struct Duties {
 }
 
 impl Duties {
-    const ALL: [Duty; 6] = [
+    const ALL: [Duty; 7] = [
         Duty::Partitions,
         Duty::ExpiredJobs,
+        Duty::PendingCancellations,
         Duty::OrphanedJobs,
         Duty::DeadNodeRows,
         Duty::ExpiredFanOuts,
@@ -215,6 +218,7 @@ impl Duty {
         match self {
             Self::Partitions => "partitions",
             Self::ExpiredJobs => "expired jobs",
+            Self::PendingCancellations => "pending cancellations",
             Self::OrphanedJobs => "orphaned jobs",
             Self::DeadNodeRows => "dead node rows",
             Self::ExpiredFanOuts => "expired fan-outs",
@@ -224,7 +228,7 @@ impl Duty {
 
     fn period(self) -> Duration {
         match self {
-            Self::ExpiredJobs => EXPIRY_PERIOD,
+            Self::ExpiredJobs | Self::PendingCancellations => EXPIRY_PERIOD,
             Self::OrphanedJobs => ORPHANED_JOBS_PERIOD,
             Self::UnreportedLanes => UNREPORTED_LANES_PERIOD,
             Self::Partitions | Self::DeadNodeRows | Self::ExpiredFanOuts => HOUR,
@@ -237,6 +241,7 @@ async fn perform(duty: Duty, settings: &Settings, conn: &mut Option<Session>) ->
     match duty {
         Duty::Partitions => partitions::run(conn).await,
         Duty::ExpiredJobs => expired_jobs::run(conn).await,
+        Duty::PendingCancellations => pending_cancellations::run(conn).await,
         Duty::OrphanedJobs => orphaned_jobs::run(conn).await,
         Duty::DeadNodeRows => dead_node_rows::run(conn).await,
         Duty::ExpiredFanOuts => expired_fan_outs::run(conn).await,

@@ -1,7 +1,9 @@
-//! Notifications: sending them, their status and their deliveries. These are the rules below the HTTP handlers of
+//! Notifications: sending and cancelling them, their status and their deliveries. These are the rules below the HTTP handlers of
 //! `api::notifications`; other ways in (a queue consumer, gRPC) call the same functions.
 
+pub mod cancel;
 pub mod deliveries;
+pub mod list;
 pub mod rules;
 pub mod send;
 pub mod status;

@@ -7,11 +7,13 @@
 //! - [`recorder`] records the outcomes of devices.
 //! - [`heartbeat`] keeps the node's lease and asks which jobs are due.
 //! - [`notifier`] tells lanes, here and on other nodes, that jobs wait.
+//! - [`cancellation`] stops what is left of a notification.
 //! - [`backlog`] refuses notifications of an app for which too many devices wait.
 //! - [`clock`] is Postgres's time.
 
 pub mod accept;
 pub mod backlog;
+pub mod cancellation;
 pub mod claim;
 pub mod clock;
 pub mod heartbeat;

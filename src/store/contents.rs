@@ -86,7 +86,7 @@ pub async fn states(conn: &mut Session, ids: &[Uuid], content_secs: f64) -> Resu
                   target_count is not null
                   and (select true from jobs j where j.notification_id = n.notification_id limit 1) is null
                   and coalesce((select max(recorded_at) from receipts r where r.notification_id = n.notification_id),
-                               created_at)
+                               cancelled_at, due_at)
                       <= now() - make_interval(secs => $4) as "is_over!"
            from notifications n
            where notification_id = any($1) and notification_id >= $2 and notification_id <= $3"#,

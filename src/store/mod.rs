@@ -6,6 +6,7 @@
 pub mod accept;
 pub mod apps;
 pub mod backlog;
+pub mod cancellation;
 pub mod cleanups;
 pub mod commits;
 pub mod contents;
@@ -14,7 +15,6 @@ pub mod devices;
 pub mod environments;
 pub mod erasures;
 mod error_text;
-pub mod expiry;
 pub mod fan_outs;
 pub mod idempotency;
 pub mod jobs;
@@ -23,6 +23,7 @@ pub mod lanes;
 pub mod leader;
 pub mod migrations;
 pub mod nodes;
+pub mod notification_list;
 pub mod notifications;
 pub mod partitions;
 pub mod planner;
@@ -34,6 +35,7 @@ pub mod status;
 pub mod timeline;
 pub mod tokens;
 pub mod topics;
+pub mod waiting_jobs;
 
 use std::fmt;
 

@@ -4,7 +4,7 @@
 //! ones. On an idle service the plan is made while `jobs` is empty, when a scan of the whole table looks cheap. An hour
 //! later the table may have 300,000 rows: one claim took 11 s, measured (docs/queue.md#stable-plans).
 
-/// Settings for connections that work on the queue: [`super::jobs`], [`super::record`], [`super::expiry`],
+/// Settings for connections that work on the queue: [`super::jobs`], [`super::record`], [`super::waiting_jobs`],
 /// [`super::quarantine`], [`super::accept`] and the statements beside them. JIT is off because a disabled plan node
 /// looks so expensive that JIT would start.
 pub const QUEUE: [(&str, &str); 4] =

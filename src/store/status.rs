@@ -4,7 +4,9 @@
 use chrono::{DateTime, Utc};
 
 use super::Error;
-use crate::domain::{AppId, DeliveryCounts, LaneId, LaneState, NotificationId, NotificationStatus, Priority};
+use crate::domain::{
+    AppId, DeliveryCounts, LaneId, LaneState, NotificationId, NotificationStatus, Priority, PushpostReason,
+};
 use crate::store::Session;
 
 /// The status of a notification with what the API shows beside it.
@@ -61,8 +63,10 @@ struct StatusFacts {
     due: bool,
     begun: bool,
     expanded: bool,
-    cancelled: bool,
-    created_at: DateTime<Utc>,
+    /// The notification was cancelled, and a device or a part of its audience was stopped by that.
+    stopped: bool,
+    cancelled_at: Option<DateTime<Utc>>,
+    due_at: DateTime<Utc>,
     last_at: Option<DateTime<Utc>>,
 }
 
@@ -77,14 +81,14 @@ pub async fn read(conn: &mut Session, app: AppId, id: NotificationId) -> Result<
              select lane_id, sum(accepted) as accepted, sum(rejected) as rejected, sum(token_dead) as token_dead,
                     sum(expired) as expired, sum(cancelled) as cancelled, sum(unknown) as unknown,
                     max(recorded_at) as last_at, max(recorded_at) filter (where job_id <> 0) as last_waited_at,
-                    min(began_at) filter (
+                    bool_or(cancelled > 0 and $5 = any(reasons)) as requested, min(began_at) filter (
                       where job_id <> 0 and accepted + rejected + token_dead + unknown + retried > 0) as began_at
              from receipts where notification_id = $1 group by lane_id
            ), recorded as (
              select sum(accepted)::bigint as accepted, sum(rejected)::bigint as rejected,
                     sum(token_dead)::bigint as token_dead, sum(expired)::bigint as expired,
                     sum(cancelled)::bigint as cancelled, sum(unknown)::bigint as unknown,
-                    max(last_at) as last_at, min(began_at) as began_at
+                    max(last_at) as last_at, min(began_at) as began_at, bool_or(requested) as requested
              from recorded_by_lane
            ), pending_by_lane as materialized (
              select lane_id, sum(device_count - coalesce(bit_count(done), 0)) as pending,
@@ -107,8 +111,8 @@ pub async fn read(conn: &mut Session, app: AppId, id: NotificationId) -> Result<
              order by "from" desc, lane_id limit $4
            )
            select n.priority, n.label, n.metadata, n.unmatched, n.created_at, n.send_at, n.expires_at,
-                  n.due_at <= now() as "due!", n.target_count is not null as "expanded!",
-                  n.cancelled_at is not null as "cancelled_by_request!",
+                  n.due_at, n.due_at <= now() as "due!", n.target_count is not null as "expanded!",
+                  n.cancelled_at, n.audience_cancelled or coalesce(r.requested, false) as "stopped!",
                   coalesce(r.accepted, 0) as "accepted!", coalesce(r.rejected, 0) as "rejected!",
                   coalesce(r.token_dead, 0) as "token_dead!", coalesce(r.expired, 0) as "expired!",
                   coalesce(r.cancelled, 0) as "cancelled!", coalesce(r.unknown, 0) as "unknown!",
@@ -127,6 +131,7 @@ pub async fn read(conn: &mut Session, app: AppId, id: NotificationId) -> Result<
         app.0,
         LaneState::Running.code(),
         HELD_MAX,
+        PushpostReason::Requested.as_str(),
     )
     .fetch_optional(conn)
     .await?;
@@ -141,9 +146,11 @@ struct StatusRow {
     created_at: DateTime<Utc>,
     send_at: Option<DateTime<Utc>>,
     expires_at: DateTime<Utc>,
+    due_at: DateTime<Utc>,
     due: bool,
     expanded: bool,
-    cancelled_by_request: bool,
+    cancelled_at: Option<DateTime<Utc>>,
+    stopped: bool,
     accepted: i64,
     rejected: i64,
     token_dead: i64,
@@ -199,8 +206,9 @@ impl StatusRow {
             due: self.due,
             begun: self.begun || self.began_at.is_some(),
             expanded: self.expanded,
-            cancelled: self.cancelled_by_request,
-            created_at: self.created_at,
+            stopped: self.cancelled_at.is_some() && self.stopped,
+            cancelled_at: self.cancelled_at,
+            due_at: self.due_at,
             last_at: self.last_at,
         }
     }
@@ -221,10 +229,10 @@ impl StatusFacts {
         self.expanded && counts.pending == 0
     }
 
-    /// Cancelled only if at least one device was stopped. A cancellation that came too late leaves the notification
-    /// done.
+    /// Cancelled only if at least one device, or a part of the audience, was stopped. A cancellation that came too late
+    /// leaves the notification done.
     fn status(&self, counts: DeliveryCounts) -> NotificationStatus {
-        if self.cancelled && counts.cancelled > 0 {
+        if self.stopped {
             NotificationStatus::Cancelled
         } else if self.ended(counts) {
             NotificationStatus::Done
@@ -237,9 +245,9 @@ impl StatusFacts {
         }
     }
 
-    /// A notification without targets is done when it is accepted.
+    /// A notification without targets is done when it is due or cancelled.
     fn done_at(&self, counts: DeliveryCounts) -> Option<DateTime<Utc>> {
-        self.ended(counts).then(|| self.last_at.unwrap_or(self.created_at))
+        self.ended(counts).then(|| self.last_at.or(self.cancelled_at).unwrap_or(self.due_at))
     }
 }
 
@@ -257,8 +265,9 @@ mod tests {
             due: true,
             begun: false,
             expanded: true,
-            cancelled: false,
-            created_at: DateTime::UNIX_EPOCH,
+            stopped: false,
+            cancelled_at: None,
+            due_at: DateTime::UNIX_EPOCH,
             last_at: None,
         }
     }
@@ -276,8 +285,13 @@ mod tests {
             (StatusFacts { begun: true, ..facts() }, pending, NotificationStatus::Sending),
             (StatusFacts { due: false, ..facts() }, pending, NotificationStatus::Scheduled),
             (StatusFacts { expanded: false, ..facts() }, none, NotificationStatus::Queued),
-            (StatusFacts { cancelled: true, ..facts() }, stopped, NotificationStatus::Cancelled),
-            (StatusFacts { cancelled: true, ..facts() }, accepted, NotificationStatus::Done),
+            (StatusFacts { stopped: true, ..facts() }, stopped, NotificationStatus::Cancelled),
+            (StatusFacts { stopped: true, due: false, ..facts() }, none, NotificationStatus::Cancelled),
+            (
+                StatusFacts { cancelled_at: DateTime::from_timestamp_millis(5), ..facts() },
+                accepted,
+                NotificationStatus::Done,
+            ),
             (facts(), stopped, NotificationStatus::Done),
         ] {
             assert_eq!(facts.status(counts), expected, "{counts:?}");
@@ -285,10 +299,11 @@ mod tests {
     }
 
     #[test]
-    fn done_at_is_the_last_receipt_s_time_or_that_of_acceptance() {
+    fn done_at_is_the_time_of_the_last_receipt_or_of_what_ended_the_notification() {
         let later = DateTime::from_timestamp_millis(5);
         assert_eq!(facts().done_at(DeliveryCounts::default()), Some(DateTime::UNIX_EPOCH));
         assert_eq!(StatusFacts { last_at: later, ..facts() }.done_at(DeliveryCounts::default()), later);
+        assert_eq!(StatusFacts { cancelled_at: later, ..facts() }.done_at(DeliveryCounts::default()), later);
         assert_eq!(facts().done_at(DeliveryCounts { pending: 1, ..DeliveryCounts::default() }), None);
     }
 }

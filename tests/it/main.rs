@@ -12,6 +12,7 @@ mod devices;
 mod idempotency;
 mod input;
 mod migrations;
+mod notification_list;
 mod notifications;
 mod plans;
 mod postgres_proxy;

@@ -3,12 +3,11 @@
 use axum::Json;
 use axum::extract;
 use axum::response::{IntoResponse, Response};
-use chrono::{DateTime, Utc};
 
 use super::answer::{DeviceList, DeviceView};
 use crate::api::State;
 use crate::api::auth::{Caller, ReadDevices};
-use crate::api::error::{ApiError, DeviceListProblems};
+use crate::api::error::{ApiError, FilteredListProblems};
 use crate::api::query::Parameters;
 use crate::api::schema_enums;
 use crate::domain::{App, DeviceId, InputCode, Platform, TopicName, UserId};
@@ -31,7 +30,7 @@ use crate::store::devices::{DeviceFilter, DevicePage};
         ("limit" = Option<u16>, Query, minimum = 1, maximum = 1000, description = "Items of a page; 100 if left out."),
         ("cursor" = Option<String>, Query, description = "`next_cursor` of the page before, with the same filters."),
     ),
-    responses((status = 200, description = "A page of devices.", body = DeviceList), DeviceListProblems)
+    responses((status = 200, description = "A page of devices.", body = DeviceList), FilteredListProblems)
 )]
 pub(super) async fn list(
     extract::State(state): extract::State<State>,
@@ -56,14 +55,14 @@ pub(super) async fn list(
 }
 
 fn filter(parameters: &mut Parameters, app: &App) -> DeviceFilter {
-    let users = parsed(parameters, "user", UserId::parse, InputCode::BadUser, "this is no user id");
-    let topics = parsed(parameters, "topic", TopicName::parse, InputCode::BadTopic, "this is no topic");
+    let users = parameters.parsed("user", UserId::parse, InputCode::BadUser, "this is no user id");
+    let topics = parameters.parsed("topic", TopicName::parse, InputCode::BadTopic, "this is no topic");
     let platforms = parameters.choices("platform", app.platforms().as_slice(), Platform::as_str);
     let statuses = parameters.choices("status", &[false, true], |quarantined| {
         schema_enums::DEVICE_STATUSES[usize::from(quarantined)]
     });
-    let before = times(parameters, "registered_before");
-    let after = times(parameters, "quarantined_after");
+    let before = parameters.times("registered_before");
+    let after = parameters.times("quarantined_after");
     DeviceFilter {
         users: some(users),
         topics: some(topics),
@@ -77,29 +76,6 @@ fn filter(parameters: &mut Parameters, app: &App) -> DeviceFilter {
 
 fn some<T>(values: Vec<T>) -> Option<Vec<T>> {
     (!values.is_empty()).then_some(values)
-}
-
-fn times(parameters: &mut Parameters, name: &'static str) -> Vec<DateTime<Utc>> {
-    let parse = |text: &str| DateTime::parse_from_rfc3339(text).ok().map(|at| at.to_utc());
-    let detail = "this must be a time (RFC 3339) with Z or an offset";
-    parsed(parameters, name, parse, InputCode::OutOfRange, detail)
-}
-
-fn parsed<T>(
-    parameters: &mut Parameters,
-    name: &'static str,
-    parse: fn(&str) -> Option<T>,
-    code: InputCode,
-    detail: &str,
-) -> Vec<T> {
-    let mut values = Vec::new();
-    for text in parameters.texts(name) {
-        match parse(&text) {
-            Some(value) => values.push(value),
-            None => drop(parameters.fault(name, code, detail)),
-        }
-    }
-    values
 }
 
 #[cfg(test)]

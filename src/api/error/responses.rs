@@ -47,8 +47,8 @@ macro_rules! problem_sets {
 problem_sets! {
     /// Problems of lists without filters.
     ListProblems: WITH_KEY;
-    /// Problems of `GET /v1/devices`.
-    DeviceListProblems: WITH_KEY, &[Unprocessable];
+    /// Problems of lists with filters.
+    FilteredListProblems: WITH_KEY, &[Unprocessable];
     /// Problems of `GET /v1/notifications/{id}/deliveries`.
     DeliveryListProblems: WITH_KEY, &[NotFound, Unprocessable];
     /// Problems of reading one thing by its id.
@@ -60,6 +60,8 @@ problem_sets! {
         &[IdempotencyKeyInUse, TooManyTargets, Unprocessable, IdempotencyKeyReused, OutcomeUnknown, QueueFull, ShuttingDown];
     /// Problems of `POST /v1/notifications/batch` as a whole.
     BatchProblems: WITH_KEY, WITH_BODY, &[TooManyItems, OutcomeUnknown, ShuttingDown];
+    /// Problems of `POST /v1/notifications/cancel`.
+    CancelLabelProblems: WITH_KEY, WITH_BODY, &[Unprocessable, OutcomeUnknown];
     /// Problems of `PUT /v1/devices`.
     RegisterProblems: WITH_KEY, WITH_BODY,
         &[UserTokenInvalid, ForbiddenField, TopicClosed, UserTokensNotConfigured, Unprocessable, OutcomeUnknown];

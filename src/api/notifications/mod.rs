@@ -1,11 +1,15 @@
-//! `/v1/notifications`: sending notifications, their status and their deliveries.
+//! `/v1/notifications`: sending, listing and cancelling notifications, their status and their deliveries.
 
 mod audience;
 pub(super) mod batch;
 mod batch_answer;
+mod cancel;
+mod cancel_label;
 mod content;
 mod deliveries;
 mod idempotency;
+mod label;
+mod list;
 mod request;
 mod schema;
 pub(super) mod send;
@@ -22,13 +26,14 @@ pub(super) use unmatched::UnmatchedAnswer;
 /// The routes of `/v1/notifications`.
 pub(super) fn routes() -> OpenApiRouter<State> {
     OpenApiRouter::new()
-        .routes(routes!(send::send))
+        .routes(routes!(send::send, list::list))
         .routes(routes!(batch::send_batch))
-        .routes(routes!(status::get))
+        .routes(routes!(status::get, cancel::cancel))
+        .routes(routes!(cancel_label::cancel))
         .routes(routes!(deliveries::list))
 }
 
-/// The reader of the body, for the test that compares it with the OpenAPI document.
+/// The readers of bodies, for the test that compares it with the OpenAPI document.
 #[cfg(test)]
 pub(in crate::api) mod read_for_test {
     use super::idempotency::HeaderKey;
@@ -37,6 +42,10 @@ pub(in crate::api) mod read_for_test {
     use crate::api::tests::app;
     use crate::domain::{InstallationKey, Ttl};
     use crate::provider::Providers;
+
+    pub(in crate::api) fn cancel(body: Vec<u8>) -> Result<(), ApiError> {
+        super::cancel_label::read(body).map(drop)
+    }
 
     pub(in crate::api) fn send(body: Vec<u8>) -> Result<(), ApiError> {
         let (app, key) = (app(), InstallationKey::new([7; 32]));

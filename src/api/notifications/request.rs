@@ -4,6 +4,7 @@
 use super::audience::{self, ReadAudience};
 use super::content;
 use super::idempotency::{self, HeaderKey};
+use super::label;
 use crate::api::error::{ApiError, is_form};
 use crate::api::json::{self, Fields, ValidationErrors};
 use crate::audience::Audience;
@@ -35,8 +36,6 @@ pub(super) struct Context<'a> {
 const METADATA_ITEMS_MAX: usize = 16;
 /// The most bytes of `metadata`, names and values together.
 const METADATA_BYTES_MAX: usize = 2048;
-/// The most characters of a label.
-const LABEL_MAX: usize = 50;
 
 /// Reads and checks a body. The idempotency key is also returned if the body has faults, unless the key is one of them,
 /// or a member is there twice: the digest tells such a body from no other.
@@ -83,7 +82,7 @@ fn request(mut fields: Fields<'_>, request_bytes: usize, context: Context<'_>) -
         None => content::read(&mut fields, context.providers),
     };
     let ttl = ttl(&mut fields, context.default_ttl);
-    content.label = label(&mut fields);
+    content.label = label::read(&mut fields);
     let metadata = metadata(&mut fields);
     if fields.string("send_at").is_some() {
         fields.fault("send_at", InputCode::NotSupportedYet, "this version does not serve this yet");
@@ -146,16 +145,6 @@ fn ttl(fields: &mut Fields<'_>, default: Ttl) -> Ttl {
         fields.fault("ttl", InputCode::BadTtl, detail);
         default
     })
-}
-
-fn label(fields: &mut Fields<'_>) -> Option<String> {
-    let label = fields.string("label")?;
-    let allowed = |b: u8| b.is_ascii_alphanumeric() || b"_.~%-".contains(&b);
-    if !(1..=LABEL_MAX).contains(&label.len()) || !label.bytes().all(allowed) {
-        fields.fault("label", InputCode::BadValue, "a label is 1 to 50 letters, digits and any of _ . ~ % -");
-        return None;
-    }
-    Some(label.to_owned())
 }
 
 /// Kept as JSON, so what a sender writes can't fail a statement (docs/queue.md#poisoned-values).

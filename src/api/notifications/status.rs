@@ -136,7 +136,7 @@ pub(super) async fn get(
 }
 
 impl<'a> Notification<'a> {
-    fn of(app: &App, id: NotificationId, state: &'a NotificationState) -> Self {
+    pub(super) fn of(app: &App, id: NotificationId, state: &'a NotificationState) -> Self {
         let NotificationState { stored, metadata, unmatched } = state;
         Self {
             id: id.to_string(),

@@ -2,6 +2,7 @@
 //! process. Each test has a data folder, a port and providers of its own.
 
 mod attempts_in_doubt;
+mod cancelled;
 mod cleanups;
 mod container;
 mod containers;

@@ -64,6 +64,9 @@ async fn a_key_does_what_its_scopes_say_and_nothing_else() {
         (Method::POST, SEND, &["send"][..]),
         (Method::POST, "/v1/notifications/batch", &["send"]),
         (Method::GET, "/v1/notifications/ntf_x", &["send", "read"]),
+        (Method::GET, SEND, &["send", "read"]),
+        (Method::POST, "/v1/notifications/cancel", &["send"]),
+        (Method::DELETE, "/v1/notifications/ntf_x", &["send"]),
         (Method::GET, "/v1/notifications/ntf_x/deliveries", &["send", "read"]),
         (Method::PUT, DEVICES, &["devices", "register"]),
         (Method::GET, DEVICES, &["devices", "read"]),
@@ -145,6 +148,7 @@ async fn things_of_another_app_are_answered_like_missing_ones() {
     let before = stored(&service).await;
     for (method, theirs, nobodys) in [
         (Method::GET, format!("{SEND}/{n}"), format!("{SEND}/ntf_doesnotexist")),
+        (Method::DELETE, format!("{SEND}/{n}"), format!("{SEND}/ntf_doesnotexist")),
         (Method::GET, format!("{SEND}/{n}/deliveries"), format!("{SEND}/ntf_doesnotexist/deliveries")),
         (Method::GET, format!("{DEVICES}/{d}"), format!("{DEVICES}/dev_doesnotexist")),
         (Method::DELETE, format!("{DEVICES}/{d}"), format!("{DEVICES}/dev_doesnotexist")),

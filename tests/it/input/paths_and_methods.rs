@@ -42,9 +42,10 @@ async fn a_method_that_a_path_does_not_take_names_those_that_it_does() {
     let service = service_without_workers(&[]).await;
     let s = service.key("admin").await;
     for (method, path, allow) in [
-        (Method::DELETE, SEND, "POST"),
-        (Method::OPTIONS, SEND, "POST"),
-        (Method::PUT, "/v1/notifications/ntf_x", "GET,HEAD"),
+        (Method::DELETE, SEND, "GET,HEAD,POST"),
+        (Method::OPTIONS, SEND, "GET,HEAD,POST"),
+        (Method::PUT, "/v1/notifications/ntf_x", "DELETE,GET,HEAD"),
+        (Method::GET, "/v1/notifications/cancel", "POST"),
         (Method::POST, "/v1/notifications/ntf_x/deliveries", "GET,HEAD"),
         (Method::POST, DEVICES, "GET,HEAD,PUT"),
         (Method::POST, "/v1/devices/dev_x", "DELETE,GET,HEAD,PATCH"),

@@ -15,9 +15,9 @@ use pushpost::provider::{apns, fcm};
 use pushpost::store::fan_outs::PageDevices;
 use pushpost::store::record::NewReceipt;
 use pushpost::store::{
-    Purpose, Session, SessionPool, accept, backlog, cleanups, contents, deliveries, devices, environments,
-    erasures, expiry, fan_outs, idempotency, jobs, lanes, notifications, partitions, quarantine, record,
-    status, tokens, topics,
+    Purpose, Session, SessionPool, accept, backlog, cancellation, cleanups, contents, deliveries, devices,
+    environments, erasures, fan_outs, idempotency, jobs, lanes, notification_list, notifications, partitions,
+    quarantine, record, status, tokens, topics, waiting_jobs,
 };
 use serde_json::Value;
 use sqlx::{AssertSqlSafe, Row};
@@ -28,7 +28,7 @@ use pushpost_testkit::queue::union_of;
 /// After five Postgres compares, and keeps one.
 const OFTEN: usize = 7;
 
-/// 100,000 jobs of one device in another lane and 2,000 here, 100,000 devices, 20,000 receipts, 50,000 subscriptions
+/// 100,000 jobs of one device in another lane and 2,000 here, 100,000 devices, 20,000 receipts, 20,000 notifications, 50,000 subscriptions
 /// of devices and as many of users, 100,000 idempotency keys,
 /// 20,000 changes of each of two lanes.
 const FILL: &str = "
@@ -44,6 +44,10 @@ const FILL: &str = "
     insert into receipts (notification_id, job_id, lane_id, attempt, accepted, shape, first_device, last_device,
                           devices, outcomes)
     select day_floor((now() at time zone 'UTC')::date), g, 1, 1, 1, '1', g, g, array[g], '\\x01'
+    from generate_series(1, 20000) g;
+    insert into notifications (notification_id, app_id, priority, due_at, expires_at, label)
+    select (left(day_floor((now() at time zone 'UTC')::date)::text, 13) || right(gen_random_uuid()::text, 23))::uuid, 1, 5,
+           now(), now(), case when g % 2 = 0 then 'spring' end
     from generate_series(1, 20000) g;
     insert into topics (app_id, name) values (1, 'all') on conflict do nothing;
     insert into subscriptions (topic_id, device_id)
@@ -65,7 +69,7 @@ const SET_UP: &str = "alter table jobs set (autovacuum_enabled = off);
     alter table idempotency_keys set (autovacuum_enabled = off);
     alter table lane_changes set (autovacuum_enabled = off);
     analyze";
-const EMPTY: &str = "delete from jobs; delete from devices; delete from receipts; delete from subscriptions;
+const EMPTY: &str = "delete from jobs; delete from devices; delete from receipts; delete from notifications; delete from subscriptions;
     delete from user_subscriptions; delete from idempotency_keys; delete from lane_changes";
 
 #[tokio::test]
@@ -104,7 +108,12 @@ async fn assert_plans(db: &TestDatabase) {
         clean_up(&mut conn).await;
         let mut conn = requests.acquire().await.unwrap();
         status::read(&mut conn, AppId(1), id).await.unwrap();
+        for labels in [vec![], vec!["spring".to_owned(), "summer".to_owned()]] {
+            let filter = notification_list::NotificationFilter { labels, ..Default::default() };
+            notification_list::candidates(&mut conn, AppId(1), &filter, Some(id), 100).await.unwrap();
+        }
         backlog::waiting(&mut conn).await.unwrap();
+        stop(&mut conn, id).await;
         tokens_of_devices(&mut conn).await;
         members_of_topics(&mut conn).await;
         erasure_of_a_user(&mut conn).await;
@@ -143,7 +152,7 @@ async fn take(conn: &mut Session) {
     jobs::release(conn, NodeId(1), &[(JobId(1), 0), (JobId(2), 0)]).await.unwrap();
     jobs::leased_by(conn, NodeId(1)).await.unwrap();
     jobs::sweep(conn, &[NodeId(1), NodeId(2)], 1_000).await.unwrap();
-    expiry::expire(conn, 500).await.unwrap();
+    waiting_jobs::expire(conn, 500).await.unwrap();
     partitions::droppable_days(conn, 30).await.unwrap();
     // Neighbours, and scattered ones.
     tokens::load(conn, &[DeviceId(1), DeviceId(2)]).await.unwrap();
@@ -165,6 +174,17 @@ async fn keep(conn: &mut Session, id: NotificationId) {
     let today =
         sqlx::query_scalar("select (now() at time zone 'UTC')::date").fetch_one(&mut *conn).await.unwrap();
     partitions::day_page(conn, today, (id.0, 0), 30, 2_000).await.unwrap();
+    cancellation::pending(conn, id, 500).await.unwrap();
+    stop(conn, id).await;
+    cancellation::settle(conn, &[id]).await.unwrap();
+}
+
+/// What those ask that cancel.
+async fn stop(conn: &mut Session, id: NotificationId) {
+    cancellation::lock_fan_outs(conn, &[id]).await.unwrap();
+    cancellation::mark(conn, AppId(1), &[id]).await.unwrap();
+    waiting_jobs::cancel(conn, &[id], 200).await.unwrap();
+    cancellation::labelled(conn, AppId(1), "spring", id, 500).await.unwrap();
 }
 
 /// What the leader asks to carry out clean-up runs.
@@ -415,6 +435,7 @@ fn look(plan: &Value, leading: &HashMap<String, String>, fault: &mut impl FnMut(
                     "jobs",
                     "devices",
                     "receipts",
+                    "notifications",
                     "subscriptions",
                     "user_subscriptions",
                     "idempotency_keys",
@@ -431,6 +452,9 @@ fn look(plan: &Value, leading: &HashMap<String, String>, fault: &mut impl FnMut(
                 && !text("Index Cond").contains(column.as_str())
             {
                 fault(format!("all of {index} is read: {:?}", text("Index Cond")));
+            }
+            if index.contains("_label_") && !text("Index Cond").contains("label =") {
+                fault(format!("all labels of an app are read: {:?}", text("Index Cond")));
             }
             if index == "idempotency_keys_pkey" && !text("Index Cond").contains("key_digest") {
                 fault(format!("all keys of an app are read: {:?}", text("Index Cond")));

@@ -11,7 +11,7 @@ use pushpost_testkit::queue::TestQueue;
 use pushpost_testkit::queue::{QueueNode, accepted, again, end, end_all};
 
 async fn expire(queue: &TestQueue) -> u64 {
-    store::expiry::expire(&mut queue.pool.acquire().await.unwrap(), 500).await.unwrap()
+    store::waiting_jobs::expire(&mut queue.pool.acquire().await.unwrap(), 500).await.unwrap()
 }
 
 async fn run_out_of_time(queue: &TestQueue, id: NotificationId) {

@@ -2,6 +2,7 @@
 //! without its rule, and a random model test covers all of them.
 
 mod backlog;
+mod cancellation;
 mod counters;
 mod expiry;
 mod fan_outs;

@@ -83,6 +83,7 @@ impl Model {
             88..91 => self.call_dead(who).await,
             91..95 => self.expire().await,
             95..97 => self.reconcile(who).await,
+            97 => self.cancel().await,
             _ => tokio::time::sleep(Duration::from_millis(self.rng.random_range(0..30))).await,
         }
     }
@@ -169,7 +170,16 @@ impl Model {
         .execute(&mut conn)
         .await
         .unwrap();
-        store::expiry::expire(&mut conn, 500).await.unwrap();
+        store::waiting_jobs::expire(&mut conn, 500).await.unwrap();
+    }
+
+    /// Any notification, done or not. Its nodes do not look: what they report counts, or comes too late.
+    async fn cancel(&mut self) {
+        let all: Vec<NotificationId> = self.addressed.keys().copied().collect();
+        if let Some(id) = all.choose(&mut self.rng) {
+            self.queue.cancel(*id).await;
+        }
+        self.queue.sweep_cancelled().await;
     }
 
     /// As the heartbeat does after two comparisons, but for what is on its way to a lane.
@@ -228,6 +238,9 @@ impl Model {
         }
         self.finish().await;
         self.check("the end").await;
+        self.queue.sweep_cancelled().await;
+        let pending = self.queue.database.count("select count(*) from pending_cancellations").await;
+        assert_eq!(pending, 0, "seed {}: cancellations", self.seed);
         for (id, devices) in &self.addressed {
             let counts = self.queue.counts(*id).await;
             assert_eq!(counts.pending, 0, "seed {}: {id}", self.seed);

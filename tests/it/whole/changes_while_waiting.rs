@@ -128,11 +128,8 @@ async fn a_device_that_changes_hands_while_it_waits_in_a_slow_lane_gets_nothing(
     service.stop().await;
 }
 
-/// Cancels as a request will.
-async fn cancel(service: &TestService) {
-    let cancelled = service.database.execute("update notifications set cancelled_at = now()").await;
-    assert_eq!(cancelled, 1);
-}
+/// What a lane that claims its jobs again must notice.
+const CANCEL: &str = "update notifications set cancelled_at = now()";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_notification_cancelled_while_it_waits_in_a_slow_lane_is_sent_to_no_further_device() {
@@ -142,7 +139,12 @@ async fn a_notification_cancelled_while_it_waits_in_a_slow_lane_is_sent_to_no_fu
     let id =
         service.notifications().send(json!({"to": {"tokens": fcm_targets("f", 4)}, "title": "Hi"})).await;
     service.until_received(1).await;
-    cancel(&service).await;
+    let answer = service.delete(&format!("/v1/notifications/{id}")).await;
+    assert_eq!(
+        (answer.status.as_u16(), &answer.body["status"]),
+        (200, &json!("cancelled")),
+        "it waits for the lane"
+    );
     assert_eq!(sent(&service.ledger()).len(), 1, "the others wait");
     assert_cancelled_but_the_first(service, &id, 4).await;
 }
@@ -156,7 +158,8 @@ async fn a_notification_cancelled_after_its_lane_gave_it_back_is_sent_to_no_furt
     service.until_received(1).await;
     service.lanes().pause(fcm::LANE).await;
     service.database.until_count("select count(*) from jobs where node_id is not null", 0).await;
-    cancel(&service).await;
+    // Not by a request, which would end what waits.
+    assert_eq!(service.database.execute(CANCEL).await, 1);
     // The lane still has the notification, and asks for its devices again.
     service.lanes().resume(fcm::LANE).await;
     assert_cancelled_but_the_first(service, &id, 20).await;

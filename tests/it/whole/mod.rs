@@ -4,6 +4,7 @@ mod added_apps;
 mod admin;
 mod audiences;
 mod broadcast;
+mod cancellation;
 mod changes_while_waiting;
 mod credentials;
 mod environment;

@@ -13,6 +13,7 @@ use pushpost::domain::{
 use pushpost::provider::built_in_platforms;
 use pushpost::provider::fcm;
 use pushpost::queue::accept::NewNotification;
+use pushpost::queue::cancellation;
 use pushpost::store::deliveries::{self, Delivery, DeliveryFilter, DeliveryPosition};
 use pushpost::store::{Purpose, SessionPool};
 use pushpost::{maintenance, store};
@@ -85,6 +86,16 @@ impl TestQueue {
     pub async fn counts(&self, id: NotificationId) -> DeliveryCounts {
         let mut conn = self.database.pool.acquire().await.unwrap();
         store::status::read(&mut conn, self.app.id, id).await.unwrap().unwrap().counts
+    }
+
+    /// Cancels a notification as a request does; answers how many devices were stopped at once.
+    pub async fn cancel(&self, id: NotificationId) -> u64 {
+        cancellation::cancel(&self.pool, self.app.id, &[id]).await.unwrap().devices
+    }
+
+    /// Does the leader's duty for cancelled notifications.
+    pub async fn sweep_cancelled(&self) {
+        cancellation::sweep(&mut self.pool.acquire().await.unwrap()).await.unwrap();
     }
 
     /// Every delivery, page by page.

@@ -18,6 +18,7 @@ type Read = fn(Vec<u8>) -> Result<(), ApiError>;
 /// Every request body: its schema and its reader.
 const BODIES: &[(&str, Read)] = &[
     ("SendRequest", notifications::send),
+    ("CancelRequest", notifications::cancel),
     ("DeviceRegistration", devices::registration),
     ("DeviceChanges", devices::changes),
     ("TokenOfDevice", devices::token),
