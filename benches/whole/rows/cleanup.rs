@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::arrival::{CONNECTIONS, RATE, arrivals};
 use super::high::MOST_P99;
 use crate::http::Connection;
-use crate::latency::{Latencies, millis};
+use crate::latency::millis;
 use crate::load::{Load, Paced};
 use crate::report::{Findings, Line, grouped, per_second};
 use crate::simulator::Manner;
@@ -38,7 +38,8 @@ pub(super) async fn measure(bench: &Bench) -> anyhow::Result<Findings> {
     let load = Load::new(&stage, ADDRESSED.min(devices), "high");
 
     bench.progress.begin(&format!("{RATE} high notifications a second without a run"));
-    let alone = load.open(CONNECTIONS, RATE, time, &CancellationToken::new());
+    let unstopped = CancellationToken::new();
+    let alone = load.open(CONNECTIONS, RATE, time, &unstopped);
     let alone = within(SHORT + time, "notifications without a run", alone).await?;
     let without = arrivals(&stage, &alone.posted).await?;
     stage.simulator.forget().await?;

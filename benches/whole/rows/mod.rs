@@ -59,7 +59,7 @@ pub(crate) enum Row {
 
 impl Row {
     /// In the order in which they are measured.
-    pub(crate) const ALL: [Self; 15] = [
+    pub(crate) const ALL: [Self; 16] = [
         Self::Bare,
         Self::Apns,
         Self::Fcm,
