@@ -23,6 +23,7 @@ create table receipts (
   reasons         text[],
   reason_indexes  bytea,
   provider_ids    text[],
+  last_reason     text,
   primary key (notification_id, receipt_id),
   check (accepted + rejected + token_dead + expired + cancelled + unknown + retried = cardinality(devices)
          and length(outcomes) = cardinality(devices))
@@ -41,6 +42,8 @@ comment on column receipts.outcomes is
 comment on column receipts.reasons is 'The reasons that occur in this receipt, each once.';
 comment on column receipts.reason_indexes is
   'One byte per device: place in reasons from 1, or 0 for none; null where reasons is null.';
+comment on column receipts.last_reason is
+  'The last reason given about the devices before this attempt: that of their job. Null: none was given.';
 comment on column receipts.provider_ids is 'FCM''s message names; null for APNs, because its ids are derived.';
 
 create index receipts_one   on receipts (first_device, notification_id) where shape = '1';

@@ -8,15 +8,17 @@ use utoipa::ToSchema;
 use super::schema_enums;
 use super::time::Timestamp;
 use crate::domain::{App, InstallationKey, LaneKey, NotificationId, UserId};
-use crate::notifications::deliveries;
+use crate::notifications::{deliveries, history};
 use crate::store;
+use crate::store::deliveries::RecordedAttempts;
 
 /// What became of one device of a notification.
 #[derive(Serialize, ToSchema, Debug)]
 #[schema(example = json!({
     "device": "dev_5bf4acbbbcffe5d67fbfee43320f88a6", "user": "u7", "ref": null, "refs": [], "platform": "apns",
     "environment": "production", "status": "accepted", "attempts": 1, "reason": null,
-    "provider_id": "920fd88d-9385-86ff-9e94-b353a8252030", "at": "2026-11-28T09:00:00.120Z", "next_attempt_at": null
+    "last_reason": null, "provider_id": "920fd88d-9385-86ff-9e94-b353a8252030", "at": "2026-11-28T09:00:00.120Z",
+    "next_attempt_at": null
 }))]
 pub(super) struct Delivery<'a> {
     /// The device's id; null if the device or its user was erased (`DELETE /v1/users/{user}`).
@@ -45,6 +47,9 @@ pub(super) struct Delivery<'a> {
     /// Why it is not accepted: the provider's word, or one of Pushpost's own.
     #[schema(required)]
     reason: Option<&'a str>,
+    /// The last reason that an attempt gave; it stays after `accepted`.
+    #[schema(required)]
+    last_reason: Option<&'a str>,
     /// The provider's id of the message: APNs's `apns-id`, FCM's message name.
     #[schema(required)]
     provider_id: Option<String>,
@@ -54,6 +59,39 @@ pub(super) struct Delivery<'a> {
     /// When the next attempt is due, if there is to be one.
     #[schema(required)]
     next_attempt_at: Option<Timestamp>,
+    /// The attempts at the device, in their order; of more than 100 the last ones. Only with `history=true`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(max_items = 100)]
+    history: Option<Vec<DeliveryAttempt<'a>>>,
+}
+
+/// One attempt at one device.
+#[derive(Serialize, ToSchema, Debug)]
+#[schema(example = json!({
+    "attempt": 1, "began_at": "2026-11-28T09:00:00.010Z", "at": "2026-11-28T09:00:00.120Z", "lane": "fcm",
+    "outcome": "retry", "reason": "UNAVAILABLE", "waited_ms": 10, "waited_for": "queue"
+}))]
+pub(super) struct DeliveryAttempt<'a> {
+    /// Which attempt it was. A try of a token in the other APNs environment has the number of the attempt before.
+    attempt: u16,
+    /// When it began. Devices that were recorded together have the time of the first one.
+    began_at: Timestamp,
+    /// When its outcome was recorded.
+    at: Timestamp,
+    /// The lane that it was made in; null if the lane is not configured any more.
+    #[schema(required)]
+    lane: Option<String>,
+    /// What came of it: a final status; `retry`; `unknown` if it was sent and not answered.
+    #[schema(value_type = schema_enums::AttemptOutcome)]
+    outcome: &'static str,
+    /// The provider's word, or one of Pushpost's own.
+    #[schema(required)]
+    reason: Option<&'a str>,
+    /// Milliseconds from when the device was due, or from the attempt before, to the begin of this one.
+    waited_ms: i64,
+    /// What most of that time went to. `queue`: the lane was running, and had no room yet. `backoff`: the pause after an attempt.
+    #[schema(value_type = schema_enums::WaitCause)]
+    waited_for: &'static str,
 }
 
 /// What is needed to show deliveries of an app. Cheap to clone.
@@ -66,11 +104,12 @@ pub(super) struct DeliveryView {
 }
 
 impl DeliveryView {
-    /// One delivery of the notification `id`.
+    /// One delivery of the notification `id`, with its history if the attempts were read.
     pub(super) fn show<'a>(
         &self,
         id: NotificationId,
         delivery: &'a store::deliveries::Delivery,
+        attempts: Option<&'a RecordedAttempts>,
     ) -> Delivery<'a> {
         let lane = self.app.lane_key(delivery.lane);
         let device = (!delivery.is_erased).then(|| self.key.device_id(self.app.id, delivery.device));
@@ -84,9 +123,30 @@ impl DeliveryView {
             status: delivery.status.as_str(),
             attempts: delivery.attempts,
             reason: delivery.reason.as_deref(),
+            last_reason: delivery.last_reason.as_deref(),
             provider_id: deliveries::provider_id(&self.key, id, delivery, lane),
             at: delivery.at.map(Timestamp),
             next_attempt_at: delivery.next_attempt_at.map(Timestamp),
+            history: attempts.map(|recorded| {
+                history::of_device(recorded, delivery.device)
+                    .into_iter()
+                    .map(|one| self.attempt(&one))
+                    .collect()
+            }),
+        }
+    }
+
+    fn attempt<'a>(&self, attempt: &history::Attempt<'a>) -> DeliveryAttempt<'a> {
+        let recorded = attempt.recorded;
+        DeliveryAttempt {
+            attempt: recorded.attempt,
+            began_at: Timestamp(recorded.began_at),
+            at: Timestamp(recorded.at),
+            lane: self.app.lane_key(recorded.lane).map(|key| key.to_string()),
+            outcome: attempt.outcome.as_str(),
+            reason: recorded.reason.as_deref(),
+            waited_ms: attempt.waited.num_milliseconds(),
+            waited_for: attempt.waited_for.as_str(),
         }
     }
 }
@@ -106,7 +166,7 @@ mod tests {
     }
 
     fn shown_as(delivery: &store::deliveries::Delivery) -> Value {
-        json!(shown().show(NotificationId(Uuid::nil()), delivery))
+        json!(shown().show(NotificationId(Uuid::nil()), delivery, None))
     }
 
     fn delivery(lane: i32) -> store::deliveries::Delivery {
@@ -118,6 +178,7 @@ mod tests {
             status: DeliveryStatus::Accepted,
             attempts: 1,
             reason: None,
+            last_reason: Some("ServiceUnavailable".to_owned()),
             provider_id: None,
             at: Some(DateTime::UNIX_EPOCH),
             next_attempt_at: None,
@@ -127,11 +188,11 @@ mod tests {
 
     #[test]
     fn an_accepted_apns_delivery_shows_the_derived_id() {
-        let text =
-            serde_json::to_string(&shown().show(NotificationId(Uuid::nil()), &delivery(1))).expect("plain");
+        let text = serde_json::to_string(&shown().show(NotificationId(Uuid::nil()), &delivery(1), None))
+            .expect("plain");
         insta::assert_snapshot!(
             text,
-            @r#"{"device":"dev_5bf4acbbbcffe5d67fbfee43320f88a6","user":"u7","ref":"row-1","refs":["row-1"],"platform":"apns","environment":"production","status":"accepted","attempts":1,"reason":null,"provider_id":"920fd88d-9385-86ff-9e94-b353a8252030","at":"1970-01-01T00:00:00.000Z","next_attempt_at":null}"#
+            @r#"{"device":"dev_5bf4acbbbcffe5d67fbfee43320f88a6","user":"u7","ref":"row-1","refs":["row-1"],"platform":"apns","environment":"production","status":"accepted","attempts":1,"reason":null,"last_reason":"ServiceUnavailable","provider_id":"920fd88d-9385-86ff-9e94-b353a8252030","at":"1970-01-01T00:00:00.000Z","next_attempt_at":null}"#
         );
     }
 

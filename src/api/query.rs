@@ -93,6 +93,16 @@ impl Parameters {
         values.pop()
     }
 
+    /// A parameter that is `true` or `false`; left out it is `false`.
+    pub fn flag(&mut self, name: &'static str) -> bool {
+        let text = self.text(name);
+        if !matches!(text.as_deref(), None | Some("true" | "false")) {
+            let fault = self.fault(name, InputCode::OutOfRange, "this must be true or false");
+            fault.facts.insert("supported".to_owned(), vec!["true", "false"].into());
+        }
+        text.as_deref() == Some("true")
+    }
+
     /// Every value of a filter over an enumeration.
     pub fn choices<T: Copy>(
         &mut self,

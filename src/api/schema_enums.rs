@@ -10,6 +10,7 @@ use utoipa::{PartialSchema, ToSchema};
 
 use super::error::ProblemCode;
 use crate::domain;
+use crate::notifications::history;
 use crate::provider::built_in_platforms;
 use crate::registry::registration;
 
@@ -50,6 +51,10 @@ enumerations! {
     NotificationStatus: domain::NotificationStatus::ALL.iter().map(|status| status.as_str());
     /// What became of a device of a notification.
     DeliveryStatus: domain::DeliveryStatus::ALL.iter().map(|status| status.as_str());
+    /// What came of an attempt: a status that is final, or what allowed another attempt.
+    AttemptOutcome: history::AttemptOutcome::ALL.iter().copied();
+    /// What a device waited for before an attempt.
+    WaitCause: history::WaitCause::ALL.iter().copied();
     /// Whether a device is sent to.
     DeviceStatus: DEVICE_STATUSES;
     /// How a device became known.

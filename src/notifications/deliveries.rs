@@ -19,7 +19,8 @@ pub async fn is_of_app(pool: &SessionPool, app: AppId, id: NotificationId) -> Re
     store::deliveries::exists(pool, app, id).await
 }
 
-/// Reads at most `limit` deliveries, beginning at `from`. The caller has asked [`is_of_app`].
+/// Reads at most `limit` deliveries, beginning at `from`, and the attempts at their devices if `has_attempts`. The caller has
+/// asked [`is_of_app`].
 ///
 /// # Errors
 /// The database can't be read.
@@ -29,8 +30,9 @@ pub async fn page(
     filter: &DeliveryFilter,
     from: DeliveryPosition,
     limit: usize,
+    has_attempts: bool,
 ) -> Result<Deliveries, store::Error> {
-    store::deliveries::page(pool, id, filter, from, limit).await
+    store::deliveries::page(pool, id, filter, from, limit, has_attempts).await
 }
 
 /// Reads all deliveries, page by page as fast as the pages are taken. No connection is held in between. The caller has
@@ -40,15 +42,18 @@ pub fn pages(
     id: NotificationId,
     filter: DeliveryFilter,
     from: DeliveryPosition,
-) -> impl Stream<Item = Result<Vec<Delivery>, store::Error>> + Send {
+    has_attempts: bool,
+) -> impl Stream<Item = Result<Deliveries, store::Error>> + Send {
     stream::try_unfold(Some(from), move |from| {
         let next = from.map(|from| (pool.clone(), filter.clone(), from));
         async move {
             let Some((pool, filter, from)) = next else { return Ok(None) };
-            let found = page(&pool, id, &filter, from, STREAM_PAGE).await.inspect_err(|error| {
-                tracing::error!(%error, notification = %id, "a stream of deliveries was cut off");
-            })?;
-            Ok(Some((found.items, found.next)))
+            let found =
+                page(&pool, id, &filter, from, STREAM_PAGE, has_attempts).await.inspect_err(|error| {
+                    tracing::error!(%error, notification = %id, "a stream of deliveries was cut off");
+                })?;
+            let next = found.next;
+            Ok(Some((found, next)))
         }
     })
 }

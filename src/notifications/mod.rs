@@ -3,6 +3,7 @@
 
 pub mod cancel;
 pub mod deliveries;
+pub mod history;
 pub mod list;
 pub mod rules;
 pub mod send;

@@ -80,7 +80,7 @@ pub(super) async fn list(
     let next_cursor = last.map(|(id, _)| asked.cursor(&state.installation, id.0.as_bytes()));
     let view = DeliveryView { app: caller.app, key: state.installation.clone() };
     let entries = found.iter().map(|(id, delivery)| TimelineEntry {
-        delivery: view.show(*id, delivery),
+        delivery: view.show(*id, delivery, None),
         notification: id.to_string(),
     });
     let items = entries.collect();

@@ -43,6 +43,7 @@ pub(super) struct DeliveryList<'a> {
         ("status" = Option<Vec<String>>, Query, description = "Only deliveries with this status.", example = json!(["accepted"])),
         ("user" = Option<Vec<String>>, Query, description = "Only devices that were addressed through this user."),
         ("device" = Option<Vec<String>>, Query, description = "Only this device."),
+        ("history" = Option<bool>, Query, description = "Add the attempts at each device."),
         ("limit" = Option<u16>, Query, minimum = 1, maximum = 1000, description = "Items of a page; 100 if left out."),
         ("cursor" = Option<String>, Query, description = "`next_cursor` of the page before, with the same filters."),
     ),
@@ -61,6 +62,7 @@ pub(super) async fn list(
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     let filter = filter(&mut parameters, &caller.app, &state.installation);
+    let has_history = parameters.flag("history");
     let asked = parameters.page(&format!("deliveries {}", id.0), caller.app.id, &state.installation);
     let from = position(&asked, &mut parameters);
     parameters.finish()?;
@@ -70,10 +72,10 @@ pub(super) async fn list(
     }
     let view = DeliveryView { app: caller.app, key: state.installation.clone() };
     if wants_stream(&headers) {
-        return Ok(stream_all(&state, view, id, filter, from));
+        return Ok(stream_all(&state, view, id, filter, from, has_history));
     }
-    let found = deliveries::page(&state.pool, id, &filter, from, asked.limit).await?;
-    let items = found.items.iter().map(|delivery| view.show(id, delivery)).collect();
+    let found = deliveries::page(&state.pool, id, &filter, from, asked.limit, has_history).await?;
+    let items = found.items.iter().map(|delivery| view.show(id, delivery, found.attempts.as_ref())).collect();
     let next_cursor = found.next.map(|next| asked.cursor(&state.installation, &to_bytes(next)));
     Ok(Json(DeliveryList { items, next_cursor }).into_response())
 }
@@ -139,12 +141,13 @@ fn stream_all(
     id: NotificationId,
     filter: DeliveryFilter,
     from: DeliveryPosition,
+    has_history: bool,
 ) -> Response {
-    let pages = deliveries::pages(state.pool.clone(), id, filter, from);
+    let pages = deliveries::pages(state.pool.clone(), id, filter, from, has_history);
     let lines = pages.map_ok(move |page| {
         let mut lines = Vec::new();
-        for delivery in &page {
-            serde_json::to_writer(&mut lines, &view.show(id, delivery))
+        for delivery in &page.items {
+            serde_json::to_writer(&mut lines, &view.show(id, delivery, page.attempts.as_ref()))
                 .expect("a delivery is always writable");
             lines.push(b'\n');
         }
@@ -165,6 +168,7 @@ mod tests {
         let (key, app) = (InstallationKey::new([7; 32]), crate::api::tests::app());
         let mut parameters = Parameters::new(Vec::new());
         filter(&mut parameters, &app, &key);
+        parameters.flag("history");
         parameters.page("deliveries", app.id, &key);
         assert_eq!(query_parameters("listDeliveries"), parameters.asked());
     }

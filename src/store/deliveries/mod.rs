@@ -4,6 +4,7 @@
 //! that leaves its job between two pages: its receipt is committed when the receipts are read. The device may appear
 //! twice, with the final outcome last. Each page comes from one snapshot.
 
+mod attempts;
 mod erased;
 mod timeline;
 mod unfold;
@@ -16,6 +17,7 @@ use super::Error;
 use super::sessions::begin_with;
 use crate::domain::{AppId, DeliveryStatus, DeviceId, LaneId, NotificationId, References, UserId};
 use crate::store::{Session, SessionPool};
+pub use attempts::{ATTEMPTS_MAX, LaneStop, RecordedAttempt, RecordedAttempts};
 pub use timeline::timeline;
 use unfold::{JobRow, ReceiptRow};
 
@@ -34,8 +36,10 @@ pub struct Delivery {
     pub status: DeliveryStatus,
     /// Number of attempts that have ended.
     pub attempts: u16,
-    /// The last reason: the provider's, or ours.
+    /// Why it is not accepted: the provider's reason, or ours.
     pub reason: Option<String>,
+    /// The last reason that an attempt gave, whatever came of the device.
+    pub last_reason: Option<String>,
     /// FCM's message name; APNs's ids are derived.
     pub provider_id: Option<String>,
     /// When the device ended. None: it is pending.
@@ -88,6 +92,8 @@ pub struct Deliveries {
     pub items: Vec<Delivery>,
     /// Where the next page begins. None: this is the last page.
     pub next: Option<DeliveryPosition>,
+    /// The attempts at the devices of these deliveries, if they were asked for.
+    pub attempts: Option<RecordedAttempts>,
 }
 
 /// Number of jobs or receipts that are read at a time: few at first, because each may fill several pages; then more.
@@ -107,7 +113,8 @@ pub async fn exists(pool: &SessionPool, app: AppId, id: NotificationId) -> Resul
     Ok(row.is_some())
 }
 
-/// Reads up to `limit` deliveries from `from` on. The caller has checked that the notification belongs to the app.
+/// Reads up to `limit` deliveries from `from` on, and the attempts at their devices if `has_attempts`. The caller has checked
+/// that the notification belongs to the app.
 ///
 /// # Errors
 /// Postgres is out of reach, or a row holds an unknown value.
@@ -117,6 +124,7 @@ pub async fn page(
     filter: &DeliveryFilter,
     from: DeliveryPosition,
     limit: usize,
+    has_attempts: bool,
 ) -> Result<Deliveries, Error> {
     let mut snapshot = begin_with(pool, "begin isolation level repeatable read read only").await?;
     let mut wanted = filter.clone();
@@ -137,8 +145,12 @@ pub async fn page(
     let mut items = builder.items;
     add_addressing(&mut snapshot, id, &mut items).await?;
     erased::hide(&mut snapshot, id, &mut items).await?;
+    let attempts = match has_attempts {
+        true => Some(attempts::read(&mut snapshot, id, &items).await?),
+        false => None,
+    };
     snapshot.rollback().await?;
-    Ok(Deliveries { items, next })
+    Ok(Deliveries { items, next, attempts })
 }
 
 /// A page while it is filled.
@@ -249,6 +261,7 @@ async fn jobs(
                     when 2 then case when node_id is null and due_at <= now() then 'lane_broken' else last_reason end
                     when 1 then case when node_id is null and due_at <= now() then 'lane_throttled' else last_reason end
                     else last_reason end as reason,
+                  last_reason,
                   case when due_at > now() then due_at end as next_attempt_at
            from jobs join lanes using (lane_id)
            where job_id = any(array(select job_id from own_jobs where job_id >= $2))
@@ -276,7 +289,7 @@ async fn receipts(
     let rows = sqlx::query_as!(
         ReceiptRow,
         r#"select receipt_id, lane_id, recorded_at, attempt, devices, outcomes, reasons as "reasons: Vec<Option<String>>",
-                  reason_indexes, provider_ids as "provider_ids: Vec<Option<String>>"
+                  reason_indexes, last_reason, provider_ids as "provider_ids: Vec<Option<String>>"
            from receipts
            where notification_id = $1 and receipt_id >= $2 and ($3::bigint[] is null or devices && $3)
              and ($5 and accepted > 0 or $6 and rejected > 0 or $7 and token_dead > 0

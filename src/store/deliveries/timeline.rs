@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
-use super::unfold::attempts;
+use super::unfold::{attempts, last_reason};
 use super::{Delivery, Error, begin_with, erased};
 use crate::domain::{
     AppId, DeliveryStatus, DeviceId, LaneId, NotificationId, OutcomeByte, References, UserId,
@@ -26,6 +26,7 @@ struct TimelineRow {
     attempt: i16,
     outcome: i32,
     reason: Option<String>,
+    last_reason: Option<String>,
     provider_id: Option<String>,
 }
 
@@ -69,25 +70,25 @@ async fn latest(
              select distinct on (notification_id) * from (
                -- Receipts of this device alone.
                select notification_id, receipt_id, lane_id, recorded_at, attempt, devices, outcomes, reasons,
-                      reason_indexes, provider_ids
+                      reason_indexes, last_reason, provider_ids
                from receipts where shape = '1' and first_device = $1 and notification_id < $2
                union all
                select * from (
                  -- Dense ranges.
                  select notification_id, receipt_id, lane_id, recorded_at, attempt, devices, outcomes, reasons,
-                        reason_indexes, provider_ids
+                        reason_indexes, last_reason, provider_ids
                  from receipts
                  where shape = 'r' and int8range(first_device, last_device, '[]') @> $1 and devices @> array[$1]
                  union all
                  -- Wide lists.
                  select notification_id, receipt_id, lane_id, recorded_at, attempt, devices, outcomes, reasons,
-                        reason_indexes, provider_ids
+                        reason_indexes, last_reason, provider_ids
                  from receipts where shape = 'w' and devices @> array[$1] offset 0) lists
                where notification_id < $2) of_device
              order by notification_id desc, receipt_id desc limit $3)
            select notification_id as "notification_id!", lane_id as "lane_id!", recorded_at as "recorded_at!",
                   attempt as "attempt!", get_byte(outcomes, place - 1) as "outcome!",
-                  reasons[get_byte(reason_indexes, place - 1)] as reason, nullif(provider_ids[place], '') as provider_id
+                  reasons[get_byte(reason_indexes, place - 1)] as reason, last_reason, nullif(provider_ids[place], '') as provider_id
            from latest cross join lateral (select array_position(devices, $1) as place) found
            order by notification_id desc"#,
         device.0,
@@ -112,6 +113,7 @@ impl TimelineRow {
             lane: LaneId(self.lane_id),
             status,
             attempts: attempts(self.attempt, !attempted),
+            last_reason: last_reason(self.reason.clone(), self.last_reason, attempted),
             reason: self.reason,
             provider_id: self.provider_id,
             at: (!is_pending).then_some(self.recorded_at),

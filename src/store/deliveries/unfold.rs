@@ -16,6 +16,7 @@ pub(super) struct JobRow {
     pub(super) devices: Vec<i64>,
     pub(super) done: Option<BitVec>,
     pub(super) reason: Option<String>,
+    pub(super) last_reason: Option<String>,
     pub(super) next_attempt_at: Option<DateTime<Utc>>,
 }
 
@@ -30,6 +31,7 @@ pub(super) struct ReceiptRow {
     pub(super) outcomes: Vec<u8>,
     pub(super) reasons: Option<Vec<Option<String>>>,
     pub(super) reason_indexes: Option<Vec<u8>>,
+    pub(super) last_reason: Option<String>,
     pub(super) provider_ids: Option<Vec<Option<String>>>,
 }
 
@@ -59,6 +61,7 @@ impl JobRow {
                 status: DeliveryStatus::Pending,
                 attempts: attempts(self.attempt, true),
                 reason: self.reason.clone(),
+                last_reason: self.last_reason.clone(),
                 provider_id: None,
                 at: None,
                 next_attempt_at: self.next_attempt_at,
@@ -95,6 +98,7 @@ impl ReceiptRow {
                 lane: LaneId(self.lane_id),
                 status,
                 attempts: attempts(self.attempt, !attempted),
+                last_reason: last_reason(self.reason(i), self.last_reason.clone(), attempted),
                 reason: self.reason(i),
                 provider_id: self.provider_ids.as_ref().and_then(|ids| ids.get(i).cloned().flatten()),
                 at: Some(self.recorded_at),
@@ -117,6 +121,11 @@ pub(super) fn attempts(attempt: i16, without_present: bool) -> u16 {
     u16::try_from(attempt).unwrap_or_default().saturating_sub(u16::from(without_present))
 }
 
+/// The last reason that an attempt gave. Where the device ended without one, `before` says more than why it ended.
+pub(super) fn last_reason(reason: Option<String>, before: Option<String>, attempted: bool) -> Option<String> {
+    if attempted { reason.or(before) } else { before.or(reason) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -132,6 +141,7 @@ mod tests {
             outcomes: vec![1, 0, 3, 0x85],
             reasons: Some(vec![Some("Unregistered".to_owned()), Some("requested".to_owned())]),
             reason_indexes: Some(vec![0, 0, 1, 2]),
+            last_reason: Some("ServiceUnavailable".to_owned()),
             provider_ids: Some(vec![Some("projects/p/messages/1".to_owned()), None, None, None]),
         }
     }
@@ -158,6 +168,8 @@ mod tests {
             ]
         );
         assert_eq!(items[0].provider_id.as_deref(), Some("projects/p/messages/1"));
+        let last: Vec<_> = items.iter().map(|item| item.last_reason.as_deref().expect("one")).collect();
+        assert_eq!(last, ["ServiceUnavailable", "Unregistered", "ServiceUnavailable"]);
         assert_eq!(next, None);
     }
 
@@ -194,7 +206,8 @@ mod tests {
             attempt: 2,
             devices: vec![5, 6, 7],
             done: Some(done),
-            reason: Some("InternalServerError".to_owned()),
+            reason: Some("lane_paused".to_owned()),
+            last_reason: Some("InternalServerError".to_owned()),
             next_attempt_at: None,
         };
         let mut items = Vec::new();

@@ -9,6 +9,7 @@ mod containers;
 mod erasure;
 mod failover;
 mod first_lines;
+mod history;
 mod keys;
 mod leader;
 mod memory;

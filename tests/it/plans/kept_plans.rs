@@ -119,7 +119,9 @@ async fn assert_plans(db: &TestDatabase) {
         erasure_of_a_user(&mut conn).await;
         drop(conn);
         let filter = deliveries::DeliveryFilter::default();
-        deliveries::page(&requests, id, &filter, deliveries::DeliveryPosition::START, 100).await.unwrap();
+        deliveries::page(&requests, id, &filter, deliveries::DeliveryPosition::START, 100, true)
+            .await
+            .unwrap();
         deliveries::timeline(&requests, AppId(1), DeviceId(1), None, 100).await.unwrap();
     }
     run(&db.pool, FILL).await;

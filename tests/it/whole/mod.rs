@@ -13,6 +13,7 @@ mod example;
 mod faults;
 mod forward_proxy;
 mod held;
+mod history;
 mod lanes;
 mod nodes;
 mod order;

@@ -103,7 +103,8 @@ impl TestQueue {
         let (mut all, mut from) = (Vec::new(), Some(DeliveryPosition::START));
         while let Some(position) = from {
             let all_of_them = DeliveryFilter::default();
-            let page = deliveries::page(&self.database.pool, id, &all_of_them, position, 100).await.unwrap();
+            let page =
+                deliveries::page(&self.database.pool, id, &all_of_them, position, 100, false).await.unwrap();
             all.extend(page.items);
             from = page.next;
         }
