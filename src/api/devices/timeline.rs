@@ -29,15 +29,6 @@ pub(super) struct TimelineEntry<'a> {
 
 /// A page of a device's timeline, the newest notification first.
 #[derive(Serialize, ToSchema, Debug)]
-#[schema(example = json!({
-    "items": [{
-        "device": "dev_5bf4acbbbcffe5d67fbfee43320f88a6", "user": "u7", "ref": null, "platform": "apns",
-        "environment": "production", "status": "accepted", "attempts": 1, "reason": null,
-        "provider_id": "920fd88d-9385-86ff-9e94-b353a8252030", "at": "2026-11-28T09:00:00.120Z",
-        "next_attempt_at": null, "notification": "ntf_0198a2f1c3d47e5f8a9b0c1d2e3f4a5b"
-    }],
-    "next_cursor": null
-}))]
 pub(super) struct Timeline<'a> {
     /// The latest state of each notification to the device.
     items: Vec<TimelineEntry<'a>>,
