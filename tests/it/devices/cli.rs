@@ -169,6 +169,10 @@ async fn csv_says_the_same_as_ndjson() {
         "2 lines: 0 created, 0 updated, 2 failed",
         &["line 1: "],
     );
+    place.write("quoted.csv", "platform,token\n\"fcm,f7\n");
+    let refused = place.run("import quoted.csv --json").await;
+    let fault = json!({"pointer": "#", "code": "malformed_csv"});
+    assert_has(&lines(&refused)[0], &json!({"errors": [{"line": 2, "problem": {"errors": [fault]}}]}));
     let named = place.run("import t.txt --format csv").await;
     assert_ended(&named, 0, "1 line: 1 created, 0 updated, 0 failed", &[]);
     place.write("no-header.csv", "fcm,secret-token\n");

@@ -88,6 +88,7 @@ async fn reach_for_a_user(thief: &mut Thief<'_>, backend: &str, victim: &str, ow
     assert!(known.body.get("token").is_none() && known.body.get("user").is_none());
     for (method, path, body) in [
         (Method::GET, "/v1/devices?user=user-seven", None),
+        (Method::GET, "/v1/topics", None),
         (Method::POST, SEND, Some(json!({"to": {"users": ["user-seven"]}, "title": "A"}))),
         (Method::POST, "/v1/devices/lookup", Some(looked_up)),
     ] {

@@ -4,6 +4,7 @@ use chrono::DateTime;
 use pushpost_testkit::json::{assert_has, hex, of, text};
 use serde_json::{Value, json};
 
+use pushpost_testkit::request::{ApiRequest, SEND};
 use pushpost_testkit::service::TestService;
 
 fn order() -> Value {
@@ -28,7 +29,8 @@ async fn an_order_message_reaches_both_phones_of_its_user_as_each_provider_wants
     assert_eq!((android.status.as_u16(), &android.body["environment"]), (201, &Value::Null));
     let (iphone, android) = (text(&iphone.body["id"]), text(&android.body["id"]));
 
-    let accepted = service.post("/v1/notifications", order()).await;
+    let request = ApiRequest::post(SEND, &order()).header("idempotency-key", "order-789-shipped");
+    let accepted = request.key(&service.key("send").await).of(&service).await;
     assert_eq!(accepted.status, 202);
     let id = text(&accepted.body["id"]);
     assert_eq!(accepted.headers["location"], format!("/v1/notifications/{id}"));
@@ -39,7 +41,7 @@ async fn an_order_message_reaches_both_phones_of_its_user_as_each_provider_wants
     assert_has(
         &status,
         &json!({
-            "id": id, "priority": "normal", "created_at": "<time>", "send_at": null, "expires_at": "<time>",
+            "id": id, "status": "done", "priority": "normal", "created_at": "<time>", "send_at": null, "expires_at": "<time>",
             "started_at": "<time>", "done_at": "<time>", "unmatched": unmatched,
             "counts": {"targets": 2, "pending": 0, "accepted": 2, "unknown": 0, "rejected": 0, "token_dead": 0,
                        "expired": 0, "cancelled": 0},
