@@ -16,6 +16,8 @@ use crate::registry::registration;
 
 /// States of a device: not quarantined, quarantined.
 pub(super) const DEVICE_STATUSES: [&str; 2] = ["active", "quarantined"];
+/// What an import does after a failure: go on, end there.
+pub(super) const ON_ERROR: [&str; 2] = ["skip", "stop"];
 /// States of a lane's pruning: not braked, braked.
 pub(super) const PRUNING_STATES: [&str; 2] = ["on", "braked"];
 
@@ -61,6 +63,8 @@ enumerations! {
     Source: domain::Source::ALL.iter().map(|source| source.as_str());
     /// Why a part of a registration was left out.
     IgnoredReason: registration::IgnoredReason::ALL.iter().map(|reason| reason.as_str());
+    /// What an import does after a failure.
+    OnError: ON_ERROR;
     /// Whether a lane sends.
     LaneState: domain::LaneState::ALL.iter().map(|state| state.as_str());
     /// Whether a lane prunes dead tokens.

@@ -10,6 +10,7 @@ use crate::api::auth::{Caller, ReadDevices};
 use crate::api::error::{ApiError, FilteredListProblems};
 use crate::api::query::Parameters;
 use crate::api::schema_enums;
+use crate::api::time::Timestamp;
 use crate::domain::{App, DeviceId, InputCode, Platform, TopicName, UserId};
 use crate::registry::devices;
 use crate::store::devices::{DeviceFilter, DevicePage};
@@ -23,10 +24,10 @@ use crate::store::devices::{DeviceFilter, DevicePage};
     params(
         ("user" = Option<Vec<String>>, Query, description = "Only devices of this user.", example = json!(["u42"])),
         ("topic" = Option<Vec<String>>, Query, description = "Only devices with this topic, their own or their user's.", example = json!(["news"])),
-        ("platform" = Option<Vec<String>>, Query, description = "`apns` or `fcm`."),
-        ("status" = Option<Vec<String>>, Query, description = "`active` or `quarantined`."),
-        ("registered_before" = Option<String>, Query, description = "RFC 3339, with `Z` or an offset."),
-        ("quarantined_after" = Option<String>, Query, description = "RFC 3339, with `Z` or an offset."),
+        ("platform" = Option<Vec<schema_enums::Platform>>, Query, description = "Only devices of this service."),
+        ("status" = Option<Vec<schema_enums::DeviceStatus>>, Query, description = "Only devices with this status."),
+        ("registered_before" = Option<Vec<Timestamp>>, Query, description = "RFC 3339, with `Z` or an offset."),
+        ("quarantined_after" = Option<Vec<Timestamp>>, Query, description = "RFC 3339, with `Z` or an offset."),
         ("limit" = Option<u16>, Query, minimum = 1, maximum = 1000, description = "Items of a page; 100 if left out."),
         ("cursor" = Option<String>, Query, description = "`next_cursor` of the page before, with the same filters."),
     ),

@@ -15,6 +15,7 @@ use crate::api::delivery::{Delivery, DeliveryView};
 use crate::api::error::{ApiError, DeliveryListProblems, NotFoundKind};
 use crate::api::path::{NO_DEVICE_ID, PathId};
 use crate::api::query::{PageRequest, Parameters};
+use crate::api::schema_enums;
 use crate::domain::{App, DeliveryStatus, DeviceId, InputCode, InstallationKey, NotificationId, UserId};
 use crate::notifications::deliveries;
 use crate::store::deliveries::{DeliveryFilter, DeliveryPosition};
@@ -40,7 +41,7 @@ pub(super) struct DeliveryList<'a> {
     security(("key" = ["send", "read"])),
     params(
         ("id" = String, Path, description = "The notification's id.", example = "ntf_0198a2f1c3d47e5f8a9b0c1d2e3f4a5b"),
-        ("status" = Option<Vec<String>>, Query, description = "Only deliveries with this status.", example = json!(["accepted"])),
+        ("status" = Option<Vec<schema_enums::DeliveryStatus>>, Query, description = "Only deliveries with this status.", example = json!(["accepted"])),
         ("user" = Option<Vec<String>>, Query, description = "Only devices that were addressed through this user."),
         ("device" = Option<Vec<String>>, Query, description = "Only this device."),
         ("history" = Option<bool>, Query, description = "Add the attempts at each device."),

@@ -28,6 +28,7 @@ const MEMBERS: [&str; 2] = ["devices", "users"];
 /// are allowed.
 #[expect(dead_code, reason = "this type only describes; nothing constructs it")]
 #[derive(ToSchema, Debug)]
+#[schema(min_properties = 1)]
 #[schema(example = json!({"devices": ["dev_5bf4acbbbcffe5d67fbfee43320f88a6"], "users": ["u42"]}))]
 pub(in crate::api) struct TopicMembers {
     /// Ids of devices.

@@ -11,6 +11,7 @@ use crate::api::State;
 use crate::api::auth::{Administer, Caller};
 use crate::api::error::{ApiError, ListProblems};
 use crate::api::query::Parameters;
+use crate::api::schema_enums;
 use crate::domain::{CleanupRunId, CleanupStatus};
 use crate::pruning::cleanups;
 
@@ -31,7 +32,7 @@ pub(super) struct CleanupList<'a> {
     get, path = "/v1/admin/cleanups", operation_id = "listCleanups", tag = "admin",
     security(("key" = ["admin"])),
     params(
-        ("status" = Option<Vec<String>>, Query, description = "`running`, `done`, `failed`, `cancelled`, `restoring` or `restored`."),
+        ("status" = Option<Vec<schema_enums::CleanupStatus>>, Query, description = "Only runs with this status."),
         ("limit" = Option<u16>, Query, minimum = 1, maximum = 1000, description = "Items of a page; 100 if left out."),
         ("cursor" = Option<String>, Query, description = "`next_cursor` of the page before, with the same filters."),
     ),

@@ -32,6 +32,7 @@ use crate::api::health::Health;
 use crate::api::parse_pool::ParsePool;
 use crate::api::query::Parameters;
 use crate::api::request_id::RequestId;
+use crate::api::schema_enums;
 use crate::domain::{InputCode, Platforms};
 
 /// The path of the endpoint. It is a stream, so no deadline holds for it.
@@ -46,7 +47,7 @@ const PAUSE: Duration = Duration::from_secs(1);
     post, path = PATH, operation_id = "importDevices", tag = "devices",
     security(("key" = ["devices"])),
     params((
-        "on_error" = Option<String>, Query, description = "`skip` (the default) goes on after a failure, `stop` ends there.",
+        "on_error" = inline(Option<schema_enums::OnError>), Query, description = "`skip` (the default) goes on after a failure, `stop` ends there.",
         example = "skip",
     )),
     request_body(content = DeviceRegistration, content_type = "application/x-ndjson", description = "One device per line."),
@@ -84,8 +85,8 @@ pub(super) async fn import(
 fn on_error(parameters: &mut Parameters) -> OnFailure {
     const ALL: [OnFailure; 2] = [OnFailure::Continue, OnFailure::Stop];
     let chosen = parameters.choices("on_error", &ALL, |after| match after {
-        OnFailure::Continue => "skip",
-        OnFailure::Stop => "stop",
+        OnFailure::Continue => schema_enums::ON_ERROR[0],
+        OnFailure::Stop => schema_enums::ON_ERROR[1],
     });
     if chosen.len() > 1 {
         parameters.fault("on_error", InputCode::OutOfRange, "this parameter may be given only once");
