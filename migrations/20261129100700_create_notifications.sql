@@ -44,10 +44,13 @@ create table targets (
   device_id       bigint not null,
   user_id         text,
   reference       text,
+  platform        text,
   primary key (notification_id, device_id)
 ) partition by range (notification_id);
 comment on table targets is
   'How a device was addressed: only for devices addressed through a user or with a reference of the sender.';
+comment on column targets.device_id is 'Below 0: it stands for a token without a device, which the notification rejected.';
+comment on column targets.platform is 'The platform of a token without a device, as the request wrote it.';
 comment on column targets.user_id is 'The user of the audience that the device was found by.';
 comment on column targets.reference is 'The sender''s own references for the device, one a line.';
 

@@ -21,7 +21,8 @@ use crate::store::deliveries::RecordedAttempts;
     "next_attempt_at": null
 }))]
 pub(super) struct Delivery<'a> {
-    /// The device's id; null if the device or its user was erased (`DELETE /v1/users/{user}`).
+    /// The device's id; null if the device or its user was erased (`DELETE /v1/users/{user}`), or if the token was rejected
+    /// (`on_bad_token`).
     #[schema(required)]
     device: Option<String>,
     /// The user through which the device was addressed; null if it was addressed otherwise.
@@ -33,9 +34,10 @@ pub(super) struct Delivery<'a> {
     reference: Option<&'a str>,
     /// The sender's own words for all tokens in `to.tokens` that are this device, in the order given.
     refs: &'a [String],
-    /// The service that issued the token; null if the lane is not configured any more.
-    #[schema(required, value_type = Option<schema_enums::Platform>)]
-    platform: Option<&'static str>,
+    /// The service that issued the token; null if the lane is not configured any more. Of a service that is not supported: as
+    /// the request wrote it, or null if it can't be shown.
+    #[schema(required)]
+    platform: Option<&'a str>,
     /// APNs's environment; null for FCM.
     #[schema(required, value_type = Option<schema_enums::Environment>)]
     environment: Option<&'static str>,
@@ -112,13 +114,14 @@ impl DeliveryView {
         attempts: Option<&'a RecordedAttempts>,
     ) -> Delivery<'a> {
         let lane = self.app.lane_key(delivery.lane);
-        let device = (!delivery.is_erased).then(|| self.key.device_id(self.app.id, delivery.device));
+        let is_shown = !delivery.is_erased && delivery.device.is_device();
+        let device = is_shown.then(|| self.key.device_id(self.app.id, delivery.device));
         Delivery {
             device,
             user: delivery.user.as_ref().map(UserId::as_str),
             reference: delivery.references.names().first().map(String::as_str),
             refs: delivery.references.names(),
-            platform: lane.map(|lane| lane.platform().as_str()),
+            platform: lane.map(|lane| lane.platform().as_str()).or(delivery.written_platform.as_deref()),
             environment: lane.and_then(LaneKey::environment).map(|environment| environment.as_str()),
             status: delivery.status.as_str(),
             attempts: delivery.attempts,
@@ -172,6 +175,7 @@ mod tests {
     fn delivery(lane: i32) -> store::deliveries::Delivery {
         store::deliveries::Delivery {
             device: DeviceId(42),
+            written_platform: None,
             user: UserId::parse("u7"),
             references: Some("row-1".to_owned()).into(),
             lane: LaneId(lane),

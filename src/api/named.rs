@@ -63,13 +63,17 @@ pub fn platforms(to: &mut Fields<'_>, app: &App) -> Option<Vec<Platform>> {
 }
 
 /// The platform of this name, which stands at `at`. None: it is none, which is added to the faults.
-pub fn platform(fields: &Fields<'_>, at: String, text: &str, app: &App) -> Option<Platform> {
+fn platform(fields: &Fields<'_>, at: String, text: &str, app: &App) -> Option<Platform> {
     let platform = app.platforms().parse(text);
     if platform.is_none() {
-        let names = app.platforms().names();
-        let detail = format!("this platform is not supported; it must be one of {}", names.join(", "));
-        let fault = ValidationError::at(at, InputCode::UnsupportedPlatform, detail);
-        fields.faults().push(fault.with("supported", names));
+        fields.faults().push(unsupported_platform(at, app));
     }
     platform
+}
+
+/// The fault of a platform that Pushpost does not send to.
+pub fn unsupported_platform(at: String, app: &App) -> ValidationError {
+    let names = app.platforms().names();
+    let detail = format!("this platform is not supported; it must be one of {}", names.join(", "));
+    ValidationError::at(at, InputCode::UnsupportedPlatform, detail).with("supported", names)
 }

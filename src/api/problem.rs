@@ -121,7 +121,9 @@ impl Serialize for ProblemDocument<'_> {
     }
 }
 
-struct ErrorEntries<'a>(&'a [ValidationError]);
+/// Faults as problems list them.
+#[derive(Clone, Copy, Debug)]
+pub struct ErrorEntries<'a>(pub &'a [ValidationError]);
 
 impl Serialize for ErrorEntries<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -219,7 +221,7 @@ struct ProblemSchema {
 #[derive(ToSchema)]
 #[schema(as = ValidationError)]
 #[expect(dead_code, reason = "describes what `ProblemDocument` writes")]
-struct ValidationErrorSchema {
+pub(super) struct ValidationErrorSchema {
     /// The place in the body, as a JSON pointer.
     pointer: Option<String>,
     /// The query parameter.

@@ -87,7 +87,7 @@ pub(super) async fn handle(mut request: Request, next: Next) -> Response {
 /// What a repeat of a request does, which may have been carried out. None: it writes nothing.
 fn repeat(method: &Method, route: &str) -> Option<Repeat> {
     match (method, route) {
-        (&Method::GET | &Method::HEAD, _) | (_, devices::lookup::PATH) => None,
+        (&Method::GET | &Method::HEAD, _) | (_, devices::lookup::PATH | notifications::preview::PATH) => None,
         (_, notifications::send::PATH | notifications::batch::PATH) => Some(Repeat::MaySendTwice),
         _ => Some(Repeat::Harmless),
     }

@@ -49,6 +49,8 @@ enumerations! {
     Kind: domain::Kind::ALL.iter().map(|kind| kind.as_str());
     /// A place in the queue.
     Priority: domain::Priority::DESCENDING.map(domain::Priority::as_str);
+    /// What becomes of a request with a token that no device can have.
+    OnBadToken: super::notifications::request::ON_BAD_TOKEN;
     /// Where a notification stands.
     NotificationStatus: domain::NotificationStatus::ALL.iter().map(|status| status.as_str());
     /// What became of a device of a notification.

@@ -17,7 +17,7 @@ mod topic_rules;
 pub use self::fan_out::{FanOutWorker, OnJobsAdded};
 pub use self::lookup::{DeviceLookup, LookupWorker};
 pub use self::page::{PageError, PageLimits, WrittenPage, write_page};
-pub use self::resolve::{Resolved, resolve, resolve_all};
+pub use self::resolve::{Resolved, count_targets, resolve, resolve_all};
 pub use self::selector::{AddressedToken, Audience, AudienceSelector, NamedDevice};
 
 /// Ascending, each value once.

@@ -128,6 +128,33 @@ async fn with_topics(
     Ok(own.into_iter().map(|(device, _)| device).chain(bound.map(|device| device.device)).collect())
 }
 
+/// The number of targets that an audience has at this moment. Nothing is stored: an unknown token counts as the device that
+/// it would become. None: the audience is found page by page.
+///
+/// # Errors
+/// Postgres is out of reach.
+pub async fn count_targets(
+    lookup: &DeviceLookup,
+    app: &App,
+    audience: &Audience,
+    kind: Kind,
+) -> Result<Option<usize>, store::Error> {
+    if audience.is_paged() {
+        return Ok(None);
+    }
+    let (tokens, keys) = named(audience);
+    let found = lookup.look_up_each(app.id, vec![keys]).await?;
+    let wanted = [(audience, kind)];
+    let unknown = missing_tokens(&wanted, std::slice::from_ref(&tokens), &found).len();
+    let left_out = left_out(lookup.pool(), app, &wanted, &found).await?;
+    let mut targets = TargetSet::new(app, audience, kind);
+    targets.leave_out(left_out.into_values().flatten());
+    for found in found {
+        add(&mut targets, tokens.clone(), found);
+    }
+    Ok(Some(targets.len() + unknown + audience.rejected_targets().count()))
+}
+
 /// Adds the devices that were found. Returns those that were found by their ids.
 fn add(targets: &mut TargetSet<'_>, mut tokens: TokensByKey<'_>, found: FoundDevices) -> HashSet<DeviceId> {
     for device in found.by_token {

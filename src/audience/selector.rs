@@ -6,7 +6,8 @@
 
 use super::{Resolved, sorted};
 use crate::domain::{
-    App, Condition, DeviceId, DeviceToken, Environment, FanOut, FanOutPart, Kind, Platform, TopicName, UserId,
+    App, Condition, DeviceId, DeviceToken, Environment, FanOut, FanOutPart, Kind, Platform, RejectedToken,
+    TopicName, UserId,
 };
 
 /// One way in which `to` names devices.
@@ -63,6 +64,8 @@ pub struct Audience {
     pub except_devices: Vec<DeviceId>,
     /// Devices are left out if they, or their users, have any of these topics.
     pub except_topics: Vec<TopicName>,
+    /// Tokens that have no device. The request wants them as targets that are rejected.
+    pub rejected_tokens: Vec<RejectedToken>,
 }
 
 /// What a request names and what can be looked up at once. A name may be there more than once.
@@ -137,6 +140,14 @@ impl Audience {
         })
     }
 
+    /// The rejected tokens that are targets: those of the platforms that the audience includes.
+    pub fn rejected_targets(&self) -> impl Iterator<Item = &RejectedToken> {
+        self.rejected_tokens.iter().filter(|token| match token.platform {
+            Some(platform) => self.includes(platform),
+            None => self.platforms.is_none(),
+        })
+    }
+
     /// May a device of this platform be a target?
     pub fn includes(&self, platform: Platform) -> bool {
         self.platforms.as_ref().is_none_or(|some| some.contains(&platform))
@@ -187,6 +198,11 @@ impl Audience {
             except_devices: sorted(self.except_devices.iter().copied().chain(targets)),
             except_topics: sorted(self.except_topics.iter().cloned()),
         })
+    }
+
+    /// Is a part of the audience found page by page, after the answer?
+    pub(super) fn is_paged(&self) -> bool {
+        self.parts().next().is_some()
     }
 
     fn parts(&self) -> impl Iterator<Item = FanOutPart> {

@@ -117,6 +117,11 @@ impl<'a> TargetSet<'a> {
             && !device.user.as_ref().is_some_and(|user| self.except_users.contains(user))
     }
 
+    /// The number of targets so far.
+    pub(super) fn len(&self) -> usize {
+        self.targets.len()
+    }
+
     /// Takes the send-only devices that are to be marked as sent today: ascending, each once.
     pub(super) fn take_devices_to_mark_sent(&mut self) -> Vec<DeviceId> {
         super::sorted(std::mem::take(&mut self.unmarked).into_iter())

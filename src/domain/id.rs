@@ -51,7 +51,23 @@ integer_id!(
     CleanupRunId(i64)
 );
 
+impl LaneId {
+    /// Stands in receipts of tokens that have no device, and so no lane.
+    pub const NONE: Self = Self(0);
+}
+
 impl DeviceId {
+    /// Stands for one of `count` rejected tokens of a notification, which has no device: below 0, in the order of the tokens.
+    pub fn of_rejected_token(place: usize, count: usize) -> Self {
+        let number = |of: usize| i64::try_from(of).unwrap_or(i64::MAX);
+        Self(number(place) - number(count))
+    }
+
+    /// False for what stands for a rejected token ([`Self::of_rejected_token`]).
+    pub fn is_device(self) -> bool {
+        self.0 > 0
+    }
+
     /// Can `public` be the public form of an id: `dev_` and 1 to 60 letters and digits? A token never has this form.
     pub fn is_public_form(public: &str) -> bool {
         let id = public.strip_prefix("dev_");

@@ -66,7 +66,7 @@ pub use receipt::{OutcomeByte, ReceiptReasons, storable_provider_id};
 pub use retry::RetryPolicy;
 pub use scope::{BadScopes, Scope, Scopes};
 pub use short_text::{AppVersion, UserId};
-pub use target::{References, Target};
+pub use target::{References, RejectedToken, Target};
 pub use time_zone::TimeZone;
 pub use topic::{SubscriptionTerm, TopicName};
 pub use ttl::{BadDuration, Ttl, duration_text, parse_duration, remaining_secs};

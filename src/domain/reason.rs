@@ -52,6 +52,10 @@ pushpost_reasons! {
     Quarantined "quarantined",
     /// The app has no credentials for the device's lane.
     PlatformNotConfigured "platform_not_configured",
+    /// The token can't be read, and the request says `"on_bad_token": "reject"`.
+    BadToken "bad_token",
+    /// The token is of a service that Pushpost does not send to, and the request says `"on_bad_token": "reject"`.
+    UnsupportedPlatform "unsupported_platform",
     /// The device's token is of another kind than the notification needs.
     WrongKind "wrong_kind",
     /// The content has nothing that a device of this platform could show or do.

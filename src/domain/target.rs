@@ -1,6 +1,6 @@
 //! The target of a delivery. `audience` finds targets and `queue` stores them.
 
-use super::{DeviceId, LaneId, Reason, UserId};
+use super::{DeviceId, LaneId, Platform, PushpostReason, Reason, UserId};
 
 /// A device of an audience.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -16,6 +16,31 @@ pub struct Target {
     /// The delivery ends `rejected` with this reason and without an attempt: the lane has no credentials, or the token
     /// is of another kind.
     pub refused: Option<Reason>,
+}
+
+/// A token without a device, because it can't be read or its platform is not supported. It is a target of its own, which
+/// ends `rejected`. The token itself is not kept.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct RejectedToken {
+    /// The platform of the request; none: it is not supported.
+    pub platform: Option<Platform>,
+    /// The platform as the request wrote it; none: it can't be shown.
+    pub written_platform: Option<String>,
+    /// `BadToken` or `UnsupportedPlatform`.
+    pub reason: PushpostReason,
+    /// The sender's own name for the token, repeated in the delivery.
+    pub reference: Option<String>,
+}
+
+/// Most characters of a platform that is shown as the request wrote it.
+const WRITTEN_PLATFORM_MAX: usize = 32;
+
+impl RejectedToken {
+    /// A platform as the request wrote it, if it is short and printable ASCII.
+    pub fn shown_platform(written: &str) -> Option<String> {
+        let is_shown = written.len() <= WRITTEN_PLATFORM_MAX && written.bytes().all(|b| b.is_ascii_graphic());
+        is_shown.then(|| written.to_owned())
+    }
 }
 
 /// The sender's own names for one device: one of each token that turned out to be the device, in the order given. None is
@@ -64,6 +89,14 @@ impl From<Option<String>> for References {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_short_printable_platform_is_shown() {
+        assert_eq!(RejectedToken::shown_platform("hms").as_deref(), Some("hms"));
+        for hidden in [&"x".repeat(33), "a b", "h\u{e9}", "a\0"] {
+            assert_eq!(RejectedToken::shown_platform(hidden), None, "{hidden}");
+        }
+    }
 
     #[test]
     fn names_are_read_as_they_were_stored_each_once() {

@@ -5,6 +5,7 @@ pub mod cancel;
 pub mod deliveries;
 pub mod history;
 pub mod list;
+pub mod preview;
 pub mod rules;
 pub mod send;
 pub mod status;

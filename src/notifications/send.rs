@@ -182,10 +182,11 @@ fn notification(
     let stored_unmatched = unmatched.to_stored();
     // The number of targets is not known before the fan-out has found all devices.
     let is_complete = fan_out.is_none();
+    let rejected_tokens: Vec<_> = audience.rejected_targets().cloned().collect();
     let is_waiting = !is_complete || resolved.targets.iter().any(|target| target.refused.is_none());
     let acceptance = Acceptance {
         status: if is_waiting { NotificationStatus::Queued } else { NotificationStatus::Done },
-        targets: is_complete.then_some(resolved.targets.len()),
+        targets: is_complete.then_some(resolved.targets.len() + rejected_tokens.len()),
         unmatched: is_complete.then_some(unmatched),
     };
     let new = NewNotification {
@@ -196,6 +197,7 @@ fn notification(
         metadata,
         unmatched: stored_unmatched,
         targets: resolved.targets,
+        rejected_tokens,
         loaded: resolved.loaded.map(Arc::new),
         fan_out,
         keyed: keyed.map(|keyed| keyed_request(keyed, acceptance.clone())),

@@ -32,7 +32,7 @@ pub use built_in::{Prepared, Providers, Sender, built_in_platforms};
 pub use classification::{Classification, ConnectionFate};
 pub use expiry::Expiry;
 pub use fingerprint::Fingerprint;
-pub use port::{Provider, ProviderClient};
+pub use port::{Preview, Provider, ProviderClient};
 pub use provider_settings::{AnySettings, LaneOptions, ProviderSettings, SharedQuota};
 pub use proxy::PROXY_PORT;
 pub use resend::{exchange, unanswered};

@@ -21,7 +21,7 @@ use tokio::time::Instant;
 
 use super::provider_settings::AnySettings;
 use super::transport::PoolStats;
-use super::{Attempt, Fingerprint, PAYLOAD_LIMIT_MIN};
+use super::{Attempt, Expiry, Fingerprint, PAYLOAD_LIMIT_MIN};
 use crate::domain::{App, Content, Kind, NotificationId, Outcome, Platform, ValidationError};
 use crate::settings::Section;
 
@@ -86,10 +86,40 @@ pub trait Provider: Send + Sync + fmt::Debug {
         Kind::Alert
     }
 
+    /// Renders the content as a client of the app does for sending, for a device with [`PREVIEW_TOKEN`] as token. None: this
+    /// provider shows no previews.
+    fn preview(&self, id: NotificationId, content: &Content, app: &App, expiry: Expiry) -> Option<Preview> {
+        let _ = (id, content, app, expiry);
+        None
+    }
+
     /// Most bytes that the app's settings add to each message.
     fn settings_bytes(&self, app: &App) -> usize {
         let _ = app;
         0
+    }
+}
+
+/// Stands for the token of a device in previews.
+pub const PREVIEW_TOKEN: &str = "TOKEN";
+
+/// A request to a provider, as a preview shows it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Preview {
+    /// The headers without the credential and the id of the message, in no particular order.
+    pub headers: Vec<(String, String)>,
+    /// The body as it is sent.
+    pub body: String,
+    /// The bytes of the body that count towards the limit.
+    pub size: usize,
+    /// Most bytes that the provider takes.
+    pub limit: usize,
+}
+
+impl fmt::Debug for Preview {
+    /// Shows the size only, because the content is private.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Preview").field("size", &self.size).finish_non_exhaustive()
     }
 }
 

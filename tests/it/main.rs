@@ -17,6 +17,7 @@ mod notification_list;
 mod notifications;
 mod plans;
 mod postgres_proxy;
+mod previews;
 mod process;
 mod queue;
 mod sessions;

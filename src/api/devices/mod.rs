@@ -13,7 +13,7 @@ mod timeline;
 mod user_token;
 
 pub(in crate::api) use answer::{DeviceAnswer, DeviceView};
-pub(in crate::api) use request::{no_environment, no_kind, token};
+pub(in crate::api) use request::{no_environment, no_kind, parsed_token};
 
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;

@@ -58,6 +58,9 @@ problem_sets! {
     /// Problems of `POST /v1/notifications`.
     SendProblems: WITH_KEY, WITH_BODY,
         &[IdempotencyKeyInUse, TooManyTargets, Unprocessable, IdempotencyKeyReused, OutcomeUnknown, QueueFull, ShuttingDown];
+    /// Problems of `POST /v1/notifications/preview`. What a notification would be refused for with 422 is in the answer, but
+    /// for a faulty header.
+    PreviewProblems: WITH_KEY, WITH_BODY, &[TooManyTargets, Unprocessable];
     /// Problems of `POST /v1/notifications/batch` as a whole.
     BatchProblems: WITH_KEY, WITH_BODY, &[TooManyItems, OutcomeUnknown, ShuttingDown];
     /// Problems of `POST /v1/notifications/cancel`.

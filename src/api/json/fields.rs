@@ -333,6 +333,14 @@ pub fn unknown_name(
     suggestion.into_iter().fold(fault, |fault, suggestion| fault.with("suggestion", suggestion))
 }
 
+/// The fault of a text that is none of `names`, with the one that was probably meant.
+pub fn unknown_choice(at: impl Into<String>, given: &str, names: &[&'static str]) -> ValidationError {
+    let detail = format!("this must be one of {}", names.join(", "));
+    let fault = ValidationError::at(at, InputCode::BadValue, detail).with("supported", names);
+    let suggestion = nearest(given, names.iter().copied());
+    suggestion.into_iter().fold(fault, |fault, suggestion| fault.with("suggestion", suggestion))
+}
+
 /// The fault of a value that has another JSON type than `expected`.
 pub fn wrong_type(at: &str, expected: &'static str) -> ValidationError {
     let article = if expected.starts_with(['a', 'e', 'i', 'o', 'u']) { "an" } else { "a" };

@@ -16,7 +16,7 @@ use std::cell::RefCell;
 
 use crate::domain::{InputCode, ValidationError};
 
-pub use fields::{Fields, Given, Objects, Strings, unknown_name, wrong_type};
+pub use fields::{Fields, Given, Objects, Strings, unknown_choice, unknown_name, wrong_type};
 pub use items::{NoItems, items};
 pub use parse::parse;
 pub use tape::{Element, Tape};
@@ -71,13 +71,25 @@ pub fn read<T>(
     body: impl Into<Vec<u8>>,
     read: impl FnOnce(Fields<'_>) -> Option<T>,
 ) -> Result<T, Vec<ValidationError>> {
-    let faults = ValidationErrors::default();
-    let document = parse(body.into(), &faults).map_err(|fault| vec![*fault])?;
-    let found = Fields::of(document.root(), "#", &faults).and_then(read);
-    match found {
-        Some(found) if faults.is_empty() => Ok(found),
-        _ => Err(faults.into_sorted(&document)),
+    match read_with_faults(body, read) {
+        (Some(found), faults) if faults.is_empty() => Ok(found),
+        (_, faults) => Err(faults),
     }
+}
+
+/// As [`self::read`], with what was read in spite of the faults.
+pub fn read_with_faults<T>(
+    body: impl Into<Vec<u8>>,
+    read: impl FnOnce(Fields<'_>) -> Option<T>,
+) -> (Option<T>, Vec<ValidationError>) {
+    let faults = ValidationErrors::default();
+    let document = match parse(body.into(), &faults) {
+        Ok(document) => document,
+        Err(fault) => return (None, vec![*fault]),
+    };
+    let found = Fields::of(document.root(), "#", &faults).and_then(read);
+    let faults = if faults.is_empty() { Vec::new() } else { faults.into_sorted(&document) };
+    (found, faults)
 }
 
 /// Notes which members the readers ask for: tests compare them with the OpenAPI document.

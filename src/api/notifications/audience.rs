@@ -2,10 +2,12 @@
 
 use super::request::Context;
 use crate::api::devices::{self, no_environment, no_kind};
-use crate::api::json::Fields;
+use crate::api::json::{Fields, unknown_choice};
 use crate::api::named;
 use crate::audience::{AddressedToken, Audience, AudienceSelector};
-use crate::domain::{App, Condition, InputCode, Kind, LaneKey, ValidationError};
+use crate::domain::{
+    App, Condition, InputCode, Kind, LaneKey, PushpostReason, RejectedToken, ValidationError,
+};
 
 /// What was read of `to`.
 #[derive(Debug)]
@@ -30,18 +32,23 @@ pub(super) fn read(mut to: Fields<'_>, context: Context<'_>) -> ReadAudience {
         return ReadAudience::TooMany;
     }
     let names_no_way = SELECTOR_MEMBERS.iter().all(|way| to.value(way).is_none());
+    let (tokens, rejected_tokens) = tokens(&mut to, context);
     let mut selectors = vec![
         AudienceSelector::Devices(named::devices(&mut to, context.app, context.installation)),
         AudienceSelector::Users(named::users(&mut to)),
-        AudienceSelector::Tokens(tokens(&mut to, context.app)),
+        AudienceSelector::Tokens(tokens),
         AudienceSelector::Topics(named::topics(&mut to)),
     ];
     selectors.extend(condition(&mut to).map(AudienceSelector::Condition));
     if to.boolean("all").unwrap_or_default() {
         selectors.push(AudienceSelector::All);
     }
-    let mut audience =
-        Audience { selectors, platforms: named::platforms(&mut to, context.app), ..Audience::default() };
+    let mut audience = Audience {
+        selectors,
+        platforms: named::platforms(&mut to, context.app),
+        rejected_tokens,
+        ..Audience::default()
+    };
     if let Some(mut except) = to.fields("except") {
         audience.except_users = named::users(&mut except);
         let devices = named::devices(&mut except, context.app, context.installation);
@@ -58,17 +65,44 @@ pub(super) fn read(mut to: Fields<'_>, context: Context<'_>) -> ReadAudience {
     ReadAudience::Whole(audience)
 }
 
-fn tokens(to: &mut Fields<'_>, app: &App) -> Vec<AddressedToken> {
-    let given = to.objects("tokens").into_iter().flatten();
-    given.filter_map(|fields| token(fields, app)).collect()
+fn tokens(to: &mut Fields<'_>, context: Context<'_>) -> (Vec<AddressedToken>, Vec<RejectedToken>) {
+    let (mut tokens, mut rejected) = (Vec::new(), Vec::new());
+    for fields in to.objects("tokens").into_iter().flatten() {
+        match token(fields, context) {
+            Some(ReadToken::Addressed(token)) => tokens.push(token),
+            Some(ReadToken::Rejected(token)) => rejected.push(token),
+            None => {}
+        }
+    }
+    (tokens, rejected)
 }
 
-fn token(mut fields: Fields<'_>, app: &App) -> Option<AddressedToken> {
+enum ReadToken {
+    Addressed(AddressedToken),
+    Rejected(RejectedToken),
+}
+
+/// None: there is a fault, which is reported. With `on_bad_token` as `reject`, a token that no device can have is none.
+fn token(mut fields: Fields<'_>, context: Context<'_>) -> Option<ReadToken> {
+    let (app, rejects) = (context.app, context.rejects_bad_tokens);
     fields.require("platform");
     fields.require("token");
-    let at = fields.pointer("platform");
-    let platform = fields.string("platform").and_then(|text| named::platform(&fields, at, text, app));
-    let token = devices::token(&mut fields, "token", platform);
+    let written = fields.string("platform");
+    let platform = written.and_then(|text| app.platforms().parse(text));
+    let read = devices::parsed_token(&mut fields, "token", platform);
+    let reason = match (written, platform, &read) {
+        (Some(_), None, _) => Some(PushpostReason::UnsupportedPlatform),
+        (_, _, Some(Err(_))) => Some(PushpostReason::BadToken),
+        _ => None,
+    };
+    match (reason.filter(|_| !rejects), &read) {
+        (Some(PushpostReason::UnsupportedPlatform), _) => {
+            fields.faults().push(named::unsupported_platform(fields.pointer("platform"), app));
+        }
+        (Some(_), Some(Err(bad))) => fields.fault("token", InputCode::BadToken, bad.to_string()),
+        _ => {}
+    }
+    let token = read.and_then(Result::ok);
     let environments = app.platforms().stated_environments();
     let names: Vec<_> = environments.iter().map(|environment| environment.as_str()).collect();
     let environment = choice(&mut fields, "environment", &names, |name| {
@@ -89,7 +123,12 @@ fn token(mut fields: Fields<'_>, app: &App) -> Option<AddressedToken> {
         check_configured(&fields, LaneKey::of(platform, environment.or(in_token).or(default)), app);
     }
     fields.finish();
-    Some(AddressedToken { platform: platform?, token: token?, environment, kind, reference })
+    if let Some(reason) = reason.filter(|_| rejects) {
+        let written_platform = written.and_then(RejectedToken::shown_platform);
+        return Some(ReadToken::Rejected(RejectedToken { platform, written_platform, reason, reference }));
+    }
+    let (platform, token) = (platform?, token?);
+    Some(ReadToken::Addressed(AddressedToken { platform, token, environment, kind, reference }))
 }
 
 fn check_configured(fields: &Fields<'_>, lane: LaneKey, app: &App) {
@@ -122,9 +161,7 @@ fn choice<T>(
     let text = fields.string(name)?;
     let parsed = parse(text);
     if parsed.is_none() {
-        let detail = format!("this must be one of {}", names.join(", "));
-        let fault = ValidationError::at(fields.pointer(name), InputCode::BadValue, detail);
-        fields.faults().push(fault.with("supported", names.to_vec()));
+        fields.faults().push(unknown_choice(fields.pointer(name), text, names));
     }
     parsed
 }

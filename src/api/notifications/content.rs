@@ -3,7 +3,7 @@
 use http::Uri;
 use serde_json::{Map, Value};
 
-use crate::api::json::Fields;
+use crate::api::json::{Fields, unknown_choice};
 use crate::domain::{
     COLLAPSE_KEY_MAX, Content, ErrorLocation, InputCode, Platform, Priority, ProviderOverrides,
     ValidationError, is_collapse_key,
@@ -112,10 +112,8 @@ fn image(fields: &mut Fields<'_>) -> Option<String> {
 fn priority(fields: &mut Fields<'_>) -> Priority {
     let Some(name) = fields.string("priority") else { return Priority::default() };
     Priority::parse(name).unwrap_or_else(|| {
-        let names = Priority::DESCENDING.map(Priority::as_str).to_vec();
-        let detail = format!("this must be one of {}", names.join(", "));
-        let fault = ValidationError::at(fields.pointer("priority"), InputCode::BadValue, detail);
-        fields.faults().push(fault.with("supported", names));
+        let names = Priority::DESCENDING.map(Priority::as_str);
+        fields.faults().push(unknown_choice(fields.pointer("priority"), name, &names));
         Priority::default()
     })
 }

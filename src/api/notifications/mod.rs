@@ -10,7 +10,8 @@ mod deliveries;
 mod idempotency;
 mod label;
 mod list;
-mod request;
+pub(super) mod preview;
+pub(super) mod request;
 mod schema;
 pub(super) mod send;
 mod status;
@@ -30,17 +31,20 @@ pub(super) fn routes() -> OpenApiRouter<State> {
         .routes(routes!(batch::send_batch))
         .routes(routes!(status::get, cancel::cancel))
         .routes(routes!(cancel_label::cancel))
+        .routes(routes!(preview::preview))
         .routes(routes!(deliveries::list))
 }
 
 /// The readers of bodies, for the test that compares it with the OpenAPI document.
 #[cfg(test)]
 pub(in crate::api) mod read_for_test {
+    use std::sync::LazyLock;
+
     use super::idempotency::HeaderKey;
-    use super::request::{Context, read};
+    use super::request::{Context, read, read_preview};
     use crate::api::error::ApiError;
     use crate::api::tests::app;
-    use crate::domain::{InstallationKey, Ttl};
+    use crate::domain::{App, InstallationKey, Ttl};
     use crate::provider::Providers;
 
     pub(in crate::api) fn cancel(body: Vec<u8>) -> Result<(), ApiError> {
@@ -49,15 +53,29 @@ pub(in crate::api) mod read_for_test {
 
     pub(in crate::api) fn send(body: Vec<u8>) -> Result<(), ApiError> {
         let (app, key) = (app(), InstallationKey::new([7; 32]));
-        let context = Context {
-            app: &app,
-            providers: &Providers::default(),
-            installation: &key,
+        read(body, context(&app, &key)).1.map(drop)
+    }
+
+    pub(in crate::api) fn preview(body: Vec<u8>) -> Result<(), ApiError> {
+        let (app, key) = (app(), InstallationKey::new([7; 32]));
+        match read_preview(body, context(&app, &key)) {
+            Ok((_, problems)) if !problems.is_empty() => Err(ApiError::Invalid(problems)),
+            read => read.map(drop),
+        }
+    }
+
+    fn context<'a>(app: &'a App, key: &'a InstallationKey) -> Context<'a> {
+        static PROVIDERS: LazyLock<Providers> = LazyLock::new(Providers::default);
+        Context {
+            app,
+            providers: &PROVIDERS,
+            installation: key,
             targets_max: 10,
             default_ttl: Ttl::MAX,
             header_key: HeaderKey::Absent,
-        };
-        read(body, context).1.map(drop)
+            checks_size: true,
+            rejects_bad_tokens: false,
+        }
     }
 }
 

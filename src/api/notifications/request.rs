@@ -9,8 +9,9 @@ use crate::api::error::{ApiError, is_form};
 use crate::api::json::{self, Fields, ValidationErrors};
 use crate::audience::Audience;
 use crate::domain::{
-    App, Content, ErrorLocation, Idempotency, InputCode, InstallationKey, Ttl, ValidationError,
+    App, Content, ErrorLocation, Idempotency, InputCode, InstallationKey, Kind, Ttl, ValidationError,
 };
+use crate::notifications::preview::PreviewSubmission;
 use crate::notifications::rules;
 use crate::notifications::send::Submission;
 use crate::provider::Providers;
@@ -30,8 +31,14 @@ pub(super) struct Context<'a> {
     pub(super) default_ttl: Ttl,
     /// The idempotency key of the header.
     pub(super) header_key: HeaderKey,
+    /// The size of the message is checked for each provider that it may go to. A preview shows sizes itself.
+    pub(super) checks_size: bool,
+    /// The body says that a token which no device can have is a target that is rejected, not a fault.
+    pub(super) rejects_bad_tokens: bool,
 }
 
+/// What `on_bad_token` may say; the first is the default.
+pub(in crate::api) const ON_BAD_TOKEN: [&str; 2] = ["fail", "reject"];
 /// The most strings in `metadata`.
 const METADATA_ITEMS_MAX: usize = 16;
 /// The most bytes of `metadata`, names and values together.
@@ -64,14 +71,58 @@ pub(super) fn read(
     (keyed, submission)
 }
 
+/// Reads a body for a preview, with the faults of meaning that a notification would be refused for.
+///
+/// # Errors
+/// All faults at once if one of them is of form, or `TooManyTargets`.
+pub(super) fn read_preview(
+    body: impl Into<Vec<u8>>,
+    context: Context<'_>,
+) -> Result<(PreviewSubmission, Vec<ValidationError>), ApiError> {
+    let read = json::read_with_faults(body, |mut fields| {
+        idempotency::read(&mut fields, context.header_key);
+        Some(request_parts(fields, usize::MAX, context))
+    });
+    match read {
+        (Some(Some(parts)), faults) if !faults.iter().any(|fault| is_form(fault.code)) => {
+            let RequestParts { content, is_oversize, kind, ttl, audience, .. } = parts;
+            Ok((
+                PreviewSubmission { content: (!is_oversize).then_some(content), kind, ttl, audience },
+                faults,
+            ))
+        }
+        (Some(None), _) => Err(ApiError::TooManyTargets(context.targets_max)),
+        (_, faults) => Err(faults.into()),
+    }
+}
+
 /// None: `to` is missing or has another type, which is reported. `Some(None)`: there are too many targets, and the rest
 /// was not read.
 fn request(mut fields: Fields<'_>, request_bytes: usize, context: Context<'_>) -> Option<Option<Submission>> {
     fields.require("to");
-    let to = match to(&mut fields).map(|to| audience::read(to, context)) {
+    let Some(parts) = request_parts(fields, request_bytes, context) else { return Some(None) };
+    let RequestParts { content, kind, ttl, metadata, audience, .. } = parts;
+    Some(Some(Submission { content, kind, ttl, metadata, audience: audience? }))
+}
+
+/// What a request says, as far as it could be read.
+struct RequestParts {
+    content: Content,
+    /// The content is larger than any provider takes, and was not read.
+    is_oversize: bool,
+    kind: Kind,
+    ttl: Ttl,
+    metadata: Option<Vec<u8>>,
+    audience: Option<Audience>,
+}
+
+/// None: there are too many targets, and the rest was not read.
+fn request_parts(mut fields: Fields<'_>, request_bytes: usize, context: Context<'_>) -> Option<RequestParts> {
+    let context = Context { rejects_bad_tokens: rejects_bad_tokens(&mut fields), ..context };
+    let audience = match to(&mut fields).map(|to| audience::read(to, context)) {
         Some(ReadAudience::TooMany) => {
             fields.into_unread();
-            return Some(None);
+            return None;
         }
         Some(ReadAudience::Whole(audience)) => Some(audience),
         None => None,
@@ -89,12 +140,13 @@ fn request(mut fields: Fields<'_>, request_bytes: usize, context: Context<'_>) -
     }
     let faults = fields.faults();
     fields.finish();
+    let is_oversize = oversize.is_some();
     match oversize {
-        Some(oversize) => faults.extend(rules::refuse_oversize(&oversize, to.as_ref(), context.app)),
-        None => check(&content, request_bytes, to.as_ref(), context, faults),
+        Some(oversize) => faults.extend(rules::refuse_oversize(&oversize, audience.as_ref(), context.app)),
+        None => check(&content, request_bytes, audience.as_ref(), context, faults),
     }
     let kind = context.providers.kind(&content);
-    to.map(|audience| Some(Submission { content, kind, ttl, metadata, audience }))
+    Some(RequestParts { content, is_oversize, kind, ttl, metadata, audience })
 }
 
 /// Adds the faults of meaning that depend on the providers. Later checks are left out where earlier faults make them
@@ -113,7 +165,7 @@ fn check(
     }
     faults.extend(rules::check_content(content, providers));
     // Content that is faulty already may be too large only because of that.
-    if let Some(to) = to.filter(|_| faults.is_empty()) {
+    if let Some(to) = to.filter(|_| context.checks_size && faults.is_empty()) {
         faults.extend(rules::check_size(content, request_bytes, to, app, providers));
     }
 }
@@ -127,6 +179,16 @@ fn to<'a>(fields: &mut Fields<'a>) -> Option<Fields<'a>> {
         return None;
     }
     fields.fields("to")
+}
+
+/// What `on_bad_token` says.
+fn rejects_bad_tokens(fields: &mut Fields<'_>) -> bool {
+    let Some(name) = fields.string("on_bad_token") else { return false };
+    if !ON_BAD_TOKEN.contains(&name) {
+        let fault = json::unknown_choice(fields.pointer("on_bad_token"), name, &ON_BAD_TOKEN);
+        fields.faults().push(fault);
+    }
+    name == ON_BAD_TOKEN[1]
 }
 
 /// A time to live: whole seconds, or digits and a unit.

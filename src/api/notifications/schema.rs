@@ -3,10 +3,12 @@
 
 #![expect(dead_code, reason = "these types only describe; nothing constructs them")]
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use serde_json::Value;
-use utoipa::ToSchema;
+use utoipa::openapi::{RefOr, Schema};
+use utoipa::{PartialSchema, ToSchema};
 
 use crate::api::schema_enums;
 
@@ -18,7 +20,7 @@ use crate::api::schema_enums;
     "image": "https://cdn.example.com/789.jpg", "sound": "default", "badge": 1, "category": "ORDER", "thread": "orders",
     "channel": "orders", "url": "myapp://orders/789", "data": {"order_id": "789", "lines": 3}, "silent": false,
     "priority": "high", "ttl": "1h", "collapse_key": "order-789", "label": "order-updates", "metadata": {"order": "789"},
-    "idempotency_key": "order-789-shipped",
+    "on_bad_token": "fail", "idempotency_key": "order-789-shipped",
     "apns": {"headers": {"apns-push-type": "alert"}, "payload": {"aps": {"interruption-level": "time-sensitive"}}},
     "fcm": {"android": {"notification": {"channel_id": "orders"}}}
 }))]
@@ -67,6 +69,10 @@ pub(in crate::api) struct SendRequest {
     label: Option<String>,
     /// At most 16 strings, 2 KB together. Kept and returned, never sent to a phone.
     metadata: Option<BTreeMap<String, String>>,
+    /// `fail`: a token that can't be read, or is of a service that is not supported, is a fault of the request. `reject`:
+    /// it is a target of its own, which ends `rejected`. `fail` if left out.
+    #[schema(value_type = Option<schema_enums::OnBadToken>)]
+    on_bad_token: Option<String>,
     /// What the header `Idempotency-Key` may say instead: a repeat with the same key is answered as the first time.
     #[schema(pattern = "^[!-~]{1,255}$")]
     idempotency_key: Option<String>,
@@ -74,6 +80,32 @@ pub(in crate::api) struct SendRequest {
     apns: Option<ApnsOverridesBody>,
     /// What only FCM gets: members of its message, merged last (RFC 7396).
     fcm: Option<BTreeMap<String, Value>>,
+}
+
+/// As [`SendRequest`], but `to` may be left out.
+pub(in crate::api) enum PreviewRequest {}
+
+impl PartialSchema for PreviewRequest {
+    fn schema() -> RefOr<Schema> {
+        let mut schema = SendRequest::schema();
+        if let RefOr::T(Schema::Object(object)) = &mut schema {
+            object.required.retain(|name| name != "to");
+            object.description = Some(
+                "A notification to be previewed. A member that is `null` counts as left out.".to_owned(),
+            );
+        }
+        schema
+    }
+}
+
+impl ToSchema for PreviewRequest {
+    fn name() -> Cow<'static, str> {
+        "PreviewRequest".into()
+    }
+
+    fn schemas(schemas: &mut Vec<(String, RefOr<Schema>)>) {
+        SendRequest::schemas(schemas);
+    }
 }
 
 /// The devices that a notification is for: the union of all that is named, each device once.

@@ -10,6 +10,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::idempotency::{self, HeaderKey};
+use super::preview::{self, PreviewAnswer};
 use super::request::{self, Context};
 use super::schema::SendRequest;
 use super::unmatched::UnmatchedAnswer;
@@ -19,7 +20,7 @@ use crate::api::body::JsonBody;
 use crate::api::error::{ApiError, SendProblems};
 use crate::api::query::Parameters;
 use crate::api::schema_enums;
-use crate::domain::{App, Idempotency, InputCode, NotificationId};
+use crate::domain::{App, Idempotency, NotificationId};
 use crate::notifications::send::{self, Acceptance, Keyed, Replay, SendParts, SendResult};
 
 /// The path of the endpoint.
@@ -54,7 +55,7 @@ pub(super) struct SendAnswer<'a> {
     post, path = PATH, operation_id = "sendNotification", tag = "notifications",
     security(("key" = ["send"])),
     params(
-        ("dry_run" = Option<bool>, Query, description = "`false`. This version has no previews: `true` is refused."),
+        ("dry_run" = Option<bool>, Query, description = "`true`: as `POST /v1/notifications/preview`; nothing is sent."),
         (
             "Idempotency-Key" = Option<String>, Header, example = "order-789-shipped",
             description = "1 to 255 visible ASCII characters, with or without quotation marks. Kept for 24 h, per app.",
@@ -62,6 +63,7 @@ pub(super) struct SendAnswer<'a> {
     ),
     request_body = SendRequest,
     responses(
+        (status = 200, description = "With `dry_run=true`: what would be sent.", body = PreviewAnswer),
         (
             status = 202, description = "The notification is stored.", body = SendAnswer,
             headers(
@@ -82,8 +84,11 @@ pub(super) async fn send(
     headers: HeaderMap,
     JsonBody(body): JsonBody,
 ) -> Result<Response, ApiError> {
-    refuse_dry_run(&mut parameters);
+    let is_dry_run = dry_run(&mut parameters);
     let header_key = idempotency::from_header(&headers, &mut parameters);
+    if is_dry_run {
+        return preview::answer(&state, &caller.app, parameters, header_key, body).await;
+    }
     let (app, shared) = (Arc::clone(&caller.app), state.clone());
     let read = state
         .parse_pool
@@ -117,6 +122,8 @@ pub(super) fn context<'a>(app: &'a App, state: &'a State, header_key: HeaderKey)
         targets_max: state.limits.targets,
         default_ttl: state.default_ttl,
         header_key,
+        checks_size: true,
+        rejects_bad_tokens: false,
     }
 }
 
@@ -155,12 +162,11 @@ fn replayed(replay: &Replay) -> Result<Response, ApiError> {
     Ok(response)
 }
 
-/// A preview must not be sent as a notification, and this version has no previews.
-fn refuse_dry_run(parameters: &mut Parameters) {
+/// Is a preview asked for? What is neither `true` nor `false` is reported, because nothing may be sent by mistake.
+fn dry_run(parameters: &mut Parameters) -> bool {
+    parameters.text("dry_run");
     let asked = parameters.choices("dry_run", &[true, false], |yes| if yes { "true" } else { "false" });
-    if asked.contains(&true) {
-        parameters.fault("dry_run", InputCode::NotSupportedYet, "this version does not serve this yet");
-    }
+    asked.contains(&true)
 }
 
 impl From<send::Error> for ApiError {

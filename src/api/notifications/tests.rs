@@ -28,6 +28,8 @@ fn send(body: &str) -> Result<Submission, ApiError> {
             targets_max: 5,
             default_ttl: Ttl::MAX,
             header_key: HeaderKey::Absent,
+            checks_size: true,
+            rejects_bad_tokens: false,
         },
     )
     .1

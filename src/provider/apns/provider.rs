@@ -5,8 +5,9 @@ use uuid::Uuid;
 use super::settings::ApnsSettings;
 use super::{PLATFORM, request};
 use crate::domain::{App, Content, Kind, NotificationId, Platform, ValidationError};
+use crate::provider::Expiry;
 use crate::provider::apple::{self, PushType};
-use crate::provider::port::Provider;
+use crate::provider::port::{Preview, Provider};
 use crate::provider::provider_settings::AnySettings;
 use crate::settings::Section;
 
@@ -46,6 +47,14 @@ impl Provider for Apns {
     fn check_size(&self, content: &Content, _: &App) -> Vec<ValidationError> {
         // All ids have the same length, so any id gives the size.
         request::check_size(content, NotificationId(Uuid::nil())).into_iter().collect()
+    }
+
+    fn preview(&self, id: NotificationId, content: &Content, app: &App, expiry: Expiry) -> Option<Preview> {
+        let topic = apple::topics(app).first().map(String::as_str).unwrap_or_default();
+        let message = request::prepare(id, content, topic);
+        let (size, limit) = message.size_and_limit();
+        let body = String::from_utf8_lossy(message.body()).into_owned();
+        Some(Preview { headers: message.headers(expiry), body, size, limit })
     }
 
     fn payload_limit<'a>(&self, text_at: &dyn Fn(&[&str]) -> Option<&'a str>) -> usize {

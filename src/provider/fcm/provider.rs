@@ -1,12 +1,14 @@
 //! FCM's checks of a notification's content: overrides, size, and whether there is anything to send.
 
+use http::header::CONTENT_TYPE;
 use uuid::Uuid;
 
 use super::settings::FcmSettings;
 use super::{CHANNEL, PLATFORM, request};
 use crate::domain::{App, Content, NotificationId, Platform, ValidationError};
+use crate::provider::Expiry;
 use crate::provider::apple;
-use crate::provider::port::Provider;
+use crate::provider::port::{PREVIEW_TOKEN, Preview, Provider};
 use crate::provider::provider_settings::AnySettings;
 use crate::settings::Section;
 
@@ -47,6 +49,14 @@ impl Provider for Fcm {
     fn check_size(&self, content: &Content, app: &App) -> Vec<ValidationError> {
         // All ids have the same length, so any id gives the size.
         request::check_size(content, NotificationId(Uuid::nil()), channel(app))
+    }
+
+    fn preview(&self, id: NotificationId, content: &Content, app: &App, expiry: Expiry) -> Option<Preview> {
+        let message = request::prepare(id, content, channel(app));
+        let (size, limit) = message.size_and_limit();
+        let body = String::from_utf8_lossy(&message.body(PREVIEW_TOKEN, expiry)).into_owned();
+        let content_type = (CONTENT_TYPE.as_str().to_owned(), request::MEDIA_TYPE.to_owned());
+        Some(Preview { headers: vec![content_type], body, size, limit })
     }
 
     fn settings_bytes(&self, app: &App) -> usize {

@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use super::session::CommitSession;
 use super::{AcceptedNotification, CommitterParts, Error, NewNotification, Request};
 use crate::domain::{
-    Class, DeviceId, FanOut, JOB_DEVICES_MAX, Job, LaneId, NodeId, NotificationId, Priority, Reason,
+    Class, DeviceId, FanOut, JOB_DEVICES_MAX, Job, LaneId, NodeId, NotificationId, Priority,
 };
 use crate::queue::lane_intake::{HandoffPayload, LeasedJob, Reservation};
 use crate::store;
@@ -239,7 +239,7 @@ fn add(parts: &CommitterParts, part: &mut Part, id: NotificationId, new: &NewNot
         ttl_secs: new.ttl.as_secs(),
         once: new.ttl.is_once(),
         by_user,
-        target_count: new.fan_out.is_none().then_some(new.targets.len()),
+        target_count: new.fan_out.is_none().then_some(new.target_count()),
         label: new.label.as_deref(),
         metadata: new.metadata.as_deref(),
         unmatched: new.unmatched.as_deref(),
@@ -252,13 +252,13 @@ fn add(parts: &CommitterParts, part: &mut Part, id: NotificationId, new: &NewNot
             app: new.app.id.0,
             priority,
             window_secs,
-            target_count: new.targets.len(),
+            target_count: new.target_count(),
             format: FanOut::FORMAT,
             audience: serde_json::to_vec(fan_out).unwrap_or_default(),
         });
     }
     let mut lanes: BTreeMap<LaneId, Vec<DeviceId>> = BTreeMap::new();
-    let mut refused: BTreeMap<(LaneId, &str), (&Reason, Vec<DeviceId>)> = BTreeMap::new();
+    let mut refused: BTreeMap<(LaneId, &str), Vec<DeviceId>> = BTreeMap::new();
     for target in &new.targets {
         let references = target.references.to_stored();
         if target.user.is_some() || references.is_some() {
@@ -268,12 +268,17 @@ fn add(parts: &CommitterParts, part: &mut Part, id: NotificationId, new: &NewNot
         match &target.refused {
             Some(reason) => {
                 let key = (target.lane, reason.as_str());
-                refused.entry(key).or_insert((reason, Vec::new())).1.push(target.device);
+                refused.entry(key).or_default().push(target.device);
             }
             None => lanes.entry(target.lane).or_default().push(target.device),
         }
     }
-    for ((lane, _), (reason, mut devices)) in refused {
+    for (place, token) in new.rejected_tokens.iter().enumerate() {
+        let stand_in = DeviceId::of_rejected_token(place, new.rejected_tokens.len());
+        part.batch.rejected_token(id, stand_in, token);
+        refused.entry((LaneId::NONE, token.reason.as_str())).or_default().push(stand_in);
+    }
+    for ((lane, reason), mut devices) in refused {
         devices.sort_unstable();
         for devices in devices.chunks(JOB_DEVICES_MAX) {
             part.batch.refused(id, lane, reason, devices);

@@ -24,7 +24,7 @@ use super::lane_intake::LaneIntakes;
 use super::node_lease::NodeLease;
 use super::notifier::Notifier;
 use super::recorder::OutcomeRecorder;
-use crate::domain::{App, Content, FanOut, Idempotency, NotificationId, Target, Ttl};
+use crate::domain::{App, Content, FanOut, Idempotency, NotificationId, RejectedToken, Target, Ttl};
 use crate::store::tokens::LoadedDevices;
 use crate::store::{Purpose, SessionPool};
 use in_flight::InFlightKeys;
@@ -73,12 +73,21 @@ pub struct NewNotification {
     pub unmatched: Option<Vec<u8>>,
     /// The target devices that are known already, each at most once.
     pub targets: Vec<Target>,
+    /// Tokens without a device, which are targets that are rejected.
+    pub rejected_tokens: Vec<RejectedToken>,
     /// The devices already loaded, when there are few.
     pub loaded: Option<Arc<LoadedDevices>>,
     /// The part of the audience that is resolved later, page by page.
     pub fan_out: Option<FanOut>,
     /// The idempotency key, with what it needs. Each notification of a batch may have one of its own.
     pub keyed: Option<KeyedRequest>,
+}
+
+impl NewNotification {
+    /// The number of targets that are known already.
+    pub(super) fn target_count(&self) -> usize {
+        self.targets.len() + self.rejected_tokens.len()
+    }
 }
 
 /// The content of a 202 answer.

@@ -2,7 +2,9 @@
 
 use uuid::Uuid;
 
-use crate::domain::{AppId, DeviceId, Idempotency, LaneId, NodeId, NotificationId, Priority, Reason};
+use crate::domain::{
+    AppId, DeviceId, Idempotency, LaneId, NodeId, NotificationId, Priority, References, RejectedToken,
+};
 
 /// Many notifications, with their jobs, targets, fan-outs, and receipts of devices that end at once: as columns.
 #[derive(Debug, Default)]
@@ -32,6 +34,7 @@ pub struct AcceptBatch {
     pub(super) target_device: Vec<i64>,
     pub(super) target_user: Vec<Option<String>>,
     pub(super) target_reference: Vec<Option<String>>,
+    pub(super) target_platform: Vec<Option<String>>,
 
     pub(super) refused_notification: Vec<Uuid>,
     pub(super) refused_lane: Vec<i32>,
@@ -153,7 +156,7 @@ impl AcceptBatch {
     }
 
     /// Adds how a device was addressed: through a user, or with references of the sender
-    /// ([`References::to_stored`](crate::domain::References::to_stored)).
+    /// ([`References::to_stored`]).
     pub fn target(
         &mut self,
         id: NotificationId,
@@ -165,13 +168,22 @@ impl AcceptBatch {
         self.target_device.push(device.0);
         self.target_user.push(user.map(str::to_owned));
         self.target_reference.push(references);
+        self.target_platform.push(None);
+    }
+
+    /// Adds what is kept of a token without a device. `stand_in` takes the place of the device.
+    pub fn rejected_token(&mut self, id: NotificationId, stand_in: DeviceId, token: &RejectedToken) {
+        self.target(id, stand_in, None, References::from(token.reference.clone()).to_stored());
+        if let Some(platform) = self.target_platform.last_mut() {
+            platform.clone_from(&token.written_platform);
+        }
     }
 
     /// Adds ascending devices of one lane that end at once: rejected, without an attempt.
-    pub fn refused(&mut self, id: NotificationId, lane: LaneId, reason: &Reason, devices: &[DeviceId]) {
+    pub fn refused(&mut self, id: NotificationId, lane: LaneId, reason: &str, devices: &[DeviceId]) {
         self.refused_notification.push(id.0);
         self.refused_lane.push(lane.0);
-        self.refused_reason.push(reason.as_str().to_owned());
+        self.refused_reason.push(reason.to_owned());
         self.refused_start.push(position(&self.refused_devices) + 1);
         self.refused_devices.extend(devices.iter().map(|device| device.0));
         self.refused_end.push(position(&self.refused_devices));

@@ -85,9 +85,9 @@ macro_rules! insert_batch {
                 + $stored
                 + r#"),
         new_targets as (
-          insert into targets (notification_id, device_id, user_id, reference)
-          select * from unnest($20::uuid[], $21::bigint[], $22::text[], $23::text[])
-            as incoming(id, device, user_id, reference)
+          insert into targets (notification_id, device_id, user_id, reference, platform)
+          select * from unnest($20::uuid[], $21::bigint[], $22::text[], $23::text[], $37::text[])
+            as incoming(id, device, user_id, reference, platform)
           "#
                 + $stored
                 + r#"),
@@ -161,7 +161,8 @@ macro_rules! insert_batch {
             &$batch.fan_out_window_secs,
             &$batch.fan_out_target_count,
             &$batch.fan_out_format,
-            &$batch.fan_out_audience
+            &$batch.fan_out_audience,
+            &$batch.target_platform as &[Option<String>]
             $(, $more)*
         )
         .fetch_all($conn)
@@ -214,7 +215,7 @@ pub async fn insert_keyed(
         with new_keys as (
           insert into idempotency_keys (app_id, key_digest, request_digest, notification_id, answer)
           select app, key, request, id, answer
-          from unnest($37::smallint[], $38::bytea[], $39::bytea[], $40::uuid[], $41::bytea[])
+          from unnest($38::smallint[], $39::bytea[], $40::bytea[], $41::uuid[], $42::bytea[])
             as incoming(app, key, request, id, answer)
           order by app, key
           on conflict do nothing

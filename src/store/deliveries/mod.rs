@@ -24,8 +24,10 @@ use unfold::{JobRow, ReceiptRow};
 /// One device of one notification.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Delivery {
-    /// The device's id.
+    /// The device's id, or what stands for a rejected token ([`DeviceId::is_device`]).
     pub device: DeviceId,
+    /// Of a rejected token: its platform, as the request wrote it.
+    pub written_platform: Option<String>,
     /// The user that the device was addressed through.
     pub user: Option<UserId>,
     /// The sender's own references for the device.
@@ -332,18 +334,18 @@ async fn devices_of(
 async fn add_addressing(conn: &mut Session, id: NotificationId, items: &mut [Delivery]) -> Result<(), Error> {
     let devices: Vec<i64> = items.iter().map(|item| item.device.0).collect();
     let rows = sqlx::query!(
-        "select device_id, user_id, reference from targets where notification_id = $1 and device_id = any($2)",
+        "select device_id, user_id, reference, platform from targets where notification_id = $1 and device_id = any($2)",
         id.0,
         &devices
     )
     .fetch_all(conn)
     .await?;
-    let named: HashMap<i64, _> =
-        rows.into_iter().map(|row| (row.device_id, (row.user_id, row.reference))).collect();
+    let named: HashMap<i64, _> = rows.into_iter().map(|row| (row.device_id, row)).collect();
     for item in items {
-        if let Some((user, reference)) = named.get(&item.device.0) {
-            item.user = user.clone().map(UserId::stored);
-            item.references = References::from_stored(reference.as_deref());
+        if let Some(row) = named.get(&item.device.0) {
+            item.user = row.user_id.clone().map(UserId::stored);
+            item.references = References::from_stored(row.reference.as_deref());
+            item.written_platform.clone_from(&row.platform);
         }
     }
     Ok(())

@@ -108,6 +108,7 @@ impl TimelineRow {
         let is_pending = status == DeliveryStatus::Pending;
         Ok(Delivery {
             device,
+            written_platform: None,
             user: None,
             references: References::default(),
             lane: LaneId(self.lane_id),

@@ -55,6 +55,7 @@ impl JobRow {
             }
             items.push(Delivery {
                 device: DeviceId(*device),
+                written_platform: None,
                 user: None,
                 references: References::default(),
                 lane: LaneId(self.lane_id),
@@ -93,6 +94,7 @@ impl ReceiptRow {
             }
             items.push(Delivery {
                 device: DeviceId(*device),
+                written_platform: None,
                 user: None,
                 references: References::default(),
                 lane: LaneId(self.lane_id),

@@ -9,6 +9,7 @@ mod keys;
 mod quarantine;
 mod refs;
 mod registration;
+mod rejected_tokens;
 mod replacement;
 mod restore;
 mod subscriptions;

@@ -63,6 +63,8 @@ async fn a_key_does_what_its_scopes_say_and_nothing_else() {
     for (method, path, able) in [
         (Method::POST, SEND, &["send"][..]),
         (Method::POST, "/v1/notifications/batch", &["send"]),
+        (Method::POST, "/v1/notifications/preview", &["send"]),
+        (Method::POST, "/v1/notifications?dry_run=true", &["send"]),
         (Method::GET, "/v1/notifications/ntf_x", &["send", "read"]),
         (Method::GET, SEND, &["send", "read"]),
         (Method::POST, "/v1/notifications/cancel", &["send"]),

@@ -282,16 +282,16 @@ async fn unknown_and_wrong_parameters_are_refused() {
     let misspelt = ApiRequest::post(&format!("{SEND}?dry_runn=true"), &to).key(&s).of(&service).await;
     let expected = json!([{"parameter": "dry_runn", "code": "unknown_parameter", "suggestion": "dry_run"}]);
     assert_problem(&misspelt, 400, "invalid_request", &expected);
-    let asked = ApiRequest::post(&format!("{SEND}?dry_run=true"), &to).key(&s).of(&service).await;
-    assert_problem(
-        &asked,
-        422,
-        "unprocessable",
-        &json!([{"parameter": "dry_run", "code": "not_supported_yet"}]),
-    );
-    let unclear = ApiRequest::post(&format!("{SEND}?dry_run=1"), &to).key(&s).of(&service).await;
-    let expected = json!([{"parameter": "dry_run", "code": "out_of_range", "supported": ["true", "false"]}]);
-    assert_problem(&unclear, 400, "invalid_request", &expected);
+    for unclear in ["1", "TRUE", "", "yes"] {
+        let path = format!("{SEND}?dry_run={unclear}");
+        let answer = ApiRequest::post(&path, &to).key(&s).of(&service).await;
+        let expected =
+            json!([{"parameter": "dry_run", "code": "out_of_range", "supported": ["true", "false"]}]);
+        assert_problem(&answer, 400, "invalid_request", &expected);
+    }
+    let twice = ApiRequest::post(&format!("{SEND}?dry_run=false&dry_run=true"), &to).key(&s);
+    let expected = json!([{"parameter": "dry_run", "code": "out_of_range"}]);
+    assert_problem(&twice.of(&service).await, 400, "invalid_request", &expected);
     let both = ApiRequest::post(&format!("{SEND}?dry_runn=true"), &json!({"to": {}, "titel": "A"}))
         .key(&s)
         .of(&service)

@@ -87,6 +87,10 @@ fn meaningless() -> Vec<(Value, Value)> {
                 {"pointer": "#/to/except/topics/0", "code": "bad_topic", "limit": 100}]),
         ),
         (
+            json!({"priority": "HIGH"}),
+            json!([{"pointer": "#/priority", "code": "bad_value", "suggestion": "high"}]),
+        ),
+        (
             json!({"priority": "urgent"}),
             json!([{"pointer": "#/priority", "code": "bad_value", "supported": ["high", "normal", "low"]}]),
         ),

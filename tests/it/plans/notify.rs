@@ -94,6 +94,7 @@ fn notification(app: &Arc<App>, device: i64) -> NewNotification {
         metadata: None,
         unmatched: None,
         targets: vec![target],
+        rejected_tokens: Vec::new(),
         loaded: None,
         fan_out: None,
         keyed: None,

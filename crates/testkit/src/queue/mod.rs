@@ -77,6 +77,7 @@ impl TestQueue {
             metadata: None,
             unmatched: None,
             targets: devices.into_iter().map(target).collect(),
+            rejected_tokens: Vec::new(),
             loaded: None,
             fan_out: None,
             keyed: None,

@@ -7,8 +7,8 @@ use chrono::{DateTime, Utc};
 
 use crate::api::json::{self, Element, Fields, Given};
 use crate::domain::{
-    AppVersion, DeviceToken, InputCode, Kind, Locale, Platform, Platforms, TimeZone, TopicName, UserId,
-    UserTokenClaims, ValidationError,
+    AppVersion, BadToken, DeviceToken, InputCode, Kind, Locale, Platform, Platforms, TimeZone, TopicName,
+    UserId, UserTokenClaims, ValidationError,
 };
 use crate::registry::registration::{
     DeviceDetails, FieldChange, IgnoredPart, IgnoredReason, Registrar, Registration, UnsupportedDetail,
@@ -130,24 +130,29 @@ fn platform(fields: &mut Fields<'_>, platforms: &Platforms) -> Option<Platform> 
 }
 
 /// A token is checked only if its platform is known.
-pub(in crate::api) fn token(
-    fields: &mut Fields<'_>,
-    name: &'static str,
-    platform: Option<Platform>,
-) -> Option<DeviceToken> {
-    let value = fields.value(name)?;
-    let Some(text) = token_text(value, platform) else {
-        let takes_objects = platform.is_some_and(|platform| platform.facts().has_object_tokens);
-        fields.wrong_type(name, if takes_objects { "object or string" } else { "string" });
-        return None;
-    };
-    match DeviceToken::parse(platform?, &text) {
+fn token(fields: &mut Fields<'_>, name: &'static str, platform: Option<Platform>) -> Option<DeviceToken> {
+    match parsed_token(fields, name, platform)? {
         Ok(token) => Some(token),
         Err(bad) => {
             fields.fault(name, InputCode::BadToken, bad.to_string());
             None
         }
     }
+}
+
+/// As [`token`], but a token that can't be read is no fault.
+pub(in crate::api) fn parsed_token(
+    fields: &mut Fields<'_>,
+    name: &'static str,
+    platform: Option<Platform>,
+) -> Option<Result<DeviceToken, BadToken>> {
+    let value = fields.value(name)?;
+    let Some(text) = token_text(value, platform) else {
+        let takes_objects = platform.is_some_and(|platform| platform.facts().has_object_tokens);
+        fields.wrong_type(name, if takes_objects { "object or string" } else { "string" });
+        return None;
+    };
+    Some(DeviceToken::parse(platform?, &text))
 }
 
 /// A token as its platform checks it: the content of a string, or the JSON of an object where the platform has such

@@ -87,6 +87,8 @@ fn a_token_of_several_parts_is_an_object_and_has_its_lane_in_it() {
         targets_max: 5,
         default_ttl: Ttl::MAX,
         header_key: HeaderKey::Absent,
+        checks_size: true,
+        rejects_bad_tokens: false,
     };
     let read_token = |token: Value| {
         let to = json!({"tokens": [{"platform": "structured", "token": token}]});
@@ -169,6 +171,8 @@ fn a_service_without_credentials_takes_no_token() {
         targets_max: 5,
         default_ttl: Ttl::MAX,
         header_key: HeaderKey::Absent,
+        checks_size: true,
+        rejects_bad_tokens: false,
     };
     let Err(ApiError::Invalid(faults)) = read(body.as_bytes(), context).1 else { panic!("refused") };
     assert_eq!(faults.len(), 1);

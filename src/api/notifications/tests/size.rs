@@ -36,6 +36,8 @@ fn a_small_request_is_too_large_for_no_provider() {
         targets_max: 5,
         default_ttl: Ttl::MAX,
         header_key: HeaderKey::Absent,
+        checks_size: true,
+        rejects_bad_tokens: false,
     };
     for (before, unit, after) in LONG {
         let around = format!(r#"{{"to":{{"users":["u"]}},{before}"#);

@@ -19,6 +19,7 @@ type Read = fn(Vec<u8>) -> Result<(), ApiError>;
 const BODIES: &[(&str, Read)] = &[
     ("SendRequest", notifications::send),
     ("CancelRequest", notifications::cancel),
+    ("PreviewRequest", notifications::preview),
     ("DeviceRegistration", devices::registration),
     ("DeviceChanges", devices::changes),
     ("TokenOfDevice", devices::token),

@@ -94,7 +94,7 @@ impl FcmClient {
             *request.method_mut() = Method::POST;
             *request.version_mut() = Version::HTTP_2;
             *request.uri_mut() = self.uri.clone();
-            request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+            request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(request::MEDIA_TYPE));
             request.headers_mut().insert(AUTHORIZATION, bearer.header.clone());
             request
         };

@@ -23,6 +23,9 @@ use crate::provider::fcm;
 /// (docs/providers.md#fcm-message).
 const SIZE_MAX: usize = 4096;
 
+/// The media type of a body.
+pub(in crate::provider::fcm) const MEDIA_TYPE: &str = "application/json";
+
 /// Extra capacity of a body in bytes, for the three numbers that an attempt inserts.
 const NUMBER_BYTES: usize = 40;
 
