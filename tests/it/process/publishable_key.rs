@@ -89,6 +89,7 @@ async fn reach_for_a_user(thief: &mut Thief<'_>, backend: &str, victim: &str, ow
     for (method, path, body) in [
         (Method::GET, "/v1/devices?user=user-seven", None),
         (Method::GET, "/v1/topics", None),
+        (Method::GET, SEND, None),
         (Method::POST, SEND, Some(json!({"to": {"users": ["user-seven"]}, "title": "A"}))),
         (Method::POST, "/v1/devices/lookup", Some(looked_up)),
     ] {
