@@ -82,7 +82,7 @@ pub fn refuse_oversize(oversize: &Oversize, to: Option<&Audience>, app: &App) ->
 /// a request costs.
 pub fn fits_every_provider(request_bytes: usize, app: &App, providers: &Providers) -> bool {
     let settings = providers.iter().map(|provider| provider.settings_bytes(app)).max().unwrap_or_default();
-    request_bytes * GROWTH_MAX + OVERHEAD_MAX + settings <= PAYLOAD_LIMIT_MIN
+    request_bytes.saturating_mul(GROWTH_MAX).saturating_add(OVERHEAD_MAX + settings) <= PAYLOAD_LIMIT_MIN
 }
 
 /// The most bytes of a request that [`fits_every_provider`], without what the settings add.

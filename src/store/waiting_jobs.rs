@@ -16,7 +16,7 @@ pub struct EndedJobs {
     pub cancelled: u64,
 }
 
-/// What the statement of [`end_jobs!`] counts.
+/// What the statement of `end_jobs!` counts.
 struct EndedRow {
     jobs: i64,
     cancelled: i64,

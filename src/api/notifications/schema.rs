@@ -7,7 +7,8 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use serde_json::Value;
-use utoipa::openapi::{RefOr, Schema};
+use utoipa::openapi::schema::{OneOfBuilder, Type};
+use utoipa::openapi::{ObjectBuilder, RefOr, Schema};
 use utoipa::{PartialSchema, ToSchema};
 
 use crate::api::schema_enums;
@@ -90,6 +91,11 @@ impl PartialSchema for PreviewRequest {
         let mut schema = SendRequest::schema();
         if let RefOr::T(Schema::Object(object)) = &mut schema {
             object.required.retain(|name| name != "to");
+            if let Some(to) = object.properties.shift_remove("to") {
+                let nothing = ObjectBuilder::new().schema_type(Type::Null);
+                let to = OneOfBuilder::new().item(to).item(nothing).build();
+                object.properties.insert("to".to_owned(), RefOr::T(Schema::OneOf(to)));
+            }
             object.description = Some(
                 "A notification to be previewed. A member that is `null` counts as left out.".to_owned(),
             );
