@@ -12,8 +12,9 @@ use crate::store::Session;
 pub async fn delete_old(conn: &mut Session, limit: i64) -> Result<u64, Error> {
     let deleted = sqlx::query_scalar!(
         r#"with oldest as materialized (
-             select coalesce((select created_at from notifications order by notification_id limit 1), now())
-                    - interval '1 day' as at),
+             select coalesce((select created_at from notifications
+                              where notification_id > '00000000-0000-0000-0000-000000000000'
+                              order by notification_id limit 1), now()) - interval '1 day' as at),
            old_users as materialized (
              select app_id, user_digest from erased_users where erased_at < (select at from oldest)
              order by erased_at limit $1 for update skip locked),
