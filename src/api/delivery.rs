@@ -139,7 +139,7 @@ impl DeliveryView {
         }
     }
 
-    fn attempt<'a>(&self, attempt: &history::Attempt<'a>) -> DeliveryAttempt<'a> {
+    fn attempt<'a>(&self, attempt: &history::PastAttempt<'a>) -> DeliveryAttempt<'a> {
         let recorded = attempt.recorded;
         DeliveryAttempt {
             attempt: recorded.attempt,

@@ -1,5 +1,5 @@
 //! Duty: ends what waits of cancelled notifications, if the request that cancelled them did not see it: retries that were
-//! recorded later, jobs that a node gave back later, and the rest of a request whose node died.
+//! recorded later, jobs that a node gave back later, and the rest of a request that ended with its node.
 
 use crate::queue::cancellation;
 use crate::store;

@@ -7,7 +7,7 @@ use crate::store::deliveries::{LaneStop, RecordedAttempt, RecordedAttempts};
 
 /// One attempt at one device.
 #[derive(Clone, PartialEq, Debug)]
-pub struct Attempt<'a> {
+pub struct PastAttempt<'a> {
     /// What its receipt says.
     pub recorded: &'a RecordedAttempt,
     /// What came of it, as the API says it.
@@ -41,7 +41,7 @@ pub enum WaitCause {
 }
 
 /// The attempts at a device, in their order.
-pub fn of_device(recorded: &RecordedAttempts, device: DeviceId) -> Vec<Attempt<'_>> {
+pub fn of_device(recorded: &RecordedAttempts, device: DeviceId) -> Vec<PastAttempt<'_>> {
     let attempts = recorded.by_device.get(&device).map_or(&[][..], Vec::as_slice);
     let mut before: Option<&RecordedAttempt> = None;
     let mut history = Vec::with_capacity(attempts.len());
@@ -55,7 +55,7 @@ pub fn of_device(recorded: &RecordedAttempts, device: DeviceId) -> Vec<Attempt<'
         // Without a start nothing is known of the wait.
         let start = start.unwrap_or(attempt.began_at).min(attempt.began_at);
         let stops = recorded.stops.get(&attempt.lane).map_or(&[][..], Vec::as_slice);
-        history.push(Attempt {
+        history.push(PastAttempt {
             recorded: attempt,
             outcome: AttemptOutcome::of(attempt),
             waited: attempt.began_at - start,

@@ -1,4 +1,4 @@
-//! What would be sent of a notification, for whoever writes it. Nothing is stored or sent.
+//! What would be sent of a notification, shown to its sender. Nothing is stored or sent.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use uuid::Uuid;

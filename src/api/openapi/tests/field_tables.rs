@@ -19,7 +19,7 @@ Every operation with a key also takes keys of the scope `admin`. A field with th
 left out, unless its description says what `null` does. An answer may get new fields.
 ";
 
-/// The page.
+/// The page with all tables, as it is committed.
 pub(super) fn page() -> String {
     let document = Document::new(document_json());
     let mut page = HEAD.to_owned();
