@@ -26,7 +26,7 @@ use pushpost_testkit::apps::{app, kept};
 use pushpost_testkit::database::TestDatabase;
 
 /// Until everything has started and done its first round.
-const START: Duration = Duration::from_secs(3);
+const START: Duration = Duration::from_secs(8);
 const WINDOW: Duration = Duration::from_secs(12);
 /// A second more than the window: what falls due at either edge counts in full.
 const MOST: usize = 3 * 13;
