@@ -1,5 +1,5 @@
 //! Where a page of a paged audience looks for devices: the topics of which each device of the audience has at least one.
-//! Pure.
+//! It asks no database.
 //!
 //! An audience has many such sets: for `news && team:42` each of the two topics is one. The set that lets the page reach
 //! furthest is taken, so a topic of few devices is not looked for among all devices of a large one.

@@ -57,7 +57,7 @@ def run_key(service, key, secret, seed_number, examples, findings):
     arguments += ["--seed", str(seed_number), "--max-examples", str(max(1, round(examples * key.share)))]
     arguments += ["--report", "ndjson", "--report-ndjson-path", str(report)]
     # Data that takes long to generate is no fault of the service.
-    arguments += ["--workers", "2", "--generation-database", "none", "--suppress-health-check", "all", "--no-color"]
+    arguments += ["--workers", "1", "--generation-database", "none", "--suppress-health-check", "all", "--no-color"]
     done = subprocess.run(
         [str(pathlib.Path(sys.executable).with_name("st")), *arguments],
         cwd=service.folder,

@@ -143,7 +143,7 @@ impl BatchWriter {
         }
     }
 
-    /// The answer.
+    /// The answer to the whole batch, with an item for each notification.
     ///
     /// # Errors
     /// Nothing is stored, and this node or its database is the reason: the batch may be repeated as it is.
