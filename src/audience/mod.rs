@@ -3,8 +3,10 @@
 //! Devices, users and tokens are looked up before the answer ([`resolve()`]). An audience such as `all` may have millions
 //! of devices: it is stored as a fan-out and found page by page afterwards ([`FanOutWorker`]).
 
+mod candidates;
 mod fan_out;
 mod lookup;
+mod own_topics;
 mod page;
 mod resolve;
 mod selector;

@@ -6,6 +6,7 @@ use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 use super::Error;
+use super::devices::IdColumns;
 use crate::domain::{
     AppId, Class, DeviceId, Environment, FanOut, JOB_DEVICES_MAX, LaneId, LaneKey, NotificationId, Platform,
     Priority, UserId,
@@ -154,10 +155,9 @@ pub async fn write_page(
         audience.except_users.iter().map(|user| user.as_str().to_owned()).collect();
     let except_devices: Vec<i64> = audience.except_devices.iter().map(|device| device.0).collect();
     let (size, found, through_users) = match devices {
-        PageDevices::Next(size) => (size, None, &[][..]),
-        PageDevices::Found { devices, through_users } => (0, Some(devices), through_users),
+        PageDevices::Next(size) => (Some(size), IdColumns::default(), &[][..]),
+        PageDevices::Found { devices, through_users } => (None, IdColumns::of(devices), through_users),
     };
-    let found: Option<Vec<i64>> = found.map(|devices| devices.iter().map(|device| device.0).collect());
     let through: Vec<i64> = through_users.iter().map(|(device, _)| device.0).collect();
     let users: Vec<String> = through_users.iter().map(|(_, user)| user.as_str().to_owned()).collect();
     // `in (select …)` behind `is true`, and `not in`, are looked up in a hash table. `= any` and `<> all` compare a device
@@ -166,12 +166,15 @@ pub async fn write_page(
         r#"
         with next as materialized (
           select device_id, platform, environment, kind, user_id from devices
-          where $18::bigint[] is null and app_id = $1 and quarantined_at is null and source <> 1
+          where $4::bigint is not null and app_id = $1 and quarantined_at is null and source <> 1
             and device_id > $2 and device_id <= $3
           order by device_id limit $4),
         found as materialized (
           select device_id, platform, environment, kind, user_id, quarantined_at, source from devices
-          where device_id = any($18::bigint[])),
+          where device_id = any($18::bigint[])
+          union all
+          select device_id, platform, environment, kind, user_id, quarantined_at, source from devices
+          where device_id >= $21::bigint and device_id <= $22::bigint and get_bit($23::bytea, device_id - $21) = 1),
         page as materialized (
           select * from next
           union all
@@ -224,9 +227,12 @@ pub async fn write_page(
         fan_out.due_at,
         fan_out.expires_at,
         JOB_DEVICES_MAX as i32,
-        found.as_deref(),
+        &found.scattered,
         &through,
         &users,
+        found.first,
+        found.last,
+        found.wanted.as_deref(),
     )
     .fetch_one(conn)
     .await?;

@@ -6,6 +6,7 @@
 
 mod addressed;
 mod batch;
+mod id_columns;
 mod list;
 mod page;
 mod retention;
@@ -17,6 +18,7 @@ pub use self::addressed::{
     Addressed, NewToken, addressed_ids, addressed_tokens, addressed_users, insert_sent, mark_sent,
 };
 pub use self::batch::{InsertedDevice, TokenKey, by_tokens, insert_all, lock_tokens, save_all};
+pub(super) use self::id_columns::IdColumns;
 pub use self::list::{DeviceFilter, DevicePage, list};
 pub use self::page::{next_active, users_of};
 pub use self::retention::{delete_quarantined, delete_send_only, send_only};

@@ -1,5 +1,6 @@
 //! Reads devices for a page of a fan-out (docs/queue.md#pages-of-topics).
 
+use super::IdColumns;
 use crate::domain::{AppId, DeviceId, UserId};
 use crate::store::Error;
 use crate::store::Session;
@@ -29,18 +30,24 @@ pub async fn next_active(
     Ok(devices.into_iter().map(DeviceId).collect())
 }
 
-/// The users of these devices. A device without a user is missing.
+/// The users of these devices, which are ascending, each once. A device without a user is missing.
 ///
 /// # Errors
 /// Postgres is out of reach, or a row holds an unknown value.
 pub async fn users_of(conn: &mut Session, devices: &[DeviceId]) -> Result<Vec<(DeviceId, UserId)>, Error> {
-    let devices: Vec<i64> = devices.iter().map(|device| device.0).collect();
+    let ids = IdColumns::of(devices);
     let row = sqlx::query!(
         r#"with found as materialized (
-             select device_id, user_id from devices where device_id = any($1))
+             select device_id, user_id from devices where device_id = any($1)
+             union all
+             select device_id, user_id from devices
+             where device_id >= $2 and device_id <= $3 and get_bit($4::bytea, device_id - $2) = 1)
            select coalesce(array_agg(device_id), '{}') as "devices!", coalesce(array_agg(user_id), '{}') as "users!"
            from found where user_id is not null"#,
-        &devices
+        &ids.scattered,
+        ids.first,
+        ids.last,
+        ids.wanted.as_deref()
     )
     .fetch_one(conn)
     .await?;

@@ -125,7 +125,7 @@ pub async fn subscribers(
         limit
     );
     let mut ids = own.fetch_all(&mut *conn).await?;
-    let through_users = first_through_users(conn, app, topics, after, limit).await?;
+    let through_users = first_through_users(conn, app, topics, (after, DeviceId(i64::MAX)), limit).await?;
     ids.extend(through_users.into_iter().map(|device| device.0));
     ids.sort_unstable();
     ids.dedup();

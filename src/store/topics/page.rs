@@ -86,7 +86,7 @@ pub async fn user_counts(
     Ok(rows.into_iter().map(|row| (row.topic_id, usize::try_from(row.users).unwrap_or_default())).collect())
 }
 
-/// The first devices after `after` that are bound to a user with any of these topics, in id order. It takes a time that
+/// The first devices after `after` up to `last` that are bound to a user with any of these topics, in id order. It takes a time that
 /// grows with the number of such users.
 ///
 /// # Errors
@@ -95,7 +95,7 @@ pub async fn first_through_users(
     conn: &mut Session,
     app: AppId,
     topics: &[TopicId],
-    after: DeviceId,
+    (after, last): (DeviceId, DeviceId),
     limit: i64,
 ) -> Result<Vec<DeviceId>, Error> {
     let rows = sqlx::query_scalar!(
@@ -104,11 +104,12 @@ pub async fn first_through_users(
            select device_id from devices
            where app_id = $1 and user_id = any(array(
              select user_id from user_subscriptions where topic_id = any($2)))))
-           and device_id > $3
-         order by device_id limit $4",
+           and device_id > $3 and device_id <= $4
+         order by device_id limit $5",
         app.0,
         topics,
         after.0,
+        last.0,
         limit
     );
     Ok(ids(rows.fetch_all(conn).await?))

@@ -224,20 +224,25 @@ async fn find(conn: &mut Session, id: NotificationId) {
     };
     let audience = union_of([FanOutPart::All]);
     let lanes = [(fcm::LANE, LaneId(1))];
-    let (few, users) = ([DeviceId(1), DeviceId(2)], [(DeviceId(2), UserId::parse("u1").unwrap())]);
-    let found = PageDevices::Found { devices: &few, through_users: &users };
-    for devices in [PageDevices::Next(10_000), found] {
+    // Neighbours, and scattered ones.
+    let (few, far) = ([DeviceId(1), DeviceId(2)], [DeviceId(2), DeviceId(1_000)]);
+    let users = [(DeviceId(2), UserId::parse("u1").unwrap())];
+    let found = |devices| PageDevices::Found { devices, through_users: &users };
+    for devices in [PageDevices::Next(10_000), found(&few), found(&far)] {
         fan_outs::write_page(conn, &fan_out, &audience, &lanes, devices).await.unwrap();
     }
     let names = [TopicName::parse("news").unwrap()];
     topics::ids_by_name(conn, AppId(1), &names).await.unwrap();
     topics::user_counts(conn, &[1, 2], 20_000).await.unwrap();
     topics::first_subscribers(conn, &[1, 2], (DeviceId(0), DeviceId(100_000)), 10_000).await.unwrap();
-    topics::first_through_users(conn, AppId(1), &[1, 2], DeviceId(0), 10_000).await.unwrap();
+    topics::first_through_users(conn, AppId(1), &[1, 2], (DeviceId(0), DeviceId(100_000)), 10_000)
+        .await
+        .unwrap();
     topics::topics_among(conn, &few, &[1, 2]).await.unwrap();
     topics::user_topics_among(conn, AppId(1), &[users[0].1.clone()], &[1, 2]).await.unwrap();
     devices::next_active(conn, AppId(1), (DeviceId(0), DeviceId(100_000)), 10_000).await.unwrap();
     devices::users_of(conn, &few).await.unwrap();
+    devices::users_of(conn, &far).await.unwrap();
     fan_outs::advance(conn, id, DeviceId(1), DeviceId(1), 0).await.unwrap();
     fan_outs::finish(conn, id, 0).await.unwrap();
 }

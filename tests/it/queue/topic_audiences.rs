@@ -16,7 +16,7 @@ use pushpost_testkit::seeds::seeds;
 
 const TOPICS: [&str; 6] = ["t0", "t1", "t2", "t3", "t4", "team:5"];
 const USERS: usize = 12;
-const DEVICES: i64 = 60;
+const DEVICES: usize = 60;
 
 /// A device as the model knows it.
 struct ModelDevice {
@@ -38,13 +38,16 @@ fn some_topics(rng: &mut StdRng, probability: f64) -> HashSet<TopicName> {
 }
 
 impl Model {
-    /// Some topics have many subscribers and some have few. Devices of another app have the same topics.
+    /// Some topics have many subscribers and some have few. Devices of another app have the same topics. The ids are neighbours, or
+    /// lie apart: pages read them in other ways.
     async fn draw(rng: &mut StdRng) -> Self {
         let queue = TestQueue::create().await;
         let share = *[0.1, 0.4, 0.8].choose(rng).unwrap();
         let users: Vec<_> = (0..USERS).map(|_| some_topics(rng, share / 2.0)).collect();
-        let mut devices = Vec::new();
-        for id in 1..=DEVICES {
+        let (mut devices, mut id) = (Vec::new(), 0);
+        let gap_max = *[1, 3, 20].choose(rng).unwrap();
+        for _ in 0..DEVICES {
+            id += rng.random_range(1..=gap_max);
             let user = rng.random_bool(0.5).then(|| rng.random_range(0..USERS));
             let topics = some_topics(rng, share);
             devices.push(ModelDevice { id, is_active: rng.random_bool(0.9), user, topics });
@@ -59,8 +62,10 @@ impl Model {
         for device in &self.devices {
             // A device that is not active is quarantined, or known from a send alone.
             sqlx::query(
-                "insert into devices (app_id, platform, environment, token, token_digest, user_id, quarantined_at, source)
-                 select $1, 2, 0, $2::text, substr(sha256($2::text::bytea), 1, 16), $3,
+                "insert into devices (device_id, app_id, platform, environment, token, token_digest, user_id, quarantined_at,
+                                      source)
+                 overriding system value
+                 select $2, $1, 2, 0, $2::text, substr(sha256($2::text::bytea), 1, 16), $3,
                         case when not $4 and $2 % 2 = 0 then now() end, case when not $4 and $2 % 2 = 1 then 1 else 0 end",
             )
             .bind(self.queue.app.id.0)
@@ -84,7 +89,8 @@ impl Model {
         self.queue
             .database
             .execute(
-                "insert into topics (app_id, name) select app_id + 1, name from topics;
+                "select setval(pg_get_serial_sequence('devices', 'device_id'), (select max(device_id) from devices));
+                 insert into topics (app_id, name) select app_id + 1, name from topics;
                  insert into user_subscriptions (topic_id, app_id, user_id)
                  select topic_id, app_id, 'u' || g from topics, generate_series(0, 11) g where app_id <> 1;
                  insert into devices (app_id, platform, environment, token, token_digest, user_id)
@@ -164,7 +170,7 @@ fn condition(rng: &mut StdRng, depth: usize) -> Condition {
     }
 }
 
-fn audience(rng: &mut StdRng) -> FanOut {
+fn audience(rng: &mut StdRng, devices: &[DeviceId]) -> FanOut {
     let mut parts = Vec::new();
     if rng.random_bool(0.6) {
         let names: Vec<TopicName> = some_topics(rng, 0.3).into_iter().chain(topics(&["unknown"])).collect();
@@ -182,20 +188,21 @@ fn audience(rng: &mut StdRng) -> FanOut {
     }
     if rng.random_bool(0.3) {
         audience.except_users = vec![user("u3")];
-        audience.except_devices = (0..5).map(|_| DeviceId(rng.random_range(1..=DEVICES))).collect();
+        audience.except_devices = (0..5).map(|_| *devices.choose(rng).unwrap()).collect();
     }
     audience
 }
 
 #[tokio::test]
 async fn random_audiences_have_the_targets_of_a_simple_model() {
-    for seed in seeds(&[1, 2, 3]) {
+    for seed in seeds(&[1, 2, 3, 6]) {
         let mut rng = StdRng::seed_from_u64(seed);
         let model = Model::draw(&mut rng).await;
         let node = QueueNode::enter(&model.queue).await;
+        let devices: Vec<DeviceId> = model.devices.iter().map(|device| DeviceId(device.id)).collect();
         let mut through_users = 0;
         for round in 0..60 {
-            let audience = audience(&mut rng);
+            let audience = audience(&mut rng, &devices);
             let new = NewNotification { fan_out: Some(audience.clone()), ..model.queue.wanted([]) };
             let id = node.accept(new).await;
             let limits = PageLimits {
@@ -234,6 +241,32 @@ async fn a_page_of_a_topic_that_a_node_died_in_is_found_again() {
         tx.rollback().await.unwrap();
     }
     assert_eq!(model.targets(id).await, before, "nothing of the page is left");
+    while queue.page_within(limits).await.is_some() {}
+    assert_eq!(model.targets(id).await, model.expected(&audience));
+    queue.assert_sound().await;
+}
+
+#[tokio::test]
+async fn a_device_that_comes_after_the_first_page_is_no_target() {
+    let mut rng = StdRng::seed_from_u64(7);
+    let model = Model::draw(&mut rng).await;
+    let queue = &model.queue;
+    let node = QueueNode::enter(queue).await;
+    let audience = union_of([FanOutPart::Topics(topics(&TOPICS))]);
+    let new = NewNotification { fan_out: Some(audience.clone()), ..queue.wanted([]) };
+    let id = node.accept(new).await;
+    let limits = PageLimits { devices: 10, ..PageLimits::DEFAULT };
+    assert!(queue.page_within(limits).await.is_some());
+    queue
+        .database
+        .execute(
+            "insert into devices (app_id, platform, environment, token, token_digest, user_id)
+             select 1, 2, 0, 'late' || user_id, substr(sha256(user_id::bytea), 1, 16), user_id
+             from (select distinct user_id from user_subscriptions where app_id = 1) users;
+             insert into subscriptions (topic_id, device_id)
+             select topic_id, device_id from topics join devices using (app_id) where app_id = 1 and starts_with(token, 'late')",
+        )
+        .await;
     while queue.page_within(limits).await.is_some() {}
     assert_eq!(model.targets(id).await, model.expected(&audience));
     queue.assert_sound().await;
