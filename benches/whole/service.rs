@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, bail, ensure};
 use serde_json::Value;
 
 use crate::child::Child;
@@ -85,6 +85,19 @@ impl Service {
         let answer = self.http.get(url).bearer_auth(&self.key).send().await?;
         let status = answer.status().as_u16();
         Ok((status, serde_json::from_slice(&answer.bytes().await?).unwrap_or(Value::Null)))
+    }
+
+    /// Stops a notification and waits until it has ended.
+    pub(crate) async fn cancel(&self, id: &str) -> anyhow::Result<()> {
+        let path = format!("/v1/notifications/{id}");
+        let url = format!("http://{}{path}", self.address);
+        let status = self.http.delete(url).bearer_auth(&self.key).send().await?.status();
+        ensure!(status.is_success(), "the cancellation of {id} was answered {status}");
+        until(SHORT, STEP, "the end of a cancelled notification", async || {
+            let (_, document) = self.get(&path).await?;
+            Ok(["cancelled", "done"].iter().any(|end| document["status"] == *end).then_some(()))
+        })
+        .await
     }
 
     /// Is every outcome of a notification on record? Then its counts.

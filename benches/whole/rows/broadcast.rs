@@ -38,9 +38,14 @@ pub(super) struct Broadcast {
 impl Broadcast {
     /// Sends to all registered devices, `devices` in number, and waits until every outcome is on record.
     pub(super) async fn run(stage: &Stage<'_>, devices: u64) -> anyhow::Result<Self> {
+        Self::run_to(stage, json!({ "all": true }), devices).await
+    }
+
+    /// The same to an audience of so many devices.
+    pub(super) async fn run_to(stage: &Stage<'_>, to: Value, devices: u64) -> anyhow::Result<Self> {
         stage.simulator.forget().await?;
         let (meter, before, begun) = (stage.meter(), stage.meter().read()?, Instant::now());
-        let id = stage.service.post(&notification::to(json!({ "all": true }))).await?;
+        let id = stage.service.post(&notification::to(to)).await?;
         while_growing(PATIENCE, LOOK, "a broadcast", devices, async || {
             Ok(stage.simulator.counts().await?.accepted)
         })

@@ -5,6 +5,7 @@ mod bare;
 mod batch;
 mod broadcast;
 mod cleanup;
+mod condition;
 mod far;
 mod high;
 mod idempotent;
@@ -15,6 +16,7 @@ mod past;
 mod reads;
 mod singles;
 mod snapshot;
+mod topic;
 
 use crate::report::Findings;
 use crate::stage::Bench;
@@ -29,6 +31,10 @@ pub(crate) enum Row {
     Apns,
     /// A broadcast by FCM.
     Fcm,
+    /// A broadcast to a topic, beside one to all.
+    Topic,
+    /// From the POST of a condition to the provider.
+    Condition,
     /// Broadcasts of different sizes.
     Memory,
     /// Notifications to one device each.
@@ -59,10 +65,12 @@ pub(crate) enum Row {
 
 impl Row {
     /// In the order in which they are measured.
-    pub(crate) const ALL: [Self; 16] = [
+    pub(crate) const ALL: [Self; 18] = [
         Self::Bare,
         Self::Apns,
         Self::Fcm,
+        Self::Topic,
+        Self::Condition,
         Self::Memory,
         Self::Singles,
         Self::Idempotent,
@@ -84,6 +92,8 @@ impl Row {
             Self::Bare => "bare",
             Self::Apns => "apns",
             Self::Fcm => "fcm",
+            Self::Topic => "topic",
+            Self::Condition => "condition",
             Self::Memory => "memory",
             Self::Singles => "singles",
             Self::Idempotent => "idempotent",
@@ -105,6 +115,8 @@ impl Row {
             Self::Bare => bare::measure(bench).await,
             Self::Apns => broadcast::measure(bench, apns::PLATFORM).await,
             Self::Fcm => broadcast::measure(bench, fcm::PLATFORM).await,
+            Self::Topic => topic::measure(bench).await,
+            Self::Condition => condition::measure(bench).await,
             Self::Memory => memory::measure(bench).await,
             Self::Singles => singles::measure(bench).await,
             Self::Idempotent => idempotent::measure(bench).await,
