@@ -10,7 +10,9 @@ use serde_json::Map;
 use super::State;
 use super::error::ApiError;
 use super::json::unknown_name;
-use crate::domain::{AppId, ErrorLocation, InputCode, InstallationKey, ValidationError, nearest};
+use crate::domain::{
+    AppId, ErrorLocation, InputCode, InstallationKey, ValidationError, nearest, parse_whole_number,
+};
 
 /// Items of a page if the request names no `limit`.
 const PAGE_DEFAULT: usize = 100;
@@ -24,6 +26,8 @@ pub struct Parameters {
     pairs: Vec<(String, String)>,
     known: Vec<&'static str>,
     faults: Vec<ValidationError>,
+    /// Faults of the body, which come after those of the parameters.
+    of_body: Vec<ValidationError>,
 }
 
 /// Which part of a list is asked for.
@@ -63,7 +67,7 @@ impl Parameters {
 
     /// Decoded pairs of name and value.
     pub fn new(pairs: Vec<(String, String)>) -> Self {
-        Self { pairs, known: Vec::new(), faults: Vec::new() }
+        Self { pairs, known: Vec::new(), faults: Vec::new(), of_body: Vec::new() }
     }
 
     /// Adds a fault of a parameter.
@@ -76,6 +80,11 @@ impl Parameters {
     /// Adds a fault of another part of the request, such as a header.
     pub fn add(&mut self, fault: ValidationError) {
         self.faults.push(fault);
+    }
+
+    /// Adds faults of the body of a call that takes none.
+    pub fn add_of_body(&mut self, faults: Vec<ValidationError>) {
+        self.of_body.extend(faults);
     }
 
     /// Every value of a filter. A filter given twice means either.
@@ -176,7 +185,9 @@ impl Parameters {
 
     /// Is there nothing to report so far, and was every parameter asked for?
     pub fn is_sound(&self) -> bool {
-        self.faults.is_empty() && self.pairs.iter().all(|(name, _)| self.known.contains(&name.as_str()))
+        self.faults.is_empty()
+            && self.of_body.is_empty()
+            && self.pairs.iter().all(|(name, _)| self.known.contains(&name.as_str()))
     }
 
     /// As [`Self::finish`], together with the faults of the body.
@@ -206,6 +217,7 @@ impl Parameters {
             let place = ErrorLocation::parameter(&name);
             self.add(unknown_name(place, InputCode::UnknownParameter, "parameter", &name, suggestion));
         }
+        self.faults.append(&mut self.of_body);
         self.faults
     }
 
@@ -224,7 +236,8 @@ impl Parameters {
 
     fn limit(&mut self) -> usize {
         let Some(text) = self.text("limit") else { return PAGE_DEFAULT };
-        let limit = text.parse().ok().filter(|limit| (1..=PAGE_MAX).contains(limit));
+        let limit = parse_whole_number(&text).ok().and_then(|limit| usize::try_from(limit).ok());
+        let limit = limit.filter(|limit| (1..=PAGE_MAX).contains(limit));
         limit.unwrap_or_else(|| {
             let detail = format!("this must be a whole number from 1 to {PAGE_MAX}");
             let fault = self.fault("limit", InputCode::OutOfRange, detail);
@@ -302,13 +315,19 @@ mod tests {
 
     #[test]
     fn a_limit_is_1_to_1000() {
-        for (text, fits) in
-            [("1", true), ("1000", true), ("0", false), ("1001", false), ("-1", false), ("x", false)]
-        {
+        for (text, limit) in [("1", 1), ("1000", 1000), ("7.0", 7), ("1e2", 100)] {
             let mut given = parameters(&[("limit", text)]);
-            let page = given.page("list", AppId(1), &key());
-            assert_eq!(page.limit.to_string() == text, fits, "{text}");
-            assert_eq!(given.into_faults().is_empty(), fits, "{text}");
+            assert_eq!(given.page("list", AppId(1), &key()).limit, limit, "{text}");
+            assert!(given.into_faults().is_empty(), "{text}");
+        }
+        for text in ["0", "1001", "-1", "x", "+7", "07", "7.5", ""] {
+            let mut given = parameters(&[("limit", text)]);
+            given.page("list", AppId(1), &key());
+            assert_eq!(
+                codes(given),
+                [(ErrorLocation::Parameter("limit".to_owned()), "out_of_range")],
+                "{text}"
+            );
         }
     }
 

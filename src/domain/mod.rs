@@ -35,6 +35,7 @@ mod time_zone;
 mod topic;
 mod ttl;
 mod user_token;
+mod whole_number;
 mod wire_enum;
 
 pub use app::{App, AppLane, Apps, ProviderDefaults, ServedApps};
@@ -74,3 +75,4 @@ pub use user_token::{
     BadUserToken, BadUserTokenKey, UserTokenAlgorithm, UserTokenClaims, UserTokenReason, UserTokenVerifier,
     VerificationKey,
 };
+pub use whole_number::{BadWholeNumber, as_whole_number, parse_whole_number};

@@ -9,7 +9,10 @@ use super::ValidationErrors;
 use super::aliases::field_meant;
 use super::digest;
 use super::tape::{Element, Items};
-use crate::domain::{ErrorLocation, InputCode, RequestDigest, ValidationError, nearest, shown_name};
+use crate::domain::{
+    BadWholeNumber, ErrorLocation, InputCode, RequestDigest, ValidationError, nearest, parse_whole_number,
+    shown_name,
+};
 
 /// A member for which leaving it out and `null` mean different things.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -109,15 +112,15 @@ impl<'a> Fields<'a> {
         self.typed(name, "boolean", Element::as_bool)
     }
 
-    /// A whole number within a range.
+    /// A whole number within a range. `7.0` is one.
     pub fn integer(&mut self, name: &'static str, range: RangeInclusive<u64>) -> Option<u64> {
-        let written = self.value(name)?.as_number();
-        let is_fraction = |text: &str| text.parse().is_ok_and(|number: f64| number.fract() != 0.0);
-        let Some(written) = written.filter(|text| !is_fraction(text)) else {
+        let number = self.value(name)?.as_number().map(parse_whole_number);
+        let Some(Ok(_) | Err(BadWholeNumber::OutOfRange)) = number else {
             self.wrong_type(name, "integer");
             return None;
         };
-        let number = written.parse().ok().filter(|number| range.contains(number));
+        let number = number.and_then(|number| u64::try_from(number.ok()?).ok());
+        let number = number.filter(|number| range.contains(number));
         if number.is_none() {
             let detail = format!("this must be a whole number from {} to {}", range.start(), range.end());
             let fault = ValidationError::at(self.pointer(name), InputCode::OutOfRange, detail);

@@ -107,10 +107,20 @@ fn a_body_that_is_no_object_is_of_the_wrong_type() {
 }
 
 #[test]
-fn integers_must_be_whole_numbers() {
-    for (text, code) in
-        [("1.5", "wrong_type"), ("\"1\"", "wrong_type"), ("-1", "out_of_range"), ("1e30", "out_of_range")]
-    {
+fn integers_must_be_whole_numbers_however_they_are_written() {
+    for text in ["7", "7.0", "70e-1", "0", "-0.0", "0.9e1"] {
+        let body = format!(r#"{{"name":"a","count":{text}}}"#);
+        assert!(read(body.as_bytes(), sample).is_ok(), "{text}");
+    }
+    for (text, code) in [
+        ("1.5", "wrong_type"),
+        ("1e-400", "wrong_type"),
+        ("\"1\"", "wrong_type"),
+        ("-1", "out_of_range"),
+        ("-1.0", "out_of_range"),
+        ("10.0", "out_of_range"),
+        ("1e30", "out_of_range"),
+    ] {
         let body = format!(r#"{{"name":"a","count":{text}}}"#);
         assert_eq!(codes(&read(body.as_bytes(), sample).expect_err(text)), pairs(&[("#/count", code)]));
     }

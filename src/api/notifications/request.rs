@@ -10,6 +10,7 @@ use crate::api::json::{self, Fields, ValidationErrors};
 use crate::audience::Audience;
 use crate::domain::{
     App, Content, ErrorLocation, Idempotency, InputCode, InstallationKey, Kind, Ttl, ValidationError,
+    parse_whole_number,
 };
 use crate::notifications::preview::PreviewSubmission;
 use crate::notifications::rules;
@@ -196,7 +197,10 @@ fn ttl(fields: &mut Fields<'_>, default: Ttl) -> Ttl {
     let Some(value) = fields.value("ttl") else { return default };
     let read = match (value.as_str(), value.as_number()) {
         (Some(text), _) => Ttl::parse(text).ok(),
-        (None, Some(number)) => number.parse().ok().and_then(|secs| Ttl::from_secs(secs).ok()),
+        (None, Some(number)) => {
+            let secs = parse_whole_number(number).ok().and_then(|secs| u64::try_from(secs).ok());
+            secs.and_then(|secs| Ttl::from_secs(secs).ok())
+        }
         (None, None) => {
             fields.wrong_type("ttl", "integer or string");
             return default;

@@ -14,7 +14,7 @@ pub(super) use push_type::PushType;
 use super::Expiry;
 use crate::domain::{
     App, COLLAPSE_KEY_MAX, Content, ErrorLocation, InputCode, NotificationId, ValidationError,
-    is_collapse_key,
+    as_whole_number, is_collapse_key,
 };
 
 /// The configured APNs topics of the app. Requests may name these only.
@@ -115,7 +115,7 @@ pub(super) fn has_effect(aps: Option<&Value>) -> bool {
 
 /// Whether an `aps` dictionary wakes the app.
 pub(super) fn wakes(aps: Option<&Value>) -> bool {
-    aps.and_then(|aps| aps.get("content-available")).and_then(Value::as_i64) == Some(1)
+    aps.and_then(|aps| aps.get("content-available")).and_then(as_whole_number) == Some(1)
 }
 
 /// Faults of overridden headers, at most 1,000. `push_type` applies if the headers name none; `topics` are the

@@ -6,7 +6,7 @@
 use serde_json::{Map, Value};
 
 use super::{PUSH_TYPE, PushType};
-use crate::domain::{Content, Kind};
+use crate::domain::{Content, Kind, as_whole_number};
 use crate::provider::apns::PLATFORM;
 
 /// The members of the field, each an object.
@@ -97,7 +97,7 @@ impl AppleMember<'_> {
 
     /// Does the override set the member to this number?
     pub(in crate::provider) fn is_number(self, number: i64) -> bool {
-        matches!(self, Self::Given(value) if value.as_i64() == Some(number))
+        matches!(self, Self::Given(value) if as_whole_number(value) == Some(number))
     }
 }
 
@@ -125,6 +125,7 @@ mod tests {
             (json!({"apns": wakes(json!({"sound": "default"}))}), Alert),
             // A title that the override removes is not shown.
             (json!({"title": "Hi", "apns": wakes(json!({"alert": null}))}), Background),
+            (json!({"apns": {"payload": {"aps": {"content-available": 1.0}}}}), Background),
             (json!({"apns": {"payload": {"aps": {"content-available": 0}}}}), Alert),
             (json!({"apns": {"payload": {"aps": null}}}), Alert),
             (

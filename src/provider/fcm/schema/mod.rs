@@ -6,7 +6,7 @@
 
 use serde_json::{Map, Value};
 
-use crate::domain::{ErrorLocation, InputCode, ValidationError, nearest, shown_name};
+use crate::domain::{ErrorLocation, InputCode, ValidationError, as_whole_number, nearest, shown_name};
 
 /// The type of a member's value.
 enum Kind {
@@ -158,7 +158,7 @@ pub(super) fn check(overrides: &Map<String, Value>) -> Vec<ValidationError> {
 /// Most faults that are collected. A request could have a million, and an answer lists no more than this.
 const FAULTS_MAX: usize = 1_000;
 
-/// The overrides with all known names in `snake_case`.
+/// The overrides with all known names in `snake_case`, and whole numbers without a fraction.
 pub(super) fn canonical(overrides: &Map<String, Value>) -> Map<String, Value> {
     respell(overrides, MESSAGE)
 }
@@ -167,6 +167,10 @@ fn respell(object: &Map<String, Value>, fields: &[Field]) -> Map<String, Value> 
     let respelt = object.iter().map(|(name, value)| match (find(fields, name), value) {
         (Some((name, Object(fields))), Value::Object(object)) => {
             ((*name).to_owned(), Value::Object(respell(object, fields)))
+        }
+        // FCM is sent `7` for `7.0`.
+        (Some((name, Whole)), Value::Number(_)) => {
+            ((*name).to_owned(), as_whole_number(value).map_or_else(|| value.clone(), Value::from))
         }
         (Some((name, _)), value) => ((*name).to_owned(), value.clone()),
         (None, value) => (name.clone(), value.clone()),
@@ -236,7 +240,7 @@ fn check_value(value: &Value, kind: &Kind, pointer: &str, faults: &mut Vec<Valid
         (Span, Value::String(_)) => wrong(pointer, InputCode::BadValue, "seconds with an s, such as 3.5s"),
         (Time, Value::String(text)) if chrono::DateTime::parse_from_rfc3339(text).is_ok() => {}
         (Time, Value::String(_)) => wrong(pointer, InputCode::BadValue, "a time as RFC 3339 has it"),
-        (Whole, Value::Number(number)) if number.as_i64().is_some_and(|n| i32::try_from(n).is_ok()) => {}
+        (Whole, Value::Number(_)) if as_whole_number(value).is_some_and(|n| i32::try_from(n).is_ok()) => {}
         (Whole, Value::Number(_)) => wrong(pointer, InputCode::BadValue, "a whole number of 32 bits"),
         (Word(words), Value::String(text)) if words.contains(&text.as_str()) => {}
         (Word(words), Value::String(_)) => faults.push(

@@ -46,6 +46,18 @@ fn every_documented_member_passes_in_both_spellings() {
 }
 
 #[test]
+fn a_whole_number_with_a_fraction_of_zeros_is_sent_without_it() {
+    let count = |text: &str| {
+        let text = format!(r#"{{"android":{{"notification":{{"notification_count":{text}}}}}}}"#);
+        object(serde_json::from_str(&text).expect("JSON"))
+    };
+    for text in ["3.0", "30e-1", "3"] {
+        assert_eq!(faults(Value::Object(count(text))), []);
+        assert_eq!(Value::Object(canonical(&count(text))).to_string(), Value::Object(count("3")).to_string());
+    }
+}
+
+#[test]
 fn the_senders_own_names_keep_their_spelling() {
     let own =
         object(json!({"data": {"collapseKey": "v"}, "apns": {"payload": {"fcmOptions": 1}}, "x": {"y": 1}}));
