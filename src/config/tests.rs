@@ -3,6 +3,7 @@
 mod changes;
 mod cleanups;
 mod further_provider;
+mod user_tokens;
 
 use std::path::Path;
 use std::time::Duration;

@@ -29,7 +29,7 @@ pub struct UserTokenKey {
 
 impl UserTokenSettings {
     pub(super) fn read(app: &str, mut section: Section<'_>) -> Option<Self> {
-        let audience = section.text("audience").unwrap_or_else(|| format!("pushpost:{app}"));
+        let audience = section.parsed("audience", not_empty).unwrap_or_else(|| format!("pushpost:{app}"));
         const DAY: Duration = Duration::from_secs(86_400);
         let max_age = section.duration("max_age", Duration::from_secs(1)..=3_650 * DAY, DAY);
         let sections = section.section_list("keys");
@@ -56,7 +56,7 @@ impl UserTokenSettings {
 
 impl UserTokenKey {
     fn read(mut section: Section<'_>) -> Option<Self> {
-        let kid = section.text("kid");
+        let kid = section.parsed("kid", not_empty);
         let parse =
             |text: &str| UserTokenAlgorithm::parse(text).ok_or("must be \"ES256\", \"RS256\" or \"HS256\"");
         let algorithm = section.parsed("algorithm", parse);
@@ -89,4 +89,9 @@ impl UserTokenKey {
     fn verification_key(&self) -> Result<VerificationKey, BadUserTokenKey> {
         VerificationKey::new(self.kid.clone(), self.algorithm, self.material.expose())
     }
+}
+
+/// A text that tokens repeat. An empty one can only be a mistake.
+fn not_empty(text: &str) -> Result<String, &'static str> {
+    if text.is_empty() { Err("must not be empty") } else { Ok(text.to_owned()) }
 }

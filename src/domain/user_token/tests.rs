@@ -196,6 +196,7 @@ fn claims_that_are_missing_or_of_another_form_are_malformed() {
         json!({"exp": null}),
         json!({"exp": "1764403600"}),
         json!({"exp": {"$serde_json::private::Number": "x"}}),
+        json!({"exp": {"$serde_json::private::Number": "1764403600"}}),
         json!({"exp": [NOW]}),
         json!({"exp": true}),
         json!({"nbf": "now"}),
@@ -263,6 +264,13 @@ fn times_may_have_fractions_and_exponents_and_any_size() {
             assert_eq!(reason_of(name, number), reason, "{name} {number}");
         }
     }
+}
+
+#[test]
+fn of_claims_given_twice_the_last_counts() {
+    let text = format!(r#"{{"sub":"u1","sub":"u42","aud":"pushpost:shop","exp":1,"exp":{}}}"#, NOW + 3600);
+    let claims = es256().verify(&token(&text), now()).expect("it is right");
+    assert_eq!(claims.user, UserId::parse("u42").expect("a user id"));
 }
 
 #[test]
