@@ -1,8 +1,7 @@
 //! Reads the body of a request, and checks its type, its size and its speed.
 
 use axum::body::Body;
-use axum::extract::FromRequest;
-use axum::extract::Request;
+use axum::extract::{FromRequest, FromRequestParts, Request};
 use bytes::Bytes;
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName};
@@ -11,6 +10,8 @@ use tokio::time::{Duration, Instant, timeout};
 
 use super::State;
 use super::error::ApiError;
+use super::json;
+use super::query::Parameters;
 use crate::domain::{InputCode, ValidationError};
 
 /// The time that a whole body may take: at the largest size about 280 kB/s.
@@ -45,15 +46,49 @@ impl FromRequest<State> for DeviceBody {
     }
 }
 
-async fn read_json(request: Request, limit: usize) -> Result<Vec<u8>, ApiError> {
-    if !is_json(request.headers()) || is_encoded(request.headers()) {
-        return Err(ApiError::UnsupportedMediaType);
+/// The query parameters of a call that takes no body. Its body may be missing, empty or `{}`. Members are refused as
+/// unknown, because a caller who sends some expects them to do something.
+#[derive(Debug)]
+pub struct NoBody(pub Parameters);
+
+impl FromRequest<State> for NoBody {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, state: &State) -> Result<Self, ApiError> {
+        let (mut parts, body) = request.into_parts();
+        let Ok(mut parameters) = Parameters::from_request_parts(&mut parts, state).await;
+        let limit = state.limits.body_bytes.min(DEVICE_BYTES_MAX);
+        let body = read_bytes(&parts.headers, body, limit).await?;
+        if body.is_empty() {
+            return Ok(Self(parameters));
+        }
+        require_json(&parts.headers)?;
+        let nothing = json::read(body, |fields| {
+            fields.finish();
+            Some(())
+        });
+        parameters.add_of_body(nothing.err().unwrap_or_default());
+        Ok(Self(parameters))
     }
-    let announced = announced(request.headers());
+}
+
+async fn read_json(request: Request, limit: usize) -> Result<Vec<u8>, ApiError> {
+    let (parts, body) = request.into_parts();
+    require_json(&parts.headers)?;
+    read_bytes(&parts.headers, body, limit).await
+}
+
+fn require_json(headers: &HeaderMap) -> Result<(), ApiError> {
+    let is_readable = is_json(headers) && !is_encoded(headers);
+    if is_readable { Ok(()) } else { Err(ApiError::UnsupportedMediaType) }
+}
+
+async fn read_bytes(headers: &HeaderMap, body: Body, limit: usize) -> Result<Vec<u8>, ApiError> {
+    let announced = announced(headers);
     if announced.is_some_and(|length| length > limit) {
         return Err(ApiError::BodyTooLarge(limit));
     }
-    match timeout(BODY_DEADLINE, collect(request.into_body(), announced.unwrap_or_default(), limit)).await {
+    match timeout(BODY_DEADLINE, collect(body, announced.unwrap_or_default(), limit)).await {
         Ok(read) => read,
         Err(_) => Err(ApiError::BodyTooSlow),
     }

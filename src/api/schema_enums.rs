@@ -98,3 +98,15 @@ impl PartialSchema for TimeToLive {
 }
 
 impl ToSchema for TimeToLive {}
+
+/// The sender's label of notifications, as `notifications::label` reads it.
+pub(super) enum Label {}
+
+impl PartialSchema for Label {
+    fn schema() -> RefOr<Schema> {
+        let pattern = Some("^[A-Za-z0-9_.~%-]{1,50}$");
+        ObjectBuilder::new().schema_type(Type::String).pattern(pattern).build().into()
+    }
+}
+
+impl ToSchema for Label {}

@@ -10,6 +10,7 @@ use utoipa_axum::routes;
 
 use super::State;
 use super::auth::{Caller, ManageDevices, ReadDevices};
+use super::body::NoBody;
 use super::devices::{DeviceAnswer, DeviceView};
 use super::error::{ApiError, NamedDeletionProblems, NotFoundKind, UserProblems};
 use super::path::PathName;
@@ -88,8 +89,8 @@ struct UserErasure {
 async fn erase(
     extract::State(state): extract::State<State>,
     caller: Caller<ManageDevices>,
-    mut parameters: Parameters,
     name: PathName,
+    NoBody(mut parameters): NoBody,
 ) -> Result<Response, ApiError> {
     let user = name.user(&mut parameters);
     parameters.finish()?;

@@ -10,6 +10,7 @@ use utoipa::ToSchema;
 
 use crate::api::State;
 use crate::api::auth::{Administer, Caller};
+use crate::api::body::NoBody;
 use crate::api::error::{ApiError, ChangeProblems, ListProblems, NotFoundKind};
 use crate::api::path::LaneName;
 use crate::api::query::Parameters;
@@ -152,7 +153,7 @@ pub(super) async fn pause(
     state: extract::State<State>,
     caller: Caller<Administer>,
     lane: LaneName,
-    parameters: Parameters,
+    NoBody(parameters): NoBody,
 ) -> Result<Response, ApiError> {
     command(LaneCommand::Pause, state, caller, lane, parameters).await
 }
@@ -170,7 +171,7 @@ pub(super) async fn resume(
     state: extract::State<State>,
     caller: Caller<Administer>,
     lane: LaneName,
-    parameters: Parameters,
+    NoBody(parameters): NoBody,
 ) -> Result<Response, ApiError> {
     command(LaneCommand::Resume, state, caller, lane, parameters).await
 }
@@ -189,7 +190,7 @@ pub(super) async fn retry(
     state: extract::State<State>,
     caller: Caller<Administer>,
     lane: LaneName,
-    parameters: Parameters,
+    NoBody(parameters): NoBody,
 ) -> Result<Response, ApiError> {
     command(LaneCommand::Retry, state, caller, lane, parameters).await
 }

@@ -10,7 +10,7 @@ use super::request;
 use super::schema::DeviceChanges;
 use crate::api::State;
 use crate::api::auth::{Caller, ManageDevices, ReadDevices};
-use crate::api::body::DeviceBody;
+use crate::api::body::{DeviceBody, NoBody};
 use crate::api::error::{ApiError, ChangeProblems, DescribeProblems, NotFoundKind, ReadProblems};
 use crate::api::path::PathId;
 use crate::api::query::Parameters;
@@ -75,8 +75,8 @@ pub(super) async fn describe(
 pub(super) async fn remove(
     extract::State(state): extract::State<State>,
     caller: Caller<ManageDevices>,
-    parameters: Parameters,
     id: PathId,
+    NoBody(parameters): NoBody,
 ) -> Result<StatusCode, ApiError> {
     parameters.finish()?;
     let id = id.device(&state.installation, caller.app.id)?;
@@ -97,8 +97,8 @@ pub(super) async fn remove(
 pub(super) async fn restore(
     extract::State(state): extract::State<State>,
     caller: Caller<ManageDevices>,
-    parameters: Parameters,
     id: PathId,
+    NoBody(parameters): NoBody,
 ) -> Result<Response, ApiError> {
     parameters.finish()?;
     let id = id.device(&state.installation, caller.app.id)?;

@@ -27,7 +27,7 @@ const WITH_KEY: &[ProblemCode] = &[
     Internal,
     Unavailable,
 ];
-/// Of every operation with a body.
+/// Of every operation that reads its body, also if the body may only be empty.
 const WITH_BODY: &[ProblemCode] = &[BodyTooSlow, BodyTooLarge, UnsupportedMediaType];
 
 macro_rules! problem_sets {
@@ -54,7 +54,7 @@ problem_sets! {
     /// Problems of reading one thing by its id.
     ReadProblems: WITH_KEY, &[NotFound];
     /// Problems of changing or removing one thing by its id.
-    ChangeProblems: WITH_KEY, &[NotFound, OutcomeUnknown];
+    ChangeProblems: WITH_KEY, WITH_BODY, &[NotFound, OutcomeUnknown];
     /// Problems of `POST /v1/notifications`.
     SendProblems: WITH_KEY, WITH_BODY,
         &[IdempotencyKeyInUse, TooManyTargets, Unprocessable, IdempotencyKeyReused, OutcomeUnknown, QueueFull, ShuttingDown];
@@ -78,13 +78,13 @@ problem_sets! {
     /// Problems of `POST /v1/topics/{topic}/subscribe` and `…/unsubscribe`.
     SubscribeProblems: WITH_KEY, WITH_BODY, &[NotFound, TooManyTargets, Unprocessable, OutcomeUnknown];
     /// Problems of `DELETE /v1/topics/{topic}` and `DELETE /v1/users/{user}`.
-    NamedDeletionProblems: WITH_KEY, &[NotFound, Unprocessable, OutcomeUnknown];
+    NamedDeletionProblems: WITH_KEY, WITH_BODY, &[NotFound, Unprocessable, OutcomeUnknown];
     /// Problems of `GET /v1/users/{user}`.
     UserProblems: WITH_KEY, &[NotFound, Unprocessable];
     /// Problems of `POST /v1/admin/cleanups`.
     StartCleanupProblems: WITH_KEY, WITH_BODY, &[CleanupRunning, Unprocessable, OutcomeUnknown];
     /// Problems of `POST /v1/admin/cleanups/{id}/restore`.
-    RestoreCleanupProblems: WITH_KEY, &[NotFound, CleanupRunning, NotRestorable, OutcomeUnknown];
+    RestoreCleanupProblems: WITH_KEY, WITH_BODY, &[NotFound, CleanupRunning, NotRestorable, OutcomeUnknown];
     /// Problems of `POST /v1/devices/import`.
     ImportProblems: WITH_KEY, &[BodyTooSlow, UnsupportedMediaType, OutcomeUnknown, ShuttingDown];
     /// Problems of `GET /healthz`.

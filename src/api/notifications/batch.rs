@@ -11,7 +11,7 @@ use serde_json::value::RawValue;
 use super::batch_answer::{BatchAnswer, BatchWriter};
 use super::idempotency::{self, HeaderKey};
 use super::request;
-use super::schema::SendRequest;
+use super::schema::Batch;
 use super::send::{self, keyed};
 use crate::api::State;
 use crate::api::auth::{Caller, SendNotifications};
@@ -34,7 +34,7 @@ pub(in crate::api) const PATH: &str = "/v1/notifications/batch";
 #[utoipa::path(
     post, path = PATH, operation_id = "sendBatch", tag = "notifications",
     security(("key" = ["send"])),
-    request_body(content = Vec<SendRequest>, description = "1 to 1,000 notifications (`limits.batch_items`)."),
+    request_body(content = inline(Batch), description = "1 to 1,000 notifications (`limits.batch_items`)."),
     responses((status = 200, description = "What became of each item, in the order given.", body = BatchAnswer), BatchProblems)
 )]
 pub(super) async fn send_batch(

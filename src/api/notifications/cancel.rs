@@ -6,9 +6,9 @@ use axum::{Json, extract};
 use super::status::Notification;
 use crate::api::State;
 use crate::api::auth::{Caller, SendNotifications};
+use crate::api::body::NoBody;
 use crate::api::error::{ApiError, ChangeProblems, NotFoundKind};
 use crate::api::path::PathId;
-use crate::api::query::Parameters;
 use crate::notifications::cancel;
 
 /// Cancel a notification
@@ -25,8 +25,8 @@ use crate::notifications::cancel;
 pub(super) async fn cancel(
     extract::State(state): extract::State<State>,
     caller: Caller<SendNotifications>,
-    parameters: Parameters,
     id: PathId,
+    NoBody(parameters): NoBody,
 ) -> Result<Response, ApiError> {
     parameters.finish()?;
     let id = id.notification()?;

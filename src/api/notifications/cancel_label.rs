@@ -13,6 +13,7 @@ use crate::api::body::JsonBody;
 use crate::api::error::{ApiError, CancelLabelProblems};
 use crate::api::json;
 use crate::api::query::Parameters;
+use crate::api::schema_enums;
 use crate::queue::cancellation;
 
 /// Which notifications are cancelled.
@@ -21,7 +22,7 @@ use crate::queue::cancellation;
 #[schema(example = json!({"label": "spring-sale"}))]
 pub(in crate::api) struct CancelRequest {
     /// The label that they were sent with.
-    #[schema(min_length = 1, max_length = 50)]
+    #[schema(value_type = schema_enums::Label)]
     label: String,
 }
 

@@ -14,6 +14,8 @@ use crate::api::State;
 use crate::api::auth::{Caller, ReadNotifications};
 use crate::api::error::{ApiError, FilteredListProblems};
 use crate::api::query::Parameters;
+use crate::api::schema_enums;
+use crate::api::time::Timestamp;
 use crate::domain::{InputCode, NotificationId, NotificationStatus};
 use crate::notifications::list;
 use crate::store::notification_list::NotificationFilter;
@@ -36,10 +38,10 @@ pub(super) struct NotificationList<'a> {
     get, path = PATH, operation_id = "listNotifications", tag = "notifications",
     security(("key" = ["send", "read"])),
     params(
-        ("status" = Option<Vec<String>>, Query, description = "`scheduled`, `queued`, `sending`, `done` or `cancelled`.", example = json!(["sending"])),
-        ("label" = Option<Vec<String>>, Query, description = "Only notifications with this label.", example = json!(["order-updates"])),
-        ("created_after" = Option<String>, Query, description = "RFC 3339, with `Z` or an offset."),
-        ("created_before" = Option<String>, Query, description = "RFC 3339, with `Z` or an offset."),
+        ("status" = Option<Vec<schema_enums::NotificationStatus>>, Query, description = "Only notifications with this status.", example = json!(["sending"])),
+        ("label" = Option<Vec<schema_enums::Label>>, Query, description = "Only notifications with this label.", example = json!(["order-updates"])),
+        ("created_after" = Option<Vec<Timestamp>>, Query, description = "RFC 3339, with `Z` or an offset."),
+        ("created_before" = Option<Vec<Timestamp>>, Query, description = "RFC 3339, with `Z` or an offset."),
         ("limit" = Option<u16>, Query, minimum = 1, maximum = 1000, description = "Items of a page at most; 100 if left out."),
         ("cursor" = Option<String>, Query, description = "`next_cursor` of the page before, with the same filters."),
     ),

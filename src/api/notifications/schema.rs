@@ -7,8 +7,8 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use serde_json::Value;
-use utoipa::openapi::schema::{OneOfBuilder, Type};
-use utoipa::openapi::{ObjectBuilder, RefOr, Schema};
+use utoipa::openapi::schema::{AnyOfBuilder, OneOfBuilder, Type};
+use utoipa::openapi::{ArrayBuilder, ObjectBuilder, Ref, RefOr, Schema};
 use utoipa::{PartialSchema, ToSchema};
 
 use crate::api::schema_enums;
@@ -66,7 +66,7 @@ pub(in crate::api) struct SendRequest {
     #[schema(deprecated)]
     send_at: Option<String>,
     /// Kept and returned, never sent to a phone; also FCM's `analytics_label`.
-    #[schema(pattern = "^[A-Za-z0-9_.~%-]{1,50}$")]
+    #[schema(value_type = Option<schema_enums::Label>)]
     label: Option<String>,
     /// At most 16 strings, 2 KB together. Kept and returned, never sent to a phone.
     metadata: Option<BTreeMap<String, String>>,
@@ -81,6 +81,41 @@ pub(in crate::api) struct SendRequest {
     apns: Option<ApnsOverridesBody>,
     /// What only FCM gets: members of its message, merged last (RFC 7396).
     fcm: Option<BTreeMap<String, Value>>,
+}
+
+/// The body of `POST /v1/notifications`: only with `dry_run=true` may it be a [`PreviewRequest`].
+pub(super) enum SendOrPreview {}
+
+impl PartialSchema for SendOrPreview {
+    fn schema() -> RefOr<Schema> {
+        let (send, preview) = (SendRequest::name(), PreviewRequest::name());
+        let any = AnyOfBuilder::new().item(Ref::from_schema_name(send)).item(Ref::from_schema_name(preview));
+        RefOr::T(Schema::AnyOf(any.build()))
+    }
+}
+
+impl ToSchema for SendOrPreview {
+    fn schemas(schemas: &mut Vec<(String, RefOr<Schema>)>) {
+        schemas.push((SendRequest::name().into_owned(), SendRequest::schema()));
+        SendRequest::schemas(schemas);
+    }
+}
+
+/// The body of `POST /v1/notifications/batch`. The most items are a limit of the configuration.
+pub(super) enum Batch {}
+
+impl PartialSchema for Batch {
+    fn schema() -> RefOr<Schema> {
+        let item = Ref::from_schema_name(SendRequest::name());
+        ArrayBuilder::new().items(item).min_items(Some(1)).build().into()
+    }
+}
+
+impl ToSchema for Batch {
+    fn schemas(schemas: &mut Vec<(String, RefOr<Schema>)>) {
+        schemas.push((SendRequest::name().into_owned(), SendRequest::schema()));
+        SendRequest::schemas(schemas);
+    }
 }
 
 /// As [`SendRequest`], but `to` may be left out.

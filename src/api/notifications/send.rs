@@ -12,7 +12,7 @@ use utoipa::ToSchema;
 use super::idempotency::{self, HeaderKey};
 use super::preview::{self, PreviewAnswer};
 use super::request::{self, Context};
-use super::schema::SendRequest;
+use super::schema::SendOrPreview;
 use super::unmatched::UnmatchedAnswer;
 use crate::api::State;
 use crate::api::auth::{Caller, SendNotifications};
@@ -61,7 +61,10 @@ pub(super) struct SendAnswer<'a> {
             description = "1 to 255 visible ASCII characters, with or without quotation marks. Kept for 24 h, per app.",
         ),
     ),
-    request_body = SendRequest,
+    request_body(
+        content = inline(SendOrPreview),
+        description = "A `SendRequest`. With `dry_run=true` a `PreviewRequest`, so that `to` may be left out.",
+    ),
     responses(
         (status = 200, description = "With `dry_run=true`: what would be sent.", body = PreviewAnswer),
         (

@@ -8,9 +8,9 @@ use utoipa::ToSchema;
 
 use crate::api::State;
 use crate::api::auth::{Caller, ManageDevices};
+use crate::api::body::NoBody;
 use crate::api::error::{ApiError, NamedDeletionProblems, NotFoundKind};
 use crate::api::path::PathName;
-use crate::api::query::Parameters;
 use crate::registry::topics;
 
 /// How many subscriptions ended with a topic.
@@ -39,8 +39,8 @@ pub(super) struct DeletedTopic {
 pub(super) async fn delete(
     extract::State(state): extract::State<State>,
     caller: Caller<ManageDevices>,
-    mut parameters: Parameters,
     name: PathName,
+    NoBody(mut parameters): NoBody,
 ) -> Result<Response, ApiError> {
     let topic = name.topic(&mut parameters);
     parameters.finish()?;

@@ -10,6 +10,7 @@ mod limits;
 mod log;
 mod lost_commits;
 mod meaning;
+mod no_body;
 mod outage;
 mod paths_and_methods;
 mod wire;

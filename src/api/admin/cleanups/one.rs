@@ -8,6 +8,7 @@ use http::StatusCode;
 use super::answer::CleanupAnswer;
 use crate::api::State;
 use crate::api::auth::{Administer, Caller};
+use crate::api::body::NoBody;
 use crate::api::error::{ApiError, ChangeProblems, NotFoundKind, ReadProblems, RestoreCleanupProblems};
 use crate::api::path::PathId;
 use crate::api::query::Parameters;
@@ -46,8 +47,8 @@ pub(super) async fn find(
 pub(super) async fn cancel(
     extract::State(state): extract::State<State>,
     caller: Caller<Administer>,
-    parameters: Parameters,
     id: PathId,
+    NoBody(parameters): NoBody,
 ) -> Result<Response, ApiError> {
     parameters.finish()?;
     let id = id.cleanup_run(&state.installation, caller.app.id)?;
@@ -74,8 +75,8 @@ pub(super) async fn cancel(
 pub(super) async fn restore(
     extract::State(state): extract::State<State>,
     caller: Caller<Administer>,
-    parameters: Parameters,
     id: PathId,
+    NoBody(parameters): NoBody,
 ) -> Result<Response, ApiError> {
     parameters.finish()?;
     let id = id.cleanup_run(&state.installation, caller.app.id)?;

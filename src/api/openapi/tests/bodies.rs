@@ -144,8 +144,12 @@ fn every_request_body_of_the_document_is_checked() {
             for content in operation["requestBody"]["content"].as_object().into_iter().flatten() {
                 // An array's items are read one by one.
                 let schema = &content.1["schema"];
-                let target = schema["$ref"].as_str().or(schema["items"]["$ref"].as_str()).expect("a schema");
-                named.insert(target.rsplit('/').next().unwrap_or_default().to_owned());
+                let schema = if schema["items"].is_object() { &schema["items"] } else { schema };
+                let choice = schema["anyOf"].as_array().cloned().unwrap_or(vec![schema.clone()]);
+                for one in choice {
+                    let target = one["$ref"].as_str().expect("a schema");
+                    named.insert(target.rsplit('/').next().unwrap_or_default().to_owned());
+                }
             }
         }
     }

@@ -121,8 +121,12 @@ impl Document {
             page.push_str("\n| parameter | type | required | meaning |\n|---|---|---|---|\n");
             parameters.iter().for_each(|one| page.push_str(&row(one)));
         }
-        for (media_type, content) in operation["requestBody"]["content"].as_object().into_iter().flatten() {
+        let request = &operation["requestBody"];
+        for (media_type, content) in request["content"].as_object().into_iter().flatten() {
             self.write_body(&format!("Request, `{media_type}`"), &content["schema"], page);
+            if let Some(description) = request["description"].as_str() {
+                write!(page, "\n{}\n", one_line(description)).expect("a string");
+            }
         }
         let mut problems = BTreeMap::new();
         for (status, answer) in operation["responses"].as_object().expect("responses") {
@@ -229,7 +233,7 @@ impl Document {
                 false => self.type_of(target),
             };
         }
-        if let Some(choice) = schema["oneOf"].as_array() {
+        if let Some(choice) = schema["oneOf"].as_array().or(schema["anyOf"].as_array()) {
             return choice.iter().map(|one| self.type_of(one)).collect::<Vec<_>>().join(" or ");
         }
         let names = match &schema["type"] {
