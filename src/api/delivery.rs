@@ -61,26 +61,30 @@ pub(super) struct Delivery<'a> {
     /// When the next attempt is due, if there is to be one.
     #[schema(required)]
     next_attempt_at: Option<Timestamp>,
-    /// The attempts at the device, in their order; of more than 100 the last ones. Only with `history=true`.
+    /// The attempts at the device, in their order, and its end if that was without an attempt; of more than 100 the last ones.
+    /// Only with `history=true`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(max_items = 100)]
     history: Option<Vec<DeliveryAttempt<'a>>>,
 }
 
-/// One attempt at one device.
+/// One attempt at one device, or its end without an attempt.
 #[derive(Serialize, ToSchema, Debug)]
 #[schema(example = json!({
     "attempt": 1, "began_at": "2026-11-28T09:00:00.010Z", "at": "2026-11-28T09:00:00.120Z", "lane": "fcm",
     "outcome": "retry", "reason": "UNAVAILABLE", "waited_ms": 10, "waited_for": "queue"
 }))]
 pub(super) struct DeliveryAttempt<'a> {
-    /// Which attempt it was. A try of a token in the other APNs environment has the number of the attempt before.
-    attempt: u16,
-    /// When it began. Devices that were recorded together have the time of the first one.
-    began_at: Timestamp,
+    /// Which attempt it was. A try of a token in the other APNs environment has the number of the attempt before. Null: the
+    /// device ended without an attempt.
+    #[schema(required)]
+    attempt: Option<u16>,
+    /// When it began. Devices that were recorded together have the time of the first one. Null without an attempt.
+    #[schema(required)]
+    began_at: Option<Timestamp>,
     /// When its outcome was recorded.
     at: Timestamp,
-    /// The lane that it was made in; null if the lane is not configured any more.
+    /// The lane that it was made in, or in which the device waited; null if the lane is not configured any more.
     #[schema(required)]
     lane: Option<String>,
     /// What came of it: a final status; `retry`; `unknown` if it was sent and not answered.
@@ -89,7 +93,7 @@ pub(super) struct DeliveryAttempt<'a> {
     /// The provider's word, or one of Pushpost's own.
     #[schema(required)]
     reason: Option<&'a str>,
-    /// Milliseconds from when the device was due, or from the attempt before, to the begin of this one.
+    /// Milliseconds from when the device was due, or from the attempt before, to the begin of this one, or to the end.
     waited_ms: i64,
     /// What most of that time went to. `queue`: the lane was running, and had no room yet. `backoff`: the pause after an attempt.
     #[schema(value_type = schema_enums::WaitCause)]
@@ -142,8 +146,8 @@ impl DeliveryView {
     fn attempt<'a>(&self, attempt: &history::PastAttempt<'a>) -> DeliveryAttempt<'a> {
         let recorded = attempt.recorded;
         DeliveryAttempt {
-            attempt: recorded.attempt,
-            began_at: Timestamp(recorded.began_at),
+            attempt: recorded.began_at.map(|_| recorded.attempt),
+            began_at: recorded.began_at.map(Timestamp),
             at: Timestamp(recorded.at),
             lane: self.app.lane_key(recorded.lane).map(|key| key.to_string()),
             outcome: attempt.outcome.as_str(),

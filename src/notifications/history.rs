@@ -1,11 +1,11 @@
-//! The history of a delivery: each attempt, and what the device had waited for before it. Pure.
+//! The history of a delivery: each attempt, an end without an attempt, and what the device had waited for before. Pure.
 
 use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::domain::{DeliveryStatus, DeviceId, LaneState, PushpostReason};
 use crate::store::deliveries::{LaneStop, RecordedAttempt, RecordedAttempts};
 
-/// One attempt at one device.
+/// One attempt at one device, or its end without an attempt.
 #[derive(Clone, PartialEq, Debug)]
 pub struct PastAttempt<'a> {
     /// What its receipt says.
@@ -29,7 +29,7 @@ pub enum AttemptOutcome {
     Unknown,
 }
 
-/// What a device waited for before an attempt.
+/// What a device waited for before an attempt, or before it ended without one.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum WaitCause {
     /// Room in the lane, or a node: the lane was running.
@@ -40,7 +40,7 @@ pub enum WaitCause {
     Lane(LaneState),
 }
 
-/// The attempts at a device, in their order.
+/// The attempts at a device, in their order, and its end if that was without an attempt.
 pub fn of_device(recorded: &RecordedAttempts, device: DeviceId) -> Vec<PastAttempt<'_>> {
     let attempts = recorded.by_device.get(&device).map_or(&[][..], Vec::as_slice);
     let mut before: Option<&RecordedAttempt> = None;
@@ -52,14 +52,15 @@ pub fn of_device(recorded: &RecordedAttempts, device: DeviceId) -> Vec<PastAttem
             None if attempt.attempt > 1 => None,
             None => Some(recorded.due_at),
         };
+        let end = attempt.waited_until();
         // Without a start nothing is known of the wait.
-        let start = start.unwrap_or(attempt.began_at).min(attempt.began_at);
+        let start = start.unwrap_or(end).min(end);
         let stops = recorded.stops.get(&attempt.lane).map_or(&[][..], Vec::as_slice);
         history.push(PastAttempt {
             recorded: attempt,
             outcome: AttemptOutcome::of(attempt),
-            waited: attempt.began_at - start,
-            waited_for: cause(stops, start, attempt.began_at, before.is_some()),
+            waited: end - start,
+            waited_for: cause(stops, start, end, before.is_some()),
         });
         before = Some(attempt);
     }
@@ -149,7 +150,14 @@ mod tests {
 
     fn attempt(number: u16, began: i64, ended: i64, status: DeliveryStatus, reason: &str) -> RecordedAttempt {
         let reason = (!reason.is_empty()).then(|| reason.to_owned());
-        RecordedAttempt { attempt: number, lane: LANE, began_at: at(began), at: at(ended), status, reason }
+        RecordedAttempt {
+            attempt: number,
+            lane: LANE,
+            began_at: Some(at(began)),
+            at: at(ended),
+            status,
+            reason,
+        }
     }
 
     fn stop(state: LaneState, began: i64, ended: Option<i64>) -> LaneStop {
@@ -183,6 +191,21 @@ mod tests {
         let expected =
             told(&[("retry", 1, "queue"), ("unknown", 20, "backoff"), ("accepted", 100, "lane_paused")]);
         assert_eq!(history(attempts, stops), expected);
+    }
+
+    #[test]
+    fn an_end_without_an_attempt_is_told_last_with_what_the_device_had_waited_for() {
+        let end = |number, ended| RecordedAttempt {
+            began_at: None,
+            ..attempt(number, ended, ended, DeliveryStatus::Expired, "ttl")
+        };
+        let paused = || vec![stop(LaneState::Paused, 5, None)];
+        assert_eq!(history(vec![end(1, 70)], paused()), told(&[("expired", 60, "lane_paused")]));
+        let retried = vec![attempt(1, 11, 12, DeliveryStatus::Pending, "UNAVAILABLE"), end(2, 72)];
+        let expected = told(&[("retry", 1, "queue"), ("expired", 60, "backoff")]);
+        assert_eq!(history(retried, Vec::new()), expected);
+        // It was accepted in advance and cancelled before it was due.
+        assert_eq!(history(vec![end(1, 3)], Vec::new()), told(&[("expired", 0, "queue")]));
     }
 
     #[test]

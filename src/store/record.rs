@@ -92,7 +92,7 @@ pub struct NewRetryJob<'a> {
     /// Number of unanswered attempts that this adds. An attempt of the parent that is in doubt is added by the
     /// statement.
     pub unanswered: i16,
-    /// The last reason given about the devices.
+    /// The last reason given about the devices. None: that of the parent stays.
     pub reason: Option<&'a str>,
     /// Some: an environment probe of tokens that were called bad in an attempt that began then.
     pub environment_probe_since: Option<DateTime<Utc>>,
@@ -208,8 +208,8 @@ pub async fn record(conn: &mut Session, batch: &RecordBatch) -> Result<Vec<JobId
                  now() + make_interval(secs => r.delay_ms / 1000.0), o.expires_at,
                  least(o.attempt::int + r.step, 32767)::smallint,
                  least(o.unanswered::int + r.unanswered + case when o.in_doubt then r.step else 0 end, 32767)::smallint,
-                 o.in_doubt and r.step = 0, r.reason, r.environment_probe_since, (r.last - r.first + 1)::smallint,
-                 ($29::bigint[])[r.first:r.last]
+                 o.in_doubt and r.step = 0, coalesce(r.reason, o.last_reason), r.environment_probe_since,
+                 (r.last - r.first + 1)::smallint, ($29::bigint[])[r.first:r.last]
           from unnest($21::bigint[], $22::int[], $23::bigint[], $24::smallint[], $25::smallint[], $26::text[],
                       $32::timestamptz[], $27::int[], $28::int[])
             as r(parent, lane, delay_ms, step, unanswered, reason, environment_probe_since, first, last)

@@ -1,4 +1,5 @@
-//! Reads the attempts at the devices of a page, from all receipts that have these devices, and what held their lanes meanwhile.
+//! Reads the attempts at the devices of a page and their ends, from all receipts that have these devices, and what held their
+//! lanes meanwhile.
 
 use std::collections::HashMap;
 
@@ -13,15 +14,17 @@ use crate::store::Session;
 pub const ATTEMPTS_MAX: usize = 100;
 const STOPS_MAX: i64 = 1_000;
 
-/// One attempt at one device, as its receipt has it.
+/// One attempt at one device, or its end without an attempt, as its receipt has it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct RecordedAttempt {
-    /// Which attempt it was. A probe of the other APNs environment has the number of the attempt before.
+    /// Which attempt it was. A probe of the other APNs environment has the number of the attempt before. Of an end without an
+    /// attempt: the attempt that was not made.
     pub attempt: u16,
-    /// The lane that it was made in.
+    /// The lane that it was made in, or in which the device waited.
     pub lane: LaneId,
-    /// When it began. Devices that are recorded together have the time of the first one.
-    pub began_at: DateTime<Utc>,
+    /// When it began. Devices that are recorded together have the time of the first one. None: the device ended without an
+    /// attempt.
+    pub began_at: Option<DateTime<Utc>>,
     /// When its outcome was recorded.
     pub at: DateTime<Utc>,
     /// The outcome; `Pending`: another attempt follows.
@@ -46,10 +49,18 @@ pub struct LaneStop {
 pub struct RecordedAttempts {
     /// When the notification was due.
     pub due_at: DateTime<Utc>,
-    /// The attempts at each device, in their order; of more than [`ATTEMPTS_MAX`] the last ones.
+    /// The attempts at each device, in their order, and its end if that was without an attempt; of more than [`ATTEMPTS_MAX`]
+    /// the last ones.
     pub by_device: HashMap<DeviceId, Vec<RecordedAttempt>>,
     /// The stops of each lane since the notification was due, in their order.
     pub stops: HashMap<LaneId, Vec<LaneStop>>,
+}
+
+impl RecordedAttempt {
+    /// Until when the device had waited.
+    pub fn waited_until(&self) -> DateTime<Utc> {
+        self.began_at.unwrap_or(self.at)
+    }
 }
 
 /// Reads the attempts at the devices of `items`.
@@ -64,7 +75,7 @@ pub(super) async fn read(
     let devices: Vec<i64> = items.iter().map(|item| item.device.0).collect();
     let by_device = attempts(conn, id, &devices).await?;
     let lanes = by_device.values().flatten().map(|attempt| attempt.lane.0).collect();
-    let last = by_device.values().flatten().map(|attempt| attempt.began_at).max();
+    let last = by_device.values().flatten().map(RecordedAttempt::waited_until).max();
     let due_at = sqlx::query_scalar!("select due_at from notifications where notification_id = $1", id.0)
         .fetch_optional(&mut *conn)
         .await?;
@@ -83,7 +94,7 @@ async fn attempts(
         r#"select receipt_id, lane_id, attempt, began_at, recorded_at, device as "device!",
                   get_byte(outcomes, place::int - 1) as "outcome!", reasons[get_byte(reason_indexes, place::int - 1)] as reason
            from receipts cross join lateral unnest(devices) with ordinality as listed(device, place)
-           where notification_id = $1 and job_id <> 0 and first_device <= $2 and last_device >= $3 and device = any($4)
+           where notification_id = $1 and first_device <= $2 and last_device >= $3 and device = any($4)
            order by receipt_id desc limit $5"#,
         id.0,
         devices.iter().max().copied().unwrap_or_default(),
@@ -99,11 +110,13 @@ async fn attempts(
         let byte = u8::try_from(row.outcome).unwrap_or(u8::MAX);
         let OutcomeByte { status, attempted } = OutcomeByte::decode(byte).ok_or(odd)?;
         let of_device = by_device.entry(DeviceId(row.device)).or_default();
-        if attempted && of_device.len() < ATTEMPTS_MAX {
+        // A device that moved to another lane is still pending.
+        let is_told = attempted || status != DeliveryStatus::Pending;
+        if is_told && of_device.len() < ATTEMPTS_MAX {
             of_device.push(RecordedAttempt {
                 attempt: row.attempt.unsigned_abs(),
                 lane: LaneId(row.lane_id),
-                began_at: row.began_at,
+                began_at: attempted.then_some(row.began_at),
                 at: row.recorded_at,
                 status,
                 reason: row.reason,

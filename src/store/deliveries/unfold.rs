@@ -123,9 +123,9 @@ pub(super) fn attempts(attempt: i16, without_present: bool) -> u16 {
     u16::try_from(attempt).unwrap_or_default().saturating_sub(u16::from(without_present))
 }
 
-/// The last reason that an attempt gave. Where the device ended without one, `before` says more than why it ended.
+/// The last reason that an attempt gave. `before` is that of the attempts before the present one.
 pub(super) fn last_reason(reason: Option<String>, before: Option<String>, attempted: bool) -> Option<String> {
-    if attempted { reason.or(before) } else { before.or(reason) }
+    reason.filter(|_| attempted).or(before)
 }
 
 #[cfg(test)]

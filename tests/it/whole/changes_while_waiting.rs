@@ -199,6 +199,7 @@ async fn an_environment_corrected_between_two_attempts_moves_the_retry_to_the_ot
     let outcome = service.notifications().outcome(&id).await;
     assert_ended(&outcome, "accepted", 2, None);
     assert_eq!(outcome["environment"], "sandbox");
+    assert_eq!(outcome["last_reason"], "503", "the move to another lane is no attempt");
     let received = service.received(&hex("a1"));
     assert_eq!(received.len(), 2);
     assert_eq!(received[0].header("apns-id"), received[1].header("apns-id"));

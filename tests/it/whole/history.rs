@@ -1,6 +1,7 @@
 //! `?history=true`: each attempt at a device, and what the device had waited for before it.
 
 use pushpost::provider::fcm;
+use pushpost::runtime::Role;
 use pushpost_simulator::{Action, Rule};
 use pushpost_testkit::json::{apns_targets, assert_has, assert_problem, fcm_targets, hex, of};
 use serde_json::{Value, json};
@@ -97,11 +98,8 @@ async fn a_pause_is_what_the_device_had_waited_for() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_attempt_without_an_answer_is_told_as_unknown() {
-    let service = TestService::builder()
-        .config("DELIVERY__RETRY_INITIAL", "20ms")
-        .node(pushpost::runtime::Role::All)
-        .build()
-        .await;
+    let service =
+        TestService::builder().config("DELIVERY__RETRY_INITIAL", "20ms").node(Role::All).build().await;
     let silence = Action::NoAnswer { accepted: false };
     service.rule(Rule::token(hex("aa"), silence).times(1));
     let to = json!({"platform": "apns", "token": hex("aa")});
@@ -114,6 +112,71 @@ async fn an_attempt_without_an_answer_is_told_as_unknown() {
             {"attempt": 1, "outcome": "unknown", "reason": "no_answer"},
             {"attempt": 2, "outcome": "accepted", "reason": null},
         ]}),
+    );
+    service.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_end_while_a_device_waits_is_told_and_keeps_the_last_reason_of_the_provider() {
+    let builder = TestService::builder().config("DELIVERY__RETRY_INITIAL", "10m");
+    let service = builder.config("DELIVERY__RETRY_MAX", "10m").node(Role::All).build().await;
+    let first = |token: String| Rule::token(token, Action::answer(503, "ServiceUnavailable")).times(1);
+    for two in ["c1", "c2", "c3"] {
+        service.rule(first(hex(two)));
+    }
+    let of_alice = json!({"platform": "apns", "token": hex("c3"), "user": "alice"});
+    service.devices().register(of_alice).await;
+    let token = |two: &str| json!({"tokens": [{"platform": "apns", "token": hex(two)}]});
+    let waiting = "select count(*) from jobs where class = 1 and node_id is null";
+    let retry =
+        json!({"attempt": 1, "outcome": "retry", "reason": "ServiceUnavailable", "began_at": "<time>"});
+    for (to, status, reason) in [
+        (token("c1"), "cancelled", "requested"),
+        (token("c2"), "expired", "ServiceUnavailable"),
+        (json!({"users": ["alice"]}), "cancelled", "device_gone"),
+    ] {
+        let id = service.notifications().send(json!({"to": to, "title": "Hi"})).await;
+        service.database.until_count(waiting, 1).await;
+        match reason {
+            "requested" => drop(service.delete(&format!("/v1/notifications/{id}")).await),
+            "device_gone" => drop(service.delete("/v1/users/alice").await),
+            _ => drop(service.database.execute("update jobs set expires_at = now()").await),
+        }
+        service.database.until_count("select count(*) from jobs", 0).await;
+        let delivery = &histories(&service, &id).await[0];
+        let end = json!({"attempt": null, "began_at": null, "at": delivery["at"], "lane": "apns-production",
+                         "outcome": status, "reason": reason, "waited_for": "backoff"});
+        let expected = json!({"status": status, "attempts": 1, "reason": reason, "last_reason": "ServiceUnavailable",
+                              "history": [retry, end]});
+        assert_has(delivery, &expected);
+    }
+    service.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_end_before_the_first_attempt_is_all_that_is_told() {
+    let service = TestService::start().await;
+    service.lanes().pause(fcm::LANE).await;
+    let id = service.notifications().send(hello(fcm_targets("f", 1))).await;
+    let cancelled = service.delete(&format!("/v1/notifications/{id}")).await;
+    assert_eq!(cancelled.body["counts"]["cancelled"], 1, "{cancelled:?}");
+    let end = json!({"attempt": null, "began_at": null, "at": "<time>", "lane": "fcm", "outcome": "cancelled",
+                     "reason": "requested", "waited_for": "lane_paused"});
+    let delivery = &histories(&service, &id).await[0];
+    assert_has(
+        delivery,
+        &json!({"attempts": 0, "reason": "requested", "last_reason": null, "history": [end]}),
+    );
+
+    let unreadable = json!({"to": {"tokens": [{"platform": "apns", "token": "x", "ref": "row-1"}]},
+                            "title": "Hi", "on_bad_token": "reject"});
+    let id = service.notifications().send(unreadable).await;
+    let end = json!({"attempt": null, "began_at": null, "at": "<time>", "outcome": "rejected", "reason": "bad_token",
+                     "waited_ms": 0, "waited_for": "queue"});
+    let delivery = &histories(&service, &id).await[0];
+    assert_has(
+        delivery,
+        &json!({"ref": "row-1", "reason": "bad_token", "last_reason": null, "history": [end]}),
     );
     service.stop().await;
 }
