@@ -7,9 +7,10 @@ use std::time::Duration;
 use crate::dispatch::disposition::{rejected, unsent};
 use crate::dispatch::panics;
 use crate::dispatch::rendered::RenderedNotification;
-use crate::domain::{App, DeliveryStatus, Job, LaneKey, PushpostReason, Reason, UserId};
+use crate::domain::{App, DeliveryStatus, Job, LaneKey, PushpostReason, Reason};
 use crate::provider::Provider;
 use crate::queue::recorder::Disposition;
+use crate::store::notifications::AddressedUser;
 use crate::store::tokens::LoadedDevice;
 
 /// Judges the devices of one lane.
@@ -30,7 +31,7 @@ impl DeviceJudge {
         &self,
         job: &Job,
         notification: &RenderedNotification,
-        addressed: Option<&UserId>,
+        addressed: Option<&AddressedUser>,
         device: Option<&LoadedDevice>,
     ) -> Option<Disposition> {
         let judge = || self.judge_now(job, notification, addressed, device);
@@ -42,11 +43,13 @@ impl DeviceJudge {
         &self,
         job: &Job,
         notification: &RenderedNotification,
-        addressed: Option<&UserId>,
+        addressed: Option<&AddressedUser>,
         device: Option<&LoadedDevice>,
     ) -> Option<Disposition> {
         let Some(device) = device else { return Some(cancelled(job, PushpostReason::DeviceGone)) };
-        if notification.is_by_user() && addressed.is_some() && addressed != device.user.as_ref() {
+        let has_left =
+            |addressed: &AddressedUser| addressed.is_erased || Some(&addressed.user) != device.user.as_ref();
+        if notification.is_by_user() && addressed.is_some_and(has_left) {
             return Some(cancelled(job, PushpostReason::UserChanged));
         }
         if device.quarantined {

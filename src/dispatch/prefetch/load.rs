@@ -11,12 +11,12 @@ use super::revalidate::STALENESS_MAX;
 use crate::dispatch::disposition::rejected;
 use crate::dispatch::ready_device::ReadyDevice;
 use crate::dispatch::rendered::RenderedNotification;
-use crate::domain::{DeviceId, NotificationId, PushpostReason, UserId};
+use crate::domain::{DeviceId, NotificationId, PushpostReason};
 use crate::queue::lane_intake::{HandoffPayload, LaneIntake, LeasedJob};
 use crate::queue::recorder::{DeviceTicket, Disposition};
 use crate::store;
 use crate::store::SessionPool;
-use crate::store::notifications::ToSend;
+use crate::store::notifications::{AddressedUser, ToSend};
 use crate::store::tokens::{LoadedDevice, LoadedDevices};
 
 /// Notifications that are kept rendered: the jobs of a broadcast come one after the other.
@@ -54,7 +54,7 @@ impl OpenedJob {
 struct Loaded {
     devices: LoadedDevices,
     /// The users that devices were addressed through.
-    users: HashMap<(NotificationId, DeviceId), UserId>,
+    users: HashMap<(NotificationId, DeviceId), AddressedUser>,
     cancelled: HashSet<NotificationId>,
 }
 
@@ -107,7 +107,7 @@ impl JobLoader {
         leased: &LeasedJob,
         is_cancelled: bool,
         notification: Option<&'a Arc<RenderedNotification>>,
-        addressed: Option<&UserId>,
+        addressed: Option<&AddressedUser>,
         device: Option<&'a LoadedDevice>,
     ) -> Result<(&'a Arc<RenderedNotification>, &'a LoadedDevice), Disposition> {
         if is_cancelled {
@@ -153,9 +153,7 @@ impl JobLoader {
             .filter(|id| self.notifications.get(id).is_some_and(|notification| notification.is_by_user()))
             .collect();
         if !by_user.is_empty() {
-            for (id, device, user) in store::notifications::users_of(&mut conn, &by_user, &devices).await? {
-                users.insert((id, device), UserId::stored(user));
-            }
+            users = store::notifications::users_of(&mut conn, &by_user, &devices).await?;
         }
         let devices = store::tokens::load(&mut conn, &devices).await?;
         Ok(Loaded { devices: LoadedDevices { at, devices }, users, cancelled })

@@ -14,11 +14,12 @@ use crate::dispatch::disposition::Conclusion;
 use crate::dispatch::environment_probe::EnvironmentProbes;
 use crate::dispatch::expiry::conclude_expired;
 use crate::dispatch::ready_device::ReadyDevice;
-use crate::domain::{DeviceId, NotificationId, PushpostReason, UserId};
+use crate::domain::{DeviceId, NotificationId, PushpostReason};
 use crate::queue::node_lease::NodeLease;
 use crate::queue::recorder::Disposition;
 use crate::store;
 use crate::store::SessionPool;
+use crate::store::notifications::AddressedUser;
 use crate::store::tokens::LoadedDevice;
 
 /// A prefetched device is revalidated after this long.
@@ -39,7 +40,7 @@ pub(super) struct Revalidator {
 /// All devices of the queue, as the database has them now.
 struct Snapshot {
     devices: HashMap<DeviceId, LoadedDevice>,
-    users: HashMap<(NotificationId, DeviceId), UserId>,
+    users: HashMap<(NotificationId, DeviceId), AddressedUser>,
     cancelled: HashSet<NotificationId>,
     /// Before the database was read.
     at: Instant,
@@ -93,9 +94,7 @@ impl Revalidator {
             let loaded = store::tokens::load(&mut conn, part).await?;
             devices.extend(loaded.into_iter().map(|device| (device.device, device)));
             if !by_user.is_empty() {
-                let found = store::notifications::users_of(&mut conn, &by_user, part).await?;
-                users
-                    .extend(found.into_iter().map(|(id, device, user)| ((id, device), UserId::stored(user))));
+                users.extend(store::notifications::users_of(&mut conn, &by_user, part).await?);
             }
         }
         Ok(Snapshot { devices, users, cancelled: cancelled.into_iter().collect(), at })

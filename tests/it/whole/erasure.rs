@@ -178,6 +178,33 @@ async fn a_broadcast_under_way_ends_for_an_erased_user_and_goes_on_for_others() 
     service.stop().await;
 }
 
+/// A phone that alice sold before the erasure, and that has a user of her name again afterwards.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_device_that_comes_back_gets_nothing_from_before_the_erasure() {
+    let service = TestService::start().await;
+    service.lanes().pause(PRODUCTION).await;
+    service.devices().register(phone("a1", "alice")).await;
+    service.devices().register(phone("b1", "bob")).await;
+    let to_both = json!({"to": {"users": ["alice", "bob"]}, "title": "A"});
+    let before = service.notifications().send(to_both.clone()).await;
+    service.devices().register(phone("a1", "carol")).await;
+    assert_eq!(erase(&service, "alice").await, json!({"devices": 0, "cancelled": 0}));
+    service.devices().register(phone("a1", "alice")).await;
+    let after = service.notifications().send(to_both).await;
+    service.lanes().resume(PRODUCTION).await;
+    for (id, lost) in [(before, 1), (after, 0)] {
+        let outcomes = service.notifications().outcomes(&id).await;
+        let (cancelled, sent): (Vec<_>, Vec<_>) =
+            outcomes.iter().partition(|delivery| delivery["status"] == "cancelled");
+        assert_eq!((cancelled.len(), sent.len()), (lost, 2 - lost), "{outcomes:?}");
+        for delivery in cancelled {
+            assert_ended(delivery, "cancelled", 0, Some("user_changed"));
+            assert_eq!((&delivery["device"], &delivery["user"]), (&Value::Null, &Value::Null));
+        }
+    }
+    service.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn devices_that_are_registered_meanwhile_are_erased_or_stay_whole() {
     let service = TestService::builder().node(Role::Api).build().await;
