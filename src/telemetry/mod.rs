@@ -23,8 +23,9 @@ pub use levels::BadLevels;
 use queue::LogQueue;
 
 /// The levels of a service's log without `PUSHPOST_LOG` and `RUST_LOG`. Warnings of sqlx's pool are left out, because a
-/// statement that meets the same broken connection is reported in plain words, with the server.
-const SERVICE: &str = "info,sqlx=warn,sqlx_core::pool=error";
+/// statement that meets the same broken connection is reported in plain words, with the server. Warnings of Postgres are
+/// left out, because a request whose client hung up may be rolled back twice, which Postgres calls a warning.
+const SERVICE: &str = "info,sqlx=warn,sqlx_core::pool=error,sqlx::postgres::notice=error";
 /// The levels of a command's log, which stands beside the command's output. Warnings of sqlx are left out, because the
 /// command reports a broken connection to Postgres itself.
 const COMMAND: &str = "warn,sqlx=error";
@@ -203,7 +204,9 @@ mod tests {
             super::levels(&LogDestination::ServiceStderr, &find)
         };
         let targets = |text: &str| Ok(text.parse::<Targets>().expect("levels"));
-        assert_eq!(levels(&[]), targets("info,sqlx=warn,sqlx_core::pool=error"));
+        assert_eq!(levels(&[]), targets(SERVICE));
+        let of_postgres = ("sqlx::postgres::notice", &tracing::Level::WARN);
+        assert!(!targets(SERVICE).is_ok_and(|levels| levels.would_enable(of_postgres.0, of_postgres.1)));
         assert_eq!(levels(&[("RUST_LOG", "debug")]), targets("debug"));
         assert_eq!(levels(&[("RUST_LOG", "debug"), ("PUSHPOST_LOG", "error")]), targets("error"));
         let wrong = levels(&[("PUSHPOST_LOG", "warning")]);

@@ -131,7 +131,11 @@ fn from_bytes(bytes: &[u8]) -> Option<DeliveryPosition> {
 fn wants_stream(headers: &HeaderMap) -> bool {
     let accepted = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
     accepted.flat_map(|value| value.split(',')).any(|range| {
-        range.split(';').next().is_some_and(|essence| essence.trim().eq_ignore_ascii_case(NDJSON))
+        let mut parts = range.split(';').map(str::trim);
+        let is_stream = parts.next().is_some_and(|essence| essence.eq_ignore_ascii_case(NDJSON));
+        // A quality of 0 says that it is not acceptable (RFC 9110, section 12.4.2).
+        let is_refused = |part: &str| part.strip_prefix("q=").is_some_and(|q| q.parse() == Ok(0.0));
+        is_stream && !parts.any(is_refused)
     })
 }
 
@@ -194,6 +198,7 @@ mod tests {
             ("application/x-ndjson", true),
             ("application/json;q=0.5, Application/X-NDJSON; q=1", true),
             ("application/json", false),
+            ("application/x-ndjson; q=0.0, application/json", false),
             ("*/*", false),
         ] {
             let mut headers = HeaderMap::new();
