@@ -33,26 +33,37 @@ pub async fn cancel(pool: &SessionPool, app: AppId, ids: &[NotificationId]) -> R
     let cancelled = store::cancellation::mark(&mut transaction, app, ids).await?;
     store::commits::commit(pool, transaction).await?;
     let ended = async { end_waiting(&mut pool.acquire().await?, ids).await };
-    match ended.await {
-        Ok(devices) => Ok(Stopped { notifications: cancelled.len() as u64, devices }),
-        // They are cancelled, so the caller must not be told that nothing was stored.
-        Err(error) if error.is_unavailable() => Err(store::Error::OutcomeUnknown),
-        Err(error) => Err(error),
-    }
+    let devices = ended.await.map_err(store::Error::of_partial_work)?;
+    Ok(Stopped { notifications: cancelled.len() as u64, devices })
 }
 
 /// Cancels all notifications of an app with a label, page by page, each in short transactions. Those that are accepted
 /// meanwhile may stay. A repeat changes nothing, and completes what an earlier call left behind.
 ///
 /// # Errors
-/// Postgres is out of reach. Some may be cancelled; a repeat cancels the rest.
+/// Postgres is out of reach. After `OutcomeUnknown` some may be cancelled; a repeat cancels the rest.
 pub async fn cancel_label(pool: &SessionPool, app: AppId, label: &str) -> Result<Stopped, store::Error> {
-    let (mut after, mut total) = (NotificationId(Uuid::nil()), Stopped::default());
+    let mut total = Stopped::default();
+    match cancel_pages(pool, app, label, &mut total).await {
+        Ok(()) => Ok(total),
+        Err(error) if total.notifications > 0 => Err(error.of_partial_work()),
+        Err(error) => Err(error),
+    }
+}
+
+/// As [`cancel_label`]. `total` is what was stopped, also after an error.
+async fn cancel_pages(
+    pool: &SessionPool,
+    app: AppId,
+    label: &str,
+    total: &mut Stopped,
+) -> Result<(), store::Error> {
+    let mut after = NotificationId(Uuid::nil());
     loop {
         let mut conn = pool.acquire().await?;
         let page = store::cancellation::labelled(&mut conn, app, label, after, BATCH_NOTIFICATIONS).await?;
         drop(conn);
-        let Some((last, _)) = page.last() else { return Ok(total) };
+        let Some((last, _)) = page.last() else { return Ok(()) };
         after = *last;
         let open: Vec<NotificationId> =
             page.iter().filter(|(_, is_open)| *is_open).map(|(id, _)| *id).collect();
@@ -62,7 +73,7 @@ pub async fn cancel_label(pool: &SessionPool, app: AppId, label: &str) -> Result
             total.devices += stopped.devices;
         }
         if (page.len() as i64) < BATCH_NOTIFICATIONS {
-            return Ok(total);
+            return Ok(());
         }
     }
 }

@@ -30,11 +30,15 @@ pub struct ErasedUser {
 /// Erases a user. There need not be one.
 ///
 /// # Errors
-/// Postgres is out of reach. A repeat does the rest.
+/// Postgres is out of reach. After `OutcomeUnknown` a part may be done; a repeat does the rest.
 pub async fn erase(pool: &SessionPool, app: AppId, user: &UserId) -> Result<ErasedUser, store::Error> {
     let mut conn = pool.acquire().await?;
     erasures::hide_user(&mut conn, app, user).await?;
     drop(conn);
+    erase_hidden(pool, app, user).await.map_err(store::Error::of_partial_work)
+}
+
+async fn erase_hidden(pool: &SessionPool, app: AppId, user: &UserId) -> Result<ErasedUser, store::Error> {
     let devices = delete_devices(pool, app, user).await?;
     end_subscriptions(pool, app, user).await?;
     let mut conn = pool.acquire().await?;

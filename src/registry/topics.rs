@@ -126,15 +126,29 @@ pub async fn list(
 /// stay, and then the topic stays too. A failure leaves the rest; a repeat ends it.
 ///
 /// # Errors
-/// Postgres is out of reach.
+/// Postgres is out of reach. After `OutcomeUnknown` some may have ended.
 pub async fn delete(
     pool: &SessionPool,
     app: AppId,
     topic: &TopicName,
 ) -> Result<SubscriptionsEnded, store::Error> {
-    let mut conn = pool.acquire().await?;
-    let Some(topic) = find(&mut conn, app, topic).await? else { return Ok(SubscriptionsEnded::default()) };
     let mut ended = SubscriptionsEnded::default();
+    match end_all(pool, app, topic, &mut ended).await {
+        Ok(()) => Ok(ended),
+        Err(error) if ended != SubscriptionsEnded::default() => Err(error.of_partial_work()),
+        Err(error) => Err(error),
+    }
+}
+
+/// As [`delete`]. `ended` is what was ended, also after an error.
+async fn end_all(
+    pool: &SessionPool,
+    app: AppId,
+    topic: &TopicName,
+    ended: &mut SubscriptionsEnded,
+) -> Result<(), store::Error> {
+    let mut conn = pool.acquire().await?;
+    let Some(topic) = find(&mut conn, app, topic).await? else { return Ok(()) };
     let mut after = DeviceId(0);
     loop {
         let page = store::topics::end_devices(&mut conn, topic, after, END_MAX).await?;
@@ -159,8 +173,7 @@ pub async fn delete(
     drop(conn);
     let mut transaction = store::begin(pool).await?;
     subscriptions::purge(&mut transaction, app, &[topic]).await?;
-    store::commits::commit(pool, transaction).await?;
-    Ok(ended)
+    store::commits::commit(pool, transaction).await
 }
 
 async fn find(

@@ -99,6 +99,12 @@ impl Error {
         }
     }
 
+    /// The error of work that several transactions do, of which at least one was committed. It must not say that nothing was
+    /// stored.
+    pub fn of_partial_work(self) -> Self {
+        if self.is_unavailable() { Self::OutcomeUnknown } else { self }
+    }
+
     /// True if another session held a lock for longer than the statement may wait.
     pub fn is_lock_timeout(&self) -> bool {
         self.sqlstate().as_deref() == Some("55P03")

@@ -20,6 +20,7 @@ mod order;
 mod outages;
 mod overrides;
 mod pages;
+mod partial_work;
 mod payloads;
 mod phones;
 mod poison;
