@@ -8,6 +8,7 @@ use pushpost::domain::{AppId, DeviceId, InstallationKey, Scopes};
 use pushpost::registry::keys;
 use pushpost::store;
 use sqlx::postgres::PgConnection;
+use sqlx::{Connection as _, Executor as _};
 
 use crate::cluster::Cluster;
 use crate::options::Sizes;
@@ -91,6 +92,15 @@ impl<'a> Stage<'a> {
     /// A session of ours in the database.
     pub(crate) async fn connect(&self) -> anyhow::Result<PgConnection> {
         self.bench.cluster.connect(&self.database).await
+    }
+
+    /// Runs statements of ours, each in a transaction of its own.
+    pub(crate) async fn execute(&self, statements: &[&'static str]) -> anyhow::Result<()> {
+        let mut conn = self.connect().await?;
+        for statement in statements {
+            conn.execute(*statement).await?;
+        }
+        Ok(conn.close().await?)
     }
 
     /// Ends it all, in order.
