@@ -55,11 +55,11 @@ impl CandidateReader<'_> {
     /// Finds devices of the topics that lead furthest, or the next active devices if those lead further. Returns the subscribers
     /// too that were read on the way.
     pub(super) async fn read(mut self) -> Result<(Candidates, Vec<TopicSubscribers>), store::Error> {
-        let subscribers = match self.audience.parts.contains(&FanOutPart::All) {
+        let mut subscribers = match self.audience.parts.contains(&FanOutPart::All) {
             true => Vec::new(),
             false => self.first_subscribers().await?,
         };
-        let candidates = match self.of_topics(&subscribers).await? {
+        let candidates = match self.of_topics(&mut subscribers).await? {
             Some(some) if some.reach == END || some.devices.len() >= self.limits.devices / 2 => some,
             from_topics => {
                 let active = self.next_active().await?;
@@ -77,30 +77,28 @@ impl CandidateReader<'_> {
     }
 
     async fn first_subscribers(&mut self) -> Result<Vec<TopicSubscribers>, store::Error> {
-        let (size, range) = (self.limits.devices, (self.fan_out.reached, self.fan_out.last));
-        let limit = (READ_RATIO * size / self.ids.len().max(1)).clamp(READ_MIN.min(size), size);
-        first_subscribers(self.conn, &numbers(self.ids), range, limit).await
+        let (topics, range) = (numbers(self.ids), (self.fan_out.reached, self.fan_out.last));
+        first_subscribers(self.conn, &topics, range, self.read_max(topics.len())).await
+    }
+
+    /// Subscribers of each of so many topics that are read at most.
+    fn read_max(&self, topics: usize) -> usize {
+        let size = self.limits.devices;
+        (READ_RATIO * size / topics.max(1)).clamp(READ_MIN.min(size), size)
     }
 
     /// None: the audience has devices that no topic leads to, or topics of too many users.
     async fn of_topics(
         &mut self,
-        subscribers: &[TopicSubscribers],
+        subscribers: &mut Vec<TopicSubscribers>,
     ) -> Result<Option<Candidates>, store::Error> {
-        let users_max = users_of_topic_max(self.limits, self.ids.len());
-        let reaches: HashMap<TopicId, DeviceId> = subscribers
-            .iter()
-            .filter(|read| self.users.get(&read.topic).is_none_or(|users| *users <= users_max))
-            .map(|read| (read.topic, read.reach))
-            .collect();
-        let cover = cover(self.audience, &|name| match self.ids.get(name) {
-            Some(id) => TopicReach { topic: Some(*id), device: reaches.get(id).copied() },
-            None => TopicReach { topic: None, device: Some(END) },
-        });
-        let Some(cover) = cover else { return Ok(None) };
+        let Some(mut cover) = self.cover(subscribers) else { return Ok(None) };
         let subscribed = cover.topics.iter().filter_map(|topic| self.users.get(topic)).sum::<usize>();
         if subscribed > self.limits.users {
             return Ok(None);
+        }
+        if cover.reach < END && self.read_max(cover.topics.len()) > self.read_max(self.ids.len()) {
+            self.read_on(&mut cover, subscribers).await?;
         }
         let mut candidates = Candidates::of_cover(subscribers, &cover);
         if subscribed > 0 {
@@ -108,6 +106,34 @@ impl CandidateReader<'_> {
         }
         candidates.truncate(self.limits.devices);
         Ok(Some(candidates))
+    }
+
+    fn cover(&self, subscribers: &[TopicSubscribers]) -> Option<Cover> {
+        let users_max = users_of_topic_max(self.limits, self.ids.len());
+        let reaches: HashMap<TopicId, DeviceId> = subscribers
+            .iter()
+            .filter(|read| self.users.get(&read.topic).is_none_or(|users| *users <= users_max))
+            .map(|read| (read.topic, read.reach))
+            .collect();
+        cover(self.audience, &|name| match self.ids.get(name) {
+            Some(id) => TopicReach { topic: Some(*id), device: reaches.get(id).copied() },
+            None => TopicReach { topic: None, device: Some(END) },
+        })
+    }
+
+    /// Reads more subscribers of the topics of a cover, where these are fewer than the topics of the audience.
+    async fn read_on(
+        &mut self,
+        cover: &mut Cover,
+        subscribers: &mut Vec<TopicSubscribers>,
+    ) -> Result<(), store::Error> {
+        let topics: Vec<TopicId> = cover.topics.iter().copied().collect();
+        let range = (self.fan_out.reached, self.fan_out.last);
+        let read = first_subscribers(self.conn, &topics, range, self.read_max(topics.len())).await?;
+        cover.reach = read.iter().map(|read| read.reach).min().unwrap_or(END);
+        subscribers.retain(|read| !cover.topics.contains(&read.topic));
+        subscribers.extend(read);
+        Ok(())
     }
 
     async fn add_through_users(

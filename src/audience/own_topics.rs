@@ -14,8 +14,8 @@ use crate::store::topics::{self, TopicId};
 
 /// Subscribers of one topic that are read at most, as a multiple of the candidates.
 const READ_RATIO: usize = 2;
-/// Subscribers that are read at most over all topics: twenty topics, the most that a condition has, of 10,000 devices each.
-const READ_MAX: usize = 200_000;
+/// Subscribers that are read at most over all topics: twenty topics, the most that a condition has, for 10,000 devices each.
+const READ_MAX: usize = READ_RATIO * 20 * 10_000;
 
 /// The bits of each of these devices, which are ascending, in their order. `read` are subscribers that are known.
 pub(super) async fn own_topics(
