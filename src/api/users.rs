@@ -57,7 +57,7 @@ async fn find(
     let user = name.user(&mut parameters);
     parameters.finish()?;
     let user = user.ok_or(ApiError::NotFound(NotFoundKind::Id))?;
-    let found = users::find(&state.pool, caller.app.id, &user, DEVICES_MAX as i64).await?;
+    let found = users::find(&state.pool, caller.app.id, &user, DEVICES_MAX).await?;
     let found = found.ok_or(ApiError::NotFound(NotFoundKind::Id))?;
     let view = DeviceView::of(caller.scopes);
     let devices = found.devices.iter().map(|known| view.show(&state.installation, known, &[])).collect();

@@ -10,7 +10,7 @@ use super::registration::{
 use super::subscriptions;
 use crate::domain::{App, AppId, DeviceId, DeviceToken, Platform, SubscriptionTerm, TopicName, UserId};
 use crate::store;
-use crate::store::devices::{Device, DeviceFilter, DevicePage};
+use crate::store::devices::Device;
 use crate::store::{Session, SessionPool};
 
 /// A device with its subscriptions.
@@ -189,21 +189,6 @@ pub async fn find(
     Ok(with_topics(&mut conn, device.into_iter().collect()).await?.pop())
 }
 
-/// Returns one page of an app's devices, ascending by id.
-///
-/// # Errors
-/// Postgres is out of reach.
-pub async fn list(
-    pool: &SessionPool,
-    app: AppId,
-    filter: &DeviceFilter,
-    page: DevicePage,
-) -> Result<Vec<DeviceWithTopics>, store::Error> {
-    let mut conn = pool.acquire().await?;
-    let devices = store::devices::list(&mut conn, app, filter, page).await?;
-    with_topics(&mut conn, devices).await
-}
-
 /// Finds the devices with these tokens of one platform, in no particular order. Unknown tokens are left out.
 ///
 /// # Errors
@@ -274,7 +259,8 @@ async fn set_topics(
     Ok(())
 }
 
-async fn with_topics(
+/// Adds the topics of devices of one app.
+pub(super) async fn with_topics(
     conn: &mut Session,
     devices: Vec<Device>,
 ) -> Result<Vec<DeviceWithTopics>, store::Error> {

@@ -1,5 +1,6 @@
 //! The registry: devices with their registrations and subscriptions, topics, users, and API keys.
 
+pub mod device_list;
 pub mod devices;
 pub mod erasure;
 pub mod import_check;

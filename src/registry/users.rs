@@ -1,10 +1,11 @@
 //! What a user has: devices and topics. A user exists as long as it has one of them.
 
-use super::devices::{DeviceWithTopics, list};
+use super::device_list::list;
+use super::devices::DeviceWithTopics;
 use crate::domain::{AppId, DeviceId, TopicName, UserId};
 use crate::store;
 use crate::store::SessionPool;
-use crate::store::devices::{DeviceFilter, DevicePage};
+use crate::store::devices::DeviceFilter;
 
 /// A user with the first devices that are bound to it, and its topics.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -23,11 +24,10 @@ pub async fn find(
     pool: &SessionPool,
     app: AppId,
     user: &UserId,
-    devices_max: i64,
+    devices_max: usize,
 ) -> Result<Option<UserProfile>, store::Error> {
     let filter = DeviceFilter { users: Some(vec![user.clone()]), ..DeviceFilter::default() };
-    let page = DevicePage { after: DeviceId(0), limit: devices_max };
-    let devices = list(pool, app, &filter, page).await?;
+    let devices = list(pool, app, &filter, DeviceId(0), devices_max).await?.devices;
     let mut conn = pool.acquire().await?;
     let users = std::slice::from_ref(user);
     let topics = store::topics::of_users(&mut conn, app, users).await?.remove(user).unwrap_or_default();

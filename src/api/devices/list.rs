@@ -12,12 +12,13 @@ use crate::api::query::Parameters;
 use crate::api::schema_enums;
 use crate::api::time::Timestamp;
 use crate::domain::{App, DeviceId, InputCode, Platform, TopicName, UserId};
-use crate::registry::devices;
-use crate::store::devices::{DeviceFilter, DevicePage};
+use crate::registry::device_list;
+use crate::store::devices::DeviceFilter;
 
 /// List devices
 ///
-/// Ordered by when they became known. A filter given twice means either.
+/// Ordered by when they became known. A filter given twice means either. A request looks at devices for a second at most. So with a
+/// filter that matches few, a page can have fewer items than `limit`, or none, and a `next_cursor` all the same.
 #[utoipa::path(
     get, path = "/v1/devices", operation_id = "listDevices", tag = "devices",
     security(("key" = ["devices", "read"])),
@@ -42,16 +43,10 @@ pub(super) async fn list(
     let asked = parameters.page("devices", caller.app.id, &state.installation);
     parameters.finish()?;
     let after = asked.after.as_deref().and_then(|bytes| bytes.try_into().ok()).map_or(0, i64::from_be_bytes);
-    // One more than asked for tells whether there is a next page.
-    let limit = i64::try_from(asked.limit).map_or(i64::MAX, |limit| limit + 1);
-    let page = DevicePage { after: DeviceId(after), limit };
-    let mut found = devices::list(&state.pool, caller.app.id, &filter, page).await?;
-    let has_more = found.len() > asked.limit;
-    found.truncate(asked.limit);
-    let last = found.last().filter(|_| has_more);
-    let next_cursor = last.map(|last| asked.cursor(&state.installation, &last.device.id.0.to_be_bytes()));
+    let found = device_list::list(&state.pool, caller.app.id, &filter, DeviceId(after), asked.limit).await?;
+    let next_cursor = found.next.map(|next| asked.cursor(&state.installation, &next.0.to_be_bytes()));
     let view = DeviceView::of(caller.scopes);
-    let items = found.iter().map(|known| view.show(&state.installation, known, &[])).collect();
+    let items = found.devices.iter().map(|known| view.show(&state.installation, known, &[])).collect();
     Ok(Json(DeviceList { items, next_cursor }).into_response())
 }
 

@@ -11,12 +11,12 @@ use crate::cli::config_args::ConfigArgs;
 use crate::cli::{database, progress};
 use crate::config::Config;
 use crate::domain::{App, DeviceId, InstallationKey};
-use crate::registry::devices;
+use crate::registry::device_list;
 use crate::runtime::{Database, SchemaAccess};
-use crate::store::devices::{DeviceFilter, DevicePage};
+use crate::store::devices::DeviceFilter;
 
 /// Devices per query.
-const PAGE: i64 = 1000;
+const PAGE: usize = 1000;
 
 /// Export devices as NDJSON on stdout, one line per device, in the format of devices import
 ///
@@ -95,8 +95,8 @@ impl Export {
         written: &mut Written,
         out: &mut impl Write,
     ) -> anyhow::Result<bool> {
-        let page = DevicePage { after: written.after, limit: PAGE };
-        let devices = devices::list(database.pool(), app.id, &DeviceFilter::default(), page).await?;
+        let every = DeviceFilter::default();
+        let devices = device_list::list(database.pool(), app.id, &every, written.after, PAGE).await?.devices;
         let Some(last) = devices.last().map(|known| known.device.id) else { return Ok(false) };
         let line = |known| {
             if self.all { Some(export::full_line(key, known)) } else { export::importable_line(known) }

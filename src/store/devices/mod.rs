@@ -19,7 +19,7 @@ pub use self::addressed::{
 };
 pub use self::batch::{InsertedDevice, TokenKey, by_tokens, insert_all, lock_tokens, save_all};
 pub(super) use self::id_columns::IdColumns;
-pub use self::list::{DeviceFilter, DevicePage, list};
+pub use self::list::{DeviceFilter, DevicePage, ListedDevices, list};
 pub use self::page::{next_active, users_of};
 pub use self::retention::{delete_quarantined, delete_send_only, send_only};
 use self::row::{DeviceRow, devices_where};

@@ -6,6 +6,7 @@ mod hints;
 mod http;
 mod import;
 mod keys;
+mod lists;
 mod quarantine;
 mod refs;
 mod registration;

@@ -3,13 +3,12 @@
 use chrono::TimeDelta;
 use pushpost::domain::{App, DeviceId, Kind, Locale, PushpostReason, QuarantineReason};
 use pushpost::provider::{apns, fcm};
-use pushpost::registry::devices::{
-    DeviceWithTopics, Error, find, list, register, remove, unregister, update,
-};
+use pushpost::registry::device_list::list;
+use pushpost::registry::devices::{DeviceWithTopics, Error, find, register, remove, unregister, update};
 use pushpost::registry::registration::{DeviceDetails, FieldChange, Registrar, Registration};
 use pushpost::store;
 use pushpost::store::SessionPool;
-use pushpost::store::devices::{DeviceFilter, DevicePage};
+use pushpost::store::devices::DeviceFilter;
 
 use pushpost_testkit::apps::{apns, apns_token, app, fcm, of, put, put_id, shop, topics, user};
 use pushpost_testkit::database::TestDatabase;
@@ -73,9 +72,8 @@ async fn a_stated_time_is_kept_unless_it_lies_in_the_future() {
     let future = Registration { registered_at: Some(now + TimeDelta::hours(1)), ..apns("bb") };
     let refused = register(pool, &shop, &future, Registrar::Backend).await;
     assert!(matches!(refused, Err(Error::RegisteredInFuture(_))), "{refused:?}");
-    let devices =
-        list(pool, shop.id, &DeviceFilter::default(), DevicePage { after: DeviceId(0), limit: 10 }).await;
-    assert_eq!(devices.unwrap().len(), 1, "nothing was stored");
+    let page = list(pool, shop.id, &DeviceFilter::default(), DeviceId(0), 10).await.unwrap();
+    assert_eq!(page.devices.len(), 1, "nothing was stored");
 }
 
 #[tokio::test]
@@ -204,7 +202,6 @@ async fn every_filter_narrows_and_pages_follow_each_other() {
         .await
         .unwrap();
     let now = store::devices::transaction_time(&mut pool.acquire().await.unwrap()).await.unwrap();
-    let page = |after| DevicePage { after, limit: 2 };
     let cases = [
         (DeviceFilter::default(), vec![a, b]),
         (DeviceFilter { users: Some(vec![user("u1")]), ..DeviceFilter::default() }, vec![a, c]),
@@ -240,10 +237,11 @@ async fn every_filter_narrows_and_pages_follow_each_other() {
         (DeviceFilter { registered_before: Some(now), ..DeviceFilter::default() }, vec![a, b]),
     ];
     for (filter, expected) in cases {
-        let found = list(pool, shop.id, &filter, page(DeviceId(0))).await.unwrap();
-        let found: Vec<_> = found.iter().map(|known| known.device.id).collect();
+        let found = list(pool, shop.id, &filter, DeviceId(0), 2).await.unwrap();
+        let found: Vec<_> = found.devices.iter().map(|known| known.device.id).collect();
         assert_eq!(found, expected, "{filter:?}");
     }
-    let rest = list(pool, shop.id, &DeviceFilter::default(), page(b)).await.unwrap();
-    assert_eq!(rest.iter().map(|known| known.device.id).collect::<Vec<_>>(), [c]);
+    let rest = list(pool, shop.id, &DeviceFilter::default(), b, 2).await.unwrap();
+    assert_eq!(rest.next, None);
+    assert_eq!(rest.devices.iter().map(|known| known.device.id).collect::<Vec<_>>(), [c]);
 }

@@ -314,7 +314,12 @@ async fn members_of_topics(conn: &mut Session) {
         ..devices::DeviceFilter::default()
     };
     let page = devices::DevicePage { after: DeviceId(0), limit: 101 };
-    devices::list(&mut transaction, AppId(1), &of_user, page).await.unwrap();
+    let of_platform =
+        devices::DeviceFilter { platforms: Some(vec![fcm::PLATFORM]), ..devices::DeviceFilter::default() };
+    let of_topic = devices::DeviceFilter { topics: Some(vec![news]), ..devices::DeviceFilter::default() };
+    for filter in [of_user, of_platform, of_topic, devices::DeviceFilter::default()] {
+        devices::list(&mut transaction, AppId(1), &filter, page).await.unwrap();
+    }
     transaction.rollback().await.unwrap();
 }
 
