@@ -13,8 +13,9 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
+use super::opening;
 use super::page::{self, PageError, PageLimits};
-use crate::domain::{AppId, LaneId, LaneKey, NotificationId, Priority, ServedApps};
+use crate::domain::{AppId, Class, LaneId, LaneKey, NotificationId, Priority, ServedApps};
 use crate::store;
 use crate::store::fan_outs::{self, LockedFanOut};
 use crate::store::{Session, SessionPool};
@@ -29,8 +30,11 @@ const PAUSE_MAX: Duration = Duration::from_millis(200);
 /// After a failed page a fan-out is left out for this long, so that others are not held up by it.
 const FAILED_PAUSE: Duration = Duration::from_secs(10);
 
-/// Called for each lane that got jobs, with their priority.
-pub type OnJobsAdded = Box<dyn Fn(LaneId, Priority) + Send + Sync>;
+/// Called for each lane that got jobs, with their class and priority.
+pub type OnJobsAdded = Box<dyn Fn(LaneId, Class, Priority) + Send + Sync>;
+
+/// The most scheduled notifications that one transaction resolves.
+const SCHEDULED_MAX: i64 = 500;
 
 /// The task that finds the pages of fan-outs.
 pub struct FanOutWorker {
@@ -91,12 +95,31 @@ impl FanOutWorker {
             return Ok(false);
         };
         *current = Some(fan_out.id);
-        let lanes = self.write_page(&mut tx, &fan_out).await?;
+        let (class, lanes) = match fan_out.is_scheduled {
+            true => (Class::Direct, self.open_scheduled(&mut tx, &fan_out, &failed).await?),
+            false => (Class::Bulk, self.write_page(&mut tx, &fan_out).await?),
+        };
         tx.commit().await?;
         for lane in lanes {
-            (self.on_jobs_added)(lane, fan_out.priority);
+            (self.on_jobs_added)(lane, class, fan_out.priority);
         }
         Ok(true)
+    }
+
+    /// Resolves the audiences of scheduled notifications: of the given one, and of others of its app and priority that are due.
+    /// After an error they are resolved one by one, so that one of them does not hold up the others. Returns the lanes that got
+    /// jobs.
+    async fn open_scheduled(
+        &self,
+        conn: &mut Session,
+        first: &LockedFanOut,
+        failed: &[NotificationId],
+    ) -> Result<Vec<LaneId>, store::Error> {
+        let Some(app) = self.apps.get(first.app) else { return end_unreadable(conn, first).await };
+        let limit = if failed.is_empty() { SCHEDULED_MAX } else { 1 };
+        let due = store::scheduled::lock_due(conn, first.app, first.priority, failed, limit).await?;
+        let lanes = opening::open(conn, &app, first.priority, due).await?;
+        Ok(lanes.into_iter().collect())
     }
 
     /// Writes the jobs of the next page, and ends the fan-out after its last page. Returns the lanes that got jobs.

@@ -12,8 +12,8 @@ use tokio_util::sync::CancellationToken;
 use super::sorted;
 use crate::domain::{AppId, DeviceId, UserId};
 use crate::store;
-use crate::store::SessionPool;
 use crate::store::devices::{Addressed, TokenKey, addressed_ids, addressed_tokens, addressed_users};
+use crate::store::{Session, SessionPool};
 
 /// Larger audiences get a query of their own, so that small ones are not delayed by them.
 const SHARED_NAMES_MAX: usize = 100;
@@ -93,7 +93,7 @@ impl DeviceLookup {
                 return Ok(found);
             }
         }
-        look_up(&self.pool, app, &keys).await
+        look_up(&mut self.pool.acquire().await?, app, &keys).await
     }
 
     /// Finds the devices of several audiences of an app by one statement for each kind of key. Each audience gets its own
@@ -158,12 +158,37 @@ async fn look_up_each(
     app: AppId,
     each: &[LookupKeys],
 ) -> Result<Vec<FoundDevices>, store::Error> {
-    let all = LookupKeys {
+    let all = all_of(each);
+    let found = match all.is_empty() {
+        true => FoundDevices::default(),
+        false => look_up(&mut pool.acquire().await?, app, &all).await?,
+    };
+    Ok(shares(each, &found))
+}
+
+/// Finds the devices of several audiences of an app by one statement for each kind of key, over one connection.
+///
+/// # Errors
+/// Postgres is out of reach, or a row holds an unknown value.
+pub(super) async fn look_up_over(
+    conn: &mut Session,
+    app: AppId,
+    each: &[LookupKeys],
+) -> Result<Vec<FoundDevices>, store::Error> {
+    let found = look_up(conn, app, &all_of(each)).await?;
+    Ok(shares(each, &found))
+}
+
+fn all_of(each: &[LookupKeys]) -> LookupKeys {
+    LookupKeys {
         ids: sorted(each.iter().flat_map(|keys| keys.ids.iter().copied())),
         tokens: sorted(each.iter().flat_map(|keys| keys.tokens.iter().copied())),
         users: sorted(each.iter().flat_map(|keys| keys.users.iter().cloned())),
-    };
-    let found = if all.is_empty() { FoundDevices::default() } else { look_up(pool, app, &all).await? };
+    }
+}
+
+/// What of the found devices each audience named.
+fn shares(each: &[LookupKeys], found: &FoundDevices) -> Vec<FoundDevices> {
     let by_id = grouped(&found.by_id, |device| Some(device.loaded.device));
     let by_token = grouped(&found.by_token, |device| Some(device.token_key()));
     let by_user = grouped(&found.by_user, |device| device.loaded.user.clone());
@@ -172,7 +197,7 @@ async fn look_up_each(
         by_token: select(&by_token, &keys.tokens),
         by_user: select(&by_user, &keys.users),
     });
-    Ok(own.collect())
+    own.collect()
 }
 
 fn grouped<K: Eq + Hash>(
@@ -192,17 +217,16 @@ fn select<K: Eq + Hash>(groups: &HashMap<K, Vec<&Addressed>>, keys: &[K]) -> Vec
     keys.iter().filter_map(|key| groups.get(key)).flatten().map(|device| (*device).clone()).collect()
 }
 
-async fn look_up(pool: &SessionPool, app: AppId, keys: &LookupKeys) -> Result<FoundDevices, store::Error> {
+async fn look_up(conn: &mut Session, app: AppId, keys: &LookupKeys) -> Result<FoundDevices, store::Error> {
     let mut found = FoundDevices::default();
-    let mut conn = pool.acquire().await?;
     if !keys.tokens.is_empty() {
-        found.by_token = addressed_tokens(&mut conn, app, &keys.tokens).await?;
+        found.by_token = addressed_tokens(conn, app, &keys.tokens).await?;
     }
     if !keys.ids.is_empty() {
-        found.by_id = addressed_ids(&mut conn, app, &keys.ids).await?;
+        found.by_id = addressed_ids(conn, app, &keys.ids).await?;
     }
     if !keys.users.is_empty() {
-        found.by_user = addressed_users(&mut conn, app, &keys.users).await?;
+        found.by_user = addressed_users(conn, app, &keys.users).await?;
     }
     Ok(found)
 }

@@ -6,8 +6,8 @@
 
 use super::{Resolved, sorted};
 use crate::domain::{
-    App, Condition, DeviceId, DeviceToken, Environment, FanOut, FanOutPart, Kind, Platform, RejectedToken,
-    TopicName, UserId,
+    App, Condition, DeviceId, DeviceToken, Environment, FanOut, FanOutPart, Kind, LaneKey, Platform,
+    References, RejectedToken, TopicName, UserId,
 };
 
 /// One way in which `to` names devices.
@@ -19,6 +19,8 @@ pub enum AudienceSelector {
     Users(Vec<UserId>),
     /// Tokens. One that is unknown becomes a device.
     Tokens(Vec<AddressedToken>),
+    /// Devices that had the tokens of a scheduled request when it was accepted.
+    TokenDevices(Vec<TokenDevice>),
     /// Devices that have any of these topics, by a subscription of their own or of their user. They are found page by page.
     Topics(Vec<TopicName>),
     /// Devices for which the condition holds, over their own topics and those of their user. They are found page by page.
@@ -49,6 +51,17 @@ pub struct AddressedToken {
     pub kind: Option<Kind>,
     /// The sender's own name for the token, repeated in its delivery.
     pub reference: Option<String>,
+}
+
+/// A device that a scheduled request named by tokens.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct TokenDevice {
+    /// The device that had the tokens when the request was accepted.
+    pub device: DeviceId,
+    /// Its lane then; none: it is of a provider that this node lacks.
+    pub lane: Option<LaneKey>,
+    /// The sender's own names for the tokens.
+    pub references: References,
 }
 
 /// A validated `to`. The audience is the union of its selectors, narrowed by the other fields.
@@ -83,6 +96,7 @@ impl AudienceSelector {
             Self::Devices(devices) => devices.len(),
             Self::Users(users) => users.len(),
             Self::Tokens(tokens) => tokens.len(),
+            Self::TokenDevices(devices) => devices.len(),
             Self::Topics(_) | Self::Condition(_) | Self::All => 0,
         }
     }
@@ -93,6 +107,9 @@ impl AudienceSelector {
             Self::Devices(devices) => devices.iter().any(|device| device.id.is_some()),
             Self::Users(users) => !users.is_empty(),
             Self::Tokens(tokens) => tokens.iter().any(|token| token.platform == platform),
+            Self::TokenDevices(devices) => {
+                devices.iter().any(|token| token.lane.is_some_and(|lane| lane.platform() == platform))
+            }
             Self::Topics(topics) => !topics.is_empty(),
             Self::Condition(_) | Self::All => true,
         }
@@ -101,11 +118,21 @@ impl AudienceSelector {
     /// What is found page by page, after the answer. None: its devices are looked up before it, or it has none.
     fn part(&self) -> Option<FanOutPart> {
         match self {
-            Self::Devices(_) | Self::Users(_) | Self::Tokens(_) => None,
+            Self::Devices(_) | Self::Users(_) | Self::Tokens(_) | Self::TokenDevices(_) => None,
             Self::Topics(topics) if topics.is_empty() => None,
             Self::Topics(topics) => Some(FanOutPart::Topics(sorted(topics.iter().cloned()))),
             Self::Condition(condition) => Some(FanOutPart::Condition(condition.clone())),
             Self::All => Some(FanOutPart::All),
+        }
+    }
+}
+
+impl From<FanOutPart> for AudienceSelector {
+    fn from(part: FanOutPart) -> Self {
+        match part {
+            FanOutPart::All => Self::All,
+            FanOutPart::Topics(topics) => Self::Topics(topics),
+            FanOutPart::Condition(condition) => Self::Condition(condition),
         }
     }
 }
@@ -140,6 +167,14 @@ impl Audience {
         })
     }
 
+    /// Devices by the tokens that they had when the request was accepted.
+    pub(super) fn token_devices(&self) -> impl Iterator<Item = &TokenDevice> {
+        self.selectors.iter().flat_map(|selector| match selector {
+            AudienceSelector::TokenDevices(devices) => devices.as_slice(),
+            _ => &[],
+        })
+    }
+
     /// The rejected tokens that are targets: those of the platforms that the audience includes.
     pub fn rejected_targets(&self) -> impl Iterator<Item = &RejectedToken> {
         self.rejected_tokens.iter().filter(|token| match token.platform {
@@ -168,6 +203,9 @@ impl Audience {
                 }
                 AudienceSelector::Users(users) => names.users.extend_from_slice(users),
                 AudienceSelector::Tokens(tokens) => names.tokens.extend(tokens),
+                AudienceSelector::TokenDevices(devices) => {
+                    names.devices.extend(devices.iter().map(|token| token.device));
+                }
                 AudienceSelector::Topics(_) | AudienceSelector::Condition(_) | AudienceSelector::All => {}
             }
         }
@@ -205,7 +243,7 @@ impl Audience {
         self.parts().next().is_some()
     }
 
-    fn parts(&self) -> impl Iterator<Item = FanOutPart> {
+    pub(super) fn parts(&self) -> impl Iterator<Item = FanOutPart> {
         self.selectors.iter().filter_map(AudienceSelector::part)
     }
 }

@@ -5,8 +5,11 @@ use std::collections::{BTreeMap, HashSet};
 
 use tokio::time::Instant;
 
+use super::selector::TokenDevice;
 use super::{Audience, Resolved};
-use crate::domain::{App, DeviceId, Kind, LaneKey, PushpostReason, Reason, References, Target, UserId};
+use crate::domain::{
+    App, DeviceId, Kind, LaneId, LaneKey, PushpostReason, Reason, References, Target, UserId,
+};
 use crate::store::devices::Addressed;
 use crate::store::tokens::{LoadedDevice, LoadedDevices};
 
@@ -87,6 +90,20 @@ impl<'a> TargetSet<'a> {
             self.targets.insert(id, target);
             self.keep_loaded(device.loaded);
         }
+    }
+
+    /// Adds a device that was deleted after the request had named its token. Its delivery says so.
+    pub(super) fn add_gone(&mut self, token: &TokenDevice) {
+        let platform = token.lane.map(LaneKey::platform);
+        let is_included = platform.is_none_or(|platform| self.audience.includes(platform));
+        if !is_included || self.except_devices.contains(&token.device) {
+            return;
+        }
+        let lane = token.lane.map_or(LaneId::NONE, |lane| self.app.lane(lane).id);
+        let refused = Some(Reason::from(PushpostReason::DeviceGone));
+        let references = token.references.clone();
+        let target = Target { device: token.device, lane, user: None, references, refused };
+        self.targets.insert(token.device, target);
     }
 
     fn keep_loaded(&mut self, device: LoadedDevice) {

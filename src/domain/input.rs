@@ -179,8 +179,6 @@ input_codes! {
     UnknownFcmField "unknown_fcm_field",
     /// The app has no credentials for this platform. Meaning.
     PlatformNotConfigured "platform_not_configured",
-    /// This version does not serve this field of the API yet. Meaning.
-    NotSupportedYet "not_supported_yet",
 }
 
 #[cfg(test)]

@@ -26,7 +26,9 @@ mod platform;
 mod reason;
 mod receipt;
 mod retry;
+mod scheduled_audience;
 mod scope;
+mod send_time;
 mod short_text;
 mod target;
 #[cfg(test)]
@@ -65,7 +67,9 @@ pub use platform::{Environment, Environments, LaneKey, Platform, PlatformFacts, 
 pub use reason::{PushpostReason, Reason};
 pub use receipt::{OutcomeByte, ReceiptReasons, storable_provider_id};
 pub use retry::RetryPolicy;
+pub use scheduled_audience::{ScheduledAudience, ScheduledDevice, ScheduledToken};
 pub use scope::{BadScopes, Scope, Scopes};
+pub use send_time::{BadSendTime, SendTime};
 pub use short_text::{AppVersion, UserId};
 pub use target::{References, RejectedToken, Target};
 pub use time_zone::TimeZone;

@@ -4,6 +4,7 @@
 //! A pass visits the notifications in the order of their ids. A notification that is not done yet is listed, and is
 //! checked again after [`recheck_interval`].
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -62,12 +63,14 @@ async fn settle(
     passed: &[Uuid],
     content: Duration,
 ) -> Result<(), store::Error> {
-    let (mut over, mut unmatched, mut kept) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut over, mut unmatched, mut kept) = (Vec::new(), Vec::new(), BTreeMap::new());
+    let interval = recheck_interval(content).as_secs_f64();
     for ids in [listed, passed] {
         for state in store::contents::states(conn, ids, content.as_secs_f64()).await? {
             match (state.has_content, state.is_over) {
                 (false, _) => {}
-                (true, false) => kept.push(state.id),
+                // A scheduled notification is not checked again before it can be over.
+                (true, false) => drop(kept.insert(state.id, state.kept_secs.unwrap_or(interval))),
                 (true, true) if over.contains(&state.id) => {}
                 (true, true) => {
                     over.push(state.id);
@@ -83,10 +86,9 @@ async fn settle(
     if !settled.is_empty() {
         store::contents::unlist(conn, &settled).await?;
     }
-    kept.sort_unstable();
-    kept.dedup();
     if !kept.is_empty() {
-        store::contents::keep(conn, &kept, recheck_interval(content).as_secs_f64()).await?;
+        let (ids, secs): (Vec<Uuid>, Vec<f64>) = kept.into_iter().unzip();
+        store::contents::keep(conn, &ids, &secs).await?;
     }
     Ok(())
 }

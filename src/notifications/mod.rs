@@ -9,6 +9,3 @@ pub mod preview;
 pub mod rules;
 pub mod send;
 pub mod status;
-mod unmatched;
-
-pub use unmatched::Unmatched;

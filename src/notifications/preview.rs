@@ -4,7 +4,9 @@ use chrono::{DateTime, TimeDelta, Utc};
 use uuid::Uuid;
 
 use crate::audience::{self, Audience, DeviceLookup};
-use crate::domain::{App, Content, InputCode, Kind, NotificationId, Platform, Ttl, ValidationError};
+use crate::domain::{
+    App, Content, InputCode, Kind, NotificationId, Platform, SendTime, Ttl, ValidationError,
+};
 use crate::provider::{Expiry, Preview, Provider, Providers};
 use crate::store;
 
@@ -15,7 +17,9 @@ pub struct PreviewSubmission {
     pub content: Option<Content>,
     /// The kind of token that the content needs, where a platform has several kinds.
     pub kind: Kind,
-    /// How long a provider might take to deliver it.
+    /// When it would be sent.
+    pub send_at: SendTime,
+    /// How long a provider might take to deliver it, from when it would be due.
     pub ttl: Ttl,
     /// Which devices it would be for, if the request says so.
     pub audience: Option<Audience>,
@@ -48,7 +52,7 @@ pub async fn count_targets(
 }
 
 /// Renders the notification for each provider that the app has credentials for and that the audience may reach, as if it
-/// were sent at `now`.
+/// were sent at `now`, or at the later time that it names.
 pub fn render(
     submission: &PreviewSubmission,
     app: &App,
@@ -56,7 +60,7 @@ pub fn render(
     now: DateTime<Utc>,
 ) -> Vec<PlatformPreview> {
     let Some(content) = &submission.content else { return Vec::new() };
-    let ttl = submission.ttl;
+    let (now, ttl) = (submission.send_at.later().unwrap_or(now), submission.ttl);
     let expires_at = now + TimeDelta::seconds(i64::from(ttl.as_secs()));
     let expiry = Expiry { now, expires_at, once: ttl.is_once() };
     let concerned = providers.iter().filter(|provider| {

@@ -3,10 +3,10 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::Unmatched;
-use crate::audience::{self, Audience, DeviceLookup, Resolved};
+use crate::audience::{self, Audience, DeviceLookup, Later, Resolved, Unmatched};
 use crate::domain::{
-    App, AppId, Content, Idempotency, IdempotencyKey, Kind, NotificationId, NotificationStatus, Ttl,
+    App, AppId, Content, Idempotency, IdempotencyKey, Kind, NotificationId, NotificationStatus,
+    ScheduledAudience, SendTime, Ttl,
 };
 use crate::queue::accept::{
     self, AcceptedNotification, Acceptor, AnswerWriter, KeyedRequest, NewNotification,
@@ -23,7 +23,9 @@ pub struct Submission {
     pub content: Content,
     /// The kind of token that the content needs, where a platform has several kinds.
     pub kind: Kind,
-    /// How long a provider may take to deliver it.
+    /// When it is to be sent.
+    pub send_at: SendTime,
+    /// How long a provider may take to deliver it, from when it is due.
     pub ttl: Ttl,
     /// The sender's own strings as a JSON object, which status answers repeat.
     pub metadata: Option<Vec<u8>>,
@@ -54,9 +56,9 @@ pub enum SendResult {
 /// What is known of a notification when it is accepted.
 #[derive(Clone, Debug)]
 pub struct Acceptance {
-    /// `Queued`, or `Done` if there is no device to send to.
+    /// `Queued`, `Scheduled`, or `Done` if there is no device to send to.
     pub status: NotificationStatus,
-    /// Number of devices; none while a large audience is still to be expanded.
+    /// Number of devices; none while a large or later audience is still to be expanded.
     pub targets: Option<usize>,
     /// Users and devices of the audience that were not found; none while the audience is still to be expanded.
     pub unmatched: Option<Unmatched>,
@@ -116,7 +118,12 @@ pub async fn send_all(
     let mut admitted = Vec::with_capacity(submissions.len());
     results.resize_with(submissions.len(), || None);
     for (place, (submission, keyed)) in submissions.into_iter().enumerate() {
-        match backlog.admit(app.id, submission.audience.expected_devices()).await {
+        // A notification that is sent later does not wait in the queue before it is due.
+        let expected = match submission.send_at.later() {
+            Some(_) => 0,
+            None => submission.audience.expected_devices(),
+        };
+        match backlog.admit(app.id, expected).await {
             Ok(()) => admitted.push((place, submission, keyed)),
             Err(error) => {
                 full_places.push(place);
@@ -133,7 +140,10 @@ pub async fn send_all(
     for ((place, submission, keyed), resolved) in admitted.into_iter().zip(resolved) {
         match resolved {
             Ok(resolved) => {
-                let (notification, acceptance) = notification(app, submission, resolved, keyed);
+                let (notification, acceptance) = match resolved {
+                    Found::Now(resolved) => notification(app, submission, resolved, keyed),
+                    Found::Later(audience) => scheduled(app, submission, audience, keyed),
+                };
                 new.push(notification);
                 accepting.push((place, acceptance));
             }
@@ -146,27 +156,70 @@ pub async fn send_all(
     results.into_iter().map(|result| result.expect("each submission was admitted or refused")).collect()
 }
 
-/// Resolves all audiences together. If that fails because of one of them, each is resolved by itself.
+/// What is found of an audience before the answer.
+enum Found {
+    /// Its named devices.
+    Now(Resolved),
+    /// Its tokens. The rest is found when the notification is due.
+    Later(ScheduledAudience),
+}
+
+/// Finds the devices of all audiences together. If that fails because of one of them, each is found by itself.
 async fn resolve_each(
     lookup: &DeviceLookup,
     app: &App,
     submissions: &[(usize, Submission, Option<Keyed>)],
-) -> Vec<Result<Resolved, Arc<store::Error>>> {
-    let wanted: Vec<_> =
-        submissions.iter().map(|(_, submission, _)| (&submission.audience, submission.kind)).collect();
-    match audience::resolve_all(lookup, app, &wanted).await {
+) -> Vec<Result<Found, Arc<store::Error>>> {
+    let submissions: Vec<&Submission> = submissions.iter().map(|(_, submission, _)| submission).collect();
+    match resolve_all(lookup, app, &submissions).await {
         Ok(all) => all.into_iter().map(Ok).collect(),
         Err(error)
-            if wanted.len() > 1 && (!error.is_unavailable() || matches!(error, store::Error::Contended)) =>
+            if submissions.len() > 1
+                && (!error.is_unavailable() || matches!(error, store::Error::Contended)) =>
         {
-            let mut each = Vec::with_capacity(wanted.len());
-            for (audience, kind) in wanted {
-                each.push(audience::resolve(lookup, app, audience, kind).await.map_err(Arc::new));
+            let mut each = Vec::with_capacity(submissions.len());
+            for submission in submissions {
+                let found = resolve_all(lookup, app, &[submission]).await;
+                each.push(found.map(|mut found| found.remove(0)).map_err(Arc::new));
             }
             each
         }
-        Err(error) => vec![Err(Arc::new(error)); wanted.len()],
+        Err(error) => {
+            let error = Arc::new(error);
+            submissions.iter().map(|_| Err(Arc::clone(&error))).collect()
+        }
     }
+}
+
+/// One result for each submission, in the order given.
+async fn resolve_all(
+    lookup: &DeviceLookup,
+    app: &App,
+    submissions: &[&Submission],
+) -> Result<Vec<Found>, store::Error> {
+    let (mut now, mut later) = (Vec::new(), Vec::new());
+    for submission in submissions {
+        let Submission { audience, kind, .. } = submission;
+        match submission.send_at.later() {
+            None => now.push((audience, *kind)),
+            Some(due_at) => later.push(Later { audience, kind: *kind, due_at }),
+        }
+    }
+    let mut now = match now.is_empty() {
+        true => Vec::new(),
+        false => audience::resolve_all(lookup, app, &now).await?,
+    }
+    .into_iter();
+    let mut later = match later.is_empty() {
+        true => Vec::new(),
+        false => audience::schedule_all(lookup, app, &later).await?,
+    }
+    .into_iter();
+    let found = submissions.iter().filter_map(|submission| match submission.send_at.later() {
+        None => now.next().map(Found::Now),
+        Some(_) => later.next().map(Found::Later),
+    });
+    Ok(found.collect())
 }
 
 /// What is stored of a submission, and what is known of it when it is accepted.
@@ -176,7 +229,7 @@ fn notification(
     resolved: Resolved,
     keyed: Option<Keyed>,
 ) -> (NewNotification, Acceptance) {
-    let Submission { content, kind, ttl, metadata, audience } = submission;
+    let Submission { content, kind, send_at, ttl, metadata, audience } = submission;
     let fan_out = audience.fan_out(app, &resolved, kind);
     let unmatched = Unmatched::of(&resolved);
     let stored_unmatched = unmatched.to_stored();
@@ -193,6 +246,7 @@ fn notification(
         app: Arc::clone(app),
         label: content.label.clone(),
         content: Arc::new(content),
+        send_at,
         ttl,
         metadata,
         unmatched: stored_unmatched,
@@ -200,6 +254,34 @@ fn notification(
         rejected_tokens,
         loaded: resolved.loaded.map(Arc::new),
         fan_out,
+        scheduled: None,
+        keyed: keyed.map(|keyed| keyed_request(keyed, acceptance.clone())),
+    };
+    (new, acceptance)
+}
+
+/// As [`notification`], of a submission that is sent later. Of its targets only rejected tokens are known.
+fn scheduled(
+    app: &Arc<App>,
+    submission: Submission,
+    scheduled: ScheduledAudience,
+    keyed: Option<Keyed>,
+) -> (NewNotification, Acceptance) {
+    let Submission { content, send_at, ttl, metadata, audience, .. } = submission;
+    let acceptance = Acceptance { status: NotificationStatus::Scheduled, targets: None, unmatched: None };
+    let new = NewNotification {
+        app: Arc::clone(app),
+        label: content.label.clone(),
+        content: Arc::new(content),
+        send_at,
+        ttl,
+        metadata,
+        unmatched: None,
+        targets: Vec::new(),
+        rejected_tokens: audience.rejected_targets().cloned().collect(),
+        loaded: None,
+        fan_out: None,
+        scheduled: Some(scheduled),
         keyed: keyed.map(|keyed| keyed_request(keyed, acceptance.clone())),
     };
     (new, acceptance)

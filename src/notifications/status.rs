@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::Unmatched;
+use crate::audience::Unmatched;
 use crate::domain::{AppId, NotificationId, exact_json};
 use crate::store;
 use crate::store::SessionPool;

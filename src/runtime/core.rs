@@ -16,7 +16,7 @@ use crate::audience::DeviceLookup;
 use crate::audience::FanOutWorker;
 use crate::config::Config;
 use crate::dispatch::Dispatcher;
-use crate::domain::{Class, Finding, InstallationKey, ServedApps};
+use crate::domain::{Finding, InstallationKey, ServedApps};
 use crate::pruning::{self, PruningGuards};
 use crate::queue::accept::Acceptor;
 use crate::queue::backlog::Backlog;
@@ -127,8 +127,8 @@ impl Core {
             pool: self.pool.clone(),
             apps: Arc::clone(apps),
             wake: self.notifier.fan_outs(),
-            on_jobs_added: Box::new(move |lane, priority| {
-                notifier.notify_waiting(lane, Class::Bulk, priority)
+            on_jobs_added: Box::new(move |lane, class, priority| {
+                notifier.notify_waiting(lane, class, priority);
             }),
         };
         stage.spawn("fan-outs", fan_outs.run(stage.stop.clone()));

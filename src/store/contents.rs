@@ -9,7 +9,7 @@ use super::Error;
 use crate::store::Session;
 
 /// What the retention of contents must know about a notification.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Debug)]
 pub struct ContentState {
     /// The notification's id.
     pub id: Uuid,
@@ -17,6 +17,8 @@ pub struct ContentState {
     pub has_content: bool,
     /// All of its targets have ended, the last one long enough ago.
     pub is_over: bool,
+    /// Seconds until it is due and its content was kept long enough after that, if it is not due yet.
+    pub kept_secs: Option<f64>,
     /// What was addressed in vain, as JSON.
     pub unmatched: Option<Vec<u8>>,
 }
@@ -87,7 +89,9 @@ pub async fn states(conn: &mut Session, ids: &[Uuid], content_secs: f64) -> Resu
                   and (select true from jobs j where j.notification_id = n.notification_id limit 1) is null
                   and coalesce((select max(recorded_at) from receipts r where r.notification_id = n.notification_id),
                                cancelled_at, due_at)
-                      <= now() - make_interval(secs => $4) as "is_over!"
+                      <= now() - make_interval(secs => $4) as "is_over!",
+                  case when due_at > now() and cancelled_at is null
+                       then extract(epoch from due_at - now())::float8 + $4 end as kept_secs
            from notifications n
            where notification_id = any($1) and notification_id >= $2 and notification_id <= $3"#,
         ids,
@@ -101,6 +105,7 @@ pub async fn states(conn: &mut Session, ids: &[Uuid], content_secs: f64) -> Resu
         id: row.notification_id,
         has_content: row.has_content,
         is_over: row.is_over,
+        kept_secs: row.kept_secs,
         unmatched: row.unmatched,
     });
     Ok(states.collect())
@@ -126,14 +131,14 @@ pub async fn drop_all(conn: &mut Session, ids: &[Uuid], unmatched: &[Option<Vec<
     Ok(())
 }
 
-/// Lists notifications for another check in `secs`.
+/// Lists notifications, each once, for another check in so many seconds.
 ///
 /// # Errors
 /// Postgres is out of reach, or a row holds an unknown value.
-pub async fn keep(conn: &mut Session, ids: &[Uuid], secs: f64) -> Result<(), Error> {
+pub async fn keep(conn: &mut Session, ids: &[Uuid], secs: &[f64]) -> Result<(), Error> {
     sqlx::query!(
         "insert into kept_contents (notification_id, recheck_at)
-         select id, now() + make_interval(secs => $2) from unnest($1::uuid[]) as k(id)
+         select id, now() + make_interval(secs => secs) from unnest($1::uuid[], $2::float8[]) as k(id, secs)
          on conflict (notification_id) do update set recheck_at = excluded.recheck_at",
         ids,
         secs

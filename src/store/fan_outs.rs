@@ -9,7 +9,7 @@ use super::Error;
 use super::devices::IdColumns;
 use crate::domain::{
     AppId, Class, DeviceId, Environment, FanOut, JOB_DEVICES_MAX, LaneId, LaneKey, NotificationId, Platform,
-    Priority, UserId,
+    Priority, ScheduledAudience, UserId,
 };
 use crate::store::Session;
 
@@ -32,7 +32,9 @@ pub struct LockedFanOut {
     pub last: DeviceId,
     /// All devices up to this one have been looked at.
     pub reached: DeviceId,
-    /// The audience. None: no version of Pushpost writes such a value.
+    /// It is a scheduled notification, and its audience was not resolved yet ([`super::scheduled`]).
+    pub is_scheduled: bool,
+    /// The audience. None: no version of Pushpost writes such a value, or the audience was not resolved yet.
     pub audience: Option<FanOut>,
 }
 
@@ -65,7 +67,8 @@ pub struct FanOutPage {
 }
 
 /// Locks the due fan-out of the highest priority among these apps, except those in `not`, those that other
-/// transactions have locked, and those of a format above the one that this version knows. The first page fixes the last device: devices that come later are no targets.
+/// transactions have locked, and those of a format above the one that this version knows. The first page fixes the last
+/// device: devices that come later are no targets.
 ///
 /// # Errors
 /// Postgres is out of reach, or a row holds an unknown value.
@@ -80,20 +83,22 @@ pub async fn lock_next(
         r#"
         select f.notification_id as "notification_id!", f.app_id as "app_id!", f.priority as "priority!",
                f.due_at as "due_at!", f.expires_at as "expires_at!", f.expires_at <= now() as "late!",
-               f.reached_device_id as "reached!",
+               f.reached_device_id as "reached!", f.is_scheduled as "is_scheduled!",
                f.audience as "audience!",
                coalesce(f.last_device_id, (select max(device_id) from devices
                                         where app_id = f.app_id and quarantined_at is null and source <> 1), 0) as "last!"
         from unnest(array[10, 5, 1]::smallint[]) p
         cross join lateral (
           select * from fan_outs
-          where priority = p and due_at <= now() and app_id = any($1) and notification_id <> all($2) and format <= $3
+          where priority = p and due_at <= now() and app_id = any($1) and notification_id <> all($2)
+            and format <= case when is_scheduled then $4::smallint else $3::smallint end
           order by due_at limit 1 for update skip locked) f
         limit 1
         "#,
         &apps,
         &not,
-        FanOut::FORMAT
+        FanOut::FORMAT,
+        ScheduledAudience::FORMAT
     )
     .fetch_optional(conn)
     .await?;
@@ -108,7 +113,8 @@ pub async fn lock_next(
         late: row.late,
         last: DeviceId(row.last),
         reached: DeviceId(row.reached),
-        audience: serde_json::from_slice(&row.audience).ok(),
+        is_scheduled: row.is_scheduled,
+        audience: (!row.is_scheduled).then(|| serde_json::from_slice(&row.audience).ok()).flatten(),
     }))
 }
 
@@ -270,23 +276,43 @@ pub async fn advance(
 }
 
 /// Ends the fan-outs that have no time left, because their jobs would expire at once, except locked ones. These are
-/// fan-outs of apps that no node serves.
+/// fan-outs of apps that no node serves. Scheduled ones are left to the nodes for some minutes, because the devices that
+/// they name are targets that expire.
 ///
 /// # Errors
 /// Postgres is out of reach, or a row holds an unknown value.
 pub async fn expire(conn: &mut Session) -> Result<(), Error> {
-    sqlx::query!(
+    let is_any = sqlx::query_scalar!("select true from fan_outs where expires_at <= now() limit 1");
+    if is_any.fetch_optional(&mut *conn).await?.is_none() {
+        return Ok(());
+    }
+    let mut tx = conn.begin().await?;
+    let ended = sqlx::query!(
         "with expired as materialized (
-           select notification_id from fan_outs where expires_at <= now() for update skip locked),
-         ended as (
-           delete from fan_outs where notification_id = any(array(select notification_id from expired))
-           returning notification_id, target_count)
-         update notifications n set target_count = e.target_count
-         from ended e where n.notification_id = e.notification_id"
+           select notification_id from fan_outs
+           where expires_at <= now() and (not is_scheduled or expires_at <= now() - interval '10 minutes')
+           limit 1000 for update skip locked)
+         delete from fan_outs where notification_id = any(array(select notification_id from expired))
+         returning notification_id, target_count"
     )
-    .execute(conn)
+    .fetch_all(&mut *tx)
     .await?;
-    Ok(())
+    let (ids, counts): (Vec<Uuid>, Vec<i32>) =
+        ended.into_iter().map(|row| (row.notification_id, row.target_count)).unzip();
+    let (Some(first), Some(last)) = (ids.iter().min(), ids.iter().max()) else {
+        return Ok(tx.rollback().await?);
+    };
+    sqlx::query!(
+        "update notifications set target_count = ($2::int[])[array_position($1, notification_id)]
+         where notification_id = any($1) and notification_id >= $3 and notification_id <= $4",
+        &ids,
+        &counts,
+        first,
+        last
+    )
+    .execute(&mut *tx)
+    .await?;
+    Ok(tx.commit().await?)
 }
 
 /// Ends a locked fan-out: the notification has all its targets now.

@@ -29,6 +29,7 @@ pub mod partitions;
 pub mod planner;
 pub mod quarantine;
 pub mod record;
+pub mod scheduled;
 pub mod server;
 pub mod sessions;
 pub mod status;

@@ -45,7 +45,8 @@ pub async fn create_day(conn: &mut Session, day: NaiveDate) -> Result<(), Error>
 }
 
 /// Days that are older than `days`, and that no waiting job or fan-out refers to: they may be dropped. A day with a
-/// table that was detached and not dropped yet is among them.
+/// table that was detached and not dropped yet is among them. A day is kept while one of its scheduled notifications was due,
+/// or was cancelled, less than `days` ago: it may have ended without a receipt.
 pub async fn droppable_days(conn: &mut Session, days: i32) -> Result<Vec<NaiveDate>, Error> {
     let rows = sqlx::query_scalar!(
         r#"
@@ -58,6 +59,9 @@ pub async fn droppable_days(conn: &mut Session, days: i32) -> Result<Vec<NaiveDa
                where notification_id >= day_floor(day) and notification_id < day_floor(day + 1) limit 1) is null
           and (select true from fan_outs
                where notification_id >= day_floor(day) and notification_id < day_floor(day + 1) limit 1) is null
+          and (select true from notifications
+               where notification_id >= day_floor(day) and notification_id < day_floor(day + 1) and send_at is not null
+                 and coalesce(cancelled_at, due_at) > now() - make_interval(days => $1) limit 1) is null
         order by day
         "#,
         days

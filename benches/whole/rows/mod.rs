@@ -14,6 +14,7 @@ mod import;
 mod memory;
 mod past;
 mod reads;
+mod scheduled;
 mod singles;
 mod snapshot;
 mod topic;
@@ -43,6 +44,8 @@ pub(crate) enum Row {
     Idempotent,
     /// The same, many in a request.
     Batch,
+    /// Notifications that are sent later.
+    Scheduled,
     /// From a POST to the provider.
     Arrival,
     /// The same, urgent, beside a broadcast.
@@ -65,7 +68,7 @@ pub(crate) enum Row {
 
 impl Row {
     /// In the order in which they are measured.
-    pub(crate) const ALL: [Self; 18] = [
+    pub(crate) const ALL: [Self; 19] = [
         Self::Bare,
         Self::Apns,
         Self::Fcm,
@@ -75,6 +78,7 @@ impl Row {
         Self::Singles,
         Self::Idempotent,
         Self::Batch,
+        Self::Scheduled,
         Self::Arrival,
         Self::High,
         Self::Cleanup,
@@ -98,6 +102,7 @@ impl Row {
             Self::Singles => "singles",
             Self::Idempotent => "idempotent",
             Self::Batch => "batch",
+            Self::Scheduled => "scheduled",
             Self::Arrival => "arrival",
             Self::High => "high",
             Self::Cleanup => "cleanup",
@@ -121,6 +126,7 @@ impl Row {
             Self::Singles => singles::measure(bench).await,
             Self::Idempotent => idempotent::measure(bench).await,
             Self::Batch => batch::measure(bench).await,
+            Self::Scheduled => scheduled::measure(bench).await,
             Self::Arrival => arrival::measure(bench).await,
             Self::High => high::measure(bench).await,
             Self::Cleanup => cleanup::measure(bench).await,

@@ -14,6 +14,7 @@ pub(super) mod preview;
 pub(super) mod request;
 mod schema;
 pub(super) mod send;
+mod send_time;
 mod status;
 mod unmatched;
 
@@ -71,6 +72,7 @@ pub(in crate::api) mod read_for_test {
             providers: &PROVIDERS,
             installation: key,
             targets_max: 10,
+            now: chrono::DateTime::UNIX_EPOCH,
             default_ttl: Ttl::MAX,
             header_key: HeaderKey::Absent,
             checks_size: true,

@@ -1,16 +1,18 @@
 //! Reads the body of `POST /v1/notifications` into a [`Submission`], and reports all faults that can be found without the
 //! database.
 
+use chrono::{DateTime, Utc};
+
 use super::audience::{self, ReadAudience};
 use super::content;
 use super::idempotency::{self, HeaderKey};
-use super::label;
+use super::{label, send_time};
 use crate::api::error::{ApiError, is_form};
 use crate::api::json::{self, Fields, ValidationErrors};
 use crate::audience::Audience;
 use crate::domain::{
-    App, Content, ErrorLocation, Idempotency, InputCode, InstallationKey, Kind, Ttl, ValidationError,
-    parse_whole_number,
+    App, Content, ErrorLocation, Idempotency, InputCode, InstallationKey, Kind, SendTime, Ttl,
+    ValidationError, parse_whole_number,
 };
 use crate::notifications::preview::PreviewSubmission;
 use crate::notifications::rules;
@@ -28,6 +30,8 @@ pub(super) struct Context<'a> {
     pub(super) installation: &'a InstallationKey,
     /// The most devices, users and tokens together.
     pub(super) targets_max: usize,
+    /// The database's time, which `send_at` is compared with.
+    pub(super) now: DateTime<Utc>,
     /// The time to live of requests that name none.
     pub(super) default_ttl: Ttl,
     /// The idempotency key of the header.
@@ -86,11 +90,9 @@ pub(super) fn read_preview(
     });
     match read {
         (Some(Some(parts)), faults) if !faults.iter().any(|fault| is_form(fault.code)) => {
-            let RequestParts { content, is_oversize, kind, ttl, audience, .. } = parts;
-            Ok((
-                PreviewSubmission { content: (!is_oversize).then_some(content), kind, ttl, audience },
-                faults,
-            ))
+            let RequestParts { content, is_oversize, kind, send_at, ttl, audience, .. } = parts;
+            let content = (!is_oversize).then_some(content);
+            Ok((PreviewSubmission { content, kind, send_at, ttl, audience }, faults))
         }
         (Some(None), _) => Err(ApiError::TooManyTargets(context.targets_max)),
         (_, faults) => Err(faults.into()),
@@ -102,8 +104,8 @@ pub(super) fn read_preview(
 fn request(mut fields: Fields<'_>, request_bytes: usize, context: Context<'_>) -> Option<Option<Submission>> {
     fields.require("to");
     let Some(parts) = request_parts(fields, request_bytes, context) else { return Some(None) };
-    let RequestParts { content, kind, ttl, metadata, audience, .. } = parts;
-    Some(Some(Submission { content, kind, ttl, metadata, audience: audience? }))
+    let RequestParts { content, kind, send_at, ttl, metadata, audience, .. } = parts;
+    Some(Some(Submission { content, kind, send_at, ttl, metadata, audience: audience? }))
 }
 
 /// What a request says, as far as it could be read.
@@ -112,6 +114,7 @@ struct RequestParts {
     /// The content is larger than any provider takes, and was not read.
     is_oversize: bool,
     kind: Kind,
+    send_at: SendTime,
     ttl: Ttl,
     metadata: Option<Vec<u8>>,
     audience: Option<Audience>,
@@ -136,9 +139,7 @@ fn request_parts(mut fields: Fields<'_>, request_bytes: usize, context: Context<
     let ttl = ttl(&mut fields, context.default_ttl);
     content.label = label::read(&mut fields);
     let metadata = metadata(&mut fields);
-    if fields.string("send_at").is_some() {
-        fields.fault("send_at", InputCode::NotSupportedYet, "this version does not serve this yet");
-    }
+    let send_at = send_time::read(&mut fields, context.now);
     let faults = fields.faults();
     fields.finish();
     let is_oversize = oversize.is_some();
@@ -147,7 +148,7 @@ fn request_parts(mut fields: Fields<'_>, request_bytes: usize, context: Context<
         None => check(&content, request_bytes, audience.as_ref(), context, faults),
     }
     let kind = context.providers.kind(&content);
-    Some(RequestParts { content, is_oversize, kind, ttl, metadata, audience })
+    Some(RequestParts { content, is_oversize, kind, send_at, ttl, metadata, audience })
 }
 
 /// Adds the faults of meaning that depend on the providers. Later checks are left out where earlier faults make them

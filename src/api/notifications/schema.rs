@@ -62,8 +62,9 @@ pub(in crate::api) struct SendRequest {
     /// A later notification with this key replaces an earlier one on the phone.
     #[schema(min_length = 1, max_length = 64)]
     collapse_key: Option<String>,
-    /// Refused: this version does not serve it yet. When to send it: RFC 3339 with `Z` or an offset.
-    #[schema(deprecated)]
+    /// When to send it: RFC 3339 with `Z` or an offset, at most a year ahead. Up to an hour in the past means at once. It goes
+    /// to the devices that the audience has then.
+    #[schema(format = DateTime)]
     send_at: Option<String>,
     /// Kept and returned, never sent to a phone; also FCM's `analytics_label`.
     #[schema(value_type = Option<schema_enums::Label>)]

@@ -36,13 +36,13 @@ const IDEMPOTENT_REPLAYED: HeaderName = HeaderName::from_static("idempotent-repl
 pub(super) struct SendAnswer<'a> {
     /// The notification's id.
     id: &'a str,
-    /// `queued`, or `done` if there is no device to send to.
+    /// `queued`, `scheduled` if it is sent later, or `done` if there is no device to send to.
     #[schema(value_type = schema_enums::NotificationStatus)]
     status: &'static str,
-    /// Number of devices; null while a large audience is still to be expanded.
+    /// Number of devices; null while a large or later audience is still to be expanded.
     #[schema(required)]
     targets: Option<usize>,
-    /// Users and devices that were not found; null while a large audience is still to be expanded.
+    /// Users and devices that were not found; null while a large or later audience is still to be expanded.
     #[schema(required)]
     unmatched: Option<UnmatchedAnswer<'a>>,
 }
@@ -123,6 +123,7 @@ pub(super) fn context<'a>(app: &'a App, state: &'a State, header_key: HeaderKey)
         providers: &state.providers,
         installation: &state.installation,
         targets_max: state.limits.targets,
+        now: state.node_lease.clock().now(),
         default_ttl: state.default_ttl,
         header_key,
         checks_size: true,

@@ -1,17 +1,25 @@
 //! What `POST /v1/notifications` makes of a body, by the tables of its contract.
 
+use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
 
 use super::idempotency::HeaderKey;
 use super::request::{Context, read};
 use crate::api::error::ApiError;
 use crate::api::tests::app;
-use crate::domain::{ErrorLocation, InstallationKey, Kind, Priority, Ttl, ValidationError};
+use crate::domain::{ErrorLocation, InstallationKey, Kind, Priority, SendTime, Ttl, ValidationError};
 use crate::notifications::send::Submission;
 use crate::provider::{Providers, apns, fcm};
 
 mod audience;
 mod size;
+
+/// The time at which the requests of these tests are read.
+const NOW: &str = "2026-12-01T09:00:00Z";
+
+fn at(text: &str) -> DateTime<Utc> {
+    DateTime::parse_from_rfc3339(text).expect("a time").to_utc()
+}
 
 fn key() -> InstallationKey {
     InstallationKey::new([7; 32])
@@ -26,6 +34,7 @@ fn send(body: &str) -> Result<Submission, ApiError> {
             providers: &Providers::default(),
             installation: &key(),
             targets_max: 5,
+            now: at(NOW),
             default_ttl: Ttl::MAX,
             header_key: HeaderKey::Absent,
             checks_size: true,
@@ -266,9 +275,30 @@ fn a_collapse_key_is_what_a_header_can_be() {
 }
 
 #[test]
-fn members_of_later_versions_are_refused() {
-    let later = body(json!({"send_at": "2026-12-01T09:00:00Z"}));
-    assert_codes(&later, &[("#/send_at", "not_supported_yet")]);
+fn a_time_to_send_at_lies_between_an_hour_ago_and_a_year_ahead() {
+    let read = |text: &str| send(&body(json!({"send_at": text}))).map(|submission| submission.send_at);
+    assert_eq!(read("2026-12-01T10:00:00+01:00").expect("now"), SendTime::Past(at(NOW)));
+    let later = "2026-12-24T18:00:00Z";
+    assert_eq!(read(later).expect("later"), SendTime::Later(at(later)));
+    for (text, limit) in [
+        ("2026-12-01T07:59:59Z", Some(("minimum", "2026-12-01T08:00:00.000Z"))),
+        ("2027-12-01T09:00:01Z", Some(("maximum", "2027-12-01T09:00:00.000Z"))),
+        ("2026-12-24 at noon", None),
+        ("2026-12-24T18:00:00", None),
+    ] {
+        let body = body(json!({"send_at": text}));
+        assert_codes(&body, &[("#/send_at", "bad_send_at")]);
+        let facts = &faults(&body)[0].facts;
+        assert_eq!(facts.len(), usize::from(limit.is_some()), "{facts:?}");
+        if let Some((name, value)) = limit {
+            assert_eq!(facts[name], value, "{text}");
+        }
+    }
+    assert_codes(&body(json!({"send_at": 1_796_115_600})), &[("#/send_at", "wrong_type")]);
+}
+
+#[test]
+fn topics_are_a_list_and_all_is_true_or_false() {
     assert_codes(
         &body(json!({"to": {"topics": "news", "all": 1}})),
         &[("#/to/topics", "wrong_type"), ("#/to/all", "wrong_type")],

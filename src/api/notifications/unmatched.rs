@@ -3,7 +3,7 @@
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::notifications::Unmatched;
+use crate::audience::Unmatched;
 
 /// Users and devices that a request named in vain. That is no fault.
 #[derive(Serialize, ToSchema, Debug)]

@@ -18,8 +18,8 @@ use crate::api::path::PathName;
 use crate::api::query::Parameters;
 use crate::api::{json, named};
 use crate::audience::NamedDevice;
+use crate::audience::Unmatched;
 use crate::domain::{App, InputCode, InstallationKey, TopicName, UserId, ValidationError};
-use crate::notifications::Unmatched;
 use crate::registry::topics::{self, MembersChanged, Subscribers};
 
 const MEMBERS: [&str; 2] = ["devices", "users"];

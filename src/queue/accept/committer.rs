@@ -1,19 +1,20 @@
 //! The loop that commits: all requests that arrived during the commit before, in one statement.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 
+use chrono::{DateTime, Utc};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::session::CommitSession;
 use super::{AcceptedNotification, CommitterParts, Error, NewNotification, Request};
 use crate::domain::{
-    Class, DeviceId, FanOut, JOB_DEVICES_MAX, Job, LaneId, NodeId, NotificationId, Priority,
+    Class, DeviceId, FanOut, Job, LaneId, NodeId, NotificationId, Priority, ScheduledAudience,
 };
 use crate::queue::lane_intake::{HandoffPayload, LeasedJob, Reservation};
 use crate::store;
 use crate::store::SessionPool;
-use crate::store::accept::{AcceptBatch, FanOutRow, NotificationRow, StoredJob};
+use crate::store::accept::{AcceptBatch, FanOutRow, JobTerms, NotificationRow, StoredJob};
 use crate::store::commits::{self, ServerSession};
 
 /// Most notifications of one commit: two batches of the default size, which cost tens of milliseconds.
@@ -136,7 +137,7 @@ async fn commit_part(
         Ok(jobs) => {
             *kept = Some(open);
             hand_over(parts, part.hand_overs, part.node, jobs);
-            if part.batch.has_fan_outs() {
+            if part.batch.has_due_fan_outs() {
                 parts.notifier.notify_fan_out();
             }
             for (request, id) in requests.drain(..).zip(part.ids) {
@@ -236,69 +237,56 @@ fn add(parts: &CommitterParts, part: &mut Part, id: NotificationId, new: &NewNot
         id,
         app: new.app.id.0,
         priority,
+        send_at: new.send_at.named(),
         ttl_secs: new.ttl.as_secs(),
         once: new.ttl.is_once(),
         by_user,
-        target_count: new.fan_out.is_none().then_some(new.target_count()),
+        target_count: (new.fan_out.is_none() && new.scheduled.is_none()).then_some(new.target_count()),
         label: new.label.as_deref(),
         metadata: new.metadata.as_deref(),
         unmatched: new.unmatched.as_deref(),
         content: serde_json::to_vec(&*new.content).unwrap_or_default(),
     });
     let window_secs = u32::try_from(new.ttl.window().as_secs()).unwrap_or(u32::MAX);
-    if let Some(fan_out) = &new.fan_out {
+    if let Some(LaterAudience { send_at, format, stored }) = later_audience(new) {
         part.batch.fan_out(FanOutRow {
             id,
             app: new.app.id.0,
             priority,
+            send_at,
             window_secs,
             target_count: new.target_count(),
-            format: FanOut::FORMAT,
-            audience: serde_json::to_vec(fan_out).unwrap_or_default(),
+            format,
+            audience: stored.unwrap_or_default(),
         });
-    }
-    let mut lanes: BTreeMap<LaneId, Vec<DeviceId>> = BTreeMap::new();
-    let mut refused: BTreeMap<(LaneId, &str), Vec<DeviceId>> = BTreeMap::new();
-    for target in &new.targets {
-        let references = target.references.to_stored();
-        if target.user.is_some() || references.is_some() {
-            let user = target.user.as_ref().map(|user| user.as_str());
-            part.batch.target(id, target.device, user, references);
-        }
-        match &target.refused {
-            Some(reason) => {
-                let key = (target.lane, reason.as_str());
-                refused.entry(key).or_default().push(target.device);
-            }
-            None => lanes.entry(target.lane).or_default().push(target.device),
-        }
-    }
-    for (place, token) in new.rejected_tokens.iter().enumerate() {
-        let stand_in = DeviceId::of_rejected_token(place, new.rejected_tokens.len());
-        part.batch.rejected_token(id, stand_in, token);
-        refused.entry((LaneId::NONE, token.reason.as_str())).or_default().push(stand_in);
-    }
-    for ((lane, reason), mut devices) in refused {
-        devices.sort_unstable();
-        for devices in devices.chunks(JOB_DEVICES_MAX) {
-            part.batch.refused(id, lane, reason, devices);
-        }
     }
     let (content, loaded) = (new.content.clone(), new.loaded.clone());
     let payload = HandoffPayload { content, once: new.ttl.is_once(), by_user, loaded };
-    for (lane, mut devices) in lanes {
-        devices.sort_unstable();
-        for devices in devices.chunks(JOB_DEVICES_MAX) {
-            let reservation = reserve(parts, lane, priority, devices.len());
-            let node = reservation.is_some().then_some(part.node);
-            part.batch.job(id, lane, priority, window_secs, node, devices);
-            if let Some(reservation) = reservation {
-                let (devices, payload) = (devices.to_vec(), payload.clone());
-                let name = (id, lane, devices[0]);
-                part.hand_overs.insert(name, HandOver { reservation, devices, payload, priority });
-            }
-        }
+    let terms = JobTerms { priority, due_at: None, window_secs };
+    let Part { node, batch, hand_overs, .. } = part;
+    batch.targets(id, terms, &new.targets, &new.rejected_tokens, |lane, devices| {
+        let reservation = reserve(parts, lane, priority, devices.len())?;
+        let (name, devices) = ((id, lane, devices[0]), devices.to_vec());
+        hand_overs.insert(name, HandOver { reservation, devices, payload: payload.clone(), priority });
+        Some(*node)
+    });
+}
+
+/// The part of an audience that is resolved after the answer.
+struct LaterAudience {
+    /// None: it is resolved now, page by page.
+    send_at: Option<DateTime<Utc>>,
+    format: i16,
+    stored: serde_json::Result<Vec<u8>>,
+}
+
+fn later_audience(new: &NewNotification) -> Option<LaterAudience> {
+    if let Some(audience) = &new.scheduled {
+        let (send_at, format) = (new.send_at.later(), ScheduledAudience::FORMAT);
+        return Some(LaterAudience { send_at, format, stored: serde_json::to_vec(audience) });
     }
+    let fan_out = new.fan_out.as_ref()?;
+    Some(LaterAudience { send_at: None, format: FanOut::FORMAT, stored: serde_json::to_vec(fan_out) })
 }
 
 /// Reserves room in the lane of this node, before the insert. None also if this node may be declared dead soon, or if

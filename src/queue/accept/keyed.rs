@@ -122,7 +122,7 @@ fn answer_stored(
     requests: &mut Vec<Request>,
 ) -> Vec<Request> {
     committer::hand_over(parts, part.hand_overs, part.node, stored.jobs);
-    if part.batch.has_fan_outs() {
+    if part.batch.has_due_fan_outs() {
         parts.notifier.notify_fan_out();
     }
     let mut losers = Vec::new();

@@ -24,7 +24,10 @@ use super::lane_intake::LaneIntakes;
 use super::node_lease::NodeLease;
 use super::notifier::Notifier;
 use super::recorder::OutcomeRecorder;
-use crate::domain::{App, Content, FanOut, Idempotency, NotificationId, RejectedToken, Target, Ttl};
+use crate::domain::{
+    App, Content, FanOut, Idempotency, NotificationId, RejectedToken, ScheduledAudience, SendTime, Target,
+    Ttl,
+};
 use crate::store::tokens::LoadedDevices;
 use crate::store::{Purpose, SessionPool};
 use in_flight::InFlightKeys;
@@ -56,7 +59,7 @@ pub struct KeyedRequest {
     pub answer: AnswerWriter,
 }
 
-/// A validated request with its audience resolved.
+/// A validated request with its audience resolved, unless it is sent later.
 #[derive(Clone, Debug)]
 pub struct NewNotification {
     /// The app that sends it.
@@ -77,8 +80,12 @@ pub struct NewNotification {
     pub rejected_tokens: Vec<RejectedToken>,
     /// The devices already loaded, when there are few.
     pub loaded: Option<Arc<LoadedDevices>>,
-    /// The part of the audience that is resolved later, page by page.
+    /// When it is to be sent.
+    pub send_at: SendTime,
+    /// The part of the audience that is resolved after the answer, page by page.
     pub fan_out: Option<FanOut>,
+    /// The audience of a notification that is sent later. It is resolved when the notification is due.
+    pub scheduled: Option<ScheduledAudience>,
     /// The idempotency key, with what it needs. Each notification of a batch may have one of its own.
     pub keyed: Option<KeyedRequest>,
 }

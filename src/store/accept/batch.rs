@@ -1,6 +1,9 @@
 //! Accepted notifications as columns, which the statements of [`super`] store.
 
+use chrono::{DateTime, Utc};
 use uuid::Uuid;
+
+use super::JobTerms;
 
 use crate::domain::{
     AppId, DeviceId, Idempotency, LaneId, NodeId, NotificationId, Priority, References, RejectedToken,
@@ -12,6 +15,7 @@ pub struct AcceptBatch {
     pub(super) id: Vec<Uuid>,
     pub(super) app: Vec<i16>,
     pub(super) priority: Vec<i16>,
+    pub(super) send_at: Vec<Option<DateTime<Utc>>>,
     pub(super) ttl_secs: Vec<i32>,
     pub(super) once: Vec<bool>,
     pub(super) by_user: Vec<bool>,
@@ -24,6 +28,7 @@ pub struct AcceptBatch {
     pub(super) job_notification: Vec<Uuid>,
     pub(super) job_lane: Vec<i32>,
     pub(super) job_priority: Vec<i16>,
+    pub(super) job_due_at: Vec<Option<DateTime<Utc>>>,
     pub(super) job_window_secs: Vec<i32>,
     pub(super) job_node: Vec<Option<i32>>,
     pub(super) job_start: Vec<i32>,
@@ -46,6 +51,7 @@ pub struct AcceptBatch {
     pub(super) fan_out_notification: Vec<Uuid>,
     pub(super) fan_out_app: Vec<i16>,
     pub(super) fan_out_priority: Vec<i16>,
+    pub(super) fan_out_send_at: Vec<Option<DateTime<Utc>>>,
     pub(super) fan_out_window_secs: Vec<i32>,
     pub(super) fan_out_target_count: Vec<i32>,
     pub(super) fan_out_format: Vec<i16>,
@@ -71,7 +77,9 @@ pub struct NotificationRow<'a> {
     pub app: i16,
     /// The priority of its jobs.
     pub priority: Priority,
-    /// Seconds from now until it expires.
+    /// When it is to be sent, as the request says it. A time in the past means at once.
+    pub send_at: Option<DateTime<Utc>>,
+    /// Seconds from when it is due until it expires.
     pub ttl_secs: u32,
     /// The request had a `ttl` of 0: one attempt, at once or never.
     pub once: bool,
@@ -89,7 +97,7 @@ pub struct NotificationRow<'a> {
     pub content: Vec<u8>,
 }
 
-/// The part of a notification's audience that is resolved page by page.
+/// The part of a notification's audience that is resolved after the answer.
 #[derive(Debug)]
 pub struct FanOutRow {
     /// The notification that is sent to it.
@@ -98,7 +106,9 @@ pub struct FanOutRow {
     pub app: i16,
     /// The priority of its jobs.
     pub priority: Priority,
-    /// Seconds from now until its jobs expire.
+    /// When the audience of a scheduled notification is resolved. None: now, page by page.
+    pub send_at: Option<DateTime<Utc>>,
+    /// Seconds from when it is due until its jobs expire.
     pub window_secs: u32,
     /// Number of devices that are targets already.
     pub target_count: usize,
@@ -125,6 +135,7 @@ impl AcceptBatch {
         self.id.push(row.id.0);
         self.app.push(row.app);
         self.priority.push(row.priority.code());
+        self.send_at.push(row.send_at);
         self.ttl_secs.push(row.ttl_secs.cast_signed());
         self.once.push(row.once);
         self.by_user.push(row.by_user);
@@ -135,20 +146,20 @@ impl AcceptBatch {
         self.content.push(row.content);
     }
 
-    /// Adds a job of ascending devices: leased to `node`, or waiting. It expires `window_secs` from now.
-    pub fn job(
+    /// Adds a job of ascending devices: leased to `node`, or waiting.
+    pub(super) fn job(
         &mut self,
         id: NotificationId,
         lane: LaneId,
-        priority: Priority,
-        window_secs: u32,
+        terms: JobTerms,
         node: Option<NodeId>,
         devices: &[DeviceId],
     ) {
         self.job_notification.push(id.0);
         self.job_lane.push(lane.0);
-        self.job_priority.push(priority.code());
-        self.job_window_secs.push(window_secs.cast_signed());
+        self.job_priority.push(terms.priority.code());
+        self.job_due_at.push(terms.due_at);
+        self.job_window_secs.push(terms.window_secs.cast_signed());
         self.job_node.push(node.map(|node| node.0));
         self.job_start.push(position(&self.job_devices) + 1);
         self.job_devices.extend(devices.iter().map(|device| device.0));
@@ -157,7 +168,7 @@ impl AcceptBatch {
 
     /// Adds how a device was addressed: through a user, or with references of the sender
     /// ([`References::to_stored`]).
-    pub fn target(
+    pub(super) fn target(
         &mut self,
         id: NotificationId,
         device: DeviceId,
@@ -172,7 +183,7 @@ impl AcceptBatch {
     }
 
     /// Adds what is kept of a token without a device. `stand_in` takes the place of the device.
-    pub fn rejected_token(&mut self, id: NotificationId, stand_in: DeviceId, token: &RejectedToken) {
+    pub(super) fn rejected_token(&mut self, id: NotificationId, stand_in: DeviceId, token: &RejectedToken) {
         self.target(id, stand_in, None, References::from(token.reference.clone()).to_stored());
         if let Some(platform) = self.target_platform.last_mut() {
             platform.clone_from(&token.written_platform);
@@ -180,7 +191,7 @@ impl AcceptBatch {
     }
 
     /// Adds ascending devices of one lane that end at once: rejected, without an attempt.
-    pub fn refused(&mut self, id: NotificationId, lane: LaneId, reason: &str, devices: &[DeviceId]) {
+    pub(super) fn refused(&mut self, id: NotificationId, lane: LaneId, reason: &str, devices: &[DeviceId]) {
         self.refused_notification.push(id.0);
         self.refused_lane.push(lane.0);
         self.refused_reason.push(reason.to_owned());
@@ -189,20 +200,21 @@ impl AcceptBatch {
         self.refused_end.push(position(&self.refused_devices));
     }
 
-    /// Adds an audience that is resolved page by page.
+    /// Adds an audience that is resolved after the answer.
     pub fn fan_out(&mut self, row: FanOutRow) {
         self.fan_out_notification.push(row.id.0);
         self.fan_out_app.push(row.app);
         self.fan_out_priority.push(row.priority.code());
+        self.fan_out_send_at.push(row.send_at);
         self.fan_out_window_secs.push(row.window_secs.cast_signed());
         self.fan_out_target_count.push(i32::try_from(row.target_count).unwrap_or(i32::MAX));
         self.fan_out_format.push(row.format);
         self.fan_out_audience.push(row.audience);
     }
 
-    /// True if the batch has an audience that is resolved page by page.
-    pub fn has_fan_outs(&self) -> bool {
-        !self.fan_out_notification.is_empty()
+    /// True if the batch has an audience that is resolved now, page by page.
+    pub fn has_due_fan_outs(&self) -> bool {
+        self.fan_out_send_at.iter().any(Option::is_none)
     }
 }
 

@@ -6,6 +6,7 @@
 //! it may wait.
 
 mod batch;
+mod targets;
 
 use std::collections::HashSet;
 
@@ -13,6 +14,7 @@ use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 pub use batch::{AcceptBatch, FanOutRow, KeyRows, NotificationRow};
+pub use targets::JobTerms;
 
 use super::Error;
 use crate::domain::{DeviceId, JobId, LaneId, NotificationId, Priority};
@@ -74,13 +76,14 @@ macro_rules! insert_batch {
             $keys
                 + r#"
         new_notifications as (
-          insert into notifications (notification_id, app_id, priority, due_at, expires_at, once, by_user, target_count,
-                                     label, metadata, unmatched, content)
-          select id, app, priority, now(), now() + make_interval(secs => ttl_secs), once, by_user, target_count,
+          insert into notifications (notification_id, app_id, priority, send_at, due_at, expires_at, once, by_user,
+                                     target_count, label, metadata, unmatched, content)
+          select id, app, priority, send_at, greatest(send_at, now()),
+                 greatest(send_at, now()) + make_interval(secs => ttl_secs), once, by_user, target_count,
                  label, metadata, unmatched, content
           from unnest($1::uuid[], $2::smallint[], $3::smallint[], $4::int[], $5::boolean[], $6::boolean[], $7::int[],
-                      $8::text[], $9::bytea[], $10::bytea[], $11::bytea[])
-            as incoming(id, app, priority, ttl_secs, once, by_user, target_count, label, metadata, unmatched, content)
+                      $8::text[], $9::bytea[], $10::bytea[], $11::bytea[], $38::timestamptz[])
+            as incoming(id, app, priority, ttl_secs, once, by_user, target_count, label, metadata, unmatched, content, send_at)
           "#
                 + $stored
                 + r#"),
@@ -106,20 +109,23 @@ macro_rules! insert_batch {
                 + $stored
                 + r#"),
         new_fan_outs as (
-          insert into fan_outs (notification_id, app_id, priority, due_at, expires_at, target_count, format, audience)
-          select id, app, priority, now(), now() + make_interval(secs => window_secs), target_count, format, audience
+          insert into fan_outs (notification_id, app_id, priority, due_at, expires_at, target_count, format, audience,
+                                is_scheduled)
+          select id, app, priority, greatest(send_at, now()), greatest(send_at, now()) + make_interval(secs => window_secs),
+                 target_count, format, audience, send_at is not null
           from unnest($30::uuid[], $31::smallint[], $32::smallint[], $33::int[], $34::int[], $35::smallint[],
-                      $36::bytea[])
-            as incoming(id, app, priority, window_secs, target_count, format, audience)
+                      $36::bytea[], $39::timestamptz[])
+            as incoming(id, app, priority, window_secs, target_count, format, audience, send_at)
           "#
                 + $stored
                 + r#"),
         new_jobs as (
           insert into jobs (notification_id, lane_id, priority, due_at, expires_at, node_id, device_count, devices)
-          select id, lane, priority, now(), now() + make_interval(secs => window_secs), node,
-                 (last - first + 1)::smallint, ($19::bigint[])[first:last]
-          from unnest($12::uuid[], $13::int[], $14::smallint[], $15::int[], $16::int[], $17::int[], $18::int[])
-            as incoming(id, lane, priority, window_secs, node, first, last)
+          select id, lane, priority, coalesce(due_at, now()), coalesce(due_at, now()) + make_interval(secs => window_secs),
+                 node, (last - first + 1)::smallint, ($19::bigint[])[first:last]
+          from unnest($12::uuid[], $13::int[], $14::smallint[], $15::int[], $16::int[], $17::int[], $18::int[],
+                      $40::timestamptz[])
+            as incoming(id, lane, priority, window_secs, node, first, last, due_at)
           "#
                 + $stored
                 + r#"
@@ -162,7 +168,10 @@ macro_rules! insert_batch {
             &$batch.fan_out_target_count,
             &$batch.fan_out_format,
             &$batch.fan_out_audience,
-            &$batch.target_platform as &[Option<String>]
+            &$batch.target_platform as &[Option<String>],
+            &$batch.send_at as &[Option<DateTime<Utc>>],
+            &$batch.fan_out_send_at as &[Option<DateTime<Utc>>],
+            &$batch.job_due_at as &[Option<DateTime<Utc>>]
             $(, $more)*
         )
         .fetch_all($conn)
@@ -215,7 +224,7 @@ pub async fn insert_keyed(
         with new_keys as (
           insert into idempotency_keys (app_id, key_digest, request_digest, notification_id, answer)
           select app, key, request, id, answer
-          from unnest($38::smallint[], $39::bytea[], $40::bytea[], $41::uuid[], $42::bytea[])
+          from unnest($41::smallint[], $42::bytea[], $43::bytea[], $44::uuid[], $45::bytea[])
             as incoming(app, key, request, id, answer)
           order by app, key
           on conflict do nothing

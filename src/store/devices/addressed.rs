@@ -2,6 +2,8 @@
 //!
 //! Rows are reached by `= any(...)` over an index, never by a join (docs/queue.md#stable-plans).
 
+use chrono::NaiveDate;
+
 use super::batch::{TokenKey, token_columns};
 use crate::domain::{
     AppId, DeviceId, DeviceToken, Environment, Kind, Platform, Platforms, Source, TokenDigest, UserId,
@@ -42,7 +44,7 @@ macro_rules! addressed_where {
             AddressedRow,
             "select device_id, platform, environment, kind, token, token_digest, user_id,
                     quarantined_at is not null as \"quarantined!\",
-                    (source = 1 and last_sent_on is distinct from current_date) as \"sent_before_today!\"
+                    (source = 1 and coalesce(last_sent_on < current_date, true)) as \"sent_before_today!\"
              from devices where " + $condition,
             $($argument),+
         )
@@ -164,11 +166,33 @@ pub async fn mark_sent(conn: &mut Session, ids: &[DeviceId]) -> Result<(), Error
     sqlx::query!(
         "with locked as materialized (
            select device_id from devices
-           where device_id = any($1) and source = 1 and last_sent_on is distinct from current_date
+           where device_id = any($1) and source = 1 and coalesce(last_sent_on < current_date, true)
            order by device_id for no key update)
          update devices set last_sent_on = current_date
          where device_id = any(array(select device_id from locked))",
         &ids
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// Notes that those of these devices that are known from sends alone will be sent to on a later day (UTC). So they are kept
+/// until then. Locks rows in id order.
+///
+/// # Errors
+/// Postgres is out of reach, or a row holds an unknown value.
+pub async fn mark_sent_on(conn: &mut Session, ids: &[DeviceId], day: NaiveDate) -> Result<(), Error> {
+    let ids: Vec<i64> = ids.iter().map(|device| device.0).collect();
+    sqlx::query!(
+        "with locked as materialized (
+           select device_id from devices
+           where device_id = any($1) and source = 1 and coalesce(last_sent_on < $2, true)
+           order by device_id for no key update)
+         update devices set last_sent_on = $2
+         where device_id = any(array(select device_id from locked))",
+        &ids,
+        day
     )
     .execute(conn)
     .await?;

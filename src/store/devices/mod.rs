@@ -16,6 +16,7 @@ use chrono::{DateTime, Utc};
 
 pub use self::addressed::{
     Addressed, NewToken, addressed_ids, addressed_tokens, addressed_users, insert_sent, mark_sent,
+    mark_sent_on,
 };
 pub use self::batch::{InsertedDevice, TokenKey, by_tokens, insert_all, lock_tokens, save_all};
 pub(super) use self::id_columns::IdColumns;

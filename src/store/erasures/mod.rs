@@ -7,11 +7,15 @@
 mod pending;
 mod retention;
 
+use std::collections::HashSet;
+
+use uuid::Uuid;
+
 pub use self::pending::{JobsPage, cancel, last_job, with_devices};
 pub use self::retention::delete_old;
 use super::Error;
 use super::topics::TopicId;
-use crate::domain::{AppId, DeviceId, UserId};
+use crate::domain::{AppId, DeviceId, NotificationId, UserId};
 use crate::store::Session;
 
 /// Devices that were deleted together.
@@ -37,6 +41,31 @@ pub async fn hide_user(conn: &mut Session, app: AppId, user: &UserId) -> Result<
     .execute(conn)
     .await?;
     Ok(())
+}
+
+/// Those of these users that were erased after the notification beside them was accepted.
+///
+/// # Errors
+/// Postgres is out of reach, or a row holds an unknown value.
+pub async fn erased_among(
+    conn: &mut Session,
+    app: AppId,
+    named: Vec<(NotificationId, UserId)>,
+) -> Result<HashSet<(NotificationId, UserId)>, Error> {
+    let (ids, users): (Vec<Uuid>, Vec<String>) =
+        named.into_iter().map(|(id, user)| (id.0, user.as_str().to_owned())).unzip();
+    let rows = sqlx::query!(
+        r#"select n.notification_id as "id!", n.user_id as "user!"
+           from unnest($2::uuid[], $3::text[]) as n(notification_id, user_id)
+           join erased_users e on e.app_id = $1 and e.user_digest = user_digest($1, n.user_id)
+             and n.notification_id < id_floor(e.erased_at + interval '1 ms')"#,
+        app.0,
+        &ids,
+        &users
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(rows.into_iter().map(|row| (NotificationId(row.id), UserId::stored(row.user))).collect())
 }
 
 /// Up to `limit` devices that are bound to a user, in no particular order.

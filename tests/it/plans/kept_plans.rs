@@ -17,7 +17,7 @@ use pushpost::store::record::NewReceipt;
 use pushpost::store::{
     Purpose, Session, SessionPool, accept, backlog, cancellation, cleanups, contents, deliveries, devices,
     environments, erasures, fan_outs, idempotency, jobs, lanes, notification_list, notifications, partitions,
-    quarantine, record, status, tokens, topics, waiting_jobs,
+    quarantine, record, scheduled, status, tokens, topics, waiting_jobs,
 };
 use serde_json::Value;
 use sqlx::{AssertSqlSafe, Row};
@@ -220,6 +220,7 @@ async fn find(conn: &mut Session, id: NotificationId) {
         late: false,
         last: DeviceId(1),
         reached: DeviceId(0),
+        is_scheduled: false,
         audience: None,
     };
     let audience = union_of([FanOutPart::All]);
@@ -245,6 +246,21 @@ async fn find(conn: &mut Session, id: NotificationId) {
     devices::users_of(conn, &far).await.unwrap();
     fan_outs::advance(conn, id, DeviceId(1), DeviceId(1), 0).await.unwrap();
     fan_outs::finish(conn, id, 0).await.unwrap();
+    fan_outs::expire(conn).await.unwrap();
+    open_scheduled(conn, id).await;
+}
+
+/// What it asks to resolve scheduled notifications.
+async fn open_scheduled(conn: &mut Session, id: NotificationId) {
+    assert!(scheduled::lock_due(conn, AppId(1), Priority::Normal, &[], 500).await.unwrap().is_empty());
+    let user = UserId::parse("u1").unwrap();
+    assert!(erasures::erased_among(conn, AppId(1), vec![(id, user)]).await.unwrap().is_empty());
+    let fan_out = union_of([FanOutPart::All]);
+    let more =
+        scheduled::OpenedNotification { fan_out: Some(fan_out), ..scheduled::OpenedNotification::empty(id) };
+    scheduled::opened(conn, &[scheduled::OpenedNotification::empty(id), more]).await.unwrap();
+    let day = sqlx::query_scalar("select current_date").fetch_one(&mut *conn).await.unwrap();
+    devices::mark_sent_on(conn, &[DeviceId(1), DeviceId(2)], day).await.unwrap();
 }
 
 /// What those ask that have tokens: an import, a look-up, a send.

@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use pushpost::domain::{
-    App, Class, Content, DeliveryStatus, DeviceId, LaneId, LaneKey, Priority, References, Target, Ttl,
+    App, Class, Content, DeliveryStatus, DeviceId, LaneId, LaneKey, Priority, References, SendTime, Target,
+    Ttl,
 };
 use pushpost::provider::apns;
 use pushpost::queue::accept::{Acceptor, NewNotification};
@@ -96,7 +97,9 @@ fn notification(app: &Arc<App>, device: i64) -> NewNotification {
         targets: vec![target],
         rejected_tokens: Vec::new(),
         loaded: None,
+        send_at: SendTime::Now,
         fan_out: None,
+        scheduled: None,
         keyed: None,
     }
 }

@@ -16,4 +16,5 @@ mod poison;
 mod receipt_words;
 mod replay;
 mod retention;
+mod scheduled;
 mod topic_audiences;

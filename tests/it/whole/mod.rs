@@ -30,6 +30,7 @@ mod pruning_guard;
 mod rejections;
 mod restart;
 mod retention;
+mod scheduled;
 mod settings;
 mod third_provider;
 mod throttles;

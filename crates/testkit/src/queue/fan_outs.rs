@@ -2,9 +2,11 @@
 
 use std::sync::{Arc, Mutex};
 
+use chrono::{DateTime, TimeDelta};
 use pushpost::audience::{FanOutWorker, PageLimits, write_page};
 use pushpost::domain::{
-    DeviceId, FanOut, FanOutPart, Kind, LaneId, LaneKey, NotificationId, Priority, ServedApps,
+    DeviceId, FanOut, FanOutPart, Kind, LaneId, LaneKey, NotificationId, Priority, ScheduledAudience,
+    SendTime, ServedApps,
 };
 use pushpost::queue::accept::NewNotification;
 use pushpost::store::fan_outs::{self, LockedFanOut};
@@ -15,6 +17,21 @@ use super::TestQueue;
 /// All devices except these.
 pub fn all_but(devices: impl IntoIterator<Item = i64>) -> FanOut {
     FanOut { except_devices: devices.into_iter().map(DeviceId).collect(), ..union_of([FanOutPart::All]) }
+}
+
+/// An empty audience, to be found later.
+pub fn nobody_later() -> ScheduledAudience {
+    ScheduledAudience {
+        kind: Kind::Alert,
+        devices: Vec::new(),
+        users: Vec::new(),
+        tokens: Vec::new(),
+        parts: Vec::new(),
+        platforms: None,
+        except_users: Vec::new(),
+        except_devices: Vec::new(),
+        except_topics: Vec::new(),
+    }
 }
 
 /// The devices of any of these parts.
@@ -35,6 +52,23 @@ impl TestQueue {
         let mut new = self.wanted([]);
         Arc::make_mut(&mut new.content).priority = priority;
         NewNotification { fan_out: Some(all_but([])), ..new }
+    }
+
+    /// A notification that is due in the year 2100.
+    pub fn wanted_later(&self, audience: ScheduledAudience) -> NewNotification {
+        let send_at = SendTime::Later(DateTime::UNIX_EPOCH + TimeDelta::days(47_482));
+        NewNotification { send_at, scheduled: Some(audience), ..self.wanted([]) }
+    }
+
+    /// Scheduled notifications are due so many seconds ago.
+    pub async fn bring_forward(&self, due_secs_ago: f64) {
+        let forward = format!(
+            "expires_at = now() - make_interval(secs => {due_secs_ago}) + (expires_at - due_at),
+             due_at = now() - make_interval(secs => {due_secs_ago}) where due_at > now()"
+        );
+        let sql =
+            format!("with forwarded as (update fan_outs set {forward}) update notifications set {forward}");
+        self.database.execute(&sql).await;
     }
 
     /// So many registered FCM devices; answers the numbers of the first and the last.
@@ -96,7 +130,7 @@ impl TestQueue {
             pool: self.pool.clone(),
             apps: Arc::new(ServedApps::new([(self.app.id, Arc::clone(&self.app))].into())),
             wake: Arc::new(Notify::new()),
-            on_jobs_added: Box::new(move |lane, priority| found.lock().unwrap().push((lane, priority))),
+            on_jobs_added: Box::new(move |lane, _, priority| found.lock().unwrap().push((lane, priority))),
         }
     }
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use pushpost::domain::{
     App, Content, DeliveryCounts, DeliveryStatus, DeviceId, LaneId, NodeId, NotificationId, References,
-    Target, Ttl,
+    SendTime, Target, Ttl,
 };
 use pushpost::provider::built_in_platforms;
 use pushpost::provider::fcm;
@@ -19,7 +19,7 @@ use pushpost::store::{Purpose, SessionPool};
 use pushpost::{maintenance, store};
 use sqlx::postgres::PgConnectOptions;
 
-pub use fan_outs::{all_but, union_of};
+pub use fan_outs::{all_but, nobody_later, union_of};
 pub use node::{QueueNode, ROOM, TIMEOUT, accepted, again, end, end_all, rejected};
 
 use crate::apps::shop;
@@ -79,7 +79,9 @@ impl TestQueue {
             targets: devices.into_iter().map(target).collect(),
             rejected_tokens: Vec::new(),
             loaded: None,
+            send_at: SendTime::Now,
             fan_out: None,
+            scheduled: None,
             keyed: None,
         }
     }

@@ -34,6 +34,7 @@ fn a_small_request_is_too_large_for_no_provider() {
         providers: &providers,
         installation: &InstallationKey::new([7; 32]),
         targets_max: 5,
+        now: super::at(super::NOW),
         default_ttl: Ttl::MAX,
         header_key: HeaderKey::Absent,
         checks_size: true,

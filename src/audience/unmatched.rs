@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::audience::Resolved;
+use super::Resolved;
 
 /// How many users and how many devices are named; all are counted.
 const NAMED_MAX: usize = 100;
@@ -40,7 +40,7 @@ impl Unmatched {
     }
 
     /// As the database keeps it; none if everything was found.
-    pub(super) fn to_stored(&self) -> Option<Vec<u8>> {
+    pub fn to_stored(&self) -> Option<Vec<u8>> {
         let is_any = self.users_total + self.devices_total > 0;
         is_any.then(|| serde_json::to_vec(self).ok()).flatten()
     }
@@ -49,7 +49,7 @@ impl Unmatched {
     ///
     /// # Errors
     /// The bytes are not what [`Self::to_stored`] writes.
-    pub(super) fn from_stored(stored: Option<&[u8]>) -> Result<Self, serde_json::Error> {
+    pub fn from_stored(stored: Option<&[u8]>) -> Result<Self, serde_json::Error> {
         stored.map_or_else(|| Ok(Self::default()), serde_json::from_slice)
     }
 }
